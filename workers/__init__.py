@@ -1,6 +1,6 @@
 """The handlers that come with the system. Importing this package declares them, as `AVA_HANDLERS=workers` does.
 
-`workers.sleep` is not among them, because a job of it holds a process for up to an hour; to have it as well, set
+`workers.sleep` is not included, because its jobs occupy a process for up to an hour; to add it, set
 `AVA_HANDLERS=workers,workers.sleep`.
 """
 

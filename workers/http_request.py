@@ -1,4 +1,4 @@
-"""Calls a URL and returns the response."""
+"""Call a URL and return the response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ava.outbound.http import HttpResponse, send
 from workers import charsets, outbound
 from workers.inputs import Input, number, optional_text, refuse_unknown, text, whole_number
 
-# A job's output may be 1 MiB of JSON, in which a character can take twelve bytes.
+# A job's output may be 1 MiB of JSON, in which a character can take 12 bytes.
 _MAX_JSON_BYTES = 1_000_000
 _MAX_HEADER_JSON_BYTES = 200_000
 _MAX_ANSWER_BYTES = 900_000
@@ -55,7 +55,7 @@ def http_request(input: Input, env: Env) -> dict[str, Any]:
         timeout_seconds=number(input, "timeout_seconds", least=0.1, most=300, default=30),
         max_bytes=whole_number(input, "max_bytes", least=1, most=_MAX_ANSWER_BYTES, default=262_144),
     )
-    # The path and the query may hold secrets, and many people read logs.
+    # The path and query may contain secrets, and many people read logs.
     env.log.info("Calling %s %s", method.upper(), parse(url, rules=limits.rules).origin)
     answer = send(method, url, headers=headers, body=body, limits=limits)
     env.log.info("Answered %d with %d bytes after %d ms", answer.status, len(answer.body), answer.elapsed_ms)
@@ -63,7 +63,7 @@ def http_request(input: Input, env: Env) -> dict[str, Any]:
 
 
 def _body(given: Any) -> tuple[bytes | None, dict[str, str]]:
-    """Returns the bytes to send and their Content-Type, which input.headers may override."""
+    """Return the bytes to send and their Content-Type, which input.headers may override."""
     if given is None:
         return None, {}
     if isinstance(given, str):
@@ -110,7 +110,7 @@ def _output(answer: HttpResponse) -> dict[str, Any]:
 
 
 def _fitting_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Returns the headers that fit into their part of the output."""
+    """Return the headers that fit into their part of the output."""
     kept: dict[str, str] = {}
     room = _MAX_HEADER_JSON_BYTES
     for name, value in headers.items():
@@ -121,7 +121,7 @@ def _fitting_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _fitting_text(whole: str, room: int) -> str:
-    """Returns the beginning of a text that takes at most `room` bytes as JSON."""
+    """Return the beginning of a string that takes at most `room` bytes as JSON."""
     while (size := len(json.dumps(whole))) > room:
         whole = whole[: len(whole) * room // size - 1]
     return whole

@@ -1,4 +1,4 @@
-"""Posts an incident to a Slack channel."""
+"""Post an incident to a Slack channel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.inputs import Input, optional_text, refuse_unknown, text
 _TIMEOUT_SECONDS = 20.0
 _LONGEST_DETAIL = 3_000
 _SETTING = "AVA_WORKER_INCIDENT_NOTIFY_SLACK_WEBHOOK_URL"
-# The details of an incident by their name here, with the names that incident systems use.
+# The fields of an incident, and their names in incident systems.
 _DETAILS = {
     "title": ("title", "summary", "name"),
     "severity": ("severity", "priority", "urgency"),
@@ -71,7 +71,7 @@ def incident_notify(input: Input, env: Env) -> dict[str, Any]:
 
 
 def _incident_url(given: Input, incident_id: str, env: Env) -> str:
-    """Returns the incident's URL: the input's, or the configured INCIDENT_URL with `{incident_id}` filled in."""
+    """Return the incident's URL: the input's, or the configured INCIDENT_URL with `{incident_id}` filled in."""
     configured = env.get("INCIDENT_URL", "").replace("{incident_id}", quote(incident_id, safe=""))
     return optional_text(given, "incident_url", default=configured, longest=MAX_URL_CHARS)
 
@@ -95,7 +95,7 @@ def _parsed(answer: HttpResponse) -> Mapping[str, Any]:
         incident = json.loads(answer.body)
     except (ValueError, RecursionError):
         incident = None
-    # Many APIs, this service's among them, wrap the resource in `data`.
+    # Many APIs, including this service, wrap the resource in `data`.
     if isinstance(incident, dict) and isinstance(incident.get("data"), dict):
         incident = incident["data"]
     if not isinstance(incident, dict):
@@ -142,12 +142,12 @@ def _post(webhook_url: str, channel: str, message: str) -> str:
 
 
 def _without_markup(message: str) -> str:
-    """Returns the message without markup: Slack obeys `<!channel>` and `<https://…|text>` in an incident's text."""
+    """Escape Slack's markup: Slack obeys `<!channel>` and `<https://…|text>` in an incident's text."""
     return message.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _receipt(answer: HttpResponse) -> str:
-    """Returns the time stamp of the Slack message if the response has one; else its first line, mostly `ok`."""
+    """Return the timestamp of the Slack message if the response has one; else its first line, usually `ok`."""
     try:
         stamp = json.loads(answer.body)["ts"]
     except (ValueError, RecursionError, TypeError, KeyError, IndexError):

@@ -1,6 +1,6 @@
-"""Checks the input of a job.
+"""Validate the input of a job.
 
-Every refusal is a ValueError that names the field and says what would be right.
+Every refusal is a ValueError that names the field and the valid values.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 Input = Mapping[str, Any]
 
 _MISSING = object()
-# Control characters have no meaning in any text that is passed on, and lone surrogates cannot be encoded.
+# Control characters are meaningless in strings that are passed on, and lone surrogates cannot be encoded.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def refuse_unknown(given: Input, *names: str) -> None:
-    """Refuse a field that the handler does not read, because it is most likely a typing error."""
+    """Refuse a field that the handler does not read, because it is probably a typing error."""
     unknown = sorted(set(given) - set(names))
     if unknown:
         raise ValueError(f"input.{_shown(unknown[0])} is not known; this worker takes {', '.join(names)}")
 
 
 def text(given: Input, name: str, *, example: str, longest: int = 1_000, pattern: str = r".*") -> str:
-    """Returns a required text that is not blank and matches the whole pattern."""
+    """Return a required string that is not blank and matches the whole pattern."""
     if given.get(name) is None:
         raise ValueError(f"input.{name} is missing; it must be a text such as {example}")
     value = optional_text(given, name, longest=longest)
@@ -36,7 +36,7 @@ def text(given: Input, name: str, *, example: str, longest: int = 1_000, pattern
 
 
 def optional_text(given: Input, name: str, *, default: str = "", longest: int = 1_000) -> str:
-    """Returns a text without surrounding white space; the default if the field is missing or null."""
+    """Return a string without surrounding white space; the default if the field is missing or null."""
     value = given.get(name)
     if value is None:
         return default
@@ -50,7 +50,7 @@ def optional_text(given: Input, name: str, *, default: str = "", longest: int = 
 
 
 def number(given: Input, name: str, *, least: float, most: float, default: float | None = None) -> float:
-    """Returns a finite number within bounds; without a default the field is required."""
+    """Return a finite number within bounds; without a default the field is required."""
     value = given.get(name, _MISSING)
     if value is _MISSING and default is not None:
         return default
@@ -60,7 +60,7 @@ def number(given: Input, name: str, *, least: float, most: float, default: float
 
 
 def whole_number(given: Input, name: str, *, least: int, most: int, default: int) -> int:
-    """Returns a whole number within bounds; 3.0 is one."""
+    """Return a whole number within bounds; 3.0 is valid."""
     value = given.get(name, default)
     if not _is_number(value) or not least <= value <= most or value != int(value):
         raise ValueError(f"input.{name} must be a whole number from {least} to {most}{_instead(value)}")
@@ -68,7 +68,7 @@ def whole_number(given: Input, name: str, *, least: int, most: int, default: int
 
 
 def _is_number(value: Any) -> bool:
-    # A boolean is an int to Python.
+    # In Python a boolean is an int.
     return (isinstance(value, int) and not isinstance(value, bool)) or (
         isinstance(value, float) and math.isfinite(value)
     )

@@ -1,4 +1,4 @@
-"""The limits of handlers that call other servers."""
+"""Limits for handlers that call other servers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LONGEST_CONNECT_SECONDS = 10.0
 
 
 def limits(*, timeout_seconds: float, max_bytes: int) -> Limits:
-    """Return the limits of one call. `ava.domain.outbound.outbound_rules` defines the addresses that it may reach."""
+    """Return the limits of one call. `ava.domain.outbound.outbound_rules` defines the allowed addresses."""
     return Limits(
         connect_timeout_seconds=min(timeout_seconds, _LONGEST_CONNECT_SECONDS),
         exchange_timeout_seconds=timeout_seconds,

@@ -1,4 +1,4 @@
-"""Sleeps and reports progress: for demonstrations, and to try cancels, progress and time limits."""
+"""Sleep and report progress: for demonstrations, and to try cancels, progress and time limits."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _MAX_STEPS = 1_000
     },
 )
 def sleep(input: Input, env: Env) -> dict[str, Any]:
-    """Sleep. Returns the seconds slept. A cancel is raised inside `time.sleep`, so it ends the sleep at once."""
+    """Sleep. Return the seconds slept. A cancel is raised inside `time.sleep`, so it ends the sleep immediately."""
     refuse_unknown(input, "seconds", "steps")
     seconds = number(input, "seconds", least=0, most=_LONGEST_SECONDS)
     steps = whole_number(input, "steps", least=1, most=_MAX_STEPS, default=10)
     start = time.monotonic()
     env.log.info("Sleeping for %g s in %d steps", seconds, steps)
     for step in range(1, steps + 1):
-        # Every step ends at a fixed time after the start, so that the cost of the steps does not add up.
+        # Each step ends at a fixed offset from the start, so that the overhead does not accumulate.
         time.sleep(max(0.0, start + seconds * step / steps - time.monotonic()))
         env.progress(step / steps, f"step {step} of {steps}")
     return {"slept_seconds": round(time.monotonic() - start, 3), "steps": steps}

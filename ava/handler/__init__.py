@@ -1,4 +1,4 @@
-"""What a handler's author imports: `worker`, `Env`, and the errors that are raised inside a handler."""
+"""The API for handler authors: `worker`, `Env`, and the exceptions in handlers."""
 
 from ava.domain.jobs.retry import Retry
 from ava.handler.children import ChildJob

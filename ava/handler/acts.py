@@ -1,7 +1,7 @@
-"""Run a handler's calls: a call yields each act that may take long, and gets the result.
+"""Run a handler's calls: a call yields each act that may block, and gets its result.
 
-So one function serves both kinds of handlers. `run` does the acts in the handler's thread. `run_async` does statements
-in another thread, while other tasks of the handler continue.
+So one function serves sync and async handlers. `run` executes acts in the handler's thread. `run_async` executes
+statements in another thread, while other tasks of the handler continue.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What a call needs done: a statement, or a call of what the handler has given."""
+    """An act of a call: a statement, or a call of a handler's function."""
 
     do: Callable[[], Any]
     is_statement: bool = False
 
 
-#: A call: what it yields is done, and it gets the result.
+#: A call as a generator of acts, which receives their results.
 Steps = Generator[Act, Any, T]
 
 
 def run(steps: Steps[T]) -> T:
-    """Returns the result of a call, whose acts are done in this thread."""
+    """Run a call with all acts in this thread. Return its result."""
     try:
         act = next(steps)
         while True:
@@ -47,7 +47,7 @@ def run(steps: Steps[T]) -> T:
 
 
 async def run_async(steps: Steps[T]) -> T:
-    """Returns the result of a call of an async handler. Statements are done in a thread of the loop's."""
+    """Run a call of an async handler, with statements in the loop's executor. Return its result."""
     try:
         act = next(steps)
         while True:
@@ -66,11 +66,11 @@ async def run_async(steps: Steps[T]) -> T:
 
 
 class UnawaitedCalls:
-    """The calls of an async handler that it has made and not awaited: such a call has done nothing."""
+    """Calls of an async handler that were made but not awaited, and so had no effect."""
 
     def __init__(self) -> None:
         self._numbers = count()
-        #: The name and the first argument of each call, and its coroutine.
+        #: Name, first argument and coroutine of each call.
         self._calls: dict[int, tuple[str, object, Coroutine[Any, Any, Any]]] = {}
 
     def add(self, name: str, argument: object, call: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
@@ -86,22 +86,22 @@ class UnawaitedCalls:
         return coroutine
 
     def refuse(self) -> None:
-        """Raise `CallNotAwaited` for the first of them; the handler has returned."""
+        """Raise `CallNotAwaited` for the first unawaited call; the handler has returned."""
         if (error := self._drop()) is not None:
             raise error
 
     def explain(self, error: BaseException) -> None:
-        """Name the first of them in the traceback of what the handler raised, because it may be the cause."""
+        """Add the first unawaited call to the traceback of the handler's error, because it may be the cause."""
         if (unawaited := self._drop()) is not None and isinstance(error, Exception):
             error.add_note(f"CallNotAwaited: {unawaited}")
 
     def _drop(self) -> CallNotAwaited | None:
         calls, self._calls = [*self._calls.values()], {}
-        # A coroutine that is freed without this is a warning of Python's, without the name of the call.
+        # Otherwise Python warns about each freed coroutine, without the name of the call.
         for *_, coroutine in calls:
             coroutine.close()
         for name, argument, _ in calls[:1]:
-            # Python has no text of an integer of more than 4,300 digits.
+            # Python cannot convert an integer of more than 4,300 digits to a string.
             is_brief = isinstance(argument, str) or (isinstance(argument, int | float) and abs(argument) < 1e9)
             call = f"env.{name}({repr(argument)[:80] if is_brief else '…'})"
             return CallNotAwaited(f"{call} was not awaited, so it did nothing: write `await env.{name}(…)`")

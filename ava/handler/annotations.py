@@ -9,17 +9,17 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-#: Names that a module may import for its type checker alone.
+#: Names that a module may import only for its type checker.
 _TYPING = {**vars(typing), **{name: getattr(collections.abc, name) for name in collections.abc.__all__}}
-#: What an annotation may be that describes nothing: the handler gets the payload itself.
+#: Annotations without information: the handler gets the payload.
 _ANYTHING = (inspect.Parameter.empty, Any, object)
 
 
 def first_annotation(function: Callable[..., Any]) -> tuple[str, Any]:
-    """Returns the name of the first parameter and its annotation, `inspect.Parameter.empty` without one.
+    """Return the first parameter's name and annotation, `inspect.Parameter.empty` without one.
 
-    The other annotations are left alone: `Env` may be imported for a type checker only. Raises ValueError if the first
-    cannot be resolved.
+    Ignore the other annotations: `Env` may be imported only for a type checker. Raise ValueError if the first cannot be
+    resolved.
     """
     try:
         first = next(iter(inspect.signature(function).parameters.values()), None)
@@ -42,9 +42,9 @@ def first_annotation(function: Callable[..., Any]) -> tuple[str, Any]:
 
 
 def plain_type(annotation: Any) -> Any:
-    """Returns what an annotation stands for: an alias or a NewType its type, `Order | None` the type `Order`.
+    """Resolve aliases and NewTypes, and `Order | None` to `Order`.
 
-    An input is always an object, so that None never comes.
+    Inputs are always objects, so None cannot occur.
     """
     while True:
         if isinstance(annotation, typing.NewType):
@@ -60,7 +60,7 @@ def plain_type(annotation: Any) -> Any:
 
 
 def choices_of(annotation: Any) -> tuple[Any, ...]:
-    """Returns the members of a union, also of one that is `Annotated`; the annotation alone if it is none."""
+    """Return the members of a union, even if it is `Annotated`; otherwise the annotation itself."""
     inner = annotation
     while typing.get_origin(inner) is typing.Annotated:
         inner = typing.get_args(inner)[0]
@@ -69,7 +69,7 @@ def choices_of(annotation: Any) -> tuple[Any, ...]:
 
 
 def is_plain(annotation: Any) -> bool:
-    """True if an annotation describes no input: it is any value, or any mapping."""
+    """Return True if an annotation describes no input: it allows any value, or any mapping."""
     if annotation in _ANYTHING or isinstance(annotation, typing.TypeVar):
         return True
     origin = typing.get_origin(annotation) or annotation

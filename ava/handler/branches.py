@@ -1,8 +1,8 @@
-"""The parts of a handler that wait by themselves: the handler as a whole, and the branches of `env.gather`.
+"""The parts of a handler that wait independently: the handler itself, and the branches of `env.gather`.
 
-If one branch raises, `gather` leaves the branches that wait, and the handler continues without them. Later runs of the
-attempt must leave these branches at the same wait: otherwise a branch would continue although the handler has handled
-the error. Therefore the journal has an entry for each gather that raised while branches waited.
+If one branch raises, `gather` abandons its waiting branches, and the handler continues without them. Later runs of the
+attempt must abandon them at the same wait: otherwise a branch would continue although the handler has handled the
+error. Therefore the journal has an entry for each gather that raised while branches waited.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from ava.handler.errors import Suspended, SuspensionSwallowed, WaitInTask
 
 @dataclass(eq=False, slots=True)
 class _Part:
-    """One of them."""
+    """The handler itself or a branch."""
 
-    #: Its task, if it is a branch of `gather`.
+    #: The task of a branch of `gather`.
     task: asyncio.Task[Any] | None = None
-    #: What it waits for, once it does.
+    #: The current wait.
     wait: Wait | None = None
-    #: Begins the names of its gathers in the journal.
+    #: Prefix of its gathers' names in the journal.
     prefix: str = ""
-    #: How many gathers, and how many other waits, it has begun.
+    #: Number of gathers, and of other waits, so far.
     gathers: int = 0
     waits: int = 0
-    #: The number of the wait at which an earlier run has left it; None: none has.
+    #: Number of the wait at which an earlier run abandoned it; None: none has.
     left_at: int | None = None
     #: The gather in which it waits.
     inner: _Gather | None = None
@@ -49,26 +49,26 @@ class _Gather:
 
     @property
     def left(self) -> dict[str, int]:
-        """Return the branches that wait, by their numbers, each with the number of its wait."""
+        """Return the indices of the waiting branches, each with the number of its wait."""
         waiting = {str(n): branch for n, branch in enumerate(self.branches) if branch.wait is not None}
         return {n: branch.waits + (branch.inner is not None) for n, branch in waiting.items()}
 
     @property
     def entries(self) -> list[NewEntry]:
-        """Return what the journal keeps of it if it leaves branches, and of the gathers in them."""
+        """Return the journal entries for the abandoned branches, including gathers inside them."""
         value_json = json.dumps(self.left)
         own = NewEntry(kind=JournalKind.WAIT, name=self.name, state=EntryState.DONE, value_json=value_json)
         inner = (branch.inner for branch in self.branches if branch.wait is not None and branch.inner is not None)
         return [own, *(entry for gather in inner for entry in gather.entries)]
 
 
-#: The wait of a branch that an earlier run has left. If no branch raises this time, the next run follows immediately.
+#: The wait of an abandoned branch. If no branch raises this time, the next run follows immediately.
 _AT_ONCE = Wait(condition=WaitCondition.TIME, timeout_seconds=0.0)
 _branch: ContextVar[_Part | None] = ContextVar("ava_branch", default=None)
 
 
 class Branches:
-    """The parts of one run's handler."""
+    """The parts of a run's handler."""
 
     def __init__(
         self,
@@ -79,9 +79,9 @@ class Branches:
         is_async: bool,
         all_tasks: Callable[[], Iterable[asyncio.Task[Any]]],
     ) -> None:
-        """`write` writes entries of the journal. `admit_wait` raises an error if the job may not wait.
+        """`write` writes journal entries. `admit_wait` raises an error if the job may not wait.
 
-        `all_tasks` returns the tasks of the handler.
+        `all_tasks` returns the handler's tasks.
         """
         self._entries = entries
         self._write = write
@@ -92,7 +92,7 @@ class Branches:
 
     @property
     def wait(self) -> Wait | None:
-        """Returns what the handler as a whole waits for; None if it is not suspended."""
+        """Return what the handler waits for; None if it is not suspended."""
         return self._root.wait
 
     @property
@@ -100,19 +100,19 @@ class Branches:
         return _branch.get() or self._root
 
     def check(self) -> None:
-        """Raises `Suspended` again in a part that waits."""
+        """Raise `Suspended` again in a waiting part."""
         if (wait := self._current.wait) is not None:
             raise Suspended(wait.text)
 
     def begin_wait(self) -> None:
-        """Count a wait. Raises `Suspended` in a branch that an earlier run has left at it."""
+        """Count a wait. Raise `Suspended` in a branch that an earlier run abandoned at it."""
         branch = self._current
         branch.waits += 1
         if branch.left_at is not None and branch.waits >= branch.left_at:
             self._suspend(_AT_ONCE)
 
     def suspend(self, wait: Wait) -> NoReturn:
-        """Raises `Suspended` in the part that waits."""
+        """Raise `Suspended` in the part that waits."""
         if self._is_async:
             self._check_task()
         self._suspend(wait)
@@ -126,7 +126,7 @@ class Branches:
         raise Suspended(wait.text)
 
     def _check_task(self) -> None:
-        """Raises `WaitInTask` if other tasks of the handler would be abandoned by a wait in this one."""
+        """Raise `WaitInTask` if a wait here would abandon other tasks of the handler."""
         branch, task = self._current, asyncio.current_task()
         others = (each for each in self._all_tasks() if each is not task and not each.done())
         if any(others) if branch is self._root else task is not branch.task:
@@ -135,7 +135,7 @@ class Branches:
             )
 
     async def gather(self, awaitables: Sequence[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
-        """Returns the results of branches that may wait. Suspends the handler once each has ended or waits."""
+        """Return the results of branches that may wait. Suspend the handler once each has ended or waits."""
         gather, left = self._begin_gather(len(awaitables))
         branches = gather.branches
         tasks = [asyncio.ensure_future(_enter(*pair)) for pair in zip(branches, awaitables, strict=True)]
@@ -152,13 +152,13 @@ class Branches:
         if waits := [branch.wait for branch in branches if branch.wait is not None]:
             self._current.inner = gather
             if left and self._current.left_at is None:
-                # The journal has no errors of steps, and this one did not occur again: the branches may continue.
+                # The journal stores no errors of steps, and this one did not recur: the branches may continue.
                 await run_async(self._write(replace(gather.entries[0], value_json="{}")))
             self._suspend(_union(waits))
         return results
 
     def _begin_gather(self, count: int) -> tuple[_Gather, dict[str, int]]:
-        """Return a gather of `count` branches, and at which waits an earlier run has left some of them."""
+        """Begin a gather of `count` branches. Return it, and the waits at which an earlier run abandoned branches."""
         part = self._current
         part.gathers += 1
         name = joined_names([f"{part.prefix}gather {part.gathers}"])
@@ -169,7 +169,7 @@ class Branches:
 
 
 async def _errors(tasks: Sequence[asyncio.Task[Any]]) -> list[BaseException | None]:
-    """Wait for all tasks. Returns the error of each, so that all are retrieved: asyncio would log the others."""
+    """Wait for all tasks. Return the error of each; asyncio would log errors that are not retrieved."""
     try:
         if tasks:
             await asyncio.wait(tasks)
@@ -188,7 +188,7 @@ async def _enter(branch: _Part, awaitable: Awaitable[Any]) -> Any:
 
 
 def _union(waits: Sequence[Wait]) -> Wait:
-    """Returns the wait that is over when one of several is."""
+    """Return a wait that any of several satisfies."""
     if len(waits) == 1:
         return waits[0]
     job_ids = dict.fromkeys(job_id for wait in waits for job_id in wait.job_ids)

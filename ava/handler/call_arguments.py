@@ -1,4 +1,4 @@
-"""What the calls of a handler are given, checked: names, workers, inputs, seconds."""
+"""Validate the arguments of a handler's calls: names, workers, inputs, seconds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ava.domain.jobs.waits import MAX_INPUT_BYTES
 from ava.domain.text import storable
 from ava.handler.children import ChildJob, json_of
 
-#: Characters of a name in the journal.
+#: Max characters of a name in the journal.
 _MAX_NAME = 200
-#: The longest wait or sleep, in seconds: a year and a day.
+#: Max seconds of a wait or sleep: 366 days.
 _MAX_WAIT_SECONDS = 31_622_400.0
 
 
@@ -32,7 +32,7 @@ def check_name(name: object) -> None:
 
 
 def joined_names(names: Sequence[str]) -> str:
-    """Returns names as one, or a hash of them if they are many."""
+    """Join names, or return their hash if they are too long."""
     text = ", ".join(names)
     return text if 0 < len(text) <= _MAX_NAME // 2 else "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 

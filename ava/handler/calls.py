@@ -1,4 +1,4 @@
-"""The calls of a handler that its journal answers: children, steps, waits and sleeps. No I/O of its own.
+"""A handler's calls that its journal records: children, steps, waits and sleeps. No I/O.
 
 A call is a generator of acts (`ava.handler.acts`), or a plain function if it needs none.
 """
@@ -41,41 +41,41 @@ from ava.handler.entries import JournalEntries
 from ava.handler.errors import StepError, StepInterrupted, WaitInTask
 from ava.handler.event_waits import EventStore, EventWaits, timeout_error
 
-#: Children that one transaction makes.
+#: Max children per transaction.
 _CHILDREN_PER_TRANSACTION = 100
-#: Sleeps that are shorter, in seconds, stay in the process.
+#: Shorter sleeps, in seconds, stay in the process.
 _MIN_SLEEP_SECONDS = 1.0
 
-#: The name of the step whose function runs.
+#: The name of the running step.
 _step: ContextVar[str | None] = ContextVar("ava_step", default=None)
 
 
 class JournalStore(EventStore, Protocol):
-    """Where a run keeps its journal, makes the children of its job, and finds events.
+    """Store a run's journal, create its job's children, and find events.
 
-    The methods raise what ends the run.
+    The methods raise an exception if the run must end.
     """
 
     def write(self, entries: Sequence[NewEntry]) -> None:
         """Write entries."""
 
     def make_children(self, new: Sequence[NewChild]) -> Sequence[ChildState]:
-        """Make children, all or none, with their entries. Raises `ChildRefused`."""
+        """Create children, all or none, with their entries. Raise `ChildRefused`."""
 
     def admit_wait(self) -> None:
-        """Raises `TooManyWaiting` if the tenant has as many waiting jobs as it may have."""
+        """Raise `TooManyWaiting` if the tenant has reached its limit of waiting jobs."""
 
     def outputs(self, job_ids: Sequence[str]) -> Mapping[str, str | None]:
-        """Returns the outputs of children as JSON texts, by their ids."""
+        """Return the outputs of children as serialized JSON, by id."""
 
 
 @dataclass(slots=True)
 class _WaitEntry:
-    """The name of a wait in the journal, and what the journal has of it."""
+    """The name of a wait in the journal, and its entry."""
 
     name: str
     found: JournalEntry | None
-    #: The child that this run has chosen as the first.
+    #: The child that this run has chosen as the first to end.
     first: ChildJob | None = None
 
     @property
@@ -91,16 +91,16 @@ class Calls:
     job_id: str
     journal: LoadedJournal = field(default_factory=LoadedJournal)
     is_async: bool = False
-    #: Called once the run has been given the last entry of its journal, or writes one itself.
+    #: Called when the run gets the last journal entry, or writes its first.
     on_caught_up: Callable[[], None] = lambda: None
-    #: The clock in seconds, and the pause of short sleeps; `ava.testing` has others.
+    #: Monotonic clock in seconds, and the pause of short sleeps; `ava.testing` replaces both.
     now: Callable[[], float] = time.monotonic
     pause: Callable[[float], Any] | None = None
-    #: When the journal was loaded, by that clock; None: now.
+    #: When the journal was loaded, by `now`; None: now.
     loaded_at: float | None = None
-    #: Returns the tasks of an async handler; runs in slots share an event loop with those of others.
+    #: Returns the tasks of an async handler; in a slot process other runs share its event loop.
     all_tasks: Callable[[], Iterable[asyncio.Task[Any]]] = asyncio.all_tasks
-    #: The handler's own thread.
+    #: The handler's thread.
     thread_id: int = field(default_factory=threading.get_ident)
     unawaited: UnawaitedCalls = field(default_factory=UnawaitedCalls)
 
@@ -121,7 +121,7 @@ class Calls:
 
     @property
     def wait(self) -> Wait | None:
-        """Returns what the run waits for; None if it is not suspended."""
+        """Return what the run waits for; None if it is not suspended."""
         return self._branches.wait
 
     # Children ------------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class Calls:
         priority: int | None,
         detached: bool,
     ) -> Steps[ChildJob]:
-        """Returns the child of a name; it is made if there is none yet."""
+        """Return the child with the name; create it if there is none."""
         self._enter()
         worker_id = read_worker_id(worker_id)
         name = worker_id if key is None else key
@@ -161,7 +161,7 @@ class Calls:
         max_concurrency: int | None,
         return_exceptions: bool,
     ) -> Steps[Outputs]:
-        """Returns the outputs of a child for each item, once all have ended."""
+        """Create a child per item, wait until all have ended, and return their outputs."""
         self._enter(waits=True)
         if max_concurrency is not None and max_concurrency < 1:
             raise ValueError(f"max_concurrency must be a number from 1, not {max_concurrency!r}")
@@ -194,7 +194,7 @@ class Calls:
         return None if found is None or found.child_id is None else self._children.get(found.child_id)
 
     def _make_all(self, children: list[ChildJob], new: list[NewChild]) -> Steps[None]:
-        """Make the children of `new`, add them to `children`, and empty `new`."""
+        """Create the children of `new`, add them to `children`, and clear `new`."""
         if new:
             children += yield from self._make(new)
             new.clear()
@@ -213,7 +213,7 @@ class Calls:
     def step(
         self, name: str, fn: Callable[..., Any], *args: Any, key: str | None, was: Sequence[str], once: str
     ) -> Steps[Any]:
-        """Returns what a function has returned, in this run or in an earlier one."""
+        """Return the result of a function, from this run or an earlier one."""
         self._enter()
         if once not in ("at_least", "at_most"):
             raise ValueError(f'once must be "at_least" or "at_most", not {once!r}')
@@ -248,7 +248,7 @@ class Calls:
 
     @property
     def step_key(self) -> str:
-        """Returns the idempotency key of the step whose function runs. Raises `StepError` outside one."""
+        """Return the idempotency key of the running step. Raise `StepError` outside a step."""
         name = _step.get()
         if name is None:
             raise StepError("env.step_key is for the function of a step: call env.step(name, function)")
@@ -259,7 +259,7 @@ class Calls:
     def wait_for_all(
         self, children: Sequence[ChildJob], *, timeout: float | None, key: str | None, return_exceptions: bool
     ) -> Steps[Outputs]:
-        """Returns the outputs of children once all have ended."""
+        """Wait until all children have ended, and return their outputs."""
         self._enter(waits=True)
         check_children(children)
         entry = None if timeout is None and key is None else self._wait_entry("", children, timeout, key)
@@ -271,7 +271,7 @@ class Calls:
         return self._outputs(children, return_exceptions=return_exceptions)
 
     def wait_for_any(self, children: Sequence[ChildJob], *, timeout: float | None, key: str | None) -> Steps[ChildJob]:
-        """Returns the first child that has ended, whatever its end."""
+        """Wait until a child has ended, with any outcome, and return it."""
         self._enter(waits=True)
         check_children(children)
         if not children:
@@ -289,7 +289,7 @@ class Calls:
         return entry.first
 
     def sleep(self, seconds: float, *, key: str | None) -> Steps[None]:
-        """Return once the time is over."""
+        """Return after `seconds`."""
         self._enter(waits=True)
         seconds = check_seconds("seconds", seconds)
         if seconds < _MIN_SLEEP_SECONDS:
@@ -302,7 +302,7 @@ class Calls:
             return
         left = seconds if found is None else self._entries.seconds_left(found)
         if left <= 0:
-            # Its time has passed since the run loaded the journal.
+            # The time has passed since the run loaded the journal.
             yield from self._write(
                 NewEntry(kind=JournalKind.SLEEP, name=name, state=EntryState.DONE, until_in_seconds=left)
             )
@@ -315,7 +315,7 @@ class Calls:
     def wait_for_event(
         self, type_: str, match: Mapping[str, Any] | None, *, timeout: float | None, key: str | None
     ) -> Steps[Mapping[str, Any]]:
-        """Returns the record of the first event that matches and that no other wait has returned."""
+        """Return the record of the first event that matches and that no other wait has returned."""
         self._enter(waits=True)
         found = yield from self._events.wait(type_, match, timeout=timeout, key=key)
         if isinstance(found, Wait):
@@ -332,7 +332,7 @@ class Calls:
         )
         if timeout is not None or key is not None:
             return _WaitEntry(name, self._entries.find(JournalKind.WAIT, name, ()))
-        # A name is for a time-out. Without one the same children may be waited for again, and have the same first one.
+        # Names distinguish timeouts. Without one, the same children may be awaited again, with the same first child.
         if name not in self._waits:
             self._waits[name] = _WaitEntry(name, self._entries.find(JournalKind.WAIT, name, ()))
         return self._waits[name]
@@ -344,7 +344,7 @@ class Calls:
         timeout: float | None = None,
         entry: _WaitEntry | None = None,
     ) -> Steps[None]:
-        """Suspend the branch until its children have ended. Raises `WaitTimeout` if the time of the wait is over."""
+        """Suspend the branch until its children have ended. Raise `WaitTimeout` if the wait has timed out."""
         left = timeout
         if timeout is not None and entry is not None and entry.found is not None:
             left = self._entries.seconds_left(entry.found)
@@ -362,7 +362,7 @@ class Calls:
         self._branches.suspend(wait)
 
     def _decide(self, entry: _WaitEntry, state: EntryState, child_id: str | None = None) -> Steps[None]:
-        """Write how a wait ended before the handler sees it, because later runs of the attempt get the same answer."""
+        """Write a wait's result before the handler sees it, so that later runs of the attempt get the same result."""
         until = None if entry.found is None else self._entries.seconds_left(entry.found)
         yield from self._write(
             NewEntry(kind=JournalKind.WAIT, name=entry.name, state=state, child_id=child_id, until_in_seconds=until)
@@ -376,14 +376,14 @@ class Calls:
         return Outputs(tuple(children), self.store.outputs)
 
     async def gather(self, awaitables: Sequence[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
-        """Returns the results of branches, each of which may wait."""
+        """Return the results of branches, each of which may wait."""
         self._enter()
         return await self._branches.gather(awaitables, return_exceptions=return_exceptions)
 
     # The journal ---------------------------------------------------------------------------------------------------
 
     def _enter(self, *, waits: bool = False) -> None:
-        """Check that a call may be made here and now. Suspends a branch that an earlier run has left at this wait."""
+        """Check that a call is allowed here. Suspend a branch that an earlier run abandoned at this wait."""
         if threading.get_ident() != self.thread_id:
             raise WaitInTask("Calls of the journal belong to the handler's own thread; threads do not wait.")
         self._branches.check()

@@ -1,4 +1,4 @@
-"""The jobs that a handler has made: each child, and the outputs of those that it waited for."""
+"""The jobs that a handler created: its children, and the outputs of awaited ones."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ava.domain.jobs.waits import MAX_OUTPUT_BYTES, ChildState
 from ava.errors import OutputError
 from ava.handler.errors import ChildFailed
 
-#: The outputs that one statement reads.
+#: Outputs per statement.
 _OUTPUTS_PER_STATEMENT = 100
 
-#: Reads the outputs of children, by their ids, as JSON texts.
+#: Reads outputs of children, as serialized JSON by id.
 ReadOutputs = Callable[[Sequence[str]], Mapping[str, str | None]]
 
 
 class ChildJob:
-    """A job that the handler has made, as the run knows it."""
+    """A job that the handler created, as the run knows it."""
 
     def __init__(self, state: ChildState, read_outputs: ReadOutputs) -> None:
         self._state = state
@@ -28,27 +28,27 @@ class ChildJob:
 
     @property
     def id(self) -> str:
-        """Returns its job's id."""
+        """Return the job's id."""
         return self._state.id
 
     @property
     def worker_id(self) -> str:
-        """Returns its worker."""
+        """Return the worker's id."""
         return self._state.worker_id
 
     @property
     def status(self) -> str:
-        """Returns its status, as it was when the run was entered or waited for it last."""
+        """Return the status, as of the run's start or its last wait for it."""
         return self._state.status.value
 
     @property
     def error(self) -> str | None:
-        """Returns why it failed, or why the system cancelled it."""
+        """Return why it failed, or why the system cancelled it."""
         return self._state.error
 
     @property
     def output(self) -> Any:
-        """Returns what its handler returned; None until it has completed. The first access reads it."""
+        """Return the output; None unless it has completed. The first access reads it."""
         if self._state.status is not Status.COMPLETED:
             return None
         if not self._output:
@@ -58,26 +58,26 @@ class ChildJob:
 
     @property
     def is_loaded(self) -> bool:
-        """Returns False if the next access to its output reads it."""
+        """Return False if the next access to the output reads it."""
         return self._state.status is not Status.COMPLETED or bool(self._output)
 
     def load(self) -> None:
-        """Read its output."""
+        """Read the output."""
         _ = self.output
 
     @property
     def is_unfinished(self) -> bool:
-        """Returns True until it has ended."""
+        """Return True until it has ended."""
         return self._state.status in (Status.QUEUED, Status.RUNNING)
 
     @property
     def end_no(self) -> int | None:
-        """Returns the number of its end, in about the order in which jobs end."""
+        """Return the number of its end, roughly in the order in which jobs end."""
         return self._state.end_no
 
     @property
     def failure(self) -> ChildFailed | None:
-        """Returns the error that a wait for it raises; None if it has completed or goes on."""
+        """Return the error that a wait for it raises; None if it has completed or is unfinished."""
         if self.is_unfinished or self._state.status is Status.COMPLETED:
             return None
         reason = self.error or f"{self.status}"
@@ -92,21 +92,21 @@ class ChildJob:
 
 
 class Outputs(Sequence[Any]):
-    """The outputs of children, in the order in which they were given. They are read in pages, when they are needed.
+    """The outputs of children, in the given order. They are read lazily, in pages.
 
-    The errors of children that did not complete stand in their places, if the wait returns them.
+    For children that did not complete it contains their errors, if the wait returns them.
     """
 
     def __init__(self, children: Sequence[ChildJob], read_outputs: ReadOutputs) -> None:
         self._children = children
         self._read_outputs = read_outputs
-        #: The page that was read last, the number of its first child, and the bytes of its outputs as JSON.
+        #: The last page, the index of its first child, and the bytes of its outputs as JSON.
         self._page: Sequence[Any] = ()
         self._first = self._page_bytes = 0
 
     @property
     def is_loaded(self) -> bool:
-        """Returns False if the next access to an output reads the first page."""
+        """Return False if the next access to an output reads the first page."""
         return bool(self._page) or not self._children
 
     def load(self) -> None:
@@ -131,7 +131,7 @@ class Outputs(Sequence[Any]):
         return self._page[position - self._first]
 
     def to_json(self) -> list[Any]:
-        """Read all outputs. Raises `OutputError` if a handler cannot return so many bytes."""
+        """Read all outputs. Raise `OutputError` if they exceed the max output of a handler."""
         found: list[Any] = []
         size = 0
         for first in range(0, len(self), _OUTPUTS_PER_STATEMENT):
@@ -164,7 +164,7 @@ def _value(text: str | None) -> Any:
 
 
 def json_of(value: Any) -> Any:
-    """Return outputs, a child or its error as JSON; `json.dumps` calls it. Raises `TypeError` for other values."""
+    """Return outputs, a child or its error as JSON, for `json.dumps`. Raise `TypeError` for other values."""
     if isinstance(value, ChildJob | Outputs):
         return value.to_json()
     if isinstance(value, ChildFailed) and isinstance(value.child, ChildJob):
@@ -173,9 +173,9 @@ def json_of(value: Any) -> Any:
 
 
 def as_json(value: Any, *, outer: frozenset[int] = frozenset()) -> Any:
-    """Return what a handler returned, with JSON in place of outputs, children and their errors.
+    """Return the handler's result with JSON instead of outputs, children and their errors.
 
-    `outer`: the ids of the containers around it, because a container may contain itself.
+    `outer`: the ids of enclosing containers, because a container may contain itself.
     """
     if isinstance(value, ChildJob | Outputs | ChildFailed):
         return json_of(value)

@@ -1,4 +1,4 @@
-"""The entries of a journal as one run sees them: by names, each used once, and those that the run adds."""
+"""A journal's entries for one run: by name, each name used once, including entries that the run adds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ava.handler.errors import DuplicateName, StepError
 
 
 class JournalEntries:
-    """The entries of a journal, for one run."""
+    """A journal's entries for one run."""
 
     def __init__(
         self,
@@ -21,7 +21,7 @@ class JournalEntries:
         now: Callable[[], float] = time.monotonic,
         loaded_at: float | None = None,
     ) -> None:
-        """`on_caught_up` is called once the run has been given the last entry, or writes one itself.
+        """`on_caught_up` is called when the run gets the last entry, or writes its first.
 
         `now` is a clock in seconds; `loaded_at`: when the journal was loaded, by that clock. None: now.
         """
@@ -35,9 +35,9 @@ class JournalEntries:
         self._values, self._values_bytes = len(values), sum(len(entry.value_json or "") for entry in values)
 
     def find(self, kind: JournalKind, name: str, was: Sequence[str]) -> JournalEntry | None:
-        """Returns the entry of a name, or of an earlier name of it.
+        """Return the entry with the name, or with one of its earlier names.
 
-        Raises `DuplicateName`, `TypeError`, `ValueError`.
+        Raise `DuplicateName`, `TypeError`, `ValueError`.
         """
         if isinstance(was, str):
             raise TypeError(f"was= takes a list of earlier names, such as [{was!r:.80}], not a text")
@@ -57,22 +57,22 @@ class JournalEntries:
         self._used.add((kind, name))
 
     def seconds_left(self, found: JournalEntry) -> float:
-        """Returns the seconds until a sleep or a wait is over, less than 0 if it is."""
+        """Return the seconds until a sleep or wait ends, negative if it has."""
         return (found.until_in_seconds or 0.0) - (self._now() - self._loaded_at)
 
     def add_value(self) -> None:
-        """Count one more step or event. Raises `StepError` if the journal takes no more."""
+        """Count one more step or event. Raise `StepError` if the journal is full."""
         self._values += 1
         if self._values > MAX_STEPS:
             raise StepError(f"A job has at most {MAX_STEPS:,} steps and events (limit steps)")
 
     def add_bytes(self, text: str) -> None:
-        """Count the result of a step, or an event, as JSON text. Raises `StepError` if the journal takes no more."""
+        """Count the serialized result of a step, or an event. Raise `StepError` if the journal is full."""
         self._values_bytes += len(text)
         if self._values_bytes > MAX_ALL_STEPS_BYTES:
             size = f"{MAX_ALL_STEPS_BYTES:,} bytes of JSON"
             raise StepError(f"All steps and events of a job together may have {size} (limit all_steps_bytes)")
 
     def catch_up(self) -> None:
-        """End the repetition of earlier runs, because the run writes an entry or waits."""
+        """End the replay of earlier runs, because the run writes an entry or waits."""
         self._on_caught_up()

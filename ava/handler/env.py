@@ -1,4 +1,4 @@
-"""What a handler gets beside its input."""
+"""The handler's access to its job: configuration, secrets, log, progress and calls."""
 
 from __future__ import annotations
 
@@ -38,8 +38,7 @@ class Secrets(Mapping[str, str]):
 class Env(Mapping[str, str]):
     """The worker's configuration as a mapping, and the handler's access to its job.
 
-    `env["KEY"]` is what the tenant has set, else what the platform has, else the variable `AVA_WORKER_<SLUG>_<KEY>` of
-    the environment.
+    `env["KEY"]` is the tenant's value, else the platform's, else the environment variable `AVA_WORKER_<SLUG>_<KEY>`.
     """
 
     def __init__(
@@ -56,37 +55,36 @@ class Env(Mapping[str, str]):
     ) -> None:
         self._config = config
         self._make_calls = calls
-        #: The secrets that the tenant has set of this worker, by name. They are masked in the job's log, output and
-        #: error.
+        #: The tenant's secrets for this worker by name. They are masked in the job's log, output and error.
         self.secrets = Secrets(secrets or {})
         self._report = report
         self._is_cancelled = is_cancelled
-        #: Writes lines into the job's log.
+        #: Writes to the job's log.
         self.log = log
         self._job = job
-        #: The value of W3C's header of this name. A request that carries it joins the job's trace; OpenTelemetry's
-        #: own instrumentation adds it by itself. None if nothing is traced.
+        #: The W3C `traceparent`. A request with this header joins the job's trace; OpenTelemetry's instrumentation
+        #: adds it itself. None without tracing.
         self.traceparent = traceparent
-        #: Which attempt this is, from 1.
+        #: The number of this attempt, from 1.
         self.attempt = job.attempt
 
     @cached_property
     def job(self) -> dict[str, Any]:
-        """Returns the job's record, as the API shows it."""
+        """Return the job's record, as in the API."""
         return make_record(self._job)
 
     @cached_property
     def _calls(self) -> Calls:
-        # Made when they are first needed, because most handlers use none of them.
+        # Created lazily, because most handlers make no calls.
         return self._make_calls()
 
     @property
     def cancelled(self) -> bool:
-        """Returns True if the handler must stop, because of a cancel, its time-out or a shutdown."""
+        """Return True if the handler must stop because of a cancel, its timeout or a shutdown."""
         return self._is_cancelled()
 
     def progress(self, fraction: float, message: str = "") -> None:
-        """Report the progress, from 0 to 1, with a short message. Raises ValueError for any other number."""
+        """Report progress from 0 to 1, with a short message. Raise ValueError for any other number."""
         if not 0 <= fraction <= 1:
             raise ValueError(f"progress must be from 0 to 1, not {fraction!r}")
         self._report(float(fraction), str(message))
@@ -100,7 +98,7 @@ class Env(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._config)
 
-    # Jobs that belong together. In async handlers each of these is awaited. -----------------------------------------
+    # Workflow calls. In async handlers each of them is awaited. ------------------------------------------------------
 
     def trigger(
         self,
@@ -112,10 +110,10 @@ class Env(Mapping[str, str]):
         priority: int | None = None,
         detached: bool = False,
     ) -> Any:
-        """Make a job on behalf of this one: a `ChildJob`. Its name in the journal is `key`, else its worker's id.
+        """Create a child job, a `ChildJob`. Its name in the journal is `key`, by default its worker's id.
 
-        `was`: earlier names of it. `detached`: a cancel of this job spares it. Raises `ChildRefused`, and
-        `DuplicateName` for a name that this run has used.
+        `was`: its earlier names. `detached`: it survives a cancel of this job. Raise `ChildRefused`, and
+        `DuplicateName` for a name that this run has already used.
         """
         return self._do(
             "trigger",
@@ -132,9 +130,9 @@ class Env(Mapping[str, str]):
         max_concurrency: int | None = None,
         return_exceptions: bool = False,
     ) -> Any:
-        """Make a child for each item, which is its input, and wait for all. Returns their outputs in that order.
+        """Create a child for each item, its input, and wait for all. Return their outputs in the same order.
 
-        At most `max_concurrency` of them are unfinished at once.
+        At most `max_concurrency` children are unfinished at any time.
         """
         return self._do(
             "map",
@@ -153,24 +151,24 @@ class Env(Mapping[str, str]):
         was: Sequence[str] = (),
         once: str = "at_least",
     ) -> Any:
-        """Call `fn(*args)` and keep what it returns. Returns what it returned, also when the handler is entered again.
+        """Call `fn(*args)`, store its result, and return it; a re-entered handler gets the stored result.
 
-        A crash between the effect and the journal calls it again, with the same `step_key`. With `once="at_most"` it is
-        not called again: `StepInterrupted` is raised.
+        A crash between the effect and the journal repeats the call, with the same `step_key`. With `once="at_most"` it
+        is not repeated: `StepInterrupted` is raised.
         """
         return self._do("step", name, self._calls.step(name, fn, *args, key=key, was=was, once=once))
 
     @property
     def step_key(self) -> str:
-        """Returns the idempotency key of the step whose function runs."""
+        """Return the idempotency key of the running step."""
         return self._calls.step_key
 
     def wait(
         self, *children: ChildJob, timeout: float | None = None, key: str | None = None, return_exceptions: bool = False
     ) -> Any:
-        """Wait until children have ended. Returns the sequence of their outputs, in that order.
+        """Wait until children have ended. Return the sequence of their outputs, in the same order.
 
-        Raises `ChildFailed` for the first that did not complete, and `WaitTimeout` after `timeout` seconds.
+        Raise `ChildFailed` for the first that did not complete, and `WaitTimeout` after `timeout` seconds.
         """
         return self._do(
             "wait",
@@ -179,7 +177,7 @@ class Env(Mapping[str, str]):
         )
 
     def wait_any(self, *children: ChildJob, timeout: float | None = None, key: str | None = None) -> Any:
-        """Wait until one of some children has ended. Returns the first one, whatever its end."""
+        """Wait until one of the children has ended, with any outcome, and return it."""
         return self._do("wait_any", None, self._calls.wait_for_any(children, timeout=timeout, key=key))
 
     def wait_event(
@@ -189,19 +187,19 @@ class Env(Mapping[str, str]):
         timeout: float | None = None,
         key: str | None = None,
     ) -> Any:
-        """Wait for an event. Returns the record of the first one that matches since the job's creation.
+        """Wait for an event. Return the record of the first one since the job's creation that matches.
 
-        An event that another `wait_event` of the job has returned is left out. `match` is a pattern as of a
-        subscription. Its name in the journal is `key`, else `type`. Raises `WaitTimeout` after `timeout` seconds.
+        Events that another `wait_event` of the job has returned are skipped. `match` is a pattern, as in subscriptions.
+        Its name in the journal is `key`, by default `type`. Raise `WaitTimeout` after `timeout` seconds.
         """
         return self._do("wait_event", type, self._calls.wait_for_event(type, match, timeout=timeout, key=key))
 
     def sleep(self, seconds: float, *, key: str | None = None) -> Any:
-        """Wait for some seconds, outside of a process if it is a second or more."""
+        """Sleep; from one second on, without occupying a process."""
         return self._do("sleep", seconds, self._calls.sleep(seconds, key=key))
 
     def gather(self, *branches: Awaitable[Any], return_exceptions: bool = False) -> Coroutine[Any, Any, list[Any]]:
-        """Await branches of an async handler, each of which may wait. Returns their results."""
+        """Await branches of an async handler, each of which may wait. Return their results."""
         if not self._calls.is_async:
             raise TypeError("env.gather awaits the branches of an `async def` handler; call them one after the other")
         return self._calls.unawaited.add(
@@ -216,7 +214,7 @@ class Env(Mapping[str, str]):
 
 
 async def _loaded(found: Any) -> Any:
-    """Returns what a call has found. Its outputs are read in a thread, because the event loop may have other runs."""
+    """Return a call's result. Load its outputs in a thread, because the event loop may serve other runs."""
     if isinstance(found, ChildJob | Outputs) and not found.is_loaded:
         await asyncio.get_running_loop().run_in_executor(None, found.load)
     return found

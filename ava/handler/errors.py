@@ -1,10 +1,10 @@
-"""The errors that are raised inside a handler."""
+"""Exceptions in handlers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: The longest time for which a handler may put its job off, in seconds: 30 days.
+#: Max seconds by which a handler may defer its job: 30 days.
 _LONGEST_SECONDS = 30 * 86_400.0
 
 
@@ -32,10 +32,10 @@ class JobInterrupted(Interruption):
 
 
 class RetryLater(Exception):
-    """A handler raises it to run again in so many seconds. The attempt does not count."""
+    """Raised by a handler to defer its job by `seconds`. The attempt does not count."""
 
     def __init__(self, seconds: float, reason: str = "") -> None:
-        """Raises `ValueError` if `seconds` is not from 0 to 30 days."""
+        """Raise `ValueError` if `seconds` is not from 0 to 30 days."""
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _LONGEST_SECONDS:
             raise ValueError(f"seconds must be a number from 0 to {_LONGEST_SECONDS:g}")
         super().__init__(reason)
@@ -44,17 +44,17 @@ class RetryLater(Exception):
 
 
 class GiveUp(Exception):
-    """A handler raises it with the reason why no further attempt would help: the job fails at once."""
+    """Raised by a handler, with the reason, if no further attempt would help: the job fails immediately."""
 
 
 class RateLimited(RetryLater):
-    """Like `RetryLater`, for the whole key of the worker's rate: no job of it starts in the meantime."""
+    """Like `RetryLater`, for the whole key of the worker's rate limit: none of its jobs starts meanwhile."""
 
 
 class Suspended(BaseException):
-    """The handler waits: its run ends, and it is entered again from its top once the wait is over.
+    """The handler waits: its run ends, and a later run enters it again from its top once the wait is satisfied.
 
-    Not an `Exception`, so that a broad `except` does not catch it. `finally` runs, and context managers are left.
+    Not an `Exception`, so that a broad `except` does not catch it. `finally` blocks and context managers run.
     """
 
     def __init__(self, text: str = "") -> None:
@@ -70,7 +70,7 @@ class SuspensionSwallowed(Exception):
 
 
 class WaitTimeout(Exception):
-    """The time of a wait was over before what it was for had come."""
+    """A wait timed out."""
 
 
 class ChildFailed(Exception):
@@ -83,7 +83,7 @@ class ChildFailed(Exception):
 
 
 class ChildRefused(Exception):
-    """A child cannot be made: its worker is unknown or deprecated, its input wrong, or a limit is reached."""
+    """A child cannot be created: its worker is unknown or deprecated, its input invalid, or a limit is reached."""
 
 
 class DuplicateName(Exception):
@@ -91,20 +91,20 @@ class DuplicateName(Exception):
 
 
 class StepError(Exception):
-    """A step is not what a journal takes: too large, too many, not JSON, or with a call of the journal inside."""
+    """A step does not fit into the journal: too large, too many, not JSON, or with a nested journal call."""
 
 
 class StepInterrupted(Exception):
-    """A step that runs at most once had begun when its process died; whether it took effect is not known."""
+    """A step that runs at most once had begun when its process died; whether it took effect is unknown."""
 
 
 class CallNotAwaited(Exception):
-    """An async handler has returned although it has not awaited one of its calls, as in `await env.trigger(…)`."""
+    """An async handler has returned without awaiting one of its calls, as in `await env.trigger(…)`."""
 
 
 class TooManyWaiting(Exception):
-    """The tenant has as many waiting jobs as it may have (`waiting_jobs`), so the handler does not wait now."""
+    """The tenant has reached its limit of waiting jobs (`waiting_jobs`), so the handler cannot wait now."""
 
 
 class WaitInTask(Exception):
-    """A wait in a task or thread beside the handler cannot suspend it; make branches that wait with `env.gather`."""
+    """A wait in a separate task or thread cannot suspend the handler; make branches that wait with `env.gather`."""

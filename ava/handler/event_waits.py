@@ -1,7 +1,7 @@
-"""The waits of a handler for events.
+"""A handler's waits for events.
 
-A wait is written into the journal before the run looks for its event. So an event that the look does not see is matched
-with the entry by the dispatcher, whatever the run does meanwhile.
+The run writes a wait to the journal before it searches for the event. If the search misses an event, the dispatcher
+matches it with the entry, whatever the run does meanwhile.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from ava.handler.errors import WaitTimeout
 
 
 class EventStore(Protocol):
-    """Where a run finds events."""
+    """Find events for a run."""
 
     def find_event(
         self, wanted: AwaitedEvent, *, event_id: str | None, taken: Collection[str]
     ) -> Mapping[str, Any] | None:
-        """Returns the record of the event with an id, or of the first one since the job's creation that matches.
+        """Return the record of the event with the id, or of the first matching event since the job's creation.
 
-        `taken`: the ids of events that are left out. None: there is no such event.
+        `taken`: ids of events to skip. None: there is no such event.
         """
 
 
 class EventWaits:
-    """The waits for events of one run."""
+    """A run's waits for events."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class EventWaits:
         taken: Collection[str],
         write: Callable[..., Steps[None]],
     ) -> None:
-        """`taken`: the events that earlier waits of the job have returned. `write` writes an entry."""
+        """`taken`: events that earlier waits of the job have returned. `write` writes an entry."""
         self._store = store
         self._entries = entries
         self._taken = set(taken)
@@ -50,7 +50,7 @@ class EventWaits:
     def wait(
         self, type_: str, match: Mapping[str, Any] | None, *, timeout: float | None, key: str | None
     ) -> Steps[Mapping[str, Any] | Wait]:
-        """Returns the record of the event; or the wait for it, if it has not come yet. Raises `WaitTimeout`."""
+        """Return the event's record, or the wait if it has not arrived yet. Raise `WaitTimeout`."""
         wanted = AwaitedEvent.of(type_, match)
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
@@ -81,7 +81,7 @@ class EventWaits:
             event = yield from self._look(wanted, found.event_id)
             if event is not None:
                 return event
-            # It is past retention, or another wait has got it, so the entry is to be matched with further ones.
+            # Retention has deleted it, or another wait has taken it, so match the entry with further events.
             is_written = False
         if not is_written:
             entry = NewEntry(
@@ -94,7 +94,7 @@ class EventWaits:
             if found is None:
                 self._entries.add_value()
             yield from self._write(entry)
-        # Also where an earlier run has written the entry, because it may have died before it looked.
+        # Search even if an earlier run has written the entry, because that run may have died before its search.
         event = yield from self._look(wanted, None)
         return event
 
@@ -107,12 +107,12 @@ class EventWaits:
             )
             if event is None or event["id"] not in self._taken:
                 return event
-            # Another branch of the handler has got it meanwhile.
+            # Another branch of the handler has taken it meanwhile.
             if event_id is not None:
                 return None
 
     def _keep(self, name: str, event: Mapping[str, Any]) -> Steps[None]:
-        """Write an event into the journal before it is returned, so that the next run gets no other one."""
+        """Write an event to the journal before returning it, so that the next run gets the same one."""
         text = compact_json(event)
         self._entries.add_bytes(text)
         self._taken.add(event["id"])
@@ -122,5 +122,5 @@ class EventWaits:
 
 
 def timeout_error(sentence: str, timeout: float | None) -> WaitTimeout:
-    """Return the error of a wait that timed out; None: the handler no longer gives the timeout."""
+    """Return the error of a wait that timed out; `timeout` None: the handler no longer passes it."""
     return WaitTimeout(f"{sentence} in time." if timeout is None else f"{sentence} within {timeout:g} s.")

@@ -1,7 +1,7 @@
-"""What a handler says about its input: the JSON Schema that the API checks, and the value that the handler gets.
+"""The type of a handler's input: the JSON Schema that the API validates, and the conversion for the handler.
 
-It may be a JSON Schema, a schema of marshmallow, a dataclass (also a TypedDict or a Struct of msgspec), a model of
-pydantic, or a union of such types. The libraries are imported when a handler uses one.
+It may be a JSON Schema, a marshmallow schema, a dataclass (also a TypedDict or a msgspec Struct), a pydantic model, or
+a union of such types. The libraries are imported when a handler uses one.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from ava.handler.annotations import choices_of, first_annotation, is_plain, plai
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputType:
-    """A description of an input."""
+    """The type of an input."""
 
     #: The JSON Schema.
     schema: Mapping[str, Any]
-    #: Makes the value that a handler gets from the payload; None if it gets the payload itself.
+    #: Converts the payload for the handler; None: the handler gets the payload.
     parse: Callable[[dict[str, Any]], Any] | None = None
 
 
 def annotated_type(function: Callable[..., Any]) -> InputType | None:
-    """Returns the type of a handler's first parameter; None if its annotation is a dict, or says nothing.
+    """Return the type of a handler's first parameter; None if its annotation is a plain mapping or missing.
 
-    Raises ValueError for any other annotation that cannot be resolved or described: an input would go unchecked.
+    Raise ValueError for any other annotation that cannot be resolved or described, because inputs would not be
+    validated.
     """
     name, annotation = first_annotation(function)
     annotation = plain_type(annotation)
@@ -46,9 +47,9 @@ def annotated_type(function: Callable[..., Any]) -> InputType | None:
 
 
 def input_type(described: Any) -> InputType | None:
-    """Returns the type that an object describes, None if it describes none.
+    """Return the type that an object describes; None if it describes none.
 
-    Raises ValueError if it describes one that JSON Schema cannot.
+    Raise ValueError if JSON Schema cannot describe it.
     """
     if isinstance(described, Mapping):
         return InputType(schema=described)
@@ -60,12 +61,12 @@ def input_type(described: Any) -> InputType | None:
 
 
 def _is_pydantic(described: Any) -> bool:
-    # Its models and its dataclasses, and a union in which one of them is.
+    # Models, dataclasses, and unions with one of them.
     return any(isinstance(each, type) and hasattr(each, "__pydantic_core_schema__") for each in _types(described))
 
 
 def _types(described: Any) -> tuple[Any, ...]:
-    """Returns the types of a union, or the type itself, without what `Annotated` says beside them."""
+    """Return the types of a union, or the type itself, without their `Annotated` metadata."""
     bare = [
         typing.get_args(each)[0] if typing.get_origin(each) is typing.Annotated else each
         for each in choices_of(described)
@@ -90,7 +91,7 @@ def _of_marshmallow(described: Any) -> InputType:
     from apispec.ext.marshmallow import MarshmallowPlugin
 
     given = described() if isinstance(described, type) else described
-    # Without names every nested schema is written where it stands.
+    # Without names, nested schemas are inlined.
     plugin = MarshmallowPlugin(schema_name_resolver=lambda _schema: "")
     APISpec(title="", version="", openapi_version="3.1.0", plugins=[plugin])
     assert plugin.converter is not None
@@ -117,9 +118,9 @@ def _of_structured(kind: Any) -> InputType:
         raise ValueError(f"{_fault(kind)} cannot be described: {' '.join(str(error).split())}") from None
     for part in schema.get("$defs", {}).values():
         if "properties" in part:
-            # A misspelt name of a field that may be left out would go unnoticed.
+            # Otherwise a misspelt optional field would go unnoticed.
             part.setdefault("additionalProperties", False)
-    # The kind itself is the first part. Forms are made from what stands at the top.
+    # The type itself is the first part. Forms are built from the top level.
     if "$ref" in schema:
         parts = schema["$defs"]
         top = parts.pop(schema["$ref"].rpartition("/")[2])
@@ -128,7 +129,7 @@ def _of_structured(kind: Any) -> InputType:
 
 
 def _fault(kind: Any) -> str:
-    """Returns the name of the first field that cannot be described, with its type; else the type's name."""
+    """Return the name of the first field that cannot be described, else the type's name."""
     import msgspec
 
     for each in _types(kind):

@@ -1,4 +1,4 @@
-"""The limits that the author of a handler declares with `@worker(max_running=…, rate=…)`."""
+"""The limits that a handler's author declares with `@worker(max_running=…, rate=…)`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PER = re.compile(r"tenant|input(\.[^.\x00]{1,64}){1,8}")
 def read(
     slug: str, max_running: int | None, max_running_per: str | None, rate: str | None, rate_per: str | None
 ) -> WorkerLimits:
-    """Returns the declared limits. Raises `HandlerError` if one is wrong."""
+    """Return the declared limits. Raise `HandlerError` if one is invalid."""
     wrong = []
     if max_running is not None and (isinstance(max_running, bool) or max_running not in range(_MAX_RUNNING + 1)):
         wrong.append(f"max_running must be a whole number from 0 to {_MAX_RUNNING}")

@@ -1,4 +1,4 @@
-"""Which values the options of `@worker` take."""
+"""The valid values of `@worker` options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ON_WORKER_LOST = tuple(OnWorkerLost)
 
 
 def check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
-    """Raises `HandlerError` that names each option with a wrong value."""
+    """Raise `HandlerError` that names each option with an invalid value."""
     wrong = [
         reason
         for is_right, reason in (
@@ -71,6 +71,6 @@ def _is_retention(days: object) -> bool:
 
 
 def refuse(slug: str, reasons: list[str]) -> None:
-    """Raises `HandlerError` with the reasons, if there are any."""
+    """Raise `HandlerError` with the reasons, if there are any."""
     if reasons:
         raise HandlerError(f"Worker {slug!r}: {'; '.join(reasons)}.")

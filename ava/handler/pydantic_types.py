@@ -1,6 +1,6 @@
-"""Inputs that pydantic describes: its models, its dataclasses, and unions of them.
+"""Inputs of pydantic types: models, dataclasses, and unions of them.
 
-Imported when a handler uses one, because pydantic is optional.
+Imported only when a handler uses one, because pydantic is optional.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pydantic import AliasChoices, AliasPath, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-#: A decimal number as a text. The pattern that pydantic 2.12 and 2.13 write looks ahead, and an input's check cannot.
+#: A decimal number as a string. Pydantic 2.12 and 2.13 write a pattern with a lookahead, which the validator rejects.
 _DECIMAL = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
 
 def describe(kind: Any) -> tuple[Mapping[str, Any], Callable[[dict[str, Any]], Any]]:
-    """Returns the JSON Schema of a type, and what makes a value of the type from a payload.
+    """Return the JSON Schema of a type, and a function that converts a payload to the type.
 
-    Raises ValueError for a type that JSON Schema cannot describe; it names the field.
+    Raise ValueError, with the field, for a type that JSON Schema cannot describe.
     """
     try:
         adapter = TypeAdapter(kind)
@@ -29,14 +29,14 @@ def describe(kind: Any) -> tuple[Mapping[str, Any], Callable[[dict[str, Any]], A
         raise ValueError(f"{_fault(kind)} cannot be described: {str(error).splitlines()[0]}") from None
 
     def parse(payload: dict[str, Any]) -> Any:
-        # As JSON, because a strict model takes a UUID or a date as a text from JSON alone.
+        # Through JSON, because a strict model accepts strings as UUIDs or dates only from JSON.
         return adapter.validate_json(json.dumps(payload))
 
     return schema, parse
 
 
 def _fault(kind: Any) -> str:
-    """Returns the name of the first field that cannot be described, with its type; else the type's name."""
+    """Return the name of the first field that cannot be described, else the type's name."""
     for each in (kind, *get_args(kind)):
         for name, field in getattr(each, "model_fields", getattr(each, "__pydantic_fields__", {})).items():
             try:
@@ -47,7 +47,7 @@ def _fault(kind: Any) -> str:
 
 
 class _Schema(GenerateJsonSchema):
-    """Writes schemas that refuse the fields that a model does not name, and patterns that match in linear time."""
+    """Generate schemas that refuse unknown fields, and patterns that match in linear time."""
 
     def model_schema(self, schema: Any) -> JsonSchemaValue:
         kind = schema["cls"]
@@ -70,18 +70,18 @@ class _Schema(GenerateJsonSchema):
 
 
 def _closed(found: JsonSchemaValue, config: Mapping[str, Any], fields: Mapping[str, Any]) -> JsonSchemaValue:
-    """Close an object, unless its model says what happens to other fields, and name the other names of its fields."""
+    """Close an object, unless its model configures extra fields, and add the aliases of its fields."""
     if found.get("type") != "object" or "properties" not in found or config.get("extra") is not None:
         return found
     for name, field in fields.items():
         names = _names(name, field, config)
         known = next((each for each in names if each in found["properties"]), None)
         if known is None:
-            # The names are those of a setting that pydantic adds later: an object that is open refuses nothing right.
+            # A setting that pydantic adds later determines the names: leave the object open, to refuse no valid input.
             return found
         others = [each for each in names if each != known]
         for other in others:
-            # A form does not show it beside the first name.
+            # Forms do not show it next to the first name.
             alias = {"description": f"Another name of {known}.", "deprecated": True}
             whole = found["properties"][known] if names[other] else {}
             found["properties"].setdefault(other, whole | alias)
@@ -93,7 +93,7 @@ def _closed(found: JsonSchemaValue, config: Mapping[str, Any], fields: Mapping[s
 
 
 def _names(name: str, field: Any, config: Mapping[str, Any]) -> dict[str, bool]:
-    """Returns the names under which a payload may have a field; False for one of which the field is a part."""
+    """Return the names of a field in a payload; False for a name whose value contains the field."""
     alias = field.validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [] if alias is None else [alias]
     names = {str(each.path[0]): False for each in choices if isinstance(each, AliasPath)}

@@ -1,4 +1,4 @@
-"""The handlers of this process: declared with `@worker` in the handler modules that the settings name."""
+"""The handlers of this process, declared with `@worker` in the handler modules that the settings name."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Handler:
-    """A Python function that runs jobs, and the definition of its worker."""
+    """A Python function that runs jobs, and its worker's definition."""
 
     spec: WorkerSpec
     function: Callable[..., Any]
     #: Whether the function is `async def`.
     is_async: bool
-    #: Whether the function takes `env` beside `input`.
+    #: Whether the function takes `env` as well as `input`.
     takes_env: bool
-    #: Makes the value that the function gets as its input; None if it gets the payload itself.
+    #: Converts the payload to the function's input; None: the function gets the payload.
     parse: Callable[[dict[str, Any]], Any] | None = None
-    #: Which errors are repeated, and after which delays.
+    #: Which errors are retried, and after which delays.
     retries: RetryRules = USUAL
-    #: A sentence if its parameters are probably not meant as `input` and `env`.
+    #: A warning if its parameters are probably not `input` and `env`.
     doubt: str | None = None
 
     @property
     def slug(self) -> str:
-        """Returns the worker's id without its prefix."""
+        """Return the worker's id without its prefix."""
         return self.spec.id.removeprefix("wkr_")
 
 
 _handlers: dict[str, Handler] = {}
-#: The handler module whose import declared a worker, as the settings name it.
+#: The handler module, as in the settings, whose import declared a worker.
 _modules: dict[str, str] = {}
 
 
@@ -123,31 +123,39 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
 ) -> Callable[[Function], Function] | Function:
     """Declare a function as the handler of the worker `wkr_<slug>`; without a slug, the function's name is the slug.
 
-    It is used with options, `@worker("greet", max_retries=2)`, or without parentheses, `@worker`.
-    The function takes `input` (a dict), or `input` and `env` (`ava.Env`), may be `async def`, and returns what JSON can
-    carry. `timeout_seconds`: at most 3600. `max_retries`: 0 to 25 further attempts if it raises (0).
-    `retry`: an `ava.Retry` in its place, which says the delays too. `retry_on`: the exception classes that are repeated
-    (all); `give_up_on`: those that are not, whatever `retry_on` says.
-    `cancel_grace_seconds`: how long it may clean up after it was asked to stop; at most 600. `queue`: the Celery
-    queue of its jobs (`default`; `concurrent` for a concurrent worker). `tenants`: those that may run it; None
-    means all. `on_worker_lost`: `requeue` or `fail`. `capture_subprocesses`: what its subprocesses write to the
-    standard streams is in the job's log. `schedule`: a cron pattern by which it runs by itself, in `timezone` (an
-    IANA name), for the tenant `schedule_tenant`. `max_running`: how many of its jobs run at once, in all or for
-    each `max_running_per`: "tenant", or a path in the input such as "input.account.id". `rate`: how many may start,
-    such as "100/minute"; `rate_per` likewise. `input_schema`: what the API checks each input against: a JSON Schema
-    (2020-12) as a dict, a schema of marshmallow, a dataclass, a model of pydantic, or a union of these. Without it
-    the annotation of `input` is taken, unless it is a mapping; then the function gets a value of that type.
-    `retention_days`: how long its final jobs are kept; without it, as the tenant or the installation says.
-    `expires_in`: seconds after which a job is cancelled that has not started, unless its trigger or schedule says
-    otherwise; at most 31,622,400 (366 days). `deadline_seconds`: seconds from its creation, or its date, after
-    which a job fails unless it is final, waits and retries included, unless its trigger says otherwise; at most as
-    many. `mcp`: how it is a tool of MCP, `answer` (a call waits for the end), `task` (a call returns a task) or
-    `off`; without it, as AVA_MCP_WORKERS says. `max_memory_mb`: how many MiB of memory a run may have, with
-    everything that it has started; above, it is stopped and fails as `MemoryExceeded`. `concurrent`: runs of this
-    `async def` may share a process and its event loop with others, on nodes with slots. They share all that is one
-    per process: directory, environment, signals, globals.
+    Use it with options, `@worker("greet", max_retries=2)`, or without parentheses, `@worker`. The function takes
+    `input` (a dict), or `input` and `env` (`ava.Env`), may be `async def`, and returns a JSON value.
 
-    Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
+    - `timeout_seconds`: at most 3600.
+    - `max_retries`: 0 to 25 further attempts after an exception; default 0.
+    - `retry`: an `ava.Retry` instead of `max_retries`, with delays.
+    - `retry_on`: the exception classes that are retried; default all.
+    - `give_up_on`: the exception classes that are never retried.
+    - `cancel_grace_seconds`: the time to clean up after a requested stop; at most 600.
+    - `queue`: the Celery queue of its jobs; default `default`, or `concurrent` for a concurrent worker.
+    - `tenants`: the tenants that may run it; None means all.
+    - `on_worker_lost`: `requeue` or `fail`.
+    - `capture_subprocesses`: log the standard output and error of its subprocesses.
+    - `schedule`: a cron pattern in `timezone` (an IANA name) that creates jobs of the tenant `schedule_tenant`.
+    - `max_running`: max running jobs, in total or per `max_running_per`: "tenant", or an input path such as
+      "input.account.id".
+    - `rate`: max starts per period, such as "100/minute", in total or per `rate_per`, as above.
+    - `input_schema`: validates each input: a JSON Schema (2020-12) as a dict, a marshmallow schema, a dataclass, a
+      pydantic model, or a union of these. The default is the annotation of `input` unless it is a mapping; then the
+      function gets a value of that type.
+    - `retention_days`: retention of its final jobs; default: the tenant's or the installation's.
+    - `expires_in`: seconds until an unstarted job is cancelled, unless its trigger or schedule overrides them; at most
+      31,622,400 (366 days).
+    - `deadline_seconds`: seconds from creation, or from `scheduled_at`, until a job fails unless it is final, including
+      waits and retries, unless its trigger overrides them; at most as many.
+    - `mcp`: its use as an MCP tool: `answer` (a call waits for the end), `task` (a call returns a task) or `off`;
+      default AVA_MCP_WORKERS.
+    - `max_memory_mb`: max MiB of a run with all its subprocesses; above, the run is stopped and fails as
+      `MemoryExceeded`.
+    - `concurrent`: runs of this `async def` may share a process and its event loop, on nodes with slots, and with them
+      everything per process: directory, environment, signals, globals.
+
+    Raise `HandlerError` for an invalid declaration, and `WorkerConflict` if another function has the slug.
     """
 
     for option in unknown:
@@ -194,7 +202,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
 
 
 def _wrong_if_concurrent(spec: WorkerSpec, function: Callable[..., Any]) -> list[str]:
-    """Returns what a concurrent worker cannot be, because its runs share a process."""
+    """Return the options that a concurrent worker cannot have, because its runs share a process."""
     if not spec.is_concurrent:
         return []
     cases = (
@@ -213,7 +221,7 @@ _MCP_USES = tuple(McpUse)
 
 
 def _input_types(slug: str, function: Callable[..., Any], given: Any) -> tuple[InputType | None, InputType | None]:
-    """Returns what the option `input_schema` and the annotation of the first parameter describe."""
+    """Return the types of the option `input_schema` and of the first parameter's annotation."""
     try:
         described = None if given is None else input_type(given)
     except ValueError as error:
@@ -224,17 +232,17 @@ def _input_types(slug: str, function: Callable[..., Any], given: Any) -> tuple[I
         return described, annotated_type(function)
     except ValueError as error:
         if described is not None:
-            # The inputs are checked, and the annotation is for a type checker.
+            # `input_schema` validates the inputs, and the annotation is for a type checker only.
             return described, None
         raise HandlerError(f"Worker {slug!r}: {error}.") from error
 
 
 def _input_schema(slug: str, given: InputType | None, annotated: InputType | None) -> str | None:
-    """Returns the JSON Schema of the input as text, once it is known to be one that inputs may be checked against."""
+    """Return the validated JSON Schema of the input, serialized."""
     found = given or annotated
     if found is None:
         return None
-    # Imported here, because a handler module without schemas needs no validator.
+    # Imported lazily: handler modules without schemas need no validator.
     from ava.domain.input_schema import check_schema
 
     try:
@@ -247,7 +255,7 @@ def _check_schedule(slug: str, spec: WorkerSpec, timezone: str | None, tenant: s
     if spec.schedule is None:
         refuse(slug, ["timezone and schedule_tenant need a schedule"] if timezone or tenant else [])
         return
-    # Imported here, because a handler module without a schedule needs no time zones.
+    # Imported lazily: handler modules without schedules need no time zones.
     from ava.domain.schedules.schedule import check_cron
     from ava.domain.schedules.time_zones import check_timezone
 
@@ -289,7 +297,7 @@ def _handler(spec: WorkerSpec, function: Callable[..., Any]) -> Handler:
 
 
 def _doubt(spec: WorkerSpec, function: Callable[..., Any], parameters: list[inspect.Parameter]) -> str | None:
-    """Returns a sentence about a first parameter that is named `env`, or a second one that is not meant as `env`."""
+    """Return a warning if the first parameter is named `env`, or the second is probably not `env`."""
     names = [parameter.name for parameter in parameters]
     if names and (names[0] == "env" or (len(names) > 1 and not _is_env(parameters[1]))):
         call = f"{getattr(function, '__name__', 'the handler')}({', '.join(names)})"
@@ -302,12 +310,12 @@ def _doubt(spec: WorkerSpec, function: Callable[..., Any], parameters: list[insp
 
 
 def _is_env(parameter: inspect.Parameter) -> bool:
-    # The annotation may be a text, or an optional one.
+    # The annotation may be a string, or optional.
     return parameter.name == "env" or "Env" in re.findall(r"\w+", inspect.formatannotation(parameter.annotation))
 
 
 def register(handler: Handler) -> None:
-    """Add a handler. Raises `WorkerConflict` if another function has its slug."""
+    """Add a handler. Raise `WorkerConflict` if another function has its slug."""
     known = _handlers.get(handler.spec.id)
     if known is not None and _place(known.function) != _place(handler.function):
         raise WorkerConflict(
@@ -318,7 +326,7 @@ def register(handler: Handler) -> None:
 
 
 def concurrent_queues() -> frozenset[str]:
-    """Returns the queues of the concurrent workers. Raises `HandlerError` if other workers have one of them too."""
+    """Return the queues of concurrent workers. Raise `HandlerError` if other workers use one of them."""
     concurrent: dict[str, str] = {}
     others: dict[str, str] = {}
     for handler in _handlers.values():
@@ -339,7 +347,7 @@ def _place(function: Callable[..., Any]) -> str:
 def load(modules: Iterable[str]) -> None:
     """Import handler modules.
 
-    Raises `HandlerError` if one cannot be imported, and `WorkerConflict` if two handlers claim one slug.
+    Raise `HandlerError` if an import fails, and `WorkerConflict` if two handlers claim one slug.
     """
     for module in modules:
         known = set(_handlers)
@@ -353,7 +361,7 @@ def load(modules: Iterable[str]) -> None:
 
 
 def celery_tasks(name: str) -> Any:
-    """Return what an entry point of the distribution ava-celery names. Raises `HandlerError` if it is not installed."""
+    """Return the object of an entry point of the distribution ava-celery. Raise `HandlerError` without it."""
     try:
         for found in entry_points(group="ava.celery_tasks", name=name):
             return found.load()
@@ -363,7 +371,7 @@ def celery_tasks(name: str) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Returns the file and the line at fault, and the error."""
+    """Return the file and line of the error, and the error."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
     own = (__file__, importlib.__file__, "<frozen")
@@ -373,7 +381,7 @@ def _reason(error: Exception) -> str:
 
 
 def declared_by(module: str) -> list[str]:
-    """Returns the ids of the workers whose handlers a module, or a module of this package, declares or has brought."""
+    """Return the ids of the workers that a module, or a module in its package, declares or imports."""
     return sorted(
         each.spec.id
         for each in _handlers.values()
@@ -382,15 +390,15 @@ def declared_by(module: str) -> list[str]:
 
 
 def handlers() -> Mapping[str, Handler]:
-    """Returns the declared handlers, by worker id."""
+    """Return the declared handlers by worker id."""
     return _handlers
 
 
 def find(worker_id: str) -> Handler | None:
-    """Returns the handler of a worker; None if this process has none."""
+    """Return a worker's handler; None if this process has none."""
     return _handlers.get(worker_id)
 
 
 def module_of(worker_id: str) -> str:
-    """Returns the handler module that declares a worker, as the settings name it."""
+    """Return the handler module that declares a worker, as in the settings."""
     return _modules.get(worker_id) or _handlers[worker_id].function.__module__

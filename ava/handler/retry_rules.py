@@ -1,4 +1,4 @@
-"""Which errors of a handler are repeated, and after which delays."""
+"""Retry rules: which errors of a handler are retried, and after which delays."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from ava.domain.jobs.retry import DEFAULT, Retry
 from ava.errors import HandlerError
 from ava.handler.errors import GiveUp
 
-#: What `retry_on` and `give_up_on` take: an exception class or several.
+#: The values of `retry_on` and `give_up_on`: an exception class or several.
 ErrorTypes = type[BaseException] | Iterable[type[BaseException]]
 
 
 class NextAttempt(Exception):
-    """The attempt failed, and the handler itself says when the next one begins, as a task of Celery does."""
+    """The attempt failed, and the handler sets the delay of the next one, as Celery tasks do."""
 
     def __init__(self, seconds: float, error: BaseException, reason: str) -> None:
         super().__init__(reason)
         #: Seconds until the next attempt.
         self.seconds = seconds
-        #: What the job fails with if no other attempt follows.
+        #: The job's error if no other attempt follows.
         self.error = error
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryRules:
-    """What a worker declares of its retries."""
+    """A worker's declared retry rules."""
 
     delays: Retry = DEFAULT
-    #: The errors that are repeated, subclasses included; None: all.
+    #: The retried errors, including subclasses; None: all.
     retry_on: tuple[type[BaseException], ...] | None = None
-    #: The errors that are not, whatever `retry_on` says.
+    #: The errors that are never retried.
     give_up_on: tuple[type[BaseException], ...] = ()
 
     def with_delays(self, delays: Retry | None) -> RetryRules:
-        """Returns these rules with the delays of a tenant; None: with their own."""
+        """Return these rules with a tenant's delays; None: unchanged."""
         return self if delays is None else replace(self, delays=delays)
 
     def allow(self, error: BaseException) -> bool:
-        """Returns True if another attempt may follow this error."""
+        """Return True if another attempt may follow the error."""
         if isinstance(error, (GiveUp, *self.give_up_on)):
             return False
         return self.retry_on is None or isinstance(error, self.retry_on)
 
     def delay_seconds(self, error: BaseException, *, attempt: int, chance: float) -> float:
-        """Returns the seconds until the attempt after the given one; `chance` (0 to 1) decides the jitter."""
+        """Return the seconds until the attempt after the given one; `chance` (0 to 1) decides the jitter."""
         if isinstance(error, NextAttempt):
             return error.seconds
         return self.delays.delay_seconds(attempt=attempt, chance=chance)
 
 
-#: What holds for a worker that says nothing else.
+#: The rules of a worker without its own.
 USUAL = RetryRules()
 
 
 def read(slug: str, *, max_retries: int | None, retry: Any, retry_on: Any, give_up_on: Any) -> tuple[int, RetryRules]:
-    """Returns the most retries of a worker and its rules. Raises `HandlerError` for a wrong declaration."""
+    """Return a worker's max retries and its rules. Raise `HandlerError` for an invalid declaration."""
     if retry is not None and not isinstance(retry, Retry):
         raise HandlerError(f"Worker {slug!r}: retry must be an ava.Retry, such as ava.Retry(max=3).")
     if retry is not None and max_retries is not None:

@@ -1,4 +1,4 @@
-"""For tests of handlers: `run` calls one without servers. `ava.testing.plugin` is a plugin of pytest."""
+"""Test handlers: `run` calls one without servers. `ava.testing.plugin` is a pytest plugin."""
 
 from ava.testing.run import Result, run
 

@@ -1,7 +1,7 @@
 """Breakpoints in a handler that `ava.testing.run` calls: the debugger gets the terminal.
 
-Python announces a debugger by an audit event before the debugger looks for its streams, so no frame of ours is between
-the debugger and the handler. An audit hook cannot be removed; it does nothing outside of a run.
+Python raises an audit event before a debugger opens its streams, so no frame of this package is between the debugger
+and the handler. An audit hook cannot be removed; outside of a run it does nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _EVENTS = ("builtins.breakpoint", "pdb.Pdb")
 
 
 class _Hook:
-    """The audit hook of this process."""
+    """The process's audit hook."""
 
     def __init__(self) -> None:
         self.is_installed = False
@@ -24,7 +24,7 @@ class _Hook:
         self.on_breakpoint: Callable[[], None] | None = None
 
     def notice(self, event: str, _arguments: tuple[Any, ...]) -> None:
-        """An audit event occurred."""
+        """Handle an audit event."""
         is_off = os.environ.get("PYTHONBREAKPOINT") == "0"
         if self.on_breakpoint is not None and event in _EVENTS and not is_off:
             self.on_breakpoint()
@@ -37,10 +37,10 @@ _hook = _Hook()
 def given_to_debuggers(
     streams: Mapping[str, tuple[object, TextIO]], on_breakpoint: Callable[[], None]
 ) -> Iterator[None]:
-    """At a breakpoint, replace streams of `sys` and call `on_breakpoint`.
+    """At a breakpoint, restore streams of `sys` and call `on_breakpoint`.
 
-    `streams`: by the name of each stream the one that captures, and the one that takes its place. A stream that
-    something else has replaced, such as pytest, is left alone.
+    `streams`: by name, the capturing stream and its replacement. Streams that something else, such as pytest, has
+    replaced stay.
     """
 
     def give() -> None:
@@ -61,8 +61,8 @@ def given_to_debuggers(
 
 
 def _redirect_debugger(capturing: object, own: TextIO) -> None:
-    """Give a `pdb.Pdb` that was made without `breakpoint()` the terminal; it has taken the capturing stream."""
-    # The frame that raised the event.
+    """Redirect a `pdb.Pdb`, created without `breakpoint()`, from the capturing stream to the terminal."""
+    # The frame that raised the audit event.
     debugger = sys._getframe(3).f_locals.get("self")
     if getattr(debugger, "stdout", None) is capturing:
         debugger.stdout = own  # type: ignore[union-attr]

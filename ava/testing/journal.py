@@ -1,4 +1,4 @@
-"""The journal of a test's run, in memory. What ends its children is given, and its time moves by itself."""
+"""The in-memory journal of a test's run. The test provides its children's outcomes, and its time is simulated."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from ava.errors import HandlerError
 from ava.handler.calls import Calls
 from ava.node import outcome
 
-#: The output of a child or the result of a step: a value, an exception, or a function that returns or raises it.
+#: A child's output or a step's result: a value, an exception, or a function that returns or raises it.
 Given = Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MadeChild:
-    """A child that the handler has made."""
+    """A child that the handler created."""
 
     name: str
     worker_id: str
@@ -44,21 +44,21 @@ class MadeChild:
 
 
 class Journal:
-    """The journal and the children of one job. It is the `JournalStore` of its runs."""
+    """The journal and children of one job: the `JournalStore` of its runs."""
 
     def __init__(self, children: Mapping[str, Given], events: Sequence[Mapping[str, Any]] = ()) -> None:
-        """`children`: what each child ends with, by its name or its worker. `events`: each comes when it is waited for.
+        """`children`: each child's outcome by name or worker. `events`: each arrives when it is awaited.
 
-        Raises `ValueError` for an event without a type.
+        Raise `ValueError` for an event without a type.
         """
         self._given = children
         self._events = [_event_record(event) for event in events]
-        #: The ids of those that have come.
+        #: The ids of the events that have arrived.
         self._come: set[str] = set()
         self._entries: dict[tuple[JournalKind, str], JournalEntry] = {}
         self._states: dict[str, ChildState] = {}
         self._outputs: dict[str, str | None] = {}
-        #: The children, by their ids, in the order in which they were made.
+        #: The children by id, in creation order.
         self.made: dict[str, MadeChild] = {}
         self._skipped_seconds = 0.0
         self._n = self._end_no = 0
@@ -66,17 +66,17 @@ class Journal:
     # Time ----------------------------------------------------------------------------------------------------------
 
     def now(self) -> float:
-        """Returns the seconds of a clock that jumps over each wait."""
+        """Return the seconds of a clock that skips each wait."""
         return time.monotonic() + self._skipped_seconds
 
     def pause(self, seconds: float) -> None:
-        """Let a short sleep pass at once."""
+        """Skip a short sleep."""
         self._skipped_seconds += seconds
 
     # The store -----------------------------------------------------------------------------------------------------
 
     def load(self) -> LoadedJournal:
-        """Returns what the next run finds."""
+        """Return the journal for the next run."""
         now = self.now()
         for key, each in self._entries.items():
             if each.kind is JournalKind.SLEEP and (each.until_in_seconds or 0.0) <= now:
@@ -104,7 +104,7 @@ class Journal:
             )
 
     def make_children(self, new: Sequence[NewChild]) -> Sequence[ChildState]:
-        """Make children, which end when a run waits for them."""
+        """Create children, which end when a run waits for them."""
         states = []
         for child in new:
             state = ChildState(id=ids.encode("job", ids.new_uuid()), worker_id=child.worker_id, status=Status.QUEUED)
@@ -121,16 +121,16 @@ class Journal:
         return states
 
     def admit_wait(self) -> None:
-        """A test has no limits."""
+        """Allow every wait: tests have no limits."""
 
     def outputs(self, job_ids: Sequence[str]) -> Mapping[str, str | None]:
-        """Returns the outputs of children as JSON texts, by their ids."""
+        """Return the outputs of children as serialized JSON, by id."""
         return {job_id: self._outputs[job_id] for job_id in job_ids if job_id in self._outputs}
 
     def find_event(
         self, wanted: AwaitedEvent, *, event_id: str | None, taken: Collection[str]
     ) -> Mapping[str, Any] | None:
-        """Returns the record of the event with an id, or of the first that has come and matches."""
+        """Return the record of the event with the id, or of the first event that has arrived and matches."""
         for event in self._events:
             is_one = event["id"] == event_id if event_id is not None else event["id"] in self._come
             if is_one and event["id"] not in taken and wanted.matches(event):
@@ -139,7 +139,7 @@ class Journal:
 
     @property
     def steps(self) -> dict[str, Any]:
-        """Returns the results of the steps, by their names."""
+        """Return the results of the steps by name."""
         return {
             name: json.loads(entry.value_json or "null")
             for (kind, name), entry in self._entries.items()
@@ -149,7 +149,7 @@ class Journal:
     # Waits ---------------------------------------------------------------------------------------------------------
 
     def end_wait(self, wait: Wait) -> None:
-        """Let a wait be over: its children end, or else its time is over. Raises `HandlerError` if nothing ends it."""
+        """End a wait: its children end, an event arrives, or it times out. Raise `HandlerError` if nothing ends it."""
         self.write(wait.entries)
         ends = [job_id for job_id in wait.job_ids if self._has_end(self.made[job_id])]
         is_any = wait.condition is WaitCondition.ANY
@@ -170,7 +170,7 @@ class Journal:
         self._skipped_seconds += wait.timeout_seconds
 
     def _let_events_come(self, wait: Wait) -> bool:
-        """Let the events come up to the first that one of the waits is for. Returns False if there is none."""
+        """Deliver events up to the first that satisfies one of the waits. Return False if none does."""
         wanted = [
             AwaitedEvent.read(entry.value_json or "")
             for name in wait.event_names
@@ -215,21 +215,21 @@ class Journal:
 
 @dataclass(kw_only=True)
 class GivenCalls(Calls):
-    """Calls of which some steps have given results."""
+    """Calls with given results for some steps."""
 
     given_steps: Mapping[str, Given] = field(default_factory=dict)
 
     def step(
         self, name: str, fn: Callable[..., Any], *args: Any, key: str | None, was: Sequence[str], once: str
     ) -> Generator[Any, Any, Any]:
-        """Returns the given result of a step, else what its function returns."""
+        """Return a step's given result, else its function's."""
         whole = name if key is None else f"{name}/{key}"
         given = self.given_steps.get(whole, self.given_steps.get(name, fn))
         return super().step(name, lambda *_: _value_of(given, *args), key=key, was=was, once=once)
 
 
 def _event_record(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the record of an event of which only the type need be given."""
+    """Return the record of an event; only its type is required."""
     if not isinstance(given, Mapping) or not isinstance(given.get("type"), str):
         raise ValueError(f'an event is a mapping with a "type", not {given!r:.80}')
     now = format_time(datetime.now(UTC))
@@ -252,7 +252,7 @@ def _event_record(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _names(child: MadeChild) -> tuple[str, ...]:
-    # The children of a map share the name before their numbers.
+    # The children of a map share the name before the index.
     return child.name, child.name.partition("[")[0], child.worker_id, child.worker_id.removeprefix("wkr_")
 
 

@@ -1,6 +1,6 @@
-"""A plugin of pytest: the fixture `ava` is a client of a whole system that runs the project's handlers.
+"""A pytest plugin: the fixture `ava` is a client of a complete system that runs the project's handlers.
 
-The plugin is loaded with each run of pytest, so it imports what it needs only when the fixture is used.
+Every run of pytest loads the plugin, so it imports its dependencies only when the fixture is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ava.client import Client
     from ava.local.program import ChildProcess
 
-#: Seconds within which the system is ready.
+#: Timeout in seconds for the system to become ready.
 _READY_SECONDS = 120.0
 
 
@@ -30,14 +30,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def ava(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client of a system that runs for this session: API, node, dispatcher, PostgreSQL and Redis of its own.
+    """A client of a system for this session, with its own API, node, dispatcher, PostgreSQL and Redis.
 
-    The node has the handlers of the modules that `ava_handlers` names in pytest's configuration.
+    The node has the handlers of the modules in pytest's setting `ava_handlers`.
     """
     handlers = pytestconfig.getini("ava_handlers") or _own("AVA_HANDLERS")
     if not handlers:
         raise pytest.UsageError("set ava_handlers in pytest's configuration to the modules of your handlers")
-    # The folders of a project whose modules are not at its top, such as `src`; pytest itself imports from them.
+    # The folders of modules outside the project's top level, such as `src`; pytest imports from them, too.
     folders = [str(folder) for folder in pytestconfig.getini("pythonpath")]
     place = tmp_path_factory.mktemp("ava")
     with running_system(place, handlers, root=pytestconfig.rootpath, import_from=folders) as client:
@@ -52,9 +52,9 @@ def _own(name: str) -> list[str]:
 def running_system(
     folder: Path, handlers: list[str], *, root: Path, import_from: Sequence[str] = ()
 ) -> Iterator[Client]:
-    """Run `ava up` with its data in `folder` and the handlers of `root`. Yields a client. Stops it at the end.
+    """Run `ava up` with its data in `folder` and the handlers of `root`. Yield a client. Stop the system at the end.
 
-    `import_from`: further folders of modules. Raises `StartError`, with what it printed, if it does not become ready.
+    `import_from`: further folders of modules. Raise `StartError`, with its output, if it does not become ready.
     """
     from ava.client import Client
     from ava.local import example
@@ -82,7 +82,7 @@ def running_system(
 def _environ(handlers: list[str], root: Path, import_from: Sequence[str]) -> dict[str, str]:
     from ava.local import handler_folder
 
-    # Without the settings of this process, because tests must never reach the database that they name.
+    # Without this process's settings, because tests must never reach its database.
     kept = {
         name: value
         for name, value in os.environ.items()

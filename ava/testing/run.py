@@ -1,4 +1,4 @@
-"""Calls a handler in this process as a node's child calls it, without servers, and returns what its job would show."""
+"""Call a handler in this process as a node's child does, without servers, and return what its job would show."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from ava.node.outcome import Stop
 from ava.testing.breakpoints import given_to_debuggers
 from ava.testing.journal import GivenCalls, Journal, MadeChild
 
-#: Seconds between two checks of the stops.
+#: Seconds between two checks for a stop.
 _TICK_SECONDS = 0.02
 
 
 class InputInvalid(GiveUp):
-    """The input does not match the worker's schema: the API refuses the trigger with this sentence and these fields."""
+    """The input does not match the worker's schema: the API refuses the trigger with this message and these fields."""
 
     def __init__(self, mismatch: InputMismatch) -> None:
         super().__init__(str(mismatch))
@@ -49,49 +49,49 @@ class InputInvalid(GiveUp):
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The end of one attempt, as the job's record and log show it."""
+    """The outcome of one attempt, as in the job's record and log."""
 
     #: `completed`, `failed` or `cancelled`.
     status: Status
-    #: What the handler returned, after its way through JSON.
+    #: The handler's return value after a JSON round trip.
     output: Any
     #: One line, `Kind: reason`, if the attempt failed.
     error: str | None
-    #: What the handler raised; None if it returned.
+    #: The handler's exception; None if it returned.
     exception: BaseException | None
-    #: The handler's lines: what it logged and printed, and the traceback of what it raised.
+    #: The handler's lines: its log calls, its printed lines, and the traceback of its exception.
     logs: list[LogLine]
-    #: Each progress that the handler reported, as its fraction and its message.
+    #: Each reported progress as fraction and message.
     progress: list[tuple[float, str]]
     #: True if a node would run another attempt.
     is_retried: bool
-    #: The results of its steps, by their names.
+    #: The results of its steps by name.
     steps: dict[str, Any]
-    #: The children that it made, in their order.
+    #: The children that it created, in order.
     children: list[MadeChild]
-    #: What it waited for, as the log says it, each time that it was suspended.
+    #: What it waited for at each suspension, as the log shows it.
     waits: list[str]
 
     @property
     def runs(self) -> int:
-        """Returns how often the handler was entered."""
+        """Return how often the handler was entered."""
         return len(self.waits) + 1
 
     @property
     def messages(self) -> list[str]:
-        """Returns the texts of `logs`."""
+        """Return the messages of `logs`."""
         return [line.msg for line in self.logs]
 
 
 class _RecordedRun(Run):
-    """A run that keeps each progress, not only the last one."""
+    """A run that records every progress, not only the last."""
 
     reports: list[tuple[float, str]]
-    #: Whether a debugger has it: then neither its time-out nor a cancel interrupts the author.
+    #: Whether a debugger controls it: then no timeout or cancel interrupts the author.
     is_debugged = False
 
     def note_debugger(self) -> None:
-        """A debugger takes over."""
+        """Record that a debugger has taken over."""
         self.is_debugged = True
 
     def _report(self, fraction: float, message: str) -> None:
@@ -115,25 +115,25 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
     tenant_id: str = "ten_test",
     user_id: str = "usr_test",
 ) -> Result:
-    """Run one attempt of a handler in this process and return its end.
+    """Run one attempt of a handler in this process and return its outcome.
 
-    `handler`: a function that `@worker` declares, or its worker's slug or id. `config`: what `env["KEY"]` returns.
-    `secrets`: what `env.secrets["NAME"]` returns; they are masked as in a node. `cancel_after`: seconds until the job
-    is cancelled. `timeout_seconds`: in place of the handler's own.
+    `handler`: a function that `@worker` declares, or its worker's slug or id. `config`: the values of `env["KEY"]`.
+    `secrets`: the values of `env.secrets["NAME"]`; they are masked as in a node. `cancel_after`: seconds until the job
+    is cancelled. `timeout_seconds`: replaces the handler's timeout.
 
-    A handler that waits is entered again from its top, as in a node, until it ends; time moves by itself. `steps`: the
-    results of steps, by their names, whose functions are then not called. `children`: what the children end with, by
-    their names or workers. Each is a value, an exception, or a function of the step's arguments or the child's input.
-    `events`: the events that come once the handler waits for them, in this order, with at least a `type`.
+    A handler that waits is entered again from its top, as in a node, until it ends; waits take no real time. `steps`:
+    results of steps by name, whose functions are then not called. `children`: outcomes of children by name or worker.
+    Each is a value, an exception, or a function of the step's arguments or the child's input. `events`: the events that
+    arrive once the handler waits for them, in this order, with at least a `type`.
 
-    The API refuses an input that the worker's schema does not match, so the handler is not called with it: the result
-    is `failed` with `InputInvalid` and the API's sentence.
+    An input that does not match the worker's schema is `failed` with `InputInvalid` and the API's message, without
+    calling the handler, because the API would refuse it.
 
-    The handler is interrupted as in a node, but nothing kills it: after a stop that it ignores, `run` waits on.
-    A `breakpoint()` in it gets the terminal; from then on nothing stops it, and what it prints goes to the terminal.
-    Warnings are left to the test. Raises `HandlerError` if no such handler is declared or nothing ends a wait,
-    `TypeError` or `ValueError` if JSON cannot carry the input, and `RuntimeError` outside the main thread, which takes
-    the signals, or for an async handler in a running event loop.
+    The handler is interrupted as in a node, but never killed: if it ignores a stop, `run` keeps waiting. A
+    `breakpoint()` in it gets the terminal; from then on nothing stops it, and it prints to the terminal. Warnings are
+    left to the test. Raise `HandlerError` if the handler is not declared or nothing ends a wait, `TypeError` or
+    `ValueError` if the input is not JSON, and `RuntimeError` outside the main thread, which receives the signals, or
+    for an async handler in a running event loop.
     """
     found = _find(handler, timeout_seconds)
     _check_thread(found)
@@ -172,8 +172,7 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
         with _captured(log, one.note_debugger), _stopping(one, cancel_after):
             one.call(logging.getLogger("ava.job"), block_signals=lambda: None)
         may_repeat = found.retries.allow(_cause(one))
-        # The same decision as in a node. It never returns None here, because only a shutdown and a lost claim write no
-        # end.
+        # The same decision as in a node. It never returns None here: only a shutdown and a lost claim have no outcome.
         one.decide_end(chance=0.5)
         assert one.end is not None
         if one.end.wait is None:
@@ -198,7 +197,7 @@ def _result(one: _RecordedRun, end: RunOutcome, journal: Journal, waits: list[st
 
 
 def _cause(one: Run) -> BaseException:
-    """Returns the error that the rules of retries look at: a time-out is one, whatever the handler raised."""
+    """Return the error that the retry rules check: a timeout is one, whatever the handler raised."""
     return JobTimeout() if one.stopped_for is Stop.TIMEOUT else one.raised or OutputError()
 
 
@@ -256,7 +255,7 @@ def _job(handler: Handler, input_json: str, attempt: int, tenant_id: str, user_i
         error=None,
         scheduled_at=None,
         attempt=attempt,
-        # The last attempt, so that its end shows the error; `Result.is_retried` says what a node would do.
+        # The last attempt, so that its outcome has the error; `Result.is_retried` tells what a node would do.
         max_attempts=attempt,
         cancel_requested_at=None,
         cancelled_by=None,
@@ -273,9 +272,9 @@ def _job(handler: Handler, input_json: str, attempt: int, tenant_id: str, user_i
 
 @contextmanager
 def _captured(log: JobLog, on_breakpoint: Callable[[], None]) -> Iterator[None]:
-    """Write what is logged or printed to `log`, until a breakpoint.
+    """Write log records and printed lines to `log`, until a breakpoint.
 
-    The root logger's other handlers get the records as well.
+    The root logger's other handlers get the records, too.
     """
     capture, level = LogCapture(log), logging.root.level
     capture.setLevel(logging.INFO)
@@ -297,7 +296,7 @@ def _captured(log: JobLog, on_breakpoint: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _stopping(one: _RecordedRun, cancel_after: float | None) -> Iterator[None]:
-    """Stop the run when it is cancelled or exceeds its time-out, with a signal as in a node."""
+    """Stop the run on cancel or timeout, with a signal as in a node."""
     is_over = threading.Event()
     cancel_at = None if cancel_after is None else time.monotonic() + cancel_after
 
@@ -312,7 +311,7 @@ def _stopping(one: _RecordedRun, cancel_after: float | None) -> Iterator[None]:
             one.interrupt_again_if_swallowed()
 
     def on_unraisable(unraisable: Any) -> None:
-        # Python drops an interruption that is raised in a `__del__`.
+        # Python drops an interruption raised in a `__del__`.
         if isinstance(unraisable.exc_value, Interruption):
             one.mark_swallowed()
         else:
@@ -327,7 +326,7 @@ def _stopping(one: _RecordedRun, cancel_after: float | None) -> Iterator[None]:
     finally:
         is_over.set()
         watcher.join()
-        # Handles a signal that is already noted, before its action is another one.
+        # Handle a pending signal before its action is restored.
         signal.pthread_sigmask(signal.SIG_BLOCK, ())
         signal.signal(signal.SIGTERM, own)
         sys.unraisablehook = hook
