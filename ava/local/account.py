@@ -1,4 +1,4 @@
-"""The account that servers run as: our own or, because PostgreSQL refuses root, an unprivileged one if we are root."""
+"""The account of servers: this process's, or an unprivileged one if it is root, because PostgreSQL refuses root."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ava.errors import StartError
 
-#: Imports what a process needs, and finds the handler modules.
+#: Imports the dependencies of a process, and finds the handler modules.
 _PROBE = """
 import importlib.util, sys
 import ava.cli.main, psycopg2
@@ -24,20 +24,19 @@ sys.exit(any(importlib.util.find_spec(name) is None for name in sys.argv[1:]))
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """An existing account of this machine. No account is ever added."""
+    """An existing account of this machine. No account is ever created."""
 
-    #: Its name, such as `nobody`.
+    #: Such as `nobody`.
     name: str
-    #: Its user number.
     uid: int
-    #: The number of its own group.
+    #: The id of its primary group.
     gid: int
 
 
 def for_servers(data: Path) -> Account | None:
-    """Returns the account for servers with their data at `data`, which need not exist yet; None is our own account.
+    """Return the account for servers with data at `data`, which need not exist yet; None: this process's account.
 
-    If we are root, existing data keeps its owner, and new data belongs to `nobody`.
+    If this process is root, existing data keeps its owner, and new data belongs to `nobody`.
     """
     if os.geteuid() != 0:
         return None
@@ -47,9 +46,9 @@ def for_servers(data: Path) -> Account | None:
 
 
 def for_processes() -> Account | None:
-    """Returns the account for the processes that run handlers and answer requests; None is our own account.
+    """Return the account for the processes that run handlers and serve requests; None: this process's account.
 
-    If we are root, it is `daemon`, because handlers must not read PostgreSQL's files, which another account owns.
+    For root it is `daemon`, because handlers must not read PostgreSQL's files, which another account owns.
     """
     if os.geteuid() != 0:
         return None
@@ -61,7 +60,7 @@ def for_processes() -> Account | None:
 
 
 def can_import(account: Account, modules: Sequence[str], environ: Mapping[str, str]) -> bool:
-    """Returns True if `account` can run this Python, this package and the handler modules from where we are."""
+    """Return True if `account` can run this Python, this package and the handler modules from this folder."""
     command = (sys.executable, "-P", "-c", _PROBE, *modules)
     try:
         done = subprocess.run(
@@ -73,17 +72,17 @@ def can_import(account: Account, modules: Sequence[str], environ: Mapping[str, s
 
 
 def can_enter(account: Account | None, folder: Path) -> bool:
-    """Returns True if `account` may traverse `folder` and all its parents."""
+    """Return True if `account` may traverse `folder` and all its parents."""
     return _passes(account, ("test", "-x", str(folder)))
 
 
 def can_run(account: Account | None, program: Path) -> bool:
-    """Returns True if `account` can reach, read and run `program`."""
+    """Return True if `account` can reach, read and run `program`."""
     return _passes(account, ("test", "-r", str(program), "-a", "-x", str(program)))
 
 
 def _passes(account: Account | None, test: tuple[str, ...]) -> bool:
-    """Run `test` as that account, because the modes alone do not decide: there are ACLs and mount options."""
+    """Run `test` as the account: modes are not sufficient because of ACLs and mount options."""
     if account is None:
         return subprocess.run(test, check=False).returncode == 0
     try:

@@ -1,4 +1,4 @@
-"""The data directory of `ava up`. One running `ava up` owns it, and its content is kept between runs."""
+"""The data directory of `ava up`. One running `ava up` owns it, and its content persists between runs."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from ava.local.programs import SHARED_FOLDER
 class DataFolder:
     """An open data directory. Its lock ends with this process, however that ends."""
 
-    #: Its absolute path.
+    #: Absolute path.
     path: Path
     #: The file that is locked while the directory is in use.
     lock: IO[str]
 
     def secret(self, name: str, *, size_bytes: int = 24) -> str:
-        """Returns a generated secret, the same in every run, kept in a file that only our account can read."""
+        """Return a generated secret, persisted in a file that only this account can read."""
         path = self.path / name
         if not path.exists():
             write_private(path, secrets.token_urlsafe(size_bytes) + "\n")
         return path.read_text().strip()
 
     def server_account(self) -> Account | None:
-        """Returns the account for servers that keep no data."""
+        """Return the account for servers without data."""
         return for_servers(self.path / "none")
 
     def delete(self) -> None:
-        """Delete the directory, including the data that its servers keep elsewhere."""
+        """Delete the directory, including its servers' data elsewhere."""
         for place in self.path.iterdir():
             if place.is_symlink():
                 shutil.rmtree(place.resolve(), ignore_errors=True)
@@ -48,7 +48,7 @@ class DataFolder:
 
 
 def open_folder(path: Path) -> DataFolder:
-    """Open the data directory at `path`, creating it if necessary. Raises `DataDirectoryError`."""
+    """Open the data directory at `path`, creating it if necessary. Raise `DataDirectoryError`."""
     path = path.absolute()
     try:
         if not path.exists():
@@ -65,10 +65,10 @@ def open_folder(path: Path) -> DataFolder:
 
 
 def server_folder(folder: DataFolder, name: str) -> tuple[Path, Account | None]:
-    """Returns the folder for the data of the server `name`, created if necessary, and the account that runs it.
+    """Return the data folder of the server `name`, created if necessary, and the account that runs it.
 
     If that account cannot reach the data directory, for example below a private home directory, the server's folder
-    is in `SHARED_FOLDER` with a link in its place. The permissions of other folders are never changed.
+    is in `SHARED_FOLDER`, with a symbolic link to it. The permissions of other folders are never changed.
     """
     place = folder.path / name
     account = for_servers(place)
@@ -81,14 +81,14 @@ def server_folder(folder: DataFolder, name: str) -> tuple[Path, Account | None]:
 
 
 def open_private(path: Path) -> BinaryIO:
-    """Open an empty file that only our account can read, also if an earlier release left one that others can read."""
+    """Open an empty file that only this account can read, even if an earlier release left a readable one."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.fchmod(descriptor, 0o600)
     return os.fdopen(descriptor, "wb")
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only our account can read, atomically."""
+    """Write a file that only this account can read, atomically."""
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     with open(unfinished, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:

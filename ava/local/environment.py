@@ -1,4 +1,4 @@
-"""The environment of the processes that `ava up` starts: our own, completed by what `ava up` itself provides."""
+"""The environment of the processes that `ava up` starts: its own, plus the settings that it provides."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ava.local.account import Account
 from ava.local.data_folder import DataFolder, write_private
 from ava.setting_values import SECRETS
 
-#: Where `ava up` writes its settings, in the folder that it is started in.
+#: The settings file of `ava up`, in the folder where it is started.
 _FILE = Path(".ava") / "environment"
-#: The secrets that each command needs; it gets no other.
+#: The secrets that each command needs; it gets no others.
 _NEEDED = {
     "db": ("DATABASE_URL", "DATABASE_OWNER_URL"),
     "worker": ("DATABASE_URL", "BROKER_URL", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
@@ -25,20 +25,20 @@ _NEEDED = {
 
 
 def own(name: str) -> str:
-    """Returns the value of `name` in our own environment, or the file that holds it; empty if neither is set."""
+    """Return the value of `name` in this environment, or the file that contains it; empty if neither is set."""
     return os.environ.get(name, "").strip() or os.environ.get(f"{name}_FILE", "").strip()
 
 
 def for_children(additions: Mapping[str, str]) -> dict[str, str]:
-    """Returns our own environment with `additions`, for child processes, which must not outlive us."""
+    """Return this environment with `additions`, for child processes, which must not outlive this process."""
     inherited = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     return {**inherited, **additions, "AVA_PARENT_PID": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
 
 
 def of_handlers() -> dict[str, str]:
-    """Returns the settings of our own environment that a node must share: its handlers, and their configuration.
+    """Return the settings that a second node must share: handlers and their configuration.
 
-    A node with other handlers would put off the jobs of ours.
+    A node with other handlers would defer this system's jobs.
     """
     shared = {
         name: value
@@ -49,10 +49,10 @@ def of_handlers() -> dict[str, str]:
 
 
 def use_running_system() -> str | None:
-    """Set what is not set in our own environment to the settings of the `ava up` that was started in this folder.
+    """Take settings that are missing in this environment from the `ava up` that was started in this folder.
 
-    Returns the path of the file that was read. Returns None if there is none, or if a database or a broker is set,
-    because the settings of two systems must not be mixed.
+    Return the path of the settings file. Return None if there is none, or if a database or broker is set, because the
+    settings of two systems must not be mixed.
     """
     if own("DATABASE_URL") or own("BROKER_URL"):
         return None
@@ -63,7 +63,7 @@ def use_running_system() -> str | None:
 
 
 def of_running_system() -> dict[str, str]:
-    """Returns the settings of the `ava up` that was started in this folder; empty if there is none."""
+    """Return the settings of the `ava up` that was started in this folder; empty without one."""
     try:
         words = shlex.split(_FILE.read_text())
     except OSError:
@@ -72,14 +72,14 @@ def of_running_system() -> dict[str, str]:
 
 
 def for_process(name: str, environ: Mapping[str, str], account: Account | None = None) -> dict[str, str]:
-    """Returns an environment without the secrets that the command `name` does not need, for a process of `account`."""
+    """Return an environment with only the secrets that the command `name` needs, for a process of `account`."""
     unneeded = {secret for secret in SECRETS if secret not in _NEEDED[name]}
     kept = {key: value for key, value in environ.items() if key.removesuffix("_FILE") not in unneeded}
     return kept if account is None else kept | {"HOME": "/nonexistent", "USER": account.name, "LOGNAME": account.name}
 
 
 def write_file(folder: DataFolder, additions: Mapping[str, str]) -> Path:
-    """Write `additions` to a file that a shell can read (`set -a; . .ava/environment`). Returns its path."""
+    """Write `additions` to a file for a shell (`set -a; . .ava/environment`). Return its path."""
     path = folder.path / "environment"
     write_private(path, "".join(f"{name}={_quoted(value)}\n" for name, value in additions.items()))
     return path

@@ -8,7 +8,7 @@ from typing import Any
 
 from ava.domain.schema_costs import referenced
 
-#: Values of each type, and of the formats of texts.
+#: Values by type, and by string format.
 _VALUES: dict[str, Any] = {"string": "text", "integer": 0, "number": 0, "boolean": False}
 _TEXTS = {
     "date": "2026-12-01",
@@ -19,10 +19,10 @@ _TEXTS = {
     "uri": "https://example.com/",
     "email": "ada@example.com",
 }
-#: Levels of a schema that are followed; it has no cycles.
+#: Max followed levels of a schema, which has no cycles.
 _MAX_LEVELS = 20
 
-#: The job of the API's contract, for the worker that comes with the system.
+#: The job in the API's contract, for a worker that comes with the system.
 EXAMPLE: dict[str, Any] = {
     "worker_id": "wkr_incident_notify",
     "priority": 2,
@@ -31,7 +31,7 @@ EXAMPLE: dict[str, Any] = {
 
 
 def headers(secret: str) -> dict[str, str]:
-    """Returns the four headers that every request carries."""
+    """Return the four required request headers."""
     return {
         "x-internal-secret": secret,
         "x-tenant-id": "ten_01hxyz",
@@ -41,7 +41,7 @@ def headers(secret: str) -> dict[str, str]:
 
 
 def curl(url: str, secret: str, job: dict[str, Any] = EXAMPLE) -> str:
-    """Returns a shell command that triggers a job."""
+    """Return a shell command that triggers a job."""
     lines = [f"curl -X POST {url}/v1/ava/jobs"]
     lines += [f'-H "{name}: {value}"' for name, value in headers(secret).items()]
     lines += ['-H "Content-Type: application/json"', f"-d '{json.dumps(job)}'"]
@@ -49,7 +49,7 @@ def curl(url: str, secret: str, job: dict[str, Any] = EXAMPLE) -> str:
 
 
 def input_of(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an input with the fields that a schema requires, each with a value of its type."""
+    """Return an input with the schema's required fields, each with a value of its type."""
     found = _value_of(schema, schema, _MAX_LEVELS)
     return found if isinstance(found, dict) else {}
 

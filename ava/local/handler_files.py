@@ -1,4 +1,4 @@
-"""Which handler module a developer names, and which files decide on what its handlers do."""
+"""Find a developer's handler module, and the files that its handlers depend on."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from ava.errors import HandlerError
 from ava.local import handler_folder
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
-#: Files below the folder that are watched at most, so that a start in a large folder costs little. Those that the
-#: handlers have imported are watched beside them.
+#: Max watched files below the folder, so that a start in a large folder is cheap. Imported files are always watched.
 _MAX_FILES = 2_000
-#: Prints the schemas of the workers, and the files that were imported: neither Python's own nor those of packages.
+#: Prints the workers' schemas, and the imported files except those of Python and of packages.
 _LIST_WORKERS = """
 import json, sys, sysconfig
 from pathlib import Path
@@ -36,22 +35,22 @@ schemas = {each: handler.spec.input_schema_json for each, handler in sorted(regi
 print(f"\\n{json.dumps([schemas, sorted(own)])}")
 """
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "build", "dist"})
-#: A folder that has one of these is an environment of Python, whatever its name is.
+#: A folder with one of these is a Python environment, whatever its name.
 _OF_ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedHandlers:
-    """What the import of a handler module has shown."""
+    """The result of importing a handler module."""
 
-    #: The JSON Schema of the input of each worker that it declares, as text, by id; None if it takes any object.
+    #: The serialized JSON Schema of each declared worker's input, by id; None if any object is accepted.
     schemas: dict[str, str | None]
-    #: The paths of the modules that it has imported, itself among them, without those of Python and of packages.
+    #: Paths of the imported modules, including itself, without those of Python and of packages.
     files: list[str]
 
     @property
     def worker_ids(self) -> list[str]:
-        """Returns the ids of the workers, in their order."""
+        """Return the workers' ids, in order."""
         return list(self.schemas)
 
 
@@ -63,9 +62,9 @@ class HandlerFiles:
     folder: Path
 
     def moments(self, imported: Collection[str]) -> dict[str, int]:
-        """Returns when each watched file was written, in nanoseconds since 1970.
+        """Return each watched file's modification time, in nanoseconds since 1970.
 
-        Watched are the files that were `imported`, and up to 2,000 Python files below the folder.
+        Watched are the `imported` files, and up to 2,000 Python files below the folder.
         """
         found = dict.fromkeys(imported, 0)
         for folder, below, names in os.walk(self.folder):
@@ -75,9 +74,9 @@ class HandlerFiles:
         return {path: moment for path in found if (moment := _moment(path)) is not None}
 
     def load(self, environ: Mapping[str, str]) -> LoadedHandlers:
-        """Import the module in a process of its own.
+        """Import the module in a separate process.
 
-        Raises `HandlerError` if it cannot be imported, or if it declares no worker.
+        Raise `HandlerError` if the import fails, or it declares no worker.
         """
         command = [sys.executable, "-P", "-c", _LIST_WORKERS, self.module]
         environ = {**environ, handler_folder.VARIABLE: str(self.folder)}
@@ -111,10 +110,10 @@ def _cure(reason: str) -> str:
 
 
 def find(target: str) -> HandlerFiles:
-    """Returns the module that `target` names: a file, `handlers.py`, or a module, `shop.handlers`.
+    """Return the module of `target`: a file, `handlers.py`, or a module name, `shop.handlers`.
 
-    A file in a package, whose folder has an `__init__.py`, is imported as a module of the package, so that its relative
-    imports work. Raises `HandlerError` if it is neither.
+    A file in a package, whose folder has an `__init__.py`, is imported as the package's module, so that its relative
+    imports work. Raise `HandlerError` if it is neither.
     """
     path = Path(target)
     if path.suffix == ".py" or os.sep in target:
@@ -131,14 +130,14 @@ def find(target: str) -> HandlerFiles:
 
 
 def _folder_of(name: str) -> Path:
-    """Returns the folder of a module at the top: the working folder, or `src` in it if the module is only there."""
+    """Return the folder of a top-level module: the working folder, or its `src` if the module is only there."""
     here = Path.cwd()
     found = [folder for folder in (here, here / "src") if (folder / name).is_dir() or (folder / f"{name}.py").is_file()]
     return found[0] if found else here
 
 
 def _module_of(path: Path) -> tuple[str, Path]:
-    """Returns the name under which a file is imported, and the folder that holds the file or its outermost package."""
+    """Return the import name of a file, and the folder that contains the file or its outermost package."""
     names = [] if path.name == "__init__.py" else [path.stem]
     folder = path.parent
     while (folder / "__init__.py").is_file():

@@ -1,8 +1,8 @@
-"""Handler modules in the folder that `AVA_HANDLER_FOLDER` names, and in the one in which `ava worker` is started.
+"""Import handler modules from the folder in `AVA_HANDLER_FOLDER`, and from the working folder of `ava worker`.
 
-Putting such a folder first on `sys.path`, as `python -m` does, would let any file in it replace a module of Python or
-of a library: a `json.py` there would run in every node. So only the modules that `AVA_HANDLERS` names are looked up
-there first, and everything else last.
+Such a folder must not be first on `sys.path`, as with `python -m`: any file in it would replace a module of Python or a
+library, e.g. a `json.py` would run in every node. So only the modules in `AVA_HANDLERS` are searched there first, and
+all others last.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-#: Names the folder in which handler modules are looked up before the working folder.
+#: The environment variable with the folder to search before the working folder.
 VARIABLE = "AVA_HANDLER_FOLDER"
 
 
 class _HandlerFinder(MetaPathFinder):
-    """Finds the named top-level modules in some folders."""
+    """Find the named top-level modules in some folders."""
 
     def __init__(self, folders: Sequence[str], names: frozenset[str]) -> None:
         self._folders = folders
@@ -34,12 +34,12 @@ class _HandlerFinder(MetaPathFinder):
 
 
 def folders() -> list[str]:
-    """Returns the folders of handler modules, in the order of the search."""
+    """Return the folders of handler modules, in search order."""
     return list(dict.fromkeys(filter(None, (os.environ.get(VARIABLE, "").strip(), os.getcwd()))))
 
 
 def search(folders: Sequence[str], modules: Iterable[str]) -> None:
-    """Look up these modules in the folders first, and all others there last."""
+    """Search these modules in the folders first, and all other modules there last."""
     names = frozenset(module.partition(".")[0] for module in modules)
     sys.meta_path.insert(0, _HandlerFinder(folders, names))
     sys.path.extend(folder for folder in folders if folder not in sys.path)

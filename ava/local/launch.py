@@ -1,6 +1,6 @@
-"""A small launcher: change the account, set the parent-death signal, then exec the program.
+"""Launcher: change the account, set the parent-death signal, then exec the program.
 
-It is run as a file (`python -I -S launch.py PARENT SIGNAL UID GID program …`), so that it starts in about 20 ms. The
+It runs as a file (`python -I -S launch.py PARENT SIGNAL UID GID program …`), so that it starts in about 20 ms. The
 kernel clears the death signal when a process changes its account, so the order is: account, signal, exec.
 """
 

@@ -1,4 +1,4 @@
-"""The output of child processes: printed line by line, each line prefixed with the name of its process."""
+"""The output of child processes: printed by line, with the name of the process as prefix."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LONGEST_LINE_BYTES = 64 * 1024
 
 
 def last_line(text: str) -> str:
-    """Returns the line of a program's output that says why it ended, without its full stop.
+    """Return the line of a program's output that explains its end, without its full stop.
 
-    It is the last line. After it PostgreSQL writes that it is shut down, so of its lines it is the last fatal one.
+    It is the last line; for PostgreSQL the last fatal one, because a line about the shutdown follows it.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     fatal = [line for line in lines if " FATAL:  " in line or " PANIC:  " in line]
@@ -24,26 +24,26 @@ def last_line(text: str) -> str:
 
 @dataclass(kw_only=True)
 class _Stream:
-    """The output of one child."""
+    """The output of a child."""
 
     #: The child's name.
     name: str
-    #: The beginning of a line whose end has not been read yet.
+    #: The beginning of an incomplete line.
     rest: bytes = b""
 
 
 class Output:
-    """Reads the pipes of children and prints whole lines."""
+    """Read the pipes of children and print complete lines."""
 
     def __init__(self, selector: selectors.BaseSelector, print_line: Callable[[str], None]) -> None:
         self._selector = selector
         self._print_line = print_line
         self._streams: dict[int, _Stream] = {}
-        #: The last line `ava: …` of each child, which says why it ended. Such lines are not printed here.
+        #: Each child's last line `ava: …`, which explains its end. Such lines are not printed here.
         self.last_errors: dict[str, str] = {}
 
     def add(self, name: str, pipe: int) -> None:
-        """Print what `pipe` delivers as the output of `name`. This object closes the pipe."""
+        """Print the data of `pipe` as the output of `name`. This object closes the pipe."""
         os.set_blocking(pipe, False)
         self._streams[pipe] = _Stream(name=name)
         self._selector.register(pipe, selectors.EVENT_READ)
@@ -67,7 +67,7 @@ class Output:
             self._remove(pipe)
 
     def drain(self) -> None:
-        """Print everything that can be read now, of all children."""
+        """Print everything that can be read now, from all children."""
         for pipe in list(self._streams):
             while pipe in self._streams and self._is_readable(pipe):
                 self.read(pipe)

@@ -1,4 +1,4 @@
-"""Checks that a port can be listened on, before any process is started that needs it."""
+"""Check that a port is available before starting processes that need it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ava.errors import PortInUse
 
 
 def require_free(host: str, port: int) -> None:
-    """Raises `PortInUse` if `port` is taken or needs more rights, or if `host` is no address of this machine."""
+    """Raise `PortInUse` if `port` is taken or privileged, or `host` is not an address of this machine."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # As servers do, so that connections in TIME_WAIT do not block the port.
+            # Like servers, so that connections in TIME_WAIT do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
             probe.listen(1)
@@ -22,7 +22,7 @@ def require_free(host: str, port: int) -> None:
 
 
 def address(host: str, port: int) -> str:
-    """Returns the URL at which a client on this machine reaches a server that listens on `host` and `port`."""
+    """Return the URL for clients on this machine of a server that listens on `host` and `port`."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - not bound here
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 

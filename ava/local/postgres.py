@@ -1,4 +1,4 @@
-"""PostgreSQL for one machine: on 127.0.0.1 and a port of its own, with a password, and with data that is kept."""
+"""PostgreSQL for one machine: on 127.0.0.1 with its own port, a password, and persistent data."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ava.local.programs import PostgresPrograms
 
 _USER = "ava"
 _DATABASE = "ava"
-#: What the server logs: no statement, no parameter and no error of a statement, because all of them hold payloads. Our
-#: own logs have each error, with its SQLSTATE.
+#: The server logs no statements, parameters or statement errors, because they contain payloads. This package logs each
+#: error with its SQLSTATE.
 _LOGGING = {
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
@@ -37,28 +37,28 @@ _ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 @dataclass(frozen=True, kw_only=True)
 class Postgres:
-    """One PostgreSQL server."""
+    """A PostgreSQL server."""
 
-    #: Its folder, which belongs to `account`; the data directory proper is `data` inside it.
+    #: Its folder, owned by `account`; the data directory proper is `data` inside it.
     folder: Path
-    #: The programs to run it with.
+    #: Its programs.
     programs: PostgresPrograms
-    #: The account that runs it; None is our own.
+    #: The account that runs it; None: this process's.
     account: Account | None
     #: The port on 127.0.0.1.
     port: int
-    #: The password of its superuser.
+    #: Its superuser's password.
     password: str = field(repr=False)
-    #: Further settings of the server.
+    #: Further server settings.
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        """Its URL, as a `DATABASE_URL`, for its superuser."""
+        """The `DATABASE_URL` of its superuser."""
         return self.url_of(_USER, self.password)
 
     def url_of(self, role: str, password: str) -> str:
-        """Returns its URL for another role than the superuser."""
+        """Return its URL for another role."""
         return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{_DATABASE}"
 
     @property
@@ -69,7 +69,7 @@ class Postgres:
     def prepare(self) -> None:
         """Create the data directory if necessary, and remove the lock file of a crashed server.
 
-        Raises `DataDirectoryError` for data of another major version, `ServerFailed` if the data cannot be created.
+        Raise `DataDirectoryError` for data of another major version, `ServerFailed` if the data cannot be created.
         """
         if not self.data.exists():
             self._create_data()
@@ -77,7 +77,7 @@ class Postgres:
         self._clear_stale_lock()
 
     def program(self) -> Program:
-        """Returns how it is run. SIGINT stops it in order. After a SIGQUIT it recovers at its next start."""
+        """Return the program. SIGINT stops it cleanly; after SIGQUIT it recovers at its next start."""
         options = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
         options |= {**_LOGGING, **self.options}
         return Program(
@@ -91,7 +91,7 @@ class Postgres:
         )
 
     def is_ready(self, child: ChildProcess) -> bool:
-        """Returns True if `child` accepts connections according to its lock file, which `pg_ctl` reads as well."""
+        """Return True if `child` accepts connections according to its lock file, which `pg_ctl` also reads."""
         lines = self._lock_lines()
         return len(lines) >= 8 and lines[0] == str(child.pid) and lines[7].strip() == "ready"
 
@@ -143,10 +143,10 @@ class Postgres:
             )
 
     def _clear_stale_lock(self) -> None:
-        """Remove the lock file of a crashed server, whose process id may belong to another process by now.
+        """Remove the lock file of a crashed server, whose process id may now belong to another process.
 
-        This process holds the lock of the whole data directory, so a server that still runs is about to end. Its
-        sessions may end after it, and PostgreSQL does not start while one of them uses the shared memory.
+        This process has locked the whole data directory, so a running server must be about to end. Its sessions may end
+        later, and PostgreSQL does not start while one of them uses the shared memory.
         """
         deadline = time.monotonic() + 20
         while self._lock_lines() and (pid := self._server_process()):
@@ -162,7 +162,7 @@ class Postgres:
             return []
 
     def _server_process(self) -> int | None:
-        """Returns the id of a process that works in the data directory, as the server and its sessions do."""
+        """Return the id of a process in the data directory, such as the server or a session."""
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.cwd() == str(self.data) and process.name() == Path(self.programs.postgres).name:

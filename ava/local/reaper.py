@@ -1,7 +1,7 @@
-"""The reaper: a process that outlives ours by moments and kills what the death signal did not end.
+"""The reaper: a process that briefly outlives its parent and kills what the death signal did not end.
 
-The death signal reaches only the processes that we started ourselves, and only asks some of them to end. The reaper
-makes sure that those end, and their descendants as well.
+The death signal reaches only direct children, and asks some of them only to end. The reaper ensures that they and their
+descendants end.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import psutil
 
 from ava.local import program
 
-#: Seconds that processes get to end by themselves after ours was killed.
+#: Seconds for processes to end by themselves after the parent was killed.
 _GRACE_SECONDS = 2.0
 _DISMISSED = "dismissed"
 
 
 class Reaper:
-    """The handle of the reaper process. Start it while there is one thread, because it is a fork of this process."""
+    """The handle of the reaper process. Start it while this process has one thread, because it is forked from it."""
 
     def __init__(self, pid: int, pipe: int) -> None:
         self._pid = pid
@@ -28,7 +28,7 @@ class Reaper:
 
     @classmethod
     def start(cls) -> Reaper:
-        """Start the reaper. It notices our end through a pipe that only this process can write to."""
+        """Start the reaper. It notices this process's end through a pipe that only this process can write to."""
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -41,7 +41,7 @@ class Reaper:
         return cls(pid, write)
 
     def watch(self, pid: int) -> None:
-        """Register a process that must not outlive ours."""
+        """Register a process that must not outlive this one."""
         os.write(self._pipe, f"{pid}\n".encode())
 
     def dismiss(self) -> None:
@@ -52,7 +52,7 @@ class Reaper:
 
 
 def _close_all_files_but(pipe: int) -> None:
-    """Close the files inherited from the parent, because they would keep its locks and pipes open after its end."""
+    """Close inherited files, because they would keep the parent's locks and pipes open after its end."""
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
@@ -62,8 +62,8 @@ def _close_all_files_but(pipe: int) -> None:
 
 
 def _wait_for_parent(pipe: int) -> None:
-    """Read the pipe until the parent ends. Unless it dismissed the reaper, end the processes that it left."""
-    # A session of its own, so that Ctrl-C does not reach it.
+    """Read the pipe until the parent ends. Unless it dismissed the reaper, end the remaining processes."""
+    # Its own session, so that Ctrl-C does not reach it.
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -1,6 +1,6 @@
-"""Redis for one machine: on 127.0.0.1 and a port of its own, with a generated password, in memory only.
+"""Redis for one machine: on 127.0.0.1 with its own port and a generated password, in memory only.
 
-Losing its data loses nothing, because it holds ids of jobs, and the jobs are in PostgreSQL.
+Its data may be lost: it contains ids of jobs, and the jobs are in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from ava.local.program import ChildProcess, Program
 
 @dataclass(frozen=True, kw_only=True)
 class Redis:
-    """One Redis server."""
+    """A Redis server."""
 
-    #: The program to run it with.
+    #: Its program.
     server: str
-    #: The account that runs it; None is our own.
+    #: The account that runs it; None: this process's.
     account: Account | None
     #: The port on 127.0.0.1.
     port: int
-    #: The password of its clients.
+    #: Its clients' password.
     password: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
-    #: How many numbered databases it has.
+    #: Number of databases.
     databases: int = 16
 
     @property
     def url(self) -> str:
-        """Its URL, as a `BROKER_URL`."""
+        """Its `BROKER_URL`."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def prepare(self) -> None:
-        """Do nothing, because Redis keeps no data."""
+        """Do nothing, because Redis stores no data."""
 
     def program(self) -> Program:
-        """Returns how it is run. It reads its settings from stdin, so that no process list shows the password."""
+        """Return the program. It reads its settings from stdin, so that no process list shows the password."""
         return Program(
             name="redis",
             argv=(self.server, "-"),
@@ -49,7 +49,7 @@ class Redis:
         )
 
     def is_ready(self, child: ChildProcess) -> bool:  # noqa: ARG002 - all servers have the same interface
-        """Returns True if it answers to our password."""
+        """Return True if it accepts the password."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())

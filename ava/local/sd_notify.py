@@ -1,4 +1,4 @@
-"""The readiness protocol of systemd: a process that is ready sends `READY=1` as a datagram to NOTIFY_SOCKET."""
+"""systemd's readiness protocol: a process that is ready sends `READY=1` as a datagram to NOTIFY_SOCKET."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _READY = b"READY=1"
 
 
 class NotifySocket:
-    """The supervisor's side: an abstract socket that receives the readiness of one process."""
+    """The supervisor's side: an abstract socket that receives one process's readiness."""
 
     def __init__(self) -> None:
-        #: The value of the process's NOTIFY_SOCKET. A leading @ marks an abstract name, outside the file system.
+        #: The process's NOTIFY_SOCKET. A leading @ marks an abstract name, outside the file system.
         self.name = f"@ava-{secrets.token_hex(16)}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(_address(self.name))
@@ -27,12 +27,12 @@ class NotifySocket:
         self._socket.close()
 
     def expect_another(self) -> None:
-        """Forget the readiness of the process, because another one replaces it."""
+        """Reset the readiness, because another process replaces this one."""
         self.is_ready()
         self._is_ready = False
 
     def is_ready(self) -> bool:
-        """Returns True if the process has reported that it is ready."""
+        """Return True if the process has reported readiness."""
         with contextlib.suppress(BlockingIOError):
             while not self._is_ready:
                 self._is_ready = _READY in self._socket.recv(4096).splitlines()
@@ -40,7 +40,7 @@ class NotifySocket:
 
 
 def notify(name: str) -> None:
-    """Report to the socket `name` that this process is ready. Does nothing if no process listens there."""
+    """Report this process's readiness to the socket `name`. Do nothing if no process listens there."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.sendto(_READY, _address(name))
 

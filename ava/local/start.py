@@ -20,13 +20,13 @@ from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess
 from ava.local.redis import Redis
 
-#: Below the ports that Linux gives to outgoing connections (`net.ipv4.ip_local_port_range`, from 32768 by default).
+#: Below the ports that Linux uses for outgoing connections (`net.ipv4.ip_local_port_range`, from 32768 by default).
 _PORTS = range(10_000, 32_768)
 _TRIES = 100
 
 
 def free_port() -> int:
-    """Returns a port of 127.0.0.1 that is free at this moment, and that no outgoing connection is given meanwhile."""
+    """Return a port of 127.0.0.1 that is free now, and that no outgoing connection will take."""
     for port in (*random.sample(_PORTS, _TRIES), 0):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def start(server: Postgres | Redis, log: Path) -> ChildProcess:
-    """Start `server` with its output to `log`, without waiting until it is ready."""
+    """Start `server` with its output to `log`, without waiting for its readiness."""
     server.prepare()
     with open_private(log) as output:
         return ChildProcess.start(server.program(), output)
@@ -49,7 +49,7 @@ def wait_until_ready(
     seconds: float = 60,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Wait until `child` is ready. Raises `ServerFailed` if it ends or takes longer than `seconds`."""
+    """Wait until `child` is ready. Raise `ServerFailed` if it ends or takes longer than `seconds`."""
     deadline = time.monotonic() + seconds
     while not server.is_ready(child):
         if child.exit_code is not None:
@@ -60,13 +60,13 @@ def wait_until_ready(
 
 
 def failed_start(name: str, log: Path) -> ServerFailed:
-    """Returns the error for a server that ended during its start."""
+    """Return the error for a server that ended during its start."""
     reason = last_line(log.read_text(errors="replace"))
     return ServerFailed(f"{name} did not start: {reason} (its whole log: {log}).")
 
 
 def is_system_ready(url: str, headers: Mapping[str, str]) -> bool:
-    """Return True if a triggered job would start: the API is ready, and a living node serves a worker."""
+    """Return True if a triggered job would start: the API is ready, and a live node serves a worker."""
     if _get(url, "/readyz", {}) is None:
         return False
     response = _get(url, "/v1/ava/workers?per_page=100", headers)
@@ -74,7 +74,7 @@ def is_system_ready(url: str, headers: Mapping[str, str]) -> bool:
 
 
 def _get(url: str, path: str, headers: Mapping[str, str]) -> Any:
-    """Return the JSON of a 200; None for any other response or error."""
+    """Return the JSON of a 200 response; None for any other response or error."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=2)
     try:
         connection.request("GET", path, headers=dict(headers))

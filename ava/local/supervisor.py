@@ -1,6 +1,6 @@
-"""The supervisor of one machine: starts programs, prints their output, restarts those that end, and stops all in order.
+"""The supervisor of one machine: start programs, print their output, restart them, and stop all in order.
 
-It is one loop in the main thread, because a child's death signal comes when the thread that started the child ends.
+It is a single loop in the main thread, because a child's death signal fires when the thread that started it ends.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from ava.local.program import ChildProcess, Program
 from ava.local.reaper import Reaper
 from ava.local.start import failed_start
 
-#: Seconds of running after which a program counts as healthy, so that its back-off begins anew.
+#: Seconds after which a running program counts as healthy, which resets its backoff.
 _HEALTHY_SECONDS = 30.0
 _LONGEST_BACKOFF_SECONDS = 30.0
-#: Seconds within which several stop signals count as one request.
+#: Stop signals within this many seconds count as one request.
 _SAME_REQUEST_SECONDS = 0.2
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A program that is kept running."""
+    """A program that is restarted when it ends."""
 
     program: Program
     #: Called before every start. It may raise `StartError`.
     prepare: Callable[[], None] = lambda: None
-    #: The file for its output, overwritten at each start; None prints the output.
+    #: File for its output, overwritten at each start; None: the output is printed.
     log: Path | None = None
 
 
@@ -53,7 +53,7 @@ class _ServiceState:
     started_at: float = 0.0
     #: When a pending restart is due.
     restart_at: float = 0.0
-    #: How many times in a row it ended before it counted as healthy.
+    #: Number of consecutive exits before it counted as healthy.
     early_exits: int = 0
 
     @property
@@ -62,7 +62,7 @@ class _ServiceState:
 
 
 class Supervisor:
-    """Keeps services running. It is a context manager: its exit stops every program, the last one started first."""
+    """Keep services running. On exit, this context manager stops all programs, the last started first."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         """`write` is called with each output line. If it raises `OSError`, the reader is gone and the system stops."""
@@ -72,11 +72,11 @@ class Supervisor:
         self._output = Output(self._selector, self.print_line)
         self._wake_read, self._wake_write = socket.socketpair()
         self._one_shots: list[_ServiceState] = []
-        #: Processes that were replaced and finish their work.
+        #: Replaced processes that finish their work.
         self._replaced: list[ChildProcess] = []
         self._stop_signals_at: list[float] = []
         self._is_output_closed = False
-        #: Whether a program that ends is restarted. Until the system is ready, an end is a failed start.
+        #: Whether to restart a program that ends. Before the system is ready, an end is a failed start.
         self.restarts = False
         self._handlers: dict[signal.Signals, Any] = {}
 
@@ -86,7 +86,7 @@ class Supervisor:
             end.setblocking(False)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._handlers = {number: signal.signal(number, self._on_stop_signal) for number in _STOP_SIGNALS}
-        # The end of a child and a stop signal wake the loop at once.
+        # A child's end and a stop signal wake the loop immediately.
         self._handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _wake_up)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         return self
@@ -108,7 +108,7 @@ class Supervisor:
 
     @property
     def is_stop_urgent(self) -> bool:
-        """Whether a second stop was requested. Two signals at once are one, because `make` passes signals on."""
+        """Whether a second stop was requested. Simultaneous signals count as one, because `make` forwards signals."""
         times = self._stop_signals_at
         return bool(times) and times[-1] - times[0] > _SAME_REQUEST_SECONDS
 
@@ -127,7 +127,7 @@ class Supervisor:
         return self._start(state)
 
     def replace(self, name: str) -> None:
-        """Start another process of a service, and ask its present one to stop, which may take its time."""
+        """Start another process of a service, and ask the current one to stop in its own time."""
         state = next(each for each in self._services if each.name == name)
         if state.child is not None:
             self._replaced.append(state.child)
@@ -135,7 +135,7 @@ class Supervisor:
         self._restart(state)
 
     def run_to_end(self, program: Program) -> None:
-        """Run a program once. Raises `StartError` with the program's error message if it fails."""
+        """Run a program to its end. Raise `StartError` with its error message if it fails."""
         state = _ServiceState(service=Service(program=program))
         self._one_shots.append(state)
         child = self._start(state)
@@ -146,7 +146,7 @@ class Supervisor:
             raise self._failed_start(state)
 
     def wait_for(self, condition: Callable[[], bool], *, seconds: float, what: str) -> None:
-        """Keep everything running until `condition` holds. Raises `StartError` with `what` after `seconds`."""
+        """Keep everything running until `condition` holds. Raise `StartError` with `what` after `seconds`."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
@@ -160,7 +160,7 @@ class Supervisor:
                 self.step(1.0)
 
     def step(self, seconds: float = 0.1) -> None:
-        """Wait up to `seconds` for an event and handle it. Raises `StopRequested` if a stop was requested."""
+        """Wait up to `seconds` for an event and handle it. Raise `StopRequested` if a stop was requested."""
         self._wait_for_events(seconds)
         if self._stop_signals_at or self._is_output_closed:
             raise StopRequested
@@ -171,7 +171,7 @@ class Supervisor:
             self._replaced.remove(child)
 
     def stop(self) -> None:
-        """Stop every program, the last one started first, each within its `stop_seconds`; at once if urgent."""
+        """Stop all programs, the last started first, each within its `stop_seconds`; immediately if urgent."""
         states = reversed((*self._services, *self._one_shots))
         children = [*self._replaced, *(state.child for state in states if state.child)]
         for child in children:
@@ -183,7 +183,7 @@ class Supervisor:
         self._output.drain()
 
     def _on_stop_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
-        # A terminal that closes sends SIGHUP several times, which is no second request.
+        # A closing terminal sends SIGHUP several times, which is not a second request.
         if number != signal.SIGHUP or not self._stop_signals_at:
             self._stop_signals_at.append(time.monotonic())
 
@@ -202,8 +202,8 @@ class Supervisor:
     def _start_with_pipe(self, program: Program) -> ChildProcess:
         read, write = os.pipe()
         try:
-            # The child holds the reading end too, so that it can print after our process was killed. Celery's worker
-            # prints that it received a signal before it obeys, and a broken pipe would keep it from obeying.
+            # The child also holds the read end, so that it can print after this process was killed: Celery's worker
+            # prints that it received a signal before it obeys, and a broken pipe would prevent that.
             child = ChildProcess.start(program, write, keeps=(read,))
         finally:
             os.close(write)
@@ -262,7 +262,7 @@ class Supervisor:
             self._wait_for_events(0.05)
 
     def _end_at_once(self, children: list[ChildProcess]) -> None:
-        """End what still runs. PostgreSQL gets SIGQUIT first, because SIGKILL would leave its shared memory behind."""
+        """End the remaining children. PostgreSQL gets SIGQUIT first, because SIGKILL would leak its shared memory."""
         for child in children:
             child.end_at_once()
         deadline = time.monotonic() + 3
@@ -276,7 +276,7 @@ def _wake_up(number: int, frame: FrameType | None) -> None:
 
 
 def _discard(line: str) -> None:
-    """Print nothing, because the output is closed."""
+    """Discard the line, because the output is closed."""
 
 
 def _describe_end(child: ChildProcess) -> str:

@@ -1,4 +1,4 @@
-"""The whole system on this machine: its processes and, unless settings name others, its servers."""
+"""The complete system on this machine: its processes, and its servers unless settings name others."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ava.setting_values import SECRETS
 from ava.settings import Settings
 
 _READY_SECONDS = 60.0
-#: The role of the processes in PostgreSQL, which owns nothing.
+#: The processes' role in PostgreSQL, which owns nothing.
 _PROCESS_ROLE = "ava_processes"
-#: The ports that only root may listen on.
+#: Lower ports need root.
 _FIRST_FREE_PORT = 1024
 
 
@@ -34,21 +34,21 @@ _FIRST_FREE_PORT = 1024
 class System:
     """A running system."""
 
-    #: Keeps it running while its `run` or `step` is called.
+    #: Keeps it running while its `run` or `step` is executing.
     supervisor: Supervisor
     #: The URL of its API.
     url: str
     #: An `x-internal-secret` of its API.
     secret: str
-    #: A line about the broker that was started; empty if BROKER_URL names one.
+    #: A description of the started broker; empty if BROKER_URL names one.
     broker: str
-    #: A file with its settings that a shell can read, `set -a; . FILE`.
+    #: A file with its settings for a shell, `set -a; . FILE`.
     environment: Path
-    #: Where its node reports that it runs.
+    #: Receives its node's readiness.
     node_ready: NotifySocket
 
     def replace_node(self) -> None:
-        """Start another node. The present one takes no more jobs, and ends once its jobs have ended."""
+        """Start another node. The current one takes no more jobs, and ends after its running jobs."""
         self.node_ready.expect_another()
         self.supervisor.replace("worker")
 
@@ -65,11 +65,11 @@ def start_system(
 ) -> Iterator[System]:
     """Start everything and wait until it is ready. On exit, stop everything in order.
 
-    `write` is called with each line that the processes print. Raises `StartError` if something does not start, and
-    `StopRequested` if a stop signal arrives before the system is ready.
+    `write` is called with each line that the processes print. Raise `StartError` if something does not start, and
+    `StopRequested` on a stop signal before the system is ready.
     """
     _check_settings()
-    # The processes that are started here inherit them; a handler of the same account must not read them from us.
+    # The child processes inherit them; handlers of the same account must not read them from this process.
     overwrite(SECRETS)
     close_memory()
     ports.require_free(host, port)
@@ -92,7 +92,7 @@ def start_system(
             _start_processes(system, settings, environ, host=host, port=port, concurrency=concurrency)
             yield system
     except StartError:
-        # The logs in the folder hold the details.
+        # The logs in the folder have the details.
         keeps_data = True
         raise
     finally:
@@ -102,14 +102,14 @@ def start_system(
 
 
 def _check_settings() -> None:
-    """Refuse a wrong setting before anything is started. Servers that we start ourselves get placeholder URLs."""
+    """Refuse invalid settings before anything starts. Servers to be started get placeholder URLs."""
     placeholders = {"DATABASE_URL": "postgresql://127.0.0.1/ava", "BROKER_URL": "redis://127.0.0.1/0"}
     missing = {name: url for name, url in placeholders.items() if not environment.own(name)}
     settings_module.load(environment.for_children(missing))
 
 
 def _start_servers(supervisor: Supervisor, folder: DataFolder) -> dict[str, str]:
-    """Start the servers that the environment does not name. Returns the settings to add to the environment."""
+    """Start the servers that the environment does not name. Return additional settings for the environment."""
     additions = {}
     servers: list[Postgres | Redis] = []
     if not environment.own("AVA_INTERNAL_SECRET"):
@@ -124,7 +124,7 @@ def _start_servers(supervisor: Supervisor, folder: DataFolder) -> dict[str, str]
     if not environment.own("BROKER_URL"):
         servers.append(_redis(folder))
         additions["BROKER_URL"] = servers[-1].url
-    # Start all of them before waiting for the first, so that they start at the same time.
+    # Start all before waiting for the first, so that they start in parallel.
     for server, child in [(server, _start_server(supervisor, folder, server)) for server in servers]:
         wait_until_ready(server, child, _log(folder, server), wait=supervisor.step)
     return additions
@@ -185,7 +185,7 @@ def _start_processes(
         _ava("api", "--host", host, "--port", str(port), environ=environ_of("api"), account=api_account),
     ):
         supervisor.start(Service(program=program))
-    # The API alone is not enough, because for some seconds it still reports the node of a killed run as living.
+    # The API alone is not sufficient: for some seconds it still reports the node of a killed run as live.
     supervisor.wait_for(
         lambda: system.node_ready.is_ready() and is_system_ready(system.url, example.headers(system.secret)),
         seconds=_READY_SECONDS,
@@ -195,7 +195,7 @@ def _start_processes(
 
 
 def _account(supervisor: Supervisor, settings: Settings, environ: Mapping[str, str]) -> Account | None:
-    """Returns the account of the processes, which is not root if another one can reach the code."""
+    """Return the processes' account; root only if no other account can reach the code."""
     account = for_processes()
     if account is not None and not can_import(account, settings.imported_modules, environ):
         supervisor.print_line(
