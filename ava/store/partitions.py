@@ -22,7 +22,7 @@ TABLES = (LOGS, "webhook_deliveries", "webhook_events", "hook_deliveries", "even
 def is_given(column: str) -> str:
     """Return the condition that an id is in `given_ids`, for statements that join its table to others.
 
-    The range excludes other partitions, and the list is found by an index, however PostgreSQL joins the tables.
+    The range excludes other partitions, and an index finds the list, however PostgreSQL joins the tables.
     """
     return f"{column} = ANY(%(ids)s::uuid[]) AND {column} BETWEEN %(first)s::uuid AND %(last)s::uuid"
 

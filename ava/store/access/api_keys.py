@@ -104,7 +104,7 @@ DELETE FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s AND k.id = %(id)s::u
 
 
 def delete(connection: Connection, *, tenant_id: str, key_id: str) -> ApiKey | None:
-    """Delete a key and all keys created with it. Returns the key, or None if the tenant has no such key."""
+    """Delete a key and all keys created with it. Returns the key; None if the tenant has none."""
     row = connection.exec_driver_sql(_DELETE, {"tenant_id": tenant_id, "id": key_uuid(key_id)}).first()
     return None if row is None else _key(row)
 
@@ -129,7 +129,7 @@ class FoundKey:
 
 #: Min seconds between two records of a key's use.
 _USE_SECONDS = 60
-# The only statement of this module that is not scoped to a tenant, because the key determines it.
+# The only statement here that is not scoped to a tenant, because the key determines it.
 _FIND = Statement(f"""
 SELECT k.id::text, k.tenant_id, k.role, extract(epoch FROM k.expires_at - clock_timestamp())::float8,
     coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true), k.payloads, k.workers,

@@ -29,10 +29,10 @@ WHERE %(key_id)s::uuid IS NULL OR EXISTS (SELECT 1 FROM api_keys AS e
     WHERE e.tenant_id = %(tenant_id)s AND e.id = %(key_id)s::uuid)
 RETURNING {_COLUMNS}
 """)
-#: The sessions of a caller: all sessions of its API key, for any user, or the sessions of its user without a key.
+#: The sessions of a caller: all of its API key, for any user, or of its user without a key.
 _ARE_OF = """s.tenant_id = %(tenant_id)s AND s.key_id IS NOT DISTINCT FROM %(key_id)s::uuid
     AND (s.key_id IS NOT NULL OR s.user_id = %(user_id)s)"""
-# Does not see sessions that are being created concurrently; the next creation ends the excess ones.
+# Misses sessions that are being created concurrently; the next creation ends the excess ones.
 _END_OLDEST = Statement(f"""
 DELETE FROM sessions AS d WHERE d.tenant_id = %(tenant_id)s AND d.id IN (
     SELECT o.id FROM (
@@ -115,7 +115,7 @@ _DELETE_ALL_OF = Statement(f"DELETE FROM sessions AS s WHERE {_ARE_OF}")
 
 
 def delete_all_of(connection: Connection, caller: Caller) -> int:
-    """End the sessions and links of a caller: of its API key, or of its user in its tenant. Returns their number."""
+    """End a caller's sessions and links: of its API key, or of its user in its tenant. Returns their number."""
     return connection.exec_driver_sql(_DELETE_ALL_OF, _owner(caller)).rowcount
 
 

@@ -1,4 +1,4 @@
-"""Array literals: PostgreSQL parses them much faster than the expressions that the driver generates for a list.
+"""Array literals: PostgreSQL parses them much faster than the driver's expressions for lists.
 
 See "Array Input and Output Syntax" in the PostgreSQL manual.
 """

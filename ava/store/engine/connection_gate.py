@@ -1,7 +1,7 @@
 """Share a pool's connections fairly between tenants.
 
-A tenant may use at most a part of the connections, so its slow statements do not block other tenants. The next
-connection goes to the waiting tenant that uses the fewest, and within the tenant to the longest waiter.
+A tenant may use only part of the connections, so its slow statements do not block others. The next connection goes to
+the waiting tenant that uses the fewest, and there to the longest waiter.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class _TurnWaiter:
 
 
 class ConnectionGate:
-    """Admits callers to at most `size` connections."""
+    """The admission of callers to at most `size` connections."""
 
     def __init__(self, size: int, *, wait_seconds: float, tenant: Callable[[], str | None] = lambda: None) -> None:
-        """`tenant` returns the tenant of the calling thread or greenlet; None for the process itself.
+        """`tenant` returns the tenant of the calling thread or greenlet; None for the process.
 
-        The process itself may use all connections.
+        The process may use all connections.
         """
         self._size = size
         self._max_of_tenant = max(1, size * TENANT_CONNECTIONS.value // 100)
@@ -42,7 +42,7 @@ class ConnectionGate:
 
     @contextmanager
     def take(self, *, of_process: bool = False) -> Iterator[None]:
-        """Reserve one connection during the block. `of_process`: for the process itself, not the caller's tenant.
+        """Reserve one connection during the block. `of_process`: for the process, not the caller's tenant.
 
         Raises `TooMany` if the tenant used its share for the whole wait, and `ConnectionsBusy` if all connections were
         in use.

@@ -42,7 +42,7 @@ _REFUSAL_LOG_SECONDS = 10.0
 _SILENCE_SECONDS = 0.5
 
 #: Defaults for a URL with several hosts. Every process writes. The order is random because an unreachable host uses up
-#: the timeout of the whole connection, so the next attempt must be able to start with another host.
+#: the connection's whole timeout, so the next attempt must be able to start with another host.
 _SEVERAL_HOSTS = {"target_session_attrs": "read-write", "load_balance_hosts": "random"}
 
 _PING = Statement("SELECT 1")
@@ -68,7 +68,7 @@ def is_dry_run() -> bool:
 
 
 class PoolMeter(Protocol):
-    """Counts the connections that are checked out of a pool."""
+    """A counter of the connections that are checked out of a pool."""
 
     def checkout(self) -> AbstractContextManager[object]:
         """Return a context manager to enter for each checkout."""
@@ -105,9 +105,9 @@ class Database:
         """`name` is the process's name in `pg_stat_activity`.
 
         `is_pooled`: the URL leads to a pooler that may use another session for each transaction. Then the role's
-        defaults replace session settings (`ava.store.engine.sessions`), and statements are not prepared.
-        `gate` chooses the next caller if all connections are checked out. The pool's internal queue does not notice
-        when a connection could not be opened, so its waiters would wait for all of `wait_seconds`.
+        defaults replace session settings (`ava.store.engine.sessions`), and statements are not prepared. `gate` chooses
+        the next caller if all connections are checked out: the pool's queue does not notice failed connection attempts,
+        so its waiters would wait for all of `wait_seconds`.
         """
         self._meter: PoolMeter = meter or _NoMeter()
         self._gate = gate
@@ -157,11 +157,11 @@ class Database:
 
     @contextmanager
     def connect(self, *, of_process: bool = False) -> Iterator[Connection]:
-        """Check out a connection on which each statement is its own transaction.
+        """Check out a connection in autocommit mode.
 
-        `of_process`: do not count it for the caller's tenant, because its statements serve several tenants.
-        Raises `DatabaseUnavailable` if the database is unreachable or fails temporarily, and its subclass
-        `ConnectionsBusy` if all connections stay checked out for too long.
+        `of_process`: do not count it for the caller's tenant, because its statements serve several tenants. Raises
+        `DatabaseUnavailable` if the database is unreachable or fails temporarily, and its subclass `ConnectionsBusy` if
+        all connections stay checked out too long.
         """
         with (
             self._turn(of_process=of_process),

@@ -46,8 +46,8 @@ def describe_failure(error: BaseException) -> str:
 def without_values(error: BaseException) -> BaseException:
     """Return the error to raise instead of one of SQLAlchemy or the driver, because logs show it.
 
-    PostgreSQL's messages quote values ("Key (url)=(https://…)", "Failing row contains (…)"), and a position in them
-    repeats the statement with its parameters. An error without a SQLSTATE is the driver's, about a connection.
+    PostgreSQL's messages quote values ("Key (url)=(https://…)", "Failing row contains (…)"), and a position repeats the
+    statement with its parameters. An error without a SQLSTATE is the driver's, about a connection.
     """
     cause = cause_of(error) or error
     state, diagnostics = state_of(error), getattr(cause, "diag", None)

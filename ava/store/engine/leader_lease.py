@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 RENEWAL_SECONDS = 0.25
 #: Seconds for which a dispatcher is active after the start of a successful request.
 _HELD_SECONDS = 1.5
-#: Seconds without a renewal after which another may take the lease. Longer than the above, as clocks differ in speed.
+#: Seconds without a renewal after which another may take the lease; longer, as clocks differ in speed.
 _EXPIRED_SECONDS = 2.0
 #: Statement timeout in seconds, so that the process soon asks again.
 _STATEMENT_SECONDS = 2.0
@@ -94,7 +94,7 @@ def has_leader(connection: Connection) -> bool:
 
 
 class LeaseWatch:
-    """Detects, by this process's clock, that a lease has expired."""
+    """A detector of an expired lease, by this process's clock."""
 
     def __init__(self) -> None:
         self._seen: Lease | None = None
@@ -109,7 +109,7 @@ class LeaseWatch:
 
 
 class LeaderLease:
-    """Elects one active dispatcher: call `acquire` every `RENEWAL_SECONDS`, and `may_act` in any thread."""
+    """The election of one active dispatcher: call `acquire` every `RENEWAL_SECONDS`, and `may_act` in any thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._database = Database.of(

@@ -25,7 +25,7 @@ _CONNECT: dict[str, Any] = {
 
 
 class Notices:
-    """Listens on a separate session, which `wait` opens and reopens after a failure."""
+    """A listener with a separate session, which `wait` opens and reopens after a failure."""
 
     #: Seconds between two attempts to connect.
     retry_seconds = 1.0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-#: Seconds between replans of admission statements per connection. Planning takes longer than running them, and an
-#: admission lies between the end of a job and the start of the next.
+#: Seconds between replans of admission statements per connection. Planning takes longer than running them, and delays
+#: the next start after the end of a job.
 PLAN_SECONDS = 1.0
 
 #: Prefix of a statement: the rest of the transaction uses indexes with the requested order instead of sorting. The
-#: tables change so fast that the planner often believes a large one is nearly empty; it then reads and sorts a whole
-#: smaller index for each requested row. A long-running transaction blocks vacuum: an index with few rows then has many
-#: pages of dead entries, and the planner rates each of its rows as expensive as all of another index.
+#: tables change so fast that the planner often believes a large one is nearly empty, and then sorts a whole smaller
+#: index for each requested row. A long-running transaction blocks vacuum: an index with few rows then has many dead
+#: pages, and the planner rates each row as expensive as all of another index.
 IN_ORDER = "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true);"
 
 #: Prefix of a statement: the rest of the transaction scans no whole table. PostgreSQL plans for tomorrow's partition

@@ -28,8 +28,7 @@ def disable(_connection: Any, record: Any) -> None:
 class Prepared:
     """A statement with named parameters, `%(name)s`, which each connection prepares on its first run.
 
-    Behind a pooler that may use another session for each transaction (PgBouncer's transaction mode), it is not
-    prepared.
+    It is not prepared behind a pooler that may use another session for each transaction (PgBouncer's transaction mode).
     """
 
     def __init__(self, name: str, statement: str, *, plan_seconds: float = float("inf")) -> None:
@@ -59,10 +58,10 @@ class Prepared:
     ) -> list[tuple[Any, ...]]:
         """Run the statement and return its rows. Raises the driver's errors, which `Database` translates.
 
-        `before`: statements to send first in the same message, each with a `;`. `after`: another prepared statement to
-        send before this one; `parameters` are for both. The statements of a message are one transaction.
+        `before`: statements to send first in the same message, each with a `;`. `after`: a prepared statement to send
+        before this one; `parameters` are for both. The statements of a message are one transaction.
 
-        It bypasses SQLAlchemy, which needs a third of such a statement's time to describe the result.
+        Bypasses SQLAlchemy, which takes a third of such a statement's time to describe the result.
         """
         raw: Any = connection.connection.dbapi_connection
         # `info` lives as long as the driver's connection, across checkouts.

@@ -13,7 +13,7 @@ _FACTOR = 9
 
 
 class Rest:
-    """Computes the rest after work that has found nothing."""
+    """The rest after work that has found nothing."""
 
     def __init__(self, max_seconds: float = MAX_REST_SECONDS) -> None:
         self._max_seconds = max_seconds

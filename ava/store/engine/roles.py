@@ -43,7 +43,7 @@ END $$
 
 
 def grant_to_processes(connection: Connection, settings: Settings) -> None:
-    """Grant the role of DATABASE_URL the privileges that the processes need; create the role if it does not exist.
+    """Grant the role of DATABASE_URL the privileges of the processes; create the role if it does not exist.
 
     Does nothing if the role is the owner. Raises `StartError` if the owner may not create it.
     """

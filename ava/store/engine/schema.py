@@ -125,12 +125,14 @@ def check_connection(connection: Connection) -> None:
 def upgrade(settings: Settings) -> State:
     """Upgrade the schema to this release, one transaction per migration. Returns its state.
 
-    With DATABASE_OWNER_URL, the role of DATABASE_URL gets only the privileges that the processes need. With
-    DATABASE_POOL_URL, that role gets default session settings.
+    With DATABASE_OWNER_URL, the role of DATABASE_URL gets only the processes' privileges. With DATABASE_POOL_URL, it
+    gets default session settings.
+
     Concurrent upgrades are serialized. A migration waits 1.2 s for a lock, then gives way and retries. A newer schema
     on which this code may run stays unchanged.
-    Raises `DatabaseUnreleased`, `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database is unreachable or only
-    reachable through a pooler.
+
+    Raises `DatabaseUnreleased`, `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database is unreachable, or
+    reachable only through a pooler.
     """
     with _turn(settings), _connection(settings) as connection:
         before = _state(connection)

@@ -1,7 +1,7 @@
 """Refuse servers that are not PostgreSQL, or older than the oldest tested version.
 
 Servers that only speak PostgreSQL's protocol lack or change features that the store needs (advisory locks, SKIP LOCKED,
-partitions, triggers, snapshots). They would fail in the middle of a migration or of a job.
+partitions, triggers, snapshots), and would fail in the middle of a migration or job.
 """
 
 from __future__ import annotations

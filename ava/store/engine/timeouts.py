@@ -1,4 +1,4 @@
-"""Timeouts for a PostgreSQL server that does not answer: a frozen or unreachable server never refuses a connection.
+"""Timeouts for a PostgreSQL server that does not answer: a frozen or unreachable server refuses no connection.
 
 libpq limits only the opening of a connection, and not even that if a wait callback is set. psycopg2 has one wait
 callback per process, so processes that run handlers set none.

@@ -15,7 +15,7 @@ from ava.store.engine.statement import Statement
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorFilter:
-    """Selects error groups; None means any."""
+    """A filter for error groups; None means any."""
 
     #: Midnight: groups with later failures, and only these failures are counted.
     since: datetime
@@ -103,7 +103,7 @@ WHERE g.tenant_id = before.tenant_id AND g.id = before.id RETURNING before.statu
 
 
 def change(connection: Connection, *, tenant_id: str, error_id: str, status: ErrorStatus) -> ErrorStatus | None:
-    """Set the status of a group. Returns the previous status, or None if the tenant has no such group."""
+    """Set the status of a group. Returns the previous status; None if there is no such group."""
     parameters = {"tenant_id": tenant_id, "id": error_uuid(error_id), "status": status.value}
     before = connection.exec_driver_sql(_CHANGE, parameters).scalar()
     return None if before is None else ErrorStatus(before)

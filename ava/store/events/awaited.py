@@ -1,7 +1,7 @@
 """Events that jobs wait for: runs search for them, and the dispatcher matches each new event with the waits.
 
-A wait is an entry of a job's journal. It is stored before the run searches for its event, and each event writes a wake
-in its own transaction. So for a concurrent event and wait, the run sees the event, or the wakes duty sees the wait.
+A wait is a journal entry. It is stored before the run searches for its event, and each event writes a wake in its own
+transaction. So for a concurrent event and wait, the run sees the event, or the wakes duty sees the wait.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def make_nothing(
 
 @dataclass(frozen=True, kw_only=True)
 class HookDeliveryFilter:
-    """Selects deliveries of a hook; None means any."""
+    """A filter for deliveries of a hook; None means any."""
 
     verdict: HookVerdict | None = None
     created_after: datetime | None = None
@@ -284,7 +284,7 @@ WHERE d.tenant_id = %(tenant_id)s AND d.hook_id = %(hook_id)s::uuid AND d.id = %
 
 
 def show(connection: Connection, *, tenant_id: str, hook_id: str, delivery_id: str) -> HookDelivery | None:
-    """Return one delivery of a hook with its whole body, or None if the hook has no such delivery."""
+    """Return one delivery of a hook with its whole body; None if there is none."""
     parameters = {"tenant_id": tenant_id, "hook_id": hook_uuid(hook_id), "id": delivery_uuid(delivery_id)}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else _delivery(row)

@@ -34,7 +34,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class EventFilter:
-    """Selects a tenant's events; None means any."""
+    """A filter for a tenant's events; None means any."""
 
     type: str | None = None
     source: str | None = None

@@ -92,10 +92,7 @@ def show(connection: Connection, *, tenant_id: str, hook_id: str) -> Hook | None
 
 
 def lock(connection: Connection, *, tenant_id: str, hook_id: str) -> tuple[Hook, list[dict[str, Any]]] | None:
-    """Lock a hook until the transaction ends. Returns the hook and its sealed secrets.
-
-    Returns None if the tenant has no such hook.
-    """
+    """Lock a hook until the transaction ends. Returns the hook and its sealed secrets; None if there is none."""
     row = connection.exec_driver_sql(_LOCK, {"tenant_id": tenant_id, "id": hook_uuid(hook_id)}).first()
     return None if row is None else (_hook(row), json.loads(row[-1]))
 

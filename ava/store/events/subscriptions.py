@@ -19,14 +19,14 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class SubscriptionFilter:
-    """Selects a tenant's subscriptions; None means any."""
+    """A filter for a tenant's subscriptions; None means any."""
 
     event_type: str | None = None
     worker_id: str | None = None
     enabled: bool | None = None
 
 
-# The row serializes the changes of one tenant, so that the count of its subscriptions is exact.
+# Serializes the changes of one tenant, so that the count of its subscriptions is exact.
 _RAISE_VERSION = Statement("""
 INSERT INTO subscription_versions AS v (tenant_id, version) VALUES (%(tenant_id)s, 1)
 ON CONFLICT (tenant_id) DO UPDATE SET version = v.version + 1

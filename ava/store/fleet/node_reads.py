@@ -95,8 +95,8 @@ WHERE tenant_id = '*' AND id = ANY(%(workers)s::text[]) AND (tenants IS NULL OR 
 def only_visible(connection: Connection, views: list[NodeView], *, tenant_id: str) -> list[NodeView]:
     """Return the nodes that a tenant can use, restricted to its workers, their queues, and its jobs.
 
-    Leaves out nodes with none of its workers, unless they still run a job of the tenant. Hides all other facts about
-    the machines and about other tenants' jobs.
+    Leaves out nodes with none of its workers, unless they still run a job of the tenant. Hides facts about the machines
+    and other tenants' jobs.
     """
     named = sorted({worker for view in views for worker in view.workers})
     found = connection.exec_driver_sql(_VISIBLE_WORKERS, {"workers": named, "tenant_id": tenant_id})

@@ -134,7 +134,7 @@ WHERE n.id = before.id RETURNING before.drained_at IS NOT NULL
 def set_drained(connection: Connection, node_id: str, *, is_drained: bool, user_id: str) -> bool | None:
     """Start or end the drain of a node; its next heartbeat returns it.
 
-    Returns True if it was drained before, and None if the node does not exist or has stopped.
+    Returns True if it was drained before; None if there is no such node or it has stopped.
     """
     parameters = {"id": node_id, "is_drained": is_drained, "user_id": user_id}
     was_drained: bool | None = connection.exec_driver_sql(_SET_DRAINED, parameters).scalar()

@@ -51,9 +51,9 @@ ORDER BY p.queue
 
 
 def paused(connection: Connection, *, visible_to: str | None) -> list[PausedQueue]:
-    """Return the paused queues by name: the ones that a tenant's workers use, or all if `visible_to` is None.
+    """Return the paused queues by name: those of a tenant's workers, or all if `visible_to` is None.
 
-    Hides from tenants who paused them.
+    Tenants do not see who paused them.
     """
     found = connection.exec_driver_sql(_PAUSED, {"tenant_id": visible_to})
     return [PausedQueue(queue=row[0], paused_by=row[1], paused_at=row[2]) for row in found]

@@ -27,7 +27,7 @@ ORDER BY w.id COLLATE "C" LIMIT %(limit)s
 
 @dataclass(frozen=True, kw_only=True)
 class ToolFilter:
-    """Selects workers that are MCP tools."""
+    """A filter for workers that are MCP tools."""
 
     #: Slugs, with `*` as a wildcard, of tools among the workers with handlers that do not declare it.
     patterns: tuple[str, ...]

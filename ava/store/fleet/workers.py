@@ -46,7 +46,7 @@ IS_VISIBLE = f"""(w.tenant_id = %(tenant_id)s OR w.tenant_id = '{PLATFORM}'
 
 
 # Limits set by operators override declared ones. The worker is locked first, in the same message and so in the same
-# transaction, because an operator who is changing a limit holds that lock: the second statement then reads the change.
+# transaction: an operator who is changing a limit holds that lock, and the second statement then reads the change.
 _ANNOUNCE = Statement(f"""
 SELECT FROM workers WHERE tenant_id = '{PLATFORM}' AND id = %(id)s FOR UPDATE;
 INSERT INTO workers AS w (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue, tenants,
@@ -140,8 +140,8 @@ def apply_limits(connection: Connection, worker_id: str) -> None:
     connection.exec_driver_sql(_APPLY_LIMITS, {"id": worker_id})
 
 
-# A worker as a tenant sees it: the tenant's settings override the platform's, which override the handler's. A handler
-# bounds a tenant's settings even if it was deployed later.
+# A worker as a tenant sees it: the tenant's settings override the platform's, which override the handler's. A handler's
+# values bound the tenant's, even if it was deployed later.
 _VIEWS = f"""
 SELECT w.id, w.name, w.description, w.runtime, {worker_settings.STATUS} AS status,
        least(w.timeout_seconds, coalesce(own.timeout_seconds, platform.timeout_seconds)),
@@ -173,7 +173,7 @@ def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_s
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerFilter:
-    """Selects the workers of a list."""
+    """A filter for the workers of a list."""
 
     status: WorkerStatus | None = None
     is_live: bool | None = None

@@ -3,9 +3,9 @@
 A migration has a constant `oldest_code`: the revision of the oldest release that may run on the schema after it. For a
 migration that only adds, and accepts writes of the previous release, this is the previous revision.
 
-A table that is replaced stays for the previous release. If the new table holds counts, it has a separate progress, so
-that the counts of one release do not affect the other. After a rollback the old table lacks the counts of the new one;
-`ava db recount` corrects it.
+A replaced table stays for the previous release. If the new one holds counts, it has a separate progress, so that the
+counts of one release do not affect the other. After a rollback the old table lacks the new one's counts; `ava db
+recount` corrects it.
 
 The row also holds the digest of the baseline, `schema.sql`, that created the database. Until 0.1.0 is released, commits
 change that file under one revision, and code must not run on the tables of another commit. A released baseline never

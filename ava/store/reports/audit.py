@@ -50,7 +50,7 @@ class AuditEntry(AuditRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditFilter:
-    """Selects audit entries; None means any."""
+    """A filter for audit entries; None means any."""
 
     action: str | None = None
     user_id: str | None = None
@@ -87,8 +87,8 @@ _MAX_SEARCHED = 10_000
 def _search(*leading: str) -> str:
     """Return the newest entries with values of the leading columns, as a FROM item; other filters apply to these.
 
-    It is an index range in index order: with equalities the planner may prefer the primary key and walk it over the
-    entries of all tenants.
+    It is an index range in index order: with equalities the planner may walk the primary key over the entries of all
+    tenants.
     """
     columns, values = ", ".join(leading), ", ".join(f"%({name})s" for name in leading)
     # The index of targets only has entries with a target, which the planner does not infer from a range.

@@ -38,11 +38,11 @@ class QueueDepth:
     oldest_seconds: float
 
 
-# Loose index scans find the windows and the parked groups: the cost depends on the windows and groups with jobs, not on
-# the queues that workers name. Jobs of a paused queue count as its backlog although they are parked. Queues without
-# jobs have one row with the default priority. All pull queues count as one. The oldest job is the first by id. In the
-# subselects of the backlog, `published_at` is always null; ordering by it keeps the planner off the primary key. Jobs
-# that have waited for other jobs are excluded from the oldest, because the start of their startable time is unknown.
+# Loose index scans find the windows and parked groups: the cost depends on those with jobs, not on the queues that
+# workers name. Jobs of a paused queue count as its backlog although they are parked. Queues without jobs have one row
+# with the default priority. All pull queues count as one. The oldest job is the first by id. In the backlog's
+# subselects `published_at` is always null; ordering by it keeps the planner off the primary key. Jobs that have waited
+# for other jobs have no known age, so they are never the oldest.
 _HAS_AGE = "first_started_at IS NULL AND (tree_id IS NULL OR tree_id = id OR parent_id IS NOT NULL)"
 _PARKED_GROUP = "j.waits_for, j.queue, j.priority, j.worker_id, j.tenant_id"
 _QUEUE_DEPTHS = Statement(f"""

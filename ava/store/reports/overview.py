@@ -121,8 +121,7 @@ def read(connection: Connection, *, tenant_id: str) -> Overview:
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 
 # Each statement reads a range of `jobs_by_status` per trigger, in index order. The ranges are row comparisons because
-# with equalities the planner may prefer the primary key and walk it over all jobs in search of a status that no job
-# has.
+# with equalities the planner may walk the primary key over all jobs in search of a status that no job has.
 _WAITING = Statement(f"""
 SELECT t.trigger, q.priority, count(*), count(*) FILTER (WHERE q.is_scheduled)
 FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (

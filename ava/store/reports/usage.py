@@ -12,7 +12,7 @@ MAX_COUNTED_IN_USE = 10_000
 
 
 def suspended(limit: str) -> str:
-    """Return a SELECT of a tenant's jobs that wait for other jobs, an event or the end of a sleep, up to a limit.
+    """Return a SELECT of a tenant's jobs that wait for other jobs, an event or a sleep, up to a limit.
 
     Each reason is a range of `jobs_waiting`, as row comparisons in index order, because with equalities the planner may
     read all queued jobs of the tenant.

@@ -17,7 +17,7 @@ from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleFilter:
-    """Selects a tenant's schedules; None means any."""
+    """A filter for a tenant's schedules; None means any."""
 
     worker_id: str | None = None
     enabled: bool | None = None
@@ -125,7 +125,7 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid FOR UPDATE
 def lock(connection: Connection, *, tenant_id: str, schedule_id: str) -> tuple[Schedule, datetime] | None:
     """Lock one schedule of a tenant, so that it does not fire until the transaction ends.
 
-    Returns the schedule and the transaction's time, or None if the tenant has no such schedule.
+    Returns the schedule and the transaction's time; None if there is none.
     """
     parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
     row = connection.exec_driver_sql(_LOCK, parameters).first()

@@ -1,7 +1,7 @@
 """Claim due schedules and write their firings in one transaction, as the dispatcher does.
 
-The schedule's row stays locked, and the primary key of `schedule_firings` rejects a firing time that is already stored.
-So any number of dispatchers may run concurrently, and the next one repeats whatever one did not commit.
+The schedule's row stays locked, and the primary key of `schedule_firings` rejects stored firing times. So any number of
+dispatchers may run concurrently, and the next one repeats whatever one did not commit.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def are_due(connection: Connection, *, now: Moment = None) -> bool:
     return bool(connection.exec_driver_sql(_ARE_DUE, {"now": now}).scalar_one())
 
 
-# The last job is only read for schedules with an overlap policy that depends on it. If it ended while it waited for an
-# earlier job, by a cancel or its deadline, that earlier job is the last one that may still run. If it ran, the earlier
-# job had ended before.
+# The last job is only read for schedules with an overlap policy that needs it. If it ended while it waited for an
+# earlier job, by a cancel or its deadline, the earlier one is the last that may still run. If it ran, the earlier one
+# had ended before.
 _DUE = f"""
 SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
        {worker_settings.STATUS}, w.input_schema_version, last.id::text,

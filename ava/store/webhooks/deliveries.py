@@ -23,7 +23,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryFilter:
-    """Selects deliveries of an endpoint; None means any."""
+    """A filter for deliveries of an endpoint; None means any."""
 
     status: DeliveryStatus | None = None
     event_type: str | None = None
@@ -139,7 +139,7 @@ def redeliver(connection: Connection, *, tenant_id: str, webhook_id: str, delive
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """Selects ended deliveries to send again."""
+    """A filter for ended deliveries to send again."""
 
     since: datetime
     #: None: until now.

@@ -1,7 +1,7 @@
 """Leases of endpoints. The sender with the lease sends the endpoint's due deliveries and writes their outcomes.
 
-So only that sender has to enforce the endpoint's concurrency and the order of its events. The leases of a sender
-without heartbeats expire. They are rows of `webhook_lanes`, with the concurrency in the column `width`.
+So only that sender enforces the endpoint's concurrency and the order of its events. The leases of a sender without
+heartbeats expire. They are rows of `webhook_lanes`, with the concurrency in `width`.
 """
 
 from __future__ import annotations

@@ -62,9 +62,9 @@ class FanOutCandidate:
 
 # A loose index scan finds the tenants, so the cost does not grow with the number of events. It uses the full order of
 # `webhook_events_turns`, because the key's index also has fanned-out events. The tenants share the batch, and their
-# first events precede all second ones. The bound by the oldest event excludes the partitions of earlier days. It is one
-# day lower because some ids are created with a dispatcher's clock; an event with a larger clock error is found once it
-# is the oldest.
+# first events precede all second ones. The bound by the oldest event excludes earlier days' partitions. It is a day
+# lower because a dispatcher's clock creates some ids; an event with a larger clock error is found once it is the
+# oldest.
 _CANDIDATES = Prepared(
     "fan_out_candidates",
     f"""
@@ -135,9 +135,9 @@ class NewEvent:
     job: Job | None
 
 
-# The recursion reads the real sizes of events one by one, until the limit is reached. Stored sizes would not do: a
-# payload that compresses well occupies a thousandth of its bytes. The columns are `rows.JOB_COLUMNS`; columns that may
-# change after the event are read from the event.
+# The recursion reads real sizes event by event, until the limit. Stored sizes would not do: a payload that compresses
+# well occupies a thousandth of its bytes. The columns are `rows.JOB_COLUMNS`; those that may change after the event are
+# read from the event.
 _PAYLOADS = Prepared(
     "fan_out_payloads",
     f"""

@@ -46,9 +46,9 @@ class StatusChange:
 #: Max requests in a delivery's history.
 _MAX_IN_HISTORY = 50
 
-# A failure that an earlier lease holder has already stored is not counted twice. If `due_at` has changed since the
-# delivery was loaded, it was redelivered during its request: it stays due, and restarts its retry schedule if this was
-# the last request.
+# A failure that an earlier lease holder has stored is not counted twice. If `due_at` has changed since the delivery was
+# loaded, it was redelivered during its request: it stays due, and restarts its retry schedule if this was the last
+# request.
 _RECORD = Prepared(
     "record_outcomes",
     f"""

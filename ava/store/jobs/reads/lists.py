@@ -132,8 +132,7 @@ def _floor_of_deep_page(index: dict[str, str]) -> str:
     """Return an SQL expression for a lower bound of the ids of a deep page.
 
     The cost of a deep page must depend on its depth, not on the number of older jobs in each range. So first read the
-    apparently densest range to the page's depth: the page has no older job from any
-    other range.
+    apparently densest range to the page's depth: the page has no older job from any other range.
     """
     share = "1 OFFSET %(limit)s / (cardinality(%(statuses)s::text[]) * cardinality(%(triggers)s::text[]))"
     densest = f"""(
