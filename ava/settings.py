@@ -1,6 +1,6 @@
 """The settings of one process: read once from the environment, validated, then frozen.
 
-Only this module reads the environment. Errors name the variable with the invalid value.
+Only this module reads the environment. Errors name the variable with the invalid value. Lists are comma-separated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _setting(
 ) -> Any:
     """Return the field of a setting: its variable, its parser, its default and its bounds.
 
-    `is_secret`: it may contain a password or a key, which no log and no `repr` shows.
+    `is_secret`: it may contain a password or a key, so no log and no `repr` shows it.
     """
 
     def value(env: Mapping[str, str]) -> Any:
@@ -64,20 +64,18 @@ class OutboundSettings:
 class Settings(OutboundSettings):
     """The settings of one process: each field names its variable, its default and its bounds."""
 
-    #: PostgreSQL, as `postgresql://…`; default: `database_pool_url`. Contains a password: never logged.
+    #: PostgreSQL, as `postgresql://…`; default: `database_pool_url`.
     database_url: str = _setting("DATABASE_URL", values.database_or_pool_url, is_secret=True)
-    #: A pooler in front of PostgreSQL (PgBouncer in transaction mode), for all connections that need no session; empty:
-    #: none. Contains a password: never logged.
+    #: A pooler in front of PostgreSQL (PgBouncer in transaction mode), for connections that need no session; empty:
+    #: none.
     database_pool_url: str = _setting("DATABASE_POOL_URL", values.other_database_url, "", is_secret=True)
-    #: A standby for reading lists, logs and reports; empty: the primary. Contains a password: never logged.
+    #: A standby for reading lists, logs and reports; empty: the primary.
     database_read_url: str = _setting("DATABASE_READ_URL", values.other_database_url, "", is_secret=True)
     #: Maximum milliseconds that such a read waits for the standby to catch up with the primary.
     replica_max_lag_ms: int = _setting("AVA_REPLICA_MAX_LAG_MS", values.whole, 200, between=(1, 10_000))
-    #: PostgreSQL, for `ava db` with the role that owns the tables; empty: the role of `database_url`. Contains a
-    #: password: never logged.
+    #: PostgreSQL, for `ava db` with the role that owns the tables; empty: the role of `database_url`.
     database_owner_url: str = _setting("DATABASE_OWNER_URL", values.other_database_url, "", is_secret=True)
-    #: Redis (`redis://…`) or RabbitMQ (`amqp://…`); empty in a process without a broker. Contains a password: never
-    #: logged.
+    #: Redis (`redis://…`) or RabbitMQ (`amqp://…`); empty in a process without a broker.
     broker_url: str = _setting("BROKER_URL", values.broker_url, is_secret=True)
     #: A PEM file of certificate authorities for the broker's certificate; empty: the system's.
     broker_ca: str = _setting("AVA_BROKER_CA", values.file, "")
@@ -85,16 +83,16 @@ class Settings(OutboundSettings):
     rabbitmq_queue_type: str = _setting(
         "AVA_RABBITMQ_QUEUE_TYPE", values.choice, "classic", choices=("classic", "quorum")
     )
-    #: The keys that sign messages, the newest first; empty: messages are not signed (comma-separated).
+    #: The keys that sign messages, the newest first; empty: messages are not signed.
     message_keys: tuple[str, ...] = _setting("AVA_MESSAGE_KEY", values.message_keys, (), is_secret=True)
-    #: The shared keys that callers may send as `x-internal-secret` (comma-separated).
+    #: The shared keys that callers may send as `x-internal-secret`.
     internal_secrets: tuple[str, ...] = _setting("AVA_INTERNAL_SECRET", values.shared_keys, (), is_secret=True)
-    #: The handler modules (comma-separated); `AVA_WORKERS` is an alias.
+    #: The handler modules; `AVA_WORKERS` is an alias.
     handler_modules: tuple[str, ...] = _setting("AVA_HANDLERS", values.handler_modules, ("workers",))
-    #: Celery applications whose tasks are workers, as `proj.celery:app` (comma-separated).
+    #: Celery applications with tasks that are workers, as `proj.celery:app`.
     celery_apps: tuple[str, ...] = _setting("AVA_CELERY_APPS", values.names, ())
     #: The configuration of workers: every variable with the prefix `AVA_WORKER_`, by the rest of its name,
-    #: `<SLUG>_<KEY>`. May contain secrets: never logged.
+    #: `<SLUG>_<KEY>`.
     worker_config: Mapping[str, str] = _setting("AVA_WORKER_", values.by_prefix, {}, is_secret=True)
     #: Maximum seconds for running jobs to end after a node is asked to stop.
     drain_seconds: float = _setting("AVA_DRAIN_SECONDS", values.number, 30.0, between=(0, 3600))
@@ -130,7 +128,7 @@ class Settings(OutboundSettings):
     retention_days: float = _setting("AVA_RETENTION_DAYS", values.number, 30.0, between=(0.001, 36_500))
     #: Level of the processes' own logs, `DEBUG` … `ERROR`.
     log_level: str = _setting("AVA_LOG_LEVEL", values.choice, "INFO", choices=_LOG_LEVELS)
-    #: The keys that encrypt webhook secrets, 32 bytes in base64 each, the newest first (comma-separated).
+    #: The keys that encrypt webhook secrets, 32 bytes in base64 each, the newest first.
     encryption_keys: tuple[str, ...] = _setting("AVA_ENCRYPTION_KEY", values.keys, (), is_secret=True)
     #: Timeout of a webhook's receiver in seconds, not counting the connection.
     webhook_timeout_seconds: float = _setting("AVA_WEBHOOK_TIMEOUT_SECONDS", values.number, 10.0, between=(0.1, 60))
@@ -172,19 +170,18 @@ class Settings(OutboundSettings):
     tenant_max_running: int = _setting("AVA_TENANT_MAX_RUNNING", values.whole, 0, between=(0, 1_000_000))
     #: The most urgent (smallest) priority that the roles of a tenant may use.
     tenant_most_urgent_priority: int = _setting("AVA_TENANT_MOST_URGENT_PRIORITY", values.whole, 1, between=(1, 10))
-    #: The peers with trusted `SCRIPT_NAME` and `X-Forwarded-Proto` (comma-separated).
+    #: The peers with trusted `SCRIPT_NAME` and `X-Forwarded-Proto`.
     forwarded_allow_ips: tuple[str, ...] = _setting("AVA_FORWARDED_ALLOW_IPS", values.names, ())
     #: Maximum streams, and waiting requests, of one tenant in each API process; 0: unlimited.
     tenant_max_streams: int = _setting("AVA_TENANT_MAX_STREAMS", values.whole, 200, between=(0, 1_000_000))
     tenant_max_waits: int = _setting("AVA_TENANT_MAX_WAITS", values.whole, 1_000, between=(0, 1_000_000))
     #: Maximum schedules of one tenant; 0: unlimited.
     max_schedules: int = _setting("AVA_MAX_SCHEDULES", values.whole, 1000, between=(0, 1_000_000))
-    #: The roles that see payloads (comma-separated).
+    #: The roles that see payloads.
     payload_roles: tuple[str, ...] = _setting("AVA_PAYLOAD_ROLES", values.some_of, ROLES, among=ROLES)
-    #: The origins whose pages may call the API, or `*` (comma-separated).
+    #: The origins of pages that may call the API, or `*`.
     cors_origins: tuple[str, ...] = _setting("AVA_CORS_ORIGINS", values.origins, ())
-    #: Workers that are MCP tools: slugs, with `*` for any characters (comma-separated), or `-` for only the workers
-    #: that declare it.
+    #: Workers that are MCP tools: slugs, with `*` for any characters, or `-` for only the workers that declare it.
     mcp_workers: tuple[str, ...] = _setting("AVA_MCP_WORKERS", values.slug_patterns, ("*",))
     #: The URL of the API for clients, without a path; empty: taken from each request.
     public_url: str = _setting("AVA_PUBLIC_URL", values.public_url, "")

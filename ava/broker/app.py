@@ -14,7 +14,7 @@ from ava.domain.jobs import priority
 from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.settings import Settings
 
-#: Longer than the longest job (one hour) and its cleanup. Recovery does not use the broker's redelivery.
+#: Longer than the longest job (one hour) with its cleanup. Recovery does not use the broker's redelivery.
 _LONGEST_RUN_SECONDS = 3 * 3600
 
 #: Timeout in seconds of a node's connections, because waiting for a reply blocks the node's event loop. Redis replies
@@ -60,13 +60,13 @@ def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
 
 
 def make_queue(name: str, *, no_ack: bool = False, queue_type: str = "classic") -> Queue:
-    """Return a queue. Publishers and consumers must declare it identically, or RabbitMQ refuses the second declaration.
+    """Return a queue. Publishers and consumers must declare it identically, or RabbitMQ refuses it.
 
     `no_ack`: the broker deletes a message on delivery. On Redis this saves two round trips per message, and a message
     lost with its node is detected like any other. RabbitMQ needs the acknowledgement to deliver the next message only
     to a free process.
 
-    `queue_type`: `classic` or `quorum` on RabbitMQ. Other brokers ignore it.
+    `queue_type`: `classic` or `quorum`; only RabbitMQ uses it.
     """
     # The default exchange routes by queue name; Redis then needs no lookup.
     arguments = {

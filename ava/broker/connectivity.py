@@ -35,7 +35,7 @@ _PLACE_ON_RABBITMQ = {
     "example": "amqp://host:5672/jobs",
     "cure": f"rabbitmqctl delete_queue {reset_marker.NAME}",
 }
-#: The first RabbitMQ version whose quorum queues support our priorities.
+#: The first RabbitMQ version with our priorities in quorum queues.
 _QUORUM_SINCE = (4, 3)
 _NO_PRIORITIES = (
     "AVA_RABBITMQ_QUEUE_TYPE: RabbitMQ {version} gives a quorum queue two priorities instead of ten, so the order of "
@@ -43,7 +43,6 @@ _NO_PRIORITIES = (
 )
 #: Timeout in seconds for reading the marker from RabbitMQ; the server that stores it may be down.
 _ANSWER_SECONDS = 3
-#: Timeout in seconds for RabbitMQ's confirmation of a message.
 _CONFIRM_SECONDS = 1.5
 #: A routing key without a queue: RabbitMQ drops the message.
 _UNROUTABLE = "ava.unroutable"
@@ -101,7 +100,7 @@ def _is_readable(sock: Any) -> bool:
 
 
 def ping(app: Celery) -> bool:
-    """Return True if the broker responds over a new connection and accepts messages."""
+    """Return True if the broker accepts messages over a new connection."""
     try:
         with app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0, timeout=2)
@@ -181,7 +180,7 @@ def _require_room(channel: Any) -> None:
 def require(settings: Settings, *, takes_messages: bool = False) -> None:
     """Connect to the broker of BROKER_URL once. Raises `StartError` with the reason if it is unreachable or unusable.
 
-    `takes_messages`: also require that it accepts messages. Nodes do not need that to consume.
+    `takes_messages`: also require that it accepts messages, which consumers do not need.
     """
     with make_connection(settings) as connection:
         try:
@@ -197,10 +196,7 @@ def require(settings: Settings, *, takes_messages: bool = False) -> None:
 
 
 def require_own(settings: Settings, installation: str) -> None:
-    """Raise `StartError` if the broker's reset marker names another installation.
-
-    An unreachable broker is ignored, because processes start without it.
-    """
+    """Raise `StartError` if the broker's reset marker names another installation. Ignores an unreachable broker."""
     is_redis = settings.broker_is_redis
     try:
         with make_connection(settings) as connection:
@@ -211,7 +207,6 @@ def require_own(settings: Settings, installation: str) -> None:
     except SettingsError:
         raise
     except Exception:
-        # The transports' errors have no common class.
         return
     if owner is not None:
         raise StartError(describe_other(owner, is_redis=is_redis, installation=installation))

@@ -15,15 +15,13 @@ from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.messages import sign, task_id
 from ava.errors import BrokerUnavailable
 
-#: The name of our own remote control command.
 RELEASE_RUNS = "ava_release_runs"
 
 
 class _Producer(Producer):  # type: ignore[misc]
-    """Retries as often as the application's transport options allow.
+    """Retries only as often as the application's transport options allow.
 
-    If a connection was opened before the broker became unreachable, kombu retries a remote control message endlessly
-    and blocks the sender.
+    If a connection was opened before the broker became unreachable, kombu retries endlessly and blocks the sender.
     """
 
     def publish(self, *args: Any, **options: Any) -> Any:
@@ -46,8 +44,7 @@ class _RemoteControl(control.Control):  # type: ignore[misc]
 class Control:
     """Sends remote control messages through one Celery application.
 
-    Messages may be lost: remote control is a broadcast, which a reconnecting node misses. Each node also reads the same
-    requests from the database.
+    They may be lost: a reconnecting node misses broadcasts. Nodes read the same requests from the database, too.
     """
 
     def __init__(self, app: Celery, keys: Sequence[str] = ()) -> None:
@@ -60,10 +57,7 @@ class Control:
         self._keys = keys
 
     def revoke_all(self, *, runs: Sequence[RunKey], node_name: str) -> None:
-        """Ask a node to send SIGTERM to the processes of exactly these runs, if they are still running.
-
-        Raises `BrokerUnavailable`.
-        """
+        """Ask a node to send SIGTERM to the processes of exactly these runs. Raises `BrokerUnavailable`."""
         task_ids = [task_id(run) for run in runs]
         try:
             self._control.revoke(task_ids, destination=[node_name], terminate=True, signal="SIGTERM")

@@ -46,5 +46,4 @@ class DroppedMessages:
         return sorted(reasons)
 
 
-#: The instance of this process.
 DROPPED = DroppedMessages()

@@ -20,8 +20,8 @@ class ProducerChannel:
     def send(self, task: str, task_id: str, arguments: Sequence[object], queue_name: str, **options: Any) -> None:
         """Publish a Celery task message to a queue. The broker keeps it in memory only.
 
-        It has only the two headers that Celery requires. Every process on the way would encode or decode Celery's full
-        set of twenty, which takes as long as the rest of the message.
+        It has only the two headers that Celery requires. Coding Celery's full set of twenty takes as long as the rest
+        of the message, in every process on the way.
         """
         headers = {"task": task, "id": task_id, **options.pop("headers", {})}
         self.producer.publish(
@@ -66,7 +66,7 @@ def _limit_waits(connection: Any) -> None:
 
 
 def _reuse_client(channel: Any) -> None:
-    """Make a channel of kombu's Redis transport reuse one client. No other thread uses the channel concurrently.
+    """Make a channel of kombu's Redis transport reuse one client. No other thread uses the channel.
 
     By default kombu creates a client per message, which takes longer than the message.
     """

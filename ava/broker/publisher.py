@@ -27,24 +27,21 @@ _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-#: Maximum messages published together.
 _BATCH = 500
-#: For at most this many messages, do not wait for RabbitMQ's reply, because it delays the next jobs. If these messages
-#: are lost, the dispatcher republishes their jobs.
+#: For at most this many messages, do not wait for RabbitMQ's reply, because it delays the next jobs. The dispatcher
+#: republishes lost messages.
 _FEW = 8
-#: A publish that fails within this time met a stale connection and is retried immediately. A later failure is an
-#: outage.
+#: A publish that fails within this time met a stale connection and is retried immediately. Later failures are outages.
 _STALE_SECONDS = 0.25
 
 
 class Publisher:
     """Publishes the messages of one process, behind a circuit breaker.
 
-    A failure opens the breaker: calls then fail immediately, while a thread probes the broker and closes the breaker
-    when it responds. If the broker refuses a single queue, only that queue is skipped for some seconds.
+    A failure opens the breaker: calls fail immediately until a probing thread finds the broker available. If the broker
+    refuses a single queue, only that queue is skipped for some seconds.
     """
 
-    #: Seconds between two probes.
     probe_seconds = 0.5
 
     def __init__(self, app: Celery, settings: Settings, *, installation: str = "") -> None:
@@ -70,8 +67,8 @@ class Publisher:
 
         `group_sizes`: maximum jobs per message, by worker id; the default is one.
 
-        Raises `BrokerUnavailable`. Some messages may have been published by then, which is harmless because delivery is
-        at-least-once. Raises `QueueRefused` if the broker refused queues; all other jobs are published.
+        Raises `BrokerUnavailable`, possibly after publishing some messages; duplicates are harmless, because delivery
+        is at-least-once. Raises `QueueRefused` if the broker refused queues; all other jobs are published.
         """
         waiting = [job for job in jobs if not pull.is_pulled(job.queue)]
         if waiting:
@@ -96,7 +93,7 @@ class Publisher:
             self._run(lambda connection: connection.default_channel.queue_purge(queue))
 
     def is_refused(self, queue: str) -> bool:
-        """Return True if the broker recently refused the queue; nothing is published to it for some seconds."""
+        """Return True if the broker recently refused the queue, so that nothing is published to it for some seconds."""
         return self._refusals.holds(queue)
 
     def _publish(self, queue: str, groups: Sequence[Sequence[Job]]) -> Sequence[Sequence[Job]]:

@@ -15,11 +15,10 @@ from ava.settings import Settings
 
 #: Separator of queue name and priority in the name of a Redis list (`kombu.transport.redis`, "sep").
 _SEPARATOR = "\x06\x16"
-#: Timeout in seconds for RabbitMQ's reply about one queue. If its cluster node was killed, the reply takes a minute.
+#: Timeout in seconds for RabbitMQ's reply about one queue. After the death of a cluster node, a reply takes a minute.
 _ANSWER_SECONDS = 3
 #: Timeout in seconds for one message to arrive in an empty queue.
 _CONSUME_SECONDS = 5.0
-#: AMQP's reply codes.
 _NOT_FOUND, _PRECONDITION_FAILED = 404, 406
 _DIFFERENT = (
     "the queue {name!r} of RabbitMQ differs from our declaration ({reason}), so it has no priorities and no node can "
@@ -33,7 +32,7 @@ _REFUSED = (
 
 
 def check(settings: Settings, names: Collection[str]) -> str:
-    """Check these queues without creating any. Returns a description in one line.
+    """Check these queues without creating any. Returns one line of description.
 
     Raises `StartError` with the remedy if a queue differs from our declaration or the broker is unreachable.
     """
@@ -89,7 +88,7 @@ def _acknowledge(message: Any) -> None:
 
 
 def find_foreign_key(channel: Any, name: str) -> Exception | None:
-    """Return Redis's refusal of a queue if one of its keys has another type than list; otherwise None.
+    """Return Redis's refusal if a key of the queue does not hold a list; otherwise None.
 
     `channel`: a channel of kombu's Redis transport.
     """

@@ -1,6 +1,6 @@
 """kombu's RabbitMQ transport, fixed to verify the host name of each server in BROKER_URL.
 
-kombu stores the first server's name in the TLS options, which connections to all other servers share.
+kombu puts the first server's name into TLS options that all connections share.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from kombu.transport.pyamqp import Transport
 
 
 class NamedTransport(Transport):  # type: ignore[misc]  # kombu has no annotations
-    """A transport whose TLS options belong to a single connection."""
+    """A transport with separate TLS options for each connection."""
 
     def establish_connection(self) -> Any:
         """Return an open connection to the client's current server."""

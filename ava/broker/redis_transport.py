@@ -1,7 +1,7 @@
 """kombu's Redis transport, fixed to drop messages that cannot be decoded.
 
 In kombu's own transport, a list item that is not JSON or lacks a property raises an error in a node's event loop, which
-ends the node or counts as a lost connection.
+ends the node or looks like a lost connection.
 """
 
 from __future__ import annotations

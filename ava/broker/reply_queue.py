@@ -11,8 +11,8 @@ class ReplyMailbox(Mailbox):  # type: ignore[misc]  # kombu has no annotations
     """Declares the reply queue before each command is sent.
 
     kombu declares a durable queue once per connection and name. The reply queue is deleted with each command, but its
-    name recurs because it derives from an object's address. Without this fix the queue would not exist until kombu
-    reads it, and earlier replies would be dropped. Long-running clients such as Flower are affected.
+    name recurs because it derives from an object's address. So in long-running clients such as Flower the queue would
+    not exist until kombu reads it, and earlier replies would be dropped.
     """
 
     def get_reply_queue(self) -> Queue:

@@ -1,9 +1,9 @@
 """A marker in the broker that is never consumed: if it is missing, the broker has lost everything.
 
-It names the installation that set it, and other installations refuse this broker. On Redis the marker is a key with the
-name as its value, which FLUSHALL and a restart without persistence delete. On RabbitMQ it is a transient message in a
-separate queue, which a restart drops. The queue's arguments contain the name, because RabbitMQ refuses a second
-declaration with a different value and reports the current one.
+It names the installation that set it; other installations refuse this broker. On Redis it is a key with the name as its
+value, which FLUSHALL and a restart without persistence delete. On RabbitMQ it is a transient message in a separate
+queue, which a restart drops. The queue's arguments contain the name, because RabbitMQ refuses a declaration with a
+different value and reports the current one.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def set_if_absent(connection: Any, *, is_redis: bool, installation: str) -> tupl
         _declare(channel, installation)
     if channel.queue_declare(NAME, passive=True).message_count > 0:
         return False, None
-    # Another dispatcher may concurrently publish a second marker, which is harmless.
+    # A concurrent dispatcher may publish a second marker, which is harmless.
     connection.Producer(auto_declare=False).publish("", exchange="", routing_key=NAME, delivery_mode="transient")
     return True, None
 

@@ -13,7 +13,6 @@ from ava.errors import SettingsError
 from ava.settings import Settings
 
 _PREFIX = "ssl_"
-#: Values of `ssl_cert_reqs` in the query of BROKER_URL.
 _REQUIRED = {"required": ssl.CERT_REQUIRED, "CERT_REQUIRED": ssl.CERT_REQUIRED}
 _NONE = {"none": ssl.CERT_NONE, "CERT_NONE": ssl.CERT_NONE}
 _FILES = ("ca_certs", "certfile", "keyfile")

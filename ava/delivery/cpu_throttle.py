@@ -1,4 +1,4 @@
-"""Let a webhook sender yield the machine's processors to processes that run jobs, while processors are short.
+"""Let a webhook sender yield to processes that run jobs, while processors are short.
 
 Operating-system priorities are not enough: in every gap between jobs, a sender keeps PostgreSQL and its receivers busy,
 and jobs share PostgreSQL and the machine with them.
@@ -62,9 +62,7 @@ class CpuThrottle:
         return self._debt_seconds
 
     def _read(self) -> tuple[float, float]:
-        """Return the seconds that the thread ran and waited for a processor; zeros if the system does not report
-        them.
-        """
+        """Return the seconds that the thread ran and waited for a processor; zeros if the system does not tell."""
         try:
             ran, waited, _ = map(int, self._stat.read_bytes().split())
         except (OSError, ValueError):

@@ -11,10 +11,9 @@ from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease, LeaseRele
 
 #: Maximum pause of an endpoint in seconds for a `Retry-After`.
 _LONGEST_RETRY_AFTER_PAUSE_SECONDS = 300.0
-#: Maximum queue length of a responding endpoint, as a multiple of its concurrency, so that it does not wait for the
-#: database.
+#: Queue length of a responding endpoint, as a multiple of its concurrency, so that it does not wait for the database.
 _QUEUED_PER_CONCURRENT = 8
-#: Maximum deliveries that one sender buffers in memory, in total and per tenant. An empty queue always gets one.
+#: Maximum deliveries that one sender buffers, in total and per tenant. An empty queue always gets one.
 MAX_HELD = 4_000
 _MAX_HELD_OF_TENANT = 1_000
 

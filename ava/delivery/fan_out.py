@@ -1,6 +1,6 @@
 """Fan-out: create the body of each new event, once, and a delivery for each subscribed endpoint.
 
-Fan-out is fair: round-robin over tenants, bounded statements, and failing events become dead letters. So no tenant's
+Tenants take turns (round-robin), statements are bounded, and failing events become dead letters, so that no tenant's
 events can block other tenants.
 """
 
@@ -23,14 +23,11 @@ from ava.store.webhooks.fan_out import FanOutCandidate, NewEvent
 
 _log = logging.getLogger(__name__)
 
-#: Maximum events in one batch.
 BATCH = 200
-#: Maximum tenants in one batch.
 _MAX_TENANTS = 50
 #: Maximum deliveries that one batch creates. Its statement uses a processor for 50 to 100 ms without a pause.
 MAX_DELIVERIES = 1_000
-#: Maximum timeouts of an event that is the only one in its batch; then it becomes a dead letter. Lock timeouts do not
-#: count.
+#: Timeouts until an event that is the only one in its batch becomes a dead letter. Lock timeouts do not count.
 _MAX_TIMEOUTS = 3
 
 
@@ -59,7 +56,6 @@ class FanOut:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        #: Whether the last batch left events over.
         self.has_more = False
         #: Minimum over tenants of the seconds that the first event in the last batch has waited; 0 without events.
         self.delay_seconds = 0.0
@@ -70,12 +66,12 @@ class FanOut:
         self._timeouts: Counter[str] = Counter()
 
     def run_once(self) -> int:
-        """Fan out one batch. Returns the number of events; 0 if it failed or if another process fans out.
+        """Fan out one batch. Returns the number of events; 0 if it failed or another process fans out.
 
         Raises `DatabaseUnavailable`.
         """
         self.has_more, self.delay_seconds = False, 0.0
-        # The lock uses a separate connection, whose transaction holds no row and no snapshot while bodies are created.
+        # The lock's separate transaction holds no row and no snapshot while bodies are created.
         with self._database.transaction() as connection:
             return self._run_batch() if fan_out.lock(connection) else 0
 
@@ -126,7 +122,7 @@ class FanOut:
         taken = list(takewhile(lambda each: each.has_body or each.id in read, chosen))
         bodies: list[tuple[str, str | None, str | None]] = [(each.id, None, None) for each in taken if each.has_body]
         while new:
-            # Convert one payload at a time, so that payloads and bodies are not all in memory at the same time.
+            # Convert one payload at a time, so that memory does not hold all payloads and all bodies.
             event = new.popleft()
             try:
                 bodies.append((event.uuid, _body(event), None if event.job is None else event.job.traceparent))

@@ -32,9 +32,7 @@ class SendBudget:
         return tenant_id is None or self._connections_of[tenant_id] < self._max_connections_of_tenant
 
     def fits(self, delivery: DueDelivery) -> bool:
-        """Return True if a delivery's body fits in memory. A tenant without other bodies in flight may send any
-        size.
-        """
+        """Return True if a delivery's body fits in memory. A tenant's only body in flight may have any size."""
         size, held = delivery.bytes_to_read, self._bytes_of[delivery.tenant_id]
         if not size:
             return True

@@ -1,7 +1,7 @@
 """The sender: lease endpoints, send due deliveries with one greenlet per request, and store the outcomes.
 
-Only the sender's rounds query the database: sequential statements, each for many endpoints and deliveries. Greenlets
-only talk to endpoints.
+Only the sender's rounds query the database: sequential statements for many endpoints and deliveries. Greenlets only
+talk to endpoints.
 """
 
 from __future__ import annotations
@@ -51,16 +51,14 @@ _GATHER_SECONDS = 0.1
 _YIELD_SECONDS = 0.005
 #: Number of results that wake the next round. Fewer wait for it, so that many share a statement.
 _ENOUGH_RESULTS = 64
-#: Seconds between two polls for new deliveries of a leased endpoint.
 _REFRESH_SECONDS = 0.25
 #: Maximum endpoints leased in one round, so that several senders share them, and so that responding endpoints, leased
 #: first, do not wait for many others.
 _MAX_LEASED = {EndpointHealth.ANSWERING: 200, EndpointHealth.UNKNOWN: 50, EndpointHealth.SILENT: 20}
 #: Maximum share of all connections, by endpoint health.
 _LARGEST_SHARE = {EndpointHealth.ANSWERING: 1.0, EndpointHealth.UNKNOWN: 0.75, EndpointHealth.SILENT: 0.5}
-#: Maximum outcomes stored, and leases released, in one round.
 _MAX_WRITTEN = 200
-#: Maximum seconds for requests to end when the sender stops. Another sender repeats requests that are cut off.
+#: Maximum seconds for requests to end when the sender stops. Another sender repeats interrupted requests.
 _DRAIN_SECONDS = 5.0
 
 

@@ -16,9 +16,7 @@ from ava.store.pending_work import Work
 
 _log = logging.getLogger(__name__)
 
-#: Seconds until a failed duty is retried.
 _RETRY_SECONDS = 0.5
-#: Seconds that duties get to finish when the process stops.
 _ENDING_SECONDS = 5.0
 
 

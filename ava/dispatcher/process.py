@@ -53,7 +53,6 @@ from ava.store.engine.rest import MAX_REST_SECONDS
 from ava.store.pending_work import Work
 from ava.telemetry import logs, tracing
 
-#: Connections to PostgreSQL that the duties share.
 _CONNECTIONS = 5
 
 

@@ -16,7 +16,6 @@ from ava.settings import Settings
 from ava.store.engine.database import Database
 
 _log = logging.getLogger(__name__)
-#: Timeout in seconds for a client's request.
 _REQUEST_SECONDS = 5
 
 

@@ -1,7 +1,7 @@
 """Counter files whose blocks are allocated on disk before they are mapped.
 
-Writing to a mapped page without a block on a full file system ends the process by SIGBUS. Without allocation, a full
-temporary folder would end every process that counts.
+On a full file system, writing to a mapped page without a block ends the process by SIGBUS. So a full temporary folder
+would end every process that counts.
 """
 
 from __future__ import annotations

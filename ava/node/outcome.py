@@ -39,7 +39,6 @@ from ava.handler.errors import (
 )
 from ava.handler.retry_rules import USUAL, RetryRules
 
-#: The bytes of a MiB.
 MIB = 1024 * 1024
 
 #: Maximum digits of an integer that Python parses (`sys.int_info.default_max_str_digits`).

@@ -49,7 +49,6 @@ class Phase(IntEnum):
 
     #: Its claim, or the check before it begins, is in flight.
     CLAIMING = 1
-    #: Its handler runs.
     RUNNING = 2
     #: Its handler has ended, and its end is being written.
     ENDING = 3

@@ -18,7 +18,6 @@ from ava.outbound.http import Call, HttpResponse, Limits, dial, exchange
 from ava.outbound.look_ups import LookUps
 from ava.outbound.socket import GuardedSocket, is_quiet
 
-#: Maximum idle connections of one process.
 MAX_KEPT = 500
 #: Seconds after which an idle connection is closed. Many servers close theirs after five seconds.
 _IDLE_SECONDS = 2.0

@@ -24,7 +24,6 @@ class _IdleRepublish:
 
     #: The earliest time of the next such republish.
     next_at: float
-    #: Length of the pause before `next_at`.
     pause_seconds: float
     #: The jobs of these messages. If the same jobs are found lost again, lost messages were not why the nodes were
     #: idle.
@@ -32,11 +31,10 @@ class _IdleRepublish:
 
 
 class LostMessages:
-    """Republishes lost messages, but not messages that are still waiting in the broker
-    (`ava.store.jobs.moves.publish`).
+    """Republishes lost messages, but not messages that are still in the broker (`ava.store.jobs.moves.publish`).
 
-    If the broker's reset marker is missing, the broker has lost everything: all published jobs return to the backlog,
-    from which the feed publishes them.
+    If the broker's reset marker is missing, the broker has lost everything, and all published jobs return to the
+    backlog.
     """
 
     def __init__(self, database: Database, publisher: Publisher, *, node_dead_seconds: float) -> None:

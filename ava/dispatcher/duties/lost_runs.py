@@ -37,7 +37,7 @@ class Heartbeats(Generic[_Sender]):
     """The heartbeats that one process has read. One thread observes; any thread may query.
 
     PostgreSQL's clock may jump, and after an outage the heartbeats of live senders are old. So a sender counts as
-    silent only if its heartbeat stayed the same while this process read it repeatedly without a gap.
+    silent only if its heartbeat did not change while this process read it repeatedly without a gap.
     """
 
     def __init__(self, *, age_seconds: float = 0.0) -> None:
@@ -72,7 +72,7 @@ class Heartbeats(Generic[_Sender]):
         return {sender: last.seen_at for sender, last in heartbeats.items() if now - last.since >= seconds}
 
     def seconds_until_silent(self, now: float, *, seconds: float) -> float:
-        """Return the time from `now` until the next sender has been silent for `seconds`; infinity if none can be."""
+        """Return the time from `now` until the next sender has been silent for `seconds`; infinity if there is none."""
         left = (last.since + seconds - now for last in self._heartbeats.values())
         return min((each for each in left if each > 0), default=float("inf"))
 
@@ -135,8 +135,8 @@ class Promotions:
     """Records each timeline of PostgreSQL once, and whether commits were lost with the previous server.
 
     Every dispatcher runs it, because the promotion may change which one is active. Each remembers the newest job that
-    it has seen. A dispatcher that misses its job on the new server corrects what another one recorded. In an idle
-    system there is no such job, so a lossy promotion may be recorded as lossless.
+    it has seen, and corrects the record if the new server lacks that job. In an idle system there is no such job, so a
+    lossy promotion may be recorded as lossless.
     """
 
     def __init__(self, database: Database, *, on_another_server: Callable[[], None] = lambda: None) -> None:

@@ -12,14 +12,13 @@ from ava.store import pending_work
 from ava.store.engine.database import Database
 from ava.store.pending_work import Work
 
-#: Maximum duration of one call, in seconds.
 _CALL_SECONDS = 2.0
 
 
 def wake_duties(database: Database, duties: Mapping[Work, Duty]) -> int:
     """Wake the duties that have work. Returns 0, because nothing changes.
 
-    It runs ten times per second, with one statement for all kinds, because usually there is no work.
+    It runs ten times per second with a single statement, because usually there is no work.
     """
     with database.connect() as connection:
         found = pending_work.find(connection)
@@ -29,7 +28,7 @@ def wake_duties(database: Database, duties: Mapping[Work, Duty]) -> int:
 
 
 def run_bulk_batches(batches: BulkBatches) -> int:
-    """Run due batches of bulk operations, round-robin, so that no operation waits until another has finished.
+    """Run due batches of bulk operations, round-robin, so that no operation waits for another to finish.
 
     Returns the number of jobs.
     """

@@ -20,7 +20,6 @@ from ava.store.reports import analytics, audit, job_times, statistics
 from ava.store.schedules import firings
 from ava.store.webhooks import events
 
-#: Maximum duration of one call of a duty, in seconds.
 _CALL_SECONDS = 3.0
 #: Seconds until the next call if this one deleted rows, and if it found none.
 _BUSY_SECONDS = 1.0
@@ -156,8 +155,7 @@ def of_jobs(
     database: Database, *, retention_days: float, audit_days: float, silent_nodes: Callable[[], Collection[str]]
 ) -> Retention:
     """Return the duty that deletes ended jobs with their log lines, expired idempotency keys and sessions, debounce
-    keys, pulled runs, ended nodes and operations, firings of schedules, audit entries, counts of ended jobs, and error
-    groups.
+    keys, pulled runs, ended nodes and operations, firings, audit entries, counts of ended jobs, and error groups.
 
     `silent_nodes` returns the ids of dead nodes.
     """

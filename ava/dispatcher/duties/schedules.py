@@ -17,9 +17,7 @@ from ava.store.schedules import due as due_schedules
 
 _log = logging.getLogger(__name__)
 
-#: Maximum number of schedules that one transaction fires, or recomputes.
 _SCHEDULES_PER_TRANSACTION = 500
-#: Maximum number of transactions of one call.
 _MAX_TRANSACTIONS = 40
 
 
@@ -44,10 +42,10 @@ def fire_due_schedules(database: Database, firings: DueFirings, *, now: datetime
 
 
 def recompute_next_firings(database: Database) -> int:
-    """Recompute the next firings of a batch of schedules that were computed with another version of the time zone data.
+    """Recompute the next firings of a batch of schedules that were computed with other time zone data.
 
-    Firing times that were already decided stay; the first one after them is computed. The duty that fires schedules
-    uses the same data. Returns the number of schedules.
+    Decided firing times stay; the first one after them is computed. The duty that fires schedules uses the same data.
+    Returns the number of schedules.
     """
     version = timezone_data_version()
     with database.transaction() as connection:

@@ -25,17 +25,13 @@ from ava.store.reports import ended, storage
 from ava.store.reports.ended import Failed
 from ava.store.webhooks import events
 
-#: Maximum number of ended jobs that one transaction counts.
 _JOBS_PER_TRANSACTION = 5_000
-#: Maximum seconds that one call spends on ended jobs.
 _CALL_SECONDS = 3.0
 #: Rows of one page in a pass over stored rows.
 _PAGE_ROWS = 5_000
-#: Maximum seconds that one call spends on pages.
 _PAGES_SECONDS = 0.25
 #: Seconds between two passes over stored rows.
 _PAUSE_SECONDS = 10.0
-#: Maximum number of tenants that one statement writes.
 _TENANTS_PER_STATEMENT = 1_000
 
 
@@ -44,9 +40,9 @@ def count_ended_jobs(
 ) -> int:
     """Count ended jobs for charts, analytics, metrics and error groups.
 
-    `max_groups`: the maximum number of error groups of a tenant. `batch`: the maximum number of jobs in a transaction.
-    One transaction writes the counts, the groups, their events and the progress, so a crash neither repeats nor skips a
-    job. Returns the number of new and reopened groups.
+    `max_groups`: per tenant. `batch`: maximum jobs per transaction. One transaction writes the counts, the groups,
+    their events and the progress, so a crash neither repeats nor skips a job. Returns the number of new and reopened
+    groups.
     """
     give_up_at, goal, opened = time.monotonic() + _CALL_SECONDS, None, 0
     while True:

@@ -19,8 +19,8 @@ from ava.store.jobs.moves import cancel, expire, park, permits, recall
 from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.jobs.moves.park import ListPosition
 
-#: Maximum jobs of one statement that returns jobs to the backlog or parks them, that moves them to another queue or
-#: limit, that expires them, and of one transaction that stops them.
+#: Maximum jobs of one statement that returns or parks them, moves them to another queue or limit, or expires them, and
+#: of one transaction that stops them.
 _JOBS_PER_STATEMENT = 5000
 _MOVED_PER_STATEMENT = 10_000
 _EXPIRED_PER_STATEMENT = 1000
@@ -30,7 +30,6 @@ _MAX_STATEMENTS = 10
 #: Seconds after a change until jobs are moved or parked once more: a transaction that was inserting a job during the
 #: change may have read the old state.
 _AGAIN_SECONDS = 10.0
-#: Maximum changes of status, or tenants, that one statement reads.
 _MAX_READ = 1000
 #: Seconds after a change during which jobs are returned repeatedly: a concurrent transaction that parks jobs may have
 #: read the old state and commit later.
@@ -55,7 +54,7 @@ def _repeat(
 
 
 def move_due_jobs(database: Database) -> int:
-    """Return due scheduled jobs and due retries to the backlog. Returns the number of jobs."""
+    """Requeue due scheduled jobs and due retries. Returns the number of jobs."""
     return _repeat(
         database,
         lambda connection, limit: park.make_due(connection, limit=limit),

@@ -22,7 +22,6 @@ from ava.store.jobs.moves.wake import EndedWait, InputTemplate, ResolvedInput, W
 
 _log = logging.getLogger(__name__)
 
-#: Maximum wakes of one transaction, and transactions of one call.
 _WAKES_PER_TRANSACTION = 1000
 _MAX_TRANSACTIONS = 20
 
@@ -30,8 +29,8 @@ _MAX_TRANSACTIONS = 20
 class Wakes:
     """Processes the queue of wakes: jobs that ended or began to wait, and events that arrived.
 
-    It alternates a batch of jobs, in equal shares of all tenants, with a batch of events of one tenant. One transaction
-    takes the wakes of a batch and moves the jobs, so a killed dispatcher leaves no partial work.
+    It alternates a batch of jobs, in equal shares of all tenants, with a batch of events of one tenant. Each batch is
+    one transaction, so a killed dispatcher leaves no partial work.
     """
 
     def __init__(

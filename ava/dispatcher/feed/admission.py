@@ -19,14 +19,13 @@ from ava.store.jobs.moves import park, permits
 
 #: Maximum limit keys per poll, in addition to those of notices. The next poll continues after them.
 MAX_KEYS = 200
-#: A poll stops admitting once it has given this many permits, because jobs of other tenants wait until it ends.
+#: Permits after which a poll stops admitting, because jobs of other tenants wait until it ends.
 _MAX_PERMITS = 100
 #: Maximum jobs of one key, priority and tenant in one poll, and maximum tenants of one key and priority.
 _MAX_EACH = 50
 _MAX_TENANTS = 200
 #: Maximum keys whose fair-queueing clocks are cached.
 _MAX_CLOCKS = 1000
-#: Seconds between two deletions of idle rates.
 _IDLE_SECONDS = 60.0
 _RATES_PER_STATEMENT = 1000
 
@@ -34,8 +33,8 @@ _RATES_PER_STATEMENT = 1000
 class Admission:
     """Gives permits to waiting jobs: the most urgent first, then by fair queueing of the tenants, then the oldest.
 
-    Permits in use are counted in the transaction that gives more, under a lock that all dispatchers share. So neither a
-    crash nor a second dispatcher exceeds a limit, and the end of a job frees its permit immediately.
+    The transaction that gives permits counts those in use, under a lock that all dispatchers share. So neither a crash
+    nor a second dispatcher exceeds a limit, and the end of a job frees its permit immediately.
     """
 
     def __init__(
@@ -130,7 +129,7 @@ class Admission:
     def _choose(
         self, connection: Connection, found: Sequence[tuple[KeyState, int]], max_permits: float
     ) -> list[LimitedJob]:
-        """Return the jobs that get permits, each key's in its order, starting with the key of the most urgent job."""
+        """Return the jobs that get permits, each key's in its order, the keys with the most urgent job first."""
         if not found:
             return []
         waiting = self._waiting(connection, found)

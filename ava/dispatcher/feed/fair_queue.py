@@ -23,16 +23,13 @@ from ava.store.jobs.moves import permits, publish, recall
 #: Maximum tenants of a window in one poll. If there are more, the next poll continues after them.
 _MAX_TENANTS = 200
 _MIN_TENANTS = 20
-#: Maximum jobs of one tenant that one statement reads.
 _MAX_EACH = 500
 #: Maximum groups of tenants in one poll; the next group is read only if all tenants of a group are at their limits.
 _MAX_GROUPS = 25
 #: Cost in seconds of a worker's job before any has ended, and the minimum cost of a job: its claim and its end.
 _UNKNOWN_COST_SECONDS = 0.05
 _MIN_COST_SECONDS = 0.002
-#: Seconds between two reads of the tenants' settings.
 _RULES_SECONDS = 1.0
-#: Seconds between two reads of the costs.
 COSTS_SECONDS = 5.0
 #: Maximum new workers whose latest jobs a poll reads, so that short jobs are grouped early.
 _MAX_NEW = 20
@@ -80,8 +77,7 @@ class FairQueue:
     def begin(self, connection: Connection, windows: Collection[Window]) -> bool:
         """Begin a poll: read weights, limits and costs if they are stale, and forget deleted windows.
 
-        Returns True if tenants' limits have changed since the last poll, or if this is the first poll and there are
-        limits.
+        Returns True if tenants' limits have changed since the last poll, or exist at the first poll.
         """
         has_changed = False
         now, names = time.monotonic(), {window.name for window in windows}
@@ -114,7 +110,7 @@ class FairQueue:
         return SizedWindow(size=size, is_shared=window.is_shared, is_newly_shared=known.is_newly_shared)
 
     def recall(self, window: Window, limit: int) -> int:
-        """Return the most recently published messages to the backlog. Returns the number of their jobs."""
+        """Recall the most recently published messages. Returns the number of their jobs."""
         with self._database.connect() as connection:
             recalled = recall.recall_window(connection, queue=window.queue, priority=window.priority, limit=limit)
         if (clock := self._clocks.get(window.name)) is not None:

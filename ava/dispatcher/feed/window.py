@@ -22,7 +22,6 @@ from ava.store.jobs.feed import looks
 from ava.store.jobs.feed.looks import Look, Window
 from ava.store.jobs.moves import park, recall
 
-#: Maximum jobs that one statement publishes.
 _JOBS_PER_STATEMENT = 500
 #: Maximum jobs of one window that one statement parks, or recalls from the broker.
 _MAX_PARKED = 5000
@@ -40,7 +39,7 @@ _UNSERVED_SECONDS = 1.0
 #: The pause between two scans of a backlog for jobs of such workers, as a multiple of the duration of a scan.
 _PASS_FACTOR = 50
 #: The API itself publishes to a window with fewer messages than this, however few processes there are. In fuller
-#: windows, grouping jobs into one message saves more time than waiting for the next poll costs.
+#: windows, grouping jobs saves more time than waiting for the next poll costs.
 _MIN_OPEN = 8
 
 
@@ -98,7 +97,6 @@ class WindowFeed:
         #: Time of the next poll of the windows; until then only notices are processed.
         self._look_at = float("-inf")
         self._is_shared = self._is_awaited = False
-        #: By window name.
         self._unserved: dict[str, _Unserved] = {}
         #: The queues of pulled jobs without a live worker.
         self._unclaimed: frozenset[str] = frozenset()
@@ -244,10 +242,10 @@ class WindowFeed:
         return total
 
     def _empty(self, queue: str, windows: Sequence[Window]) -> list[Window]:
-        """Return all messages of a queue to the backlog. Returns the updated windows.
+        """Recall all messages of a queue. Returns the updated windows.
 
         Messages are deleted before jobs are recalled, so that the recall includes the jobs of all deleted messages. The
-        claim drops a message that a node has already received.
+        claim drops messages that a node has already received.
         """
         if any(window.published for window in windows):
             self._publisher.purge(queue)
@@ -333,7 +331,7 @@ class WindowFeed:
                     park.park_backlog(connection, reason, queue=queue, priority=window.priority, limit=_MAX_PARKED)
 
     def _recall_all(self, window: Window) -> int:
-        """Return every message of a window to the backlog. Returns their number."""
+        """Recall every message of a window. Returns their number."""
         recalled, count = 0, _MAX_PARKED if window.published else 0
         while count == _MAX_PARKED:
             count = self._fair_queue.recall(window, _MAX_PARKED)
@@ -352,8 +350,8 @@ class WindowFeed:
 def _is_to_be_dealt_anew(windows: Sequence[Window], sizes: Mapping[int, SizedWindow]) -> bool:
     """Return True if the messages of a queue must be redistributed.
 
-    That is: a window exceeds its size since another tenant waits, or a window is full and has a backlog while less
-    urgent jobs are in the broker.
+    That is: a window exceeds its size while several tenants wait, or a full window has a backlog while less urgent jobs
+    are in the broker.
     """
     is_full = False
     for window in windows:

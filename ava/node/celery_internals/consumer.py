@@ -30,8 +30,8 @@ _log = logging.getLogger(__name__)
 _RETRY_PAUSES = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
 #: Seconds between two records that the event loop is running.
 _LIVENESS_SECONDS = 1.0
-#: Seconds between two checks for dead children. Celery checks when the pipe of a child closes, possibly before the
-#: kernel reports the exit, and otherwise only every five seconds.
+#: Seconds between two checks for dead children. Celery checks when a child's pipe closes, possibly before the kernel
+#: reports the exit, and otherwise only every five seconds.
 _MAINTAIN_SECONDS = 0.2
 
 
@@ -48,7 +48,6 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
             step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
         ]
 
-    #: The keys of AVA_MESSAGE_KEY, set when the node starts.
     message_keys: ClassVar[tuple[str, ...]] = ()
     #: Celery's count of failed attempts since the last connection.
     broker_connection_retry_attempt: int

@@ -9,7 +9,6 @@ from celery.events.dispatcher import EventDispatcher
 
 #: Maximum wait of an event in a batch, in seconds.
 _FLUSH_SECONDS = 0.25
-#: Maximum number of events in a batch.
 _MAX_WAITING_EVENTS = 500
 
 

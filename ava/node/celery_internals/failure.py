@@ -1,5 +1,5 @@
-"""Error handling around Celery's worker, which logs its last error with a traceback, exits with 0 and bypasses the
-log.
+"""Handle the end of Celery's worker, which otherwise logs its last error with a traceback, exits with 0, and
+bypasses the log.
 """
 
 from __future__ import annotations

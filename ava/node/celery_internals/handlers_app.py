@@ -1,8 +1,7 @@
 """Set the current Celery application for handlers: their own, never this service's.
 
-A `@shared_task` publishes through the current application, and Celery's worker sets its own as current. A node would
-drop tasks that a handler author publishes into a queue of this service, so a `.delay()` would be lost with success on
-both sides.
+A `@shared_task` publishes through the current application, which Celery's worker sets to its own. A node would drop
+tasks that a handler publishes into a queue of this service, so a `.delay()` would be lost with success on both sides.
 """
 
 from __future__ import annotations

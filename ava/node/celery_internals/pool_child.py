@@ -21,7 +21,7 @@ from celery.concurrency.asynpool import Worker
 from ava.domain.jobs.messages import Message
 from ava.node.celery_internals.take_ahead import SOON_FREE
 
-#: Maximum seconds until the next message for it to count as in close succession.
+#: Maximum seconds between two messages in close succession.
 _CLOSE_SECONDS = 0.002
 
 
@@ -60,9 +60,7 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         self.take_over(self)
 
     def _do_exit(self, pid: int, exitcode: object, exc: BaseException | None = None) -> None:
-        """End this process. billiard passes on the handler's `sys.exit` argument, which may be a string or any
-        object.
-        """
+        """End this process. billiard passes on the handler's `sys.exit` argument, which may be any object."""
         is_code = exitcode is None or isinstance(exitcode, int)
         super()._do_exit(pid, exitcode if is_code else EX_FAILURE, exc)
 

@@ -18,7 +18,6 @@ from ava.metrics.counters import POOL_LEAKS
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two checks.
 CHECK_SECONDS = 2.0
 #: Consecutive checks that must find the same leak before it counts.
 _LOOKS = 3

@@ -16,7 +16,6 @@ from ava.node.intake import Intake
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two calls of `retry`.
 LOOK_SECONDS = 1.0
 
 
@@ -29,7 +28,6 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
     refusals: Refusals
     #: Whether this node takes jobs; set by `ava.node.signals`.
     intake = Intake()
-    #: Whether this node has consumed a queue since it started.
     has_consumed = False
     #: Whether a trial also consumes. Only after a declared queue could not be consumed, because consuming may receive a
     #: message.

@@ -60,9 +60,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         self._acknowledge()
 
     def give_up(self) -> None:
-        """Return the jobs of a message that no child takes to the queue, with new run numbers, so that none can be
-        claimed.
-        """
+        """Requeue the jobs of a message that no child takes, with new run numbers, so that none can be claimed."""
         task_ready(self)
         self.run_monitor.rescue(self._given_to_none(), "WorkerLost: no process of the worker took it")
         self.acknowledge()

@@ -26,9 +26,7 @@ def _raise(*_arguments: Any, **_options: Any) -> None:
 
 
 def explained(error: BaseException | None) -> BaseException | None:
-    """Return the handler's exception. If a debugger ended for lack of a terminal, return an explaining error
-    instead.
-    """
+    """Return the handler's exception, or an explanation if a debugger ended for lack of a terminal."""
     # Checked by name, because importing `bdb` would cost time in each process.
     if type(error).__name__ != "BdbQuit":
         return error

@@ -38,7 +38,6 @@ from ava.telemetry import tracing
 
 _log = logging.getLogger(__name__)
 
-#: Maximum seconds for the threads of a stopped handler to end.
 _THREADS_SECONDS = 0.5
 
 

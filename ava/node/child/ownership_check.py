@@ -23,7 +23,7 @@ class OwnershipCheck:
         self._is_asking = False
 
     def ask(self, run: Run | None, owns_job: Callable[[Run], bool]) -> None:
-        """Check until the database responds. The SIGCONT handler calls it in the main thread, which it blocks.
+        """Check until the database responds. The SIGCONT handler calls it and so blocks the main thread.
 
         A stop of the run interrupts the wait.
         """

@@ -38,7 +38,7 @@ _MAX_BLOCK_TRIES = 200
 
 
 class ProcessState:
-    """The state of this process before any handler has run; it is restored after each run."""
+    """The process state before any handler has run; it is restored after each run."""
 
     def __init__(self, needed_descriptors: Iterable[int] = ()) -> None:
         """`needed_descriptors`: descriptors without which this process cannot continue if a handler closed them."""

@@ -98,7 +98,6 @@ class Run:
         self._sigterm_action: object = None
         self._is_interrupted = self._is_swallowed = False
         self._async_task: asyncio.Task[Any] | None = None
-        #: Maximum seconds that the handler may take.
         self.timeout_seconds = min(handler.spec.timeout_seconds, settings.timeout_seconds or math.inf)
         #: Maximum memory in MiB; 0: unlimited.
         self.max_memory_mb = settings.max_memory_mb

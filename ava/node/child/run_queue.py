@@ -158,7 +158,6 @@ class RunQueue:
             try:
                 self.next = self._waiting.popleft()
             except IndexError:
-                # The other thread may have taken the last one.
                 self.next = None
 
     def follow(self, job: Job, claim_id: str, sent_ns: int, sent_at: float, *, is_within: bool) -> None:

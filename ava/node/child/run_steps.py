@@ -51,9 +51,7 @@ class RunSteps:
     """The steps of one process. The main thread takes them; the companion thread processes late runs and ends."""
 
     def __init__(self, settings: Settings, take_ahead: TakeAhead, board: ProcessBoard, writer: RunWriter) -> None:
-        #: The current run of this process, or None.
         self.run: Run | None = None
-        #: The end of the last run.
         self.last_end: RunOutcome | None = None
         #: Whether this process ends after its run, because no other handler may run in it.
         self.is_retiring = False

@@ -157,14 +157,14 @@ class RunWriter:
         return self._persist(attempt)
 
     def end_undecided(self, run: Run) -> None:
-        """Return the job of a run that ended without a decision, unless the run has lost it."""
+        """Requeue the job of a run that ended without a decision, unless the run has lost it."""
         if run.is_expired:
             self._give_back(run, run.log.take())
         elif run.stopped_for is Stop.SHUTDOWN:
             self._requeue(run, run.log.take())
 
     def _give_back(self, run: Run, lines: Sequence[LogLine]) -> None:
-        """Return a run's job to the queue, because its handler was not entered in time."""
+        """Requeue a run's job, because its handler was not entered in time."""
 
         def act(connection: Connection) -> None:
             if log_lines.append(connection, run=run.job.run, claim_id=run.claim_id, lines=lines):
@@ -177,7 +177,7 @@ class RunWriter:
         return self._persist(lambda c: journal.load(c, run=job.run, claim_id=claim_id, attempt=job.attempt))
 
     def _requeue(self, run: Run, lines: Sequence[LogLine]) -> None:
-        """Return a run's job to the queue, because the node is shutting down."""
+        """Requeue a run's job, because the node is shutting down."""
 
         def act(connection: Connection) -> None:
             if not log_lines.append(connection, run=run.job.run, claim_id=run.claim_id, lines=lines):

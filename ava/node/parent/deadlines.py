@@ -38,7 +38,7 @@ class NodeState:
         return replace(self, drained_at=at)
 
     def hurried(self) -> NodeState:
-        """Returns the state after a second SIGTERM."""
+        """Return the state after a second SIGTERM."""
         return replace(self, is_hurried=True)
 
     def abandoned(self) -> NodeState:
@@ -69,9 +69,7 @@ class RunState:
 class Decision:
     """The action for one run."""
 
-    #: The next state.
     run: RunState
-    #: The stop to send to the child, if any.
     send: Stop | None = None
     is_kill_due: bool = False
 

@@ -25,7 +25,6 @@ from ava.store.fleet.nodes import RunDirectives
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two measurements of resource usage.
 _USE_SECONDS = 0.5
 
 
@@ -42,7 +41,6 @@ class PoolRuns:
         self._given: set[GivenRuns] = set()
         #: The current run of each busy process, by pid.
         self._tracked: dict[int, TrackedRun] = {}
-        #: Locked while these change.
         self._lock = threading.Lock()
         self._last_started_at = time.monotonic()
         self._next_use_at = 0.0

@@ -44,7 +44,7 @@ def rescue_runs(
 
 
 def _requeue(connection: Connection, run: RunKey, node_id: str) -> None:
-    """Return an unstarted run to the queue. An ended run stays unchanged."""
+    """Requeue an unstarted run. An ended run stays unchanged."""
     # An in-flight claim must not succeed after this.
     if not recall.recall_runs(connection, [run]):
         rescue.rescue(

@@ -39,13 +39,11 @@ from ava.store.fleet.nodes import NodeSpec
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two iterations.
 _TICK_SECONDS = 0.1
 #: Seconds between two checks of current runs in the database, which also find cancels with a lost revoke.
 _CHECK_SECONDS = 1.0
 #: Seconds without the database after which a node, when asked to release runs, assumes that only itself is cut off.
 _CUT_OFF_SECONDS = 5.0
-#: Seconds between two attempts to reach an unreachable database.
 _RETRY_SECONDS = 0.5
 #: Seconds between two merges of ended processes' counters, and between two polls of out-of-memory kills.
 _MERGE_SECONDS = 1.0
@@ -53,7 +51,7 @@ _MERGE_SECONDS = 1.0
 _START_SECONDS = 10.0
 #: The error of a job after its process was killed.
 _KILLED_ERROR = "WorkerLost: the worker process died (signal 9)"
-#: Maximum seconds for the thread's last iteration and last writes.
+#: Maximum seconds for the thread to end.
 _CLOSE_SECONDS = 5.0
 
 
@@ -63,7 +61,6 @@ class RunMonitor:
     def __init__(self, settings: Settings, node_id: str, refusals: Refusals, runs: PoolRuns) -> None:
         self._settings = settings
         self._refusals = refusals
-        #: Whether this node takes jobs.
         self.intake = Intake()
         self._node_id = node_id
         self._row: NodeRow | None = None
@@ -71,7 +68,6 @@ class RunMonitor:
             settings, name="node", pool_size=1, statement_seconds=10, meter=ConnectionMeter("node", 1)
         )
         self._pool_runs = runs
-        #: Deferred writes, in order.
         self._deferred_writes: queue.SimpleQueue[Callable[[Connection], object]] = queue.SimpleQueue()
         #: Wakes the thread. A SimpleQueue, because a signal handler may put into it regardless of the code that it
         #: interrupts.
@@ -81,7 +77,6 @@ class RunMonitor:
         self._thread = threading.Thread(target=self._loop, name="ava-run-monitor", daemon=True)
         self._next_check_at = self._next_merge_at = 0.0
         self._is_reachable = True
-        #: When the database was last reached.
         self._reached_at = time.monotonic()
         #: Task ids of runs that the dispatcher has asked this node to release since then. They are stopped once an
         #: attempt to reach the database has failed.

@@ -28,7 +28,6 @@ class GivenRuns:
 class TrackedRun:
     """The current run of a child, as the child published it."""
 
-    #: The child's pid.
     pid: int
     #: The child's last publication.
     current: CurrentRun

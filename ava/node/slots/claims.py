@@ -26,7 +26,6 @@ from ava.store.jobs.moves import recall
 
 _log = logging.getLogger(__name__)
 
-#: Maximum runs that one statement claims.
 _RUNS_PER_STATEMENT = 200
 
 

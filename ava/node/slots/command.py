@@ -32,12 +32,10 @@ _log = logging.getLogger(__name__)
 
 #: The signals for which the command waits. They are blocked in it, but not in its forks.
 _SIGNALS = (signal.SIGCHLD, signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-#: Seconds between two checks of the processes.
 _LOOK_SECONDS = 0.25
 #: A slot process without a liveness record for this many seconds is killed, because something in it holds the GIL.
 #: Shortly afterwards its node counts as dead, and other nodes get its runs.
 _SILENT_SECONDS = 10.0
-#: Minimum seconds between two starts of one process.
 _RESTART_SECONDS = 2.0
 
 

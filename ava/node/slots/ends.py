@@ -26,7 +26,6 @@ from ava.store.jobs.moves.ended_runs import EndedRun
 
 _log = logging.getLogger(__name__)
 
-#: Maximum ends in one statement.
 _ENDS_PER_STATEMENT = 200
 #: Seconds between two polls for lines. A shorter run stores its lines with its end.
 _LOOK_SECONDS = 0.1
@@ -37,7 +36,6 @@ class _EndedRun:
     """A run with a decided end."""
 
     run: SlotRun
-    #: Set once the end is written.
     written: asyncio.Future[None]
 
 

@@ -26,7 +26,6 @@ from ava.node.slots.slot_run import SlotRun
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two checks.
 _LOOK_SECONDS = 0.1
 #: Seconds until a loop that does not respond counts as blocked.
 _BLOCKED_SECONDS = 1.0

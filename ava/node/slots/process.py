@@ -57,7 +57,6 @@ _THREADS = 64
 _SWITCH_SECONDS = 0.0005
 #: Maximum seconds for writing ends before the process ends itself.
 _FLUSH_SECONDS = 1.0
-#: Seconds between two measurements of the process's memory.
 _MEMORY_SECONDS = 1.0
 
 
@@ -88,7 +87,6 @@ class SlotProcess:
         self._ends = SlotEnds(member.node_id, self._database, self._loop)
         self._run_slots = Slots(self._loop, self._runs, self._claims, self._ends)
         self._exit_code = 1
-        #: Whether the consumer has ended.
         self._is_over = False
         #: The errors that ended the consumer.
         self._errors: Sequence[BaseException] = ()

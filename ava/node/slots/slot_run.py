@@ -24,7 +24,6 @@ from ava.telemetry import tracing
 class SlotRun(Run):
     """A run that shares its process. The loop's thread begins and ends it; any thread may stop it."""
 
-    #: The event loop of this process.
     loop: asyncio.AbstractEventLoop
 
     def __init__(self, **given: Any) -> None:

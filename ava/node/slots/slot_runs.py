@@ -41,7 +41,6 @@ class SlotRuns(PoolRuns):
     def __init__(self, node_id: str, end_process: Callable[[Sequence[SlotRun]], NoReturn]) -> None:
         """`end_process` ends this process because of the given runs; the others return to the queue."""
         super().__init__(node_id)
-        #: Locked while the state of a run changes.
         self._deciding = threading.Lock()
         self._end_process = end_process
         self._runs: dict[RunKey, SlotRun] = {}
