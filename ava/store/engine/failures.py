@@ -11,7 +11,6 @@ from ava.errors import DatabaseUnavailable, DiskFull, LockTimeout, StatementFail
 
 #: SQLSTATE of a write to a read-only server, such as a demoted primary.
 READ_ONLY = "25006"
-#: SQLSTATE of a missing privilege.
 NO_PRIVILEGE = "42501"
 #: SQLSTATEs and their classes that mean an outage: the same statement may succeed later. PostgreSQL manual, appendix A.
 _OUTAGES = (

@@ -94,7 +94,6 @@ class EventWait:
     #: The awaited event, as stored in the journal.
     value_json: str
     job_created_at: datetime | None
-    #: Whether the job has ended.
     has_ended: bool
     #: The given events that the job has already received.
     taken: Collection[str]

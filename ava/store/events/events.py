@@ -124,8 +124,8 @@ def insert(
 ) -> None:
     """Insert events of one tenant.
 
-    `fanned_out_to`: the last subscription with a created job, for events with further jobs to create by the fan-out,
-    from the subscriptions of `version`.
+    `fanned_out_to`: for events with jobs left to the fan-out, the last subscription with a created job. `version`: the
+    version of the subscriptions that the fan-out uses.
     """
     if not events:
         return

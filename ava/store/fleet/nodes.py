@@ -38,7 +38,6 @@ class NodeSpec:
     #: Max concurrent jobs, and whether these are slots of one process.
     processes: int
     has_slots: bool = False
-    #: Declarations of its handler modules.
     declarations: NodeDeclarations = NO_DECLARATIONS
 
     def consuming(self, queues: Collection[str], *, refused: Collection[str]) -> NodeSpec:

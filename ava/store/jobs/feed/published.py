@@ -1,4 +1,4 @@
-"""Published but unstarted jobs: their messages in the broker, and the offers to HTTP claims."""
+"""Published but unstarted jobs: their messages in the broker, and their offers to HTTP claims."""
 
 from __future__ import annotations
 

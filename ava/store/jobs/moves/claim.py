@@ -68,7 +68,6 @@ class Claim:
     node_id: str
     #: A UUID, part of the fencing token. `claimed` finds the claim by it after a lost response.
     claim_id: str | None = None
-    #: The run's first log line.
     opening: str = OPENING
 
     @property

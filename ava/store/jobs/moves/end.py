@@ -78,8 +78,8 @@ FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
 )
 #: Seconds between replans of statements for several runs. A plan made while the table is nearly empty reads all of it.
 _PLAN_SECONDS = 60.0
-# `completed_at` is never before the transaction's start, because the counts of ended jobs rely on that. For a shared
-# claim, `started_at` moves by at most 0.1 s, to give the handler's duration.
+# `completed_at` is never before the transaction's start, because the counts of ended jobs rely on that. `started_at`
+# moves with it by at most 0.1 s, so that a job's duration is its handler's.
 _END_TOGETHER = Prepared(
     "end_together",
     f"""

@@ -61,7 +61,6 @@ class JobJournal:
     """Part of a job's journal, and its latest waits, oldest first."""
 
     entries: Sequence[ShownEntry]
-    #: Whether more entries follow.
     has_more: bool
     waits: Sequence[ShownWait]
 

@@ -26,7 +26,6 @@ MAX_LINES = 500
 class WatchedState:
     """The state of an unfinished job: the one its watcher saw last, or the current one."""
 
-    #: The watcher's number.
     number: int
     job: JobKey
     status: Status
