@@ -17,7 +17,7 @@ _NO_JOBS = EndedCounts()
 
 
 class AnalyticsReports:
-    """Use case of analytics, over a database."""
+    """Use case of analytics."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -31,7 +31,7 @@ class AnalyticsReports:
         group_by: GroupBy | None = None,
         with_percentiles: bool = False,
     ) -> Analytics:
-        """Return the analytics of `days` and today, of one worker or all. Raise `DatabaseUnavailable`."""
+        """Return the analytics of `days` and today, of one worker or all."""
         with self._database.connect() as connection:
             now = clock.now(connection)
             since = midnight_before(now, days)
@@ -53,7 +53,7 @@ class AnalyticsReports:
 
 
 def recount(database: Database, *, retention_days: float) -> Iterator[tuple[datetime, int]]:
-    """Recount each day whose jobs are all retained, in one transaction per day. Yield the days and their jobs."""
+    """Recount the days with all jobs retained, one transaction per day. Yield each day and its number of jobs."""
     with database.connect() as connection:
         day, today = ended.first_day(connection, retention_days=retention_days)
     while day <= today:

@@ -31,14 +31,14 @@ from ava.store.fleet import pull_workers
 from ava.store.fleet.worker_settings import PLATFORM
 from ava.store.jobs import idempotency
 
-#: Seconds for which a process caches a key, so that a revoked key is refused everywhere within 2 s.
+#: Cache lifetime of a key in seconds: a revoked key is refused everywhere within 2 s.
 _TRUST_SECONDS = 1.5
 #: Max cached tokens, known and unknown each. They are separate, so that guessed tokens evict no valid one.
 _MAX_REMEMBERED = 10_000
 
 
 class ApiKeys:
-    """Use cases of API keys, over a database."""
+    """Use cases of API keys."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic, *, mark: str) -> None:
         """`clock` returns monotonic seconds; `mark` is part of new tokens."""
@@ -49,11 +49,11 @@ class ApiKeys:
         self._unknown: KeyCache[bool] = KeyCache(_MAX_REMEMBERED)
 
     def create(self, caller: Caller, spec: ApiKeySpec, key: str | None = None) -> tuple[ApiKey, bool]:
-        """Create a key. Return it, and True if an earlier call with the idempotency key created it.
+        """Create a key. Return it, and True for a repeated call.
 
         Only the first response contains the token, because the database does not store it. Raise `ApiKeyRoleTooHigh`,
         `InvalidFields` if it would already be expired, `ApiKeysFull`, `Unauthorized` if the caller's key was just
-        revoked, `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        revoked, `IdempotencyKeyReused`.
         """
         if spec.role > caller.role or (spec.is_of_platform and not caller.is_operator):
             raise ApiKeyRoleTooHigh
@@ -98,7 +98,7 @@ class ApiKeys:
     def revoke(self, caller: Caller, key_id: str) -> ApiKey:
         """Revoke a key and the keys that it created, immediately here and within 2 s in other processes.
 
-        Return it. Raise `ApiKeyNotFound`, `DatabaseUnavailable`.
+        Return it. Raise `ApiKeyNotFound`.
         """
         with self._database.connect() as connection:
             revoked = api_keys.delete(connection, tenant_id=caller.tenant_id, key_id=key_id)
@@ -162,7 +162,7 @@ def _check_workers(connection: Connection, caller: Caller, spec: ApiKeySpec) -> 
 
 
 def check_key(connection: Connection, caller: Caller, key_id: str) -> None:
-    """Raise `Unauthorized` if the caller's key was revoked meanwhile."""
+    """Raise `Unauthorized` if the caller's key has just been revoked."""
     if api_keys.show(connection, tenant_id=caller.tenant_id, key_id=key_id) is None:
         raise Unauthorized
 

@@ -54,7 +54,7 @@ class Audit:
     def page(
         self, caller: Caller, audit_filter: AuditFilter, *, limit: int, before_id: str | None
     ) -> tuple[list[AuditEntry], int]:
-        """Return a page of the tenant's entries, newest first, and the total. Raise `DatabaseUnavailable`."""
+        """Return a page of the tenant's entries, newest first, and the total."""
         self.flush()
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:

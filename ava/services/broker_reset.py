@@ -18,7 +18,7 @@ def reset(database: Database, publisher: Publisher) -> int:
     The active dispatcher publishes the jobs again. Messages that remain in this broker, in another one or in a node's
     memory are refused at the claim, because their run number is outdated. Running jobs continue.
 
-    Return the number of jobs. Raise `DatabaseUnavailable`. If the broker is unreachable, its messages stay.
+    Return the number of jobs. If the broker is unreachable, its messages stay.
     """
     with database.connect() as connection:
         queues = {*workers.queues(connection), *published.queues(connection)}

@@ -49,7 +49,7 @@ class BulkBatches:
         """Run a batch of the longest-waiting operation.
 
         Return the number of jobs, or None if no operation is due. An operation with a failed batch is postponed, so
-        that it does not block others. Raise `DatabaseUnavailable`.
+        that it does not block others.
         """
         operation = None
         try:
@@ -69,10 +69,7 @@ class BulkBatches:
         return moved.done + moved.failed - operation.done - operation.failed
 
     def run(self, given: BulkOperation) -> BulkOperation | None:
-        """Run a batch of one operation. Return the updated operation, or None if it has already ended.
-
-        Raise `DatabaseUnavailable`.
-        """
+        """Run a batch of one operation. Return the updated operation, or None if it has already ended."""
         with self._database.transaction() as connection:
             operation = bulk_operations.claim(connection, given)
             if operation is None:

@@ -22,14 +22,14 @@ _log = logging.getLogger(__name__)
 
 #: Max counted jobs before an operation begins.
 MAX_COUNTED_BEFORE = 1_000_000
-#: Seconds for which a call runs a small operation's batches; then the dispatcher continues.
+#: Max seconds of a small operation's batches in the call; then the dispatcher continues.
 _CALL_SECONDS = 10.0
 #: Retry-After in seconds for a caller with too many operations.
 _RETRY_AFTER_SECONDS = 5
 
 
 class BulkOperations:
-    """Use cases of bulk operations, over a database."""
+    """Use cases of bulk operations."""
 
     def __init__(self, database: Database, bulk_batches: BulkBatches) -> None:
         self._database = database
@@ -45,8 +45,8 @@ class BulkOperations:
     ) -> tuple[BulkOperation, bool]:
         """Start an operation. A small one is finished on return; the dispatcher runs the others.
 
-        Return it, and True if an earlier call with the idempotency key started it. Raise `TooMany` if the tenant has
-        too many running operations, `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        Return it, and True for a repeated call. Raise `TooMany` if the tenant has too many running operations,
+        `IdempotencyKeyReused`.
         """
         with self._database.transaction() as connection:
             asked = [kind, job_filter.as_record()]
@@ -87,7 +87,7 @@ class BulkOperations:
             return _show(connection, caller, operation_id)
 
     def show(self, caller: Caller, operation_id: str) -> BulkOperation:
-        """Return an operation. Raise `OperationNotFound`, `DatabaseUnavailable`."""
+        """Return an operation. Raise `OperationNotFound`."""
         return self._show(caller, operation_id)
 
     def page(
@@ -104,7 +104,7 @@ class BulkOperations:
     def abort(self, caller: Caller, operation_id: str) -> BulkOperation:
         """Abort an operation: it processes no more jobs; processed ones stay as they are.
 
-        Raise `OperationEnded`, `OperationNotFound`, `DatabaseUnavailable`.
+        Raise `OperationEnded`, `OperationNotFound`.
         """
         with self._database.connect() as connection:
             aborted = bulk_operations.abort(connection, tenant_id=caller.tenant_id, operation_id=operation_id)

@@ -33,7 +33,7 @@ from ava.store.jobs.moves.pull import Pick, PulledRun
 
 _log = logging.getLogger(__name__)
 
-#: Seconds for which a process caches workers' owners and tenants' weights.
+#: Cache lifetime of workers' owners and tenants' weights in seconds.
 _TRUST_SECONDS = 2.0
 _MAX_REMEMBERED = 10_000
 #: Min seconds between two records that a worker's runs are claimed.
@@ -96,16 +96,16 @@ class Claims:
         return self._closing.is_set()
 
     def see_offered(self, jobs: Iterable[Job]) -> None:
-        """Poll immediately if one of these jobs, which this process stored, is offered to claims."""
+        """Poll immediately if jobs that this process has stored are offered to claims."""
         if self._count and any(is_pulled(job.queue) and job.published_at is not None for job in jobs):
             self._poll_now.set()
 
     def claim(
         self, caller: Caller, worker_ids: Sequence[str], *, capacity: int, name: str | None
     ) -> tuple[list[PulledRun], Collection[_Wanted]]:
-        """Claim up to `capacity` runs. Return them, and the queues for which a claim may wait.
+        """Claim up to `capacity` runs. Return them, and the queues that a waiting claim watches.
 
-        Raise `Forbidden` if the caller may not claim runs of a worker, `InvalidFields`, `DatabaseUnavailable`.
+        Raise `Forbidden` if the caller may not claim runs of a worker, `InvalidFields`.
         """
         wanted = self._wanted(caller, worker_ids)
         self._note(PLATFORM if caller.is_of_platform else caller.tenant_id, worker_ids)
@@ -160,7 +160,7 @@ class Claims:
     # Which jobs -----------------------------------------------------------------------------------------------------
 
     def _picks(self, wanted: Collection[_Wanted], capacity: int) -> list[Pick]:
-        """Return the windows from which a claim takes jobs, in order."""
+        """Return the windows that a claim takes jobs from, in order."""
         if not any(each.tenant_id == "" for each in wanted):
             # Queues with equal priority have no order, so shuffle them to serve each first in turn.
             queues = random.sample([each.name for each in wanted], len(wanted))

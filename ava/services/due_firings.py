@@ -43,7 +43,7 @@ from ava.store.webhooks import events
 
 _log = logging.getLogger(__name__)
 
-#: Seconds for which one transaction decides. Then it writes its decisions, and leaves the rest for the next one.
+#: Max seconds of decisions in one transaction; the rest is left for the next.
 _DECIDING_SECONDS = 1.0
 #: Max firings that one transaction writes, apart from its last schedule's.
 _MAX_FIRINGS = 5_000
@@ -86,7 +86,7 @@ class DueFirings:
     ) -> FiredBatch:
         """Decide locked schedules, each at its time, within the time limit, and write the decisions.
 
-        `now` is the time at which the schedules fire; None: the database's time.
+        `now` is the time of the firing; None: the database's time.
         """
         return self._write(connection, _decide_all([(self._with_fault(connection, due), at) for due, at in found]), now)
 
@@ -198,7 +198,7 @@ def _decide_one(due: DueSchedule, now: datetime) -> FiringDecision:
 
 
 def _batches(new: Sequence[NewJob]) -> Iterator[list[NewJob]]:
-    """Yield the jobs in batches whose inputs fit into one statement."""
+    """Yield the jobs in batches that fit into one statement."""
     batch: list[NewJob] = []
     length = 0
     for each in new:

@@ -22,7 +22,7 @@ from ava.store.jobs.reads import batches
 
 
 class ErrorReports:
-    """Use cases of error groups, over a database."""
+    """Use cases of error groups."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

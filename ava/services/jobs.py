@@ -88,8 +88,7 @@ class Jobs:
         jobs in order, and True if earlier calls stored all of them.
 
         Raise for the first invalid entry: `PayloadsHidden` for an output that the caller may not see, `InputMismatch`,
-        `WorkerNotFound`, `WorkerDeprecated`, `IdempotencyKeyReused`, or `JobStateConflict` if its key is taken. Raise
-        `DatabaseUnavailable`.
+        `WorkerNotFound`, `WorkerDeprecated`, `IdempotencyKeyReused`, or `JobStateConflict` if its key is taken.
         """
         if key is not None:
             return self._trigger_once(caller, specs, key)
@@ -172,8 +171,8 @@ class Jobs:
     ) -> tuple[Job, bool]:
         """Trigger a new job like a final one, optionally with another input or priority.
 
-        Return it, and True if an earlier call with the key triggered it. Raise `JobNotFound`, `JobStateConflict` if
-        the job is not final, and every error of `trigger`.
+        Return it, and True for a repeated call. Raise `JobNotFound`, `JobStateConflict` if the job is not final, and
+        every error of `trigger`.
         """
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
@@ -192,9 +191,8 @@ class Jobs:
     def retry_from_failed(self, caller: Caller, job_id: str, key: str | None = None) -> tuple[Job, bool]:
         """Trigger a bulk entry again, together with its followers that did not complete, as a new graph.
 
-        Return the entry's new job, and True if an earlier call with the key triggered it. Raise `JobNotFound`,
-        `InvalidFields` if the job is not a bulk entry, `JobStateConflict` if it has completed or one of them is not
-        final.
+        Return the entry's new job, and True for a repeated call. Raise `JobNotFound`, `InvalidFields` if the job is not
+        a bulk entry, `JobStateConflict` if it has completed or one of them is not final.
         """
         with self._database.transaction() as connection:
             job = self._show(connection, caller, job_id)
@@ -262,7 +260,7 @@ class Jobs:
                 recall.recall_unsent(connection, unsent)
 
     def show(self, caller: Caller, job_id: str) -> Job:
-        """Return a job as the caller may see it. Raise `JobNotFound`, `DatabaseUnavailable`."""
+        """Return a job as the caller may see it. Raise `JobNotFound`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
         return self._shown_to(caller, job)
@@ -310,7 +308,7 @@ class Jobs:
         return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs]), total
 
     def batch(self, caller: Caller, job_filter: JobFilter, *, before_id: str | None) -> JobBatch:
-        """Return the next complete jobs of an export, as the caller may see them. Raise `DatabaseUnavailable`."""
+        """Return the next complete jobs of an export, as the caller may see them."""
         with self._database.connect() as connection:
             found = batches.next_jobs(
                 connection,
@@ -324,7 +322,7 @@ class Jobs:
     def logs(self, caller: Caller, job_id: str, wanted: LogRange) -> tuple[Status, FoundLines]:
         """Return a job's status and log lines, without lines for a caller who may not see payloads.
 
-        Raise `JobNotFound`, `DatabaseUnavailable`.
+        Raise `JobNotFound`.
         """
         with self._database.connect() as connection:
             status = lists.status(connection, tenant_id=caller.tenant_id, job_id=job_id)
@@ -335,7 +333,7 @@ class Jobs:
             return status, logs.log_lines(connection, tenant_id=caller.tenant_id, job_id=job_id, wanted=wanted)
 
     def runs(self, caller: Caller, job_id: str) -> JobRuns:
-        """Return the runs of a job. Raise `JobNotFound`, `DatabaseUnavailable`."""
+        """Return the runs of a job. Raise `JobNotFound`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
             return runs_of(job, runs.kept_runs(connection, job=job.key))
@@ -343,7 +341,7 @@ class Jobs:
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Cancel a queued job, or ask a running job's node to stop it; the same for its descendants. Return the job.
 
-        Raise `JobStateConflict` if the job is final, `JobNotFound`, `DatabaseUnavailable`.
+        Raise `JobStateConflict` if the job is final, `JobNotFound`.
         """
         with self._database.transaction() as connection:
             found = cancel.cancel_tree(connection, tenant_id=caller.tenant_id, user_id=caller.user_id, job_id=job_id)
@@ -360,7 +358,7 @@ class Jobs:
         """Change a queued job. Return it before and after.
 
         A published job returns to the backlog if its priority or date changes. Raise `JobStateConflict` if its state
-        forbids the change, `InvalidFields`, `PriorityTooUrgent`, `JobNotFound`, `DatabaseUnavailable`.
+        forbids the change, `InvalidFields`, `PriorityTooUrgent`, `JobNotFound`.
         """
         if change.priority is not None:
             self.rules.refuse_urgent(caller, [JobSpec(worker_id="", priority=change.priority)])
@@ -375,7 +373,7 @@ class Jobs:
         return before, changed
 
     def explain(self, caller: Caller, job_id: str, *, node_dead_seconds: float) -> Explanation:
-        """Explain why a job has its status. Raise `JobNotFound`, `DatabaseUnavailable`."""
+        """Explain why a job has its status. Raise `JobNotFound`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
             facts = why.read_facts(connection, job, dead_after_seconds=node_dead_seconds)

@@ -24,7 +24,7 @@ class LimitUse:
     value: int | None
     #: The tenant's usage, at most `MAX_COUNTED_IN_USE`; None if it is not counted.
     used: int | None
-    #: Whether `used` is exact, or else a lower bound.
+    #: Whether `used` is exact; otherwise it is a lower bound.
     used_is_exact: bool | None
 
     @property
@@ -54,14 +54,14 @@ class LimitUse:
 
 
 class TenantLimits:
-    """The limits of this installation, over a database."""
+    """The limits of this installation."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
 
     def show(self, caller: Caller) -> list[LimitUse]:
-        """Return all limits with the usage of the caller's tenant. Raise `DatabaseUnavailable`."""
+        """Return all limits with the usage of the caller's tenant."""
         with self._database.connect() as connection:
             used = usage.read(connection, tenant_id=caller.tenant_id)
             rules = tenants.read(connection, caller.tenant_id)
@@ -69,7 +69,7 @@ class TenantLimits:
         return [self._use_of(limit, used.get(limit.name), own.get(limit.name)) for limit in LIMITS]
 
     def of_workers(self, caller: Caller) -> list[WorkerLimitUse]:
-        """Return the limited workers with the usage of the caller's tenant. Raise `DatabaseUnavailable`."""
+        """Return the limited workers with the usage of the caller's tenant."""
         with self._database.connect() as connection:
             return worker_limits.read(connection, tenant_id=caller.tenant_id)
 

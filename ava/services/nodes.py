@@ -11,14 +11,14 @@ from ava.store.fleet.node_reads import NodeView
 
 
 class Nodes:
-    """Use cases of nodes, over a database."""
+    """Use cases of nodes."""
 
     def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
         self._database = database
         self._node_dead_seconds = node_dead_seconds
 
     def list(self, caller: Caller) -> list[NodeView]:
-        """Return the nodes, each with the tenant's jobs that it runs. Raise `DatabaseUnavailable`.
+        """Return the nodes, each with the tenant's jobs that it runs.
 
         Platform roles see all nodes with their hosts, workers and numbers; tenants only the nodes that they can use.
         """
@@ -31,8 +31,7 @@ class Nodes:
     def set_drained(self, caller: Caller, node_id: str, *, is_drained: bool) -> tuple[bool, NodeView]:
         """Stop a node from taking jobs, or let it take jobs again, from its next heartbeat on.
 
-        Return True if it was drained before, and the node. Raise `OperatorsOnly`, `NodeNotFound`,
-        `DatabaseUnavailable`.
+        Return True if it was drained before, and the node. Raise `OperatorsOnly`, `NodeNotFound`.
         """
         if not caller.is_operator:
             raise OperatorsOnly

@@ -15,20 +15,20 @@ MAX_PROMOTIONS = 20
 
 
 class Overviews:
-    """Use cases of the overview, over a database."""
+    """Use cases of the overview."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def overview(self, caller: Caller) -> Overview:
-        """Return the tenant's total jobs. Raise `DatabaseUnavailable`."""
+        """Return the tenant's total jobs."""
         with self._database.connect() as connection:
             return overview.read(connection, tenant_id=caller.tenant_id)
 
     def tenants(self, caller: Caller, *, after: str | None = None) -> TenantLoads:
-        """Return the load of the tenants whose ids follow `after`.
+        """Return the load of tenants, by id, beginning after `after`.
 
-        Raise `OperatorsOnly`, `DatabaseUnavailable`.
+        Raise `OperatorsOnly`.
         """
         if not caller.is_operator:
             raise OperatorsOnly
@@ -36,7 +36,7 @@ class Overviews:
             return tenant_loads.read(connection, after=after or "")
 
     def promotions(self, caller: Caller) -> list[Promotion]:
-        """Return the newest promotions of a PostgreSQL standby. Raise `OperatorsOnly`, `DatabaseUnavailable`."""
+        """Return the newest promotions of a PostgreSQL standby. Raise `OperatorsOnly`."""
         if not caller.is_operator:
             raise OperatorsOnly
         with self._database.connect() as connection:

@@ -29,7 +29,7 @@ from ava.store.jobs.moves.ended_runs import EndedRun, closing_line
 from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
 from ava.store.jobs.moves.pull import LeasedRun, PulledRun
 
-#: Seconds for which a process caches the caller of a token.
+#: Cache lifetime of a token's caller in seconds.
 _REMEMBER_SECONDS = 60.0
 _MAX_REMEMBERED = 20_000
 #: The position of the closing line in its run, after all lines of the worker; the opening line has 0.
@@ -70,7 +70,7 @@ class SentOutcome:
 
 
 class PulledRuns:
-    """Use cases of claimed runs, over a database. A run's token is the only authorisation."""
+    """Use cases of claimed runs. A run's token is the only authorisation."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class PulledRuns:
     def caller_of(self, text: str) -> Caller:
         """Return the caller of a run's token.
 
-        Raise `RunNotFound`, `RunKeyEnded` if the claiming key was revoked or has expired, and `DatabaseUnavailable`.
+        Raise `RunNotFound`, `RunKeyEnded` if the claiming key was revoked or has expired.
         """
         if (found := self.known_caller_of([text]) or self.find_caller_of([text])) is None:
             with self._database.connect() as connection:
@@ -96,16 +96,13 @@ class PulledRuns:
         return found
 
     def known_caller_of(self, texts: Sequence[str]) -> Caller | None:
-        """Return the cached caller of one of these tokens."""
+        """Return the cached caller of any of the tokens."""
         now = self._clock()
         found = (self._callers.get(cache_name(token), now) for token in _parsed(texts))
         return next(filter(None, found), None)
 
     def find_caller_of(self, texts: Sequence[str]) -> Caller | None:
-        """Return the caller of the first valid token; None if none is valid.
-
-        Raise `DatabaseUnavailable`.
-        """
+        """Return the caller of the first valid token; None if none is valid."""
         named = {token.lookup: token for token in _parsed(texts)}
         if not named:
             return None
@@ -133,8 +130,7 @@ class PulledRuns:
     def append(self, text: str, lines: Sequence[SentLine]) -> bool:
         """Store log lines, and for repeated numbers only the first. Return True if the run must stop.
 
-        Raise `RunLost`, `RunNotFound`, `RunKeyEnded`, `PayloadTooLarge` if the log has too many bytes, and
-        `DatabaseUnavailable`.
+        Raise `RunLost`, `RunNotFound`, `RunKeyEnded`, `PayloadTooLarge` if the log has too many bytes.
         """
         by_seq = {line.seq: line for line in reversed(lines)}
         stored = [(line, storable(line.msg)) for line in lines if by_seq[line.seq] is line]
@@ -185,7 +181,7 @@ class PulledRuns:
         return run
 
     def record_api_heartbeat(self) -> None:
-        """Record that this process can receive heartbeats. Raise `DatabaseUnavailable`."""
+        """Record that this process can receive heartbeats."""
         with self._database.connect(of_process=True) as connection:
             worker_claims.record_api_heartbeat(connection)
 
@@ -201,8 +197,7 @@ class PulledRuns:
     def end(self, text: str, sent: SentOutcome) -> Status:
         """End a run. Return the job's new status, also for a repeated request.
 
-        Raise `RunLost` if it ended differently or has lost its job, `RunNotFound`, `RunKeyEnded`, and
-        `DatabaseUnavailable`.
+        Raise `RunLost` if it ended differently or has lost its job, `RunNotFound`, `RunKeyEnded`.
         """
         token = _parse(text)
         with self._database.transaction() as connection:

@@ -14,13 +14,13 @@ from ava.store.reports.queue_counts import QueueCounts
 
 
 class Queues:
-    """Use cases of queues, over a database."""
+    """Use cases of queues."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def counts(self, caller: Caller) -> tuple[QueueCounts, Sequence[PausedQueue]]:
-        """Return the tenant's waiting and running jobs by worker, and paused queues. Raise `DatabaseUnavailable`.
+        """Return the tenant's waiting and running jobs by worker, and paused queues.
 
         Platform roles see all paused queues, and who paused them; tenants see the queues of their workers. The jobs of
         each worker are counted up to `ava.domain.counts.MAX_COUNTED_OF_WORKER`.
@@ -31,7 +31,7 @@ class Queues:
             return counts, queues.paused(connection, visible_to=visible_to)
 
     def pause(self, caller: Caller, queue: str) -> tuple[PausedQueue, bool]:
-        """Pause a queue: the dispatcher recalls its published jobs. Raise `QueueNotFound`, `DatabaseUnavailable`.
+        """Pause a queue: the dispatcher recalls its published jobs. Raise `QueueNotFound`.
 
         Return who paused it and since when, and True if it was already paused.
         """
@@ -41,7 +41,7 @@ class Queues:
             return queues.pause(connection, queue=queue, user_id=caller.user_id)
 
     def resume(self, queue: str) -> bool:
-        """Resume a queue. Return False if it was not paused. Raise `QueueNotFound`, `DatabaseUnavailable`."""
+        """Resume a queue. Return False if it was not paused. Raise `QueueNotFound`."""
         with self._database.connect() as connection:
             was_paused = queues.resume(connection, queue=queue)
             if not was_paused and queue not in workers.queues(connection):

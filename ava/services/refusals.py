@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ava.store.reports.audit import AuditRecord
 
-#: Period in seconds for which refusals with equal tenant, action and status are counted before the next entry.
+#: Period in seconds: refusals with equal tenant, action and status in it make one entry.
 _SPAN_SECONDS = 60.0
 #: Max simultaneously counted combinations of tenant, action and status; one tenant has a few hundred.
 _MAX_COUNTED_AT_ONCE = 5_000

@@ -48,7 +48,7 @@ def reserve_each(
     """Reserve the keys of entries, in the transaction that creates their jobs.
 
     Return the UUIDs of jobs that earlier requests created, by entry index. Raise `IdempotencyKeyReused` for the first
-    entry whose key was used for a different job.
+    entry if its key was used for a different job.
     """
     keys = {key: digest for spec, digest in zip(specs, digests, strict=True) if (key := spec.idempotency_key)}
     earlier = idempotency.reserve_each(connection, tenant_id=caller.tenant_id, fingerprints=keys)

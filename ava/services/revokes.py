@@ -13,7 +13,7 @@ from ava.store.fleet import nodes
 
 
 def revoke_all(database: Database, control: Control, cancelled: Sequence[Job]) -> None:
-    """Ask the nodes of the running jobs to stop them. Raise `DatabaseUnavailable`."""
+    """Ask the nodes of the running jobs to stop them."""
     running = [job for job in cancelled if job.status is Status.RUNNING]
     if not running:
         return

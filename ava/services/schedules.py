@@ -38,7 +38,7 @@ from ava.store.schedules.rows import schedule_uuid
 
 #: Fields that determine the firing times. Changes of other fields leave due and missed firings as they are.
 _DECISIVE = ("cron", "timezone", "enabled", "starts_at", "ends_at")
-#: Fields that do not determine what runs and when: changing them leaves the schedule's permitted urgency.
+#: Fields that affect neither the jobs nor their times: changing them leaves the schedule's permitted urgency.
 _INDIFFERENT = ("name", "enabled")
 #: Fields that a handler module determines if it declares the schedule.
 _DECLARED = ("worker_id", "cron", "timezone")
@@ -53,7 +53,7 @@ class Preview:
 
 
 class Schedules:
-    """Use cases of schedules, over a database."""
+    """Use cases of schedules."""
 
     def __init__(self, database: Database, jobs: Jobs, *, max_schedules: int | None) -> None:
         """`max_schedules`: max schedules of a tenant; None: unlimited."""
@@ -63,12 +63,11 @@ class Schedules:
         self._due = DueFirings(database, jobs.control, creator=jobs.creator, most_urgent=jobs.rules.most_urgent)
 
     def create(self, caller: Caller, spec: ScheduleSpec, key: str | None = None) -> tuple[Schedule, bool]:
-        """Create a schedule. Return it, and True if an earlier call with the idempotency key created it.
+        """Create a schedule. Return it, and True for a repeated call.
 
         Raise `InvalidFields` if it ends before it starts, `PriorityTooUrgent` if it is more urgent than the caller's
         role may ask for, `WorkerNotFound` if the tenant cannot see its worker, `WorkerDeprecated`, `InputMismatch` if
-        its input does not match the worker's schema, `ScheduleLimitReached`, `IdempotencyKeyReused`,
-        `DatabaseUnavailable`.
+        its input does not match the worker's schema, `ScheduleLimitReached`, `IdempotencyKeyReused`.
         """
         _check(spec)
         with self._database.transaction() as connection:
@@ -110,7 +109,7 @@ class Schedules:
         self._jobs.creator.check(connection, tenant_id=caller.tenant_id, spec=job)
 
     def show(self, caller: Caller, schedule_id: str) -> Schedule:
-        """Return a schedule. Raise `ScheduleNotFound`, `DatabaseUnavailable`."""
+        """Return a schedule. Raise `ScheduleNotFound`."""
         with self._database.connect() as connection:
             return shown_to(caller, _show(connection, caller, schedule_id))
 
@@ -180,7 +179,7 @@ class Schedules:
         return written
 
     def delete(self, caller: Caller, schedule_id: str) -> None:
-        """Delete a schedule; its jobs continue. Raise `ScheduleNotFound`, `DatabaseUnavailable`."""
+        """Delete a schedule; its jobs continue. Raise `ScheduleNotFound`."""
         with self._database.connect() as connection:
             if not definitions.delete(connection, tenant_id=caller.tenant_id, schedule_id=schedule_id):
                 raise ScheduleNotFound
@@ -198,7 +197,7 @@ class Schedules:
         return Preview(description=describe(cron, timezone), next=found)
 
     def run(self, caller: Caller, schedule_id: str, key: str | None = None) -> tuple[Job, bool]:
-        """Trigger a job like a schedule's, now. Return it, and True if an earlier call with the key triggered it.
+        """Trigger a job like a schedule's, now. Return it, and True for a repeated call.
 
         Its priority is bounded by the caller's role. It is not a firing: neither the overlap rule nor the next firing
         depends on it. Raise `ScheduleNotFound`, and every error of `Jobs.trigger`.

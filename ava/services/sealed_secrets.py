@@ -1,4 +1,4 @@
-"""Reseal the secrets of webhooks, hooks and workers, and find those that no key opens."""
+"""Reseal the secrets of webhooks, hooks and workers, and find unreadable ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Sealed:
     is_of_worker: bool
     sealer: Sealer
     secrets: Mapping[str, str]
-    #: Store the resealed secrets. Return False if they have changed meanwhile.
+    #: Store the resealed secrets. Return False if they have changed in between.
     replace: Callable[[Mapping[str, str]], bool]
 
 

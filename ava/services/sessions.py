@@ -17,7 +17,7 @@ from ava.settings import Settings
 from ava.store.access import sessions
 from ava.store.engine.database import Database
 
-#: Seconds for which a process caches a session, so that an ended session is refused everywhere within 2 s.
+#: Cache lifetime of a session in seconds: an ended session is refused everywhere within 2 s.
 _TRUST_SECONDS = 1.5
 #: Max cached sessions.
 _MAX_REMEMBERED = 10_000
@@ -48,7 +48,7 @@ class SessionUse:
 
 
 class Sessions:
-    """Use cases of sessions, over a database."""
+    """Use cases of sessions."""
 
     def __init__(self, database: Database, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` returns monotonic seconds."""
@@ -58,12 +58,12 @@ class Sessions:
         self._known: KeyCache[Session] = KeyCache(_MAX_REMEMBERED)
 
     def start(self, caller: Caller) -> SessionUse:
-        """Start a session; end the caller's oldest sessions beyond `USER_SESSIONS`. Raise `DatabaseUnavailable`."""
+        """Start a session; end the caller's oldest sessions beyond `USER_SESSIONS`."""
         session, token = self._create(caller, TokenKind.SESSION, seconds=SESSION_SECONDS)
         return SessionUse(session=session, tenant_id=caller.tenant_id, token=token)
 
     def make_link(self, caller: Caller) -> tuple[Session, str]:
-        """Create a link that starts one session of the caller. Return it and its token. Raise `DatabaseUnavailable`."""
+        """Create a link that starts one session of the caller. Return it and its token."""
         return self._create(caller, TokenKind.LINK, seconds=LINK_SECONDS)
 
     def _create(self, caller: Caller, kind: TokenKind, *, seconds: int) -> tuple[Session, str]:
@@ -73,7 +73,7 @@ class Sessions:
                 connection, caller, token=token, key=key, seconds=seconds, max_sessions=USER_SESSIONS.value
             )
         if made is None:
-            # The caller's API key was revoked meanwhile.
+            # The caller's API key has just been revoked.
             raise Unauthorized
         return made, token.text
 
@@ -93,7 +93,7 @@ class Sessions:
         return write_cookie(use.token, tenant_id=use.tenant_id, own_tenant_id=use.session.tenant_id)
 
     def find(self, cookie: str) -> SessionUse:
-        """Return the session of a cookie. Raise `SessionEnded`, `Forbidden`, `DatabaseUnavailable`."""
+        """Return the session of a cookie. Raise `SessionEnded`, `Forbidden`."""
         if (read := read_cookie(cookie)) is None:
             raise SessionEnded
         token, tenant_id = read

@@ -14,20 +14,20 @@ from ava.store.fleet import tenants
 
 
 class Tenants:
-    """Use cases of tenants, over a database."""
+    """Use cases of tenants."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def show(self, caller: Caller, tenant_id: str) -> TenantRules:
-        """Return a tenant's settings. Raise `TenantNotFound` if it is another caller's, `DatabaseUnavailable`."""
+        """Return a tenant's settings. Raise `TenantNotFound` if it is another caller's."""
         if not ids.is_client_id("ten", tenant_id) or (tenant_id != caller.tenant_id and not caller.is_operator):
             raise TenantNotFound
         with self._database.connect() as connection:
             return tenants.read(connection, tenant_id)
 
     def put(self, caller: Caller, tenant_id: str, fields: Mapping[str, Any]) -> TenantRules:
-        """Write a tenant's settings. Raise `TenantNotFound`, `DatabaseUnavailable`."""
+        """Write a tenant's settings. Raise `TenantNotFound`."""
         if not ids.is_client_id("ten", tenant_id):
             raise TenantNotFound
         with self._database.connect() as connection:

@@ -29,7 +29,7 @@ _MAX_OF_BODY = 65_536
 
 
 class Webhooks:
-    """Use cases of webhooks, over a database."""
+    """Use cases of webhooks."""
 
     def __init__(self, database: Database, sealer: Sealer, *, rules: OutboundRules) -> None:
         self._database = database
@@ -46,7 +46,7 @@ class Webhooks:
         roots_only: bool = False,
         key: str | None = None,
     ) -> tuple[Endpoint, bool]:
-        """Create an endpoint. Return it, and True if an earlier call with the idempotency key created it.
+        """Create an endpoint. Return it, and True for a repeated call.
 
         Raise `InvalidFields` if the URL may not be called, `EncryptionKeyMissing`, `WebhooksFull`, and
         `IdempotencyKeyReused`.
@@ -75,7 +75,7 @@ class Webhooks:
         return created, False
 
     def show(self, caller: Caller, webhook_id: str) -> Endpoint:
-        """Return an endpoint. Raise `WebhookNotFound`, `DatabaseUnavailable`."""
+        """Return an endpoint. Raise `WebhookNotFound`."""
         with self._database.connect() as connection:
             return _shown_to(caller, self._show(connection, caller, webhook_id))
 
@@ -132,7 +132,7 @@ class Webhooks:
             raise InvalidFields(f"url: {error}", {"url": [str(error)]}) from None
 
     def delete(self, caller: Caller, webhook_id: str) -> None:
-        """Delete an endpoint. Raise `WebhookNotFound`, `DatabaseUnavailable`."""
+        """Delete an endpoint. Raise `WebhookNotFound`."""
         with self._database.connect() as connection:
             if not endpoints.delete(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id):
                 raise WebhookNotFound
@@ -214,7 +214,7 @@ class Webhooks:
                 return total
 
     def delivery_body(self, caller: Caller, webhook_id: str, delivery_id: str) -> DeliveryBody:
-        """Return the body of a delivery's requests. Raise `WebhookNotFound`, `DatabaseUnavailable`."""
+        """Return the body of a delivery's requests. Raise `WebhookNotFound`."""
         with self._database.connect() as connection:
             body = deliveries.read_body(
                 connection,

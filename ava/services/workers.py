@@ -40,7 +40,7 @@ class WorkerChange:
 
 
 class Workers:
-    """Use cases of workers, over a database."""
+    """Use cases of workers."""
 
     def __init__(self, database: Database, sealer: Sealer, *, node_dead_seconds: float) -> None:
         self._database = database
@@ -100,10 +100,10 @@ class Workers:
     def create(
         self, caller: Caller, spec: PullWorkerSpec, key: str | None, *, is_of_platform: bool = False
     ) -> tuple[Worker, bool]:
-        """Create a pull worker. Return it, and True if an earlier call with the key created it.
+        """Create a pull worker. Return it, and True for a repeated call.
 
         Raise `Forbidden` if a tenant's role creates a platform worker, `WorkerExists`, `WorkersFull`,
-        `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        `IdempotencyKeyReused`.
         """
         tenant_id = _owner(caller, is_of_platform=is_of_platform)
         with self._database.transaction() as connection:
@@ -127,8 +127,8 @@ class Workers:
     def delete(self, caller: Caller, worker_id: str, *, is_of_platform: bool = False) -> Worker:
         """Delete a pull worker. Return it.
 
-        Raise `WorkerNotFound`, `WorkerInUse`, and `Forbidden` if a handler declares it, or it is the platform's and
-        the caller is a tenant's.
+        Raise `WorkerNotFound`, `WorkerInUse`, and `Forbidden` if a handler declares it, or it is the platform's and the
+        caller is a tenant's.
         """
         tenant_id = _owner(caller, is_of_platform=is_of_platform)
         with self._database.transaction() as connection:

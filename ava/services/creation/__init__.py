@@ -1,1 +1,1 @@
-"""The creation of jobs, shared by triggers, events, schedules and handlers."""
+"""Create jobs, for triggers, events, schedules and handlers."""

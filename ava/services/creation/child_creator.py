@@ -1,4 +1,4 @@
-"""Create children: the jobs that a handler triggers on behalf of its own job."""
+"""Create children: the jobs that a handler triggers."""
 
 from __future__ import annotations
 

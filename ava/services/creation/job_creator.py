@@ -27,7 +27,7 @@ from ava.telemetry import tracing
 
 #: Max jobs that one call publishes. The dispatcher publishes the others, fairly among tenants.
 _MAX_PUBLISHED = 16
-#: Seconds for which a call retries while others change its workers, or create and end jobs with its keys.
+#: Max seconds of retries while others change the call's workers, or create and end jobs with its keys.
 _TRY_SECONDS = 5.0
 
 
@@ -87,7 +87,7 @@ class JobCreator:
         """Return for each entry its job, or the reason for its refusal. The job may be an earlier one with its key.
 
         `in_part`: if a tenant's quota does not admit all of its jobs, create the first ones; otherwise none. Jobs with
-        keys need a transaction. Raise `DatabaseUnavailable`.
+        keys need a transaction.
         """
         call = _Call(connection=connection, schemas=self.schemas, quota=self._quota, in_part=in_part)
         return call.run(new)

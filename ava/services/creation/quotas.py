@@ -247,7 +247,7 @@ class TriggerRules:
         )
 
     def bounded_by_role(self, caller: Caller, wanted: int) -> int:
-        """Bound a priority that the caller did not choose by the most urgent one that the caller may use."""
+        """Bound a priority, chosen by someone other than the caller, by the caller's most urgent one."""
         return wanted if caller.is_operator else max(wanted, self.most_urgent)
 
     def refuse_urgent(self, caller: Caller, specs: Sequence[JobSpec]) -> None:

@@ -73,7 +73,7 @@ def _dated(spec: JobSpec, now: datetime) -> JobSpec:
 
 
 def _first_at(spec: JobSpec) -> datetime | None:
-    """Return the `now` with which `_dated` dated a job."""
+    """Return the `now` that `_dated` used."""
     if spec.scheduled_at is None or spec.debounce is None:
         return None
     return spec.scheduled_at - timedelta(seconds=spec.debounce.seconds)
@@ -104,7 +104,7 @@ def cancel_replaced(connection: Connection, entries: _Entries) -> dict[int, NewJ
 def find_earlier(connection: Connection, entries: _Entries) -> dict[int, JobOrRefusal]:
     """Return the outcomes of deduplicated jobs that were not created because an unfinished job has their key.
 
-    Each outcome is the earlier job or a conflict. Omit entries whose earlier job has ended meanwhile.
+    Each outcome is the earlier job or a conflict. Omit entries if that job has just ended.
     """
     found: dict[int, JobOrRefusal] = {}
     for (tenant_id, _), those in _by_user(entries, kind="dedupe").items():

@@ -1,1 +1,1 @@
-"""The use cases of what comes in: events, subscriptions and hooks."""
+"""Use cases of inbound events: events, subscriptions and hooks."""

@@ -1,7 +1,7 @@
-"""Match new events with the jobs whose handlers wait for them.
+"""Match new events with waiting handlers.
 
-An event looks up the keys of its own values (`ava.domain.events.match_keys`) and is compared only with the waits that
-have one of them. So the cost per event with exact fields does not depend on the number of waiting jobs.
+An event looks up the keys of its values (`ava.domain.events.match_keys`) and is compared only with waits for these
+keys. So with exact fields, the cost per event does not depend on the number of waiting jobs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MAX_WAITS = 500
 _MAX_PAIRS = 5_000
 #: Max deleted events that no job waits for, per transaction.
 _MAX_DROPPED = 1_000
-#: Seconds of comparisons after which a transaction leaves the remaining waits to the next one.
+#: Max seconds of comparisons per transaction; the next one continues.
 _MAX_SECONDS = 0.1
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
@@ -49,7 +49,7 @@ class AwaitingJobs:
     def __init__(self, *, max_waits: int = _MAX_WAITS) -> None:
         """`max_waits`: max waits per transaction."""
         self._max_waits = max_waits
-        #: The last tenants whose events were compared, and whose unawaited events were deleted.
+        #: The last tenants with compared events, and with deleted unawaited events.
         self._last_tenant = self._last_unawaited = ""
 
     def run_next(self, connection: Connection) -> list[tuple[str, str]] | None:
@@ -107,7 +107,7 @@ class _ComparedEvents:
 
     #: Number of the first claimed events in this batch. Retention may have deleted some.
     count: int = 0
-    #: Events by key; and by first key of the paths for which they have too many keys.
+    #: Events by key; and by first key, if they have too many keys for these paths.
     by_key: dict[UUID, list[_NewEvent]] = field(default_factory=dict)
     by_paths: dict[UUID, list[_NewEvent]] = field(default_factory=dict)
 

@@ -48,7 +48,7 @@ class CreatedJobs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Match:
-    """A subscription that matches an event, or whose comparison failed with `error`."""
+    """A subscription that matches an event, or failed with `error`."""
 
     subscription: Subscription
     record: dict[str, Any]
@@ -68,7 +68,7 @@ class _Match:
 
 @dataclass(kw_only=True, slots=True)
 class Room:
-    """What one transaction may still create for its events, and the comparisons that it has made."""
+    """The remaining capacity of a transaction for its events, and its comparisons so far."""
 
     jobs: int = MAX_JOBS
     bytes: int = _MAX_BYTES
@@ -116,7 +116,7 @@ class EventJobs:
         """Create the jobs of a tenant's new events, as far as the transaction has room; the fan-out creates the rest.
 
         Return the events with their results. `version`: the version of the tenant's subscriptions. Raise
-        `TooManyComparisons` if all patterns together need too many, and `DatabaseUnavailable`.
+        `TooManyComparisons` if all patterns together need too many.
         """
         made: list[InboundEvent] = []
         jobs: list[Job] = []

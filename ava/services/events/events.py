@@ -25,7 +25,7 @@ from ava.telemetry import tracing
 
 
 class Events:
-    """Use cases of events, over a database."""
+    """Use cases of events."""
 
     def __init__(self, database: Database, jobs: Jobs, event_jobs: EventJobs) -> None:
         self._database = database
@@ -35,10 +35,10 @@ class Events:
     def send(
         self, caller: Caller, specs: Sequence[EventSpec], key: str | None = None
     ) -> tuple[list[InboundEvent], bool]:
-        """Store events with their jobs, all or none. Return them in order, and True if an earlier call has the key.
+        """Store events with their jobs, all or none. Return them in order, and True for a repeated call.
 
         An event with a known source and id is returned as the first one. Raise `TooMany` if the tenant stores too much,
-        `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        `IdempotencyKeyReused`.
         """
         with self._database.transaction() as connection:
             if key is not None:
@@ -110,7 +110,7 @@ class Events:
             return awaited.with_jobs(connection, found), total
 
     def show(self, caller: Caller, event_id: str) -> InboundEvent:
-        """Return an event. Raise `EventNotFound`, `DatabaseUnavailable`."""
+        """Return an event. Raise `EventNotFound`."""
         with self._database.connect() as connection:
             found = events.show(connection, tenant_id=caller.tenant_id, event_id=event_id)
             if found is None:

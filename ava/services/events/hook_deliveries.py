@@ -62,7 +62,7 @@ class TestResult:
 
 
 class HookDeliveries:
-    """Use cases of deliveries, over a database."""
+    """Use cases of deliveries."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class HookDeliveries:
             )
 
     def show(self, caller: Caller, hook_id: str, delivery_id: str) -> HookDelivery:
-        """Return a delivery with its body. Raise `HookNotFound`, `DatabaseUnavailable`."""
+        """Return a delivery with its body. Raise `HookNotFound`."""
         with self._database.connect() as connection:
             found = deliveries.show(connection, tenant_id=caller.tenant_id, hook_id=hook_id, delivery_id=delivery_id)
         if found is None:
@@ -121,8 +121,8 @@ class HookDeliveries:
     def replay(self, caller: Caller, hook_id: str, delivery_id: str, key: str | None = None) -> tuple[Receipt, bool]:
         """Receive a delivery again, with the current subscriptions. Return its receipt, and True for a repeated call.
 
-        Verify its signature with the current secrets, but not its time. Raise `HookNotFound`, `HookStateConflict` if
-        it is still not authentic, `TooMany`, `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        Verify its signature with the current secrets, but not its time. Raise `HookNotFound`, `HookStateConflict` if it
+        is still not authentic, `TooMany`, `IdempotencyKeyReused`.
         """
         with self._database.transaction() as connection:
             asked = [hook_id, delivery_id]
@@ -246,7 +246,7 @@ class HookDeliveries:
     ) -> TestResult:
         """Receive a request that this process signs like the hook's sender. It has all effects of a real one.
 
-        Raise `HookNotFound`, `InvalidFields` if only the sender can sign, `DatabaseUnavailable`.
+        Raise `HookNotFound`, `InvalidFields` if only the sender can sign.
         """
         with self._database.connect() as connection:
             opened = self._hooks.open(connection, caller, hook_id)

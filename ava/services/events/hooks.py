@@ -32,9 +32,9 @@ from ava.store.events import hooks
 from ava.store.events.hooks import hook_uuid
 from ava.store.jobs import idempotency
 
-#: Seconds for which a process caches a hook, so that a change applies everywhere within 2 s.
+#: Cache lifetime of a hook in seconds: a change applies everywhere within 2 s.
 _TRUST_SECONDS = 1.5
-#: Seconds for which a process remembers that a token was valid.
+#: Lifetime in seconds of the memory that a token was valid.
 _FOUND_SECONDS = 3_600
 #: Max remembered tokens, of known and of unknown hooks each.
 _MAX_REMEMBERED = 10_000
@@ -71,7 +71,7 @@ class OpenHook:
 
 
 class Hooks:
-    """Use cases of hooks, over a database."""
+    """Use cases of hooks."""
 
     def __init__(
         self,
@@ -95,11 +95,10 @@ class Hooks:
     def create(
         self, caller: Caller, spec: HookSpec, *, secret: str | None, key: str | None = None
     ) -> tuple[NewHook, bool]:
-        """Create a hook. Return it, and True if an earlier call with the idempotency key created it.
+        """Create a hook. Return it, and True for a repeated call.
 
         Without `secret` generate one, unless the provider does. Raise `InvalidFields`, `PriorityTooUrgent`,
-        `WorkerNotFound`, `WorkerDeprecated`, `HooksFull`, `EncryptionKeyMissing`, `IdempotencyKeyReused`,
-        `DatabaseUnavailable`.
+        `WorkerNotFound`, `WorkerDeprecated`, `HooksFull`, `EncryptionKeyMissing`, `IdempotencyKeyReused`.
         """
         check(spec)
         _check_secret(spec.verifier, secret)
@@ -136,7 +135,7 @@ class Hooks:
             self._jobs.creator.check_worker(connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id)
 
     def show(self, caller: Caller, hook_id: str) -> Hook:
-        """Return a hook. Raise `HookNotFound`, `DatabaseUnavailable`."""
+        """Return a hook. Raise `HookNotFound`."""
         with self._database.connect() as connection:
             return shown_to(caller, _show(connection, caller, hook_id))
 
@@ -190,8 +189,7 @@ class Hooks:
     ) -> tuple[NewHook, bool]:
         """Give a hook a new URL; the previous one stays valid for `keep_seconds`, plus up to 2 s.
 
-        Return the hook, and True if an earlier call with the idempotency key rotated it. Raise `HookNotFound`,
-        `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        Return the hook, and True for a repeated call. Raise `HookNotFound`, `IdempotencyKeyReused`.
         """
         token = tokens.make(TokenKind.HOOK, self._mark)
         with self._database.transaction() as connection:
@@ -216,7 +214,7 @@ class Hooks:
         self._known.clear()
 
     def find(self, text: str) -> OpenHook:
-        """Return the enabled hook of a token. Raise `HookUnknown`, in constant time, and `DatabaseUnavailable`."""
+        """Return the enabled hook of a token. Raise `HookUnknown`, in constant time."""
         token = tokens.parse(text, TokenKind.HOOK)
         found = None if token is None else self._find(token)
         if found is None or not found.hook.enabled:

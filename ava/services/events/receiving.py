@@ -50,7 +50,7 @@ class Receipt:
     #: The jobs that could not be created.
     refused: Sequence[Refusal] = ()
     more: int = 0
-    #: The response to a handshake, which is not stored; None of a delivery.
+    #: The response to a handshake, which is not stored; None for a delivery.
     handshake: str | None = None
 
 
@@ -68,7 +68,7 @@ def _run_here(work: Callable[[], Any]) -> Any:
 
 
 class Receiving:
-    """Receive requests to hooks, over a database."""
+    """Receive requests to hooks."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Receiving:
         """Verify a request, store it and create its jobs. On return it is durable.
 
         Store refused requests, too, if the database is available. Raise `SignatureRefused`, `PayloadTooLarge`,
-        `TooMany` if a tenant's quota refuses the job, `TooManyComparisons` and `DatabaseUnavailable`.
+        `TooMany` if a tenant's quota refuses the job, `TooManyComparisons`.
         """
         now = opened.now(self._clock())
         is_long = len(request.body) > _LONG_BYTES
@@ -164,9 +164,8 @@ class Receiving:
     ) -> Stored:
         """Store an authentic request with its event and jobs, in a transaction.
 
-        `room`: what the transaction may still create for events. `may_repeat`: a deliberate replay, which is not
-        deduplicated. Raise `TooMany` and `TooManyComparisons`, which must end the transaction, and
-        `DatabaseUnavailable`.
+        `room`: the transaction's remaining capacity for events. `may_repeat`: a deliberate replay, which is not
+        deduplicated. Raise `TooMany` and `TooManyComparisons`, which must end the transaction.
         """
         row = hook.verifier
         self._jobs.creator.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(request.body))

@@ -35,17 +35,17 @@ class Tried:
 
 
 class Subscriptions:
-    """Use cases of subscriptions, over a database."""
+    """Use cases of subscriptions."""
 
     def __init__(self, database: Database, jobs: Jobs) -> None:
         self._database = database
         self._jobs = jobs
 
     def create(self, caller: Caller, spec: SubscriptionSpec, key: str | None = None) -> tuple[Subscription, bool]:
-        """Create a subscription. Return it, and True if an earlier call with the idempotency key created it.
+        """Create a subscription. Return it, and True for a repeated call.
 
         Raise `PriorityTooUrgent`, `WorkerNotFound` if the tenant cannot see its worker, `WorkerDeprecated`,
-        `SubscriptionsFull`, `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        `SubscriptionsFull`, `IdempotencyKeyReused`.
         """
         with self._database.transaction() as connection:
             asked = dataclasses.asdict(spec)
@@ -68,7 +68,7 @@ class Subscriptions:
         self._jobs.creator.check_worker(connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id)
 
     def show(self, caller: Caller, subscription_id: str) -> Subscription:
-        """Return a subscription. Raise `SubscriptionNotFound`, `DatabaseUnavailable`."""
+        """Return a subscription. Raise `SubscriptionNotFound`."""
         with self._database.connect() as connection:
             return shown_to(caller, _show(connection, caller, subscription_id))
 
@@ -110,7 +110,7 @@ class Subscriptions:
             return subscriptions.change(connection, changed)
 
     def delete(self, caller: Caller, subscription_id: str) -> None:
-        """Delete a subscription; its jobs continue. Raise `SubscriptionNotFound`, `DatabaseUnavailable`."""
+        """Delete a subscription; its jobs continue. Raise `SubscriptionNotFound`."""
         with self._database.transaction() as connection:
             if not subscriptions.delete(connection, tenant_id=caller.tenant_id, subscription_id=subscription_id):
                 raise SubscriptionNotFound
