@@ -71,7 +71,7 @@ def install(
     node = Node(settings, node_id)
     install_node(app, settings, node)
     if settings.pool == "celery" or versions.describe_untested():
-        # A worker on untested versions must be able to start, so that `_prepare` can refuse it.
+        # A worker on untested versions must be able to start, so that `prepare` can refuse it.
         app.conf.worker_pool = "prefork"
     parent_pid = os.getpid()
     receivers = {

@@ -13,7 +13,7 @@ _MAX_MEMBERS = 1_000
 
 
 class Decoder:
-    """Decodes one response. Encodings other than gzip, which were not requested, pass unchanged."""
+    """Decodes one response. gzip is the only requested encoding; any other passes unchanged."""
 
     def __init__(self, content_encoding: str) -> None:
         self._gzipped = content_encoding.strip().lower() in ("gzip", "x-gzip")

@@ -43,7 +43,7 @@ class Tracer:
         began_ns: int | None,
         about: Mapping[str, str | int],
     ) -> Span:
-        """See `ava.tracing.start_span`."""
+        """See `ava.telemetry.tracing.start_span`."""
         if isinstance(parent, _TracedSpan):
             within = parent.within
         else:
@@ -58,7 +58,7 @@ class Tracer:
         return _TracedSpan(span, trace.set_span_in_context(span, within))
 
     def current(self) -> str | None:
-        """See `ava.tracing.current`."""
+        """See `ava.telemetry.tracing.current`."""
         return _text_of(trace.get_current_span())
 
     def close(self, seconds: float) -> None:

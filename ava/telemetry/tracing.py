@@ -46,7 +46,7 @@ _reports: list[threading.Thread] = []
 
 
 def is_on() -> bool:
-    """Returns True if this process traces."""
+    """Return True if this process traces."""
     return _tracer is not None
 
 
@@ -137,7 +137,7 @@ def preload(settings: Settings) -> None:
 
 
 def can_report() -> bool:
-    """Returns True if `report_killed` sends spans."""
+    """Return True if `report_killed` sends spans."""
     return _can_report
 
 

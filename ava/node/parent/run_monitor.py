@@ -161,7 +161,7 @@ class RunMonitor:
 
     @property
     def unreachable_seconds(self) -> float:
-        """Returns the seconds since the database was last reached."""
+        """Return the seconds since the database was last reached."""
         return time.monotonic() - self._reached_at
 
     def has_runs(self, connection: Connection) -> bool:

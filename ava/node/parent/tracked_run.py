@@ -62,7 +62,7 @@ class TrackedRun:
 
     @property
     def job_id(self) -> str:
-        """Returns the id of its job."""
+        """Return the id of its job."""
         return self.current.job_id
 
     @property
@@ -72,7 +72,7 @@ class TrackedRun:
 
     @property
     def stop(self) -> Stop | None:
-        """Returns why the child was asked to stop; None if it was not."""
+        """Return why the child was asked to stop; None if it was not."""
         return self.state.stop
 
 

@@ -31,7 +31,7 @@ _PAUSE_SECONDS = 0.1
 class SlotRuns(PoolRuns):
     """The runs of one process. The event loop adds and removes them; the loop watch applies their deadlines.
 
-    Reports of Celery's event loop are stored as for a pool.
+    Celery's event loop reports messages as for a pool.
     """
 
     # The loop watch applies deadlines, because the monitor's thread may wait forever for a silent database server:

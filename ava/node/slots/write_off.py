@@ -36,8 +36,8 @@ def write_off(
     """Rescue the runs of a dead process, and mark its node as stopped. Retries while the database is unreachable.
 
     `late`: the runs in its exit report, which end as they were stopped; the others return to the queue without a loss.
-    None: there is no exit report, so all runs are lost with their node, and the dispatcher rescues them. The dispatcher
-    also rescues them if the node `is_ending` and the database is unreachable.
+    None: there is no exit report, so the dispatcher rescues all runs as lost with their node. The dispatcher also does
+    that if the node `is_ending` and the database is unreachable.
     """
     timeouts.install_for_threads()
     writer = _Writer(Database.of(settings, name="node", pool_size=1), is_ending)
@@ -92,7 +92,7 @@ def _end(connection: Connection, node_id: str, pid: int, late: LateRun) -> None:
 
 
 def _return(connection: Connection, node_id: str, run: RunKey) -> None:
-    """Return a run to the queue. It counts as a loss only if its worker treats a loss as a failure."""
+    """Requeue a run. It counts as a loss only if its worker treats a loss as a failure."""
     job = claim.show(connection, run)
     handler = None if job is None else registry.find(job.worker_id)
     rescue.rescue(
