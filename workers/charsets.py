@@ -1,4 +1,4 @@
-"""The character set of another server's text."""
+"""The character sets of responses."""
 
 from __future__ import annotations
 

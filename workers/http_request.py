@@ -12,7 +12,7 @@ from ava.outbound.http import HttpResponse, send
 from workers import charsets, outbound
 from workers.inputs import Input, number, optional_text, refuse_unknown, text, whole_number
 
-# A job's output may be 1 MiB of JSON, in which a character can take 12 bytes.
+# A job's output may be 1 MiB of JSON; a character can take 12 bytes of it.
 _MAX_JSON_BYTES = 1_000_000
 _MAX_HEADER_JSON_BYTES = 200_000
 _MAX_ANSWER_BYTES = 900_000

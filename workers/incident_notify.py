@@ -147,7 +147,7 @@ def _without_markup(message: str) -> str:
 
 
 def _receipt(answer: HttpResponse) -> str:
-    """Return the timestamp of the Slack message if the response has one; else its first line, usually `ok`."""
+    """Return the Slack message's timestamp from the response; without one, its first line, usually `ok`."""
     try:
         stamp = json.loads(answer.body)["ts"]
     except (ValueError, RecursionError, TypeError, KeyError, IndexError):

@@ -1,1 +1,1 @@
-"""Pure rules: no I/O, no clock, no randomness of their own."""
+"""Pure rules: no I/O, clock or randomness."""

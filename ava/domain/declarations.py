@@ -19,7 +19,7 @@ DECLARER = "usr_handlers"
 
 @dataclass(frozen=True)
 class Declaration:
-    """A schedule that a handler module declares for one of its workers."""
+    """A schedule that a handler module declares for a worker."""
 
     #: The handler module, as in `AVA_HANDLERS`.
     module: str

@@ -101,7 +101,7 @@ def _places(bits: int, digits: int, max_after: int) -> tuple[tuple[UUID, UUID], 
 
 
 def new_uuid() -> UUID:
-    """Return a UUIDv7 by this machine's clock, for requests and nodes, whose order does not matter.
+    """Return a UUIDv7 by this machine's clock, for requests and nodes: their order does not matter.
 
     PostgreSQL creates the ids of jobs, because their order needs a single clock.
     """

@@ -19,12 +19,11 @@ import jsonschema_rs
 from ava.domain.schema_costs import HANDLERS, Patterns, SchemaCosts
 from ava.errors import InvalidFields
 
-#: JSON Schema 2020-12.
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _MAX_SCHEMA_BYTES = 2**16
 #: Max nanoseconds of a validation, by its costs; a costlier input is refused unread. The validator keeps the
-#: interpreter lock, so the process serves no request meanwhile. 1 MiB of ordinary records takes two thirds of it.
+#: interpreter lock, so the process serves no other request. 1 MiB of ordinary records takes two thirds of it.
 _MAX_NS = 15_000_000
 #: The same for collecting all errors, which takes some 25 times as long.
 _MAX_NS_FOR_ALL_ERRORS = 600_000
@@ -171,12 +170,12 @@ def _choosing(choices: list[list[Any]], depth: int) -> Iterator[tuple[str, str]]
 
 
 def _is_of_type(error: Any, depth: int) -> bool:
-    """Return True if the error says that the value is of another type than the alternative."""
+    """Return True if the value has another type than the alternative."""
     return isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Type) and len(error.instance_path) == depth
 
 
 def _is_constant(error: Any, depth: int) -> bool:
-    """Return True if the error says that a field of the value differs from the alternative's constant."""
+    """Return True if a field of the value differs from the alternative's constant."""
     is_constant = isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Constant)
     return is_constant and len(error.instance_path) == depth + 1
 

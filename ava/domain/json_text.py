@@ -46,7 +46,7 @@ def parse(*pieces: bytes) -> Any:
 def decode(pieces: Sequence[bytes]) -> Any:
     """Decode a body with a checked structure. Raise `BadRequest`, which names the fault and its position."""
     try:
-        # Other threads run meanwhile: Python releases its lock while it copies many bytes.
+        # Other threads can run: Python releases its lock while it copies many bytes.
         text = b"".join(pieces).decode()
         if len(text) > _MAX_C_CHARACTERS:
             # Only the API's greenlets have enough frames for all levels (`ava.api.server.greenlet_worker`).

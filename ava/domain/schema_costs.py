@@ -1,9 +1,9 @@
 """Bound the time to validate an input against a JSON Schema, from the schema itself.
 
-A validation keeps the interpreter lock, so its process serves no other request meanwhile. The bound is the sum of two
-products: the cost per value, of all keywords that can apply to one value, times the number of values; and the cost per
-byte, of the keywords that read a string, times the bytes. Handler authors run code here anyway, so their patterns count
-as ordinary; patterns from the API count as the slowest possible.
+A validation keeps the interpreter lock, so its process serves no other request. The bound is the sum of two products:
+the cost per value, of all keywords that can apply to one value, times the number of values; and the cost per byte, of
+the keywords that read a string, times the bytes. Handler authors run code here anyway, so their patterns count as
+ordinary; patterns from the API count as the slowest possible.
 """
 
 from __future__ import annotations

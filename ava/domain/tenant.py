@@ -23,7 +23,7 @@ class TenantRules:
     updated_at: datetime | None = None
 
 
-#: Bounds of a retention in days: about 90 seconds and 100 years. The worker's retention applies, else the tenant's,
-#: else the installation's.
+#: Bounds of a retention in days: about 90 seconds and 100 years. The worker's retention takes precedence over the
+#: tenant's, and that over the installation's.
 MIN_RETENTION_DAYS = 0.001
 MAX_RETENTION_DAYS = 36_500

@@ -32,8 +32,8 @@ def one_line(text: str, longest: int = LONGEST_ERROR) -> str:
 def printable(text: str, *, kept: str = "") -> str:
     """Escape every character that is not printable as itself, except the characters in `kept`.
 
-    Not printable are control characters (C0 and C1, which begin the sequences that move a cursor or set a title),
-    format characters such as bidirectional overrides, line separators, lone surrogates and unassigned characters.
+    Escaped are control characters (C0 and C1, which begin the sequences that move a cursor or set a title), format
+    characters such as bidirectional overrides, line separators, lone surrogates and unassigned characters.
     """
     if text.isprintable():
         return text

@@ -22,7 +22,7 @@ class WorkerStatus(StrEnum):
 
 
 class OnWorkerLost(StrEnum):
-    """What happens to a job whose process is lost."""
+    """The consequence of a lost process for its job."""
 
     REQUEUE = "requeue"
     FAIL = "fail"
@@ -47,7 +47,7 @@ class DeclaredSchedule:
     cron: str
     #: An IANA name.
     timezone: str
-    #: The tenant whose jobs it creates.
+    #: Its jobs belong to this tenant.
     tenant_id: str
 
 
@@ -107,7 +107,7 @@ class WorkerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PullWorkerSpec:
-    """A pull worker, whose runs are claimed over HTTP, as a client creates it."""
+    """A pull worker (its runs are claimed over HTTP) as a client creates it."""
 
     #: `wkr_` + slug.
     id: str
@@ -151,7 +151,7 @@ class Worker:
     updated_at: datetime
     #: Whether a live node has its handler and consumes its queue, or a program claimed its runs recently.
     is_live: bool
-    #: Whether it belongs to the tenant; else it is the platform's.
+    #: Whether it belongs to the tenant, not the platform.
     is_own: bool = False
     limits: WorkerLimits = WorkerLimits()
     #: Who set the status, and when; None: neither the tenant nor the platform did.

@@ -34,9 +34,9 @@ class _Part:
     #: Number of gathers, and of other waits, so far.
     gathers: int = 0
     waits: int = 0
-    #: Number of the wait at which an earlier run abandoned it; None: none has.
+    #: Number of the wait where an earlier run abandoned it; None: none has.
     left_at: int | None = None
-    #: The gather in which it waits.
+    #: The gather that it waits in.
     inner: _Gather | None = None
 
 
@@ -92,7 +92,7 @@ class Branches:
 
     @property
     def wait(self) -> Wait | None:
-        """Return what the handler waits for; None if it is not suspended."""
+        """Return the handler's wait; None if it is not suspended."""
         return self._root.wait
 
     @property
@@ -158,7 +158,7 @@ class Branches:
         return results
 
     def _begin_gather(self, count: int) -> tuple[_Gather, dict[str, int]]:
-        """Begin a gather of `count` branches. Return it, and the waits at which an earlier run abandoned branches."""
+        """Begin a gather of `count` branches. Return it, and the waits where an earlier run abandoned branches."""
         part = self._current
         part.gathers += 1
         name = joined_names([f"{part.prefix}gather {part.gathers}"])

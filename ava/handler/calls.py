@@ -98,7 +98,7 @@ class Calls:
     pause: Callable[[float], Any] | None = None
     #: When the journal was loaded, by `now`; None: now.
     loaded_at: float | None = None
-    #: Returns the tasks of an async handler; in a slot process other runs share its event loop.
+    #: Function for the tasks of an async handler; in a slot process other runs share its event loop.
     all_tasks: Callable[[], Iterable[asyncio.Task[Any]]] = asyncio.all_tasks
     #: The handler's thread.
     thread_id: int = field(default_factory=threading.get_ident)
@@ -121,7 +121,7 @@ class Calls:
 
     @property
     def wait(self) -> Wait | None:
-        """Return what the run waits for; None if it is not suspended."""
+        """Return the run's wait; None if it is not suspended."""
         return self._branches.wait
 
     # Children ------------------------------------------------------------------------------------------------------
@@ -376,7 +376,7 @@ class Calls:
         return Outputs(tuple(children), self.store.outputs)
 
     async def gather(self, awaitables: Sequence[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
-        """Return the results of branches, each of which may wait."""
+        """Return the results of branches that may wait."""
         self._enter()
         return await self._branches.gather(awaitables, return_exceptions=return_exceptions)
 

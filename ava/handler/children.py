@@ -72,7 +72,7 @@ class ChildJob:
 
     @property
     def end_no(self) -> int | None:
-        """Return the number of its end, roughly in the order in which jobs end."""
+        """Return the sequence number of its end, roughly in order."""
         return self._state.end_no
 
     @property

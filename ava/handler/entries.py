@@ -35,7 +35,7 @@ class JournalEntries:
         self._values, self._values_bytes = len(values), sum(len(entry.value_json or "") for entry in values)
 
     def find(self, kind: JournalKind, name: str, was: Sequence[str]) -> JournalEntry | None:
-        """Return the entry with the name, or with one of its earlier names.
+        """Return the entry with the name, or with an earlier name.
 
         Raise `DuplicateName`, `TypeError`, `ValueError`.
         """

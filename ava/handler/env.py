@@ -38,7 +38,8 @@ class Secrets(Mapping[str, str]):
 class Env(Mapping[str, str]):
     """The worker's configuration as a mapping, and the handler's access to its job.
 
-    `env["KEY"]` is the tenant's value, else the platform's, else the environment variable `AVA_WORKER_<SLUG>_<KEY>`.
+    `env["KEY"]` is the first of the tenant's value, the platform's, and the environment variable
+    `AVA_WORKER_<SLUG>_<KEY>`.
     """
 
     def __init__(
@@ -177,7 +178,7 @@ class Env(Mapping[str, str]):
         )
 
     def wait_any(self, *children: ChildJob, timeout: float | None = None, key: str | None = None) -> Any:
-        """Wait until one of the children has ended, with any outcome, and return it."""
+        """Wait until a child has ended, with any outcome, and return it."""
         return self._do("wait_any", None, self._calls.wait_for_any(children, timeout=timeout, key=key))
 
     def wait_event(
@@ -199,7 +200,7 @@ class Env(Mapping[str, str]):
         return self._do("sleep", seconds, self._calls.sleep(seconds, key=key))
 
     def gather(self, *branches: Awaitable[Any], return_exceptions: bool = False) -> Coroutine[Any, Any, list[Any]]:
-        """Await branches of an async handler, each of which may wait. Return their results."""
+        """Await branches of an async handler that may wait. Return their results."""
         if not self._calls.is_async:
             raise TypeError("env.gather awaits the branches of an `async def` handler; call them one after the other")
         return self._calls.unawaited.add(

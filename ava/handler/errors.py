@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-#: Max seconds by which a handler may defer its job: 30 days.
+#: Max seconds of a handler's deferral: 30 days.
 _LONGEST_SECONDS = 30 * 86_400.0
 
 
@@ -48,7 +48,7 @@ class GiveUp(Exception):
 
 
 class RateLimited(RetryLater):
-    """Like `RetryLater`, for the whole key of the worker's rate limit: none of its jobs starts meanwhile."""
+    """Like `RetryLater`, for the whole key of the worker's rate limit: no job with the key starts in that time."""
 
 
 class Suspended(BaseException):
@@ -58,7 +58,7 @@ class Suspended(BaseException):
     """
 
     def __init__(self, text: str = "") -> None:
-        """`text`: what the handler waits for."""
+        """`text`: a description of the wait."""
         super().__init__(text)
 
 
@@ -87,7 +87,7 @@ class ChildRefused(Exception):
 
 
 class DuplicateName(Exception):
-    """Two calls of one run have the same name in the journal; give one of them another `key=`."""
+    """Two calls of one run have the same name in the journal; give one another `key=`."""
 
 
 class StepError(Exception):
@@ -99,7 +99,7 @@ class StepInterrupted(Exception):
 
 
 class CallNotAwaited(Exception):
-    """An async handler has returned without awaiting one of its calls, as in `await env.trigger(…)`."""
+    """An async handler has returned without awaiting a call, as in `await env.trigger(…)`."""
 
 
 class TooManyWaiting(Exception):

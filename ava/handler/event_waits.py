@@ -1,7 +1,7 @@
 """A handler's waits for events.
 
 The run writes a wait to the journal before it searches for the event. If the search misses an event, the dispatcher
-matches it with the entry, whatever the run does meanwhile.
+matches it with the entry, whatever the run does.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class EventWaits:
             )
             if event is None or event["id"] not in self._taken:
                 return event
-            # Another branch of the handler has taken it meanwhile.
+            # Another branch of the handler has just taken it.
             if event_id is not None:
                 return None
 

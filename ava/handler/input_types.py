@@ -61,7 +61,7 @@ def input_type(described: Any) -> InputType | None:
 
 
 def _is_pydantic(described: Any) -> bool:
-    # Models, dataclasses, and unions with one of them.
+    # Models, dataclasses, and unions with a model or dataclass.
     return any(isinstance(each, type) and hasattr(each, "__pydantic_core_schema__") for each in _types(described))
 
 
@@ -129,7 +129,7 @@ def _of_structured(kind: Any) -> InputType:
 
 
 def _fault(kind: Any) -> str:
-    """Return the name of the first field that cannot be described, else the type's name."""
+    """Return the name of the first field that cannot be described; if all can, the type's name."""
     import msgspec
 
     for each in _types(kind):

@@ -36,7 +36,7 @@ def describe(kind: Any) -> tuple[Mapping[str, Any], Callable[[dict[str, Any]], A
 
 
 def _fault(kind: Any) -> str:
-    """Return the name of the first field that cannot be described, else the type's name."""
+    """Return the name of the first field that cannot be described; if all can, the type's name."""
     for each in (kind, *get_args(kind)):
         for name, field in getattr(each, "model_fields", getattr(each, "__pydantic_fields__", {})).items():
             try:
@@ -93,7 +93,7 @@ def _closed(found: JsonSchemaValue, config: Mapping[str, Any], fields: Mapping[s
 
 
 def _names(name: str, field: Any, config: Mapping[str, Any]) -> dict[str, bool]:
-    """Return the names of a field in a payload; False for a name whose value contains the field."""
+    """Return the names of a field in a payload; False if the name's value only contains the field."""
     alias = field.validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [] if alias is None else [alias]
     names = {str(each.path[0]): False for each in choices if isinstance(each, AliasPath)}

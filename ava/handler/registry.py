@@ -33,11 +33,11 @@ class Handler:
     function: Callable[..., Any]
     #: Whether the function is `async def`.
     is_async: bool
-    #: Whether the function takes `env` as well as `input`.
+    #: Whether the function takes `env` in addition to `input`.
     takes_env: bool
     #: Converts the payload to the function's input; None: the function gets the payload.
     parse: Callable[[dict[str, Any]], Any] | None = None
-    #: Which errors are retried, and after which delays.
+    #: The retried errors, and the delays.
     retries: RetryRules = USUAL
     #: A warning if its parameters are probably not `input` and `env`.
     doubt: str | None = None
@@ -49,7 +49,7 @@ class Handler:
 
 
 _handlers: dict[str, Handler] = {}
-#: The handler module, as in the settings, whose import declared a worker.
+#: The handler module, as in the settings, that declared a worker.
 _modules: dict[str, str] = {}
 
 
@@ -326,7 +326,7 @@ def register(handler: Handler) -> None:
 
 
 def concurrent_queues() -> frozenset[str]:
-    """Return the queues of concurrent workers. Raise `HandlerError` if other workers use one of them."""
+    """Return the queues of concurrent workers. Raise `HandlerError` if other workers use them, too."""
     concurrent: dict[str, str] = {}
     others: dict[str, str] = {}
     for handler in _handlers.values():

@@ -1,4 +1,4 @@
-"""Retry rules: which errors of a handler are retried, and after which delays."""
+"""Retry rules: the retried errors of a handler, and the delays."""
 
 from __future__ import annotations
 

@@ -26,7 +26,6 @@ sys.exit(any(importlib.util.find_spec(name) is None for name in sys.argv[1:]))
 class Account:
     """An existing account of this machine. No account is ever created."""
 
-    #: Such as `nobody`.
     name: str
     uid: int
     #: The id of its primary group.

@@ -22,7 +22,7 @@ _TEXTS = {
 #: Max followed levels of a schema, which has no cycles.
 _MAX_LEVELS = 20
 
-#: The job in the API's contract, for a worker that comes with the system.
+#: The job in the API's contract, for an included worker.
 EXAMPLE: dict[str, Any] = {
     "worker_id": "wkr_incident_notify",
     "priority": 2,

@@ -18,7 +18,7 @@ from ava.local import handler_folder
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 #: Max watched files below the folder, so that a start in a large folder is cheap. Imported files are always watched.
 _MAX_FILES = 2_000
-#: Prints the workers' schemas, and the imported files except those of Python and of packages.
+#: Prints the workers' schemas, and the imported files without Python's and packages' files.
 _LIST_WORKERS = """
 import json, sys, sysconfig
 from pathlib import Path
@@ -35,7 +35,7 @@ schemas = {each: handler.spec.input_schema_json for each, handler in sorted(regi
 print(f"\\n{json.dumps([schemas, sorted(own)])}")
 """
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "build", "dist"})
-#: A folder with one of these is a Python environment, whatever its name.
+#: A folder with such a file is a Python environment, whatever its name.
 _OF_ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
 
 
@@ -45,7 +45,7 @@ class LoadedHandlers:
 
     #: The serialized JSON Schema of each declared worker's input, by id; None if any object is accepted.
     schemas: dict[str, str | None]
-    #: Paths of the imported modules, including itself, without those of Python and of packages.
+    #: Paths of the imported modules, including itself, without Python's and packages' modules.
     files: list[str]
 
     @property
@@ -56,7 +56,7 @@ class LoadedHandlers:
 
 @dataclass(frozen=True, kw_only=True)
 class HandlerFiles:
-    """A handler module, and the folder from which it is imported."""
+    """A handler module, and the folder that it is imported from."""
 
     module: str
     folder: Path
@@ -112,7 +112,7 @@ def _cure(reason: str) -> str:
 def find(target: str) -> HandlerFiles:
     """Return the module of `target`: a file, `handlers.py`, or a module name, `shop.handlers`.
 
-    A file in a package, whose folder has an `__init__.py`, is imported as the package's module, so that its relative
+    A file in a package (its folder has an `__init__.py`) is imported as the package's module, so that its relative
     imports work. Raise `HandlerError` if it is neither.
     """
     path = Path(target)

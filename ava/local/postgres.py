@@ -143,10 +143,10 @@ class Postgres:
             )
 
     def _clear_stale_lock(self) -> None:
-        """Remove the lock file of a crashed server, whose process id may now belong to another process.
+        """Remove a crashed server's lock file; its process id may now belong to another process.
 
         This process has locked the whole data directory, so a running server must be about to end. Its sessions may end
-        later, and PostgreSQL does not start while one of them uses the shared memory.
+        later, and PostgreSQL does not start while any session uses the shared memory.
         """
         deadline = time.monotonic() + 20
         while self._lock_lines() and (pid := self._server_process()):

@@ -124,7 +124,7 @@ def _leading_number(text: str) -> int:
 
 
 def _copy_postgres(folder: Path, major: int) -> Path:
-    """Copy the installation of a PyPI package, whose programs load libraries from a neighbouring folder."""
+    """Copy a PyPI package's installation, including the neighbouring folder with its libraries."""
     package = folder.parent.parent
     copy = _copy_path(f"postgresql-{major}", folder / "postgres")
     if not copy.exists():
@@ -151,7 +151,7 @@ def _copy_program(program: Path) -> Path:
 
 
 def _copy_path(name: str, program: Path) -> Path:
-    """Return a folder whose name depends on the program's size and time, so that each release is copied once."""
+    """Return a folder, named by the program's size and time, so that each release is copied once."""
     facts = program.stat()
     return SHARED_FOLDER / "programs" / f"{name}-{facts.st_size:x}-{int(facts.st_mtime):x}"
 

@@ -34,7 +34,7 @@ _TYPESCRIPT_FILES = {
 
 
 def create(folder: Path, *, is_typescript: bool = False) -> list[Path]:
-    """Write a new project into `folder`, whose name is the project's. Return the files, relative to the folder.
+    """Write a new project, named like `folder`, into it. Return the files, relative to the folder.
 
     `is_typescript`: a worker in TypeScript instead of handlers in Python.
 

@@ -1,4 +1,4 @@
-"""The reaper: a process that briefly outlives its parent and kills what the death signal did not end.
+"""The reaper: a process that briefly outlives its parent and kills the processes that the death signal did not end.
 
 The death signal reaches only direct children, and asks some of them only to end. The reaper ensures that they and their
 descendants end.

@@ -24,7 +24,7 @@ from ava.local.program import ChildProcess, Program
 from ava.local.reaper import Reaper
 from ava.local.start import failed_start
 
-#: Seconds after which a running program counts as healthy, which resets its backoff.
+#: A program that runs this many seconds counts as healthy, which resets its backoff.
 _HEALTHY_SECONDS = 30.0
 _LONGEST_BACKOFF_SECONDS = 30.0
 #: Stop signals within this many seconds count as one request.

@@ -185,7 +185,7 @@ def _start_processes(
         _ava("api", "--host", host, "--port", str(port), environ=environ_of("api"), account=api_account),
     ):
         supervisor.start(Service(program=program))
-    # The API alone is not sufficient: for some seconds it still reports the node of a killed run as live.
+    # The API's word is not sufficient: for some seconds it still reports the node of a killed run as live.
     supervisor.wait_for(
         lambda: system.node_ready.is_ready() and is_system_ready(system.url, example.headers(system.secret)),
         seconds=_READY_SECONDS,

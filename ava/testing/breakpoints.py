@@ -39,7 +39,7 @@ def given_to_debuggers(
 ) -> Iterator[None]:
     """At a breakpoint, restore streams of `sys` and call `on_breakpoint`.
 
-    `streams`: by name, the capturing stream and its replacement. Streams that something else, such as pytest, has
+    `streams`: by name, the capturing stream and its replacement. Streams that another program, such as pytest, has
     replaced stay.
     """
 

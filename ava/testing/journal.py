@@ -170,7 +170,7 @@ class Journal:
         self._skipped_seconds += wait.timeout_seconds
 
     def _let_events_come(self, wait: Wait) -> bool:
-        """Deliver events up to the first that satisfies one of the waits. Return False if none does."""
+        """Deliver events up to the first that satisfies a wait. Return False if none does."""
         wanted = [
             AwaitedEvent.read(entry.value_json or "")
             for name in wait.event_names
@@ -222,7 +222,7 @@ class GivenCalls(Calls):
     def step(
         self, name: str, fn: Callable[..., Any], *args: Any, key: str | None, was: Sequence[str], once: str
     ) -> Generator[Any, Any, Any]:
-        """Return a step's given result, else its function's."""
+        """Return a step's given result, or its function's."""
         whole = name if key is None else f"{name}/{key}"
         given = self.given_steps.get(whole, self.given_steps.get(name, fn))
         return super().step(name, lambda *_: _value_of(given, *args), key=key, was=was, once=once)

@@ -1,4 +1,4 @@
-"""Call a handler in this process as a node's child does, without servers, and return what its job would show."""
+"""Call a handler in this process as a node's child does, without servers, and return its job's outcome."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Result:
     steps: dict[str, Any]
     #: The children that it created, in order.
     children: list[MadeChild]
-    #: What it waited for at each suspension, as the log shows it.
+    #: Its wait at each suspension, as the log shows it.
     waits: list[str]
 
     @property
@@ -122,7 +122,7 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
     is cancelled. `timeout_seconds`: replaces the handler's timeout.
 
     A handler that waits is entered again from its top, as in a node, until it ends; waits take no real time. `steps`:
-    results of steps by name, whose functions are then not called. `children`: outcomes of children by name or worker.
+    results of steps by name; their functions are not called. `children`: outcomes of children by name or worker.
     Each is a value, an exception, or a function of the step's arguments or the child's input. `events`: the events that
     arrive once the handler waits for them, in this order, with at least a `type`.
 
@@ -255,7 +255,7 @@ def _job(handler: Handler, input_json: str, attempt: int, tenant_id: str, user_i
         error=None,
         scheduled_at=None,
         attempt=attempt,
-        # The last attempt, so that its outcome has the error; `Result.is_retried` tells what a node would do.
+        # The last attempt, so that its outcome has the error; `Result.is_retried` tells whether a node would retry.
         max_attempts=attempt,
         cancel_requested_at=None,
         cancelled_by=None,

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from ava.domain.access.caller import Role
 
-#: Max characters of a key's name.
 LONGEST_NAME = 100
 
 
@@ -38,13 +37,11 @@ class ApiKey:
     role: Role
     #: The lookup part of its token.
     prefix: str
-    #: The creating user or key.
     created_by: str
     created_at: datetime
     expires_at: datetime | None
     #: None if it was never used. Up to a minute late.
     last_used_at: datetime | None
-    #: Whether its holder sees payloads.
     payloads: bool = True
     #: As in `ApiKeySpec`.
     worker_ids: Sequence[str] | None = None

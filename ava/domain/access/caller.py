@@ -50,13 +50,13 @@ class Caller:
     key_id: str | None = None
     #: Whether it sees payloads, by its API key and its role.
     sees_payloads: bool = True
-    #: Of the role `worker`: the workers whose runs it may claim, and whether it may claim those of every tenant.
+    #: For the role `worker`: the workers that it may claim runs of, and whether it may do so for all tenants.
     worker_ids: frozenset[str] = frozenset()
     is_of_platform: bool = False
 
     @property
     def principal(self) -> str:
-        """Return the API key if one is used, whatever user its holder names, else the user."""
+        """Return the API key, whatever user its holder names; without one, the user."""
         return self.key_id or self.user_id
 
     @property

@@ -1,7 +1,7 @@
 """Sessions of the dashboard, and their cookies.
 
 A cookie contains the session's token and, after a dot, the tenant that its user views, unless it is the session's own.
-Everything else is in the database, so that a session can be ended there.
+The rest is in the database, so that a session can be ended there.
 """
 
 from __future__ import annotations

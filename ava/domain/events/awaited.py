@@ -72,7 +72,7 @@ class AwaitedEvent:
 
     @property
     def key(self) -> UUID:
-        """Return the key by which an event finds the wait (`ava.domain.events.match_keys`)."""
+        """Return the key that matching events look up (`ava.domain.events.match_keys`)."""
         return pattern_key(self.match)
 
     @cached_property

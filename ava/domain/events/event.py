@@ -1,4 +1,4 @@
-"""Events: as clients send them, as they are stored, as patterns and templates see them, and paths to their values."""
+"""Events as sent, as stored, and as seen by patterns and templates, and paths to their values."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from ava.domain.secrets.redaction import redact
 #: The prefix of this service's own event types, which no client may send.
 OWN_PREFIX = "ava."
 _TYPE = re.compile(r"[\x21-\x7e]{1,200}")
-#: The default source.
 DEFAULT_SOURCE = "/"
 #: Max characters of a sender's id, and of a source or subject.
 MAX_ID_CHARS = 255
 MAX_TEXT_CHARS = 1_000
-#: Max names in a path.
 MAX_PATH_NAMES = 32
 #: The result of `find_at_path` if the path does not exist.
 MISSING: Any = object()
@@ -55,7 +53,7 @@ class EventSpec:
     data_json: str = "null"
     #: The CloudEvents extensions, a serialized JSON object.
     extensions_json: str = "{}"
-    #: The headers of the request to a hook, a serialized JSON object with string values; None of other events.
+    #: The headers of the request to a hook, a serialized JSON object with string values; None for other events.
     headers_json: str | None = None
 
 
@@ -78,9 +76,9 @@ class InboundEvent:
     #: The jobs that it has created so far.
     job_ids: Sequence[str] = ()
     refused: Sequence[Refusal] = ()
-    #: The first jobs whose waits it satisfied, if they were read.
+    #: The first jobs with waits that it satisfied, if they were read.
     woken_job_ids: Sequence[str] = ()
-    #: Matching subscriptions whose jobs did not exist yet when the event was stored.
+    #: Matching subscriptions without a job yet when the event was stored.
     more: int = 0
     #: Total bytes of the inputs of its jobs so far.
     copied_bytes: int = 0

@@ -50,7 +50,7 @@ class HookSpec(Rule):
     provider: Provider
     #: The verifier of a `custom` hook.
     custom: Verifier | None = None
-    #: The worker whose job each delivery creates; None: each delivery becomes an event.
+    #: Each delivery creates a job of this worker; None: it becomes an event.
     worker_id: str | None = None
     #: The type of its events; None: the provider's.
     event_type: str | None = None
@@ -75,7 +75,6 @@ class Hook(HookSpec):
     prefix: str
     #: When its previous token expires; None without one.
     previous_token_until: datetime | None
-    #: Number of valid secrets.
     secret_count: int
     created_by: str
     created_at: datetime
@@ -159,7 +158,7 @@ def _is_secret(name: str, verifier: Verifier) -> bool:
 
 
 def body_text(body: bytes) -> str:
-    """Return a body as a string: UTF-8 as it is, else in base64."""
+    """Return a body as a string: UTF-8 unchanged, other bytes in base64."""
     try:
         return body.decode()
     except UnicodeDecodeError:

@@ -1,8 +1,8 @@
-"""Keys by which an event finds the waits whose patterns name exact values.
+"""Keys that lead from an event to the waits with exact values in their patterns.
 
 A field is exact if its list has a single value and no rule: `{"data": {"order_id": ["A-17"]}}`. The key of a pattern
-hashes the paths of its exact fields, and their values. An event has a key for each combination of its own values at
-these paths, and cannot match a pattern whose key it lacks. So an event is compared only with the waits of its keys.
+hashes the paths of its exact fields, and their values. An event has a key for each combination of its values at these
+paths, and cannot match a pattern with any other key. So an event is compared only with the waits of its keys.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _exact_fields(match: Mapping[str, Any]) -> list[tuple[_Path, Any]]:
 
 
 def _values_at(event: Mapping[str, Any], path: _Path) -> list[Any]:
-    """Return the distinct values with which a rule at the path is compared."""
+    """Return the distinct values that a rule at the path is compared with."""
     nodes: list[Any] = [event]
     count = 0
     for name in (*path, None):

@@ -195,7 +195,7 @@ def _inside(networks: Sequence[Any]) -> Test:
     return Test(holds, _ADDRESS_COST + _NETWORK_COST * len(networks))
 
 
-#: Operators whose rules for one field share a test.
+#: Operators with a shared test for all their rules on a field.
 _TOGETHER: dict[str, Callable[[Sequence[Any]], Test]] = {
     _EQUALS: _one_of,
     "prefix": _prefixes,

@@ -1,4 +1,4 @@
-"""A request to a hook as received, and its body as a value: JSON, or anything else as a string."""
+"""A request to a hook as received, and its body as a value: JSON or a string."""
 
 from __future__ import annotations
 

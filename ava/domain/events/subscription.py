@@ -1,4 +1,4 @@
-"""Subscriptions: the rules by which events create jobs."""
+"""Subscriptions: rules that create jobs from events."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class Verifier:
     #: omitted with their dot. The first template whose first placeholder exists is used.
     type: tuple[str, ...] = ()
     handshake: Handshake | None = None
-    #: The parameter of a GET whose value is the response.
+    #: The value of this parameter is the response to a GET.
     challenge: str | None = None
     #: The response to a delivery: its status, and a body instead of the record.
     answer_status: int = 202

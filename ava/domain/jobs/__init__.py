@@ -1,1 +1,1 @@
-"""Rules of jobs: their records, states, priorities, retries, messages, and what a job waits for."""
+"""Rules of jobs: records, states, priorities, retries, messages and waits."""

@@ -13,7 +13,7 @@ from ava.domain.jobs.job_filter import JobFilter
 
 
 class BulkKind(StrEnum):
-    """What a bulk operation does with each job."""
+    """The action of a bulk operation on each job."""
 
     RETRY = "retry"
     CANCEL = "cancel"
@@ -49,7 +49,7 @@ class BulkOperation:
     total: int
     #: Jobs that were retried, cancelled or asked to stop.
     done: int
-    #: Jobs whose retry failed.
+    #: Jobs that could not be retried.
     failed: int
     #: The part of `done` that were running and were asked to stop.
     signalled: int
@@ -57,7 +57,6 @@ class BulkOperation:
     reason: str | None
     created_by: str
     role: Role
-    #: The id of the request that created it.
     request_id: str
     created_at: datetime
     completed_at: datetime | None
@@ -66,7 +65,7 @@ class BulkOperation:
 
     @property
     def caller(self) -> Caller:
-        """Return the creator, on whose behalf the operation acts."""
+        """Return the creator; the operation acts on the creator's behalf."""
         return Caller(tenant_id=self.tenant_id, user_id=self.created_by, role=self.role)
 
     @property
@@ -76,7 +75,7 @@ class BulkOperation:
 
     @property
     def result(self) -> Mapping[str, int] | None:
-        """Return the numbers of cancelled queued jobs and of running jobs asked to stop; None of a retry."""
+        """Return the numbers of cancelled queued jobs and of running jobs asked to stop; None for a retry."""
         if self.kind is BulkKind.RETRY:
             return None
         return {"cancelled": self.done - self.signalled, "signalled": self.signalled}

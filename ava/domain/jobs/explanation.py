@@ -38,7 +38,7 @@ class JobFiring:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of a job, its queue and its node at one time."""
+    """Facts about a job, its queue and its node at one time."""
 
     job: Job
     #: Its worker's status for its tenant; None if the worker no longer exists.
@@ -72,7 +72,7 @@ class Facts:
     unheard_seconds: float | None = None
     #: The firing that created it; None if no schedule did or the firing was deleted.
     firing: JobFiring | None = None
-    #: What a queued job waits for apart from its position in the queue.
+    #: Obstacles of a queued job apart from its position in the queue.
     waiting: Waiting | None = None
 
     def without_names(self) -> Facts:
@@ -204,7 +204,7 @@ def _why_queued(facts: Facts) -> str:
 
 
 def _is_unasked(facts: Facts) -> bool:
-    """Return True if no live program claims runs of the job's pull worker, whatever else it waits for."""
+    """Return True if no live program claims runs of the job's pull worker, apart from its other waits."""
     seconds = facts.claimed_seconds
     return is_pulled(facts.job.queue) and (seconds is None or seconds > LIVE_SECONDS)
 
@@ -220,7 +220,7 @@ def _why_offered(facts: Facts) -> str:
 
 
 def _why_waiting(facts: Facts) -> str:
-    """Return what a suspended job waits for, or a bulk entry with predecessors."""
+    """Describe the wait of a suspended job, or of a bulk entry with predecessors."""
     job, waiting_for = facts.job, facts.job.waiting_for or {}
     if facts.firing is not None and facts.firing.waits_for is not None:
         return f"waits until {facts.firing.waits_for} of the same schedule is final"

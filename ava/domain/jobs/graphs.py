@@ -1,4 +1,4 @@
-"""Declared graphs: bulk entries with predecessors. Validate them by names alone."""
+"""Declared graphs: bulk entries with predecessors. Validate them by names only."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from enum import StrEnum
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.output_references import KEY, ReferenceFault, references
 
-#: The form of a name.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,58}")
 
 
 class When(StrEnum):
-    """The outcomes of its predecessors after which an entry starts."""
+    """The outcomes of its predecessors that let an entry start."""
 
     COMPLETED = "completed"
     ENDED = "ended"

@@ -28,7 +28,7 @@ class Status(StrEnum):
 
 
 class Trigger(StrEnum):
-    """What created a job."""
+    """The origin of a job."""
 
     MANUAL = "manual"
     SCHEDULED = "scheduled"
@@ -59,7 +59,7 @@ FINAL = frozenset(status for status, followers in TRANSITIONS.items() if not fol
 
 
 class JobKey(NamedTuple):
-    """The key of a job: every statement compares the tenant as well as the id."""
+    """The key of a job: every statement compares tenant and id."""
 
     tenant_id: str
     id: str
@@ -92,7 +92,7 @@ class JobSpec:
     tags_json: str = "{}"
     #: Seconds from `scheduled_at`, or from creation, until an unstarted job expires; None: the worker's setting.
     expires_in: int | None = None
-    #: Absolute time at which an unstarted job expires; excludes `expires_in`.
+    #: Absolute expiry of an unstarted job; excludes `expires_in`.
     start_before: datetime | None = None
     #: Max further attempts, if lower than the worker's; None: the worker's.
     max_retries: int | None = None
@@ -171,12 +171,12 @@ class Job:
     #: Bytes of a large input or output that this copy omits; None if it is included.
     input_bytes: int | None = None
     output_bytes: int | None = None
-    #: The job whose handler created it, and the root of its tree; None outside a tree.
+    #: Its parent, and the root of its tree; None outside a tree.
     parent_id: str | None = None
     tree_id: str | None = None
     #: Its name in its bulk request or among its parent's children.
     name: str | None = None
-    #: What the handler waits for, serialized: `{"jobs": […], "event": …, "until": …}`; None if it does not wait.
+    #: The handler's wait, serialized: `{"jobs": […], "event": …, "until": …}`; None if it does not wait.
     waiting_for_json: str | None = None
     #: When the job fails unless it is final.
     deadline_at: datetime | None = None
@@ -265,7 +265,7 @@ class Job:
 
     @property
     def waiting_for(self) -> dict[str, Any] | None:
-        """Return what the handler waits for; None if it does not wait."""
+        """Return the handler's wait; None without one."""
         return None if self.waiting_for_json is None else json.loads(self.waiting_for_json)
 
     @property

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from ava.domain import ids
 from ava.domain.jobs.job import RunKey
 
-#: The Celery task that runs a job.
 TASK = "ava.run_job"
 #: The prefix of the service's own keys in the broker; no worker's queue may have it.
 RESERVED = "ava."
@@ -46,7 +45,7 @@ class Message(NamedTuple):
 
     @property
     def task_id(self) -> str:
-        """Return Celery's task id, that of the first run."""
+        """Return Celery's task id: the first run's."""
         return task_id(self.runs[0])
 
     @property
@@ -104,7 +103,7 @@ def sign(key: str, *parts: object) -> str:
 
 
 def is_signed(keys: Sequence[str], signature: object, *parts: object) -> bool:
-    """Return True if one of the keys made the signature. Take constant time for any wrong signature."""
+    """Return True if any key made the signature. Take constant time for any wrong signature."""
     if not isinstance(signature, str) or not signature.isascii():
         return False
     # Compare with all keys, so that the time does not depend on which one matches.

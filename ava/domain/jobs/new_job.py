@@ -35,7 +35,7 @@ class Place:
 
     #: The UUID of the root.
     tree_uuid: str
-    #: The UUID of the job whose handler creates it.
+    #: The UUID of the parent.
     parent_uuid: str | None = None
     name: str | None = None
     #: Whether it survives a cancel of its parent, and whether another job may wait for its end.

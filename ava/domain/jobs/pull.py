@@ -1,4 +1,4 @@
-"""Pull workers, whose runs are claimed over HTTP (`runtime: "pull"`), and their queues."""
+"""Pull workers: programs claim their runs over HTTP (`runtime: "pull"`), and their queues."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RUNTIME = "pull"
 QUEUE = "pull"
 #: A worker counts as live for this many seconds after a claim.
 LIVE_SECONDS = 45
-#: Heartbeat timeout of a run in seconds, after which it is rescued.
+#: Heartbeat timeout of a run in seconds; then it is rescued.
 PULLED_SILENT_SECONDS = 15.0
 #: Supported versions of the run protocol (`AVA-Runs-Protocol`).
 PROTOCOLS = ("1",)
@@ -20,7 +20,7 @@ _PREFIX = f"{QUEUE}:"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PullQueue:
-    """The queue of one worker's jobs of one tenant, in which the feed offers them to claims.
+    """The queue of one worker's jobs of one tenant: the feed offers them to claims.
 
     Each tenant of a platform worker has its own queue, so that unclaimed jobs of one tenant do not block the others.
     """

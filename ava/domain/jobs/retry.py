@@ -18,10 +18,10 @@ MAX_SECONDS, MAX_DELAYS = 31_622_400, 25
 
 @dataclass(frozen=True)
 class Retry:
-    """How often and after which delays a failed attempt is repeated: `worker(retry=Retry(max=3, delays=[5, 60]))`.
+    """Number and delays of the retries of failed attempts: `worker(retry=Retry(max=3, delays=[5, 60]))`.
 
     The last of `delays` repeats. Without `delays`, the backoff begins with `first` and grows by `factor` up to
-    `ceiling`. `jitter` is the fraction by which each delay varies in both directions. All times are seconds.
+    `ceiling`. `jitter` is the max variation of a delay, as a fraction, in both directions. All times are seconds.
     """
 
     max: int = 0

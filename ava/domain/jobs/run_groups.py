@@ -1,9 +1,9 @@
 """Groups of brief jobs: one message starts several jobs, because a message costs more than a brief job.
 
 One process runs the jobs of a group one after another. They share worker and priority and are consecutive in publish
-order, so grouping reorders nothing. A group ends early when a more urgent job waits, or when one of its jobs takes
-longer than `LONG_SECONDS`, because another process may be free: its unstarted jobs return to the backlog. Time alone
-does not end a group, because its jobs would be republished immediately.
+order, so grouping reorders nothing. A group ends early when a more urgent job waits, or when a job takes longer than
+`LONG_SECONDS`, because another process may be free: its unstarted jobs return to the backlog. Time by itself does not
+end a group, because its jobs would be republished immediately.
 
 While one tenant has a window to itself, a group takes up to `ALONE_SECONDS`. When another tenant's jobs arrive, the
 dispatcher recalls the window's surplus, including unstarted groups.
@@ -28,8 +28,8 @@ ALONE_SECONDS = 0.1
 LONG_SECONDS = ALONE_SECONDS / 2
 #: Seconds between two polls for a more urgent job; a poll costs about a tenth of a brief job.
 LOOK_SECONDS = 0.004
-#: Age in seconds from which a published job no longer ends groups. Processes take the most urgent message first, so a
-#: message that waits this long next to groups is lost.
+#: Max age in seconds of a published job that ends groups. Processes take the most urgent message first, so a message
+#: that waits this long next to groups is lost.
 URGENT_SECONDS = 1.0
 #: With fewer groups per process, one process would idle while another has a group.
 _GROUPS_OF_PROCESS = 4

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Ending(StrEnum):
-    """How a run ended. `job_runs` stores those that return their job to the queue."""
+    """How a run ended. `job_runs` stores the endings that return a job to the queue."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -71,7 +71,7 @@ class RunOutcome:
     usage: RunUsage = NO_USAGE
     #: Whether the handler was entered.
     has_begun: bool = True
-    #: Suffix of the closing log line that says why a process was killed.
+    #: Suffix of the closing log line: why a process was killed.
     how: str = ""
     #: The job's losses including this run, and its worker's current queue; None: unchanged.
     losses: int | None = None
@@ -174,13 +174,13 @@ def _sum(before: int | None, now: int | None) -> int | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedRun:
-    """A running job whose run another process ends; that process has locked the row."""
+    """A running job that another process ends; that process has locked the row."""
 
     job: Job
     claim_id: str | None
     losses: int
     node_losses: int
-    #: The worker's current queue, and whether it fails jobs whose process is lost.
+    #: The worker's current queue, and whether it fails jobs with a lost process.
     queue: str
     fails_when_lost: bool
     #: Milliseconds since the claim.
@@ -190,10 +190,10 @@ class LockedRun:
 def of_lost_run(
     running: LockedRun, *, error: str, is_of_node: bool = False, has_begun: bool = True, usage: RunUsage = NO_USAGE
 ) -> RunOutcome:
-    """Return the outcome of a run whose process, or whole node, died. The attempt does not count.
+    """Return the outcome after the run's process, or whole node, died. The attempt does not count.
 
-    The job returns to the queue, unless its worker says `on_worker_lost: fail` or it was lost too often. Node
-    losses are limited separately, because a node's death is rarely a job's fault.
+    The job returns to the queue, unless its worker has `on_worker_lost: fail` or it was lost too often. Node losses are
+    limited separately, because a node's death is rarely a job's fault.
     """
     is_often = (
         running.node_losses >= MAX_NODE_LOSSES if is_of_node else running.losses - running.node_losses >= MAX_LOSSES
@@ -227,7 +227,7 @@ def of_interrupted_run(running: LockedRun, *, has_begun: bool = True, usage: Run
 def of_killed_run(
     running: LockedRun, *, error: str, how: str, retry: Retry | None, usage: RunUsage = NO_USAGE
 ) -> RunOutcome:
-    """Return the outcome of a run whose process was killed: it exceeded a limit, or ignored a cancel.
+    """Return the outcome after a run's process was killed: it exceeded a limit, or ignored a cancel.
 
     The attempt failed. Another one may follow after the delay of `retry`, without jitter; None: none follows.
     """

@@ -40,7 +40,7 @@ def overlapped(schedule_id: str) -> str:
 
 
 def parent_cancelled(job_id: str, *, is_overdue: bool = False) -> str:
-    """Return the error of a job whose parent was cancelled, or failed by its deadline."""
+    """Return the error after a job's parent was cancelled, or failed by its deadline."""
     why = "exceeded its deadline" if is_overdue else "was cancelled"
     return f"{SystemCancel.PARENT_CANCELLED}: {job_id} {why}"
 

@@ -1,4 +1,4 @@
-"""Options of a trigger: deduplication and debounce keys, by which triggers create one job, and expiry."""
+"""Options of a trigger: deduplication, debounce and expiry."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-#: Max characters of a key. In UTF-8 it fits into an index, whose rows have at most 2,704 bytes.
+#: Max characters of a key. In UTF-8 it fits into an index row of at most 2,704 bytes.
 LONGEST_KEY = 200
-#: Max seconds by which one debounced trigger delays a job, and by which all together do.
+#: Max delay in seconds by one debounced trigger, and by all together.
 LONGEST_DEBOUNCE_SECONDS = 86_400
 LONGEST_WAIT_SECONDS = 604_800
 
@@ -25,7 +25,7 @@ class DedupeMode(StrEnum):
 
 
 class Keep(StrEnum):
-    """The trigger whose input, priority, tags, kind and user a debounced job gets."""
+    """The trigger that determines a debounced job's input, priority, tags, kind and user."""
 
     FIRST = "first"
     LAST = "last"
@@ -60,7 +60,7 @@ def renewed_expiry_seconds(
 ) -> int:
     """Return the `expires_in` for a job that repeats another one.
 
-    It counts from the earlier job's `scheduled_at` if that was in the future, else from its creation; for a schedule's
+    It counts from the earlier job's `scheduled_at` if that was in the future, or from its creation; for a schedule's
     job always from its firing time.
     """
     base = created_at

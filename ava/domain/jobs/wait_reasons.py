@@ -6,13 +6,13 @@ from enum import StrEnum
 
 
 class WaitsFor(StrEnum):
-    """What a queued job waits for before it may start."""
+    """Why a queued job may not start yet."""
 
     #: Its `scheduled_at`.
     SCHEDULE = "schedule"
     #: The retry delay after a failed attempt.
     RETRY = "retry"
-    #: The time to which its handler, or a node without the handler, deferred it.
+    #: The time set when its handler, or a node without the handler, deferred it.
     DEFERRED = "deferred"
     #: The end of a burst of triggers with its `debounce` key.
     DEBOUNCE = "debounce"

@@ -1,4 +1,4 @@
-"""What a queued job waits for apart from its position in the queue: a pause, a limit, or other tenants' turns."""
+"""The obstacles of a queued job apart from its position: a pause, a limit, or other tenants' turns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_TENANTS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class LimitFacts:
-    """The limit whose permit a job waits for."""
+    """The limit that withholds a job's permit."""
 
     worker_id: str
     #: The limit's scope, and the job's value of it; None: the whole worker.
@@ -52,7 +52,7 @@ class LimitFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """What a queued job waits for."""
+    """The obstacles of a queued job."""
 
     #: Who paused its queue, and when.
     paused_by: str | None = None
@@ -97,7 +97,7 @@ class Waiting:
 
     @property
     def turn(self) -> str:
-        """Return how many other tenants come before the job; empty if none does."""
+        """Return how many other tenants are before the job; empty without any."""
         if not self.other_tenants:
             return ""
         more = "at least " if self.other_tenants >= MAX_TENANTS else ""

@@ -104,7 +104,7 @@ class ChildState:
     worker_id: str
     status: Status
     error: str | None = None
-    #: Number of its end, roughly in the order in which jobs end; None before.
+    #: Sequence number of its end, roughly in order; None before.
     end_no: int | None = None
 
 
@@ -133,7 +133,7 @@ class NewChild:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wait:
-    """What a suspended run waits for."""
+    """The wait of a suspended run."""
 
     condition: WaitCondition
     #: The ids of the awaited jobs, without duplicates.

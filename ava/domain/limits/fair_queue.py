@@ -1,8 +1,8 @@
-"""Fair queueing: choose the tenant whose job is published next in a window.
+"""Fair queueing: choose the tenant that publishes the next job in a window.
 
 The algorithm is start-time fair queueing (Goyal, Vin, Cheng, 1996): each tenant has a clock, which a job advances by
 its cost divided by the tenant's weight, and the tenant with the lowest clock is next. An idle tenant does not save up
-turns, and a tenant whose long job was just published does not lose that debt by waiting.
+turns, and a tenant cannot get rid of the cost of a long job by waiting.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class TurnClock:
 
     def __init__(self) -> None:
         self._clocks: dict[str, _Clock] = {}
-        #: The window's clock, at which an idle tenant starts.
+        #: The window's clock; idle tenants start at it.
         self._now = 0.0
         self._turn = 0
 
@@ -96,7 +96,7 @@ def by_age(waiting: Mapping[str, Sequence[WaitingJob]], room: int, *, each: int)
     """Return up to `room` jobs of any tenant, oldest first.
 
     At most `each` jobs of a tenant were read. An unread job of such a tenant may be older than other tenants' jobs that
-    are younger than its last read one, so leave those for the next call.
+    are younger than its last read one, so leave these jobs for the next call.
     """
     until = min((jobs[-1].id for jobs in waiting.values() if len(jobs) >= each), default=None)
     jobs = (job for jobs in waiting.values() for job in jobs if until is None or job.id <= until)

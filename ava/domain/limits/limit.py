@@ -17,7 +17,7 @@ class Limit:
     name: str
     #: The counted unit, such as `bytes`.
     unit: str
-    #: What is limited, as a sentence without a verb: "Bytes of a body …".
+    #: The limited quantity, as a sentence without a verb: "Bytes of a body …".
     meaning: str
     #: The HTTP status of a request beyond the limit; None if the response is truncated instead.
     status: int | None

@@ -1,4 +1,4 @@
-"""The table of all limits on what a client or tenant can make grow; errors, the API and the docs use it.
+"""The table of all limits on clients and tenants, for errors, the API and the docs.
 
 A limit that operators can set is a field of `Settings`, which has its default. An error names its limit in the form of
 `Limit.message`.

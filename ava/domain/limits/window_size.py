@@ -15,7 +15,7 @@ _KEPT = 0.9
 
 
 class WindowSize:
-    """The size of one window: what its processes soon consume, and at most the setting `AVA_WINDOW`.
+    """The size of one window: the near consumption of its processes, at most the setting `AVA_WINDOW`.
 
     While one tenant waits, it is at least twice the live processes. While several wait, it may shrink to the number of
     processes, so that another tenant's first job starts once the busy processes have become free twice.
@@ -53,7 +53,7 @@ class WindowSize:
         if self._had_backlog and published == 0 and taken:
             # The window ran empty, so some processes may have found no message.
             wanted = max(wanted, 2 * self._size)
-        # A single tenant's size says nothing about sharing the window: the dispatcher recalls the rest immediately.
+        # A single tenant's size is no measure for a shared window: the dispatcher recalls the rest immediately.
         kept = min(self._size * _KEPT, taken) if is_shared == self._was_shared else 0
         self._size, self._was_shared = min(self._most, max(wanted, kept)), is_shared
         return max(1, round(self._size))

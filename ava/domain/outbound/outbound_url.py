@@ -25,7 +25,7 @@ _URL = re.compile(r"(?P<scheme>[^:/?#]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*
 _NEVER_IN_A_URL = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::(.*))?")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-# What `inet_aton` accepts as a part of an address: 127, 0x7f, 0177.
+# A part of an address for `inet_aton`: 127, 0x7f, 0177.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".home.arpa")
 # The characters of a path or query that are sent unchanged; all others are percent-encoded as UTF-8.

@@ -10,13 +10,13 @@ from functools import lru_cache
 
 from cronsim import CronSim, CronSimError
 
-#: Max characters of a pattern. One that lists every value of every field has 356.
+#: Max characters of a pattern. Listing every value of every field takes 356.
 LONGEST_CRON = 500
 #: The last year of a firing time: a search looks 50 years ahead, and dates end with the year 9999.
 LAST_YEAR = 9900
 #: Max characters of an invalid entry that an error repeats.
 _LONGEST_SHOWN = 40
-#: Max cached patterns: a dispatcher parses those of due schedules repeatedly.
+#: Max cached patterns: a dispatcher repeatedly parses the patterns of due schedules.
 _REMEMBERED = 4096
 #: Any pattern that matches at all matches within 28 years: they contain each weekday for 1 January, with and without
 #: 29 February.

@@ -24,7 +24,7 @@ ON_TIME_SECONDS = 60
 MAX_LISTED = 100
 #: A schedule is disabled after this many consecutive firings without its worker.
 MAX_GONE = 3
-#: Retry delay in seconds of a schedule whose decision failed.
+#: Retry delay in seconds after a failed decision.
 _POSTPONED_SECONDS = 300
 
 _PREFIX = "fir"
@@ -106,7 +106,7 @@ class DueSchedule:
     last_status: Status | None
     #: The UUID of that job.
     last_uuid: str | None = None
-    #: True if one of its jobs waits for an earlier one to end (`queue_one`).
+    #: True if a job waits for an earlier one to end (`queue_one`).
     has_waiting: bool = False
     #: Number of consecutive firings without its worker.
     gone: int
@@ -125,7 +125,7 @@ class DecidedTime:
     late_seconds: float = 0.0
     #: True if its job waits until the previous one is final.
     waits_for_earlier: bool = False
-    #: The UUID of its job, if it fires, and of the job for which that one waits.
+    #: The UUID of its job, if it fires, and of the earlier job that this one waits for.
     job_uuid: str | None = None
     earlier_uuid: str | None = None
 

@@ -1,10 +1,9 @@
 """The firing times of a cron pattern in a time zone.
 
-A *firing time* is a local time that the pattern names. With a fixed hour field, i.e. one that does not begin with `*`,
-each occurs exactly once: in a gap (clocks go forward) at the first instant after it, where several lost times are
-merged; in an overlap (clocks go back) at the first of the two instants. With an hour field that begins with `*`, the
-pattern is a *cadence*: it occurs at every real instant whose local time it names, i.e. never in a gap and twice in an
-overlap.
+A *firing time* is a local time that the pattern names. With a fixed hour field, i.e. without a leading `*`, each occurs
+exactly once: in a gap (clocks go forward) at the first instant after it, where several lost times are merged; in an
+overlap (clocks go back) at the first of the two instants. With an hour field that begins with `*`, the pattern is a
+*cadence*: it occurs at every real instant with a local time that it names, i.e. never in a gap and twice in an overlap.
 
 `cronsim` yields local times without a time zone; this module maps them to instants.
 """
@@ -142,7 +141,7 @@ def _instant(local_time: datetime, offset: timedelta) -> datetime:
 
 
 def _end_of_gap(local_time: datetime, place: ZoneInfo, before: timedelta, behind: timedelta) -> datetime:
-    """Return the first instant, to the second, whose local time is after a nonexistent local time."""
+    """Return the first instant, to the second, after a nonexistent local time."""
     early, late = _instant(local_time, behind), _instant(local_time, before)
     while late - early > timedelta(seconds=1):
         middle = early + timedelta(seconds=(late - early) // timedelta(seconds=2))

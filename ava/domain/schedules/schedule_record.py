@@ -23,7 +23,7 @@ _MOMENT = timedelta(microseconds=1)
 
 
 class Overlap(StrEnum):
-    """What a firing does while its schedule's last job is not final."""
+    """The action of a firing while its schedule's last job is not final."""
 
     ALLOW = "allow"
     SKIP = "skip"

@@ -65,7 +65,7 @@ def _decode(escape: str) -> str:
 
 
 def _text(data: bytes) -> str:
-    """Decode bytes as UTF-8, or else as Latin-1, which `ascii()` writes."""
+    """Decode bytes as UTF-8, or as Latin-1, which `ascii()` writes."""
     try:
         return data.decode()
     except UnicodeDecodeError:

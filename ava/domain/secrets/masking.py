@@ -1,4 +1,4 @@
-"""Mask secrets in strings that are stored or shown, in all forms in which programs usually write them.
+"""Mask secrets in strings that are stored or shown, in the usual encodings of programs.
 
 One search finds all secrets (Aho-Corasick), so its time depends on the string's length, not on their number.
 """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HIDDEN = "••••••"
 #: The replacement of a hidden payload.
 HIDDEN_PAYLOAD = "(hidden)"
-#: A key names a credential if its letters and digits end with one of these, as in `X-Api-Key` and `slackToken`.
+#: A key names a credential if its letters and digits end like these, as in `X-Api-Key` and `slackToken`.
 #: `docs/reference/api.md` lists them.
 NAMES = (
     "authorization", "cookie", "password", "passwd", "passphrase", "secret", "token", "credential", "credentials",
@@ -34,7 +34,7 @@ _IN_NAMES = ("authorization", "cookie", "passw", "passphrase", "secret", "token"
 #: Keys that name a header written as an object, `{"name": "Authorization", "value": "…"}`.
 NAMING = ("name", "key", "header")
 
-#: Attributes of records whose serialized JSON may contain credentials.
+#: Attributes with serialized JSON that may contain credentials.
 _TEXTS = ("input_json", "match_json", "value_json", "waiting_for_json")
 
 Shown = TypeVar("Shown", bound="DataclassInstance")

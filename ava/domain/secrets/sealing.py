@@ -37,7 +37,7 @@ class Sealer:
             raise SecretUnreadable from None
 
     def opens(self, sealed: str | None) -> bool:
-        """Return True if one of the keys fits, or there is no secret."""
+        """Return True if any key fits, or there is no secret."""
         try:
             return sealed is None or bool(self.open(sealed))
         except (SecretUnreadable, EncryptionKeyMissing):
@@ -54,7 +54,7 @@ class Sealer:
 
 
 def worker_keys(keys: Sequence[str]) -> tuple[str, ...]:
-    """Derive the keys from which tenants' keys for worker secrets are derived.
+    """Derive the keys that tenants' keys for worker secrets are derived from.
 
     A node gets these instead of `keys`, so that its handlers cannot decrypt webhook secrets.
     """
