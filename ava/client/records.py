@@ -137,7 +137,7 @@ class Worker:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLimit:
-    """A worker with a limit, and what the tenant uses of it."""
+    """A worker with a limit, and the tenant's use of it."""
 
     worker_id: str
     max_running: int | None = None  # Jobs that run at once; None: any number.
@@ -151,7 +151,7 @@ class WorkerLimit:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueCount:
-    """How many jobs of one worker wait and run."""
+    """The numbers of waiting and running jobs of one worker."""
 
     worker_id: str
     queued: int
@@ -161,7 +161,7 @@ class QueueCount:
 
 @dataclass(frozen=True, kw_only=True)
 class PausedQueue:
-    """A queue of which nothing starts until it is resumed."""
+    """A paused queue; its jobs do not start until it is resumed."""
 
     queue: str
     paused_by: str | None = None  # The user or API key that paused it; None for the roles of a tenant.
@@ -170,7 +170,7 @@ class PausedQueue:
 
 @dataclass(frozen=True, kw_only=True)
 class Queues:
-    """How many jobs wait and run, and which queues are paused."""
+    """The numbers of waiting and running jobs, and the paused queues."""
 
     total_queued: int
     total_running: int
@@ -182,7 +182,7 @@ class Queues:
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """A limit of this installation, with what the tenant uses of it."""
+    """A limit of this installation, and the tenant's use of it."""
 
     name: str  # The name that errors use, such as `bulk_jobs`.
     value: int | None = None  # None: there is no limit.
@@ -284,7 +284,7 @@ class ApiKey:
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorGroup:
-    """Failed jobs of one worker whose errors differ in numbers, ids and addresses only."""
+    """Failed jobs of one worker whose errors differ only in numbers, ids and addresses."""
 
     id: str
     worker_id: str
@@ -300,7 +300,7 @@ class ErrorGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class SentEvent:
-    """An event that was sent, with what it made."""
+    """A sent event, with the jobs that it created."""
 
     id: str
     job_ids: list[str]
@@ -311,7 +311,7 @@ class SentEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedEvent:
-    """An event, as patterns, templates and handlers see it, with what it made."""
+    """An event, as patterns, templates and handlers see it, with the jobs that it created."""
 
     id: str
     source_id: str | None = None  # The sender's own id of it.
@@ -332,7 +332,7 @@ class ReceivedEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Subscription:
-    """A subscription: which events make jobs of a worker."""
+    """A subscription: a rule that creates a worker's job for each matching event."""
 
     id: str
     tenant_id: str
@@ -353,7 +353,7 @@ class Subscription:
 
 @dataclass(frozen=True, kw_only=True)
 class TriedSubscription:
-    """What a subscription would make of an event."""
+    """The job that a subscription would create for an event."""
 
     matches: bool
     reason: str | None = None  # Where it does not match, the path and why; where no input can be made, why.
@@ -362,7 +362,7 @@ class TriedSubscription:
 
 @dataclass(frozen=True, kw_only=True)
 class Hook:
-    """A hook: an address to which a provider sends."""
+    """A hook: a URL that receives a provider's webhooks."""
 
     id: str
     tenant_id: str
@@ -415,7 +415,7 @@ class HookDelivery:
 
 @dataclass(frozen=True, kw_only=True)
 class HookReceipt:
-    """What became of a delivery that was replayed."""
+    """The outcome of a replayed delivery."""
 
     delivery_id: str  # The new delivery.
     job_ids: list[str]
@@ -423,7 +423,7 @@ class HookReceipt:
 
 @dataclass(frozen=True, kw_only=True)
 class HookTest:
-    """What the sender of a test would have been answered."""
+    """The response that the sender of a test would get."""
 
     status: int  # 200 to 599.
     reason: str | None = None  # Why it was refused, or made no job.
@@ -434,7 +434,7 @@ class HookTest:
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
-    """A webhook: where events are sent to."""
+    """A webhook: a URL that receives events."""
 
     id: str
     url: str
@@ -449,7 +449,7 @@ class Webhook:
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """A delivery: one event for one webhook, with the requests that were made."""
+    """A delivery: one event for one webhook, with its requests."""
 
     id: str
     webhook_id: str
@@ -465,7 +465,7 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryBody:
-    """What the requests of a delivery send."""
+    """The body of a delivery's requests."""
 
     body: str | None = None  # The first 65,536 characters of the body, which is the same in each request.
     body_bytes: int  # The bytes of all of it.
@@ -492,7 +492,7 @@ class Overview:
 
 @dataclass(frozen=True, kw_only=True)
 class Analytics:
-    """What the jobs that ended in a period add up to."""
+    """Statistics of the jobs that ended in a period."""
 
     period_days: int  # 1 to 90.
     since: datetime  # Midnight UTC.
@@ -560,7 +560,7 @@ class TenantLoad:
 
 @dataclass(frozen=True, kw_only=True)
 class TenantRules:
-    """What operators have set for a tenant; None: as the installation says."""
+    """The limits that operators have set for a tenant; None: the installation's default."""
 
     tenant_id: str
     max_running: int | None = None  # 0 to 1e+06.
@@ -603,7 +603,7 @@ class JobRuns:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeJob(Job):
-    """A job of a tree: its record without input and output, and what it is there."""
+    """A job of a tree: its record without input and output, and its position in the tree."""
 
     name: str | None = None  # Its name in its bulk, or among the children of its parent.
     is_detached: bool  # Whether a cancel of its parent leaves it alone.
@@ -613,7 +613,7 @@ class TreeJob(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class TreeEdge:
-    """An edge: a job that comes after another one of its bulk, or that another one has made."""
+    """An edge: job `to` runs after job `from` of its bulk, or is its child."""
 
     from_id: str = field(metadata={"name": "from"})
     to_id: str = field(metadata={"name": "to"})
@@ -622,7 +622,7 @@ class TreeEdge:
 
 @dataclass(frozen=True, kw_only=True)
 class Tree(TreeStatus):
-    """The jobs that belong together, with their edges."""
+    """The jobs of a tree, with their edges."""
 
     tree_id: str
     jobs: list[TreeJob]
@@ -631,7 +631,7 @@ class Tree(TreeStatus):
 
 @dataclass(frozen=True, kw_only=True)
 class JournalEntry:
-    """What a handler has done, by its name."""
+    """A named step, child or wait of a handler."""
 
     kind: str  # `step`, `child`, `sleep`, `wait`, `event`.
     name: str

@@ -1,1 +1,1 @@
-"""What clients send and what they get back, one module per subject; /openapi.json is made from it."""
+"""Schemas of requests and responses, one module per subject; /openapi.json is generated from them."""

@@ -1,4 +1,4 @@
-"""Analytics: what clients send and what they get back."""
+"""Analytics: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _count(**metadata: Any) -> WholeNumber:
 
 
 class TriggerCounts(Schema):
-    """The number of jobs by trigger; a trigger without jobs is left out."""
+    """The number of jobs by trigger; a trigger without jobs is omitted."""
 
     manual = _count()
     scheduled = _count()
@@ -125,7 +125,7 @@ class TimesRecord(Schema):
 
 
 class AnalyticsRecord(Schema):
-    """What the jobs that ended in a period add up to."""
+    """Statistics of the jobs that ended in a period."""
 
     period_days = WholeNumber(minimum=1, maximum=MAX_DAYS)
     since = Instant(metadata={"description": "Midnight UTC."})
@@ -138,7 +138,7 @@ class AnalyticsRecord(Schema):
 
 
 def write_analytics(found: Analytics) -> str:
-    """Returns analytics as JSON text."""
+    """Return analytics as JSON."""
     jobs = found.jobs
     record: dict[str, Any] = {
         "period_days": found.period_days,

@@ -1,4 +1,4 @@
-"""The audit trail: what clients send and what they get back."""
+"""The audit trail: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Name(Text):
     """A name in a query."""
 
     def read(self, value: Any) -> str:
-        """Returns the name. Raises `ValidationError` if it cannot be one."""
+        """Return the name. Raises `ValidationError` if it cannot be one."""
         if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value) <= _MAX_LETTERS:
             raise ValidationError(f"It must be a name of 1 to {_MAX_LETTERS} letters.")
         return value
@@ -30,7 +30,7 @@ class _Name(Text):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditListRequest(PageRequest):
-    """Which entries a list shows."""
+    """A page and filters of the audit trail."""
 
     audit_filter: AuditFilter
 

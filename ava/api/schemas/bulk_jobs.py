@@ -1,4 +1,4 @@
-"""Jobs of a bulk: what clients send. Entries with names, and `after`, make a graph."""
+"""Jobs of a bulk: schemas of requests. Entries with names, and `after`, form a graph."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _unique(names: list[str]) -> None:
 
 
 class BulkEntryBody(TriggerBody):
-    """A job of a bulk: it may have a name, and start after others."""
+    """A job of a bulk: it may have a name, and depend on other entries."""
 
     name = _EntryName(
         load_default=None,
@@ -86,7 +86,7 @@ class BulkEntryBody(TriggerBody):
     )
 
     def spec(self, values: dict[str, Any]) -> JobSpec:
-        """Returns the job of loaded values, with its place among the others."""
+        """Return the job of loaded values, with its dependencies on other entries."""
         spec = replace(super().spec(values), idempotency_key=values["idempotency_key"])
         if values["name"] is None and not values["after"]:
             return spec
@@ -126,7 +126,7 @@ class BulkBody(Strict):
 
 
 def _wrong_keys(specs: Sequence[JobSpec]) -> dict[str, list[str]]:
-    """Returns why the first key cannot be taken that an earlier entry has, or that is in a graph; empty if none is."""
+    """Return the error of the first key that an earlier entry has, or that is in a graph; empty if there is none."""
     seen: dict[str, int] = {}
     for n, spec in enumerate(specs):
         if (key := spec.idempotency_key) is None:

@@ -1,4 +1,4 @@
-"""Operations on many jobs: what clients send and what they get back."""
+"""Bulk operations: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _MAX_COUNT = 2**53
 
 @dataclass(frozen=True, kw_only=True)
 class BulkActionRequest:
-    """On which jobs to act."""
+    """The jobs to act on."""
 
     job_filter: JobFilter
-    #: True: count the jobs, and change none.
+    #: Whether to only count the jobs.
     is_dry_run: bool
 
 
 class _Cancellable(StrEnum):
-    """The statuses in which a job can be cancelled."""
+    """The statuses of jobs that can be cancelled."""
 
     QUEUED = "queued"
     RUNNING = "running"
 
 
 class _Retryable(StrEnum):
-    """The statuses in which a job can be retried."""
+    """The statuses of jobs that can be retried."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -49,7 +49,7 @@ class _Retryable(StrEnum):
 
 
 class _SomeJobs(Strict):
-    """A filter that must restrict something."""
+    """A filter with at least one restriction."""
 
     @post_load
     def _job_filter(self, values: dict[str, Any], **_: Any) -> JobFilter:
@@ -111,7 +111,7 @@ class RetryManyBody(_ManyBody):
 
 @dataclass(frozen=True, kw_only=True)
 class OperationListRequest(PageRequest):
-    """Which operations a list shows."""
+    """A page and filters of operations."""
 
     state: BulkState | None
 

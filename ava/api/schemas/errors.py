@@ -1,4 +1,4 @@
-"""Groups of errors: what clients send and what they get back."""
+"""Error groups: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAX_COUNT = 2**53
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorListRequest(PageRequest):
-    """Which groups a list shows."""
+    """A page and filters of error groups."""
 
     days: int
     worker_id: str | None
@@ -66,14 +66,14 @@ class ErrorQuery(Strict):
 
 
 class ErrorDayRecord(Schema):
-    """How many jobs of a group failed on one day."""
+    """The number of failed jobs of a group on one day."""
 
     day = Instant(metadata={"description": "Midnight UTC."})
     jobs = WholeNumber(minimum=1, maximum=_MAX_COUNT)
 
 
 class ErrorGroupRecord(Schema):
-    """Failed jobs of one worker whose errors differ in numbers, ids and addresses only."""
+    """Failed jobs of one worker whose errors differ only in numbers, ids and addresses."""
 
     id = Id("err")
     worker_id = Id("wkr")
@@ -100,7 +100,7 @@ def _day_text(day: datetime) -> str:
 
 
 def _write_days(days: Sequence[ErrorDay]) -> str:
-    # A page has thousands of days, and few different ones.
+    # A page has thousands of days, but few distinct ones.
     return "[" + ",".join([f"{_day_text(each.day)}{each.jobs}}}" for each in days]) + "]"
 
 

@@ -1,4 +1,4 @@
-"""Fields of events, subscriptions and hooks: types, patterns and templates. A wrong one is named with its path."""
+"""Fields of events, subscriptions and hooks: types, patterns and templates. Errors name the path of a value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class ShortText(Text):
-    """A text of printable characters."""
+    """A string of printable characters."""
 
     def __init__(self, *, longest: int, **rest: Any) -> None:
         super().__init__(**rest)
@@ -56,7 +56,7 @@ class SubscribedTypeField(Text):
 
 
 class JsonValue(Plain):
-    """Any JSON value, kept as JSON text in ASCII."""
+    """Any JSON value, stored as ASCII JSON."""
 
     def read(self, value: Any) -> str:
         try:
@@ -71,7 +71,7 @@ class JsonValue(Plain):
 
 
 class PatternField(Plain):
-    """A pattern over events, kept as JSON text."""
+    """A pattern over events, stored as JSON."""
 
     def read(self, value: Any) -> str:
         try:
@@ -84,7 +84,7 @@ class PatternField(Plain):
 
 
 class TemplateField(Plain):
-    """A template of an input, kept as JSON text."""
+    """A template of an input, stored as JSON."""
 
     def read(self, value: Any) -> str:
         try:

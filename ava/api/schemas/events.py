@@ -1,4 +1,4 @@
-"""Events: what clients send and what they get back."""
+"""Events: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class _BulkEventsBody(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class SentEvents:
-    """The events of a request, and whether it has a list of them."""
+    """The events of a request, and whether it is a list."""
 
     specs: Sequence[EventSpec]
     is_bulk: bool
@@ -104,7 +104,7 @@ class EventsBody(Strict):
     )
 
     def load(self, data: Any, **options: Any) -> SentEvents:
-        """Returns the events of a body: those of its list, or the one that it is."""
+        """Return the events of a body: its list, or the single event that it is."""
         if isinstance(data, dict) and "events" in data:
             bulk: SentEvents = _BULK.load(data, **options)
             return bulk
@@ -116,7 +116,7 @@ _ONE, _BULK = EventBody(), _BulkEventsBody()
 
 @dataclass(frozen=True, kw_only=True)
 class EventListRequest(PageRequest):
-    """Which events a list shows."""
+    """A page and filters of events."""
 
     event_filter: EventFilter
 
@@ -161,14 +161,14 @@ class EventListQuery(PageQuery):
 
 
 class RefusalRecord(Schema):
-    """A job that an event could not make."""
+    """A job that an event could not create."""
 
     subscription_id = Id("sub", metadata={"description": "The subscription."})
     reason = Text(metadata={"payload": payloads.hide_reason})
 
 
 class SentEventRecord(Schema):
-    """An event that was sent, with what it made."""
+    """A sent event, with the jobs that it created."""
 
     id = Id("evt")
     job_ids = fields.List(Id("job"))
@@ -188,7 +188,7 @@ _OBJECT = {"type": "object", "payload": payloads.hide_value}
 
 
 class EventRecord(Schema):
-    """An event, as patterns, templates and handlers see it, with what it made."""
+    """An event, as patterns, templates and handlers see it, with the jobs that it created."""
 
     id = Id("evt")
     source_id = Text(allow_none=True, metadata={"description": "The sender's own id of it."})
@@ -225,12 +225,12 @@ _write_event = compile_schema(EventRecord())
 
 
 def write_event(event: InboundEvent) -> str:
-    """Returns an event as JSON text."""
+    """Return an event as JSON."""
     return _write_event(_EventFields(event))
 
 
 class _EventFields:
-    """The fields of an event beside those of what was sent, as the record has them."""
+    """The fields of an event's record: the sent ones, and those that the service adds."""
 
     def __init__(self, event: InboundEvent) -> None:
         self._event = event

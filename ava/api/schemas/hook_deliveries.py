@@ -1,4 +1,4 @@
-"""Deliveries of hooks: what clients ask of them and what they get back."""
+"""Deliveries of hooks: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 @dataclass(frozen=True, kw_only=True)
 class HookDeliveryListRequest(PageRequest):
-    """Which deliveries a list shows."""
+    """A page and filters of deliveries."""
 
     delivery_filter: HookDeliveryFilter
 
@@ -106,7 +106,7 @@ class _Headers(Plain):
 
 
 class HookTestBody(Strict):
-    """A request that is made as the hook's sender would make it."""
+    """A test request in the form of the hook's sender."""
 
     mode = Choice(TestMode, load_default=TestMode.SIGNED, metadata={"description": "How it is signed."})
     body = _RawBody(load_default=None, allow_none=True, metadata={"type": "string", "description": "The raw body."})
@@ -162,7 +162,7 @@ class HookDeliveryRecord(Schema):
 
 
 class ReceiptRecord(Schema):
-    """What became of a request to a hook."""
+    """The outcome of a request to a hook."""
 
     delivery_id = Id("del")
     duplicate = Flag(
@@ -172,20 +172,20 @@ class ReceiptRecord(Schema):
 
 
 class HookReplayRecord(Schema):
-    """What became of a delivery that was replayed."""
+    """The outcome of a replayed delivery."""
 
     delivery_id = Id("del", metadata={"description": "The new delivery."})
     job_ids = fields.List(Id("job"))
 
 
 class HookReplayedRecord(Schema):
-    """How many deliveries were replayed."""
+    """The number of replayed deliveries."""
 
     total = WholeNumber(minimum=0, maximum=2**31)
 
 
 class HookTestRecord(Schema):
-    """What the sender of a test would have been answered."""
+    """The response that the sender of a test would get."""
 
     status = WholeNumber(minimum=200, maximum=599)
     reason = Text(allow_none=True, metadata={"description": "Why it was refused, or made no job."})
@@ -201,7 +201,7 @@ _write_delivery = compile_schema(HookDeliveryRecord())
 
 
 class _DeliveryFields:
-    """A delivery with its body as a text."""
+    """A delivery with its body as a string."""
 
     def __init__(self, delivery: HookDelivery) -> None:
         self._delivery = delivery
@@ -212,5 +212,5 @@ class _DeliveryFields:
 
 
 def write_hook_delivery(delivery: HookDelivery) -> str:
-    """Returns a delivery as JSON text."""
+    """Return a delivery as JSON."""
     return _write_delivery(_DeliveryFields(delivery))

@@ -1,4 +1,4 @@
-"""Hooks and their deliveries: what clients send and what they get back."""
+"""Hooks: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 
 class _HookName(Text):
-    """A name that may be a part of a type of events."""
+    """A name that may be part of an event type."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not is_name(value):
@@ -139,7 +139,7 @@ class HookBody(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class HookChangeRequest:
-    """What to change of a hook."""
+    """Changes to a hook."""
 
     changes: dict[str, Any]
     secret: str | None
@@ -147,7 +147,7 @@ class HookChangeRequest:
 
 
 class HookChangeBody(Strict):
-    """What to change of a hook; at least one field."""
+    """Changes to a hook; at least one field."""
 
     name = _HookName(metadata=_NAME)
     secret = _HookSecret(metadata={"description": "A new secret; the one before stays valid for a while."})
@@ -177,7 +177,7 @@ class HookChangeBody(Strict):
 
 
 class HookRotateBody(Strict):
-    """How a hook gets another address."""
+    """Options for a hook's new URL."""
 
     keep_seconds = _kept(0, "Seconds for which the address before stays valid.")
 
@@ -199,12 +199,12 @@ class HookListQuery(PageQuery):
 
 # Out -----------------------------------------------------------------------------------------------------------------
 
-#: A pattern and a template may repeat what is in events.
+#: A pattern and a template may contain event data.
 _HIDDEN = {"payload": payloads.hide_value}
 
 
 class HookRecord(Schema):
-    """A hook: an address to which a provider sends."""
+    """A hook: a URL that receives a provider's webhooks."""
 
     id = Id("hk")
     tenant_id = Id("ten")
@@ -246,7 +246,7 @@ _write_hook = compile_schema(HookRecord())
 
 
 class _HookFields:
-    """A hook with what its record has beside its own fields."""
+    """The fields of a hook's record, including computed ones."""
 
     def __init__(self, hook: Hook, url: str | None, secret: str | None) -> None:
         self._hook = hook
@@ -259,5 +259,5 @@ class _HookFields:
 
 
 def write_hook(hook: Hook, *, url: str | None = None, secret: str | None = None) -> str:
-    """Returns a hook as JSON text; `url` and `secret` are shown once."""
+    """Return a hook as JSON; `url` and `secret` are shown only once."""
     return _write_hook(_HookFields(hook, url, secret))

@@ -21,14 +21,14 @@ from ava.domain.jobs.wait_reasons import KNOWN
 from ava.domain.limits.table import INPUT_FILTERS, TAGS
 from ava.domain.secrets.redaction import is_credential
 
-#: The forms of texts without controls in the description of the API.
+#: OpenAPI patterns of strings without control characters.
 _VALUE_FORM = {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]{1,64}$"}
 _ERROR_FORM = {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]{3,200}$"}
 _MAKER_FORM = {"type": "string", "pattern": "^[a-z]{2,3}_[0-9a-z_]{1,60}$"}
 _ERROR_ID_FORM = {"type": "string", "pattern": "^err_[0-7][0-9abcdefghjkmnpqrstvwxyz]{25}$"}
 _ID_FORM = {"type": "string", "pattern": "^(job_)?0[0-9abcdefghjkmnpqrstvwxyz]{3,25}$"}
 _WHOLE_ID_FORM = {"type": "string", "pattern": "^job_[0-7][0-9abcdefghjkmnpqrstvwxyz]{25}$"}
-#: The form of tags in the description of the API.
+#: The OpenAPI form of tags.
 TAGS_FORM = {
     "type": "object",
     "maxProperties": TAGS.value,
@@ -39,14 +39,14 @@ _KEY = re.compile(r"[a-z0-9_.-]{1,32}")
 _LONGEST_VALUE = 64
 _MAKER = re.compile(r"[a-z]{2,3}_[0-9a-z_]{1,60}")
 _TAG_PARAMETER = re.compile(r"filter\[tag\.(.*)\]", re.DOTALL)
-#: The name under which the description shows the parameters of tags, of which each has its own name.
+#: The OpenAPI name of the tag parameters; each real one contains its own key.
 _TAG_EXAMPLE = "filter[tag.key]"
 _MIN_ERROR, _LONGEST_ERROR = 3, 200
 _INPUT_PARAMETER = re.compile(r"filter\[input\.(.*)\]", re.DOTALL)
 _INPUT_EXAMPLE = "filter[input.path]"
 _LONGEST_PATH, _LONGEST_INPUT = 200, 500
 _INPUT_FORM = {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]{1,500}$"}
-#: The form of values in an input in the description of the API.
+#: The OpenAPI form of input values.
 _INPUTS_FORM = {
     "type": "object",
     "minProperties": 1,
@@ -57,7 +57,7 @@ _INPUTS_FORM = {
 
 
 class Tags(JsonObject):
-    """Tags: an object of texts, kept as JSON text."""
+    """Tags: an object of strings, stored as JSON."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, dict):
@@ -95,7 +95,7 @@ class _TagFilters(Plain):
 
 
 class _InputFilters(Plain):
-    """What is at places in the input: a text, number, true, false or null by its path."""
+    """Values in the input by path: each a string, number, true, false or null."""
 
     def read(self, value: Any) -> tuple[tuple[str, str], ...]:
         if not isinstance(value, dict) or not value:
@@ -126,7 +126,7 @@ def _as_text(path: str, wanted: Any) -> str:
 
 
 class _ErrorPart(Plain):
-    """A part of an error's text."""
+    """A part of an error."""
 
     def read(self, value: Any) -> str:
         is_text = isinstance(value, str) and _MIN_ERROR <= len(value) <= _LONGEST_ERROR
@@ -136,7 +136,7 @@ class _ErrorPart(Plain):
 
 
 class _Maker(Plain):
-    """The id of a user, schedule or key that made a job."""
+    """The id of the user, schedule or key that created a job."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not _MAKER.fullmatch(value):
@@ -177,10 +177,10 @@ _INPUT_TEXT = "The exact value at a place in the input: a text, or a number, tru
 def filter_fields(
     *, in_query: bool, statuses: type[StrEnum] = Status, with_searched: bool = False
 ) -> dict[str, fields.Field[Any]]:
-    """Returns the fields of a filter: `filter[status]` in a query, `status` in a body; each may be left out.
+    """Return the fields of a filter: `filter[status]` in a query, `status` in a body; all are optional.
 
-    `statuses` are those that the filter may name. `with_searched` adds the filters that no index holds
-    (`JobFilter.is_searched`), for what can search.
+    `statuses`: the statuses that the filter accepts. `with_searched` adds the filters without an index
+    (`JobFilter.is_searched`), for endpoints that can search.
     """
     instant = QueryInstant if in_query else Instant
 
@@ -268,7 +268,8 @@ class JobFilterQuery(Strict):
 
     @pre_load
     def _gather_named(self, data: Mapping[str, Any], **_: Any) -> dict[str, Any]:
-        """Move the parameters of tags into one, and those of the input, because their names hold keys and paths."""
+        """Merge the parameters of tags into one, and of the input into another, because their names contain keys and
+        paths."""
         return _gathered(_gathered(data, _TAG_PARAMETER, _TAG_EXAMPLE), _INPUT_PARAMETER, _INPUT_EXAMPLE)
 
 
@@ -280,7 +281,7 @@ def _gathered(data: Mapping[str, Any], parameter: re.Pattern[str], one: str) -> 
 
 
 def take_filter(values: dict[str, Any]) -> JobFilter:
-    """Move the fields of a filter out of loaded values. Returns the filter."""
+    """Remove the filter fields from loaded values. Returns the filter."""
     taken = {name: values.pop(name) for name in JobFilter.__dataclass_fields__ if name in values}
     if taken.get("error") is not None or taken.get("input"):
         payloads.require()

@@ -1,4 +1,4 @@
-"""Logs of jobs: what clients ask for and what they get back."""
+"""Logs of jobs: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ava.store.jobs.reads.logs import LAST_SEQ, LogRange
 
 @dataclass(frozen=True, kw_only=True)
 class LogRequest:
-    """Which lines of a log are asked for."""
+    """The requested lines of a log."""
 
     wanted: LogRange
-    #: The cursors as the client sent them; whether they are of this job's log is checked later.
+    #: The client's cursors; whether they belong to this job's log is checked later.
     after: str | None = None
     before: str | None = None
 
 
 class _LinePart(Plain):
-    """A part of a line's text."""
+    """A part of a line."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\0" in value:
@@ -40,7 +40,7 @@ def _optional(description: str, **form: Any) -> dict[str, Any]:
 
 
 class LogFilterQuery(Strict):
-    """The parameters that choose lines of a job's log."""
+    """The parameters that filter lines of a job's log."""
 
     level = Choice(LogLevel, data_key="filter[level]", **_optional("Filter to one level."))
     text = _LinePart(
@@ -54,7 +54,7 @@ class LogFilterQuery(Strict):
         return LogRange(limit=_PER_READ, **values)
 
 
-#: Lines that a download reads at once.
+#: Lines per read of a download.
 _PER_READ = 2_000
 
 
@@ -108,7 +108,7 @@ class JobLogRecord(Schema):
 
 
 def write_text_line(line: LogLine) -> str:
-    """Returns a log line as text; further lines of its message are indented."""
+    """Return a log line as text; further lines of its message are indented."""
     moment = line.ts.astimezone(UTC).isoformat(timespec="milliseconds")[:-6]
     return f"{moment}Z {line.level.value.ljust(5)} {line.msg.replace(chr(10), chr(10) + '    ')}\n"
 

@@ -1,4 +1,4 @@
-"""Journals of jobs: what clients ask for and what they get back."""
+"""Journals of jobs: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class JournalQuery(Strict):
 
 
 class JournalEntryRecord(Schema):
-    """What a handler has done, by its name."""
+    """A named step, child or wait of a handler."""
 
     kind = Choice(JournalKind)
     name = Text(metadata={"payload": payloads.hide_text})

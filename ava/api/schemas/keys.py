@@ -1,4 +1,4 @@
-"""API keys: what clients send and what they get back."""
+"""API keys: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORKER_ID = re.compile(r"wkr_[a-z][a-z0-9_]{0,58}")
 
 
 class _KeyName(Text):
-    """A name that people give."""
+    """A human-readable name."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or _UNPRINTABLE.search(value):

@@ -1,4 +1,4 @@
-"""Limits: what clients get back."""
+"""Limits: schemas of responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_COUNT = 2**53
 
 
 class LimitRecord(Schema):
-    """A limit of this installation, with what the tenant uses of it."""
+    """A limit of this installation, and the tenant's use of it."""
 
     name = Text(metadata={"description": "The name that errors use, such as `bulk_jobs`."})
     value = WholeNumber(
@@ -40,7 +40,7 @@ write_limit = compile_schema(LimitRecord())
 
 
 class WorkerLimitRecord(Schema):
-    """A worker with a limit, and what the tenant uses of it."""
+    """A worker with a limit, and the tenant's use of it."""
 
     worker_id = Id("wkr")
     max_running = WholeNumber(

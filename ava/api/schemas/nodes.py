@@ -1,4 +1,4 @@
-"""Nodes: what clients get back."""
+"""Nodes: schemas of responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queues: what clients get back."""
+"""Queues: schemas of responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ava.store.reports.queue_counts import QueueCounts
 
 
 class QueueRecord(Schema):
-    """How many jobs of one worker wait and run."""
+    """The numbers of waiting and running jobs of one worker."""
 
     worker_id = Id("wkr")
     queued = WholeNumber(minimum=0, maximum=2**53)
@@ -27,7 +27,7 @@ class QueueRecord(Schema):
 
 
 class PausedQueueRecord(Schema):
-    """A queue of which nothing starts until it is resumed."""
+    """A paused queue; its jobs do not start until it is resumed."""
 
     queue = Text()
     paused_by = Id(
@@ -47,7 +47,7 @@ class ResumedQueueRecord(Schema):
 
 
 class CountsRecord(Schema):
-    """How many jobs wait and run."""
+    """The numbers of waiting and running jobs."""
 
     total_queued = WholeNumber(minimum=0, maximum=2**53)
     total_running = WholeNumber(minimum=0, maximum=2**53)
@@ -61,7 +61,7 @@ class CountsRecord(Schema):
 
 
 class QueuesRecord(CountsRecord):
-    """How many jobs wait and run, and which queues are paused."""
+    """The numbers of waiting and running jobs, and the paused queues."""
 
     paused_queues = fields.List(fields.Nested(PausedQueueRecord))
 
@@ -71,5 +71,5 @@ _write_counts = compile_schema(CountsRecord())
 
 
 def write_queues(counts: QueueCounts, paused: Sequence[PausedQueue]) -> str:
-    """Returns the record of `/v1/ava/queues` as JSON text."""
+    """Return the record of `/v1/ava/queues` as JSON."""
     return f'{_write_counts(counts)[:-1]},"paused_queues":[{",".join(map(write_paused, paused))}]}}'

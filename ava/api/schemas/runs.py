@@ -1,4 +1,4 @@
-"""Pulled runs: what workers send and what they get back."""
+"""Pulled runs: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MAX_RETRY_LATER_SECONDS = 366 * 86_400
 
 
 class _BoundedText(Text):
-    """A text of bounded length."""
+    """A string of bounded length."""
 
     def __init__(self, *, longest: int, shortest: int = 0, **rest: Any) -> None:
         rest["metadata"] = {"minLength": shortest, "maxLength": longest} | rest.get("metadata", {})
@@ -54,7 +54,7 @@ class _BoundedText(Text):
 
 
 class _Bounded(Number):
-    """A JSON number between two others."""
+    """A JSON number within bounds."""
 
     def __init__(self, *, minimum: float, maximum: float, **rest: Any) -> None:
         super().__init__(**rest)
@@ -82,7 +82,7 @@ class _Limited(WholeNumber):
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimRequest:
-    """What a claim asks for."""
+    """A request to claim runs."""
 
     worker_ids: list[str]
     capacity: int
@@ -176,7 +176,7 @@ class ProgressBody(Strict):
 
 
 class _Output(Plain):
-    """Any JSON value, kept as JSON text in ASCII."""
+    """Any JSON value, stored as ASCII JSON."""
 
     def read(self, value: Any) -> str:
         text = json.dumps(value, separators=(",", ":"))
@@ -203,7 +203,7 @@ def _is_finite(value: Any) -> bool:
 
 
 class _Error(Text):
-    """Why a run has failed, `Kind: reason`."""
+    """The error of a failed run, `Kind: reason`."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or len(value) > _LONGEST_ERROR or not _ERROR.fullmatch(value):
@@ -214,7 +214,7 @@ class _Error(Text):
 
 
 class EndBody(Strict):
-    """The end of a run: its output, its error, or when the job is to start again."""
+    """The end of a run: its output, its error, or when the job starts again."""
 
     output = _Output(allow_none=True, metadata={"description": "What the handler returned, any JSON value."})
     error = _Error(
@@ -252,7 +252,7 @@ class EndBody(Strict):
 
 
 class _RunTokens(Plain):
-    """A list of the tokens of runs."""
+    """A list of run tokens."""
 
     def read(self, value: Any) -> list[str]:
         if not isinstance(value, list) or not 1 <= len(value) <= RUNS_PER_HEARTBEAT.value:
@@ -283,7 +283,7 @@ class HeartbeatBody(Strict):
 
 
 class ClaimedRunRecord(Schema):
-    """A run that was claimed."""
+    """A claimed run."""
 
     run = Text(metadata={"description": "Its token, which alone authorises the calls of the run."})
     job = JsonText(metadata={"type": "object", "description": "The job; a large input is null in it."})
@@ -293,13 +293,13 @@ class ClaimedRunRecord(Schema):
 
 
 class StopRecord(Schema):
-    """The answer to lines and progress."""
+    """The response to log lines and progress."""
 
     stop = Flag(metadata={"description": "True if the run is to stop: it is cancelled, or its time is over."})
 
 
 class EndRecord(Schema):
-    """What became of the job."""
+    """The job's next status."""
 
     status = Choice(
         Status, metadata={"description": "`cancelled` if a cancel was requested; `queued` if it starts again."}
@@ -307,7 +307,7 @@ class EndRecord(Schema):
 
 
 class HeartbeatRecord(Schema):
-    """What is to be done about the runs."""
+    """Instructions for the runs of a heartbeat."""
 
     stop = JsonText(
         metadata={"type": "array", "items": {"type": "string"}, "description": "Those that are to stop and end."}
@@ -325,7 +325,7 @@ _write_job = light_writer(None)
 
 
 def write_claimed(run: PulledRun, config: Mapping[str, str]) -> str:
-    """Returns a claimed run as JSON text."""
+    """Return a claimed run as JSON."""
     parts = {
         "run": json.dumps(run.token.text),
         "job": _write_job.whole(run.light_job),

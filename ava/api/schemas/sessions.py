@@ -1,4 +1,4 @@
-"""Sessions: what clients send and what they get back."""
+"""Sessions: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ava.api.http.strict import Strict
 
 
 class SessionBody(Strict):
-    """The tenant to look at from now on."""
+    """The tenant to show from now on."""
 
     tenant_id = ClientId("ten", required=True)
 
     @post_load
     def make(self, data: dict[str, str], **_: object) -> str:
-        """Returns the tenant's id."""
+        """Return the tenant's id."""
         return data["tenant_id"]
 
 
 class SessionRecord(Schema):
-    """Who is calling."""
+    """The current caller."""
 
     tenant_id = Id("ten", metadata={"description": "The tenant to which everything read or written belongs."})
     user_id = Text(metadata={"description": "The user, or the id of the API key that signed in."})
@@ -46,7 +46,7 @@ class LinkRecord(Schema):
 
 
 class EndedSessionsRecord(Schema):
-    """How many sessions have ended."""
+    """The number of ended sessions."""
 
     ended = WholeNumber(minimum=0, maximum=2**53)
 

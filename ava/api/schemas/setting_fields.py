@@ -13,21 +13,21 @@ from ava.domain.limits import rates
 from ava.domain.limits.limit import Limit
 from ava.domain.text import storable
 
-#: Characters of a value of a worker's configuration, or of a secret.
+#: Max characters of a configuration value of a worker, or of a secret.
 LONGEST_ENTRY = 8_192
-#: The names of a worker's configuration and secrets.
+#: Names of a worker's configuration values and secrets.
 ENTRY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 class Scope(StrEnum):
-    """Whose worker, settings or runs are meant."""
+    """The owner of a worker, of settings or of runs."""
 
     TENANT = "tenant"
     PLATFORM = "platform"
 
 
 class QueryText(Text):
-    """A text in a query, of bounded length."""
+    """A string of bounded length in a query."""
 
     def __init__(self, *, longest: int, **rest: Any) -> None:
         super().__init__(**rest)
@@ -40,7 +40,7 @@ class QueryText(Text):
 
 
 class RateText(Text):
-    """How many in a span of time, such as `100/minute`."""
+    """A rate, such as `100/minute`."""
 
     def read(self, value: Any) -> rates.Rate:
         try:
@@ -50,10 +50,10 @@ class RateText(Text):
 
 
 class NamedTexts(Plain):
-    """An object of texts by their names; null in place of a text deletes its entry."""
+    """An object of strings by name; null deletes an entry."""
 
     def __init__(self, *, limit: Limit, shortest: int = 0, **rest: Any) -> None:
-        """`limit`: how many entries it may have. `shortest`: the characters of the shortest text."""
+        """`limit`: max number of entries. `shortest`: min characters of a string."""
         super().__init__(**rest)
         self.limit = limit
         self.shortest = shortest

@@ -1,4 +1,4 @@
-"""Subscriptions: what clients send and what they get back."""
+"""Subscriptions: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ava.domain.events.templates import FIELDS
 from ava.domain.jobs import priority
 from ava.store.events.subscriptions import SubscriptionFilter
 
-#: The longest name of a subscription, in characters.
+#: Max characters of a subscription's name.
 LONGEST_NAME = 200
 
 
@@ -58,7 +58,7 @@ class SubscriptionBody(Strict):
 
 
 class SubscriptionChangeBody(Strict):
-    """What to change of a subscription; at least one field."""
+    """Changes to a subscription; at least one field."""
 
     event_type = SubscribedTypeField(metadata=_EVENT_TYPE)
     worker_id = ClientId("wkr", metadata={"description": "The worker whose job each event makes."})
@@ -79,13 +79,13 @@ class SubscriptionChangeBody(Strict):
 
 
 def rules_renamed(values: dict[str, Any]) -> dict[str, Any]:
-    """Returns loaded values with `match` and `input` by the names that the domain has for their texts."""
+    """Return loaded values with `match` and `input` under the domain's names for their JSON."""
     return {f"{name}_json" if name in ("match", "input") else name: value for name, value in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubscriptionListRequest(PageRequest):
-    """Which subscriptions a list shows."""
+    """A page and filters of subscriptions."""
 
     subscription_filter: SubscriptionFilter
 
@@ -122,7 +122,7 @@ class SubscriptionListQuery(PageQuery):
 
 @dataclass(frozen=True, kw_only=True)
 class SubscriptionTestRequest:
-    """A subscription to try on the record of an event."""
+    """A subscription to test with an event's record."""
 
     event: dict[str, Any]
     event_type: str | None
@@ -130,7 +130,7 @@ class SubscriptionTestRequest:
 
 
 class SubscriptionTestBody(Strict):
-    """A subscription to try on an event; nothing is stored."""
+    """A subscription to test with an event; nothing is stored."""
 
     event = JsonObject(
         required=True,
@@ -154,12 +154,12 @@ class SubscriptionTestBody(Strict):
 
 # Out -----------------------------------------------------------------------------------------------------------------
 
-#: A pattern and a template may repeat what is in events.
+#: A pattern and a template may contain event data.
 _HIDDEN = {"payload": payloads.hide_value}
 
 
 class SubscriptionRecord(Schema):
-    """A subscription: which events make jobs of a worker."""
+    """A subscription: a rule that creates a worker's job for each matching event."""
 
     id = Id("sub")
     tenant_id = Id("ten")
@@ -183,7 +183,7 @@ class SubscriptionDeletedRecord(Schema):
 
 
 class SubscriptionTestRecord(Schema):
-    """What a subscription would make of an event."""
+    """The job that a subscription would create for an event."""
 
     matches = Flag()
     reason = Text(

@@ -1,4 +1,4 @@
-"""Tenants' limits: what operators send and what clients get back."""
+"""Limits of tenants: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_WEIGHT = 1_000.0
 
 
 class TenantLimitsBody(Strict):
-    """What holds for a tenant; a field that is missing or null is that of the installation."""
+    """Limits of a tenant; a missing or null field uses the installation's default."""
 
     max_running = WholeNumber(
         minimum=0,
@@ -46,7 +46,7 @@ class TenantLimitsBody(Strict):
 
 
 class TenantLimitsRecord(Schema):
-    """What operators have set for a tenant; null: as the installation says."""
+    """The limits that operators have set for a tenant; null: the installation's default."""
 
     tenant_id = Id("ten")
     max_running = WholeNumber(minimum=0, maximum=_MAX_RUNNING, allow_none=True)

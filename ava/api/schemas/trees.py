@@ -1,4 +1,4 @@
-"""Trees: what clients get back."""
+"""Trees: schemas of responses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TreeWaitRecord(Schema):
 
 
 class TreeJobRecord(LightJobRecord):
-    """A job of a tree: its record without input and output, and what it is there."""
+    """A job of a tree: its record without input and output, and its position in the tree."""
 
     name = Text(allow_none=True, metadata={"description": "Its name in its bulk, or among the children of its parent."})
     is_detached = Flag(metadata={"description": "Whether a cancel of its parent leaves it alone."})
@@ -43,7 +43,7 @@ class TreeJobRecord(LightJobRecord):
 
 
 class TreeEdgeRecord(Schema):
-    """An edge: a job that comes after another one of its bulk, or that another one has made."""
+    """An edge: job `to` runs after job `from` of its bulk, or is its child."""
 
     from_ = Id("job", data_key="from")
     to = Id("job")
@@ -51,7 +51,7 @@ class TreeEdgeRecord(Schema):
 
 
 class TreeRecord(Schema):
-    """The jobs that belong together, with their edges."""
+    """The jobs of a tree, with their edges."""
 
     tree_id = Id("job")
     jobs = fields.List(fields.Nested(TreeJobRecord))
@@ -62,14 +62,14 @@ _write_job = light_writer(_FIELDS)
 
 
 def write_tree(tree: Tree) -> str:
-    """Returns the record of a tree as JSON text."""
+    """Return a tree's record as JSON."""
     edges = [{"from": edge.from_id, "to": edge.to_id, "kind": edge.kind} for edge in tree.edges]
     jobs = ",".join(map(_tree_job, tree.jobs))
     return f'{{"tree_id":"{tree.tree_id}","jobs":[{jobs}],"edges":{json.dumps(edges, separators=(",", ":"))}}}'
 
 
 def _tree_job(each: TreeJob) -> str:
-    # A child's name is a key that its parent made, maybe of its input.
+    # A child's name is a key that its parent chose, maybe from its input.
     is_shown = each.job.parent_id is None or payloads.are_visible()
     more = {
         "name": each.job.name if is_shown else None,

@@ -1,4 +1,4 @@
-"""Webhooks and deliveries: what clients send and what they get back."""
+"""Webhooks and deliveries: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ava.domain.webhooks.events import EventType, signing_key
 from ava.domain.webhooks.webhook import DeliveryStatus, EndpointStatus
 from ava.store.webhooks.deliveries import DeliveryFilter, Ended
 
-#: The shortest secret, in characters, and in bytes of the key that follows `whsec_`; and the longest.
+#: Min characters of a secret, min bytes of the key that follows `whsec_`, and max characters.
 _MIN_SECRET_CHARS = 16
 _MAX_SECRET_CHARS = 256
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class _Url(Text):
-    """A URL; `ava.services.webhooks` checks whether it can be called."""
+    """A URL; `ava.services.webhooks` checks whether it may be called."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str):
@@ -106,7 +106,7 @@ class WebhookBody(Strict):
 
 
 class WebhookChangeBody(Strict):
-    """What to change of a webhook; at least one field."""
+    """Changes to a webhook; at least one field."""
 
     url = _Url()
     events = _event_list()
@@ -148,7 +148,7 @@ class WebhookListQuery(PageQuery):
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryListRequest(PageRequest):
-    """Which deliveries a list shows."""
+    """A page and filters of deliveries."""
 
     delivery_filter: DeliveryFilter
 
@@ -216,7 +216,7 @@ class RedeliverBody(Strict):
 
 
 class WebhookRecord(Schema):
-    """A webhook: where events are sent to."""
+    """A webhook: a URL that receives events."""
 
     id = Id("wh")
     url = Text()
@@ -240,7 +240,7 @@ class WebhookRecord(Schema):
 
 
 class DeliveryRecord(Schema):
-    """A delivery: one event for one webhook, with the requests that were made."""
+    """A delivery: one event for one webhook, with its requests."""
 
     id = Id("dlv")
     webhook_id = Id("wh")
@@ -273,7 +273,7 @@ class DeliveryRecord(Schema):
 
 
 class DeliveryBodyRecord(Schema):
-    """What the requests of a delivery send."""
+    """The body of a delivery's requests."""
 
     body = Text(
         attribute="text",
@@ -296,7 +296,7 @@ class DeletedRecord(Schema):
 
 
 class RedeliveredRecord(Schema):
-    """How many deliveries are sent again."""
+    """The number of deliveries that are sent again."""
 
     redelivered = WholeNumber(minimum=0, maximum=2**53)
 
