@@ -139,7 +139,7 @@ class MovedWorkers:
 
 
 class ParkedJobs:
-    """Return parked jobs when a node with their handler joins, or when their queue or worker is resumed or moved.
+    """Requeues parked jobs when a node with their handler joins, or when their queue or worker is resumed or moved.
 
     The feed parks the jobs of windows, `PausedWorkers` those of a paused worker, and a pool child a job whose message
     it cannot run. `Wakes` returns jobs that wait for other jobs.
