@@ -107,9 +107,8 @@ class WorkerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PullWorkerSpec:
-    """A pull worker (its runs are claimed over HTTP) as a client creates it."""
+    """A pull worker (its runs are claimed over HTTP) as a client creates it; fields as in `WorkerSpec`."""
 
-    #: `wkr_` + slug.
     id: str
     name: str
     timeout_seconds: float = 300
@@ -119,9 +118,7 @@ class PullWorkerSpec:
     #: The concurrency limit and the rate limit; None: unlimited.
     max_running: int | None = None
     rate: Rate | None = None
-    #: The JSON Schema of the input, serialized; None: any object is accepted.
     input_schema_json: str | None = None
-    #: Seconds until an unstarted job expires, and until a job fails; None: never.
     expires_in: int | None = None
     deadline_seconds: int | None = None
 
@@ -157,21 +154,17 @@ class Worker:
     #: Who set the status, and when; None: neither the tenant nor the platform did.
     status_by: str | None = None
     status_at: datetime | None = None
-    #: The handler's declarations, which bound the two settings above.
+    #: The handler's declarations, which bound `timeout_seconds` and `max_retries`; the next fields are as in
+    #: `WorkerSpec`.
     handler_timeout_seconds: float
     handler_max_retries: int
-    #: The handler's retention in days; None: the setting of the tenant or the installation.
     retention_days: float | None = None
-    #: The handler's seconds until an unstarted job expires, and until a job fails; None: never.
     expires_in: int | None = None
     deadline_seconds: int | None = None
-    #: The handler's declaration of the MCP tool; None: the installation's setting.
     mcp: McpUse | None = None
-    #: The handler's max memory of a run in MiB; None: the node's limit.
     max_memory_mb: int | None = None
     #: Retry delays from the settings, or of a pull worker from its creation; None: the handler's.
     retry: Retry | None = None
-    #: The JSON Schema of the input, serialized; None: any object is accepted.
     input_schema_json: str | None = None
     #: The tenant's settings; None if there are none or they were not read.
     own: WorkerSettings | None = None
@@ -209,7 +202,6 @@ class WorkerTool:
     status: WorkerStatus
     #: The handler's declaration; None: a task if the client supports tasks.
     mcp: McpUse | None
-    #: The JSON Schema of the input, serialized; None: any object is accepted.
     input_schema_json: str | None
 
 

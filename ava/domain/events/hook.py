@@ -48,7 +48,6 @@ class HookSpec(Rule):
 
     name: str
     provider: Provider
-    #: The verifier of a `custom` hook.
     custom: Verifier | None = None
     #: Each delivery creates a job of this worker; None: it becomes an event.
     worker_id: str | None = None
@@ -91,7 +90,6 @@ class HookDelivery:
     tenant_id: str
     hook_id: str
     verdict: HookVerdict
-    #: The status of the response.
     status: int
     #: Why it was refused; None otherwise.
     reason: str | None

@@ -41,7 +41,6 @@ class Test:
     """A test of a value, for one rule or several."""
 
     holds: Holds
-    #: The number of comparisons that it counts as.
     cost: int = 1
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from ava.domain.events.event import MAX_PATH_NAMES, MISSING, find_at_path, split_path
 from ava.domain.limits.inbound import PATTERN_LEVELS, PATTERN_RULES
 
-#: Fields of an event that can begin a path.
 FIELDS = (
     "id", "source_id", "type", "source", "subject", "time", "data", "extensions", "headers", "created_at",
 )  # fmt: skip

@@ -51,7 +51,6 @@ class Algorithm(StrEnum):
     RSA = "rsa_sha256"
 
 
-#: The public-key algorithms.
 _ASYMMETRIC = (Algorithm.ED25519, Algorithm.ECDSA, Algorithm.RSA)
 
 

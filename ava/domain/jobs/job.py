@@ -54,7 +54,6 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.CANCELLED: frozenset(),
 }
 
-#: The statuses that never change.
 FINAL = frozenset(status for status, followers in TRANSITIONS.items() if not followers)
 
 
@@ -82,7 +81,6 @@ class JobSpec:
     #: The payload: a serialized JSON object.
     input_json: str = "{}"
     trigger: Trigger = Trigger.MANUAL
-    #: From `priority.FIRST` to `priority.LAST`.
     priority: int = DEFAULT_PRIORITY
     #: Earliest start, with a time zone; None or a past time means now.
     scheduled_at: datetime | None = None
@@ -123,13 +121,11 @@ class Job:
     status: Status
     trigger: Trigger
     priority: int
-    #: The serialized payload, as stored.
     input_json: str
     triggered_by: str
     created_at: datetime
     #: Start of the current or last run; None while queued.
     started_at: datetime | None
-    #: When the job became final.
     completed_at: datetime | None
     #: The handler's return value, serialized.
     output_json: str | None
@@ -144,7 +140,6 @@ class Job:
     #: The last progress report, serialized: `{"fraction": 0.5, "message": "…"}`.
     progress_json: str | None
     retry_of: str | None
-    #: The Celery queue of its messages.
     queue: str
     #: Number of starts. It is part of the fencing token that every write of a run carries.
     run_no: int
@@ -154,7 +149,6 @@ class Job:
     run_at: datetime | None
     #: When its message was published; None while it is in the database only.
     published_at: datetime | None
-    #: Node of the current or last run.
     node_id: str | None
     #: The W3C `traceparent` of the request that created it; None without tracing.
     traceparent: str | None = None

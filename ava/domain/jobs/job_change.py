@@ -25,7 +25,6 @@ class JobChange:
     scheduled_at: datetime | None = None
     #: Seconds from the change, or from a later date; None: it does not expire.
     expires_in: int | None = None
-    #: A serialized JSON object with string values.
     tags_json: str = "{}"
 
 

@@ -39,11 +39,9 @@ class JobFilter:
     completed_after: datetime | None = None
     completed_before: datetime | None = None
     priority: int | None = None
-    #: The user, schedule or key that created the job.
     triggered_by: str | None = None
     #: A substring of the error; case is ignored.
     error: str | None = None
-    #: The error group.
     error_id: str | None = None
     #: A job's id or a part of it, as `ids.find_part` accepts.
     id: str | None = None
@@ -54,7 +52,6 @@ class JobFilter:
     tree_id: str | None = None
     #: True: only the roots of trees and jobs outside trees; False: only the others.
     root: bool | None = None
-    #: Wait reason of queued jobs.
     waits_for: WaitsFor | None = None
     #: Values in the input, as at least one pair of a path, such as `account.id`, and the value as a string.
     input: tuple[tuple[str, str], ...] | None = None

@@ -18,7 +18,6 @@ DEFAULT_QUEUE = "default"
 #: The same for concurrent workers.
 CONCURRENT_QUEUE = "concurrent"
 
-#: The message header with the signature.
 SIGNATURE = "ava_signature"
 
 #: Max runs that one message may start.

@@ -33,9 +33,7 @@ class After:
 class Place:
     """The position of a new job in a job tree."""
 
-    #: The UUID of the root.
     tree_uuid: str
-    #: The UUID of the parent.
     parent_uuid: str | None = None
     name: str | None = None
     #: Whether it survives a cancel of its parent, and whether another job may wait for its end.
@@ -55,13 +53,11 @@ class NewJob:
     schema_version: str | None = None
     #: False: only the dispatcher publishes it.
     may_publish: bool = True
-    #: Its W3C `traceparent`.
     traceparent: str | None = None
     #: Its reserved UUID; None: a new one.
     uuid: str | None = None
     #: Whether its `scheduled_at` has passed by the clock that its schedule used.
     is_due: bool = False
-    #: The jobs that it waits for; None: none.
     after: After | None = None
     #: Its position in a job tree; None outside a tree.
     place: Place | None = None

@@ -28,7 +28,6 @@ class PullQueue:
     #: The worker's owner; `*` is the platform.
     owner: str
     worker_id: str
-    #: The tenant of the jobs.
     tenant_id: str
 
     @property

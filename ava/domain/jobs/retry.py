@@ -10,7 +10,6 @@ from dataclasses import dataclass
 MAX_LOSSES = 2
 #: The same for a lost node, which is seldom the job's fault: the node's other jobs were lost, too.
 MAX_NODE_LOSSES = 10
-#: Max attempts after the first.
 MAX_RETRIES = 25
 #: Max delay in seconds (366 days), and max number of listed delays.
 MAX_SECONDS, MAX_DELAYS = 31_622_400, 25

@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.messages import MAX_RUNS
 
-#: No groups: one message per job.
 NONE: Mapping[str, int] = {}
 #: Average seconds of a group's jobs without the last one, while several tenants wait …
 SECONDS = 0.02

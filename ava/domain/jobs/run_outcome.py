@@ -27,15 +27,12 @@ class Ending(StrEnum):
     FAILED = "failed"
     #: The handler was stopped by a cancel.
     CANCELLED = "cancelled"
-    #: The attempt failed, and another one follows.
     RETRIED = "retried"
-    #: The handler asked to start later.
     DEFERRED = "deferred"
     #: The handler waits for jobs, an event or a time.
     WAITED = "waited"
     #: The process, or the whole node, died.
     LOST = "lost"
-    #: The node shut down.
     INTERRUPTED = "interrupted"
     #: The claim was returned before the handler began.
     RELEASED = "released"
@@ -62,14 +59,11 @@ class RunOutcome:
     error_id: str | None = None
     #: Seconds until a retried or deferred job may start again.
     delay_seconds: float | None = None
-    #: Why the handler deferred the job.
     reason: str = ""
     #: Whether the rate limit key is deferred, too.
     is_rate_limited: bool = False
-    #: The wait of a suspended run.
     wait: Wait | None = None
     usage: RunUsage = NO_USAGE
-    #: Whether the handler was entered.
     has_begun: bool = True
     #: Suffix of the closing log line: why a process was killed.
     how: str = ""
@@ -125,7 +119,6 @@ class RunValues:
     #: Total processor time of all runs, and their peak memory.
     cpu_us: int | None
     peak_memory_mb: int | None
-    #: Whether an earlier run entered the handler.
     has_earlier_run: bool
     #: The run's attempt, start (None: the row's) and waiting time before the start in milliseconds.
     run_attempt: int
@@ -183,7 +176,6 @@ class LockedRun:
     #: The worker's current queue, and whether it fails jobs with a lost process.
     queue: str
     fails_when_lost: bool
-    #: Milliseconds since the claim.
     elapsed_ms: int
 
 

@@ -14,7 +14,6 @@ class SystemCancel(StrEnum):
 
     #: It expired before its handler was entered.
     EXPIRED = "Expired"
-    #: A trigger with its deduplication key replaced it.
     REPLACED = "Replaced"
     #: Its schedule fired again (`cancel_running`).
     OVERLAP_CANCELLED = "OverlapCancelled"

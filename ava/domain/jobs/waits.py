@@ -39,7 +39,6 @@ class EntryState(StrEnum):
     DONE = "done"
     #: A sleep, a wait with a timeout, or a wait for an event has started.
     WAITS = "waits"
-    #: The wait timed out.
     TIMED_OUT = "timed_out"
 
 
@@ -52,10 +51,8 @@ class WaitCondition(StrEnum):
     ENDED = "ended"
     #: Of a bulk entry: at least one job did not complete. Otherwise the entry is cancelled.
     FAILED = "failed"
-    #: One job has ended.
     ANY = "any"
     EVENT = "event"
-    #: The time has passed.
     TIME = "time"
 
 
@@ -92,7 +89,6 @@ class JournalEntry:
     until_in_seconds: float | None
     #: Position in write order.
     n: int
-    #: The event that satisfied the wait.
     event_id: str | None = None
 
 
@@ -122,7 +118,6 @@ class LoadedJournal:
 class NewChild:
     """A child that a handler creates."""
 
-    #: Its name in the journal.
     name: str
     worker_id: str
     input_json: str

@@ -15,7 +15,6 @@ class Limit:
 
     #: The name that errors, the API and the docs use, such as `bulk_jobs`.
     name: str
-    #: The counted unit, such as `bytes`.
     unit: str
     #: The limited quantity, as a sentence without a verb: "Bytes of a body …".
     meaning: str
@@ -23,7 +22,6 @@ class Limit:
     status: int | None
     #: The fixed value; None if a setting has the value.
     fixed: int | None = None
-    #: The field of `Settings` with the value.
     field: str | None = None
 
     @property

@@ -56,7 +56,6 @@ class RateState:
     """The state of a key at the time `now`."""
 
     now: datetime
-    #: The time of its next start.
     next_at: datetime
 
     @property

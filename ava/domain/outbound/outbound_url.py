@@ -16,7 +16,6 @@ from ava.domain.outbound.addresses import Address
 from ava.domain.outbound.outbound_rules import ANY, PUBLIC, OutboundRules
 from ava.errors import AddressRefused, UrlRefused
 
-#: Max characters of a URL.
 MAX_URL_CHARS = 8_000
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -36,15 +35,12 @@ _KEPT = "!#$%&'()*+,/:;=?@[]~"
 class Target:
     """The parts of a URL. Only `origin` may be shown, because paths and queries may carry secrets."""
 
-    #: `http` or `https`.
     scheme: str
     #: A lower-case name without a final dot, or an address without brackets.
     host: str
-    #: 1 … 65535.
     port: int
     #: Path and query in ASCII, as in the request line.
     path: str
-    #: The host as an address, if it is one.
     address: Address | None
 
     @property

@@ -104,7 +104,6 @@ class DueSchedule:
     #: The status of its last job, except jobs that were cancelled while they waited for an earlier one; None without
     #: one. It is read only if `overlap` needs it.
     last_status: Status | None
-    #: The UUID of that job.
     last_uuid: str | None = None
     #: True if a job waits for an earlier one to end (`queue_one`).
     has_waiting: bool = False
@@ -121,7 +120,6 @@ class DecidedTime:
     time: FiringTime
     outcome: Outcome
     reason: str | None = None
-    #: Seconds since it was due.
     late_seconds: float = 0.0
     #: True if its job waits until the previous one is final.
     waits_for_earlier: bool = False

@@ -38,7 +38,6 @@ class FiringTime(NamedTuple):
 
     #: The local time, without a time zone. Of merged lost times, the first.
     local_time: datetime
-    #: The instant, in UTC.
     at: datetime
     #: `gap` if the local time does not exist, `overlap` if it exists twice.
     note: Note | None

@@ -78,6 +78,6 @@ def _hidden(value: Any) -> Any:
 
 
 def without_payload(error: str) -> str:
-    """Returns an error, `Kind: reason`, without its reason."""
+    """Return an error, `Kind: reason`, without its reason."""
     kind, mark, _ = error.partition(": ")
     return f"{kind}: {HIDDEN_PAYLOAD}" if mark else HIDDEN_PAYLOAD

@@ -12,11 +12,9 @@ from ava.domain.record import format_time
 
 #: Seconds from the first, second … failed request of a delivery to the next one. One more failure abandons it.
 RETRY_SCHEDULE_SECONDS = (5.0, 30.0, 300.0, 1800.0, 7200.0)
-#: Max failures of a pending delivery.
 MAX_RETRIES = len(RETRY_SCHEDULE_SECONDS)
 #: Max honoured `Retry-After` in seconds.
 LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
-#: Max concurrent requests to one endpoint.
 MAX_CONCURRENT = 32
 #: Max pause in seconds of an endpoint that times out.
 LONGEST_PAUSE_SECONDS = 60.0
@@ -65,7 +63,6 @@ class Endpoint:
 
     id: str
     url: str
-    #: The event types that it subscribes to.
     events: list[str]
     status: EndpointStatus
     created_at: datetime
@@ -102,7 +99,6 @@ class DeliveryBody:
 
     #: Its beginning; None if the caller may not see it.
     text: str | None
-    #: The total number of bytes.
     bytes: int
 
 
@@ -110,16 +106,12 @@ class DeliveryBody:
 class RequestResult:
     """The result of one request to an endpoint."""
 
-    #: The response's status; None without a response.
     status: int | None
-    #: Milliseconds that the request took.
     elapsed_ms: int
-    #: The beginning of the response's body.
     response_body: str
     #: Why there is no response, or the response is not a success, in one sentence.
     error: str | None
     is_timeout: bool = False
-    #: Seconds of the response's `Retry-After`.
     retry_after_seconds: float | None = None
 
     @property
