@@ -22,7 +22,6 @@ from ava.store.jobs.reads import batches
 from ava.store.reports import audit
 from ava.store.reports.audit import AuditRecord
 
-#: Max jobs of a batch.
 BATCH = 500
 #: Retry delays in seconds if the tenant has too many queued jobs, and after a failed batch.
 _FULL_SECONDS = 2.0
@@ -143,14 +142,13 @@ class BulkBatches:
     def _make(
         self, connection: Connection, operation: BulkOperation, specs: Sequence[JobSpec]
     ) -> tuple[list[JobOrRefusal], str | None]:
-        """Create new jobs for as many of the newest specs as the tenant may have queued, oldest of these first.
+        """Create jobs for as many of the newest specs as the tenant may have queued, the oldest first to start first.
 
         Return the outcomes of these specs, and why specs were left.
         """
         caller, creator = operation.caller, self._jobs.creator
         size, refusal = len(specs), None
         while size:
-            # The oldest of a batch is first, so that it starts first.
             new = creator.prepare(tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs[:size][::-1])
             outcomes = creator.create(connection, new, in_part=False)
             too_many = next((outcome for outcome in outcomes if isinstance(outcome, TooMany)), None)

@@ -22,11 +22,9 @@ _UPDATE_BYTES = 200
 class WatchUpdate:
     """A change of a followed job; exactly one field is set."""
 
-    #: A new log line.
     line: LogLine | None = None
     #: A changed status, run or cancel request.
     status: WatchedState | None = None
-    #: Changed progress.
     progress: WatchedState | None = None
     #: The job is final, and all its lines were read.
     is_end: bool = False

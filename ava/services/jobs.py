@@ -192,7 +192,7 @@ class Jobs:
         """Trigger a bulk entry again, together with its followers that did not complete, as a new graph.
 
         Return the entry's new job, and True for a repeated call. Raise `JobNotFound`, `InvalidFields` if the job is not
-        a bulk entry, `JobStateConflict` if it has completed or one of them is not final.
+        a bulk entry, `JobStateConflict` if it has completed or a follower is not final.
         """
         with self._database.transaction() as connection:
             job = self._show(connection, caller, job_id)
@@ -289,7 +289,7 @@ class Jobs:
     ) -> tuple[JobPage, int]:
         """Return a page of jobs as the caller may see them, by default newest first, and the total.
 
-        The total is exact up to `paging.MAX_IN_TOTAL`; in a search it counts only the jobs that were searched.
+        The total is exact up to `counts.MAX_IN_TOTAL`; in a search it counts only the jobs that were searched.
         """
         with self._database.connect() as connection:
             found = lists.page(

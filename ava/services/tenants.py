@@ -20,7 +20,7 @@ class Tenants:
         self._database = database
 
     def show(self, caller: Caller, tenant_id: str) -> TenantRules:
-        """Return a tenant's settings. Raise `TenantNotFound` if it is another caller's."""
+        """Return a tenant's settings. Raise `TenantNotFound` if the caller may not see it."""
         if not ids.is_client_id("ten", tenant_id) or (tenant_id != caller.tenant_id and not caller.is_operator):
             raise TenantNotFound
         with self._database.connect() as connection:

@@ -27,7 +27,6 @@ _LONG_BYTES = 2**16
 
 #: The version that an input matches (None without a schema), or the mismatch.
 Match = str | InputMismatch | None
-#: A schema's version, and the schema.
 _Known = tuple[str, InputSchema | None]
 _UNRESOLVED: _Known = (UNRESOLVED, None)
 

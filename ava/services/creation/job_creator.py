@@ -195,7 +195,7 @@ class _Call:
                 self._settle({entry: TooMany(str(refusal), retry_after_seconds=seconds) for entry in entries[taken:]})
 
     def _mark_awaited(self) -> None:
-        """Make earlier jobs that new ones wait for write a wake-up when they end. The insert marks new jobs itself."""
+        """Mark earlier jobs that new ones wait for: their end must write a wake-up. The insert marks new jobs itself."""
         own = {each.uuid for each in self.left.values() if each.place is not None and each.place.is_awaited}
         earlier = {
             (each.tenant_id, uuid)

@@ -35,11 +35,10 @@ _COUNT_SECONDS = 10.0
 _FULL_SECONDS = 1.0
 #: A process accepts an eighth of the remaining jobs before it counts again, so that many processes stay in the limit.
 _PART = 8
-#: If no more remain, a process accepts all of them.
+#: If at most this many remain, a process accepts all of them.
 _FEW = 64
 #: Retry-After if a tenant stores too much: a measuring pass, like deleting jobs, takes a while.
 _FULL_RETRY_SECONDS = 60
-#: Max tenants with cached counts.
 _MAX_TENANTS = 10_000
 
 

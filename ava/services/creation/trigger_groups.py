@@ -11,7 +11,6 @@ from ava.domain.jobs.job import Job
 from ava.domain.jobs.new_job import UNMATCHED, NewJob
 from ava.errors import DatabaseUnavailable, StatementFailed
 
-#: Max jobs per statement.
 _MAX_JOBS = 64
 #: Max concurrent statements. The limit leaves capacity for other tenants while one stores much.
 _MAX_STATEMENTS = 3
@@ -36,9 +35,9 @@ class GroupedTrigger:
 class TriggerGroups:
     """Groups of concurrent triggers, each stored by one statement.
 
-    A trigger leads a group immediately, unless its tenant's earlier trigger or the max number of statements is
-    running. Then it waits, and the first waiting trigger leads the next group. So a process runs few such statements,
-    at most one per tenant, and its groups grow with the load.
+    A trigger leads a group immediately, unless its tenant's earlier trigger or the max number of statements is running.
+    Then it waits, and the first waiting trigger leads the next group. So a process runs few such statements, at most
+    one per tenant, and its groups grow with the load.
     """
 
     def __init__(self) -> None:

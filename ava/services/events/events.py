@@ -95,7 +95,7 @@ class Events:
     def page(
         self, caller: Caller, event_filter: EventFilter, *, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[list[InboundEvent], int]:
-        """Return a page of events, newest first, and the number of matches, exact up to `paging.MAX_IN_TOTAL`."""
+        """Return a page of events, newest first, and the number of matches, exact up to `counts.MAX_IN_TOTAL`."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = events.page(

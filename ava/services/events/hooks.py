@@ -38,7 +38,6 @@ _TRUST_SECONDS = 1.5
 _FOUND_SECONDS = 3_600
 #: Max remembered tokens, of known and of unknown hooks each.
 _MAX_REMEMBERED = 10_000
-#: Bytes of a generated secret.
 _SECRET_BYTES = 32
 #: Providers that generate the secret themselves.
 _SECRET_OF_PROVIDER = (Provider.STRIPE, Provider.SLACK, Provider.SHOPIFY)
