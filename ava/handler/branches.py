@@ -25,9 +25,8 @@ from ava.handler.errors import Suspended, SuspensionSwallowed, WaitInTask
 class _Part:
     """The handler itself or a branch."""
 
-    #: The task of a branch of `gather`.
+    #: None for the handler itself.
     task: asyncio.Task[Any] | None = None
-    #: The current wait.
     wait: Wait | None = None
     #: Prefix of its gathers' names in the journal.
     prefix: str = ""

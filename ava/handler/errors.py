@@ -87,7 +87,7 @@ class ChildRefused(Exception):
 
 
 class DuplicateName(Exception):
-    """Two calls of one run have the same name in the journal; give one another `key=`."""
+    """Two calls of one run have the same name in the journal; give one call another `key=`."""
 
 
 class StepError(Exception):
@@ -99,7 +99,7 @@ class StepInterrupted(Exception):
 
 
 class CallNotAwaited(Exception):
-    """An async handler has returned without awaiting a call, as in `await env.trigger(…)`."""
+    """An async handler returned without awaiting a call; write `await env.trigger(…)`."""
 
 
 class TooManyWaiting(Exception):

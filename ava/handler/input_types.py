@@ -18,7 +18,6 @@ from ava.handler.annotations import choices_of, first_annotation, is_plain, plai
 class InputType:
     """The type of an input."""
 
-    #: The JSON Schema.
     schema: Mapping[str, Any]
     #: Converts the payload for the handler; None: the handler gets the payload.
     parse: Callable[[dict[str, Any]], Any] | None = None

@@ -19,7 +19,7 @@ from ava.local.programs import SHARED_FOLDER
 class DataFolder:
     """An open data directory. Its lock ends with this process, however that ends."""
 
-    #: Absolute path.
+    #: Absolute.
     path: Path
     #: The file that is locked while the directory is in use.
     lock: IO[str]

@@ -41,7 +41,7 @@ _OF_ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedHandlers:
-    """The result of importing a handler module."""
+    """The workers and files of a handler module."""
 
     #: The serialized JSON Schema of each declared worker's input, by id; None if any object is accepted.
     schemas: dict[str, str | None]

@@ -26,7 +26,6 @@ def last_line(text: str) -> str:
 class _Stream:
     """The output of a child."""
 
-    #: The child's name.
     name: str
     #: The beginning of an incomplete line.
     rest: bytes = b""

@@ -41,15 +41,13 @@ class Postgres:
 
     #: Its folder, owned by `account`; the data directory proper is `data` inside it.
     folder: Path
-    #: Its programs.
     programs: PostgresPrograms
     #: The account that runs it; None: this process's.
     account: Account | None
-    #: The port on 127.0.0.1.
     port: int
-    #: Its superuser's password.
+    #: The superuser's.
     password: str = field(repr=False)
-    #: Further server settings.
+    #: Additional settings.
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -25,7 +25,6 @@ class Program:
 
     #: Its name in the output, such as `postgres`.
     name: str
-    #: The program and its arguments.
     argv: tuple[str, ...]
     #: Its complete environment; None: this process's.
     environ: Mapping[str, str] | None = field(default=None, repr=False)

@@ -1,7 +1,7 @@
 """The reaper: a process that briefly outlives its parent and kills the processes that the death signal did not end.
 
-The death signal reaches only direct children, and asks some of them only to end. The reaper ensures that they and their
-descendants end.
+The death signal reaches only direct children, and only asks some of them to end. The reaper ensures that they and
+their descendants end.
 """
 
 from __future__ import annotations

@@ -18,15 +18,11 @@ from ava.local.program import ChildProcess, Program
 class Redis:
     """A Redis server."""
 
-    #: Its program.
     server: str
     #: The account that runs it; None: this process's.
     account: Account | None
-    #: The port on 127.0.0.1.
     port: int
-    #: Its clients' password.
     password: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
-    #: Number of databases.
     databases: int = 16
 
     @property

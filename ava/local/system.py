@@ -36,7 +36,6 @@ class System:
 
     #: Keeps it running while its `run` or `step` is executing.
     supervisor: Supervisor
-    #: The URL of its API.
     url: str
     #: An `x-internal-secret` of its API.
     secret: str
@@ -185,7 +184,7 @@ def _start_processes(
         _ava("api", "--host", host, "--port", str(port), environ=environ_of("api"), account=api_account),
     ):
         supervisor.start(Service(program=program))
-    # The API's word is not sufficient: for some seconds it still reports the node of a killed run as live.
+    # A ready API is not sufficient: for some seconds it still reports the node of a killed run as live.
     supervisor.wait_for(
         lambda: system.node_ready.is_ready() and is_system_ready(system.url, example.headers(system.secret)),
         seconds=_READY_SECONDS,

@@ -195,7 +195,7 @@ class _Call:
                 self._settle({entry: TooMany(str(refusal), retry_after_seconds=seconds) for entry in entries[taken:]})
 
     def _mark_awaited(self) -> None:
-        """Mark earlier jobs that new ones wait for: their end must write a wake-up. The insert marks new jobs itself."""
+        """Mark earlier jobs that new ones wait for, so that their end writes a wake-up. The insert marks new jobs."""
         own = {each.uuid for each in self.left.values() if each.place is not None and each.place.is_awaited}
         earlier = {
             (each.tenant_id, uuid)
