@@ -31,9 +31,9 @@ _COLOURS = {"create": "green", "change": "yellow", "delete": "red"}
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @connected
 def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secrets: bool, yes: bool) -> None:
-    """Make limits, workers' settings, schedules, subscriptions, hooks and webhooks as a file says.
+    """Apply a file of limits, workers' settings, schedules, subscriptions, hooks and webhooks.
 
-    What a section does not name stays, and so does a field that an entry leaves out.
+    Entries that a section does not name stay unchanged, and so do fields that an entry omits.
     """
     from ava.cli.apply import calls, file
     from ava.cli.apply.plan import plan

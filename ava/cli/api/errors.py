@@ -43,7 +43,7 @@ def errors() -> None:
 def list_errors(
     client: Client, worker_id: str | None, status: str | None, days: int, limit: int, printer: RecordPrinter
 ) -> None:
-    """List groups of failed jobs, those seen last first."""
+    """List groups of failed jobs, the latest seen first."""
     found = client.errors.list(days, worker_id=worker_id, status=status, per_page=min(limit, 100))
     printer.records(islice(found, limit), _COLUMNS, empty="No errors match.")
 
@@ -63,7 +63,7 @@ def show(client: Client, error_id: str, days: int, printer: RecordPrinter) -> No
 @output_options
 @connected
 def resolve(client: Client, error_ids: tuple[str, ...], printer: RecordPrinter) -> None:
-    """Resolve errors. They are open again when another job fails in this way."""
+    """Resolve errors. They reopen when another job fails with the same error."""
     for error_id in error_ids:
         printer.record(client.errors.resolve(error_id))
 
@@ -73,7 +73,7 @@ def resolve(client: Client, error_ids: tuple[str, ...], printer: RecordPrinter) 
 @output_options
 @connected
 def retry(client: Client, error_id: str, printer: RecordPrinter) -> None:
-    """Trigger a new job like each failed one of an error. `ava operations show` follows it."""
+    """Trigger a new job for each failed job of an error. `ava operations show` follows it."""
     printer.record(client.errors.retry(error_id))
 
 
@@ -82,7 +82,7 @@ def retry(client: Client, error_id: str, printer: RecordPrinter) -> None:
 @output_options
 @connected
 def ignore(client: Client, error_ids: tuple[str, ...], printer: RecordPrinter) -> None:
-    """Ignore errors. Their jobs are counted still."""
+    """Ignore errors. Their jobs are still counted."""
     for error_id in error_ids:
         printer.record(client.errors.ignore(error_id))
 
@@ -92,6 +92,6 @@ def ignore(client: Client, error_ids: tuple[str, ...], printer: RecordPrinter) -
 @output_options
 @connected
 def reopen(client: Client, error_ids: tuple[str, ...], printer: RecordPrinter) -> None:
-    """Open errors again."""
+    """Reopen errors."""
     for error_id in error_ids:
         printer.record(client.errors.reopen(error_id))

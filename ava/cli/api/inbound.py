@@ -73,7 +73,7 @@ def _rule(match_text: str | None, input_text: str | None) -> dict[str, Any]:
 
 @click.group()
 def hooks() -> None:
-    """Make hooks, look at what they received, and replay it."""
+    """Create hooks, show their deliveries, and replay them."""
 
 
 @hooks.command("list")
@@ -119,7 +119,7 @@ def create(
     printer: RecordPrinter,
     **options: Any,
 ) -> None:
-    """Create a hook. Its address, and the secret if one is made up, are printed once."""
+    """Create a hook. Its URL, and the secret if one is generated, are printed only once."""
     given = {field: value for field, value in options.items() if value is not None} | _rule(match_text, input_text)
     if secret_file is not None:
         given["secret"] = read_secret(secret_file)
@@ -135,7 +135,7 @@ def create(
 @output_options
 @connected
 def secret(client: Client, hook_id: str, secret_file: str | None, keep_seconds: int, printer: RecordPrinter) -> None:
-    """Set the secret of a hook; the ones before stay valid for a while."""
+    """Set the secret of a hook; earlier ones stay valid for a while."""
     new = read_secret(secret_file)
     printer.record(client.hooks.change(hook_id, secret=new, keep_secret_seconds=keep_seconds))
 
@@ -146,7 +146,7 @@ def secret(client: Client, hook_id: str, secret_file: str | None, keep_seconds: 
 @output_options
 @connected
 def rotate(client: Client, hook_id: str, keep_seconds: int, printer: RecordPrinter) -> None:
-    """Give a hook another address, which is printed once."""
+    """Give a hook a new URL, which is printed only once."""
     printer.record(client.hooks.rotate(hook_id, keep_seconds=keep_seconds))
 
 
@@ -155,7 +155,7 @@ def rotate(client: Client, hook_id: str, keep_seconds: int, printer: RecordPrint
 @output_options
 @connected
 def pause(client: Client, hook_id: str, printer: RecordPrinter) -> None:
-    """Disable a hook: its address is unknown until it is resumed."""
+    """Disable a hook: its URL is unknown until it is resumed."""
     printer.record(client.hooks.change(hook_id, enabled=False))
 
 
@@ -184,7 +184,7 @@ def delete(client: Client, hook_ids: tuple[str, ...]) -> None:
 @output_options
 @connected
 def deliveries(client: Client, hook_id: str, verdict: str | None, limit: int, printer: RecordPrinter) -> None:
-    """List what a hook has received, newest first."""
+    """List the deliveries of a hook, newest first."""
     found = client.hooks.deliveries(hook_id, verdict=verdict, per_page=min(limit, 100))
     printer.records(islice(found, limit), _DELIVERY_COLUMNS, empty="Nothing was received yet.")
 
@@ -206,7 +206,7 @@ def delivery(client: Client, hook_id: str, delivery_id: str, printer: RecordPrin
 @click.option("--verdict", type=click.Choice(("accepted", "refused")), help="Of those, only these.")
 @connected
 def replay(client: Client, hook_id: str, delivery_ids: tuple[str, ...], since: Any, verdict: str | None) -> None:
-    """Send deliveries again through what is subscribed now."""
+    """Process deliveries again, with the current subscriptions."""
     if bool(delivery_ids) == (since is not None):
         raise click.UsageError("Give DELIVERY_IDS, or --since.")
     if since is not None:
@@ -227,7 +227,7 @@ def replay(client: Client, hook_id: str, delivery_ids: tuple[str, ...], since: A
 def test(
     client: Client, hook_id: str, mode: str, body: str | None, headers: tuple[str, ...], printer: RecordPrinter
 ) -> None:
-    """Receive a request as the sender would make it. It starts what a real one would start."""
+    """Send a hook a test request in the form of its sender. It starts the same jobs as a real one."""
     given = {name.strip(): text.strip() for name, _, text in (header.partition(":") for header in headers)}
     printer.record(client.hooks.test(hook_id, mode=mode, body=body, headers=given or None))
 
@@ -237,7 +237,7 @@ def test(
 
 @click.group()
 def subscriptions() -> None:
-    """Say which events make jobs of which workers."""
+    """Create and change subscriptions, which start jobs for events."""
 
 
 @subscriptions.command("list")
@@ -290,7 +290,7 @@ def create_subscription(
 @output_options
 @connected
 def pause_subscription(client: Client, subscription_id: str, printer: RecordPrinter) -> None:
-    """Disable a subscription: events make no jobs of it until it is resumed."""
+    """Disable a subscription: events start no jobs of it until it is resumed."""
     printer.record(client.subscriptions.change(subscription_id, enabled=False))
 
 
@@ -307,7 +307,7 @@ def resume_subscription(client: Client, subscription_id: str, printer: RecordPri
 @click.argument("subscription_ids", type=SUBSCRIPTION_ID, nargs=-1, required=True)
 @connected
 def delete_subscriptions(client: Client, subscription_ids: tuple[str, ...]) -> None:
-    """Delete subscriptions. Their jobs go on."""
+    """Delete subscriptions. Their jobs continue."""
     for subscription_id in subscription_ids:
         client.subscriptions.delete(subscription_id)
 
@@ -317,7 +317,7 @@ def delete_subscriptions(client: Client, subscription_ids: tuple[str, ...]) -> N
 
 @click.group()
 def events() -> None:
-    """Send events, and look at those that came in."""
+    """Send events, and show received ones."""
 
 
 @events.command()
@@ -352,5 +352,5 @@ def list_events(client: Client, limit: int, printer: RecordPrinter, **filters: A
 @output_options
 @connected
 def show_event(client: Client, event_id: str, printer: RecordPrinter) -> None:
-    """Show an event with the jobs that it created, and those that waited for it."""
+    """Show an event with the jobs that it created, and the jobs that waited for it."""
     printer.record(client.inbound_events.get(event_id))

@@ -50,9 +50,9 @@ _WORKER_COLUMNS = (
 @output_options
 @connected
 def limits(client: Client, printer: RecordPrinter, workers: bool) -> None:
-    """Show each limit, and what the tenant uses of it: of the installation, of the tenant, and of workers.
+    """Show the limits of the installation, of the tenant and of workers, and the tenant's use of them.
 
-    A table also has the limits of workers, whose running and waiting jobs are the tenant's.
+    A table includes the limits of workers, with the tenant's running and waiting jobs.
     """
     if not workers:
         printer.records(client.limits(), _COLUMNS)

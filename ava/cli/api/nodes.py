@@ -59,7 +59,7 @@ def nodes() -> None:
 @output_options
 @connected
 def list_nodes(client: Client, printer: RecordPrinter) -> None:
-    """List the nodes, live ones first; one that has ended is listed for an hour."""
+    """List the nodes, live ones first; ended ones are listed for an hour."""
     printer.records(client.nodes(), _COLUMNS, empty="No nodes: start one with `ava worker`.")
 
 
@@ -69,7 +69,7 @@ def list_nodes(client: Client, printer: RecordPrinter) -> None:
 @output_options
 @connected
 def drain(client: Client, printer: RecordPrinter, node_id: str, waits: bool) -> None:
-    """Have a node take no more jobs; it finishes those that run. Needs --role platform-admin.
+    """Drain a node: it takes no new jobs and finishes the running ones. Requires --role platform-admin.
 
     The node stays drained until it is resumed or restarted. Stop it once it runs no job.
     """
@@ -92,5 +92,5 @@ def drain(client: Client, printer: RecordPrinter, node_id: str, waits: bool) -> 
 @output_options
 @connected
 def resume(client: Client, printer: RecordPrinter, node_id: str) -> None:
-    """Have a drained node take jobs again. Needs --role platform-admin."""
+    """Have a drained node take jobs again. Requires --role platform-admin."""
     printer.record(client.resume_node(node_id))

@@ -41,7 +41,7 @@ _COLUMNS = (
 
 @click.group()
 def operations() -> None:
-    """Show and abort retries and cancels of many jobs."""
+    """Show and abort bulk retries and cancels."""
 
 
 @operations.command("list")
@@ -74,7 +74,7 @@ def show(client: Client, operation_id: str, follow: bool, printer: RecordPrinter
 @output_options
 @connected
 def abort(client: Client, operation_id: str, printer: RecordPrinter) -> None:
-    """Abort an operation: it takes no more jobs, and those that it has taken stay as they are."""
+    """Abort an operation: it acts on no more jobs. Its effects so far are not undone."""
     printer.record(client.operations.abort(operation_id))
 
 

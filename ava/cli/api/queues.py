@@ -31,7 +31,7 @@ _COLUMNS = (
 
 @click.group()
 def queues() -> None:
-    """Count the jobs that wait and run; pause and resume a queue."""
+    """Count waiting and running jobs; pause and resume a queue."""
 
 
 @queues.command("list")
@@ -52,7 +52,7 @@ def list_queues(client: Client, printer: RecordPrinter) -> None:
 @click.argument("queue")
 @connected
 def pause(client: Client, queue: str) -> None:
-    """Pause a queue: its jobs wait. It needs a role of the platform."""
+    """Pause a queue: its jobs wait. Requires a platform role."""
     printing.print_text(_paused(client.pause_queue(queue)))
 
 
@@ -60,7 +60,7 @@ def pause(client: Client, queue: str) -> None:
 @click.argument("queue")
 @connected
 def resume(client: Client, queue: str) -> None:
-    """Resume a queue. It needs a role of the platform."""
+    """Resume a queue. Requires a platform role."""
     was_paused = client.resume_queue(queue)
     printing.print_text(f"queue {queue}: {'resumed' if was_paused else 'was not paused'}")
 

@@ -49,7 +49,7 @@ _ENTRIES = (
 @output_options
 @connected
 def overview(client: Client, printer: RecordPrinter) -> None:
-    """Show what waits, what runs and what ended in the last hour."""
+    """Show the waiting and running jobs, and the jobs that ended in the last hour."""
     found = client.overview()
     if printer.is_for_people:
         printing.print_fields(_overview_fields(found))
@@ -90,7 +90,7 @@ def _hourly_percentiles(latency: dict[str, Any], name: str) -> str | None:
 @output_options
 @connected
 def analytics(client: Client, days: int, worker_id: str | None, group_by: str | None, printer: RecordPrinter) -> None:
-    """Show what ended in a period: success rate, how long jobs waited and ran, and each worker's jobs."""
+    """Show statistics of ended jobs: success rate, waiting and running times, and each worker's jobs."""
     found = client.analytics(days, worker_id=worker_id, group_by=group_by, percentiles=True)
     if not printer.is_for_people:
         printer.record(found)
@@ -129,9 +129,9 @@ def _percentiles(found: Analytics, name: str) -> str | None:
 @output_options
 @connected
 def promotions(client: Client, printer: RecordPrinter) -> None:
-    """Show the newest promotions of a standby of PostgreSQL. Needs --role platform-admin.
+    """Show the latest promotions of a PostgreSQL standby. Requires --role platform-admin.
 
-    A promotion without lost commits may have lost some all the same, if no job was stored in the last moment.
+    A promotion may have lost commits without showing it, if no job was stored shortly before.
     """
     printer.records(client.promotions(), _PROMOTIONS, empty="No standby was promoted.")
 

@@ -142,7 +142,7 @@ def pause(client: Client, schedule_ids: tuple[str, ...], printer: RecordPrinter)
 @output_options
 @connected
 def resume(client: Client, schedule_ids: tuple[str, ...], printer: RecordPrinter) -> None:
-    """Resume schedules. Firings that were skipped meanwhile are not made up for."""
+    """Resume schedules. Firings that were skipped during the pause are not caught up."""
     for schedule_id in schedule_ids:
         printer.record(client.schedules.resume(schedule_id))
 
@@ -171,6 +171,6 @@ def show_next(client: Client, schedule_id: str, count: int, printer: RecordPrint
 @click.argument("schedule_ids", type=SCHEDULE_ID, nargs=-1, required=True)
 @connected
 def delete(client: Client, schedule_ids: tuple[str, ...]) -> None:
-    """Delete schedules. Their jobs go on."""
+    """Delete schedules. Their jobs continue."""
     for schedule_id in schedule_ids:
         client.schedules.delete(schedule_id)

@@ -41,9 +41,9 @@ def tenants() -> None:
 @output_options
 @connected
 def list_tenants(client: Client, printer: RecordPrinter) -> None:
-    """List the tenants with jobs that wait, run, or ended in the last hour. Needs --role platform-admin.
+    """List tenants with jobs that wait, run, or ended in the last hour. Requires --role platform-admin.
 
-    Those with the most failures are first. Numbers of waiting and running jobs are exact up to 1,000.
+    Tenants with the most failures come first. Numbers of waiting and running jobs are exact up to 1,000.
     """
     printer.records(client.tenants(), _COLUMNS, empty="No tenant has jobs that wait, run, or ended in the last hour.")
 
@@ -52,7 +52,7 @@ def list_tenants(client: Client, printer: RecordPrinter) -> None:
 @click.argument("tenant_id")
 @connected
 def limits(client: Client, tenant_id: str) -> None:
-    """Show what is set for a tenant."""
+    """Show the limits of a tenant."""
     _print_rules(client.tenant_limits(tenant_id))
 
 
@@ -71,7 +71,7 @@ def set_limits(
     most_urgent_priority: int | None,
     retention_days: float | None,
 ) -> None:
-    """Replace what is set for a tenant. Needs --role platform-admin. What is left out is as the installation says."""
+    """Replace the limits of a tenant; omitted ones use the installation's default. Requires --role platform-admin."""
     rules = client.set_tenant_limits(
         tenant_id,
         max_running=max_running,

@@ -87,7 +87,7 @@ _WAIT_COLUMNS = (
 @output_options
 @connected
 def tree(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> None:
-    """Show the jobs that belong together with JOB_ID: children below their parents, and what comes after what."""
+    """Show the tree of JOB_ID: children below their parents, and the dependencies between jobs."""
     found = client.tree(job_id)
     while wait and not found.is_final:
         found = client.tree(job_id, wait_seconds=_WAIT_SECONDS)
@@ -102,7 +102,7 @@ def tree(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> Non
 @output_options
 @connected
 def journal(client: Client, job_id: str, printer: RecordPrinter) -> None:
-    """Show what the handler of JOB_ID has done, by names, and when the job has waited."""
+    """Show the recorded steps and children of JOB_ID's handler, and the job's waits."""
     found: JobJournal = client.journal(job_id)
     if not printer.is_for_people:
         printer.record(found)

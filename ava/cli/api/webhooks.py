@@ -216,7 +216,7 @@ def deliveries(client: Client, webhook_id: str, limit: int, printer: RecordPrint
 @output_options
 @connected
 def body(client: Client, webhook_id: str, delivery_id: str, printer: RecordPrinter) -> None:
-    """Print what a delivery sends, at most 65,536 characters."""
+    """Print the body of a delivery, at most 65,536 characters."""
     found = client.webhooks.body(webhook_id, delivery_id)
     if found.body is None:
         raise CallFailed("Your role may not see what webhooks send.")

@@ -65,7 +65,7 @@ def show(client: Client, worker_id: str, printer: RecordPrinter) -> None:
 @output_options
 @connected
 def create(client: Client, slug: str, printer: RecordPrinter, *, platform: bool, **options: Any) -> None:
-    """Create a worker whose runs any program claims over HTTP: docs/how-to/pull_workers.md.
+    """Create a pull worker, which claims its runs over HTTP: docs/how-to/pull_workers.md.
 
     Its id is wkr_ and the SLUG. `ava keys create --worker` makes the key that claims its runs.
     """
@@ -93,7 +93,7 @@ def _read_schema(file: IO[str]) -> Any:
 @click.option("--platform", is_flag=True, help="Those of the platform (platform-admin and above).")
 @connected
 def delete(client: Client, worker_ids: tuple[str, ...], *, platform: bool) -> None:
-    """Delete workers whose runs are claimed over HTTP, once none of their jobs waits or runs."""
+    """Delete pull workers, once they have no waiting or running jobs."""
     for worker_id in worker_ids:
         client.pull_workers.delete(worker_id, **_scope(is_of_platform=platform))
 
@@ -114,9 +114,9 @@ def delete(client: Client, worker_ids: tuple[str, ...], *, platform: bool) -> No
 @output_options
 @connected
 def set_(client: Client, worker_id: str, printer: RecordPrinter, *, platform: bool, **options: Any) -> None:
-    """Change the tenant's settings of a worker: configuration, secrets, time-out, retries.
+    """Change the tenant's settings of a worker: configuration, secrets, timeout, retries.
 
-    The limits of a worker hold for all tenants.
+    The limits of a worker apply to all tenants.
     """
     delays = options.pop("retry_delays")
     changes = _changes(**options)

@@ -30,7 +30,7 @@ _PROMOTION_DAYS = 7
 
 @click.command()
 def doctor() -> None:
-    """Check settings, database, migrations, clock, broker, this machine, queues and keys, and say what to do.
+    """Check settings, database, migrations, clock, broker, this machine, queues and keys, and print remedies.
 
     Without DATABASE_URL and BROKER_URL it checks the `ava up` that was started in this folder.
     """
@@ -54,8 +54,7 @@ def doctor() -> None:
 
 
 def _checks(settings: Settings, problems: Mapping[str, Exception]) -> Iterator[tuple[str, _Check]]:
-    """Yield the checks. `problems` has those of earlier checks, so that an unresponsive database is waited for only
-    once."""
+    """Yield the checks. `problems` has those of earlier ones, so that only one check waits for a silent database."""
     from ava.errors import DatabaseUnreachable
 
     yield "settings", _check_settings

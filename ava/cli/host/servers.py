@@ -19,7 +19,7 @@ def db() -> None:
 @db.command()
 @click.option("--sql", is_flag=True, help="Print the statements of the upgrade instead, and change nothing.")
 def upgrade(sql: bool) -> None:
-    """Migrate the database to this release's schema; it is safe to run it several times at once."""
+    """Migrate the database to this release's schema; concurrent upgrades are safe."""
     from ava.store.engine import schema
 
     if sql:
@@ -31,7 +31,7 @@ def upgrade(sql: bool) -> None:
 
 @db.command()
 def current() -> None:
-    """Show the revision of the database and that of this release."""
+    """Show the revisions of the database and of this release."""
     from ava.errors import StartError
     from ava.store.engine import schema
 
@@ -49,7 +49,7 @@ def current() -> None:
 
 @db.command()
 def recount() -> None:
-    """Count the ended jobs of analytics again, day by day, from the jobs that are kept."""
+    """Count the ended jobs of analytics again, day by day, from the retained jobs."""
     from contextlib import closing
 
     from ava.services.analytics import recount as recount_days
@@ -106,10 +106,11 @@ def broker() -> None:
 
 @broker.command()
 def reset() -> None:
-    """Return every message to the database, from which the dispatcher publishes the jobs anew.
+    """Return every message to the database; the dispatcher then publishes the jobs again.
 
-    For a broker that was changed while jobs waited, and for a database that was restored from a backup. It loses
-    nothing and starts nothing twice, at any time. It works on DATABASE_URL, or DATABASE_POOL_URL alone, and BROKER_URL.
+    Use it after the broker was changed while jobs waited, or the database was restored from a backup. It is always
+    safe: it loses nothing and starts nothing twice. It requires DATABASE_URL, or only DATABASE_POOL_URL, and
+    BROKER_URL.
     """
     from contextlib import closing
 

@@ -32,7 +32,7 @@ _LONGEST_SECONDS = 120.0
 def up(host: str, port: int, data_dir: Path, concurrency: int | None) -> None:
     """Run the whole system on this machine; Ctrl-C stops it.
 
-    It starts PostgreSQL and Redis as well, unless DATABASE_URL and BROKER_URL are set.
+    It also starts PostgreSQL and Redis, unless DATABASE_URL and BROKER_URL are set.
     """
     from ava.cli.api.dashboard import print_ready
     from ava.errors import StopRequested
