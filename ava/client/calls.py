@@ -151,7 +151,10 @@ class Calls:
 
 
 class CallGroup:
-    """Calls about one kind of records. Every method raises the `ApiError` of the response's status."""
+    """Calls about one kind of records.
+
+    Every method raises the `ApiError` of the response's status. Iterators fetch their pages lazily.
+    """
 
     def __init__(self, calls: Calls, pages: Pages) -> None:
         self._calls = calls

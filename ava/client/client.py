@@ -39,8 +39,8 @@ _WAIT_SECONDS = 30
 class Client(FleetCalls):
     """Calls the API as one caller. Every method raises the `ApiError` of the response's status.
 
-    Transient failures are retried: network errors, 429, and 502 to 504. A trigger is safe to repeat because it carries
-    an idempotency key.
+    Iterators fetch their pages lazily. Transient failures are retried: network errors, 429, and 502 to 504. A trigger
+    is safe to repeat because it carries an idempotency key.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Client(FleetCalls):
     def list(
         self, *, per_page: int = 100, is_whole: bool = False, sort: str | None = None, **filters: Unpack[JobFilters]
     ) -> Iterator[Job]:
-        """Return the jobs that match the filters, newest first. Fetches pages lazily.
+        """Return the jobs that match the filters, newest first.
 
         With `sort` (`duration`, `waited` or `priority`; a leading minus means largest first) it returns up to 1,000 of
         the newest 20,000 jobs, sorted.

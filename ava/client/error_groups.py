@@ -14,7 +14,7 @@ _ERRORS = "/v1/ava/errors"
 
 
 class ErrorGroups(CallGroup):
-    """Calls about groups of failed jobs. Every method raises the `ApiError` of the response's status."""
+    """Calls about groups of failed jobs."""
 
     def list(
         self, days: int = 30, *, worker_id: str | None = None, status: str | None = None, per_page: int = 100

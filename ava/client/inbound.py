@@ -64,7 +64,7 @@ def _sent(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class InboundEvents(CallGroup):
-    """Calls about events. Every method raises the `ApiError` of the response's status."""
+    """Calls about events."""
 
     def send(
         self,
@@ -97,14 +97,14 @@ class InboundEvents(CallGroup):
     def list(
         self, *, type: str | None = None, source: str | None = None, per_page: int = 100
     ) -> Iterator[ReceivedEvent]:
-        """Return the matching events, newest first. Fetches pages lazily."""
+        """Return the matching events, newest first."""
         filters = _sent({"filter[type]": type, "filter[source]": source})
         for data in self._pages(_EVENTS, {"per_page": per_page, **filters}):
             yield read(ReceivedEvent, data)
 
 
 class Subscriptions(CallGroup):
-    """Calls about subscriptions. Every method raises the `ApiError` of the response's status."""
+    """Calls about subscriptions."""
 
     def create(
         self,
@@ -122,7 +122,7 @@ class Subscriptions(CallGroup):
     def list(
         self, *, event_type: str | None = None, worker_id: str | None = None, per_page: int = 100
     ) -> Iterator[Subscription]:
-        """Return the matching subscriptions, newest first. Fetches pages lazily."""
+        """Return the matching subscriptions, newest first."""
         filters = _sent({"filter[event_type]": event_type, "filter[worker_id]": worker_id})
         for data in self._pages(_SUBSCRIPTIONS, {"per_page": per_page, **filters}):
             yield read(Subscription, data)
@@ -154,7 +154,7 @@ class Subscriptions(CallGroup):
 
 
 class Hooks(CallGroup):
-    """Calls about hooks. Every method raises the `ApiError` of the response's status."""
+    """Calls about hooks."""
 
     def create(
         self, name: str, provider: str, *, idempotency_key: str | None = None, **options: Unpack[HookOptions]
@@ -164,7 +164,7 @@ class Hooks(CallGroup):
         return read(Hook, self._calls.data("POST", _HOOKS, body=body, headers=key_header(idempotency_key)))
 
     def list(self, *, per_page: int = 100) -> Iterator[Hook]:
-        """Return the hooks, newest first. Fetches pages lazily."""
+        """Return the hooks, newest first."""
         for data in self._pages(_HOOKS, {"per_page": per_page}):
             yield read(Hook, data)
 
@@ -186,7 +186,7 @@ class Hooks(CallGroup):
         self._calls.send("DELETE", f"{_HOOKS}/{segment(hook_id)}")
 
     def deliveries(self, hook_id: str, *, verdict: str | None = None, per_page: int = 100) -> Iterator[HookDelivery]:
-        """Return a hook's deliveries, newest first. Fetches pages lazily."""
+        """Return a hook's deliveries, newest first."""
         filters = _sent({"filter[verdict]": verdict})
         for data in self._pages(f"{_HOOKS}/{segment(hook_id)}/deliveries", {"per_page": per_page, **filters}):
             yield read(HookDelivery, data)

@@ -16,7 +16,7 @@ _KEYS = "/v1/ava/keys"
 
 
 class Keys(CallGroup):
-    """Calls about API keys. Every method raises the `ApiError` of the response's status."""
+    """Calls about API keys."""
 
     def create(
         self,
@@ -46,7 +46,7 @@ class Keys(CallGroup):
         return read(ApiKey, self._calls.data("POST", _KEYS, body=body, headers=headers))
 
     def list(self, *, per_page: int = 100) -> Iterator[ApiKey]:
-        """Return the tenant's keys, newest first. Fetches pages lazily."""
+        """Return the tenant's keys, newest first."""
         for data in self._pages(_KEYS, {"per_page": per_page}):
             yield read(ApiKey, data)
 

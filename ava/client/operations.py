@@ -54,7 +54,7 @@ class JobFilters(TypedDict, total=False):
 
 
 class Operations(CallGroup):
-    """Calls about bulk operations. Every method raises the `ApiError` of the response's status."""
+    """Calls about bulk operations."""
 
     def retry(self, *, idempotency_key: str | None = None, **filters: Unpack[JobFilters]) -> Operation:
         """Trigger a new job for each matching final job. For up to 500 jobs the returned operation has ended."""
@@ -79,7 +79,7 @@ class Operations(CallGroup):
         return read(Operation, self._calls.data("GET", f"{_OPERATIONS}/{segment(operation_id)}"))
 
     def list(self, *, state: str | None = None, per_page: int = 100) -> Iterator[Operation]:
-        """Return the operations, newest first. Fetches pages lazily."""
+        """Return the operations, newest first."""
         params: dict[str, Any] = {"per_page": per_page} | ({} if state is None else {"filter[state]": state})
         for data in self._pages(_OPERATIONS, params):
             yield read(Operation, data)

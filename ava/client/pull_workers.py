@@ -13,7 +13,7 @@ _WORKERS = "/v1/ava/workers"
 
 
 class PullWorkers:
-    """Calls about pull workers. Every method raises the `ApiError` of the response's status.
+    """Calls about pull workers.
 
     `client.workers()` lists them, and `client.change_worker` changes them.
     """

@@ -45,7 +45,7 @@ class _ScheduleChanges(ScheduleOptions, total=False):
 
 
 class Schedules(CallGroup):
-    """Calls about schedules. Every method raises the `ApiError` of the response's status."""
+    """Calls about schedules."""
 
     def create(
         self,
@@ -69,7 +69,7 @@ class Schedules(CallGroup):
     def list(
         self, *, worker_id: str | None = None, enabled: bool | None = None, per_page: int = 100
     ) -> Iterator[Schedule]:
-        """Return the matching schedules, newest first. Fetches pages lazily."""
+        """Return the matching schedules, newest first."""
         params: dict[str, Any] = {"per_page": per_page}
         if worker_id is not None:
             params["filter[worker_id]"] = worker_id
@@ -110,7 +110,7 @@ class Schedules(CallGroup):
         return read(SchedulePreview, self._calls.data("POST", f"{_SCHEDULES}/preview", body=body))
 
     def firings(self, schedule_id: str, *, per_page: int = 100) -> Iterator[Firing]:
-        """Return a schedule's firings, newest first. Fetches pages lazily."""
+        """Return a schedule's firings, newest first."""
         for data in self._pages(f"{_SCHEDULES}/{segment(schedule_id)}/firings", {"per_page": per_page}):
             yield read(Firing, data)
 

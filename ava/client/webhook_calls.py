@@ -15,7 +15,7 @@ _WEBHOOKS = "/v1/webhooks"
 
 
 class Webhooks(CallGroup):
-    """Calls about webhooks. Every method raises the `ApiError` of the response's status."""
+    """Calls about webhooks."""
 
     def create(
         self,
@@ -35,7 +35,7 @@ class Webhooks(CallGroup):
         return read(Webhook, self._calls.data("POST", _WEBHOOKS, body=body, headers=headers))
 
     def list(self, *, per_page: int = 100) -> Iterator[Webhook]:
-        """Return the webhooks, newest first. Fetches pages lazily."""
+        """Return the webhooks, newest first."""
         for data in self._pages(_WEBHOOKS, {"per_page": per_page}):
             yield read(Webhook, data)
 
@@ -70,7 +70,7 @@ class Webhooks(CallGroup):
     def deliveries(
         self, webhook_id: str, *, status: str | None = None, event: str | None = None, per_page: int = 100
     ) -> Iterator[Delivery]:
-        """Return the matching deliveries, newest first. Fetches pages lazily."""
+        """Return the matching deliveries, newest first."""
         filters = {"filter[status]": status, "filter[event]": event}
         params = {name: value for name, value in filters.items() if value is not None} | {"per_page": per_page}
         for data in self._pages(f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries", params):
