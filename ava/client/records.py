@@ -88,7 +88,7 @@ class Operation(OperationState):
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """A worker: a definition that can be run, with the settings that hold for the tenant."""
+    """A worker: a definition of jobs, with the settings that apply to the tenant."""
 
     id: str
     name: str
@@ -208,7 +208,7 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A schedule: when a worker is run by itself."""
+    """A schedule: a cron pattern by which a worker runs."""
 
     id: str
     worker_id: str
@@ -236,7 +236,7 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSlot:
-    """A local time that a pattern names, and the instant at which it comes."""
+    """A local time of a pattern, and its instant."""
 
     slot: datetime  # The local time, without an offset.
     at: datetime
@@ -254,7 +254,7 @@ class SchedulePreview:
 
 @dataclass(frozen=True, kw_only=True)
 class Firing:
-    """A slot that is past, and what became of it."""
+    """A past slot, and its outcome."""
 
     slot: datetime  # The local time, without an offset.
     at: datetime

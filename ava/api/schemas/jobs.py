@@ -1,4 +1,4 @@
-"""Jobs: what clients send and what they get back."""
+"""Jobs: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.limits.graphs import DEADLINE_SECONDS
 from ava.store.jobs.reads.lists import Payloads
 
-#: What makes or cancels a job: a user, an API key, a schedule, another job, a hook, a subscription.
+#: Id prefixes of what created or cancelled a job: user, API key, schedule, job, hook, subscription.
 _MAKERS = ("usr", "key", "sch", "job", "hk", "sub")
 
 # In ------------------------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class TriggerBody(Strict):
         return self.spec(values)
 
     def spec(self, values: dict[str, Any]) -> JobSpec:
-        """Returns the job of loaded values. Raises `ValidationError` for values that exclude each other."""
+        """Return the job of loaded values. Raises `ValidationError` for values that exclude each other."""
         refuse_two_rules(values)
         refuse_two_expiries(values)
         return JobSpec(
@@ -137,17 +137,17 @@ class TriggerBody(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class JobListRequest(PageRequest):
-    """Which jobs a list shows."""
+    """A page and filters of jobs."""
 
     job_filter: JobFilter
-    #: The names of the fields of each record; None for all of them, `("*",)` for all of them whole.
+    #: Names of each record's fields; None for all of them with large payloads omitted, `("*",)` for all of them whole.
     fields: tuple[str, ...] | None
-    #: By what they are sorted instead of newest first.
+    #: The sort order instead of newest first.
     sort: JobSort | None
 
     @property
     def payloads(self) -> Payloads:
-        """Returns which inputs and outputs the records have."""
+        """Return which inputs and outputs the records contain."""
         if self.fields is None:
             return Payloads()
         if self.fields == ALL_FIELDS:
@@ -204,11 +204,11 @@ class JobListQuery(PageQuery, JobFilterQuery):
 
 @dataclass(frozen=True, kw_only=True)
 class ShowRequest:
-    """How one job is asked for."""
+    """The requested fields of one job, and the time to wait."""
 
-    #: Seconds to wait until it is final; None means not at all.
+    #: Seconds to wait until it is final; None: do not wait.
     wait_seconds: int | None
-    #: The names of the fields; None for all of them.
+    #: Names of the fields; None for all of them.
     fields: tuple[str, ...] | None
 
 
@@ -346,7 +346,7 @@ class JobRecord(Schema):
 
 
 class LightJobRecord(JobRecord):
-    """A job of a bulk or a list, whose input and output are null if they were left out, and then say their bytes."""
+    """A job in a bulk or a list: a large input or output is null, and its size is given instead."""
 
     input = JsonText(
         attribute="input_json",
@@ -367,9 +367,9 @@ class LightJobRecord(JobRecord):
 
 @lru_cache(maxsize=256)
 def light_writer(names: tuple[str, ...] | None = None) -> RecordWriter:
-    """Returns a function that writes a job of a bulk or list as JSON text, with these fields or all of them.
+    """Return a function that writes a job of a bulk or list as JSON, with these fields or all of them.
 
-    The bytes of an input or output that was left out follow the record's fields.
+    The sizes of an omitted input or output follow the record's fields.
     """
     write = write_job if names in (None, ALL_FIELDS) else compile_schema(JobRecord(only=names), usage=write_usage)
     if names is not None and not {"input", "output"}.intersection(names):

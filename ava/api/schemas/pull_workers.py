@@ -1,4 +1,4 @@
-"""Workers whose runs are claimed over HTTP: what clients send to make and to delete one."""
+"""Pull workers: schemas of requests to create and delete them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST_NAME = 200
 
 
 class _Runtime(StrEnum):
-    """The runtimes of workers that clients make."""
+    """The runtimes of workers that clients can create."""
 
     PULL = pull.RUNTIME
 
@@ -62,12 +62,12 @@ class JsonSchema(JsonText):
 
 
 _TIMEOUT = {"description": "Seconds that one run may take."}
-#: What a field of a schema is described with.
+#: The OpenAPI description of a schema field.
 SCHEMA = {"type": "object", "description": "JSON Schema 2020-12 of the input; null: any object is accepted."}
 
 
 class WorkerBody(Strict):
-    """A worker whose runs are claimed over HTTP, to create."""
+    """A pull worker to create."""
 
     slug = _Slug(required=True, metadata={"description": "Its id is `wkr_` and this.", "pattern": _SLUG.pattern})
     runtime = Choice(_Runtime, required=True, metadata={"description": "`pull`: its runs are claimed over HTTP."})

@@ -1,4 +1,4 @@
-"""Schedules and their firings: what clients send and what they get back."""
+"""Schedules and their firings: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from ava.domain.schedules.schedule_record import (
 from ava.domain.schedules.time_zones import check_timezone
 from ava.store.schedules.definitions import ScheduleFilter
 
-#: The longest name, in characters.
+#: Max characters of a name.
 LONGEST_NAME = 200
-#: The most slots that one call lists.
+#: Max slots of one call.
 MAX_SLOTS = 50
 _DEFAULT_SLOTS = 10
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -59,7 +59,7 @@ class _Cron(Text):
 
 
 class _TimeZone(Text):
-    """The IANA name of a time zone; an alias is kept as it was given."""
+    """The IANA name of a time zone; an alias is stored unchanged."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str):
@@ -72,7 +72,7 @@ class _TimeZone(Text):
 
 
 class _ScheduleName(Text):
-    """A name that people give."""
+    """A human-readable name."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or _UNPRINTABLE.search(value):
@@ -138,7 +138,7 @@ class ScheduleBody(Strict):
 
 
 class ScheduleChangeBody(Strict):
-    """What to change of a schedule; at least one field."""
+    """Changes to a schedule; at least one field."""
 
     worker_id = ClientId("wkr", metadata={"description": "ID of the worker to run."})
     cron = _Cron(metadata=_CRON)
@@ -171,7 +171,7 @@ class ScheduleChangeBody(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleListRequest(PageRequest):
-    """Which schedules a list shows."""
+    """A page and filters of schedules."""
 
     schedule_filter: ScheduleFilter
 
@@ -216,7 +216,7 @@ def _slot_count(**rest: Any) -> WholeNumber:
 
 
 class NextQuery(Strict):
-    """How many of the next slots to list."""
+    """The number of slots to list."""
 
     count = _slot_count(is_text=True)
 
@@ -228,7 +228,7 @@ class NextQuery(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewRequest:
-    """Which slots to preview."""
+    """A pattern and the number of its slots to preview."""
 
     cron: str
     timezone: str
@@ -251,7 +251,7 @@ class PreviewBody(Strict):
 
 
 class ScheduleRecord(Schema):
-    """A schedule: when a worker is run by itself."""
+    """A schedule: a cron pattern by which a worker runs."""
 
     id = Id("sch")
     worker_id = Id("wkr")
@@ -299,7 +299,7 @@ _NOTE_TEXT = {
 
 
 class SlotRecord(Schema):
-    """A local time that a pattern names, and the instant at which it comes."""
+    """A local time of a pattern, and its instant."""
 
     slot = Text(attribute="local_time", metadata=_SLOT_TEXT)
     at = Instant()
@@ -314,7 +314,7 @@ class PreviewRecord(Schema):
 
 
 class FiringRecord(Schema):
-    """A slot that is past, and what became of it."""
+    """A past slot, and its outcome."""
 
     slot = Text(attribute="local_time", metadata=_SLOT_TEXT)
     at = Instant()

@@ -1,4 +1,4 @@
-"""Workers: what clients send and what they get back."""
+"""Workers: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ava.domain.worker import McpUse, WorkerSettings, WorkerStatus
 from ava.services.workers import WorkerChange
 from ava.store.fleet.workers import WorkerFilter
 
-#: Characters of the shortest secret: a shorter one would be found, and masked, in ordinary text.
+#: Min characters of a secret: a shorter one would also be masked where it occurs in ordinary text.
 _SHORTEST_SECRET = 4
 _SETTINGS = ("status", "timeout_seconds", "max_retries", "retry", "max_running", "rate")
 
@@ -45,7 +45,7 @@ _SETTINGS = ("status", "timeout_seconds", "max_retries", "retry", "max_running",
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerListRequest(PageRequest):
-    """Which workers a list shows."""
+    """A page and filters of workers."""
 
     worker_filter: WorkerFilter
 
@@ -82,7 +82,7 @@ class WorkerListQuery(PageQuery):
 
 
 class WorkerChangeBody(Strict):
-    """Settings of a worker; only the fields that are sent change, and null takes a setting back."""
+    """Settings of a worker; only the sent fields change, and null resets a setting."""
 
     status = Choice(
         WorkerStatus,
@@ -176,7 +176,7 @@ class WorkerChangeBody(Strict):
 
 
 class WorkerRecord(Schema):
-    """A worker: a definition that can be run, with the settings that hold for the tenant."""
+    """A worker: a definition of jobs, with the settings that apply to the tenant."""
 
     id = Id("wkr")
     name = Text()
