@@ -69,8 +69,7 @@ def nap(input: dict[str, Any]) -> Any:
 
 @worker("limited", max_running=5)
 def limited(input: dict[str, Any]) -> None:
-    """Sleep while holding one of five locks, which the kernel releases if the process is killed; record if none is
-    free."""
+    """Sleep while holding one of five locks, which a killed process loses; record if none is free."""
     folder = Path(input["folder"])
     for number in range(5):
         with (folder / f"place-{number}").open("w") as place:

@@ -124,9 +124,7 @@ def beside_groups(ours: Slots, *, jobs: int, rounds: int) -> None:
 
 
 def _drained(ours: Slots, node: NodeKind, handler: str, jobs: int) -> tuple[float, float, float, float]:
-    """Return the jobs per second, and the milliseconds of processor time per job of the node, PostgreSQL, and the
-    dispatcher.
-    """
+    """Return the jobs per second, and the CPU milliseconds per job of node, PostgreSQL and dispatcher."""
     ours.node = node
     ours.clear()
     ours.fill(jobs, handler=handler)

@@ -1,5 +1,7 @@
-"""`python -m bench.slots [wait] [peers] [groups]`: 2,000 waiting jobs in one process; no-op jobs in slots, plain Celery
-and Oban; short jobs in slots and in groups in processes.
+"""`python -m bench.slots [wait] [peers] [groups]`: measure slots.
+
+`wait`: 2,000 waiting jobs in one process. `peers`: no-op jobs in slots, plain Celery and Oban. `groups`: short jobs in
+slots and in groups in processes.
 """
 
 from __future__ import annotations

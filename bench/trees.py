@@ -130,7 +130,7 @@ def _messages(system: System) -> int:
 
 
 def map_children(system: System, *, count: int) -> bool:
-    """Map over many items, max 50 concurrently. Prints the parent's memory, its runs, and the max unfinished
+    """Map over many items, max 50 concurrently. Prints the parent's memory and runs, and the max unfinished
     children."""
     at_once = 50
     began = time.monotonic()

@@ -1,5 +1,4 @@
-"""Measure how a backlog loads the broker, and how an urgent job overtakes it: `python -m chaos.backlog --jobs
-1000000`."""
+"""Measure the load of a backlog on the broker and an urgent job's start: `python -m chaos.backlog --jobs 1000000`."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from harness.system import System
 _WRITERS = 4
 _BATCH = 250
 _NODE = "00000000-0000-7000-8000-000000000001"
-#: Seconds for which every twentieth transaction stays open after its jobs have ended.
+#: Seconds that every twentieth transaction stays open after ending its jobs.
 _OPEN_SECONDS = 1.5
 #: Relative width of the buckets for times.
 _PRECISION = 0.02

@@ -134,7 +134,7 @@ def _fuzz(system: System) -> set[int]:
 
 
 def measure(words: Sequence[str] = (), times: int = _TIMES) -> Iterator[LoopTime]:
-    """Yield the longest iteration for each body whose name contains one of `words`; no words select all bodies."""
+    """Yield the longest iteration for each body with one of `words` in its name, or for all without words."""
     with _watched() as watched:
         hook_path, run_path = _prepare(watched.system)
         headers = {"Content-Type": "application/json"}

@@ -23,8 +23,7 @@ outbox = Outbox(metadata)
 
 
 def committed(tries: int) -> int:
-    """Return how many of `tries` attempts commit: all except a fifth, and a twentieth that is killed before the
-    commit."""
+    """Return how many of `tries` attempts commit: all but a fifth, and a twentieth killed before the commit."""
     return sum(number % 20 != 3 and number % 5 != 2 for number in range(tries))
 
 

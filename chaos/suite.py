@@ -65,8 +65,7 @@ class Suite:
         return int(is_incomplete or not all(result.is_kept for result in results))
 
     def _results(self, runs: Sequence[_Run], options: argparse.Namespace) -> list[Result]:
-        """Run faults concurrently, then those that use all cores one by one. Returns the results of all completed
-        faults."""
+        """Run faults concurrently, then those that use all cores one by one. Returns the completed faults' results."""
         found: dict[int, Result] = {}
         for is_alone in (False, True):
             # A separate process for each, because a fault may change its process's state.

@@ -1,5 +1,4 @@
-"""The client's errors. They are independent of the server's, because the client is also installed without the
-server."""
+"""The client's errors, which are independent of the server's: a client may be installed without the server."""
 
 from __future__ import annotations
 

@@ -29,8 +29,7 @@ class Keys(CallGroup):
         scope: str | None = None,
         idempotency_key: str | None = None,
     ) -> ApiKey:
-        """Create a key. Only this response contains its `token`, which is None if a retry found the key already
-        created.
+        """Create a key. Its `token` is in this response only; it is None if a retry found the key already created.
 
         With `payloads=False` its holder sees no input, output or log line. `workers`: with the role `worker`, the
         workers whose runs it may claim; `scope="platform"`: of all tenants.

@@ -208,7 +208,7 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A schedule: a cron pattern by which a worker runs."""
+    """A schedule: a worker and the cron pattern that starts it."""
 
     id: str
     worker_id: str

@@ -1,4 +1,4 @@
-"""Faults of clocks: a host's, and PostgreSQL's, which is the only one that matters."""
+"""Faults of clocks: a host's, and PostgreSQL's, the only clock that matters."""
 
 from __future__ import annotations
 

@@ -33,14 +33,13 @@ def _drop_handler(cluster: Cluster) -> Injury:
 
 
 def _move_worker(cluster: Cluster) -> Injury:
-    """Replace all nodes by one whose handler names another queue and which consumes only that queue."""
+    """Replace all nodes by one with another queue, which is the only queue that it consumes."""
     _stop_nodes(cluster)
     return _start_node(cluster, "-q", "elsewhere", environ={"CHAOS_QUEUE": "elsewhere"})
 
 
 def _migrate_behind_reader(cluster: Cluster) -> Injury:
-    """Migrate to a newer release while a transaction reads the jobs for 15 s, then start one more node of this
-    release."""
+    """Migrate to a newer release while a transaction reads the jobs for 15 s, then start another node of this one."""
     folder = cluster.effects_path.parent / "newer_release"
     write_release(folder, (ADD_COLUMN, DROP_COLUMN, schema.revisions()[-1]))
     waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'jobs'::regclass AND NOT granted"

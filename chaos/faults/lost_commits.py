@@ -159,7 +159,7 @@ def _await_kinds(cuts: CommitCuts) -> None:
 
 
 def _judge(cluster: Cluster, cuts: CommitCuts) -> list[str]:
-    """Return lost and orphaned runs, and the statements whose transactions were not cut."""
+    """Return lost and orphaned runs, and the statements without a cut transaction."""
     ((lost,),) = cluster.system.query(_LOST)
     orphaned = sum(node.output.count(_ORPHANED) for node in cluster.system.workers)
     counts = {"runs lost": lost, "runs orphaned": orphaned}

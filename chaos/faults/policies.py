@@ -34,8 +34,7 @@ SELECT count(*) FROM jobs WHERE worker_id = '{_BRIEF}' AND input ->> 'mb' IS NOT
 
 
 def _expire_in_the_dark(cluster: Cluster) -> Injury:
-    """Kill both dispatchers and wipe the broker while a thousand jobs expire; start dispatchers when all have
-    expired."""
+    """Kill both dispatchers and wipe the broker while a thousand jobs expire; then start dispatchers."""
     expires: dict[str, float] = {}
     for seconds in _EXPIRIES:
         jobs = cluster.load.trigger_bulk(

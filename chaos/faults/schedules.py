@@ -34,7 +34,7 @@ WHERE f.outcome = 'fired' AND j.scheduled_at = f.at AND j.trigger = 'scheduled'
 
 
 def _kill_dispatchers(cluster: Cluster) -> Injury:
-    """Kill one of three dispatchers each second, while a thousand schedules fire each second."""
+    """Kill one dispatcher of three each second, while a thousand schedules fire each second."""
     file = cluster.effects_path.parent / "clock"
     first = _create(cluster)
     set_clock(file, first - _MINUTE)

@@ -42,7 +42,7 @@ def _fill_slots(cluster: Cluster) -> tuple[int, list[str]]:
 
 
 def _held_by(cluster: Cluster, pid: int) -> list[str]:
-    """Return the jobs whose last run began in a process and has not ended."""
+    """Return the jobs with an unfinished last run in a process."""
     last = {job: found[-1] for job, found in cluster.runs().items()}
     return [job for job, run in last.items() if run.name.startswith(f"{pid}.") and not run.is_done]
 

@@ -49,8 +49,7 @@ def worker_id_of_cursor(cursor: str) -> str | None:
 
 
 def cursor_of_line(job_id: str, seq: int) -> str:
-    """Return the cursor after a line of a job's log. It contains the random half of the job's id, so it fits no
-    other."""
+    """Return the cursor after a line of a job's log. It contains the random half of the job's id and fits no other."""
     return ids.encode(_LOG_PREFIX, UUID(int=_half(job_id) << 64 | seq + 1))
 
 

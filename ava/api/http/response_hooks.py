@@ -83,8 +83,7 @@ def _digest(raw: bytes) -> str:
 
 
 def _of_large(raw: bytes, work: Callable[[bytes], Result]) -> Result:
-    """Return the result of `work` on a body; a large body runs in a thread, because both kinds of work release the
-    GIL."""
+    """Return the result of `work`, which releases the GIL, on a body; a large body is processed in a thread."""
     return work(raw) if len(raw) <= offload.LARGE_BYTES else offload.run(lambda: work(raw))
 
 

@@ -268,7 +268,7 @@ class JobFilterQuery(Strict):
 
     @pre_load
     def _gather_named(self, data: Mapping[str, Any], **_: Any) -> dict[str, Any]:
-        """Merge the parameters of tags into one, and of the input into another, because their names contain keys and
+        """Merge the tag parameters into one and the input parameters into another: their names contain keys and
         paths."""
         return _gathered(_gathered(data, _TAG_PARAMETER, _TAG_EXAMPLE), _INPUT_PARAMETER, _INPUT_EXAMPLE)
 

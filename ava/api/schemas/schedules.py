@@ -251,7 +251,7 @@ class PreviewBody(Strict):
 
 
 class ScheduleRecord(Schema):
-    """A schedule: a cron pattern by which a worker runs."""
+    """A schedule: a worker and the cron pattern that starts it."""
 
     id = Id("sch")
     worker_id = Id("wkr")

@@ -15,8 +15,7 @@ _SERVED = ("active", "degraded")
 
 
 def check_processes(settings: Settings) -> str:
-    """Return the running processes. Raises `StartError` without a dispatcher, a node, or a sender for existing
-    webhooks."""
+    """Return the running processes. Raises `StartError` without a dispatcher, a node, or a required sender."""
     from ava.errors import StartError
     from ava.store.engine import leader_lease, schema
     from ava.store.engine.database import Database

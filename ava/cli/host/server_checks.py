@@ -83,8 +83,7 @@ def check_disk(settings: Settings) -> str:
 
 
 def check_connections(settings: Settings) -> str:
-    """Return the number of connections in use. Raises `StartError` if the limit is exhausted, or too low for the
-    settings."""
+    """Return the number of used connections. Raises `StartError` if the limit is exhausted or too low."""
     from ava.errors import StartError
     from ava.store.reports import server
 
