@@ -18,7 +18,6 @@ from bench.table import Figures
 _DAYS = 90
 _BATCH = 250_000
 _WARM_UP = 20
-#: Max seconds for which one read is repeated.
 _MAX_SECONDS = 30.0
 # Every job has ended. Its properties are functions of its number, and independent of each other.
 _JOBS = """

@@ -94,7 +94,6 @@ def rated(_input: dict[str, Any]) -> None:
     """Do nothing, under a rate limit."""
 
 
-#: A schema for inputs of no-op jobs.
 _SMALL_SCHEMA = {
     "type": "object",
     "properties": {"a": {"type": "integer", "minimum": 0}},

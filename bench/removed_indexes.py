@@ -37,7 +37,6 @@ _TENANT = "ten_a"
 _BATCH = 250_000
 #: Jobs that retention reads in one statement.
 _LOOKED_AT = 1_000
-#: Suspended jobs that the page of queues counts.
 _COUNTED = 10_000
 # A job's id is a function of its number, so that the number of a tree's first job gives the tree's id.
 _ID = """

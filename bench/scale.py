@@ -49,7 +49,6 @@ class Scale:
 
     few: Figures
     many: Figures
-    #: Plans that read too much.
     faults: list[str]
     #: Jobs per second with few finished jobs, with many, and with a backlog; empty without drains.
     drains: tuple[float, ...]

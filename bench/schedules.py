@@ -21,7 +21,6 @@ from bench.table import Figures
 #: Schedules that fire one by one, within a minute.
 _ALONE = 300
 _ALONE_SPREAD_SECONDS = 59
-#: Seconds for which an idle dispatcher's processor time is measured.
 _IDLE_SECONDS = 20.0
 #: Their local times differ, so each pattern is computed separately.
 _ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "America/St_Johns")

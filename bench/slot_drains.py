@@ -32,7 +32,6 @@ _PEERS_KEEP = {
 class NodeKind:
     """The processes of a node."""
 
-    #: Processes that run one job at a time.
     children: int = 0
     slot_processes: int = 1
     #: Per slot process; 0: the node has no slot process.

@@ -8,7 +8,6 @@ from typing import Any
 
 from ava import Env, worker
 
-#: Seconds of a short job.
 _BRIEF_SECONDS = 0.002
 
 

@@ -23,7 +23,6 @@ from harness.system import System
 
 #: Entries of a bulk, including the callback.
 _CHORD = 1000
-#: Max jobs of one trigger call.
 _BULK = 1000
 #: Max seconds between the last end of a part and the start of the callback.
 _PROMISED_CALLBACK_SECONDS = 1.0

@@ -24,7 +24,6 @@ from harness.servers.redis import running_redis
 from harness.servers.server import Server
 from harness.system import System
 
-#: The key that signs messages.
 KEY = "k" * 32
 _ENVIRON = {
     "AVA_HANDLERS": "chaos.alert_handlers",

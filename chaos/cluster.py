@@ -94,7 +94,6 @@ class Cluster:
     system: System
     load: Load
     effects_path: Path
-    #: Processes per node.
     processes: int
     #: Between the first node and the database.
     proxy: Proxy
@@ -111,7 +110,6 @@ class Cluster:
     patroni: PatroniCluster | None = None
     pooler: PgBouncer | None = None
     sentinels: SentinelGroup | None = None
-    #: The servers of a RabbitMQ cluster.
     members: list[RabbitMQ] = field(default_factory=list)
     #: Frozen processes, which are continued in any case.
     frozen: set[int] = field(default_factory=set)

@@ -61,7 +61,6 @@ class Run:
     #: Its process and its number there.
     name: str
     began_at: float
-    #: The time of its last action.
     last_at: float
     is_done: bool = False
 

@@ -45,15 +45,12 @@ class Fault:
     name: str
     #: Injects it; ends it if it is an outage.
     inject: Callable[[Cluster], Injury]
-    #: Max seconds of the promised recovery.
     promised_seconds: float
     #: Whether no job may begin a second time.
     repeats_nothing: bool = False
-    #: Whether no request may fail.
     refuses_nothing: bool = False
     #: The brokers with which the fault makes a difference.
     brokers: Collection[str] = BROKERS
-    #: The differences of its cluster from the usual one.
     plan: Plan = field(default_factory=Plan)
     #: Returns why this machine cannot inject it; None if it can.
     impossible: Callable[[], str | None] = _is_possible

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from chaos.hostile import Known, Request, in_json, make_request
 
 _MIB = 2**20
-#: Elements that are repeated to fill a list.
 REPEATED = (
     *(b"0,", b"[],", b"{},", b'"",', b"1e7,", b"-0.5,", b"null,", b'{"a":1},', b"[[]],", b'"\\u00e9",', b'"[{,:\\"",'),
     *(b"12345678901234567,", b'{"worker_id":"wkr_t_nothing"},', b'{"worker_id":5,"x":[]},'),

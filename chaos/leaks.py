@@ -28,7 +28,6 @@ from harness.servers.redis import running_redis
 from harness.servers.server import private_folder
 from harness.system import MARK, System, carries
 
-#: The ways in which the handler `t_leak` leaks.
 WAYS = ("return", "raise", "class", "exit")
 _SECRET = "marker-9b41de-of-the-leaks"
 _BULK = 500

@@ -40,7 +40,6 @@ class PulledWorker:
     token: str
     seconds: float = 0.05
     capacity: int = 20
-    #: Broken promises.
     broken: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

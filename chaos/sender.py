@@ -43,7 +43,6 @@ class Sender:
 
     port: int
     seed: str
-    #: Makes the requests.
     make: Callable[[random.Random, Known], Request] = make
     #: Max seconds of a response on an idle machine; None for any.
     max_seconds: float | None = None
@@ -55,7 +54,6 @@ class Sender:
     #: The jobs whose triggers got 201, each with its input if it is known.
     created: dict[str, Any] = field(default_factory=dict)
     webhooks: set[str] = field(default_factory=set)
-    #: Violations of the contract.
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

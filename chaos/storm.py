@@ -18,7 +18,6 @@ from harness.system import ROOT
 
 #: Max seconds until the last jobs end, and in which 99 of 100 jobs start during a limited storm.
 _PATIENCE, _MAX_START_SECONDS = 5.0, 2.0
-#: Max seconds of the storm.
 _MAX_SECONDS = 30.0
 
 

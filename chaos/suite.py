@@ -19,7 +19,6 @@ from chaos.fault import Fault
 from chaos.result import Result, await_starts, evaluate
 from harness.servers.server import private_folder
 
-#: A broker and a fault.
 _Run = tuple[str, Fault]
 
 
@@ -35,7 +34,6 @@ class Suite:
     jobs: int
     #: Default rate of the jobs that are triggered one by one, per second.
     rate: float = 25
-    #: Default number of concurrent faults.
     at_once: int = 1
 
     def run(self, parents: Sequence[argparse.ArgumentParser] = ()) -> int:

@@ -36,7 +36,6 @@ from harness.servers.server import private_folder
 from harness.system import ROOT
 
 SECRET = "of-the-hostile-suite"
-#: The processes of the node.
 PROCESSES = 4
 #: The tenant limits that an operator sets where tenants share nodes.
 ENVIRON = {
@@ -79,7 +78,6 @@ class Outcome:
     """The findings."""
 
     conditions: list[Condition] = field(default_factory=list)
-    #: The response statuses of each attack.
     attacks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     #: The share of one processor that the attacks and the samples used.
     cpu_share: float = 0.0

@@ -31,7 +31,6 @@ _BY_NAME: dict[str, Any] = {
     "next_cursor": None,
     "has_more": False,
 }
-#: Max depth of nested records in an example.
 _MAX_DEEP = 8
 
 

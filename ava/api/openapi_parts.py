@@ -121,10 +121,8 @@ SEARCH_PLACE = {
     },
 }
 
-#: The headers of every response.
 HEADERS = ("x-request-id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 
-#: All headers that a response may have.
 GIVEN: dict[str, Any] = {
     "x-request-id": {"description": "The caller's own if it sent a sane one.", "schema": {"type": "string"}},
     "X-RateLimit-Limit": {"description": "If limits are set: the requests allowed.", "schema": {"type": "integer"}},
@@ -205,7 +203,6 @@ _JOB = {
     "usage": {"cpu_ms": 412, "peak_memory_mb": 71, "wait_ms": 9},
     "waits_for": None,
 }
-#: An example of a job's stream.
 STREAM_EXAMPLE = (
     'id: 1\nevent: log\ndata: {"ts":"2025-06-01T10:00:01.120Z","level":"info","msg":"Worker handler started"}\n\n'
 )

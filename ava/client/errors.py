@@ -28,7 +28,6 @@ class ApiError(ClientError):
         self.code = code
         #: The request's id, to find it in the server's log.
         self.request_id = request_id
-        #: Error messages by field name.
         self.fields = fields or {}
 
 

@@ -36,7 +36,6 @@ class Event:
 
     line: LogLine | None = None
     progress: Progress | None = None
-    #: The new status.
     status: str | None = None
     #: The final record; it is the last event.
     ended: Job | None = None

@@ -13,7 +13,6 @@ from ava.client.reading import read
 from ava.client.records import LogLine
 from ava.client.times import sent_time
 
-#: Max lines of one response.
 _MAX_LINES = 500
 
 

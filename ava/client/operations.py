@@ -16,7 +16,6 @@ from ava.client.records import Operation
 from ava.client.times import sent_time
 
 _OPERATIONS = "/v1/ava/operations"
-#: Max seconds that one request waits for an operation.
 _WAIT_SECONDS = 30
 
 

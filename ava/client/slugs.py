@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 
-#: Max characters of a slug.
 MAX_LENGTH = 59
 #: Characters of the hash at the end of a truncated slug.
 _HASH_LENGTH = 8

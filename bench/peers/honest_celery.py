@@ -35,7 +35,6 @@ queue.conf.update(
     broker_connection_retry_on_startup=True,
     task_default_queue=QUEUE,
 )
-#: The connection of this process.
 _connections: list[Any] = []
 
 

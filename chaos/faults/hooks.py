@@ -36,7 +36,6 @@ class _Sender:
     def __init__(self, url: str, numbers: Iterator[int]) -> None:
         self._url = url
         self._numbers = numbers
-        #: The ids of deliveries with a 202 response.
         self.answered: set[str] = set()
         self.broken: list[str] = []
         self.thread = threading.Thread(target=self._send_all, daemon=True)

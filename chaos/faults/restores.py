@@ -17,7 +17,6 @@ from chaos.cluster import Cluster
 from chaos.fault import Fault, Injury
 from harness.polling import wait_until
 
-#: The age of the dump, in seconds.
 _AGE_SECONDS = 60.0
 
 

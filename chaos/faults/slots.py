@@ -15,7 +15,6 @@ _WORKER = "wkr_chaos_slot"
 _RUNS = 500
 #: Seconds of a run: longer than a rescue may take.
 _SECONDS = 20.0
-#: Seconds for which one run blocks the event loop.
 _BLOCKED_SECONDS = 5.0
 #: Seconds for which a node is frozen: longer than its lease, and shorter than its lease plus a run.
 _FROZEN_SECONDS = 25.0

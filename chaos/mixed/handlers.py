@@ -18,7 +18,6 @@ from typing import Any
 from ava import ChildFailed, ChildRefused, Env, Retry, WaitTimeout, worker
 from chaos.effects import Effect, append
 
-#: `max_running` of the limited worker.
 LIMIT = 3
 _TICK_SECONDS = 0.05
 _RETRY = Retry(max=1, delays=[0.5])

@@ -23,7 +23,6 @@ class Fact:
     name: str = ""
     #: The answer of the journal, or the return value of a step's function.
     value: Any = None
-    #: Further fields of the record.
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -89,7 +88,6 @@ class Asked:
     """Requests that the API accepted."""
 
     accepted: set[str] = field(default_factory=set)
-    #: Jobs that a client cancelled.
     cancelled: set[str] = field(default_factory=set)
     #: The deadline in seconds of each job that has one.
     deadlines: dict[str, float] = field(default_factory=dict)

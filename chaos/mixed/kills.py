@@ -26,7 +26,6 @@ class Kills:
         self._cluster = cluster
         self._load = load
         self._random = Random(f"{seed}/kills")
-        #: The number of kills of each kind.
         self.done: Counter[str] = Counter()
         self._kinds: dict[str, tuple[Callable[[], None], int]] = {
             "child": (self._kill_child, 50),

@@ -24,7 +24,6 @@ from chaos.pulled_worker import PulledWorker, make_worker
 from harness.polling import wait_until
 from harness.servers.receiver import Receiver
 
-#: The environment that its cluster needs.
 ENVIRON = {
     "AVA_HANDLERS": "chaos.handlers,chaos.mixed.handlers",
     "AVA_SLOTS": "50",

@@ -114,7 +114,6 @@ class Shares:
     answers: TenantShares
     streams: TenantShares
     waits: TenantShares
-    #: Claims that wait for a run.
     claims: TenantShares
     #: Streams and waits of all tenants together, under the key `ALL_TENANTS`.
     watchers: TenantShares

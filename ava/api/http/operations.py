@@ -26,7 +26,6 @@ from ava.store.engine.standby import DatabaseWithStandby, StandbyRead
 
 View = Callable[..., Response]
 
-#: Media type of a response with one `record` per line.
 NDJSON = "application/x-ndjson"
 #: Header with the replication lag, in milliseconds, of the standby that was read.
 LAG_HEADER = "Ava-Replica-Lag-Ms"
@@ -39,21 +38,17 @@ class Operation:
     #: A few words, as in "Trigger a job".
     summary: str
     description: str = ""
-    #: The schema of the query parameters.
     query: Schema = field(default_factory=NoParameters)
     #: The name of the view's argument that gets the loaded query; no argument if the schema has no fields.
     query_as: str = "query"
-    #: The schema of the body.
     body: Schema | None = None
     #: The name of the view's argument that gets the loaded body; no argument if the schema has no fields.
     body_as: str = "body"
-    #: Whether the route may be called without a body.
     may_be_empty: bool = False
     #: Reads a body of another media type; returns None if the request has none of `other_media`.
     other_body: Callable[[], Any] | None = None
     #: The media types that `other_body` reads, each with an example for the description.
     other_media: Mapping[str, Any] = field(default_factory=dict)
-    #: Max bytes of the body.
     max_bytes: Limit = limits.BODY_BYTES
     #: The schema of the response's `data`, or of each item if it is a list.
     record: Schema | None = None
@@ -64,7 +59,6 @@ class Operation:
     status: int = 200
     #: Other success statuses, with the schemas of their `data`.
     other_records: Mapping[int, Schema] = field(default_factory=dict)
-    #: The media type of the response.
     media_type: str = "application/json"
     #: Failure statuses in addition to `ALWAYS`.
     failures: tuple[int, ...] = ()
@@ -74,7 +68,6 @@ class Operation:
     is_outgoing: bool = False
     #: Whether it is audited although every role may call it.
     is_audited: bool = False
-    #: Whether it requires a platform role.
     is_for_operators: bool = False
     #: Whether its caller must have payload access, because the operation sends payloads or grants access to them.
     needs_payloads: bool = False

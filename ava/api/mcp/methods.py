@@ -31,7 +31,6 @@ _INSTRUCTIONS = (
 #: Milliseconds for which a client may cache a list of tools: max delay of a deployment or a changed setting.
 _TOOLS_TTL_MS = 60_000
 _DISCOVERY_TTL_MS = 3_600_000
-#: Max characters of a tool's name.
 _MAX_NAME = 128
 _OF_INPUT = re.compile(r"^input\.", re.MULTILINE)
 

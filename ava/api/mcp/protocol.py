@@ -13,7 +13,6 @@ VERSION = "2026-07-28"
 LEGACY_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26")
 VERSIONS = (VERSION, *LEGACY_VERSIONS)
 
-#: The extension for tasks.
 TASKS = "io.modelcontextprotocol/tasks"
 #: Keys of `_meta`.
 PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"

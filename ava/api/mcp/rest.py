@@ -28,7 +28,6 @@ _NOT_TAKEN_ALONG = (
 )
 #: The end of a message that counts more invalid fields; here each of them gets its own line.
 _MORE = re.compile(r" \(\d+ more in fields\)$")
-#: The rate-limit headers of a response.
 _KEPT = ("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 #: The WSGI environment's key for the name of the calling tool or method, which the audit trail stores.
 TOOL = "ava.mcp_tool"

@@ -10,7 +10,6 @@ from ava.api.mcp.messages import McpMessage
 from ava.api.mcp.protocol import INTERNAL_ERROR, INVALID_PARAMS, RpcError, missing_tasks
 from ava.domain.ids import is_client_id
 
-#: Statuses of jobs in records.
 _COMPLETED, _FAILED, _CANCELLED = "completed", "failed", "cancelled"
 _FINAL = (_COMPLETED, _FAILED, _CANCELLED)
 #: Prefix of the error of a job whose process was lost. Its handler reported nothing, so this is no tool error.

@@ -16,7 +16,6 @@ from ava.domain.limits.table import MCP_LOG_LINES, MCP_TEXT
 from ava.domain.text import storable
 from ava.domain.worker import WorkerTool
 
-#: The fields of a job in a list.
 _JOB_FIELDS = "id,worker_id,status,priority,created_at,started_at,completed_at,duration_ms,error,progress,tags"
 _WORKER_FIELDS = ("id", "name", "description", "status", "live", "queue", "timeout_seconds")
 _MAX_PER_PAGE = 50
@@ -42,7 +41,6 @@ class Tool:
     name: str
     title: str
     description: str
-    #: The schemas of its arguments by name.
     arguments: Mapping[str, Any]
     required: tuple[str, ...] = ()
     run: Callable[[_Arguments, McpMessage], dict[str, Any]]

@@ -19,7 +19,6 @@ from ava.store.fleet.worker_tools import ToolFilter
 ANSWER_SECONDS = 25
 #: Max workers that one search returns, each with its schema.
 _MAX_FOUND = 20
-#: Max characters of a description.
 _MAX_DESCRIPTION = 2_000
 _PREFIX = "wkr_"
 #: A schema's annotation for headers; our tools need none.

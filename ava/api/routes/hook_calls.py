@@ -19,7 +19,6 @@ from ava.services.events.receiving import caller_of
 
 blueprint = Blueprint("hook_calls", __name__, url_prefix=CALLS)
 
-#: Max characters of a challenge.
 _MAX_CHALLENGE = 1_024
 _ORIGIN = "WebHook-Request-Origin"
 

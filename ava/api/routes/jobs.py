@@ -38,7 +38,6 @@ REPLAYED = "Idempotent-Replayed"
 #: Response header: an earlier trigger with the same key (`dedupe`, `debounce`) created the job.
 EXISTING = "Existing-Job"
 
-#: The fields of a job that can be changed.
 _CHANGED = ("priority", "scheduled_at", "expires_at", "tags")
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")

@@ -24,7 +24,6 @@ from ava.errors import BadRequest, Forbidden, RequestError, TooMany
 
 blueprint = Blueprint("mcp", __name__)
 
-#: Hosts of pages on this machine.
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 

@@ -29,7 +29,6 @@ class BulkActionRequest:
     """The jobs to act on."""
 
     job_filter: JobFilter
-    #: Whether to only count the jobs.
     is_dry_run: bool
 
 

@@ -54,7 +54,6 @@ class LogFilterQuery(Strict):
         return LogRange(limit=_PER_READ, **values)
 
 
-#: Lines per read of a download.
 _PER_READ = 2_000
 
 

@@ -36,7 +36,6 @@ from ava.store.schedules.definitions import ScheduleFilter
 
 #: Max characters of a name.
 LONGEST_NAME = 200
-#: Max slots of one call.
 MAX_SLOTS = 50
 _DEFAULT_SLOTS = 10
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")

@@ -19,7 +19,6 @@ from ava.domain.events.templates import FIELDS
 from ava.domain.jobs import priority
 from ava.store.events.subscriptions import SubscriptionFilter
 
-#: Max characters of a subscription's name.
 LONGEST_NAME = 200
 
 

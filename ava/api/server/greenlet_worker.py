@@ -49,7 +49,6 @@ _MAX_FRAMES = 1_000 + 2 * limits.NESTING.value
 #: The paths that the health port serves, and the path, without a route, that replaces any other.
 _HEALTH_PATHS = ("/livez", "/readyz", "/metrics")
 _NO_PATH = "/health-checks-only"
-#: Max concurrent connections of the health port.
 _HEALTH_CONNECTIONS = 100
 #: Seconds that a client may take to receive any one piece of a response.
 _SEND_SECONDS = 30
@@ -82,7 +81,6 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: The connection that each greenlet serves.
         self._connections: dict[Any, Any] = {}
         #: The greenlets that wait for a request, the longest waiting first.
         self._idle: dict[Any, None] = {}

@@ -33,7 +33,6 @@ from ava.telemetry import logs, tracing
 _CONNECTIONS = 4_000
 #: Other files that it opens: connections to servers, logs, modules during import.
 _OTHER_FILES = 256
-#: Seconds that a connection may be idle.
 _IDLE_SECONDS = 60  # `ava.api.server.greenlet_worker` keeps to it.
 #: Seconds for which the kernel delays accepting a connection until its first byte arrives.
 _SILENT_SECONDS = 5

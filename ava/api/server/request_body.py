@@ -34,7 +34,6 @@ class HeldBodies:
     def __init__(self) -> None:
         self._all = TenantShares(limits.HELD_BODIES, limits.HELD_BODIES.value)
         self._by_address = TenantShares(limits.ADDRESS_HELD_BODIES, limits.ADDRESS_HELD_BODIES.value)
-        #: Number of bodies that are being drained.
         self.drained = 0
 
     @contextlib.contextmanager

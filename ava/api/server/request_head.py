@@ -29,7 +29,6 @@ class RequestHead:
         #: The last bytes received; the head's end may begin in them.
         self._last = b""
         self._lines = 0
-        #: Bytes of the unfinished line.
         self._line_bytes = 0
 
     def add(self, piece: bytes) -> bytes:

@@ -49,7 +49,6 @@ def _mebibytes(count: int | None) -> str | None:
     return None if count is None else f"{count} MiB"
 
 
-#: A run with its number.
 _RUN_COLUMNS = (
     Column(title="RUN", value=lambda row: row[0]),
     Column(title="OUTCOME", value=lambda row: row[1]["outcome"] or "running", min_width=9),

@@ -46,7 +46,6 @@ class _Bridge:
         self._places = threading.Semaphore(_MAX_AT_ONCE)
         #: The version that an older client and the API agreed on in `initialize`.
         self._version: str | None = None
-        #: Ids of requests that the client has cancelled.
         self._cancelled: set[object] = set()
 
     def run(self) -> None:

@@ -17,7 +17,6 @@ from ava.cli.screen.tables import Column, milliseconds
 if TYPE_CHECKING:
     from ava.client import Client, JobJournal, Tree, TreeJob
 
-#: Max seconds that one request waits for a tree.
 _WAIT_SECONDS = 30
 
 

@@ -13,7 +13,6 @@ from typing import Any
 from ava.domain.text import did_you_mean
 from ava.errors import CallFailed
 
-#: Max bytes of a file.
 _MAX_BYTES = 4 * 1024 * 1024
 #: YAML tags whose values JSON also has.
 _PLAIN_TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
@@ -32,9 +31,7 @@ _NUMBERS = {
 class Section:
     """A kind of entry."""
 
-    #: Known fields of an entry.
     fields: frozenset[str]
-    #: Required fields.
     required: tuple[str, ...] = ()
 
 

@@ -24,7 +24,6 @@ _Check: TypeAlias = "Callable[[Settings], str]"
 _WITHOUT_DATABASE = ("broker", "node", "handlers", "queues")
 #: Max tolerated difference of two clocks, in seconds; beyond it logs of two machines are hard to compare.
 _MAX_CLOCK_DIFFERENCE_SECONDS = 2.0
-#: Days for which a promotion is reported.
 _PROMOTION_DAYS = 7
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-#: Max workers that one line names.
 _MAX_NAMED = 10
 #: Endpoints that get webhooks.
 _SERVED = ("active", "degraded")

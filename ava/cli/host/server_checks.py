@@ -11,11 +11,9 @@ if TYPE_CHECKING:
     from ava.settings import Settings
     from ava.store.engine.database import Connection
 
-#: Max missing rights that are named.
 _MAX_RIGHTS_NAMED = 5
 #: The share of a connection limit that counts as exhausted: the next process to start may get none.
 _MAX_USED_SHARE = 0.9
-#: Min days for which partitions must exist.
 _MIN_DAYS_AHEAD = 1.5
 #: Connections per node (without its processes), pool process, slot process, dispatcher, and sender.
 _OF_NODE, _OF_POOL_PROCESS, _OF_SLOT_PROCESS, _OF_DISPATCHER, _OF_SENDER = 2, 2, 8, 7, 3

@@ -111,7 +111,6 @@ WHERE = Pair("path=value", "account.id=17")
 ISO_FORM = "ISO 8601, local without an offset"
 PAST_FORM = f"{ISO_FORM}, or as in 10m, 2h, 1d ago"
 MOMENT = _Moment(may_be_ago=False)
-#: A time in the past.
 PAST_MOMENT = _Moment(may_be_ago=True)
 JOB_ID = _RecordId(
     "job_id", lambda client: client.list(per_page=_MAX_OFFERED), lambda job: f"{job.status} {job.worker_id}"

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ava.client import ApiError, Client
     from ava.settings import ClientSettings
 
-#: Max invalid fields that a command's message names.
 _MAX_FIELDS = 6
 #: Where `ava up` keeps the secret that it generates, in the folder that it is started in.
 _SECRET_FILE = Path(".ava") / "internal-secret"

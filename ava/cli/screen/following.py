@@ -16,7 +16,6 @@ from ava.cli.screen.terminal import StatusLine
 if TYPE_CHECKING:
     from ava.client import Client, Event, Job
 
-#: The exit status of a command that Ctrl-C ended.
 INTERRUPTED = 130
 
 

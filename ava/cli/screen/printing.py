@@ -20,7 +20,6 @@ from ava.domain.text import printable
 
 _STATUS_COLOURS = {"queued": "cyan", "running": "blue", "completed": "green", "failed": "red", "cancelled": "yellow"}
 _LEVEL_COLOURS = {"info": "bright_black", "warn": "yellow", "error": "red"}
-#: Max lines of a JSON value that are shown.
 _MAX_LINES = 20
 _GAP = "  "
 

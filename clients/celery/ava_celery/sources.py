@@ -11,9 +11,7 @@ from celery.app.task import Task
 
 from ava_celery import workers
 
-#: Calls that return a result.
 _RESULTS = frozenset({"delay", "apply_async", "send_task", "AsyncResult", "GroupResult"})
-#: Calls that wait for a result.
 _WAITS = frozenset({"get", "join", "join_native", "iter_native", "wait", "wait_for", "collect"})
 #: Methods of a task that replace it by another one.
 _REPLACEMENTS = frozenset({"replace", "replace_in_chord", "add_to_chord"})

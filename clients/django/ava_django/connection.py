@@ -12,7 +12,6 @@ from ava.client import Client
 
 __all__ = ["OPTIONS", "client_of"]
 
-#: Known keys of a backend's `OPTIONS`.
 OPTIONS = frozenset(
     {
         "url",

@@ -9,7 +9,6 @@ __all__ = ["ATTRIBUTE", "ava_options"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-#: The attribute with a function's options.
 ATTRIBUTE = "ava_options"
 #: The options of `ava.worker` that the task itself determines.
 _OF_TASK = frozenset({"slug", "name", "queue", "input_schema"})
