@@ -129,29 +129,25 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     - `timeout_seconds`: at most 3600.
     - `max_retries`: 0 to 25 further attempts after an exception; default 0.
     - `retry`: an `ava.Retry` instead of `max_retries`, with delays.
-    - `retry_on`: the exception classes that are retried; default all.
-    - `give_up_on`: the exception classes that are never retried.
+    - `retry_on`, `give_up_on`: the exception classes that are retried (default all), and those that are never.
     - `cancel_grace_seconds`: the time to clean up after a requested stop; at most 600.
     - `queue`: the Celery queue of its jobs; default `default`, or `concurrent` for a concurrent worker.
     - `tenants`: the tenants that may run it; None means all.
     - `on_worker_lost`: `requeue` or `fail`.
     - `capture_subprocesses`: log the standard output and error of its subprocesses.
     - `schedule`: a cron pattern in `timezone` (an IANA name) that creates jobs of the tenant `schedule_tenant`.
-    - `max_running`: max running jobs, in total or per `max_running_per`: "tenant", or an input path such as
-      "input.account.id".
+    - `max_running`: max running jobs, in total or per `max_running_per`: "tenant" or a path ("input.account.id").
     - `rate`: max starts per period, such as "100/minute", in total or per `rate_per`, as above.
     - `input_schema`: validates each input: a JSON Schema (2020-12) as a dict, a marshmallow schema, a dataclass, a
       pydantic model, or a union of these. The default is the annotation of `input` unless it is a mapping; then the
       function gets a value of that type.
     - `retention_days`: retention of its final jobs; default: the tenant's or the installation's.
-    - `expires_in`: seconds until an unstarted job is cancelled, unless its trigger or schedule overrides them; at most
-      31,622,400 (366 days).
+    - `expires_in`: seconds until an unstarted job is cancelled; its trigger or schedule may override it; max 366 days.
     - `deadline_seconds`: seconds from creation, or from `scheduled_at`, until a job fails unless it is final, including
       waits and retries, unless its trigger overrides them; at most as many.
     - `mcp`: its use as an MCP tool: `answer` (a call waits for the end), `task` (a call returns a task) or `off`;
       default AVA_MCP_WORKERS.
-    - `max_memory_mb`: max MiB of a run with all its subprocesses; above, the run is stopped and fails as
-      `MemoryExceeded`.
+    - `max_memory_mb`: max MiB of a run with all its subprocesses; above, the run fails as `MemoryExceeded`.
     - `concurrent`: runs of this `async def` may share a process and its event loop, on nodes with slots, and with them
       everything per process: directory, environment, signals, globals.
 

@@ -392,7 +392,7 @@ def test_a_command_that_fails_prints_one_line(running: System) -> None:
         (("jobs", "show", "job_x"), {}, "No such job"),
         (("jobs", "list"), {"AVA_INTERNAL_SECRET": "wrong"}, "x-internal-secret"),
         (("jobs", "list"), {"AVA_URL": "nonsense"}, "AVA_URL"),
-        (("jobs", "trigger", "wkr_t_ecoh"), {}, "those that exist. Did you mean wkr_t_echo?"),
+        (("jobs", "trigger", "wkr_t_ecoh"), {}, "lists all workers. Did you mean wkr_t_echo?"),
     ):
         ended = _ava_process(running, *arguments, **options)
         assert ended.returncode == 1

@@ -14,8 +14,8 @@ from cloudevents.core.v1.event import CloudEvent
 
 from ava.dispatcher.duties.probed_work import EventFanOut
 from ava.dispatcher.duties.retention import of_events
+from ava.process import pauses
 from ava.services.creation.job_creator import JobCreator
-from ava.services.events import event_jobs
 from ava.services.events.event_jobs import EventJobs
 from harness.api import Api, error_of
 
@@ -293,7 +293,7 @@ def test_a_thousand_events_of_one_request_let_others_go_on_in_between(
     turns: list[float] = []
     # Each look at the clock takes a millisecond, and a pause follows after more than two.
     clock = SimpleNamespace(monotonic=partial(next, itertools.count(0, 0.001)), sleep=turns.append)
-    monkeypatch.setattr(event_jobs, "time", clock)
+    monkeypatch.setattr(pauses, "time", clock)
     assert api.post(EVENTS, json={"events": [{"type": "order.paid", "data": 1}] * 1_000}).status_code == 201
     assert len(turns) > 200
 
