@@ -354,7 +354,7 @@ def main() -> int:
     """Run histories against each defect until one fails. Returns 1 if one does not."""
     parser = argparse.ArgumentParser(description="Run histories against defects that they must find.")
     parser.add_argument("names", nargs="*", help="parts of the names of defects; default: all of them")
-    parser.add_argument("--histories", type=int, default=20, help="the histories against each (%(default)s)")
+    parser.add_argument("--histories", type=int, default=30, help="the histories against each (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="the first history's (%(default)s)")
     options = parser.parse_args()
     wanted = [each for each in MUTANTS if not options.names or any(name in each.name for name in options.names)]
