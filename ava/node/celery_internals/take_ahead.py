@@ -1,5 +1,7 @@
 """The take-ahead protocol: a child gets its next message before its job has ended.
 
+It keeps the promised drain rate (`python -m bench drain`): one statement ends a run and claims the next.
+
 docs/explain/node.md draws its states. Celery's own pool (`AVA_POOL=celery`) has no such protocol: `NoTakeAhead`.
 """
 

@@ -1,4 +1,7 @@
-"""The process state that a handler may change, restored after each run."""
+"""The process state that a handler may change, restored after each run.
+
+It keeps the promise that nothing of one run reaches the next (docs/reference/handlers.md), without a process per run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Promotions of a standby, as observed by the dispatchers."""
+"""Promotions of a standby, as observed by the dispatchers.
+
+It keeps the promise that operators see when a promotion has lost commits (docs/how-to/high_availability.md).
+"""
 
 from __future__ import annotations
 

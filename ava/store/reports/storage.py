@@ -1,6 +1,7 @@
 """Measure the bytes that tenants store: page by page over whole tables, with the sums of the last complete pass.
 
-A sum maintained by each write would be a row that all writes of a tenant lock.
+It keeps the quota of stored bytes, so that no tenant fills the database. A sum maintained by each write would be a row
+that all writes of a tenant lock.
 """
 
 from __future__ import annotations
