@@ -8,39 +8,39 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
 
+from ava.api import request_records
 from ava.api.gate.hook_gate import HookGate
 from ava.api.gate.tenant_shares import make_shares
-from ava.api.http import body, errors, gate, limits, offload, operations, response_hooks, traces
+from ava.api.http import body, errors, gate, limits, offload, operations, response_hooks
 from ava.api.http.callers import auth
 from ava.api.http.context import EXTENSION, Context, make_admin, tenant_of_request
 from ava.api.routes import (
-    admin,
+    audit,
     bulk,
     bulk_operations,
-    docs,
     events,
     exports,
-    health,
     hook_calls,
     hooks,
+    job_details,
     job_logs,
-    job_runs,
     jobs,
-    journals,
     keys,
     mcp,
+    nodes,
+    pages,
+    probes,
     queues,
+    reports,
     runs,
     schedules,
     sessions,
     streams,
     subscriptions,
-    tenants,
-    trees,
     webhooks,
-    why,
     workers,
 )
+from ava.api.routes import errors as error_groups
 from ava.api.routes import limits as limits_route
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.control import Control
@@ -85,15 +85,15 @@ from werkzeug.routing import BaseConverter
 
 _BLUEPRINTS = (
     jobs.blueprint,
-    job_runs.blueprint,
+    job_details.runs,
     bulk.blueprint,
     job_logs.blueprint,
     bulk_operations.blueprint,
     exports.blueprint,
     streams.blueprint,
-    why.blueprint,
-    trees.blueprint,
-    journals.blueprint,
+    job_details.reasons,
+    job_details.trees,
+    job_details.journals,
     schedules.blueprint,
     workers.blueprint,
     runs.blueprint,
@@ -106,10 +106,19 @@ _BLUEPRINTS = (
     keys.blueprint,
     sessions.blueprint,
     limits_route.blueprint,
-    tenants.blueprint,
+    limits_route.tenants,
     mcp.blueprint,
-    health.blueprint,
-    docs.blueprint,
+    probes.health,
+    pages.docs,
+    reports.overview,
+    reports.analytics,
+    error_groups.blueprint,
+    nodes.blueprint,
+    reports.promotions,
+    reports.tenant_loads,
+    audit.blueprint,
+    probes.metrics,
+    pages.dashboard,
 )
 
 #: Seconds that a request waits for a free database connection; enough for a thousand clients that call simultaneously,
@@ -198,7 +207,7 @@ def make_app(settings: Settings) -> Flask:
     install_converters(app)
     app.extensions[EXTENSION] = _make_context(settings)
     app.before_request(auth.name_request)
-    traces.install(app)
+    request_records.trace_requests(app)
     response_hooks.install(app, settings)
     app.before_request(auth.identify)
     limits.install(app, settings)
@@ -207,7 +216,7 @@ def make_app(settings: Settings) -> Flask:
     app.teardown_request(body.release)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
-    admin.install(app)
+    request_records.record_requests(app)
     return app
 
 

@@ -17,7 +17,7 @@ from ava.api.http.parsing import DURABILITY, REPLICATED
 from ava.api.http.strict import NoBody
 from ava.api.routes.audit import note_change
 from ava.api.routes.streams import client_watch, watching
-from ava.api.schemas.job_changes import ChangeBody
+from ava.api.schemas.job_changes import ChangeBody, RetryBody
 from ava.api.schemas.jobs import (
     JobListQuery,
     JobListRequest,
@@ -29,7 +29,6 @@ from ava.api.schemas.jobs import (
     light_writer,
     write_job,
 )
-from ava.api.schemas.retries import RetryBody
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.job_change import JobChange
 

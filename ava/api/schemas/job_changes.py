@@ -1,4 +1,4 @@
-"""Changes of queued jobs: what clients send."""
+"""Changes of queued jobs and retries of jobs: what clients send."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any
 
 from marshmallow import ValidationError, post_load, validates_schema
 
-from ava.api.http.fields import WholeNumber
+from ava.api.http.fields import Choice, JsonObject, WholeNumber
 from ava.api.http.strict import Strict
 from ava.api.schemas.job_filters import TAGS_FORM, Tags
-from ava.api.schemas.start_times import StartTime
+from ava.api.schemas.trigger_fields import StartTime
 from ava.domain.jobs import priority
+from ava.domain.jobs.graphs import RetryFrom
 from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 
@@ -46,3 +47,39 @@ class ChangeBody(Strict):
         if "tags" in values:
             values["tags_json"] = values.pop("tags")
         return JobChange(names=names, **values)
+
+
+class RetryBody(Strict):
+    """What is different from the job that is retried."""
+
+    from_ = Choice(
+        RetryFrom,
+        data_key="from",
+        load_default=None,
+        allow_none=False,
+        metadata={
+            "description": "`failed`, of an entry of a bulk that did not complete: new jobs for it and for each entry "
+            "after it, near and far, that did not complete, with the same edges. What completed is read, not run."
+        },
+    )
+
+    @validates_schema
+    def _check_from(self, values: dict[str, Any], **_: Any) -> None:
+        if values.get("from_") is None:
+            return
+        for name in ("input", "priority"):
+            if values.get(name) is not None:
+                raise ValidationError("It must not be sent together with from.", name)
+
+    input = JsonObject(
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The payload of the new job. Without it, that of the earlier job."},
+    )
+    priority = WholeNumber(
+        minimum=priority.FIRST,
+        maximum=priority.LAST,
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The priority of the new job. Without it, that of the earlier job."},
+    )

@@ -26,10 +26,16 @@ from ava.api.http.fields import (
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordWriter, compile_schema
 from ava.api.http.strict import Strict
+from ava.api.schemas.job_details import UsageRecord, write_usage
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
-from ava.api.schemas.start_times import StartTime, expiry_field, refuse_two_expiries
-from ava.api.schemas.trigger_keys import debounce_field, dedupe_field, refuse_two_rules
-from ava.api.schemas.usage import UsageRecord, write_usage
+from ava.api.schemas.trigger_fields import (
+    StartTime,
+    debounce_field,
+    dedupe_field,
+    expiry_field,
+    refuse_two_expiries,
+    refuse_two_rules,
+)
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job, JobSpec, Status, Trigger
 from ava.domain.jobs.job_filter import JobFilter, JobSort

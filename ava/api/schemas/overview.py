@@ -1,15 +1,21 @@
-"""The overview of a tenant's jobs: what clients get back."""
+"""The overview of a tenant, the load of all tenants, and promotions of a standby: what clients get back."""
 
 from __future__ import annotations
 
-from marshmallow import Schema, fields
+from typing import Any
+
+from marshmallow import Schema, fields, post_load
 
 from ava.api.http import payloads
-from ava.api.http.fields import Flag, Id, Instant, Number, Text, WholeNumber
+from ava.api.http.fields import ClientId, Flag, Id, Instant, Number, Text, WholeNumber
 from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
+from ava.domain.counts import MAX_COUNTED_OF_TENANT
 from ava.domain.jobs import priority
 
 _MAX_COUNT = 2**53
+_COUNTED = {"description": f"Exact up to {MAX_COUNTED_OF_TENANT:,}; it stays there beyond."}
+_ENDED = {"description": "Those that ended in the last hour."}
 
 
 class DepthRecord(Schema):
@@ -85,3 +91,55 @@ class OverviewRecord(Schema):
 
 
 write_overview = compile_schema(OverviewRecord())
+
+
+class PromotionRecord(Schema):
+    """A standby of PostgreSQL that became the primary."""
+
+    timeline = WholeNumber(minimum=1, maximum=2**31, metadata={"description": "The server's timeline since then."})
+    seen_at = Instant(metadata={"description": "When the active dispatcher saw it."})
+    running = WholeNumber(
+        minimum=0, maximum=2**53, metadata={"description": "The runs that were under way; each was asked for again."}
+    )
+    lossy = Flag(
+        attribute="is_lossy",
+        metadata={"description": "True if commits are known to be lost. False: no loss was seen."},
+    )
+
+
+write_promotion = compile_schema(PromotionRecord())
+
+
+class TenantLoadsQuery(Strict):
+    """The parameter of the list of tenants."""
+
+    cursor = ClientId(
+        "ten",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The next_cursor of an earlier answer: the tenant after which this one looks."},
+    )
+
+    @post_load
+    def _after(self, values: dict[str, Any], **_: Any) -> str | None:
+        after: str | None = values["cursor"]
+        return after
+
+
+class TenantLoadRecord(Schema):
+    """The jobs of one tenant."""
+
+    tenant_id = Id("ten")
+    waiting = WholeNumber(minimum=0, maximum=2**53, metadata=_COUNTED)
+    scheduled = WholeNumber(minimum=0, maximum=2**53, metadata=_COUNTED)
+    running = WholeNumber(minimum=0, maximum=2**53, metadata=_COUNTED)
+    completed = WholeNumber(minimum=0, maximum=2**53, metadata=_ENDED)
+    failed = WholeNumber(minimum=0, maximum=2**53, metadata=_ENDED)
+    cancelled = WholeNumber(minimum=0, maximum=2**53, metadata=_ENDED)
+    share = Number(
+        allow_none=True,
+        metadata={"description": "Its part of the time that all jobs which ended in the last hour have run, 0 to 1."},
+    )
+
+
+write_tenant_load = compile_schema(TenantLoadRecord())

@@ -10,8 +10,8 @@ from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http.fields import Choice, Flag, Id, JsonText, PositiveNumber, Text, WholeNumber
 from ava.api.http.strict import Strict
-from ava.api.schemas.retry_delays import RetryDelaysBody
 from ava.api.schemas.setting_fields import RateText, Scope
+from ava.api.schemas.trigger_fields import RetryDelaysBody
 from ava.domain.input_schema import check_schema
 from ava.domain.jobs import pull
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS

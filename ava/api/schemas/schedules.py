@@ -15,7 +15,7 @@ from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonObject,
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.api.schemas.start_times import expiry_field
+from ava.api.schemas.trigger_fields import expiry_field
 from ava.domain.jobs import priority
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.table import SCHEDULE_INPUT_BYTES

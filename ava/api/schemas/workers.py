@@ -25,8 +25,8 @@ from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, WorkerName
-from ava.api.schemas.retry_delays import RetryDelaysBody, write_retry
 from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText, Scope
+from ava.api.schemas.trigger_fields import RetryDelaysBody, write_retry
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.graphs import DEADLINE_SECONDS
 from ava.domain.limits.rates import Rate

@@ -1,0 +1,101 @@
+"""Reports of a tenant, `/overview` and `/analytics`, and of the platform, `/tenants` and `/promotions`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import Blueprint, Response
+
+from ava.api.http import responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.schemas.analytics import AnalyticsQuery, AnalyticsRecord, write_analytics
+from ava.api.schemas.overview import (
+    OverviewRecord,
+    PromotionRecord,
+    TenantLoadRecord,
+    TenantLoadsQuery,
+    write_overview,
+    write_promotion,
+    write_tenant_load,
+)
+from ava.services.overview import MAX_PROMOTIONS
+from ava.store.reports.tenant_loads import MAX_LOOKED_AT, MAX_TENANTS
+
+overview = Blueprint("overview", __name__, url_prefix="/v1/ava")
+
+
+@overview.get("/overview", endpoint="show")
+@operation(
+    summary="Show the tenant's jobs in total",
+    description="What waits, by priority; what runs; what ended in each of the last 60 minutes, counted a few seconds "
+    "behind; and percentiles of the newest jobs. It costs the same whatever the number of jobs.",
+    record=OverviewRecord(),
+    reads_standby=True,
+)
+def show_overview() -> Response:
+    """Show the tenant's overview."""
+    return responses.data(write_overview(context().admin.overviews.overview(caller())))
+
+
+analytics = Blueprint("analytics", __name__, url_prefix="/v1/ava")
+
+
+@analytics.get("/analytics", endpoint="show")
+@operation(
+    summary="Show what ended jobs add up to",
+    description="Jobs that ended since `since`, counted once each and a few seconds behind; it costs the same whatever "
+    "their number. A job is counted when it ends, and stays counted when retention deletes it.",
+    query=AnalyticsQuery(),
+    record=AnalyticsRecord(),
+    reads_standby=True,
+)
+def show_analytics(query: dict[str, Any]) -> Response:
+    """Show the analytics."""
+    found = context().admin.analytics.read(
+        caller(),
+        days=query["days"],
+        worker_id=query["worker_id"],
+        group_by=query["group_by"],
+        with_percentiles=query["percentiles"],
+    )
+    return responses.data(write_analytics(found))
+
+
+tenant_loads = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")
+
+
+@tenant_loads.get("")
+@operation(
+    summary="List the tenants with their jobs",
+    description="For platform-admin and above: the tenants with jobs that wait, run, or ended in the last hour. Those "
+    f"with the most failures are first, then those with the most waiting jobs; at most {MAX_TENANTS}. One answer "
+    f"looks at {MAX_LOOKED_AT:,} tenants, in the order of their ids; `next_cursor` leads to those that follow.",
+    query=TenantLoadsQuery(),
+    query_as="after",
+    record=TenantLoadRecord(many=True),
+    reads_standby=True,
+)
+def list_tenants(after: str | None) -> Response:
+    """Show the load of tenants."""
+    found = context().admin.overviews.tenants(caller(), after=after)
+    texts = ",".join([write_tenant_load(load) for load in found.loads])
+    place = json.dumps({"has_more": found.looked_at_until is not None, "next_cursor": found.looked_at_until})
+    return responses.as_json(f'{{"data":[{texts}],"pagination":{place}}}\n')
+
+
+promotions = Blueprint("promotions", __name__, url_prefix="/v1/ava/promotions")
+
+
+@promotions.get("")
+@operation(
+    summary="List the promotions of a standby",
+    description=f"For platform-admin and above: the newest {MAX_PROMOTIONS} promotions of a standby of PostgreSQL, "
+    "the latest first, and whether commits are known to be lost with the server before it.",
+    record=PromotionRecord(many=True),
+)
+def list_promotions() -> Response:
+    """Show the promotions."""
+    found = context().admin.overviews.promotions(caller())
+    return responses.data(f"[{','.join([write_promotion(promotion) for promotion in found])}]")

@@ -1,0 +1,177 @@
+"""Fields that several triggers share: when a job starts and expires, its retry delays, and keys of triggers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from marshmallow import ValidationError, fields, post_load, validates_schema
+
+from ava.api.http.fields import Choice, Instant, Number, WholeNumber
+from ava.api.http.strict import Strict
+from ava.api.schemas.setting_fields import QueryText
+from ava.domain.jobs.retry import MAX_DELAYS, MAX_RETRIES, MAX_SECONDS, Retry, text
+from ava.domain.jobs.trigger_options import (
+    LONGEST_DEBOUNCE_SECONDS,
+    LONGEST_KEY,
+    LONGEST_WAIT_SECONDS,
+    MAX_EXPIRY_SECONDS,
+    Debounce,
+    Dedupe,
+    DedupeMode,
+    Keep,
+)
+from ava.domain.limits.table import DAYS_AHEAD
+
+_NULL: dict[str, Any] = {"null": "It must not be null."}
+_KEY = "The jobs of one worker and key belong together. It is the tenant's own."
+_DELAYS = "0 to 31,622,400 seconds"
+
+
+class DedupeBody(Strict):
+    """One unfinished job at most has a worker and a key."""
+
+    key = QueryText(longest=LONGEST_KEY, required=True, metadata={"description": _KEY})
+    mode = Choice(
+        DedupeMode,
+        load_default=DedupeMode.RETURN,
+        metadata={
+            "description": "If an earlier job with the key is not final: `return` answers with it, `replace` cancels "
+            "it while it is queued (409 if it runs, or waits while a job below it runs), `refuse` is 409."
+        },
+    )
+
+    @post_load
+    def _dedupe(self, values: dict[str, Any], **_: Any) -> Dedupe:
+        return Dedupe(**values)
+
+
+class DebounceBody(Strict):
+    """One job for all triggers that follow each other within some seconds."""
+
+    key = QueryText(longest=LONGEST_KEY, required=True, metadata={"description": _KEY})
+    seconds = WholeNumber(
+        minimum=1,
+        maximum=LONGEST_DEBOUNCE_SECONDS,
+        required=True,
+        metadata={"description": "The job starts so long after the last trigger."},
+    )
+    max_seconds = WholeNumber(
+        minimum=1,
+        maximum=LONGEST_WAIT_SECONDS,
+        load_default=None,
+        allow_none=True,
+        metadata={
+            "description": "It starts at most so long after the first trigger, whose `max_seconds` holds. Not less "
+            "than `seconds`."
+        },
+    )
+    keep = Choice(
+        Keep,
+        load_default=Keep.LAST,
+        metadata={"description": "Whose input, priority, tags, `trigger` and user the job has."},
+    )
+
+    @post_load
+    def _debounce(self, values: dict[str, Any], **_: Any) -> Debounce:
+        if values["max_seconds"] is not None and values["max_seconds"] < values["seconds"]:
+            raise ValidationError({"max_seconds": ["It must not be less than seconds."]})
+        return Debounce(**values)
+
+
+def dedupe_field() -> fields.Nested:
+    """The field `dedupe` of a trigger."""
+    return fields.Nested(DedupeBody(), load_default=None, allow_none=False, error_messages=_NULL)
+
+
+def debounce_field() -> fields.Nested:
+    """The field `debounce` of a trigger."""
+    return fields.Nested(DebounceBody(), load_default=None, allow_none=False, error_messages=_NULL)
+
+
+def refuse_two_rules(values: dict[str, Any]) -> None:
+    """Raises `ValidationError` if a trigger has two rules for when its job is made or starts."""
+    if values["debounce"] is None:
+        return
+    for name in ("dedupe", "scheduled_at"):
+        if values[name] is not None:
+            raise ValidationError({"debounce": [f"It must not be sent together with {name}."]})
+
+
+class StartTime(Instant):
+    """A moment at which a job may start; not too far ahead."""
+
+    def read(self, value: Any) -> datetime:
+        moment = super().read(value)
+        if moment - datetime.now(UTC) > timedelta(days=DAYS_AHEAD.value):
+            raise ValidationError(DAYS_AHEAD.message(f"It must be at most {DAYS_AHEAD.value} days from now."))
+        return moment
+
+
+def expiry_field(description: str, **rest: Any) -> WholeNumber:
+    """The field `expires_in`."""
+    given = {"load_default": None, "allow_none": True} | rest
+    return WholeNumber(minimum=1, maximum=MAX_EXPIRY_SECONDS, metadata={"description": description}, **given)
+
+
+def refuse_two_expiries(values: dict[str, Any]) -> None:
+    """Raises `ValidationError` if a trigger says twice when its job expires, or that it does before it may start."""
+    moment, date = values["start_before"], values["scheduled_at"]
+    if moment is None:
+        return
+    for name in ("expires_in", "debounce"):
+        if values[name] is not None:
+            raise ValidationError({"start_before": [f"It must not be sent together with {name}."]})
+    if date is not None and moment <= date:
+        raise ValidationError({"start_before": ["It must be later than scheduled_at."]})
+
+
+class _Within(Number):
+    """A JSON number from one bound to another; `"2"` and `true` are refused."""
+
+    def __init__(self, minimum: float, maximum: float, description: str) -> None:
+        super().__init__(metadata={"minimum": minimum, "maximum": maximum, "description": description})
+        self._bounds = minimum, maximum
+
+    def read(self, value: Any) -> float:
+        low, high = self._bounds
+        # A number that is not finite is within nothing.
+        if type(value) not in (int, float) or not low <= value <= high:
+            raise ValidationError(f"It must be a number from {low:,} to {high:,}.")
+        return float(value)
+
+
+class RetryDelaysBody(Strict):
+    """How often a failed attempt is repeated, and after which delays: `delays`, or `first`, `factor` and `ceiling`."""
+
+    max = WholeNumber(
+        minimum=0, maximum=MAX_RETRIES, required=True, metadata={"description": "Attempts after the first."}
+    )
+    delays = fields.List(
+        _Within(0, MAX_SECONDS, _DELAYS),
+        metadata={
+            "minItems": 1,
+            "maxItems": MAX_DELAYS,
+            "description": "The seconds before each further attempt; the last one repeats.",
+        },
+    )
+    first = _Within(0, MAX_SECONDS, "Without `delays`: the first delay in seconds (1).")
+    factor = _Within(1, 1000, "Without `delays`: by how much each further one is longer (2).")
+    ceiling = _Within(0, MAX_SECONDS, "Without `delays`: the longest one in seconds (3600).")
+    jitter = _Within(0, 1, "By how large a part of it each is spread, in both directions (0.2).")
+
+    @validates_schema
+    def _check(self, values: dict[str, Any], **_: Any) -> None:
+        if "delays" in values and (both := {"first", "factor", "ceiling"} & values.keys()):
+            raise ValidationError("It must not be sent together with delays.", min(both))
+        if "delays" in values and not 1 <= len(values["delays"]) <= MAX_DELAYS:
+            raise ValidationError(f"It must have 1 to {MAX_DELAYS} numbers.", "delays")
+
+    @post_load
+    def _retry(self, values: dict[str, Any], **_: Any) -> Retry:
+        return Retry(**values)
+
+
+def write_retry(given: Retry | None) -> str:
+    """Returns retries as JSON text."""
+    return text(given) or "null"
