@@ -44,7 +44,7 @@ def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
     app = JobsApp(
         "ava",
         broker=addresses.plain_url(settings),
-        control="ava.broker.reply_queue:AskingControl",
+        control="ava.broker.control:AskingControl",
         # Tasks of handler authors must not bind to this application.
         set_as_current=False,
     )

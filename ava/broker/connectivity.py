@@ -1,4 +1,4 @@
-"""Check whether the broker is reachable and usable, over open and new connections."""
+"""Check that the broker can be reached, over an open connection and over a new one, and that it is safe to use."""
 
 from __future__ import annotations
 
@@ -46,6 +46,16 @@ _ANSWER_SECONDS = 3
 _CONFIRM_SECONDS = 1.5
 #: A routing key without a queue: RabbitMQ drops the message.
 _UNROUTABLE = "ava.unroutable"
+_EVICTS = (
+    "BROKER_URL: maxmemory-policy of this Redis is {policy}, so it drops messages when its memory is short, and their "
+    "jobs wait until the dispatcher misses them. `CONFIG SET maxmemory-policy noeviction`, and the same in redis.conf."
+)
+_CLOSES = (
+    "BROKER_URL: this Redis closes connections that are idle for {seconds} s (timeout), such as that of a node whose "
+    "processes are all busy, which then has to connect again. `CONFIG SET timeout 0`, and the same in redis.conf."
+)
+
+
 # These transports drop messages that they cannot decode.
 TRANSPORT_ALIASES |= {
     "redis": "ava.broker.redis_transport:GuardedTransport",
@@ -221,3 +231,29 @@ def describe_other(owner: str, *, is_redis: bool, installation: str) -> str:
 def explain(problem: BaseException) -> str:
     """Return the reason of a transport's error in one line."""
     return tls.explain(problem) or str(problem.__cause__ or problem).strip() or type(problem).__name__
+
+
+def require_safe_redis(settings: Settings) -> None:
+    """Raise `StartError` if Redis may evict messages or closes idle connections. RabbitMQ has no such settings.
+
+    Settings that the user of BROKER_URL may not read count as safe.
+    """
+    if not settings.broker_is_redis:
+        return
+    with make_connection(settings) as connection:
+        channel = connection.default_channel
+        with channel.conn_or_acquire() as client:
+            policy = _read_setting(channel, lambda: client.info("memory").get("maxmemory_policy", ""))
+            if policy.startswith("allkeys"):
+                raise StartError(_EVICTS.format(policy=policy))
+            seconds = _read_setting(channel, lambda: client.config_get("timeout").get("timeout", ""))
+            if seconds not in ("", "0"):
+                raise StartError(_CLOSES.format(seconds=seconds))
+
+
+def _read_setting(channel: Any, ask: Any) -> str:
+    """Return a setting; empty if the user may not read it. Managed servers have no CONFIG command."""
+    try:
+        return str(ask())
+    except channel.ResponseError:
+        return ""

@@ -1,4 +1,4 @@
-"""Remote control of nodes: messages to one node that stop a run sooner than the node's own polling would."""
+"""Remote control of nodes: messages that stop a run sooner than its node would; and Celery's own, for Flower."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery
 from celery.app import control
-from kombu import Producer, pidbox
+from kombu import Producer, Queue, pidbox
 from kombu.exceptions import OperationalError
 
 from ava.domain.jobs.job import RunKey
@@ -78,3 +78,24 @@ class Control:
             self._control.broadcast(RELEASE_RUNS, arguments=arguments, destination=[node_name])
         except Exception as error:
             raise BrokerUnavailable from error
+
+
+class ReplyMailbox(pidbox.Mailbox):  # type: ignore[misc]  # kombu has no annotations
+    """Declares the reply queue before each command is sent.
+
+    kombu declares a durable queue once per connection and name. The reply queue is deleted with each command, but its
+    name recurs because it derives from an object's address. So in long-running clients such as Flower the queue would
+    not exist until kombu reads it, and earlier replies would be dropped.
+    """
+
+    def get_reply_queue(self) -> Queue:
+        queue = super().get_reply_queue()
+        # kombu declares auto-delete queues each time (`Queue.can_cache_declaration`).
+        queue.auto_delete = True
+        return queue
+
+
+class AskingControl(control.Control):  # type: ignore[misc]  # Celery has no annotations
+    """Celery's remote control with this mailbox, for `celery -A ava.app inspect` and Flower."""
+
+    Mailbox = ReplyMailbox

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from celery import Celery
 from kombu import Queue
 
-from ava.broker import connectivity, refusals, reset_marker
+from ava.broker import connectivity, refused_queues, reset_marker
 from ava.broker.app import make_queue
 from ava.broker.producer_channel import ProducerChannel, producer_channel_of
 from ava.domain.jobs import priority, pull, run_groups
@@ -53,7 +53,7 @@ class Publisher:
         self._key = settings.message_keys[0] if settings.message_keys else None
         self._queue_type = settings.rabbitmq_queue_type
         self._queues: dict[str, Queue] = {}
-        self._refusals = refusals.Refusals()
+        self._refusals = refused_queues.Refusals()
         self._lock = threading.Lock()
         self._is_breaker_open = False
         self._is_closed = False
@@ -121,7 +121,7 @@ class Publisher:
 
     def _fail(self, queue: str, error: BrokerUnavailable) -> NoReturn:
         """Skip a queue that the broker refuses for some seconds; open the breaker for any other error."""
-        if refusals.is_of_queue(error.__cause__) or self._is_silent_on(error.__cause__):
+        if refused_queues.is_of_queue(error.__cause__) or self._is_silent_on(error.__cause__):
             self._refusals.add(queue, error.__cause__)
             raise QueueRefused from error
         self._open_breaker(error)
@@ -202,7 +202,7 @@ class Publisher:
         _log.warning("The broker is out of reach, will retry: %s", connectivity.explain(error))
         # With memory for only a few messages, a normal probe would close the breaker and the next publish open it
         # again.
-        is_full = refusals.is_of_memory(error.__cause__)
+        is_full = refused_queues.is_of_memory(error.__cause__)
         seconds = self._refusals.retry_seconds if is_full else self.probe_seconds
         threading.Thread(target=self._probe, args=(seconds,), name="ava-broker-probe", daemon=True).start()
 

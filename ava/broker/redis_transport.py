@@ -15,7 +15,7 @@ from kombu.transport.redis import Channel, SentinelChannel, SentinelTransport, T
 from kombu.utils.encoding import bytes_to_str
 from redis.exceptions import RedisError
 
-from ava.broker.dropped import DROPPED
+from ava.broker.untrusted_messages import DROPPED
 
 
 class GuardedChannel(Channel):  # type: ignore[misc]  # kombu has no annotations

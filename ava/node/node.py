@@ -10,8 +10,8 @@ from typing import Any
 
 from billiard.process import current_process
 
-from ava.broker import compression
-from ava.broker.refusals import Refusals
+from ava.broker import untrusted_messages
+from ava.broker.refused_queues import Refusals
 from ava.domain import ids
 from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.handler import registry
@@ -126,7 +126,7 @@ class Node:
 
     def start_child(self, take_ahead: TakeAhead) -> None:
         """Start the child, in a process newly forked from the node's parent."""
-        compression.allow()
+        untrusted_messages.allow_compressed()
         self.handlers_app.make_current()
         assert self._board is not None
         self.child = Child(self._settings, self.id, take_ahead, self._board.of_process(current_process().index))

@@ -16,9 +16,9 @@ from typing import Any
 
 from celery import Celery, signals
 
-from ava.broker import compression
+from ava.broker import untrusted_messages
 from ava.broker.app import make_queue
-from ava.broker.dropped import DROPPED
+from ava.broker.untrusted_messages import DROPPED
 from ava.domain.jobs.messages import CONCURRENT_QUEUE, DEFAULT_QUEUE, TASK, Message
 from ava.errors import HandlerError, StartError
 from ava.handler import registry
@@ -50,7 +50,7 @@ def install_node(app: Celery, settings: Settings, node: Node) -> None:
     QueueConsumer.intake = node.run_monitor.intake
     app.amqp.Consumer = QueueConsumer
     remote_control.restrict(app, is_redis=settings.broker_is_redis, on_revoke=node.run_monitor.check_now)
-    compression.refuse()
+    untrusted_messages.refuse_compressed()
     DROPPED.on_drop = lambda reason: MESSAGES_DROPPED.labels(reason).inc()
     task.register(app, node)
     signals.setup_logging.connect(lambda **_: logs.configure(settings, "worker"), weak=False)

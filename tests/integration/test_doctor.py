@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 
 from ava import settings as settings_module
-from ava.broker import redis_settings
+from ava.broker import connectivity
 from ava.cli.host import doctor, fleet_checks, server_checks
 from ava.domain.secrets.sealing import Sealer
 from ava.errors import SettingsError, StartError
@@ -213,7 +213,7 @@ def test_settings_of_redis_that_harm_a_broker_are_named(database_settings: Setti
         # Managed servers have no CONFIG, and users with the least rights no INFO.
         client.execute_command("ACL", "SETUSER", "lean", "on", ">sesame", "~*", "&*", "+@all", "-config", "-info")
     lean = f"redis://lean:sesame@{private_redis.url.rpartition('@')[2]}"
-    redis_settings.require_safe(replace(settings, broker_url=lean))
+    connectivity.require_safe_redis(replace(settings, broker_url=lean))
 
 
 @pytest.mark.parametrize(

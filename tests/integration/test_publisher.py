@@ -14,7 +14,7 @@ import redis
 from ava.broker import publisher, reset_marker
 from ava.broker.app import make_app, make_queue
 from ava.broker.publisher import Publisher
-from ava.broker.refusals import Refusals
+from ava.broker.refused_queues import Refusals
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.job import Job
 from ava.errors import BrokerUnavailable, QueueRefused

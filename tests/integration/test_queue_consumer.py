@@ -12,7 +12,7 @@ import redis
 from kombu import Connection
 
 from ava.broker.app import make_queue
-from ava.broker.refusals import Refusals
+from ava.broker.refused_queues import Refusals
 from ava.node.celery_internals.queue_consumer import QueueConsumer
 from harness.servers.rabbitmq import RabbitMQ
 

@@ -12,7 +12,7 @@ import redis
 from kombu import Connection
 
 from ava.broker.app import make_app, make_queue
-from ava.broker.refusals import Refusals
+from ava.broker.refused_queues import Refusals
 from ava.domain.jobs import priority
 from ava.node.celery_internals.queue_consumer import QueueConsumer
 from ava.node.celery_internals.redis_lists import RedisLists

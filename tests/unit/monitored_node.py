@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ava.broker.refusals import Refusals
+from ava.broker.refused_queues import Refusals
 from ava.domain.jobs.job import LogLine, RunKey
 from ava.errors import DatabaseUnavailable
 from ava.node import mailbox

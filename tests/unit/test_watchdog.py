@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ava.broker.refusals import Refusals
+from ava.broker.refused_queues import Refusals
 from ava.errors import DatabaseUnavailable
 from ava.node.intake import Intake
 from ava.node.parent import loop_liveness, watchdog

@@ -231,7 +231,7 @@ def _check_clock(settings: Settings) -> str:
 
 
 def _check_broker(settings: Settings, *, is_reachable: bool = True) -> str:
-    from ava.broker import connectivity, queues, redis_settings
+    from ava.broker import connectivity, queues
     from ava.errors import AvaError
     from ava.store import installation
     from ava.store.engine import schema
@@ -246,7 +246,7 @@ def _check_broker(settings: Settings, *, is_reachable: bool = True) -> str:
         connectivity.require_own(settings, own_id)
     connectivity.require(settings, takes_messages=True)
     queues.try_out(settings)
-    redis_settings.require_safe(settings)
+    connectivity.require_safe_redis(settings)
     return (
         f"{'Redis' if settings.broker_is_redis else 'RabbitMQ'} is reachable; a node can declare, publish and consume"
     )

@@ -15,7 +15,7 @@ from celery.worker.state import maybe_shutdown
 
 from ava.broker import connectivity
 from ava.broker.control import RELEASE_RUNS
-from ava.broker.dropped import DROPPED
+from ava.broker.untrusted_messages import DROPPED
 from ava.domain.jobs.messages import is_signed
 from ava.node.celery_internals import inbound
 from ava.node.celery_internals.pool_leaks import CHECK_SECONDS, PoolLeaks

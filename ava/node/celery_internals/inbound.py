@@ -12,7 +12,7 @@ from typing import Any
 
 from kombu.pidbox import Node as ControlNode
 
-from ava.broker.dropped import DROPPED
+from ava.broker.untrusted_messages import DROPPED
 from ava.domain.jobs.messages import SIGNATURE, TASK, is_signed, read_arguments
 
 #: Maximum bytes of a message's body. Ours have at most 2,100: 320, plus 120 for each further run.

@@ -10,7 +10,7 @@ from typing import Any
 
 from kombu import Consumer, Queue
 
-from ava.broker.refusals import Refusals, is_of_queue
+from ava.broker.refused_queues import Refusals, is_of_queue
 from ava.node.celery_internals.queue_trials import try_queues
 from ava.node.intake import Intake
 

@@ -14,7 +14,7 @@ from typing import Any
 from kombu import Queue
 
 from ava.broker import queues
-from ava.broker.refusals import is_of_queue
+from ava.broker.refused_queues import is_of_queue
 
 #: Timeout in seconds for RabbitMQ's reply about one queue. A declaration in a cluster takes some hundredths.
 _ANSWER_SECONDS = 2

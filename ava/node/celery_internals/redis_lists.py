@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from queue import Empty
 from typing import Any
 
-from ava.broker.refusals import is_of_queue
+from ava.broker.refused_queues import is_of_queue
 from ava.node.celery_internals.queue_consumer import QueueConsumer
 
 _log = logging.getLogger(__name__)

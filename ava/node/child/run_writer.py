@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import count
 from typing import TypeVar
 
-from ava.broker.dropped import DROPPED
+from ava.broker.untrusted_messages import DROPPED
 from ava.domain.jobs.job import Job, JobKey, LogLine, RunKey, Status
 from ava.domain.jobs.messages import Message
 from ava.domain.jobs.waits import LoadedJournal

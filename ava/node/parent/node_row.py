@@ -6,8 +6,8 @@ import logging
 import time
 from collections.abc import Sequence
 
-from ava.broker.dropped import DROPPED
-from ava.broker.refusals import Refusals
+from ava.broker.refused_queues import Refusals
+from ava.broker.untrusted_messages import DROPPED
 from ava.domain.worker import WorkerSpec
 from ava.node.intake import Intake
 from ava.node.parent import memory

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ava.broker.refusals import Refusals
+from ava.broker.refused_queues import Refusals
 from ava.domain.jobs.job import RunKey
 from ava.domain.worker import WorkerSpec
 from ava.errors import DatabaseUnavailable

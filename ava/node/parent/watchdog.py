@@ -11,7 +11,7 @@ import threading
 import time
 from datetime import datetime
 
-from ava.broker.refusals import Refusals
+from ava.broker.refused_queues import Refusals
 from ava.errors import DatabaseUnavailable
 from ava.node.parent import loop_liveness
 from ava.node.parent.run_monitor import RunMonitor

@@ -20,7 +20,7 @@ from celery.platforms import SecurityWarning
 from celery.utils.nodenames import gethostname, nodename
 from celery.worker import state as celery_state
 
-from ava.broker import compression, connectivity
+from ava.broker import connectivity, untrusted_messages
 from ava.broker.app import make_app
 from ava.domain.jobs.messages import TASK
 from ava.metrics.counters import ConnectionMeter
@@ -172,7 +172,7 @@ class SlotProcess:
         self._member.show_ready()
 
     def _take_over(self, done: threading.Event) -> None:
-        compression.allow()
+        untrusted_messages.allow_compressed()
         timeouts.uninstall()
         breakpoints.refuse()
         self._node.handlers_app.make_current()

@@ -1,6 +1,9 @@
-"""Drop messages that this service cannot have published. The broker is not trusted.
+"""Messages of a broker that is not trusted: those that no process of ours can have published are dropped.
 
-Each is counted by reason, and logged at most once in 10 s, because the broker may hold millions of them.
+Each is counted by the reason, and logged at most once in ten seconds, because the broker may hold millions of them.
+
+kombu decompresses a message before anything of it is checked, and a megabyte may become a gigabyte. Ours are not
+compressed, so a process that consumes refuses all that are.
 """
 
 from __future__ import annotations
@@ -9,10 +12,13 @@ import logging
 import time
 from collections.abc import Callable
 
+from kombu import compression
+
 _log = logging.getLogger(__name__)
 
 #: Minimum seconds between two log lines.
 _LOG_SECONDS = 10.0
+_refused_decoders = dict[str, object]()
 
 
 class DroppedMessages:
@@ -47,3 +53,14 @@ class DroppedMessages:
 
 
 DROPPED = DroppedMessages()
+
+
+def refuse_compressed() -> None:
+    """Make kombu in this process unable to decompress messages."""
+    _refused_decoders.update(compression._decoders)
+    compression._decoders.clear()
+
+
+def allow_compressed() -> None:
+    """Undo `refuse_compressed`: handlers may use kombu themselves, and their process consumes no messages."""
+    compression._decoders.update(_refused_decoders)
