@@ -140,7 +140,7 @@ class Settings(OutboundSettings):
     webhook_retention_days: float = _setting("AVA_WEBHOOK_RETENTION_DAYS", values.number, 7.0, between=(0.001, 36_500))
     #: Retention of incoming events and hook deliveries in days.
     event_days: float = _setting("AVA_EVENT_DAYS", values.number, 30.0, between=(0.001, 36_500))
-    #: How much a webhook sender yields to other processes of its machine; see `ava.delivery.cpu_throttle`.
+    #: How much a webhook sender yields to other processes of its machine; see `ava.delivery.sender_limits`.
     webhook_niceness: int = _setting("AVA_WEBHOOK_NICENESS", values.whole, 10, between=(0, 19))
     #: Factor for the retry delays of a delivery, for tests.
     webhook_time_scale: float = _setting("AVA_WEBHOOK_TIME_SCALE", values.number, 1.0, between=(0.0001, 1))

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import requests
 
-from ava.services.analytics import recount
+from ava.services.reports import recount
 from ava.store.engine.database import Database as StoreDatabase
 from bench import rows
 from bench.load import percentile

@@ -61,14 +61,13 @@ from ava.services.events.hook_deliveries import HookDeliveries
 from ava.services.events.hooks import Hooks
 from ava.services.events.receiving import Receiving
 from ava.services.events.subscriptions import Subscriptions
+from ava.services.fleet import Queues
 from ava.services.jobs import Jobs
-from ava.services.limits import TenantLimits
+from ava.services.limits import TenantLimits, Tenants
 from ava.services.pulled_runs import PulledRuns
-from ava.services.queues import Queues
 from ava.services.replication import Replication
 from ava.services.schedules import Schedules
 from ava.services.sessions import Sessions
-from ava.services.tenants import Tenants
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers

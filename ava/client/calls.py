@@ -47,6 +47,8 @@ _LONGEST_PAUSE_SECONDS = 60.0
 
 #: Fetches the pages of a path with parameters lazily.
 Pages = Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]
+#: Timeout in seconds of a message, whose response may wait 25 s for a job.
+_MCP_SECONDS = 60
 
 
 class Calls:
@@ -196,3 +198,17 @@ def _reason(error: requests.RequestException) -> str:
     while cause.__cause__ or cause.__context__:
         cause = cause.__cause__ or cause.__context__ or cause
     return getattr(cause, "strerror", None) or str(cause) or type(error).__name__
+
+
+class McpMessages:
+    """Sends MCP messages, for a bridge to agents: `client.mcp.send(…)`."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def send(self, message: bytes, headers: Mapping[str, str]) -> bytes:
+        """Send a message unchanged, with the headers that repeat it. Returns the response; b"" if there is none.
+
+        An Idempotency-Key among the headers makes it safe to repeat. Raises `ApiUnavailable`.
+        """
+        return self._calls.exchange("/mcp", message, headers=headers, read_seconds=_MCP_SECONDS).content

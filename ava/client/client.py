@@ -12,23 +12,19 @@ from typing import Any, Unpack
 
 import requests
 
-from ava.client.calls import Calls, key_header
+from ava.client.calls import Calls, McpMessages, key_header
 from ava.client.error_groups import ErrorGroups
 from ava.client.errors import ApiConflict, ApiUnauthorized, ApiUnavailable, WaitTimeout
 from ava.client.events import Event, follow
-from ava.client.fleet import FleetCalls
+from ava.client.fleet import FleetCalls, PullWorkers
 from ava.client.inbound import Hooks, InboundEvents, Subscriptions
 from ava.client.keys import Keys
 from ava.client.logs import LogChoice, read_log
-from ava.client.mcp_messages import McpMessages
 from ava.client.operations import JobFilters, Operations, filter_params
-from ava.client.paths import segment
-from ava.client.pull_workers import PullWorkers
 from ava.client.reading import read
 from ava.client.records import Explanation, Job, JobJournal, JobRuns, LogLine, Tree
 from ava.client.schedules import Schedules
-from ava.client.sent import JobChanges, TriggerOptions, trigger_entry
-from ava.client.times import sent_time
+from ava.client.sent import JobChanges, TriggerOptions, segment, sent_time, trigger_entry
 from ava.client.webhook_calls import Webhooks
 
 _JOBS = "/v1/ava/jobs"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ava.client.calls import CallGroup, key_header
-from ava.client.paths import segment
 from ava.client.reading import read
 from ava.client.records import ErrorGroup, Operation
+from ava.client.sent import segment
 
 _ERRORS = "/v1/ava/errors"
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
-from ava.client.calls import Calls
-from ava.client.paths import segment
+from ava.client.calls import Calls, key_header
 from ava.client.reading import read
 from ava.client.records import (
     Analytics,
@@ -22,7 +21,9 @@ from ava.client.records import (
     Worker,
     WorkerLimit,
 )
-from ava.client.sent import WorkerChanges
+from ava.client.sent import WorkerChanges, segment
+
+_WORKERS = "/v1/ava/workers"
 
 
 class FleetCalls:
@@ -159,3 +160,27 @@ class FleetCalls:
             # A sorted list has no cursor.
             following = pagination["next_cursor"]
             place = {"page": pagination["page"] + 1} if following is None else {"cursor": following}
+
+
+class PullWorkers:
+    """Calls about pull workers.
+
+    `client.workers()` lists them, and `client.change_worker` changes them.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def create(self, slug: str, *, idempotency_key: str | None = None, **fields: Any) -> Worker:
+        """Create a worker with the id `wkr_` and the slug.
+
+        `fields`: `name`, `timeout_seconds`, `retry`, `input_schema`, `max_running`, `rate`, `scope`.
+        """
+        body = {"slug": slug, "runtime": "pull", **fields}
+        headers = key_header(idempotency_key)
+        return read(Worker, self._calls.data("POST", _WORKERS, body=body, headers=headers))
+
+    def delete(self, worker_id: str, *, scope: str | None = None) -> None:
+        """Delete a worker. Raises `ApiConflict` while it has waiting or running jobs."""
+        params = {} if scope is None else {"scope": scope}
+        self._calls.data("DELETE", f"{_WORKERS}/{segment(worker_id)}", params=params)

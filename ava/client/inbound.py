@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from ava.client.calls import CallGroup, key_header
-from ava.client.paths import segment
 from ava.client.reading import read
 from ava.client.records import (
     Hook,
@@ -19,7 +18,7 @@ from ava.client.records import (
     Subscription,
     TriedSubscription,
 )
-from ava.client.times import sent_time
+from ava.client.sent import segment, sent_time
 
 _EVENTS, _SUBSCRIPTIONS, _HOOKS = "/v1/ava/events", "/v1/ava/subscriptions", "/v1/ava/hooks"
 

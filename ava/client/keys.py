@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from ava.client.calls import CallGroup, key_header
-from ava.client.paths import segment
 from ava.client.reading import read
 from ava.client.records import ApiKey
-from ava.client.times import sent_time
+from ava.client.sent import segment, sent_time
 
 _KEYS = "/v1/ava/keys"
 

@@ -11,7 +11,7 @@ from ava.client.calls import Calls
 from ava.client.events import follow
 from ava.client.reading import read
 from ava.client.records import LogLine
-from ava.client.times import sent_time
+from ava.client.sent import sent_time
 
 _MAX_LINES = 500
 

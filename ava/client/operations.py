@@ -10,10 +10,9 @@ from typing import Any, TypedDict, Unpack
 
 from ava.client.calls import CallGroup, key_header
 from ava.client.errors import WaitTimeout
-from ava.client.paths import segment
 from ava.client.reading import read
 from ava.client.records import Operation
-from ava.client.times import sent_time
+from ava.client.sent import segment, sent_time
 
 _OPERATIONS = "/v1/ava/operations"
 _WAIT_SECONDS = 30

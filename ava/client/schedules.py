@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from ava.client.calls import CallGroup, key_header
-from ava.client.paths import segment
 from ava.client.reading import read
 from ava.client.records import Firing, Job, Schedule, SchedulePreview, ScheduleSlot
-from ava.client.times import sent_time
+from ava.client.sent import segment, sent_time
 
 _SCHEDULES = "/v1/ava/schedules"
 

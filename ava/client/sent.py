@@ -1,12 +1,28 @@
-"""The options of client calls, and how they are sent."""
+"""What calls send: options and changes, times, and ids in paths."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict
+from urllib.parse import quote
 
-from ava.client.times import sent_time
+from ava.client.errors import ApiNotFound
+
+
+def sent_time(value: Any) -> Any:
+    """Return a datetime in ISO 8601 with its offset, and any other value unchanged.
+
+    Raises `ValueError` for a datetime without a time zone: the API would read a local time as UTC, and start a job
+    immediately that is due in an hour.
+    """
+    if not isinstance(value, datetime):
+        return value
+    if value.utcoffset() is None:
+        raise ValueError(
+            f"{value!r} has no time zone; use datetime.now(UTC), or value.astimezone() if it is a local time"
+        )
+    return value.isoformat()
 
 
 class TriggerOptions(TypedDict, total=False):
@@ -77,3 +93,14 @@ class WorkerChanges(TypedDict, total=False):
     rate: str | None
     #: `platform` for all tenants, by platform-admin or above; `tenant` otherwise.
     scope: str
+
+
+def segment(id: str) -> str:
+    """Return an id as one path segment. Raises `ApiNotFound` for a string that could call another route.
+
+    Quoting is not enough: a server decodes `%2F` before it selects the route, and a client removes `..`.
+    """
+    text = str(id)
+    if "/" in text or not text.strip("."):
+        raise ApiNotFound(f"{text!r} is no id.", status=404, code="resource_not_found")
+    return quote(text, safe="", errors="replace")

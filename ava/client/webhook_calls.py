@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from ava.client.calls import CallGroup, key_header
-from ava.client.paths import segment
 from ava.client.reading import read
 from ava.client.records import Delivery, DeliveryBody, Webhook
-from ava.client.times import sent_time
+from ava.client.sent import segment, sent_time
 
 _WEBHOOKS = "/v1/webhooks"
 

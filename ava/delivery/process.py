@@ -26,8 +26,7 @@ from ava.delivery.sender import Sender
 from ava.domain.secrets.sealing import Sealer
 from ava.errors import SettingsError
 from ava.metrics.counters import ConnectionMeter
-from ava.outbound.connections import MAX_KEPT
-from ava.outbound.look_ups import MAX_LOOK_UPS
+from ava.outbound.connections import MAX_KEPT, MAX_LOOK_UPS
 from ava.process.concealment import close_memory
 from ava.process.startup import raise_open_files_limit
 from ava.settings import Settings

@@ -19,11 +19,10 @@ import gevent
 import gevent.event
 import gevent.lock
 
-from ava.delivery.cpu_throttle import CpuThrottle
 from ava.delivery.endpoint_queue import EndpointQueue, shared_rooms
 from ava.delivery.fan_out import FanOut
 from ava.delivery.request import send_event
-from ava.delivery.send_budget import SendBudget
+from ava.delivery.sender_limits import CpuThrottle, SendBudget
 from ava.domain import ids
 from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.secrets.sealing import Sealer

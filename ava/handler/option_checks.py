@@ -1,4 +1,4 @@
-"""The valid values of `@worker` options."""
+"""Which values the options of `@worker` take, and the limits that they declare."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 
 from ava.domain.jobs import pull, trigger_options
 from ava.domain.jobs.messages import RESERVED
+from ava.domain.limits import rates
 from ava.domain.tenant import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
-from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
 from ava.errors import HandlerError
 
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
@@ -17,6 +18,8 @@ _LONGEST_GRACE_SECONDS = 600
 _MAX_RETRIES = 25
 _MAX_MB = 1_048_576
 _ON_WORKER_LOST = tuple(OnWorkerLost)
+_MAX_RUNNING = 1_000_000
+_PER = re.compile(r"tenant|input(\.[^.\x00]{1,64}){1,8}")
 
 
 def check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
@@ -74,3 +77,26 @@ def refuse(slug: str, reasons: list[str]) -> None:
     """Raise `HandlerError` with the reasons, if there are any."""
     if reasons:
         raise HandlerError(f"Worker {slug!r}: {'; '.join(reasons)}.")
+
+
+def read_limits(
+    slug: str, max_running: int | None, max_running_per: str | None, rate: str | None, rate_per: str | None
+) -> WorkerLimits:
+    """Return the declared limits. Raise `HandlerError` if one is invalid."""
+    wrong = []
+    if max_running is not None and (isinstance(max_running, bool) or max_running not in range(_MAX_RUNNING + 1)):
+        wrong.append(f"max_running must be a whole number from 0 to {_MAX_RUNNING}")
+    for name, per, limit in (("max_running", max_running_per, max_running), ("rate", rate_per, rate)):
+        if per is not None and limit is None:
+            wrong.append(f"{name}_per needs {name}")
+        if per is not None and not (isinstance(per, str) and _PER.fullmatch(per)):
+            wrong.append(f'{name}_per must be "tenant" or a path such as "input.account.id"')
+    parsed = None
+    if rate is not None:
+        try:
+            parsed = rates.parse(rate)
+        except ValueError as error:
+            wrong.append(f"rate: {error}")
+    if wrong:
+        raise HandlerError(f"Worker {slug!r}: {'; '.join(wrong)}.")
+    return WorkerLimits(max_running=max_running, max_running_per=max_running_per, rate=parsed, rate_per=rate_per)

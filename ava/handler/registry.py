@@ -17,7 +17,7 @@ from ava.domain.jobs.retry import Retry
 from ava.domain.text import did_you_mean
 from ava.domain.worker import DeclaredSchedule, McpUse, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
-from ava.handler import limits, retry_rules
+from ava.handler import option_checks, retry_rules
 from ava.handler.input_types import InputType, annotated_type, input_type
 from ava.handler.option_checks import check, refuse
 from ava.handler.retry_rules import USUAL, ErrorTypes, RetryRules
@@ -177,7 +177,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             on_worker_lost=OnWorkerLost(on_worker_lost if on_worker_lost in _ON_WORKER_LOST else "requeue"),
             captures_subprocesses=capture_subprocesses,
             schedule=None if schedule is None else DeclaredSchedule(schedule, timezone or "", schedule_tenant or ""),
-            limits=limits.read(own_slug, max_running, max_running_per, rate, rate_per),
+            limits=option_checks.read_limits(own_slug, max_running, max_running_per, rate, rate_per),
             input_schema_json=_input_schema(own_slug, given, annotated),
             retention_days=retention_days,
             expires_in=expires_in,

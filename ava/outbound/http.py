@@ -33,8 +33,8 @@ from ava import settings
 from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.outbound.outbound_url import Target, parse
 from ava.errors import HeaderRefused, OutboundFailed, OutboundTimeout
+from ava.outbound.guarded_socket import Deadline, GuardedSocket, Resolve, connect
 from ava.outbound.gzip_limits import Decoder
-from ava.outbound.socket import Deadline, GuardedSocket, Resolve, connect
 from ava.version import VERSION
 
 _READ_BYTES = 65_536

@@ -12,8 +12,8 @@ from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.new_job import JobOrRefusal
 from ava.errors import TooMany
+from ava.services.fleet import revoke_all
 from ava.services.jobs import Jobs
-from ava.services.revokes import revoke_all
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations
 from ava.store.jobs.moves import cancel

@@ -36,7 +36,7 @@ from ava.domain.secrets.redaction import redact
 from ava.domain.webhooks.events import Event, EventType, make_body
 from ava.metrics import counters
 from ava.services.creation.job_creator import JobCreator
-from ava.services.revokes import revoke_all
+from ava.services.fleet import revoke_all
 from ava.store.engine.database import Connection, Database
 from ava.store.schedules import due as due_schedules
 from ava.store.webhooks import events

@@ -13,7 +13,7 @@ from ava.domain.error_group import MAX_RETRIED, ErrorGroup, ErrorStatus
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.job_filter import JobFilter
 from ava.errors import ErrorGroupNotFound
-from ava.services.analytics import midnight_before
+from ava.services.reports import midnight_before
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import groups

@@ -32,7 +32,7 @@ from ava.services import graph_retries, replays
 from ava.services.creation.job_creator import JobCreator, arrange
 from ava.services.creation.quotas import TriggerRules
 from ava.services.creation.trigger_groups import TriggerGroups, is_groupable
-from ava.services.revokes import revoke_all
+from ava.services.fleet import revoke_all
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import idempotency

@@ -14,7 +14,7 @@ import pytest
 
 from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.domain.analytics import EndedCounts, bucket_ms, percentiles
-from ava.services.analytics import recount
+from ava.services.reports import recount
 from ava.settings import Settings
 from ava.store.engine import schema
 from ava.store.reports import analytics, job_times

@@ -15,7 +15,7 @@ import pytest
 
 from ava.domain.outbound.outbound_rules import ANY
 from ava.errors import AddressRefused, HeaderRefused, OutboundFailed, UrlRefused
-from ava.outbound import own_networks
+from ava.outbound import guarded_socket
 from ava.outbound.http import Limits, send
 from harness.servers.peer import Serve, answering, name_server, ok
 from tests.integration.hostile_urls import HOSTILE_URLS
@@ -99,7 +99,7 @@ def test_a_name_is_resolved_once_so_that_dns_rebinding_fails(serve: Serve, monke
         connected_to.append(address[0])
         raise ConnectionRefusedError(111, "Connection refused")
 
-    monkeypatch.setattr("ava.outbound.socket._PlainSocket.connect", connect, raising=False)
+    monkeypatch.setattr("ava.outbound.guarded_socket._PlainSocket.connect", connect, raising=False)
     with pytest.raises(OutboundFailed):
         send("GET", f"http://rebind.example.com:{target.port}/", limits=PUBLIC_ONLY)
     assert asked == ["rebind.example.com"]
@@ -155,7 +155,7 @@ def test_a_public_address_of_this_machine_is_refused(monkeypatch: pytest.MonkeyP
     name_server(monkeypatch, ["203.0.112.200"])
     interface = SimpleNamespace(family=socket.AF_INET, address="203.0.112.9", netmask="255.255.255.0")
     monkeypatch.setattr(psutil, "net_if_addrs", lambda: {"eth0": [interface]})
-    monkeypatch.setattr(own_networks, "_read_at", float("-inf"))
+    monkeypatch.setattr(guarded_socket, "_read_at", float("-inf"))
     with pytest.raises(AddressRefused, match="of this machine or its network"):
         send("GET", "http://example.com/")
-    monkeypatch.setattr(own_networks, "_read_at", float("-inf"))
+    monkeypatch.setattr(guarded_socket, "_read_at", float("-inf"))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ava.delivery import cpu_throttle
-from ava.delivery.cpu_throttle import CpuThrottle
+from ava.delivery import sender_limits
+from ava.delivery.sender_limits import CpuThrottle
 
 
 class Machine:
@@ -17,7 +17,7 @@ class Machine:
         self.stat = folder / "schedstat"
         self._now = 100.0
         self._ran = self._waited = 0.0
-        monkeypatch.setattr(cpu_throttle.time, "monotonic", lambda: self._now)
+        monkeypatch.setattr(sender_limits.time, "monotonic", lambda: self._now)
         self.advance(0)
 
     def advance(self, seconds: float, *, ran: float = 0.0, waited: float = 0.0) -> None:

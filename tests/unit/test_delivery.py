@@ -7,7 +7,7 @@ from typing import Any
 
 from ava.delivery.endpoint_queue import MAX_HELD, EndpointQueue, shared_rooms
 from ava.delivery.fan_out import MAX_DELIVERIES, choose
-from ava.delivery.send_budget import SendBudget
+from ava.delivery.sender_limits import SendBudget
 from ava.domain.webhooks.webhook import MAX_CONCURRENT, RequestResult
 from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease
 from ava.store.webhooks.fan_out import FanOutCandidate

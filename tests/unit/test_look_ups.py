@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ava.outbound.look_ups import LookUps
-from ava.outbound.socket import Deadline
+from ava.outbound.connections import LookUps
+from ava.outbound.guarded_socket import Deadline
 from harness.polling import wait_until
 
 ANSWER = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]

@@ -14,8 +14,8 @@ from ava import settings
 from ava.domain.outbound.outbound_rules import ANY, PUBLIC, OutboundRules
 from ava.domain.outbound.outbound_url import parse
 from ava.errors import AddressRefused, SettingsError
-from ava.outbound import own_networks as own_networks_module
-from ava.outbound.own_networks import own_networks
+from ava.outbound import guarded_socket as own_networks_module
+from ava.outbound.guarded_socket import own_networks
 
 LEAST = {"DATABASE_URL": "postgresql://u@h/d", "BROKER_URL": "redis://h"}
 OWN = [ip_network("203.0.112.0/24"), ip_network("2600:1f18:1:2::/64")]

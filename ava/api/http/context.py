@@ -12,7 +12,6 @@ from ava.broker.publisher import Publisher
 from ava.domain.access.caller import Caller
 from ava.health.readiness import Readiness
 from ava.metrics.system import SystemMetrics
-from ava.services.analytics import AnalyticsReports
 from ava.services.api_keys import ApiKeys
 from ava.services.audit import Audit
 from ava.services.bulk_operations import BulkOperations
@@ -23,16 +22,14 @@ from ava.services.events.hook_deliveries import HookDeliveries
 from ava.services.events.hooks import Hooks
 from ava.services.events.receiving import Receiving
 from ava.services.events.subscriptions import Subscriptions
+from ava.services.fleet import Nodes, Queues
 from ava.services.jobs import Jobs
-from ava.services.limits import TenantLimits
-from ava.services.nodes import Nodes
-from ava.services.overview import Overviews
+from ava.services.limits import TenantLimits, Tenants
 from ava.services.pulled_runs import PulledRuns
-from ava.services.queues import Queues
 from ava.services.replication import Replication
+from ava.services.reports import AnalyticsReports, Overviews
 from ava.services.schedules import Schedules
 from ava.services.sessions import Sessions
-from ava.services.tenants import Tenants
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers

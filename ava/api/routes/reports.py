@@ -20,7 +20,7 @@ from ava.api.schemas.overview import (
     write_promotion,
     write_tenant_load,
 )
-from ava.services.overview import MAX_PROMOTIONS
+from ava.services.reports import MAX_PROMOTIONS
 from ava.store.reports.tenant_loads import MAX_LOOKED_AT, MAX_TENANTS
 
 overview = Blueprint("overview", __name__, url_prefix="/v1/ava")

@@ -52,7 +52,7 @@ def recount() -> None:
     """Count the ended jobs of analytics again, day by day, from the retained jobs."""
     from contextlib import closing
 
-    from ava.services.analytics import recount as recount_days
+    from ava.services.reports import recount as recount_days
     from ava.store.engine.database import Database
 
     settings = _settings()

@@ -11,7 +11,7 @@ from typing import Any
 from ava.broker.control import Control
 from ava.domain.jobs import system_cancel
 from ava.domain.jobs.wait_reasons import WaitsFor
-from ava.services.revokes import revoke_all
+from ava.services.fleet import revoke_all
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings, workers
 from ava.store.fleet.worker_settings import PLATFORM, WorkerStatusChange

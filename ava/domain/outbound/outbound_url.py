@@ -1,6 +1,6 @@
 """Check the form of a URL to call. Needs no DNS lookup, so that a client's invalid URL is refused immediately.
 
-The address behind the host name is checked on connecting (`ava.outbound.socket`).
+The address behind the host name is checked on connecting (`ava.outbound.guarded_socket`).
 """
 
 from __future__ import annotations

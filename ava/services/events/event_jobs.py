@@ -16,7 +16,7 @@ from ava.domain.limits.inbound import EVENT_COMPARISONS, EVENT_COPIED_BYTES, EVE
 from ava.errors import PayloadTooLarge, RequestError, TooManyComparisons
 from ava.process.pauses import Pauses
 from ava.services.creation.job_creator import JobCreator
-from ava.services.events.known_subscriptions import KnownSubscriptions
+from ava.services.events.subscriptions import KnownSubscriptions
 from ava.store.engine.database import Connection
 from ava.store.events import events
 

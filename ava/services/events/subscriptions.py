@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
-from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec, make_input, matches_type
+from ava.domain.events.subscription import (
+    Rule,
+    Subscription,
+    SubscriptionIndex,
+    SubscriptionSpec,
+    make_input,
+    matches_type,
+)
 from ava.domain.jobs.job import JobSpec
 from ava.domain.limits.inbound import SUBSCRIPTIONS
 from ava.domain.secrets.redaction import shown_to
@@ -21,6 +30,10 @@ from ava.store.engine.database import Connection, Database
 from ava.store.events import subscriptions
 from ava.store.events.subscriptions import SubscriptionFilter, subscription_uuid
 from ava.store.jobs import idempotency
+
+#: Max cached subscriptions of all tenants, and max tenants.
+_MAX_KEPT = 50_000
+_MAX_TENANTS = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,3 +147,37 @@ def _show(connection: Connection, caller: Caller, subscription_id: str) -> Subsc
     if found is None:
         raise SubscriptionNotFound
     return found
+
+
+class KnownSubscriptions:
+    """Find the subscriptions to an event type. They are read once per version."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, tuple[int, int, SubscriptionIndex]] = OrderedDict()
+
+    def candidates(
+        self, connection: Connection, *, tenant_id: str, version: int | None, type_: str
+    ) -> Sequence[Subscription]:
+        """Return the subscriptions that match the type, oldest first.
+
+        `version`: the version of the tenant's subscriptions in this transaction; None if it never had any.
+        """
+        return [] if version is None else self._index(connection, tenant_id, version).candidates(type_)
+
+    def _index(self, connection: Connection, tenant_id: str, version: int) -> SubscriptionIndex:
+        with self._lock:
+            known = self._known.get(tenant_id)
+            if known is not None and known[0] == version:
+                self._known.move_to_end(tenant_id)
+                return known[2]
+        found = subscriptions.enabled(connection, tenant_id=tenant_id, version=version)
+        index = SubscriptionIndex(found)
+        with self._lock:
+            self._known[tenant_id] = (version, len(found), index)
+            self._known.move_to_end(tenant_id)
+            while len(self._known) > 1 and (
+                len(self._known) > _MAX_TENANTS or sum(size for _, size, _ in self._known.values()) > _MAX_KEPT
+            ):
+                self._known.popitem(last=False)
+        return index

@@ -1,4 +1,4 @@
-"""Use case of analytics: totals of a tenant's ended jobs."""
+"""The use cases of reports: the overview and analytics of a tenant, the load of all tenants, and promotions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from typing import Any
 
 from ava.domain.access.caller import Caller
 from ava.domain.analytics import Analytics, EndedCounts, GroupBy, SeriesPoint, percentiles
+from ava.errors import OperatorsOnly
 from ava.store.engine import clock
 from ava.store.engine.database import Database
-from ava.store.reports import analytics, ended, job_times
+from ava.store.reports import analytics, ended, job_times, overview, promotions, tenant_loads
+from ava.store.reports.overview import Overview
+from ava.store.reports.promotions import Promotion
+from ava.store.reports.tenant_loads import TenantLoads
 
 _SPANS = {GroupBy.HOUR: timedelta(hours=1), GroupBy.DAY: timedelta(days=1)}
 _NO_JOBS = EndedCounts()
+#: Max shown promotions.
+MAX_PROMOTIONS = 20
 
 
 class AnalyticsReports:
@@ -76,3 +82,32 @@ def _complete(
     count = int((now - since) / step) + 1
     moments = [since + step * number for number in range(count)]
     return [SeriesPoint(starts_at=moment, counts=found.get(moment, _NO_JOBS)) for moment in moments]
+
+
+class Overviews:
+    """Use cases of the overview."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def overview(self, caller: Caller) -> Overview:
+        """Return the tenant's total jobs."""
+        with self._database.connect() as connection:
+            return overview.read(connection, tenant_id=caller.tenant_id)
+
+    def tenants(self, caller: Caller, *, after: str | None = None) -> TenantLoads:
+        """Return the load of tenants, by id, beginning after `after`.
+
+        Raise `OperatorsOnly`.
+        """
+        if not caller.is_operator:
+            raise OperatorsOnly
+        with self._database.connect() as connection:
+            return tenant_loads.read(connection, after=after or "")
+
+    def promotions(self, caller: Caller) -> list[Promotion]:
+        """Return the newest promotions of a PostgreSQL standby. Raise `OperatorsOnly`."""
+        if not caller.is_operator:
+            raise OperatorsOnly
+        with self._database.connect() as connection:
+            return promotions.newest(connection, limit=MAX_PROMOTIONS)
