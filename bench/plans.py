@@ -12,7 +12,7 @@ from typing import Any, cast
 from ava.domain.jobs.job import LogLevel, Status, Trigger
 from ava.domain.jobs.job_filter import JobFilter
 from ava.store.engine.database import Connection, Database
-from ava.store.engine.plans import BY_INDEX, IN_ORDER
+from ava.store.engine.statement import BY_INDEX, IN_ORDER
 from ava.store.fleet import node_reads
 from ava.store.jobs.reads import lists, logs
 from ava.store.jobs.reads.logs import LAST_SEQ, LogRange

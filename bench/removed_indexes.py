@@ -23,7 +23,7 @@ from ava.settings import load
 from ava.store.engine import schema
 from ava.store.engine.database import Connection
 from ava.store.engine.database import Database as StoreDatabase
-from ava.store.engine.plans import IN_ORDER
+from ava.store.engine.statement import IN_ORDER
 from ava.store.fleet import workers
 from ava.store.jobs import old_jobs
 from ava.store.jobs.moves import permits

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from ava.broker import connectivity
 from ava.errors import AvaError, BrokerUnavailable, StartError
 from ava.settings import Settings
-from ava.store.engine import disk, schema
+from ava.store.engine import schema
 from ava.store.engine.database import Database
+from ava.store.reports import server
 
 _log = logging.getLogger(__name__)
 #: Seconds that a report waits for the broker check. A silent name server may take more than ten.
@@ -95,7 +96,7 @@ class Readiness:
 
     def _check_disk(self) -> Check:
         if not self._disk_check.is_ok or time.monotonic() - self._disk_checked_at > _DISK_SECONDS:
-            self._disk_check = _check("disk", lambda: disk.require_space(self._database))
+            self._disk_check = _check("disk", lambda: server.require_disk_space(self._database))
             self._disk_checked_at = time.monotonic()
         return self._disk_check
 

@@ -15,9 +15,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from ava.errors import DiskFull
 from ava.store import partitions
-from ava.store.engine import disk, leader_lease
+from ava.store.engine import leader_lease
 from ava.store.engine.database import Connection, Database
-from ava.store.reports import metrics, promotions, statistics, tenant_waits
+from ava.store.reports import metrics, promotions, server, statistics, tenant_waits
 from ava.store.reports.metrics import UnfinishedEvents
 from ava.store.reports.statistics import BOUNDS, NEVER, Total
 from ava.store.reports.tenant_waits import TenantWait
@@ -52,7 +52,7 @@ class SystemMetrics:
             return self._text
 
     def _read_all(self) -> list[Metric]:
-        is_full = disk.is_full(self._database)
+        is_full = server.is_disk_full(self._database)
         found = [_gauge("ava_database_disk_full", "1 while PostgreSQL's disk is full.", is_full)]
         # Reading the other metrics may need a temporary file.
         with suppress(DiskFull), self._database.connect() as connection:

@@ -14,8 +14,8 @@ from ava.errors import InvalidFields, JobStateConflict
 from ava.store.engine.database import Connection
 from ava.store.jobs import old_jobs
 from ava.store.jobs.moves import edges
-from ava.store.jobs.reads import graphs
-from ava.store.jobs.reads.graphs import GraphFollower
+from ava.store.jobs.reads import trees
+from ava.store.jobs.reads.trees import GraphFollower
 
 
 def prepare(
@@ -31,7 +31,7 @@ def prepare(
         raise InvalidFields(f"from: {reason}", {"from": [reason]})
     if job.status is Status.COMPLETED:
         raise JobStateConflict("The job has completed; with from only one that did not complete can be retried.")
-    followers = graphs.unfinished_followers(connection, job)
+    followers = trees.unfinished_followers(connection, job)
     open_ones = [each.job.id for each in followers if not each.job.is_final]
     if open_ones:
         raise JobStateConflict(f"{open_ones[0]} is not final yet; only final jobs can be retried.")

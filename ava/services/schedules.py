@@ -33,8 +33,7 @@ from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database, is_dry_run
 from ava.store.jobs import idempotency
 from ava.store.schedules import declared, definitions, firings
-from ava.store.schedules.definitions import ScheduleFilter
-from ava.store.schedules.rows import schedule_uuid
+from ava.store.schedules.definitions import ScheduleFilter, schedule_uuid
 
 #: Fields that determine the firing times. Changes of other fields leave due and missed firings as they are.
 _DECISIVE = ("cron", "timezone", "enabled", "starts_at", "ends_at")

@@ -17,7 +17,7 @@ from ava.local import account, programs
 from ava.local.postgres import Postgres
 from ava.local.program import Program
 from ava.local.start import free_port
-from ava.store.engine import sessions
+from ava.store.engine import session_settings
 from ava.store.engine.database import driver_url
 from harness.servers.pgbouncer import PgBouncer, behind
 from harness.servers.server import Server, account_folder, private_folder
@@ -132,7 +132,7 @@ class Databases:
     def _read_role_defaults(self) -> list[str]:
         engine = create_engine(driver_url(self._url("ava")), poolclass=NullPool)
         with engine.connect() as connection:
-            sessions.set_role_defaults(connection)
+            session_settings.set_role_defaults(connection)
             statement = "SELECT unnest(setconfig) FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase"
             return list(connection.exec_driver_sql(f"{statement} WHERE datname = 'ava'").scalars())
 

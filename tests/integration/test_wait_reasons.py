@@ -11,8 +11,7 @@ from ava.domain.jobs.job import RunKey, Status
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.wait_reasons import KNOWN, WaitsFor
-from ava.store.engine.plans import IN_ORDER
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.jobs.feed import limits
 from ava.store.jobs.moves import end, park, permits
 from ava.store.jobs.reads import searches

@@ -169,11 +169,11 @@ def _is_verified(url: str) -> bool:
 
 def _check_sessions(settings: Settings) -> str:
     from ava.errors import StartError
-    from ava.store.engine import sessions
+    from ava.store.engine import session_settings
     from ava.store.engine.database import Database
 
     with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
-        wrong = sessions.find_wrong(connection)
+        wrong = session_settings.find_wrong(connection)
     if wrong and settings.database_pool_url:
         raise StartError(
             f"behind DATABASE_POOL_URL the session's {', '.join(wrong)} differ from the defaults that `ava db upgrade` "

@@ -67,12 +67,13 @@ def check_durability(settings: Settings) -> str:
 def check_disk(settings: Settings) -> str:
     """Return that PostgreSQL's disk has free space. Raises `StartError` if it has none."""
     from ava.errors import StartError
-    from ava.store.engine import disk, schema
+    from ava.store.engine import schema
     from ava.store.engine.database import Database
+    from ava.store.reports import server
 
     schema.check(settings)
     with closing(Database.of(settings, name="doctor")) as database:
-        if disk.is_full(database):
+        if server.is_disk_full(database):
             raise StartError(
                 "the disk of PostgreSQL is full, so jobs are refused with 503 and no end of a run is written; free "
                 "space there, or enlarge it. Nothing needs to be restarted."

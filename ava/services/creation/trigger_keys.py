@@ -13,9 +13,9 @@ from ava.domain.jobs.new_job import JobOrRefusal, NewJob
 from ava.domain.jobs.trigger_options import DedupeMode
 from ava.errors import InvalidFields, JobStateConflict
 from ava.store.engine.database import Connection
+from ava.store.jobs import idempotency
 from ava.store.jobs.moves import cancel, debounce
 from ava.store.jobs.moves.cancel import CancelRequest
-from ava.store.jobs.reads import deduped
 
 #: Jobs to create, by their position in the call.
 _Entries = Mapping[int, NewJob]
@@ -108,7 +108,7 @@ def find_earlier(connection: Connection, entries: _Entries) -> dict[int, JobOrRe
     """
     found: dict[int, JobOrRefusal] = {}
     for (tenant_id, _), those in _by_user(entries, kind="dedupe").items():
-        earlier = deduped.unfinished(connection, tenant_id=tenant_id, keys=_keys(those))
+        earlier = idempotency.find_deduped(connection, tenant_id=tenant_id, keys=_keys(those))
         for entry, new in those.items():
             job = earlier.get(new.spec.key) if new.spec.key else None
             if job is None:

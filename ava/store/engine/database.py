@@ -24,7 +24,7 @@ from ava.errors import (
     TooMany,
 )
 from ava.setting_values import authority
-from ava.store.engine import failures, prepared, sessions, text_codec, timeouts
+from ava.store.engine import failures, prepared, session_settings, timeouts
 from ava.store.engine.connection_gate import ConnectionGate
 from ava.store.engine.statement import Statement
 
@@ -105,13 +105,13 @@ class Database:
         """`name` is the process's name in `pg_stat_activity`.
 
         `is_pooled`: the URL leads to a pooler that may use another session for each transaction. Then the role's
-        defaults replace session settings (`ava.store.engine.sessions`), and statements are not prepared. `gate` chooses
+        defaults replace session settings (`session_settings`), and statements are not prepared. `gate` chooses
         the next caller if all connections are checked out: the pool's queue does not notice failed connection attempts,
         so its waiters would wait for all of `wait_seconds`.
         """
         self._meter: PoolMeter = meter or _NoMeter()
         self._gate = gate
-        text_codec.install()
+        session_settings.install_text_codec()
         self._engine: Engine = create_engine(
             driver_url(url),
             isolation_level="AUTOCOMMIT",
@@ -123,7 +123,7 @@ class Database:
             connect_args={
                 "application_name": f"ava {name}",
                 "connect_timeout": max(2, round(wait_seconds)),
-                **({} if is_pooled else {"options": sessions.options(statement_seconds)}),
+                **({} if is_pooled else {"options": session_settings.options(statement_seconds)}),
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,

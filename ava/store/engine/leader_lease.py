@@ -25,9 +25,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ava.errors import DatabaseUnavailable, StatementFailed
-from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection, Database
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IS_UNFLUSHED, Statement
 
 if TYPE_CHECKING:
     from ava.settings import Settings

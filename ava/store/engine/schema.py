@@ -25,7 +25,7 @@ from ava.errors import (
     StartError,
 )
 from ava.settings import Settings
-from ava.store.engine import failures, roles, server_version, sessions
+from ava.store.engine import failures, roles, server_version, session_settings
 from ava.store.engine.database import driver_url
 from ava.store.engine.statement import Statement
 from ava.store.migrations import compatibility
@@ -145,7 +145,7 @@ def upgrade(settings: Settings) -> State:
             roles.grant_to_processes(connection, settings)
         if settings.database_pool_url:
             with _connection(settings, as_owner=False) as of_processes:
-                sessions.set_role_defaults(of_processes)
+                session_settings.set_role_defaults(of_processes)
         return _state(connection)
 
 
@@ -287,7 +287,7 @@ def _connection(settings: Settings, *, as_owner: bool = True, needs_session: boo
         "application_name": "ava db",
     }
     if has_session:
-        connect_args["options"] = f"-c lock_timeout={_LOCK_TIMEOUT_MS} {sessions.options(0)}"
+        connect_args["options"] = f"-c lock_timeout={_LOCK_TIMEOUT_MS} {session_settings.options(0)}"
     url = settings.database_owner_url if is_owner else settings.database_url
     engine = create_engine(driver_url(url), poolclass=NullPool, hide_parameters=True, connect_args=connect_args)
     name = "DATABASE_OWNER_URL" if is_owner else "DATABASE_URL" if has_session else "DATABASE_POOL_URL"

@@ -8,8 +8,7 @@ from datetime import datetime
 
 from ava.domain.tenant import TenantRules
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import WAITING_WINDOWS
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import WAITING_WINDOWS, Statement
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ava.domain.jobs.job import Job
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -114,3 +115,28 @@ DELETE FROM idempotency_keys WHERE (tenant_id, key) IN (
 def delete_expired(connection: Connection, *, limit: int) -> int:
     """Delete expired keys, oldest first. Returns their number."""
     return connection.exec_driver_sql(_DELETE_EXPIRED, {"limit": limit}).rowcount
+
+
+_DEDUPED = Statement(f"""
+SELECT {rows.JOB_COLUMNS}, j.dedupe_key
+FROM unnest(%(worker_ids)s::text[], %(keys)s::text[]) AS k (worker_id, key) CROSS JOIN LATERAL (
+    SELECT * FROM jobs WHERE tenant_id = %(tenant_id)s AND worker_id = k.worker_id AND dedupe_key = k.key
+        AND status IN ('queued', 'running') LIMIT 1
+) AS j
+""")
+
+
+def find_deduped(
+    connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Job]:
+    """Return the unfinished jobs by worker and key."""
+    found = connection.exec_driver_sql(_DEDUPED, _dedupe_parameters(tenant_id, keys))
+    return {(job.worker_id, row[-1]): job for row in found for job in [rows.job(row)]}
+
+
+def _dedupe_parameters(tenant_id: str, keys: Sequence[tuple[str, str]]) -> dict[str, object]:
+    return {
+        "tenant_id": tenant_id,
+        "worker_ids": [worker_id for worker_id, _ in keys],
+        "keys": [key for _, key in keys],
+    }

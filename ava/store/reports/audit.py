@@ -9,10 +9,9 @@ from datetime import datetime, timedelta
 from ava.domain import ids
 from ava.domain.counts import MAX_IN_TOTAL
 from ava.store.engine import clock
-from ava.store.engine.arrays import texts
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Statement, text_array
 from ava.store.partitions import rows_to_delete
 
 
@@ -75,7 +74,7 @@ FROM unnest(%(tenant_id)s::text[], %(user_id)s::text[], %(role)s::text[], %(acti
 def insert(connection: Connection, records: Sequence[AuditRecord]) -> None:
     """Insert records with one statement."""
     names = [*_COLUMNS.split(", "), "changes_json"]
-    _INSERT.run(connection, {name: texts([getattr(record, name) for record in records]) for name in names})
+    _INSERT.run(connection, {name: text_array([getattr(record, name) for record in records]) for name in names})
 
 
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from ava.domain.jobs import priority
 from ava.domain.jobs.wait_reasons import KNOWN, PARKED, WaitsFor
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import IN_ORDER, WAITING_WINDOWS
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IN_ORDER, WAITING_WINDOWS, Statement
 from ava.store.fleet.nodes import IS_LIVE
 from ava.store.jobs.moves.rules import IS_PARKED, IS_WAITING, READY_AT, is_paused_queue
 

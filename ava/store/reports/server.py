@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ava.store.engine.database import Connection
+from ava.errors import DiskFull
+from ava.store.engine.database import Connection, Database
 from ava.store.engine.statement import Statement
 from ava.store.fleet.nodes import IS_LIVE
 
@@ -105,3 +106,24 @@ ORDER BY c.relname, wanted.privilege LIMIT %(limit)s
 def missing_rights(connection: Connection, *, limit: int) -> list[str]:
     """Return privileges that the session's role lacks and the processes need, such as `INSERT on jobs`."""
     return list(connection.exec_driver_sql(_MISSING_RIGHTS, {"limit": limit}).scalars())
+
+
+# One transaction, with a `work_mem` that is too small for the rows.
+_WRITE_MIB = Statement("""SELECT set_config('work_mem', '64kB', true);
+SELECT count(*) FROM unnest(array_fill(repeat('x', 8192), ARRAY[128])) AS lines (line)
+""")
+
+
+def require_disk_space(database: Database) -> None:
+    """Write a temporary file of 1 MiB. Raises `DiskFull`, or `DatabaseUnavailable` if the database is unreachable."""
+    with database.connect() as connection:
+        connection.exec_driver_sql(_WRITE_MIB)
+
+
+def is_disk_full(database: Database) -> bool:
+    """Return True if the disk is full. Raises `DatabaseUnavailable`."""
+    try:
+        require_disk_space(database)
+    except DiskFull:
+        return True
+    return False

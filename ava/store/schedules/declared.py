@@ -7,8 +7,8 @@ from ava.domain.schedules.schedule_record import Schedule
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes
-from ava.store.schedules import rows
-from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
+from ava.store.schedules import definitions
+from ava.store.schedules.definitions import SCHEDULE_COLUMNS, schedule_uuid
 
 _TAKE_TURN = Statement("SELECT pg_try_advisory_xact_lock(hashtextextended('declared schedules', 0))")
 
@@ -47,7 +47,7 @@ SELECT {SCHEDULE_COLUMNS}, s.handler_module FROM schedules AS s WHERE s.handler_
 def existing(connection: Connection) -> list[ModuleSchedule]:
     """Return the schedules that handler modules have declared, for all tenants."""
     found = connection.exec_driver_sql(_EXISTING)
-    return [ModuleSchedule(row[-1], rows.schedule(row)) for row in found]
+    return [ModuleSchedule(row[-1], definitions.read_schedule(row)) for row in found]
 
 
 _SET_MODULE = Statement("""

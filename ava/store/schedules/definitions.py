@@ -1,18 +1,64 @@
-"""Create and change the schedules of tenants. All statements here are scoped to a tenant."""
+"""The rows of schedules; create and change those of tenants. All statements here are scoped to a tenant."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
+from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule, ScheduleSpec
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.moves import edges
-from ava.store.schedules import rows
-from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
+
+#: The columns of a schedule, in the order in which `schedule` reads them.
+SCHEDULE_COLUMNS = (
+    "s.id::text, s.worker_id, s.tenant_id, s.name, s.cron, s.timezone, s.input::text, s.priority, s.enabled, "
+    "s.overlap, s.catch_up, s.catch_up_seconds, s.spread_seconds, s.starts_at, s.ends_at, s.decided_until, "
+    "s.next_run_at, s.last_run_at, s.last_job_id::text, s.created_by, s.created_at, s.updated_at, s.expires_in"
+)
+#: The number of these columns.
+COLUMNS = 23
+
+
+def read_schedule(row: Any) -> Schedule:
+    """Return the schedule of a row of `SCHEDULE_COLUMNS`."""
+    (id_, worker_id, tenant_id, name, cron, timezone, input_json, priority, enabled, overlap, catch_up,
+     catch_up_seconds, spread_seconds, starts_at, ends_at, decided_until, next_run_at, last_run_at, last_job_id,
+     created_by, created_at, updated_at, expires_in) = row[:COLUMNS]  # fmt: skip
+    return Schedule(
+        id=ids.encode("sch", id_),
+        worker_id=worker_id,
+        tenant_id=tenant_id,
+        name=name,
+        cron=cron,
+        timezone=timezone,
+        input_json=input_json,
+        priority=priority,
+        enabled=enabled,
+        overlap=Overlap(overlap),
+        catch_up=CatchUp(catch_up),
+        catch_up_seconds=catch_up_seconds,
+        spread_seconds=spread_seconds,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        decided_until=decided_until,
+        next_run_at=next_run_at,
+        last_run_at=last_run_at,
+        last_job_id=None if last_job_id is None else ids.encode("job", last_job_id),
+        created_by=created_by,
+        created_at=created_at,
+        updated_at=updated_at,
+        expires_in=expires_in,
+    )
+
+
+def schedule_uuid(schedule_id: str) -> str | None:
+    """Return the UUID of a schedule id; None if it is invalid."""
+    value = ids.decode("sch", schedule_id)
+    return None if value is None else str(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +128,7 @@ def create(
         "timezone_data": timezone_data,
         "may_be_urgent": may_be_urgent,
     }
-    return rows.schedule(connection.exec_driver_sql(_CREATE, parameters).one())
+    return read_schedule(connection.exec_driver_sql(_CREATE, parameters).one())
 
 
 def _fields(spec: ScheduleSpec) -> dict[str, object]:
@@ -113,7 +159,7 @@ def show(connection: Connection, *, tenant_id: str, schedule_id: str) -> Schedul
     """Return a tenant's schedule; None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
-    return None if row is None else rows.schedule(row)
+    return None if row is None else read_schedule(row)
 
 
 _LOCK = Statement(f"""
@@ -129,7 +175,7 @@ def lock(connection: Connection, *, tenant_id: str, schedule_id: str) -> tuple[S
     """
     parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
     row = connection.exec_driver_sql(_LOCK, parameters).first()
-    return None if row is None else (rows.schedule(row), row[-1])
+    return None if row is None else (read_schedule(row), row[-1])
 
 
 # A client's change resets the count of firings without a worker, because the client may have fixed the schedule.
@@ -167,7 +213,7 @@ def change(
         "timezone_data": timezone_data,
         "may_be_urgent": may_be_urgent,
     }
-    return rows.schedule(connection.exec_driver_sql(_CHANGE, parameters).one())
+    return read_schedule(connection.exec_driver_sql(_CHANGE, parameters).one())
 
 
 _DELETE = Statement("""
@@ -214,7 +260,7 @@ def page(
     before: UUID | None = None if before_id is None else ids.decode("sch", before_id)
     parameters = _filter_parameters(tenant_id, schedule_filter) | {"limit": limit, "offset": offset}
     parameters["before_id"] = None if before is None else str(before)
-    return [rows.schedule(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+    return [read_schedule(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
 
 
 def count(connection: Connection, *, tenant_id: str, schedule_filter: ScheduleFilter) -> int:

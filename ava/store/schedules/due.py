@@ -20,8 +20,8 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs.moves import cancel
 from ava.store.jobs.moves.cancel import CancelRequest
-from ava.store.schedules import rows
-from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
+from ava.store.schedules import definitions
+from ava.store.schedules.definitions import SCHEDULE_COLUMNS, schedule_uuid
 
 #: The time to use as now; None means the database's clock.
 Moment = datetime | None
@@ -105,14 +105,14 @@ def _due(row: Any) -> tuple[DueSchedule, datetime]:
         gone,
         expires_in,
         has_waiting,
-    ) = row[rows.COLUMNS :]
+    ) = row[definitions.COLUMNS :]
     worker = None
     if has_worker:
         worker = RunnableWorker(
             status=WorkerStatus(worker_status), schema_version=schema_version, expires_in=expires_in
         )
     due = DueSchedule(
-        schedule=rows.schedule(row),
+        schedule=definitions.read_schedule(row),
         worker=worker,
         last_uuid=last_uuid,
         last_status=None if last_status is None else Status(last_status),
@@ -231,7 +231,7 @@ def disabled(connection: Connection, decisions: Sequence[FiringDecision]) -> lis
     if not found:
         return []
     parameters = {"tenants": [each.tenant_id for each in found], "ids": [schedule_uuid(each.id) for each in found]}
-    return [rows.schedule(row) for row in connection.exec_driver_sql(_DISABLED, parameters)]
+    return [definitions.read_schedule(row) for row in connection.exec_driver_sql(_DISABLED, parameters)]
 
 
 def cancel_jobs(connection: Connection, decisions: Collection[FiringDecision]) -> list[Job]:
@@ -260,7 +260,7 @@ LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 def claim_outdated(connection: Connection, *, version: str, limit: int) -> list[Schedule]:
     """Lock schedules with a next firing that was computed from another version of the time zone data."""
     found = connection.exec_driver_sql(_CLAIM_OUTDATED, {"version": version, "limit": limit})
-    return [rows.schedule(row) for row in found]
+    return [definitions.read_schedule(row) for row in found]
 
 
 _WRITE_NEXT_RUNS = Statement("""

@@ -13,7 +13,7 @@ from ava.domain.schedules.firing import Firing, Outcome, firing_place
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows as job_rows
-from ava.store.schedules.rows import schedule_uuid
+from ava.store.schedules.definitions import schedule_uuid
 
 _PAGE = Statement("""
 SELECT f.slot, f.fold, f.at, f.outcome, f.reason, f.job_id::text

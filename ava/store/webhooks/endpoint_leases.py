@@ -14,9 +14,8 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.webhooks.webhook import EndpointHealth
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import BY_INDEX
 from ava.store.engine.prepared import Prepared
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import BY_INDEX, Statement
 
 _HEARTBEAT = Statement("""
 WITH me AS (

@@ -13,9 +13,8 @@ from ava.domain import ids
 from ava.domain.jobs.job import Job
 from ava.domain.webhooks.events import Event
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import BY_INDEX
 from ava.store.engine.prepared import Prepared
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import BY_INDEX, Statement
 from ava.store.jobs import rows
 from ava.store.partitions import given_ids, is_given
 

@@ -11,8 +11,8 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.webhooks.webhook import DeliveryStatus
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import BY_INDEX
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import BY_INDEX
 from ava.store.partitions import given_ids, is_given
 
 

@@ -52,7 +52,7 @@ from ava.store.jobs.feed import limits
 from ava.store.jobs.moves import cancel, debounce, recall, rescue, wake
 from ava.store.jobs.moves.wake import EndedWait, ResolvedInput, WaitVerdict
 from ava.store.jobs.reads import lists
-from ava.store.schedules.rows import schedule_uuid
+from ava.store.schedules.definitions import schedule_uuid
 from tests.integration.model.broker import Broker
 from tests.integration.model.cast import DEAD_AFTER_SECONDS, NODES, PULL, PULLED_TIMEOUT_SECONDS, Worker
 from tests.integration.model.clock import VirtualClock

@@ -10,8 +10,8 @@ from ava.domain.jobs import pull
 from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection, DedicatedConnection
 from ava.store.engine.kept_transactions import kept_transaction
-from ava.store.engine.plans import PLAN_SECONDS
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import PLAN_SECONDS
 from ava.store.fleet import nodes, workers
 from ava.store.jobs.feed.limits import LimitedJob
 from ava.store.jobs.moves.permits import LOCK

@@ -14,9 +14,8 @@ from datetime import datetime
 from ava.domain.limits.fair_queue import WaitingJob
 from ava.domain.limits.rates import RateState
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import PLAN_SECONDS
 from ava.store.engine.prepared import Prepared
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import PLAN_SECONDS, Statement
 from ava.store.jobs.moves.rules import RATE_NEXT_AT
 
 

@@ -6,9 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import IN_ORDER, WAITING_WINDOWS
 from ava.store.engine.prepared import Prepared
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IN_ORDER, WAITING_WINDOWS, Statement
 from ava.store.fleet import nodes
 
 #: Seconds between replans of a poll. Its indexes are fixed, so the plan does not depend on table sizes.

@@ -6,9 +6,8 @@ from collections.abc import Collection
 from datetime import datetime
 
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import IN_ORDER, WAITING_WINDOWS
 from ava.store.engine.prepared import Prepared
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IN_ORDER, WAITING_WINDOWS, Statement
 from ava.store.jobs.moves.pull import Pick
 
 _OLDEST_MESSAGES = Statement("""

@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 
 from ava.domain.jobs import priority, run_groups
 from ava.domain.jobs.job import Job, RunKey
-from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
 from ava.store.engine.kept_transactions import one_transaction
-from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.prepared import Prepared
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IN_ORDER, Statement, array, text_array
 from ava.store.jobs import rows
 from ava.store.jobs.journal import HAS_JOURNAL
 from ava.store.jobs.moves import log_lines
@@ -151,7 +149,7 @@ def claim_together(
 
 def _runs(wanted: Sequence[RunKey]) -> dict[str, object]:
     return {
-        "tenants": texts([run.tenant_id for run in wanted]),
+        "tenants": text_array([run.tenant_id for run in wanted]),
         "ids": array([str(rows.job_uuid(run.job_id)) for run in wanted]),
         "run_nos": array([str(run.run_no) for run in wanted]),
     }

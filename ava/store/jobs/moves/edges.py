@@ -10,9 +10,8 @@ from ava.domain import ids
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.waits import Wait
-from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Statement, array, text_array
 from ava.store.jobs import rows
 from ava.store.jobs.moves.wait import waiting_for_json
 
@@ -94,7 +93,7 @@ def declare(connection: Connection, made: Sequence[tuple[NewJob, Job]]) -> list[
         "conditions": [wanted.condition.value for *_, wanted in waits],
         "waiting_for": [job.waiting_for_json for _, _, job, _ in waits],
         "templates": [each.spec.input_json if wanted.has_template else None for each, _, _, wanted in waits],
-        "edge_tenants": texts(each.tenant_id for each, *_ in edges),
+        "edge_tenants": text_array(each.tenant_id for each, *_ in edges),
         "edge_ids": array(str(uuid) for _, uuid, *_ in edges),
         "after": array(after for _, _, after, _ in edges),
         "positions": array(str(n) for *_, n in edges),

@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 from ava.domain import ids
 from ava.domain.jobs.job import Job, JobKey, Status
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.prepared import Prepared
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.claim import (

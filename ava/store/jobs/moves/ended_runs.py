@@ -9,7 +9,7 @@ from typing import Any
 
 from ava.domain.jobs.job import Job, JobKey, LogLevel, LogLine, Status
 from ava.domain.jobs.run_outcome import Ending, RunOutcome, RunValues, next_values
-from ava.store.engine.arrays import array, texts
+from ava.store.engine.statement import array, text_array
 from ava.store.jobs import rows
 from ava.store.jobs.moves.log_lines import columns, rows_of
 
@@ -99,33 +99,33 @@ def end_parameters(ended: EndedRun) -> dict[str, object]:
 def _shared_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
     usages = [each.outcome.usage for each in ended]
     return {
-        "run_cpu_us": texts([each.cpu_us for each in usages]),
-        "run_peaks": texts([each.peak_memory_mb for each in usages]),
-        "run_waits": texts([each.values.run_wait_ms for each in ended]),
-        "tenants": texts([each.outcome.run.tenant_id for each in ended]),
+        "run_cpu_us": text_array([each.cpu_us for each in usages]),
+        "run_peaks": text_array([each.peak_memory_mb for each in usages]),
+        "run_waits": text_array([each.values.run_wait_ms for each in ended]),
+        "tenants": text_array([each.outcome.run.tenant_id for each in ended]),
         "ids": array([str(rows.job_uuid(each.outcome.run.job_id)) for each in ended]),
         "run_nos": array([str(each.outcome.run.run_no) for each in ended]),
-        "claim_ids": texts([each.claim_id for each in ended]),
-        "progresses": texts([each.progress_json for each in ended]),
-        "cpu_us": texts([each.values.cpu_us for each in ended]),
-        "peaks": texts([each.values.peak_memory_mb for each in ended]),
-        "losses": texts([each.outcome.losses for each in ended]),
-        "node_losses": texts([each.outcome.node_losses for each in ended]),
-        "queues": texts([each.outcome.queue for each in ended]),
+        "claim_ids": text_array([each.claim_id for each in ended]),
+        "progresses": text_array([each.progress_json for each in ended]),
+        "cpu_us": text_array([each.values.cpu_us for each in ended]),
+        "peaks": text_array([each.values.peak_memory_mb for each in ended]),
+        "losses": text_array([each.outcome.losses for each in ended]),
+        "node_losses": text_array([each.outcome.node_losses for each in ended]),
+        "queues": text_array([each.outcome.queue for each in ended]),
     }
 
 
 def _output_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
     return {
-        "outputs": texts([each.outcome.output_json for each in ended]),
-        "output_bytes": texts([rows.large_bytes(each.outcome.output_json) for each in ended]),
+        "outputs": text_array([each.outcome.output_json for each in ended]),
+        "output_bytes": text_array([rows.large_bytes(each.outcome.output_json) for each in ended]),
     }
 
 
 def _lines_parameters(ended: Sequence[EndedRun], lines: Callable[[EndedRun], Sequence[LogLine]]) -> dict[str, object]:
     owned = [(each, row) for each in ended for row in rows_of(lines(each))]
     return {
-        "owner_tenants": texts([each.outcome.run.tenant_id for each, _ in owned]),
+        "owner_tenants": text_array([each.outcome.run.tenant_id for each, _ in owned]),
         "owners": array([str(rows.job_uuid(each.outcome.run.job_id)) for each, _ in owned]),
         **columns([row for _, row in owned]),
     }
@@ -135,12 +135,12 @@ def final_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
     return {
         **_shared_parameters(ended),
         **_output_parameters(ended),
-        "outcomes": texts([each.kept_outcome for each in ended]),
+        "outcomes": text_array([each.kept_outcome for each in ended]),
         "statuses": array([each.values.status.value for each in ended]),
-        "errors": texts([each.outcome.error for each in ended]),
-        "error_ids": texts([each.outcome.error_id for each in ended]),
-        "began": texts([each.began_at for each in ended]),
-        "seconds": texts([each.seconds for each in ended]),
+        "errors": text_array([each.outcome.error for each in ended]),
+        "error_ids": text_array([each.outcome.error_id for each in ended]),
+        "began": text_array([each.began_at for each in ended]),
+        "seconds": text_array([each.seconds for each in ended]),
         **_lines_parameters(ended, lambda each: each.all_lines),
     }
 
@@ -150,15 +150,15 @@ def requeue_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
     values = [each.values for each in ended]
     return {
         **_shared_parameters(ended),
-        "waits_for": texts([None if each.waits_for is None else each.waits_for.value for each in values]),
-        "delays": texts([_interval(each.delay_seconds) for each in values]),
-        "ready_in": texts([_interval(each.ready_in_seconds) for each in values]),
-        "attempts": texts([each.attempt for each in values]),
-        "first_run_nos": texts([each.first_run_no for each in values]),
-        "first_started": texts([each.first_started_at for each in values]),
-        "outcomes": texts([each.kept_outcome for each in ended]),
-        "run_attempts": texts([each.run_attempt for each in values]),
-        "run_started": texts([each.run_started_at for each in values]),
+        "waits_for": text_array([None if each.waits_for is None else each.waits_for.value for each in values]),
+        "delays": text_array([_interval(each.delay_seconds) for each in values]),
+        "ready_in": text_array([_interval(each.ready_in_seconds) for each in values]),
+        "attempts": text_array([each.attempt for each in values]),
+        "first_run_nos": text_array([each.first_run_no for each in values]),
+        "first_started": text_array([each.first_started_at for each in values]),
+        "outcomes": text_array([each.kept_outcome for each in ended]),
+        "run_attempts": text_array([each.run_attempt for each in values]),
+        "run_started": text_array([each.run_started_at for each in values]),
         **_lines_parameters(ended, lambda each: each.all_lines),
     }
 
@@ -174,15 +174,15 @@ def stopped_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
     return {
         **_shared_parameters(ended),
         **_output_parameters(ended),
-        "outcomes": texts([_outcome_if_stopped(each) for each in ended]),
-        "first_run_nos": texts([each.values.first_run_no for each in ended]),
-        "owner_tenants": texts([each.outcome.run.tenant_id for each, _ in owned]),
+        "outcomes": text_array([_outcome_if_stopped(each) for each in ended]),
+        "first_run_nos": text_array([each.values.first_run_no for each in ended]),
+        "owner_tenants": text_array([each.outcome.run.tenant_id for each, _ in owned]),
         "owners": array([str(rows.job_uuid(each.outcome.run.job_id)) for each, _ in owned]),
         # The statement adds the level and message of the closing line.
         **columns([row for _, row in owned]),
-        "levels": texts(["".join(line.level.value[0] for line in row) for row in given]),
-        "msgs": texts([texts([line.msg for line in row]) for row in given]),
-        "closings": texts(
+        "levels": text_array(["".join(line.level.value[0] for line in row) for row in given]),
+        "msgs": text_array([text_array([line.msg for line in row]) for row in given]),
+        "closings": text_array(
             [
                 each.outcome.closing_if_stopped if is_closing else None
                 for (each, _), is_closing in zip(owned, closings, strict=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ava.domain.jobs.job import Job, LogLevel, LogLine, RunKey
-from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import array, text_array
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import ONE_RUN, OWNS
 
@@ -107,7 +107,7 @@ def columns(of_rows: Sequence[Sequence[LogLine]]) -> dict[str, str]:
     """Return rows of lines as array literals; the times and messages of a row are arrays within a string."""
     return {
         "seqs": array([str(row[0].seq) for row in of_rows]),
-        "times": texts([array([line.ts.isoformat() for line in row]) for row in of_rows]),
+        "times": text_array([array([line.ts.isoformat() for line in row]) for row in of_rows]),
         "levels": array(["".join(line.level.value[0] for line in row) for row in of_rows]),
-        "msgs": texts([texts([line.msg for line in row]) for row in of_rows]),
+        "msgs": text_array([text_array([line.msg for line in row]) for row in of_rows]),
     }

@@ -15,9 +15,9 @@ from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.process.pauses import Pauses
-from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import array, text_array
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
 
@@ -311,15 +311,15 @@ def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
     """Return the columns of `_ASKED`, most of them as array literals."""
     specs = [each.spec for each in new]
     return {
-        "tenant_id": texts([each.tenant_id for each in new]),
-        "user_id": texts([each.user_id for each in new]),
-        "worker_id": texts([spec.worker_id for spec in specs]),
-        "trigger": texts([spec.trigger for spec in specs]),
+        "tenant_id": text_array([each.tenant_id for each in new]),
+        "user_id": text_array([each.user_id for each in new]),
+        "worker_id": text_array([spec.worker_id for spec in specs]),
+        "trigger": text_array([spec.trigger for spec in specs]),
         "urgency": array([str(spec.priority) for spec in specs]),
         # A Python list: a literal would escape quotes and backslashes twice, and inputs may be large.
         "input": [spec.input_json for spec in specs],
-        "version": texts([each.schema_version for each in new]),
-        "traceparent": texts([each.traceparent for each in new]),
+        "version": text_array([each.schema_version for each in new]),
+        "traceparent": text_array([each.traceparent for each in new]),
         "publishable": array(["t" if each.may_publish else "f" for each in new]),
     }
 

@@ -9,11 +9,9 @@ from collections.abc import Collection, Sequence
 
 from ava.domain.jobs.job import Job, RunKey
 from ava.domain.limits.fair_queue import WaitingJob
-from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import IN_ORDER, PLAN_SECONDS
 from ava.store.engine.prepared import Prepared
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IN_ORDER, IS_UNFLUSHED, PLAN_SECONDS, Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import IS_WAITING, RATE_NEXT_AT, limit_key, park_set, rate_key

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job
 from ava.domain.limits.fair_queue import WaitingJob
-from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import IN_ORDER
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IN_ORDER, IS_UNFLUSHED, Statement
 from ava.store.fleet import nodes
 from ava.store.jobs import rows
 

@@ -20,9 +20,8 @@ from ava.domain.jobs.pull import QUEUE
 from ava.domain.jobs.retry import Retry
 from ava.domain.limits.table import ANSWER_BYTES, PAYLOAD_BYTES, RUNS_HELD
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.prepared import Prepared
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves import log_lines

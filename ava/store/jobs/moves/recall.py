@@ -10,8 +10,7 @@ from ava.domain.jobs.pull import is_pulled
 from ava.domain.limits.fair_queue import WaitingJob
 from ava.store.engine.database import Connection
 from ava.store.engine.kept_transactions import one_transaction
-from ava.store.engine.plans import WAITING_WINDOWS
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import WAITING_WINDOWS, Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import IS_STARTABLE, RECALL_SET

@@ -15,11 +15,10 @@ from ava.domain.jobs.job import JobKey, LogLevel, LogLine, RunKey, Status
 from ava.domain.jobs.retry import DEFAULT, Retry
 from ava.domain.jobs.run_outcome import Ending, LockedRun, RunOutcome
 from ava.domain.jobs.usage import NO_USAGE, RunUsage
-from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
 from ava.store.engine.kept_transactions import one_transaction
 from ava.store.engine.prepared import Prepared
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Statement, array, text_array
 from ava.store.fleet import workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves import end, log_lines
@@ -201,7 +200,7 @@ def end_killed_run(
 def _lock_claimed(connection: Connection, runs: Iterable[tuple[RunKey, str]]) -> Locked:
     ordered = list(runs)
     parameters = {
-        "tenants": texts([run.tenant_id for run, _ in ordered]),
+        "tenants": text_array([run.tenant_id for run, _ in ordered]),
         "ids": array([str(rows.job_uuid(run.job_id)) for run, _ in ordered]),
         "run_nos": array([str(run.run_no) for run, _ in ordered]),
         "claim_ids": array([claim_id for _, claim_id in ordered]),

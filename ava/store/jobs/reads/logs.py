@@ -8,8 +8,7 @@ from datetime import datetime
 from ava.domain.jobs.job import LogLevel
 from ava.domain.limits.table import ANSWER_BYTES, SEARCHED_LINES
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import IN_ORDER
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves.log_lines import LINES_PER_ROW
 from ava.store.jobs.rows import FoundLines

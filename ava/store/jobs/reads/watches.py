@@ -12,8 +12,7 @@ from ava.domain import ids
 from ava.domain.jobs.job import JobKey, LogLine, Status
 from ava.domain.limits.table import STREAM_BUFFER_BYTES
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import IN_ORDER
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.jobs import rows
 from ava.store.jobs.reads.logs import after_seq
 from ava.store.jobs.rows import FoundLines

@@ -6,6 +6,9 @@ and a SET would stay in a session that other clients use next. Then the role's d
 
 from __future__ import annotations
 
+import codecs
+
+from psycopg2 import extensions
 from sqlalchemy import Connection
 
 from ava.store.engine.statement import Statement
@@ -26,6 +29,9 @@ _SESSION = {
 }
 #: Statement timeout in seconds behind a pooler, where all processes share the role's default.
 _STATEMENT_SECONDS = 30
+#: The codec's name, and PostgreSQL's name of the encoding.
+_CODEC, _ENCODING = "ava_utf_8", "UTF8"
+
 
 _SET_DEFAULTS = Statement("""
 DO $$ BEGIN
@@ -65,3 +71,14 @@ def find_wrong(connection: Connection) -> list[str]:
     wanted = {"statement_timeout": str(_STATEMENT_SECONDS * 1000), **_SESSION}
     current = {row.name: row.setting for row in connection.exec_driver_sql(_CURRENT)}
     return sorted(name for name, value in wanted.items() if current.get(name.lower()) != value)
+
+
+def install_text_codec() -> None:
+    """Make new connections decode with the C function that Python's codec calls."""
+    if extensions.encodings[_ENCODING] != _CODEC:
+        codecs.register(_find_codec)
+        extensions.encodings[_ENCODING] = _CODEC
+
+
+def _find_codec(name: str) -> codecs.CodecInfo | None:
+    return codecs.CodecInfo(codecs.utf_8_encode, codecs.utf_8_decode, name=_CODEC) if name == _CODEC else None
