@@ -1,6 +1,8 @@
-"""Whether a node takes jobs: the run monitor reads it from the node's row, and the consumer acts on it."""
+"""What the processes of a node consume, and whether the node takes jobs."""
 
 from __future__ import annotations
+
+from enum import Enum, auto
 
 
 class Intake:
@@ -11,3 +13,14 @@ class Intake:
         self.is_open = True
         #: Whether the consumer consumes; follows `is_open` within a second.
         self.is_consuming = True
+
+
+class Part(Enum):
+    """A node with slots has two kinds of processes, which consume different queues."""
+
+    #: All queues: the node has no slots.
+    ALL = auto()
+    #: The queues of concurrent workers.
+    SLOTS = auto()
+    #: All other queues.
+    POOL = auto()

@@ -16,8 +16,8 @@ from ava.broker import connectivity
 from ava.broker.app import make_app
 from ava.domain.secrets.sealing import worker_keys
 from ava.errors import NodeFailed, StartError
-from ava.node.celery_internals import failure, shared_memory, versions
-from ava.node.part import Part
+from ava.node.celery_internals import failure, requirements
+from ava.node.intake import Part
 from ava.process.concealment import conceal, give_up_tracing
 from ava.process.startup import without_collections
 from ava.setting_values import SECRETS
@@ -48,8 +48,8 @@ def run(
     give_up_tracing()
     keys = worker_keys(settings.encryption_keys)
     settings = replace(settings, internal_secrets=(), encryption_keys=keys, database_owner_url="")
-    versions.require_tested(settings.pool)
-    shared_memory.require_semaphores()
+    requirements.require_tested(settings.pool)
+    requirements.require_semaphores()
     with without_collections():
         # An untested Celery may lack names that this imports.
         from ava.node.signals import install

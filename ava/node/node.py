@@ -17,7 +17,7 @@ from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.handler import registry
 from ava.node import processes
 from ava.node.celery_internals.handlers_app import HandlersApp
-from ava.node.celery_internals.take_ahead import TakeAhead
+from ava.node.celery_internals.pool_child import TakeAhead
 from ava.node.child.child import Child
 from ava.node.parent.pool_runs import PoolRuns
 from ava.node.parent.run_monitor import RunMonitor

@@ -23,15 +23,14 @@ from ava.domain.jobs.messages import CONCURRENT_QUEUE, DEFAULT_QUEUE, TASK, Mess
 from ava.errors import HandlerError, StartError
 from ava.handler import registry
 from ava.metrics.counters import MESSAGES_DROPPED
-from ava.node import memory_limits, outcome, task
-from ava.node.celery_internals import remote_control, shared_memory, versions
-from ava.node.celery_internals.consumer import JobConsumer
-from ava.node.celery_internals.event_batching import EventBatching, SendOnce
+from ava.node import machine_use, outcome, task
+from ava.node.celery_internals import remote_control, requirements
+from ava.node.celery_internals.consumer import EventBatching, JobConsumer, SendOnce
+from ava.node.celery_internals.pool_child import NoTakeAhead
 from ava.node.celery_internals.queue_consumer import QueueConsumer
 from ava.node.celery_internals.request import JobRequest
-from ava.node.celery_internals.take_ahead import NoTakeAhead
+from ava.node.intake import Part
 from ava.node.node import Node
-from ava.node.part import Part
 from ava.settings import Settings
 from ava.telemetry import logs, tracing
 
@@ -70,7 +69,7 @@ def install(
     """
     node = Node(settings, node_id)
     install_node(app, settings, node)
-    if settings.pool == "celery" or versions.describe_untested():
+    if settings.pool == "celery" or requirements.describe_untested():
         # A worker on untested versions must be able to start, so that `prepare` can refuse it.
         app.conf.worker_pool = "prefork"
     parent_pid = os.getpid()
@@ -112,7 +111,7 @@ def _of_job(receiver: Callable[..., None]) -> Callable[..., None]:
 def prepare(app: Celery, node: Node, settings: Settings, part: Part, chosen: Sequence[str]) -> None:
     """Check the versions, load the handlers and name the queues, before Celery's worker reads them."""
     try:
-        versions.require_tested(settings.pool)
+        requirements.require_tested(settings.pool)
         if settings.pool == "ava" and part is not Part.SLOTS:
             # An untested Celery may lack names that this imports.
             from ava.node.celery_internals.pool_child import PoolChild
@@ -123,13 +122,13 @@ def prepare(app: Celery, node: Node, settings: Settings, part: Part, chosen: Seq
             if settings.celery_apps:
                 node.celery_workers = registry.celery_tasks("load")(settings.celery_apps)
         names = _queue_names(part, chosen)
-        memory_limits.check((each.spec for each in registry.handlers().values()), settings.max_memory_mb)
+        machine_use.check_memory_limits((each.spec for each in registry.handlers().values()), settings.max_memory_mb)
     except StartError as error:
         # Celery logs and ignores exceptions of receivers; only SystemExit ends the worker.
         print(logs.start_error_line("worker", str(error)), file=sys.stderr)  # noqa: T201 - there is no log yet
         raise SystemExit(1) from None
     tracing.preload(settings)
-    shared_memory.reserve()
+    requirements.reserve_shared_memory()
     app.conf.task_queues = [
         make_queue(name, no_ack=settings.broker_is_redis, queue_type=settings.rabbitmq_queue_type)
         for name in sorted(names)
@@ -162,7 +161,7 @@ def _queue_names(part: Part, chosen: Sequence[str]) -> Collection[str]:
 
 def start(node: Node, consumer: Any) -> None:
     """Start the node when Celery's worker consumes its queues. Ends this process if that fails."""
-    if problem := versions.describe_untested():
+    if problem := requirements.describe_untested():
         _log.warning("Celery's own pool runs on an untested version: %s.", problem)
     try:
         node.start(consumer)

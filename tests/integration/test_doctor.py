@@ -19,7 +19,7 @@ from ava.broker import connectivity
 from ava.cli.host import doctor, fleet_checks, server_checks
 from ava.domain.secrets.sealing import Sealer
 from ava.errors import SettingsError, StartError
-from ava.node.celery_internals import versions
+from ava.node.celery_internals import requirements
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.jobs.replication import Standbys
@@ -361,7 +361,7 @@ def test_an_untested_version_is_named(
     database_settings: Settings, monkeypatch: pytest.MonkeyPatch, pool: Literal["ava", "celery"]
 ) -> None:
     real = metadata.version
-    monkeypatch.setattr(versions.metadata, "version", lambda name: "5.8.0" if name == "kombu" else real(name))
+    monkeypatch.setattr(requirements.metadata, "version", lambda name: "5.8.0" if name == "kombu" else real(name))
     settings = replace(database_settings, pool=pool)
     if pool == "celery":
         assert "an untested version: kombu 5.8.0 was not tested" in doctor._check_node(settings)

@@ -89,9 +89,9 @@ def test_each_private_name_is_still_there_and_in_the_list() -> None:
 
 
 def test_celery_reads_states_of_its_own_below_ours() -> None:
-    from ava.node.celery_internals import take_ahead
+    from ava.node.celery_internals import pool_child
 
-    ours = {take_ahead.SOON_FREE}
+    ours = {pool_child.SOON_FREE}
     theirs = {value for name, value in vars(billiard_pool).items() if name.isupper() and isinstance(value, int)}
     assert not ours & (theirs | {asynpool.WORKER_UP})
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ava.errors import StartError
-from ava.node.celery_internals import versions
+from ava.node.celery_internals import requirements
 
 ROOT = Path(__file__).parent.parent.parent
 #: Runs a program as if Celery 5.8.0 were installed.
@@ -28,12 +28,12 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 def _pretend(monkeypatch: pytest.MonkeyPatch, **installed: str) -> None:
     real = metadata.version
-    monkeypatch.setattr(versions.metadata, "version", lambda name: installed.get(name) or real(name))
+    monkeypatch.setattr(requirements.metadata, "version", lambda name: installed.get(name) or real(name))
 
 
 def test_the_installed_versions_were_tested() -> None:
-    assert versions.describe_untested() is None
-    versions.require_tested("ava")
+    assert requirements.describe_untested() is None
+    requirements.require_tested("ava")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_version_that_was_not_tested_is_refused_in_one_line(
 ) -> None:
     _pretend(monkeypatch, **{name: version})
     with pytest.raises(StartError) as refused:
-        versions.require_tested("ava")
+        requirements.require_tested("ava")
     line = str(refused.value)
     assert line.startswith(f"{name} {version} was not tested with this release, which needs >=")
     assert "; install it with: pip install 'celery>=5.7,<5.8' 'kombu>=5.7,<5.8' 'billiard>=4.3.2,<4.4'" in line
@@ -66,20 +66,20 @@ def test_other_releases_of_a_tested_series_are_accepted(
     monkeypatch: pytest.MonkeyPatch, name: str, version: str
 ) -> None:
     _pretend(monkeypatch, **{name: version})
-    versions.require_tested("ava")
+    requirements.require_tested("ava")
 
 
 def test_celerys_own_pool_runs_on_any_version(monkeypatch: pytest.MonkeyPatch) -> None:
     _pretend(monkeypatch, celery="6.0")
-    assert "celery 6.0" in str(versions.describe_untested())
-    versions.require_tested("celery")
+    assert "celery 6.0" in str(requirements.describe_untested())
+    requirements.require_tested("celery")
 
 
 def test_setup_cfg_requires_the_tested_versions() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     required = setup["options"]["install_requires"].replace(" ", "").splitlines()
-    for name, (first, beyond) in versions.TESTED.items():
+    for name, (first, beyond) in requirements.TESTED.items():
         assert f"{name}>={first},<{beyond}" in required
 
 

@@ -17,8 +17,8 @@ from ava.domain.jobs.job import RunKey
 from ava.domain.worker import WorkerSpec
 from ava.errors import HandlerError, SettingsError
 from ava.handler import registry
-from ava.node import memory_limits, run_use
-from ava.node.child.wear import Wear
+from ava.node import machine_use
+from ava.node.child.child import Wear
 from ava.node.outcome import MIB, Stop
 from ava.node.parent import deadlines
 from ava.node.parent.oom_kills import OomKills
@@ -56,33 +56,33 @@ def process(code: str) -> Iterator[int]:
 
 def test_memory_is_that_of_a_process_and_of_all_that_it_has_started() -> None:
     with process(BOTH) as pid:
-        whole = run_use.measure(pid).memory_bytes / MIB
-        alone = run_use.memory_bytes(pid) / MIB
+        whole = machine_use.measure(pid).memory_bytes / MIB
+        alone = machine_use.memory_bytes(pid) / MIB
     assert 30 < alone < 60
     assert 70 < whole < 120
 
 
 def test_processor_time_is_that_of_a_process_and_of_all_that_it_has_started() -> None:
     with process(WORKS_TWICE) as pid:
-        used = run_use.measure(pid).cpu_us
+        used = machine_use.measure(pid).cpu_us
     assert 0.6 <= used / 1e6 < 3
 
 
 def test_a_process_that_has_ended_uses_nothing() -> None:
     with process("print()") as pid:
         pass
-    assert run_use.measure(pid) == run_use.RunUse(memory_bytes=0, cpu_us=0)
+    assert machine_use.measure(pid) == machine_use.RunUse(memory_bytes=0, cpu_us=0)
 
 
 def test_own_processor_time_counts_threads_and_reaped_children() -> None:
-    before = run_use.own_cpu_us()
+    before = machine_use.own_cpu_us()
     end = time.process_time() + 0.05
     while time.process_time() < end:
         pass
-    alone = run_use.own_cpu_us()
+    alone = machine_use.own_cpu_us()
     assert alone - before >= 50_000
     subprocess.run([sys.executable, "-c", WORKS], check=True)
-    assert run_use.own_cpu_us() - alone >= 300_000
+    assert machine_use.own_cpu_us() - alone >= 300_000
 
 
 def test_a_limit_that_is_published_after_the_claim_holds() -> None:
@@ -91,9 +91,9 @@ def test_a_limit_that_is_published_after_the_claim_holds() -> None:
     begun = CurrentRun(key=key, phase=Phase.RUNNING, max_memory_mb=10, timeout_seconds=5, grace_seconds=2, cpu_us=7)
     run.follow(begun)
     assert run.state == TrackedRun.of(1, begun).state
-    run.note_use(run_use.RunUse(memory_bytes=11 * MIB, cpu_us=9))
+    run.note_use(machine_use.RunUse(memory_bytes=11 * MIB, cpu_us=9))
     assert deadlines.decide(run.state, 1.0, deadlines.NodeState()).send is Stop.MEMORY
-    run.note_use(run_use.RunUse(memory_bytes=3 * MIB, cpu_us=10))
+    run.note_use(machine_use.RunUse(memory_bytes=3 * MIB, cpu_us=10))
     assert (run.peak_bytes, run.cpu_us) == (11 * MIB, 3)
 
 
@@ -167,17 +167,17 @@ def test_a_limit_is_a_whole_number_of_mebibytes(mb: object) -> None:
 
 
 def test_a_limit_below_what_an_empty_run_takes_is_refused_with_what_that_is() -> None:
-    own = memory_limits.own_mb()
+    own = machine_use.own_mb()
     message = r"Worker 'with_memory': max_memory_mb is 1; an empty run takes (\d+) MiB in this node\."
     with pytest.raises(HandlerError, match=message):
-        memory_limits.check([spec(None), spec(1)], 0)
+        machine_use.check_memory_limits([spec(None), spec(1)], 0)
     with pytest.raises(SettingsError, match=r"AVA_MAX_MEMORY_MB: it is 2; an empty run takes \d+ MiB"):
-        memory_limits.check([], 2)
-    memory_limits.check([spec(own + 100)], own + 100)
+        machine_use.check_memory_limits([], 2)
+    machine_use.check_memory_limits([spec(own + 100)], own + 100)
 
 
 def test_a_process_is_replaced_that_keeps_much_of_what_a_limit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = memory_limits.own_mb()
+    own = machine_use.own_mb()
     limited = replace(spec(own + 200), id="wkr_limited")
     monkeypatch.setattr(registry, "_handlers", {limited.id: SimpleNamespace(spec=limited)})
     settings = SimpleNamespace(max_jobs_per_process=0, max_memory_per_process=0, max_memory_mb=0)
@@ -193,5 +193,5 @@ def test_a_process_is_replaced_that_keeps_much_of_what_a_limit_leaves(monkeypatc
 def test_a_process_without_limits_may_keep_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_handlers", {})
     settings = SimpleNamespace(max_jobs_per_process=0, max_memory_per_process=0, max_memory_mb=0)
-    monkeypatch.setattr(run_use, "own_private_bytes", lambda: pytest.fail("it was measured"))
+    monkeypatch.setattr(machine_use, "own_private_bytes", lambda: pytest.fail("it was measured"))
     assert not Wear(settings).is_worn_out  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ import pytest
 from ava import settings
 from ava.errors import DatabaseUnavailable
 from ava.handler import Env
-from ava.node.celery_internals.take_ahead import NoTakeAhead
+from ava.node.celery_internals.pool_child import NoTakeAhead
 from ava.node.child.child import Child
 from ava.node.child.run import Run
 from ava.node.outcome import Stop

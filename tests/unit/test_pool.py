@@ -16,7 +16,7 @@ from kombu.asynchronous import READ, WRITE, Hub
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from ava.node.celery_internals.pool import JobPool, _RemoveWriter, _Results, _TakeAheadPool, is_soon_free
-from ava.node.celery_internals.take_ahead import SOON_FREE
+from ava.node.celery_internals.pool_child import SOON_FREE
 
 PID = 4711
 

@@ -12,8 +12,7 @@ from billiard.queues import _SimpleQueue
 
 from ava.domain.jobs import messages
 from ava.node.celery_internals import pool_child
-from ava.node.celery_internals.pool_child import PoolChild
-from ava.node.celery_internals.take_ahead import SOON_FREE
+from ava.node.celery_internals.pool_child import SOON_FREE, PoolChild
 
 OURS = ["ten_a", "job_01h455vb4pex5vsknk084sn02q", 1, "wkr_echo"]
 

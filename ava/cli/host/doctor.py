@@ -253,11 +253,11 @@ def _check_broker(settings: Settings, *, is_reachable: bool = True) -> str:
 
 
 def _check_node(settings: Settings) -> str:
-    from ava.node.celery_internals import shared_memory, versions
+    from ava.node.celery_internals import requirements
 
-    versions.require_tested(settings.pool)
-    shared_memory.require_semaphores()
-    problem = versions.describe_untested()
+    requirements.require_tested(settings.pool)
+    requirements.require_semaphores()
+    problem = requirements.describe_untested()
     on = f"an untested version: {problem}" if problem else "tested versions of Celery, kombu and billiard"
     return f"the pool {settings.pool!r} can start processes, on {on}"
 

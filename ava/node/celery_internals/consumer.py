@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from celery import bootsteps
+from celery.events.dispatcher import EventDispatcher
 from celery.worker.consumer import Consumer
 from celery.worker.control import control_command
 from celery.worker.state import maybe_shutdown
@@ -33,6 +35,9 @@ _LIVENESS_SECONDS = 1.0
 #: Seconds between two checks for dead children. Celery checks when a child's pipe closes, possibly before the kernel
 #: reports the exit, and otherwise only every five seconds.
 _MAINTAIN_SECONDS = 0.2
+#: Maximum wait of an event in a batch, in seconds.
+_FLUSH_SECONDS = 0.25
+_MAX_WAITING_EVENTS = 500
 
 
 class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
@@ -137,3 +142,38 @@ def _release_runs(state: Any, task_ids: Sequence[str], signature: object = None)
         DROPPED.drop("unsigned")
         return
     JobRequest.run_monitor.release_runs(task_ids)
+
+
+class SendOnce(EventDispatcher):  # type: ignore[misc]  # Celery has no annotations
+    """Sends each event once. While the broker is unreachable, Celery would retry heartbeats endlessly, in the event
+    loop.
+    """
+
+    def send(self, type: str, **fields: Any) -> Any:
+        """Send an event, or buffer it until the broker is back."""
+        return super().send(type, **fields | {"retry": False})
+
+
+class EventBatching(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no annotations
+    """Batches a node's task events; Celery would send them in each iteration of its event loop."""
+
+    requires = ("celery.worker.consumer:Events",)
+
+    def start(self, consumer: Any) -> None:
+        """Set up the event dispatcher of a consumer that has connected or reconnected."""
+        dispatcher, timer = consumer.event_dispatcher, consumer.timer
+        is_waiting = False
+
+        def flush() -> None:
+            nonlocal is_waiting
+            is_waiting = False
+            dispatcher.flush(errors=True, groups=True)
+
+        def wait() -> None:
+            nonlocal is_waiting
+            if not is_waiting:
+                is_waiting = True
+                timer.call_after(_FLUSH_SECONDS, flush)
+
+        dispatcher.buffer_limit = _MAX_WAITING_EVENTS
+        dispatcher.on_send_buffered = wait

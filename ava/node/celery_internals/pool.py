@@ -15,9 +15,8 @@ from celery.concurrency.asynpool import AsynPool, ResultHandler
 from celery.concurrency.prefork import TaskPool
 from kombu.asynchronous import Hub
 
-from ava.node.celery_internals.pool_child import PoolChild
+from ava.node.celery_internals.pool_child import SOON_FREE, PoolChild
 from ava.node.celery_internals.request import JobRequest
-from ava.node.celery_internals.take_ahead import SOON_FREE
 
 
 class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotations

@@ -13,16 +13,18 @@ import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from billiard.pool import ACK, EX_FAILURE
 from celery.concurrency.asynpool import Worker
 
 from ava.domain.jobs.messages import Message
-from ava.node.celery_internals.take_ahead import SOON_FREE
 
 #: Maximum seconds between two messages in close succession.
 _CLOSE_SECONDS = 0.002
+# Messages from a child to its parent, in addition to billiard's states (`ACK`, `READY` …, all below 16).
+#: (job, inqueue): the child will soon be free of this job. The parent fetches its next message.
+SOON_FREE = 64
 
 
 class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
@@ -115,3 +117,29 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         # A write fails if the parent has ended; the state is then irrelevant.
         with suppress(OSError):
             self._put((kind, content))
+
+
+class TakeAhead(Protocol):
+    """A child's interface for requesting messages ahead."""
+
+    #: The descriptors of the pipes from and to the parent, as far as they are known.
+    pipes: tuple[int, ...]
+
+    def announce_soon_free(self) -> None:
+        """Make the parent fetch the next message, because this child only has to write the end of its run."""
+
+    def take_next(self) -> Message | None:
+        """Take the next message if it arrives in close succession. Returns None if no claimable message arrived."""
+
+
+class NoTakeAhead:
+    """A child of Celery's own pool: the next message arrives after the job has ended."""
+
+    pipes: tuple[int, ...] = ()
+
+    def announce_soon_free(self) -> None:
+        """Do nothing."""
+
+    def take_next(self) -> Message | None:
+        """Return None."""
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import resource
 import signal
 import sys
 import threading
@@ -19,8 +20,8 @@ from ava.handler import registry
 from ava.handler.errors import Interruption
 from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter
-from ava.node import processes, run_use
-from ava.node.celery_internals.take_ahead import TakeAhead
+from ava.node import machine_use, processes
+from ava.node.celery_internals.pool_child import TakeAhead
 from ava.node.child import breakpoints, run_reports, run_threads
 from ava.node.child.companion import Companion
 from ava.node.child.ownership_check import OwnershipCheck
@@ -28,8 +29,7 @@ from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, is_sig
 from ava.node.child.run import Run
 from ava.node.child.run_steps import RunSteps
 from ava.node.child.run_writer import RunWriter
-from ava.node.child.wear import Wear
-from ava.node.outcome import Retirement
+from ava.node.outcome import MIB, Retirement
 from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
 from ava.store.engine import timeouts
@@ -109,7 +109,7 @@ class Child:
     def call_handler(self, run: Run) -> None:
         """Call the handler, restore the process, and decide the outcome of the run."""
         assert self._process_state is not None
-        run.cpu_before_us = run_use.own_cpu_us()
+        run.cpu_before_us = machine_use.own_cpu_us()
         self.steps.publication.running(run)
         self._ownership.ask_if_late(run, self.steps.writer.owns_job)
         pipes = run.redirect()
@@ -132,7 +132,7 @@ class Child:
         self.steps.handler_times.record(run.job.worker_id, time.monotonic() - began)
         if processes.has_children():
             counters.ORPHANS_KILLED.labels(run.job.worker_id).inc(processes.kill_children())
-        run.cpu_us = max(0, run_use.own_cpu_us() - run.cpu_before_us)
+        run.cpu_us = max(0, machine_use.own_cpu_us() - run.cpu_before_us)
         if pipes is not None:
             pipes.close()
         if run.stopped_for is not None:
@@ -184,3 +184,31 @@ class Child:
         tracing.stop()
         self.steps.writer.close()
         self.steps.writer.database.close()
+
+
+class Wear:
+    """The wear of this process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._max_runs, self._max_mib = settings.max_jobs_per_process, settings.max_memory_per_process
+        self._runs = 0
+        limits = [each.spec.max_memory_mb or settings.max_memory_mb for each in registry.handlers().values()]
+        #: Maximum private bytes after a run: halfway between the current ones and the lowest limit of any worker,
+        #: because the next run may be of that worker. 0: unlimited.
+        self._max_left = 0
+        if limit_mb := min(filter(None, limits), default=0):
+            self._max_left = (machine_use.own_private_bytes() + limit_mb * MIB) // 2
+
+    def note_run(self) -> None:
+        """Count a called handler."""
+        self._runs += 1
+
+    @property
+    def is_worn_out(self) -> bool:
+        """Return True if this process has reached its maximum number of jobs or amount of memory."""
+        if self._max_runs and self._runs >= self._max_runs:
+            return True
+        # In KiB; the peak of the process.
+        if self._max_mib and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > self._max_mib * 1024:
+            return True
+        return bool(self._max_left) and machine_use.own_private_bytes() > self._max_left

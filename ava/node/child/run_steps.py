@@ -24,13 +24,13 @@ from ava.domain.jobs.messages import Message
 from ava.domain.jobs.run_outcome import RunOutcome
 from ava.errors import DatabaseUnavailable
 from ava.handler import registry
-from ava.node.celery_internals.take_ahead import TakeAhead
+from ava.node.celery_internals.pool_child import TakeAhead
 from ava.node.child import run_reports
 from ava.node.child.handler_times import HandlerTimes
 from ava.node.child.new_run import NewRuns
-from ava.node.child.publication import Publication
 from ava.node.child.run import Run
 from ava.node.child.run_queue import QueuedRun, RunQueue, Way
+from ava.node.child.run_reports import Publication
 from ava.node.child.run_writer import RunWriter, ended_run
 from ava.node.outcome import Stop
 from ava.node.run_board import ProcessBoard

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from ava.broker.refused_queues import Refusals
 from ava.broker.untrusted_messages import DROPPED
 from ava.domain.worker import WorkerSpec
+from ava.node import machine_use
 from ava.node.intake import Intake
-from ava.node.parent import memory
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
@@ -50,7 +50,7 @@ class NodeRow:
                 self._node.id,
                 busy=busy,
                 quiet_seconds=quiet_seconds,
-                memory_bytes=memory.held_bytes(),
+                memory_bytes=machine_use.held_bytes(),
                 refused_messages=DROPPED.take_reasons(),
             )
         if takes_jobs is not None:

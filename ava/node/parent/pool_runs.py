@@ -14,7 +14,7 @@ from collections.abc import Collection, Set
 from dataclasses import replace
 
 from ava.domain.jobs.job import RunKey
-from ava.node import processes, run_use
+from ava.node import machine_use, processes
 from ava.node.mailbox import send_stop
 from ava.node.outcome import Stop
 from ava.node.parent import deadlines
@@ -124,7 +124,7 @@ class PoolRuns:
 
     def _measure(self, runs: Collection[TrackedRun]) -> None:
         """Measure the resource usage of runs in their handlers."""
-        uses = [(run, run_use.measure(run.pid)) for run in runs]
+        uses = [(run, machine_use.measure(run.pid)) for run in runs]
         current = self._board.read_all()
         peaks: dict[int, tuple[int, int]] = {}
         for run, use in uses:
@@ -167,7 +167,7 @@ class PoolRuns:
             processes.thaw(run.pid)
             return False
         run.is_killed = True
-        run.note_use(run_use.measure(run.pid))
+        run.note_use(machine_use.measure(run.pid))
         _log.warning("Run has to end now: its process is killed", extra={"job_id": run.job_id})
         processes.kill_tree(run.pid)
         return True

@@ -8,10 +8,10 @@ from typing import Any
 
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.messages import task_id
+from ava.node.machine_use import RunUse
 from ava.node.outcome import MIB, Stop
 from ava.node.parent.deadlines import RunState
 from ava.node.run_board import CurrentRun, Phase
-from ava.node.run_use import RunUse
 from ava.store.jobs.moves.ended_runs import EndedRun
 
 

@@ -21,7 +21,7 @@ from ava.domain.secrets.sealing import worker_keys
 from ava.errors import AvaError, StartError
 from ava.health.port import serving
 from ava.node import processes
-from ava.node.part import Part
+from ava.node.intake import Part
 from ava.node.slots.member import REPLACED, Member
 from ava.process.concealment import conceal, give_up_tracing
 from ava.setting_values import SECRETS

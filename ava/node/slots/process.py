@@ -25,13 +25,13 @@ from ava.broker.app import make_app
 from ava.domain.jobs.messages import TASK
 from ava.metrics.counters import ConnectionMeter
 from ava.node import signals as node_signals
-from ava.node.celery_internals import failure, versions
+from ava.node.celery_internals import failure, requirements
 from ava.node.celery_internals.slot_pool import SlotPool
 from ava.node.child import breakpoints
+from ava.node.intake import Part
+from ava.node.machine_use import memory_bytes
 from ava.node.node import Node
 from ava.node.outcome import MIB
-from ava.node.part import Part
-from ava.node.run_use import memory_bytes
 from ava.node.slots import run_context
 from ava.node.slots.claims import SlotClaims
 from ava.node.slots.ends import SlotEnds, SlotLines
@@ -93,7 +93,7 @@ class SlotProcess:
 
     def run(self) -> int:
         """Run until the process is asked to end. Returns its exit code. Raises `StartError`."""
-        versions.require_tested("ava")
+        requirements.require_tested("ava")
         schema.check(self._settings)
         connectivity.require_own(self._settings, installation.read_id(self._settings))
         app = make_app(self._settings, consumes=True)

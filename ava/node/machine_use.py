@@ -1,17 +1,22 @@
-"""Measure the memory and processor time of a run: its process and all processes that its handler has started.
+"""What runs and nodes use of their machine, memory and processor time, and the memory limits of workers.
 
-Linux shows both in `/proc`. Control groups would need rights that a node seldom has.
+Linux shows both in `/proc`; control groups, which need rights that a node seldom has, are not used.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ava.domain.worker import WorkerSpec
+from ava.errors import HandlerError, SettingsError
 from ava.node import processes
+from ava.node.outcome import MIB
 
 #: Microseconds of a clock tick, the unit of the times in `/proc/<pid>/stat`.
 _TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
@@ -67,3 +72,42 @@ def _read(pid: int, name: str) -> str:
     except OSError:
         # The process has just ended.
         return ""
+
+
+def held_bytes() -> int | None:
+    """Return the memory of this process and its descendants in bytes; None if the kernel does not report it.
+
+    Each process counts with its proportional share (Linux's PSS), so that shared pages are counted only once.
+    """
+    shares = [_share(pid) for pid in (os.getpid(), *processes.descendants(os.getpid()))]
+    known = [share for share in shares if share is not None]
+    return sum(known) if known else None
+
+
+def _share(pid: int) -> int | None:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        # The process has just ended, or belongs to another user.
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), None)
+
+
+def own_mb() -> int:
+    """Return this process's memory in MiB, private and shared."""
+    return math.ceil(memory_bytes(os.getpid()) / MIB)
+
+
+def check_memory_limits(specs: Iterable[WorkerSpec], default_mb: int) -> None:
+    """Compare the limits with the memory of this process after loading the handlers: each run starts with as much.
+
+    Raises `HandlerError` for a worker, and `SettingsError` for the node's default, if its limit is not above that.
+    """
+    empty_mb = own_mb()
+    reason = f"an empty run takes {empty_mb} MiB in this node"
+    for spec in specs:
+        if spec.max_memory_mb is not None and spec.max_memory_mb <= empty_mb:
+            slug = spec.id.removeprefix("wkr_")
+            raise HandlerError(f"Worker {slug!r}: max_memory_mb is {spec.max_memory_mb}; {reason}.")
+    if 0 < default_mb <= empty_mb:
+        raise SettingsError("AVA_MAX_MEMORY_MB", f"it is {default_mb}; {reason}")

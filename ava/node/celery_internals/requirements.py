@@ -1,9 +1,17 @@
-"""The versions of Celery, kombu and billiard that this release was tested with, because it uses their internals."""
+"""What a node requires: tested versions of Celery, kombu and billiard, whose internals it uses, and shared memory.
+
+billiard's pool holds a counter for each process in shared memory, and needs semaphores.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import re
+import tempfile
 from importlib import metadata
+
+from billiard.heap import BufferWrapper
+from billiard.synchronize import Lock
 
 from ava.errors import StartError
 
@@ -40,3 +48,30 @@ def _parse(version: str) -> tuple[int, ...]:
     # Ignore suffixes: a pre-release counts as its release.
     numbers = re.match(r"\d+(\.\d+)*", version)
     return tuple(map(int, numbers[0].split("."))) if numbers else ()
+
+
+def require_semaphores() -> None:
+    """Raise `StartError` with the remedy if no semaphore can be created."""
+    try:
+        Lock()
+    except (OSError, ImportError) as error:
+        raise StartError(
+            f"no POSIX semaphore can be made ({error}), so a node cannot start processes: mount a writable tmpfs at "
+            "/dev/shm (in Kubernetes an emptyDir with `medium: Memory`)."  # noqa: S108 - no file is made here
+        ) from error
+
+
+def reserve_shared_memory() -> None:
+    """Allocate the first block of shared memory: a page, enough for 500 processes.
+
+    billiard would create a folder for the block's file. It removes the file immediately but the folder only when the
+    process ends, so a killed node would leave it behind. Handlers that use `multiprocessing` still create such a
+    folder.
+    """
+    config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    if config.get("tempdir") is None:
+        config["tempdir"] = tempfile.gettempdir()
+        try:
+            BufferWrapper(1)
+        finally:
+            del config["tempdir"]
