@@ -1,4 +1,4 @@
-"""Celery's settings that are the same everywhere; `ava.broker.app` adds those that depend on the environment.
+"""Celery's settings that are the same everywhere; `ava.broker.celery_app` adds those that depend on the environment.
 
 Each name is a setting of the Celery manual ("Configuration and defaults").
 """

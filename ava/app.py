@@ -2,7 +2,7 @@
 
 import sys
 
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.errors import SettingsError
 from ava.node.signals import install
 from ava.settings import load

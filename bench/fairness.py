@@ -116,7 +116,7 @@ def look(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures
     """Measure the feed while a million jobs of 10,000 tenants wait: its polls, and its share of a core."""
     from statistics import quantiles
 
-    from ava.broker.app import make_app
+    from ava.broker.celery_app import make_app
     from ava.broker.publisher import Publisher
     from ava.dispatcher.feed.window import WindowFeed
     from ava.settings import load

@@ -25,7 +25,7 @@ from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunKey, Status
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
-from ava.domain.limits.fair_queue import WaitingJob
+from ava.domain.limits.fair_queueing import WaitingJob
 from ava.settings import load
 from ava.store.engine import schema
 from ava.store.engine.database import Connection, Database

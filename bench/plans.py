@@ -14,8 +14,8 @@ from ava.domain.jobs.job_filter import JobFilter
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.statement import BY_INDEX, IN_ORDER
 from ava.store.fleet import node_reads
-from ava.store.jobs.reads import lists, logs
-from ava.store.jobs.reads.logs import LAST_SEQ, LogRange
+from ava.store.jobs.reads import job_logs, lists
+from ava.store.jobs.reads.job_logs import LAST_SEQ, LogRange
 from ava.store.jobs.reads.why import read_facts
 from ava.store.reports import metrics, overview, queue_counts, statistics
 
@@ -165,7 +165,7 @@ def _others(some: list[str], newest: str) -> dict[str, Callable[[Connection], ob
             read_facts(connection, job, dead_after_seconds=14)
 
     def log(connection: Connection, wanted: LogRange) -> None:
-        logs.log_lines(connection, tenant_id=TENANT, job_id=newest, wanted=wanted)
+        job_logs.log_lines(connection, tenant_id=TENANT, job_id=newest, wanted=wanted)
 
     everything: dict[str, Callable[[Connection], object]] = {
         "show": lambda connection: [lists.show(connection, tenant_id=TENANT, job_id=each) for each in some[:5]],

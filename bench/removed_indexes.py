@@ -16,7 +16,7 @@ from contextlib import closing
 from ava.domain import ids
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.wait_reasons import WaitsFor
-from ava.domain.limits.graphs import TREE_JOBS
+from ava.domain.limits.graph_limits import TREE_JOBS
 from ava.domain.limits.rates import Rate
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
 from ava.settings import load
@@ -28,7 +28,7 @@ from ava.store.fleet import workers
 from ava.store.jobs import old_jobs
 from ava.store.jobs.moves import permits
 from ava.store.jobs.reads import lists, searches, trees
-from ava.store.reports import metrics, usage
+from ava.store.reports import metrics, tenant_usage
 from bench import plans, rows
 from bench.servers import Database
 from harness.servers.postgres import running_postgres
@@ -152,8 +152,8 @@ def _reads(database: Database, trees_: dict[str, str]) -> dict[str, Callable[[Co
         "retention, 1,000 jobs": lambda connection: old_jobs.look(
             connection, kept, after=old_jobs.FIRST_POSITION, limit=_LOOKED_AT
         ),
-        "suspended jobs": lambda connection: usage.waiting_jobs(connection, tenant_id=_TENANT, limit=_COUNTED),
-        "use of limits": lambda connection: usage.read(connection, tenant_id=_TENANT),
+        "suspended jobs": lambda connection: tenant_usage.waiting_jobs(connection, tenant_id=_TENANT, limit=_COUNTED),
+        "use of limits": lambda connection: tenant_usage.read(connection, tenant_id=_TENANT),
         "metrics, waiting": metrics.waiting_jobs,
         "follow limits": lambda connection: permits.follow_limits(connection, workers=["wkr_w0"], limit=500),
         "put off a rate": lambda connection: connection.exec_driver_sql(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol
 
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain.access.caller import Caller, Role

@@ -15,7 +15,7 @@ from pathlib import Path
 import kombu
 
 from ava import settings as settings_module
-from ava.broker.app import make_queue
+from ava.broker.celery_app import make_queue
 from ava.store.engine import schema
 from harness.polling import wait_until
 from harness.servers.postgres import running_postgres

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ava import settings
-from ava.dispatcher import process
+from ava.dispatcher import dispatcher_process
 from ava.dispatcher.duties.schedules import fire_due_schedules
 from ava.services.due_firings import DueFirings
 from ava.store.engine.database import Database
@@ -33,8 +33,8 @@ def main() -> None:
     def fire(database: Database, firings: DueFirings) -> int:
         return fire_due_schedules(database, firings, now=datetime.fromisoformat(file.read_text()))
 
-    process.fire_due_schedules = fire  # type: ignore[assignment]  # the table of duties calls it
-    process.run(settings.load())
+    dispatcher_process.fire_due_schedules = fire  # type: ignore[assignment]  # the table of duties calls it
+    dispatcher_process.run(settings.load())
 
 
 if __name__ == "__main__":

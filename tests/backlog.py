@@ -9,7 +9,7 @@ from typing import Any
 import kombu
 import redis
 
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.broker.publisher import Publisher
 from ava.domain.jobs.job import Job, JobSpec, RunKey
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec

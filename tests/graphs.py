@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.broker.control import Control
 from ava.dispatcher.duties.waiting_jobs import stop_overdue_jobs
 from ava.dispatcher.duties.wakes import Wakes

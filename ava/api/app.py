@@ -11,13 +11,14 @@ from flask.sessions import NullSession, SessionInterface
 from ava.api import request_records
 from ava.api.gate.hook_gate import HookGate
 from ava.api.gate.tenant_shares import make_shares
-from ava.api.http import body, errors, gate, limits, offload, operations, response_hooks
+from ava.api.http import body, error_responses, offload, operations, rate_limits, request_turns, response_hooks
 from ava.api.http.callers import auth
 from ava.api.http.context import EXTENSION, Context, make_admin, tenant_of_request
 from ava.api.routes import (
     audit,
     bulk,
     bulk_operations,
+    error_groups,
     events,
     exports,
     hook_calls,
@@ -30,9 +31,9 @@ from ava.api.routes import (
     nodes,
     pages,
     probes,
+    pulled_runs,
     queues,
     reports,
-    runs,
     schedules,
     sessions,
     streams,
@@ -40,9 +41,8 @@ from ava.api.routes import (
     webhooks,
     workers,
 )
-from ava.api.routes import errors as error_groups
 from ava.api.routes import limits as limits_route
-from ava.broker.app import make_app as make_celery_app
+from ava.broker.celery_app import make_app as make_celery_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain.limits.table import SCHEDULES
@@ -95,7 +95,7 @@ _BLUEPRINTS = (
     job_details.journals,
     schedules.blueprint,
     workers.blueprint,
-    runs.blueprint,
+    pulled_runs.blueprint,
     queues.blueprint,
     webhooks.blueprint,
     events.blueprint,
@@ -209,9 +209,9 @@ def make_app(settings: Settings) -> Flask:
     request_records.trace_requests(app)
     response_hooks.install(app, settings)
     app.before_request(auth.identify)
-    limits.install(app, settings)
-    gate.install(app, settings.internal_secrets)
-    errors.install(app)
+    rate_limits.install(app, settings)
+    request_turns.install(app, settings.internal_secrets)
+    error_responses.install(app)
     app.teardown_request(body.release)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)

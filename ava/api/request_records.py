@@ -7,8 +7,8 @@ import time
 
 from flask import Flask, Response, current_app, g, request
 
-from ava.api.http.addresses import logged_path
 from ava.api.http.callers.auth import is_open
+from ava.api.http.client_addresses import logged_path
 from ava.api.http.context import request_id, this_request
 from ava.api.http.operations import find_operation
 from ava.api.routes import audit

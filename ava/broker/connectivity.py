@@ -11,7 +11,7 @@ from celery import Celery
 from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES
 
-from ava.broker import addresses, reset_marker, tls
+from ava.broker import broker_url, reset_marker, tls
 from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
@@ -74,10 +74,10 @@ def make_connection(settings: Settings) -> Connection:
     """
     try:
         return Connection(
-            addresses.plain_url(settings),
+            broker_url.plain_url(settings),
             ssl=tls.options(settings),
             connect_timeout=3,
-            transport_options=addresses.transport_options(settings),
+            transport_options=broker_url.transport_options(settings),
         )
     except SettingsError:
         raise

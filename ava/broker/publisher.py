@@ -13,7 +13,7 @@ from celery import Celery
 from kombu import Queue
 
 from ava.broker import connectivity, refused_queues, reset_marker
-from ava.broker.app import make_queue
+from ava.broker.celery_app import make_queue
 from ava.broker.producer_channel import ProducerChannel, producer_channel_of
 from ava.domain.jobs import priority, pull, run_groups
 from ava.domain.jobs.job import Job

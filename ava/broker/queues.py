@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from ava.broker import connectivity
-from ava.broker.app import make_app, make_queue
+from ava.broker.celery_app import make_app, make_queue
 from ava.domain.jobs import priority
 from ava.errors import StartError
 from ava.settings import Settings

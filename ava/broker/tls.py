@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from ava.broker import addresses
+from ava.broker import broker_url
 from ava.errors import SettingsError
 from ava.settings import Settings
 
@@ -20,14 +20,14 @@ _FILES = ("ca_certs", "certfile", "keyfile")
 
 def options(settings: Settings) -> dict[str, Any] | bool:
     """Return kombu's `ssl` argument; False without TLS. Raises `SettingsError` for an unknown option."""
-    if not addresses.is_tls(settings):
+    if not broker_url.is_tls(settings):
         return False
     return redis_options(settings) if settings.broker_is_redis else _amqp_options(settings)
 
 
 def redis_options(settings: Settings) -> dict[str, Any]:
     """Return redis-py's TLS options; empty without TLS. Raises `SettingsError`."""
-    if not addresses.is_tls(settings):
+    if not broker_url.is_tls(settings):
         return {}
     verify, checks_name, files = _read(settings)
     named = {f"{_PREFIX}{name}": path for name, path in files.items()}
@@ -45,7 +45,7 @@ def _read(settings: Settings) -> tuple[ssl.VerifyMode, bool, dict[str, str]]:
     """Return whether to verify the certificate and its name, and the paths of the given files."""
     named = {
         name.removeprefix(_PREFIX): value
-        for name, value in addresses.query(settings).items()
+        for name, value in broker_url.query(settings).items()
         if name.startswith(_PREFIX)
     }
     verify = (_REQUIRED | _NONE).get(named.pop("cert_reqs", "required"))

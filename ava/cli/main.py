@@ -11,7 +11,7 @@ import click
 from ava.cli.api import (
     apply,
     dashboard,
-    errors,
+    error_groups,
     inbound,
     job_actions,
     jobs,
@@ -117,7 +117,7 @@ for command in (*job_actions.COMMANDS, *trees.COMMANDS):
 cli.add_command(jobs.jobs)
 cli.add_command(operations.operations)
 cli.add_command(workers.workers)
-cli.add_command(errors.errors)
+cli.add_command(error_groups.errors)
 cli.add_command(keys.keys)
 cli.add_command(limits.limits)
 cli.add_command(mcp.mcp)

@@ -2,7 +2,7 @@
 
     event = verify(request.get_data(), request.headers, secret)
 
-It does not import the server's signing (`ava.domain.webhooks.events`), because a receiver does not install the server.
+It does not import `ava.domain.webhooks.webhook_events`, which signs, because a receiver does not install the server.
 """
 
 from __future__ import annotations

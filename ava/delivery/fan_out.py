@@ -14,7 +14,7 @@ from itertools import takewhile
 from ava.domain import ids
 from ava.domain.record import make_record
 from ava.domain.secrets.redaction import redact
-from ava.domain.webhooks.events import make_body
+from ava.domain.webhooks.webhook_events import make_body
 from ava.errors import DatabaseUnavailable, LockTimeout, StatementTimeout
 from ava.store.engine.database import Database
 from ava.store.engine.failures import describe_failure

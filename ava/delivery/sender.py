@@ -21,8 +21,8 @@ import gevent.lock
 
 from ava.delivery.endpoint_queue import EndpointQueue, shared_rooms
 from ava.delivery.fan_out import FanOut
-from ava.delivery.request import send_event
 from ava.delivery.sender_limits import CpuThrottle, SendBudget
+from ava.delivery.webhook_request import send_event
 from ava.domain import ids
 from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.secrets.sealing import Sealer

@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
 from ava.store.engine.leader_lease import RENEWAL_SECONDS, LeaderLease
-from ava.store.engine.rest import Rest
+from ava.store.engine.scan_rest import Rest
 from ava.store.pending_work import Work
 
 _log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ _ENDING_SECONDS = 5.0
 
 @dataclass(frozen=True, eq=False)
 class Duty:
-    """Periodic work of the active dispatcher, one row of the table in `ava.dispatcher.process`.
+    """Periodic work of the active dispatcher, one row of the table in `ava.dispatcher.dispatcher_process`.
 
     It is idempotent, because two dispatchers may run it simultaneously, and bounded: one batch per call. Its SQL is a
     function of `ava.store`. The loop elects the leader, and repeats, retries, logs and measures duties.
@@ -42,7 +42,7 @@ class Duty:
     work: Work | None = None
     #: Called after each call of `run_once` that has changed something.
     on_change: Callable[[], None] = lambda: None
-    #: Maximum rest in seconds after slow calls that change nothing (`ava.store.engine.rest`); 0: no rest.
+    #: Maximum rest in seconds after slow calls that change nothing (`ava.store.engine.scan_rest`); 0: no rest.
     max_rest_seconds: float = 0.0
     #: Returns the maximum seconds until the next call, regardless of rest, because something will then be found.
     max_wait_seconds: Callable[[], float] = lambda: float("inf")

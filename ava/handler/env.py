@@ -12,8 +12,8 @@ from ava.domain.jobs.job import Job
 from ava.domain.record import make_record
 from ava.handler import acts
 from ava.handler.acts import Steps
-from ava.handler.calls import Calls
 from ava.handler.children import ChildJob, Outputs
+from ava.handler.journal_calls import Calls
 
 
 class Secrets(Mapping[str, str]):

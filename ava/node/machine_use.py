@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ava.domain.worker import WorkerSpec
 from ava.errors import HandlerError, SettingsError
-from ava.node import processes
+from ava.node import process_tree
 from ava.node.outcome import MIB
 
 #: Microseconds of a clock tick, the unit of the times in `/proc/<pid>/stat`.
@@ -38,7 +38,7 @@ class RunUse:
 
 def measure(pid: int) -> RunUse:
     """Return the usage of a process and its descendants; zeros if it has ended."""
-    pids = (pid, *processes.descendants(pid))
+    pids = (pid, *process_tree.descendants(pid))
     return RunUse(memory_bytes=sum(map(memory_bytes, pids)), cpu_us=sum(map(_cpu_us, pids)))
 
 
@@ -79,7 +79,7 @@ def held_bytes() -> int | None:
 
     Each process counts with its proportional share (Linux's PSS), so that shared pages are counted only once.
     """
-    shares = [_share(pid) for pid in (os.getpid(), *processes.descendants(os.getpid()))]
+    shares = [_share(pid) for pid in (os.getpid(), *process_tree.descendants(os.getpid()))]
     known = [share for share in shares if share is not None]
     return sum(known) if known else None
 

@@ -15,7 +15,7 @@ from ava.broker.refused_queues import Refusals
 from ava.domain import ids
 from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.handler import registry
-from ava.node import processes
+from ava.node import process_tree
 from ava.node.celery_internals.handlers_app import HandlersApp
 from ava.node.celery_internals.pool_child import TakeAhead
 from ava.node.child.child import Child
@@ -64,7 +64,7 @@ class Node:
         """Register the node and start the run monitor and the watchdog, once Celery's worker consumes its queues."""
         tracing.warn_if_unusable(self._settings)
         # The parent adopts a killed child's remaining processes, and kills them.
-        processes.adopt_orphans()
+        process_tree.adopt_orphans()
         if not self.has_slots:
             timeouts.install_for_threads()
         self._pool = consumer.pool

@@ -22,7 +22,7 @@ from typing import Any
 
 from ava.domain.jobs.job import LogLevel, LogLine, RunKey, Status
 from ava.domain.jobs.run_outcome import Ending, RunOutcome, RunValues
-from ava.domain.jobs.usage import RunUsage
+from ava.domain.jobs.run_usage import RunUsage
 from ava.store.jobs.moves.ended_runs import EndedRun
 
 #: Bytes per process. Unused pages take no memory.

@@ -17,7 +17,7 @@ from typing import Any
 from celery import Celery, signals
 
 from ava.broker import untrusted_messages
-from ava.broker.app import make_queue
+from ava.broker.celery_app import make_queue
 from ava.broker.untrusted_messages import DROPPED
 from ava.domain.jobs.messages import CONCURRENT_QUEUE, DEFAULT_QUEUE, TASK, Message
 from ava.errors import HandlerError, StartError
@@ -26,9 +26,9 @@ from ava.metrics.counters import MESSAGES_DROPPED
 from ava.node import machine_use, outcome, task
 from ava.node.celery_internals import remote_control, requirements
 from ava.node.celery_internals.consumer import EventBatching, JobConsumer, SendOnce
+from ava.node.celery_internals.job_request import JobRequest
 from ava.node.celery_internals.pool_child import NoTakeAhead
 from ava.node.celery_internals.queue_consumer import QueueConsumer
-from ava.node.celery_internals.request import JobRequest
 from ava.node.intake import Part
 from ava.node.node import Node
 from ava.settings import Settings

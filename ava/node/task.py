@@ -9,7 +9,7 @@ from celery.exceptions import Ignore
 
 from ava.domain.jobs.messages import TASK, Message
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
-from ava.node.celery_internals.request import JobRequest
+from ava.node.celery_internals.job_request import JobRequest
 from ava.node.child.child import Child
 from ava.node.child.run import Run
 from ava.node.node import Node

@@ -21,7 +21,7 @@ from ava.domain.access.tokens import TokenKind
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.pull import PullQueue, is_pulled
-from ava.domain.limits.fair_queue import DEFAULT_WEIGHT, TurnClock, WaitingJob
+from ava.domain.limits.fair_queueing import DEFAULT_WEIGHT, TurnClock, WaitingJob
 from ava.errors import DatabaseUnavailable, Forbidden, InvalidFields
 from ava.store.access import api_keys
 from ava.store.engine.database import Database

@@ -33,13 +33,13 @@ from ava.domain.schedules.firing import (
 from ava.domain.schedules.schedule_record import Schedule, make_schedule_record
 from ava.domain.schedules.time_zones import timezone_data_version
 from ava.domain.secrets.redaction import redact
-from ava.domain.webhooks.events import Event, EventType, make_body
+from ava.domain.webhooks.webhook_events import Event, EventType, make_body
 from ava.metrics import counters
 from ava.services.creation.job_creator import JobCreator
 from ava.services.fleet import revoke_all
 from ava.store.engine.database import Connection, Database
 from ava.store.schedules import due as due_schedules
-from ava.store.webhooks import events
+from ava.store.webhooks import webhook_events
 
 _log = logging.getLogger(__name__)
 
@@ -223,7 +223,7 @@ def _write_event(connection: Connection, schedule: Schedule) -> None:
     reason = f"worker {schedule.worker_id} was gone at {MAX_GONE} firings in a row"
     record = make_schedule_record(schedule)
     shown = {**record, "input": redact(record["input"]), "reason": reason}
-    events.insert(connection, event, make_body(event, shown))
+    webhook_events.insert(connection, event, make_body(event, shown))
 
 
 def _count(decision: FiringDecision) -> None:

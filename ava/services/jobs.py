@@ -38,11 +38,11 @@ from ava.store.engine.database import Connection, Database
 from ava.store.jobs import idempotency
 from ava.store.jobs.moves import cancel, recall
 from ava.store.jobs.moves import change as moves_change
-from ava.store.jobs.reads import batches, journals, lists, logs, runs, trees, waiting, why
+from ava.store.jobs.reads import batches, job_logs, job_runs, journals, lists, trees, waiting, why
 from ava.store.jobs.reads.batches import JobBatch
+from ava.store.jobs.reads.job_logs import LogRange
 from ava.store.jobs.reads.journals import JobJournal
 from ava.store.jobs.reads.lists import JobPage, Payloads
-from ava.store.jobs.reads.logs import LogRange
 from ava.store.jobs.reads.trees import Tree
 from ava.store.jobs.rows import FoundLines
 from ava.store.schedules import firings
@@ -330,13 +330,13 @@ class Jobs:
                 raise JobNotFound
             if not caller.sees_payloads:
                 return status, FoundLines(lines=[], has_more=False)
-            return status, logs.log_lines(connection, tenant_id=caller.tenant_id, job_id=job_id, wanted=wanted)
+            return status, job_logs.log_lines(connection, tenant_id=caller.tenant_id, job_id=job_id, wanted=wanted)
 
     def runs(self, caller: Caller, job_id: str) -> JobRuns:
         """Return the runs of a job. Raise `JobNotFound`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            return runs_of(job, runs.kept_runs(connection, job=job.key))
+            return runs_of(job, job_runs.kept_runs(connection, job=job.key))
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Cancel a queued job, or ask a running job's node to stop it; the same for its descendants. Return the job.

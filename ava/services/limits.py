@@ -15,8 +15,8 @@ from ava.errors import TenantNotFound
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import tenants
-from ava.store.reports import usage, worker_limits
-from ava.store.reports.usage import MAX_COUNTED_IN_USE
+from ava.store.reports import tenant_usage, worker_limits
+from ava.store.reports.tenant_usage import MAX_COUNTED_IN_USE
 from ava.store.reports.worker_limits import WorkerLimitUse
 
 
@@ -68,7 +68,7 @@ class TenantLimits:
     def show(self, caller: Caller) -> list[LimitUse]:
         """Return all limits with the usage of the caller's tenant."""
         with self._database.connect() as connection:
-            used = usage.read(connection, tenant_id=caller.tenant_id)
+            used = tenant_usage.read(connection, tenant_id=caller.tenant_id)
             rules = tenants.read(connection, caller.tenant_id)
         own = {TENANT_RUNNING_JOBS.name: rules.max_running, MOST_URGENT_PRIORITY.name: rules.most_urgent_priority}
         return [self._use_of(limit, used.get(limit.name), own.get(limit.name)) for limit in LIMITS]

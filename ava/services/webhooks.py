@@ -12,8 +12,8 @@ from ava.domain.outbound import outbound_url
 from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.record import format_time
 from ava.domain.secrets.sealing import Sealer
-from ava.domain.webhooks.events import TEST, Event, make_body
 from ava.domain.webhooks.webhook import Delivery, DeliveryBody, Endpoint, EndpointStatus
+from ava.domain.webhooks.webhook_events import TEST, Event, make_body
 from ava.errors import InvalidFields, OutboundError, WebhookNotFound, WebhooksFull, WebhookStateConflict
 from ava.services import replays
 from ava.store.engine import clock

@@ -26,7 +26,7 @@ from ava.domain.jobs.waits import (
 )
 from ava.domain.record import format_time
 from ava.errors import HandlerError
-from ava.handler.calls import Calls
+from ava.handler.journal_calls import Calls
 from ava.node import outcome
 
 #: A child's output or a step's result: a value, an exception, or a function that returns or raises it.

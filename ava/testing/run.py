@@ -24,8 +24,8 @@ from ava.domain.jobs.run_outcome import RunOutcome
 from ava.domain.secrets.masking import SecretMask
 from ava.errors import HandlerError, OutputError
 from ava.handler import registry
-from ava.handler.calls import Calls
 from ava.handler.errors import GiveUp, Interruption, JobTimeout
+from ava.handler.journal_calls import Calls
 from ava.handler.registry import Handler
 from ava.node.child.job_log import JobLog, LineWriter
 from ava.node.child.log_capture import LogCapture

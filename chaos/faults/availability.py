@@ -16,7 +16,7 @@ import requests
 
 from ava import settings as settings_module
 from ava.broker import reset_marker
-from ava.broker.app import make_queue
+from ava.broker.celery_app import make_queue
 from ava.domain import ids
 from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.errors import ServerProgramMissing

@@ -179,7 +179,7 @@ def test_stray_signals_harm_neither_an_idle_process_nor_a_running_handler(fleet:
 
 
 def test_a_revoke_without_a_cancel_in_the_database_interrupts_no_job(fleet: System, witness: Witness) -> None:
-    from ava.broker.app import make_app
+    from ava.broker.celery_app import make_app
     from ava.settings import load
 
     job = trigger_and_await_start(fleet, witness, "wkr_t_wait")

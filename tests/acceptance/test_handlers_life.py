@@ -213,7 +213,7 @@ def test_jobs_start_in_the_order_of_their_priority(fleet: System) -> None:
 
 
 def test_a_message_delivered_several_times_runs_once(fleet: System) -> None:
-    from ava.broker.app import make_app
+    from ava.broker.celery_app import make_app
     from ava.broker.publisher import Publisher
     from ava.settings import load
     from ava.store.engine.database import Database

@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 import requests
 
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.settings import load
 from chaos import effects
 from harness.polling import wait_until

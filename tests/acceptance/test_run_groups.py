@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from ava import settings
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.domain.ids import encode
 from ava.domain.jobs.messages import MAX_RUNS
 from harness.polling import wait_until

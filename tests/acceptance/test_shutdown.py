@@ -17,7 +17,7 @@ from typing import Any
 
 from celery import Celery
 
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.local.program import ChildProcess, Program
 from ava.settings import load
 from harness.polling import wait_until

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from ava import settings as settings_module
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance.conftest import on_redis

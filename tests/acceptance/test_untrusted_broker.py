@@ -16,7 +16,7 @@ import requests
 from celery import Celery
 from kombu import Connection
 
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.messages import SIGNATURE, TASK, sign, task_id
 from ava.local.start import free_port

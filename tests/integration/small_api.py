@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from ava.api.server import api_processes as server
 from ava.api.server import greenlet_worker
-from ava.api.server import main as server
 from ava.cli.main import main
 
 greenlet_worker._BUSY_CONNECTIONS = 20

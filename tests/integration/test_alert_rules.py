@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ava.metrics import counters
-from ava.metrics.system import SystemMetrics
+from ava.metrics.system_metrics import SystemMetrics
 from harness.api import Api
 from harness.system import ROOT
 from tests.integration.test_metrics import DEPLOY, populate, promtool, samples, scrape

@@ -15,7 +15,7 @@ from kombu import Connection
 
 from ava import settings
 from ava.broker import connectivity
-from ava.broker.app import make_queue
+from ava.broker.celery_app import make_queue
 from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.rabbitmq import RabbitMQ

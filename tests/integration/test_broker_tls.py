@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ava.broker import connectivity, queues, tls
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.broker.publisher import Publisher
 from ava.errors import BrokerUnavailable, SettingsError, StartError
 from ava.settings import Settings

@@ -13,8 +13,8 @@ from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import claim, end, log_lines
 from ava.store.jobs.moves.ended_runs import EndedRun
-from ava.store.jobs.reads import logs
-from ava.store.jobs.reads.logs import LogRange
+from ava.store.jobs.reads import job_logs
+from ava.store.jobs.reads.job_logs import LogRange
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 from tests.runs import ended
 
@@ -70,7 +70,7 @@ def test_lines_that_are_stored_again_with_those_that_follow_are_there_once(store
     with stored.database.connect() as connection:
         for count in (5, 39, 20):
             assert log_lines.append(connection, run=run, claim_id=SECOND, lines=written[:count])
-        lines = logs.log_lines(connection, tenant_id=job.tenant_id, job_id=job.id, wanted=LogRange(limit=100)).lines
+        lines = job_logs.log_lines(connection, tenant_id=job.tenant_id, job_id=job.id, wanted=LogRange(limit=100)).lines
     assert [line.msg for line in lines] == [log_lines.OPENING, *(f"m{n}" for n in range(1, 40))]
     assert stored.run("SELECT length(levels) FROM job_logs ORDER BY seq") == [(1,), (16,), (16,), (7,)]
 
@@ -83,7 +83,7 @@ def test_any_text_of_a_line_is_read_as_it_was_written(stored: Backlog, job: Job)
     with stored.database.connect() as connection:
         assert log_lines.append(connection, run=run, claim_id=SECOND, lines=written[:4])
         assert end.end_each(connection, [_end(connection, job, SECOND, [*written[4:], closing])])
-        lines = logs.log_lines(connection, tenant_id=job.tenant_id, job_id=job.id, wanted=LogRange(limit=100)).lines
+        lines = job_logs.log_lines(connection, tenant_id=job.tenant_id, job_id=job.id, wanted=LogRange(limit=100)).lines
     assert [line.msg for line in lines] == [log_lines.OPENING, *texts, "the end"]
     assert [line.level for line in lines] == [LogLevel.INFO] + [LogLevel.WARN] * len(texts) + [LogLevel.INFO]
 

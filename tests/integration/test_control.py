@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from ava import settings as settings_module
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.broker.control import Control
 from ava.domain.jobs.job import RunKey
 from ava.errors import BrokerUnavailable

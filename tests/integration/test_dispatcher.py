@@ -15,11 +15,11 @@ from ava.dispatcher.duties.waiting_jobs import move_due_jobs
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.wait_reasons import WaitsFor
-from ava.domain.limits.fair_queue import WaitingJob
+from ava.domain.limits.fair_queueing import WaitingJob
 from ava.errors import BrokerUnavailable
 from ava.services import broker_reset
 from ava.settings import Settings
-from ava.store.jobs.feed import fair_queue, limit_keys, limits, looks, published
+from ava.store.jobs.feed import limit_keys, looks, permit_waits, published, tenant_backlogs
 from ava.store.jobs.moves import claim, park, permits, publish, rescue
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
@@ -294,13 +294,13 @@ def _feed_once(backlog: Backlog) -> tuple[list[tuple[int, int, bool]], dict[str,
     window = {"queue": "default", "priority": 5}
     with backlog.database.connect() as connection:
         look = looks.read(connection, count_up_to=50, dead_after_seconds=14, max_keys=10)
-        found = fair_queue.tenants(connection, after="", limit=10, **window)
-        heads = fair_queue.heads(connection, tenants=found, each=10, **window)
+        found = tenant_backlogs.tenants(connection, after="", limit=10, **window)
+        heads = tenant_backlogs.heads(connection, tenants=found, each=10, **window)
         publish.publish(connection, [job for jobs in heads.values() for job in jobs])
     kept = backlog.database.dedicated()
     with limit_keys.locked_key_states(kept, ["wkr_none"], dead_after_seconds=14, max_next=50) as (connection, states):
         assert states == []
-        assert limits.waiting_jobs(connection, [("wkr_none", 5, "ten_test")], each=10) == []
+        assert permit_waits.waiting_jobs(connection, [("wkr_none", 5, "ten_test")], each=10) == []
         assert permits.admit(connection, []) == []
     kept.close()
     return [(each.priority, each.published, each.has_backlog) for each in look.windows], heads

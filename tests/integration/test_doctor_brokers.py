@@ -11,7 +11,7 @@ from redis import Redis
 
 from ava import settings as settings_module
 from ava.broker import queues
-from ava.broker.app import make_queue
+from ava.broker.celery_app import make_queue
 from ava.cli.host import doctor
 from ava.errors import StartError
 from ava.settings import Settings

@@ -13,7 +13,7 @@ from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.job import Job
 from ava.settings import Settings
 from ava.store.fleet import queues
-from ava.store.jobs.feed import fair_queue, looks
+from ava.store.jobs.feed import looks, tenant_backlogs
 from tests.backlog import WORKER, Backlog, open_backlog
 
 
@@ -101,7 +101,7 @@ def test_ten_thousand_tenants_are_considered_in_turn(stored: Backlog) -> None:
     # All have had one turn, and the round begins again.
     assert len({job.tenant_id for job in seen}) == 1000
     with stored.database.connect() as connection:
-        assert len(fair_queue.tenants(connection, queue="default", priority=5, after="ten_0990", limit=50)) == 50
+        assert len(tenant_backlogs.tenants(connection, queue="default", priority=5, after="ten_0990", limit=50)) == 50
 
 
 def test_without_fairness_the_oldest_job_is_published_first(backlog: Backlog) -> None:

@@ -11,7 +11,7 @@ import redis
 from click.testing import CliRunner
 
 from ava.broker import connectivity
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.cli.main import cli
 from ava.health.readiness import Check, Readiness
 from ava.settings import Settings

@@ -21,7 +21,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
-from ava.store.jobs.feed import fair_queue, looks
+from ava.store.jobs.feed import looks, tenant_backlogs
 from ava.store.jobs.moves import claim
 from ava.store.jobs.moves.claim import Claim, RunCheck
 from ava.store.jobs.rows import job_uuid
@@ -115,7 +115,7 @@ def _heads(backlog: Backlog, from_id: str | None) -> tuple[list[str], int]:
     """Returns the ids of the next jobs of the backlog, and the number of blocks that are read."""
     with backlog.database.transaction() as connection:
         explaining = _Explaining(connection)
-        found = fair_queue.heads(
+        found = tenant_backlogs.heads(
             explaining,  # type: ignore[arg-type]  # it is used as a connection is
             queue="default",
             priority=5,

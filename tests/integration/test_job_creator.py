@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.broker.control import Control
 from ava.dispatcher.duties.schedules import fire_due_schedules
 from ava.domain import ids

@@ -10,8 +10,8 @@ import pytest
 from ava.domain.jobs.job import JobKey, LogLevel
 from ava.settings import Settings
 from ava.store.engine.database import Connection
-from ava.store.jobs.reads import logs, watches
-from ava.store.jobs.reads.logs import LogRange
+from ava.store.jobs.reads import job_logs, watches
+from ava.store.jobs.reads.job_logs import LogRange
 from ava.store.jobs.reads.watches import LogPosition
 from tests.backlog import Backlog, open_backlog
 
@@ -49,7 +49,7 @@ def _follow(connection: Connection, jobs: list[JobKey]) -> Any:
 
 def _page(**wanted: Any) -> Callable[[Connection, list[JobKey]], Any]:
     return lambda connection, jobs: (
-        logs.log_lines(
+        job_logs.log_lines(
             connection, tenant_id=jobs[0].tenant_id, job_id=jobs[0].id, wanted=LogRange(limit=100, **wanted)
         ).lines
     )

@@ -155,7 +155,7 @@ def test_a_delivery_of_a_hook_that_is_sent_again_makes_one_job(api: Api, client:
     hook = Hook(api, worker_id="wkr_open")
     hook.api = client.cut
     receipt = _insist(hook.send)
-    assert any("events.deliveries.accept" in kind for kind in cuts.cut)
+    assert any("events.hook_deliveries.accept" in kind for kind in cuts.cut)
     assert len(receipt["job_ids"]) == count_jobs(api) == 1
 
 

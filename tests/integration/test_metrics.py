@@ -27,7 +27,7 @@ from ava.errors import ConnectionsBusy
 from ava.health.port import serving
 from ava.local.start import free_port
 from ava.metrics import counters
-from ava.metrics.system import SystemMetrics
+from ava.metrics.system_metrics import SystemMetrics
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from harness.api import NODE, Api

@@ -14,7 +14,7 @@ from ava.settings import Settings
 from ava.store import partitions
 from ava.store.events import old_rows
 from ava.store.reports import audit
-from ava.store.webhooks import endpoint_leases, events, fan_out, set_aside
+from ava.store.webhooks import endpoint_leases, fan_out, set_aside, webhook_events
 from tests.backlog import Backlog, open_backlog
 
 _TABLES = ("webhook_events", "webhook_deliveries", "hook_deliveries", "events", "audit")
@@ -87,7 +87,7 @@ def _roll(stored: Backlog) -> int:
 def _delete_old(stored: Backlog, *, days: float = 7) -> int:
     with stored.database.connect() as connection:
         return (
-            events.delete_old(connection, retention_days=days, limit=1_000)
+            webhook_events.delete_old(connection, retention_days=days, limit=1_000)
             + audit.delete_old(connection, kept_days=days, limit=1_000)
             + old_rows.delete_old(connection, "events", kept_days=days, limit=1_000)
             + old_rows.delete_old(connection, "hook_deliveries", kept_days=days, limit=1_000)

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from ava.broker.control import Control
 from ava.cli.main import cli
+from ava.dispatcher.dispatcher_process import make_duties
 from ava.dispatcher.duties.lost_runs import Promotions
-from ava.dispatcher.process import make_duties
-from ava.metrics.system import SystemMetrics
+from ava.metrics.system_metrics import SystemMetrics
 from ava.settings import Settings
 from ava.store.reports import promotions
 from harness.api import Api

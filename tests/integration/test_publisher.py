@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from ava.broker import publisher, reset_marker
-from ava.broker.app import make_app, make_queue
+from ava.broker.celery_app import make_app, make_queue
 from ava.broker.publisher import Publisher
 from ava.broker.refused_queues import Refusals
 from ava.dispatcher.feed.window import WindowFeed

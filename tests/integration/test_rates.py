@@ -11,7 +11,7 @@ from ava.domain.jobs.job import Job, RunKey, Status
 from ava.domain.jobs.run_outcome import Ending
 from ava.domain.limits.rates import Rate
 from ava.settings import Settings
-from ava.store.jobs.feed import limits
+from ava.store.jobs.feed import permit_waits
 from ava.store.jobs.moves import permits, rescue
 from ava.store.jobs.moves.end import end
 from harness.polling import wait_until
@@ -65,12 +65,12 @@ def test_a_rate_goes_on_after_the_clock_has_gone_back(backlog: Backlog) -> None:
 
 def test_a_rate_that_is_written_after_the_clock_has_gone_back_waits_for_no_more_than_its_own(backlog: Backlog) -> None:
     with backlog.database.connect() as connection:
-        (state,) = limits.read_rates(connection, ["key"]).values()
-        limits.write_rates(connection, {"key": state.now})
+        (state,) = permit_waits.read_rates(connection, ["key"]).values()
+        permit_waits.write_rates(connection, {"key": state.now})
     _set_clock_back(backlog)
     with backlog.database.connect() as connection:
-        limits.write_rates(connection, {"key": state.now + timedelta(seconds=1)})
-        assert limits.read_rates(connection, ["key"])["key"].wait_seconds <= 1
+        permit_waits.write_rates(connection, {"key": state.now + timedelta(seconds=1)})
+        assert permit_waits.read_rates(connection, ["key"])["key"].wait_seconds <= 1
 
 
 def test_a_handler_that_is_rate_limited_puts_its_whole_key_off_and_keeps_its_attempt(backlog: Backlog) -> None:

@@ -11,7 +11,7 @@ import pytest
 import redis
 from kombu import Connection
 
-from ava.broker.app import make_app, make_queue
+from ava.broker.celery_app import make_app, make_queue
 from ava.broker.refused_queues import Refusals
 from ava.domain.jobs import priority
 from ava.node.celery_internals.queue_consumer import QueueConsumer

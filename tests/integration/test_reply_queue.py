@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import Celery
 
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.settings import Settings
 
 

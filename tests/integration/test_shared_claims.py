@@ -20,7 +20,7 @@ from ava.store.jobs.moves import end as ends
 from ava.store.jobs.moves import log_lines, recall
 from ava.store.jobs.moves import rescue as rescues
 from ava.store.jobs.moves.ended_runs import EndedRun
-from ava.store.jobs.reads import lists, runs
+from ava.store.jobs.reads import job_runs, lists
 from harness.new_jobs import make_jobs
 from tests.backlog import worker_spec
 
@@ -76,7 +76,7 @@ def completed(job: Job, output: str = "{}") -> EndedRun:
 
 def lines(connection: Connection, job: Job) -> list[tuple[str, str]]:
     statement = "SELECT level, msg FROM job_lines WHERE job_id = %(id)s::uuid ORDER BY seq"
-    found = connection.exec_driver_sql(statement, {"id": runs.rows.job_uuid(job.id)})
+    found = connection.exec_driver_sql(statement, {"id": job_runs.rows.job_uuid(job.id)})
     return [(level, msg) for level, msg in found]
 
 

@@ -16,8 +16,8 @@ from ava.store.fleet import nodes
 from ava.store.jobs import old_jobs, replication
 from ava.store.jobs.moves import cancel, claim, end, log_lines, park, permits, recall, rescue
 from ava.store.jobs.moves.ended_runs import EndedRun
-from ava.store.jobs.reads import logs, watches
-from ava.store.jobs.reads.logs import LogRange
+from ava.store.jobs.reads import job_logs, watches
+from ava.store.jobs.reads.job_logs import LogRange
 from ava.store.jobs.reads.watches import LogPosition
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 from tests.runs import ended
@@ -69,7 +69,7 @@ RUNNING: dict[str, Act] = {
     "kill": lambda c, run: rescue.end_killed_run(c, run=run, error="e: e"),
     "cancel": lambda c, run: cancel.cancel(c, tenant_id=run.tenant_id, user_id="usr_a", job_id=run.job_id),
     "directives": lambda c, run: nodes.check_runs(c, NODE, [run]).running_seconds,
-    "log": lambda c, run: logs.log_lines(
+    "log": lambda c, run: job_logs.log_lines(
         c, tenant_id=run.tenant_id, job_id=run.job_id, wanted=LogRange(limit=9)
     ).lines,
     "follower": lambda c, run: watches.lines_after(

@@ -11,14 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from ava.broker import connectivity
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.broker.publisher import Publisher
 from ava.cli.main import cli
-from ava.dispatcher import process
+from ava.dispatcher import dispatcher_process
 from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.errors import BrokerOfAnother, StartError
 from ava.local.start import free_port
-from ava.node import main as node
+from ava.node import node_process as node
 from ava.settings import Settings
 from ava.store import installation
 from ava.store.engine.database import Database
@@ -54,7 +54,7 @@ def _serve(settings: Settings) -> None:
     raise StartError((done.stdout + done.stderr).rstrip("\n"))
 
 
-@pytest.mark.parametrize("start", [_serve, process.run, lambda settings: node.run(settings, 1, None)])
+@pytest.mark.parametrize("start", [_serve, dispatcher_process.run, lambda settings: node.run(settings, 1, None)])
 def test_each_process_refuses_the_broker_of_another_installation_in_one_line(
     others: Settings, start: Callable[[Settings], object]
 ) -> None:

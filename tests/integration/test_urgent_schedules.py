@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
-from ava.dispatcher import process
+from ava.dispatcher import dispatcher_process
 from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.domain.worker import DeclaredSchedule
 from ava.settings import Settings
@@ -33,7 +33,7 @@ class Platform:
     def __init__(self, api: Api, settings: Settings) -> None:
         self.api = api
         app = make_app(settings)
-        duties = process.make_duties(settings, api.database, Publisher(app, settings), Control(app))
+        duties = dispatcher_process.make_duties(settings, api.database, Publisher(app, settings), Control(app))
         self.duties = {duty.name: duty for duty in duties}
 
     def create(self, headers: Mapping[str, str | None], **fields: Any) -> str:

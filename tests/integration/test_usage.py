@@ -12,11 +12,11 @@ from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.dispatcher.duties.waiting_jobs import move_due_jobs
 from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.run_outcome import Ending
-from ava.domain.jobs.usage import RunUsage
+from ava.domain.jobs.run_usage import RunUsage
 from ava.domain.jobs.waits import Wait, WaitCondition
 from ava.store.jobs.moves import claim, end, log_lines, rescue, wait
 from ava.store.jobs.moves.claim import Claim
-from ava.store.jobs.reads.runs import MAX_RUNS
+from ava.store.jobs.reads.job_runs import MAX_RUNS
 from harness.api import NODE, Api
 from tests.runs import ended
 

@@ -12,10 +12,10 @@ from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.wait_reasons import KNOWN, WaitsFor
 from ava.store.engine.statement import IN_ORDER, Statement
-from ava.store.jobs.feed import limits
+from ava.store.jobs.feed import permit_waits
 from ava.store.jobs.moves import end, park, permits
 from ava.store.jobs.reads import searches
-from ava.store.reports import metrics, queue_counts, usage
+from ava.store.reports import metrics, queue_counts, tenant_usage
 from harness.api import NODE, Api, error_of
 from harness.moments import LATER
 from tests.graphs import JOBS, Graphs
@@ -163,12 +163,12 @@ _STATEMENTS: dict[str, tuple[Statement, dict[str, object], str]] = {
         "jobs_waiting",
     ),
     "queues": (queue_counts._QUEUE_COUNTS, _TENANT | {"most": 1000}, "jobs_waiting"),
-    "quota": (usage._QUEUED_JOBS, _TENANT | {"limit": 1000}, "jobs_waiting"),
-    "use of limits": (usage._WAITING_JOBS, _TENANT | {"limit": 1000}, "jobs_waiting"),
+    "quota": (tenant_usage._QUEUED_JOBS, _TENANT | {"limit": 1000}, "jobs_waiting"),
+    "use of limits": (tenant_usage._WAITING_JOBS, _TENANT | {"limit": 1000}, "jobs_waiting"),
     "metrics": (metrics._WAITING_JOBS, {"reasons": [each.value for each in KNOWN], "most": 100_000}, "jobs_waiting"),
     "follow limits": (permits._FOLLOW_LIMITS, {"workers": ["wkr_open"], "limit": 100}, "jobs_waiting"),
     "permit": (
-        Statement(IN_ORDER + limits._WAITING_JOBS.statement),
+        Statement(IN_ORDER + permit_waits._WAITING_JOBS.statement),
         {"keys": ["k"], "priorities": [5], "tenants": ["t"], "each": 9},
         "jobs_waiting_for_permit",
     ),

@@ -20,7 +20,7 @@ from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs.moves import cancel, claim, end, rescue
-from ava.store.webhooks import events
+from ava.store.webhooks import webhook_events
 from harness.api import NODE, Api
 from harness.system import ENCRYPTION_KEY
 from tests.graphs import Graphs
@@ -246,14 +246,14 @@ def test_events_past_retention_are_deleted_with_their_deliveries(api: Api, conne
     endpoint = _subscribe(api)
     api.trigger()
     _bodies(api)
-    assert events.delete_old(connection, retention_days=1, limit=10) == 0
+    assert webhook_events.delete_old(connection, retention_days=1, limit=10) == 0
     api.request("DELETE", f"/v1/webhooks/{endpoint['id']}")
-    assert events.delete_old(connection, retention_days=-1, limit=10) == 2
+    assert webhook_events.delete_old(connection, retention_days=-1, limit=10) == 2
     assert api.execute("SELECT count(*) FROM webhook_deliveries")[0][0] == 0
     # The rest of a deleted endpoint is deleted with the next events.
     _subscribe(api)
     api.trigger()
-    assert events.delete_old(connection, retention_days=-1, limit=10) == 1
+    assert webhook_events.delete_old(connection, retention_days=-1, limit=10) == 1
     assert api.execute("SELECT count(*) FROM webhook_endpoints WHERE status = 'deleted'")[0][0] == 0
 
 
@@ -263,7 +263,7 @@ def test_one_statement_deletes_few_deliveries_however_many_an_event_has(api: Api
     api.trigger()
     _bodies(api)
     left = []
-    while events.delete_old(connection, retention_days=-1, limit=2) >= 2:
+    while webhook_events.delete_old(connection, retention_days=-1, limit=2) >= 2:
         left.append(api.execute("SELECT count(*) FROM webhook_deliveries")[0][0])
     assert left == [3, 1, 0]
     assert api.execute("SELECT count(*) FROM webhook_events")[0][0] == 0

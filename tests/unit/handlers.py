@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from ava import Env
 from ava.domain.jobs.job import Job, Status, Trigger
-from ava.handler.calls import Calls
+from ava.handler.journal_calls import Calls
 from ava.testing.journal import Journal
 
 __all__ = ["JOB", "Run"]

@@ -68,7 +68,7 @@ class Store:
             monkeypatch.setattr(f"ava.node.parent.node_row.{name}", store)
         monkeypatch.setattr("ava.node.parent.orphans.nodes", store)
         for name in ("claim", "end", "log_lines", "recall", "rescue"):
-            monkeypatch.setattr(f"ava.node.parent.rescue.{name}", store)
+            monkeypatch.setattr(f"ava.node.parent.run_rescue.{name}", store)
         monkeypatch.setattr("ava.node.parent.loop_liveness.is_turning", lambda: True)
         monkeypatch.setattr(run_monitor, "_CHECK_SECONDS", 0.1)
         monkeypatch.setattr(run_monitor, "_RETRY_SECONDS", 0.02)

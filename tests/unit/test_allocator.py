@@ -10,7 +10,7 @@ import pytest
 # Prints True if a block lies in the heap after a larger one was freed.
 _PROGRAM = """
 import sys
-from ava.api.server.main import return_large_blocks
+from ava.api.server.api_processes import return_large_blocks
 
 if sys.argv[1] == "set":
     return_large_blocks()

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 _LOOK = (
-    "import ava.api.app, ava.api.server.main, ava.api.server.greenlet_worker, sys;"
+    "import ava.api.app, ava.api.server.api_processes, ava.api.server.greenlet_worker, sys;"
     "from gevent import monkey;"
     "assert not monkey.saved, monkey.saved;"
     "assert 'workers' not in sys.modules;"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ava.broker import addresses, tls
+from ava.broker import broker_url, tls
 from ava.settings import Settings, load
 
 
@@ -27,8 +27,8 @@ def _settings(url: str) -> Settings:
 )
 def test_the_url_names_each_server_with_its_user_and_path(url: str, plain: str) -> None:
     settings = _settings(url)
-    assert addresses.plain_url(settings) == plain
-    assert addresses.attempts(settings) == len(plain.split(";"))
+    assert broker_url.plain_url(settings) == plain
+    assert broker_url.attempts(settings) == len(plain.split(";"))
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,16 @@ def test_the_url_names_each_server_with_its_user_and_path(url: str, plain: str) 
     ],
 )
 def test_only_sentinels_have_options_of_the_transport(url: str, options: dict[str, Any]) -> None:
-    assert addresses.transport_options(_settings(url)) == options
+    assert broker_url.transport_options(_settings(url)) == options
 
 
 def test_rate_limits_are_counted_in_the_master_that_the_sentinels_name() -> None:
     settings = _settings("sentinel://u:p%3Bw@a:1;sentinel://b:2/0?master_name=m&sentinel_password=s")
-    assert addresses.limiter_storage(settings) == (
+    assert broker_url.limiter_storage(settings) == (
         "redis+sentinel://a:1,b:2/m",
         {"use_replicas": False, "sentinel_kwargs": {"password": "s"}, "username": "u", "password": "p;w"},
     )
-    assert addresses.limiter_storage(_settings("amqp://a")) == ("memory://", {})
+    assert broker_url.limiter_storage(_settings("amqp://a")) == ("memory://", {})
 
 
 def test_each_server_of_rabbitmq_is_verified_under_its_own_name() -> None:

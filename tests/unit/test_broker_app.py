@@ -6,7 +6,7 @@ import pytest
 from celery import Celery, current_app
 from celery.exceptions import ImproperlyConfigured
 
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.settings import load
 
 SETTINGS = load({"DATABASE_URL": "postgresql://127.0.0.1/ava", "BROKER_URL": "redis://127.0.0.1:1/0"})

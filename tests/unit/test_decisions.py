@@ -11,9 +11,9 @@ import ava
 from ava import testing
 from ava.domain.jobs.waits import ChildState, EntryState, JournalKind, NewChild, NewEntry
 from ava.handler.acts import run as act
-from ava.handler.calls import Calls
 from ava.handler.children import ChildJob
 from ava.handler.env import Env
+from ava.handler.journal_calls import Calls
 from ava.testing.journal import Journal
 
 Input = dict[str, Any]

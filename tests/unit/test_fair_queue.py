@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from ava.domain.limits.fair_queue import TurnClock, WaitingJob, by_age
+from ava.domain.limits.fair_queueing import TurnClock, WaitingJob, by_age
 from ava.domain.limits.window_size import WindowSize
 
 

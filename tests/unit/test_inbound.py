@@ -11,8 +11,8 @@ from kombu import Message
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.messages import MAX_RUNS, SIGNATURE, TASK, is_signed, read_arguments, sign
 from ava.domain.jobs.messages import Message as Says
-from ava.node.celery_internals import inbound
-from ava.node.celery_internals.inbound import MessageRefused
+from ava.node.celery_internals import inbound_messages
+from ava.node.celery_internals.inbound_messages import MessageRefused
 
 TENANT, JOB_ID = "ten_a", "job_01h455vb4pex5vsknk084sn02q"
 OURS = (TENANT, JOB_ID, 1, "wkr_echo")
@@ -37,7 +37,7 @@ def _message(
 
 def test_only_what_was_checked_is_left_in_a_message() -> None:
     message = _message(eta="2999-01-01", timelimit=[1, 1], shadow="other", callbacks=["x"], lang="py")
-    inbound.admit(message)
+    inbound_messages.admit(message)
     assert message.headers.keys() == {"task", "id", "root_id", "ignore_result", "argsrepr", "kwargsrepr"}
     assert message.properties == {}
 
@@ -65,7 +65,7 @@ def test_only_what_was_checked_is_left_in_a_message() -> None:
 )
 def test_any_other_message_is_refused(message: Message, reason: str) -> None:
     with pytest.raises(MessageRefused, match=reason):
-        inbound.admit(message)
+        inbound_messages.admit(message)
 
 
 @pytest.mark.parametrize(
@@ -90,31 +90,31 @@ def test_a_message_may_stand_for_several_runs_of_one_worker() -> None:
     assert grouped == ("wkr_echo", (OURS[:3], ("ten_b", "job_01h455vb4pex5vsknk084sn02r", 2)))
     assert json.loads(json.dumps(grouped.arguments)) == list(GROUP)
     message = _message(GROUP)
-    inbound.admit(message)
+    inbound_messages.admit(message)
     assert message.job_message == grouped == Says.of(json.loads(json.dumps(GROUP)))
     assert message.headers["argsrepr"] == f"('ten_a', {JOB_ID!r}, 1, 'wkr_echo', and 1 more)"
 
 
 def test_a_signature_covers_each_run_of_a_group() -> None:
     grouped = Says("wkr_echo", (RunKey(*OURS[:3]), RunKey("ten_b", "job_01h455vb4pex5vsknk084sn02r", 2)))
-    inbound.admit(_message(GROUP, **{SIGNATURE: sign(KEY, *grouped.signed_parts)}), [KEY])
+    inbound_messages.admit(_message(GROUP, **{SIGNATURE: sign(KEY, *grouped.signed_parts)}), [KEY])
     for signature in (sign(KEY, *OURS), sign(KEY, *grouped._replace(runs=grouped.runs[:1] * 2).signed_parts)):
         with pytest.raises(MessageRefused, match="unsigned"):
-            inbound.admit(_message(GROUP, **{SIGNATURE: signature}), [KEY])
+            inbound_messages.admit(_message(GROUP, **{SIGNATURE: signature}), [KEY])
 
 
 def test_the_largest_message_is_taken() -> None:
     run = RunKey("ten_" + "a" * 60, "job_7zzzzzzzzzzzzzzzzzzzzzzzzz", 2**31 - 1)
     grouped = Says("wkr_" + "a" * 59, (run,) * MAX_RUNS)
-    inbound.admit(_message(grouped.arguments, id=grouped.task_id))
+    inbound_messages.admit(_message(grouped.arguments, id=grouped.task_id))
 
 
 def test_with_a_key_a_message_must_be_signed_by_one_of_the_keys() -> None:
     for key in (KEY, OLD_KEY):
-        inbound.admit(_message(**{SIGNATURE: sign(key, *OURS)}), (KEY, OLD_KEY))
+        inbound_messages.admit(_message(**{SIGNATURE: sign(key, *OURS)}), (KEY, OLD_KEY))
     for signature in (None, "", "é", 5, sign("x" * 32, *OURS), sign(KEY, TENANT, JOB_ID, 2, "wkr_echo")):
         with pytest.raises(MessageRefused, match="unsigned"):
-            inbound.admit(_message(**{SIGNATURE: signature}), (KEY, OLD_KEY))
+            inbound_messages.admit(_message(**{SIGNATURE: signature}), (KEY, OLD_KEY))
 
 
 @pytest.mark.parametrize(

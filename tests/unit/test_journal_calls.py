@@ -13,8 +13,8 @@ from ava import testing
 from ava.domain.jobs.waits import EntryState, JournalEntry, JournalKind, LoadedJournal, NewEntry
 from ava.errors import HandlerError
 from ava.handler.acts import run as act
-from ava.handler.calls import Calls
 from ava.handler.env import Env
+from ava.handler.journal_calls import Calls
 from ava.testing.journal import Journal
 
 Input = dict[str, Any]

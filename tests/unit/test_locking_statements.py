@@ -22,8 +22,8 @@ _REASONS = {
         "jobs.moves.park.lock_of_worker", "jobs.moves.park.make_due", "jobs.moves.park.return_parked",
         "jobs.moves.permits.follow_limits", "jobs.moves.publish.republish", "jobs.moves.recall.recall_moved",
         "jobs.moves.rescue.lock_of_dead_nodes", "jobs.wake_queue.drop_unawaited", "webhooks.endpoint_leases.heartbeat",
-        "webhooks.events.delete_events", "webhooks.events.delete_events_of_rest",
-        "webhooks.events.delete_first_events", "webhooks.set_aside.retry",
+        "webhooks.webhook_events.delete_events", "webhooks.webhook_events.delete_events_of_rest",
+        "webhooks.webhook_events.delete_first_events", "webhooks.set_aside.retry",
     ),
     "A statement before it holds the lock that what it reads depends on.": (
         "jobs.moves.change.change", "jobs.moves.debounce.move", "jobs.moves.permits.admit",

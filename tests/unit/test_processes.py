@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from ava.node import mailbox, processes
+from ava.node import mailbox, process_tree
 from ava.node.outcome import Stop
 from harness.polling import wait_until
 from harness.running_process import lives
@@ -39,17 +39,17 @@ def parent() -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-S", "-c", _PARENT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         yield process
-        processes.kill_tree(process.pid)
+        process_tree.kill_tree(process.pid)
 
 
 def test_a_killed_tree_includes_sessions_of_their_own(parent: subprocess.Popen[str]) -> None:
     assert parent.stdout is not None
     started = [int(pid) for pid in parent.stdout.readline().split()]
-    wait_until(lambda: len(processes.descendants(parent.pid)) == 3, what="the shell has started its own process")
-    below = processes.descendants(parent.pid)
+    wait_until(lambda: len(process_tree.descendants(parent.pid)) == 3, what="the shell has started its own process")
+    below = process_tree.descendants(parent.pid)
     assert set(started) < set(below)
-    assert set(processes.children(parent.pid)) == set(started)
-    processes.kill_tree(parent.pid)
+    assert set(process_tree.children(parent.pid)) == set(started)
+    process_tree.kill_tree(parent.pid)
     assert parent.wait(30) == -signal.SIGKILL
     wait_until(lambda: not any(_is_alive(pid) for pid in below))
 
@@ -57,16 +57,16 @@ def test_a_killed_tree_includes_sessions_of_their_own(parent: subprocess.Popen[s
 def test_a_process_that_has_ended_has_no_children() -> None:
     process = subprocess.Popen(["true"])
     process.wait()
-    assert processes.children(process.pid) == processes.descendants(process.pid) == []
-    processes.kill_tree(process.pid)
+    assert process_tree.children(process.pid) == process_tree.descendants(process.pid) == []
+    process_tree.kill_tree(process.pid)
 
 
 #: Run in a process of its own, because it kills every child of its process.
 _ADOPT = """
 import os, subprocess, sys, time
-from ava.node import processes
+from ava.node import process_tree
 
-processes.adopt_orphans()
+process_tree.adopt_orphans()
 assert not processes.has_children()
 kept = subprocess.Popen(["sleep", "60"])
 subprocess.run(["sh", "-c", "setsid sleep 60 & exit"])
@@ -90,7 +90,7 @@ def test_orphans_are_adopted_and_killed_and_those_to_keep_are_not() -> None:
 
 _EXIT_WITH_PARENT = """
 import os, sys
-from ava.node import processes
+from ava.node import process_tree
 
 parent = os.getppid()
 os.setsid()

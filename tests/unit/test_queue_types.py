@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ava.broker import connectivity
-from ava.broker.app import make_app, make_queue
+from ava.broker.celery_app import make_app, make_queue
 from ava.errors import SettingsError, StartError
 from ava.node.celery_internals.consumer import JobConsumer
 from ava.settings import Settings, load

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ava.services.creation.quotas import QueuedJobsQuota, StoredBytesQuota
-from ava.store.reports import storage, usage
+from ava.store.reports import storage, tenant_usage
 from ava.store.reports.storage import Measured
 
 TENANT = "ten_test"
@@ -39,7 +39,7 @@ class Stored:
 @pytest.fixture
 def stored(monkeypatch: pytest.MonkeyPatch) -> Stored:
     found = Stored()
-    monkeypatch.setattr(usage, "queued_jobs", found.count)
+    monkeypatch.setattr(tenant_usage, "queued_jobs", found.count)
     return found
 
 

@@ -15,9 +15,9 @@ from celery.exceptions import Ignore
 from celery.worker import state
 
 from ava.domain.jobs.messages import TASK, Message
-from ava.node import processes
+from ava.node import process_tree
 from ava.node.celery_internals.consumer import JobConsumer
-from ava.node.celery_internals.request import JobRequest
+from ava.node.celery_internals.job_request import JobRequest
 from ava.node.outcome import Retirement
 
 JOB = "job_01h455vb4pex5vsknk084sn02q"
@@ -100,7 +100,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
 
     for name in ("run_monitor", "pool_pids"):
         monkeypatch.setattr(JobRequest, name, None, raising=False)
-    monkeypatch.setattr(processes, "kill_children", lambda keep: None)
+    monkeypatch.setattr(process_tree, "kill_children", lambda keep: None)
     yield Node(app)
     state.reset_state()
     app.close()
@@ -219,7 +219,7 @@ def test_what_a_lost_process_has_left_is_killed_but_no_process_of_the_pool(
     def kill_children(*, keep: frozenset[int]) -> None:
         kept.append(keep)
 
-    monkeypatch.setattr(processes, "kill_children", kill_children)
+    monkeypatch.setattr(process_tree, "kill_children", kill_children)
     node.receive().on_failure(_info(WorkerLostError("signal 9")))
     assert kept == [frozenset({PID + 1})]
 

@@ -18,7 +18,7 @@ import pytest
 from ava.domain.jobs.job import LogLevel, Status
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.handler import Env, Interruption, JobCancelled, JobInterrupted, JobTimeout
-from ava.handler.calls import Calls
+from ava.handler.journal_calls import Calls
 from ava.handler.registry import Handler
 from ava.node.child.job_log import JobLog
 from ava.node.child.run import Run

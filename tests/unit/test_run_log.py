@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.run_log import EndedJobRun, runs_of
 from ava.domain.jobs.run_outcome import Ending
-from ava.domain.jobs.usage import NO_USAGE, RunUsage
+from ava.domain.jobs.run_usage import NO_USAGE, RunUsage
 from tests.unit.handlers import JOB
 
 _DUE = datetime(2025, 6, 1, 10, tzinfo=UTC)

@@ -15,7 +15,7 @@ import pytest
 
 from ava.domain.jobs.job import RunKey
 from ava.errors import DatabaseUnavailable
-from ava.node import processes
+from ava.node import process_tree
 from ava.node.parent import run_monitor
 from ava.node.parent.tracked_run import DeadProcess, GivenRuns
 from ava.node.run_board import Phase
@@ -150,7 +150,7 @@ def test_the_process_of_a_run_that_ends_just_before_the_kill_is_not_killed_but_g
 ) -> None:
     given, child = node.run("job_a")
     _, neighbour = node.run("job_b")
-    freeze = processes.freeze
+    freeze = process_tree.freeze
 
     def end_and_freeze(pid: int) -> None:
         # The kill is decided already.
@@ -158,7 +158,7 @@ def test_the_process_of_a_run_that_ends_just_before_the_kill_is_not_killed_but_g
             child.publish("job_a", phase)
         freeze(pid)
 
-    monkeypatch.setattr(processes, "freeze", end_and_freeze)
+    monkeypatch.setattr(process_tree, "freeze", end_and_freeze)
     node.store.cancelled |= {run_of("job_a"), run_of("job_b")}
     node.start()
     wait_until(lambda: neighbour.was_killed)

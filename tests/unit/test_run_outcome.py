@@ -20,7 +20,7 @@ from ava.domain.jobs import run_outcome
 from ava.domain.jobs.job import Job, LogLevel, Status, Trigger
 from ava.domain.jobs.retry import Retry
 from ava.domain.jobs.run_outcome import Ending, LockedRun, RunOutcome, next_values
-from ava.domain.jobs.usage import RunUsage
+from ava.domain.jobs.run_usage import RunUsage
 from ava.domain.jobs.waits import Wait, WaitCondition
 from ava.store.jobs.moves.ended_runs import EndedRun
 

@@ -18,10 +18,10 @@ from ava.handler import registry
 from ava.handler.registry import worker
 from ava.node.outcome import Stop
 from ava.node.slots import run_context
-from ava.node.slots.claims import SlotClaims
 from ava.node.slots.ends import SlotEnds
 from ava.node.slots.loop_watch import LoopWatch
 from ava.node.slots.member import LateRun, Member
+from ava.node.slots.slot_claims import SlotClaims
 from ava.settings import load
 from ava.store.engine.database import Database
 from harness.polling import wait_until

@@ -28,8 +28,8 @@ _COMPARED = r"\s*(?:=|<|>|IN\b|IS\b|(?:,[^()]*)?\)\s*(?:=|<|>|IN\b))"
 _ACROSS = {
     "the feed looks at windows, and takes jobs from them": """
         jobs.feed.looks.read jobs.feed.published.oldest_messages
-        jobs.feed.published.queues jobs.feed.limit_keys.key_states jobs.feed.limits.waiting_tenants
-        jobs.feed.limits.next_priority jobs.moves.park.lock_backlog jobs.moves.park.lock_less_urgent
+        jobs.feed.published.queues jobs.feed.limit_keys.key_states jobs.feed.permit_waits.waiting_tenants
+        jobs.feed.permit_waits.next_priority jobs.moves.park.lock_backlog jobs.moves.park.lock_less_urgent
         jobs.moves.publish.republish jobs.moves.recall.lock_window jobs.moves.recall.lock_of_tenant
         jobs.moves.recall.recall_all fleet.tenants.uses""",
     "a claim over HTTP takes what is offered in its queues, and its key may have runs of any tenant": """
@@ -52,9 +52,11 @@ _ACROSS = {
         access.sessions.delete_expired errors.counting.delete_old_groups errors.counting.delete_old_days
         jobs.bulk_operations.delete_old jobs.moves.debounce.delete_old jobs.old_jobs.days_kept jobs.old_jobs.look
         reports.analytics.delete_old reports.audit.delete reports.audit.delete_first reports.audit.delete_of_rest
-        reports.job_times.delete_old reports.statistics.delete_old webhooks.events.delete_deliveries
-        webhooks.events.delete_first_deliveries webhooks.events.delete_deliveries_of_rest webhooks.events.delete_events
-        webhooks.events.delete_first_events webhooks.events.delete_events_of_rest webhooks.events.delete_set_aside""",
+        reports.job_times.delete_old reports.statistics.delete_old webhooks.webhook_events.delete_deliveries
+        webhooks.webhook_events.delete_first_deliveries webhooks.webhook_events.delete_deliveries_of_rest
+        webhooks.webhook_events.delete_events
+        webhooks.webhook_events.delete_first_events webhooks.webhook_events.delete_events_of_rest
+        webhooks.webhook_events.delete_set_aside""",
     "counts are of all tenants": """
         reports.ended.first_day reports.ended.delete_counts reports.ended.delete_times
         reports.metrics.queue_depths reports.metrics.unserved_jobs

@@ -31,7 +31,7 @@ tracing.stop()
 """
 _UNWANTED = """
 import sys
-import ava.app, ava.api.app, ava.dispatcher.process, ava.delivery.sender, ava.node.child.child
+import ava.app, ava.api.app, ava.dispatcher.dispatcher_process, ava.delivery.sender, ava.node.child.child
 from ava import settings
 from ava.telemetry import tracing
 tracing.start(settings.load(), "api")

@@ -17,7 +17,6 @@ from standardwebhooks.webhooks import Webhook
 from ava.client import WebhookUnverified
 from ava.client.webhooks import verify
 from ava.domain.secrets.sealing import Sealer
-from ava.domain.webhooks.events import Event, make_body, make_headers, sign_body
 from ava.domain.webhooks.webhook import (
     MAX_CONCURRENT,
     RETRY_SCHEDULE_SECONDS,
@@ -28,6 +27,7 @@ from ava.domain.webhooks.webhook import (
     pause_seconds,
     retry_after_seconds,
 )
+from ava.domain.webhooks.webhook_events import Event, make_body, make_headers, sign_body
 from ava.errors import EncryptionKeyMissing, SecretUnreadable
 
 SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"

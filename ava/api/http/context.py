@@ -11,7 +11,7 @@ from ava.api.gate.tenant_shares import Shares
 from ava.broker.publisher import Publisher
 from ava.domain.access.caller import Caller
 from ava.health.readiness import Readiness
-from ava.metrics.system import SystemMetrics
+from ava.metrics.system_metrics import SystemMetrics
 from ava.services.api_keys import ApiKeys
 from ava.services.audit import Audit
 from ava.services.bulk_operations import BulkOperations

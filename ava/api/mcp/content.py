@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ava.api.mcp import rest
+from ava.api.mcp import rest_calls
 from ava.domain.limits.table import MCP_TEXT
 
 #: The key in `_meta` of a result's job id.
@@ -21,7 +21,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 def of_data(data: Any, *, about: str, job_id: str | None = None) -> dict[str, Any]:
     """Return the result of a tool that shows a record or a list. `about`: a short description of it."""
-    return rest.outside_loop(lambda: _of_data(data, about, job_id))
+    return rest_calls.outside_loop(lambda: _of_data(data, about, job_id))
 
 
 def _of_data(data: Any, about: str, job_id: str | None) -> dict[str, Any]:

@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ava.api.http import limits
+from ava.api.http import rate_limits
 from ava.api.http.context import caller
-from ava.api.mcp import content, rest, tasks, tools, worker_tools
-from ava.api.mcp.messages import McpMessage
+from ava.api.mcp import content, rest_calls, tasks, tools, worker_tools
 from ava.api.mcp.protocol import (
     CAPABILITIES,
     INVALID_PARAMS,
@@ -20,6 +19,7 @@ from ava.api.mcp.protocol import (
     VERSIONS,
     RpcError,
 )
+from ava.api.mcp.rpc_messages import McpMessage
 from ava.version import VERSION
 
 _INFO = {"name": "ava-jobs", "title": "AVA Jobs", "version": VERSION}
@@ -44,8 +44,8 @@ def answer(message: McpMessage) -> dict[str, Any]:
         raise RpcError(METHOD_NOT_FOUND, f"Method not found: {message.method!a}", status=404)
     method, counts_itself = found
     if not counts_itself:
-        limits.count()
-    rest.name_source(str(message.params.get("name") if message.method == "tools/call" else message.method))
+        rate_limits.count()
+    rest_calls.name_source(str(message.params.get("name") if message.method == "tools/call" else message.method))
     result = method(message)
     if message.is_modern:
         result.setdefault("resultType", "complete")
@@ -84,7 +84,7 @@ def _list_tools(message: McpMessage) -> dict[str, Any]:
     workers, has_many = worker_tools.offered() if who.may_write else ([], False)
     listed = [tool.described for tool in tools.for_caller(who, has_many=has_many)]
     taken = list(tools.by_name)
-    listed += rest.outside_loop(lambda: [worker_tools.described(worker, taken) for worker in workers])
+    listed += rest_calls.outside_loop(lambda: [worker_tools.described(worker, taken) for worker in workers])
     result: dict[str, Any] = {"tools": listed}
     return result | ({"ttlMs": _TOOLS_TTL_MS, "cacheScope": "private"} if message.is_modern else {})
 
@@ -97,7 +97,7 @@ def _call_tool(message: McpMessage) -> dict[str, Any]:
         raise RpcError(INVALID_PARAMS, "params.arguments must be an object.")
     try:
         return _run(name, arguments, message)
-    except rest.Refused as refusal:
+    except rest_calls.Refused as refusal:
         return content.explained(str(refusal), is_error=True)
 
 
@@ -110,9 +110,9 @@ def _run(name: str, arguments: Mapping[str, Any], message: McpMessage) -> dict[s
         raise RpcError(INVALID_PARAMS, f"Unknown tool: {name[:_MAX_NAME]!a}")
     try:
         return worker_tools.run(worker, arguments, message)
-    except rest.Refused as refusal:
+    except rest_calls.Refused as refusal:
         # A client did not write `input`, because this tool's arguments are the input.
-        raise rest.Refused(_OF_INPUT.sub("", str(refusal)), status=refusal.status) from refusal
+        raise rest_calls.Refused(_OF_INPUT.sub("", str(refusal)), status=refusal.status) from refusal
 
 
 #: Each method, and whether its requests to routes count for the caller's rate limits.

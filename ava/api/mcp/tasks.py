@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ava.api.mcp import content, rest
-from ava.api.mcp.messages import McpMessage
+from ava.api.mcp import content, rest_calls
 from ava.api.mcp.protocol import INTERNAL_ERROR, INVALID_PARAMS, RpcError, missing_tasks
+from ava.api.mcp.rpc_messages import McpMessage
 from ava.domain.ids import is_client_id
 
 _COMPLETED, _FAILED, _CANCELLED = "completed", "failed", "cancelled"
@@ -21,9 +21,9 @@ _POLL_MS = 1_000
 def show_job(job_id: str, *, wait_seconds: int | None = None) -> Mapping[str, Any]:
     """Return a job's record. Raises `Refused` if there is no such job."""
     if not is_client_id("job", job_id):
-        raise rest.Refused("job_id: there is no such job.", status=404)
+        raise rest_calls.Refused("job_id: there is no such job.", status=404)
     query = {} if wait_seconds is None else {"wait": str(wait_seconds)}
-    record: Mapping[str, Any] = rest.ask("GET", f"/v1/ava/jobs/{job_id}", query=query).data
+    record: Mapping[str, Any] = rest_calls.ask("GET", f"/v1/ava/jobs/{job_id}", query=query).data
     return record
 
 
@@ -58,8 +58,8 @@ def cancel(message: McpMessage) -> dict[str, Any]:
     """Answer `tasks/cancel`. An ended task stays unchanged."""
     task_id = _task_id(message)
     try:
-        rest.ask("POST", f"/v1/ava/jobs/{task_id}/cancel")
-    except rest.Refused as refusal:
+        rest_calls.ask("POST", f"/v1/ava/jobs/{task_id}/cancel")
+    except rest_calls.Refused as refusal:
         if refusal.status != 409:
             raise _refused(refusal) from refusal
     return {}
@@ -94,7 +94,7 @@ def _show(message: McpMessage) -> Mapping[str, Any]:
     task_id = _task_id(message)
     try:
         return show_job(task_id)
-    except rest.Refused as refusal:
+    except rest_calls.Refused as refusal:
         raise _refused(refusal) from refusal
 
 
@@ -107,7 +107,7 @@ def _task_id(message: McpMessage) -> str:
     return task_id
 
 
-def _refused(refusal: rest.Refused) -> RpcError:
+def _refused(refusal: rest_calls.Refused) -> RpcError:
     if refusal.status == 404:
         return RpcError(INVALID_PARAMS, "There is no such task.")
     return RpcError(refusal.status, str(refusal), status=refusal.status)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ava.api.mcp import content, rest, tasks, worker_tools
-from ava.api.mcp.messages import McpMessage
+from ava.api.mcp import content, rest_calls, tasks, worker_tools
+from ava.api.mcp.rpc_messages import McpMessage
 from ava.domain.access.caller import Caller
 from ava.domain.ids import is_client_id
 from ava.domain.limits.table import MCP_LOG_LINES, MCP_TEXT
@@ -71,13 +71,13 @@ class Tool:
     def call(self, arguments: _Arguments, message: McpMessage) -> dict[str, Any]:
         """Run it and return its result. Raises `Refused`, `RpcError`."""
         if unknown := [name for name in arguments if name not in self.arguments]:
-            raise rest.Refused(
+            raise rest_calls.Refused(
                 f"{unknown[0][:100]}: it is no argument of {self.name}; known are {', '.join(self.arguments)}.",
                 status=422,
             )
         for name in self.required:
             if name not in arguments:
-                raise rest.Refused(f"{name}: it is missing.", status=422)
+                raise rest_calls.Refused(f"{name}: it is missing.", status=422)
         return self.run(arguments, message)
 
 
@@ -89,7 +89,7 @@ def for_caller(who: Caller, *, has_many: bool) -> list[Tool]:
 def _id(arguments: _Arguments, name: str, prefix: str) -> str:
     value = arguments[name]
     if not (isinstance(value, str) and is_client_id(prefix, value)):
-        raise rest.Refused(f"{name}: it must be an id that begins with {prefix}_.", status=422)
+        raise rest_calls.Refused(f"{name}: it must be an id that begins with {prefix}_.", status=422)
     return value
 
 
@@ -100,10 +100,10 @@ def _query(arguments: _Arguments, names: Mapping[str, str]) -> dict[str, str]:
         if (value := arguments.get(name)) is None:
             continue
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise rest.Refused(f"{name}: it must be a string or an integer.", status=422)
+            raise rest_calls.Refused(f"{name}: it must be a string or an integer.", status=422)
         found[parameter] = text = str(value)
         if storable(text, len(text)) != text:
-            raise rest.Refused(f"{name}: it has NUL, or half of a surrogate pair.", status=422)
+            raise rest_calls.Refused(f"{name}: it has NUL, or half of a surrogate pair.", status=422)
     return found
 
 
@@ -119,10 +119,10 @@ def _list(
     """Return a page of a list under `name`, with as many records as fit into a result and `fields` of each, or all."""
     limit = arguments.get("limit", 20)
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MAX_PER_PAGE:
-        raise rest.Refused(f"limit: it must be from 1 to {_MAX_PER_PAGE}.", status=422)
+        raise rest_calls.Refused(f"limit: it must be from 1 to {_MAX_PER_PAGE}.", status=422)
     query = {**_query(arguments, parameters), **(fixed or {})}
     while True:
-        answer = rest.ask("GET", path, query={**query, "per_page": str(limit)})
+        answer = rest_calls.ask("GET", path, query={**query, "per_page": str(limit)})
         found = [each if fields is None else {field: each[field] for field in fields} for each in answer.data]
         limit = content.count_fitting(found)
         # The cursor of a smaller page leads to the records that did not fit.
@@ -142,7 +142,7 @@ def _list_jobs(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
 def _get_job(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
     job_id, wait = _id(arguments, "job_id", "job"), arguments.get("wait_seconds")
     if wait is not None and (type(wait) is not int or not 0 <= wait <= worker_tools.ANSWER_SECONDS):
-        raise rest.Refused(f"wait_seconds: it must be from 0 to {worker_tools.ANSWER_SECONDS}.", status=422)
+        raise rest_calls.Refused(f"wait_seconds: it must be from 0 to {worker_tools.ANSWER_SECONDS}.", status=422)
     job = tasks.show_job(job_id, wait_seconds=wait or None)
     return content.of_data(job, about=f"the record of job {job_id}", job_id=job_id)
 
@@ -151,11 +151,11 @@ def _get_logs(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
     job_id = _id(arguments, "job_id", "job")
     lines = arguments.get("lines", _USUAL_LOG_LINES)
     if type(lines) is not int or not 1 <= lines <= MCP_LOG_LINES.value:
-        raise rest.Refused(f"lines: it must be from 1 to {MCP_LOG_LINES.value}.", status=422)
+        raise rest_calls.Refused(f"lines: it must be from 1 to {MCP_LOG_LINES.value}.", status=422)
     query = _query(arguments, {"level": "filter[level]", "before": "before", "text": "q"})
     size, wanted = "limit" if "before" in query else "tail", lines
     while True:
-        answer = rest.ask("GET", f"/v1/ava/jobs/{job_id}/logs", query={**query, size: str(wanted)})
+        answer = rest_calls.ask("GET", f"/v1/ava/jobs/{job_id}/logs", query={**query, size: str(wanted)})
         found = [content.short_line(line) for line in answer.data["logs"]]
         wanted = content.count_fitting(found[::-1])
         # As in a list: the cursor of a smaller page leads to the lines that did not fit.
@@ -169,7 +169,7 @@ def _get_logs(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
 
 def _why(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
     job_id = _id(arguments, "job_id", "job")
-    data = rest.ask("GET", f"/v1/ava/jobs/{job_id}/why").data
+    data = rest_calls.ask("GET", f"/v1/ava/jobs/{job_id}/why").data
     return content.of_data(data, about=f"why job {job_id} is in its state", job_id=job_id)
 
 
@@ -188,23 +188,25 @@ def _list_errors(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
 
 def _post(path: str, about: str, arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
     """Send the arguments as the body of a request."""
-    data = rest.ask("POST", path, body=arguments, takes_key=True).data
+    data = rest_calls.ask("POST", path, body=arguments, takes_key=True).data
     return content.of_data(data, about=about)
 
 
 def _change_job(act: str, about: str, arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
     job_id = _id(arguments, "job_id", "job")
     body = {name: value for name, value in arguments.items() if name != "job_id"}
-    job = rest.ask("POST", f"/v1/ava/jobs/{job_id}/{act}", body=body, takes_key=act == "retry").data
+    job = rest_calls.ask("POST", f"/v1/ava/jobs/{job_id}/{act}", body=body, takes_key=act == "retry").data
     return content.of_data(job, about=f"{about} {job_id}", job_id=job["id"])
 
 
 def _search_workers(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
     text, after_id = arguments["text"], arguments.get("after_id")
     if not isinstance(text, str) or not 1 <= len(text) <= 100 or storable(text) != text:
-        raise rest.Refused("text: it must be a string of 1 to 100 characters, without NUL.", status=422)
+        raise rest_calls.Refused("text: it must be a string of 1 to 100 characters, without NUL.", status=422)
     found = worker_tools.search(text, None if after_id is None else _id(arguments, "after_id", "wkr"))
-    return content.of_data({"workers": rest.outside_loop(lambda: _within_text(found))}, about="workers that can be run")
+    return content.of_data(
+        {"workers": rest_calls.outside_loop(lambda: _within_text(found))}, about="workers that can be run"
+    )
 
 
 def _within_text(found: Sequence[WorkerTool]) -> list[dict[str, Any]]:
@@ -225,7 +227,7 @@ def _within_text(found: Sequence[WorkerTool]) -> list[dict[str, Any]]:
 def _run_worker(arguments: _Arguments, message: McpMessage) -> dict[str, Any]:
     worker = worker_tools.find(_id(arguments, "worker_id", "wkr"))
     if worker is None:
-        raise rest.Refused("worker_id: there is no such worker among the tools.", status=404)
+        raise rest_calls.Refused("worker_id: there is no such worker among the tools.", status=404)
     return worker_tools.run(worker, arguments.get("input", {}), message)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ava.api.http.context import caller, context
-from ava.api.mcp import content, rest, tasks
-from ava.api.mcp.messages import McpMessage
+from ava.api.mcp import content, rest_calls, tasks
 from ava.api.mcp.protocol import RpcError
+from ava.api.mcp.rpc_messages import McpMessage
 from ava.domain.ids import is_client_id
 from ava.domain.limits.table import MCP_TOOLS
 from ava.domain.worker import McpUse, WorkerStatus, WorkerTool
@@ -50,7 +50,7 @@ def search(text: str, after_id: str | None) -> list[WorkerTool]:
 
 def _read(tool_filter: ToolFilter, *, limit: int, after_id: str | None = None) -> list[WorkerTool]:
     found = context().workers.tools(caller(), tool_filter, limit=limit, after_id=after_id)
-    rest.note_size(sum(len(worker.input_schema_json or "") for worker in found))
+    rest_calls.note_size(sum(len(worker.input_schema_json or "") for worker in found))
     return found
 
 
@@ -107,7 +107,7 @@ def run(worker: WorkerTool, arguments: Mapping[str, Any], message: McpMessage) -
     declared as a task. Raises `Refused`, `RpcError`.
     """
     body = {"worker_id": worker.id, "input": arguments}
-    job: Mapping[str, Any] = rest.ask(
+    job: Mapping[str, Any] = rest_calls.ask(
         "POST", "/v1/ava/jobs", body=body, traceparent=message.traceparent, takes_key=True
     ).data
     if message.knows_tasks and worker.mcp is not McpUse.ANSWER:
@@ -126,6 +126,6 @@ def _waited_for(job: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the job once it has ended, or after the max time of a call."""
     try:
         return tasks.show_job(job["id"], wait_seconds=ANSWER_SECONDS)
-    except (RpcError, rest.Refused):
+    except (RpcError, rest_calls.Refused):
         # The job is stored, and the client needs its id; it reads the outcome later.
         return job

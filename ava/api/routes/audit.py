@@ -12,7 +12,7 @@ from flask import Blueprint, Request, Response, current_app, g
 from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import find_operation, operation
 from ava.api.http.paging import page_of
-from ava.api.mcp.rest import TOOL
+from ava.api.mcp.rest_calls import TOOL
 from ava.api.schemas.audit import AuditEntryRecord, AuditListQuery, AuditListRequest, write_audit_entry
 from ava.domain.secrets.redaction import redact
 from ava.domain.text import storable

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ava.api.http import gate, responses
+from ava.api.http import request_turns, responses
 from ava.api.http.callers import auth
 from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import operation
@@ -124,7 +124,7 @@ def show(operation_id: str, wait_seconds: int | None) -> Response:
     """Show one operation, at once or when it has ended."""
     found = context().bulk_operations.show(caller(), operation_id)
     if wait_seconds is not None and found.state is BulkState.RUNNING:
-        with watching(context().shares.waits, caller().tenant_id), gate.suspended():
+        with watching(context().shares.waits, caller().tenant_id), request_turns.suspended():
             context().watches.wait(found.id, wait_seconds, client_watch(), tenant_id=found.tenant_id)
         auth.identify()
         found = context().bulk_operations.show(caller(), operation_id)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from flask import Blueprint, Response
 
-from ava.api.http import gate, offload
+from ava.api.http import offload, request_turns
 from ava.api.http.context import caller, context
 from ava.api.http.operations import NDJSON, operation
 from ava.api.routes.streams import SharedStream, client_watch, watching
@@ -45,7 +45,7 @@ def export(job_filter: JobFilter) -> Response:
         share.enter_context(watching(context().shares.streams, who.tenant_id))
         # Read before the response begins, so that a failure gets its own status.
         write = write_job.shown(is_visible=who.sees_payloads)
-        lines = gate.part_by_part(_lines(read(None), read, write, lambda: watches.is_closing or is_gone()))
+        lines = request_turns.part_by_part(_lines(read(None), read, write, lambda: watches.is_closing or is_gone()))
         response = Response(SharedStream(lines, share.pop_all()), mimetype=NDJSON)
     # Prevents nginx from buffering the export.
     response.headers["X-Accel-Buffering"] = "no"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, g, request
 
-from ava.api.http import body, gate, responses
-from ava.api.http.addresses import client_address
+from ava.api.http import body, request_turns, responses
 from ava.api.http.callers.auth import open_to_all
+from ava.api.http.client_addresses import client_address
 from ava.api.http.context import context
 from ava.api.http.operations import described
 from ava.api.routes.hooks import CALLS
 from ava.api.schemas.hook_deliveries import ReceiptRecord, write_receipt
 from ava.domain.events.received import Received
-from ava.domain.limits.inbound import HOOK_BODY_BYTES
+from ava.domain.limits.inbound_limits import HOOK_BODY_BYTES
 from ava.errors import HookUnknown, PayloadTooLarge, SignatureRefused
 from ava.services.events.hooks import OpenHook
 from ava.services.events.receiving import caller_of
@@ -97,7 +97,7 @@ def _open(token: str) -> OpenHook:
         raise
     found.hook_gate.admit_hook(opened.hook.id)
     g.caller = caller_of(opened.hook)
-    gate.take_turn()
+    request_turns.take_turn()
     return opened
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.addresses import public_url
+from ava.api.http.client_addresses import public_url
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
@@ -41,10 +41,10 @@ from ava.api.schemas.hooks import (
 )
 from ava.domain.access.caller import Caller, Role
 from ava.domain.events.hook import HookDelivery
-from ava.domain.limits import inbound
+from ava.domain.limits import inbound_limits
 from ava.domain.secrets.redaction import HIDDEN
 from ava.services.events.hooks import NewHook
-from ava.store.events.deliveries import HookDeliveryFilter
+from ava.store.events.hook_deliveries import HookDeliveryFilter
 
 blueprint = Blueprint("hooks", __name__, url_prefix="/v1/ava/hooks")
 #: The path that providers call; a token follows.
@@ -58,7 +58,7 @@ CALLS = "/v1/hooks"
     "makes a job of `worker_id`, or is an event for the subscriptions.",
     body=HookBody(),
     body_as="new",
-    max_bytes=inbound.SUBSCRIPTION_BODY_BYTES,
+    max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
     record=HookRecord(),
     status=201,
     failures=(404, 409, 413, 415, 422),
@@ -105,7 +105,7 @@ def show(hook_id: str) -> Response:
     "`keep_secret_seconds`, a day unless it says otherwise; up to 4 are valid at once.",
     body=HookChangeBody(),
     body_as="asked",
-    max_bytes=inbound.SUBSCRIPTION_BODY_BYTES,
+    max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
     record=HookRecord(),
     failures=(404, 409, 413, 415, 422),
     query=DryRunQuery(),

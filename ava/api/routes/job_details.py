@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ava.api.http import gate, paging, responses
+from ava.api.http import paging, request_turns, responses
 from ava.api.http.callers import auth
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
@@ -84,7 +84,7 @@ def _wait(job_id: str, seconds: int) -> None:
             unfinished = context().jobs.unfinished_of_tree(caller(), job_id)
             if unfinished is None:
                 break
-            with gate.suspended():
+            with request_turns.suspended():
                 context().watches.wait(unfinished, left, client, tenant_id=caller().tenant_id)
     auth.identify()
 

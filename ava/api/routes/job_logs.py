@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from flask import Blueprint, Response
 
-from ava.api.http import gate, paging, payloads, responses
+from ava.api.http import paging, payloads, request_turns, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import within_answer
@@ -25,7 +25,7 @@ from ava.api.schemas.job_logs import (
 )
 from ava.domain.jobs.job import LogLine
 from ava.errors import InvalidParameters
-from ava.store.jobs.reads.logs import LogRange
+from ava.store.jobs.reads.job_logs import LogRange
 
 blueprint = Blueprint("job_logs", __name__, url_prefix="/v1/ava/jobs")
 
@@ -112,7 +112,7 @@ def download(job_id: str, query: LogRange) -> Response:
     context().jobs.logs(caller(), job_id, replace(query, limit=1))
     share = ExitStack()
     share.enter_context(watching(context().shares.streams, caller().tenant_id))
-    parts = SharedStream(gate.part_by_part(_texts(job_id, query)), share)
+    parts = SharedStream(request_turns.part_by_part(_texts(job_id, query)), share)
     response = Response(parts, content_type="text/plain; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="{job_id}.log"'
     return response

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ava.api.http import gate, response_hooks, responses
+from ava.api.http import request_turns, response_hooks, responses
 from ava.api.http.callers import auth
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
@@ -178,7 +178,7 @@ def show(job_id: str, query: ShowRequest) -> Response:
     """Show one job, at once or when it is final."""
     job = context().jobs.show(caller(), job_id)
     if query.wait_seconds is not None and not job.is_final:
-        with watching(context().shares.waits, caller().tenant_id), gate.suspended():
+        with watching(context().shares.waits, caller().tenant_id), request_turns.suspended():
             context().watches.wait(job.id, query.wait_seconds, client_watch(), tenant_id=job.tenant_id)
         auth.identify()
         job = context().jobs.show(caller(), job_id)

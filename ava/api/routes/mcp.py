@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from ava.api.http import limits, responses
-from ava.api.http.addresses import docs_url
+from ava.api.http import rate_limits, responses
+from ava.api.http.client_addresses import docs_url
 from ava.api.http.context import context, request_id
-from ava.api.http.errors import RETRY_AFTER_SECONDS, log_unexpected
-from ava.api.mcp import messages, methods, rest
+from ava.api.http.error_responses import RETRY_AFTER_SECONDS, log_unexpected
+from ava.api.mcp import methods, rest_calls, rpc_messages
 from ava.api.mcp.protocol import INTERNAL_ERROR, PARSE_ERROR, RpcError
 from ava.error_codes import ErrorCode, code_of
 from ava.errors import BadRequest, Forbidden, RequestError, TooMany
@@ -32,17 +32,17 @@ def serve() -> Response:
     """Answer one message."""
     _check_origin()
     try:
-        message = messages.read()
+        message = rpc_messages.read()
         if message.is_notification:
-            limits.count()
+            rate_limits.count()
             return Response(status=202)
         result = methods.answer(message)
     except (RpcError, RequestError) as error:
-        if not rest.has_asked() and not isinstance(error, TooMany):
-            limits.count()
+        if not rest_calls.has_asked() and not isinstance(error, TooMany):
+            rate_limits.count()
         raise error
     answer = {"jsonrpc": "2.0", "id": message.id, "result": result}
-    text = rest.outside_loop(lambda: json.dumps(answer, separators=(",", ":")))
+    text = rest_calls.outside_loop(lambda: json.dumps(answer, separators=(",", ":")))
     response = responses.as_json(f"{text}\n")
     response.headers.update(g.get("mcp_headers", {}))
     return responses.with_share(response, is_write=message.method == "tools/call")
@@ -64,7 +64,7 @@ def _check_origin() -> None:
 @blueprint.errorhandler(RpcError)
 def _refuse(error: RpcError) -> Response:
     # Before the current revision, every JSON-RPC error had the status 200.
-    is_legacy = messages.is_of_legacy_client() and error.code < 0
+    is_legacy = rpc_messages.is_of_legacy_client() and error.code < 0
     return _failure(200 if is_legacy else error.status, error.code, str(error), error.data, error.headers)
 
 
@@ -103,7 +103,7 @@ def _failure(
 ) -> Response:
     error: dict[str, Any] = {"code": code, "message": message}
     answer: dict[str, Any] = {"jsonrpc": "2.0"}
-    if (id_ := messages.id_of_request()) is not None:
+    if (id_ := rpc_messages.id_of_request()) is not None:
         answer["id"] = id_
     answer["error"] = error if data is None else {**error, "data": data}
     response = responses.as_json(json.dumps(answer, separators=(",", ":")) + "\n", status)

@@ -27,7 +27,7 @@ from ava.api.schemas.subscriptions import (
     write_tried,
 )
 from ava.domain.events.subscription import SubscriptionSpec
-from ava.domain.limits import inbound
+from ava.domain.limits import inbound_limits
 from ava.services.events.subscriptions import try_rule
 
 blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptions")
@@ -40,7 +40,7 @@ blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptio
     "pattern or template is refused with its path.",
     body=SubscriptionBody(),
     body_as="spec",
-    max_bytes=inbound.SUBSCRIPTION_BODY_BYTES,
+    max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
     record=SubscriptionRecord(),
     status=201,
     failures=(404, 409, 413, 415, 422),
@@ -104,7 +104,7 @@ def show(subscription_id: str) -> Response:
     description="Only the fields that are sent change, for the events from now on.",
     body=SubscriptionChangeBody(),
     body_as="changes",
-    max_bytes=inbound.SUBSCRIPTION_BODY_BYTES,
+    max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
     record=SubscriptionRecord(),
     failures=(404, 409, 413, 415, 422),
     query=DryRunQuery(),

@@ -28,7 +28,7 @@ from ava.api.schemas.event_fields import (
     ShortText,
 )
 from ava.domain.events.event import DEFAULT_SOURCE, MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec, InboundEvent
-from ava.domain.limits.inbound import BULK_EVENTS
+from ava.domain.limits.inbound_limits import BULK_EVENTS
 from ava.store.events.events import EventFilter
 
 # In ------------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.events.hook import HookDelivery, HookVerdict, body_text
 from ava.services.events.hook_deliveries import TestMode
-from ava.store.events.deliveries import HookDeliveryFilter
+from ava.store.events.hook_deliveries import HookDeliveryFilter
 
 _MAX_HEADERS, _MAX_HEADER_CHARS = 30, 2_000
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")

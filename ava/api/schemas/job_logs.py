@@ -13,7 +13,7 @@ from ava.api.http.fields import Choice, Cursor, Id, Instant, Plain, QueryInstant
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.jobs.job import LogLevel, LogLine, Status
-from ava.store.jobs.reads.logs import LAST_SEQ, LogRange
+from ava.store.jobs.reads.job_logs import LAST_SEQ, LogRange
 
 
 @dataclass(frozen=True, kw_only=True)

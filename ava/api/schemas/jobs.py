@@ -41,7 +41,7 @@ from ava.domain.jobs.job import Job, JobSpec, Status, Trigger
 from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.jobs.retry import MAX_RETRIES
 from ava.domain.jobs.wait_reasons import WaitsFor
-from ava.domain.limits.graphs import DEADLINE_SECONDS
+from ava.domain.limits.graph_limits import DEADLINE_SECONDS
 from ava.store.jobs.reads.lists import Payloads
 
 #: Id prefixes of what created or cancelled a job: user, API key, schedule, job, hook, subscription.

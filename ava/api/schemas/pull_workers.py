@@ -15,7 +15,7 @@ from ava.api.schemas.trigger_fields import RetryDelaysBody
 from ava.domain.input_schema import check_schema
 from ava.domain.jobs import pull
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
-from ava.domain.limits.graphs import DEADLINE_SECONDS
+from ava.domain.limits.graph_limits import DEADLINE_SECONDS
 from ava.domain.schema_costs import TENANTS
 from ava.domain.text import storable
 from ava.domain.worker import PullWorkerSpec

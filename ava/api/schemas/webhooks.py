@@ -14,8 +14,8 @@ from ava.api.http.fields import REQUIRED, Choice, Flag, Id, Instant, JsonText, T
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.domain.webhooks.events import EventType, signing_key
 from ava.domain.webhooks.webhook import DeliveryStatus, EndpointStatus
+from ava.domain.webhooks.webhook_events import EventType, signing_key
 from ava.store.webhooks.deliveries import DeliveryFilter, Ended
 
 #: Min characters of a secret, min bytes of the key that follows `whsec_`, and max characters.

@@ -28,7 +28,7 @@ from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, Worker
 from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText, Scope
 from ava.api.schemas.trigger_fields import RetryDelaysBody, write_retry
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
-from ava.domain.limits.graphs import DEADLINE_SECONDS
+from ava.domain.limits.graph_limits import DEADLINE_SECONDS
 from ava.domain.limits.rates import Rate
 from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.worker import McpUse, WorkerSettings, WorkerStatus

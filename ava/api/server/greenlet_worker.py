@@ -24,7 +24,7 @@ from gevent.pool import Pool
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.ggevent import GeventWorker
 
-from ava.api.http.errors import error_text
+from ava.api.http.error_responses import error_text
 from ava.api.server.connection_server import ConnectionServer
 from ava.api.server.request_body import PIECE_BYTES, HeldBodies, TimedBody
 from ava.api.server.request_head import RequestHead, exceeded_limit

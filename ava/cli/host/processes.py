@@ -22,7 +22,7 @@ def api(host: str, port: int) -> None:
     """Serve the HTTP API."""
     with without_collections():
         from ava import settings as settings_module
-        from ava.api.server import main
+        from ava.api.server import api_processes
         from ava.errors import SettingsError
         from ava.local import ports
         from ava.metrics.sharing import shared_counters
@@ -36,7 +36,7 @@ def api(host: str, port: int) -> None:
     conceal(SECRETS)
     close_memory()
     with shared_counters():
-        main.run(settings, host, port)
+        api_processes.run(settings, host, port)
 
 
 @click.command()
@@ -88,9 +88,9 @@ def worker(concurrency: int | None, slots: int | None, slot_processes: int, queu
             sys.exit(command.run(settings, concurrency, names or None, **options, on_ready=on_ready))
         with serving(settings):
             with without_collections():
-                from ava.node import main
+                from ava.node import node_process
 
-            sys.exit(main.run(settings, concurrency, names or None, on_ready=on_ready))
+            sys.exit(node_process.run(settings, concurrency, names or None, on_ready=on_ready))
 
 
 @click.command()
@@ -98,7 +98,7 @@ def dispatcher() -> None:
     """Run the duties: due jobs, backlog, lost messages, dead nodes, retention."""
     with without_collections():
         from ava import settings as settings_module
-        from ava.dispatcher import process
+        from ava.dispatcher import dispatcher_process
         from ava.health.port import serving
         from ava.process.concealment import close_memory, conceal
         from ava.setting_values import SECRETS
@@ -107,7 +107,7 @@ def dispatcher() -> None:
     conceal(SECRETS)
     close_memory()
     with serving(settings):
-        process.run(settings)
+        dispatcher_process.run(settings)
 
 
 def run_sender(*, reseal: bool, retry_set_aside: bool) -> None:
@@ -122,7 +122,7 @@ def run_sender(*, reseal: bool, retry_set_aside: bool) -> None:
             _retry_set_aside(settings)
         return
     with without_collections():
-        from ava.delivery import process
+        from ava.delivery import sender_process
         from ava.health.port import serving
         from ava.process.concealment import conceal
         from ava.setting_values import SECRETS
@@ -130,7 +130,7 @@ def run_sender(*, reseal: bool, retry_set_aside: bool) -> None:
     conceal(SECRETS)
 
     with serving(settings):
-        process.run(settings)
+        sender_process.run(settings)
 
 
 def _reseal(settings: Settings) -> None:

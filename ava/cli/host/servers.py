@@ -116,7 +116,7 @@ def reset() -> None:
 
     from ava import settings as settings_module
     from ava.broker import connectivity
-    from ava.broker.app import make_app
+    from ava.broker.celery_app import make_app
     from ava.broker.publisher import Publisher
     from ava.services import broker_reset
     from ava.store import installation

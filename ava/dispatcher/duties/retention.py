@@ -18,7 +18,7 @@ from ava.store.jobs.moves import debounce, pull
 from ava.store.jobs.old_jobs import FIRST_POSITION, Position
 from ava.store.reports import analytics, audit, job_times, statistics
 from ava.store.schedules import firings
-from ava.store.webhooks import events
+from ava.store.webhooks import webhook_events
 
 _CALL_SECONDS = 3.0
 #: Seconds until the next call if this one deleted rows, and if it found none.
@@ -185,7 +185,7 @@ def of_events(database: Database, *, retention_days: float, event_days: float) -
     `event_days`: retention of incoming events and deliveries.
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
-        lambda connection, limit: events.delete_old(connection, retention_days=retention_days, limit=limit),
+        lambda connection, limit: webhook_events.delete_old(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: old_rows.delete_old(connection, "events", kept_days=event_days, limit=limit),
         lambda connection, limit: old_rows.delete_old(connection, "hook_deliveries", kept_days=event_days, limit=limit),
         lambda connection, limit: old_rows.delete_keys(connection, limit=limit),
@@ -234,5 +234,5 @@ def _roll(connection: Connection, table: str, kept_days: float) -> int:
         return added + partitions.drop_logs(connection, kept_days=kept_days, max_lines=_MAX_MOVED_LINES)
     dropped = partitions.drop(connection, table, kept_days=kept_days)
     if dropped and table == "webhook_deliveries":
-        events.delete_endpoints(connection)
+        webhook_events.delete_endpoints(connection)
     return added + dropped

@@ -17,13 +17,13 @@ from ava.domain.error_group import (
     make_error_record,
 )
 from ava.domain.limits.table import ERROR_GROUPS
-from ava.domain.webhooks.events import Event, EventType, make_body
+from ava.domain.webhooks.webhook_events import Event, EventType, make_body
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
 from ava.store.reports import ended, storage
 from ava.store.reports.ended import Failed
-from ava.store.webhooks import events
+from ava.store.webhooks import webhook_events
 
 _JOBS_PER_TRANSACTION = 5_000
 _CALL_SECONDS = 3.0
@@ -121,7 +121,7 @@ def _notify(connection: Connection, kind: EventType, update: ErrorGroupUpdate) -
         status=ErrorStatus.OPEN,
         sample_job_id=ids.encode("job", update.sample_job_id),
     )
-    events.insert(connection, event, make_body(event, make_error_record(group)))
+    webhook_events.insert(connection, event, make_body(event, make_error_record(group)))
 
 
 class StoredBytes:

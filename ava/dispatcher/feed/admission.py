@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from ava.dispatcher.feed.fair_queue import FairQueue
 from ava.domain.jobs.job import Job
-from ava.domain.limits.fair_queue import TurnClock, WaitingJob
+from ava.domain.limits.fair_queueing import TurnClock, WaitingJob
 from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import tenants
-from ava.store.jobs.feed import limit_keys, limits
+from ava.store.jobs.feed import limit_keys, permit_waits
 from ava.store.jobs.feed.limit_keys import KeyState
-from ava.store.jobs.feed.limits import LimitedJob
+from ava.store.jobs.feed.permit_waits import LimitedJob
 from ava.store.jobs.moves import park, permits
 
 #: Maximum limit keys per poll, in addition to those of notices. The next poll continues after them.
@@ -61,7 +61,7 @@ class Admission:
         if time.monotonic() > self._idle_at:
             self._idle_at = time.monotonic() + _IDLE_SECONDS
             with self._database.connect() as connection:
-                limits.delete_idle_rates(connection, limit=_RATES_PER_STATEMENT)
+                permit_waits.delete_idle_rates(connection, limit=_RATES_PER_STATEMENT)
         admitted = self.admit(keys, may_publish, max_permits=_MAX_PERMITS)
         # Otherwise the next poll repeats these keys; keys without a free permit cost little.
         if not self.has_more:
@@ -106,10 +106,10 @@ class Admission:
             return state
         priority: int | None = state.priority
         while priority is not None:
-            waiting = limits.waiting_tenants(connection, key=state.key, priority=priority, limit=_MAX_TENANTS)
+            waiting = permit_waits.waiting_tenants(connection, key=state.key, priority=priority, limit=_MAX_TENANTS)
             if self._with_room(connection, [(state.key, priority, tenant) for tenant in waiting]):
                 break
-            priority = limits.next_priority(connection, key=state.key, priority=priority)
+            priority = permit_waits.next_priority(connection, key=state.key, priority=priority)
         if priority is None or priority == state.priority:
             return None if priority is None else state
         return replace(state, priority=priority, is_of_several_tenants=True, next_jobs=())
@@ -157,13 +157,15 @@ class Admission:
             if state.next_jobs and not self._fair_queue.is_limited(state.tenant_id):
                 waiting[state.key] = list(state.next_jobs)
             elif state.is_of_several_tenants:
-                held = limits.waiting_tenants(connection, key=state.key, priority=state.priority, limit=_MAX_TENANTS)
+                held = permit_waits.waiting_tenants(
+                    connection, key=state.key, priority=state.priority, limit=_MAX_TENANTS
+                )
                 lines += [(state.key, state.priority, tenant) for tenant in held]
             else:
                 lines.append((state.key, state.priority, state.tenant_id))
         lines = self._with_room(connection, lines)
         each = max((room for _, room in found), default=0)
-        for job in limits.waiting_jobs(connection, lines, each=each) if lines else ():
+        for job in permit_waits.waiting_jobs(connection, lines, each=each) if lines else ():
             waiting.setdefault(job.limit_key, []).append(job)
         return waiting
 
@@ -195,7 +197,7 @@ class _Rates:
             for job in jobs
             if job.rate_key is not None and job.limit_key in by_key
         }
-        self._states = limits.read_rates(connection, self._rates) if self._rates else {}
+        self._states = permit_waits.read_rates(connection, self._rates) if self._rates else {}
         self._charged: set[str] = set()
         #: Seconds until the next start of a rate that currently allows none.
         self.wait_seconds = float("inf")
@@ -232,4 +234,6 @@ class _Rates:
     def write(self) -> None:
         """Store the charged rates."""
         if self._charged:
-            limits.write_rates(self._connection, {key: self._states[key].next_at for key in sorted(self._charged)})
+            permit_waits.write_rates(
+                self._connection, {key: self._states[key].next_at for key in sorted(self._charged)}
+            )

@@ -11,12 +11,12 @@ from datetime import datetime
 
 from ava.domain.jobs import run_groups
 from ava.domain.jobs.job import Job
-from ava.domain.limits.fair_queue import DEFAULT_WEIGHT, TurnClock, WaitingJob, by_age
+from ava.domain.limits.fair_queueing import DEFAULT_WEIGHT, TurnClock, WaitingJob, by_age
 from ava.domain.limits.window_size import WindowSize
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import tenants
 from ava.store.fleet.tenants import TurnRules
-from ava.store.jobs.feed import fair_queue
+from ava.store.jobs.feed import tenant_backlogs
 from ava.store.jobs.feed.looks import Window
 from ava.store.jobs.moves import permits, publish, recall
 
@@ -84,10 +84,10 @@ class FairQueue:
         if now - self._rules_at > _RULES_SECONDS:
             has_changed, self._rules_at = self._read_rules(connection), now
         if self._new:
-            self._costs |= fair_queue.latest_costs(connection, self._new)
+            self._costs |= tenant_backlogs.latest_costs(connection, self._new)
             self._new.clear()
         if now - self._costs_at > COSTS_SECONDS:
-            (self._costs, self._counted), self._costs_at = fair_queue.costs(connection), now
+            (self._costs, self._counted), self._costs_at = tenant_backlogs.costs(connection), now
         for known in (self._clocks, self._sizes, self._last_tenants):
             for name in known.keys() - names:
                 del known[name]
@@ -147,7 +147,7 @@ class FairQueue:
             return [], False
         # Twice an equal share, because weights and costs differ, plus one job that shows whether more are waiting.
         each = min(room, _MAX_EACH, 2 * math.ceil(room / len(found))) + 1
-        heads = fair_queue.heads(
+        heads = tenant_backlogs.heads(
             connection,
             queue=window.queue,
             priority=window.priority,
@@ -181,7 +181,7 @@ class FairQueue:
             after = self._last_tenants.pop(window.name, "")
             # After a first group, read few tenants: a poll need not consider many more than it publishes.
             limit = min(_MAX_TENANTS, max(_MIN_TENANTS, 2 * room)) if after else _MAX_TENANTS
-            found = fair_queue.tenants(
+            found = tenant_backlogs.tenants(
                 connection, queue=window.queue, priority=window.priority, after=after, limit=limit
             )
             are_all = len(found) < limit

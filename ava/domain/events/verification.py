@@ -20,7 +20,7 @@ from ava.domain.events.event import MISSING, find_at_path
 from ava.domain.events.received import Received
 from ava.domain.events.verifiers import Algorithm, DedupeBy, Encoding, KeyForm, Scheme, TimeUnit, Verifier
 from ava.domain.text import storable
-from ava.domain.webhooks.events import signing_key
+from ava.domain.webhooks.webhook_events import signing_key
 
 #: Lifetime in seconds of a delivery's deduplication by id, and by body if no time is signed.
 DAY_SECONDS = 24 * 3600

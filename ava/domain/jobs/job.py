@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ava.domain.jobs import trigger_options, usage
+from ava.domain.jobs import run_usage, trigger_options
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.jobs.trigger_options import Debounce, Dedupe
 from ava.domain.jobs.wait_reasons import WaitsFor
@@ -250,12 +250,12 @@ class Job:
         if self.first_run_no is None:
             return None
         waited_ms = (self.wait_ms or 0) + (self.last_wait_ms or 0)
-        return usage.record(cpu_us=self.cpu_us, peak_memory_mb=self.peak_memory_mb, wait_ms=waited_ms)
+        return run_usage.record(cpu_us=self.cpu_us, peak_memory_mb=self.peak_memory_mb, wait_ms=waited_ms)
 
     @property
     def last_wait_ms(self) -> int | None:
         """Return the milliseconds from when the current or last run could start to its start; None while queued."""
-        return usage.wait_ms(self.started_at, self.created_at, self.scheduled_at, self.ready_at)
+        return run_usage.wait_ms(self.started_at, self.created_at, self.scheduled_at, self.ready_at)
 
     @property
     def waiting_for(self) -> dict[str, Any] | None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ava.domain.jobs import usage
+from ava.domain.jobs import run_usage
 from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.run_outcome import Ending
-from ava.domain.jobs.usage import NO_USAGE, RunUsage
+from ava.domain.jobs.run_usage import NO_USAGE, RunUsage
 
 _MILLISECOND = timedelta(milliseconds=1)
 #: The API's names of endings that it names differently.
@@ -92,7 +92,7 @@ def _last_run(job: Job, *, has_earlier: bool) -> JobRun:
 
 def _run(used: RunUsage, wait_ms: int | None, *, started_at: datetime, ended_at: datetime | None, run_no: int,
          outcome: str | None) -> JobRun:  # fmt: skip
-    found = usage.record(cpu_us=used.cpu_us, peak_memory_mb=used.peak_memory_mb, wait_ms=wait_ms)
+    found = run_usage.record(cpu_us=used.cpu_us, peak_memory_mb=used.peak_memory_mb, wait_ms=wait_ms)
     return JobRun(
         started_at=started_at,
         ended_at=ended_at,

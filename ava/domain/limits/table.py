@@ -7,7 +7,7 @@ A limit that operators can set is a field of `Settings`, which has its default. 
 from __future__ import annotations
 
 from ava.domain.jobs import waits
-from ava.domain.limits.graphs import (
+from ava.domain.limits.graph_limits import (
     ALL_STEPS_BYTES,
     DEADLINE_SECONDS,
     GRAPH_EDGES,
@@ -17,7 +17,7 @@ from ava.domain.limits.graphs import (
     TREE_JOBS,
     WAITING_JOBS,
 )
-from ava.domain.limits.inbound import (
+from ava.domain.limits.inbound_limits import (
     BULK_EVENTS,
     EVENT_COMPARISONS,
     EVENT_COPIED_BYTES,

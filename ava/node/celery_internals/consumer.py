@@ -19,11 +19,11 @@ from ava.broker import connectivity
 from ava.broker.control import RELEASE_RUNS
 from ava.broker.untrusted_messages import DROPPED
 from ava.domain.jobs.messages import is_signed
-from ava.node.celery_internals import inbound
+from ava.node.celery_internals import inbound_messages
+from ava.node.celery_internals.job_request import JobRequest
 from ava.node.celery_internals.pool_leaks import CHECK_SECONDS, PoolLeaks
 from ava.node.celery_internals.queue_consumer import LOOK_SECONDS
 from ava.node.celery_internals.redis_lists import RedisLists
-from ava.node.celery_internals.request import JobRequest
 from ava.node.parent import loop_liveness
 
 _log = logging.getLogger(__name__)
@@ -63,8 +63,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
 
         def take_if_ours(message: Any) -> None:
             try:
-                inbound.admit(message, self.message_keys)
-            except inbound.MessageRefused as refusal:
+                inbound_messages.admit(message, self.message_keys)
+            except inbound_messages.MessageRefused as refusal:
                 self._drop(message, str(refusal))
             else:
                 take(message)

@@ -15,8 +15,8 @@ from celery.concurrency.asynpool import AsynPool, ResultHandler
 from celery.concurrency.prefork import TaskPool
 from kombu.asynchronous import Hub
 
+from ava.node.celery_internals.job_request import JobRequest
 from ava.node.celery_internals.pool_child import SOON_FREE, PoolChild
-from ava.node.celery_internals.request import JobRequest
 
 
 class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotations

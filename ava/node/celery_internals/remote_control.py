@@ -16,7 +16,7 @@ from celery.worker import control
 from celery.worker import state as worker_state
 from kombu import Queue
 
-from ava.node.celery_internals.inbound import GuardedControlNode
+from ava.node.celery_internals.inbound_messages import GuardedControlNode
 
 _log = logging.getLogger(__name__)
 

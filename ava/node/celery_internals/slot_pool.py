@@ -19,7 +19,7 @@ from celery.concurrency.base import BasePool
 from celery.worker.state import reserved_requests
 
 from ava.domain.jobs.messages import Message
-from ava.node.celery_internals.request import JobRequest
+from ava.node.celery_internals.job_request import JobRequest
 from ava.node.outcome import Retirement
 from ava.node.parent import loop_liveness
 

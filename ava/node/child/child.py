@@ -20,7 +20,7 @@ from ava.handler import registry
 from ava.handler.errors import Interruption
 from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter
-from ava.node import machine_use, processes
+from ava.node import machine_use, process_tree
 from ava.node.celery_internals.pool_child import TakeAhead
 from ava.node.child import breakpoints, run_reports, run_threads
 from ava.node.child.companion import Companion
@@ -70,10 +70,10 @@ class Child:
             os.setsid()
         self._pid, self._parent_pid = os.getpid(), current_process()._parent_pid
         self._board.open(self._pid)
-        processes.adopt_orphans()
+        process_tree.adopt_orphans()
         # Celery lets the kernel kill this process with its parent, but that would spare processes that a handler
         # started.
-        processes.survive_parent()
+        process_tree.survive_parent()
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGCONT, self._on_sigcont)
         timeouts.uninstall()
@@ -130,8 +130,8 @@ class Child:
             _log.exception("Process not restored after a run, it will exit", extra={"job_id": run.job.id})
             self._retire()
         self.steps.handler_times.record(run.job.worker_id, time.monotonic() - began)
-        if processes.has_children():
-            counters.ORPHANS_KILLED.labels(run.job.worker_id).inc(processes.kill_children())
+        if process_tree.has_children():
+            counters.ORPHANS_KILLED.labels(run.job.worker_id).inc(process_tree.kill_children())
         run.cpu_us = max(0, machine_use.own_cpu_us() - run.cpu_before_us)
         if pipes is not None:
             pipes.close()
@@ -176,8 +176,8 @@ class Child:
         job.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
-        processes.await_parent_exit(self._parent_pid)
-        processes.kill_self_and_descendants()
+        process_tree.await_parent_exit(self._parent_pid)
+        process_tree.kill_self_and_descendants()
 
     def close(self) -> None:
         """Close the connections, because the process is ending."""

@@ -14,7 +14,7 @@ from ava.domain.jobs.waits import LoadedJournal
 from ava.domain.secrets.masking import SecretMask
 from ava.domain.secrets.sealing import Sealer
 from ava.handler import registry
-from ava.handler.calls import Calls
+from ava.handler.journal_calls import Calls
 from ava.handler.registry import Handler
 from ava.node.child import run_reports, run_settings
 from ava.node.child.run import Run

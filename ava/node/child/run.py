@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 from ava.domain.jobs.job import Job, LogLevel
 from ava.domain.jobs.messages import task_id
 from ava.domain.jobs.run_outcome import RunOutcome
-from ava.domain.jobs.usage import RunUsage
-from ava.handler.calls import Calls
+from ava.domain.jobs.run_usage import RunUsage
 from ava.handler.children import as_json
 from ava.handler.env import Env
 from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, RetryLater, Suspended
+from ava.handler.journal_calls import Calls
 from ava.handler.registry import Handler
 from ava.handler.retry_rules import NextAttempt
 from ava.node import outcome

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ava.domain.jobs.job import RunKey
 from ava.node.parent import loop_liveness
 from ava.store.engine.database import Connection
-from ava.store.engine.rest import Rest
+from ava.store.engine.scan_rest import Rest
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import rescue
 

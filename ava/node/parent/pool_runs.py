@@ -14,7 +14,7 @@ from collections.abc import Collection, Set
 from dataclasses import replace
 
 from ava.domain.jobs.job import RunKey
-from ava.node import machine_use, processes
+from ava.node import machine_use, process_tree
 from ava.node.mailbox import send_stop
 from ava.node.outcome import Stop
 from ava.node.parent import deadlines
@@ -139,8 +139,8 @@ class PoolRuns:
         """Kill the processes that have a message but have not claimed its first run yet."""
         with self._lock:
             pids = {given.pid for given in self._given} - set(self._tracked)
-        for pid in pids.intersection(processes.children(os.getpid())):
-            processes.kill_tree(pid)
+        for pid in pids.intersection(process_tree.children(os.getpid())):
+            process_tree.kill_tree(pid)
 
     def apply_directives(self, runs: Collection[TrackedRun], directives: RunDirectives) -> None:
         """Stop the runs that the database reports as ended or cancelled."""
@@ -157,19 +157,19 @@ class PoolRuns:
 
     def _kill(self, run: TrackedRun, node: NodeState) -> bool:
         """Kill the process of a run unless it has switched to another run or waits for one. Returns True if killed."""
-        if run.pid not in processes.children(os.getpid()):
+        if run.pid not in process_tree.children(os.getpid()):
             # The pid may belong to another process, unless the child is not reaped yet.
             return False
         # A stopped process cannot switch to another run.
-        processes.freeze(run.pid)
+        process_tree.freeze(run.pid)
         now = self._board.read(run.pid)
         if not node.is_abandoning and (now is None or (now.key, now.phase) != (run.key, run.current.phase)):
-            processes.thaw(run.pid)
+            process_tree.thaw(run.pid)
             return False
         run.is_killed = True
         run.note_use(machine_use.measure(run.pid))
         _log.warning("Run has to end now: its process is killed", extra={"job_id": run.job_id})
-        processes.kill_tree(run.pid)
+        process_tree.kill_tree(run.pid)
         return True
 
     def kill_all(self, reason: Stop | None) -> list[DeadProcess]:
@@ -180,8 +180,8 @@ class PoolRuns:
         self.look()
         with self._lock:
             pids = {given.pid for given in self._given} | set(self._tracked)
-        for pid in pids & set(processes.children(os.getpid())):
-            processes.kill_tree(pid)
+        for pid in pids & set(process_tree.children(os.getpid())):
+            process_tree.kill_tree(pid)
         left = [self._left_by(pid) for pid in pids]
         return [replace(process, stop=process.stop or reason) for process in left]
 

@@ -20,7 +20,7 @@ from ava.domain.worker import WorkerSpec
 from ava.errors import DatabaseUnavailable
 from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter
-from ava.node import processes
+from ava.node import process_tree
 from ava.node.intake import Intake
 from ava.node.outcome import Stop
 from ava.node.parent import loop_liveness
@@ -29,7 +29,7 @@ from ava.node.parent.node_row import NodeRow
 from ava.node.parent.oom_kills import OOM_ERROR, OomKills
 from ava.node.parent.orphans import Orphans
 from ava.node.parent.pool_runs import PoolRuns
-from ava.node.parent.rescue import rescue_runs
+from ava.node.parent.run_rescue import rescue_runs
 from ava.node.parent.tracked_run import DeadProcess, GivenRuns
 from ava.node.run_board import RunBoard
 from ava.settings import Settings
@@ -231,7 +231,7 @@ class RunMonitor:
         """Rescue the runs of killed processes while the event loop, which reports deaths, is blocked."""
         if loop_liveness.is_turning():
             self._killed.clear()
-        for pid in [pid for pid in self._killed if processes.has_ended(pid)]:
+        for pid in [pid for pid in self._killed if process_tree.has_ended(pid)]:
             self._killed.discard(pid)
             self._rescue(self._pool_runs.runs_of(pid), self._pool_runs.bury(pid), _KILLED_ERROR)
 

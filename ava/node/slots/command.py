@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from ava.domain.secrets.sealing import worker_keys
 from ava.errors import AvaError, StartError
 from ava.health.port import serving
-from ava.node import processes
+from ava.node import process_tree
 from ava.node.intake import Part
 from ava.node.slots.member import REPLACED, Member
 from ava.process.concealment import conceal, give_up_tracing
@@ -84,13 +84,15 @@ def run(
 
 
 def _run_pool(settings: Settings, member: Member, concurrency: int | None, queues: tuple[str, ...] | None) -> int:
-    from ava.node import main
+    from ava.node import node_process
 
-    return main.run(settings, concurrency, queues, part=Part.POOL, node_id=member.node_id, on_ready=member.show_ready)
+    return node_process.run(
+        settings, concurrency, queues, part=Part.POOL, node_id=member.node_id, on_ready=member.show_ready
+    )
 
 
 def _run_slots(settings: Settings, member: Member, slots: int, queues: tuple[str, ...] | None) -> int:
-    from ava.node.slots.process import SlotProcess
+    from ava.node.slots.slot_process import SlotProcess
 
     keys = worker_keys(settings.encryption_keys)
     reduced = replace(settings, internal_secrets=(), encryption_keys=keys, database_owner_url="")
@@ -118,7 +120,7 @@ class _Command:
         return bool(self._ending[0])
 
     def run(self) -> int:
-        processes.adopt_orphans()
+        process_tree.adopt_orphans()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         # Forks do not inherit the timer. CPython's `sigtimedwait` cannot be used: if the process was stopped and
         # continued until after the timeout, it returns a signal that was never sent.
@@ -172,7 +174,7 @@ class _Command:
     def _note_end(self, process: _NodeProcess, pid: int, code: int) -> None:
         member = process.member
         assert member is not None
-        processes.kill_children(keep=frozenset({*self._writers, *(each.pid for each in self._node_processes)}))
+        process_tree.kill_children(keep=frozenset({*self._writers, *(each.pid for each in self._node_processes)}))
         process.was_ready |= member.is_ready
         if not process.was_ready and not self._is_ending:
             # It cannot start, and has logged the reason.
@@ -201,7 +203,7 @@ class _Command:
             # Count checks, not time, because this process may also have been frozen.
             if process.silent_looks * _LOOK_SECONDS > _SILENT_SECONDS:
                 _log.error("Node: its %s gives no sign of life, and is killed", process.name)
-                processes.kill_tree(process.pid)
+                process_tree.kill_tree(process.pid)
         if self._on_ready is not None and all(
             process.member and process.member.is_ready for process in self._node_processes
         ):
@@ -256,5 +258,5 @@ def _fork(act: Callable[[], int]) -> int:
 
 
 def _exit_with_parent(parent_pid: int) -> None:
-    processes.await_parent_exit(parent_pid)
-    processes.kill_self_and_descendants()
+    process_tree.await_parent_exit(parent_pid)
+    process_tree.kill_self_and_descendants()

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from ava.domain import ids
 from ava.domain.jobs.job import RunKey
-from ava.node import processes
+from ava.node import process_tree
 from ava.node.outcome import Stop
 
 #: The exit code of a process that has written an exit report.
@@ -64,7 +64,7 @@ class Member:
         """End this process and all processes that its handlers have started. Its runs are rescued once it is dead."""
         self.leave_last_word(late)
         with suppress(Exception):
-            processes.kill_children()
+            process_tree.kill_children()
         os._exit(REPLACED)
 
     def leave_last_word(self, late: Sequence[LateRun]) -> None:

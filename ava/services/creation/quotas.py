@@ -17,7 +17,7 @@ from typing import Self
 from ava.domain.access.caller import Caller
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import JobSpec
-from ava.domain.limits.graphs import WAITING_JOBS
+from ava.domain.limits.graph_limits import WAITING_JOBS
 from ava.domain.limits.table import (
     MOST_URGENT_PRIORITY,
     TENANT_QUEUED_JOBS,
@@ -27,7 +27,7 @@ from ava.domain.limits.table import (
 from ava.errors import PriorityTooUrgent, TooMany
 from ava.settings import Settings
 from ava.store.engine.database import Connection
-from ava.store.reports import storage, usage
+from ava.store.reports import storage, tenant_usage
 
 #: Max age of a count in seconds.
 _COUNT_SECONDS = 10.0
@@ -91,7 +91,7 @@ class QueuedJobsQuota:
                     return jobs
                 if (1 if in_part else jobs) > known.left and now - known.read_at < self._full_seconds:
                     return 0
-        count = usage.waiting_jobs if self._are_waiting else usage.queued_jobs
+        count = tenant_usage.waiting_jobs if self._are_waiting else tenant_usage.queued_jobs
         left = self._max_jobs - count(connection, tenant_id=tenant_id, limit=self._max_jobs)
         taken = jobs if jobs <= left else max(0, left) * in_part
         budget = left if left <= _FEW else left // _PART

@@ -19,7 +19,7 @@ from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.events.event import InboundEvent
 from ava.domain.events.match_keys import MAX_KEYS, TooManyKeys
 from ava.domain.events.patterns import Comparisons
-from ava.domain.limits.inbound import EVENT_WAIT_COMPARISONS
+from ava.domain.limits.inbound_limits import EVENT_WAIT_COMPARISONS
 from ava.store.engine.database import Connection
 from ava.store.events import awaited, events
 from ava.store.events.awaited import EventWait, FoundEvent

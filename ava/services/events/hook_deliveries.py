@@ -16,7 +16,7 @@ from ava.domain.events.hook import HookDelivery, HookVerdict
 from ava.domain.events.received import BodyTooLarge, Received
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job
-from ava.domain.limits.inbound import REPLAYED_DELIVERIES
+from ava.domain.limits.inbound_limits import REPLAYED_DELIVERIES
 from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.errors import HookNotFound, HookStateConflict, InvalidFields, RequestError
 from ava.services import replays
@@ -25,8 +25,8 @@ from ava.services.events.hooks import Hooks, OpenHook
 from ava.services.events.receiving import Receipt, Receiving, fault, make_arrival, parsed
 from ava.services.jobs import Jobs
 from ava.store.engine.database import Connection, Database
-from ava.store.events import deliveries
-from ava.store.events.deliveries import HookDeliveryFilter, StoredRequest, delivery_uuid
+from ava.store.events import hook_deliveries
+from ava.store.events.hook_deliveries import HookDeliveryFilter, StoredRequest, delivery_uuid
 from ava.store.jobs import idempotency
 
 #: Max total bytes of bodies that one call replays.
@@ -96,7 +96,7 @@ class HookDeliveries:
         self._hooks.show(caller, hook_id)
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
-            found = deliveries.page(
+            found = hook_deliveries.page(
                 connection,
                 tenant_id=tenant_id,
                 hook_id=hook_id,
@@ -106,14 +106,16 @@ class HookDeliveries:
                 before_id=before_id,
                 max_body=PAYLOAD_BYTES.value,
             )
-            return found, deliveries.count(
+            return found, hook_deliveries.count(
                 connection, tenant_id=tenant_id, hook_id=hook_id, delivery_filter=delivery_filter
             )
 
     def show(self, caller: Caller, hook_id: str, delivery_id: str) -> HookDelivery:
         """Return a delivery with its body. Raise `HookNotFound`."""
         with self._database.connect() as connection:
-            found = deliveries.show(connection, tenant_id=caller.tenant_id, hook_id=hook_id, delivery_id=delivery_id)
+            found = hook_deliveries.show(
+                connection, tenant_id=caller.tenant_id, hook_id=hook_id, delivery_id=delivery_id
+            )
         if found is None:
             raise HookNotFound
         return found
@@ -129,7 +131,7 @@ class HookDeliveries:
             if (earlier := replays.reserve(connection, caller, key, kind="replay", asked=asked)) is not None:
                 return self._earlier(connection, caller, hook_id, ids.encode("del", earlier)), True
             opened = self._hooks.open(connection, caller, hook_id)
-            found = deliveries.read_requests(
+            found = hook_deliveries.read_requests(
                 connection,
                 tenant_id=caller.tenant_id,
                 hook_id=hook_id,
@@ -147,7 +149,7 @@ class HookDeliveries:
         return receipt, False
 
     def _earlier(self, connection: Connection, caller: Caller, hook_id: str, delivery_id: str) -> Receipt:
-        found = deliveries.show(connection, tenant_id=caller.tenant_id, hook_id=hook_id, delivery_id=delivery_id)
+        found = hook_deliveries.show(connection, tenant_id=caller.tenant_id, hook_id=hook_id, delivery_id=delivery_id)
         if found is None:
             raise HookNotFound
         return Receipt(delivery_id=delivery_id, job_ids=found.job_ids)
@@ -196,7 +198,7 @@ class HookDeliveries:
             self._refuse_many(connection, caller, hook_id, delivery_filter)
             last: str | None = None
             while True:
-                found = deliveries.read_requests(
+                found = hook_deliveries.read_requests(
                     connection,
                     tenant_id=caller.tenant_id,
                     hook_id=hook_id,
@@ -226,7 +228,7 @@ class HookDeliveries:
         self, connection: Connection, caller: Caller, hook_id: str, delivery_filter: HookDeliveryFilter
     ) -> None:
         max_deliveries = REPLAYED_DELIVERIES.value
-        count, size = deliveries.sum_of(
+        count, size = hook_deliveries.sum_of(
             connection,
             tenant_id=caller.tenant_id,
             hook_id=hook_id,

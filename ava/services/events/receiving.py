@@ -17,7 +17,7 @@ from ava.domain.events.received import BodyTooLarge, Received, begin_of, read_bo
 from ava.domain.events.subscription import make_input
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job, JobSpec, Trigger
-from ava.domain.limits.inbound import HOOK_BODY_BYTES, REFUSED_BYTES
+from ava.domain.limits.inbound_limits import HOOK_BODY_BYTES, REFUSED_BYTES
 from ava.domain.text import storable
 from ava.errors import DatabaseUnavailable, PayloadTooLarge, RequestError, SignatureRefused, TooMany, TooManyComparisons
 from ava.metrics import counters
@@ -25,8 +25,8 @@ from ava.services.events.event_jobs import EventJobs, Room
 from ava.services.events.hooks import OpenHook
 from ava.services.jobs import Jobs
 from ava.store.engine.database import Connection, Database
-from ava.store.events import deliveries, events
-from ava.store.events.deliveries import Arrival, Arrived
+from ava.store.events import events, hook_deliveries
+from ava.store.events.hook_deliveries import Arrival, Arrived
 from ava.store.events.hooks import hook_uuid
 from ava.telemetry import tracing
 
@@ -145,7 +145,9 @@ class Receiving:
         try:
             with self._database.connect() as connection:
                 self._jobs.creator.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(arrival.body or b""))
-                deliveries.refuse(connection, arrival, status=error.status, reason=storable(str(error), _MAX_REASON))
+                hook_deliveries.refuse(
+                    connection, arrival, status=error.status, reason=storable(str(error), _MAX_REASON)
+                )
         except (DatabaseUnavailable, TooMany):
             # The response names the fault; nothing was promised about storage.
             return
@@ -176,7 +178,7 @@ class Receiving:
         )
         spec = _spec(hook, data_json, arrival)
         matches = hook.pattern is None or hook.matches(_unsaved_record(hook, spec))
-        arrived = deliveries.accept(
+        arrived = hook_deliveries.accept(
             connection,
             arrival,
             status=row.answer_status,
@@ -194,7 +196,7 @@ class Receiving:
 
     def _first(self, connection: Connection, hook: Hook, delivery_id: str) -> Receipt:
         """Return the receipt of the original of a duplicate delivery."""
-        found = deliveries.show(connection, tenant_id=hook.tenant_id, hook_id=hook.id, delivery_id=delivery_id)
+        found = hook_deliveries.show(connection, tenant_id=hook.tenant_id, hook_id=hook.id, delivery_id=delivery_id)
         if found is not None and found.duplicate_of is not None:
             return self._first(connection, hook, found.duplicate_of)
         job_ids = () if found is None else found.job_ids
@@ -226,7 +228,7 @@ class Receiving:
         if isinstance(outcome, TooMany):
             raise outcome
         # The sender is not at fault, and would only resend the same request.
-        deliveries.make_nothing(
+        hook_deliveries.make_nothing(
             connection,
             tenant_id=hook.tenant_id,
             hook_id=hook.id,
@@ -253,7 +255,7 @@ class Receiving:
             fanned_out_to=made.fanned_out_to,
             version=arrived.version,
             hook_uuid=hook_uuid(hook.id),
-            delivery_uuid=deliveries.delivery_uuid(arrived.delivery_id),
+            delivery_uuid=hook_deliveries.delivery_uuid(arrived.delivery_id),
         )
         (stored,) = made.events
         receipt = Receipt(

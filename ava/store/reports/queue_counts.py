@@ -11,7 +11,7 @@ from ava.domain.jobs.wait_reasons import SUSPENDED
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
-from ava.store.reports.usage import suspended
+from ava.store.reports.tenant_usage import suspended
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from ava.domain import ids
 from ava.domain.counts import MAX_IN_TOTAL
-from ava.domain.webhooks.events import Event
 from ava.domain.webhooks.webhook import Delivery, DeliveryBody, DeliveryStatus
+from ava.domain.webhooks.webhook_events import Event
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.webhooks.endpoints import webhook_uuid

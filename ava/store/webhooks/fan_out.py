@@ -11,7 +11,7 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.jobs.job import Job
-from ava.domain.webhooks.events import Event
+from ava.domain.webhooks.webhook_events import Event
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import BY_INDEX, Statement

@@ -48,7 +48,7 @@ from ava.services.schedules import Schedules
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes, pull_workers, queues, tenants, worker_claims, worker_settings, workers
 from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs.feed import limits
+from ava.store.jobs.feed import permit_waits
 from ava.store.jobs.moves import cancel, debounce, recall, rescue, wake
 from ava.store.jobs.moves.wake import EndedWait, ResolvedInput, WaitVerdict
 from ava.store.jobs.reads import lists
@@ -258,7 +258,7 @@ class Driver:
     def delete_idle(self) -> None:
         with self.database.connect() as connection:
             debounce.delete_old(connection, limit=100)
-            limits.delete_idle_rates(connection, limit=100)
+            permit_waits.delete_idle_rates(connection, limit=100)
 
     # Settings -----------------------------------------------------------------------------------------------------
 

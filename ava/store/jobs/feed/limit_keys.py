@@ -13,7 +13,7 @@ from ava.store.engine.kept_transactions import kept_transaction
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import PLAN_SECONDS
 from ava.store.fleet import nodes, workers
-from ava.store.jobs.feed.limits import LimitedJob
+from ava.store.jobs.feed.permit_waits import LimitedJob
 from ava.store.jobs.moves.permits import LOCK
 from ava.store.jobs.moves.rules import is_served_worker
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job
-from ava.domain.limits.fair_queue import WaitingJob
+from ava.domain.limits.fair_queueing import WaitingJob
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import IN_ORDER, IS_UNFLUSHED, Statement
 from ava.store.fleet import nodes

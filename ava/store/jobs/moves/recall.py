@@ -7,7 +7,7 @@ from typing import Any
 
 from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.pull import is_pulled
-from ava.domain.limits.fair_queue import WaitingJob
+from ava.domain.limits.fair_queueing import WaitingJob
 from ava.store.engine.database import Connection
 from ava.store.engine.kept_transactions import one_transaction
 from ava.store.engine.statement import WAITING_WINDOWS, Statement

@@ -14,7 +14,7 @@ from ava.domain.jobs import run_outcome
 from ava.domain.jobs.job import JobKey, LogLevel, LogLine, RunKey, Status
 from ava.domain.jobs.retry import DEFAULT, Retry
 from ava.domain.jobs.run_outcome import Ending, LockedRun, RunOutcome
-from ava.domain.jobs.usage import NO_USAGE, RunUsage
+from ava.domain.jobs.run_usage import NO_USAGE, RunUsage
 from ava.store.engine.database import Connection
 from ava.store.engine.kept_transactions import one_transaction
 from ava.store.engine.prepared import Prepared

@@ -9,7 +9,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import tenants, workers
 from ava.store.jobs import rows
-from ava.store.jobs.feed import fair_queue
+from ava.store.jobs.feed import tenant_backlogs
 from ava.store.jobs.moves.log_lines import SEQ_PER_RUN
 from ava.store.jobs.moves.rules import RATE_NEXT_AT
 
@@ -65,7 +65,9 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
     use = tenants.uses(connection, [job.tenant_id], max_running=tenant_max_running)[job.tenant_id]
     others = 0
     if job.waits_for is None and job.published_at is None:
-        found = fair_queue.tenants(connection, queue=job.queue, priority=job.priority, after="", limit=MAX_TENANTS + 1)
+        found = tenant_backlogs.tenants(
+            connection, queue=job.queue, priority=job.priority, after="", limit=MAX_TENANTS + 1
+        )
         others = len(found) - 1 if job.tenant_id in found else len(found)
     return Waiting(
         paused_by=paused_by,

@@ -14,7 +14,7 @@ from ava.domain.limits.table import STREAM_BUFFER_BYTES
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.jobs import rows
-from ava.store.jobs.reads.logs import after_seq
+from ava.store.jobs.reads.job_logs import after_seq
 from ava.store.jobs.rows import FoundLines
 
 #: Max lines per read and watcher.

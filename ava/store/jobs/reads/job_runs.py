@@ -5,7 +5,7 @@ from __future__ import annotations
 from ava.domain.jobs.job import JobKey
 from ava.domain.jobs.run_log import EndedJobRun
 from ava.domain.jobs.run_outcome import Ending
-from ava.domain.jobs.usage import RunUsage
+from ava.domain.jobs.run_usage import RunUsage
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows

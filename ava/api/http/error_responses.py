@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from ava.api.http.addresses import docs_url, logged_path
+from ava.api.http.client_addresses import docs_url, logged_path
 from ava.api.http.context import request_id, this_request
 from ava.api.http.responses import as_json
 from ava.error_codes import ErrorCode, code_of

@@ -17,7 +17,7 @@ from celery.worker.request import Request
 from celery.worker.state import reserved_requests, task_ready
 
 from ava.domain.jobs.messages import Message
-from ava.node import processes
+from ava.node import process_tree
 from ava.node.outcome import Retirement
 from ava.node.parent.run_monitor import RunMonitor
 from ava.node.parent.tracked_run import GivenRuns
@@ -32,7 +32,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     #: Set when the node starts, because Celery creates the requests.
     run_monitor: RunMonitor
     pool_pids: Callable[[], list[int]]
-    #: True if the broker deletes a message on delivery (see `ava.broker.app.make_queue`).
+    #: True if the broker deletes a message on delivery (see `ava.broker.celery_app.make_queue`).
     is_acknowledged_on_arrival = False
     #: The runs that a child has accepted with this message; None before.
     given: GivenRuns | None = None
@@ -120,7 +120,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         self.acknowledge()
         self._send_end_event(error, _RETIREMENTS.get(cause))
         # This process has adopted all processes that the handler started and detached.
-        processes.kill_children(keep=frozenset(self.pool_pids()))
+        process_tree.kill_children(keep=frozenset(self.pool_pids()))
 
     def _given_to_none(self) -> GivenRuns:
         return GivenRuns(pid=0, runs=self.job_message.runs)

@@ -8,7 +8,7 @@ from celery import Celery
 from celery.exceptions import ImproperlyConfigured
 from kombu import Queue
 
-from ava.broker import addresses, tls
+from ava.broker import broker_url, tls
 from ava.broker.connectivity import make_connection
 from ava.domain.jobs import priority
 from ava.domain.jobs.messages import DEFAULT_QUEUE
@@ -43,7 +43,7 @@ def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
         make_connection(settings).release()
     app = JobsApp(
         "ava",
-        broker=addresses.plain_url(settings),
+        broker=broker_url.plain_url(settings),
         control="ava.broker.control:AskingControl",
         # Tasks of handler authors must not bind to this application.
         set_as_current=False,
@@ -87,8 +87,8 @@ def _transport_options(settings: Settings, consumes: bool) -> dict[str, Any]:
     options = _redis_options(consumes) if settings.broker_is_redis else _rabbitmq_options(consumes)
     if not consumes:
         # In a process that only sends, the publisher retries, not kombu.
-        options |= {"max_retries": addresses.attempts(settings), "interval_start": 0, "interval_step": 0}
-    return options | addresses.transport_options(settings)
+        options |= {"max_retries": broker_url.attempts(settings), "interval_start": 0, "interval_step": 0}
+    return options | broker_url.transport_options(settings)
 
 
 def _redis_options(consumes: bool) -> dict[str, Any]:

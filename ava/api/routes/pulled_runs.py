@@ -7,14 +7,14 @@ import time
 
 from flask import Blueprint, Response, g, request
 
-from ava.api.http import gate, responses
-from ava.api.http.addresses import client_address
+from ava.api.http import request_turns, responses
 from ava.api.http.callers import auth
 from ava.api.http.callers.auth import open_to_all, open_to_workers
+from ava.api.http.client_addresses import client_address
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.streams import client_watch, watching
-from ava.api.schemas.runs import (
+from ava.api.schemas.pulled_runs import (
     ClaimBody,
     ClaimedRunRecord,
     ClaimRequest,
@@ -72,7 +72,7 @@ def claim_runs(claim: ClaimRequest) -> Response:
         is_gone = client_watch()
         with (
             watching(context().shares.claims, caller().tenant_id),
-            gate.suspended(),
+            request_turns.suspended(),
             claims.waiting(wanted, after_seconds=min(left, claims.pause_seconds(futile))) as waiting,
         ):
             began = time.monotonic()
@@ -159,7 +159,7 @@ def heartbeat(body: dict[str, list[str]]) -> Response:
         context().hook_gate.admit_address(client_address())
         return _found([], list(dict.fromkeys(named)))
     g.caller = who
-    gate.take_turn()
+    request_turns.take_turn()
     context().hook_gate.admit_heartbeat(who.key_id or who.tenant_id)
     return _found(*runs.renew(named))
 

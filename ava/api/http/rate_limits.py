@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from ava.api.http.callers.auth import is_open
 from ava.api.http.context import caller
 from ava.api.http.operations import find_operation
-from ava.broker import addresses, tls
+from ava.broker import broker_url, tls
 from ava.domain.limits import table as limits
 from ava.domain.limits.limit import Limit
 from ava.settings import Settings
@@ -32,7 +32,7 @@ def install(app: Flask, settings: Settings) -> None:
     # Imported here, because it loads many modules and is off by default.
     from flask_limiter import ApplicationLimit, Limiter
 
-    storage, options = addresses.limiter_storage(settings)
+    storage, options = broker_url.limiter_storage(settings)
     limiter = Limiter(
         lambda: f"{_counted()}:{_limit(settings).name}",
         application_limits=[

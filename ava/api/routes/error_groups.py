@@ -13,7 +13,13 @@ from ava.api.http.paging import page_of
 from ava.api.http.strict import NoBody
 from ava.api.routes.audit import note_pairs
 from ava.api.routes.bulk_operations import STARTED, start_operation
-from ava.api.schemas.errors import ErrorGroupRecord, ErrorListQuery, ErrorListRequest, ErrorQuery, write_error_group
+from ava.api.schemas.error_groups import (
+    ErrorGroupRecord,
+    ErrorListQuery,
+    ErrorListRequest,
+    ErrorQuery,
+    write_error_group,
+)
 from ava.domain.error_group import ErrorStatus
 from ava.domain.jobs.bulk_operation import BulkKind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from ava.domain import ids
-from ava.domain.webhooks.events import Event
+from ava.domain.webhooks.webhook_events import Event
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement

@@ -21,7 +21,7 @@ from celery.utils.nodenames import gethostname, nodename
 from celery.worker import state as celery_state
 
 from ava.broker import connectivity, untrusted_messages
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.domain.jobs.messages import TASK
 from ava.metrics.counters import ConnectionMeter
 from ava.node import signals as node_signals
@@ -33,10 +33,10 @@ from ava.node.machine_use import memory_bytes
 from ava.node.node import Node
 from ava.node.outcome import MIB
 from ava.node.slots import run_context
-from ava.node.slots.claims import SlotClaims
 from ava.node.slots.ends import SlotEnds, SlotLines
 from ava.node.slots.loop_watch import LoopWatch
 from ava.node.slots.member import LateRun, Member
+from ava.node.slots.slot_claims import SlotClaims
 from ava.node.slots.slot_run import SlotRun
 from ava.node.slots.slot_runs import SlotRuns
 from ava.node.slots.slots import Slots

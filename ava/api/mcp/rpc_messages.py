@@ -12,7 +12,7 @@ from typing import Any
 from flask import g, request
 
 from ava.api.http import body, offload
-from ava.api.mcp import rest
+from ava.api.mcp import rest_calls
 from ava.api.mcp.protocol import (
     CLIENT_CAPABILITIES,
     HEADER_MISMATCH,
@@ -75,7 +75,7 @@ class McpMessage:
 def read() -> McpMessage:
     """Return the message of this request. Raises `RpcError`, and `RequestError` if its body cannot be read."""
     pieces = body.pieces_of_json(BODY_BYTES)
-    rest.note_size(size_of(pieces))
+    rest_calls.note_size(size_of(pieces))
     if size_of(pieces) <= offload.LARGE_BYTES:
         parsed = body.parse(*pieces)
     else:

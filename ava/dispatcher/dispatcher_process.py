@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from ava.broker import connectivity
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.dispatcher.duties import retention
@@ -49,7 +49,7 @@ from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database
 from ava.store.engine.leader_lease import LeaderLease
 from ava.store.engine.notices import Notices
-from ava.store.engine.rest import MAX_REST_SECONDS
+from ava.store.engine.scan_rest import MAX_REST_SECONDS
 from ava.store.pending_work import Work
 from ava.telemetry import logs, tracing
 

@@ -13,7 +13,7 @@ from celery.signals import worker_ready
 from celery.utils.nodenames import gethostname, nodename
 
 from ava.broker import connectivity
-from ava.broker.app import make_app
+from ava.broker.celery_app import make_app
 from ava.domain.secrets.sealing import worker_keys
 from ava.errors import NodeFailed, StartError
 from ava.node.celery_internals import failure, requirements

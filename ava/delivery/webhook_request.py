@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ava.domain.webhooks.events import make_headers
 from ava.domain.webhooks.webhook import RequestResult, retry_after_seconds
+from ava.domain.webhooks.webhook_events import make_headers
 from ava.errors import OutboundError, OutboundTimeout
 from ava.outbound.connections import Connections
 from ava.outbound.http import HttpResponse

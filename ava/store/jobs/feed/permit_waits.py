@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain.limits.fair_queue import WaitingJob
+from ava.domain.limits.fair_queueing import WaitingJob
 from ava.domain.limits.rates import RateState
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ava.domain.limits.fair_queue import WaitingJob
+from ava.domain.limits.fair_queueing import WaitingJob
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
