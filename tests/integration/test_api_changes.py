@@ -66,16 +66,6 @@ def test_a_wrong_change_is_refused_by_its_name(shared_api: Api, changes: dict[st
     assert shared_api.get(f"{JOBS}/{job['id']}").get_json()["data"] == job
 
 
-def test_a_new_priority_recalls_the_message(api: Api) -> None:
-    job = api.trigger(priority=5)
-    assert _row(api, "published_at IS NOT NULL") is True
-    assert _changed(api, job, priority=1)["priority"] == 1
-    assert _row(api, "published_at IS NULL AND run_no = 1") is True
-    # The message that is in the broker with the old priority starts nothing.
-    assert not _claim(api, job, run_no=1)
-    assert _claim(api, job, run_no=2)
-
-
 def test_the_same_priority_and_other_tags_leave_the_message(api: Api) -> None:
     job = api.trigger(priority=5, tags={"a": "1", "b": "2"})
     changed = _changed(api, job, priority=5, tags={"b": "2", "c": "3"})
@@ -122,15 +112,6 @@ def test_what_has_started_keeps_its_date_and_its_expiry(api: Api) -> None:
     assert "scheduled_at" in error_of(_patch(api, job, scheduled_at=LATER), 409, "resource_conflict")["message"]
     error_of(_patch(api, job, expires_in=None), 409, "resource_conflict")
     assert _changed(api, job, priority=2, tags={"a": "1"})["priority"] == 2
-
-
-def test_a_change_is_refused_of_a_final_job_and_of_one_that_waits_for_another(api: Api) -> None:
-    job = api.trigger()
-    api.execute("UPDATE jobs SET waits_for = 'jobs', published_at = NULL")
-    error_of(_patch(api, job, scheduled_at=LATER), 409, "resource_conflict")
-    assert _changed(api, job, priority=2)["priority"] == 2
-    api.post(f"{JOBS}/{job['id']}/cancel")
-    error_of(_patch(api, job, priority=1), 409, "resource_conflict")
 
 
 def test_a_change_is_audited_and_no_more_urgent_than_the_tenant_may_be(api: Api) -> None:

@@ -168,15 +168,3 @@ def test_silence_on_a_read_only_server_is_not_counted(stored: Backlog) -> None:
     finally:
         stored.run(f'ALTER DATABASE "{database}" RESET default_transaction_read_only')
         read_only.close()
-
-
-def test_a_run_that_lost_its_claim_can_write_nothing(stored: Backlog) -> None:
-    stored.join()
-    [job] = stored.insert(1)
-    assert stored.claim(job)
-    assert _Judge(stored).judge(15) == 1
-    with stored.database.connect() as connection:
-        assert not log_lines.append(connection, run=RunKey(*job.key, 1), lines=[])
-        assert not claim.owns_job(connection, run=RunKey(*job.key, 1))
-        assert not rescue.rescue(connection, run=RunKey(*job.key, 1), node_id=NODE, msg="", error="", is_loss=True)
-    assert stored.claim(job, run_no=1) is None

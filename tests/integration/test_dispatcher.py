@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,17 +12,14 @@ from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.dispatcher.duties.retention import OldJobs
 from ava.dispatcher.duties.waiting_jobs import move_due_jobs
 from ava.dispatcher.feed.window import WindowFeed
-from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.limits.fair_queueing import WaitingJob
 from ava.errors import BrokerUnavailable
 from ava.services import broker_reset
 from ava.settings import Settings
 from ava.store.jobs.feed import limit_keys, looks, permit_waits, published, tenant_backlogs
-from ava.store.jobs.moves import claim, park, permits, publish, rescue
-from tests.backlog import NODE, WORKER, Backlog, open_backlog
-
-OTHER_NODE = "01890000-0000-7000-8000-000000000002"
+from ava.store.jobs.moves import park, permits, publish
+from tests.backlog import Backlog, open_backlog
 
 
 @pytest.fixture
@@ -49,17 +45,6 @@ def _lost_messages(backlog: Backlog) -> LostMessages:
 
 
 # Due ------------------------------------------------------------------------------------------------------------------
-
-
-def test_due_jobs_become_startable_and_others_wait(stored: Backlog) -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=60)
-    stored.insert(3, scheduled_at=soon)
-    stored.insert(2, scheduled_at=soon + timedelta(hours=1))
-    assert move_due_jobs(stored.database) == 0
-    stored.run("UPDATE jobs SET run_at = run_at - interval '61 seconds'")
-    assert move_due_jobs(stored.database) == 3
-    assert stored.count("waits_for IS NULL AND published_at IS NULL") == 3
-    assert move_due_jobs(stored.database) == 0
 
 
 def test_sixty_thousand_jobs_due_at_once_become_startable_in_batches_within_seconds(stored: Backlog) -> None:
@@ -258,32 +243,6 @@ def _wipe(backlog: Backlog) -> None:
 
 
 # Claims ---------------------------------------------------------------------------------------------------------------
-
-
-def test_a_dead_process_does_not_rescue_the_run_of_another_node(stored: Backlog) -> None:
-    stored.join()
-    stored.join(OTHER_NODE)
-    [job] = stored.insert(1)
-    assert stored.claim(job)
-    with stored.database.connect() as connection:
-        taken = rescue.rescue(connection, run=RunKey(*job.key, 1), node_id=OTHER_NODE, msg="r", error="e", is_loss=True)
-        killed = rescue.end_killed_run(connection, run=RunKey(*job.key, 1), node_id=OTHER_NODE, error="e: e")
-    assert (taken, killed) == (None, None)
-    assert stored.count("status = 'running'") == 1
-
-
-def test_a_claim_whose_result_was_lost_is_found_by_its_claim_id(stored: Backlog) -> None:
-    stored.join()
-    [job] = stored.insert(1)
-    mine, other = "01890000-0000-7000-8000-0000000000aa", "01890000-0000-7000-8000-0000000000bb"
-    assert stored.claim(job, claim_id=mine)
-    assert stored.claim(job, claim_id=mine) is None
-    with stored.database.connect() as connection:
-        wanted = claim.Claim(run=RunKey(*job.key, 1), worker_id=WORKER, node_id=NODE, claim_id=mine)
-        assert claim.claimed(connection, replace(wanted, claim_id=other)) is None
-        known = claim.claimed(connection, wanted)
-    assert known is not None
-    assert (known.attempt, known.run_no) == (1, 1)
 
 
 # Cost ----------------------------------------------------------------------------------------------------------------

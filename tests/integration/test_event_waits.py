@@ -216,20 +216,6 @@ def test_an_event_lists_the_jobs_that_waited_for_it(waiters: Waiters) -> None:
     assert other not in listed(seven)
 
 
-def test_a_wait_that_the_handler_has_given_up_does_not_end_another(waiters: Waiters) -> None:
-    job_id, run, claim_id = waiters.begin()
-    waiters.register(run, claim_id, name="old")
-    waiters.send(1)
-    waiters.wake()
-    waiters.register(run, claim_id, {"data": {"n": [2]}}, name="new")
-    waiters.suspend(run, claim_id, "new")
-    waiters.wake()
-    assert not waiters.continues(job_id)
-    waiters.send(2)
-    waiters.wake()
-    assert waiters.continues(job_id)
-
-
 def test_branches_that_wait_for_a_child_and_for_an_event_continue_with_the_first(waiters: Waiters) -> None:
     job_id, run, claim_id = waiters.begin()
     (child,) = waiters.children(job_id, claim_id, "part")

@@ -9,13 +9,11 @@ import pytest
 from werkzeug.test import TestResponse
 
 from ava.dispatcher.duties.statistics import count_ended_jobs
-from ava.dispatcher.duties.waiting_jobs import cancel_expired_jobs, move_due_jobs
-from ava.domain.jobs.job import LogLevel, LogLine, RunKey
-from ava.domain.jobs.run_outcome import Ending
-from ava.store.jobs.moves import claim, end, rescue
+from ava.dispatcher.duties.waiting_jobs import cancel_expired_jobs
+from ava.domain.jobs.job import RunKey
+from ava.store.jobs.moves import claim
 from ava.store.jobs.moves.claim import Claim
 from harness.api import JOBS, NODE, Api, error_of
-from tests.runs import ended
 
 CLAIM_ID = "00000000-0000-4000-8000-00000000000c"
 LONGEST = 31_622_400
@@ -110,36 +108,6 @@ def test_a_job_that_has_expired_is_refused_to_a_claim_and_then_cancelled(api: Ap
     assert expired["cancel_requested_at"]
     assert expired["error"] in api.get(f"{JOBS}/{job['id']}/why").get_json()["data"]["sentence"]
     assert _show(api, other["id"])["status"] == "queued"
-
-
-@pytest.mark.parametrize("fields", [{"worker_id": "wkr_paused"}, {"scheduled_at": "2026-12-24T00:00:00Z"}])
-def test_a_job_expires_whatever_it_waits_for(api: Api, fields: dict[str, Any]) -> None:
-    job = api.trigger(**{"expires_in": 60, **fields})
-    _let_expire(api)
-    assert _expire(api) == 1
-    assert _show(api, job["id"])["error"].startswith("Expired: ")
-
-
-def test_a_job_that_has_started_never_expires(api: Api) -> None:
-    job = api.trigger(expires_in=60)
-    assert _claim(api, job)
-    run = RunKey("ten_test", job["id"], 1)
-    closing = LogLine(seq=3, ts=datetime.now(UTC), level=LogLevel.INFO, msg="Handler retries later")
-    with api.database.connect() as connection:
-        end.end(connection, ended(connection, run, Ending.DEFERRED, [closing], claim_id=CLAIM_ID, delay_seconds=0.0))
-    _let_expire(api)
-    assert _expire(api) == 0
-    assert move_due_jobs(api.database) == 1
-    assert _claim(api, job, run_no=2)
-
-
-def test_a_job_whose_claim_was_given_back_unbegun_has_not_started(api: Api) -> None:
-    job = api.trigger(expires_in=60)
-    assert _claim(api, job)
-    with api.database.connect() as connection:
-        assert rescue.release(connection, [(RunKey("ten_test", job["id"], 1), CLAIM_ID)]) == 1
-    _let_expire(api)
-    assert _expire(api) == 1
 
 
 def test_an_expired_job_frees_its_key_and_is_retried_with_the_same_seconds(api: Api) -> None:

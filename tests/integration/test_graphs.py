@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from ava.dispatcher.duties.retention import OldJobs
-from ava.dispatcher.duties.waiting_jobs import move_due_jobs
 from ava.domain import ids
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.waits import NewChild
@@ -197,18 +196,6 @@ def test_a_child_is_refused_by_a_count_of_that_moment(graphs: Graphs, api_settin
         make("two")
     graphs.finish(child)
     assert graphs.show(make("three"))["status"] == "queued"
-
-
-def test_a_wait_whose_time_is_over_ends_by_the_duty_of_dates(graphs: Graphs) -> None:
-    parent = graphs.api.trigger()["id"]
-    run, claim_id = graphs.start(parent)
-    (child,) = graphs.children(parent, claim_id, "one")
-    graphs.wait(run, claim_id, child, seconds=100)
-    assert graphs.show(parent)["waiting_for"]["until"] is not None
-    assert graphs.startable({"parent": parent}) == set()
-    graphs.api.execute("UPDATE jobs SET run_at = now() WHERE run_at IS NOT NULL")
-    move_due_jobs(graphs.api.database)
-    assert graphs.startable({"parent": parent}) == {"parent"}
 
 
 def test_a_cancel_takes_the_tree_from_the_leaves_up_but_for_detached_children(graphs: Graphs) -> None:

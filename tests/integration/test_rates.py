@@ -7,17 +7,13 @@ from datetime import timedelta
 
 import pytest
 
-from ava.domain.jobs.job import Job, RunKey, Status
-from ava.domain.jobs.run_outcome import Ending
+from ava.domain.jobs.job import Job
 from ava.domain.limits.rates import Rate
 from ava.settings import Settings
 from ava.store.jobs.feed import permit_waits
-from ava.store.jobs.moves import permits, rescue
-from ava.store.jobs.moves.end import end
 from harness.polling import wait_until
 from tests import limited
-from tests.backlog import NODE, Backlog
-from tests.runs import ended
+from tests.backlog import Backlog
 
 
 @pytest.fixture
@@ -71,51 +67,3 @@ def test_a_rate_that_is_written_after_the_clock_has_gone_back_waits_for_no_more_
     with backlog.database.connect() as connection:
         permit_waits.write_rates(connection, {"key": state.now + timedelta(seconds=1)})
         assert permit_waits.read_rates(connection, ["key"])["key"].wait_seconds <= 1
-
-
-def test_a_handler_that_is_rate_limited_puts_its_whole_key_off_and_keeps_its_attempt(backlog: Backlog) -> None:
-    limited.limit(backlog, rate=Rate(jobs=1000, seconds=1.0))
-    limited.insert(backlog, 1)
-    feed = limited.feed(backlog)
-    feed.run_once(0)
-    (job,) = limited.claim_all(backlog)
-    run, lines = RunKey(*job.key, 1), [limited.line(job)]
-    with backlog.database.connect() as connection:
-        assert permits.put_off_rate(connection, run=RunKey(*job.key, 1), claim_id=None, seconds=3600)
-        assert not permits.put_off_rate(connection, run=RunKey(*job.key, 2), claim_id=None, seconds=3600)
-        assert end(connection, ended(connection, run, Ending.DEFERRED, lines, delay_seconds=3600)) is Status.QUEUED
-    assert backlog.count("attempt = 0 AND run_at > now() + interval '59 minutes'") == 1
-    limited.insert(backlog, 3)
-    assert (feed.run_once(1), feed.run_once(2)) == (0, 0)
-
-
-@pytest.mark.parametrize("tenant", ["ten_a", "ten_b"])
-def test_rate_limited_holds_back_what_was_admitted_and_refuses_its_message(backlog: Backlog, tenant: str) -> None:
-    # The rate is of all tenants together, and each has a limit of its own.
-    limited.limit(backlog, 5, "tenant", rate=Rate(jobs=1000, seconds=1.0))
-    limited.insert(backlog, 1)
-    feed = limited.feed(backlog)
-    feed.run_once(0)
-    (job,) = limited.claim_all(backlog)
-    (admitted,) = limited.insert(backlog, 1, tenant_id=tenant)
-    wait_until(lambda: feed.run_once(1) == 1, what="the rate allows the second start")
-    with backlog.database.connect() as connection:
-        assert permits.put_off_rate(connection, run=RunKey(*job.key, 1), claim_id=None, seconds=3600)
-    assert backlog.claim(admitted) is None
-    assert (feed.run_once(2), backlog.count("waits_for = 'permit'")) == (0, 1)
-
-
-@pytest.mark.parametrize("is_loss", [True, False])
-def test_a_run_that_is_rescued_waits_for_its_rate_again(backlog: Backlog, is_loss: bool) -> None:
-    limited.limit(backlog, rate=Rate(jobs=1, seconds=3600.0))
-    limited.insert(backlog, 1)
-    feed = limited.feed(backlog)
-    assert feed.run_once(0) == 1
-    (job,) = limited.claim_all(backlog)
-    with backlog.database.connect() as connection:
-        rescue.rescue(
-            connection, run=RunKey(*job.key, 1), node_id=NODE, msg="lost", error="WorkerLost: it died", is_loss=is_loss
-        )
-    assert (feed.run_once(1), feed.run_once(2), limited.claim_all(backlog)) == (0, 0, [])
-    backlog.run("UPDATE rate_states SET next_at = now()")
-    assert feed.run_once(3) == 1

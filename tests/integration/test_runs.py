@@ -19,7 +19,7 @@ from ava.store.fleet import nodes, workers
 from ava.store.jobs.moves import cancel as cancels
 from ava.store.jobs.moves import claim as claims
 from ava.store.jobs.moves import end as ends
-from ava.store.jobs.moves import log_lines, park, recall
+from ava.store.jobs.moves import log_lines, park
 from ava.store.jobs.moves import rescue as rescues
 from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.reads import lists
@@ -161,17 +161,6 @@ def test_one_of_many_concurrent_claims_succeeds(database: Database) -> None:
         assert sum(executor.map(act, range(8))) == 1
 
 
-def test_a_claim_after_its_invalidation_fails(database: Database) -> None:
-    with database.connect() as connection:
-        job = trigger(connection)
-        assert recall.recall_runs(connection, [RunKey(*job.key, 1)])
-        assert claim(connection, job) is None
-        assert not recall.recall_runs(connection, [RunKey(*job.key, 1)])
-        started = claim(connection, job, run_no=2)
-        assert started is not None
-        assert started.attempt == 1
-
-
 def test_an_end_does_not_wait_for_the_lock_of_the_next_job(database: Database) -> None:
     with database.connect() as connection:
         job, following = trigger(connection), trigger(connection)
@@ -202,19 +191,6 @@ def test_an_end_that_writes_nothing_claims_nothing_and_the_next_run_is_claimed_b
         # A repeat, as after a lost result, starts no run twice.
         assert ends.end_and_claim(connection, completed(connection, job), of_next) == (None, None, False)
         assert claims.claimed(connection, of_next) == show(connection, following)
-
-
-def test_an_ended_run_is_not_rescued(database: Database) -> None:
-    with database.connect() as connection:
-        job = trigger(connection)
-        claim(connection, job)
-        assert end(connection, job) is Status.COMPLETED
-        before = show(connection, job)
-        assert rescue(connection, job) is None
-        assert rescues.end_killed_run(connection, run=RunKey(*job.key, 1), error="Timeout: exceeded 1 s") is None
-        assert not log_lines.append(connection, run=RunKey(*job.key, 1), lines=[])
-        assert cancel(connection, job) is None
-        assert show(connection, job) == before
 
 
 def test_a_node_receives_the_directives_for_its_runs(database: Database) -> None:

@@ -17,7 +17,7 @@ from ava.store.jobs import rows
 from ava.store.jobs.moves import cancel as cancels
 from ava.store.jobs.moves import claim as claims
 from ava.store.jobs.moves import end as ends
-from ava.store.jobs.moves import log_lines, recall
+from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves import rescue as rescues
 from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.reads import job_runs, lists
@@ -177,23 +177,3 @@ def test_the_end_of_a_run_claims_no_other_while_a_more_urgent_job_is_published(c
     assert show(connection, following).status is Status.QUEUED
     # A run that has lost its job looks in no queue.
     assert end_and_claim(of_other, by=2) == (Status.COMPLETED, True, False)
-
-
-def test_what_has_not_begun_returns_to_the_backlog_and_is_cancelled_if_that_was_asked(connection: Connection) -> None:
-    back, asked, of_other = trigger(connection, 3)
-    claim(connection, [back, asked])
-    claim(connection, [of_other], claim_id=OTHER_CLAIM)
-    cancel(connection, asked)
-    assert rescues.release(connection, [(RunKey(*job.key, 1), CLAIM) for job in (back, asked, of_other)]) == 2
-    returned = show(connection, back)
-    assert (returned.status, returned.attempt, returned.run_no, returned.started_at) == (Status.QUEUED, 0, 1, None)
-    assert show(connection, asked).status is Status.CANCELLED
-    assert show(connection, of_other).status is Status.RUNNING
-    assert set(claim(connection, [back], run_no=2)) == {back.id}
-
-
-def test_a_recalled_run_is_not_claimed_any_more(connection: Connection) -> None:
-    (job,) = trigger(connection, 1)
-    assert recall.recall_runs(connection, [RunKey(*job.key, 1)]) == 1
-    assert rescues.release(connection, [(RunKey(*job.key, 1), CLAIM)]) == 0
-    assert not claim(connection, [job])

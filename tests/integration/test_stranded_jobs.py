@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ava.dispatcher.duties.waiting_jobs import MovedWorkers, ParkedJobs, move_due_jobs
+from ava.dispatcher.duties.waiting_jobs import MovedWorkers, ParkedJobs
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.explanation import explain
-from ava.domain.jobs.job import Job, RunKey, Status
+from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.settings import Settings
 from ava.store.jobs.feed import looks, published
-from ava.store.jobs.moves import park, rescue
+from ava.store.jobs.moves import park
 from ava.store.jobs.reads import lists
 from ava.store.jobs.reads.why import read_facts
 from ava.store.reports import metrics
-from harness.polling import wait_until
-from tests.backlog import NODE, WORKER, Backlog, open_backlog
+from tests.backlog import WORKER, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
 
@@ -42,10 +40,6 @@ def _feed(backlog: Backlog) -> WindowFeed:
     return WindowFeed(backlog.database, backlog.publisher, window=10, node_dead_seconds=14)
 
 
-def _queues(backlog: Backlog) -> set[str]:
-    return {queue for (queue,) in backlog.run("SELECT DISTINCT queue FROM jobs")}
-
-
 def test_waiting_jobs_follow_their_worker_to_its_new_queue(backlog: Backlog) -> None:
     backlog.insert(150, is_published=True)
     backlog.insert(50)
@@ -59,32 +53,6 @@ def test_waiting_jobs_follow_their_worker_to_its_new_queue(backlog: Backlog) -> 
     # An insert that read the definition of before may commit after the move.
     backlog.run("UPDATE jobs SET queue = 'default' WHERE id = (SELECT min(id::text)::uuid FROM jobs)")
     assert (duty.run_once(3), duty.run_once(12), duty.run_once(13)) == (0, 1, 0)
-
-
-def test_a_dated_job_becomes_due_in_the_queue_that_its_worker_names_then(stored: Backlog) -> None:
-    stored.insert(scheduled_at=datetime.now(UTC) + timedelta(milliseconds=200))
-    stored.announce(WORKER, queue="elsewhere")
-    wait_until(lambda: move_due_jobs(stored.database) == 1, what="it is due")
-    assert _queues(stored) == {"elsewhere"}
-
-
-def test_a_rescued_run_waits_in_the_queue_that_its_worker_names_then(stored: Backlog) -> None:
-    first, second = stored.insert(2)
-    assert stored.claim(first)
-    assert stored.claim(second, node_id=OTHER_NODE)
-    stored.announce(WORKER, queue="elsewhere")
-    with stored.database.connect() as connection:
-        found = rescue.rescue(
-            connection,
-            run=RunKey(*first.key, 1),
-            node_id=NODE,
-            msg="m",
-            error="WorkerLost: e",
-            is_loss=True,
-        )
-        assert found is Status.QUEUED
-        assert rescue.rescue_from_dead_nodes(connection, silent={}, msg="m", error="WorkerLost: e", limit=1)
-    assert stored.run("SELECT DISTINCT queue FROM jobs") == [("elsewhere",)]
 
 
 def test_every_queue_that_waiting_jobs_have_is_fed_and_watched(stored: Backlog) -> None:
@@ -148,13 +116,6 @@ def test_a_queue_without_any_live_node_keeps_its_order(stored: Backlog) -> None:
         (window,) = looks.read(connection, count_up_to=10, dead_after_seconds=14).windows
     assert _feed(stored)._park_unserved(window, 0) == []
     assert stored.count("waits_for IS NULL") == 3
-
-
-def test_a_message_on_a_node_without_the_handler_sets_the_job_aside_if_no_other_node_has_it(stored: Backlog) -> None:
-    (job,) = stored.insert(is_published=True)
-    stored.join(handlers=["wkr_other"])
-    assert _defer(stored, job)
-    assert stored.count("waits_for = 'node'") == 1
 
 
 @pytest.mark.parametrize(("age_seconds", "seconds"), [(-60, 0.1), (0, 0.1), (2, 2), (60, 5)])

@@ -6,26 +6,23 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ava.dispatcher.duties.waiting_jobs import MovedWorkers, ParkedJobs, move_due_jobs
+from ava.dispatcher.duties.waiting_jobs import MovedWorkers
 from ava.domain import ids
 from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.run_outcome import Ending
-from ava.domain.jobs.waits import Wait, WaitCondition
 from ava.domain.tenant import TenantRules
 from ava.settings import Settings
 from ava.store.engine.notices import Notices
 from ava.store.fleet import queues, tenants
 from ava.store.jobs.feed import limit_keys, looks
-from ava.store.jobs.moves import cancel, permits, rescue
+from ava.store.jobs.moves import cancel, permits
 from ava.store.jobs.moves.end import end
-from ava.store.jobs.moves.wait import end_waiting
 from harness.polling import wait_until
 from tests import limited
-from tests.backlog import NODE, Backlog
+from tests.backlog import Backlog
 from tests.limited import LIMITED
 from tests.runs import ended
 
@@ -67,20 +64,6 @@ def test_no_more_jobs_than_the_limit_hold_a_place_and_an_end_frees_it(backlog: B
     _end(backlog, second, Status.QUEUED) if second.max_attempts > 1 else _end(backlog, second)
     assert feed.run_once(3) == 1
     assert _admitted(backlog) == 2
-
-
-def test_a_lost_process_keeps_its_place_until_the_job_has_another_run(backlog: Backlog) -> None:
-    limited.limit(backlog, 1)
-    feed = limited.feed(backlog)
-    limited.insert(backlog, 3)
-    feed.run_once(0)
-    (job,) = limited.claim_all(backlog)
-    with backlog.database.connect() as connection:
-        assert rescue.rescue(connection, run=job.run, node_id=NODE, msg="m", error="WorkerLost: e", is_loss=True)
-    assert _admitted(backlog) == 1
-    feed.run_once(1)
-    assert _admitted(backlog) == 1
-    assert [each.id for each in limited.claim_all(backlog)] == [job.id]
 
 
 def test_many_dispatchers_at_once_never_give_one_place_too_many(backlog: Backlog) -> None:
@@ -217,32 +200,6 @@ def test_a_new_limit_acts_on_what_already_waits(backlog: Backlog) -> None:
     assert backlog.count("limit_key IS NULL") == 10
     feed.run_once(3)
     assert backlog.count("published_at IS NOT NULL") == 10
-
-
-def test_a_dated_job_waits_for_a_place_once_it_is_due_and_no_node_returns_it_without_one(backlog: Backlog) -> None:
-    limited.limit(backlog, 0)
-    limited.insert(backlog, 2, scheduled_at=datetime.now(UTC) + timedelta(hours=1))
-    backlog.run("UPDATE jobs SET run_at = now()")
-    assert move_due_jobs(backlog.database) == 2
-    assert backlog.count("waits_for = 'permit'") == 2
-    assert ParkedJobs(backlog.database, node_dead_seconds=14).run_once(0) == 0
-
-
-def test_a_new_limit_holds_for_a_handler_that_waits_meanwhile(backlog: Backlog) -> None:
-    backlog.announce(LIMITED)
-    duty = MovedWorkers(backlog.database)
-    duty.run_once(0)
-    limited.insert(backlog, 2)
-    for job in limited.claim_all(backlog):
-        waits = Wait(condition=WaitCondition.TIME, timeout_seconds=60)
-        with backlog.database.connect() as connection:
-            assert end_waiting(connection, ended(connection, job.run, Ending.WAITED, [limited.line(job)], wait=waits))
-    limited.limit(backlog, 1)
-    assert duty.run_once(1) == 2
-    backlog.run("UPDATE jobs SET run_at = now()")
-    assert move_due_jobs(backlog.database) == 2
-    assert limited.feed(backlog).run_once(0) == 1
-    assert _admitted(backlog) == 1
 
 
 def test_a_new_limit_acts_beyond_a_row_that_another_transaction_holds(backlog: Backlog) -> None:
