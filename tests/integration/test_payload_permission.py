@@ -307,30 +307,6 @@ def test_filters_and_searches_that_read_payloads_are_forbidden(api: Api, blind: 
         error_of(api.post(f"{JOBS}/{name}", json=body, headers=blind), 403, "forbidden")
 
 
-def test_who_does_not_see_payloads_lets_nobody_see_them(api: Api, blind: dict[str, str | None]) -> None:
-    hook = {"url": "https://example.com/", "events": ["ava.job.queued"], "secret": "s" * 20}
-    made = api.post(HOOKS, json=hook).get_json()["data"]["id"]
-    inbound = {"name": "theirs", "provider": "none"}
-    inbound_id = api.post("/v1/ava/hooks", json=inbound).get_json()["data"]["id"]
-    key = api.post(KEYS, json={"name": "theirs", "role": "tenant-user"}).get_json()["data"]["id"]
-    for method, path, body in (
-        ("POST", KEYS, {"name": "x", "role": "tenant-user"}),
-        ("DELETE", f"{KEYS}/{key}", None),
-        ("POST", HOOKS, hook),
-        ("PATCH", f"{HOOKS}/{made}", {"enabled": False}),
-        ("DELETE", f"{HOOKS}/{made}", None),
-        ("POST", "/v1/ava/hooks", inbound),
-        ("POST", f"/v1/ava/hooks/{inbound_id}/rotate", {}),
-        ("POST", f"/v1/ava/hooks/{inbound_id}/replay", {"from": "2025-01-01T00:00:00Z"}),
-        ("POST", "/v1/ava/subscriptions", {"event_type": "a", "worker_id": "wkr_open"}),
-        ("POST", "/v1/ava/workers", {"slug": "mine", "runtime": "pull"}),
-        ("PATCH", "/v1/ava/workers/wkr_open", {"config": {"URL": "https://example.com/"}}),
-        ("DELETE", "/v1/ava/workers/wkr_theirs", None),
-        ("POST", f"{HOOKS}/{made}/deliveries/redeliver", {"since": "2025-01-01T00:00:00Z"}),
-    ):
-        error_of(api.request(method, path, json=body, headers=blind), 403, "forbidden")
-
-
 def test_no_schema_tells_a_caller_without_payloads_an_input_bit_by_bit(api: Api, blind: dict[str, str | None]) -> None:
     made = api.post("/v1/ava/workers", json={"slug": "asked", "runtime": "pull"})
     assert made.status_code == 201, made.text
