@@ -228,14 +228,13 @@ def test_a_node_consumes_its_queue_again_after_it_was_deleted(system: System, tm
     system.wait_for(_run(system, 0), "completed", seconds=30)
 
 
-@ON_REDIS
-def test_the_second_dispatcher_takes_over_from_one_that_is_killed(system: System, tmp_path: Path) -> None:
-    system.start(workers=0, dispatchers=2, environ=_environ(tmp_path))
-    active = system.await_dispatcher()
-    [other] = [each for each in system.dispatchers if each is not active]
+@on_redis
+def test_the_second_dispatcher_takes_over_from_one_that_is_killed(nodes: System) -> None:
+    active = nodes.await_dispatcher()
+    other = nodes.start_dispatcher()
     assert "is active now" not in other.output
     active.kill()
-    assert system.await_dispatcher() is other
+    assert nodes.await_dispatcher() is other
 
 
 @ON_REDIS

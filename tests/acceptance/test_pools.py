@@ -25,7 +25,7 @@ def _start(nodes: System, pool: str, *, concurrency: int = 2) -> None:
 
 
 @ON_CELERYS_POOL
-def test_jobs_complete_a_killed_child_costs_a_run_and_a_cancel_reaches_the_run_that_it_names_alone(
+def test_jobs_complete_a_killed_child_costs_a_run_a_cancel_reaches_its_run_alone_and_a_drain_hands_back_what_remains(
     nodes: System, pool: str, witness: Witness, tmp_path: Path
 ) -> None:
     _start(nodes, pool)
@@ -51,6 +51,7 @@ def test_jobs_complete_a_killed_child_costs_a_run_and_a_cancel_reaches_the_run_t
     gone = before - {process.pid for process in nodes.workers[0].children}
     assert len(gone) > 1, "the child and what its handler had started"
     assert nodes.wait_for(nodes.trigger("wkr_t_echo")["id"])["status"] == "completed"
+    _drain(nodes, tmp_path)
 
 
 def _kill_a_child(nodes: System, witness: Witness) -> None:
@@ -73,7 +74,9 @@ def _kill_a_child(nodes: System, witness: Witness) -> None:
 
 
 @ON_CELERYS_POOL
-def test_jobs_start_in_the_order_of_their_priorities(nodes: System, pool: str, tmp_path: Path) -> None:
+def test_jobs_start_in_the_order_of_their_priorities_and_a_child_ends_with_its_parent(
+    nodes: System, pool: str, witness: Witness, tmp_path: Path
+) -> None:
     _start(nodes, pool, concurrency=1)
     blocking = nodes.trigger("wkr_t_brief", input={"until": str(tmp_path / "all wait")})
     nodes.wait_for(blocking["id"], "running")
@@ -84,11 +87,11 @@ def test_jobs_start_in_the_order_of_their_priorities(nodes: System, pool: str, t
         assert nodes.wait_for(job["id"])["status"] == "completed"
     started = sorted((nodes.show(job["id"]) for job in jobs), key=lambda record: record["started_at"])
     assert [record["priority"] for record in started] == list(range(1, 11))
+    _kill_the_parent(nodes, witness)
 
 
-@ON_CELERYS_POOL
-def test_a_node_drains_and_hands_back_what_does_not_end(nodes: System, pool: str, tmp_path: Path) -> None:
-    _start(nodes, pool)
+def _drain(nodes: System, tmp_path: Path) -> None:
+    """Stop a node: a job that ends within the drain completes, and the other one returns to the queue."""
     short, long = Witness(tmp_path / "short"), Witness(tmp_path / "long")
     ending = nodes.trigger("wkr_t_step", input={**short.input, "seconds": 0.7})
     interrupted = nodes.trigger("wkr_t_step", input={**long.input, "seconds": 60})
@@ -101,14 +104,12 @@ def test_a_node_drains_and_hands_back_what_does_not_end(nodes: System, pool: str
     assert not node.children
 
 
-@ON_CELERYS_POOL
-def test_a_child_ends_with_its_parent(nodes: System, pool: str, witness: Witness) -> None:
-    _start(nodes, pool)
+def _kill_the_parent(nodes: System, witness: Witness) -> None:
     job = nodes.trigger("wkr_t_stubborn", input=witness.input)
     witness.wait_for("begin")
     (node,) = nodes.workers
     below = node.children
-    assert len(below) > 2
+    assert len(below) > 1, "the child and what its handler has started"
     node.kill()
     psutil.wait_procs(below, timeout=10)
     wait_until(lambda: not any(process.is_running() for process in below), what="all of its processes have ended")
@@ -123,9 +124,8 @@ def test_a_celery_task_of_a_handler_goes_to_the_broker_of_its_own_application(no
 
 
 @on_redis
-@ON_BOTH_POOLS
-def test_a_celery_task_without_an_application_of_its_own_fails_its_job(nodes: System, pool: str) -> None:
-    failed = _delayed(nodes, pool, "")
+def test_a_celery_task_without_an_application_of_its_own_fails_its_job(nodes: System) -> None:
+    failed = _delayed(nodes, "ava", "")
     assert failed["error"] == (
         "ImproperlyConfigured: the task tests.acceptance.celery_handlers.notify has no Celery application: make one, "
         "as in Celery(broker=...), in the module of the handler; `ava.client` triggers jobs of this service"

@@ -71,35 +71,25 @@ def test_running_jobs_end_or_run_once_more_elsewhere(nodes: System, tmp_path: Pa
     assert not first.children
 
 
-def test_a_cancel_during_the_drain_is_a_cancel(nodes: System, witness: Witness) -> None:
-    start(nodes, drain_seconds=20)
-    job = nodes.trigger("wkr_t_wait", input=witness.input)
-    witness.wait_for("begin")
-    nodes.workers[0].send(signal.SIGTERM)
-    time.sleep(0.5)
-    asked = time.monotonic()
-    assert nodes.cancel(job["id"]).status_code == 200
-    witness.wait_for("finally")
-    took = time.monotonic() - asked
-    assert took < 15, "the drain goes on for 20 s"
-    assert nodes.wait_for(job["id"])["status"] == "cancelled"
-    assert witness.words == ["begin", "JobCancelled", "finally"]
-    assert nodes.workers[0].wait() == 0
-
-
 @on_redis
-def test_a_second_sigterm_ends_the_drain(nodes: System, witness: Witness) -> None:
-    start(nodes, drain_seconds=60)
+def test_a_cancel_during_the_drain_is_a_cancel_and_a_second_sigterm_ends_the_drain(
+    nodes: System, witness: Witness, tmp_path: Path
+) -> None:
+    node = start(nodes, drain_seconds=60, concurrency=3)
+    cancelled, stubborn = Witness(tmp_path / "cancelled"), Witness(tmp_path / "stubborn")
     job = nodes.trigger("wkr_t_step", input={**witness.input, "seconds": 30})
-    stubborn = Witness(witness.path.with_name("stubborn"))
     other = nodes.trigger("wkr_t_look", input=stubborn.input)
-    witness.wait_for("begin")
-    stubborn.wait_for("begin")
-    nodes.workers[0].send(signal.SIGTERM)
+    waiting = nodes.trigger("wkr_t_wait", input=cancelled.input)
+    for each in (witness, stubborn, cancelled):
+        each.wait_for("begin")
+    node.send(signal.SIGTERM)
     time.sleep(0.5)
-    assert nodes.workers[0].exit_code is None
-    nodes.workers[0].send(signal.SIGTERM)
-    assert nodes.workers[0].wait() == 0
+    assert nodes.cancel(waiting["id"]).status_code == 200
+    assert nodes.wait_for(waiting["id"])["status"] == "cancelled"
+    assert cancelled.words == ["begin", "JobCancelled", "finally"]
+    assert node.exit_code is None
+    node.send(signal.SIGTERM)
+    assert node.wait() == 0
     assert witness.words == ["begin", "JobInterrupted"]
     for record in (nodes.show(job["id"]), nodes.show(other["id"])):
         assert (record["status"], record["attempt"]) == ("queued", 0)
@@ -154,16 +144,6 @@ def test_rolling_restarts_under_load_lose_nothing(nodes: System, tmp_path: Path)
 
 
 @on_redis
-def test_an_idle_node_exits_at_once_and_each_line_of_its_log_is_json(nodes: System) -> None:
-    node = start(nodes, drain_seconds=60, AVA_LOG_FORMAT="json")
-    assert node.terminate() == 0
-    lines = [json.loads(line) for line in node.output.splitlines()]
-    assert "Warm shutdown (MainProcess)" in {line["msg"] for line in lines}
-    of_its = "SELECT stopped_at IS NOT NULL FROM nodes WHERE pid = %s"
-    assert nodes.query(of_its, node.pid) == [(True,)]
-
-
-@on_redis
 def test_the_handlers_of_a_killed_node_and_their_subprocesses_end_with_it_and_no_folder_of_shared_memory_is_left(
     nodes: System, witness: Witness, tmp_path: Path
 ) -> None:
@@ -212,20 +192,17 @@ def test_a_drained_node_finishes_what_runs_takes_no_more_and_can_be_resumed(node
     assert nodes.post(f"/v1/ava/nodes/{node_id}/resume", headers=PLATFORM).json()["data"]["drained_at"] is None
     for job in waiting:
         nodes.wait_for(job["id"], "completed")
-
-
-@on_redis
-def test_only_a_node_that_runs_can_be_drained(nodes: System) -> None:
-    for node_id in ("node_01h455vb4pex5vsknk084sn02q", "node_x", "\x00"):
-        assert nodes.post(f"/v1/ava/nodes/{node_id}/drain", headers=PLATFORM).status_code in (400, 404)
+    # Only a node that runs can be drained.
+    for unknown in ("node_01h455vb4pex5vsknk084sn02q", "node_x", "\x00"):
+        assert nodes.post(f"/v1/ava/nodes/{unknown}/drain", headers=PLATFORM).status_code in (400, 404)
 
 
 # What comes by the broker -----------------------------------------------------------------------------------------
 
 
 @on_redis
-def test_a_node_refuses_what_would_stop_it_or_make_it_deaf(nodes: System) -> None:
-    node = start(nodes, drain_seconds=60)
+def test_a_node_refuses_what_would_stop_it_or_make_it_deaf_and_exits_at_once_when_it_is_idle(nodes: System) -> None:
+    node = start(nodes, drain_seconds=60, AVA_LOG_FORMAT="json")
     app = make_app(load(nodes.environ), consumes=True)
     for command, arguments in COMMANDS:
         assert f"refuses {command}" in _ask(app, command, **arguments)["error"]
@@ -239,6 +216,10 @@ def test_a_node_refuses_what_would_stop_it_or_make_it_deaf(nodes: System) -> Non
     assert "Remote control: the command shutdown is refused." in node.output
     assert "Control command error" not in node.output
     app.pool.force_close_all()
+    assert node.terminate() == 0
+    lines = [json.loads(line) for line in node.output.splitlines()]
+    assert "Warm shutdown (MainProcess)" in {line["msg"] for line in lines}
+    assert nodes.query("SELECT stopped_at IS NOT NULL FROM nodes WHERE pid = %s", node.pid) == [(True,)]
 
 
 def _ask(app: Celery, command: str, **arguments: Any) -> Any:

@@ -22,6 +22,7 @@ from harness.system import System
 pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+OF_HOOK = "1af7651916cd43dd8448eb211c80319d"
 CALLER = "b7ad6b7169203331"
 SECRET = "nobody-but-the-handler"
 ENVIRON = {
@@ -104,11 +105,16 @@ def _has(collector: Collector, trace: str, **counts: int) -> Callable[[], bool]:
     return has
 
 
-def test_one_trace_goes_from_the_request_to_the_webhook(
+def test_one_trace_goes_from_a_request_or_from_a_hook_to_its_job_and_to_the_webhook(
     system: System, collector: Collector, receiver: Receiver
 ) -> None:
     system.start(webhooks=1, environ={**ENVIRON, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint})
     system.post("/v1/webhooks", json={"url": receiver.url, "events": ["ava.job.completed"], "secret": SECRET * 2})
+    _follow_a_request(system, collector, receiver)
+    _follow_a_hook(system, collector, receiver)
+
+
+def _follow_a_request(system: System, collector: Collector, receiver: Receiver) -> None:
     sent = {"traceparent": f"00-{TRACE}-{CALLER}-01", "tracestate": "theirs=1"}
     body = {"worker_id": "wkr_t_traced", "input": {"note": SECRET}}
     job = system.post("/v1/ava/jobs", json=body, headers=sent).json()["data"]
@@ -141,25 +147,20 @@ def test_one_trace_goes_from_the_request_to_the_webhook(
         system.query("UPDATE jobs SET traceparent = 'anything'")
 
 
-def test_one_trace_goes_from_a_hook_to_its_job_and_to_the_webhook(
-    system: System, collector: Collector, receiver: Receiver
-) -> None:
-    key = {"AVA_ENCRYPTION_KEY": "dGhpcyBpcyBhIGtleSBvZiB0aGUgdGVzdHMgb25seSE="}
-    system.start(webhooks=1, environ={**ENVIRON, **key, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint})
-    system.post("/v1/webhooks", json={"url": receiver.url, "events": ["ava.job.completed"], "secret": SECRET * 2})
+def _follow_a_hook(system: System, collector: Collector, receiver: Receiver) -> None:
     hook = system.post("/v1/ava/hooks", json={"name": "traced", "provider": "none"}).json()["data"]
     subscription = {"event_type": "hook.traced", "worker_id": "wkr_sleep", "input": {"seconds": 0}}
     assert system.post("/v1/ava/subscriptions", json=subscription).status_code == 201
-    sent = requests.post(hook["url"], json={}, headers={"traceparent": f"00-{TRACE}-{CALLER}-01"}, timeout=30)
+    sent = requests.post(hook["url"], json={}, headers={"traceparent": f"00-{OF_HOOK}-{CALLER}-01"}, timeout=30)
     (job_id,) = sent.json()["data"]["job_ids"]
     system.wait_for(job_id, "completed")
-    wait_until(_has(collector, TRACE, run=1, deliver=1), what=lambda: str(collector.of(TRACE)))
-    found = collector.of(TRACE)
+    wait_until(_has(collector, OF_HOOK, run=1, deliver=1), what=lambda: str(collector.of(OF_HOOK)))
+    found = collector.of(OF_HOOK)
     (request,) = [span for name, spans in found.items() if name.startswith("POST ") for span in spans]
     assert (request.name, request.parent) == ("POST /v1/hooks/<token>", CALLER)
     assert {span.parent for name in ("run", "deliver") for span in found[name]} == {request.id}
     assert found["run"][0].about["ava.job.id"] == job_id
-    assert receiver.received[0].headers["traceparent"] == f"00-{TRACE}-{found['deliver'][0].id}-01"
+    assert receiver.received[-1].headers["traceparent"] == f"00-{OF_HOOK}-{found['deliver'][0].id}-01"
     # The token is a secret.
     token = hook["url"].rpartition("/")[2].encode()
     assert token not in b"".join(received.body for received in collector.received)
