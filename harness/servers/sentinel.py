@@ -87,11 +87,6 @@ class SentinelGroup:
         port = self._master_port()
         next(member for member in self._members if member.server.port == port).kill()
 
-    def await_other_master(self) -> None:
-        """Wait until the sentinels name a server that runs."""
-        alive = {member.server.port for member in self._members if member.child}
-        wait_until(lambda: self._master_port() in alive, seconds=30, what="the sentinels promoted the replica")
-
     def await_replica(self) -> None:
         """Wait until each sentinel knows the replica and the other sentinels."""
         wait_until(self._is_complete, seconds=30, what="the sentinels know each other")

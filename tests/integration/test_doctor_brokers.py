@@ -17,18 +17,6 @@ from ava.errors import StartError
 from ava.settings import Settings
 from harness.system import System
 
-OTHER_KEY = "YW5vdGhlci1rZXktb2YtdGhlLXRlc3RzLS0tLS0tLS0="
-
-
-def _doctor(system: System, **environ: str) -> tuple[int, dict[str, str]]:
-    """Returns the exit code, and each check's line by its name."""
-    # tests/acceptance/test_pooled.py asks it behind a pool.
-    process = system.spawn("doctor", environ={"DATABASE_POOL_URL": "", **environ})
-    exit_code = process.wait(60)
-    lines = process.output.splitlines()
-    assert all(line.startswith(("ok  ", "!!  ")) for line in lines), process.output
-    return exit_code, {line[4:].split(":")[0]: line for line in lines}
-
 
 def _found(system: System, *names: str, **environ: str) -> dict[str, str]:
     """Returns the lines of some checks by their names; asked of the function, because a process takes half a second."""

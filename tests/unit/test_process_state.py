@@ -27,9 +27,6 @@ from ava.domain.jobs.job import LogLevel
 from ava.node.child.job_log import JobLog
 from tests.unit.process_states import NewState, process_state, run
 
-#: Seconds after which a test that waits for something fails.
-_SECONDS = 20
-
 
 def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}

@@ -119,10 +119,6 @@ def unless(is_same: bool, value: Any) -> Any:
     return SAME if is_same else value
 
 
-def _added(now: int | None, before: int) -> Any:
-    return SAME if now is None or now == before else now - before
-
-
 def written(job: LockedRun, outcome: RunOutcome, *, has_rate: bool) -> dict[str, Any]:
     """Return what an ordinary end writes, in the form of the recorded results."""
     values, before = next_values(job.job, outcome), job.job
