@@ -10,8 +10,6 @@ from pathlib import Path
 
 from tests import npm
 
-__all__ = ["python"]
-
 _INSTALLED = Path(sys.prefix) / "agents"
 
 

@@ -19,8 +19,6 @@ from pathlib import Path
 from harness.system import ROOT
 from tests.npm import leave_out
 
-__all__ = ["python", "tests_of_django"]
-
 _INSTALLED = Path(sys.prefix) / "django"
 #: The distributions that it holds beside what they need.
 _OWN = [ROOT / "clients" / name for name in ("django", "celery")]

@@ -12,8 +12,6 @@ import pytest
 from ava.errors import ServerProgramMissing
 from harness.servers import pgbouncer
 
-__all__ = ["pytest_terminal_summary"]
-
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name what was left out, and why."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from ava.store.engine.database import Database
 from harness.polling import wait_until
 
-__all__ = ["await_lock_waits"]
-
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["LONGEST", "sort"]
-
 #: The files that take longest, in their order (`make test ARGS=--durations=80`), and folders of `tests.one_tester`.
 LONGEST = (
     "acceptance/dashboard",

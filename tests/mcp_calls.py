@@ -8,8 +8,6 @@ from werkzeug.test import TestResponse
 
 from harness.api import HEADERS, NODE, Api
 
-__all__ = ["TASKS", "VERSION", "by_key", "call", "end", "ended", "result", "rpc_error", "send", "text_of"]
-
 TASKS = "io.modelcontextprotocol/tasks"
 VERSION = "2026-07-28"
 

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["build_client", "leave_out", "made", "packages", "run"]
-
 SOURCES = Path(__file__).parent / "integration/typescript"
 _CLIENT = Path(__file__).parent.parent / "clients/typescript"
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from xdist.scheduler import LoadFileScheduling
 
-__all__ = ["FOLDERS", "Scheduling"]
-
 FOLDERS = ("tests/acceptance/dashboard/",)
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["LONG", "NEEDED", "deselect"]
-
 #: Servers and programs that a quick test does without, by their fixtures: RabbitMQ, PgBouncer, servers of the test's
 #: own, whole systems, a browser.
 NEEDED = frozenset(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-__all__ = ["definitions", "empty"]
-
 #: The bounds of partitions are left out, because they are ids of the day of the migration.
 _STATEMENTS = (
     "SELECT proname, pg_get_functiondef(oid), proacl::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace",

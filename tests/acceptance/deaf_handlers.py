@@ -6,8 +6,6 @@ from typing import Any
 
 from celery.worker.control import control_command
 
-__all__ = ["DEAFEN"]
-
 DEAFEN = "test_deafen"
 
 

@@ -14,8 +14,6 @@ from harness.system import System
 from tests.acceptance.ids import uuids
 from tests.acceptance.witness import Witness
 
-__all__ = ["JOBS", "LATE", "await_others", "run_together", "start_node", "started", "statuses"]
-
 OPERATOR = {"x-platform-role": "platform-admin"}
 #: So many that the window grows until messages stand for several of them.
 JOBS = 140

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ava.domain.ids import decode
 
-__all__ = ["uuids"]
-
 
 def uuids(ids: list[str]) -> list[str]:
     """Returns the ids of jobs as their table has them."""

@@ -18,8 +18,6 @@ from harness.system import ROOT, System
 from tests.acceptance.conftest import running_system
 from tests.acceptance.ids import uuids
 
-__all__ = ["ENVIRON", "await_ended", "await_running", "has_uvloop", "running_slots", "slot_pid", "trigger_many"]
-
 ENVIRON = {
     "AVA_HANDLERS": "workers,tests.acceptance.slot_handlers,tests.acceptance.async_handlers",
     "AVA_SLOT_PROCESS_MAX_MEMORY_MB": "500",

@@ -20,8 +20,6 @@ from harness.polling import wait_until
 from harness.running_process import lives
 from harness.system import MARK, ROOT, carries
 
-__all__ = ["Up", "ava_command", "environment"]
-
 #: The titles that processes set for themselves.
 _TITLES = {"worker": "celeryd", "api": "gunicorn", "redis-server": "valkey-server"}
 

@@ -19,8 +19,6 @@ from harness.api import Api
 from harness.servers.postgres import running_postgres
 from tests.integration.hook_sender import NO_HEADERS, SECRET, Hook, count_jobs
 
-__all__ = ["fuzz"]
-
 _PROVIDERS = ("github", "stripe", "slack", "standard", "shopify")
 _TOKENS = ("", "x", "avahook_00.", "avahook_00." + "a" * 59, "../../x", "%00", "ava_00." + "b" * 59)
 _ODD = ("", "\x7f", "v1,", "t=,v1=", "sha256=", "=" * 3_000, "a,b", "-1", "9" * 30, "\xff\xfe", "null")

@@ -13,8 +13,6 @@ from ava.domain.events.verification import sign
 from ava.domain.events.verifiers import PROVIDERS, Provider, Verifier, read_row
 from harness.api import HEADERS, Api
 
-__all__ = ["GITHUB", "HOOKS", "NO_HEADERS", "PULL", "SECRET", "Hook", "count_jobs"]
-
 HOOKS = "/v1/ava/hooks"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NO_HEADERS: dict[str, str | None] = dict.fromkeys(HEADERS)

@@ -24,8 +24,6 @@ from tests.conftest import migrate
 from tests.integration.model.broker import Broker
 from tests.pulled import JOBS, OPERATOR, claim, data, make_key, make_worker
 
-__all__ = ["orders"]
-
 _TENANTS = [{"x-tenant-id": f"ten_{name}"} for name in "abc"]
 _BY_NODE, _PULLED = "wkr_open", "wkr_resize"
 _JOBS_PER_BULK = 500

@@ -10,8 +10,6 @@ from ava.domain.jobs.job import Job, Status, Trigger
 from ava.handler.journal_calls import Calls
 from ava.testing.journal import Journal
 
-__all__ = ["JOB", "Run"]
-
 _NOW = datetime(2025, 6, 1, 10, tzinfo=UTC)
 #: A job in its first attempt.
 JOB = Job(

@@ -10,8 +10,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ava import client
 
-__all__ = ["HOSTILE", "HostileApi"]
-
 #: It clears the screen, sets the title (by C0 and by C1), rings, returns, and reverses what follows it.
 HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b31m\x9d0;title\x9c\r\x08\x7f\u202e\u2066\u200f\u2028\x85 end\U000e0041"
 

@@ -14,8 +14,6 @@ from ava.store.engine.database import Database
 from ava.store.statements import all_statements
 from tests.integration.model import state
 
-__all__ = ["Killed", "Recorder", "open_database"]
-
 
 class Killed(BaseException):
     """The process that sent the statement is gone: no handler of an error runs."""

@@ -27,8 +27,6 @@ from tests.integration.model.healing import heal
 from tests.integration.model.history import RULES, History, Step, one_history
 from tests.integration.model.recorder import Recorder
 
-__all__ = ["Failure", "Runner"]
-
 #: The modules that add their steps to `RULES`.
 _STEPS = (
     client_rules,
