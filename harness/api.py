@@ -194,3 +194,9 @@ def error_of(answer: TestResponse, status: int, code: str) -> dict[str, Any]:
     assert error["message"]
     assert error["request_id"] == answer.headers["x-request-id"]
     return error
+
+
+def wrong_fields(answer: TestResponse, status: int = 422) -> dict[str, list[str]]:
+    """Returns what a response says of each wrong field or parameter, by its name."""
+    fields: dict[str, list[str]] = error_of(answer, status, "validation_error")["fields"]
+    return fields

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.api import JOBS, Api, error_of
+from harness.api import JOBS, Api, error_of, wrong_fields
 
 OPERATIONS = "/v1/ava/operations"
 HOOKS = "/v1/webhooks"
@@ -38,8 +38,8 @@ def test_each_of_several_secrets_is_valid(shared_api: Api, secret: str) -> None:
 
 @pytest.mark.parametrize("header", ["x-tenant-id", "x-user-id", "x-platform-role"])
 def test_a_missing_header_is_named(shared_api: Api, header: str) -> None:
-    assert header in error_of(shared_api.get(JOBS, headers={header: None}), 400, "validation_error")["fields"]
-    assert header in error_of(shared_api.get(JOBS, headers={header: ""}), 400, "validation_error")["fields"]
+    assert header in wrong_fields(shared_api.get(JOBS, headers={header: None}), 400)
+    assert header in wrong_fields(shared_api.get(JOBS, headers={header: ""}), 400)
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,7 @@ def test_a_missing_header_is_named(shared_api: Api, header: str) -> None:
     ],
 )
 def test_a_malformed_tenant_is_refused(shared_api: Api, value: str) -> None:
-    assert (
-        "x-tenant-id"
-        in error_of(shared_api.get(JOBS, headers={"x-tenant-id": value}), 400, "validation_error")["fields"]
-    )
+    assert "x-tenant-id" in wrong_fields(shared_api.get(JOBS, headers={"x-tenant-id": value}), 400)
 
 
 @pytest.mark.parametrize("value", ["ten_0", "ten_" + "z" * 60, "ten_01h_xyz"])

@@ -17,7 +17,7 @@ from ava.dispatcher.duties.retention import of_events
 from ava.process import pauses
 from ava.services.creation.job_creator import JobCreator
 from ava.services.events.event_jobs import EventJobs
-from harness.api import Api, error_of
+from harness.api import Api, error_of, wrong_fields
 
 EVENTS = "/v1/ava/events"
 SUBSCRIPTIONS = "/v1/ava/subscriptions"
@@ -101,7 +101,7 @@ def test_many_events_are_sent_at_once_all_or_none(api: Api) -> None:
     one, two, three = answer.get_json()["data"]
     assert (len(one["job_ids"]), two["job_ids"], three) == (1, [], {**one, "duplicate": True})
     wrong = api.post(EVENTS, json={"events": [ORDER, {"type": "ava.job.completed", "data": 1}]})
-    assert list(error_of(wrong, 422, "validation_error")["fields"]) == ["events[1].type"]
+    assert list(wrong_fields(wrong)) == ["events[1].type"]
     assert api.get(EVENTS).get_json()["pagination"]["total"] == 2
 
 
@@ -134,7 +134,7 @@ def test_data_with_nul_and_half_characters_survives(api: Api) -> None:
     sent = answer.get_json()["data"]
     assert _job(api, sent["job_ids"][0])["input"]["event"]["data"] == {"a": "\0\ud800"}
     answer = api.post_raw(b'{"type": "order.paid", "data": 1e999}', EVENTS)
-    assert "data" in error_of(answer, 422, "validation_error")["fields"]
+    assert "data" in wrong_fields(answer)
 
 
 @pytest.mark.parametrize("write", [to_structured_event, to_binary_event])
@@ -157,7 +157,7 @@ def test_a_batch_of_cloud_events_is_taken_and_another_version_is_not(api: Api) -
     answer = api.post_raw(batch, EVENTS, "application/cloudevents-batch+json")
     assert len(answer.get_json()["data"]) == 2
     old = json.dumps({**event, "specversion": "0.3"}).encode()
-    fields = error_of(api.post_raw(old, EVENTS, "application/cloudevents+json"), 422, "validation_error")["fields"]
+    fields = wrong_fields(api.post_raw(old, EVENTS, "application/cloudevents+json"))
     assert list(fields) == ["specversion"]
     error_of(api.post_raw(b"[]", EVENTS, "application/cloudevents-batch+json"), 422, "validation_error")
     error_of(api.post_raw(b"<a/>", EVENTS, "application/cloudevents+xml"), 415, "unsupported_media_type")
@@ -273,7 +273,7 @@ def test_a_subscription_whose_pattern_needs_too_many_comparisons_is_named_and_th
     assert refused == costly["id"]
     assert "(limit pattern_comparisons)" in reason
     tried = api.post(f"{SUBSCRIPTIONS}/test", json={"event": _LONG, "match": {"data": {"items": {"sku": ["x"]}}}})
-    assert "limit pattern_comparisons" in error_of(tried, 422, "validation_error")["fields"]["match"][0]
+    assert "limit pattern_comparisons" in wrong_fields(tried)["match"][0]
 
 
 def test_events_that_all_subscriptions_together_compare_for_too_long_are_refused_and_not_stored(api: Api) -> None:
@@ -282,7 +282,7 @@ def test_events_that_all_subscriptions_together_compare_for_too_long_are_refused
         _subscribe(api, match=match)
     events = [{"type": "order.paid", "data": {"items": ["y"] * 9_000}}] * 20
     refused = api.post(EVENTS, json={"events": events})
-    assert "limit event_comparisons" in error_of(refused, 422, "validation_error")["fields"]["data"][0]
+    assert "limit event_comparisons" in wrong_fields(refused)["data"][0]
     assert api.get(EVENTS).get_json()["pagination"]["total"] == 0
     assert api.post(EVENTS, json={"events": events[:2]}).status_code == 201
 
@@ -383,4 +383,4 @@ def test_a_subscription_is_tried_on_an_event(api: Api) -> None:
     tried = api.post(f"{SUBSCRIPTIONS}/test", json=asked | {"event_type": "x"}).get_json()["data"]
     assert tried["reason"] == 'type: "order.paid" does not match "x"'
     wrong = api.post(f"{SUBSCRIPTIONS}/test", json={"event": {"tip": 1}})
-    assert list(error_of(wrong, 422, "validation_error")["fields"]) == ["event.tip"]
+    assert list(wrong_fields(wrong)) == ["event.tip"]

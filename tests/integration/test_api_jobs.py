@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from ava.settings import Settings
-from harness.api import FIELDS, HEADERS, JOBS, NODE, Api, error_of
+from harness.api import FIELDS, HEADERS, JOBS, NODE, Api, error_of, wrong_fields
 from harness.moments import LATER, LATER_DAY
 
 #: The number of jobs.
@@ -154,7 +154,7 @@ def test_the_input_limit_counts_bytes_of_utf_8_and_not_of_the_stored_text(shared
 
 
 def test_a_missing_worker_id_is_400_whatever_else_is_wrong(shared_api: Api) -> None:
-    fields = error_of(shared_api.post(JOBS, json={"priority": 11}), 400, "validation_error")["fields"]
+    fields = wrong_fields(shared_api.post(JOBS, json={"priority": 11}), 400)
     assert set(fields) == {"worker_id", "priority"}
 
 
@@ -178,7 +178,7 @@ def test_a_missing_worker_id_is_400_whatever_else_is_wrong(shared_api: Api) -> N
 def test_a_wrong_field_is_named(shared_api: Api, field: str, value: Any) -> None:
     before = shared_api.execute(COUNT)
     body = json.dumps({"worker_id": "wkr_open", field: value}).encode().replace(b"Infinity", b"1e400")
-    assert field in error_of(shared_api.post_raw(body), 422, "validation_error")["fields"]
+    assert field in wrong_fields(shared_api.post_raw(body))
     assert shared_api.execute(COUNT) == before
 
 
@@ -225,12 +225,7 @@ def test_strange_but_valid_inputs_survive_the_round_trip(shared_api: Api, payloa
 
 
 def test_a_number_beyond_a_double_is_refused_by_name(shared_api: Api) -> None:
-    assert (
-        "input"
-        in error_of(shared_api.post_raw(b'{"worker_id":"wkr_open","input":{"x":1e400}}'), 422, "validation_error")[
-            "fields"
-        ]
-    )
+    assert "input" in wrong_fields(shared_api.post_raw(b'{"worker_id":"wkr_open","input":{"x":1e400}}'))
 
 
 @pytest.mark.parametrize(
@@ -289,12 +284,7 @@ def test_a_final_job_cannot_be_cancelled(api: Api, status: str) -> None:
 
 def test_a_cancel_takes_no_fields(shared_api: Api) -> None:
     job = shared_api.trigger()
-    assert (
-        "force"
-        in error_of(shared_api.post(f"{JOBS}/{job['id']}/cancel", json={"force": True}), 422, "validation_error")[
-            "fields"
-        ]
-    )
+    assert "force" in wrong_fields(shared_api.post(f"{JOBS}/{job['id']}/cancel", json={"force": True}))
     error_of(shared_api.post_raw(b"{", f"{JOBS}/{job['id']}/cancel"), 400, "bad_request")
 
 

@@ -15,7 +15,7 @@ from ava.domain.limits.table import USER_SESSIONS
 from ava.services import sessions as sessions_service
 from ava.settings import Settings
 from ava.store.access import sessions
-from harness.api import HEADERS, JOBS, Api, error_of
+from harness.api import HEADERS, JOBS, Api, error_of, wrong_fields
 
 SESSION = "/v1/ava/session"
 #: The shared keys of the API.
@@ -65,7 +65,7 @@ def test_the_cookie_alone_reads_and_a_write_names_its_tenant(api: Api) -> None:
     who = with_cookie(api, "GET", SESSION, cookie).get_json()["data"]
     assert (who["tenant_id"], who["user_id"], who["role"]) == ("ten_test", "usr_test", "tenant-system-admin")
     refused = with_cookie(api, "POST", f"{JOBS}/{job['id']}/cancel", cookie)
-    assert "x-tenant-id" in error_of(refused, 400, "validation_error")["fields"]
+    assert "x-tenant-id" in wrong_fields(refused, 400)
     done = with_cookie(api, "POST", f"{JOBS}/{job['id']}/cancel", cookie, {"x-tenant-id": "ten_test"})
     assert done.get_json()["data"]["cancelled_by"] == "usr_test"
 

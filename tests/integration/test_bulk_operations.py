@@ -15,7 +15,7 @@ from ava.services.bulk_batches import BulkBatches
 from ava.settings import Settings
 from ava.store.jobs import bulk_operations as store
 from ava.store.jobs.reads import searches
-from harness.api import JOBS, NODE, Api, error_of
+from harness.api import JOBS, NODE, Api, error_of, wrong_fields
 from harness.polling import wait_until
 from tests.graphs import Graphs
 
@@ -135,7 +135,7 @@ def test_an_operation_without_a_valid_filter_is_refused(
 @pytest.mark.parametrize(("verb", "status"), [("cancel", "failed"), ("retry", "running")])
 def test_a_status_on_which_the_operation_cannot_act_is_refused(api: Api, verb: str, status: str) -> None:
     response = api.post(f"{JOBS}/{verb}", json={"filter": {"status": status}})
-    assert "filter.status" in error_of(response, 422, "validation_error")["fields"]
+    assert "filter.status" in wrong_fields(response)
 
 
 def test_jobs_that_another_transaction_has_locked_are_cancelled_too(api: Api) -> None:

@@ -16,7 +16,7 @@ from ava.store.jobs.feed import permit_waits
 from ava.store.jobs.moves import end, park, permits
 from ava.store.jobs.reads import searches
 from ava.store.reports import metrics, queue_counts, tenant_usage
-from harness.api import NODE, Api, error_of
+from harness.api import NODE, Api, wrong_fields
 from harness.moments import LATER
 from tests.graphs import JOBS, Graphs
 from tests.integration.model.run_driver import run_line
@@ -102,7 +102,7 @@ def test_the_reason_of_a_wait_combines_with_other_filters_and_is_one_of_twelve(g
     cursor = api.get(f"{JOBS}?{reason}&per_page=2").get_json()["pagination"]["next_cursor"]
     assert [job["id"] for job in api.get(f"{JOBS}?{reason}&cursor={cursor}").get_json()["data"]] == [first]
     for wrong in ("date", "unknown", ""):
-        wanted = error_of(api.get(f"{JOBS}?filter[waits_for]={wrong}"), 400, "validation_error")["fields"]
+        wanted = wrong_fields(api.get(f"{JOBS}?filter[waits_for]={wrong}"), 400)
         assert "filter[waits_for]" in wanted
     ended = api.post(f"{JOBS}/cancel", json={"filter": {"waits_for": "schedule", "priority": 2}})
     assert ended.get_json()["data"]["filter"] == {"waits_for": "schedule", "priority": 2}

@@ -11,7 +11,7 @@ import pytest
 from ava import settings as settings_module
 from ava.domain import ids
 from ava.settings import Settings
-from harness.api import Api, error_of
+from harness.api import Api, error_of, wrong_fields
 from harness.system import ENCRYPTION_KEY
 from tests.integration.hostile_urls import HOSTILE_URLS
 
@@ -259,7 +259,7 @@ def test_without_an_encryption_key_no_webhook_is_created(database_url: str, redi
 @pytest.mark.parametrize("url", ["https://example.com/#\ud800", "https://example.com/\ud800", "https://\ud800.com/"])
 def test_a_url_with_half_of_a_surrogate_pair_is_refused(api: Api, url: str) -> None:
     body = {"url": url, "events": ["ava.job.completed"], "secret": "s" * 24}
-    assert "url" in error_of(api.post("/v1/webhooks", json=body), 422, "validation_error")["fields"]
+    assert "url" in wrong_fields(api.post("/v1/webhooks", json=body))
 
 
 def test_a_path_in_the_log_is_escaped(
