@@ -112,13 +112,13 @@ def test_an_unknown_token_is_404_and_leaves_none(api: Api, hook: Hook) -> None:
     assert SECRET not in str(stored)
 
 
-@pytest.mark.parametrize("size", [0, 2**20 + 1, 2**27])
-def test_an_unknown_token_is_404_whatever_size_it_sends_and_its_body_is_not_read(api: Api, size: int) -> None:
-    body = io.BytesIO(b"{}" * 1000)
-    environ = {"wsgi.input": body, "CONTENT_LENGTH": str(size)}
-    answer = api.app.test_client().post("/v1/hooks/avahook_00." + "a" * 59, environ_overrides=environ)
-    error_of(answer, 404, "resource_not_found")
-    assert body.tell() == 0
+def test_an_unknown_token_is_404_whatever_size_it_sends_and_its_body_is_not_read(shared_api: Api) -> None:
+    for size in (0, 2**20 + 1, 2**27):
+        body = io.BytesIO(b"{}" * 1000)
+        environ = {"wsgi.input": body, "CONTENT_LENGTH": str(size)}
+        answer = shared_api.app.test_client().post("/v1/hooks/avahook_00." + "a" * 59, environ_overrides=environ)
+        error_of(answer, 404, "resource_not_found")
+        assert body.tell() == 0, size
 
 
 def test_a_signature_that_is_sent_twice_is_not_genuine(api: Api, hook: Hook) -> None:
@@ -216,24 +216,24 @@ def test_handshakes_are_answered_and_start_nothing(api: Api, hook: Hook) -> None
     assert hook.deliveries() == []
 
 
-@pytest.mark.parametrize(
-    ("body", "headers", "data"),
-    [
-        (b"token=x&command=%2Fdeploy", {"content-type": "application/x-www-form-urlencoded"}, None),
-        (b"", {}, {"body": ""}),
-        (b"not json", {}, {"body": "not json"}),
-        (b"[1, 2]", {}, [1, 2]),
-        (gzip.compress(b'{"a": 1}', mtime=0), {"content-encoding": "gzip"}, {"a": 1}),
-        (b"\xff", {}, {"base64": "/w=="}),
-        (b'"\\u0000"', {}, "\0"),
-        (b"x" * 2**20, {}, {"body": "x" * 2**20}),
-        (b'{"action": "\\u0000\\ud800"}', {"x-github-delivery": "\xff\x80"}, {"action": "\0\ud800"}),
-    ],
-)
-def test_any_body_is_received(api: Api, hook: Hook, body: bytes, headers: dict[str, str], data: Any) -> None:
-    received = hook.accepted(body, headers)
-    event = hook.job(received["job_ids"][0])["input"]["event"]
-    assert event["data"] == ({"body": body.decode()} if data is None else data)
+_BODIES: list[tuple[bytes, dict[str, str], Any]] = [
+    (b"token=x&command=%2Fdeploy", {"content-type": "application/x-www-form-urlencoded"}, None),
+    (b"", {}, {"body": ""}),
+    (b"not json", {}, {"body": "not json"}),
+    (b"[1, 2]", {}, [1, 2]),
+    (gzip.compress(b'{"a": 1}', mtime=0), {"content-encoding": "gzip"}, {"a": 1}),
+    (b"\xff", {}, {"base64": "/w=="}),
+    (b'"\\u0000"', {}, "\0"),
+    (b"x" * 2**20, {}, {"body": "x" * 2**20}),
+    (b'{"action": "\\u0000\\ud800"}', {"x-github-delivery": "\xff\x80"}, {"action": "\0\ud800"}),
+]
+
+
+def test_any_body_is_received(hook: Hook) -> None:
+    for number, (body, headers, data) in enumerate(_BODIES):
+        received = hook.accepted(body, {"x-github-delivery": f"body {number}", **headers})
+        event = hook.job(received["job_ids"][0])["input"]["event"]
+        assert event["data"] == ({"body": body.decode()} if data is None else data), body[:100]
 
 
 def test_a_body_that_is_too_large_also_once_it_is_unpacked_is_413(api: Api, hook: Hook) -> None:

@@ -244,32 +244,30 @@ def test_tokens_of_other_runs_are_worth_nothing(api: Api, key: dict[str, str | N
     assert data(call(api, run, "end", output=1)) == {"status": "completed"}
 
 
-@pytest.mark.parametrize(
-    ("name", "body", "wrong"),
-    [
-        ("lines", {"lines": []}, "lines"),
-        ("lines", {"lines": [{"seq": -1, "msg": "x"}]}, "lines[0].seq"),
-        ("lines", {"lines": [{"seq": 0, "msg": "x", "level": "debug"}]}, "lines[0].level"),
-        ("lines", {"lines": [{"seq": True, "msg": "x"}]}, "lines[0].seq"),
-        ("progress", {"fraction": 2}, "fraction"),
-        ("end", {}, "body"),
-        ("end", {"output": 1, "error": "A: b"}, "body"),
-        ("end", {"error": "no kind"}, "error"),
-        ("end", {"output": 1, "give_up": True}, "give_up"),
-        ("end", {"output": 1, "reason": "why"}, "reason"),
-        ("end", {"retry_later": -1}, "retry_later"),
-    ],
-)
-def test_a_wrong_call_of_a_run_names_the_field_and_writes_nothing(
-    api: Api, key: dict[str, str | None], name: str, body: dict[str, Any], wrong: str
-) -> None:
+_WRONG_CALLS: list[tuple[str, dict[str, Any], str]] = [
+    ("lines", {"lines": []}, "lines"),
+    ("lines", {"lines": [{"seq": -1, "msg": "x"}]}, "lines[0].seq"),
+    ("lines", {"lines": [{"seq": 0, "msg": "x", "level": "debug"}]}, "lines[0].level"),
+    ("lines", {"lines": [{"seq": True, "msg": "x"}]}, "lines[0].seq"),
+    ("progress", {"fraction": 2}, "fraction"),
+    ("end", {}, "body"),
+    ("end", {"output": 1, "error": "A: b"}, "body"),
+    ("end", {"error": "no kind"}, "error"),
+    ("end", {"output": 1, "give_up": True}, "give_up"),
+    ("end", {"output": 1, "reason": "why"}, "reason"),
+    ("end", {"retry_later": -1}, "retry_later"),
+]
+
+
+def test_a_wrong_call_of_a_run_names_the_field_and_writes_nothing(api: Api, key: dict[str, str | None]) -> None:
     job = api.trigger("wkr_resize")
     (run,) = claim(api, key)
-    answer = call(api, run, name, **body)
-    error_of(answer, 422, "validation_error")
-    assert wrong in answer.get_json()["error"]["fields"]
-    assert answer.get_json()["error"]["message"].startswith(f"{wrong}")
-    assert show(api, job)["status"] == "running"
+    for name, body, wrong in _WRONG_CALLS:
+        answer = call(api, run, name, **body)
+        error = error_of(answer, 422, "validation_error")
+        assert wrong in error["fields"], body
+        assert error["message"].startswith(wrong), body
+        assert show(api, job)["status"] == "running", body
     assert data(call(api, run, "end", error=f"Odd: {chr(0)}\ud800")) == {"status": "failed"}
 
 

@@ -287,7 +287,7 @@ def test_what_is_no_key_or_rule_is_refused_by_name(api: Api) -> None:
         assert "debounce" in wrong_fields(_debounce(api, **other))
 
 
-@pytest.mark.parametrize("key", ["'; DROP TABLE jobs; --", "\u202e%s%(key)s", "𝕏" * 200, "\n\t\x01", "wkr_open k"])
-def test_strange_but_valid_keys_are_keys_like_others(api: Api, key: str) -> None:
-    assert _id(_dedupe(api, "return", key)) == _id(_dedupe(api, "return", key))
-    assert _id(_debounce(api, key=key)) == _id(_debounce(api, key=key))
+def test_strange_but_valid_keys_are_keys_like_others(api: Api) -> None:
+    for key in ("'; DROP TABLE jobs; --", "\u202e%s%(key)s", "𝕏" * 200, "\n\t\x01", "wkr_open k"):
+        assert _id(_dedupe(api, "return", key)) == _id(_dedupe(api, "return", key)), key
+        assert _id(_debounce(api, key=key)) == _id(_debounce(api, key=key)), key

@@ -86,25 +86,25 @@ def test_events_read_the_waits_for_their_exact_values_and_no_others(
     assert compared.pages == [3 + 5]
 
 
-@pytest.mark.parametrize(
-    ("match", "data"),
-    [
-        ({"data": {"n": [1]}}, {"n": 1.0}),
-        ({"data": {"n": [None]}}, {"n": None}),
-        ({"data": {"lines": {"sku": ["b"], "n": [2]}}}, {"lines": [{"sku": "a", "n": 2}, {"sku": "b", "n": 2}]}),
-        ({"data": {"lines": {"sku": ["s499"]}}}, {"lines": [{"sku": f"s{n}"} for n in range(500)]}),
-        ({"data": {"a": ["x19"], "b": ["x19"]}}, {key: [f"x{n}" for n in range(20)] for key in "ab"}),
-        ({"type": [PAID], "data": {"a": {"b.c": ["ä"]}}}, {"a": {"b.c": "ä"}}),
-    ],
-)  # fmt: skip
-def test_whatever_matches_is_found(waiters: Waiters, match: Any, data: Any) -> None:
-    job_id = waiters.waiting(match)
-    assert waiters.api.post(EVENTS, json={"type": PAID, "data": {"other": 1}}).status_code == 201
-    waiters.wake()
-    assert not waiters.continues(job_id)
-    assert waiters.api.post(EVENTS, json={"type": PAID, "data": data}).status_code == 201
-    waiters.wake()
-    assert waiters.continues(job_id)
+_MATCHING: list[tuple[Any, Any]] = [
+    ({"data": {"n": [1]}}, {"n": 1.0}),
+    ({"data": {"n": [None]}}, {"n": None}),
+    ({"data": {"lines": {"sku": ["b"], "n": [2]}}}, {"lines": [{"sku": "a", "n": 2}, {"sku": "b", "n": 2}]}),
+    ({"data": {"lines": {"sku": ["s499"]}}}, {"lines": [{"sku": f"s{n}"} for n in range(500)]}),
+    ({"data": {"a": ["x19"], "b": ["x19"]}}, {key: [f"x{n}" for n in range(20)] for key in "ab"}),
+    ({"type": [PAID], "data": {"a": {"b.c": ["ä"]}}}, {"a": {"b.c": "ä"}}),
+]
+
+
+def test_whatever_matches_is_found(waiters: Waiters) -> None:
+    for match, data in _MATCHING:
+        job_id = waiters.waiting(match)
+        assert waiters.api.post(EVENTS, json={"type": PAID, "data": {"other": 1}}).status_code == 201
+        waiters.wake()
+        assert not waiters.continues(job_id), match
+        assert waiters.api.post(EVENTS, json={"type": PAID, "data": data}).status_code == 201
+        waiters.wake()
+        assert waiters.continues(job_id), match
 
 
 @pytest.mark.parametrize("paths", [1, 40])

@@ -68,8 +68,7 @@ def test_created_at_is_the_time_in_the_id(api: Api) -> None:
     assert api.execute(f"SELECT count(*) FROM jobs WHERE {differing.replace('%', '%%')}") == [(0,)]
 
 
-@pytest.mark.parametrize("level", [None, "info", "warn", "error"])
-def test_lines_of_a_level_are_found_after_any_cursor(api: Api, level: str | None) -> None:
+def test_lines_of_a_level_are_found_after_any_cursor(api: Api) -> None:
     job = api.trigger()
     api.execute(
         "INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)"
@@ -81,14 +80,15 @@ def test_lines_of_a_level_are_found_after_any_cursor(api: Api, level: str | None
             "%", "%%"
         )
     )
-    path = f"/v1/ava/jobs/{job['id']}/logs?limit=7" + (f"&filter[level]={level}" if level else "")
-    found: list[str] = []
-    cursor = ""
-    while lines := (answer := api.get(path + cursor).get_json())["data"]["logs"]:
-        found += [line["msg"] for line in lines]
-        cursor = f"&after={answer['pagination']['next_cursor']}"
     levels = ["info", "info", "warn", "error"]
-    assert found == [str(n) for n in range(100) if level in (None, levels[n % 4])]
+    for level in (None, *levels[1:]):
+        path = f"/v1/ava/jobs/{job['id']}/logs?limit=7" + (f"&filter[level]={level}" if level else "")
+        found: list[str] = []
+        cursor = ""
+        while lines := (answer := api.get(path + cursor).get_json())["data"]["logs"]:
+            found += [line["msg"] for line in lines]
+            cursor = f"&after={answer['pagination']['next_cursor']}"
+        assert found == [str(n) for n in range(100) if level in (None, levels[n % 4])]
 
 
 def test_jobs_ahead_are_those_that_start_earlier(api: Api) -> None:

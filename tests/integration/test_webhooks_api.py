@@ -257,9 +257,9 @@ def test_without_an_encryption_key_no_webhook_is_created(database_url: str, redi
 
 
 @pytest.mark.parametrize("url", ["https://example.com/#\ud800", "https://example.com/\ud800", "https://\ud800.com/"])
-def test_a_url_with_half_of_a_surrogate_pair_is_refused(api: Api, url: str) -> None:
+def test_a_url_with_half_of_a_surrogate_pair_is_refused(shared_api: Api, url: str) -> None:
     body = {"url": url, "events": ["ava.job.completed"], "secret": "s" * 24}
-    assert "url" in wrong_fields(api.post("/v1/webhooks", json=body))
+    assert "url" in wrong_fields(shared_api.post("/v1/webhooks", json=body))
 
 
 def test_a_path_in_the_log_is_escaped(
