@@ -34,13 +34,13 @@ def test_the_first_node_of_a_deploy_sets_the_schema_and_an_old_node_that_restart
     assert api.post(JOBS, json=body).status_code == 201
 
 
-def test_the_contracts_request_returns_the_contracts_record(api: Api) -> None:
+def test_the_contracts_request_returns_the_contracts_record(shared_api: Api) -> None:
     payload = {"incident_id": "inc_01hxyz", "channel": "#security-ops"}
-    response = api.post(JOBS, json={"worker_id": "wkr_open", "priority": 2, "input": payload})
+    response = shared_api.post(JOBS, json={"worker_id": "wkr_open", "priority": 2, "input": payload})
     assert response.status_code == 201
     record = response.get_json()["data"]
     assert response.headers["Location"] == f"/v1/ava/jobs/{record['id']}"
-    assert api.get(response.headers["Location"]).get_json()["data"] == record
+    assert shared_api.get(response.headers["Location"]).get_json()["data"] == record
     assert list(record) == FIELDS
     assert re.fullmatch(r"job_[0-7][0-9a-hjkmnp-tv-z]{25}", record.pop("id"))
     assert RECORD_TIME.fullmatch(record.pop("created_at"))
@@ -255,13 +255,13 @@ def test_a_hostile_or_unknown_job_id_is_404(shared_api: Api, job_id: str) -> Non
 # Cancel -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_queued_job_is_cancelled_at_once(api: Api) -> None:
-    job = api.trigger()
-    record = api.post(f"{JOBS}/{job['id']}/cancel").get_json()["data"]
+def test_a_queued_job_is_cancelled_at_once(shared_api: Api) -> None:
+    job = shared_api.trigger()
+    record = shared_api.post(f"{JOBS}/{job['id']}/cancel").get_json()["data"]
     assert (record["status"], record["cancelled_by"], record["error"]) == ("cancelled", "usr_test", None)
     assert record["completed_at"]
     assert record["cancel_requested_at"]
-    error_of(api.post(f"{JOBS}/{job['id']}/cancel"), 409, "resource_conflict")
+    error_of(shared_api.post(f"{JOBS}/{job['id']}/cancel"), 409, "resource_conflict")
 
 
 def test_a_running_job_is_asked_to_stop_and_a_second_cancel_succeeds(api: Api) -> None:
@@ -311,10 +311,10 @@ def test_options_says_what_is_allowed(shared_api: Api) -> None:
     assert (response.status_code, response.data, response.headers["Allow"]) == (204, b"", "GET, HEAD, OPTIONS, POST")
 
 
-def test_head_is_get_without_a_body(api: Api) -> None:
-    job = api.trigger()
+def test_head_is_get_without_a_body(shared_api: Api) -> None:
+    job = shared_api.trigger()
     for path, status in ((f"{JOBS}/{job['id']}", 200), (JOBS, 200), (f"{JOBS}/x", 404)):
-        head, get = api.request("HEAD", path), api.get(path)
+        head, get = shared_api.request("HEAD", path), shared_api.get(path)
         assert (head.status_code, head.data) == (status, b"")
         assert head.headers["Content-Length"] == get.headers["Content-Length"]
 

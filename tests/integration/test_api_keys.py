@@ -65,15 +65,17 @@ def test_the_trail_has_the_entries_that_are_being_written(api: Api) -> None:
         assert [entry["user_id"] for entry in read.result(30).get_json()["data"]] == ["usr_test"]
 
 
-def test_a_key_has_its_role_and_grants_none_above_its_makers(api: Api) -> None:
-    reader = create(api, "tenant-user")
-    assert api.get(JOBS, headers=bearer(reader)).status_code == 200
-    error_of(api.post(JOBS, json={"worker_id": "wkr_open"}, headers=bearer(reader)), 403, "forbidden")
-    error_of(api.post(KEYS, json={"name": "more", "role": "platform-admin"}), 403, "forbidden")
-    writer = create(api)
-    by_key = api.post(KEYS, json={"name": "more", "role": "platform-admin"}, headers=bearer(writer))
+def test_a_key_has_its_role_and_grants_none_above_its_makers(shared_api: Api) -> None:
+    reader = create(shared_api, "tenant-user")
+    assert shared_api.get(JOBS, headers=bearer(reader)).status_code == 200
+    error_of(shared_api.post(JOBS, json={"worker_id": "wkr_open"}, headers=bearer(reader)), 403, "forbidden")
+    error_of(shared_api.post(KEYS, json={"name": "more", "role": "platform-admin"}), 403, "forbidden")
+    writer = create(shared_api)
+    by_key = shared_api.post(KEYS, json={"name": "more", "role": "platform-admin"}, headers=bearer(writer))
     error_of(by_key, 403, "forbidden")
-    made = api.post(KEYS, json={"name": "child", "role": "tenant-admin"}, headers=bearer(writer)).get_json()["data"]
+    made = shared_api.post(KEYS, json={"name": "child", "role": "tenant-admin"}, headers=bearer(writer)).get_json()[
+        "data"
+    ]
     assert made["created_by"] == writer["id"]
 
 
@@ -154,12 +156,12 @@ def test_any_other_token_is_unauthorized(shared_api: Api, value: str) -> None:
     error_of(shared_api.get(JOBS, headers=NONE | {"authorization": value}), 401, "unauthorized")
 
 
-def test_a_known_lookup_with_another_secret_is_unauthorized(api: Api) -> None:
-    token = create(api)["token"]
+def test_a_known_lookup_with_another_secret_is_unauthorized(shared_api: Api) -> None:
+    token = create(shared_api)["token"]
     for other in (token[:-43] + "x" * 43, "avases" + token[3:]):
-        error_of(api.get(JOBS, headers=bearer({"token": other})), 401, "unauthorized")
+        error_of(shared_api.get(JOBS, headers=bearer({"token": other})), 401, "unauthorized")
     # Whichever cell made it: its rows may have moved here from another.
-    assert api.get(JOBS, headers=bearer({"token": token.replace("ava_00.", "ava_e1.")})).status_code == 200
+    assert shared_api.get(JOBS, headers=bearer({"token": token.replace("ava_00.", "ava_e1.")})).status_code == 200
 
 
 def test_a_token_bears_the_mark_of_its_cell(database_settings: Settings) -> None:

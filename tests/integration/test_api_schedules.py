@@ -35,8 +35,8 @@ def _change(api: Api, schedule: dict[str, Any], **fields: Any) -> dict[str, Any]
 # Create ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_schedule_has_the_contracts_fields_in_its_order_and_its_defaults(api: Api) -> None:
-    answer = api.post(SCHEDULES, json=DAILY)
+def test_a_schedule_has_the_contracts_fields_in_its_order_and_its_defaults(shared_api: Api) -> None:
+    answer = shared_api.post(SCHEDULES, json=DAILY)
     record = answer.get_json()["data"]
     assert list(record) == FIELDS
     assert answer.headers["Location"] == f"{SCHEDULES}/{record['id']}"
@@ -58,12 +58,12 @@ def test_a_schedule_has_the_contracts_fields_in_its_order_and_its_defaults(api: 
         "tenant_id": "ten_test",
     }
     assert {name: record[name] for name in expected} == expected
-    slots = api.get(f"{SCHEDULES}/{record['id']}/next?count=1").get_json()["data"]
+    slots = shared_api.get(f"{SCHEDULES}/{record['id']}/next?count=1").get_json()["data"]
     assert [slot["at"] for slot in slots] == [record["next_run_at"]]
-    assert api.get(f"{SCHEDULES}/{record['id']}").get_json()["data"] == record
+    assert shared_api.get(f"{SCHEDULES}/{record['id']}").get_json()["data"] == record
 
 
-def test_every_field_is_kept_as_it_was_given(api: Api) -> None:
+def test_every_field_is_kept_as_it_was_given(shared_api: Api) -> None:
     given = {
         "name": "Täglich \N{ALARM CLOCK}",
         "input": {"a": ["\0", "\ud800", 1]},
@@ -77,17 +77,17 @@ def test_every_field_is_kept_as_it_was_given(api: Api) -> None:
         "ends_at": "2031-01-01T00:00:00Z",
         "timezone": "Asia/Calcutta",
     }
-    record = _create(api, **given)
+    record = _create(shared_api, **given)
     assert {name: record[name] for name in given} == given
     assert record["next_run_at"] is None
-    enabled = _change(api, record, enabled=True, spread_seconds=0, timezone="UTC")
+    enabled = _change(shared_api, record, enabled=True, spread_seconds=0, timezone="UTC")
     assert enabled["next_run_at"] == "2030-01-01T09:30:00Z"
 
 
-def test_a_missing_field_is_400_and_named(api: Api) -> None:
+def test_a_missing_field_is_400_and_named(shared_api: Api) -> None:
     for missing in ("worker_id", "cron", "timezone"):
         body = {name: value for name, value in DAILY.items() if name != missing}
-        assert list(wrong_fields(api.post(SCHEDULES, json=body), 400)) == [missing]
+        assert list(wrong_fields(shared_api.post(SCHEDULES, json=body), 400)) == [missing]
 
 
 _WRONG: list[tuple[str, Any]] = [
@@ -126,50 +126,50 @@ _WRONG: list[tuple[str, Any]] = [
 ]
 
 
-def test_a_wrong_field_is_422_and_named(api: Api) -> None:
-    schedule = _create(api)
+def test_a_wrong_field_is_422_and_named(shared_api: Api) -> None:
+    schedule = _create(shared_api)
     for field, value in _WRONG:
         for answer in (
-            api.post(SCHEDULES, json={**DAILY, field: value}),
-            api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={field: value}),
+            shared_api.post(SCHEDULES, json={**DAILY, field: value}),
+            shared_api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={field: value}),
         ):
             error = error_of(answer, 422, "validation_error")
             assert list(error["fields"]) == [field], (field, value)
 
 
-def test_the_message_names_the_wrong_field_of_a_pattern(api: Api) -> None:
-    error = error_of(api.post(SCHEDULES, json={**DAILY, "cron": "0 25 * * *"}), 422, "validation_error")
+def test_the_message_names_the_wrong_field_of_a_pattern(shared_api: Api) -> None:
+    error = error_of(shared_api.post(SCHEDULES, json={**DAILY, "cron": "0 25 * * *"}), 422, "validation_error")
     assert "hour" in error["message"]
 
 
-def test_it_must_end_after_its_start(api: Api) -> None:
+def test_it_must_end_after_its_start(shared_api: Api) -> None:
     dates = {"starts_at": "2030-01-01T00:00:00Z", "ends_at": "2030-01-01T00:00:00Z"}
-    error = error_of(api.post(SCHEDULES, json={**DAILY, **dates}), 422, "validation_error")
+    error = error_of(shared_api.post(SCHEDULES, json={**DAILY, **dates}), 422, "validation_error")
     assert list(error["fields"]) == ["ends_at"]
-    schedule = _create(api, starts_at="2030-01-01T00:00:00Z")
-    answer = api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={"ends_at": "2029-01-01T00:00:00Z"})
+    schedule = _create(shared_api, starts_at="2030-01-01T00:00:00Z")
+    answer = shared_api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={"ends_at": "2029-01-01T00:00:00Z"})
     error_of(answer, 422, "validation_error")
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
-def test_the_ends_of_the_calendar_are_moments_too(api: Api, moment: str) -> None:
-    assert _create(api, starts_at=moment)["starts_at"] == moment
-    assert _create(api, ends_at=moment)["ends_at"] == moment
+def test_the_ends_of_the_calendar_are_moments_too(shared_api: Api, moment: str) -> None:
+    assert _create(shared_api, starts_at=moment)["starts_at"] == moment
+    assert _create(shared_api, ends_at=moment)["ends_at"] == moment
 
 
-def test_an_input_of_a_schedule_is_bounded(api: Api) -> None:
-    _create(api, input={"a": "x" * 65_000})
-    answer = api.post(SCHEDULES, json={**DAILY, "input": {"a": "x" * 65_600}})
+def test_an_input_of_a_schedule_is_bounded(shared_api: Api) -> None:
+    _create(shared_api, input={"a": "x" * 65_000})
+    answer = shared_api.post(SCHEDULES, json={**DAILY, "input": {"a": "x" * 65_600}})
     message = error_of(answer, 413, "payload_too_large")["message"]
     assert "65,536" in message
     assert message.endswith("(limit schedule_input_bytes)")
 
 
-def test_the_worker_must_be_one_that_the_tenant_sees(api: Api) -> None:
+def test_the_worker_must_be_one_that_the_tenant_sees(shared_api: Api) -> None:
     for worker in ("wkr_none", "wkr_theirs"):
-        error_of(api.post(SCHEDULES, json={**DAILY, "worker_id": worker}), 404, "resource_not_found")
-    schedule = _create(api)
-    answer = api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={"worker_id": "wkr_theirs"})
+        error_of(shared_api.post(SCHEDULES, json={**DAILY, "worker_id": worker}), 404, "resource_not_found")
+    schedule = _create(shared_api)
+    answer = shared_api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={"worker_id": "wkr_theirs"})
     error_of(answer, 404, "resource_not_found")
 
 
@@ -205,9 +205,9 @@ def test_the_same_call_with_a_key_creates_one_schedule(api: Api) -> None:
 # Change and delete ----------------------------------------------------------------------------------------------------
 
 
-def test_a_change_of_the_pattern_makes_the_next_firing_the_first_from_now(api: Api) -> None:
-    schedule = _create(api, cron="0 0 1 1 *", timezone="UTC")
-    changed = _change(api, schedule, cron="* * * * *")
+def test_a_change_of_the_pattern_makes_the_next_firing_the_first_from_now(shared_api: Api) -> None:
+    schedule = _create(shared_api, cron="0 0 1 1 *", timezone="UTC")
+    changed = _change(shared_api, schedule, cron="* * * * *")
     next_run = datetime.fromisoformat(changed["next_run_at"])
     assert timedelta(0) <= next_run - datetime.now(UTC) + timedelta(seconds=5) <= timedelta(seconds=65)
     assert changed["updated_at"] > schedule["updated_at"]
@@ -228,17 +228,19 @@ def test_a_change_of_another_field_keeps_what_is_due(api: Api) -> None:
     assert datetime.fromisoformat(changed["next_run_at"]) < datetime.now(UTC) - timedelta(minutes=50)
 
 
-def test_an_empty_change_is_refused(api: Api) -> None:
-    schedule = _create(api)
-    error_of(api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={}), 422, "validation_error")
+def test_an_empty_change_is_refused(shared_api: Api) -> None:
+    schedule = _create(shared_api)
+    error_of(shared_api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={}), 422, "validation_error")
 
 
-def test_a_deleted_schedule_is_gone_at_once(api: Api) -> None:
-    schedule = _create(api)
-    deleted = api.request("DELETE", f"{SCHEDULES}/{schedule['id']}")
+def test_a_deleted_schedule_is_gone_at_once(shared_api: Api) -> None:
+    schedule = _create(shared_api)
+    deleted = shared_api.request("DELETE", f"{SCHEDULES}/{schedule['id']}")
     assert deleted.get_json() == {"data": {"id": schedule["id"], "deleted": True}}
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/next"), ("GET", "/firings"), ("POST", "/run")):
-        answer = api.request(method, f"{SCHEDULES}/{schedule['id']}{path}", json={} if method == "POST" else None)
+        answer = shared_api.request(
+            method, f"{SCHEDULES}/{schedule['id']}{path}", json={} if method == "POST" else None
+        )
         error_of(answer, 404, "resource_not_found")
 
 
@@ -297,12 +299,12 @@ def test_firings_are_listed_newest_first_in_pages(api: Api) -> None:
 # Next, preview, run ---------------------------------------------------------------------------------------------------
 
 
-def test_next_lists_slots_with_their_notes(api: Api) -> None:
-    schedule = _create(api, cron="30 2 * * *", starts_at="2026-10-24T00:00:00Z", ends_at="2026-10-27T00:00:00Z")
-    slots = api.get(f"{SCHEDULES}/{schedule['id']}/next?count=50").get_json()["data"]
+def test_next_lists_slots_with_their_notes(shared_api: Api) -> None:
+    schedule = _create(shared_api, cron="30 2 * * *", starts_at="2026-10-24T00:00:00Z", ends_at="2026-10-27T00:00:00Z")
+    slots = shared_api.get(f"{SCHEDULES}/{schedule['id']}/next?count=50").get_json()["data"]
     assert all(list(slot) == ["slot", "at", "note"] for slot in slots)
     for count in ("0", "51", "x"):
-        error_of(api.get(f"{SCHEDULES}/{schedule['id']}/next?count={count}"), 400, "validation_error")
+        error_of(shared_api.get(f"{SCHEDULES}/{schedule['id']}/next?count={count}"), 400, "validation_error")
 
 
 def test_a_preview_describes_a_pattern_and_lists_its_slots(api: Api) -> None:
@@ -320,23 +322,23 @@ def test_a_preview_describes_a_pattern_and_lists_its_slots(api: Api) -> None:
     assert "schedules.show_preview" not in actions
 
 
-def test_run_now_makes_a_manual_job_and_no_firing(api: Api) -> None:
-    schedule = _create(api, input={"a": 1}, priority=3)
+def test_run_now_makes_a_manual_job_and_no_firing(shared_api: Api) -> None:
+    schedule = _create(shared_api, input={"a": 1}, priority=3)
     headers = {"Idempotency-Key": "now"}
-    answers = [api.post(f"{SCHEDULES}/{schedule['id']}/run", headers=headers) for _ in range(2)]
+    answers = [shared_api.post(f"{SCHEDULES}/{schedule['id']}/run", headers=headers) for _ in range(2)]
     job = answers[0].get_json()["data"]
     assert (job["trigger"], job["triggered_by"], job["input"], job["priority"]) == ("manual", "usr_test", {"a": 1}, 3)
     assert answers[1].get_json()["data"]["id"] == job["id"]
     assert answers[0].headers["Location"] == f"/v1/ava/jobs/{job['id']}"
-    assert api.get(f"{SCHEDULES}/{schedule['id']}").get_json()["data"] == schedule
-    assert api.get(f"{SCHEDULES}/{schedule['id']}/firings").get_json()["data"] == []
+    assert shared_api.get(f"{SCHEDULES}/{schedule['id']}").get_json()["data"] == schedule
+    assert shared_api.get(f"{SCHEDULES}/{schedule['id']}/firings").get_json()["data"] == []
 
 
-def test_changes_are_in_the_audit_trail(api: Api) -> None:
-    schedule = _create(api)
-    _change(api, schedule, enabled=False)
-    api.request("DELETE", f"{SCHEDULES}/{schedule['id']}")
-    entries = api.get(f"/v1/ava/audit?filter[target]={schedule['id']}").get_json()["data"]
+def test_changes_are_in_the_audit_trail(shared_api: Api) -> None:
+    schedule = _create(shared_api)
+    _change(shared_api, schedule, enabled=False)
+    shared_api.request("DELETE", f"{SCHEDULES}/{schedule['id']}")
+    entries = shared_api.get(f"/v1/ava/audit?filter[target]={schedule['id']}").get_json()["data"]
     assert [entry["action"] for entry in entries] == ["schedules.delete", "schedules.change", "schedules.create"]
 
 

@@ -15,10 +15,10 @@ from tests.mcp_calls import VERSION, by_key, call, end, result, rpc_error, send,
 # Versions ------------------------------------------------------------------------------------------------------------
 
 
-def test_each_request_says_its_version_and_its_headers_repeat_the_body(api: Api) -> None:
-    assert result(api, "server/discover")["supportedVersions"][0] == VERSION
+def test_each_request_says_its_version_and_its_headers_repeat_the_body(shared_api: Api) -> None:
+    assert result(shared_api, "server/discover")["supportedVersions"][0] == VERSION
     wrong = {"meta": {"io.modelcontextprotocol/protocolVersion": "v9"}, "headers": {"MCP-Protocol-Version": "v9"}}
-    error = rpc_error(send(api, "tools/list", **wrong), 400, -32022)
+    error = rpc_error(send(shared_api, "tools/list", **wrong), 400, -32022)
     assert error["data"] == {"supported": [VERSION, "2025-11-25", "2025-06-18", "2025-03-26"], "requested": "v9"}
     for headers in (
         {"MCP-Protocol-Version": None},
@@ -26,16 +26,16 @@ def test_each_request_says_its_version_and_its_headers_repeat_the_body(api: Api)
         {"Mcp-Method": None},
         {"Mcp-Method": "tools/call"},
     ):
-        rpc_error(send(api, "tools/list", headers=headers), 400, -32020)
+        rpc_error(send(shared_api, "tools/list", headers=headers), 400, -32020)
     for name in (None, "get_job", "=?base64?bGlzdF9qb2Jz", "=?base64?%?=", "=?base64?/w==?="):
-        rpc_error(send(api, "tools/call", {"name": "list_jobs"}, headers={"Mcp-Name": name}), 400, -32020)
-    task = {"taskId": api.trigger()["id"]}
-    rpc_error(send(api, "tasks/get", task, knows_tasks=True, headers={"Mcp-Name": "job_other"}), 400, -32020)
-    assert send(api, "tasks/get", task, knows_tasks=True, headers={"Mcp-Name": None}).status_code == 200
+        rpc_error(send(shared_api, "tools/call", {"name": "list_jobs"}, headers={"Mcp-Name": name}), 400, -32020)
+    task = {"taskId": shared_api.trigger()["id"]}
+    rpc_error(send(shared_api, "tasks/get", task, knows_tasks=True, headers={"Mcp-Name": "job_other"}), 400, -32020)
+    assert send(shared_api, "tasks/get", task, knows_tasks=True, headers={"Mcp-Name": None}).status_code == 200
     # The same name, encoded.
-    encoded = send(api, "tools/call", {"name": "list_jobs"}, headers={"Mcp-Name": "=?base64?bGlzdF9qb2Jz?="})
+    encoded = send(shared_api, "tools/call", {"name": "list_jobs"}, headers={"Mcp-Name": "=?base64?bGlzdF9qb2Jz?="})
     assert encoded.status_code == 200
-    rpc_error(send(api, "tools/list", meta={"io.modelcontextprotocol/clientCapabilities": None}), 400, -32602)
+    rpc_error(send(shared_api, "tools/list", meta={"io.modelcontextprotocol/clientCapabilities": None}), 400, -32602)
 
 
 def test_an_older_client_begins_with_initialize_and_gets_the_end_of_a_job_in_its_call(api: Api) -> None:
@@ -65,13 +65,13 @@ def test_an_older_client_begins_with_initialize_and_gets_the_end_of_a_job_in_its
 # Rights --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_request_without_a_caller_is_told_to_send_a_key(api: Api) -> None:
-    answer = send(api, "tools/list", headers=dict.fromkeys(HEADERS))
+def test_a_request_without_a_caller_is_told_to_send_a_key(shared_api: Api) -> None:
+    answer = send(shared_api, "tools/list", headers=dict.fromkeys(HEADERS))
     error = rpc_error(answer, 401, 401)
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert error["data"]["code"] == "unauthorized"
-    assert api.get("/mcp").status_code == 405
-    assert api.request("DELETE", "/mcp").status_code == 405
+    assert shared_api.get("/mcp").status_code == 405
+    assert shared_api.request("DELETE", "/mcp").status_code == 405
 
 
 def test_a_key_that_may_not_write_sees_and_runs_the_tools_that_read(api: Api) -> None:
@@ -102,24 +102,24 @@ def test_a_key_that_sees_no_payloads_sees_none_here(api: Api) -> None:
     assert "pearl" in str(result(api, "tasks/get", {"taskId": job_id}, knows_tasks=True))
 
 
-def test_the_jobs_and_workers_of_another_tenant_do_not_exist(api: Api) -> None:
-    job_id, other = api.trigger()["id"], {"x-tenant-id": "ten_other"}
+def test_the_jobs_and_workers_of_another_tenant_do_not_exist(shared_api: Api) -> None:
+    job_id, other = shared_api.trigger()["id"], {"x-tenant-id": "ten_other"}
     for method in ("tasks/get", "tasks/cancel"):
-        rpc_error(send(api, method, {"taskId": job_id}, headers=other, knows_tasks=True), 200, -32602)
+        rpc_error(send(shared_api, method, {"taskId": job_id}, headers=other, knows_tasks=True), 200, -32602)
     params = {"taskId": job_id, "inputResponses": {}}
-    rpc_error(send(api, "tasks/update", params, headers=other, knows_tasks=True), 200, -32602)
+    rpc_error(send(shared_api, "tasks/update", params, headers=other, knows_tasks=True), 200, -32602)
     for tool in ("get_job", "get_logs", "why", "cancel_job", "retry_job"):
-        assert call(api, tool, {"job_id": job_id}, headers=other)["isError"]
-    assert job_id not in str(call(api, "list_jobs", headers=other))
-    rpc_error(send(api, "tools/call", {"name": "theirs"}), 200, -32602)
-    assert "theirs" in [tool["name"] for tool in result(api, "tools/list", headers=other)["tools"]]
-    assert api.get(f"/v1/ava/jobs/{job_id}").get_json()["data"]["status"] == "queued"
+        assert call(shared_api, tool, {"job_id": job_id}, headers=other)["isError"]
+    assert job_id not in str(call(shared_api, "list_jobs", headers=other))
+    rpc_error(send(shared_api, "tools/call", {"name": "theirs"}), 200, -32602)
+    assert "theirs" in [tool["name"] for tool in result(shared_api, "tools/list", headers=other)["tools"]]
+    assert shared_api.get(f"/v1/ava/jobs/{job_id}").get_json()["data"]["status"] == "queued"
 
 
-def test_pages_of_other_origins_are_refused(api: Api) -> None:
-    rpc_error(send(api, "server/discover", headers={"Origin": "http://evil.example"}), 403, 403)
-    rpc_error(send(api, "server/discover", headers={"Origin": "null"}), 403, 403)
-    assert send(api, "server/discover", headers={"Origin": "http://localhost:6274"}).status_code == 200
+def test_pages_of_other_origins_are_refused(shared_api: Api) -> None:
+    rpc_error(send(shared_api, "server/discover", headers={"Origin": "http://evil.example"}), 403, 403)
+    rpc_error(send(shared_api, "server/discover", headers={"Origin": "null"}), 403, 403)
+    assert send(shared_api, "server/discover", headers={"Origin": "http://localhost:6274"}).status_code == 200
 
 
 def test_a_call_counts_as_what_it_does(api_settings: Settings) -> None:
@@ -183,9 +183,9 @@ _NO_MESSAGES = (
 )
 
 
-def test_a_message_that_is_none_is_refused_with_the_reason(api: Api) -> None:
+def test_a_message_that_is_none_is_refused_with_the_reason(shared_api: Api) -> None:
     for raw, status, code in _NO_MESSAGES:
-        answer = api.post_raw(raw, "/mcp")
+        answer = shared_api.post_raw(raw, "/mcp")
         if code is None:
             assert answer.get_json()["result"] == {}
         else:
@@ -195,16 +195,16 @@ def test_a_message_that_is_none_is_refused_with_the_reason(api: Api) -> None:
 _HOSTILE = ("", "\0", "\ud800", "x" * 100_000, "../../keys", "job_x/cancel", "job_%2e%2e", 5, True, None, [], {})
 
 
-def test_an_id_that_is_none_is_refused_by_name(api: Api) -> None:
+def test_an_id_that_is_none_is_refused_by_name(shared_api: Api) -> None:
     for tool in ("get_job", "get_logs", "why", "cancel_job", "retry_job", "run_worker"):
         argument = "worker_id" if tool == "run_worker" else "job_id"
         for value in _HOSTILE:
-            found = call(api, tool, {argument: value})
+            found = call(shared_api, tool, {argument: value})
             assert found["isError"], value
             assert argument in found["content"][0]["text"]
 
 
-def test_hostile_arguments_are_refused_by_name(api: Api) -> None:
+def test_hostile_arguments_are_refused_by_name(shared_api: Api) -> None:
     for value in _HOSTILE:
         for tool, argument in (
             *(("list_jobs", name) for name in ("worker_id", "status", "created_after", "error", "limit", "cursor")),
@@ -213,16 +213,16 @@ def test_hostile_arguments_are_refused_by_name(api: Api) -> None:
             *(("preview_schedule", name) for name in ("cron", "timezone", "count")),
             ("search_workers", "text"),
         ):
-            answer = send(api, "tools/call", {"name": tool, "arguments": {argument: value}})
+            answer = send(shared_api, "tools/call", {"name": tool, "arguments": {argument: value}})
             assert answer.status_code == 200, (tool, argument, value, answer.text)
-        assert call(api, "list_jobs", {"other": value})["isError"]
-        assert call(api, "create_schedule", {"worker_id": value, "cron": value, "timezone": value})["isError"]
-        answer = send(api, "tools/call", {"name": "open", "arguments": {"text": value}}, knows_tasks=True)
+        assert call(shared_api, "list_jobs", {"other": value})["isError"]
+        assert call(shared_api, "create_schedule", {"worker_id": value, "cron": value, "timezone": value})["isError"]
+        answer = send(shared_api, "tools/call", {"name": "open", "arguments": {"text": value}}, knows_tasks=True)
         assert answer.status_code == 200
     for method in ("tasks/get", "tasks/cancel", "tasks/update"):
         for value in ("\0", "../x", 5, None, {}):
             body = {"taskId": value, "inputResponses": {}}
-            answer = send(api, method, body, knows_tasks=True, headers=_name(value))
+            answer = send(shared_api, method, body, knows_tasks=True, headers=_name(value))
             rpc_error(answer, 200, -32602)
 
 

@@ -112,9 +112,9 @@ _WRONG: list[tuple[dict[str, Any], int, str]] = [
 ]
 
 
-def test_a_wrong_field_is_named(api: Api) -> None:
+def test_a_wrong_field_is_named(shared_api: Api) -> None:
     for changes, status, field in _WRONG:
-        error = error_of(_make(api, **changes), status, "validation_error")
+        error = error_of(_make(shared_api, **changes), status, "validation_error")
         assert list(error["fields"]) == [field], changes
 
 
@@ -126,26 +126,28 @@ def test_no_hostile_url_becomes_a_webhook(api: Api) -> None:
     assert api.execute("SELECT count(*) FROM webhook_endpoints")[0][0] == 0
 
 
-def test_an_event_type_named_twice_is_stored_once(api: Api) -> None:
-    assert _made(api, events=["ava.job.failed", "ava.job.failed"])["events"] == ["ava.job.failed"]
+def test_an_event_type_named_twice_is_stored_once(shared_api: Api) -> None:
+    assert _made(shared_api, events=["ava.job.failed", "ava.job.failed"])["events"] == ["ava.job.failed"]
 
 
-def test_a_change_affects_only_the_fields_it_names(api: Api) -> None:
-    made = _made(api)
-    changed = _patch(api, made["id"], url="https://example.com/new", events=["ava.job.started"]).get_json()["data"]
+def test_a_change_affects_only_the_fields_it_names(shared_api: Api) -> None:
+    made = _made(shared_api)
+    changed = _patch(shared_api, made["id"], url="https://example.com/new", events=["ava.job.started"]).get_json()[
+        "data"
+    ]
     assert (changed["url"], changed["events"]) == ("https://example.com/new", ["ava.job.started"])
-    disabled = _patch(api, made["id"], enabled=False).get_json()["data"]
+    disabled = _patch(shared_api, made["id"], enabled=False).get_json()["data"]
     assert (disabled["status"], disabled["disabled_reason"]) == ("disabled", "client")
-    enabled = _patch(api, made["id"], enabled=True).get_json()["data"]
+    enabled = _patch(shared_api, made["id"], enabled=True).get_json()["data"]
     assert (enabled["status"], enabled["disabled_reason"]) == ("active", None)
-    rotated = _patch(api, made["id"], secret="another secret, longer").get_json()["data"]
+    rotated = _patch(shared_api, made["id"], secret="another secret, longer").get_json()["data"]
     assert rotated["previous_secret_until"] is not None
 
 
-def test_an_invalid_change_is_refused(api: Api) -> None:
-    made = _made(api)
+def test_an_invalid_change_is_refused(shared_api: Api) -> None:
+    made = _made(shared_api)
     for fields in ({}, {"enabled": 1}, {"enabled": "true"}, {"status": "active"}, {"url": None}):
-        error_of(_patch(api, made["id"], **fields), 422, "validation_error")
+        error_of(_patch(shared_api, made["id"], **fields), 422, "validation_error")
 
 
 def test_a_deleted_webhook_is_gone_with_its_secret(api: Api) -> None:
@@ -157,24 +159,24 @@ def test_a_deleted_webhook_is_gone_with_its_secret(api: Api) -> None:
     assert api.execute("SELECT secret, previous_secret FROM webhook_endpoints") == [(None, None)]
 
 
-def test_a_malformed_webhook_id_is_not_found(api: Api) -> None:
+def test_a_malformed_webhook_id_is_not_found(shared_api: Api) -> None:
     for webhook_id in ("wh_1", "job_01h00000000000000000000000", "x", "wh_zzzzzzzzzzzzzzzzzzzzzzzzzz"):
-        error_of(api.get(f"/v1/webhooks/{webhook_id}"), 404, "resource_not_found")
-        error_of(_patch(api, webhook_id, enabled=True), 404, "resource_not_found")
+        error_of(shared_api.get(f"/v1/webhooks/{webhook_id}"), 404, "resource_not_found")
+        error_of(_patch(shared_api, webhook_id, enabled=True), 404, "resource_not_found")
 
 
-def test_a_test_event_is_listed_among_the_deliveries(api: Api) -> None:
-    made = _made(api)
-    sent = api.post(f"/v1/webhooks/{made['id']}/test")
+def test_a_test_event_is_listed_among_the_deliveries(shared_api: Api) -> None:
+    made = _made(shared_api)
+    sent = shared_api.post(f"/v1/webhooks/{made['id']}/test")
     assert sent.status_code == 201
     record = sent.get_json()["data"]
     assert record["event_type"] == "ava.webhook.test"
     assert record["status"] == "pending"
     assert record["attempts"] == []
-    listed = api.get(f"/v1/webhooks/{made['id']}/deliveries?filter[status]=pending").get_json()
+    listed = shared_api.get(f"/v1/webhooks/{made['id']}/deliveries?filter[status]=pending").get_json()
     assert listed["data"] == [record]
-    assert api.get(f"/v1/webhooks/{made['id']}/deliveries?filter[status]=delivered").get_json()["data"] == []
-    again = api.post(f"/v1/webhooks/{made['id']}/deliveries/{record['id']}/redeliver")
+    assert shared_api.get(f"/v1/webhooks/{made['id']}/deliveries?filter[status]=delivered").get_json()["data"] == []
+    again = shared_api.post(f"/v1/webhooks/{made['id']}/deliveries/{record['id']}/redeliver")
     assert again.get_json()["data"] == record
 
 
@@ -197,17 +199,17 @@ def test_a_list_of_deliveries_of_one_type_reads_these_alone(api: Api) -> None:
     assert api.rows_read("webhook_deliveries") - before < 200
 
 
-def test_what_a_delivery_sends_is_shown_to_those_who_may_see_it(api: Api) -> None:
-    made = _made(api)
-    delivery = api.post(f"/v1/webhooks/{made['id']}/test").get_json()["data"]
+def test_what_a_delivery_sends_is_shown_to_those_who_may_see_it(shared_api: Api) -> None:
+    made = _made(shared_api)
+    delivery = shared_api.post(f"/v1/webhooks/{made['id']}/test").get_json()["data"]
     path = f"/v1/webhooks/{made['id']}/deliveries/{delivery['id']}/body"
-    shown = api.get(path).get_json()["data"]
+    shown = shared_api.get(path).get_json()["data"]
     body = json.loads(shown["body"])
     assert (body["id"], body["type"], body["data"]["url"]) == (delivery["event_id"], "ava.webhook.test", made["url"])
     assert shown["body_bytes"] == len(shown["body"].encode())
-    assert api.get(path, headers={"x-platform-role": "tenant-user"}).get_json()["data"]["body"] is None
-    other = _made(api)["id"]
-    error_of(api.get(path.replace(made["id"], other)), 404, "resource_not_found")
+    assert shared_api.get(path, headers={"x-platform-role": "tenant-user"}).get_json()["data"]["body"] is None
+    other = _made(shared_api)["id"]
+    error_of(shared_api.get(path.replace(made["id"], other)), 404, "resource_not_found")
 
 
 def test_deliveries_that_have_ended_are_sent_again_by_the_filters_of_the_list(api: Api) -> None:
