@@ -12,6 +12,7 @@ from typing import Any
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from flask import Flask
 from marshmallow import Schema, fields
 from werkzeug.routing import Rule
@@ -45,73 +46,56 @@ def describe(app: Flask, *, public_url: str = "") -> dict[str, Any]:
 
     `public_url` is the API's URL for clients; without it, the server is the host that serves the description.
     """
-    plugin = MarshmallowPlugin()
     spec = APISpec(
         title="AVA Jobs",
         version=VERSION,
         openapi_version="3.1.0",
         info={"description": parts.INTRODUCTION, "license": {"name": "MIT", "identifier": "MIT"}},
         servers=[{"url": public_url or "/"}],
-        plugins=[plugin],
+        plugins=[_Plugin()],
     )
-    assert plugin.converter is not None
-    plugin.converter.add_attribute_function(_attributes)  # type: ignore[no-untyped-call]
     _add_components(spec)
     for rule, method, operation, view in _operations(app):
         spec.path(path=_path(rule), operations={method: _operation(rule, operation, view)})
     description: dict[str, Any] = spec.to_dict()
-    _drop_null_defaults(description)
-    _open_objects(description)
-    for name, schema in description["components"]["schemas"].items():
-        _complete(name, schema)
     add_examples(description)
     return description
 
 
-def _complete(name: str, schema: dict[str, Any]) -> None:
-    """Add rules that marshmallow cannot express: inputs refuse unknown fields, records always have all their fields.
+class _Converter(OpenAPIConverter):
+    """Describe what apispec does not know: our fields, the required fields of records, and the strictness of inputs."""
 
-    Light records have only the requested fields.
-    """
-    if name in parts.EXAMPLES:
-        schema["example"] = parts.EXAMPLES[name]
-    if "properties" not in schema or ("required" in schema and name in ("Error", "Pagination")):
-        return
-    if name.endswith(_INPUTS):
-        schema["additionalProperties"] = False
-        if name.endswith("Filter") or name == "ChangeBody":
-            schema["minProperties"] = 1
-    elif not name.startswith("Light"):
-        schema["required"] = [each for each in schema["properties"] if each not in parts.OPTIONAL.get(name, ())]
+    def field2property(self, field: fields.Field[Any]) -> dict[str, Any]:
+        found: dict[str, Any] = super().field2property(field) | _attributes(field)
+        # apispec writes a default of None although it means "no default".
+        if found.get("default", ...) is None:
+            del found["default"]
+        # Generated clients would treat an object without named fields as empty.
+        if "object" in found.get("type", ()) and "properties" not in found:
+            found.setdefault("additionalProperties", True)
+        return found
+
+    def schema2jsonschema(self, schema: Schema) -> dict[str, Any]:
+        """Return the description of a schema. Light records have only the requested fields, others all of theirs."""
+        found: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
+        name = type(schema).__name__
+        if name in parts.EXAMPLES:
+            found["example"] = parts.EXAMPLES[name]
+        if name.endswith(_INPUTS):
+            found["additionalProperties"] = False
+            if name.endswith("Filter") or name == "ChangeBody":
+                found["minProperties"] = 1
+        elif not name.startswith("Light"):
+            found["required"] = [each for each in found["properties"] if each not in parts.OPTIONAL.get(name, ())]
+        return found
 
 
-def _drop_null_defaults(node: Any) -> None:
-    """Remove defaults of None, which apispec writes although they mean "no default"."""
-    if isinstance(node, dict):
-        if "default" in node and node["default"] is None:
-            del node["default"]
-        for inner in node.values():
-            _drop_null_defaults(inner)
-    elif isinstance(node, list):
-        for inner in node:
-            _drop_null_defaults(inner)
-
-
-def _open_objects(node: Any) -> None:
-    """Mark objects without named fields as open; generated clients would treat them as empty."""
-    if isinstance(node, dict):
-        kinds = node.get("type")
-        if (kinds == "object" or (isinstance(kinds, list) and "object" in kinds)) and "properties" not in node:
-            node.setdefault("additionalProperties", True)
-        for inner in node.values():
-            _open_objects(inner)
-    elif isinstance(node, list):
-        for inner in node:
-            _open_objects(inner)
+class _Plugin(MarshmallowPlugin):
+    Converter = _Converter
 
 
 def _add_components(spec: APISpec) -> None:
-    spec.components.schema("Error", parts.ERROR)
+    spec.components.schema("Error", parts.ERROR | {"example": parts.EXAMPLES["Error"]})
     spec.components.schema("Pagination", parts.PAGINATION)
     for name, (header, text) in parts.SECURITY.items():
         spec.components.security_scheme(name, {"type": "apiKey", "in": "header", "name": header, "description": text})
@@ -263,8 +247,8 @@ def _enveloped(record: Schema) -> dict[str, Any]:
     return {"type": "object", "required": ["data"], "properties": {"data": record}}
 
 
-def _attributes(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:
-    """Return the OpenAPI attributes of our own field classes, which apispec does not know."""
+def _attributes(field: fields.Field[Any]) -> dict[str, Any]:
+    """Returns the attributes of our own fields, which apispec does not know."""
     found = next((make(field) for kind, make in _OF_FIELDS if isinstance(field, kind)), {})
     if field.allow_none and isinstance(found.get("type"), str):
         found["type"] = [found["type"], "null"]
