@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from ava.domain.fingerprint import UNGROUPED, kind_and_template
-from ava.domain.record import format_time
+from ava.domain.record import as_record
 
 #: Max jobs of a group that one call retries, newest first.
 MAX_RETRIED = 10_000
@@ -38,34 +38,24 @@ class ErrorDay:
 class ErrorGroup:
     """A group, with its jobs of a period."""
 
-    id: str
+    id: str = field(metadata={"prefix": "err"})
     worker_id: str
-    kind: str
-    #: The message without numbers, ids and addresses.
-    message: str
-    count: int
+    kind: str = field(metadata={"description": "The type of the exception, such as ValueError; Timeout; WorkerLost."})
+    message: str = field(
+        metadata={"description": "The message; `*` stands for numbers, ids and addresses.", "is_payload": True}
+    )
+    count: int = field(metadata={"description": "Jobs that failed in the period."})
     first_seen_at: datetime
     last_seen_at: datetime
     status: ErrorStatus
-    #: The newest job of the group.
-    sample_job_id: str
+    sample_job_id: str = field(metadata={"prefix": "job", "description": "The last of its jobs."})
     #: The days of the period with failures, oldest first.
     daily: Sequence[ErrorDay] = ()
 
 
 def make_error_record(group: ErrorGroup) -> dict[str, Any]:
     """Return a group as events contain it, and the API without its days."""
-    return {
-        "id": group.id,
-        "worker_id": group.worker_id,
-        "kind": group.kind,
-        "message": group.message,
-        "count": group.count,
-        "first_seen_at": format_time(group.first_seen_at),
-        "last_seen_at": format_time(group.last_seen_at),
-        "status": group.status.value,
-        "sample_job_id": group.sample_job_id,
-    }
+    return as_record(group, "id worker_id kind message count first_seen_at last_seen_at status sample_job_id")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

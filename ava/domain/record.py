@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from ava.domain.jobs.job import Job
@@ -15,6 +17,18 @@ def format_time(moment: datetime | None) -> str | None:
     # Truncate instead of rounding, so that the result is never later than the time.
     text = moment.astimezone(UTC).isoformat(timespec="milliseconds")[:23]
     return text.removesuffix(".000") + "Z"
+
+
+def as_record(record: Any, names: str) -> dict[str, Any]:
+    """Return fields of a dataclass as plain values; the field `input` is the JSON of `input_json`."""
+    return {name: _plain(record, name) for name in names.split()}
+
+
+def _plain(record: Any, name: str) -> Any:
+    value = getattr(record, name) if hasattr(record, name) else json.loads(getattr(record, f"{name}_json"))
+    if isinstance(value, datetime):
+        return format_time(value)
+    return value.value if isinstance(value, StrEnum) else value
 
 
 def make_record(job: Job) -> dict[str, Any]:

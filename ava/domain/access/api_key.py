@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ava.domain.access.caller import Role
@@ -31,18 +31,18 @@ class ApiKeySpec:
 class ApiKey:
     """An API key, without its token."""
 
-    id: str
+    id: str = field(metadata={"prefix": "key"})
     tenant_id: str
     name: str
     role: Role
-    #: The lookup part of its token.
-    prefix: str
-    created_by: str
+    prefix: str = field(
+        metadata={"description": "The 16 characters of its token that follow the dot. They are no secret."}
+    )
+    created_by: str = field(metadata={"description": "The user, or the key, that created it."})
     created_at: datetime
     expires_at: datetime | None
-    #: None if it was never used. Up to a minute late.
-    last_used_at: datetime | None
-    payloads: bool = True
+    last_used_at: datetime | None = field(metadata={"description": "At most a minute behind."})
+    payloads: bool = field(default=True, metadata={"description": "Whether its holder sees payloads."})
     #: As in `ApiKeySpec`.
     worker_ids: Sequence[str] | None = None
     is_of_platform: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -69,12 +69,12 @@ class Refusal:
 class InboundEvent:
     """A stored event."""
 
-    id: str
+    id: str = field(metadata={"prefix": "evt"})
     tenant_id: str
     spec: EventSpec
     created_at: datetime
     #: The jobs that it has created so far.
-    job_ids: Sequence[str] = ()
+    job_ids: Sequence[str] = field(default=(), metadata={"prefix": "job"})
     refused: Sequence[Refusal] = ()
     #: The first jobs with waits that it satisfied, if they were read.
     woken_job_ids: Sequence[str] = ()
@@ -83,7 +83,7 @@ class InboundEvent:
     #: Total bytes of the inputs of its jobs so far.
     copied_bytes: int = 0
     #: The hook delivery that brought it.
-    delivery_id: str | None = None
+    delivery_id: str | None = field(default=None, metadata={"prefix": "del"})
     #: Whether an earlier request had the same source and id.
     is_duplicate: bool = False
     traceparent: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NoReturn
@@ -20,6 +20,7 @@ DEFAULT_TOLERANCE_SECONDS = 300
 MAX_TOLERANCE_SECONDS = 3600
 #: Max simultaneously valid secrets: the current one and replaced ones.
 MAX_SECRETS = 4
+_EARLIER = {"prefix": "del"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,59}")
 
 
@@ -68,12 +69,13 @@ class HookSpec(Rule):
 class Hook(HookSpec):
     """A stored hook. Its secrets stay in the store."""
 
-    id: str
+    id: str = field(metadata={"prefix": "hk"})
     tenant_id: str
-    #: The public part of its token.
-    prefix: str
-    #: When its previous token expires; None without one.
-    previous_token_until: datetime | None
+    prefix: str = field(metadata={"description": "The part of its token that is not secret."})
+    previous_token_until: datetime | None = field(
+        metadata={"description": "Until when the address before the last rotation is valid."}
+    )
+    #: Number of valid secrets.
     secret_count: int
     created_by: str
     created_at: datetime
@@ -86,26 +88,23 @@ class Hook(HookSpec):
 class HookDelivery:
     """A request that a hook received."""
 
-    id: str
+    id: str = field(metadata={"prefix": "del"})
     tenant_id: str
-    hook_id: str
+    hook_id: str = field(metadata={"prefix": "hk"})
     verdict: HookVerdict
     status: int
     #: Why it was refused; None otherwise.
     reason: str | None
     created_at: datetime
-    event_id: str | None = None
+    event_id: str | None = field(default=None, metadata={"prefix": "evt"})
     event_type: str | None = None
-    #: The sender's id of the delivery.
-    source_id: str | None = None
-    job_ids: Sequence[str] = ()
-    #: The earlier delivery that a duplicate repeats.
-    duplicate_of: str | None = None
-    #: The delivery that this one replays.
-    replay_of: str | None = None
+    source_id: str | None = field(default=None, metadata={"description": "The sender's own id of it."})
+    job_ids: Sequence[str] = field(default=(), metadata={"prefix": "job"})
+    duplicate_of: str | None = field(default=None, metadata=_EARLIER | {"description": "The delivery that it repeats."})
+    replay_of: str | None = field(default=None, metadata=_EARLIER | {"description": "The delivery that it replays."})
     address: str = ""
-    #: A serialized JSON object with string values; secrets are masked.
-    headers_json: str = "{}"
+    #: A serialized JSON object with string values.
+    headers_json: str = field(default="{}", metadata={"description": "Secrets are masked.", "is_payload": True})
     #: The raw bytes; None if omitted.
     body: bytes | None = None
     body_bytes: int = 0

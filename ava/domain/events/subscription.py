@@ -6,7 +6,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -96,7 +96,7 @@ class SubscriptionSpec(Rule):
 class Subscription(SubscriptionSpec):
     """A stored subscription."""
 
-    id: str
+    id: str = field(metadata={"prefix": "sub"})
     tenant_id: str
     created_by: str
     created_at: datetime

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -40,28 +40,31 @@ class BulkOperation:
     `before_id`, so that no job is processed twice and no job that the operation creates is processed.
     """
 
-    id: str
+    id: str = field(metadata={"prefix": "op"})
     tenant_id: str
     kind: BulkKind
     job_filter: JobFilter
-    state: BulkState
-    #: Number of jobs that the filter found at the start, up to the count limit.
-    total: int
-    #: Jobs that were retried, cancelled or asked to stop.
-    done: int
-    #: Jobs that could not be retried.
-    failed: int
+    state: BulkState = field(
+        metadata={"description": "`aborted`: it takes no more jobs; those that it has taken stay as they are."}
+    )
+    total: int = field(
+        metadata={
+            "description": "How many jobs matched when it was made, as far as they are counted. A job that no longer "
+            "matches when its turn comes is neither done nor failed."
+        }
+    )
+    done: int = field(metadata={"description": "Jobs that were retried or cancelled."})
+    failed: int = field(metadata={"description": "Jobs that could not be retried; see `reason`."})
     #: The part of `done` that were running and were asked to stop.
     signalled: int
-    #: Why jobs failed, or why the operation waits; None otherwise.
-    reason: str | None
-    created_by: str
+    reason: str | None = field(metadata={"description": "Why jobs failed, or why the operation waits; null otherwise."})
+    created_by: str = field(metadata={"description": "The user, or the API key, that made it."})
     role: Role
     request_id: str
     created_at: datetime
     completed_at: datetime | None
     #: Cursor: jobs with smaller ids are not processed yet.
-    before_id: str
+    before_id: str = field(metadata={"prefix": "job"})
 
     @property
     def caller(self) -> Caller:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -111,11 +111,14 @@ class JobSpec:
         return None if found is None else (self.worker_id, found.key)
 
 
+_ID = {"prefix": "job"}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """One execution of a worker with one input, as stored."""
 
-    id: str
+    id: str = field(metadata=_ID)
     worker_id: str
     tenant_id: str
     status: Status
@@ -126,7 +129,7 @@ class Job:
     created_at: datetime
     #: Start of the current or last run; None while queued.
     started_at: datetime | None
-    completed_at: datetime | None
+    completed_at: datetime | None = field(metadata={"description": "When it became final."})
     #: The handler's return value, serialized.
     output_json: str | None
     #: The error of a failed job, one line: `Kind: reason`.
@@ -139,12 +142,16 @@ class Job:
     cancelled_by: str | None
     #: The last progress report, serialized: `{"fraction": 0.5, "message": "…"}`.
     progress_json: str | None
-    retry_of: str | None
+    retry_of: str | None = field(metadata=_ID | {"description": "The job that this one repeats."})
     queue: str
     #: Number of starts. It is part of the fencing token that every write of a run carries.
     run_no: int
-    #: The wait reason; None if the job may start or is not queued.
-    waits_for: WaitsFor | None
+    waits_for: WaitsFor | None = field(
+        metadata={
+            "description": "What a queued job waits for before its turn can come; null of others. `unknown`: a reason "
+            "of a later release."
+        }
+    )
     #: Earliest start of a job that waits for a date.
     run_at: datetime | None
     #: When its message was published; None while it is in the database only.
@@ -154,8 +161,9 @@ class Job:
     traceparent: str | None = None
     #: A serialized JSON object with string values.
     tags_json: str = "{}"
-    #: When an unstarted job is cancelled; None: never.
-    expires_at: datetime | None = None
+    expires_at: datetime | None = field(
+        default=None, metadata={"description": "When it is cancelled unless it has started; null if it is not."}
+    )
     #: Number of the first run that entered the handler, set from its claim on.
     first_run_no: int | None = None
     #: Whether the tenant or the platform has settings for its worker. Only a claim reads it.
@@ -165,15 +173,19 @@ class Job:
     #: Bytes of a large input or output that this copy omits; None if it is included.
     input_bytes: int | None = None
     output_bytes: int | None = None
-    #: Its parent, and the root of its tree; None outside a tree.
-    parent_id: str | None = None
-    tree_id: str | None = None
+    parent_id: str | None = field(default=None, metadata=_ID | {"description": "The job whose handler made it."})
+    tree_id: str | None = field(
+        default=None,
+        metadata=_ID
+        | {"description": "The first of all jobs that belong together; null of a job that belongs to nothing."},
+    )
     #: Its name in its bulk request or among its parent's children.
     name: str | None = None
     #: The handler's wait, serialized: `{"jobs": […], "event": …, "until": …}`; None if it does not wait.
     waiting_for_json: str | None = None
-    #: When the job fails unless it is final.
-    deadline_at: datetime | None = None
+    deadline_at: datetime | None = field(
+        default=None, metadata={"description": "When it fails unless it is final by then."}
+    )
     #: Start of the first run of an attempt that has waited.
     first_started_at: datetime | None = None
     #: Milliseconds that earlier runs of this attempt ran, and waited to start; None with a single run.

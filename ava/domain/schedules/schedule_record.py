@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
-from ava.domain.record import format_time
+from ava.domain.record import as_record
 from ava.domain.schedules.schedule import FiringTime, firing_times_after
 
 DEFAULT_CATCH_UP_SECONDS = 3_600
@@ -90,18 +89,27 @@ class ScheduleSpec:
 class Schedule(ScheduleSpec):
     """A stored schedule."""
 
-    #: `sch_…`.
-    id: str
+    id: str = field(metadata={"prefix": "sch"})
     tenant_id: str
     #: All firing times up to this instant have fired, were skipped or missed, or do not count.
     decided_until: datetime
-    #: The next firing, with its delay; None if it is disabled or has ended.
-    next_run_at: datetime | None
-    last_run_at: datetime | None
-    last_job_id: str | None
-    created_by: str
+    next_run_at: datetime | None = field(
+        metadata={"description": "When it fires next, its delay included; null if it is disabled or over."}
+    )
+    last_run_at: datetime | None = field(metadata={"description": "When it last made a job."})
+    last_job_id: str | None = field(metadata={"prefix": "job", "description": "The job that it made last."})
+    created_by: str = field(metadata={"description": "The user, or the API key, that made it."})
     created_at: datetime
-    updated_at: datetime
+    updated_at: datetime = field(
+        metadata={"description": "When it was last changed or disabled; firing changes nothing here."}
+    )
+
+
+#: The fields of a schedule's record, in the contract's order.
+RECORD = (
+    "id worker_id tenant_id name cron timezone input priority enabled overlap catch_up catch_up_seconds spread_seconds "
+    "starts_at ends_at next_run_at last_run_at last_job_id created_by created_at updated_at expires_in"
+)
 
 
 def spread_delay(schedule_id: str, spread_seconds: int) -> timedelta:
@@ -116,28 +124,5 @@ def format_local_time(local_time: datetime) -> str:
 
 
 def make_schedule_record(schedule: Schedule) -> dict[str, Any]:
-    """Return the record of a schedule, in the contract's order."""
-    return {
-        "id": schedule.id,
-        "worker_id": schedule.worker_id,
-        "tenant_id": schedule.tenant_id,
-        "name": schedule.name,
-        "cron": schedule.cron,
-        "timezone": schedule.timezone,
-        "input": json.loads(schedule.input_json),
-        "priority": schedule.priority,
-        "enabled": schedule.enabled,
-        "overlap": schedule.overlap.value,
-        "catch_up": schedule.catch_up.value,
-        "catch_up_seconds": schedule.catch_up_seconds,
-        "spread_seconds": schedule.spread_seconds,
-        "starts_at": format_time(schedule.starts_at),
-        "ends_at": format_time(schedule.ends_at),
-        "next_run_at": format_time(schedule.next_run_at),
-        "last_run_at": format_time(schedule.last_run_at),
-        "last_job_id": schedule.last_job_id,
-        "created_by": schedule.created_by,
-        "created_at": format_time(schedule.created_at),
-        "updated_at": format_time(schedule.updated_at),
-        "expires_in": schedule.expires_in,
-    }
+    """Return the record of a schedule."""
+    return as_record(schedule, RECORD)

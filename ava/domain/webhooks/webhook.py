@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -61,29 +61,33 @@ class DeliveryStatus(StrEnum):
 class Endpoint:
     """An endpoint of events. Its secret stays in the store."""
 
-    id: str
+    id: str = field(metadata={"prefix": "wh"})
     url: str
     events: list[str]
-    status: EndpointStatus
+    status: EndpointStatus = field(
+        metadata={
+            "description": "`degraded`: a delivery was abandoned and none has succeeded since; events are still sent. "
+            "`disabled`: nothing is sent."
+        }
+    )
     created_at: datetime
     updated_at: datetime
-    #: `client` or `gone` if it is disabled, otherwise None.
-    disabled_reason: str | None
-    #: When the previous secret, which also signs requests, expires.
-    previous_secret_until: datetime | None
-    #: Whether it receives no events of child jobs.
-    roots_only: bool
+    disabled_reason: str | None = field(metadata={"description": "`client`, or `gone` if the endpoint answered 410."})
+    previous_secret_until: datetime | None = field(
+        metadata={"description": "Until when requests are signed with the previous secret as well."}
+    )
+    roots_only: bool = field(metadata={"description": "Whether it receives no events of jobs that a handler has made."})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
     """The delivery of one event to one endpoint."""
 
-    id: str
-    webhook_id: str
-    event_id: str
+    id: str = field(metadata={"prefix": "dlv"})
+    webhook_id: str = field(metadata={"prefix": "wh"})
+    event_id: str = field(metadata={"prefix": "evt"})
     event_type: str
-    job_id: str | None
+    job_id: str | None = field(metadata={"prefix": "job"})
     status: DeliveryStatus
     created_at: datetime
     completed_at: datetime | None

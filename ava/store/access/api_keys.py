@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ava.domain import ids
 from ava.domain.access import tokens
@@ -12,10 +11,24 @@ from ava.domain.access.api_key import ApiKey, ApiKeySpec
 from ava.domain.access.caller import Caller, Role
 from ava.domain.access.tokens import Token
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 
-_COLUMNS = """k.id::text, k.tenant_id, k.name, k.role, k.lookup, k.created_by, k.created_at, k.expires_at,
-    k.last_used_at, k.payloads, k.workers, k.is_of_platform"""
+
+def _role(text: str) -> Role:
+    found = Role.of_key(text)
+    # A role that a later release added gets the lowest rights here.
+    return Role.TENANT_USER if found is None else found
+
+
+_ROWS = RecordRows(
+    ApiKey,
+    "k",
+    columns={"prefix": "k.lookup", "worker_ids": "k.workers"},
+    readers={"role": _role},
+    without=("token",),
+)
+_COLUMNS, _key = _ROWS.columns, _ROWS.read
 
 # The lock serializes the creations of one tenant, so that the count is exact.
 _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('api keys of ' || %(tenant_id)s, 0))")
@@ -172,28 +185,3 @@ def key_uuid(key_id: str) -> str | None:
     """Return the UUID of a key id; None if it is invalid."""
     value = ids.decode("key", key_id)
     return None if value is None else str(value)
-
-
-def _key(row: Any) -> ApiKey:
-    (uuid, tenant_id, name, role, prefix, created_by, created_at, expires_at, last_used_at, payloads, worker_ids,
-     is_of_platform) = row  # fmt: skip
-    return ApiKey(
-        id=ids.encode("key", uuid),
-        tenant_id=tenant_id,
-        name=name,
-        role=_role(role),
-        prefix=prefix,
-        created_by=created_by,
-        created_at=created_at,
-        expires_at=expires_at,
-        last_used_at=last_used_at,
-        payloads=payloads,
-        worker_ids=worker_ids,
-        is_of_platform=is_of_platform,
-    )
-
-
-def _role(text: str) -> Role:
-    found = Role.of_key(text)
-    # A role that a later release added gets the lowest rights here.
-    return Role.TENANT_USER if found is None else found

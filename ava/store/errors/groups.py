@@ -10,6 +10,7 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.error_group import ErrorDay, ErrorGroup, ErrorStatus
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 
 
@@ -23,10 +24,12 @@ class ErrorFilter:
     status: ErrorStatus | None = None
 
 
+_ROWS = RecordRows(ErrorGroup, "g", without=("count", "daily"))
+
+
 def _with_days(groups: str) -> str:
     return f"""
-SELECT g.id::text, g.worker_id, g.kind, g.message, g.first_seen_at, g.last_seen_at, g.status, g.sample_job_id::text,
-    d.days, d.jobs
+SELECT {_ROWS.columns}, d.days, d.jobs
 FROM ({groups}) AS g CROSS JOIN LATERAL (
     SELECT array_agg(d.day ORDER BY d.day) AS days, array_agg(d.jobs ORDER BY d.day) AS jobs
     FROM error_days AS d WHERE d.tenant_id = g.tenant_id AND d.error_id = g.id AND d.day >= %(since)s
@@ -115,18 +118,7 @@ def error_uuid(error_id: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _group(row: Any) -> ErrorGroup:
-    id_, worker_id, kind, message, first_seen_at, last_seen_at, status, sample_job_id, days, jobs = row
+def _group(row: Sequence[Any]) -> ErrorGroup:
+    days, jobs = row[_ROWS.count :]
     daily = [ErrorDay(day=day, jobs=number) for day, number in zip(days or (), jobs or (), strict=True)]
-    return ErrorGroup(
-        id=ids.encode("err", id_),
-        worker_id=worker_id,
-        kind=kind,
-        message=message,
-        count=sum(day.jobs for day in daily),
-        first_seen_at=first_seen_at,
-        last_seen_at=last_seen_at,
-        status=ErrorStatus(status),
-        sample_job_id=ids.encode("job", sample_job_id),
-        daily=daily,
-    )
+    return _ROWS.read(row, count=sum(day.jobs for day in daily), daily=daily)

@@ -12,6 +12,7 @@ from ava.domain import ids
 from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.events.event import EventSpec, InboundEvent, Refusal
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.events.subscriptions import subscription_uuid
 from ava.store.jobs.rows import job_uuid
@@ -25,11 +26,19 @@ _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 #: Condition: the fan-out has work. An index answers it.
 ARE_UNFINISHED = "EXISTS (SELECT FROM events WHERE fanned_out_to IS NOT NULL)"
 
-COLUMNS = (
-    "e.id::text, e.tenant_id, e.type, e.source, e.source_id, e.subject, e.time, e.data::text, e.extensions::text, "
-    "e.headers::text, e.created_at, e.delivery_id::text, e.job_ids::text[], e.refused::text, "
-    "CASE WHEN e.fanned_out_to IS NULL THEN 0 ELSE e.more END, e.copied_bytes, e.traceparent"
+_SPEC = RecordRows(EventSpec, "e")
+_ROWS = RecordRows(
+    InboundEvent,
+    "e",
+    columns={
+        "job_ids": "e.job_ids::text[]",
+        "refused": "e.refused::text",
+        "more": "CASE WHEN e.fanned_out_to IS NULL THEN 0 ELSE e.more END",
+    },
+    readers={"refused": lambda text: [Refusal(**each) for each in json.loads(text)]},
+    without=("spec", "woken_job_ids", "is_duplicate"),
 )
+COLUMNS = f"{_ROWS.columns}, {_SPEC.columns}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,29 +335,6 @@ def event_uuid(event_id: str) -> str | None:
     return None if value is None else str(value)
 
 
-def event_of(row: Any) -> InboundEvent:
+def event_of(row: Sequence[Any]) -> InboundEvent:
     """Return the event of a row of `COLUMNS`."""
-    (id_, tenant_id, type_, source, source_id, subject, time, data_json, extensions_json, headers_json, created_at,
-     delivery_id, job_ids, refused_json, more, copied_bytes, traceparent) = row[:17]  # fmt: skip
-    spec = EventSpec(
-        type=type_,
-        source=source,
-        source_id=source_id,
-        subject=subject,
-        time=time,
-        data_json=data_json,
-        extensions_json=extensions_json,
-        headers_json=headers_json,
-    )
-    return InboundEvent(
-        id=ids.encode("evt", id_),
-        tenant_id=tenant_id,
-        spec=spec,
-        created_at=created_at,
-        delivery_id=None if delivery_id is None else ids.encode("del", delivery_id),
-        job_ids=[ids.encode("job", job_id) for job_id in job_ids],
-        refused=[Refusal(**each) for each in json.loads(refused_json)],
-        more=more,
-        copied_bytes=copied_bytes,
-        traceparent=traceparent,
-    )
+    return _ROWS.read(row, spec=_SPEC.read(row[_ROWS.count :]))

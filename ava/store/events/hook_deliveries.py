@@ -11,6 +11,7 @@ from ava.domain import ids
 from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.events.hook import HookDelivery, HookVerdict
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.events.hooks import hook_uuid
 
@@ -18,11 +19,8 @@ _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 # The jobs of an event are stored with it; the job of a hook with a worker is stored with the delivery.
-_COLUMNS = (
-    "d.id::text, d.tenant_id, d.hook_id::text, d.verdict, d.status, d.reason, d.created_at, d.event_id::text, "
-    "d.event_type, d.source_id, coalesce(e.job_ids, d.job_ids)::text[], d.duplicate_of::text, d.replay_of::text, "
-    "d.address, d.headers::text, d.body_bytes"
-)
+_ROWS = RecordRows(HookDelivery, "d", columns={"job_ids": "coalesce(e.job_ids, d.job_ids)::text[]"}, without=("body",))
+_COLUMNS = _ROWS.columns
 _EVENT = "LEFT JOIN events AS e ON e.tenant_id = d.tenant_id AND e.id = d.event_id"
 
 
@@ -342,25 +340,6 @@ def delivery_uuid(delivery_id: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _delivery(row: Any) -> HookDelivery:
-    (id_, tenant_id, hook_id, verdict, status, reason, created_at, event_id, event_type, source_id, job_ids,
-     duplicate_of, replay_of, address, headers_json, body_bytes, body) = row[:17]  # fmt: skip
-    return HookDelivery(
-        id=ids.encode("del", id_),
-        tenant_id=tenant_id,
-        hook_id=ids.encode("hk", hook_id),
-        verdict=HookVerdict(verdict),
-        status=status,
-        reason=reason,
-        created_at=created_at,
-        event_id=None if event_id is None else ids.encode("evt", event_id),
-        event_type=event_type,
-        source_id=source_id,
-        job_ids=[ids.encode("job", job_id) for job_id in job_ids],
-        duplicate_of=None if duplicate_of is None else ids.encode("del", duplicate_of),
-        replay_of=None if replay_of is None else ids.encode("del", replay_of),
-        address=address,
-        headers_json=headers_json,
-        body=None if body is None else bytes(body),
-        body_bytes=body_bytes,
-    )
+def _delivery(row: Sequence[Any]) -> HookDelivery:
+    body = row[_ROWS.count]
+    return _ROWS.read(row, body=None if body is None else bytes(body))

@@ -12,19 +12,25 @@ from ava.domain import ids
 from ava.domain.access import tokens
 from ava.domain.access.tokens import Token
 from ava.domain.events.hook import Hook, HookSpec
-from ava.domain.events.verifiers import DedupeBy, Provider, read_row, row_of
+from ava.domain.events.verifiers import read_row, row_of
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows, parameters_of
 from ava.store.engine.statement import Statement
 
 _IS_VALID = "(x.secret ->> 'until' IS NULL OR (x.secret ->> 'until')::timestamptz > now())"
-_COLUMNS = (
-    "h.id::text, h.tenant_id, h.name, h.provider, h.verifier::text, h.worker_id, h.event_type, h.match::text, "
-    "h.input::text, h.priority, h.dedupe, h.tolerance_seconds, h.enabled, h.lookup, "
-    "CASE WHEN h.previous_until > now() THEN h.previous_until END, "
-    f"(SELECT count(*) FROM json_array_elements(h.secrets) AS x (secret) WHERE {_IS_VALID}), "
-    "h.created_by, h.created_at, h.updated_at"
+_ROWS = RecordRows(
+    Hook,
+    "h",
+    columns={
+        "custom": "h.verifier::text",
+        "prefix": "h.lookup",
+        "previous_token_until": "CASE WHEN h.previous_until > now() THEN h.previous_until END",
+        "secret_count": f"(SELECT count(*) FROM json_array_elements(h.secrets) AS x (secret) WHERE {_IS_VALID})",
+    },
+    readers={"custom": lambda text: read_row(json.loads(text))},
+    without=("url",),
 )
-_COLUMN_COUNT = 19
+_COLUMNS, _hook = _ROWS.columns, _ROWS.read
 
 # The lock serializes the creations of one tenant, so that the count is exact.
 _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('hooks of ' || %(tenant_id)s, 0))")
@@ -64,19 +70,8 @@ def create(
 
 
 def _fields(spec: HookSpec) -> dict[str, object]:
-    return {
-        "name": spec.name,
-        "provider": spec.provider.value,
-        "verifier": None if spec.custom is None else json.dumps(row_of(spec.custom)),
-        "worker_id": spec.worker_id,
-        "event_type": spec.event_type,
-        "match": spec.match_json,
-        "input": spec.input_json,
-        "priority": spec.priority,
-        "dedupe": spec.dedupe.value,
-        "tolerance_seconds": spec.tolerance_seconds,
-        "enabled": spec.enabled,
-    }
+    verifier = None if spec.custom is None else json.dumps(row_of(spec.custom))
+    return parameters_of(HookSpec, spec) | {"verifier": verifier}
 
 
 _SHOW = Statement(f"SELECT {_COLUMNS} FROM hooks AS h WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid")
@@ -214,7 +209,7 @@ def find(connection: Connection, token: Token) -> FoundHook | None:
     row = connection.exec_driver_sql(_FIND, {"lookup": token.lookup}).first()
     if not tokens.is_hash_of(None if row is None else bytes(row[-1]), token) or row is None:
         return None
-    secrets_json, now, token_until, _ = row[_COLUMN_COUNT:]
+    secrets_json, now, token_until, _ = row[_ROWS.count :]
     secrets = [(each["sealed"], _moment(each["until"])) for each in json.loads(secrets_json)]
     ends = [end for end in [token_until, *(until for _, until in secrets)] if end is not None and end > now]
     return FoundHook(
@@ -253,30 +248,3 @@ def hook_uuid(hook_id: str) -> str | None:
     """Return the UUID of a hook id; None if it is invalid."""
     value = ids.decode("hk", hook_id)
     return None if value is None else str(value)
-
-
-def _hook(row: Any) -> Hook:
-    (id_, tenant_id, name, provider, verifier_json, worker_id, event_type, match_json, input_json, priority, dedupe,
-     tolerance_seconds, enabled, lookup, previous_until, secret_count, created_by, created_at,
-     updated_at) = row[:_COLUMN_COUNT]  # fmt: skip
-    return Hook(
-        id=ids.encode("hk", id_),
-        tenant_id=tenant_id,
-        name=name,
-        provider=Provider(provider),
-        custom=None if verifier_json is None else read_row(json.loads(verifier_json)),
-        worker_id=worker_id,
-        event_type=event_type,
-        match_json=match_json,
-        input_json=input_json,
-        priority=priority,
-        dedupe=DedupeBy(dedupe),
-        tolerance_seconds=tolerance_seconds,
-        enabled=enabled,
-        prefix=lookup,
-        previous_token_until=previous_until,
-        secret_count=secret_count,
-        created_by=created_by,
-        created_at=created_at,
-        updated_at=updated_at,
-    )

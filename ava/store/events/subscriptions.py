@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ava.domain import ids
 from ava.domain.events.subscription import Subscription, SubscriptionSpec
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows, parameters_of
 from ava.store.engine.statement import Statement
 
-_COLUMNS = (
-    "s.id::text, s.tenant_id, s.event_type, s.worker_id, s.name, s.match::text, s.input::text, s.priority, s.enabled, "
-    "s.created_by, s.created_at, s.updated_at"
-)
+_ROWS = RecordRows(Subscription, "s")
+_COLUMNS, _subscription = _ROWS.columns, _ROWS.read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,20 +51,8 @@ RETURNING {_COLUMNS}
 
 def create(connection: Connection, spec: SubscriptionSpec, *, tenant_id: str, user_id: str) -> Subscription:
     """Create a subscription, in the transaction of `has_room`."""
-    parameters = _fields(spec) | {"tenant_id": tenant_id, "user_id": user_id}
+    parameters = parameters_of(SubscriptionSpec, spec) | {"tenant_id": tenant_id, "user_id": user_id}
     return _subscription(connection.exec_driver_sql(_CREATE, parameters).one())
-
-
-def _fields(spec: SubscriptionSpec) -> dict[str, object]:
-    return {
-        "event_type": spec.event_type,
-        "worker_id": spec.worker_id,
-        "name": spec.name,
-        "match": spec.match_json,
-        "input": spec.input_json,
-        "priority": spec.priority,
-        "enabled": spec.enabled,
-    }
 
 
 _SHOW = Statement(f"""
@@ -112,7 +98,7 @@ RETURNING {_COLUMNS}
 
 def change(connection: Connection, subscription: Subscription) -> Subscription:
     """Write all fields of a subscription, in the transaction of `lock`. Returns the changed subscription."""
-    parameters = _fields(subscription) | {
+    parameters = parameters_of(SubscriptionSpec, subscription) | {
         "tenant_id": subscription.tenant_id,
         "id": subscription_uuid(subscription.id),
     }
@@ -214,22 +200,3 @@ def subscription_uuid(subscription_id: str) -> str | None:
     """Return the UUID of a subscription id; None if it is invalid."""
     value = ids.decode("sub", subscription_id)
     return None if value is None else str(value)
-
-
-def _subscription(row: Any) -> Subscription:
-    (id_, tenant_id, event_type, worker_id, name, match_json, input_json, priority, is_enabled, created_by, created_at,
-     updated_at) = row  # fmt: skip
-    return Subscription(
-        id=ids.encode("sub", id_),
-        tenant_id=tenant_id,
-        event_type=event_type,
-        worker_id=worker_id,
-        name=name,
-        match_json=match_json,
-        input_json=input_json,
-        priority=priority,
-        enabled=is_enabled,
-        created_by=created_by,
-        created_at=created_at,
-        updated_at=updated_at,
-    )

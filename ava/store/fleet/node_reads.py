@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 
-from ava.domain import ids
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 
 #: Max nodes to list, and max jobs per node.
@@ -18,66 +19,94 @@ _MAX_JOBS = 50
 _REFUSED_SECONDS = 60.0
 
 
+class NodeLiveness(StrEnum):
+    """The state of a node."""
+
+    LIVE = "live"
+    #: Its heartbeats are missing.
+    SILENT = "silent"
+    #: After an orderly shutdown.
+    STOPPED = "stopped"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunningJob:
     """A job that a node runs."""
 
-    id: str
+    id: str = field(metadata={"prefix": "job"})
     worker_id: str
     attempt: int
     started_at: datetime
     progress_json: str | None
 
 
+_HIDDEN = {"description": "Null for the roles of a tenant."}
+
+
 @dataclass(frozen=True, kw_only=True)
 class NodeView:
     """A node, and the jobs that it runs for one tenant."""
 
-    id: str
-    #: The node's Celery name. Tenants see the id instead, because the name contains the host.
-    name: str
-    #: None: hidden from this caller.
-    host: str | None
-    pid: int | None
+    id: str = field(metadata={"prefix": "node"})
+    name: str = field(metadata={"description": "Celery's name; the id for the roles of a tenant."})
+    host: str | None = field(metadata=_HIDDEN)
+    pid: int | None = field(metadata=_HIDDEN)
     version: str
-    #: The queues that it consumes, and the queues that the broker refuses to it.
-    queues: list[str]
-    refused_queues: list[str]
-    #: Why it refused messages in the last minute; empty if it refused none.
-    refused_messages: list[str]
+    queues: list[str] = field(metadata={"description": "The queues that it consumes."})
+    refused_queues: list[str] = field(
+        metadata={"description": "Those that the broker refuses to it; it tries them again every few seconds."}
+    )
+    refused_messages: list[str] = field(
+        metadata={
+            "description": "Why it has refused messages of the broker in the last minute. `unsigned`: its "
+            "`AVA_MESSAGE_KEY` lacks the key that signs, and their jobs wait; else something that is not ours writes "
+            "them. Empty for the roles of a tenant."
+        }
+    )
     workers: list[str]
-    #: Max concurrent jobs, and current jobs of all tenants.
-    processes: int
-    busy: int
-    #: Whether `processes` are slots of one process.
-    has_slots: bool
-    #: Memory of the parent and its children; None before the first heartbeat.
-    memory_bytes: int | None
-    #: `live`; `silent` if its heartbeats are missing; `stopped` after an orderly shutdown.
-    state: str
+    processes: int = field(metadata={"description": "How many jobs it can run at once."})
+    busy: int = field(
+        metadata={"description": "How many jobs it runs, of all tenants; for the roles of a tenant, its own."}
+    )
+    has_slots: bool = field(
+        metadata={"description": "Whether these are slots of one process, for the jobs of concurrent workers."}
+    )
+    #: Memory of the parent and its children; also None before the first heartbeat.
+    memory_bytes: int | None = field(metadata=_HIDDEN)
+    state: NodeLiveness
     started_at: datetime
     seen_at: datetime
     stopped_at: datetime | None
-    #: Start of the drain, and the user who requested it; None if the node takes jobs.
-    drained_at: datetime | None
-    drained_by: str | None
+    drained_at: datetime | None = field(
+        metadata={"description": "Since when it takes no more jobs; it still finishes what runs. Null: it takes jobs."}
+    )
+    drained_by: str | None = field(
+        metadata={"description": "Who asked for it. Null as well for the roles of a tenant."}
+    )
     #: Number of jobs that it runs for the tenant, and the oldest of them.
     busy_of_tenant: int
     jobs: list[RunningJob]
 
 
-_NODES = Statement("""
-SELECT id::text, name, host, pid, version, queues, workers, processes, busy, memory_bytes,
-    CASE WHEN stopped_at IS NOT NULL THEN 'stopped'
-         WHEN seen_at > now() - %(dead_after)s * interval '1 second' THEN 'live' ELSE 'silent' END,
-    started_at, seen_at, stopped_at, refused_queues, drained_at, drained_by,
-    CASE WHEN refused_messages_at > now() - %(refused)s * interval '1 second' THEN refused_messages ELSE '{}' END,
-    has_slots
-FROM nodes ORDER BY stopped_at IS NOT NULL, started_at DESC, id LIMIT %(most)s
+_ROWS = RecordRows(
+    NodeView,
+    "n",
+    columns={
+        "state": """CASE WHEN n.stopped_at IS NOT NULL THEN 'stopped'
+         WHEN n.seen_at > now() - %(dead_after)s * interval '1 second' THEN 'live' ELSE 'silent' END""",
+        "refused_messages": """CASE WHEN n.refused_messages_at > now() - %(refused)s * interval '1 second'
+         THEN n.refused_messages ELSE '{}' END""",
+    },
+    without=("busy_of_tenant", "jobs"),
+)
+_NODES = Statement(f"""
+SELECT {_ROWS.columns} FROM nodes AS n
+ORDER BY n.stopped_at IS NOT NULL, n.started_at DESC, n.id LIMIT %(most)s
 """)
 
-_JOBS = Statement("""
-SELECT n.id::text, j.id::text, j.worker_id, j.attempt, j.started_at, j.progress::text, j.running
+_JOB_ROWS = RecordRows(RunningJob, "j")
+_JOBS = Statement(f"""
+SELECT {_JOB_ROWS.columns}, n.id::text, j.running
 FROM unnest(%(nodes)s::uuid[]) AS n (id) CROSS JOIN LATERAL (
     SELECT *, count(*) OVER () AS running FROM jobs
     WHERE node_id = n.id AND status = 'running' AND tenant_id = %(tenant_id)s
@@ -128,32 +157,7 @@ def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) 
     parameters = {"dead_after": dead_after_seconds, "most": _MAX_NODES, "refused": _REFUSED_SECONDS}
     found = list(connection.exec_driver_sql(_NODES, parameters))
     counts, running = _running(connection, tenant_id, [row[0] for row in found])
-    return [
-        NodeView(
-            id=ids.encode("node", row[0]),
-            name=row[1],
-            host=row[2],
-            pid=row[3],
-            version=row[4],
-            queues=row[5],
-            workers=row[6],
-            processes=row[7],
-            busy=row[8],
-            memory_bytes=row[9],
-            state=row[10],
-            started_at=row[11],
-            seen_at=row[12],
-            stopped_at=row[13],
-            refused_queues=row[14],
-            drained_at=row[15],
-            drained_by=row[16],
-            refused_messages=row[17],
-            has_slots=row[18],
-            busy_of_tenant=counts.get(row[0], 0),
-            jobs=running.get(row[0], []),
-        )
-        for row in found
-    ]
+    return [_ROWS.read(row, busy_of_tenant=counts.get(row[0], 0), jobs=running.get(row[0], [])) for row in found]
 
 
 def _running(
@@ -164,15 +168,7 @@ def _running(
     counts: dict[str, int] = {}
     running: dict[str, list[RunningJob]] = {}
     for row in connection.exec_driver_sql(_JOBS, parameters):
-        node_id, job_id, worker_id, attempt, started_at, progress_json, count = row
+        node_id, count = row[_JOB_ROWS.count :]
         counts[node_id] = count
-        running.setdefault(node_id, []).append(
-            RunningJob(
-                id=ids.encode("job", job_id),
-                worker_id=worker_id,
-                attempt=attempt,
-                started_at=started_at,
-                progress_json=progress_json,
-            )
-        )
+        running.setdefault(node_id, []).append(_JOB_ROWS.read(row))
     return counts, running

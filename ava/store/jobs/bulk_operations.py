@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from typing import Any
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
@@ -12,36 +11,17 @@ from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.jobs.job_filter import JobFilter
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-_COLUMNS = (
-    "o.id::text, o.tenant_id, o.kind, o.filter::text, o.state, o.total, o.done, o.failed, o.signalled, o.reason, "
-    "o.created_by, o.role, o.request_id, o.created_at, o.completed_at, o.before_id::text"
+_ROWS = RecordRows(
+    BulkOperation,
+    "o",
+    columns={"job_filter": "o.filter::text"},
+    readers={"job_filter": lambda text: JobFilter.from_record(json.loads(text)), "role": Role.__getitem__},
 )
-
-
-def _operation(row: Any) -> BulkOperation:
-    (id_, tenant_id, kind, filter_json, state, total, done, failed, signalled, reason, created_by, role, request_id,
-     created_at, completed_at, before_id) = row  # fmt: skip
-    return BulkOperation(
-        id=ids.encode("op", id_),
-        tenant_id=tenant_id,
-        kind=BulkKind(kind),
-        job_filter=JobFilter.from_record(json.loads(filter_json)),
-        state=BulkState(state),
-        total=total,
-        done=done,
-        failed=failed,
-        signalled=signalled,
-        reason=reason,
-        created_by=created_by,
-        role=Role[role],
-        request_id=request_id,
-        created_at=created_at,
-        completed_at=completed_at,
-        before_id=ids.encode("job", before_id),
-    )
+_COLUMNS, _operation = _ROWS.columns, _ROWS.read
 
 
 def operation_uuid(operation_id: str) -> str | None:

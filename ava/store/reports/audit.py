@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ava.domain import ids
@@ -28,23 +28,27 @@ class AuditRecord:
     target: str | None
     #: The HTTP status of the response; refused requests are recorded too.
     status: int
-    #: The peer's address, and the addresses that proxies have added.
-    address: str
+    address: str = field(metadata={"description": "The peer's address, and `for` what x-forwarded-for names."})
     request_id: str
     at: datetime
     #: Number of refusals that the record represents; None for other records.
     occurrences: int | None = None
     #: The changes, `{"field": [old, new]}`, as JSON.
     changes_json: str | None = None
-    #: The API key of the request or of its session; None if the caller was identified in another way.
-    key_id: str | None = None
+    key_id: str | None = field(
+        default=None,
+        metadata={
+            "prefix": "key",
+            "description": "The API key that was used, or had started the session; null if none was.",
+        },
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry(AuditRecord):
     """A record in the audit trail."""
 
-    id: str
+    id: str = field(metadata={"prefix": "aud"})
 
 
 @dataclass(frozen=True, kw_only=True)

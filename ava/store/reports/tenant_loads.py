@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ava.domain.counts import MAX_COUNTED_OF_TENANT
 from ava.store.engine.database import Connection
@@ -12,6 +12,8 @@ from ava.store.jobs.moves.rules import IS_SCHEDULED
 #: Max tenants that one call reads, ordered by id, and max tenants that it returns.
 MAX_LOOKED_AT = 2_000
 MAX_TENANTS = 500
+_COUNTED = {"description": f"Exact up to {MAX_COUNTED_OF_TENANT:,}; it stays there beyond."}
+_ENDED = {"description": "Those that ended in the last hour."}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,15 +22,15 @@ class TenantLoad:
 
     tenant_id: str
     #: Queued jobs that do not wait for their trigger's date, and queued jobs that do.
-    waiting: int
-    scheduled: int
-    running: int
-    #: Jobs that ended in the last hour.
-    completed: int
-    failed: int
-    cancelled: int
-    #: Its share of the run time of all jobs that ended in the last hour, from 0 to 1; None if there is none.
-    share: float | None
+    waiting: int = field(metadata=_COUNTED)
+    scheduled: int = field(metadata=_COUNTED)
+    running: int = field(metadata=_COUNTED)
+    completed: int = field(metadata=_ENDED)
+    failed: int = field(metadata=_ENDED)
+    cancelled: int = field(metadata=_ENDED)
+    share: float | None = field(
+        metadata={"description": "Its part of the time that all jobs which ended in the last hour have run, 0 to 1."}
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection
@@ -18,14 +18,19 @@ class WorkerLimitUse:
     """A worker with a limit, and the jobs of one tenant that run or wait."""
 
     worker_id: str
-    max_running: int | None
-    max_running_per: str | None
+    max_running: int | None = field(metadata={"description": "Jobs that run at once; null: any number."})
+    max_running_per: str | None = field(
+        metadata={"description": "`tenant`, a path in the input, or null: the worker as a whole."}
+    )
     rate: Rate | None
     rate_per: str | None
-    running: int
-    #: Number of jobs that wait for a permit, among the tenant's first `MAX_COUNTED` queued jobs of the worker.
-    waiting: int
-    waiting_is_exact: bool
+    running: int = field(metadata={"description": "The tenant's running jobs of the worker."})
+    waiting: int = field(
+        metadata={
+            "description": f"Its jobs that wait for a place, among its first {MAX_COUNTED:,} queued ones of the worker."
+        }
+    )
+    waiting_is_exact: bool = field(metadata={"description": "False: `waiting` is a lower bound."})
 
 
 _READ = Statement(f"""

@@ -4,55 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule, ScheduleSpec
+from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows, parameters_of
 from ava.store.engine.statement import Statement
 from ava.store.jobs.moves import edges
 
-#: The columns of a schedule, in the order in which `schedule` reads them.
-SCHEDULE_COLUMNS = (
-    "s.id::text, s.worker_id, s.tenant_id, s.name, s.cron, s.timezone, s.input::text, s.priority, s.enabled, "
-    "s.overlap, s.catch_up, s.catch_up_seconds, s.spread_seconds, s.starts_at, s.ends_at, s.decided_until, "
-    "s.next_run_at, s.last_run_at, s.last_job_id::text, s.created_by, s.created_at, s.updated_at, s.expires_in"
-)
-#: The number of these columns.
-COLUMNS = 23
-
-
-def read_schedule(row: Any) -> Schedule:
-    """Return the schedule of a row of `SCHEDULE_COLUMNS`."""
-    (id_, worker_id, tenant_id, name, cron, timezone, input_json, priority, enabled, overlap, catch_up,
-     catch_up_seconds, spread_seconds, starts_at, ends_at, decided_until, next_run_at, last_run_at, last_job_id,
-     created_by, created_at, updated_at, expires_in) = row[:COLUMNS]  # fmt: skip
-    return Schedule(
-        id=ids.encode("sch", id_),
-        worker_id=worker_id,
-        tenant_id=tenant_id,
-        name=name,
-        cron=cron,
-        timezone=timezone,
-        input_json=input_json,
-        priority=priority,
-        enabled=enabled,
-        overlap=Overlap(overlap),
-        catch_up=CatchUp(catch_up),
-        catch_up_seconds=catch_up_seconds,
-        spread_seconds=spread_seconds,
-        starts_at=starts_at,
-        ends_at=ends_at,
-        decided_until=decided_until,
-        next_run_at=next_run_at,
-        last_run_at=last_run_at,
-        last_job_id=None if last_job_id is None else ids.encode("job", last_job_id),
-        created_by=created_by,
-        created_at=created_at,
-        updated_at=updated_at,
-        expires_in=expires_in,
-    )
+_ROWS = RecordRows(Schedule, "s")
+#: The columns of a schedule, their number, and the function that reads a row of them.
+SCHEDULE_COLUMNS, COLUMNS, read_schedule = _ROWS.columns, _ROWS.count, _ROWS.read
 
 
 def schedule_uuid(schedule_id: str) -> str | None:
@@ -119,7 +82,7 @@ def create(
 
     `may_be_urgent`: the platform created it, so its jobs may be more urgent than a tenant's roles allow.
     """
-    parameters = _fields(spec) | {
+    parameters = parameters_of(ScheduleSpec, spec) | {
         "id": schedule_uuid(schedule_id),
         "tenant_id": tenant_id,
         "user_id": user_id,
@@ -129,25 +92,6 @@ def create(
         "may_be_urgent": may_be_urgent,
     }
     return read_schedule(connection.exec_driver_sql(_CREATE, parameters).one())
-
-
-def _fields(spec: ScheduleSpec) -> dict[str, object]:
-    return {
-        "worker_id": spec.worker_id,
-        "name": spec.name,
-        "cron": spec.cron,
-        "timezone": spec.timezone,
-        "input": spec.input_json,
-        "priority": spec.priority,
-        "enabled": spec.enabled,
-        "overlap": spec.overlap.value,
-        "catch_up": spec.catch_up.value,
-        "catch_up_seconds": spec.catch_up_seconds,
-        "spread_seconds": spec.spread_seconds,
-        "starts_at": spec.starts_at,
-        "ends_at": spec.ends_at,
-        "expires_in": spec.expires_in,
-    }
 
 
 _SHOW = Statement(f"""
@@ -205,7 +149,7 @@ def change(
 
     `may_be_urgent`: as for `create`; None: unchanged.
     """
-    parameters = _fields(schedule) | {
+    parameters = parameters_of(ScheduleSpec, schedule) | {
         "id": schedule_uuid(schedule.id),
         "tenant_id": schedule.tenant_id,
         "decided_until": decided_until,

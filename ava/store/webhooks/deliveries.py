@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from ava.domain import ids
@@ -12,13 +11,20 @@ from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.webhooks.webhook import Delivery, DeliveryBody, DeliveryStatus
 from ava.domain.webhooks.webhook_events import Event
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.webhooks.endpoints import webhook_uuid
 
-_COLUMNS = (
-    "d.id::text, d.endpoint_id::text, d.event_id::text, d.event_type, d.job_id::text, d.status, d.created_at, "
-    "d.completed_at, d.due_at, d.history::text"
+_ROWS = RecordRows(
+    Delivery,
+    "d",
+    columns={
+        "webhook_id": "d.endpoint_id::text",
+        "next_attempt_at": "d.due_at",
+        "attempts_json": "d.history::text",
+    },
 )
+_COLUMNS, _delivery = _ROWS.columns, _ROWS.read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,19 +271,3 @@ def insert_test(connection: Connection, *, webhook_id: str, event: Event, body: 
 def _delivery_uuid(delivery_id: str) -> str | None:
     value = ids.decode("dlv", delivery_id)
     return None if value is None else str(value)
-
-
-def _delivery(row: Any) -> Delivery:
-    id_, webhook, event, event_type, job, status, created_at, completed_at, due_at, history = row
-    return Delivery(
-        id=ids.encode("dlv", id_),
-        webhook_id=ids.encode("wh", webhook),
-        event_id=ids.encode("evt", event),
-        event_type=event_type,
-        job_id=None if job is None else ids.encode("job", job),
-        status=DeliveryStatus(status),
-        created_at=created_at,
-        completed_at=completed_at,
-        next_attempt_at=due_at,
-        attempts_json=history,
-    )

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ava.domain import ids
-from ava.domain.webhooks.webhook import Endpoint, EndpointStatus
+from ava.domain.webhooks.webhook import Endpoint
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 
 #: Hours for which a replaced secret stays valid.
 ROTATION_HOURS = 24
 
-_COLUMNS = (
-    "e.id::text, e.url, e.events, e.status, e.created_at, e.updated_at, e.disabled_reason, "
-    "CASE WHEN e.previous_secret_until > now() THEN e.previous_secret_until END, e.roots_only"
+_ROWS = RecordRows(
+    Endpoint,
+    "e",
+    columns={"previous_secret_until": "CASE WHEN e.previous_secret_until > now() THEN e.previous_secret_until END"},
 )
+_COLUMNS, _endpoint = _ROWS.columns, _ROWS.read
 
 # Serializes the calls of one tenant, so that concurrent calls do not exceed the limit. The next statement sees what the
 # previous call has committed.
@@ -200,18 +202,3 @@ def webhook_uuid(webhook_id: str) -> str | None:
     """Return the UUID of an endpoint id; None if it is invalid."""
     value = ids.decode("wh", webhook_id)
     return None if value is None else str(value)
-
-
-def _endpoint(row: Any) -> Endpoint:
-    id_, url, events, status, created_at, updated_at, disabled_reason, previous_secret_until, roots_only = row
-    return Endpoint(
-        id=ids.encode("wh", id_),
-        url=url,
-        events=events,
-        status=EndpointStatus(status),
-        created_at=created_at,
-        updated_at=updated_at,
-        disabled_reason=disabled_reason,
-        previous_secret_until=previous_secret_until,
-        roots_only=roots_only,
-    )
