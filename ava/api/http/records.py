@@ -7,19 +7,83 @@ progress) that the database already stores as strings.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
+from functools import partial
 from operator import attrgetter
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from marshmallow import Schema, fields
+from marshmallow.schema import SchemaMeta
 
 from ava.api.http import payloads
 from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
 from ava.domain.record import format_time
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
+
+#: Prefixes of ids that are no UUIDs, by the names of their fields.
+_PREFIXES = {"worker_id": ("wkr",), "tenant_id": ("ten",), "created_by": ("usr", "key"), "updated_by": ("usr", "key")}
+_KINDS: dict[Any, Callable[..., fields.Field[Any]]] = {
+    str: Text,
+    bool: Flag,
+    float: Number,
+    datetime: Instant,
+    int: partial(WholeNumber, minimum=0, maximum=2**53),
+}
+
+
+class _RecordMeta(SchemaMeta):
+    def __new__(mcs, name: str, bases: tuple[type, ...], attrs: dict[str, Any], of: Any = None) -> Any:
+        created: Any = super().__new__(mcs, name, bases, attrs)
+        if of is not None:
+            created._declared_fields = _fields_of(of, created.names.split(), created._declared_fields)
+        return created
+
+    def __init__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any], **_: Any) -> None:
+        super().__init__(name, bases, attrs)
+
+
+class Record(Schema, metaclass=_RecordMeta):
+    """The schema of a dataclass: `class JobRecord(Record, of=Job)`. It declares only the fields that differ.
+
+    The dataclass declares the others. The metadata of its fields contains their `description`, the `prefix` of an id,
+    and `is_payload`. The record's field `input` may be `input_json` there.
+    """
+
+    #: The fields in the order of the JSON.
+    names = ""
+
+
+def _fields_of(
+    kind: type[Any], names: Iterable[str], declared: Mapping[str, fields.Field[Any]]
+) -> dict[str, fields.Field[Any]]:
+    known, types = {each.name: each for each in dataclasses.fields(kind)}, get_type_hints(kind)
+    found = {}
+    for name in names:
+        attribute = name if name in known else f"{name}_json"
+        found[name] = declared[name] if name in declared else _derive(name, known[attribute], types[attribute])
+    return found
+
+
+def _derive(name: str, field: dataclasses.Field[Any], type_: Any) -> fields.Field[Any]:
+    about = {key: value for key, value in field.metadata.items() if key == "description"}
+    if field.metadata.get("is_payload"):
+        about["payload"] = payloads.hide_text if field.name == name else payloads.hide_value
+    options: dict[str, Any] = {"metadata": about, "allow_none": NoneType in get_args(type_)}
+    if field.name != name:
+        return JsonText(attribute=field.name, **options | {"metadata": {"type": "object", **about}})
+    prefixes = _PREFIXES.get(name) or tuple(filter(None, [field.metadata.get("prefix")]))
+    if get_origin(type_) in (list, Sequence):
+        return fields.List(Id(*prefixes) if prefixes else Text(), metadata=about)
+    if prefixes:
+        return Id(*prefixes, **options)
+    inner = next(one for one in get_args(type_) or [type_] if one is not NoneType)
+    return Choice(inner, **options) if issubclass(inner, StrEnum) else _KINDS[inner](**options)
 
 
 class RecordWriter:

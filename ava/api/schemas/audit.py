@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, ValidationError, post_load
+from marshmallow import ValidationError, post_load
 
 from ava.api.http import payloads
-from ava.api.http.fields import ClientId, Id, Instant, JsonText, Text, WholeNumber
+from ava.api.http.fields import ClientId, Id, JsonText, Text, WholeNumber
 from ava.api.http.paging import PageRequest, cursor_field, per_page_field, take_page
-from ava.api.http.records import compile_schema
+from ava.api.http.records import Record, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain import ids
-from ava.store.reports.audit import AuditFilter
+from ava.store.reports.audit import AuditEntry, AuditFilter
 
 _MAX_LETTERS = 100
 
@@ -60,23 +60,16 @@ class AuditListQuery(Strict):
         return AuditListRequest(**page, audit_filter=AuditFilter(**values))
 
 
-class AuditEntryRecord(Schema):
+class AuditEntryRecord(Record, of=AuditEntry):
     """A request for a change."""
 
-    id = Id("aud")
-    at = Instant()
-    tenant_id = Id("ten")
+    names = "id at tenant_id user_id role action target status address request_id occurrences changes key_id"
     user_id = Id("usr", "key")
-    role = Text()
-    action = Text()
-    target = Text(allow_none=True)
     status = WholeNumber(
         minimum=100,
         maximum=599,
         metadata={"description": "The status of the response; refused requests are listed too."},
     )
-    address = Text(metadata={"description": "The peer's address, and `for` what x-forwarded-for names."})
-    request_id = Text()
     occurrences = WholeNumber(
         minimum=1,
         maximum=2**31,
@@ -91,11 +84,6 @@ class AuditEntryRecord(Schema):
             "description": "`{field: [old, new]}` of a change.",
             "payload": payloads.hide_changes,
         },
-    )
-    key_id = Id(
-        "key",
-        allow_none=True,
-        metadata={"description": "The API key that was used, or had started the session; null if none was."},
     )
 
 

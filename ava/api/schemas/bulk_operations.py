@@ -10,12 +10,12 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import REQUIRED, Choice, Flag, Id, Instant, JsonText, Text, WholeNumber, wait_field
+from ava.api.http.fields import REQUIRED, Choice, Flag, JsonText, WholeNumber, wait_field
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import compile_schema
+from ava.api.http.records import Record, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.job_filters import filter_fields, take_filter
-from ava.domain.jobs.bulk_operation import BulkKind, BulkState
+from ava.domain.jobs.bulk_operation import BulkOperation, BulkState
 from ava.domain.jobs.job_filter import JobFilter
 
 _MAX_COUNT = 2**53
@@ -158,33 +158,13 @@ class CountRecord(Schema):
     )
 
 
-class OperationRecord(Schema):
+class OperationRecord(Record, of=BulkOperation):
     """An operation on all jobs that a filter finds."""
 
-    id = Id("op")
-    kind = Choice(BulkKind)
+    names = "id kind filter state total done failed created_by created_at completed_at result reason"
     filter = JsonText(
         metadata={"type": "object", "description": "The filter, as it was sent.", "payload": payloads.hide_filter}
     )
-    state = Choice(
-        BulkState,
-        metadata={"description": "`aborted`: it takes no more jobs; those that it has taken stay as they are."},
-    )
-    total = WholeNumber(
-        minimum=0,
-        maximum=_MAX_COUNT,
-        metadata={
-            "description": "How many jobs matched when it was made, as far as they are counted. A job that no longer "
-            "matches when its turn comes is neither done nor failed."
-        },
-    )
-    done = WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata={"description": "Jobs that were retried or cancelled."})
-    failed = WholeNumber(
-        minimum=0, maximum=_MAX_COUNT, metadata={"description": "Jobs that could not be retried; see `reason`."}
-    )
-    created_by = Id("usr", "key", metadata={"description": "The user, or the API key, that made it."})
-    created_at = Instant()
-    completed_at = Instant(allow_none=True)
     result = JsonText(
         allow_none=True,
         metadata={
@@ -192,9 +172,6 @@ class OperationRecord(Schema):
             "description": "Of a cancel: `cancelled` counts the jobs that were queued, `signalled` those that ran and "
             "were asked to stop. Null of a retry.",
         },
-    )
-    reason = Text(
-        allow_none=True, metadata={"description": "Why jobs failed, or why the operation waits; null otherwise."}
     )
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from marshmallow import Schema, fields, post_load
 
-from ava.api.http import paging, payloads
-from ava.api.http.fields import Choice, ClientId, Id, Instant, Text, WholeNumber
+from ava.api.http import paging
+from ava.api.http.fields import Choice, ClientId, Instant, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import compile_schema
+from ava.api.http.records import Record, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.analytics import days_field
-from ava.domain.error_group import ErrorDay, ErrorStatus
+from ava.domain.error_group import ErrorDay, ErrorGroup, ErrorStatus
 from ava.domain.record import format_time
 
 _MAX_COUNT = 2**53
@@ -72,23 +72,10 @@ class ErrorDayRecord(Schema):
     jobs = WholeNumber(minimum=1, maximum=_MAX_COUNT)
 
 
-class ErrorGroupRecord(Schema):
+class ErrorGroupRecord(Record, of=ErrorGroup):
     """Failed jobs of one worker whose errors differ only in numbers, ids and addresses."""
 
-    id = Id("err")
-    worker_id = Id("wkr")
-    kind = Text(metadata={"description": "The type of the exception, such as ValueError; Timeout; WorkerLost."})
-    message = Text(
-        metadata={
-            "description": "The message; `*` stands for numbers, ids and addresses.",
-            "payload": payloads.hide_text,
-        }
-    )
-    count = WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata={"description": "Jobs that failed in the period."})
-    first_seen_at = Instant()
-    last_seen_at = Instant()
-    status = Choice(ErrorStatus)
-    sample_job_id = Id("job", metadata={"description": "The last of its jobs."})
+    names = "id worker_id kind message count first_seen_at last_seen_at status sample_job_id daily"
     daily = fields.List(
         fields.Nested(ErrorDayRecord), metadata={"description": "The days of the period on which jobs failed."}
     )

@@ -9,9 +9,9 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Plain, QueryInstant, Text, WholeNumber
+from ava.api.http.fields import Choice, Flag, Id, Instant, Plain, QueryInstant, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import compile_schema
+from ava.api.http.records import Record, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.events.hook import HookDelivery, HookVerdict, body_text
 from ava.services.events.hook_deliveries import TestMode
@@ -129,26 +129,15 @@ class HookTestBody(Strict):
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
-class HookDeliveryRecord(Schema):
+class HookDeliveryRecord(Record, of=HookDelivery):
     """A request that a hook has received."""
 
-    id = Id("del")
-    hook_id = Id("hk")
-    verdict = Choice(HookVerdict)
+    names = (
+        "id hook_id verdict status reason created_at event_id event_type source_id job_ids duplicate_of replay_of "
+        "address headers body body_bytes"
+    )
     status = WholeNumber(minimum=200, maximum=599, metadata={"description": "The status of the answer."})
     reason = Text(allow_none=True, metadata={"description": "Why it was refused.", "payload": payloads.hide_reason})
-    created_at = Instant()
-    event_id = Id("evt", allow_none=True)
-    event_type = Text(allow_none=True)
-    source_id = Text(allow_none=True, metadata={"description": "The sender's own id of it."})
-    job_ids = fields.List(Id("job"))
-    duplicate_of = Id("del", allow_none=True, metadata={"description": "The delivery that it repeats."})
-    replay_of = Id("del", allow_none=True, metadata={"description": "The delivery that it replays."})
-    address = Text()
-    headers = JsonText(
-        attribute="headers_json",
-        metadata={"type": "object", "description": "Secrets are masked.", "payload": payloads.hide_value},
-    )
     body = Text(
         allow_none=True,
         attribute="body_text",

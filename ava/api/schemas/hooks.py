@@ -10,9 +10,9 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonText, Plain, Text, WholeNumber
+from ava.api.http.fields import Choice, ClientId, Flag, Id, JsonText, Plain, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import compile_schema
+from ava.api.http.records import Record, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import EventTypeField, PatternField, TemplateField, dedupe_field, priority_field
 from ava.api.schemas.subscriptions import rules_renamed
@@ -203,32 +203,22 @@ class HookListQuery(PageQuery):
 _HIDDEN = {"payload": payloads.hide_value}
 
 
-class HookRecord(Schema):
+class HookRecord(Record, of=Hook):
     """A hook: a URL that receives a provider's webhooks."""
 
-    id = Id("hk")
-    tenant_id = Id("ten")
-    name = Text()
-    provider = Choice(Provider)
+    names = (
+        "id tenant_id name provider verifier secrets worker_id event_type match input priority dedupe "
+        "tolerance_seconds enabled prefix previous_token_until created_by created_at updated_at url secret"
+    )
     verifier = JsonText(attribute="verifier_json", metadata={"type": "object", "description": "How it verifies."})
     secrets = WholeNumber(
         minimum=0, maximum=MAX_SECRETS, attribute="secret_count", metadata={"description": "How many are valid."}
     )
-    worker_id = Id("wkr", allow_none=True)
-    event_type = Text(allow_none=True)
     match = JsonText(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
     input = JsonText(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
     priority = priority_field()
     dedupe = dedupe_field()
     tolerance_seconds = _tolerance()
-    enabled = Flag()
-    prefix = Text(metadata={"description": "The part of its token that is not secret."})
-    previous_token_until = Instant(
-        allow_none=True, metadata={"description": "Until when the address before the last rotation is valid."}
-    )
-    created_by = Id("usr", "key")
-    created_at = Instant()
-    updated_at = Instant()
     url = Text(allow_none=True, metadata={"description": "The address; in the answer that makes it, else null."})
     secret = Text(
         allow_none=True, metadata={"description": "The secret that was made up, in the answer that makes it."}

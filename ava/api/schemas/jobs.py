@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
+from marshmallow import ValidationError, fields, post_load, validates_schema
 
 from ava.api.http import paging, payloads
 from ava.api.http.fields import (
@@ -24,7 +24,7 @@ from ava.api.http.fields import (
     wait_field,
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import RecordWriter, compile_schema
+from ava.api.http.records import Record, RecordWriter, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.job_details import UsageRecord, write_usage
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
@@ -37,10 +37,9 @@ from ava.api.schemas.trigger_fields import (
     refuse_two_rules,
 )
 from ava.domain.jobs import priority
-from ava.domain.jobs.job import Job, JobSpec, Status, Trigger
+from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.jobs.retry import MAX_RETRIES
-from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.limits.graph_limits import DEADLINE_SECONDS
 from ava.store.jobs.reads.lists import Payloads
 
@@ -239,14 +238,14 @@ class ShowQuery(Strict):
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
-class JobRecord(Schema):
+class JobRecord(Record, of=Job):
     """A job: one execution of a worker with one input."""
 
-    id = Id("job")
-    worker_id = Id("wkr")
-    tenant_id = Id("ten")
-    status = Choice(Status)
-    trigger = Choice(Trigger)
+    names = (
+        "id worker_id tenant_id status trigger priority input triggered_by created_at started_at completed_at "
+        "duration_ms output error scheduled_at attempt max_attempts cancel_requested_at cancelled_by progress retry_of "
+        "tags expires_at parent_id tree_id waiting_for deadline_at usage waits_for"
+    )
     priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST)
     input = JsonText(
         attribute="input_json",
@@ -260,7 +259,6 @@ class JobRecord(Schema):
     triggered_by = Id(
         *_MAKERS, metadata={"description": "The user or API key that triggered it, or the schedule that made it."}
     )
-    created_at = Instant()
     started_at = Instant(
         attribute="began_at",
         allow_none=True,
@@ -269,7 +267,6 @@ class JobRecord(Schema):
             "attempt."
         },
     )
-    completed_at = Instant(allow_none=True, metadata={"description": "When it became final."})
     duration_ms = WholeNumber(
         minimum=0,
         maximum=2**53,
@@ -289,14 +286,12 @@ class JobRecord(Schema):
             "payload": payloads.hide_job_error,
         },
     )
-    scheduled_at = Instant(allow_none=True)
     attempt = WholeNumber(
         minimum=0,
         maximum=MAX_RETRIES + 1,
         metadata={"description": "The number of the current or last attempt; 0 before the first."},
     )
     max_attempts = WholeNumber(minimum=1, maximum=MAX_RETRIES + 1)
-    cancel_requested_at = Instant(allow_none=True)
     cancelled_by = Id(
         *_MAKERS,
         allow_none=True,
@@ -314,17 +309,7 @@ class JobRecord(Schema):
             "payload": payloads.hide_progress,
         },
     )
-    retry_of = Id("job", allow_none=True, metadata={"description": "The job that this one repeats."})
     tags = JsonText(attribute="tags_json", metadata={"description": "What its caller has it found by.", **TAGS_FORM})
-    expires_at = Instant(
-        allow_none=True, metadata={"description": "When it is cancelled unless it has started; null if it is not."}
-    )
-    parent_id = Id("job", allow_none=True, metadata={"description": "The job whose handler made it."})
-    tree_id = Id(
-        "job",
-        allow_none=True,
-        metadata={"description": "The first of all jobs that belong together; null of a job that belongs to nothing."},
-    )
     waiting_for = JsonText(
         attribute="waiting_for_json",
         allow_none=True,
@@ -335,19 +320,10 @@ class JobRecord(Schema):
             "payload": payloads.hide_waiting_for,
         },
     )
-    deadline_at = Instant(allow_none=True, metadata={"description": "When it fails unless it is final by then."})
     usage = fields.Nested(
         UsageRecord,
         allow_none=True,
         metadata={"description": "What its runs have used; null of a job that has not started."},
-    )
-    waits_for = Choice(
-        WaitsFor,
-        allow_none=True,
-        metadata={
-            "description": "What a queued job waits for before its turn can come; null of others. `unknown`: a reason "
-            "of a later release."
-        },
     )
 
 

@@ -11,10 +11,10 @@ from marshmallow import Schema, ValidationError, post_load
 from ava.api.http import paging
 from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Plain, Text
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import compile_schema
+from ava.api.http.records import Record, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import Scope
-from ava.domain.access.api_key import LONGEST_NAME, ApiKeySpec
+from ava.domain.access.api_key import LONGEST_NAME, ApiKey, ApiKeySpec
 from ava.domain.access.caller import Role
 from ava.domain.limits.table import WORKERS_PER_KEY
 
@@ -132,18 +132,11 @@ class KeyListQuery(PageQuery):
 # Out -------------------------------------------------------------------------------------------------------------
 
 
-class KeyRecord(Schema):
+class KeyRecord(Record, of=ApiKey):
     """An API key."""
 
-    id = Id("key")
-    name = Text()
+    names = "id name role prefix created_by created_at expires_at last_used_at payloads workers"
     role = Text(attribute="role_name", metadata={"enum": _ROLES})
-    prefix = Text(metadata={"description": "The 16 characters of its token that follow the dot. They are no secret."})
-    created_by = Id("usr", "key", metadata={"description": "The user, or the key, that created it."})
-    created_at = Instant()
-    expires_at = Instant(allow_none=True)
-    last_used_at = Instant(allow_none=True, metadata={"description": "At most a minute behind."})
-    payloads = Flag(metadata={"description": "Whether its holder sees payloads."})
     workers = JsonText(
         attribute="worker_ids",
         allow_none=True,

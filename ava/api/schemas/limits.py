@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from marshmallow import Schema
 
-from ava.api.http.fields import Flag, Id, Text, WholeNumber
-from ava.api.http.records import compile_schema
+from ava.api.http.fields import Flag, Text, WholeNumber
+from ava.api.http.records import Record, compile_schema
 from ava.domain.limits.rates import Rate
+from ava.store.reports.worker_limits import WorkerLimitUse
 
 _MAX_COUNT = 2**53
 
@@ -39,30 +40,11 @@ class LimitRecord(Schema):
 write_limit = compile_schema(LimitRecord())
 
 
-class WorkerLimitRecord(Schema):
+class WorkerLimitRecord(Record, of=WorkerLimitUse):
     """A worker with a limit, and the tenant's use of it."""
 
-    worker_id = Id("wkr")
-    max_running = WholeNumber(
-        minimum=0,
-        maximum=_MAX_COUNT,
-        allow_none=True,
-        metadata={"description": "Jobs that run at once; null: any number."},
-    )
-    max_running_per = Text(
-        allow_none=True, metadata={"description": "`tenant`, a path in the input, or null: the worker as a whole."}
-    )
+    names = "worker_id max_running max_running_per rate rate_per running waiting waiting_is_exact"
     rate = Text(allow_none=True, metadata={"description": "Jobs that start in a span of time, such as `100/minute`."})
-    rate_per = Text(allow_none=True)
-    running = WholeNumber(
-        minimum=0, maximum=_MAX_COUNT, metadata={"description": "The tenant's running jobs of the worker."}
-    )
-    waiting = WholeNumber(
-        minimum=0,
-        maximum=_MAX_COUNT,
-        metadata={"description": "Its jobs that wait for a place, among its first 1,000 queued ones of the worker."},
-    )
-    waiting_is_exact = Flag(metadata={"description": "False: `waiting` is a lower bound."})
 
 
 def _write_rate(rate: Rate | None) -> str:

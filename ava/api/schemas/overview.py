@@ -8,10 +8,11 @@ from marshmallow import Schema, fields, post_load
 
 from ava.api.http import payloads
 from ava.api.http.fields import ClientId, Flag, Id, Instant, Number, Text, WholeNumber
-from ava.api.http.records import compile_schema
+from ava.api.http.records import Record, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.counts import MAX_COUNTED_OF_TENANT
 from ava.domain.jobs import priority
+from ava.store.reports.tenant_loads import TenantLoad
 
 _MAX_COUNT = 2**53
 _COUNTED = {"description": f"Exact up to {MAX_COUNTED_OF_TENANT:,}; it stays there beyond."}
@@ -126,20 +127,10 @@ class TenantLoadsQuery(Strict):
         return after
 
 
-class TenantLoadRecord(Schema):
+class TenantLoadRecord(Record, of=TenantLoad):
     """The jobs of one tenant."""
 
-    tenant_id = Id("ten")
-    waiting = WholeNumber(minimum=0, maximum=2**53, metadata=_COUNTED)
-    scheduled = WholeNumber(minimum=0, maximum=2**53, metadata=_COUNTED)
-    running = WholeNumber(minimum=0, maximum=2**53, metadata=_COUNTED)
-    completed = WholeNumber(minimum=0, maximum=2**53, metadata=_ENDED)
-    failed = WholeNumber(minimum=0, maximum=2**53, metadata=_ENDED)
-    cancelled = WholeNumber(minimum=0, maximum=2**53, metadata=_ENDED)
-    share = Number(
-        allow_none=True,
-        metadata={"description": "Its part of the time that all jobs which ended in the last hour have run, 0 to 1."},
-    )
+    names = "tenant_id waiting scheduled running completed failed cancelled share"
 
 
 write_tenant_load = compile_schema(TenantLoadRecord())

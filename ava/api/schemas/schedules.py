@@ -13,7 +13,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validates_sc
 from ava.api.http import paging, payloads
 from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonObject, JsonText, Text, TextFlag, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import compile_schema
+from ava.api.http.records import Record, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.trigger_fields import expiry_field
 from ava.domain.jobs import priority
@@ -26,8 +26,10 @@ from ava.domain.schedules.schedule_record import (
     DEFAULT_CATCH_UP_SECONDS,
     MAX_CATCH_UP_SECONDS,
     MAX_SPREAD_SECONDS,
+    RECORD,
     CatchUp,
     Overlap,
+    Schedule,
     ScheduleSpec,
     format_local_time,
 )
@@ -249,33 +251,14 @@ class PreviewBody(Strict):
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
-class ScheduleRecord(Schema):
+class ScheduleRecord(Record, of=Schedule):
     """A schedule: a worker and the cron pattern that starts it."""
 
-    id = Id("sch")
-    worker_id = Id("wkr")
-    tenant_id = Id("ten")
-    name = Text(allow_none=True)
-    cron = Text()
-    timezone = Text()
+    names = RECORD
     input = JsonText(attribute="input_json", metadata={"type": "object", "payload": payloads.hide_value})
     priority = _priority()
-    enabled = Flag()
-    overlap = Choice(Overlap)
-    catch_up = Choice(CatchUp)
     catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
     spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD)
-    starts_at = Instant(allow_none=True)
-    ends_at = Instant(allow_none=True)
-    next_run_at = Instant(
-        allow_none=True,
-        metadata={"description": "When it fires next, its delay included; null if it is disabled or over."},
-    )
-    last_run_at = Instant(allow_none=True, metadata={"description": "When it last made a job."})
-    last_job_id = Id("job", allow_none=True, metadata={"description": "The job that it made last."})
-    created_by = Id("usr", "key", metadata={"description": "The user, or the API key, that made it."})
-    created_at = Instant()
-    updated_at = Instant(metadata={"description": "When it was last changed or disabled; firing changes nothing here."})
     expires_in = WholeNumber(
         minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRES_IN}
     )

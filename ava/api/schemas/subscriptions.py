@@ -9,12 +9,12 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import ClientId, Flag, Id, Instant, JsonObject, JsonText, Text, TextFlag
+from ava.api.http.fields import ClientId, Flag, Id, JsonObject, JsonText, Text, TextFlag
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import compile_schema
+from ava.api.http.records import Record, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import PatternField, ShortText, SubscribedTypeField, TemplateField, priority_field
-from ava.domain.events.subscription import Rule, SubscriptionSpec
+from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec
 from ava.domain.events.templates import FIELDS
 from ava.domain.jobs import priority
 from ava.store.events.subscriptions import SubscriptionFilter
@@ -157,21 +157,13 @@ class SubscriptionTestBody(Strict):
 _HIDDEN = {"payload": payloads.hide_value}
 
 
-class SubscriptionRecord(Schema):
+class SubscriptionRecord(Record, of=Subscription):
     """A subscription: a rule that creates a worker's job for each matching event."""
 
-    id = Id("sub")
-    tenant_id = Id("ten")
-    event_type = Text()
-    worker_id = Id("wkr")
-    name = Text(allow_none=True)
+    names = "id tenant_id event_type worker_id name match input priority enabled created_by created_at updated_at"
     match = JsonText(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
     input = JsonText(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
     priority = priority_field()
-    enabled = Flag()
-    created_by = Id("usr", "key")
-    created_at = Instant()
-    updated_at = Instant()
 
 
 class SubscriptionDeletedRecord(Schema):

@@ -10,11 +10,11 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import REQUIRED, Choice, Flag, Id, Instant, JsonText, Text, WholeNumber
+from ava.api.http.fields import REQUIRED, Choice, Id, Instant, JsonText, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import compile_schema
+from ava.api.http.records import Record, compile_schema
 from ava.api.http.strict import Strict
-from ava.domain.webhooks.webhook import DeliveryStatus, EndpointStatus
+from ava.domain.webhooks.webhook import Delivery, DeliveryStatus, Endpoint
 from ava.domain.webhooks.webhook_events import EventType, signing_key
 from ava.store.webhooks.deliveries import DeliveryFilter, Ended
 
@@ -215,42 +215,17 @@ class RedeliverBody(Strict):
 # Out -------------------------------------------------------------------------------------------------------------
 
 
-class WebhookRecord(Schema):
+class WebhookRecord(Record, of=Endpoint):
     """A webhook: a URL that receives events."""
 
-    id = Id("wh")
-    url = Text()
+    names = "id url events status created_at updated_at disabled_reason previous_secret_until roots_only"
     events = fields.List(Choice(EventType))
-    status = Choice(
-        EndpointStatus,
-        metadata={
-            "description": "`degraded`: a delivery was abandoned and none has succeeded since; events are still sent. "
-            "`disabled`: nothing is sent."
-        },
-    )
-    created_at = Instant()
-    updated_at = Instant()
-    disabled_reason = Text(
-        allow_none=True, metadata={"description": "`client`, or `gone` if the endpoint answered 410."}
-    )
-    previous_secret_until = Instant(
-        allow_none=True, metadata={"description": "Until when requests are signed with the previous secret as well."}
-    )
-    roots_only = Flag(metadata={"description": "Whether it receives no events of jobs that a handler has made."})
 
 
-class DeliveryRecord(Schema):
+class DeliveryRecord(Record, of=Delivery):
     """A delivery: one event for one webhook, with its requests."""
 
-    id = Id("dlv")
-    webhook_id = Id("wh")
-    event_id = Id("evt")
-    event_type = Text()
-    job_id = Id("job", allow_none=True)
-    status = Choice(DeliveryStatus)
-    created_at = Instant()
-    completed_at = Instant(allow_none=True)
-    next_attempt_at = Instant(allow_none=True)
+    names = "id webhook_id event_id event_type job_id status created_at completed_at next_attempt_at attempts"
     attempts = JsonText(
         attribute="attempts_json",
         metadata={
