@@ -45,7 +45,7 @@ class _RecordMeta(SchemaMeta):
         return created
 
     def __init__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any], **_: Any) -> None:
-        super().__init__(name, bases, attrs)
+        super().__init__(name, bases, attrs)  # type: ignore[no-untyped-call]
 
 
 class Record(Schema, metaclass=_RecordMeta):

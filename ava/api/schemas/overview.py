@@ -10,13 +10,10 @@ from ava.api.http import payloads
 from ava.api.http.fields import ClientId, Flag, Id, Instant, Number, Text, WholeNumber
 from ava.api.http.records import Record, compile_schema
 from ava.api.http.strict import Strict
-from ava.domain.counts import MAX_COUNTED_OF_TENANT
 from ava.domain.jobs import priority
 from ava.store.reports.tenant_loads import TenantLoad
 
 _MAX_COUNT = 2**53
-_COUNTED = {"description": f"Exact up to {MAX_COUNTED_OF_TENANT:,}; it stays there beyond."}
-_ENDED = {"description": "Those that ended in the last hour."}
 
 
 class DepthRecord(Schema):

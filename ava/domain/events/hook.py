@@ -75,7 +75,6 @@ class Hook(HookSpec):
     previous_token_until: datetime | None = field(
         metadata={"description": "Until when the address before the last rotation is valid."}
     )
-    #: Number of valid secrets.
     secret_count: int
     created_by: str
     created_at: datetime
