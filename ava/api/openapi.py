@@ -63,7 +63,7 @@ def describe(app: Flask, *, public_url: str = "") -> dict[str, Any]:
 
 
 class _Converter(OpenAPIConverter):
-    """Describe what apispec does not know: our fields, the required fields of records, and the strictness of inputs."""
+    """Add facts that apispec lacks: our fields, the required fields of records, and the strictness of inputs."""
 
     def field2property(self, field: fields.Field[Any]) -> dict[str, Any]:
         found: dict[str, Any] = super().field2property(field) | _attributes(field)
@@ -248,7 +248,7 @@ def _enveloped(record: Schema) -> dict[str, Any]:
 
 
 def _attributes(field: fields.Field[Any]) -> dict[str, Any]:
-    """Returns the attributes of our own fields, which apispec does not know."""
+    """Return the attributes of our own fields, which apispec does not know."""
     found = next((make(field) for kind, make in _OF_FIELDS if isinstance(field, kind)), {})
     if field.allow_none and isinstance(found.get("type"), str):
         found["type"] = [found["type"], "null"]

@@ -1,4 +1,4 @@
-"""What each request leaves behind: counts, an entry of the audit trail, a line of the log, and a span."""
+"""Record each request: counts, an audit entry, a log line, and a span."""
 
 from __future__ import annotations
 

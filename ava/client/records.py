@@ -536,7 +536,7 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """A standby of PostgreSQL that became the primary."""
+    """A PostgreSQL standby that became the primary."""
 
     timeline: int  # The server's timeline since then.
     seen_at: datetime  # When the active dispatcher saw it.

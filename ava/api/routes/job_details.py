@@ -1,4 +1,4 @@
-"""What a job did and why it waits: `/v1/ava/jobs/:id/runs`, `/why`, `/tree` and `/journal`."""
+"""Details of a job: `/v1/ava/jobs/:id/runs`, `/why`, `/tree` and `/journal`."""
 
 from __future__ import annotations
 

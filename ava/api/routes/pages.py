@@ -1,4 +1,4 @@
-"""Pages: the dashboard at `/`, the API's description at `/openapi.json` and `/docs`, and what each error code means.
+"""Pages: the dashboard at `/`, the API's description at `/openapi.json` and `/docs`, and the error codes.
 
 The dashboard is static files, which read all that they show from this API with the caller's headers.
 """

@@ -1,4 +1,4 @@
-"""Changes of queued jobs and retries of jobs: what clients send."""
+"""Changes of queued jobs and retries of jobs: schemas of requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 
 
 class ChangeBody(Strict):
-    """What to change of a queued job; at least one field."""
+    """Changes to a queued job; at least one field."""
 
     priority = WholeNumber(
         minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": "Its priority from now on."}
@@ -50,7 +50,7 @@ class ChangeBody(Strict):
 
 
 class RetryBody(Strict):
-    """What is different from the job that is retried."""
+    """Differences from the retried job."""
 
     from_ = Choice(
         RetryFrom,

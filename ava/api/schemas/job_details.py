@@ -1,4 +1,4 @@
-"""The runs of a job, what they used, and why the job is in its state: what clients get back."""
+"""The runs of a job, their resource usage, and why the job is in its state: schemas of responses."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ write_job_runs = compile_schema(JobRunsRecord())
 
 
 class UsageRecord(Schema):
-    """What the runs of a job have used."""
+    """Resource usage of a job's runs."""
 
     cpu_ms = WholeNumber(
         minimum=0,
@@ -85,7 +85,7 @@ class UsageRecord(Schema):
 
 
 def write_usage(usage: dict[str, int | None] | None) -> str:
-    """Returns the usage of a job as JSON text."""
+    """Return the usage of a job as JSON."""
     return json.dumps(usage, separators=(",", ":"))
 
 

@@ -1,4 +1,4 @@
-"""The overview of a tenant, the load of all tenants, and promotions of a standby: what clients get back."""
+"""The overview of a tenant, the load of all tenants, and promotions of a standby: schemas of responses."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ write_overview = compile_schema(OverviewRecord())
 
 
 class PromotionRecord(Schema):
-    """A standby of PostgreSQL that became the primary."""
+    """A PostgreSQL standby that became the primary."""
 
     timeline = WholeNumber(minimum=1, maximum=2**31, metadata={"description": "The server's timeline since then."})
     seen_at = Instant(metadata={"description": "When the active dispatcher saw it."})

@@ -1,4 +1,4 @@
-"""Fields that several triggers share: when a job starts and expires, its retry delays, and keys of triggers."""
+"""Fields that several triggers share: start time, expiry, retry delays and keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DELAYS = "0 to 31,622,400 seconds"
 
 
 class DedupeBody(Strict):
-    """One unfinished job at most has a worker and a key."""
+    """Deduplication: at most one unfinished job per worker and key."""
 
     key = QueryText(longest=LONGEST_KEY, required=True, metadata={"description": _KEY})
     mode = Choice(
@@ -47,7 +47,7 @@ class DedupeBody(Strict):
 
 
 class DebounceBody(Strict):
-    """One job for all triggers that follow each other within some seconds."""
+    """Debounce: one job per burst of triggers."""
 
     key = QueryText(longest=LONGEST_KEY, required=True, metadata={"description": _KEY})
     seconds = WholeNumber(
@@ -90,7 +90,7 @@ def debounce_field() -> fields.Nested:
 
 
 def refuse_two_rules(values: dict[str, Any]) -> None:
-    """Raises `ValidationError` if a trigger has two rules for when its job is made or starts."""
+    """Raise `ValidationError` if a trigger has two rules for when its job is created or starts."""
     if values["debounce"] is None:
         return
     for name in ("dedupe", "scheduled_at"):
@@ -99,7 +99,7 @@ def refuse_two_rules(values: dict[str, Any]) -> None:
 
 
 class StartTime(Instant):
-    """A moment at which a job may start; not too far ahead."""
+    """A job's start time, within the max time ahead."""
 
     def read(self, value: Any) -> datetime:
         moment = super().read(value)
@@ -115,7 +115,7 @@ def expiry_field(description: str, **rest: Any) -> WholeNumber:
 
 
 def refuse_two_expiries(values: dict[str, Any]) -> None:
-    """Raises `ValidationError` if a trigger says twice when its job expires, or that it does before it may start."""
+    """Raise `ValidationError` if a trigger has two expiries, or its job would expire before its start time."""
     moment, date = values["start_before"], values["scheduled_at"]
     if moment is None:
         return
@@ -127,7 +127,7 @@ def refuse_two_expiries(values: dict[str, Any]) -> None:
 
 
 class _Within(Number):
-    """A JSON number from one bound to another; `"2"` and `true` are refused."""
+    """A JSON number within bounds; `"2"` and `true` are refused."""
 
     def __init__(self, minimum: float, maximum: float, description: str) -> None:
         super().__init__(metadata={"minimum": minimum, "maximum": maximum, "description": description})
@@ -135,14 +135,14 @@ class _Within(Number):
 
     def read(self, value: Any) -> float:
         low, high = self._bounds
-        # A number that is not finite is within nothing.
+        # NaN and infinity are outside all bounds.
         if type(value) not in (int, float) or not low <= value <= high:
             raise ValidationError(f"It must be a number from {low:,} to {high:,}.")
         return float(value)
 
 
 class RetryDelaysBody(Strict):
-    """How often a failed attempt is repeated, and after which delays: `delays`, or `first`, `factor` and `ceiling`."""
+    """Max retries of a failed attempt, and their delays: `delays`, or `first`, `factor` and `ceiling`."""
 
     max = WholeNumber(
         minimum=0, maximum=MAX_RETRIES, required=True, metadata={"description": "Attempts after the first."}
@@ -173,5 +173,5 @@ class RetryDelaysBody(Strict):
 
 
 def write_retry(given: Retry | None) -> str:
-    """Returns retries as JSON text."""
+    """Return retries as JSON."""
     return text(given) or "null"
