@@ -67,18 +67,18 @@ import os, subprocess, sys, time
 from ava.node import process_tree
 
 process_tree.adopt_orphans()
-assert not processes.has_children()
+assert not process_tree.has_children()
 kept = subprocess.Popen(["sleep", "60"])
 subprocess.run(["sh", "-c", "setsid sleep 60 & exit"])
 deadline = time.monotonic() + 10
-while len(processes.children(os.getpid())) < 2 and time.monotonic() < deadline:
+while len(process_tree.children(os.getpid())) < 2 and time.monotonic() < deadline:
     time.sleep(0.01)
-assert processes.has_children()
-assert processes.kill_children(keep=frozenset({kept.pid})) == 1
-assert processes.children(os.getpid()) == [kept.pid]
+assert process_tree.has_children()
+assert process_tree.kill_children(keep=frozenset({kept.pid})) == 1
+assert process_tree.children(os.getpid()) == [kept.pid]
 assert kept.poll() is None
-assert processes.kill_children() == 1
-assert not processes.has_children()
+assert process_tree.kill_children() == 1
+assert not process_tree.has_children()
 print("done")
 """
 
@@ -95,8 +95,8 @@ from ava.node import process_tree
 parent = os.getppid()
 os.setsid()
 print(os.getpid(), flush=True)
-processes.await_parent_exit(parent)
-processes.kill_self_and_descendants()
+process_tree.await_parent_exit(parent)
+process_tree.kill_self_and_descendants()
 """
 
 

@@ -48,8 +48,8 @@ class _RecordMeta(SchemaMeta):
         super().__init__(name, bases, attrs)  # type: ignore[no-untyped-call]
 
 
-class Record(Schema, metaclass=_RecordMeta):
-    """The schema of a dataclass: `class JobRecord(Record, of=Job)`. It declares only the fields that differ.
+class RecordSchema(Schema, metaclass=_RecordMeta):
+    """The schema of a dataclass: `class JobRecord(RecordSchema, of=Job)`. It declares only the fields that differ.
 
     The dataclass declares the others. The metadata of its fields contains their `description`, the `prefix` of an id,
     and `is_payload`. The record's field `input` may be `input_json` there.

@@ -10,7 +10,7 @@ from marshmallow import ValidationError, post_load
 from ava.api.http import payloads
 from ava.api.http.fields import ClientId, Id, JsonText, Text, WholeNumber
 from ava.api.http.paging import PageRequest, cursor_field, per_page_field, take_page
-from ava.api.http.records import Record, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain import ids
 from ava.store.reports.audit import AuditEntry, AuditFilter
@@ -60,7 +60,7 @@ class AuditListQuery(Strict):
         return AuditListRequest(**page, audit_filter=AuditFilter(**values))
 
 
-class AuditEntryRecord(Record, of=AuditEntry):
+class AuditEntryRecord(RecordSchema, of=AuditEntry):
     """A request for a change."""
 
     names = "id at tenant_id user_id role action target status address request_id occurrences changes key_id"

@@ -12,7 +12,7 @@ from marshmallow import Schema, ValidationError, fields, post_load
 from ava.api.http import paging, payloads
 from ava.api.http.fields import REQUIRED, Choice, Flag, JsonText, WholeNumber, wait_field
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import Record, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.job_filters import filter_fields, take_filter
 from ava.domain.jobs.bulk_operation import BulkOperation, BulkState
@@ -158,7 +158,7 @@ class CountRecord(Schema):
     )
 
 
-class OperationRecord(Record, of=BulkOperation):
+class OperationRecord(RecordSchema, of=BulkOperation):
     """An operation on all jobs that a filter finds."""
 
     names = "id kind filter state total done failed created_by created_at completed_at result reason"

@@ -13,7 +13,7 @@ from marshmallow import Schema, fields, post_load
 from ava.api.http import paging
 from ava.api.http.fields import Choice, ClientId, Instant, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import Record, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.analytics import days_field
 from ava.domain.error_group import ErrorDay, ErrorGroup, ErrorStatus
@@ -72,7 +72,7 @@ class ErrorDayRecord(Schema):
     jobs = WholeNumber(minimum=1, maximum=_MAX_COUNT)
 
 
-class ErrorGroupRecord(Record, of=ErrorGroup):
+class ErrorGroupRecord(RecordSchema, of=ErrorGroup):
     """Failed jobs of one worker whose errors differ only in numbers, ids and addresses."""
 
     names = "id worker_id kind message count first_seen_at last_seen_at status sample_job_id daily"

@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError, fields, post_load
 from ava.api.http import paging, payloads
 from ava.api.http.fields import Choice, Flag, Id, Instant, Plain, QueryInstant, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import Record, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.events.hook import HookDelivery, HookVerdict, body_text
 from ava.services.events.hook_deliveries import TestMode
@@ -129,7 +129,7 @@ class HookTestBody(Strict):
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
-class HookDeliveryRecord(Record, of=HookDelivery):
+class HookDeliveryRecord(RecordSchema, of=HookDelivery):
     """A request that a hook has received."""
 
     names = (

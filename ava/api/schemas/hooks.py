@@ -12,7 +12,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validates_sc
 from ava.api.http import paging, payloads
 from ava.api.http.fields import Choice, ClientId, Flag, Id, JsonText, Plain, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import Record, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import EventTypeField, PatternField, TemplateField, dedupe_field, priority_field
 from ava.api.schemas.subscriptions import rules_renamed
@@ -203,7 +203,7 @@ class HookListQuery(PageQuery):
 _HIDDEN = {"payload": payloads.hide_value}
 
 
-class HookRecord(Record, of=Hook):
+class HookRecord(RecordSchema, of=Hook):
     """A hook: a URL that receives a provider's webhooks."""
 
     names = (

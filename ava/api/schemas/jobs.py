@@ -24,7 +24,7 @@ from ava.api.http.fields import (
     wait_field,
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import Record, RecordWriter, compile_schema
+from ava.api.http.records import RecordSchema, RecordWriter, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.job_details import UsageRecord, write_usage
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
@@ -238,7 +238,7 @@ class ShowQuery(Strict):
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
-class JobRecord(Record, of=Job):
+class JobRecord(RecordSchema, of=Job):
     """A job: one execution of a worker with one input."""
 
     names = (

@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError, post_load
 from ava.api.http import paging
 from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Plain, Text
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import Record, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import Scope
 from ava.domain.access.api_key import LONGEST_NAME, ApiKey, ApiKeySpec
@@ -132,7 +132,7 @@ class KeyListQuery(PageQuery):
 # Out -------------------------------------------------------------------------------------------------------------
 
 
-class KeyRecord(Record, of=ApiKey):
+class KeyRecord(RecordSchema, of=ApiKey):
     """An API key."""
 
     names = "id name role prefix created_by created_at expires_at last_used_at payloads workers"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema
 
 from ava.api.http.fields import Flag, Text, WholeNumber
-from ava.api.http.records import Record, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.domain.limits.rates import Rate
 from ava.store.reports.worker_limits import WorkerLimitUse
 
@@ -40,7 +40,7 @@ class LimitRecord(Schema):
 write_limit = compile_schema(LimitRecord())
 
 
-class WorkerLimitRecord(Record, of=WorkerLimitUse):
+class WorkerLimitRecord(RecordSchema, of=WorkerLimitUse):
     """A worker with a limit, and the tenant's use of it."""
 
     names = "worker_id max_running max_running_per rate rate_per running waiting waiting_is_exact"

@@ -5,18 +5,18 @@ from __future__ import annotations
 from marshmallow import fields
 
 from ava.api.http.fields import WholeNumber
-from ava.api.http.records import Record, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.store.fleet.node_reads import NodeView, RunningJob
 
 
-class RunningJobRecord(Record, of=RunningJob):
+class RunningJobRecord(RecordSchema, of=RunningJob):
     """A job of the tenant that runs on a node."""
 
     names = "id worker_id attempt started_at progress"
     attempt = WholeNumber(minimum=0, maximum=6)
 
 
-class NodeRecord(Record, of=NodeView):
+class NodeRecord(RecordSchema, of=NodeView):
     """A node: one Celery worker process with its children."""
 
     names = (

@@ -8,7 +8,7 @@ from marshmallow import Schema, fields, post_load
 
 from ava.api.http import payloads
 from ava.api.http.fields import ClientId, Flag, Id, Instant, Number, Text, WholeNumber
-from ava.api.http.records import Record, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.jobs import priority
 from ava.store.reports.tenant_loads import TenantLoad
@@ -124,7 +124,7 @@ class TenantLoadsQuery(Strict):
         return after
 
 
-class TenantLoadRecord(Record, of=TenantLoad):
+class TenantLoadRecord(RecordSchema, of=TenantLoad):
     """The jobs of one tenant."""
 
     names = "tenant_id waiting scheduled running completed failed cancelled share"

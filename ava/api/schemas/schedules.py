@@ -13,7 +13,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validates_sc
 from ava.api.http import paging, payloads
 from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonObject, JsonText, Text, TextFlag, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import Record, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.trigger_fields import expiry_field
 from ava.domain.jobs import priority
@@ -251,7 +251,7 @@ class PreviewBody(Strict):
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
-class ScheduleRecord(Record, of=Schedule):
+class ScheduleRecord(RecordSchema, of=Schedule):
     """A schedule: a worker and the cron pattern that starts it."""
 
     names = RECORD

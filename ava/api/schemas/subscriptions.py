@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validates_sc
 from ava.api.http import paging, payloads
 from ava.api.http.fields import ClientId, Flag, Id, JsonObject, JsonText, Text, TextFlag
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import Record, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import PatternField, ShortText, SubscribedTypeField, TemplateField, priority_field
 from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec
@@ -157,7 +157,7 @@ class SubscriptionTestBody(Strict):
 _HIDDEN = {"payload": payloads.hide_value}
 
 
-class SubscriptionRecord(Record, of=Subscription):
+class SubscriptionRecord(RecordSchema, of=Subscription):
     """A subscription: a rule that creates a worker's job for each matching event."""
 
     names = "id tenant_id event_type worker_id name match input priority enabled created_by created_at updated_at"

@@ -12,7 +12,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate, va
 from ava.api.http import paging, payloads
 from ava.api.http.fields import REQUIRED, Choice, Id, Instant, JsonText, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import Record, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.webhooks.webhook import Delivery, DeliveryStatus, Endpoint
 from ava.domain.webhooks.webhook_events import EventType, signing_key
@@ -215,14 +215,14 @@ class RedeliverBody(Strict):
 # Out -------------------------------------------------------------------------------------------------------------
 
 
-class WebhookRecord(Record, of=Endpoint):
+class WebhookRecord(RecordSchema, of=Endpoint):
     """A webhook: a URL that receives events."""
 
     names = "id url events status created_at updated_at disabled_reason previous_secret_until roots_only"
     events = fields.List(Choice(EventType))
 
 
-class DeliveryRecord(Record, of=Delivery):
+class DeliveryRecord(RecordSchema, of=Delivery):
     """A delivery: one event for one webhook, with its requests."""
 
     names = "id webhook_id event_id event_type job_id status created_at completed_at next_attempt_at attempts"

@@ -175,7 +175,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     ),
     Mutant(
         name="dedupe returns a final job",
-        statements=("unfinished",),
+        statements=("deduped",),
         old="AND status IN ('queued', 'running') LIMIT 1",
         new="ORDER BY id LIMIT 1",
     ),
