@@ -38,6 +38,7 @@ _LOST = "SELECT count(*) FROM jobs WHERE losses > 0"
 _ORPHANED = "Orphaned run rescued"
 
 API = "an API request: tests/integration/test_lost_commits_api.py cuts it"
+_CLAIM = "a claim of several runs, which few messages stand for: tests/integration/test_lost_commits.py cuts it"
 _RETENTION = "deletes old rows, so a repetition finds fewer"
 _REPEATED = "a duty that reads anew what it has to do, so a repetition finds less"
 _FENCED = "a change of one row that a repetition makes again, with the same result"
@@ -57,6 +58,7 @@ _ELSEWHERE = {
         "webhooks.deliveries.insert_test", "webhooks.deliveries.redeliver", "webhooks.endpoints.change",
         "webhooks.endpoints.create", "webhooks.endpoints.delete",
     ),
+    _CLAIM: ("jobs.moves.claim.claim_together",),
     _RETENTION: (
         "access.sessions.delete_expired", "errors.counting.delete_old_days", "errors.counting.delete_old_groups",
         "events.hook_deliveries.forget_keys", "events.old_rows.delete_deliveries",
@@ -76,6 +78,7 @@ _ELSEWHERE = {
         "webhooks.webhook_events.delete_set_aside",
     ),
     _REPEATED: (
+        "events.awaited.forget_ended",
         "events.hook_deliveries.make_nothing", "events.events.advance", "fleet.nodes.write_queues",
         "fleet.workers.apply_limits", "jobs.feed.permit_waits.read_rates", "jobs.feed.permit_waits.write_rates",
         "jobs.moves.permits.follow_limits", "jobs.moves.expire.expire", "jobs.moves.park.park_unclaimed",
