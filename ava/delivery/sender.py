@@ -173,10 +173,14 @@ class Sender:
                 host=socket.gethostname(),
                 pid=os.getpid(),
                 dead_after_seconds=self._settings.node_dead_seconds,
+                held=self._queues,
             )
         self._heartbeat_at = now + self._settings.heartbeat_seconds
         if freed:
-            _log.warning("Webhook sender: freed %d endpoint leases of dead senders", freed)
+            _log.warning(
+                "Webhook sender: freed %d endpoint leases that no living sender knows",
+                freed,
+            )
 
     def _write_outcomes(self) -> None:
         batch = self._results[:_MAX_WRITTEN]

@@ -39,6 +39,7 @@ _ORPHANED = "Orphaned run rescued"
 
 API = "an API request: tests/integration/test_lost_commits_api.py cuts it"
 _CLAIM = "a claim of several runs, which few messages stand for: tests/integration/test_lost_commits.py cuts it"
+_LEASE = "a lease, which a sender takes once: tests/integration/test_webhooks_endpoint_leases.py cuts it"
 _RETENTION = "deletes old rows, so a repetition finds fewer"
 _REPEATED = "a duty that reads anew what it has to do, so a repetition finds less"
 _FENCED = "a change of one row that a repetition makes again, with the same result"
@@ -59,6 +60,7 @@ _ELSEWHERE = {
         "webhooks.endpoints.create", "webhooks.endpoints.delete",
     ),
     _CLAIM: ("jobs.moves.claim.claim_together",),
+    _LEASE: ("webhooks.endpoint_leases.acquire",),
     _RETENTION: (
         "access.sessions.delete_expired", "errors.counting.delete_old_days", "errors.counting.delete_old_groups",
         "events.hook_deliveries.forget_keys", "events.old_rows.delete_deliveries",
@@ -86,7 +88,6 @@ _ELSEWHERE = {
         "jobs.moves.wake.fail_unresolved", "jobs.wake_queue.advance_events", "reports.ended.move",
         "reports.ended.recount", "reports.storage.save", "schedules.declared.set_module",
         "schedules.due.write_next_runs",
-        "webhooks.endpoint_leases.acquire",
         "webhooks.endpoint_leases.release", "webhooks.fan_out.set_aside", "webhooks.set_aside.retry",
     ),
     _FENCED: (

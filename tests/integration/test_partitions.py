@@ -210,7 +210,7 @@ def test_the_deliveries_of_an_endpoint_are_due_by_failures_whatever_partition_ho
         )
     sender = "01890000-0000-7000-8000-00000000000f"
     with stored.database.connect() as connection:
-        endpoint_leases.heartbeat(connection, sender_id=sender, host="h", pid=1, dead_after_seconds=60)
+        endpoint_leases.heartbeat(connection, sender_id=sender, host="h", pid=1, dead_after_seconds=60, held=[])
         stored.run(f"UPDATE webhook_lanes SET sender_id = '{sender}'")
         found = endpoint_leases.due_deliveries(connection, sender_id=sender, capacities={_ENDPOINT: 3}, in_flight=())
         assert [delivery.failures for delivery in found] == [5, 3, 1]

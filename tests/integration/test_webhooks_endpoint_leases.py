@@ -13,14 +13,17 @@ from cryptography.fernet import Fernet
 
 from ava.domain.secrets.sealing import Sealer
 from ava.domain.webhooks.webhook import DeliveryStatus, EndpointHealth, RequestResult, describe_request, judge
+from ava.errors import DatabaseUnavailable
 from ava.services import webhooks
 from ava.services.sealed_secrets import reseal_all
 from ava.settings import Settings
-from ava.store.engine.database import Connection
+from ava.store.engine.database import Connection, Database
 from ava.store.webhooks import endpoint_leases, outcomes
 from ava.store.webhooks.endpoint_leases import DueDelivery, LeaseRelease
 from ava.store.webhooks.outcomes import DeliveryOutcome
 from harness.api import Api
+from harness.commit_cuts import QUICK, CommitCuts
+from harness.polling import wait_until
 from harness.system import ENCRYPTION_KEY
 
 ONE, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
@@ -36,7 +39,7 @@ def api_settings(api_settings: Settings) -> Settings:
 def connection(api: Api) -> Iterator[Connection]:
     with api.database.connect() as connection:
         for sender in (ONE, OTHER):
-            endpoint_leases.heartbeat(connection, sender_id=sender, host="h", pid=1, dead_after_seconds=60)
+            endpoint_leases.heartbeat(connection, sender_id=sender, host="h", pid=1, dead_after_seconds=60, held=[])
         yield connection
 
 
@@ -116,7 +119,7 @@ def test_leases_of_a_dead_sender_are_freed_and_its_failure_counts_once(api: Api,
     (endpoint,) = _take(connection, ONE)
     (before,) = _due(connection, ONE, endpoint)
     api.execute("UPDATE webhook_senders SET seen_at = now() - interval '1 hour' WHERE id = %s::uuid", ONE)
-    assert endpoint_leases.heartbeat(connection, sender_id=OTHER, host="h", pid=1, dead_after_seconds=60) == 1
+    assert endpoint_leases.heartbeat(connection, sender_id=OTHER, host="h", pid=1, dead_after_seconds=60, held=[]) == 1
     assert _take(connection, OTHER) == [endpoint]
     assert _due(connection, ONE, endpoint) == []
     (again,) = _due(connection, OTHER, endpoint)
@@ -126,6 +129,27 @@ def test_leases_of_a_dead_sender_are_freed_and_its_failure_counts_once(api: Api,
     assert _row(api, "failures, jsonb_array_length(history)") == (1, 1)
     outcomes.record(connection, [_outcome(before, 200)])
     assert _row(api, "status, jsonb_array_length(history)") == ("delivered", 2)
+
+
+@pytest.mark.parametrize("seconds", [QUICK, 1.0])
+def test_a_lease_whose_acquisition_lost_its_response_is_freed_by_the_next_heartbeat(
+    api: Api, api_settings: Settings, connection: Connection, seconds: float
+) -> None:
+    webhook_id = _endpoint(api)
+    api.post(f"/v1/webhooks/{webhook_id}/test")
+    cuts = CommitCuts(api_settings.database_url, commit_seconds=(seconds,))
+    database = Database(cuts.url, name="tests")
+    with pytest.raises(DatabaseUnavailable), database.connect() as cut:
+        _take(cut, ONE)
+    wait_until(lambda: _row(api, "sender_id::text", "webhook_lanes") == (ONE,), what="the lease is committed")
+    database.close()
+    cuts.close()
+    assert _take(connection, ONE) == []
+    (endpoint,) = _row(api, "endpoint_id::text", "webhook_lanes")
+    known = {"sender_id": ONE, "host": "h", "pid": 1, "dead_after_seconds": 60}
+    assert endpoint_leases.heartbeat(connection, **known, held=[endpoint]) == 0
+    assert endpoint_leases.heartbeat(connection, **known, held=[]) == 1
+    assert _take(connection, ONE) == [endpoint]
 
 
 def test_a_pending_delivery_that_is_redelivered_is_due_now(api: Api, connection: Connection) -> None:

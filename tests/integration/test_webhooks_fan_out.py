@@ -292,7 +292,7 @@ def test_large_bodies_are_read_when_their_request_begins(api: Api) -> None:
     _run_until_done(api, FanOut(api.database))
     with api.database.connect() as connection:
         sender = "00000000-0000-7000-8000-000000000009"
-        endpoint_leases.heartbeat(connection, sender_id=sender, host="h", pid=1, dead_after_seconds=60)
+        endpoint_leases.heartbeat(connection, sender_id=sender, host="h", pid=1, dead_after_seconds=60, held=[])
         (held,) = endpoint_leases.acquire(
             connection, sender_id=sender, health=endpoint_leases.EndpointHealth.UNKNOWN, limit=1
         )

@@ -15,7 +15,7 @@ from ava.domain import ids
 from ava.domain.webhooks.webhook import EndpointHealth
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
-from ava.store.engine.statement import BY_INDEX, Statement
+from ava.store.engine.statement import BY_INDEX, Statement, array
 
 _HEARTBEAT = Statement("""
 WITH me AS (
@@ -25,9 +25,10 @@ WITH me AS (
     DELETE FROM webhook_senders WHERE seen_at < now() - %(dead_after)s * interval '1 second' AND id <> %(id)s::uuid
 ), orphans AS (
     SELECT l.tenant_id, l.endpoint_id FROM webhook_lanes AS l
-    WHERE l.sender_id IS NOT NULL AND l.sender_id <> %(id)s::uuid AND NOT EXISTS (
-        SELECT 1 FROM webhook_senders AS s
-        WHERE s.id = l.sender_id AND s.seen_at > now() - %(dead_after)s * interval '1 second')
+    WHERE l.sender_id = %(id)s::uuid AND l.endpoint_id <> ALL (%(held)s::uuid[])
+        OR l.sender_id <> %(id)s::uuid AND NOT EXISTS (
+            SELECT 1 FROM webhook_senders AS s
+            WHERE s.id = l.sender_id AND s.seen_at > now() - %(dead_after)s * interval '1 second')
     ORDER BY l.endpoint_id FOR UPDATE SKIP LOCKED
 )
 UPDATE webhook_lanes AS l SET sender_id = NULL, due_at = now() FROM orphans
@@ -35,9 +36,15 @@ WHERE l.tenant_id = orphans.tenant_id AND l.endpoint_id = orphans.endpoint_id
 """)
 
 
-def heartbeat(connection: Connection, *, sender_id: str, host: str, pid: int, dead_after_seconds: float) -> int:
-    """Write a sender's heartbeat, and free the leases of dead senders. Returns the number of leases."""
-    parameters = {"id": sender_id, "host": host, "pid": pid, "dead_after": dead_after_seconds}
+def heartbeat(
+    connection: Connection, *, sender_id: str, host: str, pid: int, dead_after_seconds: float, held: Collection[str]
+) -> int:
+    """Write a sender's heartbeat, and free the leases that no living sender knows of. Returns the number of leases.
+
+    These are the leases of dead senders, and those of this sender that are not `held` (endpoints' UUIDs): it acquired
+    them and lost the response.
+    """
+    parameters = {"id": sender_id, "host": host, "pid": pid, "dead_after": dead_after_seconds, "held": array(held)}
     return connection.exec_driver_sql(_HEARTBEAT, parameters).rowcount
 
 
