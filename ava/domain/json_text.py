@@ -29,6 +29,8 @@ _TOO_MANY_DIGITS = "The body holds an integer of too many digits."
 #: million numbers, and blocks all other threads. Python code decodes a longer body value by value: up to 20 times
 #: slower, but other threads run in between.
 _MAX_C_CHARACTERS = 2**18
+#: Fields that one call adds to an object.
+_FIELDS_AT_ONCE = 10_000
 
 
 def size_of(pieces: Iterable[bytes]) -> int:
@@ -69,6 +71,8 @@ class Structure:
         self._parts = self._values = self._depth = 0
         #: 1 if the next piece begins inside a string.
         self._is_inside = 0
+        #: The fewest bytes of UTF-8 that the string has so far in which the next piece begins.
+        self._string_bytes = 0
         #: True if the last byte of the previous piece escapes the first of the next.
         self._is_escaped = False
 
@@ -93,9 +97,20 @@ class Structure:
             self._is_escaped = plain.endswith(b"\\")
             plain = plain.replace(b'\\"', b"")
         between_quotes = plain.split(b'"')
+        self._refuse_long_string(piece, plain, between_quotes)
         outside = b"".join(between_quotes[self._is_inside :: 2])
         self._is_inside ^= (len(between_quotes) - 1) % 2
         return outside
+
+    def _refuse_long_string(self, piece: bytes, plain: bytes, between_quotes: list[bytes]) -> None:
+        """Raise `PayloadTooLarge` for a string that no input or output can have, because decoding it takes one call."""
+        if len(between_quotes) > 1 or not self._is_inside:
+            self._string_bytes = 0
+            return
+        # An escape stands for at least one byte: `\\uXXXX` for six, the others for two.
+        escapes = plain.count(b"\\") + 4 * plain.count(b"\\u") - (len(piece) - len(plain)) // 2
+        self._string_bytes += len(plain) - escapes
+        _refuse_above(limits.INPUT_BYTES, self._string_bytes, "The body has a string of too many bytes")
 
     def _refuse_depth(self, brackets: bytes) -> None:
         depth = self._depth
@@ -114,7 +129,10 @@ def _refuse_above(limit: Limit, count: int, sentence: str) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
+    made = dict(pairs[:_FIELDS_AT_ONCE])
+    # Other threads run between the steps.
+    for start in range(_FIELDS_AT_ONCE, len(pairs), _FIELDS_AT_ONCE):
+        made.update(pairs[start : start + _FIELDS_AT_ONCE])
     if len(made) != len(pairs):
         seen: set[str] = set()
         for name, _ in pairs:

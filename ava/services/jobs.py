@@ -28,6 +28,7 @@ from ava.errors import (
     QueueRefused,
     RequestError,
 )
+from ava.process.pauses import Pauses
 from ava.services import graph_retries, replays
 from ava.services.creation.job_creator import JobCreator, arrange
 from ava.services.creation.quotas import TriggerRules
@@ -111,7 +112,10 @@ class Jobs:
 
     def _create_all(self, connection: Connection, new: Sequence[NewJob]) -> list[Job]:
         is_graph = graphs.is_graph([each.spec for each in new])
-        return self.creator.create_all(connection, arrange(connection, new) if is_graph else new)
+        pauses = Pauses()
+        arranged = arrange(connection, new) if is_graph else new
+        pauses.after_work()
+        return self.creator.create_all(connection, arranged)
 
     def _trigger_grouped(self, new: NewJob) -> Job | None:
         """Store and publish a job in a group of concurrent ones. Return None if the group's statement failed."""

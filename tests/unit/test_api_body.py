@@ -216,3 +216,18 @@ def test_of_a_hundred_thousand_unknown_fields_twenty_are_looked_at() -> None:
     with pytest.raises(ValidationError) as refused:
         TriggerBody().load({"worker_id": "wkr_x"} | {f"x{number}": 1 for number in range(100_000)})
     assert len(refused.value.messages) == 20
+
+
+@pytest.mark.parametrize("character", ["x", "\\\\", '\\"', "\\n", "\\u00e9", "é", "\U0001f600"])
+def test_a_string_that_no_input_can_have_is_refused_before_it_is_decoded(character: str) -> None:
+    def add(bytes_: int) -> None:
+        structure = json_text.Structure()
+        size = len(json.loads(f'"{character}"').encode())
+        text = f'{{"jobs":["{character * (bytes_ // size)}"]}}'.encode()
+        for start in range(0, len(text), 2**16):
+            structure.add([text[start : start + 2**16]])
+
+    add(2**20)
+    with pytest.raises(PayloadTooLarge, match="a string of too many bytes"):
+        # The bytes of an escape are counted as one at least.
+        add(2**20 * (3 if character == "\\u00e9" else 1) + 2**18)
