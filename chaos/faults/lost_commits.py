@@ -38,7 +38,7 @@ _LOST = "SELECT count(*) FROM jobs WHERE losses > 0"
 _ORPHANED = "Orphaned run rescued"
 
 API = "an API request: tests/integration/test_lost_commits_api.py cuts it"
-_CLAIM = "a claim of several runs, which few messages stand for: tests/integration/test_lost_commits.py cuts it"
+_RARE = "rare in this load: tests/integration/test_lost_commits.py cuts it"
 _LEASE = "a lease, which a sender takes once: tests/integration/test_webhooks_endpoint_leases.py cuts it"
 _RETENTION = "deletes old rows, so a repetition finds fewer"
 _REPEATED = "a duty that reads anew what it has to do, so a repetition finds less"
@@ -59,7 +59,7 @@ _ELSEWHERE = {
         "webhooks.deliveries.insert_test", "webhooks.deliveries.redeliver", "webhooks.endpoints.change",
         "webhooks.endpoints.create", "webhooks.endpoints.delete",
     ),
-    _CLAIM: ("jobs.moves.claim.claim_together",),
+    _RARE: ("jobs.moves.claim.claim_together", "jobs.moves.end.end_stopped"),
     _LEASE: ("webhooks.endpoint_leases.acquire",),
     _RETENTION: (
         "access.sessions.delete_expired", "errors.counting.delete_old_days", "errors.counting.delete_old_groups",

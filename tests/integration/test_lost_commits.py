@@ -21,7 +21,7 @@ from ava.node.child.run_writer import RunWriter
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers
-from ava.store.jobs.moves import claim, rescue
+from ava.store.jobs.moves import cancel, claim, rescue
 from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.reads import lists
 from harness.commit_cuts import QUICK, CommitCuts
@@ -114,6 +114,16 @@ def test_an_end(cuts: CommitCuts, connection: Connection, writer: RunWriter) -> 
     _running(connection, run, claim_id := str(uuid.uuid4()))
     assert writer.end(_end(connection, run, claim_id, Ending.COMPLETED)) == (Status.COMPLETED, None, False)
     assert _was_cut(cuts, "jobs.moves.end.end")
+
+
+def test_an_end_of_a_run_that_was_asked_to_stop(cuts: CommitCuts, connection: Connection, writer: RunWriter) -> None:
+    (run,) = _trigger(connection)
+    _running(connection, run, claim_id := str(uuid.uuid4()))
+    how = _end(connection, run, claim_id, Ending.COMPLETED)
+    cancel.cancel(connection, tenant_id=TENANT, user_id="usr_a", job_id=run.job_id)
+    assert writer.end(how) == (Status.CANCELLED, None, False)
+    assert _was_cut(cuts, "jobs.moves.end.end_stopped")
+    assert _status(connection, run) == (Status.CANCELLED, 1)
 
 
 def test_an_end_that_claims_the_next_run(cuts: CommitCuts, connection: Connection, writer: RunWriter) -> None:
