@@ -55,7 +55,7 @@ ERROR = {
             "additionalProperties": False,
             "properties": {
                 "code": {"type": "string", "enum": [code.value for code in ErrorCode]},
-                "message": {"type": "string", "description": "What is wrong, and what is right."},
+                "message": {"type": "string", "description": "The problem, its place and the remedy."},
                 "request_id": {"type": "string"},
                 "docs_url": {"type": "string"},
                 "fields": {
@@ -107,8 +107,8 @@ LOG_PLACE = {
     "required": ["has_more", "previous_cursor", "next_cursor"],
     "properties": {
         "has_more": {"type": "boolean"},
-        "previous_cursor": {"type": ["string", "null"], "description": "Sent as `before`, returns what precedes."},
-        "next_cursor": {"type": ["string", "null"], "description": "Sent as `after`, returns what follows."},
+        "previous_cursor": {"type": ["string", "null"], "description": "Send it as `before` for the earlier lines."},
+        "next_cursor": {"type": ["string", "null"], "description": "Send it as `after` for the later lines."},
     },
 }
 
@@ -116,17 +116,23 @@ SEARCH_PLACE = {
     "type": "object",
     "required": ["has_more", "next_cursor"],
     "properties": {
-        "has_more": {"type": "boolean", "description": "True if there are others that were not looked at."},
-        "next_cursor": {"type": ["string", "null"], "description": "Sent as `cursor`, looks at those that follow."},
+        "has_more": {"type": "boolean", "description": "True if further records were not scanned."},
+        "next_cursor": {"type": ["string", "null"], "description": "Send it as `cursor` for the next page."},
     },
 }
 
 HEADERS = ("x-request-id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 
 GIVEN: dict[str, Any] = {
-    "x-request-id": {"description": "The caller's own if it sent a sane one.", "schema": {"type": "string"}},
-    "X-RateLimit-Limit": {"description": "If limits are set: the requests allowed.", "schema": {"type": "integer"}},
-    "X-RateLimit-Remaining": {"description": "The requests that are left.", "schema": {"type": "integer"}},
+    "x-request-id": {
+        "description": "The request's own, if it is valid; otherwise a new id.",
+        "schema": {"type": "string"},
+    },
+    "X-RateLimit-Limit": {
+        "description": "If limits are set: the max number of requests.",
+        "schema": {"type": "integer"},
+    },
+    "X-RateLimit-Remaining": {"description": "The number of remaining requests.", "schema": {"type": "integer"}},
     "X-RateLimit-Reset": {
         "description": "When the limit is reset, in seconds since 1970.",
         "schema": {"type": "number"},
@@ -146,8 +152,7 @@ GIVEN: dict[str, Any] = {
     },
     "ETag": {"description": "The validator of a final record, which never changes.", "schema": {"type": "string"}},
     "Ava-Replica-Lag-Ms": {
-        "description": "If a standby of the database was read: the milliseconds that it took to have what the primary "
-        "had.",
+        "description": "If the response was read from a standby: the replication lag in milliseconds.",
         "schema": {"type": "integer"},
     },
     "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}},
@@ -160,8 +165,8 @@ TAKEN: dict[str, Any] = {
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     },
     "Durability": {
-        "description": "`replicated`: the response comes after as many synchronous standbys as PostgreSQL waits for "
-        "have applied the jobs. Without them it is 503, never less than was asked for.",
+        "description": "`replicated`: the response comes after the synchronous standbys that PostgreSQL waits for "
+        "have applied the jobs. Without such standbys it is 503.",
         "schema": {"type": "string", "enum": ["replicated"]},
     },
     "Last-Event-ID": {

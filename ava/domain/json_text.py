@@ -107,7 +107,7 @@ class Structure:
         if len(between_quotes) > 1 or not self._is_inside:
             self._string_bytes = 0
             return
-        # An escape stands for at least one byte: `\\uXXXX` for six, the others for two.
+        # `\\u` and its four digits stand for at least one byte of UTF-8, and every other escape, of two bytes, for one.
         escapes = plain.count(b"\\") + 4 * plain.count(b"\\u") - (len(piece) - len(plain)) // 2
         self._string_bytes += len(plain) - escapes
         _refuse_above(limits.INPUT_BYTES, self._string_bytes, "The body has a string of too many bytes")

@@ -29,7 +29,7 @@ _LIMIT = {"type": "integer", "minimum": 1, "maximum": _MAX_PER_PAGE, "default": 
 _DATE = {"type": "string", "format": "date-time"}
 _CRON = {"type": "string", "description": "Five fields, as in crontab(5)."}
 _TIMEZONE = {"type": "string", "description": "An IANA name, such as Europe/Berlin."}
-_INPUT = {"type": "object", "description": "What the worker's handler gets."}
+_INPUT = {"type": "object", "description": "The input of the worker's handler."}
 
 _Arguments = Mapping[str, Any]
 
@@ -261,7 +261,7 @@ _TOOLS = (
     Tool(
         name="get_logs",
         title="Show a job's log",
-        description="Shows the last lines of a job's log, or with `before` those that precede them.",
+        description="Shows the last lines of a job's log, or the lines before the cursor `before`.",
         arguments={
             "job_id": _JOB_ID,
             "level": {"type": "string", "enum": ["info", "warn", "error"]},
@@ -275,7 +275,7 @@ _TOOLS = (
     Tool(
         name="why",
         title="Explain a job's state",
-        description="Says in a sentence why a job waits, runs, or has ended as it did, with the facts behind it.",
+        description="Explains in a sentence why a job waits, runs or has ended, with the facts.",
         arguments={"job_id": _JOB_ID},
         required=("job_id",),
         run=_why,
@@ -293,7 +293,7 @@ _TOOLS = (
     Tool(
         name="retry_job",
         title="Retry a job",
-        description="Triggers a new job like one that has ended, with another input if one is given.",
+        description="Triggers a copy of a final job, with another input if one is given.",
         arguments={"job_id": _JOB_ID, "input": _INPUT},
         required=("job_id",),
         run=partial(_change_job, "retry", "the record of the new job that repeats"),
@@ -302,7 +302,7 @@ _TOOLS = (
     Tool(
         name="list_workers",
         title="List workers",
-        description="Lists the workers, by id: what can be run, and whether a live process serves it.",
+        description="Lists the workers by id, and whether a live process serves each.",
         arguments={
             "text": {"type": "string", "description": "A part of the name or id."},
             "status": {"type": "string", "enum": ["active", "paused", "deprecated"]},
@@ -314,7 +314,7 @@ _TOOLS = (
     Tool(
         name="list_errors",
         title="List errors",
-        description="Lists what failed jobs have in common, those seen last first, with the number of jobs.",
+        description="Lists error groups of failed jobs, most recent first, with the number of jobs.",
         arguments={
             "worker_id": _WORKER_ID,
             "status": {"type": "string", "enum": ["open", "ignored", "resolved"]},
@@ -327,7 +327,7 @@ _TOOLS = (
     Tool(
         name="preview_schedule",
         title="Preview a schedule",
-        description="Says a cron pattern in words, and when it would fire next. Nothing is saved.",
+        description="Describes a cron pattern in words, with its next firings. Nothing is saved.",
         arguments={
             "cron": _CRON,
             "timezone": _TIMEZONE,
@@ -339,7 +339,7 @@ _TOOLS = (
     Tool(
         name="create_schedule",
         title="Create a schedule",
-        description="Makes a worker run by itself, by a cron pattern in a time zone.",
+        description="Triggers a worker by a cron pattern in a time zone.",
         arguments={
             "worker_id": _WORKER_ID,
             "cron": _CRON,

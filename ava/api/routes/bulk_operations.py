@@ -32,9 +32,9 @@ from ava.domain.jobs.job_filter import JobFilter
 blueprint = Blueprint("operations", __name__, url_prefix="/v1/ava")
 
 _HOW = (
-    "The answer is an operation. For up to 500 jobs it is `done` in the answer already; the dispatcher does the others "
-    "in batches of 500, from the newest to the oldest, each job at most once, through any crash. With `dry_run` the "
-    "answer is 200 and how many jobs match."
+    "The response is an operation. For up to 500 jobs it is `done` already; otherwise the dispatcher continues in "
+    "batches of 500, newest jobs first. It handles each job at most once, also across crashes. With `dry_run` the "
+    "response is 200 with the number of matching jobs."
 )
 #: The common declaration of the routes that start an operation.
 STARTED: dict[str, Any] = {"record": OperationRecord(), "status": 202, "is_write": True, "takes_key": True}
@@ -44,8 +44,8 @@ _STARTING = STARTED | {"other_records": {200: CountRecord()}, "failures": (413, 
 @blueprint.post("/jobs/retry")
 @operation(
     summary="Retry many jobs",
-    description="Triggers a new job like each final one that matches the filter at the moment of the call. Jobs whose "
-    f"worker takes no jobs count as `failed`. {_HOW}",
+    description="Triggers a copy of each final job that matches the filter when the call arrives. Jobs of a worker "
+    f"that accepts no jobs count as `failed`. {_HOW}",
     body=RetryManyBody(),
     **_STARTING,
 )
@@ -57,8 +57,8 @@ def retry(body: BulkActionRequest, key: str | None) -> Response:
 @blueprint.post("/jobs/cancel")
 @operation(
     summary="Cancel many jobs",
-    description="Cancels all queued and running jobs that match the filter at the moment of the call. In `result`, "
-    f"`cancelled` counts those that were queued, `signalled` the running ones, which were asked to stop. {_HOW}",
+    description="Cancels all queued and running jobs that match the filter when the call arrives. In `result`, "
+    f"`cancelled` counts the queued jobs, `signalled` the running jobs, which were requested to stop. {_HOW}",
     body=CancelManyBody(),
     **_STARTING,
 )
@@ -96,7 +96,7 @@ def _note(found: BulkOperation) -> None:
 @blueprint.get("/operations")
 @operation(
     summary="List operations",
-    description="Newest first; they are kept as long as jobs are.",
+    description="Newest first. Operations are retained as long as jobs.",
     query=OperationListQuery(),
     record=OperationRecord(),
     is_list=True,
@@ -113,15 +113,15 @@ def list_operations(query: OperationListRequest) -> Response:
 @blueprint.get("/operations/<operation_id>")
 @operation(
     summary="Show an operation",
-    description="Its numbers move with each batch. With `wait` the answer comes when it has ended, or the seconds are "
-    "over.",
+    description="The counts change with each batch. With `wait` the response comes when the operation has ended, or "
+    "after these seconds.",
     query=OperationQuery(),
     query_as="wait_seconds",
     record=OperationRecord(),
     failures=(404,),
 )
 def show(operation_id: str, wait_seconds: int | None) -> Response:
-    """Show one operation, at once or when it has ended."""
+    "Show one operation, immediately or when it has ended."
     found = context().bulk_operations.show(caller(), operation_id)
     if wait_seconds is not None and found.state is BulkState.RUNNING:
         with watching(context().shares.waits, caller().tenant_id), request_turns.suspended():
@@ -134,7 +134,7 @@ def show(operation_id: str, wait_seconds: int | None) -> Response:
 @blueprint.post("/operations/<operation_id>/abort")
 @operation(
     summary="Abort an operation",
-    description="It takes no more jobs after its present batch. Those that it has taken stay as they are.",
+    description="Stops the operation after its current batch. The jobs of earlier batches stay changed.",
     body=NoBody(),
     may_be_empty=True,
     record=OperationRecord(),

@@ -54,8 +54,8 @@ CALLS = "/v1/hooks"
 @blueprint.post("")
 @operation(
     summary="Create a hook",
-    description="The answer has its `url`, whose token is shown once, and the secret if one was made up. Each delivery "
-    "makes a job of `worker_id`, or is an event for the subscriptions.",
+    description="The response has the `url`, whose token is shown only once, and the secret if the server generated "
+    "it. Each delivery creates a job of `worker_id`, or an event for the subscriptions.",
     body=HookBody(),
     body_as="new",
     max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
@@ -101,8 +101,8 @@ def show(hook_id: str) -> Response:
 @blueprint.patch("/<hook:hook_id>")
 @operation(
     summary="Change a hook",
-    description="Only the fields that are sent change, within 2 s. After a new secret the one before stays valid for "
-    "`keep_secret_seconds`, a day unless it says otherwise; up to 4 are valid at once.",
+    description="Changes only the fields in the body, within 2 s. After a new secret the previous one stays valid "
+    "for `keep_secret_seconds` (default: a day); up to 4 secrets are valid together.",
     body=HookChangeBody(),
     body_as="asked",
     max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
@@ -127,8 +127,8 @@ def change(hook_id: str, asked: HookChangeRequest) -> Response:
 @blueprint.post("/<hook:hook_id>/rotate")
 @operation(
     summary="Give a hook another address",
-    description="The answer has the new `url`, which a repeated answer of an Idempotency-Key has not. The address "
-    "before is unknown within 2 s, or after `keep_seconds`.",
+    description="The response has the new `url`; a repeated response for an Idempotency-Key does not. The previous "
+    "address stops working within 2 s, or after `keep_seconds`.",
     body=HookRotateBody(),
     body_as="keep_seconds",
     may_be_empty=True,
@@ -150,7 +150,7 @@ def rotate(hook_id: str, keep_seconds: int, key: str | None) -> Response:
 @blueprint.delete("/<hook:hook_id>")
 @operation(
     summary="Delete a hook",
-    description="Its address is unknown within 2 s. Its jobs and events stay.",
+    description="The address stops working within 2 s. Jobs and events of the hook are retained.",
     record=HookDeletedRecord(),
     failures=(404,),
     query=DryRunQuery(),
@@ -166,7 +166,7 @@ def delete(hook_id: str) -> Response:
 @blueprint.get("/<hook:hook_id>/deliveries")
 @operation(
     summary="List a hook's deliveries",
-    description="Newest first, the refused ones as well.",
+    description="Newest first, including refused deliveries.",
     query=HookDeliveryListQuery(),
     record=HookDeliveryRecord(),
     is_list=True,
@@ -184,7 +184,7 @@ def list_deliveries(hook_id: str, query: HookDeliveryListRequest) -> Response:
 @blueprint.get("/<hook:hook_id>/deliveries/<delivery_id>")
 @operation(
     summary="Show a delivery",
-    description="With all of its body, which is null for roles below `tenant-admin`.",
+    description="The delivery with its whole body, which is null for roles below `tenant-admin`.",
     record=HookDeliveryRecord(),
     failures=(404,),
 )
@@ -201,8 +201,8 @@ def _shown_to(who: Caller, delivery: HookDelivery) -> HookDelivery:
 @blueprint.post("/<hook:hook_id>/deliveries/<delivery_id>/replay")
 @operation(
     summary="Replay a delivery",
-    description="Sends it again through what is subscribed now, also if it was refused or is a duplicate. Its "
-    "signature is checked with the secrets of now, its time is not.",
+    description="Receives the delivery again with the present subscriptions, even if it was refused or is a "
+    "duplicate. Its signature is checked with the present secrets; its timestamp is not checked.",
     body=NoBody(),
     may_be_empty=True,
     record=HookReplayRecord(),
@@ -224,8 +224,8 @@ def replay(hook_id: str, delivery_id: str, key: str | None) -> Response:
 @blueprint.post("/<hook:hook_id>/replay")
 @operation(
     summary="Replay many deliveries",
-    description="Those of a time, all or none, without repetitions and earlier replays. Those that are still not "
-    "genuine are left out.",
+    description="Replays the deliveries of a time range, all or none, except duplicates and earlier replays. "
+    "Deliveries whose signature is still invalid are left out.",
     body=HookReplayBody(),
     body_as="wanted",
     record=HookReplayedRecord(),
@@ -247,8 +247,8 @@ def replay_range(hook_id: str, wanted: HookDeliveryFilter, key: str | None) -> R
 @blueprint.post("/<hook:hook_id>/test")
 @operation(
     summary="Test a hook",
-    description="Makes a request as the sender would, signed, changed after it was signed, or unsigned, and receives "
-    "it. It starts what a real one would start.",
+    description="Creates a request like the sender's (signed, changed after signing, or unsigned) and receives it. "
+    "It has the same effects as a real delivery.",
     body=HookTestBody(),
     body_as="asked",
     may_be_empty=True,

@@ -45,9 +45,10 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
 @blueprint.post("")
 @operation(
     summary="Trigger a job",
-    description="Stores the job and returns at once; the job runs in the background. The record is durable before "
-    "the response, with `Durability: replicated` on a synchronous standby too. With `dedupe` or `debounce`, several "
-    "triggers of one worker and key make one job; `Existing-Job: true` says that an earlier one made it.",
+    description="Stores the job and responds immediately; a worker runs it in the background. The record is durable "
+    "before the response, with `Durability: replicated` also on a synchronous standby. With `dedupe` or `debounce`, "
+    "triggers with the same worker and key create one job; `Existing-Job: true` marks a response with an existing "
+    "job.",
     body=TriggerBody(),
     body_as="spec",
     record=JobRecord(),
@@ -100,8 +101,9 @@ def created(job: Job, is_replay: bool) -> Response:
 @blueprint.post("/<job:job_id>/retry")
 @operation(
     summary="Retry a job",
-    description="Triggers a new job like a final one: same worker, input, trigger and priority, unless the body has "
-    "another input or priority; `retry_of` names it. With `from`, an entry of a bulk is retried with those after it.",
+    description="Triggers a copy of a final job: same worker, input, trigger and priority, unless the body has "
+    "another input or priority. `retry_of` names the original. With `from`, the retry of a bulk's entry includes its "
+    "followers.",
     body=RetryBody(),
     may_be_empty=True,
     record=JobRecord(),
@@ -126,14 +128,14 @@ def retry(job_id: str, body: dict[str, Any], key: str | None, is_replicated: boo
 @blueprint.get("")
 @operation(
     summary="List jobs",
-    description="Newest first. `total` is exact up to 1,000 and stays there beyond, because counting millions would "
-    "cost more than the list. `page` reaches the first 1,000; `cursor` reaches all of them. An input or output of more "
-    "than 16 KiB is null unless `fields=*`; then a page ends early at 8 MiB. Filters by `priority`, `triggered_by`, "
-    "`error`, `error_id`, the time of the end, other parts of an `id` than its beginning, tags and values of the input "
-    "look at 20,000 jobs; a page that ends there may have fewer jobs than asked for, or none, `looked_until` says how "
-    "far it looked, and `total` counts those that were found among the newest 20,000. By a value of the input it also "
-    "looks at 32 MiB of inputs at most. Whenever a page ends early, `has_more` is true and `next_cursor` leads on. "
-    "If-None-Match with the ETag of an earlier answer is 304 if the page is the same.",
+    description="Newest first. `total` is exact up to 1,000 and stays there, because counting millions would cost "
+    "more than the list. `page` reaches the first 1,000 jobs; `cursor` reaches all. An input or output of more than "
+    "16 KiB is null unless `fields=*`, which limits a page to 8 MiB. Filters by `priority`, `triggered_by`, `error`, "
+    "`error_id`, end time, tags, input values, and parts of an `id` other than its beginning scan at most 20,000 "
+    "jobs per page, and filters by input values at most 32 MiB of inputs. If a page ends at such a limit, it may "
+    "have fewer jobs than requested, or none, and `looked_until` is the time that the scan reached; `total` counts "
+    "matches among the newest 20,000 jobs. If a page ends early, `has_more` is true and `next_cursor` continues it. "
+    "The response to `If-None-Match` with the ETag of an earlier page is 304 if the page is the same.",
     query=JobListQuery(),
     record=LightJobRecord(),
     is_list=True,
@@ -189,9 +191,9 @@ def show(job_id: str, query: ShowRequest) -> Response:
 @blueprint.patch("/<job:job_id>")
 @operation(
     summary="Change a queued job",
-    description="Its priority, date, expiry or tags; 409 if it is not queued any more. A claim that comes first has "
-    "started it; a change that comes first holds for the claim. Of a job that has started, and waits for a retry, only "
-    "`priority` and `tags` can be changed.",
+    description="Changes the priority, date, expiry or tags; 409 if the job is not queued any more. A claim and a "
+    "change cannot overlap: either the job has already started, or the claim uses the change. For a job that waits "
+    "for a retry, only `priority` and `tags` can be changed.",
     body=ChangeBody(),
     body_as="wanted",
     record=JobRecord(),
@@ -208,8 +210,9 @@ def change(job_id: str, wanted: JobChange) -> Response:
 @blueprint.post("/<job:job_id>/cancel")
 @operation(
     summary="Cancel a job",
-    description="Only queued or running jobs can be cancelled. A queued one is `cancelled` at once. A running one gets "
-    "`cancel_requested_at`, its process SIGTERM, and it is `cancelled` when that process no longer runs it.",
+    description="Only queued or running jobs can be cancelled. A queued job is `cancelled` immediately. For a "
+    "running job, the response has `cancel_requested_at`, the process gets SIGTERM, and the job is `cancelled` once "
+    "the process has stopped running it.",
     body=NoBody(),
     may_be_empty=True,
     record=JobRecord(),

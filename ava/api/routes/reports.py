@@ -29,8 +29,8 @@ overview = Blueprint("overview", __name__, url_prefix="/v1/ava")
 @overview.get("/overview", endpoint="show")
 @operation(
     summary="Show the tenant's jobs in total",
-    description="What waits, by priority; what runs; what ended in each of the last 60 minutes, counted a few seconds "
-    "behind; and percentiles of the newest jobs. It costs the same whatever the number of jobs.",
+    description="Waiting jobs by priority, running jobs, jobs that ended in each of the last 60 minutes (with a lag "
+    "of a few seconds), and percentiles of the newest jobs. Its cost does not depend on the number of jobs.",
     record=OverviewRecord(),
     reads_standby=True,
 )
@@ -44,9 +44,9 @@ analytics = Blueprint("analytics", __name__, url_prefix="/v1/ava")
 
 @analytics.get("/analytics", endpoint="show")
 @operation(
-    summary="Show what ended jobs add up to",
-    description="Jobs that ended since `since`, counted once each and a few seconds behind; it costs the same whatever "
-    "their number. A job is counted when it ends, and stays counted when retention deletes it.",
+    summary="Show statistics of ended jobs",
+    description="Jobs that ended since `since`, counted once each, with a lag of a few seconds. The cost does not "
+    "depend on their number. A job is counted when it ends, and stays counted after retention deletes it.",
     query=AnalyticsQuery(),
     record=AnalyticsRecord(),
     reads_standby=True,
@@ -69,9 +69,9 @@ tenant_loads = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")
 @tenant_loads.get("")
 @operation(
     summary="List the tenants with their jobs",
-    description="For platform-admin and above: the tenants with jobs that wait, run, or ended in the last hour. Those "
-    f"with the most failures are first, then those with the most waiting jobs; at most {MAX_TENANTS}. One answer "
-    f"looks at {MAX_LOOKED_AT:,} tenants, in the order of their ids; `next_cursor` leads to those that follow.",
+    description="For platform-admin and above: tenants with jobs that wait, run, or ended in the last hour; at most "
+    f"{MAX_TENANTS}, sorted by failures, then by waiting jobs. A page scans {MAX_LOOKED_AT:,} tenants by id; "
+    "`next_cursor` continues it.",
     query=TenantLoadsQuery(),
     query_as="after",
     record=TenantLoadRecord(many=True),

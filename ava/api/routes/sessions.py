@@ -51,9 +51,9 @@ class _Ended:
 @blueprint.post("/session")
 @operation(
     summary="Start a session",
-    description="Whatever identifies the caller (the four headers, an API key, or a link as `Authorization: Link "
-    "<token>`) becomes a session of 12 hours, which the cookie of the response names. A request with the cookie needs "
-    "nothing else to read; one that writes also sends `x-tenant-id`. A session ends with the API key that started it.",
+    description="Creates a session of 12 hours for the caller, who is identified by the four headers, an API key, or "
+    "a link as `Authorization: Link <token>`. The response sets its cookie. Requests that read need only the cookie; "
+    "requests that write also need `x-tenant-id`. A session ends with the API key that started it.",
     body=NoBody(),
     may_be_empty=True,
     record=SessionRecord(),
@@ -70,7 +70,7 @@ def start() -> Response:
 @blueprint.get("/session")
 @operation(
     summary="Show who is calling",
-    description="The tenant, user and role by which a request is judged, whatever identifies its caller.",
+    description="The tenant, user and role of the request.",
     record=SessionRecord(),
 )
 def show() -> Response:
@@ -81,9 +81,9 @@ def show() -> Response:
 
 @blueprint.patch("/session")
 @operation(
-    summary="Look at another tenant",
-    description="For the roles of the platform. The cookie of the response looks at this tenant from now on, for "
-    "requests that cannot name another in `x-tenant-id`, such as downloads and streams.",
+    summary="Switch to another tenant",
+    description="For roles of the platform. The new cookie selects the tenant for requests that cannot name one in "
+    "`x-tenant-id`, such as downloads and streams.",
     body=SessionBody(),
     body_as="tenant_id",
     record=SessionRecord(),
@@ -91,14 +91,14 @@ def show() -> Response:
     is_audited=True,
 )
 def change(tenant_id: str) -> Response:
-    """Look at another tenant."""
+    "Switch to another tenant"
     return _with_cookie(current_session().at(tenant_id), 200, tenant_id=tenant_id)
 
 
 @blueprint.delete("/session")
 @operation(
     summary="End the session",
-    description="Signs out: the cookie is refused from now on, within 2 seconds by every process.",
+    description="Signs out. Every process refuses the cookie within 2 seconds.",
     record=SessionRecord(),
     failures=(409,),
     is_audited=True,
@@ -114,8 +114,8 @@ def end() -> Response:
 @blueprint.delete("/sessions")
 @operation(
     summary="End all sessions of a user",
-    description="Ends every session of the caller in its tenant, of its API key or else of its user, and makes the "
-    "unused links invalid.",
+    description="Ends every session of the caller's API key, or of its user, in its tenant, and invalidates their "
+    "unused links.",
     record=EndedSessionsRecord(),
     is_audited=True,
 )

@@ -40,8 +40,8 @@ blueprint = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
 @blueprint.post("")
 @operation(
     summary="Create a webhook",
-    description="Events are sent to it from now on. The secret is sealed and never shown again. The URL must be "
-    "public; the address that its host resolves to is checked again at every request.",
+    description="The webhook receives events from now on. The secret is encrypted and never shown again. The URL "
+    "must be public; each request checks the address of its host again.",
     body=WebhookBody(),
     body_as="fields",
     max_bytes=limits.WEBHOOK_BODY_BYTES,
@@ -84,8 +84,9 @@ def show(webhook_id: str) -> Response:
 @blueprint.patch("/<webhook_id>")
 @operation(
     summary="Change a webhook",
-    description="Only the fields that are sent change. After a new secret, requests are signed with both for 24 hours, "
-    "so that the receiver can change over. `enabled` switches it off and on; deliveries that wait are kept meanwhile.",
+    description="Changes only the fields in the body. After a new secret, requests are signed with both secrets for "
+    "24 hours, so that the receiver can switch. `enabled` turns the webhook off and on; pending deliveries are "
+    "retained while it is off.",
     body=WebhookChangeBody(),
     body_as="changes",
     max_bytes=limits.WEBHOOK_BODY_BYTES,
@@ -117,7 +118,7 @@ def _without_path(url: str) -> str:
 @blueprint.delete("/<webhook_id>")
 @operation(
     summary="Delete a webhook",
-    description="At once, with its secret; nothing more is sent to it.",
+    description="Deletes the webhook and its secret. It gets no further requests.",
     record=DeletedRecord(),
     failures=(404,),
     query=DryRunQuery(),
@@ -133,8 +134,8 @@ def delete(webhook_id: str) -> Response:
 @blueprint.post("/<webhook_id>/test")
 @operation(
     summary="Test a webhook",
-    description="Sends it an event of the type `ava.webhook.test`, signed and retried like any other; its deliveries "
-    "show the outcome.",
+    description="Sends an event of the type `ava.webhook.test`, signed and retried like any other. The webhook's "
+    "deliveries show the outcome.",
     body=NoBody(),
     may_be_empty=True,
     record=DeliveryRecord(),
@@ -172,8 +173,8 @@ def list_deliveries(webhook_id: str, query: DeliveryListRequest) -> Response:
 
 @blueprint.get("/<webhook_id>/deliveries/<delivery_id>/body")
 @operation(
-    summary="Show what a delivery sends",
-    description="The body of its requests, which is the same each time. Null for roles below `tenant-admin`.",
+    summary="Show the body of a delivery",
+    description="The body, which is the same in each request. Null for roles below `tenant-admin`.",
     record=DeliveryBodyRecord(),
     failures=(404,),
 )
@@ -185,8 +186,8 @@ def show_body(webhook_id: str, delivery_id: str) -> Response:
 @blueprint.post("/<webhook_id>/deliveries/<delivery_id>/redeliver")
 @operation(
     summary="Send a delivery again",
-    description="The same id and the same bytes, from the beginning of the retry schedule; one that is still pending "
-    "is due now, and its schedule goes on.",
+    description="Sends the same id and bytes again, with a new retry schedule. A pending delivery becomes due now "
+    "and keeps its schedule.",
     body=NoBody(),
     may_be_empty=True,
     record=DeliveryRecord(),
@@ -202,7 +203,7 @@ def redeliver(webhook_id: str, delivery_id: str) -> Response:
 @blueprint.post("/<webhook_id>/deliveries/redeliver")
 @operation(
     summary="Send many deliveries again",
-    description="Those that were created since a moment, and abandoned unless `status` says otherwise.",
+    description="Sends the deliveries created since `since` again: abandoned ones, or those with the given `status`.",
     body=RedeliverBody(),
     body_as="ended",
     record=RedeliveredRecord(),
