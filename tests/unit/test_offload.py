@@ -34,8 +34,9 @@ try:
 except IndexError:
     print("raised")
 
-# No collection looks at the values of a body, and the values of a refused one are freed at once.
+# The values of a refused body are freed at once, not by a collection of garbage.
 import gc, weakref
+gc.disable()
 from ava.errors import BadRequest
 class Values(list):
     pass
@@ -44,7 +45,6 @@ def refuse():
     global found
     values = Values()
     found = weakref.ref(values)
-    assert not gc.isenabled()
     try:
         raise ValueError(values)
     except ValueError:
@@ -53,7 +53,7 @@ def refuse():
 try:
     offload.run(refuse)
 except BadRequest:
-    print(gc.isenabled(), found())
+    print(found())
 
 from ava.process.pauses import Pauses
 ticks, pauses = 0, Pauses()
@@ -66,4 +66,4 @@ print("paused", ticks)
 
 def test_other_greenlets_run_during_long_work() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.stdout, done.stderr) == ("done\nraised\nTrue None\npaused 3\n", "")
+    assert (done.stdout, done.stderr) == ("done\nraised\nNone\npaused 3\n", "")

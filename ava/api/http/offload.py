@@ -5,10 +5,8 @@ The work must be pure: no database, no request, no lock that greenlets use.
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
@@ -18,10 +16,6 @@ from ava.errors import RequestError
 LARGE_BYTES = 2**16
 #: Threads per process. More would compete with the event loop for the interpreter.
 _THREADS = 2
-#: New objects after which garbage is collected although work is running, because work may never pause.
-_MAX_UNCOLLECTED = 200_000
-
-_running = 0
 
 Result = TypeVar("Result")
 
@@ -31,27 +25,12 @@ def run(work: Callable[[], Result]) -> Result:
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("threading"):
         return work()
-    with _no_collections():
-        # Return an error as a value, because gevent would print it.
-        error, result = _pool().apply(_attempt, (work,))
+    # Return an error as a value, because gevent would print it.
+    error, result = _pool().apply(_attempt, (work,))
     if error is not None:
         raise error
     finished: Result = result
     return finished
-
-
-@contextmanager
-def _no_collections() -> Iterator[None]:
-    """Collect no garbage during the block. A collection would traverse all of a body's values, for up to 0.1 s."""
-    global _running  # noqa: PLW0603 - the event loop alone changes it
-    _running += 1
-    gc.disable()
-    try:
-        yield
-    finally:
-        _running -= 1
-        if not _running or gc.get_count()[0] > _MAX_UNCOLLECTED:
-            gc.enable()
 
 
 def _attempt(work: Callable[[], Result]) -> tuple[Exception | None, Result | None]:
