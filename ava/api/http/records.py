@@ -1,8 +1,7 @@
 """Write records as JSON. A schema is compiled once into a function that writes objects with or without payloads.
 
 Marshmallow's `dump` with `json.dumps` costs about 50 times as much, and would parse and rewrite the JSON (input,
-output,
-progress) that the database already stores as strings.
+output, progress) that the database already stores as strings.
 """
 
 from __future__ import annotations
