@@ -17,6 +17,10 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
+_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+#: All signals except those for a fault in this process.
+BLOCKABLE_SIGNALS = signal.valid_signals() - _FAULTS - {signal.SIGABRT}
+
 #: Maximum seconds for a process to stop. A process that is blocked in the kernel for longer runs no code.
 _FREEZE_SECONDS = 0.1
 

@@ -11,8 +11,8 @@ from ava.domain.jobs.messages import TASK, Message
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.node.celery_internals.job_request import JobRequest
 from ava.node.child.child import Child
-from ava.node.child.run import Run
 from ava.node.node import Node
+from ava.node.runs.run import Run
 
 
 class JobFailed(Exception):

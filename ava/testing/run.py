@@ -27,11 +27,12 @@ from ava.handler import registry
 from ava.handler.errors import GiveUp, Interruption, JobTimeout
 from ava.handler.journal_calls import Calls
 from ava.handler.registry import Handler
-from ava.node.child.job_log import JobLog, LineWriter
-from ava.node.child.log_capture import LogCapture
-from ava.node.child.run import Run
-from ava.node.child.run_settings import RunSettings
+from ava.node.child.process_run import ProcessRun
 from ava.node.outcome import Stop
+from ava.node.runs.job_log import JobLog, LineWriter
+from ava.node.runs.log_capture import LogCapture
+from ava.node.runs.run import Run
+from ava.node.runs.run_settings import RunSettings
 from ava.testing.breakpoints import given_to_debuggers
 from ava.testing.journal import GivenCalls, Journal, MadeChild
 
@@ -83,7 +84,7 @@ class Result:
         return [line.msg for line in self.logs]
 
 
-class _RecordedRun(Run):
+class _RecordedRun(ProcessRun):
     """A run that records every progress, not only the last."""
 
     reports: list[tuple[float, str]]
@@ -165,9 +166,7 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
     waits: list[str] = []
     while True:
         log.is_repeating = bool(journal.load().entries)
-        one = _RecordedRun(
-            job=job, handler=found, log=log, settings=settings, main_thread=threading.main_thread(), calls=calls
-        )
+        one = _RecordedRun(job=job, handler=found, log=log, settings=settings, calls=calls)
         one.reports = reports
         with _captured(log, one.note_debugger), _stopping(one, cancel_after):
             one.call(logging.getLogger("ava.job"), block_signals=lambda: None)

@@ -10,8 +10,8 @@ import time
 from typing import Any
 
 from ava import Env, worker
-from ava.node.child import run_writer
 from ava.node.parent import orphans
+from ava.node.runs import run_writer
 
 run_writer.HOLD_SECONDS = 3.0
 orphans._PATIENCE_SECONDS = 1.0

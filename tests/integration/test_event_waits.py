@@ -13,8 +13,8 @@ from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import Job, RunKey, Status
 from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.waits import EntryState, JournalKind, LoadedJournal, NewEntry, Wait, WaitCondition
-from ava.node.child.run import Run
-from ava.node.child.run_journal import Creators, RunJournal
+from ava.node.runs.run import Run
+from ava.node.runs.run_journal import Creators, RunJournal
 from ava.settings import Settings
 from ava.store.jobs import journal
 from ava.store.jobs.moves import wait

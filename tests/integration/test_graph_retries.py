@@ -20,7 +20,7 @@ from ava.domain.access.caller import Caller, Role
 from ava.domain.limits.table import TREE_JOBS
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.errors import ChildrenRefused
-from ava.node.child.run_journal import Creators, RunJournal
+from ava.node.runs.run_journal import Creators, RunJournal
 from ava.services import graph_retries
 from ava.services.bulk_batches import BulkBatches
 from ava.services.creation import child_creator
@@ -34,7 +34,7 @@ from harness.moments import LATER
 from tests.graphs import BULK, JOBS, Graphs
 
 if TYPE_CHECKING:
-    from ava.node.child.run import Run
+    from ava.node.runs.run import Run
 
 READS = {"x": {"$output": "a.x"}}
 

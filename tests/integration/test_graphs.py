@@ -13,7 +13,7 @@ from ava.domain import ids
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.waits import NewChild
 from ava.errors import TooMany
-from ava.node.child.run_journal import Creators
+from ava.node.runs.run_journal import Creators
 from ava.settings import Settings
 from ava.store.jobs import journal
 from ava.store.jobs.reads import lists

@@ -16,8 +16,8 @@ from ava.domain.jobs.job import Job, JobSpec, RunKey, Status
 from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.waits import NewChild, Wait, WaitCondition
 from ava.errors import DatabaseUnavailable
-from ava.node.child.run_journal import Creators, RunJournal
-from ava.node.child.run_writer import RunWriter
+from ava.node.runs.run_journal import Creators, RunJournal
+from ava.node.runs.run_writer import RunWriter
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers
@@ -33,7 +33,7 @@ from tests.integration.model.run_driver import run_line
 from tests.runs import ended
 
 if TYPE_CHECKING:
-    from ava.node.child.run import Run
+    from ava.node.runs.run import Run
 
 NODE = str(uuid.uuid4())
 TENANT, WORKER = "ten_test", "wkr_brief"

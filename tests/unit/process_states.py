@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from ava.domain.jobs.job import LogLevel
-from ava.node.child.job_log import JobLog
 from ava.node.child.process_state import ProcessState
+from ava.node.runs.job_log import JobLog
 
 NewState = Callable[[], ProcessState]
 

@@ -10,7 +10,7 @@ _LOOK = (
     "from gevent import monkey;"
     "assert not monkey.saved, monkey.saved;"
     "assert 'workers' not in sys.modules;"
-    "assert not [name for name in sys.modules if name.startswith('ava.node.child.run')]"
+    "assert not [name for name in sys.modules if name.startswith('ava.node.runs.run')]"
 )
 
 

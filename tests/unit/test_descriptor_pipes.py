@@ -16,7 +16,7 @@ from ava.domain.jobs.job import LogLevel
 from ava.domain.secrets.masking import SecretMask
 from ava.node.child import descriptor_pipes
 from ava.node.child.descriptor_pipes import redirect
-from ava.node.child.job_log import JobLog
+from ava.node.runs.job_log import JobLog
 from harness.polling import wait_until
 
 Capture = Callable[[Callable[[], object]], list[tuple[LogLevel, str]]]

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 import pytest
 
 from ava.domain.jobs.job import LogLevel
-from ava.node.child import job_log
-from ava.node.child.job_log import JobLog, LineWriter
-from ava.node.child.log_capture import JobLogger, LogCapture
+from ava.node.runs import job_log
+from ava.node.runs.job_log import JobLog, LineWriter
+from ava.node.runs.log_capture import JobLogger, LogCapture
 
 
 @pytest.fixture

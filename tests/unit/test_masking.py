@@ -17,7 +17,7 @@ from hypothesis.strategies import booleans, characters, lists, sampled_from, tex
 
 from ava.domain.limits.table import WORKER_SECRETS
 from ava.domain.secrets.masking import SecretMask
-from ava.node.child.new_run import LastMask
+from ava.node.runs.new_run import LastMask
 
 SECRET = 'xoxb-12 34/+ä"\\tok'
 MASK = SecretMask([SECRET, "short4", "12345678"])

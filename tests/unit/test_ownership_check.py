@@ -17,9 +17,9 @@ from ava.errors import DatabaseUnavailable
 from ava.handler import Env
 from ava.node.celery_internals.pool_child import NoTakeAhead
 from ava.node.child.child import Child
-from ava.node.child.run import Run
 from ava.node.outcome import Stop
 from ava.node.run_board import RunBoard
+from ava.node.runs.run import Run
 from ava.store.engine import database
 from ava.store.engine.database import Database
 from tests.unit.test_run import block_sigterm, run_of

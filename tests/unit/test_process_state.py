@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from ava.domain.jobs.job import LogLevel
-from ava.node.child.job_log import JobLog
+from ava.node.runs.job_log import JobLog
 from tests.unit.process_states import NewState, process_state, run
 
 

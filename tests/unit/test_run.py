@@ -20,10 +20,10 @@ from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.handler import Env, Interruption, JobCancelled, JobInterrupted, JobTimeout
 from ava.handler.journal_calls import Calls
 from ava.handler.registry import Handler
-from ava.node.child.job_log import JobLog
-from ava.node.child.run import Run
-from ava.node.child.run_settings import RunSettings
+from ava.node.child.process_run import ProcessRun
 from ava.node.outcome import Stop
+from ava.node.runs.job_log import JobLog
+from ava.node.runs.run_settings import RunSettings
 from ava.testing.journal import Journal
 from tests.unit.handlers import JOB
 from tests.unit.process_states import process_state
@@ -40,7 +40,7 @@ class Process:
     """What a child process adds to a run: its SIGTERM handler, which acts for the run that the process holds."""
 
     def __init__(self) -> None:
-        self.run: Run | None = None
+        self.run: ProcessRun | None = None
         self.sigterms = 0
 
     def on_sigterm(self, _signum: int, _frame: object) -> None:
@@ -52,7 +52,7 @@ class Process:
         if isinstance(unraisable.exc_value, Interruption) and self.run is not None:
             self.run.mark_swallowed()
 
-    def call(self, run: Run) -> Run:
+    def call(self, run: ProcessRun) -> ProcessRun:
         """Call the run's handler, and decide the run's end."""
         self.run = run
         run.call(None, block_sigterm)
@@ -75,17 +75,16 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
     signal.signal(signal.SIGTERM, before)
 
 
-def run_of(function: Callable[..., Any], **job: Any) -> Run:
+def run_of(function: Callable[..., Any], **job: Any) -> ProcessRun:
     handler = Handler(
         spec=_SPEC, function=function, is_async=asyncio.iscoroutinefunction(function), takes_env=True
     )  # fmt: skip
     log = JobLog(first_seq=0, started_at=datetime(2025, 6, 1, tzinfo=UTC))
-    return Run(
+    return ProcessRun(
         job=replace(JOB, **job),
         handler=handler,
         log=log,
         settings=RunSettings(config={"KEY": "value"}),
-        main_thread=threading.main_thread(),
         calls=lambda run: Calls(store=Journal({}), job_id=run.job.id),
     )
 

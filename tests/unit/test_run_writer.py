@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ava.errors import DatabaseUnavailable
-from ava.node.child import run_writer
+from ava.node.runs import run_writer
 
 
 class _Clock:

@@ -22,15 +22,16 @@ from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter
 from ava.node import machine_use, process_tree
 from ava.node.celery_internals.pool_child import TakeAhead
-from ava.node.child import breakpoints, run_reports, run_threads
+from ava.node.child import run_threads
 from ava.node.child.companion import Companion
-from ava.node.child.ownership_check import OwnershipCheck
-from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, is_signal_too_late, other_threads
-from ava.node.child.run import Run
+from ava.node.child.process_run import ProcessRun
+from ava.node.child.process_state import ProcessState, is_signal_too_late, other_threads
 from ava.node.child.run_steps import RunSteps
-from ava.node.child.run_writer import RunWriter
 from ava.node.outcome import MIB, Retirement
 from ava.node.run_board import ProcessBoard
+from ava.node.runs import breakpoints, run_reports
+from ava.node.runs.ownership_check import OwnershipCheck
+from ava.node.runs.run_writer import RunWriter
 from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
@@ -106,7 +107,7 @@ class Child:
 
     # Running -------------------------------------------------------------------------------------------------------
 
-    def call_handler(self, run: Run) -> None:
+    def call_handler(self, run: ProcessRun) -> None:
         """Call the handler, restore the process, and decide the outcome of the run."""
         assert self._process_state is not None
         run.cpu_before_us = machine_use.own_cpu_us()
@@ -175,7 +176,7 @@ class Child:
         """Kill this process and all processes that its handler started when the parent ends: another node gets its
         job.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, process_tree.BLOCKABLE_SIGNALS)
         process_tree.await_parent_exit(self._parent_pid)
         process_tree.kill_self_and_descendants()
 

@@ -8,11 +8,11 @@ import threading
 import time
 
 from ava.errors import DatabaseUnavailable
-from ava.node.child.process_state import BLOCKABLE_SIGNALS
-from ava.node.child.run import Run
+from ava.node.child.process_run import ProcessRun
 from ava.node.child.run_steps import RunSteps
 from ava.node.mailbox import Mailbox
 from ava.node.outcome import Stop
+from ava.node.process_tree import BLOCKABLE_SIGNALS
 from ava.settings import Settings
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import log_lines
@@ -72,12 +72,12 @@ class Companion:
         if run is not None and run.task_id == task_id:
             self._stop(run, reason)
 
-    def _stop(self, run: Run, reason: Stop) -> None:
+    def _stop(self, run: ProcessRun, reason: Stop) -> None:
         # The database decides whether a run has lost its job, not a datagram.
         if reason is not Stop.LOST or not self._store_lines(run, force=True):
             run.stop(reason)
 
-    def _check_run(self, run: Run) -> None:
+    def _check_run(self, run: ProcessRun) -> None:
         if run.is_overdue:
             run.stop(Stop.TIMEOUT)
         run.interrupt_again_if_swallowed()
@@ -95,7 +95,7 @@ class Companion:
             with self._steps.writer.database.connect() as connection:
                 nodes.heartbeat_for_frozen_parent(connection, self._node_id, silent_seconds=2 * self._heartbeat_seconds)
 
-    def _store_lines(self, run: Run, *, force: bool = False) -> bool:
+    def _store_lines(self, run: ProcessRun, *, force: bool = False) -> bool:
         """Store buffered lines and progress. Returns False if the run has lost its job.
 
         The lines of a run that has just begun wait for the next tick, because a short run stores them with its end.

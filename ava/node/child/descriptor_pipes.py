@@ -17,8 +17,8 @@ from typing import Protocol
 
 from ava.domain.jobs.job import LogLevel
 from ava.domain.secrets.masking import SecretMask
-from ava.node.child.job_log import JobLog, LineWriter
-from ava.node.child.process_state import BLOCKABLE_SIGNALS
+from ava.node.process_tree import BLOCKABLE_SIGNALS
+from ava.node.runs.job_log import JobLog, LineWriter
 
 _LEVELS = {1: LogLevel.INFO, 2: LogLevel.WARN}
 _READ_BYTES = 65_536

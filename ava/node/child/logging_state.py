@@ -7,8 +7,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from ava.node.child.job_log import JobLog
-from ava.node.child.log_capture import JobLogger, LogCapture, log_runs_from_info
+from ava.node.runs.job_log import JobLog
+from ava.node.runs.log_capture import JobLogger, LogCapture, log_runs_from_info
 
 #: Module attributes that programs set, most of them by a function such as `setLoggerClass`.
 _GLOBALS = (

@@ -25,13 +25,10 @@ from typing import Any, TextIO
 
 from ava.domain.jobs.job import LogLevel
 from ava.node.child import run_threads
-from ava.node.child.job_log import JobLog, LineWriter
 from ava.node.child.logging_state import LoggingState
 from ava.node.child.process_traits import ProcessTraits
-
-_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-#: All signals except those for a fault in this process.
-BLOCKABLE_SIGNALS = signal.valid_signals() - _FAULTS - {signal.SIGABRT}
+from ava.node.process_tree import BLOCKABLE_SIGNALS
+from ava.node.runs.job_log import JobLog, LineWriter
 
 #: Signals with a restorable action. SIGKILL and SIGSTOP have none.
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})

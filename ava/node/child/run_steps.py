@@ -10,6 +10,7 @@ are short (`HandlerTimes.max_together`), and each still checks for a cancel in t
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -19,21 +20,20 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
-from ava.domain.jobs.job import JobKey, Status
+from ava.domain.jobs.job import JobKey, RunKey, Status
 from ava.domain.jobs.messages import Message
 from ava.domain.jobs.run_outcome import RunOutcome
 from ava.errors import DatabaseUnavailable
 from ava.handler import registry
 from ava.node.celery_internals.pool_child import TakeAhead
-from ava.node.child import run_reports
 from ava.node.child.handler_times import HandlerTimes
-from ava.node.child.new_run import NewRuns
-from ava.node.child.run import Run
+from ava.node.child.process_run import ProcessRun
 from ava.node.child.run_queue import QueuedRun, RunQueue, Way
-from ava.node.child.run_reports import Publication
-from ava.node.child.run_writer import RunWriter, ended_run
 from ava.node.outcome import Stop
-from ava.node.run_board import ProcessBoard
+from ava.node.run_board import CurrentRun, Phase, ProcessBoard
+from ava.node.runs import run_reports
+from ava.node.runs.new_run import NewRuns
+from ava.node.runs.run_writer import RunWriter, ended_run
 from ava.settings import Settings
 from ava.store.jobs.moves import claim, end, recall, rescue
 from ava.store.jobs.moves.ended_runs import EndedRun
@@ -51,14 +51,14 @@ class RunSteps:
     """The steps of one process. The main thread takes them; the companion thread processes late runs and ends."""
 
     def __init__(self, settings: Settings, take_ahead: TakeAhead, board: ProcessBoard, writer: RunWriter) -> None:
-        self.run: Run | None = None
+        self.run: ProcessRun | None = None
         self.last_end: RunOutcome | None = None
         #: Whether this process ends after its run, because no other handler may run in it.
         self.is_retiring = False
         self.writer = writer
         #: Locked while lines are stored, so that no line is stored after the end of its run.
         self.storing = threading.Lock()
-        self._new_runs = NewRuns(settings, board.peak_bytes, Run)
+        self._new_runs = NewRuns(settings, board.peak_bytes, ProcessRun)
         self._dead_after_seconds = settings.node_dead_seconds
         #: Workers that had jobs deferred by this process, because it lacks their handlers.
         self._deferred: set[str] = set()
@@ -69,7 +69,7 @@ class RunSteps:
         self._queue = RunQueue()
         #: How the current run ends, and the buffered ends with their runs.
         self._way = Way.ALONE
-        self._kept: list[tuple[Run, EndedRun]] = []
+        self._kept: list[tuple[ProcessRun, EndedRun]] = []
         self._requeuing = threading.Lock()
 
     # Starting a run ------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ class RunSteps:
         if (job := self.writer.claim_or_park(queued.key, queued.worker_id, claim_id)) is not None:
             self._queue.note_claimed([queued], [job], claim_id, time.monotonic())
 
-    def _begin(self, queued: QueuedRun, began_ns: int) -> Run | None:
+    def _begin(self, queued: QueuedRun, began_ns: int) -> ProcessRun | None:
         """Return the run of a claimed job, or None if it has lost its job since."""
         queue, job = self._queue, queued.job
         assert job is not None
@@ -210,7 +210,7 @@ class RunSteps:
             self.publication.ended(run)
             run.forget_error()
 
-    def _write_end(self, run: Run | None) -> None:
+    def _write_end(self, run: ProcessRun | None) -> None:
         """Write the decided end of a run, after the buffered ones; None: there is no run."""
         writer = self.writer
         if run is None:
@@ -234,13 +234,13 @@ class RunSteps:
             writer.end_undecided(run)
         run.span.end()
 
-    def _keep(self, run: Run) -> bool:
+    def _keep(self, run: ProcessRun) -> bool:
         """Buffer the end of a run. Returns False if the run board is full, so that the node's parent cannot see it."""
         ended = ended_run(run, began_at=run.job.started_at)
         self._kept.append((run, ended))
         return self._board.keep_end(ended)
 
-    def _write_single(self, run: Run) -> Status | None:
+    def _write_single(self, run: ProcessRun) -> Status | None:
         writer, ended = self.writer, ended_run(run)
         if ended.outcome.wait is not None:
             self._announce_end()
@@ -323,3 +323,45 @@ class RunSteps:
             self.storing.release()
         else:
             self.storing = threading.Lock()
+
+
+class Publication:
+    """Publishes the current run of one process. Used by the main thread."""
+
+    def __init__(self, board: ProcessBoard) -> None:
+        self._board = board
+
+    def claiming(self, run: RunKey, claim_id: str) -> None:
+        """Publish a run that is about to be claimed, or checked before it begins."""
+        self._board.publish(CurrentRun(key=run, phase=Phase.CLAIMING, claim_id=claim_id, timeout_seconds=math.inf))
+
+    def running(self, run: ProcessRun) -> None:
+        """Publish that the handler of a run is about to begin."""
+        self._publish(run, Phase.RUNNING)
+
+    def ending(self, run: ProcessRun, next_run: RunKey | None = None) -> None:
+        """Publish that the end of a run is about to be written, by a statement that may claim `next_run`."""
+        self._publish(run, Phase.ENDING, next_run)
+
+    def ended(self, run: ProcessRun) -> None:
+        """Publish that the end of a run is written or buffered, so that this process continues with the next run."""
+        self._publish(run, Phase.ENDED)
+
+    def nothing(self) -> None:
+        """Publish that this process has no run."""
+        self._board.publish(None)
+
+    def _publish(self, run: ProcessRun, phase: Phase, next_run: RunKey | None = None) -> None:
+        self._board.publish(
+            CurrentRun(
+                key=run.job.run,
+                phase=phase,
+                claim_id=run.claim_id or "",
+                began_ns=run.began_ns,
+                timeout_seconds=run.timeout_seconds,
+                grace_seconds=run.handler.spec.cancel_grace_seconds,
+                max_memory_mb=run.max_memory_mb,
+                cpu_us=run.cpu_before_us,
+                next_run=next_run,
+            )
+        )

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from ava.domain.jobs.job import JobKey, LogLine, Status
 from ava.errors import DatabaseUnavailable
-from ava.node.child import run_reports
-from ava.node.child.run_writer import RunWriter, ended_run
 from ava.node.outcome import Stop
+from ava.node.runs import run_reports
+from ava.node.runs.run_writer import RunWriter, ended_run
 from ava.node.slots.slot_run import SlotRun
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import log_lines

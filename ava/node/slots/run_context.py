@@ -15,8 +15,8 @@ from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ava.domain.jobs.job import LogLevel
-from ava.node.child.job_log import StandardStream
-from ava.node.child.log_capture import JobLogger, LogCapture, log_runs_from_info
+from ava.node.runs.job_log import StandardStream
+from ava.node.runs.log_capture import JobLogger, LogCapture, log_runs_from_info
 
 if TYPE_CHECKING:
     from ava.node.slots.slot_run import SlotRun

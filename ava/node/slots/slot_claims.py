@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from ava.domain.jobs.job import Job, RunKey
 from ava.handler import registry
-from ava.node.child import run_reports
-from ava.node.child.new_run import NewRuns
-from ava.node.child.run_journal import Creators, RunJournal
-from ava.node.child.run_writer import RunWriter
+from ava.node.runs import run_reports
+from ava.node.runs.new_run import NewRuns
+from ava.node.runs.run_journal import Creators, RunJournal
+from ava.node.runs.run_writer import RunWriter
 from ava.node.slots.slot_run import SlotRun
 from ava.settings import Settings
 from ava.store.engine.database import Database

@@ -27,11 +27,11 @@ from ava.metrics.counters import ConnectionMeter
 from ava.node import signals as node_signals
 from ava.node.celery_internals import failure, requirements
 from ava.node.celery_internals.slot_pool import SlotPool
-from ava.node.child import breakpoints
 from ava.node.intake import Part
 from ava.node.machine_use import memory_bytes
 from ava.node.node import Node
 from ava.node.outcome import MIB
+from ava.node.runs import breakpoints
 from ava.node.slots import run_context
 from ava.node.slots.ends import SlotEnds, SlotLines
 from ava.node.slots.loop_watch import LoopWatch

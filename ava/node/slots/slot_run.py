@@ -12,12 +12,12 @@ from typing import Any
 from weakref import WeakSet
 
 from ava.domain.jobs.job import LogLevel, RunKey
-from ava.node.child import breakpoints, run_reports
-from ava.node.child.job_log import LineWriter
-from ava.node.child.run import Run
 from ava.node.outcome import Stop
 from ava.node.parent.deadlines import MARGIN_SECONDS, RunState
 from ava.node.run_board import Phase
+from ava.node.runs import breakpoints, run_reports
+from ava.node.runs.job_log import LineWriter
+from ava.node.runs.run import Run
 from ava.telemetry import tracing
 
 
@@ -50,6 +50,11 @@ class SlotRun(Run):
         self.phase, self.since = Phase.CLAIMING, self.state.since
         #: Seconds that the loop was blocked during this run, and the part that this run caused.
         self.stalled_seconds = self.own_stall_seconds = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Return True while the handler runs."""
+        return self.phase is Phase.RUNNING
 
     @property
     def key(self) -> RunKey:

@@ -17,8 +17,8 @@ from ava.domain.jobs.messages import Message
 from ava.errors import DatabaseUnavailable
 from ava.handler.errors import TooManyWaiting
 from ava.node import task as celery_task
-from ava.node.child.ownership_check import LATE_NS, PAUSE_SECONDS
 from ava.node.outcome import Retirement, Stop
+from ava.node.runs.ownership_check import LATE_NS, PAUSE_SECONDS
 from ava.node.slots.ends import SlotEnds
 from ava.node.slots.run_context import CURRENT
 from ava.node.slots.slot_claims import SlotClaims

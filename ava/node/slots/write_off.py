@@ -10,10 +10,10 @@ from ava.domain.jobs.job import RunKey
 from ava.domain.worker import OnWorkerLost
 from ava.errors import DatabaseUnavailable, StartError
 from ava.handler import registry
-from ava.node.child.run_writer import HOLD_SECONDS, persist
 from ava.node.parent.run_rescue import rescue_runs
 from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase
+from ava.node.runs.run_writer import HOLD_SECONDS, persist
 from ava.node.slots.member import LateRun
 from ava.settings import Settings
 from ava.store.engine import timeouts

@@ -14,8 +14,8 @@ from ava.domain.jobs.messages import Message
 from ava.domain.jobs.waits import LoadedJournal
 from ava.domain.worker import WorkerSettings
 from ava.errors import DatabaseUnavailable
-from ava.node.child.run import Run
 from ava.node.outcome import Stop
+from ava.node.runs.run import Run
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings
 from ava.store.jobs import journal

@@ -16,12 +16,12 @@ from ava.domain.secrets.sealing import Sealer
 from ava.handler import registry
 from ava.handler.journal_calls import Calls
 from ava.handler.registry import Handler
-from ava.node.child import run_reports, run_settings
-from ava.node.child.run import Run
-from ava.node.child.run_journal import Creators, RunJournal
-from ava.node.child.run_settings import RunSettings
-from ava.node.child.run_writer import RunWriter
 from ava.node.outcome import Stop
+from ava.node.runs import run_reports, run_settings
+from ava.node.runs.run import Run
+from ava.node.runs.run_journal import Creators, RunJournal
+from ava.node.runs.run_settings import RunSettings
+from ava.node.runs.run_writer import RunWriter
 from ava.settings import Settings
 from ava.store.engine.database import Database
 
@@ -93,7 +93,6 @@ class NewRuns(Generic[Made]):
             handler=handler,
             log=log,
             settings=given,
-            main_thread=threading.main_thread(),
             claim_id=claim_id,
             claim_sent_ns=began_ns,
             span=run_reports.start_run_span(job, began_ns),

@@ -15,9 +15,9 @@ from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.waits import ChildState, JournalKind, NewChild, NewEntry
 from ava.errors import DatabaseUnavailable, RequestError, RunStopped
 from ava.handler.errors import ChildRefused, JobCancelled, JobInterrupted, TooManyWaiting
-from ava.node.child.process_state import BLOCKABLE_SIGNALS
-from ava.node.child.run import Run
 from ava.node.outcome import Stop
+from ava.node.process_tree import BLOCKABLE_SIGNALS
+from ava.node.runs.run import Run
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.events import awaited, events

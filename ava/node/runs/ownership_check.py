@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from ava.errors import DatabaseUnavailable
-from ava.node.child.run import Run
+from ava.node.runs.run import Run
 
 #: Seconds between two attempts while the database is unreachable.
 PAUSE_SECONDS = 0.1

@@ -1,20 +1,18 @@
-"""What a child reports of each run: the current one to its parent, and its span, printed lines, log line and count."""
+"""What a process reports of each run: its span, printed lines, log line and count."""
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from ava.domain.jobs.job import Job, LogLevel, RunKey, Status
+from ava.domain.jobs.job import Job, LogLevel, Status
 from ava.domain.secrets.masking import SecretMask
 from ava.metrics import counters
 from ava.node import outcome
-from ava.node.child.job_log import JobLog
-from ava.node.child.run import Run
-from ava.node.run_board import CurrentRun, Phase, ProcessBoard
+from ava.node.runs.job_log import JobLog
+from ava.node.runs.run import Run
 from ava.store.jobs.moves import log_lines
 from ava.telemetry import tracing
 from ava.telemetry.span import NOTHING, Kind, Span
@@ -93,45 +91,3 @@ def kind_of(run: Run, error: BaseException) -> str:
 def _reason(run: Run) -> str:
     error = None if run.end is None else run.end.error
     return f": {error or ('' if run.raised is None else outcome.explain(run.raised, run.mask))}"
-
-
-class Publication:
-    """Publishes the current run of one process. Used by the main thread."""
-
-    def __init__(self, board: ProcessBoard) -> None:
-        self._board = board
-
-    def claiming(self, run: RunKey, claim_id: str) -> None:
-        """Publish a run that is about to be claimed, or checked before it begins."""
-        self._board.publish(CurrentRun(key=run, phase=Phase.CLAIMING, claim_id=claim_id, timeout_seconds=math.inf))
-
-    def running(self, run: Run) -> None:
-        """Publish that the handler of a run is about to begin."""
-        self._publish(run, Phase.RUNNING)
-
-    def ending(self, run: Run, next_run: RunKey | None = None) -> None:
-        """Publish that the end of a run is about to be written, by a statement that may claim `next_run`."""
-        self._publish(run, Phase.ENDING, next_run)
-
-    def ended(self, run: Run) -> None:
-        """Publish that the end of a run is written or buffered, so that this process continues with the next run."""
-        self._publish(run, Phase.ENDED)
-
-    def nothing(self) -> None:
-        """Publish that this process has no run."""
-        self._board.publish(None)
-
-    def _publish(self, run: Run, phase: Phase, next_run: RunKey | None = None) -> None:
-        self._board.publish(
-            CurrentRun(
-                key=run.job.run,
-                phase=phase,
-                claim_id=run.claim_id or "",
-                began_ns=run.began_ns,
-                timeout_seconds=run.timeout_seconds,
-                grace_seconds=run.handler.spec.cancel_grace_seconds,
-                max_memory_mb=run.max_memory_mb,
-                cpu_us=run.cpu_before_us,
-                next_run=next_run,
-            )
-        )
