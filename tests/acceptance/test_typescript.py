@@ -211,7 +211,8 @@ def _check_go(system: System, project: Path) -> None:
     """The program in Go of the page compiles, runs a job, and stops in order."""
     if shutil.which("go") is None:
         npm.leave_out("go is not installed")
-    (program,) = re.findall(r"```go\n(.*?)```", (ROOT / "docs/how-to/pull_workers.md").read_text(), re.DOTALL)
+    section = (ROOT / "docs/how-to/clients.md").read_text().partition("### A worker in Go\n")[2]
+    (program,) = re.findall(r"```go\n(.*?)```", section, re.DOTALL)
     (project / "worker.go").write_text(program)
     # Without cgo Go compiles without a C compiler.
     built = npm.run("go", "build", "-o", "worker", "worker.go", folder=project, environ={"CGO_ENABLED": "0"})
@@ -231,8 +232,9 @@ def _check_go(system: System, project: Path) -> None:
 
 def _check_curl(system: System) -> None:
     """The page goes from claim to end with curl alone, for a tenant of its own."""
-    page = (ROOT / "docs/how-to/pull_workers.md").read_text()
-    make, claim, report = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    page = (ROOT / "docs/how-to/clients.md").read_text()
+    section = page.partition("### From claim to end with curl\n")[2].partition("\n### ")[0]
+    make, claim, report = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     tenant = {"x-tenant-id": "ten_curl"}
     made = system.post("/v1/ava/keys", json={"name": "curl", "role": "tenant-system-admin"}, headers=tenant)
     variables = "".join(re.findall(r"^(?:url|admin|json)=.*\n", make, re.MULTILINE))

@@ -65,7 +65,7 @@ def show(client: Client, worker_id: str, printer: RecordPrinter) -> None:
 @output_options
 @connected
 def create(client: Client, slug: str, printer: RecordPrinter, *, platform: bool, **options: Any) -> None:
-    """Create a pull worker, which claims its runs over HTTP: docs/how-to/pull_workers.md.
+    """Create a pull worker, which claims its runs over HTTP: docs/how-to/clients.md.
 
     Its id is wkr_ and the SLUG. `ava keys create --worker` makes the key that claims its runs.
     """
