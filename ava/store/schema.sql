@@ -755,6 +755,7 @@ CREATE TABLE webhook_endpoints (
 );
 -- Every state transition of a job checks whether an endpoint subscribes to it.
 CREATE INDEX webhook_endpoints_told ON webhook_endpoints (tenant_id) WHERE status IN ('active', 'degraded');
+CREATE INDEX webhook_endpoints_deleted ON webhook_endpoints (id) WHERE status = 'deleted';
 
 -- The leases of endpoints: the sender that holds it, and the endpoint's recent behavior. A separate table because every
 -- state transition of a job reads the endpoints' rows, which should therefore change rarely.

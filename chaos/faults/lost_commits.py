@@ -40,7 +40,7 @@ _ORPHANED = "Orphaned run rescued"
 API = "an API request: tests/integration/test_lost_commits_api.py cuts it"
 _RARE = "rare in this load: tests/integration/test_lost_commits.py cuts it"
 _LEASE = "a lease, which a sender takes once: tests/integration/test_webhooks_endpoint_leases.py cuts it"
-_RETENTION = "deletes old rows, so a repetition finds fewer"
+RETENTION = "retention: tests/integration/test_lost_commits_retention.py cuts it"
 _REPEATED = "a duty that reads anew what it has to do, so a repetition finds less"
 _FENCED = "a change of one row that a repetition makes again, with the same result"
 #: Why this row skips some writing statements.
@@ -61,34 +61,34 @@ _ELSEWHERE = {
     ),
     _RARE: ("jobs.moves.claim.claim_together", "jobs.moves.end.end_stopped"),
     _LEASE: ("webhooks.endpoint_leases.acquire",),
-    _RETENTION: (
+    RETENTION: (
         "access.sessions.delete_expired", "errors.counting.delete_old_days", "errors.counting.delete_old_groups",
-        "events.hook_deliveries.forget_keys", "events.old_rows.delete_deliveries",
-        "events.old_rows.delete_deliveries_of_rest", "events.old_rows.delete_events",
-        "events.old_rows.delete_events_of_rest", "events.old_rows.delete_first_deliveries",
-        "events.old_rows.delete_first_events", "events.old_rows.delete_keys", "events.subscriptions.delete_former",
-        "fleet.nodes.delete_old", "jobs.bulk_operations.delete_old", "jobs.feed.permit_waits.delete_idle_rates",
+        "events.old_rows.delete_deliveries", "events.old_rows.delete_deliveries_of_rest",
+        "events.old_rows.delete_events", "events.old_rows.delete_events_of_rest",
+        "events.old_rows.delete_first_deliveries", "events.old_rows.delete_first_events",
+        "events.old_rows.delete_keys", "events.subscriptions.delete_former", "fleet.nodes.delete_old",
+        "jobs.bulk_operations.delete_old", "jobs.feed.permit_waits.delete_idle_rates",
         "jobs.idempotency.delete_expired", "jobs.moves.debounce.delete_old", "jobs.moves.pull.delete_old",
         "jobs.old_jobs.delete", "jobs.old_jobs.delete_lines", "jobs.old_jobs.delete_lines_of_rest",
         "jobs.old_jobs.delete_oldest", "reports.analytics.delete_old", "reports.audit.delete",
-        "reports.audit.delete_first", "reports.audit.delete_of_rest", "reports.ended.delete_counts",
-        "reports.ended.delete_times", "reports.job_times.delete_old", "reports.statistics.delete_old",
-        "reports.storage.forget", "schedules.firings.delete_old", "webhooks.webhook_events.delete_deliveries",
+        "reports.audit.delete_first", "reports.audit.delete_of_rest", "reports.job_times.delete_old",
+        "reports.statistics.delete_old", "reports.storage.forget", "reports.storage.save",
+        "schedules.firings.delete_old", "webhooks.webhook_events.delete_deliveries",
         "webhooks.webhook_events.delete_deliveries_of_rest", "webhooks.webhook_events.delete_endpoints",
         "webhooks.webhook_events.delete_events", "webhooks.webhook_events.delete_events_of_rest",
         "webhooks.webhook_events.delete_first_deliveries", "webhooks.webhook_events.delete_first_events",
         "webhooks.webhook_events.delete_set_aside",
     ),
     _REPEATED: (
-        "events.awaited.forget_ended",
-        "events.hook_deliveries.make_nothing", "events.events.advance", "fleet.nodes.write_queues",
-        "fleet.workers.apply_limits", "jobs.feed.permit_waits.read_rates", "jobs.feed.permit_waits.write_rates",
-        "jobs.moves.permits.follow_limits", "jobs.moves.expire.expire", "jobs.moves.park.park_unclaimed",
-        "jobs.moves.park.return_parked", "jobs.moves.recall.recall_all", "jobs.moves.recall.recall_moved",
-        "jobs.moves.wake.fail_unresolved", "jobs.wake_queue.advance_events", "reports.ended.move",
-        "reports.ended.recount", "reports.storage.save", "schedules.declared.set_module",
-        "schedules.due.write_next_runs",
-        "webhooks.endpoint_leases.release", "webhooks.fan_out.set_aside", "webhooks.set_aside.retry",
+        "events.awaited.forget_ended", "events.events.advance", "events.hook_deliveries.forget_keys",
+        "events.hook_deliveries.make_nothing", "fleet.nodes.write_queues", "fleet.workers.apply_limits",
+        "jobs.feed.permit_waits.read_rates", "jobs.feed.permit_waits.write_rates", "jobs.moves.expire.expire",
+        "jobs.moves.park.park_unclaimed", "jobs.moves.park.return_parked", "jobs.moves.permits.follow_limits",
+        "jobs.moves.recall.recall_all", "jobs.moves.recall.recall_moved", "jobs.moves.wake.fail_unresolved",
+        "jobs.wake_queue.advance_events", "reports.ended.delete_counts", "reports.ended.delete_times",
+        "reports.ended.move", "reports.ended.recount", "schedules.declared.set_module",
+        "schedules.due.write_next_runs", "webhooks.endpoint_leases.release", "webhooks.fan_out.set_aside",
+        "webhooks.set_aside.retry",
     ),
     _FENCED: (
         "access.sessions.delete", "access.sessions.take_link", "engine.leader_lease.free",

@@ -10,6 +10,7 @@ import pytest
 from ava import settings as settings_module
 from ava.settings import Settings
 from harness.api import Api
+from harness.commit_cuts import QUICK, CommitCuts
 from harness.servers.pgbouncer import pool_url
 from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
@@ -64,6 +65,18 @@ def shared_api(_databases: Databases, redis_server: Server) -> Iterator[Api]:
         Api.running(_settings(database_url, fresh_redis_url(redis_server))) as api,
     ):
         yield api
+
+
+#: Seconds of a commit that outlasts the pause before the next try.
+_LATE = 0.5
+
+
+@pytest.fixture(params=[QUICK, _LATE], ids=["quick", "slow"])
+def cuts(request: pytest.FixtureRequest, database_url: str) -> Iterator[CommitCuts]:
+    """A proxy that loses the response of the first commit of each kind, quick or slow."""
+    cuts = CommitCuts(database_url, commit_seconds=(request.param,))
+    yield cuts
+    cuts.close()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from ava.store.fleet import workers
 from ava.store.jobs.moves import cancel, claim, rescue
 from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.reads import lists
-from harness.commit_cuts import QUICK, CommitCuts
+from harness.commit_cuts import CommitCuts
 from harness.new_jobs import make_jobs
 from harness.polling import wait_until
 from tests.backlog import worker_spec
@@ -37,16 +37,6 @@ if TYPE_CHECKING:
 
 NODE = str(uuid.uuid4())
 TENANT, WORKER = "ten_test", "wkr_brief"
-#: A commit that outlasts the pause before the next try.
-LATE = 1.0
-
-
-@pytest.fixture(params=[QUICK, LATE], ids=["quick", "slow"])
-def cuts(request: pytest.FixtureRequest, database_settings: Settings) -> Iterator[CommitCuts]:
-    """A proxy that loses the response of the first commit of each kind."""
-    cuts = CommitCuts(database_settings.database_url, commit_seconds=(request.param,))
-    yield cuts
-    cuts.close()
 
 
 @pytest.fixture

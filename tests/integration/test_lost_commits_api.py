@@ -26,17 +26,16 @@ from ava.store.engine.database import Database
 from ava.store.jobs.moves import end, pull, rescue
 from chaos.faults.lost_commits import API, ELSEWHERE
 from harness.api import Api
-from harness.commit_cuts import QUICK, CommitCuts
+from harness.commit_cuts import CommitCuts
 from harness.polling import wait_until
 from tests import pulled
 from tests.graphs import Graphs
 from tests.integration.hook_sender import Hook, count_jobs
 from tests.integration.test_callers_matrix import Call, calls_of
 from tests.integration.test_payload_permission import fill
+from tests.lost_commits import cut_statements, settle
 from tests.runs import ended
 
-#: A commit that outlasts the next try of the client.
-_LATE = 0.5
 _TRIES, _PAUSE_SECONDS = 30, 0.1
 #: These create nothing that a client has asked for, or in as many rows as there are requests.
 _UNCOUNTED = ("audit", "audit_first", "audit_rest", "sessions", "session_links", "idempotency_keys", "wakes")
@@ -63,11 +62,6 @@ _FURTHER = (
     ("PATCH", _PULLED, {"name": "Later"}, 0),
     ("DELETE", _PULLED, None, 0),
 )
-_OPEN_TRANSACTIONS = """
-SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
-    AND backend_type = 'client backend'
-"""
 
 
 class _Client:
@@ -83,7 +77,7 @@ class _Client:
     def send(self, api: Api, call: Call) -> tuple[int, dict[str, int]]:
         """Send a call until it is answered. Returns its status, and how many rows each table has got."""
         # A slow commit of the call before may still be under way.
-        wait_until(lambda: self.api.execute(_OPEN_TRANSACTIONS) == [(0,)], what="no transaction is open")
+        settle(self.api.database)
         before = self._counts()
         headers: dict[str, str | None] = {"Idempotency-Key": uuid.uuid4().hex, **pulled.OPERATOR}
         for _ in range(_TRIES):
@@ -100,13 +94,6 @@ class _Client:
     def _counts(self) -> dict[str, int]:
         parts = (f"SELECT '{name}', count(*) FROM {name} WHERE tenant_id = 'ten_test'" for name in self.tables)
         return dict(tuple(row) for row in self.api.execute(" UNION ALL ".join(parts)))
-
-
-@pytest.fixture(params=[QUICK, _LATE], ids=["quick", "slow"])
-def cuts(request: pytest.FixtureRequest, api_settings: Settings) -> Iterator[CommitCuts]:
-    cuts = CommitCuts(api_settings.database_url, commit_seconds=(request.param,))
-    yield cuts
-    cuts.close()
 
 
 @pytest.fixture
@@ -136,7 +123,7 @@ def test_a_call_whose_commit_lost_its_response_is_repeated_and_makes_nothing_twi
         assert status < 300 or (status == 404 and method == "DELETE"), (call.name, status)
         assert made.get("jobs", 0) == jobs, (call.name, made)
     assert client.unavailable > 20
-    cut = {name for kind in cuts.cut for name in kind}
+    cut = cut_statements(cuts)
     assert [name for name in cut if name.startswith("unknown")] == []
     assert {name for name, reason in ELSEWHERE.items() if reason is API} - cut == set()
 

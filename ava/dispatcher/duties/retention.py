@@ -232,7 +232,4 @@ def _roll(connection: Connection, table: str, kept_days: float) -> int:
     added = partitions.add(connection, table, days_ahead=ahead, width_days=width)
     if table == partitions.LOGS:
         return added + partitions.drop_logs(connection, kept_days=kept_days, max_lines=_MAX_MOVED_LINES)
-    dropped = partitions.drop(connection, table, kept_days=kept_days)
-    if dropped and table == "webhook_deliveries":
-        webhook_events.delete_endpoints(connection)
-    return added + dropped
+    return added + partitions.drop(connection, table, kept_days=kept_days)

@@ -70,9 +70,12 @@ _DELETE = {
     "webhook_events_rest": _DELETE_EVENTS_OF_REST,
 }
 _DELETE_SET_ASIDE = Statement("DELETE FROM webhook_set_aside WHERE event_id < %(before)s::uuid")
+# Each time, not only after it has deleted their deliveries: the response of that commit may be lost. The LIMIT makes
+# PostgreSQL probe an index for each deleted endpoint, whatever the statistics.
 _DELETE_ENDPOINTS = Statement("""
 DELETE FROM webhook_endpoints AS p WHERE p.status = 'deleted'
-    AND NOT EXISTS (SELECT FROM webhook_deliveries AS d WHERE d.endpoint_id = p.id AND d.tenant_id = p.tenant_id)
+    AND (SELECT d.id FROM webhook_deliveries AS d WHERE d.endpoint_id = p.id AND d.tenant_id = p.tenant_id LIMIT 1)
+        IS NULL
 """)
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 
@@ -80,7 +83,8 @@ _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
     """Delete the oldest events past retention that are not dropped with a partition, and their deliveries.
 
-    Returns the number of rows: at most `limit` deliveries, and about as many events.
+    Also deletes endpoints with the status `deleted` that have no deliveries left. Returns the number of events and
+    deliveries: at most `limit` deliveries, and about as many events.
     """
     oldest = clock.now(connection) - timedelta(days=retention_days)
     events, deliveries = (
@@ -96,15 +100,8 @@ def delete_old(connection: Connection, *, retention_days: float, limit: int) -> 
         if count >= limit:
             return count
     connection.exec_driver_sql(_DELETE_SET_ASIDE, {"before": str(events.dropped_before)})
-    deleted = 0
     for table in events.tables:
         statement, parameters = _DELETE[table], {"before": str(events.before), "limit": limit}
-        deleted += connection.exec_driver_sql(statement, parameters).rowcount
-    if deleted:
-        delete_endpoints(connection)
-    return count + deleted
-
-
-def delete_endpoints(connection: Connection) -> int:
-    """Delete endpoints with the status `deleted` that have no deliveries left. Returns their number."""
-    return connection.exec_driver_sql(_DELETE_ENDPOINTS, {}).rowcount
+        count += connection.exec_driver_sql(statement, parameters).rowcount
+    connection.exec_driver_sql(_DELETE_ENDPOINTS, {})
+    return count
