@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,6 +26,8 @@ from tests import limited
 from tests.backlog import Backlog
 from tests.limited import LIMITED
 from tests.runs import ended
+
+_SLEEPING = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
 
 
 @pytest.fixture
@@ -212,6 +215,29 @@ def test_a_new_limit_acts_beyond_a_row_that_another_transaction_holds(backlog: B
             followed = [permits.follow_limits(connection, workers=[LIMITED], limit=10) for _ in range(3)]
     assert followed == [10, 10, 4], "a full count says that more are left"
     assert backlog.count("waits_for = 'permit'") == len(others)
+
+
+def test_a_new_limit_gives_a_job_no_key_of_an_input_that_it_had_before(
+    backlog: Backlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backlog.announce(LIMITED)
+    (job,) = limited.insert(backlog, 1, input_json='{"account": 1}')
+    limited.limit(backlog, 1, "input.account")
+    found = "SELECT o.* FROM outdated AS o"
+    slow = permits._FOLLOW_LIMITS.replace(found, "SELECT o.* FROM (SELECT *, pg_sleep(1) FROM outdated OFFSET 0) AS o")
+    assert slow != permits._FOLLOW_LIMITS
+    monkeypatch.setattr(permits, "_FOLLOW_LIMITS", slow)
+    with backlog.database.connect() as following, ThreadPoolExecutor(1) as threads:
+        pass_ = threads.submit(permits.follow_limits, following, workers=[LIMITED], limit=10)
+        with backlog.database.connect() as connection:
+            wait_until(lambda: connection.exec_driver_sql(_SLEEPING).scalar(), what="the pass has its snapshot")
+            # As the next trigger of a debounced job does.
+            connection.exec_driver_sql(
+                "UPDATE jobs SET input = '{\"account\": 2}' WHERE id = %s", (ids.decode("job", job.id),)
+            )
+        assert pass_.result() == 0
+        assert permits.follow_limits(following, workers=[LIMITED], limit=10) == 1
+    assert backlog.run("SELECT limit_key FROM jobs") == [(f"{LIMITED} ten_a 2",)]
 
 
 def test_a_job_that_no_node_can_run_gets_no_place(backlog: Backlog) -> None:

@@ -110,16 +110,18 @@ def put_off_rate(connection: Connection, *, run: RunKey, claim_id: str | None, s
 
 _ITS_INPUT = {"worker": "w.id", "row": "w", "tenant_id": "j.tenant_id", "input_json": "j.input"}
 # Fewer jobs than the limit mean that none are left, so the LIMIT counts no locked rows. A running job counts with its
-# new key from now on. A startable job waits for a permit again.
+# new key from now on. A startable job waits for a permit again. A job that changed since the snapshot is left to the
+# next pass (`xmin`): its input, and so its key, may be another one.
 _FOLLOW_LIMITS = Statement(f"""
 WITH open AS (
-    SELECT * FROM jobs WHERE status = 'queued' AND waits_for IS NULL AND worker_id = ANY(%(workers)s::text[])
+    SELECT xmin AS version, * FROM jobs
+    WHERE status = 'queued' AND waits_for IS NULL AND worker_id = ANY(%(workers)s::text[])
     UNION ALL
-    SELECT j.* FROM jobs AS j WHERE {IS_WAITING} AND worker_id = ANY(%(workers)s::text[])
+    SELECT j.xmin, j.* FROM jobs AS j WHERE {IS_WAITING} AND worker_id = ANY(%(workers)s::text[])
     UNION ALL
-    SELECT * FROM jobs WHERE status = 'running' AND worker_id = ANY(%(workers)s::text[])
+    SELECT xmin, * FROM jobs WHERE status = 'running' AND worker_id = ANY(%(workers)s::text[])
 ), outdated AS (
-    SELECT j.tenant_id, j.id, n.limit_key, n.rate_key FROM open AS j JOIN workers AS w ON {workers.of("j")}
+    SELECT j.tenant_id, j.id, j.version, n.limit_key, n.rate_key FROM open AS j JOIN workers AS w ON {workers.of("j")}
     CROSS JOIN LATERAL (
         SELECT {limit_key(**_ITS_INPUT)} AS limit_key, {rate_key(**_ITS_INPUT)} AS rate_key
     ) AS n
@@ -127,7 +129,7 @@ WITH open AS (
         OR n.limit_key IS NOT NULL AND j.status = 'queued' AND j.waits_for IS NULL
 ), changed AS (
     SELECT o.* FROM outdated AS o CROSS JOIN LATERAL (
-        SELECT FROM jobs WHERE tenant_id = o.tenant_id AND id = o.id AND status IN ('queued', 'running')
+        SELECT FROM jobs WHERE tenant_id = o.tenant_id AND id = o.id AND xmin = o.version
         LIMIT 1 FOR UPDATE SKIP LOCKED) AS j
     LIMIT %(limit)s
 )
