@@ -83,7 +83,9 @@ def test_a_file_becomes_what_the_api_has_and_a_changed_one_changes_it(system: Sy
     assert "hooks.github: http" in done.stdout
     assert "secret-of" not in dry.stdout + done.stdout
     again = _apply(system, tmp_path, FILE, "--yes", "--prune")
-    assert (again.returncode, again.stdout) == (0, "Nothing differs.\n"), again.stdout + again.stderr
+    assert (again.returncode, again.stdout) == (0, "Nothing to apply: the file and the API agree.\n"), (
+        again.stdout + again.stderr
+    )
     worker = system.get("/v1/ava/workers/wkr_http_request").json()["data"]
     assert (worker["status"], worker["config"], worker["secrets"]) == ("paused", {"TARGET": "s3"}, ["TOKEN"])
     assert worker["retry"] == {"max": 0, "delays": [5, 60], "jitter": 0.2}
@@ -141,7 +143,7 @@ def test_a_dry_run_names_each_change_that_the_api_would_refuse_and_makes_none(sy
     assert lines[0].startswith("schedules.of an unknown worker: "), lines
     assert lines[1].startswith("schedules.with a wrong input: input.seconds: "), lines
     assert lines[2].startswith("webhooks.http://127.0.0.1/hook: url: "), lines
-    assert lines[3] == "webhooks.http://93.184.216.34/other: the variable MISSING_TOKEN is not set."
+    assert lines[3] == "webhooks.http://93.184.216.34/other: the environment variable MISSING_TOKEN is not set."
     assert lines[4] == "ava: The API would refuse 4 of 6 changes."
     assert [system.get(path).json()["data"] for path in ("/v1/ava/schedules", "/v1/webhooks")] == before
     assert system.get("/v1/ava/workers/wkr_http_request").json()["data"]["config"].get("TARGET") != "s4"
@@ -172,7 +174,7 @@ schedules:
         "",
         "    ~ workers.wkr_sleep",
         "    + schedules.first",
-        "Not applied; repeat the command once the cause is removed:",
+        "Not applied; remove the cause and repeat the command:",
         "    + schedules.second",
         "    + schedules.third",
     ]

@@ -245,7 +245,7 @@ def test_a_key_stands_for_the_secret_and_the_tenant(running: System, client: Cli
     (job,) = map(json.loads, _ava(running, "jobs", "list", **with_key).stdout.splitlines())
     assert job["triggered_by"] == made["id"]
     refused = _ava(running, "jobs", "list", "--tenant", "ten_other", **with_key)
-    assert (refused.returncode, "the key says the tenant" in refused.stderr) == (1, True)
+    assert (refused.returncode, "the key determines the tenant" in refused.stderr) == (1, True)
     assert _ava(running, "keys", "revoke", made["id"]).returncode == 0
     with Client(running.url, api_key=made["token"], retries=0) as by_key, pytest.raises(ApiUnauthorized):
         by_key.trigger("wkr_sleep")
@@ -382,7 +382,7 @@ def test_schedules_are_managed_by_commands(running: System) -> None:
     assert all(word in listed for word in ("CRON", "paused"))
     _, shown = _on_a_terminal(running, "schedules", "show", made["id"], "--firings", "5")
     assert "30 2 * 10 0L" in shown
-    assert "It has not fired yet." in shown
+    assert "The schedule has not fired yet." in shown
     assert _ava(running, "schedules", "delete", made["id"]).returncode == 0
     assert "No such schedule" in _ava(running, "schedules", "show", made["id"]).stderr
 

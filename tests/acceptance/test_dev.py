@@ -75,7 +75,7 @@ def test_a_changed_file_is_served_by_a_new_node_while_running_jobs_finish() -> N
             assert f"wkr_greet {changed} INFO  greeting  [31mBob" in dev.output
             file.write_text(_HANDLERS + "this is a mistake\n")
             wait_until(
-                lambda: "the running handlers stay, because" in dev.output and "SyntaxError" in dev.output,
+                lambda: "keeping the running handlers, because" in dev.output and "SyntaxError" in dev.output,
                 what="it names the mistake",
             )
             still = dev.trigger("wkr_greet", input={"name": "Cy"})

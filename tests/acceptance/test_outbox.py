@@ -130,7 +130,7 @@ def test_the_command_says_what_it_cannot_use(system: System, application_url: st
     for url, arguments, reason in (
         ("", ("--once",), "AVA_OUTBOX_DATABASE_URL"),
         ("sqlite:///nowhere/else/file", ("--once",), "the database cannot be used"),
-        ("shop.sqlite3", ("--once",), "it must be an URL of SQLAlchemy, such as postgresql://"),
+        ("shop.sqlite3", ("--once",), "it must be an SQLAlchemy URL, such as postgresql://"),
         (application_url, ("--once", "--table", "no_such_table"), "no_such_table"),
     ):
         done = _relay(system, url, *arguments)

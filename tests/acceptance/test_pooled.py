@@ -54,7 +54,7 @@ def test_jobs_run_once_through_a_pool_that_is_smaller_than_their_processes(poole
     doctor.wait(60)
     # The server of the tests is without fsync.
     assert re.findall(r"^!!  (\w+)", doctor.output, re.MULTILINE) == ["durability"], doctor.output
-    assert "ok  sessions: they have our settings" in doctor.output
+    assert "ok  sessions: the session settings are correct" in doctor.output
 
 
 @pytest.mark.needs_session(because="behind a pooler the role has these settings")
@@ -62,7 +62,7 @@ def test_jobs_run_once_through_a_pool_that_is_smaller_than_their_processes(poole
 def test_the_doctor_says_what_is_missing_behind_a_pooler(pooler: PgBouncer, system: System) -> None:
     doctor = system.spawn("doctor", environ={"DATABASE_POOL_URL": pooler.url_of(system.database_url)})
     assert doctor.wait(60) == 1
-    assert "behind DATABASE_POOL_URL the session's jit, plan_cache_mode, statement_timeout" in doctor.output
+    assert "behind DATABASE_POOL_URL, the session settings jit, plan_cache_mode, statement_timeout" in doctor.output
     with pytest.raises(psycopg2.OperationalError, match="unsupported startup parameter"):
         psycopg2.connect(pooler.url_of(system.database_url), options="-c statement_timeout=1000")
 
@@ -100,7 +100,8 @@ def test_all_goes_through_the_pooler_and_a_frozen_dispatcher_is_replaced(pooler:
     # The server of the tests is without fsync.
     assert re.findall(r"^!!  (\w+)", doctor.output, re.MULTILINE) == ["durability"], doctor.output
     assert (
-        "ok  sessions: they have our settings; because all connections lead through DATABASE_POOL_URL" in doctor.output
+        "ok  sessions: the session settings are correct; because every connection uses DATABASE_POOL_URL"
+        in doctor.output
     )
 
 

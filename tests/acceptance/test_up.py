@@ -162,7 +162,7 @@ def test_a_node_that_is_started_in_its_folder_joins_it_and_the_doctor_finds_all_
         assert "this node joins the system of `ava up` in this folder" in log.read_text()
         doctor = _run("doctor", cwd=place, environ={"AVA_HANDLERS": "more_handlers"})
         assert doctor.returncode == 0, doctor.stdout
-        assert re.search(r"^ok  processes: an active dispatcher, live nodes: [2-9] of version", doctor.stdout, re.M)
+        assert re.search(r"^ok  processes: an active dispatcher; live nodes: [2-9] of version", doctor.stdout, re.M)
     finally:
         node.send_signal(signal.SIGTERM)
         assert node.wait(30) == 0, log.read_text()

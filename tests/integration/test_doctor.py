@@ -84,7 +84,7 @@ def test_a_healthy_system_passes_but_for_the_server_of_the_tests(system: System)
     assert [name for name, line in lines.items() if not line.startswith("ok")] == ["durability"]
     assert lines["durability"].startswith("!!  durability: fsync is off, so a crash of the machine may destroy")
     assert exit_code == 1
-    assert lines["processes"].startswith("ok  processes: an active dispatcher, live nodes: 1 of version 0.1.0+x;")
+    assert lines["processes"].startswith("ok  processes: an active dispatcher; live nodes: 1 of version 0.1.0+x;")
 
 
 def _pretend_that_all_run(system: System) -> None:
@@ -110,7 +110,7 @@ def test_each_process_kind_that_is_missing_is_named_and_a_sender_only_where_ther
         "INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"
         " VALUES ('ten_test', 'https://example.com', '{ava.job.failed}', 'x')"
     )
-    with pytest.raises(StartError, match=r"^no sender is live, so 1 webhook gets nothing: `ava webhooks`"):
+    with pytest.raises(StartError, match=r"^no sender is live, so 1 webhook gets nothing: start `ava webhooks`"):
         fleet_checks.check_processes(settings)
     system.query("INSERT INTO webhook_senders (id, host, pid) VALUES (%s::uuid, 'h', 1)", NODE)
     assert fleet_checks.check_processes(settings).endswith("senders of webhooks: 1")
@@ -123,7 +123,7 @@ def test_a_name_that_is_no_setting_is_named_with_the_one_that_it_resembles(syste
     assert lines["settings"] == (
         "!!  settings: AVA_DRAIN_SECOND is no setting, and is ignored: did you mean AVA_DRAIN_SECONDS?"
     )
-    assert lines["handlers"].endswith("; no handler here reads AVA_WORKER_SLEPP_TOKEN")
+    assert lines["handlers"].endswith("; no handler here uses AVA_WORKER_SLEPP_TOKEN")
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
@@ -141,7 +141,9 @@ def test_a_role_without_rights_is_a_line_of_doctor_and_of_each_process(system: S
         assert process.wait(60) == 1
         assert process.output.startswith("ava: DATABASE_URL: its role may not do this (permission denied for table")
         system.query(f"GRANT SELECT ON alembic_version, schema_compatibility, installation TO {role}")
-        with pytest.raises(StartError, match=r"lacks DELETE on \w+, .* and others\. `ava db upgrade` gives it"):
+        with pytest.raises(
+            StartError, match=r"lacks DELETE on \w+, .* and others\. Set DATABASE_OWNER_URL .* `ava db upgrade`"
+        ):
             server_checks.check_rights(settings)
         lines = _found(system, "webhooks", DATABASE_URL=url)
         assert "InsufficientPrivilege, SQLSTATE 42501: permission denied for table" in lines["webhooks"]
@@ -149,9 +151,9 @@ def test_a_role_without_rights_is_a_line_of_doctor_and_of_each_process(system: S
         system.query(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}")
         assert server_checks.check_rights(settings) == "the role may read and write every table"
         system.query(f"ALTER ROLE {role} CONNECTION LIMIT 20")
-        with pytest.raises(StartError, match=r"hold up to .*, and CONNECTION LIMIT of the role .* allows 20: raise it"):
+        with pytest.raises(StartError, match=r"use up to .*, but CONNECTION LIMIT of the role .* allows 20: raise it"):
             server_checks.check_connections(replace(settings, api_processes=4))
-        assert "are used (CONNECTION LIMIT of the role" in server_checks.check_connections(
+        assert "connections are used (CONNECTION LIMIT of the role" in server_checks.check_connections(
             replace(settings, api_processes=1, api_connections=1)
         )
     finally:
@@ -168,7 +170,7 @@ def test_a_slot_process_holds_as_many_connections_for_any_number_of_slots(databa
         )
     settings = replace(database_settings, api_processes=1, api_connections=10, database_pool_url="")
     # The API's 10, two nodes of 2, four processes of 2, a slot process of 8, the dispatcher's 7, the sender's 3.
-    assert server_checks.check_connections(settings).endswith("a dispatcher and a sender hold up to 40")
+    assert server_checks.check_connections(settings).endswith("a dispatcher and a sender use up to 40")
 
 
 def _as_role(url: str, role: str) -> str:
@@ -188,12 +190,14 @@ def test_commits_that_wait_for_no_disk_and_connections_that_are_used_up_are_name
             server_checks.check_durability(database_settings)
     used_up = ConnectionLimit(name="max_connections", limit=97, used=96)
     monkeypatch.setattr(server, "connection_limits", lambda _: [used_up])
-    with pytest.raises(StartError, match=r"96 of 97 are used \(max_connections\), so a process that starts finds none"):
+    with pytest.raises(
+        StartError, match=r"96 of 97 connections are used \(max_connections\), so a new process gets none"
+    ):
         server_checks.check_connections(database_settings)
 
 
 def test_a_synchronous_standby_that_is_not_there_is_named() -> None:
-    with pytest.raises(StartError, match=r"^0 of 1 synchronous standbys are connected, so each commit waits"):
+    with pytest.raises(StartError, match=r"^0 of 1 synchronous standbys are connected, so every commit waits"):
         doctor._describe_standbys(Standbys(may_read=True, required=1, found=0))
     assert "1 of 1" in doctor._describe_standbys(Standbys(may_read=True, required=1, found=1))
 
@@ -374,7 +378,7 @@ def test_the_keys_must_open_every_secret(database_settings: Settings) -> None:
     def check(*keys: str) -> str:
         return doctor._check_encryption(replace(database_settings, encryption_keys=keys))
 
-    assert check() == "AVA_ENCRYPTION_KEY is not set; only webhooks and secrets of workers need it, and there are none"
+    assert check() == "AVA_ENCRYPTION_KEY is not set; only secrets of webhooks and workers need it, and there are none"
     database = Database.of(database_settings, name="tests")
     with database.connect() as connection:
         connection.exec_driver_sql(
@@ -383,8 +387,8 @@ def test_the_keys_must_open_every_secret(database_settings: Settings) -> None:
             (Sealer([ENCRYPTION_KEY]).seal("of the tests"),),
         )
     database.close()
-    assert check(OTHER_KEY, ENCRYPTION_KEY) == "AVA_ENCRYPTION_KEY opens the secrets of all webhooks and workers (1)"
-    with pytest.raises(SettingsError, match="it is not set, and 1 webhooks or workers have secrets"):
+    assert check(OTHER_KEY, ENCRYPTION_KEY) == "AVA_ENCRYPTION_KEY decrypts the secrets of all webhooks and workers (1)"
+    with pytest.raises(SettingsError, match="it is not set, but 1 webhooks or workers have secrets"):
         check()
-    with pytest.raises(SettingsError, match=r"0 of 1 webhooks and workers; the others, wh_.* among them"):
+    with pytest.raises(SettingsError, match=r"0 of 1 webhooks and workers; the others, such as wh_"):
         check(OTHER_KEY)

@@ -128,4 +128,4 @@ def test_the_doctor_says_what_happened(stored: Backlog, monkeypatch: pytest.Monk
     stored.run("INSERT INTO promotions (timeline, running, is_lossy) VALUES (7, 12, true)")
     output = CliRunner().invoke(cli, ["doctor"]).output
     assert "(timeline 7), it lacked the last commits" in output
-    assert "12 runs were asked for again" in output
+    assert "12 runs were checked again" in output

@@ -49,21 +49,27 @@ def test_a_file_is_yaml_or_json(tmp_path: Path) -> None:
         ("schedules: []", "schedules must be a mapping"),
         ("schedules: {nightly: {cron: '* * * * *'}}", "schedules.nightly: worker_id is missing"),
         ("workers: {wkr_a: {timeout: 3}}", "workers.wkr_a: 'timeout' is unknown"),
-        ("workers: {wkr_a: {secrets: {TOKEN: plain}}}", "workers.wkr_a.secrets.TOKEN: a secret stands in no file"),
-        ("webhooks: {'https://a.example': {events: [], secret: plain}}", "a secret stands in no file"),
-        ("workers: {1: {}}", "the name 1 must be a text"),
-        ("workers: {a: {}, a: {}}", "'a' stands twice"),
-        ("workers: &all {a: {config: *all}}", "aliases are not read"),
-        ("workers: !!python/object/apply:os.system [ls]", "it is no YAML"),
-        ("workers: {", "it is no YAML"),
-        ("workers: " + "[" * 3000, "it is no YAML"),
+        (
+            "workers: {wkr_a: {secrets: {TOKEN: plain}}}",
+            "workers.wkr_a.secrets.TOKEN: the file must not contain secrets",
+        ),
+        ("webhooks: {'https://a.example': {events: [], secret: plain}}", "the file must not contain secrets"),
+        ("workers: {1: {}}", "the name 1 must be a string"),
+        ("workers: {a: {}, a: {}}", "'a' appears twice"),
+        ("workers: &all {a: {config: *all}}", "aliases are not supported"),
+        ("workers: !!python/object/apply:os.system [ls]", "it is not valid YAML"),
+        ("workers: {", "it is not valid YAML"),
+        ("workers: " + "[" * 3000, "it is not valid YAML"),
         ("workers: {wkr_a: {secrets: }}", "workers.wkr_a.secrets: it must be a mapping"),
         ("workers: {wkr_a: {secrets: []}}", "workers.wkr_a.secrets: it must be a mapping"),
-        ("workers: {wkr_a: {secrets: {5: {env: A}}}}", "workers.wkr_a.secrets: the name 5 must be a text"),
-        ("workers: {wkr_a: {config: !!set {a, b}}}", "it is no YAML: could not determine a constructor"),
-        ("workers: {wkr_a: {config: {a: !!binary aGVsbG8=}}}", "it is no YAML: could not determine a constructor"),
-        ("workers: {wkr_a: {max_running: .nan}}", "workers.wkr_a.max_running: nan is no number"),
-        ("workers: {wkr_a: {retry: {delays: [1, .inf]}}}", "workers.wkr_a.retry.delays.1: inf is no number"),
+        ("workers: {wkr_a: {secrets: {5: {env: A}}}}", "workers.wkr_a.secrets: the name 5 must be a string"),
+        ("workers: {wkr_a: {config: !!set {a, b}}}", "it is not valid YAML: could not determine a constructor"),
+        (
+            "workers: {wkr_a: {config: {a: !!binary aGVsbG8=}}}",
+            "it is not valid YAML: could not determine a constructor",
+        ),
+        ("workers: {wkr_a: {max_running: .nan}}", "workers.wkr_a.max_running: nan is not a number"),
+        ("workers: {wkr_a: {retry: {delays: [1, .inf]}}}", "workers.wkr_a.retry.delays.1: inf is not a number"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_place(tmp_path: Path, text: str, reason: str) -> None:
@@ -74,9 +80,9 @@ def test_what_is_wrong_is_named_by_its_place(tmp_path: Path, text: str, reason: 
 
 
 def test_a_name_that_stands_twice_in_json_is_refused_as_in_yaml(tmp_path: Path) -> None:
-    with pytest.raises(CallFailed, match="'weight' stands twice"):
+    with pytest.raises(CallFailed, match="'weight' appears twice"):
         _read(tmp_path, '{"limits": {"ten_a": {"weight": 2, "weight": 3}}}', "ava.json")
-    with pytest.raises(CallFailed, match=r"limits.ten_a.weight: nan is no number"):
+    with pytest.raises(CallFailed, match=r"limits.ten_a.weight: nan is not a number"):
         _read(tmp_path, '{"limits": {"ten_a": {"weight": NaN}}}', "ava.json")
 
 

@@ -266,4 +266,4 @@ def test_ctrl_c_ends_the_command_and_says_that_the_job_goes_on(capsys: pytest.Ca
     with pytest.raises(SystemExit) as ended, following.until_interrupted(ID):
         raise KeyboardInterrupt
     assert ended.value.code == 130
-    assert capsys.readouterr().err == f"{ID} goes on; `ava jobs watch {ID}` follows it.\n"
+    assert capsys.readouterr().err == f"{ID} continues; `ava jobs watch {ID}` follows it.\n"

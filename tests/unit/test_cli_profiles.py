@@ -36,15 +36,15 @@ def test_a_file_that_others_can_open_is_refused(tmp_path: Path, mode: int) -> No
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (PROD.replace("prod]", "staging]"), "which has: staging"),
-        ("", "which has: none"),
+        (PROD.replace("prod]", "staging]"), "it has: staging"),
+        ("", "it has: none"),
         ("prod = 1", "must be a table"),
         ('[prod]\nurl = "https://a"', "needs secret"),
         ('[prod]\nurl = "a"\nsecret = "b"', "must begin with http"),
-        ('[prod]\nurl = "https://a"\nsecret = 1', "secret must be a text"),
-        (f'{PROD}sekret = "b"', "sekret is none of url, secret"),
-        ("[prod", "is not TOML"),
-        ("\udcff", "is not TOML"),
+        ('[prod]\nurl = "https://a"\nsecret = 1', "secret must be a string"),
+        (f'{PROD}sekret = "b"', "unknown field sekret; the fields are url, secret"),
+        ("[prod", "is not valid TOML"),
+        ("\udcff", "is not valid TOML"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_by_name(tmp_path: Path, text: str, reason: str) -> None:

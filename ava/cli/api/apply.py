@@ -23,12 +23,20 @@ _COLOURS = {"create": "green", "change": "yellow", "delete": "red"}
 
 @click.command()
 @click.option(
-    "-f", "--file", "path", type=click.Path(path_type=Path), default="ava.yaml", show_default=True, help="The file."
+    "-f",
+    "--file",
+    "path",
+    type=click.Path(path_type=Path),
+    default="ava.yaml",
+    show_default=True,
+    help="The file to apply.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the difference and what the API would refuse, and change nothing.")
-@click.option("--prune", is_flag=True, help="Delete what the sections of the file do not name.")
-@click.option("--secrets", "sends_secrets", is_flag=True, help="Send secrets that are set already as well.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the changes, and those that the API would refuse, without applying any."
+)
+@click.option("--prune", is_flag=True, help="Delete records that are missing from the sections in the file.")
+@click.option("--secrets", "sends_secrets", is_flag=True, help="Also send secrets that are already set.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @connected
 def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secrets: bool, yes: bool) -> None:
     """Apply a file of limits, workers' settings, schedules, subscriptions, hooks and webhooks.
@@ -47,7 +55,7 @@ def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secre
     for change in changes:
         _show(change)
     if not changes:
-        printing.print_text("Nothing differs.")
+        printing.print_text("Nothing to apply: the file and the API agree.")
     if dry_run:
         _check(client, changes)
     if dry_run or not changes:
@@ -56,7 +64,10 @@ def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secre
     bodies = [calls.with_secrets(change) for change in changes]
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("There is no terminal to ask on; give --yes, or --dry-run to see the difference.")
+            raise click.UsageError(
+                "Standard input is no terminal, so the command cannot ask for confirmation: give "
+                "--yes, or --dry-run to print the changes."
+            )
         click.confirm(f"Apply {len(changes)} change{'' if len(changes) == 1 else 's'}?", abort=True, err=True)
     _perform_all(client, changes, bodies)
     printing.print_text(f"Applied {len(changes)}.")
@@ -88,7 +99,7 @@ def _check(client: Client, changes: Sequence[Change]) -> None:
 
 def _print_done(done: Sequence[Change], left: Sequence[Change]) -> None:
     """Print which changes were applied and which were not, after a failure."""
-    for title, changes in (("Applied:", done), ("Not applied; repeat the command once the cause is removed:", left)):
+    for title, changes in (("Applied:", done), ("Not applied; remove the cause and repeat the command:", left)):
         if changes:
             printing.print_text(title)
         for change in changes:

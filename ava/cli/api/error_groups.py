@@ -37,7 +37,7 @@ def errors() -> None:
 @click.option("--worker", "worker_id", help="Only errors of this worker.")
 @click.option("--status", type=click.Choice(["open", "resolved", "ignored"]), help="Only errors of this status.")
 @_days
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most errors to print.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max errors to print.")
 @output_options
 @connected
 def list_errors(

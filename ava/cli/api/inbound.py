@@ -53,14 +53,14 @@ _EVENT_COLUMNS = (
 )
 
 _PROVIDERS = ("github", "stripe", "slack", "standard", "shopify", "custom", "none")
-_limit = click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most to print.")
+_limit = click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max number to print.")
 _priority = click.option(
     "--priority",
     type=click.IntRange(priorities.FIRST, priorities.LAST),
     help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
 )
-_match = click.option("--match", "match_text", help="A pattern over the event as JSON, @FILE, or - (stdin).")
-_template = click.option("--input", "input_text", help="A template of the job's input as JSON, @FILE, or - (stdin).")
+_match = click.option("--match", "match_text", help="A pattern that the event must match: JSON, @FILE, or - (stdin).")
+_template = click.option("--input", "input_text", help="A template for the job's input: JSON, @FILE, or - (stdin).")
 
 
 def _rule(match_text: str | None, input_text: str | None) -> dict[str, Any]:
@@ -96,12 +96,17 @@ def show(client: Client, hook_id: str, printer: RecordPrinter) -> None:
 
 @hooks.command()
 @click.argument("name")
-@click.option("--provider", type=click.Choice(_PROVIDERS), required=True, help="Who sends.")
-@click.option("--worker", "worker_id", type=WORKER_ID, help="Each delivery makes a job of this worker, and no event.")
-@click.option("--event-type", help="The type of its events.  [default: the one that the provider names]")
-@click.option("--secret-file", help="The file of the secret, or -.  [default: one is made up, or set later]")
-@click.option("--verifier", "verifier_text", help="The row of a custom hook as JSON, @FILE, or - (stdin).")
-@click.option("--dedupe", type=click.Choice(("id", "body", "both", "none")), help="By what a repetition is known.")
+@click.option("--provider", type=click.Choice(_PROVIDERS), required=True, help="The service that sends the webhooks.")
+@click.option(
+    "--worker",
+    "worker_id",
+    type=WORKER_ID,
+    help="Each delivery starts a job of this worker instead of creating an event.",
+)
+@click.option("--event-type", help="The event type.  [default: the provider's type]")
+@click.option("--secret-file", help="A file with the secret, or - (stdin).  [default: generated, or set later]")
+@click.option("--verifier", "verifier_text", help="How to verify requests to a custom hook: JSON, @FILE, or - (stdin).")
+@click.option("--dedupe", type=click.Choice(("id", "body", "both", "none")), help="How to detect duplicate deliveries.")
 @_match
 @_template
 @_priority
@@ -130,8 +135,14 @@ def create(
 
 @hooks.command()
 @click.argument("hook_id", type=HOOK_ID)
-@click.option("--secret-file", help="The file of the secret, or -.  [default: it is asked for]")
-@click.option("--keep-seconds", type=click.IntRange(0), default=86_400, show_default=True, help="The old ones' life.")
+@click.option("--secret-file", help="A file with the secret, or - (stdin).  [default: prompt]")
+@click.option(
+    "--keep-seconds",
+    type=click.IntRange(0),
+    default=86_400,
+    show_default=True,
+    help="Seconds for which old secrets stay valid.",
+)
 @output_options
 @connected
 def secret(client: Client, hook_id: str, secret_file: str | None, keep_seconds: int, printer: RecordPrinter) -> None:
@@ -142,7 +153,13 @@ def secret(client: Client, hook_id: str, secret_file: str | None, keep_seconds: 
 
 @hooks.command()
 @click.argument("hook_id", type=HOOK_ID)
-@click.option("--keep-seconds", type=click.IntRange(0), default=0, show_default=True, help="The old address's life.")
+@click.option(
+    "--keep-seconds",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seconds for which the old URL stays valid.",
+)
 @output_options
 @connected
 def rotate(client: Client, hook_id: str, keep_seconds: int, printer: RecordPrinter) -> None:
@@ -155,7 +172,7 @@ def rotate(client: Client, hook_id: str, keep_seconds: int, printer: RecordPrint
 @output_options
 @connected
 def pause(client: Client, hook_id: str, printer: RecordPrinter) -> None:
-    """Disable a hook: its URL is unknown until it is resumed."""
+    """Disable a hook: its URL returns 404 until it is resumed."""
     printer.record(client.hooks.change(hook_id, enabled=False))
 
 
@@ -179,14 +196,16 @@ def delete(client: Client, hook_ids: tuple[str, ...]) -> None:
 
 @hooks.command()
 @click.argument("hook_id", type=HOOK_ID)
-@click.option("--verdict", type=click.Choice(("accepted", "duplicate", "refused")), help="Only those.")
+@click.option(
+    "--verdict", type=click.Choice(("accepted", "duplicate", "refused")), help="Only deliveries with this verdict."
+)
 @_limit
 @output_options
 @connected
 def deliveries(client: Client, hook_id: str, verdict: str | None, limit: int, printer: RecordPrinter) -> None:
     """List the deliveries of a hook, newest first."""
     found = client.hooks.deliveries(hook_id, verdict=verdict, per_page=min(limit, 100))
-    printer.records(islice(found, limit), _DELIVERY_COLUMNS, empty="Nothing was received yet.")
+    printer.records(islice(found, limit), _DELIVERY_COLUMNS, empty="The hook has no deliveries yet.")
 
 
 @hooks.command()
@@ -202,13 +221,15 @@ def delivery(client: Client, hook_id: str, delivery_id: str, printer: RecordPrin
 @hooks.command()
 @click.argument("hook_id", type=HOOK_ID)
 @click.argument("delivery_ids", nargs=-1)
-@click.option("--since", type=PAST_MOMENT, help="Replay all that was received since then, in place of DELIVERY_IDS.")
-@click.option("--verdict", type=click.Choice(("accepted", "refused")), help="Of those, only these.")
+@click.option("--since", type=PAST_MOMENT, help="Replay all deliveries received since then, instead of DELIVERY_IDS.")
+@click.option(
+    "--verdict", type=click.Choice(("accepted", "refused")), help="With --since: only deliveries with this verdict."
+)
 @connected
 def replay(client: Client, hook_id: str, delivery_ids: tuple[str, ...], since: Any, verdict: str | None) -> None:
     """Process deliveries again, with the current subscriptions."""
     if bool(delivery_ids) == (since is not None):
-        raise click.UsageError("Give DELIVERY_IDS, or --since.")
+        raise click.UsageError("Give either DELIVERY_IDS or --since.")
     if since is not None:
         total = client.hooks.replay_range(hook_id, since, verdict=verdict)
         printing.print_text(f"{total} replayed")
@@ -220,14 +241,16 @@ def replay(client: Client, hook_id: str, delivery_ids: tuple[str, ...], since: A
 @hooks.command()
 @click.argument("hook_id", type=HOOK_ID)
 @click.option("--mode", type=click.Choice(("signed", "tampered", "unsigned")), default="signed", show_default=True)
-@click.option("--body", help="The raw body.")
-@click.option("--header", "headers", multiple=True, help="A further header, as in `x-github-event: push`.")
+@click.option("--body", help="The raw request body.")
+@click.option(
+    "--header", "headers", multiple=True, help="An additional header, such as `x-github-event: push`; repeatable."
+)
 @output_options
 @connected
 def test(
     client: Client, hook_id: str, mode: str, body: str | None, headers: tuple[str, ...], printer: RecordPrinter
 ) -> None:
-    """Send a hook a test request in the form of its sender. It starts the same jobs as a real one."""
+    """Send a test request to a hook, in its provider's format. It starts the same jobs as a real one."""
     given = {name.strip(): text.strip() for name, _, text in (header.partition(":") for header in headers)}
     printer.record(client.hooks.test(hook_id, mode=mode, body=body, headers=given or None))
 
@@ -241,8 +264,8 @@ def subscriptions() -> None:
 
 
 @subscriptions.command("list")
-@click.option("--worker", "worker_id", type=WORKER_ID, help="Only those of this worker.")
-@click.option("--event-type", help="Only those with exactly this type.")
+@click.option("--worker", "worker_id", type=WORKER_ID, help="Only subscriptions of this worker.")
+@click.option("--event-type", help="Only subscriptions with exactly this event type.")
 @_limit
 @output_options
 @connected
@@ -264,7 +287,7 @@ def show_subscription(client: Client, subscription_id: str, printer: RecordPrint
 @subscriptions.command("create")
 @click.argument("event_type")
 @click.argument("worker_id", type=WORKER_ID)
-@click.option("--name", help="What people read in lists.")
+@click.option("--name", help="Display name.")
 @_match
 @_template
 @_priority
@@ -290,7 +313,7 @@ def create_subscription(
 @output_options
 @connected
 def pause_subscription(client: Client, subscription_id: str, printer: RecordPrinter) -> None:
-    """Disable a subscription: events start no jobs of it until it is resumed."""
+    """Disable a subscription: events start no jobs for it until it is resumed."""
     printer.record(client.subscriptions.change(subscription_id, enabled=False))
 
 
@@ -299,7 +322,7 @@ def pause_subscription(client: Client, subscription_id: str, printer: RecordPrin
 @output_options
 @connected
 def resume_subscription(client: Client, subscription_id: str, printer: RecordPrinter) -> None:
-    """Enable a subscription, for the events from now on."""
+    """Enable a subscription for new events."""
     printer.record(client.subscriptions.change(subscription_id, enabled=True))
 
 
@@ -322,10 +345,12 @@ def events() -> None:
 
 @events.command()
 @click.argument("event_type")
-@click.option("--data", "data_text", default="{}", help="The data as JSON, @FILE, or - (stdin).")
-@click.option("--id", "source_id", help="Your own id of it; the same source and id are the same event for a day.")
-@click.option("--source", help="Who says so.  [default: /]")
-@click.option("--subject", help="What it is about.")
+@click.option("--data", "data_text", default="{}", help="The event's data: JSON, @FILE, or - (stdin).")
+@click.option(
+    "--id", "source_id", help="Your id of the event: within 24 hours, events with the same source and id are one event."
+)
+@click.option("--source", help="The sender of the event.  [default: /]")
+@click.option("--subject", help="The subject of the event, such as an order number.")
 @output_options
 @connected
 def send(
@@ -336,8 +361,8 @@ def send(
 
 
 @events.command("list")
-@click.option("--type", help="Only those of this type.")
-@click.option("--source", help="Only those of this source.")
+@click.option("--type", help="Only events of this type.")
+@click.option("--source", help="Only events from this source.")
 @_limit
 @output_options
 @connected

@@ -24,22 +24,20 @@ if TYPE_CHECKING:
 
 def _many_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a command that takes ids or filters."""
-    command = click.option("--yes", is_flag=True, help="Do not ask before it acts on all jobs that match.")(command)
+    command = click.option("--yes", is_flag=True, help="Do not ask before acting on all matching jobs.")(command)
     command = click.option("--dry-run", is_flag=True, help="Print how many jobs match, and change none.")(command)
     return filter_options(command)
 
 
 @click.command()
 @click.argument("job_id", type=JOB_ID)
-@click.option(
-    "--set-priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="Its priority from now on."
-)
-@click.option("--at", "scheduled_at", type=MOMENT, help=f"When to start it, in {ISO_FORM}.")
-@click.option("--now", is_flag=True, help="Start it at once.")
-@click.option("--expires-in", type=click.IntRange(1), help="Cancel it unless it has started after so many seconds.")
-@click.option("--never-expires", is_flag=True, help="Do not cancel it because of its age.")
-@click.option("--tag", "tags", type=TAG, multiple=True, help="Its tags from now on, KEY=VALUE; repeatable.")
-@click.option("--no-tags", is_flag=True, help="Take its tags away.")
+@click.option("--set-priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="New priority of the job.")
+@click.option("--at", "scheduled_at", type=MOMENT, help=f"New start time: {ISO_FORM}.")
+@click.option("--now", is_flag=True, help="Start the job as soon as possible.")
+@click.option("--expires-in", type=click.IntRange(1), help="Seconds until it is cancelled if it has not started.")
+@click.option("--never-expires", is_flag=True, help="Remove the expiry.")
+@click.option("--tag", "tags", type=TAG, multiple=True, help="Replace the job's tags, KEY=VALUE; repeatable.")
+@click.option("--no-tags", is_flag=True, help="Remove all tags.")
 @output_options
 @connected
 def change(client: Client, job_id: str, *, printer: RecordPrinter, **given: Any) -> None:
@@ -56,7 +54,7 @@ def change(client: Client, job_id: str, *, printer: RecordPrinter, **given: Any)
     }
     changes: Any = {name: value for name, (is_given, value) in wanted.items() if is_given}
     if not changes:
-        raise click.UsageError("Name what is to change, such as --set-priority 1.")
+        raise click.UsageError("Nothing to change: give at least one option, such as --set-priority 1.")
     printer.record(client.change(job_id, **changes))
 
 
@@ -82,15 +80,16 @@ def cancel(
 
 @click.command()
 @click.argument("job_ids", type=JOB_ID, nargs=-1)
-@click.option("--input", "input_text", help="Another input: JSON, @FILE, or - for standard input.")
+@click.option("--input", "input_text", help="New input instead of the job's: JSON, @FILE, or - for standard input.")
 @click.option(
-    "--set-priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="Another priority than the job's."
+    "--set-priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="New priority instead of the job's."
 )
 @click.option("--follow", is_flag=True, help="Print the new job's log as it runs; exit 0 only if it completes.")
 @click.option(
     "--failed",
     is_flag=True,
-    help="Of JOB_IDS: each with the entries of its graph after it that did not complete. Else as --status failed.",
+    help="With JOB_IDS: also retry the later entries of each job's graph that did not complete. Without: the same "
+    "as --status failed.",
 )
 @_many_options
 @output_options
@@ -108,7 +107,7 @@ def retry(
     printer: RecordPrinter,
     **filters: Any,
 ) -> None:
-    """Trigger new jobs like the final jobs JOB_IDS, or like all final jobs that match the options.
+    """Retry the ended jobs JOB_IDS, or all ended jobs that match the options. Each retry is a new job.
 
     \b
     ava jobs retry job_01… --input '{"seconds": 1}' --follow
@@ -116,16 +115,16 @@ def retry(
     """
     if failed and not job_ids:
         if filters["status"] not in (None, "failed"):
-            raise click.UsageError("--failed and another --status exclude each other.")
+            raise click.UsageError("--failed selects failed jobs, so it allows no other --status: omit one of them.")
         filters["status"] = "failed"
     is_by_id = _is_by_id(job_ids, filters, dry_run=dry_run)
     if not is_by_id:
         if follow or input_text is not None or set_priority is not None:
-            raise click.UsageError("--input, --set-priority and --follow belong to jobs that are named by their ids.")
+            raise click.UsageError("--input, --set-priority and --follow need JOB_IDS; they do not work with filters.")
         _all_that_match(client, "retry", filters, dry_run=dry_run, yes=yes, printer=printer)
         return
     if follow and len(job_ids) > 1:
-        raise click.UsageError("--follow takes one job.")
+        raise click.UsageError("--follow takes exactly one JOB_ID.")
     given = None if input_text is None else read_input(input_text)
 
     def retry_one(job_id: str) -> Job:
@@ -141,7 +140,7 @@ def retry(
 @filter_options
 @connected
 def export(client: Client, **filters: Any) -> None:
-    """Print all jobs that match, newest first, each whole as a line of JSON.
+    """Print all matching jobs, newest first: one complete job per line, as JSON.
 
     \b
     ava jobs export --status failed > failed.ndjson
@@ -157,9 +156,9 @@ def _is_by_id(job_ids: tuple[str, ...], filters: dict[str, Any], *, dry_run: boo
     """Return True if ids select the jobs. Raises `UsageError` if neither ids nor filters do, or both."""
     is_filtered = bool(chosen_filters(filters))
     if job_ids and (is_filtered or dry_run):
-        raise click.UsageError("Give ids, or options that choose jobs, not both.")
+        raise click.UsageError("Give either JOB_IDS, or filters (with or without --dry-run).")
     if not job_ids and not is_filtered:
-        raise click.UsageError("Give ids, or at least one option that chooses jobs, such as --status.")
+        raise click.UsageError("Give JOB_IDS or at least one filter, such as --status failed.")
     return bool(job_ids)
 
 
@@ -203,7 +202,8 @@ def _all_that_match(
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError(
-                "There is no terminal to ask on; give --yes, or --dry-run to see how many jobs match."
+                "Standard input is no terminal, so the command cannot ask for confirmation: give --yes, or "
+                "--dry-run to count the matching jobs."
             )
         words = ", ".join(f"{name} {value}" for name, value in chosen.items())
         click.confirm(printing.clean(f"{kind.capitalize()} {jobs} ({words})?"), abort=True, err=True)

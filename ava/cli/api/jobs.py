@@ -61,7 +61,7 @@ _RUN_COLUMNS = (
 _FILTERS = (
     click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker."),
     click.option("--status", type=_STATUSES, help="Only jobs with this status."),
-    click.option("--trigger", type=_TRIGGERS, help="Only jobs of this kind of trigger."),
+    click.option("--trigger", type=_TRIGGERS, help="Only jobs with this trigger."),
     click.option("--waits-for", type=_REASONS, help="Only queued jobs that wait for this."),
     click.option(
         "--after",
@@ -78,19 +78,21 @@ _FILTERS = (
     click.option("--completed-before", type=PAST_MOMENT, help="Only jobs that ended before then."),
     click.option("--priority", type=_PRIORITIES, help="Only jobs of this priority."),
     click.option("--by", "triggered_by", help="Only jobs of this user, schedule or key."),
-    click.option("--error", help="Only jobs whose error has this part, in either case of its letters."),
-    click.option("--id", help="Only jobs whose id has these digits: job_01k… its first, …8w3f its last."),
-    click.option("--error-id", help="Only failed jobs of this group of errors, err_…."),
-    click.option("--tree", "tree_id", type=JOB_ID, help="Only jobs of the tree whose first job this is."),
-    click.option("--parent", "parent_id", type=JOB_ID, help="Only jobs that the handler of this job has made."),
-    click.option("--roots", "root", is_flag=True, default=None, help="Only the first job of each tree, or jobs alone."),
+    click.option("--error", help="Only jobs with this string in their error, ignoring case."),
+    click.option("--id", help="Only jobs with this part of an id: job_01k… matches its beginning, …8w3f its end."),
+    click.option("--error-id", help="Only failed jobs of this error group, err_…."),
+    click.option("--tree", "tree_id", type=JOB_ID, help="Only jobs of the tree with this root job."),
+    click.option("--parent", "parent_id", type=JOB_ID, help="Only child jobs of this job."),
+    click.option(
+        "--roots", "root", is_flag=True, default=None, help="Only the root job of each tree, and jobs without a tree."
+    ),
     click.option("--tag", "tags", type=TAG, multiple=True, help="Only jobs with this tag, KEY=VALUE; repeatable."),
     click.option(
         "--where",
         "input",
         type=WHERE,
         multiple=True,
-        help="Only jobs with this value in the input, PATH=VALUE; repeatable.",
+        help="Only jobs with this input value, PATH=VALUE; repeatable.",
     ),
 )
 
@@ -108,25 +110,27 @@ def jobs() -> None:
     "values",
     type=INPUT_VALUE,
     multiple=True,
-    help="A value of the input, PATH=VALUE, JSON or text; repeatable.",
+    help="An input value, PATH=VALUE; the value is JSON or a string; repeatable.",
 )
 @click.option(
     "--priority",
     type=_PRIORITIES,
     help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
 )
-@click.option("--trigger", type=_TRIGGERS, help="The kind of trigger.  [default: manual]")
-@click.option("--at", "scheduled_at", type=MOMENT, help=f"When to start the job, in {ISO_FORM}.  [default: at once]")
-@click.option("--expires-in", type=click.IntRange(1), help="Cancel it unless it has started after so many seconds.")
-@click.option("--max-retries", type=click.IntRange(0), help="The most further attempts, if the worker has more.")
+@click.option("--trigger", type=_TRIGGERS, help="The job's trigger.  [default: manual]")
+@click.option("--at", "scheduled_at", type=MOMENT, help=f"When to start the job: {ISO_FORM}.  [default: now]")
+@click.option("--expires-in", type=click.IntRange(1), help="Seconds until the job is cancelled if it has not started.")
+@click.option("--max-retries", type=click.IntRange(0), help="Max retries, at most the worker's.")
 @click.option(
-    "--deadline", "deadline_seconds", type=click.IntRange(1), help="Fail it unless it is final after so many seconds."
+    "--deadline", "deadline_seconds", type=click.IntRange(1), help="Seconds until the job fails if it has not ended."
 )
-@click.option("--start-before", type=MOMENT, help="Cancel it unless it has started by this moment.")
+@click.option("--start-before", type=MOMENT, help="Cancel the job if it has not started by this time.")
 @click.option("--tag", "tags", type=TAG, multiple=True, help="A tag to find the job by, KEY=VALUE; repeatable.")
 @key_options
 @click.option("--key", help="An idempotency key: calls with the same key trigger one job.")
-@click.option("--replicated", is_flag=True, help="Return once a synchronous standby of the database has the job.")
+@click.option(
+    "--replicated", is_flag=True, help="Return only after a synchronous standby of the database has stored the job."
+)
 @click.option("--follow", is_flag=True, help="Print its log as it runs; exit 0 only if it completes.")
 @output_options
 @connected
@@ -172,8 +176,12 @@ def chosen_filters(filters: dict[str, Any]) -> dict[str, Any]:
 
 @jobs.command("list")
 @filter_options
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most jobs to print.")
-@click.option("--sort", type=_SORTS, help="Sort those among the newest 20,000; with a minus the largest first.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max jobs to print.")
+@click.option(
+    "--sort",
+    type=_SORTS,
+    help="Sort the matches among the newest 20,000 jobs; a leading minus sorts in descending order.",
+)
 @output_options
 @connected
 def list_jobs(client: Client, limit: int, sort: str | None, printer: RecordPrinter, **filters: Any) -> None:
@@ -185,15 +193,17 @@ def list_jobs(client: Client, limit: int, sort: str | None, printer: RecordPrint
 @jobs.command()
 @click.argument("job_id", type=JOB_ID, required=False)
 @filter_options
-@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="The most jobs to watch.")
-@click.option("--every", type=click.FloatRange(0.5, 3600), default=2, show_default=True, help="Seconds between looks.")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="Max jobs to watch.")
+@click.option(
+    "--every", type=click.FloatRange(0.5, 3600), default=2, show_default=True, help="Polling interval in seconds."
+)
 @output_options
 @connected
 def watch(client: Client, job_id: str | None, limit: int, every: float, printer: RecordPrinter, **filters: Any) -> None:
-    """Watch a job until it is final, or the newest jobs until Ctrl-C.
+    """Watch a job until it ends, or the newest jobs until Ctrl-C.
 
-    With JOB_ID it prints the job's log and progress; exit 0 only if the job completes. Without, a terminal shows the
-    list as it changes, and a pipe gets a line for each job that is new or has changed.
+    With JOB_ID, print the job's log and progress; exit 0 only if the job completes. Without JOB_ID, a terminal shows
+    the list as it changes, and a pipe gets one line for each new or changed job.
     """
     if job_id is not None:
         follow_to_end(client, client.get(job_id), printer)
@@ -204,11 +214,11 @@ def watch(client: Client, job_id: str | None, limit: int, every: float, printer:
 
 @jobs.command()
 @click.argument("job_id", type=JOB_ID)
-@click.option("--wait", is_flag=True, help="Wait until the job is final.")
+@click.option("--wait", is_flag=True, help="Wait until the job has ended.")
 @output_options
 @connected
 def show(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> None:
-    """Show a job. A table also has its runs."""
+    """Show a job. A table also shows its runs."""
     printer.record(client.wait(job_id) if wait else client.get(job_id))
     if printer.is_for_people:
         _print_runs(client.runs(job_id), printer)
@@ -226,11 +236,11 @@ def _print_runs(found: JobRuns, printer: RecordPrinter) -> None:
 
 @jobs.command()
 @click.argument("job_id", type=JOB_ID)
-@click.option("-f", "--follow", is_flag=True, help="Print new lines until the job is final.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines until the job ends.")
 @click.option("--level", type=click.Choice(["info", "warn", "error"]), help="Only lines of this level.")
-@click.option("--tail", type=click.IntRange(0), help="Only so many of the last lines.")
+@click.option("--tail", type=click.IntRange(0), help="Number of lines to print, from the end of the log.")
 @click.option("--since", type=PAST_MOMENT, help=f"Only lines since then: {PAST_FORM}.")
-@click.option("--grep", "text", help="Only lines with this part, in either case of its letters.")
+@click.option("--grep", "text", help="Only lines with this string, ignoring case.")
 @output_options
 @connected
 def logs(client: Client, job_id: str, printer: RecordPrinter, **choice: Any) -> None:

@@ -39,20 +39,18 @@ def keys() -> None:
 @click.option(
     "--key-role",
     type=click.Choice([role.header for role in Role]),
-    help="What the key may do; no role above your own.  [default: tenant-system-admin; with --worker: worker]",
+    help="The key's role, at most your own.  [default: tenant-system-admin; with --worker: worker]",
 )
 @click.option(
     "--worker",
     "workers",
     multiple=True,
     type=WORKER_ID,
-    help="A worker whose runs it may claim over HTTP; its role is `worker`.",
+    help="A pull worker: the key gets the role `worker` and may claim its runs; repeatable.",
 )
-@click.option("--platform", is_flag=True, help="With --worker: the runs of all tenants (platform-admin and above).")
-@click.option(
-    "--expires-at", type=MOMENT, help=f"The moment from which it is refused, in {ISO_FORM}.  [default: never]"
-)
-@click.option("--no-payloads", is_flag=True, help="Its holder sees no input, output or log line.")
+@click.option("--platform", is_flag=True, help="With --worker: runs of all tenants (requires platform-admin or above).")
+@click.option("--expires-at", type=MOMENT, help=f"When the key expires: {ISO_FORM}.  [default: never]")
+@click.option("--no-payloads", is_flag=True, help="Hide inputs, outputs and log lines from users of the key.")
 @output_options
 @connected
 def create(
@@ -66,9 +64,9 @@ def create(
     platform: bool,
     no_payloads: bool,
 ) -> None:
-    """Create a key called NAME and print it with its token, which is shown this once.
+    """Create a key called NAME and print it with its token, which cannot be shown again.
 
-    Commands and programs use it as AVA_API_KEY.
+    Set the token as AVA_API_KEY for commands and programs.
     """
     role = key_role or (Role.WORKER if workers else Role.TENANT_SYSTEM_ADMIN).header
     scope = "platform" if platform else None
@@ -79,7 +77,7 @@ def create(
 
 
 @keys.command("list")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most keys to print.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max keys to print.")
 @output_options
 @connected
 def list_keys(client: Client, limit: int, printer: RecordPrinter) -> None:

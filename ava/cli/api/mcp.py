@@ -27,9 +27,9 @@ _PARSE_ERROR, _INTERNAL_ERROR = -32700, -32603
 @click.command()
 @connected
 def mcp(client: Client) -> None:
-    """Be a server of MCP on standard input and output, for agents that start their servers themselves.
+    """Run an MCP server on standard input and output, for agents that start their servers themselves.
 
-    Each line is a message, which goes to POST /mcp of the API with the caller of this command. Agents that speak HTTP
+    Each line is a message, which the command sends to POST /mcp of the API as this caller. Agents that speak HTTP
     need no bridge: give them the API's URL with /mcp, and the key.
     """
     _Bridge(client, sys.stdin.buffer, sys.stdout.buffer).run()
@@ -71,10 +71,10 @@ class _Bridge:
         try:
             message = json.loads(line)
         except (ValueError, RecursionError):
-            self._write(_error(_PARSE_ERROR, "The line is no JSON, or nests too deep."))
+            self._write(_error(_PARSE_ERROR, "The line is not JSON, or is nested too deep."))
             return
         if not isinstance(message, dict):
-            self._write(_error(_PARSE_ERROR, "The line is no JSON object."))
+            self._write(_error(_PARSE_ERROR, "The line is not a JSON object."))
             return
         params = _object(message.get("params"))
         if message.get("method") == "notifications/cancelled":
@@ -111,7 +111,9 @@ class _Bridge:
         except ClientError as error:
             return _error(_INTERNAL_ERROR, str(error))
         except ValueError:
-            return _error(_INTERNAL_ERROR, "The answer is none of AVA Jobs; does AVA_URL name its API?")
+            return _error(
+                _INTERNAL_ERROR, "The response is not from AVA Jobs; check that AVA_URL is the URL of its API."
+            )
         return dict(_object(found))
 
     def _write(self, message: Mapping[str, Any]) -> None:

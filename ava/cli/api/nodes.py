@@ -92,5 +92,5 @@ def drain(client: Client, printer: RecordPrinter, node_id: str, waits: bool) -> 
 @output_options
 @connected
 def resume(client: Client, printer: RecordPrinter, node_id: str) -> None:
-    """Have a drained node take jobs again. Requires --role platform-admin."""
+    """Let a drained node take jobs again. Requires --role platform-admin."""
     printer.record(client.resume_node(node_id))

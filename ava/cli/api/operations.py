@@ -46,7 +46,7 @@ def operations() -> None:
 
 @operations.command("list")
 @click.option("--state", type=click.Choice(["running", "done", "aborted"]), help="Only operations in this state.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most to print.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max operations to print.")
 @output_options
 @connected
 def list_operations(client: Client, state: str | None, limit: int, printer: RecordPrinter) -> None:
@@ -57,7 +57,7 @@ def list_operations(client: Client, state: str | None, limit: int, printer: Reco
 
 @operations.command()
 @click.argument("operation_id")
-@click.option("--follow", is_flag=True, help="Show its progress until it has ended.")
+@click.option("--follow", is_flag=True, help="Show the progress until the operation has ended.")
 @output_options
 @connected
 def show(client: Client, operation_id: str, follow: bool, printer: RecordPrinter) -> None:
@@ -91,7 +91,7 @@ def follow_operation(client: Client, operation: Operation, printer: RecordPrinte
                 time.sleep(_LOOK_SECONDS)
                 operation = client.operations.get(operation.id)
     except KeyboardInterrupt:
-        printing.print_text(f"The operation goes on; `ava operations abort {operation.id}` ends it.", is_error=True)
+        printing.print_text(f"The operation continues; `ava operations abort {operation.id}` stops it.", is_error=True)
         sys.exit(INTERRUPTED)
     if printer.is_for_people:
         printing.print_text(_sentence(operation))

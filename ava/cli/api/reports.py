@@ -29,7 +29,7 @@ _PROMOTIONS = (
     Column(title="TIMELINE", value=lambda promotion: str(promotion.timeline)),
     Column(title="SEEN", value=lambda promotion: promotion.seen_at),
     Column(title="COMMITS LOST", value=lambda promotion: "yes" if promotion.lossy else "none seen"),
-    Column(title="RUNS ASKED AGAIN", value=lambda promotion: f"{promotion.running:,}"),
+    Column(title="RUNS CHECKED", value=lambda promotion: f"{promotion.running:,}"),
 )
 _ENTRIES = (
     Column(title="AT", value=lambda entry: entry.at),
@@ -145,7 +145,7 @@ def audit() -> None:
 @click.option("--action", help="Only this action, as in jobs.cancel.")
 @click.option("--by", "user_id", help="Only requests of this user.")
 @click.option("--target", help="Only changes of the record with this id.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most entries to print.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max entries to print.")
 @output_options
 @connected
 def list_entries(client: Client, limit: int, printer: RecordPrinter, **filters: Any) -> None:

@@ -47,8 +47,8 @@ def schedules() -> None:
 
 @schedules.command("list")
 @click.option("--worker", "worker_id", type=WORKER_ID, help="Only schedules of this worker.")
-@click.option("--enabled/--paused", default=None, help="Only schedules that are enabled, or paused.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most schedules to print.")
+@click.option("--enabled/--paused", default=None, help="Only enabled, or only paused schedules.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max schedules to print.")
 @output_options
 @connected
 def list_schedules(client: Client, limit: int, printer: RecordPrinter, **filters: Any) -> None:
@@ -59,7 +59,9 @@ def list_schedules(client: Client, limit: int, printer: RecordPrinter, **filters
 
 @schedules.command()
 @click.argument("schedule_id", type=SCHEDULE_ID)
-@click.option("--firings", type=click.IntRange(0, 1000), default=0, help="Print so many of its last firings as well.")
+@click.option(
+    "--firings", type=click.IntRange(0, 1000), default=0, help="Also print this number of its latest firings."
+)
 @output_options
 @connected
 def show(client: Client, schedule_id: str, firings: int, printer: RecordPrinter) -> None:
@@ -69,36 +71,44 @@ def show(client: Client, schedule_id: str, firings: int, printer: RecordPrinter)
         found = islice(client.schedules.firings(schedule_id, per_page=min(firings, 100)), firings)
         if printer.is_for_people:
             click.echo()
-        printer.records(found, _FIRING_COLUMNS, empty="It has not fired yet.")
+        printer.records(found, _FIRING_COLUMNS, empty="The schedule has not fired yet.")
 
 
 @schedules.command()
 @click.argument("worker_id", type=WORKER_ID)
 @click.argument("cron")
 @click.argument("timezone")
-@click.option("--name", help="What people read in lists.")
-@click.option("--input", "input_text", default="{}", help="The input of its jobs as JSON, @FILE, or - (stdin).")
+@click.option("--name", help="Display name.")
+@click.option("--input", "input_text", default="{}", help="The input of its jobs: JSON, @FILE, or - (stdin).")
 @click.option(
     "--priority",
     type=click.IntRange(priorities.FIRST, priorities.LAST),
     help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
 )
-@click.option("--paused", is_flag=True, help="Do not fire until it is resumed.")
+@click.option("--paused", is_flag=True, help="Create the schedule paused: it does not fire until it is resumed.")
 @click.option(
     "--overlap",
     type=click.Choice(["allow", "skip", "queue_one", "cancel_running"]),
-    help="What a firing does while the last job is not final.  [default: allow]",
+    help="What happens if the previous job has not ended.  [default: allow]",
 )
 @click.option(
     "--catch-up",
     type=click.Choice(["last", "none", "all"]),
-    help="Which missed firings are made up for.  [default: last]",
+    help="Which missed firings to catch up.  [default: last]",
 )
-@click.option("--catch-up-seconds", type=int, help="No older missed firing is made up for.  [default: 3600]")
-@click.option("--spread-seconds", type=int, help="The most by which each firing is delayed.  [default: 0]")
-@click.option("--starts-at", type=MOMENT, help=f"The first moment at which it may fire, in {ISO_FORM}.")
-@click.option("--ends-at", type=MOMENT, help="The moment from which it does not fire any more, likewise.")
-@click.option("--expires-in", type=int, help="Cancel a job that has not started so many seconds after its slot.")
+@click.option(
+    "--catch-up-seconds", type=int, help="Max age in seconds of a missed firing that is caught up.  [default: 3600]"
+)
+@click.option(
+    "--spread-seconds",
+    type=int,
+    help="Max delay of the firings in seconds, to spread the load of many schedules.  [default: 0]",
+)
+@click.option("--starts-at", type=MOMENT, help=f"Earliest firing time: {ISO_FORM}.")
+@click.option("--ends-at", type=MOMENT, help=f"Time from which the schedule no longer fires: {ISO_FORM}.")
+@click.option(
+    "--expires-in", type=int, help="Seconds after the firing time until a job that has not started is cancelled."
+)
 @click.option("--key", help="An idempotency key: calls with the same key create one schedule.")
 @output_options
 @connected
@@ -159,12 +169,14 @@ def run(client: Client, schedule_id: str, key: str | None, printer: RecordPrinte
 
 @schedules.command("next")
 @click.argument("schedule_id", type=SCHEDULE_ID)
-@click.option("--count", type=click.IntRange(1, 50), default=10, show_default=True, help="How many firings.")
+@click.option("--count", type=click.IntRange(1, 50), default=10, show_default=True, help="Number of firings to print.")
 @output_options
 @connected
 def show_next(client: Client, schedule_id: str, count: int, printer: RecordPrinter) -> None:
     """Print the next firings of a schedule."""
-    printer.records(client.schedules.next(schedule_id, count), _SLOT_COLUMNS, empty="It does not fire any more.")
+    printer.records(
+        client.schedules.next(schedule_id, count), _SLOT_COLUMNS, empty="The schedule has no further firings."
+    )
 
 
 @schedules.command()

@@ -58,10 +58,16 @@ def limits(client: Client, tenant_id: str) -> None:
 
 @tenants.command("set-limits")
 @click.argument("tenant_id")
-@click.option("--max-running", type=click.IntRange(0), help="How many of its jobs run at once; 0: none.")
-@click.option("--weight", type=click.FloatRange(0, min_open=True), help="Its share of the turns; 1 by default.")
-@click.option("--most-urgent-priority", type=click.IntRange(1, 10), help="The smallest priority number of its jobs.")
-@click.option("--retention-days", type=click.FloatRange(0, min_open=True), help="Days that its final jobs are kept.")
+@click.option("--max-running", type=click.IntRange(0), help="Max concurrent jobs; 0: none.")
+@click.option("--weight", type=click.FloatRange(0, min_open=True), help="Weight in fair queueing.  [default: 1]")
+@click.option(
+    "--most-urgent-priority",
+    type=click.IntRange(1, 10),
+    help="Most urgent priority of its jobs: the lowest number that they may have.",
+)
+@click.option(
+    "--retention-days", type=click.FloatRange(0, min_open=True), help="Days for which ended jobs are retained."
+)
 @connected
 def set_limits(
     client: Client,
@@ -85,4 +91,4 @@ def set_limits(
 def _print_rules(rules: TenantRules) -> None:
     for name in ("max_running", "weight", "most_urgent_priority", "retention_days"):
         value = getattr(rules, name)
-        printing.print_text(f"{name}: {'as the installation says' if value is None else value}")
+        printing.print_text(f"{name}: {'(default of the installation)' if value is None else value}")

@@ -82,7 +82,7 @@ _WAIT_COLUMNS = (
 
 @click.command()
 @click.argument("job_id", type=JOB_ID)
-@click.option("--wait", is_flag=True, help="Wait until each of the jobs is final.")
+@click.option("--wait", is_flag=True, help="Wait until all jobs of the tree have ended.")
 @output_options
 @connected
 def tree(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> None:
@@ -106,7 +106,7 @@ def journal(client: Client, job_id: str, printer: RecordPrinter) -> None:
     if not printer.is_for_people:
         printer.record(found)
         return
-    printer.records(found.entries, _ENTRY_COLUMNS, empty="Its handler has kept no steps, children or waits.")
+    printer.records(found.entries, _ENTRY_COLUMNS, empty="The handler has recorded no steps, children or waits.")
     if found.waits:
         click.echo()
         printer.records(found.waits, _WAIT_COLUMNS)

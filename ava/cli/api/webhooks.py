@@ -56,24 +56,24 @@ _DELIVERY_COLUMNS = (
 )
 
 _events: Callable[..., Any] = click.option(
-    "--event", "events", multiple=True, help="A type of event, as in ava.job.failed; it may be given several times."
+    "--event", "events", multiple=True, help="Event type, such as ava.job.failed; repeatable."
 )
 _secret_file: Callable[..., Any] = click.option(
     "--secret-file",
     type=click.Path(allow_dash=True),
-    help="The file of the secret, or -.  [default: it is asked for]",
+    help="A file with the secret, or - (stdin).  [default: prompt]",
 )
 
 
 # Without a command, `ava webhooks` is the sending process, which the Procfile and the containers run.
 @click.group(invoke_without_command=True)
 @click.option("--reseal", is_flag=True, help="Encrypt every secret with the first AVA_ENCRYPTION_KEY, and exit.")
-@click.option("--retry-set-aside", is_flag=True, help="Return the events that are set aside to the fan-out, and exit.")
+@click.option("--retry-set-aside", is_flag=True, help="Requeue dead letters (events whose fan-out failed), and exit.")
 @click.pass_context
 def webhooks(ctx: click.Context, reseal: bool, retry_set_aside: bool) -> None:
-    """Send webhooks, or with a command list, create, test and change them.
+    """Send webhooks; or list, create, test and change them, with a command.
 
-    Without a command it is the process that sends webhooks; any number of these processes may run.
+    Without a command it is a sender process, which sends webhooks. Run any number of them.
     """
     if ctx.invoked_subcommand is None:
         run_sender(reseal=reseal, retry_set_aside=retry_set_aside)
@@ -101,7 +101,7 @@ def show(client: Client, webhook_id: str, printer: RecordPrinter) -> None:
 @webhooks.command()
 @click.argument("endpoint", metavar="URL")
 @_events
-@click.option("--roots-only", is_flag=True, help="No events of jobs that a handler has made.")
+@click.option("--roots-only", is_flag=True, help="Send no events of child jobs.")
 @_secret_file
 @output_options
 @connected
@@ -124,13 +124,13 @@ def create(
 
 @webhooks.command()
 @click.argument("webhook_id", type=WEBHOOK_ID)
-@click.option("--to", "new_url", metavar="URL", help="Where events are sent to from now on.")
+@click.option("--to", "new_url", metavar="URL", help="New URL for events.")
 @_events
-@click.option(
-    "--roots-only/--all-jobs", default=None, help="Whether it receives events of jobs that a handler has made."
-)
+@click.option("--roots-only/--all-jobs", default=None, help="Whether to send events of child jobs.")
 @_secret_file
-@click.option("--new-secret", is_flag=True, help="Ask for a new secret; the old one signs too for 24 hours.")
+@click.option(
+    "--new-secret", is_flag=True, help="Prompt for a new secret; requests are signed with both secrets for 24 hours."
+)
 @output_options
 @connected
 def change(
@@ -172,7 +172,7 @@ def resume(client: Client, webhook_ids: tuple[str, ...], printer: RecordPrinter)
 
 @webhooks.command()
 @click.argument("webhook_ids", type=WEBHOOK_ID, nargs=-1, required=True)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @connected
 def delete(client: Client, webhook_ids: tuple[str, ...], yes: bool) -> None:
     """Delete webhooks, with their secrets and deliveries."""
@@ -201,7 +201,7 @@ def test(client: Client, webhook_id: str, wait: bool, printer: RecordPrinter) ->
 @click.argument("webhook_id", type=WEBHOOK_ID)
 @click.option("--status", type=click.Choice(["pending", "delivered", "abandoned"]), help="Only with this status.")
 @click.option("--event", help="Only events of this type.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most to print.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max deliveries to print.")
 @output_options
 @connected
 def deliveries(client: Client, webhook_id: str, limit: int, printer: RecordPrinter, **filters: Any) -> None:
@@ -219,7 +219,9 @@ def body(client: Client, webhook_id: str, delivery_id: str, printer: RecordPrint
     """Print the body of a delivery, at most 65,536 characters."""
     found = client.webhooks.body(webhook_id, delivery_id)
     if found.body is None:
-        raise CallFailed("Your role may not see what webhooks send.")
+        raise CallFailed(
+            "Your role may not see the bodies of deliveries; use a role in AVA_PAYLOAD_ROLES or another API key."
+        )
     if printer.is_for_people:
         printing.print_text(found.body)
     else:
@@ -229,9 +231,11 @@ def body(client: Client, webhook_id: str, delivery_id: str, printer: RecordPrint
 @webhooks.command()
 @click.argument("webhook_id", type=WEBHOOK_ID)
 @click.argument("delivery_ids", nargs=-1)
-@click.option("--since", type=PAST_MOMENT, help=f"Every abandoned delivery created since then: {PAST_FORM}.")
-@click.option("--until", type=PAST_MOMENT, help="With --since: only those created before then.")
-@click.option("--status", type=click.Choice(["abandoned", "delivered"]), help="With --since: those with this status.")
+@click.option("--since", type=PAST_MOMENT, help=f"Resend every abandoned delivery created since then: {PAST_FORM}.")
+@click.option("--until", type=PAST_MOMENT, help="With --since: only deliveries created before then.")
+@click.option(
+    "--status", type=click.Choice(["abandoned", "delivered"]), help="With --since: deliveries with this status."
+)
 @click.option("--event", help="With --since: only events of this type.")
 @output_options
 @connected
@@ -243,9 +247,9 @@ def redeliver(
     printer: RecordPrinter,
     **filters: Any,
 ) -> None:
-    """Send deliveries of a webhook again, with the same ids and bytes."""
+    """Resend deliveries of a webhook, with the same ids and bytes."""
     if bool(delivery_ids) == bool(since):
-        raise click.UsageError("Name deliveries, or --since a moment.")
+        raise click.UsageError("Give either DELIVERY_IDS or --since.")
     chosen = {name: value for name, value in filters.items() if value}
     if chosen and not since:
         raise click.UsageError(f"--{next(iter(chosen))} needs --since.")
@@ -253,7 +257,7 @@ def redeliver(
         printer.record(client.webhooks.redeliver(webhook_id, delivery_id))
     if since:
         count = client.webhooks.redeliver_ended(webhook_id, since, **chosen)
-        printing.print_text(f"{count:,} deliveries are sent again.")
+        printing.print_text(f"{count:,} deliveries are queued again.")
 
 
 def _await_request(client: Client, delivery: Delivery) -> Delivery:

@@ -35,13 +35,17 @@ def workers() -> None:
 
 @workers.command("list")
 @click.option("--status", type=click.Choice(["active", "paused", "deprecated"]), help="Only workers with this status.")
-@click.option("--live/--not-live", default=None, help="Only workers that a live node serves, or that none does.")
-@click.option("--search", "q", help="Only workers with this text in their name or id.")
+@click.option("--live/--not-live", default=None, help="Only workers that are served by a live node, or by none.")
+@click.option("--search", "q", help="Only workers with this string in their name or id.")
 @output_options
 @connected
 def list_workers(client: Client, printer: RecordPrinter, **filters: Any) -> None:
     """List workers."""
-    printer.records(client.workers(**filters), _COLUMNS, empty="No workers: no node has announced such a handler.")
+    printer.records(
+        client.workers(**filters),
+        _COLUMNS,
+        empty="No workers match. A worker appears when a node that has its handler starts.",
+    )
 
 
 @workers.command()
@@ -55,19 +59,19 @@ def show(client: Client, worker_id: str, printer: RecordPrinter) -> None:
 
 @workers.command()
 @click.argument("slug")
-@click.option("--name", help="A name for people.  [default: the slug]")
-@click.option("--timeout", type=float, help="Seconds that a run may take.  [default: 300]")
-@click.option("--retries", type=click.IntRange(0, 25), help="Attempts after the first.  [default: 0]")
-@click.option("--max-running", type=click.IntRange(0), help="Jobs at once.  [default: any number]")
-@click.option("--rate", help="Starts in a span of time, such as 100/minute.")
+@click.option("--name", help="Display name.  [default: the slug]")
+@click.option("--timeout", type=float, help="Timeout of a run in seconds.  [default: 300]")
+@click.option("--retries", type=click.IntRange(0, 25), help="Retries after the first attempt.  [default: 0]")
+@click.option("--max-running", type=click.IntRange(0), help="Max concurrent jobs.  [default: unlimited]")
+@click.option("--rate", help="Rate limit of starting jobs, such as 100/minute.")
 @click.option("--schema", type=click.File(), help="A file with the JSON Schema of the input.")
-@click.option("--platform", is_flag=True, help="For all tenants (platform-admin and above).")
+@click.option("--platform", is_flag=True, help="For all tenants (requires platform-admin or above).")
 @output_options
 @connected
 def create(client: Client, slug: str, printer: RecordPrinter, *, platform: bool, **options: Any) -> None:
     """Create a pull worker, which claims its runs over HTTP: docs/how-to/clients.md.
 
-    Its id is wkr_ and the SLUG. `ava keys create --worker` makes the key that claims its runs.
+    Its id is wkr_ followed by SLUG. `ava keys create --worker` creates the key with which it claims runs.
     """
     fields = {
         "name": options["name"],
@@ -90,7 +94,7 @@ def _read_schema(file: IO[str]) -> Any:
 
 @workers.command()
 @click.argument("worker_ids", type=WORKER_ID, nargs=-1, required=True)
-@click.option("--platform", is_flag=True, help="Those of the platform (platform-admin and above).")
+@click.option("--platform", is_flag=True, help="Delete platform workers (requires platform-admin or above).")
 @connected
 def delete(client: Client, worker_ids: tuple[str, ...], *, platform: bool) -> None:
     """Delete pull workers, once they have no waiting or running jobs."""
@@ -100,51 +104,51 @@ def delete(client: Client, worker_ids: tuple[str, ...], *, platform: bool) -> No
 
 @workers.command("set")
 @click.argument("worker_id", type=WORKER_ID)
-@click.option("--config", "config", multiple=True, metavar="KEY=VALUE", help="Set what env[KEY] returns.")
-@click.option("--secret", "secrets", multiple=True, metavar="NAME[=@FILE]", help="Set a secret; it is asked for.")
+@click.option("--config", "config", multiple=True, metavar="KEY=VALUE", help="Set the value that env[KEY] returns.")
+@click.option("--secret", "secrets", multiple=True, metavar="NAME[=@FILE]", help="Set a secret; prompts for its value.")
 @click.option("--unset", multiple=True, metavar="KEY", help="Delete an entry of the configuration.")
 @click.option("--unset-secret", multiple=True, metavar="NAME", help="Delete a secret.")
-@click.option("--timeout", type=float, help="Seconds that a run may take; 0 for what the handler declares.")
-@click.option("--retries", type=click.IntRange(-1, 25), help="Further attempts; -1 for what the handler declares.")
-@click.option("--retry-delays", metavar="5,60", help="With --retries: the seconds before each; the last one repeats.")
-@click.option("--max-running", type=click.IntRange(-1), help="Jobs at once, with --platform; -1 as declared.")
-@click.option("--rate", help="Starts in a span of time, such as 100/minute, with --platform; '' as declared.")
-@click.option("--deprecate", is_flag=True, help="Take no new jobs; those that wait run.")
-@click.option("--platform", is_flag=True, help="For all tenants (platform-admin and above).")
+@click.option("--timeout", type=float, help="Timeout of a run in seconds; 0: as declared by the handler.")
+@click.option("--retries", type=click.IntRange(-1, 25), help="Max retries; -1: as declared by the handler.")
+@click.option("--retry-delays", metavar="5,60", help="With --retries: seconds before each; the last one repeats.")
+@click.option("--max-running", type=click.IntRange(-1), help="Max concurrent jobs, with --platform; -1: as declared.")
+@click.option("--rate", help="Rate limit, such as 100/minute, with --platform; '': as declared.")
+@click.option("--deprecate", is_flag=True, help="Refuse new jobs; waiting jobs still run.")
+@click.option("--platform", is_flag=True, help="For all tenants (requires platform-admin or above).")
 @output_options
 @connected
 def set_(client: Client, worker_id: str, printer: RecordPrinter, *, platform: bool, **options: Any) -> None:
     """Change the tenant's settings of a worker: configuration, secrets, timeout, retries.
 
-    The limits of a worker apply to all tenants.
+    The concurrency and rate limits of a worker apply to all tenants.
     """
     delays = options.pop("retry_delays")
     changes = _changes(**options)
     if delays is not None:
         changes |= _retry(changes.pop("max_retries", None), delays)
     if not changes:
-        raise click.UsageError("Name at least one setting; see --help.")
+        raise click.UsageError("Nothing to change: give at least one setting; see --help.")
     printer.record(client.change_worker(worker_id, **changes, **_scope(is_of_platform=platform)))
 
 
 @workers.command()
 @click.argument("worker_ids", type=WORKER_ID, nargs=-1, required=True)
-@click.option("--platform", is_flag=True, help="For all tenants (platform-admin and above).")
+@click.option("--platform", is_flag=True, help="For all tenants (requires platform-admin or above).")
 @output_options
 @connected
 def pause(client: Client, worker_ids: tuple[str, ...], printer: RecordPrinter, *, platform: bool) -> None:
-    """Pause workers: their jobs are accepted and wait."""
+    """Pause workers: their jobs are still accepted, but wait."""
     for worker_id in worker_ids:
         printer.record(client.change_worker(worker_id, status="paused", **_scope(is_of_platform=platform)))
 
 
 @workers.command()
 @click.argument("worker_ids", type=WORKER_ID, nargs=-1, required=True)
-@click.option("--platform", is_flag=True, help="For all tenants (platform-admin and above).")
+@click.option("--platform", is_flag=True, help="For all tenants (requires platform-admin or above).")
 @output_options
 @connected
 def resume(client: Client, worker_ids: tuple[str, ...], printer: RecordPrinter, *, platform: bool) -> None:
-    """Resume workers: the jobs that waited start."""
+    """Resume workers: their waiting jobs start."""
     for worker_id in worker_ids:
         printer.record(client.change_worker(worker_id, status=None, **_scope(is_of_platform=platform)))
 
@@ -190,13 +194,13 @@ def _retry(retries: int | None, delays: str) -> dict[str, Any]:
     try:
         return {"retry": {"max": retries, "delays": [float(each) for each in delays.split(",")]}}
     except ValueError:
-        raise click.BadParameter("it must look like 5,60,600.", param_hint="--retry-delays") from None
+        raise click.BadParameter("give seconds, such as 5,60,600.", param_hint="--retry-delays") from None
 
 
 def _entry(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise click.BadParameter("it must look like KEY=VALUE.", param_hint="--config")
+        raise click.BadParameter("give KEY=VALUE, such as region=eu.", param_hint="--config")
     return key, value
 
 
@@ -206,7 +210,10 @@ def _secret(text: str) -> tuple[str, str]:
     if not equals:
         return name, str(click.prompt(name, hide_input=True, err=True))
     if not source.startswith("@"):
-        raise click.BadParameter("give NAME, to be asked for it, or NAME=@FILE.", param_hint="--secret")
+        raise click.BadParameter(
+            "give NAME (the command prompts for its value) or NAME=@FILE.",
+            param_hint="--secret",
+        )
     try:
         return name, Path(source[1:]).read_text().strip()
     except OSError as problem:

@@ -109,7 +109,7 @@ def with_secrets(change: Change) -> dict[str, Any]:
 def _secret(change: Change, given: Mapping[str, str]) -> str:
     value = os.environ.get(given["env"], "")
     if not value:
-        raise CallFailed(f"{change.section}.{change.name}: the variable {given['env']} is not set.")
+        raise CallFailed(f"{change.section}.{change.name}: the environment variable {given['env']} is not set.")
     return value
 
 

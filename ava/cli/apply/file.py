@@ -73,7 +73,7 @@ def read(path: Path) -> Wanted:
             if not isinstance(entries, dict):
                 raise CallFailed(f"{path.name}: {name} must be a mapping from names to entries.")
             if wrong := [key for key in entries if not isinstance(key, str)]:
-                raise CallFailed(f"{path.name}: {name}: the name {wrong[0]!r} must be a text; put it into quotes.")
+                raise CallFailed(f"{path.name}: {name}: the name {wrong[0]!r} must be a string; quote it.")
             wanted[name] = {key: _entry(f"{name}.{key}", entry, section) for key, entry in entries.items()}
     return wanted
 
@@ -101,13 +101,13 @@ def _check_values(place: str, value: Any) -> None:
     if isinstance(value, dict):
         for name, part in value.items():
             if not isinstance(name, str):
-                raise CallFailed(f"{place}: the name {name!r} must be a text; put it into quotes.")
+                raise CallFailed(f"{place}: the name {name!r} must be a string; quote it.")
             _check_values(f"{place}.{name}", part)
     elif isinstance(value, list):
         for number, part in enumerate(value):
             _check_values(f"{place}.{number}", part)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise CallFailed(f"{place}: {value} is no number that JSON has.")
+        raise CallFailed(f"{place}: {value} is not a number that JSON can represent.")
 
 
 def _check_secrets(place: str, entry: Mapping[str, Any]) -> None:
@@ -118,30 +118,30 @@ def _check_secrets(place: str, entry: Mapping[str, Any]) -> None:
     for name, value in {**given, **{f"secrets.{name}": value for name, value in secrets.items()}}.items():
         if not (isinstance(value, dict) and value.keys() == {"env"} and isinstance(value["env"], str)):
             raise CallFailed(
-                f"{place}.{name}: a secret stands in no file; name a variable of the environment: {{env: NAME}}."
+                f"{place}.{name}: the file must not contain secrets; name an environment variable: {{env: NAME}}."
             )
 
 
 def _parse(path: Path) -> Any:
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise CallFailed(f"{path}: it has more than {_MAX_BYTES} bytes.")
+            raise CallFailed(f"{path}: the file has more than {_MAX_BYTES:,} bytes.")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CallFailed(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no UTF-8'}.") from error
+        raise CallFailed(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.") from error
     if path.suffix == ".json":
         try:
             return json.loads(text, object_pairs_hook=_named_once)
         except (ValueError, RecursionError) as error:
-            raise CallFailed(f"{path}: it is no JSON: {error}.") from error
+            raise CallFailed(f"{path}: it is not valid JSON: {error}.") from error
     try:
         import yaml
     except ImportError as error:
-        raise CallFailed("YAML needs a package: pip install 'ava-jobs[apply]'. A .json file needs none.") from error
+        raise CallFailed("YAML files need a package: pip install 'ava-jobs[apply]'. JSON files need none.") from error
     try:
         found = yaml.load(text, Loader=_loader())  # noqa: S506 - a safe loader, without aliases and dates
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise CallFailed(f"{path}: it is no YAML: {' '.join(str(error).split())}.") from error
+        raise CallFailed(f"{path}: it is not valid YAML: {' '.join(str(error).split())}.") from error
     return {} if found is None else found
 
 
@@ -149,7 +149,7 @@ def _named_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"{name!r} stands twice")
+            raise ValueError(f"{name!r} appears twice")
         found[name] = value
     return found
 
@@ -175,14 +175,14 @@ def _loader() -> Any:
 
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):
-                raise yaml.YAMLError("aliases are not read; write the part out")
+                raise yaml.YAMLError("aliases are not supported; write the part out")
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             names = [self.construct_object(key, deep=True) for key, _ in node.value]
             for name in names:
                 if names.count(name) > 1:
-                    raise yaml.YAMLError(f"{name!r} stands twice, line {node.start_mark.line + 1}")
+                    raise yaml.YAMLError(f"{name!r} appears twice, line {node.start_mark.line + 1}")
             return super().construct_mapping(node, deep)
 
     for name, (pattern, first) in _NUMBERS.items():

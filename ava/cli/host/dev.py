@@ -29,9 +29,8 @@ def new(folder: Path, *, typescript: bool) -> None:
         click.echo(f"{folder / file}")
     if typescript:
         click.echo(
-            f"\nNext: `make typescript` in AVA Jobs' own folder, then"
-            f"\ncd {folder} && npm install …/clients/typescript/ava-jobs-*.tgz && npm run build"
-            "\nREADME.md says how it gets its key"
+            f"\nNext: run `make typescript` in the AVA Jobs repository, then\ncd {folder} && npm install "
+            "…/clients/typescript/ava-jobs-*.tgz && npm run build\nREADME.md explains how it gets its key"
         )
         return
     click.echo(f"\nNext: cd {folder} && ava dev {files[0]}\nIts tests: pip install -e '.[dev]' && pytest")
@@ -43,12 +42,12 @@ def new(folder: Path, *, typescript: bool) -> None:
 @click.option(
     "--data-dir", default=".ava", show_default=True, type=click.Path(path_type=Path), help="The folder of the data."
 )
-@click.option("--concurrency", type=click.IntRange(1, 1000), help="Jobs to run at once.  [default: one a CPU]")
+@click.option("--concurrency", type=click.IntRange(1, 1000), help="Max concurrent jobs.  [default: one per CPU]")
 def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None:
     """Run the handlers of TARGET, a Python file or a module, on this machine; Ctrl-C stops it.
 
     It prints each line that a job logs. When a Python file changes that the handlers import, or that is below their
-    folder, a new node with the changed handlers replaces the running one, which finishes its jobs first.
+    folder, a new node with the changed handlers starts, and the old node finishes its running jobs.
     """
     import json
     import os
@@ -71,9 +70,9 @@ def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None
             print_ready(system)
             click.echo(f"Try it:\n\n{example.curl(system.url, system.secret, job)}\n")
             _run(system, files, loaded, known)
-            click.echo("\nava: stopping; press Ctrl-C again to kill every process at once")
+            click.echo("\nava: stopping; press Ctrl-C again to kill all processes immediately")
     except StopRequested:
-        click.echo("\nava: stopped before everything was up")
+        click.echo("\nava: stopped before all processes were ready")
 
 
 def _run(system: System, files: HandlerFiles, loaded: LoadedHandlers, known: dict[str, int]) -> None:
@@ -103,7 +102,7 @@ def _run(system: System, files: HandlerFiles, loaded: LoadedHandlers, known: dic
             try:
                 loaded = files.load(os.environ)
             except HandlerError as problem:
-                click.echo(f"ava: the running handlers stay, because {problem}")
+                click.echo(f"ava: keeping the running handlers, because {problem}")
                 known = now
             else:
                 click.echo(f"ava: {os.path.relpath(changed[0])} changed; starting a new node")

@@ -67,7 +67,7 @@ def _checks(settings: Settings, problems: Mapping[str, Exception]) -> Iterator[t
 def _refuse_to_check(_settings: Settings) -> str:
     from ava.errors import StartError
 
-    raise StartError("it was not checked, because the database cannot be reached.")
+    raise StartError("not checked, because the database cannot be reached")
 
 
 def _all_checks(settings: Settings, *, is_reachable: bool) -> Iterator[tuple[str, _Check]]:
@@ -123,7 +123,7 @@ def _check_settings(_settings: Settings) -> str:
 
     if unknown := settings_module.unknown_names():
         raise StartError(" ".join(unknown))
-    return "every value can be used, and every name that begins with AVA_ is known"
+    return "every value is valid, and every variable that begins with AVA_ is a known setting"
 
 
 def _check_secret(settings: Settings) -> str:
@@ -134,7 +134,7 @@ def _check_secret(settings: Settings) -> str:
             "AVA_INTERNAL_SECRET",
             "it is not set, so `ava api` does not start; generate one with `openssl rand -hex 24`",
         )
-    return f"{len(settings.internal_secrets)} valid at the moment"
+    return f"{len(settings.internal_secrets)} currently valid"
 
 
 def _check_database(settings: Settings) -> str:
@@ -142,7 +142,7 @@ def _check_database(settings: Settings) -> str:
 
     schema.check(settings)
     unverified = [name for name, url in _database_urls(settings) if url and not _is_verified(url)]
-    found = "reachable, this release may run on its schema"
+    found = "reachable, its schema fits this release"
     if unverified:
         found += f"; the server's certificate is not verified: add sslmode=verify-full to {' and '.join(unverified)}"
     return found
@@ -176,21 +176,21 @@ def _check_sessions(settings: Settings) -> str:
         wrong = session_settings.find_wrong(connection)
     if wrong and settings.database_pool_url:
         raise StartError(
-            f"behind DATABASE_POOL_URL the session's {', '.join(wrong)} differ from the defaults that `ava db upgrade` "
-            "gives the role of DATABASE_URL. Run it, then `RECONNECT` in the pooler."
+            f"behind DATABASE_POOL_URL, the session settings {', '.join(wrong)} differ from the defaults that `ava "
+            "db upgrade` sets for the role of DATABASE_URL. Run `ava db upgrade`, then `RECONNECT` in the pooler."
         )
     if wrong:
         raise StartError(
-            f"DATABASE_URL leads through a pooler that drops the options of a session, so {', '.join(wrong)} are not "
-            "ours. Name PostgreSQL itself there, and the pooler in DATABASE_POOL_URL; if all must go through the "
-            "pooler, set DATABASE_POOL_URL alone."
+            f"DATABASE_URL points to a pooler that drops session options, so {', '.join(wrong)} have wrong values. "
+            "Set DATABASE_URL to PostgreSQL itself and DATABASE_POOL_URL to the pooler; if every connection must "
+            "use the pooler, set only DATABASE_POOL_URL."
         )
     if not settings.has_sessions:
         return (
-            "they have our settings; because all connections lead through DATABASE_POOL_URL, `ava db upgrade` and "
-            "`downgrade` need a DATABASE_OWNER_URL that leads to PostgreSQL itself"
+            "the session settings are correct; because every connection uses DATABASE_POOL_URL, `ava db upgrade` and "
+            "`ava db downgrade` need a DATABASE_OWNER_URL that points to PostgreSQL itself"
         )
-    return "they have our settings"
+    return "the session settings are correct"
 
 
 def _check_standby(settings: Settings) -> str:
@@ -205,11 +205,11 @@ def _check_standby(settings: Settings) -> str:
         lag = standby.measure_lag(connection, position, max_seconds=seconds)
     if lag is None:
         raise StartError(
-            f"DATABASE_READ_URL has not replayed within {seconds:g} s (AVA_REPLICA_MAX_LAG_MS) what the primary has "
-            "written, or is no standby, so lists, logs and reports are read from the primary. "
-            "`pg_stat_replication` on the primary shows the lag of its standbys."
+            f"DATABASE_READ_URL is not a standby, or it lags more than {seconds:g} s (AVA_REPLICA_MAX_LAG_MS) behind "
+            "the primary, so lists, logs and reports are read from the primary. `pg_stat_replication` on the "
+            "primary shows the lag of its standbys."
         )
-    return f"has what the primary has after {lag * 1000:.0f} ms"
+    return f"lags {lag * 1000:.0f} ms behind the primary"
 
 
 def _check_clock(settings: Settings) -> str:
@@ -225,9 +225,10 @@ def _check_clock(settings: Settings) -> str:
     seconds = (there - before).total_seconds()
     if abs(seconds) > _MAX_CLOCK_DIFFERENCE_SECONDS:
         raise StartError(
-            f"the database's clock differs from this machine's by {seconds:+.1f} s; synchronise both, as with NTP."
+            f"the database's clock differs from this machine's by {seconds:+.1f} s; synchronise both, for example "
+            "with NTP."
         )
-    return f"{seconds:+.3f} s between the database's and this machine's"
+    return f"{seconds:+.3f} s between the database's clock and this machine's"
 
 
 def _check_broker(settings: Settings, *, is_reachable: bool = True) -> str:
@@ -274,7 +275,7 @@ def _check_handlers(settings: Settings) -> str:
     prefixes = tuple(f"{handler.slug.upper()}_" for handler in registry.handlers().values())
     others = sorted(f"AVA_WORKER_{name}" for name in settings.worker_config if not name.startswith(prefixes))
     # Another node may have the handler.
-    of_none = f"; no handler here reads {', '.join(others)}" if others else ""
+    of_none = f"; no handler here uses {', '.join(others)}" if others else ""
     return f"{len(registry.handlers())} in {', '.join((*settings.handler_modules, *settings.celery_apps))}{of_none}"
 
 
@@ -297,13 +298,13 @@ def _describe_standbys(standbys: Standbys) -> str:
 
     if standbys.may_read and standbys.found < standbys.required:
         raise StartError(
-            f"{standbys.found} of {standbys.required} synchronous standbys are connected, so each commit waits, and no "
-            "job is accepted. Start the standby, or take it out of `synchronous_standby_names`."
+            f"{standbys.found} of {standbys.required} synchronous standbys are connected, so every commit waits and "
+            "no job is accepted. Start the standby, or remove it from `synchronous_standby_names`."
         )
     if not standbys.required:
         return "no standby is synchronous, so `Durability: replicated` is refused"
     if not standbys.may_read:
-        return "the role may not see the standbys (GRANT pg_read_all_stats), so `Durability: replicated` is refused"
+        return "the role may not see standbys (GRANT pg_read_all_stats), so `Durability: replicated` is refused"
     return f"{standbys.found} of {standbys.required} synchronous standbys are connected"
 
 
@@ -312,10 +313,10 @@ def _describe_promotion(promotion: Promotion | None) -> str:
         return f"none was promoted in the last {_PROMOTION_DAYS} days"
     loss = "no loss was seen"
     if promotion.is_lossy:
-        loss = "it lacked the last commits, so jobs, ends and firings of that moment are lost"
+        loss = "it lacked the last commits, so the latest jobs, outcomes and firings are lost"
     return (
         f"one was promoted before {promotion.seen_at:%Y-%m-%d %H:%M:%S}Z (timeline {promotion.timeline}), {loss}, "
-        f"{promotion.running} runs were asked for again"
+        f"{promotion.running} runs were checked again"
     )
 
 
@@ -350,17 +351,17 @@ def _check_encryption(settings: Settings) -> str:
     if not settings.encryption_keys:
         if count:
             sealed = f"{count} webhooks or workers have secrets"
-            reason = f"it is not set, and {sealed}, which only the key that sealed them opens"
+            reason = f"it is not set, but {sealed}, which only their original key decrypts; set that key"
             raise SettingsError("AVA_ENCRYPTION_KEY", reason)
-        return "AVA_ENCRYPTION_KEY is not set; only webhooks and secrets of workers need it, and there are none"
+        return "AVA_ENCRYPTION_KEY is not set; only secrets of webhooks and workers need it, and there are none"
     if closed:
         reason = (
-            f"it opens the secrets of {count - len(closed)} of {count} webhooks and workers; the others, {closed[0]} "
-            "among them, were sealed with another key: set `new,old`, then run `ava webhooks --reseal`. If that key is "
-            "lost, give them new secrets"
+            f"it decrypts the secrets of {count - len(closed)} of {count} webhooks and workers; the others, such as "
+            f"{closed[0]}, were encrypted with another key: set `new,old`, then run `ava webhooks --reseal`. If the "
+            "other key is lost, set new secrets"
         )
         raise SettingsError("AVA_ENCRYPTION_KEY", reason)
-    return f"AVA_ENCRYPTION_KEY opens the secrets of all webhooks and workers ({count})"
+    return f"AVA_ENCRYPTION_KEY decrypts the secrets of all webhooks and workers ({count})"
 
 
 def _check_webhooks(settings: Settings) -> str:
@@ -374,9 +375,11 @@ def _check_webhooks(settings: Settings) -> str:
         found = set_aside.find(connection)
     if found.count:
         shown = "; ".join(f"{event_id} of {tenant_id} ({error})" for event_id, tenant_id, error in found.newest)
-        events = "1 webhook event is" if found.count == 1 else f"{found.count} webhook events are"
-        raise StartError(
-            f"{events} set aside, because the fan-out failed; the newest: {shown}. The sender's log says more. Once "
-            "the cause is repaired, run `ava webhooks --retry-set-aside`"
+        events = (
+            "1 webhook event is a dead letter" if found.count == 1 else f"{found.count} webhook events are dead letters"
         )
-    return "no event is set aside"
+        raise StartError(
+            f"{events}, because the fan-out failed; the newest: {shown}. See the sender's log, remove the cause, "
+            "then run `ava webhooks --retry-set-aside`"
+        )
+    return "no event is a dead letter"

@@ -30,17 +30,20 @@ def check_processes(settings: Settings) -> str:
         endpoints = sum(count for status, count, _ in metrics.endpoint_counts(connection) if status in _SERVED)
     missing = []
     if not has_dispatcher:
-        missing.append("no dispatcher is active, so no backlog is published and no schedule fires: `ava dispatcher`")
+        missing.append(
+            "no dispatcher is active, so no waiting job starts and no schedule fires: start `ava dispatcher`"
+        )
     if not live:
-        missing.append("no node is live, so no job runs: `ava worker`")
+        missing.append("no node is live, so no job runs: start `ava worker`")
     if endpoints and not senders:
         missing.append(
-            f"no sender is live, so {endpoints} webhook{'s get' * (endpoints > 1) or ' gets'} nothing: `ava webhooks`"
+            f"no sender is live, so {endpoints} webhook{'s get' * (endpoints > 1) or ' gets'} nothing: start `ava "
+            "webhooks`"
         )
     if missing:
-        raise StartError(f"{'; '.join(missing)}. Start what is missing, or `ava up`, which starts all of them.")
+        raise StartError(f"{'; '.join(missing)}. `ava up` starts all of them.")
     nodes = ", ".join(f"{of.nodes} of version {of.version}" for of in live)
-    return f"an active dispatcher, live nodes: {nodes}; senders of webhooks: {senders}"
+    return f"an active dispatcher; live nodes: {nodes}; senders of webhooks: {senders}"
 
 
 def check_nodes(settings: Settings) -> str:
@@ -57,9 +60,9 @@ def check_nodes(settings: Settings) -> str:
     refusing = [f"{node.name} ({', '.join(node.refused_messages)})" for node in live if node.refused_messages]
     if refusing:
         raise StartError(
-            f"{len(refusing)} of {len(live)} live nodes refused messages of the broker in the last minute: "
-            f"{'; '.join(refusing)}. Where it is `unsigned`, AVA_MESSAGE_KEY lacks the first key of `ava api` and "
-            "`ava dispatcher`, and the jobs wait; else something that is not ours writes them."
+            f"{len(refusing)} of {len(live)} live nodes refused messages from the broker in the last minute: "
+            f"{'; '.join(refusing)}. `unsigned`: AVA_MESSAGE_KEY of the node lacks the first key of `ava api` and "
+            "`ava dispatcher`, and the jobs wait. Other reasons: another program writes these messages."
         )
     return f"{len(live)} live, and none refuses messages"
 
@@ -78,10 +81,10 @@ def check_workers(settings: Settings) -> str:
         named = [f"{id_} of {'the platform' if owner == '*' else owner}" for owner, id_ in found[:_MAX_NAMED]]
         more = " and more" if len(found) > _MAX_NAMED else ""
         raise StartError(
-            f"{', '.join(named)}{more}: runs of it are claimed over HTTP, and a handler or a worker of the platform "
-            "has the same id, whose jobs it gets. Rename the handler, or delete the worker."
+            f"{', '.join(named)}{more}: a pull worker has the same id as a handler or a platform worker, and "
+            "receives its jobs. Rename the handler, or delete the pull worker."
         )
-    return "no worker whose runs are claimed over HTTP hides another one"
+    return "no pull worker hides another worker"
 
 
 def check_agents(settings: Settings) -> str:
@@ -97,7 +100,7 @@ def check_agents(settings: Settings) -> str:
         unmatched = worker_tools.unmatched(connection, named)
     if unmatched:
         raise StartError(
-            f"AVA_MCP_WORKERS names {', '.join(unmatched[:_MAX_NAMED])}, which no worker is. Write the slugs of "
-            "`ava workers list`, without wkr_, or start the nodes that have their handlers."
+            f"AVA_MCP_WORKERS names {', '.join(unmatched[:_MAX_NAMED])}, but no such worker exists. Use slugs from "
+            "`ava workers list`, without wkr_, or start nodes that have their handlers."
         )
     return f"workers that AVA_MCP_WORKERS offers as tools: {', '.join(settings.mcp_workers)}"

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--table", default="ava_outbox", show_default=True, help="The table of the outbox.")
-@click.option("--once", is_flag=True, help="Send the rows whose time has come, and end.")
+@click.option("--once", is_flag=True, help="Send the rows that are due, and exit.")
 @connected
 def outbox(client: Client, table: str, *, once: bool) -> None:
     """Send the rows of an outbox to the API, each as one job, until a stop is requested.
 
-    AVA_OUTBOX_DATABASE_URL is the application's database, as an URL of SQLAlchemy.
+    AVA_OUTBOX_DATABASE_URL is the SQLAlchemy URL of the application's database.
     """
     import time
 
@@ -47,7 +47,7 @@ def outbox(client: Client, table: str, *, once: bool) -> None:
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: relay.request_stop())
-        printing.print_text(f"ava: sends the rows of {table} in {engine.url.render_as_string(hide_password=True)}")
+        printing.print_text(f"ava: sending the rows of {table} in {engine.url.render_as_string(hide_password=True)}")
         relay.run()
     except SQLAlchemyError as error:
         raise CallFailed(f"The outbox {table} cannot be used: {str(error).splitlines()[0]}") from error
@@ -66,7 +66,9 @@ def _engine() -> Engine:
 
     name, url = "AVA_OUTBOX_DATABASE_URL", settings.load_client().outbox_database_url
     if not url:
-        raise SettingsError(name, "it is not set; it is the database of the application, such as postgresql://…")
+        raise SettingsError(
+            name, "it is not set; set it to the URL of the application's database, such as postgresql://…"
+        )
     try:
         engine = create_engine(driver_url(url) if url.startswith(("postgres://", "postgresql://")) else url)
         with engine.connect():
@@ -80,5 +82,7 @@ def _cause(error: Exception) -> str:
     from sqlalchemy.exc import ArgumentError
 
     if isinstance(error, ArgumentError):
-        return "it must be an URL of SQLAlchemy, such as postgresql://user:password@host/database"
-    return f"install its driver, {error.name}" if isinstance(error, ImportError) else type(error).__name__
+        return "it must be an SQLAlchemy URL, such as postgresql://user:password@host/database"
+    return (
+        f"its driver is not installed: install {error.name}" if isinstance(error, ImportError) else type(error).__name__
+    )

@@ -44,23 +44,23 @@ def api(host: str, port: int) -> None:
     "-c",
     "--concurrency",
     type=click.IntRange(0, 1000),
-    help="Jobs to run at once, one a process.  [default: one a CPU]",
+    help="Max concurrent jobs, each in a separate process.  [default: one per CPU]",
 )
 @click.option(
     "--slots",
     type=click.IntRange(0, 100_000),
-    help="Jobs of concurrent workers to run at once.  [default: AVA_SLOTS, 0]",
+    help="Max concurrent jobs of concurrent workers, per slot process.  [default: AVA_SLOTS, 0]",
 )
 @click.option(
-    "--slot-processes", default=1, show_default=True, type=click.IntRange(1, 100), help="Processes with so many slots."
+    "--slot-processes", default=1, show_default=True, type=click.IntRange(1, 100), help="Number of slot processes."
 )
 @click.option(
-    "-q", "--queues", default="", help="The queues to consume, comma-separated.  [default: those of its handlers]"
+    "-q", "--queues", default="", help="Comma-separated queues to consume.  [default: the queues of its handlers]"
 )
 def worker(concurrency: int | None, slots: int | None, slot_processes: int, queues: str) -> None:
     """Run jobs: one node with its child processes.
 
-    With --slots, jobs of concurrent workers share one process, and -c 0 leaves the other ones out.
+    With --slots, jobs of concurrent workers share a process; with -c 0 the node runs only these.
 
     Without DATABASE_URL and BROKER_URL it joins the `ava up` that was started in this folder.
     """
@@ -78,7 +78,7 @@ def worker(concurrency: int | None, slots: int | None, slot_processes: int, queu
     names = tuple(name.strip() for name in queues.split(",") if name.strip())
     slots = settings.slots if slots is None else slots
     if not slots and concurrency == 0:
-        raise click.UsageError("-c 0 needs --slots: the node would run no jobs")
+        raise click.UsageError("-c 0 needs --slots: without slots and pool processes the node could run no jobs")
     # Import here, because the counters need the shared folder when they are created.
     with sharing.shared_counters():
         if slots:
@@ -95,7 +95,7 @@ def worker(concurrency: int | None, slots: int | None, slot_processes: int, queu
 
 @click.command()
 def dispatcher() -> None:
-    """Run the duties: due jobs, backlog, lost messages, dead nodes, retention."""
+    """Run the dispatcher's duties: due jobs, backlog, lost messages, dead nodes, retention."""
     with without_collections():
         from ava import settings as settings_module
         from ava.dispatcher import dispatcher_process
@@ -139,7 +139,7 @@ def _reseal(settings: Settings) -> None:
 
     with closing(Database.of(settings, name="reseal", pool_size=1)) as database:
         count, of_workers = reseal_all(database, settings.encryption_keys)
-    click.echo(f"Sealed the secrets of {count} webhooks and {of_workers} workers anew.")
+    click.echo(f"Encrypted the secrets of {count} webhooks and {of_workers} workers with the first key.")
 
 
 def _retry_set_aside(settings: Settings) -> None:

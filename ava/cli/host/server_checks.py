@@ -39,8 +39,9 @@ def check_rights(settings: Settings) -> str:
     if missing:
         others = " and others" if len(missing) > _MAX_RIGHTS_NAMED else ""
         raise StartError(
-            f"the role of DATABASE_URL lacks {', '.join(missing[:_MAX_RIGHTS_NAMED])}{others}. `ava db upgrade` gives "
-            "it what the processes need, if DATABASE_OWNER_URL names the owner of the tables."
+            f"the role of DATABASE_URL lacks {', '.join(missing[:_MAX_RIGHTS_NAMED])}{others}. Set "
+            "DATABASE_OWNER_URL to the owner of the tables and run `ava db upgrade`, which grants the missing "
+            "rights."
         )
     return "the role may read and write every table"
 
@@ -58,8 +59,8 @@ def check_durability(settings: Settings) -> str:
         )
     if durability.synchronous_commit == "off":
         raise StartError(
-            "synchronous_commit is off, so a crash of PostgreSQL loses jobs that were accepted a moment before; set it "
-            "to `on` in postgresql.conf, or where ALTER ROLE or ALTER DATABASE has set it."
+            "synchronous_commit is off, so a crash of PostgreSQL loses recently accepted jobs; set it to `on` in "
+            "postgresql.conf, or in the ALTER ROLE or ALTER DATABASE that set it."
         )
     return f"a commit reaches the disk (fsync on, synchronous_commit {durability.synchronous_commit})"
 
@@ -75,10 +76,10 @@ def check_disk(settings: Settings) -> str:
     with closing(Database.of(settings, name="doctor")) as database:
         if server.is_disk_full(database):
             raise StartError(
-                "the disk of PostgreSQL is full, so jobs are refused with 503 and no end of a run is written; free "
-                "space there, or enlarge it. Nothing needs to be restarted."
+                "the disk of PostgreSQL is full, so the API refuses jobs with 503 and no run's outcome can be "
+                "written; free space, or enlarge the disk. No process needs a restart."
             )
-    return "the disk of PostgreSQL has space"
+    return "the disk of PostgreSQL has free space"
 
 
 def check_connections(settings: Settings) -> str:
@@ -92,13 +93,13 @@ def check_connections(settings: Settings) -> str:
     for each in limits:
         if each.used > _MAX_USED_SHARE * each.limit:
             raise StartError(
-                f"{each.used} of {each.limit} are used ({each.name}), so a process that starts finds none: see "
-                "who holds them in `pg_stat_activity`, and raise the limit or start fewer processes."
+                f"{each.used} of {each.limit} connections are used ({each.name}), so a new process gets none: "
+                "`pg_stat_activity` shows their owners; raise the limit or start fewer processes."
             )
     narrow = min(limits, key=lambda each: each.limit)
-    found = f"{narrow.used} of {narrow.limit} are used ({narrow.name})"
+    found = f"{narrow.used} of {narrow.limit} connections are used ({narrow.name})"
     if settings.database_pool_url:
-        return f"{found}; the pooler shares its own among the processes"
+        return f"{found}; the processes share the pooler's connections"
     if not fleet.nodes:
         # Assume one node, which is about to be started.
         fleet = server.NodeProcesses(nodes=1, pool_processes=os.cpu_count() or 1, slot_processes=0)
@@ -108,12 +109,12 @@ def check_connections(settings: Settings) -> str:
     needed = settings.api_processes * settings.api_connections + of_nodes + _OF_DISPATCHER + _OF_SENDER
     if needed > narrow.limit:
         raise StartError(
-            f"one API ({settings.api_processes} × {settings.api_connections}), nodes with {fleet.pool_processes} pool "
-            f"processes and {fleet.slot_processes} slot processes, a dispatcher and a sender hold up to {needed}, and "
-            f"{narrow.name} allows {narrow.limit}: raise it, lower AVA_API_CONNECTIONS or `-c`, or set "
-            "DATABASE_POOL_URL, a pooler in front."
+            f"one API ({settings.api_processes} × {settings.api_connections}), nodes with {fleet.pool_processes} "
+            f"pool processes and {fleet.slot_processes} slot processes, a dispatcher and a sender use up to {needed} "
+            f"connections, but {narrow.name} allows {narrow.limit}: raise it, lower AVA_API_CONNECTIONS or `-c`, or "
+            "set DATABASE_POOL_URL to a pooler."
         )
-    return f"{found}; one API, the nodes, a dispatcher and a sender hold up to {needed}"
+    return f"{found}; one API, the nodes, a dispatcher and a sender use up to {needed}"
 
 
 def check_partitions(settings: Settings) -> str:
@@ -126,7 +127,7 @@ def check_partitions(settings: Settings) -> str:
     table, days = min(days_ahead.items(), key=lambda each: each[1])
     if days < _MIN_DAYS_AHEAD:
         raise StartError(
-            f"the last partition of {table} ends in {days:.1f} days, because the duty partitions of the dispatcher has "
-            "added none. Start a dispatcher, or read in its log why the duty fails; no row is lost meanwhile."
+            f"the last partition of {table} ends in {days:.1f} days, because the dispatcher's duty `partitions` has "
+            "added none. Start a dispatcher, or look for the duty's error in its log; no row is lost until then."
         )
-    return f"those of each table are there for {days:.0f} days"
+    return f"partitions exist for the next {days:.0f} days"

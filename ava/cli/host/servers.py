@@ -17,7 +17,7 @@ def db() -> None:
 
 
 @db.command()
-@click.option("--sql", is_flag=True, help="Print the statements of the upgrade instead, and change nothing.")
+@click.option("--sql", is_flag=True, help="Print the upgrade's SQL statements without running them.")
 def upgrade(sql: bool) -> None:
     """Migrate the database to this release's schema; concurrent upgrades are safe."""
     from ava.store.engine import schema
@@ -38,7 +38,7 @@ def current() -> None:
     state = schema.state(_settings())
     click.echo(f"database: {state.revision or 'not migrated'}")
     click.echo(f"this release: {schema.revisions()[-1]}")
-    click.echo(f"code that may run on the database: {_range(state)}")
+    click.echo(f"code that may run on this schema: {_range(state)}")
     try:
         state.check()
     except StartError as error:
@@ -70,20 +70,20 @@ def recount() -> None:
 
 
 @db.command()
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def downgrade(yes: bool) -> None:
-    """Undo the newest migration, with the data that only it can hold."""
+    """Undo the newest migration, and delete the data that only its schema can store."""
     from ava.store.engine import schema
 
     settings = _settings()
     if not yes:
         revision = schema.state(settings).revision
-        click.confirm(f"Undo migration {revision}, with its data? This release then refuses to run.", abort=True)
+        click.confirm(f"Undo migration {revision} and delete its data? This release cannot run afterwards.", abort=True)
     state = schema.downgrade(settings)
     click.echo(f"The database is at {state.revision}.")
 
 
-_NEWER = "The database is newer than this release, which may run on it."
+_NEWER = "The database is newer than this release, but compatible with it."
 
 
 def _range(state: State) -> str:
@@ -108,9 +108,8 @@ def broker() -> None:
 def reset() -> None:
     """Return every message to the database; the dispatcher then publishes the jobs again.
 
-    Use it after the broker was changed while jobs waited, or the database was restored from a backup. It is always
-    safe: it loses nothing and starts nothing twice. It requires DATABASE_URL, or only DATABASE_POOL_URL, and
-    BROKER_URL.
+    Use it after you have replaced the broker while jobs were waiting, or restored the database from a backup. It is
+    always safe: it loses no job and starts none twice. It requires BROKER_URL, and DATABASE_URL or DATABASE_POOL_URL.
     """
     from contextlib import closing
 
@@ -134,5 +133,6 @@ def reset() -> None:
     ):
         count = broker_reset.reset(database, publisher)
     click.echo(
-        f"{count:,} job{' returns' if count == 1 else 's return'} to the backlog; the dispatcher publishes anew."
+        f"{count:,} job{' returns' if count == 1 else 's return'} to the backlog; the dispatcher publishes "
+        f"{'it' if count == 1 else 'them'} again."
     )

@@ -28,7 +28,7 @@ _LONGEST_SECONDS = 120.0
 @click.option(
     "--data-dir", default=".ava", show_default=True, type=click.Path(path_type=Path), help="The folder of the data."
 )
-@click.option("--concurrency", type=click.IntRange(1, 1000), help="Jobs to run at once.  [default: one a CPU]")
+@click.option("--concurrency", type=click.IntRange(1, 1000), help="Max concurrent jobs.  [default: one per CPU]")
 def up(host: str, port: int, data_dir: Path, concurrency: int | None) -> None:
     """Run the whole system on this machine; Ctrl-C stops it.
 
@@ -46,16 +46,16 @@ def up(host: str, port: int, data_dir: Path, concurrency: int | None) -> None:
             print_ready(system)
             click.echo(f"Try it:\n\n{example.curl(system.url, system.secret)}\n")
             system.supervisor.run()
-            click.echo("\nava: stopping; press Ctrl-C again to kill every process at once")
+            click.echo("\nava: stopping; press Ctrl-C again to kill all processes immediately")
     except StopRequested:
-        click.echo("\nava: stopped before everything was up")
+        click.echo("\nava: stopped before all processes were ready")
 
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="The API's port.  [default: a free one]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="The folder of the data.  [default: a temporary one]")
 def demo(port: int | None, data_dir: Path | None) -> None:
-    """Start everything, trigger a job, print its log and its final record, stop everything."""
+    """Start all processes, trigger a job, print its log and its final record, and stop."""
     from ava.local.start import free_port
     from ava.local.system import start_system
 

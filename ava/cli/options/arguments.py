@@ -78,7 +78,7 @@ class Pair(click.ParamType[tuple[str, str]]):
             return value
         key, separator, text = str(value).partition("=")
         if not separator or not key or not text:
-            self.fail(f"{value!r} is not {self.name.upper()}, as in {self._example}.", param, ctx)
+            self.fail(f"{value!r} is not {self.name.upper()}, such as {self._example}.", param, ctx)
         return key, text
 
 
@@ -98,8 +98,8 @@ class _Moment(click.ParamType[datetime]):
         if self._may_be_ago and (ago := _AGO.fullmatch(str(value))):
             return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
         if (moment := parse_time(str(value), is_local=True)) is None:
-            ago_form = ", nor as in 90s, 10m, 2h or 1d" if self._may_be_ago else ""
-            self.fail(f"{value!r} is no time in ISO 8601, as in 2026-12-01T09:00{ago_form}.", param, ctx)
+            ago_form = ", nor an age such as 90s, 10m, 2h or 1d" if self._may_be_ago else ""
+            self.fail(f"{value!r} is not an ISO 8601 time such as 2026-12-01T09:00{ago_form}.", param, ctx)
         return moment
 
 
@@ -108,8 +108,8 @@ _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 TAG = Pair("key=value", "team=security")
 WHERE = Pair("path=value", "account.id=17")
 #: The form of a time in an option's help.
-ISO_FORM = "ISO 8601, local without an offset"
-PAST_FORM = f"{ISO_FORM}, or as in 10m, 2h, 1d ago"
+ISO_FORM = "ISO 8601, in local time unless it has an offset"
+PAST_FORM = f"{ISO_FORM}, or an age such as 10m, 2h or 1d"
 MOMENT = _Moment(may_be_ago=False)
 PAST_MOMENT = _Moment(may_be_ago=True)
 JOB_ID = _RecordId(

@@ -41,11 +41,11 @@ profile_option: Callable[..., Any] = click.option(
 _OPTIONS = (
     profile_option,
     click.option(
-        "--url", help="The URL of the API.  [AVA_URL, else that of `ava up` here, else http://127.0.0.1:8080]"
+        "--url", help="The URL of the API.  [AVA_URL, or the `ava up` of this folder, or http://127.0.0.1:8080]"
     ),
-    click.option("--tenant", help="The tenant.  [AVA_TENANT_ID, else ten_01hxyz]"),
-    click.option("--user", help="The user.  [AVA_USER_ID, else usr_01hxyz]"),
-    click.option("--role", help="The role.  [AVA_ROLE, else tenant-system-admin]"),
+    click.option("--tenant", help="The tenant.  [AVA_TENANT_ID, or ten_01hxyz]"),
+    click.option("--user", help="The user.  [AVA_USER_ID, or usr_01hxyz]"),
+    click.option("--role", help="The role.  [AVA_ROLE, or tenant-system-admin]"),
 )
 _NAMES = ("profile", "url", "tenant", "user", "role")
 
@@ -128,7 +128,7 @@ def _connect_by_key(defaults: ClientSettings, chosen: Mapping[str, str], options
     from ava.client import Client
 
     if "tenant" in chosen or "role" in chosen:
-        reason = "the key says the tenant and the role; unset it, or leave out --tenant and --role"
+        reason = "the key determines the tenant and the role; unset it, or omit --tenant and --role"
         raise SettingsError("AVA_API_KEY", reason)
     url, user = chosen.get("url", defaults.url), chosen.get("user", "")
     return Client(url, api_key=defaults.api_key, user=user, proxy=defaults.proxy or None, **options)

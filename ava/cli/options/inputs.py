@@ -35,16 +35,18 @@ def read_json(text: str) -> Any:
 
 
 _RULES = (
-    click.option("--dedupe", help="A key: one unfinished job at most of the worker has it."),
+    click.option("--dedupe", help="Deduplication key: at most one unfinished job per worker and key."),
     click.option(
         "--dedupe-mode",
         type=click.Choice(["return", "replace", "refuse"]),
-        help="What if there is one: it is returned, cancelled while it is queued, or an error.  [default: return]",
+        help="If such a job exists: return it, replace it while it is queued, or fail.  [default: return]",
     ),
-    click.option("--debounce", help="A key: its triggers that follow each other make one job."),
-    click.option("--debounce-seconds", type=click.IntRange(1), help="It starts so long after the last trigger."),
-    click.option("--debounce-max", type=click.IntRange(1), help="It starts at most so long after the first trigger."),
-    click.option("--debounce-keep", type=click.Choice(["first", "last"]), help="Whose input it has.  [default: last]"),
+    click.option("--debounce", help="Debounce key: a burst of triggers with this key starts one job."),
+    click.option("--debounce-seconds", type=click.IntRange(1), help="Seconds from the last trigger to the start."),
+    click.option("--debounce-max", type=click.IntRange(1), help="Max seconds from the first trigger to the start."),
+    click.option(
+        "--debounce-keep", type=click.Choice(["first", "last"]), help="Which trigger's input to use.  [default: last]"
+    ),
 )
 
 

@@ -25,7 +25,9 @@ def with_profile(settings: ClientSettings, name: str) -> ClientSettings:
     profiles = _read(Path(settings.config_file))
     if name not in profiles:
         known = ", ".join(sorted(profiles)) or "none"
-        raise SettingsError(f"profile {name!r}", f"it is not in {settings.config_file}, which has: {known}")
+        raise SettingsError(
+            f"profile {name!r}", f"the file {settings.config_file} has no such profile; it has: {known}"
+        )
     values = profiles[name]
     problem = _problem(values)
     if problem:
@@ -44,9 +46,9 @@ def _problem(values: Any) -> str | None:
     if not isinstance(values, dict):
         return "it must be a table, as in [prod]"
     if unknown := sorted(set(values) - set(_FIELDS)):
-        return f"{unknown[0]} is none of {', '.join(_FIELDS)}"
+        return f"unknown field {unknown[0]}; the fields are {', '.join(_FIELDS)}"
     if wrong := [name for name in values if not isinstance(values[name], str)]:
-        return f"{wrong[0]} must be a text"
+        return f"{wrong[0]} must be a string"
     missing = [] if values.get("url") else ["url"]
     if not values.get("secret") and not values.get("api_key"):
         missing.append("secret (or api_key)")
@@ -68,11 +70,13 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(str(path), f"it cannot be read ({problem.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         # The reader's message contains a position and no value.
-        raise SettingsError(str(path), f"it is not TOML: {problem}") from None
+        raise SettingsError(str(path), f"it is not valid TOML: {problem}") from None
 
 
 def _require_private(path: Path, found: os.stat_result) -> None:
     if stat.S_IMODE(found.st_mode) & 0o077:
-        raise SettingsError(str(path), f"it holds keys, and others than its owner can open it; run: chmod 600 {path}")
+        raise SettingsError(str(path), f"it contains keys, but other accounts can open it; run: chmod 600 {path}")
     if found.st_uid not in (os.geteuid(), 0):
-        raise SettingsError(str(path), "it belongs to another account, which can change where keys are sent")
+        raise SettingsError(
+            str(path), "it belongs to another account, which could redirect the keys; use a file of your own"
+        )

@@ -35,7 +35,7 @@ def until_interrupted(job_id: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        printing.print_text(f"{job_id} goes on; `ava jobs watch {job_id}` follows it.", is_error=True)
+        printing.print_text(f"{job_id} continues; `ava jobs watch {job_id}` follows it.", is_error=True)
         sys.exit(INTERRUPTED)
 
 

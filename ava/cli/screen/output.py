@@ -92,7 +92,10 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     names = [form.value for form in OutputFormat]
     run = click.option("--json", "is_json", is_flag=True, help="The same as -o json.")(run)
     return click.option(
-        "-o", "--output", type=click.Choice(names), help="What to print.  [default: table on a terminal, else json]"
+        "-o",
+        "--output",
+        type=click.Choice(names),
+        help="Output format.  [default: table on a terminal, json otherwise]",
     )(run)
 
 
