@@ -17,11 +17,13 @@ from ava.errors import HandlerError
 from ava.handler import registry
 from ava.handler.registry import worker
 from ava.node.outcome import Stop
+from ava.node.runs.run_writer import RunWriter
 from ava.node.slots import run_context
-from ava.node.slots.ends import SlotEnds
+from ava.node.slots.batches import Batches
 from ava.node.slots.loop_watch import LoopWatch
 from ava.node.slots.member import LateRun, Member
-from ava.node.slots.slot_claims import SlotClaims
+from ava.node.slots.slot_claims import SlotClaims, WantedRun
+from ava.node.slots.slot_ends import SlotEnds
 from ava.settings import load
 from ava.store.engine.database import Database
 from harness.polling import wait_until
@@ -181,7 +183,15 @@ def test_signs_of_life_go_on_after_a_look_that_fails(watched_loop: Any, monkeypa
     assert not watch.is_alive()
 
 
-async def _cancel_the_first(waits: list[Any], part: SlotClaims | SlotEnds) -> None:
+def _writer() -> RunWriter:
+    return RunWriter(Database(ENVIRON["DATABASE_URL"], name="test"), "n")
+
+
+async def _result_of(part: Batches[Any, Any], item: Any) -> Any:
+    return await part.request(item)
+
+
+async def _cancel_the_first(waits: list[Any], part: Batches[Any, Any]) -> None:
     """Have two tasks wait for one batch of a thread, and cancel the first before the batch is done."""
     first, second = [asyncio.get_running_loop().create_task(wait) for wait in waits]
     await asyncio.sleep(0)
@@ -195,16 +205,17 @@ async def _cancel_the_first(waits: list[Any], part: SlotClaims | SlotEnds) -> No
 def test_a_task_that_is_cancelled_while_its_run_is_claimed_holds_up_no_other(
     watched_loop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claims = SlotClaims(load(ENVIRON), "n", Database(ENVIRON["DATABASE_URL"], name="test"), watched_loop)
+    claims = SlotClaims(load(ENVIRON), _writer(), watched_loop)
     # The handler is not known, so the jobs are put off.
     monkeypatch.setattr(claims._writer, "defer", lambda *_, **__: None)
-    waits = [claims.claim(RunKey("ten_a", job_id, 1), "wkr_ccc_unknown") for job_id in ("job_a", "job_b")]
+    keys = [RunKey("ten_a", job_id, 1) for job_id in ("job_a", "job_b")]
+    waits = [_result_of(claims, WantedRun(key, "wkr_ccc_unknown")) for key in keys]
     watched_loop.run_until_complete(_cancel_the_first(waits, claims))
 
 
 def test_a_task_that_is_cancelled_while_its_end_is_written_holds_up_no_other(
     watched_loop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends = SlotEnds("n", Database(ENVIRON["DATABASE_URL"], name="test"), watched_loop)
-    monkeypatch.setattr(ends, "_write_all", lambda runs: None)
-    watched_loop.run_until_complete(_cancel_the_first([ends.write(_Run()), ends.write(_Run())], ends))  # type: ignore[arg-type]
+    ends = SlotEnds(_writer(), watched_loop)
+    monkeypatch.setattr(ends, "process", lambda runs: [None] * len(runs))
+    watched_loop.run_until_complete(_cancel_the_first([_result_of(ends, _Run()), _result_of(ends, _Run())], ends))

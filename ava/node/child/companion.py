@@ -13,14 +13,12 @@ from ava.node.child.run_steps import RunSteps
 from ava.node.mailbox import Mailbox
 from ava.node.outcome import Stop
 from ava.node.process_tree import BLOCKABLE_SIGNALS
+from ava.node.runs.run import LINES_SECONDS
 from ava.settings import Settings
 from ava.store.fleet import nodes
-from ava.store.jobs.moves import log_lines
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two checks for lines to store and for an exceeded timeout.
-_TICK_SECONDS = 0.1
 #: Seconds between two checks of the heartbeat of the node's parent.
 _PARENT_CHECK_SECONDS = 2.0
 
@@ -59,13 +57,13 @@ class Companion:
                 # Lines stay buffered until the database is back or the parent ends the node; a lost stop is repeated.
                 # The database may have failed over, so check ownership immediately.
                 self._opened = -1
-                time.sleep(_TICK_SECONDS)
+                time.sleep(LINES_SECONDS)
             except Exception:
                 _log.exception("Companion thread: iteration failed, will retry")
-                time.sleep(_TICK_SECONDS)
+                time.sleep(LINES_SECONDS)
 
     def _read_mailbox(self) -> None:
-        if (request := self.mailbox.receive(_TICK_SECONDS)) is None:
+        if (request := self.mailbox.receive(LINES_SECONDS)) is None:
             return
         task_id, reason = request
         run = self._steps.run
@@ -96,26 +94,8 @@ class Companion:
                 nodes.heartbeat_for_frozen_parent(connection, self._node_id, silent_seconds=2 * self._heartbeat_seconds)
 
     def _store_lines(self, run: ProcessRun, *, force: bool = False) -> bool:
-        """Store buffered lines and progress. Returns False if the run has lost its job.
-
-        The lines of a run that has just begun wait for the next tick, because a short run stores them with its end.
-        """
+        """Store buffered lines and progress. Returns False if the run has lost its job."""
         with self._steps.storing:
-            is_empty = run.log.is_empty and run.progress_json is None
-            if self._steps.run is not run or ((is_empty or run.log.elapsed_ms < 1000 * _TICK_SECONDS) and not force):
+            if self._steps.run is not run or not (run.has_lines or force):
                 return True
-            lines, progress_json = run.log.take(), run.progress_json
-            run.progress_json = None
-            try:
-                with self._steps.writer.database.connect() as connection:
-                    return log_lines.append(
-                        connection,
-                        run=run.job.run,
-                        claim_id=run.claim_id,
-                        lines=lines,
-                        progress_json=progress_json,
-                    )
-            except DatabaseUnavailable:
-                run.log.put_back(lines)
-                run.progress_json = run.progress_json or progress_json
-                raise
+            return self._steps.writer.store_lines(run)

@@ -31,17 +31,15 @@ from ava.node.child.process_run import ProcessRun
 from ava.node.child.run_queue import QueuedRun, RunQueue, Way
 from ava.node.outcome import Stop
 from ava.node.run_board import CurrentRun, Phase, ProcessBoard
-from ava.node.runs import run_reports
+from ava.node.runs import run_ends
 from ava.node.runs.new_run import NewRuns
-from ava.node.runs.run_writer import RunWriter, ended_run
+from ava.node.runs.run_writer import RunWriter
 from ava.settings import Settings
 from ava.store.jobs.moves import claim, end, recall, rescue
 from ava.store.jobs.moves.ended_runs import EndedRun
 
 _log = logging.getLogger(__name__)
 
-#: Maximum number of unknown workers that are logged, because their ids come from the broker.
-_MAX_DEFERRED = 100
 #: Maximum seconds to wait for a write of the companion thread before its connection is replaced. A write on a
 #: connection that the handler has closed may never end.
 _WRITE_SECONDS = 0.5
@@ -59,9 +57,6 @@ class RunSteps:
         #: Locked while lines are stored, so that no line is stored after the end of its run.
         self.storing = threading.Lock()
         self._new_runs = NewRuns(settings, board.peak_bytes, ProcessRun)
-        self._dead_after_seconds = settings.node_dead_seconds
-        #: Workers that had jobs deferred by this process, because it lacks their handlers.
-        self._deferred: set[str] = set()
         self._take_ahead = take_ahead
         self._board = board
         self.publication = Publication(board)
@@ -80,7 +75,7 @@ class RunSteps:
         The claim fails if the job's row names another worker: the row decides which handler runs, not the message.
         """
         if registry.find(message.worker_id) is None:
-            self._defer(message)
+            self._new_runs.defer(message.runs, message.worker_id, self.writer)
             return
         queue, began_ns = self._queue, time.time_ns()
         is_first = not queue.expects(message)
@@ -96,19 +91,6 @@ class RunSteps:
             queue.drop_next()
         else:
             self.run = self._begin(queue.next, began_ns)
-
-    def _defer(self, message: Message) -> None:
-        """Defer the jobs of a worker, because this node lacks its handler. Logs the first job of each worker."""
-        if message.worker_id not in self._deferred and len(self._deferred) < _MAX_DEFERRED:
-            self._deferred.add(message.worker_id)
-            _log.warning(
-                "This node has no handler of %s and puts its jobs off; give it the AVA_HANDLERS of the queue's other "
-                "nodes, or other queues with -q",
-                message.worker_id,
-                extra={"job_id": message.runs[0].job_id},
-            )
-        for run in message.runs:
-            self.writer.defer(run, message.worker_id, dead_after_seconds=self._dead_after_seconds)
 
     def _claim_next(self, worker_id: str) -> None:
         queue = self._queue
@@ -147,11 +129,14 @@ class RunSteps:
         if queued.is_shared:
             waited = timedelta(seconds=time.monotonic() - queued.claimed_at)
             job = replace(job, started_at=job.started_at + waited)
-        run = self._new_runs.make(job, queued.claim_id, queued.sent_ns or began_ns, self.writer)
-        if job.start_seconds is not None:
-            run.begins_before = queued.sent_at + job.start_seconds
-        if queued.is_shared:
-            run_reports.open_log(run)
+        run = self._new_runs.make(
+            job,
+            queued.claim_id,
+            self.writer,
+            sent_ns=queued.sent_ns or began_ns,
+            sent_at=queued.sent_at,
+            is_shared=queued.is_shared,
+        )
         if check.is_to_be_cancelled:
             # The handler is not entered.
             run.stop(Stop.CANCEL)
@@ -189,9 +174,7 @@ class RunSteps:
         """
         run = self.run if self.run is not None and self.run.is_decided else None
         if run is not None:
-            run.log.close()
-            if run.end is None and run.stopped_for is not None:
-                run.span.record_failure(run.stopped_for.value)
+            run_ends.close_log(run)
         try:
             with self.storing:
                 self._write_end(run)
@@ -228,20 +211,16 @@ class RunSteps:
             return
         self.publication.ending(run)
         self._write_kept(writer.end_together)
-        if run.end is not None:
-            run_reports.report_end(run, self._write_single(run))
-        else:
-            writer.end_undecided(run)
-        run.span.end()
+        run_ends.write_single(run, writer, lambda ended: self._write_single(run, ended))
 
     def _keep(self, run: ProcessRun) -> bool:
         """Buffer the end of a run. Returns False if the run board is full, so that the node's parent cannot see it."""
-        ended = ended_run(run, began_at=run.job.started_at)
+        ended = run_ends.ended_run(run, began_at=run.job.started_at)
         self._kept.append((run, ended))
         return self._board.keep_end(ended)
 
-    def _write_single(self, run: ProcessRun) -> Status | None:
-        writer, ended = self.writer, ended_run(run)
+    def _write_single(self, run: ProcessRun, ended: EndedRun) -> Status | None:
+        writer = self.writer
         if ended.outcome.wait is not None:
             self._announce_end()
             return writer.end(ended)[0]
@@ -283,9 +262,7 @@ class RunSteps:
         statuses = act([ended for _, ended in self._kept])
         written, self._kept = self._kept, []
         self._board.forget_ends()
-        for run, _ in written:
-            run_reports.report_end(run, statuses.get(run.job.key))
-            run.span.end()
+        run_ends.report_written([run for run, _ in written], statuses)
 
     # Late runs and ends --------------------------------------------------------------------------------------------
 

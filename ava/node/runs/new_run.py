@@ -1,15 +1,16 @@
-"""Create the run of a newly claimed job, with its tenant's settings."""
+"""Create the run of a newly claimed job, with its tenant's settings, or defer the jobs of an unknown worker."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from ava.domain.jobs.job import Job
+from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.waits import LoadedJournal
 from ava.domain.secrets.masking import SecretMask
 from ava.domain.secrets.sealing import Sealer
@@ -25,7 +26,12 @@ from ava.node.runs.run_writer import RunWriter
 from ava.settings import Settings
 from ava.store.engine.database import Database
 
+_log = logging.getLogger(__name__)
+
 Made = TypeVar("Made", bound=Run)
+
+#: Maximum number of unknown workers that are logged, because their ids come from the broker.
+_MAX_DEFERRED = 100
 
 
 class NewRuns(Generic[Made]):
@@ -48,6 +54,21 @@ class NewRuns(Generic[Made]):
         self._creators = Creators(settings)
         #: The environment's settings, by worker.
         self._bases: dict[str, RunSettings] = {}
+        #: Workers that had jobs deferred by this process, because it lacks their handlers.
+        self._deferred: set[str] = set()
+
+    def defer(self, runs: Sequence[RunKey], worker_id: str, run_writer: RunWriter) -> None:
+        """Defer the jobs of a worker, because this node lacks its handler. Logs the first job of each worker."""
+        if worker_id not in self._deferred and len(self._deferred) < _MAX_DEFERRED:
+            self._deferred.add(worker_id)
+            _log.warning(
+                "This node has no handler of %s and puts its jobs off; give it the AVA_HANDLERS of the queue's other "
+                "nodes, or other queues with -q",
+                worker_id,
+                extra={"job_id": runs[0].job_id},
+            )
+        for run in runs:
+            run_writer.defer(run, worker_id, dead_after_seconds=self._settings.node_dead_seconds)
 
     def _base(self, handler: Handler) -> RunSettings:
         if (base := self._bases.get(handler.slug)) is None:
@@ -56,8 +77,11 @@ class NewRuns(Generic[Made]):
             base = self._bases[handler.slug] = replace(set_by_environment, max_memory_mb=max_memory_mb)
         return base
 
-    def make(self, job: Job, claim_id: str, began_ns: int, run_writer: RunWriter) -> Made:
-        """Return the run of a job. `began_ns`: when the claim was sent, in Unix nanoseconds.
+    def make(
+        self, job: Job, claim_id: str, run_writer: RunWriter, *, sent_ns: int, sent_at: float, is_shared: bool
+    ) -> Made:
+        """Return the run of a job. `sent_ns`, `sent_at`: when the claim was sent, in Unix nanoseconds and in seconds of
+        the monotonic clock. `is_shared`: the claim may have got several runs.
 
         This costs a statement only if the tenant or the platform has settings of the job's worker.
         """
@@ -94,11 +118,15 @@ class NewRuns(Generic[Made]):
             log=log,
             settings=given,
             claim_id=claim_id,
-            claim_sent_ns=began_ns,
-            span=run_reports.start_run_span(job, began_ns),
+            claim_sent_ns=sent_ns,
+            span=run_reports.start_run_span(job, sent_ns),
             calls=calls,
         )
         run.measured_peak = self._peak_bytes
+        if job.start_seconds is not None:
+            run.begins_before = sent_at + job.start_seconds
+        if is_shared:
+            run_reports.open_log(run)
         if journal is None:
             run.stop(Stop.LOST)
         return run

@@ -11,7 +11,12 @@ from ava.node.runs.run import Run
 #: Seconds between two attempts while the database is unreachable.
 PAUSE_SECONDS = 0.1
 #: Nanoseconds between claim and handler after which a process checks ownership; a node counts as dead much later.
-LATE_NS = 1_000_000_000
+_LATE_NS = 1_000_000_000
+
+
+def is_late(run: Run) -> bool:
+    """Return True if a handler that is about to start must wait for a check."""
+    return time.time_ns() - run.claim_sent_ns > _LATE_NS and run.stopped_for is None
 
 
 class OwnershipCheck:
@@ -32,7 +37,7 @@ class OwnershipCheck:
             return
         self._is_asking = True
         try:
-            while run.stopped_for is None and not self._is_answered(run, owns_job):
+            while run.stopped_for is None and not self.is_answered(run, owns_job):
                 time.sleep(PAUSE_SECONDS)
         finally:
             self._is_asking = False
@@ -43,12 +48,13 @@ class OwnershipCheck:
         The process may have been frozen, or without a processor, while it waited for the claim. Its node may count as
         dead by now, and another node may have run the job.
         """
-        while time.time_ns() - run.claim_sent_ns > LATE_NS and run.stopped_for is None:
-            if self._is_answered(run, owns_job):
+        while is_late(run):
+            if self.is_answered(run, owns_job):
                 return
             time.sleep(PAUSE_SECONDS)
 
-    def _is_answered(self, run: Run, owns_job: Callable[[Run], bool]) -> bool:
+    def is_answered(self, run: Run, owns_job: Callable[[Run], bool]) -> bool:
+        """Ask once. Returns False if there is no valid response."""
         count = self._count
         try:
             if not owns_job(run):

@@ -31,6 +31,9 @@ from ava.node.runs.run_settings import RunSettings
 from ava.telemetry import tracing
 from ava.telemetry.span import NOTHING, Span
 
+#: Seconds between two polls for lines to store.
+LINES_SECONDS = 0.1
+
 
 class Run(ABC):
     """The run of a job. The kinds of processes differ in how they enter and stop its handler."""
@@ -121,6 +124,15 @@ class Run(ABC):
             max_memory_mb=self.max_memory_mb,
             peak_bytes=self.peak_bytes,
         )
+
+    @property
+    def has_lines(self) -> bool:
+        """Return True if lines or a progress report must be stored.
+
+        Those of a run that has just begun wait, because a short run stores them with its end.
+        """
+        is_empty = self.log.is_empty and self.progress_json is None
+        return not is_empty and self.log.elapsed_ms >= 1000 * LINES_SECONDS
 
     def decide_end(self, *, chance: float) -> None:
         """Decide the run's outcome, and log the traceback of the handler's exception.

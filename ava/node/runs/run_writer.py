@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from itertools import count
 from typing import TypeVar
 
@@ -101,6 +100,23 @@ class RunWriter:
         """
         with self.database.connect() as connection:
             return claim.owns_job(connection, run=run.job.run, claim_id=run.claim_id)
+
+    def store_lines(self, run: Run) -> bool:
+        """Store a run's buffered lines and its progress. Returns False if the run has lost its job.
+
+        Raises `DatabaseUnavailable` at the first failure; the lines then stay buffered. Uses a pooled connection.
+        """
+        lines, progress_json = run.log.take(), run.progress_json
+        run.progress_json = None
+        try:
+            with self.database.connect() as connection:
+                return log_lines.append(
+                    connection, run=run.job.run, claim_id=run.claim_id, lines=lines, progress_json=progress_json
+                )
+        except DatabaseUnavailable:
+            run.log.put_back(lines)
+            run.progress_json = run.progress_json or progress_json
+            raise
 
     def end(
         self, ended: EndedRun, following: tuple[Message, str] | None = None, *, outranked_by: int = NO_PRIORITY
@@ -212,23 +228,6 @@ def _defer_rate(connection: Connection, ended: EndedRun) -> bool:
         run=ended.outcome.run,
         claim_id=ended.claim_id,
         seconds=ended.outcome.delay_seconds or 0,
-    )
-
-
-def ended_run(run: Run, *, began_at: datetime | None = None) -> EndedRun:
-    """Return a run's decided end, with its buffered log lines. `began_at`: see `EndedRun`."""
-    assert run.end is not None
-    closing = run.end.closing
-    assert closing is not None
-    *lines, last = run.log.take_with_closing(*closing)
-    return EndedRun.of(
-        run.job,
-        run.end,
-        claim_id=run.claim_id,
-        lines=lines,
-        closing=last,
-        progress_json=run.progress_json,
-        began_at=began_at,
     )
 
 

@@ -1,24 +1,21 @@
-"""The thread that claims runs for the slots of a process. One statement claims all runs that arrived during the
-last.
-"""
+"""The thread that claims runs for the slots of a process."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import queue
-import threading
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from ava.domain.jobs.job import Job, RunKey
 from ava.handler import registry
-from ava.node.runs import run_reports
 from ava.node.runs.new_run import NewRuns
+from ava.node.runs.run import Run
 from ava.node.runs.run_journal import Creators, RunJournal
 from ava.node.runs.run_writer import RunWriter
+from ava.node.slots.batches import Batches
 from ava.node.slots.slot_run import SlotRun
 from ava.settings import Settings
 from ava.store.engine.database import Database
@@ -26,139 +23,78 @@ from ava.store.jobs.moves import recall
 
 _log = logging.getLogger(__name__)
 
-_RUNS_PER_STATEMENT = 200
 
-
-@dataclass(eq=False, slots=True)
-class _WantedRun:
-    """A run to claim."""
+class WantedRun(NamedTuple):
+    """A run to claim, or to return to the backlog unclaimed."""
 
     key: RunKey
     worker_id: str
-    #: Receives the run, or None if it could not be claimed.
-    claimed: asyncio.Future[SlotRun | None]
+    is_recalled: bool = False
 
 
-class SlotClaims:
-    """Claims runs, and requeues runs that this process does not execute. Its methods are called in the event loop."""
+class SlotClaims(Batches[WantedRun, SlotRun | None]):
+    """Claims runs, and recalls runs that this process does not execute.
 
-    def __init__(self, settings: Settings, node_id: str, database: Database, loop: asyncio.AbstractEventLoop) -> None:
-        self._settings = settings
-        self._database = database
-        self._loop = loop
-        self._writer = RunWriter(database, node_id)
+    The result is None if a run cannot be claimed, or if this process lacks its worker.
+    """
+
+    def __init__(self, settings: Settings, writer: RunWriter, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__("ava-claims", loop, writer)
         self._new_runs = NewRuns(settings, lambda _began_ns: None, SlotRun, SlotJournal)
-        self._wanted: queue.SimpleQueue[_WantedRun | Sequence[RunKey] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="ava-claims", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """End the thread after it has processed its queue."""
-        self._wanted.put(None)
-        # Not started if the consumer could not start.
-        if self._thread.ident is not None:
-            self._thread.join()
-        self._writer.close()
-
-    async def claim(self, key: RunKey, worker_id: str) -> SlotRun | None:
-        """Start a run. Returns None if it cannot be claimed, or if this process lacks its worker."""
-        wanted = _WantedRun(key, worker_id, self._loop.create_future())
-        self._wanted.put(wanted)
-        return await wanted.claimed
-
-    def owns_job(self, run: SlotRun) -> bool:
+    def owns_job(self, run: Run) -> bool:
         """Return True if a run still owns its job; blocks. Raises `DatabaseUnavailable` at the first failure."""
         return self._writer.owns_job(run)
 
-    def recall(self, keys: Sequence[RunKey]) -> None:
-        """Return unclaimed runs to the backlog."""
-        self._wanted.put(keys)
-
-    # The thread ----------------------------------------------------------------------------------------------------
-
-    def _work(self) -> None:
-        while (first := self._wanted.get()) is not None:
-            if not isinstance(first, _WantedRun):
-                self._recall(first)
-                continue
-            by_worker = {first.worker_id: [first]}
-            further: _WantedRun | Sequence[RunKey] | None = first
-            for _ in range(_RUNS_PER_STATEMENT - 1):
-                try:
-                    further = self._wanted.get_nowait()
-                except queue.Empty:
-                    break
-                if not isinstance(further, _WantedRun):
-                    # Keep the order: recall these after the claims.
-                    break
-                by_worker.setdefault(further.worker_id, []).append(further)
-            for worker_id, wanted in by_worker.items():
-                self._claim_all(worker_id, wanted)
-            if further is None:
-                return
-            if not isinstance(further, _WantedRun):
-                self._recall(further)
+    def process(self, items: Sequence[WantedRun]) -> Sequence[SlotRun | None]:
+        """Claim runs by worker, and then recall runs. Returns a run for each claimed one."""
+        made: dict[int, SlotRun | None] = {}
+        for worker_id in dict.fromkeys(each.worker_id for each in items if not each.is_recalled):
+            wanted = {n: it.key for n, it in enumerate(items) if it.worker_id == worker_id and not it.is_recalled}
+            try:
+                self._claim_into(made, worker_id, wanted)
+            except Exception:
+                # Orphan detection finds claimed runs without an owner here; the dispatcher detects lost messages.
+                _log.exception("Runs not claimed", extra={"worker_id": worker_id})
+        if recalled := [each.key for each in items if each.is_recalled]:
+            self._recall(recalled)
+        return [made.get(number) for number in range(len(items))]
 
     def _recall(self, keys: Sequence[RunKey]) -> None:
         try:
-            with self._database.connect() as connection:
+            with self._writer.database.connect() as connection:
                 recall.recall_runs(connection, keys)
         except Exception:
             # The dispatcher detects lost messages.
             _log.exception("Runs not returned to the backlog")
 
-    def _claim_all(self, worker_id: str, wanted: Sequence[_WantedRun]) -> None:
-        made: list[SlotRun | None] = [None] * len(wanted)
-        try:
-            handler = registry.find(worker_id)
-            if handler is None or not handler.spec.is_concurrent:
-                for each in wanted:
-                    self._writer.defer(each.key, worker_id, dead_after_seconds=self._settings.node_dead_seconds)
-            else:
-                self._claim_into(made, worker_id, wanted)
-        except Exception:
-            # Orphan detection finds claimed runs without an owner here; the dispatcher detects lost messages.
-            _log.exception("Runs not claimed", extra={"worker_id": worker_id})
-        self._loop.call_soon_threadsafe(_deliver, wanted, made)
-
-    def _claim_into(self, made: list[SlotRun | None], worker_id: str, wanted: Sequence[_WantedRun]) -> None:
-        began_ns, sent_at, claim_id = time.time_ns(), time.monotonic(), str(uuid.uuid4())
-        claimed: dict[RunKey, Job] = {}
-        if len(wanted) > 1:
-            jobs = self._writer.claim_together([each.key for each in wanted], worker_id, claim_id)
-            claimed = {job.run: job for job in jobs}
-        for number, each in enumerate(wanted):
+    def _claim_into(self, made: dict[int, SlotRun | None], worker_id: str, wanted: dict[int, RunKey]) -> None:
+        handler, keys = registry.find(worker_id), list(wanted.values())
+        if handler is None or not handler.spec.is_concurrent:
+            self._new_runs.defer(keys, worker_id, self._writer)
+            return
+        claim, make = self._begin_claim(is_shared=True)
+        claimed = {job.run: job for job in self._writer.claim_together(keys, worker_id, claim)} if len(keys) > 1 else {}
+        for number, key in wanted.items():
             # Only once, even if a message was delivered twice.
-            if (job := claimed.pop(each.key, None)) is not None:
-                run = self._make(job, claim_id, began_ns, sent_at)
-                run_reports.open_log(run)
-                made[number] = run
-            else:
-                made[number] = self._claim_alone(each)
+            if (job := claimed.pop(key, None)) is not None:
+                made[number] = make(job)
+                continue
+            # It may have been lost before or may expire, for example.
+            claim, make_single = self._begin_claim(is_shared=False)
+            job = self._writer.claim_or_park(key, worker_id, claim)
+            made[number] = None if job is None else make_single(job)
 
-    def _claim_alone(self, wanted: _WantedRun) -> SlotRun | None:
-        """Claim a single run that could not be claimed with others, because it was lost before or may expire, for
-        example.
-        """
-        began_ns, sent_at, claim_id = time.time_ns(), time.monotonic(), str(uuid.uuid4())
-        job = self._writer.claim_or_park(wanted.key, wanted.worker_id, claim_id)
-        return None if job is None else self._make(job, claim_id, began_ns, sent_at)
+    def _begin_claim(self, *, is_shared: bool) -> tuple[str, Callable[[Job], SlotRun]]:
+        """Return the id of a claim that is about to be sent, and a function that creates its runs."""
+        claim_id, sent_ns, sent_at = str(uuid.uuid4()), time.time_ns(), time.monotonic()
 
-    def _make(self, job: Job, claim_id: str, began_ns: int, sent_at: float) -> SlotRun:
-        run = self._new_runs.make(job, claim_id, began_ns, self._writer)
-        if job.start_seconds is not None:
-            run.begins_before = sent_at + job.start_seconds
-        return run
+        def make(job: Job) -> SlotRun:
+            return self._new_runs.make(
+                job, claim_id, self._writer, sent_ns=sent_ns, sent_at=sent_at, is_shared=is_shared
+            )
 
-
-def _deliver(wanted: Sequence[_WantedRun], made: Sequence[SlotRun | None]) -> None:
-    for each, run in zip(wanted, made, strict=True):
-        # A handler may have cancelled the waiting task. Orphan detection then rescues the run.
-        if not each.claimed.done():
-            each.claimed.set_result(run)
+        return claim_id, make
 
 
 class SlotJournal(RunJournal):
@@ -167,8 +103,9 @@ class SlotJournal(RunJournal):
     So the event loop executes no statement. A refusal fails the attempt.
     """
 
-    def __init__(self, run: SlotRun, database: Database, creators: Creators) -> None:
+    def __init__(self, run: Run, database: Database, creators: Creators) -> None:
         super().__init__(run, database, creators)
+        assert isinstance(run, SlotRun)
         self._slot_run = run
 
     def admit_wait(self) -> None:

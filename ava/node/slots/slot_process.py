@@ -32,11 +32,12 @@ from ava.node.machine_use import memory_bytes
 from ava.node.node import Node
 from ava.node.outcome import MIB
 from ava.node.runs import breakpoints
+from ava.node.runs.run_writer import RunWriter
 from ava.node.slots import run_context
-from ava.node.slots.ends import SlotEnds, SlotLines
 from ava.node.slots.loop_watch import LoopWatch
 from ava.node.slots.member import LateRun, Member
 from ava.node.slots.slot_claims import SlotClaims
+from ava.node.slots.slot_ends import SlotEnds, SlotLines
 from ava.node.slots.slot_run import SlotRun
 from ava.node.slots.slot_runs import SlotRuns
 from ava.node.slots.slots import Slots
@@ -83,8 +84,8 @@ class SlotProcess:
         self._node = _SlotNode(settings, member.node_id, self._runs)
         meter = ConnectionMeter("worker", _CONNECTIONS)
         self._database = Database.of(settings, name="worker", pool_size=_CONNECTIONS, wait_seconds=30, meter=meter)
-        self._claims = SlotClaims(settings, member.node_id, self._database, self._loop)
-        self._ends = SlotEnds(member.node_id, self._database, self._loop)
+        self._claims = SlotClaims(settings, self._make_writer(), self._loop)
+        self._ends = SlotEnds(self._make_writer(), self._loop)
         self._run_slots = Slots(self._loop, self._runs, self._claims, self._ends)
         self._exit_code = 1
         self._is_over = False
@@ -112,6 +113,9 @@ class SlotProcess:
         self._ends.close()
         tracing.stop()
         return self._exit_code
+
+    def _make_writer(self) -> RunWriter:
+        return RunWriter(self._database, self._member.node_id)
 
     # The parts -----------------------------------------------------------------------------------------------------
 
@@ -166,7 +170,7 @@ class SlotProcess:
         node_signals.start(self._node, consumer)
         self._claims.start()
         self._ends.start()
-        SlotLines(self._database, self._runs.all).start()
+        SlotLines(self._make_writer(), self._runs.all).start()
         if self._settings.slot_process_max_memory_mb:
             threading.Thread(target=self._watch_memory, name="ava-slot-memory", daemon=True).start()
         self._member.show_ready()
@@ -214,7 +218,7 @@ class SlotProcess:
         """End this process because of runs that do not end. Called in the thread of the loop watch."""
         for run in late:
             _log.warning("Run has to end now: its slot process is replaced", extra={"job_id": run.job.id})
-        self._ends.await_written(_FLUSH_SECONDS)
+        self._ends.await_idle(_FLUSH_SECONDS)
         self._member.end_process(
             [
                 LateRun(

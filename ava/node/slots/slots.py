@@ -12,16 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ava.domain.jobs import run_groups
-from ava.domain.jobs.job import RunKey, Status
+from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.messages import Message
-from ava.errors import DatabaseUnavailable
 from ava.handler.errors import TooManyWaiting
 from ava.node import task as celery_task
-from ava.node.outcome import Retirement, Stop
-from ava.node.runs.ownership_check import LATE_NS, PAUSE_SECONDS
-from ava.node.slots.ends import SlotEnds
+from ava.node.outcome import Retirement
+from ava.node.runs.ownership_check import PAUSE_SECONDS, OwnershipCheck, is_late
 from ava.node.slots.run_context import CURRENT
-from ava.node.slots.slot_claims import SlotClaims
+from ava.node.slots.slot_claims import SlotClaims, WantedRun
+from ava.node.slots.slot_ends import SlotEnds
 from ava.node.slots.slot_run import SlotRun
 from ava.node.slots.slot_runs import SlotRuns
 
@@ -36,6 +35,7 @@ class Slots:
         self._runs = runs
         self._claims = claims
         self._ends = ends
+        self._ownership = OwnershipCheck()
         #: The context of a run before any variable is set in it.
         self._context = contextvars.copy_context()
         #: The sender of Celery's signals.
@@ -67,7 +67,8 @@ class Slots:
                 # Leave the jobs behind a long one to other slots.
                 await asyncio.wait([task], timeout=run_groups.LONG_SECONDS)
                 if not task.done():
-                    self._claims.recall(waiting)
+                    for each in waiting:
+                        self._claims.request(WantedRun(each, message.worker_id, is_recalled=True))
                     waiting = []
                 last = await task
             if waiting:
@@ -78,7 +79,7 @@ class Slots:
             finish(last)
 
     async def _run(self, key: RunKey, worker_id: str) -> Retirement:
-        if (run := await self._claims.claim(key, worker_id)) is None:
+        if (run := await self._claims.request(WantedRun(key, worker_id))) is None:
             return Retirement.STOPPED
         self._runs.add(run)
         try:
@@ -91,12 +92,10 @@ class Slots:
             run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
             context.run(celery_task.send_end, self.celery_task, run)
             run.end_lines()
-            await self._ends.write(run)
+            await self._ends.request(run)
         finally:
             self._runs.remove(run)
-        if run.end is None or run.end.status is Status.CANCELLED or run.end.wait is not None:
-            return Retirement.STOPPED
-        return Retirement.COMPLETED if run.end.status is Status.COMPLETED else Retirement.FAILED
+        return Retirement.after(run.end)
 
     async def _admit_wait(self, run: SlotRun) -> None:
         if run.admit_wait is None or run.stopped_for is not None:
@@ -108,11 +107,10 @@ class Slots:
 
     async def _ask_if_late(self, run: SlotRun) -> None:
         """Check ownership before a handler starts long after its claim: its node may count as dead by now."""
-        while time.time_ns() - run.claim_sent_ns > LATE_NS and run.stopped_for is None:
+        while is_late(run):
             asked_ns = time.time_ns()
-            try:
-                if not await self._loop.run_in_executor(None, self._claims.owns_job, run):
-                    run.stop(Stop.LOST)
+            if await self._loop.run_in_executor(None, self._ownership.is_answered, run, self._claims.owns_job):
+                # Ask again if that took long.
                 run.claim_sent_ns = asked_ns
-            except DatabaseUnavailable:
+            else:
                 await asyncio.sleep(PAUSE_SECONDS)

@@ -1,0 +1,99 @@
+"""The threads that write the ends of a slot process's runs, and store the lines of running ones."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from ava.domain.jobs.job import Status
+from ava.errors import DatabaseUnavailable
+from ava.node.outcome import Stop
+from ava.node.runs import run_ends
+from ava.node.runs.run import LINES_SECONDS
+from ava.node.runs.run_writer import RunWriter
+from ava.node.slots.batches import Batches
+from ava.node.slots.slot_run import SlotRun
+from ava.store.jobs.moves.ended_runs import EndedRun
+
+_log = logging.getLogger(__name__)
+
+
+class SlotEnds(Batches[SlotRun, None]):
+    """Writes the decided ends of runs. The result arrives when an end is written, or cannot be written.
+
+    Waits, ends that defer a rate, and undecided ends are written individually, and the others together.
+    """
+
+    def __init__(self, writer: RunWriter, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__("ava-ends", loop, writer)
+
+    def process(self, items: Sequence[SlotRun]) -> Sequence[None]:
+        """Write the ends of runs."""
+        together: list[tuple[SlotRun, EndedRun]] = []
+        for run in items:
+            # Store no line after the end.
+            with run.storing:
+                run.is_ending = True
+            run_ends.close_log(run)
+            if run.end is not None and run.end.wait is None and not run.end.is_rate_limited:
+                is_completed = run.end.status is Status.COMPLETED
+                together.append((run, run_ends.ended_run(run, began_at=run.job.started_at if is_completed else None)))
+            else:
+                self._write([run], lambda run=run: run_ends.write_single(run, self._writer, self._end))  # type: ignore[misc]
+        if together and not self._write_together(together):
+            for each in together:
+                self._write_together([each])
+        for run in items:
+            run.forget_error()
+        return [None] * len(items)
+
+    def _end(self, ended: EndedRun) -> Status | None:
+        return self._writer.end(ended)[0]
+
+    def _write_together(self, ended: Sequence[tuple[SlotRun, EndedRun]]) -> bool:
+        runs = [run for run, _ in ended]
+        written = [each for _, each in ended]
+        return self._write(runs, lambda: run_ends.report_written(runs, self._writer.end_together(written)))
+
+    @staticmethod
+    def _write(runs: Sequence[SlotRun], act: Callable[[], None]) -> bool:
+        """Call `act`, which writes the ends of runs. Returns False if it fails."""
+        try:
+            act()
+        except Exception:
+            # If the run was alone in its statement, orphan detection rescues it.
+            _log.exception("Ends of %d runs not written", len(runs), extra={"job_id": runs[0].job.id})
+            return False
+        for run in runs:
+            run.is_end_written = True
+        return True
+
+
+class SlotLines(threading.Thread):
+    """Stores the lines and the progress of running runs."""
+
+    def __init__(self, writer: RunWriter, runs: Callable[[], Collection[SlotRun]]) -> None:
+        super().__init__(name="ava-lines", daemon=True)
+        self._writer = writer
+        self._runs = runs
+
+    def run(self) -> None:
+        """Poll repeatedly."""
+        while True:
+            time.sleep(LINES_SECONDS)
+            try:
+                for run in self._runs():
+                    if run.has_lines and not self._store(run):
+                        run.stop(Stop.LOST)
+            except DatabaseUnavailable:
+                # The lines stay buffered until the database is back.
+                time.sleep(LINES_SECONDS)
+            except Exception:
+                _log.exception("Lines of runs not stored, will retry")
+
+    def _store(self, run: SlotRun) -> bool:
+        with run.storing:
+            return run.is_ending or self._writer.store_lines(run)
