@@ -35,12 +35,10 @@ _log = logging.getLogger(__name__)
 class Node:
     """The role of this process in its node: the parent with its run monitor or, after the fork, one child."""
 
-    #: Whether all runs share one process, each in a slot.
-    has_slots = False
-
     def __init__(self, settings: Settings, node_id: str | None = None, runs: PoolRuns | None = None) -> None:
-        """`node_id`: its id, if another process has chosen it. `runs`: replaces the runs of a pool."""
+        """`node_id`: its id, if another process has chosen it. `runs`: the runs of a slot process, if it is one."""
         self._settings = settings
+        self._has_slots = runs is not None
         self.id = node_id or str(ids.new_uuid())
         #: The queues that the broker refuses to this node.
         self.refusals = Refusals()
@@ -65,7 +63,7 @@ class Node:
         tracing.warn_if_unusable(self._settings)
         # The parent adopts a killed child's remaining processes, and kills them.
         process_tree.adopt_orphans()
-        if not self.has_slots:
+        if not self._has_slots:
             timeouts.install_for_threads()
         self._pool = consumer.pool
         handlers = registry.handlers()
@@ -81,7 +79,7 @@ class Node:
                 queues=queues,
                 workers=sorted(handlers),
                 processes=consumer.pool.num_processes,
-                has_slots=self.has_slots,
+                has_slots=self._has_slots,
                 declarations=self._declarations(),
             ),
             [handler.spec for handler in handlers.values()],

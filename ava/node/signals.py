@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from celery import Celery, signals
@@ -37,8 +37,18 @@ from ava.telemetry import logs, tracing
 _log = logging.getLogger(__name__)
 
 
-def install_node(app: Celery, settings: Settings, node: Node) -> None:
-    """Prepare a Celery application to consume as a node. Nothing connects yet."""
+def install_node(
+    app: Celery,
+    settings: Settings,
+    node: Node,
+    part: Part,
+    chosen: Sequence[str],
+    on_ready: Callable[[Any], None],
+) -> None:
+    """Prepare a Celery application to consume as a node. Nothing connects yet.
+
+    `part`: which queues it consumes, among those in `chosen` if any. `on_ready`: starts the node, with its consumer.
+    """
     JobRequest.run_monitor = node.run_monitor
     JobRequest.pool_pids = staticmethod(node.pool_pids)
     JobRequest.is_acknowledged_on_arrival = settings.broker_is_redis
@@ -52,7 +62,21 @@ def install_node(app: Celery, settings: Settings, node: Node) -> None:
     untrusted_messages.refuse_compressed()
     DROPPED.on_drop = lambda reason: MESSAGES_DROPPED.labels(reason).inc()
     task.register(app, node)
-    signals.setup_logging.connect(lambda **_: logs.configure(settings, "worker"), weak=False)
+    _connect(
+        {
+            signals.setup_logging: lambda **_: logs.configure(settings, "worker"),
+            signals.celeryd_init: lambda options=None, **_: prepare(
+                app, node, settings, part, chosen or _queues_of(options or {})
+            ),
+            signals.worker_ready: lambda sender, **_: on_ready(sender),
+            signals.worker_shutdown: lambda **_: node.close(),
+        }
+    )
+
+
+def _connect(receivers: Mapping[Any, Callable[..., object]]) -> None:
+    for signal_, receiver in receivers.items():
+        signal_.connect(receiver, weak=False)
 
 
 def install(
@@ -68,19 +92,14 @@ def install(
     `part`: which queues it consumes, among those in `chosen` if any. `node_id`: the id of the node, if it is known.
     """
     node = Node(settings, node_id)
-    install_node(app, settings, node)
+    install_node(app, settings, node, part, chosen, lambda consumer: start(node, consumer))
     if settings.pool == "celery" or requirements.describe_untested():
         # A worker on untested versions must be able to start, so that `prepare` can refuse it.
         app.conf.worker_pool = "prefork"
     parent_pid = os.getpid()
-    receivers = {
-        signals.celeryd_init: lambda options=None, **_: prepare(
-            app, node, settings, part, chosen or _queues_of(options or {})
-        ),
+    receivers: dict[Any, Callable[..., object]] = {
         signals.celeryd_after_setup: lambda instance, **_: node.prepare_processes(instance.concurrency),
-        signals.worker_ready: lambda sender, **_: start(node, sender),
         signals.worker_shutting_down: lambda how, **_: node.shut_down(is_cold=how == "Cold"),
-        signals.worker_shutdown: lambda **_: node.close(),
         signals.worker_process_shutdown: lambda **_: node.close_child(),
         # A run ends: the child writes its outcome, or buffers it until the last run of the same claim has ended.
         signals.task_postrun: _of_job(lambda **_: _end(node)),
@@ -91,8 +110,7 @@ def install(
         receivers[signals.task_prerun] = _of_job(lambda args=(), **_: _take_over_and_claim(node, parent_pid, args))
     else:
         receivers[signals.task_prerun] = _of_job(lambda args=(), **_: _claim(node, args))
-    for each, receiver in receivers.items():
-        each.connect(receiver, weak=False)
+    _connect(receivers)
 
 
 def _of_job(receiver: Callable[..., None]) -> Callable[..., None]:

@@ -21,7 +21,7 @@ from ava.node.runs.run_writer import RunWriter
 from ava.node.slots import run_context
 from ava.node.slots.batches import Batches
 from ava.node.slots.loop_watch import LoopWatch
-from ava.node.slots.member import LateRun, Member
+from ava.node.slots.member import LateRun, Member, read_exit_report
 from ava.node.slots.slot_claims import SlotClaims, WantedRun
 from ava.node.slots.slot_ends import SlotEnds
 from ava.settings import load
@@ -78,6 +78,10 @@ def test_a_concurrent_handler_is_tried_without_servers() -> None:
     assert (done.status, done.output) == ("completed", {"a": 1})
 
 
+def _member(slots: int) -> Member:
+    return Member("slot process", lambda _: 0, slots)
+
+
 def _late(number: int, job_id: str = "job_" + "a" * 26) -> LateRun:
     run = RunKey("ten_" + "a" * 26, job_id, number)
     return LateRun(run=run, claim_id="c" * 36, began_ns=time.time_ns(), timeout_seconds=0.5, stop=Stop.TIMEOUT)
@@ -85,21 +89,34 @@ def _late(number: int, job_id: str = "job_" + "a" * 26) -> LateRun:
 
 @pytest.mark.parametrize("slots", [1, 40, 2000])
 def test_the_last_word_of_a_process_names_all_runs_that_were_late(slots: int) -> None:
-    member = Member(slots)
-    assert (member.read_last_word(), member.last_sign, member.is_ready) == ([], 0.0, False)
+    member = _member(slots)
+    assert (read_exit_report(member.exit_report), member.count_silent_checks(), member.is_ready) == ([], 0, False)
     late = [_late(number) for number in range(slots)]
-    member.leave_last_word(late)
-    assert member.read_last_word() == late
+    member.write_exit_report(late)
+    report = member.exit_report
+    member.renew()
+    assert read_exit_report(report) == late
+    assert read_exit_report(member.exit_report) == []
 
 
 def test_a_last_word_names_the_runs_for_which_there_is_room() -> None:
-    member = Member(2)
+    member = _member(2)
     late = [_late(1), _late(2, "job_" + "a" * 1024), _late(3)]
-    member.leave_last_word(late)
-    assert member.read_last_word() == [late[0], late[2]]
-    pool = Member()
-    pool.leave_last_word(late)
-    assert pool.read_last_word() == []
+    member.write_exit_report(late)
+    assert read_exit_report(member.exit_report) == [late[0], late[2]]
+    pool = _member(0)
+    pool.write_exit_report(late)
+    assert read_exit_report(pool.exit_report) == []
+
+
+def test_checks_without_a_newer_sign_of_life_are_counted_since_the_first_one() -> None:
+    member = _member(1)
+    member.renew()
+    assert [member.count_silent_checks() for _ in range(3)] == [0, 0, 0]
+    member.show_life()
+    assert [member.count_silent_checks() for _ in range(3)] == [0, 1, 2]
+    member.show_life()
+    assert member.count_silent_checks() == 0
 
 
 class _Run(SimpleNamespace):

@@ -147,7 +147,10 @@ class PoolRuns:
         now = time.monotonic()
         for run in runs:
             is_over, is_cancelled = run.key in directives.over, run.key in directives.cancelled
-            self._follow(run, deadlines.decide_directive(run.state, now, is_over=is_over, is_cancelled=is_cancelled))
+            if is_over or is_cancelled:
+                clock = now - run.lost_seconds
+                decision = deadlines.decide_directive(run.state, clock, is_over=is_over, is_cancelled=is_cancelled)
+                self._follow(run, decision)
 
     def _follow(self, run: TrackedRun, decision: Decision) -> None:
         run.state = decision.run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.messages import task_id
@@ -34,6 +34,8 @@ class TrackedRun:
     #: Its deadlines; replaced as a whole, only by the run monitor's thread.
     state: RunState
     is_killed: bool = False
+    #: A process of its own loses no time by other runs.
+    lost_seconds: ClassVar[float] = 0.0
     #: Peak memory in bytes of all measurements, and processor time in microseconds at the last; None before the first.
     peak_bytes: int | None = None
     cpu_us: int | None = None

@@ -1,6 +1,7 @@
-"""Memory that a node's command shares with each process that it started: liveness records and an exit report.
+"""One process of a node, across restarts, and the memory that it shares with the node's command.
 
-The command forks and starts no thread, so it can replace a lost process with another fork.
+The memory has liveness records and an exit report. The command forks and starts no thread, so it can replace a lost
+process with another fork.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from ava.domain import ids
 from ava.domain.jobs.job import RunKey
@@ -26,11 +26,10 @@ _STAMP = struct.Struct("=d")
 _READY_AT = 8
 #: Bytes of the exit report per slot. A run takes half of them.
 _BYTES_PER_SLOT = 512
-_LAST_WORD_AT = 16
+_REPORT_AT = 16
 
 
-@dataclass(frozen=True, kw_only=True)
-class LateRun:
+class LateRun(NamedTuple):
     """A run that did not end in time."""
 
     run: RunKey
@@ -41,14 +40,26 @@ class LateRun:
 
 
 class Member:
-    """One process of a node, from its fork to its death."""
+    """One process of a node."""
 
-    def __init__(self, slots: int = 0) -> None:
-        """`slots`: the number of runs that share the process; 0 for the pool, which writes no exit report."""
-        #: The process's node id, as in its row.
-        self.node_id = str(ids.new_uuid())
-        self.started_at = time.monotonic()
-        self._memory = mmap.mmap(-1, _LAST_WORD_AT + _BYTES_PER_SLOT * slots)
+    def __init__(self, name: str, start: Callable[[Member], int], slots: int = 0) -> None:
+        """`start`: runs the process in a fork, and returns its exit code. `slots`: the number of runs that share the
+        process; 0 for the pool, which writes no exit report.
+        """
+        self.name = name
+        self.start = start
+        self.slots = slots
+        #: The id of its row, new at every start.
+        self.node_id = ""
+        #: 0 while it is dead.
+        self.pid = 0
+        self.starts_at = 0.0
+        #: Whether it has ever consumed. If the first start fails, the command ends, because a setting may be wrong.
+        self.was_ready = False
+        self._memory = mmap.mmap(-1, _REPORT_AT + _BYTES_PER_SLOT * slots)
+        #: The last liveness record, and the number of consecutive checks without a newer one.
+        self._sign = 0.0
+        self._silent_checks = 0
 
     # In the process ------------------------------------------------------------------------------------------------
 
@@ -62,43 +73,51 @@ class Member:
 
     def end_process(self, late: Sequence[LateRun]) -> NoReturn:
         """End this process and all processes that its handlers have started. Its runs are rescued once it is dead."""
-        self.leave_last_word(late)
+        self.write_exit_report(late)
         with suppress(Exception):
             process_tree.kill_children()
         os._exit(REPLACED)
 
-    def leave_last_word(self, late: Sequence[LateRun]) -> None:
+    def write_exit_report(self, late: Sequence[LateRun]) -> None:
         """Write the late runs into the exit report. Runs that do not fit return to the queue with the others."""
-        at = _LAST_WORD_AT
+        at = _REPORT_AT
         for each in late:
-            entry = json.dumps(asdict(each)).encode() + b"\n"
+            entry = json.dumps(each).encode() + b"\n"
             if at + len(entry) <= len(self._memory):
                 self._memory[at : at + len(entry)] = entry
                 at += len(entry)
 
     # In the command ------------------------------------------------------------------------------------------------
 
-    @property
-    def last_sign(self) -> float:
-        """Return the time of the last liveness record; 0 if there is none."""
+    def renew(self) -> None:
+        """Clear the memory before the process is started again."""
+        self._memory[:] = bytes(len(self._memory))
+        self.node_id, self._sign, self._silent_checks = str(ids.new_uuid()), 0.0, 0
+
+    def count_silent_checks(self) -> int:
+        """Return the number of consecutive checks, with this one, that found no new liveness record.
+
+        Check counts show no time for which this process was frozen, too.
+        """
         found: float = _STAMP.unpack_from(self._memory, 0)[0]
-        return found
+        self._silent_checks = self._silent_checks + 1 if found and found == self._sign else 0
+        self._sign = found
+        return self._silent_checks
 
     @property
     def is_ready(self) -> bool:
         """Return True once the process has consumed its queues."""
         return bool(self._memory[_READY_AT])
 
-    def read_last_word(self) -> list[LateRun]:
-        """Return the runs that made the process end itself."""
-        found = map(json.loads, self._memory[_LAST_WORD_AT:].rstrip(b"\0").splitlines())
-        return [
-            LateRun(
-                run=RunKey(*each["run"]),
-                claim_id=each["claim_id"],
-                began_ns=each["began_ns"],
-                timeout_seconds=each["timeout_seconds"],
-                stop=None if each["stop"] is None else Stop(each["stop"]),
-            )
-            for each in found
-        ]
+    @property
+    def exit_report(self) -> bytes:
+        """Return the exit report of the dead process."""
+        return self._memory[_REPORT_AT:].rstrip(b"\0")
+
+
+def read_exit_report(report: bytes) -> list[LateRun]:
+    """Return the runs that made a process end itself."""
+    return [
+        LateRun(RunKey(*run), claim_id, began_ns, timeout_seconds, stop and Stop(stop))
+        for run, claim_id, began_ns, timeout_seconds, stop in map(json.loads, report.splitlines())
+    ]

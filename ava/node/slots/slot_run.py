@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
 
@@ -40,21 +41,22 @@ class SlotRun(Run):
         self._streams: dict[LogLevel, LineWriter] = {}
         # Waiting in the loop would block all runs.
         self.log.may_wait = False
-        #: The run monitor's state of this run. The timeout is checked at most one tick late, so it needs no margin.
-        self.state = RunState(
+        #: The loop's thread sets the phase and its start, another one the rest of the state.
+        self._phase, self._since = Phase.CLAIMING, time.monotonic()
+        # The timeout is checked at most one tick late, so it needs no margin.
+        self._state = RunState(
             timeout_seconds=self.timeout_seconds - MARGIN_SECONDS,
             grace_seconds=self.handler.spec.cancel_grace_seconds,
-            phase=Phase.CLAIMING,
-            since=time.monotonic(),
+            phase=self._phase,
+            since=self._since,
         )
-        self.phase, self.since = Phase.CLAIMING, self.state.since
         #: Seconds that the loop was blocked during this run, and the part that this run caused.
         self.stalled_seconds = self.own_stall_seconds = 0.0
 
     @property
     def is_open(self) -> bool:
         """Return True while the handler runs."""
-        return self.phase is Phase.RUNNING
+        return self._phase is Phase.RUNNING
 
     @property
     def key(self) -> RunKey:
@@ -67,13 +69,22 @@ class SlotRun(Run):
         return self.stalled_seconds - self.own_stall_seconds
 
     @property
-    def overdue_at(self) -> float:
-        """Return the time of its timeout, by the clock of the run."""
-        return self.since + self.timeout_seconds
+    def state(self) -> RunState:
+        """Return the run monitor's state of this run."""
+        return replace(self._state, phase=self._phase, since=self._since)
 
-    def enter_phase(self, phase: Phase) -> None:
-        """Record the phase."""
-        self.phase, self.since = phase, time.monotonic() - self.lost_seconds
+    @state.setter
+    def state(self, state: RunState) -> None:
+        self._state = state
+
+    def is_punctual(self, clock: float) -> bool:
+        """Return True if there is nothing to decide by the clock of this run. Faster than a decision."""
+        return (
+            self._state.stop is None and self._phase is not Phase.ENDING and clock < self._since + self.timeout_seconds
+        )
+
+    def _enter_phase(self, phase: Phase) -> None:
+        self._phase, self._since = phase, time.monotonic() - self.lost_seconds
 
     def all_tasks(self) -> Iterable[asyncio.Task[Any]]:
         """Return the tasks of this run."""
@@ -81,7 +92,7 @@ class SlotRun(Run):
 
     async def call_in_loop(self) -> None:
         """Call the handler and store its return value or exception. Called in a separate task and context."""
-        self.enter_phase(Phase.RUNNING)
+        self._enter_phase(Phase.RUNNING)
         with tracing.start_span("handler", parent=self.span) as at:
             try:
                 self._async_task = asyncio.current_task()
@@ -96,17 +107,18 @@ class SlotRun(Run):
             finally:
                 # From here on, a stop has no effect.
                 self._async_task = None
-        self.enter_phase(Phase.ENDING)
+        self._enter_phase(Phase.ENDING)
         # Before the traceback. Receivers of Celery's signals may print until the log is closed.
         self.end_lines()
 
     def stream(self, level: LogLevel) -> LineWriter:
         """Return the stream that writes lines of a level to the log of this run. Thread-safe."""
-        with self._lock:
-            if (stream := self._streams.get(level)) is None:
-                stream = self._streams[level] = LineWriter(level)
-                stream.begin(self.log)
-            return stream
+        if (stream := self._streams.get(level)) is None:
+            stream = LineWriter(level)
+            stream.begin(self.log)
+            # No lock, because a signal handler may stop this run. Another thread may have been faster.
+            stream = self._streams.setdefault(level, stream)
+        return stream
 
     def end_lines(self) -> None:
         """Write unfinished lines to the log."""

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ava.domain.jobs.job import RunKey
 from ava.errors import DatabaseUnavailable
@@ -65,53 +65,41 @@ class SlotRuns(PoolRuns):
 
     # Used by the monitor's thread ----------------------------------------------------------------------------------
 
-    def look(self) -> Collection[SlotRun]:  # type: ignore[override]  # they are not tracked from outside
+    def look(self) -> Collection[Any]:
         """Return the runs."""
         return self.all()
 
     def apply_deadlines(self, node: NodeState, released: Collection[str]) -> Collection[TrackedRun]:
         """Stop overdue runs, and end this process if any does not stop. Returns an empty collection."""
-        with self._deciding:
-            self._apply_deadlines(node, released)
-        return ()
-
-    def _apply_deadlines(self, node: NodeState, released: Collection[str]) -> None:
         now = time.monotonic()
         is_calm = node == NodeState() and not released
         late = []
-        for run in self.all():
-            # A shutdown waits for no run. Otherwise the clock of a run stops while another run blocks the loop.
-            clock = now - run.lost_seconds if is_calm else now
-            if is_calm and run.state.stop is None and run.phase is not run.phase.ENDING and clock < run.overdue_at:
-                continue
-            state = replace(run.state, phase=run.phase, since=run.since, is_released=run.task_id in released)
-            decision = deadlines.decide(state, clock, node)
-            self._apply(run, decision)
-            if decision.is_kill_due:
-                late.append(run)
-        claimed_pids = {os.getpid()} if self._runs else set()
-        if late or node.is_abandoning or self._is_claim_overdue(node, now, claimed_pids):
-            self._end_process(late)
-
-    def apply_directives(self, runs: Collection[SlotRun], directives: RunDirectives) -> None:  # type: ignore[override]
-        """Stop the runs that the database reports as ended or cancelled."""
-        if not directives.over and not directives.cancelled:
-            return
-        now = time.monotonic()
         with self._deciding:
-            for run in runs:
-                is_over, is_cancelled = run.key in directives.over, run.key in directives.cancelled
-                state = replace(run.state, phase=run.phase, since=run.since)
-                clock = now - run.lost_seconds
-                self._apply(run, deadlines.decide_directive(state, clock, is_over=is_over, is_cancelled=is_cancelled))
+            for run in self.all():
+                # A shutdown waits for no run. Otherwise the clock of a run stops while another run blocks the loop.
+                clock = now - run.lost_seconds if is_calm else now
+                if is_calm and run.is_punctual(clock):
+                    continue
+                decision = deadlines.decide(replace(run.state, is_released=run.task_id in released), clock, node)
+                self._follow(run, decision)
+                if decision.is_kill_due:
+                    late.append(run)
+            claimed_pids = {os.getpid()} if self._runs else set()
+            if late or node.is_abandoning or self._is_claim_overdue(node, now, claimed_pids):
+                self._end_process(late)
+        return ()
 
-    @staticmethod
-    def _apply(run: SlotRun, decision: Decision) -> None:
+    def apply_directives(self, runs: Collection[Any], directives: RunDirectives) -> None:
+        """Stop the runs that the database reports as ended or cancelled."""
+        with self._deciding:
+            super().apply_directives(runs, directives)
+
+    def _follow(self, run: Any, decision: Decision) -> None:
         run.state = decision.run
         if decision.send is not None:
             run.stop(decision.send)
 
-    def ask_database(self, database: Database, node_id: str) -> None:
+    def ask_database(self, database: Database) -> None:
         """Retry until the database reports which runs may continue, and stop the others. Blocks the loop.
 
         Called in the main thread when this process continues after a freeze.
@@ -119,35 +107,29 @@ class SlotRuns(PoolRuns):
         while runs := self.all():
             try:
                 with database.connect() as connection:
-                    directives = nodes.check_runs(connection, node_id, [run.key for run in runs])
+                    directives = nodes.check_runs(connection, self._node_id, [run.key for run in runs])
             except DatabaseUnavailable:
                 time.sleep(_PAUSE_SECONDS)
                 continue
             for run in runs:
-                if run.key in directives.over and run.phase is run.phase.RUNNING:
+                if run.key in directives.over and run.is_open:
                     run.stop(Stop.LOST)
             return
 
     def kill_all(self, reason: Stop | None) -> list[DeadProcess]:
         """End this process if it has a run; the node's command then rescues its runs. Returns an empty list."""
-        if self._runs or self._given:
+        if self.has_runs:
             _log.warning("Slot process ends with %d runs, %s", len(self._runs), reason or "because of a failure")
             self._end_process(())
         return []
 
     def keys(self) -> set[RunKey]:
         """Return all runs that this process has, or was given."""
-        with self._lock:
-            given = {run for each in self._given for run in each.runs}
-        return given | {run.key for run in self.all()}
+        return super().keys() | {run.key for run in self.all()}
 
     def left(self) -> Set[RunKey]:
         """Return the runs that have begun and left this process although their ends were not written."""
         return self._left
-
-    def killed_keys(self) -> set[RunKey]:
-        """Return an empty set."""
-        return set()
 
     @property
     def busy(self) -> int:
@@ -158,4 +140,4 @@ class SlotRuns(PoolRuns):
     @property
     def has_runs(self) -> bool:
         """Return True if a slot is occupied."""
-        return bool(self._given) or bool(self._runs)
+        return super().has_runs or bool(self._runs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 from ava.domain.jobs.job import RunKey
 from ava.domain.worker import OnWorkerLost
@@ -23,10 +22,8 @@ from ava.store.jobs.moves import claim, rescue
 
 _log = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
-
 _REPLACED = "its slot process was replaced"
-#: Maximum seconds of retrying a write while the node ends and the database is unreachable.
+#: Maximum seconds of retrying while the node ends and the database is unreachable.
 _ENDING_SECONDS = 5.0
 
 
@@ -40,58 +37,44 @@ def write_off(
     that if the node `is_ending` and the database is unreachable.
     """
     timeouts.install_for_threads()
-    writer = _Writer(Database.of(settings, name="node", pool_size=1), is_ending)
+    database = Database.of(settings, name="node", pool_size=1)
+    if late is not None:
+        try:
+            registry.load(settings.handler_modules)
+        except StartError as error:
+            _log.warning("Handlers are not known to the rescue of their runs: %s", error)
+
+    def attempt() -> None:
+        with database.connect() as connection:
+            if late is not None:
+                _rescue(connection, node_id, pid, late)
+            nodes.deregister(connection, node_id)
+
     try:
-        if late is not None:
-            _rescue(writer, settings, node_id, pid, late)
-        writer.write(lambda c: nodes.deregister(c, node_id))
+        persist(attempt, lambda: _ENDING_SECONDS if is_ending() else HOLD_SECONDS)
     except DatabaseUnavailable:
         _log.warning("Node: the database is unreachable, the dispatcher rescues the runs of the dead process")
 
 
-class _Writer:
-    """Writes, with retries, during a database outage."""
-
-    def __init__(self, database: Database, is_ending: Callable[[], bool]) -> None:
-        self._database = database
-        self._is_ending = is_ending
-
-    def write(self, act: Callable[[Connection], Result]) -> Result:
-        """Call `act` with a connection. Returns its result. Raises `DatabaseUnavailable`."""
-
-        def attempt() -> Result:
-            with self._database.connect() as connection:
-                return act(connection)
-
-        return persist(attempt, lambda: _ENDING_SECONDS if self._is_ending() else HOLD_SECONDS)
-
-
-def _rescue(writer: _Writer, settings: Settings, node_id: str, pid: int, late: Sequence[LateRun]) -> None:
-    try:
-        registry.load(settings.handler_modules)
-    except StartError as error:
-        _log.warning("Handlers are not known to the rescue of their runs: %s", error)
+def _rescue(connection: Connection, node_id: str, pid: int, late: Sequence[LateRun]) -> None:
+    """Write the outcomes of runs. A repetition changes nothing."""
     for each in late:
-        writer.write(lambda c, each=each: _end(c, node_id, pid, each))  # type: ignore[misc]
-    for run in writer.write(lambda c: nodes.runs_of(c, node_id)):
-        writer.write(lambda c, run=run: _return(c, node_id, run))  # type: ignore[misc]
+        current = CurrentRun(
+            key=each.run,
+            phase=Phase.RUNNING,
+            claim_id=each.claim_id,
+            began_ns=each.began_ns,
+            timeout_seconds=each.timeout_seconds,
+        )
+        # A run that was not stopped has blocked the process, and is lost.
+        process = DeadProcess(pid=pid, current=current, stop=each.stop)
+        error = "WorkerLost: it blocked its slot process, which was replaced"
+        rescue_runs(connection, [each.run], process, node_id=node_id, error=error)
+    for run in nodes.runs_of(connection, node_id):
+        _requeue(connection, node_id, run)
 
 
-def _end(connection: Connection, node_id: str, pid: int, late: LateRun) -> None:
-    """End a run as it was stopped. A run that was not stopped has blocked the process, and is lost."""
-    current = CurrentRun(
-        key=late.run,
-        phase=Phase.RUNNING,
-        claim_id=late.claim_id,
-        began_ns=late.began_ns,
-        timeout_seconds=late.timeout_seconds,
-    )
-    process = DeadProcess(pid=pid, current=current, stop=late.stop)
-    error = "WorkerLost: it blocked its slot process, which was replaced"
-    rescue_runs(connection, [late.run], process, node_id=node_id, error=error)
-
-
-def _return(connection: Connection, node_id: str, run: RunKey) -> None:
+def _requeue(connection: Connection, node_id: str, run: RunKey) -> None:
     """Requeue a run. It counts as a loss only if its worker treats a loss as a failure."""
     job = claim.show(connection, run)
     handler = None if job is None else registry.find(job.worker_id)
