@@ -60,7 +60,7 @@ class ErrorCode(StrEnum):
         "resource_conflict",
         {
             409: "The state forbids it: the job is final already (cancel) or not final yet (retry), the worker is "
-            "paused or deprecated, the webhook is disabled, or the tenant has as many schedules, webhooks, API keys "
+            "deprecated, the webhook is disabled, or the tenant has as many schedules, webhooks, API keys "
             "or sessions as it may have, or the request carries a session where it must not, or none where it must."
         },
     )
