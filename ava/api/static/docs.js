@@ -9,7 +9,7 @@ SwaggerUIBundle({
   tryItOutEnabled: true,
 });
 
-// The colours are the dashboard's: those that its button has chosen, else the system's.
+// Use the colours of the dashboard: its button's choice, or the system's.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const paint = () => {
   const chosen = localStorage.getItem("ava.theme");

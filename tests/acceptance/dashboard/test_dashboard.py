@@ -76,7 +76,7 @@ def test_a_job_is_run_again_with_another_input(signed_in: Browser, running: Syst
     assert '"text": "first"' in signed_in.find("[name='input']").get_attribute("value")
     signed_in.fill("input", "{nonsense")
     signed_in.click("button", "Run again")
-    signed_in.await_text("Input: it is not JSON")
+    signed_in.await_text("Input: not valid JSON")
     signed_in.fill("input", '{"text": "second"}')
     signed_in.fill("priority", "2")
     signed_in.click("button", "Run again")
@@ -127,8 +127,8 @@ def test_rows_keep_up_to_date_and_selected_jobs_are_cancelled_and_retried(signed
     signed_in.await_text("1 retried")
     (retried,) = running.get("/v1/ava/jobs?filter[worker_id]=wkr_sleep&per_page=1").json()["data"]
     running.wait_for(retried["id"], "running")
-    signed_in.click("button", "Cancel all that match")
-    signed_in.await_text("2 jobs match worker_id wkr_sleep; 1 of them run.")
+    signed_in.click("button", "Cancel all matching")
+    signed_in.await_text("2 jobs match worker_id wkr_sleep; 1 of them are running.")
     signed_in.click("button", "Cancel 2 jobs")
     signed_in.await_text("2 jobs cancelled, 1 of them asked to stop")
     running.wait_for(jobs[2]["id"], "cancelled")
@@ -148,8 +148,8 @@ def test_all_that_match_are_retried_with_their_number_typed_and_the_selection_su
     signed_in.await_text("2 selected")
     signed_in.click("a", "Newest")
     wait_until(lambda: signed_in.script("return document.querySelectorAll('.rows input:checked').length") == 1)
-    assert not signed_in.find("button", "Cancel all that match").is_enabled(), "failed jobs cannot be cancelled"
-    signed_in.click("button", "Retry all that match")
+    assert not signed_in.find("button", "Cancel all matching").is_enabled(), "failed jobs cannot be cancelled"
+    signed_in.click("button", "Retry all matching")
     signed_in.await_text("1,200 jobs match trigger webhook, status failed")
     signed_in.fill("typed", "120")
     signed_in.click("button", "Retry 1,200 jobs")
@@ -162,7 +162,7 @@ def test_all_that_match_are_retried_with_their_number_typed_and_the_selection_su
     assert running.query(retried) == [(1200, 1200)]
     go(signed_in, "#/jobs")
     signed_in.await_text("None selected")
-    assert not signed_in.find("button", "Retry all that match").is_enabled(), "there is no filter"
+    assert not signed_in.find("button", "Retry all matching").is_enabled(), "there is no filter"
     running.query("DELETE FROM jobs WHERE trigger = 'webhook'")
 
 

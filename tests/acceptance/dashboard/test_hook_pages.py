@@ -25,7 +25,7 @@ def test_a_hook_is_made_receives_is_tested_replayed_and_deleted(signed_in: Brows
     signed_in.fill("provider", "Standard Webhooks")
     signed_in.fill("worker_id", "Jobs of <b>Echo</b>")
     signed_in.click("button", "Create")
-    signed_in.await_text("The hook is ready", "Give the sender the address and the secret below.")
+    signed_in.await_text("The hook is ready", "Give the sender the URL and the secret below.")
     url = signed_in.script("return document.querySelector('[aria-label=Address]').value")
     secret = signed_in.script("return document.querySelector('[aria-label=Secret]').value")
     signed_in.click("button", "Done")
@@ -44,9 +44,9 @@ def test_a_hook_is_made_receives_is_tested_replayed_and_deleted(signed_in: Brows
     record = running.wait_for(first["job_ids"][0], "completed")
     assert (record["trigger"], record["input"]["event"]["data"]["number"]) == ("webhook", 7)
     signed_in.click("button", "Test …")
-    signed_in.fill("mode", "Changed after it was signed")
+    signed_in.fill("mode", "Changed after signing")
     signed_in.click("button", "Send")
-    signed_in.await_text("The sender gets 401. The signature is wrong")
+    signed_in.await_text("The sender gets status 401. The signature is wrong")
     signed_in.click("dialog button", "Close")
     signed_in.await_text("refused")
     signed_in.click("summary", "Headers and body")
@@ -74,7 +74,7 @@ def test_a_pattern_is_tried_while_it_is_typed_and_our_own_webhook_makes_a_job_by
     signed_in: Browser, running: System
 ) -> None:
     signed_in.script("location.hash = '#/subscriptions'")
-    signed_in.await_text("It matches; the job gets:", '"number": 7')
+    signed_in.await_text("The event matches. The job's input:", '"number": 7')
     signed_in.fill("event", '{"type": "order.paid", "data": {"total": 5}}')
     signed_in.await_text('data.total: 5 does not match [{"numeric": [">", 100]}]')
     hook = {"name": "ours", "provider": "standard", "secret": SECRET}

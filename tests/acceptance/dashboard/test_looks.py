@@ -238,10 +238,10 @@ def test_an_operator_sets_the_limits_of_a_tenant_and_the_tenant_reads_them(opera
     set_now = running.get("/v1/ava/tenants/ten_test/limits").json()["data"]
     assert (set_now["max_running"], set_now["weight"], set_now["retention_days"]) == (3, 2.5, None)
     _go(operator, "#/limits")
-    operator.await_text("Running jobs at most\n3", "Weight\n2.5", "Days that jobs are kept\nas the installation says")
+    operator.await_text("Max running jobs\n3", "Weight\n2.5", "Job retention in days\ndefault of the installation")
     operator.click("button", "Change …")
     for name in ("max_running", "weight"):
         operator.fill(name, "")
     operator.click("button", "Set limits")
-    operator.await_text("Running jobs at most\nas the installation says")
+    operator.await_text("Max running jobs\ndefault of the installation")
     assert running.get("/v1/ava/tenants/ten_test/limits").json()["data"]["max_running"] is None

@@ -31,7 +31,7 @@ def test_failed_jobs_become_an_error_that_is_resolved(signed_in: Browser, runnin
     bars = "return document.querySelectorAll('.spark rect').length"
     wait_until(lambda: signed_in.script(bars) == 1, what="one error has failed jobs on one day")
     signed_in.click("button", "Resolve")
-    signed_in.await_text("No errors here.")
+    signed_in.await_text("No errors with this status.")
     # A job that fails in this way again opens it again.
     running.wait_for(running.trigger("wkr_fail", input={"why": "no channel 9"})["id"], "failed")
     signed_in.await_text("3 failed", seconds=30)

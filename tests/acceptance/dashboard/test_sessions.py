@@ -48,7 +48,7 @@ def test_a_link_signs_in_once_and_its_tenant_can_be_switched(browser: Browser, r
     assert "link=" not in browser.script("return location.href")
     browser.click("button", "Tenant ten_test, switch")
     browser.fill("tenant", "ten_other")
-    browser.click("button", "Look")
+    browser.click("button", "View")
     browser.find("button", "Tenant ten_other, switch")
     assert "?tenant=ten_other" in browser.script("return location.href")
     browser.script("location.hash = '#/jobs'")

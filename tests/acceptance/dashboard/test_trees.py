@@ -75,7 +75,7 @@ def test_the_page_of_a_job_has_its_steps_and_waits(signed_in: Browser, client: C
     assert len(re.findall(r"Waited for job_…", signed_in.text)) == 2
     outcomes = signed_in.script("return [...document.querySelectorAll('.runs .pill')].map((each) => each.innerText)")
     assert outcomes == ["waits", "waits", "completed"]
-    signed_in.click("a", "The jobs that belong together")
+    signed_in.click("a", "The tree of this job")
     signed_in.await_text("5 jobs of crawl")
 
 

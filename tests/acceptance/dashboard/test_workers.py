@@ -68,7 +68,9 @@ def test_faults_are_shown_at_their_fields_and_leave_with_them(form: Browser) -> 
     # What no field can hold is found before anything is sent.
     form.fill("input.codes", "seven")
     form.click("button", "Trigger")
-    wait_until(lambda: "seven is no number." in _fault(form, "input.codes"), what="the page's own error at its field")
+    wait_until(
+        lambda: "seven is not a number." in _fault(form, "input.codes"), what="the page's own error at its field"
+    )
     assert _fault(form, "input.customer") == ""
 
 
@@ -84,7 +86,7 @@ def test_a_form_and_json_stand_for_the_same_input(form: Browser) -> None:
     form.click("button", "As JSON")
     form.fill("input", '{"customer": "Grace", "address": {"city": "Bonn"}, "unknown": 1}')
     form.click("button", "As a form")
-    form.await_text("The form has no fields for a part of this input.")
+    form.await_text("The form cannot show a part of this input.")
     form.click("button", "Trigger")
     form.await_text("input.unknown", "It is not known here")
 
@@ -131,7 +133,7 @@ def test_operators_see_that_a_promotion_lost_commits(browser: Browser, running: 
     try:
         browser.enter(SECRET, role="platform-admin")
         browser.script("location.hash = '#/workers'")
-        browser.await_text("promoted", "without the last commits", "12 runs were asked for again")
+        browser.await_text("promoted", "without the last commits", "12 runs were checked again")
         shown = ava(running, "promotions", "--role", "platform-admin")
         found = json.loads(shown.stdout.splitlines()[0])
         assert (found["timeline"], found["running"], found["lossy"]) == (900, 12, True)

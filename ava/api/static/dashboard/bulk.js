@@ -1,4 +1,4 @@
-// What is done with many jobs: those that are selected, or all that match the filters, as an operation with its progress.
+// Bulk actions on the selected jobs, or on all jobs that match the filters, as an operation with its progress.
 
 import { get, post, session } from "./api.js";
 import { h, Keyed, say } from "./dom.js";
@@ -16,9 +16,9 @@ const AT_ONCE = 8;
 
 const KINDS = {
   cancel: { states: OPEN, one: "cancel requested", done: "cancelled", verb: "Cancel", style: "danger",
-    text: "Queued jobs are cancelled at once, running ones are asked to stop. This cannot be undone." },
+    text: "Queued jobs are cancelled immediately, running jobs are asked to stop. This cannot be undone." },
   retry: { states: FINAL, one: "retried", done: "retried", verb: "Retry", style: "primary",
-    text: "Each one is triggered again as a new job, with the same input and priority." },
+    text: "Each job is triggered again as a new job with the same input and priority." },
 };
 
 const jobs = (count) => `${number(count)} ${count === 1 ? "job" : "jobs"}`;
@@ -59,9 +59,9 @@ export function filterFor(kind, query) {
   const foreign = Object.keys(filter).filter((name) => !FILTERS.includes(name));
   const states = KINDS[kind].states;
   let reason = null;
-  if (!Object.keys(filter).length) reason = "Choose a filter first; it never acts on all jobs at once.";
-  else if (foreign.length) reason = `It cannot act on the filter ${foreign[0]}.`;
-  else if (filter.status && !states.includes(filter.status)) reason = `It acts on ${states.join(", ")} jobs only.`;
+  if (!Object.keys(filter).length) reason = "Choose a filter first, because a bulk action never applies to all jobs.";
+  else if (foreign.length) reason = `Bulk actions do not support the filter ${foreign[0]}.`;
+  else if (filter.status && !states.includes(filter.status)) reason = `This action applies only to ${states.join(", ")} jobs.`;
   return { filter, reason };
 }
 
@@ -71,7 +71,7 @@ export function bulkActions(selection, query, { refresh, started }) {
   const selected = Object.keys(KINDS).map((kind) => [kind, button(`${KINDS[kind].verb} selected`, () => askSelected(kind, selection, refresh))]);
   const matching = Object.keys(KINDS).map((kind) => {
     const { filter, reason } = filterFor(kind, query);
-    const act = button(`${KINDS[kind].verb} all that match`, () => askMatching(kind, filter, started), { kind: kind === "cancel" ? "danger" : "", title: reason ?? false });
+    const act = button(`${KINDS[kind].verb} all matching`, () => askMatching(kind, filter, started), { kind: kind === "cancel" ? "danger" : "", title: reason ?? false });
     act.disabled = reason !== null;
     return act;
   });
@@ -112,14 +112,14 @@ async function askMatching(kind, filter, started) {
   const { verb, style, text } = KINDS[kind];
   const count = async (wanted) => (await post(`/v1/ava/jobs/${kind}`, { filter: wanted, dry_run: true })).data;
   const { total, is_exact: isExact } = await count(filter);
-  if (!total) return notify("No jobs match that it could act on.");
+  if (!total) return notify("No matching job allows this action.");
   const running = kind === "cancel" ? (filter.status ? (filter.status === "running" ? total : 0) : (await count({ ...filter, status: "running" })).total) : 0;
   const words = Object.entries(filter).map(([name, value]) => `${name} ${typeof value === "object" ? Object.entries(value).map((pair) => pair.join(":")).join(" ") : value}`).join(", ");
   const atLeast = isExact ? "" : "At least ";
   const typed = h("input", { name: "typed", autocomplete: "off", inputmode: "numeric", required: true });
   ask({
-    title: `${verb} all ${number(total)} that match?`, action: `${verb} ${jobs(total)}`, kind: style,
-    text: `${atLeast}${jobs(total)} match ${words}${running ? `; ${number(running)} of them run` : ""}. ${text}`,
+    title: `${verb} all ${number(total)} matching jobs?`, action: `${verb} ${jobs(total)}`, kind: style,
+    text: `${atLeast}${jobs(total)} match ${words}${running ? `; ${number(running)} of them are running` : ""}. ${text}`,
     fields: total > TYPED ? [field(`Type ${total} to confirm`, typed)] : [],
     submit: async (values) => {
       if (total > TYPED && (values.typed ?? "").replace(/\D/g, "") !== String(total)) throw new Error(`Type ${total}, the number of jobs.`);

@@ -44,7 +44,7 @@ export function endedChart({ spans = "minute", filters = {} } = {}) {
     updateCaption();
   });
   svg.addEventListener("pointerleave", (event) => {
-    // A finger leaves the chart with each tap; what it has pointed at is still to be read.
+    // After a tap the pointer leaves the chart, but the tapped values must stay readable.
     if (event.pointerType === "touch") return;
     pointed = null;
     updateCaption();
@@ -65,7 +65,7 @@ export function endedChart({ spans = "minute", filters = {} } = {}) {
     put(drawn, grid(scale, width), minutes.map((minute, place) => bars(minute, place, scale)), times(minutes, scale, width, words));
     spansOf.show(minutes, scale.width);
   };
-  // Redrawn for each width, so that the text keeps its size.
+  // Redrawn for each width, so that the labels keep their size.
   new ResizeObserver(([entry]) => {
     width = Math.round(entry.contentRect.width);
     draw();

@@ -1,4 +1,4 @@
-// Creates elements from text and attributes. No string is ever parsed as HTML, here or elsewhere.
+// Creates elements from strings and attributes. The dashboard never parses a string as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 /** Characters that turn the direction of the text around them, so that it reads as another one. */
@@ -20,7 +20,7 @@ function fill(element, attributes, children) {
     if (typeof value === "function") element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  // What is edited is sent back, so it stays as it is.
+  // Edited values are sent back, so they stay unchanged.
   element.append(...shown(children, element.tagName === "TEXTAREA" ? String : plain));
   return element;
 }

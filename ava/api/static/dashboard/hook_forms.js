@@ -1,5 +1,5 @@
-// The forms of hooks: make one with the provider's own instructions, give it a secret or another address, test it,
-// and replay what it has received.
+// The forms of hooks: create one with the provider's instructions, set its secret or a new URL, test it, and replay
+// its deliveries.
 
 import { call, post } from "./api.js";
 import { h } from "./dom.js";
@@ -8,25 +8,25 @@ import { ask, button, field, momentField, notify, options } from "./parts.js";
 import { allWorkers } from "./worker_list.js";
 
 const DAY = 24 * 3600 * 1000;
-const PROVIDERS = [["github", "GitHub"], ["stripe", "Stripe"], ["slack", "Slack"], ["standard", "Standard Webhooks"], ["shopify", "Shopify"], ["none", "None (the address alone)"]];
+const PROVIDERS = [["github", "GitHub"], ["stripe", "Stripe"], ["slack", "Slack"], ["standard", "Standard Webhooks"], ["shopify", "Shopify"], ["none", "None (only the secret URL)"]];
 /** What the user does at the provider, where the address is known. */
 const STEPS = {
-  github: ["In the repository open Settings, Webhooks, Add webhook.", "Payload URL: the address. Content type: application/json. Secret: the secret below.", "GitHub sends a ping, which starts nothing."],
-  stripe: ["In Stripe's dashboard open Developers, Webhooks, Add destination.", "Endpoint URL: the address.", "Reveal the signing secret (whsec_…), and set it here with Secret …; until then deliveries are refused."],
-  slack: ["At api.slack.com open your app, Basic Information; copy the Signing Secret, and set it here with Secret …", "Open Event Subscriptions, and enter the address as Request URL."],
-  standard: ["Give the sender the address and the secret below."],
-  shopify: ["In Shopify's admin open Settings, Notifications, Webhooks; create one of the format JSON with the address.", "Shopify shows the secret below the list; set it here with Secret …"],
-  none: ["Give the sender the address. It is the only secret."],
+  github: ["In the repository open Settings, Webhooks, Add webhook.", "Payload URL: the hook's URL. Content type: application/json. Secret: the secret below.", "GitHub sends a ping, which starts no job."],
+  stripe: ["In Stripe's dashboard open Developers, Webhooks, Add destination.", "Endpoint URL: the hook's URL.", "Reveal the signing secret (whsec_…), and set it here with Secret …; until then deliveries are refused."],
+  slack: ["At api.slack.com open your app, Basic Information; copy the Signing Secret, and set it here with Secret …", "Open Event Subscriptions, and enter the hook's URL as Request URL."],
+  standard: ["Give the sender the URL and the secret below."],
+  shopify: ["In Shopify's admin open Settings, Notifications, Webhooks; create a webhook in JSON format with the hook's URL.", "Shopify shows the secret below the list; set it here with Secret …"],
+  none: ["Give the sender the URL. Keep it secret: it is the only proof of the sender."],
 };
 
 /** What is shown once, with a button that copies it. */
 function once(label, text) {
   const shown = h("input", { readonly: true, value: text, class: "mono", "aria-label": label });
-  return field(label, shown, "It is shown once.");
+  return field(label, shown, "It is shown only once.");
 }
 
 function showOnce(title, hook) {
-  const copy = button("Copy the address", async () => {
+  const copy = button("Copy the URL", async () => {
     await navigator.clipboard.writeText(hook.url);
     notify("Copied.");
   });
@@ -70,25 +70,25 @@ export function setSecret(hook, path, refresh) {
 }
 
 export function rotate(hook, path, refresh) {
-  const lives = [["0", "At once"], ["3600", "In an hour"], ["86400", "In a day"]];
+  const lives = [["0", "Immediately"], ["3600", "In an hour"], ["86400", "In a day"]];
   ask({
-    title: `New address of ${hook.name}`, action: "Make a new address",
-    fields: [field("The present address ends", h("select", { name: "keep" }, options(lives, "3600")))],
+    title: `New URL of ${hook.name}`, action: "Create a new URL",
+    fields: [field("The current URL expires", h("select", { name: "keep" }, options(lives, "3600")))],
     submit: async ({ keep }) => {
       const { data } = await post(`${path}/rotate`, { keep_seconds: Number(keep) });
       refresh();
-      showOnce("The new address", data);
+      showOnce("The new URL", data);
     },
   });
 }
 
 export function tryOut(hook, path, refresh) {
-  const modes = [["signed", "Signed"], ["tampered", "Changed after it was signed"], ["unsigned", "Unsigned"]];
+  const modes = [["signed", "Signed"], ["tampered", "Changed after signing"], ["unsigned", "Unsigned"]];
   const event = hook.provider === "github" ? { "x-github-event": "push" } : hook.provider === "shopify" ? { "x-shopify-topic": "orders/create" } : {};
   const id = `test-${Date.now()}`;
   const sample = hook.provider === "stripe" ? { id, type: "test" } : hook.provider === "slack" ? { type: "event_callback", event_id: id, event: { type: "test" } } : { test: id };
   ask({
-    title: `Test ${hook.name}`, action: "Send", text: "It is received as a real delivery, and starts what that would start.",
+    title: `Test ${hook.name}`, action: "Send", text: "The hook treats it as a real delivery and starts the same jobs.",
     fields: [
       field("How", h("select", { name: "mode" }, options(modes, "signed"))),
       field("Body", h("textarea", { name: "body", rows: "6", class: "mono" }, JSON.stringify(sample, null, 2))),
@@ -96,24 +96,24 @@ export function tryOut(hook, path, refresh) {
     submit: async ({ mode, body }) => {
       const { data } = await post(`${path}/test`, { mode, body, headers: event });
       refresh();
-      const made = data.reason ?? (data.duplicate ? "It repeats an earlier one." : `It made ${number(data.job_ids.length)} ${data.job_ids.length === 1 ? "job" : "jobs"}.`);
+      const made = data.reason ?? (data.duplicate ? "It duplicates an earlier delivery." : `It created ${number(data.job_ids.length)} ${data.job_ids.length === 1 ? "job" : "jobs"}.`);
       // The dialog stays open, so that another one can be sent.
-      throw new Error(`The sender gets ${data.status}. ${made}`);
+      throw new Error(`The sender gets status ${data.status}. ${made}`);
     },
   });
 }
 
 export function replayMany(hook, path, refresh) {
   ask({
-    title: `Replay deliveries of ${hook.name}`, action: "Replay", text: "Each goes through what is subscribed now; repetitions and earlier replays are left out.",
+    title: `Replay deliveries of ${hook.name}`, action: "Replay", text: "Each delivery is matched with the current subscriptions. Duplicates and earlier replays are skipped.",
     fields: [
       field("Verdict", h("select", { name: "verdict" }, options([["refused", "Refused"], ["accepted", "Accepted"]], "refused"))),
       momentField("Received since", "since", { at: new Date(Date.now() - DAY).toISOString(), required: true }),
-      momentField("Received before", "until", { hint: "Until now if it is empty" }),
+      momentField("Received before", "until", { hint: "Empty: until now" }),
     ],
     submit: async ({ verdict, since, until }) => {
       const { data } = await post(`${path}/replay`, { verdict, from: typedMoment(since), ...(until ? { to: typedMoment(until) } : {}) });
-      notify(`${number(data.total)} replayed.`);
+      notify(`${number(data.total)} deliveries replayed.`);
       refresh();
     },
   });

@@ -52,7 +52,7 @@ const KINDS = {
   boolean: { make: (part, initial) => choice([false, true], initial), read: (text) => text === "1" },
   choice: { make: (part, initial) => choice(part.enum, initial), read: (text, part) => part.enum[Number(text)] },
   list: {
-    hint: "One a line",
+    hint: "One per line",
     make: (part, initial) => area(3, Array.isArray(initial) ? initial.join("\n") : ""),
     read: (text, part, root) => text.split("\n").filter(Boolean).map(typeOf(resolve(part.items, root)) === "string" ? String : readNumber),
   },
@@ -66,8 +66,8 @@ const choice = (values, initial) => h("select", {}, options(
 
 function readNumber(text) {
   const value = Number(text);
-  if (Number.isNaN(value)) throw new Error(`${text} is no number.`);
-  if (Number.isInteger(value) && !Number.isSafeInteger(value)) throw new Error("It has more digits than this page can send.");
+  if (Number.isNaN(value)) throw new Error(`${text} is not a number.`);
+  if (Number.isInteger(value) && !Number.isSafeInteger(value)) throw new Error("The number has more digits than this page can send.");
   return value;
 }
 
@@ -75,7 +75,7 @@ function readJson(text) {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Error(`It is not JSON (${error.message}).`);
+    throw new Error(`Not valid JSON (${error.message}).`);
   }
 }
 
@@ -122,7 +122,7 @@ function group({ place, part, root, initial, isInner, leaves }) {
       for (const entry of entries) {
         try {
           const value = entry.read(faults);
-          // An object whose fields are all left out is left out too, unless it is required.
+          // If all fields of an object are omitted, the object is omitted too, unless it is required.
           const isLeftOut = value === undefined || (isObject(value) && !leaves.has(entry.place) && !entry.isRequired && !Object.keys(value).length);
           if (!isLeftOut) values.push([entry.name, value]);
         } catch (error) {
@@ -168,7 +168,7 @@ export function parseInput(text) {
   try {
     return JSON.parse(text || "{}");
   } catch (error) {
-    throw new Error(`Input: it is not JSON (${error.message}).`);
+    throw new Error(`Input: not valid JSON (${error.message}).`);
   }
 }
 
@@ -194,7 +194,7 @@ export function inputEditor() {
   const toForm = () => {
     const given = parseInput(text.value);
     const next = inputForm(schema, given);
-    if (!isSame(next.value(), given)) throw new Error("The form has no fields for a part of this input.");
+    if (!isSame(next.value(), given)) throw new Error("The form cannot show a part of this input. Edit it as JSON.");
     form = next;
   };
   const toText = () => {

@@ -1,4 +1,4 @@
-// What a handler has done, by names: steps, children, sleeps and waits.
+// The journal of a handler: its named steps, children, sleeps and waits.
 
 import { get } from "./api.js";
 import { h, put } from "./dom.js";

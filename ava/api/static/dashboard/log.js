@@ -22,7 +22,7 @@ export class LogView {
 
   /** The reader does not see payloads, so there are no lines. */
   hide() {
-    say(this.summary, "You do not see the lines of this log.");
+    say(this.summary, "Your role or API key may not see log lines.");
   }
 
   constructor(jobId, { signal }) {
@@ -82,7 +82,7 @@ export class LogView {
     this.#blocks = [];
     put(this.lines);
     this.#show(read, true);
-    // Lines that the stream has brought meanwhile; their places are ordered as texts.
+    // Lines that the stream has delivered since; their positions are compared as strings.
     this.#waiting = this.#waiting.filter(({ place }) => end === null || place > end);
     this.#draw();
     this.#toEnd();

@@ -63,10 +63,10 @@ async function show() {
     if (change && !signal.aborted && !here.rest.length) opened = { name: here.name, change };
     return undefined;
   } catch (error) {
-    // A page that was left drops what it was still waiting for.
+    // A page that is left aborts its pending requests.
     if (signal.aborted) return undefined;
     return put(main, h("h1", {}, "This page could not be loaded"), h("p", { role: "alert" }, reason(error)),
-      // A browser may keep a module that it could not load as failed, until the page is loaded anew.
+      // A browser may keep a module that it could not load as failed, until the page is reloaded.
       button("Try again", () => (navigator.onLine ? location.reload() : show()), { kind: "primary" }));
   }
 }
@@ -88,15 +88,15 @@ async function openLink(token) {
   return show();
 }
 
-const foreign = () => [h("h1", {}, "This link is of another tenant"),
+const foreign = () => [h("h1", {}, "This link belongs to another tenant"),
   h("p", {}, `It shows ${session.foreign}, and you are signed in to ${session.get().tenant}. `,
-    h("a", { href: "/" }, `Go to ${session.get().tenant}`), ", or sign out and sign in to the other.")];
+    h("a", { href: "/" }, `Go to ${session.get().tenant}`), ", or sign out and sign in to the other tenant.")];
 
 function lookAtAnother() {
   ask({
-    title: "Look at another tenant", action: "Look",
+    title: "View another tenant", action: "View",
     fields: [field("Tenant", h("input", { name: "tenant", required: true, value: session.get().tenant, pattern: "ten_[0-9a-z_]{1,60}", title: "ten_ and 1 to 60 of a-z, 0-9 and _", autocomplete: "off", spellcheck: "false" }),
-      "Your address names it, so a copied link shows the same tenant")],
+      "The URL contains the tenant, so a copied link shows the same tenant")],
     submit: async ({ tenant }) => {
       await session.look(tenant);
       show();

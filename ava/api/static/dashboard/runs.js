@@ -1,4 +1,4 @@
-// The runs of one job: how long it waited and ran, and each attempt in a row of its own.
+// The runs of one job: how long it waited and ran, and one row per attempt.
 
 import { h, put } from "./dom.js";
 import { full, span } from "./format.js";
@@ -20,6 +20,6 @@ export function runsCard() {
 
 /** What a run, or all of a job, has used, as far as it is known. */
 export function usageOf({ cpu_ms: cpu, peak_memory_mb: peak, wait_ms: waited }) {
-  const parts = [cpu === null ? null : `${span(cpu)} of processor time`, peak === null ? null : `${peak} MiB at most`, waited === null ? null : `waited ${span(waited)}`];
+  const parts = [cpu === null ? null : `${span(cpu)} of processor time`, peak === null ? null : `peak ${peak} MiB`, waited === null ? null : `waited ${span(waited)}`];
   return h("small", { class: "usage" }, parts.filter(Boolean).join(", "));
 }

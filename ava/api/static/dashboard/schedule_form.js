@@ -56,13 +56,13 @@ function moreOptions(now) {
   return h("details", {}, h("summary", {}, "More options"), h("div", { class: "more" },
     h("label", { class: "row check" }, h("input", { type: "checkbox", name: "enabled", checked: now.enabled }), "Enabled"),
     h("div", { class: "row" },
-      field("If the last job still runs", h("select", { name: "overlap" }, options(OVERLAPS, now.overlap))),
-      field("Missed firings to make up for", h("select", { name: "catch_up" }, options(CATCH_UPS, now.catch_up)))),
+      field("If the previous job is unfinished", h("select", { name: "overlap" }, options(OVERLAPS, now.overlap))),
+      field("Missed firings to catch up", h("select", { name: "catch_up" }, options(CATCH_UPS, now.catch_up)))),
     h("div", { class: "row" },
       whole("Priority", "priority", "1 starts first"),
-      whole("Oldest to make up for", "catch_up_seconds", "seconds"),
+      whole("Max age to catch up", "catch_up_seconds", "seconds"),
       whole("Spread", "spread_seconds", "seconds"),
-      expiryField(now.expires_in, "Seconds from the slot; an unstarted job is cancelled then")),
+      expiryField(now.expires_in, "Seconds after the firing time; then an unstarted job is cancelled")),
     h("div", { class: "row" }, moment("Not before", "starts_at"), moment("Not after", "ends_at"))));
 }
 

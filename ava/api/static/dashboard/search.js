@@ -23,9 +23,9 @@ const IDS = [
   [new RegExp(`^(?:sch|key)_${MADE}$`), "filter[triggered_by]"], [new RegExp(`^err_${MADE}$`), "filter[error_id]"],
 ];
 const WORD = new RegExp(`(?:(${[...Object.keys(NAMES), "tag"].join("|")}):\\s*|input\\.([^\\s:="]+)[:=])?(?:"([^"]*)"|(\\S+))`, "gi");
-// Without `job_` or `…` before them, letters alone are a word.
+// Letters without a leading `job_` or `…` are a word, not an id.
 const ID = /^(?:job_…?|…|(?=.*\d))[0-9a-hjkmnp-tv-z]{4,26}$/i;
-const HINT = "A job's id or at least 4 digits of it, a part of an error, or error: user: worker: tag: input.path: status: waits: priority:";
+const HINT = "A job id or at least 4 of its characters, a part of an error, or error: user: worker: tag: input.path: status: waits: priority:";
 
 /** The filters that a text means: `{ "filter[error]": "timeout" }`. Words without a name are a part of the error. */
 export function readSearch(text) {
@@ -38,7 +38,7 @@ export function readSearch(text) {
     const key = NAMES[name?.toLowerCase()];
     const id = name || quoted !== undefined ? null : IDS.find(([form]) => form.test(value));
     if (path) found[`filter[input.${path}]`] = value;
-    // What follows without a name is of the error too: `error:no such channel`.
+    // Following words without a name also belong to the error: `error:no such channel`.
     else if (key === "filter[error]") {
       words.push(value);
       isError = true;
@@ -63,7 +63,7 @@ function valueOf(key, value) {
   if (!values) return value;
   const wanted = value.toLowerCase();
   const found = Object.keys(values).find((each) => each === wanted || values[each].includes(wanted));
-  if (!found) throw new Error(`There is no ${key.slice(7, -1)} “${value}”: it is one of ${Object.keys(values).join(", ")}.`);
+  if (!found) throw new Error(`Unknown ${key.slice(7, -1)} “${value}”: use one of ${Object.keys(values).join(", ")}.`);
   return found;
 }
 
@@ -71,7 +71,7 @@ function valueOf(key, value) {
 async function isOfError(part, others) {
   const [ids, errors] = await Promise.all(["filter[id]", "filter[error]"].map(async (name) =>
     (await get("/v1/ava/jobs", { query: { ...others, [name]: part, fields: "id", per_page: "1" } })).data.length));
-  // A number is rather a part of a text: five digits are in many ids by chance.
+  // Prefer the error for a number, because many ids contain five given digits by chance.
   return errors && (!ids || /^\d+$/.test(part));
 }
 

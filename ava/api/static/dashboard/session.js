@@ -1,4 +1,4 @@
-// Who is signed in. A cookie that scripts cannot read holds the session, so every tab has it; a tab only knows whose it is.
+// Who is signed in. A cookie that scripts cannot read holds the session, so every tab has it; a tab only knows its user and tenant.
 
 const PATH = "/v1/ava/session";
 const LAST = "ava.last";

@@ -1,4 +1,4 @@
-// A tree as a graph: what comes first stands left. Many alike jobs are one box.
+// A tree as a graph, from left to right. Many similar jobs share one box.
 
 import { h, put, s } from "./dom.js";
 import { number, short, span } from "./format.js";
@@ -33,7 +33,7 @@ export function treeGraph(currentId) {
       put(lines, edges.map(line));
       put(boxes, nodes.map((node) => box(node, currentId)));
       note.hidden = !left;
-      note.textContent = left ? `The graph has the first ${number(MAX_BOXES)} boxes; ${number(left)} are left out.` : "";
+      note.textContent = left ? `The graph has the first ${number(MAX_BOXES)} boxes; ${number(left)} are not shown.` : "";
     },
   };
 }

@@ -1,4 +1,4 @@
-// What the graph and the time line of a tree say of its jobs.
+// The jobs of a tree, as the graph and the time line show them.
 
 export const FINAL = ["completed", "failed", "cancelled"];
 const STATES = ["running", "cancelling", "waits", "queued", "completed", "failed", "cancelled"];

@@ -1,4 +1,4 @@
-// A tree as a time line: when each job was queued, ran and waited. What waits is hatched.
+// A tree as a time line: when each job was queued, ran and waited. Waiting times are hatched.
 
 import { h, Keyed, put, say } from "./dom.js";
 import { full, number, span } from "./format.js";

@@ -26,8 +26,8 @@ async function openForm(workerId) {
       h("div", { class: "row" },
         field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: "5", required: true }), "1 starts first"),
         momentField("Scheduled for", "scheduled", { hint: "Leave empty to start now" }),
-        expiryField(null, "Seconds; it is cancelled unless it has started by then")),
-      field("Tags", h("input", { name: "tags", autocomplete: "off", spellcheck: "false" }), "To find the job by, such as team=security, order=17"),
+        expiryField(null, "Seconds until the job is cancelled if it has not started")),
+      field("Tags", h("input", { name: "tags", autocomplete: "off", spellcheck: "false" }), "To find the job, such as team=security, order=17"),
     ],
     submit: (values) => input.withFaults(async () => {
       const body = { worker_id: values.worker, input: input.value(), priority: Number(values.priority) };
@@ -61,7 +61,7 @@ function workerInput(worker) {
   return {
     fields: [field("Worker", worker), place],
     value() {
-      if (!isReady) throw new Error("The fields of this worker are still being read.");
+      if (!isReady) throw new Error("Loading the worker's input fields …");
       return editor.value();
     },
     /** Run `act`, and show what is wrong with the input at its fields. */
@@ -79,7 +79,7 @@ function workerInput(worker) {
 
 /** The form that triggers a job like a final one, with its input in an editor; the page of the new job follows. */
 export function editAndRunAgain(job) {
-  // What the reader does not see is left as it was.
+  // Hidden payloads are left unchanged.
   const before = job.payload_hidden ? "" : JSON.stringify(job.input, null, 2);
   ask({
     title: "Run again with changes",
@@ -91,7 +91,7 @@ export function editAndRunAgain(job) {
     ],
     submit: async (values) => {
       const body = {};
-      // What was not changed is left out, because numbers beyond JavaScript's would lose digits.
+      // Omit unchanged values, because large numbers would lose digits in JavaScript.
       if (values.input !== before) body.input = parseInput(values.input);
       if (Number(values.priority) !== job.priority) body.priority = Number(values.priority);
       const { data } = await post(`/v1/ava/jobs/${job.id}/retry`, body);
@@ -107,12 +107,12 @@ export function changeQueued(job, done) {
   ask({
     title: "Change this job",
     action: "Change",
-    text: hasStarted ? "It has started before: its priority and its tags can be changed." : "",
+    text: hasStarted ? "The job has already started, so only its priority and tags can be changed." : "",
     fields: [
       field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: String(job.priority), required: true }), "1 starts first"),
       hasStarted ? null : h("div", { class: "row" },
         momentField("Scheduled for", "scheduled", { at: job.scheduled_at, hint: "Leave empty to start now" }),
-        expiryField(null, job.expires_at ? "Seconds from now; empty: as before" : "Seconds from now; empty: never")),
+        expiryField(null, job.expires_at ? "Seconds from now; empty: unchanged" : "Seconds from now; empty: never")),
       field("Tags", h("input", { name: "tags", autocomplete: "off", spellcheck: "false", value: tags }), "Such as team=security, order=17"),
     ].filter(Boolean),
     submit: async (values) => {
@@ -136,7 +136,7 @@ export function expiryField(seconds, hint) {
 function parseTags(text) {
   return Object.fromEntries(text.split(",").map((tag) => {
     const [, key, value] = /^\s*([^=]+?)\s*=\s*(.+?)\s*$/.exec(tag) ?? [];
-    if (!key) throw new Error(`Tags: ${tag.trim() || "an empty tag"} is not as in team=security.`);
+    if (!key) throw new Error(`Tags: ${tag.trim() || "an empty tag"} is not in the form team=security.`);
     return [key, value];
   }));
 }

@@ -1,15 +1,15 @@
-// What a queued job waits for before its turn can come: the values of `waits_for`, as people read them.
+// Why a queued job cannot start yet: the values of `waits_for` in words.
 
 export const REASONS = {
   schedule: "its scheduled time",
-  retry: "the delay of its retry",
-  deferred: "the time to which it was deferred",
+  retry: "its retry delay",
+  deferred: "the end of its deferral",
   debounce: "the end of a burst of triggers",
-  children: "jobs, or the first of several things",
-  jobs: "the jobs before it",
+  children: "jobs, or the first of several conditions",
+  jobs: "its predecessors",
   event: "an event",
   sleep: "the end of a sleep",
-  permit: "a permit of its limit",
+  permit: "a permit of its concurrency or rate limit",
   node: "a node with its handler",
   worker: "its worker, which is paused",
   queue: "its queue, which is paused",

@@ -1,4 +1,4 @@
-// The forms that create and change a webhook, and that send what was abandoned again.
+// The forms that create and change a webhook, and that resend deliveries.
 
 import { call, post } from "./api.js";
 import { h } from "./dom.js";
@@ -20,14 +20,14 @@ const fields = (url, chosen, rootsOnly) => [
   field("URL", h("input", { name: "url", type: "url", required: true, placeholder: "https://example.com/hooks", value: url })),
   h("fieldset", { class: "events" }, h("legend", {}, "Events"),
     EVENTS.map((event) => h("label", { class: "row check" }, h("input", { type: "checkbox", name: event, checked: chosen.includes(event) }), event))),
-  h("label", { class: "row check" }, h("input", { type: "checkbox", name: "roots_only", checked: rootsOnly }), "Only jobs that no handler has made"),
+  h("label", { class: "row check" }, h("input", { type: "checkbox", name: "roots_only", checked: rootsOnly }), "No events of child jobs"),
 ];
 const eventsOf = (values) => EVENTS.filter((event) => values[event]);
 
 export function create(refresh) {
   ask({
     title: "New webhook", action: "Create",
-    fields: [...fields(null, EVENTS.slice(0, 3), false), secret(true, "Signs every request, 16 to 256 characters; it is never shown again")],
+    fields: [...fields(null, EVENTS.slice(0, 3), false), secret(true, "Signs every request; 16 to 256 characters. It is never shown again")],
     submit: async (values) => {
       await post("/v1/webhooks", { url: values.url, secret: values.secret, events: eventsOf(values), roots_only: Boolean(values.roots_only) });
       refresh();
@@ -38,7 +38,7 @@ export function create(refresh) {
 export function edit(webhook, path, refresh) {
   ask({
     title: "Change this webhook", action: "Save",
-    fields: [...fields(webhook.url, webhook.events, webhook.roots_only), secret(false, "Leave empty to keep the present one; a new one is used beside it for 24 hours")],
+    fields: [...fields(webhook.url, webhook.events, webhook.roots_only), secret(false, "Leave empty to keep the current secret; for 24 hours a new one signs in addition to it")],
     submit: async (values) => {
       await call("PATCH", path, { body: { url: values.url, events: eventsOf(values), roots_only: Boolean(values.roots_only), ...(values.secret ? { secret: values.secret } : {}) } });
       refresh();
@@ -50,17 +50,17 @@ export function edit(webhook, path, refresh) {
 export function redeliverMany(webhook, path, shown, refresh) {
   ask({
     title: "Send deliveries again?", action: "Send again",
-    text: `Each delivery to ${webhook.url} that matches is sent again, with the same id and body.`,
+    text: `Each delivery to ${webhook.url} that matches is sent again with the same id and body.`,
     fields: [
       field("State", h("select", { name: "status" }, options([["abandoned", "Abandoned"], ["delivered", "Delivered"]], shown.status))),
       field("Event", h("select", { name: "event" }, options([["", "All"], ...EVENTS.map((event) => [event])], shown.event))),
       momentField("Created since", "since", { at: new Date(Date.now() - DAY).toISOString(), required: true }),
-      momentField("Created before", "until", { hint: "Until now if it is empty" }),
+      momentField("Created before", "until", { hint: "Empty: until now" }),
     ],
     submit: async ({ since, until, status, event }) => {
       const { data } = await post(`${path}/deliveries/redeliver`, { since: typedMoment(since), status,
         ...(until ? { until: typedMoment(until) } : {}), ...(event ? { event } : {}) });
-      notify(`${number(data.redelivered)} queued again.`);
+      notify(`${number(data.redelivered)} deliveries queued again.`);
       refresh();
     },
   });

@@ -1,4 +1,4 @@
-// The settings of a worker: what they are, and the forms that change them.
+// The settings of a worker, and the forms that change them.
 
 import { call, session } from "./api.js";
 import { h, put } from "./dom.js";
@@ -6,8 +6,8 @@ import { full, span } from "./format.js";
 import { ask, button, card, empty, field, notify } from "./parts.js";
 
 const STATUSES = {
-  paused: ["Pause", "Its jobs are accepted and wait, and its schedules go on making them, until it is resumed."],
-  deprecated: ["Deprecate", "It takes no new jobs, and its schedules skip. The jobs that wait still run."],
+  paused: ["Pause", "Its jobs are accepted but wait until it is resumed. Its schedules still create jobs."],
+  deprecated: ["Deprecate", "It refuses new jobs, and its schedules skip their firings. Waiting jobs still run."],
 };
 const NAME = "[A-Za-z_][A-Za-z0-9_]{0,63}";
 
@@ -27,7 +27,7 @@ export function statusButtons(worker, reads) {
     ask({ title: `${verb} ${worker.name}?`, action: `${verb} worker`, text, kind: status === "deprecated" ? "danger" : "primary", submit: () => set(status, status) });
   };
   const others = Object.keys(STATUSES).filter((status) => status !== worker.status);
-  // What the tenant has set is taken back; only over a status of the platform it needs one of its own.
+  // Delete the tenant's status, or set one to override the platform's.
   const resumed = (worker.platform?.status ?? "active") === "active" ? null : "active";
   return [
     worker.status === "active" ? null : button("Resume", () => set(resumed, "active"), { kind: "primary" }),
@@ -38,7 +38,7 @@ export function statusButtons(worker, reads) {
 
 function askToDelete(worker, reads) {
   ask({
-    title: `Delete ${worker.name}?`, text: "Its final jobs stay. It is refused while one of its jobs waits or runs.", action: "Delete worker", kind: "danger",
+    title: `Delete ${worker.name}?`, text: "Its ended jobs stay. Deletion is refused while a job of it waits or runs.", action: "Delete worker", kind: "danger",
     async submit() {
       await reads.delete(pathOf(worker.id));
       notify(`${worker.name} is deleted.`);
@@ -74,10 +74,10 @@ function factsOf(worker) {
     ["Status", [worker.status, " ", by]], ["Queue", worker.queue], ["Runtime", worker.runtime],
     ["Timeout", [span(timeout * 1000), " ", declared(timeout !== longest, span(longest * 1000))]],
     ["Retries", [String(retries), " ", declared(retries !== most, String(most)), delaysOf(worker.retry)]],
-    ["Memory", worker.max_memory_mb === null ? "as its nodes allow" : `at most ${worker.max_memory_mb} MiB a run`],
-    ["Unstarted jobs", worker.expires_in === null ? "wait without end" : `are cancelled after ${worker.expires_in} s`],
-    ["Jobs kept", worker.retention_days === null ? "as the tenant or the installation says" : `${worker.retention_days} days`],
-    ["Tool of agents", { answer: "yes, a call waits for the end", task: "yes, a call returns a task", off: "no" }[worker.mcp] ?? "as AVA_MCP_WORKERS says"],
+    ["Memory", worker.max_memory_mb === null ? "as its nodes allow" : `at most ${worker.max_memory_mb} MiB per run`],
+    ["Unstarted jobs", worker.expires_in === null ? "never expire" : `are cancelled after ${worker.expires_in} s`],
+    ["Job retention", worker.retention_days === null ? "default of the tenant or installation" : `${worker.retention_days} days`],
+    ["MCP tool", { answer: "yes, a call waits for the end", task: "yes, a call returns a task", off: "no" }[worker.mcp] ?? "as set by AVA_MCP_WORKERS"],
     ["Updated", full(worker.updated_at)],
   ];
   return h("dl", {}, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
@@ -92,7 +92,7 @@ function delaysOf(retry) {
 /** The names that the platform has set for all tenants. */
 function platform(settings, kind) {
   const names = kind === "config" ? Object.keys(settings?.config ?? {}) : settings?.secrets ?? [];
-  return names.length ? h("p", { class: "muted" }, `Of the platform: ${names.join(", ")}`) : null;
+  return names.length ? h("p", { class: "muted" }, `Set by the platform: ${names.join(", ")}`) : null;
 }
 
 function entries(kind, found, worker, refresh) {
@@ -104,7 +104,7 @@ function entries(kind, found, worker, refresh) {
 
 function askRemove(kind, name, worker, refresh) {
   ask({
-    title: `Remove ${name}?`, action: `Remove ${name}`, kind: "danger", text: `Jobs of ${worker.name} that start from now on do not get it.`,
+    title: `Remove ${name}?`, action: `Remove ${name}`, kind: "danger", text: `Jobs of ${worker.name} that start from now on will not get it.`,
     submit: async () => {
       await patch(worker.id, { [kind]: { [name]: null } });
       refresh();
@@ -121,7 +121,7 @@ function setButton(kind, worker, refresh) {
   const where = (name) => (isSecret ? `env.secrets["${name}"]` : `env["${name}"]`);
   return button(isSecret ? "Set a secret" : "Set an entry", () => ask({
     title: isSecret ? "Set a secret" : "Set an entry", action: "Save",
-    text: `The handler finds it as ${where("NAME")} in jobs that start from now on.`,
+    text: `Handlers read it as ${where("NAME")}, in jobs that start from now on.`,
     fields: [
       field("Name", h("input", { name: "name", required: true, pattern: NAME, title: "A letter or _, then letters, digits and _; at most 64", autocomplete: "off", spellcheck: "false" })),
       field("Value", value, isSecret ? "4 to 8,192 characters; it is never shown again" : null),
@@ -139,12 +139,12 @@ function askLimits(worker, refresh) {
   ask({
     title: `Settings of ${worker.name}`, action: "Save",
     fields: [h("div", { class: "row" },
-      field("Timeout in seconds", numeric("timeout", worker.timeout_seconds, worker.handler_timeout_seconds, "0", "any"), `At most ${worker.handler_timeout_seconds}; empty for what the handler declares`),
-      field("Retries", numeric("retries", worker.max_retries, worker.handler_max_retries, "0", "1"), `At most ${worker.handler_max_retries}; empty for what the handler declares`))],
+      field("Timeout in seconds", numeric("timeout", worker.timeout_seconds, worker.handler_timeout_seconds, "0", "any"), `Max ${worker.handler_timeout_seconds}; empty: the handler's value`),
+      field("Retries", numeric("retries", worker.max_retries, worker.handler_max_retries, "0", "1"), `Max ${worker.handler_max_retries}; empty: the handler's value`))],
     submit: async ({ timeout, retries }) => {
       const valueOf = (text) => (text === "" ? null : Number(text));
       const body = {};
-      // What was not changed is left out, so that it still follows the handler and the platform.
+      // Omit unchanged values, so that they still follow the handler and the platform.
       if (timeout !== String(worker.timeout_seconds)) body.timeout_seconds = valueOf(timeout);
       if (retries !== String(worker.max_retries)) body.max_retries = valueOf(retries);
       if (Object.keys(body).length) await patch(worker.id, body);

@@ -1,4 +1,4 @@
-// Analytics: what ended jobs add up to over a period.
+// Analytics: statistics of the jobs that ended in a period.
 
 import { get } from "../api.js";
 import { endedChart } from "../chart.js";
@@ -41,7 +41,7 @@ export function open(main, { signal, query }) {
     const [ended, rate, average, start, times] = tiles;
     ended.update(number(jobs.total), `${number(jobs.failed)} failed, ${number(jobs.cancelled)} cancelled${jobs.expired ? `, ${number(jobs.expired)} of them expired` : ""}`);
     rate.update(jobs.success_rate === null ? "–" : `${jobs.success_rate} %`, `${number(jobs.completed)} completed`);
-    average.update(span(jobs.avg_duration_ms), `of jobs that ran, which used ${span(jobs.cpu_ms)} of processor time`);
+    average.update(span(jobs.avg_duration_ms), `of jobs that ran; they used ${span(jobs.cpu_ms)} of processor time`);
     start.update(span(wait.p50_ms), percentilesOf(wait));
     times.update(span(run.p50_ms), percentilesOf(run));
     chart.update(data.series.map((point) => ({ ...point, minute: point.starts_at })));

@@ -12,7 +12,7 @@ export async function open(main, { signal, query }) {
       titles(["Time", "User", "Action", "Target", "Status", "Address"]), list), more);
   const found = await get("/v1/ava/audit", { query: { per_page: "50", ...Object.fromEntries(query) }, signal });
   put(list, found.data.map(line));
-  if (!found.data.length) more.before(empty("No entries yet. Each request that changes something, or is refused, is listed here."));
+  if (!found.data.length) more.before(empty("No entries yet. Every request that changes data, or is refused, is listed here."));
   if (found.pagination.next_cursor) {
     const next = new URLSearchParams(query);
     next.set("cursor", found.pagination.next_cursor);

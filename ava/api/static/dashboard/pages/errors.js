@@ -18,7 +18,7 @@ export function open(main, { signal, query }) {
     location.hash = `#/errors?${new URLSearchParams({ status: chosen.value, ...(worker ? { "filter[worker_id]": worker } : {}) })}`;
   });
   const list = h("div", {});
-  const none = empty("No errors here. ", state === "open" ? "Jobs that fail with one cause become one error." : h("a", { href: "#/errors" }, "Show the open ones"));
+  const none = empty("No errors with this status. ", state === "open" ? "Jobs that fail with the same cause are grouped into one error." : h("a", { href: "#/errors" }, "Show the open ones"));
   const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   none.hidden = true;
   const groups = new Keyed(list, (group) => group.id, (group) => card(group, () => turn()));
@@ -73,7 +73,7 @@ function card(first, refresh) {
 
 function openRetry(group) {
   ask({
-    title: `Retry ${group.kind}`, text: "A new job is made like each failed one of this error that is still kept, the newest 10,000 at most.", action: "Retry all", kind: "primary",
+    title: `Retry ${group.kind}`, text: "Each failed job of this error that is still stored is triggered again as a new job, up to the newest 10,000.", action: "Retry all", kind: "primary",
     async submit() {
       const { data } = await post(`/v1/ava/errors/${encodeURIComponent(group.id)}/retry`);
       notify(data.state === "done" ? `${number(data.done)} jobs are retried.` : `${number(data.total)} jobs are being retried.`);

@@ -1,4 +1,4 @@
-// Hooks: the addresses to which providers send, and what arrived there.
+// Hooks: URLs that receive providers' webhooks, and their deliveries.
 
 import { call, get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
@@ -11,7 +11,7 @@ const VERDICTS = [["", "All"], ["accepted", "Accepted"], ["duplicate", "Duplicat
 
 export function open(main, { signal }) {
   const list = h("div", {});
-  const none = empty("No hooks yet. ", session.mayWrite ? "Create one and give its address to GitHub, Stripe or Slack." : "A hook is an address to which a provider sends.");
+  const none = empty("No hooks yet. ", session.mayWrite ? "Create one and give its URL to GitHub, Stripe or Slack." : "A hook is a URL that receives a provider's webhooks.");
   none.hidden = true;
   const refresh = () => turn();
   const hooks = new Keyed(list, (hook) => hook.id, (hook) => hookCard(hook, signal, refresh));
@@ -25,7 +25,7 @@ export function open(main, { signal }) {
   });
 }
 
-const makes = (hook) => (hook.worker_id ? `Each delivery makes a job of ${hook.worker_id}.`
+const makes = (hook) => (hook.worker_id ? `Each delivery starts a job of ${hook.worker_id}.`
   : `Each delivery is an event${hook.event_type ? ` of the type ${hook.event_type}` : ""} for the subscriptions.`);
 
 function hookCard(hook, signal, refresh) {
@@ -41,12 +41,12 @@ function hookCard(hook, signal, refresh) {
   const pause = button("Pause", () => enable(false));
   const resume = button("Resume", () => enable(true), { kind: "primary" });
   const body = h("div", { role: "rowgroup", class: "rows" });
-  const none = empty("Nothing was received yet. ", session.mayWrite ? "Test sends a delivery as the provider would." : null);
+  const none = empty("No deliveries yet. ", session.mayWrite ? "Test sends a delivery in the provider's format." : null);
   const rows = new Keyed(body, (delivery) => delivery.id, (delivery) => deliveryRow(delivery, path, () => load()));
   const actions = session.mayWrite ? [
     button("Test …", () => tryOut(current, path, () => load())), pause, resume,
     button("Secret …", () => setSecret(current, path, refresh)),
-    button("New address …", () => rotate(current, path, refresh)),
+    button("New URL …", () => rotate(current, path, refresh)),
     button("Replay …", () => replayMany(current, path, () => load())),
     button("Delete", () => remove(hook, path, reads, refresh), { kind: "danger" }),
   ] : [];
@@ -74,7 +74,7 @@ function hookCard(hook, signal, refresh) {
       state.update(next.enabled ? "enabled" : "paused");
       pause.hidden = !next.enabled;
       resume.hidden = next.enabled;
-      const needs = next.verifier.scheme !== "none" && next.secrets === 0 ? " It has no secret yet, so every delivery is refused." : "";
+      const needs = next.verifier.scheme !== "none" && next.secrets === 0 ? " It has no secret, so it refuses every delivery. Set one with Secret …" : "";
       say(about, `${next.provider}. ${makes(next)}${needs}`);
     },
   };
@@ -82,7 +82,7 @@ function hookCard(hook, signal, refresh) {
 
 function remove(hook, path, reads, refresh) {
   ask({
-    title: "Delete this hook?", action: "Delete hook", kind: "danger", text: `The address of ${hook.name} is unknown from now on; its jobs and events stay.`,
+    title: "Delete this hook?", action: "Delete hook", kind: "danger", text: `The URL of ${hook.name} stops working immediately; its jobs and events stay.`,
     submit: async () => {
       await reads.delete(path);
       refresh();
@@ -93,14 +93,14 @@ function remove(hook, path, reads, refresh) {
 function deliveryRow(delivery, path, refresh) {
   const verdict = pill(delivery.verdict);
   const jobs = h("span", { role: "cell", "data-label": "Jobs", class: "mono" });
-  const content = h("div", {}, h("p", { class: "muted" }, "Loading what was received"));
+  const content = h("div", {}, h("p", { class: "muted" }, "Loading the delivery …"));
   let isLoaded = false;
   const loadBody = async () => {
     if (isLoaded) return;
     isLoaded = true;
     try {
       const { data } = await get(`${path}/deliveries/${encodeURIComponent(delivery.id)}`);
-      put(content, data.body === null ? h("p", { class: "muted" }, "The body is not kept, or your role may not see it.") : bodyOf(data));
+      put(content, data.body === null ? h("p", { class: "muted" }, "The body is no longer stored, or your role may not see it.") : bodyOf(data));
     } catch (error) {
       isLoaded = false;
       put(content, h("p", { role: "alert" }, error.message));

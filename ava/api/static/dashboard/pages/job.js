@@ -11,7 +11,7 @@ import { changeQueued, editAndRunAgain } from "../trigger.js";
 import { reasonOf } from "../wait_reasons.js";
 import { open as openTree } from "./tree.js";
 
-const HIDDEN = "You do not see payloads.";
+const HIDDEN = "Your role or API key may not see payloads.";
 const FINAL = ["completed", "failed", "cancelled"];
 const CHANGING = "status,started_at,completed_at,duration_ms,error,attempt,cancel_requested_at,cancelled_by,progress,priority,scheduled_at,expires_at,tags,tree_id,waiting_for,deadline_at,waits_for";
 
@@ -88,7 +88,7 @@ function jobView(first, onChange) {
   const progress = h("div", { class: "progress" }, bar, barText);
   const cancel = button("Cancel", () => ask({
     title: "Cancel this job?", action: "Cancel job", kind: "danger",
-    text: current.status === "running" ? "Its process is asked to stop. What it has done so far stays." : "It will not start.",
+    text: current.status === "running" ? "Its process is asked to stop. Its effects so far are not undone." : "It will not start.",
     submit: async () => {
       await post(`/v1/ava/jobs/${first.id}/cancel`);
       notify("Cancel requested.");
@@ -103,8 +103,8 @@ function jobView(first, onChange) {
     },
   }), { kind: "primary" });
   const fromHere = button("Retry from here", () => ask({
-    title: "Retry this entry and what comes after it?", action: "Retry from here",
-    text: "New jobs are triggered for this entry and for each one after it that did not complete. What completed is read, not run.",
+    title: "Retry this entry and its followers?", action: "Retry from here",
+    text: "This entry and all following entries that did not complete are triggered again as new jobs. Completed entries are reused, not rerun.",
     submit: async () => {
       const { data } = await post(`/v1/ava/jobs/${first.id}/retry`, { from: "failed" });
       location.hash = `#/jobs/${data.id}/tree`;
@@ -126,7 +126,7 @@ function jobView(first, onChange) {
   const drawTimeline = () => put(timeline, [
     moment("created", "Triggered", first.created_at, `by ${first.triggered_by}, ${first.trigger}`),
     first.scheduled_at ? moment("queued", "Scheduled for", first.scheduled_at) : null,
-    first.expires_at && current.status === "queued" && !marks.length ? moment("queued", "Cancelled unless it starts by", first.expires_at) : null,
+    first.expires_at && current.status === "queued" && !marks.length ? moment("queued", "Cancelled if not started by", first.expires_at) : null,
     ...marks.filter(({ isEnd }) => !isEnd || !FINAL.includes(current.status)).map(({ kind, text, ts, more }) => moment(kind, text, ts, more)),
     current.cancel_requested_at ? moment("cancelling", "Cancel requested", current.cancel_requested_at, current.cancelled_by ? `by ${current.cancelled_by}` : "") : null,
     current.completed_at ? moment(current.status, current.status[0].toUpperCase() + current.status.slice(1), current.completed_at, current.error ?? "") : null,
@@ -209,7 +209,7 @@ function showFacts(list, job) {
     ["Deadline", job.deadline_at ? when(job.deadline_at).element : null],
     ["Waits for", job.waits_for ? h("span", {}, reasonOf(job), job.waiting_for ? [": ", waitsFor(job.waiting_for)] : null) : null],
     ["Parent", job.parent_id ? h("a", { href: `#/jobs/${job.parent_id}`, class: "mono" }, job.parent_id) : null],
-    ["Tree", job.tree_id ? h("a", { href: `#/jobs/${job.id}/tree` }, "The jobs that belong together") : null],
+    ["Tree", job.tree_id ? h("a", { href: `#/jobs/${job.id}/tree` }, "The tree of this job") : null],
     ["Retry of", job.retry_of ? h("a", { href: `#/jobs/${job.retry_of}`, class: "mono" }, job.retry_of) : null],
   ];
   put(list, facts.filter(([, value]) => value !== null).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));

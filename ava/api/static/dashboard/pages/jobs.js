@@ -28,7 +28,7 @@ export function open(main, { signal, query: first }) {
   const table = h("div", { class: "table jobs", role: "table", "aria-label": "Jobs" });
   const none = empty("No jobs match this filter. ", h("a", { href: "#/jobs" }, "Clear the filter"));
   const until = h("span", {});
-  const unreached = empty("No job of those that were looked at matches", until, "; go on with Older.");
+  const unreached = empty("None of the searched jobs match", until, "; continue with Older.");
   const noneYet = empty("No jobs yet. ", session.mayWrite ? "Create one above, or with " : "Programs create them, and so does ", h("code", {}, "ava jobs trigger"), ".");
   const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   let refresh = () => {};
@@ -68,7 +68,7 @@ export function open(main, { signal, query: first }) {
     const words = [...query].filter(([name]) => name.startsWith("filter[")).map(([, value]) => value);
     document.title = `${["Jobs", ...words].join(", ")} · AVA Jobs`;
     const isFiltered = words.length > 0 || query.has("cursor") || query.has("page");
-    // A search looks at up to 20,000 jobs each time.
+    // Each search reads up to 20,000 jobs.
     const isSearched = [...query.keys()].some((name) => /^(sort|filter\[(waits_for|error|error_id|triggered_by|priority|id|completed_.+|tag\..+|input\..+)\])$/.test(name));
     refresh = repeat(current, isSearched ? 10 : 2, async () => {
       const found = await get("/v1/ava/jobs", { query: { per_page: PER_PAGE, fields: FIELDS, ...askedOf(query) }, signal: current, isRepeated: true });

@@ -5,7 +5,7 @@ import { h, put } from "../dom.js";
 import { number, typedMoment } from "../format.js";
 import { ask, button, empty, field, heading, momentField, notify, options, repeat, titles, when } from "../parts.js";
 
-// It claims runs and nothing else, and stands outside the order of the others.
+// This role may only claim runs, and has no rank among the other roles.
 const WORKER = "worker";
 /** The role of a new key, as in the CLI, or the caller's own if that is lower. */
 const USUAL = "tenant-system-admin";
@@ -50,7 +50,7 @@ function line(key, refresh) {
 
 function openRevoke(key, refresh) {
   ask({
-    title: `Revoke ${key.name}`, text: "Whatever uses this key is refused within two seconds. That cannot be undone.", action: "Revoke", kind: "danger",
+    title: `Revoke ${key.name}`, text: "Within two seconds, requests with this key are refused. This cannot be undone.", action: "Revoke", kind: "danger",
     async submit() {
       await call("DELETE", `/v1/ava/keys/${encodeURIComponent(key.id)}`);
       notify(`${key.name} is revoked.`);
@@ -65,9 +65,9 @@ function openForm(refresh) {
   ask({
     title: "New API key", action: "Create",
     fields: [
-      field("Name", h("input", { name: "name", required: true, maxlength: "100", autocomplete: "off" }), "Who or what uses it."),
+      field("Name", h("input", { name: "name", required: true, maxlength: "100", autocomplete: "off" }), "The person or program that uses it."),
       field("Role", h("select", { name: "role" }, options(roles.map((role) => [role]), roles.includes(USUAL) ? USUAL : roles.at(-1)))),
-      field("Workers", h("input", { name: "workers", autocomplete: "off" }), "With the role worker: the ids of those whose runs it claims over HTTP, as wkr_resize, wkr_crop."),
+      field("Workers", h("input", { name: "workers", autocomplete: "off" }), "With the role worker: ids of the pull workers for which it claims runs, such as wkr_resize, wkr_crop."),
       momentField("Expires", "expires_at", { hint: "Empty: never" }),
       h("label", { class: "row check" }, h("input", { type: "checkbox", name: "payloads", checked: true }), "Sees payloads: inputs, outputs, log lines"),
     ],
@@ -97,7 +97,7 @@ function showToken(key) {
     notify("Copied.");
   });
   ask({
-    title: `The token of ${key.name}`, text: "It is shown this once. Keep it where secrets are kept.", action: "Done",
+    title: `The token of ${key.name}`, text: "It is shown only once. Store it in a secret store.", action: "Done",
     fields: [h("p", { class: "row" }, token, copy), uses(key)],
     async submit() {},
   });

@@ -1,5 +1,4 @@
-// Limits: queues that are paused, what is set for the tenant, what the limits of workers leave room for, and every limit
-// of the installation.
+// Limits: paused queues, the tenant's settings, the use of workers' limits, and every limit of the installation.
 
 import { get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
@@ -20,7 +19,7 @@ export function open(main, { signal }) {
   put(main, heading("Limits", isOperator ? button("Pause a queue …", () => askToPause(() => turn())) : null),
     h("section", {}, h("h2", { class: "section" }, "Paused queues"), queues, noQueues),
     h("section", {}, h("div", { class: "row between" }, h("h2", { class: "section" }, "Tenant"), isOperator ? button("Change …", () => askForLimits(tenant, () => turn())) : null), ofTenant.element),
-    h("section", {}, h("h2", { class: "section" }, "Workers"), h("p", { class: "muted" }, "Running and waiting jobs are those of your tenant."), workers, noWorkers),
+    h("section", {}, h("h2", { class: "section" }, "Workers"), h("p", { class: "muted" }, "Running and waiting jobs of your tenant."), workers, noWorkers),
     h("section", {}, h("h2", { class: "section" }, "Installation"), limits));
 
   const turn = repeat(signal, 4, async () => {
@@ -45,7 +44,7 @@ const act = (queue, what) => post(`/v1/ava/queues/${encodeURIComponent(queue)}/$
 
 function askToPause(refresh) {
   ask({
-    title: "Pause a queue", action: "Pause queue", text: "Its jobs are accepted and wait, those of every tenant. What runs goes on.",
+    title: "Pause a queue", action: "Pause queue", text: "All tenants' jobs in this queue are accepted but wait. Running jobs continue.",
     fields: [field("Queue", h("input", { name: "queue", required: true, value: "default", autocomplete: "off", spellcheck: "false" }))],
     submit: async ({ queue }) => {
       await act(queue, "pause");

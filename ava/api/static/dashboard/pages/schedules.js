@@ -12,7 +12,7 @@ const FINAL = ["completed", "failed", "cancelled"];
 
 export function open(main, { signal, query }) {
   const list = h("div", {});
-  const none = empty("No schedules yet. ", session.mayWrite ? "Create one to trigger jobs at times that a cron pattern names." : "A schedule triggers jobs at times that a cron pattern names.");
+  const none = empty("No schedules yet. ", session.mayWrite ? "Create one to trigger jobs by a cron pattern." : "A schedule triggers jobs by a cron pattern.");
   const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   none.hidden = true;
   const refresh = () => turn();
@@ -145,7 +145,7 @@ function details(schedule, signal) {
 
 function remove(schedule, reads, refresh) {
   ask({
-    title: "Delete this schedule?", action: "Delete schedule", kind: "danger", text: `${schedule.name ?? schedule.worker_id} makes no more jobs. Its jobs go on.`,
+    title: "Delete this schedule?", action: "Delete schedule", kind: "danger", text: `${schedule.name ?? schedule.worker_id} triggers no more jobs. Its existing jobs continue.`,
     submit: async () => {
       await reads.delete(pathOf(schedule));
       refresh();

@@ -1,4 +1,4 @@
-// Subscriptions: which events make which jobs, with a tester that says while one types whether an event matches.
+// Subscriptions: which events start which jobs, with a tester that shows while you type whether an event matches.
 
 import { call, get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
@@ -16,7 +16,7 @@ const area = (name, value) => h("textarea", { name, rows: "6", class: "mono", sp
 
 export function open(main, { signal }) {
   const body = h("div", { role: "rowgroup", class: "rows" });
-  const none = empty("No subscriptions yet. ", session.mayWrite ? "Create one, so that events make jobs." : "A subscription says which events make jobs.");
+  const none = empty("No subscriptions yet. ", session.mayWrite ? "Create one to start jobs from events." : "A subscription starts a job for each matching event.");
   none.hidden = true;
   const refresh = () => turn();
   const rows = new Keyed(body, (found) => found.id, (found) => row(found, refresh));
@@ -25,7 +25,7 @@ export function open(main, { signal }) {
   put(main, heading("Subscriptions", h("a", { href: "#/hooks" }, "Hooks"), session.mayWrite ? button("New subscription", () => create(refresh), { kind: "primary" }) : null),
     h("div", { class: "table subscriptions", role: "table", "aria-label": "Subscriptions" }, titles(["Events", "Worker", "Name", "State", "Changed", ""]), body), none,
     tester(signal),
-    card("Events that came in", {}, h("div", { class: "table incoming", role: "table", "aria-label": "Events" }, titles(["Type", "Source", "Jobs", "Created"]), events)));
+    card("Received events", {}, h("div", { class: "table incoming", role: "table", "aria-label": "Events" }, titles(["Type", "Source", "Jobs", "Created"]), events)));
 
   const turn = repeat(signal, 3, async () => {
     const [found, recent] = await Promise.all([
@@ -51,7 +51,7 @@ function row(found, refresh) {
     refresh();
   });
   const remove = button("Delete", () => ask({
-    title: "Delete this subscription?", action: "Delete subscription", kind: "danger", text: `Events of ${found.event_type} make no more jobs of ${found.worker_id}.`,
+    title: "Delete this subscription?", action: "Delete subscription", kind: "danger", text: `Events of type ${found.event_type} start no more jobs of ${found.worker_id}.`,
     submit: async () => {
       await call("DELETE", path);
       refresh();
@@ -116,7 +116,7 @@ function tester(signal) {
   const ask = async () => {
     try {
       const { data } = await post("/v1/ava/subscriptions/test", parsed({ event: event.value, match: match.value, input: input.value }), { signal });
-      say(verdict, data.matches ? data.reason ?? "It matches; the job gets:" : `It does not match. ${data.reason}`);
+      say(verdict, data.matches ? data.reason ?? "The event matches. The job's input:" : `The event does not match. ${data.reason}`);
       put(made, data.input === null ? null : json(data.input));
     } catch (error) {
       if (signal.aborted) return;
@@ -139,11 +139,11 @@ async function create(refresh) {
   ask({
     title: "New subscription", action: "Create",
     fields: [
-      field("Events", h("input", { name: "type", required: true, maxlength: "200", placeholder: "github.pull_request.*" }), "A type, or with .* at its end all that go on"),
+      field("Events", h("input", { name: "type", required: true, maxlength: "200", placeholder: "github.pull_request.*" }), "An event type; a trailing .* matches all longer types"),
       field("Worker", h("select", { name: "worker", required: true }, options(workers.map((worker) => [worker.id, worker.name]), ""))),
       field("Name", h("input", { name: "name", maxlength: "200" })),
-      field("Pattern", area("match", ""), "Without one every event of the type matches"),
-      field("Template", area("input", ""), "Without one the input is the whole event"),
+      field("Pattern", area("match", ""), "Empty: every event of the type matches"),
+      field("Template", area("input", ""), "Empty: the input is the whole event"),
     ],
     submit: async ({ type, worker, name, match, input }) => {
       await post("/v1/ava/subscriptions", { event_type: type, worker_id: worker, ...(name ? { name } : {}), ...parsed({ match, input }) });

@@ -1,4 +1,4 @@
-// Tenants: what waits, runs and fails of each, for the roles of the platform.
+// Tenants: the waiting, running and failed jobs of each tenant, for platform roles.
 
 import { get } from "../api.js";
 import { h, Keyed, say } from "../dom.js";
@@ -20,7 +20,7 @@ export function open(main, { signal, query }) {
   none.hidden = true;
   const more = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   put(main, heading("Tenants"),
-    h("p", { class: "muted" }, "Failed, completed and cancelled are those of the last hour; the share is that of the time that all jobs which ended then have run. A tenant opens its jobs."),
+    h("p", { class: "muted" }, "Failed, completed and cancelled jobs are from the last hour. Share: the tenant's part of the total run time of all jobs that ended in it. Click a tenant to see its jobs."),
     h("div", { class: "table tenants", role: "table", "aria-label": "Tenants" },
       titles(["Tenant", ...COLUMNS.map(([title]) => title), ""]), body), none, more);
   let shown = null;
@@ -29,7 +29,7 @@ export function open(main, { signal, query }) {
     rows.show(data);
     none.hidden = data.length > 0;
     const next = pagination.next_cursor;
-    if (next !== shown) put(more, next && [h("span", {}, `These are of the ${number(MAX_LOOKED_AT)} tenants up to ${next}.`), h("a", { href: `#/tenants?cursor=${next}` }, "Others")]);
+    if (next !== shown) put(more, next && [h("span", {}, `This page covers ${number(MAX_LOOKED_AT)} tenants, up to ${next}.`), h("a", { href: `#/tenants?cursor=${next}` }, "Others")]);
     shown = next;
   });
 }

@@ -20,7 +20,7 @@ export async function open(main, { signal, rest: [id] }) {
   const counts = h("p", { class: "row counts-of" });
   const cancel = button("Cancel all", () => ask({
     title: "Cancel all jobs of this tree?", action: "Cancel all jobs", kind: "danger",
-    text: "Those that are queued will not start, and the processes of those that run are asked to stop.",
+    text: "Queued jobs will not start; running jobs are asked to stop.",
     submit: async () => {
       await post("/v1/ava/jobs/cancel", { filter: { tree_id: tree.tree_id } });
       notify("Cancel requested.");
@@ -55,5 +55,5 @@ export async function open(main, { signal, rest: [id] }) {
 const isOver = (tree) => tree.jobs.every((job) => FINAL.includes(job.status));
 
 /** What the lines of the graph mean. */
-const kinds = () => h("ul", { class: "legend lines" }, [["completed", "after it completed"], ["ended", "after it ended"], ["failed", "if it failed"], ["child", "made by"]]
+const kinds = () => h("ul", { class: "legend lines" }, [["completed", "after it completed"], ["ended", "after it ended"], ["failed", "if it failed"], ["child", "created by"]]
   .map(([kind, text]) => h("li", { "data-line": kind }, text)));

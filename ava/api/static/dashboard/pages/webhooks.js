@@ -89,7 +89,7 @@ function endpoint(webhook, signal, refresh) {
       element.dataset.health = next.status;
       pause.hidden = next.status === "disabled";
       resume.hidden = !pause.hidden;
-      say(events, `${next.events.join(", ")}${next.roots_only ? ", of jobs that no handler has made" : ""}`);
+      say(events, `${next.events.join(", ")}${next.roots_only ? ", not of child jobs" : ""}`);
     },
   };
 }
@@ -105,8 +105,8 @@ function healthOf(webhook, deliveries) {
   const ended = deliveries.filter((delivery) => delivery.status !== "pending");
   const delivered = ended.filter((delivery) => delivery.status === "delivered").length;
   const ratio = ended.length ? `${Math.round((100 * delivered) / ended.length)} % of the last ${number(ended.length)} deliveries succeeded.` : "";
-  if (webhook.disabled_reason === "gone") return `The endpoint answered 410 (gone), so nothing is sent to it. ${ratio}`;
-  if (webhook.status === "disabled") return `Paused: nothing is sent to it. ${ratio}`;
+  if (webhook.disabled_reason === "gone") return `The endpoint responded 410 (Gone), so no events are sent to it. ${ratio}`;
+  if (webhook.status === "disabled") return `Paused: no events are sent to it. ${ratio}`;
   if (webhook.status === "degraded") return `A delivery was abandoned, and none has succeeded since; events are still sent. ${ratio}`;
   return ratio;
 }
@@ -125,7 +125,7 @@ function deliveryRow(delivery, path) {
   const state = pill();
   const said = h("span", {});
   const answers = h("div", {});
-  const sent = h("div", {}, h("p", { class: "muted" }, "Loading what was sent"));
+  const sent = h("div", {}, h("p", { class: "muted" }, "Loading the request …"));
   const more = h("details", { hidden: true, ontoggle: () => more.open && loadBody() }, h("summary", {}, "Request and responses"),
     h("div", { class: "exchange" }, h("section", {}, h("h3", {}, "Request"), sent), h("section", {}, h("h3", {}, "Responses"), answers)));
   let isLoaded = false;
@@ -134,7 +134,7 @@ function deliveryRow(delivery, path) {
     isLoaded = true;
     try {
       const { data } = await get(`${path}/deliveries/${encodeURIComponent(delivery.id)}/body`);
-      put(sent, data.body === null ? h("p", { class: "muted" }, "Your role may not see it.") : bodyOf(data));
+      put(sent, data.body === null ? h("p", { class: "muted" }, "Your role may not see the body.") : bodyOf(data));
     } catch (error) {
       isLoaded = false;
       put(sent, h("p", { role: "alert" }, error.message));

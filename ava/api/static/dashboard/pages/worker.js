@@ -47,7 +47,7 @@ function workerView(first) {
   const jobs = h("ul", { class: "plain" });
   const noJobs = empty("No jobs yet.");
   const nodes = h("ul", { class: "plain" });
-  const noNodes = empty("No node has its handler; its jobs wait.");
+  const noNodes = empty("No live node has the handler, so the jobs wait. Start a node with it.");
   const shownJobs = new Keyed(jobs, (job) => job.id, jobLine);
   const shownNodes = new Keyed(nodes, (node) => node.id, nodeLine);
   const query = new URLSearchParams({ "filter[worker_id]": first.id });
@@ -69,13 +69,13 @@ function workerView(first) {
     update(worker, reads) {
       const refresh = () => reads.now();
       const key = JSON.stringify(worker);
-      // What has not changed stays as it is, so that a button keeps its focus.
+      // Unchanged elements are kept, so that a button keeps its focus.
       if (key === shown) return;
       shown = key;
       state.update(stateOf(worker));
       put(actions, worker.status === "deprecated" ? null : runButton(worker.id), statusButtons(worker, reads));
       settings.update(worker, refresh);
-      put(schema, worker.input_schema ? json(worker.input_schema) : empty("Its handler declares none: any object is accepted."));
+      put(schema, worker.input_schema ? json(worker.input_schema) : empty("The handler declares no schema, so any object is accepted."));
     },
     showRate({ jobs: ended, percentiles: { wait, run } }) {
       const [rate, total, average, start] = tiles;

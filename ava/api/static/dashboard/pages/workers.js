@@ -18,7 +18,7 @@ export function open(main, { signal }) {
   const shownNodes = new Keyed(nodes, (node) => node.id, (node) => nodeCard(node, () => turn()));
   const body = h("div", { role: "rowgroup", class: "rows" });
   const shownWorkers = new Keyed(body, (worker) => worker.id, workerRow);
-  const noWorkers = empty("No workers yet. A node registers those of its handlers when it starts.");
+  const noWorkers = empty("No workers yet. A node registers its handlers as workers when it starts.");
   const promotions = h("p", { class: "why", hidden: true });
   // Pages of the list of workers that are shown.
   let pages = 1;
@@ -60,24 +60,24 @@ function showPromotion(element, latest) {
   element.dataset.timeline = latest.timeline;
   element.classList.toggle("error", latest.lossy);
   put(element, "A standby of PostgreSQL was promoted ", when(latest.seen_at).element, latest.lossy
-    ? " without the last commits: jobs, ends and firings of that moment are lost. "
-    : ", and no loss was seen. ", `${number(latest.running)} runs were asked for again.`);
+    ? " without the last commits: the latest jobs, outcomes and firings are lost. "
+    : ", and no loss was seen. ", `${number(latest.running)} runs were checked again.`);
 }
 
 /** A worker of the tenant's own, whose runs are claimed over HTTP. */
 function openForm(refresh) {
   ask({
     title: "New worker", action: "Create",
-    text: "Its runs are claimed over HTTP by any program that has a key of the role worker for it. Handlers in Python need no form: their nodes register them.",
+    text: "A pull worker: any program with an API key of role worker claims its runs over HTTP. Python handlers need no form, because their nodes register them.",
     fields: [
-      field("Slug", h("input", { name: "slug", required: true, pattern: "[a-z][a-z0-9_]{0,58}", autocomplete: "off" }), "Its id is wkr_ and this."),
-      field("Name", h("input", { name: "name", maxlength: "200", autocomplete: "off" }), "Empty: the slug."),
-      field("Time-out in seconds", h("input", { name: "timeout", type: "number", min: "1", max: "3600", value: "300", required: true })),
+      field("Slug", h("input", { name: "slug", required: true, pattern: "[a-z][a-z0-9_]{0,58}", autocomplete: "off" }), "The id becomes wkr_ followed by the slug."),
+      field("Name", h("input", { name: "name", maxlength: "200", autocomplete: "off" }), "Empty: same as the slug."),
+      field("Timeout in seconds", h("input", { name: "timeout", type: "number", min: "1", max: "3600", value: "300", required: true })),
       field("Retries", h("input", { name: "retries", type: "number", min: "0", max: "25", value: "0", required: true })),
     ],
     async submit({ slug, name, timeout, retries }) {
       await post("/v1/ava/workers", { slug, runtime: "pull", name: name || null, timeout_seconds: Number(timeout), retry: { max: Number(retries) } });
-      notify(`wkr_${slug} is created. Create a key of the role worker for it.`);
+      notify(`Created wkr_${slug}. Now create an API key of role worker for it.`);
       refresh();
     },
   });
@@ -115,7 +115,7 @@ const pathOf = (node) => `/v1/ava/nodes/${encodeURIComponent(node.id)}`;
 function askToDrain(node, refresh) {
   ask({
     title: "Drain this node?", action: "Drain node",
-    text: `${node.name} finishes the jobs that it runs and takes no more, of any tenant, until it is resumed or restarted.`,
+    text: `${node.name} finishes its running jobs and takes no new ones from any tenant until it is resumed or restarted.`,
     submit: async () => {
       await post(`${pathOf(node)}/drain`);
       refresh();
@@ -124,7 +124,7 @@ function askToDrain(node, refresh) {
 }
 
 const refusal = (reasons) => `This node refuses messages of the broker (${reasons.join(", ")}): ${
-  reasons.includes("unsigned") ? "its AVA_MESSAGE_KEY lacks the key that signs, and their jobs wait." : "something that is not ours writes them."}`;
+  reasons.includes("unsigned") ? "the node's AVA_MESSAGE_KEY lacks the signing key, so their jobs wait." : "another program writes them."}`;
 
 function nodeCard(node, refresh) {
   const state = pill();
