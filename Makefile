@@ -23,7 +23,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-quick model coverage check static lowest limits records manifests typescript docs pictures bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick model coverage check static lowest limits records commands manifests typescript docs pictures bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -63,6 +63,7 @@ static: $(INSTALLED) ## Check style, types, scripts, manifests, docs and the law
 	$(BIN)/shellcheck tools/*.sh .ci/run
 	@$(BIN)/python -m tools.manifests --check
 	@$(BIN)/python -m tools.client_records --check
+	@$(BIN)/python -m tools.commands --check
 	@$(BIN)/python tools/words.py
 	@$(BIN)/python -m tools.statements
 	@$(BIN)/python -m tools.pages
@@ -84,6 +85,9 @@ docs: $(VENV)/site ## Build the site of docs/ into build/site, to be read from f
 pictures: $(READY) ## Take the pictures of the dashboard in docs/images from a system with realistic jobs
 	@tools/servers.sh redis chromium
 	@$(BIN)/python -m pytest --timeout=600 tests/acceptance/screenshots.py $(ARGS)
+
+commands: $(INSTALLED) ## Write docs/reference/cli.md from the commands of `ava`
+	@$(BIN)/python -m tools.commands
 
 manifests: $(INSTALLED) ## Write deploy/kubernetes from the chart in deploy/helm; needs helm or Go
 	@$(BIN)/python -m tools.manifests

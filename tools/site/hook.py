@@ -1,19 +1,22 @@
 """A hook of MkDocs for the site of docs/ (`make docs`).
 
 The site also has the pages that lie beside the code. Links lead where they lead in the repository, and nothing is
-loaded from another server.
+loaded from another server. Each page is also there as Markdown (`start/quickstart.md` beside `start/quickstart.html`),
+and `llms.txt` lists these for language models (https://llmstxt.org).
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent.parent
+DOCS = ROOT / "docs"
 #: Pages outside docs/ that the site has below project/.
 PAGES = (
     *("CHANGELOG.md", "CONTRIBUTING.md", "bench/README.md", "bench/RESULTS.md", "bench/NOTES.md"),
@@ -22,6 +25,8 @@ PAGES = (
 _WORKER = "assets/javascripts/iframe-worker.js"
 #: Code in a row of a table. GitHub wants its strokes escaped, and MkDocs shows the escape.
 _CODE_IN_ROW = re.compile(r"(?<=\|)[^\n]*`[^`\n]*\\\|[^\n]*(?=\|$)", re.MULTILINE)
+#: A link, whose words remain.
+_LINKED = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -49,6 +54,43 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
         return f"]({posixpath.relpath(target, posixpath.dirname(here) or '.')}{link[2] or ''})"
 
     return _LINK.sub(lead, _CODE_IN_ROW.sub(lambda row: re.sub(r"`[^`]*`", _unescaped, row[0]), markdown))
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """Write a page's Markdown beside its HTML."""
+    target = Path(config.site_dir, page.file.src_uri)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page.markdown)
+    return output
+
+
+def on_env(env: Any, config: Any, **_: Any) -> Any:
+    """Write `llms.txt`: the pages in the order of the navigation, each with its first sentence."""
+    lines = [f"# {config.site_name}", "", f"> {config.site_description}"]
+    for section in config.nav:
+        ((title, inside),) = section.items()
+        lines += ["", f"## {title}", "", *_entries(title, inside)]
+    Path(config.site_dir).mkdir(parents=True, exist_ok=True)
+    Path(config.site_dir, "llms.txt").write_text("\n".join(lines) + "\n")
+    return env
+
+
+def _entries(title: str, inside: Any) -> Iterator[str]:
+    """Yield a line for each page of a part of the navigation."""
+    if isinstance(inside, str):
+        root, name = (ROOT, inside.removeprefix("project/")) if inside.startswith("project/") else (DOCS, inside)
+        sentence = _first_sentence((root / name).read_text())
+        yield f"- [{title}]({inside})" + (f": {sentence}" if sentence else "")
+        return
+    for entry in inside:
+        for name, below in entry.items():
+            yield from _entries(name, below)
+
+
+def _first_sentence(markdown: str) -> str:
+    prose = (block for block in markdown.split("\n\n") if block.strip()[:1].isalpha() or block.startswith("`"))
+    text = _LINKED.sub(r"\1", " ".join(next(prose, "").split()))
+    return re.split(r"(?<=[.?!:]) (?=[A-Z`])", text)[0].rstrip(":")
 
 
 def _unescaped(code: re.Match[str]) -> str:
