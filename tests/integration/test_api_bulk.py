@@ -267,23 +267,6 @@ def test_a_job_that_is_not_final_cannot_be_retried(shared_api: Api) -> None:
     error_of(shared_api.post(f"{JOBS}/{shared_api.trigger()['id']}/retry"), 409, "resource_conflict")
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "named"),
-    [
-        ({"priority": 0}, 422, "priority"),
-        ({"priority": "2"}, 422, "priority"),
-        ({"input": []}, 422, "input"),
-        ({"input": None}, 422, "input"),
-        ({"worker_id": "wkr_open"}, 422, "worker_id"),
-    ],
-)
-def test_what_a_retry_cannot_change_is_refused(api: Api, body: Any, status: int, named: str) -> None:
-    job = api.trigger()
-    api.post(f"{JOBS}/{job['id']}/cancel")
-    assert named in error_of(api.post(f"{JOBS}/{job['id']}/retry", json=body), status, "validation_error")["fields"]
-    assert _count(api) == 1
-
-
 def test_a_retry_may_have_another_input_and_priority(shared_api: Api) -> None:
     job = shared_api.trigger(input={"seconds": 1}, priority=7)
     shared_api.post(f"{JOBS}/{job['id']}/cancel")

@@ -158,27 +158,19 @@ def test_a_missing_worker_id_is_400_whatever_else_is_wrong(shared_api: Api) -> N
     assert set(fields) == {"worker_id", "priority"}
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        *[("priority", value) for value in (0, 11, -1, 2.5, 2.0, "2", True, None, [], 10**400, 1e400)],
-        *[("trigger", value) for value in ("cron", "MANUAL", "", None, 1, [], {})],
-        *[("input", value) for value in (None, [], "x", 1, True)],
-        *[
-            ("scheduled_at", value)
-            for value in ("tomorrow", "", 1717236000, "2025-13-01T00:00:00Z", "0001-01-01T00:00:00+14:00", True)
-        ],
-        *[
-            ("worker_id", value)
-            for value in (None, 1, "", "open", "wkr_", "wkr_A", "job_x", "wkr_\0", "wkr_\ud800", "wkr_" + "x" * 61, {})
-        ],
-        *[(name, 1) for name in ("unknown", "id", "status", "tenant_id", "", "\0", "\ud800")],
-    ],
+#: What the schema has no words for: test_refused_fields.py has the rest.
+_WRONG = (
+    ("priority", 1e400),
+    *[("scheduled_at", value) for value in ("tomorrow", "2025-13-01T00:00:00Z", "0001-01-01T00:00:00+14:00")],
+    *[(name, 1) for name in ("id", "status", "tenant_id", "")],
 )
-def test_a_wrong_field_is_named(shared_api: Api, field: str, value: Any) -> None:
+
+
+def test_a_wrong_field_is_named(shared_api: Api) -> None:
     before = shared_api.execute(COUNT)
-    body = json.dumps({"worker_id": "wkr_open", field: value}).encode().replace(b"Infinity", b"1e400")
-    assert field in wrong_fields(shared_api.post_raw(body))
+    for field, value in _WRONG:
+        body = json.dumps({"worker_id": "wkr_open", field: value}).encode().replace(b"Infinity", b"1e400")
+        assert field in wrong_fields(shared_api.post_raw(body))
     assert shared_api.execute(COUNT) == before
 
 

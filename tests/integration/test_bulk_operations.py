@@ -117,11 +117,8 @@ def test_a_cancel_by_time_uses_the_same_bounds_as_the_list(api: Api) -> None:
     [
         ({"filter": {}}, 422, "filter"),
         ({}, 400, "filter"),
-        ({"filter": None}, 422, "filter"),
-        ({"filter": []}, 422, "filter"),
         ({"filter": {"x": 1}}, 422, "filter.x"),
         ({"filter": {"worker_id": None}}, 422, "filter.worker_id"),
-        ({"filter": {"trigger": "manual"}, "dry_run": "yes"}, 422, "dry_run"),
     ],
 )
 def test_an_operation_without_a_valid_filter_is_refused(

@@ -90,17 +90,14 @@ _WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"url": ...}, 400, "url"),
     ({"events": ...}, 400, "events"),
     ({"secret": ...}, 400, "secret"),
-    ({"url": 5}, 422, "url"),
     ({"url": "no url"}, 422, "url"),
     ({"url": "ftp://example.com/"}, 422, "url"),
     ({"url": "https://user:pass@example.com/"}, 422, "url"),
     ({"url": "http://127.0.0.1/"}, 422, "url"),
     ({"url": "http://169.254.169.254/latest/meta-data/"}, 422, "url"),
     ({"events": []}, 422, "events"),
-    ({"events": "ava.job.completed"}, 422, "events"),
     ({"events": ["ava.job.exploded"]}, 422, "events[0]"),
     ({"events": ["ava.job.failed", None]}, 422, "events[1]"),
-    ({"secret": ""}, 422, "secret"),
     ({"secret": "x" * 257}, 422, "secret"),
     ({"secret": "fifteen letters"}, 422, "secret"),
     ({"secret": "whsec_c2hvcnQ="}, 422, "secret"),
@@ -108,7 +105,6 @@ _WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"secret": "half \ud800 in sixteen letters"}, 422, "secret"),
     ({"secret": "whsec_???"}, 422, "secret"),
     ({"secret": "whsec_"}, 422, "secret"),
-    ({"color": "red"}, 422, "color"),
 ]
 
 
