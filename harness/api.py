@@ -11,6 +11,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
+from ava import settings as settings_module
 from ava.api.app import make_app
 from ava.domain.access.caller import Caller, Role
 from ava.domain.worker import OnWorkerLost, WorkerSpec, WorkerStatus
@@ -78,7 +79,8 @@ class Api:
         database = Database.of(settings, name="tests", pool_size=4)
         app = make_app(settings)
         api = cls(app, database)
-        if workers:
+        # A database from the template of these tests has them already.
+        if workers and not api.execute("SELECT 1 FROM workers LIMIT 1"):
             api.announce("wkr_open")
             api.announce("wkr_theirs", tenants=("ten_other",))
             api.announce("wkr_paused")
@@ -180,6 +182,14 @@ class Api:
             table,
         )
         return int(count)
+
+
+def announce_workers(database_url: str) -> None:
+    """Announce the workers of `Api.running` in a database that is a template."""
+    environ = {"DATABASE_URL": database_url, "BROKER_URL": "redis://127.0.0.1:1/0"}
+    secret = {"AVA_INTERNAL_SECRET": HEADERS["x-internal-secret"]}
+    with Api.running(settings_module.load(environ | secret)):
+        pass
 
 
 def error_of(answer: TestResponse, status: int, code: str) -> dict[str, Any]:

@@ -150,8 +150,17 @@ def _databases(postgres_server: Server) -> Iterator[Databases]:
 def database_url(_databases: Databases, request: pytest.FixtureRequest) -> Iterator[str]:
     """A fresh, migrated database, dropped afterwards. What is tested reaches most of them through PgBouncer."""
     parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    with _databases.fresh(is_pooled=is_pooled(request.node, parameters.get("broker_url"))) as url:
+    template = with_workers(_databases) if "api_settings" in request.fixturenames else "ava"
+    with _databases.fresh(is_pooled=is_pooled(request.node, parameters.get("broker_url")), template=template) as url:
         yield url
+
+
+def with_workers(databases: Databases) -> str:
+    """Returns the template of the tests of the API, which has the workers of `Api.running`."""
+    # Imported here: unit tests need no API.
+    from harness.api import announce_workers
+
+    return databases.template("ava_workers", announce_workers)
 
 
 def is_pooled(tests: pytest.Item | pytest.Collector, broker: str | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,7 +95,7 @@ def _postgres(folder: Path, options: Mapping[str, str], environ: Mapping[str, st
 
 
 class Databases:
-    """Fresh databases on one server, each a copy of its migrated database `ava`."""
+    """Fresh databases on one server, each a copy of its migrated database `ava` or of a template made from that."""
 
     def __init__(self, server: Server, pooler: PgBouncer | None = None) -> None:
         """`pooler`: in front of the server."""
@@ -105,18 +105,28 @@ class Databases:
         self._admin.autocommit = True
         #: What `ava db upgrade` makes the defaults of the role behind a pooler, as `name=value`.
         self._role_defaults = self._read_role_defaults() if pooler else []
+        self._templates: set[str] = set()
         # A database can be copied only while no session uses it; the migration may have left a pooled connection.
         self._run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'ava'")
 
+    def template(self, name: str, fill: Callable[[str], None]) -> str:
+        """Returns the name of a template, which `fill` gets the URL of once to write into it."""
+        if name not in self._templates:
+            self._run(f"CREATE DATABASE {name} TEMPLATE ava STRATEGY FILE_COPY")
+            fill(self._url(name))
+            self._run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+            self._templates.add(name)
+        return name
+
     @contextmanager
-    def fresh(self, *, is_pooled: bool = False) -> Iterator[str]:
+    def fresh(self, *, is_pooled: bool = False, template: str = "ava") -> Iterator[str]:
         """The URL of a new database, dropped afterwards even if sessions are still connected.
 
         `is_pooled`: the system behind it goes through the pooler, if there is one.
         """
         name = f"test_{next(_numbers)}"
         # The other strategy, which writes every block to the log, takes twice the processor's time.
-        self._run(f"CREATE DATABASE {name} TEMPLATE ava STRATEGY FILE_COPY")
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         try:
             if is_pooled and self._pooler:
                 for default in self._role_defaults:

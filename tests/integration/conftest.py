@@ -15,7 +15,7 @@ from harness.servers.pgbouncer import pool_url
 from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
-from tests.conftest import UNREACHABLE_DATABASE
+from tests.conftest import UNREACHABLE_DATABASE, with_workers
 from tests.graphs import Graphs
 from tests.pulled import claim, make_key, make_worker
 
@@ -61,7 +61,7 @@ def shared_api(_databases: Databases, redis_server: Server) -> Iterator[Api]:
     For the many tests whose responses depend on the request alone: `api` takes 0.1 s of processor time for each.
     """
     with (
-        _databases.fresh(is_pooled=True) as database_url,
+        _databases.fresh(is_pooled=True, template=with_workers(_databases)) as database_url,
         Api.running(_settings(database_url, fresh_redis_url(redis_server))) as api,
     ):
         yield api
