@@ -13,6 +13,7 @@ from ava.broker.celery_app import make_app
 from ava.broker.publisher import Publisher
 from ava.domain.jobs.job import Job, JobSpec, RunKey
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
+from ava.errors import DatabaseUnavailable
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes, workers
@@ -24,6 +25,15 @@ from harness.polling import wait_until
 WORKER = "wkr_test"
 NODE = "01890000-0000-7000-8000-000000000001"
 _NO_LIMITS = WorkerLimits()
+
+
+def answers(database: Database) -> bool:
+    """Return True if a database is in reach."""
+    try:
+        database.ping()
+    except DatabaseUnavailable:
+        return False
+    return True
 
 
 class Backlog:

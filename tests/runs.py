@@ -1,4 +1,4 @@
-"""Ends of runs, as the process of a run knows them."""
+"""Claims and ends of runs, as nodes write them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,26 @@ from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.store.engine.database import Connection
 from ava.store.jobs.moves import claim
 from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.reads import lists
+from harness.api import NODE, Api
+
+#: The id of the claims of `claim_by_node`.
+CLAIM_ID = "00000000-0000-4000-8000-00000000000c"
+
+
+def claim_by_node(api: Api, job: dict[str, Any], run_no: int = 1) -> bool:
+    """Return True if a node gets a run of a job that the API shows."""
+    run = RunKey(job["tenant_id"], job["id"], run_no)
+    wanted = claim.Claim(run=run, worker_id=job["worker_id"], node_id=NODE, claim_id=CLAIM_ID)
+    with api.database.connect() as connection:
+        return claim.claim(connection, wanted) is not None
+
+
+def stored_job(connection: Connection, job: Job) -> Job:
+    """Return a job as it is stored now."""
+    found = lists.show(connection, tenant_id=job.tenant_id, job_id=job.id)
+    assert found
+    return found
 
 
 def ended(

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ava.errors import DatabaseUnavailable
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from harness.polling import wait_until
 from harness.servers.server import Server
 from harness.servers.standby import streaming_standby
 from harness.system import System
+from tests.backlog import answers
 
 #: Seconds from the promotion until each process works with the new primary (docs/how-to/high_availability.md).
 #: A busy machine gets three times as long.
@@ -57,15 +57,7 @@ def test_a_connection_is_opened_although_a_host_is_dark(database_url: str) -> No
         database = Database(_of_both(dark_url, database_url), name="test")
         timeouts.install_for_threads()
         try:
-            wait_until(lambda: _answers(database), seconds=_MOST, what="a connection to the other host")
+            wait_until(lambda: answers(database), seconds=_MOST, what="a connection to the other host")
         finally:
             timeouts.uninstall()
             database.close()
-
-
-def _answers(database: Database) -> bool:
-    try:
-        database.ping()
-    except DatabaseUnavailable:
-        return False
-    return True

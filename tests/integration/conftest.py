@@ -6,18 +6,44 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import Engine, create_engine
 
 from ava import settings as settings_module
 from ava.settings import Settings
+from ava.store.engine.database import driver_url
 from harness.api import Api
 from harness.commit_cuts import QUICK, CommitCuts
 from harness.servers.pgbouncer import pool_url
 from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
+from harness.system import ENCRYPTION_KEY
+from tests.backlog import Backlog, open_backlog
 from tests.conftest import UNREACHABLE_DATABASE, with_workers
 from tests.graphs import Graphs
 from tests.pulled import claim, make_key, make_worker
+
+
+@pytest.fixture
+def engine(database_settings: Settings) -> Iterator[Engine]:
+    """Plain connections to a database."""
+    engine = create_engine(driver_url(database_settings.database_url))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def stored(database_settings: Settings) -> Iterator[Backlog]:
+    """Jobs alone, and a broker that is out of reach."""
+    with open_backlog(database_settings) as backlog:
+        yield backlog
+
+
+@pytest.fixture
+def backlog(settings: Settings) -> Iterator[Backlog]:
+    """Jobs and messages, on each broker in turn."""
+    with open_backlog(settings) as backlog:
+        yield backlog
 
 
 @pytest.fixture
@@ -33,7 +59,7 @@ def _settings(database_url: str, redis_url: str) -> Settings:
             "DATABASE_POOL_URL": pool_url(database_url),
             "BROKER_URL": redis_url,
             "AVA_INTERNAL_SECRET": "of-all-the-tests,one-after-the-next",
-            "AVA_ENCRYPTION_KEY": "dGhpcyBpcyBhIGtleSBvZiB0aGUgdGVzdHMgb25seSE=",
+            "AVA_ENCRYPTION_KEY": ENCRYPTION_KEY,
         }
     )
 

@@ -8,13 +8,9 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from ava.domain.jobs.job import RunKey
-from ava.store.jobs.moves import claim
-from ava.store.jobs.moves.claim import Claim
-from harness.api import JOBS, NODE, Api, error_of, wrong_fields
+from harness.api import JOBS, Api, error_of, wrong_fields
 from harness.moments import LATER
-
-CLAIM_ID = "00000000-0000-4000-8000-00000000000c"
+from tests.runs import claim_by_node
 
 
 def _patch(api: Api, job: dict[str, Any], **changes: Any) -> TestResponse:
@@ -27,13 +23,6 @@ def _changed(api: Api, job: dict[str, Any], **changes: Any) -> dict[str, Any]:
     record: dict[str, Any] = answer.get_json()["data"]
     assert record == api.get(f"{JOBS}/{job['id']}").get_json()["data"]
     return record
-
-
-def _claim(api: Api, job: dict[str, Any], run_no: int) -> bool:
-    run = RunKey(job["tenant_id"], job["id"], run_no)
-    wanted = Claim(run=run, worker_id=job["worker_id"], node_id=NODE, claim_id=CLAIM_ID)
-    with api.database.connect() as connection:
-        return claim.claim(connection, wanted) is not None
 
 
 def _row(api: Api, columns: str) -> Any:
@@ -64,7 +53,7 @@ def test_the_same_priority_and_other_tags_leave_the_message(api: Api) -> None:
     for tag, count in (("a", 0), ("b", 1), ("c", 1)):
         value = {"a": "1", "b": "2", "c": "3"}[tag]
         assert len(api.get(f"{JOBS}?filter[tag.{tag}]={value}").get_json()["data"]) == count
-    assert _claim(api, job, run_no=1)
+    assert claim_by_node(api, job, run_no=1)
     assert _changed(api, api.trigger(tags={"a": "1"}), tags={})["tags"] == {}
 
 
@@ -74,7 +63,7 @@ def test_a_date_is_set_moved_and_taken_away(api: Api) -> None:
     dated = _changed(api, job, scheduled_at=later.isoformat())
     assert datetime.fromisoformat(dated["scheduled_at"]) == later
     assert _row(api, "waits_for, published_at IS NULL, run_at = scheduled_at") == ("schedule", True, True)
-    assert not _claim(api, job, run_no=1)
+    assert not claim_by_node(api, job, run_no=1)
     _changed(api, job, scheduled_at=(later + timedelta(hours=1)).isoformat())
     assert _row(api, "run_at = scheduled_at") is True
     assert _changed(api, job, scheduled_at=None)["scheduled_at"] is None
@@ -97,7 +86,7 @@ def test_an_expiry_counts_from_the_change_or_from_a_later_date(api: Api) -> None
 
 def test_what_has_started_keeps_its_date_and_its_expiry(api: Api) -> None:
     job = api.trigger(expires_in=60)
-    assert _claim(api, job, run_no=1)
+    assert claim_by_node(api, job, run_no=1)
     error_of(_patch(api, job, priority=1), 409, "resource_conflict")
     api.execute("UPDATE jobs SET status = 'queued', started_at = NULL, node_id = NULL, published_at = NULL")
     assert "scheduled_at" in error_of(_patch(api, job, scheduled_at=LATER), 409, "resource_conflict")["message"]

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
 
 from ava.domain.jobs.job import Job, LogLevel, LogLine, RunKey, Status
-from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import claim, end, log_lines
 from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.reads import job_logs
 from ava.store.jobs.reads.job_logs import LogRange
-from tests.backlog import NODE, WORKER, Backlog, open_backlog
+from tests.backlog import NODE, WORKER, Backlog
 from tests.runs import ended
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
 FIRST, SECOND = "01890000-0000-7000-8000-00000000000a", "01890000-0000-7000-8000-00000000000b"
 LINE = LogLine(seq=log_lines.SEQ_PER_RUN + 1, ts=datetime(2026, 1, 1, tzinfo=UTC), level=LogLevel.INFO, msg="m")
-
-
-@pytest.fixture
-def stored(database_settings: Settings) -> Iterator[Backlog]:
-    """Jobs alone, and a broker that is out of reach."""
-    with open_backlog(database_settings) as backlog:
-        yield backlog
 
 
 @pytest.fixture

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from ava.dispatcher.duties.lost_runs import Heartbeats, rescue_from_dead_nodes, watch_heartbeats
 from ava.domain import ids
 from ava.domain.jobs.job import RunKey
-from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import claim, log_lines, rescue
-from tests.backlog import NODE, WORKER, Backlog, open_backlog
+from tests.backlog import NODE, WORKER, Backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
-
-
-@pytest.fixture
-def stored(database_settings: Settings) -> Iterator[Backlog]:
-    """Jobs alone, and a broker that is out of reach."""
-    with open_backlog(database_settings) as backlog:
-        yield backlog
 
 
 class _Judge:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,24 +15,9 @@ from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.limits.fair_queueing import WaitingJob
 from ava.errors import BrokerUnavailable
 from ava.services import broker_reset
-from ava.settings import Settings
 from ava.store.jobs.feed import limit_keys, looks, permit_waits, published, tenant_backlogs
 from ava.store.jobs.moves import park, permits, publish
-from tests.backlog import Backlog, open_backlog
-
-
-@pytest.fixture
-def backlog(settings: Settings) -> Iterator[Backlog]:
-    """Jobs and messages, on each broker in turn."""
-    with open_backlog(settings) as backlog:
-        yield backlog
-
-
-@pytest.fixture
-def stored(database_settings: Settings) -> Iterator[Backlog]:
-    """Jobs alone, and a broker that is out of reach."""
-    with open_backlog(database_settings) as backlog:
-        yield backlog
+from tests.backlog import Backlog
 
 
 def _feed(backlog: Backlog, window: int, *, is_fair: bool = True) -> WindowFeed:

@@ -43,7 +43,7 @@ def _doctor(system: System, **environ: str) -> tuple[int, dict[str, str]]:
     return exit_code, {line[4:].split(":")[0]: line for line in lines}
 
 
-def _found(system: System, *names: str, **environ: str) -> dict[str, str]:
+def found(system: System, *names: str, **environ: str) -> dict[str, str]:
     """Returns the lines of some checks by their names; asked of the function, because a process takes half a second."""
     settings = settings_module.load({**system.environ, "DATABASE_POOL_URL": "", **environ})
     checks = {name: check for name, check in doctor._checks(settings, {}) if name in names}
@@ -134,7 +134,7 @@ def test_a_role_without_rights_is_a_line_of_doctor_and_of_each_process(system: S
         url = _as_role(system.database_url, role)
         settings = replace(settings_module.load(system.environ), database_url=url, database_pool_url="")
         # Nothing is granted, then only what one needs to find out.
-        lines = _found(system, "database", DATABASE_URL=url)
+        lines = found(system, "database", DATABASE_URL=url)
         assert "permission denied for table alembic_version" in lines["database"]
         assert "`ava db upgrade` gives it what the processes need" in lines["database"]
         process = system.spawn("dispatcher", environ={"DATABASE_URL": url, "DATABASE_POOL_URL": ""})
@@ -145,7 +145,7 @@ def test_a_role_without_rights_is_a_line_of_doctor_and_of_each_process(system: S
             StartError, match=r"lacks DELETE on \w+, .* and others\. Set DATABASE_OWNER_URL .* `ava db upgrade`"
         ):
             server_checks.check_rights(settings)
-        lines = _found(system, "webhooks", DATABASE_URL=url)
+        lines = found(system, "webhooks", DATABASE_URL=url)
         assert "InsufficientPrivilege, SQLSTATE 42501: permission denied for table" in lines["webhooks"]
         system.query(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")
         system.query(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}")
@@ -251,7 +251,7 @@ def test_a_database_behind_one_ahead_and_one_of_another_commit_are_distinguished
     )
     for change, words in refused:
         system.query(change)
-        lines = _found(system, "database")
+        lines = found(system, "database")
         assert lines["database"].startswith("!!")
         assert words in lines["database"]
 
@@ -289,7 +289,7 @@ def test_every_problem_is_reported_in_one_run_and_no_tail_of_a_password_with_an_
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_an_unknown_option_of_the_broker_url_is_one_line(system: System) -> None:
     url = "rediss://:sesame@127.0.0.1:1/0?ca_certs=/x.pem"
-    lines = _found(system, "broker", "queues", BROKER_URL=url)
+    lines = found(system, "broker", "queues", BROKER_URL=url)
     for name in ("broker", "queues"):
         assert lines[name].startswith("!!")
         assert "BROKER_URL: an option in its query" in lines[name]
@@ -305,7 +305,7 @@ def test_one_of_several_database_hosts_is_enough(system: System) -> None:
     authority, slash, rest = system.database_url.partition("://")[2].partition("/")
     credentials, at, host = authority.rpartition("@")
     several = f"postgresql://{credentials}{at}127.0.0.1:1,{host}{slash}{rest}"
-    lines = _found(system, "database", DATABASE_URL=several)
+    lines = found(system, "database", DATABASE_URL=several)
     assert lines["database"].startswith("ok"), lines["database"]
 
 
@@ -314,7 +314,7 @@ def test_a_redis_user_who_may_not_consume_is_named_by_doctor_and_worker(system: 
     with Redis.from_url(private_redis.url) as client:
         client.execute_command("ACL", "SETUSER", "node", "on", ">secret-of-node", "~*", "&*", "+@all", "-brpop")
     url = f"redis://node:secret-of-node@{private_redis.url.rpartition('@')[2]}"
-    lines = _found(system, "broker", BROKER_URL=url)
+    lines = found(system, "broker", BROKER_URL=url)
     assert lines["broker"].startswith("!!")
     assert "consume" in lines["broker"]
     assert "brpop" in lines["broker"]
@@ -330,7 +330,7 @@ def test_a_redis_user_who_may_not_consume_is_named_by_doctor_and_worker(system: 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_a_redis_cluster_is_refused_by_doctor_and_worker(system: System) -> None:
     with running_redis_cluster() as cluster:
-        lines = _found(system, "broker", BROKER_URL=cluster.url)
+        lines = found(system, "broker", BROKER_URL=cluster.url)
         assert lines["broker"].startswith("!!  broker: BROKER_URL: this is a Redis Cluster, which a node cannot use")
         worker = system.spawn("worker", "-c", "1", environ={"BROKER_URL": cluster.url})
         assert worker.wait(60) == 1

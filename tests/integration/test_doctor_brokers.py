@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stdout
-from io import StringIO
-
 import pytest
 from kombu import Connection, Queue
 from redis import Redis
 
-from ava import settings as settings_module
 from ava.broker import queues
 from ava.broker.celery_app import make_queue
-from ava.cli.host import doctor
 from ava.errors import StartError
 from ava.settings import Settings
 from harness.system import System
-
-
-def _found(system: System, *names: str, **environ: str) -> dict[str, str]:
-    """Returns the lines of some checks by their names; asked of the function, because a process takes half a second."""
-    settings = settings_module.load({**system.environ, "DATABASE_POOL_URL": "", **environ})
-    checks = {name: check for name, check in doctor._checks(settings, {}) if name in names}
-    with redirect_stdout(StringIO()) as printed:
-        for name, check in checks.items():
-            doctor._report(name, check, settings)
-    lines = printed.getvalue().splitlines()
-    assert len(lines) == len(names), lines
-    return dict(zip(checks, lines, strict=True))
+from tests.integration.test_doctor import found
 
 
 @pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
@@ -48,7 +32,7 @@ def test_a_rabbitmq_queue_without_priorities_is_reported_with_what_to_do(setting
 @pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
 def test_quorum_queues_are_refused_by_doctor_and_worker_where_they_have_two_priorities(system: System) -> None:
     line = "AVA_RABBITMQ_QUEUE_TYPE: RabbitMQ 4.0."
-    lines = _found(system, "broker", AVA_RABBITMQ_QUEUE_TYPE="quorum")
+    lines = found(system, "broker", AVA_RABBITMQ_QUEUE_TYPE="quorum")
     assert lines["broker"].startswith(f"!!  broker: {line}")
     worker = system.spawn("worker", "-c", "1", environ={"AVA_RABBITMQ_QUEUE_TYPE": "quorum"})
     assert worker.wait(60) == 1

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import traceback
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ava.errors import DatabaseUnavailable, StatementFailed
-from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.prepared import Prepared
 from harness.api import Api
-from harness.system import ENCRYPTION_KEY
 
 _VALUE = "a-value-of-a-tenant"
 #: Each fails in PostgreSQL with a message, a detail or a position that quotes the value.
@@ -49,12 +46,6 @@ def _run(connection: Connection, statement: str, *, is_prepared: bool) -> None:
         Prepared("failing", statement.replace("%(value)s", "%(value)s::text")).run(connection, {"value": _VALUE})
     else:
         connection.exec_driver_sql(statement, {"value": _VALUE})
-
-
-@pytest.fixture
-def api_settings(api_settings: Settings) -> Settings:
-    """Settings of an API with an encryption key."""
-    return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
 
 
 def test_a_request_that_fails_logs_no_url_and_no_secret(api: Api, caplog: pytest.LogCaptureFixture) -> None:

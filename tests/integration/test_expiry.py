@@ -10,12 +10,9 @@ from werkzeug.test import TestResponse
 
 from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.dispatcher.duties.waiting_jobs import cancel_expired_jobs
-from ava.domain.jobs.job import RunKey
-from ava.store.jobs.moves import claim
-from ava.store.jobs.moves.claim import Claim
-from harness.api import JOBS, NODE, Api, wrong_fields
+from harness.api import JOBS, Api, wrong_fields
+from tests.runs import claim_by_node
 
-CLAIM_ID = "00000000-0000-4000-8000-00000000000c"
 LONGEST = 31_622_400
 
 
@@ -29,13 +26,6 @@ def _let_expire(api: Api) -> None:
     api.execute(
         "UPDATE jobs SET expires_at = now() - interval '1 ms' WHERE expires_at IS NOT NULL AND status = 'queued'"
     )
-
-
-def _claim(api: Api, job: dict[str, Any], run_no: int = 1) -> bool:
-    run = RunKey(job["tenant_id"], job["id"], run_no)
-    wanted = Claim(run=run, worker_id=job["worker_id"], node_id=NODE, claim_id=CLAIM_ID)
-    with api.database.connect() as connection:
-        return claim.claim(connection, wanted) is not None
 
 
 def _expire(api: Api) -> int:
@@ -94,7 +84,7 @@ def test_a_job_that_has_expired_is_refused_to_a_claim_and_then_cancelled(api: Ap
     assert _expire(api) == 0
     assert "it is cancelled unless it starts by" in api.get(f"{JOBS}/{job['id']}/why").get_json()["data"]["sentence"]
     _let_expire(api)
-    assert not _claim(api, job)
+    assert not claim_by_node(api, job)
     assert _show(api, job["id"])["status"] == "queued"
     assert _expire(api) == 1
     expired = _show(api, job["id"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 
@@ -11,24 +11,9 @@ from ava.dispatcher.duties.waiting_jobs import ParkedJobs
 from ava.dispatcher.feed.fair_queue import FairQueue
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.job import Job
-from ava.settings import Settings
 from ava.store.fleet import queues
 from ava.store.jobs.feed import looks, tenant_backlogs
-from tests.backlog import WORKER, Backlog, open_backlog
-
-
-@pytest.fixture
-def backlog(settings: Settings) -> Iterator[Backlog]:
-    """Jobs and messages, on each broker in turn."""
-    with open_backlog(settings) as backlog:
-        yield backlog
-
-
-@pytest.fixture
-def stored(database_settings: Settings) -> Iterator[Backlog]:
-    """Jobs alone, and a broker that is out of reach."""
-    with open_backlog(database_settings) as backlog:
-        yield backlog
+from tests.backlog import WORKER, Backlog
 
 
 def _feed(backlog: Backlog, *, is_fair: bool = True) -> WindowFeed:

@@ -6,12 +6,10 @@ before, PostgreSQL would end one of them with a deadlock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from uuid import uuid4
-
-import pytest
 
 from ava.dispatcher.duties.pulled_runs import PulledRunWatch
 from ava.dispatcher.duties.wakes import Wakes
@@ -22,25 +20,17 @@ from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.trigger_options import Dedupe, DedupeMode
 from ava.domain.worker import PullWorkerSpec
 from ava.services.creation.job_creator import JobCreator, arrange
-from ava.settings import Settings
 from ava.store.fleet import pull_workers, worker_claims
 from ava.store.jobs import rows
 from ava.store.jobs.moves import cancel, change, pull, recall
 from ava.store.jobs.moves.cancel import CancelRequest
 from harness.new_jobs import make_jobs
-from tests.backlog import WORKER, Backlog, open_backlog
+from tests.backlog import WORKER, Backlog
 from tests.lock_waits import await_lock_waits
 
 TENANT = "ten_test"
 PULLED = "wkr_pulled"
 _Result = TypeVar("_Result")
-
-
-@pytest.fixture
-def stored(database_settings: Settings) -> Iterator[Backlog]:
-    """Jobs alone, and a broker that is out of reach."""
-    with open_backlog(database_settings) as backlog:
-        yield backlog
 
 
 def _cancel(stored: Backlog, jobs: Sequence[Job]) -> set[str]:

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from ava.dispatcher.duties.retention import OldJobs, roll_partitions
-from ava.settings import Settings
 from ava.store import partitions
 from ava.store.engine.database import Connection
-from tests.backlog import Backlog, open_backlog
+from tests.backlog import Backlog
 
 #: The days from the first partition's end, so long ago that no job is kept.
 _ENDS = "SELECT ava_first_uuid(now() - interval '40 days')::text, ava_first_uuid(now() - interval '39 days')::text"
-
-
-@pytest.fixture
-def stored(database_settings: Settings) -> Iterator[Backlog]:
-    with open_backlog(database_settings) as backlog:
-        yield backlog
 
 
 def _roll(stored: Backlog) -> int:

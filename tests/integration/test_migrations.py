@@ -7,23 +7,22 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psycopg2
 import pytest
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine
 
 from ava.errors import DatabaseAhead, DatabaseNotMigrated, NoDowngrade, StartError
 from ava.settings import Settings
 from ava.store.engine import schema
-from ava.store.engine.database import driver_url
 from harness.api import Api
 from harness.polling import wait_until
 from harness.releases import ADD_COLUMN, CREATE_INDEX, DROP_COLUMN, DROP_INDEX, write_code, write_release
-from tests.backlog import Backlog, open_backlog
+from tests.backlog import Backlog
 from tests.schemas import definitions, empty
 
 #: This release's revision, and those of the next two.
@@ -42,19 +41,6 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
         monkeypatch.setattr(schema, "_MIGRATIONS", folder)
 
     return install
-
-
-@pytest.fixture
-def engine(database_settings: Settings) -> Iterator[Engine]:
-    engine = create_engine(driver_url(database_settings.database_url))
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def stored(database_settings: Settings) -> Iterator[Backlog]:
-    with open_backlog(database_settings) as backlog:
-        yield backlog
 
 
 def _slowest_insert(stored: Backlog, *, until: Callable[[], bool]) -> float:

@@ -22,6 +22,7 @@ from ava.store.engine.kept_transactions import kept_transaction
 from ava.store.engine.prepared import Prepared
 from harness.polling import wait_until
 from harness.servers.server import Server
+from tests.backlog import answers
 
 
 @pytest.fixture
@@ -191,7 +192,7 @@ def test_a_frozen_database_is_unavailable_within_two_seconds_and_then_at_once(
             with pytest.raises(DatabaseUnavailable):
                 database.ping()
         assert time.monotonic() - began < 30
-    wait_until(lambda: _answers(database), what="the database answers again")
+    wait_until(lambda: answers(database), what="the database answers again")
     database.close()
 
 
@@ -200,14 +201,6 @@ def test_a_slow_statement_is_no_frozen_database(database_url: str, timeouts_inst
     with database.connect() as connection:
         connection.exec_driver_sql("SELECT pg_sleep(2)")
     database.close()
-
-
-def _answers(database: Database) -> bool:
-    try:
-        database.ping()
-    except DatabaseUnavailable:
-        return False
-    return True
 
 
 def test_a_server_is_probed_at_its_address(database_url: str) -> None:

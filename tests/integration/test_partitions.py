@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 
@@ -10,12 +9,11 @@ import psycopg2
 import pytest
 
 from ava.dispatcher.duties.retention import roll_partitions
-from ava.settings import Settings
 from ava.store import partitions
 from ava.store.events import old_rows
 from ava.store.reports import audit
 from ava.store.webhooks import endpoint_leases, fan_out, set_aside, webhook_events
-from tests.backlog import Backlog, open_backlog
+from tests.backlog import Backlog
 
 _TABLES = ("webhook_events", "webhook_deliveries", "hook_deliveries", "events", "audit")
 _ENDPOINT = "01890000-0000-7000-8000-00000000000e"
@@ -34,12 +32,6 @@ _INSERTS = {
     "audit": "INSERT INTO audit (id, tenant_id, user_id, role, action, status, address, request_id)"
     " SELECT {id}, 'ten_a', 'usr_a', 'r', 'a', 200, 'x', 'x' FROM generate_series(1, {count}) AS i",
 }
-
-
-@pytest.fixture
-def stored(database_settings: Settings) -> Iterator[Backlog]:
-    with open_backlog(database_settings) as backlog:
-        yield backlog
 
 
 #: The moment so many days before the last midnight.

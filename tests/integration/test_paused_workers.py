@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from ava.dispatcher.duties.waiting_jobs import ParkedJobs, PausedWorkers
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.errors import WorkerDeprecated
-from ava.settings import Settings
 from ava.store.fleet import worker_settings
 from ava.store.fleet.worker_settings import PLATFORM
-from tests.backlog import WORKER, Backlog, open_backlog
-
-
-@pytest.fixture
-def stored(database_settings: Settings) -> Iterator[Backlog]:
-    """Jobs alone, and a broker that no process consumes."""
-    with open_backlog(database_settings) as backlog:
-        yield backlog
+from tests.backlog import WORKER, Backlog
 
 
 def _set(stored: Backlog, status: WorkerStatus | None, *, tenant_id: str = "ten_test") -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from click.testing import CliRunner
 
@@ -12,16 +10,9 @@ from ava.cli.main import cli
 from ava.dispatcher.dispatcher_process import make_duties
 from ava.dispatcher.duties.lost_runs import Promotions
 from ava.metrics.system_metrics import SystemMetrics
-from ava.settings import Settings
 from ava.store.reports import promotions
 from harness.api import Api
-from tests.backlog import Backlog, open_backlog
-
-
-@pytest.fixture
-def stored(database_settings: Settings) -> Iterator[Backlog]:
-    with open_backlog(database_settings) as backlog:
-        yield backlog
+from tests.backlog import Backlog
 
 
 def _see_an_older_timeline(stored: Backlog) -> None:

@@ -25,12 +25,6 @@ from tests.backlog import WORKER, Backlog, open_backlog
 
 
 @pytest.fixture
-def backlog(settings: Settings) -> Iterator[Backlog]:
-    with open_backlog(settings) as backlog:
-        yield backlog
-
-
-@pytest.fixture
 def on_private_redis(database_settings: Settings, private_redis: Server) -> Iterator[Backlog]:
     with open_backlog(replace(database_settings, broker_url=private_redis.url)) as backlog:
         yield backlog

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,23 +11,15 @@ from ava.delivery.fan_out import FanOut
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
-from ava.settings import Settings
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs.moves import claim
 from harness.api import NODE, Api
-from harness.system import ENCRYPTION_KEY
 from tests.graphs import JOBS, Graphs
 
 INPUT: dict[str, Any] = {"url": "https://example.com", "headers": {"Authorization": "Bearer s3cret", "Accept": "*/*"}}
 SCHEDULES = "/v1/ava/schedules"
 SHOWN = {"url": "https://example.com", "headers": {"Authorization": "••••••", "Accept": "*/*"}}
-
-
-@pytest.fixture
-def api_settings(api_settings: Settings) -> Settings:
-    """Settings of an API with an encryption key."""
-    return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
 
 
 def _as(role: str) -> dict[str, str | None]:

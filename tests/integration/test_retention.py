@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
@@ -11,15 +11,8 @@ import pytest
 from ava.dispatcher.duties import retention
 from ava.dispatcher.duties.retention import OldRows, Retention
 from ava.errors import DatabaseUnavailable
-from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
-from tests.backlog import Backlog, open_backlog
-
-
-@pytest.fixture
-def stored(database_settings: Settings) -> Iterator[Backlog]:
-    with open_backlog(database_settings) as backlog:
-        yield backlog
+from tests.backlog import Backlog
 
 
 def _of_jobs(database: Database, *, silent_nodes: Sequence[str] = ()) -> Retention:

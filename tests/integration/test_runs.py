@@ -22,11 +22,10 @@ from ava.store.jobs.moves import end as ends
 from ava.store.jobs.moves import log_lines, park
 from ava.store.jobs.moves import rescue as rescues
 from ava.store.jobs.moves.ended_runs import EndedRun
-from ava.store.jobs.reads import lists
 from harness.new_jobs import make_jobs
 from harness.polling import wait_until
 from tests.backlog import worker_spec
-from tests.runs import ended
+from tests.runs import ended, stored_job
 
 NODE = str(uuid.uuid4())
 TENANT = "ten_test"
@@ -69,12 +68,6 @@ def cancel(connection: Connection, job: Job) -> Job | None:
     return cancels.cancel(connection, tenant_id=TENANT, user_id="usr_test", job_id=job.id)
 
 
-def show(connection: Connection, job: Job) -> Job:
-    found = lists.show(connection, tenant_id=TENANT, job_id=job.id)
-    assert found
-    return found
-
-
 def rescue(connection: Connection, job: Job) -> Status | None:
     return rescues.rescue(
         connection,
@@ -114,7 +107,7 @@ def test_a_run_is_rescued_even_while_a_cancel_is_written(
     thread.join()
     assert results[0] is not None
     with database.connect() as connection:
-        found = show(connection, job)
+        found = stored_job(connection, job)
     assert (found.status, found.cancelled_by) == (Status.CANCELLED, "usr_test")
 
 
@@ -126,7 +119,7 @@ def test_a_concurrent_cancel_and_end_agree(database: Database) -> None:
             assert claim(connection, job)
         asked, ended = meet(database, lambda c, job=job: cancel(c, job), lambda c, job=job: end(c, job))
         with database.connect() as connection:
-            final = show(connection, job)
+            final = stored_job(connection, job)
         assert final.status is ended
         assert final.status is (Status.CANCELLED if asked else Status.COMPLETED)
         ends[final.status] += 1
@@ -174,7 +167,7 @@ def test_an_end_does_not_wait_for_the_lock_of_the_next_job(database: Database) -
                 False,
             )
             assert cancel(cancelling, job) is None
-        assert show(connection, following).status is Status.CANCELLED
+        assert stored_job(connection, following).status is Status.CANCELLED
         assert claim(connection, following) is None
 
 
@@ -190,7 +183,7 @@ def test_an_end_that_writes_nothing_claims_nothing_and_the_next_run_is_claimed_b
         assert (begun.id, begun.status, begun.attempt) == (following.id, Status.RUNNING, 1)
         # A repeat, as after a lost result, starts no run twice.
         assert ends.end_and_claim(connection, completed(connection, job), of_next) == (None, None, False)
-        assert claims.claimed(connection, of_next) == show(connection, following)
+        assert claims.claimed(connection, of_next) == stored_job(connection, following)
 
 
 def test_a_node_receives_the_directives_for_its_runs(database: Database) -> None:

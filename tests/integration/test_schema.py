@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from urllib.parse import urlsplit
@@ -12,26 +11,19 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from ava import settings as settings_module
 from ava.errors import DatabaseAhead, DatabaseNotMigrated, DatabaseUnreleased, StartError
 from ava.settings import Settings
 from ava.store.engine import schema
-from ava.store.engine.database import Database, driver_url
+from ava.store.engine.database import Database
 from ava.store.migrations import compatibility
 from tests.conftest import UNREACHABLE_BROKER
 from tests.schemas import definitions, empty
 
 _WEBHOOKS = ("webhook_events_first", "webhook_events_rest", "webhook_deliveries_first", "webhook_deliveries_rest")
-
-
-@pytest.fixture
-def engine(database_settings: Settings) -> Iterator[Engine]:
-    engine = create_engine(driver_url(database_settings.database_url))
-    yield engine
-    engine.dispose()
 
 
 def test_revisions_in_file_names_are_those_that_alembic_finds(engine: Engine) -> None:

@@ -20,9 +20,10 @@ from ava.store.jobs.moves import end as ends
 from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves import rescue as rescues
 from ava.store.jobs.moves.ended_runs import EndedRun
-from ava.store.jobs.reads import job_runs, lists
+from ava.store.jobs.reads import job_runs
 from harness.new_jobs import make_jobs
 from tests.backlog import worker_spec
+from tests.runs import stored_job
 
 NODE, CLAIM, OTHER_CLAIM = (str(uuid.uuid4()) for _ in range(3))
 TENANT = "ten_test"
@@ -50,12 +51,6 @@ def claim(connection: Connection, jobs: list[Job], run_no: int = 1, claim_id: st
 
 def cancel(connection: Connection, job: Job) -> None:
     assert cancels.cancel(connection, tenant_id=TENANT, user_id="usr_test", job_id=job.id)
-
-
-def show(connection: Connection, job: Job) -> Job:
-    found = lists.show(connection, tenant_id=TENANT, job_id=job.id)
-    assert found
-    return found
 
 
 def completed(job: Job, output: str = "{}") -> EndedRun:
@@ -90,7 +85,9 @@ def test_a_claim_takes_what_can_start_and_leaves_the_rest(connection: Connection
     assert [(job.id, job.status, job.run_no, job.attempt) for job in found.values()] == [
         (free.id, Status.RUNNING, 1, 1)
     ]
-    assert claims.claimed_together(connection, [RunKey(*free.key, 1)], claim_id=OTHER_CLAIM) == [show(connection, free)]
+    assert claims.claimed_together(connection, [RunKey(*free.key, 1)], claim_id=OTHER_CLAIM) == [
+        stored_job(connection, free)
+    ]
     # One that has lost a process runs alone: its number is right, its losses are not.
     assert not claim(connection, [lost], run_no=2)
     assert not claims.claim_together(
@@ -107,7 +104,7 @@ def test_ends_are_written_together_each_with_its_output_and_lines(connection: Co
     statuses = ends.end_each(connection, all_completed)
     assert statuses == {first.key: Status.COMPLETED, second.key: Status.COMPLETED, asked.key: Status.CANCELLED}
     for job in (first, second):
-        shown = show(connection, job)
+        shown = stored_job(connection, job)
         assert (shown.status, shown.output_json, shown.error) == (Status.COMPLETED, f'{{"name": "\\"{job.id}"}}', None)
         assert shown.completed_at
         assert shown.started_at
@@ -118,7 +115,7 @@ def test_ends_are_written_together_each_with_its_output_and_lines(connection: Co
             ("info", "Handler completed in 5ms"),
         ]
     assert lines(connection, asked)[-1] == ("warn", "Handler cancelled after 5ms")
-    assert show(connection, lost).status is Status.QUEUED
+    assert stored_job(connection, lost).status is Status.QUEUED
     assert not ends.end_each(connection, all_completed)
 
 
@@ -174,6 +171,6 @@ def test_the_end_of_a_run_claims_no_other_while_a_more_urgent_job_is_published(c
         return status, begun is not None, is_outranked
 
     assert end_and_claim(of_ended, by=4) == (Status.COMPLETED, False, True)
-    assert show(connection, following).status is Status.QUEUED
+    assert stored_job(connection, following).status is Status.QUEUED
     # A run that has lost its job looks in no queue.
     assert end_and_claim(of_other, by=2) == (Status.COMPLETED, True, False)

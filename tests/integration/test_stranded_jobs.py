@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from ava.dispatcher.duties.waiting_jobs import MovedWorkers, ParkedJobs
@@ -11,29 +9,14 @@ from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.explanation import explain
 from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.wait_reasons import WaitsFor
-from ava.settings import Settings
 from ava.store.jobs.feed import looks, published
 from ava.store.jobs.moves import park
 from ava.store.jobs.reads import lists
 from ava.store.jobs.reads.why import read_facts
 from ava.store.reports import metrics
-from tests.backlog import WORKER, Backlog, open_backlog
+from tests.backlog import WORKER, Backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
-
-
-@pytest.fixture
-def stored(database_settings: Settings) -> Iterator[Backlog]:
-    """Jobs alone, and a broker that no process consumes."""
-    with open_backlog(database_settings) as backlog:
-        yield backlog
-
-
-@pytest.fixture
-def backlog(settings: Settings) -> Iterator[Backlog]:
-    """Jobs and messages, on each broker in turn."""
-    with open_backlog(settings) as backlog:
-        yield backlog
 
 
 def _feed(backlog: Backlog) -> WindowFeed:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ava import settings as settings_module
 from ava.domain import ids
-from ava.settings import Settings
 from harness.api import Api, error_of, wrong_fields
-from harness.system import ENCRYPTION_KEY
 from tests.integration.hostile_urls import HOSTILE_URLS
 
 URL = "https://hooks.example.com/ava?token=of-the-tests"
@@ -28,12 +25,6 @@ FIELDS = [
     "previous_secret_until",
     "roots_only",
 ]
-
-
-@pytest.fixture
-def api_settings(api_settings: Settings) -> Settings:
-    """Settings of an API with an encryption key."""
-    return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
 
 
 def _make(api: Api, **changes: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,12 +26,6 @@ from harness.polling import wait_until
 from harness.system import ENCRYPTION_KEY
 
 ONE, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
-
-
-@pytest.fixture
-def api_settings(api_settings: Settings) -> Settings:
-    """Settings of an API that can seal secrets."""
-    return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import base64
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ import pytest
 from ava.delivery.fan_out import FanOut
 from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.run_outcome import Ending
-from ava.settings import Settings
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
@@ -22,17 +20,10 @@ from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs.moves import cancel, claim, end, rescue
 from ava.store.webhooks import webhook_events
 from harness.api import NODE, Api
-from harness.system import ENCRYPTION_KEY
 from tests.graphs import Graphs
 from tests.runs import ended
 
 ALL = ["ava.job.queued", "ava.job.started", "ava.job.completed", "ava.job.failed", "ava.job.cancelled"]
-
-
-@pytest.fixture
-def api_settings(api_settings: Settings) -> Settings:
-    """Settings of an API with an encryption key."""
-    return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import psycopg2
@@ -14,19 +13,11 @@ from click.testing import CliRunner
 
 from ava.cli.main import cli
 from ava.delivery.fan_out import MAX_DELIVERIES, FanOut
-from ava.settings import Settings
 from ava.store.webhooks import endpoint_leases, fan_out
 from harness.api import Api, error_of
-from harness.system import ENCRYPTION_KEY
 
 OTHER = {"x-tenant-id": "ten_other"}
 SECRET = "of-the-tests-of-fan-out"
-
-
-@pytest.fixture
-def api_settings(api_settings: Settings) -> Settings:
-    """Settings of an API with an encryption key."""
-    return replace(api_settings, encryption_keys=(ENCRYPTION_KEY,))
 
 
 def _subscribe(api: Api, **rest: Any) -> None:
