@@ -23,6 +23,7 @@ from ava.node.parent.pool_runs import PoolRuns
 from ava.node.parent.run_monitor import RunMonitor
 from ava.node.parent.watchdog import Watchdog
 from ava.node.run_board import RunBoard
+from ava.node.runs import breakpoints
 from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.fleet.nodes import NodeSpec
@@ -124,11 +125,17 @@ class Node:
 
     def start_child(self, take_ahead: TakeAhead) -> None:
         """Start the child, in a process newly forked from the node's parent."""
-        untrusted_messages.allow_compressed()
-        self.handlers_app.make_current()
+        self.hand_over()
         assert self._board is not None
         self.child = Child(self._settings, self.id, take_ahead, self._board.of_process(current_process().index))
         self.child.start()
+
+    def hand_over(self) -> None:
+        """Prepare this process for handlers, which use it as an ordinary program does."""
+        untrusted_messages.allow_compressed()
+        self.handlers_app.make_current()
+        timeouts.uninstall()
+        breakpoints.refuse()
 
     def close_child(self) -> None:
         """Close the child before this process ends."""

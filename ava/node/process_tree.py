@@ -10,6 +10,7 @@ import ctypes
 import os
 import select
 import signal
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -47,6 +48,18 @@ def await_parent_exit(parent_pid: int) -> None:
                 select.select([descriptor], [], [])
             except OSError:
                 time.sleep(1)
+
+
+def exit_with_parent(parent_pid: int) -> None:
+    """Start a thread that kills this process and all its descendants when the parent ends: other nodes get its jobs."""
+
+    def kill() -> None:
+        # The main thread handles signals.
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
+        await_parent_exit(parent_pid)
+        kill_self_and_descendants()
+
+    threading.Thread(target=kill, name="ava-exit-with-parent", daemon=True).start()
 
 
 def has_children() -> bool:

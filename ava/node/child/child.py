@@ -33,7 +33,6 @@ from ava.node.runs import breakpoints, run_reports
 from ava.node.runs.ownership_check import OwnershipCheck
 from ava.node.runs.run_writer import RunWriter
 from ava.settings import Settings
-from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.telemetry import tracing
 
@@ -54,7 +53,7 @@ class Child:
         self._abandoned: list[object] = []
         self._process_state: ProcessState | None = None
         self._unraisable_hook: Callable[[Any], object] = sys.unraisablehook
-        self._pid = self._parent_pid = 0
+        self._pid = 0
         self._ownership = OwnershipCheck()
         self._board = board
         self.steps = RunSteps(settings, take_ahead, board, self._connect())
@@ -69,7 +68,7 @@ class Child:
         # a job.
         with suppress(PermissionError):
             os.setsid()
-        self._pid, self._parent_pid = os.getpid(), current_process()._parent_pid
+        self._pid = os.getpid()
         self._board.open(self._pid)
         process_tree.adopt_orphans()
         # Celery lets the kernel kill this process with its parent, but that would spare processes that a handler
@@ -77,12 +76,10 @@ class Child:
         process_tree.survive_parent()
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGCONT, self._on_sigcont)
-        timeouts.uninstall()
         self._unraisable_hook = sys.unraisablehook
         sys.unraisablehook = self._on_unraisable
-        breakpoints.refuse()
         self._companion.start()
-        threading.Thread(target=self._exit_with_parent, name="ava-exit-with-parent", daemon=True).start()
+        process_tree.exit_with_parent(current_process()._parent_pid)
         tracing.start(self._settings, "worker")
         self._process_state = ProcessState([self._companion.mailbox.fileno(), *self._take_ahead.pipes])
 
@@ -171,14 +168,6 @@ class Child:
         if self.steps.is_retiring:
             self.close()
             os._exit(Retirement.after(self.steps.last_end))
-
-    def _exit_with_parent(self) -> None:
-        """Kill this process and all processes that its handler started when the parent ends: another node gets its
-        job.
-        """
-        signal.pthread_sigmask(signal.SIG_BLOCK, process_tree.BLOCKABLE_SIGNALS)
-        process_tree.await_parent_exit(self._parent_pid)
-        process_tree.kill_self_and_descendants()
 
     def close(self) -> None:
         """Close the connections, because the process is ending."""

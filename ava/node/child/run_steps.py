@@ -32,7 +32,7 @@ from ava.node.child.run_queue import QueuedRun, RunQueue, Way
 from ava.node.outcome import Stop
 from ava.node.run_board import CurrentRun, Phase, ProcessBoard
 from ava.node.runs import run_ends
-from ava.node.runs.new_run import NewRuns
+from ava.node.runs.new_run import NewRuns, SentClaim
 from ava.node.runs.run_writer import RunWriter
 from ava.settings import Settings
 from ava.store.jobs.moves import claim, end, recall, rescue
@@ -129,14 +129,8 @@ class RunSteps:
         if queued.is_shared:
             waited = timedelta(seconds=time.monotonic() - queued.claimed_at)
             job = replace(job, started_at=job.started_at + waited)
-        run = self._new_runs.make(
-            job,
-            queued.claim_id,
-            self.writer,
-            sent_ns=queued.sent_ns or began_ns,
-            sent_at=queued.sent_at,
-            is_shared=queued.is_shared,
-        )
+        sent = SentClaim(queued.claim_id, queued.sent_ns or began_ns, queued.sent_at)
+        run = self._new_runs.make(job, sent, self.writer, is_shared=queued.is_shared)
         if check.is_to_be_cancelled:
             # The handler is not entered.
             run.stop(Stop.CANCEL)
@@ -230,13 +224,13 @@ class RunSteps:
             queued = self._take_ahead_first() if self._goes_on else None
         if queued is None or queued.job is not None:
             return writer.end(ended)[0]
-        sent_ns, sent_at, claim_id = time.time_ns(), time.monotonic(), str(uuid.uuid4())
+        claiming = SentClaim.new()
         self.publication.ending(run, queued.key)
-        is_to_look = queued.is_within and self._queue.is_look_due(sent_at)
+        is_to_look = queued.is_within and self._queue.is_look_due(claiming.sent_at)
         outranked_by = run.job.priority - 1 if is_to_look else claim.NO_PRIORITY
-        status, job, is_outranked = writer.end(ended, (queued.message, claim_id), outranked_by=outranked_by)
+        status, job, is_outranked = writer.end(ended, (queued.message, claiming.id), outranked_by=outranked_by)
         if job is not None:
-            self._queue.follow(job, claim_id, sent_ns, sent_at, is_within=queued.is_within)
+            self._queue.follow(job, claiming.id, claiming.sent_ns, claiming.sent_at, is_within=queued.is_within)
         elif is_outranked:
             self._queue.make_way()
             self._announce_end()

@@ -6,8 +6,9 @@ import hashlib
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from ava.domain.jobs.job import Job, RunKey
@@ -32,6 +33,20 @@ Made = TypeVar("Made", bound=Run)
 
 #: Maximum number of unknown workers that are logged, because their ids come from the broker.
 _MAX_DEFERRED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class SentClaim:
+    """A claim: its id, and when it was sent, in Unix nanoseconds and in seconds of the monotonic clock."""
+
+    id: str
+    sent_ns: int
+    sent_at: float
+
+    @classmethod
+    def new(cls) -> SentClaim:
+        """Return a claim that is about to be sent."""
+        return cls(str(uuid.uuid4()), time.time_ns(), time.monotonic())
 
 
 class NewRuns(Generic[Made]):
@@ -77,11 +92,8 @@ class NewRuns(Generic[Made]):
             base = self._bases[handler.slug] = replace(set_by_environment, max_memory_mb=max_memory_mb)
         return base
 
-    def make(
-        self, job: Job, claim_id: str, run_writer: RunWriter, *, sent_ns: int, sent_at: float, is_shared: bool
-    ) -> Made:
-        """Return the run of a job. `sent_ns`, `sent_at`: when the claim was sent, in Unix nanoseconds and in seconds of
-        the monotonic clock. `is_shared`: the claim may have got several runs.
+    def make(self, job: Job, claim: SentClaim, run_writer: RunWriter, *, is_shared: bool) -> Made:
+        """Return the run of a job. `is_shared`: the claim may have got several runs.
 
         This costs a statement only if the tenant or the platform has settings of the job's worker.
         """
@@ -96,7 +108,7 @@ class NewRuns(Generic[Made]):
         if mask is not None:
             given = replace(given, mask=mask)
         log = run_reports.make_log(job, is_printed=self._settings.print_job_logs, mask=given.mask)
-        journal = run_writer.load_journal(job, claim_id) if job.has_journal else LoadedJournal()
+        journal = run_writer.load_journal(job, claim.id) if job.has_journal else LoadedJournal()
         log.is_repeating = journal is not None and bool(journal.entries)
         loaded_at = time.monotonic()
 
@@ -117,14 +129,14 @@ class NewRuns(Generic[Made]):
             handler=handler,
             log=log,
             settings=given,
-            claim_id=claim_id,
-            claim_sent_ns=sent_ns,
-            span=run_reports.start_run_span(job, sent_ns),
+            claim_id=claim.id,
+            claim_sent_ns=claim.sent_ns,
+            span=run_reports.start_run_span(job, claim.sent_ns),
             calls=calls,
         )
         run.measured_peak = self._peak_bytes
         if job.start_seconds is not None:
-            run.begins_before = sent_at + job.start_seconds
+            run.begins_before = claim.sent_at + job.start_seconds
         if is_shared:
             run_reports.open_log(run)
         if journal is None:

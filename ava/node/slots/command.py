@@ -11,7 +11,6 @@ import mmap
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -192,8 +191,7 @@ def _fork(act: Callable[[], int]) -> int:
         # With a separate session, a Ctrl-C in the terminal reaches only the command.
         with suppress(PermissionError):
             os.setsid()
-        # Start it before the signals are unblocked, so that the main thread receives them.
-        threading.Thread(target=_exit_with_parent, args=(parent_pid,), name="ava-exit-with-parent", daemon=True).start()
+        process_tree.exit_with_parent(parent_pid)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         code = act()
     except StartError as error:
@@ -209,8 +207,3 @@ def _fork(act: Callable[[], int]) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
-
-
-def _exit_with_parent(parent_pid: int) -> None:
-    process_tree.await_parent_exit(parent_pid)
-    process_tree.kill_self_and_descendants()

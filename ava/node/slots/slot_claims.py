@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from ava.domain.jobs.job import Job, RunKey
+from ava.domain.jobs.job import RunKey
 from ava.handler import registry
-from ava.node.runs.new_run import NewRuns
+from ava.node.runs.new_run import NewRuns, SentClaim
 from ava.node.runs.run import Run
 from ava.node.runs.run_journal import Creators, RunJournal
 from ava.node.runs.run_writer import RunWriter
@@ -73,28 +71,18 @@ class SlotClaims(Batches[WantedRun, SlotRun | None]):
         if handler is None or not handler.spec.is_concurrent:
             self._new_runs.defer(keys, worker_id, self._writer)
             return
-        claim, make = self._begin_claim(is_shared=True)
-        claimed = {job.run: job for job in self._writer.claim_together(keys, worker_id, claim)} if len(keys) > 1 else {}
+        shared = SentClaim.new()
+        jobs = self._writer.claim_together(keys, worker_id, shared.id) if len(keys) > 1 else []
+        claimed = {job.run: job for job in jobs}
         for number, key in wanted.items():
             # Only once, even if a message was delivered twice.
             if (job := claimed.pop(key, None)) is not None:
-                made[number] = make(job)
+                made[number] = self._new_runs.make(job, shared, self._writer, is_shared=True)
                 continue
             # It may have been lost before or may expire, for example.
-            claim, make_single = self._begin_claim(is_shared=False)
-            job = self._writer.claim_or_park(key, worker_id, claim)
-            made[number] = None if job is None else make_single(job)
-
-    def _begin_claim(self, *, is_shared: bool) -> tuple[str, Callable[[Job], SlotRun]]:
-        """Return the id of a claim that is about to be sent, and a function that creates its runs."""
-        claim_id, sent_ns, sent_at = str(uuid.uuid4()), time.time_ns(), time.monotonic()
-
-        def make(job: Job) -> SlotRun:
-            return self._new_runs.make(
-                job, claim_id, self._writer, sent_ns=sent_ns, sent_at=sent_at, is_shared=is_shared
-            )
-
-        return claim_id, make
+            single = SentClaim.new()
+            if (job := self._writer.claim_or_park(key, worker_id, single.id)) is not None:
+                made[number] = self._new_runs.make(job, single, self._writer, is_shared=False)
 
 
 class SlotJournal(RunJournal):

@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 from celery import Celery
 from celery.worker import state as celery_state
 
-from ava.broker import untrusted_messages
 from ava.domain.jobs.messages import TASK
 from ava.metrics.counters import ConnectionMeter
 from ava.node import node_process
@@ -28,7 +27,6 @@ from ava.node.intake import Part
 from ava.node.machine_use import memory_bytes
 from ava.node.node import Node
 from ava.node.outcome import MIB
-from ava.node.runs import breakpoints
 from ava.node.runs.run_writer import RunWriter
 from ava.node.slots import run_context
 from ava.node.slots.loop_watch import LoopWatch
@@ -39,7 +37,6 @@ from ava.node.slots.slot_run import SlotRun
 from ava.node.slots.slot_runs import SlotRuns
 from ava.node.slots.slots import Slots
 from ava.settings import Settings
-from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.telemetry import tracing
 
@@ -132,10 +129,7 @@ class SlotProcess:
         self._member.show_ready()
 
     def _take_over(self, done: threading.Event) -> None:
-        untrusted_messages.allow_compressed()
-        timeouts.uninstall()
-        breakpoints.refuse()
-        self._node.handlers_app.make_current()
+        self._node.hand_over()
         run_context.install()
         tracing.start(self._settings, "worker")
         for number in (signal.SIGTERM, signal.SIGINT):
