@@ -179,7 +179,7 @@ class Schedules:
 
     def delete(self, caller: Caller, schedule_id: str) -> None:
         """Delete a schedule; its jobs continue. Raise `ScheduleNotFound`."""
-        with self._database.connect() as connection:
+        with self._database.transaction() as connection:
             if not definitions.delete(connection, tenant_id=caller.tenant_id, schedule_id=schedule_id):
                 raise ScheduleNotFound
 

@@ -166,9 +166,9 @@ DELETE FROM schedules AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::
 
 
 def delete(connection: Connection, *, tenant_id: str, schedule_id: str) -> bool:
-    """Delete a schedule; its jobs continue, and retention deletes its firings. Returns False if there is none.
+    """Delete a schedule, in a transaction; its jobs continue. Returns False if there is none.
 
-    Jobs of this schedule that wait for an earlier one stop waiting.
+    Retention deletes its firings. Jobs of this schedule that wait for an earlier one stop waiting.
     """
     parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
     row = connection.exec_driver_sql(_DELETE, parameters).first()
