@@ -74,7 +74,9 @@ class NodeRow:
         """Write which queues this node consumes: none while it is drained, so that it does not count as serving
         them.
         """
-        wanted, known = self._queues if self._intake.is_consuming else (), self._node
-        self._node = known.consuming(wanted, refused=self._refusals.names())
-        if self.is_registered and self._node != known:
-            nodes.write_queues(connection, self._node)
+        consumed = self._queues if self._intake.is_consuming else ()
+        wanted = self._node.consuming(consumed, refused=self._refusals.names())
+        if self.is_registered and wanted != self._node:
+            nodes.write_queues(connection, wanted)
+        # Only now: if the database is unreachable, the next heartbeat writes them.
+        self._node = wanted
