@@ -40,7 +40,8 @@ class Duty:
     _: KW_ONLY
     #: Kind of work that makes the probe wake the duty.
     work: Work | None = None
-    #: Called after each call of `run_once` that has changed something.
+    #: Called after each call of `run_once` that has changed something, and after each outage: it may have lost only the
+    #: response of a commit.
     on_change: Callable[[], None] = lambda: None
     #: Maximum rest in seconds after slow calls that change nothing (`ava.store.engine.scan_rest`); 0: no rest.
     max_rest_seconds: float = 0.0
@@ -150,6 +151,7 @@ class DutyThread(threading.Thread):
             with counters.DUTY_SECONDS.labels(duty.name).time():
                 count = duty.run_once(began_at)
         except (BrokerUnavailable, DatabaseUnavailable) as error:
+            duty.on_change()
             return self._fail(str(error))
         except Exception:
             _log.exception("Duty %s: unexpected error", duty.name)

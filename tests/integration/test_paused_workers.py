@@ -6,9 +6,10 @@ import pytest
 
 from ava.dispatcher.duties.waiting_jobs import ParkedJobs, PausedWorkers
 from ava.domain.worker import WorkerSettings, WorkerStatus
-from ava.errors import WorkerDeprecated
+from ava.errors import DatabaseUnavailable, WorkerDeprecated
 from ava.store.fleet import worker_settings
 from ava.store.fleet.worker_settings import PLATFORM
+from ava.store.jobs.moves import park
 from tests.backlog import WORKER, Backlog
 
 
@@ -31,6 +32,25 @@ def test_more_jobs_than_a_batch_move_in_one_call(stored: Backlog, monkeypatch: p
     assert duty.run_once(0) == 10
     _set(stored, None)
     assert _return(stored) == 10
+
+
+def test_the_second_pass_over_a_paused_worker_is_repeated_after_an_outage(
+    stored: Backlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable
+
+    duty = PausedWorkers(stored.database)
+    _set(stored, WorkerStatus.PAUSED)
+    assert duty.run_once(0) == 0
+    # Its transaction read the status before the pause.
+    stored.insert()
+    stored.run("UPDATE jobs SET waits_for = NULL")
+    with monkeypatch.context() as patched:
+        patched.setattr(park, "park_of_worker", fail)
+        with pytest.raises(DatabaseUnavailable):
+            duty.run_once(11)
+    assert duty.run_once(12) == 1
 
 
 def test_a_claim_says_if_its_worker_has_settings(stored: Backlog) -> None:

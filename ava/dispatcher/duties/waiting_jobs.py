@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -179,17 +178,17 @@ class PausedWorkers:
         self._database = database
         self._last: WorkerStatusChange | None = None
         #: The changes to apply once more, with their times.
-        self._again: deque[tuple[float, WorkerStatusChange]] = deque()
+        self._again: list[tuple[float, WorkerStatusChange]] = []
 
     def run_once(self, now: float) -> int:
         """Park the jobs of each tenant and worker with a new status. Returns the number of jobs."""
         with self._database.connect() as connection:
             found = worker_settings.status_changes(connection, after=self._last, limit=_MAX_READ)
-        due = list(found)
-        while self._again and self._again[0][0] <= now:
-            due.append(self._again.popleft()[1])
-        parked = sum(self._park(change) for change in dict.fromkeys(due))
-        self._again.extend((now + _AGAIN_SECONDS, change) for change in found)
+        again = [change for at, change in self._again if at <= now]
+        parked = sum(self._park(change) for change in dict.fromkeys([*found, *again]))
+        # Only now: if the database is unreachable, the next call repeats all of them.
+        self._again = [(at, change) for at, change in self._again if at > now]
+        self._again += [(now + _AGAIN_SECONDS, change) for change in found]
         self._last = found[-1] if found else self._last
         return parked
 
