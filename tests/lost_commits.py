@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import TypeVar
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, TypeVar
 
+from ava.broker.control import Control
 from ava.errors import DatabaseUnavailable
+from ava.settings import Settings
 from ava.store.engine.database import Database
+from harness.api import Api
 from harness.commit_cuts import CommitCuts
 from harness.polling import wait_until
+from tests.backlog import open_backlog
 
 Result = TypeVar("Result")
 #: The rows of each table, as text.
@@ -65,3 +71,77 @@ def read_tables(database: Database) -> Tables:
 def cut_statements(cuts: CommitCuts) -> set[str]:
     """Returns the names of the statements whose transactions were cut."""
     return {name for kind in cuts.cut for name in kind}
+
+
+class Bench:
+    """An application, and what a scenario reaches through the proxy."""
+
+    def __init__(self, api: Api, settings: Settings, cuts: CommitCuts) -> None:
+        self.api = api
+        self.cuts = cuts
+        #: The settings of the processes whose responses are lost.
+        self.settings = replace(settings, database_url=cuts.url, database_pool_url="")
+        self.closing = ExitStack()
+        self.database = self.closing.enter_context(through(cuts))
+        self.stored = self.closing.enter_context(open_backlog(settings))
+        self.publisher, self.control = self.stored.publisher, Control(self.stored.app)
+
+    @cached_property
+    def cut_api(self) -> Api:
+        """The application whose responses are lost."""
+        return self.closing.enter_context(Api.running(self.settings, workers=False))
+
+    def repeat(self, act: Callable[[], object]) -> None:
+        """Repeat `act` until a call loses no response, after all commits of earlier calls."""
+        cut = -1
+        while cut != (cut := len(self.cuts.cut)):
+            insist(act)
+            settle(self.api.database)
+
+    def call(self, method: str, path: str, **rest: Any) -> tuple[int, int]:
+        """Send a request until its response is none of an outage. Returns the first status and the last."""
+        statuses: list[int] = []
+        while not statuses or (statuses[-1] == 503 and len(statuses) < _TRIES):
+            time.sleep(_PAUSE_SECONDS if statuses else 0)
+            statuses.append(self.cut_api.request(method, path, **rest).status_code)
+        settle(self.api.database)
+        return statuses[0], statuses[-1]
+
+    def subscribe(self, *types: str) -> str:
+        """Create a webhook for types of events. Returns its id."""
+        body = {"url": "https://example.com/", "events": list(types), "secret": "s3cret-of-the-tests"}
+        answer = self.api.post("/v1/webhooks", json=body)
+        assert answer.status_code == 201, answer.text
+        webhook_id: str = answer.get_json()["data"]["id"]
+        return webhook_id
+
+    def only(self, query: str, *parameters: Any) -> Any:
+        """Returns the only column of the only row of a query."""
+        ((found,),) = self.api.execute(query, *parameters)
+        return found
+
+
+Scenario = Callable[[Bench], None]
+
+
+class Scenarios(dict[Scenario, frozenset[str]]):
+    """Scenarios, each with the statements whose transactions lose their response in it."""
+
+    def cuts(self, *names: str) -> Callable[[Scenario], Scenario]:
+        """Add the decorated scenario."""
+
+        def add(scenario: Scenario) -> Scenario:
+            self[scenario] = frozenset(names)
+            return scenario
+
+        return add
+
+    def run(self, scenario: Scenario, bench: Bench) -> None:
+        """Run a scenario, and check that responses were lost."""
+        scenario(bench)
+        assert self[scenario] - cut_statements(bench.cuts) == set(), list(bench.cuts.cut)
+
+
+def name_of(scenario: Scenario) -> str:
+    """Returns the name of a scenario in the id of its test."""
+    return scenario.__name__.strip("_")

@@ -41,9 +41,9 @@ API = "an API request: tests/integration/test_lost_commits_api.py cuts it"
 _RARE = "rare in this load: tests/integration/test_lost_commits.py cuts it"
 _LEASE = "a lease, which a sender takes once: tests/integration/test_webhooks_endpoint_leases.py cuts it"
 RETENTION = "retention: tests/integration/test_lost_commits_retention.py cuts it"
-_REPEATED = "a duty that reads anew what it has to do, so a repetition finds less"
-_FENCED = "a change of one row that a repetition makes again, with the same result"
-#: Why this row skips some writing statements.
+DUTIES = "rare in this load: tests/integration/test_lost_commits_duties.py cuts it"
+REQUESTS = "a request or a command: tests/integration/test_lost_commits_requests.py cuts it"
+#: The tests that cut the writing statements that this row does not drive.
 _ELSEWHERE = {
     API: (
         "access.api_keys.create", "access.api_keys.delete", "access.sessions.create",
@@ -79,24 +79,23 @@ _ELSEWHERE = {
         "webhooks.webhook_events.delete_first_deliveries", "webhooks.webhook_events.delete_first_events",
         "webhooks.webhook_events.delete_set_aside",
     ),
-    _REPEATED: (
-        "events.awaited.forget_ended", "events.events.advance", "events.hook_deliveries.forget_keys",
-        "events.hook_deliveries.make_nothing", "fleet.nodes.write_queues", "fleet.workers.apply_limits",
-        "jobs.feed.permit_waits.read_rates", "jobs.feed.permit_waits.write_rates", "jobs.moves.expire.expire",
-        "jobs.moves.park.park_unclaimed", "jobs.moves.park.return_parked", "jobs.moves.permits.follow_limits",
+    DUTIES: (
+        "engine.leader_lease.free", "events.awaited.forget_ended", "events.events.advance",
+        "fleet.nodes.heartbeat_for_frozen_parent", "fleet.nodes.set_drained", "fleet.nodes.write_queues",
+        "jobs.bulk_operations.postpone", "jobs.feed.permit_waits.read_rates", "jobs.feed.permit_waits.write_rates",
+        "jobs.journal.carry", "jobs.moves.expire.expire", "jobs.moves.park.park_unclaimed",
+        "jobs.moves.park.return_parked", "jobs.moves.permits.follow_limits", "jobs.moves.permits.put_off_rate",
         "jobs.moves.recall.recall_all", "jobs.moves.recall.recall_moved", "jobs.moves.wake.fail_unresolved",
-        "jobs.wake_queue.advance_events", "reports.ended.delete_counts", "reports.ended.delete_times",
-        "reports.ended.move", "reports.ended.recount", "schedules.declared.set_module",
+        "jobs.wake_queue.advance_events", "reports.ended.move", "schedules.declared.set_module",
         "schedules.due.write_next_runs", "webhooks.endpoint_leases.release", "webhooks.fan_out.set_aside",
-        "webhooks.set_aside.retry",
     ),
-    _FENCED: (
-        "access.sessions.delete", "access.sessions.take_link", "engine.leader_lease.free",
-        "events.hook_deliveries.refuse", "events.hooks.reseal", "fleet.nodes.heartbeat_for_frozen_parent",
-        "fleet.nodes.set_drained", "fleet.worker_settings.reseal", "jobs.bulk_operations.abort",
-        "jobs.bulk_operations.postpone", "jobs.journal.carry", "jobs.moves.edges.drop",
-        "jobs.moves.permits.put_off_rate", "webhooks.deliveries.redeliver_ended",
-        "webhooks.deliveries.redeliver_ended_of_type", "webhooks.endpoints.reseal",
+    REQUESTS: (
+        "access.sessions.delete", "access.sessions.take_link", "events.hook_deliveries.forget_keys",
+        "events.hook_deliveries.make_nothing", "events.hook_deliveries.refuse", "events.hooks.reseal",
+        "fleet.worker_settings.reseal", "fleet.workers.apply_limits", "jobs.bulk_operations.abort",
+        "jobs.moves.edges.drop", "reports.ended.delete_counts", "reports.ended.delete_times", "reports.ended.recount",
+        "webhooks.deliveries.redeliver_ended", "webhooks.deliveries.redeliver_ended_of_type",
+        "webhooks.endpoints.reseal", "webhooks.set_aside.retry",
     ),
 }  # fmt: skip
 ELSEWHERE: Mapping[str, str] = {name: reason for reason, names in _ELSEWHERE.items() for name in names}

@@ -21,6 +21,7 @@ from harness.system import ENCRYPTION_KEY
 from tests.backlog import Backlog, open_backlog
 from tests.conftest import UNREACHABLE_DATABASE, with_workers
 from tests.graphs import Graphs
+from tests.lost_commits import Bench
 from tests.pulled import claim, make_key, make_worker
 
 
@@ -103,6 +104,14 @@ def cuts(request: pytest.FixtureRequest, database_url: str) -> Iterator[CommitCu
     cuts = CommitCuts(database_url, commit_seconds=(request.param,))
     yield cuts
     cuts.close()
+
+
+@pytest.fixture
+def bench(api: Api, api_settings: Settings, cuts: CommitCuts) -> Iterator[Bench]:
+    """An application, and what a scenario of lost responses needs."""
+    bench = Bench(api, api_settings, cuts)
+    with bench.closing:
+        yield bench
 
 
 @pytest.fixture

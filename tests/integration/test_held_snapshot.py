@@ -25,8 +25,10 @@ from ava.store.jobs.feed import looks, tenant_backlogs
 from ava.store.jobs.moves import claim
 from ava.store.jobs.moves.claim import Claim, RunCheck
 from ava.store.jobs.rows import job_uuid
+from harness.commit_cuts import QUICK, CommitCuts
 from harness.polling import wait_until
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
+from tests.lost_commits import through
 
 _LOOK = {"count_up_to": 2000, "dead_after_seconds": 14, "after_key": "", "max_keys": 10}
 #: Jobs that end while the snapshot is held, and how many of them at once.
@@ -191,7 +193,7 @@ def test_looks_are_complete_while_the_others_are_as_slow(
     assert len(_look(backlog, known)[0].windows) == 2
 
 
-@pytest.mark.parametrize("by", ["admission", "due"])
+@pytest.mark.parametrize("by", ["admission", "due", "due, whose commit lost its response"])
 def test_a_look_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWindows, by: str) -> None:
     [job] = backlog.insert()
     for _ in range(known_windows._SLOW_LOOKS):
@@ -199,9 +201,14 @@ def test_a_look_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWin
     assert _look(backlog, known)[0].windows
     backlog.run("UPDATE jobs SET id = %(id)s, waits_for = 'schedule', run_at = now()", id=_OLD_ID)
     assert not _look(backlog, known)[0].windows
-    if by == "due":
-        duty = Duty("due", 1.0, "jobs due", lambda _: move_due_jobs(backlog.database), on_change=known.see_returned)
-        assert DutyThread(duty, threading.Event(), threading.Event()).run_duty() == duty.every_seconds
+    if by != "admission":
+        cuts = CommitCuts(backlog.settings.database_url, commit_seconds=(QUICK,))
+        cuts.is_cutting = by != "due"
+        with through(cuts) as database:
+            duty = Duty("due", 1.0, "jobs due", lambda _: move_due_jobs(database), on_change=known.see_returned)
+            DutyThread(duty, threading.Event(), threading.Event()).run_duty()
+        cuts.close()
+        assert len(cuts.cut) == cuts.is_cutting
     else:
         backlog.run("UPDATE jobs SET waits_for = NULL, run_at = NULL")
         known.see_admitted([replace(job, id=ids.encode("job", _OLD_ID))])

@@ -1,0 +1,202 @@
+"""Requests and commands while responses of commits are lost: what a client or an operator repeats has one effect.
+
+`test_lost_commits_api.py` calls every operation of the API; these have a state that its examples do not have.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from werkzeug.test import TestResponse
+
+from ava.delivery.fan_out import FanOut
+from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.domain.access.caller import Caller, Role
+from ava.domain.jobs.bulk_operation import BulkKind
+from ava.domain.jobs.job_filter import JobFilter
+from ava.domain.schedules.schedule_record import Overlap
+from ava.services.reports import recount
+from ava.services.sealed_secrets import reseal_all, unreadable
+from ava.store.jobs import bulk_operations
+from ava.store.webhooks import set_aside
+from chaos.faults.lost_commits import ELSEWHERE, REQUESTS
+from harness.api import HEADERS, Api
+from tests.integration.hook_sender import Hook, count_jobs
+from tests.lost_commits import Bench, Scenario, Scenarios, name_of, read_tables, settle
+from tests.pulled import OPERATOR
+from tests.scheduled import Scheduled
+
+_SCENARIOS = Scenarios()
+_CALLER = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.TENANT_SYSTEM_ADMIN)
+_ABANDON = "UPDATE webhook_deliveries SET status = 'abandoned', due_at = NULL, completed_at = now(), failures = 6"
+_SESSION = "/v1/ava/session"
+
+
+@_SCENARIOS.cuts("events.hook_deliveries.make_nothing", "events.hook_deliveries.forget_keys")
+def _delivery_that_can_make_no_job(bench: Bench) -> None:
+    bench.api.announce("wkr_strict", input_schema={"required": ["missing"]})
+    hook = Hook(bench.api, worker_id="wkr_strict")
+    hook.api = bench.cut_api
+    receipt = insist_on(hook)
+    assert receipt["job_ids"] == []
+    assert {each["verdict"] for each in hook.deliveries()} == {"refused"}
+    assert (count_jobs(bench.api), bench.only("SELECT count(*) FROM received_keys")) == (0, 0)
+    # So the provider can send it again once the worker takes it.
+    bench.api.announce("wkr_strict")
+    hook.api = bench.api
+    assert len(hook.accepted()["job_ids"]) == count_jobs(bench.api) == 1
+
+
+@_SCENARIOS.cuts("events.hook_deliveries.refuse")
+def _delivery_with_a_wrong_signature(bench: Bench) -> None:
+    hook = Hook(bench.api, worker_id="wkr_open")
+    hook.api = bench.cut_api
+    # The response names the fault, although it is not known whether the request was stored.
+    assert hook.send(secret="whsec_" + "A" * 32).status_code == 401
+    settle(bench.api.database)
+    assert [each["verdict"] for each in hook.deliveries()] == ["refused"]
+    assert count_jobs(bench.api) == 0
+
+
+@_SCENARIOS.cuts("fleet.workers.apply_limits")
+def _limits_of_a_worker(bench: Bench) -> None:
+    body = {"scope": "platform", "max_running": 3}
+    assert bench.call("PATCH", "/v1/ava/workers/wkr_open", json=body, headers=OPERATOR) == (503, 200)
+    assert bench.only("SELECT max_running FROM workers WHERE id = 'wkr_open'") == 3
+    assert bench.only("SELECT count(*) FROM worker_settings WHERE tenant_id = '*' AND worker_id = 'wkr_open'") == 1
+
+
+@_SCENARIOS.cuts("reports.ended.delete_counts", "reports.ended.delete_times", "reports.ended.recount")
+def _recount(bench: Bench) -> None:
+    bench.stored.insert(3)
+    bench.api.execute("UPDATE jobs SET status = 'failed', error = 'no', completed_at = now(), started_at = now()")
+    for _ in range(2):
+        count_ended_jobs(bench.api.database)
+    right = read_tables(bench.api.database)
+    assert right["job_counts"]
+    assert right["job_time_histograms"]
+    bench.api.execute("UPDATE job_counts SET failed = failed + 5")
+    bench.repeat(lambda: list(recount(bench.database, retention_days=30)))
+    assert read_tables(bench.api.database) == right
+
+
+@_SCENARIOS.cuts("access.sessions.take_link", "access.sessions.delete")
+def _sign_in_by_a_link_and_sign_out(bench: Bench) -> None:
+    def sign_in(*, api: Api) -> TestResponse:
+        made = bench.api.post(f"{_SESSION}/links").get_json()["data"]
+        link = {**dict.fromkeys(HEADERS), "authorization": f"Link {made['path'].partition('=')[2]}"}
+        response = api.post(_SESSION, headers=link)
+        settle(bench.api.database)
+        # It works once, also if its user has not got the response, and its error says how to get another.
+        again = bench.api.post(_SESSION, headers=link)
+        assert again.status_code == 401
+        assert "make another" in again.text
+        return response
+
+    assert sign_in(api=bench.cut_api).status_code == 503
+    assert bench.only("SELECT count(*) FROM sessions") == 0
+    cookie = sign_in(api=bench.api).headers["set-cookie"].partition(";")[0]
+    assert bench.only("SELECT count(*) FROM sessions") == 1
+    own = {**dict.fromkeys(HEADERS), "cookie": cookie, "x-tenant-id": "ten_test"}
+    assert bench.call("DELETE", _SESSION, headers=own)[0] == 503
+    assert bench.only("SELECT count(*) FROM sessions") == 0
+
+
+@_SCENARIOS.cuts("events.hooks.reseal", "fleet.worker_settings.reseal", "webhooks.endpoints.reseal")
+def _new_encryption_key(bench: Bench) -> None:
+    hook = Hook(bench.api, worker_id="wkr_open")
+    bench.subscribe("ava.job.failed")
+    body = {"secrets": {"TOKEN": "the-token"}}
+    assert bench.api.request("PATCH", "/v1/ava/workers/wkr_open", json=body).status_code == 200
+    new = Fernet.generate_key().decode()
+    bench.repeat(lambda: reseal_all(bench.database, [new, *bench.settings.encryption_keys]))
+    assert unreadable(bench.api.database, [new]) == (3, [])
+    settings = replace(bench.settings, encryption_keys=(new,))
+    with Api.running(settings, workers=False) as restarted:
+        hook.api = restarted
+        assert hook.send().status_code in (202, 503)
+        assert hook.accepted({"number": 8}, {"x-github-delivery": "d2"})["job_ids"]
+
+
+@_SCENARIOS.cuts("jobs.bulk_operations.abort")
+def _abort_of_an_operation(bench: Bench) -> None:
+    with bench.api.database.connect() as connection:
+        made = bulk_operations.create(
+            connection, _CALLER, kind=BulkKind.CANCEL, job_filter=JobFilter(), total=3, request_id=""
+        )
+    # As of a job that is cancelled again: the response says that it was aborted.
+    assert bench.call("POST", f"/v1/ava/operations/{made.id}/abort") == (503, 409)
+    assert bench.api.get(f"/v1/ava/operations/{made.id}").get_json()["data"]["state"] == "aborted"
+
+
+@_SCENARIOS.cuts("jobs.moves.edges.drop")
+def _deletion_of_a_schedule_whose_job_waits_for_the_one_before(bench: Bench) -> None:
+    scheduled = Scheduled(bench.stored)
+    schedule = scheduled.create(overlap=Overlap.QUEUE_ONE)
+    scheduled.fire(1)
+    scheduled.start_last(schedule)
+    scheduled.fire(2)
+    assert scheduled.jobs("status, waits_for") == [("running", None), ("queued", "jobs")]
+    assert bench.call("DELETE", f"/v1/ava/schedules/{schedule.id}") == (503, 404)
+    scheduled.wake()
+    assert scheduled.jobs("status, waits_for") == [("running", None), ("queued", None)]
+
+
+@_SCENARIOS.cuts("webhooks.deliveries.redeliver_ended", "webhooks.deliveries.redeliver_ended_of_type")
+def _redelivery_of_all_that_failed(bench: Bench) -> None:
+    webhook_id = bench.subscribe("ava.job.failed")
+    for _ in range(3):
+        assert bench.api.post(f"/v1/webhooks/{webhook_id}/test").status_code in (200, 201, 202)
+    bench.api.execute("UPDATE webhook_deliveries SET event_type = 'ava.job.failed'")
+    for further in ({}, {"event": "ava.job.failed"}):
+        bench.api.execute(_ABANDON)
+        body = {"since": "2020-01-01T00:00:00Z", **further}
+        assert bench.call("POST", f"/v1/webhooks/{webhook_id}/deliveries/redeliver", json=body) == (503, 200)
+        found = bench.api.execute("SELECT status, failures, count(*) FROM webhook_deliveries GROUP BY 1, 2")
+        assert found == [("pending", 0, 3)]
+        assert bench.only("SELECT due_at <= now() FROM webhook_lanes")
+
+
+@_SCENARIOS.cuts("webhooks.set_aside.retry")
+def _return_of_dead_letters(bench: Bench) -> None:
+    bench.subscribe("ava.job.queued")
+    for _ in range(3):
+        bench.api.trigger()
+    bench.api.execute(
+        "INSERT INTO webhook_set_aside (tenant_id, event_id, error) SELECT tenant_id, id, 'no' FROM webhook_events"
+    )
+    bench.api.execute("UPDATE webhook_events SET fanned_out_at = now()")
+
+    def retry() -> int:
+        with bench.database.connect() as connection:
+            return set_aside.retry(connection)
+
+    bench.repeat(retry)
+    assert bench.only("SELECT count(*) FROM webhook_set_aside") == 0
+    while FanOut(bench.api.database).run_once():
+        pass
+    assert bench.api.execute("SELECT count(*), count(DISTINCT event_id) FROM webhook_deliveries") == [(3, 3)]
+
+
+def insist_on(hook: Hook) -> dict[str, Any]:
+    """Send a request as a provider does, until it is accepted. Returns the receipt."""
+    response = hook.send()
+    while response.status_code == 503:
+        time.sleep(0.1)
+        response = hook.send()
+    assert response.status_code == 202, response.text
+    found: dict[str, Any] = response.get_json()["data"]
+    return found
+
+
+@pytest.mark.parametrize("scenario", _SCENARIOS, ids=name_of)
+def test_a_repeated_request_has_one_effect(bench: Bench, scenario: Scenario) -> None:
+    _SCENARIOS.run(scenario, bench)
+
+
+def test_every_statement_has_a_scenario() -> None:
+    assert set().union(*_SCENARIOS.values()) == {name for name, reason in ELSEWHERE.items() if reason is REQUESTS}
