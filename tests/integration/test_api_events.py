@@ -108,16 +108,10 @@ def test_many_events_are_sent_at_once_all_or_none(api: Api) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "field"),
     [
-        ({}, 400, "type"),
-        ({"type": "a"}, 400, "data"),
         ({"type": "ava.job.completed", "data": 1}, 422, "type"),
         ({"type": "a b", "data": 1}, 422, "type"),
         ({"type": "a" * 201, "data": 1}, 422, "type"),
-        ({"type": "a", "data": 1, "id": ""}, 422, "id"),
-        ({"type": "a", "data": 1, "id": "\0"}, 422, "id"),
         ({"type": "a", "data": 1, "source": "\ud800"}, 422, "source"),
-        ({"type": "a", "data": 1, "time": "now"}, 422, "time"),
-        ({"type": "a", "data": 1, "else": 1}, 422, "else"),
         ({"events": []}, 422, "events"),
         ({"events": [{"type": "a", "data": 1}] * 1001}, 422, "events"),
         ({"events": [{"data": 1}]}, 400, "events[0].type"),
@@ -324,7 +318,6 @@ def test_one_event_copies_at_most_32_mib_into_the_inputs_of_its_jobs(api: Api) -
 @pytest.mark.parametrize(
     ("fields", "status", "field"),
     [
-        ({"event_type": None}, 422, "event_type"),
         ({"event_type": "ava.job.*"}, 422, "event_type"),
         ({"match": {"data": {"a": [{"regex": "x"}]}}}, 422, "match.data.a[0]"),
         ({"input": {"a": {"$get": "environ.PATH"}}}, 422, "input.a"),

@@ -276,10 +276,8 @@ def test_a_hook_whose_pattern_does_not_match_accepts_and_starts_nothing(api: Api
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"provider": "gitlab"}, "provider"),
         ({"provider": "custom"}, "verifier"),
         ({"provider": "custom", "verifier": {"scheme": "hmac"}}, "verifier.header"),
-        ({"verifier": {"scheme": "none"}}, "verifier"),
         ({"secret": "short"}, "secret"),
         ({"provider": "none", "secret": SECRET}, "secret"),
         ({"provider": "standard", "secret": "whsec_?!?!?!?!"}, "secret"),

@@ -107,25 +107,12 @@ def test_a_plus_before_an_offset_need_not_be_encoded(api: Api) -> None:
         ("foo=1", "foo"),
         ("filter=1", "filter"),
         ("status=queued", "status"),
-        ("limit=1", "limit"),
         ("=1", ""),
-        ("filter[status]=", "filter[status]"),
-        ("filter[status]=Queued", "filter[status]"),
-        ("filter[trigger]=cron", "filter[trigger]"),
         ("filter[status]=queued&filter[status]=failed", "filter[status]"),
         ("page=1&page=1", "page"),
         ("filter[worker_id]=wkr_%00", "filter[worker_id]"),
         ("filter[worker_id]=%FF", "filter[worker_id]"),
-        ("page=0", "page"),
-        ("page=-1", "page"),
-        ("page=x", "page"),
-        ("page=1.0", "page"),
-        ("page=99999999999999999999", "page"),
-        ("per_page=0", "per_page"),
-        ("per_page=101", "per_page"),
-        ("per_page=", "per_page"),
         ("cursor=x", "cursor"),
-        ("cursor=", "cursor"),
         ("cursor=cur_zzzzzzzzzzzzzzzzzzzzzzzzzz", "cursor"),
         ("page=2&cursor=cur_01h455vb4pex5vsknk084sn02q", "cursor"),
         ("page=51&per_page=20", "page"),
@@ -140,12 +127,6 @@ def test_a_wrong_parameter_is_400_and_named(shared_api: Api, query: str, named: 
 def test_the_earliest_and_latest_times_are_valid_bounds(shared_api: Api, bound: str) -> None:
     for name in ("created_after", "created_before"):
         assert shared_api.get(f"{JOBS}?filter[{name}]={quote(bound)}").status_code == 200
-
-
-def test_a_parameter_of_a_route_that_takes_none_is_refused(api: Api) -> None:
-    job = api.trigger()
-    for path in (f"{JOBS}/{job['id']}", "/v1/ava/queues", "/v1/ava/workers/wkr_open"):
-        assert "verbose" in wrong_fields(api.get(f"{path}?verbose=1"), 400)
 
 
 def test_pages_and_cursors_return_the_same_list(api: Api) -> None:

@@ -105,12 +105,6 @@ def test_a_wait_returns_when_its_seconds_are_over(api: Api) -> None:
     assert 0.9 < time.monotonic() - started < 20
 
 
-@pytest.mark.parametrize("wait", ["0", "61", "-1", "1.5", "", "x"])
-def test_a_wait_out_of_bounds_is_refused(shared_api: Api, wait: str) -> None:
-    job = shared_api.trigger()
-    assert "wait" in wrong_fields(shared_api.get(f"{JOBS}/{job['id']}?wait={wait}"), 400)
-
-
 def test_a_wait_returns_when_its_process_stops(api: Api) -> None:
     job = api.trigger()
     timer = _later(0.3, api.app.extensions["ava"].watches.close)

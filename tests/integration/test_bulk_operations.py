@@ -116,8 +116,6 @@ def test_a_cancel_by_time_uses_the_same_bounds_as_the_list(api: Api) -> None:
     ("body", "status", "named"),
     [
         ({"filter": {}}, 422, "filter"),
-        ({}, 400, "filter"),
-        ({"filter": {"x": 1}}, 422, "filter.x"),
         ({"filter": {"worker_id": None}}, 422, "filter.worker_id"),
     ],
 )

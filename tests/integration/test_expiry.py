@@ -44,8 +44,6 @@ def _post(api: Api, **fields: Any) -> TestResponse:
 @pytest.mark.parametrize(
     ("fields", "wrong"),
     [
-        ({"expires_in": 0}, "expires_in"),
-        ({"expires_in": LONGEST + 1}, "expires_in"),
         ({"expires_in": 60, "start_before": "2099-01-01T00:00:00Z"}, "start_before"),
         ({"scheduled_at": "2026-12-01T00:00:00Z", "start_before": "2026-12-01T00:00:00Z"}, "start_before"),
         ({"start_before": "2027-01-01T00:00:00Z", "debounce": {"key": "k", "seconds": 5}}, "start_before"),

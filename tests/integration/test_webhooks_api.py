@@ -78,19 +78,12 @@ def test_the_secret_is_sealed_and_never_shown(api: Api) -> None:
 
 
 _WRONG: list[tuple[dict[str, Any], int, str]] = [
-    ({"url": ...}, 400, "url"),
-    ({"events": ...}, 400, "events"),
-    ({"secret": ...}, 400, "secret"),
-    ({"url": "no url"}, 422, "url"),
     ({"url": "ftp://example.com/"}, 422, "url"),
     ({"url": "https://user:pass@example.com/"}, 422, "url"),
     ({"url": "http://127.0.0.1/"}, 422, "url"),
     ({"url": "http://169.254.169.254/latest/meta-data/"}, 422, "url"),
-    ({"events": []}, 422, "events"),
     ({"events": ["ava.job.exploded"]}, 422, "events[0]"),
     ({"events": ["ava.job.failed", None]}, 422, "events[1]"),
-    ({"secret": "x" * 257}, 422, "secret"),
-    ({"secret": "fifteen letters"}, 422, "secret"),
     ({"secret": "whsec_c2hvcnQ="}, 422, "secret"),
     ({"secret": "nul\x00 in sixteen letters"}, 422, "secret"),
     ({"secret": "half \ud800 in sixteen letters"}, 422, "secret"),

@@ -247,11 +247,6 @@ def test_the_list_takes_filters(api: Api) -> None:
         assert answer["pagination"]["total"] == len(ids), query
 
 
-@pytest.mark.parametrize("query", ["filter[status]=old", "filter[live]=1", "q=", "q=%00", "filter[name]=x"])
-def test_a_wrong_filter_is_refused(shared_api: Api, query: str) -> None:
-    error_of(shared_api.get(f"/v1/ava/workers?{query}"), 400, "validation_error")
-
-
 def test_a_paused_worker_accepts_jobs_that_wait_and_why_says_who_paused_it(fresh_api: Api) -> None:
     _announce(fresh_api, None)
     _patch(fresh_api, {"status": "paused"})
@@ -332,33 +327,13 @@ def test_a_tenant_sets_the_delays_of_retries_and_lowers_their_number(fresh_api: 
     assert (changed["retry"]["first"], changed["max_retries"]) == (3.0, 2)
 
 
-_WRONG_RETRIES: list[tuple[dict[str, Any], str]] = [
-    ({"max": 3}, "retry"),
-    ({"max": 26}, "retry.max"),
-    ({"delays": [1]}, "retry.max"),
-    ({"max": 1, "delays": []}, "retry.delays"),
-    ({"max": 1, "delays": [1] * 26}, "retry.delays"),
-    ({"max": 1, "delays": [1e9]}, "retry.delays"),
-    ({"max": 1, "delays": [True]}, "retry.delays"),
-    ({"max": 1, "delays": [1], "first": 2}, "retry.factor retry.ceiling retry.first"),
-    ({"max": 1, "factor": 0.5}, "retry.factor"),
-    ({"max": 1, "jitter": 1.5}, "retry.jitter"),
-    ({"max": 1, "ceiling": "9"}, "retry.ceiling"),
-    ({"max": 1, "other": 1}, "retry.other"),
-]
-
-
-def test_a_wrong_retry_is_named(fresh_api: Api) -> None:
+def test_retries_that_exclude_each_other_or_exceed_their_handlers_are_refused(fresh_api: Api) -> None:
     _announce(fresh_api, None)
-    for retry, named in _WRONG_RETRIES:
-        answer = fresh_api.request("PATCH", WORKER, json={"retry": retry})
-        assert answer.status_code in (400, 422), (retry, answer.text)
-        (field,) = answer.get_json()["error"]["fields"]
-        assert field.startswith(tuple(named.split())), (retry, field)
+    for fields, named in (
+        ({"retry": {"max": 3}}, "retry"),
+        ({"retry": {"max": 1, "delays": [1] * 26}}, "retry.delays"),
+        ({"retry": {"max": 1, "delays": [1], "first": 2}}, "retry.first"),
+        ({"retry": {"max": 1}, "max_retries": 1}, "max_retries"),
+    ):
+        assert list(wrong_fields(fresh_api.request("PATCH", WORKER, json=fields))) == [named]
     assert fresh_api.get(WORKER).get_json()["data"]["retry"] is None
-
-
-def test_both_forms_of_retries_exclude_each_other(fresh_api: Api) -> None:
-    _announce(fresh_api, None)
-    answer = fresh_api.request("PATCH", WORKER, json={"retry": {"max": 1}, "max_retries": 1})
-    assert list(wrong_fields(answer)) == ["max_retries"]

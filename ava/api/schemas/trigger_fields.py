@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load, validates_schema
+from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from ava.api.http.fields import Choice, Instant, Number, WholeNumber
 from ava.api.http.strict import Strict
@@ -149,11 +149,8 @@ class RetryDelaysBody(Strict):
     )
     delays = fields.List(
         _Within(0, MAX_SECONDS, _DELAYS),
-        metadata={
-            "minItems": 1,
-            "maxItems": MAX_DELAYS,
-            "description": "The seconds before each further attempt; the last one repeats.",
-        },
+        validate=validate.Length(1, MAX_DELAYS, error=f"It must have 1 to {MAX_DELAYS} numbers."),
+        metadata={"description": "The seconds before each further attempt; the last one repeats."},
     )
     first = _Within(0, MAX_SECONDS, "Without `delays`: the first delay in seconds (1).")
     factor = _Within(1, 1000, "Without `delays`: by how much each further one is longer (2).")
@@ -164,8 +161,6 @@ class RetryDelaysBody(Strict):
     def _check(self, values: dict[str, Any], **_: Any) -> None:
         if "delays" in values and (both := {"first", "factor", "ceiling"} & values.keys()):
             raise ValidationError("It must not be sent together with delays.", min(both))
-        if "delays" in values and not 1 <= len(values["delays"]) <= MAX_DELAYS:
-            raise ValidationError(f"It must have 1 to {MAX_DELAYS} numbers.", "delays")
 
     @post_load
     def _retry(self, values: dict[str, Any], **_: Any) -> Retry:
