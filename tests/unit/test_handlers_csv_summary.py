@@ -1,8 +1,7 @@
-"""The csv_summary handler: small tables to the cell, strange ones, hostile ones, and large ones in bounded memory."""
+"""The csv_summary handler: a small table to the cell, and a large one in bounded memory."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import socket
 import tracemalloc
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ava.errors import AddressRefused, OutboundFailed
+from ava.errors import OutboundFailed
 from ava.node.outcome import encode_output
 from examples.csv_summary.handler import csv_summary
 from harness.servers.peer import Serve, answering, ok, read_request
@@ -23,20 +22,6 @@ def summary(csv: str, **options: Any) -> dict[str, Any]:
     output = csv_summary({"csv": csv, **options}, Run().env)
     encode_output(output)
     return output
-
-
-def column(csv: str, **options: Any) -> dict[str, Any]:
-    """Returns the summary of the first column."""
-    first: dict[str, Any] = summary(csv, **options)["columns"][0]
-    return first
-
-
-def of(values: str, **options: Any) -> dict[str, Any]:
-    """Returns the summary of a column of these values."""
-    return column("\n".join(["c", *values.split()]), **options)
-
-
-# What is found -----------------------------------------------------------------------------------------------------
 
 
 def test_a_table_is_described_column_by_column() -> None:
@@ -66,73 +51,6 @@ def test_a_table_is_described_column_by_column() -> None:
     assert (age["type"], age["missing"], age["min"], age["max"], age["mean"]) == ("integer", 1, 36, 40, 38)
     assert (since["type"], since["min"], since["max"]) == ("date", "2024-12-31", "2025-01-02")
     assert run.lines == ["Read 3 rows of 3 columns"]
-
-
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        ("1 -2 +3 0", "integer"),
-        ("1 2.5 .5 3. 1e3 -1E-3", "number"),
-        ("12345678901234567890", "number"),
-        ("true FALSE Yes no", "boolean"),
-        ("2025-01-02 2025-12-31", "date"),
-        ("2025-01-02T03:04 2025-01-02T03:04:05.123Z 2025-01-02T03:04:05+02:00 2025-01-02", "datetime"),
-        ("00501 02134", "text"),
-        ("2025-02-30 2025-13-01", "text"),
-        ("1_000 ١٢ inf 1e999 0x10", "text"),
-        ("1 two", "mixed"),
-        ("NA n/a NULL none NaN - #N/A", "empty"),
-    ],
-)
-def test_the_type_of_a_column_is_that_of_its_values(values: str, kind: str) -> None:
-    assert of(values)["type"] == kind
-
-
-def test_a_mixed_column_says_how_many_values_are_of_which_type_and_keeps_its_numbers() -> None:
-    found = of("1 2 3 unknown NA")
-    assert found["types"] == {"integer": 3, "text": 1}
-    assert (found["missing"], found["min"], found["max"], found["mean"]) == (1, 1, 3, 2)
-
-
-# How it is written -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_the_delimiter_is_found_out(delimiter: str) -> None:
-    rows = [("name", "note", "amount"), ("Ada", "one, two; three", "1"), ("Bob", '"a | b"', "2")]
-    output = summary("\n".join(delimiter.join(f'"{c}"' if c.count(" ") else c for c in row) for row in rows))
-    assert (output["delimiter"], len(output["columns"])) == (delimiter, 3)
-
-
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_every_line_end_is_one(end: str) -> None:
-    output = summary(end.join(["a,b", "1,2", "", '"x\ny",4', ""]))
-    assert (output["rows"], output["ragged_rows"]) == (2, 0)
-
-
-def test_quotes_hold_delimiters_line_ends_and_quotes() -> None:
-    assert column('a,b\n"x, ""y""\nz",1\n')["top"][0]["value"] == 'x, "y"\nz'
-
-
-@pytest.mark.parametrize(
-    ("data", "headers", "encoding"),
-    [
-        ("é,b\n".encode(), [], "utf-8"),
-        ("\ufeffé,b\n".encode(), [], "utf-8-sig"),
-        ("\ufeffé,b\n".encode("utf-16-le"), [], "utf-16"),
-        ("\ufeffé,b\n".encode("utf-16-be"), [], "utf-16"),
-        ("\ufeffé,b\n".encode("utf-32-le"), [], "utf-32"),
-        ("é,b\n".encode("cp1252"), [], "cp1252"),
-        ("é,b\n".encode("cp850"), ["Content-Type: text/csv; charset=cp850"], "cp850"),
-        ("é,b\n".encode(), ["Content-Type: text/csv; charset=nonsense"], "utf-8"),
-    ],
-)
-def test_the_encoding_is_found_out(serve: Serve, data: bytes, headers: list[str], encoding: str) -> None:
-    output = csv_summary({"url": serve(answering(ok(data, *headers))).url}, Run().env)
-    assert (output["encoding"], output["columns"][0]["name"]) == (encoding, "é")
-
-
-# By URL ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_csv_is_read_from_a_url_and_no_log_line_holds_its_path(serve: Serve) -> None:
@@ -194,69 +112,6 @@ def test_an_answer_that_is_no_csv_fails_with_a_sentence_that_helps(
     assert "hunter2" not in str(error.value)
 
 
-@pytest.mark.parametrize("is_packed", [False, True])
-def test_a_csv_beyond_the_most_bytes_is_refused_and_not_described_in_part(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, is_packed: bool
-) -> None:
-    monkeypatch.setattr("examples.csv_summary.handler._MAX_CSV_BYTES", 100_000)
-    for rows, fits in ((9_000, True), (10_000, False)):
-        data = b"a,b\n" + b"1234,56789\n" * rows
-        answer = ok(gzip.compress(data), "Content-Encoding: gzip") if is_packed else ok(data)
-        url = serve(answering(answer)).url
-        if fits:
-            assert csv_summary({"url": url}, Run().env)["rows"] == rows
-        else:
-            with pytest.raises(ValueError, match=r"larger than 100,000 bytes \(unpacked\); give it in parts"):
-                csv_summary({"url": url}, Run().env)
-
-
-@pytest.mark.usefixtures("private_refused")
-def test_a_private_address_is_refused_unless_allowed(serve: Serve) -> None:
-    peer = serve(answering(ok(b"a,b\n1,2\n")))
-    with pytest.raises(AddressRefused):
-        csv_summary({"url": peer.url}, Run().env)
-    assert peer.connections == 0
-
-
-# Hostile tables ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("csv", "sentence"),
-    [
-        ("a,b\n1," + "x" * 1_100_000, "a line longer than 1 MiB"),
-        ("a,b\n1," + "x" * 200_000, "line 2 of the CSV: field larger than field limit (131072); perhaps a quote"),
-        ('a,b\n1,"' + "x\n" * 100_000, "perhaps a quote is not closed"),
-        ("a,b\n" + ('"' + "y" * 60_000 + '\n",') * 100, "the row is longer than 4 MiB"),
-        (",".join("x" * 1_001), "the CSV has 1001 columns; at most 1000 are described"),
-        ("\n\n  \n".replace(" ", ""), "the CSV is empty"),
-        ("", "the CSV is empty"),
-        ("\ufeff", "the CSV is empty"),
-    ],
-)
-def test_what_cannot_be_read_fails_with_a_sentence_that_helps(csv: str, sentence: str) -> None:
-    with pytest.raises(ValueError) as error:
-        summary(csv)
-    assert sentence in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "csv",
-    [
-        "a\x00b,c\n\x00,1\n",
-        "\ud800,b\n\udfff,1\n",
-        '"""\n',
-        ",,,\n,,,\n",
-        "a\n" + "9" * 100_000 + "\n",
-        "a\n1e99999\n-1e999\n",
-        "\x0b\x0c\x1c\x85\u2028,b\n1,2\n",
-    ],
-    ids=lambda text: ascii(text)[:50],
-)
-def test_strange_characters_are_described_like_others(csv: str) -> None:
-    assert summary(csv)["columns"]
-
-
 @pytest.mark.parametrize("character", ["x", "\x01"])
 def test_the_output_always_fits_a_job(character: str) -> None:
     widths = range(1000)
@@ -271,18 +126,13 @@ def test_the_output_always_fits_a_job(character: str) -> None:
     ("given", "sentence"),
     [
         ({}, "input must have either csv, a text with the CSV itself, or url"),
-        ({"csv": "a", "url": "http://x.example"}, "input must have either csv"),
-        ({"csv": 5}, "input.csv must be a text with the CSV itself"),
-        ({"url": 5}, "input.url must be a text, not a number"),
-        ({"csv": "a", "delimiter": ""}, 'input.delimiter must be one character such as ";"'),
-        ({"csv": "a", "decimal": ";"}, 'input.decimal must be "." or ","'),
-        ({"csv": "a", "header": 1}, "input.header must be true (the first row holds the names) or false"),
-        ({"csv": "a", "encoding": "../x"}, "input.encoding must be the name of a character set"),
         ({"csv": "a", "top": 101}, "input.top must be a whole number from 0 to 100"),
         ({"cvs": "a"}, "input.cvs is not known; this worker takes csv, url, delimiter"),
+        ({"csv": ""}, "the CSV is empty"),
+        ({"csv": "a,b\n1," + "x" * 1_100_000}, "a line longer than 1 MiB"),
     ],
 )
 def test_a_wrong_input_fails_with_a_sentence_that_helps(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError) as error:
         csv_summary(given, Run().env)
-    assert str(error.value).startswith(sentence)
+    assert sentence in str(error.value)
