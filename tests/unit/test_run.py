@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -23,6 +23,7 @@ from ava.handler.registry import Handler
 from ava.node.child.process_run import ProcessRun
 from ava.node.outcome import Stop
 from ava.node.runs.job_log import JobLog
+from ava.node.runs.run import Run
 from ava.node.runs.run_settings import RunSettings
 from ava.testing.journal import Journal
 from tests.unit.handlers import JOB
@@ -32,6 +33,7 @@ _SPEC = WorkerSpec(
     id="wkr_x", name="x", description="", timeout_seconds=2, max_retries=0, cancel_grace_seconds=1,
     queue="default", tenants=None, on_worker_lost=OnWorkerLost.REQUEUE,
 )  # fmt: skip
+Made = TypeVar("Made", bound=Run)
 #: Seconds after which a test that waits for something fails.
 _SECONDS = 20
 
@@ -76,11 +78,15 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
 
 
 def run_of(function: Callable[..., Any], **job: Any) -> ProcessRun:
+    return made_run(ProcessRun, function, **job)
+
+
+def made_run(run_type: type[Made], function: Callable[..., Any], **job: Any) -> Made:
     handler = Handler(
         spec=_SPEC, function=function, is_async=asyncio.iscoroutinefunction(function), takes_env=True
     )  # fmt: skip
     log = JobLog(first_seq=0, started_at=datetime(2025, 6, 1, tzinfo=UTC))
-    return ProcessRun(
+    return run_type(
         job=replace(JOB, **job),
         handler=handler,
         log=log,

@@ -22,7 +22,7 @@ _ITEMS_PER_BATCH = 200
 
 
 class Batches(threading.Thread, Generic[Item, Result]):
-    """A thread that processes what the event loop requests."""
+    """A thread that processes requests of the event loop."""
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop, writer: RunWriter) -> None:
         """`writer`: used by this thread only."""

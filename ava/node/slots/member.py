@@ -97,7 +97,7 @@ class Member:
     def count_silent_checks(self) -> int:
         """Return the number of consecutive checks, with this one, that found no new liveness record.
 
-        Check counts show no time for which this process was frozen, too.
+        A number of checks, not seconds, because the command may have been frozen too.
         """
         found: float = _STAMP.unpack_from(self._memory, 0)[0]
         self._silent_checks = self._silent_checks + 1 if found and found == self._sign else 0

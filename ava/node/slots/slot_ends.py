@@ -64,7 +64,7 @@ class SlotEnds(Batches[SlotRun, None]):
         try:
             act()
         except Exception:
-            # If the run was alone in its statement, orphan detection rescues it.
+            # Orphan detection rescues a run whose own statement failed.
             _log.exception("Ends of %d runs not written", len(runs), extra={"job_id": runs[0].job.id})
             return False
         for run in runs:
