@@ -42,6 +42,7 @@ _RARE = "rare in this load: tests/integration/test_lost_commits.py cuts it"
 _LEASE = "a lease, which a sender takes once: tests/integration/test_webhooks_endpoint_leases.py cuts it"
 RETENTION = "retention: tests/integration/test_lost_commits_retention.py cuts it"
 DUTIES = "rare in this load: tests/integration/test_lost_commits_duties.py cuts it"
+NODES = "rare in this load: tests/integration/test_lost_commits_nodes.py cuts it"
 REQUESTS = "a request or a command: tests/integration/test_lost_commits_requests.py cuts it"
 #: The tests that cut the writing statements that this row does not drive.
 _ELSEWHERE = {
@@ -81,13 +82,15 @@ _ELSEWHERE = {
     ),
     DUTIES: (
         "engine.leader_lease.free", "events.awaited.forget_ended", "events.events.advance",
-        "fleet.nodes.heartbeat_for_frozen_parent", "fleet.nodes.set_drained", "fleet.nodes.write_queues",
         "jobs.bulk_operations.postpone", "jobs.feed.permit_waits.read_rates", "jobs.feed.permit_waits.write_rates",
-        "jobs.journal.carry", "jobs.moves.expire.expire", "jobs.moves.park.park_unclaimed",
-        "jobs.moves.park.return_parked", "jobs.moves.permits.follow_limits", "jobs.moves.permits.put_off_rate",
+        "jobs.moves.expire.expire", "jobs.moves.park.return_parked", "jobs.moves.permits.follow_limits",
         "jobs.moves.recall.recall_all", "jobs.moves.recall.recall_moved", "jobs.moves.wake.fail_unresolved",
         "jobs.wake_queue.advance_events", "reports.ended.move", "schedules.declared.set_module",
         "schedules.due.write_next_runs", "webhooks.endpoint_leases.release", "webhooks.fan_out.set_aside",
+    ),
+    NODES: (
+        "fleet.nodes.heartbeat_for_frozen_parent", "fleet.nodes.set_drained", "fleet.nodes.write_queues",
+        "jobs.journal.carry", "jobs.moves.park.park_unclaimed", "jobs.moves.permits.put_off_rate",
     ),
     REQUESTS: (
         "access.sessions.delete", "access.sessions.take_link", "events.hook_deliveries.forget_keys",

@@ -15,7 +15,6 @@ from werkzeug.test import TestResponse
 
 from ava.delivery.fan_out import FanOut
 from ava.dispatcher.duties.statistics import count_ended_jobs
-from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.bulk_operation import BulkKind
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.schedules.schedule_record import Overlap
@@ -28,10 +27,9 @@ from harness.api import HEADERS, Api
 from tests.integration.hook_sender import Hook, count_jobs
 from tests.lost_commits import Bench, Scenario, Scenarios, name_of, read_tables, settle
 from tests.pulled import OPERATOR
-from tests.scheduled import Scheduled
+from tests.scheduled import CALLER, Scheduled
 
 _SCENARIOS = Scenarios()
-_CALLER = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.TENANT_SYSTEM_ADMIN)
 _ABANDON = "UPDATE webhook_deliveries SET status = 'abandoned', due_at = NULL, completed_at = now(), failures = 6"
 _SESSION = "/v1/ava/session"
 
@@ -126,7 +124,7 @@ def _new_encryption_key(bench: Bench) -> None:
 def _abort_of_an_operation(bench: Bench) -> None:
     with bench.api.database.connect() as connection:
         made = bulk_operations.create(
-            connection, _CALLER, kind=BulkKind.CANCEL, job_filter=JobFilter(), total=3, request_id=""
+            connection, CALLER, kind=BulkKind.CANCEL, job_filter=JobFilter(), total=3, request_id=""
         )
     # As of a job that is cancelled again: the response says that it was aborted.
     assert bench.call("POST", f"/v1/ava/operations/{made.id}/abort") == (503, 409)
