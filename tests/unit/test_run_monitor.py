@@ -36,6 +36,12 @@ def node(store: Store, request: pytest.FixtureRequest) -> Iterator[Node]:
     node.close()
 
 
+def let_pass(node: Node, count: int = 3) -> None:
+    """Wait until the monitor has asked the database some times more, with or without success."""
+    before = node.store.attempts
+    wait_until(lambda: node.store.attempts > before + count)
+
+
 def test_a_node_is_registered_before_its_thread_runs(node: Node) -> None:
     node.start()
     assert node.store.calls[:2] == [("announce", 0), ("register", node.id)]
@@ -126,7 +132,7 @@ def test_a_check_that_is_asked_for_comes_at_once(node: Node, monkeypatch: pytest
     node.start()
     wait_until(lambda: node.store.checks == 1)
     node.store.cancelled.add(run_of("job_a"))
-    time.sleep(0.3)
+    let_pass(node)
     assert child.received() == []
     node.monitor.check_now()
     wait_until(lambda: child.received() == [("job_a.1", "cancel")])
@@ -214,7 +220,7 @@ def test_writes_wait_for_a_database_that_is_away(node: Node) -> None:
     node.store.is_away = True
     node.lose(given)
     node.rescue_another("job_z")
-    time.sleep(0.3)
+    let_pass(node)
     assert node.rescued() == []
     node.store.is_away = False
     wait_until(lambda: sorted(node.rescued()) == ["job_a", "job_z"])
@@ -298,7 +304,7 @@ def test_runs_are_not_released_by_a_node_that_reaches_the_database(node: Node, m
     _, child = node.run("job_a")
     node.start()
     node.monitor.release_runs(["job_a.1"])
-    time.sleep(0.3)
+    let_pass(node)
     assert node.tracked(child).stop is None
     assert child.received() == []
 
@@ -308,7 +314,7 @@ def test_a_drain_lets_runs_end_and_then_stops_them(node: Node) -> None:
     _, child = node.run("job_a", grace_seconds=30)
     node.start()
     node.monitor.drain()
-    time.sleep(0.2)
+    let_pass(node, 1)
     assert child.received() == []
     wait_until(lambda: child.received() == [("job_a.1", "shutdown")])
     kill_at = node.tracked(child).state.kill_at
@@ -321,7 +327,7 @@ def test_a_second_drain_stops_runs_at_once_with_a_short_grace(node: Node) -> Non
     _, child = node.run("job_a", grace_seconds=30)
     node.start()
     node.monitor.drain()
-    time.sleep(0.2)
+    let_pass(node, 1)
     assert child.received() == []
     node.monitor.drain()
     wait_until(lambda: child.received() == [("job_a.1", "shutdown")])
