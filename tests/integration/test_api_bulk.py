@@ -153,16 +153,6 @@ def test_a_key_of_255_characters_is_accepted(api: Api) -> None:
     assert _once(api, "k" * 255).status_code == 201
 
 
-def test_bulks_and_retries_are_idempotent_too(api: Api) -> None:
-    bulk = _once(api, "b", BULK, _entries(3))
-    assert _once(api, "b", BULK, _entries(3)).get_json() == bulk.get_json()
-    job_id = bulk.get_json()["data"][0]["id"]
-    api.post(f"{JOBS}/{job_id}/cancel")
-    first, again = (_once(api, "r", f"{JOBS}/{job_id}/retry", {}) for _ in range(2))
-    assert first.get_json() == again.get_json()
-    assert _count(api) == 4
-
-
 def _keyed(*numbers: int, **fields: Any) -> dict[str, Any]:
     return {
         "jobs": [{"worker_id": "wkr_open", "input": {"n": n}, "idempotency_key": f"row {n}", **fields} for n in numbers]

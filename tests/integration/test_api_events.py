@@ -157,14 +157,6 @@ def test_a_batch_of_cloud_events_is_taken_and_another_version_is_not(api: Api) -
     error_of(api.post_raw(b"<a/>", EVENTS, "application/cloudevents+xml"), 415, "unsupported_media_type")
 
 
-def test_an_idempotency_key_sends_an_event_once(api: Api) -> None:
-    _subscribe(api)
-    first, again = (_send(api, headers={"Idempotency-Key": "k"}) for _ in range(2))
-    assert first == again
-    other = api.post(EVENTS, json={**ORDER, "data": 1}, headers={"Idempotency-Key": "k"})
-    error_of(other, 422, "idempotency_key_reused")
-
-
 def test_events_are_listed_by_type_source_and_time(api: Api) -> None:
     ids = [_send(api, {"type": each, "data": 1, "source": source})["id"] for each, source in (("a", "/x"), ("b", "/x"))]
     for query, found in (

@@ -63,13 +63,6 @@ def test_two_changes_of_a_worker_at_once_both_hold(api: Api) -> None:
     assert (changed["timeout_seconds"], changed["max_running"]) == (5, 1)
 
 
-def test_a_worker_is_made_once_for_an_idempotency_key(api: Api) -> None:
-    body, headers = {"slug": "resize", "runtime": "pull"}, {"idempotency-key": "once"}
-    first = api.post(WORKERS, json=body, headers=headers)
-    again = api.post(WORKERS, json=body, headers=headers)
-    assert (first.status_code, again.status_code, again.headers["Idempotent-Replayed"]) == (201, 201, "true")
-
-
 def test_a_key_of_the_role_worker_may_nothing_else(api: Api, key: dict[str, str | None]) -> None:
     make_worker(api, "other")
     for method, path in [("GET", JOBS), ("POST", JOBS), ("GET", WORKERS), ("GET", "/v1/ava/keys"), ("POST", WORKERS)]:

@@ -162,22 +162,6 @@ def test_a_tenant_has_a_limit_with_a_name(api: Api) -> None:
     _create(api)
 
 
-# Idempotency ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_same_call_with_a_key_creates_one_schedule(api: Api) -> None:
-    headers = {"Idempotency-Key": "once"}
-    first = api.post(SCHEDULES, json={**DAILY, "input": {"a": 1, "b": 2}}, headers=headers)
-    again = api.post(SCHEDULES, json={**DAILY, "input": {"b": 2, "a": 1}}, headers=headers)
-    assert (first.status_code, again.status_code) == (201, 201)
-    assert again.headers["Idempotent-Replayed"] == "true"
-    assert again.get_json() == first.get_json()
-    error_of(api.post(SCHEDULES, json={**DAILY, "priority": 1}, headers=headers), 422, "idempotency_key_reused")
-    job = {"worker_id": "wkr_open"}
-    error_of(api.post("/v1/ava/jobs", json=job, headers=headers), 422, "idempotency_key_reused")
-    assert api.get(SCHEDULES).get_json()["pagination"]["total"] == 1
-
-
 # Change and delete ----------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ava.settings import ROLES
-from harness.api import HEADERS, Api
+from harness.api import HEADERS, JOBS, Api, error_of
 from tests.integration.test_payload_permission import MARK, fill
 
 KEYS = "/v1/ava/keys"
@@ -51,6 +51,8 @@ class Call:
     body: Any
     #: Whether the API asks for no caller: the path has a token.
     is_open: bool
+    #: Whether it takes an Idempotency-Key.
+    takes_key: bool
 
     @property
     def is_write(self) -> bool:
@@ -130,9 +132,50 @@ def calls_of(api: Api, places: Mapping[str, Sequence[str]]) -> list[Call]:
                     path=re.sub(r"\{(\w+)\}", lambda found: first[found[1]], path),
                     body=content.get("application/json", {}).get("example"),
                     is_open={} in operation["security"],
+                    takes_key="Idempotency-Key" in str(operation.get("parameters")),
                 )
             )
     return sorted(calls, key=lambda call: ("GET", "POST", "PUT", "PATCH", "DELETE").index(call.method))
+
+
+def test_a_call_that_is_repeated_with_its_key_has_one_effect_and_the_same_response(matrix: Matrix) -> None:
+    replayed = 0
+    for number, call in enumerate(call for call in matrix.calls if call.takes_key):
+        key: dict[str, str | None] = {"idempotency-key": f"once {number}"}
+        first = matrix.call(call, key)
+        if first.status_code >= 400:
+            continue
+        before = matrix.snapshot()
+        again = matrix.call(call, key)
+        assert (again.status_code, again.headers["Idempotent-Replayed"]) == (first.status_code, "true"), call.name
+        assert "Idempotent-Replayed" not in first.headers, call.name
+        said, said_again = (response.get_json()["data"] for response in (first, again))
+        if isinstance(said, dict):
+            # No token is shown twice, and no address of a hook, which has one.
+            hidden = {"token", "url", "secret"} if call.path.startswith("/v1/ava/hooks") else {"token"}
+            said |= dict.fromkeys(hidden & said.keys())
+        assert said_again == said, call.name
+        assert matrix.snapshot() == before, call.name
+        other = matrix.api.post(JOBS, json={"worker_id": "wkr_open", "tags": {"of": "another"}}, headers=key)
+        error_of(other, 422, "idempotency_key_reused")
+        replayed += 1
+    assert replayed > 10
+
+
+_NO_IDS = ("x", "job_01h455vb4pex5vsknk084sn02q", "job_", "%00", "%ff", "'", "%F0%9F%98%80", "a" * 5_000)
+
+
+def test_a_path_with_an_id_that_nothing_has_is_404(matrix: Matrix) -> None:
+    before, others = matrix.snapshot(), []
+    for call in matrix.calls:
+        template = call.name.split()[1]
+        for each in _NO_IDS if "{" in template else ():
+            path = re.sub(r"\{\w+\}", each, template)
+            response = matrix.api.request(call.method, path, json=call.body, headers={"x-platform-role": ROLES[-1]})
+            if response.status_code != 404:
+                others.append((call.name, each[:40], response.status_code))
+    assert others == []
+    assert matrix.snapshot() == before
 
 
 @pytest.mark.parametrize("has_key", [False, True])

@@ -11,7 +11,7 @@ import pytest
 from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.settings import Settings
 from ava.store.errors import counting
-from harness.api import NODE, Api, error_of
+from harness.api import NODE, Api
 
 ERRORS = "/v1/ava/errors"
 HOOKS = "/v1/webhooks"
@@ -162,9 +162,3 @@ def test_old_groups_are_deleted(api: Api) -> None:
     with api.database.connect() as connection:
         assert counting.delete_old(connection, limit=100) == 2
     assert _groups(api) == []
-
-
-def test_what_is_not_there_is_404(api: Api) -> None:
-    for path in ("err_x", "err_01jwnqrgt0e3rt0q9vz5k8x2mc", "job_01jwnqrgt0e3rt0q9vz5k8x2mc"):
-        error_of(api.get(f"{ERRORS}/{path}"), 404, "resource_not_found")
-        error_of(api.post(f"{ERRORS}/{path}/resolve"), 404, "resource_not_found")

@@ -139,12 +139,6 @@ def test_a_deleted_webhook_is_gone_with_its_secret(api: Api) -> None:
     assert api.execute("SELECT secret, previous_secret FROM webhook_endpoints") == [(None, None)]
 
 
-def test_a_malformed_webhook_id_is_not_found(shared_api: Api) -> None:
-    for webhook_id in ("wh_1", "job_01h00000000000000000000000", "x", "wh_zzzzzzzzzzzzzzzzzzzzzzzzzz"):
-        error_of(shared_api.get(f"/v1/webhooks/{webhook_id}"), 404, "resource_not_found")
-        error_of(_patch(shared_api, webhook_id, enabled=True), 404, "resource_not_found")
-
-
 def test_a_test_event_is_listed_among_the_deliveries(shared_api: Api) -> None:
     made = _made(shared_api)
     sent = shared_api.post(f"/v1/webhooks/{made['id']}/test")
