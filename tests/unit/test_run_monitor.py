@@ -362,6 +362,24 @@ def test_closing_kills_what_runs_rescues_it_and_deregisters(node: Node) -> None:
     ]
 
 
+def test_closing_goes_on_after_a_commit_that_lost_its_response(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.run("job_a", grace_seconds=30)
+    node.run("job_b", grace_seconds=30)
+    node.start()
+    rescue = node.store.rescue
+
+    def rescue_and_lose(*arguments: Any, **named: Any) -> object:
+        monkeypatch.setattr(node.store, "rescue", rescue)
+        rescue(*arguments, **named)
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(node.store, "rescue", rescue_and_lose)
+    node.monitor.close()
+    assert {call[0] for call in node.store.named("rescue")} == {"job_a", "job_b"}
+    assert {is_loss for *_, is_loss in node.store.named("rescue")} == {False}
+    assert node.store.named("deregister") == [(node.id,)]
+
+
 def test_what_runs_in_a_node_that_ends_itself_is_lost(node: Node) -> None:
     _, child = node.run("job_a", grace_seconds=30)
     node.start()

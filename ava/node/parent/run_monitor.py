@@ -201,7 +201,9 @@ class RunMonitor:
         while not self._is_ending:
             self._run_once()
             self._await_wakeup(_TICK_SECONDS)
-        self._with_database(self._check_out)
+        # Once more if the first try has lost the response of a commit: runs that it left would count as lost.
+        if not self._with_database(self._check_out):
+            self._with_database(self._check_out)
 
     def _await_wakeup(self, seconds: float) -> None:
         try:
@@ -243,9 +245,10 @@ class RunMonitor:
 
     # In the database -----------------------------------------------------------------------------------------------
 
-    def _with_database(self, act: Callable[[Connection], None]) -> None:
-        """Call `act` with a connection. Logs once that the database is unreachable, and once that it is reachable
-        again.
+    def _with_database(self, act: Callable[[Connection], None]) -> bool:
+        """Call `act` with a connection. Returns False if the database is unreachable.
+
+        Logs that once, and once that it is reachable again.
         """
         try:
             with self._database.connect() as connection:
@@ -255,12 +258,14 @@ class RunMonitor:
             if not self._is_reachable:
                 _log.warning("Database is reachable again")
             self._is_reachable = True
+            return True
         except DatabaseUnavailable:
             if self._is_reachable:
                 _log.warning("Database is unreachable: running jobs go on")
             self._is_reachable = False
             if not self._is_ending:
                 time.sleep(_RETRY_SECONDS)
+            return False
 
     def _is_check_in_due(self) -> bool:
         assert self._row is not None
