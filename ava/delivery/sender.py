@@ -100,6 +100,9 @@ class Sender:
         while self._budget.open_connections and time.monotonic() < deadline:
             gevent.sleep(_ROUND_SECONDS)
         self._try(self._deregister)
+        if self._is_database_away:
+            # The first try may have lost only the response of a commit.
+            self._try(self._deregister)
         self._connections.close()
 
     def wake(self) -> None:

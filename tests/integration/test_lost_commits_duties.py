@@ -29,12 +29,14 @@ from ava.domain.limits.rates import Rate
 from ava.domain.secrets.sealing import Sealer
 from ava.domain.webhooks.webhook import EndpointHealth
 from ava.domain.worker import DeclaredSchedule, WorkerLimits
+from ava.errors import DatabaseUnavailable
 from ava.services import bulk_batches
 from ava.services.bulk_batches import BulkBatches
 from ava.services.creation.job_creator import JobCreator
 from ava.services.due_firings import DueFirings
 from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.services.events.event_jobs import EventJobs
+from ava.settings import Settings
 from ava.store.engine.leader_lease import LeaderLease
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
@@ -42,6 +44,7 @@ from ava.store.jobs import bulk_operations
 from ava.store.jobs.moves import end
 from ava.store.webhooks import endpoint_leases
 from chaos.faults.lost_commits import DUTIES, ELSEWHERE
+from harness.api import Api
 from tests import limited
 from tests.backlog import NODE, WORKER
 from tests.graphs import Graphs
@@ -272,6 +275,24 @@ def _lease_of_an_idle_endpoint(bench: Bench) -> None:
         endpoint_leases.heartbeat(connection, sender_id=other, host="h", pid=1, dead_after_seconds=60, held=[])
         leases = endpoint_leases.acquire(connection, sender_id=other, health=EndpointHealth.UNKNOWN, limit=9)
     assert len(leases) == 1
+
+
+def test_a_sender_that_ends_stores_its_results_and_leaves_after_a_lost_response(
+    api: Api, api_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = Sender(api.database, Sealer(api_settings.encryption_keys), api_settings)
+    sender._run_round()
+    batches = [2, 1]
+    monkeypatch.setattr(sender, "_results", batches)
+
+    def write() -> None:
+        if batches.pop(0) == 2:
+            raise DatabaseUnavailable
+
+    monkeypatch.setattr(sender, "_write_outcomes", write)
+    sender.run(lambda: True)
+    assert batches == []
+    assert api.execute("SELECT count(*) FROM webhook_senders") == [(0,)]
 
 
 @pytest.mark.parametrize("scenario", _SCENARIOS, ids=name_of)
