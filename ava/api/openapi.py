@@ -198,7 +198,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     described = {str(operation.status): success} | others | {str(status): f"Failure{status}" for status in failures}
     if operation.may_be_unchanged:
         described["304"] = {
-            "description": "The record is the one that If-None-Match names.",
+            "description": "Not modified: the record still has the ETag in If-None-Match.",
             "headers": success["headers"],
         }
     return described

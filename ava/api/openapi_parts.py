@@ -25,8 +25,11 @@ ALWAYS = (400, 401, 403, 414, 429, 431, 500, 503)
 
 SECURITY = {
     "InternalSecret": ("x-internal-secret", "A shared key."),
-    "TenantId": ("x-tenant-id", "The tenant, such as ten_01hxyz: everything read or written belongs to it."),
-    "UserId": ("x-user-id", "The user who acts, such as usr_01hxyz."),
+    "TenantId": (
+        "x-tenant-id",
+        "The tenant, such as ten_01hxyz: all data that the request reads or writes belongs to it.",
+    ),
+    "UserId": ("x-user-id", "The acting user, such as usr_01hxyz."),
     "PlatformRole": (
         "x-platform-role",
         f"One of {', '.join(ROLES)}; writing needs tenant-system-admin or above.",
@@ -35,11 +38,11 @@ SECURITY = {
 
 COOKIE = "Session"
 COOKIE_TEXT = (
-    "A session of the dashboard, with the port in the cookie's name unless it is the usual one (`ava_session_8080`). A "
-    "request that writes also sends x-tenant-id."
+    "A session of the dashboard. The cookie's name includes the port unless it is the default (`ava_session_8080`). "
+    "Write requests also send x-tenant-id."
 )
 BEARER = "ApiKey"
-BEARER_TEXT = "An API key, `ava_00.…`, instead of the four headers; x-user-id may name the user who acts."
+BEARER_TEXT = "An API key, `ava_00.…`, instead of the four headers; x-user-id may name the acting user."
 
 #: Optional fields of records: written only on request or if they have a value.
 OPTIONAL: dict[str, set[str]] = {"AnalyticsRecord": {"series", "percentiles"}, "TriggerCounts": set(Trigger)}
@@ -78,7 +81,7 @@ CLOUD_EVENT = {
         "type": {"type": "string", "pattern": "^[!-~]{1,200}$"},
         "subject": {"type": ["string", "null"], "maxLength": MAX_TEXT_CHARS},
         "time": {"type": ["string", "null"], "format": "date-time"},
-        "data": {"description": "Any JSON value; or data_base64, not both."},
+        "data": {"description": "Any JSON value. Send either data or data_base64."},
         "data_base64": {"type": ["string", "null"], "contentEncoding": "base64"},
     },
     "additionalProperties": True,
@@ -91,14 +94,14 @@ PAGINATION = {
     "properties": {
         "page": {"type": ["integer", "null"], "description": "Null if a cursor was sent."},
         "per_page": {"type": "integer"},
-        "total": {"type": "integer", "description": "Exact up to 1,000; it stays at 1,000 beyond."},
+        "total": {"type": "integer", "description": "Exact up to 1,000, and never higher."},
         "has_more": {"type": "boolean"},
         "next_cursor": {"type": ["string", "null"]},
         "looked_until": {
             "type": "string",
             "format": "date-time",
-            "description": "Only of a search that ended before the page was full: when the last job was created that "
-            "it has looked at.",
+            "description": "Only if a search ended before the page was full: the creation time of the last scanned "
+            "job.",
         },
     },
 }
@@ -107,8 +110,8 @@ LOG_PLACE = {
     "required": ["has_more", "previous_cursor", "next_cursor"],
     "properties": {
         "has_more": {"type": "boolean"},
-        "previous_cursor": {"type": ["string", "null"], "description": "Send it as `before` for the earlier lines."},
-        "next_cursor": {"type": ["string", "null"], "description": "Send it as `after` for the later lines."},
+        "previous_cursor": {"type": ["string", "null"], "description": "Send it as `before` to get earlier lines."},
+        "next_cursor": {"type": ["string", "null"], "description": "Send it as `after` to get later lines."},
     },
 }
 
@@ -117,7 +120,7 @@ SEARCH_PLACE = {
     "required": ["has_more", "next_cursor"],
     "properties": {
         "has_more": {"type": "boolean", "description": "True if further records were not scanned."},
-        "next_cursor": {"type": ["string", "null"], "description": "Send it as `cursor` for the next page."},
+        "next_cursor": {"type": ["string", "null"], "description": "Send it as `cursor` to get the next page."},
     },
 }
 
@@ -125,11 +128,11 @@ HEADERS = ("x-request-id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-Rate
 
 GIVEN: dict[str, Any] = {
     "x-request-id": {
-        "description": "The request's own, if it is valid; otherwise a new id.",
+        "description": "The id in the request, if it is valid; otherwise a new id.",
         "schema": {"type": "string"},
     },
     "X-RateLimit-Limit": {
-        "description": "If limits are set: the max number of requests.",
+        "description": "If rate limits are set: the max number of requests.",
         "schema": {"type": "integer"},
     },
     "X-RateLimit-Remaining": {"description": "The number of remaining requests.", "schema": {"type": "integer"}},
@@ -139,7 +142,7 @@ GIVEN: dict[str, Any] = {
     },
     "Location": {"description": "The path of the new record.", "schema": {"type": "string"}},
     "Existing-Job": {
-        "description": "`true` if an earlier trigger with the same `dedupe` or `debounce` key made the job.",
+        "description": "`true` if an earlier trigger with the same `dedupe` or `debounce` key created the job.",
         "schema": {"type": "string", "enum": ["true"]},
     },
     "Idempotent-Replayed": {
@@ -147,33 +150,33 @@ GIVEN: dict[str, Any] = {
         "schema": {"type": "string", "enum": ["true"]},
     },
     "Durability": {
-        "description": "`replicated` if the request asked for it.",
+        "description": "`replicated` if the request had this header.",
         "schema": {"type": "string", "enum": ["replicated"]},
     },
-    "ETag": {"description": "The validator of a final record, which never changes.", "schema": {"type": "string"}},
+    "ETag": {"description": "The ETag of an ended record, which never changes.", "schema": {"type": "string"}},
     "Ava-Replica-Lag-Ms": {
         "description": "If the response was read from a standby: the replication lag in milliseconds.",
         "schema": {"type": "integer"},
     },
-    "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}},
+    "Retry-After": {"description": "Seconds to wait before the next attempt.", "schema": {"type": "integer"}},
 }
 
 #: All request headers of operations, except the headers that identify the caller.
 TAKEN: dict[str, Any] = {
     "Idempotency-Key": {
-        "description": "The same request with the same key within 24 hours returns the same jobs.",
+        "description": "A repeated request with the same key within 24 hours returns the same jobs.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     },
     "Durability": {
-        "description": "`replicated`: the response comes after the synchronous standbys that PostgreSQL waits for "
-        "have applied the jobs. Without such standbys it is 503.",
+        "description": "`replicated`: the server responds after the synchronous standbys required by PostgreSQL have "
+        "applied the jobs. Without such standbys it responds 503.",
         "schema": {"type": "string", "enum": ["replicated"]},
     },
     "Last-Event-ID": {
         "description": "The id of the last event that the client received.",
         "schema": {"type": "string"},
     },
-    "If-None-Match": {"description": "The ETag of a record that the caller has.", "schema": {"type": "string"}},
+    "If-None-Match": {"description": "The ETag of a record that the caller already has.", "schema": {"type": "string"}},
 }
 
 _PAYLOAD = {"incident_id": "inc_01hxyz", "channel": "#security-ops"}

@@ -266,7 +266,7 @@ def test_all_keys_of_a_tenant_together_have_a_rate(database_settings: Settings) 
         assert statuses == [200] * 8 + [429] * 4
         refused = api.get(JOBS, headers=bearer(create(api)))
         message = error_of(refused, 429, "rate_limited")["message"]
-        assert "all API keys of this tenant together have 8/minute" in message
+        assert "the rate limit of all API keys of this tenant is 8/minute" in message
         assert message.endswith("(limit rate_limit_tenant_keys)")
         assert int(refused.headers["Retry-After"]) >= 1
         assert refused.headers["X-RateLimit-Limit"] == "8"

@@ -166,7 +166,7 @@ def test_a_total_is_capped_where_pages_end_and_a_cursor_goes_on(api: Api) -> Non
     assert (len(last["data"]), last["pagination"]["total"], last["pagination"]["has_more"]) == (100, 1000, True)
     deeper = api.get(f"{JOBS}?page=11&per_page=100")
     assert deeper.status_code == 400
-    assert "follow next_cursor" in deeper.get_json()["error"]["fields"]["page"][0]
+    assert "use cursor with the next_cursor" in deeper.get_json()["error"]["fields"]["page"][0]
     beyond = api.get(f"{JOBS}?per_page=100&cursor={last['pagination']['next_cursor']}").get_json()
     assert (len(beyond["data"]), beyond["pagination"]["has_more"]) == (10, False)
 

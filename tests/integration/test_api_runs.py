@@ -277,7 +277,7 @@ def test_an_unknown_version_of_the_protocol_is_refused_with_the_known_ones(
     body = {"workers": ["wkr_resize"]}
     answer = api.post(f"{RUNS}/claim", json=body, headers=key | {"AVA-Runs-Protocol": "2"})
     error_of(answer, 400, "validation_error")
-    assert "known are 1" in answer.text
+    assert "supported are 1" in answer.text
     assert data(api.post(f"{RUNS}/claim", json=body, headers=key | {"AVA-Runs-Protocol": "1"})) == []
 
 
@@ -286,15 +286,15 @@ def test_why_says_who_asks_for_the_runs_and_who_has_them(api: Api, key: dict[str
         return str(data(api.get(f"{JOBS}/{job['id']}/why"))["sentence"])
 
     job = api.trigger("wkr_resize")
-    assert why(job).startswith("queued: 0 ahead of it; a worker asked for runs of wkr_resize ")
+    assert why(job).startswith("queued: 0 ahead of it; a worker polled for runs of wkr_resize ")
     api.execute("UPDATE worker_claims SET claimed_at = now() - interval '3 minutes'")
-    assert why(job) == "queued: no worker has asked for runs of wkr_resize for 3 min"
+    assert why(job) == "queued: no worker has polled for runs of wkr_resize for 3 min"
     api.execute("DELETE FROM worker_claims")
-    assert why(job) == "queued: no worker has ever asked for runs of wkr_resize"
+    assert why(job) == "queued: no worker has ever polled for runs of wkr_resize"
     claim(api, key, name="box 1")
-    assert why(job).startswith("running on a worker that pulls, box 1, since ")
+    assert why(job).startswith("running on a pull worker, box 1, since ")
     api.execute("UPDATE pulled_runs SET heard_at = now() - interval '20 s'")
-    assert why(job).endswith("its worker has said nothing for 20 s, so the job is about to be rescued")
+    assert why(job).endswith("its worker has sent no heartbeat for 20 s, so the job is about to be rescued")
 
 
 def test_why_blames_no_limit_of_a_worker_that_asks_for_no_runs(api: Api) -> None:
@@ -304,11 +304,11 @@ def test_why_blames_no_limit_of_a_worker_that_asks_for_no_runs(api: Api) -> None
     def whys() -> list[str]:
         return [data(api.get(f"{JOBS}/{job['id']}/why"))["sentence"] for job in jobs]
 
-    assert whys() == ["queued: no worker has ever asked for runs of wkr_resize"] * 2
+    assert whys() == ["queued: no worker has ever polled for runs of wkr_resize"] * 2
     claim(api, make_key(api))
     assert whys()[1].startswith("queued: limit: wkr_resize of this tenant runs ")
     api.execute("UPDATE worker_claims SET claimed_at = now() - interval '3 minutes'")
-    assert whys()[1] == "queued: no worker has asked for runs of wkr_resize for 3 min"
+    assert whys()[1] == "queued: no worker has polled for runs of wkr_resize for 3 min"
 
 
 def test_no_job_is_offered_while_its_worker_is_not_live_or_the_queue_is_paused(

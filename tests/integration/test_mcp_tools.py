@@ -68,7 +68,7 @@ def test_an_output_is_a_text_that_is_labelled_as_data(api: Api) -> None:
 def test_a_large_output_is_cut_and_says_where_all_of_it_is(api: Api) -> None:
     found = ended(api, "completed", output=json.dumps({"text": "x" * 900_000}))
     assert len(text_of(found["result"])) == 32_768
-    assert f"GET /v1/ava/jobs/{found['taskId']} has all of it" in found["result"]["content"][1]["text"]
+    assert f"GET /v1/ava/jobs/{found['taskId']} returns all of it" in found["result"]["content"][1]["text"]
     assert "structuredContent" not in found["result"]
     shown = call(api, "get_job", {"job_id": found["taskId"]})
     assert len(text_of(shown)) == 32_768
@@ -245,7 +245,7 @@ def test_previous_cursor_leads_to_each_line_that_a_result_had_no_room_for(api: A
         seen[:0] = [int(line["msg"].split(" ")[0]) for line in log["logs"]]
         if log["previous_cursor"] is None:
             break
-        assert log["cut"].startswith(f"These are {len(log['logs'])} of the 100 lines asked for;")
+        assert log["cut"].startswith(f"These are {len(log['logs'])} of the 100 requested lines;")
         before = {"before": log["previous_cursor"]}
     assert seen == list(range(1, 101))
     assert "cut" not in log

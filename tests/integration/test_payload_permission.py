@@ -284,7 +284,7 @@ def test_the_reason_of_a_refused_event_or_delivery_names_no_field_of_an_input(
     delivery = api.get(deliveries).get_json()["data"][0]["id"]
     paths = ("/v1/ava/events", f"/v1/ava/events/{event}", deliveries, f"{deliveries}/{delivery}")
     for path in paths:
-        assert f"input.{MARK}: It is not known here" in api.get(path).text, path
+        assert f"input.{MARK}: It is unknown" in api.get(path).text, path
         shown = api.get(path, headers=blind).text
         assert MARK not in shown, path
         assert re.search(r'"reason": ?"\(hidden\)"', shown), path

@@ -201,7 +201,7 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def test_a_bulk_of_too_many_entries_is_refused_before_any_is_validated(validated: list[object]) -> None:
-    with pytest.raises(ValidationError, match=r"There must be 1 to 1000 of them. \(limit bulk_jobs\)"):
+    with pytest.raises(ValidationError, match=r"There must be 1 to 1000 entries. \(limit bulk_jobs\)"):
         BulkBody().load({"jobs": [0] * 100_000})
     assert validated == []
 

@@ -20,7 +20,7 @@ def _shares(most: int | None, wait_seconds: float = 0.0) -> TenantShares:
 def test_a_share_beyond_the_limit_is_refused_by_name_with_the_seconds_to_wait() -> None:
     shares = _shares(10)
     shares.acquire("ten_a", 8)
-    with pytest.raises(TooMany, match=r"10 bytes at once .* \(limit large_body_bytes\)") as refused:
+    with pytest.raises(TooMany, match=r"10 bytes at the same time.* \(limit large_body_bytes\)") as refused:
         shares.acquire("ten_a", 3)
     assert (refused.value.status, refused.value.retry_after_seconds) == (429, 1)
     shares.acquire("ten_a", 2)
@@ -33,12 +33,12 @@ def test_a_refusal_says_what_there_is_too_much_of() -> None:
         "AVA_TENANT_MAX_WAITS": "2000",
     }  # fmt: skip
     shares = make_shares(settings.load(environ))
-    rest = "at once at this process already; try again shortly."
+    start, rest = "This API process already handles", "at the same time; try again shortly."
     for each, said in {
-        shares.large_requests: f"There is 1 large request {rest} (limit large_requests)",
-        shares.large_bodies: f"There are 16,777,216 bytes {rest} (limit large_body_bytes)",
-        shares.streams: f"There is 1 stream {rest} (limit tenant_streams)",
-        shares.waits: f"There are 2,000 waits {rest} (limit tenant_waits)",
+        shares.large_requests: f"{start} 1 large request {rest} (limit large_requests)",
+        shares.large_bodies: f"{start} 16,777,216 bytes {rest} (limit large_body_bytes)",
+        shares.streams: f"{start} 1 stream {rest} (limit tenant_streams)",
+        shares.waits: f"{start} 2,000 waits {rest} (limit tenant_waits)",
     }.items():
         assert str(each._refusal()) == said
 

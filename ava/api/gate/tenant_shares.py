@@ -95,8 +95,8 @@ class TenantShares:
 
     def _refusal(self) -> TooMany:
         unit = self._limit.unit
-        held = f"is 1 {unit.removesuffix('s')}" if self._maximum == 1 else f"are {self._maximum:,} {unit}"
-        sentence = f"There {held} at once at this process already; try again shortly."
+        held = f"1 {unit.removesuffix('s')}" if self._maximum == 1 else f"{self._maximum:,} {unit}"
+        sentence = f"This API process already handles {held} at the same time; try again shortly."
         return TooMany(self._limit.message(sentence), retry_after_seconds=_RETRY_AFTER_SECONDS)
 
 

@@ -99,9 +99,9 @@ def _check_media_type() -> None:
     if asked.mimetype != "application/json":
         raise MediaTypeRefused("The body must be sent with Content-Type: application/json.")
     if asked.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-        raise MediaTypeRefused("The body must be UTF-8; leave the charset out, or send charset=utf-8.")
+        raise MediaTypeRefused("The body must be UTF-8; send charset=utf-8 or no charset.")
     if asked.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
-        raise MediaTypeRefused("The body must be sent as it is, without Content-Encoding.")
+        raise MediaTypeRefused("The body must be sent without Content-Encoding.")
 
 
 def _read(size: int) -> list[bytes]:
@@ -114,7 +114,9 @@ def _read(size: int) -> list[bytes]:
         raise
     except Exception as error:
         # Every error of the server's reader (an invalid chunk, a closed connection) is the client's fault.
-        raise BadRequest("The body ended early, or its framing is not valid HTTP.") from error
+        raise BadRequest(
+            "The body ended before its announced length, or its framing is not valid HTTP; send it again."
+        ) from error
     return pieces
 
 

@@ -73,7 +73,7 @@ def _handle_http_exception(error: HTTPException) -> Response:
 
 def _message(status: int, error: HTTPException) -> str:
     if status == 404:
-        return "There is nothing here: no such route, or no such id in it; /openapi.json lists the routes."
+        return "Not found: there is no such route, or no object with this id; /openapi.json lists the routes."
     if isinstance(error, MethodNotAllowed):
         return f"{request.method} is not allowed here; use {' or '.join(sorted(error.valid_methods or ()))}."
     return error.description or error.name
@@ -92,4 +92,4 @@ def log_unexpected(error: Exception) -> str:
         exc_info=error,
         extra={"request_id": request_id()},
     )
-    return "Something went wrong on our side; it was logged under this request's id."
+    return "Internal error; the server's log has the details under this request's id."

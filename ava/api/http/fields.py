@@ -122,7 +122,7 @@ def wait_field(what: str) -> WholeNumber:
         is_text=True,
         load_default=None,
         allow_none=False,
-        metadata={"description": f"Seconds to hold the answer until {what}."},
+        metadata={"description": f"Max seconds to wait for the response until {what}."},
     )
 
 
@@ -195,7 +195,7 @@ class Cursor(Plain):
     def read(self, value: Any) -> str:
         found = self._find(value)
         if found is None:
-            raise ValidationError("It must be the next_cursor of an earlier answer, unchanged.")
+            raise ValidationError("It must be the next_cursor of an earlier response, unchanged.")
         return found
 
 
@@ -219,7 +219,7 @@ class FieldNames(Plain):
         known, names = tuple(self._known()), set(value.split(","))
         if unknown := names.difference(known):
             name = min(unknown)[:_LONGEST_NAME]
-            raise ValidationError(f"The field {name!r} is not known; known are {', '.join(known)}, or * for all.")
+            raise ValidationError(f"The field {name!r} is unknown; known fields are {', '.join(known)}, or * for all.")
         return tuple(name for name in known if name in names)
 
 
@@ -236,7 +236,7 @@ class JsonObject(Plain):
         try:
             text = _compact(value)
         except ValueError:
-            raise ValidationError("It holds a number that is too large for a double.") from None
+            raise ValidationError("It has a number that is too large for a double.") from None
         # Do not encode a string again if it is certainly too long.
         if len(text) > self.limit.value and (
             len(text) > _MOST_ASCII * self.limit.value or _size(value) > self.limit.value

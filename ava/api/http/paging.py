@@ -101,7 +101,7 @@ class PageRequest:
 def per_page_field() -> WholeNumber:
     """The parameter `per_page`."""
     return WholeNumber(
-        minimum=1, maximum=100, is_text=True, load_default=20, metadata={"description": "How many items a page has."}
+        minimum=1, maximum=100, is_text=True, load_default=20, metadata={"description": "The number of items per page."}
     )
 
 
@@ -124,7 +124,7 @@ class PageQuery(Strict):
         is_text=True,
         load_default=None,
         allow_none=False,
-        metadata={"description": "The page's number, from 1."},
+        metadata={"description": "The number of the page, from 1."},
     )
     per_page = per_page_field()
 
@@ -132,10 +132,11 @@ class PageQuery(Strict):
     def _check_depth(self, values: dict[str, Any], **_: Any) -> None:
         page, per_page = values.get("page"), values.get("per_page", 20)
         if page is not None and values.get("cursor") is not None:
-            raise ValidationError("Send page or cursor, not both.", "cursor")
+            raise ValidationError("Send either page or cursor.", "cursor")
         if page is not None and (page - 1) * per_page >= DEEPEST_ROW:
             raise ValidationError(
-                f"It lies deeper than {DEEPEST_ROW:,} entries; follow next_cursor with cursor instead.", "page"
+                f"It lies beyond the first {DEEPEST_ROW:,} entries; use cursor with the next_cursor of a page instead.",
+                "page",
             )
 
 

@@ -31,7 +31,7 @@ def load_query(schema: Schema) -> Any:
     if not request.query_string and not schema.fields:
         return {}
     given = request.args.to_dict(flat=False)
-    repeated = {name: ["It is given more than once; give it once."] for name, texts in given.items() if len(texts) > 1}
+    repeated = {name: ["It is given more than once; send it once."] for name, texts in given.items() if len(texts) > 1}
     if repeated:
         raise _refused(InvalidParameters, repeated)
     try:
@@ -85,9 +85,11 @@ def load_durability(*, is_taken: bool) -> bool:
     if wanted is None:
         return False
     if not is_taken:
-        raise _refused(InvalidParameters, {DURABILITY.lower(): ["This call does not take it; a trigger does."]})
+        raise _refused(InvalidParameters, {DURABILITY.lower(): ["This call does not support it; only triggers do."]})
     if wanted.strip().lower() != REPLICATED:
-        raise _refused(InvalidParameters, {DURABILITY.lower(): [f"It must be `{REPLICATED}`, or left out."]})
+        raise _refused(
+            InvalidParameters, {DURABILITY.lower(): [f"It must be `{REPLICATED}`; omit the header otherwise."]}
+        )
     return True
 
 

@@ -80,13 +80,15 @@ def _counted() -> str:
 
 def _refusal(settings: Settings) -> str:
     whose = "this tenant" if caller().key_id is None else "this API key"
-    sentence = f"Too many requests; {whose} has {_rate(settings)}. Try again after the seconds in Retry-After."
+    sentence = (
+        f"Too many requests; the rate limit of {whose} is {_rate(settings)}. Wait for the seconds in Retry-After."
+    )
     return _limit(settings).message(sentence)
 
 
 def _tenant_refusal(settings: Settings) -> str:
-    sentence = f"Too many requests; all API keys of this tenant together have {_tenant_rate(settings)}."
-    return limits.RATE_LIMIT_TENANT_KEYS.message(f"{sentence} Try again after the seconds in Retry-After.")
+    sentence = f"Too many requests; the rate limit of all API keys of this tenant is {_tenant_rate(settings)}."
+    return limits.RATE_LIMIT_TENANT_KEYS.message(f"{sentence} Wait for the seconds in Retry-After.")
 
 
 def _limit(settings: Settings) -> Limit:

@@ -19,9 +19,9 @@ class Strict(Schema):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         names = ", ".join(field.data_key or name for name, field in self.load_fields.items())
-        known = f"known are {names}" if names else "this route takes none"
+        known = f"known fields are {names}" if names else "no fields are known"
         self.error_messages = self.error_messages | {
-            "unknown": f"It is not known here; {known}.",
+            "unknown": f"It is unknown; {known}.",
             "type": "It must be an object.",
         }
 
@@ -67,7 +67,7 @@ class Entries(fields.List[Any]):
         if not isinstance(value, list):
             raise self.make_error("invalid")
         if not 1 <= len(value) <= self._limit.value:
-            raise ValidationError(self._limit.message(f"There must be 1 to {self._limit.value} of them."))
+            raise ValidationError(self._limit.message(f"There must be 1 to {self._limit.value} entries."))
         loaded: list[Any] = []
         wrong: dict[int, Any] = {}
         for index, entry in enumerate(value):
@@ -92,8 +92,8 @@ class DryRunQuery(Strict):
     dry_run = TextFlag(
         load_default=False,
         metadata={
-            "description": "True to make every check and to store nothing: the response is that of the change, and an "
-            "id in it names nothing."
+            "description": "True: check the request and store nothing. The response is that of the change, but an id "
+            "in it refers to nothing."
         },
     )
 

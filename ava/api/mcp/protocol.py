@@ -51,7 +51,7 @@ def missing_tasks() -> RpcError:
     """Return the error of a request that requires a client with tasks."""
     return RpcError(
         MISSING_CAPABILITY,
-        f"The client must declare the extension {TASKS} in the capabilities of the request.",
+        f"The client must declare the extension {TASKS} in its capabilities in the request.",
         status=400,
         data={"requiredCapabilities": {"extensions": {TASKS: {}}}},
     )

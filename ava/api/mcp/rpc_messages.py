@@ -104,7 +104,7 @@ def _checked(parsed: Mapping[str, Any]) -> McpMessage:
     if parsed.get("jsonrpc") != "2.0":
         raise _invalid('jsonrpc must be "2.0".')
     if not isinstance(method, str) or not 0 < len(method) <= _MAX_METHOD:
-        raise _invalid(f"method must be a string of 1 to {_MAX_METHOD} characters; responses are not taken.")
+        raise _invalid(f"method must be a string of 1 to {_MAX_METHOD} characters; responses are not accepted.")
     if not isinstance(params, dict):
         raise _invalid("params must be an object.")
     if id_ is None:
@@ -133,7 +133,7 @@ def _is_modern(params: Mapping[str, Any]) -> bool:
     if header is None:
         raise _mismatch(f"the header {_VERSION_HEADER} is missing")
     if wanted is not None and header != wanted:
-        raise _mismatch(f"{_VERSION_HEADER} is {_shown(header)}, the body says {_shown(wanted)}")
+        raise _mismatch(f"{_VERSION_HEADER} is {_shown(header)}, but the body has {_shown(wanted)}")
     if header in LEGACY_VERSIONS:
         return False
     if header != VERSION:
@@ -168,7 +168,11 @@ def _decoded(value: str | None) -> str | None:
 def _check_meta(params: Mapping[str, Any]) -> None:
     meta = params.get("_meta")
     if not isinstance(meta, dict):
-        raise RpcError(INVALID_PARAMS, "params._meta is missing; it names the version and capabilities.", status=400)
+        raise RpcError(
+            INVALID_PARAMS,
+            "params._meta is missing; it must have the protocol version and the client's capabilities.",
+            status=400,
+        )
     if meta.get(PROTOCOL_VERSION) is None:
         raise _wrong_meta(PROTOCOL_VERSION, "is missing")
     if not isinstance(meta.get(CLIENT_CAPABILITIES), dict):
@@ -182,7 +186,7 @@ def _object(found: Any) -> Mapping[str, Any]:
 def _difference(header: str, given: str | None, wanted: str) -> str:
     if given is None:
         return f"the header {header} is missing"
-    return f"{header} is {_shown(given)}, the body says {_shown(wanted)}"
+    return f"{header} is {_shown(given)}, but the body has {_shown(wanted)}"
 
 
 def _shown(text: str) -> str:

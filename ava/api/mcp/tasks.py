@@ -1,4 +1,4 @@
-"""Jobs as MCP tasks: a task's id is its job's id, and its result is that of a call that waits for the job."""
+"""Jobs as MCP tasks: a task has its job's id, and the same result as a call that waits for the job."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ava.domain.ids import is_client_id
 
 _COMPLETED, _FAILED, _CANCELLED = "completed", "failed", "cancelled"
 _FINAL = (_COMPLETED, _FAILED, _CANCELLED)
-#: Prefix of the error of a job whose process was lost. Its handler reported nothing, so this is no tool error.
+#: Prefix of the error of a job that lost its process. Its handler reported nothing, so this is no tool error.
 _LOST = "WorkerLost:"
 #: Polling interval in milliseconds that is suggested to clients.
 _POLL_MS = 1_000
@@ -66,15 +66,17 @@ def cancel(message: McpMessage) -> dict[str, Any]:
 
 
 def created(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the result of a call whose job is still running."""
+    """Return the result of a call with an unfinished job."""
     return {"resultType": "task", **_task(job, "working")}
 
 
 def result_of(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the result of a call whose job has ended. Raises `RpcError` if its process was lost."""
+    """Return the result of a call with an ended job. Raises `RpcError` if its process was lost."""
     job_id, about = job["id"], f"the output of job {job['id']} of {job['worker_id']}"
     if job.get("payload_hidden") and job["status"] == _COMPLETED:
-        return content.explained("The job has completed. This key does not see its output.", job_id=job_id)
+        return content.explained(
+            "The job has completed, but this key has no permission to see its output.", job_id=job_id
+        )
     if job["status"] == _COMPLETED:
         output = job["output"]
         if isinstance(output, str):

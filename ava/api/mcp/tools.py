@@ -24,7 +24,7 @@ _USUAL_LOG_LINES = 100
 _TEXT = {"type": "string"}
 _JOB_ID = {"type": "string", "description": "The id of a job, job_…"}
 _WORKER_ID = {"type": "string", "description": "The id of a worker, wkr_…"}
-_CURSOR = {"type": "string", "description": "next_cursor of the previous answer."}
+_CURSOR = {"type": "string", "description": "The next_cursor of the previous response."}
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": _MAX_PER_PAGE, "default": 20}
 _DATE = {"type": "string", "format": "date-time"}
 _CRON = {"type": "string", "description": "Five fields, as in crontab(5)."}
@@ -72,7 +72,7 @@ class Tool:
         """Run it and return its result. Raises `Refused`, `RpcError`."""
         if unknown := [name for name in arguments if name not in self.arguments]:
             raise rest_calls.Refused(
-                f"{unknown[0][:100]}: it is no argument of {self.name}; known are {', '.join(self.arguments)}.",
+                f"{unknown[0][:100]}: unknown argument of {self.name}; known are {', '.join(self.arguments)}.",
                 status=422,
             )
         for name in self.required:
@@ -103,7 +103,7 @@ def _query(arguments: _Arguments, names: Mapping[str, str]) -> dict[str, str]:
             raise rest_calls.Refused(f"{name}: it must be a string or an integer.", status=422)
         found[parameter] = text = str(value)
         if storable(text, len(text)) != text:
-            raise rest_calls.Refused(f"{name}: it has NUL, or half of a surrogate pair.", status=422)
+            raise rest_calls.Refused(f"{name}: it must not contain NUL or half of a surrogate pair.", status=422)
     return found
 
 
@@ -227,7 +227,9 @@ def _within_text(found: Sequence[WorkerTool]) -> list[dict[str, Any]]:
 def _run_worker(arguments: _Arguments, message: McpMessage) -> dict[str, Any]:
     worker = worker_tools.find(_id(arguments, "worker_id", "wkr"))
     if worker is None:
-        raise rest_calls.Refused("worker_id: there is no such worker among the tools.", status=404)
+        raise rest_calls.Refused(
+            "worker_id: no tool runs a worker with this id; find workers with search_workers.", status=404
+        )
     return worker_tools.run(worker, arguments.get("input", {}), message)
 
 
@@ -250,7 +252,7 @@ _TOOLS = (
     Tool(
         name="get_job",
         title="Show a job",
-        description="Shows a job with its input, output and error; with wait_seconds, once it has ended.",
+        description="Shows a job with its input, output and error. With wait_seconds, waits until it has ended.",
         arguments={
             "job_id": _JOB_ID,
             "wait_seconds": {"type": "integer", "minimum": 0, "maximum": worker_tools.ANSWER_SECONDS},
@@ -267,7 +269,7 @@ _TOOLS = (
             "level": {"type": "string", "enum": ["info", "warn", "error"]},
             "text": {"type": "string", "description": "A part of the lines."},
             "lines": {"type": "integer", "minimum": 1, "maximum": MCP_LOG_LINES.value, "default": _USUAL_LOG_LINES},
-            "before": {"type": "string", "description": "previous_cursor of the previous answer."},
+            "before": {"type": "string", "description": "The previous_cursor of the previous response."},
         },
         required=("job_id",),
         run=_get_logs,
@@ -275,7 +277,7 @@ _TOOLS = (
     Tool(
         name="why",
         title="Explain a job's state",
-        description="Explains in a sentence why a job waits, runs or has ended, with the facts.",
+        description="Explains in a sentence why a job is waiting, running or ended, with the facts.",
         arguments={"job_id": _JOB_ID},
         required=("job_id",),
         run=_why,
@@ -283,7 +285,7 @@ _TOOLS = (
     Tool(
         name="cancel_job",
         title="Cancel a job",
-        description="Cancels a queued or running job, and the jobs below it.",
+        description="Cancels a queued or running job and the jobs below it in its tree.",
         arguments={"job_id": _JOB_ID},
         required=("job_id",),
         run=partial(_change_job, "cancel", "the record of the cancelled job"),
@@ -359,7 +361,10 @@ _TOOLS = (
         title="Search workers",
         description="Finds workers by a part of their id, name or description, with the schemas of their inputs, for "
         "run_worker.",
-        arguments={"text": _TEXT, "after_id": {"type": "string", "description": "The last id of the previous answer."}},
+        arguments={
+            "text": _TEXT,
+            "after_id": {"type": "string", "description": "The last id of the previous response."},
+        },
         required=("text",),
         run=_search_workers,
         is_for_many=True,
@@ -367,7 +372,7 @@ _TOOLS = (
     Tool(
         name="run_worker",
         title="Run a worker",
-        description="Runs a worker that search_workers has found.",
+        description="Runs a worker found with search_workers.",
         arguments={"worker_id": _WORKER_ID, "input": _INPUT},
         required=("worker_id",),
         run=_run_worker,

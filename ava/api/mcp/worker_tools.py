@@ -118,7 +118,7 @@ def run(worker: WorkerTool, arguments: Mapping[str, Any], message: McpMessage) -
         return tasks.result_of(job)
     if message.knows_tasks:
         return tasks.created(job)
-    text = f"Job {job['id']} of {worker.id} is {job['status']}. Call get_job with this id to see its end."
+    text = f"Job {job['id']} of {worker.id} is {job['status']}. Call get_job with this id for its outcome."
     return content.explained(text, job_id=job["id"])
 
 

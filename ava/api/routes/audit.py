@@ -32,9 +32,10 @@ _MAX_FORWARDED = 200
 @blueprint.get("")
 @operation(
     summary="List the audit trail",
-    description="Newest first: every request of the tenant that triggered, cancelled, retried or changed something, or "
-    "was refused. Refusals (4xx) of an action are counted by status: the first has an entry, the others one a minute, "
-    "with their number. With several filters the newest 10,000 entries of one of them are searched.",
+    description="Newest first: each request of the tenant that triggered, cancelled, retried or changed something, "
+    "or was refused. Refusals (4xx) of an action are counted by status: the first has its own entry, later ones "
+    "share one entry a minute with their number. A combination of filters searches the newest 10,000 entries of one "
+    "filter.",
     query=AuditListQuery(),
     record=AuditEntryRecord(),
     is_list=True,

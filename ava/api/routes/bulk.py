@@ -33,9 +33,10 @@ blueprint = Blueprint("bulk", __name__, url_prefix="/v1/ava/jobs")
 @blueprint.post("/bulk")
 @operation(
     summary="Trigger many jobs",
-    description="1 to 1,000 jobs in one transaction, all or none, answered in their order. A wrong entry is named by "
-    "its index, as in `jobs[3].priority`. The body may have 16 MiB. The answer has 8 MiB for inputs and outputs; one "
-    "that does not fit is null, and `input_bytes` and `output_bytes` beside it say how many it has.",
+    description="Creates 1 to 1,000 jobs in one transaction, all or none, and returns them in the same order. An "
+    "error names the invalid entry by its index, as in `jobs[3].priority`. The body may have 16 MiB. The response "
+    "has at most 8 MiB of inputs and outputs; an omitted one is null, and `input_bytes` or `output_bytes` gives its "
+    "size.",
     body=BulkBody(),
     body_as="specs",
     max_bytes=limits.BULK_BODY_BYTES,
@@ -74,7 +75,7 @@ def _refuse_two_keys(specs: Sequence[JobSpec], key: str | None) -> None:
     """Raise `InvalidFields` if both the call and an entry have an idempotency key."""
     own = next((n for n, spec in enumerate(specs) if spec.idempotency_key is not None), None)
     if own is not None and key is not None:
-        name, reason = f"jobs[{own}].idempotency_key", "Not together with the header Idempotency-Key."
+        name, reason = f"jobs[{own}].idempotency_key", "It cannot be combined with the header Idempotency-Key."
         raise InvalidFields(f"{name}: {reason}", {name: [reason]})
 
 

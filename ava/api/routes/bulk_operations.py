@@ -114,7 +114,7 @@ def list_operations(query: OperationListRequest) -> Response:
 @operation(
     summary="Show an operation",
     description="The counts change with each batch. With `wait` the response comes when the operation has ended, or "
-    "after these seconds.",
+    "after that number of seconds.",
     query=OperationQuery(),
     query_as="wait_seconds",
     record=OperationRecord(),

@@ -37,9 +37,10 @@ _CHANGE: dict[str, Any] = {
 
 @blueprint.get("")
 @operation(
-    summary="List the errors of failed jobs",
-    description="Groups of failed jobs that have in common the worker, the kind of the error, its message without "
-    "numbers, ids and addresses, and the handler's own frames. Those seen last come first; `count` is of the period.",
+    summary="List error groups of failed jobs",
+    description="Groups of failed jobs with the same worker, kind of error, message (without numbers, ids and "
+    "addresses) and stack frames of the handler. The most recently seen groups come first; `count` is for the "
+    "period.",
     query=ErrorListQuery(),
     record=ErrorGroupRecord(),
     is_list=True,
@@ -69,7 +70,7 @@ def show(error_id: str, query: dict[str, Any]) -> Response:
 @blueprint.post("/<error_id>/resolve")
 @operation(
     summary="Resolve an error",
-    description="It is open again when another job fails in this way, with the event `ava.error.regressed`.",
+    description="The group is reopened when another job fails in this way, with the event `ava.error.regressed`.",
     **_CHANGE,
 )
 def resolve(error_id: str, query: dict[str, Any]) -> Response:
@@ -79,9 +80,9 @@ def resolve(error_id: str, query: dict[str, Any]) -> Response:
 
 @blueprint.post("/<error_id>/retry")
 @operation(
-    summary="Retry the jobs of an error",
-    description="Triggers a new job like each failed one of the group that is still kept, the newest 10,000 at most. "
-    "The answer is an operation, as that of `POST /v1/ava/jobs/retry`.",
+    summary="Retry the jobs of an error group",
+    description="Triggers a copy of each failed job of the group that is still stored, at most the newest 10,000. "
+    "The response is an operation, like that of `POST /v1/ava/jobs/retry`.",
     body=NoBody(),
     may_be_empty=True,
     failures=(404, 413, 415, 422),
@@ -93,7 +94,7 @@ def retry(error_id: str, key: str | None) -> Response:
 
 
 @blueprint.post("/<error_id>/ignore")
-@operation(summary="Ignore an error", description="Its jobs are counted still.", **_CHANGE)
+@operation(summary="Ignore an error", description="Its jobs are still counted.", **_CHANGE)
 def ignore(error_id: str, query: dict[str, Any]) -> Response:
     """Ignore one group."""
     return _change(error_id, ErrorStatus.IGNORED, query)

@@ -45,18 +45,18 @@ def _read_cloud_events() -> SentEvents | None:
     if not is_cloud_event(request.mimetype, headers):
         return None
     if request.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
-        raise MediaTypeRefused("The body must be sent as it is, without Content-Encoding.")
+        raise MediaTypeRefused("The body must be sent without Content-Encoding.")
     raw = body.raw_bytes(limits.BULK_BODY_BYTES if request.mimetype == BATCH else limits.BODY_BYTES)
     if request.mimetype in (STRUCTURED, BATCH):
         read = partial(_read_structured, raw, is_batch=request.mimetype == BATCH)
         specs = read() if len(raw) <= offload.LARGE_BYTES else body.outside_loop(read, is_last=True)
     elif request.mimetype.startswith("application/cloudevents"):
-        raise MediaTypeRefused(f"Of the formats of CloudEvents send {STRUCTURED} or {BATCH}.")
+        raise MediaTypeRefused(f"This CloudEvents format is not supported; send {STRUCTURED} or {BATCH}.")
     else:
         specs = [read_binary(headers, request.headers.get("content-type", ""), raw)]
     is_batch = request.mimetype == BATCH
     if is_batch and not 1 <= len(specs) <= BULK_EVENTS.value:
-        reason = BULK_EVENTS.message(f"There must be 1 to {BULK_EVENTS.value:,} of them.")
+        reason = BULK_EVENTS.message(f"There must be 1 to {BULK_EVENTS.value:,} events.")
         raise InvalidFields(f"events: {reason}", {"events": [reason]})
     return SentEvents(specs=specs, is_bulk=is_batch)
 
@@ -64,10 +64,10 @@ def _read_cloud_events() -> SentEvents | None:
 @blueprint.post("")
 @operation(
     summary="Send an event",
-    description="Makes a job for each subscription that it matches, in the same transaction up to 100, the others "
-    "within 5 s (`more`). A job that cannot be made is named in `refused`; the event and the other jobs stand. With "
-    "`events` up to 1,000 at once, all or none, and the answer is a list in order. CloudEvents 1.0 is taken as well: "
-    "structured, in batches, and binary (`ce-` headers).",
+    description="Creates a job for each subscription that the event matches: the first 100 in the same transaction, "
+    "the others within 5 s (`more`). `refused` names subscriptions whose job cannot be created; the event and the "
+    "other jobs are stored. `events` takes up to 1,000 events, all or none; the response is a list in the same "
+    "order. CloudEvents 1.0 are accepted too: structured, batch and binary (`ce-` headers).",
     body=EventsBody(),
     body_as="sent",
     other_body=_read_cloud_events,
@@ -94,7 +94,7 @@ def send(sent: SentEvents, key: str | None) -> Response:
 @blueprint.get("")
 @operation(
     summary="List events",
-    description="Newest first, those that were sent and those that came by hooks.",
+    description="Newest first: sent events, and events received by hooks.",
     query=EventListQuery(),
     record=EventRecord(),
     is_list=True,
@@ -111,7 +111,7 @@ def list_events(query: EventListRequest) -> Response:
 @blueprint.get("/<event_id>")
 @operation(
     summary="Show an event",
-    description="With the jobs that it created so far, and those whose handlers waited for it.",
+    description="The event with the jobs that it has created so far, and the waiting jobs that received it.",
     record=EventRecord(),
     failures=(404,),
 )

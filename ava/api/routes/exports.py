@@ -26,9 +26,9 @@ ReadBatch = Callable[[str | None], JobBatch]
 @blueprint.get("/export")
 @operation(
     summary="Export jobs",
-    description="Every job that matches the filters, newest first, one record a line, with its whole input and output. "
-    "Jobs that are triggered after the call are not part of it. It counts as a stream. A connection that ends without "
-    "the last chunk of its response was cut short.",
+    description="All jobs that match the filters, newest first, one record per line, with the whole input and "
+    "output. Jobs triggered after the call are not included. The export counts as a stream. If the connection ends "
+    "without the last chunk of the response, the export is incomplete.",
     query=ExportQuery(),
     query_as="job_filter",
     record=JobRecord(),

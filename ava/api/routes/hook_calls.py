@@ -27,8 +27,9 @@ _ORIGIN = "WebHook-Request-Origin"
 @open_to_all
 @described(
     summary="Send to a hook",
-    description="What a provider calls. Its signature, its time and its id are checked as the hook's provider signs; "
-    "nothing else is needed. It is durable before the answer, which some providers get in a form of their own.",
+    description="The endpoint for a provider's deliveries. The hook checks signature, time and id by the provider's "
+    "rules; no other credential is needed. The delivery is durable before the response, which has a special form for "
+    "some providers.",
     record=ReceiptRecord(),
     status=202,
     failures=(404, 413),
@@ -64,7 +65,7 @@ def challenge(token: str) -> Response:
     """Answer a challenge, if the hook's verifier names its parameter."""
     row = _open(token).hook.verifier
     if row.challenge is None or not (text := request.args.get(row.challenge, "")):
-        raise HookUnknown("Nothing is here for GET; send with POST.")
+        raise HookUnknown("This URL does not support GET; send with POST.")
     return _text(text[:_MAX_CHALLENGE])
 
 

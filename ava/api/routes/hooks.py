@@ -54,8 +54,8 @@ CALLS = "/v1/hooks"
 @blueprint.post("")
 @operation(
     summary="Create a hook",
-    description="The response has the `url`, whose token is shown only once, and the secret if the server generated "
-    "it. Each delivery creates a job of `worker_id`, or an event for the subscriptions.",
+    description="The response has the `url`, with a token that is shown only once, and the secret if the server "
+    "generated it. Each delivery creates a job of `worker_id`, or an event for the subscriptions.",
     body=HookBody(),
     body_as="new",
     max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
@@ -126,7 +126,7 @@ def change(hook_id: str, asked: HookChangeRequest) -> Response:
 
 @blueprint.post("/<hook:hook_id>/rotate")
 @operation(
-    summary="Give a hook another address",
+    summary="Rotate the URL of a hook",
     description="The response has the new `url`; a repeated response for an Idempotency-Key does not. The previous "
     "address stops working within 2 s, or after `keep_seconds`.",
     body=HookRotateBody(),
@@ -184,7 +184,7 @@ def list_deliveries(hook_id: str, query: HookDeliveryListRequest) -> Response:
 @blueprint.get("/<hook:hook_id>/deliveries/<delivery_id>")
 @operation(
     summary="Show a delivery",
-    description="The delivery with its whole body, which is null for roles below `tenant-admin`.",
+    description="The delivery with its whole body. The body is null for roles below `tenant-admin`.",
     record=HookDeliveryRecord(),
     failures=(404,),
 )
@@ -224,8 +224,8 @@ def replay(hook_id: str, delivery_id: str, key: str | None) -> Response:
 @blueprint.post("/<hook:hook_id>/replay")
 @operation(
     summary="Replay many deliveries",
-    description="Replays the deliveries of a time range, all or none, except duplicates and earlier replays. "
-    "Deliveries whose signature is still invalid are left out.",
+    description="Replays the deliveries of a time range, all or none. Duplicates, earlier replays and deliveries "
+    "with an invalid signature are left out.",
     body=HookReplayBody(),
     body_as="wanted",
     record=HookReplayedRecord(),
@@ -247,8 +247,8 @@ def replay_range(hook_id: str, wanted: HookDeliveryFilter, key: str | None) -> R
 @blueprint.post("/<hook:hook_id>/test")
 @operation(
     summary="Test a hook",
-    description="Creates a request like the sender's (signed, changed after signing, or unsigned) and receives it. "
-    "It has the same effects as a real delivery.",
+    description="Creates a request like the sender's (signed, changed after signing, or unsigned) and receives it, "
+    "with the same effects as a real delivery.",
     body=HookTestBody(),
     body_as="asked",
     may_be_empty=True,

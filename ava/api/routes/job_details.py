@@ -24,8 +24,9 @@ runs = Blueprint("job_runs", __name__, url_prefix="/v1/ava/jobs")
 @runs.get("/<job:job_id>/runs", endpoint="show")
 @operation(
     summary="List the runs of a job",
-    description="Each attempt, and each run that was lost or interrupted, with its times; how long the job waited for "
-    "its first start, and how long it ran in total. They are read from the lines of its log that begin and end them.",
+    description="Each attempt, and each run that was lost or interrupted, with its times; how long the job waited "
+    "for its first start, and its total run time. The runs are read from the lines of the log that begin and end "
+    "them.",
     record=JobRunsRecord(),
     failures=(404,),
     reads_standby=True,
@@ -41,10 +42,10 @@ reasons = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
 @reasons.get("/<job:job_id>/why", endpoint="show")
 @operation(
     summary="Explain a job's state",
-    description="One sentence, and the facts behind it. `ahead` counts the tenant's own jobs that start before this "
-    "one, up to 10,000, among the first 20,000 of all tenants; the estimate takes all of these into account, each as "
-    "long as the tenant's own newest jobs of the worker took. Without such a job there is none, and the sentence says "
-    "why.",
+    description="One sentence, and its facts. `ahead` counts the tenant's own jobs that start before this one, up to "
+    "10,000, among the first 20,000 of all tenants. The estimate considers all of these jobs, each with the duration "
+    "of the tenant's newest jobs of the worker. Without completed jobs of the worker there is no estimate, and the "
+    "sentence says so.",
     record=ExplanationRecord(),
     failures=(404,),
 )
@@ -60,9 +61,9 @@ trees = Blueprint("trees", __name__, url_prefix="/v1/ava/jobs")
 @trees.get("/<job:job_id>/tree")
 @operation(
     summary="Show the tree of a job",
-    description="The jobs that belong together, without their inputs and outputs, and the edges between them: the "
-    "entries of a bulk with names or `after`, and the jobs that handlers have made, at most 10,000 below a root. Of a "
-    "job that belongs to nothing, itself alone.",
+    description="The jobs of the tree, without inputs and outputs, and the edges between them: bulk entries with "
+    "names or `after`, and jobs created by handlers, at most 10,000 below a root. A job without a tree is returned "
+    "as its only job.",
     query=TreeQuery(),
     record=TreeRecord(),
     failures=(404,),
@@ -95,9 +96,8 @@ journals = Blueprint("journals", __name__, url_prefix="/v1/ava/jobs")
 @journals.get("/<job:job_id>/journal", endpoint="show")
 @operation(
     summary="Show the journal of a job",
-    description="What its handler has done, by names: steps with their results, children, sleeps, waits with a "
-    "time-out; and when the job has waited, for which jobs. A caller who does not see payloads sees neither names nor "
-    "results.",
+    description="The named actions of its handler: steps with their results, children, sleeps, and waits with a "
+    "timeout; and the times and jobs of its waits. Without payload permission, names and results are hidden.",
     query=JournalQuery(),
     record=JobJournalRecord(),
     failures=(404,),
@@ -119,6 +119,6 @@ def _after(job_id: str, cursor: str | None) -> int:
     if cursor is None:
         return 0
     if (n := paging.line_of_cursor(job_id, cursor)) is None:
-        reason = "It must be the next_cursor of an earlier answer about this job, unchanged."
+        reason = "It must be the next_cursor of an earlier response for this job, unchanged."
         raise InvalidParameters(f"after: {reason}", {"after": [reason]})
     return n

@@ -33,10 +33,10 @@ blueprint = Blueprint("job_logs", __name__, url_prefix="/v1/ava/jobs")
 @blueprint.get("/<job:job_id>/logs")
 @operation(
     summary="View a job's log",
-    description="Oldest line first. To follow a log, ask again with `after` set to the `next_cursor` of the previous "
-    "answer; it stays the same until there is a new line. `tail` returns the last lines, and `before` with the "
-    "`previous_cursor` of an answer those that precede it; `has_more` says then that others precede. An answer ends "
-    "early at 8 MiB, or when `q` or `since` have looked at 100,000 lines; its cursor leads on.",
+    description="Oldest line first. To follow a log, poll with `after` set to the `next_cursor` of the previous "
+    "response; it stays the same until there is a new line. `tail` returns the last lines, and `before` with a "
+    "`previous_cursor` the preceding lines; `has_more` then reports that earlier lines exist. A response ends early "
+    "at 8 MiB, or after scanning 100,000 lines for `q` or `since`; its cursor continues it.",
     query=LogsQuery(),
     record=JobLogRecord(),
     failures=(404,),
@@ -75,7 +75,7 @@ def _wanted(job_id: str, query: LogRequest) -> LogRange:
 
 def _seq(job_id: str, name: str, cursor: str) -> int:
     if (seq := paging.line_of_cursor(job_id, cursor)) is None:
-        reason = "It must be a cursor of an earlier answer about this job, unchanged."
+        reason = "It must be a cursor of an earlier response for this job, unchanged."
         raise InvalidParameters(f"{name}: {reason}", {name: [reason]})
     return seq
 
@@ -99,8 +99,8 @@ def _place(
 @blueprint.get("/<job:job_id>/logs/download")
 @operation(
     summary="Download a job's log",
-    description="The whole log, or the lines that the parameters choose, as text: time, level and message. Further "
-    "lines of a message are indented.",
+    description="The whole log, or the lines selected by the parameters, as plain lines of time, level and message. "
+    "Continuation lines of a message are indented.",
     query=LogFilterQuery(),
     failures=(404,),
     media_type="text/plain",

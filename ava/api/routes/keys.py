@@ -30,8 +30,8 @@ _AUDITED = ("name", "role", "expires_at", "workers")
 @blueprint.post("")
 @operation(
     summary="Create an API key",
-    description="Its token, sent as `Authorization: Bearer ava_00.…`, stands for the four headers: the tenant is the "
-    "caller's, the role the key's. The token is shown once; the server keeps a hash of its secret part.",
+    description="The token, sent as `Authorization: Bearer ava_00.…`, replaces the four headers: the tenant is the "
+    "caller's, the role the key's. It is shown only once; the server stores a hash of its secret part.",
     body=KeyBody(),
     body_as="spec",
     record=NewKeyRecord(),
@@ -56,7 +56,7 @@ def create(spec: ApiKeySpec, key: str | None) -> Response:
 @blueprint.get("")
 @operation(
     summary="List API keys",
-    description="Newest first, expired ones too. No token is shown.",
+    description="Newest first, including expired keys. No token is shown.",
     query=KeyListQuery(),
     record=KeyRecord(),
     is_list=True,
@@ -70,7 +70,8 @@ def list_keys(query: PageRequest) -> Response:
 @blueprint.delete("/<key_id>")
 @operation(
     summary="Revoke an API key",
-    description="It is refused at once, by every process within 2 seconds, and so is every key that was made with it.",
+    description="All processes refuse the key, and all keys created with it, within 2 seconds; the process that "
+    "responds refuses them immediately.",
     record=KeyDeletedRecord(),
     failures=(404,),
     is_write=True,

@@ -20,8 +20,8 @@ blueprint = Blueprint("limits", __name__, url_prefix="/v1/ava/limits")
 @blueprint.get("")
 @operation(
     summary="Show the limits",
-    description="Each limit of this installation by name, with the tenant's use if it is counted, up to 10,000. An "
-    "error that a limit causes names it. What operators have set for the tenant is its value.",
+    description="Each limit of this installation by name, with the tenant's usage where it is counted, up to 10,000. "
+    "Errors name the limit that caused them. Values that operators set for the tenant are included.",
     record=LimitRecord(many=True),
 )
 def show() -> Response:
@@ -60,7 +60,7 @@ def show_limits(tenant_id: str) -> Response:
 @tenants.put("/<tenant:tenant_id>/limits")
 @operation(
     summary="Set the limits of a tenant",
-    description="For the roles of the platform. It replaces all of them; what waits already follows within 2 s.",
+    description="For the roles of the platform. Replaces all limits of the tenant; waiting jobs follow within 2 s.",
     body=TenantLimitsBody(),
     body_as="fields",
     record=TenantLimitsRecord(),

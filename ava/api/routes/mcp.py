@@ -58,7 +58,7 @@ def _check_origin() -> None:
     except ValueError:
         host = None
     if host not in _LOOPBACK:
-        raise Forbidden("Pages of this origin may not call the API; AVA_CORS_ORIGINS names those that may.")
+        raise Forbidden("Pages of this origin may not call the API; add the origin to AVA_CORS_ORIGINS to allow it.")
 
 
 @blueprint.errorhandler(RpcError)

@@ -17,9 +17,9 @@ blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
 @blueprint.get("")
 @operation(
     summary="List the nodes",
-    description="The live ones first; one that has ended is shown for an hour. `jobs` holds those of the caller's "
-    "tenant only, while `busy` counts the jobs of all tenants. A role below platform-admin sees the nodes and workers "
-    "that it can use, with their queues, `busy` of its own jobs, and neither names nor memory of machines.",
+    description="Live nodes first; an ended node is listed for an hour. `jobs` lists only the jobs of the caller's "
+    "tenant, while `busy` counts the jobs of all tenants. A role below platform-admin sees the nodes and workers "
+    "that it can use, with their queues and with `busy` for its own jobs, but no names and no memory of machines.",
     record=NodeRecord(many=True),
     reads_standby=True,
 )
@@ -32,9 +32,9 @@ def list_nodes() -> Response:
 @blueprint.post("/<node_id>/drain")
 @operation(
     summary="Drain a node",
-    description="For platform-admin and above. Within seconds the node takes no more jobs; it finishes those that run, "
-    "however long they take. It stays drained, and does not end, because whatever started it would start it again: "
-    "stop it once `busy` is 0. A restarted node takes jobs.",
+    description="For platform-admin and above. Within seconds the node stops claiming jobs; running jobs finish, "
+    "however long they take. The node stays drained and does not exit, because its supervisor would restart it: stop "
+    "it once `busy` is 0. A restarted node claims jobs.",
     body=NoBody(),
     may_be_empty=True,
     record=NodeRecord(),
@@ -49,7 +49,7 @@ def drain(node_id: str) -> Response:
 @blueprint.post("/<node_id>/resume")
 @operation(
     summary="Resume a drained node",
-    description="For platform-admin and above. Within seconds the node takes jobs again.",
+    description="For platform-admin and above. Within seconds the node claims jobs again.",
     body=NoBody(),
     may_be_empty=True,
     record=NodeRecord(),

@@ -44,7 +44,7 @@ _FUTILE_SECONDS = 1.0
 def _check_protocol() -> None:
     version = request.headers.get(_PROTOCOL, PROTOCOLS[0])
     if version not in PROTOCOLS:
-        reason = f"This version is not known; known are {', '.join(PROTOCOLS)}."
+        reason = f"This protocol version is not supported; supported are {', '.join(PROTOCOLS)}."
         raise InvalidParameters(f"Header {_PROTOCOL}: {reason}", {_PROTOCOL: [reason]})
 
 
@@ -52,9 +52,9 @@ def _check_protocol() -> None:
 @open_to_workers
 @operation(
     summary="Claim runs",
-    description="Starts runs of workers with the runtime `pull`, in the order in which a node would get them. Needs an "
-    "API key of the role `worker`. The run's token alone authorises its further calls. A run whose token is not used "
-    "within 15 s has not begun, and its job returns to the queue.",
+    description="Claims runs of pull workers, in the same order in which a node would get them. Needs an API key of "
+    "the role `worker`. The token of a run is the only credential for its further calls. A run that does not use its "
+    "token within 15 s has not begun, and its job returns to the queue.",
     body=ClaimBody(),
     body_as="claim",
     record=ClaimedRunRecord(),
@@ -64,7 +64,7 @@ def _check_protocol() -> None:
 def claim_runs(claim: ClaimRequest) -> Response:
     """Claim runs, at once or when there are some."""
     if caller().role is not Role.WORKER:
-        raise Forbidden("Only an API key of the role worker claims runs.")
+        raise Forbidden("Claiming runs needs an API key of the role worker.")
     claims, deadline = context().claims, time.monotonic() + claim.wait_seconds
     runs, wanted = claims.claim(caller(), claim.worker_ids, capacity=claim.capacity, name=claim.name)
     futile = 0
@@ -95,7 +95,7 @@ def _write(runs: list[PulledRun]) -> str:
 @open_to_workers
 @operation(
     summary="Append log lines of a run",
-    description="A line whose `seq` was sent before is ignored, so a call may be repeated.",
+    description="A line with a `seq` that was already sent is ignored, so the call can be repeated.",
     body=LinesBody(),
     record=StopRecord(),
     failures=(404, 409, 413, 415, 422),
@@ -127,7 +127,7 @@ def _stop(is_to_stop: bool) -> Response:
 @open_to_workers
 @operation(
     summary="End a run",
-    description="The same end again is 200, another one 409. After a stop each of them ends the job `cancelled`.",
+    description="The same end again is 200, a different one 409. After a stop, every end makes the job `cancelled`.",
     body=EndBody(),
     body_as="ending",
     record=EndRecord(),
@@ -143,7 +143,7 @@ def end_run(run: str, ending: SentOutcome) -> Response:
 @open_to_all
 @operation(
     summary="Report that runs are alive",
-    description="At least every 5 s for each run. The tokens of the runs authorise it.",
+    description="Required at least every 5 s for each run. The tokens of the runs are the only credentials.",
     body=HeartbeatBody(),
     record=HeartbeatRecord(),
     failures=(413, 415, 422, 429),

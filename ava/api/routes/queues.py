@@ -22,8 +22,8 @@ blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
     summary="Count waiting and running jobs",
     description="By worker, for the caller's tenant. `high_priority` counts the queued jobs of priority "
     f"{priority.FIRST} to {priority.HIGH}. The queued jobs of one worker are counted up to 10,000; beyond, its "
-    "numbers are lower bounds. `paused_queues` names the queues of which nothing starts; a role below "
-    "platform-admin sees those that its workers use, and not who has paused them.",
+    "numbers are lower bounds. `paused_queues` names the paused queues; a role below platform-admin sees only the "
+    "queues that its workers use, and not who paused them.",
     record=QueuesRecord(),
     reads_standby=True,
 )
@@ -35,8 +35,8 @@ def show() -> Response:
 @blueprint.post("/<queue:queue>/pause")
 @operation(
     summary="Pause a queue",
-    description="For the roles of the platform. Its jobs are accepted and wait, those that were published already too; "
-    "within 2 s none of them starts any more. What runs goes on. A second call changes nothing.",
+    description="For the roles of the platform. Triggers for the queue are accepted, and within 2 s none of its jobs "
+    "starts, including published jobs. Running jobs continue. Repeated calls have no effect.",
     body=NoBody(),
     may_be_empty=True,
     record=PausedQueueRecord(),
@@ -54,7 +54,8 @@ def pause(queue: str) -> Response:
 @blueprint.post("/<queue:queue>/resume")
 @operation(
     summary="Resume a queue",
-    description="For the roles of the platform. Its jobs start in their exact order. A second call changes nothing.",
+    description="For the roles of the platform. The jobs of the queue start in their exact order. Repeated calls "
+    "have no effect.",
     body=NoBody(),
     may_be_empty=True,
     record=ResumedQueueRecord(),

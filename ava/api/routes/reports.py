@@ -45,8 +45,8 @@ analytics = Blueprint("analytics", __name__, url_prefix="/v1/ava")
 @analytics.get("/analytics", endpoint="show")
 @operation(
     summary="Show statistics of ended jobs",
-    description="Jobs that ended since `since`, counted once each, with a lag of a few seconds. The cost does not "
-    "depend on their number. A job is counted when it ends, and stays counted after retention deletes it.",
+    description="Jobs that ended since `since`, each counted once, with a lag of a few seconds. The cost does not "
+    "depend on their number. Deleting a job by retention does not change the counts.",
     query=AnalyticsQuery(),
     record=AnalyticsRecord(),
     reads_standby=True,
@@ -92,7 +92,7 @@ promotions = Blueprint("promotions", __name__, url_prefix="/v1/ava/promotions")
 @operation(
     summary="List the promotions of a standby",
     description=f"For platform-admin and above: the newest {MAX_PROMOTIONS} promotions of a standby of PostgreSQL, "
-    "the latest first, and whether commits are known to be lost with the server before it.",
+    "the latest first, and whether commits are known to be lost with the previous server.",
     record=PromotionRecord(many=True),
 )
 def list_promotions() -> Response:

@@ -43,8 +43,8 @@ blueprint = Blueprint("schedules", __name__, url_prefix="/v1/ava/schedules")
 @blueprint.post("")
 @operation(
     summary="Create a schedule",
-    description="From now on it makes a job at each slot, i.e. at each local time of its zone that its pattern names. "
-    "Each slot fires exactly once, also on the days on which clocks change, and whatever process dies.",
+    description="From now on the schedule creates a job at each slot, i.e. at each local time in its time zone that "
+    "matches its cron pattern. Each slot fires exactly once, even when clocks change or a process crashes.",
     body=ScheduleBody(),
     body_as="spec",
     max_bytes=limits.SCHEDULE_BODY_BYTES,
@@ -85,7 +85,7 @@ def list_schedules(query: ScheduleListRequest) -> Response:
 @blueprint.post("/preview")
 @operation(
     summary="Preview a pattern",
-    description="The pattern in words, and its next slots. Nothing is saved.",
+    description="The pattern in words, and its next slots. Nothing is stored.",
     body=PreviewBody(),
     body_as="preview",
     max_bytes=limits.SCHEDULE_BODY_BYTES,
@@ -107,10 +107,10 @@ def show(schedule_id: str) -> Response:
 @blueprint.patch("/<schedule:schedule_id>")
 @operation(
     summary="Change a schedule",
-    description="Only the fields that are sent change. After a change of the pattern, the zone, the dates or `enabled` "
-    "the next firing is that of the first slot from now on. Worker, pattern and zone of a schedule that a handler "
-    "module declares cannot be changed here: 409. A role of a tenant that changes more than `name` and `enabled` of a "
-    "schedule whose priority it may not ask for sends another priority with it: 422.",
+    description="Changes only the fields in the body. After a change of the pattern, the time zone, the dates or "
+    "`enabled`, the next firing is at the first slot from now on. Worker, pattern and time zone of a schedule that a "
+    "handler module declares cannot be changed: 409. If a tenant role may not request the schedule's priority, it "
+    "must send another one with any change beyond `name` and `enabled`: 422.",
     body=ScheduleChangeBody(),
     body_as="changes",
     max_bytes=limits.SCHEDULE_BODY_BYTES,
@@ -130,7 +130,7 @@ def change(schedule_id: str, changes: dict[str, Any]) -> Response:
 @blueprint.delete("/<schedule:schedule_id>")
 @operation(
     summary="Delete a schedule",
-    description="At once, with its firings. Its jobs go on.",
+    description="Deletes the schedule and its firings immediately. Its jobs continue.",
     record=ScheduleDeletedRecord(),
     failures=(404,),
     query=DryRunQuery(),
@@ -145,8 +145,7 @@ def delete(schedule_id: str) -> Response:
 @blueprint.get("/<schedule:schedule_id>/next")
 @operation(
     summary="List the next slots of a schedule",
-    description="Earliest first, from now on, without the delay of `spread_seconds`; also of a schedule that is "
-    "disabled.",
+    description="Earliest first, from now on, without the delay of `spread_seconds`; also for a disabled schedule.",
     query=NextQuery(),
     query_as="count",
     record=SlotRecord(),
@@ -167,8 +166,8 @@ def _array(texts: Iterable[str]) -> str:
 @blueprint.post("/<schedule:schedule_id>/run")
 @operation(
     summary="Run a schedule now",
-    description="Triggers a job with the worker, input and priority of the schedule, or with the most urgent priority "
-    "that the caller's role may ask for. It is no firing: the next one comes as before.",
+    description="Triggers a job with the worker, input and priority of the schedule, or with the most urgent "
+    "priority that the caller's role may request. It does not count as a firing, and the next firing is unchanged.",
     body=NoBody(),
     may_be_empty=True,
     record=JobRecord(),
@@ -185,8 +184,8 @@ def run(schedule_id: str, key: str | None) -> Response:
 @blueprint.get("/<schedule:schedule_id>/firings")
 @operation(
     summary="List the firings of a schedule",
-    description="Newest first: each slot that is past, with the job that it made, or why it made none. They are kept "
-    "as long as jobs.",
+    description="Newest first: each past slot, with the created job or the reason why there is none. Firings are "
+    "retained as long as jobs.",
     query=FiringListQuery(),
     record=FiringRecord(),
     is_list=True,

@@ -51,9 +51,9 @@ class _Ended:
 @blueprint.post("/session")
 @operation(
     summary="Start a session",
-    description="Creates a session of 12 hours for the caller, who is identified by the four headers, an API key, or "
-    "a link as `Authorization: Link <token>`. The response sets its cookie. Requests that read need only the cookie; "
-    "requests that write also need `x-tenant-id`. A session ends with the API key that started it.",
+    description="Creates a session of 12 hours for the caller, identified by the four headers, an API key, or a link "
+    "as `Authorization: Link <token>`. The response sets the session cookie. Read requests need only the cookie; "
+    "write requests also need `x-tenant-id`. A session ends with the API key that started it.",
     body=NoBody(),
     may_be_empty=True,
     record=SessionRecord(),
@@ -127,8 +127,8 @@ def end_all() -> Response:
 @blueprint.post("/session/links")
 @operation(
     summary="Make a link that signs in once",
-    description="The link works once, within 10 minutes: it signs in to the dashboard as the caller. `path` "
-    "follows the address of the API.",
+    description="The link works once, within 10 minutes: it signs in to the dashboard as the caller. Append `path` "
+    "to the address of the API.",
     body=NoBody(),
     may_be_empty=True,
     record=LinkRecord(),

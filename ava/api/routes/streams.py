@@ -39,11 +39,11 @@ _RETRY_MS = 2_000
 @blueprint.get("/<job:job_id>/stream")
 @operation(
     summary="Follow a job",
-    description="Server-Sent Events: `log` (a line, as in the log), `progress`, `status`, then `end` with the record "
-    "of the final job, after which the stream ends. A stream begins with the job's present `status`. The id of a "
-    "`log` event, sent as `Last-Event-ID`, resumes after that line, without a gap or a double. Comments are "
-    "heartbeats. A caller who does not see payloads gets the event `hidden` in place of the lines. A stream ends "
-    "within 10 s when the API key or the session that opened it is revoked.",
+    description="Server-Sent Events: `log` (a line, as in the log), `progress`, `status`, and at the end `end` with "
+    "the record of the final job. A stream begins with the current `status` of the job. The id of a `log` event, "
+    "sent as `Last-Event-ID`, resumes after that line, without a gap or a duplicate. Comments are heartbeats. "
+    "Without payload permission the event `hidden` replaces the lines. A stream ends within 10 s after the API key "
+    "or session that opened it is revoked.",
     failures=(404,),
     media_type="text/event-stream",
 )

@@ -36,8 +36,8 @@ blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptio
 @blueprint.post("")
 @operation(
     summary="Create a subscription",
-    description="Each event of the type that its pattern matches makes a job of the worker from now on. A wrong "
-    "pattern or template is refused with its path.",
+    description="From now on, each event that matches the type and pattern creates a job of the worker. An invalid "
+    "pattern or template is refused with the path of the mistake.",
     body=SubscriptionBody(),
     body_as="spec",
     max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
@@ -79,8 +79,8 @@ def list_subscriptions(query: SubscriptionListRequest) -> Response:
 @blueprint.post("/test")
 @operation(
     summary="Try a subscription on an event",
-    description="Says whether the event matches, at which path it does not, and which input its job would get. Nothing "
-    "is stored.",
+    description="Reports whether the event matches, the first path that does not match, and the input of its job. "
+    "Nothing is stored.",
     body=SubscriptionTestBody(),
     body_as="asked",
     record=SubscriptionTestRecord(),
@@ -101,7 +101,7 @@ def show(subscription_id: str) -> Response:
 @blueprint.patch("/<subscription:subscription_id>")
 @operation(
     summary="Change a subscription",
-    description="Only the fields that are sent change, for the events from now on.",
+    description="Changes only the fields in the body, for events from now on.",
     body=SubscriptionChangeBody(),
     body_as="changes",
     max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
@@ -122,7 +122,7 @@ def change(subscription_id: str, changes: dict[str, Any]) -> Response:
 @blueprint.delete("/<subscription:subscription_id>")
 @operation(
     summary="Delete a subscription",
-    description="At once. Its jobs go on.",
+    description="Deletes the subscription immediately. Its jobs continue.",
     record=SubscriptionDeletedRecord(),
     failures=(404,),
     query=DryRunQuery(),

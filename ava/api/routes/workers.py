@@ -41,7 +41,7 @@ _DEFINED = ("name", "runtime", "timeout_seconds", "max_retries", "max_running", 
 @blueprint.get("")
 @operation(
     summary="List workers",
-    description="By id, without their schemas and settings.",
+    description="The workers by id, without schemas and settings.",
     query=WorkerListQuery(),
     record=WorkerRecord(),
     is_list=True,
@@ -57,8 +57,8 @@ def list_workers(query: WorkerListRequest) -> Response:
 @blueprint.post("")
 @operation(
     summary="Create a worker",
-    description="A worker of the tenant's own, or of the platform, whose runs are claimed over HTTP "
-    "(`/v1/ava/runs/claim`). The tenant alone sees its own.",
+    description="Creates a worker of the tenant or of the platform; its runs are claimed over HTTP "
+    "(`/v1/ava/runs/claim`). Only the tenant sees its own workers.",
     body=WorkerBody(),
     body_as="made",
     record=WorkerWithSettingsRecord(),
@@ -86,7 +86,7 @@ def create(made: tuple[PullWorkerSpec, bool], key: str | None) -> Response:
 @blueprint.delete("/<worker_id>")
 @operation(
     summary="Delete a worker",
-    description="One with the runtime `pull`, once none of its jobs waits or runs. Its final jobs stay.",
+    description="Deletes a pull worker without waiting or running jobs. Its ended jobs are retained.",
     query=WorkerDeleteQuery(),
     query_as="is_of_platform",
     record=WorkerDeletedRecord(),
@@ -107,17 +107,17 @@ def delete(worker_id: str, is_of_platform: bool) -> Response:
 def show(worker_id: str) -> Response:
     """Show one worker."""
     if caller().role is Role.WORKER and worker_id not in caller().worker_ids:
-        raise Forbidden(f"This key may not show {worker_id}.")
+        raise Forbidden(f"This API key has no access to {worker_id}.")
     return responses.data(write_worker_with_settings(context().workers.show(caller(), worker_id)))
 
 
 @blueprint.patch("/<worker_id>")
 @operation(
     summary="Change a worker's settings",
-    description="The tenant's own settings, which hold over those of the platform, and those over the handler's. Only "
-    "the fields that are sent change; of `config` and `secrets` only the entries that are sent. Jobs that wait follow "
-    "a change of status within two seconds, and no job of a paused worker starts after the answer. A job reads "
-    "configuration, secrets and time-out when it starts, and the number of retries when it is triggered.",
+    description="Changes the tenant's settings, which override the platform's settings, which override the "
+    "handler's. Only the fields in the body change, and only the named entries of `config` and `secrets`. Waiting "
+    "jobs follow a change of status within two seconds; no job of a paused worker starts after the response. A job "
+    "reads configuration, secrets and timeout when it starts, and the number of retries when it is triggered.",
     body=WorkerChangeBody(),
     body_as="change",
     record=WorkerWithSettingsRecord(),

@@ -24,7 +24,7 @@ def days_field() -> WholeNumber:
         maximum=MAX_DAYS,
         is_text=True,
         load_default=_DEFAULT_DAYS,
-        metadata={"description": "The period: so many whole days, and today."},
+        metadata={"description": "The length of the period in days: today and the full days before it."},
     )
 
 
@@ -33,18 +33,18 @@ class AnalyticsQuery(Strict):
 
     days = days_field()
     group_by = Choice(
-        GroupBy, load_default=None, allow_none=False, metadata={"description": "Adds a series by hour or by day."}
+        GroupBy, load_default=None, allow_none=False, metadata={"description": "Add a series by hour or by day."}
     )
     worker_id = ClientId(
         "wkr",
         data_key="filter[worker_id]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "The jobs of one worker only."},
+        metadata={"description": "Count only the jobs of this worker."},
     )
     percentiles = TextFlag(
         load_default=False,
-        metadata={"description": "True to add percentiles of the times that jobs waited and ran, within 2 %."},
+        metadata={"description": "True to add percentiles of waiting and run times, accurate within 2 %."},
     )
 
 
@@ -71,16 +71,19 @@ class EndedRecord(Schema):
     completed = _count()
     failed = _count()
     cancelled = _count()
-    expired = _count(description="Those of the cancelled jobs that expired before they started.")
+    expired = _count(description="The cancelled jobs that expired before they started.")
     success_rate = Number(
-        allow_none=True, metadata={"description": "Completed of total in percent; null if total is 0."}
+        allow_none=True, metadata={"description": "Completed jobs as a percentage of `total`; null if `total` is 0."}
     )
     avg_duration_ms = WholeNumber(
-        minimum=0, maximum=_MAX_COUNT, allow_none=True, metadata={"description": "Of those that ran; null if none did."}
+        minimum=0,
+        maximum=_MAX_COUNT,
+        allow_none=True,
+        metadata={"description": "The average duration of the jobs that ran, in milliseconds; null if none ran."},
     )
     by_trigger = fields.Nested(TriggerCounts)
-    cpu_ms = _count(description="Processor time of those that ran, in milliseconds, where it is known.")
-    wait_ms = _count(description="Milliseconds for which they waited to start.")
+    cpu_ms = _count(description="Total CPU time of the jobs that ran, in milliseconds, as far as it is known.")
+    wait_ms = _count(description="Total time that the jobs waited before they started, in milliseconds.")
 
 
 class WorkerCountsRecord(Schema):
@@ -103,7 +106,7 @@ class SeriesRecord(Schema):
     completed = _count()
     failed = _count()
     cancelled = _count()
-    expired = _count(description="Those of the cancelled jobs that expired before they started.")
+    expired = _count(description="The cancelled jobs that expired before they started.")
     avg_duration_ms = WholeNumber(minimum=0, maximum=_MAX_COUNT, allow_none=True)
     cpu_ms = _count()
     wait_ms = _count()
@@ -132,7 +135,8 @@ class AnalyticsRecord(Schema):
     jobs = fields.Nested(EndedRecord)
     by_worker = fields.Dict(keys=fields.String(), values=fields.Nested(WorkerCountsRecord))
     series = fields.List(
-        fields.Nested(SeriesRecord), metadata={"description": "Only with `group_by`: oldest first, without gaps."}
+        fields.Nested(SeriesRecord),
+        metadata={"description": "Only with `group_by`: one entry for each hour or day, oldest first, without gaps."},
     )
     percentiles = fields.Nested(TimesRecord, metadata={"description": "Only with `percentiles=true`."})
 

@@ -42,14 +42,14 @@ class AuditListQuery(Strict):
         data_key="filter[action]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "The action, as in `jobs.cancel`."},
+        metadata={"description": "The action, such as `jobs.cancel`."},
     )
     user_id = ClientId("usr", data_key="filter[user_id]", load_default=None, allow_none=False)
     target = _Name(
         data_key="filter[target]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "The id of what was changed."},
+        metadata={"description": "The id of the changed object."},
     )
     per_page = per_page_field()
     cursor = cursor_field(lambda text: text if ids.decode("aud", text) is not None else None)
@@ -68,20 +68,22 @@ class AuditEntryRecord(RecordSchema, of=AuditEntry):
     status = WholeNumber(
         minimum=100,
         maximum=599,
-        metadata={"description": "The status of the response; refused requests are listed too."},
+        metadata={"description": "The HTTP status of the response. Refused requests have entries too."},
     )
     occurrences = WholeNumber(
         minimum=1,
         maximum=2**31,
         allow_none=True,
-        metadata={"description": "How many refusals of this kind the entry stands for, if it is their sample."},
+        metadata={
+            "description": "The number of refusals that the entry stands for, if it is a sample of similar refusals."
+        },
     )
     changes = JsonText(
         attribute="changes_json",
         allow_none=True,
         metadata={
             "type": "object",
-            "description": "`{field: [old, new]}` of a change.",
+            "description": "The changed fields, as `{field: [old, new]}`.",
             "payload": payloads.hide_changes,
         },
     )

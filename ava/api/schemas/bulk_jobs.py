@@ -39,7 +39,7 @@ class _Key(Text):
 
 def _unique(names: list[str]) -> None:
     if len(set(names)) < len(names):
-        raise ValidationError("It must name each entry once.")
+        raise ValidationError("It must name each entry only once.")
 
 
 class BulkEntryBody(TriggerBody):
@@ -50,7 +50,8 @@ class BulkEntryBody(TriggerBody):
         allow_none=False,
         metadata={
             "pattern": "^[a-z][a-z0-9_]{0,58}$",
-            "description": "The name of the entry, unique in the bulk, to which `after` and `$output` of others refer.",
+            "description": "The name of the entry, unique in the bulk. Other entries refer to it in `after` and "
+            "`$output`.",
         },
     )
     after = fields.List(
@@ -61,17 +62,19 @@ class BulkEntryBody(TriggerBody):
         error_messages={"null": "It must not be null.", "invalid": "It must be a list."},
         metadata={
             "uniqueItems": True,
-            "description": "The names of the entries that end before this one starts. In its `input`, "
-            '`{"$output": "a.rows.0", "default": …}` stands for a part of the output of one of them.',
+            "description": "The names of the entries that must end before this entry starts. In its `input`, "
+            '`{"$output": "a.rows.0", "default": …}` is replaced by that part of the output of the named '
+            "entry.",
         },
     )
     when = Choice(
         graphs.When,
         load_default=graphs.When.COMPLETED,
         metadata={
-            "description": "Once each of `after` has ended or can no longer run: `completed`: every one completed; "
-            "`ended`: whatever their ends; `failed`: at least one did not complete. If it cannot hold, the job is "
-            '`cancelled`, `error: "ConditionUnmet: …"`.'
+            "description": "The condition on the outcomes of the `after` entries, evaluated once each of them has "
+            "ended or can no longer run: `completed`: every entry completed; `ended`: any outcome; `failed`: at "
+            "least one entry did not complete. If it cannot hold, the job is `cancelled` with `error: "
+            '"ConditionUnmet: …"`.'
         },
     )
 
@@ -80,8 +83,9 @@ class BulkEntryBody(TriggerBody):
         allow_none=True,
         metadata={
             "pattern": f"^{KEY.pattern}$",
-            "description": "Makes this entry one job in 24 hours, as the header does for a single trigger with the "
-            "same key: the entry answers with that job. Neither with the header nor with `name` and `after`.",
+            "description": "Deduplicates this entry for 24 hours, as the Idempotency-Key header does for a single "
+            "trigger with the same key: the entry returns the earlier job. It cannot be combined with the header, "
+            "`name` or `after`.",
         },
     )
 
@@ -117,7 +121,9 @@ class BulkBody(Strict):
         if not graphs.is_graph(specs):
             return specs
         if graphs.edges(specs) > GRAPH_EDGES.value:
-            reason = GRAPH_EDGES.message(f"All after together may have {GRAPH_EDGES.value:,} names.")
+            reason = GRAPH_EDGES.message(
+                f"The after lists of a bulk may have at most {GRAPH_EDGES.value:,} names in total."
+            )
             raise InvalidFields(f"jobs: {reason}", {"jobs": [reason]})
         if wrong := graphs.faults(specs, max_faults=NAMED_ERRORS.value):
             place, reasons = next(iter(wrong.items()))
@@ -132,7 +138,9 @@ def _wrong_keys(specs: Sequence[JobSpec]) -> dict[str, list[str]]:
         if (key := spec.idempotency_key) is None:
             continue
         if graphs.is_graph(specs):
-            return {f"jobs[{n}].idempotency_key": ["Not in a bulk whose entries have a name or `after`."]}
+            return {f"jobs[{n}].idempotency_key": ["It cannot be used in a bulk with `name` or `after` in an entry."]}
         if seen.setdefault(key, n) != n:
-            return {f"jobs[{n}].idempotency_key": [f"jobs[{seen[key]}] has this key."]}
+            return {
+                f"jobs[{n}].idempotency_key": [f"jobs[{seen[key]}] has the same key; keys must be unique in a bulk."]
+            }
     return {}

@@ -53,7 +53,7 @@ class _SomeJobs(Strict):
     @post_load
     def _job_filter(self, values: dict[str, Any], **_: Any) -> JobFilter:
         if not any(values.values()):
-            raise ValidationError("It must name at least one field; no operation acts on all jobs at once.")
+            raise ValidationError("It must have at least one field, so that no operation selects all jobs by accident.")
         return take_filter(values)
 
 
@@ -88,7 +88,7 @@ class _ManyBody(Strict):
 
     dry_run = Flag(
         load_default=False,
-        metadata={"description": "True: answer 200 and how many jobs match now, and change none."},
+        metadata={"description": "True: return 200 with the number of matching jobs, and change no job."},
     )
 
     @post_load
@@ -123,7 +123,7 @@ class OperationListQuery(PageQuery):
         data_key="filter[state]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to one state."},
+        metadata={"description": "Only operations in this state."},
     )
     cursor = cursor_field(paging.id_reader("op"))
 
@@ -149,11 +149,11 @@ class OperationQuery(Strict):
 class CountRecord(Schema):
     """How many jobs an operation would take."""
 
-    total = WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata={"description": "How many jobs match now."})
+    total = WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata={"description": "The number of jobs that match now."})
     is_exact = Flag(
         metadata={
-            "description": "False: there may be more. Counting ends at 1,000,000 jobs and, for a filter without an "
-            "index, after it has looked at 200,000."
+            "description": "False: more jobs may match. The count ends at 1,000,000 jobs, and without an index for "
+            "the filter after scanning 200,000."
         }
     )
 
@@ -169,8 +169,8 @@ class OperationRecord(RecordSchema, of=BulkOperation):
         allow_none=True,
         metadata={
             "type": "object",
-            "description": "Of a cancel: `cancelled` counts the jobs that were queued, `signalled` those that ran and "
-            "were asked to stop. Null of a retry.",
+            "description": "For a cancel: `cancelled` counts the queued jobs, `signalled` the running jobs that were "
+            "requested to stop. Null for a retry.",
         },
     )
 

@@ -40,14 +40,14 @@ class ErrorListQuery(PageQuery):
         data_key="filter[worker_id]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to a specific worker."},
+        metadata={"description": "Only errors of this worker."},
     )
     status = Choice(
         ErrorStatus,
         data_key="filter[status]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to one status."},
+        metadata={"description": "Only errors with this status."},
     )
     cursor = cursor_field(paging.id_reader("err"))
 

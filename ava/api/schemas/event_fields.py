@@ -30,7 +30,7 @@ class ShortText(Text):
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not 1 <= len(value) <= self.longest or _UNPRINTABLE.search(value):
-            raise ValidationError(f"It must be a text of 1 to {self.longest:,} printable characters.")
+            raise ValidationError(f"It must be a string of 1 to {self.longest:,} printable characters.")
         return value
 
 
@@ -49,8 +49,8 @@ class SubscribedTypeField(Text):
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not is_event_type(value):
             raise ValidationError(
-                "It must be a type of events, 1 to 200 visible ASCII characters that do not begin with `ava.`; with "
-                "`.*` at its end it stands for all types that go on."
+                "It must be an event type: 1 to 200 visible ASCII characters that do not begin with `ava.`. A final "
+                "`.*` matches any further parts."
             )
         return value
 
@@ -62,7 +62,7 @@ class JsonValue(Plain):
         try:
             text = compact_json(value)
         except ValueError:
-            raise ValidationError("It holds a number that is too large for a double.") from None
+            raise ValidationError("It has a number that is too large for a double.") from None
         if len(text) > INPUT_BYTES.value:
             raise PayloadTooLarge(
                 INPUT_BYTES.message(f"The data is too large; at most {INPUT_BYTES.value:,} bytes are accepted here.")
@@ -80,7 +80,7 @@ class PatternField(Plain):
         except PatternError as error:
             raise _at(error.path, error.reason) from None
         except ValueError:
-            raise ValidationError("It holds a number that is too large for a double.") from None
+            raise ValidationError("It has a number that is too large for a double.") from None
 
 
 class TemplateField(Plain):
@@ -93,14 +93,14 @@ class TemplateField(Plain):
         except TemplateError as error:
             raise _at(error.path, error.reason) from None
         except ValueError:
-            raise ValidationError("It holds a number that is too large for a double.") from None
+            raise ValidationError("It has a number that is too large for a double.") from None
 
 
 def _at(path: str, reason: str) -> ValidationError:
     return ValidationError({path: [reason]} if path else reason)
 
 
-_PRIORITY = f"The priority of its jobs, {priority.FIRST} (highest) to {priority.LAST} (lowest)."
+_PRIORITY = f"The priority of the created jobs, {priority.FIRST} (highest) to {priority.LAST} (lowest)."
 
 
 def priority_field(**rest: Any) -> WholeNumber:
@@ -109,10 +109,11 @@ def priority_field(**rest: Any) -> WholeNumber:
 
 
 _DEDUPE = {
-    "description": "By what a delivery is a repetition of an earlier one, which starts nothing: the sender's `id` of "
-    "it, within 24 hours; its `body`, as long as its signed time is accepted, or within 24 hours where none is signed; "
-    "either of `both`; or `none`. Left out: `both` for github, stripe, slack and shopify, `id` for standard, `none` "
-    "for none and for a custom hook without a signed time."
+    "description": "How to detect a duplicate delivery, which starts nothing. `id` compares the sender's id within "
+    "24 hours. `body` compares the body, while its signed time is accepted, or within 24 hours without a signed "
+    "time. `both` compares both, and either match is a duplicate. `none` accepts every delivery. The default is "
+    "`both` for github, stripe, slack and shopify, `id` for standard, and `none` for none and for a custom hook "
+    "without a signed time."
 }
 
 

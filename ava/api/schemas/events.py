@@ -38,22 +38,29 @@ class EventBody(Strict):
     """An event to send."""
 
     type = EventTypeField(
-        required=True, metadata={"description": "What has happened, such as `order.paid`. `ava.` is reserved."}
+        required=True,
+        metadata={"description": "The type of the event, such as `order.paid`. The prefix `ava.` is reserved."},
     )
     data = JsonValue(required=True, allow_none=True, metadata={"description": "Any JSON value."})
     id = ShortText(
         longest=MAX_ID_CHARS,
         load_default=None,
         allow_none=True,
-        metadata={"description": "Your own id of it. The same source and id within 24 hours are the same event."},
+        metadata={
+            "description": "Your own id of the event. A second event with the same source and id within 24 "
+            "hours is a duplicate."
+        },
     )
     source = ShortText(
         longest=MAX_TEXT_CHARS,
         load_default=DEFAULT_SOURCE,
-        metadata={"description": "Who says so, a URI reference.", "default": DEFAULT_SOURCE},
+        metadata={"description": "The sender of the event, a URI reference.", "default": DEFAULT_SOURCE},
     )
     subject = ShortText(
-        longest=MAX_TEXT_CHARS, load_default=None, allow_none=True, metadata={"description": "What it is about."}
+        longest=MAX_TEXT_CHARS,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "The subject of the event, such as the id of an order."},
     )
     time = Instant(load_default=None, allow_none=True, metadata={"description": "When it happened."})
 
@@ -87,20 +94,29 @@ class EventsBody(Strict):
     """An event to send, or up to 1,000 of them in `events`: all or none."""
 
     type = EventTypeField(
-        metadata={"description": "What has happened, such as `order.paid`. Required. `ava.` at its beginning is ours."}
+        metadata={
+            "description": "The type of the event, such as `order.paid`. Required. The prefix `ava.` is reserved."
+        }
     )
     data = JsonValue(allow_none=True, metadata={"description": "Any JSON value. Required."})
     id = ShortText(
         longest=MAX_ID_CHARS,
         allow_none=True,
-        metadata={"description": "Your own id of it. The same source and id within 24 hours are the same event."},
+        metadata={
+            "description": "Your own id of the event. A second event with the same source and id within 24 "
+            "hours is a duplicate."
+        },
     )
-    source = ShortText(longest=MAX_TEXT_CHARS, metadata={"description": "Who says so. Left out: `/`."})
-    subject = ShortText(longest=MAX_TEXT_CHARS, allow_none=True, metadata={"description": "What it is about."})
+    source = ShortText(longest=MAX_TEXT_CHARS, metadata={"description": "The sender of the event. Default: `/`."})
+    subject = ShortText(
+        longest=MAX_TEXT_CHARS,
+        allow_none=True,
+        metadata={"description": "The subject of the event, such as the id of an order."},
+    )
     time = Instant(allow_none=True, metadata={"description": "When it happened."})
     events = fields.List(
         fields.Nested(EventBody()),
-        metadata={"minItems": 1, "maxItems": BULK_EVENTS.value, "description": "Several events, in place of one."},
+        metadata={"minItems": 1, "maxItems": BULK_EVENTS.value, "description": "Several events, instead of one."},
     )
 
     def load(self, data: Any, **options: Any) -> SentEvents:
@@ -128,14 +144,17 @@ class EventListQuery(PageQuery):
         data_key="filter[type]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to one type."},
+        metadata={"description": "Only events of this type."},
     )
     source = ShortText(
         longest=MAX_TEXT_CHARS,
         data_key="filter[source]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to one source; with a type, among the newest 10,000 of the type."},
+        metadata={
+            "description": "Only events of this source. With `filter[type]`, the newest 10,000 events of that "
+            "type are searched."
+        },
     )
     created_after = QueryInstant(
         data_key="filter[created_after]",
@@ -176,11 +195,14 @@ class SentEventRecord(Schema):
     more = WholeNumber(
         minimum=0,
         maximum=2**31,
-        metadata={"description": "Jobs that are made within the next 5 seconds, beside these."},
+        metadata={"description": "The number of further jobs, created within the next 5 seconds."},
     )
     duplicate = Flag(
         attribute="is_duplicate",
-        metadata={"description": "Whether an earlier event had the same source and id; this is that one."},
+        metadata={
+            "description": "True if an earlier event has the same source and id. The response then describes "
+            "the earlier event."
+        },
     )
 
 
@@ -191,7 +213,7 @@ class EventRecord(Schema):
     """An event, as patterns, templates and handlers see it, with the jobs that it created."""
 
     id = Id("evt")
-    source_id = Text(allow_none=True, metadata={"description": "The sender's own id of it."})
+    source_id = Text(allow_none=True, metadata={"description": "The sender's own id of the event."})
     type = Text()
     source = Text()
     subject = Text(allow_none=True)
@@ -203,20 +225,24 @@ class EventRecord(Schema):
         allow_none=True,
         metadata={
             "type": "object",
-            "description": "The headers of the request to a hook; else null.",
+            "description": "The headers of the request that a hook received; otherwise null.",
             "payload": payloads.hide_value,
         },
     )
     created_at = Instant()
-    delivery_id = Id("del", allow_none=True, metadata={"description": "The delivery of a hook that it came with."})
+    delivery_id = Id(
+        "del", allow_none=True, metadata={"description": "The hook delivery that contained the event; otherwise null."}
+    )
     job_ids = fields.List(Id("job"))
     refused = fields.List(fields.Nested(RefusalRecord))
     more = WholeNumber(
-        minimum=0, maximum=2**31, metadata={"description": "Above 0 while the jobs of further subscriptions are made."}
+        minimum=0,
+        maximum=2**31,
+        metadata={"description": "Above 0 until the jobs of all matching subscriptions are created."},
     )
     woken_job_ids = fields.List(
         Id("job"),
-        metadata={"description": "The jobs whose handlers waited for it (`env.wait_event`) and got it, at most 100."},
+        metadata={"description": "The waiting jobs (`env.wait_event`) that received the event, at most 100."},
     )
 
 

@@ -39,7 +39,7 @@ class HookDeliveryListQuery(PageQuery):
         data_key="filter[verdict]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to one verdict."},
+        metadata={"description": "Only deliveries with this verdict."},
     )
     created_after = QueryInstant(
         data_key="filter[created_after]",
@@ -65,13 +65,16 @@ class HookReplayBody(Strict):
     """Which deliveries to replay."""
 
     since = Instant(
-        data_key="from", required=True, metadata={"description": "Those that arrived since this moment, inclusive."}
+        data_key="from", required=True, metadata={"description": "Deliveries that arrived at or after this time."}
     )
     until = Instant(
-        data_key="to", load_default=None, allow_none=True, metadata={"description": "Only those before this moment."}
+        data_key="to",
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Only deliveries that arrived before this time."},
     )
     verdict = Choice(
-        HookVerdict, load_default=None, allow_none=True, metadata={"description": "Only those with this verdict."}
+        HookVerdict, load_default=None, allow_none=True, metadata={"description": "Only deliveries with this verdict."}
     )
 
     @post_load
@@ -88,7 +91,7 @@ class _RawBody(Text):
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str):
-            raise ValidationError("It must be a text.")
+            raise ValidationError("It must be a string.")
         return value
 
 
@@ -101,14 +104,14 @@ class _Headers(Plain):
         for name, text in value.items():
             is_text = isinstance(text, str) and len(text) <= _MAX_HEADER_CHARS and text.isascii() and text.isprintable()
             if not is_text or not _HEADER.fullmatch(name):
-                raise ValidationError({name[:100]: ["It must be a header whose value is printable ASCII."]})
+                raise ValidationError({name[:100]: ["It must be a header with a value of printable ASCII characters."]})
         return {name.lower(): text for name, text in value.items()}
 
 
 class HookTestBody(Strict):
     """A test request in the form of the hook's sender."""
 
-    mode = Choice(TestMode, load_default=TestMode.SIGNED, metadata={"description": "How it is signed."})
+    mode = Choice(TestMode, load_default=TestMode.SIGNED, metadata={"description": "How the request is signed."})
     body = _RawBody(load_default=None, allow_none=True, metadata={"type": "string", "description": "The raw body."})
     headers = _Headers(
         load_default=None,
@@ -136,18 +139,20 @@ class HookDeliveryRecord(RecordSchema, of=HookDelivery):
         "id hook_id verdict status reason created_at event_id event_type source_id job_ids duplicate_of replay_of "
         "address headers body body_bytes"
     )
-    status = WholeNumber(minimum=200, maximum=599, metadata={"description": "The status of the answer."})
-    reason = Text(allow_none=True, metadata={"description": "Why it was refused.", "payload": payloads.hide_reason})
+    status = WholeNumber(minimum=200, maximum=599, metadata={"description": "The HTTP status of the response."})
+    reason = Text(
+        allow_none=True, metadata={"description": "Why the delivery was refused.", "payload": payloads.hide_reason}
+    )
     body = Text(
         allow_none=True,
         attribute="body_text",
         metadata={
-            "description": "As it is, or in base64 if it is no UTF-8; in a list null above 16 KiB. Of a delivery that "
-            "was refused with an error the first 16 KiB.",
+            "description": "The body: a string, or base64 if it is not UTF-8. In a list it is null above 16 KiB. For "
+            "a delivery refused with an error, the first 16 KiB are stored.",
             "payload": payloads.hide_value,
         },
     )
-    body_bytes = WholeNumber(minimum=0, maximum=2**40, metadata={"description": "Bytes of the whole body."})
+    body_bytes = WholeNumber(minimum=0, maximum=2**40, metadata={"description": "Size of the whole body in bytes."})
 
 
 class ReceiptRecord(Schema):
@@ -155,7 +160,8 @@ class ReceiptRecord(Schema):
 
     delivery_id = Id("del")
     duplicate = Flag(
-        attribute="is_duplicate", metadata={"description": "Whether it repeats an earlier one, which this is."}
+        attribute="is_duplicate",
+        metadata={"description": "True for a duplicate. The response then describes the first delivery."},
     )
     job_ids = fields.List(Id("job"))
 
@@ -177,7 +183,7 @@ class HookTestRecord(Schema):
     """The response that the sender of a test would get."""
 
     status = WholeNumber(minimum=200, maximum=599)
-    reason = Text(allow_none=True, metadata={"description": "Why it was refused, or made no job."})
+    reason = Text(allow_none=True, metadata={"description": "Why the delivery was refused, or created no job."})
     delivery_id = Id("del", allow_none=True)
     duplicate = Flag(attribute="is_duplicate")
     job_ids = fields.List(Id("job"))

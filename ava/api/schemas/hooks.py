@@ -57,7 +57,8 @@ class _HookSecret(Text):
             or any((ord(char) < 32 and char != "\n") or 0xD800 <= ord(char) < 0xE000 for char in value)
         ):
             raise ValidationError(
-                f"It must be a text of {_MIN_SECRET_CHARS} to {_MAX_SECRET_CHARS:,} characters, without controls."
+                f"It must be a string of {_MIN_SECRET_CHARS} to {_MAX_SECRET_CHARS:,} characters, without control "
+                "characters."
             )
         return value
 
@@ -74,24 +75,24 @@ class _Row(Plain):
 
 _ROW = {
     "type": "object",
-    "description": "How a `custom` provider proves that a request is its own: `scheme` (hmac, shared_secret, "
+    "description": "How requests of a `custom` provider are authenticated: `scheme` (hmac, shared_secret, "
     "url_secret, asymmetric, none), `header`, `prefix`, `separator`, `algorithm`, `encoding`, `key`, `signed`, "
-    "`time_header`, `time_prefix`, `time_unit`, `parameter`, `id`, `type`, `handshake`, `challenge`, `answer_status`, "
-    "`answer_text`.",
+    "`time_header`, `time_prefix`, `time_unit`, `parameter`, `id`, `type`, `handshake`, `challenge`, "
+    "`answer_status`, `answer_text`.",
 }
-_NAME = {"description": "A name; the type of the hook's events is `hook.<name>` where nothing else names one."}
+_NAME = {"description": "A name. Events that have no other type are of type `hook.<name>`."}
 _SECRET = {
-    "description": "What the provider signs with. Left out, one is made up and shown once, unless the provider makes "
-    "it up (stripe, slack, shopify): then PATCH sets it."
+    "description": "The signing secret of the provider. Default: a generated secret, shown once. The providers "
+    "stripe, slack and shopify generate it themselves; set it by PATCH."
 }
-_WORKER = {"description": "Each delivery makes a job of this worker, and no event."}
-_TYPE = {"description": "The type of the events. Left out, it is the one that the provider names."}
+_WORKER = {"description": "Each delivery creates a job of this worker, and no event."}
+_TYPE = {"description": "The type of the events. Default: the type that the provider names."}
 _MATCH = {
     "type": "object",
-    "description": "A pattern over the event, as of a subscription; other deliveries are accepted and start nothing.",
+    "description": "A pattern over the event, as in a subscription. Other deliveries are accepted and start nothing.",
 }
-_INPUT = {"type": "object", "description": "A template of the job's input, where there is a `worker_id`."}
-_TOLERANCE = {"description": "Seconds that a signed time may be in the past or in the future."}
+_INPUT = {"type": "object", "description": "A template of the job's input. Requires `worker_id`."}
+_TOLERANCE = {"description": "Max difference in seconds between the signed time and now, in either direction."}
 
 
 def _tolerance(**rest: Any) -> WholeNumber:
@@ -124,7 +125,7 @@ class HookBody(Strict):
     priority = priority_field(load_default=priority.DEFAULT)
     dedupe = dedupe_field(load_default=None, allow_none=True)
     tolerance_seconds = _tolerance(load_default=DEFAULT_TOLERANCE_SECONDS)
-    enabled = Flag(load_default=True, metadata={"description": "False to answer 404."})
+    enabled = Flag(load_default=True, metadata={"description": "False: the hook responds 404."})
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> NewHookRequest:
@@ -132,7 +133,7 @@ class HookBody(Strict):
         secret, custom, provider = values.pop("secret"), values.pop("verifier"), values["provider"]
         row = custom or PROVIDERS.get(provider)
         if row is None:
-            raise ValidationError({"verifier": ["It is missing; a hook with the provider `custom` brings its row."]})
+            raise ValidationError({"verifier": ["It is missing; a hook with provider `custom` needs it."]})
         values["dedupe"] = values["dedupe"] or row.default_dedupe(provider)
         return NewHookRequest(spec=HookSpec(custom=custom, **values), secret=secret)
 
@@ -150,8 +151,10 @@ class HookChangeBody(Strict):
     """Changes to a hook; at least one field."""
 
     name = _HookName(metadata=_NAME)
-    secret = _HookSecret(metadata={"description": "A new secret; the one before stays valid for a while."})
-    keep_secret_seconds = _kept(_DAY_SECONDS, "Seconds for which the secrets before the new one stay valid.")
+    secret = _HookSecret(
+        metadata={"description": "A new secret. Earlier secrets stay valid for `keep_secret_seconds`."}
+    )
+    keep_secret_seconds = _kept(_DAY_SECONDS, "Seconds for which the earlier secrets stay valid.")
     verifier = _Row(metadata=_ROW)
     worker_id = ClientId("wkr", allow_none=True, metadata=_WORKER)
     event_type = EventTypeField(allow_none=True, metadata=_TYPE)
@@ -165,7 +168,7 @@ class HookChangeBody(Strict):
     @validates_schema
     def _any(self, values: dict[str, Any], **_: Any) -> None:
         if not set(values) - {"keep_secret_seconds"}:
-            raise ValidationError("It must have at least one field beside keep_secret_seconds.")
+            raise ValidationError("It must have at least one field in addition to keep_secret_seconds.")
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> HookChangeRequest:
@@ -179,7 +182,7 @@ class HookChangeBody(Strict):
 class HookRotateBody(Strict):
     """Options for a hook's new URL."""
 
-    keep_seconds = _kept(0, "Seconds for which the address before stays valid.")
+    keep_seconds = _kept(0, "Seconds for which the previous address stays valid.")
 
     @post_load
     def _seconds(self, values: dict[str, Any], **_: Any) -> int:
@@ -212,16 +215,24 @@ class HookRecord(RecordSchema, of=Hook):
     )
     verifier = JsonText(attribute="verifier_json", metadata={"type": "object", "description": "How it verifies."})
     secrets = WholeNumber(
-        minimum=0, maximum=MAX_SECRETS, attribute="secret_count", metadata={"description": "How many are valid."}
+        minimum=0,
+        maximum=MAX_SECRETS,
+        attribute="secret_count",
+        metadata={"description": "The number of valid secrets."},
     )
     match = JsonText(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
     input = JsonText(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
     priority = priority_field()
     dedupe = dedupe_field()
     tolerance_seconds = _tolerance()
-    url = Text(allow_none=True, metadata={"description": "The address; in the answer that makes it, else null."})
+    url = Text(
+        allow_none=True,
+        metadata={
+            "description": "The URL of the hook, shown only in the response that creates or rotates it; otherwise null."
+        },
+    )
     secret = Text(
-        allow_none=True, metadata={"description": "The secret that was made up, in the answer that makes it."}
+        allow_none=True, metadata={"description": "The generated secret, shown only in the response that creates it."}
     )
 
 

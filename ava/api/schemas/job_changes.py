@@ -19,22 +19,20 @@ from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 class ChangeBody(Strict):
     """Changes to a queued job; at least one field."""
 
-    priority = WholeNumber(
-        minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": "Its priority from now on."}
-    )
+    priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": "The new priority."})
     scheduled_at = StartTime(
-        allow_none=True, metadata={"description": "ISO 8601 datetime to delay execution until; null or past: now."}
+        allow_none=True, metadata={"description": "The new start time in ISO 8601; null or a past time: now."}
     )
     expires_in = WholeNumber(
         minimum=1,
         maximum=MAX_EXPIRY_SECONDS,
         allow_none=True,
         metadata={
-            "description": "Seconds from now, or from a later `scheduled_at`, after which it is cancelled unless it "
-            "has started; null: it does not expire."
+            "description": "Seconds from now, or from a later `scheduled_at`, until the job is cancelled if it has "
+            "not started; null: it does not expire."
         },
     )
-    tags = Tags(metadata={"description": "Its tags from now on, in place of the earlier ones.", **TAGS_FORM})
+    tags = Tags(metadata={"description": "The new tags, which replace the earlier tags.", **TAGS_FORM})
 
     @validates_schema
     def _any(self, values: dict[str, Any], **_: Any) -> None:
@@ -58,8 +56,9 @@ class RetryBody(Strict):
         load_default=None,
         allow_none=False,
         metadata={
-            "description": "`failed`, of an entry of a bulk that did not complete: new jobs for it and for each entry "
-            "after it, near and far, that did not complete, with the same edges. What completed is read, not run."
+            "description": "`failed`, for a bulk entry that did not complete: create new jobs for it and for each of "
+            "its direct and indirect followers that did not complete, with the same edges. Completed entries are "
+            "reused, not rerun."
         },
     )
 
@@ -74,12 +73,12 @@ class RetryBody(Strict):
     input = JsonObject(
         load_default=None,
         allow_none=False,
-        metadata={"description": "The payload of the new job. Without it, that of the earlier job."},
+        metadata={"description": "The input of the new job. Default: the input of the earlier job."},
     )
     priority = WholeNumber(
         minimum=priority.FIRST,
         maximum=priority.LAST,
         load_default=None,
         allow_none=False,
-        metadata={"description": "The priority of the new job. Without it, that of the earlier job."},
+        metadata={"description": "The priority of the new job. Default: the priority of the earlier job."},
     )

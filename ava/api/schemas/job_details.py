@@ -17,12 +17,12 @@ class JobRunRecord(Schema):
     """One run of a job's handler."""
 
     started_at = Instant()
-    ended_at = Instant(allow_none=True, metadata={"description": "Null while it runs."})
+    ended_at = Instant(allow_none=True, metadata={"description": "Null while the run lasts."})
     outcome = Text(
         allow_none=True,
         metadata={
-            "description": "`completed`, `failed`, `cancelled`, `lost`, `interrupted`, `put_off`, or `waits`: its "
-            "handler waited. Null while it runs."
+            "description": "`completed`, `failed`, `cancelled`, `lost`, `interrupted`, `put_off` (the handler "
+            "deferred the job), or `waits` (the handler waited). Null while the run lasts."
         },
     )
     duration_ms = WholeNumber(minimum=0, maximum=2**53, allow_none=True)
@@ -30,19 +30,22 @@ class JobRunRecord(Schema):
         minimum=0,
         maximum=2**53,
         allow_none=True,
-        metadata={"description": "Its processor time; null while it runs, and if it is not known."},
+        metadata={"description": "CPU time; null during the run, and if it is not known."},
     )
     peak_memory_mb = WholeNumber(
         minimum=0,
         maximum=2**31,
         allow_none=True,
-        metadata={"description": "The most MiB of memory that its node saw; null of a run that ended before a look."},
+        metadata={
+            "description": "Peak memory in MiB, as measured by the node; null for a run that ended before the "
+            "first measurement."
+        },
     )
     wait_ms = WholeNumber(
         minimum=0,
         maximum=2**53,
         allow_none=True,
-        metadata={"description": "From when it could start to its start."},
+        metadata={"description": "The time from when it could start to its start."},
     )
 
 
@@ -53,10 +56,10 @@ class JobRunsRecord(Schema):
         minimum=0,
         maximum=2**53,
         allow_none=True,
-        metadata={"description": "From when the job was due to its first start; null if it has not started."},
+        metadata={"description": "The time from when the job was due to its first start; null if it has not started."},
     )
     ran_ms = WholeNumber(
-        minimum=0, maximum=2**53, allow_none=True, metadata={"description": "The sum of the runs that have ended."}
+        minimum=0, maximum=2**53, allow_none=True, metadata={"description": "The total duration of the ended runs."}
     )
     runs = fields.List(fields.Nested(JobRunRecord), metadata={"description": "The first 200, oldest first."})
 
@@ -71,16 +74,21 @@ class UsageRecord(Schema):
         minimum=0,
         maximum=2**53,
         allow_none=True,
-        metadata={"description": "The sum of their processor time; null if it is not known, as of a pulled run."},
+        metadata={"description": "The total CPU time of the runs; null if it is not known, as for a pulled run."},
     )
     peak_memory_mb = WholeNumber(
         minimum=0,
         maximum=2**31,
         allow_none=True,
-        metadata={"description": "The most MiB of memory that a node saw; null if the runs ended before a look."},
+        metadata={
+            "description": "Peak memory in MiB, as measured by the nodes; null if all runs ended before the "
+            "first measurement."
+        },
     )
     wait_ms = WholeNumber(
-        minimum=0, maximum=2**53, metadata={"description": "The sum of the times from when each could start."}
+        minimum=0,
+        maximum=2**53,
+        metadata={"description": "The total waiting time: from when each run could start to its start."},
     )
 
 
@@ -94,7 +102,7 @@ class ExplanationFacts(Schema):
 
     queue = Text()
     worker_active = Flag(
-        attribute="is_worker_active", allow_none=True, metadata={"description": "Null if there is no such worker."}
+        attribute="is_worker_active", allow_none=True, metadata={"description": "Null if the worker does not exist."}
     )
     processes = WholeNumber(
         minimum=0,
@@ -102,7 +110,7 @@ class ExplanationFacts(Schema):
         metadata={"description": "Processes of live nodes that have its handler and consume its queue."},
     )
     busy = WholeNumber(
-        minimum=0, maximum=2**31, metadata={"description": "Those of them that run a job, of any tenant."}
+        minimum=0, maximum=2**31, metadata={"description": "The processes that are running a job of any tenant."}
     )
     queue_refused = Flag(
         attribute="is_queue_refused",
@@ -112,9 +120,9 @@ class ExplanationFacts(Schema):
     estimate_seconds = Number(
         allow_none=True,
         metadata={
-            "description": "Until it starts, if each job ahead, those of others too, takes as long as the tenant's own "
-            "newest ones of this worker. Null if none of these has completed, if no process serves the worker, or if "
-            "none is ahead and each process is busy."
+            "description": "Estimated time until the job starts, if each job ahead of it, of any tenant, takes as "
+            "long as the tenant's newest jobs of this worker. Null if none of these has completed, if no process "
+            "serves the worker, or if no job is ahead and all processes are busy."
         },
     )
     run_at = Instant(attribute="job.run_at", allow_none=True)

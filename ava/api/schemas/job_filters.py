@@ -74,7 +74,9 @@ def _check_tag(key: str, value: Any) -> None:
         raise ValidationError(f"The key {key[:40]!r} must be 1 to 32 of a-z, 0-9, _, . and -.")
     is_text = isinstance(value, str) and 1 <= len(value) <= _LONGEST_VALUE
     if not is_text or not _is_storable(value):
-        raise ValidationError(f"The value of {key!r} must be 1 to 64 characters without controls or lone surrogates.")
+        raise ValidationError(
+            f"The value of {key!r} must be 1 to 64 characters without control characters or lone surrogates."
+        )
 
 
 def _is_storable(text: str) -> bool:
@@ -101,7 +103,7 @@ class _InputFilters(Plain):
         if not isinstance(value, dict) or not value:
             raise ValidationError("It must be an object with at least one path and its value.")
         if len(value) > INPUT_FILTERS.value:
-            raise ValidationError(INPUT_FILTERS.message(f"There must be at most {INPUT_FILTERS.value} of them."))
+            raise ValidationError(INPUT_FILTERS.message(f"There must be at most {INPUT_FILTERS.value} paths."))
         return tuple((_checked_path(path), _as_text(path, wanted)) for path, wanted in value.items())
 
 
@@ -109,19 +111,21 @@ def _checked_path(path: str) -> str:
     keys = path.split(".")
     if len(path) > _LONGEST_PATH or not _is_storable(path) or not all(keys):
         raise ValidationError(
-            f"The path {path[:40]!r} must be keys separated by dots, such as account.id; 0 is the first of a list."
+            f"The path {path[:40]!r} must be keys separated by dots, such as account.id; 0 is a list's first entry."
         )
     if any(map(is_credential, keys)):
-        raise ValidationError(f"The value of {path!r} is a credential, which is not searched.")
+        raise ValidationError(f"The value of {path!r} looks like a credential, which cannot be searched.")
     return path
 
 
 def _as_text(path: str, wanted: Any) -> str:
     if isinstance(wanted, dict | list):
-        raise ValidationError(f"The value of {path!r} must be a text, a number, true, false or null.")
+        raise ValidationError(f"The value of {path!r} must be a string, a number, true, false or null.")
     text = wanted if isinstance(wanted, str) else json.dumps(wanted)
     if not 1 <= len(text) <= _LONGEST_INPUT or not _is_storable(text):
-        raise ValidationError(f"The value of {path!r} must be 1 to {_LONGEST_INPUT} characters without controls.")
+        raise ValidationError(
+            f"The value of {path!r} must be 1 to {_LONGEST_INPUT} characters without control characters."
+        )
     return text
 
 
@@ -131,7 +135,7 @@ class _ErrorPart(Plain):
     def read(self, value: Any) -> str:
         is_text = isinstance(value, str) and _MIN_ERROR <= len(value) <= _LONGEST_ERROR
         if not is_text or not _is_storable(value):
-            raise ValidationError(f"It must be {_MIN_ERROR} to {_LONGEST_ERROR} characters without controls.")
+            raise ValidationError(f"It must be {_MIN_ERROR} to {_LONGEST_ERROR} characters without control characters.")
         return str(value)
 
 
@@ -149,7 +153,7 @@ class _ErrorId(Plain):
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or ids.decode("err", value) is None:
-            raise ValidationError("It must be the id of an error, which begins with err_.")
+            raise ValidationError("It must be the id of an error group, which begins with err_.")
         return value
 
 
@@ -171,7 +175,7 @@ class _IdPart(Plain):
         return value
 
 
-_INPUT_TEXT = "The exact value at a place in the input: a text, or a number, true, false or null as it was written"
+_INPUT_TEXT = "The exact value at a path in the input: a string, number, true, false or null, as it was written"
 
 
 def filter_fields(
@@ -189,11 +193,11 @@ def filter_fields(
         return {"load_default": None, "allow_none": False, "metadata": {"description": description, **form}, **key}
 
     found: dict[str, fields.Field[Any]] = {
-        "worker_id": ClientId("wkr", **named("worker_id", "Filter to a specific worker.")),
-        "status": Choice(statuses, **named("status", "Filter to one status.")),
-        "trigger": Choice(Trigger, **named("trigger", "Filter to one trigger.")),
-        "created_after": instant(**named("created_after", "ISO 8601 lower bound, inclusive.")),
-        "created_before": instant(**named("created_before", "ISO 8601 upper bound, exclusive.")),
+        "worker_id": ClientId("wkr", **named("worker_id", "Only jobs of this worker.")),
+        "status": Choice(statuses, **named("status", "Only jobs with this status.")),
+        "trigger": Choice(Trigger, **named("trigger", "Only jobs with this trigger.")),
+        "created_after": instant(**named("created_after", "Only jobs created at or after this time, in ISO 8601.")),
+        "created_before": instant(**named("created_before", "Only jobs created before this time, in ISO 8601.")),
     }
     if not with_searched:
         return found
@@ -203,55 +207,53 @@ def filter_fields(
 def _searched_fields(
     named: Callable[..., dict[str, Any]], instant: type[fields.Field[Any]], in_query: bool
 ) -> dict[str, fields.Field[Any]]:
-    tags = "Filter to the jobs with this tag; `key` stands for the key of any tag."
-    ended = "Only jobs that ended {}, in ISO 8601; the bound is {}."
+    tags = "Only jobs with this tag; replace `key` with the key of the tag."
+    ended = "Only jobs that ended {} this time, in ISO 8601."
     return {
-        "completed_after": instant(**named("completed_after", ended.format("then or later", "inclusive"))),
-        "completed_before": instant(**named("completed_before", ended.format("before then", "exclusive"))),
-        "waits_for": Choice(KNOWN, **named("waits_for", "Filter to the queued jobs that wait for one reason.")),
+        "completed_after": instant(**named("completed_after", ended.format("at or after"))),
+        "completed_before": instant(**named("completed_before", ended.format("before"))),
+        "waits_for": Choice(KNOWN, **named("waits_for", "Only queued jobs with this wait reason.")),
         "priority": WholeNumber(
             minimum=priority.FIRST,
             maximum=priority.LAST,
             is_text=in_query,
-            **named("priority", "Filter to one priority."),
+            **named("priority", "Only jobs with this priority."),
         ),
         "triggered_by": _Maker(
-            **named("triggered_by", "Filter to the jobs of one user, schedule or key.", **_MAKER_FORM)
+            **named("triggered_by", "Only jobs triggered by this user, schedule or key.", **_MAKER_FORM)
         ),
         "error": _ErrorPart(
             **named(
                 "error",
-                "A part of the error's text, at least 3 characters; the case of letters does not count.",
+                "A part of the error, at least 3 characters, in upper or lower case.",
                 **_ERROR_FORM,
             )
         ),
-        "error_id": _ErrorId(
-            **named("error_id", "Filter to the failed jobs of one group of errors.", **_ERROR_ID_FORM)
-        ),
+        "error_id": _ErrorId(**named("error_id", "Only failed jobs of this error group.", **_ERROR_ID_FORM)),
         "id": _IdPart(
             **named(
                 "id",
-                "A job's id, or at least 4 digits of it: of its beginning (`job_01kq`), its end (`…8w3fq0za`) or any "
-                "other part (`3fq0`).",
+                "A job's id, or at least 4 characters of it: its beginning (`job_01kq`), its end (`…8w3fq0za`) or "
+                "any other part (`3fq0`).",
                 **_ID_FORM,
             )
         ),
-        "parent_id": _JobId(
-            **named("parent_id", "Filter to the jobs that the handler of one job has made.", **_WHOLE_ID_FORM)
-        ),
+        "parent_id": _JobId(**named("parent_id", "Only jobs that the handler of this job created.", **_WHOLE_ID_FORM)),
         "tree_id": _JobId(
-            **named("tree_id", "Filter to the jobs that belong together, by the first of them.", **_WHOLE_ID_FORM)
+            **named(
+                "tree_id", "Only jobs of the tree with this id, which is the id of its first job.", **_WHOLE_ID_FORM
+            )
         ),
         "root": (TextFlag if in_query else Flag)(
-            **named("root", "True: the first of those that belong together, and jobs that belong to nothing.")
+            **named("root", "True: only the roots of trees, and jobs without a tree.")
         ),
         "tags": _TagFilters(
             **named("tag.key", tags, **_VALUE_FORM)
             if in_query
-            else named("tags", "The tags that the jobs have.", **TAGS_FORM, minProperties=1)
+            else named("tags", "Only jobs with all of these tags.", **TAGS_FORM, minProperties=1)
         ),
         "input": _InputFilters(
-            **named("input.path", f"{_INPUT_TEXT}; `path` stands for any path, such as `account.id`.", **_INPUT_FORM)
+            **named("input.path", f"{_INPUT_TEXT}; replace `path` with its path, such as `account.id`.", **_INPUT_FORM)
             if in_query
             else named("input", f"{_INPUT_TEXT}, by its path, such as `account.id`.", **_INPUTS_FORM)
         ),

@@ -42,12 +42,12 @@ def _optional(description: str, **form: Any) -> dict[str, Any]:
 class LogFilterQuery(Strict):
     """The parameters that filter lines of a job's log."""
 
-    level = Choice(LogLevel, data_key="filter[level]", **_optional("Filter to one level."))
+    level = Choice(LogLevel, data_key="filter[level]", **_optional("Only lines of this level."))
     text = _LinePart(
         data_key="q",
-        **_optional("Part of the line, whatever the case of its letters.", type="string", pattern="^[^\\x00]{1,200}$"),
+        **_optional("A part of the line, in upper or lower case.", type="string", pattern="^[^\\x00]{1,200}$"),
     )
-    since = QueryInstant(**_optional("ISO 8601 lower bound of the lines' times, inclusive."))
+    since = QueryInstant(**_optional("Only lines at or after this time, in ISO 8601."))
 
     @post_load
     def _range(self, values: dict[str, Any], **_: Any) -> Any:
@@ -65,15 +65,17 @@ class LogsQuery(LogFilterQuery):
         maximum=500,
         is_text=True,
         load_default=100,
-        metadata={"description": "The most log lines to return."},
+        metadata={"description": "Max number of log lines."},
     )
-    tail = WholeNumber(minimum=1, maximum=500, is_text=True, **_optional("Returns the last lines, so many."))
+    tail = WholeNumber(
+        minimum=1, maximum=500, is_text=True, **_optional("Return this number of lines from the end of the log.")
+    )
     after = Cursor(
-        lambda text: text, **_optional("The next_cursor of an earlier answer; returns the lines after that place.")
+        lambda text: text, **_optional("The next_cursor of an earlier response; returns the lines after it.")
     )
     before = Cursor(
         lambda text: text,
-        **_optional("The previous_cursor of an earlier answer; returns the last lines before that place."),
+        **_optional("The previous_cursor of an earlier response; returns the last lines before it."),
     )
 
     @validates_schema

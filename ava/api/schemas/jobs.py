@@ -57,7 +57,7 @@ class TriggerBody(Strict):
         load_default="{}",
         metadata={"description": "Payload passed to the worker handler as the first argument. At most 1 MiB."},
     )
-    trigger = Choice(Trigger, load_default=Trigger.MANUAL, metadata={"description": "What triggered the job."})
+    trigger = Choice(Trigger, load_default=Trigger.MANUAL, metadata={"description": "The kind of trigger."})
     priority = WholeNumber(
         minimum=priority.FIRST,
         maximum=priority.LAST,
@@ -71,36 +71,36 @@ class TriggerBody(Strict):
         load_default=None,
         allow_none=True,
         metadata={
-            "description": "ISO 8601 datetime to delay execution until; it is UTC without an offset, and a time in "
-            "the past means now. At most a year ahead. Omit for immediate queuing."
+            "description": "Start time in ISO 8601, at most a year ahead; UTC if it has no offset. A past time means "
+            "now. Omit it to queue the job immediately."
         },
     )
 
     tags = Tags(
         load_default="{}",
         metadata={
-            "description": "Up to 10 tags to find the job by: keys of 1 to 32 of `a-z`, `0-9`, `_`, `.` and `-`, texts "
+            "description": "Up to 10 tags for searching: keys of 1 to 32 of `a-z`, `0-9`, `_`, `.` and `-`, values "
             "of 1 to 64 characters.",
             **TAGS_FORM,
         },
     )
     expires_in = expiry_field(
-        "Seconds after which it is cancelled unless it has started: from its `scheduled_at`, else from its creation. "
-        "Without it the worker's."
+        "Seconds from `scheduled_at` (without it: from creation) until the job is cancelled if it has not started. "
+        "Default: the worker's."
     )
     max_retries = WholeNumber(
         minimum=0,
         maximum=MAX_RETRIES,
         load_default=None,
         allow_none=True,
-        metadata={"description": "The most further attempts, if that is fewer than its worker has."},
+        metadata={"description": "Max number of retries, if it is lower than the worker's."},
     )
     start_before = StartTime(
         load_default=None,
         allow_none=True,
         metadata={
-            "description": "ISO 8601 datetime at which it is cancelled unless it has started, in place of "
-            "`expires_in`; after `scheduled_at`."
+            "description": "Time in ISO 8601, later than `scheduled_at`: the job is cancelled then if it has not "
+            "started. Replaces `expires_in`."
         },
     )
     dedupe = dedupe_field()
@@ -111,8 +111,8 @@ class TriggerBody(Strict):
         load_default=None,
         allow_none=True,
         metadata={
-            "description": "Seconds from its creation, or from `scheduled_at`, after which the job is stopped and "
-            "fails, waits included. Without it, as its worker says."
+            "description": "Seconds from `scheduled_at` (without it: from creation) until the job is stopped and "
+            "fails, waits included. Default: the worker's."
         },
     )
 
@@ -177,8 +177,8 @@ class JobListQuery(PageQuery, JobFilterQuery):
         load_default=None,
         allow_none=False,
         metadata={
-            "description": "The fields of each record, separated by commas. Without it, all of them; an input or "
-            "output of more than 16 KiB is null, and `input_bytes` or `output_bytes` says how many it has. `*` brings "
+            "description": "The fields of each record, separated by commas. Default: all fields, with null for an "
+            "input or output of more than 16 KiB and its size in `input_bytes` or `output_bytes`. `*` returns "
             "everything, and a page then ends early at 8 MiB.",
         },
     )
@@ -187,9 +187,9 @@ class JobListQuery(PageQuery, JobFilterQuery):
         load_default=None,
         allow_none=False,
         metadata={
-            "description": "Instead of newest first: by duration, by the time from being due to the start, or by "
-            "priority; with a minus the largest first. It sorts those that match among the newest 20,000 jobs that the "
-            "other filters leave, because no index has such an order; pages have numbers and no cursor then."
+            "description": "The sort order instead of newest first: by duration, by the time from due to start, or "
+            "by priority; a minus sign reverses it. Sorts the matching jobs among the newest 20,000 that the other "
+            "filters select, because no index has such an order. Sorted pages have numbers and no cursor."
         },
     )
     cursor = cursor_field(paging.id_reader("job"))
@@ -197,9 +197,9 @@ class JobListQuery(PageQuery, JobFilterQuery):
     @validates_schema
     def _check_sort(self, values: dict[str, Any], **_: Any) -> None:
         if values.get("sort") is not None and values.get("cursor") is not None:
-            raise ValidationError("A sorted list has pages by number; send page, not cursor.", "cursor")
+            raise ValidationError("A sorted list has numbered pages; send page instead of cursor.", "cursor")
         if values.get("sort") is not None and values.get("fields_") == ALL_FIELDS:
-            raise ValidationError("A sorted list has no whole records; name the fields.", "fields")
+            raise ValidationError("A sorted list cannot return whole records; name the fields in fields.", "fields")
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> JobListRequest:
@@ -227,7 +227,7 @@ class ShowQuery(Strict):
         data_key="fields",
         load_default=None,
         allow_none=False,
-        metadata={"description": "The fields of the record, separated by commas. Without it, all of them."},
+        metadata={"description": "The fields of the record, separated by commas. Default: all fields."},
     )
 
     @post_load
@@ -252,18 +252,19 @@ class JobRecord(RecordSchema, of=Job):
         allow_none=True,
         metadata={
             "type": "object",
-            "description": "The payload; null, with `payload_hidden: true`, for a caller who does not see payloads.",
+            "description": "The payload. Null, with `payload_hidden: true`, for callers without payload permission.",
             "payload": payloads.hide_value,
         },
     )
     triggered_by = Id(
-        *_MAKERS, metadata={"description": "The user or API key that triggered it, or the schedule that made it."}
+        *_MAKERS,
+        metadata={"description": "The user or API key that triggered the job, or the schedule that created it."},
     )
     started_at = Instant(
         attribute="began_at",
         allow_none=True,
         metadata={
-            "description": "When its current or last run started; of a job that has waited, the first run of its last "
+            "description": "Start of the current or last run; if the job has waited, of the first run of its last "
             "attempt."
         },
     )
@@ -271,18 +272,18 @@ class JobRecord(RecordSchema, of=Job):
         minimum=0,
         maximum=2**53,
         allow_none=True,
-        metadata={"description": "Milliseconds that the runs of its last attempt took, without its waits."},
+        metadata={"description": "Total duration in milliseconds of the runs of its last attempt, without waits."},
     )
     output = JsonText(
         attribute="output_json",
         allow_none=True,
-        metadata={"description": "What its handler returned.", "payload": payloads.hide_value},
+        metadata={"description": "The return value of its handler.", "payload": payloads.hide_value},
     )
     error = Text(
         allow_none=True,
         metadata={
             "description": "`Kind: reason` in one line, if the job failed or the system cancelled it (`Expired`, "
-            "`Replaced`, `OverlapCancelled`); null of a job that a caller cancelled.",
+            "`Replaced`, `OverlapCancelled`); null if a caller cancelled it.",
             "payload": payloads.hide_job_error,
         },
     )
@@ -296,8 +297,8 @@ class JobRecord(RecordSchema, of=Job):
         *_MAKERS,
         allow_none=True,
         metadata={
-            "description": "The user or API key that cancelled it; the schedule whose next firing did "
-            "(`cancel_running`); the job that replaced it (`dedupe`). Null of a job that expired."
+            "description": "The user or API key that cancelled the job, the schedule with `cancel_running`, or the "
+            "job that replaced it (`dedupe`). Null if it expired."
         },
     )
     progress = JsonText(
@@ -305,25 +306,26 @@ class JobRecord(RecordSchema, of=Job):
         allow_none=True,
         metadata={
             "type": "object",
-            "description": "What its handler reported last: fraction and message.",
+            "description": "The last progress that its handler reported: fraction and message.",
             "payload": payloads.hide_progress,
         },
     )
-    tags = JsonText(attribute="tags_json", metadata={"description": "What its caller has it found by.", **TAGS_FORM})
+    tags = JsonText(attribute="tags_json", metadata={"description": "The tags that its caller set.", **TAGS_FORM})
     waiting_for = JsonText(
         attribute="waiting_for_json",
         allow_none=True,
         metadata={
             "type": "object",
-            "description": "What a queued job waits for: `jobs` (the first 100 ids), `event` (its `type` and `match`; "
-            "of several the first), and `until` when at most. `match` is null for a caller who does not see payloads.",
+            "description": "The wait of a queued job: `jobs` (the first 100 ids), `event` (its `type` and `match`; "
+            "of several events the first), and `until`, the timeout. `match` is null for callers without payload "
+            "permission.",
             "payload": payloads.hide_waiting_for,
         },
     )
     usage = fields.Nested(
         UsageRecord,
         allow_none=True,
-        metadata={"description": "What its runs have used; null of a job that has not started."},
+        metadata={"description": "Resource usage of its runs; null before the first start."},
     )
 
 
@@ -335,15 +337,16 @@ class LightJobRecord(JobRecord):
         allow_none=True,
         metadata={
             "type": "object",
-            "description": "The payload; null if it was left out, or if its caller does not see payloads.",
+            "description": "The payload; null if it is too large for the list, or the caller has no payload "
+            "permission.",
             "payload": payloads.hide_value,
         },
     )
     input_bytes = WholeNumber(
-        minimum=0, maximum=2**53, allow_none=True, metadata={"description": "The bytes of an input that was left out."}
+        minimum=0, maximum=2**53, allow_none=True, metadata={"description": "Size in bytes of an omitted input."}
     )
     output_bytes = WholeNumber(
-        minimum=0, maximum=2**53, allow_none=True, metadata={"description": "The bytes of an output that was left out."}
+        minimum=0, maximum=2**53, allow_none=True, metadata={"description": "Size in bytes of an omitted output."}
     )
 
 

@@ -21,13 +21,13 @@ class JournalQuery(Strict):
         maximum=200,
         is_text=True,
         load_default=100,
-        metadata={"description": "The most entries to return."},
+        metadata={"description": "Max number of entries."},
     )
     after = Cursor(
         lambda text: text,
         load_default=None,
         allow_none=False,
-        metadata={"description": "The next_cursor of an earlier answer; returns the entries after that place."},
+        metadata={"description": "The next_cursor of an earlier response; returns the entries after it."},
     )
 
 
@@ -40,24 +40,26 @@ class JournalEntryRecord(Schema):
         EntryState,
         metadata={
             "description": "`began`: a step that runs at most once; `done`; `waits`: a sleep, or a wait with a "
-            "time-out; `timed_out`."
+            "timeout; `timed_out`."
         },
     )
-    attempt = WholeNumber(minimum=1, maximum=_SIZE, metadata={"description": "The last attempt that it belongs to."})
+    attempt = WholeNumber(minimum=1, maximum=_SIZE, metadata={"description": "The last attempt that used it."})
     value = JsonText(
         attribute="value_json",
         allow_none=True,
         metadata={
-            "description": "What a step has returned; null if it is large. Of a `gather` that raised while branches "
-            "waited: their numbers, each with the number of its wait, beyond which it does not go in this attempt.",
+            "description": "The return value of a step; null if it is large. For a `gather` that suspended: the "
+            "numbers of its waiting branches, each with the number of the wait at which it stops in this attempt.",
             "payload": payloads.hide_value,
         },
     )
     value_bytes = WholeNumber(
-        minimum=0, maximum=_SIZE, allow_none=True, metadata={"description": "The bytes of a value over 16 KiB."}
+        minimum=0, maximum=_SIZE, allow_none=True, metadata={"description": "Size in bytes of a value over 16 KiB."}
     )
-    child_id = Id("job", allow_none=True, metadata={"description": "The child, or the one that `wait_any` has chosen."})
-    until = Instant(allow_none=True, metadata={"description": "When a sleep or the time of a wait is over."})
+    child_id = Id(
+        "job", allow_none=True, metadata={"description": "The child; for `wait_any` the child that it returned."}
+    )
+    until = Instant(allow_none=True, metadata={"description": "The end of a sleep, or the timeout of a wait."})
     written_at = Instant()
 
 
@@ -65,9 +67,13 @@ class JobWaitRecord(Schema):
     """A wait of a job."""
 
     condition = Choice(WaitCondition)
-    jobs = fields.List(Id("job"), attribute="job_ids", metadata={"description": "The first 100 jobs that it is for."})
+    jobs = fields.List(
+        Id("job"), attribute="job_ids", metadata={"description": "The jobs that it waits for, at most 100."}
+    )
     began_at = Instant()
-    ended_at = Instant(allow_none=True, metadata={"description": "When its handler was entered after it; null before."})
+    ended_at = Instant(
+        allow_none=True, metadata={"description": "When the handler was entered again after the wait; null before."}
+    )
 
 
 class JobJournalRecord(Schema):
@@ -75,10 +81,11 @@ class JobJournalRecord(Schema):
 
     job_id = Id("job")
     entries = fields.List(
-        fields.Nested(JournalEntryRecord), metadata={"description": "In the order in which they were written."}
+        fields.Nested(JournalEntryRecord),
+        metadata={"description": "Oldest entry first."},
     )
-    next_cursor = Text(allow_none=True, metadata={"description": "Leads to the entries that follow; null at the end."})
-    waits = fields.List(fields.Nested(JobWaitRecord), metadata={"description": "The latest 100, oldest first."})
+    next_cursor = Text(allow_none=True, metadata={"description": "The cursor of the next entries; null at the end."})
+    waits = fields.List(fields.Nested(JobWaitRecord), metadata={"description": "The latest 100 waits, oldest first."})
 
 
 write_journal = compile_schema(JobJournalRecord())

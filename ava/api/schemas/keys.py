@@ -28,7 +28,7 @@ class _KeyName(Text):
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or _UNPRINTABLE.search(value):
-            raise ValidationError(f"It must be a text of 1 to {LONGEST_NAME} printable characters.")
+            raise ValidationError(f"It must be a string of 1 to {LONGEST_NAME} printable characters.")
         return value
 
 
@@ -48,7 +48,7 @@ class WorkerIds(Plain):
         if not isinstance(value, list) or not 1 <= len(value) <= WORKERS_PER_KEY.value:
             raise ValidationError(WORKERS_PER_KEY.message(f"It must be a list of 1 to {WORKERS_PER_KEY.value} ids."))
         if not all(isinstance(each, str) and WORKER_ID.fullmatch(each) for each in value):
-            raise ValidationError("Each must be the id of a worker, such as wkr_resize.")
+            raise ValidationError("Each entry must be the id of a worker, such as wkr_resize.")
         return list(dict.fromkeys(value))
 
 
@@ -57,13 +57,13 @@ class KeyBody(Strict):
 
     name = _KeyName(
         required=True,
-        metadata={"description": "A name for people.", "minLength": 1, "maxLength": LONGEST_NAME},
+        metadata={"description": "A display name.", "minLength": 1, "maxLength": LONGEST_NAME},
     )
     role = _RoleName(
         required=True,
         metadata={
-            "description": "What the key may do; no role above the caller's. `worker` claims and ends "
-            "runs, and nothing else.",
+            "description": "The permissions of the key, at most the role of the caller. `worker` may only claim and "
+            "end runs.",
             "enum": _ROLES,
         },
     )
@@ -71,15 +71,16 @@ class KeyBody(Strict):
         load_default=None,
         allow_none=True,
         metadata={
-            "description": "From when on it is refused; null for never. A "
-            "key that is made with another one ends with that one at the latest."
+            "description": "When the key expires; null: never. A key created with another key expires with it at the "
+            "latest."
         },
     )
 
     payloads = Flag(
         load_default=True,
         metadata={
-            "description": "False: its holder sees no payload, which is null or `(hidden)` with `payload_hidden: true`."
+            "description": "False: payloads are hidden from its holder: null or `(hidden)`, with `payload_hidden: "
+            "true`."
         },
     )
     workers = WorkerIds(
@@ -90,16 +91,16 @@ class KeyBody(Strict):
             "items": {"type": "string", "pattern": f"^{WORKER_ID.pattern}$"},
             "minItems": 1,
             "maxItems": WORKERS_PER_KEY.value,
-            "description": "With the role `worker` alone, which needs it: the workers with the runtime `pull` whose "
-            "runs the key may claim.",
+            "description": "Required for the role `worker`, and only for it: the pull workers that the key may claim "
+            "runs of.",
         },
     )
     scope = Choice(
         Scope,
         load_default=Scope.TENANT,
         metadata={
-            "description": "`platform`, of a key of the role `worker`: it claims the runs of every tenant of the "
-            "platform's workers; platform-admin or above makes it."
+            "description": "`platform`, only for the role `worker`: the key claims the runs of every tenant of the "
+            "platform's workers. Needs platform-admin or above."
         },
     )
 
@@ -109,13 +110,15 @@ class KeyBody(Strict):
         worker_ids = values.pop("workers")
         is_worker = values["role"] is Role.WORKER
         if is_worker and worker_ids is None:
-            raise ValidationError({"workers": ["The role worker needs it."]})
+            raise ValidationError({"workers": ["It is required for the role worker."]})
         if worker_ids is not None and not is_worker:
-            raise ValidationError({"workers": ["The role worker alone takes it."]})
+            raise ValidationError({"workers": ["It is allowed only for the role worker."]})
         if is_worker and not values["payloads"]:
-            raise ValidationError({"payloads": ["The role worker sees the inputs of the runs that it claims."]})
+            raise ValidationError(
+                {"payloads": ["It must be true for the role worker, which gets the inputs of the runs that it claims."]}
+            )
         if is_of_platform and not is_worker:
-            raise ValidationError({"scope": ["The role worker alone takes it."]})
+            raise ValidationError({"scope": ["It is allowed only for the role worker."]})
         return ApiKeySpec(**values, worker_ids=worker_ids, is_of_platform=is_of_platform)
 
 
@@ -143,7 +146,7 @@ class KeyRecord(RecordSchema, of=ApiKey):
         metadata={
             "type": "array",
             "items": {"type": "string"},
-            "description": "Of the role `worker`: the workers whose runs it may claim; null of other roles.",
+            "description": "For the role `worker`: the workers that the key may claim runs of; null for other roles.",
         },
     )
 
@@ -154,8 +157,8 @@ class NewKeyRecord(KeyRecord):
     token = Text(
         allow_none=True,
         metadata={
-            "description": "`ava_`, two characters that name the installation, a dot, the 16 of `prefix`, and 43 "
-            "that are secret. Shown once: null if the answer repeats an earlier one with the same "
+            "description": "The token: `ava_`, two characters that name the installation, a dot, the 16 characters "
+            "of `prefix`, and 43 secret characters. Shown only once: null if the response is repeated for the same "
             "Idempotency-Key."
         },
     )

@@ -15,24 +15,28 @@ _MAX_COUNT = 2**53
 class LimitRecord(Schema):
     """A limit of this installation, and the tenant's use of it."""
 
-    name = Text(metadata={"description": "The name that errors use, such as `bulk_jobs`."})
+    name = Text(metadata={"description": "The name in errors, such as `bulk_jobs`."})
     value = WholeNumber(
         minimum=0, maximum=_MAX_COUNT, allow_none=True, metadata={"description": "Null: there is no limit."}
     )
-    unit = Text(metadata={"description": "What is counted, such as `bytes`."})
+    unit = Text(metadata={"description": "The counted unit, such as `bytes`."})
     used = WholeNumber(
         minimum=0,
         maximum=_MAX_COUNT,
         allow_none=True,
-        metadata={"description": "What the tenant uses; null: not counted."},
+        metadata={"description": "The tenant's usage; null: not counted."},
     )
     used_is_exact = Flag(allow_none=True, metadata={"description": "False: `used` is a lower bound."})
-    setting = Text(allow_none=True, metadata={"description": "The variable that sets it; null: it is fixed."})
+    setting = Text(
+        allow_none=True, metadata={"description": "The environment variable that sets the limit; null: it is fixed."}
+    )
     status = WholeNumber(
         minimum=400,
         maximum=599,
         allow_none=True,
-        metadata={"description": "The status of a request beyond it; null: the response ends early instead."},
+        metadata={
+            "description": "The HTTP status when a request exceeds the limit; null: the response ends early instead."
+        },
     )
     meaning = Text()
 
@@ -44,7 +48,7 @@ class WorkerLimitRecord(RecordSchema, of=WorkerLimitUse):
     """A worker with a limit, and the tenant's use of it."""
 
     names = "worker_id max_running max_running_per rate rate_per running waiting waiting_is_exact"
-    rate = Text(allow_none=True, metadata={"description": "Jobs that start in a span of time, such as `100/minute`."})
+    rate = Text(allow_none=True, metadata={"description": "Max starts per period, such as `100/minute`."})
 
 
 def _write_rate(rate: Rate | None) -> str:

@@ -24,7 +24,7 @@ class NodeRecord(RecordSchema, of=NodeView):
         "state started_at seen_at stopped_at drained_at drained_by jobs"
     )
     jobs = fields.List(
-        fields.Nested(RunningJobRecord), metadata={"description": "The jobs of the caller's tenant that it runs."}
+        fields.Nested(RunningJobRecord), metadata={"description": "The jobs of the caller's tenant that it is running."}
     )
 
 

@@ -24,7 +24,7 @@ class DepthRecord(Schema):
     scheduled = WholeNumber(
         minimum=0,
         maximum=_MAX_COUNT,
-        metadata={"description": "Those of them that wait for the time that their trigger named."},
+        metadata={"description": "The queued jobs of this priority with a `scheduled_at` in the future."},
     )
 
 
@@ -50,14 +50,16 @@ class LatencyRecord(Schema):
     """Percentiles of the newest jobs of the last hour."""
 
     sampled = WholeNumber(
-        minimum=0, maximum=_MAX_COUNT, metadata={"description": "The number of jobs they are computed from."}
+        minimum=0,
+        maximum=_MAX_COUNT,
+        metadata={"description": "The number of sampled jobs."},
     )
     start_p50_ms = Number(
         allow_none=True,
-        metadata={"description": "From the time a job is due to its handler's start, of the last 5 minutes."},
+        metadata={"description": "The time from when a job is due to its handler's start, over the last 5 minutes."},
     )
     start_p95_ms = Number(allow_none=True)
-    run_p50_ms = Number(allow_none=True, metadata={"description": "From the handler's start to its end."})
+    run_p50_ms = Number(allow_none=True, metadata={"description": "The time from the handler's start to its end."})
     run_p95_ms = Number(allow_none=True)
 
 
@@ -70,20 +72,20 @@ class OverviewRecord(Schema):
         minimum=0,
         maximum=_MAX_COUNT,
         metadata={
-            "description": "Queued jobs that wait for the time that their trigger named. A retry that waits, and a job "
-            "that its handler has put off, are not among them."
+            "description": "Queued jobs with a `scheduled_at` in the future. Pending retries and jobs deferred by "
+            "their handler are not counted."
         },
     )
     running = WholeNumber(minimum=0, maximum=_MAX_COUNT)
     by_priority = fields.List(fields.Nested(DepthRecord))
     oldest_due_at = Instant(allow_none=True)
-    backlog_age_seconds = Number(allow_none=True, metadata={"description": "How long the oldest due job has waited."})
+    backlog_age_seconds = Number(allow_none=True, metadata={"description": "The waiting time of the oldest due job."})
     latency = fields.Nested(LatencyRecord)
     minutes = fields.List(fields.Nested(MinuteRecord), metadata={"description": "The last 60 minutes, oldest first."})
     counted_until = Instant(metadata={"description": "The time until which ended jobs are counted in `minutes`."})
     failures = fields.List(
         fields.Nested(FailureRecord),
-        metadata={"description": "The newest 5 failures by when they failed, newest first."},
+        metadata={"description": "The 5 most recent failures, newest first."},
     )
     sampled_at = Instant()
 
@@ -94,14 +96,21 @@ write_overview = compile_schema(OverviewRecord())
 class PromotionRecord(Schema):
     """A PostgreSQL standby that became the primary."""
 
-    timeline = WholeNumber(minimum=1, maximum=2**31, metadata={"description": "The server's timeline since then."})
-    seen_at = Instant(metadata={"description": "When the active dispatcher saw it."})
+    timeline = WholeNumber(
+        minimum=1, maximum=2**31, metadata={"description": "The PostgreSQL timeline that began with the promotion."}
+    )
+    seen_at = Instant(metadata={"description": "When the active dispatcher detected the promotion."})
     running = WholeNumber(
-        minimum=0, maximum=2**53, metadata={"description": "The runs that were under way; each was asked for again."}
+        minimum=0,
+        maximum=2**53,
+        metadata={
+            "description": "The number of runs in progress at the promotion. Their "
+            "processes ask the new primary whether they still own them."
+        },
     )
     lossy = Flag(
         attribute="is_lossy",
-        metadata={"description": "True if commits are known to be lost. False: no loss was seen."},
+        metadata={"description": "True if committed transactions are known to be lost. False: no loss was detected."},
     )
 
 
@@ -115,7 +124,7 @@ class TenantLoadsQuery(Strict):
         "ten",
         load_default=None,
         allow_none=False,
-        metadata={"description": "The next_cursor of an earlier answer: the tenant after which this one looks."},
+        metadata={"description": "The next_cursor of an earlier response: the scan continues behind this tenant."},
     )
 
     @post_load

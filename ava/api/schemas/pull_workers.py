@@ -45,7 +45,7 @@ class WorkerName(Text):
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not 1 <= len(value) <= _LONGEST_NAME or storable(value) != value:
-            raise ValidationError(f"It must be a text of 1 to {_LONGEST_NAME} characters, without NUL.")
+            raise ValidationError(f"It must be a string of 1 to {_LONGEST_NAME} characters, without NUL.")
         return value
 
 
@@ -58,10 +58,10 @@ class JsonSchema(JsonText):
         try:
             return check_schema(value, TENANTS)
         except ValueError as error:
-            raise ValidationError(f"It cannot be used: {storable(str(error), 300)}.") from None
+            raise ValidationError(f"It is not a usable JSON Schema: {storable(str(error), 300)}.") from None
 
 
-_TIMEOUT = {"description": "Seconds that one run may take."}
+_TIMEOUT = {"description": "Max duration of one run in seconds."}
 #: The OpenAPI description of a schema field.
 SCHEMA = {"type": "object", "description": "JSON Schema 2020-12 of the input; null: any object is accepted."}
 
@@ -69,12 +69,14 @@ SCHEMA = {"type": "object", "description": "JSON Schema 2020-12 of the input; nu
 class WorkerBody(Strict):
     """A pull worker to create."""
 
-    slug = _Slug(required=True, metadata={"description": "Its id is `wkr_` and this.", "pattern": _SLUG.pattern})
+    slug = _Slug(
+        required=True, metadata={"description": "The id is `wkr_` followed by the slug.", "pattern": _SLUG.pattern}
+    )
     runtime = Choice(_Runtime, required=True, metadata={"description": "`pull`: its runs are claimed over HTTP."})
     name = WorkerName(
         load_default=None,
         allow_none=True,
-        metadata={"description": "A name for people; else the slug.", "minLength": 1, "maxLength": _LONGEST_NAME},
+        metadata={"description": "A display name. Default: the slug.", "minLength": 1, "maxLength": _LONGEST_NAME},
     )
     timeout_seconds = PositiveNumber(maximum=3600, load_default=300, metadata=_TIMEOUT)
     retry = fields.Nested(RetryDelaysBody(), load_default=None, allow_none=True)
@@ -84,31 +86,31 @@ class WorkerBody(Strict):
         maximum=MAX_RUNNING,
         load_default=None,
         allow_none=True,
-        metadata={"description": "How many of its jobs run at once; null: any number."},
+        metadata={"description": "Max number of its running jobs; null: no limit."},
     )
     rate = RateText(
         load_default=None,
         allow_none=True,
-        metadata={"description": "How many of its jobs start in a span of time, such as `100/minute`."},
+        metadata={"description": "Max starts per period, such as `100/minute`."},
     )
     expires_in = WholeNumber(
         minimum=1,
         maximum=MAX_EXPIRY_SECONDS,
         load_default=None,
         allow_none=True,
-        metadata={"description": "Seconds after which its unstarted jobs expire; null: they do not."},
+        metadata={"description": "Time in seconds until its unstarted jobs expire; null: never."},
     )
     deadline_seconds = WholeNumber(
         minimum=1,
         maximum=DEADLINE_SECONDS.value,
         load_default=None,
         allow_none=True,
-        metadata={"description": "Seconds after which its jobs fail unless they are final; null: they do not."},
+        metadata={"description": "Time in seconds until its unfinished jobs fail; null: never."},
     )
     scope = Choice(
         Scope,
         load_default=Scope.TENANT,
-        metadata={"description": "`platform`: a worker that every tenant may use; platform-admin or above."},
+        metadata={"description": "`platform`: a worker for every tenant; needs platform-admin or above."},
     )
 
     @post_load
@@ -134,7 +136,7 @@ class WorkerDeleteQuery(Strict):
     scope = Choice(
         Scope,
         load_default=Scope.TENANT,
-        metadata={"description": "`platform`: a worker of the platform; platform-admin or above."},
+        metadata={"description": "`platform`: a worker of the platform; needs platform-admin or above."},
     )
 
     @post_load

@@ -49,7 +49,7 @@ class _BoundedText(Text):
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not self.shortest <= len(value) <= self.longest:
-            raise ValidationError(f"It must be a text of {self.shortest} to {self.longest:,} characters.")
+            raise ValidationError(f"It must be a string of {self.shortest} to {self.longest:,} characters.")
         return value
 
 
@@ -100,7 +100,7 @@ class ClaimBody(Strict):
             "items": {"type": "string", "pattern": f"^{WORKER_ID.pattern}$"},
             "minItems": 1,
             "maxItems": WORKERS_PER_KEY.value,
-            "description": "The workers whose runs are wanted; the key must name each.",
+            "description": "The workers to claim runs of; the key must list each of them.",
         },
     )
     capacity = _Limited(
@@ -108,14 +108,14 @@ class ClaimBody(Strict):
         minimum=1,
         maximum=RUNS_PER_CLAIM.value,
         load_default=1,
-        metadata={"description": "How many runs are wanted at most."},
+        metadata={"description": "Max number of runs to claim."},
     )
     wait = _Bounded(
         minimum=0,
         maximum=30,
         load_default=0.0,
         metadata={
-            "description": "Seconds for which the answer is held until there is a run.",
+            "description": "Max seconds to wait for a run before the response.",
             "minimum": 0,
             "maximum": 30,
         },
@@ -124,7 +124,7 @@ class ClaimBody(Strict):
         longest=_LONGEST_NAME,
         load_default=None,
         allow_none=True,
-        metadata={"description": "What the process is called, for people."},
+        metadata={"description": "A display name of the claiming process."},
     )
 
     @post_load
@@ -146,11 +146,13 @@ class _Line(Strict):
         minimum=0,
         maximum=RUN_LINES.value - 1,
         required=True,
-        metadata={"description": "Its number in the run. One that was sent before is ignored."},
+        metadata={
+            "description": "The number of the line in the run. A line with a number that was already sent is ignored."
+        },
     )
     level = Choice(LogLevel, load_default=LogLevel.INFO)
-    msg = _BoundedText(longest=2**20, required=True, metadata={"description": "Its text; a long one is cut."})
-    ts = Instant(load_default=None, allow_none=True, metadata={"description": "Its time; null: now."})
+    msg = _BoundedText(longest=2**20, required=True, metadata={"description": "The message; a long message is cut."})
+    ts = Instant(load_default=None, allow_none=True, metadata={"description": "The time of the line; null: now."})
 
     @post_load
     def _line(self, values: dict[str, Any], **_: Any) -> SentLine:
@@ -170,7 +172,7 @@ class ProgressBody(Strict):
         minimum=0,
         maximum=1,
         required=True,
-        metadata={"description": "How much is done.", "minimum": 0, "maximum": 1},
+        metadata={"description": "The completed part of the work, 0 to 1.", "minimum": 0, "maximum": 1},
     )
     message = _BoundedText(longest=_LONGEST_TEXT, load_default="")
 
@@ -181,10 +183,10 @@ class _Output(Plain):
     def read(self, value: Any) -> str:
         text = json.dumps(value, separators=(",", ":"))
         if not _is_finite(value):
-            raise ValidationError("It holds a number that is too large for a double.")
+            raise ValidationError("It has a number that is too large for a double.")
         if len(text) > OUTPUT_BYTES.value:
             raise PayloadTooLarge(
-                OUTPUT_BYTES.message(f"The output is too large; at most {OUTPUT_BYTES.value:,} bytes are kept.")
+                OUTPUT_BYTES.message(f"The output is too large; at most {OUTPUT_BYTES.value:,} bytes are accepted.")
             )
         return text
 
@@ -208,7 +210,7 @@ class _Error(Text):
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or len(value) > _LONGEST_ERROR or not _ERROR.fullmatch(value):
             raise ValidationError(
-                f"It must be a text such as `TypeError: x is undefined`, of at most {_LONGEST_ERROR:,} characters."
+                f"It must be a string such as `TypeError: x is undefined`, of at most {_LONGEST_ERROR:,} characters."
             )
         return value
 
@@ -216,11 +218,11 @@ class _Error(Text):
 class EndBody(Strict):
     """The end of a run: its output, its error, or when the job starts again."""
 
-    output = _Output(allow_none=True, metadata={"description": "What the handler returned, any JSON value."})
+    output = _Output(allow_none=True, metadata={"description": "The return value of the handler, any JSON value."})
     error = _Error(
-        metadata={"description": "Why it failed, `Kind: reason`.", "pattern": "^[A-Za-z_][A-Za-z0-9_.]{0,99}: "}
+        metadata={"description": "Why the run failed, as `Kind: reason`.", "pattern": "^[A-Za-z_][A-Za-z0-9_.]{0,99}: "}
     )
-    give_up = Flag(load_default=False, metadata={"description": "With `error`: no attempt follows."})
+    give_up = Flag(load_default=False, metadata={"description": "Only with `error`: true prevents further attempts."})
     retry_later = _Bounded(
         minimum=0,
         maximum=_MAX_RETRY_LATER_SECONDS,
@@ -230,7 +232,9 @@ class EndBody(Strict):
             "maximum": _MAX_RETRY_LATER_SECONDS,
         },
     )
-    reason = _BoundedText(longest=_LONGEST_TEXT, load_default="", metadata={"description": "With `retry_later`: why."})
+    reason = _BoundedText(
+        longest=_LONGEST_TEXT, load_default="", metadata={"description": "Only with `retry_later`: the reason."}
+    )
 
     @post_load
     def _ending(self, values: dict[str, Any], **_: Any) -> SentOutcome:
@@ -238,9 +242,9 @@ class EndBody(Strict):
         if len(named) != 1:
             raise ValidationError("It must have exactly one of output, error and retry_later.")
         if values["give_up"] and "error" not in values:
-            raise ValidationError({"give_up": ["It goes with error alone."]})
+            raise ValidationError({"give_up": ["It is allowed only together with error."]})
         if values["reason"] and "retry_later" not in values:
-            raise ValidationError({"reason": ["It goes with retry_later alone."]})
+            raise ValidationError({"reason": ["It is allowed only together with retry_later."]})
         output = values.get("output")
         return SentOutcome(
             output_json=("null" if output is None else output) if "output" in values else None,
@@ -260,7 +264,7 @@ class _RunTokens(Plain):
                 RUNS_PER_HEARTBEAT.message(f"It must be a list of 1 to {RUNS_PER_HEARTBEAT.value:,} runs.")
             )
         if not all(isinstance(each, str) and len(each) <= _LONGEST_NAME for each in value):
-            raise ValidationError("Each must be the token of a run, as its claim has returned it.")
+            raise ValidationError("Each entry must be a run's token, as returned by its claim.")
         return value
 
 
@@ -285,24 +289,24 @@ class HeartbeatBody(Strict):
 class ClaimedRunRecord(Schema):
     """A claimed run."""
 
-    run = Text(metadata={"description": "Its token, which alone authorises the calls of the run."})
-    job = JsonText(metadata={"type": "object", "description": "The job; a large input is null in it."})
+    run = Text(metadata={"description": "The token of the run; it is the only credential for the calls of the run."})
+    job = JsonText(metadata={"type": "object", "description": "The job; an input too large for a list is null here."})
     input = JsonText(metadata={"type": "object"})
-    config = JsonText(metadata={"type": "object", "description": "The configuration of the worker. No secret."})
-    timeout_at = Instant(metadata={"description": "When its time is over."})
+    config = JsonText(metadata={"type": "object", "description": "The configuration of the worker, without secrets."})
+    timeout_at = Instant(metadata={"description": "When the run times out."})
 
 
 class StopRecord(Schema):
     """The response to log lines and progress."""
 
-    stop = Flag(metadata={"description": "True if the run is to stop: it is cancelled, or its time is over."})
+    stop = Flag(metadata={"description": "True if the run must stop, because it was cancelled or timed out."})
 
 
 class EndRecord(Schema):
     """The job's next status."""
 
     status = Choice(
-        Status, metadata={"description": "`cancelled` if a cancel was requested; `queued` if it starts again."}
+        Status, metadata={"description": "`cancelled` if a cancel was requested; `queued` if the job starts again."}
     )
 
 
@@ -310,13 +314,13 @@ class HeartbeatRecord(Schema):
     """Instructions for the runs of a heartbeat."""
 
     stop = JsonText(
-        metadata={"type": "array", "items": {"type": "string"}, "description": "Those that are to stop and end."}
+        metadata={"type": "array", "items": {"type": "string"}, "description": "The runs that must stop and end."}
     )
     lost = JsonText(
         metadata={
             "type": "array",
             "items": {"type": "string"},
-            "description": "Those that no longer own their jobs; what they write is refused.",
+            "description": "The runs that no longer own their jobs; their writes are refused.",
         }
     )
 

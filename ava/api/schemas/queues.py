@@ -34,7 +34,7 @@ class PausedQueueRecord(Schema):
         "usr",
         "key",
         allow_none=True,
-        metadata={"description": "The user or API key that paused it; null for the roles of a tenant."},
+        metadata={"description": "The user or API key that paused the queue; null for the roles of a tenant."},
     )
     paused_at = Instant()
 
@@ -54,7 +54,10 @@ class CountsRecord(Schema):
     total_waiting = WholeNumber(
         minimum=0,
         maximum=2**53,
-        metadata={"description": "Jobs that wait for other jobs, an event or a time. They count as no queued ones."},
+        metadata={
+            "description": "Jobs that wait for other jobs, an event or a time. They are not included in the "
+            "queued jobs."
+        },
     )
     by_worker = fields.List(fields.Nested(QueueRecord))
     sampled_at = Instant()

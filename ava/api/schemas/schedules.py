@@ -51,7 +51,7 @@ class _Cron(Text):
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str):
-            raise ValidationError('It must be a text of five fields, such as "30 9 * * 1-5".')
+            raise ValidationError('It must be a string of five fields, such as "30 9 * * 1-5".')
         try:
             check_cron(value)
         except CronError as error:
@@ -77,37 +77,38 @@ class _ScheduleName(Text):
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or _UNPRINTABLE.search(value):
-            raise ValidationError(f"It must be a text of 1 to {LONGEST_NAME} printable characters.")
+            raise ValidationError(f"It must be a string of 1 to {LONGEST_NAME} printable characters.")
         return value
 
 
 _CRON = {
-    "description": "Five fields as in crontab(5): minute, hour, day of month, month, day of week; with names, `L` and "
-    "`#`. If the hour does not begin with `*`, each local time fires exactly once, also on the days on which clocks "
-    "change.",
+    "description": "Five fields as in crontab(5): minute, hour, day of month, month, day of week; with names, `L` "
+    "and `#`. If the hour does not begin with `*`, each local time fires exactly once, also when clocks change.",
     "maxLength": LONGEST_CRON,
 }
-_TIMEZONE = {"description": "The IANA name of the time zone in which the pattern is read, such as Europe/Berlin."}
-_NAME = {"description": "A name for people.", "minLength": 1, "maxLength": LONGEST_NAME}
+_TIMEZONE = {"description": "The IANA name of the schedule's time zone, such as Europe/Berlin."}
+_NAME = {"description": "A display name.", "minLength": 1, "maxLength": LONGEST_NAME}
 _INPUT = {"description": "The input of its jobs. At most 64 KiB."}
 _OVERLAP = {
-    "description": "What a firing does while the last job of this schedule is not final: `allow` makes its job, `skip` "
-    "makes none, `queue_one` makes one that starts when the last one is final (unless one waits already), "
-    "`cancel_running` cancels the last one first."
+    "description": "The effect of a firing while the last job of this schedule is not final: `allow` creates a job, "
+    "`skip` creates none, `queue_one` creates a job that starts when the last job is final (unless one is already "
+    "waiting), `cancel_running` cancels the last job first."
 }
 _CATCH_UP = {
-    "description": "What happens to firings that were missed, because nothing could fire for more than a minute: "
-    "`last` makes one job for the newest, `none` makes none, `all` makes one for each, at most 100."
+    "description": "How to catch up firings that were missed because nothing could fire for more than a minute: "
+    "`last` creates one job for the newest, `none` creates none, `all` creates one job for each, at most 100."
 }
-_CATCH_UP_SECONDS = {"description": "No missed firing that is older is made up for."}
-_SPREAD = {"description": "The most by which its firings are delayed; the delay is constant, and follows from its id."}
-_STARTS = {"description": "It fires at no slot before this moment."}
-_EXPIRES_IN = "Seconds from its slot after which an unstarted job is cancelled. Without it the worker's."
-_ENDS = {"description": "It fires at no slot from this moment on."}
+_CATCH_UP_SECONDS = {"description": "Missed firings older than this are not caught up."}
+_SPREAD = {
+    "description": "Max delay of its firings in seconds. The delay is constant and derived from the schedule's id."
+}
+_STARTS = {"description": "The schedule does not fire before this time."}
+_EXPIRES_IN = "Seconds from its slot until a job that has not started is cancelled. Default: the worker's."
+_ENDS = {"description": "The schedule does not fire from this time on."}
 
 
 def _priority(**rest: Any) -> WholeNumber:
-    text = f"The priority of its jobs, {priority.FIRST} (highest) to {priority.LAST} (lowest)."
+    text = f"The priority of the created jobs, {priority.FIRST} (highest) to {priority.LAST} (lowest)."
     return WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": text}, **rest)
 
 
@@ -124,7 +125,9 @@ class ScheduleBody(Strict):
     name = _ScheduleName(load_default=None, allow_none=True, metadata=_NAME)
     input = JsonObject(load_default="{}", limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
     priority = _priority(load_default=priority.DEFAULT)
-    enabled = Flag(load_default=True, metadata={"description": "False to fire at no slot until it is enabled."})
+    enabled = Flag(
+        load_default=True, metadata={"description": "False: the schedule does not fire until it is enabled."}
+    )
     overlap = Choice(Overlap, load_default=Overlap.ALLOW, metadata=_OVERLAP)
     catch_up = Choice(CatchUp, load_default=CatchUp.LAST, metadata=_CATCH_UP)
     catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS, load_default=DEFAULT_CATCH_UP_SECONDS)
@@ -147,7 +150,7 @@ class ScheduleChangeBody(Strict):
     name = _ScheduleName(allow_none=True, metadata=_NAME)
     input = JsonObject(limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
     priority = _priority()
-    enabled = Flag(metadata={"description": "True to fire at the slots from now on; nothing is caught up."})
+    enabled = Flag(metadata={"description": "True: the schedule fires from now on; earlier firings are not caught up."})
     overlap = Choice(Overlap, metadata=_OVERLAP)
     catch_up = Choice(CatchUp, metadata=_CATCH_UP)
     catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
@@ -185,13 +188,13 @@ class ScheduleListQuery(PageQuery):
         data_key="filter[worker_id]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to a specific worker."},
+        metadata={"description": "Only schedules of this worker."},
     )
     enabled = TextFlag(
         data_key="filter[enabled]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to those that fire, or to those that do not."},
+        metadata={"description": "Only enabled schedules (true), or only disabled schedules (false)."},
     )
     cursor = cursor_field(paging.id_reader("sch"))
 
@@ -212,7 +215,7 @@ class FiringListQuery(PageQuery):
 
 
 def _slot_count(**rest: Any) -> WholeNumber:
-    metadata = {"description": "How many slots to list."}
+    metadata = {"description": "The number of slots to list."}
     return WholeNumber(minimum=1, maximum=MAX_SLOTS, load_default=_DEFAULT_SLOTS, metadata=metadata, **rest)
 
 
@@ -275,8 +278,8 @@ _SLOT_TEXT = {"description": "The local time, without an offset.", "example": "2
 _NOTE_TEXT = {
     "type": ["string", "null"],
     "enum": ["gap", "overlap", None],
-    "description": "`gap`: clocks go forward, and the local time does not exist; `overlap`: clocks go back, and it "
-    "exists twice.",
+    "description": "`gap`: clocks go forward and skip this local time; `overlap`: clocks go back and this local time "
+    "occurs twice.",
 }
 
 
@@ -291,7 +294,7 @@ class SlotRecord(Schema):
 class PreviewRecord(Schema):
     """A pattern in words, and its next slots."""
 
-    description = Text(metadata={"description": "The pattern in words."})
+    description = Text(metadata={"description": "The cron pattern in words."})
     next = fields.List(fields.Nested(SlotRecord))
 
 
@@ -304,7 +307,7 @@ class FiringRecord(Schema):
     reason = Text(
         allow_none=True,
         metadata={
-            "description": "Why it was skipped or missed; null if it fired.",
+            "description": "Why the firing was skipped or missed; null if it fired.",
             "payload": payloads.hide_reason,
         },
     )

@@ -24,13 +24,13 @@ class SessionBody(Strict):
 class SessionRecord(Schema):
     """The current caller."""
 
-    tenant_id = Id("ten", metadata={"description": "The tenant to which everything read or written belongs."})
+    tenant_id = Id("ten", metadata={"description": "The tenant of all data that the request reads or writes."})
     user_id = Text(metadata={"description": "The user, or the id of the API key that signed in."})
     role = Text(metadata={"enum": list(ROLES)})
     expires_at = Instant(
-        allow_none=True, metadata={"description": "When the session ends; null: the request carries no session."}
+        allow_none=True, metadata={"description": "When the session ends; null: the request has no session."}
     )
-    payloads = Flag(metadata={"description": "Whether the caller sees payloads."})
+    payloads = Flag(metadata={"description": "True if the caller has payload permission."})
 
 
 class LinkRecord(Schema):
@@ -38,8 +38,8 @@ class LinkRecord(Schema):
 
     path = Text(
         metadata={
-            "description": "What follows the address of the dashboard. Its token is in the fragment, "
-            "which browsers send to no server."
+            "description": "The path to append to the address of the dashboard. Its token is in the fragment, which "
+            "browsers do not send to a server."
         }
     )
     expires_at = Instant()

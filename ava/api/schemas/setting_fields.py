@@ -35,7 +35,7 @@ class QueryText(Text):
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not 1 <= len(value) <= self.longest or storable(value) != value:
-            raise ValidationError(f"It must be a text of 1 to {self.longest} characters, without NUL.")
+            raise ValidationError(f"It must be a string of 1 to {self.longest} characters, without NUL.")
         return value
 
 
@@ -74,10 +74,8 @@ class NamedTexts(Plain):
         if text is None:
             return None
         if not isinstance(text, str):
-            return "It must be a text, or null, which deletes it."
+            return "It must be a string, or null to delete the entry."
         if not self.shortest <= len(text) <= LONGEST_ENTRY:
             bounds = f"{self.shortest} to {LONGEST_ENTRY:,}"
             return f"It must have {bounds} characters."
-        return (
-            None if storable(text) == text else "It must not hold NUL characters or half characters (lone surrogates)."
-        )
+        return None if storable(text) == text else "It must not contain NUL characters or lone surrogates."

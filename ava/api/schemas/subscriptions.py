@@ -25,18 +25,18 @@ LONGEST_NAME = 200
 # In -----------------------------------------------------------------------------------------------------------------
 
 _EVENT_TYPE = {
-    "description": "The type of the events, exact, or with `.*` at its end for one or more further parts: "
+    "description": "The exact type of the events, or a prefix with a final `.*` for one or more further parts: "
     "`github.pull_request.*`."
 }
 _MATCH = {
     "type": "object",
-    "description": "A pattern over the whole event in the manner of Amazon EventBridge: lists of values, `prefix`, "
-    "`suffix`, `anything-but`, `numeric`, `exists`, `cidr`, nested objects. Without it every event matches.",
+    "description": "A pattern over the whole event, as in Amazon EventBridge: lists of values, `prefix`, `suffix`, "
+    "`anything-but`, `numeric`, `exists`, `cidr`, nested objects. Default: every event matches.",
 }
 _INPUT = {
     "type": "object",
-    "description": 'A template of the job\'s input: `{"$get": "data.number", "default": 0}` anywhere in it is a '
-    'value of the event. Without it the input is `{"event": …}`.',
+    "description": 'A template of the job\'s input: `{"$get": "data.number", "default": 0}` anywhere in it is '
+    'replaced by a value of the event. Default: `{"event": …}`.',
 }
 
 
@@ -44,12 +44,14 @@ class SubscriptionBody(Strict):
     """A subscription to create."""
 
     event_type = SubscribedTypeField(required=True, metadata=_EVENT_TYPE)
-    worker_id = ClientId("wkr", required=True, metadata={"description": "The worker whose job each event makes."})
+    worker_id = ClientId(
+        "wkr", required=True, metadata={"description": "The worker. Each matching event creates a job."}
+    )
     name = ShortText(longest=LONGEST_NAME, load_default=None, allow_none=True)
     match = PatternField(load_default=None, allow_none=True, metadata=_MATCH)
     input = TemplateField(load_default=None, allow_none=True, metadata=_INPUT)
     priority = priority_field(load_default=priority.DEFAULT)
-    enabled = Flag(load_default=True, metadata={"description": "False to make no jobs."})
+    enabled = Flag(load_default=True, metadata={"description": "False: events create no jobs."})
 
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> SubscriptionSpec:
@@ -60,7 +62,7 @@ class SubscriptionChangeBody(Strict):
     """Changes to a subscription; at least one field."""
 
     event_type = SubscribedTypeField(metadata=_EVENT_TYPE)
-    worker_id = ClientId("wkr", metadata={"description": "The worker whose job each event makes."})
+    worker_id = ClientId("wkr", metadata={"description": "The worker. Each matching event creates a job."})
     name = ShortText(longest=LONGEST_NAME, allow_none=True)
     match = PatternField(allow_none=True, metadata=_MATCH)
     input = TemplateField(allow_none=True, metadata=_INPUT)
@@ -96,20 +98,20 @@ class SubscriptionListQuery(PageQuery):
         data_key="filter[event_type]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to those with exactly this `event_type`."},
+        metadata={"description": "Only subscriptions with exactly this `event_type`."},
     )
     worker_id = ClientId(
         "wkr",
         data_key="filter[worker_id]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to a specific worker."},
+        metadata={"description": "Only subscriptions of this worker."},
     )
     enabled = TextFlag(
         data_key="filter[enabled]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to those that make jobs, or to those that do not."},
+        metadata={"description": "Only enabled subscriptions (true), or only disabled subscriptions (false)."},
     )
     cursor = cursor_field(paging.id_reader("sub"))
 
@@ -143,9 +145,11 @@ class SubscriptionTestBody(Strict):
     def _request(self, values: dict[str, Any], **_: Any) -> SubscriptionTestRequest:
         event = json.loads(values["event"])
         if unknown := sorted(set(event) - set(FIELDS)):
-            raise ValidationError({"event": {unknown[0]: [f"An event has no such field; it has {', '.join(FIELDS)}."]}})
+            raise ValidationError(
+                {"event": {unknown[0]: [f"An event does not have this field; its fields are {', '.join(FIELDS)}."]}}
+            )
         if values["event_type"] is not None and not isinstance(event.get("type"), str):
-            raise ValidationError({"event": {"type": ["It must be a text, because event_type is compared with it."]}})
+            raise ValidationError({"event": {"type": ["It must be a string, because event_type is compared with it."]}})
         rule = Rule(match_json=values["match"], input_json=values["input"])
         record = dict.fromkeys(FIELDS) | event
         return SubscriptionTestRequest(event=record, event_type=values["event_type"], rule=rule)
@@ -179,7 +183,7 @@ class SubscriptionTestRecord(Schema):
     matches = Flag()
     reason = Text(
         allow_none=True,
-        metadata={"description": "Where it does not match, the path and why; where no input can be made, why."},
+        metadata={"description": "The path that does not match and why, or why no input can be created."},
     )
     input = JsonText(
         attribute="input_json",

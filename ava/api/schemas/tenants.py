@@ -21,26 +21,28 @@ class TenantLimitsBody(Strict):
         minimum=0,
         maximum=_MAX_RUNNING,
         allow_none=True,
-        metadata={"description": "How many of its jobs run at once; 0: none."},
+        metadata={"description": "Max number of its running jobs; 0: none."},
     )
     weight = PositiveNumber(
         maximum=_MAX_WEIGHT,
         allow_none=True,
-        metadata={"description": "Its share of the turns beside the weights of others, which are 1 by default."},
+        metadata={"description": "Its weight in fair queueing (default 1), relative to the weights of other tenants."},
     )
     most_urgent_priority = WholeNumber(
         minimum=priority.FIRST,
         maximum=priority.LAST,
         allow_none=True,
-        metadata={"description": "The smallest priority number of its jobs: a smaller one becomes this one."},
+        metadata={
+            "description": "The smallest priority number that its jobs may have; a smaller number is raised to it."
+        },
     )
     retention_days = PositiveNumber(
         minimum=tenant.MIN_RETENTION_DAYS,
         maximum=tenant.MAX_RETENTION_DAYS,
         allow_none=True,
         metadata={
-            "description": "Days that its final jobs and their log lines are kept; a worker's own days count before "
-            "them. A change holds for the jobs that are stored, within ten minutes."
+            "description": "Retention of its ended jobs and their log lines, in days; a worker's own "
+            "`retention_days` takes precedence. A change applies to stored jobs within ten minutes."
         },
     )
 

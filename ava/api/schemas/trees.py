@@ -27,19 +27,21 @@ class TreeWaitRecord(Schema):
     """A wait of a job."""
 
     began_at = Instant()
-    ended_at = Instant(allow_none=True, metadata={"description": "When its handler was entered after it; null before."})
+    ended_at = Instant(
+        allow_none=True, metadata={"description": "When the handler was entered again after the wait; null before."}
+    )
 
 
 class TreeJobRecord(LightJobRecord):
     """A job of a tree: its record without input and output, and its position in the tree."""
 
     name = Text(allow_none=True, metadata={"description": "Its name in its bulk, or among the children of its parent."})
-    is_detached = Flag(metadata={"description": "Whether a cancel of its parent leaves it alone."})
+    is_detached = Flag(metadata={"description": "True if a cancel of its parent does not cancel it."})
     first_run_at = Instant(
         allow_none=True,
-        metadata={"description": "When the first run of its attempt began, also while it waits; null before."},
+        metadata={"description": "Start of the first run of its attempt, also while the job waits; null before."},
     )
-    waits = fields.List(fields.Nested(TreeWaitRecord), metadata={"description": "The latest 100, oldest first."})
+    waits = fields.List(fields.Nested(TreeWaitRecord), metadata={"description": "The latest 100 waits, oldest first."})
 
 
 class TreeEdgeRecord(Schema):
@@ -47,7 +49,7 @@ class TreeEdgeRecord(Schema):
 
     from_ = Id("job", data_key="from")
     to = Id("job")
-    kind = Text(metadata={"description": "`completed`, `ended` or `failed` as `when` says, or `child`."})
+    kind = Text(metadata={"description": "`completed`, `ended` or `failed`: the value of `when`; or `child`."})
 
 
 class TreeRecord(Schema):

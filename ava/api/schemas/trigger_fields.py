@@ -24,7 +24,7 @@ from ava.domain.jobs.trigger_options import (
 from ava.domain.limits.table import DAYS_AHEAD
 
 _NULL: dict[str, Any] = {"null": "It must not be null."}
-_KEY = "The jobs of one worker and key belong together. It is the tenant's own."
+_KEY = "The deduplication key of the job, per tenant and worker."
 _DELAYS = "0 to 31,622,400 seconds"
 
 
@@ -36,8 +36,9 @@ class DedupeBody(Strict):
         DedupeMode,
         load_default=DedupeMode.RETURN,
         metadata={
-            "description": "If an earlier job with the key is not final: `return` answers with it, `replace` cancels "
-            "it while it is queued (409 if it runs, or waits while a job below it runs), `refuse` is 409."
+            "description": "If an earlier job with the key is not final: `return` returns it, `replace` cancels it "
+            "while it is queued (409 if it is running, or waits while a job below it is running), `refuse` responds "
+            "409."
         },
     )
 
@@ -54,7 +55,7 @@ class DebounceBody(Strict):
         minimum=1,
         maximum=LONGEST_DEBOUNCE_SECONDS,
         required=True,
-        metadata={"description": "The job starts so long after the last trigger."},
+        metadata={"description": "Seconds from the last trigger to the start."},
     )
     max_seconds = WholeNumber(
         minimum=1,
@@ -62,14 +63,17 @@ class DebounceBody(Strict):
         load_default=None,
         allow_none=True,
         metadata={
-            "description": "It starts at most so long after the first trigger, whose `max_seconds` holds. Not less "
-            "than `seconds`."
+            "description": "Max seconds from the first trigger to the start, at least `seconds`. The value of the "
+            "first trigger applies."
         },
     )
     keep = Choice(
         Keep,
         load_default=Keep.LAST,
-        metadata={"description": "Whose input, priority, tags, `trigger` and user the job has."},
+        metadata={
+            "description": "The trigger that determines the job's input, priority, tags, `trigger` and user: "
+            "the first or the last."
+        },
     )
 
     @post_load
@@ -145,17 +149,20 @@ class RetryDelaysBody(Strict):
     """Max retries of a failed attempt, and their delays: `delays`, or `first`, `factor` and `ceiling`."""
 
     max = WholeNumber(
-        minimum=0, maximum=MAX_RETRIES, required=True, metadata={"description": "Attempts after the first."}
+        minimum=0,
+        maximum=MAX_RETRIES,
+        required=True,
+        metadata={"description": "Max number of attempts after the first."},
     )
     delays = fields.List(
         _Within(0, MAX_SECONDS, _DELAYS),
         validate=validate.Length(1, MAX_DELAYS, error=f"It must have 1 to {MAX_DELAYS} numbers."),
-        metadata={"description": "The seconds before each further attempt; the last one repeats."},
+        metadata={"description": "Retry delays in seconds, one per attempt; the last one repeats."},
     )
-    first = _Within(0, MAX_SECONDS, "Without `delays`: the first delay in seconds (1).")
-    factor = _Within(1, 1000, "Without `delays`: by how much each further one is longer (2).")
-    ceiling = _Within(0, MAX_SECONDS, "Without `delays`: the longest one in seconds (3600).")
-    jitter = _Within(0, 1, "By how large a part of it each is spread, in both directions (0.2).")
+    first = _Within(0, MAX_SECONDS, "Without `delays`: the first delay in seconds (default 1).")
+    factor = _Within(1, 1000, "Without `delays`: the factor from one delay to the next (default 2).")
+    ceiling = _Within(0, MAX_SECONDS, "Without `delays`: the max delay in seconds (default 3600).")
+    jitter = _Within(0, 1, "Random jitter as a fraction of each delay, in both directions (default 0.2).")
 
     @validates_schema
     def _check(self, values: dict[str, Any], **_: Any) -> None:

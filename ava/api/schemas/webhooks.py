@@ -33,7 +33,7 @@ class _Url(Text):
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise ValidationError("It holds half of a surrogate pair, which is no character.") from None
+            raise ValidationError("It contains half of a surrogate pair, which is not a valid character.") from None
         return value
 
 
@@ -47,7 +47,7 @@ class _Secret(Text):
             or _UNPRINTABLE.search(value)
         ):
             raise ValidationError(
-                f"It must be a text of {_MIN_SECRET_CHARS} to {_MAX_SECRET_CHARS} printable characters."
+                f"It must be a string of {_MIN_SECRET_CHARS} to {_MAX_SECRET_CHARS} printable characters."
             )
         try:
             if len(signing_key(value)) < _MIN_SECRET_CHARS:
@@ -71,9 +71,9 @@ class _Switch(fields.Field[Any]):
 def _event_list(**rest: Any) -> fields.List[Any]:
     return fields.List(
         Choice(EventType),
-        validate=validate.Length(1, 20, error="There must be at least one."),
+        validate=validate.Length(1, 20, error="It must have at least one entry."),
         error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
-        metadata={"description": "The types of events that are sent to it."},
+        metadata={"description": "The types of events to send."},
         **rest,
     )
 
@@ -81,13 +81,13 @@ def _event_list(**rest: Any) -> fields.List[Any]:
 class WebhookBody(Strict):
     """A webhook to create."""
 
-    url = _Url(required=True, metadata={"description": "Where events are sent to: a public http(s) address."})
+    url = _Url(required=True, metadata={"description": "The target URL: a public http(s) address."})
     events = _event_list(required=True)
     secret = _Secret(
         required=True,
         metadata={
-            "description": "The secret that requests are signed with; it is never shown again. For the libraries of "
-            "Standard Webhooks: whsec_ and the key in base64."
+            "description": "The secret that signs the requests; it is never shown again. For Standard Webhooks "
+            "libraries: whsec_ and the base64 of the key."
         },
     )
 
@@ -95,7 +95,7 @@ class WebhookBody(Strict):
         load_default=False,
         metadata={
             "type": "boolean",
-            "description": "True: no events of jobs that a handler has made.",
+            "description": "True: send no events of jobs that a handler created.",
             "default": False,
         },
     )
@@ -111,11 +111,13 @@ class WebhookChangeBody(Strict):
     url = _Url()
     events = _event_list()
     secret = _Secret(
-        metadata={"description": "A new secret. For 24 hours requests are signed with the previous one as well."}
+        metadata={
+            "description": "A new secret. For 24 hours, requests are signed with both the new and the previous secret."
+        }
     )
-    enabled = _Switch(metadata={"type": "boolean", "description": "False to send nothing to it."})
+    enabled = _Switch(metadata={"type": "boolean", "description": "False: send no events to it."})
     roots_only = _Switch(
-        metadata={"type": "boolean", "description": "True: no events of jobs that a handler has made."}
+        metadata={"type": "boolean", "description": "True: send no events of jobs that a handler created."}
     )
 
     @validates_schema
@@ -161,14 +163,14 @@ class DeliveryListQuery(PageQuery):
         data_key="filter[status]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to one status."},
+        metadata={"description": "Only deliveries with this status."},
     )
     event = Choice(
         EventType,
         data_key="filter[event]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to one type of event."},
+        metadata={"description": "Only deliveries of events of this type."},
     )
     cursor = cursor_field(paging.id_reader("dlv"))
 
@@ -189,21 +191,22 @@ class _EndedStatus(StrEnum):
 class RedeliverBody(Strict):
     """Which deliveries to send again."""
 
-    since = Instant(
-        required=True, metadata={"description": "Those that were created since this moment, ISO 8601, inclusive."}
-    )
+    since = Instant(required=True, metadata={"description": "Deliveries created at or after this time, in ISO 8601."})
 
     until = Instant(
-        load_default=None, allow_none=False, metadata={"description": "Only those created before this moment."}
+        load_default=None, allow_none=False, metadata={"description": "Only deliveries created before this time."}
     )
     status = Choice(
         _EndedStatus,
         load_default=_EndedStatus.ABANDONED,
         allow_none=False,
-        metadata={"description": "The status that they have now."},
+        metadata={"description": "Only deliveries with this status now."},
     )
     event = Choice(
-        EventType, load_default=None, allow_none=False, metadata={"description": "Only events of this type."}
+        EventType,
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Only deliveries of events of this type."},
     )
 
     @post_load
@@ -241,7 +244,7 @@ class DeliveryRecord(RecordSchema, of=Delivery):
                     "error": {"type": ["string", "null"]},
                 },
             },
-            "description": "The requests that were made, oldest first; the last 50.",
+            "description": "The last 50 requests, oldest first.",
             "payload": payloads.hide_answers,
         },
     )
@@ -259,7 +262,7 @@ class DeliveryBodyRecord(Schema):
         },
     )
     body_bytes = WholeNumber(
-        minimum=0, maximum=2**53, attribute="bytes", metadata={"description": "The bytes of all of it."}
+        minimum=0, maximum=2**53, attribute="bytes", metadata={"description": "Size of the whole body in bytes."}
     )
 
 

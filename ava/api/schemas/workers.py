@@ -58,20 +58,20 @@ class WorkerListQuery(PageQuery):
         data_key="filter[status]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Filter to one status."},
+        metadata={"description": "Only workers with this status."},
     )
     is_live = TextFlag(
         data_key="filter[live]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Only workers that a live node serves, or only those that none does."},
+        metadata={"description": "Only workers with a live node (true), or only workers without one (false)."},
     )
     text = QueryText(
         longest=100,
         data_key="q",
         load_default=None,
         allow_none=False,
-        metadata={"description": "A part of the name or the id, in upper or lower case."},
+        metadata={"description": "A part of the name or id, in upper or lower case."},
     )
     cursor = cursor_field(paging.worker_id_of_cursor)
 
@@ -87,64 +87,71 @@ class WorkerChangeBody(Strict):
     status = Choice(
         WorkerStatus,
         allow_none=True,
-        metadata={"description": "`paused`: its jobs wait. `deprecated`: it takes no new jobs (409)."},
+        metadata={"description": "`paused`: its jobs wait. `deprecated`: triggers are refused (409)."},
     )
     config = NamedTexts(
         limit=WORKER_ENTRIES,
-        metadata={"description": 'What `env["KEY"]` returns in the handler; null deletes an entry.'},
+        metadata={"description": 'Values of `env["KEY"]` in the handler; null deletes an entry.'},
     )
     secrets = NamedTexts(
         limit=WORKER_SECRETS,
         shortest=_SHORTEST_SECRET,
         metadata={
             "writeOnly": True,
-            "description": 'What `env.secrets["NAME"]` returns in the handler; never shown again. Null deletes one.',
+            "description": 'Values of `env.secrets["NAME"]` in the handler; never shown again. Null deletes an entry.',
         },
     )
     timeout_seconds = PositiveNumber(
-        maximum=3600, allow_none=True, metadata={"description": "At most what the handler declares."}
+        maximum=3600, allow_none=True, metadata={"description": "At most the value that the handler declares."}
     )
     max_retries = WholeNumber(
         minimum=0,
         maximum=25,
         allow_none=True,
-        metadata={"description": "At most what the handler declares; the short form of `retry`."},
+        metadata={"description": "At most the value that the handler declares; the short form of `retry`."},
     )
     max_running = WholeNumber(
         minimum=0,
         maximum=MAX_RUNNING,
         allow_none=True,
         metadata={
-            "description": "How many of its jobs run at once, for each value of what the handler says; 0: none. With "
-            "scope platform only, unless the worker is the tenant's own. Jobs that wait follow within 2 s."
+            "description": "Max number of its running jobs, per value of the declared `max_running_per`; 0: none. "
+            "Needs scope `platform`, unless the worker belongs to the tenant. Waiting jobs follow within 2 s."
         },
     )
     rate = RateText(
         allow_none=True,
-        metadata={"description": "Likewise how many of them start in a span of time, such as `100/minute`."},
+        metadata={
+            "description": "Max starts per period, such as `100/minute`. Needs scope `platform`, as `max_running` does."
+        },
     )
-    name = WorkerName(
-        allow_none=True, metadata={"description": "Of a worker with the runtime `pull`, its owner alone may change it."}
-    )
+    name = WorkerName(allow_none=True, metadata={"description": "Can be changed only for a pull worker, by its owner."})
     input_schema = JsonSchema(allow_none=True, metadata=SCHEMA)
     retry = fields.Nested(RetryDelaysBody(), allow_none=True)
     expires_in = WholeNumber(
         minimum=1,
         maximum=MAX_EXPIRY_SECONDS,
         allow_none=True,
-        metadata={"description": "Likewise: seconds after which its unstarted jobs expire."},
+        metadata={
+            "description": "Time in seconds until its unstarted jobs expire. Can be changed only for a pull worker, "
+            "by its owner."
+        },
     )
     deadline_seconds = WholeNumber(
         minimum=1,
         maximum=DEADLINE_SECONDS.value,
         allow_none=True,
-        metadata={"description": "Likewise: seconds after which its jobs fail unless they are final."},
+        metadata={
+            "description": "Time in seconds until its unfinished jobs fail. Can be changed only for a pull worker, "
+            "by its owner."
+        },
     )
     scope = Choice(
         Scope,
         load_default=Scope.TENANT,
         metadata={
-            "description": "`platform`: for all tenants, under each one's own settings; platform-admin or above."
+            "description": "`platform`: the settings of all tenants, which each tenant's own settings override; "
+            "needs platform-admin or above."
         },
     )
 
@@ -152,9 +159,9 @@ class WorkerChangeBody(Strict):
     def _change(self, values: dict[str, Any], **_: Any) -> WorkerChange:
         scope = values.pop("scope")
         if not values:
-            raise ValidationError("It must name at least one setting.")
+            raise ValidationError("It must have at least one setting.")
         if "retry" in values and "max_retries" in values:
-            raise ValidationError("It is the short form of retry; send one of them.", "max_retries")
+            raise ValidationError("It is the short form of retry; send either retry or max_retries.", "max_retries")
         if "retry" in values:
             values["max_retries"] = None if values["retry"] is None else values["retry"].max
         definition = {
@@ -195,27 +202,28 @@ class WorkerRecord(Schema):
             "the last 45 s."
         },
     )
-    scope = Choice(Scope, metadata={"description": "Whose worker it is."})
+    scope = Choice(Scope, metadata={"description": "The owner of the worker: the tenant or the platform."})
     status_by = Text(
         allow_none=True,
         metadata={"description": "The user who set the status, or `platform`; null if it was not set."},
     )
     status_at = Instant(allow_none=True, metadata={"description": "When the status was set."})
-    handler_timeout_seconds = Number(metadata={"description": "What the handler declares."})
-    handler_max_retries = WholeNumber(minimum=0, maximum=25, metadata={"description": "What the handler declares."})
+    handler_timeout_seconds = Number(metadata={"description": "The value that the handler declares."})
+    handler_max_retries = WholeNumber(
+        minimum=0, maximum=25, metadata={"description": "The value that the handler declares."}
+    )
     retry = JsonText(
         allow_none=True,
         metadata={
             "type": "object",
-            "description": "After which delays a failed attempt is repeated, as was set; null: as its handler "
-            "declares.",
+            "description": "The retry settings, if they were set; null: as its handler declares.",
         },
     )
     retention_days = Number(
         allow_none=True,
         metadata={
-            "description": "Days that its final jobs are kept, as the handler declares; null: those of the tenant, or "
-            "of the installation."
+            "description": "Retention of its ended jobs in days, as the handler declares; null: the tenant's, or the "
+            "installation's."
         },
     )
     expires_in = WholeNumber(
@@ -223,8 +231,8 @@ class WorkerRecord(Schema):
         maximum=MAX_EXPIRY_SECONDS,
         allow_none=True,
         metadata={
-            "description": "Seconds after which its unstarted jobs are cancelled, unless their trigger or schedule "
-            "says otherwise, as the handler declares; null: never."
+            "description": "Time in seconds until its unstarted jobs are cancelled, as the handler declares; a "
+            "trigger or schedule can override it. Null: never."
         },
     )
     deadline_seconds = WholeNumber(
@@ -232,7 +240,7 @@ class WorkerRecord(Schema):
         maximum=DEADLINE_SECONDS.value,
         allow_none=True,
         metadata={
-            "description": "Seconds from its creation, or its date, after which a job fails unless it is final, waits "
+            "description": "Seconds from its creation or `scheduled_at` until an unfinished job fails, waits "
             "included, as the handler declares; null: never."
         },
     )
@@ -240,8 +248,8 @@ class WorkerRecord(Schema):
         McpUse,
         allow_none=True,
         metadata={
-            "description": "How it is a tool of MCP, as the handler declares: `answer` (a call waits for the end), "
-            "`task` (a call returns a task) or `off`; null: as AVA_MCP_WORKERS says."
+            "description": "Its use as an MCP tool, as the handler declares: `answer` (a call waits for the end), "
+            "`task` (a call returns a task) or `off`; null: set by AVA_MCP_WORKERS."
         },
     )
     max_memory_mb = WholeNumber(
@@ -250,7 +258,7 @@ class WorkerRecord(Schema):
         allow_none=True,
         metadata={
             "description": "MiB of memory above which a run is stopped and fails as `MemoryExceeded`, as the handler "
-            "declares; null: what its node allows (`AVA_MAX_MEMORY_MB`)."
+            "declares; null: the limit of its node (`AVA_MAX_MEMORY_MB`)."
         },
     )
     max_running = WholeNumber(
@@ -258,19 +266,25 @@ class WorkerRecord(Schema):
         minimum=0,
         maximum=MAX_RUNNING,
         allow_none=True,
-        metadata={"description": "How many of its jobs run at once; null: any number."},
+        metadata={"description": "Max number of its running jobs; null: no limit."},
     )
     max_running_per = Text(
         attribute="limits.max_running_per",
         allow_none=True,
-        metadata={"description": "What that is per: `tenant`, a path in the input, or null: the worker as a whole."},
+        metadata={
+            "description": "The scope of `max_running`: `tenant`, a path in the input, or null: the whole worker."
+        },
     )
     rate = Text(
         attribute="limits.rate",
         allow_none=True,
-        metadata={"description": "How many of its jobs start in a span of time; null: any number."},
+        metadata={"description": "Max starts per period; null: no limit."},
     )
-    rate_per = Text(attribute="limits.rate_per", allow_none=True, metadata={"description": "What the rate is per."})
+    rate_per = Text(
+        attribute="limits.rate_per",
+        allow_none=True,
+        metadata={"description": "The scope of `rate`, like `max_running_per`."},
+    )
 
 
 def _hide_config(_record: object, settings: WorkerSettings | None) -> str:
@@ -303,9 +317,9 @@ class WorkerWithSettingsRecord(WorkerRecord):
         allow_none=True,
         metadata={
             "type": "object",
-            "description": "The settings for all tenants, which hold where the tenant has none of its own: `status`, "
-            "`config`, `secrets` (their names), `timeout_seconds`, `max_retries`, `retry`, `max_running`, `rate`. "
-            "Below platform-admin the values of `config` are not shown. Null if there are none.",
+            "description": "The settings of all tenants; a tenant's settings override them: `status`, `config`, "
+            "`secrets` (their names), `timeout_seconds`, `max_retries`, `retry`, `max_running`, `rate`. For roles "
+            "below platform-admin the values of `config` are hidden. Null if there are none.",
             "payload": _hide_config,
         },
     )

@@ -118,7 +118,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(f"Port {port} of {host} is in use; choose another with --port.") from error
-        raise PortInUse(f"{host}:{port} cannot be listened on: {error.strerror}.") from error
+        raise PortInUse(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
     return listener
 
 

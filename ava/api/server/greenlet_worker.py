@@ -63,7 +63,7 @@ _dropped = bytearray(2**18)
 _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (http_errors.LimitRequestLine, 414, "The request line is too long."),
     (http_errors.UnsupportedTransferCoding, 501, "This Transfer-Encoding is not supported; send chunked or none."),
-    (http_errors.ExpectationFailed, 417, "This expectation cannot be met; only 100-continue can."),
+    (http_errors.ExpectationFailed, 417, "This Expect header is not supported; only 100-continue is."),
     (http_errors.ParseException, 400, "The request is not valid HTTP/1.1."),
 )
 _REASONS = {
@@ -140,7 +140,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
                 # The database is unreachable, so this process can receive nothing.
                 continue
             except Exception:
-                self.log.exception("The heartbeat of this process was not recorded")
+                self.log.exception("The heartbeat of this API process was not recorded in the database")
 
     def _end(self, servers: list[ConnectionServer]) -> None:
         for server in servers:
@@ -361,7 +361,7 @@ def _refusal(exc: BaseException) -> tuple[int, str]:
     for kind, status, sentence in _STATUSES:
         if isinstance(exc, kind):
             return status, sentence
-    return 500, "Something went wrong on our side."
+    return 500, "Internal error; the server's log has the details."
 
 
 def _response(status: int, text: str, request_id: str) -> bytes:

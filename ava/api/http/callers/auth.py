@@ -67,7 +67,7 @@ def identify() -> None:
 def _worker(found: Caller, endpoint: str) -> Caller:
     """Return a caller of the role `worker`, who sees the inputs of claimed runs. Raises `Forbidden`."""
     if not getattr(current_app.view_functions[endpoint], "is_open_to_workers", False):
-        raise Forbidden("A key of the role worker claims runs and shows its workers, and nothing else.")
+        raise Forbidden("An API key of the role worker may only claim runs and read its workers.")
     return found
 
 

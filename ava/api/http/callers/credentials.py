@@ -52,9 +52,9 @@ def read_id(header: str, prefix: str) -> str:
 def _role() -> Role:
     value = request.headers.get("x-platform-role", "")
     if not value:
-        raise _refused("x-platform-role", f"it is missing; send one of {', '.join(ROLES)}")
+        raise _refused("x-platform-role", f"it is missing; valid roles are {', '.join(ROLES)}")
     if (role := Role.parse(value)) is None:
-        raise Forbidden(f"The role in x-platform-role is unknown; send one of {', '.join(ROLES)}.")
+        raise Forbidden(f"The role in x-platform-role is unknown; valid roles are {', '.join(ROLES)}.")
     return role
 
 
@@ -65,7 +65,7 @@ def _refused(header: str, reason: str) -> InvalidParameters:
 def by_key() -> Caller | None:
     """Return the caller that an API key identifies; None if the request has no bearer token.
 
-    The user is the one in x-user-id, or else the key itself. Raises `Unauthorized` if the key is invalid, and
+    The user is x-user-id if it is given, otherwise the key itself. Raises `Unauthorized` if the key is invalid, and
     `InvalidParameters` if x-user-id is malformed.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")

@@ -41,7 +41,9 @@ def by_session() -> Caller | None:
     if not (cookie := request.cookies.get(cookie_name(request.host))):
         return None
     if request.headers.get("sec-fetch-site", "none") not in _OWN_SITES:
-        raise Forbidden("A session's cookie is for the pages of this address alone; send an API key instead.")
+        raise Forbidden(
+            "A session's cookie is valid only for the pages of this address; use an API key for other origins."
+        )
     check = partial(context().sessions.find, cookie)
     use = check()
     credentials.remember(check)
