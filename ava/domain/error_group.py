@@ -40,15 +40,17 @@ class ErrorGroup:
 
     id: str = field(metadata={"prefix": "err"})
     worker_id: str
-    kind: str = field(metadata={"description": "The type of the exception, such as ValueError; Timeout; WorkerLost."})
-    message: str = field(
-        metadata={"description": "The message; `*` stands for numbers, ids and addresses.", "is_payload": True}
+    kind: str = field(
+        metadata={"description": "The type of the exception, such as ValueError; also Timeout and WorkerLost."}
     )
-    count: int = field(metadata={"description": "Jobs that failed in the period."})
+    message: str = field(
+        metadata={"description": "The message, with `*` in place of numbers, ids and addresses.", "is_payload": True}
+    )
+    count: int = field(metadata={"description": "The number of jobs that failed in the period."})
     first_seen_at: datetime
     last_seen_at: datetime
     status: ErrorStatus
-    sample_job_id: str = field(metadata={"prefix": "job", "description": "The last of its jobs."})
+    sample_job_id: str = field(metadata={"prefix": "job", "description": "The most recent job of the group."})
     #: The days of the period with failures, oldest first.
     daily: Sequence[ErrorDay] = ()
 
@@ -96,7 +98,7 @@ def gather(jobs: Sequence[FailedJob], ungrouped: Mapping[str, str]) -> list[Erro
         update = found.get(error_id)
         if update is None:
             kind, message = (
-                (UNGROUPED, "errors of other kinds than the tenant's groups have")
+                (UNGROUPED, "errors beyond the tenant's max number of error groups")
                 if job.error_id in ungrouped
                 else kind_and_template(job.error)
             )

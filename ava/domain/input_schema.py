@@ -43,11 +43,11 @@ def check_schema(schema: Mapping[str, Any], patterns: Patterns = HANDLERS) -> st
     try:
         text = json.dumps(schema, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):
-        raise ValueError("it must be an object that JSON can carry") from None
+        raise ValueError("it must be a JSON object") from None
     if len(text) > _MAX_SCHEMA_BYTES:
         raise ValueError(f"it has {len(text)} bytes of JSON; at most {_MAX_SCHEMA_BYTES} are accepted")
     if schema.get("$schema", DIALECT).rstrip("#") != DIALECT:
-        raise ValueError(f"$schema must be {DIALECT}, or left out")
+        raise ValueError(f"$schema must be {DIALECT} if it is given")
     InputSchema(text, patterns)
     return text
 
@@ -94,7 +94,11 @@ class InputSchema:
         values = sum(map(input_json.count, ",[{"))
         of_values = self._costs.ns_per_value * values
         if of_values + self._costs.ns_per_byte * len(input_json) > _MAX_NS:
-            return {"input": ["It has too many values, or too much text, to be checked against its worker's schema."]}
+            return {
+                "input": [
+                    "It is too large to be checked against the worker's schema: it has too many values or characters."
+                ]
+            }
         given = _DECODER.decode(_without_lone_surrogates(input_json))
         if self._validator.is_valid(given):
             return {}
@@ -120,7 +124,7 @@ class InputSchema:
 def _places(error: Any) -> Iterator[tuple[str, str]]:
     """Yield the paths that an error is about, with a message each. None stands for an error without a path."""
     if error is None:
-        yield "input", "It does not match the schema of its worker; it is too large to say where."
+        yield "input", "It does not match the worker's schema; it is too large to name the place."
         return
     path = "input" + "".join(
         f"[{step}]" if isinstance(step, int) else f".{_short(step)}" for step in error.instance_path
@@ -129,10 +133,10 @@ def _places(error: Any) -> Iterator[tuple[str, str]]:
     if isinstance(kind, jsonschema_rs.ValidationErrorKind.AnyOf | jsonschema_rs.ValidationErrorKind.OneOfNotValid):
         yield from _places_in_choice(error, path)
     elif isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
-        yield f"{path}.{_short(kind.property)}", "It is missing, and the schema of the worker requires it."
+        yield f"{path}.{_short(kind.property)}", "It is missing, and the worker's schema requires it."
     elif isinstance(kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):
         for name in islice(kind.unexpected, _MAX_ERRORS):
-            yield f"{path}.{_short(name)}", "It is not known here by the schema of the worker."
+            yield f"{path}.{_short(name)}", "It is unknown; the worker's schema has no such field."
     else:
         yield path, _sentence(str(error.message))
 
@@ -155,11 +159,11 @@ def _choosing(choices: list[list[Any]], depth: int) -> Iterator[tuple[str, str]]
     """Yield fields with a message: fields that all alternatives require, and constants that tell them apart."""
     missing = [_missing(each, depth) for each in choices]
     for name in sorted(set.intersection(*missing)) if missing else ():
-        yield name, "It is missing, and the schema of the worker requires it"
+        yield name, "It is missing, and the worker's schema requires it"
     if choices and all(len(each) == len(names) == 1 for each, names in zip(choices, missing, strict=True)):
         names = [name for each in missing for name in each]
         if len(set(names)) > 1:
-            yield names[0], f"It is missing, and the schema of the worker requires it, as {' or '.join(names)}"
+            yield names[0], f"It is missing, and the worker's schema requires it, as {' or '.join(names)}"
     expected: dict[str, list[str]] = {}
     for inner in (inner for each in choices for inner in each if _is_constant(inner, depth)):
         expected.setdefault(str(inner.instance_path[-1]), []).append(json.dumps(inner.kind.expected_value))
@@ -231,7 +235,8 @@ def _explain(error: ValueError) -> str:
     place = "/".join(map(str, error.instance_path))
     is_pattern = str(error.message).endswith('is not a "regex"')
     message = (
-        "the pattern cannot be used: it is no regular expression, is too large, or looks around or back"
+        "the pattern cannot be used: it is not a regular expression, is too large, or uses look-around or "
+        "back-references"
         if is_pattern
         else str(error.message)[:_LONGEST_MESSAGE]
     )

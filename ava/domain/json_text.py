@@ -24,7 +24,7 @@ _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 #: Max digits of an integer. A piece of a body that is only digits is refused unparsed: parsing it takes 0.1 s.
 _MAX_DIGITS = 4_300
-_TOO_MANY_DIGITS = "The body holds an integer of too many digits."
+_TOO_MANY_DIGITS = "The body has an integer with too many digits."
 #: Max characters that Python's C decoder gets. It holds the interpreter lock throughout, up to 0.25 s for a body of a
 #: million numbers, and blocks all other threads. Python code decodes a longer body value by value: up to 20 times
 #: slower, but other threads run in between.
@@ -56,7 +56,7 @@ def decode(pieces: Sequence[bytes]) -> Any:
                 return _step_decoder.decode(text)
         return _decoder.decode(text)
     except UnicodeDecodeError as error:
-        raise BadRequest(f"The body is not UTF-8: byte {error.start} does not belong there.") from error
+        raise BadRequest(f"The body is not UTF-8: byte {error.start} is invalid.") from error
     except json.JSONDecodeError as error:
         raise BadRequest(f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from error
     except ValueError as error:
@@ -143,7 +143,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(name: str) -> NoReturn:
-    raise BadRequest(f"The body is not JSON: {name} is no JSON value.")
+    raise BadRequest(f"The body is not JSON: {name} is not a JSON value.")
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)

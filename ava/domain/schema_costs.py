@@ -151,7 +151,7 @@ class SchemaCosts:
             found = found.plus(found)
         if found.parts > _MAX_COST:
             raise ValueError(
-                f"it has too many parts, or nests too many choices; its cost may be {_MAX_COST}, where each part "
+                f"it has too many parts, or nests too many choices; its cost is at most {_MAX_COST}, where each part "
                 "counts once, and twice below anyOf, oneOf, not, if and contains, and objects and lists in enum and "
                 f"const count once for each {_BYTES_PER_PART} bytes{self._of_patterns()}"
             )
@@ -178,7 +178,7 @@ class SchemaCosts:
 
     def _of_reference(self, reference: Any, depth: int) -> _Cost:
         if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
-            raise ValueError("$ref must name a place in the same schema, such as #/$defs/address")
+            raise ValueError("$ref must be a path in the same schema, such as #/$defs/address")
         # Percent-encoding allows several spellings of one part.
         part = unquote(reference)
         if part in self._open:
@@ -195,7 +195,7 @@ class SchemaCosts:
         try:
             return referenced(self._schema, reference)
         except KeyError:
-            raise ValueError(f"$ref {reference} names no part of the schema") from None
+            raise ValueError(f"$ref {reference} does not exist in the schema") from None
 
     def _refuse_names(self, part: dict[str, Any], *, is_root: bool) -> None:
         for keyword in _REFUSED:

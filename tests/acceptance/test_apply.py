@@ -110,7 +110,7 @@ def test_an_entry_that_the_api_does_not_have_or_the_role_may_not_set_is_named(sy
     cure = "Limits need --role platform-admin, or a key of that role."
     for text, role, reason in (
         ("workers: {wkr_unknown: {status: paused}}", "platform-admin", "workers.wkr_unknown: "),
-        ("workers: {../jobs: {status: paused}}", "platform-admin", "workers.../jobs: '../jobs' is no id."),
+        ("workers: {../jobs: {status: paused}}", "platform-admin", "workers.../jobs: '../jobs' is not an id."),
         ("limits: {Ten A: {weight: 2}}", "platform-admin", "limits.Ten A: "),
         ("limits: {ten_another: {weight: 2}}", "tenant-system-admin", f"limits.ten_another: .* {cure}"),
         ("limits: {ten_test: {weight: 7}}", "tenant-system-admin", f"limits.ten_test: .* {cure}"),

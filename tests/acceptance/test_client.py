@@ -131,7 +131,7 @@ def test_schedules_are_created_changed_run_and_deleted(client: Client) -> None:
     client.schedules.delete(made.id)
     with pytest.raises(ApiNotFound):
         client.schedules.get(made.id)
-    with pytest.raises(ApiRefused, match="hour: '25' is not possible"):
+    with pytest.raises(ApiRefused, match="hour: '25' is not valid"):
         client.schedules.create("wkr_sleep", "0 25 * * *", "UTC")
 
 

@@ -82,7 +82,7 @@ def test_a_schedule_runs_a_job_at_each_slot(shifted: ShiftedSystem) -> None:
     )
     why = system.get(f"/v1/ava/jobs/{job_id}/why").json()["data"]["sentence"]
     slot = datetime.fromisoformat(schedule["next_run_at"]).strftime("%M")
-    assert f"made by schedule {schedule['id']}, slot " in why
+    assert f"created by schedule {schedule['id']}, slot " in why
     assert why.endswith(f":{slot} in Europe/Berlin")
 
 

@@ -87,7 +87,10 @@ def test_replace_cancels_a_queued_job_and_conflicts_with_one_that_has_just_start
     second = _id(_dedupe(api, "replace", input={"n": 2}))
     assert _statuses(api) == ["cancelled", "queued"]
     replaced = api.get(f"{JOBS}/{first}").get_json()["data"]
-    assert (replaced["cancelled_by"], replaced["error"]) == (second, f"Replaced: {second} has its key")
+    assert (replaced["cancelled_by"], replaced["error"]) == (
+        second,
+        f"Replaced: {second} has the same deduplication key",
+    )
     assert replaced["cancel_requested_at"]
     api.execute(f"{START} WHERE status = 'queued'")
     error = error_of(_dedupe(api, "replace"), 409, "resource_conflict")
@@ -150,7 +153,7 @@ def test_a_debounced_job_starts_some_seconds_after_the_last_trigger(api: Api) ->
     assert sorted(api.execute("SELECT key, value FROM job_tags")) == [("b", "2"), ("c", "3")]
     why = api.get(f"{JOBS}/{_id(first)}/why").get_json()["data"]["sentence"]
     assert why.startswith("waiting until ")
-    assert "debounce: each trigger of its key puts it off, since " in why
+    assert "debounce: each trigger with its key delays it, since " in why
 
 
 def test_a_debounced_job_is_dated_by_a_client_and_put_off_by_its_trigger_at_once(api: Api) -> None:

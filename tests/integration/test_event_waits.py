@@ -226,7 +226,7 @@ def test_branches_that_wait_for_a_child_and_for_an_event_continue_with_the_first
     waiters.end_waiting(run, claim_id, waits)
     waiters.wake()
     sentence = waiters.api.get(f"{JOBS}/{job_id}/why").get_json()["data"]["sentence"]
-    assert f"its handler waits for the ends of {child} or an event {PAID}" in sentence
+    assert f"its handler waits for the end of {child} or an event {PAID}" in sentence
     assert not waiters.continues(job_id)
     waiters.send(1)
     waiters.wake()

@@ -80,7 +80,7 @@ def test_the_triggers_expiry_holds_over_the_workers(api: Api) -> None:
 def test_a_job_that_has_expired_is_refused_to_a_claim_and_then_cancelled(api: Api) -> None:
     job, other = api.trigger(expires_in=60), api.trigger()
     assert _expire(api) == 0
-    assert "it is cancelled unless it starts by" in api.get(f"{JOBS}/{job['id']}/why").get_json()["data"]["sentence"]
+    assert "it expires if it has not started by" in api.get(f"{JOBS}/{job['id']}/why").get_json()["data"]["sentence"]
     _let_expire(api)
     assert not claim_by_node(api, job)
     assert _show(api, job["id"])["status"] == "queued"

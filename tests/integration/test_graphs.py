@@ -161,7 +161,7 @@ def test_a_parent_waits_for_its_children_and_holds_nothing(graphs: Graphs) -> No
     with graphs.api.database.connect() as connection:
         assert {reason: jobs for reason, jobs in metrics.waiting_jobs(connection).items() if jobs} == {"children": 1}
     sentence = graphs.api.get(f"{JOBS}/{parent}/why").get_json()["data"]["sentence"]
-    assert f"its handler waits for the ends of {one}, {two}" in sentence
+    assert f"its handler waits for the end of {one}, {two}" in sentence
     graphs.finish(one, 1)
     assert graphs.show(parent)["waiting_for"] is not None
     graphs.finish(two, error="ValueError: no")

@@ -86,13 +86,13 @@ def test_a_waiting_job_explains_what_it_waits_for(scheduled: Scheduled) -> None:
     assert waiting is not None
     explained = scheduled.service._jobs.explain(CALLER, waiting, node_dead_seconds=14)
     assert explained.sentence.startswith(f"queued: waits until {first} of the same schedule is final")
-    assert f"made by schedule {schedule.id}, slot " in explained.sentence
+    assert f"created by schedule {schedule.id}, slot " in explained.sentence
     assert explained.sentence.endswith(" in Europe/Berlin")
     # The firing remains when the schedule is deleted, and the job goes on.
     scheduled.service.delete(CALLER, schedule.id)
     scheduled.wake()
     assert scheduled.backlog.count("status = 'queued' AND waits_for IS NULL") == 1
-    assert f"made by schedule {schedule.id}, slot " in scheduled.service._jobs.explain(
+    assert f"created by schedule {schedule.id}, slot " in scheduled.service._jobs.explain(
         CALLER, waiting, node_dead_seconds=14
     ).sentence  # fmt: skip
 
@@ -113,7 +113,7 @@ def test_cancel_running_cancels_the_last_job_on_behalf_of_the_schedule(scheduled
     scheduled.fire(2)
     scheduled.start_last(schedule)
     scheduled.fire(3)
-    error = f"OverlapCancelled: the next job of {schedule.id} came"
+    error = f"OverlapCancelled: the next job of {schedule.id} was created"
     assert scheduled.jobs("status, cancelled_by, cancel_requested_at IS NOT NULL, error") == [
         ("cancelled", schedule.id, True, error),
         ("running", schedule.id, True, error),

@@ -134,7 +134,7 @@ def test_why_a_dated_job_waits_follows_from_its_reason_and_not_from_its_log(grap
             connection, run=run, worker_id="wkr_open", lacks_handler=True, dead_after_seconds=14.0
         )
     assert graphs.show(deferred)["waits_for"] == "deferred"
-    assert "a node without the handler of wkr_open had it" in why(deferred)
+    assert "it reached a node without the handler of wkr_open" in why(deferred)
 
 
 #: 20,000 jobs that have ended and 20,000 that wait for a permit, 2,000 for other reasons, one job for a retry.

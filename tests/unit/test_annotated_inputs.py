@@ -159,7 +159,7 @@ class Aliased(pydantic.BaseModel):
         ({"orderNo": 1, "places": [1]}, None),
         ({}, ("input.orderNo", "as orderNo or order_no.")),
         ({"order_no": "1"}, ("input.order_no", 'not of type "integer"')),
-        ({"orderNo": 1, "order": 2}, ("input.order", "not known here")),
+        ({"orderNo": 1, "order": 2}, ("input.order", "no such field")),
     ],
 )
 def test_a_field_has_all_names_of_its_model_and_no_others(given: Any, fault: tuple[str, str] | None) -> None:
@@ -179,7 +179,7 @@ def test_a_field_has_all_names_of_its_model_and_no_others(given: Any, fault: tup
     ("annotation", "given", "faults"),
     [
         (Cat | Dog | None, {"kind": "bird"}, {"input.kind": 'It must be one of "cat", "dog".'}),
-        (Pet, {}, {"input.kind": "It is missing, and the schema of the worker requires it."}),
+        (Pet, {}, {"input.kind": "It is missing, and the worker's schema requires it."}),
         (Cat | Dog, {"kind": "cat", "lives": "nine"}, {"input.lives": 'It is not of type "integer".'}),
         (Dog, {"kind": "dog", "master": {"kind": "cow"}}, {"input.master.kind": 'It must be "cat".'}),
     ],

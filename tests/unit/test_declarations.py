@@ -100,7 +100,7 @@ NIGHTLY = {"schedule": "0 3 * * *", "timezone": "Europe/Berlin", "schedule_tenan
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"schedule": "0 25 * * *"}, "schedule: hour: '25' is not possible"),
+        ({"schedule": "0 25 * * *"}, "schedule: hour: '25' is not valid"),
         ({"schedule": "@daily"}, "schedule: cron: macros such as '@daily'"),
         ({"schedule": "0 0 30 2 *"}, "schedule: day of month: no date ever matches"),
         ({"schedule": ""}, "schedule: cron: the pattern has 0 fields"),

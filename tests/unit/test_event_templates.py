@@ -88,7 +88,7 @@ def test_a_template_that_repeats_a_large_event_ends_before_it_is_built() -> None
 
 
 def test_an_input_that_is_no_object_or_too_large_is_refused() -> None:
-    with pytest.raises(PayloadTooLarge, match="no object"):
+    with pytest.raises(PayloadTooLarge, match="must be an object"):
         make_input(Rule(input_json='{"$get":"type"}'), EVENT)
     with pytest.raises(PayloadTooLarge, match="too large"):
         make_input(Rule(), {"data": "x" * 2_000_000})

@@ -89,14 +89,14 @@ def test_a_job_that_waits_for_an_event_says_as_well_that_no_process_could_contin
     gone = "; no live worker serves wkr_x on queue gpu, so it could not continue now"
     assert _why(facts={"processes": 0}, **waits) == said + gone
     assert _why(facts={"processes": 0}, queue="pull:ten_test:wkr_x:ten_test", **waits) == (
-        f"{said}; no worker has ever asked for runs of wkr_x"
+        f"{said}; no worker has ever polled for runs of wkr_x"
     )
 
 
 def test_whether_a_job_or_its_handler_waits_for_others_follows_from_the_reason() -> None:
     waits: dict[str, Any] = {"run_no": 1, "waiting_for_json": '{"jobs": ["job_a"], "event": null, "until": null}'}
-    assert _why(waits_for=WaitsFor.JOBS, **waits) == "queued: waits for the ends of job_a"
-    assert _why(waits_for=WaitsFor.CHILDREN, **waits) == "queued: its handler waits for the ends of job_a"
+    assert _why(waits_for=WaitsFor.JOBS, **waits) == "queued: waits for the end of job_a"
+    assert _why(waits_for=WaitsFor.CHILDREN, **waits) == "queued: its handler waits for the end of job_a"
 
 
 def test_a_queued_job_without_a_live_worker_says_so() -> None:
@@ -105,7 +105,7 @@ def test_a_queued_job_without_a_live_worker_says_so() -> None:
 
 def test_a_queued_job_whose_queue_the_broker_refuses_says_so() -> None:
     refused = {"is_queue_refused": True}
-    said = "queued: the broker refuses the queue gpu; the nodes that serve it try it again"
+    said = "queued: the broker refuses the queue gpu; the nodes that serve it retry every few seconds"
     assert _why(facts={"processes": 0, **refused}) == said
     # Another node may be served by another server of the cluster.
     assert _why(facts=refused) == _why()
@@ -114,7 +114,7 @@ def test_a_queued_job_whose_queue_the_broker_refuses_says_so() -> None:
 def test_a_dated_job_names_its_time() -> None:
     assert _why(waits_for=WaitsFor.SCHEDULE, run_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
     assert _why(waits_for=WaitsFor.DEFERRED, run_at=_NOW, attempt=2) == (
-        "queued: a node without the handler of wkr_x had it; it is published again at 2025-06-01T10:00:00Z"
+        "queued: it reached a node without the handler of wkr_x; it is published again at 2025-06-01T10:00:00Z"
     )
     assert _why(waits_for=WaitsFor.RETRY, run_at=_NOW, attempt=2) == "waiting for retry 2 of 3 at 2025-06-01T10:00:00Z"
 
@@ -142,10 +142,10 @@ def test_a_running_job_names_its_node_and_a_requested_cancel() -> None:
     said = "running on node ava@host since 2025-06-01T10:00:00Z, attempt 1 of 4"
     assert _why(facts={"node_name": "ava@host", "node_silent_seconds": 1}, **running) == said
     assert _why(facts={"node_name": "ava@host", "node_silent_seconds": 20}, **running).endswith(
-        "silent for 20 s, so the job is about to be rescued"
+        "no heartbeat for 20 s, so the job is about to be rescued"
     )
     asked = _why(cancel_requested_at=_NOW, cancelled_by="usr_y", **running)
-    assert asked.endswith("; usr_y asked to cancel it at 2025-06-01T10:00:00Z")
+    assert asked.endswith("; usr_y requested its cancel at 2025-06-01T10:00:00Z")
 
 
 def test_a_final_job_names_its_end() -> None:
@@ -178,6 +178,6 @@ def test_a_job_that_waits_for_more_than_its_place_names_what() -> None:
     )
     debounced = {"debounced_at": _NOW, "debounced_until": _NOW}
     assert _why(facts={"waiting": Waiting(**debounced)}, waits_for=WaitsFor.DEBOUNCE, run_at=_NOW) == (
-        "waiting until 2025-06-01T10:00:00Z: debounce: each trigger of its key puts it off, since "
+        "waiting until 2025-06-01T10:00:00Z: debounce: each trigger with its key delays it, since "
         "2025-06-01T10:00:00Z, until 2025-06-01T10:00:00Z at most"
     )

@@ -109,7 +109,7 @@ def test_no_firing_older_than_catch_up_seconds_is_made_up_for() -> None:
     assert _fired(decision) == []
     assert decision.times[0].time.at == NOW - 90 * MINUTE
     # One entry stands for all that are older, so that a year costs no more than an hour.
-    assert "stands for every slot" in (decision.times[0].reason or "")
+    assert "represents every slot" in (decision.times[0].reason or "")
 
 
 def test_a_year_without_dispatchers_is_decided_within_a_bound() -> None:

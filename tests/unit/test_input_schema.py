@@ -51,14 +51,14 @@ def test_an_input_that_matches_has_no_faults() -> None:
 @pytest.mark.parametrize(
     ("value", "faults"),
     [
-        ({}, {"input.channel": ["It is missing, and the schema of the worker requires it."]}),
+        ({}, {"input.channel": ["It is missing, and the worker's schema requires it."]}),
         ({"channel": 5}, {"input.channel": ['It is not of type "string".']}),
         (
             {"channel": "ops", "items": [{"id": 1}, {}], "x": 1},
             {
                 "input.channel": ['It does not match "^#[a-z-]+$".'],
-                "input.items[1].id": ["It is missing, and the schema of the worker requires it."],
-                "input.x": ["It is not known here by the schema of the worker."],
+                "input.items[1].id": ["It is missing, and the worker's schema requires it."],
+                "input.x": ["It is unknown; the worker's schema has no such field."],
             },
         ),
         ({"channel": "#ops", "at": "tomorrow"}, {"input.at": ['It is not a "date-time".']}),
@@ -80,17 +80,17 @@ def test_hostile_texts_are_checked_like_others(value: str) -> None:
     [
         ({"type": "text"}, "type: "),
         ({"properties": {"a": {"pattern": r"(a)\1"}}}, "properties/a/pattern: the pattern cannot be used"),
-        ({"pattern": "(?=a)"}, "looks around or back"),
+        ({"pattern": "(?=a)"}, "uses look-around or back-references"),
         ({"pattern": "(a{1000}){1000}"}, "is too large"),
         ({"patternProperties": {"(?!x)": {}}}, "the pattern cannot be used"),
-        ({"$ref": "https://example.com/schema"}, r"\$ref must name a place in the same schema"),
-        ({"$ref": "file:///etc/passwd"}, r"\$ref must name a place in the same schema"),
-        ({"$ref": "#/$defs/none"}, r"\$ref #/\$defs/none names no part of the schema"),
+        ({"$ref": "https://example.com/schema"}, r"\$ref must be a path in the same schema"),
+        ({"$ref": "file:///etc/passwd"}, r"\$ref must be a path in the same schema"),
+        ({"$ref": "#/$defs/none"}, r"\$ref #/\$defs/none does not exist in the schema"),
         ({"properties": {"a": {"$ref": "#"}}}, "refers to itself"),
         ({"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}, "refers to itself"),
         ({"$dynamicRef": "#a"}, r"\$dynamicRef is not accepted"),
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, r"\$schema must be"),
-        ({"enum": [float("nan")]}, "that JSON can carry"),
+        ({"enum": [float("nan")]}, "it must be a JSON object"),
         ({"description": "x" * 70_000}, "at most 65536 are accepted"),
         ({"allOf": [{"type": "object"}] * 1_000}, "too many parts"),
         ({"properties": {"x": {"enum": [{"number": number} for number in range(500)]}}}, "objects and lists in enum"),
@@ -138,7 +138,9 @@ def test_the_cost_of_an_enumeration_is_counted() -> None:
     # Inputs of 1 MiB, whose values are compared with each option, or with none.
     for value in ([options[-1]] * 13_000, [0] * 500_000, [options[-1]] * 1_000):
         assert _faults({"x": value}, schema) == {
-            "input": ["It has too many values, or too much text, to be checked against its worker's schema."]
+            "input": [
+                "It is too large to be checked against the worker's schema: it has too many values or characters."
+            ]
         }
     assert _faults({"x": [options[-1]] * 10}, schema) == {}
     assert time.process_time() - began < 2

@@ -225,7 +225,7 @@ def test_a_wrong_input_fails_with_the_sentence_of_the_api_and_the_handler_is_not
         called.append(input)
 
     result = testing.run(strict, {})
-    sentence = "It is missing, and the schema of the worker requires it."
+    sentence = "It is missing, and the worker's schema requires it."
     assert (result.status, result.error, result.is_retried) == ("failed", f"InputInvalid: input.to: {sentence}", False)
     assert result.exception is not None
     assert result.exception.fields == {"input.to": [sentence]}  # type: ignore[attr-defined]

@@ -35,14 +35,12 @@ class ApiKey:
     tenant_id: str
     name: str
     role: Role
-    prefix: str = field(
-        metadata={"description": "The 16 characters of its token that follow the dot. They are no secret."}
-    )
-    created_by: str = field(metadata={"description": "The user, or the key, that created it."})
+    prefix: str = field(metadata={"description": "The 16 characters of the token after the dot. They are not secret."})
+    created_by: str = field(metadata={"description": "The user or API key that created it."})
     created_at: datetime
     expires_at: datetime | None
-    last_used_at: datetime | None = field(metadata={"description": "At most a minute behind."})
-    payloads: bool = field(default=True, metadata={"description": "Whether its holder sees payloads."})
+    last_used_at: datetime | None = field(metadata={"description": "The time of the last use, at most a minute old."})
+    payloads: bool = field(default=True, metadata={"description": "True if its holder sees payloads."})
     #: As in `ApiKeySpec`.
     worker_ids: Sequence[str] | None = None
     is_of_platform: bool = False

@@ -33,11 +33,13 @@ class AwaitedEvent:
         """Return the validated wait of a handler. Raise `ValueError`."""
         if not isinstance(type_, str) or not is_client_type(type_):
             raise ValueError(
-                f"the type of an event has 1 to 200 visible ASCII characters and does not begin with {OWN_PREFIX}, "
-                f"unlike {type_!r:.80}"
+                f"the event type must be 1 to 200 visible ASCII characters and not begin with {OWN_PREFIX}, "
+                f"not {type_!r:.80}"
             )
         if type_.endswith(".*"):
-            raise ValueError(f"a wait is for events of one type; only subscriptions have such as {type_!r:.80}")
+            raise ValueError(
+                f"a wait needs one exact event type; only subscriptions take a prefix such as {type_!r:.80}"
+            )
         if match is None:
             return cls(type_)
         if not isinstance(match, Mapping):
@@ -46,12 +48,12 @@ class AwaitedEvent:
             text = compact_json(match)
             found = cls(type_, json.loads(text))
             if _UNSTORABLE.search(json.dumps(found.match, ensure_ascii=False)):
-                raise ValueError("it has NUL, or half of a surrogate pair, which a wait cannot keep")
+                raise ValueError("it must not contain NUL or half of a surrogate pair")
             compile_pattern(found.match)
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"match: {error}") from error
         if len(text) > MAX_MATCH_CHARS:
-            raise ValueError(f"match has {len(text):,} characters of JSON, of {MAX_MATCH_CHARS:,} that it may")
+            raise ValueError(f"match has {len(text):,} characters of JSON; at most {MAX_MATCH_CHARS:,} are accepted")
         return found
 
     @classmethod

@@ -48,7 +48,7 @@ def read_binary(headers: Mapping[str, str], media_type: str, body: bytes) -> Eve
         given["datacontenttype"] = media_type
     for name in ("data", "data_base64"):
         if name in given:
-            _refuse(f"ce-{name}", "It is no attribute; the data is the body.")
+            _refuse(f"ce-{name}", "It is not an attribute in binary mode; the body is the data.")
     if body:
         given["data"] = _data(media_type, body)
     return _event("", given)
@@ -74,13 +74,13 @@ def _data(media_type: str, body: bytes) -> Any:
 
 def _event(path: str, given: Any) -> EventSpec:
     if not isinstance(given, dict):
-        _refuse(path, "It must be an object, an event of CloudEvents 1.0.")
+        _refuse(path, "It must be an object, a CloudEvents 1.0 event.")
     if given.get("specversion") != _VERSION:
         _refuse(_path(path, "specversion"), f"It must be {_VERSION}.")
     data = given.get("data")
     if (encoded := given.get("data_base64")) is not None:
         if data is not None:
-            _refuse(_path(path, "data_base64"), "Send data or data_base64, not both.")
+            _refuse(_path(path, "data_base64"), "Send either data or data_base64.")
         data = _binary(path, encoded)
     time = given.get("time")
     moment = parse_time(time) if isinstance(time, str) else None
@@ -92,7 +92,7 @@ def _event(path: str, given: Any) -> EventSpec:
     try:
         data_json = compact_json(data)
     except ValueError:
-        _refuse(_path(path, "data"), "It holds a number that is too large for a double.")
+        _refuse(_path(path, "data"), "It has a number that is too large for a double.")
     return EventSpec(
         type=type_,
         source=_text(path, given, "source", MAX_TEXT_CHARS),
@@ -110,11 +110,11 @@ def _extensions(path: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if name in _ATTRIBUTES or value is None:
             continue
         if not _EXTENSION.fullmatch(name):
-            _refuse(_path(path, name[:100]), "The name of an extension is 1 to 40 of a-z and 0-9.")
+            _refuse(_path(path, name[:100]), "The name of an extension must be 1 to 40 characters of a-z and 0-9.")
         if not isinstance(value, str | bool | int) or (isinstance(value, str) and len(value) > MAX_TEXT_CHARS):
             _refuse(
                 _path(path, name),
-                f"It must be a text of at most {MAX_TEXT_CHARS:,} characters, a boolean or an integer.",
+                f"It must be a string of at most {MAX_TEXT_CHARS:,} characters, a boolean or an integer.",
             )
         extensions[name] = value
     return extensions
@@ -131,7 +131,7 @@ def _binary(path: str, encoded: Any) -> dict[str, str]:
 def _text(path: str, given: Mapping[str, Any], name: str, max_chars: int) -> str:
     value = given.get(name)
     if not isinstance(value, str) or not 1 <= len(value) <= max_chars or not _is_storable(value):
-        _refuse(_path(path, name), f"It must be a text of 1 to {max_chars:,} characters, without control characters.")
+        _refuse(_path(path, name), f"It must be a string of 1 to {max_chars:,} characters, without control characters.")
     text: str = value
     return text
 

@@ -73,7 +73,7 @@ class Hook(HookSpec):
     tenant_id: str
     prefix: str = field(metadata={"description": "The part of its token that is not secret."})
     previous_token_until: datetime | None = field(
-        metadata={"description": "Until when the address before the last rotation is valid."}
+        metadata={"description": "When the previous URL, before the last rotation, stops working."}
     )
     secret_count: int
     created_by: str
@@ -97,10 +97,14 @@ class HookDelivery:
     created_at: datetime
     event_id: str | None = field(default=None, metadata={"prefix": "evt"})
     event_type: str | None = None
-    source_id: str | None = field(default=None, metadata={"description": "The sender's own id of it."})
+    source_id: str | None = field(default=None, metadata={"description": "The sender's own id of the delivery."})
     job_ids: Sequence[str] = field(default=(), metadata={"prefix": "job"})
-    duplicate_of: str | None = field(default=None, metadata=_EARLIER | {"description": "The delivery that it repeats."})
-    replay_of: str | None = field(default=None, metadata=_EARLIER | {"description": "The delivery that it replays."})
+    duplicate_of: str | None = field(
+        default=None, metadata=_EARLIER | {"description": "The first delivery, if this one is a duplicate."}
+    )
+    replay_of: str | None = field(
+        default=None, metadata=_EARLIER | {"description": "The original delivery, if this one is a replay."}
+    )
     address: str = ""
     #: A serialized JSON object with string values.
     headers_json: str = field(default="{}", metadata={"description": "Secrets are masked.", "is_payload": True})
@@ -112,13 +116,13 @@ class HookDelivery:
 def check(spec: HookSpec) -> None:
     """Raise `InvalidFields` for the first field that contradicts another one."""
     if (spec.provider is Provider.CUSTOM) != (spec.custom is not None):
-        _refuse("verifier", "It is the row of a hook with the provider `custom`, and of no other.")
+        _refuse("verifier", "It is allowed only for the provider `custom`.")
     if spec.worker_id is not None and spec.event_type is not None:
-        _refuse("event_type", "Send worker_id, whose job each delivery makes, or event_type, not both.")
+        _refuse("event_type", "Send either worker_id, so that each delivery creates a job, or event_type.")
     if spec.worker_id is None and spec.input_json is not None:
-        _refuse("input", "It needs a worker_id; of an event each subscription has a template of its own.")
+        _refuse("input", "It requires worker_id; for events, set the template on each subscription.")
     if spec.dedupe in (DedupeBy.ID, DedupeBy.BOTH) and spec.verifier.id is None:
-        _refuse("dedupe", "This verifier names no id of a delivery; use `body` or `none`.")
+        _refuse("dedupe", "This verifier does not define the id of a delivery; use `body` or `none`.")
 
 
 def _refuse(name: str, reason: str) -> NoReturn:

@@ -74,11 +74,13 @@ def read_rule(path: str, given: Any) -> ReadRule:
     if not isinstance(given, dict):
         return _EQUALS, given
     if len(given) != 1:
-        raise PatternError(path, f"A rule has one operator; known are {', '.join(_OPERATORS)}.")
+        raise PatternError(path, f"A rule has exactly one operator; known operators are {', '.join(_OPERATORS)}.")
     ((operator, operand),) = given.items()
     read = _OPERATORS.get(operator)
     if read is None:
-        raise PatternError(path, f"The operator {shown(operator)} is not known; known are {', '.join(_OPERATORS)}.")
+        raise PatternError(
+            path, f"The operator {shown(operator)} is unknown; known operators are {', '.join(_OPERATORS)}."
+        )
     return operator, read(f"{path}.{operator}", operand)
 
 
@@ -205,7 +207,7 @@ _TOGETHER: dict[str, Callable[[Sequence[Any]], Test]] = {
 
 def _text(path: str, operand: Any) -> str:
     if not isinstance(operand, str) or not operand:
-        raise PatternError(path, "It must be a text.")
+        raise PatternError(path, "It must be a string.")
     return operand
 
 
@@ -237,9 +239,11 @@ def _numeric(path: str, operand: Any) -> list[tuple[Callable[[Any, Any], bool], 
         raise PatternError(path, 'It must be a list such as [">", 0, "<=", 5].')
     for operator, bound in zip(operand[::2], operand[1::2], strict=True):
         if not isinstance(operator, str) or operator not in _COMPARISONS:
-            raise PatternError(path, f"The comparison {shown(operator)} is none of {' '.join(_COMPARISONS)}.")
+            raise PatternError(
+                path, f"The comparison {shown(operator)} is unknown; known comparisons are {' '.join(_COMPARISONS)}."
+            )
         if not _is_number(bound):
-            raise PatternError(path, f"{shown(bound)} is no number.")
+            raise PatternError(path, f"{shown(bound)} is not a number.")
     return [(_COMPARISONS[each], bound) for each, bound in zip(operand[::2], operand[1::2], strict=True)]
 
 

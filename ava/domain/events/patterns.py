@@ -29,7 +29,7 @@ MAX_LEVELS = 20
 MAX_COMPARISONS = 20_000
 _TOO_MANY = (
     f"It needs more than {MAX_COMPARISONS:,} comparisons with this event: its rules times the values in the event's "
-    "lists. Give it fewer rules, or send shorter lists. (limit pattern_comparisons)"
+    "lists. Use fewer rules, or send shorter lists. (limit pattern_comparisons)"
 )
 
 
@@ -150,7 +150,7 @@ class _Compiler:
             sentence = f"It nests too deep; at most {MAX_LEVELS} levels are accepted."
             raise PatternError(path, f"{sentence} (limit pattern_levels)")
         if not given and path:
-            raise PatternError(path, "It is empty; leave it out, or name a field.")
+            raise PatternError(path, "It is empty; omit it, or name a field.")
         return _Branch(path, tuple((name, self._node(path, name, each, level)) for name, each in given.items()))
 
     def _node(self, path: str, name: str, given: Any, level: int) -> _Leaf | _Branch:
@@ -158,13 +158,13 @@ class _Compiler:
         if len(path) > 1000:
             raise PatternError(path[:MAX_SHOWN], "Its path is too long; at most 1,000 characters are accepted.")
         if name.startswith("$"):
-            raise PatternError(path, "No field begins with $; there are no operators of this form.")
+            raise PatternError(path, "Operators that begin with $ are not supported.")
         if isinstance(given, dict):
             return self.branch(path, given, level=level + 1)
         if not isinstance(given, list):
             raise PatternError(path, f"It must be a list of values or rules, such as [{shown(given)}].")
         if not given:
-            raise PatternError(path, "The list is empty, so nothing would match.")
+            raise PatternError(path, "The list is empty and would match nothing.")
         self._rules += len(given)
         if self._rules > MAX_RULES:
             sentence = f"There are too many rules; at most {MAX_RULES} are accepted."

@@ -73,11 +73,11 @@ def make_input(rule: Rule, event: dict[str, Any]) -> str:
     except TemplateTooLarge:
         raise PayloadTooLarge(
             BODY_BYTES.message(
-                f"The input that the event makes is too large; at most {max_bytes:,} bytes are accepted."
+                f"The input created from the event is too large; at most {max_bytes:,} bytes are accepted."
             )
         ) from None
     if not text.startswith("{"):
-        raise PayloadTooLarge("The input that the event makes is no object.")
+        raise PayloadTooLarge("The input created from the event must be an object.")
     return text
 
 

@@ -91,7 +91,7 @@ def compile_template(given: Any) -> Template:
     pieces: list[str | _Place] = []
     _compile("", given, pieces, level=1)
     if sum(isinstance(piece, _Place) for piece in pieces) > MAX_PLACES:
-        sentence = f"It has too many places; at most {MAX_PLACES} are accepted."
+        sentence = f"It has too many placeholders; at most {MAX_PLACES} are accepted."
         raise TemplateError("", PATTERN_RULES.message(sentence))
     return Template(tuple(_joined(pieces)))
 
@@ -134,12 +134,12 @@ def _compile_object(path: str, given: dict[str, Any], pieces: list[str | _Place]
 
 def _place(path: str, given: dict[str, Any]) -> _Place:
     if unknown := set(given) - {_GET, _DEFAULT}:
-        raise TemplateError(path, f"Beside {_GET} there may be {_DEFAULT} alone, and no {min(unknown)[:100]!r}.")
+        raise TemplateError(path, f"An object with {_GET} may also have {_DEFAULT}, but not {min(unknown)[:100]!r}.")
     names = split_path(given[_GET])
     if names is None:
         raise TemplateError(
             path, f"{_GET} must be a path such as data.number, or a list of at most {MAX_PATH_NAMES} names."
         )
     if names[0] not in FIELDS:
-        raise TemplateError(path, f"{_GET} begins with none of {', '.join(FIELDS)}.")
+        raise TemplateError(path, f"{_GET} must begin with one of {', '.join(FIELDS)}.")
     return _Place(names, _json(given.get(_DEFAULT)))

@@ -48,14 +48,14 @@ def verify(
         return _verify_secret(verifier, secrets, request)
     signatures = _signatures(verifier, request.headers.get(verifier.header or "", ""))
     if not signatures:
-        return f"The header {verifier.header} is missing, or not of the form {verifier.prefix}<{verifier.encoding}>."
+        return f"The header {verifier.header} is missing, or lacks the form {verifier.prefix}<{verifier.encoding}>."
     signed = _signed_text(verifier, request)
     if signed is None:
-        return "A header that is signed is missing, or the signed time is no time."
+        return "A signed header is missing, or the signed time is not a time."
     check = _check_public if verifier.scheme is Scheme.ASYMMETRIC else _check_hmac
     # A list, not a generator, so that every pair is compared.
     if True not in [check(verifier, secret, signed, signatures) for secret in secrets]:
-        return "The signature is wrong: the secret differs, or the body was changed on its way."
+        return "The signature is wrong: the secret differs, or the body was changed in transit."
     return None if now is None else _time_fault(verifier, request, now, tolerance_seconds)
 
 
@@ -68,7 +68,7 @@ def _verify_secret(verifier: Verifier, secrets: Sequence[str], request: Received
         return f"The {where} is missing."
     text = given[len(verifier.prefix) :].encode("latin-1" if in_header else "utf-8", "replace")
     matches = [hmac.compare_digest(text, secret.encode()) for secret in secrets]
-    return None if True in matches else f"The {where} has another secret."
+    return None if True in matches else f"The secret in {where} is wrong."
 
 
 def _signatures(verifier: Verifier, given: str) -> list[bytes]:
@@ -123,7 +123,7 @@ def _time_fault(verifier: Verifier, request: Received, now: float, tolerance_sec
         return None
     at = signed_seconds(verifier, request)
     if at is None:
-        return "The signed time is missing, or no number."
+        return "The signed time is missing or not a number."
     if abs(now - at) <= tolerance_seconds:
         return None
     side = "in the past" if at < now else "in the future"
@@ -199,7 +199,7 @@ def _public_key(algorithm: Algorithm, form: KeyForm, secret: str) -> Any:
         algorithm, rsa.RSAPublicKey
     )
     if not isinstance(key, kind):
-        raise ValueError(f"it is no public key for {algorithm}")
+        raise ValueError(f"it is not a public key for {algorithm}")
     return key
 
 
@@ -212,7 +212,7 @@ def check_secret(verifier: Verifier, secret: str) -> None:
             _key(verifier.key, secret)
     except Exception:
         what = "public key" if verifier.scheme is Scheme.ASYMMETRIC else "secret"
-        raise ValueError(f"It is no {what} of the form that the verifier's `key` names.") from None
+        raise ValueError(f"It is not a {what} in the form that the verifier's `key` names.") from None
 
 
 def sign(verifier: Verifier, secret: str, request: Received, *, now: float) -> dict[str, str]:

@@ -241,7 +241,7 @@ def read_row(given: object) -> Verifier:
     known = {each.name for each in fields(Verifier)}
     for name in given:
         if name not in known:
-            raise RowError(str(name)[:_MAX_TEXT], f"It is not known here; known are {', '.join(sorted(known))}.")
+            raise RowError(str(name)[:_MAX_TEXT], f"It is unknown; known fields are {', '.join(sorted(known))}.")
     values = {name: _read(name, value) for name, value in given.items() if value is not None}
     if "scheme" not in values:
         raise RowError("scheme", f"It is missing; it must be one of {', '.join(Scheme)}.")
@@ -285,7 +285,7 @@ def _status(name: str, value: Any) -> int:
 def _types(name: str, value: Any) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not 1 <= len(texts) <= _MAX_TYPES:
-        raise RowError(name, f"It must be a text, or a list of at most {_MAX_TYPES}.")
+        raise RowError(name, f"It must be a string, or a list of at most {_MAX_TYPES} strings.")
     return tuple(_text(name, each) for each in texts)
 
 
@@ -298,7 +298,7 @@ def _header(name: str, value: Any) -> str:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.isascii() or not value.isprintable():
-        raise RowError(name, f"It must be a text of at most {_MAX_TEXT} printable ASCII characters.")
+        raise RowError(name, f"It must be a string of at most {_MAX_TEXT} printable ASCII characters.")
     return value
 
 
@@ -322,15 +322,15 @@ def _check(row: Verifier) -> None:
     if (is_signed or row.scheme is Scheme.SHARED_SECRET) and not row.header:
         raise RowError("header", f"It is missing; the scheme {row.scheme} reads a header.")
     if row.scheme is Scheme.URL_SECRET and not row.parameter:
-        raise RowError("parameter", "It is missing; the scheme url_secret reads a parameter of the address.")
+        raise RowError("parameter", "It is missing; the scheme url_secret reads a parameter of the URL.")
     if (row.algorithm in _ASYMMETRIC) != (row.scheme is Scheme.ASYMMETRIC):
         raise RowError("algorithm", f"The scheme {row.scheme} does not use {row.algorithm}.")
     if row.separator is not None and (len(row.separator) != 1 or not row.prefix):
-        raise RowError("separator", "It must be one character, and beside it `prefix` says which entry is a signature.")
+        raise RowError("separator", "It must be one character, and `prefix` must mark the entries that are signatures.")
     if row.time_prefix and not row.separator:
         raise RowError("time_prefix", "It needs a `separator` between the entries of the header.")
     if row.time_header and row.time_prefix:
-        raise RowError("time_header", "Send time_header or time_prefix, not both.")
+        raise RowError("time_header", "Send either time_header or time_prefix.")
     for name, texts in (("id", [row.id or ""]), ("type", row.type), ("handshake", _texts_of(row.handshake))):
         for text in texts:
             _check_places(name, text, known=())
@@ -344,15 +344,15 @@ def _texts_of(handshake: Handshake | None) -> list[str]:
 def _check_signed(row: Verifier, is_signed: bool) -> None:
     if not is_signed:
         if row.has_time:
-            raise RowError("time_header", f"Nothing is signed with the scheme {row.scheme}, so a time proves nothing.")
+            raise RowError("time_header", f"The scheme {row.scheme} signs nothing, so a time proves nothing.")
         return
     _check_places("signed", row.signed, known=_SIGNED_PLACES)
     if row.signed.count("{body}") != 1:
-        raise RowError("signed", "It must have {body} once.")
+        raise RowError("signed", "It must contain {body} exactly once.")
     if row.has_time != ("{time}" in row.signed):
-        raise RowError("signed", "It must have {time} exactly if time_header or time_prefix says where the time is.")
+        raise RowError("signed", "It must contain {time} if time_header or time_prefix is set, and only then.")
     if "{id}" in row.signed and not (row.id or "").startswith("{header:"):
-        raise RowError("id", "It must be {header:…}, because the signed text has {id}.")
+        raise RowError("id", "It must be {header:…}, because `signed` contains {id}.")
 
 
 def _check_places(name: str, text: str, *, known: tuple[str, ...]) -> None:
@@ -367,4 +367,4 @@ def _check_places(name: str, text: str, *, known: tuple[str, ...]) -> None:
             allowed = ", ".join(
                 [*(f"{{{each}}}" for each in known), "{header:name}", *([] if known else ["{body:path}"])]
             )
-            raise RowError(name, f"{{{place}}} is not known here; known are {allowed}.")
+            raise RowError(name, f"{{{place}}} is unknown; known placeholders are {allowed}.")

@@ -45,20 +45,22 @@ class BulkOperation:
     kind: BulkKind
     job_filter: JobFilter
     state: BulkState = field(
-        metadata={"description": "`aborted`: it takes no more jobs; those that it has taken stay as they are."}
+        metadata={"description": "`aborted`: it handles no further jobs; jobs that it has handled stay changed."}
     )
     total: int = field(
         metadata={
-            "description": "How many jobs matched when it was made, as far as they are counted. A job that no longer "
-            "matches when its turn comes is neither done nor failed."
+            "description": "The number of matching jobs at the start of the operation, as far as they are counted. A "
+            "job that no longer matches when it is handled counts as neither done nor failed."
         }
     )
-    done: int = field(metadata={"description": "Jobs that were retried or cancelled."})
-    failed: int = field(metadata={"description": "Jobs that could not be retried; see `reason`."})
+    done: int = field(metadata={"description": "Retried or cancelled jobs."})
+    failed: int = field(metadata={"description": "Jobs that could not be retried; `reason` explains why."})
     #: The part of `done` that were running and were asked to stop.
     signalled: int
-    reason: str | None = field(metadata={"description": "Why jobs failed, or why the operation waits; null otherwise."})
-    created_by: str = field(metadata={"description": "The user, or the API key, that made it."})
+    reason: str | None = field(
+        metadata={"description": "Why jobs failed, or why the operation is waiting; otherwise null."}
+    )
+    created_by: str = field(metadata={"description": "The user or API key that created it."})
     role: Role
     request_id: str
     created_at: datetime

@@ -133,7 +133,7 @@ def explain(facts: Facts) -> Explanation:
     sentence = _sentence(facts)
     if facts.firing is not None:
         local_time = format_local_time(facts.firing.local_time)
-        sentence += f"; made by schedule {facts.job.triggered_by}, slot {local_time} in {facts.firing.timezone}"
+        sentence += f"; created by schedule {facts.job.triggered_by}, slot {local_time} in {facts.firing.timezone}"
     return Explanation(job=facts.job, sentence=sentence, facts=facts)
 
 
@@ -153,7 +153,7 @@ def _sentence(facts: Facts) -> str:
 def _until(job: Job) -> str:
     if job.expires_at is None or job.first_run_no is not None:
         return ""
-    return f"; it is cancelled unless it starts by {format_time(job.expires_at)}"
+    return f"; it expires if it has not started by {format_time(job.expires_at)}"
 
 
 def _why_cancelled(job: Job) -> str:
@@ -199,8 +199,8 @@ def _why_queued(facts: Facts) -> str:
     if is_unasked or job.waits_for in (None, WaitsFor.NODE):
         return _why_in_backlog(facts, waiting)
     if job.waits_for is WaitsFor.QUEUE:
-        return f"queued: the queue {shown(job.queue)} is not paused any more; the dispatcher returns the job to it"
-    return f"queued: waits for something else than its turn ({job.waits_for})"
+        return f"queued: the queue {shown(job.queue)} is no longer paused; the dispatcher returns the job to it"
+    return f"queued: waits for an unknown reason ({job.waits_for}), perhaps of a newer release"
 
 
 def _is_unasked(facts: Facts) -> bool:
@@ -212,11 +212,11 @@ def _is_unasked(facts: Facts) -> bool:
 def _why_offered(facts: Facts) -> str:
     worker_id, seconds = facts.job.worker_id, facts.claimed_seconds
     if seconds is None:
-        return f"queued: no worker has ever asked for runs of {worker_id}"
+        return f"queued: no worker has ever polled for runs of {worker_id}"
     if seconds > LIVE_SECONDS:
-        return f"queued: no worker has asked for runs of {worker_id} for {_span(seconds)}"
+        return f"queued: no worker has polled for runs of {worker_id} for {_span(seconds)}"
     more = "more than " if facts.ahead >= MAX_AHEAD else ""
-    return f"queued: {more}{facts.ahead} ahead of it; a worker asked for runs of {worker_id} {_span(seconds)} ago"
+    return f"queued: {more}{facts.ahead} ahead of it; a worker polled for runs of {worker_id} {_span(seconds)} ago"
 
 
 def _why_waiting(facts: Facts) -> str:
@@ -237,7 +237,7 @@ def _why_waiting(facts: Facts) -> str:
     who = "waits" if job.waits_for is WaitsFor.JOBS else "its handler waits"
     event = waiting_for.get("event")
     or_event = "" if event is None else f" or an event {event['type']}"
-    return f"{who} for the ends of {named or 'other jobs'}{or_event}{at_most}"
+    return f"{who} for the end of {named or 'other jobs'}{or_event}{at_most}"
 
 
 def _without_handler(facts: Facts) -> str:
@@ -254,7 +254,7 @@ def _why_in_backlog(facts: Facts, waiting: Waiting) -> str:
     if is_pulled(job.queue):
         return _why_offered(facts)
     if facts.is_queue_refused and not facts.processes:
-        return f"queued: the broker refuses the queue {job.queue}; the nodes that serve it try it again"
+        return f"queued: the broker refuses the queue {job.queue}; the nodes that serve it retry every few seconds"
     if job.waits_for is WaitsFor.NODE or not facts.processes:
         return f"queued: no live worker serves {job.worker_id} on queue {job.queue}"
     are_more = facts.ahead_of_all >= MAX_EXAMINED
@@ -289,7 +289,7 @@ def _why_dated(job: Job, waiting: Waiting) -> str:
     if job.waits_for is WaitsFor.RETRY:
         return f"waiting for retry {job.attempt} of {job.max_attempts - 1} at {at}"
     if job.waits_for is WaitsFor.DEFERRED and waiting.deferral is None:
-        return f"queued: a node without the handler of {job.worker_id} had it; it is published again at {at}"
+        return f"queued: it reached a node without the handler of {job.worker_id}; it is published again at {at}"
     if job.waits_for is WaitsFor.DEFERRED:
         return f"waiting until {at}: {waiting.deferral}"
     if job.waits_for is WaitsFor.DEBOUNCE and waiting.debounce is not None:
@@ -299,22 +299,21 @@ def _why_dated(job: Job, waiting: Waiting) -> str:
 
 def _why_running(facts: Facts) -> str:
     job = facts.job
-    place = "a worker that pulls" if is_pulled(job.queue) else f"node {facts.node_name or 'unknown'}"
+    place = "a pull worker" if is_pulled(job.queue) else f"node {facts.node_name or 'unknown'}"
     if facts.pulled_by:
         place = f"{place}, {printable(facts.pulled_by)},"
     where = f"running on {place} since {format_time(job.started_at)}"
     said = f"{where}, attempt {job.attempt} of {job.max_attempts}"
     if job.cancel_requested_at is not None:
         who = "the system" if job.cancelled_by is None else job.cancelled_by
-        said += f"; {who} asked to cancel it at {format_time(job.cancel_requested_at)}"
+        said += f"; {who} requested its cancel at {format_time(job.cancel_requested_at)}"
         said += "" if job.error is None else f" ({job.error})"
     if (facts.unheard_seconds or 0) > PULLED_SILENT_SECONDS:
-        said += (
-            f"; its worker has said nothing for {_span(facts.unheard_seconds or 0)}, so the job is about to be rescued"
-        )
+        unheard = _span(facts.unheard_seconds or 0)
+        said += f"; its worker has sent no heartbeat for {unheard}, so the job is about to be rescued"
     silent = facts.node_silent_seconds
     if silent is not None and silent > facts.node_dead_after_seconds:
-        said += f"; the node has been silent for {_span(silent)}, so the job is about to be rescued"
+        said += f"; the node has sent no heartbeat for {_span(silent)}, so the job is about to be rescued"
     return said
 
 

@@ -68,13 +68,13 @@ def faults(specs: Sequence[JobSpec], *, max_faults: int) -> dict[str, list[str]]
     found: dict[str, list[str]] = {}
     for n, entry in _entries(specs).items():
         if entry.name is not None and named.setdefault(entry.name, n) != n:
-            found[f"jobs[{n}].name"] = [f"jobs[{named[entry.name]}] has this name; each name is of one entry."]
+            found[f"jobs[{n}].name"] = [f"jobs[{named[entry.name]}] has the same name; names must be unique in a bulk."]
     for n, entry in _entries(specs).items():
         if len(found) >= max_faults:
             break
         found |= _faults_of(n, entry, specs[n], named)
     if not found and (circle := _circle(specs, named)):
-        found[f"jobs[{circle[0]}].after"] = ["It leads back to the entry itself, so that none of them could start."]
+        found[f"jobs[{circle[0]}].after"] = ["It is part of a cycle, so none of its entries could start."]
     return found
 
 
@@ -88,7 +88,7 @@ def _faults_of(n: int, entry: Entry, spec: JobSpec, named: Mapping[str, int]) ->
         if name not in named:
             found[f"jobs[{n}].after[{position}]"] = ["No entry of this bulk has this name."]
         elif named[name] == n:
-            found[f"jobs[{n}].after[{position}]"] = ["An entry does not come after itself."]
+            found[f"jobs[{n}].after[{position}]"] = ["An entry must not name itself in after."]
     for rule in ("dedupe", "debounce"):
         if entry.after and getattr(spec, rule) is not None:
             found[f"jobs[{n}].{rule}"] = ["It must not be sent together with after."]
@@ -100,7 +100,7 @@ def _reference_faults(n: int, entry: Entry, spec: JobSpec) -> dict[str, list[str
     try:
         for reference in references(json.loads(spec.input_json), f"jobs[{n}].input"):
             if reference.name not in entry.after:
-                found[reference.place] = [f"{KEY} names {reference.name}, which is not in after of this entry."]
+                found[reference.place] = [f"{KEY} names {reference.name}, which must be in the after of this entry."]
     except ReferenceFault as fault:
         place, _, reason = str(fault).partition(": ")
         found[place] = [reason]

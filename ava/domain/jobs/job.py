@@ -129,7 +129,7 @@ class Job:
     created_at: datetime
     #: Start of the current or last run; None while queued.
     started_at: datetime | None
-    completed_at: datetime | None = field(metadata={"description": "When it became final."})
+    completed_at: datetime | None = field(metadata={"description": "When it ended."})
     #: The handler's return value, serialized.
     output_json: str | None
     #: The error of a failed job, one line: `Kind: reason`.
@@ -142,14 +142,14 @@ class Job:
     cancelled_by: str | None
     #: The last progress report, serialized: `{"fraction": 0.5, "message": "…"}`.
     progress_json: str | None
-    retry_of: str | None = field(metadata=_ID | {"description": "The job that this one repeats."})
+    retry_of: str | None = field(metadata=_ID | {"description": "The original of this retry."})
     queue: str
     #: Number of starts. It is part of the fencing token that every write of a run carries.
     run_no: int
     waits_for: WaitsFor | None = field(
         metadata={
-            "description": "What a queued job waits for before its turn can come; null of others. `unknown`: a reason "
-            "of a later release."
+            "description": "The wait reason of a queued job: what blocks it before it is considered for a start; "
+            "null for other jobs. `unknown`: a reason of a later release."
         }
     )
     #: Earliest start of a job that waits for a date.
@@ -162,7 +162,7 @@ class Job:
     #: A serialized JSON object with string values.
     tags_json: str = "{}"
     expires_at: datetime | None = field(
-        default=None, metadata={"description": "When it is cancelled unless it has started; null if it is not."}
+        default=None, metadata={"description": "When it is cancelled if it has not started; null: never."}
     )
     #: Number of the first run that entered the handler, set from its claim on.
     first_run_no: int | None = None
@@ -173,18 +173,19 @@ class Job:
     #: Bytes of a large input or output that this copy omits; None if it is included.
     input_bytes: int | None = None
     output_bytes: int | None = None
-    parent_id: str | None = field(default=None, metadata=_ID | {"description": "The job whose handler made it."})
+    parent_id: str | None = field(
+        default=None, metadata=_ID | {"description": "The job that created it from its handler."}
+    )
     tree_id: str | None = field(
         default=None,
-        metadata=_ID
-        | {"description": "The first of all jobs that belong together; null of a job that belongs to nothing."},
+        metadata=_ID | {"description": "The root of its tree; null for a job without a tree."},
     )
     #: Its name in its bulk request or among its parent's children.
     name: str | None = None
     #: The handler's wait, serialized: `{"jobs": […], "event": …, "until": …}`; None if it does not wait.
     waiting_for_json: str | None = None
     deadline_at: datetime | None = field(
-        default=None, metadata={"description": "When it fails unless it is final by then."}
+        default=None, metadata={"description": "When it fails if it has not ended; null: never."}
     )
     #: Start of the first run of an attempt that has waited.
     first_started_at: datetime | None = None

@@ -33,11 +33,11 @@ def check(job: Job, change: JobChange) -> None:
     if job.status is not Status.QUEUED:
         raise JobStateConflict(f"The job is {job.status}; only a queued job can be changed.")
     if job.first_run_no is not None and (fixed := change.names - {"priority", "tags"}):
-        raise JobStateConflict(f"The job has started; its {' and '.join(sorted(fixed))} cannot be changed any more.")
+        raise JobStateConflict(f"The job has started; its {' and '.join(sorted(fixed))} can no longer be changed.")
     if "scheduled_at" not in change.names:
         return
     if job.waits_for not in _DATABLE:
-        raise JobStateConflict("The job waits for another one; its scheduled_at cannot be changed.")
+        raise JobStateConflict("The job waits for another job; its scheduled_at cannot be changed.")
     is_too_late = (
         "expires_in" not in change.names
         and job.expires_at is not None
@@ -45,5 +45,5 @@ def check(job: Job, change: JobChange) -> None:
         and change.scheduled_at >= job.expires_at
     )
     if is_too_late:
-        reason = "It must be earlier than expires_at; send expires_in as well."
+        reason = "It must be earlier than expires_at; send expires_in to extend it."
         raise InvalidFields(f"scheduled_at: {reason}", {"scheduled_at": [reason]})

@@ -42,9 +42,9 @@ def references(template: Any, place: str = "input") -> Iterator[OutputReference]
 def _reference(at: str, value: Mapping[str, Any]) -> OutputReference:
     text = value[KEY]
     if not isinstance(text, str) or not text:
-        raise ReferenceFault(f"{at}: {KEY} must be a text, the name of an entry and a path, such as a.rows.0.")
+        raise ReferenceFault(f"{at}: {KEY} must be a string, the name of an entry and a path, such as a.rows.0.")
     if unknown := set(value) - {KEY, _DEFAULT}:
-        raise ReferenceFault(f"{at}: beside {KEY} only default may stand, not {sorted(unknown)[0]}.")
+        raise ReferenceFault(f"{at}: an object with {KEY} may also have default, but not {sorted(unknown)[0]}.")
     name, *path = text.split(".")
     return OutputReference(place=at, name=name, path=tuple(path))
 

@@ -30,12 +30,12 @@ def expired(moment: datetime) -> str:
 
 def replaced(job_id: str) -> str:
     """Return the error of a job that `job_id` replaces."""
-    return f"{SystemCancel.REPLACED}: {job_id} has its key"
+    return f"{SystemCancel.REPLACED}: {job_id} has the same deduplication key"
 
 
 def overlapped(schedule_id: str) -> str:
     """Return the error of a job that the next firing of its schedule cancels."""
-    return f"{SystemCancel.OVERLAP_CANCELLED}: the next job of {schedule_id} came"
+    return f"{SystemCancel.OVERLAP_CANCELLED}: the next job of {schedule_id} was created"
 
 
 def parent_cancelled(job_id: str, *, is_overdue: bool = False) -> str:

@@ -93,7 +93,7 @@ class Waiting:
         if self.debounced_at is None:
             return None
         until = "" if self.debounced_until is None else f", until {format_time(self.debounced_until)} at most"
-        return f"debounce: each trigger of its key puts it off, since {format_time(self.debounced_at)}{until}"
+        return f"debounce: each trigger with its key delays it, since {format_time(self.debounced_at)}{until}"
 
     @property
     def turn(self) -> str:

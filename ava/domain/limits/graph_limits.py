@@ -8,43 +8,43 @@ from ava.domain.limits.limit import Limit
 WAITING_JOBS = Limit(
     name="waiting_jobs",
     unit="jobs",
-    meaning="Jobs of a tenant that wait for other jobs, an event or a time. An entry of a bulk with `after` beyond "
-    "them is refused, and so is the wait of a handler (`ava.TooManyWaiting`).",
+    meaning="Jobs of a tenant that wait for other jobs, an event or a time. Beyond the limit, a bulk entry with "
+    "`after` is refused, and so is a handler's wait (`ava.TooManyWaiting`).",
     status=429,
     field="tenant_max_waiting",
 )
 GRAPH_EDGES = Limit(
     name="graph_edges",
     unit="edges",
-    meaning="Names in the `after` of all entries of a bulk together.",
+    meaning="Names in the `after` lists of all entries of a bulk together.",
     status=422,
     fixed=10_000,
 )
 TREE_JOBS = Limit(
     name="tree_jobs",
     unit="jobs",
-    meaning="Jobs below a root; a child beyond them is refused to its handler.",
+    meaning="Jobs below the root of a tree; the handler's call for a further child fails.",
     status=None,
     fixed=10_000,
 )
 TREE_DEPTH = Limit(
     name="tree_depth",
     unit="jobs",
-    meaning="Jobs above each other in a tree; a child beyond them is refused to its handler.",
+    meaning="Levels of a tree; the handler's call for a deeper child fails.",
     status=None,
     fixed=32,
 )
 DEADLINE_SECONDS = Limit(
     name="deadline_seconds",
     unit="seconds",
-    meaning="Seconds from a job's creation, or its date, to its deadline: a year.",
+    meaning="Seconds from a job's creation, or from its `scheduled_at`, to its deadline: a year.",
     status=422,
     fixed=366 * 86_400,
 )
 STEPS = Limit(
     name="steps",
     unit="steps",
-    meaning="Steps of a job, and events that it waits for; `env.step` and `env.wait_event` refuse one more.",
+    meaning="Steps of a job, and events that it waits for; `env.step` and `env.wait_event` refuse further ones.",
     status=None,
     fixed=waits.MAX_STEPS,
 )
@@ -58,7 +58,7 @@ STEP_BYTES = Limit(
 ALL_STEPS_BYTES = Limit(
     name="all_steps_bytes",
     unit="bytes",
-    meaning="Bytes of the results of all steps of a job, and of the events that it got.",
+    meaning="Bytes of the results of all steps of a job, and of the events that it received.",
     status=None,
     fixed=waits.MAX_ALL_STEPS_BYTES,
 )

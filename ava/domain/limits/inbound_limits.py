@@ -11,7 +11,7 @@ HOOKS = Limit(name="hooks", unit="hooks", meaning="Hooks of a tenant.", status=4
 HOOK_BODY_BYTES = Limit(
     name="hook_body_bytes",
     unit="bytes",
-    meaning="Bytes of the body of a request to a hook, as it is sent and once it is unpacked.",
+    meaning="Bytes of the body of a request to a hook, before and after decompression.",
     status=413,
     fixed=_MIB,
 )
@@ -21,21 +21,21 @@ SUBSCRIPTIONS = Limit(
 SUBSCRIPTION_BODY_BYTES = Limit(
     name="subscription_body_bytes",
     unit="bytes",
-    meaning="Bytes of a body that makes or changes a hook or a subscription, with its pattern and its template.",
+    meaning="Bytes of a body that creates or changes a hook or a subscription, with its pattern and its template.",
     status=413,
     fixed=64 * _KIB,
 )
 PATTERN_LEVELS = Limit(
     name="pattern_levels",
     unit="levels",
-    meaning="Levels of objects inside each other in a pattern, and of lists and objects in a template.",
+    meaning="Levels of nested objects in a pattern, and of nested lists and objects in a template.",
     status=422,
     fixed=patterns.MAX_LEVELS,
 )
 PATTERN_RULES = Limit(
     name="pattern_rules",
     unit="rules",
-    meaning="Values and rules of a pattern, and places that a template fills.",
+    meaning="Values and rules of a pattern, and placeholders of a template.",
     status=422,
     fixed=pattern_rules.MAX_RULES,
 )
@@ -43,24 +43,25 @@ PATTERN_COMPARISONS = Limit(
     name="pattern_comparisons",
     unit="comparisons",
     meaning="Comparisons of one pattern with one event: the fields of the pattern, and its rules times the values in "
-    "the lists of the event. All values, prefixes or suffixes of a field count little more than one. Beyond it a "
-    "subscription is named in `refused`, a delivery of the hook is refused, and a handler's wait goes on.",
+    "the lists of the event. A field with many values, prefixes or suffixes costs little more than a field with one. "
+    "Beyond the limit, `refused` names the subscription, a hook refuses the delivery, and a handler's wait "
+    "continues.",
     status=422,
     fixed=patterns.MAX_COMPARISONS,
 )
 EVENT_COMPARISONS = Limit(
     name="event_comparisons",
     unit="comparisons",
-    meaning="Likewise, of all events of one request with all subscriptions of the tenant.",
+    meaning="Comparisons of all events of one request with all subscriptions of the tenant.",
     status=422,
     fixed=1_000_000,
 )
 EVENT_WAIT_COMPARISONS = Limit(
     name="event_wait_comparisons",
     unit="comparisons",
-    meaning="Likewise, of events of one type with the handlers' waits that one transaction of the dispatcher makes, "
-    "for at most 0.1 s. The other waits follow, in turn with other tenants. Waits with an exact field cost one "
-    "comparison for each event that has its value.",
+    meaning="Comparisons of events of one type with the waits of handlers in one transaction of the dispatcher, for "
+    "at most 0.1 s. The other waits follow, in turn with other tenants. A wait with an exact field costs one "
+    "comparison for each event with its value.",
     status=None,
     fixed=100_000,
 )
@@ -78,8 +79,8 @@ EVENT_JOBS = Limit(
 EVENT_COPIED_BYTES = Limit(
     name="event_copied_bytes",
     unit="bytes",
-    meaning="Bytes of the inputs that the jobs of one event get together. Older subscriptions come first; `refused` "
-    "names the others.",
+    meaning="Bytes of the inputs of all jobs of one event together. Older subscriptions come first; `refused` names "
+    "the others.",
     status=None,
     fixed=32 * _MIB,
 )
@@ -93,23 +94,23 @@ REPLAYED_DELIVERIES = Limit(
 REFUSED_BYTES = Limit(
     name="refused_delivery_bytes",
     unit="bytes",
-    meaning="Bytes of the body that are stored of a delivery whose sender gets an error, and as many of its headers; a "
-    "delivery with more cannot be replayed.",
+    meaning="Bytes that are stored of the body of a delivery whose sender gets an error, and of its headers; a "
+    "longer delivery cannot be replayed.",
     status=None,
     fixed=16 * _KIB,
 )
 RATE_LIMIT_HOOK = Limit(
     name="rate_limit_hook",
     unit="requests",
-    meaning="Requests to one hook in the rolling span that the setting names, in each API process.",
+    meaning="Requests to one hook in the setting's rolling period, in each API process.",
     status=429,
     field="rate_limit_hook",
 )
 RATE_LIMIT_ADDRESS = Limit(
     name="rate_limit_address",
     unit="requests",
-    meaning="Likewise, requests of one address to hooks without a valid token or signature, and heartbeats of runs "
-    "that do not exist. Of IPv6 a network of 64 bits is one address.",
+    meaning="Requests of one address to hooks without a valid token or signature, and heartbeats of unknown runs, in "
+    "the same period. For IPv6 a network of 64 bits counts as one address.",
     status=429,
     field="rate_limit_address",
 )

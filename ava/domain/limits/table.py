@@ -40,21 +40,21 @@ from ava.domain.limits.limit import Limit
 MCP_TOOLS = Limit(
     name="mcp_tools",
     unit="tools",
-    meaning="Workers that are tools of MCP, each by its name; `search_workers` and `run_worker` reach the others.",
+    meaning="Workers with their own MCP tool; `search_workers` and `run_worker` reach the others.",
     status=None,
     fixed=100,
 )
 MCP_TEXT = Limit(
     name="mcp_text",
     unit="characters",
-    meaning="Characters of an output, a log or a record in a result of MCP.",
+    meaning="Characters of an output, a log or a record in an MCP result.",
     status=None,
     fixed=32_768,
 )
 MCP_LOG_LINES = Limit(
     name="mcp_log_lines",
     unit="lines",
-    meaning="Lines of a log in a result of MCP.",
+    meaning="Lines of a log in an MCP result.",
     status=None,
     fixed=200,
 )
@@ -88,15 +88,14 @@ HEADER_SECONDS = Limit(
 CONNECTIONS = Limit(
     name="connections",
     unit="connections",
-    meaning="Connections of an API process beyond which a new one closes the one that has waited the longest for a "
-    "request.",
+    meaning="Connections of an API process; a further one closes the connection that has been idle the longest.",
     status=None,
     fixed=3_500,
 )
 BODY_BYTES = Limit(
     name="body_bytes",
     unit="bytes",
-    meaning="Bytes of a request's body: an input of 1 MiB and what surrounds it.",
+    meaning="Bytes of a request's body: an input of 1 MiB and the other fields.",
     status=413,
     fixed=_MIB + 64 * _KIB,
 )
@@ -110,35 +109,35 @@ BULK_BODY_BYTES = Limit(
 HELD_BODIES = Limit(
     name="held_bodies",
     unit="bodies",
-    meaning="Bodies that an API process waits for at once, because their clients have not sent them yet.",
+    meaning="Request bodies that an API process is still receiving, of all clients together.",
     status=429,
     fixed=500,
 )
 ADDRESS_HELD_BODIES = Limit(
     name="address_held_bodies",
     unit="bodies",
-    meaning="Likewise, those of one address.",
+    meaning="Request bodies that an API process is still receiving from one address.",
     status=429,
     fixed=400,
 )
 TENANT_HELD_BODIES = Limit(
     name="tenant_held_bodies",
     unit="bodies",
-    meaning="Likewise, those of one tenant.",
+    meaning="Request bodies that an API process is still receiving from one tenant.",
     status=429,
     fixed=100,
 )
 WEBHOOK_BODY_BYTES = Limit(
     name="webhook_body_bytes",
     unit="bytes",
-    meaning="Bytes of a body that makes or changes a webhook.",
+    meaning="Bytes of a body that creates or changes a webhook.",
     status=413,
     fixed=64 * _KIB,
 )
 NESTING = Limit(
     name="nesting",
     unit="levels",
-    meaning="Levels of arrays and objects inside each other in a body; in an output too, where the job fails.",
+    meaning="Levels of nested arrays and objects in a body; an output that is nested deeper fails the job.",
     status=400,
     fixed=500,
 )
@@ -152,19 +151,19 @@ BODY_PARTS = Limit(
 BODY_VALUES = Limit(
     name="body_values",
     unit="values",
-    meaning="Values in a body, counted by the commas between them.",
+    meaning="Values in a body, counted by its commas.",
     status=413,
     fixed=1_000_000,
 )
 LARGE_BODY_BYTES = Limit(
     name="large_body_bytes",
     unit="bytes",
-    meaning="Bytes of a tenant's requests with bodies of more than 64 KiB at once in one API process; a request waits "
-    "up to 10 s for its turn.",
+    meaning="Bytes of a tenant's concurrent requests with bodies of more than 64 KiB in one API process; a request "
+    "waits up to 10 s for its turn.",
     status=429,
     fixed=16 * _MIB,
 )
-_ERRORS = "Wrong fields that one error names; the check of a body stops there."
+_ERRORS = "Invalid fields that one error names; the check of a body stops there."
 NAMED_ERRORS = Limit(name="named_errors", unit="errors", meaning=_ERRORS, status=None, fixed=20)
 INPUT_BYTES = Limit(
     name="input_bytes",
@@ -183,7 +182,7 @@ BULK_JOBS = Limit(
 RUNNING_OPERATIONS = Limit(
     name="running_operations",
     unit="operations",
-    meaning="Operations on many jobs of a tenant that run at once.",
+    meaning="Running operations (bulk retry or cancel) of a tenant.",
     status=429,
     fixed=10,
 )
@@ -197,7 +196,7 @@ SCHEDULES = Limit(
 SCHEDULE_BODY_BYTES = Limit(
     name="schedule_body_bytes",
     unit="bytes",
-    meaning="Bytes of a body that makes, changes or previews a schedule.",
+    meaning="Bytes of a body that creates, changes or previews a schedule.",
     status=413,
     fixed=512 * _KIB,
 )
@@ -211,15 +210,14 @@ SCHEDULE_INPUT_BYTES = Limit(
 ANSWER_BYTES = Limit(
     name="answer_bytes",
     unit="bytes",
-    meaning="Bytes of an answer: a page or log ends early, and a bulk leaves inputs and outputs out beyond it.",
+    meaning="Bytes of a response: a page or log ends early, and a bulk omits further inputs and outputs.",
     status=None,
     fixed=8 * _MIB,
 )
 PAYLOAD_BYTES = Limit(
     name="payload_bytes",
     unit="bytes",
-    meaning="Bytes of an input or an output in a list of jobs; a larger one is null there, unless `fields=*` asks for "
-    "it.",
+    meaning="Bytes of an input or output in a list of jobs; a larger one is null, unless `fields=*` requests it.",
     status=None,
     fixed=16 * _KIB,
 )
@@ -233,53 +231,54 @@ TAGS = Limit(
 WEBHOOKS = Limit(
     name="webhooks",
     unit="webhooks",
-    meaning="Webhooks of a tenant. Each event makes a delivery for every one of them.",
+    meaning="Webhooks of a tenant. Each event creates a delivery for each of them.",
     status=409,
     fixed=100,
 )
-API_KEYS = Limit(name="api_keys", unit="keys", meaning="API keys of a tenant, expired ones too.", status=409, fixed=200)
+API_KEYS = Limit(
+    name="api_keys", unit="keys", meaning="API keys of a tenant, including expired keys.", status=409, fixed=200
+)
 USER_SESSIONS = Limit(
     name="user_sessions",
     unit="sessions",
-    meaning="Sessions of the dashboard of one user, or of one API key, with the unused links that start one; a new one "
-    "ends the oldest.",
+    meaning="Dashboard sessions of one user or API key, including its unused sign-in links; a new session ends the "
+    "oldest.",
     status=None,
     fixed=50,
 )
 ERROR_GROUPS = Limit(
     name="error_groups",
     unit="groups",
-    meaning="Groups of errors of a tenant; failed jobs of further kinds are in one group for each worker.",
+    meaning="Error groups of a tenant; failed jobs with further errors are in one group per worker.",
     status=None,
     fixed=1_000,
 )
 TENANT_QUEUED_JOBS = Limit(
     name="tenant_queued_jobs",
     unit="jobs",
-    meaning="Queued jobs of a tenant, those of a later date too; a trigger beyond them is refused, and a firing "
-    "of a schedule is skipped.",
+    meaning="Queued jobs of a tenant, including scheduled jobs; further triggers are refused, and firings are skipped.",
     status=429,
     field="tenant_max_queued",
 )
 TENANT_STORED_BYTES = Limit(
     name="tenant_stored_bytes",
     unit="bytes",
-    meaning="Bytes of a tenant's jobs, log lines, events and deliveries, as PostgreSQL stores them, measured again and "
-    "again; a trigger beyond them is refused, and a firing of a schedule is skipped.",
+    meaning="Bytes of a tenant's jobs, log lines, events and deliveries, as PostgreSQL stores them, measured "
+    "periodically; beyond the limit, triggers are refused and firings are skipped.",
     status=429,
     field="tenant_max_stored_bytes",
 )
 TENANT_RUNNING_JOBS = Limit(
     name="tenant_running_jobs",
     unit="jobs",
-    meaning="Running jobs of a tenant that has no limit of its own; the others wait for their turn.",
+    meaning="Running jobs of a tenant without its own limit; further jobs wait.",
     status=None,
     field="tenant_max_running",
 )
 MOST_URGENT_PRIORITY = Limit(
     name="most_urgent_priority",
     unit="priority",
-    meaning="The smallest priority number that the roles of a tenant may use; the roles of the platform may use all.",
+    meaning="The smallest priority number that the roles of a tenant may use; platform roles may use all.",
     status=422,
     field="tenant_most_urgent_priority",
 )
@@ -293,8 +292,8 @@ DAYS_AHEAD = Limit(
 RATE_LIMIT_READ = Limit(
     name="rate_limit_read",
     unit="requests",
-    meaning="Requests of an API key, or of a tenant's callers without one, with GET or PATCH, in "
-    "the rolling span that the setting names, such as a minute.",
+    meaning="GET and PATCH requests of an API key, or of a tenant's callers without a key, in the setting's rolling "
+    "period, such as a minute.",
     status=429,
     field="rate_limit_read",
 )
@@ -308,14 +307,14 @@ RATE_LIMIT_WRITE = Limit(
 RATE_LIMIT_TENANT_KEYS = Limit(
     name="rate_limit_tenant_keys",
     unit="times",
-    meaning="The rates of one API key, multiplied by this number, are those of all keys of a tenant together.",
+    meaning="The rates of all API keys of a tenant together, as a multiple of the rates of one key.",
     status=429,
     field="rate_limit_tenant_keys",
 )
 RATE_LIMIT_WEBHOOKS = Limit(
     name="rate_limit_webhooks",
     unit="requests",
-    meaning="Likewise, requests that make webhooks.",
+    meaning="Requests that create webhooks, in the same period.",
     status=429,
     field="rate_limit_webhooks",
 )
@@ -323,42 +322,43 @@ RATE_LIMIT_WEBHOOKS = Limit(
 _ENTRIES = "Entries of a worker's configuration by one tenant, each of at most 8,192 characters."
 WORKER_ENTRIES = Limit(name="worker_entries", unit="entries", meaning=_ENTRIES, status=422, fixed=100)
 _SECRETS = (
-    "Secrets of a worker by one tenant, each of at most 8,192 characters. Each job's texts are searched for them."
+    "Secrets of a worker by one tenant, each of at most 8,192 characters. The output, error and log lines of each "
+    "job are searched for them."
 )
 WORKER_SECRETS = Limit(name="worker_secrets", unit="secrets", meaning=_SECRETS, status=422, fixed=64)
 SEARCHED_JOBS = Limit(
     name="searched_jobs",
     unit="jobs",
-    meaning="Jobs that one answer looks at for a filter or an order without an index; then the page ends, and its "
-    "cursor leads on.",
+    meaning="Jobs that one response scans for a filter or an order without an index; then the page ends, and its "
+    "cursor continues it.",
     status=None,
     fixed=20_000,
 )
 SEARCHED_INPUT_BYTES = Limit(
     name="searched_input_bytes",
     unit="bytes",
-    meaning="Bytes of inputs that one answer searches for a value; then the page ends, and its cursor leads on.",
+    meaning="Bytes of inputs that one response searches for a value; then the page ends, and its cursor continues it.",
     status=None,
     fixed=32 * 2**20,
 )
 INPUT_FILTERS = Limit(
     name="input_filters",
     unit="places",
-    meaning="Places of an input that a filter of jobs compares.",
+    meaning="Paths of an input that a filter of jobs compares.",
     status=422,
     fixed=5,
 )
 SEARCHED_LINES = Limit(
     name="searched_lines",
     unit="lines",
-    meaning="Lines of a log that one answer looks at for a part of their text; then it ends, and its cursor leads on.",
+    meaning="Log lines that one response searches for a string; then the response ends, and its cursor continues it.",
     status=None,
     fixed=100_000,
 )
 TENANT_CONNECTIONS = Limit(
     name="tenant_connections",
     unit="percent",
-    meaning="Connections to the database that the requests of one tenant use at once in each API process, of its "
+    meaning="Database connections that the requests of one tenant use in each API process, of its "
     "`AVA_API_CONNECTIONS`; a request waits up to 8 s for its turn.",
     status=429,
     fixed=75,
@@ -366,70 +366,72 @@ TENANT_CONNECTIONS = Limit(
 LARGE_REQUESTS = Limit(
     name="large_requests",
     unit="large request",
-    meaning="Requests of one tenant with bodies of more than 64 KiB whose body is checked, parsed or stored at once, "
-    "in each API process; a request waits up to 10 s for its turn.",
+    meaning="Requests of one tenant with bodies of more than 64 KiB that are being checked, parsed or stored, in "
+    "each API process; a request waits up to 10 s for its turn.",
     status=429,
     fixed=1,
 )
 ANSWERS_IN_FLIGHT_BYTES = Limit(
     name="answers_in_flight_bytes",
     unit="bytes",
-    meaning="Bytes of a tenant's answers of more than 64 KiB that are being sent at once, in each API process.",
+    meaning="Bytes of a tenant's responses of more than 64 KiB that are being sent, in each API process.",
     status=429,
     fixed=32 * _MIB,
 )
 TENANT_STREAMS = Limit(
     name="tenant_streams",
     unit="streams",
-    meaning="Streams of one tenant at once, in each API process.",
+    meaning="Concurrent streams of one tenant, in each API process.",
     status=429,
     field="tenant_max_streams",
 )
 TENANT_WAITS = Limit(
     name="tenant_waits",
     unit="waits",
-    meaning="Requests with `wait` of one tenant at once, in each API process.",
+    meaning="Concurrent requests with `wait` of one tenant, in each API process.",
     status=429,
     field="tenant_max_waits",
 )
 WATCHERS = Limit(
     name="watchers",
     unit="watchers",
-    meaning="Streams and waits of all tenants at once, in each API process.",
+    meaning="Concurrent streams and waits of all tenants, in each API process.",
     status=429,
     fixed=3_000,
 )
 STREAM_BUFFER_BYTES = Limit(
     name="stream_buffer_bytes",
     unit="bytes",
-    meaning="Bytes of updates that a stream holds for a client that reads slowly; one that does not read for 30 s is "
-    "closed.",
+    meaning="Bytes of updates that a stream buffers for a slow client; a client that reads nothing for 30 s is "
+    "disconnected.",
     status=None,
     fixed=64 * _KIB,
 )
 
-PULL_WORKERS = Limit(name="pull_workers", unit="workers", meaning="Workers of a tenant's own.", status=409, fixed=200)
+PULL_WORKERS = Limit(
+    name="pull_workers", unit="workers", meaning="Workers that a tenant has created.", status=409, fixed=200
+)
 WORKERS_PER_KEY = Limit(
     name="workers_per_key",
     unit="workers",
-    meaning="Workers that an API key of the role worker, or one claim, names.",
+    meaning="Workers that an API key of the role worker, or one claim, may name.",
     status=422,
     fixed=100,
 )
 WAITING_CLAIMS = Limit(
     name="waiting_claims",
     unit="claims",
-    meaning="Claims of one tenant's keys that wait for a run at once, in each API process.",
+    meaning="Claims of one tenant's keys that are waiting for a run, in each API process.",
     status=429,
     fixed=1_000,
 )
 RUNS_PER_CLAIM = Limit(
-    name="runs_per_claim", unit="runs", meaning="Runs that one claim asks for (`capacity`).", status=422, fixed=100
+    name="runs_per_claim", unit="runs", meaning="Runs that one claim requests (`capacity`).", status=422, fixed=100
 )
 RUNS_HELD = Limit(
     name="runs_held",
     unit="runs",
-    meaning="Runs that an API key has claimed and not ended; a claim beyond them gets none.",
+    meaning="Unfinished runs that an API key has claimed; a further claim gets none.",
     status=None,
     fixed=1_000,
 )
@@ -439,7 +441,7 @@ RUNS_PER_HEARTBEAT = Limit(
 RUN_LINES = Limit(
     name="run_lines",
     unit="lines",
-    meaning="Log lines of a pulled run: a line's `seq` is smaller.",
+    meaning="Log lines of a pulled run: the `seq` of a line is smaller.",
     status=422,
     fixed=1_000_000,
 )
@@ -456,15 +458,15 @@ OUTPUT_BYTES = Limit(
 RUN_LOG_BYTES = Limit(
     name="run_log_bytes",
     unit="bytes",
-    meaning="Bytes of the log lines of a pulled run; later lines are refused, and the run goes on.",
+    meaning="Bytes of the log lines of a pulled run; later lines are refused, and the run continues.",
     status=413,
     fixed=64 * _MIB,
 )
 RATE_LIMIT_RUNS = Limit(
     name="rate_limit_runs",
     unit="requests",
-    meaning="Likewise, claims of an API key and the calls of the runs that it has claimed; heartbeats are counted "
-    "apart, in each API process.",
+    meaning="Claims of an API key and calls of the runs that it has claimed, in the same period; heartbeats are "
+    "counted separately, in each API process.",
     status=429,
     field="rate_limit_runs",
 )

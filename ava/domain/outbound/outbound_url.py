@@ -102,7 +102,7 @@ def refuse_address(target: Target, why: str) -> NoReturn:
 
 def _plain_text(url: object) -> str:
     if not isinstance(url, str) or not url:
-        raise UrlRefused("The URL must be a text such as https://example.com/path.")
+        raise UrlRefused("The URL must be a string such as https://example.com/path.")
     if len(url) > MAX_URL_CHARS:
         raise UrlRefused(f"The URL is longer than {MAX_URL_CHARS} characters; send long values in the body.")
     if _NEVER_IN_A_URL.search(url):
@@ -115,7 +115,9 @@ def _host_and_port(authority: str) -> tuple[str, int | None]:
         raise UrlRefused("The URL carries a user name or password; send credentials in a header instead.")
     bracketed = _BRACKETED.fullmatch(authority)
     if bracketed and "%" in bracketed[1]:
-        raise UrlRefused("The address in the URL has a zone (%eth0), which means something on one machine only.")
+        raise UrlRefused(
+            "The address in the URL has a zone (%eth0), which is valid on one machine only; remove the zone."
+        )
     if bracketed:
         return f"[{bracketed[1]}]", _port(bracketed[2])
     host, colon, port = authority.partition(":")
@@ -158,7 +160,7 @@ def _request_path(path: str, query: str) -> str:
     try:
         return quote((path or "/") + query, safe=_KEPT)
     except UnicodeEncodeError:
-        raise UrlRefused("The URL contains half a character (a lone surrogate); percent-encode it.") from None
+        raise UrlRefused("The URL contains a lone surrogate (half of a character); percent-encode it.") from None
 
 
 def _refuse_private(target: Target, rules: OutboundRules) -> None:

@@ -104,10 +104,10 @@ class CronPattern:
 def parse_cron(cron: str) -> CronPattern:
     """Parse a pattern. Raise `CronError` if it is invalid or never matches a date."""
     if len(cron) > LONGEST_CRON:
-        raise CronError("cron", f"the pattern has {len(cron)} characters; at most {LONGEST_CRON} are possible")
+        raise CronError("cron", f"the pattern has {len(cron)} characters; at most {LONGEST_CRON} are accepted")
     # Only these two characters separate fields; Unicode has more spaces and digits.
     if not re.fullmatch(r"[!-~ \t]*", cron):
-        raise CronError("cron", "the pattern holds a character that is not printable ASCII")
+        raise CronError("cron", "the pattern has a character that is not printable ASCII")
     texts = cron.upper().split()
     _check_count(texts)
     minute, hour, day, month, weekday = (_field(field, text) for field, text in zip(_FIELDS, texts, strict=True))
@@ -120,9 +120,9 @@ def _check_count(texts: list[str]) -> None:
     if texts and texts[0].startswith("@"):
         plain = _MACROS.get(texts[0])
         cure = f"write {plain!r}" if plain else "write the five fields"
-        raise CronError("cron", f"macros such as {_shown(texts[0].lower())} are not possible; {cure}")
+        raise CronError("cron", f"macros such as {_shown(texts[0].lower())} are not supported; {cure}")
     if len(texts) == 6:
-        raise CronError("cron", "the pattern has 6 fields; there are 5, and none for seconds or years")
+        raise CronError("cron", "the pattern has 6 fields; it needs 5, without seconds or years")
     if len(texts) != 5:
         raise CronError(
             "cron",
@@ -166,7 +166,7 @@ def _term(field: CronField, term: str) -> str:
         return f"{_value(field, match['first'])}#{int(match['nth'])}"
     match = _TERM.fullmatch(term)
     if match is None:
-        raise CronError(field.name, f"{_shown(term)} is not understood; {_possible(field)}")
+        raise CronError(field.name, f"{_shown(term)} is not valid; {_possible(field)}")
     step = match["step"]
     if step is not None and not 1 <= int(step) <= field.span:
         raise CronError(field.name, f"the step of {_shown(term)} must be from 1 to {field.span}")
@@ -187,7 +187,7 @@ def _last(field: CronField, term: str, first: int, text: str) -> int:
         # FRI-SUN: Sunday is also 7.
         last = 7
     if last < first:
-        raise CronError(field.name, f"the range {_shown(term)} runs backwards; write it as two entries")
+        raise CronError(field.name, f"the range {_shown(term)} runs backwards; split it into two ranges")
     return last
 
 
@@ -195,7 +195,7 @@ def _value(field: CronField, text: str) -> int:
     is_name = text in field.names
     value = field.names.index(text) + field.first if is_name else int(text) if text.isdecimal() else -1
     if not field.first <= value <= field.last:
-        raise CronError(field.name, f"{_shown(text)} is not possible; {_possible(field)}")
+        raise CronError(field.name, f"{_shown(text)} is not valid; {_possible(field)}")
     return value
 
 

@@ -190,7 +190,7 @@ def skip_delayed(decision: FiringDecision, now: datetime) -> FiringDecision:
     """Add the firing times that have passed but are still delayed, as skipped."""
     schedule = decision.due.schedule
     delayed = takewhile(lambda each: each.at <= now, schedule.firing_times_after(decision.decided_until))
-    reason = "the schedule was changed before its delay was over (spread_seconds)"
+    reason = "the schedule was changed during the delay (spread_seconds)"
     skipped = [DecidedTime(time=each, outcome=Outcome.SKIPPED, reason=reason) for each in delayed]
     return replace(decision, times=[*decision.times, *skipped])
 
@@ -247,7 +247,7 @@ def _walk(schedule: Schedule, until: datetime) -> tuple[DecidedTime | None, Sequ
     if unlisted is None:
         return None, past, upcoming
     listed_from = format_time(past[0].at if past else until)
-    reason = f"nothing could fire at its time; it stands for every slot from then until {listed_from}"
+    reason = f"nothing could fire at its time; this entry represents every slot from then until {listed_from}"
     return DecidedTime(time=unlisted, outcome=Outcome.MISSED, reason=reason), past, upcoming
 
 
@@ -261,7 +261,7 @@ def _by_lateness(schedule: Schedule, time: FiringTime, until: datetime, *, is_ne
     elif late > schedule.catch_up_seconds:
         reason = f"it is older than {schedule.catch_up_seconds} s (catch_up_seconds)"
     elif schedule.catch_up is CatchUp.LAST and not is_newest:
-        reason = "a later one stands for it (catch_up is last)"
+        reason = "a later firing replaces it (catch_up is last)"
     else:
         return fired
     return DecidedTime(time=time, outcome=Outcome.MISSED, reason=f"nothing could fire at its time, and {reason}")
@@ -314,7 +314,7 @@ def _newest_alone(times: Sequence[DecidedTime]) -> Iterator[DecidedTime]:
     fired = [each for each in times if each.outcome is Outcome.FIRED]
     for each in times:
         is_replaced = each.outcome is Outcome.FIRED and each is not fired[-1]
-        yield _skip(each, "a later one fires at the same time (overlap is cancel_running)") if is_replaced else each
+        yield _skip(each, "a later firing is due at the same time (overlap is cancel_running)") if is_replaced else each
 
 
 def _one_at_a_time(decision: FiringDecision, is_unfinished: bool) -> Iterator[DecidedTime]:
@@ -336,7 +336,7 @@ def _one_waits(decision: FiringDecision, is_unfinished: bool) -> Iterator[Decide
         if each.outcome is not Outcome.FIRED:
             yield each
         elif has_waiting:
-            yield _skip(each, "a job of this schedule waits already (overlap is queue_one)")
+            yield _skip(each, "another job of this schedule is already waiting (overlap is queue_one)")
         else:
             yield replace(each, waits_for_earlier=is_unfinished)
             has_waiting, is_unfinished = is_unfinished, True

@@ -94,14 +94,14 @@ class Schedule(ScheduleSpec):
     #: All firing times up to this instant have fired, were skipped or missed, or do not count.
     decided_until: datetime
     next_run_at: datetime | None = field(
-        metadata={"description": "When it fires next, its delay included; null if it is disabled or over."}
+        metadata={"description": "The next firing, including the delay; null if it is disabled or has ended."}
     )
-    last_run_at: datetime | None = field(metadata={"description": "When it last made a job."})
-    last_job_id: str | None = field(metadata={"prefix": "job", "description": "The job that it made last."})
-    created_by: str = field(metadata={"description": "The user, or the API key, that made it."})
+    last_run_at: datetime | None = field(metadata={"description": "When it last created a job."})
+    last_job_id: str | None = field(metadata={"prefix": "job", "description": "The last job that it created."})
+    created_by: str = field(metadata={"description": "The user or API key that created it."})
     created_at: datetime
     updated_at: datetime = field(
-        metadata={"description": "When it was last changed or disabled; firing changes nothing here."}
+        metadata={"description": "When it was last changed or disabled; a firing does not change it."}
     )
 
 

@@ -66,17 +66,19 @@ class Endpoint:
     events: list[str]
     status: EndpointStatus = field(
         metadata={
-            "description": "`degraded`: a delivery was abandoned and none has succeeded since; events are still sent. "
-            "`disabled`: nothing is sent."
+            "description": "`degraded`: a delivery was abandoned and none has succeeded since; events are still "
+            "sent. `disabled`: nothing is sent."
         }
     )
     created_at: datetime
     updated_at: datetime
-    disabled_reason: str | None = field(metadata={"description": "`client`, or `gone` if the endpoint answered 410."})
-    previous_secret_until: datetime | None = field(
-        metadata={"description": "Until when requests are signed with the previous secret as well."}
+    disabled_reason: str | None = field(
+        metadata={"description": "Who disabled it: `client`, or `gone` if the endpoint answered 410."}
     )
-    roots_only: bool = field(metadata={"description": "Whether it receives no events of jobs that a handler has made."})
+    previous_secret_until: datetime | None = field(
+        metadata={"description": "Until then, requests are also signed with the previous secret; null: they are not."}
+    )
+    roots_only: bool = field(metadata={"description": "True if it receives no events of jobs that a handler created."})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,7 +105,7 @@ def signing_key(secret: str) -> bytes:
     try:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except binascii.Error as error:
-        raise ValueError("what follows whsec_ is not base64") from error
+        raise ValueError("the part after whsec_ is not base64") from error
     if not key:
         raise ValueError("nothing follows whsec_")
     return key

@@ -88,7 +88,7 @@ def test_a_form_and_json_stand_for_the_same_input(form: Browser) -> None:
     form.click("button", "As a form")
     form.await_text("The form cannot show a part of this input.")
     form.click("button", "Trigger")
-    form.await_text("input.unknown", "It is not known here")
+    form.await_text("input.unknown", "It is unknown")
 
 
 def test_the_page_shows_and_changes_the_settings_of_a_worker(signed_in: Browser, running: System) -> None:
