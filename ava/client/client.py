@@ -199,7 +199,7 @@ class Client(FleetCalls):
                 for line in response.iter_lines(2**16):
                     yield read(Job, json.loads(line))
             except requests.RequestException as error:
-                raise ApiUnavailable("The export broke off before its last job; start it again.") from error
+                raise ApiUnavailable("The export ended before its last job; start it again.") from error
 
     def logs(
         self,
@@ -314,14 +314,14 @@ def _identity(*, secret: str, tenant: str, user: str, role: str, api_key: str) -
             "x-platform-role": role,
         }
     else:
-        raise ValueError("give api_key, or secret, tenant and user")
+        raise ValueError("set either api_key, or secret, tenant and user")
     return headers | {"accept": "application/json"}
 
 
 def _plain(secret: str) -> str:
     """Return a key or secret. Raises `ApiUnauthorized` if it is invalid in a header: `requests` would print it."""
     if not secret.isprintable() or secret.strip() != secret:
-        message = "The API key or the secret has a line end or another character that no header can have."
+        message = "The API key or the secret has a line end or another character that is not allowed in a header."
         raise ApiUnauthorized(message, status=401, code="unauthorized")
     return secret
 

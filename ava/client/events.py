@@ -71,7 +71,7 @@ def follow(calls: Calls, path: str, last_id: str | None = None) -> Iterator[Even
             if event.ended is not None:
                 return
         time.sleep(0.2 * empty)
-    raise ApiUnavailable(f"The stream broke off {_MAX_EMPTY_CONNECTIONS} times without an event.")
+    raise ApiUnavailable(f"The stream was disconnected {_MAX_EMPTY_CONNECTIONS} times in a row without an event.")
 
 
 def _messages(calls: Calls, path: str, last_id: str | None) -> Iterator[_Message]:

@@ -22,40 +22,42 @@ class Job(JobStatus):
     status: str  # `queued`, `running`, `completed`, `failed`, `cancelled`.
     trigger: str  # `manual`, `scheduled`, `webhook`, `event`.
     priority: int  # 1 to 10.
-    input: dict[str, Any] | None = None  # The payload; None if it was left out, or if its caller does not see payloads.
-    triggered_by: str  # The user or API key that triggered it, or the schedule that made it.
+    #: The payload; None if it is too large for the list, or the caller has no payload permission.
+    input: dict[str, Any] | None = None
+    triggered_by: str  # The user or API key that triggered the job, or the schedule that created it.
     created_at: datetime
-    #: When its current or last run started; of a job that has waited, the first run of its last attempt.
+    #: Start of the current or last run; if the job has waited, of the first run of its last attempt.
     started_at: datetime | None = None
-    completed_at: datetime | None = None  # When it became final.
-    duration_ms: int | None = None  # Milliseconds that the runs of its last attempt took, without its waits.
-    output: Any = None  # What its handler returned.
+    completed_at: datetime | None = None  # When it ended.
+    duration_ms: int | None = None  # Total duration in milliseconds of the runs of its last attempt, without waits.
+    output: Any = None  # The return value of its handler.
     #: `Kind: reason` in one line, if the job failed or the system cancelled it (`Expired`, `Replaced`,
-    #: `OverlapCancelled`); None of a job that a caller cancelled.
+    #: `OverlapCancelled`); None if a caller cancelled it.
     error: str | None = None
     scheduled_at: datetime | None = None
     attempt: int  # The number of the current or last attempt; 0 before the first.
     max_attempts: int  # 1 to 26.
     cancel_requested_at: datetime | None = None
-    #: The user or API key that cancelled it; the schedule whose next firing did (`cancel_running`); the job that
-    #: replaced it (`dedupe`).
+    #: The user or API key that cancelled the job, the schedule with `cancel_running`, or the job that replaced it
+    #: (`dedupe`).
     cancelled_by: str | None = None
-    progress: dict[str, Any] | None = None  # What its handler reported last: fraction and message.
-    retry_of: str | None = None  # The job that this one repeats.
-    tags: dict[str, str]  # What its caller has it found by.
-    expires_at: datetime | None = None  # When it is cancelled unless it has started; None if it is not.
-    parent_id: str | None = None  # The job whose handler made it.
-    tree_id: str | None = None  # The first of all jobs that belong together; None of a job that belongs to nothing.
-    #: What a queued job waits for: `jobs` (the first 100 ids), `event` (its `type` and `match`; of several the first),
-    #: and `until` when at most.
+    progress: dict[str, Any] | None = None  # The last progress that its handler reported: fraction and message.
+    retry_of: str | None = None  # The original of this retry.
+    tags: dict[str, str]  # The tags that its caller set.
+    expires_at: datetime | None = None  # When it is cancelled if it has not started; None: never.
+    parent_id: str | None = None  # The job that created it from its handler.
+    tree_id: str | None = None  # The root of its tree; None for a job without a tree.
+    #: The wait of a queued job: `jobs` (the first 100 ids), `event` (its `type` and `match`; of several events the
+    #: first), and `until`, the timeout.
     waiting_for: dict[str, Any] | None = None
-    deadline_at: datetime | None = None  # When it fails unless it is final by then.
-    #: What its runs have used; None of a job that has not started: `cpu_ms`, `peak_memory_mb`, `wait_ms`.
+    deadline_at: datetime | None = None  # When it fails if it has not ended; None: never.
+    #: Resource usage of its runs; None before the first start: `cpu_ms`, `peak_memory_mb`, `wait_ms`.
     usage: dict[str, Any] | None = None
-    waits_for: str | None = None  # What a queued job waits for before its turn can come; None of others.
+    #: The wait reason of a queued job: what blocks it before it is considered for a start; None for other jobs.
+    waits_for: str | None = None
     payload_hidden: bool = False  # Whether its input, output and error are hidden from the caller.
-    input_bytes: int | None = None  # The bytes of an input that was left out.
-    output_bytes: int | None = None  # The bytes of an output that was left out.
+    input_bytes: int | None = None  # Size in bytes of an omitted input.
+    output_bytes: int | None = None  # Size in bytes of an omitted output.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +76,16 @@ class Operation(OperationState):
     id: str
     kind: str  # `retry`, `cancel`.
     filter: dict[str, Any]  # The filter, as it was sent.
-    state: str  # `aborted`: it takes no more jobs; those that it has taken stay as they are.
-    total: int  # How many jobs matched when it was made, as far as they are counted.
-    done: int  # Jobs that were retried or cancelled.
-    failed: int  # Jobs that could not be retried; see `reason`.
-    created_by: str  # The user, or the API key, that made it.
+    state: str  # `aborted`: it handles no further jobs; jobs that it has handled stay changed.
+    total: int  # The number of matching jobs at the start of the operation, as far as they are counted.
+    done: int  # Retried or cancelled jobs.
+    failed: int  # Jobs that could not be retried; `reason` explains why.
+    created_by: str  # The user or API key that created it.
     created_at: datetime
     completed_at: datetime | None = None
-    #: Of a cancel: `cancelled` counts the jobs that were queued, `signalled` those that ran and were asked to stop.
+    #: For a cancel: `cancelled` counts the queued jobs, `signalled` the running jobs that were requested to stop.
     result: dict[str, Any] | None = None
-    reason: str | None = None  # Why jobs failed, or why the operation waits; None otherwise.
+    reason: str | None = None  # Why jobs failed, or why the operation is waiting; otherwise None.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,37 +103,36 @@ class Worker:
     created_at: datetime
     updated_at: datetime
     live: bool  # True if a live node has its handler and consumes its queue, or its runs were claimed in the last 45 s.
-    scope: str  # Whose worker it is.
+    scope: str  # The owner of the worker: the tenant or the platform.
     status_by: str | None = None  # The user who set the status, or `platform`; None if it was not set.
     status_at: datetime | None = None  # When the status was set.
-    handler_timeout_seconds: float  # What the handler declares.
-    handler_max_retries: int  # What the handler declares.
-    #: After which delays a failed attempt is repeated, as was set; None: as its handler declares.
-    retry: dict[str, Any] | None = None
-    #: Days that its final jobs are kept, as the handler declares; None: those of the tenant, or of the installation.
+    handler_timeout_seconds: float  # The value that the handler declares.
+    handler_max_retries: int  # The value that the handler declares.
+    retry: dict[str, Any] | None = None  # The retry settings, if they were set; None: as its handler declares.
+    #: Retention of its ended jobs in days, as the handler declares; None: the tenant's, or the installation's.
     retention_days: float | None = None
-    #: Seconds after which its unstarted jobs are cancelled, unless their trigger or schedule says otherwise, as the
-    #: handler declares; None: never.
+    #: Time in seconds until its unstarted jobs are cancelled, as the handler declares; a trigger or schedule can
+    #: override it.
     expires_in: int | None = None
-    #: Seconds from its creation, or its date, after which a job fails unless it is final, waits included, as the
-    #: handler declares; None: never.
+    #: Seconds from its creation or `scheduled_at` until an unfinished job fails, waits included, as the handler
+    #: declares; None: never.
     deadline_seconds: int | None = None
-    #: How it is a tool of MCP, as the handler declares: `answer` (a call waits for the end), `task` (a call returns a
-    #: task) or `off`; None: as AVA_MCP_WORKERS says.
+    #: Its use as an MCP tool, as the handler declares: `answer` (a call waits for the end), `task` (a call returns a
+    #: task) or `off`; None: set by AVA_MCP_WORKERS.
     mcp: str | None = None
-    #: MiB of memory above which a run is stopped and fails as `MemoryExceeded`, as the handler declares; None: what its
-    #: node allows (`AVA_MAX_MEMORY_MB`).
+    #: MiB of memory above which a run is stopped and fails as `MemoryExceeded`, as the handler declares; None: the
+    #: limit of its node (`AVA_MAX_MEMORY_MB`).
     max_memory_mb: int | None = None
-    max_running: int | None = None  # How many of its jobs run at once; None: any number.
-    #: What that is per: `tenant`, a path in the input, or None: the worker as a whole.
+    max_running: int | None = None  # Max number of its running jobs; None: no limit.
+    #: The scope of `max_running`: `tenant`, a path in the input, or None: the whole worker.
     max_running_per: str | None = None
-    rate: str | None = None  # How many of its jobs start in a span of time; None: any number.
-    rate_per: str | None = None  # What the rate is per.
+    rate: str | None = None  # Max starts per period; None: no limit.
+    rate_per: str | None = None  # The scope of `rate`, like `max_running_per`.
     input_schema: dict[str, Any] | None = None  # JSON Schema 2020-12; None: any object is accepted.
     config: dict[str, Any] = field(default_factory=dict)  # The tenant's own configuration.
     secrets: list[str] = field(default_factory=list)  # The names of the tenant's own secrets.
-    #: The settings for all tenants, which hold where the tenant has none of its own: `status`, `config`, `secrets`
-    #: (their names), `timeout_seconds`, `max_retries`, `retry`, `max_running`, `rate`.
+    #: The settings of all tenants; a tenant's settings override them: `status`, `config`, `secrets` (their names),
+    #: `timeout_seconds`, `max_retries`, `retry`, `max_running`, `rate`.
     platform: dict[str, Any] | None = None
 
 
@@ -140,12 +141,12 @@ class WorkerLimit:
     """A worker with a limit, and the tenant's use of it."""
 
     worker_id: str
-    max_running: int | None = None  # Jobs that run at once; None: any number.
-    max_running_per: str | None = None  # `tenant`, a path in the input, or None: the worker as a whole.
-    rate: str | None = None  # Jobs that start in a span of time, such as `100/minute`.
+    max_running: int | None = None  # Max number of running jobs; None: no limit.
+    max_running_per: str | None = None  # `tenant`, a path in the input, or None: the whole worker.
+    rate: str | None = None  # Max starts per period, such as `100/minute`.
     rate_per: str | None = None
     running: int  # The tenant's running jobs of the worker.
-    waiting: int  # Its jobs that wait for a place, among its first 1,000 queued ones of the worker.
+    waiting: int  # Jobs waiting for a permit, among the first 1,000 queued jobs of the worker.
     waiting_is_exact: bool  # False: `waiting` is a lower bound.
 
 
@@ -164,7 +165,7 @@ class PausedQueue:
     """A paused queue; its jobs do not start until it is resumed."""
 
     queue: str
-    paused_by: str | None = None  # The user or API key that paused it; None for the roles of a tenant.
+    paused_by: str | None = None  # The user or API key that paused the queue; None for the roles of a tenant.
     paused_at: datetime
 
 
@@ -184,13 +185,14 @@ class Queues:
 class Limit:
     """A limit of this installation, and the tenant's use of it."""
 
-    name: str  # The name that errors use, such as `bulk_jobs`.
+    name: str  # The name in errors, such as `bulk_jobs`.
     value: int | None = None  # None: there is no limit.
-    unit: str  # What is counted, such as `bytes`.
-    used: int | None = None  # What the tenant uses; None: not counted.
+    unit: str  # The counted unit, such as `bytes`.
+    used: int | None = None  # The tenant's usage; None: not counted.
     used_is_exact: bool | None = None  # False: `used` is a lower bound.
-    setting: str | None = None  # The variable that sets it; None: it is fixed.
-    status: int | None = None  # The status of a request beyond it; None: the response ends early instead.
+    setting: str | None = None  # The environment variable that sets the limit; None: it is fixed.
+    #: The HTTP status when a request exceeds the limit; None: the response ends early instead.
+    status: int | None = None
     meaning: str
 
 
@@ -217,21 +219,21 @@ class Schedule:
     cron: str
     timezone: str
     input: dict[str, Any]
-    priority: int  # The priority of its jobs, 1 (highest) to 10 (lowest).
+    priority: int  # The priority of the created jobs, 1 (highest) to 10 (lowest).
     enabled: bool
     overlap: str  # `allow`, `skip`, `queue_one`, `cancel_running`.
     catch_up: str  # `last`, `none`, `all`.
-    catch_up_seconds: int  # No missed firing that is older is made up for.
-    spread_seconds: int  # The most by which its firings are delayed; the delay is constant, and follows from its id.
+    catch_up_seconds: int  # Missed firings older than this are not caught up.
+    spread_seconds: int  # Max delay of its firings in seconds.
     starts_at: datetime | None = None
     ends_at: datetime | None = None
-    next_run_at: datetime | None = None  # When it fires next, its delay included; None if it is disabled or over.
-    last_run_at: datetime | None = None  # When it last made a job.
-    last_job_id: str | None = None  # The job that it made last.
-    created_by: str  # The user, or the API key, that made it.
+    next_run_at: datetime | None = None  # The next firing, including the delay; None if it is disabled or has ended.
+    last_run_at: datetime | None = None  # When it last created a job.
+    last_job_id: str | None = None  # The last job that it created.
+    created_by: str  # The user or API key that created it.
     created_at: datetime
-    updated_at: datetime  # When it was last changed or disabled; firing changes nothing here.
-    expires_in: int | None = None  # Seconds from its slot after which an unstarted job is cancelled.
+    updated_at: datetime  # When it was last changed or disabled; a firing does not change it.
+    expires_in: int | None = None  # Seconds from its slot until a job that has not started is cancelled.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +242,7 @@ class ScheduleSlot:
 
     slot: datetime  # The local time, without an offset.
     at: datetime
-    #: `gap`: clocks go forward, and the local time does not exist; `overlap`: clocks go back, and it exists twice.
+    #: `gap`: clocks go forward and skip this local time; `overlap`: clocks go back and this local time occurs twice.
     note: str | None = None
 
 
@@ -248,7 +250,7 @@ class ScheduleSlot:
 class SchedulePreview:
     """A pattern in words, and its next slots."""
 
-    description: str  # The pattern in words.
+    description: str  # The cron pattern in words.
     next: list[ScheduleSlot]
 
 
@@ -259,7 +261,7 @@ class Firing:
     slot: datetime  # The local time, without an offset.
     at: datetime
     outcome: str  # `fired`, `skipped`, `missed`.
-    reason: str | None = None  # Why it was skipped or missed; None if it fired.
+    reason: str | None = None  # Why the firing was skipped or missed; None if it fired.
     job_id: str | None = None
 
 
@@ -271,14 +273,16 @@ class ApiKey:
     name: str
     #: `worker`, `tenant-user`, `tenant-admin`, `tenant-system-admin`, `platform-admin`, `platform-system-admin`.
     role: str
-    prefix: str  # The 16 characters of its token that follow the dot.
-    created_by: str  # The user, or the key, that created it.
+    prefix: str  # The 16 characters of the token after the dot.
+    created_by: str  # The user or API key that created it.
     created_at: datetime
     expires_at: datetime | None = None
-    last_used_at: datetime | None = None  # At most a minute behind.
-    payloads: bool  # Whether its holder sees payloads.
-    workers: list[str] | None = None  # Of the role `worker`: the workers whose runs it may claim; None of other roles.
-    #: `ava_`, two characters that name the installation, a dot, the 16 of `prefix`, and 43 that are secret.
+    last_used_at: datetime | None = None  # The time of the last use, at most a minute old.
+    payloads: bool  # True if its holder sees payloads.
+    #: For the role `worker`: the workers that the key may claim runs of; None for other roles.
+    workers: list[str] | None = None
+    #: The token: `ava_`, two characters that name the installation, a dot, the 16 characters of `prefix`, and 43 secret
+    #: characters.
     token: str | None = field(default=None, repr=False)
 
 
@@ -288,13 +292,13 @@ class ErrorGroup:
 
     id: str
     worker_id: str
-    kind: str  # The type of the exception, such as ValueError; Timeout; WorkerLost.
-    message: str  # The message; `*` stands for numbers, ids and addresses.
-    count: int  # Jobs that failed in the period.
+    kind: str  # The type of the exception, such as ValueError; also Timeout and WorkerLost.
+    message: str  # The message, with `*` in place of numbers, ids and addresses.
+    count: int  # The number of jobs that failed in the period.
     first_seen_at: datetime
     last_seen_at: datetime
     status: str  # `open`, `ignored`, `resolved`.
-    sample_job_id: str  # The last of its jobs.
+    sample_job_id: str  # The most recent job of the group.
     daily: list[dict[str, Any]]  # The days of the period on which jobs failed: `day`, `jobs`.
 
 
@@ -305,8 +309,8 @@ class SentEvent:
     id: str
     job_ids: list[str]
     refused: list[dict[str, Any]]  # `subscription_id`, `reason`.
-    more: int  # Jobs that are made within the next 5 seconds, beside these.
-    duplicate: bool  # Whether an earlier event had the same source and id; this is that one.
+    more: int  # The number of further jobs, created within the next 5 seconds.
+    duplicate: bool  # True if an earlier event has the same source and id.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,20 +318,20 @@ class ReceivedEvent:
     """An event, as patterns, templates and handlers see it, with the jobs that it created."""
 
     id: str
-    source_id: str | None = None  # The sender's own id of it.
+    source_id: str | None = None  # The sender's own id of the event.
     type: str
     source: str
     subject: str | None = None
     time: datetime | None = None
     data: Any = None  # Any JSON value.
     extensions: dict[str, Any]
-    headers: dict[str, Any] | None = None  # The headers of the request to a hook; else None.
+    headers: dict[str, Any] | None = None  # The headers of the request that a hook received; otherwise None.
     created_at: datetime
-    delivery_id: str | None = None  # The delivery of a hook that it came with.
+    delivery_id: str | None = None  # The hook delivery that contained the event; otherwise None.
     job_ids: list[str]
     refused: list[dict[str, Any]]  # `subscription_id`, `reason`.
-    more: int  # Above 0 while the jobs of further subscriptions are made.
-    woken_job_ids: list[str]  # The jobs whose handlers waited for it (`env.wait_event`) and got it, at most 100.
+    more: int  # Above 0 until the jobs of all matching subscriptions are created.
+    woken_job_ids: list[str]  # The waiting jobs (`env.wait_event`) that received the event, at most 100.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,12 +343,13 @@ class Subscription:
     event_type: str
     worker_id: str
     name: str | None = None
-    #: A pattern over the whole event in the manner of Amazon EventBridge: lists of values, `prefix`, `suffix`,
-    #: `anything-but`, `numeric`, `exists`, `cidr`, nested objects.
+    #: A pattern over the whole event, as in Amazon EventBridge: lists of values, `prefix`, `suffix`, `anything-but`,
+    #: `numeric`, `exists`, `cidr`, nested objects.
     match: dict[str, Any] | None = None
-    #: A template of the job's input: `{"$get": "data.number", "default": 0}` anywhere in it is a value of the event.
+    #: A template of the job's input: `{"$get": "data.number", "default": 0}` anywhere in it is replaced by a value of
+    #: the event.
     input: dict[str, Any] | None = None
-    priority: int  # The priority of its jobs, 1 (highest) to 10 (lowest).
+    priority: int  # The priority of the created jobs, 1 (highest) to 10 (lowest).
     enabled: bool
     created_by: str
     created_at: datetime
@@ -356,7 +361,7 @@ class TriedSubscription:
     """The job that a subscription would create for an event."""
 
     matches: bool
-    reason: str | None = None  # Where it does not match, the path and why; where no input can be made, why.
+    reason: str | None = None  # The path that does not match and why, or why no input can be created.
     input: dict[str, Any] | None = None  # The input of the job; None if it does not match.
 
 
@@ -369,26 +374,24 @@ class Hook:
     name: str
     provider: str  # `github`, `stripe`, `slack`, `standard`, `shopify`, `custom`, `none`.
     verifier: dict[str, Any]  # How it verifies.
-    secrets: int  # How many are valid.
+    secrets: int  # The number of valid secrets.
     worker_id: str | None = None
     event_type: str | None = None
-    #: A pattern over the event, as of a subscription; other deliveries are accepted and start nothing.
-    match: dict[str, Any] | None = None
-    input: dict[str, Any] | None = None  # A template of the job's input, where there is a `worker_id`.
-    priority: int  # The priority of its jobs, 1 (highest) to 10 (lowest).
-    #: By what a delivery is a repetition of an earlier one, which starts nothing: the sender's `id` of it, within 24
-    #: hours; its `body`, as long as its signed time is accepted, or within 24 hours where none is signed; either of
-    #: `both`; or `none`.
-    dedupe: str
-    tolerance_seconds: int  # Seconds that a signed time may be in the past or in the future.
+    match: dict[str, Any] | None = None  # A pattern over the event, as in a subscription.
+    input: dict[str, Any] | None = None  # A template of the job's input.
+    priority: int  # The priority of the created jobs, 1 (highest) to 10 (lowest).
+    dedupe: str  # How to detect a duplicate delivery, which starts nothing.
+    tolerance_seconds: int  # Max difference in seconds between the signed time and now, in either direction.
     enabled: bool
     prefix: str  # The part of its token that is not secret.
-    previous_token_until: datetime | None = None  # Until when the address before the last rotation is valid.
+    previous_token_until: datetime | None = None  # When the previous URL, before the last rotation, stops working.
     created_by: str
     created_at: datetime
     updated_at: datetime
-    url: str | None = field(default=None, repr=False)  # The address; in the answer that makes it, else None.
-    secret: str | None = field(default=None, repr=False)  # The secret that was made up, in the answer that makes it.
+    #: The URL of the hook, shown only in the response that creates or rotates it; otherwise None.
+    url: str | None = field(default=None, repr=False)
+    #: The generated secret, shown only in the response that creates it.
+    secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -398,19 +401,19 @@ class HookDelivery:
     id: str
     hook_id: str
     verdict: str  # `accepted`, `duplicate`, `refused`.
-    status: int  # The status of the answer.
-    reason: str | None = None  # Why it was refused.
+    status: int  # The HTTP status of the response.
+    reason: str | None = None  # Why the delivery was refused.
     created_at: datetime
     event_id: str | None = None
     event_type: str | None = None
-    source_id: str | None = None  # The sender's own id of it.
+    source_id: str | None = None  # The sender's own id of the delivery.
     job_ids: list[str]
-    duplicate_of: str | None = None  # The delivery that it repeats.
-    replay_of: str | None = None  # The delivery that it replays.
+    duplicate_of: str | None = None  # The first delivery, if this one is a duplicate.
+    replay_of: str | None = None  # The original delivery, if this one is a replay.
     address: str
     headers: dict[str, Any]  # Secrets are masked.
-    body: str | None = None  # As it is, or in base64 if it is no UTF-8; in a list None above 16 KiB.
-    body_bytes: int  # Bytes of the whole body.
+    body: str | None = None  # The body: a string, or base64 if it is not UTF-8.
+    body_bytes: int  # Size of the whole body in bytes.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -426,7 +429,7 @@ class HookTest:
     """The response that the sender of a test would get."""
 
     status: int  # 200 to 599.
-    reason: str | None = None  # Why it was refused, or made no job.
+    reason: str | None = None  # Why the delivery was refused, or created no job.
     delivery_id: str | None = None
     duplicate: bool
     job_ids: list[str]
@@ -442,9 +445,10 @@ class Webhook:
     status: str  # `degraded`: a delivery was abandoned and none has succeeded since; events are still sent.
     created_at: datetime
     updated_at: datetime
-    disabled_reason: str | None = None  # `client`, or `gone` if the endpoint answered 410.
-    previous_secret_until: datetime | None = None  # Until when requests are signed with the previous secret as well.
-    roots_only: bool  # Whether it receives no events of jobs that a handler has made.
+    disabled_reason: str | None = None  # Who disabled it: `client`, or `gone` if the endpoint answered 410.
+    #: Until then, requests are also signed with the previous secret; None: they are not.
+    previous_secret_until: datetime | None = None
+    roots_only: bool  # True if it receives no events of jobs that a handler created.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -460,7 +464,7 @@ class Delivery:
     created_at: datetime
     completed_at: datetime | None = None
     next_attempt_at: datetime | None = None
-    attempts: list[dict[str, Any]]  # The requests that were made, oldest first; the last 50.
+    attempts: list[dict[str, Any]]  # The last 50 requests, oldest first.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -468,7 +472,7 @@ class DeliveryBody:
     """The body of a delivery's requests."""
 
     body: str | None = None  # The first 65,536 characters of the body, which is the same in each request.
-    body_bytes: int  # The bytes of all of it.
+    body_bytes: int  # Size of the whole body in bytes.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -477,15 +481,15 @@ class Overview:
 
     queued: int
     queued_is_exact: bool  # False if `queued` is a lower bound.
-    scheduled: int  # Queued jobs that wait for the time that their trigger named.
+    scheduled: int  # Queued jobs with a `scheduled_at` in the future.
     running: int
     by_priority: list[dict[str, Any]]  # `priority`, `queued`, `scheduled`.
     oldest_due_at: datetime | None = None
-    backlog_age_seconds: float | None = None  # How long the oldest due job has waited.
+    backlog_age_seconds: float | None = None  # The waiting time of the oldest due job.
     latency: dict[str, Any]  # `sampled`, `start_p50_ms`, `start_p95_ms`, `run_p50_ms`, `run_p95_ms`.
     minutes: list[dict[str, Any]]  # The last 60 minutes, oldest first: `minute`, `completed`, `failed`, `cancelled`.
     counted_until: datetime  # The time until which ended jobs are counted in `minutes`.
-    #: The newest 5 failures by when they failed, newest first: `id`, `worker_id`, `error`, `completed_at`.
+    #: The 5 most recent failures, newest first: `id`, `worker_id`, `error`, `completed_at`.
     failures: list[dict[str, Any]]
     sampled_at: datetime
 
@@ -501,8 +505,8 @@ class Analytics:
     jobs: dict[str, Any]
     #: `total`, `completed`, `failed`, `expired`, `avg_duration_ms`, `cpu_ms`, `wait_ms`.
     by_worker: dict[str, dict[str, Any]]
-    #: Only with `group_by`: oldest first, without gaps: `starts_at`, `total`, `completed`, `failed`, `cancelled`,
-    #: `expired`, `avg_duration_ms`, `cpu_ms`, `wait_ms`.
+    #: Only with `group_by`: one entry for each hour or day, oldest first, without gaps: `starts_at`, `total`,
+    #: `completed`, `failed`, `cancelled`, `expired`, `avg_duration_ms`, `cpu_ms`, `wait_ms`.
     series: list[dict[str, Any]] | None = None
     percentiles: dict[str, Any] | None = None  # Only with `percentiles=true`: `wait`, `run`.
 
@@ -517,20 +521,20 @@ class Node:
     pid: int | None = None  # None for the roles of a tenant.
     version: str
     queues: list[str]  # The queues that it consumes.
-    refused_queues: list[str]  # Those that the broker refuses to it; it tries them again every few seconds.
-    refused_messages: list[str]  # Why it has refused messages of the broker in the last minute.
+    refused_queues: list[str]  # The queues that the broker refuses to it; it retries them every few seconds.
+    refused_messages: list[str]  # Why it has rejected messages of the broker in the last minute.
     workers: list[str]
-    processes: int  # How many jobs it can run at once.
-    has_slots: bool  # Whether these are slots of one process, for the jobs of concurrent workers.
-    busy: int  # How many jobs it runs, of all tenants; for the roles of a tenant, its own.
+    processes: int  # Max number of jobs that it can run.
+    has_slots: bool  # True if these are slots of one process, for the jobs of concurrent workers.
+    busy: int  # The number of running jobs of all tenants; for the roles of a tenant, only its own.
     memory_bytes: int | None = None  # None for the roles of a tenant.
     state: str  # `live`, `silent`, `stopped`.
     started_at: datetime
     seen_at: datetime
     stopped_at: datetime | None = None
-    drained_at: datetime | None = None  # Since when it takes no more jobs; it still finishes what runs.
-    drained_by: str | None = None  # Who asked for it.
-    #: The jobs of the caller's tenant that it runs: `id`, `worker_id`, `attempt`, `started_at`, `progress`.
+    drained_at: datetime | None = None  # When it was drained: it claims no new jobs and finishes its running jobs.
+    drained_by: str | None = None  # Who drained it.
+    #: The jobs of the caller's tenant that it is running: `id`, `worker_id`, `attempt`, `started_at`, `progress`.
     jobs: list[dict[str, Any]]
 
 
@@ -538,10 +542,10 @@ class Node:
 class Promotion:
     """A PostgreSQL standby that became the primary."""
 
-    timeline: int  # The server's timeline since then.
-    seen_at: datetime  # When the active dispatcher saw it.
-    running: int  # The runs that were under way; each was asked for again.
-    lossy: bool  # True if commits are known to be lost.
+    timeline: int  # The PostgreSQL timeline that began with the promotion.
+    seen_at: datetime  # When the active dispatcher detected the promotion.
+    running: int  # The number of runs in progress at the promotion.
+    lossy: bool  # True if committed transactions are known to be lost.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -549,13 +553,13 @@ class TenantLoad:
     """The jobs of one tenant."""
 
     tenant_id: str
-    waiting: int  # Exact up to 1,000; it stays there beyond.
-    scheduled: int  # Exact up to 1,000; it stays there beyond.
-    running: int  # Exact up to 1,000; it stays there beyond.
-    completed: int  # Those that ended in the last hour.
-    failed: int  # Those that ended in the last hour.
-    cancelled: int  # Those that ended in the last hour.
-    share: float | None = None  # Its part of the time that all jobs which ended in the last hour have run, 0 to 1.
+    waiting: int  # Exact up to 1,000; never higher.
+    scheduled: int  # Exact up to 1,000; never higher.
+    running: int  # Exact up to 1,000; never higher.
+    completed: int  # The jobs that ended in the last hour.
+    failed: int  # The jobs that ended in the last hour.
+    cancelled: int  # The jobs that ended in the last hour.
+    share: float | None = None  # Its share of the run time of all jobs that ended in the last hour, 0 to 1.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -582,20 +586,21 @@ class AuditEntry:
     role: str
     action: str
     target: str | None = None
-    status: int  # The status of the response; refused requests are listed too.
-    address: str  # The peer's address, and `for` what x-forwarded-for names.
+    status: int  # The HTTP status of the response.
+    address: str  # The address of the peer, and in `for` the addresses of x-forwarded-for.
     request_id: str
-    occurrences: int | None = None  # How many refusals of this kind the entry stands for, if it is their sample.
-    changes: dict[str, Any] | None = None  # `{field: [old, new]}` of a change.
-    key_id: str | None = None  # The API key that was used, or had started the session; None if none was.
+    #: The number of refusals that the entry stands for, if it is a sample of similar refusals.
+    occurrences: int | None = None
+    changes: dict[str, Any] | None = None  # The changed fields, as `{field: [old, new]}`.
+    key_id: str | None = None  # The API key of the request, or of the session that sent it; otherwise None.
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobRuns:
     """The runs of a job, with how long it waited and ran in total."""
 
-    waited_ms: int | None = None  # From when the job was due to its first start; None if it has not started.
-    ran_ms: int | None = None  # The sum of the runs that have ended.
+    waited_ms: int | None = None  # The time from when the job was due to its first start; None if it has not started.
+    ran_ms: int | None = None  # The total duration of the ended runs.
     #: The first 200, oldest first: `started_at`, `ended_at`, `outcome`, `duration_ms`, `cpu_ms`, `peak_memory_mb`,
     #: `wait_ms`.
     runs: list[dict[str, Any]]
@@ -606,9 +611,10 @@ class TreeJob(Job):
     """A job of a tree: its record without input and output, and its position in the tree."""
 
     name: str | None = None  # Its name in its bulk, or among the children of its parent.
-    is_detached: bool  # Whether a cancel of its parent leaves it alone.
-    first_run_at: datetime | None = None  # When the first run of its attempt began, also while it waits; None before.
-    waits: list[dict[str, Any]]  # The latest 100, oldest first: `began_at`, `ended_at`.
+    is_detached: bool  # True if a cancel of its parent does not cancel it.
+    #: Start of the first run of its attempt, also while the job waits; None before.
+    first_run_at: datetime | None = None
+    waits: list[dict[str, Any]]  # The latest 100 waits, oldest first: `began_at`, `ended_at`.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -617,7 +623,7 @@ class TreeEdge:
 
     from_id: str = field(metadata={"name": "from"})
     to_id: str = field(metadata={"name": "to"})
-    kind: str  # `completed`, `ended` or `failed` as `when` says, or `child`.
+    kind: str  # `completed`, `ended` or `failed`: the value of `when`; or `child`.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -635,13 +641,13 @@ class JournalEntry:
 
     kind: str  # `step`, `child`, `sleep`, `wait`, `event`.
     name: str
-    #: `began`: a step that runs at most once; `done`; `waits`: a sleep, or a wait with a time-out; `timed_out`.
+    #: `began`: a step that runs at most once; `done`; `waits`: a sleep, or a wait with a timeout; `timed_out`.
     state: str
-    attempt: int  # The last attempt that it belongs to.
-    value: Any = None  # What a step has returned; None if it is large.
-    value_bytes: int | None = None  # The bytes of a value over 16 KiB.
-    child_id: str | None = None  # The child, or the one that `wait_any` has chosen.
-    until: datetime | None = None  # When a sleep or the time of a wait is over.
+    attempt: int  # The last attempt that used it.
+    value: Any = None  # The return value of a step; None if it is large.
+    value_bytes: int | None = None  # Size in bytes of a value over 16 KiB.
+    child_id: str | None = None  # The child; for `wait_any` the child that it returned.
+    until: datetime | None = None  # The end of a sleep, or the timeout of a wait.
     written_at: datetime
 
 
@@ -650,9 +656,9 @@ class JobWait:
     """A wait of a job."""
 
     condition: str  # `completed`, `ended`, `failed`, `any`, `event`, `time`.
-    jobs: list[str]  # The first 100 jobs that it is for.
+    jobs: list[str]  # The jobs that it waits for, at most 100.
     began_at: datetime
-    ended_at: datetime | None = None  # When its handler was entered after it; None before.
+    ended_at: datetime | None = None  # When the handler was entered again after the wait; None before.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -660,5 +666,5 @@ class JobJournal:
     """The journal of a job, and its waits."""
 
     job_id: str
-    entries: list[JournalEntry]  # In the order in which they were written.
-    waits: list[JobWait]  # The latest 100, oldest first.
+    entries: list[JournalEntry]  # Oldest entry first.
+    waits: list[JobWait]  # The latest 100 waits, oldest first.

@@ -102,5 +102,5 @@ def segment(id: str) -> str:
     """
     text = str(id)
     if "/" in text or not text.strip("."):
-        raise ApiNotFound(f"{text!r} is no id.", status=404, code="resource_not_found")
+        raise ApiNotFound(f"{text!r} is not an id.", status=404, code="resource_not_found")
     return quote(text, safe="", errors="replace")

@@ -41,12 +41,12 @@ def verify(
     message_id, timestamp = given.get("webhook-id", ""), given.get("webhook-timestamp", "")
     signatures = [one for one in given.get("webhook-signature", "").split(" ") if one.startswith(_VERSION)]
     if not (message_id and timestamp and signatures):
-        raise WebhookUnverified("A header of webhook-id, webhook-timestamp and webhook-signature is missing.")
+        raise WebhookUnverified("The header webhook-id, webhook-timestamp or webhook-signature is missing.")
     _check_age(timestamp, time.time() if now is None else now, tolerance_seconds)
     signed = f"{message_id}.{timestamp}.".encode() + body
     secrets = [secret] if isinstance(secret, str) else list(secret)
     if not any([_fits(one, signed, signature) for one in secrets for signature in signatures]):  # noqa: C419 - see _fits
-        raise WebhookUnverified("No signature fits the body and the secret.")
+        raise WebhookUnverified("No signature matches the body and the secret.")
     return _event(body, message_id)
 
 
@@ -55,7 +55,7 @@ def _check_age(timestamp: str, now: float, tolerance_seconds: float) -> None:
         raise WebhookUnverified("The webhook-timestamp is not a number of seconds.")
     if abs(now - int(timestamp)) > tolerance_seconds:
         raise WebhookUnverified(
-            f"The webhook is more than {tolerance_seconds:g} s old or ahead; check the clocks, or it is a replay."
+            f"The webhook is over {tolerance_seconds:g} s old or in the future; the clocks differ, or it is a replay."
         )
 
 
@@ -72,7 +72,7 @@ def _key(secret: str) -> bytes:
     try:
         return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except binascii.Error:
-        raise WebhookUnverified("The secret begins with whsec_, but what follows is not base64.") from None
+        raise WebhookUnverified("The secret begins with whsec_, but the rest is not base64.") from None
 
 
 def _event(body: bytes, message_id: str) -> dict[str, Any]:
@@ -81,5 +81,5 @@ def _event(body: bytes, message_id: str) -> dict[str, Any]:
     except ValueError:
         raise WebhookUnverified("The body is not JSON.") from None
     if not isinstance(event, dict) or event.get("id") != message_id:
-        raise WebhookUnverified("The body is not the event that webhook-id names.")
+        raise WebhookUnverified("The id in the body differs from webhook-id.")
     return event

@@ -74,7 +74,7 @@ def test_all_goes_through_the_pooler_and_a_frozen_dispatcher_is_replaced(pooler:
     environ = {"DATABASE_URL": "", "DATABASE_POOL_URL": pool_url}
     refused = system.spawn("db", "upgrade", environ=environ)
     assert refused.wait(60) == 1
-    assert "let DATABASE_OWNER_URL lead to PostgreSQL itself" in refused.output
+    assert "set DATABASE_OWNER_URL to PostgreSQL itself" in refused.output
     upgrade = system.spawn("db", "upgrade", environ={**environ, "DATABASE_OWNER_URL": past_it})
     assert upgrade.wait(60) == 0, upgrade.output
     # A connection that the pooler has opened before has other defaults.

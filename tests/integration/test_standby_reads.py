@@ -106,9 +106,9 @@ def test_the_primary_is_read_if_there_is_no_standby(
         _trigger(api)
         assert not _is_of_standby(api)
         assert not _is_of_standby(api)
-    reason = "it is too far behind, or no standby" if is_primary else "it does not answer"
+    reason = "its replication lag is too long, or it is not a standby" if is_primary else "it does not respond"
     logged = [record.message for record in caplog.records if "DATABASE_READ_URL" in record.message]
-    assert logged == [f"DATABASE_READ_URL: the standby is not used, and the primary is read: {reason}"]
+    assert logged == [f"DATABASE_READ_URL: the standby is not used, and reads go to the primary: {reason}"]
 
 
 def test_a_standby_that_breaks_off_while_it_is_asked_how_far_it_is_costs_no_request(

@@ -113,13 +113,13 @@ def test_an_id_calls_no_other_route(id: str, monkeypatch: pytest.MonkeyPatch) ->
             if isinstance(ended.value, Sent):
                 assert str(ended.value) == str(known.value).replace("wkr_a.b-C_1", "job_x%3Fwait%3D1"), name
             else:
-                assert str(ended.value) == f"{id!r} is no id."
+                assert str(ended.value) == f"{id!r} is not an id."
     assert len(paths) > 40
 
 
 def test_a_client_needs_a_key_or_the_whole_of_the_four_headers() -> None:
     for incomplete in ({}, {"secret": "x", "tenant": "ten_x"}, {"user": "usr_x"}):
-        with pytest.raises(ValueError, match="give api_key, or secret, tenant and user"):
+        with pytest.raises(ValueError, match="set either api_key, or secret, tenant and user"):
             Client("http://127.0.0.1:1", **incomplete)
 
 

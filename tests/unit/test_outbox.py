@@ -245,10 +245,10 @@ def test_a_row_that_is_no_trigger_is_refused(outbox: Outbox, engine: Engine, cli
         ({"x": object()}, {}, "JSON"),
         ({"x": "a" * 2_000_000}, {}, "bytes"),
         ({}, {"tags": {str(n): "v" for n in range(10)}}, "9 tags"),
-        ({}, {"tags": {"outbox": "mine"}}, "takes the tag outbox"),
+        ({}, {"tags": {"outbox": "mine"}}, "adds the tag outbox"),
         # Its row's id is the key.
-        ({}, {"idempotency_key": "x"}, "has no idempotency_key"),
-        ({}, {"foo": 11}, "has no foo"),
+        ({}, {"idempotency_key": "x"}, "does not support idempotency_key"),
+        ({}, {"foo": 11}, "does not support foo"),
     ],
 )
 def test_what_cannot_be_a_job_is_refused_where_it_is_written(

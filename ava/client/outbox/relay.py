@@ -79,7 +79,7 @@ class Relay:
                 # Any failure of the database or the API may be transient; the rows are retained.
                 self._failures += 1
                 pause = min(_MAX_PAUSE_SECONDS, 2.0 ** min(self._failures, 6) / 2)
-                _log.warning("Outbox not sent, again in %g s: %s", pause, _reason(error))
+                _log.warning("Outbox rows not sent, will retry in %g s: %s", pause, _reason(error))
             self._stopping.wait(pause)
 
     def run_once(self, now: float) -> int:
@@ -104,7 +104,7 @@ class Relay:
         try:
             self._client.trigger_many([{**_entry(row), "idempotency_key": row.id} for row in rows])
         except Exception as error:
-            _log.info("Outbox sends %d rows one by one: %s", len(rows), _reason(error))
+            _log.info("Outbox sends %d rows individually: %s", len(rows), _reason(error))
             return False
         self._table.delete([row.id for row in rows])
         return True

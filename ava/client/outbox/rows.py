@@ -59,13 +59,13 @@ def new_row(worker_id: str, input: Mapping[str, Any] | None = None, **options: U
     too large, or exceed the outbox's max tags.
     """
     if not (isinstance(worker_id, str) and worker_id):
-        raise ValueError("worker_id must be a text, such as wkr_receipt")
+        raise ValueError("worker_id must be a string, such as wkr_receipt")
     if unknown := sorted(options.keys() - TriggerOptions.__annotations__.keys()):
-        raise TypeError(f"a trigger of an outbox has no {', '.join(unknown)}")
+        raise TypeError(f"a trigger of the outbox does not support {', '.join(unknown)}")
     tags = options.get("tags") or {}
     if len(tags) > MAX_TAGS or TAG in tags:
-        raise ValueError(f"a job of an outbox has at most {MAX_TAGS} tags, because the outbox takes the tag {TAG}")
+        raise ValueError(f"a job of the outbox has at most {MAX_TAGS} tags, because the outbox adds the tag {TAG}")
     body = json.dumps(trigger_entry({"worker_id": worker_id, "input": input, **options}), allow_nan=False)
     if len(body) > _MAX_BODY_BYTES:
-        raise ValueError(f"the trigger has {len(body)} bytes, more than {_MAX_BODY_BYTES}")
+        raise ValueError(f"the trigger has {len(body)} bytes; at most {_MAX_BODY_BYTES} are accepted")
     return OutboxRow(id=f"{time.time_ns() // 1000:014x}{os.urandom(9).hex()}", body=body)

@@ -104,7 +104,9 @@ class ConnectionGate:
             self._leave(tenant, waiter)
             is_limited = self._free > 0
         if is_limited:
-            sentence = "The tenant's other requests have all connections that it may use at once; try again shortly."
+            sentence = (
+                "The tenant's other requests use all database connections that one tenant may have; try again shortly."
+            )
             raise TooMany(TENANT_CONNECTIONS.message(sentence))
         raise ConnectionsBusy
 

@@ -255,7 +255,7 @@ class Database:
     def _before_connecting(self, _dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
         # For calls that began to wait for a connection before the silence was detected.
         if time.monotonic() < self._silent_until:
-            raise psycopg2.OperationalError("PostgreSQL did not answer a moment ago")
+            raise psycopg2.OperationalError("PostgreSQL did not respond to an attempt a few seconds ago")
         parameters.update(timeouts.with_addresses(parameters))
 
     def _count_connection(self, *_: Any) -> None:

@@ -279,7 +279,7 @@ def _connection(settings: Settings, *, as_owner: bool = True, needs_session: boo
     has_session = is_owner or settings.has_sessions
     if needs_session and not has_session:
         raise StartError(
-            "migrations need a session of their own: let DATABASE_OWNER_URL lead to PostgreSQL itself, past the pooler."
+            "migrations need a database session: set DATABASE_OWNER_URL to PostgreSQL itself, not to the pooler."
         )
     connect_args: dict[str, object] = {
         "connect_timeout": 5,
@@ -308,18 +308,19 @@ def _connection(settings: Settings, *, as_owner: bool = True, needs_session: boo
 def _forbidden(*, is_owner: bool, error: DBAPIError) -> str:
     name, cure = (
         "DATABASE_URL",
-        "`ava db upgrade` gives it what the processes need, if DATABASE_OWNER_URL names the owner",
+        "run `ava db upgrade` with DATABASE_OWNER_URL as the owner, which grants the processes the rights that they "
+        "need",
     )
     if is_owner:
         name, cure = "DATABASE_OWNER_URL", "make it the owner of the database, or GRANT it CREATE on the schema"
-    return f"{name}: its role may not do this ({str(error.orig).strip().splitlines()[0]}); {cure}."
+    return f"{name}: its role lacks the rights for this ({str(error.orig).strip().splitlines()[0]}); {cure}."
 
 
 def _unreachable(name: str, error: OperationalError) -> str:
     reason = str(error.orig).strip().splitlines()[0]
     if any(words in reason for words in _REFUSED_OPTIONS):
         return (
-            f"{name} leads to a pooler, which refuses the settings of a session. Name PostgreSQL itself there, and the "
-            "pooler in DATABASE_POOL_URL; if all must go through the pooler, set DATABASE_POOL_URL alone."
+            f"{name} leads to a pooler, which refuses session settings. Set it to PostgreSQL itself, and "
+            "DATABASE_POOL_URL to the pooler; if everything must go through the pooler, set only DATABASE_POOL_URL."
         )
     return f"{name}: the database cannot be reached: {reason}"

@@ -66,6 +66,8 @@ def _read_refusal(dbapi_connection: Any) -> str | None:
         if refusal is None:
             cursor.execute(_HAS_CITUS)
             if cursor.fetchone()[0]:
-                refusal = "the database has the extension citus, with which AVA Jobs is not tested; use one without it."
+                refusal = (
+                    "the database has the extension citus, which AVA Jobs does not support; use a database without it."
+                )
     dbapi_connection.rollback()
     return refusal

@@ -95,9 +95,9 @@ class DatabaseWithStandby(Database):
             # The primary must not get the load that is too much for the standby.
             raise
         except DatabaseUnavailable:
-            self.leave_standby("it does not answer")
+            self.leave_standby("it does not respond")
             return None
-        self.leave_standby("it is too far behind, or no standby")
+        self.leave_standby("its replication lag is too long, or it is not a standby")
         return None
 
     def leave_standby(self, reason: str) -> None:
@@ -106,7 +106,7 @@ class DatabaseWithStandby(Database):
         self._ask_again_at = now + _PAUSE_SECONDS
         if now - self._logged_at >= _LOG_SECONDS:
             self._logged_at = now
-            _log.warning("DATABASE_READ_URL: the standby is not used, and the primary is read: %s", reason)
+            _log.warning("DATABASE_READ_URL: the standby is not used, and reads go to the primary: %s", reason)
 
     def close(self) -> None:
         """Close every connection."""

@@ -55,9 +55,7 @@ def install_for_greenlets() -> None:
 
     def look_up(host: str, port: str) -> list[str]:
         # Runs in a thread of gevent, which continues after the timeout.
-        with gevent.Timeout(
-            _CONNECT_SECONDS, psycopg2.OperationalError(f"the name {host} could not be looked up in time")
-        ):
+        with gevent.Timeout(_CONNECT_SECONDS, psycopg2.OperationalError(f"the name {host} was not resolved in time")):
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
@@ -84,7 +82,7 @@ def with_addresses(parameters: dict[str, Any]) -> dict[str, Any]:
         except (OSError, psycopg2.OperationalError) as error:
             failure = error
     if not found:
-        raise psycopg2.OperationalError(f"the host of PostgreSQL has no address: {failure}")
+        raise psycopg2.OperationalError(f"the host name of PostgreSQL was not resolved: {failure}")
     hosts, addresses, ports_of = (",".join(part) for part in zip(*found, strict=True))
     return parameters | {"host": hosts, "hostaddr": addresses, "port": ports_of}
 
@@ -115,7 +113,7 @@ def _install(wait: Wait) -> None:
             if not wait(connection.fileno(), state == extensions.POLL_READ, seconds) and (
                 is_connecting or not _answers(connection.info.host, connection.info.port)
             ):
-                raise psycopg2.OperationalError("PostgreSQL does not answer")
+                raise psycopg2.OperationalError("PostgreSQL does not respond")
 
     extensions.set_wait_callback(wait_for)
 

@@ -54,22 +54,22 @@ class NodeView:
     version: str
     queues: list[str] = field(metadata={"description": "The queues that it consumes."})
     refused_queues: list[str] = field(
-        metadata={"description": "Those that the broker refuses to it; it tries them again every few seconds."}
+        metadata={"description": "The queues that the broker refuses to it; it retries them every few seconds."}
     )
     refused_messages: list[str] = field(
         metadata={
-            "description": "Why it has refused messages of the broker in the last minute. `unsigned`: its "
-            "`AVA_MESSAGE_KEY` lacks the key that signs, and their jobs wait; else something that is not ours writes "
-            "them. Empty for the roles of a tenant."
+            "description": "Why it has rejected messages of the broker in the last minute. `unsigned`: its "
+            "`AVA_MESSAGE_KEY` lacks the signing key, and their jobs wait; otherwise another program writes such "
+            "messages. Empty for the roles of a tenant."
         }
     )
     workers: list[str]
-    processes: int = field(metadata={"description": "How many jobs it can run at once."})
+    processes: int = field(metadata={"description": "Max number of jobs that it can run."})
     busy: int = field(
-        metadata={"description": "How many jobs it runs, of all tenants; for the roles of a tenant, its own."}
+        metadata={"description": "The number of running jobs of all tenants; for the roles of a tenant, only its own."}
     )
     has_slots: bool = field(
-        metadata={"description": "Whether these are slots of one process, for the jobs of concurrent workers."}
+        metadata={"description": "True if these are slots of one process, for the jobs of concurrent workers."}
     )
     #: Memory of the parent and its children; also None before the first heartbeat.
     memory_bytes: int | None = field(metadata=_HIDDEN)
@@ -78,11 +78,12 @@ class NodeView:
     seen_at: datetime
     stopped_at: datetime | None
     drained_at: datetime | None = field(
-        metadata={"description": "Since when it takes no more jobs; it still finishes what runs. Null: it takes jobs."}
+        metadata={
+            "description": "When it was drained: it claims no new jobs and finishes its running jobs. Null: it "
+            "claims jobs."
+        }
     )
-    drained_by: str | None = field(
-        metadata={"description": "Who asked for it. Null as well for the roles of a tenant."}
-    )
+    drained_by: str | None = field(metadata={"description": "Who drained it. Null for the roles of a tenant."})
     #: Number of jobs that it runs for the tenant, and the oldest of them.
     busy_of_tenant: int
     jobs: list[RunningJob]

@@ -28,7 +28,9 @@ class AuditRecord:
     target: str | None
     #: The HTTP status of the response; refused requests are recorded too.
     status: int
-    address: str = field(metadata={"description": "The peer's address, and `for` what x-forwarded-for names."})
+    address: str = field(
+        metadata={"description": "The address of the peer, and in `for` the addresses of x-forwarded-for."}
+    )
     request_id: str
     at: datetime
     #: Number of refusals that the record represents; None for other records.
@@ -39,7 +41,7 @@ class AuditRecord:
         default=None,
         metadata={
             "prefix": "key",
-            "description": "The API key that was used, or had started the session; null if none was.",
+            "description": "The API key of the request, or of the session that sent it; otherwise null.",
         },
     )
 

@@ -12,8 +12,8 @@ from ava.store.jobs.moves.rules import IS_SCHEDULED
 #: Max tenants that one call reads, ordered by id, and max tenants that it returns.
 MAX_LOOKED_AT = 2_000
 MAX_TENANTS = 500
-_COUNTED = {"description": f"Exact up to {MAX_COUNTED_OF_TENANT:,}; it stays there beyond."}
-_ENDED = {"description": "Those that ended in the last hour."}
+_COUNTED = {"description": f"Exact up to {MAX_COUNTED_OF_TENANT:,}; never higher."}
+_ENDED = {"description": "The jobs that ended in the last hour."}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class TenantLoad:
     failed: int = field(metadata=_ENDED)
     cancelled: int = field(metadata=_ENDED)
     share: float | None = field(
-        metadata={"description": "Its part of the time that all jobs which ended in the last hour have run, 0 to 1."}
+        metadata={"description": "Its share of the run time of all jobs that ended in the last hour, 0 to 1."}
     )
 
 

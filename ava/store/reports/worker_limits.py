@@ -18,16 +18,16 @@ class WorkerLimitUse:
     """A worker with a limit, and the jobs of one tenant that run or wait."""
 
     worker_id: str
-    max_running: int | None = field(metadata={"description": "Jobs that run at once; null: any number."})
+    max_running: int | None = field(metadata={"description": "Max number of running jobs; null: no limit."})
     max_running_per: str | None = field(
-        metadata={"description": "`tenant`, a path in the input, or null: the worker as a whole."}
+        metadata={"description": "`tenant`, a path in the input, or null: the whole worker."}
     )
     rate: Rate | None
     rate_per: str | None
     running: int = field(metadata={"description": "The tenant's running jobs of the worker."})
     waiting: int = field(
         metadata={
-            "description": f"Its jobs that wait for a place, among its first {MAX_COUNTED:,} queued ones of the worker."
+            "description": f"Jobs waiting for a permit, among the first {MAX_COUNTED:,} queued jobs of the worker."
         }
     )
     waiting_is_exact: bool = field(metadata={"description": "False: `waiting` is a lower bound."})

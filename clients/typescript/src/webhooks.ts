@@ -23,11 +23,11 @@ export async function verifyWebhook(
   const timestamp = headerOf(headers, "webhook-timestamp");
   const signatures = headerOf(headers, "webhook-signature").split(" ").filter((one) => one.startsWith("v1,"));
   if (!id || !timestamp || signatures.length === 0) {
-    throw new WebhookUnverified("A header of webhook-id, webhook-timestamp and webhook-signature is missing.");
+    throw new WebhookUnverified("The header webhook-id, webhook-timestamp or webhook-signature is missing.");
   }
   if (!/^\d{1,14}$/.test(timestamp)) throw new WebhookUnverified("The webhook-timestamp is not a number of seconds.");
   if (Math.abs(now - Number(timestamp)) > toleranceSeconds) {
-    throw new WebhookUnverified(`The webhook is more than ${toleranceSeconds} s old or ahead.`);
+    throw new WebhookUnverified(`The webhook is more than ${toleranceSeconds} s old or in the future.`);
   }
   const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body;
   const signed = joined(new TextEncoder().encode(`${id}.${timestamp}.`), bytes);
@@ -40,7 +40,7 @@ export async function verifyWebhook(
       fits.push(given !== null && (await crypto.subtle.verify("HMAC", key, given, signed)));
     }
   }
-  if (!fits.includes(true)) throw new WebhookUnverified("No signature fits the body and the secret.");
+  if (!fits.includes(true)) throw new WebhookUnverified("No signature matches the body and the secret.");
   return eventOf(bytes, id);
 }
 
@@ -51,7 +51,7 @@ function eventOf(bytes: Uint8Array, id: string): WebhookEvent {
   } catch {
     throw new WebhookUnverified("The body is not JSON.");
   }
-  if (event?.id !== id) throw new WebhookUnverified("The body is not the event that webhook-id names.");
+  if (event?.id !== id) throw new WebhookUnverified("The id in the body differs from webhook-id.");
   return event;
 }
 
@@ -65,7 +65,7 @@ function keyOf(secret: string): Uint8Array<ArrayBuffer> {
   if (secret === "" || secret === "whsec_") throw new WebhookUnverified("The secret is empty.");
   if (!secret.startsWith("whsec_")) return new TextEncoder().encode(secret);
   const key = fromBase64(secret.slice("whsec_".length));
-  if (key === null) throw new WebhookUnverified("The secret begins with whsec_, but what follows is not base64.");
+  if (key === null) throw new WebhookUnverified("The secret begins with whsec_, but the rest is not base64.");
   return key;
 }
 
