@@ -253,7 +253,7 @@ def test_rates_count_per_key(database_settings: Settings) -> None:
         for key in keys:
             assert [api.get(JOBS, headers=bearer(key)).status_code for _ in range(3)] == [200, 200, 429]
         refused = error_of(api.get(JOBS, headers=bearer(keys[0])), 429, "rate_limited")
-        assert "this API key has 2/minute" in refused["message"]
+        assert "the rate limit of this API key is 2/minute" in refused["message"]
         assert "(limit rate_limit_read)" in refused["message"]
         assert api.get(JOBS).status_code == 200
 

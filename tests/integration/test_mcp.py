@@ -94,7 +94,7 @@ def test_a_key_that_sees_no_payloads_sees_none_here(api: Api) -> None:
     job_id = call(api, "open", {"secret": "pearl"}, knows_tasks=True)["taskId"]
     end(api, job_id, "completed", output='"pearl"')
     task = result(api, "tasks/get", {"taskId": job_id}, knows_tasks=True, headers=headers)
-    assert "does not see" in task["result"]["content"][0]["text"]
+    assert "has no permission to see" in task["result"]["content"][0]["text"]
     for tool in ("get_job", "get_logs", "why"):
         assert "pearl" not in str(call(api, tool, {"job_id": job_id}, headers=headers))
     end(api, job_id, "failed", error="ValueError: pearl")
