@@ -110,4 +110,4 @@ def test_a_pooler_in_database_url_is_refused_with_the_setting_that_is_right(pool
     current = system.spawn("db", "current", environ={"DATABASE_URL": pooler.url_of(system.database_url)})
     assert current.wait(60) == 1
     assert "DATABASE_URL leads to a pooler" in current.output
-    assert "set DATABASE_POOL_URL alone" in current.output
+    assert "set only DATABASE_POOL_URL" in current.output

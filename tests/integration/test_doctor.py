@@ -136,10 +136,12 @@ def test_a_role_without_rights_is_a_line_of_doctor_and_of_each_process(system: S
         # Nothing is granted, then only what one needs to find out.
         lines = found(system, "database", DATABASE_URL=url)
         assert "permission denied for table alembic_version" in lines["database"]
-        assert "`ava db upgrade` gives it what the processes need" in lines["database"]
+        assert "grant them by `ava db upgrade`" in lines["database"]
         process = system.spawn("dispatcher", environ={"DATABASE_URL": url, "DATABASE_POOL_URL": ""})
         assert process.wait(60) == 1
-        assert process.output.startswith("ava: DATABASE_URL: its role may not do this (permission denied for table")
+        assert process.output.startswith(
+            "ava: DATABASE_URL: its role lacks the rights for this (permission denied for table"
+        )
         system.query(f"GRANT SELECT ON alembic_version, schema_compatibility, installation TO {role}")
         with pytest.raises(
             StartError, match=r"lacks DELETE on \w+, .* and others\. Set DATABASE_OWNER_URL .* `ava db upgrade`"

@@ -156,7 +156,7 @@ def test_settings_and_handlers_say_which_workers_are_tools(api_settings: Setting
         assert names == ["wkr_list_jobs", "open", "report_a"]
         assert call(api, "wkr_list_jobs", knows_tasks=True)["resultType"] == "task"
         assert "open, report_*" in fleet_checks.check_agents(replace(api_settings, mcp_workers=("open", "report_*")))
-        with pytest.raises(StartError, match="AVA_MCP_WORKERS names report_x, other_\\*, which no worker is"):
+        with pytest.raises(StartError, match="AVA_MCP_WORKERS names report_x, other_\\*, but no such worker exists"):
             fleet_checks.check_agents(replace(api_settings, mcp_workers=("report_x", "open", "other_*")))
         for name in ("reportb", "report_off", "report_old", "paused", "wkr_open"):
             rpc_error(send(api, "tools/call", {"name": name}, knows_tasks=True), 200, -32602)

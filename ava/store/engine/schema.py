@@ -308,8 +308,7 @@ def _connection(settings: Settings, *, as_owner: bool = True, needs_session: boo
 def _forbidden(*, is_owner: bool, error: DBAPIError) -> str:
     name, cure = (
         "DATABASE_URL",
-        "run `ava db upgrade` with DATABASE_OWNER_URL as the owner, which grants the processes the rights that they "
-        "need",
+        "grant them by `ava db upgrade` with the owner's URL in DATABASE_OWNER_URL",
     )
     if is_owner:
         name, cure = "DATABASE_OWNER_URL", "make it the owner of the database, or GRANT it CREATE on the schema"
