@@ -43,7 +43,7 @@ def check_schema(schema: Mapping[str, Any], patterns: Patterns = HANDLERS) -> st
     try:
         text = json.dumps(schema, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):
-        raise ValueError("it must be a JSON object") from None
+        raise ValueError("it must be a JSON object without NaN, infinity or Python objects") from None
     if len(text) > _MAX_SCHEMA_BYTES:
         raise ValueError(f"it has {len(text)} bytes of JSON; at most {_MAX_SCHEMA_BYTES} are accepted")
     if schema.get("$schema", DIALECT).rstrip("#") != DIALECT:
