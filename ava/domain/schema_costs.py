@@ -151,7 +151,7 @@ class SchemaCosts:
             found = found.plus(found)
         if found.parts > _MAX_COST:
             raise ValueError(
-                f"it has too many parts, or nests too many choices; its cost is at most {_MAX_COST}, where each part "
+                f"it has too many parts, or nests too many choices; its cost may be up to {_MAX_COST}, where each part "
                 "counts once, and twice below anyOf, oneOf, not, if and contains, and objects and lists in enum and "
                 f"const count once for each {_BYTES_PER_PART} bytes{self._of_patterns()}"
             )

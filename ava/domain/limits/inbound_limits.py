@@ -110,7 +110,7 @@ RATE_LIMIT_ADDRESS = Limit(
     name="rate_limit_address",
     unit="requests",
     meaning="Requests of one address to hooks without a valid token or signature, and heartbeats of unknown runs, in "
-    "the same period. For IPv6 a network of 64 bits counts as one address.",
+    "the setting's rolling period. For IPv6 a network of 64 bits counts as one address.",
     status=429,
     field="rate_limit_address",
 )

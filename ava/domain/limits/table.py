@@ -314,7 +314,7 @@ RATE_LIMIT_TENANT_KEYS = Limit(
 RATE_LIMIT_WEBHOOKS = Limit(
     name="rate_limit_webhooks",
     unit="requests",
-    meaning="Requests that create webhooks, in the same period.",
+    meaning="Requests that create webhooks, in the setting's rolling period.",
     status=429,
     field="rate_limit_webhooks",
 )
@@ -465,8 +465,8 @@ RUN_LOG_BYTES = Limit(
 RATE_LIMIT_RUNS = Limit(
     name="rate_limit_runs",
     unit="requests",
-    meaning="Claims of an API key and calls of the runs that it has claimed, in the same period; heartbeats are "
-    "counted separately, in each API process.",
+    meaning="Claims of an API key and calls of the runs that it has claimed, in the setting's rolling period; "
+    "heartbeats are counted separately, in each API process.",
     status=429,
     field="rate_limit_runs",
 )
