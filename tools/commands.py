@@ -25,6 +25,8 @@ output formats and completion.
 
 Commands marked *API* call the API and also take these options:
 """
+#: Characters of an option's names and values beyond which the values follow its explanation.
+_MAX_NAMES = 90
 #: What Markdown would format.
 _FORMATTED = re.compile(r"(\*|<(?=[A-Za-z/!]))")
 
@@ -93,6 +95,9 @@ def _item(option: click.Option, ctx: click.Context) -> str:
     record = option.get_help_record(ctx)
     assert record is not None
     names, explanation = record
+    if len(names) > _MAX_NAMES and names.endswith("]"):
+        names, _, values = names.removesuffix("]").partition(" [")
+        explanation += f" One of {', '.join(f'`{value}`' for value in values.split('|'))}."
     return f"- `{names}`: {_escaped(' '.join(explanation.split()))}".rstrip()
 
 

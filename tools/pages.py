@@ -110,7 +110,7 @@ def _wrapped_lines(block: Block) -> list[str]:
     indent = re.match(r"\s*", block.lines[0]).group()  # type: ignore[union-attr]
     head = start.group() if start else indent
     prose = " ".join(line.strip() for line in block.lines)[len(head.lstrip()) :]
-    prose = re.sub(r"`[^`]{1,60}`", lambda code: code.group().replace(" ", _JOINED), prose)
+    prose = re.sub(r"`[^`]{1,96}`", lambda code: code.group().replace(" ", _JOINED), prose)
     prose = _MARK.sub(_JOINED, prose)
     filled = textwrap.fill(
         prose,

@@ -73,8 +73,8 @@ def seen(system: System, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 def _statement_of_the_page() -> str:
     """Returns the statement by which docs/how-to/outbox.md sends refused rows again."""
-    (found,) = re.findall(r"`(UPDATE ava_outbox [^`]+)`", (ROOT / "docs/how-to/outbox.md").read_text())
-    return " ".join(found.split())
+    (found,) = re.findall(r"^ {4}(UPDATE ava_outbox .+)$", (ROOT / "docs/how-to/outbox.md").read_text(), re.MULTILINE)
+    return found
 
 
 def _is_live(system: System, node: subprocess.Popen[bytes], log: Path) -> bool:
