@@ -192,13 +192,6 @@ def test_workers_are_listed_and_shown(api: Api) -> None:
         error_of(api.get(f"/v1/ava/workers/{worker_id}"), 404, "resource_not_found")
 
 
-def test_workers_are_paged_by_cursor(api: Api) -> None:
-    first = api.get("/v1/ava/workers?per_page=1").get_json()
-    second = api.get(f"/v1/ava/workers?per_page=1&cursor={first['pagination']['next_cursor']}").get_json()
-    assert [worker["id"] for worker in first["data"] + second["data"]] == ["wkr_open", "wkr_paused"]
-    assert second["pagination"] == {"page": None, "per_page": 1, "total": 2, "has_more": False, "next_cursor": None}
-
-
 def test_a_worker_is_live_while_a_node_with_its_handler_sends_heartbeats(api: Api) -> None:
     api.execute(
         "INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes)"

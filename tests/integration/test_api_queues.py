@@ -47,12 +47,6 @@ def test_a_tenant_sees_the_paused_queues_of_its_own_workers_and_not_who_paused_t
     assert "paused by usr_operator since 2" in api.get(why, headers=OPERATOR).get_json()["data"]["sentence"]
 
 
-def test_a_pause_is_audited(api: Api) -> None:
-    api.post(f"{QUEUES}/default/pause", headers=OPERATOR)
-    entry = api.get("/v1/ava/audit").get_json()["data"][0]
-    assert (entry["action"], entry["target"], entry["status"]) == ("queues.pause", "default", 200)
-
-
 def test_only_a_known_queue_is_paused_and_only_by_the_platform(api: Api) -> None:
     for call in ("pause", "resume"):
         error_of(api.post(f"{QUEUES}/unknown/{call}", headers=OPERATOR), 404, "resource_not_found")

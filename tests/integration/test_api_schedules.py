@@ -207,18 +207,13 @@ def test_a_deleted_schedule_is_gone_at_once(shared_api: Api) -> None:
 # Lists ----------------------------------------------------------------------------------------------------------------
 
 
-def test_schedules_are_listed_newest_first_in_pages_and_by_filters(api: Api) -> None:
+def test_schedules_are_listed_newest_first_and_by_filters(api: Api) -> None:
     made = [_create(api, enabled=number % 2 == 0)["id"] for number in range(5)]
     other = _create(api, worker_id="wkr_paused")["id"]
     assert [each["id"] for each in api.get(SCHEDULES).get_json()["data"]] == [other, *reversed(made)]
     found = api.get(f"{SCHEDULES}?filter[worker_id]=wkr_open&filter[enabled]=true").get_json()
     assert [each["id"] for each in found["data"]] == [made[4], made[2], made[0]]
     assert found["pagination"]["total"] == 3
-    page = api.get(f"{SCHEDULES}?per_page=2").get_json()
-    rest = api.get(f"{SCHEDULES}?per_page=10&cursor={page['pagination']['next_cursor']}").get_json()
-    assert [each["id"] for each in page["data"] + rest["data"]] == [other, *reversed(made)]
-    for query in ("filter[cron]=x", "filter[enabled]=1", "cursor=x", "page=0"):
-        error_of(api.get(f"{SCHEDULES}?{query}"), 400, "validation_error")
 
 
 def test_firings_are_listed_newest_first_in_pages(api: Api) -> None:
@@ -292,14 +287,6 @@ def test_run_now_makes_a_manual_job_and_no_firing(shared_api: Api) -> None:
     assert answers[0].headers["Location"] == f"/v1/ava/jobs/{job['id']}"
     assert shared_api.get(f"{SCHEDULES}/{schedule['id']}").get_json()["data"] == schedule
     assert shared_api.get(f"{SCHEDULES}/{schedule['id']}/firings").get_json()["data"] == []
-
-
-def test_changes_are_in_the_audit_trail(shared_api: Api) -> None:
-    schedule = _create(shared_api)
-    _change(shared_api, schedule, enabled=False)
-    shared_api.request("DELETE", f"{SCHEDULES}/{schedule['id']}")
-    entries = shared_api.get(f"/v1/ava/audit?filter[target]={schedule['id']}").get_json()["data"]
-    assert [entry["action"] for entry in entries] == ["schedules.delete", "schedules.change", "schedules.create"]
 
 
 def test_the_audit_trail_keeps_the_old_and_new_values_of_a_changed_schedule(api: Api) -> None:

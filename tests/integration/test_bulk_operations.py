@@ -336,15 +336,6 @@ def test_an_aborted_operation_takes_no_more_jobs(api: Api) -> None:
     error_of(api.get(f"{OPERATIONS}/op_nonsense"), 404, "resource_not_found")
 
 
-def test_operations_are_listed_newest_first_in_pages(api: Api) -> None:
-    made = [_start(api, "cancel", trigger=trigger) for trigger in ("manual", "event", "webhook")]
-    page = api.get(f"{OPERATIONS}?per_page=2").get_json()
-    assert (page["data"], page["pagination"]["total"]) == ([made[2], made[1]], 3)
-    rest = api.get(f"{OPERATIONS}?per_page=2&cursor={page['pagination']['next_cursor']}").get_json()
-    assert rest["data"] == [made[0]]
-    assert api.get(f"{OPERATIONS}?filter[state]=running").get_json()["data"] == []
-
-
 def test_a_wait_ends_with_the_operation(api: Api) -> None:
     _make(api, 501)
     started = _start(api, "cancel", trigger="manual")

@@ -1,4 +1,7 @@
-"""Every operation of /openapi.json, called by every kind of caller: each gets what is its own, and nothing else."""
+"""Every operation of /openapi.json, called by every kind of caller: each gets what is its own, and nothing else.
+
+A repeated call has one effect, an id that nothing has is 404, and a list is whole however it is read.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +54,8 @@ class Call:
     body: Any
     #: Whether the API asks for no caller: the path has a token.
     is_open: bool
-    #: Whether it takes an Idempotency-Key.
-    takes_key: bool
+    #: The names of its parameters and headers.
+    parameters: frozenset[str]
 
     @property
     def is_write(self) -> bool:
@@ -74,6 +77,11 @@ class Matrix:
         response = self.api.request(call.method, call.path, headers=headers, json=call.body)
         assert response.status_code < 500, f"{call.name}: {response.text}"
         return response
+
+    def read(self, call: Call, **query: Any) -> tuple[list[Any], str | None]:
+        """Returns the entries of a part of a list, and the cursor of the next one."""
+        found = self.api.get(call.path, query_string=query).get_json()
+        return found["data"], found["pagination"]["next_cursor"]
 
     def key(self, **fields: Any) -> dict[str, str | None]:
         """Returns the headers of a new API key."""
@@ -132,7 +140,7 @@ def calls_of(api: Api, places: Mapping[str, Sequence[str]]) -> list[Call]:
                     path=re.sub(r"\{(\w+)\}", lambda found: first[found[1]], path),
                     body=content.get("application/json", {}).get("example"),
                     is_open={} in operation["security"],
-                    takes_key="Idempotency-Key" in str(operation.get("parameters")),
+                    parameters=frozenset(each["name"] for each in operation.get("parameters", ())),
                 )
             )
     return sorted(calls, key=lambda call: ("GET", "POST", "PUT", "PATCH", "DELETE").index(call.method))
@@ -140,7 +148,7 @@ def calls_of(api: Api, places: Mapping[str, Sequence[str]]) -> list[Call]:
 
 def test_a_call_that_is_repeated_with_its_key_has_one_effect_and_the_same_response(matrix: Matrix) -> None:
     replayed = 0
-    for number, call in enumerate(call for call in matrix.calls if call.takes_key):
+    for number, call in enumerate(call for call in matrix.calls if "Idempotency-Key" in call.parameters):
         key: dict[str, str | None] = {"idempotency-key": f"once {number}"}
         first = matrix.call(call, key)
         if first.status_code >= 400:
@@ -176,6 +184,47 @@ def test_a_path_with_an_id_that_nothing_has_is_404(matrix: Matrix) -> None:
                 others.append((call.name, each[:40], response.status_code))
     assert others == []
     assert matrix.snapshot() == before
+
+
+def test_a_list_is_whole_in_pages_and_by_its_cursor_and_has_the_newest_first(matrix: Matrix) -> None:
+    for call in matrix.calls:
+        if call.method == "POST":
+            # One more of what it creates.
+            matrix.call(call, {})
+    long = []
+    for call in matrix.calls:
+        if call.method != "GET" or not {"cursor", "per_page"} <= call.parameters:
+            continue
+        whole, after = matrix.read(call, per_page=100)
+        assert after is None, call.name
+        by_cursor: list[Any] = []
+        for _ in whole:
+            part, after = matrix.read(call, per_page=1, **({"cursor": after} if after else {}))
+            by_cursor += part
+            assert len(part) == 1, call.name
+        assert (by_cursor, after) == (whole, None), call.name
+        if len(whole) > 1:
+            long.append(call.name)
+            if "page" in call.parameters:
+                assert matrix.read(call, per_page=1, page=2)[0] == whole[1:2], call.name
+        # Workers are in the order of their ids.
+        created = [each["created_at"] for each in whole if "created_at" in each]
+        assert created == sorted(created, reverse=True) or call.path == "/v1/ava/workers", call.name
+    assert len(long) > 8, long
+
+
+def test_every_write_has_an_entry_of_its_own_in_the_audit_trail(matrix: Matrix) -> None:
+    seen: set[str] = set()
+    for call in matrix.calls:
+        # What a worker reports of its runs is in their logs.
+        if call.is_write and not call.is_open and not call.path.startswith("/v1/ava/runs/"):
+            response = matrix.call(call, {})
+            if response.status_code < 300 or response.status_code == 403:
+                (newest,) = matrix.api.get("/v1/ava/audit?per_page=1").get_json()["data"]
+                assert (newest["status"], newest["user_id"]) == (response.status_code, "usr_test"), call.name
+                assert newest["id"] not in seen, call.name
+                seen.add(newest["id"])
+    assert len(seen) > 30
 
 
 @pytest.mark.parametrize("has_key", [False, True])

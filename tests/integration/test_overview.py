@@ -209,17 +209,11 @@ def test_every_change_and_every_refusal_is_in_the_audit_trail(api: Api) -> None:
     assert api.get("/v1/ava/audit", headers=OTHER).get_json()["data"] == []
 
 
-def test_the_audit_trail_is_paged_and_filtered(api: Api) -> None:
+def test_the_audit_trail_is_filtered(api: Api) -> None:
     jobs = [api.trigger() for _ in range(3)]
-    first = api.get("/v1/ava/audit?per_page=2").get_json()
-    assert first["pagination"]["has_more"] is True
-    cursor = first["pagination"]["next_cursor"]
-    rest = api.get(f"/v1/ava/audit?per_page=2&cursor={cursor}").get_json()
-    assert [e["target"] for e in first["data"] + rest["data"]] == [job["id"] for job in reversed(jobs)]
     found = api.get(f"/v1/ava/audit?filter[target]={jobs[1]['id']}").get_json()["data"]
     assert [e["target"] for e in found] == [jobs[1]["id"]]
     assert api.get("/v1/ava/audit?filter[action]=jobs.cancel").get_json()["data"] == []
-    assert api.get("/v1/ava/audit?cursor=aud_nonsense").status_code == 400
 
 
 def test_refusals_by_role_are_counted_and_sampled(api: Api) -> None:
