@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ava.client.reading import JobStatus, OperationState, TreeStatus
+from ava.client.reading import JobProperties, OpenEnum, OperationProperties, TreeProperties
 '''
 #: The classes, in the order of the module. The schema of one is that of its name, unless SCHEMAS has another.
 _NAMES = (
@@ -44,7 +44,7 @@ SCHEMAS = {
     "HookReceipt": "HookReplayRecord",
     "TenantRules": "TenantLimitsRecord",
 }
-BASES = {"Job": "JobStatus", "Operation": "OperationState", "Tree": "TreeStatus", "TreeJob": "Job"}
+BASES = {"Job": "JobProperties", "Operation": "OperationProperties", "Tree": "TreeProperties", "TreeJob": "Job"}
 #: Schemas with more fields, which the responses of some operations have.
 LARGER = {"Job": "LightJobRecord", "Worker": "WorkerWithSettingsRecord", "ApiKey": "NewKeyRecord"}
 #: What OpenAPI does not say: names that Python reserves, times without an offset, and what no log may show.
@@ -63,10 +63,18 @@ _WIDTH = 120
 def module(schemas: dict[str, Any]) -> str:
     """Return the text of the module, from the schemas of the OpenAPI description."""
     schemas["JobRecord"]["properties"]["payload_hidden"] = _HIDDEN
-    return "\n\n".join([HEAD, *(_class(name, schemas) for name in CLASSES)])
+    enums: dict[tuple[str, ...], str] = {}
+    classes = [_class(name, schemas, enums) for name in CLASSES]
+    return "\n\n".join([HEAD, *(_enum(name, values) for values, name in enums.items()), *classes])
 
 
-def _class(name: str, schemas: dict[str, Any]) -> str:
+def _enum(name: str, values: tuple[str, ...]) -> str:
+    members = "".join(f'    {re.sub(r"[^A-Z0-9]", "_", value.upper())} = "{value}"\n' for value in values)
+    return f'class {name}(OpenEnum):\n    """The values of a field; a newer server may return others."""\n\n{members}'
+
+
+def _class(name: str, schemas: dict[str, Any], enums: dict[tuple[str, ...], str]) -> str:
+    """Return the class of a record. Adds the enumerations of its fields to `enums`: their names by their values."""
     schema, base = SCHEMAS.get(name, f"{name}Record"), BASES.get(name)
     own = schemas[schema]
     inherited = schemas[LARGER["Job"]]["properties"] if base == "Job" else ()
@@ -78,6 +86,8 @@ def _class(name: str, schemas: dict[str, Any]) -> str:
         if field not in inherited and place not in LEFT_OUT:
             is_optional = field not in own["required"]
             type_ = "datetime" if place in LOCAL_TIMES else _type(found)
+            if values := tuple(str(value) for value in found.get("enum", ()) if value is not None):
+                type_ = type_.replace("str", enums.setdefault(values, name + field.title().replace("_", "")))
             if is_optional and field in own["properties"] and type_ != "bool":
                 type_ += " | None"
             value = _default(place, type_, is_optional=is_optional)

@@ -1,10 +1,11 @@
 """The client of the AVA Jobs API: `Client(url, api_key=…)`, or `Client(url, secret=…, tenant=…, user=…)`.
 
-It imports no server module and requires only `requests`. The distribution `ava-jobs-client` contains only this package
+`AsyncClient` has the same names, and its calls are awaited. It requires `httpx`, the extra `async`; `Client` requires
+only `requests`, and neither imports a server module. The distribution `ava-jobs-client` contains only this package
 (`clients/python`); the distribution `ava-jobs` also contains it.
 """
 
-from ava.client.client import Client
+from ava.client.client import AsyncClient, Client
 from ava.client.errors import (
     ApiConflict,
     ApiError,
@@ -26,7 +27,9 @@ from ava.client.records import (
     AuditEntry,
     Delivery,
     DeliveryBody,
+    DeliveryStatus,
     ErrorGroup,
+    ErrorGroupStatus,
     Explanation,
     Firing,
     Hook,
@@ -36,12 +39,15 @@ from ava.client.records import (
     Job,
     JobJournal,
     JobRuns,
+    JobStatus,
     JobWait,
     JournalEntry,
     Limit,
     LogLine,
     Node,
+    NodeState,
     Operation,
+    OperationState,
     Overview,
     PausedQueue,
     Promotion,
@@ -60,8 +66,10 @@ from ava.client.records import (
     TreeJob,
     TriedSubscription,
     Webhook,
+    WebhookStatus,
     Worker,
     WorkerLimit,
+    WorkerStatus,
 )
 from ava.client.webhooks import verify
 
@@ -76,12 +84,15 @@ __all__ = [
     "ApiRefused",
     "ApiUnauthorized",
     "ApiUnavailable",
+    "AsyncClient",
     "AuditEntry",
     "Client",
     "ClientError",
     "Delivery",
     "DeliveryBody",
+    "DeliveryStatus",
     "ErrorGroup",
+    "ErrorGroupStatus",
     "Event",
     "Explanation",
     "Firing",
@@ -93,12 +104,15 @@ __all__ = [
     "JobFilters",
     "JobJournal",
     "JobRuns",
+    "JobStatus",
     "JobWait",
     "JournalEntry",
     "Limit",
     "LogLine",
     "Node",
+    "NodeState",
     "Operation",
+    "OperationState",
     "Overview",
     "PausedQueue",
     "Progress",
@@ -119,8 +133,10 @@ __all__ = [
     "TriedSubscription",
     "WaitTimeout",
     "Webhook",
+    "WebhookStatus",
     "WebhookUnverified",
     "Worker",
     "WorkerLimit",
+    "WorkerStatus",
     "verify",
 ]

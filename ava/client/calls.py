@@ -1,15 +1,15 @@
-"""Make one API call: retry transient failures, and raise a typed error for others."""
+"""The common parts of all calls: retries of transient failures, typed errors, records and pages."""
 
 from __future__ import annotations
 
-import os
+import json
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
-
-import requests
+from urllib.parse import urlencode
 
 from ava.client.errors import (
     ApiConflict,
@@ -20,7 +20,10 @@ from ava.client.errors import (
     ApiRefused,
     ApiUnauthorized,
     ApiUnavailable,
+    WaitTimeout,
 )
+from ava.client.flows import ConnectionFailed, Flow, Item, Listing, Mode, Request, Resource, Response, Sender, Sleep
+from ava.client.reading import Record, read
 
 _ERRORS: dict[int, type[ApiError]] = {
     400: ApiRefused,
@@ -36,131 +39,118 @@ _ERRORS: dict[int, type[ApiError]] = {
     503: ApiUnavailable,
     504: ApiUnavailable,
 }
-#: The variables with the trusted certificate authorities, as in `requests`.
-_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-#: Statuses of transient failures. `_OUTAGES` are those that do not depend on the caller.
-_OUTAGES = (502, 503, 504)
-_PASSING = (429, *_OUTAGES)
+#: Statuses of transient failures; the caller does not cause an outage.
+OUTAGES = (502, 503, 504)
+_PASSING = (429, *OUTAGES)
 #: Max seconds of a response's Retry-After that are obeyed.
 _LONGEST_PAUSE_SECONDS = 60.0
-
-
-#: Fetches the pages of a path with parameters lazily.
-Pages = Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]
-#: Timeout in seconds of a message, whose response may wait 25 s for a job.
-_MCP_SECONDS = 60
+#: Max seconds that one request waits for the end of a record, within the API's limit.
+_WAIT_SECONDS = 30
 
 
 class Calls:
-    """Calls over one HTTP session, with the headers that identify one caller."""
+    """The calls to one API, as one caller. Each is a `Flow`, and safe to repeat."""
 
-    def __init__(
-        self, url: str, headers: Mapping[str, str], *, timeout_seconds: float, retries: int, proxy: str | None = None
-    ) -> None:
+    def __init__(self, url: str, *, retries: int, is_dry_run: bool) -> None:
         #: The API's URL without a trailing slash.
         self.url = url.rstrip("/")
-        self._timeout = (min(5.0, timeout_seconds), timeout_seconds)
         self._retries = retries
-        self._session = requests.Session()
-        # Only an explicit proxy may see the key, which every request contains. HTTP_PROXY and ~/.netrc are not read;
-        # certificate authorities are.
-        self._session.trust_env = False
-        self._session.verify = next(filter(None, map(os.environ.get, _CERTIFICATES)), True)
-        if proxy:
-            self._session.proxies = {"http": proxy, "https": proxy}
-        self._session.headers.update(headers)
         #: Whether the API only validates changes (dry run).
-        self.is_dry_run = False
+        self._is_dry_run = is_dry_run
 
-    def send(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        read_seconds: float | None = None,
-        is_stream: bool = False,
-    ) -> requests.Response:
-        """Send a request and retry transient failures; every call of this client is safe to repeat.
+    def send(self, request: Request) -> Flow[Response]:
+        """Send a request and retry transient failures. Raises the `ApiError` of the response's status."""
+        response = yield from self.exchange(request, _PASSING)
+        _refuse(response)
+        return response
 
-        Raises the `ApiError` of the response's status.
-        """
-        timeout = self._timeout if read_seconds is None else (self._timeout[0], read_seconds)
-        if self.is_dry_run and method != "GET":
-            params = {**(params or {}), "dry_run": "true"}
-        for attempt in range(self._retries + 1):
-            is_last = attempt == self._retries
-            try:
-                response = self._session.request(
-                    method,
-                    self.url + path,
-                    params=params,
-                    json=body,
-                    headers=headers,
-                    timeout=timeout,
-                    stream=is_stream,
-                    allow_redirects=False,
-                )
-            except requests.exceptions.InvalidJSONError as error:
-                # `requests` refuses it before sending, so a retry would fail too.
-                raise ApiRefused(
-                    f"The body cannot be sent as JSON: {_reason(error)}.", code="validation_error"
-                ) from error
-            except requests.RequestException as error:
-                if is_last:
-                    raise ApiUnavailable(f"{self.url} cannot be reached: {_reason(error)}") from error
-                time.sleep(_pause(attempt, None))
-                continue
-            if response.status_code in _PASSING and not is_last:
-                response.close()
-                time.sleep(_pause(attempt, response.headers.get("retry-after")))
-                continue
-            _refuse(response)
-            return response
-        raise AssertionError("the last attempt returns or raises")
-
-    def exchange(self, path: str, body: bytes, *, headers: Mapping[str, str], read_seconds: float) -> requests.Response:
-        """POST a JSON body unchanged. Returns the response, whatever its status. The call must be safe to repeat.
+    def exchange(self, request: Request, passing: tuple[int, ...]) -> Flow[Response]:
+        """Send a request again while its status is one of `passing`. Returns the response, whatever its status.
 
         Raises `ApiUnavailable` if the API is unreachable.
         """
-        sent = {"Content-Type": "application/json", **headers}
-        timeout = (self._timeout[0], read_seconds)
+        whole = self._whole(request)
         for attempt in range(self._retries + 1):
             is_last = attempt == self._retries
+            retry_after = None
             try:
-                response = self._session.post(
-                    self.url + path, data=body, headers=sent, timeout=timeout, allow_redirects=False
-                )
-            except requests.RequestException as error:
+                response: Response = yield whole
+            except ConnectionFailed as error:
                 if is_last:
-                    raise ApiUnavailable(f"{self.url} cannot be reached: {_reason(error)}") from error
+                    raise ApiUnavailable(f"{self.url} cannot be reached: {error}") from error
             else:
-                if response.status_code not in _OUTAGES or is_last:
+                if response.status not in passing or is_last:
                     return response
-            time.sleep(_pause(attempt, None))
+                retry_after = response.headers.get("retry-after")
+            yield Sleep(_pause(attempt, retry_after))
         raise AssertionError("the last attempt returns or raises")
 
-    def data(self, method: str, path: str, **options: Any) -> Any:
-        """Send a request. Returns the response's `data`. Raises `ApiError`."""
-        return self.send(method, path, **options).json()["data"]
+    def data(self, method: str, path: str, **options: Any) -> Flow[Any]:
+        """Send a request with the options of `Request`. Returns the response's `data`."""
+        response = yield from self.send(Request(method=method, url=path, **options))
+        return response.json()["data"]
 
-    def close(self) -> None:
-        """Close every connection."""
-        self._session.close()
+    def record(self, kind: type[Record], method: str, path: str, **options: Any) -> Flow[Record]:
+        """Send a request. Returns the record that is the response's `data`."""
+        return read(kind, (yield from self.data(method, path, **options)))
+
+    def delete(self, path: str, **options: Any) -> Flow[None]:
+        """Delete a resource."""
+        yield from self.send(Request(method="DELETE", url=path, **options))
+
+    def records(self, kind: type[Record], path: str, params: Mapping[str, Any] | None = None) -> Listing[Record]:
+        """Yield the records of a list, page after page."""
+        place: dict[str, Any] = {}
+        while True:
+            response = yield from self.send(Request(method="GET", url=path, params={**(params or {}), **place}))
+            answer = response.json()
+            for data in answer["data"]:
+                yield Item(read(kind, data))
+            pagination = answer.get("pagination")
+            if pagination is None or not pagination["has_more"]:
+                return
+            # A sorted list has no cursor.
+            following = pagination["next_cursor"]
+            place = {"page": pagination["page"] + 1} if following is None else {"cursor": following}
+
+    def until(
+        self, has_ended: Callable[[Record], bool], kind: type[Record], path: str, timeout_seconds: float | None
+    ) -> Flow[Record]:
+        """Read a record until it has ended. Raises `WaitTimeout` if it has not ended in time."""
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while True:
+            left = _WAIT_SECONDS if deadline is None else min(_WAIT_SECONDS, deadline - time.monotonic())
+            seconds = max(1, round(left))
+            options = {"params": {"wait": seconds}, "read_seconds": seconds + 15} if left > 0 else {}
+            found = yield from self.record(kind, "GET", path, **options)
+            if has_ended(found):
+                return found
+            if left <= 0:
+                raise WaitTimeout(f"{path.rsplit('/', 1)[1]} has not ended after {timeout_seconds:g} s.")
+
+    def _whole(self, request: Request) -> Request:
+        """Return a request with its URL and its encoded body."""
+        params = {name: value for name, value in (request.params or {}).items() if value is not None}
+        if self._is_dry_run and request.method != "GET":
+            params["dry_run"] = "true"
+        query = f"?{urlencode(params, errors='replace')}" if params else ""
+        headers, content = dict(request.headers or {}), request.content
+        if request.body is not None:
+            try:
+                content = json.dumps(request.body, allow_nan=False).encode()
+            except ValueError as error:
+                raise ApiRefused(f"The body cannot be sent as JSON: {error}.", code="validation_error") from error
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        return replace(request, url=f"{self.url}{request.url}{query}", params=None, content=content, headers=headers)
 
 
-class CallGroup:
-    """Calls about one kind of records.
+class ApiResource(Resource[Mode]):
+    """A resource of the API."""
 
-    Every method raises the `ApiError` of the response's status. Iterators fetch their pages lazily.
-    """
-
-    def __init__(self, calls: Calls, pages: Pages) -> None:
+    def __init__(self, calls: Calls, sender: Sender) -> None:
+        super().__init__(sender)
         self._calls = calls
-        self._pages = pages
 
 
 def key_header(idempotency_key: str | None) -> dict[str, str]:
@@ -168,18 +158,18 @@ def key_header(idempotency_key: str | None) -> dict[str, str]:
     return {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
 
 
-def _refuse(response: requests.Response) -> None:
-    if response.ok and response.status_code < 300:
+def _refuse(response: Response) -> None:
+    if 200 <= response.status < 300:
         return
     try:
         error = response.json()["error"]
         message, code = str(error["message"]), str(error["code"])
     except (ValueError, KeyError, TypeError):
-        error, message, code = {}, f"the server responded with {response.status_code} {response.reason}", "unknown"
-    kind = _ERRORS.get(response.status_code, ApiError)
+        error, message, code = {}, f"the server responded with {response.status} {response.reason}", "unknown"
+    kind = _ERRORS.get(response.status, ApiError)
     raise kind(
         message,
-        status=response.status_code,
+        status=response.status,
         code=code,
         request_id=response.headers.get("x-request-id"),
         fields=error.get("fields", {}),
@@ -191,24 +181,3 @@ def _pause(attempt: int, retry_after: str | None) -> float:
     if retry_after is not None and retry_after.isdigit():
         return min(float(retry_after), _LONGEST_PAUSE_SECONDS)
     return float(min(0.2 * 2**attempt, 3.0) * (0.5 + random.random()))  # noqa: S311 - it only spreads the load
-
-
-def _reason(error: requests.RequestException) -> str:
-    cause: BaseException = error
-    while cause.__cause__ or cause.__context__:
-        cause = cause.__cause__ or cause.__context__ or cause
-    return getattr(cause, "strerror", None) or str(cause) or type(error).__name__
-
-
-class McpMessages:
-    """Sends MCP messages, for a bridge to agents: `client.mcp.send(…)`."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-
-    def send(self, message: bytes, headers: Mapping[str, str]) -> bytes:
-        """Send a message unchanged, with the headers that repeat it. Returns the response; b"" if there is none.
-
-        An Idempotency-Key among the headers makes it safe to repeat. Raises `ApiUnavailable`.
-        """
-        return self._calls.exchange("/mcp", message, headers=headers, read_seconds=_MCP_SECONDS).content

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import requests
-
 from ava.client.calls import Calls
 from ava.client.errors import ApiUnavailable
+from ava.client.flows import Chunk, ConnectionFailed, Element, Flow, Item, Listing, Request, Response, Sleep
 from ava.client.reading import read
-from ava.client.records import Job, LogLine
+from ava.client.records import Job, JobStatus, LogLine
 
 #: Max seconds of silence before a connection counts as lost; the server sends a comment every 10 s.
 _SILENT_SECONDS = 35.0
@@ -36,7 +34,7 @@ class Event:
 
     line: LogLine | None = None
     progress: Progress | None = None
-    status: str | None = None
+    status: JobStatus | None = None
     #: The final record; it is the last event.
     ended: Job | None = None
 
@@ -48,10 +46,12 @@ class _Message:
     id: str | None
 
 
-def follow(calls: Calls, path: str, last_id: str | None = None) -> Iterator[Event]:
-    """Return each event of a job once, until the job is final, over as many connections as needed.
+def follow(
+    calls: Calls, path: str, pick: Callable[[Event], Element | None], last_id: str | None = None
+) -> Listing[Element]:
+    """Yield the value of `pick` for each event of a job, once and without None, until the job is final.
 
-    With `last_id`, a log cursor, only later lines.
+    It uses as many connections as needed. With `last_id`, a log cursor, only later lines.
 
     Raises `ApiError`; `ApiUnavailable` if the server stays unavailable.
     """
@@ -59,39 +59,42 @@ def follow(calls: Calls, path: str, last_id: str | None = None) -> Iterator[Even
     empty = 0
     while empty < _MAX_EMPTY_CONNECTIONS:
         empty += 1
-        for message in _messages(calls, path, last_id):
-            empty = 0
-            last_id = message.id or last_id
-            event = _event(message)
-            if event is None or (event.status is not None and event.status == known_status):
-                # The first event of every connection is the current status.
-                continue
-            known_status = event.status or known_status
-            yield event
-            if event.ended is not None:
-                return
-        time.sleep(0.2 * empty)
+        response, buffer = (yield from _connect(calls, path, last_id)), b""
+        while chunk := (yield from _chunk(response)):
+            *blocks, buffer = (buffer + chunk).split(b"\n\n")
+            for message in filter(None, map(_message, blocks)):
+                empty = 0
+                last_id = message.id or last_id
+                event = _event(message)
+                if event is None or (event.status is not None and event.status == known_status):
+                    # The first event of every connection is the current status.
+                    continue
+                known_status = event.status or known_status
+                if (picked := pick(event)) is not None:
+                    yield Item(picked)
+                if event.ended is not None:
+                    return
+        yield Sleep(0.2 * empty)
     raise ApiUnavailable(f"The stream was disconnected {_MAX_EMPTY_CONNECTIONS} times in a row without an event.")
 
 
-def _messages(calls: Calls, path: str, last_id: str | None) -> Iterator[_Message]:
+def _connect(calls: Calls, path: str, last_id: str | None) -> Flow[Response]:
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
-    response = calls.send("GET", path, headers=headers, is_stream=True, read_seconds=_SILENT_SECONDS)
-    with response:
-        buffer = b""
-        try:
-            for chunk in response.iter_content(None):
-                *blocks, buffer = (buffer + chunk).split(b"\n\n")
-                for block in blocks:
-                    if (message := _message(block.decode())) is not None:
-                        yield message
-        except (requests.RequestException, OSError):
-            # The next connection resumes after the last line.
-            return
+    request = Request(method="GET", url=path, headers=headers, is_stream=True, read_seconds=_SILENT_SECONDS)
+    return (yield from calls.send(request))
 
 
-def _message(block: str) -> _Message | None:
-    fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line)
+def _chunk(response: Response) -> Flow[bytes]:
+    """Read the next bytes. Returns b"" at the end, also of a lost connection: the next one resumes after it."""
+    try:
+        chunk: bytes = yield Chunk(response)
+    except ConnectionFailed:
+        return b""
+    return chunk
+
+
+def _message(block: bytes) -> _Message | None:
+    fields = dict(line.split(": ", 1) for line in block.decode().split("\n") if ": " in line)
     if "event" not in fields:
         return None
     return _Message(fields["event"], json.loads(fields.get("data", "null")), fields.get("id"))
@@ -103,5 +106,5 @@ def _event(message: _Message) -> Event | None:
     if message.event == "progress":
         return Event(progress=read(Progress, message.data))
     if message.event == "status":
-        return Event(status=message.data["status"])
+        return Event(status=JobStatus(message.data["status"]))
     return Event(ended=read(Job, message.data)) if message.event == "end" else None

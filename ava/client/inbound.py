@@ -1,12 +1,13 @@
-"""Calls about events, subscriptions and hooks: `client.inbound_events.send(…)`, `client.hooks.create(…)`."""
+"""Calls about events, subscriptions and hooks: `client.events.send(…)`, `client.hooks.create(…)`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from ava.client.calls import CallGroup, key_header
+from ava.client.calls import ApiResource, key_header
+from ava.client.flows import Flow, Listing, Mode, call, listing
 from ava.client.reading import read
 from ava.client.records import (
     Hook,
@@ -62,9 +63,10 @@ def _sent(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: sent_time(value) for name, value in fields.items() if value is not None}
 
 
-class InboundEvents(CallGroup):
+class Events(ApiResource[Mode]):
     """Calls about events."""
 
+    @call
     def send(
         self,
         type: str,
@@ -75,36 +77,38 @@ class InboundEvents(CallGroup):
         subject: str | None = None,
         time: datetime | str | None = None,
         idempotency_key: str | None = None,
-    ) -> SentEvent:
+    ) -> Flow[SentEvent]:
         """Send an event. It creates a job for each matching subscription."""
         body = _sent({"type": type, "id": id, "source": source, "subject": subject, "time": time}) | {"data": data}
-        found = self._calls.data("POST", _EVENTS, body=body, headers=key_header(idempotency_key))
-        return read(SentEvent, found)
+        return self._calls.record(SentEvent, "POST", _EVENTS, body=body, headers=key_header(idempotency_key))
 
+    @call
     def send_many(
         self, events: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None
-    ) -> Sequence[SentEvent]:
+    ) -> Flow[Sequence[SentEvent]]:
         """Send up to 1,000 events, all or none. Returns them in order."""
         body = {"events": [dict(event) for event in events]}
-        found = self._calls.data("POST", _EVENTS, body=body, headers=key_header(idempotency_key))
+        found = yield from self._calls.data("POST", _EVENTS, body=body, headers=key_header(idempotency_key))
         return [read(SentEvent, data) for data in found]
 
-    def get(self, event_id: str) -> ReceivedEvent:
+    @call
+    def get(self, event_id: str) -> Flow[ReceivedEvent]:
         """Return an event and the jobs that it has created so far."""
-        return read(ReceivedEvent, self._calls.data("GET", f"{_EVENTS}/{segment(event_id)}"))
+        return self._calls.record(ReceivedEvent, "GET", f"{_EVENTS}/{segment(event_id)}")
 
+    @listing
     def list(
         self, *, type: str | None = None, source: str | None = None, per_page: int = 100
-    ) -> Iterator[ReceivedEvent]:
+    ) -> Listing[ReceivedEvent]:
         """Return the matching events, newest first."""
         filters = _sent({"filter[type]": type, "filter[source]": source})
-        for data in self._pages(_EVENTS, {"per_page": per_page, **filters}):
-            yield read(ReceivedEvent, data)
+        return self._calls.records(ReceivedEvent, _EVENTS, {"per_page": per_page, **filters})
 
 
-class Subscriptions(CallGroup):
+class Subscriptions(ApiResource[Mode]):
     """Calls about subscriptions."""
 
+    @call
     def create(
         self,
         event_type: str,
@@ -112,33 +116,37 @@ class Subscriptions(CallGroup):
         *,
         idempotency_key: str | None = None,
         **options: Unpack[SubscriptionOptions],
-    ) -> Subscription:
+    ) -> Flow[Subscription]:
         """Create a subscription: each event with the type and a matching pattern creates a job of the worker."""
         body = {"event_type": event_type, "worker_id": worker_id, **options}
-        found = self._calls.data("POST", _SUBSCRIPTIONS, body=body, headers=key_header(idempotency_key))
-        return read(Subscription, found)
+        headers = key_header(idempotency_key)
+        return self._calls.record(Subscription, "POST", _SUBSCRIPTIONS, body=body, headers=headers)
 
+    @listing
     def list(
         self, *, event_type: str | None = None, worker_id: str | None = None, per_page: int = 100
-    ) -> Iterator[Subscription]:
+    ) -> Listing[Subscription]:
         """Return the matching subscriptions, newest first."""
         filters = _sent({"filter[event_type]": event_type, "filter[worker_id]": worker_id})
-        for data in self._pages(_SUBSCRIPTIONS, {"per_page": per_page, **filters}):
-            yield read(Subscription, data)
+        return self._calls.records(Subscription, _SUBSCRIPTIONS, {"per_page": per_page, **filters})
 
-    def get(self, subscription_id: str) -> Subscription:
+    @call
+    def get(self, subscription_id: str) -> Flow[Subscription]:
         """Return a subscription."""
-        return read(Subscription, self._calls.data("GET", f"{_SUBSCRIPTIONS}/{segment(subscription_id)}"))
+        return self._calls.record(Subscription, "GET", f"{_SUBSCRIPTIONS}/{segment(subscription_id)}")
 
-    def change(self, subscription_id: str, **changes: Unpack[_SubscriptionChanges]) -> Subscription:
+    @call
+    def update(self, subscription_id: str, **changes: Unpack[_SubscriptionChanges]) -> Flow[Subscription]:
         """Change fields of a subscription, for the events from now on."""
         path = f"{_SUBSCRIPTIONS}/{segment(subscription_id)}"
-        return read(Subscription, self._calls.data("PATCH", path, body=dict(changes)))
+        return self._calls.record(Subscription, "PATCH", path, body=dict(changes))
 
-    def delete(self, subscription_id: str) -> None:
+    @call
+    def delete(self, subscription_id: str) -> Flow[None]:
         """Delete a subscription; its jobs continue."""
-        self._calls.send("DELETE", f"{_SUBSCRIPTIONS}/{segment(subscription_id)}")
+        return self._calls.delete(f"{_SUBSCRIPTIONS}/{segment(subscription_id)}")
 
+    @call
     def test(
         self,
         event: Mapping[str, Any],
@@ -146,61 +154,69 @@ class Subscriptions(CallGroup):
         event_type: str | None = None,
         match: Mapping[str, Any] | None = None,
         input: Mapping[str, Any] | None = None,
-    ) -> TriedSubscription:
+    ) -> Flow[TriedSubscription]:
         """Try a pattern and a template on an event; nothing is stored."""
         body = {"event": event, "event_type": event_type, "match": match, "input": input}
-        return read(TriedSubscription, self._calls.data("POST", f"{_SUBSCRIPTIONS}/test", body=body))
+        return self._calls.record(TriedSubscription, "POST", f"{_SUBSCRIPTIONS}/test", body=body)
 
 
-class Hooks(CallGroup):
+class Hooks(ApiResource[Mode]):
     """Calls about hooks."""
 
+    @call
     def create(
         self, name: str, provider: str, *, idempotency_key: str | None = None, **options: Unpack[HookOptions]
-    ) -> Hook:
+    ) -> Flow[Hook]:
         """Create a hook. Only this response contains its `url`, and the `secret` if it was generated."""
         body = {"name": name, "provider": provider, **options}
-        return read(Hook, self._calls.data("POST", _HOOKS, body=body, headers=key_header(idempotency_key)))
+        return self._calls.record(Hook, "POST", _HOOKS, body=body, headers=key_header(idempotency_key))
 
-    def list(self, *, per_page: int = 100) -> Iterator[Hook]:
+    @listing
+    def list(self, *, per_page: int = 100) -> Listing[Hook]:
         """Return the hooks, newest first."""
-        for data in self._pages(_HOOKS, {"per_page": per_page}):
-            yield read(Hook, data)
+        return self._calls.records(Hook, _HOOKS, {"per_page": per_page})
 
-    def get(self, hook_id: str) -> Hook:
+    @call
+    def get(self, hook_id: str) -> Flow[Hook]:
         """Return a hook."""
-        return read(Hook, self._calls.data("GET", f"{_HOOKS}/{segment(hook_id)}"))
+        return self._calls.record(Hook, "GET", f"{_HOOKS}/{segment(hook_id)}")
 
-    def change(self, hook_id: str, **changes: Unpack[_HookChanges]) -> Hook:
+    @call
+    def update(self, hook_id: str, **changes: Unpack[_HookChanges]) -> Flow[Hook]:
         """Change fields of a hook; after a new secret the previous one stays valid for `keep_secret_seconds`."""
-        return read(Hook, self._calls.data("PATCH", f"{_HOOKS}/{segment(hook_id)}", body=dict(changes)))
+        return self._calls.record(Hook, "PATCH", f"{_HOOKS}/{segment(hook_id)}", body=dict(changes))
 
-    def rotate(self, hook_id: str, *, keep_seconds: int = 0, idempotency_key: str | None = None) -> Hook:
+    @call
+    def rotate(self, hook_id: str, *, keep_seconds: int = 0, idempotency_key: str | None = None) -> Flow[Hook]:
         """Give a hook a new `url`, which only this response contains; the old one stays valid for `keep_seconds`."""
         body, headers = {"keep_seconds": keep_seconds}, key_header(idempotency_key)
-        return read(Hook, self._calls.data("POST", f"{_HOOKS}/{segment(hook_id)}/rotate", body=body, headers=headers))
+        return self._calls.record(Hook, "POST", f"{_HOOKS}/{segment(hook_id)}/rotate", body=body, headers=headers)
 
-    def delete(self, hook_id: str) -> None:
+    @call
+    def delete(self, hook_id: str) -> Flow[None]:
         """Delete a hook; its jobs and events stay."""
-        self._calls.send("DELETE", f"{_HOOKS}/{segment(hook_id)}")
+        return self._calls.delete(f"{_HOOKS}/{segment(hook_id)}")
 
-    def deliveries(self, hook_id: str, *, verdict: str | None = None, per_page: int = 100) -> Iterator[HookDelivery]:
+    @listing
+    def deliveries(self, hook_id: str, *, verdict: str | None = None, per_page: int = 100) -> Listing[HookDelivery]:
         """Return a hook's deliveries, newest first."""
-        filters = _sent({"filter[verdict]": verdict})
-        for data in self._pages(f"{_HOOKS}/{segment(hook_id)}/deliveries", {"per_page": per_page, **filters}):
-            yield read(HookDelivery, data)
+        path, filters = f"{_HOOKS}/{segment(hook_id)}/deliveries", _sent({"filter[verdict]": verdict})
+        return self._calls.records(HookDelivery, path, {"per_page": per_page, **filters})
 
-    def delivery(self, hook_id: str, delivery_id: str) -> HookDelivery:
+    @call
+    def delivery(self, hook_id: str, delivery_id: str) -> Flow[HookDelivery]:
         """Return a delivery with its complete body."""
         path = f"{_HOOKS}/{segment(hook_id)}/deliveries/{segment(delivery_id)}"
-        return read(HookDelivery, self._calls.data("GET", path))
+        return self._calls.record(HookDelivery, "GET", path)
 
-    def replay(self, hook_id: str, delivery_id: str, *, idempotency_key: str | None = None) -> HookReceipt:
+    @call
+    def replay(self, hook_id: str, delivery_id: str, *, idempotency_key: str | None = None) -> Flow[HookReceipt]:
         """Process a delivery again, with the current subscriptions."""
         path = f"{_HOOKS}/{segment(hook_id)}/deliveries/{segment(delivery_id)}/replay"
-        return read(HookReceipt, self._calls.data("POST", path, headers=key_header(idempotency_key)))
+        return self._calls.record(HookReceipt, "POST", path, headers=key_header(idempotency_key))
 
-    def replay_range(
+    @call
+    def replay_many(
         self,
         hook_id: str,
         since: datetime | str,
@@ -208,15 +224,17 @@ class Hooks(CallGroup):
         *,
         verdict: str | None = None,
         idempotency_key: str | None = None,
-    ) -> int:
+    ) -> Flow[int]:
         """Process the deliveries of a time range again, all or none. Returns their number."""
         body = _sent({"from": since, "to": until, "verdict": verdict})
         path = f"{_HOOKS}/{segment(hook_id)}/replay"
-        return int(self._calls.data("POST", path, body=body, headers=key_header(idempotency_key))["total"])
+        data = yield from self._calls.data("POST", path, body=body, headers=key_header(idempotency_key))
+        return int(data["total"])
 
+    @call
     def test(
         self, hook_id: str, *, mode: str = "signed", body: str | None = None, headers: Mapping[str, str] | None = None
-    ) -> HookTest:
+    ) -> Flow[HookTest]:
         """Send the hook a test request: `signed`, `tampered` or `unsigned`."""
         asked = _sent({"mode": mode, "body": body, "headers": headers})
-        return read(HookTest, self._calls.data("POST", f"{_HOOKS}/{segment(hook_id)}/test", body=asked))
+        return self._calls.record(HookTest, "POST", f"{_HOOKS}/{segment(hook_id)}/test", body=asked)

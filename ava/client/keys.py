@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from ava.client.calls import CallGroup, key_header
-from ava.client.reading import read
+from ava.client.calls import ApiResource, key_header
+from ava.client.flows import Flow, Listing, Mode, call, listing
 from ava.client.records import ApiKey
 from ava.client.sent import segment, sent_time
 
 _KEYS = "/v1/ava/keys"
 
 
-class Keys(CallGroup):
+class Keys(ApiResource[Mode]):
     """Calls about API keys."""
 
+    @call
     def create(
         self,
         name: str,
@@ -27,7 +28,7 @@ class Keys(CallGroup):
         workers: Sequence[str] | None = None,
         scope: str | None = None,
         idempotency_key: str | None = None,
-    ) -> ApiKey:
+    ) -> Flow[ApiKey]:
         """Create a key. Its `token` is in this response only; it is None if a retry found the key already created.
 
         With `payloads=False` its holder sees no input, output or log line. `workers`: with the role `worker`, the
@@ -41,13 +42,14 @@ class Keys(CallGroup):
         if scope is not None:
             body["scope"] = scope
         headers = key_header(idempotency_key)
-        return read(ApiKey, self._calls.data("POST", _KEYS, body=body, headers=headers))
+        return self._calls.record(ApiKey, "POST", _KEYS, body=body, headers=headers)
 
-    def list(self, *, per_page: int = 100) -> Iterator[ApiKey]:
+    @listing
+    def list(self, *, per_page: int = 100) -> Listing[ApiKey]:
         """Return the tenant's keys, newest first."""
-        for data in self._pages(_KEYS, {"per_page": per_page}):
-            yield read(ApiKey, data)
+        return self._calls.records(ApiKey, _KEYS, {"per_page": per_page})
 
-    def revoke(self, key_id: str) -> None:
+    @call
+    def delete(self, key_id: str) -> Flow[None]:
         """Revoke a key; every process refuses it within 2 s."""
-        self._calls.send("DELETE", f"{_KEYS}/{segment(key_id)}")
+        return self._calls.delete(f"{_KEYS}/{segment(key_id)}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from ava.client.calls import Calls
-from ava.client.events import follow
+from ava.client.events import Event, follow
+from ava.client.flows import Flow, Item, Listing, Request
 from ava.client.reading import read
 from ava.client.records import LogLine
 from ava.client.sent import sent_time
@@ -52,45 +52,50 @@ class LogChoice:
         )
 
 
-def read_log(calls: Calls, path: str, choice: LogChoice, *, tail: int | None, is_followed: bool) -> Iterator[LogLine]:
-    """Return the log lines of the job at `path`, oldest first; see `Client.logs`."""
+def read_log(calls: Calls, path: str, choice: LogChoice, *, tail: int | None, is_followed: bool) -> Listing[LogLine]:
+    """Yield the log lines of the job at `path`, oldest first; see `client.jobs.logs`."""
     last_id = None
     if tail is not None:
-        lines, last_id = _tail(calls, path, choice, tail)
-        yield from lines
+        lines, last_id = yield from _tail(calls, path, choice, tail)
+        yield from map(Item, lines)
     if is_followed:
-        found = (event.line for event in follow(calls, f"{path}/stream", last_id))
-        yield from (line for line in found if line is not None and choice.admits(line))
+
+        def line_of(event: Event) -> LogLine | None:
+            return event.line if event.line is not None and choice.admits(event.line) else None
+
+        yield from follow(calls, f"{path}/stream", line_of, last_id)
     elif tail is None:
         yield from _forward(calls, path, choice)
 
 
-def _forward(calls: Calls, path: str, choice: LogChoice) -> Iterator[LogLine]:
+def _forward(calls: Calls, path: str, choice: LogChoice) -> Listing[LogLine]:
     params = choice.params | {"limit": _MAX_LINES}
     while True:
-        lines, place = _read(calls, path, params)
-        yield from lines
+        lines, place = yield from _read(calls, path, params)
+        yield from map(Item, lines)
         if not place["has_more"]:
             return
         params["after"] = place["next_cursor"]
 
 
-def _tail(calls: Calls, path: str, choice: LogChoice, tail: int) -> tuple[list[LogLine], str | None]:
+def _tail(calls: Calls, path: str, choice: LogChoice, tail: int) -> Flow[tuple[list[LogLine], str | None]]:
     """Return the last lines, and the cursor after the last line of the log."""
     # Read the cursor first, so that no line written during the call is missed.
-    end = _read(calls, path, {"tail": 1})[1]["next_cursor"]
+    _, last = yield from _read(calls, path, {"tail": 1})
+    end = last["next_cursor"]
     if tail < 1 or end is None:
         return [], end
     found: list[LogLine] = []
     params = choice.params | {"limit": min(tail, _MAX_LINES), "before": end}
     while True:
-        lines, place = _read(calls, path, params)
+        lines, place = yield from _read(calls, path, params)
         found[:0] = lines
         if len(found) >= tail or not place["has_more"]:
             return found[-tail:], end
         params["before"] = place["previous_cursor"]
 
 
-def _read(calls: Calls, path: str, params: dict[str, Any]) -> tuple[list[LogLine], dict[str, Any]]:
-    answer = calls.send("GET", f"{path}/logs", params=params).json()
+def _read(calls: Calls, path: str, params: dict[str, Any]) -> Flow[tuple[list[LogLine], dict[str, Any]]]:
+    response = yield from calls.send(Request(method="GET", url=f"{path}/logs", params=params))
+    answer = response.json()
     return [read(LogLine, data) for data in answer["data"]["logs"]], answer["pagination"]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from ava.client.calls import CallGroup, key_header
-from ava.client.errors import WaitTimeout
-from ava.client.reading import read
+from ava.client.calls import ApiResource, Calls, key_header
+from ava.client.flows import Flow, Listing, Mode, call, listing
 from ava.client.records import Operation
 from ava.client.sent import segment, sent_time
 
-_OPERATIONS = "/v1/ava/operations"
-_WAIT_SECONDS = 30
+_JOBS, _OPERATIONS = "/v1/ava/jobs", "/v1/ava/operations"
 
 
 class JobFilters(TypedDict, total=False):
@@ -51,53 +48,58 @@ class JobFilters(TypedDict, total=False):
     input: Mapping[str, str | float | bool | None] | None
 
 
-class Operations(CallGroup):
+class Operations(ApiResource[Mode]):
     """Calls about bulk operations."""
 
-    def retry(self, *, idempotency_key: str | None = None, **filters: Unpack[JobFilters]) -> Operation:
+    @call
+    def retry(self, *, idempotency_key: str | None = None, **filters: Unpack[JobFilters]) -> Flow[Operation]:
         """Trigger a new job for each matching final job. For up to 500 jobs the returned operation has ended."""
-        return self._start("retry", filters, idempotency_key)
+        return start(self._calls, "retry", filters, idempotency_key)
 
-    def cancel(self, *, idempotency_key: str | None = None, **filters: Unpack[JobFilters]) -> Operation:
+    @call
+    def cancel(self, *, idempotency_key: str | None = None, **filters: Unpack[JobFilters]) -> Flow[Operation]:
         """Cancel all matching queued and running jobs. For up to 500 jobs the returned operation has ended."""
-        return self._start("cancel", filters, idempotency_key)
+        return start(self._calls, "cancel", filters, idempotency_key)
 
-    def count(self, kind: str, **filters: Unpack[JobFilters]) -> int:
+    @call
+    def count(self, kind: str, **filters: Unpack[JobFilters]) -> Flow[int]:
         """Return how many jobs a `retry` or `cancel` would act on now, up to the max count; changes nothing."""
         body = {"filter": filter_body(filters), "dry_run": True}
-        return int(self._calls.data("POST", f"/v1/ava/jobs/{kind}", body=body)["total"])
+        data = yield from self._calls.data("POST", f"{_JOBS}/{kind}", body=body)
+        return int(data["total"])
 
-    def _start(self, kind: str, filters: Mapping[str, Any], key: str | None) -> Operation:
-        headers = key_header(key)
-        body = {"filter": filter_body(filters)}
-        return read(Operation, self._calls.data("POST", f"/v1/ava/jobs/{kind}", body=body, headers=headers))
-
-    def get(self, operation_id: str) -> Operation:
+    @call
+    def get(self, operation_id: str) -> Flow[Operation]:
         """Return an operation with its current counts."""
-        return read(Operation, self._calls.data("GET", f"{_OPERATIONS}/{segment(operation_id)}"))
+        return self._calls.record(Operation, "GET", f"{_OPERATIONS}/{segment(operation_id)}")
 
-    def list(self, *, state: str | None = None, per_page: int = 100) -> Iterator[Operation]:
+    @listing
+    def list(self, *, state: str | None = None, per_page: int = 100) -> Listing[Operation]:
         """Return the operations, newest first."""
         params: dict[str, Any] = {"per_page": per_page} | ({} if state is None else {"filter[state]": state})
-        for data in self._pages(_OPERATIONS, params):
-            yield read(Operation, data)
+        return self._calls.records(Operation, _OPERATIONS, params)
 
-    def abort(self, operation_id: str) -> Operation:
+    @call
+    def abort(self, operation_id: str) -> Flow[Operation]:
         """Abort an operation: it acts on no more jobs. Raises `ApiConflict` if it has ended."""
-        return read(Operation, self._calls.data("POST", f"{_OPERATIONS}/{segment(operation_id)}/abort"))
+        return self._calls.record(Operation, "POST", f"{_OPERATIONS}/{segment(operation_id)}/abort")
 
-    def wait(self, operation_id: str, timeout_seconds: float | None = None) -> Operation:
+    @call
+    def wait(self, operation_id: str, timeout_seconds: float | None = None) -> Flow[Operation]:
         """Wait until an operation has ended and return it. Raises `WaitTimeout` if it has not ended in time."""
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        while True:
-            left = _WAIT_SECONDS if deadline is None else min(_WAIT_SECONDS, deadline - time.monotonic())
-            path, seconds = f"{_OPERATIONS}/{segment(operation_id)}", max(1, round(left))
-            data = self._calls.data("GET", path, params={"wait": seconds}, read_seconds=seconds + 15)
-            found = read(Operation, data)
-            if not found.is_running:
-                return found
-            if left <= 0:
-                raise WaitTimeout(f"{operation_id} is still running after {timeout_seconds:g} s.")
+        return wait(self._calls, operation_id, timeout_seconds)
+
+
+def start(calls: Calls, kind: str, filters: Mapping[str, Any], idempotency_key: str | None) -> Flow[Operation]:
+    """Start an operation on the matching jobs."""
+    body, headers = {"filter": filter_body(filters)}, key_header(idempotency_key)
+    return calls.record(Operation, "POST", f"{_JOBS}/{kind}", body=body, headers=headers)
+
+
+def wait(calls: Calls, operation_id: str, timeout_seconds: float | None) -> Flow[Operation]:
+    """Wait until an operation has ended and return it. Raises `WaitTimeout`."""
+    path = f"{_OPERATIONS}/{segment(operation_id)}"
+    return calls.until(lambda operation: not operation.is_running, Operation, path, timeout_seconds)
 
 
 def filter_body(filters: Mapping[str, Any]) -> dict[str, Any]:

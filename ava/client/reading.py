@@ -1,6 +1,6 @@
 """Read records from JSON, and add computed properties.
 
-Fields that a newer server adds are ignored.
+Fields that a newer server adds are ignored, and its unknown values of an enumeration are decoded.
 """
 
 from __future__ import annotations
@@ -8,45 +8,67 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
+from enum import StrEnum
 from functools import cache
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 
 Record = TypeVar("Record")
 
-FINAL = ("completed", "failed", "cancelled")
+_FINAL = ("completed", "failed", "cancelled")
 
 
-class JobStatus:
-    """Computed properties of a job's status."""
+class OpenEnum(StrEnum):
+    """An enumeration of strings: each member equals its string. An unknown value of a newer server is decoded too."""
 
-    status: str
+    @classmethod
+    def _missing_(cls, value: object) -> OpenEnum | None:
+        if not isinstance(value, str):
+            return None
+        member = str.__new__(cls, value)
+        member._name_, member._value_ = value, value
+        return member
+
+
+class _HasStatus(Protocol):
+    @property
+    def status(self) -> str: ...
+
+
+class _HasState(Protocol):
+    @property
+    def state(self) -> str: ...
+
+
+class _HasJobs(Protocol):
+    @property
+    def jobs(self) -> Sequence[_HasStatus]: ...
+
+
+class JobProperties:
+    """Computed properties of a job."""
 
     @property
-    def is_final(self) -> bool:
+    def is_final(self: _HasStatus) -> bool:
         """Return True if the status can no longer change."""
-        return self.status in FINAL
+        return self.status in _FINAL
 
 
-class OperationState:
-    """Computed properties of an operation's state."""
-
-    state: str
+class OperationProperties:
+    """Computed properties of an operation."""
 
     @property
-    def is_running(self) -> bool:
+    def is_running(self: _HasState) -> bool:
         """Return True if it still acts on jobs."""
         return self.state == "running"
 
 
-class TreeStatus:
+class TreeProperties:
     """Computed properties of a tree."""
 
-    jobs: Sequence[JobStatus]
-
     @property
-    def is_final(self) -> bool:
+    def is_final(self: _HasJobs) -> bool:
         """Return True if each of its jobs is final."""
-        return all(job.is_final for job in self.jobs)
+        return all(job.status in _FINAL for job in self.jobs)
 
 
 def read(kind: type[Record], data: Mapping[str, Any]) -> Record:
@@ -66,6 +88,11 @@ def _reader(type_: Any) -> Callable[[Any], Any]:
     inner = get_args(type_)
     if type_ is datetime or datetime in inner:
         return lambda value: value and datetime.fromisoformat(value)
+    enumeration = next(
+        (each for each in (type_, *inner) if isinstance(each, type) and issubclass(each, OpenEnum)), None
+    )
+    if enumeration is not None:
+        return lambda value: value and enumeration(value)
     if inner and is_dataclass(inner[0]):
         return lambda values: [read(inner[0], value) for value in values]
     return lambda value: value

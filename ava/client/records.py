@@ -9,18 +9,235 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ava.client.reading import JobStatus, OperationState, TreeStatus
+from ava.client.reading import JobProperties, OpenEnum, OperationProperties, TreeProperties
+
+
+class JobStatus(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class JobTrigger(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    MANUAL = "manual"
+    SCHEDULED = "scheduled"
+    WEBHOOK = "webhook"
+    EVENT = "event"
+
+
+class JobWaitsFor(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    SCHEDULE = "schedule"
+    RETRY = "retry"
+    DEFERRED = "deferred"
+    DEBOUNCE = "debounce"
+    CHILDREN = "children"
+    JOBS = "jobs"
+    EVENT = "event"
+    SLEEP = "sleep"
+    PERMIT = "permit"
+    NODE = "node"
+    WORKER = "worker"
+    QUEUE = "queue"
+    UNKNOWN = "unknown"
+
+
+class LogLineLevel(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+class OperationKind(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    RETRY = "retry"
+    CANCEL = "cancel"
+
+
+class OperationState(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    RUNNING = "running"
+    DONE = "done"
+    ABORTED = "aborted"
+
+
+class WorkerStatus(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    DEPRECATED = "deprecated"
+
+
+class WorkerScope(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    TENANT = "tenant"
+    PLATFORM = "platform"
+
+
+class WorkerMcp(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    ANSWER = "answer"
+    TASK = "task"
+    OFF = "off"
+
+
+class ScheduleOverlap(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    ALLOW = "allow"
+    SKIP = "skip"
+    QUEUE_ONE = "queue_one"
+    CANCEL_RUNNING = "cancel_running"
+
+
+class ScheduleCatchUp(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    LAST = "last"
+    NONE = "none"
+    ALL = "all"
+
+
+class ScheduleSlotNote(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    GAP = "gap"
+    OVERLAP = "overlap"
+
+
+class FiringOutcome(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    FIRED = "fired"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+
+
+class ApiKeyRole(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    WORKER = "worker"
+    TENANT_USER = "tenant-user"
+    TENANT_ADMIN = "tenant-admin"
+    TENANT_SYSTEM_ADMIN = "tenant-system-admin"
+    PLATFORM_ADMIN = "platform-admin"
+    PLATFORM_SYSTEM_ADMIN = "platform-system-admin"
+
+
+class ErrorGroupStatus(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    OPEN = "open"
+    IGNORED = "ignored"
+    RESOLVED = "resolved"
+
+
+class HookProvider(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    GITHUB = "github"
+    STRIPE = "stripe"
+    SLACK = "slack"
+    STANDARD = "standard"
+    SHOPIFY = "shopify"
+    CUSTOM = "custom"
+    NONE = "none"
+
+
+class HookDedupe(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    ID = "id"
+    BODY = "body"
+    BOTH = "both"
+    NONE = "none"
+
+
+class HookDeliveryVerdict(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    REFUSED = "refused"
+
+
+class WebhookStatus(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    ACTIVE = "active"
+    DEGRADED = "degraded"
+    DISABLED = "disabled"
+
+
+class DeliveryStatus(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    ABANDONED = "abandoned"
+
+
+class NodeState(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    LIVE = "live"
+    SILENT = "silent"
+    STOPPED = "stopped"
+
+
+class JournalEntryKind(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    STEP = "step"
+    CHILD = "child"
+    SLEEP = "sleep"
+    WAIT = "wait"
+    EVENT = "event"
+
+
+class JournalEntryState(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    BEGAN = "began"
+    DONE = "done"
+    WAITS = "waits"
+    TIMED_OUT = "timed_out"
+
+
+class JobWaitCondition(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    COMPLETED = "completed"
+    ENDED = "ended"
+    FAILED = "failed"
+    ANY = "any"
+    EVENT = "event"
+    TIME = "time"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job(JobStatus):
+class Job(JobProperties):
     """A job: one execution of a worker with one input."""
 
     id: str
     worker_id: str
     tenant_id: str
-    status: str  # `queued`, `running`, `completed`, `failed`, `cancelled`.
-    trigger: str  # `manual`, `scheduled`, `webhook`, `event`.
+    status: JobStatus  # `queued`, `running`, `completed`, `failed`, `cancelled`.
+    trigger: JobTrigger  # `manual`, `scheduled`, `webhook`, `event`.
     priority: int  # 1 to 10.
     #: The payload; None if it is too large for the list, or the caller has no payload permission.
     input: dict[str, Any] | None = None
@@ -54,7 +271,7 @@ class Job(JobStatus):
     #: Resource usage of its runs; None before the first start: `cpu_ms`, `peak_memory_mb`, `wait_ms`.
     usage: dict[str, Any] | None = None
     #: The wait reason of a queued job: what blocks it before it is considered for a start; None for other jobs.
-    waits_for: str | None = None
+    waits_for: JobWaitsFor | None = None
     payload_hidden: bool = False  # Whether its input, output and error are hidden from the caller.
     input_bytes: int | None = None  # Size in bytes of an omitted input.
     output_bytes: int | None = None  # Size in bytes of an omitted output.
@@ -65,18 +282,18 @@ class LogLine:
     """One line of a job's log."""
 
     ts: datetime  # Always with milliseconds.
-    level: str  # `info`, `warn`, `error`.
+    level: LogLineLevel  # `info`, `warn`, `error`.
     msg: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Operation(OperationState):
+class Operation(OperationProperties):
     """An operation on all jobs that a filter finds."""
 
     id: str
-    kind: str  # `retry`, `cancel`.
+    kind: OperationKind  # `retry`, `cancel`.
     filter: dict[str, Any]  # The filter, as it was sent.
-    state: str  # `aborted`: it handles no further jobs; jobs that it has handled stay changed.
+    state: OperationState  # `aborted`: it handles no further jobs; jobs that it has handled stay changed.
     total: int  # The number of matching jobs at the start of the operation, as far as they are counted.
     done: int  # Retried or cancelled jobs.
     failed: int  # Jobs that could not be retried; `reason` explains why.
@@ -96,14 +313,14 @@ class Worker:
     name: str
     description: str
     runtime: str  # `python`: nodes run its handler.
-    status: str  # `active`, `paused`, `deprecated`.
+    status: WorkerStatus  # `active`, `paused`, `deprecated`.
     timeout_seconds: float
     max_retries: int  # 0 to 25.
     queue: str
     created_at: datetime
     updated_at: datetime
     live: bool  # True if a live node has its handler and consumes its queue, or its runs were claimed in the last 45 s.
-    scope: str  # The owner of the worker: the tenant or the platform.
+    scope: WorkerScope  # The owner of the worker: the tenant or the platform.
     status_by: str | None = None  # The user who set the status, or `platform`; None if it was not set.
     status_at: datetime | None = None  # When the status was set.
     handler_timeout_seconds: float  # The value that the handler declares.
@@ -119,7 +336,7 @@ class Worker:
     deadline_seconds: int | None = None
     #: Its use as an MCP tool, as the handler declares: `answer` (a call waits for the end), `task` (a call returns a
     #: task) or `off`; None: set by AVA_MCP_WORKERS.
-    mcp: str | None = None
+    mcp: WorkerMcp | None = None
     #: MiB of memory above which a run is stopped and fails as `MemoryExceeded`, as the handler declares; None: the
     #: limit of its node (`AVA_MAX_MEMORY_MB`).
     max_memory_mb: int | None = None
@@ -201,7 +418,7 @@ class Explanation:
     """Why a job is in its state."""
 
     job_id: str
-    status: str  # `queued`, `running`, `completed`, `failed`, `cancelled`.
+    status: JobStatus  # `queued`, `running`, `completed`, `failed`, `cancelled`.
     sentence: str
     #: `queue`, `worker_active`, `processes`, `busy`, `queue_refused`, `ahead`, `estimate_seconds`, `run_at`, `attempt`,
     #: `max_attempts`, `node`, `started_at`, `cancel_requested_at`.
@@ -221,8 +438,8 @@ class Schedule:
     input: dict[str, Any]
     priority: int  # The priority of the created jobs, 1 (highest) to 10 (lowest).
     enabled: bool
-    overlap: str  # `allow`, `skip`, `queue_one`, `cancel_running`.
-    catch_up: str  # `last`, `none`, `all`.
+    overlap: ScheduleOverlap  # `allow`, `skip`, `queue_one`, `cancel_running`.
+    catch_up: ScheduleCatchUp  # `last`, `none`, `all`.
     catch_up_seconds: int  # Missed firings older than this are not caught up.
     spread_seconds: int  # Max delay of its firings in seconds.
     starts_at: datetime | None = None
@@ -243,7 +460,7 @@ class ScheduleSlot:
     slot: datetime  # The local time, without an offset.
     at: datetime
     #: `gap`: clocks go forward and skip this local time; `overlap`: clocks go back and this local time occurs twice.
-    note: str | None = None
+    note: ScheduleSlotNote | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +477,7 @@ class Firing:
 
     slot: datetime  # The local time, without an offset.
     at: datetime
-    outcome: str  # `fired`, `skipped`, `missed`.
+    outcome: FiringOutcome  # `fired`, `skipped`, `missed`.
     reason: str | None = None  # Why the firing was skipped or missed; None if it fired.
     job_id: str | None = None
 
@@ -272,7 +489,7 @@ class ApiKey:
     id: str
     name: str
     #: `worker`, `tenant-user`, `tenant-admin`, `tenant-system-admin`, `platform-admin`, `platform-system-admin`.
-    role: str
+    role: ApiKeyRole
     prefix: str  # The 16 characters of the token after the dot.
     created_by: str  # The user or API key that created it.
     created_at: datetime
@@ -297,7 +514,7 @@ class ErrorGroup:
     count: int  # The number of jobs that failed in the period.
     first_seen_at: datetime
     last_seen_at: datetime
-    status: str  # `open`, `ignored`, `resolved`.
+    status: ErrorGroupStatus  # `open`, `ignored`, `resolved`.
     sample_job_id: str  # The most recent job of the group.
     daily: list[dict[str, Any]]  # The days of the period on which jobs failed: `day`, `jobs`.
 
@@ -372,7 +589,7 @@ class Hook:
     id: str
     tenant_id: str
     name: str
-    provider: str  # `github`, `stripe`, `slack`, `standard`, `shopify`, `custom`, `none`.
+    provider: HookProvider  # `github`, `stripe`, `slack`, `standard`, `shopify`, `custom`, `none`.
     verifier: dict[str, Any]  # How it verifies.
     secrets: int  # The number of valid secrets.
     worker_id: str | None = None
@@ -380,7 +597,7 @@ class Hook:
     match: dict[str, Any] | None = None  # A pattern over the event, as in a subscription.
     input: dict[str, Any] | None = None  # A template of the job's input.
     priority: int  # The priority of the created jobs, 1 (highest) to 10 (lowest).
-    dedupe: str  # How to detect a duplicate delivery, which starts nothing.
+    dedupe: HookDedupe  # How to detect a duplicate delivery, which starts nothing.
     tolerance_seconds: int  # Max difference in seconds between the signed time and now, in either direction.
     enabled: bool
     prefix: str  # The part of its token that is not secret.
@@ -400,7 +617,7 @@ class HookDelivery:
 
     id: str
     hook_id: str
-    verdict: str  # `accepted`, `duplicate`, `refused`.
+    verdict: HookDeliveryVerdict  # `accepted`, `duplicate`, `refused`.
     status: int  # The HTTP status of the response.
     reason: str | None = None  # Why the delivery was refused.
     created_at: datetime
@@ -442,7 +659,7 @@ class Webhook:
     id: str
     url: str
     events: list[str]
-    status: str  # `degraded`: a delivery was abandoned and none has succeeded since; events are still sent.
+    status: WebhookStatus  # `degraded`: a delivery was abandoned and none has succeeded since; events are still sent.
     created_at: datetime
     updated_at: datetime
     disabled_reason: str | None = None  # Who disabled it: `client`, or `gone` if the endpoint answered 410.
@@ -460,7 +677,7 @@ class Delivery:
     event_id: str
     event_type: str
     job_id: str | None = None
-    status: str  # `pending`, `delivered`, `abandoned`.
+    status: DeliveryStatus  # `pending`, `delivered`, `abandoned`.
     created_at: datetime
     completed_at: datetime | None = None
     next_attempt_at: datetime | None = None
@@ -528,7 +745,7 @@ class Node:
     has_slots: bool  # True if these are slots of one process, for the jobs of concurrent workers.
     busy: int  # The number of running jobs of all tenants; for the roles of a tenant, only its own.
     memory_bytes: int | None = None  # None for the roles of a tenant.
-    state: str  # `live`, `silent`, `stopped`.
+    state: NodeState  # `live`, `silent`, `stopped`.
     started_at: datetime
     seen_at: datetime
     stopped_at: datetime | None = None
@@ -627,7 +844,7 @@ class TreeEdge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tree(TreeStatus):
+class Tree(TreeProperties):
     """The jobs of a tree, with their edges."""
 
     tree_id: str
@@ -639,10 +856,10 @@ class Tree(TreeStatus):
 class JournalEntry:
     """A named step, child or wait of a handler."""
 
-    kind: str  # `step`, `child`, `sleep`, `wait`, `event`.
+    kind: JournalEntryKind  # `step`, `child`, `sleep`, `wait`, `event`.
     name: str
     #: `began`: a step that runs at most once; `done`; `waits`: a sleep, or a wait with a timeout; `timed_out`.
-    state: str
+    state: JournalEntryState
     attempt: int  # The last attempt that used it.
     value: Any = None  # The return value of a step; None if it is large.
     value_bytes: int | None = None  # Size in bytes of a value over 16 KiB.
@@ -655,7 +872,7 @@ class JournalEntry:
 class JobWait:
     """A wait of a job."""
 
-    condition: str  # `completed`, `ended`, `failed`, `any`, `event`, `time`.
+    condition: JobWaitCondition  # `completed`, `ended`, `failed`, `any`, `event`, `time`.
     jobs: list[str]  # The jobs that it waits for, at most 100.
     began_at: datetime
     ended_at: datetime | None = None  # When the handler was entered again after the wait; None before.

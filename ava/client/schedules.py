@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from ava.client.calls import CallGroup, key_header
+from ava.client.calls import ApiResource, key_header
+from ava.client.flows import Flow, Listing, Mode, call, listing
 from ava.client.reading import read
 from ava.client.records import Firing, Job, Schedule, SchedulePreview, ScheduleSlot
 from ava.client.sent import segment, sent_time
@@ -43,9 +44,10 @@ class _ScheduleChanges(ScheduleOptions, total=False):
     timezone: str
 
 
-class Schedules(CallGroup):
+class Schedules(ApiResource[Mode]):
     """Calls about schedules."""
 
+    @call
     def create(
         self,
         worker_id: str,
@@ -54,64 +56,76 @@ class Schedules(CallGroup):
         *,
         idempotency_key: str | None = None,
         **options: Unpack[ScheduleOptions],
-    ) -> Schedule:
+    ) -> Flow[Schedule]:
         """Create a schedule: `cron` has five fields, `timezone` is an IANA name such as `Europe/Berlin`."""
         body = _body({"worker_id": worker_id, "cron": cron, "timezone": timezone, **options})
         headers = key_header(idempotency_key)
-        return read(Schedule, self._calls.data("POST", _SCHEDULES, body=body, headers=headers))
+        return self._calls.record(Schedule, "POST", _SCHEDULES, body=body, headers=headers)
 
-    def next(self, schedule_id: str, count: int = 10) -> Sequence[ScheduleSlot]:
+    @call
+    def next(self, schedule_id: str, count: int = 10) -> Flow[Sequence[ScheduleSlot]]:
         """Return the next 1 to 50 firings of a schedule."""
-        found = self._calls.data("GET", f"{_SCHEDULES}/{segment(schedule_id)}/next", params={"count": count})
+        found = yield from self._calls.data("GET", f"{_SCHEDULES}/{segment(schedule_id)}/next", params={"count": count})
         return [read(ScheduleSlot, data) for data in found]
 
+    @listing
     def list(
         self, *, worker_id: str | None = None, enabled: bool | None = None, per_page: int = 100
-    ) -> Iterator[Schedule]:
+    ) -> Listing[Schedule]:
         """Return the matching schedules, newest first."""
         params: dict[str, Any] = {"per_page": per_page}
         if worker_id is not None:
             params["filter[worker_id]"] = worker_id
         if enabled is not None:
             params["filter[enabled]"] = "true" if enabled else "false"
-        for data in self._pages(_SCHEDULES, params):
-            yield read(Schedule, data)
+        return self._calls.records(Schedule, _SCHEDULES, params)
 
-    def get(self, schedule_id: str) -> Schedule:
+    @call
+    def get(self, schedule_id: str) -> Flow[Schedule]:
         """Return a schedule."""
-        return read(Schedule, self._calls.data("GET", f"{_SCHEDULES}/{segment(schedule_id)}"))
+        return self._calls.record(Schedule, "GET", f"{_SCHEDULES}/{segment(schedule_id)}")
 
-    def change(self, schedule_id: str, **changes: Unpack[_ScheduleChanges]) -> Schedule:
+    @call
+    def update(self, schedule_id: str, **changes: Unpack[_ScheduleChanges]) -> Flow[Schedule]:
         """Change fields of a schedule. Returns it with its next firing, computed from now."""
         body = _body(changes)
-        return read(Schedule, self._calls.data("PATCH", f"{_SCHEDULES}/{segment(schedule_id)}", body=body))
+        return self._calls.record(Schedule, "PATCH", f"{_SCHEDULES}/{segment(schedule_id)}", body=body)
 
-    def pause(self, schedule_id: str) -> Schedule:
+    @call
+    def pause(self, schedule_id: str) -> Flow[Schedule]:
         """Disable a schedule: firings are skipped until it is resumed, and not caught up."""
-        return self.change(schedule_id, enabled=False)
+        return self._set_enabled(schedule_id, False)
 
-    def resume(self, schedule_id: str) -> Schedule:
+    @call
+    def resume(self, schedule_id: str) -> Flow[Schedule]:
         """Enable a schedule."""
-        return self.change(schedule_id, enabled=True)
+        return self._set_enabled(schedule_id, True)
 
-    def delete(self, schedule_id: str) -> None:
+    def _set_enabled(self, schedule_id: str, enabled: bool) -> Flow[Schedule]:
+        body = {"enabled": enabled}
+        return self._calls.record(Schedule, "PATCH", f"{_SCHEDULES}/{segment(schedule_id)}", body=body)
+
+    @call
+    def delete(self, schedule_id: str) -> Flow[None]:
         """Delete a schedule; its jobs continue."""
-        self._calls.send("DELETE", f"{_SCHEDULES}/{segment(schedule_id)}")
+        return self._calls.delete(f"{_SCHEDULES}/{segment(schedule_id)}")
 
-    def run(self, schedule_id: str, *, idempotency_key: str | None = None) -> Job:
+    @call
+    def run(self, schedule_id: str, *, idempotency_key: str | None = None) -> Flow[Job]:
         """Trigger a job now, with a schedule's worker, input and priority."""
         headers = key_header(idempotency_key)
-        return read(Job, self._calls.data("POST", f"{_SCHEDULES}/{segment(schedule_id)}/run", headers=headers))
+        return self._calls.record(Job, "POST", f"{_SCHEDULES}/{segment(schedule_id)}/run", headers=headers)
 
-    def preview(self, cron: str, timezone: str, count: int = 10) -> SchedulePreview:
+    @call
+    def preview(self, cron: str, timezone: str, count: int = 10) -> Flow[SchedulePreview]:
         """Return the pattern in words and its next 1 to 50 firings; saves nothing."""
         body = {"cron": cron, "timezone": timezone, "count": count}
-        return read(SchedulePreview, self._calls.data("POST", f"{_SCHEDULES}/preview", body=body))
+        return self._calls.record(SchedulePreview, "POST", f"{_SCHEDULES}/preview", body=body)
 
-    def firings(self, schedule_id: str, *, per_page: int = 100) -> Iterator[Firing]:
+    @listing
+    def firings(self, schedule_id: str, *, per_page: int = 100) -> Listing[Firing]:
         """Return a schedule's firings, newest first."""
-        for data in self._pages(f"{_SCHEDULES}/{segment(schedule_id)}/firings", {"per_page": per_page}):
-            yield read(Firing, data)
+        return self._calls.records(Firing, f"{_SCHEDULES}/{segment(schedule_id)}/firings", {"per_page": per_page})
 
 
 def _body(fields: Mapping[str, Any]) -> dict[str, Any]:

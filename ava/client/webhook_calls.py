@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
-from ava.client.calls import CallGroup, key_header
-from ava.client.reading import read
+from ava.client.calls import ApiResource, key_header
+from ava.client.flows import Flow, Listing, Mode, call, listing
 from ava.client.records import Delivery, DeliveryBody, Webhook
 from ava.client.sent import segment, sent_time
 
 _WEBHOOKS = "/v1/webhooks"
 
 
-class Webhooks(CallGroup):
+class Webhooks(ApiResource[Mode]):
     """Calls about webhooks."""
 
+    @call
     def create(
         self,
         url: str,
@@ -24,25 +25,27 @@ class Webhooks(CallGroup):
         *,
         roots_only: bool = False,
         idempotency_key: str | None = None,
-    ) -> Webhook:
+    ) -> Flow[Webhook]:
         """Create a webhook. Requests are signed with the secret, which the API never shows again.
 
         With `roots_only` it receives no events of jobs that a handler created.
         """
         body = {"url": url, "events": list(events), "secret": secret, "roots_only": roots_only}
         headers = key_header(idempotency_key)
-        return read(Webhook, self._calls.data("POST", _WEBHOOKS, body=body, headers=headers))
+        return self._calls.record(Webhook, "POST", _WEBHOOKS, body=body, headers=headers)
 
-    def list(self, *, per_page: int = 100) -> Iterator[Webhook]:
+    @listing
+    def list(self, *, per_page: int = 100) -> Listing[Webhook]:
         """Return the webhooks, newest first."""
-        for data in self._pages(_WEBHOOKS, {"per_page": per_page}):
-            yield read(Webhook, data)
+        return self._calls.records(Webhook, _WEBHOOKS, {"per_page": per_page})
 
-    def get(self, webhook_id: str) -> Webhook:
+    @call
+    def get(self, webhook_id: str) -> Flow[Webhook]:
         """Return a webhook."""
-        return read(Webhook, self._calls.data("GET", f"{_WEBHOOKS}/{segment(webhook_id)}"))
+        return self._calls.record(Webhook, "GET", f"{_WEBHOOKS}/{segment(webhook_id)}")
 
-    def change(
+    @call
+    def update(
         self,
         webhook_id: str,
         *,
@@ -51,41 +54,46 @@ class Webhooks(CallGroup):
         secret: str | None = None,
         enabled: bool | None = None,
         roots_only: bool | None = None,
-    ) -> Webhook:
+    ) -> Flow[Webhook]:
         """Change the given fields. A disabled webhook receives nothing; its deliveries wait."""
         fields = {"url": url, "events": events and list(events), "secret": secret, "enabled": enabled}
         fields["roots_only"] = roots_only
         body = {name: value for name, value in fields.items() if value is not None}
-        return read(Webhook, self._calls.data("PATCH", f"{_WEBHOOKS}/{segment(webhook_id)}", body=body))
+        return self._calls.record(Webhook, "PATCH", f"{_WEBHOOKS}/{segment(webhook_id)}", body=body)
 
-    def delete(self, webhook_id: str) -> None:
+    @call
+    def delete(self, webhook_id: str) -> Flow[None]:
         """Delete a webhook with its secret. It receives nothing more."""
-        self._calls.send("DELETE", f"{_WEBHOOKS}/{segment(webhook_id)}")
+        return self._calls.delete(f"{_WEBHOOKS}/{segment(webhook_id)}")
 
-    def test(self, webhook_id: str) -> Delivery:
+    @call
+    def test(self, webhook_id: str) -> Flow[Delivery]:
         """Send a test event, signed and retried like any other. Returns its pending delivery."""
-        return read(Delivery, self._calls.data("POST", f"{_WEBHOOKS}/{segment(webhook_id)}/test"))
+        return self._calls.record(Delivery, "POST", f"{_WEBHOOKS}/{segment(webhook_id)}/test")
 
+    @listing
     def deliveries(
         self, webhook_id: str, *, status: str | None = None, event: str | None = None, per_page: int = 100
-    ) -> Iterator[Delivery]:
+    ) -> Listing[Delivery]:
         """Return the matching deliveries, newest first."""
         filters = {"filter[status]": status, "filter[event]": event}
         params = {name: value for name, value in filters.items() if value is not None} | {"per_page": per_page}
-        for data in self._pages(f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries", params):
-            yield read(Delivery, data)
+        return self._calls.records(Delivery, f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries", params)
 
-    def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
+    @call
+    def redeliver(self, webhook_id: str, delivery_id: str) -> Flow[Delivery]:
         """Send a delivery again, with the same id and bytes."""
         path = f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries/{segment(delivery_id)}/redeliver"
-        return read(Delivery, self._calls.data("POST", path))
+        return self._calls.record(Delivery, "POST", path)
 
-    def body(self, webhook_id: str, delivery_id: str) -> DeliveryBody:
+    @call
+    def delivery_body(self, webhook_id: str, delivery_id: str) -> Flow[DeliveryBody]:
         """Return the body of a delivery's requests."""
         path = f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries/{segment(delivery_id)}/body"
-        return read(DeliveryBody, self._calls.data("GET", path))
+        return self._calls.record(DeliveryBody, "GET", path)
 
-    def redeliver_ended(
+    @call
+    def redeliver_many(
         self,
         webhook_id: str,
         since: datetime | str,
@@ -93,12 +101,12 @@ class Webhooks(CallGroup):
         until: datetime | str | None = None,
         status: str = "abandoned",
         event: str | None = None,
-    ) -> int:
+    ) -> Flow[int]:
         """Send again every delivery that was created since a time and is `abandoned` or `delivered`.
 
         Returns their number.
         """
         fields = {"since": since, "until": until, "status": status, "event": event}
         body = {name: sent_time(value) for name, value in fields.items() if value is not None}
-        data = self._calls.data("POST", f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries/redeliver", body=body)
+        data = yield from self._calls.data("POST", f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries/redeliver", body=body)
         return int(data["redelivered"])

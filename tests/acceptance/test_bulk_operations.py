@@ -56,8 +56,8 @@ def test_the_client_retries_waits_and_exports(system: System) -> None:
         assert [found.id for found in client.operations.list(state="done")] == [done.id]
         with pytest.raises(ApiConflict):
             client.operations.abort(done.id)
-        assert client.cancel_all(trigger="event") == (600, 0)
-        changed = client.retry(next(client.list(status="failed")).id, input={"seconds": 0}, priority=2)
+        assert client.jobs.cancel_all(trigger="event") == (600, 0)
+        changed = client.jobs.retry(next(client.jobs.list(status="failed")).id, input={"seconds": 0}, priority=2)
         assert (changed.input, changed.priority) == ({"seconds": 0}, 2)
-        exported = list(client.export(trigger="event"))
+        exported = list(client.jobs.export(trigger="event"))
         assert (exported[0], len(exported)) == (changed, 1201)

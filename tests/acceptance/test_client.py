@@ -55,47 +55,49 @@ def client(running: System) -> Iterator[Client]:
 
 
 def test_a_job_is_triggered_followed_and_read_as_typed_records(client: Client) -> None:
-    job = client.trigger("wkr_sleep", {"seconds": 0.4, "steps": 4}, priority=2)
+    job = client.jobs.trigger("wkr_sleep", {"seconds": 0.4, "steps": 4}, priority=2)
     assert (job.status, job.priority, job.input) == ("queued", 2, {"seconds": 0.4, "steps": 4})
-    events = list(client.events(job.id))
+    events = list(client.jobs.events(job.id))
     messages = [event.line.msg for event in events if event.line]
     assert (messages[0], messages[1]) == ("Worker handler started", "Sleeping for 0.4 s in 4 steps")
     assert messages[-1].startswith("Handler completed in")
     assert [event.status for event in events if event.status][-1] == "completed"
     assert any(event.progress and event.progress.fraction > 0 for event in events)
-    assert events[-1].ended == client.get(job.id) == client.wait(job.id)
-    assert [line.msg for line in client.logs(job.id)] == messages
-    assert [line.msg for line in client.logs(job.id, follow=True)] == messages
-    assert list(client.logs(job.id, level="error")) == []
-    assert [line.msg for line in client.logs(job.id, tail=2)] == messages[-2:]
-    assert [line.msg for line in client.logs(job.id, tail=0, follow=True)] == []
-    assert [line.msg for line in client.logs(job.id, text="SLEEPING", since=job.created_at)] == messages[1:2]
-    assert client.why(job.id).sentence.startswith("completed at")
-    assert client.retry(job.id).retry_of == job.id
+    assert events[-1].ended == client.jobs.get(job.id) == client.jobs.wait(job.id)
+    assert [line.msg for line in client.jobs.logs(job.id)] == messages
+    assert [line.msg for line in client.jobs.logs(job.id, follow=True)] == messages
+    assert list(client.jobs.logs(job.id, level="error")) == []
+    assert [line.msg for line in client.jobs.logs(job.id, tail=2)] == messages[-2:]
+    assert [line.msg for line in client.jobs.logs(job.id, tail=0, follow=True)] == []
+    assert [line.msg for line in client.jobs.logs(job.id, text="SLEEPING", since=job.created_at)] == messages[1:2]
+    assert client.jobs.why(job.id).sentence.startswith("completed at")
+    assert client.jobs.retry(job.id).retry_of == job.id
 
 
 def test_a_wait_ends_with_the_job_or_after_its_time_out(client: Client) -> None:
-    assert client.wait(client.trigger("wkr_sleep", {"seconds": 0.5}).id, 60).status == "completed"
-    job = client.trigger("wkr_sleep", {"seconds": 60})
+    assert client.jobs.wait(client.jobs.trigger("wkr_sleep", {"seconds": 0.5}).id, 60).status == "completed"
+    job = client.jobs.trigger("wkr_sleep", {"seconds": 60})
     with pytest.raises(WaitTimeout, match=job.id):
-        client.wait(job.id, 1.2)
-    assert client.cancel(job.id).cancel_requested_at
-    assert client.wait(job.id, 20).status == "cancelled"
+        client.jobs.wait(job.id, 1.2)
+    assert client.jobs.cancel(job.id).cancel_requested_at
+    assert client.jobs.wait(job.id, 20).status == "cancelled"
     # A second cancel is no conflict; a cancel of a completed job is one.
-    assert client.cancel(job.id).status == "cancelled"
+    assert client.jobs.cancel(job.id).status == "cancelled"
     with pytest.raises(ApiConflict):
-        client.cancel(client.wait(client.trigger("wkr_sleep", {"seconds": 0}).id).id)
+        client.jobs.cancel(client.jobs.wait(client.jobs.trigger("wkr_sleep", {"seconds": 0}).id).id)
 
 
 def test_lists_go_over_all_pages_and_bulks_are_one_call(client: Client) -> None:
-    made = client.trigger_many([client.entry("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY) for _ in range(25)])
-    assert [job.id for job in client.list(per_page=10)] == [job.id for job in made][::-1]
-    assert len(list(islice(client.list(status="queued", per_page=10), 15))) == 15
-    assert list(client.list(status="failed")) == []
-    assert client.queues().total_queued == 25
-    assert client.cancel_all(worker_id="wkr_sleep") == (25, 0)
-    assert client.worker("wkr_sleep").live
-    assert "wkr_sleep" in [worker.id for worker in client.workers()]
+    made = client.jobs.trigger_many(
+        [client.jobs.entry("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY) for _ in range(25)]
+    )
+    assert [job.id for job in client.jobs.list(per_page=10)] == [job.id for job in made][::-1]
+    assert len(list(islice(client.jobs.list(status="queued", per_page=10), 15))) == 15
+    assert list(client.jobs.list(status="failed")) == []
+    assert client.queues.counts().total_queued == 25
+    assert client.jobs.cancel_all(worker_id="wkr_sleep") == (25, 0)
+    assert client.workers.get("wkr_sleep").live
+    assert "wkr_sleep" in [worker.id for worker in client.workers.list()]
 
 
 def test_schedules_are_created_changed_run_and_deleted(client: Client) -> None:
@@ -119,14 +121,14 @@ def test_schedules_are_created_changed_run_and_deleted(client: Client) -> None:
     assert upcoming[0].at == made.next_run_at
     preview = client.schedules.preview("0 9 * * 1-5", "Europe/Berlin", 3)
     assert (preview.description, len(preview.next)) == ("Every weekday at 09:00, Berlin time", 3)
-    changed = client.schedules.change(made.id, cron="0 9 * * *", ends_at=None)
+    changed = client.schedules.update(made.id, cron="0 9 * * *", ends_at=None)
     assert (changed.cron, changed.ends_at, changed.name) == ("0 9 * * *", None, "Autumn")
     assert client.schedules.pause(made.id).next_run_at is None
     assert [found.id for found in client.schedules.list(enabled=False)] == [made.id]
     assert list(client.schedules.list(worker_id="wkr_sleep", enabled=True)) == []
     assert client.schedules.resume(made.id).next_run_at
     job = client.schedules.run(made.id)
-    assert (job.worker_id, job.trigger, client.wait(job.id, 20).status) == ("wkr_sleep", "manual", "completed")
+    assert (job.worker_id, job.trigger, client.jobs.wait(job.id, 20).status) == ("wkr_sleep", "manual", "completed")
     assert list(client.schedules.firings(made.id)) == []
     client.schedules.delete(made.id)
     with pytest.raises(ApiNotFound):
@@ -137,15 +139,15 @@ def test_schedules_are_created_changed_run_and_deleted(client: Client) -> None:
 
 def test_refusals_are_typed_and_say_what_is_wrong(running: System, client: Client) -> None:
     with pytest.raises(ApiRefused, match="priority") as refused:
-        client.trigger("wkr_sleep", priority=11)
+        client.jobs.trigger("wkr_sleep", priority=11)
     assert (refused.value.status, refused.value.code) == (422, "validation_error")
     assert set(refused.value.fields) == {"priority"}
     assert refused.value.request_id
     with pytest.raises(ApiNotFound):
-        client.trigger("wkr_none")
+        client.jobs.trigger("wkr_none")
     for options, error in (({"secret": "x"}, ApiUnauthorized), ({"role": "tenant-user"}, ApiForbidden)):
         with _client(running, **options) as other, pytest.raises(error):
-            other.trigger("wkr_sleep")
+            other.jobs.trigger("wkr_sleep")
 
 
 def test_a_call_survives_an_api_that_comes_back_and_makes_one_job(running: System) -> None:
@@ -155,23 +157,23 @@ def test_a_call_survives_an_api_that_comes_back_and_makes_one_job(running: Syste
         Client(running.url, secret=SECRET, tenant="ten_test", user="usr_test", retries=8) as client,
         ThreadPoolExecutor(1) as thread,
     ):
-        called = thread.submit(client.trigger, "wkr_sleep", {"seconds": 0})
+        called = thread.submit(client.jobs.trigger, "wkr_sleep", {"seconds": 0})
         running.start_api()
         job = called.result(30)
-        assert [found.id for found in client.list()] == [job.id]
+        assert [found.id for found in client.jobs.list()] == [job.id]
 
 
 def test_following_resumes_after_the_api_restarts(running: System) -> None:
     with Client(running.url, secret=SECRET, tenant="ten_test", user="usr_test", retries=8) as client:
-        job = client.trigger("wkr_sleep", {"seconds": 3, "steps": 30})
+        job = client.jobs.trigger("wkr_sleep", {"seconds": 3, "steps": 30})
         lines = []
-        for event in client.events(job.id):
+        for event in client.jobs.events(job.id):
             if event.line:
                 lines.append(event.line.msg)
             if event.line and len(lines) == 2 and running.api:
                 running.api.terminate()
                 running.start_api()
-        assert lines == [line.msg for line in client.logs(job.id)]
+        assert lines == [line.msg for line in client.jobs.logs(job.id)]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,7 @@ def test_a_key_stands_for_the_secret_and_the_tenant(running: System, client: Cli
     made = json.loads(_ava(running, "keys", "create", "deploy").stdout)
     assert [(key.id, key.token) for key in client.keys.list() if key.name == "deploy"] == [(made["id"], None)]
     with Client(running.url, api_key=made["token"]) as by_key:
-        assert by_key.trigger("wkr_sleep", {"seconds": 0}).triggered_by == made["id"]
+        assert by_key.jobs.trigger("wkr_sleep", {"seconds": 0}).triggered_by == made["id"]
     with_key = {"AVA_API_KEY": made["token"], "AVA_INTERNAL_SECRET": "of-another-installation", "AVA_TENANT_ID": ""}
     (job,) = map(json.loads, _ava(running, "jobs", "list", **with_key).stdout.splitlines())
     assert job["triggered_by"] == made["id"]
@@ -248,7 +250,7 @@ def test_a_key_stands_for_the_secret_and_the_tenant(running: System, client: Cli
     assert (refused.returncode, "the key determines the tenant" in refused.stderr) == (1, True)
     assert _ava(running, "keys", "revoke", made["id"]).returncode == 0
     with Client(running.url, api_key=made["token"], retries=0) as by_key, pytest.raises(ApiUnauthorized):
-        by_key.trigger("wkr_sleep")
+        by_key.jobs.trigger("wkr_sleep")
 
 
 def test_following_ends_with_the_job_s_own_success_or_failure(running: System) -> None:
@@ -277,8 +279,8 @@ def test_on_a_terminal_people_see_tables_colours_and_a_progress_bar(running: Sys
 
 
 def test_every_list_fits_a_terminal_of_80_columns(running: System, client: Client) -> None:
-    failed = client.wait(client.trigger("wkr_t_brief", {"seconds": -1}).id)
-    client.trigger("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY)
+    failed = client.jobs.wait(client.jobs.trigger("wkr_t_brief", {"seconds": -1}).id)
+    client.jobs.trigger("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY)
     webhook = client.webhooks.create("https://hooks.example.com/a/rather/long/path", ["ava.job.failed"], "s" * 16)
     for arguments in (
         *(("jobs", "list"), ("workers", "list"), ("limits",), ("overview",), ("queues", "list"), ("nodes", "list")),
@@ -299,7 +301,7 @@ def test_every_list_fits_a_terminal_of_80_columns(running: System, client: Clien
 
 
 def test_a_shell_completes_ids_and_a_profile_says_where_from(running: System, client: Client, tmp_path: Path) -> None:
-    job = client.trigger("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY)
+    job = client.jobs.trigger("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY)
     config = tmp_path / "config.toml"
     config.write_text(f'[prod]\nurl = "{running.url}"\nsecret = "{SECRET}"\ntenant = "ten_test"\n')
     options = {"AVA_CONFIG": str(config), "AVA_URL": "http://127.0.0.1:1", "AVA_INTERNAL_SECRET": "of-another"}
@@ -321,10 +323,10 @@ def test_a_shell_completes_ids_and_a_profile_says_where_from(running: System, cl
 
 
 def test_many_jobs_are_retried_and_cancelled_by_commands(running: System, client: Client) -> None:
-    failed = [client.trigger("wkr_t_brief", {"seconds": -1}) for _ in range(2)]
+    failed = [client.jobs.trigger("wkr_t_brief", {"seconds": -1}) for _ in range(2)]
     for job in failed:
-        client.wait(job.id, 60)
-    waiting = [client.trigger("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY) for _ in range(3)]
+        client.jobs.wait(job.id, 60)
+    waiting = [client.jobs.trigger("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY) for _ in range(3)]
     # Several ids: each has its outcome, also if one is refused.
     ended = _ava(running, "jobs", "cancel", waiting[0].id, failed[0].id, waiting[1].id)
     assert ended.returncode == 1
@@ -340,9 +342,9 @@ def test_many_jobs_are_retried_and_cancelled_by_commands(running: System, client
     assert (done["state"], done["done"]) == ("done", 2)
     code, shown = _on_a_terminal(running, "jobs", "cancel", "--status", "queued", "--worker", "wkr_sleep", "--yes")
     assert (code, "job cancelled." in shown or "jobs cancelled." in shown) == (0, True)
-    assert client.get(waiting[2].id).status == "cancelled"
+    assert client.jobs.get(waiting[2].id).status == "cancelled"
     for arguments in (("jobs", "cancel"), ("jobs", "cancel", waiting[0].id, "--status", "queued")):
-        assert "ids" in _ava(running, *arguments).stderr
+        assert "JOB_IDS" in _ava(running, *arguments).stderr
     listed = [json.loads(line) for line in _ava(running, "operations", "list").stdout.splitlines()]
     assert [found["kind"] for found in listed] == ["cancel", "retry"]
     exported = _ava(running, "jobs", "export", "--status", "cancelled").stdout.splitlines()
@@ -355,7 +357,7 @@ def test_a_watch_prints_each_job_when_it_changes(running: System, client: Client
     with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            job = client.trigger("wkr_sleep", {"seconds": 0})
+            job = client.jobs.trigger("wkr_sleep", {"seconds": 0})
             statuses = (json.loads(line)["status"] for line in process.stdout)
             assert next(status for status in statuses if status == "completed")
             process.send_signal(signal.SIGINT)

@@ -143,7 +143,7 @@ def test_the_command_says_what_it_cannot_use(system: System, application_url: st
 @pytest.mark.redis
 def test_entries_with_keys_of_their_own_are_one_job_each_in_whatever_call(system: System) -> None:
     with Client(system.url, secret=SECRET, tenant=HEADERS["x-tenant-id"], user="usr_relay") as client:
-        entries = [client.entry("wkr_order", idempotency_key=f"row {n}") for n in range(3)]
-        later = [job.id for job in client.trigger_many(entries[1:])]
-        assert [job.id for job in client.trigger_many(entries)][1:] == later
-        assert len({job.id for job in client.trigger_many(entries)}) == 3
+        entries = [client.jobs.entry("wkr_order", idempotency_key=f"row {n}") for n in range(3)]
+        later = [job.id for job in client.jobs.trigger_many(entries[1:])]
+        assert [job.id for job in client.jobs.trigger_many(entries)][1:] == later
+        assert len({job.id for job in client.jobs.trigger_many(entries)}) == 3

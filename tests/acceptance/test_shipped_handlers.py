@@ -177,6 +177,7 @@ def test_the_incident_is_fetched_and_posted(shipped: System, server: Receiver) -
         ("docs/start/client.md", "import os\n\nfrom ava.client import ApiRefused"),
         ("docs/start/celery.md", "from ava.client import Client\n"),
         ("docs/how-to/clients.md", "from ava.client import Client\n"),
+        ("docs/how-to/clients.md", "import asyncio\nimport os\n\nfrom ava.client import AsyncClient\n"),
         ("clients/python/README.md", "from ava.client import Client\n"),
     ],
 )

@@ -14,6 +14,7 @@ import ava
 from ava import handler
 from ava.client import ApiError, ApiNotFound, ApiRefused, ApiUnauthorized, ApiUnavailable, Client
 from ava.client.calls import Calls
+from ava.client.flows import Request, call, listing
 from ava.local.start import free_port
 from harness.servers.peer import Peer, answering
 
@@ -32,7 +33,7 @@ def test_an_api_that_is_not_there_is_one_clear_error() -> None:
         Client(url, secret="x", tenant="ten_x", user="usr_x", retries=0) as client,
         pytest.raises(ApiUnavailable, match="cannot be reached: Connection refused"),
     ):
-        client.get("job_x")
+        client.jobs.get("job_x")
 
 
 @pytest.mark.parametrize("secret", ["pearl\n", "pe\r\narl", " pearl", "pearl\0"])
@@ -48,7 +49,7 @@ def test_a_number_that_json_does_not_have_is_refused_and_not_sent_again() -> Non
         Client("http://127.0.0.1:1", secret="x", tenant="ten_x", user="usr_x") as client,
         pytest.raises(ApiRefused, match="cannot be sent as JSON: Out of range float values"),
     ):
-        client.trigger("wkr_x", {"share": float("nan")})
+        client.jobs.trigger("wkr_x", {"share": float("nan")})
 
 
 @pytest.mark.parametrize("is_replicated", [False, True])
@@ -59,7 +60,7 @@ def test_a_trigger_asks_for_a_replicated_job_by_a_header(is_replicated: bool) ->
     server = Peer(answering(answer, seen=seen))
     try:
         with Client(server.url, secret="x", tenant="ten_x", user="usr_x", retries=0) as client:
-            for trigger in (client.trigger, lambda _, **options: client.trigger_many([], **options)):
+            for trigger in (client.jobs.trigger, lambda _, **options: client.jobs.trigger_many([], **options)):
                 with pytest.raises(ApiError):
                     trigger("wkr_x", is_replicated=is_replicated)
     finally:
@@ -73,43 +74,44 @@ class Sent(Exception):
 
 def _calls_with_ids(client: Client) -> Iterator[tuple[str, Callable[[str], Any]]]:
     """Yields each method of the client that takes an id or a queue, by its name, as a call with such an id."""
-    groups = [client, *(group for name, group in vars(client).items() if not name.startswith("_"))]
-    for group in groups:
-        for name, method in inspect.getmembers(group, inspect.ismethod):
+    for group in (group for name, group in vars(client).items() if not name.startswith("_")):
+        for name, method in inspect.getmembers(group, callable):
+            if not isinstance(inspect.getattr_static(type(group), name), call | listing):
+                continue
             needed = [
                 each
                 for each in inspect.signature(method).parameters.values()
                 if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
             ]
             named = {each.name for each in needed if each.name.endswith("_id") or each.name == "queue"}
-            if named and not name.startswith("_"):
+            if named:
 
-                def call(id: str, method: Any = method, needed: Any = needed, named: Any = named) -> Any:
+                def call_with(id: str, method: Any = method, needed: Any = needed, named: Any = named) -> Any:
                     found = method(**{each.name: id if each.name in named else {} for each in needed})
                     return next(found) if isinstance(found, Iterator) else found
 
-                yield f"{type(group).__name__}.{name}", call
+                yield f"{type(group).__name__}.{name}", call_with
 
 
 @pytest.mark.parametrize("id", ["../schedules/sch_x/run#", "../workers", "..", ".", "", "job_x/logs", "job_x?wait=1"])
 def test_an_id_calls_no_other_route(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def sent(_: Calls, __: str, path: str, **___: Any) -> None:
-        raise Sent(path)
+    def sent(_: Calls, request: Request) -> None:
+        raise Sent(request.url)
 
     monkeypatch.setattr(Calls, "send", sent)
     with Client("http://127.0.0.1:1", secret="x", tenant="ten_x", user="usr_x") as client:
         calls = dict(_calls_with_ids(client))
-        assert {"Client.cancel", "Client.worker", "Schedules.run", "Webhooks.redeliver"} <= calls.keys()
+        assert {"Jobs.cancel", "Workers.get", "Schedules.run", "Webhooks.redeliver"} <= calls.keys()
         paths = set()
-        for name, call in calls.items():
+        for name, call_with in calls.items():
             with pytest.raises(Sent) as known:
-                call("wkr_a.b-C_1")
+                call_with("wkr_a.b-C_1")
             if "wkr_a.b-C_1" not in str(known.value):
                 # The id is a part of the body.
                 continue
             paths.add(name)
             with pytest.raises((Sent, ApiNotFound)) as ended:
-                call(id)
+                call_with(id)
             if isinstance(ended.value, Sent):
                 assert str(ended.value) == str(known.value).replace("wkr_a.b-C_1", "job_x%3Fwait%3D1"), name
             else:

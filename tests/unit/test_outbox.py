@@ -23,7 +23,7 @@ HOUR = 3600.0
 class FakeClient:
     """An API that keeps a job for each idempotency key, and fails where a test asks for it."""
 
-    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     #: How many entries each bulk has had.
     bulks: list[int] = field(default_factory=list)
@@ -31,11 +31,15 @@ class FakeClient:
     failures: list[BaseException] = field(default_factory=list)
     lost_answers: list[BaseException] = field(default_factory=list)
 
+    @property
+    def jobs(self) -> FakeClient:
+        return self
+
     def trigger(self, worker_id: str, input: Any = None, *, idempotency_key: str, **options: Any) -> None:
         self.calls.append(idempotency_key)
         if self.failures:
             raise self.failures.pop(0)
-        self.jobs.setdefault(idempotency_key, {"worker_id": worker_id, "input": input, **options})
+        self.made.setdefault(idempotency_key, {"worker_id": worker_id, "input": input, **options})
         if self.lost_answers:
             raise self.lost_answers.pop(0)
 
@@ -45,12 +49,12 @@ class FakeClient:
         if self.failures:
             raise self.failures[0]
         for entry in entries:
-            self.jobs.setdefault(entry["idempotency_key"], {k: v for k, v in entry.items() if k != "idempotency_key"})
+            self.made.setdefault(entry["idempotency_key"], {k: v for k, v in entry.items() if k != "idempotency_key"})
         if self.lost_answers:
             raise self.lost_answers[0]
 
     def list(self, *, tags: dict[str, str], per_page: int) -> Iterator[Any]:
-        return iter([job for job in self.jobs.values() if job["tags"]["outbox"] == tags["outbox"]])
+        return iter([job for job in self.made.values() if job["tags"]["outbox"] == tags["outbox"]])
 
 
 @pytest.fixture
@@ -98,7 +102,7 @@ def test_a_row_is_there_when_the_transaction_commits_and_gone_when_it_rolls_back
     with engine.begin() as connection:
         connection.execute(outbox.statement("wkr_other"))
     assert relay.run_once(0) == 2
-    first, second = client.jobs.values()
+    first, second = client.made.values()
     assert first == {
         "worker_id": "wkr_receipt",
         "input": {"order": 2},
@@ -115,7 +119,7 @@ def test_rows_are_sent_in_their_order(outbox: Outbox, engine: Engine, client: Fa
     for number in range(5):
         _add(outbox, engine, number)
     relay.run_once(0)
-    assert [job["input"]["order"] for job in client.jobs.values()] == [0, 1, 2, 3, 4]
+    assert [job["input"]["order"] for job in client.made.values()] == [0, 1, 2, 3, 4]
     assert (client.bulks, client.calls) == ([5], [])
 
 
@@ -127,7 +131,7 @@ def test_rows_are_sent_together_as_far_as_their_bytes_allow(
             outbox.trigger(session, "wkr_receipt", {"order": number, "text": "x" * (900_000 if number < 5 else 1)})
     assert (relay.run_once(0), relay.run_once(0), relay.run_once(0)) == (100, 50, 0)
     assert (client.bulks, client.calls) == ([2, 2, 96, 50], [])
-    assert (len(client.jobs), _rows(outbox, engine)) == (150, [])
+    assert (len(client.made), _rows(outbox, engine)) == (150, [])
 
 
 def test_rows_whose_common_answer_was_lost_are_one_job_each(
@@ -141,7 +145,7 @@ def test_rows_whose_common_answer_was_lost_are_one_job_each(
     ids.append(_add(outbox, engine, 3))
     while relay.run_once(60):
         pass
-    assert list(client.jobs) == ids
+    assert list(client.made) == ids
     assert _rows(outbox, engine) == []
 
 
@@ -156,7 +160,7 @@ def test_a_row_whose_answer_was_lost_is_sent_again_with_the_same_key(
     assert (row["first_sent_at"], row["attempts"]) == (1000, 1)
     assert relay.run_once(1000 + HOUR) == 1
     assert client.calls == [id_, id_]
-    assert (len(client.jobs), _rows(outbox, engine)) == (1, [])
+    assert (len(client.made), _rows(outbox, engine)) == (1, [])
 
 
 def test_rows_of_an_hour_without_the_api_become_a_job_each(
@@ -171,7 +175,7 @@ def test_rows_of_an_hour_without_the_api_become_a_job_each(
         now += 61
     while relay.run_once(now):
         pass
-    assert sorted(job["input"]["order"] for job in client.jobs.values()) == list(range(60))
+    assert sorted(job["input"]["order"] for job in client.made.values()) == list(range(60))
     assert _rows(outbox, engine) == []
 
 
@@ -185,7 +189,7 @@ def test_a_row_is_looked_up_by_its_tag_before_it_is_sent_after_its_key_has_ended
         relay.run_once(0)
     relay.run_once(23 * HOUR)
     assert len(client.calls) == (1 if was_made else 2)
-    assert (len(client.jobs), _rows(outbox, engine)) == (1, [])
+    assert (len(client.made), _rows(outbox, engine)) == (1, [])
 
 
 def test_a_refused_row_is_kept_with_its_reason_and_stops_no_other(
@@ -194,7 +198,7 @@ def test_a_refused_row_is_kept_with_its_reason_and_stops_no_other(
     wrong, _ = _add(outbox, engine, 1), _add(outbox, engine, 2)
     client.failures.append(ApiRefused("input.order: must be a text.", status=422))
     relay.run_once(0)
-    assert [job["input"]["order"] for job in client.jobs.values()] == [2]
+    assert [job["input"]["order"] for job in client.made.values()] == [2]
     (row,) = _rows(outbox, engine)
     assert (row["id"], row["next_at"]) == (wrong, None)
     assert row["error"] == "ApiRefused: input.order: must be a text."
@@ -226,7 +230,7 @@ def test_a_failure_that_may_pass_puts_its_row_off(
     (row,) = _rows(outbox, engine)
     assert row["next_at"] == (None if is_final else 1)
     relay.run_once(5)
-    assert len(client.jobs) == (0 if is_final else 1)
+    assert len(client.made) == (0 if is_final else 1)
 
 
 def test_a_row_that_is_no_trigger_is_refused(outbox: Outbox, engine: Engine, client: FakeClient, relay: Relay) -> None:

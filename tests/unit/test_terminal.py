@@ -227,13 +227,13 @@ def test_the_client_sends_its_secret_through_no_proxy_of_the_environment(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     with Client(url, secret="s", tenant="ten_a", user="usr_a") as client:
-        client.get("job_1")
+        client.jobs.get("job_1")
     assert proxied() == 0
     # One that was asked for is used.
     proxy = os.environ["TEST_PROXY"]
     client = Client(url, secret="s", tenant="ten_a", user="usr_a", proxy=proxy, retries=0)
     with client, pytest.raises(ApiUnavailable):
-        client.get("job_1")
+        client.jobs.get("job_1")
     assert proxied() == 1
 
 

@@ -25,15 +25,15 @@ NINE = datetime(2027, 6, 1, 13, tzinfo=UTC)
 @pytest.mark.parametrize(
     "act",
     [
-        lambda client: client.trigger("wkr_x", scheduled_at=NAIVE),
-        lambda client: client.trigger_many([client.entry("wkr_x", scheduled_at=NAIVE)]),
-        lambda client: list(client.list(created_after=NAIVE)),
-        lambda client: list(client.logs("job_x", since=NAIVE)),
-        lambda client: list(client.logs("job_x", since=NAIVE, follow=True)),
+        lambda client: client.jobs.trigger("wkr_x", scheduled_at=NAIVE),
+        lambda client: client.jobs.trigger_many([client.jobs.entry("wkr_x", scheduled_at=NAIVE)]),
+        lambda client: list(client.jobs.list(created_after=NAIVE)),
+        lambda client: list(client.jobs.logs("job_x", since=NAIVE)),
+        lambda client: list(client.jobs.logs("job_x", since=NAIVE, follow=True)),
         lambda client: client.keys.create("a", "tenant-user", expires_at=NAIVE),
-        lambda client: client.webhooks.redeliver_ended("wh_x", NAIVE),
+        lambda client: client.webhooks.redeliver_many("wh_x", NAIVE),
         lambda client: client.schedules.create("wkr_x", "* * * * *", "UTC", starts_at=NAIVE),
-        lambda client: client.schedules.change("sch_x", starts_at=NAIVE),
+        lambda client: client.schedules.update("sch_x", starts_at=NAIVE),
         lambda client: client.operations.count("cancel", created_before=NAIVE),
     ],
 )

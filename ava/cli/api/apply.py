@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ava.cli.options.connection import connected
+from ava.cli.options.connection import connect, connected
 from ava.cli.screen import printing
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secre
     if not changes:
         printing.print_text("Nothing to apply: the file and the API agree.")
     if dry_run:
-        _check(client, changes)
+        _check(changes)
     if dry_run or not changes:
         return
     # Read all of them before the first call, so that a missing variable leaves nothing half done.
@@ -85,12 +85,13 @@ def _perform_all(client: Client, changes: Sequence[Change], bodies: Sequence[dic
             raise CallFailed(f"{error} {done} of {len(changes)} changes are applied.") from error
 
 
-def _check(client: Client, changes: Sequence[Change]) -> None:
+def _check(changes: Sequence[Change]) -> None:
     """Print the changes that the API would refuse. Raises `CallFailed` if there are any."""
     from ava.cli.apply import calls
     from ava.errors import CallFailed
 
-    refusals = calls.refusals(client, changes)
+    with connect(click.get_current_context(), dry_run=True) as client:
+        refusals = calls.refusals(client, changes)
     for refusal in refusals:
         printing.print_text(refusal, is_error=True)
     if refusals:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @connected
 def dashboard(client: Client) -> None:
     """Print a link that signs in to the dashboard, once and within 10 minutes."""
-    printing.print_text(client.sign_in_link())
+    printing.print_text(client.sessions.create_link())
 
 
 @click.group()
@@ -30,7 +30,7 @@ def sessions() -> None:
 @connected
 def end(client: Client) -> None:
     """End all sessions of your user in the tenant, and make its unused links invalid."""
-    printing.print_text(f"sessions ended: {client.end_sessions()}")
+    printing.print_text(f"sessions ended: {client.sessions.end()}")
 
 
 def print_ready(system: System) -> None:
@@ -56,7 +56,7 @@ def print_ready(system: System) -> None:
         role="platform-system-admin",
     ) as client:
         _print_paragraph("Dashboard, signed in (once, within 10 minutes):")
-        _print_paragraph(client.sign_in_link())
+        _print_paragraph(client.sessions.create_link())
 
 
 def _print_paragraph(text: str, *, is_first: bool = False) -> None:

@@ -148,7 +148,7 @@ def create(
 def secret(client: Client, hook_id: str, secret_file: str | None, keep_seconds: int, printer: RecordPrinter) -> None:
     """Set the secret of a hook; earlier ones stay valid for a while."""
     new = read_secret(secret_file)
-    printer.record(client.hooks.change(hook_id, secret=new, keep_secret_seconds=keep_seconds))
+    printer.record(client.hooks.update(hook_id, secret=new, keep_secret_seconds=keep_seconds))
 
 
 @hooks.command()
@@ -173,7 +173,7 @@ def rotate(client: Client, hook_id: str, keep_seconds: int, printer: RecordPrint
 @connected
 def pause(client: Client, hook_id: str, printer: RecordPrinter) -> None:
     """Disable a hook: its URL returns 404 until it is resumed."""
-    printer.record(client.hooks.change(hook_id, enabled=False))
+    printer.record(client.hooks.update(hook_id, enabled=False))
 
 
 @hooks.command()
@@ -182,7 +182,7 @@ def pause(client: Client, hook_id: str, printer: RecordPrinter) -> None:
 @connected
 def resume(client: Client, hook_id: str, printer: RecordPrinter) -> None:
     """Enable a hook."""
-    printer.record(client.hooks.change(hook_id, enabled=True))
+    printer.record(client.hooks.update(hook_id, enabled=True))
 
 
 @hooks.command()
@@ -231,7 +231,7 @@ def replay(client: Client, hook_id: str, delivery_ids: tuple[str, ...], since: A
     if bool(delivery_ids) == (since is not None):
         raise click.UsageError("Give either DELIVERY_IDS or --since.")
     if since is not None:
-        total = client.hooks.replay_range(hook_id, since, verdict=verdict)
+        total = client.hooks.replay_many(hook_id, since, verdict=verdict)
         printing.print_text(f"{total} replayed")
     for delivery_id in delivery_ids:
         receipt = client.hooks.replay(hook_id, delivery_id)
@@ -314,7 +314,7 @@ def create_subscription(
 @connected
 def pause_subscription(client: Client, subscription_id: str, printer: RecordPrinter) -> None:
     """Disable a subscription: events start no jobs for it until it is resumed."""
-    printer.record(client.subscriptions.change(subscription_id, enabled=False))
+    printer.record(client.subscriptions.update(subscription_id, enabled=False))
 
 
 @subscriptions.command("resume")
@@ -323,7 +323,7 @@ def pause_subscription(client: Client, subscription_id: str, printer: RecordPrin
 @connected
 def resume_subscription(client: Client, subscription_id: str, printer: RecordPrinter) -> None:
     """Enable a subscription for new events."""
-    printer.record(client.subscriptions.change(subscription_id, enabled=True))
+    printer.record(client.subscriptions.update(subscription_id, enabled=True))
 
 
 @subscriptions.command("delete")
@@ -357,7 +357,7 @@ def send(
     client: Client, event_type: str, data_text: str, source_id: str | None, printer: RecordPrinter, **options: Any
 ) -> None:
     """Send an event, as in: ava events send order.paid --data '{"number": 7}'."""
-    printer.record(client.inbound_events.send(event_type, read_json(data_text), id=source_id, **options))
+    printer.record(client.events.send(event_type, read_json(data_text), id=source_id, **options))
 
 
 @events.command("list")
@@ -368,7 +368,7 @@ def send(
 @connected
 def list_events(client: Client, limit: int, printer: RecordPrinter, **filters: Any) -> None:
     """List events, newest first."""
-    found = islice(client.inbound_events.list(per_page=min(limit, 100), **filters), limit)
+    found = islice(client.events.list(per_page=min(limit, 100), **filters), limit)
     printer.records(found, _EVENT_COLUMNS, empty="No events match.")
 
 
@@ -378,4 +378,4 @@ def list_events(client: Client, limit: int, printer: RecordPrinter, **filters: A
 @connected
 def show_event(client: Client, event_id: str, printer: RecordPrinter) -> None:
     """Show an event with the jobs that it created, and the jobs that waited for it."""
-    printer.record(client.inbound_events.get(event_id))
+    printer.record(client.events.get(event_id))

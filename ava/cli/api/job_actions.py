@@ -55,7 +55,7 @@ def change(client: Client, job_id: str, *, printer: RecordPrinter, **given: Any)
     changes: Any = {name: value for name, (is_given, value) in wanted.items() if is_given}
     if not changes:
         raise click.UsageError("Nothing to change: give at least one option, such as --set-priority 1.")
-    printer.record(client.change(job_id, **changes))
+    printer.record(client.jobs.update(job_id, **changes))
 
 
 @click.command()
@@ -73,7 +73,7 @@ def cancel(
     ava jobs cancel --worker wkr_nightly --status queued --dry-run
     """
     if _is_by_id(job_ids, filters, dry_run=dry_run):
-        _each(job_ids, client.cancel, printer)
+        _each(job_ids, client.jobs.cancel, printer)
     else:
         _all_that_match(client, "cancel", filters, dry_run=dry_run, yes=yes, printer=printer)
 
@@ -128,7 +128,7 @@ def retry(
     given = None if input_text is None else read_input(input_text)
 
     def retry_one(job_id: str) -> Job:
-        return client.retry(job_id, input=given, priority=set_priority, from_failed=failed)
+        return client.jobs.retry(job_id, input=given, priority=set_priority, from_failed=failed)
 
     if follow:
         follow_to_end(client, retry_one(job_ids[0]), printer)
@@ -145,7 +145,7 @@ def export(client: Client, **filters: Any) -> None:
     \b
     ava jobs export --status failed > failed.ndjson
     """
-    for job in client.export(**chosen_filters(filters)):
+    for job in client.jobs.export(**chosen_filters(filters)):
         printing.print_json(job)
 
 

@@ -152,7 +152,7 @@ def trigger(
     ava jobs trigger wkr_sleep --set seconds=5 --follow
     """
     given, rules = with_values(read_input(input_text), values), take_keys(rest)
-    job = client.trigger(
+    job = client.jobs.trigger(
         worker_id, given, idempotency_key=key, is_replicated=replicated, **chosen_filters(rest), **rules
     )
     if follow:
@@ -186,7 +186,7 @@ def chosen_filters(filters: dict[str, Any]) -> dict[str, Any]:
 @connected
 def list_jobs(client: Client, limit: int, sort: str | None, printer: RecordPrinter, **filters: Any) -> None:
     """List jobs, newest first unless they are sorted."""
-    found = islice(client.list(per_page=min(limit, 100), sort=sort, **chosen_filters(filters)), limit)
+    found = islice(client.jobs.list(per_page=min(limit, 100), sort=sort, **chosen_filters(filters)), limit)
     printer.records(found, _COLUMNS, empty="No jobs match.")
 
 
@@ -206,10 +206,10 @@ def watch(client: Client, job_id: str | None, limit: int, every: float, printer:
     the list as it changes, and a pipe gets one line for each new or changed job.
     """
     if job_id is not None:
-        follow_to_end(client, client.get(job_id), printer)
+        follow_to_end(client, client.jobs.get(job_id), printer)
     else:
         chosen = chosen_filters(filters)
-        watch_list(lambda: list(islice(client.list(per_page=limit, **chosen), limit)), _COLUMNS, printer, every)
+        watch_list(lambda: list(islice(client.jobs.list(per_page=limit, **chosen), limit)), _COLUMNS, printer, every)
 
 
 @jobs.command()
@@ -219,9 +219,9 @@ def watch(client: Client, job_id: str | None, limit: int, every: float, printer:
 @connected
 def show(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> None:
     """Show a job. A table also shows its runs."""
-    printer.record(client.wait(job_id) if wait else client.get(job_id))
+    printer.record(client.jobs.wait(job_id) if wait else client.jobs.get(job_id))
     if printer.is_for_people:
-        _print_runs(client.runs(job_id), printer)
+        _print_runs(client.jobs.runs(job_id), printer)
 
 
 def _print_runs(found: JobRuns, printer: RecordPrinter) -> None:
@@ -246,7 +246,7 @@ def _print_runs(found: JobRuns, printer: RecordPrinter) -> None:
 def logs(client: Client, job_id: str, printer: RecordPrinter, **choice: Any) -> None:
     """Show a job's log."""
     with until_interrupted(job_id):
-        printer.lines(client.logs(job_id, **choice))
+        printer.lines(client.jobs.logs(job_id, **choice))
 
 
 @jobs.command()
@@ -255,7 +255,7 @@ def logs(client: Client, job_id: str, printer: RecordPrinter, **choice: Any) -> 
 @connected
 def why(client: Client, job_id: str, printer: RecordPrinter) -> None:
     """Print why a job has its status."""
-    explanation = client.why(job_id)
+    explanation = client.jobs.why(job_id)
     if printer.is_for_people:
         printing.print_text(printing.with_local_times(explanation.sentence))
     else:

@@ -91,4 +91,4 @@ def list_keys(client: Client, limit: int, printer: RecordPrinter) -> None:
 def revoke(client: Client, key_ids: tuple[str, ...]) -> None:
     """Revoke keys. Every process refuses them within 2 seconds."""
     for key_id in key_ids:
-        client.keys.revoke(key_id)
+        client.keys.delete(key_id)

@@ -55,8 +55,8 @@ def limits(client: Client, printer: RecordPrinter, workers: bool) -> None:
     A table includes the limits of workers, with the tenant's running and waiting jobs.
     """
     if not workers:
-        printer.records(client.limits(), _COLUMNS)
+        printer.records(client.limits.list(), _COLUMNS)
     if workers or printer.is_for_people:
         if not workers:
             click.echo()
-        printer.records(client.worker_limits(), _WORKER_COLUMNS, empty="No worker has a limit.")
+        printer.records(client.limits.workers(), _WORKER_COLUMNS, empty="No worker has a limit.")

@@ -60,7 +60,7 @@ def nodes() -> None:
 @connected
 def list_nodes(client: Client, printer: RecordPrinter) -> None:
     """List the nodes, live ones first; ended ones are listed for an hour."""
-    printer.records(client.nodes(), _COLUMNS, empty="No nodes: start one with `ava worker`.")
+    printer.records(client.nodes.list(), _COLUMNS, empty="No nodes: start one with `ava worker`.")
 
 
 @nodes.command()
@@ -77,10 +77,10 @@ def drain(client: Client, printer: RecordPrinter, node_id: str, waits: bool) -> 
 
     from ava.errors import CallFailed
 
-    node = client.drain_node(node_id)
+    node = client.nodes.drain(node_id)
     while waits and (node.busy or node.queues):
         time.sleep(_LOOK_SECONDS)
-        found = next((each for each in client.nodes() if each.id == node_id), None)
+        found = next((each for each in client.nodes.list() if each.id == node_id), None)
         if found is None or found.state != "live":
             raise CallFailed(f"{node_id} ended before it was drained.")
         node = found
@@ -93,4 +93,4 @@ def drain(client: Client, printer: RecordPrinter, node_id: str, waits: bool) -> 
 @connected
 def resume(client: Client, printer: RecordPrinter, node_id: str) -> None:
     """Let a drained node take jobs again. Requires --role platform-admin."""
-    printer.record(client.resume_node(node_id))
+    printer.record(client.nodes.resume(node_id))

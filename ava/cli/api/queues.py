@@ -42,7 +42,7 @@ def list_queues(client: Client, printer: RecordPrinter) -> None:
 
     The jobs of each worker are counted up to 10,000.
     """
-    found = client.queues()
+    found = client.queues.counts()
     printer.records(found.by_worker, _COLUMNS, empty="No job is queued or running.")
     for paused in found.paused_queues:
         printing.print_text(_paused(paused), is_error=True)
@@ -53,7 +53,7 @@ def list_queues(client: Client, printer: RecordPrinter) -> None:
 @connected
 def pause(client: Client, queue: str) -> None:
     """Pause a queue: its jobs wait. Requires a platform role."""
-    printing.print_text(_paused(client.pause_queue(queue)))
+    printing.print_text(_paused(client.queues.pause(queue)))
 
 
 @queues.command()
@@ -61,7 +61,7 @@ def pause(client: Client, queue: str) -> None:
 @connected
 def resume(client: Client, queue: str) -> None:
     """Resume a queue. Requires a platform role."""
-    was_paused = client.resume_queue(queue)
+    was_paused = client.queues.resume(queue)
     printing.print_text(f"queue {queue}: {'resumed' if was_paused else 'was not paused'}")
 
 

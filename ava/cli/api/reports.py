@@ -50,7 +50,7 @@ _ENTRIES = (
 @connected
 def overview(client: Client, printer: RecordPrinter) -> None:
     """Show the waiting and running jobs, and the jobs that ended in the last hour."""
-    found = client.overview()
+    found = client.reports.overview()
     if printer.is_for_people:
         printing.print_fields(_overview_fields(found))
     else:
@@ -91,7 +91,7 @@ def _hourly_percentiles(latency: dict[str, Any], name: str) -> str | None:
 @connected
 def analytics(client: Client, days: int, worker_id: str | None, group_by: str | None, printer: RecordPrinter) -> None:
     """Show statistics of ended jobs: success rate, waiting and running times, and each worker's jobs."""
-    found = client.analytics(days, worker_id=worker_id, group_by=group_by, percentiles=True)
+    found = client.reports.analytics(days, worker_id=worker_id, group_by=group_by, percentiles=True)
     if not printer.is_for_people:
         printer.record(found)
         return
@@ -133,7 +133,7 @@ def promotions(client: Client, printer: RecordPrinter) -> None:
 
     A promotion may have lost commits without showing it, if no job was stored shortly before.
     """
-    printer.records(client.promotions(), _PROMOTIONS, empty="No standby was promoted.")
+    printer.records(client.promotions.list(), _PROMOTIONS, empty="No standby was promoted.")
 
 
 @click.group()
@@ -150,5 +150,5 @@ def audit() -> None:
 @connected
 def list_entries(client: Client, limit: int, printer: RecordPrinter, **filters: Any) -> None:
     """List who changed what, newest first; refused requests are listed too."""
-    found = islice(client.audit(per_page=min(limit, 100), **filters), limit)
+    found = islice(client.audit.list(per_page=min(limit, 100), **filters), limit)
     printer.records(found, _ENTRIES, empty="No entries match.")

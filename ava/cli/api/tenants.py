@@ -45,7 +45,8 @@ def list_tenants(client: Client, printer: RecordPrinter) -> None:
 
     Tenants with the most failures come first. Numbers of waiting and running jobs are exact up to 1,000.
     """
-    printer.records(client.tenants(), _COLUMNS, empty="No tenant has jobs that wait, run, or ended in the last hour.")
+    found = sorted(client.tenants.list(), key=lambda load: (-load.failed, -load.waiting, -load.running, load.tenant_id))
+    printer.records(found, _COLUMNS, empty="No tenant has jobs that wait, run, or ended in the last hour.")
 
 
 @tenants.command()
@@ -53,7 +54,7 @@ def list_tenants(client: Client, printer: RecordPrinter) -> None:
 @connected
 def limits(client: Client, tenant_id: str) -> None:
     """Show the limits of a tenant."""
-    _print_rules(client.tenant_limits(tenant_id))
+    _print_rules(client.tenants.limits(tenant_id))
 
 
 @tenants.command("set-limits")
@@ -78,7 +79,7 @@ def set_limits(
     retention_days: float | None,
 ) -> None:
     """Replace the limits of a tenant; omitted ones use the installation's default. Requires --role platform-admin."""
-    rules = client.set_tenant_limits(
+    rules = client.tenants.set_limits(
         tenant_id,
         max_running=max_running,
         weight=weight,

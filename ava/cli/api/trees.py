@@ -87,9 +87,9 @@ _WAIT_COLUMNS = (
 @connected
 def tree(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> None:
     """Show the tree of JOB_ID: children below their parents, and the dependencies between jobs."""
-    found = client.tree(job_id)
+    found = client.jobs.tree(job_id)
     while wait and not found.is_final:
-        found = client.tree(job_id, wait_seconds=_WAIT_SECONDS)
+        found = client.jobs.tree(job_id, wait_seconds=_WAIT_SECONDS)
     if printer.format is OutputFormat.JSON:
         printer.record(found)
     else:
@@ -102,7 +102,7 @@ def tree(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> Non
 @connected
 def journal(client: Client, job_id: str, printer: RecordPrinter) -> None:
     """Show the recorded steps and children of JOB_ID's handler, and the job's waits."""
-    found: JobJournal = client.journal(job_id)
+    found: JobJournal = client.jobs.journal(job_id)
     if not printer.is_for_people:
         printer.record(found)
         return

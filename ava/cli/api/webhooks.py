@@ -147,7 +147,7 @@ def change(
     """Change the URL, the events or the secret of a webhook."""
     secret = read_secret(secret_file) if new_secret or secret_file else None
     changes: Any = {"url": new_url, "events": events or None, "secret": secret, "roots_only": roots_only}
-    printer.record(client.webhooks.change(webhook_id, **changes))
+    printer.record(client.webhooks.update(webhook_id, **changes))
 
 
 @webhooks.command()
@@ -157,7 +157,7 @@ def change(
 def pause(client: Client, webhook_ids: tuple[str, ...], printer: RecordPrinter) -> None:
     """Disable webhooks: nothing is sent, and deliveries wait until they are resumed."""
     for webhook_id in webhook_ids:
-        printer.record(client.webhooks.change(webhook_id, enabled=False))
+        printer.record(client.webhooks.update(webhook_id, enabled=False))
 
 
 @webhooks.command()
@@ -167,7 +167,7 @@ def pause(client: Client, webhook_ids: tuple[str, ...], printer: RecordPrinter) 
 def resume(client: Client, webhook_ids: tuple[str, ...], printer: RecordPrinter) -> None:
     """Enable webhooks."""
     for webhook_id in webhook_ids:
-        printer.record(client.webhooks.change(webhook_id, enabled=True))
+        printer.record(client.webhooks.update(webhook_id, enabled=True))
 
 
 @webhooks.command()
@@ -217,7 +217,7 @@ def deliveries(client: Client, webhook_id: str, limit: int, printer: RecordPrint
 @connected
 def body(client: Client, webhook_id: str, delivery_id: str, printer: RecordPrinter) -> None:
     """Print the body of a delivery, at most 65,536 characters."""
-    found = client.webhooks.body(webhook_id, delivery_id)
+    found = client.webhooks.delivery_body(webhook_id, delivery_id)
     if found.body is None:
         raise CallFailed(
             "Your role may not see the bodies of deliveries; use a role in AVA_PAYLOAD_ROLES or another API key."
@@ -256,7 +256,7 @@ def redeliver(
     for delivery_id in delivery_ids:
         printer.record(client.webhooks.redeliver(webhook_id, delivery_id))
     if since:
-        count = client.webhooks.redeliver_ended(webhook_id, since, **chosen)
+        count = client.webhooks.redeliver_many(webhook_id, since, **chosen)
         printing.print_text(f"{count:,} deliveries are queued again.")
 
 

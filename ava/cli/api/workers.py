@@ -42,7 +42,7 @@ def workers() -> None:
 def list_workers(client: Client, printer: RecordPrinter, **filters: Any) -> None:
     """List workers."""
     printer.records(
-        client.workers(**filters),
+        client.workers.list(**filters),
         _COLUMNS,
         empty="No workers match. A worker appears when a node that has its handler starts.",
     )
@@ -54,7 +54,7 @@ def list_workers(client: Client, printer: RecordPrinter, **filters: Any) -> None
 @connected
 def show(client: Client, worker_id: str, printer: RecordPrinter) -> None:
     """Show a worker with its settings and the schema of its input."""
-    printer.record(client.worker(worker_id))
+    printer.record(client.workers.get(worker_id))
 
 
 @workers.command()
@@ -82,7 +82,7 @@ def create(client: Client, slug: str, printer: RecordPrinter, *, platform: bool,
         "input_schema": None if options["schema"] is None else _read_schema(options["schema"]),
     }
     given = {name: value for name, value in fields.items() if value is not None}
-    printer.record(client.pull_workers.create(slug, **given, **_scope(is_of_platform=platform)))
+    printer.record(client.workers.create(slug, **given, **_scope(is_of_platform=platform)))
 
 
 def _read_schema(file: IO[str]) -> Any:
@@ -99,7 +99,7 @@ def _read_schema(file: IO[str]) -> Any:
 def delete(client: Client, worker_ids: tuple[str, ...], *, platform: bool) -> None:
     """Delete pull workers, once they have no waiting or running jobs."""
     for worker_id in worker_ids:
-        client.pull_workers.delete(worker_id, **_scope(is_of_platform=platform))
+        client.workers.delete(worker_id, **_scope(is_of_platform=platform))
 
 
 @workers.command("set")
@@ -128,7 +128,7 @@ def set_(client: Client, worker_id: str, printer: RecordPrinter, *, platform: bo
         changes |= _retry(changes.pop("max_retries", None), delays)
     if not changes:
         raise click.UsageError("Nothing to change: give at least one setting; see --help.")
-    printer.record(client.change_worker(worker_id, **changes, **_scope(is_of_platform=platform)))
+    printer.record(client.workers.update(worker_id, **changes, **_scope(is_of_platform=platform)))
 
 
 @workers.command()
@@ -139,7 +139,7 @@ def set_(client: Client, worker_id: str, printer: RecordPrinter, *, platform: bo
 def pause(client: Client, worker_ids: tuple[str, ...], printer: RecordPrinter, *, platform: bool) -> None:
     """Pause workers: their jobs are still accepted, but wait."""
     for worker_id in worker_ids:
-        printer.record(client.change_worker(worker_id, status="paused", **_scope(is_of_platform=platform)))
+        printer.record(client.workers.update(worker_id, status="paused", **_scope(is_of_platform=platform)))
 
 
 @workers.command()
@@ -150,7 +150,7 @@ def pause(client: Client, worker_ids: tuple[str, ...], printer: RecordPrinter, *
 def resume(client: Client, worker_ids: tuple[str, ...], printer: RecordPrinter, *, platform: bool) -> None:
     """Resume workers: their waiting jobs start."""
     for worker_id in worker_ids:
-        printer.record(client.change_worker(worker_id, status=None, **_scope(is_of_platform=platform)))
+        printer.record(client.workers.update(worker_id, status=None, **_scope(is_of_platform=platform)))
 
 
 def _scope(*, is_of_platform: bool) -> dict[str, Any]:

@@ -27,9 +27,9 @@ def find(client: Client, wanted: Wanted) -> Found:
     found: dict[str, dict[str, list[Record]]] = {}
     for section, entries in wanted.items():
         if section == "workers":
-            found[section] = {id_: [_worker(_read(section, id_, client.worker), entries[id_])] for id_ in entries}
+            found[section] = {id_: [_worker(_read(section, id_, client.workers.get), entries[id_])] for id_ in entries}
         elif section == "limits":
-            found[section] = {tenant: [_limits(_read(section, tenant, client.tenant_limits))] for tenant in entries}
+            found[section] = {tenant: [_limits(_read(section, tenant, client.tenants.limits))] for tenant in entries}
         else:
             found[section] = {}
             for name, record in _listed(client, section):
@@ -114,21 +114,20 @@ def _secret(change: Change, given: Mapping[str, str]) -> str:
 
 
 def refusals(client: Client, changes: Sequence[Change]) -> list[str]:
-    """Return the API's reasons to refuse individual changes, without making any.
+    """Return the API's reasons to refuse individual changes, without making any: `client` is one for dry runs.
 
     Raises `CallFailed` if the API is unreachable or limits the calls.
     """
     from ava.client import ApiRateLimited, ApiUnavailable
 
     found: list[str] = []
-    with client.dry_run():
-        for change in changes:
-            try:
-                perform(client, change, with_secrets(change), is_dry_run=True)
-            except CallFailed as error:
-                if isinstance(error.__cause__, ApiRateLimited | ApiUnavailable):
-                    raise
-                found.append(str(error))
+    for change in changes:
+        try:
+            perform(client, change, with_secrets(change), is_dry_run=True)
+        except CallFailed as error:
+            if isinstance(error.__cause__, ApiRateLimited | ApiUnavailable):
+                raise
+            found.append(str(error))
     return found
 
 
@@ -147,9 +146,9 @@ def perform(client: Client, change: Change, body: dict[str, Any], *, is_dry_run:
 
 def _call(client: Client, change: Change, body: dict[str, Any], *, is_dry_run: bool) -> Any:
     if change.section == "workers":
-        return client.change_worker(change.id, **body)
+        return client.workers.update(change.id, **body)
     if change.section == "limits":
-        return client.set_tenant_limits(change.id, **body)
+        return client.tenants.set_limits(change.id, **body)
     of: Any = {
         "schedules": client.schedules,
         "subscriptions": client.subscriptions,
@@ -159,9 +158,9 @@ def _call(client: Client, change: Change, body: dict[str, Any], *, is_dry_run: b
     if change.verb == "delete":
         return of.delete(change.id)
     if change.verb == "change":
-        return of.change(change.id, **body)
+        return of.update(change.id, **body)
     if change.section != "webhooks":
         return of.create(name=change.name, **body)
     enabled = body.pop("enabled", True)
     made = client.webhooks.create(change.name, **body)
-    return made if enabled or is_dry_run else client.webhooks.change(made.id, enabled=False)
+    return made if enabled or is_dry_run else client.webhooks.update(made.id, enabled=False)

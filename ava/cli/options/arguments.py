@@ -113,9 +113,9 @@ PAST_FORM = f"{ISO_FORM}, or an age such as 10m, 2h or 1d"
 MOMENT = _Moment(may_be_ago=False)
 PAST_MOMENT = _Moment(may_be_ago=True)
 JOB_ID = _RecordId(
-    "job_id", lambda client: client.list(per_page=_MAX_OFFERED), lambda job: f"{job.status} {job.worker_id}"
+    "job_id", lambda client: client.jobs.list(per_page=_MAX_OFFERED), lambda job: f"{job.status} {job.worker_id}"
 )
-WORKER_ID = _RecordId("worker_id", lambda client: client.workers(), lambda worker: str(worker.name))
+WORKER_ID = _RecordId("worker_id", lambda client: client.workers.list(), lambda worker: str(worker.name))
 SCHEDULE_ID = _RecordId(
     "schedule_id", lambda client: client.schedules.list(), lambda schedule: f"{schedule.name or schedule.worker_id}"
 )

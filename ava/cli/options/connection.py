@@ -93,7 +93,7 @@ def _similar_worker(client: Client, error: ApiError, arguments: Mapping[str, Any
     if worker_id is None or not (isinstance(error, ApiNotFound) or "worker_id" in error.fields):
         return ""
     try:
-        return did_you_mean(worker_id, (worker.id for worker in client.workers()))
+        return did_you_mean(worker_id, (worker.id for worker in client.workers.list()))
     except ClientError:
         return ""
 

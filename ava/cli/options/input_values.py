@@ -31,7 +31,9 @@ class _InputValue(Pair):
         worker_id = ctx.params.get("worker_id") or next(iter(ctx.args), None)
         if not worker_id:
             return []
-        return complete_from_api(ctx, incomplete, lambda client: schema_paths(client.worker(worker_id).input_schema))
+        return complete_from_api(
+            ctx, incomplete, lambda client: schema_paths(client.workers.get(worker_id).input_schema)
+        )
 
 
 INPUT_VALUE = _InputValue("path=value", "account.id=17")

@@ -23,9 +23,9 @@ def follow_to_end(client: Client, job: Job, printer: RecordPrinter) -> None:
     """Print a job's events until it is final; exit 0 only if it completed. Ctrl-C does not stop the job."""
     with until_interrupted(job.id):
         if printer.is_for_people:
-            ended = _follow_for_people(client.events(job.id), job)
+            ended = _follow_for_people(client.jobs.events(job.id), job)
         else:
-            ended = _follow_for_programs(client.events(job.id))
+            ended = _follow_for_programs(client.jobs.events(job.id))
     sys.exit(0 if ended is not None and ended.status == "completed" else 1)
 
 

@@ -102,7 +102,7 @@ class Relay:
         if len(rows) == 1:
             return False
         try:
-            self._client.trigger_many([{**_entry(row), "idempotency_key": row.id} for row in rows])
+            self._client.jobs.trigger_many([{**_entry(row), "idempotency_key": row.id} for row in rows])
         except Exception as error:
             _log.info("Outbox sends %d rows individually: %s", len(rows), _reason(error))
             return False
@@ -123,7 +123,7 @@ class Relay:
             return
         try:
             if not self._is_known(row, now):
-                self._client.trigger(**entry, idempotency_key=row.id)
+                self._client.jobs.trigger(**entry, idempotency_key=row.id)
         except _OF_ALL as error:
             # Move it back, so that a row which the API never accepts does not block the others.
             self._put_off(row, now + min(_MAX_PAUSE_SECONDS, _seconds(row)), error)
@@ -138,7 +138,7 @@ class Relay:
         """Return True if the job of a row with a possibly expired key exists."""
         return (
             _may_have_lost_its_key(row, now)
-            and next(iter(self._client.list(tags={TAG: row.id}, per_page=1)), None) is not None
+            and next(iter(self._client.jobs.list(tags={TAG: row.id}, per_page=1)), None) is not None
         )
 
     def _put_off(self, row: OutboxRow, next_at: float | None, error: Exception) -> None:

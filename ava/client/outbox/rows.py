@@ -41,6 +41,7 @@ class OutboxTable(Protocol):
 
     def due(self, now: float, limit: int) -> Sequence[OutboxRow]:
         """Return the oldest rows that are due."""
+        ...
 
     def note_sending(self, ids: Sequence[str], now: float) -> None:
         """Store the time of the first attempt of rows that have none."""

@@ -53,7 +53,7 @@ class Outbox:
     ) -> str:
         """Trigger a job once the transaction of a session or connection commits. Returns the id of its row.
 
-        The options are those of `Client.trigger`. Raises `TypeError` or `ValueError` for values that JSON cannot
+        The options are those of `client.jobs.trigger`. Raises `TypeError` or `ValueError` for values that JSON cannot
         represent.
         """
         row = new_row(worker_id, input, **options)

@@ -114,7 +114,7 @@ def _put(client: Client, entry: BeatEntry, known: Schedule | None, *, dry_run: b
     if wanted == (known.cron, known.timezone, known.input, known.expires_in):
         return "unchanged"
     if not dry_run:
-        client.schedules.change(
+        client.schedules.update(
             known.id, cron=entry.cron, timezone=entry.timezone, input=input, expires_in=entry.expires_in
         )
     return "would change" if dry_run else "changed"

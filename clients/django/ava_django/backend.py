@@ -86,7 +86,7 @@ class AvaBackend(BaseTaskBackend):
             self._rows.create_from(row)
             result = results.waiting(task, f"{_OF_OUTBOX}{row.id}", input, alias=self.alias)
         else:
-            job = self.client.trigger(worker_id_of(task), input, **options)
+            job = self.client.jobs.trigger(worker_id_of(task), input, **options)
             result = results.of_job(job, task, alias=self.alias)
         task_enqueued.send(type(self), task_result=result)
         return result
@@ -95,7 +95,7 @@ class AvaBackend(BaseTaskBackend):
         """Return a result. Raises `TaskResultDoesNotExist`."""
         row, job = self._find(result_id)
         if job is not None:
-            lines = self.client.logs(job.id, level="error") if job.status == "failed" else ()
+            lines = self.client.jobs.logs(job.id, level="error") if job.status == "failed" else ()
             return results.of_job(job, None, alias=self.alias, id=result_id, lines=lines)
         return results.of_row(row, result_id, alias=self.alias)
 
@@ -109,7 +109,7 @@ class AvaBackend(BaseTaskBackend):
         if job is None:
             self._rows.filter(pk=row.id).update(next_at=None, error=results.CANCELLED)
         else:
-            self.client.cancel(job.id)
+            self.client.jobs.cancel(job.id)
         return self.get_result(result.id)
 
     def retry(self, result: TaskResult) -> TaskResult:
@@ -120,7 +120,7 @@ class AvaBackend(BaseTaskBackend):
         row, job = self._find(result.id)
         if job is None:
             raise InvalidTask(results.why_not_enqueued(row))
-        return results.of_job(self.client.retry(job.id), result.task, alias=self.alias)
+        return results.of_job(self.client.jobs.retry(job.id), result.task, alias=self.alias)
 
     def check(self, **_: Any) -> list[checks.CheckMessage]:
         """Return the errors of the settings."""
@@ -144,7 +144,7 @@ class AvaBackend(BaseTaskBackend):
         """Return the row of a result or its job. The job wins, because the relay deletes the row after it."""
         if not result_id.startswith(_OF_OUTBOX):
             try:
-                return None, self.client.get(result_id)
+                return None, self.client.jobs.get(result_id)
             except ApiNotFound as error:
                 raise TaskResultDoesNotExist(result_id) from error
         id_ = result_id.removeprefix(_OF_OUTBOX)
@@ -152,7 +152,7 @@ class AvaBackend(BaseTaskBackend):
             raise TaskResultDoesNotExist(result_id)
         row = self._rows.filter(pk=id_).first()
         # Retries of the job, and jobs that it created, have the same tag.
-        found = self.client.list(tags={"outbox": id_}, root=True, per_page=10, is_whole=True)
+        found = self.client.jobs.list(tags={"outbox": id_}, root=True, per_page=10, is_whole=True)
         job = next((each for each in found if each.retry_of is None), None)
         if row is None and job is None:
             raise TaskResultDoesNotExist(result_id)

@@ -41,20 +41,20 @@ def client(running: System) -> Iterator[Client]:
 def _graph(client: Client, **inputs: dict[str, Any]) -> list[str]:
     """Trigger entries of which each comes after the first; the last one cleans up. Returns their ids."""
     entries = [
-        client.entry("wkr_echo", {"text": "one"}, name="collect"),
-        client.entry("wkr_fail", name="publish", after=["collect"]),
-        client.entry("wkr_echo", {"of": {"$output": "collect.text"}}, name="report", after=["collect"]),
-        client.entry("wkr_echo", name="announce", after=["publish", "report"]),
-        client.entry("wkr_echo", name="clean_up", after=["publish", "report"], when="failed"),
+        client.jobs.entry("wkr_echo", {"text": "one"}, name="collect"),
+        client.jobs.entry("wkr_fail", name="publish", after=["collect"]),
+        client.jobs.entry("wkr_echo", {"of": {"$output": "collect.text"}}, name="report", after=["collect"]),
+        client.jobs.entry("wkr_echo", name="announce", after=["publish", "report"]),
+        client.jobs.entry("wkr_echo", name="clean_up", after=["publish", "report"], when="failed"),
     ]
-    return [job.id for job in client.trigger_many(entries)]
+    return [job.id for job in client.jobs.trigger_many(entries)]
 
 
 def test_a_tree_is_seen_as_a_graph_and_as_a_time_line_while_it_runs(
     signed_in: Browser, client: Client, tmp_path: Path
 ) -> None:
     gate = tmp_path / "open"
-    job = client.trigger("wkr_crawl", {"pages": 12, "until": str(gate)})
+    job = client.jobs.trigger("wkr_crawl", {"pages": 12, "until": str(gate)})
     go(signed_in, f"#/jobs/{job.id}/tree")
     signed_in.await_text("14 jobs of crawl", "12 × fetch", "11 completed, 1 failed")
     wait_until(lambda: ["approval", "running"] in signed_in.script(_BOXES), what=lambda: signed_in.script(_BOXES))
@@ -69,7 +69,7 @@ def test_a_tree_is_seen_as_a_graph_and_as_a_time_line_while_it_runs(
 
 
 def test_the_page_of_a_job_has_its_steps_and_waits(signed_in: Browser, client: Client) -> None:
-    job = client.wait(client.trigger("wkr_crawl", {"pages": 3}).id)
+    job = client.jobs.wait(client.jobs.trigger("wkr_crawl", {"pages": 3}).id)
     go(signed_in, f"#/jobs/{job.id}")
     signed_in.await_text("Steps and waits", '["page 0","page 1","page 2"]', "fetch[2]", "approval")
     assert len(re.findall(r"Waited for job_…", signed_in.text)) == 2
@@ -81,9 +81,9 @@ def test_the_page_of_a_job_has_its_steps_and_waits(signed_in: Browser, client: C
 
 def test_a_graph_that_failed_is_retried_from_there(signed_in: Browser, client: Client) -> None:
     ids = _graph(client)
-    found = client.tree(ids[0])
+    found = client.jobs.tree(ids[0])
     while not found.is_final:
-        found = client.tree(ids[0], wait_seconds=20)
+        found = client.jobs.tree(ids[0], wait_seconds=20)
     go(signed_in, f"#/jobs/{ids[1]}/tree")
     signed_in.await_text("5 jobs of collect")
     states = {"collect": "completed", "publish": "failed", "report": "completed"}
@@ -103,20 +103,20 @@ def test_the_client_and_the_commands_show_trees_and_journals(running: System, cl
     ids = _graph(client)
     shown = json.loads(ava(running, "jobs", "tree", ids[0], "--wait").stdout)
     assert [job["status"] for job in shown["jobs"]] == ["completed", "failed", "completed", "cancelled", "completed"]
-    assert [job.id for job in client.list(tree_id=ids[0])] == ids[::-1]
+    assert [job.id for job in client.jobs.list(tree_id=ids[0])] == ids[::-1]
     # The newest of all, because other tests of this system leave many.
-    roots = [job.id for job in islice(client.list(root=True), 20)]
+    roots = [job.id for job in islice(client.jobs.list(root=True), 20)]
     assert (ids[0] in roots, ids[1] in roots) == (True, False)
     code, text = on_a_terminal(running, "jobs", "tree", ids[3])
     (line,) = (line for line in text.splitlines() if line.startswith("announce"))
     assert (code, "publish, report" in line, "ConditionUnmet" in text) == (0, True, True)
     again = json.loads(ava(running, "jobs", "retry", ids[1], "--failed").stdout)
     assert (again["retry_of"], again["tree_id"]) == (ids[1], again["id"])
-    assert [job.name for job in client.tree(again["id"], wait_seconds=20).jobs] == ["publish", "announce"]
+    assert [job.name for job in client.jobs.tree(again["id"], wait_seconds=20).jobs] == ["publish", "announce"]
 
-    job = client.wait(client.trigger("wkr_crawl", {"pages": 2}, deadline_seconds=600).id)
+    job = client.jobs.wait(client.jobs.trigger("wkr_crawl", {"pages": 2}, deadline_seconds=600).id)
     assert job.deadline_at is not None
-    journal = client.journal(job.id)
+    journal = client.jobs.journal(job.id)
     assert [(entry.kind, entry.name) for entry in journal.entries] == [
         ("step", "list pages"), ("child", "wkr_fetch[0]"), ("child", "wkr_fetch[1]"), ("child", "approval"),
     ]  # fmt: skip

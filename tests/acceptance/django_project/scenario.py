@@ -86,8 +86,8 @@ def results():
         "async_read": asyncio.run(tasks.pay.aget_result(pay.id)).is_finished,
         "mismatch": _error_of(lambda: tasks.fail.get_result(pay.id), TaskResultMismatch),
         "unknown": _error_of(lambda: tasks.pay.get_result("job_01unknown"), TaskResultDoesNotExist),
-        "job_priority": default_task_backend.client.get(context.id).priority,
-        "tags": default_task_backend.client.get(context.id).tags,
+        "job_priority": default_task_backend.client.jobs.get(context.id).priority,
+        "tags": default_task_backend.client.jobs.get(context.id).tags,
     }
 
 
@@ -154,9 +154,9 @@ def outbox():
 
 def celerys():
     client = default_task_backend.client
-    jobs = [client.trigger("wkr_shop_celery_tasks_has_a_connection_of_another_task") for _ in range(6)]
-    ended = [client.wait(job.id, _SECONDS) for job in jobs]
-    count = client.wait(client.trigger("wkr_shop_celery_tasks_count_orders").id, _SECONDS)
+    jobs = [client.jobs.trigger("wkr_shop_celery_tasks_has_a_connection_of_another_task") for _ in range(6)]
+    ended = [client.jobs.wait(job.id, _SECONDS) for job in jobs]
+    count = client.jobs.wait(client.jobs.trigger("wkr_shop_celery_tasks_count_orders").id, _SECONDS)
     return {"were_open": [job.output for job in ended], "count": count.output, "error": count.error}
 
 

@@ -1,0 +1,190 @@
+"""Calls about queues, nodes, promotions, tenants, limits, the audit trail, reports, sessions and MCP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ava.client.calls import OUTAGES, ApiResource
+from ava.client.flows import Flow, Listing, Mode, Request, call, listing
+from ava.client.records import (
+    Analytics,
+    AuditEntry,
+    Limit,
+    Node,
+    Overview,
+    PausedQueue,
+    Promotion,
+    Queues,
+    TenantLoad,
+    TenantRules,
+    WorkerLimit,
+)
+from ava.client.sent import segment
+
+#: Timeout of an MCP message in seconds; its response may wait 25 s for a job.
+_MCP_SECONDS = 60
+
+
+class QueueCalls(ApiResource[Mode]):
+    """Calls about queues."""
+
+    @call
+    def counts(self) -> Flow[Queues]:
+        """Return the numbers of queued and running jobs, and the paused queues."""
+        return self._calls.record(Queues, "GET", "/v1/ava/queues")
+
+    @call
+    def pause(self, queue: str) -> Flow[PausedQueue]:
+        """Pause a queue: its jobs wait. Returns who paused it, and when. Requires a platform role."""
+        return self._calls.record(PausedQueue, "POST", f"/v1/ava/queues/{segment(queue)}/pause")
+
+    @call
+    def resume(self, queue: str) -> Flow[bool]:
+        """Resume a queue. Returns False if it was not paused. Requires a platform role."""
+        data = yield from self._calls.data("POST", f"/v1/ava/queues/{segment(queue)}/resume")
+        return bool(data["was_paused"])
+
+
+class Nodes(ApiResource[Mode]):
+    """Calls about nodes."""
+
+    @listing
+    def list(self) -> Listing[Node]:
+        """Return the nodes, live ones first."""
+        return self._calls.records(Node, "/v1/ava/nodes")
+
+    @call
+    def drain(self, node_id: str) -> Flow[Node]:
+        """Drain a node: it takes no new jobs and finishes the running ones. Requires a platform role."""
+        return self._calls.record(Node, "POST", f"/v1/ava/nodes/{segment(node_id)}/drain")
+
+    @call
+    def resume(self, node_id: str) -> Flow[Node]:
+        """Have a drained node take jobs again. Requires a platform role."""
+        return self._calls.record(Node, "POST", f"/v1/ava/nodes/{segment(node_id)}/resume")
+
+
+class Promotions(ApiResource[Mode]):
+    """Calls about promotions of a PostgreSQL standby."""
+
+    @listing
+    def list(self) -> Listing[Promotion]:
+        """Return the latest promotions, newest first. Requires a platform role."""
+        return self._calls.records(Promotion, "/v1/ava/promotions")
+
+
+class Tenants(ApiResource[Mode]):
+    """Calls about tenants."""
+
+    @listing
+    def list(self) -> Listing[TenantLoad]:
+        """Return the load of every tenant. Requires a platform role."""
+        return self._calls.records(TenantLoad, "/v1/ava/tenants")
+
+    @call
+    def limits(self, tenant_id: str) -> Flow[TenantRules]:
+        """Return the limits that operators have set for a tenant: the caller's own, or any for a platform role."""
+        return self._calls.record(TenantRules, "GET", f"/v1/ava/tenants/{segment(tenant_id)}/limits")
+
+    @call
+    def set_limits(
+        self,
+        tenant_id: str,
+        *,
+        max_running: int | None = None,
+        weight: float | None = None,
+        most_urgent_priority: int | None = None,
+        retention_days: float | None = None,
+    ) -> Flow[TenantRules]:
+        """Replace a tenant's limits; None means the installation's default. Requires a platform role."""
+        body = {
+            "max_running": max_running,
+            "weight": weight,
+            "most_urgent_priority": most_urgent_priority,
+            "retention_days": retention_days,
+        }
+        return self._calls.record(TenantRules, "PUT", f"/v1/ava/tenants/{segment(tenant_id)}/limits", body=body)
+
+
+class Limits(ApiResource[Mode]):
+    """Calls about limits."""
+
+    @listing
+    def list(self) -> Listing[Limit]:
+        """Return the installation's limits and the tenant's use of them."""
+        return self._calls.records(Limit, "/v1/ava/limits")
+
+    @listing
+    def workers(self) -> Listing[WorkerLimit]:
+        """Return the workers with a limit and the tenant's use of it."""
+        return self._calls.records(WorkerLimit, "/v1/ava/limits/workers")
+
+
+class Audit(ApiResource[Mode]):
+    """Calls about the audit trail."""
+
+    @listing
+    def list(
+        self,
+        *,
+        action: str | None = None,
+        user_id: str | None = None,
+        target: str | None = None,
+        per_page: int = 100,
+    ) -> Listing[AuditEntry]:
+        """Return the matching entries of the audit trail, newest first."""
+        filters = {"filter[action]": action, "filter[user_id]": user_id, "filter[target]": target}
+        return self._calls.records(AuditEntry, "/v1/ava/audit", {**filters, "per_page": per_page})
+
+
+class Reports(ApiResource[Mode]):
+    """Calls about totals and statistics of jobs."""
+
+    @call
+    def overview(self) -> Flow[Overview]:
+        """Return the totals of the tenant's jobs."""
+        return self._calls.record(Overview, "GET", "/v1/ava/overview")
+
+    @call
+    def analytics(
+        self,
+        days: int = 30,
+        *,
+        worker_id: str | None = None,
+        group_by: str | None = None,
+        percentiles: bool = False,
+    ) -> Flow[Analytics]:
+        """Return statistics of the jobs that ended in the last `days`. `group_by`: `hour` or `day`, for a series."""
+        params = {"days": days, "filter[worker_id]": worker_id, "group_by": group_by}
+        params["percentiles"] = "true" if percentiles else None
+        return self._calls.record(Analytics, "GET", "/v1/ava/analytics", params=params)
+
+
+class Sessions(ApiResource[Mode]):
+    """Calls about sessions of the dashboard."""
+
+    @call
+    def create_link(self) -> Flow[str]:
+        """Return a link that signs in to the dashboard as this caller, once and within 10 minutes."""
+        data = yield from self._calls.data("POST", "/v1/ava/session/links")
+        return f"{self._calls.url}{data['path']}"
+
+    @call
+    def end(self) -> Flow[int]:
+        """End all sessions of this user in the tenant, and its unused links. Returns the number of sessions."""
+        data = yield from self._calls.data("DELETE", "/v1/ava/sessions")
+        return int(data["ended"])
+
+
+class Mcp(ApiResource[Mode]):
+    """MCP messages of an agent, for a bridge."""
+
+    @call
+    def send(self, message: bytes, headers: Mapping[str, str]) -> Flow[bytes]:
+        """Send a message unchanged, with the headers that repeat it. Returns the response; b"" if there is none.
+
+        An Idempotency-Key among the headers makes it safe to repeat. Raises `ApiUnavailable`.
+        """
+        request = Request(method="POST", url="/mcp", content=message, headers=headers, read_seconds=_MCP_SECONDS)
+        response = yield from self._calls.exchange(request, OUTAGES)
+        return response.content
