@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ava.domain.access.caller import Caller
 from ava.errors import DatabaseUnavailable
+from ava.store.engine import clock
 from ava.store.engine.database import Database
 from ava.store.reports import audit
 from ava.store.reports.audit import AuditEntry, AuditFilter, AuditRecord
@@ -38,6 +39,8 @@ class Audit:
         self._database = database
         self._refusals = RefusalCounts()
         self._held: deque[AuditRecord] = deque()
+        #: The records that are being written, by their UUIDs: a commit that lost its response is repeated with these.
+        self._batch: dict[str, AuditRecord] = {}
         self._lock = threading.Lock()
         #: Locked while a batch is written, so that a page contains every record that was queued before it.
         self._writing = threading.Lock()
@@ -77,19 +80,21 @@ class Audit:
         try:
             self.flush()
         except DatabaseUnavailable:
-            _log.error("Audit: entries dropped, the database is out of reach", extra={"entries": len(self._held)})
+            _log.error(
+                "Audit: entries dropped, the database is out of reach",
+                extra={"entries": len(self._held) + len(self._batch)},
+            )
 
     def flush(self) -> None:
         """Write the buffered records. Raise `DatabaseUnavailable`, and retain them then."""
         with self._writing:
-            while self._held:
-                batch = [self._held.popleft() for _ in range(min(_BATCH, len(self._held)))]
-                try:
-                    with self._database.connect() as connection:
-                        audit.insert(connection, batch)
-                except BaseException:
-                    self._held.extendleft(reversed(batch))
-                    raise
+            while self._held or self._batch:
+                with self._database.connect() as connection:
+                    if not self._batch:
+                        uuids = clock.new_uuids(connection, min(_BATCH, len(self._held)))
+                        self._batch = {uuid: self._held.popleft() for uuid in uuids}
+                    audit.insert(connection, self._batch)
+                self._batch = {}
 
     def _write(self) -> None:
         while not self._is_ending.wait(_PAUSE_SECONDS):
@@ -101,6 +106,7 @@ class Audit:
             except Exception:
                 _log.exception("Audit: entries dropped, they could not be written")
                 self._held.clear()
+                self._batch = {}
 
     def _drop_excess(self) -> None:
         if (excess := len(self._held) - _MAX_HELD_RECORDS) > 0:

@@ -14,6 +14,7 @@ from ava.domain.jobs.new_job import JobOrRefusal
 from ava.errors import TooMany
 from ava.services.fleet import revoke_all
 from ava.services.jobs import Jobs
+from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations
 from ava.store.jobs.moves import cancel
@@ -58,7 +59,8 @@ class BulkBatches:
                     return None
                 moved, after_commit = self._run(connection, operation)
                 if moved.state is BulkState.DONE:
-                    audit.insert(connection, [_ending(moved)])
+                    (uuid,) = clock.new_uuids(connection, 1)
+                    audit.insert(connection, {uuid: _ending(moved)})
         except Exception:
             if operation is not None:
                 with self._database.connect() as connection:

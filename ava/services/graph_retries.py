@@ -11,9 +11,9 @@ from ava.domain.jobs.graphs import Entry
 from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.new_job import UNMATCHED, UNRESOLVED, After, NewJob, Place
 from ava.errors import InvalidFields, JobStateConflict
+from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.jobs import old_jobs
-from ava.store.jobs.moves import edges
 from ava.store.jobs.reads import trees
 from ava.store.jobs.reads.trees import GraphFollower
 
@@ -35,7 +35,7 @@ def prepare(
     open_ones = [each.job.id for each in followers if not each.job.is_final]
     if open_ones:
         raise JobStateConflict(f"{open_ones[0]} is not final yet; only final jobs can be retried.")
-    uuids = edges.reserve(connection, len(followers))
+    uuids = clock.new_uuids(connection, len(followers))
     renewed = {_uuid(each.job): uuid for each, uuid in zip(followers, uuids, strict=True)}
     _refuse_deleted(connection, caller, [uuid for each in followers for uuid in each.after if uuid not in renewed])
     awaited = {after for each in followers for after in each.after}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,9 +19,11 @@ from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.domain.jobs.bulk_operation import BulkKind
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.schedules.schedule_record import Overlap
+from ava.services.audit import Audit
 from ava.services.reports import recount
 from ava.services.sealed_secrets import reseal_all, unreadable
 from ava.store.jobs import bulk_operations
+from ava.store.reports.audit import AuditRecord
 from ava.store.webhooks import set_aside
 from chaos.faults.lost_commits import ELSEWHERE, REQUESTS
 from harness.api import HEADERS, Api
@@ -178,6 +181,21 @@ def _return_of_dead_letters(bench: Bench) -> None:
     while FanOut(bench.api.database).run_once():
         pass
     assert bench.api.execute("SELECT count(*), count(DISTINCT event_id) FROM webhook_deliveries") == [(3, 3)]
+
+
+def test_the_audit_trail_has_each_change_once(bench: Bench) -> None:
+    trail = Audit(bench.database)
+    for user_id in ("usr_a", "usr_b"):
+        trail.record(
+            AuditRecord(
+                tenant_id="ten_test", user_id=user_id, role="r", action="jobs.cancel", target=None, status=200,
+                address="", request_id="", at=datetime.now(UTC),
+            )
+        )  # fmt: skip
+    bench.repeat(trail.flush)
+    trail.close()
+    assert ("reports.audit.insert",) in bench.cuts.cut
+    assert bench.api.execute("SELECT user_id FROM audit ORDER BY id") == [("usr_a",), ("usr_b",)]
 
 
 def insist_on(hook: Hook) -> dict[str, Any]:

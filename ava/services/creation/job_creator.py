@@ -21,6 +21,7 @@ from ava.services.creation import trigger_keys
 from ava.services.creation.input_schemas import InputSchemas, Match
 from ava.services.creation.quotas import TenantQuotas
 from ava.settings import Settings
+from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.jobs.moves import edges, make
 from ava.telemetry import tracing
@@ -248,7 +249,7 @@ def arrange(connection: Connection, new: Sequence[NewJob]) -> list[NewJob]:
 
     The first entry with a name or predecessors gives the graph its id.
     """
-    uuids = edges.reserve(connection, len(new))
+    uuids = clock.new_uuids(connection, len(new))
     tree_uuid = next((uuid for each, uuid in zip(new, uuids, strict=True) if each.spec.entry is not None), None)
     if tree_uuid is None:
         return [*new]

@@ -1,4 +1,4 @@
-"""The single clock: PostgreSQL's."""
+"""The single clock: PostgreSQL's, and the UUIDs that it orders."""
 
 from __future__ import annotations
 
@@ -14,3 +14,11 @@ def now(connection: Connection) -> datetime:
     """Return the time of the database's clock, the source of all times in records."""
     moment: datetime = connection.exec_driver_sql(_NOW).scalar_one()
     return moment
+
+
+_NEW_UUIDS = Statement("SELECT ava_uuid7()::text FROM generate_series(1, %(count)s)")
+
+
+def new_uuids(connection: Connection, count: int) -> list[str]:
+    """Return UUIDs for new rows, ordered by time."""
+    return sorted(connection.exec_driver_sql(_NEW_UUIDS, {"count": count}).scalars())

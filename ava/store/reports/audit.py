@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -67,20 +67,22 @@ _COLUMNS = "tenant_id, user_id, role, action, target, status, address, request_i
 _INSERT = Prepared(
     "insert_audit",
     f"""
-INSERT INTO audit ({_COLUMNS}, changes)
-SELECT {_COLUMNS}, changes::json
-FROM unnest(%(tenant_id)s::text[], %(user_id)s::text[], %(role)s::text[], %(action)s::text[], %(target)s::text[],
-            %(status)s::smallint[], %(address)s::text[], %(request_id)s::text[], %(at)s::timestamptz[],
-            %(occurrences)s::integer[], %(key_id)s::text[], %(changes_json)s::text[])
-    AS d ({_COLUMNS}, changes)
+INSERT INTO audit (id, {_COLUMNS}, changes)
+SELECT id, {_COLUMNS}, changes::json
+FROM unnest(%(id)s::uuid[], %(tenant_id)s::text[], %(user_id)s::text[], %(role)s::text[], %(action)s::text[],
+            %(target)s::text[], %(status)s::smallint[], %(address)s::text[], %(request_id)s::text[],
+            %(at)s::timestamptz[], %(occurrences)s::integer[], %(key_id)s::text[], %(changes_json)s::text[])
+    AS d (id, {_COLUMNS}, changes)
+ON CONFLICT DO NOTHING
 """,
 )
 
 
-def insert(connection: Connection, records: Sequence[AuditRecord]) -> None:
-    """Insert records with one statement."""
+def insert(connection: Connection, records: Mapping[str, AuditRecord]) -> None:
+    """Insert records, by their new UUIDs, with one statement. A repetition inserts none twice."""
     names = [*_COLUMNS.split(", "), "changes_json"]
-    _INSERT.run(connection, {name: text_array([getattr(record, name) for record in records]) for name in names})
+    given = {name: text_array([getattr(record, name) for record in records.values()]) for name in names}
+    _INSERT.run(connection, given | {"id": text_array(records)})
 
 
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"

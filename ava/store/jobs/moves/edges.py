@@ -35,14 +35,6 @@ def mark_awaited(connection: Connection, jobs: Sequence[tuple[str, str]]) -> int
     return connection.exec_driver_sql(_MARK_AWAITED, parameters).rowcount
 
 
-_RESERVE = Statement("SELECT ava_uuid7()::text FROM generate_series(1, %(count)s)")
-
-
-def reserve(connection: Connection, count: int) -> list[str]:
-    """Return UUIDs for new jobs, ordered by time."""
-    return sorted(connection.exec_driver_sql(_RESERVE, {"count": count}).scalars())
-
-
 _DROP = Statement("""
 WITH dropped AS (
     DELETE FROM job_edges AS e WHERE e.tenant_id = %(tenant_id)s AND e.job_id = %(id)s::uuid AND e.run_no = 0
