@@ -243,6 +243,35 @@ def test_another_tenant_reads_finds_and_changes_nothing(matrix: Matrix, has_key:
     assert matrix.snapshot() == before
 
 
+def test_nothing_of_another_tenant_is_counted(api: Api) -> None:
+    """What a tenant without anything reads is the same before and after another tenant has got much."""
+    described = api.get("/openapi.json").get_json()["paths"]
+    paths = [path for path, methods in described.items() if "get" in methods and "{" not in path]
+
+    def read() -> dict[str, str]:
+        texts = {path: api.get(path, headers={"x-tenant-id": "ten_other"}).text for path in paths}
+        return {path: re.sub(r'"(20\d\d-|req_)[^"]*"', '""', text) for path, text in texts.items()}
+
+    before = read()
+    fill(api)
+    after = read()
+    assert {path: text for path, text in after.items() if text != before[path]} == {}
+    limits = api.get("/v1/ava/tenants/ten_test/limits", headers={"x-tenant-id": "ten_other"})
+    error_of(limits, 404, "resource_not_found")
+
+
+def test_a_dry_run_stores_nothing(matrix: Matrix) -> None:
+    before, made = matrix.snapshot(), []
+    for call in matrix.calls:
+        if "dry_run" in call.parameters:
+            query, headers = {"dry_run": "true"}, {"x-platform-role": "platform-admin"}
+            response = matrix.api.request(call.method, call.path, query_string=query, json=call.body, headers=headers)
+            assert response.status_code < 500, call.name
+            made += [call.name] if response.status_code < 300 else []
+    assert len(made) > 8, made
+    assert matrix.snapshot() == before
+
+
 def test_every_operation_but_the_open_ones_needs_the_secret(matrix: Matrix) -> None:
     for call in matrix.calls:
         if not call.is_open:

@@ -1,61 +1,18 @@
-"""`?dry_run=true` makes every check of a change and stores nothing."""
+"""`?dry_run=true` makes every check of a change; that it stores nothing: test_callers_matrix.py."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
-
-import pytest
 
 from ava.store.engine.database import dry_run
 from harness.api import HEADERS, Api, error_of
 
-#: The tables that these changes write.
-_TABLES = (
-    *("schedules", "subscriptions", "hooks", "webhook_endpoints", "worker_settings", "tenant_limits"),
-    *("idempotency_keys", "schedule_firings"),
-)
 _SCHEDULE = {"worker_id": "wkr_open", "cron": "0 3 * * *", "timezone": "Europe/Berlin"}
-_SUBSCRIPTION = {"event_type": "order.paid", "worker_id": "wkr_open"}
-_HOOK = {"name": "mine", "provider": "github", "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
 _WEBHOOK = {"url": "https://93.184.216.34/hook", "events": ["ava.job.failed"], "secret": "of-this-test-only-0"}
-#: The collections, a body that creates an entry, and one that changes it.
-_COLLECTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "/v1/ava/schedules": (_SCHEDULE, {"cron": "0 4 * * *"}),
-    "/v1/ava/subscriptions": (_SUBSCRIPTION, {"priority": 3}),
-    "/v1/ava/hooks": (_HOOK, {"name": "other"}),
-    "/v1/webhooks": (_WEBHOOK, {"enabled": False}),
-}
 _OPERATOR = {"x-platform-role": "platform-admin"}
 
 
-def _stored(api: Api) -> list[Any]:
-    return [api.execute(f"SELECT json_agg(t ORDER BY t::text)::text FROM {table} AS t") for table in _TABLES]
-
-
-@pytest.mark.parametrize("path", _COLLECTIONS)
-def test_a_collection_is_left_as_it_was(api: Api, path: str) -> None:
-    new, changes = _COLLECTIONS[path]
-    before = _stored(api)
-    answer = api.post(f"{path}?dry_run=true", json=new)
-    assert answer.status_code == 201, answer.text
-    assert _stored(api) == before
-    made = api.post(f"{path}?dry_run=false", json=new)
-    entry = f"{path}/{made.get_json()['data']['id']}"
-    stored = _stored(api)
-    assert stored != before
-    changed = api.request("PATCH", f"{entry}?dry_run=true", json=changes)
-    assert changed.status_code == 200, changed.text
-    assert changes.items() <= changed.get_json()["data"].items() or path == "/v1/webhooks"
-    assert api.request("DELETE", f"{entry}?dry_run=true").status_code == 200
-    assert _stored(api) == stored
-    assert api.request("PATCH", entry, json=changes).status_code == 200
-    assert api.request("DELETE", entry).status_code == 200
-    assert _stored(api) != stored
-
-
-def test_settings_of_workers_and_tenants_are_left_as_they_were(api: Api) -> None:
-    before = _stored(api)
+def test_the_response_has_what_would_be_changed(api: Api) -> None:
     worker = api.request(
         "PATCH", "/v1/ava/workers/wkr_open?dry_run=true", json={"status": "paused", "config": {"A": "b"}}
     )
@@ -63,7 +20,6 @@ def test_settings_of_workers_and_tenants_are_left_as_they_were(api: Api) -> None
     limits = {"max_running": 3, "weight": 2, "most_urgent_priority": 1, "retention_days": None}
     put = api.put("/v1/ava/tenants/ten_test/limits?dry_run=true", json=limits, headers=_OPERATOR)
     assert (put.status_code, put.get_json()["data"]["max_running"]) == (200, 3), put.text
-    assert _stored(api) == before
 
 
 def test_each_check_of_the_change_is_made(api: Api) -> None:

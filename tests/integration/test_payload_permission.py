@@ -17,8 +17,10 @@ from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.domain import ids
 from ava.settings import ROLES, Settings
 from harness.api import HEADERS, JOBS, NODE, Api, error_of, wrong_fields
-from tests.integration.test_api_callers import DAILY, EVENTS, HOOKS, KEYS, OPEN, SUBSCRIPTIONS
+from tests.integration.test_api_callers import OPEN
 
+HOOKS, EVENTS, SUBSCRIPTIONS, KEYS = "/v1/webhooks", "/v1/ava/events", "/v1/ava/subscriptions", "/v1/ava/keys"
+DAILY = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "Europe/Berlin"}
 INBOUND_HOOK, SCHEDULE = "/v1/ava/hooks/<hook:hook_id>", "/v1/ava/schedules/<schedule:schedule_id>"
 #: Every payload of the tenant has it, and nothing else.
 MARK = "pearl-of-the-payload"
