@@ -186,11 +186,13 @@ def test_a_revoke_without_a_cancel_in_the_database_interrupts_no_job(fleet: Syst
     app = make_app(load(fleet.environ))
     app.control.revoke(f"{job['id']}.1", terminate=True, signal="SIGTERM")
     app.control.revoke(f"{job['id']}.1", terminate=True, signal="SIGKILL")
+    # A node handles commands in their order.
+    wait_until(lambda: app.control.ping(timeout=3), what="the node has handled both")
     app.close()
-    time.sleep(1.5)
     assert (fleet.show(job["id"])["status"], witness.words) == ("running", ["begin"])
     fleet.cancel(job["id"])
     assert fleet.wait_for(job["id"])["status"] == "cancelled"
+    assert witness.words == ["begin", "JobCancelled", "finally"], "nothing else has interrupted it"
 
 
 def test_the_damage_that_a_handler_does_to_its_process_is_undone(fleet: System, witness: Witness) -> None:
