@@ -65,8 +65,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     distributions = [source, source / "clients/python", source / "clients/celery"]
     needed = [_needed_to_build(each) for each in distributions]
     assert needed[1:] == needed[:1] * 2
-    builder = folder / "builder/bin/python"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", builder.parent.parent], check=True)
+    builder = _make_environment(folder)
     _install(builder, *needed[0])
     build = ("wheel", "--quiet", "--no-build-isolation", "--no-deps", "--wheel-dir", folder)
     _pip(builder, *build, *distributions)
@@ -76,8 +75,21 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
     """The Python of an environment that holds nothing."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "environment"], check=True)
-    return tmp_path / "environment/bin/python"
+    return _make_environment(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def installed(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment that holds `ava-jobs` and what it needs, which some tests add to."""
+    python = _make_environment(tmp_path_factory.mktemp("installed"))
+    _install(python, "--no-deps", wheels["ava_jobs"])
+    _borrow_packages(python)
+    return python
+
+
+def _make_environment(folder: Path) -> Path:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "environment"], check=True)
+    return folder / "environment/bin/python"
 
 
 def _pip(python: Path, *arguments: str | Path) -> str:
@@ -125,15 +137,13 @@ def test_both_distributions_work_side_by_side(
     assert _run(empty, "-I", "-c", look, folder=tmp_path) == ""
 
 
-def test_the_wheel_makes_a_project_and_runs_its_handler(wheels: dict[str, Path], empty: Path) -> None:
-    _install(empty, "--no-deps", wheels["ava_jobs"])
-    _borrow_packages(empty)
-    ava = (empty, "-m", "ava.cli.main")
+def test_the_wheel_makes_a_project_and_runs_its_handler(installed: Path) -> None:
+    ava = (installed, "-m", "ava.cli.main")
     with private_folder() as folder:
         _run(*ava, "new", "order-mails", folder=folder)
         project = folder / "order-mails"
         command, away = ("dev", "order_mails.py"), {"PYTHONPATH": ""}
-        dev = Up(project / ".ava", command=command, cwd=project, python=empty, environ=away)
+        dev = Up(project / ".ava", command=command, cwd=project, python=installed, environ=away)
         try:
             dev.await_ready(60)
             # The command finds the system of this folder.
@@ -166,17 +176,18 @@ def test_a_new_project_installs_outside_a_clone_and_where_no_index_has_ava_jobs(
 
 @pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
 def test_celerys_tasks_need_the_wheel_of_ava_celery_and_are_found_with_it(
-    fleet: System, wheels: dict[str, Path], empty: Path, tmp_path: Path
+    fleet: System, wheels: dict[str, Path], installed: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "shop.py").write_text(
         "from celery import Celery\n\napp = Celery('shop')\n\n\n@app.task(name='add')\ndef add(x, y): ...\n"
     )
-    _install(empty, "--no-deps", wheels["ava_jobs"])
-    _borrow_packages(empty)
-    ava, servers = (empty, "-m", "ava.cli.main"), {"DATABASE_URL": fleet.database_url, "BROKER_URL": fleet.broker_url}
+    ava, servers = (
+        (installed, "-m", "ava.cli.main"),
+        {"DATABASE_URL": fleet.database_url, "BROKER_URL": fleet.broker_url},
+    )
     for command in (("celery", "--help"), ("celery", "check", "shop:app"), ("worker",), ("doctor",)):
         ended = _ended(*ava, *command, folder=tmp_path, AVA_CELERY_APPS="shop:app", **servers)
         assert (ended.returncode, "Traceback" in ended.stderr) == (1, False), ended.stderr
         assert "pip install ava-celery" in ended.stdout + ended.stderr
-    _install(empty, "--no-deps", wheels["ava_celery"])
+    _install(installed, "--no-deps", wheels["ava_celery"])
     assert "ok  add: wkr_add, queue default" in _run(*ava, "celery", "check", "shop:app", folder=tmp_path)

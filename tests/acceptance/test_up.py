@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -49,26 +48,18 @@ def shared(place: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def up(place: Path) -> Iterator[Up]:
-    """A ready `ava up`."""
-    running = Up(place / ".ava", environ={"AVA_HANDLERS": "workers,workers.sleep"})
-    try:
-        running.await_ready()
-        yield running
-    finally:
-        running.clean_up()
-
-
 @pytest.fixture(scope="module")
 def shared_up(shared: Path) -> Iterator[Up]:
-    """An `ava up` for tests that leave it running; it restarts what they kill."""
+    """An `ava up` for tests that leave it running; it restarts what they kill. SIGTERM ends it as Ctrl-C does."""
     running = Up(shared / ".ava")
     try:
         running.await_ready()
         yield running
-    finally:
         running.remember()
+        running.send(signal.SIGTERM)
+        assert running.process.wait(120) == 0, running.output[-3000:]
+        assert running.left() == []
+    finally:
         running.clean_up()
 
 
@@ -97,28 +88,41 @@ def _assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> N
 
 # It starts and stops the whole system twice, which takes minutes on a very busy machine.
 @pytest.mark.timeout(360)
-def test_ctrl_c_leaves_no_process_and_a_warm_start_keeps_data_and_secret_and_creates_no_database(place: Path) -> None:
-    jobs = []
-    secrets = set()
-    databases = set()
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        running = Up(place / ".ava")
-        try:
-            running.await_ready()
-            databases.add(_database_created(place / ".ava"))
-            jobs.append(running.trigger("wkr_incident_notify", input=example.EXAMPLE["input"]))
-            secrets.add(running.headers["x-internal-secret"])
-            assert [running.await_status(job, *FINAL) for job in jobs] == ["completed"] * len(jobs)
-            running.remember()
-            running.send(ending)
-            assert running.process.wait(120) == 0
-            assert running.left() == []
-            assert "Traceback" not in running.output
-        finally:
-            running.clean_up()
-    assert f"Broker: {programs.describe_redis(programs.find_redis(None)).split()[1]}" in running.output
-    assert len(databases) == 1
-    assert len(secrets) == 1
+def test_ctrl_c_lets_a_running_job_finish_and_a_second_one_does_not_and_a_warm_start_keeps_data_and_secret(
+    place: Path,
+) -> None:
+    with _running(place) as first:
+        created, secret = _database_created(place / ".ava"), first.headers["x-internal-secret"]
+        finishing = first.trigger("wkr_sleep", input={"seconds": 4})
+        first.await_status(finishing, "running")
+        first.send(signal.SIGINT)
+        assert first.process.wait(120) == 0
+        assert first.left() == []
+    with _running(place) as second:
+        assert _database_created(place / ".ava") == created
+        assert second.headers["x-internal-secret"] == secret
+        assert f"Broker: {programs.describe_redis(programs.find_redis(None)).split()[1]}" in second.output
+        assert second.status(finishing) == "completed"
+        second.remember()
+        second.await_status(second.trigger("wkr_sleep", input={"seconds": 600}), "running")
+        second.send(signal.SIGINT)
+        wait_until(lambda: "ava: stopping" in second.output, what="it reports that it stops")
+        second.send(signal.SIGINT)
+        # The job would take ten minutes.
+        second.process.wait(60)
+        wait_until(lambda: not second.left(), what=lambda: f"nothing is left: {second.left()}")
+        assert "Traceback" not in second.output
+
+
+@contextlib.contextmanager
+def _running(place: Path) -> Iterator[Up]:
+    """A ready `ava up`, of which nothing is left."""
+    running = Up(place / ".ava", environ={"AVA_HANDLERS": "workers,workers.sleep"})
+    try:
+        running.await_ready()
+        yield running
+    finally:
+        running.clean_up()
 
 
 def _database_created(data_dir: Path) -> tuple[str, ...]:
@@ -168,27 +172,14 @@ def test_a_node_that_is_started_in_its_folder_joins_it_and_the_doctor_finds_all_
         assert node.wait(30) == 0, log.read_text()
 
 
-def test_a_running_job_may_finish_after_ctrl_c_but_not_after_a_second_one(up: Up) -> None:
-    job = up.trigger("wkr_sleep", input={"seconds": 60})
-    up.await_status(job, "running")
-    up.remember()
-    up.send(signal.SIGINT)
-    wait_until(lambda: "ava: stopping" in up.output, what="it reports that it stops")
-    time.sleep(0.5)
-    assert up.process.poll() is None
-
-    up.send(signal.SIGINT)
-    up.process.wait(30)
-    wait_until(lambda: not up.left(), what=lambda: f"nothing is left: {up.left()}")
-
-
-def test_sigkill_leaves_no_process_and_its_node_does_not_count_as_living(up: Up, place: Path) -> None:
-    job = up.trigger("wkr_sleep", input={"seconds": 60})
-    up.await_status(job, "running")
-    up.remember()
-    up.process.kill()
-    up.process.wait()
-    wait_until(lambda: not up.left(), what=lambda: f"nothing is left: {up.left()}\n{up.output[-3000:]}")
+def test_sigkill_leaves_no_process_and_its_node_does_not_count_as_living(place: Path) -> None:
+    with _running(place) as up:
+        job = up.trigger("wkr_sleep", input={"seconds": 60})
+        up.await_status(job, "running")
+        up.remember()
+        up.process.kill()
+        up.process.wait()
+        wait_until(lambda: not up.left(), what=lambda: f"nothing is left: {up.left()}\n{up.output[-3000:]}")
     # This mistake is found when the servers run, on the data that the killed one has left.
     _assert_refused(place, {"AVA_HANDLERS": "no_such_module"}, ("no_such_module",))
 
