@@ -23,18 +23,18 @@ class ErrorCode(StrEnum):
     BAD_REQUEST = (
         "bad_request",
         {
-            400: "The body is not one JSON object in UTF-8, or the request is no valid HTTP/1.1.",
+            400: "The body is not a JSON object in UTF-8, or the request is not valid HTTP/1.1.",
             414: "The request line is longer than 8 KiB.",
-            431: "The request has more than 40 headers, or one of more than 4 KiB.",
+            431: "The request has more than 40 headers, or a header of more than 4 KiB.",
         },
     )
     VALIDATION_ERROR = (
         "validation_error",
         {
-            400: "A header or query parameter is missing or malformed, or a required field is missing; `fields` names "
-            "it and says what is right.",
-            422: "A field is wrong: its type, range, choice or format, or it is unknown; `fields` names it and says "
-            "what is right.",
+            400: "A header or query parameter is missing or malformed, or a required field is missing; `fields` "
+            "names it and the valid values.",
+            422: "A field is unknown, or has an invalid type, range, choice or format; `fields` names it and the "
+            "valid values.",
         },
     )
     UNAUTHORIZED = (
@@ -59,35 +59,36 @@ class ErrorCode(StrEnum):
     RESOURCE_CONFLICT = (
         "resource_conflict",
         {
-            409: "The state forbids it: the job is final already (cancel) or not final yet (retry), the worker is "
-            "deprecated, the webhook is disabled, or the tenant has as many schedules, webhooks, API keys "
-            "or sessions as it may have, or the request carries a session where it must not, or none where it must."
+            409: "The current state forbids the request: the job has already ended (cancel) or not yet ended "
+            "(retry), the worker is deprecated, the webhook is disabled, the tenant has reached its limit of "
+            "schedules, webhooks, API keys or sessions, or the request has a session cookie where none is allowed, "
+            "or lacks a required one."
         },
     )
     PAYLOAD_TOO_LARGE = (
         "payload_too_large",
-        {413: "The body or the input is larger than allowed; the message names the limit."},
+        {413: "The body or the input exceeds a limit, which the message names."},
     )
     UNSUPPORTED_MEDIA_TYPE = (
         "unsupported_media_type",
-        {415: "The body is not sent as application/json in UTF-8, or it is encoded."},
+        {415: "The body is not sent as application/json in UTF-8, or it has a content encoding."},
     )
     IDEMPOTENCY_KEY_REUSED = (
         "idempotency_key_reused",
-        {422: "The same Idempotency-Key came with another request in the last 24 hours."},
+        {422: "The Idempotency-Key was used for a different request in the last 24 hours."},
     )
     RATE_LIMITED = (
         "rate_limited",
         {
-            429: "Too many requests, or too much at once, for this tenant; the message names the limit. Try again "
-            "after the seconds in Retry-After."
+            429: "The tenant sends too many requests, or has reached a quota; the message names the limit. Try "
+            "again after the seconds in Retry-After."
         },
     )
-    INTERNAL_ERROR = "internal_error", {500: "The server failed; the request_id finds the error in its log."}
+    INTERNAL_ERROR = "internal_error", {500: "The server failed; find the error in its log by the request_id."}
     UNAVAILABLE = (
         "unavailable",
         {
-            503: "The database is out of reach or has no free connection, or AVA_ENCRYPTION_KEY is not set for a "
+            503: "The database is unreachable or has no free connection, or AVA_ENCRYPTION_KEY is not set for a "
             "webhook's secret; try again after the seconds in Retry-After."
         },
     )

@@ -65,7 +65,7 @@ class DatabaseNotMigrated(StartError):
 
 
 class DatabaseAhead(StartError):
-    """The database is newer than this code may run on; install the newer release, or run its `ava db downgrade`."""
+    """The database schema is newer than this release; install the newer release, or run its `ava db downgrade`."""
 
 
 class DatabaseUnreleased(StartError):
@@ -79,11 +79,11 @@ class SchemaLocked(StartError):
 
 
 class NoDowngrade(StartError):
-    """There is no migration that can be undone; restore a backup instead."""
+    """No migration can be undone; restore a backup instead."""
 
 
 class NodeFailed(StartError):
-    """An error of the broker or of the machine ended the node; `ava doctor` looks for it."""
+    """An error of the broker or of the machine ended the node; run `ava doctor` to find it."""
 
 
 class WorkerConflict(StartError):
@@ -98,7 +98,7 @@ class HandlerError(StartError):
 
 
 class RequestError(AvaError):
-    """The request cannot be met."""
+    """The request cannot be processed."""
 
     #: The code that clients match; it has the HTTP status.
     code = ErrorCode.BAD_REQUEST
@@ -172,7 +172,7 @@ class JobNotFound(NotFound):
 
 
 class WorkerExists(RequestError):
-    """There is a worker of this id; choose another slug."""
+    """A worker with this id exists; choose another slug."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 
@@ -230,7 +230,7 @@ class ChildrenRefused(RequestError):
 
 
 class RunStopped(AvaError):
-    """The run has lost its job, or is to be cancelled; it makes no more children."""
+    """The run no longer owns its job, or is being cancelled; it cannot create children."""
 
 
 class WebhookNotFound(NotFound):
@@ -274,7 +274,7 @@ class HookNotFound(NotFound):
 
 
 class HookUnknown(NotFound):
-    """No hook has this address; it may have been rotated or deleted."""
+    """No hook has this URL; it may have been rotated or deleted."""
 
 
 class HookStateConflict(RequestError):
@@ -345,7 +345,7 @@ class TooMany(RequestError):
 
 
 class DatabaseUnavailable(RequestError):
-    """The database is out of reach at the moment; try again shortly."""
+    """The database is unreachable; try again shortly."""
 
     code = ErrorCode.UNAVAILABLE
 
@@ -371,7 +371,7 @@ class StatementFailed(AvaError):
 
 
 class BrokerUnavailable(AvaError):
-    """The broker is out of reach; the dispatcher publishes the job when it is back."""
+    """The broker is unreachable; the dispatcher publishes the job once it is back."""
 
 
 class BrokerOfAnother(BrokerUnavailable):
@@ -409,7 +409,7 @@ class OutboundError(AvaError):
 
 
 class UrlRefused(OutboundError):
-    """The URL cannot be called; give a plain one such as https://example.com/path."""
+    """The URL cannot be called; use a plain URL such as https://example.com/path."""
 
 
 class HeaderRefused(OutboundError):
@@ -425,11 +425,11 @@ class OutboundTimeout(OutboundError):
 
 
 class OutboundFailed(OutboundError):
-    """The other server could not be reached, or broke off; check that it is up, then try again."""
+    """The other server could not be reached, or closed the connection; check that it is up, then try again."""
 
 
 class SecretUnreadable(AvaError):
-    """No key in AVA_ENCRYPTION_KEY opens a secret; add the key that sealed it."""
+    """No key in AVA_ENCRYPTION_KEY decrypts a secret; add the key that encrypted it."""
 
 
 # Who may call ---------------------------------------------------------------------------------------------------------
@@ -448,7 +448,7 @@ class SessionEnded(Unauthorized):
 
 
 class OperatorsOnly(Forbidden):
-    """Only platform-admin and above may do this, because it concerns every tenant."""
+    """Only platform-admin and above may do this, because it affects every tenant."""
 
 
 class PayloadsHidden(Forbidden):
@@ -484,6 +484,6 @@ class SessionMissing(RequestError):
 
 
 class SessionNested(RequestError):
-    """A session starts no other session and makes no link; send an API key or the four headers."""
+    """A session cannot start another session or create a link; send an API key or the four headers."""
 
     code = ErrorCode.RESOURCE_CONFLICT

@@ -38,7 +38,7 @@ def with_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
     for name in SECRETS:
         if path := env.get(f"{name}_FILE", "").strip():
             if env.get(name, "").strip():
-                raise SettingsError(f"{name}_FILE", f"{name} is set as well; unset one of them")
+                raise SettingsError(f"{name}_FILE", f"{name} is also set; unset one of the two")
             found[name] = _read_secret(f"{name}_FILE", path)
     return {**env, **found} if found else env
 
@@ -53,7 +53,7 @@ def _read_secret(name: str, path: str) -> str:
     except ValueError:
         secret = ""
     if len(content) > _MAX_SECRET_BYTES or not secret.strip() or "\0" in secret:
-        raise SettingsError(name, f"the file must hold the value, a text of at most {_MAX_SECRET_BYTES} bytes")
+        raise SettingsError(name, f"the file must contain the value, a string of at most {_MAX_SECRET_BYTES} bytes")
     return secret.strip()
 
 
@@ -138,14 +138,14 @@ def required(env: Mapping[str, str], name: str, example: str, *, has_hosts: bool
     """Return a URL. `has_hosts`: it may contain several comma-separated hosts."""
     value = env.get(name, "").strip()
     if not value:
-        raise SettingsError(name, f"it is not set; it looks like {example}")
+        raise SettingsError(name, f"it is not set; set it to a URL such as {example}")
     try:
         of_hosts = authority(value) if has_hosts else urlsplit(value).netloc
         hosts = of_hosts.rpartition("@")[2]
         for host in hosts.split(",") if has_hosts else [hosts]:
             urlsplit(f"//{host}").port  # noqa: B018 - the look-up checks the port
     except ValueError:
-        raise SettingsError(name, f"it is not a URL; it looks like {example}") from None
+        raise SettingsError(name, f"it is not a valid URL; use the form {example}") from None
     if "@" in value and "@" not in of_hosts:
         # The rest of the password would be parsed as the path, which errors show.
         raise SettingsError(
@@ -168,14 +168,14 @@ def some_of(env: Mapping[str, str], name: str, *, among: tuple[str, ...]) -> tup
 def shared_keys(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     keys = names(env, name)
     if any(len(key) < 16 for key in keys):
-        raise SettingsError(name, "each key must have at least 16 characters, so that none is guessed")
+        raise SettingsError(name, "each key must have at least 16 characters, so that nobody can guess it")
     return keys
 
 
 def handler_modules(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     named, alias = names(env, name), names(env, "AVA_WORKERS")
     if named and alias and named != alias:
-        raise SettingsError(name, "AVA_WORKERS, its alias, is set to other modules; unset one of them")
+        raise SettingsError(name, "AVA_WORKERS, its alias, names other modules; unset AVA_WORKERS")
     return named or alias
 
 
@@ -196,7 +196,7 @@ def keys(env: Mapping[str, str], name: str) -> tuple[str, ...]:
 def rate(env: Mapping[str, str], name: str) -> str:
     text = env.get(name, "").strip()
     if text and not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", text):
-        raise SettingsError(name, "it must look like 600/minute (or /second, /hour, /day)")
+        raise SettingsError(name, "it must have the form 600/minute (or /second, /hour, /day)")
     return text
 
 
@@ -204,7 +204,7 @@ def origins(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     origins = names(env, name)
     for origin in origins:
         if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
-            raise SettingsError(name, "each must look like https://console.example.com, or be *")
+            raise SettingsError(name, "each must have the form https://console.example.com, or be *")
     return origins
 
 
@@ -212,7 +212,7 @@ def slug_patterns(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     found = names(env, name)
     for pattern in found:
         if not re.fullmatch(r"[a-z0-9_*]{1,59}", pattern) and found != ("-",):
-            raise SettingsError(name, f"{pattern!r} is no slug; write slugs such as greet, report_* or *, or - alone")
+            raise SettingsError(name, f"{pattern!r} is not a slug; write slugs such as greet, report_* or *, or only -")
     return found
 
 
@@ -220,7 +220,7 @@ def public_url(env: Mapping[str, str], name: str) -> str:
     """Return the API's URL for clients, without a trailing slash; empty if it is not set."""
     url = text(env, name).rstrip("/")
     if url and not re.fullmatch(r"https?://[^/?#@\s]+", url):
-        raise SettingsError(name, "it must look like https://jobs.example.com, without a path")
+        raise SettingsError(name, "it must have the form https://jobs.example.com, without a path")
     return url
 
 
@@ -228,7 +228,7 @@ def cell(env: Mapping[str, str], name: str) -> str:
     """Return the id of this installation in its tokens; empty if it is not set."""
     mark = text(env, name)
     if mark and not re.fullmatch(r"[a-z0-9]{2}", mark):
-        raise SettingsError(name, "it must be two characters of a-z and 0-9, as in 00 or e1")
+        raise SettingsError(name, "it must be two characters of a-z and 0-9, such as 00 or e1")
     return mark
 
 

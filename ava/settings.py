@@ -272,29 +272,28 @@ def _refuse_contradictions(settings: Settings) -> None:
     if settings.node_dead_seconds < dead_seconds:
         raise SettingsError(
             "AVA_NODE_DEAD_SECONDS",
-            f"{settings.node_dead_seconds:g} s is too short beside AVA_HEARTBEAT_SECONDS "
-            f"({settings.heartbeat_seconds:g} s), so nodes that live would be declared dead: make it {dead_seconds:g} "
-            "or more, or the heartbeat shorter",
+            f"{settings.node_dead_seconds:g} s is too short for AVA_HEARTBEAT_SECONDS "
+            f"({settings.heartbeat_seconds:g} s), so live nodes would be declared dead: set it to {dead_seconds:g} "
+            "or more, or shorten the heartbeat",
         )
     kept_days = WEBHOOK_RETRIES_SECONDS * settings.webhook_time_scale / _DAY_SECONDS
     if settings.webhook_retention_days < kept_days:
         raise SettingsError(
             "AVA_WEBHOOK_RETENTION_DAYS",
             f"{settings.webhook_retention_days:g} is shorter than the retries of a webhook, so deliveries would be "
-            f"deleted before their last request: make it {kept_days:.2g} or more",
+            f"deleted before their last request: set it to {kept_days:.2g} or more",
         )
     if settings.broker_ca and urlsplit(settings.broker_url).scheme in values.PLAIN_SCHEMES:
         raise SettingsError(
             "AVA_BROKER_CA",
-            "BROKER_URL uses no TLS, so no certificate is checked: begin it with rediss:// or amqps://, or unset this",
+            "BROKER_URL uses no TLS, so no certificate is checked: begin BROKER_URL with rediss:// or amqps://, or "
+            "unset this",
         )
     if settings.database_read_url and settings.database_read_url in (
         settings.database_url,
         settings.database_pool_url,
     ):
-        raise SettingsError(
-            "DATABASE_READ_URL", "it is the URL of the primary, and must be that of a standby; without one, unset it"
-        )
+        raise SettingsError("DATABASE_READ_URL", "it is the URL of the primary; set it to a standby's URL, or unset it")
 
 
 def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
@@ -343,8 +342,8 @@ def unknown_names(environ: Mapping[str, str] | None = None) -> list[str]:
 
 
 def _describe_unknown(name: str, similar: Sequence[str]) -> str:
-    cure = f"did you mean {similar[0]}?" if similar else "unset it, or begin its name otherwise."
-    return f"{name} is no setting, and is ignored: {cure}"
+    cure = f"did you mean {similar[0]}?" if similar else "unset it, or choose a name without the prefix AVA_."
+    return f"{name} is not a setting and is ignored: {cure}"
 
 
 def _config_file(env: Mapping[str, str]) -> str:

@@ -22,8 +22,9 @@ _MAX_ANSWER_BYTES = 900_000
     "http_request",
     name="HTTP request",
     description=(
-        "Calls input.url with input.method (GET), headers, body (a text, or anything else as JSON), timeout_seconds "
-        "(30) and max_bytes (262144); returns status, headers, text, elapsed_ms, truncated. Follows no redirects."
+        "Calls input.url with input.method (GET), headers, body (a string, or another value as JSON), "
+        "timeout_seconds (30) and max_bytes (262144); returns status, headers, text, elapsed_ms, truncated. Follows "
+        "no redirects."
     ),
     timeout_seconds=330,
     input_schema={
@@ -36,7 +37,7 @@ _MAX_ANSWER_BYTES = 900_000
                 "additionalProperties": {"type": ["string", "number"]},
                 "description": "Headers by name.",
             },
-            "body": {"description": "A text, or anything else, which is sent as JSON."},
+            "body": {"description": "A string, or another value, which is sent as JSON."},
             "timeout_seconds": {"type": "number", "minimum": 0.1, "maximum": 300, "default": 30},
             "max_bytes": {"type": "integer", "minimum": 1, "maximum": _MAX_ANSWER_BYTES, "default": 262_144},
         },
@@ -92,7 +93,7 @@ def _header_value(name: str, value: Any) -> str:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"input.headers: the value of {name[:60]!a} must be a text or a number")
+    raise ValueError(f"input.headers: the value of {name[:60]!a} must be a string or a number")
 
 
 def _output(answer: HttpResponse) -> dict[str, Any]:

@@ -37,15 +37,15 @@ _DETAILS = {
     input_schema={
         "type": "object",
         "properties": {
-            "incident_id": {"type": "string", "minLength": 1, "description": "As in inc_01hxyz."},
-            "channel": {"type": "string", "minLength": 1, "description": "As in #security-ops."},
+            "incident_id": {"type": "string", "minLength": 1, "description": "Such as inc_01hxyz."},
+            "channel": {"type": "string", "minLength": 1, "description": "Such as #security-ops."},
             "title": {"type": ["string", "null"], "maxLength": _LONGEST_DETAIL},
             "severity": {"type": ["string", "null"], "maxLength": _LONGEST_DETAIL},
             "message": {"type": ["string", "null"], "maxLength": _LONGEST_DETAIL},
             "incident_url": {
                 "type": ["string", "null"],
                 "maxLength": MAX_URL_CHARS,
-                "description": "Where the incident is as JSON.",
+                "description": "URL of the incident as JSON.",
             },
         },
         "required": ["incident_id", "channel"],
@@ -79,7 +79,7 @@ def _incident_url(given: Input, incident_id: str, env: Env) -> str:
 def _incident(url: str, incident_id: str, env: Env) -> dict[str, str]:
     env.log.info("Fetching incident %s", incident_id)
     if not url:
-        env.log.info("No incident_url is given, so the message is made from the input alone")
+        env.log.info("No incident_url is given, so the message contains only the input")
         return {}
     limits = outbound.limits(timeout_seconds=_TIMEOUT_SECONDS, max_bytes=1_000_000)
     answer = send("GET", url, headers={"Accept": "application/json"}, limits=limits)

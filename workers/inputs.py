@@ -22,16 +22,16 @@ def refuse_unknown(given: Input, *names: str) -> None:
     """Refuse a field that the handler does not read, because it is probably a typing error."""
     unknown = sorted(set(given) - set(names))
     if unknown:
-        raise ValueError(f"input.{_shown(unknown[0])} is not known; this worker takes {', '.join(names)}")
+        raise ValueError(f"input.{_shown(unknown[0])} is unknown; this worker takes {', '.join(names)}")
 
 
 def text(given: Input, name: str, *, example: str, longest: int = 1_000, pattern: str = r".*") -> str:
     """Return a required string that is not blank and matches the whole pattern."""
     if given.get(name) is None:
-        raise ValueError(f"input.{name} is missing; it must be a text such as {example}")
+        raise ValueError(f"input.{name} is missing; it must be a string such as {example}")
     value = optional_text(given, name, longest=longest)
     if not value or not re.fullmatch(pattern, value, re.DOTALL):
-        raise ValueError(f"input.{name} must be a text such as {example}")
+        raise ValueError(f"input.{name} must be a string such as {example}")
     return value
 
 
@@ -41,9 +41,9 @@ def optional_text(given: Input, name: str, *, default: str = "", longest: int = 
     if value is None:
         return default
     if not isinstance(value, str):
-        raise ValueError(f"input.{name} must be a text, not {_kind(value)}")
+        raise ValueError(f"input.{name} must be a string, not {_kind(value)}")
     if len(value) > longest:
-        raise ValueError(f"input.{name} is {len(value)} characters long; at most {longest} are taken")
+        raise ValueError(f"input.{name} has {len(value)} characters; the maximum is {longest}")
     if _UNPRINTABLE.search(value):
         raise ValueError(f"input.{name} contains a NUL, another control character or half a character")
     return value.strip()
@@ -83,14 +83,14 @@ def _kind(value: Any) -> str:
         return "null"
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN or infinity"
-    return _KINDS.get(type(value), "something else")
+    return _KINDS.get(type(value), "another type")
 
 
 _KINDS = {
     bool: "true or false",
     int: "a number",
     float: "a number",
-    str: "a text",
+    str: "a string",
     list: "a list",
     dict: "an object",
 }

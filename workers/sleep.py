@@ -20,7 +20,12 @@ _MAX_STEPS = 1_000
     input_schema={
         "type": "object",
         "properties": {
-            "seconds": {"type": "number", "minimum": 0, "maximum": _LONGEST_SECONDS, "description": "How long."},
+            "seconds": {
+                "type": "number",
+                "minimum": 0,
+                "maximum": _LONGEST_SECONDS,
+                "description": "How long to sleep, in seconds.",
+            },
             "steps": {"type": "integer", "minimum": 1, "maximum": _MAX_STEPS, "default": 10},
         },
         "required": ["seconds"],

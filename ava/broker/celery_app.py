@@ -27,8 +27,8 @@ class JobsApp(Celery):  # type: ignore[misc]  # Celery has no annotations
 
     def send_task(self, name: str, *_: Any, **__: Any) -> Any:
         raise ImproperlyConfigured(
-            f"the task {name} cannot be published: the queues of AVA Jobs hold messages of jobs alone; give the task a "
-            "Celery application and a broker of its own, or trigger a job with `ava.client`"
+            f"the task {name} cannot be published: queues of AVA Jobs accept only messages of jobs; use a separate "
+            "Celery application and broker for the task, or trigger a job with `ava.client`"
         )
 
 

@@ -17,13 +17,13 @@ from ava.errors import SettingsError, StartError
 from ava.settings import Settings
 
 _CLUSTER = (
-    "BROKER_URL: this is a Redis Cluster, which a node cannot use, because one command asks for all of its queues and "
-    "their keys are in different slots. Name a single Redis (with replicas or not), or RabbitMQ."
+    "BROKER_URL: nodes cannot use a Redis Cluster, because one command reads all of a node's queues and their keys "
+    "are in different slots. Use a single Redis (with or without replicas), or RabbitMQ."
 )
 _ANOTHERS = (
-    "BROKER_URL: this {place} belongs to another installation ({owner}, ours is {ours}), and the two would take each "
-    "other's messages. Name one that nothing else uses, such as {example}; if the other installation is gone, run "
-    "`{cure}` there."
+    "BROKER_URL: this {place} belongs to another installation ({owner}, ours is {ours}), and each would consume the "
+    "other's messages. Use one that nothing else uses, such as {example}; if the other installation no longer "
+    "exists, run `{cure}` there."
 )
 _PLACE_ON_REDIS = {
     "place": "Redis database",
@@ -47,12 +47,13 @@ _CONFIRM_SECONDS = 1.5
 #: A routing key without a queue: RabbitMQ drops the message.
 _UNROUTABLE = "ava.unroutable"
 _EVICTS = (
-    "BROKER_URL: maxmemory-policy of this Redis is {policy}, so it drops messages when its memory is short, and their "
-    "jobs wait until the dispatcher misses them. `CONFIG SET maxmemory-policy noeviction`, and the same in redis.conf."
+    "BROKER_URL: maxmemory-policy of this Redis is {policy}, so it evicts messages when memory is short, and their "
+    "jobs wait until the dispatcher detects the loss. `CONFIG SET maxmemory-policy noeviction`, and the same in "
+    "redis.conf."
 )
 _CLOSES = (
-    "BROKER_URL: this Redis closes connections that are idle for {seconds} s (timeout), such as that of a node whose "
-    "processes are all busy, which then has to connect again. `CONFIG SET timeout 0`, and the same in redis.conf."
+    "BROKER_URL: this Redis closes connections that are idle for {seconds} s (timeout), and a node with only busy "
+    "processes has to reconnect. `CONFIG SET timeout 0`, and the same in redis.conf."
 )
 
 
@@ -85,7 +86,7 @@ def make_connection(settings: Settings) -> Connection:
         # kombu passes the options on, and each transport raises its own errors. They contain no passwords.
         raise SettingsError(
             "BROKER_URL",
-            f"an option in its query cannot be used ({type(problem).__name__}: {problem}); those of TLS are "
+            f"an option in its query cannot be used ({type(problem).__name__}: {problem}); options for TLS are "
             "ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs and ssl_check_hostname",
         ) from None
 
@@ -163,8 +164,7 @@ def _require_taking(connection: Any) -> None:
         # RabbitMQ would not reply to a close request either.
         connection.collect()
         raise StartError(
-            "BROKER_URL: RabbitMQ takes no messages, because of an alarm about its memory or disk: see "
-            "`rabbitmqctl status`"
+            "BROKER_URL: RabbitMQ takes no messages, because of a memory or disk alarm: see `rabbitmqctl status`"
         ) from silence
 
 

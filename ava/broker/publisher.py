@@ -199,7 +199,7 @@ class Publisher:
                 return
             self._is_breaker_open = True
         self.on_reach(False)
-        _log.warning("The broker is out of reach, will retry: %s", connectivity.explain(error))
+        _log.warning("The broker is unreachable, will retry: %s", connectivity.explain(error))
         # With memory for only a few messages, a normal probe would close the breaker and the next publish open it
         # again.
         is_full = refused_queues.is_of_memory(error.__cause__)

@@ -21,13 +21,14 @@ _ANSWER_SECONDS = 3
 _CONSUME_SECONDS = 5.0
 _NOT_FOUND, _PRECONDITION_FAILED = 404, 406
 _DIFFERENT = (
-    "the queue {name!r} of RabbitMQ differs from our declaration ({reason}), so it has no priorities and no node can "
-    "consume it. Stop what else declares it, then run `rabbitmqctl delete_queue {name}`: our processes declare it "
-    "again, and the dispatcher republishes its messages."
+    "the queue {name!r} of RabbitMQ differs from our declaration ({reason}), so it has no priorities and no node "
+    "can consume it. Stop the other program that declares it, then run `rabbitmqctl delete_queue {name}`: our "
+    "processes declare it again, and the dispatcher republishes its messages."
 )
 _REFUSED = (
-    "RabbitMQ refuses the queue {name!r} ({reason}). Its jobs wait, all other queues go on, and it is tried again "
-    "every few seconds. If its cluster node is down, start that node, or run `rabbitmqctl forget_cluster_node`."
+    "RabbitMQ refuses the queue {name!r} ({reason}). Its jobs wait, all other queues continue, and every few "
+    "seconds a process tries it again. If its cluster node is down, start that node, or run `rabbitmqctl "
+    "forget_cluster_node`."
 )
 
 
@@ -157,7 +158,7 @@ def _check_on_redis(connection: Any, names: Collection[str], _queue_type: str) -
     for name in names:
         if (refusal := find_foreign_key(connection.default_channel, name)) is not None:
             raise StartError(
-                f"the queue {name!r} is refused ({refusal}): name a numbered database in BROKER_URL that nothing else "
+                f"the queue {name!r} is refused ({refusal}): set BROKER_URL to a numbered database that nothing else "
                 "uses, such as redis://host:6379/1."
             )
     steps = _steps()

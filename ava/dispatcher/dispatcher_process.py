@@ -185,13 +185,13 @@ def _requests(
         Duty(
             "time_zones",
             1.0,
-            "next firings computed anew, because the time zone data has changed",
+            "next firings recomputed, because the time zone data has changed",
             lambda _: recompute_next_firings(database),
         ),
         Duty(
             "declared_schedules",
             1.0,
-            "schedules created, changed or removed, because of what handler modules declare",
+            "schedules created, changed or removed to match the declarations of handler modules",
             declared.run_once,
         ),
         Duty(
@@ -201,7 +201,7 @@ def _requests(
             lambda _: run_bulk_batches(batches),
             work=Work.BULK_OPERATIONS,
         ),
-        Duty("event_jobs", 1.0, "jobs of events made", event_jobs.run_once, work=Work.EVENT_JOBS),
+        Duty("event_jobs", 1.0, "jobs of events created", event_jobs.run_once, work=Work.EVENT_JOBS),
     ]
 
 

@@ -26,9 +26,9 @@ def check_children(children: Sequence[ChildJob]) -> None:
 
 def check_name(name: object) -> None:
     if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
-        raise ValueError(f"a name in the journal is a text of 1 to {_MAX_NAME} characters")
+        raise ValueError(f"a name in the journal must be a string of 1 to {_MAX_NAME} characters")
     if "\x00" in name or any("\ud800" <= char <= "\udfff" for char in name):
-        raise ValueError("a name in the journal has no NUL and no half of a character")
+        raise ValueError("a name in the journal must not contain a NUL or half a character (a lone surrogate)")
 
 
 def joined_names(names: Sequence[str]) -> str:
@@ -39,9 +39,9 @@ def joined_names(names: Sequence[str]) -> str:
 
 def read_worker_id(worker_id: object) -> str:
     if not isinstance(worker_id, str):
-        raise TypeError(f"worker_id must be a text, not {type(worker_id).__name__}")
+        raise TypeError(f"worker_id must be a string, not {type(worker_id).__name__}")
     if storable(worker_id, len(worker_id)) != worker_id:
-        raise ValueError("a worker_id has no NUL and no half of a character")
+        raise ValueError("a worker_id must not contain a NUL or half a character (a lone surrogate)")
     return worker_id if worker_id.startswith("wkr_") else f"wkr_{worker_id}"
 
 

@@ -40,7 +40,7 @@ class JournalEntries:
         Raise `DuplicateName`, `TypeError`, `ValueError`.
         """
         if isinstance(was, str):
-            raise TypeError(f"was= takes a list of earlier names, such as [{was!r:.80}], not a text")
+            raise TypeError(f"was= takes a list of earlier names, such as [{was!r:.80}], not a string")
         self._use_name(kind, name)
         found = self._found.get((kind, name))
         for earlier in was:
@@ -53,7 +53,7 @@ class JournalEntries:
     def _use_name(self, kind: JournalKind, name: str) -> None:
         check_name(name)
         if (kind, name) in self._used:
-            raise DuplicateName(f"Two calls of this run have the name {name!r}; give one of them another key=.")
+            raise DuplicateName(f"Two calls of this run have the name {name!r}; give one call another key=.")
         self._used.add((kind, name))
 
     def seconds_left(self, found: JournalEntry) -> float:
@@ -71,7 +71,7 @@ class JournalEntries:
         self._values_bytes += len(text)
         if self._values_bytes > MAX_ALL_STEPS_BYTES:
             size = f"{MAX_ALL_STEPS_BYTES:,} bytes of JSON"
-            raise StepError(f"All steps and events of a job together may have {size} (limit all_steps_bytes)")
+            raise StepError(f"All steps and events of a job together may have at most {size} (limit all_steps_bytes)")
 
     def catch_up(self) -> None:
         """End the replay of earlier runs, because the run writes an entry or waits."""

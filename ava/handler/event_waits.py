@@ -60,7 +60,7 @@ class EventWaits:
             record: Mapping[str, Any] = json.loads(found.value_json or "null")
             return record
         if found is not None and found.state is EntryState.TIMED_OUT:
-            raise timeout_error(f"The event {name!r} did not come", timeout)
+            raise timeout_error(f"The event {name!r} did not arrive", timeout)
         left = timeout
         if timeout is not None and found is not None and found.until_in_seconds is not None:
             left = self._entries.seconds_left(found)
@@ -70,7 +70,7 @@ class EventWaits:
             return event
         if left is not None and left <= 0:
             yield from self._write(NewEntry(kind=JournalKind.EVENT, name=name, state=EntryState.TIMED_OUT))
-            raise timeout_error(f"The event {name!r} did not come", timeout)
+            raise timeout_error(f"The event {name!r} did not arrive", timeout)
         return Wait(condition=WaitCondition.EVENT, timeout_seconds=left, event=wanted.shown, event_names=(name,))
 
     def _find(

@@ -222,7 +222,7 @@ class Calls:
         if found is not None and found.state is EntryState.DONE:
             return json.loads(found.value_json or "null")
         if found is not None:
-            raise StepInterrupted(f"The step {whole!r} had begun when its run ended; find out whether it took effect.")
+            raise StepInterrupted(f"The step {whole!r} had begun when its run ended; check whether it took effect.")
         self._entries.add_value()
         if once == "at_most":
             yield from self._write(NewEntry(kind=JournalKind.STEP, name=whole, state=EntryState.BEGAN))
@@ -239,9 +239,9 @@ class Calls:
         try:
             text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=json_of)
         except (TypeError, ValueError, RecursionError) as error:
-            raise StepError(f"JSON cannot carry what the step {name!r} returned: {error}") from error
+            raise StepError(f"JSON cannot represent the return value of step {name!r}: {error}") from error
         if len(text) > MAX_STEP_BYTES:
-            size = f"{len(text):,} bytes of JSON, of {MAX_STEP_BYTES:,} that it may"
+            size = f"{len(text):,} bytes of JSON, more than {MAX_STEP_BYTES:,}"
             raise StepError(f"The step {name!r} returned {size} (limit step_bytes)")
         self._entries.add_bytes(text)
         return text
@@ -352,7 +352,7 @@ class Calls:
         if entry is not None and (has_timed_out or (left is not None and left <= 0)):
             if not has_timed_out:
                 yield from self._decide(entry, EntryState.TIMED_OUT)
-            raise timeout_error(f"The wait {entry.name!r} was not over", timeout)
+            raise timeout_error(f"The wait {entry.name!r} did not end", timeout)
         entries: tuple[NewEntry, ...] = ()
         if timeout is not None and entry is not None and entry.found is None:
             begun = NewEntry(kind=JournalKind.WAIT, name=entry.name, state=EntryState.WAITS, until_in_seconds=left)
@@ -385,7 +385,7 @@ class Calls:
     def _enter(self, *, waits: bool = False) -> None:
         """Check that a call is allowed here. Suspend a branch that an earlier run abandoned at this wait."""
         if threading.get_ident() != self.thread_id:
-            raise WaitInTask("Calls of the journal belong to the handler's own thread; threads do not wait.")
+            raise WaitInTask("Only the handler's own thread may use the journal; other threads cannot wait.")
         self._branches.check()
         if (name := _step.get()) is not None:
             raise StepError(f"The step {name!r} calls the journal; a step contains no other step, child or wait.")

@@ -203,10 +203,10 @@ def _wrong_if_concurrent(spec: WorkerSpec, function: Callable[..., Any]) -> list
         return []
     cases = (
         (not inspect.iscoroutinefunction(function), "concurrent=True needs an async def"),
-        (spec.max_memory_mb is not None, "max_memory_mb is for runs with a process of their own, not concurrent=True"),
+        (spec.max_memory_mb is not None, "max_memory_mb needs a separate process per run, not concurrent=True"),
         (
             spec.captures_subprocesses,
-            "capture_subprocesses is for runs with a process of their own, not concurrent=True",
+            "capture_subprocesses needs a separate process per run, not concurrent=True",
         ),
     )
     return [reason for is_wrong, reason in cases if is_wrong]
@@ -315,8 +315,8 @@ def register(handler: Handler) -> None:
     known = _handlers.get(handler.spec.id)
     if known is not None and _place(known.function) != _place(handler.function):
         raise WorkerConflict(
-            f"Two handlers claim {handler.spec.id}: {_place(known.function)} and {_place(handler.function)}; "
-            "give one of them another slug."
+            f"Two handlers claim {handler.spec.id}: {_place(known.function)} and {_place(handler.function)}; give "
+            "one of the handlers another slug."
         )
     _handlers[handler.spec.id] = handler
 
@@ -329,8 +329,8 @@ def concurrent_queues() -> frozenset[str]:
         (concurrent if handler.spec.is_concurrent else others).setdefault(handler.spec.queue, handler.slug)
     if mixed := min(concurrent.keys() & others.keys(), default=None):
         raise HandlerError(
-            f"Queue {mixed!r}: the worker {concurrent[mixed]!r} is concurrent, and {others[mixed]!r} is not; give one "
-            "of them another queue."
+            f"Queue {mixed!r}: the worker {concurrent[mixed]!r} is concurrent, but {others[mixed]!r} is not; set "
+            "another queue for one worker."
         )
     return frozenset(concurrent)
 

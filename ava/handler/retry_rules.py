@@ -61,7 +61,7 @@ def read(slug: str, *, max_retries: int | None, retry: Any, retry_on: Any, give_
     if retry is not None and not isinstance(retry, Retry):
         raise HandlerError(f"Worker {slug!r}: retry must be an ava.Retry, such as ava.Retry(max=3).")
     if retry is not None and max_retries is not None:
-        raise HandlerError(f"Worker {slug!r}: max_retries is the short form of retry; name one of them.")
+        raise HandlerError(f"Worker {slug!r}: max_retries is the short form of retry; set only one.")
     rules = RetryRules(
         delays=retry or DEFAULT,
         retry_on=None if retry_on is None else _types(slug, "retry_on", retry_on),

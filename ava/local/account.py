@@ -98,8 +98,8 @@ def _nobody() -> Account:
         entry = pwd.getpwnam("nobody")
     except KeyError:
         raise StartError(
-            "PostgreSQL must not run as root, and this machine has no account `nobody`; "
-            "start as an ordinary user, or set DATABASE_URL and BROKER_URL."
+            "PostgreSQL must not run as root, but this machine has no account `nobody`; start as an ordinary user, "
+            "or set DATABASE_URL and BROKER_URL."
         ) from None
     return Account(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid)
 

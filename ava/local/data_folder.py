@@ -122,7 +122,7 @@ def _create(place: Path, account: Account | None, *, reachable: bool) -> None:
         _create_for(elsewhere, account)
     except OSError as problem:
         raise DataDirectoryError(
-            f"{place} cannot be reached by {account.name if account else 'us'}, nor can {elsewhere} be made "
+            f"{account.name if account else 'This account'} cannot access {place}, and {elsewhere} cannot be created "
             f"({problem.strerror}); give another --data-dir."
         ) from problem
     place.unlink(missing_ok=True)

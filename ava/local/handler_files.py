@@ -106,7 +106,7 @@ def _moment(path: str) -> int | None:
 def _cure(reason: str) -> str:
     if "no known parent package" not in reason:
         return ""
-    return "; add an empty __init__.py beside it, so that it is a module of a package"
+    return "; add an empty __init__.py to its folder to make it a module of a package"
 
 
 def find(target: str) -> HandlerFiles:

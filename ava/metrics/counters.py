@@ -27,7 +27,7 @@ _RETRY_SECONDS = 0.01
 _registry = CollectorRegistry()
 
 HTTP_REQUESTS = Counter(
-    "ava_http_requests", "Answered HTTP requests.", ("method", "route", "status"), registry=_registry
+    "ava_http_requests", "HTTP requests with a response.", ("method", "route", "status"), registry=_registry
 )
 HTTP_REQUEST_SECONDS = Histogram(
     "ava_http_request_seconds",
@@ -37,36 +37,36 @@ HTTP_REQUEST_SECONDS = Histogram(
     registry=_registry,
 )
 RUNS_ENDED = Counter(
-    "ava_attempts", "Runs that ended on this node, by what became of the job.", ("worker", "result"), registry=_registry
+    "ava_attempts", "Runs that ended on this node, by the job's outcome.", ("worker", "result"), registry=_registry
 )
 ORPHANS_KILLED = Counter(
     "ava_orphans_killed",
-    "Processes that handlers left behind and that were killed or reaped at the end of the run.",
+    "Processes that handlers left running, killed or reaped at the end of the run.",
     ("worker",),
     registry=_registry,
 )
 POOL_LEAKS = Gauge(
     "ava_pool_leaks",
-    "Slots, processes, messages and requests of a node's pool that are taken although no job takes them.",
+    "Slots, processes, messages and requests of a node's pool that are occupied without a job.",
     ("kind",),
     registry=_registry,
     multiprocess_mode="livesum",
 )
 SLOT_LOOP_LAG_SECONDS = Gauge(
     "ava_slot_loop_lag_seconds",
-    "Seconds that the event loop of a slot process took to answer its watch; the most of all slot processes.",
+    "Seconds until the event loop of a slot process responded to its watch; the max of all slot processes.",
     registry=_registry,
     multiprocess_mode="livemax",
 )
 MESSAGES_DROPPED = Counter(
     "ava_messages_dropped",
-    "Messages of the broker that were dropped, because no process of this service has published them.",
+    "Messages from the broker that were dropped, because no process of this service published them.",
     ("reason",),
     registry=_registry,
 )
 BROKER_UP = Gauge(
     "ava_broker_up",
-    "1 while this process publishes to the broker, 0 while it is out of reach or takes no messages.",
+    "1 while this process can publish to the broker, 0 while the broker is unreachable or takes no messages.",
     # The label keeps processes that do not publish (nodes and senders) from exposing this gauge.
     ("process",),
     registry=_registry,
@@ -74,7 +74,7 @@ BROKER_UP = Gauge(
 )
 DUTY_SECONDS = Histogram(
     "ava_dispatcher_duty_seconds",
-    "Seconds that a call of a duty of the dispatcher took.",
+    "Duration of a call of a dispatcher's duty in seconds.",
     ("duty",),
     buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10),
     registry=_registry,
@@ -83,38 +83,38 @@ DUTY_CHANGES = Counter("ava_dispatcher_duty_changes", "Changes that a duty made.
 DUTY_FAILURES = Counter("ava_dispatcher_duty_failures", "Failed calls of a duty.", ("duty",), registry=_registry)
 
 SCHEDULE_FIRINGS = Counter(
-    "ava_schedule_firings", "Firing times of schedules, by what became of them.", ("outcome",), registry=_registry
+    "ava_schedule_firings", "Firing times of schedules, by outcome.", ("outcome",), registry=_registry
 )
 SCHEDULE_LATENESS_SECONDS = Histogram(
     "ava_schedule_lateness_seconds",
-    "Seconds from the time at which a schedule was due to the transaction that made its job.",
+    "Seconds from a schedule's due time to the transaction that created its job.",
     buckets=(0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 15, 60, 600, 3600),
     registry=_registry,
 )
 
 HOOK_DELIVERIES = Counter(
     "ava_hook_deliveries",
-    "Requests that hooks have received, by what became of them.",
+    "Requests to hooks, by verdict.",
     ("verdict",),
     registry=_registry,
 )
 
 EVENTS = Counter(
     "ava_events",
-    "Events that have been sent or have come by hooks, by what became of them.",
+    "Events from clients and hooks, by outcome.",
     ("source", "outcome"),
     registry=_registry,
 )
 
 WEBHOOK_REQUESTS = Counter(
     "ava_webhook_attempts",
-    "Requests that deliver an event, by whether the endpoint accepted it.",
+    "Requests that deliver an event to a webhook, by result.",
     ("result",),
     registry=_registry,
 )
 WEBHOOK_REQUEST_SECONDS = Histogram(
     "ava_webhook_attempt_seconds",
-    "Seconds that a request that delivers an event took.",
+    "Duration of a request that delivers an event, in seconds.",
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10),
     registry=_registry,
 )
@@ -122,21 +122,21 @@ WEBHOOK_REQUEST_SECONDS = Histogram(
 
 _CONNECTIONS_LENT = Gauge(
     "ava_database_connections_lent",
-    "Connections to PostgreSQL that are in use.",
+    "Connections to PostgreSQL in use.",
     ("pool",),
     registry=_registry,
     multiprocess_mode="livesum",
 )
 _MAX_CONNECTIONS = Gauge(
     "ava_database_connections_most",
-    "Connections to PostgreSQL that may be in use at once.",
+    "Max connections of the pool to PostgreSQL.",
     ("pool",),
     registry=_registry,
     multiprocess_mode="livesum",
 )
 _CONNECTION_TIMEOUTS = Counter(
     "ava_database_connection_timeouts",
-    "Times that a caller got no connection in time, because all were in use.",
+    "Requests for a connection that timed out, because all connections were in use.",
     ("pool",),
     registry=_registry,
 )

@@ -73,7 +73,7 @@ class SystemMetrics:
             *_of_fleet(metrics.node_counts(connection, dead_after_seconds=self._node_dead_seconds)),
             _gauges(
                 "ava_queue_refused",
-                "Live nodes to which the broker refuses the queue.",
+                "Live nodes for which the broker refuses the queue.",
                 ("queue",),
                 [
                     ((queue,), count)
@@ -83,26 +83,26 @@ class SystemMetrics:
             *_of_webhooks(metrics.endpoint_counts(connection)),
             _gauge(
                 "ava_webhook_events_late_seconds",
-                "Seconds that the oldest event has waited for the fan-out.",
+                "Age in seconds of the oldest event that is not fanned out.",
                 endpoint_leases.find_work(connection).oldest_event_seconds or 0.0,
             ),
             _gauge(
                 "ava_webhook_events_set_aside",
-                "Events that could not be fanned out, so no webhook gets them.",
+                "Dead letters: events whose fan-out failed, so no webhook gets them.",
                 set_aside.count(connection),
             ),
             *_of_totals(_bounded(statistics.totals(connection))),
             _of_promotions(promotions.counts(connection)),
-            _gauge("ava_dispatcher_active", "1 while some dispatcher is active.", leader_lease.has_leader(connection)),
+            _gauge("ava_dispatcher_active", "1 while a dispatcher is active.", leader_lease.has_leader(connection)),
             _gauge(
                 "ava_schedules_overdue_seconds",
-                "Seconds that the first due schedule has waited to fire.",
+                "Lag of the first due schedule, in seconds.",
                 metrics.schedules_overdue_seconds(connection),
             ),
             *_of_partitions(partitions.days_ahead(connection)),
             _gauge(
                 "ava_statistics_lag_seconds",
-                "Seconds by which the counting of ended jobs is behind.",
+                "Lag of the statistics of ended jobs, in seconds.",
                 metrics.statistics_lag_seconds(connection),
             ),
         ]
@@ -141,7 +141,7 @@ def _of_queues(depths: Sequence[metrics.QueueDepth], unserved: Sequence[tuple[st
     labels = ("queue", "priority", "place")
     yield _gauges(
         "ava_queue_depth",
-        f"Startable jobs, up to {metrics.MAX_QUEUED_COUNTED}; place says whether the message is in the broker.",
+        f"Startable jobs, up to {metrics.MAX_QUEUED_COUNTED}; place: whether the message is in the broker.",
         labels,
         [
             ((depth.queue, str(depth.priority), place), value)
@@ -151,19 +151,19 @@ def _of_queues(depths: Sequence[metrics.QueueDepth], unserved: Sequence[tuple[st
     )
     yield _gauges(
         "ava_queue_jobs",
-        "Startable jobs: what to scale nodes by.",
+        "Startable jobs; scale nodes by this metric.",
         ("queue",),
         [((queue,), sum(depth.published + depth.backlog for depth in of)) for queue, of in by_queue.items()],
     )
     yield _gauges(
         "ava_queue_oldest_seconds",
-        "Seconds that the oldest startable job has waited.",
+        "Age in seconds of the oldest startable job.",
         ("queue",),
         [((queue,), max(depth.oldest_seconds for depth in of)) for queue, of in by_queue.items()],
     )
     yield _gauges(
         "ava_jobs_unserved",
-        "Queued jobs whose worker no live node of its queue has a handler for.",
+        "Queued jobs without a live node of their queue that has the handler.",
         ("worker_id",),
         [((worker_id,), jobs) for worker_id, jobs in unserved[:_MAX_WORKERS]],
     )
@@ -172,7 +172,7 @@ def _of_queues(depths: Sequence[metrics.QueueDepth], unserved: Sequence[tuple[st
 def _of_promotions(counts: Mapping[bool, int]) -> Metric:
     family = CounterMetricFamily(
         "ava_database_promotions",
-        "Promotions of a standby of PostgreSQL, by whether commits are known to be lost.",
+        "Promotions of a PostgreSQL standby, by whether commits are known to be lost.",
         labels=("lossy",),
     )
     for is_lossy, count in counts.items():
@@ -181,22 +181,22 @@ def _of_promotions(counts: Mapping[bool, int]) -> Metric:
 
 
 def _of_partitions(days_ahead: Mapping[str, float]) -> Iterator[Metric]:
-    text = "Seconds until the end of the last partition; below 0 new rows are in that for the rest."
+    text = "Seconds until the end of the last partition; below 0 new rows go to the default partition."
     seconds = {table: days * 86_400 for table, days in days_ahead.items()}
     yield _gauges("ava_partitions_end_seconds", text, ("table",), [((table,), of) for table, of in seconds.items()])
-    yield _gauge("ava_log_partitions_end_seconds", f"That of log lines. {text}", seconds.get(partitions.LOGS, 0.0))
+    yield _gauge("ava_log_partitions_end_seconds", f"Of log lines. {text}", seconds.get(partitions.LOGS, 0.0))
 
 
 def _of_waiting(jobs: Mapping[str, int], blocked_seconds: Mapping[str, float]) -> Iterator[Metric]:
     yield _gauges(
         "ava_jobs_waiting",
-        f"Queued jobs that wait, by what they wait for, each up to {metrics.MAX_QUEUED_COUNTED}.",
+        f"Waiting queued jobs by reason, each up to {metrics.MAX_QUEUED_COUNTED}.",
         ("waits_for",),
         [((reason,), count) for reason, count in jobs.items()],
     )
     yield _gauges(
         "ava_jobs_waiting_seconds",
-        "Seconds since the oldest job could start of those that wait for a permit, a node, a worker or a queue.",
+        "Age in seconds of the oldest startable job that waits for a permit, a node, a worker or a queue.",
         ("waits_for",),
         [((reason,), seconds) for reason, seconds in blocked_seconds.items()],
     )
@@ -205,13 +205,13 @@ def _of_waiting(jobs: Mapping[str, int], blocked_seconds: Mapping[str, float]) -
 def _of_events(unfinished: Sequence[UnfinishedEvents]) -> Iterator[Metric]:
     yield _gauges(
         "ava_events_unfinished",
-        "Events whose jobs are not all created (subscriptions), or that are not compared with all waits of handlers.",
+        "Events with jobs still to be created (subscriptions), or still to be compared with waits of handlers.",
         ("work",),
         [((each.work,), each.events) for each in unfinished],
     )
     yield _gauges(
         "ava_events_unfinished_seconds",
-        "Seconds since the oldest of these events came.",
+        "Age in seconds of the oldest of these events.",
         ("work",),
         [((each.work,), each.oldest_seconds) for each in unfinished],
     )
@@ -223,14 +223,14 @@ def _of_running(running: Sequence[metrics.RunningCount]) -> Iterator[Metric]:
         ("tenant", lambda count: count.tenant_id),
         ("priority", lambda count: str(count.priority)),
     )
-    yield _gauge("ava_jobs_running", "Jobs that run.", sum(count.jobs for count in running))
+    yield _gauge("ava_jobs_running", "Running jobs.", sum(count.jobs for count in running))
     for label, name_of in by_labels:
         counts: Counter[str] = Counter()
         for count in running:
             counts[name_of(count)] += count.jobs
         yield _gauges(
             f"ava_jobs_running_by_{label}",
-            f"Jobs that run, for the {_MAX_WORKERS} busiest.",
+            f"Running jobs, for the {_MAX_WORKERS} busiest.",
             (label,),
             [((name,), jobs) for name, jobs in counts.most_common(_MAX_WORKERS)],
         )
@@ -238,7 +238,7 @@ def _of_running(running: Sequence[metrics.RunningCount]) -> Iterator[Metric]:
         "ava_jobs_cancelling", "Running jobs that were asked to stop.", sum(count.cancelling for count in running)
     )
     longest = max((count.longest_seconds for count in running), default=0)
-    yield _gauge("ava_jobs_longest_running_seconds", "Seconds that the longest running job has run.", longest)
+    yield _gauge("ava_jobs_longest_running_seconds", "Run time in seconds of the longest-running job.", longest)
 
 
 def _of_recent(recent: Sequence[tuple[str, str, int]]) -> Iterator[Metric]:
@@ -255,7 +255,7 @@ def _of_tenants(waits: Sequence[TenantWait]) -> Iterator[Metric]:
     named, others = waits[:_MAX_WAITING_TENANTS], waits[_MAX_WAITING_TENANTS:]
     yield _gauges(
         "ava_tenant_waiting_jobs",
-        f"Startable jobs without a message in the broker, for the {_MAX_WAITING_TENANTS} tenants that wait longest.",
+        f"Startable jobs without a message in the broker, for the {_MAX_WAITING_TENANTS} longest-waiting tenants.",
         ("tenant",),
         [
             *(((wait.tenant_id,), wait.jobs) for wait in named),
@@ -264,7 +264,7 @@ def _of_tenants(waits: Sequence[TenantWait]) -> Iterator[Metric]:
     )
     yield _gauges(
         "ava_tenant_wait_seconds",
-        "Seconds that such a tenant has waited without a start of one of its jobs.",
+        "Seconds since such a waiting tenant's last start of a job.",
         ("tenant",),
         [
             *(((wait.tenant_id,), wait.seconds) for wait in named),
@@ -275,10 +275,10 @@ def _of_tenants(waits: Sequence[TenantWait]) -> Iterator[Metric]:
 
 def _of_fleet(fleet: Sequence[metrics.NodeCount]) -> Iterator[Metric]:
     for name, text in (
-        ("nodes", "Nodes that have not stopped in order."),
-        ("processes", "Jobs that the nodes can run at once."),
-        ("busy", "Jobs that the nodes run."),
-        ("memory_bytes", "Memory that the nodes hold."),
+        ("nodes", "Nodes that have not shut down cleanly."),
+        ("processes", "Max concurrent jobs of the nodes."),
+        ("busy", "Running jobs of the nodes."),
+        ("memory_bytes", "Memory used by the nodes."),
     ):
         metric = "ava_nodes" if name == "nodes" else f"ava_nodes_{name}"
         yield _gauges(metric, text, ("state", "version"), [((of.state, of.version), getattr(of, name)) for of in fleet])
@@ -289,7 +289,7 @@ def _of_webhooks(found: Sequence[tuple[str, int, float]]) -> Iterator[Metric]:
         "ava_webhook_endpoints", "Endpoints by state.", ("status",), [((status,), count) for status, count, _ in found]
     )
     late = [((status,), max(0.0, seconds)) for status, _, seconds in found]
-    yield _gauges("ava_webhook_late_seconds", "Seconds that the oldest due delivery has waited.", ("status",), late)
+    yield _gauges("ava_webhook_late_seconds", "Lag of the oldest due delivery, in seconds.", ("status",), late)
 
 
 def _bounded(totals: Sequence[Total]) -> list[tuple[str, Total]]:
@@ -308,13 +308,13 @@ def _of_totals(totals: Sequence[tuple[str, Total]]) -> Iterator[Metric]:
         retries[worker,] += total.retries
         losses[worker,] += total.losses
     yield _counter("ava_jobs_ended", "Jobs that ended.", ("worker", "status"), ended)
-    yield _counter("ava_jobs_retries", "Attempts that followed a failed one, of ended jobs.", ("worker",), retries)
+    yield _counter("ava_jobs_retries", "Retries of ended jobs.", ("worker",), retries)
     yield _counter(
-        "ava_jobs_losses", "Runs that were lost with their process or node, of ended jobs.", ("worker",), losses
+        "ava_jobs_losses", "Runs of ended jobs that were lost with their process or node.", ("worker",), losses
     )
     yield _histogram(
         "ava_job_start_latency_seconds",
-        "Seconds from the time a job is due to the start of its handler, if it started.",
+        "Seconds from the due time of a job to the start of its handler, if it started.",
         [(worker, total.wait_bucket, total.jobs, total.wait_seconds) for worker, total in totals],
     )
     yield _histogram(

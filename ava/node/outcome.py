@@ -281,7 +281,7 @@ def encode_output(output: Any) -> str:
     except BaseException as error:
         raise OutputError(_fault_of(output, error)) from None
     if len(text) > MAX_OUTPUT_BYTES:
-        raise OutputError(f"the output is {len(text)} bytes of JSON; at most {MAX_OUTPUT_BYTES} are kept")
+        raise OutputError(f"the output is {len(text)} bytes of JSON, more than the limit of {MAX_OUTPUT_BYTES}")
     if text.count("[") + text.count("{") > limits.NESTING.value and _is_too_deep(output):
         raise OutputError(_TOO_DEEP)
     if _MANY_DIGITS.search(text) and (fault := _find_fault(output)) is not None:
@@ -319,14 +319,14 @@ def _find_fault(output: Any) -> str | None:
         if isinstance(value, dict):
             wrong_key = next((key for key in value if not isinstance(key, str | int | float | bool | None)), None)
             if wrong_key is not None:
-                return f"{path} has a key of type {type(wrong_key).__name__}; JSON takes only strings"
+                return f"{path} has a key of type {type(wrong_key).__name__}; JSON allows only strings"
             waiting += [(f"{path}.{key}", part, depth + 1) for key, part in value.items()]
         elif isinstance(value, list | tuple):
             waiting += [(f"{path}[{n}]", part, depth + 1) for n, part in enumerate(value)]
         elif isinstance(value, float) and not math.isfinite(value):
-            return f"{path} is {value}, which JSON cannot carry"
+            return f"{path} is {value}, which JSON cannot represent"
         elif isinstance(value, int) and not -_TOO_LARGE < value < _TOO_LARGE:
             return f"{path} is an integer of more than {_MAX_DIGITS} digits, which few programs read"
         elif not isinstance(value, str | int | float | bool | None):
-            return f"{path} is of type {type(value).__name__}, which JSON cannot carry"
+            return f"{path} is of type {type(value).__name__}, which JSON cannot represent"
     return None

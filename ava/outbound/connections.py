@@ -46,7 +46,7 @@ class LookUps:
         """Resolve a name for an owner. Raises `TimeoutError`, immediately if too many lookups are running."""
         with self._lock:
             if self._under_way[owner] >= self._max_of_owner or self._under_way.total() >= self._most:
-                raise TimeoutError("earlier name look-ups have not ended")
+                raise TimeoutError("earlier DNS lookups have not ended")
             self._under_way[owner] += 1
         return resolve_name(host, port, deadline, partial(self._end, owner))
 

@@ -179,7 +179,7 @@ def resolve_name(host: str, port: int, deadline: Deadline, on_end: Callable[[], 
     try:
         answer = answers.get(timeout=deadline.seconds_left())
     except Empty:
-        raise TimeoutError("the name look-up took too long") from None
+        raise TimeoutError("the DNS lookup took too long") from None
     if isinstance(answer, Exception):
         raise answer
     return answer

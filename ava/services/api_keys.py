@@ -79,7 +79,7 @@ class ApiKeys:
             if created is None:
                 if caller.key_id is not None:
                     check_key(connection, caller, caller.key_id)
-                sentence = f"The tenant has {API_KEYS.value} API keys, which is the most; revoke one first."
+                sentence = f"The tenant has reached its limit of {API_KEYS.value} API keys; revoke one first."
                 raise ApiKeysFull(API_KEYS.message(sentence))
             if key is not None:
                 uuids = [api_keys.key_uuid(created.id)]
@@ -157,7 +157,7 @@ def _check_workers(connection: Connection, caller: Caller, spec: ApiKeySpec) -> 
     wrong = [id_ for id_ in wanted if id_ not in owners or (spec.is_of_platform and owners[id_] != PLATFORM)]
     if wrong:
         whose = "the platform's" if spec.is_of_platform else "this tenant"
-        reason = f"{wrong[0]} is no worker with the runtime pull of {whose}."
+        reason = f"{wrong[0]} is not a pull worker of {whose}."
         raise InvalidFields(f"workers: {reason}", {"workers": [reason]})
 
 

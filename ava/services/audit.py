@@ -81,7 +81,7 @@ class Audit:
             self.flush()
         except DatabaseUnavailable:
             _log.error(
-                "Audit: entries dropped, the database is out of reach",
+                "Audit: entries dropped, the database is unreachable",
                 extra={"entries": len(self._held) + len(self._batch)},
             )
 
@@ -112,7 +112,7 @@ class Audit:
         if (excess := len(self._held) - _MAX_HELD_RECORDS) > 0:
             for _ in range(excess):
                 self._held.popleft()
-            _log.error("Audit: entries dropped, the database is out of reach", extra={"entries": excess})
+            _log.error("Audit: entries dropped, the database is unreachable", extra={"entries": excess})
 
 
 class RefusalCounts:

@@ -171,8 +171,8 @@ def _unrunnable(specs: Sequence[JobSpec], outcomes: Sequence[JobOrRefusal]) -> s
     )
     if not refused:
         return None
-    others = f" ({len(refused) - 1} more workers likewise)" if len(refused) > 1 else ""
-    return f"{refused[0]} takes no such jobs: it is deprecated, its schema refuses the input, or it is gone{others}."
+    others = f"(also {len(refused) - 1} more workers)" if len(refused) > 1 else ""
+    return f"{refused[0]} refuses these jobs: it is deprecated or deleted, or its schema refuses the input{others}."
 
 
 def _unresolved(jobs: Sequence[Job]) -> str | None:
@@ -180,7 +180,7 @@ def _unresolved(jobs: Sequence[Job]) -> str | None:
     found = next((job.id for job in jobs if graphs.is_unresolved(job)), None)
     if found is None:
         return None
-    return f"{found} never had an input, because the outputs that it refers to were not there; {_RETRY_FROM}."
+    return f"{found} never had an input, because outputs that it refers to were missing; {_RETRY_FROM}."
 
 
 def _ending(operation: BulkOperation) -> AuditRecord:

@@ -55,7 +55,7 @@ class BulkOperations:
             if not bulk_operations.has_room(
                 connection, tenant_id=caller.tenant_id, max_operations=RUNNING_OPERATIONS.value
             ):
-                sentence = f"The tenant has {RUNNING_OPERATIONS.value} operations that run; wait for one, or abort it."
+                sentence = f"The tenant has {RUNNING_OPERATIONS.value} running operations; wait for one, or abort it."
                 raise TooMany(RUNNING_OPERATIONS.message(sentence), retry_after_seconds=_RETRY_AFTER_SECONDS)
             total, is_exact = _count(connection, caller, kind, job_filter)
             operation = bulk_operations.create(
@@ -109,7 +109,7 @@ class BulkOperations:
         with self._database.connect() as connection:
             aborted = bulk_operations.abort(connection, tenant_id=caller.tenant_id, operation_id=operation_id)
         if aborted is None:
-            raise OperationEnded(f"The operation is {self._show(caller, operation_id).state} already.")
+            raise OperationEnded(f"The operation has already ended: {self._show(caller, operation_id).state}.")
         return aborted
 
 

@@ -130,7 +130,7 @@ class Claims:
         owners = self._owners_of(caller.tenant_id, frozenset(worker_ids))
         gone = [id_ for id_ in worker_ids if id_ not in owners or (caller.is_of_platform and owners[id_] != PLATFORM)]
         if gone:
-            reason = f"{gone[0]} is no worker with the runtime pull any more."
+            reason = f"{gone[0]} is no longer a pull worker; it was deleted."
             raise InvalidFields(f"workers: {reason}", {"workers": [reason]})
         tenant_id = "" if caller.is_of_platform else caller.tenant_id
         return [PullQueue(owner=owners[id_], worker_id=id_, tenant_id=tenant_id) for id_ in worker_ids]

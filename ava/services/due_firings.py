@@ -119,7 +119,7 @@ class DueFirings:
             _count(decision)
             if decision.disables:
                 _log.warning(
-                    "Schedule disabled: its worker was gone at %d firings in a row",
+                    "Schedule disabled: its worker was missing at %d firings in a row",
                     decision.gone,
                     extra={"schedule_id": decision.due.schedule.id, "tenant_id": decision.due.schedule.tenant_id},
                 )
@@ -220,7 +220,7 @@ def _write_event(connection: Connection, schedule: Schedule) -> None:
         tenant_id=schedule.tenant_id,
         sequence=0,
     )
-    reason = f"worker {schedule.worker_id} was gone at {MAX_GONE} firings in a row"
+    reason = f"worker {schedule.worker_id} was missing at {MAX_GONE} firings in a row"
     record = make_schedule_record(schedule)
     shown = {**record, "input": redact(record["input"]), "reason": reason}
     webhook_events.insert(connection, event, make_body(event, shown))

@@ -27,14 +27,14 @@ def prepare(
     not final, or a predecessor is deleted.
     """
     if job.tree_id is None or job.parent_id is not None:
-        reason = "The job is no entry of a bulk with names or after; retry it without from."
+        reason = "The job is not an entry of a bulk with names or after; retry it without from."
         raise InvalidFields(f"from: {reason}", {"from": [reason]})
     if job.status is Status.COMPLETED:
-        raise JobStateConflict("The job has completed; with from only one that did not complete can be retried.")
+        raise JobStateConflict("The job has completed; from can only retry an entry that did not complete.")
     followers = trees.unfinished_followers(connection, job)
     open_ones = [each.job.id for each in followers if not each.job.is_final]
     if open_ones:
-        raise JobStateConflict(f"{open_ones[0]} is not final yet; only final jobs can be retried.")
+        raise JobStateConflict(f"{open_ones[0]} has not ended yet; only ended jobs can be retried.")
     uuids = clock.new_uuids(connection, len(followers))
     renewed = {_uuid(each.job): uuid for each, uuid in zip(followers, uuids, strict=True)}
     _refuse_deleted(connection, caller, [uuid for each in followers for uuid in each.after if uuid not in renewed])
@@ -60,8 +60,8 @@ def _refuse_deleted(connection: Connection, caller: Caller, completed: Sequence[
     deleted = next((ids.encode("job", uuid) for uuid in completed if uuid not in kept), None)
     if deleted is not None:
         raise JobStateConflict(
-            f"{deleted}, which the jobs to retry come after, is not kept any more; "
-            "trigger the graph anew, or retry single jobs with an input."
+            f"{deleted}, a predecessor of the jobs to retry, is already deleted; trigger the whole graph again, or "
+            "retry single jobs with an input."
         )
 
 

@@ -181,11 +181,11 @@ class Jobs:
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
         if not job.is_final:
-            raise JobStateConflict(f"The job is still {job.status}; only a final job can be retried.")
+            raise JobStateConflict(f"The job is still {job.status}; only an ended job can be retried.")
         if graphs.is_unresolved(job) and input_json is None:
             raise JobStateConflict(
-                "The job never had an input, because the outputs that it refers to were not there; "
-                'retry it with {"from": "failed"}, or send an input.'
+                'The job never had an input, because outputs that it refers to were missing; retry it with {"from": '
+                '"failed"}, or send an input.'
             )
         spec = self.retry_spec(caller, job)
         spec = replace(spec, input_json=input_json or spec.input_json, priority=priority or spec.priority)
@@ -255,7 +255,7 @@ class Jobs:
         try:
             self._publisher.publish(startable)
         except BrokerUnavailable as error:
-            reason, unsent = "the broker is out of reach", startable
+            reason, unsent = "the broker is unreachable", startable
             if isinstance(error, QueueRefused):
                 refused = set(error.job_ids)
                 reason, unsent = "the broker refuses the queue", [job for job in startable if job.id in refused]
@@ -353,7 +353,7 @@ class Jobs:
             if job is None:
                 final = self._show(connection, caller, job_id)
                 raise JobStateConflict(
-                    f"The job is {final.status} already; only a queued or running job can be cancelled."
+                    f"The job is already {final.status}; only a queued or running job can be cancelled."
                 )
         revoke_all(self._database, self.control, found)
         return job

@@ -138,7 +138,7 @@ class PulledRuns:
         with self._database.transaction() as connection:
             run = self._hear(connection, token, log_bytes=size)
             if run.log_bytes > RUN_LOG_BYTES.value:
-                sentence = f"The log of this run has {RUN_LOG_BYTES.value:,} bytes, which is the most."
+                sentence = f"The log of this run has reached its limit of {RUN_LOG_BYTES.value:,} bytes."
                 raise PayloadTooLarge(RUN_LOG_BYTES.message(sentence))
             now = clock.now(connection)
             made = [

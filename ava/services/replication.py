@@ -38,18 +38,18 @@ class Replication:
             standbys = replication.read_standbys(connection)
         if not standbys.required:
             raise NotReplicated(
-                "PostgreSQL has no synchronous standby (synchronous_standby_names is empty), so nothing can be stored "
-                "with Durability: replicated; leave the header out, or set one up."
+                "PostgreSQL has no synchronous standby (synchronous_standby_names is empty), so no job can be "
+                "stored with Durability: replicated; omit the header, or set up a synchronous standby."
             )
         if not standbys.may_read:
             raise NotReplicated(
-                "The role of DATABASE_URL may not see the standbys, so nothing can be stored with Durability: "
-                "replicated; an operator grants it pg_read_all_stats."
+                "The role of DATABASE_URL may not see the standbys, so no job can be stored with Durability: "
+                "replicated; an operator must grant it pg_read_all_stats."
             )
         if standbys.found < standbys.required:
             raise NotReplicated(
-                f"{standbys.found} of {standbys.required} synchronous standbys are connected, so nothing can be stored "
-                "with Durability: replicated at the moment; try again shortly."
+                f"{standbys.found} of {standbys.required} synchronous standbys are connected, so no job can be "
+                "stored with Durability: replicated now; try again shortly."
             )
 
     def confirm(self, jobs: Sequence[Job]) -> None:

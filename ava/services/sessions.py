@@ -43,7 +43,7 @@ class SessionUse:
         # An API key belongs to one tenant, whatever its role, and so does a session that it started.
         is_free = self.session.role >= Role.PLATFORM_ADMIN and self.session.key_id is None
         if tenant_id != self.session.tenant_id and not is_free:
-            raise Forbidden("Only the roles of the platform may look at another tenant.")
+            raise Forbidden("Only platform roles may view another tenant.")
         return replace(self, tenant_id=tenant_id)
 
 
@@ -80,11 +80,11 @@ class Sessions:
     def take_link(self, token: str) -> Caller:
         """Use up a link. Return its creator. Raise `SessionEnded` if it was used or has expired."""
         if (parsed := tokens.parse(token, TokenKind.LINK)) is None:
-            raise SessionEnded("The link is not valid; make another with `ava dashboard`.")
+            raise SessionEnded("The link is not valid; create another with `ava dashboard`.")
         with self._database.connect() as connection:
             found = sessions.find(connection, parsed, keys=self._keys)
             if found is None or not sessions.take_link(connection, found[0]):
-                raise SessionEnded("The link was used before, or is too old; make another with `ava dashboard`.")
+                raise SessionEnded("The link was already used or has expired; create another with `ava dashboard`.")
         link = found[0]
         return _caller(link)
 

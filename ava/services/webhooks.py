@@ -67,7 +67,7 @@ class Webhooks:
                 max_endpoints=WEBHOOKS.value,
             )
             if created is None:
-                sentence = f"The tenant has {WEBHOOKS.value} webhooks, which is the most; delete one first."
+                sentence = f"The tenant has reached its limit of {WEBHOOKS.value} webhooks; delete one first."
                 raise WebhooksFull(WEBHOOKS.message(sentence))
             if key is not None:
                 uuids = [endpoints.webhook_uuid(created.id)]

@@ -117,7 +117,7 @@ class Workers:
             if is_taken:
                 raise WorkerExists
             if not pull_workers.create(connection, spec, tenant_id=tenant_id, max_workers=PULL_WORKERS.value):
-                sentence = f"The tenant has {PULL_WORKERS.value} workers of its own, which is the most."
+                sentence = f"The tenant has reached its limit of {PULL_WORKERS.value} pull workers; delete one first."
                 raise WorkersFull(PULL_WORKERS.message(sentence))
             if key is not None:
                 # The request contains the id, so any UUID records the creation.
@@ -134,7 +134,9 @@ class Workers:
         with self._database.transaction() as connection:
             worker = self._show(connection, caller, worker_id)
             if not worker.is_pulled or worker.is_own == is_of_platform:
-                raise Forbidden("Only a worker with the runtime pull can be deleted, by those whose it is (scope).")
+                raise Forbidden(
+                    "Only pull workers can be deleted, and only in their owner's `scope` (tenant or platform)."
+                )
             if pull_workers.has_unfinished_jobs(connection, tenant_id=tenant_id, worker_id=worker_id):
                 raise WorkerInUse
             pull_workers.delete(connection, tenant_id=tenant_id, worker_id=worker_id)
@@ -182,7 +184,7 @@ def _owner(caller: Caller, *, is_of_platform: bool) -> str:
     return PLATFORM if is_of_platform else caller.tenant_id
 
 
-_ONLY_OWNER = "Only the owner of a worker with the runtime pull may change it."
+_ONLY_OWNER = "Only the owner of a pull worker may change it."
 #: Settings that belong to the worker itself if its owner changes them.
 _OF_DEFINITION = ("timeout_seconds", "max_retries", "retry", "max_running", "rate")
 
@@ -193,7 +195,7 @@ def _change_definition(connection: Connection, worker: Worker, change: WorkerCha
         wrong = {name: [_ONLY_OWNER] for name in change.definition}
         if not change.is_of_platform:
             wrong |= {
-                name: ["It needs scope platform: a worker's limits hold for all tenants."]
+                name: ["It needs scope platform, because a worker's limits apply to all tenants."]
                 for name in ("max_running", "rate")
                 if name in change.fields
             }
@@ -201,7 +203,7 @@ def _change_definition(connection: Connection, worker: Worker, change: WorkerCha
             raise InvalidFields(f"{next(iter(wrong))}: {next(iter(wrong.values()))[0]}", wrong)
         return change
     if any(change.secrets.values()):
-        reason = "Secrets are never sent to a worker with the runtime pull."
+        reason = "Pull workers cannot have secrets, because they are never sent to them."
         raise InvalidFields(f"secrets: {reason}", {"secrets": [reason]})
     # Null removes a limit; for the other fields it means the default.
     sent = {name: change.fields[name] for name in _OF_DEFINITION if name in change.fields} | dict(change.definition)
@@ -229,7 +231,7 @@ def _change_definition(connection: Connection, worker: Worker, change: WorkerCha
 def _merged(name: str, kept: Mapping[str, str], sent: Mapping[str, str | None], limit: Limit) -> dict[str, str]:
     merged = {key: value for key, value in {**kept, **sent}.items() if value is not None}
     if len(merged) > limit.value:
-        reason = limit.message(f"A worker may have {limit.value} entries here, with those that it has already.")
+        reason = limit.message(f"A worker may have at most {limit.value} entries here, including its present ones.")
         raise InvalidFields(f"{name}: {reason}", {name: [reason]})
     return merged
 
@@ -238,7 +240,7 @@ def _check_bounds(worker: Worker, fields: Mapping[str, Any]) -> None:
     bounds = {"timeout_seconds": worker.handler_timeout_seconds, "max_retries": worker.handler_max_retries}
     wrong = {
         "retry" if name == "max_retries" and fields.get("retry") else name: [
-            f"It must be at most {declared:g}, which the handler declares."
+            f"It must be at most {declared:g}, the handler's value."
         ]
         for name, declared in bounds.items()
         if fields.get(name) is not None and fields[name] > declared

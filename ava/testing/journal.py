@@ -160,7 +160,9 @@ class Journal:
             return
         if wait.timeout_seconds is None and wait.event_names:
             names = ", ".join(map(repr, wait.event_names))
-            raise HandlerError(f"No event comes for {names}: give run() events=[{{...}}], or the wait a timeout.")
+            raise HandlerError(
+                f"No event arrives for {names}: give run() events=[{{...}}], or set a timeout for the wait."
+            )
         if wait.timeout_seconds is None:
             (child, *_) = [self.made[job_id] for job_id in wait.job_ids if job_id not in ends]
             raise HandlerError(

@@ -127,7 +127,7 @@ def _encoding(name: str) -> str | None:
 def _opened(given: Input, options: _Options, env: Env) -> Iterator[tuple[Rows, Fraction]]:
     inline = given.get("csv")
     if (inline is None) == (given.get("url") is None):
-        raise ValueError("input must have either csv, a text with the CSV itself, or url, the address of one")
+        raise ValueError("input must have either csv, a string with the CSV itself, or url, the URL of one")
     if inline is None:
         with _called(given, env) as stream:
             yield _rows_of(stream, options)
@@ -135,7 +135,7 @@ def _opened(given: Input, options: _Options, env: Env) -> Iterator[tuple[Rows, F
         rows = csv_rows.from_text(inline, delimiter=options.delimiter)
         yield rows, lambda: rows.characters / max(1, len(inline))
     else:
-        raise ValueError("input.csv must be a text with the CSV itself")
+        raise ValueError("input.csv must be a string with the CSV itself")
 
 
 @contextmanager

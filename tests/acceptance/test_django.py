@@ -139,9 +139,9 @@ def test_a_retry_of_a_task_of_the_outbox_leaves_its_result_as_it_was(seen: dict[
 
 def test_a_task_that_was_never_enqueued_says_why_and_stays_cancelled(seen: dict[str, Any]) -> None:
     cancelled, waits, refused = seen["outbox"]["never_enqueued"]
-    assert cancelled == "InvalidTask: The task was cancelled before it was enqueued; enqueue it anew."
+    assert cancelled == "InvalidTask: The task was cancelled before it was enqueued; enqueue it again."
     assert "waits in the outbox" in waits
-    assert "has refused the task" in refused
+    assert "refused the task" in refused
     assert refused.endswith("ApiRefused: too large")
     # After the statement of docs/how-to/outbox.md.
     assert seen["outbox"]["sent_again"] == ["FAILED", "READY"]

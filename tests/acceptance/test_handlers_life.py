@@ -97,13 +97,13 @@ def test_a_job_fails_with_the_error_of_its_last_attempt(fleet: System) -> None:
         ("set_trace", "RuntimeError: a node has no terminal for a debugger; call the handler with ava.testing.run"),
         ("recursion", "RecursionError: maximum recursion depth exceeded"),
         ("raise_cancelled", "JobCancelled: "),
-        ("bytes", "OutputError: output.rows[1].body is of type bytes, which JSON cannot carry"),
-        ("nan", "OutputError: output.mean is nan, which JSON cannot carry"),
+        ("bytes", "OutputError: output.rows[1].body is of type bytes, which JSON cannot represent"),
+        ("nan", "OutputError: output.mean is nan, which JSON cannot represent"),
         ("endless", "OutputError: the output is nested too deep, or contains itself"),
         ("deep", "OutputError: the output is nested too deep, or contains itself"),
-        ("large", "OutputError: the output is 1100002 bytes of JSON; at most 1048576 are kept"),
-        ("key", "OutputError: output has a key of type tuple; JSON takes only strings"),
-        ("set", "OutputError: output is of type set, which JSON cannot carry"),
+        ("large", "OutputError: the output is 1100002 bytes of JSON, more than the limit of 1048576"),
+        ("key", "OutputError: output has a key of type tuple; JSON allows only strings"),
+        ("set", "OutputError: output is of type set, which JSON cannot represent"),
     ],
 )
 def test_a_bad_end_is_a_failure_with_an_error(fleet: System, how: str, error: str) -> None:

@@ -154,7 +154,7 @@ def test_an_event_that_does_not_come_in_time_fails_its_job_and_holds_no_process(
 ) -> None:
     data = {**witness.input, "order": "unpaid", "payments": 1, "timeout": 1.5}
     job = _await(system, system.trigger("wkr_t_payments", input=data)["id"], "failed")
-    assert job["error"] == "WaitTimeout: The event 'payment 0' did not come within 1.5 s."
+    assert job["error"] == "WaitTimeout: The event 'payment 0' did not arrive within 1.5 s."
     assert "Handler waits for an event, at most 1.5 s" in system.messages(job["id"])
 
 

@@ -82,7 +82,7 @@ def test_a_database_outage_loses_and_repeats_no_job(system: System, private_post
     # A line of JSON says why each request was answered 503. No process writes a traceback.
     assert system.api
     lines = [json.loads(line) for line in system.api.output.splitlines()]
-    assert [line["reason"] for line in lines if line["msg"].startswith("The database is out of reach")]
+    assert [line["reason"] for line in lines if line["msg"].startswith("The database is unreachable")]
 
 
 @ON_REDIS

@@ -176,7 +176,7 @@ def test_a_drained_node_finishes_what_runs_takes_no_more_and_can_be_resumed(node
     assert nodes.post(f"/v1/ava/nodes/{node_id}/drain").status_code == 403, "a role of a tenant"
     drained = nodes.post(f"/v1/ava/nodes/{node_id}/drain", headers=PLATFORM).json()["data"]
     assert (drained["state"], drained["drained_by"]) == ("live", "usr_test")
-    wait_until(lambda: "takes no more jobs" in process.output and node()["queues"] == [], what="it is drained")
+    wait_until(lambda: "takes no new ones" in process.output and node()["queues"] == [], what="it is drained")
     waiting = [nodes.trigger("wkr_sleep", input={"seconds": 0}) for _ in range(3)]
     # A job that a living node might still take would be explained by its place in the queue.
     for job in waiting:
@@ -260,7 +260,7 @@ def test_a_job_waits_for_a_node_that_has_its_handler(nodes: System) -> None:
     nodes.await_workers()
     rich.terminate()
     job = nodes.trigger("wkr_t_only_there")
-    wait_until(lambda: "puts its jobs off" in poor.output, seconds=20)
+    wait_until(lambda: "defers its jobs" in poor.output, seconds=20)
     assert nodes.show(job["id"])["status"] == "queued"
     poor.terminate()
     nodes.start_worker(concurrency=1)

@@ -65,7 +65,7 @@ def test_a_job_finishes_while_the_broker_is_silent(system: System) -> None:
         time.sleep(max(0, SILENT_SECONDS - (time.monotonic() - silent_since)))
         proxy.heal()
         assert node.exit_code is None, node.output[-6000:]
-        assert "stands still" not in node.output
+        assert "event loop is blocked" not in node.output
         after = system.trigger("wkr_t_nothing")
         assert system.wait_for(after["id"], seconds=30)["status"] == "completed"
         assert system.query("SELECT max(losses), max(run_no) FROM jobs") == [(0, 1)]

@@ -142,9 +142,9 @@ def _outage_at_an_end(system: System, broker: Server, folder: Path) -> Iterator[
     (node,) = system.workers
     with redis.Redis.from_url(broker.url) as client, _blocked_end(system, ending, folder / "end"):
         wait_until(lambda: not client.keys("default*"), what="the node has the message")
-        outages = node.output.count("out of reach")
+        outages = node.output.count("broker is unreachable")
         broker.kill()
-        wait_until(lambda: node.output.count("out of reach") > outages, what="the node notices the outage")
+        wait_until(lambda: node.output.count("broker is unreachable") > outages, what="the node notices the outage")
         yield ending, following
 
 

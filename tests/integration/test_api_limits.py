@@ -166,7 +166,7 @@ def test_the_most_urgent_priorities_are_for_the_roles_of_the_platform(api_settin
         assert api.trigger(priority=3)["priority"] == 3
         error = error_of(api.post(JOBS, json={"worker_id": "wkr_open", "priority": 2}), 422, "validation_error")
         assert error["fields"] == {
-            "priority": ["It must be 3 to 10 for the roles of a tenant. (limit most_urgent_priority)"]
+            "priority": ["It must be from 3 to 10 for tenant roles. (limit most_urgent_priority)"]
         }
         bulk = {"jobs": [{"worker_id": "wkr_open"}, {"worker_id": "wkr_open", "priority": 1}]}
         assert list(wrong_fields(api.post(f"{JOBS}/bulk", json=bulk))) == ["jobs[1].priority"]

@@ -121,7 +121,7 @@ def test_a_name_that_is_no_setting_is_named_with_the_one_that_it_resembles(syste
     exit_code, lines = _doctor(system, AVA_DRAIN_SECOND="300", AVA_WORKER_SLEPP_TOKEN="x")
     assert exit_code == 1
     assert lines["settings"] == (
-        "!!  settings: AVA_DRAIN_SECOND is no setting, and is ignored: did you mean AVA_DRAIN_SECONDS?"
+        "!!  settings: AVA_DRAIN_SECOND is not a setting and is ignored: did you mean AVA_DRAIN_SECONDS?"
     )
     assert lines["handlers"].endswith("; no handler here uses AVA_WORKER_SLEPP_TOKEN")
 
@@ -208,7 +208,7 @@ def test_settings_of_redis_that_harm_a_broker_are_named(database_settings: Setti
     settings = replace(database_settings, broker_url=private_redis.url)
     with Redis.from_url(private_redis.url) as client:
         for name, value, named in (
-            ("maxmemory-policy", "allkeys-lru", "maxmemory-policy of this Redis is allkeys-lru, so it drops messages"),
+            ("maxmemory-policy", "allkeys-lru", "maxmemory-policy of this Redis is allkeys-lru, so it evicts messages"),
             ("timeout", "60", r"closes connections that are idle for 60 s \(timeout\)"),
         ):
             before = client.config_get(name)[name]
@@ -247,7 +247,7 @@ def test_a_database_behind_one_ahead_and_one_of_another_commit_are_distinguished
         " SET oldest_revision = '0100', baseline_digest = ''"
     )
     refused = (
-        (newer, "newer than this code"),
+        (newer, "newer than this release"),
         (other, "another commit's schema (a commit before version 0.1.0)"),
         ("DELETE FROM alembic_version", "ava db upgrade"),
     )
@@ -333,11 +333,11 @@ def test_a_redis_user_who_may_not_consume_is_named_by_doctor_and_worker(system: 
 def test_a_redis_cluster_is_refused_by_doctor_and_worker(system: System) -> None:
     with running_redis_cluster() as cluster:
         lines = found(system, "broker", BROKER_URL=cluster.url)
-        assert lines["broker"].startswith("!!  broker: BROKER_URL: this is a Redis Cluster, which a node cannot use")
+        assert lines["broker"].startswith("!!  broker: BROKER_URL: nodes cannot use a Redis Cluster")
         worker = system.spawn("worker", "-c", "1", environ={"BROKER_URL": cluster.url})
         assert worker.wait(60) == 1
         last = worker.output.splitlines()[-1]
-        assert last.startswith("ava: BROKER_URL: this is a Redis Cluster")
+        assert last.startswith("ava: BROKER_URL: nodes cannot use a Redis Cluster")
         assert "Traceback" not in worker.output
 
 

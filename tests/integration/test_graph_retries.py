@@ -144,7 +144,7 @@ def test_an_entry_whose_output_is_deleted_while_it_waits_fails_and_stops_no_othe
     _delete(graphs, jobs["a"], others["a"])
     graphs.finish(renewed["b"])
     assert graphs.show(renewed["c"])["error"] == "InputInvalid: the output of a is deleted"
-    assert graphs.show(again["b"])["error"] == "ConditionUnmet: what it comes after is deleted"
+    assert graphs.show(again["b"])["error"] == "ConditionUnmet: a predecessor is deleted"
     graphs.finish(more["a"])
     assert graphs.startable(more) == {"b"}
 

@@ -24,7 +24,7 @@ SCHEDULES = "/v1/ava/schedules"
 MINUTELY = {"worker_id": "wkr_open", "cron": "* * * * *", "timezone": "UTC"}
 OPERATOR = {"x-platform-role": "platform-admin"}
 TENANT = {"x-platform-role": "tenant-system-admin"}
-REASON = "It must be 3 to 10 for the roles of a tenant. (limit most_urgent_priority)"
+REASON = "It must be from 3 to 10 for tenant roles. (limit most_urgent_priority)"
 
 
 class Platform:

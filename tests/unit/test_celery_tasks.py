@@ -136,7 +136,7 @@ def test_an_entry_of_beat_has_its_pattern(app: Celery, given: Any, cron: str) ->
         ({"schedule": crontab(0, 0, day_of_month=13, day_of_week=5)}, "together"),
         ({"schedule": 60, "task": "unknown"}, "no task 'unknown'"),
         ({"schedule": 60, "options": {"priority": 3}}, "priority"),
-        ({"schedule": 60, "args": (timedelta(1),)}, "no JSON"),
+        ({"schedule": 60, "args": (timedelta(1),)}, "not JSON"),
         ({"schedule": 60, "options": {"queue": "other"}}, "queue 'other'"),
     ],
 )

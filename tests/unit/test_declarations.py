@@ -179,7 +179,9 @@ def test_a_function_that_can_be_called_so_is_a_handler(function: Callable[..., A
 def test_two_handlers_cannot_claim_one_slug_and_one_may_be_loaded_twice() -> None:
     worker("mine")(handle)
     worker("mine")(handle)
-    with pytest.raises(WorkerConflict, match=r"Two handlers claim wkr_mine: .*handle.* and .*give one of them another"):
+    with pytest.raises(
+        WorkerConflict, match=r"Two handlers claim wkr_mine: .*handle.* and .*give one of the handlers another"
+    ):
         worker("mine")(lambda input: None)
 
 

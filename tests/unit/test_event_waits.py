@@ -80,12 +80,12 @@ def test_a_wait_whose_time_is_over_raises_and_the_event_is_left_for_the_next_one
             return [str(error), env.wait_event("order.sent")["type"]]
 
     result = _run(handler, events=[{"type": "order.sent"}])
-    assert result.output == ["The event 'order.paid' did not come within 3600 s.", "order.sent"]
+    assert result.output == ["The event 'order.paid' did not arrive within 3600 s.", "order.sent"]
     assert result.waits[0] == "an event, at most 3600 s"
 
 
 def test_a_test_says_which_event_is_missing() -> None:
-    with pytest.raises(HandlerError, match=r"No event comes for 'order.paid': give run\(\) events="):
+    with pytest.raises(HandlerError, match=r"No event arrives for 'order.paid': give run\(\) events="):
         _run(lambda input, env: env.wait_event("order.paid"), events=[{"type": "order.sent"}])
 
 

@@ -109,7 +109,7 @@ def test_a_file_of_a_package_is_imported_as_its_module_so_that_relative_imports_
     (package / "src/stock.py").touch()
     assert handler_files.find("stock").folder == package / "src"
     (package / "shop/__init__.py").unlink()
-    with pytest.raises(HandlerError, match=r"no known parent package; add an empty __init__\.py beside it"):
+    with pytest.raises(HandlerError, match=r"no known parent package; add an empty __init__\.py to its folder"):
         handler_files.find("shop/selling.py").load(os.environ)
 
 

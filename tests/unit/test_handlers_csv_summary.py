@@ -125,9 +125,9 @@ def test_the_output_always_fits_a_job(character: str) -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({}, "input must have either csv, a text with the CSV itself, or url"),
+        ({}, "input must have either csv, a string with the CSV itself, or url"),
         ({"csv": "a", "top": 101}, "input.top must be a whole number from 0 to 100"),
-        ({"cvs": "a"}, "input.cvs is not known; this worker takes csv, url, delimiter"),
+        ({"cvs": "a"}, "input.cvs is unknown; this worker takes csv, url, delimiter"),
         ({"csv": ""}, "the CSV is empty"),
         ({"csv": "a,b\n1," + "x" * 1_100_000}, "a line longer than 1 MiB"),
     ],

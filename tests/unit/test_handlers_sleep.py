@@ -45,7 +45,7 @@ def test_a_cancel_ends_the_sleep_at_once() -> None:
     [
         ({}, "input.seconds must be a number from 0 to 3500"),
         ({"seconds": None}, "input.seconds must be a number from 0 to 3500, not null"),
-        ({"seconds": "5"}, "input.seconds must be a number from 0 to 3500, not a text"),
+        ({"seconds": "5"}, "input.seconds must be a number from 0 to 3500, not a string"),
         ({"seconds": True}, "input.seconds must be a number from 0 to 3500, not true or false"),
         ({"seconds": [1]}, "input.seconds must be a number from 0 to 3500, not a list"),
         ({"seconds": float("nan")}, "input.seconds must be a number from 0 to 3500, not NaN or infinity"),
@@ -55,8 +55,8 @@ def test_a_cancel_ends_the_sleep_at_once() -> None:
         ({"seconds": 0, "steps": 0}, "input.steps must be a whole number from 1 to 1000"),
         ({"seconds": 0, "steps": 1.5}, "input.steps must be a whole number from 1 to 1000"),
         ({"seconds": 0, "steps": {}}, "input.steps must be a whole number from 1 to 1000, not an object"),
-        ({"second": 1}, "input.second is not known; this worker takes seconds, steps"),
-        ({"\n\x00": 1}, r"input.\n\x00 is not known; this worker takes seconds, steps"),
+        ({"second": 1}, "input.second is unknown; this worker takes seconds, steps"),
+        ({"\n\x00": 1}, r"input.\n\x00 is unknown; this worker takes seconds, steps"),
     ],
 )
 def test_a_wrong_input_fails_with_a_sentence_that_helps(given: dict[str, Any], sentence: str) -> None:

@@ -64,14 +64,14 @@ def test_a_full_log_says_so_once_and_drops_the_rest(log: JobLog, monkeypatch: py
     monkeypatch.setattr(job_log, "_MAX_CHARACTERS", 300)
     for _ in range(5):
         log.add(LogLevel.INFO, "12345")
-    assert messages(log) == ["12345", "12345", "The log of this run is full; what follows is dropped"]
+    assert messages(log) == ["12345", "12345", "The log of this run is full; further lines are dropped"]
 
 
 def test_empty_lines_count_too(log: JobLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_log, "_MAX_CHARACTERS", 1_000)
     for _ in range(100):
         log.add(LogLevel.INFO, "")
-    assert messages(log) == [""] * 7 + ["The log of this run is full; what follows is dropped"]
+    assert messages(log) == [""] * 7 + ["The log of this run is full; further lines are dropped"]
 
 
 def test_a_closed_log_drops_lines(log: JobLog) -> None:

@@ -125,4 +125,4 @@ def test_a_name_that_is_no_setting_is_logged_at_the_start(
     monkeypatch.setenv("AVA_DRAIN_SECOND", "300")
     logs.configure(SETTINGS, "worker")
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("AVA_DRAIN_SECOND is no setting, and is ignored: did you mean AVA_DRAIN_SECONDS?")
+    assert line.endswith("AVA_DRAIN_SECOND is not a setting and is ignored: did you mean AVA_DRAIN_SECONDS?")

@@ -154,7 +154,7 @@ def test_a_traceback_begins_at_the_handlers_own_line() -> None:
         ({"a": [1, {"b": {1, 2}}]}, "output.a[1].b is of type set"),
         ([float("inf")], "output[0] is inf"),
         ({None: 1, (1,): 2}, "output has a key of type tuple"),
-        ("x" * 1_100_000, "at most 1048576"),
+        ("x" * 1_100_000, "limit of 1048576"),
     ],
 )
 def test_output_that_json_cannot_carry_is_named_by_its_place(output: Any, fault: str) -> None:

@@ -383,9 +383,9 @@ def test_closing_goes_on_after_a_commit_that_lost_its_response(node: Node, monke
 def test_what_runs_in_a_node_that_ends_itself_is_lost(node: Node) -> None:
     _, child = node.run("job_a", grace_seconds=30)
     node.start()
-    node.monitor.close("the worker ended itself because its event loop stands still")
+    node.monitor.close("the worker exited because its event loop is blocked")
     assert child.process.wait(30) == -signal.SIGKILL
-    reason = "Handler lost: the worker ended itself because its event loop stands still"
+    reason = "Handler lost: the worker exited because its event loop is blocked"
     assert node.store.named("rescue") == [("job_a", 1, reason, True)]
 
 

@@ -154,7 +154,7 @@ def test_the_doctor_refuses_settings_that_contradict_each_other(monkeypatch: pyt
         monkeypatch.setenv(name, value)
     result = CliRunner().invoke(cli, ["doctor"])
     assert isinstance(result.exception, SettingsError) or result.exit_code == 1
-    assert "AVA_NODE_DEAD_SECONDS: 14 s is too short beside AVA_HEARTBEAT_SECONDS (20 s)" in (
+    assert "AVA_NODE_DEAD_SECONDS: 14 s is too short for AVA_HEARTBEAT_SECONDS (20 s)" in (
         result.output + str(result.exception)
     )
 
@@ -194,7 +194,7 @@ def test_the_alias_of_the_handler_modules_is_read() -> None:
 
 
 def test_two_names_for_different_handler_modules_are_refused() -> None:
-    with pytest.raises(SettingsError, match=r"^AVA_HANDLERS: AVA_WORKERS, its alias, is set to other modules"):
+    with pytest.raises(SettingsError, match=r"^AVA_HANDLERS: AVA_WORKERS, its alias, names other modules"):
         _load(AVA_WORKERS="a", AVA_HANDLERS="b")
 
 
@@ -292,7 +292,7 @@ def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
     by_file = {**values, name: "", f"{name}_FILE": str(file)}
     assert settings.load(by_file) == settings.load(values)
     assert settings.load_client(by_file) == settings.load_client(values)
-    with pytest.raises(SettingsError, match=f"^{name}_FILE: {name} is set as well"):
+    with pytest.raises(SettingsError, match=f"^{name}_FILE: {name} is also set"):
         settings.load({**values, f"{name}_FILE": str(file)})
 
 
@@ -300,7 +300,7 @@ def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
 def test_a_file_that_holds_no_secret_is_refused(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_bytes(content)
-    with pytest.raises(SettingsError, match=r"^AVA_INTERNAL_SECRET_FILE: the file must hold the value"):
+    with pytest.raises(SettingsError, match=r"^AVA_INTERNAL_SECRET_FILE: the file must contain the value"):
         _load(AVA_INTERNAL_SECRET_FILE=str(file))
     with pytest.raises(SettingsError, match=r"^AVA_INTERNAL_SECRET_FILE: the file cannot be read"):
         _load(AVA_INTERNAL_SECRET_FILE=str(tmp_path / "missing"))

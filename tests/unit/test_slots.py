@@ -51,8 +51,8 @@ def test_concurrent_workers_have_a_queue_of_their_own() -> None:
     ("function", "options", "reason"),
     [
         (_compute, {}, "concurrent=True needs an async def"),
-        (_wait, {"max_memory_mb": 100}, "max_memory_mb is for runs with a process of their own"),
-        (_wait, {"capture_subprocesses": True}, "capture_subprocesses is for runs with a process of their own"),
+        (_wait, {"max_memory_mb": 100}, "max_memory_mb needs a separate process per run"),
+        (_wait, {"capture_subprocesses": True}, "capture_subprocesses needs a separate process per run"),
     ],
 )
 def test_what_needs_a_process_of_its_own_is_refused(function: Any, options: dict[str, Any], reason: str) -> None:
@@ -63,7 +63,7 @@ def test_what_needs_a_process_of_its_own_is_refused(function: Any, options: dict
 def test_a_queue_with_workers_of_both_kinds_is_refused_by_name() -> None:
     worker("ccc_wait", concurrent=True, queue="mixed")(_wait)
     worker("ccc_compute", queue="mixed")(_compute)
-    with pytest.raises(HandlerError, match="Queue 'mixed': the worker 'ccc_wait' is concurrent, and 'ccc_compute' is"):
+    with pytest.raises(HandlerError, match="Queue 'mixed': the worker 'ccc_wait' is concurrent, but 'ccc_compute' is"):
         registry.concurrent_queues()
 
 

@@ -75,7 +75,7 @@ def test_what_json_cannot_carry_fails_as_in_a_node() -> None:
     def odd(input: dict[str, Any]) -> Any:
         return {"when": object()}
 
-    assert testing.run("wkr_odd").error == "OutputError: output.when is of type object, which JSON cannot carry"
+    assert testing.run("wkr_odd").error == "OutputError: output.when is of type object, which JSON cannot represent"
 
 
 def test_a_cancel_and_a_timeout_interrupt_the_handler() -> None:

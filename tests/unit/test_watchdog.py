@@ -82,7 +82,7 @@ def test_an_event_loop_that_stands_still_is_a_reason(
     world: World, dog: Watchdog, seconds: float, is_found: bool
 ) -> None:
     world.seconds += seconds
-    assert (dog.find_reason() == "its event loop stands still") is is_found
+    assert (dog.find_reason() == "its event loop is blocked") is is_found
 
 
 def test_a_node_that_tries_to_reach_its_broker_goes_on(world: World, dog: Watchdog) -> None:
@@ -105,7 +105,7 @@ def test_a_job_that_is_published_twice_and_not_received_is_a_reason(world: World
     assert dog.find_reason() is None
     assert dog.find_reason() is None, "the same message, seen again"
     world.messages = {"job_a": SECOND}
-    assert dog.find_reason() == "it receives no messages, though there are some"
+    assert dog.find_reason() == "it receives no messages, although some are waiting"
 
 
 def test_a_drained_node_is_not_deaf(world: World, dog: Watchdog) -> None:
@@ -138,7 +138,7 @@ def test_a_check_that_fails_is_no_reason(world: World, dog: Watchdog, error: Exc
     assert dog.find_reason() is None
 
 
-LOST = "close: the worker ended itself because its event loop stands still"
+LOST = "close: the worker exited because its event loop is blocked"
 
 
 @pytest.fixture

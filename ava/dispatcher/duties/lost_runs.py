@@ -165,5 +165,5 @@ class Promotions:
             return 0
         lost = "without the last commits" if is_lossy else "and no loss was seen"
         fields = {"timeline": found.timeline, "runs": running}
-        _log.warning("A standby of PostgreSQL was promoted %s; every run is asked for again", lost, extra=fields)
+        _log.warning("A standby of PostgreSQL was promoted %s; every run is checked again", lost, extra=fields)
         return 1

@@ -163,7 +163,7 @@ class _Outputs:
 def _unmet(job: EndedWait) -> CancelRequest:
     # Retention may have deleted all of its predecessors.
     unmet_id = None if job.unmet_uuid is None else ids.encode("job", job.unmet_uuid)
-    name = job.unmet_name or unmet_id or "what it comes after"
+    name = job.unmet_name or unmet_id or "a predecessor"
     return CancelRequest(
         tenant_id=job.tenant_id,
         job_id=ids.encode("job", job.uuid),

@@ -100,7 +100,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
     def _on_unreachable(self, error: Exception, _interval: float) -> None:
         loop_liveness.record_attempt()
         if not self.broker_connection_retry_attempt:
-            _log.warning("The broker is out of reach, will retry: %s", connectivity.explain(error))
+            _log.warning("The broker is unreachable, will retry: %s", connectivity.explain(error))
         self.broker_connection_retry_attempt += 1
 
     def register_with_event_loop(self, hub: Any) -> None:

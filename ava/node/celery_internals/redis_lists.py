@@ -100,7 +100,10 @@ class RedisLists:
         try:
             cursor, keys = self._client.scan(0, count=_MAX_KEYS, _type="list")
         except self._channel.ResponseError as error:
-            _log.warning("Redis refuses SCAN, so each message costs a node of many queues more: %s", error)
+            _log.warning(
+                "Redis refuses SCAN, so a node with many queues needs more time per message; allow the command: %s",
+                error,
+            )
             self._scans_from = float("inf")
             return None
         if cursor:

@@ -52,7 +52,7 @@ def _revoke(on_revoke: Callable[[], object], _state: Any, task_id: str | Sequenc
     for each in [task_id] if isinstance(task_id, str) else task_id:
         if (request := worker_state.requests.get(each)) is not None:
             request.terminate(None)
-    return control.ok("the node asks the database what is cancelled")
+    return control.ok("the node reads cancels from the database")
 
 
 def _new_queue(get_queue: Callable[[str], Queue], hostname: str) -> Queue:
@@ -66,4 +66,4 @@ def _new_queue(get_queue: Callable[[str], Queue], hostname: str) -> Queue:
 
 def _refuse(name: str, _state: Any, **_: Any) -> dict[str, str]:
     _log.warning("Remote control: the command %s is refused.", name)
-    return {"error": f"this node refuses {name}; stop or start nodes with other queues or more processes instead"}
+    return {"error": f"this node refuses the command {name}; start nodes with other queues or more processes instead"}

@@ -68,7 +68,7 @@ class NodeRow:
         if takes_jobs:
             _log.warning("Node takes jobs again")
         else:
-            _log.warning("Node is drained: it finishes what runs, and takes no more jobs")
+            _log.warning("Node is drained: it finishes its running jobs and takes no new ones")
 
     def _note_queues(self, connection: Connection) -> None:
         """Write which queues this node consumes: none while it is drained, so that it does not count as serving

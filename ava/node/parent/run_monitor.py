@@ -261,7 +261,7 @@ class RunMonitor:
             return True
         except DatabaseUnavailable:
             if self._is_reachable:
-                _log.warning("Database is unreachable: running jobs go on")
+                _log.warning("Database is unreachable: running jobs continue")
             self._is_reachable = False
             if not self._is_ending:
                 time.sleep(_RETRY_SECONDS)

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 _DATABASE_SECONDS = 360.0
 #: The maximum timeout, plus the maximum grace, plus a minute: runs that last longer can only end with this process.
 _LONGEST_RUN_SECONDS = 3600 + 600 + 60
-_STANDS_STILL = "its event loop stands still"
+_STANDS_STILL = "its event loop is blocked"
 #: A sleep that is this many seconds too long was a freeze of this process.
 _FREEZE_SECONDS = 5.0
 
@@ -49,8 +49,8 @@ class Watchdog(threading.Thread):
         """Check repeatedly, and end the process when there is a reason."""
         while (reason := self.find_reason()) is None or not self._is_drained(reason):
             _pause(min(2.0, self._deaf_seconds / 8))
-        _log.critical("Node ends itself, to be started again: %s", reason)
-        self._run_monitor.close(f"the worker ended itself because {reason}")
+        _log.critical("Node exits, and its supervisor restarts it: %s", reason)
+        self._run_monitor.close(f"the worker exited because {reason}")
         os._exit(os.EX_SOFTWARE)
 
     def _is_drained(self, reason: str) -> bool:
@@ -62,7 +62,7 @@ class Watchdog(threading.Thread):
         if reason != _STANDS_STILL:
             return True
         if self._draining_since is None:
-            _log.error("Node's event loop stands still: the node ends after its jobs, unless the loop recovers")
+            _log.error("Node's event loop is blocked: the node exits after its jobs, unless the loop recovers")
             self._draining_since = now
         if now - self._draining_since > _LONGEST_RUN_SECONDS:
             return True
@@ -77,12 +77,12 @@ class Watchdog(threading.Thread):
         if loop_liveness.silent_seconds() > self._deaf_seconds:
             return _STANDS_STILL
         if self._draining_since is not None:
-            _log.warning("Node's event loop turns again: the node goes on")
+            _log.warning("Node's event loop runs again: the node continues")
             self._draining_since = None
         if self._run_monitor.unreachable_seconds > _DATABASE_SECONDS:
             return "it has not reached the database for too long"
         try:
-            return "it receives no messages, though there are some" if self._is_deaf() else None
+            return "it receives no messages, although some are waiting" if self._is_deaf() else None
         except DatabaseUnavailable:
             return None
         except Exception:

@@ -82,7 +82,7 @@ class JobLog:
             if self._characters <= _MAX_CHARACTERS:
                 self._lines.append(self._line(level, text))
             elif before <= _MAX_CHARACTERS:
-                self._lines.append(self._line(LogLevel.WARN, "The log of this run is full; what follows is dropped"))
+                self._lines.append(self._line(LogLevel.WARN, "The log of this run is full; further lines are dropped"))
         if self._echo is not None:
             self._echo(level, text)
         if self.may_wait and len(self._lines) >= _MAX_WAITING:

@@ -77,8 +77,8 @@ class NewRuns(Generic[Made]):
         if worker_id not in self._deferred and len(self._deferred) < _MAX_DEFERRED:
             self._deferred.add(worker_id)
             _log.warning(
-                "This node has no handler of %s and puts its jobs off; give it the AVA_HANDLERS of the queue's other "
-                "nodes, or other queues with -q",
+                "This node has no handler for %s and defers its jobs; set AVA_HANDLERS as on the queue's other "
+                "nodes, or consume other queues with -q",
                 worker_id,
                 extra={"job_id": runs[0].job_id},
             )

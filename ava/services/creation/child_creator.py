@@ -58,9 +58,7 @@ class ChildCreator:
                 TREE_JOBS.message(f"A tree has at most {TREE_JOBS.value:,} jobs below its root, {room:,} more here.")
             )
         if place.depth >= TREE_DEPTH.value:
-            raise ChildrenRefused(
-                TREE_DEPTH.message(f"At most {TREE_DEPTH.value} jobs are above each other in a tree.")
-            )
+            raise ChildrenRefused(TREE_DEPTH.message(f"The job tree would be deeper than {TREE_DEPTH.value} levels."))
 
     def _prepare(self, job: Job, tree_uuid: str, new: Sequence[NewChild]) -> list[NewJob]:
         specs = [self._spec(job, each) for each in new]

@@ -149,7 +149,7 @@ class _Call:
                 self._compare_again(self.left)
                 if self.left and time.monotonic() > ends:
                     raise DatabaseUnavailable(
-                        "Too many triggers of one key, or changes of its worker, at once; try again shortly."
+                        "Too many concurrent triggers with one key, or changes of its worker; try again shortly."
                     )
         return [self.outcomes[entry] for entry in range(len(new))]
 

@@ -107,9 +107,7 @@ class QueuedJobsQuota:
             known = self._counts.get(tenant_id)
         left = 0 if known is None else known.left
         limit, kind = (WAITING_JOBS, "waiting") if self._are_waiting else (TENANT_QUEUED_JOBS, "queued")
-        sentence = (
-            f"This tenant may have {self._max_jobs:,} {kind} jobs, {left:,} more at the moment; try again shortly."
-        )
+        sentence = f"This tenant may have {self._max_jobs:,} {kind} jobs, {left:,} more now; try again shortly."
         return TooMany(limit.message(sentence), retry_after_seconds=round(_FULL_SECONDS))
 
 
@@ -255,5 +253,5 @@ class TriggerRules:
             return
         for entry, spec in enumerate(specs):
             if spec.priority < self.most_urgent:
-                reason = f"It must be {self.most_urgent} to {priority.LAST} for the roles of a tenant."
+                reason = f"It must be from {self.most_urgent} to {priority.LAST} for tenant roles."
                 raise PriorityTooUrgent(MOST_URGENT_PRIORITY.message(reason), entry)

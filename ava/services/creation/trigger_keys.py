@@ -32,7 +32,7 @@ def repeated(entries: _Entries) -> dict[int, InvalidFields]:
         kind = "debounce" if spec.dedupe is None else "dedupe"
         earlier = first.setdefault((kind, new.tenant_id, *spec.key), entry)
         if earlier != entry and not all(_mode(each) is DedupeMode.RETURN for each in (entries[earlier].spec, spec)):
-            reason = f"jobs[{earlier}] has the same worker and key; send one of them, or dedupe both with mode return."
+            reason = f"jobs[{earlier}] has the same worker and key; send only one, or dedupe both with mode return."
             name = f"jobs[{entry}].{kind}.key"
             errors[entry] = InvalidFields(f"{name}: {reason}", {name: [reason]})
     return errors

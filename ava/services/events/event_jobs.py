@@ -25,8 +25,8 @@ MAX_JOBS = EVENT_JOBS.value
 #: Max bytes of the inputs that one transaction creates, unless a single input has more.
 _MAX_BYTES = 4 * 2**20
 _TOO_MANY_BYTES = EVENT_COPIED_BYTES.message(
-    f"The inputs of this event's jobs have more than {EVENT_COPIED_BYTES.value:,} bytes together; give the "
-    "subscriptions an `input` that takes a part of the event."
+    f"The inputs of this event's jobs have more than {EVENT_COPIED_BYTES.value:,} bytes in total; give the "
+    "subscriptions an `input` template that copies only a part of the event."
 )
 #: Max stored refusals of one event.
 _MAX_REFUSALS = 1_000
@@ -243,7 +243,7 @@ def _ask(matching: Sequence[_Match], room: Room, batch: _Batch, pauses: Pauses) 
 def _too_many() -> TooManyComparisons:
     sentence = EVENT_COMPARISONS.message(
         f"The tenant's subscriptions need more than {EVENT_COMPARISONS.value:,} comparisons with the events of one "
-        "request; send fewer events at once, or shorter lists."
+        "request; send fewer events per request, or shorten lists in their data."
     )
     return TooManyComparisons(f"data: {sentence}", {"data": [sentence]})
 

@@ -160,7 +160,7 @@ class HookDeliveries:
         delivery, hook = stored.delivery, opened.hook
         if delivery.body is None or len(delivery.body) < delivery.body_bytes:
             raise HookStateConflict(
-                "Only the beginning of this body is stored, so it cannot be replayed; let the sender send it again."
+                "Only the beginning of this body is stored, so it cannot be replayed; let the sender resend it."
             )
         request = Received(
             headers=json.loads(delivery.headers_json), body=delivery.body, query=json.loads(stored.query_json)
@@ -237,8 +237,8 @@ class HookDeliveries:
         )
         if count > max_deliveries or size > _MAX_REPLAYED_BYTES:
             sentence = (
-                f"There are more than {max_deliveries:,} deliveries, or their bodies have more than 64 MiB; "
-                "replay a shorter time."
+                f"More than {max_deliveries:,} deliveries match, or their bodies have more than 64 MiB; replay a "
+                "shorter period."
             )
             reason = REPLAYED_DELIVERIES.message(sentence)
             raise InvalidFields(f"from: {reason}", {"from": [reason]})

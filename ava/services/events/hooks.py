@@ -121,7 +121,7 @@ class Hooks:
             )
             if created is None:
                 raise HooksFull(
-                    HOOKS.message(f"The tenant has {HOOKS.value:,} hooks, which is the most; delete one first.")
+                    HOOKS.message(f"The tenant has reached its limit of {HOOKS.value:,} hooks; delete one first.")
                 )
             if key is not None:
                 uuids = [hook_uuid(created.id)]
@@ -263,7 +263,7 @@ def _check_secret(verifier: Verifier, secret: str | None) -> None:
     if secret is None:
         return
     if not verifier.needs_secret:
-        reason = "This provider signs nothing; leave the secret out."
+        reason = "This provider signs nothing; omit the secret."
         raise InvalidFields(f"secret: {reason}", {"secret": [reason]})
     try:
         check_secret(verifier, secret)

@@ -31,7 +31,7 @@ from ava.store.events.hooks import hook_uuid
 from ava.telemetry import tracing
 
 _TOO_LARGE = HOOK_BODY_BYTES.message(
-    f"The body is too large; at most {HOOK_BODY_BYTES.value:,} bytes are accepted here, also once it is unpacked."
+    f"The body is too large; at most {HOOK_BODY_BYTES.value:,} bytes are accepted here, also after decompression."
 )
 #: Min bytes of a body that takes long to verify and parse.
 _LONG_BYTES = 2**16

@@ -67,7 +67,7 @@ class Subscriptions:
             self._check(connection, caller, spec)
             max_subscriptions = SUBSCRIPTIONS.value
             if not subscriptions.has_room(connection, tenant_id=caller.tenant_id, max_subscriptions=max_subscriptions):
-                sentence = f"The tenant has {max_subscriptions:,} subscriptions, which is the most; delete one first."
+                sentence = f"The tenant has its max of {max_subscriptions:,} subscriptions; delete one first."
                 raise SubscriptionsFull(SUBSCRIPTIONS.message(sentence))
             created = subscriptions.create(connection, spec, tenant_id=caller.tenant_id, user_id=caller.principal)
             if key is not None:

@@ -53,7 +53,7 @@ def _entry(app: Celery, name: str, given: Mapping[str, Any]) -> BeatEntry:
     if others := sorted(options.keys() - _KNOWN_OPTIONS):
         raise ValueError(f"its options {', '.join(others)} have no counterpart; create the schedule by hand")
     if (queue := options.get("queue")) not in (None, workers.queue_of(app, task)):
-        raise ValueError(f"its queue {queue!r} is not that of its task; a worker has one queue here")
+        raise ValueError(f"its queue {queue!r} differs from its task's; here a worker has one queue")
     return BeatEntry(
         name=name,
         worker_id=f"wkr_{slug_of(task.name)}",
@@ -69,7 +69,7 @@ def _input(given: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         json.dumps(input, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"its arguments are no JSON: {error}") from error
+        raise ValueError(f"its arguments are not JSON: {error}") from error
     return input
 
 

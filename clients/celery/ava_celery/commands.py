@@ -52,7 +52,7 @@ def check(app: str) -> None:
 
 @celery.command("import-schedules")
 @click.argument("app")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the changes without making them.")
 @connected
 def import_schedules(client: Client, app: str, *, dry_run: bool) -> None:
     """Make a schedule of each entry of beat's in APP, such as proj.celery:app.

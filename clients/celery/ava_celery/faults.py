@@ -37,7 +37,7 @@ def of_tasks(tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
         by_slug[slug_of(task.name)].append(task.name)
     for slug, names in by_slug.items():
         if len(set(names)) > 1:
-            yield names[0], f"it and {', '.join(names[1:])} would both be wkr_{slug}; give one of them another name="
+            yield names[0], f"it and {', '.join(names[1:])} would both be wkr_{slug}; set another name= for one task"
 
 
 def of_task(app: Celery, task: Task) -> list[str]:
@@ -52,8 +52,8 @@ def _options(app: Celery, task: Task) -> Iterator[str]:
     yield from _retries(task)
     if task.rate_limit:
         yield (
-            f"rate_limit={task.rate_limit!r} is one of each worker instance; a rate of the worker "
-            f"wkr_{slug_of(task.name)} holds for the whole system"
+            f"rate_limit={task.rate_limit!r} applies per worker instance in Celery; here a rate of the worker "
+            f"wkr_{slug_of(task.name)} applies to the whole system"
         )
     if (hard := workers.hard_limit(app, task)) is not None and not 0 < hard <= workers.MAX_TIMEOUT_SECONDS:
         yield f"time_limit={hard:g}: above 0, and at most {workers.MAX_TIMEOUT_SECONDS} s here"
@@ -68,7 +68,7 @@ def _options(app: Celery, task: Task) -> Iterator[str]:
 
 def _retries(task: Task) -> Iterator[str]:
     if task.max_retries is None:
-        yield f"max_retries=None: a job has an end; name 0 to {MAX_RETRIES}"
+        yield f"max_retries=None is unlimited, but here a job must end; set 0 to {MAX_RETRIES}"
     elif not 0 <= task.max_retries <= MAX_RETRIES:
         yield f"max_retries={task.max_retries}: at most {MAX_RETRIES} here"
     if (repeats := workers.autoretry_max_retries(task)) is not None and not 0 <= repeats <= MAX_RETRIES:

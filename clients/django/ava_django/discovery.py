@@ -37,7 +37,7 @@ def tasks_by_worker() -> dict[str, Task]:
                 if known.module_path != value.module_path:
                     raise ImproperlyConfigured(
                         f"The tasks {known.module_path} and {value.module_path} would both be {worker_id_of(value)}; "
-                        "give one of them another name."
+                        "rename one task."
                     )
     return found
 

@@ -76,8 +76,8 @@ def why_not_enqueued(row: Any) -> str:
     if row.next_at is not None:
         return "The task waits in the outbox; it has not been enqueued yet."
     if row.error == CANCELLED:
-        return "The task was cancelled before it was enqueued; enqueue it anew."
-    return f"The API has refused the task, so that it was never enqueued: {row.error}"
+        return "The task was cancelled before it was enqueued; enqueue it again."
+    return f"The API refused the task, so it was never enqueued: {row.error}"
 
 
 def of_job(

@@ -60,5 +60,5 @@ def test_a_link_signs_in_once_and_its_tenant_can_be_switched(browser: Browser, r
     browser.await_text("of the other tenant")
     browser.click("button", "Sign out")
     browser.open(link)
-    browser.await_text("The link was used before")
+    browser.await_text("The link was already used")
     browser.errors()

@@ -25,7 +25,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
         parser.add_argument("--backend", default=DEFAULT_TASK_BACKEND_ALIAS, help="The backend in TASKS.")
-        parser.add_argument("--once", action="store_true", help="Send the rows whose time has come, and end.")
+        parser.add_argument("--once", action="store_true", help="Send the rows that are due, and exit.")
 
     def handle(self, *_: Any, backend: str, once: bool, **__: Any) -> None:
         """Run the relay."""
