@@ -204,7 +204,7 @@ def _check_outage(system: System, project: Path) -> None:
         system.wait_for(job["id"], "completed")
     lines = "SELECT count(*) FILTER (WHERE length(msg) > 8000), bool_or(msg = 'the last one') FROM job_lines"
     assert system.query(lines) == [(300, True)]
-    assert "asked for again: The API is out of reach" in (project / _OUTPUT).read_text()
+    assert "will retry: The API is unreachable" in (project / _OUTPUT).read_text()
 
 
 def _check_go(system: System, project: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_query_of_jobs_names_no_page(package: Path) -> None:
 
 
 def test_a_key_with_a_line_end_is_refused_and_not_printed(find: Find) -> None:
-    message = "TypeError: The key has a space, a line end or another character that no API key has."
+    message = "TypeError: The API key contains a space, a line end or another invalid character."
     assert find("keys") == [["TypeError", message, False]] * 4
 
 

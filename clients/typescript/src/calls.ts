@@ -4,13 +4,13 @@ import { AvaError } from "./errors.js";
 import type { paths } from "./openapi.js";
 
 export interface CallOptions {
-  /** The address of the API, such as `https://jobs.example.com`. */
+  /** The URL of the API, such as `https://jobs.example.com`. */
   url: string;
   /** An API key. */
   key: string;
-  /** How often a call is repeated after a failure that may pass; 4 by default. */
+  /** Max retries of a call after a temporary failure; 4 by default. */
   retries?: number;
-  /** Seconds that a call may take; 60 by default. */
+  /** Timeout of a call in seconds; 60 by default. */
   timeoutSeconds?: number;
   fetch?: typeof fetch;
 }
@@ -18,7 +18,7 @@ export interface CallOptions {
 export type Api = Requests<paths>;
 
 const RETRIED = new Set([429, 502, 503, 504]);
-/** POSTs that do something anew each time, and take no idempotency key. */
+/** POSTs that are not idempotent and take no idempotency key. */
 const DONE_ANEW = /\/v1\/(webhooks\/.+|hooks(\/.*)?)$|\/v1\/ava\/(session(\/links)?|(hooks|subscriptions)\/.*test)$/;
 const MAX_PAUSE_MS = 30_000;
 /** The longest time of a timer. */
@@ -57,7 +57,7 @@ export function newKey(): string {
 /** Returns the header of a key. Throws for one that no header can have, such as one with a line end, without naming it. */
 export function authorization(key: string): string {
   if (!/^[\x21-\x7e]+$/.test(key)) {
-    throw new TypeError("The key has a space, a line end or another character that no API key has.");
+    throw new TypeError("The API key contains a space, a line end or another invalid character.");
   }
   return `Bearer ${key}`;
 }
@@ -177,7 +177,7 @@ export async function answerOf<Data>(call: Promise<Answer<Data>>): Promise<NonNu
     answer = await call;
   } catch (cause) {
     if (cause instanceof AvaError) throw cause;
-    throw new AvaError(`The API is out of reach: ${reasonOf(cause)}`, 0, "unreachable", "", {}, null, { cause });
+    throw new AvaError(`The API is unreachable: ${reasonOf(cause)}`, 0, "unreachable", "", {}, null, { cause });
   }
   if (answer.data === undefined || answer.data === null) throw errorOf(answer.response, answer.error);
   return answer.data;
@@ -186,7 +186,7 @@ export async function answerOf<Data>(call: Promise<Answer<Data>>): Promise<NonNu
 export function errorOf(response: Response, body: unknown): AvaError {
   const given = (body as { error?: { code?: string; message?: string; request_id?: string; fields?: object } })?.error;
   return new AvaError(
-    given?.message ?? `The API answered ${response.status}`,
+    given?.message ?? `The API responded with status ${response.status}`,
     response.status,
     given?.code ?? "unknown",
     given?.request_id ?? response.headers.get("x-request-id") ?? "",

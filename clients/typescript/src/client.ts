@@ -40,7 +40,7 @@ export class Ava {
   readonly #pool: WorkerPool;
 
   constructor(options: CallOptions) {
-    if (!options.url || !options.key) throw new TypeError("The address of the API or the key is missing.");
+    if (!options.url || !options.key) throw new TypeError("Set `url` to the API's URL and `key` to an API key.");
     this.#options = options;
     this.api = makeApi(options);
     this.#pool = new WorkerPool(options);

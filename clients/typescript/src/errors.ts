@@ -42,7 +42,7 @@ export class RunStopped extends Error {
     /** Why: `stop` (cancelled, or its time is over by the server), `timeout`, `lost` or `shutdown`. */
     readonly why: "stop" | "timeout" | "lost" | "shutdown",
   ) {
-    super(`the run is to stop: ${why}`);
+    super(`the run must stop: ${why}`);
   }
 }
 

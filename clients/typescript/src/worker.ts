@@ -14,7 +14,7 @@ export interface Env {
   readonly config: Readonly<Record<string, string>>;
   /** Which attempt this is, from 1. */
   readonly attempt: number;
-  /** Aborted when the run is to stop; its reason is a `RunStopped`. Pass it on to `fetch` and the like. */
+  /** Aborted when the run must stop; its reason is a `RunStopped`. Pass it on to `fetch` and the like. */
   readonly signal: AbortSignal;
   /** Lines of the job's log. */
   readonly log: Readonly<Record<Level, (...parts: unknown[]) => void>>;
@@ -81,7 +81,7 @@ export class WorkerPool {
   async run(options: RunOptions): Promise<void> {
     const { concurrency = 1, signal, graceSeconds = 30, handlesSignals = true } = options;
     if (this.#handlers.size === 0) throw new Error("Register a handler with `worker` first.");
-    if (this.#stopping !== null) throw new Error("The worker runs already.");
+    if (this.#stopping !== null) throw new Error("The worker is already running.");
     const stopping = (this.#stopping = new AbortController());
     const hurry = new AbortController();
     const stop = (): void => this.stop();
@@ -189,7 +189,7 @@ export class WorkerPool {
 }
 
 function report(error: AvaError): void {
-  console.error(`ava: runs cannot be claimed, and are asked for again: ${error.message}`);
+  console.error(`ava: claiming runs failed, will retry: ${error.message}`);
 }
 
 /** One run: its handler, and what it writes. */
@@ -345,7 +345,7 @@ function outputOf(output: unknown): Ending {
     // What JSON has no text for, such as a function, is null.
     return JSON.stringify(output) === undefined ? { output: null } : { output: output as never };
   } catch (error) {
-    return { error: `OutputError: the output is no JSON: ${textOf(error)}`.slice(0, 5000) };
+    return { error: `OutputError: the output is not JSON: ${textOf(error)}`.slice(0, 5000) };
   }
 }
 
