@@ -121,7 +121,7 @@ def test_a_leak_is_shown_by_its_kind_as_long_as_it_lasts(pool: Pool, caplog: pyt
     for _ in range(5):
         leaks.check()
     assert 'ava_pool_leaks{kind="process"} 1.0' in counters.expose().decode()
-    assert caplog.messages == ["Pool: a process is taken by no job"]
+    assert caplog.messages == ["Pool: a process is occupied without a job"]
     pool._busy_workers.clear()
     leaks.check()
     assert 'ava_pool_leaks{kind="process"} 0.0' in counters.expose().decode()

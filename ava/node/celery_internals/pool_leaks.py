@@ -37,7 +37,7 @@ class PoolLeaks:
         self._looks = {found: self._looks.get(found, 0) + 1 for found in self._find()}
         for (kind, _), looks in self._looks.items():
             if looks == _LOOKS:
-                _log.error("Pool: a %s is taken by no job", kind)
+                _log.error("Pool: a %s is occupied without a job", kind)
         leaks = Counter(kind for (kind, _), looks in self._looks.items() if looks >= _LOOKS)
         for kind in _KINDS:
             POOL_LEAKS.labels(kind).set(leaks[kind])

@@ -169,7 +169,7 @@ class _Command:
         self._next_check_at = now + _CHECK_SECONDS
         for member in self._members:
             if member.pid and member.count_silent_checks() * _CHECK_SECONDS > _SILENT_SECONDS:
-                _log.error("Node: its %s gives no sign of life, and is killed", member.name)
+                _log.error("Node: its %s sends no heartbeat and is killed", member.name)
                 process_tree.kill_tree(member.pid)
         if self._on_ready is not None and all(member.is_ready for member in self._members):
             self._on_ready()

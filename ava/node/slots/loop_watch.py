@@ -78,7 +78,7 @@ class LoopWatch(threading.Thread):
                 if self._loop.is_closed():
                     return
                 # Continue: without liveness records the node's command would kill the process.
-                _log.exception("Loop watch: look failed, will retry")
+                _log.exception("Loop watch: check failed, will retry")
             looked_at = now
 
     def _look(self, now: float, passed: float) -> None:
@@ -119,11 +119,11 @@ class LoopWatch(threading.Thread):
         stack = "".join(traceback.format_list(_handler_frames(frame))).rstrip()
         run.log.add(
             LogLevel.WARN,
-            f"The handler blocks the event loop, which has not turned for {_BLOCKED_SECONDS:g} s. Other runs of the "
-            f"process wait. It is here:\n{stack}",
+            f"The handler blocks the event loop and has not yielded for {_BLOCKED_SECONDS:g} s. Other runs of the "
+            f"process wait. Its stack:\n{stack}",
         )
         _log.warning(
-            "A run of %s blocks the event loop; its log says where", run.job.worker_id, extra={"job_id": run.job.id}
+            "A run of %s blocks the event loop; see the run's log", run.job.worker_id, extra={"job_id": run.job.id}
         )
 
     def _find_run(self) -> SlotRun | None:

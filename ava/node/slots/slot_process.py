@@ -144,8 +144,8 @@ class SlotProcess:
         while (used := memory_bytes(os.getpid()) / MIB) <= limit:
             pause.wait(_MEMORY_SECONDS)
         _log.warning(
-            "Slot process has %d MiB of memory, of %d that it may have: it takes no more jobs, and is replaced once "
-            "those that it has are over",
+            "Slot process uses %d MiB of memory, over its limit of %d: it takes no more jobs, and is replaced when "
+            "its running jobs have ended",
             used,
             limit,
         )

@@ -74,7 +74,7 @@ class Slots:
             if waiting:
                 last = await self._run(waiting[0], message.worker_id)
         except Exception:
-            _log.exception("Slot: a run was not carried through", extra={"job_id": message.runs[0].job_id})
+            _log.exception("Slot: a run failed unexpectedly", extra={"job_id": message.runs[0].job_id})
         finally:
             finish(last)
 
