@@ -590,7 +590,7 @@ class Hook:
     tenant_id: str
     name: str
     provider: HookProvider  # `github`, `stripe`, `slack`, `standard`, `shopify`, `custom`, `none`.
-    verifier: dict[str, Any]  # How it verifies.
+    verifier: dict[str, Any]  # How the requests are authenticated.
     secrets: int  # The number of valid secrets.
     worker_id: str | None = None
     event_type: str | None = None

@@ -55,7 +55,7 @@ def _check_age(timestamp: str, now: float, tolerance_seconds: float) -> None:
         raise WebhookUnverified("The webhook-timestamp is not a number of seconds.")
     if abs(now - int(timestamp)) > tolerance_seconds:
         raise WebhookUnverified(
-            f"The webhook is over {tolerance_seconds:g} s old or in the future; the clocks differ, or it is a replay."
+            f"The webhook-timestamp is more than {tolerance_seconds:g} s off; check the clocks, or it is a replay."
         )
 
 

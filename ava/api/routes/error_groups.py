@@ -61,7 +61,9 @@ def list_errors(query: ErrorListRequest) -> Response:
 
 
 @blueprint.get("/<error_id>")
-@operation(summary="Show one error", query=ErrorQuery(), record=ErrorGroupRecord(), failures=(404,), reads_standby=True)
+@operation(
+    summary="Show an error group", query=ErrorQuery(), record=ErrorGroupRecord(), failures=(404,), reads_standby=True
+)
 def show(error_id: str, query: dict[str, Any]) -> Response:
     """Show one group."""
     return responses.data(write_error_group(context().admin.errors.show(caller(), error_id, days=query["days"])))
@@ -69,7 +71,7 @@ def show(error_id: str, query: dict[str, Any]) -> Response:
 
 @blueprint.post("/<error_id>/resolve")
 @operation(
-    summary="Resolve an error",
+    summary="Resolve an error group",
     description="The group is reopened when another job fails in this way, with the event `ava.error.regressed`.",
     **_CHANGE,
 )
@@ -94,14 +96,14 @@ def retry(error_id: str, key: str | None) -> Response:
 
 
 @blueprint.post("/<error_id>/ignore")
-@operation(summary="Ignore an error", description="Its jobs are still counted.", **_CHANGE)
+@operation(summary="Ignore an error group", description="Its jobs are still counted.", **_CHANGE)
 def ignore(error_id: str, query: dict[str, Any]) -> Response:
     """Ignore one group."""
     return _change(error_id, ErrorStatus.IGNORED, query)
 
 
 @blueprint.post("/<error_id>/reopen")
-@operation(summary="Reopen an error", **_CHANGE)
+@operation(summary="Reopen an error group", **_CHANGE)
 def reopen(error_id: str, query: dict[str, Any]) -> Response:
     """Reopen one group."""
     return _change(error_id, ErrorStatus.OPEN, query)

@@ -35,8 +35,8 @@ def show() -> Response:
 @blueprint.post("/<queue:queue>/pause")
 @operation(
     summary="Pause a queue",
-    description="For the roles of the platform. Triggers for the queue are accepted, and within 2 s none of its jobs "
-    "starts, including published jobs. Running jobs continue. Repeated calls have no effect.",
+    description="For the roles of the platform. Triggers for the queue are still accepted; within 2 s no more of its "
+    "jobs start, not even published jobs. Running jobs continue. Repeated calls have no effect.",
     body=NoBody(),
     may_be_empty=True,
     record=PausedQueueRecord(),

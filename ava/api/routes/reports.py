@@ -28,7 +28,7 @@ overview = Blueprint("overview", __name__, url_prefix="/v1/ava")
 
 @overview.get("/overview", endpoint="show")
 @operation(
-    summary="Show the tenant's jobs in total",
+    summary="Show the tenant's totals",
     description="Waiting jobs by priority, running jobs, jobs that ended in each of the last 60 minutes (with a lag "
     "of a few seconds), and percentiles of the newest jobs. Its cost does not depend on the number of jobs.",
     record=OverviewRecord(),

@@ -84,7 +84,7 @@ def list_schedules(query: ScheduleListRequest) -> Response:
 
 @blueprint.post("/preview")
 @operation(
-    summary="Preview a pattern",
+    summary="Preview a cron pattern",
     description="The pattern in words, and its next slots. Nothing is stored.",
     body=PreviewBody(),
     body_as="preview",

@@ -126,7 +126,7 @@ def end_all() -> Response:
 
 @blueprint.post("/session/links")
 @operation(
-    summary="Make a link that signs in once",
+    summary="Create a one-time sign-in link",
     description="The link works once, within 10 minutes: it signs in to the dashboard as the caller. Append `path` "
     "to the address of the API.",
     body=NoBody(),

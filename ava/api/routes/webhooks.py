@@ -185,7 +185,7 @@ def show_body(webhook_id: str, delivery_id: str) -> Response:
 
 @blueprint.post("/<webhook_id>/deliveries/<delivery_id>/redeliver")
 @operation(
-    summary="Send a delivery again",
+    summary="Redeliver an event",
     description="Sends the same id and bytes again, with a new retry schedule. A pending delivery becomes due now "
     "and keeps its schedule.",
     body=NoBody(),
@@ -202,8 +202,9 @@ def redeliver(webhook_id: str, delivery_id: str) -> Response:
 
 @blueprint.post("/<webhook_id>/deliveries/redeliver")
 @operation(
-    summary="Send many deliveries again",
-    description="Sends the deliveries created since `since` again: abandoned ones, or those with the given `status`.",
+    summary="Redeliver many events",
+    description="Sends the deliveries created since `since` again: abandoned deliveries, or deliveries with the "
+    "given `status`.",
     body=RedeliverBody(),
     body_as="ended",
     record=RedeliveredRecord(),

@@ -115,7 +115,7 @@ class HookBody(Strict):
     """A hook to create."""
 
     name = _HookName(required=True, metadata=_NAME)
-    provider = Choice(Provider, required=True, metadata={"description": "Who sends."})
+    provider = Choice(Provider, required=True, metadata={"description": "The provider that sends the requests."})
     secret = _HookSecret(load_default=None, allow_none=True, metadata=_SECRET)
     verifier = _Row(load_default=None, allow_none=True, metadata=_ROW)
     worker_id = ClientId("wkr", load_default=None, allow_none=True, metadata=_WORKER)
@@ -213,7 +213,9 @@ class HookRecord(RecordSchema, of=Hook):
         "id tenant_id name provider verifier secrets worker_id event_type match input priority dedupe "
         "tolerance_seconds enabled prefix previous_token_until created_by created_at updated_at url secret"
     )
-    verifier = JsonText(attribute="verifier_json", metadata={"type": "object", "description": "How it verifies."})
+    verifier = JsonText(
+        attribute="verifier_json", metadata={"type": "object", "description": "How the requests are authenticated."}
+    )
     secrets = WholeNumber(
         minimum=0,
         maximum=MAX_SECRETS,
