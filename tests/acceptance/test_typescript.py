@@ -45,6 +45,15 @@ _FOUND = {
     "cancelled": "cancelled",
     "changed": [2, {"team": "a"}, True, None],
     "payload hidden": False,
+    "logs": [["Handler comple"], ["RangeError: to"], ["resizes to 3"]],
+    "exported": [{"width": 6, "colour": "red", "attempt": 1}],
+    "explained": ["completed", 1, True],
+    "paused": ["paused", 1, {"cancelled": 1, "signalled": 0}],
+    "held": "cancelled",
+    "resumed": "active",
+    "scheduled": [{"user_id": 7}, False, 2],
+    "webhook": "disabled",
+    "event": 4,
     "listed": [9, 9, True],
     "refused": "resource_not_found",
     "unreachable": [0, "unreachable"],
@@ -52,9 +61,9 @@ _FOUND = {
     "forged": True,
     "old": True,
 }
+_ENCRYPTION_KEY = "dGhpcyBpcyBhIGtleSBvZiB0aGUgdGVzdHMgb25seSE="
 _PAGE = """
-<script type="importmap">{"imports": {"ava-jobs": "/node_modules/ava-jobs/dist/index.js",
-    "openapi-fetch": "/node_modules/openapi-fetch/dist/index.mjs"}}</script>
+<script type="importmap">{"imports": {"ava-jobs": "/node_modules/ava-jobs/dist/index.js"}}</script>
 <script type="module">import { flow } from "./flow.js"; window.flow = flow</script>
 """
 
@@ -124,7 +133,7 @@ def _check(found: dict[str, Any]) -> None:
 def test_the_package_works_as_it_is_installed_in_node_deno_bun_and_a_browser(system: System, tmp_path: Path) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as pages:
         address = f"http://127.0.0.1:{pages.server_port}"
-        system._environ["AVA_CORS_ORIGINS"] = address
+        system._environ |= {"AVA_CORS_ORIGINS": address, "AVA_ENCRYPTION_KEY": _ENCRYPTION_KEY}
         system.start_api()
         system.start_dispatcher()
         project = _project(system, tmp_path)

@@ -1,28 +1,63 @@
-import createRequests, { defaultPathSerializer, type Client as Requests } from "openapi-fetch";
+import { ApiError, WaitTimeout } from "./errors.js";
+import {
+  fromWire, queryText, toWire, type Body, type Ids, type Item, type Method, type Path, type Reply,
+} from "./wire.js";
 
-import { AvaError } from "./errors.js";
-import type { paths } from "./openapi.js";
-
-export interface CallOptions {
+export interface ClientOptions {
   /** The URL of the API, such as `https://jobs.example.com`. */
   url: string;
-  /** An API key. */
-  key: string;
-  /** Max retries of a call after a temporary failure; 4 by default. */
+  apiKey: string;
+  /** Max retries of a call after a transient failure; 4 by default. */
   retries?: number;
   /** Timeout of a call in seconds; 60 by default. */
   timeoutSeconds?: number;
+  /** The API only validates changes, and refuses those that it cannot validate so; nothing is created. */
+  dryRun?: boolean;
   fetch?: typeof fetch;
 }
 
-export type Api = Requests<paths>;
+/** What every call takes. */
+export interface CallOptions {
+  /** Ends the call, which then throws the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
 
-const RETRIED = new Set([429, 502, 503, 504]);
+/** What a call takes that creates something. */
+export interface CreateOptions extends CallOptions {
+  /** Calls with the same key create one thing in 24 hours. By default the repetitions of a call share a new key. */
+  idempotencyKey?: string | undefined;
+}
+
+export interface WaitOptions extends CallOptions {
+  /** Throws `WaitTimeout` after these seconds; without it, there is no limit. */
+  timeoutSeconds?: number | undefined;
+}
+
+interface Request extends CallOptions {
+  /** Null: the body has the keys. */
+  idempotencyKey?: string | null | undefined;
+  query?: object | undefined;
+  body?: unknown;
+  headers?: Record<string, string>;
+  /** Seconds for which the server may hold its response. */
+  holdSeconds?: number | undefined;
+  retries?: number;
+}
+
+interface Page {
+  data: unknown;
+  pagination?: { page?: number; hasMore?: boolean; nextCursor?: string | null; previousCursor?: string | null };
+}
+
+const TRANSIENT = new Set([0, 429, 502, 503, 504]);
 /** POSTs that are not idempotent and take no idempotency key. */
-const DONE_ANEW = /\/v1\/(webhooks\/.+|hooks(\/.*)?)$|\/v1\/ava\/(session(\/links)?|(hooks|subscriptions)\/.*test)$/;
+const NOT_IDEMPOTENT = /^\/v1\/(web)?hooks\/.+$|^\/v1\/ava\/(session(\/links)?|(hooks|subscriptions)\/.*test)$/;
 const MAX_PAUSE_MS = 30_000;
 /** The longest time of a timer. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
+/** Seconds for which one request waits, within the API's limit, and those that its response may take beyond. */
+const HOLD_SECONDS = 30;
+const RESPONSE_SECONDS = 15;
 
 /** Waits, or until the signal is aborted. */
 export function sleep(ms: number, signal?: AbortSignal | null): Promise<void> {
@@ -40,13 +75,13 @@ export function sleep(ms: number, signal?: AbortSignal | null): Promise<void> {
 
 /** Returns the pause before a call is repeated: what the API asked for, else 0.2 s, 0.4 s … with jitter. */
 export function pauseMs(attempt: number, retryAfterSeconds?: number | null): number {
-  const wanted = retryAfterSeconds == null ? 200 * 2 ** attempt * (0.8 + 0.4 * Math.random()) : retryAfterSeconds * 1000;
-  return Math.min(wanted, MAX_PAUSE_MS);
+  const backoffSeconds = 0.2 * 2 ** attempt * (0.8 + 0.4 * Math.random());
+  return Math.min((retryAfterSeconds ?? backoffSeconds) * 1000, MAX_PAUSE_MS);
 }
 
-/** Returns true if a call that failed so may succeed later. */
-export function mayPass(error: unknown): boolean {
-  return !(error instanceof AvaError) || error.status === 0 || RETRIED.has(error.status) || error.status >= 500;
+/** Returns true for an outage of the network or the API, or a refusal because of too many requests. */
+export function isTransient(error: unknown): error is ApiError {
+  return error instanceof ApiError && TRANSIENT.has(error.status);
 }
 
 /** Returns a new idempotency key, also on a page without https, where `crypto.randomUUID` is missing. */
@@ -54,149 +89,205 @@ export function newKey(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Returns the header of a key. Throws for one that no header can have, such as one with a line end, without naming it. */
-export function authorization(key: string): string {
-  if (!/^[\x21-\x7e]+$/.test(key)) {
-    throw new TypeError("The API key contains a space, a line end or another invalid character.");
+/** Returns an id as one segment of a path. Throws for what is no id, because it could select another route. */
+function segment(id: unknown): string {
+  // `fetch` removes `.` and `..`, and a server or its proxy may decode `%2F` or read `\` before it selects the route.
+  if (typeof id !== "string" || /[/\\%?#\p{Cc}\p{Cs}]|^\.*$/u.test(id)) {
+    throw new ApiError(`${JSON.stringify(id) ?? String(id)} is no id.`, 404, "resource_not_found", "");
   }
-  return `Bearer ${key}`;
+  return encodeURIComponent(id);
 }
 
-/**
- * Returns an id as one part of a path. Throws for a text that could call another route: quotes do not suffice, because
- * `fetch` removes `.` and `..`, and a server decodes `%2F` before it chooses the route.
- */
-export function segment(id: unknown): string {
-  const text = String(id);
-  if (text.includes("/") || /^\.*$/.test(text)) {
-    throw new AvaError(`${JSON.stringify(text)} is no id.`, 404, "resource_not_found", "");
-  }
-  return encodeURIComponent(text);
-}
+/** Sends the calls of one caller. */
+export class Calls {
+  readonly retries: number;
+  readonly url: string;
+  readonly #headers: Record<string, string>;
+  readonly #timeoutSeconds: number;
+  readonly #isDryRun: boolean;
+  readonly #fetch: typeof fetch;
 
-/**
- * Returns the typed calls of the API. Each is repeated after a failure that may pass, a POST with one idempotency key,
- * except those of which each does something anew and no key is taken.
- */
-export function makeApi(
-  { url, key, retries = 4, timeoutSeconds = 60, fetch: send = fetch }: CallOptions,
-  headers: Record<string, string> = {},
-): Api {
-  const repeated = async (request: Request): Promise<Response> => {
-    const isPost = request.method === "POST";
-    const tries = isPost && DONE_ANEW.test(new URL(request.url).pathname) ? 0 : retries;
-    if (isPost && tries > 0 && !request.headers.has("Idempotency-Key")) request.headers.set("Idempotency-Key", newKey());
-    for (let attempt = 0; ; attempt += 1) {
-      const isLast = attempt >= tries || request.signal.aborted;
-      const { signal, end } = limited(request.signal, timeoutSeconds * 1000);
+  constructor(options: ClientOptions, headers = {}) {
+    const { url, apiKey, retries = 4, timeoutSeconds = 60, dryRun = false, fetch: send = fetch } = options;
+    if (!url || !apiKey) throw new TypeError("Set `url` to the API's URL and `apiKey` to an API key.");
+    // The message does not contain the key.
+    if (!/^[\x21-\x7e]+$/.test(apiKey)) {
+      throw new TypeError("The API key contains a space, a line end or another invalid character.");
+    }
+    this.url = url.replace(/\/+$/, "");
+    this.#headers = { Authorization: `Bearer ${apiKey}`, ...headers };
+    this.retries = retries;
+    this.#timeoutSeconds = timeoutSeconds;
+    this.#isDryRun = dryRun;
+    this.#fetch = send;
+  }
+
+  /** Returns the `data` of a response. Throws `ApiError`. */
+  async data<M extends Method, P extends Path>(
+    method: M,
+    path: P,
+    ids: Ids<P>,
+    request: Request & { body?: Body<P, M> } = {},
+  ): Promise<Reply<P, M>> {
+    return (await this.page(method, path, ids, request)).data as Reply<P, M>;
+  }
+
+  /** Yields the entries of a list. Pages are fetched as the iterator reaches them. */
+  async *list<P extends Path>(path: P, ids: Ids<P>, query: object, options: CallOptions = {}): AsyncGenerator<Item<P>> {
+    for (let place: object | undefined = {}; place !== undefined; ) {
+      const { data, pagination } = await this.page("get", path, ids, { ...options, query: { ...query, ...place } });
+      yield* data as Item<P>[];
+      const { page = 1, hasMore = false, nextCursor } = pagination ?? {};
+      // A sorted list has no cursor.
+      place = hasMore ? (nextCursor == null ? { page: page + 1 } : { cursor: nextCursor }) : undefined;
+    }
+  }
+
+  /**
+   * Sends a request, and repeats it after a transient failure: a POST with one idempotency key, but not one that is not
+   * idempotent and takes no key.
+   */
+  async page(method: Method, path: Path, ids: string[], request: Request = {}): Promise<Page> {
+    const { signal, holdSeconds = 0, retries = this.retries } = request;
+    const isPost = method === "post";
+    const tries = isPost && NOT_IDEMPOTENT.test(path) ? 0 : retries;
+    const { idempotencyKey = isPost && tries > 0 ? newKey() : undefined } = request;
+    const headers = { ...request.headers, ...(idempotencyKey == null ? {} : { "Idempotency-Key": idempotencyKey }) };
+    const seconds = Math.max(this.#timeoutSeconds, holdSeconds && holdSeconds + RESPONSE_SECONDS);
+    return repeat(tries, signal, async () => {
+      const { response, end } = await this.open(method, path, ids, { ...request, headers }, seconds);
+      return fromWirePage(await response.text().catch(unreachable).finally(end));
+    });
+  }
+
+  /** Sends a request once. Returns the response, and what to call once its body is read. Throws `ApiError`. */
+  async open(
+    method: Method,
+    path: Path,
+    ids: string[],
+    { query = {}, body, headers, signal }: Request,
+    seconds?: number,
+  ): Promise<{ response: Response; end: () => void }> {
+    const rest = [...ids];
+    const place = path.replace(/\{\w+\}/g, () => segment(rest.shift()));
+    const isDryRun = this.#isDryRun && method !== "get";
+    const address = this.url + place + queryText({ ...query, ...(isDryRun ? { dryRun: true } : {}) });
+    const init: RequestInit = { method: method.toUpperCase(), headers: { ...this.#headers, ...headers } };
+    if (body !== undefined) {
+      init.headers = { ...init.headers, "Content-Type": "application/json" };
+      init.body = JSON.stringify(toWire(body));
+    }
+    signal?.throwIfAborted();
+    const limit = limited(signal, (seconds ?? this.#timeoutSeconds) * 1000);
+    try {
+      const sent = this.#fetch.call(globalThis, address, { ...init, signal: limit.signal });
+      const response = await sent.catch(unreachable);
+      if (!response.ok) throw refusal(response, await response.text().catch(unreachable));
+      // Only the caller's signal ends a stream.
+      if (seconds === undefined) limit.clear();
+      return { response, end: limit.end };
+    } catch (error) {
+      limit.end();
+      signal?.throwIfAborted();
+      throw error;
+    }
+  }
+
+  /**
+   * Calls `ask` with the seconds for which the server may hold its response, until the result is final. Waits out an
+   * outage; gives up if the API itself fails (500) more often than `retries` in sequence.
+   */
+  async wait<T>(
+    ask: (request: Request & { query: { wait?: number } }) => Promise<T>,
+    isFinal: (found: T) => boolean,
+    { signal, timeoutSeconds = Number.POSITIVE_INFINITY }: WaitOptions,
+  ): Promise<T> {
+    const deadline = performance.now() + timeoutSeconds * 1000;
+    for (let failures = 0; ; ) {
+      const left = Math.ceil(Math.min(HOLD_SECONDS, (deadline - performance.now()) / 1000));
+      const query = left > 0 ? { wait: left } : {};
       try {
-        const response = await send(isLast ? request : request.clone(), { signal });
-        if (isLast || !RETRIED.has(response.status)) return whole(response, end);
-        end();
-        await response.body?.cancel();
-        await sleep(pauseMs(attempt, retryAfterOf(response)), request.signal);
+        const found = await ask({ signal, query, holdSeconds: left, retries: 0 });
+        if (isFinal(found)) return found;
+        if (left <= 0) throw new WaitTimeout(`It has not ended after ${timeoutSeconds} s.`);
+        failures = 0;
       } catch (error) {
-        end();
-        if (isLast || request.signal.aborted) throw error;
-        await sleep(pauseMs(attempt), request.signal);
+        failures += 1;
+        if (left <= 0 || !mayRepeat(error, failures, this.retries)) throw error;
+        const pause = pauseMs(Math.min(failures - 1, 6), (error as ApiError).retryAfterSeconds);
+        await sleep(Math.min(pause, Math.max(0, deadline - performance.now())), signal);
       }
     }
-  };
-  return createRequests<paths>({
-    baseUrl: url.replace(/\/+$/, ""),
-    headers: { Authorization: authorization(key), ...headers },
-    fetch: repeated,
-    pathSerializer: (path, ids) => {
-      Object.values(ids).forEach(segment);
-      return defaultPathSerializer(path, ids);
-    },
-  });
+  }
+}
+
+/** Returns what `send` returns, and calls it again after a transient failure, up to `tries` times. */
+export async function repeat<T>(tries: number, signal: AbortSignal | undefined, send: () => Promise<T>): Promise<T> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await send();
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (attempt >= tries || !isTransient(error)) throw error;
+      await sleep(pauseMs(attempt, error.retryAfterSeconds), signal);
+    }
+  }
+}
+
+/** Returns true if a wait or a stream that has failed so often in sequence may go on. */
+export function mayRepeat(error: unknown, failures: number, retries: number): boolean {
+  return isTransient(error) || (error instanceof ApiError && error.status >= 500 && failures <= retries);
 }
 
 /**
- * Returns a signal that is aborted with another one, or after some time, and what ends both. Node 20 forgets those of
- * `AbortSignal.any` and `AbortSignal.timeout` when it collects garbage.
+ * Returns a signal that is aborted with another one, or after some time, and what ends both, or only the time. Node 20
+ * forgets those of `AbortSignal.any` and `AbortSignal.timeout` when it collects garbage.
  */
-function limited(signal: AbortSignal, ms: number): { signal: AbortSignal; end: () => void } {
+function limited(signal: AbortSignal | undefined, ms: number) {
   const call = new AbortController();
-  const stop = (): void => call.abort(signal.reason);
+  const stop = (): void => call.abort(signal?.reason);
   const isLate = (): void => call.abort(new DOMException(`The call took more than ${ms / 1000} s.`, "TimeoutError"));
   const timer = setTimeout(isLate, Math.min(ms, MAX_TIMER_MS));
-  signal.addEventListener("abort", stop);
-  if (signal.aborted) stop();
-  return {
-    signal: call.signal,
-    end: () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", stop);
-    },
+  signal?.addEventListener("abort", stop);
+  const clear = (): void => clearTimeout(timer);
+  const end = (): void => {
+    clear();
+    signal?.removeEventListener("abort", stop);
   };
+  return { signal: call.signal, clear, end };
 }
 
-/** Returns a response that calls `end` once its body is read, has failed, or is not wanted any more. */
-function whole(response: Response, end: () => void): Response {
-  const reader = response.body?.getReader();
-  if (reader === undefined) {
-    end();
-    return response;
-  }
-  const body = new ReadableStream<Uint8Array>({
-    async pull(read) {
-      try {
-        const { done, value } = await reader.read();
-        if (!done) return read.enqueue(value);
-        read.close();
-      } catch (error) {
-        read.error(error);
-      }
-      end();
-    },
-    cancel(reason) {
-      end();
-      return reader.cancel(reason);
-    },
-  });
-  return new Response(body, response);
-}
-
-function retryAfterOf(response: Response): number | null {
-  const seconds = Number(response.headers.get("retry-after") ?? Number.NaN);
-  return Number.isFinite(seconds) ? seconds : null;
-}
-
-export interface Answer<Data> {
-  data?: Data;
-  error?: unknown;
-  response: Response;
-}
-
-/** Returns the answer of a call. Throws `AvaError`. */
-export async function answerOf<Data>(call: Promise<Answer<Data>>): Promise<NonNullable<Data>> {
-  let answer: Answer<Data>;
+function fromWirePage(text: string): Page {
   try {
-    answer = await call;
-  } catch (cause) {
-    if (cause instanceof AvaError) throw cause;
-    throw new AvaError(`The API is unreachable: ${reasonOf(cause)}`, 0, "unreachable", "", {}, null, { cause });
+    const { data, pagination } = JSON.parse(text) as Page;
+    if (data !== undefined && data !== null) return { data: fromWire(data), pagination: fromWire(pagination) };
+  } catch (error) {
+    unreachable(error);
   }
-  if (answer.data === undefined || answer.data === null) throw errorOf(answer.response, answer.error);
-  return answer.data;
+  return unreachable("the response has no data");
 }
 
-export function errorOf(response: Response, body: unknown): AvaError {
-  const given = (body as { error?: { code?: string; message?: string; request_id?: string; fields?: object } })?.error;
-  return new AvaError(
+function refusal(response: Response, text: string): ApiError {
+  let given: { code?: string; message?: string; request_id?: string; fields?: object } | undefined;
+  try {
+    given = (JSON.parse(text) as { error?: object } | null)?.error;
+  } catch {
+    // A proxy's response.
+  }
+  const seconds = Number(response.headers.get("retry-after") ?? Number.NaN);
+  return new ApiError(
     given?.message ?? `The API responded with status ${response.status}`,
     response.status,
     given?.code ?? "unknown",
     given?.request_id ?? response.headers.get("x-request-id") ?? "",
     { ...given?.fields },
-    retryAfterOf(response),
+    Number.isFinite(seconds) ? seconds : null,
   );
 }
 
-/** Returns why a fetch failed; Node says it in the cause alone. */
-function reasonOf(error: unknown): string {
-  const cause = (error as { cause?: { code?: unknown; message?: unknown } } | null)?.cause;
-  return [String(error), cause?.code ?? cause?.message].filter((part) => part).join(", ");
+/** Throws `ApiError` for a request without a response. Node names the reason only in the cause. */
+export function unreachable(cause: unknown): never {
+  const inner = (cause as { cause?: { code?: unknown; message?: unknown } } | null)?.cause;
+  const reason = [String(cause), inner?.code ?? inner?.message].filter((part) => part).join(", ");
+  throw new ApiError(`The API is unreachable: ${reason}`, 0, "unreachable", "", {}, null, { cause });
 }

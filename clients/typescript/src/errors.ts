@@ -1,6 +1,6 @@
 /** A call that the API has refused, or that could not reach it. */
-export class AvaError extends Error {
-  override readonly name: string = "AvaError";
+export class ApiError extends Error {
+  override readonly name: string = "ApiError";
   constructor(
     message: string,
     /** The HTTP status; 0 if there was no answer. */
@@ -44,6 +44,11 @@ export class RunStopped extends Error {
   ) {
     super(`the run must stop: ${why}`);
   }
+}
+
+/** A job or an operation that has not ended in time. */
+export class WaitTimeout extends Error {
+  override readonly name = "WaitTimeout";
 }
 
 /** A webhook that is not genuine, or too old. */

@@ -1,6 +1,14 @@
-export { Ava, type Job, type JobChange, type JobInList, type JobQuery, type JobUpdate, type Tree, type TriggerOptions } from "./client.js";
-export type { CallOptions } from "./calls.js";
-export { AvaError, GiveUp, RetryLater, RunStopped, WebhookUnverified } from "./errors.js";
-export type { components, paths } from "./openapi.js";
-export { verifyWebhook, type WebhookEvent } from "./webhooks.js";
-export type { Env, Handler, RunOptions } from "./worker.js";
+export type { CallOptions, ClientOptions, CreateOptions, WaitOptions } from "./calls.js";
+export { Client } from "./client.js";
+export { ApiError, GiveUp, RetryLater, RunStopped, WaitTimeout, WebhookUnverified } from "./errors.js";
+export type { Event, Hook, HookDelivery, SentEvent, Subscription } from "./events.js";
+export type { ErrorGroup, Node, TenantLimits, Worker } from "./fleet.js";
+export type {
+  BulkEntry, BulkOptions, Job, JobEvent, JobLine, JobQuery, Journal, LogChoice, Tree, TriggerOptions,
+} from "./jobs.js";
+export type { CancelFilter, Operation, RetryFilter } from "./operations.js";
+export type { Schedule } from "./schedules.js";
+export { verifyWebhook, type WebhookEvent } from "./verification.js";
+export type { Delivery, Webhook } from "./webhooks.js";
+export type { Query, Received, Sent } from "./wire.js";
+export { PullWorker, type Env, type Handler, type RunOptions } from "./worker.js";

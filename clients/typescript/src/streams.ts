@@ -8,24 +8,39 @@ export interface ServerEvent {
 /** The API sends something every 10 s, so a response without a word for so long is broken. */
 const MAX_SILENT_MS = 45_000;
 
-/** Yields the events of a response, and ends when it ends, or is broken. */
+/** Yields the events of a response. */
 export async function* eventsOf(response: Response): AsyncGenerator<ServerEvent> {
+  for await (const part of partsOf(response, "\n\n")) {
+    const event = read(part);
+    if (event !== null) yield event;
+  }
+}
+
+/** Yields the lines of a response. */
+export async function* linesOf(response: Response): AsyncGenerator<string> {
+  for await (const line of partsOf(response, "\n")) if (line) yield line;
+}
+
+/** Yields the parts of a response. Throws if it breaks or is silent for too long. */
+async function* partsOf(response: Response, separator: string): AsyncGenerator<string> {
   if (response.body === null) return;
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
-  let text = "";
+  let [text, isSilent] = ["", false];
+  const stop = (): void => {
+    isSilent = true;
+    void reader.cancel().catch(() => undefined);
+  };
   try {
     for (;;) {
-      const silent = setTimeout(() => void reader.cancel().catch(() => undefined), MAX_SILENT_MS);
-      const { done, value } = await reader.read().finally(() => clearTimeout(silent));
+      const timer = setTimeout(stop, MAX_SILENT_MS);
+      const { done, value } = await reader.read().finally(() => clearTimeout(timer));
+      if (isSilent) throw new Error(`The response was silent for ${MAX_SILENT_MS / 1000} s.`);
       if (done) return;
       text += decoder.decode(value, { stream: true });
-      const parts = text.split("\n\n");
+      const parts = text.split(separator);
       text = parts.pop() ?? "";
-      for (const part of parts) {
-        const event = read(part);
-        if (event !== null) yield event;
-      }
+      yield* parts;
     }
   } finally {
     await reader.cancel().catch(() => undefined);

@@ -1,85 +1,73 @@
-import { WebhookUnverified } from "./errors.js";
+import type { CallOptions, CreateOptions } from "./calls.js";
+import type { components } from "./openapi.js";
+import { Resource } from "./resource.js";
+import type { Query, Received, Sent } from "./wire.js";
 
-export interface WebhookEvent {
-  id: string;
-  type: string;
-  created_at: string;
-  tenant_id: string;
-  data: Record<string, unknown>;
-}
+type Schemas = components["schemas"];
 
-/**
- * Verifies that a webhook is genuine and recent, and returns its event. `body` holds the raw bytes of the request,
- * `secret` the endpoint's, or several while it is rotated. The same event may be delivered twice, with the same id.
- * Throws `WebhookUnverified`: do not respond with 2xx then.
- */
-export async function verifyWebhook(
-  body: string | Uint8Array,
-  headers: Headers | Record<string, string | string[] | undefined>,
-  secret: string | readonly string[],
-  { toleranceSeconds = 300, now = Date.now() / 1000 }: { toleranceSeconds?: number; now?: number } = {},
-): Promise<WebhookEvent> {
-  const id = headerOf(headers, "webhook-id");
-  const timestamp = headerOf(headers, "webhook-timestamp");
-  const signatures = headerOf(headers, "webhook-signature").split(" ").filter((one) => one.startsWith("v1,"));
-  if (!id || !timestamp || signatures.length === 0) {
-    throw new WebhookUnverified("The header webhook-id, webhook-timestamp or webhook-signature is missing.");
+export type Webhook = Received<Schemas["WebhookRecord"]>;
+export type Delivery = Received<Schemas["DeliveryRecord"]>;
+
+const WEBHOOKS = "/v1/webhooks";
+const WEBHOOK = `${WEBHOOKS}/{webhook_id}` as const;
+const DELIVERY = `${WEBHOOK}/deliveries/{delivery_id}` as const;
+
+/** Creates, tests and changes webhooks, and sends their deliveries again. */
+export class Webhooks extends Resource {
+  /** Creates a webhook. Requests are signed with the secret, which the API never shows again. */
+  async create(fields: Sent<Schemas["WebhookBody"]>, options: CreateOptions = {}): Promise<Webhook> {
+    return this.calls.data("post", WEBHOOKS, [], { ...options, body: fields });
   }
-  if (!/^\d{1,14}$/.test(timestamp)) throw new WebhookUnverified("The webhook-timestamp is not a number of seconds.");
-  if (Math.abs(now - Number(timestamp)) > toleranceSeconds) {
-    throw new WebhookUnverified(`The webhook is more than ${toleranceSeconds} s old or in the future.`);
+
+  /** Yields the webhooks, newest first. */
+  list(query: Query<typeof WEBHOOKS> = {}, options: CallOptions = {}): AsyncGenerator<Webhook> {
+    return this.calls.list(WEBHOOKS, [], { perPage: 100, ...query }, options);
   }
-  const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body;
-  const signed = joined(new TextEncoder().encode(`${id}.${timestamp}.`), bytes);
-  const fits: boolean[] = [];
-  for (const one of typeof secret === "string" ? [secret] : secret) {
-    const key = await crypto.subtle.importKey("raw", keyOf(one), { name: "HMAC", hash: "SHA-256" }, false, ["verify"]);
-    for (const signature of signatures) {
-      const given = fromBase64(signature.slice("v1,".length));
-      // Web Crypto compares in constant time.
-      fits.push(given !== null && (await crypto.subtle.verify("HMAC", key, given, signed)));
-    }
+
+  async get(id: string, options: CallOptions = {}): Promise<Webhook> {
+    return this.calls.data("get", WEBHOOK, [id], options);
   }
-  if (!fits.includes(true)) throw new WebhookUnverified("No signature matches the body and the secret.");
-  return eventOf(bytes, id);
-}
 
-function eventOf(bytes: Uint8Array, id: string): WebhookEvent {
-  let event: WebhookEvent | null;
-  try {
-    event = JSON.parse(new TextDecoder().decode(bytes)) as WebhookEvent | null;
-  } catch {
-    throw new WebhookUnverified("The body is not JSON.");
+  async update(id: string, changes: Sent<Schemas["WebhookChangeBody"]>, options: CallOptions = {}): Promise<Webhook> {
+    return this.calls.data("patch", WEBHOOK, [id], { ...options, body: changes });
   }
-  if (event?.id !== id) throw new WebhookUnverified("The id in the body differs from webhook-id.");
-  return event;
-}
 
-function headerOf(headers: Headers | Record<string, string | string[] | undefined>, name: string): string {
-  if (headers instanceof Headers) return headers.get(name) ?? "";
-  const found = Object.entries(headers).find(([each]) => each.toLowerCase() === name)?.[1];
-  return (Array.isArray(found) ? found[0] : found) ?? "";
-}
-
-function keyOf(secret: string): Uint8Array<ArrayBuffer> {
-  if (secret === "" || secret === "whsec_") throw new WebhookUnverified("The secret is empty.");
-  if (!secret.startsWith("whsec_")) return new TextEncoder().encode(secret);
-  const key = fromBase64(secret.slice("whsec_".length));
-  if (key === null) throw new WebhookUnverified("The secret begins with whsec_, but the rest is not base64.");
-  return key;
-}
-
-function fromBase64(text: string): Uint8Array<ArrayBuffer> | null {
-  try {
-    return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
-  } catch {
-    return null;
+  /** Deletes a webhook with its secret. It receives nothing more. */
+  async delete(id: string, options: CallOptions = {}): Promise<void> {
+    await this.calls.data("delete", WEBHOOK, [id], options);
   }
-}
 
-function joined(first: Uint8Array, second: Uint8Array): Uint8Array<ArrayBuffer> {
-  const both = new Uint8Array(first.length + second.length);
-  both.set(first);
-  both.set(second, first.length);
-  return both;
+  /** Sends a test event, signed and retried like any other. Returns its pending delivery. */
+  async test(id: string, options: CallOptions = {}): Promise<Delivery> {
+    return this.calls.data("post", `${WEBHOOK}/test`, [id], options);
+  }
+
+  /** Yields the matching deliveries, newest first. */
+  deliveries(
+    id: string,
+    query: Query<`${typeof WEBHOOK}/deliveries`> = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<Delivery> {
+    return this.calls.list(`${WEBHOOK}/deliveries`, [id], { perPage: 100, ...query }, options);
+  }
+
+  /** Returns the body of a delivery's requests. */
+  async deliveryBody(
+    id: string,
+    deliveryId: string,
+    options: CallOptions = {},
+  ): Promise<Received<Schemas["DeliveryBodyRecord"]>> {
+    return this.calls.data("get", `${DELIVERY}/body`, [id, deliveryId], options);
+  }
+
+  /** Sends a delivery again, with the same id and bytes. */
+  async redeliver(id: string, deliveryId: string, options: CallOptions = {}): Promise<Delivery> {
+    return this.calls.data("post", `${DELIVERY}/redeliver`, [id, deliveryId], options);
+  }
+
+  /** Sends the deliveries of a time range again that are `abandoned` or `delivered`. Returns their number. */
+  async redeliverMany(id: string, range: Sent<Schemas["RedeliverBody"]>, options: CallOptions = {}): Promise<number> {
+    const found = await this.calls.data("post", `${WEBHOOK}/deliveries/redeliver`, [id], { ...options, body: range });
+    return found.redelivered;
+  }
 }

@@ -1,15 +1,17 @@
-import { answerOf, makeApi, mayPass, pauseMs, sleep, type Answer, type Api, type CallOptions } from "./calls.js";
-import { AvaError, GiveUp, RetryLater, RunStopped } from "./errors.js";
+import { Calls, isTransient, pauseMs, sleep, type ClientOptions } from "./calls.js";
+import { ApiError, GiveUp, RetryLater, RunStopped } from "./errors.js";
+import type { Job } from "./jobs.js";
 import type { components } from "./openapi.js";
+import type { Received, Sent } from "./wire.js";
 
-type Claimed = components["schemas"]["ClaimedRunRecord"];
-type Ending = components["schemas"]["EndBody"];
+type Claimed = Received<components["schemas"]["ClaimedRunRecord"]>;
+type Ending = Sent<components["schemas"]["EndBody"]>;
 type Level = "info" | "warn" | "error";
 type Line = { seq: number; level: Level; msg: string; ts: string };
 
 /** What a handler has of its run. */
 export interface Env {
-  readonly job: components["schemas"]["JobRecord"];
+  readonly job: Job;
   /** The configuration of the worker. */
   readonly config: Readonly<Record<string, string>>;
   /** Which attempt this is, from 1. */
@@ -36,7 +38,7 @@ export interface RunOptions {
   /** Whether SIGTERM and SIGINT stop the worker; true by default where there are signals. A second one ends the grace. */
   handlesSignals?: boolean;
   /** Called when claims begin to fail; they are repeated until they succeed. By default `console.error` says it. */
-  onProblem?: (error: AvaError) => void;
+  onProblem?: (error: ApiError) => void;
 }
 
 interface NodeProcess {
@@ -55,32 +57,38 @@ const MAX_LINE_CHARACTERS = 16 * 1024;
 /** Time that a stopped handler has to return before its run is given back without it. */
 const LEFT_BEHIND_MS = 5_000;
 
-/** Claims runs and calls handlers. */
-export class WorkerPool {
+/** Claims the runs of workers with the runtime `pull`, with a key of the role `worker`, and calls their handlers. */
+export class PullWorker {
   readonly #handlers = new Map<string, Handler<never>>();
   readonly #runs = new Map<string, Run>();
-  readonly #api: Api;
+  readonly #calls: Calls;
   #stopping: AbortController | null = null;
   /** Ends what waits for a change: a run that ends, or a stop. */
   #wake: () => void = () => undefined;
 
-  constructor(options: CallOptions) {
-    // The pool repeats its calls itself.
-    this.#api = makeApi({ ...options, retries: 0 }, PROTOCOL);
+  constructor(options: Omit<ClientOptions, "retries">) {
+    // The loop and the runs repeat their calls themselves.
+    this.#calls = new Calls({ ...options, retries: 0 }, PROTOCOL);
   }
 
-  add(slug: string, handler: Handler<never>): void {
-    this.#handlers.set(`wkr_${slug}`, handler);
+  /** Registers the handler of a worker, by its slug. */
+  handle<Input = Record<string, unknown>>(slug: string, handler: Handler<Input>): void {
+    this.#handlers.set(`wkr_${slug}`, handler as Handler<never>);
   }
 
+  /** Claims no more runs, lets those under way end, and stops them when the grace is over. */
   stop(): void {
     this.#stopping?.abort();
     this.#wake();
   }
 
-  async run(options: RunOptions): Promise<void> {
+  /**
+   * Claims runs and calls their handlers, until `stop` is called, the signal is aborted, or the process gets SIGTERM or
+   * SIGINT. Resolves when every run has ended.
+   */
+  async run(options: RunOptions = {}): Promise<void> {
     const { concurrency = 1, signal, graceSeconds = 30, handlesSignals = true } = options;
-    if (this.#handlers.size === 0) throw new Error("Register a handler with `worker` first.");
+    if (this.#handlers.size === 0) throw new Error("Register a handler with `handle` first.");
     if (this.#stopping !== null) throw new Error("The worker is already running.");
     const stopping = (this.#stopping = new AbortController());
     const hurry = new AbortController();
@@ -121,14 +129,14 @@ export class WorkerPool {
       };
       try {
         if (claimed.length === 0) {
-          claimed = (await answerOf(this.#api.POST("/v1/ava/runs/claim", { body, signal: stopping }))).data;
+          claimed = await this.#calls.data("post", "/v1/ava/runs/claim", [], { body, signal: stopping });
         }
         if (claimed.length > 0) await this.#begin(claimed);
         claimed = [];
         failures = 0;
       } catch (error) {
         if (stopping.aborted) return;
-        if (!(error instanceof AvaError) || !mayPass(error)) throw error;
+        if (!mayPass(error)) throw error;
         if (failures === 0) (onProblem ?? report)(error);
         await sleep(pauseMs(Math.min(++failures, 7), error.retryAfterSeconds), stopping);
       }
@@ -143,9 +151,9 @@ export class WorkerPool {
   }
 
   #start(claimed: Claimed): void {
-    const handler = this.#handlers.get(claimed.job.worker_id as string);
+    const handler = this.#handlers.get((claimed.job as unknown as Job).workerId);
     if (handler === undefined) return;
-    const run = new Run(this.#api, claimed, handler);
+    const run = new Run(this.#calls, claimed, handler);
     this.#runs.set(claimed.run, run);
     void run.ended.then(() => {
       this.#runs.delete(claimed.run);
@@ -183,12 +191,17 @@ export class WorkerPool {
 
   /** Returns which of these runs are to stop, and which are lost. */
   async #heartbeat(runs: string[]): Promise<{ stop: string[]; lost: string[] }> {
-    const { data } = await answerOf(this.#api.POST("/v1/ava/runs/heartbeat", { body: { runs } }));
-    return { stop: data.stop as string[], lost: data.lost as string[] };
+    const found = await this.#calls.data("post", "/v1/ava/runs/heartbeat", [], { body: { runs } });
+    return { stop: found.stop as string[], lost: found.lost as string[] };
   }
 }
 
-function report(error: AvaError): void {
+/** Returns true if a call that failed so may succeed later. */
+function mayPass(error: unknown): error is ApiError {
+  return isTransient(error) || (error instanceof ApiError && error.status >= 500);
+}
+
+function report(error: ApiError): void {
   console.error(`ava: claiming runs failed, will retry: ${error.message}`);
 }
 
@@ -196,7 +209,7 @@ function report(error: AvaError): void {
 class Run {
   readonly ended: Promise<void>;
   readonly #controller = new AbortController();
-  readonly #api: Api;
+  readonly #calls: Calls;
   readonly #run: string;
   #lines: Line[] = [];
   #seq = 0;
@@ -207,8 +220,8 @@ class Run {
   #isLost = false;
   #timeoutSeconds = 0;
 
-  constructor(api: Api, claimed: Claimed, handler: Handler<never>) {
-    this.#api = api;
+  constructor(calls: Calls, claimed: Claimed, handler: Handler<never>) {
+    this.#calls = calls;
     this.#run = claimed.run;
     this.ended = this.#call(claimed, handler);
   }
@@ -220,13 +233,13 @@ class Run {
 
   /** Gives the job back, whatever its handler does. */
   async giveBack(): Promise<void> {
-    await this.#end({ retry_later: 0, reason: "the worker shut down" });
+    await this.#end({ retryLater: 0, reason: "the worker shut down" });
   }
 
   async #call(claimed: Claimed, handler: Handler<never>): Promise<void> {
-    const job = claimed.job as Env["job"];
+    const job = claimed.job as unknown as Job;
     // Both moments are the server's, so its clock need not be this one.
-    const limit = Date.parse(claimed.timeout_at) - Date.parse(job.started_at ?? claimed.timeout_at);
+    const limit = Date.parse(claimed.timeoutAt) - Date.parse(job.startedAt ?? claimed.timeoutAt);
     this.#timeoutSeconds = limit / 1000;
     const { signal } = this.#closing;
     void sleep(limit, signal).then(() => signal.aborted || this.stop("timeout"));
@@ -244,20 +257,20 @@ class Run {
   #stopEnding(): Ending | null {
     const reason: unknown = this.#controller.signal.reason;
     if (!(reason instanceof RunStopped)) return null;
-    if (reason.why === "shutdown") return { retry_later: 0, reason: "the worker shut down" };
+    if (reason.why === "shutdown") return { retryLater: 0, reason: "the worker shut down" };
     return { error: `Timeout: exceeded ${this.#timeoutSeconds} s` };
   }
 
   #endingOf(error: unknown): Ending {
-    if (error instanceof RetryLater) return { retry_later: error.seconds, reason: error.message.slice(0, 1000) };
+    if (error instanceof RetryLater) return { retryLater: error.seconds, reason: error.message.slice(0, 1000) };
     const isError = error instanceof Error;
     if (isError) this.#log("error", [error]);
     const kind = isError && /^[A-Za-z_][A-Za-z0-9_.]{0,99}$/.test(error.name) ? error.name : "Error";
     const reason = textOf(isError ? error.message : error).slice(0, 5000);
-    return { error: `${kind}: ${reason || "(no message)"}`, give_up: error instanceof GiveUp };
+    return { error: `${kind}: ${reason || "(no message)"}`, giveUp: error instanceof GiveUp };
   }
 
-  #env(claimed: Claimed, job: Env["job"]): Env {
+  #env(claimed: Claimed, job: Job): Env {
     const level = (name: Level) => (...parts: unknown[]): void => this.#log(name, parts);
     return {
       job,
@@ -291,15 +304,14 @@ class Run {
 
   /** Sends what waits. The server ignores lines that it has already. */
   async #flush(): Promise<void> {
-    const params = { path: { run: this.#run } };
     const lines = this.#batch();
     if (lines.length > 0) {
-      await this.#send(() => this.#api.POST("/v1/ava/runs/{run}/lines", { params, body: { lines } }));
+      await this.#send(() => this.#calls.data("post", "/v1/ava/runs/{run}/lines", [this.#run], { body: { lines } }));
       this.#lines.splice(0, lines.length);
     }
     const progress = this.#progress;
     if (progress !== null) {
-      await this.#send(() => this.#api.POST("/v1/ava/runs/{run}/progress", { params, body: progress }));
+      await this.#send(() => this.#calls.data("post", "/v1/ava/runs/{run}/progress", [this.#run], { body: progress }));
       if (this.#progress === progress) this.#progress = null;
     }
   }
@@ -311,16 +323,16 @@ class Run {
   }
 
   /** Sends until the server has it, refuses it, or says that the run is lost. Returns the refusal, if any. */
-  async #send(call: () => Promise<Answer<{ data: object }>>): Promise<AvaError | null> {
+  async #send(call: () => Promise<object>): Promise<ApiError | null> {
     for (let attempt = 0; !this.#isLost; attempt += 1) {
       try {
-        const { data } = await answerOf(call());
+        const data = await call();
         if ("stop" in data && data.stop === true) this.stop("stop");
         return null;
       } catch (error) {
-        if (error instanceof AvaError && [404, 409].includes(error.status)) this.stop("lost");
-        else if (error instanceof AvaError && !mayPass(error)) return error;
-        else await sleep(pauseMs(Math.min(attempt, 7), error instanceof AvaError ? error.retryAfterSeconds : null));
+        if (error instanceof ApiError && [404, 409].includes(error.status)) this.stop("lost");
+        else if (error instanceof ApiError && !mayPass(error)) return error;
+        else await sleep(pauseMs(Math.min(attempt, 7), error instanceof ApiError ? error.retryAfterSeconds : null));
       }
     }
     return null;
@@ -331,11 +343,11 @@ class Run {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort();
     while (this.#flushing !== null) await this.#flushing;
-    const params = { path: { run: this.#run } };
-    const refused = await this.#send(() => this.#api.POST("/v1/ava/runs/{run}/end", { params, body: ending }));
+    const send = (body: Ending) =>
+      this.#send(() => this.#calls.data("post", "/v1/ava/runs/{run}/end", [this.#run], { body }));
+    const refused = await send(ending);
     if (refused === null || typeof ending.error === "string") return;
-    const body = { error: `OutputError: ${refused.message}`.slice(0, 5000) };
-    await this.#send(() => this.#api.POST("/v1/ava/runs/{run}/end", { params, body }));
+    await send({ error: `OutputError: ${refused.message}`.slice(0, 5000) });
   }
 }
 

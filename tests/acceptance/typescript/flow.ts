@@ -1,20 +1,33 @@
-import { Ava, AvaError, verifyWebhook, WebhookUnverified, type Job } from "ava-jobs";
+import { ApiError, Client, verifyWebhook, WebhookUnverified, type Job, type LogChoice } from "ava-jobs";
 
 /** Does what a client does, in any runtime, and returns what it found. `name` is that of the runtime. */
 export async function flow(url: string, key: string, name: string): Promise<Record<string, unknown>> {
-  const ava = new Ava({ url, key });
+  const client = new Client({ url, apiKey: key });
+  const { jobs } = client;
   const found: Record<string, unknown> = {};
   const tags = { runtime: name };
   const ended = async (slug: string, input: Record<string, unknown> = {}): Promise<Job> =>
-    await ava.wait((await ava.trigger(`wkr_${slug}`, input, { tags })).id);
+    await jobs.triggerAndWait(`wkr_${slug}`, input, { tags });
 
-  const job = await ava.trigger("wkr_resize", { width: 3 }, { idempotencyKey: name, tags });
-  const again = await ava.trigger("wkr_resize", { width: 3 }, { idempotencyKey: name, tags });
+  const job = await jobs.trigger("wkr_resize", { width: 3 }, { idempotencyKey: name, tags });
+  const again = await jobs.trigger("wkr_resize", { width: 3 }, { idempotencyKey: name, tags });
   found["once"] = job.id === again.id;
-  found["resized"] = (await ava.wait(job.id)).output;
+  found["resized"] = (await jobs.wait(job.id)).output;
   const lines: string[] = [];
-  for await (const update of ava.stream(job.id)) if (update.kind === "log") lines.push(update.line.msg);
+  for await (const update of jobs.events(job.id)) if (update.kind === "log") lines.push(update.line.msg);
   found["lines"] = lines.slice(0, 4);
+
+  const followed = async (choice: LogChoice): Promise<string[]> => {
+    const messages: string[] = [];
+    for await (const line of jobs.logs(job.id, choice)) messages.push(line.msg.slice(0, 14));
+    return messages;
+  };
+  const choices: LogChoice[] = [{ tail: 1 }, { level: "error", follow: true }, { text: "RESIZES" }];
+  found["logs"] = await Promise.all(choices.map(followed));
+  found["exported"] = [];
+  for await (const each of jobs.export({ id: job.id })) (found["exported"] as unknown[]).push(each.output);
+  const [why, { runs }, tree] = await Promise.all([jobs.why(job.id), jobs.runs(job.id), jobs.tree(job.id)]);
+  found["explained"] = [why.status, runs.length, tree.treeId === job.id];
 
   const failed = await ended("fails");
   found["failed"] = [failed.status, failed.error, failed.attempt];
@@ -27,34 +40,53 @@ export async function flow(url: string, key: string, name: string): Promise<Reco
     (found["unfit"] as unknown[]).push(error?.split(":")[0] ?? output);
   }
 
-  const slow = await ava.trigger("wkr_slow", {}, { tags });
-  for await (const update of ava.stream(slow.id)) if (update.kind === "log" && update.line.msg === "waits") break;
-  await ava.cancel(slow.id);
-  found["cancelled"] = (await ava.wait(slow.id)).status;
+  const slow = await jobs.trigger("wkr_slow", {}, { tags });
+  for await (const update of jobs.events(slow.id)) if (update.kind === "log" && update.line.msg === "waits") break;
+  await jobs.cancel(slow.id);
+  found["cancelled"] = (await jobs.wait(slow.id)).status;
 
   const later = new Date(Date.now() + 3_600_000).toISOString();
-  const waiting = await ava.trigger("wkr_slow", {}, { scheduled_at: later, expires_in: 60, max_retries: 0 });
-  const changed = await ava.change(waiting.id, { priority: 2, tags: { team: "a" }, expires_in: null });
-  found["changed"] = [changed.priority, changed.tags, waiting.expires_at !== null, changed.expires_at];
-  found["payload hidden"] = changed.payload_hidden ?? false;
-  await ava.cancel(waiting.id);
+  const waiting = await jobs.trigger("wkr_slow", {}, { scheduledAt: later, expiresIn: 60, maxRetries: 0 });
+  const changed = await jobs.update(waiting.id, { priority: 2, tags: { team: "a" }, expiresIn: null });
+  found["changed"] = [changed.priority, changed.tags, waiting.expiresAt !== null, changed.expiresAt];
+  found["payload hidden"] = changed.payloadHidden ?? false;
+  await jobs.cancel(waiting.id);
+
+  const { workers, schedules, webhooks, events, subscriptions, operations } = client;
+  const paused = await workers.pause("wkr_slow");
+  const held = await jobs.trigger("wkr_slow", {}, { tags: { held: name } });
+  const filter = { tags: { held: name } };
+  found["paused"] = [paused.status, await operations.count("cancel", filter), await jobs.cancelAll(filter)];
+  found["held"] = (await jobs.get(held.id)).status;
+  found["resumed"] = (await workers.resume("wkr_slow")).status;
+  const input = { user_id: 7 };
+  const nightly = await schedules.create({ workerId: "wkr_slow", cron: "0 3 * * *", timezone: "Europe/Berlin", input });
+  const { enabled } = await schedules.pause(nightly.id);
+  found["scheduled"] = [nightly.input, enabled, (await schedules.next(nightly.id, 2)).length];
+  await schedules.delete(nightly.id);
+  const secret = "a-secret-of-16-characters";
+  const webhook = await webhooks.create({ url: "https://example.com/", events: ["ava.job.failed"], secret });
+  found["webhook"] = (await webhooks.update(webhook.id, { enabled: false })).status;
+  await webhooks.delete(webhook.id);
+  const paid = await subscriptions.create({ eventType: `paid.${name}`, workerId: "wkr_resize" });
+  const sent = await events.send({ type: `paid.${name}`, data: { user_width: 4 } });
+  found["event"] = ((await events.get(sent.id)).data as { user_width: number }).user_width;
+  await subscriptions.delete(paid.id);
 
   const listed: string[] = [];
-  const query = { per_page: 2, "filter[tag.runtime]": name } as NonNullable<Parameters<typeof ava.jobs>[0]>;
-  for await (const each of ava.jobs(query)) listed.push(each.id ?? "");
+  for await (const each of jobs.list({ perPage: 2, tags: { runtime: name } })) listed.push(each.id);
   found["listed"] = [listed.length, new Set(listed).size, listed.at(-1) === job.id];
   try {
-    await ava.job("job_00000000000000000000000000");
+    await jobs.get("job_00000000000000000000000000");
   } catch (error) {
-    found["refused"] = error instanceof AvaError && error.code;
+    found["refused"] = error instanceof ApiError && error.code;
   }
   try {
-    await new Ava({ url: "http://127.0.0.1:1", key, retries: 0 }).trigger("wkr_resize");
+    await new Client({ url: "http://127.0.0.1:1", apiKey: key, retries: 0 }).jobs.trigger("wkr_resize");
   } catch (error) {
-    found["unreachable"] = error instanceof AvaError && [error.status, error.code];
+    found["unreachable"] = error instanceof ApiError && [error.status, error.code];
   }
 
-  const secret = "a-secret-of-16-characters";
   const body = JSON.stringify({ id: "evt_1", type: "ava.job.completed" });
   const at = Math.floor(Date.now() / 1000);
   const bytes = new TextEncoder();

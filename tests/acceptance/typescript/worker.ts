@@ -1,42 +1,42 @@
-import { Ava, GiveUp, RetryLater } from "ava-jobs";
+import { GiveUp, PullWorker, RetryLater } from "ava-jobs";
 
 declare const process: { env: Record<string, string | undefined> };
 
-const ava = new Ava({ url: process.env["AVA_URL"] ?? "", key: process.env["AVA_KEY"] ?? "" });
+const worker = new PullWorker({ url: process.env["AVA_URL"] ?? "", apiKey: process.env["AVA_KEY"] ?? "" });
 const putOff = new Set<string>();
 
-ava.worker<{ width: number }>("resize", async (input, env) => {
+worker.handle<{ width: number }>("resize", async (input, env) => {
   env.log.info("resizes to", input.width);
   env.log.warn({ nested: [1, null] }, 1n, new Error("unlucky").message);
   env.log.error(new RangeError("too wide"));
   env.progress(0.5, "half");
   return { width: input.width * 2, colour: env.config["COLOUR"], attempt: env.attempt };
 });
-ava.worker("fails", () => {
+worker.handle("fails", () => {
   throw new TypeError("x is undefined");
 });
-ava.worker("gives_up", () => {
+worker.handle("gives_up", () => {
   throw new GiveUp("no use");
 });
-ava.worker("later", (_input, env) => {
-  const id = env.job.id as string;
+worker.handle("later", (_input, env) => {
+  const id = env.job.id;
   if (!putOff.has(id)) {
     putOff.add(id);
     throw new RetryLater(0.1, "busy");
   }
   return env.attempt;
 });
-ava.worker("slow", async (_input, env) => {
+worker.handle("slow", async (_input, env) => {
   env.log.info("waits");
   await new Promise((resolve) => env.signal.addEventListener("abort", resolve));
   return String(env.signal.reason);
 });
-ava.worker<{ kind: string }>("unfit", ({ kind }) => {
+worker.handle<{ kind: string }>("unfit", ({ kind }) => {
   const circular: Record<string, unknown> = {};
   circular["itself"] = circular;
   return { large: "x".repeat(2 ** 20), bigint: 1n, circular, nothing: undefined }[kind];
 });
-ava.worker("logs", async (_input, env) => {
+worker.handle("logs", async (_input, env) => {
   for (let number = 0; number < 300; number += 1) env.log.info(number, "x".repeat(8_000));
   env.progress(Number.NaN);
   const isThere = () => fetch(`${process.env["AVA_URL"]}/livez`).then(() => true, () => false);
@@ -47,5 +47,5 @@ ava.worker("logs", async (_input, env) => {
 
 console.log("begins");
 const { CONCURRENCY = "4", GRACE = "600" } = process.env;
-await ava.run({ concurrency: Number(CONCURRENCY), graceSeconds: Number(GRACE), name: "box 1" });
+await worker.run({ concurrency: Number(CONCURRENCY), graceSeconds: Number(GRACE), name: "box 1" });
 console.log("stopped");

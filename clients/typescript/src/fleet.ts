@@ -1,0 +1,228 @@
+import type { CallOptions, CreateOptions } from "./calls.js";
+import type { Operation } from "./operations.js";
+import type { components } from "./openapi.js";
+import { Resource } from "./resource.js";
+import type { Query, Received, Sent } from "./wire.js";
+
+type Schemas = components["schemas"];
+
+export type Worker = Received<Schemas["WorkerWithSettingsRecord"]>;
+export type Node = Received<Schemas["NodeRecord"]>;
+export type ErrorGroup = Received<Schemas["ErrorGroupRecord"]>;
+export type TenantLimits = Received<Schemas["TenantLimitsRecord"]>;
+
+const WORKER = "/v1/ava/workers/{worker_id}";
+const ERROR = "/v1/ava/errors/{error_id}";
+const TENANT_LIMITS = "/v1/ava/tenants/{tenant_id}/limits";
+
+/** Creates and changes workers. */
+export class Workers extends Resource {
+  /** Creates a worker whose runs are claimed over HTTP. Its id is `wkr_` and the slug. */
+  async create(fields: Omit<Sent<Schemas["WorkerBody"]>, "runtime">, options: CreateOptions = {}): Promise<Worker> {
+    return this.calls.data("post", "/v1/ava/workers", [], { ...options, body: { ...fields, runtime: "pull" } });
+  }
+
+  /** Yields the matching workers, ordered by id, without their settings. */
+  list(
+    query: Query<"/v1/ava/workers"> = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<Received<Schemas["WorkerRecord"]>> {
+    return this.calls.list("/v1/ava/workers", [], { perPage: 100, ...query }, options);
+  }
+
+  async get(id: string, options: CallOptions = {}): Promise<Worker> {
+    return this.calls.data("get", WORKER, [id], options);
+  }
+
+  /** Changes a worker's settings for the tenant; null resets one. */
+  async update(id: string, changes: Sent<Schemas["WorkerChangeBody"]>, options: CallOptions = {}): Promise<Worker> {
+    return this.calls.data("patch", WORKER, [id], { ...options, body: changes });
+  }
+
+  /** Pauses a worker: its jobs are accepted and wait until it is resumed. */
+  async pause(id: string, options: CallOptions = {}): Promise<Worker> {
+    return this.update(id, { status: "paused" }, options);
+  }
+
+  /** Resets the tenant's own status of a worker, so that its jobs start again. */
+  async resume(id: string, options: CallOptions = {}): Promise<Worker> {
+    return this.update(id, { status: null }, options);
+  }
+
+  /** Deletes a worker that was created here; 409 while it has waiting or running jobs. */
+  async delete(id: string, { scope, ...options }: CallOptions & { scope?: "tenant" | "platform" } = {}): Promise<void> {
+    await this.calls.data("delete", WORKER, [id], { ...options, query: { scope } });
+  }
+}
+
+/** Counts the jobs of queues, and pauses queues. */
+export class Queues extends Resource {
+  /** Returns the numbers of queued and running jobs, and the paused queues. */
+  async counts(options: CallOptions = {}): Promise<Received<Schemas["QueuesRecord"]>> {
+    return this.calls.data("get", "/v1/ava/queues", [], options);
+  }
+
+  /** Pauses a queue: its jobs wait. Requires a platform role. */
+  async pause(queue: string, options: CallOptions = {}): Promise<Received<Schemas["PausedQueueRecord"]>> {
+    return this.calls.data("post", "/v1/ava/queues/{queue}/pause", [queue], options);
+  }
+
+  /** Resumes a queue. Returns false if it was not paused. Requires a platform role. */
+  async resume(queue: string, options: CallOptions = {}): Promise<boolean> {
+    return (await this.calls.data("post", "/v1/ava/queues/{queue}/resume", [queue], options)).wasPaused;
+  }
+}
+
+/** Lists, drains and resumes nodes. */
+export class Nodes extends Resource {
+  /** Yields the nodes, live ones first. */
+  list(options: CallOptions = {}): AsyncGenerator<Node> {
+    return this.calls.list("/v1/ava/nodes", [], {}, options);
+  }
+
+  /** Drains a node: it takes no new jobs and finishes the running ones. Requires a platform role. */
+  async drain(id: string, options: CallOptions = {}): Promise<Node> {
+    return this.calls.data("post", "/v1/ava/nodes/{node_id}/drain", [id], options);
+  }
+
+  /** Has a drained node take jobs again. Requires a platform role. */
+  async resume(id: string, options: CallOptions = {}): Promise<Node> {
+    return this.calls.data("post", "/v1/ava/nodes/{node_id}/resume", [id], options);
+  }
+}
+
+/** Lists the promotions of a PostgreSQL standby. */
+export class Promotions extends Resource {
+  /** Yields the latest promotions, newest first. Requires a platform role. */
+  list(options: CallOptions = {}): AsyncGenerator<Received<Schemas["PromotionRecord"]>> {
+    return this.calls.list("/v1/ava/promotions", [], {}, options);
+  }
+}
+
+/** Lists the errors of failed jobs in groups; resolves, ignores and reopens them. */
+export class Errors extends Resource {
+  /** Yields the groups, the latest seen first. */
+  list(query: Query<"/v1/ava/errors"> = {}, options: CallOptions = {}): AsyncGenerator<ErrorGroup> {
+    return this.calls.list("/v1/ava/errors", [], { perPage: 100, ...query }, options);
+  }
+
+  /** Returns a group with its jobs of the last `days`. */
+  async get(id: string, { days, ...options }: CallOptions & { days?: number } = {}): Promise<ErrorGroup> {
+    return this.calls.data("get", ERROR, [id], { ...options, query: { days } });
+  }
+
+  /** Resolves a group. It reopens when another job fails with this error. */
+  async resolve(id: string, options: CallOptions = {}): Promise<ErrorGroup> {
+    return this.calls.data("post", `${ERROR}/resolve`, [id], options);
+  }
+
+  /** Ignores a group. Its jobs are still counted. */
+  async ignore(id: string, options: CallOptions = {}): Promise<ErrorGroup> {
+    return this.calls.data("post", `${ERROR}/ignore`, [id], options);
+  }
+
+  async reopen(id: string, options: CallOptions = {}): Promise<ErrorGroup> {
+    return this.calls.data("post", `${ERROR}/reopen`, [id], options);
+  }
+
+  /** Triggers a new job for each failed job of a group, at most the newest 10,000. */
+  async retry(id: string, options: CreateOptions = {}): Promise<Operation> {
+    return this.calls.data("post", `${ERROR}/retry`, [id], options);
+  }
+}
+
+/** Creates, lists and deletes API keys. */
+export class Keys extends Resource {
+  /** Creates a key. Only this response contains its `token`; it is null if a repeated call found the key. */
+  async create(
+    fields: Sent<Schemas["KeyBody"]>,
+    options: CreateOptions = {},
+  ): Promise<Received<Schemas["NewKeyRecord"]>> {
+    return this.calls.data("post", "/v1/ava/keys", [], { ...options, body: fields });
+  }
+
+  /** Yields the tenant's keys, newest first. */
+  list(query: Query<"/v1/ava/keys"> = {}, options: CallOptions = {}): AsyncGenerator<Received<Schemas["KeyRecord"]>> {
+    return this.calls.list("/v1/ava/keys", [], { perPage: 100, ...query }, options);
+  }
+
+  /** Deletes a key; every process refuses it within 2 s. */
+  async delete(id: string, options: CallOptions = {}): Promise<void> {
+    await this.calls.data("delete", "/v1/ava/keys/{key_id}", [id], options);
+  }
+}
+
+/** Reads and sets the limits of tenants. */
+export class Tenants extends Resource {
+  /** Yields the load of every tenant. Requires a platform role. */
+  list(options: CallOptions = {}): AsyncGenerator<Received<Schemas["TenantLoadRecord"]>> {
+    return this.calls.list("/v1/ava/tenants", [], {}, options);
+  }
+
+  /** Returns the limits that operators have set for a tenant: the caller's own, or any for a platform role. */
+  async limits(id: string, options: CallOptions = {}): Promise<TenantLimits> {
+    return this.calls.data("get", TENANT_LIMITS, [id], options);
+  }
+
+  /** Replaces a tenant's limits; null means the installation's default. Requires a platform role. */
+  async setLimits(
+    id: string,
+    limits: Sent<Schemas["TenantLimitsBody"]>,
+    options: CallOptions = {},
+  ): Promise<TenantLimits> {
+    return this.calls.data("put", TENANT_LIMITS, [id], { ...options, body: limits });
+  }
+}
+
+/** Reads limits and the tenant's use of them. */
+export class Limits extends Resource {
+  /** Yields the installation's limits. */
+  list(options: CallOptions = {}): AsyncGenerator<Received<Schemas["LimitRecord"]>> {
+    return this.calls.list("/v1/ava/limits", [], {}, options);
+  }
+
+  /** Yields the workers that have a limit. */
+  workers(options: CallOptions = {}): AsyncGenerator<Received<Schemas["WorkerLimitRecord"]>> {
+    return this.calls.list("/v1/ava/limits/workers", [], {}, options);
+  }
+}
+
+/** Reads totals and statistics. */
+export class Reports extends Resource {
+  /** Returns the totals of the tenant's jobs. */
+  async overview(options: CallOptions = {}): Promise<Received<Schemas["OverviewRecord"]>> {
+    return this.calls.data("get", "/v1/ava/overview", [], options);
+  }
+
+  /** Returns statistics of the jobs that ended in the last `days`. */
+  async analytics(
+    query: Query<"/v1/ava/analytics"> = {},
+    options: CallOptions = {},
+  ): Promise<Received<Schemas["AnalyticsRecord"]>> {
+    return this.calls.data("get", "/v1/ava/analytics", [], { ...options, query });
+  }
+}
+
+/** Reads the audit trail. */
+export class Audit extends Resource {
+  /** Yields the matching entries, newest first. */
+  list(
+    query: Query<"/v1/ava/audit"> = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<Received<Schemas["AuditEntryRecord"]>> {
+    return this.calls.list("/v1/ava/audit", [], { perPage: 100, ...query }, options);
+  }
+}
+
+/** Signs users in to the dashboard. */
+export class Sessions extends Resource {
+  /** Returns a link that signs in to the dashboard as this caller, once and within 10 minutes. */
+  async createLink(options: CallOptions = {}): Promise<string> {
+    return this.calls.url + (await this.calls.data("post", "/v1/ava/session/links", [], options)).path;
+  }
+
+  /** Ends all sessions of this user in the tenant, and its unused links. Returns the number of sessions. */
+  async end(options: CallOptions = {}): Promise<number> {
+    return (await this.calls.data("delete", "/v1/ava/sessions", [], options)).ended;
+  }
+}

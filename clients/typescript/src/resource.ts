@@ -1,0 +1,11 @@
+import type { Calls } from "./calls.js";
+
+/** The calls about one kind of records. Each throws `ApiError`. */
+export class Resource {
+  /** @internal */
+  protected readonly calls: Calls;
+
+  constructor(calls: Calls) {
+    this.calls = calls;
+  }
+}
