@@ -84,11 +84,5 @@ def leave_out(reason: str) -> None:
 def run(*argv: str, folder: Path, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a program to its end."""
     return subprocess.run(
-        argv,
-        cwd=folder,
-        env=os.environ | (environ or {}),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
+        argv, cwd=folder, env=os.environ | (environ or {}), capture_output=True, text=True, check=False, timeout=240
     )

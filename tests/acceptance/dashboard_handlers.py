@@ -55,7 +55,7 @@ def fail(input: dict[str, Any]) -> None:
                 "type": "object",
                 "properties": {"city": {"type": "string"}, "floor": {"type": "integer"}},
                 "required": ["city"],
-            },
+            }
         },
     },
 )

@@ -42,11 +42,7 @@ def shop(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.T
     ):
         system.expects_traceback = True
         system.session.headers.update(
-            {
-                "x-tenant-id": "ten_acme",
-                "x-user-id": "usr_mia",
-                "x-platform-role": "platform-admin",
-            }
+            {"x-tenant-id": "ten_acme", "x-user-id": "usr_mia", "x-platform-role": "platform-admin"}
         )
         yield system
 

@@ -94,10 +94,7 @@ def project_url(redis_server: Server) -> str:
 
 @pytest.fixture(scope="module")
 def elsewhere(
-    _databases: Databases,
-    rabbitmq_server: RabbitMQ,
-    redis_server: Server,
-    tmp_path_factory: pytest.TempPathFactory,
+    _databases: Databases, rabbitmq_server: RabbitMQ, redis_server: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ends]:
     """The ends of the tasks as jobs on RabbitMQ, in Celery's pool: neither is that of the other system."""
     folder, project_url = tmp_path_factory.mktemp("elsewhere"), fresh_redis_url(redis_server)

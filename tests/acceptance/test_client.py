@@ -17,15 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ava.client import (
-    ApiConflict,
-    ApiForbidden,
-    ApiNotFound,
-    ApiRefused,
-    ApiUnauthorized,
-    Client,
-    WaitTimeout,
-)
+from ava.client import ApiConflict, ApiForbidden, ApiNotFound, ApiRefused, ApiUnauthorized, Client, WaitTimeout
 from harness.moments import LATER_DAY
 from harness.system import ROOT, SECRET, System
 from tests.commands import ava as _ava

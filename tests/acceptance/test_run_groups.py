@@ -296,10 +296,7 @@ def test_a_run_that_is_lost_before_a_line_of_it_is_stored_has_its_first_line(
     wait_until(holding.exists, seconds=60)
     os.kill(witness.wait_for(str(LATE)).pid, signal.SIGKILL)
     groups.await_others(gil, ids)
-    assert gil.messages(ids[LATE])[:2] == [
-        "Worker handler started",
-        "Handler lost: the worker process died (signal 9)",
-    ]
+    assert gil.messages(ids[LATE])[:2] == ["Worker handler started", "Handler lost: the worker process died (signal 9)"]
     assert _losses(gil, ids) == {LATE: 1}
     again = Counter(map(int, witness.words))
     assert [number for number, count in again.items() if count > 1] == [LATE]

@@ -182,10 +182,7 @@ def test_spans_of_interrupted_runs_are_sent_before_a_node_ends(system: System, c
     # The batch interval is ten minutes, so that spans that arrive are those sent at the end.
     seldom = {"OTEL_BSP_SCHEDULE_DELAY": "600000", "OTEL_SERVICE_NAME": "ours", "AVA_DRAIN_SECONDS": "0"}
     endpoint = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.endpoint}/v1/traces"}
-    system.start(
-        concurrency=3,
-        environ={**ENVIRON, **seldom, **endpoint},
-    )
+    system.start(concurrency=3, environ={**ENVIRON, **seldom, **endpoint})
     jobs = [system.trigger("wkr_sleep", input={"seconds": 60}) for _ in range(2)]
     # The node reports the run of a process that is killed.
     killed = system.trigger("wkr_t_bad_end", input={"how": "kill"})

@@ -115,9 +115,7 @@ def test_what_is_made_with_a_key_is_by_the_key_whatever_user_its_holder_names(ap
     made = [
         api.post(KEYS, json={"name": "child", "role": "tenant-user"}, headers=named),
         api.post(
-            "/v1/ava/schedules",
-            json={"worker_id": "wkr_open", "cron": "0 4 * * *", "timezone": "UTC"},
-            headers=named,
+            "/v1/ava/schedules", json={"worker_id": "wkr_open", "cron": "0 4 * * *", "timezone": "UTC"}, headers=named
         ),
         api.post(f"{JOBS}/cancel", json={"filter": {"status": "queued"}}, headers=named),
     ]

@@ -114,10 +114,7 @@ def test_a_cancel_by_time_uses_the_same_bounds_as_the_list(api: Api) -> None:
 @pytest.mark.parametrize("verb", ["cancel", "retry"])
 @pytest.mark.parametrize(
     ("body", "status", "named"),
-    [
-        ({"filter": {}}, 422, "filter"),
-        ({"filter": {"worker_id": None}}, 422, "filter.worker_id"),
-    ],
+    [({"filter": {}}, 422, "filter"), ({"filter": {"worker_id": None}}, 422, "filter.worker_id")],
 )
 def test_an_operation_without_a_valid_filter_is_refused(
     shared_api: Api, verb: str, body: Any, status: int, named: str

@@ -55,10 +55,7 @@ def _as_a_replica(client: redis.Redis) -> Iterator[None]:
 @pytest.mark.redis
 @pytest.mark.parametrize("full", [_without_memory, _as_a_replica])
 def test_redis_that_takes_nothing_is_not_ok(
-    database_settings: Settings,
-    private_redis: Server,
-    full: object,
-    monkeypatch: pytest.MonkeyPatch,
+    database_settings: Settings, private_redis: Server, full: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(database_settings, broker_url=private_redis.url)
     app = make_app(settings)

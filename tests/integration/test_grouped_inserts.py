@@ -35,9 +35,7 @@ def database(database_settings: Settings) -> Iterator[Database]:
 def test_jobs_with_tags_and_without_share_a_statement_and_keep_their_own(database: Database) -> None:
     specs = [
         JobSpec(
-            worker_id="wkr_plain",
-            input_json=json.dumps({"n": n}),
-            tags_json=json.dumps({"n": str(n)} if n % 2 else {}),
+            worker_id="wkr_plain", input_json=json.dumps({"n": n}), tags_json=json.dumps({"n": str(n)} if n % 2 else {})
         )
         for n in range(64)
     ]

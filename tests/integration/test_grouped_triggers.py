@@ -29,10 +29,7 @@ def trigger_together(api: Api, *requests: dict[str, Any]) -> list[TestResponse]:
     """Trigger one job, and while it is stored the jobs of `requests`, as one group. Returns the answers to those."""
     api.announce("wkr_first")
     groups = api.app.extensions["ava"].jobs._groups
-    with (
-        ThreadPoolExecutor(len(requests) + 1) as threads,
-        patch.object(trigger_groups, "_MAX_STATEMENTS", 1),
-    ):
+    with ThreadPoolExecutor(len(requests) + 1) as threads, patch.object(trigger_groups, "_MAX_STATEMENTS", 1):
         with triggers_that_wait(api):
             first = threads.submit(api.trigger, "wkr_first")
             wait_until(lambda: groups._statements == 1)
@@ -91,9 +88,7 @@ def test_a_worker_whose_schema_changes_meanwhile_refuses_what_no_longer_matches(
     api.trigger()
     api.execute(announce, '{"required": ["a"]}', "v2")
     bad, good = trigger_together(
-        api,
-        {"json": {"worker_id": "wkr_open", "input": {}}},
-        {"json": {"worker_id": "wkr_open", "input": {"a": 1}}},
+        api, {"json": {"worker_id": "wkr_open", "input": {}}}, {"json": {"worker_id": "wkr_open", "input": {"a": 1}}}
     )
     error_of(bad, 422, "validation_error")
     assert good.status_code == 201, good.text

@@ -55,8 +55,7 @@ def _beside_a_cancel(stored: Backlog, older: Job, newer: Job, move: Callable[[],
 def test_a_recall_of_what_was_published_last_and_a_cancel(stored: Backlog) -> None:
     older, newer = stored.insert(2, is_published=True)
     stored.run(
-        "UPDATE jobs SET published_at = now() + interval '1 second' WHERE id = %(id)s::uuid",
-        id=rows.job_uuid(newer.id),
+        "UPDATE jobs SET published_at = now() + interval '1 second' WHERE id = %(id)s::uuid", id=rows.job_uuid(newer.id)
     )
 
     def move() -> int:

@@ -172,11 +172,7 @@ _NO_MESSAGES = (
     (b'{"jsonrpc": "2.0", "id": 1, "method": "\\ud800\\u0000"}', 200, -32601),
     (b'{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": 5}}', 200, -32602),
     (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": {}}}', 200, -32602),
-    (
-        b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "open", "arguments": 5}}',
-        200,
-        -32602,
-    ),
+    (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "open", "arguments": 5}}', 200, -32602),
     (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"cursor": "x"}}', 200, -32602),
     (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"_meta": 5}}', 200, None),
     (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": "' + b"x" * 1_200_000 + b'"}', 413, 413),

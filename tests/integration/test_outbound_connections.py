@@ -64,11 +64,7 @@ def test_one_connection_carries_many_calls(serve: Serve, connections: Connection
 
 @pytest.mark.parametrize(
     "answer",
-    [
-        ok(b"", "Connection: close"),
-        b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
-        ok(bytes(1001)),
-    ],
+    [ok(b"", "Connection: close"), b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", ok(bytes(1001))],
     ids=["close", "http-1.0", "cut"],
 )
 def test_a_connection_that_cannot_carry_another_call_is_closed(

@@ -70,12 +70,7 @@ def cancel(connection: Connection, job: Job) -> Job | None:
 
 def rescue(connection: Connection, job: Job) -> Status | None:
     return rescues.rescue(
-        connection,
-        run=RunKey(*job.key, 1),
-        node_id=NODE,
-        msg="lost",
-        error="WorkerLost: it died",
-        is_loss=True,
+        connection, run=RunKey(*job.key, 1), node_id=NODE, msg="lost", error="WorkerLost: it died", is_loss=True
     )
 
 
@@ -212,10 +207,6 @@ def test_a_message_that_names_another_worker_than_the_row_starts_no_run(database
         assert claims.names_other_worker(connection, run=job.next_run, worker_id="wkr_private")
         assert not claims.names_other_worker(connection, run=job.next_run, worker_id="wkr_plain")
         assert not park.park_unclaimed(
-            connection,
-            run=RunKey(*job.key, 1),
-            worker_id="wkr_private",
-            lacks_handler=True,
-            dead_after_seconds=14,
+            connection, run=RunKey(*job.key, 1), worker_id="wkr_private", lacks_handler=True, dead_after_seconds=14
         )
         assert claim(connection, job)

@@ -153,8 +153,7 @@ def test_a_run_sees_a_published_job_that_is_more_urgent(connection: Connection) 
         assert not is_outranked()
     set_published("now()")
     claims.claim(
-        connection,
-        claims.Claim(run=RunKey(*urgent.key, 1), worker_id="wkr_brief", node_id=NODE, claim_id=OTHER_CLAIM),
+        connection, claims.Claim(run=RunKey(*urgent.key, 1), worker_id="wkr_brief", node_id=NODE, claim_id=OTHER_CLAIM)
     )
     assert not is_outranked()
 

@@ -12,13 +12,7 @@ import pytest
 
 from ava.domain.jobs.retry import Retry, may_retry
 from ava.store.statements import all_statements
-from tests.integration.model.coverage import (
-    DECIDING,
-    NOT_DRIVEN,
-    statements_that_decide,
-    undriven,
-    written_tables,
-)
+from tests.integration.model.coverage import DECIDING, NOT_DRIVEN, statements_that_decide, undriven, written_tables
 from tests.integration.model.defects import FunctionMutant, Mutant
 from tests.integration.model.expected import ModelError
 from tests.integration.model.mutants import MUTANTS

@@ -118,11 +118,7 @@ def test_a_job_whose_handler_another_node_has_is_deferred_for_as_long_again_as_i
 def _defer(backlog: Backlog, job: Job) -> bool:
     with backlog.database.connect() as connection:
         return park.park_unclaimed(
-            connection,
-            run=RunKey(*job.key, 1),
-            worker_id=WORKER,
-            lacks_handler=True,
-            dead_after_seconds=14,
+            connection, run=RunKey(*job.key, 1), worker_id=WORKER, lacks_handler=True, dead_after_seconds=14
         )
 
 

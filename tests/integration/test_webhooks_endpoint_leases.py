@@ -238,9 +238,7 @@ def test_leases_are_acquired_by_the_health_of_their_endpoints(api: Api, connecti
     for concurrency, timeouts in ((4, 0), (1, 3), (1, 0)):
         api.post(f"/v1/webhooks/{_endpoint(api)}/test")
         api.execute(
-            "UPDATE webhook_lanes SET width = %s, timeouts = %s WHERE width = 1 AND timeouts = 0",
-            concurrency,
-            timeouts,
+            "UPDATE webhook_lanes SET width = %s, timeouts = %s WHERE width = 1 AND timeouts = 0", concurrency, timeouts
         )
     for health, concurrency, timeouts in (
         (EndpointHealth.SILENT, 1, 3),

@@ -76,14 +76,7 @@ def test_a_soft_limit_after_the_end_of_the_job_is_refused(app: Celery) -> None:
 def test_a_workers_options_are_those_of_its_task(app: Celery) -> None:
     app.conf.task_routes = {"*.safe": {"queue": "feeds"}}
 
-    @app.task(
-        shared=False,
-        acks_late=True,
-        reject_on_worker_lost=True,
-        time_limit=60,
-        max_retries=7,
-        expires=90,
-    )
+    @app.task(shared=False, acks_late=True, reject_on_worker_lost=True, time_limit=60, max_retries=7, expires=90)
     def safe(a: int, b: int = 1, *, c: int = 2) -> None:
         """Does it."""
 

@@ -9,9 +9,7 @@ import pytest
 
 from ava.cli.options.inputs import take_keys
 
-_NONE = dict.fromkeys(
-    ("dedupe", "dedupe_mode", "debounce", "debounce_seconds", "debounce_max", "debounce_keep"),
-)
+_NONE = dict.fromkeys(("dedupe", "dedupe_mode", "debounce", "debounce_seconds", "debounce_max", "debounce_keep"))
 
 
 @pytest.mark.parametrize(

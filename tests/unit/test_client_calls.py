@@ -11,16 +11,7 @@ from typing import assert_type
 
 import pytest
 
-from ava.client import (
-    ApiUnavailable,
-    AsyncClient,
-    Client,
-    Event,
-    Job,
-    JobStatus,
-    Schedule,
-    Worker,
-)
+from ava.client import ApiUnavailable, AsyncClient, Client, Event, Job, JobStatus, Schedule, Worker
 from ava.client.reading import read
 from ava.client.records import LogLine
 from ava.local.start import free_port

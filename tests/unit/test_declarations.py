@@ -148,13 +148,7 @@ def test_all_wrong_options_are_named_at_once() -> None:
 
 @pytest.mark.parametrize(
     "function",
-    [
-        lambda: None,
-        lambda input, env, more: None,
-        lambda *, input: None,
-        lambda input, *, env: None,
-        print.__self__,
-    ],
+    [lambda: None, lambda input, env, more: None, lambda *, input: None, lambda input, *, env: None, print.__self__],
 )
 def test_a_handler_takes_input_or_input_and_env(function: Callable[..., Any]) -> None:
     with pytest.raises(HandlerError, match="the handler must"):

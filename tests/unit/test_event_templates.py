@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 
-from ava.domain.events.subscription import (
-    Rule,
-    make_input,
-)
+from ava.domain.events.subscription import Rule, make_input
 from ava.domain.events.templates import TemplateError, TemplateTooLarge, compile_template
 from ava.errors import PayloadTooLarge
 

@@ -175,10 +175,7 @@ def test_a_deploy_that_asks_for_something_else_writes_the_wait_anew() -> None:
         with pytest.raises(ava.Suspended):
             act(calls.wait_for_event("order.paid", match, timeout=None, key=None))
     (entry,) = journal.load().entries
-    assert (entry.kind, entry.value_json) == (
-        JournalKind.EVENT,
-        AwaitedEvent("order.paid", {"data": {"n": [2]}}).json,
-    )
+    assert (entry.kind, entry.value_json) == (JournalKind.EVENT, AwaitedEvent("order.paid", {"data": {"n": [2]}}).json)
 
 
 def test_branches_wait_for_events_at_once_and_share_none() -> None:

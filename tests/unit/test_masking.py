@@ -149,11 +149,7 @@ def test_the_longer_of_two_secrets_is_masked_whole() -> None:
 
 def test_json_values_are_masked_and_stay_json() -> None:
     value = {"short4": [1, 1.5, True, None, "x short4 y"], "n": 12345678, "in": {"a": SECRET}}
-    assert MASK.value(value) == {
-        "••••••": [1, 1.5, True, None, "x •••••• y"],
-        "n": "••••••",
-        "in": {"a": "••••••"},
-    }
+    assert MASK.value(value) == {"••••••": [1, 1.5, True, None, "x •••••• y"], "n": "••••••", "in": {"a": "••••••"}}
 
 
 def test_without_secrets_nothing_changes() -> None:

@@ -82,11 +82,7 @@ def test_an_attempt_that_is_not_the_last_is_repeated_after_a_back_off() -> None:
 
 def test_a_handler_that_retries_later_gives_its_attempt_back() -> None:
     run_end = ended(raised=RetryLater(30, "the other side is closed"), attempt=3, max_attempts=3)
-    assert (run_end.status, run_end.delay_seconds, run_end.reason) == (
-        Status.QUEUED,
-        30,
-        "the other side is closed",
-    )
+    assert (run_end.status, run_end.delay_seconds, run_end.reason) == (Status.QUEUED, 30, "the other side is closed")
     assert run_end.closing == (LogLevel.INFO, "Handler retries later, in 30 s: the other side is closed")
     assert not run_end.is_rate_limited
     assert ended(raised=RateLimited(0.5)).is_rate_limited

@@ -248,9 +248,7 @@ def test_a_job_is_written_to_a_free_child_when_it_arrives(monkeypatch: pytest.Mo
     pool = _pool(Parent())
     pool._all_inqueues, pool._busy_workers, pool._active_writes = {5, 6, 7}, {6}, {7}
     monkeypatch.setattr(
-        asynpool.AsynPool,
-        "_create_write_handlers",
-        lambda pool, hub: setattr(pool, "_quick_put", queued.append),
+        asynpool.AsynPool, "_create_write_handlers", lambda pool, hub: setattr(pool, "_quick_put", queued.append)
     )
     pool._create_write_handlers(SimpleNamespace(consolidate_callback=written.append))
     pool._quick_put("job")

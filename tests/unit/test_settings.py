@@ -61,8 +61,7 @@ def test_both_spellings_of_postgresql_are_one(scheme: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "is_redis"),
-    [("redis://b", True), ("rediss://b", True), ("amqp://b", False), ("amqps://b", False)],
+    ("url", "is_redis"), [("redis://b", True), ("rediss://b", True), ("amqp://b", False), ("amqps://b", False)]
 )
 def test_the_url_names_the_kind_of_broker(url: str, is_redis: bool) -> None:
     assert _load(BROKER_URL=url).broker_is_redis is is_redis
@@ -245,10 +244,7 @@ def test_several_hosts_are_passed_on_to_libpq() -> None:
 def test_every_setting_is_documented_and_nothing_else_is() -> None:
     source = "".join(Path(module.__file__).read_text() for module in (settings, setting_values, handler_folder))
     read = set(
-        re.findall(
-            r'"(DATABASE_(?:POOL_|READ_|OWNER_)?URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z0-9_]*[A-Z0-9])"',
-            source,
-        )
+        re.findall(r'"(DATABASE_(?:POOL_|READ_|OWNER_)?URL|BROKER_URL|NOTIFY_SOCKET|AVA_[A-Z0-9_]*[A-Z0-9])"', source)
     )
     documented = set(re.findall(r"^\| `([A-Z0-9_]+)", CONFIGURATION.read_text(), re.MULTILINE))
     # These two stand for many names.

@@ -33,11 +33,7 @@ from ava.errors import EncryptionKeyMissing, SecretUnreadable
 SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"
 OTHER = "whsec_YW5vdGhlciBzZWNyZXQgb2YgdGhlIHRlc3Rz"
 EVENT = Event(
-    id="evt_01k",
-    type="ava.job.completed",
-    created_at=datetime(2026, 1, 1, tzinfo=UTC),
-    tenant_id="ten_a",
-    sequence=5,
+    id="evt_01k", type="ava.job.completed", created_at=datetime(2026, 1, 1, tzinfo=UTC), tenant_id="ten_a", sequence=5
 )
 
 

@@ -30,11 +30,7 @@ app.conf.update(
             "args": (16, 16),
             "options": {"expires": 600},
         },
-        "add-every-10-seconds": {
-            "task": "tests.acceptance.celery_project.tasks.add",
-            "schedule": 10.0,
-            "args": (1, 1),
-        },
+        "add-every-10-seconds": {"task": "tests.acceptance.celery_project.tasks.add", "schedule": 10.0, "args": (1, 1)},
         "add-at-night": {
             "task": "tests.acceptance.celery_project.tasks.add",
             "schedule": crontab(minute="55-5", hour="20-2/2", day_of_week="monday,Fri"),

@@ -16,9 +16,5 @@ DATABASES = {
 }
 TASKS = {
     "default": {"BACKEND": "ava_django.backend.AvaBackend", "QUEUES": ["default", "mail"]},
-    "outbox": {
-        "BACKEND": "ava_django.backend.AvaBackend",
-        "QUEUES": ["default", "mail"],
-        "OPTIONS": {"outbox": True},
-    },
+    "outbox": {"BACKEND": "ava_django.backend.AvaBackend", "QUEUES": ["default", "mail"], "OPTIONS": {"outbox": True}},
 }

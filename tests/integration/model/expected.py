@@ -43,12 +43,7 @@ class Expected:
 
 
 def compare(
-    before: Mapping[str, JobState],
-    after: Mapping[str, JobState],
-    expected: Expected,
-    world: World,
-    *,
-    was_killed: bool,
+    before: Mapping[str, JobState], after: Mapping[str, JobState], expected: Expected, world: World, *, was_killed: bool
 ) -> None:
     """Compare the rows after a step with those before it. Raises `ModelError`."""
     known = {id_: job for id_, job in before.items() if id_ in after}

@@ -65,12 +65,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
         old="AND j.status IS NOT DISTINCT FROM 'running' AND j.claim_id",
         new="AND j.status IN ('running', 'failed') AND j.claim_id",
     ),
-    Mutant(
-        name="an end overwrites a cancel",
-        statements=_FINAL_ENDS,
-        old="AND j.stop_status IS NULL",
-        new="",
-    ),
+    Mutant(name="an end overwrites a cancel", statements=_FINAL_ENDS, old="AND j.stop_status IS NULL", new=""),
     FunctionMutant(
         name="a put-off keeps the attempt",
         function=_NEXT_VALUES,
@@ -83,12 +78,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
         old="(is_queued and not is_retried)",
         new="(is_queued and not is_retried and outcome.losses is None)",
     ),
-    Mutant(
-        name="a rescue loses the cancel",
-        statements=("requeue",),
-        old="AND j.stop_status IS NULL",
-        new="",
-    ),
+    Mutant(name="a rescue loses the cancel", statements=("requeue",), old="AND j.stop_status IS NULL", new=""),
     Mutant(
         name="a rescue ignores the run's number",
         statements=("lock_run",),
@@ -198,10 +188,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
         new="job.first_run_no",
     ),
     Mutant(
-        name="a job that has started expires",
-        statements=("expire",),
-        old="AND first_run_no IS NULL AND",
-        new="AND",
+        name="a job that has started expires", statements=("expire",), old="AND first_run_no IS NULL AND", new="AND"
     ),
     Mutant(
         name="a cancel reaches another tenant's job",
@@ -234,10 +221,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
         new="WHEN w.condition IN ('any', 'ended') THEN",
     ),
     Mutant(
-        name="an event wakes no job",
-        statements=("mark",),
-        old="FROM marked AS m",
-        new="FROM marked AS m WHERE false",
+        name="an event wakes no job", statements=("mark",), old="FROM marked AS m", new="FROM marked AS m WHERE false"
     ),
     Mutant(
         name="an event is dropped although a job waits for its type",
@@ -294,10 +278,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
         new="AS e (tenant_id, id, after_id, n) WHERE e.n > 0 ON CONFLICT",
     ),
     Mutant(
-        name="a dropped edge wakes no job",
-        statements=("drop",),
-        old="FROM dropped",
-        new="FROM dropped WHERE false",
+        name="a dropped edge wakes no job", statements=("drop",), old="FROM dropped", new="FROM dropped WHERE false"
     ),
     Mutant(
         name="a run that has lost its job writes into the journal",

@@ -42,8 +42,7 @@ def claim_pulled(history: History) -> None:
         return [moves.claim(job, world, run) if job.id in may else None]
 
     found = history.act(
-        Expected(moves=begins),
-        lambda: history.run_driver.claim_pulled(queue, capacity=capacity, claim_id=claim),
+        Expected(moves=begins), lambda: history.run_driver.claim_pulled(queue, capacity=capacity, claim_id=claim)
     )
     claimed = [job for job in history.jobs.values() if job.claim == claim]
     for job in claimed:

@@ -74,8 +74,7 @@ def _fire(history: History) -> None:
         ]
 
     history.act(
-        Expected(moves=fired, may_make=lambda job: _check_fired(history, job)),
-        lambda: history.driver.duty("schedules"),
+        Expected(moves=fired, may_make=lambda job: _check_fired(history, job)), lambda: history.driver.duty("schedules")
     )
     history.oracle.check_overlaps()
 
