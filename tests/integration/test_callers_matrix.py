@@ -6,7 +6,6 @@ A repeated call has one effect, an id that nothing has is 404, and a list is who
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +13,13 @@ import pytest
 
 from ava.settings import ROLES
 from harness.api import HEADERS, JOBS, Api, error_of
+from tests.integration.described_calls import Call, calls_of
 from tests.integration.test_payload_permission import MARK, fill
 
 KEYS = "/v1/ava/keys"
 #: Path parameters whose values name nothing of one tenant.
 _SHARED = ("worker_id", "tenant_id", "node_id", "queue", "run")
 _LOW_ROLES = ("tenant-user", "tenant-admin")
-#: What changes nothing of the tenant but the caller's own sessions. Each other call that is no GET is a write.
-_FOR_ANY_ROLE = {
-    "POST /v1/ava/schedules/preview",
-    "POST /v1/ava/subscriptions/test",
-    *(f"{method} /v1/ava/session" for method in ("POST", "PATCH", "DELETE")),
-    "POST /v1/ava/session/links",
-    "DELETE /v1/ava/sessions",
-}
 #: Only the platform's roles may call these.
 _FOR_OPERATORS = {
     "GET /v1/ava/tenants",
@@ -42,25 +34,6 @@ _NEEDS_PAYLOADS = (KEYS, "/v1/webhooks", "/v1/ava/hooks", "/v1/ava/subscriptions
 _SENDS_NO_PAYLOAD = "POST /v1/webhooks/{webhook_id}/test"
 #: It is refused to every role, because the worker of the path is a handler's.
 _OF_A_HANDLER = "DELETE /v1/ava/workers/{worker_id}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """An operation with the values of one tenant in its path."""
-
-    name: str
-    method: str
-    path: str
-    body: Any
-    #: Whether the API asks for no caller: the path has a token.
-    is_open: bool
-    #: The names of its parameters and headers.
-    parameters: frozenset[str]
-
-    @property
-    def is_write(self) -> bool:
-        """Returns True if it changes something of the tenant."""
-        return self.method != "GET" and self.name not in _FOR_ANY_ROLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,31 +92,6 @@ def matrix(api: Api) -> Matrix:
     assert len(calls) > 90
     ids = [value for name, values in places.items() if name not in _SHARED for value in values]
     return Matrix(api=api, calls=calls, ids=ids)
-
-
-def calls_of(api: Api, places: Mapping[str, Sequence[str]]) -> list[Call]:
-    """Returns every operation, with the first of the values that its path's place-holders stand for.
-
-    What reads comes first, because the audit trail names the paths of the others; what deletes comes last.
-    """
-    first = {name: values[0] for name, values in places.items()} | {"token": "avahook_00.none"}
-    calls = []
-    for path, methods in api.get("/openapi.json").get_json()["paths"].items():
-        names = set(re.findall(r"\{(\w+)\}", path))
-        assert names <= first.keys(), f"{path}: say in `fill` what its place-holders stand for"
-        for method, operation in methods.items():
-            content = operation.get("requestBody", {}).get("content", {})
-            calls.append(
-                Call(
-                    name=f"{method.upper()} {path}",
-                    method=method.upper(),
-                    path=re.sub(r"\{(\w+)\}", lambda found: first[found[1]], path),
-                    body=content.get("application/json", {}).get("example"),
-                    is_open={} in operation["security"],
-                    parameters=frozenset(each["name"] for each in operation.get("parameters", ())),
-                )
-            )
-    return sorted(calls, key=lambda call: ("GET", "POST", "PUT", "PATCH", "DELETE").index(call.method))
 
 
 def test_a_call_that_is_repeated_with_its_key_has_one_effect_and_the_same_response(matrix: Matrix) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.domain import ids
 from ava.settings import ROLES, Settings
 from harness.api import HEADERS, JOBS, NODE, Api, error_of, wrong_fields
-from tests.integration.test_api_callers import OPEN
+from tests.integration.described_calls import calls_of
 
 HOOKS, EVENTS, SUBSCRIPTIONS, KEYS = "/v1/webhooks", "/v1/ava/events", "/v1/ava/subscriptions", "/v1/ava/keys"
 DAILY = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "Europe/Berlin"}
@@ -44,41 +42,22 @@ _WAIT = (
     "INSERT INTO job_waits (tenant_id, job_id, run_no, condition, waiting_for)"
     " SELECT tenant_id, id, run_no, 'event', %s::json FROM jobs WHERE triggered_by = 'usr_awaiting'"
 )
-#: Routes on which a caller who sees payloads sees the mark.
+#: Operations on which a caller who sees payloads sees the mark.
 _SHOWN = {
-    *("jobs.list_jobs", "jobs.show", "jobs.trigger", "jobs.retry", "jobs.cancel", "bulk.trigger"),
-    *("job_logs.logs", "job_logs.download", "streams.stream", "exports.export", "why.show"),
-    *("schedules.show", "schedules.list_schedules", "schedules.list_firings", "schedules.change", "schedules.run"),
-    *("webhooks.list_deliveries", "webhooks.show_body", "errors.list_errors", "errors.show", "errors.resolve"),
-    *("audit.list_entries", "overview.show", "workers.show", "workers.change"),
-    *("events.list_events", "events.show", "hooks.list_deliveries", "hooks.show_delivery", "hooks.list_hooks"),
-    *("subscriptions.list_subscriptions", "subscriptions.show"),
-    *("operations.list_operations", "operations.show", "trees.tree", "journals.show"),
+    *("jobs_list_jobs", "jobs_show", "jobs_trigger", "jobs_retry", "jobs_cancel", "bulk_trigger"),
+    *("job_logs_logs", "job_logs_download", "streams_stream", "exports_export", "why_show"),
+    *("schedules_show", "schedules_list_schedules", "schedules_list_firings", "schedules_change", "schedules_run"),
+    *("webhooks_list_deliveries", "webhooks_show_body", "errors_list_errors", "errors_show", "errors_resolve"),
+    *("audit_list_entries", "overview_show", "workers_show", "workers_change"),
+    *("events_list_events", "events_show", "hooks_list_deliveries", "hooks_show_delivery", "hooks_list_hooks"),
+    *("subscriptions_list_subscriptions", "subscriptions_show"),
+    *("operations_list_operations", "operations_show", "trees_tree", "journals_show"),
 }
 
-#: The bodies of requests that need one.
-_BODIES: dict[tuple[str, str], dict[str, Any]] = {
-    ("POST", JOBS): {"worker_id": "wkr_open"},
-    ("POST", f"{JOBS}/cancel"): {"filter": {"status": "queued"}},
-    ("POST", f"{JOBS}/retry"): {"filter": {"trigger": "manual"}},
-    ("PATCH", f"{JOBS}/<job:job_id>"): {"priority": 1},
-    **{("PATCH", path): {"enabled": False} for path in (INBOUND_HOOK, SCHEDULE, f"{HOOKS}/<webhook_id>")},
-    ("PATCH", f"{SUBSCRIPTIONS}/<subscription:subscription_id>"): {"enabled": False},
-    ("POST", "/v1/ava/schedules"): DAILY,
-    ("POST", KEYS): {"name": "theirs", "role": "tenant-user"},
-    ("POST", "/v1/ava/schedules/preview"): {"cron": "0 9 * * *", "timezone": "Europe/Berlin"},
-    ("PATCH", "/v1/ava/session"): {"tenant_id": "ten_test"},
-    ("PATCH", "/v1/ava/workers/<worker_id>"): {"status": "paused"},
-    ("POST", "/v1/ava/workers"): {"slug": "mine", "runtime": "pull"},
-    ("POST", "/v1/ava/runs/claim"): {"workers": ["wkr_mine"]},
-    ("POST", HOOKS): {"url": "https://a.example", "events": ["ava.job.completed"], "secret": "their-own-secret"},
-    ("POST", EVENTS): {"type": "order.paid", "data": 1},
-    ("POST", SUBSCRIPTIONS): {"event_type": "order.paid", "worker_id": "wkr_open"},
-    ("POST", f"{SUBSCRIPTIONS}/test"): {"event": {}},
-    ("POST", "/v1/ava/hooks"): {"name": "theirs", "provider": "github"},
-    ("POST", f"{INBOUND_HOOK}/replay"): {"from": "2025-01-01T00:00:00Z"},
-    ("POST", f"{HOOKS}/<webhook_id>/deliveries/redeliver"): {"since": "2025-01-01T00:00:00Z"},
-}
+
+_JOB = {"worker_id": "wkr_open", "input": {"text": MARK}}
+#: The bodies that have the mark, or take the place of what has it, by the ids of their operations.
+_BODIES: dict[str, Any] = {"jobs_trigger": _JOB, "bulk_trigger": {"jobs": [_JOB]}, "jobs_retry": None}
 
 
 @pytest.fixture
@@ -182,46 +161,21 @@ def _receive(api: Api) -> dict[str, list[str]]:
     }
 
 
-def _calls(api: Api, places: dict[str, list[str]]) -> Iterator[tuple[str, str, str, Any]]:
-    """Yields each method, path, endpoint and body: what reads first, and what deletes last."""
-    order = {"GET": 0, "POST": 1, "PUT": 2, "PATCH": 3, "DELETE": 4}
-    rules = [rule for rule in api.app.url_map.iter_rules() if rule.rule not in OPEN]
-    found = [(method, rule) for rule in rules for method in (rule.methods or set()) & order.keys()]
-    # A retry of the jobs that others read, and what ends the key, come after them.
-    for method, rule in sorted(found, key=lambda each: (order[each[0]], "key" in each[1].rule, each[1].rule)):
-        names = re.findall(r"<(?:\w+:)?(\w+)>", rule.rule)
-        assert set(names) <= places.keys(), f"{rule.rule}: say in `_fill` what its place-holders stand for"
-        for values in product(*(places[name] for name in names)):
-            path = rule.rule
-            for value in values:
-                path = re.sub(r"<[^>]+>", value, path, count=1)
-            yield method, path, rule.endpoint, _body(method, rule.rule)
-
-
-def _body(method: str, rule: str) -> Any:
-    if method not in ("POST", "PUT", "PATCH"):
-        return None
-    body = dict(_BODIES.get((method, rule), {}))
-    if (method, rule) == ("POST", JOBS):
-        body["input"] = {"text": MARK}
-    if (method, rule) == ("POST", f"{JOBS}/bulk"):
-        body = {"jobs": [{"worker_id": "wkr_open", "input": {"text": MARK}}]}
-    return body
-
-
 def _visit(api: Api, headers: dict[str, str | None]) -> tuple[dict[str, str], set[str]]:
-    """Call every route. Returns the texts that have the mark by method and path, and the endpoints of those."""
-    texts, endpoints = {}, set()
-    for method, path, endpoint, body in _calls(api, fill(api)):
+    """Call every operation. Returns the texts with the mark by method and path, and the ids of their operations."""
+    texts, shown = {}, set()
+    for call in calls_of(api, fill(api), of_all=True):
         # The stream of a job that is not final has no end.
-        if endpoint == "streams.stream" and not _is_final(api, path):
+        if call.is_open or (call.path.endswith("/stream") and not _is_final(api, call.path)):
             continue
-        response: TestResponse = api.request(method, path, headers=headers, json=body)
-        assert response.status_code < 500, f"{method} {path}: {response.text}"
+        response: TestResponse = api.request(
+            call.method, call.path, headers=headers, json=_BODIES.get(call.id, call.body)
+        )
+        assert response.status_code < 500, f"{call.name}: {response.text}"
         if MARK in response.text or MARK in str(response.headers):
-            texts[f"{method} {path}"] = response.text
-            endpoints.add(endpoint)
-    return texts, endpoints
+            texts[f"{call.method} {call.path}"] = response.text
+            shown.add(call.id)
+    return texts, shown
 
 
 def _is_final(api: Api, path: str) -> bool:
@@ -239,8 +193,8 @@ def test_no_route_shows_a_payload_to_a_key_without_them(
 
 def test_the_routes_show_payloads_to_others(api: Api) -> None:
     """Proves that the test above would see one."""
-    _, endpoints = _visit(api, {})
-    assert _SHOWN - endpoints == set()
+    _, shown = _visit(api, {})
+    assert _SHOWN - shown == set()
 
 
 def test_what_stands_in_place_of_payloads(api: Api, blind: dict[str, str | None]) -> None:

@@ -15,7 +15,8 @@ import pytest
 from werkzeug.test import TestResponse
 
 from harness.api import Api
-from tests.integration.test_callers_matrix import Call, Matrix, calls_of
+from tests.integration.described_calls import Call, calls_of
+from tests.integration.test_callers_matrix import Matrix
 from tests.integration.test_payload_permission import fill
 
 #: The schema says which of them a field may have.
