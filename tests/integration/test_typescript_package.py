@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ava.client import Client
 from harness.system import ROOT
 from tests import npm
 
@@ -130,6 +131,16 @@ def test_every_operation_of_the_api_is_a_method_of_a_resource(find: Find, openap
     arrays = [path for path, one in paths.items() if '"data": {"type": "array"' in json.dumps(one.get("get", {}))]
     called = {f"{call.split(' ')[0].lower()} {call.split(' ')[1]}" for call in find("operations", json.dumps(arrays))}
     assert called == operations - _NO_METHODS
+
+
+def test_resources_and_methods_have_the_names_of_the_python_client(find: Find) -> None:
+    client = Client("http://api", api_key="ava_00.x")
+    python = {name: resource for name, resource in vars(client).items() if name[0] != "_"}
+    methods = {name: {_camel(each) for each in dir(one) if each[0] != "_"} for name, one in python.items()}
+    # A bridge to agents is a process in Python, and an entry of a bulk is a plain object.
+    del methods["mcp"]
+    methods["jobs"].remove("entry")
+    assert {name: set(each) for name, each in find("methods").items()} == methods
 
 
 def test_fields_are_converted_at_the_edge_and_payloads_never(find: Find) -> None:

@@ -279,6 +279,13 @@ const cases = {
     return [...called];
   },
 
+  /** The methods of each resource. */
+  async methods() {
+    const { client } = clientOf([]);
+    const names = (resource) => Object.getOwnPropertyNames(Object.getPrototypeOf(resource)).slice(1);
+    return Object.fromEntries(Object.entries(client).map(([name, resource]) => [name, names(resource)]));
+  },
+
   /** A value in the names of the API, and one of the API in camelCase. */
   async wire() {
     const { sent, received } = JSON.parse(process.argv[3]);
