@@ -29,7 +29,7 @@ _ITS_TEST = """
 def test_a_concurrent_handler_has_a_slot(ava):
     ids = [ava.jobs.trigger("wkr_ask").id for _ in range(3)]
     assert len({ava.jobs.wait(each, timeout_seconds=60).output for each in ids}) == 1
-    assert [node.processes for node in ava.nodes() if node.has_slots] == [5]
+    assert [node.processes for node in ava.nodes.list() if node.has_slots] == [5]
 """
 
 

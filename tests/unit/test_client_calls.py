@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import assert_type
 
 import pytest
@@ -82,6 +83,20 @@ def test_both_clients_send_the_same_request() -> None:
     assert first == second
     assert b"filter%5Broot%5D=true" in first
     assert all(b"authorization: bearer ava_00.none" in request.lower() for request in seen)
+
+
+def test_the_page_of_clients_lists_every_call_of_every_resource() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "clients.md").read_text()
+    with Client("http://127.0.0.1:1", api_key="ava_00.none") as client:
+        resources = {name: type(found) for name, found in vars(client).items() if not name.startswith("_")}
+    rows = re.findall(r"^\| (`.+`) \| (`.+) \|$", page, re.MULTILINE)
+    listed = {
+        name: set(re.findall(r"`(\w+)`", verbs)) for names, verbs in rows for name in names.strip("`").split("`, `")
+    }
+    for name, resource in resources.items():
+        calls = {verb for verb in vars(resource) if not verb.startswith("_")}
+        assert calls <= listed[name], name
+    assert set().union(*(listed[name] for name in resources)) <= set().union(*map(vars, resources.values()))
 
 
 def test_without_httpx_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
