@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 #: The rows of each table, as text.
 Tables = Mapping[str, list[str]]
 
-_TRIES, _PAUSE_SECONDS = 100, 0.1
+_TRIES, _PAUSE_SECONDS = 200, 0.05
 _OPEN_TRANSACTIONS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()

@@ -95,7 +95,7 @@ def shared_api(_databases: Databases, redis_server: Server) -> Iterator[Api]:
 
 
 #: Seconds of a commit that outlasts the pause before the next try.
-_LATE = 0.5
+_LATE = 0.3
 
 
 @pytest.fixture(params=[QUICK, _LATE], ids=["quick", "slow"])
