@@ -30,8 +30,8 @@ from harness.commit_cuts import CommitCuts
 from harness.polling import wait_until
 from tests import pulled
 from tests.graphs import Graphs
+from tests.integration.described_calls import Call, calls_of
 from tests.integration.hook_sender import Hook, count_jobs
-from tests.integration.test_callers_matrix import Call, calls_of
 from tests.integration.test_payload_permission import fill
 from tests.lost_commits import cut_statements, settle
 from tests.runs import ended
@@ -118,7 +118,7 @@ def test_a_call_whose_commit_lost_its_response_is_repeated_and_makes_nothing_twi
             again = client.send(api, call)
             assert again in ((201, made), (409, {})), (call.name, made, again)
     for method, path, body, jobs in _FURTHER:
-        call = Call(name=path, method=method, path=path.replace("QUEUED", queued), body=body, is_open=False)
+        call = replace(examples[0], name=path, method=method, path=path.replace("QUEUED", queued), body=body)
         status, made = client.send(client.cut, call)
         assert status < 300 or (status == 404 and method == "DELETE"), (call.name, status)
         assert made.get("jobs", 0) == jobs, (call.name, made)
