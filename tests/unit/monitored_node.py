@@ -27,6 +27,7 @@ from ava.node.run_board import CurrentRun, Phase, ProcessBoard, RunBoard
 from ava.settings import load
 from ava.store.fleet.nodes import NodeSpec, RunDirectives
 from ava.store.jobs.moves.ended_runs import EndedRun
+from harness.polling import wait_until
 
 ENVIRON = {
     "DATABASE_URL": "postgresql://ava@127.0.0.1:1/none",
@@ -222,6 +223,17 @@ class Node:
         (found,) = [run for run in self.monitor._pool_runs.look() if run.pid == child.pid]
         return found
 
+    def grace_of(self, child: Child) -> float:
+        """Returns the seconds after which the current run of a child, which was asked to stop, is killed."""
+        kill_at = self.tracked(child).state.kill_at
+        assert kill_at is not None
+        return kill_at - time.monotonic()
+
+    def let_pass(self, count: int = 3) -> None:
+        """Wait until the monitor has asked the database some times more, with or without success."""
+        before = self.store.attempts
+        wait_until(lambda: self.store.attempts > before + count)
+
     def lose(self, given: GivenRuns, cause: str = "signal 9") -> None:
         """Have the event loop report that the child of a message has died."""
         assert self.monitor.take_back(given)
@@ -230,6 +242,12 @@ class Node:
     def rescue_another(self, job_id: str) -> None:
         """Have the monitor rescue the run of a process that has died before, after all that it has to write."""
         self.monitor.rescue(GivenRuns(pid=0, runs=(run_of(job_id),)), "WorkerLost: …")
+
+    def lose_without_rescue(self, given: GivenRuns) -> None:
+        """Lose the child of a message whose runs are not rescued: a run that is lost after it is the only one."""
+        self.lose(given)
+        self.rescue_another("job_z")
+        wait_until(lambda: self.rescued() == ["job_z"])
 
     def rescued(self) -> list[str]:
         """Returns the jobs whose runs were rescued, in order."""

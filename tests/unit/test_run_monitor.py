@@ -36,12 +36,6 @@ def node(store: Store, request: pytest.FixtureRequest) -> Iterator[Node]:
     node.close()
 
 
-def let_pass(node: Node, count: int = 3) -> None:
-    """Wait until the monitor has asked the database some times more, with or without success."""
-    before = node.store.attempts
-    wait_until(lambda: node.store.attempts > before + count)
-
-
 def test_a_node_is_registered_before_its_thread_runs(node: Node) -> None:
     node.start()
     assert node.store.calls[:2] == [("announce", 0), ("register", node.id)]
@@ -93,9 +87,7 @@ def test_a_run_that_is_lost_is_stopped_and_nothing_is_written_of_it(node: Node) 
     node.store.over.add(run_of("job_a"))
     node.start()
     wait_until(lambda: child.received() == [("job_a.1", "lost")])
-    node.lose(given)
-    node.rescue_another("job_z")
-    wait_until(lambda: node.rescued() == ["job_z"])
+    node.lose_without_rescue(given)
     assert node.store.named("end killed") == []
 
 
@@ -132,7 +124,7 @@ def test_a_check_that_is_asked_for_comes_at_once(node: Node, monkeypatch: pytest
     node.start()
     wait_until(lambda: node.store.checks == 1)
     node.store.cancelled.add(run_of("job_a"))
-    let_pass(node)
+    node.let_pass()
     assert child.received() == []
     node.monitor.check_now()
     wait_until(lambda: child.received() == [("job_a.1", "cancel")])
@@ -200,18 +192,14 @@ def test_a_run_that_was_never_claimed_only_loses_its_number(node: Node) -> None:
     given, _ = node.run("job_a")
     node.store.unclaimed.add(run_of("job_a"))
     node.start()
-    node.lose(given)
-    node.rescue_another("job_z")
-    wait_until(lambda: node.rescued() == ["job_z"])
+    node.lose_without_rescue(given)
 
 
 def test_a_run_that_another_child_was_given_as_well_is_not_rescued(node: Node) -> None:
     given, _ = node.run("job_a", phase=Phase.CLAIMING)
     node.run("job_a")
     node.start()
-    node.lose(given)
-    node.rescue_another("job_z")
-    wait_until(lambda: node.rescued() == ["job_z"])
+    node.lose_without_rescue(given)
 
 
 def test_writes_wait_for_a_database_that_is_away(node: Node) -> None:
@@ -220,7 +208,7 @@ def test_writes_wait_for_a_database_that_is_away(node: Node) -> None:
     node.store.is_away = True
     node.lose(given)
     node.rescue_another("job_z")
-    let_pass(node)
+    node.let_pass()
     assert node.rescued() == []
     node.store.is_away = False
     wait_until(lambda: sorted(node.rescued()) == ["job_a", "job_z"])
@@ -261,9 +249,7 @@ def test_runs_are_released_by_a_node_that_is_cut_off(node: Node, monkeypatch: py
     wait_until(lambda: node.monitor.unreachable_seconds > 0.3)
     node.monitor.release_runs(["job_a.1"])
     wait_until(lambda: child.received() == [("job_a.1", "shutdown")])
-    kill_at = node.tracked(child).state.kill_at
-    assert kill_at is not None
-    assert kill_at - time.monotonic() <= 2.5, "the grace is short"
+    assert node.grace_of(child) <= 2.5, "the grace is short"
     assert node.tracked(other_child).stop is None
     assert other_child.received() == []
 
@@ -304,36 +290,28 @@ def test_runs_are_not_released_by_a_node_that_reaches_the_database(node: Node, m
     _, child = node.run("job_a")
     node.start()
     node.monitor.release_runs(["job_a.1"])
-    let_pass(node)
+    node.let_pass()
     assert node.tracked(child).stop is None
     assert child.received() == []
 
 
-@pytest.mark.parametrize("node", [{"AVA_DRAIN_SECONDS": "1"}], indirect=True)
-def test_a_drain_lets_runs_end_and_then_stops_them(node: Node) -> None:
+@pytest.mark.parametrize(
+    ("node", "is_second"),
+    [({"AVA_DRAIN_SECONDS": "1"}, False), ({"AVA_DRAIN_SECONDS": "60"}, True)],
+    indirect=["node"],
+)
+def test_a_drain_stops_runs_after_its_time_and_a_second_one_at_once_with_a_short_grace(
+    node: Node, is_second: bool
+) -> None:
     _, child = node.run("job_a", grace_seconds=30)
     node.start()
     node.monitor.drain()
-    let_pass(node, 1)
+    node.let_pass(1)
     assert child.received() == []
+    if is_second:
+        node.monitor.drain()
     wait_until(lambda: child.received() == [("job_a.1", "shutdown")])
-    kill_at = node.tracked(child).state.kill_at
-    assert kill_at is not None
-    assert kill_at - time.monotonic() > 20, "the handler has its grace"
-
-
-@pytest.mark.parametrize("node", [{"AVA_DRAIN_SECONDS": "60"}], indirect=True)
-def test_a_second_drain_stops_runs_at_once_with_a_short_grace(node: Node) -> None:
-    _, child = node.run("job_a", grace_seconds=30)
-    node.start()
-    node.monitor.drain()
-    let_pass(node, 1)
-    assert child.received() == []
-    node.monitor.drain()
-    wait_until(lambda: child.received() == [("job_a.1", "shutdown")])
-    kill_at = node.tracked(child).state.kill_at
-    assert kill_at is not None
-    assert kill_at - time.monotonic() <= 2.5
+    assert node.grace_of(child) <= 2.5 if is_second else node.grace_of(child) > 20
 
 
 def test_an_abandoned_run_is_killed_at_once_and_returns_to_the_queue(node: Node) -> None:
