@@ -78,7 +78,7 @@ def test_a_job_that_cannot_be_made_is_named_and_the_others_stand(api: Api) -> No
     assert set(reasons) == {gone["id"], strict["id"], no_object["id"]}
     assert "No such worker" in reasons[gone["id"]]
     assert "x" in reasons[strict["id"]]
-    assert "no object" in reasons[no_object["id"]]
+    assert "must be an object" in reasons[no_object["id"]]
     assert api.get(f"{EVENTS}/{sent['id']}").get_json()["data"]["refused"] == sent["refused"]
 
 

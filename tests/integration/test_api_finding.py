@@ -88,7 +88,7 @@ def test_a_retry_a_bulk_and_a_repeated_trigger_keep_the_tags(api: Api) -> None:
         ({"a": "x" * 65}, "1 to 64"),
         ({"a": 1}, "1 to 64"),
         ({"a": None}, "1 to 64"),
-        ({"a": "\0"}, "controls"),
+        ({"a": "\0"}, "control characters"),
         ({"a": "\ud800"}, "surrogates"),
     ],
 )
