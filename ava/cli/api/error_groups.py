@@ -25,7 +25,7 @@ _COLUMNS = (
     Column(title="LAST SEEN", value=lambda group: group.last_seen_at, is_wide=True),
     Column(title="LAST JOB", value=lambda group: group.sample_job_id, is_wide=True),
 )
-_days = click.option("--days", type=click.IntRange(1, 90), default=30, show_default=True, help="The period.")
+_days = click.option("--days", type=click.IntRange(1, 90), default=30, show_default=True, help="The period in days.")
 
 
 @click.group()

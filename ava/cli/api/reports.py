@@ -84,7 +84,7 @@ def _hourly_percentiles(latency: dict[str, Any], name: str) -> str | None:
 
 
 @click.command()
-@click.option("--days", type=click.IntRange(1, 90), default=30, show_default=True, help="The period.")
+@click.option("--days", type=click.IntRange(1, 90), default=30, show_default=True, help="The period in days.")
 @click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker.")
 @click.option("--by", "group_by", type=click.Choice(["hour", "day"]), help="Add a series, which -o json prints.")
 @output_options

@@ -40,7 +40,7 @@ def new(folder: Path, *, typescript: bool) -> None:
 @click.argument("target")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The API's port.")
 @click.option(
-    "--data-dir", default=".ava", show_default=True, type=click.Path(path_type=Path), help="The folder of the data."
+    "--data-dir", default=".ava", show_default=True, type=click.Path(path_type=Path), help="The data directory."
 )
 @click.option("--concurrency", type=click.IntRange(1, 1000), help="Max concurrent jobs.  [default: one per CPU]")
 def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None:

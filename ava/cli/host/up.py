@@ -26,7 +26,7 @@ _LONGEST_SECONDS = 120.0
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address that the API listens on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The API's port.")
 @click.option(
-    "--data-dir", default=".ava", show_default=True, type=click.Path(path_type=Path), help="The folder of the data."
+    "--data-dir", default=".ava", show_default=True, type=click.Path(path_type=Path), help="The data directory."
 )
 @click.option("--concurrency", type=click.IntRange(1, 1000), help="Max concurrent jobs.  [default: one per CPU]")
 def up(host: str, port: int, data_dir: Path, concurrency: int | None) -> None:
@@ -53,7 +53,7 @@ def up(host: str, port: int, data_dir: Path, concurrency: int | None) -> None:
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="The API's port.  [default: a free one]")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="The folder of the data.  [default: a temporary one]")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The data directory.  [default: a temporary one]")
 def demo(port: int | None, data_dir: Path | None) -> None:
     """Start all processes, trigger a job, print its log and its final record, and stop."""
     from ava.local.start import free_port

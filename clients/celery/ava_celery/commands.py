@@ -26,7 +26,7 @@ def celery() -> None:
 def check(app: str) -> None:
     """List the tasks of APP, such as proj.celery:app: the worker that each becomes, or why it cannot.
 
-    The exit code is 1 if a task would behave otherwise than on plain Celery.
+    The exit code is 1 if a task would behave differently than with plain Celery.
     """
     from ava_celery import workers
 
@@ -55,7 +55,7 @@ def check(app: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Print the changes without making them.")
 @connected
 def import_schedules(client: Client, app: str, *, dry_run: bool) -> None:
-    """Make a schedule of each entry of beat's in APP, such as proj.celery:app.
+    """Create a schedule for each beat entry of APP, such as proj.celery:app.
 
     A schedule of the same name and worker is changed, so the command can be repeated. An entry that cannot be a
     schedule, or that the API refuses, is named, and the exit code is 1.
@@ -80,7 +80,7 @@ def import_schedules(client: Client, app: str, *, dry_run: bool) -> None:
             printing.print_text(f"!!  {entry.name}: {fault}")
             faults += 1
     if not found:
-        printing.print_text(f"{app} has no entries of beat's.")
+        printing.print_text(f"{app} has no beat entries.")
     if faults:
         sys.exit(1)
 

@@ -68,7 +68,7 @@ def load(app_names: Iterable[str]) -> Mapping[str, list[str]]:
 def _declare(checked: CheckedApp) -> list[str]:
     if checked.faults:
         raise HandlerError(
-            f"AVA_CELERY_APPS: {checked.name} has tasks that would behave otherwise here: "
+            f"AVA_CELERY_APPS: {checked.name} has tasks that would behave differently here: "
             f"{'; '.join(checked.lines())}. "
             f"`ava celery check {checked.name}` lists them."
         )
