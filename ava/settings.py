@@ -135,7 +135,7 @@ class Settings(OutboundSettings):
     #: Maximum open connections of one webhook sender.
     webhook_connections: int = _setting("AVA_WEBHOOK_CONNECTIONS", values.whole, 2000, between=(4, 100_000))
     #: Seconds between two polls for due events by an idle webhook sender.
-    webhook_look_seconds: float = _setting("AVA_WEBHOOK_LOOK_SECONDS", values.number, 0.5, between=(0.1, 60))
+    webhook_poll_seconds: float = _setting("AVA_WEBHOOK_LOOK_SECONDS", values.number, 0.5, between=(0.1, 60))
     #: Retention of events and their deliveries in days.
     webhook_retention_days: float = _setting("AVA_WEBHOOK_RETENTION_DAYS", values.number, 7.0, between=(0.001, 36_500))
     #: Retention of incoming events and hook deliveries in days.
@@ -276,12 +276,12 @@ def _refuse_contradictions(settings: Settings) -> None:
             f"({settings.heartbeat_seconds:g} s), so live nodes would be declared dead: set it to {dead_seconds:g} "
             "or more, or shorten the heartbeat",
         )
-    kept_days = WEBHOOK_RETRIES_SECONDS * settings.webhook_time_scale / _DAY_SECONDS
-    if settings.webhook_retention_days < kept_days:
+    retention_days = WEBHOOK_RETRIES_SECONDS * settings.webhook_time_scale / _DAY_SECONDS
+    if settings.webhook_retention_days < retention_days:
         raise SettingsError(
             "AVA_WEBHOOK_RETENTION_DAYS",
             f"{settings.webhook_retention_days:g} is shorter than the retries of a webhook, so deliveries would be "
-            f"deleted before their last request: set it to {kept_days:.2g} or more",
+            f"deleted before their last request: set it to {retention_days:.2g} or more",
         )
     if settings.broker_ca and urlsplit(settings.broker_url).scheme in values.PLAIN_SCHEMES:
         raise SettingsError(

@@ -205,10 +205,10 @@ class Bench(Run):
 
     def fairness_look(self) -> None:
         """Measure the feed's cost while a million jobs of 10,000 tenants wait."""
-        looks = fairness.look(
+        polls = fairness.look(
             self.both()[1], waiting=self.count(1_000_000), tenants=10_000, seconds=max(10.0, 60 * self.scale)
         )
-        self.table.add("look of the feed, 10,000 tenants", OURS, looks)
+        self.table.add("look of the feed, 10,000 tenants", OURS, polls)
 
     def fairness_alone(self) -> None:
         """Measure drain, accept and start latency of one tenant; the *baseline* is AVA Jobs with `AVA_FAIRNESS=off`."""

@@ -29,7 +29,7 @@ from ava import settings as settings_module
 from ava.domain.jobs import run_groups
 from ava.store.engine import schema
 from ava.store.engine.database import Database
-from ava.store.jobs.moves import cancel
+from ava.store.jobs.transitions import cancel
 from harness.servers.postgres import running_postgres
 from harness.servers.rabbitmq import running_rabbitmq
 from harness.servers.redis import running_redis

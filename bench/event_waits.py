@@ -86,18 +86,18 @@ def _send(database: Database, numbers: Sequence[int]) -> None:
 def _follow(database: Database) -> tuple[float, list[float]]:
     """Run the duty until no wake is left. Returns the seconds, and the waits of another tenant's jobs."""
     duty = Wakes(database)
-    is_over = threading.Event()
+    has_ended = threading.Event()
     waited: list[float] = []
 
     def watch() -> None:
-        while not is_over.is_set():
+        while not has_ended.is_set():
             with database.connect() as connection:
                 connection.exec_driver_sql(_CHILD)
             since = time.perf_counter()
-            while _count(database, _CHILDREN_LEFT) and not is_over.is_set():
+            while _count(database, _CHILDREN_LEFT) and not has_ended.is_set():
                 time.sleep(0.005)
             waited.append(time.perf_counter() - since)
-            is_over.wait(0.05)
+            has_ended.wait(0.05)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -105,7 +105,7 @@ def _follow(database: Database) -> tuple[float, list[float]]:
     while _count(database, _EVENTS_LEFT):
         duty.run_once(0.0)
     seconds = time.perf_counter() - began
-    is_over.set()
+    has_ended.set()
     watcher.join()
     return seconds, waited[:-1] or waited
 

@@ -126,14 +126,14 @@ class _HeldPlaces(threading.Thread):
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
         self._folder = folder
-        self._is_over = threading.Event()
+        self._has_ended = threading.Event()
         #: The longest time with fewer than five, in seconds.
         self.longest = 0.0
 
     def run(self) -> None:
         """Poll every 5 ms."""
         since = time.monotonic()
-        while not self._is_over.wait(0.005):
+        while not self._has_ended.wait(0.005):
             places = {str(place.stat().st_ino) for place in self._folder.glob("place-*")}
             held = {line.split()[5].rpartition(":")[2] for line in Path("/proc/locks").read_text().splitlines()}
             self.longest = max(self.longest, time.monotonic() - since)
@@ -142,7 +142,7 @@ class _HeldPlaces(threading.Thread):
 
     def stop(self) -> None:
         """End the watch."""
-        self._is_over.set()
+        self._has_ended.set()
         self.join()
 
 

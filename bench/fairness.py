@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.job import JobSpec
 from ava.store.engine.database import Database as StoreDatabase
-from ava.store.jobs.moves.recall import recall_window
+from ava.store.jobs.transitions.recall import recall_window
 from bench.load import percentile
 from bench.servers import processes, until
 from bench.systems import Ours
@@ -144,7 +144,7 @@ def look(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures
         feed.run_once(0)
         took.append((time.perf_counter() - start) * 1000)
         cpu += time.thread_time() - cpu_before
-        time.sleep(feed.next_look_seconds())
+        time.sleep(feed.next_poll_seconds())
     share = cpu / (time.monotonic() - began)
     publisher.close()
     database.close()

@@ -48,19 +48,19 @@ def _snapshot(url: str) -> Iterator[None]:
         connection.close()
 
 
-def _trigger(port: int, request: bytes, rate: float, is_over: Event, triggered: list[int]) -> None:
+def _trigger(port: int, request: bytes, rate: float, has_ended: Event, triggered: list[int]) -> None:
     """Trigger bulks at a rate of jobs per second; late ones immediately."""
     began = time.monotonic()
     for number in range(1, 10**9):
-        if is_over.wait(max(0.0, began + number * _BULK / rate - time.monotonic())):
+        if has_ended.wait(max(0.0, began + number * _BULK / rate - time.monotonic())):
             return
         assert generate(port, lambda _: request, requests=1, connections=1).refused == 0
         triggered[0] += _BULK
 
 
 def _minutes(system: Ours, port: int, rate: float, minutes: int) -> None:
-    is_over, triggered = Event(), [0]
-    thread = Thread(target=_trigger, args=(port, system.bulk_request(_BULK), rate, is_over, triggered))
+    has_ended, triggered = Event(), [0]
+    thread = Thread(target=_trigger, args=(port, system.bulk_request(_BULK), rate, has_ended, triggered))
     began, first = time.monotonic(), _ended(system)
     came, went = 0, 0
     thread.start()
@@ -79,7 +79,7 @@ def _minutes(system: Ours, port: int, rate: float, minutes: int) -> None:
             print("| " + " | ".join(f"{value or 0:,.0f}" for value in figures) + " |", flush=True)
             came, went = now_came, now_went
     finally:
-        is_over.set()
+        has_ended.set()
         thread.join()
 
 

@@ -1,10 +1,10 @@
 """`python -m bench.layouts [LAYOUT …]`: what a job costs PostgreSQL in several layouts of the table of jobs.
 
-One backend runs the statements of `ava.store.jobs.moves` on a schema that each layout alters; there is no broker and no
-other process. A job is created, published, claimed, and ended with four log lines: individually (`single`), or together
-with others (`group`). A row has, per job, the bytes of WAL of these statements and of a VACUUM, the microseconds of the
-backend, the share of HOT updates, and the bytes on disk, also before the first VACUUM; and the microseconds of a page
-of 20 and of 100 jobs. The layouts alternate after each wave of jobs.
+One backend runs the statements of `ava.store.jobs.transitions` on a schema that each layout alters; there is no broker
+and no other process. A job is created, published, claimed, and ended with four log lines: individually (`single`), or
+together with others (`group`). A row has, per job, the bytes of WAL of these statements and of a VACUUM, the
+microseconds of the backend, the share of HOT updates, and the bytes on disk, also before the first VACUUM; and the
+microseconds of a page of 20 and of 100 jobs. The layouts alternate after each wave of jobs.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from ava.settings import load
 from ava.store.engine import schema
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import rows
-from ava.store.jobs.moves import claim, end, make, publish
-from ava.store.jobs.moves.ended_runs import EndedRun
-from ava.store.jobs.moves.log_lines import OPENING, SEQ_PER_RUN
 from ava.store.jobs.reads import lists
+from ava.store.jobs.transitions import claim, end, make, publish
+from ava.store.jobs.transitions.ended_runs import EndedRun
+from ava.store.jobs.transitions.log_lines import OPENING, SEQ_PER_RUN
 from bench import payload_table
 from bench.servers import Database as Admin
 from harness.servers.postgres import running_postgres

@@ -14,8 +14,8 @@ from unittest.mock import patch
 
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
-from ava.store.jobs.moves import claim, end, make, publish
 from ava.store.jobs.reads import lists
+from ava.store.jobs.transitions import claim, end, make, publish
 
 #: A partition for each of the 28 days before this one, for this one (`job_payloads_first`, whose name `bench.layouts`
 #: knows) and for the next one. PostgreSQL plans a page that joins the table for all of them each time, which takes 1.1

@@ -26,8 +26,8 @@ from ava.store.engine.database import Database as StoreDatabase
 from ava.store.engine.statement import IN_ORDER
 from ava.store.fleet import workers
 from ava.store.jobs import old_jobs
-from ava.store.jobs.moves import permits
 from ava.store.jobs.reads import lists, searches, trees
+from ava.store.jobs.transitions import permits
 from ava.store.reports import metrics, tenant_usage
 from bench import plans, rows
 from bench.servers import Database
@@ -36,7 +36,7 @@ from harness.servers.postgres import running_postgres
 _TENANT = "ten_a"
 _BATCH = 250_000
 #: Jobs that retention reads in one statement.
-_LOOKED_AT = 1_000
+_POLLED_AT = 1_000
 _COUNTED = 10_000
 # A job's id is a function of its number, so that the number of a tree's first job gives the tree's id.
 _ID = """
@@ -140,7 +140,7 @@ def _reads_of_tree(name: str, job_id: str) -> dict[str, Callable[[Connection], o
 def _reads(database: Database, trees_: dict[str, str]) -> dict[str, Callable[[Connection], object]]:
     tenant_id, id_, run_no = database.rows(_RUNNING)[0]
     run = {"tenant_id": tenant_id, "id": id_, "run_no": run_no, "claim_id": None, "seconds": 60}
-    kept = old_jobs.DaysKept(default=20, shortest=10, longest=20)
+    kept = old_jobs.JobRetention(default=20, shortest=10, longest=20)
     of_trees = [_reads_of_tree(name, job_id) for name, job_id in trees_.items()]
     of_reasons: dict[str, Callable[[Connection], object]] = {
         f"list of jobs that wait: {reason}": lambda connection, reason=reason: searches.find(
@@ -149,15 +149,15 @@ def _reads(database: Database, trees_: dict[str, str]) -> dict[str, Callable[[Co
         for reason in (WaitsFor.EVENT, WaitsFor.PERMIT, WaitsFor.DEBOUNCE)
     }
     reads: dict[str, Callable[[Connection], object]] = {
-        "retention, 1,000 jobs": lambda connection: old_jobs.look(
-            connection, kept, after=old_jobs.FIRST_POSITION, limit=_LOOKED_AT
+        "retention, 1,000 jobs": lambda connection: old_jobs.scan(
+            connection, kept, after=old_jobs.FIRST_POSITION, limit=_POLLED_AT
         ),
         "suspended jobs": lambda connection: tenant_usage.waiting_jobs(connection, tenant_id=_TENANT, limit=_COUNTED),
         "use of limits": lambda connection: tenant_usage.read(connection, tenant_id=_TENANT),
         "metrics, waiting": metrics.waiting_jobs,
         "follow limits": lambda connection: permits.follow_limits(connection, workers=["wkr_w0"], limit=500),
         "put off a rate": lambda connection: connection.exec_driver_sql(
-            f"{IN_ORDER} {permits._PUT_OFF_RATE.statement}", run
+            f"{IN_ORDER} {permits._DEFER_RATE.statement}", run
         ),
     }
     return {name: read for of_tree in of_trees for name, read in of_tree.items()} | of_reasons | reads

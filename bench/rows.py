@@ -185,7 +185,7 @@ def wait_in_database(database: Database, jobs: int) -> None:
 def number_ends(database: Database, most: int) -> None:
     """Mark the numbers of ends up to `most` as assigned, and their jobs as counted."""
     database.value("SELECT setval('job_ends', %s)", most)
-    database.run("UPDATE count_progress SET counted_to = %(most)s, mark_no = %(most)s", {"most": most})
+    database.run("UPDATE count_progress SET counted_to = %(most)s, high_water_no = %(most)s", {"most": most})
 
 
 def without_events(database: Database, is_off: bool) -> None:

@@ -183,34 +183,34 @@ def explain(system: Ours) -> list[str]:
 # Draining ------------------------------------------------------------------------------------------------------------
 
 
-def _finished_since(system: Ours, moment: object) -> int:
-    return int(system.database.value("SELECT count(*) FROM jobs WHERE completed_at > %s", moment))
+def _finished_since(system: Ours, timestamp: object) -> int:
+    return int(system.database.value("SELECT count(*) FROM jobs WHERE completed_at > %s", timestamp))
 
 
 def drain(system: Ours, *, jobs: int) -> float:
     """Return the jobs per second of a drain that retains existing rows."""
-    moment = system.database.value("SELECT clock_timestamp()")
+    timestamp = system.database.value("SELECT clock_timestamp()")
     system.fill(jobs)
-    return _drained(system, moment, jobs)
+    return _drained(system, timestamp, jobs)
 
 
-def _drained(system: Ours, moment: object, jobs: int) -> float:
+def _drained(system: Ours, timestamp: object, jobs: int) -> float:
     with system.workers():
-        until(lambda: _finished_since(system, moment) > 0)
-        began, done = time.monotonic(), _finished_since(system, moment)
-        until(lambda: _finished_since(system, moment) >= jobs, seconds=300, every=0.2)
-        return (_finished_since(system, moment) - done) / (time.monotonic() - began)
+        until(lambda: _finished_since(system, timestamp) > 0)
+        began, done = time.monotonic(), _finished_since(system, timestamp)
+        until(lambda: _finished_since(system, timestamp) >= jobs, seconds=300, every=0.2)
+        return (_finished_since(system, timestamp) - done) / (time.monotonic() - began)
 
 
 def drain_with_backlog(system: Ours, *, waiting: int, jobs: int) -> tuple[float, list[float]]:
     """Return the jobs per second while a backlog waits in the database, and milliseconds until urgent jobs started."""
     rows.wait_in_database(system.database, waiting)
-    moment = system.database.value("SELECT clock_timestamp()")
+    timestamp = system.database.value("SELECT clock_timestamp()")
     with system.workers():
-        until(lambda: _finished_since(system, moment) > jobs // 10)
-        began, done = time.monotonic(), _finished_since(system, moment)
-        until(lambda: _finished_since(system, moment) - done >= jobs, seconds=300, every=0.2)
-        rate = (_finished_since(system, moment) - done) / (time.monotonic() - began)
+        until(lambda: _finished_since(system, timestamp) > jobs // 10)
+        began, done = time.monotonic(), _finished_since(system, timestamp)
+        until(lambda: _finished_since(system, timestamp) - done >= jobs, seconds=300, every=0.2)
+        rate = (_finished_since(system, timestamp) - done) / (time.monotonic() - began)
         return rate, _urgent(system)
 
 

@@ -104,8 +104,8 @@ def _cancel_ms(ours: Slots, handler: str) -> float:
     for (uuid,) in rows:
         with suppress(JobStateConflict):
             ours.jobs.cancel(ours.caller, ids.encode("job", uuid))
-        is_over = "SELECT count(*) FROM jobs WHERE id = %s::uuid AND completed_at IS NOT NULL"
-        until(lambda uuid=uuid, is_over=is_over: ours.database.value(is_over, uuid), every=0.002)  # type: ignore[misc]
+        has_ended = "SELECT count(*) FROM jobs WHERE id = %s::uuid AND completed_at IS NOT NULL"
+        until(lambda uuid=uuid, has_ended=has_ended: ours.database.value(has_ended, uuid), every=0.002)  # type: ignore[misc]
         times.append(
             ours.database.value(
                 "SELECT extract(epoch FROM completed_at - cancel_requested_at)::float8 * 1000 FROM jobs"

@@ -83,11 +83,11 @@ def main() -> None:
 
 
 def _sample(pid: int, system: Ours, port: int, given: argparse.Namespace, output: Path) -> str:
-    request, is_over = system.request("noop"), threading.Event()
+    request, has_ended = system.request("noop"), threading.Event()
     load.generate(port, lambda _: request, requests=500, connections=given.connections)
 
     def trigger() -> None:
-        while not is_over.is_set():
+        while not has_ended.is_set():
             load.generate(port, lambda _: request, requests=200, connections=given.connections)
 
     thread = threading.Thread(target=trigger)
@@ -100,7 +100,7 @@ def _sample(pid: int, system: Ours, port: int, given: argparse.Namespace, output
     try:
         subprocess.run(command, check=True, capture_output=True)
     finally:
-        is_over.set()
+        has_ended.set()
         thread.join()
     return output.read_text()
 

@@ -23,7 +23,7 @@ import psutil
 from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunKey
 from ava.settings import load
 from ava.store.engine.database import Database
-from ava.store.jobs.moves import claim, log_lines
+from ava.store.jobs.transitions import claim, log_lines
 from bench import load as http
 from bench.servers import ROOT, Servers, open_port, processes, until
 from bench.systems import Ours, port_answers

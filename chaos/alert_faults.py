@@ -382,11 +382,11 @@ FAULTS = (
     _fault(_no_sender, "no sender runs", "AvaWebhooksLate AvaWebhookEventsLate AvaProcessDown"),
     _fault(
         _sql(
-            "INSERT INTO webhook_set_aside (tenant_id, event_id, error) VALUES ('ten_test', gen_random_uuid(), 'x')",
-            "DELETE FROM webhook_set_aside",
+            "INSERT INTO webhook_dead_letters (tenant_id, event_id, error) VALUES ('ten_test', gen_random_uuid(), 'x')",
+            "DELETE FROM webhook_dead_letters",
         ),
-        "an event is set aside",
-        "AvaWebhookEventsSetAside",
+        "an event is a dead letter",
+        "AvaWebhookDeadLetters",
     ),
     _fault(_slow_triggers, "requests are slow", "AvaRequestsSlow"),
     _fault(_blocked_firings, "schedules do not fire", "AvaSchedulesLate", "AvaDutyFails"),

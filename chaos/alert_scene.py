@@ -79,7 +79,7 @@ class Scene:
     #: The health port of each kind of process except the API, and the port of the second API.
     ports: Mapping[str, int]
     second_api: RunningProcess | None = None
-    is_over: threading.Event = field(default_factory=threading.Event)
+    has_ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def targets(self) -> dict[str, list[int]]:
@@ -143,10 +143,10 @@ class Scene:
     @contextmanager
     def repeated(self, act: Any, *, every_seconds: float) -> Iterator[None]:
         """Repeat an action for the length of a `with` block."""
-        is_over = threading.Event()
+        has_ended = threading.Event()
 
         def repeat() -> None:
-            while not is_over.wait(every_seconds):
+            while not has_ended.wait(every_seconds):
                 with suppress(Exception):
                     act()
 
@@ -155,7 +155,7 @@ class Scene:
         try:
             yield
         finally:
-            is_over.set()
+            has_ended.set()
             thread.join()
 
     def trigger(self, worker: str, count: int = 1, *, tenant: str = "ten_test", **fields: Any) -> None:
@@ -164,9 +164,9 @@ class Scene:
         assert self.system.post("/v1/ava/jobs/bulk", json={"jobs": jobs}, headers={"x-tenant-id": tenant}).ok
 
     def work(self) -> None:
-        """Trigger jobs and send requests to the second API until `is_over` is set."""
+        """Trigger jobs and send requests to the second API until `has_ended` is set."""
         headers = dict(self.system.session.headers)
-        while not self.is_over.wait(_PACE):
+        while not self.has_ended.wait(_PACE):
             with suppress(requests.RequestException):
                 url = f"{self.system.url}/v1/ava/jobs"
                 requests.post(url, json={"worker_id": "wkr_fine"}, headers=headers, timeout=5)
@@ -210,5 +210,5 @@ def open_scene(folder: Path) -> Iterator[Scene]:
         client = threading.Thread(target=scene.work, daemon=True)
         client.start()
         yield scene
-        scene.is_over.set()
+        scene.has_ended.set()
         client.join()

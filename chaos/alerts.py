@@ -23,7 +23,7 @@ _MAX_FOR_SECONDS = 600.0
 #: Processes that a machine can leave behind in a twentieth of the time.
 _COUNTS = {"> 10000": "> 500"}
 #: Seconds in which an alert must fire, and in which others may also fire.
-_SECONDS, _LOOK_SECONDS = 150.0, 6.0
+_SECONDS, _POLL_SECONDS = 150.0, 6.0
 #: Seconds without a fault, after which counters have settled.
 _QUIET_SECONDS = 6.0
 
@@ -41,7 +41,7 @@ def _try(scene: Scene, fault: AlertFault) -> tuple[set[str], float]:
                 fired |= prometheus.firing()
                 if complete_at is None and fault.fires <= fired:
                     complete_at = time.monotonic()
-                if complete_at is not None and time.monotonic() - complete_at > _LOOK_SECONDS:
+                if complete_at is not None and time.monotonic() - complete_at > _POLL_SECONDS:
                     break
                 time.sleep(0.5)
         return fired, (complete_at or time.monotonic()) - began

@@ -62,20 +62,20 @@ class Attacker:
         self._held: list[socket.socket] = []
 
     @property
-    def is_over(self) -> bool:
+    def has_ended(self) -> bool:
         """Return True once the time has passed and each attack had a response, or after `_MAX_SECONDS_LATE`."""
         late = time.monotonic() - self._end
         return late > _MAX_SECONDS_LATE or (late > 0 and all(self.statuses.values()))
 
     def run(self) -> None:
-        """Run every attack until `is_over`."""
+        """Run every attack until `has_ended`."""
         for name in self.statuses:
             threading.Thread(target=self._repeat, args=(name,), daemon=True).start()
-        while not self.is_over:
+        while not self.has_ended:
             time.sleep(0.1)
 
     def _repeat(self, name: str) -> None:
-        while not self.is_over:
+        while not self.has_ended:
             try:
                 _KNOWN[name](self, self.statuses[name])
             except (OSError, http.client.HTTPException) as error:
@@ -162,7 +162,7 @@ def _many_endpoints(attacker: Attacker, statuses: Counter[str]) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         fields = {"url": url, "events": ["ava.job.queued", "ava.job.completed"], "secret": "s" * 32}
-        while not attacker.is_over:
+        while not attacker.has_ended:
             status, _ = attacker.send("POST", "/v1/webhooks", json.dumps(fields).encode())
             statuses[str(status)] += 1
             time.sleep(0.02 if status == 201 else 0.5)
@@ -191,7 +191,7 @@ def _bad_receivers(attacker: Attacker, statuses: Counter[str]) -> None:
             status, body = attacker.send("POST", "/v1/webhooks", json.dumps(fields).encode())
             statuses[str(status)] += 1
         webhook_id = json.loads(body).get("data", {}).get("id", "")
-        while not attacker.is_over:
+        while not attacker.has_ended:
             attacker.send("GET", f"/v1/webhooks/{webhook_id}/deliveries?filter[event]=ava.job.cancelled")
             time.sleep(0.2)
         server.shutdown()
@@ -208,7 +208,7 @@ def _stalled_streams(attacker: Attacker, statuses: Counter[str]) -> None:
     """Open streams of a job with a long log, and of jobs that do not start."""
     status, body = attacker.send("POST", "/v1/ava/jobs", _WORDY)
     wordy = json.loads(body).get("data", {}).get("id", "")
-    while not attacker.is_over:
+    while not attacker.has_ended:
         status, body = attacker.send("POST", "/v1/ava/jobs", _LATER)
         statuses[str(status)] += 1
         later = json.loads(body).get("data", {}).get("id", wordy)
@@ -243,7 +243,7 @@ def _idle_connections(attacker: Attacker, statuses: Counter[str]) -> None:
     time.sleep(0.2)
 
 
-def _held_bodies(attacker: Attacker, statuses: Counter[str]) -> None:
+def _pending_bodies(attacker: Attacker, statuses: Counter[str]) -> None:
     """Send request heads whose bodies never follow, with and without a key."""
     for has_key in (True, False):
         text = attacker.head("/v1/ava/jobs", method="POST", has_key=has_key, body_bytes=1_000)
@@ -256,7 +256,7 @@ def _many_secrets(attacker: Attacker, statuses: Counter[str]) -> None:
     """Run jobs of a worker with the max number and length of secrets, which log them in every quoting."""
     status, _ = attacker.send("PATCH", "/v1/ava/workers/wkr_leaky", SECRETS)
     statuses[str(status)] += 1
-    while not attacker.is_over:
+    while not attacker.has_ended:
         status, _ = attacker.send("POST", "/v1/ava/jobs", _LEAKY)
         statuses[str(status)] += 1
         time.sleep(0.2)
@@ -307,7 +307,7 @@ ATTACKS: dict[str, Callable[[Attacker, Counter[str]], Any]] = {
     "waits that are not read": _long_waits,
     "headers without an end": _unfinished_headers,
     "idle connections": _idle_connections,
-    "bodies that never come": _held_bodies,
+    "bodies that never come": _pending_bodies,
     "secrets in every quoting": _many_secrets,
     "inputs that an enum makes costly": _costly_schemas,
     "refused writes": _refused_writes,

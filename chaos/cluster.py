@@ -65,12 +65,12 @@ class Watch:
         self._system = system
         self._statement = statement
         self._ids = [str(ids.decode("job", job_id)) for job_id in job_ids]
-        self._runs = self._look()
+        self._runs = self._poll()
         #: The time of that on the monotonic clock; None until then.
         self.over_at: float | None = None
         threading.Thread(target=self._keep_looking, daemon=True).start()
 
-    def _look(self) -> set[tuple[str, int]]:
+    def _poll(self) -> set[tuple[str, int]]:
         return {(id_, run_no) for id_, run_no in self._system.query(self._statement, self._ids)}
 
     def _keep_looking(self) -> None:
@@ -78,7 +78,7 @@ class Watch:
         while time.monotonic() < deadline:
             # The fault may affect the database itself.
             with suppress(psycopg2.Error):
-                if not self._runs & self._look():
+                if not self._runs & self._poll():
                     self.over_at = time.monotonic()
                     return
             time.sleep(0.05)

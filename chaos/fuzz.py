@@ -117,10 +117,10 @@ def _send(sender: Sender, requests: int) -> None:
     sender.close()
 
 
-def _memory(system: System, is_over: Any) -> Iterator[float]:
+def _memory(system: System, has_ended: Any) -> Iterator[float]:
     """Yield the API's memory in MiB, twice a second."""
     assert system.api
-    while not is_over():
+    while not has_ended():
         with suppress(psutil.NoSuchProcess):
             yield sum(child.memory_full_info().pss for child in system.api.children) / 2**20
         time.sleep(0.5)

@@ -85,14 +85,14 @@ class Load:
         self._total += len(jobs)
         return self._insist_on_all("/v1/ava/jobs/bulk", {"jobs": jobs})
 
-    def trigger_replicated(self, is_over: threading.Event) -> str | None:
+    def trigger_replicated(self, has_ended: threading.Event) -> str | None:
         """Trigger a job with `Durability: replicated` until it is accepted. Returns its id.
 
-        Once `is_over` is set, accept it without replication and return None.
+        Once `has_ended` is set, accept it without replication and return None.
         """
         body, headers = self._job(), {**HEADERS, "Idempotency-Key": uuid.uuid4().hex, "Durability": "replicated"}
         while not (accepted := self._attempt("/v1/ava/jobs", body, headers)):
-            if is_over.is_set():
+            if has_ended.is_set():
                 headers.pop("Durability", None)
             time.sleep(0.1)
         return accepted[0] if "Durability" in headers else None

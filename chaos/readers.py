@@ -20,7 +20,7 @@ class Readers:
     def __init__(self, url: str, *, per_second: float) -> None:
         self._url = url
         self._pause = _CLIENTS / per_second
-        self._is_over = threading.Event()
+        self._has_ended = threading.Event()
         self._lock = threading.Lock()
         #: Number of responses by status, or by the name of an error.
         self.answers: Counter[str] = Counter()
@@ -41,7 +41,7 @@ class Readers:
 
     def stop(self) -> None:
         """End, and compute the rate."""
-        self._is_over.set()
+        self._has_ended.set()
         for thread in self._threads:
             thread.join(60)
         self.rate = self.answers.total() / (time.monotonic() - self._began)
@@ -56,7 +56,7 @@ class Readers:
         with requests.Session() as session:
             session.headers.update(HEADERS)
             for number in range(2**31):
-                if self._is_over.wait(max(0.0, following - time.monotonic())):
+                if self._has_ended.wait(max(0.0, following - time.monotonic())):
                     return
                 following = max(following + self._pause, time.monotonic() - 1)
                 answer = self._answer(session, _PATHS[number % len(_PATHS)])

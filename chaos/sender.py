@@ -20,7 +20,7 @@ _BODILESS = (204, 304)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class RestResponse:
     """A response."""
 
     status: int
@@ -86,7 +86,7 @@ class Sender:
     def _report(self, number: int, request: Request, reason: str) -> None:
         self.faults.append(f"{self.seed}-{number} ({request.kind}): {reason}\n    {request.raw[:400]!r}")
 
-    def _learn(self, number: int, request: Request, answer: Answer) -> None:
+    def _learn(self, number: int, request: Request, answer: RestResponse) -> None:
         if request.is_stream:
             self.known.events += [line[4:] for line in answer.body.decode().splitlines() if line.startswith("id: ")][:3]
         data = answer.data
@@ -112,7 +112,7 @@ class Sender:
 
     # The wire --------------------------------------------------------------------------------------------------------
 
-    def _exchange(self, request: Request) -> Answer | None:
+    def _exchange(self, request: Request) -> RestResponse | None:
         """Send a request. Returns its response, None if the connection was closed without one."""
         if request.is_last:
             self._close()
@@ -128,7 +128,7 @@ class Sender:
             self._close()
         return answer
 
-    def _read(self, request: Request) -> Answer | None:
+    def _read(self, request: Request) -> RestResponse | None:
         while b"\r\n\r\n" not in self._unread:
             if not self._more():
                 return None
@@ -138,7 +138,7 @@ class Sender:
         status = int(first.split()[1])
         if status == 100:
             return self._read(request)
-        return Answer(status=status, headers=headers, body=self._body(request, status, headers))
+        return RestResponse(status=status, headers=headers, body=self._body(request, status, headers))
 
     def _body(self, request: Request, status: int, headers: dict[str, str]) -> bytes:
         if request.method == "HEAD" or status in _BODILESS:
@@ -177,7 +177,7 @@ class Sender:
         self._close()
 
 
-def _violation(request: Request, answer: Answer) -> str | None:
+def _violation(request: Request, answer: RestResponse) -> str | None:
     """Return how a response violates the contract, or None."""
     if answer.status >= 500 and answer.status not in request.allowed:
         return f"{answer.status} {answer.body[:300]!r}"
@@ -186,7 +186,7 @@ def _violation(request: Request, answer: Answer) -> str | None:
     return None if answer.status < 400 or request.method == "HEAD" else _out_of_shape(answer)
 
 
-def _out_of_shape(answer: Answer) -> str | None:
+def _out_of_shape(answer: RestResponse) -> str | None:
     """Return how a failure's body differs from the contract's form, or None."""
     try:
         body = json.loads(answer.body)

@@ -19,10 +19,10 @@ from ava.store.engine.database import Database
 VARIABLE = "SHIFTED_CLOCK"
 
 
-def set_clock(file: Path, moment: datetime) -> None:
+def set_clock(file: Path, timestamp: datetime) -> None:
     """Set the clock of the dispatchers that read a file. They never read a part of it."""
     written = file.with_suffix(".new")
-    written.write_text(moment.isoformat())
+    written.write_text(timestamp.isoformat())
     written.replace(file)
 
 

@@ -18,7 +18,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs.moves import claim
+from ava.store.jobs.transitions import claim
 from harness.new_jobs import make_jobs
 from harness.polling import wait_until
 

@@ -20,8 +20,8 @@ from ava.services.creation.child_creator import ChildCreator
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.jobs import journal
-from ava.store.jobs.moves import claim, end, wait
 from ava.store.jobs.reads import lists
+from ava.store.jobs.transitions import claim, end, wait
 from harness.api import JOBS, NODE, Api
 from tests.integration.model.run_driver import run_line
 from tests.runs import ended

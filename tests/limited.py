@@ -11,7 +11,7 @@ from ava.domain import ids
 from ava.domain.jobs.job import Job, LogLevel, LogLine, RunKey
 from ava.domain.worker import WorkerLimits
 from ava.settings import Settings
-from ava.store.jobs.moves import claim
+from ava.store.jobs.transitions import claim
 from tests.backlog import NODE, Backlog, open_backlog
 
 LIMITED = "wkr_limited"

@@ -9,9 +9,9 @@ from typing import Any
 from ava.domain.jobs.job import Job, LogLine, RunKey, Status, Trigger
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.store.engine.database import Connection
-from ava.store.jobs.moves import claim
-from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.reads import lists
+from ava.store.jobs.transitions import claim
+from ava.store.jobs.transitions.ended_runs import EndedRun
 from harness.api import NODE, Api
 
 #: The id of the claims of `claim_by_node`.

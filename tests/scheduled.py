@@ -15,7 +15,7 @@ from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.services.due_firings import DueFirings
 from ava.services.jobs import Jobs
 from ava.services.schedules import Schedules
-from ava.store.jobs.moves import claim
+from ava.store.jobs.transitions import claim
 from tests.backlog import NODE, WORKER, Backlog
 
 CALLER = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.TENANT_SYSTEM_ADMIN)

@@ -49,9 +49,9 @@ class Block:
 
 def pages_of_project() -> list[Path]:
     """Returns every page whose links are checked."""
-    rooms = ("*.md", "docs/**/*.md", "bench/*.md", "chaos/*.md", "clients/**/*.md", "ava/**/README.md")
+    capacities = ("*.md", "docs/**/*.md", "bench/*.md", "chaos/*.md", "clients/**/*.md", "ava/**/README.md")
     foreign = {"static", "node_modules"}
-    return sorted({page for room in rooms for page in ROOT.glob(room) if not foreign & set(page.parts)})
+    return sorted({page for capacity in capacities for page in ROOT.glob(capacity) if not foreign & set(page.parts)})
 
 
 def pages_of_docs() -> list[Path]:

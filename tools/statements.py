@@ -11,8 +11,8 @@ import sys
 from dataclasses import dataclass
 
 from ava.store.jobs import rows
-from ava.store.jobs.moves.claim import CLAIMED_COLUMNS
-from ava.store.jobs.moves.make import DECIDED_COLUMNS
+from ava.store.jobs.transitions.claim import CLAIMED_COLUMNS
+from ava.store.jobs.transitions.make import DECIDED_COLUMNS
 from ava.store.statements import all_statements
 
 _WRITES_JOBS = re.compile(r"\bUPDATE jobs\b|\bINSERT INTO jobs\b|\bDELETE FROM jobs\b")
@@ -65,7 +65,7 @@ def size_of(text: str) -> Size:
 def main() -> int:
     """Print all sizes, the largest first. Returns 1 if a statement exceeds its bound."""
     found = {
-        name.removeprefix("jobs.").removeprefix("moves."): size_of(text)
+        name.removeprefix("jobs.").removeprefix("transitions."): size_of(text)
         for name, text in all_statements().items()
         if _WRITES_JOBS.search(text)
     }

@@ -113,16 +113,16 @@ def _output(answer: HttpResponse) -> dict[str, Any]:
 def _fitting_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers that fit into their part of the output."""
     kept: dict[str, str] = {}
-    room = _MAX_HEADER_JSON_BYTES
+    capacity = _MAX_HEADER_JSON_BYTES
     for name, value in headers.items():
-        room -= len(json.dumps({name: value}))
-        if room >= 0:
+        capacity -= len(json.dumps({name: value}))
+        if capacity >= 0:
             kept[name] = value
     return kept
 
 
-def _fitting_text(whole: str, room: int) -> str:
-    """Return the beginning of a string that takes at most `room` bytes as JSON."""
-    while (size := len(json.dumps(whole))) > room:
-        whole = whole[: len(whole) * room // size - 1]
+def _fitting_text(whole: str, capacity: int) -> str:
+    """Return the beginning of a string that takes at most `capacity` bytes as JSON."""
+    while (size := len(json.dumps(whole))) > capacity:
+        whole = whole[: len(whole) * capacity // size - 1]
     return whole

@@ -97,7 +97,7 @@ PAGINATION = {
         "total": {"type": "integer", "description": "Exact up to 1,000, and never higher."},
         "has_more": {"type": "boolean"},
         "next_cursor": {"type": ["string", "null"]},
-        "looked_until": {
+        "scanned_until": {
             "type": "string",
             "format": "date-time",
             "description": "Only if a search ended before the page was full: the creation time of the last scanned "

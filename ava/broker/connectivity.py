@@ -153,7 +153,7 @@ def _require_taking(connection: Any) -> None:
     """
     channel = connection.default_channel
     if connection.transport.driver_type == "redis":
-        _require_room(channel)
+        _require_capacity(channel)
         return
     try:
         # During an alarm RabbitMQ reads only the first message of a connection.
@@ -168,7 +168,7 @@ def _require_taking(connection: Any) -> None:
         ) from silence
 
 
-def _require_room(channel: Any) -> None:
+def _require_capacity(channel: Any) -> None:
     # Imported only for Redis, because it loads many modules.
     from redis.exceptions import NoPermissionError
 

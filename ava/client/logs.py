@@ -39,8 +39,8 @@ class LogChoice:
     def _since(self) -> datetime | None:
         if not isinstance(self.since, str):
             return self.since
-        moment = datetime.fromisoformat(self.since)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        timestamp = datetime.fromisoformat(self.since)
+        return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp
 
     def admits(self, line: LogLine) -> bool:
         """Return True if a line of the stream, which has all lines, matches."""

@@ -53,7 +53,7 @@ class EndpointQueue:
         return [*self._sending, *self._unwritten, *(delivery.id for delivery in self._waiting)]
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Free capacity for further deliveries. Only a responding endpoint may queue more than its concurrency."""
         if self._is_closing:
             return 0
@@ -103,7 +103,7 @@ class EndpointQueue:
         """Return a delivery to the head of the queue, because its request could not start."""
         self._waiting.appendleft(self._sending.pop(delivery_id))
 
-    def note_result(self, delivery_id: str, result: RequestResult) -> None:
+    def record_result(self, delivery_id: str, result: RequestResult) -> None:
         """Adjust concurrency and pause to a request's result."""
         self._unwritten[delivery_id] = self._sending.pop(delivery_id)
         self._concurrency = webhook.next_concurrency(self._concurrency, result)
@@ -134,7 +134,7 @@ class EndpointQueue:
         return self._has_asked_to_wait and self.pause_seconds > 0
 
 
-def shared_rooms(queues: Collection[EndpointQueue]) -> dict[str, int]:
+def shared_capacities(queues: Collection[EndpointQueue]) -> dict[str, int]:
     """Return the number of deliveries to add to each queue with capacity, by endpoint.
 
     Queues share the sender's maximum and their tenant's maximum, but an empty queue always gets one.
@@ -143,13 +143,13 @@ def shared_rooms(queues: Collection[EndpointQueue]) -> dict[str, int]:
     of_tenant: Counter[str] = Counter()
     for queue in queues:
         of_tenant[queue.tenant_id] += held[queue.endpoint]
-    asking = [queue for queue in queues if queue.may_have_more and queue.room]
+    asking = [queue for queue in queues if queue.may_have_more and queue.capacity]
     asking_of_tenant = Counter(queue.tenant_id for queue in asking)
     left = MAX_HELD - sum(held.values())
-    rooms = {}
+    capacities = {}
     for queue in asking:
         of_its_tenant = (_MAX_HELD_OF_TENANT - of_tenant[queue.tenant_id]) // asking_of_tenant[queue.tenant_id]
-        room = min(queue.room, of_its_tenant, left // len(asking))
-        if (room := max(room, 0 if held[queue.endpoint] else 1)) > 0:
-            rooms[queue.endpoint] = room
-    return rooms
+        capacity = min(queue.capacity, of_its_tenant, left // len(asking))
+        if (capacity := max(capacity, 0 if held[queue.endpoint] else 1)) > 0:
+            capacities[queue.endpoint] = capacity
+    return capacities

@@ -127,7 +127,7 @@ class FanOut:
             try:
                 bodies.append((event.uuid, _body(event), None if event.job is None else event.job.traceparent))
             except Exception as error:
-                self._set_aside(event.event.tenant_id, event.uuid, error)
+                self._add_dead_letter(event.event.tenant_id, event.uuid, error)
         with self._database.transaction() as connection:
             fan_out.create_deliveries(connection, bodies)
         return taken
@@ -150,13 +150,13 @@ class FanOut:
                 self._after_tenant = first.tenant_id
                 return
         del self._timeouts[first.id]
-        self._set_aside(first.tenant_id, first.id, error)
+        self._add_dead_letter(first.tenant_id, first.id, error)
 
-    def _set_aside(self, tenant_id: str, uuid: str, error: Exception) -> None:
+    def _add_dead_letter(self, tenant_id: str, uuid: str, error: Exception) -> None:
         reason = describe_failure(error)
         with self._database.connect() as connection:
-            fan_out.set_aside(connection, tenant_id=tenant_id, uuid=uuid, error=reason)
-        _log.error("Fan-out: webhook event %s failed and is set aside: %s", ids.encode("evt", uuid), reason)
+            fan_out.add_dead_letter(connection, tenant_id=tenant_id, uuid=uuid, error=reason)
+        _log.error("Fan-out: webhook event %s failed and is a dead letter now: %s", ids.encode("evt", uuid), reason)
 
 
 def _min_delay(found: Sequence[FanOutCandidate]) -> float:

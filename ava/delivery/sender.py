@@ -19,7 +19,7 @@ import gevent
 import gevent.event
 import gevent.lock
 
-from ava.delivery.endpoint_queue import EndpointQueue, shared_rooms
+from ava.delivery.endpoint_queue import EndpointQueue, shared_capacities
 from ava.delivery.fan_out import FanOut
 from ava.delivery.sender_limits import CpuThrottle, SendBudget
 from ava.delivery.webhook_request import send_event
@@ -125,7 +125,7 @@ class Sender:
         """Return the seconds until the next round if nothing wakes it."""
         if self._queues or self._results:
             return _ROUND_SECONDS
-        return min(self._settings.webhook_look_seconds, self._settings.heartbeat_seconds)
+        return min(self._settings.webhook_poll_seconds, self._settings.heartbeat_seconds)
 
     def _try(self, act: Callable[[], None]) -> None:
         try:
@@ -226,8 +226,8 @@ class Sender:
         held = Counter(queue.health for queue in self._queues.values())
         with self._database.connect() as connection:
             for health in EndpointHealth:
-                room = min(int(most * _LARGEST_SHARE[health]) - held[health], most - len(self._queues))
-                limit = min(room, _MAX_LEASED[health])
+                capacity = min(int(most * _LARGEST_SHARE[health]) - held[health], most - len(self._queues))
+                limit = min(capacity, _MAX_LEASED[health])
                 if limit <= 0:
                     continue
                 leases = endpoint_leases.acquire(connection, sender_id=self._id, health=health, limit=limit)
@@ -242,18 +242,20 @@ class Sender:
             self._refresh_at = time.monotonic() + _REFRESH_SECONDS
             for queue in self._queues.values():
                 queue.may_have_more = True
-        rooms = shared_rooms(self._queues.values())
-        if not rooms:
+        capacities = shared_capacities(self._queues.values())
+        if not capacities:
             return
-        busy = [delivery for endpoint in rooms for delivery in self._queues[endpoint].busy]
+        busy = [delivery for endpoint in capacities for delivery in self._queues[endpoint].busy]
         with self._database.connect() as connection:
-            found = endpoint_leases.due_deliveries(connection, sender_id=self._id, capacities=rooms, in_flight=busy)
-        by_endpoint: dict[str, list[DueDelivery]] = {endpoint: [] for endpoint in rooms}
+            found = endpoint_leases.due_deliveries(
+                connection, sender_id=self._id, capacities=capacities, in_flight=busy
+            )
+        by_endpoint: dict[str, list[DueDelivery]] = {endpoint: [] for endpoint in capacities}
         for delivery in found:
             by_endpoint[delivery.endpoint].append(delivery)
         for endpoint, deliveries in by_endpoint.items():
             self._queues[endpoint].add(deliveries)
-            self._queues[endpoint].may_have_more = len(deliveries) == rooms[endpoint]
+            self._queues[endpoint].may_have_more = len(deliveries) == capacities[endpoint]
 
     def _start_requests(self) -> None:
         """Start requests while connections are free, round-robin over endpoints."""
@@ -283,11 +285,11 @@ class Sender:
             sent_at = datetime.now(UTC)
             result = self._send_safely(delivery)
             is_connection_wanted = not self._budget.has_connection(queue.tenant_id)
-            self._budget.give_back(delivery)
+            self._budget.release(delivery)
             if result is None:
                 queue.put_back(delivery.id)
                 return
-            queue.note_result(delivery.id, result)
+            queue.record_result(delivery.id, result)
             self._results.append((delivery, result, sent_at))
             if is_connection_wanted or (following := self._next(queue)) is None:
                 break

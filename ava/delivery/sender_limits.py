@@ -108,7 +108,7 @@ class SendBudget:
         """Count a starting request."""
         self._count(delivery, 1)
 
-    def give_back(self, delivery: DueDelivery) -> None:
+    def release(self, delivery: DueDelivery) -> None:
         """Count a request that has ended."""
         self._count(delivery, -1)
 

@@ -76,7 +76,7 @@ def make_duties(settings: Settings, database: Database, publisher: Publisher, co
         *_waits(settings, database, control, creator, feed.see_returned),
         *_losses(settings, database, publisher, control, heartbeats, feed.see_returned),
         *_requests(settings, database, publisher, control, creator),
-        Duty("feed", feed.next_look_seconds, "jobs published", feed.run_once, wait_for_next=feed.wait),
+        Duty("feed", feed.next_poll_seconds, "jobs published", feed.run_once, wait_for_next=feed.wait),
         *_records(settings, database, heartbeats),
     ]
     probed = {duty.work: duty for duty in duties if duty.work is not None}

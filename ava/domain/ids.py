@@ -109,7 +109,7 @@ def new_uuid() -> UUID:
     return UUID(int=number & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
 
 
-def moment_of(prefix: str, text: str) -> datetime:
+def timestamp_of(prefix: str, text: str) -> datetime:
     """Return the time in an id, to the millisecond. Raise `ValueError` if the id is malformed."""
     value = decode(prefix, text)
     if value is None:
@@ -117,8 +117,8 @@ def moment_of(prefix: str, text: str) -> datetime:
     return _EPOCH + (value.int >> 80) * _MILLISECOND
 
 
-def first_uuid(moment: datetime) -> UUID:
+def first_uuid(timestamp: datetime) -> UUID:
     """Return the smallest UUIDv7 at or after a time, to the millisecond (1970 for earlier times)."""
-    # Round up: a millisecond that begins before `moment` is too early.
-    milliseconds = -(-(moment - _EPOCH) // _MILLISECOND)
+    # Round up: a millisecond that begins before `timestamp` is too early.
+    milliseconds = -(-(timestamp - _EPOCH) // _MILLISECOND)
     return UUID(int=max(0, min(milliseconds, 2**48 - 1)) << 80)

@@ -10,12 +10,12 @@ from typing import Any
 from ava.domain.jobs.job import Job
 
 
-def format_time(moment: datetime | None) -> str | None:
+def format_time(timestamp: datetime | None) -> str | None:
     """Return ISO 8601 in UTC with a `Z`; with milliseconds unless they are 0."""
-    if moment is None:
+    if timestamp is None:
         return None
     # Truncate instead of rounding, so that the result is never later than the time.
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")[:23]
+    text = timestamp.astimezone(UTC).isoformat(timespec="milliseconds")[:23]
     return text.removesuffix(".000") + "Z"
 
 

@@ -54,10 +54,10 @@ def parse_time(text: str, *, is_local: bool = False) -> datetime | None:
     if not _DATE_TIME.fullmatch(text):
         return None
     try:
-        moment = datetime.fromisoformat(text.upper())
-        if moment.tzinfo is None and not is_local:
-            return moment.replace(tzinfo=UTC)
-        return moment.astimezone(UTC)
+        timestamp = datetime.fromisoformat(text.upper())
+        if timestamp.tzinfo is None and not is_local:
+            return timestamp.replace(tzinfo=UTC)
+        return timestamp.astimezone(UTC)
     except (ValueError, OverflowError):
         # No such day or hour, or outside the years 1 to 9999 in UTC.
         return None

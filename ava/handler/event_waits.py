@@ -78,7 +78,7 @@ class EventWaits:
     ) -> Steps[Mapping[str, Any] | None]:
         is_written = found is not None and found.value_json == wanted.json
         if is_written and found is not None and found.event_id is not None:
-            event = yield from self._look(wanted, found.event_id)
+            event = yield from self._poll(wanted, found.event_id)
             if event is not None:
                 return event
             # Retention has deleted it, or another wait has taken it, so match the entry with further events.
@@ -95,10 +95,10 @@ class EventWaits:
                 self._entries.add_value()
             yield from self._write(entry)
         # Search even if an earlier run has written the entry, because that run may have died before its search.
-        event = yield from self._look(wanted, None)
+        event = yield from self._poll(wanted, None)
         return event
 
-    def _look(self, wanted: AwaitedEvent, event_id: str | None) -> Steps[Mapping[str, Any] | None]:
+    def _poll(self, wanted: AwaitedEvent, event_id: str | None) -> Steps[Mapping[str, Any] | None]:
         while True:
             taken = frozenset(self._taken)
             event: Mapping[str, Any] | None = yield Act(

@@ -61,7 +61,7 @@ class HandlerFiles:
     module: str
     folder: Path
 
-    def moments(self, imported: Collection[str]) -> dict[str, int]:
+    def timestamps(self, imported: Collection[str]) -> dict[str, int]:
         """Return each watched file's modification time, in nanoseconds since 1970.
 
         Watched are the `imported` files, and up to 2,000 Python files below the folder.
@@ -71,7 +71,7 @@ class HandlerFiles:
             below[:] = sorted(name for name in below if _may_hold_handlers(folder, name))
             paths = [os.path.join(folder, name) for name in sorted(names) if name.endswith(".py")]
             found |= dict.fromkeys(paths[: max(0, _MAX_FILES + len(imported) - len(found))], 0)
-        return {path: moment for path in found if (moment := _moment(path)) is not None}
+        return {path: timestamp for path in found if (timestamp := _timestamp(path)) is not None}
 
     def load(self, environ: Mapping[str, str]) -> LoadedHandlers:
         """Import the module in a separate process.
@@ -96,7 +96,7 @@ def _may_hold_handlers(folder: str, name: str) -> bool:
     return not any(os.path.exists(os.path.join(folder, name, sign)) for sign in _OF_ENVIRONMENTS)
 
 
-def _moment(path: str) -> int | None:
+def _timestamp(path: str) -> int | None:
     try:
         return os.stat(path).st_mtime_ns
     except OSError:

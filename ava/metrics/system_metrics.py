@@ -21,7 +21,7 @@ from ava.store.reports import metrics, promotions, server, statistics, tenant_wa
 from ava.store.reports.metrics import UnfinishedEvents
 from ava.store.reports.statistics import BOUNDS, NEVER, Total
 from ava.store.reports.tenant_waits import TenantWait
-from ava.store.webhooks import endpoint_leases, set_aside
+from ava.store.webhooks import dead_letters, endpoint_leases
 
 #: Maximum number of workers with their own label. All others share one label.
 _MAX_WORKERS = 100
@@ -87,9 +87,9 @@ class SystemMetrics:
                 endpoint_leases.find_work(connection).oldest_event_seconds or 0.0,
             ),
             _gauge(
-                "ava_webhook_events_set_aside",
+                "ava_webhook_dead_letters",
                 "Dead letters: events whose fan-out failed, so no webhook gets them.",
-                set_aside.count(connection),
+                dead_letters.count(connection),
             ),
             *_of_totals(_bounded(statistics.totals(connection))),
             _of_promotions(promotions.counts(connection)),

@@ -23,7 +23,7 @@ from typing import Any
 from ava.domain.jobs.job import LogLevel, LogLine, RunKey, Status
 from ava.domain.jobs.run_outcome import Ending, RunOutcome, RunValues
 from ava.domain.jobs.run_usage import RunUsage
-from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.transitions.ended_runs import EndedRun
 
 #: Bytes per process. Unused pages take no memory.
 _PROCESS_BYTES = 65_536
@@ -150,7 +150,7 @@ class ProcessBoard:
 
     # Used by the parent --------------------------------------------------------------------------------------------
 
-    def note_peak(self, began_ns: int, peak_bytes: int) -> None:
+    def record_peak(self, began_ns: int, peak_bytes: int) -> None:
         """Record the peak memory of the run that began at `began_ns`, for the process to read."""
         at = self._start + _PEAK_AT
         # The process may read concurrently, so the entry belongs to no run while it is written.
@@ -202,12 +202,12 @@ class RunBoard:
         """Return the buffered ends of a dead process."""
         return next((part.read_ends() for part in self._of(pid)), ())
 
-    def note_peaks(self, peaks: Mapping[int, tuple[int, int]]) -> None:
+    def record_peaks(self, peaks: Mapping[int, tuple[int, int]]) -> None:
         """Record the peak memory of runs: start and bytes, by pid."""
         for part in self._parts:
             pid, _ = part.read()
             if pid in peaks:
-                part.note_peak(*peaks[pid])
+                part.record_peak(*peaks[pid])
 
     def forget(self, pid: int) -> None:
         """Clear a dead process's board; another process may take it over much later."""

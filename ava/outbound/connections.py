@@ -32,7 +32,7 @@ _MAX_AGE_SECONDS = 60.0
 _Key = tuple[str, str, str, int]
 
 
-class LookUps:
+class Lookups:
     """Counts running lookups, so that one owner's slow resolver does not block the calls of others."""
 
     def __init__(self, *, most: int = MAX_LOOK_UPS, max_of_owner: int = _MAX_OF_OWNER) -> None:
@@ -75,7 +75,7 @@ class Connections:
         """`tls` replaces the trusted certificates."""
         self._limits = limits
         self._tls = tls
-        self._look_ups = LookUps()
+        self._look_ups = Lookups()
         self._idle: dict[_Key, list[_Connection]] = {}
         self._idle_count = 0
 

@@ -139,15 +139,15 @@ class ApiKeys:
             self._unknown.put(name, True, until=now + _TRUST_SECONDS)
             return None
         if found.is_use_due:
-            self._note_use(found)
+            self._record_use(found)
         trust = _TRUST_SECONDS if found.seconds_left is None else min(_TRUST_SECONDS, found.seconds_left)
         self._known.put(name, found, until=now + trust)
         return found
 
-    def _note_use(self, found: FoundKey) -> None:
+    def _record_use(self, found: FoundKey) -> None:
         # A temporarily read-only server still serves reads.
         with suppress(DatabaseUnavailable), self._database.connect() as connection:
-            api_keys.note_use(connection, tenant_id=found.tenant_id, key_id=found.id)
+            api_keys.record_use(connection, tenant_id=found.tenant_id, key_id=found.id)
 
 
 def _check_workers(connection: Connection, caller: Caller, spec: ApiKeySpec) -> None:

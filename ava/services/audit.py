@@ -151,7 +151,7 @@ class RefusalCounts:
         """End all periods and return their entries."""
         return self.due(float("inf"))
 
-    def _take(self, is_over: Callable[[float], bool]) -> list[AuditRecord]:
-        over = [key for key, (until, _, _) in self._counts.items() if is_over(until)]
+    def _take(self, has_ended: Callable[[float], bool]) -> list[AuditRecord]:
+        over = [key for key, (until, _, _) in self._counts.items() if has_ended(until)]
         taken = [self._counts.pop(key) for key in over]
         return [replace(last, occurrences=count) for _, count, last in taken if last is not None]

@@ -6,7 +6,7 @@ from ava.broker.publisher import Publisher
 from ava.store.engine.database import Database
 from ava.store.fleet import workers
 from ava.store.jobs.feed import published
-from ava.store.jobs.moves import recall
+from ava.store.jobs.transitions import recall
 
 #: Max seconds of the recall of full windows of many queues.
 _RECALL_SECONDS = 600.0

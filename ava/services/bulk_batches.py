@@ -17,9 +17,9 @@ from ava.services.jobs import Jobs
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations
-from ava.store.jobs.moves import cancel
-from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.jobs.reads import batches
+from ava.store.jobs.transitions import cancel
+from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.reports import audit
 from ava.store.reports.audit import AuditRecord
 
@@ -108,7 +108,7 @@ class BulkBatches:
             done=len(cancelled),
             signalled=sum(job.status is Status.RUNNING for job in cancelled),
             before_id=found.before_id,
-            is_over=found.before_id is None,
+            is_done=found.before_id is None,
         )
         return moved, lambda: revoke_all(self._database, self._control, cancelled)
 
@@ -136,7 +136,7 @@ class BulkBatches:
             failed=len(passed) - len(created),
             reason=refusal or _unrunnable(specs[:taken], outcomes[::-1]) or _unresolved(passed),
             before_id=found.before_id if is_whole and found.before_id else _last_id(passed),
-            is_over=is_whole and found.before_id is None,
+            is_done=is_whole and found.before_id is None,
             pause_seconds=0.0 if is_whole else _FULL_SECONDS,
         )
         return moved, lambda: self._jobs.publish(created)

@@ -52,7 +52,7 @@ class BulkOperations:
             asked = [kind, job_filter.as_record()]
             if (earlier := replays.reserve(connection, caller, key, kind="operation", asked=asked)) is not None:
                 return _show(connection, caller, ids.encode("op", earlier)), True
-            if not bulk_operations.has_room(
+            if not bulk_operations.has_capacity(
                 connection, tenant_id=caller.tenant_id, max_operations=RUNNING_OPERATIONS.value
             ):
                 sentence = f"The tenant has {RUNNING_OPERATIONS.value} running operations; wait for one, or abort it."

@@ -21,15 +21,15 @@ from ava.domain.access.tokens import TokenKind
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.pull import PullQueue, is_pulled
-from ava.domain.limits.fair_queueing import DEFAULT_WEIGHT, TurnClock, WaitingJob
+from ava.domain.limits.fair_queueing import DEFAULT_WEIGHT, FairQueueClock, WaitingJob
 from ava.errors import DatabaseUnavailable, Forbidden, InvalidFields
 from ava.store.access import api_keys
 from ava.store.engine.database import Database
 from ava.store.fleet import pull_workers, tenants, worker_claims
 from ava.store.fleet.worker_settings import PLATFORM
 from ava.store.jobs.feed import published
-from ava.store.jobs.moves import pull
-from ava.store.jobs.moves.pull import Pick, PulledRun
+from ava.store.jobs.transitions import pull
+from ava.store.jobs.transitions.pull import Pick, PulledRun
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Claims:
         #: Cached owners of a tenant's workers, with their expiry.
         self._owners: dict[tuple[str, frozenset[str]], tuple[float, dict[str, str]]] = {}
         self._noted: dict[tuple[str, str], float] = {}
-        self._clocks: dict[tuple[str, int], TurnClock] = {}
+        self._clocks: dict[tuple[str, int], FairQueueClock] = {}
         self._weights: dict[str, float] = {}
         self._weights_at = float("-inf")
 
@@ -168,7 +168,7 @@ class Claims:
         with self._database.connect() as connection:
             found = published.read_all_offers(connection, count_up_to=capacity)
             if time.monotonic() - self._weights_at > _TRUST_SECONDS:
-                self._weights = dict(tenants.turn_rules(connection).weights)
+                self._weights = dict(tenants.fair_queue_rules(connection).weights)
                 self._weights_at = time.monotonic()
         return self._in_turns([pick for pick in found if _of_platform(pick.queue) in wanted], capacity)
 
@@ -186,7 +186,7 @@ class Claims:
                     by_tenant.setdefault(queue.tenant_id, deque()).extend([pick.queue] * pick.count)
             if not waiting:
                 continue
-            clock = self._clocks.setdefault((next(iter(waiting.values()))[0].worker_id, number), TurnClock())
+            clock = self._clocks.setdefault((next(iter(waiting.values()))[0].worker_id, number), FairQueueClock())
             dealt = clock.deal(waiting, capacity - len(picks), cost=lambda _: 1.0, weight=self._weight)
             picks += [Pick(queue=by_tenant[job.tenant_id].popleft(), priority=number, count=1) for job in dealt]
             if len(picks) >= capacity:

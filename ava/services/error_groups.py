@@ -69,7 +69,7 @@ class ErrorReports:
         if beyond is None:
             return job_filter
         # Filters have millisecond precision, so other jobs of the same millisecond are excluded, too.
-        return replace(job_filter, created_after=ids.moment_of("job", beyond) + timedelta(milliseconds=1))
+        return replace(job_filter, created_after=ids.timestamp_of("job", beyond) + timedelta(milliseconds=1))
 
     def change(
         self, caller: Caller, error_id: str, status: ErrorStatus, *, days: int

@@ -48,7 +48,7 @@ class Follower:
         self.final: WatchedState | None = self.seen if job.is_final else None
         #: True if it lacks lines because its buffer is full.
         self.has_more = False
-        self.is_over = False
+        self.has_ended = False
         self._request_poll = request_poll
         self._unread: deque[WatchUpdate] = deque()
         self._unread_bytes = 0
@@ -80,7 +80,7 @@ class Follower:
         if self.final is not None and not has_more:
             self._compare(replace(self.final, number=self.number))
             self._add(WatchUpdate(is_end=True))
-            self.is_over = True
+            self.has_ended = True
         if self._unread:
             self._woken.set()
 

@@ -37,8 +37,6 @@ from ava.services.fleet import revoke_all
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import idempotency
-from ava.store.jobs.moves import cancel, recall
-from ava.store.jobs.moves import change as moves_change
 from ava.store.jobs.reads import batches, job_logs, job_runs, journals, lists, trees, waiting, why
 from ava.store.jobs.reads.batches import JobBatch
 from ava.store.jobs.reads.job_logs import LogRange
@@ -46,6 +44,8 @@ from ava.store.jobs.reads.journals import JobJournal
 from ava.store.jobs.reads.lists import JobPage, Payloads
 from ava.store.jobs.reads.trees import Tree
 from ava.store.jobs.rows import FoundLines
+from ava.store.jobs.transitions import cancel, recall
+from ava.store.jobs.transitions import change as change_transition
 from ava.store.schedules import firings
 
 _log = logging.getLogger(__name__)
@@ -340,7 +340,7 @@ class Jobs:
         """Return the runs of a job. Raise `JobNotFound`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            return runs_of(job, job_runs.kept_runs(connection, job=job.key))
+            return runs_of(job, job_runs.retained_runs(connection, job=job.key))
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Cancel a queued job, or ask a running job's node to stop it; the same for its descendants. Return the job.
@@ -367,11 +367,11 @@ class Jobs:
         if change.priority is not None:
             self.rules.refuse_urgent(caller, [JobSpec(worker_id="", priority=change.priority)])
         with self._database.transaction() as connection:
-            before = moves_change.lock(connection, tenant_id=caller.tenant_id, job_id=job_id)
+            before = change_transition.lock(connection, tenant_id=caller.tenant_id, job_id=job_id)
             if before is None:
                 raise JobNotFound
             job_change.check(before, change)
-            changed = moves_change.change(connection, before, change)
+            changed = change_transition.change(connection, before, change)
         if changed is None:
             raise JobNotFound
         return before, changed

@@ -24,10 +24,10 @@ from ava.services.key_cache import KeyCache, cache_name
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_claims, worker_settings
-from ava.store.jobs.moves import claim, end, log_lines, pull
-from ava.store.jobs.moves.ended_runs import EndedRun, closing_line
-from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
-from ava.store.jobs.moves.pull import LeasedRun, PulledRun
+from ava.store.jobs.transitions import claim, end, log_lines, pull
+from ava.store.jobs.transitions.ended_runs import EndedRun, closing_line
+from ava.store.jobs.transitions.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
+from ava.store.jobs.transitions.pull import LeasedRun, PulledRun
 
 #: Cache lifetime of a token's caller in seconds.
 _REMEMBER_SECONDS = 60.0

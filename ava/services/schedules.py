@@ -75,7 +75,7 @@ class Schedules:
                 return _show(connection, caller, ids.encode("sch", earlier)), True
             self._refuse_urgent(caller, spec)
             self._check_worker(connection, caller, spec)
-            if self._max_schedules is not None and not definitions.has_room(
+            if self._max_schedules is not None and not definitions.has_capacity(
                 connection, tenant_id=caller.tenant_id, max_schedules=self._max_schedules
             ):
                 raise ScheduleLimitReached(

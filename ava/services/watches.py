@@ -213,7 +213,7 @@ class Watches:
             follower.receive((), state, has_more=False)
         else:
             follower.receive(found.lines, state, has_more=found.has_more)
-        if follower.is_over:
+        if follower.has_ended:
             with self._lock:
                 self._followers.pop(follower.number, None)
 

@@ -44,27 +44,27 @@ def add(connection: Connection, table: str, *, days_ahead: int, width_days: int)
     return int(connection.exec_driver_sql(_ADD, parameters).scalar_one())
 
 
-_DROP = Statement("SELECT ava_drop_partition(%(table)s, %(kept_days)s)")
+_DROP = Statement("SELECT ava_drop_partition(%(table)s, %(retention_days)s)")
 
 
-def drop(connection: Connection, table: str, *, kept_days: float) -> int:
-    """Detach the oldest partition if all its rows are older than `kept_days`, or drop a detached one.
+def drop(connection: Connection, table: str, *, retention_days: float) -> int:
+    """Detach the oldest partition if all its rows are older than `retention_days`, or drop a detached one.
 
     Returns the number of partitions; 0 also if a lock was not available. Not for log lines.
     """
-    return int(connection.exec_driver_sql(_DROP, {"table": table, "kept_days": kept_days}).scalar_one())
+    return int(connection.exec_driver_sql(_DROP, {"table": table, "retention_days": retention_days}).scalar_one())
 
 
-_DROP_LOGS = Statement("SELECT ava_drop_log_days(%(kept_days)s, %(max_lines)s)")
+_DROP_LOGS = Statement("SELECT ava_drop_log_days(%(retention_days)s, %(max_lines)s)")
 
 
-def drop_logs(connection: Connection, *, kept_days: float, max_lines: int) -> int:
+def drop_logs(connection: Connection, *, retention_days: float, max_lines: int) -> int:
     """Detach the oldest log partition that no job needs, or drop a detached one.
 
-    A partition older than `kept_days` may still have lines of jobs that ended late; fewer than `max_lines` of these
-    move to the default partition. Returns the number of partitions; 0 also if a lock was not available.
+    A partition older than `retention_days` may still have lines of jobs that ended late; fewer than `max_lines` of
+    these move to the default partition. Returns the number of partitions; 0 also if a lock was not available.
     """
-    parameters = {"kept_days": kept_days, "max_lines": max_lines}
+    parameters = {"retention_days": retention_days, "max_lines": max_lines}
     return int(connection.exec_driver_sql(_DROP_LOGS, parameters).scalar_one())
 
 
@@ -101,13 +101,13 @@ LEFT JOIN ava_partitions(%(table)s) AS p ON p.name = c.relname WHERE i.inhparent
 """)
 
 
-def rows_to_delete(connection: Connection, table: str, *, oldest: datetime, kept_days: float) -> RowsToDelete:
-    """Return the rows to delete individually from a table that retains rows for `kept_days`, back to `oldest`.
+def rows_to_delete(connection: Connection, table: str, *, oldest: datetime, retention_days: float) -> RowsToDelete:
+    """Return the rows to delete individually from a table that retains rows for `retention_days`, back to `oldest`.
 
     A retention below one day does not wait for the partition, because that would retain the rows much longer.
     """
     before = ids.first_uuid(oldest)
-    if kept_days < 1:
+    if retention_days < 1:
         return RowsToDelete(tables=(table,), before=before, dropped_before=before)
     names: list[str] = []
     dropped_before = before

@@ -9,7 +9,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.events import events
 from ava.store.jobs import bulk_operations, wake_queue
-from ava.store.jobs.moves import expire, park
+from ava.store.jobs.transitions import expire, park
 from ava.store.schedules import due
 
 

@@ -321,7 +321,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_by_worker ON jobs (tenant_id, worker_id, status, trigger, id);
 CREATE INDEX jobs_by_status ON jobs (tenant_id, status, trigger, id);
 -- Jobs that wait for one reason, by tenant, newest first. `waits_for = 'permit'` does not imply this condition, so the
--- planner never uses this index instead of one below: `ava.store.jobs.moves.rules.IS_WAITING` requests it.
+-- planner never uses this index instead of one below: `ava.store.jobs.transitions.rules.IS_WAITING` requests it.
 CREATE INDEX jobs_waiting ON jobs (waits_for, tenant_id, id)
     WHERE status = 'queued' AND (waits_for IS NOT NULL) IS TRUE;
 -- The newest failures of a tenant's overview.
@@ -338,7 +338,7 @@ CREATE INDEX jobs_waiting_for_permit ON jobs (limit_key, priority, tenant_id, id
     WHERE status = 'queued' AND waits_for = 'permit';
 CREATE INDEX jobs_admitted ON jobs (limit_key, status, priority, id)
     WHERE limit_key IS NOT NULL AND (status = 'running' OR (status = 'queued' AND waits_for IS NULL));
--- … jobs that wait for an external condition: `ava.store.jobs.moves.park` returns them by these groups …
+-- … jobs that wait for an external condition: `ava.store.jobs.transitions.park` returns them by these groups …
 CREATE INDEX jobs_parked ON jobs (waits_for, queue, priority, worker_id, tenant_id, id)
     WHERE status = 'queued' AND waits_for IN ('node', 'worker', 'queue');
 -- … unfinished jobs with a deadline …
@@ -489,7 +489,7 @@ CREATE TABLE job_tags (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 10000);
 
--- Leases of runs that were claimed over HTTP, with the run's token (as in `api_keys`). `heard_at` is the last
+-- Leases of runs that were claimed over HTTP, with the run's token (as in `api_keys`). `heartbeat_at` is the last
 -- heartbeat.
 CREATE TABLE pulled_runs (
     tenant_id text NOT NULL,
@@ -502,7 +502,7 @@ CREATE TABLE pulled_runs (
     key_id uuid,
     name text,
     claimed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    heard_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    heartbeat_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- Whether the token was used: until then, the run has not begun.
     is_used boolean NOT NULL DEFAULT false,
     timeout_at timestamptz NOT NULL,
@@ -516,7 +516,7 @@ CREATE TABLE pulled_runs (
     end_status text,
     PRIMARY KEY (tenant_id, job_id, run_no)
 ) WITH (fillfactor = 50);
-CREATE INDEX pulled_runs_heard ON pulled_runs (heard_at) WHERE ended_at IS NULL;
+CREATE INDEX pulled_runs_heartbeat ON pulled_runs (heartbeat_at) WHERE ended_at IS NULL;
 CREATE INDEX pulled_runs_due ON pulled_runs (end_by) WHERE ended_at IS NULL;
 CREATE INDEX pulled_runs_held ON pulled_runs (key_id) WHERE ended_at IS NULL;
 CREATE INDEX pulled_runs_ended ON pulled_runs (ended_at) WHERE ended_at IS NOT NULL;
@@ -823,7 +823,7 @@ CREATE TABLE webhook_events_rest PARTITION OF webhook_events DEFAULT WITH (
 
 -- Dead letters: events that failed to fan out. A separate table because it is almost always empty. No foreign key, as
 -- for deliveries; retention deletes its rows.
-CREATE TABLE webhook_set_aside (
+CREATE TABLE webhook_dead_letters (
     tenant_id text NOT NULL,
     event_id uuid NOT NULL,
     error text NOT NULL,
@@ -885,7 +885,7 @@ END
 $$;
 CREATE TRIGGER note_event_of_new AFTER INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION ava_note_event();
 -- A handler that waits or continues creates no event.
-CREATE TRIGGER note_event_of_move AFTER UPDATE OF status ON jobs FOR EACH ROW
+CREATE TRIGGER record_transition_event AFTER UPDATE OF status ON jobs FOR EACH ROW
     WHEN (OLD.status <> NEW.status AND (NEW.completed_at IS NOT NULL OR NEW.first_started_at IS NULL))
     EXECUTE FUNCTION ava_note_event();
 
@@ -1060,10 +1060,10 @@ CREATE TABLE count_progress (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     counted_to bigint NOT NULL DEFAULT 0,
     counted_until timestamptz NOT NULL DEFAULT now(),
-    mark_no bigint NOT NULL DEFAULT 0,
-    mark_before bigint NOT NULL DEFAULT 0,
-    mark_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT counted_within_the_mark CHECK (counted_to <= mark_no)
+    high_water_no bigint NOT NULL DEFAULT 0,
+    high_water_before bigint NOT NULL DEFAULT 0,
+    high_water_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT counted_within_the_mark CHECK (counted_to <= high_water_no)
 );
 INSERT INTO count_progress DEFAULT VALUES;
 
@@ -1349,7 +1349,7 @@ $$;
 -- Detach the oldest partition of a table if all its ids are past retention, or drop a detached one; separately, because
 -- deleting the files of a large table takes time. Returns the number of partitions: 1 or 0.
 -- Event partitions are retained while they have deliveries, which the fan-out may have created on a later day.
-CREATE FUNCTION ava_drop_partition(of_table text, kept_days double precision) RETURNS integer
+CREATE FUNCTION ava_drop_partition(of_table text, retention_days double precision) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '100ms' AS $$
 DECLARE
     part record;
@@ -1364,7 +1364,7 @@ BEGIN
         RETURN 1;
     END LOOP;
     FOR part IN SELECT name, bound FROM ava_partitions(of_table)
-        WHERE bound <= ava_first_uuid(now() - greatest(kept_days, 0) * interval '24 hours') LIMIT 1
+        WHERE bound <= ava_first_uuid(now() - greatest(retention_days, 0) * interval '24 hours') LIMIT 1
     LOOP
         IF of_table = 'webhook_events'
             AND (SELECT event_id FROM webhook_deliveries ORDER BY event_id LIMIT 1) < part.bound THEN
@@ -1389,7 +1389,7 @@ $$;
 -- files of a large table takes time. Returns the number of partitions: 1 or 0.
 -- Jobs that ended late may remain in a partition after the others of their day have passed retention. If they have few
 -- lines, these move to the default partition.
-CREATE FUNCTION ava_drop_log_days(kept_days double precision, max_lines integer) RETURNS integer
+CREATE FUNCTION ava_drop_log_days(retention_days double precision, max_lines integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '100ms' AS $$
 DECLARE
     part record;
@@ -1408,7 +1408,7 @@ BEGIN
     LOOP
         has_jobs := EXISTS (SELECT FROM jobs WHERE id >= part.first_id AND id < part.bound);
         IF has_jobs THEN
-            CONTINUE WHEN part.bound >= ava_first_uuid(now() - (kept_days + 1) * interval '24 hours');
+            CONTINUE WHEN part.bound >= ava_first_uuid(now() - (retention_days + 1) * interval '24 hours');
             EXECUTE 'SELECT count(*) FROM (SELECT FROM jobs AS j JOIN ' || part.name || ' AS l '
                 'ON l.tenant_id = j.tenant_id AND l.job_id = j.id WHERE j.id >= $1 AND j.id < $2 LIMIT $3) AS left_over'
                 INTO lines USING part.first_id, part.bound, max_lines;

@@ -1,6 +1,7 @@
 """`python -m ava.store.statements [name]`: print the store's statements by their names, each as it is sent.
 
-A statement is a constant of its module: `_CLAIM` of `ava.store.jobs.moves.claim` is `jobs.moves.claim.claim`.
+A statement is a constant of its module: `_CLAIM` of `ava.store.jobs.transitions.claim` is
+`jobs.transitions.claim.claim`.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ Given = Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MadeChild:
+class CreatedChild:
     """A child that the handler created."""
 
     name: str
@@ -59,7 +59,7 @@ class Journal:
         self._states: dict[str, ChildState] = {}
         self._outputs: dict[str, str | None] = {}
         #: The children by id, in creation order.
-        self.made: dict[str, MadeChild] = {}
+        self.made: dict[str, CreatedChild] = {}
         self._skipped_seconds = 0.0
         self._n = self._end_no = 0
 
@@ -109,7 +109,7 @@ class Journal:
         for child in new:
             state = ChildState(id=ids.encode("job", ids.new_uuid()), worker_id=child.worker_id, status=Status.QUEUED)
             self._states[state.id] = state
-            self.made[state.id] = MadeChild(
+            self.made[state.id] = CreatedChild(
                 name=child.name,
                 worker_id=child.worker_id,
                 input=json.loads(child.input_json),
@@ -153,10 +153,10 @@ class Journal:
         self.write(wait.entries)
         ends = [job_id for job_id in wait.job_ids if self._has_end(self.made[job_id])]
         is_any = wait.condition is WaitCondition.ANY
-        is_over = bool(ends) and (is_any or len(ends) == len(wait.job_ids))
+        has_ended = bool(ends) and (is_any or len(ends) == len(wait.job_ids))
         for job_id in ends[:1] if is_any else ends:
             self._end(job_id)
-        if is_over or self._let_events_come(wait):
+        if has_ended or self._let_events_come(wait):
             return
         if wait.timeout_seconds is None and wait.event_names:
             names = ", ".join(map(repr, wait.event_names))
@@ -194,7 +194,7 @@ class Journal:
                 self._entries[JournalKind.EVENT, name] = replace(entry, event_id=event["id"])
         return True
 
-    def _has_end(self, child: MadeChild) -> bool:
+    def _has_end(self, child: CreatedChild) -> bool:
         return any(name in self._given for name in _names(child))
 
     def _end(self, job_id: str) -> None:
@@ -253,7 +253,7 @@ def _event_record(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _names(child: MadeChild) -> tuple[str, ...]:
+def _names(child: CreatedChild) -> tuple[str, ...]:
     # The children of a map share the name before the index.
     return child.name, child.name.partition("[")[0], child.worker_id, child.worker_id.removeprefix("wkr_")
 

@@ -34,7 +34,7 @@ from ava.node.runs.log_capture import LogCapture
 from ava.node.runs.run import Run
 from ava.node.runs.run_settings import RunSettings
 from ava.testing.breakpoints import given_to_debuggers
-from ava.testing.journal import GivenCalls, Journal, MadeChild
+from ava.testing.journal import CreatedChild, GivenCalls, Journal
 
 #: Seconds between two checks for a stop.
 _TICK_SECONDS = 0.02
@@ -69,7 +69,7 @@ class Result:
     #: The results of its steps by name.
     steps: dict[str, Any]
     #: The children that it created, in order.
-    children: list[MadeChild]
+    children: list[CreatedChild]
     #: Its wait at each suspension, as the log shows it.
     waits: list[str]
 
@@ -91,7 +91,7 @@ class _RecordedRun(ProcessRun):
     #: Whether a debugger controls it: then no timeout or cancel interrupts the author.
     is_debugged = False
 
-    def note_debugger(self) -> None:
+    def record_debugger(self) -> None:
         """Record that a debugger has taken over."""
         self.is_debugged = True
 
@@ -168,7 +168,7 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
         log.is_repeating = bool(journal.load().entries)
         one = _RecordedRun(job=job, handler=found, log=log, settings=settings, calls=calls)
         one.reports = reports
-        with _captured(log, one.note_debugger), _stopping(one, cancel_after):
+        with _captured(log, one.record_debugger), _stopping(one, cancel_after):
             one.call(logging.getLogger("ava.job"), block_signals=lambda: None)
         may_repeat = found.retries.allow(_cause(one))
         # The same decision as in a node. It never returns None here: only a shutdown and a lost claim have no outcome.
@@ -296,11 +296,11 @@ def _captured(log: JobLog, on_breakpoint: Callable[[], None]) -> Iterator[None]:
 @contextmanager
 def _stopping(one: _RecordedRun, cancel_after: float | None) -> Iterator[None]:
     """Stop the run on cancel or timeout, with a signal as in a node."""
-    is_over = threading.Event()
+    has_ended = threading.Event()
     cancel_at = None if cancel_after is None else time.monotonic() + cancel_after
 
     def watch() -> None:
-        while not is_over.wait(_TICK_SECONDS):
+        while not has_ended.wait(_TICK_SECONDS):
             if one.is_debugged:
                 continue
             if cancel_at is not None and time.monotonic() >= cancel_at:
@@ -323,7 +323,7 @@ def _stopping(one: _RecordedRun, cancel_after: float | None) -> Iterator[None]:
     try:
         yield
     finally:
-        is_over.set()
+        has_ended.set()
         watcher.join()
         # Handle a pending signal before its action is restored.
         signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -87,9 +87,9 @@ def _fail_over_behind(cluster: Cluster) -> Injury:
     Before and during this, a client triggers jobs with `Durability: replicated`, in addition to the load.
     """
     assert cluster.standby
-    is_over, replicated = threading.Event(), list[str | None]()
+    has_ended, replicated = threading.Event(), list[str | None]()
     with ThreadPoolExecutor(1) as pool:
-        client = pool.submit(_trigger_replicated, cluster.load, is_over, replicated)
+        client = pool.submit(_trigger_replicated, cluster.load, has_ended, replicated)
         wait_until(lambda: len(replicated) >= _REPLICATED, seconds=60, what="jobs were replicated")
         cluster.standby.stop_receiving()
         time.sleep(_HELD_BACK_SECONDS)
@@ -100,7 +100,7 @@ def _fail_over_behind(cluster: Cluster) -> Injury:
         accepted, promised = {job.id for job in cluster.load.accepted}, {each for each in replicated if each}
         cluster.standby.promote()
         since = time.monotonic()
-        is_over.set()
+        has_ended.set()
         injury = _await_writes(cluster, since=since)
         client.result()
     known = _known(cluster)
@@ -114,9 +114,9 @@ def _fail_over_behind(cluster: Cluster) -> Injury:
     )
 
 
-def _trigger_replicated(load: Load, is_over: threading.Event, replicated: list[str | None]) -> None:
-    while not is_over.is_set():
-        replicated.append(load.trigger_replicated(is_over))
+def _trigger_replicated(load: Load, has_ended: threading.Event, replicated: list[str | None]) -> None:
+    while not has_ended.is_set():
+        replicated.append(load.trigger_replicated(has_ended))
 
 
 def _known(cluster: Cluster) -> set[str]:

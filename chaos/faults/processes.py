@@ -112,10 +112,10 @@ def due_job(cluster: Cluster, since: float) -> Injury:
 
 def dated_job(cluster: Cluster, *, in_seconds: float, **fields: Any) -> str:
     """Trigger an urgent job with a future start time by PostgreSQL's clock. Returns its id."""
-    [[moment]] = cluster.system.query(
+    [[timestamp]] = cluster.system.query(
         "SELECT to_char(now() + %s * interval '1 second', 'YYYY-MM-DD\"T\"HH24:MI:SS.MSOF')", in_seconds
     )
-    return cluster.load.trigger_one(scheduled_at=f"{moment}:00", priority=1, **fields)
+    return cluster.load.trigger_one(scheduled_at=f"{timestamp}:00", priority=1, **fields)
 
 
 def _freeze_node(cluster: Cluster) -> Injury:

@@ -53,7 +53,7 @@ class MixedLoad:
         self._seed = seed
         self._pause = 1 / per_second
         self._number = 0
-        self._may_trigger = self._is_over = False
+        self._may_trigger = self._has_ended = False
         self._stack = ExitStack()
         self._asked = Asked()
         self._ordering = threading.Lock()
@@ -160,7 +160,7 @@ class MixedLoad:
 
     def stop(self) -> None:
         """Stop the clients, their processes and the schedule."""
-        self._is_over = True
+        self._has_ended = True
         self._cluster.system.request("DELETE", self._schedule)
         self._stack.close()
 
@@ -188,7 +188,7 @@ class MixedLoad:
     def _post(self, path: str, body: Any, *, wanted: tuple[int, ...] = (201,), **headers: str) -> Any:
         """Repeat a request until the API responds with a wanted status. Return the data of the response."""
         url = path if path.startswith("http") else self._url + path
-        answer = insist(url, body, is_over=lambda: self._is_over, **headers)
+        answer = insist(url, body, has_ended=lambda: self._has_ended, **headers)
         if answer is None:
             return None
         assert answer.status_code in wanted, f"{path}: {answer.status_code} {answer.text[:300]}"

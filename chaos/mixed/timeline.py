@@ -73,10 +73,10 @@ class Timeline:
         return None
 
 
-def insist(url: str, body: Any, *, is_over: Callable[[], bool], **headers: str) -> requests.Response | None:
-    """POST a body until the response has a status below 500. Return None once `is_over` is true."""
+def insist(url: str, body: Any, *, has_ended: Callable[[], bool], **headers: str) -> requests.Response | None:
+    """POST a body until the response has a status below 500. Return None once `has_ended` is true."""
     options: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {"json": body}
-    while not is_over():
+    while not has_ended():
         try:
             answer = requests.post(url, headers={**HEADERS, **headers}, timeout=_TIMEOUT_SECONDS, **options)
         except requests.RequestException:

@@ -16,9 +16,9 @@ def leave_writer(input):
     def write() -> None:
         while True:
             os.write(1, b"left by another job\n")
-            is_over.wait(0.01)
+            has_ended.wait(0.01)
 
-    is_over = threading.Event()
+    has_ended = threading.Event()
     threading.Thread(target=write, daemon=True).start()
     return {"pid": os.getpid()}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import psutil
 import pytest
+from harness.timestamps import LATER
 
-from harness.moments import LATER
 from harness.polling import wait_until
 from harness.running_process import lives
 from harness.system import System

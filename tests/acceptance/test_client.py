@@ -16,9 +16,9 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from harness.timestamps import LATER_DAY
 
 from ava.client import ApiConflict, ApiForbidden, ApiNotFound, ApiRefused, ApiUnauthorized, Client, WaitTimeout
-from harness.moments import LATER_DAY
 from harness.system import ROOT, SECRET, System
 from tests.commands import ava as _ava
 from tests.commands import ava_process as _ava_process

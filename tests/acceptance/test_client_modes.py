@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from harness.timestamps import LATER_DAY
 
 from ava.client import (
     ApiConflict,
@@ -21,7 +22,6 @@ from ava.client import (
     JobStatus,
     WaitTimeout,
 )
-from harness.moments import LATER_DAY
 from harness.system import SECRET, System
 
 pytestmark = [

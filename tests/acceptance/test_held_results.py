@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness.timestamps import LATER
 
-from harness.moments import LATER
 from harness.polling import wait_until
 from harness.servers.postgres import running_postgres
 from harness.servers.redis import fresh_redis_url

@@ -115,10 +115,10 @@ def test_rolling_restarts_under_load_lose_nothing(nodes: System, tmp_path: Path)
     start(nodes, drain_seconds=5)
     witness = Witness(tmp_path / "all")
     jobs: list[str] = []
-    is_over = threading.Event()
+    has_ended = threading.Event()
 
     def load() -> None:
-        while not is_over.wait(0.1):
+        while not has_ended.wait(0.1):
             with contextlib.suppress(AssertionError):
                 jobs.append(nodes.trigger("wkr_t_step", input={**witness.input, "seconds": 0.2})["id"])
 
@@ -130,7 +130,7 @@ def test_rolling_restarts_under_load_lose_nothing(nodes: System, tmp_path: Path)
         stopped = nodes.workers[-1]
         nodes.start_worker(concurrency=2)
         assert stopped.terminate() == 0
-    is_over.set()
+    has_ended.set()
     thread.join()
     tenant_id = nodes.session.headers["x-tenant-id"]
     found = "SELECT status, attempt, count(*) FROM jobs WHERE tenant_id = %s GROUP BY status, attempt"

@@ -12,11 +12,11 @@ from typing import Any
 
 import psutil
 import pytest
+from harness.timestamps import LATER
 from standardwebhooks.webhooks import Webhook
 
 from ava.client.webhooks import verify
 from ava.domain.webhooks.webhook import RETRY_SCHEDULE_SECONDS
-from harness.moments import LATER
 from harness.polling import wait_until
 from harness.running_process import RunningProcess
 from harness.servers.receiver import Received, Receiver, Reply, SilentServer

@@ -16,8 +16,8 @@ from ava.broker.publisher import Publisher
 from ava.dispatcher.feed.window import WindowFeed
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs.moves.claim import Claim
-from ava.store.jobs.moves.claim import claim as take
+from ava.store.jobs.transitions.claim import Claim
+from ava.store.jobs.transitions.claim import claim as take
 from harness.api import NODE, Api
 from harness.servers.postgres import running_postgres
 from tests.conftest import migrate

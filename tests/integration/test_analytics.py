@@ -225,8 +225,8 @@ def test_a_writer_in_another_database_holds_nothing_back(api: Api, postgres_serv
 def test_a_job_that_ends_before_those_already_counted_is_counted(api: Api) -> None:
     for hours in (5, -5, 3, -3, 0):
         api.trigger(priority=1)
-        moment = f"clock_timestamp() + interval '{hours} hours'"
-        end = (_END % {"priority": 1}).replace("clock_timestamp()", moment)
+        timestamp = f"clock_timestamp() + interval '{hours} hours'"
+        end = (_END % {"priority": 1}).replace("clock_timestamp()", timestamp)
         api.execute(f"{end} AND status = 'queued'")
         count_ended_jobs(api.database)
     assert api.execute("SELECT sum(jobs)::integer FROM job_totals") == [(5,)]
@@ -257,7 +257,7 @@ def test_each_end_is_counted_once_while_the_clock_of_postgresql_steps(database_s
 
 def test_what_a_dump_restores_on_a_younger_server_goes_on_where_it_was(api: Api) -> None:
     api.trigger(priority=1)
-    api.execute("UPDATE count_progress SET mark_before = mark_before + 1000000000")
+    api.execute("UPDATE count_progress SET high_water_before = high_water_before + 1000000000")
     api.execute(_END % {"priority": 1})
     count_ended_jobs(api.database)
     assert _read(api)["jobs"]["total"] == 1

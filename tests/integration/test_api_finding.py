@@ -215,7 +215,7 @@ def test_a_search_in_large_inputs_looks_at_so_many_bytes(api: Api) -> None:
     made = [api.trigger(input={"n": n, "text": "x" * 20_000}) for n in range(3)]
     api.execute("UPDATE jobs SET input_bytes = %s WHERE input_bytes IS NOT NULL", SEARCHED_INPUT_BYTES.value // 2)
     first = api.get(f"{JOBS}?filter[input.n]=0").get_json()
-    assert (first["data"], first["pagination"]["looked_until"]) == ([], made[1]["created_at"])
+    assert (first["data"], first["pagination"]["scanned_until"]) == ([], made[1]["created_at"])
     assert _ids(api, f"filter[input.n]=0&cursor={first['pagination']['next_cursor']}") == [made[0]["id"]]
 
 
@@ -228,8 +228,8 @@ def test_a_search_of_a_great_many_jobs_ends_early_and_its_cursor_leads_on(api_se
         (newest, oldest) = _pages(api, "filter[error]=exceeded 777 s")
         assert (newest["data"], newest["pagination"]["total"]) == ([], 0)
         # The newest 20,000 of 21,000 jobs, the last of them a second after the first of all.
-        assert newest["pagination"]["looked_until"] == "2025-06-01T00:00:01.001Z"
-        assert "looked_until" not in oldest["pagination"]
+        assert newest["pagination"]["scanned_until"] == "2025-06-01T00:00:01.001Z"
+        assert "scanned_until" not in oldest["pagination"]
         assert [job["error"] for job in oldest["data"]] == ["Timeout: exceeded 777 s"]
         assert not oldest["pagination"]["has_more"]
         both = list(_pages(api, "filter[triggered_by]=usr_3&filter[priority]=5&per_page=100"))

@@ -87,7 +87,9 @@ def test_the_token_of_a_run_ends_with_the_key_that_claimed_it(api: Api, how: str
             error_of(call(api, run, name, **body), 401, "unauthorized")
         assert heartbeat(api, run, theirs) == {"stop": [], "lost": [run["run"]]}, context
         api.app.extensions["ava"].runs._callers.clear()
-    api.execute("UPDATE pulled_runs SET heard_at = now() - interval '1 minute' WHERE key_id = %s", run_key(api, run))
+    api.execute(
+        "UPDATE pulled_runs SET heartbeat_at = now() - interval '1 minute' WHERE key_id = %s", run_key(api, run)
+    )
     watched = PulledRunWatch(api.database)
 
     def is_rescued(now: float) -> bool:

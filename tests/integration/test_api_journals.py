@@ -19,7 +19,7 @@ def _step(name: str, value_json: str) -> NewEntry:
     return NewEntry(kind=STEP, name=name, state=EntryState.DONE, value_json=value_json)
 
 
-def _moment(text: str) -> datetime:
+def _timestamp(text: str) -> datetime:
     """Returns the moment of a text, which has no fraction at a whole second."""
     return datetime.fromisoformat(text)
 
@@ -40,17 +40,17 @@ def test_a_journal_has_steps_children_and_sleeps_in_their_order_and_the_waits_of
         ["step", "large", "done", None, 20_002, None],
         ["sleep", "sleep", "waits", None, None, None],
     ]
-    assert _moment(found["entries"][-1]["until"]) > _moment(found["entries"][-1]["written_at"])
+    assert _timestamp(found["entries"][-1]["until"]) > _timestamp(found["entries"][-1]["written_at"])
     assert found["next_cursor"] is None
     (waited,) = found["waits"]
     assert (waited["condition"], waited["jobs"], waited["ended_at"]) == ("ended", [child], None)
     graphs.finish(child)
     graphs.start(parent)
     (waited,) = graphs.api.get(f"{JOBS}/{parent}/journal").get_json()["data"]["waits"]
-    assert _moment(waited["ended_at"]) >= _moment(waited["began_at"])
+    assert _timestamp(waited["ended_at"]) >= _timestamp(waited["began_at"])
     (shown,) = (job for job in graphs.tree(parent)["jobs"] if job["id"] == parent)
     assert shown["waits"] == [{"began_at": waited["began_at"], "ended_at": waited["ended_at"]}]
-    assert _moment(shown["first_run_at"]) <= _moment(waited["began_at"])
+    assert _timestamp(shown["first_run_at"]) <= _timestamp(waited["began_at"])
     runs = graphs.api.get(f"{JOBS}/{parent}/runs").get_json()["data"]["runs"]
     assert [each["outcome"] for each in runs] == ["waits", None]
 

@@ -99,8 +99,8 @@ def test_the_watchers_of_all_tenants_are_limited_together(api: Api) -> None:
 def test_a_job_may_be_dated_a_year_ahead_and_no_more(api: Api) -> None:
     now = datetime.now(UTC)
     assert api.trigger(scheduled_at=(now + timedelta(days=365)).isoformat())["status"] == "queued"
-    for moment in ((now + timedelta(days=367)).isoformat(), "9999-12-31T23:59:59Z"):
-        response = api.post(JOBS, json={"worker_id": "wkr_open", "scheduled_at": moment})
+    for timestamp in ((now + timedelta(days=367)).isoformat(), "9999-12-31T23:59:59Z"):
+        response = api.post(JOBS, json={"worker_id": "wkr_open", "scheduled_at": timestamp})
         (reason,) = wrong_fields(response)["scheduled_at"]
         assert reason.endswith("(limit days_ahead)")
 

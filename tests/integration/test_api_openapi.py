@@ -36,16 +36,16 @@ def test_schemathesis_finds_no_failure_with_a_key_or_with_headers(system: System
         "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
         " VALUES ('wkr_incident_notify', 'Notify', 300, 0, 10, 'default', 'requeue')"
     )
-    _look(system, tmp_path, {"Authorization": f"Bearer {_make_key(system)}"}, is_by_key=True)
+    _poll(system, tmp_path, {"Authorization": f"Bearer {_make_key(system)}"}, is_by_key=True)
     # What a body or a query may hold does not depend on the caller, so here each operation's examples are enough.
-    _look(system, tmp_path, HEADERS, "--phases", "examples", is_by_key=False)
+    _poll(system, tmp_path, HEADERS, "--phases", "examples", is_by_key=False)
     makers = {str(row[0])[:4] for row in system.query("SELECT DISTINCT triggered_by FROM jobs")}
     assert {"key_", "usr_"} <= makers
     assert system.api
     assert "Traceback" not in system.api.output
 
 
-def _look(system: System, folder: Path, callers: dict[str, str], *options: str, is_by_key: bool) -> None:
+def _poll(system: System, folder: Path, callers: dict[str, str], *options: str, is_by_key: bool) -> None:
     """Let schemathesis look at every operation, as one caller."""
     headers = [part for name, value in callers.items() for part in ("-H", f"{name}: {value}")]
     options += ("--checks", "all", "--max-examples", EXAMPLES, "--exclude-path-regex", "/stream$", "--no-color")

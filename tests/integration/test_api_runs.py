@@ -14,7 +14,7 @@ from ava.dispatcher.duties.pulled_runs import PulledRunWatch
 from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind
 from ava.domain.limits.table import RUNS_HELD
-from ava.store.jobs.moves import pull
+from ava.store.jobs.transitions import pull
 from harness.api import HEADERS, Api, error_of
 from harness.polling import wait_until
 from tests.integration.pulled_order import orders
@@ -293,7 +293,7 @@ def test_why_says_who_asks_for_the_runs_and_who_has_them(api: Api, key: dict[str
     assert why(job) == "queued: no worker has ever polled for runs of wkr_resize"
     claim(api, key, name="box 1")
     assert why(job).startswith("running on a pull worker, box 1, since ")
-    api.execute("UPDATE pulled_runs SET heard_at = now() - interval '20 s'")
+    api.execute("UPDATE pulled_runs SET heartbeat_at = now() - interval '20 s'")
     assert why(job).endswith("its worker has sent no heartbeat for 20 s, so the job is about to be rescued")
 
 

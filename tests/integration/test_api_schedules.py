@@ -127,10 +127,10 @@ def test_it_must_end_after_its_start(shared_api: Api) -> None:
     error_of(answer, 422, "validation_error")
 
 
-@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
-def test_the_ends_of_the_calendar_are_moments_too(shared_api: Api, moment: str) -> None:
-    assert _create(shared_api, starts_at=moment)["starts_at"] == moment
-    assert _create(shared_api, ends_at=moment)["ends_at"] == moment
+@pytest.mark.parametrize("timestamp", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_the_ends_of_the_calendar_are_moments_too(shared_api: Api, timestamp: str) -> None:
+    assert _create(shared_api, starts_at=timestamp)["starts_at"] == timestamp
+    assert _create(shared_api, ends_at=timestamp)["ends_at"] == timestamp
 
 
 def test_an_input_of_a_schedule_is_bounded(shared_api: Api) -> None:

@@ -286,7 +286,7 @@ def test_a_new_follower_gets_its_lines_soon_without_the_others_and_without_a_loo
             assert [update.line.msg for update in other.read(30) if update.line] == ["a line"]
         with services.watches.follow(ended, -1) as other:
             assert [update.line and update.line.msg for update in other.read(30)] == ["a line", None]
-            assert other.is_over
+            assert other.has_ended
     # The job that had not started had no lines to read.
     assert reads == [{first.id}, {second.id}, {final.id}]
 

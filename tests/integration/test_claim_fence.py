@@ -10,10 +10,10 @@ import pytest
 from ava.domain.jobs.job import Job, LogLevel, LogLine, RunKey, Status
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
-from ava.store.jobs.moves import claim, end, log_lines
-from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.reads import job_logs
 from ava.store.jobs.reads.job_logs import LogRange
+from ava.store.jobs.transitions import claim, end, log_lines
+from ava.store.jobs.transitions.ended_runs import EndedRun
 from tests.backlog import NODE, WORKER, Backlog
 from tests.runs import ended
 

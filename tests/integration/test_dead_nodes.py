@@ -12,7 +12,7 @@ from ava.domain import ids
 from ava.domain.jobs.job import RunKey
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
-from ava.store.jobs.moves import claim, log_lines, rescue
+from ava.store.jobs.transitions import claim, log_lines, rescue
 from tests.backlog import NODE, WORKER, Backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"

@@ -15,8 +15,8 @@ from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.limits.fair_queueing import WaitingJob
 from ava.errors import BrokerUnavailable
 from ava.services import broker_reset
-from ava.store.jobs.feed import limit_keys, looks, permit_waits, published, tenant_backlogs
-from ava.store.jobs.moves import park, permits, publish
+from ava.store.jobs.feed import limit_keys, permit_waits, polls, published, tenant_backlogs
+from ava.store.jobs.transitions import park, permits, publish
 from tests.backlog import Backlog
 
 
@@ -32,9 +32,9 @@ def _lost_messages(backlog: Backlog) -> LostMessages:
 
 
 def test_sixty_thousand_jobs_due_at_once_become_startable_in_batches_within_seconds(stored: Backlog) -> None:
-    moment = datetime.now(UTC) + timedelta(hours=1)
+    timestamp = datetime.now(UTC) + timedelta(hours=1)
     for _ in range(10):
-        stored.insert(2_000, scheduled_at=moment)
+        stored.insert(2_000, scheduled_at=timestamp)
     stored.run(
         "INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, waits_for, run_at,"
         " max_attempts)"
@@ -107,11 +107,11 @@ def test_jobs_that_come_to_a_closed_window_wait_20_ms_for_a_look(backlog: Backlo
         backlog.insert(12)
         assert feed.run_once(0) == 12
         assert (5,) in backlog.run("SELECT priority FROM closed_windows")
-        assert feed.next_look_seconds() <= 0.02
+        assert feed.next_poll_seconds() <= 0.02
         backlog.run("DELETE FROM jobs")
     # Without new jobs no process and no job waits for the next look.
     feed.run_once(0)
-    assert 0.05 < feed.next_look_seconds() <= 0.1
+    assert 0.05 < feed.next_poll_seconds() <= 0.1
     assert backlog.run("SELECT priority FROM closed_windows") == []
 
 
@@ -119,10 +119,10 @@ def test_looks_do_not_follow_sooner_while_a_window_is_full(backlog: Backlog) -> 
     feed = _feed(backlog, window=10)
     backlog.insert(30)
     feed.run_once(0)
-    assert feed.next_look_seconds() <= 0.02
+    assert feed.next_poll_seconds() <= 0.02
     backlog.run("DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE published_at IS NOT NULL LIMIT 1)")
     assert feed.run_once(0) == 1
-    assert 0.05 < feed.next_look_seconds() <= 0.1
+    assert 0.05 < feed.next_poll_seconds() <= 0.1
 
 
 def test_a_window_that_another_dispatcher_closed_opens_again(backlog: Backlog) -> None:
@@ -236,7 +236,7 @@ def _feed_once(backlog: Backlog) -> tuple[list[tuple[int, int, bool]], dict[str,
     """Run what a look of the feed does. Returns the windows, and the jobs that are published."""
     window = {"queue": "default", "priority": 5}
     with backlog.database.connect() as connection:
-        look = looks.read(connection, count_up_to=50, dead_after_seconds=14, max_keys=10)
+        look = polls.read(connection, count_up_to=50, dead_after_seconds=14, max_keys=10)
         found = tenant_backlogs.tenants(connection, after="", limit=10, **window)
         heads = tenant_backlogs.heads(connection, tenants=found, each=10, **window)
         publish.publish(connection, [job for jobs in heads.values() for job in jobs])

@@ -17,8 +17,8 @@ from ava.node.runs.run import Run
 from ava.node.runs.run_journal import Creators, RunJournal
 from ava.settings import Settings
 from ava.store.jobs import journal
-from ava.store.jobs.moves import wait
 from ava.store.jobs.reads import lists
+from ava.store.jobs.transitions import wait
 from harness.api import Api
 from tests.integration.model.run_driver import run_line
 from tests.integration.test_graphs import JOBS, Graphs
@@ -131,23 +131,23 @@ def test_an_event_continues_the_jobs_that_it_matches_and_no_others(waiters: Wait
     assert waiters.count("wakes") == 0
 
 
-@pytest.mark.parametrize("moment", ["before the wait is written", "before the run ends", "before the wake of its end"])
-def test_no_moment_between_the_look_and_the_wait_loses_an_event(waiters: Waiters, moment: str) -> None:
+@pytest.mark.parametrize("sent", ["before the wait is written", "before the run ends", "before the wake of its end"])
+def test_no_moment_between_the_look_and_the_wait_loses_an_event(waiters: Waiters, sent: str) -> None:
     job_id, run, claim_id = waiters.begin()
-    if moment == "before the wait is written":
+    if sent == "before the wait is written":
         waiters.send(1)
         waiters.wake()
     waiters.register(run, claim_id)
     found = waiters.look(job_id)
-    if moment == "before the wait is written":
+    if sent == "before the wait is written":
         assert found["data"] == {"n": 1}
         return
     assert found is None
-    if moment == "before the run ends":
+    if sent == "before the run ends":
         waiters.send(1)
         waiters.wake()
     waiters.suspend(run, claim_id)
-    if moment == "before the wake of its end":
+    if sent == "before the wake of its end":
         waiters.send(1)
     waiters.wake()
     assert waiters.continues(job_id)

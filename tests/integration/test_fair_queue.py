@@ -12,7 +12,7 @@ from ava.dispatcher.feed.fair_queue import FairQueue
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.job import Job
 from ava.store.fleet import queues
-from ava.store.jobs.feed import looks, tenant_backlogs
+from ava.store.jobs.feed import polls, tenant_backlogs
 from tests.backlog import WORKER, Backlog
 
 
@@ -61,7 +61,7 @@ def test_a_weight_gives_a_tenant_more_turns(stored: Backlog) -> None:
         stored.insert(100, tenant_id=tenant)
     feed = _feed(stored)
     with stored.database.connect() as connection:
-        (window,) = looks.read(connection, count_up_to=10, dead_after_seconds=14).windows
+        (window,) = polls.read(connection, count_up_to=10, dead_after_seconds=14).windows
         feed._fair_queue.begin(connection, [window])
     chosen, has_more = feed._fair_queue.publish(window, 40, ())
     assert has_more
@@ -79,7 +79,7 @@ def test_ten_thousand_tenants_are_considered_in_turn(stored: Backlog) -> None:
     stored.run("ANALYZE jobs")
     feed, seen = _feed(stored), list[Job]()
     with stored.database.connect() as connection:
-        (window,) = looks.read(connection, count_up_to=10, dead_after_seconds=14).windows
+        (window,) = polls.read(connection, count_up_to=10, dead_after_seconds=14).windows
         feed._fair_queue.begin(connection, [window])
     for _ in range(5):
         seen += feed._fair_queue.publish(window, 200, ())[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import pytest
+from harness.timestamps import LATER
 
 import ava
 from ava.broker.control import Control
@@ -27,10 +28,9 @@ from ava.services.creation import child_creator
 from ava.settings import Settings
 from ava.store.fleet import workers
 from ava.store.jobs import old_jobs
-from ava.store.jobs.moves import children
 from ava.store.jobs.reads import lists
+from ava.store.jobs.transitions import children
 from harness.api import Api, error_of
-from harness.moments import LATER
 from tests.graphs import BULK, JOBS, Graphs
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def test_retention_passes_over_an_output_that_a_retry_at_this_moment_reads(graph
 def test_retention_keeps_an_output_of_a_graph_that_is_retried_after_its_look(graphs: Graphs) -> None:
     jobs = _failed_reader(graphs)
     with graphs.api.database.connect() as connection:
-        kept = old_jobs.days_kept(connection, default=0.0)
-        looked = old_jobs.look(connection, kept, after=old_jobs.FIRST_POSITION, limit=100)
+        kept = old_jobs.job_retention(connection, default=0.0)
+        looked = old_jobs.scan(connection, kept, after=old_jobs.FIRST_POSITION, limit=100)
         retried = _retry(graphs, jobs["b"])
         old_jobs.delete_lines(connection, looked, limit=100)
         old_jobs.delete(connection, looked)
@@ -217,7 +217,7 @@ def test_a_run_makes_children_once_those_of_another_run_of_its_tree_are_there(gr
         run, claim_id = runs[0]
         tree_uuid = children.enter_tree(connection, run=run, claim_id=claim_id)
         assert tree_uuid is not None
-        children.place_in_tree(connection, run=run, tree_uuid=tree_uuid, max_depth=32, max_jobs=10)
+        children.read_tree_size(connection, run=run, tree_uuid=tree_uuid, max_depth=32, max_jobs=10)
         thread.start()
         graphs.api.wait_for_blocked()
         assert made == []
@@ -270,8 +270,8 @@ def test_a_handler_waits_only_while_its_tenant_has_few_waiting_jobs(graphs: Grap
 
 def test_a_worker_says_the_deadline_of_its_jobs_and_a_trigger_says_another(graphs: Graphs) -> None:
     def deadline(job: dict[str, Any], since: str = "created_at") -> float:
-        moments = [datetime.fromisoformat(job[name]) for name in ("deadline_at", since)]
-        return (moments[0] - moments[1]).total_seconds()
+        timestamps = [datetime.fromisoformat(job[name]) for name in ("deadline_at", since)]
+        return (timestamps[0] - timestamps[1]).total_seconds()
 
     api = graphs.api
     spec = WorkerSpec(

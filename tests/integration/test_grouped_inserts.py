@@ -17,9 +17,9 @@ from ava.domain.tenant import TenantRules
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import tenants, workers
-from ava.store.jobs.feed.looks import write_closed
-from ava.store.jobs.moves import make
+from ava.store.jobs.feed.polls import write_closed
 from ava.store.jobs.reads import lists
+from ava.store.jobs.transitions import make
 from tests.backlog import worker_spec
 
 

@@ -21,10 +21,10 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
-from ava.store.jobs.feed import looks, tenant_backlogs
-from ava.store.jobs.moves import claim
-from ava.store.jobs.moves.claim import Claim, RunCheck
+from ava.store.jobs.feed import polls, tenant_backlogs
 from ava.store.jobs.rows import job_uuid
+from ava.store.jobs.transitions import claim
+from ava.store.jobs.transitions.claim import Claim, RunCheck
 from harness.commit_cuts import QUICK, CommitCuts
 from harness.polling import wait_until
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
@@ -105,7 +105,7 @@ class _Explaining:
             yield self._connection
 
 
-def _look(backlog: Backlog, known: KnownWindows) -> tuple[looks.Look, int]:
+def _poll(backlog: Backlog, known: KnownWindows) -> tuple[polls.Poll, int]:
     """Returns a look, and the number of blocks that it reads."""
     with backlog.database.transaction() as connection:
         explaining = _Explaining(connection)
@@ -141,18 +141,18 @@ def known(monkeypatch: pytest.MonkeyPatch) -> KnownWindows:
 def test_a_look_costs_what_waits_while_a_snapshot_is_held(backlog: Backlog, known: KnownWindows) -> None:
     backlog.insert(1)
     for _ in range(known_windows._SLOW_LOOKS):
-        _look(backlog, known)
+        _poll(backlog, known)
     with _snapshot(backlog):
         for number in range(_ENDED // _AT_ONCE):
             _end_jobs(backlog, is_published=number % 2 == 0)
-            assert _look(backlog, known)[0].windows == []
+            assert _poll(backlog, known)[0].windows == []
         # A look passes the jobs of the last second, however many a quick machine has ended in it.
         ended = "SELECT clock_timestamp() - max(completed_at) > interval '1 second' FROM jobs"
         wait_until(lambda: backlog.run(ended) == [(True,)], what="a second since the last end")
-        _look(backlog, known)
+        _poll(backlog, known)
         waiting = backlog.insert(10)
         backlog.insert(5, is_published=True)
-        look, blocks = _look(backlog, known)
+        look, blocks = _poll(backlog, known)
         (window,) = look.windows
         assert (window.published, window.has_backlog, window.only_tenant) == (5, True, "ten_test")
         assert window.floor is not None
@@ -161,7 +161,7 @@ def test_a_look_costs_what_waits_while_a_snapshot_is_held(backlog: Backlog, know
         assert max(blocks, blocks_of_heads) <= _MAX_BLOCKS
         # The entries of ended jobs are there, and cost a look that passes them.
         known.see_returned()
-        complete, blocks = _look(backlog, known)
+        complete, blocks = _poll(backlog, known)
         assert replace(complete.windows[0], floor=None) == replace(window, floor=None)
         assert blocks > 2 * _MAX_BLOCKS
         unbounded, blocks = _heads(backlog, None)
@@ -173,7 +173,7 @@ def test_looks_are_complete_while_they_are_quick(backlog: Backlog) -> None:
     known = KnownWindows()
     for number in range(1, 11):
         backlog.insert(1, priority=number)
-        assert len(_look(backlog, known)[0].windows) == number
+        assert len(_poll(backlog, known)[0].windows) == number
 
 
 _OLD_ID = "01890000-0000-7000-8000-0000000000ff"
@@ -185,22 +185,22 @@ def test_looks_are_complete_while_the_others_are_as_slow(
 ) -> None:
     backlog.insert()
     for _ in range(known_windows._SLOW_LOOKS + 1):
-        _look(backlog, known)
+        _poll(backlog, known)
     backlog.insert(priority=7)
-    assert len(_look(backlog, known)[0].windows) == 1
+    assert len(_poll(backlog, known)[0].windows) == 1
     monkeypatch.setattr(known_windows, "_MAX_SHARE", 0.0)
-    assert len(_look(backlog, known)[0].windows) == 1
-    assert len(_look(backlog, known)[0].windows) == 2
+    assert len(_poll(backlog, known)[0].windows) == 1
+    assert len(_poll(backlog, known)[0].windows) == 2
 
 
 @pytest.mark.parametrize("by", ["admission", "due", "due, whose commit lost its response"])
 def test_a_look_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWindows, by: str) -> None:
     [job] = backlog.insert()
     for _ in range(known_windows._SLOW_LOOKS):
-        _look(backlog, known)
-    assert _look(backlog, known)[0].windows
+        _poll(backlog, known)
+    assert _poll(backlog, known)[0].windows
     backlog.run("UPDATE jobs SET id = %(id)s, waits_for = 'schedule', run_at = now()", id=_OLD_ID)
-    assert not _look(backlog, known)[0].windows
+    assert not _poll(backlog, known)[0].windows
     if by != "admission":
         cuts = CommitCuts(backlog.settings.database_url, commit_seconds=(QUICK,))
         cuts.is_cutting = by != "due"
@@ -212,22 +212,22 @@ def test_a_look_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWin
     else:
         backlog.run("UPDATE jobs SET waits_for = NULL, run_at = NULL")
         known.see_admitted([replace(job, id=ids.encode("job", _OLD_ID))])
-    (window,) = _look(backlog, known)[0].windows
+    (window,) = _poll(backlog, known)[0].windows
     assert window.has_backlog
 
 
 def test_a_look_sees_other_tenants_before_and_after_the_one_it_knows(backlog: Backlog, known: KnownWindows) -> None:
     backlog.insert(tenant_id="ten_m")
     for _ in range(known_windows._SLOW_LOOKS + 1):
-        (window,) = _look(backlog, known)[0].windows
+        (window,) = _poll(backlog, known)[0].windows
         assert (window.only_tenant, window.is_shared) == ("ten_m", False)
     for other in ("ten_a", "ten_z"):
         backlog.insert(tenant_id=other)
-        (window,) = _look(backlog, known)[0].windows
+        (window,) = _poll(backlog, known)[0].windows
         assert (window.only_tenant, window.is_shared) == (None, True)
         backlog.run("DELETE FROM jobs WHERE tenant_id = %(other)s", other=other)
         known.see_returned()
-        (window,) = _look(backlog, known)[0].windows
+        (window,) = _poll(backlog, known)[0].windows
         assert (window.only_tenant, window.is_shared) == ("ten_m", False)
 
 

@@ -118,14 +118,14 @@ def test_a_lease_that_its_holder_renews_while_another_takes_it_stays_the_holders
     assert first.acquire()
     assert not second.acquire()
     clock.run(2)
-    judge = leader_lease.LeaseWatch.is_over
+    judge = leader_lease.LeaseWatch.has_expired
 
     def renew_meanwhile(watch: leader_lease.LeaseWatch, lease: leader_lease.Lease) -> bool:
         # The second has read the lease, and takes it next.
         assert first.acquire()
         return judge(watch, lease)
 
-    monkeypatch.setattr(leader_lease.LeaseWatch, "is_over", renew_meanwhile)
+    monkeypatch.setattr(leader_lease.LeaseWatch, "has_expired", renew_meanwhile)
     assert not second.acquire()
     assert (first.may_act(), second.may_act()) == (True, False)
 

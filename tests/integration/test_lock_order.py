@@ -22,8 +22,8 @@ from ava.domain.worker import PullWorkerSpec
 from ava.services.creation.job_creator import JobCreator, arrange
 from ava.store.fleet import pull_workers, worker_claims
 from ava.store.jobs import rows
-from ava.store.jobs.moves import cancel, change, pull, recall
-from ava.store.jobs.moves.cancel import CancelRequest
+from ava.store.jobs.transitions import cancel, change, pull, recall
+from ava.store.jobs.transitions.cancel import CancelRequest
 from harness.new_jobs import make_jobs
 from tests.backlog import WORKER, Backlog
 from tests.lock_waits import await_lock_waits

@@ -99,16 +99,16 @@ def test_a_day_whose_lines_are_in_the_rest_already_has_no_partition(stored: Back
 def test_a_partition_is_dropped_after_its_last_job(stored: Backlog) -> None:
     _insert_old(stored, _make_old_day(stored), 20, lines=3)
     with stored.database.connect() as connection:
-        while partitions.drop_logs(connection, kept_days=60, max_lines=10):
+        while partitions.drop_logs(connection, retention_days=60, max_lines=10):
             pass
     assert _names(stored) == ["job_logs_20200101"], "its jobs are not past 60 days"
     with stored.database.connect() as connection:
         assert OldJobs(retention_days=30).delete(connection, 500) == 20
         assert stored.run("SELECT count(*) FROM job_logs_20200101") == [(60,)], "no line is deleted for itself"
-        assert partitions.drop_logs(connection, kept_days=60, max_lines=10) == 1
+        assert partitions.drop_logs(connection, retention_days=60, max_lines=10) == 1
         assert stored.run("SELECT count(*) FROM job_logs") == [(0,)]
-        assert partitions.drop_logs(connection, kept_days=60, max_lines=10) == 1
-        assert partitions.drop_logs(connection, kept_days=60, max_lines=10) == 0
+        assert partitions.drop_logs(connection, retention_days=60, max_lines=10) == 1
+        assert partitions.drop_logs(connection, retention_days=60, max_lines=10) == 0
     assert stored.run("SELECT to_regclass('job_logs_20200101')") == [(None,)]
 
 
@@ -120,10 +120,10 @@ def test_few_lines_of_jobs_that_ended_late_move_to_the_rest(stored: Backlog) -> 
         " SELECT 'ten_a', ava_first_uuid(now() - interval '39.5 days'), 1, ARRAY[now()], 'i', ARRAY['no job']"
     )
     with stored.database.connect() as connection:
-        while partitions.drop_logs(connection, kept_days=30, max_lines=6):
+        while partitions.drop_logs(connection, retention_days=30, max_lines=6):
             pass
         assert _names(stored) == ["job_logs_20200101"], "too many lines"
-        assert partitions.drop_logs(connection, kept_days=30, max_lines=7) == 1
+        assert partitions.drop_logs(connection, retention_days=30, max_lines=7) == 1
     assert _names(stored) == []
     assert stored.run("SELECT count(*) FROM job_logs_rest") == [(6,)]
     stored.run("UPDATE jobs SET completed_at = now() - interval '31 days'")
@@ -136,4 +136,4 @@ def test_a_lock_that_is_not_free_leaves_the_partitions_as_they_are(stored: Backl
     _make_old_day(stored)
     with stored.database.transaction() as reading, stored.database.connect() as connection:
         reading.exec_driver_sql("SELECT count(*) FROM job_logs")
-        assert partitions.drop_logs(connection, kept_days=30, max_lines=10) == 0
+        assert partitions.drop_logs(connection, retention_days=30, max_lines=10) == 0

@@ -21,9 +21,9 @@ from ava.node.runs.run_writer import RunWriter
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers
-from ava.store.jobs.moves import cancel, claim, rescue
-from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.reads import lists
+from ava.store.jobs.transitions import cancel, claim, rescue
+from ava.store.jobs.transitions.ended_runs import EndedRun
 from harness.commit_cuts import CommitCuts
 from harness.new_jobs import make_jobs
 from harness.polling import wait_until
@@ -87,7 +87,7 @@ def _was_cut(cuts: CommitCuts, *names: str) -> bool:
 def test_a_claim(cuts: CommitCuts, connection: Connection, writer: RunWriter) -> None:
     (run,) = _trigger(connection)
     job = writer.claim(run, WORKER, str(uuid.uuid4()))
-    assert _was_cut(cuts, "jobs.moves.claim.claim")
+    assert _was_cut(cuts, "jobs.transitions.claim.claim")
     assert job is not None
     assert job.run == run
 
@@ -95,7 +95,7 @@ def test_a_claim(cuts: CommitCuts, connection: Connection, writer: RunWriter) ->
 def test_a_claim_of_several_runs(cuts: CommitCuts, connection: Connection, writer: RunWriter) -> None:
     runs = _trigger(connection, 10)
     jobs = writer.claim_together(runs, WORKER, str(uuid.uuid4()))
-    assert _was_cut(cuts, "jobs.moves.claim.claim_together")
+    assert _was_cut(cuts, "jobs.transitions.claim.claim_together")
     assert sorted(job.run for job in jobs) == sorted(runs)
 
 
@@ -103,7 +103,7 @@ def test_an_end(cuts: CommitCuts, connection: Connection, writer: RunWriter) -> 
     (run,) = _trigger(connection)
     _running(connection, run, claim_id := str(uuid.uuid4()))
     assert writer.end(_end(connection, run, claim_id, Ending.COMPLETED)) == (Status.COMPLETED, None, False)
-    assert _was_cut(cuts, "jobs.moves.end.end")
+    assert _was_cut(cuts, "jobs.transitions.end.end")
 
 
 def test_an_end_of_a_run_that_was_asked_to_stop(cuts: CommitCuts, connection: Connection, writer: RunWriter) -> None:
@@ -112,7 +112,7 @@ def test_an_end_of_a_run_that_was_asked_to_stop(cuts: CommitCuts, connection: Co
     how = _end(connection, run, claim_id, Ending.COMPLETED)
     cancel.cancel(connection, tenant_id=TENANT, user_id="usr_a", job_id=run.job_id)
     assert writer.end(how) == (Status.CANCELLED, None, False)
-    assert _was_cut(cuts, "jobs.moves.end.end_stopped")
+    assert _was_cut(cuts, "jobs.transitions.end.end_stopped")
     assert _status(connection, run) == (Status.CANCELLED, 1)
 
 
@@ -122,7 +122,7 @@ def test_an_end_that_claims_the_next_run(cuts: CommitCuts, connection: Connectio
     message = SimpleNamespace(runs=(following,), worker_id=WORKER)
     how = _end(connection, run, claim_id, Ending.COMPLETED)
     status, job, _ = writer.end(how, (message, str(uuid.uuid4())))  # type: ignore[arg-type]
-    assert _was_cut(cuts, "jobs.moves.end.end_and_claim")
+    assert _was_cut(cuts, "jobs.transitions.end.end_and_claim")
     assert status is Status.COMPLETED
     assert job is not None
     assert job.run == following
@@ -138,7 +138,7 @@ def test_ends_of_several_runs(cuts: CommitCuts, connection: Connection, writer: 
         for run, claim_id in zip(runs, claim_ids, strict=True)
     ]
     assert set(writer.end_together(how).values()) == {Status.COMPLETED}
-    assert _was_cut(cuts, "jobs.moves.end.end_together")
+    assert _was_cut(cuts, "jobs.transitions.end.end_together")
 
 
 @pytest.mark.parametrize("ending", [Ending.RETRIED, Ending.DEFERRED])
@@ -148,7 +148,7 @@ def test_an_end_that_returns_the_job_to_the_queue(
     (run,) = _trigger(connection)
     _running(connection, run, claim_id := str(uuid.uuid4()))
     assert writer.end(_end(connection, run, claim_id, ending, delay_seconds=60.0))[0] is Status.QUEUED
-    assert _was_cut(cuts, "jobs.moves.end.requeue")
+    assert _was_cut(cuts, "jobs.transitions.end.requeue")
     assert _status(connection, run) == (Status.QUEUED, 1)
 
 
@@ -157,7 +157,7 @@ def test_a_wait(cuts: CommitCuts, connection: Connection, writer: RunWriter) -> 
     _running(connection, run, claim_id := str(uuid.uuid4()))
     waits = Wait(condition=WaitCondition.TIME, timeout_seconds=60.0)
     assert writer.end(_end(connection, run, claim_id, Ending.WAITED, wait=waits))[0] is Status.QUEUED
-    assert _was_cut(cuts, "jobs.moves.end.requeue", "jobs.moves.wait.begin_wait")
+    assert _was_cut(cuts, "jobs.transitions.end.requeue", "jobs.transitions.wait.begin_wait")
     ((count,),) = connection.exec_driver_sql("SELECT count(*) FROM job_waits").all()
     assert count == 1
 
@@ -167,7 +167,7 @@ def test_runs_that_are_returned_unbegun(cuts: CommitCuts, connection: Connection
     (run,) = _trigger(connection)
     _running(connection, run, claim_id := str(uuid.uuid4()))
     database = Database(cuts.url, name="tests")
-    while not _was_cut(cuts, "jobs.moves.end.requeue"):
+    while not _was_cut(cuts, "jobs.transitions.end.requeue"):
         with suppress(DatabaseUnavailable), database.connect() as cut:
             rescue.release(cut, [(run, claim_id)])
     database.close()
@@ -184,7 +184,7 @@ def test_children_are_created_once(cuts: CommitCuts, graphs: Graphs, api_setting
     new = [NewChild(name=name, worker_id="wkr_open", input_json="{}", is_detached=False) for name in ("one", "two")]
     states = RunJournal(run, database, Creators(api_settings)).make_children(new)
     database.close()
-    assert _was_cut(cuts, "jobs.moves.children.enter_tree")
+    assert _was_cut(cuts, "jobs.transitions.children.enter_tree")
     assert {job["id"] for job in graphs.tree(parent)["jobs"]} == {parent, *(state.id for state in states)}
 
 

@@ -23,7 +23,7 @@ from ava.domain.jobs.run_outcome import Ending
 from ava.errors import DatabaseUnavailable
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from ava.store.jobs.moves import end, pull, rescue
+from ava.store.jobs.transitions import end, pull, rescue
 from chaos.faults.lost_commits import API, ELSEWHERE
 from harness.api import Api
 from harness.commit_cuts import CommitCuts
@@ -155,7 +155,7 @@ def test_a_pulled_run_that_is_ended_again_has_one_end(api: Api, client: _Client,
     _insist(lambda: pulled.call(client.cut, run, "progress", fraction=0.5))
     _insist(lambda: pulled.call(client.cut, run, "lines", lines=[{"seq": 0, "msg": "half"}]))
     assert _insist(lambda: pulled.call(client.cut, run, "end", output=1))["status"] == "completed"
-    assert any("jobs.moves.pull.mark_ended" in kind for kind in cuts.cut)
+    assert any("jobs.transitions.pull.mark_ended" in kind for kind in cuts.cut)
     assert (pulled.show(api, job)["status"], pulled.show(api, job)["attempt"]) == ("completed", 1)
 
 
@@ -166,13 +166,13 @@ def test_a_pulled_claim_without_its_response_is_no_loss(api: Api, client: _Clien
     job = api.trigger("wkr_resize")
     body = {"workers": ["wkr_resize"]}
     response = client.cut.post(f"{pulled.RUNS}/claim", json=body, headers=key)
-    while ("jobs.moves.pull.claim",) not in cuts.cut:
+    while ("jobs.transitions.pull.claim",) not in cuts.cut:
         response = client.cut.post(f"{pulled.RUNS}/claim", json=body, headers=key)
     assert response.status_code == 503
     wait_until(lambda: pulled.show(api, job)["status"] == "running", what="the claim is committed")
     with api.database.transaction() as connection:
         silent = list(pull.missed(connection, seconds=-1.0, limit=10).items())
-        ((run, claim_id, has_begun),) = pull.lock_silent(connection, silent)
+        ((run, claim_id, has_begun),) = pull.lock_expired(connection, silent)
         assert not has_begun
         rescue.rescue_pulled(connection, [(run, claim_id)], msg="lost", error="lost", has_begun=has_begun)
     assert api.execute("SELECT status, losses, attempt FROM jobs") == [("queued", 0, 0)]

@@ -41,7 +41,7 @@ from ava.store.engine.leader_lease import LeaderLease
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs import bulk_operations
-from ava.store.jobs.moves import end
+from ava.store.jobs.transitions import end
 from ava.store.webhooks import endpoint_leases
 from chaos.faults.lost_commits import DUTIES, ELSEWHERE
 from harness.api import Api
@@ -79,7 +79,7 @@ def _event_that_wakes_a_job(bench: Bench) -> None:
     assert waiters.count("job_journal") == 2
 
 
-@_SCENARIOS.cuts("jobs.moves.wake.fail_unresolved")
+@_SCENARIOS.cuts("jobs.transitions.wake.fail_unresolved")
 def _job_whose_input_cannot_be_resolved(bench: Bench) -> None:
     bench.subscribe("ava.job.failed")
     graphs = Graphs(bench.api, bench.settings)
@@ -110,7 +110,7 @@ def _event_with_more_jobs_than_a_transaction_makes(bench: Bench) -> None:
     assert bench.only("SELECT cardinality(job_ids) FROM events") == 103
 
 
-@_SCENARIOS.cuts("jobs.moves.permits.follow_limits", "jobs.moves.recall.recall_moved")
+@_SCENARIOS.cuts("jobs.transitions.permits.follow_limits", "jobs.transitions.recall.recall_moved")
 def _worker_with_another_queue_and_limit(bench: Bench) -> None:
     bench.stored.insert(3, is_published=True)
     duty = MovedWorkers(bench.database)
@@ -123,7 +123,7 @@ def _worker_with_another_queue_and_limit(bench: Bench) -> None:
     assert bench.stored.count(found) == 3
 
 
-@_SCENARIOS.cuts("jobs.moves.expire.expire")
+@_SCENARIOS.cuts("jobs.transitions.expire.expire")
 def _expiry(bench: Bench) -> None:
     bench.subscribe("ava.job.cancelled")
     bench.stored.insert(3)
@@ -133,7 +133,7 @@ def _expiry(bench: Bench) -> None:
     assert bench.only("SELECT count(*) FROM webhook_events") == 3
 
 
-@_SCENARIOS.cuts("jobs.moves.park.return_parked")
+@_SCENARIOS.cuts("jobs.transitions.park.return_parked")
 def _parked_jobs_of_a_node_that_joins(bench: Bench) -> None:
     bench.stored.insert(3)
     bench.stored.run("UPDATE jobs SET waits_for = 'node'")
@@ -143,7 +143,7 @@ def _parked_jobs_of_a_node_that_joins(bench: Bench) -> None:
     assert bench.stored.count("waits_for IS NULL") == 3
 
 
-@_SCENARIOS.cuts("jobs.moves.recall.recall_all")
+@_SCENARIOS.cuts("jobs.transitions.recall.recall_all")
 def _broker_that_has_lost_everything(bench: Bench) -> None:
     bench.stored.insert(3, is_published=True)
     # The broker tells of its reset once.
@@ -241,7 +241,7 @@ def _dispatcher_that_ends(bench: Bench) -> None:
     other.release()
 
 
-@_SCENARIOS.cuts("webhooks.fan_out.set_aside")
+@_SCENARIOS.cuts("webhooks.fan_out.add_dead_letter")
 def _event_that_fails(bench: Bench) -> None:
     bench.subscribe("ava.job.queued")
     bench.stored.insert(3)
@@ -254,7 +254,9 @@ def _event_that_fails(bench: Bench) -> None:
     fan_out = FanOut(bench.database)
     while bench.only("SELECT count(*) FROM webhook_events WHERE fanned_out_at IS NULL"):
         bench.repeat(fan_out.run_once)
-    aside = "SELECT count(*) FROM webhook_set_aside AS s JOIN webhook_events AS e ON e.id = s.event_id WHERE e.n = %s"
+    aside = (
+        "SELECT count(*) FROM webhook_dead_letters AS s JOIN webhook_events AS e ON e.id = s.event_id WHERE e.n = %s"
+    )
     assert bench.only(aside, number) == 1
     assert bench.api.execute("SELECT count(*), count(DISTINCT event_id) FROM webhook_deliveries") == [(2, 2)]
 

@@ -101,7 +101,7 @@ def _writer(bench: Bench) -> RunWriter:
     return writer
 
 
-@_SCENARIOS.cuts("jobs.moves.park.park_unclaimed")
+@_SCENARIOS.cuts("jobs.transitions.park.park_unclaimed")
 def _message_of_a_job_that_this_node_cannot_run(bench: Bench) -> None:
     paused, foreign = bench.stored.insert(2, is_published=True)
     bench.api.set_status(WORKER, "paused")
@@ -114,7 +114,7 @@ def _message_of_a_job_that_this_node_cannot_run(bench: Bench) -> None:
     assert bench.stored.run("SELECT waits_for, run_no FROM jobs ORDER BY id") == [("worker", 1), ("node", 1)]
 
 
-@_SCENARIOS.cuts("jobs.moves.permits.put_off_rate")
+@_SCENARIOS.cuts("jobs.transitions.permits.defer_rate")
 def _run_that_defers_its_rate(bench: Bench) -> None:
     stored = bench.stored
     stored.join(handlers=[LIMITED])

@@ -24,7 +24,7 @@ from ava.services.reports import recount
 from ava.services.sealed_secrets import reseal_all, unreadable
 from ava.store.jobs import bulk_operations
 from ava.store.reports.audit import AuditRecord
-from ava.store.webhooks import set_aside
+from ava.store.webhooks import dead_letters
 from chaos.faults.lost_commits import ELSEWHERE, REQUESTS
 from harness.api import HEADERS, Api
 from tests.integration.hook_sender import Hook, count_jobs
@@ -134,7 +134,7 @@ def _abort_of_an_operation(bench: Bench) -> None:
     assert bench.api.get(f"/v1/ava/operations/{made.id}").get_json()["data"]["state"] == "aborted"
 
 
-@_SCENARIOS.cuts("jobs.moves.edges.drop")
+@_SCENARIOS.cuts("jobs.transitions.edges.drop")
 def _deletion_of_a_schedule_whose_job_waits_for_the_one_before(bench: Bench) -> None:
     scheduled = Scheduled(bench.stored)
     schedule = scheduled.create(overlap=Overlap.QUEUE_ONE)
@@ -162,22 +162,22 @@ def _redelivery_of_all_that_failed(bench: Bench) -> None:
         assert bench.only("SELECT due_at <= now() FROM webhook_lanes")
 
 
-@_SCENARIOS.cuts("webhooks.set_aside.retry")
+@_SCENARIOS.cuts("webhooks.dead_letters.retry")
 def _return_of_dead_letters(bench: Bench) -> None:
     bench.subscribe("ava.job.queued")
     for _ in range(3):
         bench.api.trigger()
     bench.api.execute(
-        "INSERT INTO webhook_set_aside (tenant_id, event_id, error) SELECT tenant_id, id, 'no' FROM webhook_events"
+        "INSERT INTO webhook_dead_letters (tenant_id, event_id, error) SELECT tenant_id, id, 'no' FROM webhook_events"
     )
     bench.api.execute("UPDATE webhook_events SET fanned_out_at = now()")
 
     def retry() -> int:
         with bench.database.connect() as connection:
-            return set_aside.retry(connection)
+            return dead_letters.retry(connection)
 
     bench.repeat(retry)
-    assert bench.only("SELECT count(*) FROM webhook_set_aside") == 0
+    assert bench.only("SELECT count(*) FROM webhook_dead_letters") == 0
     while FanOut(bench.api.database).run_once():
         pass
     assert bench.api.execute("SELECT count(*), count(DISTINCT event_id) FROM webhook_deliveries") == [(3, 3)]

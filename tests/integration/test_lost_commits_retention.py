@@ -32,7 +32,7 @@ _ROWS = {
     "webhook_events": f"(tenant_id, id, type, sequence) SELECT %(tenant)s, {_ID}, 'a', 1",
     "webhook_deliveries": "(tenant_id, id, endpoint_id, event_id, event_type, n)"
     f" SELECT %(tenant)s, {_ID}, {_ID}, {_ID}, 'a', 1",
-    "webhook_set_aside": f"(tenant_id, event_id, error) SELECT %(tenant)s, {_ID}, ''",
+    "webhook_dead_letters": f"(tenant_id, event_id, error) SELECT %(tenant)s, {_ID}, ''",
     "events": f"(tenant_id, id, type, source, data, extensions) SELECT %(tenant)s, {_ID}, 'a', '/', '1', '{{}}'",
     "hook_deliveries": "(tenant_id, id, hook_id, verdict, status, address, headers, body_bytes)"
     f" SELECT %(tenant)s, {_ID}, {_ID}, 'accepted', 202, '', '{{}}', 0",
@@ -108,7 +108,7 @@ def _fill(stored: Backlog, age: float, *, is_complete: bool = True) -> None:
 
 def _forget_idle_rates(database: Database) -> Callable[[], object]:
     queue = FairQueue(database, max_size=1, is_fair=True, tenant_max_running=None)
-    return lambda: Admission(database, queue, node_dead_seconds=15, tenant_max_running=None).look([], lambda *_: True)
+    return lambda: Admission(database, queue, node_dead_seconds=15, tenant_max_running=None).poll([], lambda *_: True)
 
 
 def _delete_old(stored: Backlog, database: Database, *, days: float) -> None:

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from harness.timestamps import LATER
 from prometheus_client.parser import text_string_to_metric_families
 
 from ava.dispatcher.duties.statistics import count_ended_jobs
@@ -31,7 +32,6 @@ from ava.metrics.system_metrics import SystemMetrics
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from harness.api import NODE, Api
-from harness.moments import LATER
 from harness.polling import wait_until
 from harness.system import ROOT, System
 from tests.conftest import UNREACHABLE_DATABASE

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from harness.timestamps import LATER
 
 from ava.dispatcher.duties import retention
 from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.settings import Settings
 from ava.store.reports import ended, overview, statistics, tenant_loads
 from harness.api import NODE, Api, wrong_fields
-from harness.moments import LATER
 from harness.polling import wait_until
 
 OTHER = {"x-tenant-id": "ten_other"}
@@ -45,7 +45,7 @@ def _totals(api: Api, data: dict[str, Any]) -> dict[str, int]:
     return {name: sum(minute[name] for minute in data["minutes"]) for name in ("completed", "failed", "cancelled")}
 
 
-def _put_off(api: Api, *, priority: int) -> None:
+def _defer(api: Api, *, priority: int) -> None:
     """As a node without the handler, or the handler, puts off the jobs of a priority that have no time of their own."""
     api.execute(
         "UPDATE jobs SET waits_for = 'retry', run_at = now() + interval '1 h', run_no = 1, published_at = NULL"
@@ -57,7 +57,7 @@ def test_queued_jobs_are_counted_by_priority_and_scheduled_ones_separately(api: 
     for priority in (1, 1, 5):
         api.trigger(priority=priority)
     api.trigger(scheduled_at=LATER)
-    _put_off(api, priority=5)
+    _defer(api, priority=5)
     data = _overview(api)
     assert data["queued"] == 4
     assert data["scheduled"] == 1
@@ -317,7 +317,7 @@ def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: 
         api.trigger(headers={"x-tenant-id": tenant})
     api.trigger(headers={"x-tenant-id": "ten_a"}, scheduled_at=LATER)
     api.trigger(headers={"x-tenant-id": "ten_a"}, priority=9)
-    _put_off(api, priority=9)
+    _defer(api, priority=9)
     api.execute(
         """UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now(),
                stop_status = 'cancelled',

@@ -12,7 +12,7 @@ from ava.dispatcher.duties.retention import roll_partitions
 from ava.store import partitions
 from ava.store.events import old_rows
 from ava.store.reports import audit
-from ava.store.webhooks import endpoint_leases, fan_out, set_aside, webhook_events
+from ava.store.webhooks import dead_letters, endpoint_leases, fan_out, webhook_events
 from tests.backlog import Backlog
 
 _TABLES = ("webhook_events", "webhook_deliveries", "hook_deliveries", "events", "audit")
@@ -40,8 +40,8 @@ _MOMENT = "date_trunc('day', now(), 'UTC') - {days_ago} * interval '24 hours'"
 
 def _id(days_ago: float) -> str:
     """Returns SQL for a new id that was made so many days before the last midnight."""
-    moment = _MOMENT.format(days_ago=days_ago)
-    return f"overlay(ava_first_uuid({moment})::text PLACING right(gen_random_uuid()::text, 12) FROM 25)::uuid"
+    timestamp = _MOMENT.format(days_ago=days_ago)
+    return f"overlay(ava_first_uuid({timestamp})::text PLACING right(gen_random_uuid()::text, 12) FROM 25)::uuid"
 
 
 def _insert(
@@ -80,9 +80,9 @@ def _delete_old(stored: Backlog, *, days: float = 7) -> int:
     with stored.database.connect() as connection:
         return (
             webhook_events.delete_old(connection, retention_days=days, limit=1_000)
-            + audit.delete_old(connection, kept_days=days, limit=1_000)
-            + old_rows.delete_old(connection, "events", kept_days=days, limit=1_000)
-            + old_rows.delete_old(connection, "hook_deliveries", kept_days=days, limit=1_000)
+            + audit.delete_old(connection, retention_days=days, limit=1_000)
+            + old_rows.delete_old(connection, "events", retention_days=days, limit=1_000)
+            + old_rows.delete_old(connection, "hook_deliveries", retention_days=days, limit=1_000)
         )
 
 
@@ -138,13 +138,13 @@ def test_events_stay_as_long_as_they_have_deliveries(stored: Backlog) -> None:
     # The fan-out was late by some days.
     _insert(stored, "webhook_deliveries", days_ago=5.5, event_days_ago=8.5, count=5)
     _insert(stored, "webhook_deliveries", days_ago=5.5, count=1)
-    stored.run("INSERT INTO webhook_set_aside SELECT 'ten_a', id, 'x' FROM webhook_events LIMIT 1")
+    stored.run("INSERT INTO webhook_dead_letters SELECT 'ten_a', id, 'x' FROM webhook_events LIMIT 1")
     for _ in range(3):
         _roll(stored)
     assert _count(stored, "webhook_events") == 5
     assert _delete_old(stored) == 5, "the late deliveries, row by row"
     with stored.database.connect() as connection:
-        assert set_aside.count(connection) == 0
+        assert dead_letters.count(connection) == 0
     for _ in range(3):
         _roll(stored)
     assert _count(stored, "webhook_events") == 0
@@ -183,7 +183,7 @@ def test_a_lock_that_is_not_free_leaves_the_partitions_as_they_are(stored: Backl
         _make_old_days(stored, table, 40)
         with stored.database.transaction() as reading, stored.database.connect() as connection:
             reading.exec_driver_sql(f"SELECT count(*) FROM {table}")
-            assert partitions.drop(connection, table, kept_days=7) == 0
+            assert partitions.drop(connection, table, retention_days=7) == 0
 
 
 def test_the_deliveries_of_an_endpoint_are_due_by_failures_whatever_partition_holds_them(stored: Backlog) -> None:

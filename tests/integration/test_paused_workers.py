@@ -9,7 +9,7 @@ from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.errors import DatabaseUnavailable, WorkerDeprecated
 from ava.store.fleet import worker_settings
 from ava.store.fleet.worker_settings import PLATFORM
-from ava.store.jobs.moves import park
+from ava.store.jobs.transitions import park
 from tests.backlog import WORKER, Backlog
 
 

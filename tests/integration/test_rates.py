@@ -36,9 +36,9 @@ def test_a_rate_starts_jobs_one_by_one(backlog: Backlog) -> None:
         return len(starts) >= 4
 
     wait_until(has_started_more, what="the others follow")
-    moments = sorted(job.started_at for job in starts if job.started_at is not None)
+    timestamps = sorted(job.started_at for job in starts if job.started_at is not None)
     # Each may start late, but the fourth no sooner than two intervals after the moment of the second.
-    assert (moments[3] - second_at).total_seconds() >= 0.4
+    assert (timestamps[3] - second_at).total_seconds() >= 0.4
 
 
 def _set_clock_back(backlog: Backlog) -> None:

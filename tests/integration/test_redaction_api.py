@@ -13,7 +13,7 @@ from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs.moves import claim
+from ava.store.jobs.transitions import claim
 from harness.api import NODE, Api
 from tests.graphs import JOBS, Graphs
 

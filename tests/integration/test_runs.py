@@ -16,12 +16,12 @@ from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunKey, Status
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
-from ava.store.jobs.moves import cancel as cancels
-from ava.store.jobs.moves import claim as claims
-from ava.store.jobs.moves import end as ends
-from ava.store.jobs.moves import log_lines, park
-from ava.store.jobs.moves import rescue as rescues
-from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.transitions import cancel as cancels
+from ava.store.jobs.transitions import claim as claims
+from ava.store.jobs.transitions import end as ends
+from ava.store.jobs.transitions import log_lines, park
+from ava.store.jobs.transitions import rescue as rescues
+from ava.store.jobs.transitions.ended_runs import EndedRun
 from harness.new_jobs import make_jobs
 from harness.polling import wait_until
 from tests.backlog import worker_spec

@@ -10,7 +10,7 @@ from tests.pulled import call, claim, data, heartbeat, make_key, make_worker, sh
 
 def silence(api: Api, seconds: float = 0.0) -> int:
     """Let the watch see the runs for so long without a word. Returns the runs that it has rescued."""
-    api.execute("UPDATE pulled_runs SET heard_at = heard_at - interval '10 s'")
+    api.execute("UPDATE pulled_runs SET heartbeat_at = heartbeat_at - interval '10 s'")
     return watch(api, *(2.0 * n for n in range(8)), 15.0)
 
 
@@ -42,7 +42,7 @@ def test_a_claim_that_was_not_used_had_not_begun(api: Api, key: dict[str, str | 
 def test_after_an_outage_no_run_is_taken_for_silent_at_once(api: Api, key: dict[str, str | None]) -> None:
     api.trigger("wkr_resize")
     claim(api, key)
-    api.execute("UPDATE pulled_runs SET heard_at = heard_at - interval '1 hour'")
+    api.execute("UPDATE pulled_runs SET heartbeat_at = heartbeat_at - interval '1 hour'")
     assert watch(api, 0.0, 60.0, 62.0) == 0
 
 
@@ -52,7 +52,7 @@ def test_the_time_without_an_api_process_is_no_silence_of_a_run(api: Api, key: d
     heartbeat(api, run)
     watched = PulledRunWatch(api.database)
     assert watch(api, *map(float, range(33)), over=watched) == 0
-    api.execute("UPDATE pulled_runs SET heard_at = heard_at - interval '10 s'")
+    api.execute("UPDATE pulled_runs SET heartbeat_at = heartbeat_at - interval '10 s'")
     # It is silent, then no API process lives for 25 s, then it is silent for 14 s.
     assert watch(api, 33.0, 34.0, over=watched) == 0
     assert [watched.run_once(float(now)) for now in range(35, 60)] == [0] * 25

@@ -68,8 +68,8 @@ def test_every_defect_that_the_model_must_find_changes_each_of_its_statements_or
 
 
 def test_a_defect_that_leaves_one_of_its_statements_as_it_is_is_refused() -> None:
-    defect = Mutant(name="none", statements=("claim", "give_back"), old="j.run_no = %(next_run_no)s - 1 AND", new="")
-    with pytest.raises(ValueError, match=r"\['give_back'\]"), defect.applied():
+    defect = Mutant(name="none", statements=("claim", "release"), old="j.run_no = %(next_run_no)s - 1 AND", new="")
+    with pytest.raises(ValueError, match=r"\['release'\]"), defect.applied():
         pass
 
 

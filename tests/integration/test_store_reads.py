@@ -223,13 +223,13 @@ def _index_rows(api: Api) -> int:
 
 
 @pytest.mark.parametrize(
-    ("moment", "first"),
+    ("timestamp", "first"),
     [
         ("2025-06-01T10:00:00.123Z", "2025-06-01T10:00:00.123Z"),
         ("2025-06-01T10:00:00.123001Z", "2025-06-01T10:00:00.124Z"),
         ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
     ],
 )
-def test_the_first_id_of_a_time_is_exact_to_the_millisecond(moment: str, first: str) -> None:
-    milliseconds = ids.first_uuid(datetime.fromisoformat(moment)).int >> 80
+def test_the_first_id_of_a_time_is_exact_to_the_millisecond(timestamp: str, first: str) -> None:
+    milliseconds = ids.first_uuid(datetime.fromisoformat(timestamp)).int >> 80
     assert milliseconds == round(datetime.fromisoformat(first).timestamp() * 1000)

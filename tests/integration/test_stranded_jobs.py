@@ -9,10 +9,10 @@ from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.explanation import explain
 from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.wait_reasons import WaitsFor
-from ava.store.jobs.feed import looks, published
-from ava.store.jobs.moves import park
+from ava.store.jobs.feed import polls, published
 from ava.store.jobs.reads import lists
 from ava.store.jobs.reads.why import read_facts
+from ava.store.jobs.transitions import park
 from ava.store.reports import metrics
 from tests.backlog import WORKER, Backlog
 
@@ -43,7 +43,7 @@ def test_every_queue_that_waiting_jobs_have_is_fed_and_watched(stored: Backlog) 
     stored.run("UPDATE jobs SET queue = 'unnamed', published_at = CASE WHEN id = (SELECT max(id::text)::uuid FROM jobs)"
                " THEN now() END")  # fmt: skip
     with stored.database.connect() as connection:
-        (window,) = looks.read(connection, count_up_to=10, dead_after_seconds=14).windows
+        (window,) = polls.read(connection, count_up_to=10, dead_after_seconds=14).windows
         assert (window.queue, window.priority, window.published, window.has_backlog) == ("unnamed", 5, 1, True)
         assert published.queues(connection) == ["unnamed"]
 
@@ -57,7 +57,7 @@ def test_a_thousand_queues_cost_what_waits_in_them(stored: Backlog) -> None:
     stored.run("ANALYZE workers, jobs")
     steps = stored.run("SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'jobs_startable'")[0][0]
     with stored.database.connect() as connection:
-        assert [window.queue for window in looks.read(connection, count_up_to=10, dead_after_seconds=14).windows] == [
+        assert [window.queue for window in polls.read(connection, count_up_to=10, dead_after_seconds=14).windows] == [
             "q7"
         ]
         assert published.queues(connection) == ["q7"]
@@ -96,7 +96,7 @@ def test_jobs_that_were_set_aside_return_when_a_node_has_their_handler(backlog: 
 def test_a_queue_without_any_live_node_keeps_its_order(stored: Backlog) -> None:
     stored.insert(3)
     with stored.database.connect() as connection:
-        (window,) = looks.read(connection, count_up_to=10, dead_after_seconds=14).windows
+        (window,) = polls.read(connection, count_up_to=10, dead_after_seconds=14).windows
     assert _feed(stored)._park_unserved(window, 0) == []
     assert stored.count("waits_for IS NULL") == 3
 

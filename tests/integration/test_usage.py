@@ -14,9 +14,9 @@ from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.run_usage import RunUsage
 from ava.domain.jobs.waits import Wait, WaitCondition
-from ava.store.jobs.moves import claim, end, log_lines, rescue, wait
-from ava.store.jobs.moves.claim import Claim
 from ava.store.jobs.reads.job_runs import MAX_RUNS
+from ava.store.jobs.transitions import claim, end, log_lines, rescue, wait
+from ava.store.jobs.transitions.claim import Claim
 from harness.api import NODE, Api
 from tests.runs import ended
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from harness.timestamps import LATER
+
 from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import RunKey, Status
@@ -13,11 +15,10 @@ from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.wait_reasons import KNOWN, WaitsFor
 from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.jobs.feed import permit_waits
-from ava.store.jobs.moves import end, park, permits
 from ava.store.jobs.reads import searches
+from ava.store.jobs.transitions import end, park, permits
 from ava.store.reports import metrics, queue_counts, tenant_usage
 from harness.api import NODE, Api, wrong_fields
-from harness.moments import LATER
 from tests.graphs import JOBS, Graphs
 from tests.integration.model.run_driver import run_line
 from tests.runs import ended

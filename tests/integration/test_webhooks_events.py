@@ -17,7 +17,7 @@ from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs.moves import cancel, claim, end, rescue
+from ava.store.jobs.transitions import cancel, claim, end, rescue
 from ava.store.webhooks import webhook_events
 from harness.api import NODE, Api
 from tests.graphs import Graphs

@@ -18,9 +18,9 @@ from ava.domain.tenant import TenantRules
 from ava.settings import Settings
 from ava.store.engine.notices import Notices
 from ava.store.fleet import queues, tenants
-from ava.store.jobs.feed import limit_keys, looks
-from ava.store.jobs.moves import cancel, permits
-from ava.store.jobs.moves.end import end
+from ava.store.jobs.feed import limit_keys, polls
+from ava.store.jobs.transitions import cancel, permits
+from ava.store.jobs.transitions.end import end
 from harness.polling import wait_until
 from tests import limited
 from tests.backlog import Backlog
@@ -157,10 +157,10 @@ def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
     before = sum(backlog.rows_read())
     kept = backlog.database.dedicated()
     with limit_keys.locked_key_states(kept, keys, dead_after_seconds=14, max_next=50) as (connection, states):
-        look = looks.read(connection, count_up_to=10, dead_after_seconds=14, max_keys=100)
+        look = polls.read(connection, count_up_to=10, dead_after_seconds=14, max_keys=100)
     kept.close()
     assert sorted(look.limit_keys) == sorted(keys)
-    assert {(state.taken, state.unstarted, state.room) for state in states} == {(4, 4, 0)}
+    assert {(state.taken, state.unstarted, state.capacity) for state in states} == {(4, 4, 0)}
     assert sum(backlog.rows_read()) - before < 40 * 10
 
 
@@ -172,10 +172,10 @@ def test_a_look_gives_some_of_the_free_places_and_the_next_one_soon_gives_the_ot
     feed.run_once(0)
     assert _admitted(backlog) == 120, "no further key has got places after a hundred"
     assert not backlog.count("priority = 7 AND waits_for IS NULL"), "the keys of the most urgent jobs come first"
-    assert feed.next_look_seconds() <= 0.02
+    assert feed.next_poll_seconds() <= 0.02
     feed.run_once(0)
     assert _admitted(backlog) == 150
-    assert feed.next_look_seconds() > 0.02
+    assert feed.next_poll_seconds() > 0.02
 
 
 def test_a_limit_of_zero_starts_nothing(backlog: Backlog) -> None:

@@ -26,7 +26,7 @@ from ava.node.parent.tracked_run import GivenRuns, TrackedRun
 from ava.node.run_board import CurrentRun, Phase, ProcessBoard, RunBoard
 from ava.settings import load
 from ava.store.fleet.nodes import NodeSpec, RunDirectives
-from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.transitions.ended_runs import EndedRun
 from harness.polling import wait_until
 
 ENVIRON = {
@@ -220,7 +220,7 @@ class Node:
 
     def tracked(self, child: Child) -> TrackedRun:
         """Returns what the monitor knows of the current run of a child."""
-        (found,) = [run for run in self.monitor._pool_runs.look() if run.pid == child.pid]
+        (found,) = [run for run in self.monitor._pool_runs.poll() if run.pid == child.pid]
         return found
 
     def grace_of(self, child: Child) -> float:

@@ -48,7 +48,7 @@ _SYSTEM = {
     'ava_events_unfinished_seconds{work="waits"}': "1",
     'ava_webhook_late_seconds{status="active"}': "1",
     "ava_webhook_events_late_seconds": "1",
-    "ava_webhook_events_set_aside": "0",
+    "ava_webhook_dead_letters": "0",
 }
 #: Those of single processes.
 _OF_PROCESSES = {
@@ -141,7 +141,7 @@ FAULTS: dict[str, tuple[Mapping[str, str], set[str]]] = {
     "deliveries are late": ({"webhook_late": "300"}, {"AvaWebhooksLate"}),
     "an event finds no job": ({"events_unfinished_seconds": "300"}, {"AvaEventsLate"}),
     "events are late": ({"webhook_events_late": "300"}, {"AvaWebhookEventsLate"}),
-    "an event is set aside": ({"set_aside": "1"}, {"AvaWebhookEventsSetAside"}),
+    "an event is a dead letter": ({"dead_letters": "1"}, {"AvaWebhookDeadLetters"}),
     "hooks refuse deliveries": ({'deliveries.*"refused"': "0+4"}, {"AvaHooksRefuse"}),
     "receivers fail": ({'attempts.*"failed"': "0+100"}, {"AvaWebhooksFail"}),
 }

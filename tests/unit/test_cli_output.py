@@ -88,7 +88,7 @@ def test_a_moment_of_another_year_or_zone_says_so(
     monkeypatch.setenv("TZ", "EST5")
     time.tzset()
     zones = iter(["EDT", "EST"])
-    monkeypatch.setattr(tables, "zone_name", lambda _moment=None: next(zones))
+    monkeypatch.setattr(tables, "zone_name", lambda _timestamp=None: next(zones))
     assert tables._short_time(datetime(_YEAR, 7, 1, 16, 0, tzinfo=UTC)) == "07-01 11:00 EDT"
 
 

@@ -8,7 +8,7 @@ from ava.domain.declarations import Declaration, ModuleSchedule, NodeDeclaration
 from ava.domain.schedules.schedule_record import Schedule
 from ava.domain.worker import DeclaredSchedule
 
-MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+TIMESTAMP = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def node(*modules: str, **crons: str) -> NodeDeclarations:
@@ -26,13 +26,13 @@ def exists(module: str, slug: str, cron: str) -> ModuleSchedule:
         worker_id=f"wkr_{slug}",
         cron=cron,
         timezone="UTC",
-        decided_until=MOMENT,
+        decided_until=TIMESTAMP,
         next_run_at=None,
         last_run_at=None,
         last_job_id=None,
         created_by="usr_handlers",
-        created_at=MOMENT,
-        updated_at=MOMENT,
+        created_at=TIMESTAMP,
+        updated_at=TIMESTAMP,
     )
     return ModuleSchedule(module, schedule)
 

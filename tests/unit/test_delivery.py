@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from ava.delivery.endpoint_queue import MAX_HELD, EndpointQueue, shared_rooms
+from ava.delivery.endpoint_queue import MAX_HELD, EndpointQueue, shared_capacities
 from ava.delivery.fan_out import MAX_DELIVERIES, choose
 from ava.delivery.sender_limits import SendBudget
 from ava.domain.webhooks.webhook import MAX_CONCURRENT, RequestResult
@@ -52,7 +52,7 @@ def test_a_queue_sends_as_many_as_its_concurrency_in_order() -> None:
     queue = _queue(concurrency=2)
     queue.add([_due("a"), _due("b"), _due("c")])
     assert _names(queue) == ["a", "b"]
-    queue.note_result("a", _result(404))
+    queue.record_result("a", _result(404))
     assert _names(queue) == ["c"]
 
 
@@ -60,11 +60,11 @@ def test_two_events_of_one_job_are_never_sent_at_the_same_time_and_keep_their_or
     queue = _queue()
     queue.add([_due("a1", "a"), _due("a2", "a"), _due("a3", "a"), _due("b1", "b")])
     assert _names(queue) == ["a1", "b1"]
-    queue.note_result("a1", _result(200))
+    queue.record_result("a1", _result(200))
     assert _names(queue) == [], "the outcome of the first is not written yet"
     queue.finish("a1")
     assert _names(queue) == ["a2"]
-    queue.note_result("a2", _result(200))
+    queue.record_result("a2", _result(200))
     queue.finish("a2")
     assert _names(queue) == ["a3"]
 
@@ -73,7 +73,7 @@ def test_after_a_timeout_the_lease_ends_with_deliveries_still_waiting() -> None:
     queue = _queue(concurrency=1)
     queue.add([_due("a"), _due("b")])
     assert _names(queue) == ["a"]
-    queue.note_result("a", _result(is_timeout=True))
+    queue.record_result("a", _result(is_timeout=True))
     queue.finish("a")
     assert _names(queue) == []
     assert queue.is_idle
@@ -85,7 +85,7 @@ def test_a_success_resets_the_timeouts_of_an_endpoint() -> None:
     queue = _queue(concurrency=1, timeouts=6)
     queue.add([_due("a"), _due("b")])
     assert _names(queue) == ["a"]
-    queue.note_result("a", _result(200))
+    queue.record_result("a", _result(200))
     queue.finish("a")
     assert _names(queue) == ["b"]
     assert queue.end().timeouts == 0
@@ -97,7 +97,7 @@ def test_retry_after_pauses_the_whole_endpoint() -> None:
     queue.add([_due(name) for name in "abcdef"])
     assert len(_names(queue)) == 4
     for name in "abcd":
-        queue.note_result(name, _result(429, retry_after_seconds=30.0))
+        queue.record_result(name, _result(429, retry_after_seconds=30.0))
         queue.finish(name)
     assert _names(queue) == []
     assert queue.end().pause_seconds == 30
@@ -129,13 +129,13 @@ def _asking(endpoint: str, tenant_id: str, held: int = 0) -> EndpointQueue:
 def test_the_deliveries_in_memory_are_bounded_and_an_endpoint_beside_many_gets_its_own() -> None:
     many = [_asking(f"many-{number}", "ten_many") for number in range(100)]
     one = _asking("one", "ten_one")
-    rooms = shared_rooms([*many, one])
-    assert sum(rooms.values()) <= MAX_HELD
-    assert sum(room for endpoint, room in rooms.items() if endpoint != "one") <= 1_000
-    assert rooms["one"] >= 10
+    capacities = shared_capacities([*many, one])
+    assert sum(capacities.values()) <= MAX_HELD
+    assert sum(capacity for endpoint, capacity in capacities.items() if endpoint != "one") <= 1_000
+    assert capacities["one"] >= 10
     # Even when everything is held, a queue that is empty gets one.
     full = [_asking(f"full-{number}", f"ten_{number}", held=256) for number in range(20)]
-    assert shared_rooms([*full, one]) == {"one": 1}
+    assert shared_capacities([*full, one]) == {"one": 1}
 
 
 # What requests hold ----------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ def test_one_tenant_holds_at_most_a_quarter_of_the_connections() -> None:
         budget.take(_due(f"{number}"))
     assert not budget.has_connection("ten_a")
     assert budget.has_connection("ten_b")
-    budget.give_back(_due("0"))
+    budget.release(_due("0"))
     assert budget.has_connection("ten_a")
 
 
@@ -163,7 +163,7 @@ def test_the_large_bodies_of_one_tenant_leave_memory_for_those_of_others() -> No
     assert budget.fits(other)
     budget.take(other)
     assert not budget.fits(_due("third", tenant_id="ten_c", bytes_to_read=1)), "the total is bounded too"
-    budget.give_back(large)
+    budget.release(large)
     assert budget.fits(_due("third", tenant_id="ten_c", bytes_to_read=60))
 
 

@@ -16,8 +16,8 @@ PAGES = sorted(
         *ROOT.glob("docs/**/*.md"),
         *(
             page
-            for room in ROOMS.split("|")
-            for page in ROOT.glob(f"{room}/**/README.md")
+            for capacity in ROOMS.split("|")
+            for page in ROOT.glob(f"{capacity}/**/README.md")
             if "static" not in page.parts
         ),
     ]
@@ -56,9 +56,9 @@ def test_every_command_and_setting_that_a_page_names_exists() -> None:
 
 
 def test_a_name_that_does_not_exist_is_found() -> None:
-    assert _resolves("ava.store.jobs.moves.claim.claim")
+    assert _resolves("ava.store.jobs.transitions.claim.claim")
     assert _resolves("ava.JobCancelled")
-    assert not _resolves("ava.store.jobs.moves.claim.claim_it")
+    assert not _resolves("ava.store.jobs.transitions.claim.claim_it")
     assert not _resolves("ava.store.job.runs")
 
 

@@ -7,7 +7,7 @@ import sys
 
 PROGRAM = """
 import gevent, time
-from ava.api.server.request_body import HeldBodies, TimedBody
+from ava.api.server.request_body import PendingBodies, TimedBody
 
 began, ticks = time.monotonic(), 0
 def tick():
@@ -28,7 +28,7 @@ class Body:
 
 gevent.spawn(tick)
 body = Body()
-TimedBody(body, HeldBodies(), address='192.0.2.1').drain()
+TimedBody(body, PendingBodies(), address='192.0.2.1').drain()
 # 57 pauses; a client that sends such bodies costs little processor time.
 print(time.monotonic() - began >= 57 * 0.02, end=" ")
 print(body.failed, body.left, body.most <= 2**18, ticks >= 15_000_000 // 2**18)
@@ -42,7 +42,7 @@ def test_other_requests_go_on_while_the_rest_of_a_body_is_dropped() -> None:
 
 FULL_PROGRAM = """
 import gevent, time
-from ava.api.server.request_body import HeldBodies, TimedBody
+from ava.api.server.request_body import PendingBodies, TimedBody
 
 class Body:
     failed = False
@@ -50,7 +50,7 @@ class Body:
     def read(self, size):
         gevent.sleep(60)
 
-held = HeldBodies()
+held = PendingBodies()
 bodies = [Body() for _ in range(101)]
 drains = [gevent.spawn(TimedBody(body, held, address="192.0.2.1").drain) for body in bodies]
 began = time.monotonic()

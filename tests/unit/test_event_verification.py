@@ -19,7 +19,7 @@ from ava.domain.events.verification import (
     check_secret,
     dedupe_keys,
     derived_type,
-    handshake_answer,
+    handshake_response,
     sender_id,
     sign,
     verify,
@@ -301,9 +301,11 @@ def test_a_custom_type_is_never_one_of_our_own() -> None:
 
 def test_handshakes_are_answered_with_what_they_ask_for() -> None:
     slack = Received(headers={}, body=b"", data={"type": "url_verification", "challenge": "3eZbrw1a"})
-    assert handshake_answer(PROVIDERS[Provider.SLACK], slack) == "3eZbrw1a"
-    assert handshake_answer(PROVIDERS[Provider.GITHUB], Received(headers={"x-github-event": "ping"}, body=b"")) == ""
-    assert handshake_answer(PROVIDERS[Provider.GITHUB], Received(headers={"x-github-event": "push"}, body=b"")) is None
+    assert handshake_response(PROVIDERS[Provider.SLACK], slack) == "3eZbrw1a"
+    assert handshake_response(PROVIDERS[Provider.GITHUB], Received(headers={"x-github-event": "ping"}, body=b"")) == ""
+    assert (
+        handshake_response(PROVIDERS[Provider.GITHUB], Received(headers={"x-github-event": "push"}, body=b"")) is None
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from ava.domain.schedules.firing import (
     Outcome,
     RunnableWorker,
     decide,
-    firing_place,
+    firing_position,
     skip_delayed,
 )
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule, spread_delay
@@ -234,14 +234,14 @@ def test_a_worker_that_takes_no_such_job_skips_without_being_gone(refusing: dict
 def test_the_place_of_a_firing_survives_its_id(fold: int) -> None:
     local_time = datetime(2026, 10, 25, 2, 30, fold=fold)
     firing = Firing(local_time=local_time, at=NOW, outcome=Outcome.FIRED, reason=None, job_id="job_x")
-    place = firing_place(firing.id)
+    place = firing_position(firing.id)
     assert place is not None
     assert (place[0], place[1], place[1].fold) == (NOW, local_time, fold)
 
 
 @pytest.mark.parametrize("text", ["", "fir_", "job_01h455vb4pex5vsknk084sn02q", "fir_7zzzzzzzzzzzzzzzzzzzzzzzzz"])
 def test_a_text_that_is_no_place_is_none(text: str) -> None:
-    assert firing_place(text) is None
+    assert firing_position(text) is None
 
 
 def test_firing_times_that_are_too_old_to_list_are_missed_once() -> None:

@@ -116,16 +116,18 @@ def test_a_file_of_a_package_is_imported_as_its_module_so_that_relative_imports_
 def test_what_the_handlers_import_is_watched_and_no_environment_of_python_whatever_its_name(package: Path) -> None:
     files = handler_files.find("shop/selling.py")
     imported = files.load(os.environ).files
-    found = files.moments(imported)
+    found = files.timestamps(imported)
     elsewhere = package.with_name("elsewhere") / "prices.py"
     assert {Path(path) for path in found} == {*package.glob("shop/*.py"), elsewhere}
     elsewhere.write_text("# changed")
-    assert {path for path, moment in files.moments(imported).items() if moment != found[path]} == {str(elsewhere)}
+    assert {path for path, timestamp in files.timestamps(imported).items() if timestamp != found[path]} == {
+        str(elsewhere)
+    }
     # A bound on the files that lie about takes none of the imported ones away.
     for number in range(50):
         (package / f"module_{number}.py").touch()
-    assert set(imported) < files.moments(imported).keys()
-    assert len(files.moments(imported)) <= 40 + len(imported)
+    assert set(imported) < files.timestamps(imported).keys()
+    assert len(files.timestamps(imported)) <= 40 + len(imported)
 
 
 def test_a_mistyped_file_is_answered_with_the_one_that_is_meant(package: Path) -> None:

@@ -56,16 +56,16 @@ def test_a_claim_takes_fewer_runs_while_they_follow_each_other_slowly(
     times.record("wkr_a", BRIEF)
     now = [0.0]
     monkeypatch.setattr(handler_times.time, "monotonic", lambda: now[0])
-    times.note_begin(is_first=True)
+    times.record_begin(is_first=True)
     quick = times.max_together("wkr_a")
     for _ in range(30):
         now[0] += run_groups.SECONDS
-        times.note_begin(is_first=False)
+        times.record_begin(is_first=False)
     assert handler_times._MIN_TOGETHER == times.max_together("wkr_a") < quick
     # The time between two messages says nothing.
     for _ in range(30):
         now[0] += BRIEF
-        times.note_begin(is_first=False)
+        times.record_begin(is_first=False)
     now[0] += 60
-    times.note_begin(is_first=True)
+    times.record_begin(is_first=True)
     assert times.max_together("wkr_a") > quick

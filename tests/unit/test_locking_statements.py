@@ -18,34 +18,36 @@ _OTHER = {"unnest", "of", "only", "skip", "lateral", "e", "g", "j", "p", "r", "s
 
 _REASONS = {
     "It waits for no lock, and a later pass finds what it has missed.": (
-        "jobs.moves.claim.claim_together", "jobs.moves.end.end_and_claim", "jobs.moves.park.lock_backlog",
-        "jobs.moves.park.lock_of_worker", "jobs.moves.park.make_due", "jobs.moves.park.return_parked",
-        "jobs.moves.permits.follow_limits", "jobs.moves.publish.republish", "jobs.moves.recall.recall_moved",
-        "jobs.moves.rescue.lock_of_dead_nodes", "jobs.wake_queue.drop_unawaited", "webhooks.endpoint_leases.heartbeat",
-        "webhooks.webhook_events.delete_events", "webhooks.webhook_events.delete_events_of_rest",
-        "webhooks.webhook_events.delete_first_events", "webhooks.set_aside.retry",
+        "jobs.transitions.claim.claim_together", "jobs.transitions.end.end_and_claim",
+        "jobs.transitions.park.lock_backlog", "jobs.transitions.park.lock_of_worker", "jobs.transitions.park.make_due",
+        "jobs.transitions.park.return_parked", "jobs.transitions.permits.follow_limits",
+        "jobs.transitions.publish.republish", "jobs.transitions.recall.recall_moved",
+        "jobs.transitions.rescue.lock_of_dead_nodes", "jobs.wake_queue.drop_unawaited",
+        "webhooks.endpoint_leases.heartbeat", "webhooks.webhook_events.delete_events",
+        "webhooks.webhook_events.delete_events_of_rest", "webhooks.webhook_events.delete_first_events",
+        "webhooks.dead_letters.retry",
     ),
     "A statement before it holds the lock that what it reads depends on.": (
-        "jobs.moves.change.change", "jobs.moves.debounce.move", "jobs.moves.permits.admit",
-        "jobs.moves.permits.put_off_rate", "jobs.moves.pull.claim", "jobs.moves.wake.start",
-        "jobs.moves.wake.start_resolved",
+        "jobs.transitions.change.change", "jobs.transitions.debounce.move", "jobs.transitions.permits.admit",
+        "jobs.transitions.permits.defer_rate", "jobs.transitions.pull.claim", "jobs.transitions.wake.start",
+        "jobs.transitions.wake.start_resolved",
     ),
     "What changes a row that it reads locks the same row first, and the locked row says that it has ended.": (
-        "jobs.moves.pull.lock", "jobs.moves.pull.lock_overdue", "jobs.moves.pull.renew_all",
+        "jobs.transitions.pull.lock", "jobs.transitions.pull.lock_overdue", "jobs.transitions.pull.renew_all",
     ),
     "It writes rows of the other table only by conditions that PostgreSQL checks again on the newest version.": (
         "events.awaited.mark", "jobs.journal.write", "webhooks.deliveries.redeliver_ended",
         "webhooks.deliveries.redeliver_ended_of_type", "webhooks.endpoint_leases.release", "webhooks.outcomes.record",
     ),
     "The duty `parked_jobs` returns a job for 2 s after each change, and every 10 s, if its reason is out of date.": (
-        "jobs.moves.park.park_unclaimed",
+        "jobs.transitions.park.park_unclaimed",
     ),
     "The children of a marked job do not grow in number, and each that ends writes a wake.": (
-        "jobs.moves.wake.cancel_marked",
+        "jobs.transitions.wake.cancel_marked",
     ),
     "An endpoint receives no events that are older than itself.": ("webhooks.fan_out.create_deliveries",),
     "The decision reads the locked row alone; the other tables are for the record that is shown.": (
-        "jobs.moves.change.lock",
+        "jobs.transitions.change.lock",
     ),
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ava.domain.jobs.job import LogLevel, LogLine
-from ava.store.jobs.moves.log_lines import LINES_PER_ROW, rows_of
+from ava.store.jobs.transitions.log_lines import LINES_PER_ROW, rows_of
 
 
 def _numbers(*numbers: int) -> list[list[int]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ava.outbound.connections import LookUps
+from ava.outbound.connections import Lookups
 from ava.outbound.guarded_socket import Deadline
 from harness.polling import wait_until
 
@@ -31,7 +31,7 @@ def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     answers.set()
 
 
-def _resolve(look_ups: LookUps, host: str, owner: str, *, seconds: float = 0.05) -> list[Any]:
+def _resolve(look_ups: Lookups, host: str, owner: str, *, seconds: float = 0.05) -> list[Any]:
     return look_ups.resolve(host, 443, Deadline.after(seconds), owner=owner)
 
 
@@ -42,7 +42,7 @@ def _threads_begun() -> Callable[[], set[threading.Thread]]:
 
 
 def test_the_look_ups_of_one_tenant_are_limited_until_its_resolver_answers(silence: threading.Event) -> None:
-    look_ups = LookUps(most=10, max_of_owner=3)
+    look_ups = Lookups(most=10, max_of_owner=3)
     begun = _threads_begun()
     for number in range(8):
         with pytest.raises(TimeoutError):
@@ -55,7 +55,7 @@ def test_the_look_ups_of_one_tenant_are_limited_until_its_resolver_answers(silen
 
 
 def test_all_look_ups_together_are_limited(silence: threading.Event) -> None:
-    look_ups = LookUps(most=4, max_of_owner=3)
+    look_ups = Lookups(most=4, max_of_owner=3)
     begun = _threads_begun()
     for number in range(9):
         with pytest.raises(TimeoutError):

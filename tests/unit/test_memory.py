@@ -91,9 +91,9 @@ def test_a_limit_that_is_published_after_the_claim_holds() -> None:
     begun = CurrentRun(key=key, phase=Phase.RUNNING, max_memory_mb=10, timeout_seconds=5, grace_seconds=2, cpu_us=7)
     run.follow(begun)
     assert run.state == TrackedRun.of(1, begun).state
-    run.note_use(machine_use.RunUse(memory_bytes=11 * MIB, cpu_us=9))
+    run.record_use(machine_use.RunUse(memory_bytes=11 * MIB, cpu_us=9))
     assert deadlines.decide(run.state, 1.0, deadlines.NodeState()).send is Stop.MEMORY
-    run.note_use(machine_use.RunUse(memory_bytes=3 * MIB, cpu_us=10))
+    run.record_use(machine_use.RunUse(memory_bytes=3 * MIB, cpu_us=10))
     assert (run.peak_bytes, run.cpu_us) == (11 * MIB, 3)
 
 
@@ -128,7 +128,7 @@ def test_several_deaths_use_up_as_many_kills(counter: Path) -> None:
 def test_a_death_may_be_reported_after_the_next_look(counter: Path) -> None:
     kills = OomKills([counter])
     killed(counter, 4)
-    kills.look()
+    kills.poll()
     assert kills.take()
 
 
@@ -136,8 +136,8 @@ def test_a_death_long_after_a_kill_is_none_of_it(counter: Path) -> None:
     """The kernel may have killed a program that a handler had started."""
     kills = OomKills([counter])
     killed(counter, 4)
-    kills.look()
-    kills.look()
+    kills.poll()
+    kills.poll()
     assert not kills.take()
 
 

@@ -12,7 +12,7 @@ from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.node.parent import loop_liveness
 from ava.node.parent.tracked_run import GivenRuns
 from ava.node.run_board import Phase
-from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.transitions.ended_runs import EndedRun
 from harness.polling import wait_until
 from tests.runs import first_run
 from tests.unit.monitored_node import Node, Store, run_of
@@ -127,7 +127,7 @@ def test_a_dead_process_is_not_watched_any_more_although_no_other_has_taken_its_
     wait_until(lambda: child.was_killed)
     node.lose(given)
     wait_until(lambda: node.store.named("end killed"))
-    assert not node.monitor._pool_runs.look()
+    assert not node.monitor._pool_runs.poll()
     assert node.monitor._pool_runs.busy == 0
 
 

@@ -16,10 +16,10 @@ def _files_with(pattern: str) -> list[str]:
 
 
 def test_one_statement_inserts_jobs() -> None:
-    assert _files_with(r"INSERT INTO jobs\b") == ["store/jobs/moves/make.py"]
+    assert _files_with(r"INSERT INTO jobs\b") == ["store/jobs/transitions/make.py"]
 
 
 def test_one_function_runs_it() -> None:
-    users = _files_with(r"(?:from ava\.store\.jobs\.moves import [^\n]*\bmake\b|ava\.store\.jobs\.moves\.make import)")
+    users = _files_with(r"ava\.store\.jobs\.transitions(?: import [^\n]*\bmake\b|\.make import)")
     assert users == ["services/creation/job_creator.py"]
     assert _files_with(r"\bmake\.insert\(") == ["services/creation/job_creator.py"]

@@ -137,7 +137,7 @@ def test_the_time_of_a_freeze_is_not_taken_for_silence_of_the_server(monkeypatch
     now += 40
     thawed.forget_silence()
     for each in (silent, thawed):
-        each._note_silence(began)
+        each._record_silence(began)
     with pytest.raises(DatabaseUnavailable):
         silent._begin()
     thawed._begin()

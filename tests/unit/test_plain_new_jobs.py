@@ -13,7 +13,7 @@ from ava.domain.jobs.job import JobSpec
 from ava.domain.jobs.new_job import After, NewJob, Place
 from ava.domain.jobs.trigger_options import Dedupe
 from ava.domain.jobs.waits import WaitCondition
-from ava.store.jobs.moves import make
+from ava.store.jobs.transitions import make
 
 _PLAIN = NewJob(tenant_id="ten_a", user_id="usr_a", spec=JobSpec(worker_id="wkr_a"))
 _UUID = "0193b3a1-1234-7abc-8def-0123456789ab"

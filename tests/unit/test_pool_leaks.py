@@ -54,9 +54,9 @@ def pool() -> Pool:
     return Pool()
 
 
-def _check(pool: Pool, looks: int = 3) -> int:
+def _check(pool: Pool, polls: int = 3) -> int:
     leaks = PoolLeaks(pool)
-    return [leaks.check() for _ in range(looks)][-1]
+    return [leaks.check() for _ in range(polls)][-1]
 
 
 def test_nothing_leaks_while_jobs_take_what_is_taken(pool: Pool) -> None:
@@ -70,13 +70,13 @@ def test_nothing_leaks_while_jobs_take_what_is_taken(pool: Pool) -> None:
     waiting = Request()
     reserved_requests.add(waiting)
     pool._putlock.acquire(lambda _request: None, waiting)
-    assert _check(pool, looks=10) == 0
+    assert _check(pool, polls=10) == 0
 
 
 def test_a_slot_that_no_job_has_leaks(pool: Pool) -> None:
     pool.give(7)
     pool._putlock.acquire(lambda: None)
-    assert _check(pool, looks=2) == 0
+    assert _check(pool, polls=2) == 0
     assert _check(pool) == 1
 
 

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 import pytest
 
 from ava.dispatcher.feed import known_windows
-from ava.dispatcher.feed.known_windows import PullTurns
-from ava.store.jobs.feed.looks import Look, Window
+from ava.dispatcher.feed.known_windows import PullRoundRobin
+from ava.store.jobs.feed.polls import Poll, Window
 
 
 def queue(tenant: str, worker: str) -> str:
     return f"pull:{tenant}:{worker}:{tenant}"
 
 
-def look(*queues: str, is_complete: bool = True, closed: Sequence[str] = ()) -> tuple[Look, dict[str, list[Window]]]:
+def look(*queues: str, is_complete: bool = True, closed: Sequence[str] = ()) -> tuple[Poll, dict[str, list[Window]]]:
     windows = {
         name: [Window(queue=name, priority=number, published=0, has_backlog=True) for number in (1, 5)]
         for name in queues
     }
-    found = Look(
+    found = Poll(
         windows=[window for each in windows.values() for window in each],
         paused=frozenset(),
         closed=frozenset(closed),
@@ -42,7 +42,7 @@ def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_tenant_with_many_queues_delays_another_by_one_look() -> None:
-    turns, taken = PullTurns(), []
+    turns, taken = PullRoundRobin(), []
     for _ in range(8):
         turns.see(*look(*MANY, OWN, "default"))
         taken += [name for name, _ in turns.take()]
@@ -51,7 +51,7 @@ def test_a_tenant_with_many_queues_delays_another_by_one_look() -> None:
 
 
 def test_what_a_look_has_left_is_fed_by_the_next_ones_which_read_less() -> None:
-    turns, taken = PullTurns(), []
+    turns, taken = PullRoundRobin(), []
     assert turns.see(*look(*MANY[:3])) == MANY[:3]
     for _ in range(5):
         taken += [name for name, _ in turns.take()]
@@ -60,7 +60,7 @@ def test_what_a_look_has_left_is_fed_by_the_next_ones_which_read_less() -> None:
 
 
 def test_closed_windows_stay_closed_until_a_look_comes_to_them() -> None:
-    turns = PullTurns()
+    turns = PullRoundRobin()
     closed = [f"{name}:1" for name in (*MANY[:2], OWN, "default")]
     found, windows = look(*MANY[:2], closed=closed)
     turns.see(found, windows)

@@ -18,8 +18,8 @@ def _starts(rate: Rate, *, spans: float, latest: float) -> list[float]:
     """Returns the moments of all starts, if each look comes up to `latest` seconds late."""
     chance, now, state, starts = random.Random(7), 0.0, RateState(now=BEGAN, next_at=BEGAN - timedelta(days=1)), []
     while now < spans * rate.seconds:
-        moment = BEGAN + timedelta(seconds=now)
-        count, state = rate.admit(RateState(now=moment, next_at=state.next_at), 10)
+        timestamp = BEGAN + timedelta(seconds=now)
+        count, state = rate.admit(RateState(now=timestamp, next_at=state.next_at), 10)
         starts += [now] * count
         now += max(state.wait_seconds, 0.001) + chance.random() * latest
     return starts

@@ -13,7 +13,7 @@ from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.node import run_board
 from ava.node.run_board import CurrentRun, Phase, RunBoard
-from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.transitions.ended_runs import EndedRun
 from tests.runs import first_run
 
 JOB = "job_01h455vb4pex5vsknk084sn02q"

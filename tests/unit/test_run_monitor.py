@@ -394,6 +394,6 @@ def test_a_node_is_idle_since_its_last_run_started_and_not_while_there_is_one(no
     assert node.monitor.idle_seconds == 0
     node.monitor.take_back(given)
     child.board.publish(None)
-    node.monitor._pool_runs.look()
+    node.monitor._pool_runs.poll()
     time.sleep(0.05)
     assert node.monitor.idle_seconds >= 0.05

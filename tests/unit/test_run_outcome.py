@@ -22,7 +22,7 @@ from ava.domain.jobs.retry import Retry
 from ava.domain.jobs.run_outcome import Ending, LockedRun, RunOutcome, next_values
 from ava.domain.jobs.run_usage import RunUsage
 from ava.domain.jobs.waits import Wait, WaitCondition
-from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.transitions.ended_runs import EndedRun
 
 RECORDED: dict[str, list[dict[str, Any]]] = json.loads(Path(__file__).with_name("recorded_outcomes.json").read_text())
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -209,6 +209,6 @@ def test_the_only_run_of_a_completed_job_needs_no_row_of_its_own() -> None:
                    "fails_when_lost": False})  # fmt: skip
     assert EndedRun.of(job.job, outcome_of("completed", job), claim_id="c").is_plain
     later = replace(job.job, first_run_no=2)
-    assert EndedRun.of(later, outcome_of("completed", job), claim_id="c").kept_outcome == "completed"
-    assert EndedRun.of(job.job, outcome_of("lost", replace(job, losses=9)), claim_id="c").kept_outcome == "lost"
-    assert EndedRun.of(job.job, outcome_of("retried", job), claim_id="c").kept_outcome == "retried"
+    assert EndedRun.of(later, outcome_of("completed", job), claim_id="c").stored_outcome == "completed"
+    assert EndedRun.of(job.job, outcome_of("lost", replace(job, losses=9)), claim_id="c").stored_outcome == "lost"
+    assert EndedRun.of(job.job, outcome_of("retried", job), claim_id="c").stored_outcome == "retried"

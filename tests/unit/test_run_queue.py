@@ -41,7 +41,7 @@ def _begin(queue: RunQueue, *, together: int = 1, claimed: tuple[tuple[str, int]
     assert queue.next is not None
     if queue.next.job is None:
         wanted = queue.to_claim(together)
-        queue.note_claimed(wanted, [_job(run.key) for run in wanted if run.key in claimed], CLAIM, NOW)
+        queue.record_claimed(wanted, [_job(run.key) for run in wanted if run.key in claimed], CLAIM, NOW)
     return queue.begin(NOW)
 
 
@@ -137,13 +137,13 @@ def test_another_message_is_no_run_that_was_taken_ahead() -> None:
 def test_a_more_urgent_job_is_looked_for_now_and_then_while_runs_wait() -> None:
     queue = _received()
     _begin(queue)
-    assert not queue.is_to_look(NOW)
-    assert queue.is_to_look(NOW + run_groups.LOOK_SECONDS)
-    assert not queue.is_to_look(NOW + run_groups.LOOK_SECONDS)
+    assert not queue.must_poll(NOW)
+    assert queue.must_poll(NOW + run_groups.LOOK_SECONDS)
+    assert not queue.must_poll(NOW + run_groups.LOOK_SECONDS)
     for _ in (SECOND, THIRD):
         _decide(queue)
         _begin(queue)
-    assert not queue.is_to_look(LATE), "none waits"
+    assert not queue.must_poll(LATE), "none waits"
 
 
 def test_the_runs_behind_one_make_way_for_a_more_urgent_job() -> None:
@@ -160,8 +160,8 @@ def test_a_run_that_was_not_claimed_because_of_a_more_urgent_job_goes_back_befor
     queue = _received()
     _begin(queue)
     assert _decide(queue) is Way.WITH_NEXT
-    assert not queue.is_look_due(NOW)
-    assert queue.is_look_due(NOW + run_groups.LOOK_SECONDS)
+    assert not queue.is_poll_due(NOW)
+    assert queue.is_poll_due(NOW + run_groups.LOOK_SECONDS)
     queue.make_way()
     assert queue.next is None
     assert _keys(queue.take_late()) == [SECOND, THIRD]
@@ -248,7 +248,7 @@ def test_each_run_has_a_time_of_its_own_before_those_behind_it_are_late() -> Non
     _begin(queue)
     assert _decide(queue) is Way.WITH_NEXT
     assert queue.next is not None
-    queue.note_claimed([queue.next], [_job(SECOND)], CLAIM, LATE)
+    queue.record_claimed([queue.next], [_job(SECOND)], CLAIM, LATE)
     queue.begin(LATE)
     assert not queue.has_late(LATE + run_groups.LONG_SECONDS / 2)
     assert queue.has_late(LATE + run_groups.LONG_SECONDS)

@@ -20,7 +20,7 @@ from ava.node.slots.slot_claims import SlotClaims, WantedRun
 from ava.node.slots.slot_ends import SlotEnds
 from ava.node.slots.slot_run import SlotRun
 from ava.settings import load
-from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.transitions.ended_runs import EndedRun
 from tests.unit.handlers import JOB
 from tests.unit.monitored_node import ENVIRON
 from tests.unit.test_run import made_run

@@ -180,7 +180,7 @@ def test_a_loop_that_answers_in_the_middle_of_a_look_is_no_error_and_is_asked_ag
 
     monkeypatch.setattr(watch, "_find_run", answer_meanwhile)
     for now in (10.0, 10.1, 11.5, 11.6):
-        watch._look(now, 0.1)
+        watch._poll(now, 0.1)
     assert asked == [10.0, 11.5]
     assert run.stalled_seconds == 0.0
 
@@ -192,7 +192,7 @@ def test_signs_of_life_go_on_after_a_look_that_fails(watched_loop: Any, monkeypa
     def fail(now: float, passed: float) -> None:
         raise RuntimeError("dictionary changed size during iteration")
 
-    monkeypatch.setattr(watch, "_look", fail)
+    monkeypatch.setattr(watch, "_poll", fail)
     watch.start()
     wait_until(lambda: len(signs) > 3, what="signs after three failures")
     watched_loop.close()

@@ -17,7 +17,7 @@ from ava.store.engine.statement import Statement
 _KEYWORDS = ("DO", "DELETE", "INSERT", "SELECT", "UPDATE", "WITH")
 _STORE = Path(ava.store.__file__).parent
 #: They send no statement of a table: the ends of a transaction, what a `Prepared` holds, and LISTEN.
-_OTHERS = ("kept_transactions", "prepared", "notices")
+_OTHERS = ("transactions", "prepared", "notices")
 _MODULES = [path for path in _STORE.rglob("*.py") if "migrations" not in path.parts and path.stem not in _OTHERS]
 
 
@@ -38,11 +38,13 @@ def test_every_statement_is_whole() -> None:
 def test_the_statements_of_a_run_are_printed_by_name() -> None:
     names = _print("--list").stdout.split()
     assert names == list(statements.all_statements())
-    assert {"jobs.moves.claim.claim", "jobs.moves.end.end_and_claim", "jobs.reads.lists.deep_page"} <= set(names)
-    printed = _print("jobs.moves.end.end_and_claim").stdout
-    assert printed.startswith("-- jobs.moves.end.end_and_claim\nWITH ended AS (\n    UPDATE jobs AS j SET status")
+    assert {"jobs.transitions.claim.claim", "jobs.transitions.end.end_and_claim", "jobs.reads.lists.deep_page"} <= set(
+        names
+    )
+    printed = _print("jobs.transitions.end.end_and_claim").stdout
+    assert printed.startswith("-- jobs.transitions.end.end_and_claim\nWITH ended AS (\n    UPDATE jobs AS j SET status")
     assert printed.count("-- ") == 1
-    assert "-- jobs.moves.claim.claim\n" in _print("jobs.moves.claim").stdout
+    assert "-- jobs.transitions.claim.claim\n" in _print("jobs.transitions.claim").stdout
 
 
 def test_an_unknown_name_is_refused() -> None:

@@ -27,22 +27,22 @@ _COMPARED = r"\s*(?:=|<|>|IN\b|IS\b|(?:,[^()]*)?\)\s*(?:=|<|>|IN\b))"
 #: The statements that go across tenants, by the reason.
 _ACROSS = {
     "the feed looks at windows, and takes jobs from them": """
-        jobs.feed.looks.read jobs.feed.published.oldest_messages
+        jobs.feed.polls.read jobs.feed.published.oldest_messages
         jobs.feed.published.queues jobs.feed.limit_keys.key_states jobs.feed.permit_waits.waiting_tenants
-        jobs.feed.permit_waits.next_priority jobs.moves.park.lock_backlog jobs.moves.park.lock_less_urgent
-        jobs.moves.publish.republish jobs.moves.recall.lock_window jobs.moves.recall.lock_of_tenant
-        jobs.moves.recall.recall_all fleet.tenants.uses""",
+        jobs.feed.permit_waits.next_priority jobs.transitions.park.lock_backlog jobs.transitions.park.lock_less_urgent
+        jobs.transitions.publish.republish jobs.transitions.recall.lock_window jobs.transitions.recall.lock_of_tenant
+        jobs.transitions.recall.recall_all fleet.tenants.uses""",
     "a claim over HTTP takes what is offered in its queues, and its key may have runs of any tenant": """
-        jobs.feed.published.read_offers jobs.feed.published.read_all_offers jobs.moves.pull.claim""",
+        jobs.feed.published.read_offers jobs.feed.published.read_all_offers jobs.transitions.pull.claim""",
     "a run gives way to more urgent jobs of any tenant in its queue": """
-        jobs.moves.claim.check jobs.moves.end.end_and_claim""",
+        jobs.transitions.claim.check jobs.transitions.end.end_and_claim""",
     "an explanation counts the jobs of all tenants that come before": "jobs.reads.why.read_facts",
     "a node has runs of any tenant": """
-        fleet.nodes.runs_of fleet.nodes.delete_old jobs.moves.rescue.runs_of_nodes
-        jobs.moves.rescue.lock_of_dead_nodes""",
+        fleet.nodes.runs_of fleet.nodes.delete_old jobs.transitions.rescue.runs_of_nodes
+        jobs.transitions.rescue.lock_of_dead_nodes""",
     "a duty finds what is due, of all tenants": """
-        pending_work.find jobs.moves.expire.expire jobs.moves.park.make_due jobs.moves.park.what_returns
-        jobs.moves.pull.missed jobs.moves.expire.overdue
+        pending_work.find jobs.transitions.expire.expire jobs.transitions.park.make_due
+        jobs.transitions.park.unpark_conditions jobs.transitions.pull.missed jobs.transitions.expire.overdue
         jobs.bulk_operations.claim_due schedules.due.lock_due schedules.due.are_due
         schedules.due.claim_outdated""",
     "retention deletes what is old": """
@@ -50,35 +50,35 @@ _ACROSS = {
         events.old_rows.delete_deliveries events.old_rows.delete_first_deliveries
         events.old_rows.delete_deliveries_of_rest
         access.sessions.delete_expired errors.counting.delete_old_groups errors.counting.delete_old_days
-        jobs.bulk_operations.delete_old jobs.moves.debounce.delete_old jobs.old_jobs.days_kept jobs.old_jobs.look
-        reports.analytics.delete_old reports.audit.delete reports.audit.delete_first reports.audit.delete_of_rest
-        reports.job_times.delete_old reports.statistics.delete_old webhooks.webhook_events.delete_deliveries
-        webhooks.webhook_events.delete_first_deliveries webhooks.webhook_events.delete_deliveries_of_rest
-        webhooks.webhook_events.delete_events
+        jobs.bulk_operations.delete_old jobs.transitions.debounce.delete_old jobs.old_jobs.job_retention
+        jobs.old_jobs.scan reports.analytics.delete_old reports.audit.delete reports.audit.delete_first
+        reports.audit.delete_of_rest reports.job_times.delete_old reports.statistics.delete_old
+        webhooks.webhook_events.delete_deliveries webhooks.webhook_events.delete_first_deliveries
+        webhooks.webhook_events.delete_deliveries_of_rest webhooks.webhook_events.delete_events
         webhooks.webhook_events.delete_first_events webhooks.webhook_events.delete_events_of_rest
-        webhooks.webhook_events.delete_set_aside""",
+        webhooks.webhook_events.delete_dead_letters""",
     "counts are of all tenants": """
         reports.ended.first_day reports.ended.delete_counts reports.ended.delete_times
         reports.metrics.queue_depths reports.metrics.unserved_jobs
         reports.metrics.waiting_jobs
         reports.metrics.running_jobs reports.metrics.schedules_overdue reports.promotions.record reports.storage.forget
-        reports.tenant_waits.read webhooks.set_aside.count""",
+        reports.tenant_waits.read webhooks.dead_letters.count""",
     "senders lease endpoints of any tenant": """
         webhooks.endpoint_leases.deregister webhooks.endpoint_leases.find_work webhooks.endpoint_leases.acquire""",
     "an API process records that it lives if runs of any tenant were ever claimed": "fleet.worker_claims.record_api",
     "a token says of which tenant its caller is": """
-        access.api_keys.find events.hooks.find jobs.moves.pull.owner_of""",
+        access.api_keys.find events.hooks.find jobs.transitions.pull.owner_of""",
     "the key that has claimed a run may be the platform's": """
-        jobs.moves.pull.lock jobs.moves.pull.renew jobs.moves.pull.renew_all""",
+        jobs.transitions.pull.lock jobs.transitions.pull.renew jobs.transitions.pull.renew_all""",
     "what is set of tenants and workers is read as a whole": """
-        fleet.tenants.rules_version fleet.tenants.turn_rules fleet.workers.announce
+        fleet.tenants.rules_version fleet.tenants.fair_queue_rules fleet.workers.announce
         fleet.workers.queues fleet.workers.changed_at fleet.workers.unserved fleet.workers.changed_since
         fleet.worker_tools.unmatched
         schedules.declared.existing""",
     "a worker has its own tenants in a column, which is compared": "reports.worker_limits.read",
     "an operator's command acts on the whole installation": """
         events.hooks.sealed_secrets fleet.worker_settings.sealed webhooks.endpoints.sealed_secrets
-        webhooks.set_aside.newest""",
+        webhooks.dead_letters.newest""",
 }
 _REASONS = {name: reason for reason, names in _ACROSS.items() for name in names.split()}
 

@@ -10,7 +10,7 @@ from ava.domain.text import parse_time
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
+    ("text", "timestamp"),
     [
         ("2025-06-01T10:00:00Z", datetime(2025, 6, 1, 10, tzinfo=UTC)),
         ("2025-06-01T10:00:00", datetime(2025, 6, 1, 10, tzinfo=UTC)),
@@ -23,8 +23,8 @@ from ava.domain.text import parse_time
         ("9999-12-31T23:59:59.999999Z", datetime.max.replace(tzinfo=UTC)),
     ],
 )
-def test_iso_8601_is_parsed_as_utc(text: str, moment: datetime) -> None:
-    assert parse_time(text) == moment
+def test_iso_8601_is_parsed_as_utc(text: str, timestamp: datetime) -> None:
+    assert parse_time(text) == timestamp
 
 
 @pytest.mark.parametrize(

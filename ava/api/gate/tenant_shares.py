@@ -109,7 +109,7 @@ class Shares:
     #: Requests whose large body is being checked, parsed or stored: max one.
     large_requests: TenantShares
     #: Bodies that clients have not sent yet.
-    held_bodies: TenantShares
+    pending_bodies: TenantShares
     #: Bytes of large responses that are being sent.
     answers: TenantShares
     streams: TenantShares
@@ -128,8 +128,8 @@ def make_shares(settings: Settings) -> Shares:
         large_requests=TenantShares(
             limits.LARGE_REQUESTS, limits.LARGE_REQUESTS.of(settings), wait_seconds=_TURN_SECONDS
         ),
-        held_bodies=TenantShares(limits.TENANT_HELD_BODIES, limits.TENANT_HELD_BODIES.of(settings)),
-        answers=TenantShares(limits.ANSWERS_IN_FLIGHT_BYTES, limits.ANSWERS_IN_FLIGHT_BYTES.of(settings)),
+        pending_bodies=TenantShares(limits.TENANT_PENDING_BODIES, limits.TENANT_PENDING_BODIES.of(settings)),
+        answers=TenantShares(limits.RESPONSES_IN_FLIGHT_BYTES, limits.RESPONSES_IN_FLIGHT_BYTES.of(settings)),
         streams=TenantShares(limits.TENANT_STREAMS, limits.TENANT_STREAMS.of(settings)),
         claims=TenantShares(limits.WAITING_CLAIMS, limits.WAITING_CLAIMS.of(settings)),
         waits=TenantShares(limits.TENANT_WAITS, limits.TENANT_WAITS.of(settings)),

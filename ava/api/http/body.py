@@ -126,7 +126,7 @@ def _read_piece(size: int) -> bytes:
     if must_wait is None or not must_wait(size):
         arrived: bytes = asked.stream.read(size)
         return arrived
-    with context().shares.held_bodies.take(owner_of_shares()):
+    with context().shares.pending_bodies.take(owner_of_shares()):
         awaited: bytes = asked.stream.read(size)
     return awaited
 

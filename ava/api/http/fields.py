@@ -100,14 +100,14 @@ class JsonText(Plain):
 class WholeNumber(Plain):
     """A JSON integer within bounds; `2.5`, `2.0`, `"2"` and `true` are refused. In a query it is a string of digits."""
 
-    def __init__(self, *, minimum: int, maximum: int, is_text: bool = False, **rest: Any) -> None:
+    def __init__(self, *, minimum: int, maximum: int, is_string: bool = False, **rest: Any) -> None:
         super().__init__(**rest)
         self.minimum = minimum
         self.maximum = maximum
-        self.is_text = is_text
+        self.is_string = is_string
 
     def read(self, value: Any) -> int:
-        if self.is_text and isinstance(value, str) and _WHOLE.fullmatch(value):
+        if self.is_string and isinstance(value, str) and _WHOLE.fullmatch(value):
             value = int(value)
         if type(value) is not int or not self.minimum <= value <= self.maximum:
             raise ValidationError(f"It must be an integer from {self.minimum} to {self.maximum}.")
@@ -119,7 +119,7 @@ def wait_field(what: str) -> WholeNumber:
     return WholeNumber(
         minimum=1,
         maximum=60,
-        is_text=True,
+        is_string=True,
         load_default=None,
         allow_none=False,
         metadata={"description": f"Max seconds to wait for the response until {what}."},
@@ -170,10 +170,10 @@ class Instant(Plain):
     """A time: read as ISO 8601, written as UTC with a `Z`."""
 
     def read(self, value: Any) -> datetime:
-        moment = parse_time(value) if isinstance(value, str) else None
-        if moment is None:
+        timestamp = parse_time(value) if isinstance(value, str) else None
+        if timestamp is None:
             raise ValidationError("It must be a time in ISO 8601, such as 2025-06-01T10:00:00Z.")
-        return moment
+        return timestamp
 
 
 class QueryInstant(Instant):

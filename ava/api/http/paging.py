@@ -17,7 +17,7 @@ from ava.api.http.responses import as_json
 from ava.api.http.strict import Strict
 from ava.domain import ids
 from ava.domain.counts import DEEPEST_ROW
-from ava.domain.limits.table import ANSWER_BYTES
+from ava.domain.limits.table import RESPONSE_BYTES
 from ava.domain.record import format_time
 
 _CURSOR_PREFIX = "cur"
@@ -101,7 +101,11 @@ class PageRequest:
 def per_page_field() -> WholeNumber:
     """The parameter `per_page`."""
     return WholeNumber(
-        minimum=1, maximum=100, is_text=True, load_default=20, metadata={"description": "The number of items per page."}
+        minimum=1,
+        maximum=100,
+        is_string=True,
+        load_default=20,
+        metadata={"description": "The number of items per page."},
     )
 
 
@@ -121,7 +125,7 @@ class PageQuery(Strict):
     page = WholeNumber(
         minimum=1,
         maximum=DEEPEST_ROW,
-        is_text=True,
+        is_string=True,
         load_default=None,
         allow_none=False,
         metadata={"description": "The number of the page, from 1."},
@@ -157,25 +161,25 @@ def page_of(
     *,
     has_more: bool | None = None,
     cursor_of: Callable[[str], str] = cursor_of_item,
-    looked_at_until: str | None = None,
+    scanned_until: str | None = None,
     has_cursor: bool = True,
 ) -> Response:
     """Return `{"data": [ … ], "pagination": … }` of the items; `write` returns an item's JSON.
 
     The page ends early at the max size of a response. `has_more`: whether more items follow; if None, `found` has one
     item
-    more than the page if there are more. `looked_at_until`: where a search ended before the page was full, the id of
+    more than the page if there are more. `scanned_until`: where a search ended before the page was full, the id of
     the
-    last job it read; the next page begins after it, and its time is `looked_until`. Without `has_cursor` the next page
+    last job it read; the next page begins after it, and its time is `scanned_until`. Without `has_cursor` the next page
     has
     only a number.
     """
-    texts = within_answer(map(write, found[: asked.per_page]))
+    texts = within_response(map(write, found[: asked.per_page]))
     shown = found[: len(texts)]
     are_more = len(found) > len(shown) or bool(has_more)
     last_id = shown[-1].id if shown else ""
-    if looked_at_until is not None and len(shown) == len(found):
-        last_id = looked_at_until
+    if scanned_until is not None and len(shown) == len(found):
+        last_id = scanned_until
     pagination = {
         "page": None if asked.after_id else asked.page or 1,
         "per_page": asked.per_page,
@@ -183,19 +187,19 @@ def page_of(
         "has_more": are_more,
         "next_cursor": cursor_of(last_id) if are_more and has_cursor else None,
     }
-    if looked_at_until is not None and last_id == looked_at_until:
-        pagination["looked_until"] = format_time(ids.moment_of("job", last_id))
+    if scanned_until is not None and last_id == scanned_until:
+        pagination["scanned_until"] = format_time(ids.timestamp_of("job", last_id))
     place = json.dumps(pagination, separators=(",", ":"))
     return as_json(f'{{"data":[{",".join(texts)}],"pagination":{place}}}\n')
 
 
-def within_answer(texts: Iterable[str]) -> list[str]:
+def within_response(texts: Iterable[str]) -> list[str]:
     """Return the first strings that fit into a response, and at least one."""
     kept: list[str] = []
     size = 0
     for text in texts:
         size += len(text) if text.isascii() else len(text.encode())
-        if kept and size > ANSWER_BYTES.value:
+        if kept and size > RESPONSE_BYTES.value:
             break
         kept.append(text)
     return kept

@@ -84,7 +84,7 @@ def hide_waiting_for(_record: Any, value: str | None) -> str:
     return json.dumps(waiting_for)
 
 
-def hide_answers(_record: Any, value: str) -> str:
+def hide_responses(_record: Any, value: str) -> str:
     """Return the requests of a delivery without the bodies of their responses."""
     return json.dumps(
         [{**each, "answer": HIDDEN_PAYLOAD} if each.get("answer") else each for each in json.loads(value)]

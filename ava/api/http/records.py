@@ -175,8 +175,8 @@ def _list_writer(write: Callable[[Any], str]) -> Callable[[Iterable[Any]], str]:
     return lambda values: "[" + ",".join([write(value) for value in values]) + "]"
 
 
-def _instant(moment: datetime) -> str:
-    return f'"{format_time(moment)}"'
+def _instant(timestamp: datetime) -> str:
+    return f'"{format_time(timestamp)}"'
 
 
 def _number(value: float) -> str:

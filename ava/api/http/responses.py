@@ -39,12 +39,12 @@ def with_share(response: Response, *, is_write: bool) -> Response:
     Otherwise a client that requests much and reads nothing would fill this process.
     """
     if not response.is_streamed and (size := response.content_length or 0) > LARGE_BYTES:
-        share = _AnswerShare(context().shares.answers, owner_of_shares(), size, is_write)
+        share = _ResponseShare(context().shares.answers, owner_of_shares(), size, is_write)
         response.call_on_close(share.release)
     return response
 
 
-class _AnswerShare:
+class _ResponseShare:
     """The share of one response, released when the response is closed or garbage-collected unsent."""
 
     def __init__(self, shares: TenantShares, tenant_id: str, size: int, is_write: bool) -> None:

@@ -42,7 +42,7 @@ class Refused(AvaError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class RestResponse:
     """The response of a route."""
 
     data: Any
@@ -60,7 +60,7 @@ def has_asked() -> bool:
     return bool(g.get("mcp_has_asked"))
 
 
-def note_size(size: int) -> None:
+def record_size(size: int) -> None:
     """Record the size in bytes of a value that the current request parses or serializes."""
     if size > offload.LARGE_BYTES:
         g.mcp_is_large = True
@@ -79,7 +79,7 @@ def ask(
     body: Mapping[str, Any] | None = None,
     traceparent: str | None = None,
     takes_key: bool = False,
-) -> Answer:
+) -> RestResponse:
     """Call a route and return its response. `takes_key` passes on the Idempotency-Key of the current request.
 
     Raises `RpcError` for 401, 429 and 5xx, where a retry or another key may help, and `Refused` for other errors.
@@ -113,10 +113,10 @@ def ask(
         finally:
             response.close()
     g.mcp_headers = kept
-    note_size(len(text))
+    record_size(len(text))
     parsed = outside_loop(lambda: json.loads(text))
     if status < 400:
-        return Answer(data=parsed["data"], pagination=parsed.get("pagination", {}))
+        return RestResponse(data=parsed["data"], pagination=parsed.get("pagination", {}))
     raise _failure(status, parsed["error"], kept)
 
 

@@ -75,7 +75,7 @@ class McpMessage:
 def read() -> McpMessage:
     """Return the message of this request. Raises `RpcError`, and `RequestError` if its body cannot be read."""
     pieces = body.pieces_of_json(BODY_BYTES)
-    rest_calls.note_size(size_of(pieces))
+    rest_calls.record_size(size_of(pieces))
     if size_of(pieces) <= offload.LARGE_BYTES:
         parsed = body.parse(*pieces)
     else:

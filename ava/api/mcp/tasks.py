@@ -116,13 +116,15 @@ def _refused(refusal: rest_calls.Refused) -> RpcError:
 
 
 def _task(job: Mapping[str, Any], status: str) -> dict[str, Any]:
-    moments = [job[name] for name in ("created_at", "started_at", "cancel_requested_at", "completed_at") if job[name]]
+    timestamps = [
+        job[name] for name in ("created_at", "started_at", "cancel_requested_at", "completed_at") if job[name]
+    ]
     task = {
         "taskId": job["id"],
         "status": status,
         "createdAt": job["created_at"],
         # All times have the same format, so the latest is the greatest string.
-        "lastUpdatedAt": max(moments),
+        "lastUpdatedAt": max(timestamps),
         # A job is deleted only after it has ended, and its worker's or tenant's retention has passed.
         "ttlMs": None,
         "pollIntervalMs": _POLL_MS,

@@ -50,7 +50,7 @@ def search(text: str, after_id: str | None) -> list[WorkerTool]:
 
 def _read(tool_filter: ToolFilter, *, limit: int, after_id: str | None = None) -> list[WorkerTool]:
     found = context().workers.tools(caller(), tool_filter, limit=limit, after_id=after_id)
-    rest_calls.note_size(sum(len(worker.input_schema_json or "") for worker in found))
+    rest_calls.record_size(sum(len(worker.input_schema_json or "") for worker in found))
     return found
 
 

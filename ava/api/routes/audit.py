@@ -74,7 +74,7 @@ def record(asked: Request, response: Response) -> None:
     )
 
 
-def note_change(before: str, after: str, names: Iterable[str], *, hidden: Mapping[str, Any] | None = None) -> None:
+def record_change(before: str, after: str, names: Iterable[str], *, hidden: Mapping[str, Any] | None = None) -> None:
     """Record the changed fields in this request's audit entry: compares `names` in two records' JSON.
 
     `hidden` has the placeholders of hidden values.
@@ -83,12 +83,12 @@ def note_change(before: str, after: str, names: Iterable[str], *, hidden: Mappin
     g.changes = changed_fields(old, new, names) | {name: list(values) for name, values in (hidden or {}).items()}
 
 
-def note_pairs(**values: tuple[object, object]) -> None:
+def record_pairs(**values: tuple[object, object]) -> None:
     """Record the old and new value of each changed field in this request's audit entry."""
     g.changes = {name: list(pair) for name, pair in values.items() if pair[0] != pair[1]}
 
 
-def note_values(**values: object) -> None:
+def record_values(**values: object) -> None:
     """Record the new values, by name, in this request's audit entry."""
     g.changes = {name: [None, value] for name, value in values.items()}
 

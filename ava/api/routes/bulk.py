@@ -16,7 +16,7 @@ from ava.api.schemas.jobs import LightJobRecord, light_writer
 from ava.domain.input_schema import InputMismatch
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.limits import table as limits
-from ava.domain.limits.table import ANSWER_BYTES
+from ava.domain.limits.table import RESPONSE_BYTES
 from ava.errors import (
     IdempotencyKeyReused,
     InvalidFields,
@@ -85,7 +85,7 @@ def _texts(jobs: Sequence[Job]) -> Iterator[str]:
     for job in jobs:
         input_bytes, output_bytes = len(job.input_json), len(job.output_json or "")
         used += input_bytes + output_bytes
-        if job.is_light or used <= ANSWER_BYTES.value:
+        if job.is_light or used <= RESPONSE_BYTES.value:
             yield write(job)
         else:
             used -= input_bytes + output_bytes

@@ -12,7 +12,7 @@ from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.strict import NoBody
-from ava.api.routes.audit import note_values
+from ava.api.routes.audit import record_values
 from ava.api.routes.jobs import REPLAYED
 from ava.api.routes.streams import client_watch, watching
 from ava.api.schemas.bulk_operations import (
@@ -70,7 +70,7 @@ def cancel(body: BulkActionRequest, key: str | None) -> Response:
 def _start(kind: BulkKind, body: BulkActionRequest, key: str | None) -> Response:
     operations = context().bulk_operations
     if body.is_dry_run:
-        note_values(filter=body.job_filter.as_record(), dry_run=True)
+        record_values(filter=body.job_filter.as_record(), dry_run=True)
         total, is_exact = operations.count(caller(), kind, body.job_filter)
         return responses.data(f'{{"total":{total},"is_exact":{"true" if is_exact else "false"}}}')
     return start_operation(kind, body.job_filter, key)
@@ -90,7 +90,7 @@ def start_operation(kind: BulkKind, job_filter: JobFilter, key: str | None) -> R
 
 def _note(found: BulkOperation) -> None:
     """Record the filter and the counts in this request's audit entry."""
-    note_values(filter=found.filter, state=found.state, total=found.total, done=found.done, failed=found.failed)
+    record_values(filter=found.filter, state=found.state, total=found.total, done=found.done, failed=found.failed)
 
 
 @blueprint.get("/operations")

@@ -11,7 +11,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.strict import NoBody
-from ava.api.routes.audit import note_pairs
+from ava.api.routes.audit import record_pairs
 from ava.api.routes.bulk_operations import STARTED, start_operation
 from ava.api.schemas.error_groups import (
     ErrorGroupRecord,
@@ -111,5 +111,5 @@ def reopen(error_id: str, query: dict[str, Any]) -> Response:
 
 def _change(error_id: str, status: ErrorStatus, query: dict[str, Any]) -> Response:
     before, changed = context().admin.errors.change(caller(), error_id, status, days=query["days"])
-    note_pairs(status=(before, status))
+    record_pairs(status=(before, status))
     return responses.data(write_error_group(changed))

@@ -53,7 +53,7 @@ def export(job_filter: JobFilter) -> Response:
 
 
 def _lines(
-    batch: JobBatch, read: ReadBatch, write: Callable[[Job], str], is_over: Callable[[], bool]
+    batch: JobBatch, read: ReadBatch, write: Callable[[Job], str], has_ended: Callable[[], bool]
 ) -> Generator[bytes]:
     """Yield the records batch by batch; no database connection is in use while the client reads a batch.
 
@@ -63,7 +63,7 @@ def _lines(
         yield _text(batch, write)
         if batch.before_id is None:
             return
-        if is_over():
+        if has_ended():
             # EPIPE, because gunicorn logs other errors with a traceback.
             raise BrokenPipeError(errno.EPIPE, "the export was cut short")
         batch = read(batch.before_id)

@@ -13,7 +13,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
 from ava.api.http.strict import DryRunQuery, NoBody
-from ava.api.routes.audit import note_change
+from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.hook_deliveries import (
     HookDeliveryListQuery,
@@ -120,7 +120,7 @@ def change(hook_id: str, asked: HookChangeRequest) -> Response:
     )
     hidden: dict[str, Any] = {} if asked.secret is None else {"secret": (HIDDEN, HIDDEN)}
     names = set(HookChangeBody().fields) - {"secret", "keep_secret_seconds"}
-    note_change(before, write_hook(changed), names, hidden=hidden)
+    record_change(before, write_hook(changed), names, hidden=hidden)
     return responses.data(write_hook(changed))
 
 

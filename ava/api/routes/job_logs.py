@@ -13,7 +13,7 @@ from flask import Blueprint, Response
 from ava.api.http import paging, payloads, request_turns, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.paging import within_answer
+from ava.api.http.paging import within_response
 from ava.api.routes.streams import SharedStream, client_watch, watching
 from ava.api.schemas.job_logs import (
     JobLogRecord,
@@ -51,16 +51,16 @@ def logs(job_id: str, query: LogRequest) -> Response:
     status, found = context().jobs.logs(caller(), job_id, wanted)
     lines = list(found.lines)
     # A response that would be too large keeps the lines nearest to the requested position.
-    texts = within_answer(map(write_log_line, reversed(lines) if is_backward else lines))
+    texts = within_response(map(write_log_line, reversed(lines) if is_backward else lines))
     has_more = found.has_more or len(texts) < len(lines)
-    looked_at_until = found.looked_at_until if len(texts) == len(lines) else None
+    scanned_until = found.scanned_until if len(texts) == len(lines) else None
     if is_backward:
         texts, lines = texts[::-1], lines[len(lines) - len(texts) :]
     else:
         lines = lines[: len(texts)]
     hidden = "" if payloads.are_visible() else f",{payloads.HIDDEN_FLAG}"
     log = f'{{"job_id":"{job_id}","job_status":"{status}","logs":[{",".join(texts)}]{hidden}}}'
-    place = _place(job_id, query, wanted, lines, has_more, looked_at_until)
+    place = _place(job_id, query, wanted, lines, has_more, scanned_until)
     return responses.as_json(f'{{"data":{log},"pagination":{place}}}\n')
 
 
@@ -81,16 +81,16 @@ def _seq(job_id: str, name: str, cursor: str) -> int:
 
 
 def _place(
-    job_id: str, query: LogRequest, wanted: LogRange, lines: list[LogLine], has_more: bool, looked_at_until: int | None
+    job_id: str, query: LogRequest, wanted: LogRange, lines: list[LogLine], has_more: bool, scanned_until: int | None
 ) -> str:
     """Return the position of the lines in the log, as JSON."""
     first = paging.cursor_of_line(job_id, lines[0].seq - 1) if lines else None
     last = paging.cursor_of_line(job_id, lines[-1].seq) if lines else None
     if wanted.before_seq is not None:
-        previous = first if looked_at_until is None else paging.cursor_of_line(job_id, looked_at_until - 1)
+        previous = first if scanned_until is None else paging.cursor_of_line(job_id, scanned_until - 1)
         place = {"previous_cursor": previous if has_more else None, "next_cursor": last or query.before}
     else:
-        following = last if looked_at_until is None else paging.cursor_of_line(job_id, looked_at_until)
+        following = last if scanned_until is None else paging.cursor_of_line(job_id, scanned_until)
         is_start = query.after is None
         place = {"previous_cursor": None if is_start else first or query.after, "next_cursor": following or query.after}
     return json.dumps({"has_more": has_more, **place}, separators=(",", ":"))
@@ -134,7 +134,7 @@ def _texts(job_id: str, wanted: LogRange) -> Generator[str]:
                 # EPIPE, because gunicorn logs other errors with a traceback, which would be noise for a client that
                 # left.
                 raise BrokenPipeError(errno.EPIPE, "the client left its download")
-            last_seq = found.looked_at_until or found.lines[-1].seq
+            last_seq = found.scanned_until or found.lines[-1].seq
             part = replace(part, after_seq=last_seq)
 
     return read()

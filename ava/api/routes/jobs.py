@@ -15,7 +15,7 @@ from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.parsing import DURABILITY, REPLICATED
 from ava.api.http.strict import NoBody
-from ava.api.routes.audit import note_change
+from ava.api.routes.audit import record_change
 from ava.api.routes.streams import client_watch, watching
 from ava.api.schemas.job_changes import ChangeBody, RetryBody
 from ava.api.schemas.jobs import (
@@ -133,7 +133,7 @@ def retry(job_id: str, body: dict[str, Any], key: str | None, is_replicated: boo
     "16 KiB is null unless `fields=*`, which limits a page to 8 MiB. Filters by `priority`, `triggered_by`, `error`, "
     "`error_id`, end time, tags, input values, and parts of an `id` other than its beginning scan at most 20,000 "
     "jobs per page, and filters by input values at most 32 MiB of inputs. If a page ends at such a limit, it may "
-    "have fewer jobs than requested, or none, and `looked_until` is the time that the scan reached; `total` counts "
+    "have fewer jobs than requested, or none, and `scanned_until` is the time that the scan reached; `total` counts "
     "matches among the newest 20,000 jobs. If a page ends early, `has_more` is true and `next_cursor` continues it. "
     "The response to `If-None-Match` with the ETag of an earlier page is 304 if the page is the same.",
     query=JobListQuery(),
@@ -160,7 +160,7 @@ def list_jobs(query: JobListRequest) -> Response:
         total,
         write,
         has_more=found.has_more,
-        looked_at_until=found.looked_at_until,
+        scanned_until=found.scanned_until,
         has_cursor=found.has_cursor,
     )
     return response_hooks.keep_until_changed(response)
@@ -203,7 +203,7 @@ def show(job_id: str, query: ShowRequest) -> Response:
 def change(job_id: str, wanted: JobChange) -> Response:
     """Change one queued job."""
     before, changed = context().jobs.change(caller(), job_id, wanted)
-    note_change(write_job.whole(before), write_job.whole(changed), _CHANGED)
+    record_change(write_job.whole(before), write_job.whole(changed), _CHANGED)
     return responses.data(write_job(changed))
 
 

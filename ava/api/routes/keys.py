@@ -8,7 +8,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
-from ava.api.routes.audit import note_change
+from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.keys import (
     KeyBody,
@@ -49,7 +49,7 @@ def create(spec: ApiKeySpec, key: str | None) -> Response:
     if is_replay:
         response.headers[REPLAYED] = "true"
     else:
-        note_change("{}", write_key(created), _AUDITED)
+        record_change("{}", write_key(created), _AUDITED)
     return response
 
 
@@ -79,5 +79,5 @@ def list_keys(query: PageRequest) -> Response:
 )
 def delete(key_id: str) -> Response:
     """Revoke one API key."""
-    note_change(write_key(context().api_keys.revoke(caller(), key_id)), "{}", _AUDITED)
+    record_change(write_key(context().api_keys.revoke(caller(), key_id)), "{}", _AUDITED)
     return responses.data(f'{{"id":"{key_id}","deleted":true}}')

@@ -10,7 +10,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import DryRunQuery
-from ava.api.routes.audit import note_change
+from ava.api.routes.audit import record_change
 from ava.api.schemas.limits import LimitRecord, WorkerLimitRecord, write_limit, write_worker_limit
 from ava.api.schemas.tenants import TenantLimitsBody, TenantLimitsRecord, write_tenant_limits
 
@@ -73,5 +73,5 @@ def put_limits(tenant_id: str, fields: dict[str, Any]) -> Response:
     """Set what holds for one tenant."""
     before = write_tenant_limits(context().tenants.show(caller(), tenant_id))
     after = write_tenant_limits(context().tenants.put(caller(), tenant_id, fields))
-    note_change(before, after, TenantLimitsBody().fields)
+    record_change(before, after, TenantLimitsBody().fields)
     return responses.data(after)

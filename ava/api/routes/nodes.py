@@ -8,7 +8,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import NoBody
-from ava.api.routes.audit import note_pairs
+from ava.api.routes.audit import record_pairs
 from ava.api.schemas.nodes import NodeRecord, write_node
 
 blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
@@ -63,5 +63,5 @@ def resume(node_id: str) -> Response:
 
 def _set_drained(node_id: str, *, is_drained: bool) -> Response:
     was_drained, node = context().admin.nodes.set_drained(caller(), node_id, is_drained=is_drained)
-    note_pairs(drained=(was_drained, is_drained))
+    record_pairs(drained=(was_drained, is_drained))
     return responses.data(write_node(node))

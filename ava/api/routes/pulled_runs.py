@@ -31,7 +31,7 @@ from ava.domain.access.caller import Role
 from ava.domain.jobs.pull import PROTOCOLS
 from ava.errors import Forbidden, InvalidParameters
 from ava.services.pulled_runs import SentLine, SentOutcome
-from ava.store.jobs.moves.pull import PulledRun
+from ava.store.jobs.transitions.pull import PulledRun
 
 blueprint = Blueprint("runs", __name__, url_prefix="/v1/ava/runs")
 

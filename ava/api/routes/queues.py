@@ -10,7 +10,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import NoBody
-from ava.api.routes.audit import note_pairs
+from ava.api.routes.audit import record_pairs
 from ava.api.schemas.queues import PausedQueueRecord, QueuesRecord, ResumedQueueRecord, write_paused, write_queues
 from ava.domain.jobs import priority
 
@@ -47,7 +47,7 @@ def show() -> Response:
 def pause(queue: str) -> Response:
     """Pause one queue."""
     paused, was_paused = context().queues.pause(caller(), queue)
-    note_pairs(paused=(was_paused, True))
+    record_pairs(paused=(was_paused, True))
     return responses.data(write_paused(paused))
 
 
@@ -66,5 +66,5 @@ def pause(queue: str) -> Response:
 def resume(queue: str) -> Response:
     """Resume one queue."""
     was_paused = context().queues.resume(queue)
-    note_pairs(paused=(was_paused, False))
+    record_pairs(paused=(was_paused, False))
     return responses.data(json.dumps({"queue": queue, "was_paused": was_paused}))

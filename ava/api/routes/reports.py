@@ -81,7 +81,7 @@ def list_tenants(after: str | None) -> Response:
     """Show the load of tenants."""
     found = context().admin.overviews.tenants(caller(), after=after)
     texts = ",".join([write_tenant_load(load) for load in found.loads])
-    place = json.dumps({"has_more": found.looked_at_until is not None, "next_cursor": found.looked_at_until})
+    place = json.dumps({"has_more": found.scanned_until is not None, "next_cursor": found.scanned_until})
     return responses.as_json(f'{{"data":[{texts}],"pagination":{place}}}\n')
 
 

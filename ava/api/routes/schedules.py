@@ -12,7 +12,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
 from ava.api.http.strict import DryRunQuery, NoBody
-from ava.api.routes.audit import note_change
+from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED, created
 from ava.api.schemas.jobs import JobRecord
 from ava.api.schemas.schedules import (
@@ -123,7 +123,7 @@ def change(schedule_id: str, changes: dict[str, Any]) -> Response:
     """Change one schedule."""
     before = write_schedule(context().schedules.show(caller(), schedule_id))
     after = write_schedule(context().schedules.change(caller(), schedule_id, changes))
-    note_change(before, after, ScheduleChangeBody().fields)
+    record_change(before, after, ScheduleChangeBody().fields)
     return responses.data(after)
 
 

@@ -154,9 +154,9 @@ def _events(
             updates = follower.read(_HEARTBEAT_SECONDS)
             if is_gone():
                 return
-            is_over = bool(updates) and updates[-1].is_end
+            has_ended = bool(updates) and updates[-1].is_end
             yield "".join([text.of(update) for update in updates if not update.is_end]) or ":\n\n"
-            if is_over:
+            if has_ended:
                 with suppress(RequestError):
                     # Without the final event the client reconnects, as after any other break.
                     yield text.end(read_final())

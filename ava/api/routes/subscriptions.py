@@ -11,7 +11,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery
-from ava.api.routes.audit import note_change
+from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.subscriptions import (
     SubscriptionBody,
@@ -115,7 +115,7 @@ def change(subscription_id: str, changes: dict[str, Any]) -> Response:
     """Change one subscription."""
     before = write_subscription(context().subscriptions.show(caller(), subscription_id))
     after = write_subscription(context().subscriptions.change(caller(), subscription_id, changes))
-    note_change(before, after, SubscriptionChangeBody().fields)
+    record_change(before, after, SubscriptionChangeBody().fields)
     return responses.data(after)
 
 

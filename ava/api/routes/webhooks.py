@@ -12,7 +12,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
 from ava.api.http.strict import DryRunQuery, NoBody
-from ava.api.routes.audit import note_change
+from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.webhooks import (
     DeletedRecord,
@@ -106,7 +106,7 @@ def change(webhook_id: str, changes: dict[str, Any]) -> Response:
     if before.url != changed.url:
         # The path of a URL may be secret.
         hidden["url"] = (_without_path(before.url), _without_path(changed.url))
-    note_change(write_webhook(before), write_webhook(changed), ("events", "status", "roots_only"), hidden=hidden)
+    record_change(write_webhook(before), write_webhook(changed), ("events", "status", "roots_only"), hidden=hidden)
     return responses.data(write_webhook(changed))
 
 

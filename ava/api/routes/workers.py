@@ -12,7 +12,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery
-from ava.api.routes.audit import note_change
+from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.pull_workers import WorkerBody, WorkerDeletedRecord, WorkerDeleteQuery
 from ava.api.schemas.workers import (
@@ -79,7 +79,7 @@ def create(made: tuple[PullWorkerSpec, bool], key: str | None) -> Response:
     if is_replay:
         response.headers[REPLAYED] = "true"
     else:
-        note_change("{}", text, _DEFINED)
+        record_change("{}", text, _DEFINED)
     return response
 
 
@@ -97,7 +97,7 @@ def create(made: tuple[PullWorkerSpec, bool], key: str | None) -> Response:
 def delete(worker_id: str, is_of_platform: bool) -> Response:
     """Delete one worker."""
     deleted = context().workers.delete(caller(), worker_id, is_of_platform=is_of_platform)
-    note_change(write_worker_with_settings(deleted), "{}", _DEFINED)
+    record_change(write_worker_with_settings(deleted), "{}", _DEFINED)
     return responses.data(f'{{"id":"{worker_id}","deleted":true}}')
 
 
@@ -134,7 +134,7 @@ def change(worker_id: str, change: WorkerChange) -> Response:
         # Every role of the tenant reads the trail.
         not_shown |= {f"platform.config.{name}": value for name, value in change.config.items()}
     hidden = {name: (None, HIDDEN) if value else (HIDDEN, None) for name, value in not_shown.items()}
-    note_change(_audited(before), _audited(after), _AUDITED, hidden=hidden)
+    record_change(_audited(before), _audited(after), _AUDITED, hidden=hidden)
     return responses.data(write_worker_with_settings(after))
 
 

@@ -22,7 +22,7 @@ def days_field() -> WholeNumber:
     return WholeNumber(
         minimum=1,
         maximum=MAX_DAYS,
-        is_text=True,
+        is_string=True,
         load_default=_DEFAULT_DAYS,
         metadata={"description": "The length of the period in days: today and the full days before it."},
     )

@@ -21,7 +21,7 @@ from ava.errors import PayloadTooLarge
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-class ShortText(Text):
+class ShortString(Text):
     """A string of printable characters."""
 
     def __init__(self, *, longest: int, **rest: Any) -> None:

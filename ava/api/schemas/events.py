@@ -25,7 +25,7 @@ from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.event_fields import (
     EventTypeField,
     JsonValue,
-    ShortText,
+    ShortString,
 )
 from ava.domain.events.event import DEFAULT_SOURCE, MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec, InboundEvent
 from ava.domain.limits.inbound_limits import BULK_EVENTS
@@ -42,7 +42,7 @@ class EventBody(Strict):
         metadata={"description": "The type of the event, such as `order.paid`. The prefix `ava.` is reserved."},
     )
     data = JsonValue(required=True, allow_none=True, metadata={"description": "Any JSON value."})
-    id = ShortText(
+    id = ShortString(
         longest=MAX_ID_CHARS,
         load_default=None,
         allow_none=True,
@@ -51,12 +51,12 @@ class EventBody(Strict):
             "hours is a duplicate."
         },
     )
-    source = ShortText(
+    source = ShortString(
         longest=MAX_TEXT_CHARS,
         load_default=DEFAULT_SOURCE,
         metadata={"description": "The sender of the event, a URI reference.", "default": DEFAULT_SOURCE},
     )
-    subject = ShortText(
+    subject = ShortString(
         longest=MAX_TEXT_CHARS,
         load_default=None,
         allow_none=True,
@@ -99,7 +99,7 @@ class EventsBody(Strict):
         }
     )
     data = JsonValue(allow_none=True, metadata={"description": "Any JSON value. Required."})
-    id = ShortText(
+    id = ShortString(
         longest=MAX_ID_CHARS,
         allow_none=True,
         metadata={
@@ -107,8 +107,8 @@ class EventsBody(Strict):
             "hours is a duplicate."
         },
     )
-    source = ShortText(longest=MAX_TEXT_CHARS, metadata={"description": "The sender of the event. Default: `/`."})
-    subject = ShortText(
+    source = ShortString(longest=MAX_TEXT_CHARS, metadata={"description": "The sender of the event. Default: `/`."})
+    subject = ShortString(
         longest=MAX_TEXT_CHARS,
         allow_none=True,
         metadata={"description": "The subject of the event, such as the id of an order."},
@@ -146,7 +146,7 @@ class EventListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "Only events of this type."},
     )
-    source = ShortText(
+    source = ShortString(
         longest=MAX_TEXT_CHARS,
         data_key="filter[source]",
         load_default=None,

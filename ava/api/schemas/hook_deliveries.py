@@ -102,8 +102,10 @@ class _Headers(Plain):
         if not isinstance(value, dict) or len(value) > _MAX_HEADERS:
             raise ValidationError(f"It must be an object of at most {_MAX_HEADERS} headers.")
         for name, text in value.items():
-            is_text = isinstance(text, str) and len(text) <= _MAX_HEADER_CHARS and text.isascii() and text.isprintable()
-            if not is_text or not _HEADER.fullmatch(name):
+            is_string = (
+                isinstance(text, str) and len(text) <= _MAX_HEADER_CHARS and text.isascii() and text.isprintable()
+            )
+            if not is_string or not _HEADER.fullmatch(name):
                 raise ValidationError({name[:100]: ["It must be a header with a value of printable ASCII characters."]})
         return {name.lower(): text for name, text in value.items()}
 

@@ -72,8 +72,8 @@ class Tags(JsonObject):
 def _check_tag(key: str, value: Any) -> None:
     if not _KEY.fullmatch(key):
         raise ValidationError(f"The key {key[:40]!r} must be 1 to 32 of a-z, 0-9, _, . and -.")
-    is_text = isinstance(value, str) and 1 <= len(value) <= _LONGEST_VALUE
-    if not is_text or not _is_storable(value):
+    is_string = isinstance(value, str) and 1 <= len(value) <= _LONGEST_VALUE
+    if not is_string or not _is_storable(value):
         raise ValidationError(
             f"The value of {key!r} must be 1 to 64 characters without control characters or lone surrogates."
         )
@@ -133,8 +133,8 @@ class _ErrorPart(Plain):
     """A part of an error."""
 
     def read(self, value: Any) -> str:
-        is_text = isinstance(value, str) and _MIN_ERROR <= len(value) <= _LONGEST_ERROR
-        if not is_text or not _is_storable(value):
+        is_string = isinstance(value, str) and _MIN_ERROR <= len(value) <= _LONGEST_ERROR
+        if not is_string or not _is_storable(value):
             raise ValidationError(f"It must be {_MIN_ERROR} to {_LONGEST_ERROR} characters without control characters.")
         return str(value)
 
@@ -216,7 +216,7 @@ def _searched_fields(
         "priority": WholeNumber(
             minimum=priority.FIRST,
             maximum=priority.LAST,
-            is_text=in_query,
+            is_string=in_query,
             **named("priority", "Only jobs with this priority."),
         ),
         "triggered_by": _Maker(

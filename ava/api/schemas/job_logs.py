@@ -63,12 +63,12 @@ class LogsQuery(LogFilterQuery):
     limit = WholeNumber(
         minimum=1,
         maximum=500,
-        is_text=True,
+        is_string=True,
         load_default=100,
         metadata={"description": "Max number of log lines."},
     )
     tail = WholeNumber(
-        minimum=1, maximum=500, is_text=True, **_optional("Return this number of lines from the end of the log.")
+        minimum=1, maximum=500, is_string=True, **_optional("Return this number of lines from the end of the log.")
     )
     after = Cursor(
         lambda text: text, **_optional("The next_cursor of an earlier response; returns the lines after it.")
@@ -110,12 +110,12 @@ class JobLogRecord(Schema):
 
 def write_text_line(line: LogLine) -> str:
     """Return a log line as text; further lines of its message are indented."""
-    moment = line.ts.astimezone(UTC).isoformat(timespec="milliseconds")[:-6]
-    return f"{moment}Z {line.level.value.ljust(5)} {line.msg.replace(chr(10), chr(10) + '    ')}\n"
+    timestamp = line.ts.astimezone(UTC).isoformat(timespec="milliseconds")[:-6]
+    return f"{timestamp}Z {line.level.value.ljust(5)} {line.msg.replace(chr(10), chr(10) + '    ')}\n"
 
 
-def _write_line_time(moment: datetime) -> str:
-    return f'"{moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6]}Z"'
+def _write_line_time(timestamp: datetime) -> str:
+    return f'"{timestamp.astimezone(UTC).isoformat(timespec="milliseconds")[:-6]}Z"'
 
 
 write_log_line = compile_schema(LogLineRecord(), ts=_write_line_time)

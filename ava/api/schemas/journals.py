@@ -19,7 +19,7 @@ class JournalQuery(Strict):
     limit = WholeNumber(
         minimum=1,
         maximum=200,
-        is_text=True,
+        is_string=True,
         load_default=100,
         metadata={"description": "Max number of entries."},
     )

@@ -29,7 +29,7 @@ from ava.domain.record import format_time
 from ava.domain.text import storable
 from ava.errors import PayloadTooLarge
 from ava.services.pulled_runs import SentLine, SentOutcome
-from ava.store.jobs.moves.pull import PulledRun
+from ava.store.jobs.transitions.pull import PulledRun
 
 _ERROR = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}: .*", re.DOTALL)
 _LONGEST_ERROR = 10_000
@@ -38,7 +38,7 @@ _LONGEST_NAME = 100
 _MAX_RETRY_LATER_SECONDS = 366 * 86_400
 
 
-class _BoundedText(Text):
+class _BoundedString(Text):
     """A string of bounded length."""
 
     def __init__(self, *, longest: int, shortest: int = 0, **rest: Any) -> None:
@@ -120,7 +120,7 @@ class ClaimBody(Strict):
             "maximum": 30,
         },
     )
-    name = _BoundedText(
+    name = _BoundedString(
         longest=_LONGEST_NAME,
         load_default=None,
         allow_none=True,
@@ -151,7 +151,7 @@ class _Line(Strict):
         },
     )
     level = Choice(LogLevel, load_default=LogLevel.INFO)
-    msg = _BoundedText(longest=2**20, required=True, metadata={"description": "The message; a long message is cut."})
+    msg = _BoundedString(longest=2**20, required=True, metadata={"description": "The message; a long message is cut."})
     ts = Instant(load_default=None, allow_none=True, metadata={"description": "The time of the line; null: now."})
 
     @post_load
@@ -174,7 +174,7 @@ class ProgressBody(Strict):
         required=True,
         metadata={"description": "The completed part of the work, 0 to 1.", "minimum": 0, "maximum": 1},
     )
-    message = _BoundedText(longest=_LONGEST_TEXT, load_default="")
+    message = _BoundedString(longest=_LONGEST_TEXT, load_default="")
 
 
 class _Output(Plain):
@@ -232,7 +232,7 @@ class EndBody(Strict):
             "maximum": _MAX_RETRY_LATER_SECONDS,
         },
     )
-    reason = _BoundedText(
+    reason = _BoundedString(
         longest=_LONGEST_TEXT, load_default="", metadata={"description": "Only with `retry_later`: the reason."}
     )
 

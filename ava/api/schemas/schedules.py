@@ -222,7 +222,7 @@ def _slot_count(**rest: Any) -> WholeNumber:
 class NextQuery(Strict):
     """The number of slots to list."""
 
-    count = _slot_count(is_text=True)
+    count = _slot_count(is_string=True)
 
     @post_load
     def _count(self, values: dict[str, Any], **_: Any) -> int:

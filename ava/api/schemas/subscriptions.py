@@ -13,7 +13,7 @@ from ava.api.http.fields import ClientId, Flag, Id, JsonObject, JsonText, Text, 
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
-from ava.api.schemas.event_fields import PatternField, ShortText, SubscribedTypeField, TemplateField, priority_field
+from ava.api.schemas.event_fields import PatternField, ShortString, SubscribedTypeField, TemplateField, priority_field
 from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec
 from ava.domain.events.templates import FIELDS
 from ava.domain.jobs import priority
@@ -47,7 +47,7 @@ class SubscriptionBody(Strict):
     worker_id = ClientId(
         "wkr", required=True, metadata={"description": "The worker. Each matching event creates a job."}
     )
-    name = ShortText(longest=LONGEST_NAME, load_default=None, allow_none=True)
+    name = ShortString(longest=LONGEST_NAME, load_default=None, allow_none=True)
     match = PatternField(load_default=None, allow_none=True, metadata=_MATCH)
     input = TemplateField(load_default=None, allow_none=True, metadata=_INPUT)
     priority = priority_field(load_default=priority.DEFAULT)
@@ -63,7 +63,7 @@ class SubscriptionChangeBody(Strict):
 
     event_type = SubscribedTypeField(metadata=_EVENT_TYPE)
     worker_id = ClientId("wkr", metadata={"description": "The worker. Each matching event creates a job."})
-    name = ShortText(longest=LONGEST_NAME, allow_none=True)
+    name = ShortString(longest=LONGEST_NAME, allow_none=True)
     match = PatternField(allow_none=True, metadata=_MATCH)
     input = TemplateField(allow_none=True, metadata=_INPUT)
     priority = priority_field()

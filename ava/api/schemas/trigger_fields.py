@@ -106,10 +106,10 @@ class StartTime(Instant):
     """A job's start time, within the max time ahead."""
 
     def read(self, value: Any) -> datetime:
-        moment = super().read(value)
-        if moment - datetime.now(UTC) > timedelta(days=DAYS_AHEAD.value):
+        timestamp = super().read(value)
+        if timestamp - datetime.now(UTC) > timedelta(days=DAYS_AHEAD.value):
             raise ValidationError(DAYS_AHEAD.message(f"It must be at most {DAYS_AHEAD.value} days from now."))
-        return moment
+        return timestamp
 
 
 def expiry_field(description: str, **rest: Any) -> WholeNumber:
@@ -120,13 +120,13 @@ def expiry_field(description: str, **rest: Any) -> WholeNumber:
 
 def refuse_two_expiries(values: dict[str, Any]) -> None:
     """Raise `ValidationError` if a trigger has two expiries, or its job would expire before its start time."""
-    moment, date = values["start_before"], values["scheduled_at"]
-    if moment is None:
+    timestamp, date = values["start_before"], values["scheduled_at"]
+    if timestamp is None:
         return
     for name in ("expires_in", "debounce"):
         if values[name] is not None:
             raise ValidationError({"start_before": [f"It must not be sent together with {name}."]})
-    if date is not None and moment <= date:
+    if date is not None and timestamp <= date:
         raise ValidationError({"start_before": ["It must be later than scheduled_at."]})
 
 

@@ -245,7 +245,7 @@ class DeliveryRecord(RecordSchema, of=Delivery):
                 },
             },
             "description": "The last 50 requests, oldest first.",
-            "payload": payloads.hide_answers,
+            "payload": payloads.hide_responses,
         },
     )
 

@@ -26,7 +26,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from ava.api.http.error_responses import error_text
 from ava.api.server.connection_server import ConnectionServer
-from ava.api.server.request_body import PIECE_BYTES, HeldBodies, TimedBody
+from ava.api.server.request_body import PIECE_BYTES, PendingBodies, TimedBody
 from ava.api.server.request_head import RequestHead, exceeded_limit
 from ava.domain import ids
 from ava.domain.limits import table as limits
@@ -111,7 +111,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         sys.setrecursionlimit(_MAX_FRAMES)
 
         # Create it after the patch, because it holds locks.
-        self._held = HeldBodies()
+        self._held = PendingBodies()
 
     def load_wsgi(self) -> None:
         """Build the application."""

@@ -28,12 +28,12 @@ _DRAIN_SECONDS = 5
 _MAX_DRAINED = 100
 
 
-class HeldBodies:
+class PendingBodies:
     """Bound the bodies that one process waits for, in total and per address. A waiting read occupies a connection."""
 
     def __init__(self) -> None:
-        self._all = TenantShares(limits.HELD_BODIES, limits.HELD_BODIES.value)
-        self._by_address = TenantShares(limits.ADDRESS_HELD_BODIES, limits.ADDRESS_HELD_BODIES.value)
+        self._all = TenantShares(limits.PENDING_BODIES, limits.PENDING_BODIES.value)
+        self._by_address = TenantShares(limits.ADDRESS_PENDING_BODIES, limits.ADDRESS_PENDING_BODIES.value)
         self.drained = 0
 
     @contextlib.contextmanager
@@ -46,7 +46,7 @@ class HeldBodies:
 class TimedBody:
     """A request's body, which must arrive in bounded time."""
 
-    def __init__(self, body: Any, held: HeldBodies, *, address: str) -> None:
+    def __init__(self, body: Any, held: PendingBodies, *, address: str) -> None:
         self._body = body
         self._reader: Any = getattr(body, "reader", None)
         self._held = held
@@ -54,7 +54,7 @@ class TimedBody:
 
     def read(self, size: int | None = None) -> bytes:
         """Return up to `size` bytes. Raises `BrokenPipeError` if the client is too slow, `TooMany` if too many are."""
-        if self._is_over():
+        if self._has_ended():
             return b""
         read = self._wait_and_read(size) if self.must_wait(size) else self._body.read(size)
         if len(read) >= PIECE_BYTES:
@@ -75,7 +75,7 @@ class TimedBody:
             self._body.failed = True
             raise
 
-    def _is_over(self) -> bool:
+    def _has_ended(self) -> bool:
         """Return True if the whole body was read, according to its declared length."""
         return getattr(self._reader, "length", None) == 0 and not self._body.buf.tell()
 
@@ -92,7 +92,7 @@ class TimedBody:
 
     def drain(self) -> None:
         """Read the rest of the body, within bounds; beyond them the connection cannot be reused."""
-        if self._body.failed or self._is_over():
+        if self._body.failed or self._has_ended():
             return
         if self._held.drained >= _MAX_DRAINED:
             self._body.failed = True

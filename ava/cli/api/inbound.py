@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ava.cli.api.webhooks import read_secret
-from ava.cli.options.arguments import HOOK_ID, PAST_MOMENT, SUBSCRIPTION_ID, WORKER_ID
+from ava.cli.options.arguments import HOOK_ID, PAST_TIMESTAMP, SUBSCRIPTION_ID, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.options.inputs import read_input, read_json
 from ava.cli.screen import printing
@@ -221,7 +221,9 @@ def delivery(client: Client, hook_id: str, delivery_id: str, printer: RecordPrin
 @hooks.command()
 @click.argument("hook_id", type=HOOK_ID)
 @click.argument("delivery_ids", nargs=-1)
-@click.option("--since", type=PAST_MOMENT, help="Replay all deliveries received since then, instead of DELIVERY_IDS.")
+@click.option(
+    "--since", type=PAST_TIMESTAMP, help="Replay all deliveries received since then, instead of DELIVERY_IDS."
+)
 @click.option(
     "--verdict", type=click.Choice(("accepted", "refused")), help="With --since: only deliveries with this verdict."
 )

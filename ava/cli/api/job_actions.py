@@ -10,7 +10,7 @@ import click
 
 from ava.cli.api.jobs import chosen_filters, filter_options
 from ava.cli.api.operations import follow_operation
-from ava.cli.options.arguments import ISO_FORM, JOB_ID, MOMENT, TAG
+from ava.cli.options.arguments import ISO_FORM, JOB_ID, TAG, TIMESTAMP
 from ava.cli.options.connection import connected
 from ava.cli.options.inputs import read_input
 from ava.cli.screen import printing
@@ -32,7 +32,7 @@ def _many_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @click.argument("job_id", type=JOB_ID)
 @click.option("--set-priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="New priority of the job.")
-@click.option("--at", "scheduled_at", type=MOMENT, help=f"New start time: {ISO_FORM}.")
+@click.option("--at", "scheduled_at", type=TIMESTAMP, help=f"New start time: {ISO_FORM}.")
 @click.option("--now", is_flag=True, help="Start the job as soon as possible.")
 @click.option("--expires-in", type=click.IntRange(1), help="Seconds until it is cancelled if it has not started.")
 @click.option("--never-expires", is_flag=True, help="Remove the expiry.")

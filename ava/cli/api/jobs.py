@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ava.cli.options.arguments import ISO_FORM, JOB_ID, MOMENT, PAST_FORM, PAST_MOMENT, TAG, WHERE, WORKER_ID
+from ava.cli.options.arguments import ISO_FORM, JOB_ID, PAST_FORM, PAST_TIMESTAMP, TAG, TIMESTAMP, WHERE, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.options.input_values import INPUT_VALUE, with_values
 from ava.cli.options.inputs import key_options, read_input, take_keys
@@ -68,14 +68,14 @@ _FILTERS = (
         "--since",
         "--created-after",
         "created_after",
-        type=PAST_MOMENT,
+        type=PAST_TIMESTAMP,
         help=f"Only jobs created then or later: {PAST_FORM}.",
     ),
     click.option(
-        "--before", "--created-before", "created_before", type=PAST_MOMENT, help="Only jobs created before then."
+        "--before", "--created-before", "created_before", type=PAST_TIMESTAMP, help="Only jobs created before then."
     ),
-    click.option("--completed-after", type=PAST_MOMENT, help="Only jobs that ended then or later."),
-    click.option("--completed-before", type=PAST_MOMENT, help="Only jobs that ended before then."),
+    click.option("--completed-after", type=PAST_TIMESTAMP, help="Only jobs that ended then or later."),
+    click.option("--completed-before", type=PAST_TIMESTAMP, help="Only jobs that ended before then."),
     click.option("--priority", type=_PRIORITIES, help="Only jobs of this priority."),
     click.option("--by", "triggered_by", help="Only jobs of this user, schedule or key."),
     click.option("--error", help="Only jobs with this string in their error, ignoring case."),
@@ -118,13 +118,13 @@ def jobs() -> None:
     help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
 )
 @click.option("--trigger", type=_TRIGGERS, help="The job's trigger.  [default: manual]")
-@click.option("--at", "scheduled_at", type=MOMENT, help=f"When to start the job: {ISO_FORM}.  [default: now]")
+@click.option("--at", "scheduled_at", type=TIMESTAMP, help=f"When to start the job: {ISO_FORM}.  [default: now]")
 @click.option("--expires-in", type=click.IntRange(1), help="Seconds until the job is cancelled if it has not started.")
 @click.option("--max-retries", type=click.IntRange(0), help="Max retries, at most the worker's.")
 @click.option(
     "--deadline", "deadline_seconds", type=click.IntRange(1), help="Seconds until the job fails if it has not ended."
 )
-@click.option("--start-before", type=MOMENT, help="Cancel the job if it has not started by this time.")
+@click.option("--start-before", type=TIMESTAMP, help="Cancel the job if it has not started by this time.")
 @click.option("--tag", "tags", type=TAG, multiple=True, help="A tag to find the job by, KEY=VALUE; repeatable.")
 @key_options
 @click.option("--key", help="An idempotency key: calls with the same key trigger one job.")
@@ -239,7 +239,7 @@ def _print_runs(found: JobRuns, printer: RecordPrinter) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Print new lines until the job ends.")
 @click.option("--level", type=click.Choice(["info", "warn", "error"]), help="Only lines of this level.")
 @click.option("--tail", type=click.IntRange(0), help="Number of lines to print, from the end of the log.")
-@click.option("--since", type=PAST_MOMENT, help=f"Only lines since then: {PAST_FORM}.")
+@click.option("--since", type=PAST_TIMESTAMP, help=f"Only lines since then: {PAST_FORM}.")
 @click.option("--grep", "text", help="Only lines with this string, ignoring case.")
 @output_options
 @connected

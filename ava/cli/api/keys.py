@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ava.cli.options.arguments import ISO_FORM, MOMENT, WORKER_ID
+from ava.cli.options.arguments import ISO_FORM, TIMESTAMP, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
@@ -49,7 +49,7 @@ def keys() -> None:
     help="A pull worker: the key gets the role `worker` and may claim its runs; repeatable.",
 )
 @click.option("--platform", is_flag=True, help="With --worker: runs of all tenants (requires platform-admin or above).")
-@click.option("--expires-at", type=MOMENT, help=f"When the key expires: {ISO_FORM}.  [default: never]")
+@click.option("--expires-at", type=TIMESTAMP, help=f"When the key expires: {ISO_FORM}.  [default: never]")
 @click.option("--no-payloads", is_flag=True, help="Hide inputs, outputs and log lines from users of the key.")
 @output_options
 @connected

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ava.client import Client, Node
 
 #: Polling interval for a draining node, in seconds.
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 
 def _memory(node: Node) -> str | None:
@@ -79,7 +79,7 @@ def drain(client: Client, printer: RecordPrinter, node_id: str, waits: bool) -> 
 
     node = client.nodes.drain(node_id)
     while waits and (node.busy or node.queues):
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
         found = next((each for each in client.nodes.list() if each.id == node_id), None)
         if found is None or found.state != "live":
             raise CallFailed(f"{node_id} ended before it was drained.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ava.client import Client, Operation
 
 #: Polling interval for a running operation, in seconds.
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
 def _progress(found: Operation) -> str:
@@ -88,7 +88,7 @@ def follow_operation(client: Client, operation: Operation, printer: RecordPrinte
             while operation.is_running:
                 taken = operation.done + operation.failed
                 line.set_progress(taken / max(1, operation.total), _progress_text(operation))
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(_POLL_SECONDS)
                 operation = client.operations.get(operation.id)
     except KeyboardInterrupt:
         printing.print_text(f"The operation continues; `ava operations abort {operation.id}` stops it.", is_error=True)

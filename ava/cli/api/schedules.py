@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ava.cli.options.arguments import ISO_FORM, MOMENT, SCHEDULE_ID, WORKER_ID
+from ava.cli.options.arguments import ISO_FORM, SCHEDULE_ID, TIMESTAMP, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.options.inputs import read_input
 from ava.cli.screen.output import RecordPrinter, output_options
@@ -104,8 +104,8 @@ def show(client: Client, schedule_id: str, firings: int, printer: RecordPrinter)
     type=int,
     help="Max delay of the firings in seconds, to spread the load of many schedules.  [default: 0]",
 )
-@click.option("--starts-at", type=MOMENT, help=f"Earliest firing time: {ISO_FORM}.")
-@click.option("--ends-at", type=MOMENT, help=f"Time from which the schedule no longer fires: {ISO_FORM}.")
+@click.option("--starts-at", type=TIMESTAMP, help=f"Earliest firing time: {ISO_FORM}.")
+@click.option("--ends-at", type=TIMESTAMP, help=f"Time from which the schedule no longer fires: {ISO_FORM}.")
 @click.option(
     "--expires-in", type=int, help="Seconds after the firing time until a job that has not started is cancelled."
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ava.cli.host.processes import run_sender
-from ava.cli.options.arguments import PAST_FORM, PAST_MOMENT, WEBHOOK_ID
+from ava.cli.options.arguments import PAST_FORM, PAST_TIMESTAMP, WEBHOOK_ID
 from ava.cli.options.connection import connected
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
@@ -68,17 +68,19 @@ _secret_file: Callable[..., Any] = click.option(
 # Without a command, `ava webhooks` is the sending process, which the Procfile and the containers run.
 @click.group(invoke_without_command=True)
 @click.option("--reseal", is_flag=True, help="Encrypt every secret with the first AVA_ENCRYPTION_KEY, and exit.")
-@click.option("--retry-set-aside", is_flag=True, help="Requeue dead letters (events whose fan-out failed), and exit.")
+@click.option(
+    "--retry-dead-letters", is_flag=True, help="Requeue dead letters (events that failed to fan out), and exit."
+)
 @click.pass_context
-def webhooks(ctx: click.Context, reseal: bool, retry_set_aside: bool) -> None:
+def webhooks(ctx: click.Context, reseal: bool, retry_dead_letters: bool) -> None:
     """Send webhooks; or list, create, test and change them, with a command.
 
     Without a command it is a sender process, which sends webhooks. Run any number of them.
     """
     if ctx.invoked_subcommand is None:
-        run_sender(reseal=reseal, retry_set_aside=retry_set_aside)
-    elif reseal or retry_set_aside:
-        raise click.UsageError(f"{ctx.invoked_subcommand} takes neither --reseal nor --retry-set-aside.")
+        run_sender(reseal=reseal, retry_dead_letters=retry_dead_letters)
+    elif reseal or retry_dead_letters:
+        raise click.UsageError(f"{ctx.invoked_subcommand} takes neither --reseal nor --retry-dead-letters.")
 
 
 @webhooks.command("list")
@@ -231,8 +233,8 @@ def body(client: Client, webhook_id: str, delivery_id: str, printer: RecordPrint
 @webhooks.command()
 @click.argument("webhook_id", type=WEBHOOK_ID)
 @click.argument("delivery_ids", nargs=-1)
-@click.option("--since", type=PAST_MOMENT, help=f"Resend every abandoned delivery created since then: {PAST_FORM}.")
-@click.option("--until", type=PAST_MOMENT, help="With --since: only deliveries created before then.")
+@click.option("--since", type=PAST_TIMESTAMP, help=f"Resend every abandoned delivery created since then: {PAST_FORM}.")
+@click.option("--until", type=PAST_TIMESTAMP, help="With --since: only deliveries created before then.")
 @click.option(
     "--status", type=click.Choice(["abandoned", "delivered"]), help="With --since: deliveries with this status."
 )

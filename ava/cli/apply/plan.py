@@ -113,7 +113,7 @@ def _is_same(key: str, old: Any, new: Any) -> bool:
     if key == "retry" and isinstance(old, Mapping) and isinstance(new, Mapping):
         return _retry(old) == _retry(new)
     if isinstance(old, datetime):
-        return _moment(new) == old
+        return _timestamp(new) == old
     if isinstance(old, bool) or isinstance(new, bool):
         return old is new
     if isinstance(old, list) and key == "events" and isinstance(new, list):
@@ -129,7 +129,7 @@ def _retry(given: Mapping[str, Any]) -> object:
         return given
 
 
-def _moment(text: Any) -> datetime | None:
+def _timestamp(text: Any) -> datetime | None:
     try:
         found = datetime.fromisoformat(str(text))
     except ValueError:

@@ -62,7 +62,7 @@ def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None
     os.environ[handler_folder.VARIABLE] = str(files.folder)
     loaded = files.load(os.environ)
     # Read the times before the node imports the files, so that a change during the import is noticed.
-    known = files.moments(loaded.files)
+    known = files.timestamps(loaded.files)
     worker_id, schema = next(iter(loaded.schemas.items()))
     job = {"worker_id": worker_id, "input": example.input_of(json.loads(schema or "{}"))}
     try:
@@ -96,7 +96,7 @@ def _run(system: System, files: HandlerFiles, loaded: LoadedHandlers, known: dic
             if time.monotonic() < max(poll_at, starting_until or 0):
                 continue
             poll_at = time.monotonic() + _POLL_SECONDS
-            if (now := files.moments(loaded.files)) == known:
+            if (now := files.timestamps(loaded.files)) == known:
                 continue
             changed = sorted(path for path in {*now, *known} if now.get(path) != known.get(path))
             try:
@@ -109,4 +109,4 @@ def _run(system: System, files: HandlerFiles, loaded: LoadedHandlers, known: dic
                 system.replace_node()
                 starting_until = time.monotonic() + _START_SECONDS
                 # A file that is watched from now on has not changed.
-                known = {path: now.get(path, moment) for path, moment in files.moments(loaded.files).items()}
+                known = {path: now.get(path, timestamp) for path, timestamp in files.timestamps(loaded.files).items()}

@@ -368,11 +368,11 @@ def _check_webhooks(settings: Settings) -> str:
     from ava.errors import StartError
     from ava.store.engine import schema
     from ava.store.engine.database import Database
-    from ava.store.webhooks import set_aside
+    from ava.store.webhooks import dead_letters
 
     schema.check(settings)
     with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
-        found = set_aside.find(connection)
+        found = dead_letters.find(connection)
     if found.count:
         shown = "; ".join(f"{event_id} of {tenant_id} ({error})" for event_id, tenant_id, error in found.newest)
         events = (
@@ -380,6 +380,6 @@ def _check_webhooks(settings: Settings) -> str:
         )
         raise StartError(
             f"{events}, because the fan-out failed; the newest: {shown}. See the sender's log, remove the cause, "
-            "then run `ava webhooks --retry-set-aside`"
+            "then run `ava webhooks --retry-dead-letters`"
         )
     return "no event is a dead letter"

@@ -110,16 +110,16 @@ def dispatcher() -> None:
         dispatcher_process.run(settings)
 
 
-def run_sender(*, reseal: bool, retry_set_aside: bool) -> None:
+def run_sender(*, reseal: bool, retry_dead_letters: bool) -> None:
     """Send webhooks until a stop is requested, or do only what an argument says."""
     from ava import settings as settings_module
 
     settings = settings_module.load(uses_broker=False)
-    if reseal or retry_set_aside:
+    if reseal or retry_dead_letters:
         if reseal:
             _reseal(settings)
-        if retry_set_aside:
-            _retry_set_aside(settings)
+        if retry_dead_letters:
+            _retry_dead_letters(settings)
         return
     with without_collections():
         from ava.delivery import sender_process
@@ -142,12 +142,12 @@ def _reseal(settings: Settings) -> None:
     click.echo(f"Encrypted the secrets of {count} webhooks and {of_workers} workers with the first key.")
 
 
-def _retry_set_aside(settings: Settings) -> None:
+def _retry_dead_letters(settings: Settings) -> None:
     from ava.store.engine.database import Database
-    from ava.store.webhooks import set_aside
+    from ava.store.webhooks import dead_letters
 
     count = 0
     with closing(Database.of(settings, name="retry", pool_size=1)) as database, database.connect() as found:
-        while returned := set_aside.retry(found):
+        while returned := dead_letters.retry(found):
             count += returned
     click.echo(f"Returned {count} event{'' if count == 1 else 's'} to the fan-out.")

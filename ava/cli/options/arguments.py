@@ -82,7 +82,7 @@ class Pair(click.ParamType[tuple[str, str]]):
         return key, text
 
 
-class _Moment(click.ParamType[datetime]):
+class _Timestamp(click.ParamType[datetime]):
     """A time in ISO 8601. Without an offset it is local, like the times in tables."""
 
     name = "moment"
@@ -97,10 +97,10 @@ class _Moment(click.ParamType[datetime]):
             return value
         if self._may_be_ago and (ago := _AGO.fullmatch(str(value))):
             return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
-        if (moment := parse_time(str(value), is_local=True)) is None:
+        if (timestamp := parse_time(str(value), is_local=True)) is None:
             ago_form = ", nor an age such as 90s, 10m, 2h or 1d" if self._may_be_ago else ""
             self.fail(f"{value!r} is not an ISO 8601 time such as 2026-12-01T09:00{ago_form}.", param, ctx)
-        return moment
+        return timestamp
 
 
 _AGO = re.compile(r"(\d{1,6})([smhd])")
@@ -110,8 +110,8 @@ WHERE = Pair("path=value", "account.id=17")
 #: The form of a time in an option's help.
 ISO_FORM = "ISO 8601, in local time unless it has an offset"
 PAST_FORM = f"{ISO_FORM}, or an age such as 10m, 2h or 1d"
-MOMENT = _Moment(may_be_ago=False)
-PAST_MOMENT = _Moment(may_be_ago=True)
+TIMESTAMP = _Timestamp(may_be_ago=False)
+PAST_TIMESTAMP = _Timestamp(may_be_ago=True)
 JOB_ID = _RecordId(
     "job_id", lambda client: client.jobs.list(per_page=_MAX_OFFERED), lambda job: f"{job.status} {job.worker_id}"
 )

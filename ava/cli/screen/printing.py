@@ -99,10 +99,10 @@ def _shown(name: str, value: Any, margin: int | None) -> str:
     return coloured_status(clean(str(value))) if name == "status" else clean(str(value))
 
 
-def _local(moment: datetime, day: str) -> str:
-    if moment.tzinfo is None:
-        return local_time(moment)
-    return f"{local_time(moment, f'{day} %H:%M:%S')}.{moment.microsecond // 1000:03} {zone_name(moment)}"
+def _local(timestamp: datetime, day: str) -> str:
+    if timestamp.tzinfo is None:
+        return local_time(timestamp)
+    return f"{local_time(timestamp, f'{day} %H:%M:%S')}.{timestamp.microsecond // 1000:03} {zone_name(timestamp)}"
 
 
 def with_local_times(sentence: str) -> str:
@@ -134,8 +134,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _time(moment: datetime) -> str:
-    if moment.tzinfo is None:
+def _time(timestamp: datetime) -> str:
+    if timestamp.tzinfo is None:
         # A schedule's slot is a local time, written like the API writes it.
-        return moment.isoformat(timespec="minutes")
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return timestamp.isoformat(timespec="minutes")
+    return timestamp.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -113,11 +113,11 @@ def milliseconds(count: int | float | None) -> str | None:
     return f"{count:.0f} ms" if count < 1000 else f"{count / 1000:,.1f} s"
 
 
-def ago(moment: datetime | None, *, now: datetime | None = None) -> str | None:
+def ago(timestamp: datetime | None, *, now: datetime | None = None) -> str | None:
     """Return the age of a time in at most four characters: `12s`, `5m`, `3h`, `90d`."""
-    if moment is None:
+    if timestamp is None:
         return None
-    seconds = max(0, int(((now or datetime.now(UTC)) - moment).total_seconds()))
+    seconds = max(0, int(((now or datetime.now(UTC)) - timestamp).total_seconds()))
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= size:
             return f"{seconds // size}{unit}"
@@ -146,12 +146,12 @@ def _title(column: Column, number: int, rows: Sequence[Sequence[Any]]) -> str:
     return column.title
 
 
-def _short_time(moment: datetime) -> str:
+def _short_time(timestamp: datetime) -> str:
     """Return a time, with its year unless it is this year, and its zone unless it is the title's zone."""
-    is_far = moment.astimezone().year != datetime.now().year
-    zone = zone_name(moment)
+    is_far = timestamp.astimezone().year != datetime.now().year
+    zone = zone_name(timestamp)
     form = ("%Y-%m-%d %H:%M" if is_far else "%m-%d %H:%M") + ("" if zone == zone_name() else f" {zone}")
-    return local_time(moment, form)
+    return local_time(timestamp, form)
 
 
 def _text(value: Any, is_wide: bool) -> str:

@@ -52,14 +52,14 @@ def cut(text: str, width: int) -> str:
     return f"{taken}…"
 
 
-def local_time(moment: datetime, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+def local_time(timestamp: datetime, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     """Return a time in the local time zone; a time without a zone is a schedule's local time and stays unchanged."""
-    return moment.strftime("%Y-%m-%d %H:%M") if moment.tzinfo is None else moment.astimezone().strftime(form)
+    return timestamp.strftime("%Y-%m-%d %H:%M") if timestamp.tzinfo is None else timestamp.astimezone().strftime(form)
 
 
-def zone_name(moment: datetime | None = None) -> str:
+def zone_name(timestamp: datetime | None = None) -> str:
     """Return the name of the local time zone at a time, by default now."""
-    return (moment or datetime.now()).astimezone().tzname() or ""
+    return (timestamp or datetime.now()).astimezone().tzname() or ""
 
 
 class Screen:

@@ -91,7 +91,7 @@ class Relay:
         if not rows:
             return 0
         # Store the start of the key's validity before the first request, in case the relay dies after it.
-        self._table.note_sending([row.id for row in rows if row.first_sent_at is None], now)
+        self._table.record_sending([row.id for row in rows if row.first_sent_at is None], now)
         for bulk in _bulks(rows, now):
             if not self._stopping.is_set() and not self._send_together(bulk):
                 self._send_each(bulk, now)
@@ -119,18 +119,18 @@ class Relay:
         try:
             entry = _entry(row)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            self._put_off(row, None, error)
+            self._defer(row, None, error)
             return
         try:
             if not self._is_known(row, now):
                 self._client.jobs.trigger(**entry, idempotency_key=row.id)
         except _OF_ALL as error:
             # Move it back, so that a row which the API never accepts does not block the others.
-            self._put_off(row, now + min(_MAX_PAUSE_SECONDS, _seconds(row)), error)
+            self._defer(row, now + min(_MAX_PAUSE_SECONDS, _seconds(row)), error)
             raise
         except Exception as error:
             is_final = isinstance(error, ApiRefused) or (isinstance(error, ApiConflict) and "dedupe" in entry)
-            self._put_off(row, None if is_final else now + min(_MAX_ROW_PAUSE_SECONDS, _seconds(row)), error)
+            self._defer(row, None if is_final else now + min(_MAX_ROW_PAUSE_SECONDS, _seconds(row)), error)
         else:
             self._table.delete([row.id])
 
@@ -141,7 +141,7 @@ class Relay:
             and next(iter(self._client.jobs.list(tags={TAG: row.id}, per_page=1)), None) is not None
         )
 
-    def _put_off(self, row: OutboxRow, next_at: float | None, error: Exception) -> None:
+    def _defer(self, row: OutboxRow, next_at: float | None, error: Exception) -> None:
         text = _reason(error)
         _log.error("Outbox row %s %s: %s", row.id, "is refused" if next_at is None else "waits", text)
         self._table.put_off(row.id, next_at=next_at, error=text)

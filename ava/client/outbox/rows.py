@@ -43,7 +43,7 @@ class OutboxTable(Protocol):
         """Return the oldest rows that are due."""
         ...
 
-    def note_sending(self, ids: Sequence[str], now: float) -> None:
+    def record_sending(self, ids: Sequence[str], now: float) -> None:
         """Store the time of the first attempt of rows that have none."""
 
     def delete(self, row_ids: Sequence[str]) -> None:

@@ -84,7 +84,7 @@ class SqlOutboxTable:
         with self._engine.begin() as connection:
             return [OutboxRow(**row) for row in connection.execute(found).mappings()]
 
-    def note_sending(self, ids: Sequence[str], now: float) -> None:
+    def record_sending(self, ids: Sequence[str], now: float) -> None:
         """Store the time of the first attempt of rows that have none."""
         columns = self._table.c
         if ids:

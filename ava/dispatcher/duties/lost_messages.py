@@ -8,7 +8,7 @@ from ava.broker.publisher import Publisher
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Database
 from ava.store.jobs.feed import published
-from ava.store.jobs.moves import publish, recall
+from ava.store.jobs.transitions import publish, recall
 
 _JOBS_PER_STATEMENT = 1000
 #: Maximum seconds from publishing a message to the start of its job, while a process is free.
@@ -31,7 +31,7 @@ class _IdleRepublish:
 
 
 class LostMessages:
-    """Republishes lost messages, but not messages that are still in the broker (`ava.store.jobs.moves.publish`).
+    """Republishes lost messages, but not messages that are still in the broker (`ava.store.jobs.transitions.publish`).
 
     If the broker's reset marker is missing, the broker has lost everything, and all published jobs return to the
     backlog.

@@ -12,7 +12,7 @@ from ava.broker.control import Control
 from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
-from ava.store.jobs.moves import rescue
+from ava.store.jobs.transitions import rescue
 from ava.store.reports import promotions
 
 _log = logging.getLogger(__name__)
@@ -54,9 +54,9 @@ class Heartbeats(Generic[_Sender]):
         known, since = self._heartbeats, max(now - self._age_seconds, self._began_at)
         self._heartbeats = {
             sender: last
-            if (last := known.get(sender)) is not None and last.seen_at == moment
-            else _Heartbeat(seen_at=moment, since=since)
-            for sender, moment in seen_at.items()
+            if (last := known.get(sender)) is not None and last.seen_at == timestamp
+            else _Heartbeat(seen_at=timestamp, since=since)
+            for sender, timestamp in seen_at.items()
         }
         self._observed_at = now
 
@@ -152,7 +152,7 @@ class Promotions:
         If the server is the same, retention deleted the missing job.
         """
         with self._database.connect() as connection:
-            found = promotions.look(connection, known=self._newest)
+            found = promotions.poll(connection, known=self._newest)
             if found.timeline is None:
                 return 0
             is_another = found.server != self._server

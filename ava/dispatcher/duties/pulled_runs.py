@@ -10,7 +10,7 @@ from ava.domain.jobs.pull import PULLED_SILENT_SECONDS
 from ava.domain.jobs.retry import DEFAULT
 from ava.store.engine.database import Database
 from ava.store.fleet import worker_claims
-from ava.store.jobs.moves import pull, rescue
+from ava.store.jobs.transitions import pull, rescue
 
 #: PostgreSQL's clock measures these first seconds of silence, so that only runs that missed a heartbeat are watched.
 _MISSED_SECONDS = 6.0
@@ -55,7 +55,7 @@ class PulledRunWatch:
         if not silent:
             return 0
         with self._database.transaction() as connection:
-            locked = pull.lock_silent(connection, silent)
+            locked = pull.lock_expired(connection, silent)
             for has_begun, msg in (
                 (True, "Handler lost: its worker is silent"),
                 (False, "The claim was not used: the run had not begun"),

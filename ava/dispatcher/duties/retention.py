@@ -14,8 +14,8 @@ from ava.store.errors import counting
 from ava.store.events import old_rows, subscriptions
 from ava.store.fleet import nodes
 from ava.store.jobs import bulk_operations, idempotency, old_jobs
-from ava.store.jobs.moves import debounce, pull
 from ava.store.jobs.old_jobs import FIRST_POSITION, Position
+from ava.store.jobs.transitions import debounce, pull
 from ava.store.reports import analytics, audit, job_times, statistics
 from ava.store.schedules import firings
 from ava.store.webhooks import webhook_events
@@ -100,16 +100,16 @@ class OldJobs:
         self.is_at_end = True
         if time.monotonic() < self._next_pass:
             return 0
-        kept = old_jobs.days_kept(connection, default=self._retention_days)
-        looked = old_jobs.look(connection, kept, after=self._position, limit=limit)
-        lines = old_jobs.delete_lines(connection, looked, limit=limit)
-        count = lines + old_jobs.delete(connection, looked)
+        kept = old_jobs.job_retention(connection, default=self._retention_days)
+        scanned = old_jobs.scan(connection, kept, after=self._position, limit=limit)
+        lines = old_jobs.delete_lines(connection, scanned, limit=limit)
+        count = lines + old_jobs.delete(connection, scanned)
         if lines >= limit:
             # Some of these jobs may have more lines, so the next batch scans them again.
             self.is_at_end = False
-        elif looked.count >= limit:
+        elif scanned.count >= limit:
             self.is_at_end = False
-            self._position = looked.position
+            self._position = scanned.position
         else:
             self._position = FIRST_POSITION
             if kept.shortest < kept.longest:
@@ -167,7 +167,7 @@ def of_jobs(
         lambda connection, _: nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS, silent=silent_nodes()),
         lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: bulk_operations.delete_old(connection, retention_days=retention_days, limit=limit),
-        lambda connection, limit: audit.delete_old(connection, kept_days=audit_days, limit=limit),
+        lambda connection, limit: audit.delete_old(connection, retention_days=audit_days, limit=limit),
         lambda connection, limit: analytics.delete_old(connection, limit=limit),
         lambda connection, limit: job_times.delete_old(connection, limit=limit),
         lambda connection, limit: counting.delete_old(connection, limit=limit),
@@ -186,8 +186,10 @@ def of_events(database: Database, *, retention_days: float, event_days: float) -
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
         lambda connection, limit: webhook_events.delete_old(connection, retention_days=retention_days, limit=limit),
-        lambda connection, limit: old_rows.delete_old(connection, "events", kept_days=event_days, limit=limit),
-        lambda connection, limit: old_rows.delete_old(connection, "hook_deliveries", kept_days=event_days, limit=limit),
+        lambda connection, limit: old_rows.delete_old(connection, "events", retention_days=event_days, limit=limit),
+        lambda connection, limit: old_rows.delete_old(
+            connection, "hook_deliveries", retention_days=event_days, limit=limit
+        ),
         lambda connection, limit: old_rows.delete_keys(connection, limit=limit),
         lambda connection, limit: subscriptions.delete_former(connection, limit=limit),
     )
@@ -204,7 +206,7 @@ def roll_partitions(
 
     Returns the number of partitions that were created or dropped.
     """
-    kept_days = {
+    days_of_table = {
         partitions.LOGS: retention_days,
         "webhook_events": webhook_retention_days,
         "webhook_deliveries": webhook_retention_days,
@@ -216,7 +218,7 @@ def roll_partitions(
     for table in partitions.TABLES:
         try:
             with database.connect() as connection:
-                count += _roll(connection, table, kept_days[table])
+                count += _roll(connection, table, days_of_table[table])
         except DatabaseUnavailable as error:
             failure = error
     if failure is not None:
@@ -224,12 +226,12 @@ def roll_partitions(
     return count
 
 
-def _roll(connection: Connection, table: str, kept_days: float) -> int:
+def _roll(connection: Connection, table: str, retention_days: float) -> int:
     if table == partitions.LOGS:
-        kept_days = old_jobs.days_kept(connection, default=kept_days).longest
-    width = max(1, ceil(kept_days / _MAX_PARTITIONS[table]))
+        retention_days = old_jobs.job_retention(connection, default=retention_days).longest
+    width = max(1, ceil(retention_days / _MAX_PARTITIONS[table]))
     ahead = _LOG_DAYS_AHEAD if table == partitions.LOGS else _DAYS_AHEAD
     added = partitions.add(connection, table, days_ahead=ahead, width_days=width)
     if table == partitions.LOGS:
-        return added + partitions.drop_logs(connection, kept_days=kept_days, max_lines=_MAX_MOVED_LINES)
-    return added + partitions.drop(connection, table, kept_days=kept_days)
+        return added + partitions.drop_logs(connection, retention_days=retention_days, max_lines=_MAX_MOVED_LINES)
+    return added + partitions.drop(connection, table, retention_days=retention_days)

@@ -14,9 +14,9 @@ from ava.services.fleet import revoke_all
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings, workers
 from ava.store.fleet.worker_settings import PLATFORM, WorkerStatusChange
-from ava.store.jobs.moves import cancel, expire, park, permits, recall
-from ava.store.jobs.moves.cancel import CancelRequest
-from ava.store.jobs.moves.park import ListPosition
+from ava.store.jobs.transitions import cancel, expire, park, permits, recall
+from ava.store.jobs.transitions.cancel import CancelRequest
+from ava.store.jobs.transitions.park import ListPosition
 
 #: Maximum jobs of one statement that returns or parks them, moves them to another queue or limit, or expires them, and
 #: of one transaction that stops them.
@@ -155,7 +155,7 @@ class ParkedJobs:
     def run_once(self, now: float) -> int:
         """Return jobs if something has changed. Returns the number of jobs."""
         with self._database.connect() as connection:
-            found = park.what_returns(connection, dead_after_seconds=self._node_dead_seconds)
+            found = park.unpark_conditions(connection, dead_after_seconds=self._node_dead_seconds)
         if found != self._known:
             self._known, self._until = found, now + _AFTER_CHANGE_SECONDS
         elif now > self._until and now < self._next_at:

@@ -16,9 +16,9 @@ from ava.services.creation.input_schemas import InputSchemas
 from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import journal, wake_queue
-from ava.store.jobs.moves import cancel, wake
-from ava.store.jobs.moves.cancel import CancelRequest
-from ava.store.jobs.moves.wake import EndedWait, InputTemplate, ResolvedInput, WaitVerdict
+from ava.store.jobs.transitions import cancel, wake
+from ava.store.jobs.transitions.cancel import CancelRequest
+from ava.store.jobs.transitions.wake import EndedWait, InputTemplate, ResolvedInput, WaitVerdict
 
 _log = logging.getLogger(__name__)
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 from ava.dispatcher.feed.fair_queue import FairQueue
 from ava.domain.jobs.job import Job
-from ava.domain.limits.fair_queueing import TurnClock, WaitingJob
+from ava.domain.limits.fair_queueing import FairQueueClock, WaitingJob
 from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import tenants
 from ava.store.jobs.feed import limit_keys, permit_waits
 from ava.store.jobs.feed.limit_keys import KeyState
 from ava.store.jobs.feed.permit_waits import LimitedJob
-from ava.store.jobs.moves import park, permits
+from ava.store.jobs.transitions import park, permits
 
 #: Maximum limit keys per poll, in addition to those of notices. The next poll continues after them.
 MAX_KEYS = 200
@@ -48,14 +48,14 @@ class Admission:
         self._tenant_max_running = tenant_max_running
         #: The last key of the previous poll, if more keys follow.
         self.last_key = ""
-        self._clocks: dict[tuple[str, int], TurnClock] = {}
+        self._clocks: dict[tuple[str, int], FairQueueClock] = {}
         self._idle_at = 0.0
         #: Seconds until a rate among the keys of the last poll allows the next start.
         self.wait_seconds = float("inf")
         #: True if the last poll left free permits for the next one.
         self.has_more = False
 
-    def look(self, keys: Sequence[str], may_publish: Callable[[str, str, int], bool]) -> list[Job]:
+    def poll(self, keys: Sequence[str], may_publish: Callable[[str, str, int], bool]) -> list[Job]:
         """Give the free permits of keys that follow `last_key`. Returns the same as `admit`."""
         self.wait_seconds = float("inf")
         if time.monotonic() > self._idle_at:
@@ -87,8 +87,10 @@ class Admission:
                 if self._fair_queue.has_limits
                 else states
             )
-            rooms = [(state, self._make_room(connection, state)) for state in fronts]
-            chosen = self._choose(connection, [(state, room) for state, room in rooms if room > 0], max_permits)
+            capacities = [(state, self._free_capacity(connection, state)) for state in fronts]
+            chosen = self._choose(
+                connection, [(state, capacity) for state, capacity in capacities if capacity > 0], max_permits
+            )
             if not chosen:
                 return []
             return permits.admit(
@@ -102,29 +104,29 @@ class Admission:
         A job of a tenant at its limit takes no permit and does not block less urgent jobs of other tenants. A key with
         too many used permits keeps its state.
         """
-        if state.room < 0:
+        if state.capacity < 0:
             return state
         priority: int | None = state.priority
         while priority is not None:
             waiting = permit_waits.waiting_tenants(connection, key=state.key, priority=priority, limit=_MAX_TENANTS)
-            if self._with_room(connection, [(state.key, priority, tenant) for tenant in waiting]):
+            if self._with_capacity(connection, [(state.key, priority, tenant) for tenant in waiting]):
                 break
             priority = permit_waits.next_priority(connection, key=state.key, priority=priority)
         if priority is None or priority == state.priority:
             return None if priority is None else state
         return replace(state, priority=priority, is_of_several_tenants=True, next_jobs=())
 
-    def _make_room(self, connection: Connection, state: KeyState) -> int:
+    def _free_capacity(self, connection: Connection, state: KeyState) -> int:
         """Return a key's free permits. If there are none, unstarted jobs release some to more urgent waiting jobs."""
-        room = state.room
-        if room < 0:
+        capacity = state.capacity
+        if capacity < 0:
             # The limit was lowered.
-            park.park_less_urgent(connection, key=state.key, priority=0, limit=-room)
-        elif room == 0 and state.least_urgent is not None and state.least_urgent > state.priority:
-            room = park.park_less_urgent(connection, key=state.key, priority=state.priority, limit=_MAX_EACH)
+            park.park_less_urgent(connection, key=state.key, priority=0, limit=-capacity)
+        elif capacity == 0 and state.least_urgent is not None and state.least_urgent > state.priority:
+            capacity = park.park_less_urgent(connection, key=state.key, priority=state.priority, limit=_MAX_EACH)
         if state.rate is not None:
-            room = min(room, state.rate.unstarted - state.unstarted)
-        return min(room, _MAX_EACH)
+            capacity = min(capacity, state.rate.unstarted - state.unstarted)
+        return min(capacity, _MAX_EACH)
 
     def _choose(
         self, connection: Connection, found: Sequence[tuple[KeyState, int]], max_permits: float
@@ -135,15 +137,15 @@ class Admission:
         waiting = self._waiting(connection, found)
         rates = _Rates(connection, {key.key: key.rate for key, _ in found if key.rate is not None}, waiting)
         chosen: list[LimitedJob] = []
-        for state, room in sorted(found, key=lambda each: each[0].priority):
+        for state, capacity in sorted(found, key=lambda each: each[0].priority):
             if len(chosen) >= max_permits:
                 self.has_more = True
                 break
             of_tenants: dict[str, list[LimitedJob]] = {}
             for job in rates.allowed(waiting.get(state.key, [])):
                 of_tenants.setdefault(job.tenant_id, []).append(job)
-            clock = self._clock(state) if state.is_of_several_tenants else TurnClock()
-            dealt = clock.deal(of_tenants, room, cost=lambda _: 1.0, weight=self._fair_queue.weight)
+            clock = self._clock(state) if state.is_of_several_tenants else FairQueueClock()
+            dealt = clock.deal(of_tenants, capacity, cost=lambda _: 1.0, weight=self._fair_queue.weight)
             chosen += rates.charge(dealt)
         rates.write()
         self.wait_seconds = min(self.wait_seconds, rates.wait_seconds)
@@ -163,25 +165,25 @@ class Admission:
                 lines += [(state.key, state.priority, tenant) for tenant in held]
             else:
                 lines.append((state.key, state.priority, state.tenant_id))
-        lines = self._with_room(connection, lines)
-        each = max((room for _, room in found), default=0)
+        lines = self._with_capacity(connection, lines)
+        each = max((capacity for _, capacity in found), default=0)
         for job in permit_waits.waiting_jobs(connection, lines, each=each) if lines else ():
             waiting.setdefault(job.limit_key, []).append(job)
         return waiting
 
-    def _with_room(self, connection: Connection, lines: list[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
+    def _with_capacity(self, connection: Connection, lines: list[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
         """Keep only the lines (key, priority, tenant) of tenants below their limit; the others would leave a permit
         unused.
         """
         if not any(self._fair_queue.is_limited(tenant) for _, _, tenant in lines):
             return lines
         uses = tenants.uses(connection, {tenant for _, _, tenant in lines}, max_running=self._tenant_max_running)
-        return [line for line in lines if uses[line[2]].room > 0]
+        return [line for line in lines if uses[line[2]].capacity > 0]
 
-    def _clock(self, state: KeyState) -> TurnClock:
+    def _clock(self, state: KeyState) -> FairQueueClock:
         if len(self._clocks) > _MAX_CLOCKS:
             self._clocks.clear()
-        return self._clocks.setdefault((state.key, state.priority), TurnClock())
+        return self._clocks.setdefault((state.key, state.priority), FairQueueClock())
 
 
 class _Rates:

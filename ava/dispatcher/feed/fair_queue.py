@@ -11,14 +11,14 @@ from datetime import datetime
 
 from ava.domain.jobs import run_groups
 from ava.domain.jobs.job import Job
-from ava.domain.limits.fair_queueing import DEFAULT_WEIGHT, TurnClock, WaitingJob, by_age
+from ava.domain.limits.fair_queueing import DEFAULT_WEIGHT, FairQueueClock, WaitingJob, by_age
 from ava.domain.limits.window_size import WindowSize
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import tenants
-from ava.store.fleet.tenants import TurnRules
+from ava.store.fleet.tenants import FairQueueRules
 from ava.store.jobs.feed import tenant_backlogs
-from ava.store.jobs.feed.looks import Window
-from ava.store.jobs.moves import permits, publish, recall
+from ava.store.jobs.feed.polls import Window
+from ava.store.jobs.transitions import permits, publish, recall
 
 #: Maximum tenants of a window in one poll. If there are more, the next poll continues after them.
 _MAX_TENANTS = 200
@@ -62,9 +62,9 @@ class FairQueue:
         self._max_size = max_size
         self._is_fair = is_fair
         self._tenant_max_running = tenant_max_running
-        self._rules = TurnRules(weights={}, limited=frozenset())
+        self._rules = FairQueueRules(weights={}, limited=frozenset())
         self._rules_version: tuple[int, datetime | None] = (0, None)
-        self._clocks: dict[str, TurnClock] = {}
+        self._clocks: dict[str, FairQueueClock] = {}
         self._sizes: dict[str, WindowSize] = {}
         #: The last tenant of each window in the previous poll, if more tenants follow.
         self._last_tenants: dict[str, str] = {}
@@ -97,13 +97,13 @@ class FairQueue:
         version, is_first = tenants.rules_version(connection), self._rules_at == float("-inf")
         has_changed = version != self._rules_version
         if has_changed:
-            self._rules, self._rules_version = tenants.turn_rules(connection), version
+            self._rules, self._rules_version = tenants.fair_queue_rules(connection), version
         return has_changed or (is_first and self.has_limits)
 
     def size(self, window: Window, *, processes: int) -> SizedWindow:
         """Return the number of unstarted messages that the window may currently hold."""
         known = self._sizes.setdefault(window.name, WindowSize(self._max_size))
-        size = known.look(time.monotonic(), published=window.published, processes=processes, is_shared=window.is_shared)
+        size = known.poll(time.monotonic(), published=window.published, processes=processes, is_shared=window.is_shared)
         if not self._is_fair:
             # Without fairness no messages are redistributed, so windows need not be small.
             size = self._max_size
@@ -127,8 +127,8 @@ class FairQueue:
         """Return True if the tenant has a limit on running jobs."""
         return self._tenant_max_running is not None or tenant_id in self._rules.limited
 
-    def publish(self, window: Window, room: int, unserved: Collection[str]) -> tuple[list[Job], bool]:
-        """Mark up to `room` jobs of a window's backlog as published, in fair order.
+    def publish(self, window: Window, capacity: int, unserved: Collection[str]) -> tuple[list[Job], bool]:
+        """Mark up to `capacity` jobs of a window's backlog as published, in fair order.
 
         Returns the jobs to publish, and True if further jobs could be published with more capacity. Running and
         published jobs of limited tenants are counted in the same transaction, under the lock of all limits.
@@ -136,17 +136,17 @@ class FairQueue:
         with self._database.transaction() if self.has_limits else self._database.connect() as connection:
             if self.has_limits:
                 permits.lock(connection)
-            chosen, has_more = self._choose(connection, window, room, unserved)
+            chosen, has_more = self._choose(connection, window, capacity, unserved)
             return publish.publish(connection, chosen) if chosen else [], has_more
 
     def _choose(
-        self, connection: Connection, window: Window, room: int, unserved: Collection[str]
+        self, connection: Connection, window: Window, capacity: int, unserved: Collection[str]
     ) -> tuple[list[WaitingJob], bool]:
-        found, rooms, are_all = self._tenants(connection, window, room)
+        found, capacities, are_all = self._tenants(connection, window, capacity)
         if not found:
             return [], False
         # Twice an equal share, because weights and costs differ, plus one job that shows whether more are waiting.
-        each = min(room, _MAX_EACH, 2 * math.ceil(room / len(found))) + 1
+        each = min(capacity, _MAX_EACH, 2 * math.ceil(capacity / len(found))) + 1
         heads = tenant_backlogs.heads(
             connection,
             queue=window.queue,
@@ -156,44 +156,44 @@ class FairQueue:
             unserved=unserved,
             from_id=window.floor.job_id if window.floor else None,
         )
-        waiting = {tenant_id: jobs[: rooms.get(tenant_id, each)] for tenant_id, jobs in heads.items()}
-        chosen = self._deal(window, waiting, room, each=each)
+        waiting = {tenant_id: jobs[: capacities.get(tenant_id, each)] for tenant_id, jobs in heads.items()}
+        chosen = self._deal(window, waiting, capacity, each=each)
         known = sum(map(len, waiting.values()))
         may_be_more = any(len(jobs) == each for jobs in waiting.values())
         return chosen, known > len(chosen) or may_be_more or not are_all
 
     def _deal(
-        self, window: Window, waiting: Mapping[str, Sequence[WaitingJob]], room: int, *, each: int
+        self, window: Window, waiting: Mapping[str, Sequence[WaitingJob]], capacity: int, *, each: int
     ) -> list[WaitingJob]:
         if not self._is_fair:
-            return by_age(waiting, room, each=each)
-        clock = self._clocks.setdefault(window.name, TurnClock())
-        return clock.deal(waiting, room, cost=self._cost, weight=self.weight)
+            return by_age(waiting, capacity, each=each)
+        clock = self._clocks.setdefault(window.name, FairQueueClock())
+        return clock.deal(waiting, capacity, cost=self._cost, weight=self.weight)
 
-    def _tenants(self, connection: Connection, window: Window, room: int) -> tuple[list[str], dict[str, int], bool]:
+    def _tenants(self, connection: Connection, window: Window, capacity: int) -> tuple[list[str], dict[str, int], bool]:
         """Return tenants of a window that may publish more jobs, each limited tenant's capacity, and True if these are
         all.
         """
         if window.only_tenant is not None:
-            rooms = self._rooms(connection, window, [window.only_tenant])
-            return [window.only_tenant] if rooms.get(window.only_tenant, 1) > 0 else [], rooms, True
+            capacities = self._capacities(connection, window, [window.only_tenant])
+            return [window.only_tenant] if capacities.get(window.only_tenant, 1) > 0 else [], capacities, True
         for _ in range(_MAX_GROUPS):
             after = self._last_tenants.pop(window.name, "")
             # After a first group, read few tenants: a poll need not consider many more than it publishes.
-            limit = min(_MAX_TENANTS, max(_MIN_TENANTS, 2 * room)) if after else _MAX_TENANTS
+            limit = min(_MAX_TENANTS, max(_MIN_TENANTS, 2 * capacity)) if after else _MAX_TENANTS
             found = tenant_backlogs.tenants(
                 connection, queue=window.queue, priority=window.priority, after=after, limit=limit
             )
             are_all = len(found) < limit
             if not are_all:
                 self._last_tenants[window.name] = found[-1]
-            rooms = self._rooms(connection, window, found)
-            free = [tenant_id for tenant_id in found if rooms.get(tenant_id, 1) > 0]
+            capacities = self._capacities(connection, window, found)
+            free = [tenant_id for tenant_id in found if capacities.get(tenant_id, 1) > 0]
             if free or are_all:
-                return free, rooms, are_all
+                return free, capacities, are_all
         return [], {}, True
 
-    def _rooms(self, connection: Connection, window: Window, tenant_ids: Sequence[str]) -> dict[str, int]:
+    def _capacities(self, connection: Connection, window: Window, tenant_ids: Sequence[str]) -> dict[str, int]:
         """Return how many more jobs each limited tenant may publish.
 
         If a tenant has no capacity left, its less urgent published jobs return to the backlog.
@@ -202,13 +202,13 @@ class FairQueue:
         if not limited:
             return {}
         uses = tenants.uses(connection, limited, max_running=self._tenant_max_running)
-        rooms = {tenant_id: use.room for tenant_id, use in uses.items()}
+        capacities = {tenant_id: use.capacity for tenant_id, use in uses.items()}
         for tenant_id, use in uses.items():
-            if use.room <= 0 and use.least_urgent is not None and use.least_urgent > window.priority:
-                rooms[tenant_id] += recall.recall_of_tenant(
+            if use.capacity <= 0 and use.least_urgent is not None and use.least_urgent > window.priority:
+                capacities[tenant_id] += recall.recall_of_tenant(
                     connection, tenant_id=tenant_id, priority=window.priority, limit=_MAX_EACH
                 )
-        return rooms
+        return capacities
 
     def group_sizes(
         self, batch: Sequence[Job], waiting: int, processes: int, *, is_shared: bool = False

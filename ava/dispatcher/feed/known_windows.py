@@ -12,8 +12,8 @@ from typing import Any
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.pull import PullQueue, is_pulled
 from ava.store.engine.database import Connection
-from ava.store.jobs.feed import looks
-from ava.store.jobs.feed.looks import Look, ScanFloor, Window
+from ava.store.jobs.feed import polls
+from ava.store.jobs.feed.polls import Poll, ScanFloor, Window
 from ava.store.jobs.rows import job_uuid
 
 #: Seconds above which a poll of all windows is slow. Normally it takes about one millisecond.
@@ -63,31 +63,31 @@ class KnownWindows:
             elif job_id < known.job_id:
                 self._known[key] = replace(known, job_id=job_id)
 
-    def read(self, connection: Connection, **parameters: Any) -> Look:
-        """Poll the windows. `parameters`: the arguments of `looks.read`."""
+    def read(self, connection: Connection, **parameters: Any) -> Poll:
+        """Poll the windows. `parameters`: the arguments of `polls.read`."""
         began = time.monotonic()
         if began < self._complete_at and not self._has_returned.is_set():
             return self._read_known(connection, began, **parameters)
         self._has_returned.clear()
-        look = looks.read(connection, **parameters)
+        poll = polls.read(connection, **parameters)
         self._judge(time.monotonic() - began)
         if len(self._known) > _MAX_KNOWN:
             self._known.clear()
-        self._learn(look)
+        self._learn(poll)
         # The index has no dead entries to skip, so the feed reads each window from its start.
-        return replace(look, windows=[replace(window, floor=None) for window in look.windows])
+        return replace(poll, windows=[replace(window, floor=None) for window in poll.windows])
 
-    def _read_known(self, connection: Connection, began: float, **parameters: Any) -> Look:
+    def _read_known(self, connection: Connection, began: float, **parameters: Any) -> Poll:
         pulled = {key for key in self._known if is_pulled(key[0])}
         leaves_out = len(pulled) > _MAX_PULLED
         known = {key: floor for key, floor in self._known.items() if not (leaves_out and key in pulled)}
-        look = looks.read(connection, known, **parameters)
+        poll = polls.read(connection, known, **parameters)
         # With a distant or busy server and no dead entries, this poll takes as long as a poll of all windows.
         if time.monotonic() - began > self._complete_seconds * _MAX_SHARE:
             self._slow, self._complete_at = 0, float("-inf")
-        self._learn(look)
-        waiting = [window for window in look.windows if window.published or window.has_backlog]
-        return replace(look, windows=waiting, is_complete=not leaves_out)
+        self._learn(poll)
+        waiting = [window for window in poll.windows if window.published or window.has_backlog]
+        return replace(poll, windows=waiting, is_complete=not leaves_out)
 
     def _judge(self, seconds: float) -> None:
         """Set the time of the next poll of all windows."""
@@ -96,13 +96,13 @@ class KnownWindows:
         pause = min(seconds * _PAUSE_FACTOR, _MAX_PAUSE_SECONDS) if self._slow >= _SLOW_LOOKS else 0.0
         self._complete_at = time.monotonic() + pause
 
-    def _learn(self, look: Look) -> None:
-        for window in look.windows:
+    def _learn(self, poll: Poll) -> None:
+        for window in poll.windows:
             if window.floor is not None:
                 self._known[window.queue, window.priority] = window.floor
 
 
-class PullTurns:
+class PullRoundRobin:
     """Round-robin over the tenants of queues of pulled jobs, within the time of one poll."""
 
     def __init__(self) -> None:
@@ -118,10 +118,10 @@ class PullTurns:
         """Return True if windows are left for the next poll."""
         return bool(self._left)
 
-    def see(self, look: Look, of_queues: Mapping[str, Sequence[Window]]) -> list[str]:
+    def see(self, poll: Poll, of_queues: Mapping[str, Sequence[Window]]) -> list[str]:
         """Record the windows of a poll. Return the queues with windows to feed."""
         found = {queue: windows for queue, windows in of_queues.items() if is_pulled(queue)}
-        self._left = found if look.is_complete else self._left | found
+        self._left = found if poll.is_complete else self._left | found
         return list(self._left)
 
     def take(self) -> Iterator[tuple[str, Sequence[Window]]]:
@@ -144,11 +144,11 @@ class PullTurns:
                 if time.monotonic() > until:
                     return
 
-    def unchanged(self, look: Look, fed: set[str]) -> set[tuple[str, int]]:
+    def unchanged(self, poll: Poll, fed: set[str]) -> set[tuple[str, int]]:
         """Return the closed windows of pulled jobs that stay closed, because this poll did not reach them."""
-        closed = (name.rpartition(":") for name in look.closed)
+        closed = (name.rpartition(":") for name in poll.closed)
         return {
             (queue, int(number))
             for queue, _, number in closed
-            if is_pulled(queue) and queue not in fed and (queue in self._left or not look.is_complete)
+            if is_pulled(queue) and queue not in fed and (queue in self._left or not poll.is_complete)
         }

@@ -10,7 +10,7 @@ from itertools import groupby
 from ava.broker.publisher import Publisher
 from ava.dispatcher.feed.admission import MAX_KEYS, Admission
 from ava.dispatcher.feed.fair_queue import FairQueue, SizedWindow
-from ava.dispatcher.feed.known_windows import KnownWindows, PullTurns
+from ava.dispatcher.feed.known_windows import KnownWindows, PullRoundRobin
 from ava.domain.jobs import priority, pull, run_groups
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.wait_reasons import WaitsFor
@@ -18,9 +18,9 @@ from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.notices import Notices
 from ava.store.fleet import worker_claims, workers
-from ava.store.jobs.feed import looks
-from ava.store.jobs.feed.looks import Look, Window
-from ava.store.jobs.moves import park, recall
+from ava.store.jobs.feed import polls
+from ava.store.jobs.feed.polls import Poll, Window
+from ava.store.jobs.transitions import park, recall
 
 _JOBS_PER_STATEMENT = 500
 #: Maximum jobs of one window that one statement parks, or recalls from the broker.
@@ -29,7 +29,7 @@ _MAX_PARKED = 5000
 #: wait, if they exceed its size at all.
 _EXCESS = 1.5
 #: Seconds between two polls, and while several tenants wait in one window.
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 _SHARED_SECONDS = 0.07
 #: Seconds until the next poll if processes or jobs are waiting for it: admissions or windows of pulled jobs are left
 #: over, or the poll fed an empty window or the whole backlog of a window.
@@ -91,7 +91,7 @@ class WindowFeed:
         )
         self._notices = notices
         self._known = KnownWindows()
-        self._pull_turns = PullTurns()
+        self._pull_round_robin = PullRoundRobin()
         #: Limit keys from notices since the last call.
         self._noticed: set[str] = set()
         #: Time of the next poll of the windows; until then only notices are processed.
@@ -103,7 +103,7 @@ class WindowFeed:
         #: The windows that the last poll closed; None before the first poll.
         self._closed: set[tuple[str, int]] | None = None
 
-    def next_look_seconds(self) -> float:
+    def next_poll_seconds(self) -> float:
         """Return the seconds until the next poll."""
         return max(0.0, min(self._look_at - time.monotonic(), self._admission.wait_seconds))
 
@@ -129,15 +129,15 @@ class WindowFeed:
             published = self._send(self._admission.admit(noticed, self._may_publish))
             if time.monotonic() < self._look_at:
                 return published
-        published += self._look()
+        published += self._poll()
         self._look_at = time.monotonic() + self._pause()
         return published
 
     def _pause(self) -> float:
         """Return the seconds between this poll and the next."""
-        if self._admission.has_more or self._pull_turns.has_more or self._is_awaited:
+        if self._admission.has_more or self._pull_round_robin.has_more or self._is_awaited:
             return _CONTINUED_SECONDS
-        return _SHARED_SECONDS if self._is_shared else _LOOK_SECONDS
+        return _SHARED_SECONDS if self._is_shared else _POLL_SECONDS
 
     def _may_publish(self, tenant_id: str, queue: str, number: int) -> bool:
         """Return True if an admitted job may be published immediately: no other job waits before it."""
@@ -150,45 +150,45 @@ class WindowFeed:
         marked = [job for job in admitted if job.published_at is not None]
         return len(marked) if marked and self._publish(marked) else 0
 
-    def _look(self) -> int:
+    def _poll(self) -> int:
         """Poll all windows and keys once. Returns the number of jobs that were published."""
         with self._database.connect() as connection:
-            look = self._read(connection)
-            has_changed = self._fair_queue.begin(connection, look.windows)
+            poll = self._read(connection)
+            has_changed = self._fair_queue.begin(connection, poll.windows)
         published = 0
         failure: BrokerUnavailable | None = None
-        if admitted := self._admission.look(look.limit_keys, self._may_publish):
+        if admitted := self._admission.poll(poll.limit_keys, self._may_publish):
             try:
                 published += self._send(admitted)
             except BrokerUnavailable as error:
                 failure = error
             with self._database.connect() as connection:
-                look = self._read(connection)
+                poll = self._read(connection)
         closed: set[tuple[str, int]] = set()
         self._is_shared = self._is_awaited = False
-        of_queues = _by_queue(look.windows)
-        published += self._feed_pulled(of_queues, look, closed, has_changed=has_changed)
+        of_queues = _by_queue(poll.windows)
+        published += self._feed_pulled(of_queues, poll, closed, has_changed=has_changed)
         if failure is not None:
             raise failure
         for queue, of_queue in of_queues.items():
             if not pull.is_pulled(queue):
-                published += self._feed_queue(queue, of_queue, look, closed, has_changed=has_changed)
-        closed |= {(queue, number) for queue in look.paused for number in _priorities()}
-        self._close(closed, look.closed)
+                published += self._feed_queue(queue, of_queue, poll, closed, has_changed=has_changed)
+        closed |= {(queue, number) for queue in poll.paused for number in _priorities()}
+        self._close(closed, poll.closed)
         self._closed = closed
         return published
 
     def _feed_pulled(
-        self, of_queues: Mapping[str, Sequence[Window]], look: Look, closed: set[tuple[str, int]], *, has_changed: bool
+        self, of_queues: Mapping[str, Sequence[Window]], poll: Poll, closed: set[tuple[str, int]], *, has_changed: bool
     ) -> int:
         """Feed queues of pulled jobs until the time is used up. Returns the number of jobs that were published."""
-        waiting = self._pull_turns.see(look, of_queues)
+        waiting = self._pull_round_robin.see(poll, of_queues)
         self._unclaimed = self._find_unclaimed(waiting) if waiting else frozenset()
         published, fed = 0, set[str]()
-        for queue, of_queue in self._pull_turns.take():
+        for queue, of_queue in self._pull_round_robin.take():
             fed.add(queue)
-            published += self._feed_queue(queue, of_queue, look, closed, has_changed=has_changed)
-        closed |= self._pull_turns.unchanged(look, fed)
+            published += self._feed_queue(queue, of_queue, poll, closed, has_changed=has_changed)
+        closed |= self._pull_round_robin.unchanged(poll, fed)
         return published
 
     def _find_unclaimed(self, pulled: Collection[str]) -> frozenset[str]:
@@ -196,7 +196,7 @@ class WindowFeed:
         with self._database.connect() as connection:
             return frozenset(pulled) - worker_claims.live(connection, pulled)
 
-    def _read(self, connection: Connection) -> Look:
+    def _read(self, connection: Connection) -> Poll:
         return self._known.read(
             connection,
             count_up_to=self._window,
@@ -206,16 +206,16 @@ class WindowFeed:
         )
 
     def _feed_queue(
-        self, queue: str, windows: Sequence[Window], look: Look, closed: set[tuple[str, int]], *, has_changed: bool
+        self, queue: str, windows: Sequence[Window], poll: Poll, closed: set[tuple[str, int]], *, has_changed: bool
     ) -> int:
         """Feed the windows of one queue, the most urgent first, and add the windows to close to `closed`.
 
         Returns the number of jobs that were published.
         """
-        processes = look.processes.get(queue, 0)
+        processes = poll.processes.get(queue, 0)
         sizes = {window.priority: self._fair_queue.size(window, processes=processes) for window in windows}
         self._is_shared = self._is_shared or any(sized.is_shared for sized in sizes.values())
-        if pull.shown(queue) in look.paused:
+        if pull.shown(queue) in poll.paused:
             self._park_queue(queue, self._empty(queue, windows), WaitsFor.QUEUE)
             return 0
         if queue in self._unclaimed:
@@ -267,8 +267,8 @@ class WindowFeed:
         """
         unserved, published, fed = self._park_unserved(window, processes), window.published, 0
         has_more, size = window.has_backlog, sized.size
-        while has_more and (room := min(size - published - fed, _JOBS_PER_STATEMENT)) > 0:
-            batch, has_more = self._fair_queue.publish(window, room, unserved)
+        while has_more and (capacity := min(size - published - fed, _JOBS_PER_STATEMENT)) > 0:
+            batch, has_more = self._fair_queue.publish(window, capacity, unserved)
             waiting = published + fed + len(batch)
             sizes = self._group_sizes(batch, waiting, processes, is_shared=sized.is_shared)
             if not batch or not self._publish(batch, sizes):
@@ -344,7 +344,7 @@ class WindowFeed:
         # Compare with the stored set, because another dispatcher may have been active in between.
         if stored != {f"{queue}:{number}" for queue, number in closed}:
             with self._database.connect() as connection:
-                looks.write_closed(connection, closed)
+                polls.write_closed(connection, closed)
 
 
 def _is_to_be_dealt_anew(windows: Sequence[Window], sizes: Mapping[int, SizedWindow]) -> bool:

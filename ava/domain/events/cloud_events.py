@@ -83,8 +83,8 @@ def _event(path: str, given: Any) -> EventSpec:
             _refuse(_path(path, "data_base64"), "Send either data or data_base64.")
         data = _binary(path, encoded)
     time = given.get("time")
-    moment = parse_time(time) if isinstance(time, str) else None
-    if time is not None and moment is None:
+    timestamp = parse_time(time) if isinstance(time, str) else None
+    if time is not None and timestamp is None:
         _refuse(_path(path, "time"), "It must be a time such as 2025-06-01T10:00:00Z.")
     type_ = _text(path, given, "type", MAX_ID_CHARS)
     if not is_client_type(type_):
@@ -98,7 +98,7 @@ def _event(path: str, given: Any) -> EventSpec:
         source=_text(path, given, "source", MAX_TEXT_CHARS),
         source_id=_text(path, given, "id", MAX_ID_CHARS),
         subject=None if given.get("subject") is None else _text(path, given, "subject", MAX_TEXT_CHARS),
-        time=moment,
+        time=timestamp,
         data_json=data_json,
         extensions_json=compact_json(_extensions(path, given)),
     )

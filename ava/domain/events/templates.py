@@ -33,7 +33,7 @@ class TemplateTooLarge(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Path:
     names: tuple[str, ...]
     #: The JSON that replaces a missing value.
     default: str
@@ -43,14 +43,14 @@ class _Place:
 class Template:
     """A compiled template: JSON in pieces, with placeholders between them."""
 
-    _pieces: tuple[str | _Place, ...]
+    _pieces: tuple[str | _Path, ...]
 
     def fill(self, event: dict[str, Any], *, max_bytes: int) -> str:
         """Return the filled template as ASCII JSON. A missing value without default is null.
 
         Raise `TemplateTooLarge` if the result exceeds `max_bytes` in UTF-8.
         """
-        known: dict[_Place, str] = {}
+        known: dict[_Path, str] = {}
         size = 0
         texts: list[str] = []
         for piece in self._pieces:
@@ -75,7 +75,7 @@ def utf8_bytes(json_text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def _value(place: _Place, event: dict[str, Any]) -> str:
+def _value(place: _Path, event: dict[str, Any]) -> str:
     found = find_at_path(event, place.names)
     return place.default if found is MISSING else _json(found)
 
@@ -88,16 +88,16 @@ def compile_template(given: Any) -> Template:
     """Compile a template. Raise `TemplateError` with the path of the fault."""
     if not isinstance(given, dict):
         raise TemplateError("", "It must be an object.")
-    pieces: list[str | _Place] = []
+    pieces: list[str | _Path] = []
     _compile("", given, pieces, level=1)
-    if sum(isinstance(piece, _Place) for piece in pieces) > MAX_PLACES:
+    if sum(isinstance(piece, _Path) for piece in pieces) > MAX_PLACES:
         sentence = f"It has too many placeholders; at most {MAX_PLACES} are accepted."
         raise TemplateError("", PATTERN_RULES.message(sentence))
     return Template(tuple(_joined(pieces)))
 
 
-def _joined(pieces: Sequence[str | _Place]) -> list[str | _Place]:
-    joined: list[str | _Place] = []
+def _joined(pieces: Sequence[str | _Path]) -> list[str | _Path]:
+    joined: list[str | _Path] = []
     for piece in pieces:
         if joined and isinstance(piece, str) and isinstance(joined[-1], str):
             joined[-1] += piece
@@ -106,12 +106,12 @@ def _joined(pieces: Sequence[str | _Place]) -> list[str | _Place]:
     return joined
 
 
-def _compile(path: str, given: Any, pieces: list[str | _Place], *, level: int) -> None:
+def _compile(path: str, given: Any, pieces: list[str | _Path], *, level: int) -> None:
     if level > MAX_LEVELS:
         sentence = f"It nests too deep; at most {MAX_LEVELS} levels are accepted."
         raise TemplateError(path, PATTERN_LEVELS.message(sentence))
     if isinstance(given, dict) and _GET in given:
-        pieces.append(_place(path, given))
+        pieces.append(_path_of(path, given))
     elif isinstance(given, dict):
         _compile_object(path, given, pieces, level)
     elif isinstance(given, list):
@@ -124,7 +124,7 @@ def _compile(path: str, given: Any, pieces: list[str | _Place], *, level: int) -
         pieces.append(_json(given))
 
 
-def _compile_object(path: str, given: dict[str, Any], pieces: list[str | _Place], level: int) -> None:
+def _compile_object(path: str, given: dict[str, Any], pieces: list[str | _Path], level: int) -> None:
     pieces.append("{")
     for index, (name, each) in enumerate(given.items()):
         pieces.append(f"{',' if index else ''}{_json(name)}:")
@@ -132,7 +132,7 @@ def _compile_object(path: str, given: dict[str, Any], pieces: list[str | _Place]
     pieces.append("}")
 
 
-def _place(path: str, given: dict[str, Any]) -> _Place:
+def _path_of(path: str, given: dict[str, Any]) -> _Path:
     if unknown := set(given) - {_GET, _DEFAULT}:
         raise TemplateError(path, f"An object with {_GET} may also have {_DEFAULT}, but not {min(unknown)[:100]!r}.")
     names = split_path(given[_GET])
@@ -142,4 +142,4 @@ def _place(path: str, given: dict[str, Any]) -> _Place:
         )
     if names[0] not in FIELDS:
         raise TemplateError(path, f"{_GET} must begin with one of {', '.join(FIELDS)}.")
-    return _Place(names, _json(given.get(_DEFAULT)))
+    return _Path(names, _json(given.get(_DEFAULT)))

@@ -279,7 +279,7 @@ def derived_type(verifier: Verifier, request: Received) -> str | None:
     return None
 
 
-def handshake_answer(verifier: Verifier, request: Received) -> str | None:
+def handshake_response(verifier: Verifier, request: Received) -> str | None:
     """Return the response to a handshake; None if the request is not one."""
     handshake = verifier.handshake
     if handshake is None or _place_text(request, handshake.where.strip("{}")) != handshake.equals:

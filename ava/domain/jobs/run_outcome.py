@@ -1,7 +1,7 @@
 """A run's outcome, and the values that it writes into the job's row. No I/O.
 
-The process that decides a run's outcome computes these values; `ava.store.jobs.moves.end` writes them, guarded by the
-fencing token. A job that was asked to stop ends with its `stop_status` instead, whatever its run did.
+The process that decides a run's outcome computes these values; `ava.store.jobs.transitions.end` writes them, guarded by
+the fencing token. A job that was asked to stop ends with its `stop_status` instead, whatever its run did.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ class SystemCancel(StrEnum):
     CONDITION_UNMET = "ConditionUnmet"
 
 
-def expired(moment: datetime) -> str:
-    """Return the error of a job that expired at `moment`."""
-    return f"{SystemCancel.EXPIRED}: not started by {format_time(moment)}"
+def expired(timestamp: datetime) -> str:
+    """Return the error of a job that expired at `timestamp`."""
+    return f"{SystemCancel.EXPIRED}: not started by {format_time(timestamp)}"
 
 
 def replaced(job_id: str) -> str:

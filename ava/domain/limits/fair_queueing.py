@@ -34,7 +34,7 @@ class _Clock:
     turn: int
 
 
-class TurnClock:
+class FairQueueClock:
     """The clocks of a window's tenants, in the memory of the active dispatcher."""
 
     def __init__(self) -> None:
@@ -46,12 +46,12 @@ class TurnClock:
     def deal(
         self,
         waiting: Mapping[str, Sequence[WaitingJob]],
-        room: int,
+        capacity: int,
         *,
         cost: Callable[[WaitingJob], float],
         weight: Callable[[str], float],
     ) -> list[WaitingJob]:
-        """Return up to `room` jobs in fair order, and charge their tenants.
+        """Return up to `capacity` jobs in fair order, and charge their tenants.
 
         `waiting` has each tenant's next jobs in order. A tenant without further jobs there is skipped; if it has more,
         its low clock gives it the first turns of the next deal.
@@ -59,7 +59,7 @@ class TurnClock:
         heads = [(*self._rank(tenant_id), 0) for tenant_id, jobs in waiting.items() if jobs]
         heapq.heapify(heads)
         dealt: list[WaitingJob] = []
-        while heads and len(dealt) < room:
+        while heads and len(dealt) < capacity:
             _, _, tenant_id, place = heads[0]
             jobs = waiting[tenant_id]
             dealt.append(jobs[place])
@@ -92,12 +92,12 @@ class TurnClock:
             self._clocks = {tenant: clock for tenant, clock in self._clocks.items() if clock.at > self._now}
 
 
-def by_age(waiting: Mapping[str, Sequence[WaitingJob]], room: int, *, each: int) -> list[WaitingJob]:
-    """Return up to `room` jobs of any tenant, oldest first.
+def by_age(waiting: Mapping[str, Sequence[WaitingJob]], capacity: int, *, each: int) -> list[WaitingJob]:
+    """Return up to `capacity` jobs of any tenant, oldest first.
 
     At most `each` jobs of a tenant were read. An unread job of such a tenant may be older than other tenants' jobs that
     are younger than its last read one, so leave these jobs for the next call.
     """
     until = min((jobs[-1].id for jobs in waiting.values() if len(jobs) >= each), default=None)
     jobs = (job for jobs in waiting.values() for job in jobs if until is None or job.id <= until)
-    return sorted(jobs, key=lambda job: job.id)[:room]
+    return sorted(jobs, key=lambda job: job.id)[:capacity]

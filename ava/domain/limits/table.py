@@ -106,22 +106,22 @@ BULK_BODY_BYTES = Limit(
     status=413,
     fixed=16 * _MIB,
 )
-HELD_BODIES = Limit(
-    name="held_bodies",
+PENDING_BODIES = Limit(
+    name="pending_bodies",
     unit="bodies",
     meaning="Request bodies that an API process is still receiving, of all clients together.",
     status=429,
     fixed=500,
 )
-ADDRESS_HELD_BODIES = Limit(
-    name="address_held_bodies",
+ADDRESS_PENDING_BODIES = Limit(
+    name="address_pending_bodies",
     unit="bodies",
     meaning="Request bodies that an API process is still receiving from one address.",
     status=429,
     fixed=400,
 )
-TENANT_HELD_BODIES = Limit(
-    name="tenant_held_bodies",
+TENANT_PENDING_BODIES = Limit(
+    name="tenant_pending_bodies",
     unit="bodies",
     meaning="Request bodies that an API process is still receiving from one tenant.",
     status=429,
@@ -207,8 +207,8 @@ SCHEDULE_INPUT_BYTES = Limit(
     status=413,
     fixed=64 * _KIB,
 )
-ANSWER_BYTES = Limit(
-    name="answer_bytes",
+RESPONSE_BYTES = Limit(
+    name="response_bytes",
     unit="bytes",
     meaning="Bytes of a response: a page or log ends early, and a bulk omits further inputs and outputs.",
     status=None,
@@ -371,8 +371,8 @@ LARGE_REQUESTS = Limit(
     status=429,
     fixed=1,
 )
-ANSWERS_IN_FLIGHT_BYTES = Limit(
-    name="answers_in_flight_bytes",
+RESPONSES_IN_FLIGHT_BYTES = Limit(
+    name="responses_in_flight_bytes",
     unit="bytes",
     meaning="Bytes of a tenant's responses of more than 64 KiB that are being sent, in each API process.",
     status=429,
@@ -483,9 +483,9 @@ LIMITS: tuple[Limit, ...] = (
     NESTING,
     BODY_PARTS,
     BODY_VALUES,
-    HELD_BODIES,
-    ADDRESS_HELD_BODIES,
-    TENANT_HELD_BODIES,
+    PENDING_BODIES,
+    ADDRESS_PENDING_BODIES,
+    TENANT_PENDING_BODIES,
     LARGE_BODY_BYTES,
     LARGE_REQUESTS,
     NAMED_ERRORS,
@@ -493,14 +493,14 @@ LIMITS: tuple[Limit, ...] = (
     BULK_JOBS,
     TAGS,
     RUNNING_OPERATIONS,
-    ANSWER_BYTES,
+    RESPONSE_BYTES,
     PAYLOAD_BYTES,
     SEARCHED_JOBS,
     SEARCHED_INPUT_BYTES,
     INPUT_FILTERS,
     SEARCHED_LINES,
     TENANT_CONNECTIONS,
-    ANSWERS_IN_FLIGHT_BYTES,
+    RESPONSES_IN_FLIGHT_BYTES,
     TENANT_STREAMS,
     TENANT_WAITS,
     WATCHERS,

@@ -34,7 +34,7 @@ class WindowSize:
         self._published = 0
         self._had_backlog = False
 
-    def look(self, now: float, *, published: int, processes: int, is_shared: bool) -> int:
+    def poll(self, now: float, *, published: int, processes: int, is_shared: bool) -> int:
         """Return the size of a window that has `published` unstarted messages at the time `now`, in seconds."""
         # A late poll must not find the window empty, so it covers the consumption until the poll after next.
         between = now - self._taken[-1][0] if self._taken else 0.0

@@ -33,7 +33,7 @@ _PRIVATE_KINDS = ("private", "carrier-internal")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Places:
+class _Destinations:
     """Networks, hosts, and domains with their subdomains."""
 
     networks: tuple[Network, ...] = ()
@@ -55,8 +55,8 @@ class _Places:
 class OutboundRules:
     """The rules of an installation."""
 
-    allowed: _Places = _Places()
-    denied: _Places = _Places()
+    allowed: _Destinations = _Destinations()
+    denied: _Destinations = _Destinations()
     #: The operator's NAT64 prefixes in addition to 64:ff9b::/96.
     nat64: tuple[IPv6Network, ...] = ()
     #: Whether everything that is not denied is allowed, including this machine.
@@ -66,8 +66,8 @@ class OutboundRules:
     def of(cls, settings: OutboundSettings) -> OutboundRules:
         """Return the rules from the settings. Raise `SettingsError`."""
         return cls(
-            allowed=_places("AVA_OUTBOUND_ALLOW", settings.outbound_allow),
-            denied=_places("AVA_OUTBOUND_DENY", settings.outbound_deny),
+            allowed=_destinations("AVA_OUTBOUND_ALLOW", settings.outbound_allow),
+            denied=_destinations("AVA_OUTBOUND_DENY", settings.outbound_deny),
             nat64=tuple(_nat64_prefix(text) for text in settings.outbound_nat64),
             allows_all=settings.allow_private_addresses,
         )
@@ -109,7 +109,7 @@ class OutboundRules:
         return "a name of the local network"
 
 
-def _places(variable: str, texts: Iterable[str]) -> _Places:
+def _destinations(variable: str, texts: Iterable[str]) -> _Destinations:
     networks: list[Network] = []
     hosts: set[str] = set()
     domains: list[str] = []
@@ -126,7 +126,7 @@ def _places(variable: str, texts: Iterable[str]) -> _Places:
                 domains.append(name.removeprefix("*"))
             else:
                 hosts.add(name)
-    return _Places(networks=tuple(networks), hosts=frozenset(hosts), domains=tuple(domains))
+    return _Destinations(networks=tuple(networks), hosts=frozenset(hosts), domains=tuple(domains))
 
 
 def _nat64_prefix(text: str) -> IPv6Network:

@@ -62,7 +62,7 @@ class Firing:
         return ids.encode(_PREFIX, UUID(int=at << 64 | local << 1 | self.local_time.fold))
 
 
-def firing_place(firing_id: str) -> tuple[datetime, datetime] | None:
+def firing_position(firing_id: str) -> tuple[datetime, datetime] | None:
     """Return the instant and the local time in a firing's `id`; None if the id is invalid."""
     value = ids.decode(_PREFIX, firing_id)
     if value is None:

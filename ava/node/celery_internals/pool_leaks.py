@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 2.0
 #: Consecutive checks that must find the same leak before it counts.
-_LOOKS = 3
+_POLLS = 3
 _KINDS = ("slot", "process", "message", "request")
 
 
@@ -30,15 +30,15 @@ class PoolLeaks:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         #: Each leaked resource, by kind and identity, with the number of consecutive checks that found it.
-        self._looks: dict[tuple[str, Hashable], int] = {}
+        self._polls: dict[tuple[str, Hashable], int] = {}
 
     def check(self) -> int:
         """Check once, and report the leaks to the metrics. Returns their number."""
-        self._looks = {found: self._looks.get(found, 0) + 1 for found in self._find()}
-        for (kind, _), looks in self._looks.items():
-            if looks == _LOOKS:
+        self._polls = {found: self._polls.get(found, 0) + 1 for found in self._find()}
+        for (kind, _), polls in self._polls.items():
+            if polls == _POLLS:
                 _log.error("Pool: a %s is occupied without a job", kind)
-        leaks = Counter(kind for (kind, _), looks in self._looks.items() if looks >= _LOOKS)
+        leaks = Counter(kind for (kind, _), polls in self._polls.items() if polls >= _POLLS)
         for kind in _KINDS:
             POOL_LEAKS.labels(kind).set(leaks[kind])
         return leaks.total()

@@ -79,7 +79,7 @@ class RedisLists:
                 raise Empty from error
             raise
 
-    def _note_queues(self, queues: frozenset[str]) -> None:
+    def _record_queues(self, queues: frozenset[str]) -> None:
         channel, steps = self._channel, self._channel.priority_steps
         self._lists = {
             channel._q_for_pri(queue, step): (queue, place) for place, step in enumerate(steps) for queue in queues
@@ -96,7 +96,7 @@ class RedisLists:
         if time.monotonic() < self._scans_from:
             return None
         if len(queues) != len(self._queues) or not self._queues.issuperset(queues):
-            self._note_queues(frozenset(queues))
+            self._record_queues(frozenset(queues))
         try:
             cursor, keys = self._client.scan(0, count=_MAX_KEYS, _type="list")
         except self._channel.ResponseError as error:

@@ -50,9 +50,9 @@ class SlotPool(BasePool):  # type: ignore[misc]  # Celery has no annotations
         request: JobRequest = accept_callback.__self__
         self._taken.add(request)
         accept_callback(os.getpid(), time.monotonic())
-        type(self).take(request.job_message, partial(self._note_end, request))
+        type(self).take(request.job_message, partial(self._record_end, request))
 
-    def _note_end(self, request: JobRequest, retirement: Retirement) -> None:
+    def _record_end(self, request: JobRequest, retirement: Retirement) -> None:
         self._ended.append((request, retirement))
         # Wake the consumer once for all messages that it has not processed. A full pipe also wakes it.
         if len(self._ended) == 1:

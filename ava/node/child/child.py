@@ -111,11 +111,11 @@ class Child:
         self.steps.publication.running(run)
         self._ownership.ask_if_late(run, self.steps.writer.owns_job)
         pipes = run.redirect()
-        before, began, is_over = other_threads(), time.monotonic(), False
+        before, began, has_ended = other_threads(), time.monotonic(), False
         try:
             with run.isolated_in(self._process_state) as logger, tracing.start_span("handler", parent=run.span) as at:
                 run.call(logger, self._process_state.block_signals, self._process_state.timer_stops())
-                is_over = True
+                has_ended = True
                 run.raised = breakpoints.explained(run.raised)
                 if run.raised is not None:
                     at.record_failure(run_reports.kind_of(run, run.raised))
@@ -123,7 +123,7 @@ class Child:
                     # The handler forked, and its child returned to this point.
                     os._exit(1)
         except Exception:
-            if not is_over:
+            if not has_ended:
                 raise
             _log.exception("Process not restored after a run, it will exit", extra={"job_id": run.job.id})
             self._retire()
@@ -135,7 +135,7 @@ class Child:
             pipes.close()
         if run.stopped_for is not None:
             self._await_handler_threads(before)
-        self._wear.note_run()
+        self._wear.record_run()
         # Remaining threads would write to the descriptors of a later run that captures them.
         self.steps.is_retiring |= self._wear.is_worn_out or (self._may_capture and run_threads.are_left())
         run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
@@ -189,7 +189,7 @@ class Wear:
         if limit_mb := min(filter(None, limits), default=0):
             self._max_left = (machine_use.own_private_bytes() + limit_mb * MIB) // 2
 
-    def note_run(self) -> None:
+    def record_run(self) -> None:
         """Count a called handler."""
         self._runs += 1
 

@@ -37,7 +37,7 @@ class HandlerTimes:
         known = self._seconds.get(worker_id, seconds)
         self._seconds[worker_id] = known + (seconds - known) * (_SLOWER if seconds > known else _FASTER)
 
-    def note_begin(self, *, is_first: bool) -> None:
+    def record_begin(self, *, is_first: bool) -> None:
         """Record the start of a run. `is_first`: it is the first of its message."""
         now = time.monotonic()
         if not is_first:

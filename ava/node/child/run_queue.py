@@ -101,7 +101,7 @@ class RunQueue:
         behind = [run for run in self._waiting.copy() if run.job is None]
         return [self.next] if self.next.is_alone else [self.next, *behind][:max_together]
 
-    def note_claimed(self, wanted: Sequence[QueuedRun], jobs: Iterable[Job], claim_id: str, now: float) -> None:
+    def record_claimed(self, wanted: Sequence[QueuedRun], jobs: Iterable[Job], claim_id: str, now: float) -> None:
         """Record which of the wanted runs were claimed. The others are later claimed individually."""
         claimed = {job.run: job for job in jobs}
         for run in wanted:
@@ -122,11 +122,11 @@ class RunQueue:
         """Drop the next run, because it cannot be claimed or has lost its job."""
         self.next = None
 
-    def is_to_look(self, now: float) -> bool:
+    def must_poll(self, now: float) -> bool:
         """Return True if runs of this message are waiting and a check for more urgent jobs is due."""
-        return bool(self._waiting) and self.is_look_due(now)
+        return bool(self._waiting) and self.is_poll_due(now)
 
-    def is_look_due(self, now: float) -> bool:
+    def is_poll_due(self, now: float) -> bool:
         """Return True if a check for more urgent jobs is due; then the next one is due after `LOOK_SECONDS`."""
         if now < self._look_at:
             return False

@@ -35,8 +35,8 @@ from ava.node.runs import run_ends
 from ava.node.runs.new_run import NewRuns, SentClaim
 from ava.node.runs.run_writer import RunWriter
 from ava.settings import Settings
-from ava.store.jobs.moves import claim, end, recall, rescue
-from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.transitions import claim, end, recall, rescue
+from ava.store.jobs.transitions.ended_runs import EndedRun
 
 _log = logging.getLogger(__name__)
 
@@ -83,10 +83,10 @@ class RunSteps:
             queue.receive(message, str(uuid.uuid4()), time.monotonic())
         assert queue.next is not None
         if queue.next.job is None:
-            self.handler_times.note_begin(is_first=is_first)
+            self.handler_times.record_begin(is_first=is_first)
             self._claim_next(message.worker_id)
         elif queue.next.is_shared:
-            self.handler_times.note_begin(is_first=is_first)
+            self.handler_times.record_begin(is_first=is_first)
         if queue.next.job is None:
             queue.drop_next()
         else:
@@ -98,7 +98,7 @@ class RunSteps:
         if len(wanted := queue.to_claim(self.handler_times.max_together(worker_id))) > 1:
             self.publication.claiming(queue.next.key, queue.claim_id)
             jobs = self.writer.claim_together([run.key for run in wanted], worker_id, queue.claim_id)
-            queue.note_claimed(wanted, jobs, queue.claim_id, time.monotonic())
+            queue.record_claimed(wanted, jobs, queue.claim_id, time.monotonic())
         if queue.next.job is None:
             self._claim_alone(queue.next)
 
@@ -106,7 +106,7 @@ class RunSteps:
         claim_id, queued.sent_at = str(uuid.uuid4()), time.monotonic()
         self.publication.claiming(queued.key, claim_id)
         if (job := self.writer.claim_or_park(queued.key, queued.worker_id, claim_id)) is not None:
-            self._queue.note_claimed([queued], [job], claim_id, time.monotonic())
+            self._queue.record_claimed([queued], [job], claim_id, time.monotonic())
 
     def _begin(self, queued: QueuedRun, began_ns: int) -> ProcessRun | None:
         """Return the run of a claimed job, or None if it has lost its job since."""
@@ -114,8 +114,8 @@ class RunSteps:
         assert job is not None
         assert job.started_at is not None
         # The statement that claims a single run checks this itself.
-        is_to_look = queued.is_shared and queue.is_to_look(time.monotonic())
-        outranked_by = job.priority - 1 if is_to_look else claim.NO_PRIORITY
+        must_poll = queued.is_shared and queue.must_poll(time.monotonic())
+        outranked_by = job.priority - 1 if must_poll else claim.NO_PRIORITY
         check = claim.NOTHING
         if queued.is_to_check or outranked_by > claim.NO_PRIORITY:
             self.publication.claiming(queued.key, queued.claim_id)
@@ -226,8 +226,8 @@ class RunSteps:
             return writer.end(ended)[0]
         claiming = SentClaim.new()
         self.publication.ending(run, queued.key)
-        is_to_look = queued.is_within and self._queue.is_look_due(claiming.sent_at)
-        outranked_by = run.job.priority - 1 if is_to_look else claim.NO_PRIORITY
+        must_poll = queued.is_within and self._queue.is_poll_due(claiming.sent_at)
+        outranked_by = run.job.priority - 1 if must_poll else claim.NO_PRIORITY
         status, job, is_outranked = writer.end(ended, (queued.message, claiming.id), outranked_by=outranked_by)
         if job is not None:
             self._queue.follow(job, claiming.id, claiming.sent_ns, claiming.sent_at, is_within=queued.is_within)

@@ -55,7 +55,7 @@ class NodeRow:
             )
         if takes_jobs is not None:
             self._follow_intake(takes_jobs)
-        self._note_queues(connection)
+        self._record_queues(connection)
         if takes_jobs is None:
             nodes.register(connection, self._node)
             self.is_registered = True
@@ -70,7 +70,7 @@ class NodeRow:
         else:
             _log.warning("Node is drained: it finishes its running jobs and takes no new ones")
 
-    def _note_queues(self, connection: Connection) -> None:
+    def _record_queues(self, connection: Connection) -> None:
         """Write which queues this node consumes: none while it is drained, so that it does not count as serving
         them.
         """

@@ -43,7 +43,7 @@ class OomKills:
     def _count(self) -> int:
         return 0 if self._file is None else _read(self._file) or 0
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Record the current number, so that these kills are not attributed to a later death."""
         # Keep the number before the previous poll, because a death is reported some time after the kernel counted it.
         self._before, self._last = self._last, self._count()

@@ -17,7 +17,7 @@ from ava.node.parent import loop_liveness
 from ava.store.engine.database import Connection
 from ava.store.engine.scan_rest import Rest
 from ava.store.fleet import nodes
-from ava.store.jobs.moves import rescue
+from ava.store.jobs.transitions import rescue
 
 _log = logging.getLogger(__name__)
 

@@ -73,7 +73,7 @@ class PoolRuns:
 
     # Used by the monitor's thread ----------------------------------------------------------------------------------
 
-    def look(self) -> Collection[TrackedRun]:
+    def poll(self) -> Collection[TrackedRun]:
         """Read and return the current run of each process."""
         current = self._board.read_all()
         with self._lock:
@@ -93,7 +93,7 @@ class PoolRuns:
         """Stop overdue runs, and kill those that do not stop. Returns the runs of killed processes."""
         now = time.monotonic()
         killed: list[TrackedRun] = []
-        runs = self.look()
+        runs = self.poll()
         if now >= self._next_use_at:
             self._next_use_at = now + _USE_SECONDS
             self._measure([run for run in runs if run.current.phase is Phase.RUNNING])
@@ -131,9 +131,9 @@ class PoolRuns:
             now = current.get(run.pid)
             # If the process has switched to another run, part of the usage belongs to that run.
             if now is not None and (now.key, now.phase) == (run.key, Phase.RUNNING):
-                run.note_use(use)
+                run.record_use(use)
                 peaks[run.pid] = run.current.began_ns, run.peak_bytes or 0
-        self._board.note_peaks(peaks)
+        self._board.record_peaks(peaks)
 
     def _kill_given(self) -> None:
         """Kill the processes that have a message but have not claimed its first run yet."""
@@ -146,10 +146,12 @@ class PoolRuns:
         """Stop the runs that the database reports as ended or cancelled."""
         now = time.monotonic()
         for run in runs:
-            is_over, is_cancelled = run.key in directives.over, run.key in directives.cancelled
-            if is_over or is_cancelled:
+            has_passed, is_cancelled = run.key in directives.over, run.key in directives.cancelled
+            if has_passed or is_cancelled:
                 clock = now - run.lost_seconds
-                decision = deadlines.decide_directive(run.state, clock, is_over=is_over, is_cancelled=is_cancelled)
+                decision = deadlines.decide_directive(
+                    run.state, clock, has_passed=has_passed, is_cancelled=is_cancelled
+                )
                 self._follow(run, decision)
 
     def _follow(self, run: TrackedRun, decision: Decision) -> None:
@@ -170,7 +172,7 @@ class PoolRuns:
             process_tree.thaw(run.pid)
             return False
         run.is_killed = True
-        run.note_use(machine_use.measure(run.pid))
+        run.record_use(machine_use.measure(run.pid))
         _log.warning("Run has to end now: its process is killed", extra={"job_id": run.job_id})
         process_tree.kill_tree(run.pid)
         return True
@@ -180,7 +182,7 @@ class PoolRuns:
 
         `reason`: the stop reason of runs that have none yet.
         """
-        self.look()
+        self.poll()
         with self._lock:
             pids = {given.pid for given in self._given} | set(self._tracked)
         for pid in pids & set(process_tree.children(os.getpid())):

@@ -241,7 +241,7 @@ class RunMonitor:
         if (now := time.monotonic()) >= self._next_merge_at:
             self._next_merge_at = now + _MERGE_SECONDS
             counters.merge_ended()
-            self._oom_kills.look()
+            self._oom_kills.poll()
 
     # In the database -----------------------------------------------------------------------------------------------
 
@@ -288,7 +288,7 @@ class RunMonitor:
         if now >= self._next_check_at:
             # Set before the query, so that a concurrent `check_now` causes another check.
             self._next_check_at = now + _CHECK_SECONDS
-            if current := self._pool_runs.look():
+            if current := self._pool_runs.poll():
                 directives = nodes.check_runs(connection, self._node_id, [run.key for run in current])
                 self._pool_runs.apply_directives(current, directives)
 

@@ -16,7 +16,7 @@ from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase
 from ava.store.engine.database import Connection
 from ava.store.fleet import worker_settings
-from ava.store.jobs.moves import claim, end, log_lines, recall, rescue
+from ava.store.jobs.transitions import claim, end, log_lines, recall, rescue
 from ava.telemetry import tracing
 from ava.telemetry.span import Kind
 

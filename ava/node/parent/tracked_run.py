@@ -12,7 +12,7 @@ from ava.node.machine_use import RunUse
 from ava.node.outcome import MIB, Stop
 from ava.node.parent.deadlines import RunState
 from ava.node.run_board import CurrentRun, Phase
-from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.transitions.ended_runs import EndedRun
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +51,7 @@ class TrackedRun:
         self.current = current
         self.state = replace(self.state, **_published(current))
 
-    def note_use(self, use: RunUse) -> None:
+    def record_use(self, use: RunUse) -> None:
         """Record a measurement of its process."""
         self.peak_bytes = max(use.memory_bytes, self.peak_bytes or 0)
         self.cpu_us = max(0, use.cpu_us - self.current.cpu_us)

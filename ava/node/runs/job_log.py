@@ -96,8 +96,8 @@ class JobLog:
 
     def _line(self, level: LogLevel, text: str) -> LogLine:
         self._seq += 1
-        moment = self._started_at + timedelta(seconds=time.monotonic() - self._stopwatch)
-        return LogLine(seq=self._seq, ts=moment, level=level, msg=text)
+        timestamp = self._started_at + timedelta(seconds=time.monotonic() - self._stopwatch)
+        return LogLine(seq=self._seq, ts=timestamp, level=level, msg=text)
 
     def close(self) -> None:
         """Drop further lines: a thread that a handler left behind may still print."""

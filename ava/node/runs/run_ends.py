@@ -9,7 +9,7 @@ from ava.domain.jobs.job import JobKey, Status
 from ava.node.runs import run_reports
 from ava.node.runs.run import Run
 from ava.node.runs.run_writer import RunWriter
-from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.transitions.ended_runs import EndedRun
 
 
 def close_log(run: Run) -> None:

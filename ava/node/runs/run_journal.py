@@ -22,7 +22,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.events import awaited, events
 from ava.store.jobs import journal
-from ava.store.jobs.moves import claim
+from ava.store.jobs.transitions import claim
 
 if TYPE_CHECKING:
     from ava.services.creation.child_creator import ChildCreator

@@ -13,7 +13,7 @@ from ava.metrics import counters
 from ava.node import outcome
 from ava.node.runs.job_log import JobLog
 from ava.node.runs.run import Run
-from ava.store.jobs.moves import log_lines
+from ava.store.jobs.transitions import log_lines
 from ava.telemetry import tracing
 from ava.telemetry.span import NOTHING, Kind, Span
 

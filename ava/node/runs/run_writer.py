@@ -18,9 +18,9 @@ from ava.node.runs.run import Run
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings
 from ava.store.jobs import journal
-from ava.store.jobs.moves import claim, end, log_lines, park, permits, rescue, wait
-from ava.store.jobs.moves.claim import NO_PRIORITY, Claim, RunCheck
-from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.transitions import claim, end, log_lines, park, permits, rescue, wait
+from ava.store.jobs.transitions.claim import NO_PRIORITY, Claim, RunCheck
+from ava.store.jobs.transitions.ended_runs import EndedRun
 
 Result = TypeVar("Result")
 
@@ -223,7 +223,7 @@ class RunWriter:
 
 
 def _defer_rate(connection: Connection, ended: EndedRun) -> bool:
-    return permits.put_off_rate(
+    return permits.defer_rate(
         connection,
         run=ended.outcome.run,
         claim_id=ended.claim_id,

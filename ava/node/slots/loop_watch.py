@@ -26,7 +26,7 @@ from ava.node.slots.slot_run import SlotRun
 
 _log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 #: Seconds until a loop that does not respond counts as blocked.
 _BLOCKED_SECONDS = 1.0
 #: A check that is this many seconds late was delayed by a freeze of the process, not by a blocked loop.
@@ -66,22 +66,22 @@ class LoopWatch(threading.Thread):
 
     def run(self) -> None:
         """Check repeatedly."""
-        looked_at = time.monotonic()
+        polled_at = time.monotonic()
         while True:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
             self._show_life()
             now = time.monotonic()
             try:
                 self._apply_deadlines()
-                self._look(now, now - looked_at)
+                self._poll(now, now - polled_at)
             except Exception:
                 if self._loop.is_closed():
                     return
                 # Continue: without liveness records the node's command would kill the process.
                 _log.exception("Loop watch: check failed, will retry")
-            looked_at = now
+            polled_at = now
 
-    def _look(self, now: float, passed: float) -> None:
+    def _poll(self, now: float, passed: float) -> None:
         question = self._question
         if question is None:
             self._question = _Question(asked_at=now)

@@ -17,7 +17,7 @@ from ava.node.slots.batches import Batches
 from ava.node.slots.slot_run import SlotRun
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from ava.store.jobs.moves import recall
+from ava.store.jobs.transitions import recall
 
 _log = logging.getLogger(__name__)
 

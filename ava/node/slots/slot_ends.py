@@ -16,7 +16,7 @@ from ava.node.runs.run import LINES_SECONDS
 from ava.node.runs.run_writer import RunWriter
 from ava.node.slots.batches import Batches
 from ava.node.slots.slot_run import SlotRun
-from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.transitions.ended_runs import EndedRun
 
 _log = logging.getLogger(__name__)
 

@@ -65,7 +65,7 @@ class SlotRuns(PoolRuns):
 
     # Used by the monitor's thread ----------------------------------------------------------------------------------
 
-    def look(self) -> Collection[Any]:
+    def poll(self) -> Collection[Any]:
         """Return the runs."""
         return self.all()
 

@@ -18,7 +18,7 @@ from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
-from ava.store.jobs.moves import claim, rescue
+from ava.store.jobs.transitions import claim, rescue
 
 _log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from ava.services.creation.job_creator import JobCreator
 from ava.services.creation.quotas import TriggerRules
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import journal
-from ava.store.jobs.moves import children
+from ava.store.jobs.transitions import children
 
 
 class ChildCreator:
@@ -38,7 +38,7 @@ class ChildCreator:
             tree_uuid = children.enter_tree(connection, run=job.run, claim_id=claim_id)
             if tree_uuid is None:
                 raise RunStopped
-            self._check_room(connection, job, tree_uuid, len(new))
+            self._check_capacity(connection, job, tree_uuid, len(new))
             created = self._creator.create_all(connection, self._prepare(job, tree_uuid, new))
             entries = [
                 NewEntry(kind=JournalKind.CHILD, name=each.name, state=EntryState.DONE, child_id=child.id)
@@ -47,15 +47,17 @@ class ChildCreator:
             journal.write(connection, run=job.run, claim_id=claim_id, attempt=job.attempt, entries=entries)
         return [ChildState(id=child.id, worker_id=child.worker_id, status=child.status) for child in created]
 
-    def _check_room(self, connection: Connection, job: Job, tree_uuid: str, count: int) -> None:
-        place = children.place_in_tree(
+    def _check_capacity(self, connection: Connection, job: Job, tree_uuid: str, count: int) -> None:
+        place = children.read_tree_size(
             connection, run=job.run, tree_uuid=tree_uuid, max_depth=TREE_DEPTH.value, max_jobs=TREE_JOBS.value
         )
         # `place.jobs` includes the root; the limit does not.
-        room = TREE_JOBS.value - (place.jobs - 1)
-        if count > room:
+        capacity = TREE_JOBS.value - (place.jobs - 1)
+        if count > capacity:
             raise ChildrenRefused(
-                TREE_JOBS.message(f"A tree has at most {TREE_JOBS.value:,} jobs below its root, {room:,} more here.")
+                TREE_JOBS.message(
+                    f"A tree has at most {TREE_JOBS.value:,} jobs below its root, {capacity:,} more here."
+                )
             )
         if place.depth >= TREE_DEPTH.value:
             raise ChildrenRefused(TREE_DEPTH.message(f"The job tree would be deeper than {TREE_DEPTH.value} levels."))

@@ -23,7 +23,7 @@ from ava.services.creation.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
-from ava.store.jobs.moves import edges, make
+from ava.store.jobs.transitions import edges, make
 from ava.telemetry import tracing
 
 #: Max jobs that one call publishes. The dispatcher publishes the others, fairly among tenants.

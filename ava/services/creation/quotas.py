@@ -147,9 +147,9 @@ class StoredBytesQuota:
         if known is None or now - known.read_at > _COUNT_SECONDS:
             known = self._read(connection, tenant_id, known, now)
         with self._lock:
-            room = self._max_bytes - known.stored - known.accepted
+            capacity = self._max_bytes - known.stored - known.accepted
             sums = list(accumulate(sizes))
-            taken = sum(size <= room for size in sums)
+            taken = sum(size <= capacity for size in sums)
             if taken < len(sizes) and not in_part:
                 return 0
             known.accepted += sums[taken - 1] if taken else 0
@@ -226,7 +226,8 @@ class TenantQuotas:
 class TriggerRules:
     """The allowed priority and running jobs of new jobs, by the settings.
 
-    The statement that stores a job (`ava.store.jobs.moves.make`) reads the tenant's own limits and closed windows.
+    The statement that stores a job (`ava.store.jobs.transitions.make`) reads the tenant's own limits and closed
+    windows.
     """
 
     def __init__(self, *, most_urgent: int = priority.FIRST, tenant_max_running: int | None = None) -> None:

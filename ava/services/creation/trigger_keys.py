@@ -14,8 +14,8 @@ from ava.domain.jobs.trigger_options import DedupeMode
 from ava.errors import InvalidFields, JobStateConflict
 from ava.store.engine.database import Connection
 from ava.store.jobs import idempotency
-from ava.store.jobs.moves import cancel, debounce
-from ava.store.jobs.moves.cancel import CancelRequest
+from ava.store.jobs.transitions import cancel, debounce
+from ava.store.jobs.transitions.cancel import CancelRequest
 
 #: Jobs to create, by their position in the call.
 _Entries = Mapping[int, NewJob]

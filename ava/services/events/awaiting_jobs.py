@@ -24,7 +24,7 @@ from ava.store.engine.database import Connection
 from ava.store.events import awaited, events
 from ava.store.events.awaited import EventWait, FoundEvent
 from ava.store.jobs import wake_queue
-from ava.store.jobs.wake_queue import EventWakes, WaitPlace
+from ava.store.jobs.wake_queue import EventWakes, WaitPosition
 
 #: Max reads of one transaction: events, bytes of their data, lists of exact paths, waits, and pairs of events and
 #: waits.
@@ -79,7 +79,7 @@ class AwaitingJobs:
         if reached is None and len(waits) >= limit:
             reached = waits[-1].place
         if reached is None and len(samples) == _MAX_PATHS:
-            reached = WaitPlace(key=match_keys.last_key(samples[-1][0]), job_uuid=_LAST_UUID)
+            reached = WaitPosition(key=match_keys.last_key(samples[-1][0]), job_uuid=_LAST_UUID)
         wake_queue.advance_events(connection, wakes, to=reached, count=batch.count)
         return marked
 
@@ -151,7 +151,7 @@ class _ComparedEvents:
         exact = [(key, key) for key in self.by_key if match_keys.first_key(key) not in self.by_paths]
         return [*exact, *((first, match_keys.last_key(first)) for first in self.by_paths)]
 
-    def match(self, waits: Sequence[EventWait]) -> tuple[list[FoundEvent], WaitPlace | None]:
+    def match(self, waits: Sequence[EventWait]) -> tuple[list[FoundEvent], WaitPosition | None]:
         """Return each satisfied wait's first event, and the last position within the budget (None: all were compared).
 
         One event may satisfy several waits of a job, but the handler gives it to one; the other waits search again.
@@ -159,10 +159,10 @@ class _ComparedEvents:
         found: list[FoundEvent] = []
         comparisons = Comparisons()
         until = time.monotonic() + _MAX_SECONDS
-        place: WaitPlace | None = None
+        place: WaitPosition | None = None
         for wait in waits:
-            is_over = comparisons.count > EVENT_WAIT_COMPARISONS.value or time.monotonic() > until
-            if is_over and place is not None and wait.place != place:
+            is_exhausted = comparisons.count > EVENT_WAIT_COMPARISONS.value or time.monotonic() > until
+            if is_exhausted and place is not None and wait.place != place:
                 return found, place
             place = wait.place
             event = self._first(wait, comparisons)

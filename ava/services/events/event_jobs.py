@@ -67,7 +67,7 @@ class _Match:
 
 
 @dataclass(kw_only=True, slots=True)
-class Room:
+class Capacity:
     """The remaining capacity of a transaction for its events, and its comparisons so far."""
 
     jobs: int = MAX_JOBS
@@ -88,15 +88,15 @@ class _Batch:
     #: True after the first refusal by `event_copied_bytes`. Later matches are refused unread.
     is_full: bool = False
 
-    def take(self, match: _Match, room: Room) -> JobSpec | None:
+    def take(self, match: _Match, capacity: Capacity) -> JobSpec | None:
         """Return the job to create; None if this transaction has no room. Raise `RequestError` if it is refused."""
         if not self.is_full:
             spec = match.spec()
             size = len(spec.input_json)
-            if room.bytes < size and room.bytes < _MAX_BYTES:
+            if capacity.bytes < size and capacity.bytes < _MAX_BYTES:
                 return None
             if self.copied_bytes + size <= EVENT_COPIED_BYTES.value:
-                room.bytes -= size
+                capacity.bytes -= size
                 self.copied_bytes += size
                 return spec
             self.is_full = True
@@ -111,7 +111,7 @@ class EventJobs:
         self._known = KnownSubscriptions()
 
     def make(
-        self, connection: Connection, new: Sequence[InboundEvent], room: Room, *, version: int | None
+        self, connection: Connection, new: Sequence[InboundEvent], capacity: Capacity, *, version: int | None
     ) -> CreatedJobs:
         """Create the jobs of a tenant's new events, as far as the transaction has room; the fan-out creates the rest.
 
@@ -124,10 +124,10 @@ class EventJobs:
         # Shared by all events, because a request may send a thousand that take half a millisecond each.
         pauses = Pauses()
         for event in new:
-            matching = list(self._matching(connection, event, version, room.comparisons, pauses))
-            if room.comparisons.count > EVENT_COMPARISONS.value:
+            matching = list(self._matching(connection, event, version, capacity.comparisons, pauses))
+            if capacity.comparisons.count > EVENT_COMPARISONS.value:
                 raise _too_many()
-            batch = self._make(connection, event, matching, room, pauses)
+            batch = self._make(connection, event, matching, capacity, pauses)
             jobs += batch.jobs
             if batch.count < len(matching):
                 fanned_out_to[event.id] = matching[batch.count - 1].subscription.id if batch.count else _BEFORE_ALL
@@ -151,10 +151,12 @@ class EventJobs:
         claimed = events.claim_unfinished(connection, after_tenant=after_tenant)
         if claimed is None:
             return None
-        event, room, pauses = claimed.event, Room(), Pauses()
-        found = self._matching(connection, event, claimed.version, room.comparisons, pauses, after_id=claimed.last_id)
+        event, capacity, pauses = claimed.event, Capacity(), Pauses()
+        found = self._matching(
+            connection, event, claimed.version, capacity.comparisons, pauses, after_id=claimed.last_id
+        )
         matching = list(islice(found, MAX_JOBS + 1))
-        batch = self._make(connection, event, matching, room, pauses, may_publish=False)
+        batch = self._make(connection, event, matching, capacity, pauses, may_publish=False)
         events.advance(
             connection,
             event,
@@ -196,13 +198,13 @@ class EventJobs:
         connection: Connection,
         event: InboundEvent,
         matching: Sequence[_Match],
-        room: Room,
+        capacity: Capacity,
         pauses: Pauses,
         *,
         may_publish: bool = True,
     ) -> _Batch:
         batch = _Batch(copied_bytes=event.copied_bytes)
-        asked = _ask(matching, room, batch, pauses)
+        asked = _ask(matching, capacity, batch, pauses)
         if not asked:
             return batch
         prepared = self._creator.prepare(tenant_id=event.tenant_id, user_id="", specs=[spec for _, spec in asked])
@@ -223,12 +225,14 @@ class EventJobs:
         return batch
 
 
-def _ask(matching: Sequence[_Match], room: Room, batch: _Batch, pauses: Pauses) -> list[tuple[Subscription, JobSpec]]:
+def _ask(
+    matching: Sequence[_Match], capacity: Capacity, batch: _Batch, pauses: Pauses
+) -> list[tuple[Subscription, JobSpec]]:
     """Return the jobs to create for the first matches that have room, and count them in the batch."""
     asked: list[tuple[Subscription, JobSpec]] = []
-    for each in matching[: room.jobs]:
+    for each in matching[: capacity.jobs]:
         try:
-            spec = batch.take(each, room)
+            spec = batch.take(each, capacity)
             if spec is None:
                 break
             asked.append((each.subscription, spec))
@@ -236,7 +240,7 @@ def _ask(matching: Sequence[_Match], room: Room, batch: _Batch, pauses: Pauses) 
             batch.refused.append(_refusal(each.subscription, error))
         batch.count += 1
         pauses.after_work()
-    room.jobs -= batch.count
+    capacity.jobs -= batch.count
     return asked
 
 

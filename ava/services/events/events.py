@@ -15,7 +15,7 @@ from ava.domain.jobs.job import Job
 from ava.errors import EventNotFound
 from ava.metrics import counters
 from ava.services import replays
-from ava.services.events.event_jobs import EventJobs, Room
+from ava.services.events.event_jobs import Capacity, EventJobs
 from ava.services.jobs import Jobs
 from ava.store.engine.database import Connection, Database
 from ava.store.events import awaited, events
@@ -69,7 +69,7 @@ class Events:
         ]
         first = self._find_first(connection, tenant_id, new)
         firsts = [event for event in new if first[event.id] == event.id]
-        made = self._event_jobs.make(connection, firsts, Room(), version=reserved.version)
+        made = self._event_jobs.make(connection, firsts, Capacity(), version=reserved.version)
         events.insert(connection, made.events, fanned_out_to=made.fanned_out_to, version=reserved.version)
         found = {event.id: event for event in made.events}
         missing = sorted({event_id for event_id in first.values() if event_id not in found})

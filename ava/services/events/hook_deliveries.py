@@ -20,7 +20,7 @@ from ava.domain.limits.inbound_limits import REPLAYED_DELIVERIES
 from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.errors import HookNotFound, HookStateConflict, InvalidFields, RequestError
 from ava.services import replays
-from ava.services.events.event_jobs import Room
+from ava.services.events.event_jobs import Capacity
 from ava.services.events.hooks import Hooks, OpenHook
 from ava.services.events.receiving import Receipt, Receiving, fault, make_arrival, parsed
 from ava.services.jobs import Jobs
@@ -141,7 +141,7 @@ class HookDeliveries:
             )
             if not found:
                 raise HookNotFound
-            receipt, jobs = self._replay(connection, opened, found[0], Room())
+            receipt, jobs = self._replay(connection, opened, found[0], Capacity())
             if key is not None:
                 uuids = [delivery_uuid(receipt.delivery_id)]
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
@@ -155,7 +155,7 @@ class HookDeliveries:
         return Receipt(delivery_id=delivery_id, job_ids=found.job_ids)
 
     def _replay(
-        self, connection: Connection, opened: OpenHook, stored: StoredRequest, room: Room
+        self, connection: Connection, opened: OpenHook, stored: StoredRequest, capacity: Capacity
     ) -> tuple[Receipt, Sequence[Job]]:
         delivery, hook = stored.delivery, opened.hook
         if delivery.body is None or len(delivery.body) < delivery.body_bytes:
@@ -173,7 +173,7 @@ class HookDeliveries:
             raise HookStateConflict("The body is too large once it is unpacked.") from None
         arrival = make_arrival(hook, read, delivery.address, replay_of=delivery.id)
         made = self._receiving.store(
-            connection, hook, read, data_json, arrival, room, now=opened.now(self._clock()), may_repeat=True
+            connection, hook, read, data_json, arrival, capacity, now=opened.now(self._clock()), may_repeat=True
         )
         return made.receipt, made.jobs
 
@@ -188,7 +188,7 @@ class HookDeliveries:
         digest = hashlib.sha256(repr(("replays", hook_id, delivery_filter)).encode()).digest()
         done: list[str] = []
         jobs: list[Job] = []
-        room = Room()
+        capacity = Capacity()
         with self._database.transaction() as connection:
             if key is not None:
                 earlier = replays.reserve_for(connection, caller, key, digest)
@@ -210,7 +210,7 @@ class HookDeliveries:
                     if not _is_first(each.delivery):
                         continue
                     try:
-                        receipt, made = self._replay(connection, opened, each, room)
+                        receipt, made = self._replay(connection, opened, each, capacity)
                     except HookStateConflict:
                         continue
                     done.append(receipt.delivery_id)

@@ -196,7 +196,7 @@ class Hooks:
             if replays.reserve(connection, caller, key, kind="rotate", asked=asked) is not None:
                 return NewHook(hook=_show(connection, caller, hook_id)), True
             rotated = hooks.rotate(
-                connection, tenant_id=caller.tenant_id, hook_id=hook_id, token=token, kept_seconds=keep_seconds
+                connection, tenant_id=caller.tenant_id, hook_id=hook_id, token=token, overlap_seconds=keep_seconds
             )
             if rotated is None:
                 raise HookNotFound

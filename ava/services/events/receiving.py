@@ -21,7 +21,7 @@ from ava.domain.limits.inbound_limits import HOOK_BODY_BYTES, REFUSED_BYTES
 from ava.domain.text import storable
 from ava.errors import DatabaseUnavailable, PayloadTooLarge, RequestError, SignatureRefused, TooMany, TooManyComparisons
 from ava.metrics import counters
-from ava.services.events.event_jobs import EventJobs, Room
+from ava.services.events.event_jobs import Capacity, EventJobs
 from ava.services.events.hooks import OpenHook
 from ava.services.jobs import Jobs
 from ava.store.engine.database import Connection, Database
@@ -103,13 +103,13 @@ class Receiving:
         except BodyTooLarge:
             self._refuse(opened.hook, request, address, error := PayloadTooLarge(_TOO_LARGE))
             raise error from None
-        answer = verification.handshake_answer(opened.hook.verifier, read)
+        answer = verification.handshake_response(opened.hook.verifier, read)
         if answer is not None:
             return Receipt(handshake=answer)
         arrival = make_arrival(opened.hook, read, address)
         try:
             with self._database.transaction() as connection:
-                stored = self.store(connection, opened.hook, read, data_json, arrival, Room(), now=now)
+                stored = self.store(connection, opened.hook, read, data_json, arrival, Capacity(), now=now)
         except (TooMany, TooManyComparisons) as error:
             self._refuse(opened.hook, read, address, error)
             raise
@@ -159,14 +159,14 @@ class Receiving:
         request: Received,
         data_json: str,
         arrival: Arrival,
-        room: Room,
+        capacity: Capacity,
         *,
         now: float,
         may_repeat: bool = False,
     ) -> Stored:
         """Store an authentic request with its event and jobs, in a transaction.
 
-        `room`: the transaction's remaining capacity for events. `may_repeat`: a deliberate replay, which is not
+        `capacity`: the transaction's remaining capacity for events. `may_repeat`: a deliberate replay, which is not
         deduplicated. Raise `TooMany` and `TooManyComparisons`, which must end the transaction.
         """
         row = hook.verifier
@@ -191,7 +191,7 @@ class Receiving:
         if arrived.job_uuid is not None:
             return self._make_job(connection, hook, spec, arrived, keys)
         if arrived.event_id is not None:
-            return self._make_event(connection, hook, spec, arrived, room)
+            return self._make_event(connection, hook, spec, arrived, capacity)
         return Stored(receipt=Receipt(delivery_id=arrived.delivery_id))
 
     def _first(self, connection: Connection, hook: Hook, delivery_id: str) -> Receipt:
@@ -240,7 +240,9 @@ class Receiving:
         refused = [Refusal(subscription_id=hook.id, reason=str(outcome))]
         return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, refused=refused))
 
-    def _make_event(self, connection: Connection, hook: Hook, spec: EventSpec, arrived: Arrived, room: Room) -> Stored:
+    def _make_event(
+        self, connection: Connection, hook: Hook, spec: EventSpec, arrived: Arrived, capacity: Capacity
+    ) -> Stored:
         event = InboundEvent(
             id=arrived.event_id or "",
             tenant_id=hook.tenant_id,
@@ -248,7 +250,7 @@ class Receiving:
             created_at=arrived.created_at,
             traceparent=tracing.current(),
         )
-        made = self._event_jobs.make(connection, [event], room, version=arrived.version)
+        made = self._event_jobs.make(connection, [event], capacity, version=arrived.version)
         events.insert(
             connection,
             made.events,

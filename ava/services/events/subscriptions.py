@@ -66,7 +66,9 @@ class Subscriptions:
                 return _show(connection, caller, ids.encode("sub", earlier)), True
             self._check(connection, caller, spec)
             max_subscriptions = SUBSCRIPTIONS.value
-            if not subscriptions.has_room(connection, tenant_id=caller.tenant_id, max_subscriptions=max_subscriptions):
+            if not subscriptions.has_capacity(
+                connection, tenant_id=caller.tenant_id, max_subscriptions=max_subscriptions
+            ):
                 sentence = f"The tenant has its max of {max_subscriptions:,} subscriptions; delete one first."
                 raise SubscriptionsFull(SUBSCRIPTIONS.message(sentence))
             created = subscriptions.create(connection, spec, tenant_id=caller.tenant_id, user_id=caller.principal)

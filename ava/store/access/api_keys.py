@@ -169,16 +169,16 @@ def find(connection: Connection, token: Token) -> FoundKey | None:
     )
 
 
-_NOTE_USE = Statement(f"""
+_RECORD_USE = Statement(f"""
 UPDATE api_keys AS k SET last_used_at = now()
 WHERE k.tenant_id = %(tenant_id)s AND k.id = %(id)s::uuid
     AND coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true)
 """)
 
 
-def note_use(connection: Connection, *, tenant_id: str, key_id: str) -> None:
+def record_use(connection: Connection, *, tenant_id: str, key_id: str) -> None:
     """Record that a key is used now, unless a use was recorded less than a minute ago."""
-    connection.exec_driver_sql(_NOTE_USE, {"tenant_id": tenant_id, "id": key_uuid(key_id)})
+    connection.exec_driver_sql(_RECORD_USE, {"tenant_id": tenant_id, "id": key_uuid(key_id)})
 
 
 def key_uuid(key_id: str) -> str | None:

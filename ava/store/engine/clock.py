@@ -12,8 +12,8 @@ _NOW = Statement("SELECT clock_timestamp()")
 
 def now(connection: Connection) -> datetime:
     """Return the time of the database's clock, the source of all times in records."""
-    moment: datetime = connection.exec_driver_sql(_NOW).scalar_one()
-    return moment
+    timestamp: datetime = connection.exec_driver_sql(_NOW).scalar_one()
+    return timestamp
 
 
 _NEW_UUIDS = Statement("SELECT ava_uuid7()::text FROM generate_series(1, %(count)s)")

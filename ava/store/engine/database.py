@@ -225,7 +225,7 @@ class Database:
             return
         state = failures.state_of(error)
         if state is None:
-            self._note_silence(began)
+            self._record_silence(began)
         if state in (failures.READ_ONLY, failures.NO_PRIVILEGE, failures.DISK_FULL):
             self._log_refusal(error)
         if state == failures.READ_ONLY:
@@ -243,7 +243,7 @@ class Database:
         """Return a connection of the pool that one thread keeps after its first use."""
         return DedicatedConnection(self)
 
-    def _note_silence(self, began: float) -> None:
+    def _record_silence(self, began: float) -> None:
         # If the server does not answer, let only one call wait for it. A refusal costs no wait.
         if (now := time.monotonic()) - max(began, self._thawed_at) >= _SILENCE_SECONDS:
             self._silent_until = now + _SILENCE_SECONDS

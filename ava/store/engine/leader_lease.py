@@ -99,12 +99,12 @@ class LeaseWatch:
         self._seen: Lease | None = None
         self._seen_at = 0.0
 
-    def is_over(self, lease: Lease) -> bool:
+    def has_expired(self, lease: Lease) -> bool:
         """Return True if the lease just read is free or has not been renewed for `_EXPIRED_SECONDS`."""
-        moment = now()
+        timestamp = now()
         if lease != self._seen:
-            self._seen, self._seen_at = lease, moment
-        return lease.renewed_at is None or moment - self._seen_at >= _EXPIRED_SECONDS
+            self._seen, self._seen_at = lease, timestamp
+        return lease.renewed_at is None or timestamp - self._seen_at >= _EXPIRED_SECONDS
 
 
 class LeaderLease:
@@ -158,7 +158,7 @@ class LeaderLease:
             # A pooler keeps client connections open while the server behind it is replaced.
             self._fail()
         self._server = lease.server
-        if not self._watch.is_over(lease) or now() < self._settled_at:
+        if not self._watch.has_expired(lease) or now() < self._settled_at:
             return None
         row = connection.exec_driver_sql(_TAKE, lease.key).one_or_none()
         return None if row is None else Lease(*row)

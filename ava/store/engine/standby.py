@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 #: Seconds for which a standby is not used after it lagged or did not answer.
 _PAUSE_SECONDS = 1.0
 #: Seconds between two polls of the standby's replay position.
-_LOOK_SECONDS = 0.002
+_POLL_SECONDS = 0.002
 #: Min seconds between two log lines about an unusable standby.
 _LOG_SECONDS = 60.0
 
@@ -126,5 +126,5 @@ def measure_lag(standby: Connection, position: str, *, max_seconds: float) -> fl
     while not standby.exec_driver_sql(_HAS_REPLAYED, {"position": position}).scalar_one():
         if time.monotonic() - began >= max_seconds:
             return None
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     return time.monotonic() - began

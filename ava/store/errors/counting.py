@@ -31,7 +31,7 @@ SELECT tenant_id, count(*) FROM error_groups WHERE tenant_id = ANY(%(tenants)s::
 """)
 
 
-def rooms(connection: Connection, tenants: Sequence[str], most: int) -> dict[str, int]:
+def capacities(connection: Connection, tenants: Sequence[str], most: int) -> dict[str, int]:
     """Return how many more groups each tenant may have."""
     found = connection.exec_driver_sql(_COUNTS, {"tenants": list(tenants)})
     counts = {tenant_id: number for tenant_id, number in found}  # noqa: C416 - rows are no pairs to mypy
@@ -84,8 +84,8 @@ def store(connection: Connection, updates: Sequence[ErrorGroupUpdate], reopened:
     }
     connection.exec_driver_sql(_STORE, groups)
     days = [(update.tenant_id, update.id, day, jobs) for update in updates for day, jobs in update.days.items()]
-    tenants, ids, moments, jobs = map(list, zip(*days, strict=True))
-    connection.exec_driver_sql(_STORE_DAYS, {"tenants": tenants, "ids": ids, "days": moments, "jobs": jobs})
+    tenants, ids, timestamps, jobs = map(list, zip(*days, strict=True))
+    connection.exec_driver_sql(_STORE_DAYS, {"tenants": tenants, "ids": ids, "days": timestamps, "jobs": jobs})
 
 
 _DELETE_OLD_GROUPS = Statement("""

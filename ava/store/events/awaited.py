@@ -17,7 +17,7 @@ from ava.domain.events.event import InboundEvent
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.events.events import COLUMNS, event_of, event_uuid
-from ava.store.jobs.wake_queue import EventWakes, WaitPlace
+from ava.store.jobs.wake_queue import EventWakes, WaitPosition
 
 _FIND = Statement(f"""
 SELECT {COLUMNS} FROM events AS e
@@ -89,7 +89,7 @@ def samples(connection: Connection, wakes: EventWakes, *, limit: int) -> list[tu
 class EventWait:
     """A wait for an event of a type."""
 
-    place: WaitPlace
+    place: WaitPosition
     name: str
     #: The awaited event, as stored in the journal.
     value_json: str
@@ -124,7 +124,7 @@ def waits(
     connection: Connection, wakes: EventWakes, keys: Sequence[tuple[UUID, UUID]], *, limit: int
 ) -> list[EventWait]:
     """Return the next waits with keys in ranges, ordered by position; slightly more than `limit` if needed."""
-    left = [(max(WaitPlace.before(first), wakes.after), last) for first, last in keys if last >= wakes.after.key]
+    left = [(max(WaitPosition.before(first), wakes.after), last) for first, last in keys if last >= wakes.after.key]
     given = {
         "tenant_id": wakes.tenant_id,
         "type": wakes.type,
@@ -136,7 +136,7 @@ def waits(
     }
     return [
         EventWait(
-            place=WaitPlace(key=UUID(key), job_uuid=uuid),
+            place=WaitPosition(key=UUID(key), job_uuid=uuid),
             name=name,
             value_json=value_json,
             job_created_at=created_at,

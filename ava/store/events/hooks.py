@@ -127,23 +127,23 @@ def change(connection: Connection, hook: Hook, *, secrets: Sequence[Mapping[str,
 
 _ROTATE = Statement(f"""
 UPDATE hooks AS h SET lookup = %(lookup)s, hash = %(hash)s,
-    previous_lookup = CASE WHEN %(kept_seconds)s > 0 THEN h.lookup END,
-    previous_hash = CASE WHEN %(kept_seconds)s > 0 THEN h.hash END,
-    previous_until = CASE WHEN %(kept_seconds)s > 0 THEN now() + %(kept_seconds)s * interval '1 second' END,
+    previous_lookup = CASE WHEN %(overlap_seconds)s > 0 THEN h.lookup END,
+    previous_hash = CASE WHEN %(overlap_seconds)s > 0 THEN h.hash END,
+    previous_until = CASE WHEN %(overlap_seconds)s > 0 THEN now() + %(overlap_seconds)s * interval '1 second' END,
     updated_at = clock_timestamp()
 WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid
 RETURNING {_COLUMNS}
 """)
 
 
-def rotate(connection: Connection, *, tenant_id: str, hook_id: str, token: Token, kept_seconds: int) -> Hook | None:
-    """Replace a hook's token; the old one stays valid for `kept_seconds`. Returns None if there is no such hook."""
+def rotate(connection: Connection, *, tenant_id: str, hook_id: str, token: Token, overlap_seconds: int) -> Hook | None:
+    """Replace a hook's token; the old one stays valid for `overlap_seconds`. Returns None if there is no such hook."""
     parameters = {
         "tenant_id": tenant_id,
         "id": hook_uuid(hook_id),
         "lookup": token.lookup,
         "hash": tokens.hash_of(token),
-        "kept_seconds": kept_seconds,
+        "overlap_seconds": overlap_seconds,
     }
     row = connection.exec_driver_sql(_ROTATE, parameters).first()
     return None if row is None else _hook(row)
@@ -210,7 +210,7 @@ def find(connection: Connection, token: Token) -> FoundHook | None:
     if not tokens.is_hash_of(None if row is None else bytes(row[-1]), token) or row is None:
         return None
     secrets_json, now, token_until, _ = row[_ROWS.count :]
-    secrets = [(each["sealed"], _moment(each["until"])) for each in json.loads(secrets_json)]
+    secrets = [(each["sealed"], _timestamp(each["until"])) for each in json.loads(secrets_json)]
     ends = [end for end in [token_until, *(until for _, until in secrets)] if end is not None and end > now]
     return FoundHook(
         hook=_hook(row),
@@ -220,7 +220,7 @@ def find(connection: Connection, token: Token) -> FoundHook | None:
     )
 
 
-def _moment(text: str | None) -> datetime | None:
+def _timestamp(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 

@@ -33,13 +33,13 @@ _DELETE_FROM = {
 }
 
 
-def delete_old(connection: Connection, table: str, *, kept_days: float, limit: int) -> int:
+def delete_old(connection: Connection, table: str, *, retention_days: float, limit: int) -> int:
     """Delete rows of `events` or `hook_deliveries` past retention that are not dropped with a partition.
 
     Returns their number.
     """
-    oldest = clock.now(connection) - timedelta(days=kept_days)
-    rows = rows_to_delete(connection, table, oldest=oldest, kept_days=kept_days)
+    oldest = clock.now(connection) - timedelta(days=retention_days)
+    rows = rows_to_delete(connection, table, oldest=oldest, retention_days=retention_days)
     count = 0
     for name in rows.tables:
         statement, parameters = _DELETE_FROM[name], {"before": str(rows.before), "limit": limit - count}

@@ -32,7 +32,7 @@ ON CONFLICT (tenant_id) DO UPDATE SET version = v.version + 1
 _COUNT_OF_TENANT = Statement("SELECT count(*) FROM subscriptions AS s WHERE s.tenant_id = %(tenant_id)s")
 
 
-def has_room(connection: Connection, *, tenant_id: str, max_subscriptions: int) -> bool:
+def has_capacity(connection: Connection, *, tenant_id: str, max_subscriptions: int) -> bool:
     """Return True if the tenant may create another subscription in this transaction; blocks its other changes."""
     connection.exec_driver_sql(_RAISE_VERSION, {"tenant_id": tenant_id})
     return int(connection.exec_driver_sql(_COUNT_OF_TENANT, {"tenant_id": tenant_id}).scalar_one()) < max_subscriptions
@@ -50,7 +50,7 @@ RETURNING {_COLUMNS}
 
 
 def create(connection: Connection, spec: SubscriptionSpec, *, tenant_id: str, user_id: str) -> Subscription:
-    """Create a subscription, in the transaction of `has_room`."""
+    """Create a subscription, in the transaction of `has_capacity`."""
     parameters = parameters_of(SubscriptionSpec, spec) | {"tenant_id": tenant_id, "user_id": user_id}
     return _subscription(connection.exec_driver_sql(_CREATE, parameters).one())
 

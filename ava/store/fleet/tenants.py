@@ -12,7 +12,7 @@ from ava.store.engine.statement import WAITING_WINDOWS, Statement
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TurnRules:
+class FairQueueRules:
     """The tenants' settings for fair queueing at one time."""
 
     #: The configured weights by tenant.
@@ -30,13 +30,13 @@ def rules_version(connection: Connection) -> tuple[int, datetime | None]:
     return count, changed_at
 
 
-_TURN_RULES = Statement("SELECT tenant_id, weight, max_running IS NOT NULL FROM tenant_limits")
+_FAIR_QUEUE_RULES = Statement("SELECT tenant_id, weight, max_running IS NOT NULL FROM tenant_limits")
 
 
-def turn_rules(connection: Connection) -> TurnRules:
+def fair_queue_rules(connection: Connection) -> FairQueueRules:
     """Return the weights and the limited tenants."""
-    found = connection.exec_driver_sql(_TURN_RULES).all()
-    return TurnRules(
+    found = connection.exec_driver_sql(_FAIR_QUEUE_RULES).all()
+    return FairQueueRules(
         weights={tenant_id: weight for tenant_id, weight, _ in found if weight is not None},
         limited=frozenset(tenant_id for tenant_id, _, is_limited in found if is_limited),
     )
@@ -54,12 +54,12 @@ class TenantUse:
     least_urgent: int | None
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Return how many more jobs may be published."""
         return 1_000_000 if self.max_running is None else self.max_running - self.running - self.published
 
 
-# Finds the published jobs per window, as in `looks.read`; the windows' sizes bound their number.
+# Finds the published jobs per window, as in `polls.read`; the windows' sizes bound their number.
 _USES = Statement(f"""
 WITH RECURSIVE {WAITING_WINDOWS}, published AS MATERIALIZED (
     SELECT p.tenant_id, count(*) AS jobs, max(w.priority) AS least_urgent

@@ -39,7 +39,7 @@ SELECT count(*) FROM bulk_operations WHERE tenant_id = %(tenant_id)s AND state =
 """)
 
 
-def has_room(connection: Connection, *, tenant_id: str, max_operations: int) -> bool:
+def has_capacity(connection: Connection, *, tenant_id: str, max_operations: int) -> bool:
     """Return True if the tenant may start another operation in this transaction; blocks its other calls."""
     connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
     return int(connection.exec_driver_sql(_COUNT_RUNNING, {"tenant_id": tenant_id}).scalar_one()) < max_operations
@@ -176,8 +176,8 @@ UPDATE bulk_operations AS o SET
     total = greatest(o.total, o.done + o.failed + %(done)s + %(failed)s),
     reason = coalesce(%(reason)s, CASE WHEN o.failed > 0 THEN o.reason END),
     before_id = coalesce(%(before_id)s::uuid, o.before_id),
-    state = CASE WHEN %(is_over)s THEN 'done' ELSE o.state END,
-    completed_at = CASE WHEN %(is_over)s THEN clock_timestamp() END,
+    state = CASE WHEN %(is_done)s THEN 'done' ELSE o.state END,
+    completed_at = CASE WHEN %(is_done)s THEN clock_timestamp() END,
     next_at = clock_timestamp() + %(pause)s * interval '1 second'
 WHERE o.tenant_id = %(tenant_id)s AND o.id = %(id)s::uuid AND o.state = 'running'
 RETURNING {_COLUMNS}
@@ -193,7 +193,7 @@ def move(
     signalled: int = 0,
     reason: str | None = None,
     before_id: str | None = None,
-    is_over: bool = False,
+    is_done: bool = False,
     pause_seconds: float = 0.0,
 ) -> BulkOperation:
     """Add a batch's counts to an operation that this transaction has locked. Returns the changed operation.
@@ -206,7 +206,7 @@ def move(
         "signalled": signalled,
         "reason": reason,
         "before_id": None if before_id is None else rows.job_uuid(before_id),
-        "is_over": is_over,
+        "is_done": is_done,
         "pause": pause_seconds,
     }
     return _operation(connection.exec_driver_sql(_MOVE, parameters).one())

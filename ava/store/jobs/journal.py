@@ -18,7 +18,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.events.events import event_uuid
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import ONE_RUN, OWNS
+from ava.store.jobs.transitions.rules import ONE_RUN, OWNS
 
 #: Whether an earlier run of the job `j` has written into its journal. Jobs in their first run skip the lookup.
 HAS_JOURNAL = """(j.run_no > 1 AND EXISTS (

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ava.store.engine.database import Connection
-from ava.store.engine.kept_transactions import one_transaction
 from ava.store.engine.statement import Statement
+from ava.store.engine.transactions import one_transaction
 from ava.store.fleet import workers
 
 #: A job as tenant and UUID.
@@ -24,7 +24,7 @@ FIRST_POSITION: Position = ("-infinity", "00000000-0000-0000-0000-000000000000")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DaysKept:
+class JobRetention:
     """Retention of final jobs in days, over all current settings."""
 
     #: For jobs without a retention of their worker or tenant.
@@ -33,7 +33,7 @@ class DaysKept:
     longest: float
 
 
-_DAYS_KEPT = Statement("""
+_JOB_RETENTION = Statement("""
 WITH own AS (
     SELECT retention_days AS days FROM workers WHERE retention_days IS NOT NULL
     UNION ALL SELECT retention_days FROM tenant_limits WHERE retention_days IS NOT NULL
@@ -42,14 +42,14 @@ SELECT least(%(default)s, min(days)), greatest(%(default)s, max(days)) FROM own
 """)
 
 
-def days_kept(connection: Connection, *, default: float) -> DaysKept:
+def job_retention(connection: Connection, *, default: float) -> JobRetention:
     """Return the shortest and longest retention, including the installation's `default`."""
-    shortest, longest = connection.exec_driver_sql(_DAYS_KEPT, {"default": default}).one()
-    return DaysKept(default=default, shortest=shortest, longest=longest)
+    shortest, longest = connection.exec_driver_sql(_JOB_RETENTION, {"default": default}).one()
+    return JobRetention(default=default, shortest=shortest, longest=longest)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
+class Scanned:
     """The jobs of one poll."""
 
     #: Number of jobs that were checked.
@@ -73,7 +73,7 @@ def _is_unread(row: str) -> str:
 
 
 # The first condition on `completed_at` is for the index, the second for the position among jobs that ended together.
-_LOOK = Statement(f"""
+_SCAN = Statement(f"""
 SELECT k.tenant_id, k.id::text, k.completed_at::text, coalesce(w.retention_days, t.retention_days, %(default)s) AS days,
     k.completed_at < now() - coalesce(w.retention_days, t.retention_days, %(default)s) * interval '1 day'
         AND {_is_unread("k")} AS is_old
@@ -87,11 +87,11 @@ ORDER BY k.completed_at, k.id
 """)
 
 
-def look(connection: Connection, kept: DaysKept, *, after: Position, limit: int) -> Looked:
+def scan(connection: Connection, kept: JobRetention, *, after: Position, limit: int) -> Scanned:
     """Read the next jobs behind a position that are past the shortest retention, oldest first."""
     parameters = {"default": kept.default, "shortest": kept.shortest, "at": after[0], "id": after[1], "limit": limit}
-    found = connection.exec_driver_sql(_LOOK, parameters).all()
-    return Looked(
+    found = connection.exec_driver_sql(_SCAN, parameters).all()
+    return Scanned(
         count=len(found),
         old=[(row.tenant_id, row.id) for row in found if row.is_old and row.days < kept.longest],
         oldest=[(row.tenant_id, row.id) for row in found if row.is_old and row.days >= kept.longest],
@@ -122,17 +122,17 @@ WHERE d.tenant_id = lines.tenant_id AND d.job_id = lines.job_id AND d.seq = line
 _DELETE_LINES, _DELETE_LINES_OF_REST = _delete_lines("job_logs"), _delete_lines("job_logs_rest")
 
 
-def delete_lines(connection: Connection, looked: Looked, *, limit: int) -> int:
+def delete_lines(connection: Connection, scanned: Scanned, *, limit: int) -> int:
     """Delete at most `limit` lines row by row, first jobs first. Returns their number."""
     count = 0
-    for statement, jobs in ((_DELETE_LINES, looked.old), (_DELETE_LINES_OF_REST, looked.oldest)):
+    for statement, jobs in ((_DELETE_LINES, scanned.old), (_DELETE_LINES_OF_REST, scanned.oldest)):
         if jobs and count < limit:
             parameters = _parameters(jobs) | {"limit": limit - count}
             count += connection.exec_driver_sql(statement, parameters).rowcount
     return count
 
 
-# A separate statement before the delete: a graph may be retried after `look`, and the retry locks the jobs that it
+# A separate statement before the delete: a graph may be retried after `scan`, and the retry locks the jobs that it
 # reads (`keep`) until its transaction ends. So either the delete sees the retry, or the retry waits and then finds the
 # jobs deleted.
 _LOCK = Statement("""
@@ -176,10 +176,10 @@ SELECT count(*) FROM gone
 _DELETE, _DELETE_OLDEST = _delete("job_logs"), _delete("job_logs_rest")
 
 
-def delete(connection: Connection, looked: Looked) -> int:
+def delete(connection: Connection, scanned: Scanned) -> int:
     """Delete the jobs that have no lines left outside their partition. Returns their number."""
     count = 0
-    for statement, jobs in ((_DELETE, looked.old), (_DELETE_OLDEST, looked.oldest)):
+    for statement, jobs in ((_DELETE, scanned.old), (_DELETE_OLDEST, scanned.oldest)):
         if jobs:
             with one_transaction(connection):
                 found = connection.exec_driver_sql(_LOCK, _parameters(jobs))

@@ -178,7 +178,7 @@ class FoundLines:
     #: Whether more lines follow, or precede if the last lines were requested.
     has_more: bool
     #: The `seq` at which a search stopped before it found enough lines; None if it did not.
-    looked_at_until: int | None = None
+    scanned_until: int | None = None
 
 
 def log_line(row: Any) -> LogLine:

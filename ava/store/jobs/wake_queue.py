@@ -98,14 +98,14 @@ def _batch(after_tenant: str, limit: int) -> dict[str, object]:
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
-class WaitPlace:
+class WaitPosition:
     """A position in the order in which events are matched with waits: key and job."""
 
     key: UUID
     job_uuid: str
 
     @classmethod
-    def before(cls, key: UUID) -> WaitPlace:
+    def before(cls, key: UUID) -> WaitPosition:
         """Return the position before all waits with a key."""
         return cls(key=key, job_uuid=str(UUID(int=0)))
 
@@ -116,7 +116,7 @@ class EventWakes:
 
     tenant_id: str
     type: str
-    after: WaitPlace
+    after: WaitPosition
     numbers: Sequence[int]
     event_ids: Sequence[str]
 
@@ -151,7 +151,9 @@ def claim_events(connection: Connection, *, after_tenant: str, limit: int) -> Ev
     return EventWakes(
         tenant_id=tenant_id,
         type=type_,
-        after=WaitPlace.before(UUID(int=0)) if after_key is None else WaitPlace(key=UUID(after_key), job_uuid=after_id),
+        after=WaitPosition.before(UUID(int=0))
+        if after_key is None
+        else WaitPosition(key=UUID(after_key), job_uuid=after_id),
         numbers=numbers,
         event_ids=[ids.encode("evt", uuid) for uuid in uuids],
     )
@@ -166,7 +168,7 @@ WHERE e.tenant_id = %(tenant_id)s AND e.kind = 'event' AND e.n = ANY(%(numbers)s
 """)
 
 
-def advance_events(connection: Connection, wakes: EventWakes, *, to: WaitPlace | None, count: int) -> None:
+def advance_events(connection: Connection, wakes: EventWakes, *, to: WaitPosition | None, count: int) -> None:
     """Store that the first `count` events were matched with the waits up to `to`; None: with all waits."""
     given: dict[str, object] = {"tenant_id": wakes.tenant_id, "numbers": list(wakes.numbers[:count])}
     if to is None:

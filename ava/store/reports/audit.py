@@ -186,10 +186,10 @@ _DELETE, _DELETE_FIRST, _DELETE_OF_REST = _delete("audit"), _delete("audit_first
 _DELETE_FROM = {"audit": _DELETE, "audit_first": _DELETE_FIRST, "audit_rest": _DELETE_OF_REST}
 
 
-def delete_old(connection: Connection, *, kept_days: float, limit: int) -> int:
+def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
     """Delete entries past retention that are not dropped with a partition. Returns their number."""
-    oldest = clock.now(connection) - timedelta(days=kept_days)
-    rows = rows_to_delete(connection, "audit", oldest=oldest, kept_days=kept_days)
+    oldest = clock.now(connection) - timedelta(days=retention_days)
+    rows = rows_to_delete(connection, "audit", oldest=oldest, retention_days=retention_days)
     count = 0
     for table in rows.tables:
         statement, parameters = _DELETE_FROM[table], {"before": str(rows.before), "limit": limit - count}

@@ -20,7 +20,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import READY_AT
+from ava.store.jobs.transitions.rules import READY_AT
 from ava.store.reports import analytics, job_times, statistics
 
 #: Seconds between replans of the count. It runs every second, and planning takes longer than counting few jobs.
@@ -46,11 +46,11 @@ class Progress:
     #: All jobs whose end was stored before this time are counted.
     counted_until: datetime
     #: The last number when the mark was set.
-    mark_no: int
-    #: The id of the first transaction that cannot have a number up to `mark_no`.
-    mark_before: int
+    high_water_no: int
+    #: The id of the first transaction that cannot have a number up to `high_water_no`.
+    high_water_before: int
     #: The time of the mark.
-    mark_at: datetime
+    high_water_at: datetime
 
     def advanced(self, sight: Sight, *, last_no: int, now: datetime, limit: int) -> Progress:
         """Return the progress after at most `limit` more numbers; sets a new mark at `last_no` if it reaches the old.
@@ -59,18 +59,18 @@ class Progress:
         lower id than `sight.own`.
         """
         # An id above this transaction's comes from another server, through a dump.
-        is_over = self.mark_before <= sight.oldest or self.mark_before > sight.own
-        if self.counted_to < self.mark_no and not is_over:
+        is_past = self.high_water_before <= sight.oldest or self.high_water_before > sight.own
+        if self.counted_to < self.high_water_no and not is_past:
             return self
-        counted_to = min(self.mark_no, self.counted_to + limit)
-        if counted_to < self.mark_no:
+        counted_to = min(self.high_water_no, self.counted_to + limit)
+        if counted_to < self.high_water_no:
             return replace(self, counted_to=counted_to)
         return Progress(
             counted_to=counted_to,
-            counted_until=self.mark_at,
-            mark_no=max(last_no, counted_to),
-            mark_before=sight.own,
-            mark_at=now,
+            counted_until=self.high_water_at,
+            high_water_no=max(last_no, counted_to),
+            high_water_before=sight.own,
+            high_water_at=now,
         )
 
 
@@ -80,20 +80,20 @@ SELECT clock_timestamp(), (SELECT CASE WHEN is_called THEN last_value ELSE last_
 """)
 # The row stays locked until the transaction ends, so two dispatchers never count a job twice. The lock assigns an id.
 _LOCK = Statement("""
-SELECT counted_to, counted_until, mark_no, mark_before, mark_at FROM count_progress FOR UPDATE
+SELECT counted_to, counted_until, high_water_no, high_water_before, high_water_at FROM count_progress FOR UPDATE
 """)
 
 
 def lock(connection: Connection) -> tuple[Progress, int, datetime]:
     """Lock the progress at the start of a transaction. Returns the progress, the last assigned number, and the time."""
     now, last_no = connection.exec_driver_sql(_LAST).one()
-    counted_to, counted_until, mark_no, mark_before, mark_at = connection.exec_driver_sql(_LOCK).one()
+    counted_to, counted_until, high_water_no, high_water_before, high_water_at = connection.exec_driver_sql(_LOCK).one()
     progress = Progress(
         counted_to=counted_to,
         counted_until=counted_until,
-        mark_no=mark_no,
-        mark_before=mark_before,
-        mark_at=mark_at,
+        high_water_no=high_water_no,
+        high_water_before=high_water_before,
+        high_water_at=high_water_at,
     )
     return progress, last_no, now
 
@@ -140,7 +140,8 @@ def _ended(condition: str) -> str:
 
 _MOVED = """
 UPDATE count_progress SET counted_to = %(to)s, counted_until = %(counted_until)s::timestamptz,
-    mark_no = %(mark_no)s, mark_before = %(mark_before)s, mark_at = %(mark_at)s::timestamptz
+    high_water_no = %(high_water_no)s, high_water_before = %(high_water_before)s, high_water_at =
+    %(high_water_at)s::timestamptz
 """
 _MOVE = Statement(_MOVED)
 _COUNT = Prepared(
@@ -173,9 +174,9 @@ def count(connection: Connection, before: Progress, after: Progress) -> Failed:
         "after": before.counted_to,
         "to": after.counted_to,
         "counted_until": after.counted_until,
-        "mark_no": after.mark_no,
-        "mark_before": after.mark_before,
-        "mark_at": after.mark_at,
+        "high_water_no": after.high_water_no,
+        "high_water_before": after.high_water_before,
+        "high_water_at": after.high_water_at,
     }
     if before.counted_to == after.counted_to:
         connection.exec_driver_sql(_MOVE, parameters)

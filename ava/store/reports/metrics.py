@@ -9,7 +9,7 @@ from ava.domain.jobs.wait_reasons import KNOWN, PARKED, WaitsFor
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import IN_ORDER, WAITING_WINDOWS, Statement
 from ava.store.fleet.nodes import IS_LIVE
-from ava.store.jobs.moves.rules import IS_PARKED, IS_WAITING, READY_AT, is_paused_queue
+from ava.store.jobs.transitions.rules import IS_PARKED, IS_WAITING, READY_AT, is_paused_queue
 
 #: Max counted queued jobs per queue and priority; a number at this limit is a lower bound.
 MAX_QUEUED_COUNTED = 100_000

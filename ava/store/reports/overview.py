@@ -12,7 +12,7 @@ from ava.domain.jobs.job import Trigger
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.jobs.moves.rules import IS_SCHEDULED
+from ava.store.jobs.transitions.rules import IS_SCHEDULED
 
 #: Max counted queued jobs per trigger; a number at this limit is a lower bound.
 MAX_COUNTED_OF_TRIGGER = 20_000
@@ -179,10 +179,10 @@ FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
 
 
 def _oldest_due(connection: Connection, tenant_id: str) -> datetime | None:
-    moment: datetime | None = connection.exec_driver_sql(
+    timestamp: datetime | None = connection.exec_driver_sql(
         _OLDEST_DUE, _parameters(tenant_id) | {"most": _SAMPLE * 4}
     ).scalar_one()
-    return moment
+    return timestamp
 
 
 _LATENCY = Statement("""

@@ -17,7 +17,7 @@ from ava.store.engine.statement import Statement
 _MAX_COUNTED = 100_000
 
 # The first eight digits of a WAL file's name are the timeline.
-_LOOK = Statement("""
+_POLL = Statement("""
 SELECT CASE WHEN NOT pg_is_in_recovery() THEN
         ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
     END AS timeline,
@@ -31,7 +31,7 @@ SELECT CASE WHEN NOT pg_is_in_recovery() THEN
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerLook:
+class ServerPoll:
     """The current state of the server."""
 
     #: The number of its timeline; None if it is a standby.
@@ -44,11 +44,11 @@ class ServerLook:
     has_known: bool
 
 
-def look(connection: Connection, *, known: Sequence[str] | None) -> ServerLook:
+def poll(connection: Connection, *, known: Sequence[str] | None) -> ServerPoll:
     """Return the server's timeline and newest job, and whether it has the job `known` (tenant and UUID)."""
     tenant_id, uuid = known or (None, None)
-    row = connection.exec_driver_sql(_LOOK, {"tenant_id": tenant_id, "id": uuid}).one()
-    return ServerLook(
+    row = connection.exec_driver_sql(_POLL, {"tenant_id": tenant_id, "id": uuid}).one()
+    return ServerPoll(
         timeline=row.timeline,
         server=(row.timeline, row.started_at, row.database_no),
         newest=row.newest,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ava.domain.counts import MAX_COUNTED_OF_TENANT
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.jobs.moves.rules import IS_SCHEDULED
+from ava.store.jobs.transitions.rules import IS_SCHEDULED
 
 #: Max tenants that one call reads, ordered by id, and max tenants that it returns.
 MAX_LOOKED_AT = 2_000
@@ -39,7 +39,7 @@ class TenantLoads:
 
     loads: list[TenantLoad]
     #: The last tenant that was read, if more follow; otherwise None.
-    looked_at_until: str | None
+    scanned_until: str | None
 
 
 # `jobs_by_status` begins with the tenant, so the next tenant is one step away, however many jobs are in between.
@@ -104,4 +104,4 @@ def read(connection: Connection, *, after: str = "") -> TenantLoads:
         for _, tenant_id, waiting, scheduled, running, completed, failed, cancelled, share in rows
         if tenant_id is not None
     ]
-    return TenantLoads(loads=loads, looked_at_until=rows[0][0])
+    return TenantLoads(loads=loads, scanned_until=rows[0][0])

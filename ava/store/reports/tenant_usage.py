@@ -5,7 +5,7 @@ from __future__ import annotations
 from ava.domain.jobs.wait_reasons import SUSPENDED
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.jobs.moves.rules import IS_WAITING
+from ava.store.jobs.transitions.rules import IS_WAITING
 
 #: Max counted usage; a number above it is a lower bound.
 MAX_COUNTED_IN_USE = 10_000

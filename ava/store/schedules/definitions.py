@@ -11,7 +11,7 @@ from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows, parameters_of
 from ava.store.engine.statement import Statement
-from ava.store.jobs.moves import edges
+from ava.store.jobs.transitions import edges
 
 _ROWS = RecordRows(Schedule, "s")
 #: The columns of a schedule, their number, and the function that reads a row of them.
@@ -48,7 +48,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('schedules of ' || %(tenant_id)s, 
 _COUNT_OF_TENANT = Statement("SELECT count(*) FROM schedules AS s WHERE s.tenant_id = %(tenant_id)s")
 
 
-def has_room(connection: Connection, *, tenant_id: str, max_schedules: int) -> bool:
+def has_capacity(connection: Connection, *, tenant_id: str, max_schedules: int) -> bool:
     """Return True if the tenant may create another schedule in this transaction; blocks its other creations."""
     connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
     return int(connection.exec_driver_sql(_COUNT_OF_TENANT, {"tenant_id": tenant_id}).scalar_one()) < max_schedules

@@ -18,13 +18,13 @@ from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import worker_settings, workers
-from ava.store.jobs.moves import cancel
-from ava.store.jobs.moves.cancel import CancelRequest
+from ava.store.jobs.transitions import cancel
+from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.schedules import definitions
 from ava.store.schedules.definitions import SCHEDULE_COLUMNS, schedule_uuid
 
 #: The time to use as now; None means the database's clock.
-Moment = datetime | None
+Timestamp = datetime | None
 
 #: Condition: a schedule is due.
 ARE_DUE = """(SELECT next_run_at FROM schedules WHERE next_run_at <= now() ORDER BY next_run_at LIMIT 1) IS NOT NULL"""
@@ -34,7 +34,7 @@ SELECT EXISTS (SELECT FROM schedules WHERE next_run_at <= coalesce(%(now)s::time
 """)
 
 
-def are_due(connection: Connection, *, now: Moment = None) -> bool:
+def are_due(connection: Connection, *, now: Timestamp = None) -> bool:
     """Return True if a schedule is due."""
     return bool(connection.exec_driver_sql(_ARE_DUE, {"now": now}).scalar_one())
 
@@ -71,14 +71,14 @@ WHERE s.next_run_at IS NOT NULL ORDER BY s.next_run_at
 """)
 
 
-def claim_due(connection: Connection, *, limit: int, now: Moment = None) -> list[tuple[DueSchedule, datetime]]:
+def claim_due(connection: Connection, *, limit: int, now: Timestamp = None) -> list[tuple[DueSchedule, datetime]]:
     """Lock due schedules, longest overdue first. Returns each with the time that counts as now."""
     locked = connection.exec_driver_sql(_LOCK_DUE, {"now": now, "limit": limit}).all()
     return _read(connection, [(tenant_id, uuid) for tenant_id, uuid in locked], now)
 
 
 def _read(
-    connection: Connection, locked: Sequence[tuple[str, str | None]], now: Moment
+    connection: Connection, locked: Sequence[tuple[str, str | None]], now: Timestamp
 ) -> list[tuple[DueSchedule, datetime]]:
     """Return locked schedules that must fire, each with the time that counts as now."""
     if not locked:
@@ -201,7 +201,7 @@ WHERE s.tenant_id = g.tenant_id AND s.id = g.id
 
 
 def advance(
-    connection: Connection, decisions: Sequence[FiringDecision], *, timezone_data: str, now: Moment = None
+    connection: Connection, decisions: Sequence[FiringDecision], *, timezone_data: str, now: Timestamp = None
 ) -> None:
     """Store the schedules' next firings, in the transaction that stored the past ones."""
     fired = [decision.fired for decision in decisions]

@@ -9,7 +9,7 @@ from ava.domain import ids
 from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs.explanation import JobFiring
 from ava.domain.jobs.job import Job
-from ava.domain.schedules.firing import Firing, Outcome, firing_place
+from ava.domain.schedules.firing import Firing, Outcome, firing_position
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows as job_rows
@@ -36,7 +36,7 @@ def page(
     before_id: str | None = None,
 ) -> list[Firing]:
     """Return firings of a schedule of a tenant, newest first."""
-    place = None if before_id is None else firing_place(before_id)
+    place = None if before_id is None else firing_position(before_id)
     parameters = {
         "tenant_id": tenant_id,
         "schedule_id": schedule_uuid(schedule_id),

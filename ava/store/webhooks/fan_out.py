@@ -256,17 +256,17 @@ def create_deliveries(connection: Connection, bodies: Sequence[tuple[str, str | 
     return int(_CREATE_DELIVERIES.run(connection, parameters, before=BY_INDEX)[0][0])
 
 
-_SET_ASIDE = Statement("""
+_ADD_DEAD_LETTER = Statement("""
 WITH aside AS (
     UPDATE webhook_events SET fanned_out_at = now()
     WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid AND fanned_out_at IS NULL
     RETURNING id, tenant_id
 )
-INSERT INTO webhook_set_aside (event_id, tenant_id, error) SELECT id, tenant_id, %(error)s FROM aside
+INSERT INTO webhook_dead_letters (event_id, tenant_id, error) SELECT id, tenant_id, %(error)s FROM aside
 ON CONFLICT (tenant_id, event_id) DO UPDATE SET error = excluded.error, failed_at = now()
 """)
 
 
-def set_aside(connection: Connection, *, tenant_id: str, uuid: str, error: str) -> None:
-    """Exclude an event from the fan-out until an operator returns it (`ava webhooks --retry-set-aside`)."""
-    connection.exec_driver_sql(_SET_ASIDE, {"tenant_id": tenant_id, "id": uuid, "error": error})
+def add_dead_letter(connection: Connection, *, tenant_id: str, uuid: str, error: str) -> None:
+    """Exclude an event from the fan-out until an operator returns it (`ava webhooks --retry-dead-letters`)."""
+    connection.exec_driver_sql(_ADD_DEAD_LETTER, {"tenant_id": tenant_id, "id": uuid, "error": error})

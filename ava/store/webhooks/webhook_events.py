@@ -69,7 +69,7 @@ _DELETE = {
     "webhook_events_first": _DELETE_FIRST_EVENTS,
     "webhook_events_rest": _DELETE_EVENTS_OF_REST,
 }
-_DELETE_SET_ASIDE = Statement("DELETE FROM webhook_set_aside WHERE event_id < %(before)s::uuid")
+_DELETE_DEAD_LETTERS = Statement("DELETE FROM webhook_dead_letters WHERE event_id < %(before)s::uuid")
 # Each time, not only after it has deleted their deliveries: the response of that commit may be lost. The LIMIT makes
 # PostgreSQL probe an index for each deleted endpoint, whatever the statistics.
 _DELETE_ENDPOINTS = Statement("""
@@ -88,7 +88,7 @@ def delete_old(connection: Connection, *, retention_days: float, limit: int) -> 
     """
     oldest = clock.now(connection) - timedelta(days=retention_days)
     events, deliveries = (
-        rows_to_delete(connection, table, oldest=oldest, kept_days=retention_days)
+        rows_to_delete(connection, table, oldest=oldest, retention_days=retention_days)
         for table in ("webhook_events", "webhook_deliveries")
     )
     # A late fan-out may have created deliveries for dropped events, in newer partitions.
@@ -99,7 +99,7 @@ def delete_old(connection: Connection, *, retention_days: float, limit: int) -> 
         count += connection.exec_driver_sql(statement, parameters).rowcount
         if count >= limit:
             return count
-    connection.exec_driver_sql(_DELETE_SET_ASIDE, {"before": str(events.dropped_before)})
+    connection.exec_driver_sql(_DELETE_DEAD_LETTERS, {"before": str(events.dropped_before)})
     for table in events.tables:
         statement, parameters = _DELETE[table], {"before": str(events.before), "limit": limit}
         count += connection.exec_driver_sql(statement, parameters).rowcount

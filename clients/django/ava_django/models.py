@@ -37,7 +37,7 @@ class OutboxJobs(models.QuerySet):
         found = self.filter(next_at__lte=now).order_by("next_at", "id")[:limit]
         return [OutboxRow(**values) for values in found.values()]
 
-    def note_sending(self, ids: Sequence[str], now: float) -> None:
+    def record_sending(self, ids: Sequence[str], now: float) -> None:
         """Store the time of the first attempt of rows that have none."""
         self.filter(pk__in=ids, first_sent_at=None).update(first_sent_at=now)
 

@@ -25,9 +25,9 @@ class DjangoOutboxTable:
         found: Sequence[OutboxRow] = self._rows.due(now, limit)
         return found
 
-    def note_sending(self, ids: Sequence[str], now: float) -> None:
+    def record_sending(self, ids: Sequence[str], now: float) -> None:
         """Store the time of the first attempt of rows that have none."""
-        self._rows.note_sending(ids, now)
+        self._rows.record_sending(ids, now)
 
     def delete(self, row_ids: Sequence[str]) -> None:
         """Delete rows, because their jobs exist."""

@@ -38,9 +38,9 @@ class TaskNotEnqueued(Exception):
     """The API refused the task, or its process died: the error is not the task's own exception."""
 
 
-def aware(moment: datetime) -> datetime:
+def aware(timestamp: datetime) -> datetime:
     """Return a time with a time zone, by default Django's current one."""
-    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+    return timestamp if timezone.is_aware(timestamp) else timezone.make_aware(timestamp)
 
 
 def waiting(task: Task, id: str, input: Mapping[str, Any], *, alias: str, error: TaskError | None = None) -> TaskResult:
@@ -110,11 +110,11 @@ def _task(worker_id: str, tags: Mapping[str, str], run_after: datetime | None) -
     return task.using(priority=int(tags.get(priorities.TAG, 0)), run_after=_time(run_after))
 
 
-def _time(moment: datetime | None) -> datetime | None:
+def _time(timestamp: datetime | None) -> datetime | None:
     """Return a time in Django's form: naive in the current zone without `USE_TZ`."""
-    if moment is None or settings.USE_TZ:
-        return moment
-    return timezone.make_naive(moment.astimezone(UTC))
+    if timestamp is None or settings.USE_TZ:
+        return timestamp
+    return timezone.make_naive(timestamp.astimezone(UTC))
 
 
 def _errors(job: Job, lines: Iterable[LogLine]) -> list[TaskError]:

@@ -6,10 +6,10 @@ import re
 from urllib.parse import quote
 
 import pytest
+from harness.timestamps import LATER
 from selenium.webdriver.common.keys import Keys
 
 from harness.busy import busy_factor
-from harness.moments import LATER
 from harness.polling import wait_until
 from harness.system import SECRET, System
 from tests.browser import Browser

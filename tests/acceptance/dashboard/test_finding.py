@@ -6,10 +6,10 @@ import re
 import time
 from urllib.parse import quote
 
+from harness.timestamps import LATER
 from selenium.webdriver.common.keys import Keys
 
 from harness.busy import busy_factor
-from harness.moments import LATER
 from harness.polling import wait_until
 from harness.system import System
 from tests.browser import Browser

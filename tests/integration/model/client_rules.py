@@ -194,7 +194,7 @@ def _trigger_debounced(history: History, tenant: str, worker_id: str) -> None:
     job = history.jobs.get(known.job_id) if known else None
     if known and job and job.status == "queued" and job.run_no == 0 and job.waits == DEBOUNCE and (job.due or 0) > 0:
         due = min(float(seconds), known.latest - history.now) if known.latest is not None else float(seconds)
-        expected = Expected.of([_put_off(history, job, spec, due)])
+        expected = Expected.of([_defer(history, job, spec, due)])
     else:
         expected = Expected(new=[new_job(history, tenant, spec, due=float(seconds))])
     found = history.act(expected, lambda: history.driver.trigger(tenant, [spec]))
@@ -205,7 +205,7 @@ def _trigger_debounced(history: History, tenant: str, worker_id: str) -> None:
         _read_debounced(history, (tenant, spec.worker_id, key))
 
 
-def _put_off(history: History, job: JobState, spec: JobSpec, due: float) -> JobState:
+def _defer(history: History, job: JobState, spec: JobSpec, due: float) -> JobState:
     kept = None if job.expires is None else due + job.expires - (job.due or 0.0)
     job = replace(job, due=due, expires=kept)
     if spec.debounce is None or spec.debounce.keep is Keep.FIRST:

@@ -49,9 +49,9 @@ from ava.store.engine.database import Database
 from ava.store.fleet import nodes, pull_workers, queues, tenants, worker_claims, worker_settings, workers
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs.feed import permit_waits
-from ava.store.jobs.moves import cancel, debounce, recall, rescue, wake
-from ava.store.jobs.moves.wake import EndedWait, ResolvedInput, WaitVerdict
 from ava.store.jobs.reads import lists
+from ava.store.jobs.transitions import cancel, debounce, recall, rescue, wake
+from ava.store.jobs.transitions.wake import EndedWait, ResolvedInput, WaitVerdict
 from ava.store.schedules.definitions import schedule_uuid
 from tests.integration.model.broker import Broker
 from tests.integration.model.cast import DEAD_AFTER_SECONDS, NODES, PULL, PULLED_TIMEOUT_SECONDS, Worker

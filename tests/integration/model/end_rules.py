@@ -111,7 +111,7 @@ def end_together(history: History) -> None:
 
 
 @rule(weight=3)
-def give_back(history: History) -> None:
+def release(history: History) -> None:
     """A process gives runs of a shared claim back that have not begun."""
     first = history.choose_run(lambda run: run.is_shared)
     ask_to_stop(history, first)
@@ -120,8 +120,8 @@ def give_back(history: History) -> None:
         raise NotNow
     history.say([(run.job_id, run.run_no) for run in together])
     before = dict(history.jobs)
-    wanted = [moves.give_back(job, run) for run in together if (job := history.job_of(run)) is not None]
-    found = history.act(Expected.of(wanted), lambda: history.run_driver.give_back(together))
+    wanted = [moves.release(job, run) for run in together if (job := history.job_of(run)) is not None]
+    found = history.act(Expected.of(wanted), lambda: history.run_driver.release(together))
     history.require(found, sum(each is not None for each in wanted), "given back")
     for run in together:
         if (
@@ -133,7 +133,7 @@ def give_back(history: History) -> None:
 
 
 @rule(weight=3)
-def put_off_rate(history: History) -> None:
+def defer_rate(history: History) -> None:
     """A handler raised `RateLimited`: no job of its rate starts for a while."""
     if history.is_chance(0.3):
         worker_id, tenant = history.choose(RATED), history.choose(TENANTS)
@@ -150,7 +150,7 @@ def put_off_rate(history: History) -> None:
     history.say(run.job_id, run.run_no, job.rate_key)
     wanted = moves.owns(job, run)
     held = [moves.hold(each) for each in history.jobs.values() if wanted and each.rate_key == job.rate_key]
-    found = history.act(Expected.of(held), lambda: history.run_driver.put_off_rate(run, seconds))
+    found = history.act(Expected.of(held), lambda: history.run_driver.defer_rate(run, seconds))
     history.require(found, wanted, "put off")
     if found is True and job.rate_key is not None:
         history.oracle.note_put_off(job.rate_key, seconds)

@@ -45,7 +45,7 @@ def _repair(history: History) -> None:
     for node_id in NODES:
         driver.fall_silent(node_id)
     driver.rescue_from_dead_nodes(set(), "WorkerLost: its node died")
-    driver.run("UPDATE pulled_runs SET heard_at = now() - interval '1 hour', end_by = now() + interval '1 day'")
+    driver.run("UPDATE pulled_runs SET heartbeat_at = now() - interval '1 hour', end_by = now() + interval '1 day'")
     history.run_driver.watch_pulled()
     driver.note_claims(is_claimed=True)
     world.is_claimed = True

@@ -142,7 +142,7 @@ def not_begun(job: JobState) -> JobState:
     return replace(job, first_run=None) if job.first_run == job.run_no else job
 
 
-def give_back(job: JobState, run: Run) -> JobState | None:
+def release(job: JobState, run: Run) -> JobState | None:
     """The run was claimed and has not begun."""
     if not owns(job, run):
         return None

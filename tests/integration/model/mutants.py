@@ -105,15 +105,15 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     ),
     Mutant(
         name="a rate that is put off lets admitted jobs start",
-        statements=("put_off_rate",),
+        statements=("defer_rate",),
         old="AND rate_key = own.rate_key",
         new="AND false",
     ),
     Mutant(
         name="a rate is not charged",
         statements=("write_rates",),
-        old="SELECT * FROM unnest(%(keys)s::text[], %(moments)s::timestamptz[])",
-        new="SELECT key, next_at - interval '2 hours' FROM unnest(%(keys)s::text[], %(moments)s::timestamptz[])",
+        old="SELECT * FROM unnest(%(keys)s::text[], %(timestamps)s::timestamptz[])",
+        new="SELECT key, next_at - interval '2 hours' FROM unnest(%(keys)s::text[], %(timestamps)s::timestamptz[])",
     ),
     Mutant(
         name="a recall keeps the number",
@@ -244,8 +244,8 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     Mutant(
         name="a wait that the handler has given up ends another one",
         statements=("begin_wait",),
-        old="AND k.name <> ALL(%(kept_names)s::text[])",
-        new="AND false AND k.name <> ALL(%(kept_names)s::text[])",
+        old="AND k.name <> ALL(%(retained_names)s::text[])",
+        new="AND false AND k.name <> ALL(%(retained_names)s::text[])",
     ),
     Mutant(
         name="a job that is to be cancelled makes children",

@@ -30,7 +30,7 @@ class Oracle:
         self._sent: set[tuple[str, int]] = set()
         #: The moment and the run of each start by the rate's key.
         self._starts: dict[str, list[tuple[float, str, int]]] = defaultdict(list)
-        self._put_off: dict[str, float] = {}
+        self._defer: dict[str, float] = {}
         self._unbegun: set[tuple[str, int]] = set()
         #: Jobs of which retention may have deleted the lines.
         self._lineless: set[str] = set()
@@ -67,9 +67,9 @@ class Oracle:
         now, rate = self._history.now, self._history.world.workers[job.worker].rate
         if rate is None:
             return
-        if now < self._put_off.get(job.rate_key, 0.0):
+        if now < self._defer.get(job.rate_key, 0.0):
             raise ModelError(
-                f"a job started {self._put_off[job.rate_key] - now:.0f} s too early: its rate is put off; {job}"
+                f"a job started {self._defer[job.rate_key] - now:.0f} s too early: its rate is put off; {job}"
             )
         recent = [each for each in self._starts[job.rate_key] if each[0] > now - rate[1]]
         if len(recent) > rate[0] + _UNSTARTED * self._limits_of(job):
@@ -89,7 +89,7 @@ class Oracle:
         self._lineless.update(job_ids)
 
     def note_put_off(self, rate_key: str, seconds: float) -> None:
-        self._put_off[rate_key] = max(self._put_off.get(rate_key, 0.0), self._history.now + seconds - 5.0)
+        self._defer[rate_key] = max(self._defer.get(rate_key, 0.0), self._history.now + seconds - 5.0)
 
     def note_begun(self, job_id: str) -> None:
         """A run was claimed alone, which stores its first line."""

@@ -62,14 +62,14 @@ def watch_pulled(history: History) -> None:
     moves_of: dict[str, JobState | None] = {}
     alive: set[tuple[str, int]] = set()
     history.choose(rows)
-    history.driver.run("UPDATE pulled_runs SET heard_at = now(), end_by = now() + interval '1 day'")
+    history.driver.run("UPDATE pulled_runs SET heartbeat_at = now(), end_by = now() + interval '1 day'")
     for tenant, uuid, run_no, claim in rows:
         how = history.choose(["silent", "unused", "overdue", "alive"])
         job_id = history.job_id(uuid)
         history.say(job_id, run_no, how)
         history.driver.run(
             "UPDATE pulled_runs SET is_used = %(is_used)s, "
-            "heard_at = now() - %(is_silent)s * interval '1 hour', "
+            "heartbeat_at = now() - %(is_silent)s * interval '1 hour', "
             "end_by = CASE WHEN %(is_overdue)s THEN now() - interval '1 s' ELSE end_by END "
             "WHERE tenant_id = %(tenant)s AND job_id = %(id)s::uuid AND run_no = %(run_no)s",
             is_used=how != "unused", is_silent=int(how in ("silent", "unused")), is_overdue=how == "overdue",
@@ -156,7 +156,7 @@ def renew_pulled(history: History) -> None:
 def _check_renewed(history: History, before: Mapping[tuple[RunKey, str], Lease], owning: Sequence[Run]) -> None:
     """Raises `ModelError` if other leases were renewed than those of runs that own their jobs."""
     after = history.run_driver.leases()
-    renewed = {key for key, lease in after.items() if lease.heard_at != before[key].heard_at}
+    renewed = {key for key, lease in after.items() if lease.heartbeat_at != before[key].heartbeat_at}
     history.require(renewed, {(run.key, run.claim) for run in owning}, "leases renewed")
     for key in renewed:
         is_to_stop = history.jobs[key[0].job_id].is_cancel_asked

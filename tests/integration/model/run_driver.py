@@ -16,8 +16,8 @@ from ava.domain.jobs.waits import NewEntry
 from ava.services.pulled_runs import PulledRuns
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import journal, rows
-from ava.store.jobs.moves import claim, end, log_lines, park, permits, pull, recall, rescue, wait
-from ava.store.jobs.moves.ended_runs import EndedRun, closing_line
+from ava.store.jobs.transitions import claim, end, log_lines, park, permits, pull, recall, rescue, wait
+from ava.store.jobs.transitions.ended_runs import EndedRun, closing_line
 from tests.integration.model.cast import DEAD_AFTER_SECONDS
 from tests.integration.model.moves import CPU_US, End, Run
 from tests.runs import first_run
@@ -35,11 +35,11 @@ class Lease(NamedTuple):
 
     has_ended: bool
     is_used: bool
-    heard_at: datetime
+    heartbeat_at: datetime
     end_by: datetime
 
 
-_LEASES = "SELECT lookup, ended_at IS NOT NULL, is_used, heard_at, end_by FROM pulled_runs"
+_LEASES = "SELECT lookup, ended_at IS NOT NULL, is_used, heartbeat_at, end_by FROM pulled_runs"
 
 
 class RunDriver:
@@ -119,7 +119,7 @@ class RunDriver:
             found = end.end_each(connection, [_ended(connection, run, how, is_shared=True) for run, how in ended])
         return {key.id: status for key, status in found.items()}
 
-    def give_back(self, together: Sequence[Run]) -> int:
+    def release(self, together: Sequence[Run]) -> int:
         with self._database.connect() as connection:
             return rescue.release(connection, [(run.key, run.claim) for run in together])
 
@@ -152,9 +152,9 @@ class RunDriver:
                 connection.exec_driver_sql("UPDATE installation SET api_heartbeat_at = clock_timestamp()")
             watch.run_once(3.0 * n)
 
-    def put_off_rate(self, run: Run, seconds: float) -> bool:
+    def defer_rate(self, run: Run, seconds: float) -> bool:
         with self._database.connect() as connection:
-            return permits.put_off_rate(
+            return permits.defer_rate(
                 connection, run=run.key, claim_id=run.claim, seconds=seconds
             )  # fmt: skip
 

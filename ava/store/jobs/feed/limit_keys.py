@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from ava.domain.jobs import pull
 from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection, DedicatedConnection
-from ava.store.engine.kept_transactions import kept_transaction
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import PLAN_SECONDS
+from ava.store.engine.transactions import held_transaction
 from ava.store.fleet import nodes, workers
 from ava.store.jobs.feed.permit_waits import LimitedJob
-from ava.store.jobs.moves.permits import LOCK
-from ava.store.jobs.moves.rules import is_served_worker
+from ava.store.jobs.transitions.permits import LOCK
+from ava.store.jobs.transitions.rules import is_served_worker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +40,7 @@ class KeyState:
     next_jobs: Sequence[LimitedJob]
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Return how many more jobs the concurrency limit admits."""
         return 1_000_000 if self.max_running is None else self.max_running - self.taken
 
@@ -103,7 +103,7 @@ def locked_key_states(
         "dead_after": dead_after_seconds,
         "max_next": max_next,
     }
-    with kept_transaction(connections, LOCK, _KEY_STATES, parameters) as (connection, found):
+    with held_transaction(connections, LOCK, _KEY_STATES, parameters) as (connection, found):
         yield connection, [_key_state(*row) for row in found]
 
 

@@ -2,7 +2,7 @@
 
 A job with a limit has its key in `limit_key`, and waits with `waits_for` = `permit`. Once admitted, it has a permit
 until it is final or waits again: permits are counted from these rows and never stored. A key without waiting jobs costs
-nothing. `limit_keys` reads the states of keys, `ava.store.jobs.moves.permits` changes them.
+nothing. `limit_keys` reads the states of keys, `ava.store.jobs.transitions.permits` changes them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ava.domain.limits.rates import RateState
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import PLAN_SECONDS, Statement
-from ava.store.jobs.moves.rules import RATE_NEXT_AT
+from ava.store.jobs.transitions.rules import RATE_NEXT_AT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,15 +130,15 @@ _LONG_AGO = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 # A handler may have deferred the rate since the read.
 _WRITE_RATES = Statement(f"""
 INSERT INTO rate_states AS r (key, next_at)
-SELECT * FROM unnest(%(keys)s::text[], %(moments)s::timestamptz[]) AS k (key, next_at) ORDER BY key
+SELECT * FROM unnest(%(keys)s::text[], %(timestamps)s::timestamptz[]) AS k (key, next_at) ORDER BY key
 ON CONFLICT (key) DO UPDATE SET
     next_at = greatest({RATE_NEXT_AT}, excluded.next_at), written_at = clock_timestamp()
 """)
 
 
-def write_rates(connection: Connection, moments: dict[str, datetime]) -> None:
+def write_rates(connection: Connection, timestamps: dict[str, datetime]) -> None:
     """Store the next start times by rate key."""
-    parameters = {"keys": list(moments), "moments": list(moments.values())}
+    parameters = {"keys": list(timestamps), "moments": list(timestamps.values())}
     connection.exec_driver_sql(_WRITE_RATES, parameters)
 
 

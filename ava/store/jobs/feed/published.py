@@ -8,7 +8,7 @@ from datetime import datetime
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import IN_ORDER, WAITING_WINDOWS, Statement
-from ava.store.jobs.moves.pull import Pick
+from ava.store.jobs.transitions.pull import Pick
 
 _OLDEST_MESSAGES = Statement("""
 SELECT j.id::text, j.published_at
@@ -27,7 +27,7 @@ def oldest_messages(connection: Connection, *, queues: Collection[str], after_se
     return {row.id: row.published_at for row in found}
 
 
-# A loose index scan, as in `looks.read`.
+# A loose index scan, as in `polls.read`.
 _QUEUES = Statement("""
 WITH RECURSIVE waiting AS (
     (SELECT queue FROM jobs WHERE status = 'queued' AND waits_for IS NULL ORDER BY queue LIMIT 1)
@@ -60,7 +60,7 @@ WHERE starts_with(w.queue, 'pull:') AND offered.jobs > 0
 ORDER BY w.priority, w.queue
 """
 
-# One step per window with waiting jobs, as in `looks.read`.
+# One step per window with waiting jobs, as in `polls.read`.
 _READ_ALL_OFFERS = Prepared("read_all_offers", f"WITH RECURSIVE {WAITING_WINDOWS}{_OFFERED}", plan_seconds=10.0)
 
 # The same for given queues: one step per queue without jobs, so that other tenants' windows cost nothing.

@@ -12,7 +12,7 @@ from ava.domain.limits.fair_queueing import WaitingJob
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-# A loose index scan, as in `looks.read`: one step per tenant.
+# A loose index scan, as in `polls.read`: one step per tenant.
 _TENANTS = Statement("""
 WITH RECURSIVE waiting AS (
     (SELECT tenant_id FROM jobs

@@ -67,7 +67,7 @@ def next_ids(
         found = searches.find(
             connection, tenant_id=tenant_id, job_filter=job_filter, limit=limit, before_id=before_id, among=among
         )
-        job_ids, until = found.job_ids, found.looked_at_until
+        job_ids, until = found.job_ids, found.scanned_until
     else:
         parameters = filter_parameters(tenant_id, job_filter, before_id, among=among) | {"limit": limit}
         statement = _IDS if job_filter.worker_id is None else _IDS_OF_WORKER

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ava.domain.jobs.job import LogLevel
-from ava.domain.limits.table import ANSWER_BYTES, SEARCHED_LINES
+from ava.domain.limits.table import RESPONSE_BYTES, SEARCHED_LINES
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.jobs import rows
-from ava.store.jobs.moves.log_lines import LINES_PER_ROW
 from ava.store.jobs.rows import FoundLines
+from ava.store.jobs.transitions.log_lines import LINES_PER_ROW
 
 #: A `seq` behind every line.
 LAST_SEQ = 2**63 - 1
@@ -73,12 +73,12 @@ SELECT seq, ts, level, msg, found FROM (
         SELECT seq, ts, level, msg FROM (
             SELECT seq, ts, level, msg FROM {_range(level, is_backward=is_backward)}
             LIMIT %(searched)s
-        ) AS looked_at
+        ) AS polled_at
         WHERE (%(text)s::text IS NULL OR strpos(lower(msg), lower(%(text)s)) > 0)
             AND (%(since)s::timestamptz IS NULL OR ts >= %(since)s::timestamptz)
         ORDER BY seq {direction} LIMIT %(limit)s
     ) AS next
-) AS l WHERE before < {ANSWER_BYTES.value} ORDER BY seq
+) AS l WHERE before < {RESPONSE_BYTES.value} ORDER BY seq
 """)
 
 
@@ -118,12 +118,12 @@ def log_lines(connection: Connection, *, tenant_id: str, job_id: str, wanted: Lo
     found = connection.exec_driver_sql(statement, parameters).all()
     kept = found[-wanted.limit :] if is_backward else found[: wanted.limit]
     has_more = bool(found) and len(kept) < found[0][4]
-    looked_at_until = None
+    scanned_until = None
     if wanted.is_searched and not has_more:
         statement = (_SEARCHED_LAST if is_backward else _SEARCHED_NEXT)[wanted.level]
-        looked_at_until = connection.exec_driver_sql(statement, parameters).scalar()
+        scanned_until = connection.exec_driver_sql(statement, parameters).scalar()
     return FoundLines(
         lines=[rows.log_line(row[:4]) for row in kept],
-        has_more=has_more or looked_at_until is not None,
-        looked_at_until=looked_at_until,
+        has_more=has_more or scanned_until is not None,
+        scanned_until=scanned_until,
     )

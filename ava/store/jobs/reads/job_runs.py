@@ -13,14 +13,14 @@ from ava.store.jobs import rows
 #: Max runs of a job to read, the first ones.
 MAX_RUNS = 200
 
-_KEPT_RUNS = Statement(f"""
+_RETAINED_RUNS = Statement(f"""
 SELECT run_no, started_at, ended_at, outcome, cpu_us, peak_memory_mb, wait_ms FROM job_runs
 WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND outcome <> '{Ending.RELEASED}'
 ORDER BY run_no LIMIT {MAX_RUNS}
 """)
 
 
-def kept_runs(connection: Connection, *, job: JobKey) -> list[EndedJobRun]:
+def retained_runs(connection: Connection, *, job: JobKey) -> list[EndedJobRun]:
     """Return the first runs of a job that have rows in `job_runs`, without runs that never entered the handler."""
     return [
         EndedJobRun(
@@ -32,6 +32,6 @@ def kept_runs(connection: Connection, *, job: JobKey) -> list[EndedJobRun]:
             wait_ms=wait_ms,
         )
         for run_no, started_at, ended_at, ending, cpu_us, peak_mb, wait_ms in connection.exec_driver_sql(
-            _KEPT_RUNS, rows.job_parameters(job)
+            _RETAINED_RUNS, rows.job_parameters(job)
         )
     ]

@@ -13,7 +13,7 @@ from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
-from ava.store.jobs.moves.log_lines import SEQ_PER_RUN
+from ava.store.jobs.transitions.log_lines import SEQ_PER_RUN
 
 #: Max waits of a job to read, the latest.
 MAX_WAITS = 100

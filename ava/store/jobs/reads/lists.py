@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.job_filter import JobFilter, JobSort
-from ava.domain.limits.table import ANSWER_BYTES, PAYLOAD_BYTES
+from ava.domain.limits.table import PAYLOAD_BYTES, RESPONSE_BYTES
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -37,7 +37,7 @@ class JobPage:
     #: None; `count` counts the jobs.
     total: int | None = None
     #: The id of the last job that a search read, if it ended before the page was full.
-    looked_at_until: str | None = None
+    scanned_until: str | None = None
     #: False for a sorted page, where no job marks the start of the next page.
     has_cursor: bool = True
 
@@ -67,7 +67,7 @@ def _show_light(connection: Connection, tenant_id: str, job_ids: Sequence[str], 
 def _large_bytes(payloads: Payloads, jobs: int) -> dict[str, object]:
     """Return the sizes above which inputs and outputs are omitted from the first read of this many jobs."""
     # With whole payloads: sizes that certainly fit into a response.
-    large = ANSWER_BYTES.value // max(1, 2 * jobs) if payloads.are_whole else PAYLOAD_BYTES.value
+    large = RESPONSE_BYTES.value // max(1, 2 * jobs) if payloads.are_whole else PAYLOAD_BYTES.value
     return {
         "large_input": large if payloads.has_input else -1,
         "large_output": large if payloads.has_output else -1,
@@ -84,7 +84,7 @@ def _read_large(connection: Connection, light: Sequence[Job]) -> list[Job]:
     for job in light:
         used += job.input_bytes or len(job.input_json)
         used += job.output_bytes or len(job.output_json or "")
-        if full and used > ANSWER_BYTES.value:
+        if full and used > RESPONSE_BYTES.value:
             break
         found = show(connection, tenant_id=job.tenant_id, job_id=job.id) if job.is_light else job
         # Retention may have deleted the job in between.
@@ -237,9 +237,9 @@ def _searched_page(connection: Connection, wanted: _Wanted) -> JobPage:
     is_full = len(found.job_ids) > end or len(jobs) < len(light)
     return JobPage(
         jobs=jobs,
-        has_more=is_full or found.looked_at_until is not None,
+        has_more=is_full or found.scanned_until is not None,
         total=min(len(first.job_ids), MAX_IN_TOTAL),
-        looked_at_until=None if is_full else found.looked_at_until,
+        scanned_until=None if is_full else found.scanned_until,
     )
 
 

@@ -20,8 +20,8 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.errors.groups import error_uuid
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import IS_WAITING
 from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
+from ava.store.jobs.transitions.rules import IS_WAITING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Found:
     #: The ids of the jobs, newest first.
     job_ids: Sequence[str]
     #: The id of the last checked job if there may be more behind it, otherwise None.
-    looked_at_until: str | None
+    scanned_until: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +204,7 @@ def find(
     uuids, is_cut, last = connection.exec_driver_sql(statement, parameters).one()
     return Found(
         job_ids=[ids.encode("job", uuid) for uuid in uuids],
-        looked_at_until=ids.encode("job", last) if is_cut and len(uuids) < limit else None,
+        scanned_until=ids.encode("job", last) if is_cut and len(uuids) < limit else None,
     )
 
 

@@ -10,8 +10,8 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet import tenants, workers
 from ava.store.jobs import rows
 from ava.store.jobs.feed import tenant_backlogs
-from ava.store.jobs.moves.log_lines import SEQ_PER_RUN
-from ava.store.jobs.moves.rules import RATE_NEXT_AT
+from ava.store.jobs.transitions.log_lines import SEQ_PER_RUN
+from ava.store.jobs.transitions.rules import RATE_NEXT_AT
 
 #: Max jobs in line before a job that are counted.
 _MAX_IN_LINE = 10_000

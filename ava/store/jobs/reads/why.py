@@ -42,7 +42,7 @@ SELECT
     (SELECT extract(epoch FROM now() - max(c.claimed_at)) FROM worker_claims AS c
      WHERE c.worker_id = j.worker_id AND c.tenant_id IN (j.tenant_id, split_part(j.queue, ':', 2))),
     p.name,
-    extract(epoch FROM now() - p.heard_at),
+    extract(epoch FROM now() - p.heartbeat_at),
     busy.count, busy.longest, busy.longest_of_tenant
 FROM jobs AS j LEFT JOIN nodes AS n ON n.id = j.node_id
 LEFT JOIN pulled_runs AS p ON p.tenant_id = j.tenant_id AND p.job_id = j.id AND p.run_no = j.run_no

@@ -75,8 +75,8 @@ export function open(main, { signal, query: first }) {
       selection.refresh(found.data);
       rows.show(found.data);
       showEmpty(found.data.length ? null : found.pagination.has_more ? unreached : isFiltered ? none : noneYet);
-      const lookedUntil = found.pagination.looked_until;
-      say(until, lookedUntil ? `, back to ${full(lookedUntil)}` : "");
+      const scannedUntil = found.pagination.looked_until;
+      say(until, scannedUntil ? `, back to ${full(scannedUntil)}` : "");
       actions.update();
       showPager(pager, query, found.pagination);
     });

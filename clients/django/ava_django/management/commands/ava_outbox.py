@@ -33,8 +33,8 @@ class Command(BaseCommand):
         relay = Relay(found.client, DjangoOutboxTable(found.options.get("database", "default")))
         if once:
             sent = 0
-            while looked_at := relay.run_once(time.time()):
-                sent += looked_at
+            while count := relay.run_once(time.time()):
+                sent += count
             close_old_connections()
             self.stdout.write(f"Looked at {sent} row{'' if sent == 1 else 's'}.")
             return

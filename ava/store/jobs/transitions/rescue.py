@@ -16,14 +16,14 @@ from ava.domain.jobs.retry import DEFAULT, Retry
 from ava.domain.jobs.run_outcome import Ending, LockedRun, RunOutcome
 from ava.domain.jobs.run_usage import NO_USAGE, RunUsage
 from ava.store.engine.database import Connection
-from ava.store.engine.kept_transactions import one_transaction
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement, array, text_array
+from ava.store.engine.transactions import one_transaction
 from ava.store.fleet import workers
 from ava.store.jobs import rows
-from ava.store.jobs.moves import end, log_lines
-from ava.store.jobs.moves.ended_runs import EndedRun, closing_line
-from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
+from ava.store.jobs.transitions import end, log_lines
+from ava.store.jobs.transitions.ended_runs import EndedRun, closing_line
+from ava.store.jobs.transitions.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
 
 #: Jobs that a statement has locked, as tenants and UUIDs.
 Locked = Sequence[tuple[str, str]]

@@ -15,8 +15,8 @@ from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.jobs import rows
-from ava.store.jobs.moves import log_lines
-from ava.store.jobs.moves.claim import (
+from ava.store.jobs.transitions import log_lines
+from ava.store.jobs.transitions.claim import (
     CLAIMED_COLUMNS,
     FIRST_LINES,
     IS_WANTED,
@@ -27,7 +27,7 @@ from ava.store.jobs.moves.claim import (
     is_outranked,
     looked_for,
 )
-from ava.store.jobs.moves.ended_runs import (
+from ava.store.jobs.transitions.ended_runs import (
     EndedRun,
     end_parameters,
     final_parameters,
@@ -35,7 +35,7 @@ from ava.store.jobs.moves.ended_runs import (
     requeue_parameters,
     stopped_parameters,
 )
-from ava.store.jobs.moves.rules import ONE_RUN, OWNS
+from ava.store.jobs.transitions.rules import ONE_RUN, OWNS
 
 # Ordinary ends --------------------------------------------------------------------------------------------------------
 

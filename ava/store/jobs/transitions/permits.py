@@ -14,7 +14,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import IN_ORDER, IS_UNFLUSHED, PLAN_SECONDS, Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import IS_WAITING, RATE_NEXT_AT, limit_key, park_set, rate_key
+from ava.store.jobs.transitions.rules import IS_WAITING, RATE_NEXT_AT, limit_key, park_set, rate_key
 
 #: Advisory lock key: "ava lims" as a number.
 _LOCK_KEY = 0x61766120_6C696D73
@@ -68,8 +68,8 @@ def admit(connection: Connection, chosen: Sequence[tuple[WaitingJob, bool]]) -> 
 
 # Admitted but unstarted jobs of the key wait again; SKIP LOCKED, because a locked row is being started. Scans the limit
 # keys of the worker in `jobs_admitted`, because a limit may be finer than a rate.
-_PUT_OFF_RATE = Prepared(
-    "put_off_rate",
+_DEFER_RATE = Prepared(
+    "defer_rate",
     f"""
 WITH own AS (
     SELECT worker_id, rate_key FROM jobs
@@ -98,14 +98,14 @@ SELECT rate_key FROM own
 )
 
 
-def put_off_rate(connection: Connection, *, run: RunKey, claim_id: str | None, seconds: float) -> bool:
+def defer_rate(connection: Connection, *, run: RunKey, claim_id: str | None, seconds: float) -> bool:
     """Delay all starts of a run's rate key by `seconds`. Returns False if the run has none, or has lost its job.
 
     Blocks admissions: one that read the rate's state earlier would admit a job too early.
     """
     parameters = rows.run_parameters(run) | {"claim_id": claim_id, "seconds": seconds}
     # The statements of one message are one transaction.
-    return bool(_PUT_OFF_RATE.run(connection, parameters, before=f"{LOCK};"))
+    return bool(_DEFER_RATE.run(connection, parameters, before=f"{LOCK};"))
 
 
 _ITS_INPUT = {"worker": "w.id", "row": "w", "tenant_id": "j.tenant_id", "input_json": "j.input"}

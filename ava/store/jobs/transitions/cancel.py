@@ -2,7 +2,7 @@
 
 A cancel includes children recursively, except detached ones. It locks all of them before one statement marks them. A
 locked job creates no children, so locking repeats until it finds no new job. A waiting job with a running descendant
-stays marked; `ava.store.jobs.moves.wake` cancels it once its descendants have ended.
+stays marked; `ava.store.jobs.transitions.wake` cancels it once its descendants have ended.
 """
 
 from __future__ import annotations

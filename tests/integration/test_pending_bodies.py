@@ -59,7 +59,7 @@ def test_bodies_that_never_come_are_limited_by_tenant_by_address_and_in_all(syst
     system.api_processes = 1
     system.start_api()
     system.query(WORKER)
-    most = limits.TENANT_HELD_BODIES.value
+    most = limits.TENANT_PENDING_BODIES.value
     with contextlib.ExitStack() as stack:
 
         def hold(tenant: str, address: str = "127.0.0.1") -> socket.socket:
@@ -70,7 +70,7 @@ def test_bodies_that_never_come_are_limited_by_tenant_by_address_and_in_all(syst
             for _ in range(most):
                 hold(tenant)
             # The requests of a tenant begin in their order, so the others are held by now.
-            assert _refusal(hold(tenant)).endswith("(limit tenant_held_bodies)")
+            assert _refusal(hold(tenant)).endswith("(limit tenant_pending_bodies)")
             # No other request waits for them.
             assert system.get("/livez").status_code == 200
         # A body that comes is served, and leaves its place to another.
@@ -79,9 +79,9 @@ def test_bodies_that_never_come_are_limited_by_tenant_by_address_and_in_all(syst
         assert _answer(first) == 201
         for _ in range(most):
             hold("ten_e", "127.0.0.2")
-        assert _refusal(hold("ten_e", "127.0.0.2")).endswith("(limit tenant_held_bodies)")
-        assert _refusal(hold("ten_f")).endswith("(limit address_held_bodies)")
-        assert _refusal(hold("ten_f", "127.0.0.3")).endswith("(limit held_bodies)")
+        assert _refusal(hold("ten_e", "127.0.0.2")).endswith("(limit tenant_pending_bodies)")
+        assert _refusal(hold("ten_f")).endswith("(limit address_pending_bodies)")
+        assert _refusal(hold("ten_f", "127.0.0.3")).endswith("(limit pending_bodies)")
         # A body that comes with its request is served nevertheless.
         with _request(system, "ten_f", body) as complete:
             assert _answer(complete) == 201

@@ -1,7 +1,7 @@
 """Claim the runs of a message. `(run_no, claim_id)` is the fencing token.
 
 The run number is not enough: after a failover that lost transactions, another claim may get the same one.
-`ava.store.jobs.moves.end` claims the next run in the statement that ends the previous one.
+`ava.store.jobs.transitions.end` claims the next run in the statement that ends the previous one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,22 @@ from typing import Any, NamedTuple
 from ava.domain.jobs import priority, run_groups
 from ava.domain.jobs.job import Job, RunKey
 from ava.store.engine.database import Connection
-from ava.store.engine.kept_transactions import one_transaction
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import IN_ORDER, Statement, array, text_array
+from ava.store.engine.transactions import one_transaction
 from ava.store.jobs import rows
 from ava.store.jobs.journal import HAS_JOURNAL
-from ava.store.jobs.moves import log_lines
-from ava.store.jobs.moves.log_lines import CONTINUING, OPENING, SEQ_PER_RUN
-from ava.store.jobs.moves.rules import CLAIM_SET, HAS_SETTINGS, IS_PAUSED, IS_STARTABLE, IS_UNEXPIRED, ONE_RUN, OWNS
+from ava.store.jobs.transitions import log_lines
+from ava.store.jobs.transitions.log_lines import CONTINUING, OPENING, SEQ_PER_RUN
+from ava.store.jobs.transitions.rules import (
+    CLAIM_SET,
+    HAS_SETTINGS,
+    IS_PAUSED,
+    IS_STARTABLE,
+    IS_UNEXPIRED,
+    ONE_RUN,
+    OWNS,
+)
 
 #: For `outranked_by`: do not check for more urgent jobs.
 NO_PRIORITY = priority.FIRST - 1

@@ -14,7 +14,7 @@ from ava.process.pauses import Pauses
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement, array, text_array
 from ava.store.jobs import rows
-from ava.store.jobs.moves.wait import waiting_for_json
+from ava.store.jobs.transitions.wait import waiting_for_json
 
 # Wait for a job that is just ending. If it is final then, it needs no mark, because the new job wakes itself.
 _MARK_AWAITED = Statement("""

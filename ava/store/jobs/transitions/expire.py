@@ -1,6 +1,6 @@
 """Find and end late jobs: cancel jobs that expired before their handler was entered, and find overdue jobs.
 
-Claims refuse expired jobs. `ava.store.jobs.moves.cancel` stops overdue jobs with their descendants.
+Claims refuse expired jobs. `ava.store.jobs.transitions.cancel` stops overdue jobs with their descendants.
 """
 
 from __future__ import annotations

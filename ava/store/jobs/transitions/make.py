@@ -222,15 +222,15 @@ def _parts(new: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
         yield new
         return
     part: list[NewJob] = []
-    room = _STATEMENT_CHARACTERS
+    capacity = _STATEMENT_CHARACTERS
     # Ordered by key, as within each statement.
     for each in sorted(new, key=lambda each: "" if each.spec.dedupe is None else each.spec.dedupe.key):
         size = len(each.spec.input_json)
-        if part and size > room:
+        if part and size > capacity:
             yield part
-            part, room = [], _STATEMENT_CHARACTERS
+            part, capacity = [], _STATEMENT_CHARACTERS
         part.append(each)
-        room -= size
+        capacity -= size
     yield part
 
 

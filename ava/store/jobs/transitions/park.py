@@ -1,8 +1,8 @@
 """Park queued jobs that cannot start: remove them from the backlog, with the reason in `waits_for`, and return them.
 
 Parked jobs cost their queue nothing, because no index of startable jobs contains them. Reasons: `worker` (it is
-paused), `queue` (it is paused), `node` (no live node has the handler). `ava.store.jobs.moves.wake` returns jobs that
-wait for other jobs. Reasons that a later release adds are never returned here.
+paused), `queue` (it is paused), `node` (no live node has the handler). `ava.store.jobs.transitions.wake` returns jobs
+that wait for other jobs. Reasons that a later release adds are never returned here.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.pull import LIVE_SECONDS
 from ava.domain.jobs.wait_reasons import TIMED, WaitsFor
 from ava.store.engine.database import Connection
-from ava.store.engine.kept_transactions import one_transaction
 from ava.store.engine.statement import Statement
+from ava.store.engine.transactions import one_transaction
 from ava.store.fleet import nodes
 from ava.store.fleet import workers as worker_rows
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import (
+from ava.store.jobs.transitions.rules import (
     IS_PARKED,
     IS_PAUSED,
     IS_STARTABLE,
@@ -239,7 +239,7 @@ def return_parked(
     return connection.exec_driver_sql(_RETURN_PARKED, parameters).rowcount
 
 
-_WHAT_RETURNS = Statement(f"""
+_UNPARK_CONDITIONS = Statement(f"""
 SELECT ARRAY(SELECT n.id::text FROM nodes AS n WHERE {nodes.IS_LIVE} ORDER BY n.id),
        ARRAY(SELECT queue FROM paused_queues ORDER BY queue),
        (SELECT max(status_at) FROM worker_settings), (SELECT max(updated_at) FROM workers),
@@ -248,9 +248,9 @@ SELECT ARRAY(SELECT n.id::text FROM nodes AS n WHERE {nodes.IS_LIVE} ORDER BY n.
 """)
 
 
-def what_returns(connection: Connection, *, dead_after_seconds: float) -> tuple[Any, ...]:
+def unpark_conditions(connection: Connection, *, dead_after_seconds: float) -> tuple[Any, ...]:
     """Return the node, queue and worker states that decide which parked jobs can return."""
-    return tuple(connection.exec_driver_sql(_WHAT_RETURNS, {"dead_after": dead_after_seconds}).one())
+    return tuple(connection.exec_driver_sql(_UNPARK_CONDITIONS, {"dead_after": dead_after_seconds}).one())
 
 
 # A loose index scan along `jobs_by_status`: one step per tenant.

@@ -9,7 +9,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import array, text_array
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import ONE_RUN, OWNS
+from ava.store.jobs.transitions.rules import ONE_RUN, OWNS
 
 #: A line's `seq` is the run number times this, plus the line's number in the run.
 SEQ_PER_RUN = 2**32

@@ -15,7 +15,7 @@ _MAX_RETRIED = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetAsideEvents:
+class DeadLetters:
     """The dead letters."""
 
     count: int
@@ -23,7 +23,7 @@ class SetAsideEvents:
     newest: list[tuple[str, str, str]]
 
 
-_COUNT = Statement("SELECT count(*) FROM webhook_set_aside")
+_COUNT = Statement("SELECT count(*) FROM webhook_dead_letters")
 
 
 def count(connection: Connection) -> int:
@@ -32,21 +32,21 @@ def count(connection: Connection) -> int:
 
 
 _NEWEST = Statement("""
-SELECT event_id::text, tenant_id, error FROM webhook_set_aside ORDER BY failed_at DESC, event_id LIMIT %(limit)s
+SELECT event_id::text, tenant_id, error FROM webhook_dead_letters ORDER BY failed_at DESC, event_id LIMIT %(limit)s
 """)
 
 
-def find(connection: Connection) -> SetAsideEvents:
+def find(connection: Connection) -> DeadLetters:
     """Return the number of dead letters and the newest ones."""
     found = connection.exec_driver_sql(_NEWEST, {"limit": _MAX_SHOWN})
     newest = [(ids.encode("evt", uuid), tenant_id, error) for uuid, tenant_id, error in found]
-    return SetAsideEvents(count=count(connection), newest=newest)
+    return DeadLetters(count=count(connection), newest=newest)
 
 
 _RETRY = Statement("""
 WITH returned AS (
-    DELETE FROM webhook_set_aside WHERE (tenant_id, event_id) IN (
-        SELECT tenant_id, event_id FROM webhook_set_aside ORDER BY failed_at, event_id LIMIT %(limit)s
+    DELETE FROM webhook_dead_letters WHERE (tenant_id, event_id) IN (
+        SELECT tenant_id, event_id FROM webhook_dead_letters ORDER BY failed_at, event_id LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED)
     RETURNING event_id
 )

@@ -8,7 +8,7 @@ import pytest
 
 from ava.api.gate.tenant_shares import TenantShares
 from ava.domain import ids
-from ava.domain.limits.table import ANSWER_BYTES, ANSWERS_IN_FLIGHT_BYTES
+from ava.domain.limits.table import RESPONSE_BYTES, RESPONSES_IN_FLIGHT_BYTES
 from ava.store.jobs.reads import lists
 from harness.api import JOBS, Api, error_of
 
@@ -43,7 +43,7 @@ def test_a_page_of_large_records_ends_early_and_the_cursor_leads_on(api: Api, mo
     cursor: dict[str, str] = {}
     while True:
         response = api.get(JOBS, query_string={"per_page": "100", "fields": "*", **cursor})
-        assert len(response.data) <= ANSWER_BYTES.value + _OVERHEAD
+        assert len(response.data) <= RESPONSE_BYTES.value + _OVERHEAD
         # No more is read from the database than the answer holds.
         assert sum(read) <= len(response.data)
         read.clear()
@@ -103,7 +103,7 @@ def test_a_log_of_long_lines_ends_early_and_is_followed_without_a_gap(api: Api) 
         after: dict[str, str] = {}
         while True:
             response = api.get(f"{JOBS}/{job_id}/logs", query_string={"limit": "500", **level, **after})
-            assert len(response.data) <= ANSWER_BYTES.value + _OVERHEAD
+            assert len(response.data) <= RESPONSE_BYTES.value + _OVERHEAD
             body = response.get_json()
             seen += [line["msg"].split()[0] for line in body["data"]["logs"]]
             if not body["pagination"]["has_more"]:
@@ -134,7 +134,7 @@ def test_a_page_of_deliveries_with_long_attempts_ends_early_and_the_cursor_leads
     pages = 0
     while True:
         response = api.get(f"/v1/webhooks/{webhook_id}/deliveries", query_string={"per_page": "100", **cursor})
-        assert len(response.data) <= ANSWER_BYTES.value + _OVERHEAD
+        assert len(response.data) <= RESPONSE_BYTES.value + _OVERHEAD
         body = response.get_json()
         seen += [delivery["id"] for delivery in body["data"]]
         pages += 1
@@ -152,7 +152,7 @@ def test_a_bulk_leaves_out_inputs_that_its_answer_has_no_bytes_for(api: Api) -> 
     first, again = (api.post(f"{JOBS}/bulk", json=asked, headers={"Idempotency-Key": "k"}) for _ in range(2))
     assert (first.status_code, again.headers["Idempotent-Replayed"]) == (201, "true")
     for response in (first, again):
-        assert len(response.data) <= ANSWER_BYTES.value + 10 * _OVERHEAD
+        assert len(response.data) <= RESPONSE_BYTES.value + 10 * _OVERHEAD
         jobs = response.get_json()["data"]
         assert [job["input"] and job["input"]["n"] for job in jobs] == [*range(8), None, None]
         assert [job.get("input_bytes") for job in jobs] == [None] * 8 + [1_000_014] * 2
@@ -161,13 +161,13 @@ def test_a_bulk_leaves_out_inputs_that_its_answer_has_no_bytes_for(api: Api) -> 
 
 
 def test_the_answers_of_a_tenant_that_are_being_sent_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    shares = TenantShares(ANSWERS_IN_FLIGHT_BYTES, 1_000_000)
+    shares = TenantShares(RESPONSES_IN_FLIGHT_BYTES, 1_000_000)
     object.__setattr__(api.app.extensions["ava"].shares, "answers", shares)
     path = f"{JOBS}/{api.trigger(input={'x': 'y' * 700_000})['id']}"
     first = api.get(path)
     assert shares.used("ten_test") > 700_000
     refused = api.get(path)
-    assert "(limit answers_in_flight_bytes)" in error_of(refused, 429, "rate_limited")["message"]
+    assert "(limit responses_in_flight_bytes)" in error_of(refused, 429, "rate_limited")["message"]
     # What has written something is answered all the same.
     assert api.trigger(input={"x": "y" * 700_000})["status"] == "queued"
     first.close()

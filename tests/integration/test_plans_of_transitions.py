@@ -14,8 +14,8 @@ import pytest
 
 from ava.settings import Settings
 from ava.store.engine.statement import Statement
-from ava.store.jobs.feed import looks
-from ava.store.jobs.moves import permits, publish
+from ava.store.jobs.feed import polls
+from ava.store.jobs.transitions import permits, publish
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 _JOBS = 1000
@@ -95,7 +95,7 @@ def test_a_rate_that_is_put_off_reads_the_permits_of_its_worker_and_no_other_sta
     parameters = {"tenant_id": running[0], "id": running[1], "run_no": 1, "claim_id": None, "seconds": 60}
     with backlog.database.transaction() as connection:
         permits.lock(connection)
-        explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {permits._PUT_OFF_RATE.statement}"
+        explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {permits._DEFER_RATE.statement}"
         (plan,) = connection.exec_driver_sql(explained, parameters).scalar_one()
     assert ("jobs_admitted", 10) in list(_scans(plan["Plan"]))
     assert {index for index, _ in _scans(plan["Plan"])} <= {"jobs_admitted", "jobs_pkey", "jobs_by_id"}
@@ -107,9 +107,9 @@ def test_the_plan_of_a_look_is_kept(backlog: Backlog) -> None:
     at = {"count_up_to": 10, "dead_after_seconds": 14}
     with backlog.database.connect() as connection:
         for _ in range(3):
-            (window,) = looks.read(connection, **at).windows
+            (window,) = polls.read(connection, **at).windows
             assert window.floor is not None
-            known = looks.read(connection, {(window.queue, window.priority): window.floor}, **at)
+            known = polls.read(connection, {(window.queue, window.priority): window.floor}, **at)
             assert [each.has_backlog for each in known.windows] == [True]
         kept = connection.exec_driver_sql("SELECT name, custom_plans FROM pg_prepared_statements").all()
     assert ("ava_read_look", 0) in {tuple(row) for row in kept}

@@ -9,11 +9,11 @@ from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.pull import is_pulled
 from ava.domain.limits.fair_queueing import WaitingJob
 from ava.store.engine.database import Connection
-from ava.store.engine.kept_transactions import one_transaction
 from ava.store.engine.statement import WAITING_WINDOWS, Statement
+from ava.store.engine.transactions import one_transaction
 from ava.store.fleet import workers
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import IS_STARTABLE, RECALL_SET
+from ava.store.jobs.transitions.rules import IS_STARTABLE, RECALL_SET
 
 
 def _recalls(chosen: str, *, also: str = "") -> Statement:

@@ -8,7 +8,7 @@ from ava.domain.jobs.job import RunKey
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import ONE_RUN, OWNS
+from ava.store.jobs.transitions.rules import ONE_RUN, OWNS
 
 # The row stays locked until the children are inserted. So a concurrent cancel finds them, and a process that has lost
 # its run creates none that the next run does not see.
@@ -30,7 +30,7 @@ def enter_tree(connection: Connection, *, run: RunKey, claim_id: str | None) -> 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TreePlace:
+class TreeSize:
     """The position of a job in its tree."""
 
     #: Number of ancestors.
@@ -54,7 +54,7 @@ SELECT (SELECT max(depth) FROM above), (SELECT count(*) FROM (
 """)
 
 
-def place_in_tree(connection: Connection, *, run: RunKey, tree_uuid: str, max_depth: int, max_jobs: int) -> TreePlace:
+def read_tree_size(connection: Connection, *, run: RunKey, tree_uuid: str, max_depth: int, max_jobs: int) -> TreeSize:
     """Return the position of a run's job in its tree, counted up to the limits.
 
     No other run of the tree can create children until the transaction ends.
@@ -62,4 +62,4 @@ def place_in_tree(connection: Connection, *, run: RunKey, tree_uuid: str, max_de
     parameters = rows.run_parameters(run) | {"tree_id": tree_uuid, "max_depth": max_depth, "max_jobs": max_jobs + 1}
     connection.exec_driver_sql(_LOCK_TREE, parameters)
     depth, jobs = connection.exec_driver_sql(_PLACE, parameters).one()
-    return TreePlace(depth=depth, jobs=jobs)
+    return TreeSize(depth=depth, jobs=jobs)

@@ -11,7 +11,7 @@ from ava.domain.jobs.job import Job, JobKey, LogLevel, LogLine, Status
 from ava.domain.jobs.run_outcome import Ending, RunOutcome, RunValues, next_values
 from ava.store.engine.statement import array, text_array
 from ava.store.jobs import rows
-from ava.store.jobs.moves.log_lines import columns, rows_of
+from ava.store.jobs.transitions.log_lines import columns, rows_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +48,10 @@ class EndedRun:
     @property
     def is_plain(self) -> bool:
         """Return True in the usual case, which has a separate statement: a final status and no row for `job_runs`."""
-        return self.values.status in (Status.COMPLETED, Status.FAILED) and self.kept_outcome is None
+        return self.values.status in (Status.COMPLETED, Status.FAILED) and self.stored_outcome is None
 
     @property
-    def kept_outcome(self) -> str | None:
+    def stored_outcome(self) -> str | None:
         """Return the outcome for `job_runs`; None if the job's row describes the run.
 
         `job_runs` has every run of a job with several runs, and every lost run.
@@ -135,7 +135,7 @@ def final_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
     return {
         **_shared_parameters(ended),
         **_output_parameters(ended),
-        "outcomes": text_array([each.kept_outcome for each in ended]),
+        "outcomes": text_array([each.stored_outcome for each in ended]),
         "statuses": array([each.values.status.value for each in ended]),
         "errors": text_array([each.outcome.error for each in ended]),
         "error_ids": text_array([each.outcome.error_id for each in ended]),
@@ -156,7 +156,7 @@ def requeue_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
         "attempts": text_array([each.attempt for each in values]),
         "first_run_nos": text_array([each.first_run_no for each in values]),
         "first_started": text_array([each.first_started_at for each in values]),
-        "outcomes": text_array([each.kept_outcome for each in ended]),
+        "outcomes": text_array([each.stored_outcome for each in ended]),
         "run_attempts": text_array([each.run_attempt for each in values]),
         "run_started": text_array([each.run_started_at for each in values]),
         **_lines_parameters(ended, lambda each: each.all_lines),
@@ -193,7 +193,7 @@ def stopped_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
 
 def _outcome_if_stopped(ended: EndedRun) -> str | None:
     """Return the outcome for `job_runs`; `stopped` is replaced by the job's status."""
-    kept = ended.kept_outcome
+    kept = ended.stored_outcome
     if kept in (Ending.LOST, Ending.INTERRUPTED):
         return kept
     return "stopped" if ended.values.has_earlier_run else None

@@ -52,7 +52,7 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Poll:
     """The state of all windows and the facts for publishing decisions, at one time."""
 
     windows: Sequence[Window]
@@ -142,7 +142,7 @@ def read(
     dead_after_seconds: float,
     after_key: str = "",
     max_keys: int = 0,
-) -> Look:
+) -> Poll:
     """Return the state of all windows with waiting jobs, with published jobs counted up to a limit.
 
     `known`: read only these windows (queue, priority), from the floors of the previous poll. The result then includes
@@ -163,7 +163,7 @@ def read(
     }
     (row,) = _READ.run(connection, parameters, before=IN_ORDER)
     windows, paused, closed, processes, limit_keys = row
-    return Look(
+    return Poll(
         windows=[_window(*fields) for fields in windows],
         paused=frozenset(paused),
         closed=frozenset(closed),

@@ -11,7 +11,7 @@ from ava.domain.jobs.wait_reasons import DATED
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import IS_PAUSED
+from ava.store.jobs.transitions.rules import IS_PAUSED
 
 _LOCK_KEY = Statement("""
 SELECT FROM debounces AS d WHERE d.tenant_id = %(tenant_id)s AND d.job_id = %(id)s::uuid FOR UPDATE

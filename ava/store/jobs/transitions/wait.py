@@ -11,8 +11,8 @@ from ava.domain.jobs.waits import Wait
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.jobs import journal, rows
-from ava.store.jobs.moves import end
-from ava.store.jobs.moves.ended_runs import EndedRun, requeue_parameters
+from ava.store.jobs.transitions import end
+from ava.store.jobs.transitions.ended_runs import EndedRun, requeue_parameters
 
 #: Max job ids listed in `waiting_for`; the edges contain all.
 MAX_LISTED = 100
@@ -42,7 +42,7 @@ WITH waiting AS (
 ), abandoned AS (
     DELETE FROM job_journal AS k USING waiting AS w
     WHERE k.tenant_id = w.tenant_id AND k.job_id = w.id AND k.kind = 'event' AND k.state = 'waits'
-        AND k.name <> ALL(%(kept_names)s::text[])
+        AND k.name <> ALL(%(retained_names)s::text[])
 ), journalled AS (
     {journal.stores("waiting")}
 ), woken AS (
@@ -69,7 +69,7 @@ def end_waiting(connection: Connection, ended: EndedRun) -> Status | None:
         "reason": wait.waits_for.value,
         "condition": wait.condition.value,
         "waiting_for": waiting_for_json(wait),
-        "kept_names": [*wait.event_names, *(entry.name for entry in wait.entries)],
+        "retained_names": [*wait.event_names, *(entry.name for entry in wait.entries)],
         "after": [rows.job_uuid(job_id) for job_id in wait.job_ids],
         **journal.parameters(wait.entries, attempt=ended.values.run_attempt),
     }

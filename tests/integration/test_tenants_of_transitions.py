@@ -14,11 +14,11 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
 from ava.store.jobs import old_jobs, replication
-from ava.store.jobs.moves import cancel, claim, end, log_lines, park, permits, recall, rescue
-from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.reads import job_logs, watches
 from ava.store.jobs.reads.job_logs import LogRange
 from ava.store.jobs.reads.watches import LogPosition
+from ava.store.jobs.transitions import cancel, claim, end, log_lines, park, permits, recall, rescue
+from ava.store.jobs.transitions.ended_runs import EndedRun
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 from tests.runs import ended
 
@@ -64,7 +64,7 @@ RUNNING: dict[str, Act] = {
     "end together": lambda c, run: end.end_each(c, [_ended(c, run, began_at=NOW)]),
     "requeue": lambda c, run: end.end(c, _ended(c, run, Ending.RETRIED, delay_seconds=1.0)),
     "release": lambda c, run: rescue.release(c, [(run, CLAIM)]),
-    "rate": lambda c, run: permits.put_off_rate(c, run=run, claim_id=CLAIM, seconds=60),
+    "rate": lambda c, run: permits.defer_rate(c, run=run, claim_id=CLAIM, seconds=60),
     "rescue": lambda c, run: rescue.rescue(c, run=run, node_id=NODE, msg="m", error="e: e", is_loss=True),
     "kill": lambda c, run: rescue.end_killed_run(c, run=run, error="e: e"),
     "cancel": lambda c, run: cancel.cancel(c, tenant_id=run.tenant_id, user_id="usr_a", job_id=run.job_id),
@@ -114,11 +114,11 @@ def test_retention_deletes_the_lines_and_the_job_of_the_tenant_alone(stored: Bac
         "UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(),"
         " stop_status = 'cancelled', completed_at = now() - interval '9 days'"
     )
-    kept = old_jobs.DaysKept(default=1, shortest=1, longest=2)
+    kept = old_jobs.JobRetention(default=1, shortest=1, longest=2)
     with stored.database.connect() as connection:
-        found = old_jobs.look(connection, kept, after=old_jobs.FIRST_POSITION, limit=10)
+        found = old_jobs.scan(connection, kept, after=old_jobs.FIRST_POSITION, limit=10)
         ((tenant_id, uuid),) = found.old
-        others = old_jobs.Looked(count=1, old=[("ten_of_others", uuid)], oldest=[], position=found.position)
+        others = old_jobs.Scanned(count=1, old=[("ten_of_others", uuid)], oldest=[], position=found.position)
         assert (old_jobs.delete_lines(connection, others, limit=9), old_jobs.delete(connection, others)) == (0, 0)
         assert (old_jobs.delete_lines(connection, found, limit=9), old_jobs.delete(connection, found)) == (1, 1)
     assert tenant_id == job.tenant_id

@@ -18,16 +18,16 @@ from ava.domain.jobs import retry
 from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.pull import QUEUE
 from ava.domain.jobs.retry import Retry
-from ava.domain.limits.table import ANSWER_BYTES, PAYLOAD_BYTES, RUNS_HELD
+from ava.domain.limits.table import PAYLOAD_BYTES, RESPONSE_BYTES, RUNS_HELD
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
-from ava.store.jobs.moves import log_lines
-from ava.store.jobs.moves.claim import CLAIMED_COLUMNS, FIRST_LINES, claimed_job, claims
-from ava.store.jobs.moves.log_lines import OPENING
-from ava.store.jobs.moves.rules import IS_PAUSED, IS_UNEXPIRED, is_paused_queue
+from ava.store.jobs.transitions import log_lines
+from ava.store.jobs.transitions.claim import CLAIMED_COLUMNS, FIRST_LINES, claimed_job, claims
+from ava.store.jobs.transitions.log_lines import OPENING
+from ava.store.jobs.transitions.rules import IS_PAUSED, IS_UNEXPIRED, is_paused_queue
 
 #: Hours for which the row of an ended run is retained, so that the worker can repeat its report.
 _KEPT_HOURS = 24
@@ -80,7 +80,7 @@ WITH wanted AS (
         SELECT FROM pulled_runs WHERE key_id = %(key_id)s::uuid AND ended_at IS NULL LIMIT {RUNS_HELD.value}) AS held))
 ), fitting AS (
     SELECT * FROM (SELECT w.*, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) - bytes AS before FROM wanted AS w) AS w
-    WHERE before < {ANSWER_BYTES.value}
+    WHERE before < {RESPONSE_BYTES.value}
 ), {claims("FROM fitting AS f WHERE j.tenant_id = f.tenant_id AND j.id = f.id")}, stored AS (
     {log_lines.stores(FIRST_LINES)}
 ), leased AS (
@@ -243,7 +243,7 @@ def lock(connection: Connection, token: Token) -> LeasedRun | None:
 
 
 # The grace period starts with the response that reports the cancel.
-_IS_ALIVE = """heard_at = clock_timestamp(), is_used = true, end_by = CASE WHEN j.cancel_requested_at IS NOT NULL
+_IS_ALIVE = """heartbeat_at = clock_timestamp(), is_used = true, end_by = CASE WHEN j.cancel_requested_at IS NOT NULL
         THEN least(r.end_by, clock_timestamp() + r.grace_seconds * interval '1 second') ELSE r.end_by END"""
 _RENEW = Statement(f"""
 UPDATE pulled_runs AS r SET {_IS_ALIVE}, log_bytes = r.log_bytes + %(bytes)s
@@ -320,11 +320,11 @@ def mark_lost(connection: Connection, runs: Collection[RunKey]) -> None:
 
 # A heartbeat in the future has expired too: PostgreSQL's clock was set back.
 _MISSED = Statement("""
-SELECT tenant_id, job_id::text, run_no, heard_at FROM pulled_runs
-WHERE ended_at IS NULL AND heard_at < now() - %(seconds)s * interval '1 second'
+SELECT tenant_id, job_id::text, run_no, heartbeat_at FROM pulled_runs
+WHERE ended_at IS NULL AND heartbeat_at < now() - %(seconds)s * interval '1 second'
 UNION ALL
-SELECT tenant_id, job_id::text, run_no, heard_at FROM pulled_runs
-WHERE ended_at IS NULL AND heard_at > now() + interval '1 second'
+SELECT tenant_id, job_id::text, run_no, heartbeat_at FROM pulled_runs
+WHERE ended_at IS NULL AND heartbeat_at > now() + interval '1 second'
 LIMIT %(limit)s
 """)
 
@@ -335,24 +335,24 @@ def missed(connection: Connection, *, seconds: float, limit: int) -> dict[RunKey
     return {RunKey(tenant_id, ids.encode("job", id_), run_no): at for tenant_id, id_, run_no, at in found}
 
 
-_LOCK_SILENT = Statement("""
+_LOCK_EXPIRED = Statement("""
 SELECT r.tenant_id, r.job_id::text, r.run_no, r.claim_id::text, r.is_used
 FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(heard)s::timestamptz[])
-    AS s (tenant_id, id, run_no, heard_at)
+    AS s (tenant_id, id, run_no, heartbeat_at)
 JOIN pulled_runs AS r ON r.tenant_id = s.tenant_id AND r.job_id = s.id AND r.run_no = s.run_no
-WHERE r.ended_at IS NULL AND r.heard_at = s.heard_at ORDER BY r.lookup FOR UPDATE OF r SKIP LOCKED
+WHERE r.ended_at IS NULL AND r.heartbeat_at = s.heartbeat_at ORDER BY r.lookup FOR UPDATE OF r SKIP LOCKED
 """)
 
 
-def lock_silent(connection: Connection, silent: Sequence[tuple[RunKey, datetime]]) -> list[tuple[RunKey, str, bool]]:
+def lock_expired(connection: Connection, silent: Sequence[tuple[RunKey, datetime]]) -> list[tuple[RunKey, str, bool]]:
     """Lock runs that sent no heartbeat since. Returns each run, its claim id, and whether the worker started it."""
     parameters = {
         "tenants": [run.tenant_id for run, _ in silent],
         "ids": [str(ids.decode("job", run.job_id)) for run, _ in silent],
         "run_nos": [run.run_no for run, _ in silent],
-        "heard": [heard_at for _, heard_at in silent],
+        "heard": [heartbeat_at for _, heartbeat_at in silent],
     }
-    found = connection.exec_driver_sql(_LOCK_SILENT, parameters)
+    found = connection.exec_driver_sql(_LOCK_EXPIRED, parameters)
     return [
         (RunKey(tenant_id, ids.encode("job", id_), run_no), claim_id, is_used)
         for tenant_id, id_, run_no, claim_id, is_used in found

@@ -18,7 +18,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import IS_WOKEN, limit_key, rate_key, wake_set
+from ava.store.jobs.transitions.rules import IS_WOKEN, limit_key, rate_key, wake_set
 
 
 class WaitVerdict(StrEnum):

@@ -17,7 +17,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import limit_key, rate_key
+from ava.store.jobs.transitions.rules import limit_key, rate_key
 
 # Ordered by key, so that two calls with the same keys do not deadlock.
 _RESERVE = Statement("""
