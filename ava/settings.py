@@ -238,7 +238,7 @@ class ClientSettings:
     role: str = "tenant-system-admin"
     #: The proxy for all calls (`AVA_PROXY`); empty: none. HTTP_PROXY is ignored, because a proxy sees the key.
     proxy: str = field(default="", repr=False)
-    #: The application's database with an outbox (`AVA_OUTBOX_DATABASE_URL`), for `ava outbox`.
+    #: The application's database with an outbox (`AVA_OUTBOX_DATABASE_URL`), for `ava start outbox`.
     outbox_database_url: str = field(default="", repr=False)
     #: The file of the profiles (`AVA_CONFIG`).
     config_file: str = ""

@@ -67,7 +67,7 @@ def start_relay(cluster: Cluster, url: str) -> subprocess.Popen[str]:
         "AVA_TENANT_ID": HEADERS["x-tenant-id"],
         "AVA_OUTBOX_DATABASE_URL": url,
     }
-    command = (sys.executable, "-m", "ava.cli.main", "outbox")
+    command = (sys.executable, "-m", "ava.cli.main", "start", "outbox")
     log = (cluster.effects_path.parent / "relay.log").open("a")
     with log:
         return subprocess.Popen(command, cwd=ROOT, env=os.environ | environ, text=True, stdout=log, stderr=log)

@@ -63,6 +63,7 @@ def _services(root: psutil.Process) -> list[psutil.Process]:
 def _kind(process: psutil.Process) -> str:
     command = " ".join(process.cmdline())
     titles = {"gunicorn": "api", "celeryd": "worker", "valkey-server": "redis", "redis-server": "redis"}
+    titles |= {" start node": "worker", " start sender": "webhooks"}
     for title, kind in (*titles.items(), *((name, name) for name in ("postgres", "dispatcher", "webhooks", "worker"))):
         if title in command:
             return kind

@@ -21,7 +21,8 @@ _HEAD = """# Commands
 
 Every command of `ava` with its arguments and options, as `ava COMMAND --help` prints them; `make
 commands` writes this page. [Use the command line](../how-to/command_line.md) explains profiles,
-output formats and completion.
+output formats and completion. Hidden aliases start the processes too: `ava api`, `ava worker`, `ava
+dispatcher` and `ava webhooks` without a verb are `ava start api`, `node`, `dispatcher` and `sender`.
 
 Commands marked *API* call the API and also take these options:
 """
@@ -48,6 +49,8 @@ def _commands(group: click.Group, ctx: click.Context) -> Iterator[tuple[click.Co
     for name in group.list_commands(ctx):
         command = group.get_command(ctx, name)
         assert command is not None
+        if command.hidden:
+            continue
         child = click.Context(command, info_name=name, parent=ctx)
         yield command, child
         if isinstance(command, click.Group):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import gc
+from collections.abc import Iterator
+from copy import copy
 from typing import Any
 
 import click
@@ -11,6 +13,7 @@ import click
 from ava.cli.api import (
     apply,
     dashboard,
+    deliveries,
     error_groups,
     inbound,
     job_actions,
@@ -30,33 +33,55 @@ from ava.cli.api import (
 )
 from ava.cli.host import completion, dev, doctor, outbox, processes, servers, up
 from ava.cli.options.connection import profile_option
-from ava.cli.screen import printing
-from ava.errors import AvaError, HandlerError
+from ava.errors import HandlerError
 from ava.version import build
 
-#: The commands that are processes with a log.
-_PROCESSES = ("api", "worker", "dispatcher", "webhooks")
+#: The rows of `ava --help` by section: commands, and what they do.
+_SECTIONS = {
+    "On this machine": {
+        "up, demo": "Run the whole system; run one job on it and stop",
+        "new, dev": "Create a project; run its handlers, and reload them",
+        "doctor": "Check the settings, servers and processes",
+        "completion": "Print the completion script of bash, zsh or fish",
+    },
+    "Jobs": {
+        "jobs": "Trigger, watch, change, cancel and retry jobs",
+        "operations": "Show and abort bulk retries and cancels",
+        "errors": "Show errors of failed jobs; resolve or retry them",
+        "overview, analytics": "Show totals and statistics of jobs",
+        "dashboard": "Print a link that signs in to the dashboard",
+    },
+    "Settings": {
+        "workers": "Change settings of workers, pause and resume them",
+        "schedules": "Start jobs by the clock",
+        "events": "Send and show events",
+        "subscriptions": "Start jobs for events",
+        "hooks": "Receive webhooks of other services",
+        "webhooks": "Send events to your endpoints",
+        "deliveries": "Show, redeliver and replay requests of both kinds",
+        "apply": "Apply a file of all these settings",
+        "keys, sessions": "Manage API keys; end sessions of the dashboard",
+    },
+    "Operation": {
+        "start": "Start a process: api, node, dispatcher, sender, outbox",
+        "db, broker": "Migrate the database; reset the broker",
+        "nodes, queues": "List, pause and resume nodes and queues",
+        "tenants, limits": "Show and change limits",
+        "audit, promotions": "Show who changed what; show failovers of PostgreSQL",
+        "mcp, celery": "Connect an agent; use the tasks of a Celery project",
+    },
+}
 
 
-class _Commands(click.Group):
-    """A group that reports its commands' `AvaError`s."""
+class _Root(processes.CommandGroup):
+    """The group of all commands, whose help fits a screen."""
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; print an `AvaError` as one line."""
-        try:
-            return super().invoke(ctx)
-        except AvaError as error:
-            printing.print_text(_line(ctx.invoked_subcommand or "", " ".join(str(error).split())), is_error=True)
-            ctx.exit(1)
-
-
-def _line(command: str, message: str) -> str:
-    """Return an error's line; a process uses its log format."""
-    if command not in _PROCESSES:
-        return f"ava: {message}"
-    from ava.telemetry import logs
-
-    return logs.start_error_line(command, message)
+    def format_options(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by section."""
+        width = max(len(names) for rows in _SECTIONS.values() for names in rows)
+        for title, rows in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(names.ljust(width), text) for names, text in rows.items()])
 
 
 class _CeleryCommands(click.Group):
@@ -90,50 +115,52 @@ def celery() -> None:
 
 
 # Command modules import only click; each command imports its implementation when it runs, so that `--help` is fast.
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Root, options_metavar="[--profile NAME]", context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(build(), prog_name="ava")
 @profile_option
 def cli(profile: str | None) -> None:
-    """AVA Jobs: accept jobs over HTTP, run them in worker processes, keep their records."""
+    """AVA Jobs runs jobs. Add --help to any command; --profile chooses an installation, --version names this one."""
 
 
-cli.add_command(up.up)
-cli.add_command(up.demo)
-cli.add_command(dashboard.dashboard)
-cli.add_command(dev.new)
-cli.add_command(dev.dev)
-cli.add_command(processes.api)
-cli.add_command(processes.worker)
-cli.add_command(processes.dispatcher)
-cli.add_command(webhooks.webhooks)
-cli.add_command(servers.db)
-cli.add_command(servers.broker)
-cli.add_command(celery)
-cli.add_command(apply.apply)
-cli.add_command(outbox.outbox)
-cli.add_command(doctor.doctor)
-for command in (*job_actions.COMMANDS, *trees.COMMANDS):
-    jobs.jobs.add_command(command)
-cli.add_command(jobs.jobs)
-cli.add_command(operations.operations)
-cli.add_command(workers.workers)
-cli.add_command(error_groups.errors)
-cli.add_command(keys.keys)
-cli.add_command(limits.limits)
-cli.add_command(mcp.mcp)
-cli.add_command(reports.overview)
-cli.add_command(reports.analytics)
-cli.add_command(queues.queues)
-cli.add_command(nodes.nodes)
-cli.add_command(reports.promotions)
-cli.add_command(reports.audit)
-cli.add_command(schedules.schedules)
-cli.add_command(inbound.hooks)
-cli.add_command(inbound.subscriptions)
-cli.add_command(inbound.events)
-cli.add_command(dashboard.sessions)
-cli.add_command(tenants.tenants)
-cli.add_command(completion.completion)
+def _commands() -> Iterator[click.Command]:
+    yield from (up.up, up.demo, dashboard.dashboard, dev.new, dev.dev, processes.start, servers.db, servers.broker)
+    yield from (celery, apply.apply, doctor.doctor, jobs.jobs, operations.operations, workers.workers)
+    yield from (error_groups.errors, keys.keys, limits.limits, mcp.mcp, reports.overview, reports.analytics)
+    yield from (queues.queues, nodes.nodes, reports.promotions, reports.audit, schedules.schedules)
+    yield from (inbound.hooks, inbound.subscriptions, inbound.events, webhooks.webhooks, deliveries.deliveries)
+    yield from (dashboard.sessions, tenants.tenants, completion.completion)
+
+
+def _hidden(found: Any) -> Any:
+    """Return a copy of a command or an option that no help shows."""
+    alias = copy(found)
+    alias.hidden = True
+    return alias
+
+
+@click.pass_context
+def _send_webhooks(ctx: click.Context, /, **options: bool) -> None:
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(processes.sender, **options)
+    elif any(options.values()):
+        raise click.UsageError(f"{ctx.invoked_subcommand} takes neither --reseal nor --retry-dead-letters.")
+
+
+def _add_all() -> None:
+    for command in (*job_actions.COMMANDS, *trees.COMMANDS):
+        jobs.jobs.add_command(command)
+    processes.start.add_command(outbox.outbox)
+    for command in _commands():
+        cli.add_command(command)
+    # The contract promises these forms of `ava start`: `ava api`, `worker`, `dispatcher`, and bare `ava webhooks`.
+    for name, process in (("api", processes.api), ("worker", processes.node), ("dispatcher", processes.dispatcher)):
+        cli.add_command(_hidden(process), name)
+    webhooks.webhooks.invoke_without_command, webhooks.webhooks.no_args_is_help = True, False
+    webhooks.webhooks.callback = _send_webhooks
+    webhooks.webhooks.params = [_hidden(option) for option in processes.sender.params]
+
+
+_add_all()
 
 
 def main() -> None:

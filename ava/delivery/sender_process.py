@@ -1,4 +1,4 @@
-"""The process of `ava webhooks`. It uses gevent, so that a thousand hanging endpoints do not need a thread each.
+"""The process of `ava start sender`. It uses gevent, so that a thousand hanging endpoints do not need a thread each.
 
 Importing this module patches the process, so only this process may import it.
 """

@@ -1,4 +1,4 @@
-"""Import handler modules from the folder in `AVA_HANDLER_FOLDER`, and from the working folder of `ava worker`.
+"""Import handler modules from the folder in `AVA_HANDLER_FOLDER`, and from the working folder of `ava start node`.
 
 Such a folder must not be first on `sys.path`, as with `python -m`: any file in it would replace a module of Python or a
 library, e.g. a `json.py` would run in every node. So only the modules in `AVA_HANDLERS` are searched there first, and

@@ -162,7 +162,8 @@ def _start_processes(
     system: System, settings: Settings, environ: Mapping[str, str], *, host: str, port: int, concurrency: int | None
 ) -> None:
     supervisor = system.supervisor
-    supervisor.run_to_end(_ava("db", "upgrade", environ=environment.for_process("db", environ)))
+    upgrade = Program(name="db", argv=ava_argv("db", "upgrade"), environ=environment.for_process("db", environ))
+    supervisor.run_to_end(upgrade)
     if environment.own("BROKER_URL"):
         from ava.broker import connectivity
 
@@ -178,10 +179,10 @@ def _start_processes(
     node: dict[str, object] = {"death_signal": SIGQUIT, "stop_seconds": drain_seconds, "account": account}
     node["environ"] = environ_of("worker") | {"NOTIFY_SOCKET": system.node_ready.name}
     for program in (
-        _ava("worker", *processes, **node),
-        _ava("dispatcher", environ=environ_of("dispatcher"), account=account),
-        _ava("webhooks", environ=environ_of("webhooks"), account=account),
-        _ava("api", "--host", host, "--port", str(port), environ=environ_of("api"), account=api_account),
+        _start("worker", "node", *processes, **node),
+        _start("dispatcher", "dispatcher", environ=environ_of("dispatcher"), account=account),
+        _start("webhooks", "sender", environ=environ_of("webhooks"), account=account),
+        _start("api", "api", "--host", host, "--port", str(port), environ=environ_of("api"), account=api_account),
     ):
         supervisor.start(Service(program=program))
     # A ready API is not sufficient: for some seconds it still reports the node of a killed run as live.
@@ -205,5 +206,5 @@ def _account(supervisor: Supervisor, settings: Settings, environ: Mapping[str, s
     return account
 
 
-def _ava(name: str, *arguments: str, **options: object) -> Program:
-    return Program(name=name, argv=ava_argv(name, *arguments), **options)  # type: ignore[arg-type]
+def _start(name: str, *arguments: str, **options: object) -> Program:
+    return Program(name=name, argv=ava_argv("start", *arguments), **options)  # type: ignore[arg-type]

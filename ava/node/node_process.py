@@ -1,4 +1,4 @@
-"""`ava worker`: Celery's own worker program with this service's settings."""
+"""`ava start node`: Celery's own worker program with this service's settings."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import psutil
 import pytest
-from harness.timestamps import LATER
 
 from harness.polling import wait_until
 from harness.running_process import lives
 from harness.system import System
+from harness.timestamps import LATER
 from tests.acceptance.conftest import on_redis
 from tests.acceptance.witness import Witness
 

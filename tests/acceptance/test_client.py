@@ -16,10 +16,10 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from harness.timestamps import LATER_DAY
 
 from ava.client import ApiConflict, ApiForbidden, ApiNotFound, ApiRefused, ApiUnauthorized, Client, WaitTimeout
 from harness.system import ROOT, SECRET, System
+from harness.timestamps import LATER_DAY
 from tests.commands import ava as _ava
 from tests.commands import ava_process as _ava_process
 from tests.commands import on_a_terminal as _on_a_terminal
@@ -223,9 +223,9 @@ def test_commands_print_json_when_piped(running: System, tmp_path: Path) -> None
     logs = _ava(running, "jobs", "logs", job["id"], "-f").stdout.splitlines()
     assert json.loads(logs[0])["msg"] == "Worker handler started"
     assert "wkr_sleep" in _ava(running, "workers", "list").stdout
-    limits = {limit["name"]: limit for limit in map(json.loads, _ava(running, "limits").stdout.splitlines())}
+    limits = {limit["name"]: limit for limit in map(json.loads, _ava(running, "limits", "list").stdout.splitlines())}
     assert (limits["bulk_jobs"]["value"], limits["webhooks"]["used"]) == (1_000, 0)
-    assert _ava(running, "sessions", "end").stdout.startswith("sessions ended: ")
+    assert _ava(running, "sessions", "delete", "--yes").stdout.startswith("sessions ended: ")
     assert json.loads(_ava(running, "jobs", "why", job["id"]).stdout)["sentence"].startswith("completed")
     assert json.loads(_ava(running, "jobs", "retry", job["id"]).stdout)["retry_of"] == job["id"]
 
@@ -240,7 +240,7 @@ def test_a_key_stands_for_the_secret_and_the_tenant(running: System, client: Cli
     assert job["triggered_by"] == made["id"]
     refused = _ava(running, "jobs", "list", "--tenant", "ten_other", **with_key)
     assert (refused.returncode, "the key determines the tenant" in refused.stderr) == (1, True)
-    assert _ava(running, "keys", "revoke", made["id"]).returncode == 0
+    assert _ava(running, "keys", "delete", made["id"], "--yes").returncode == 0
     with Client(running.url, api_key=made["token"], retries=0) as by_key, pytest.raises(ApiUnauthorized):
         by_key.jobs.trigger("wkr_sleep")
 
@@ -275,9 +275,16 @@ def test_every_list_fits_a_terminal_of_80_columns(running: System, client: Clien
     client.jobs.trigger("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY)
     webhook = client.webhooks.create("https://hooks.example.com/a/rather/long/path", ["ava.job.failed"], "s" * 16)
     for arguments in (
-        *(("jobs", "list"), ("workers", "list"), ("limits",), ("overview",), ("queues", "list"), ("nodes", "list")),
-        *(("audit", "list"), ("webhooks", "list"), ("webhooks", "deliveries", webhook.id)),
-        *(("analytics", "--days", "7"), ("jobs", "show", failed.id)),
+        *(
+            ("jobs", "list"),
+            ("workers", "list"),
+            ("limits", "list"),
+            ("overview", "show"),
+            ("queues", "list"),
+            ("nodes", "list"),
+        ),
+        *(("audit", "list"), ("webhooks", "list"), ("deliveries", "list", webhook.id)),
+        *(("analytics", "show", "--days", "7"), ("jobs", "show", failed.id)),
     ):
         code, shown = _on_a_terminal(running, *arguments, columns=80)
         lines = [re.sub(r"\x1b\[\d+m", "", line) for line in shown.splitlines()]
@@ -345,7 +352,7 @@ def test_many_jobs_are_retried_and_cancelled_by_commands(running: System, client
 
 def test_a_watch_prints_each_job_when_it_changes(running: System, client: Client) -> None:
     environ = {**running.environ, "AVA_URL": running.url, "AVA_TENANT_ID": "ten_test"}
-    argv = [sys.executable, "-m", "ava.cli.main", "jobs", "watch", "--every", "0.5"]
+    argv = [sys.executable, "-m", "ava.cli.main", "jobs", "watch", "--every-seconds", "0.5"]
     with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -358,27 +365,6 @@ def test_a_watch_prints_each_job_when_it_changes(running: System, client: Client
             process.kill()
     watched = _ava(running, "jobs", "watch", job.id)
     assert (watched.returncode, json.loads(watched.stdout.splitlines()[-1])["status"]) == (0, "completed")
-
-
-def test_schedules_are_managed_by_commands(running: System) -> None:
-    arguments = ("schedules", "create", "wkr_sleep", "30 2 * 10 0L", "Europe/Berlin", "--input", '{"seconds": 0}')
-    made = json.loads(_ava(running, *arguments, "--overlap", "skip", "--paused", "--key", "autumn").stdout)
-    assert (made["overlap"], made["enabled"], made["next_run_at"]) == ("skip", False, None)
-    resumed = json.loads(_ava(running, "schedules", "resume", made["id"]).stdout)
-    assert resumed["next_run_at"]
-    assert json.loads(_ava(running, "schedules", "pause", made["id"]).stdout)["enabled"] is False
-    slot = json.loads(_ava(running, "schedules", "next", made["id"], "--count", "1").stdout)
-    assert (slot["slot"][10:], slot["at"], slot["note"]) == ("T02:30", resumed["next_run_at"], "overlap")
-    assert json.loads(_ava(running, "schedules", "run", made["id"]).stdout)["trigger"] == "manual"
-    assert json.loads(_ava(running, "schedules", "list", "--paused").stdout)["id"] == made["id"]
-    assert _ava(running, "schedules", "list", "--enabled").stdout == ""
-    _, listed = _on_a_terminal(running, "schedules", "list")
-    assert all(word in listed for word in ("CRON", "paused"))
-    _, shown = _on_a_terminal(running, "schedules", "show", made["id"], "--firings", "5")
-    assert "30 2 * 10 0L" in shown
-    assert "The schedule has not fired yet." in shown
-    assert _ava(running, "schedules", "delete", made["id"]).returncode == 0
-    assert "No such schedule" in _ava(running, "schedules", "show", made["id"]).stderr
 
 
 def test_a_command_that_fails_prints_one_line(running: System) -> None:

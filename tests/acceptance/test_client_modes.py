@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from harness.timestamps import LATER_DAY
 
 from ava.client import (
     ApiConflict,
@@ -23,6 +22,7 @@ from ava.client import (
     WaitTimeout,
 )
 from harness.system import SECRET, System
+from harness.timestamps import LATER_DAY
 
 pytestmark = [
     pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True),

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness.timestamps import LATER
 
 from harness.polling import wait_until
 from harness.servers.postgres import running_postgres
 from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
 from harness.system import ROOT, System
+from harness.timestamps import LATER
 from harness.tracebacks import tracebacks
 from tests.acceptance.ids import uuids
 from tests.conftest import available, migrate

@@ -48,7 +48,7 @@ def _relay(system: System, url: str, *arguments: str) -> subprocess.Popen[str]:
         "AVA_TENANT_ID": HEADERS["x-tenant-id"],
         "AVA_OUTBOX_DATABASE_URL": url,
     }
-    command = (sys.executable, "-m", "ava.cli.main", "outbox", *arguments)
+    command = (sys.executable, "-m", "ava.cli.main", "start", "outbox", *arguments)
     return subprocess.Popen(
         command, cwd=ROOT, env=os.environ | given, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

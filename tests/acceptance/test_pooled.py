@@ -107,7 +107,7 @@ def test_all_goes_through_the_pooler_and_a_frozen_dispatcher_is_replaced(pooler:
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_a_pooler_in_database_url_is_refused_with_the_setting_that_is_right(pooler: PgBouncer, system: System) -> None:
-    current = system.spawn("db", "current", environ={"DATABASE_URL": pooler.url_of(system.database_url)})
+    current = system.spawn("db", "show", environ={"DATABASE_URL": pooler.url_of(system.database_url)})
     assert current.wait(60) == 1
     assert "DATABASE_URL leads to a pooler" in current.output
     assert "set only DATABASE_POOL_URL" in current.output

@@ -12,7 +12,6 @@ from typing import Any
 
 import psutil
 import pytest
-from harness.timestamps import LATER
 from standardwebhooks.webhooks import Webhook
 
 from ava.client.webhooks import verify
@@ -22,6 +21,7 @@ from harness.running_process import RunningProcess
 from harness.servers.receiver import Received, Receiver, Reply, SilentServer
 from harness.servers.server import Server
 from harness.system import System
+from harness.timestamps import LATER
 from tests.acceptance.conftest import running_system
 
 ON_REDIS = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from harness.timestamps import LATER
 from werkzeug.test import TestResponse
 
 from harness.api import JOBS, Api, error_of, wrong_fields
+from harness.timestamps import LATER
 from tests.runs import claim_by_node
 
 

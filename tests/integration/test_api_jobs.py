@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import redis
-from harness.timestamps import LATER, LATER_DAY
 
 from ava.settings import Settings
 from harness.api import FIELDS, HEADERS, JOBS, NODE, Api, error_of, wrong_fields
+from harness.timestamps import LATER, LATER_DAY
 
 #: The number of jobs.
 COUNT = "SELECT count(*) FROM jobs"

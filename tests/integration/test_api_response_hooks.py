@@ -7,10 +7,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from harness.timestamps import LATER
 
 from ava.settings import Settings
 from harness.api import JOBS, NODE, Api, error_of
+from harness.timestamps import LATER
 
 ORIGIN = "https://console.example.com"
 

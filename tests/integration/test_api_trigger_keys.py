@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from harness.timestamps import LATER
 from werkzeug.test import TestResponse
 
 from ava.dispatcher.duties import retention
 from ava.domain.jobs.job_change import JobChange
 from ava.store.jobs.transitions import change, park
 from harness.api import JOBS, Api, error_of, wrong_fields
+from harness.timestamps import LATER
 from tests.lock_waits import await_lock_waits
 
 START = (

@@ -132,7 +132,7 @@ def test_a_node_drains_as_long_as_the_longest_time_out(tmp_path: Path) -> None:
     pod = deployment["template"]["spec"]
     assert found["ConfigMap ava-jobs"]["data"]["AVA_DRAIN_SECONDS"] == "3600"  # type: ignore[index]
     assert pod["terminationGracePeriodSeconds"] == 3630
-    assert pod["containers"][0]["args"] == ["worker", "-c", "4", "-q", "mail,slow"]
+    assert pod["containers"][0]["args"] == ["start", "node", "-c", "4", "-q", "mail,slow"]
     assert "HorizontalPodAutoscaler ava-worker" in found
     assert "replicas" not in deployment
 
@@ -168,7 +168,7 @@ def test_nodes_have_slots_and_keda_counts_a_pod_once(
 ) -> None:
     found = _render(tmp_path, {"worker": {**worker, "autoscaling": {"kind": "keda"}}})
     (container,) = found["Deployment ava-worker"]["spec"]["template"]["spec"]["containers"]  # type: ignore[index]
-    assert container["args"] == ["worker", *args]
+    assert container["args"] == ["start", "node", *args]
     (trigger,) = found["ScaledObject ava-worker"]["spec"]["triggers"]  # type: ignore[index]
     # Each of its processes is a row of the nodes.
     assert f'(ava_nodes{{state="live"}}))[10m:1m]) / {nodes}\n' in trigger["metadata"]["query"]

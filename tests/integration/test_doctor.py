@@ -110,7 +110,7 @@ def test_each_process_kind_that_is_missing_is_named_and_a_sender_only_where_ther
         "INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"
         " VALUES ('ten_test', 'https://example.com', '{ava.job.failed}', 'x')"
     )
-    with pytest.raises(StartError, match=r"^no sender is live, so 1 webhook gets nothing: start `ava webhooks`"):
+    with pytest.raises(StartError, match=r"^no sender is live, so 1 webhook gets nothing: run `ava start sender`"):
         fleet_checks.check_processes(settings)
     system.query("INSERT INTO webhook_senders (id, host, pid) VALUES (%s::uuid, 'h', 1)", NODE)
     assert fleet_checks.check_processes(settings).endswith("senders of webhooks: 1")

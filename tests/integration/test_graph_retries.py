@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import pytest
-from harness.timestamps import LATER
 
 import ava
 from ava.broker.control import Control
@@ -31,6 +30,7 @@ from ava.store.jobs import old_jobs
 from ava.store.jobs.reads import lists
 from ava.store.jobs.transitions import children
 from harness.api import Api, error_of
+from harness.timestamps import LATER
 from tests.graphs import BULK, JOBS, Graphs
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from harness.timestamps import LATER
 from prometheus_client.parser import text_string_to_metric_families
 
 from ava.dispatcher.duties.statistics import count_ended_jobs
@@ -34,6 +33,7 @@ from ava.store.engine.database import Database
 from harness.api import NODE, Api
 from harness.polling import wait_until
 from harness.system import ROOT, System
+from harness.timestamps import LATER
 from tests.conftest import UNREACHABLE_DATABASE
 from tests.graphs import Graphs
 

@@ -207,12 +207,12 @@ def test_the_command_line_shows_downgrades_and_upgrades(database_settings: Setti
         )
         return result.stdout + result.stderr
 
-    assert "ava db upgrade" in run("current")
+    assert "ava db upgrade" in run("show")
     assert "UPDATE alembic_version" in run("upgrade", "--sql")
-    assert "ava db upgrade" in run("current")
+    assert "ava db upgrade" in run("show")
     assert "The database is up to date." in run("upgrade")
-    assert f"database: {NEXT}" in run("current")
-    assert "Aborted" in run("downgrade", answer="n\n")
-    assert "The database is up to date." in run("current")
+    assert f"database: {NEXT}" in run("show")
+    assert "give --yes" in run("downgrade", answer="y\n")
+    assert "The database is up to date." in run("show")
     assert f"The database is at {THIS}." in run("downgrade", "--yes")
-    assert "ava db upgrade" in run("current")
+    assert "ava db upgrade" in run("show")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from harness.timestamps import LATER
 
 from ava.dispatcher.duties import retention
 from ava.dispatcher.duties.statistics import count_ended_jobs
@@ -13,6 +12,7 @@ from ava.settings import Settings
 from ava.store.reports import ended, overview, statistics, tenant_loads
 from harness.api import NODE, Api, wrong_fields
 from harness.polling import wait_until
+from harness.timestamps import LATER
 
 OTHER = {"x-tenant-id": "ten_other"}
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from harness.timestamps import LATER
-
 from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import RunKey, Status
@@ -19,6 +17,7 @@ from ava.store.jobs.reads import searches
 from ava.store.jobs.transitions import end, park, permits
 from ava.store.reports import metrics, queue_counts, tenant_usage
 from harness.api import NODE, Api, wrong_fields
+from harness.timestamps import LATER
 from tests.graphs import JOBS, Graphs
 from tests.integration.model.run_driver import run_line
 from tests.runs import ended

@@ -9,7 +9,9 @@ import pytest
 
 from ava.cli.options.inputs import take_keys
 
-_NONE = dict.fromkeys(("dedupe", "dedupe_mode", "debounce", "debounce_seconds", "debounce_max", "debounce_keep"))
+_NONE = dict.fromkeys(
+    ("dedupe", "dedupe_mode", "debounce", "debounce_seconds", "debounce_max_seconds", "debounce_keep")
+)
 
 
 @pytest.mark.parametrize(
@@ -19,7 +21,7 @@ _NONE = dict.fromkeys(("dedupe", "dedupe_mode", "debounce", "debounce_seconds", 
         ({"dedupe": "k"}, {"dedupe": {"key": "k"}}),
         ({"dedupe": "k", "dedupe_mode": "replace"}, {"dedupe": {"key": "k", "mode": "replace"}}),
         (
-            {"debounce": "k", "debounce_seconds": 5, "debounce_max": 60, "debounce_keep": "first"},
+            {"debounce": "k", "debounce_seconds": 5, "debounce_max_seconds": 60, "debounce_keep": "first"},
             {"debounce": {"key": "k", "seconds": 5, "max_seconds": 60, "keep": "first"}},
         ),
     ],

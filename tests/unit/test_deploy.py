@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from ava import worker
+from ava.cli.host.processes import start
 from ava.cli.main import cli
 from ava.domain.limits.table import LIMITS
 from ava.settings import load
@@ -36,7 +37,7 @@ POD_SECRETS = {
     "ava-dispatcher": {"ava-jobs", "ava-jobs-messages"},
     "ava-webhooks": {"ava-jobs", "ava-jobs-encryption"},
 }
-COMMANDS = {"api", "worker", "dispatcher", "webhooks", "db"}
+COMMANDS = {"start api", "start node", "start dispatcher", "start sender", "db upgrade"}
 #: Addresses that nodes and senders may call, and others that they may not.
 PUBLIC = [ipaddress.ip_address(each) for each in ("8.8.8.8", "2606:4700::1111")]
 NOT_PUBLIC = [
@@ -70,9 +71,9 @@ def _manifests() -> list[dict[str, object]]:
 
 
 def test_every_container_runs_an_existing_command() -> None:
-    found = set(re.findall(r'args: \["([a-z]+)"', (ROOT / "deploy/kubernetes/ava-jobs.yaml").read_text()))
-    assert found == COMMANDS
-    assert found <= set(cli.commands)
+    found = re.findall(r'args: \["([a-z]+)", "([a-z]+)"', (ROOT / "deploy/kubernetes/ava-jobs.yaml").read_text())
+    assert {f"{group} {name}" for group, name in found} == COMMANDS
+    assert all(name in cli.commands[group].commands for group, name in found)  # type: ignore[attr-defined]
 
 
 def test_every_named_setting_is_documented() -> None:
@@ -338,7 +339,7 @@ def test_postgresql_has_the_largest_share_of_processors_and_senders_the_smallest
         for path in (ROOT / "deploy/systemd").glob("*.d/cpu.conf")
     }
     # Those of the API and the dispatcher are systemd's 100.
-    assert weights == {"ava@worker.service.d": ["50"], "ava@webhooks.service.d": ["20"]}
+    assert weights == {"ava@node.service.d": ["50"], "ava@sender.service.d": ["20"]}
 
 
 def test_the_units_of_systemd_are_hardened_and_take_the_options_of_their_process() -> None:
@@ -352,11 +353,11 @@ def test_the_units_of_systemd_are_hardened_and_take_the_options_of_their_process
     assert (found["CapabilityBoundingSet"], found["SystemCallFilter"]) == ("", "@system-service")
     assert set(found["RestrictAddressFamilies"].split()) == {"AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"}
     # systemd splits the value into words. Without one there are none.
-    assert found["ExecStart"].endswith("/ava %i $OPTIONS")
+    assert found["ExecStart"].endswith("/ava start %i $OPTIONS")
     assert found["Environment"] == "OPTIONS="
     for kind, line in re.findall(r"`OPTIONS=(--\w+) [^`]*(--\w+) [^`]*`", text):
         assert any({kind, line} <= {*opts} for opts in _options().values()), (kind, line)
 
 
 def _options() -> dict[str, set[str]]:
-    return {name: {opt for param in command.params for opt in param.opts} for name, command in cli.commands.items()}
+    return {name: {opt for param in command.params for opt in param.opts} for name, command in start.commands.items()}

@@ -56,7 +56,7 @@ def test_a_datetime_without_a_time_zone_is_refused_before_it_is_sent(act: Callab
         (("jobs", "logs", "job_01jwnqrgt0e3rt0q9vz5k8x2mc", "--since", "2027-06-01T09:00"), "since"),
         (("keys", "create", "deploy", "--expires-at", "2027-06-01T09:00"), "expires_at"),
         (("schedules", "create", "wkr_x", "* * * * *", "UTC", "--starts-at", "2027-06-01T09:00"), "starts_at"),
-        (("webhooks", "redeliver", "wh_01jwnqrgt0e3rt0q9vz5k8x2mc", "--since", "2027-06-01T09:00"), "since"),
+        (("deliveries", "redeliver", "wh_01jwnqrgt0e3rt0q9vz5k8x2mc", "--since", "2027-06-01T09:00"), "since"),
     ],
 )
 def test_a_command_reads_a_time_in_the_local_zone_unless_it_has_an_offset(

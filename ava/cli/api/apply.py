@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 
 from ava.cli.options.connection import connect, connected
 from ava.cli.screen import printing
+from ava.cli.screen.terminal import confirm, yes_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,12 +36,15 @@ _COLOURS = {"create": "green", "change": "yellow", "delete": "red"}
 )
 @click.option("--prune", is_flag=True, help="Delete records that are missing from the sections in the file.")
 @click.option("--secrets", "sends_secrets", is_flag=True, help="Also send secrets that are already set.")
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@yes_option
 @connected
 def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secrets: bool, yes: bool) -> None:
     """Apply a file of limits, workers' settings, schedules, subscriptions, hooks and webhooks.
 
     Entries that a section does not name stay unchanged, and so do fields that an entry omits.
+
+    \b
+    ava apply -f ava.yaml --dry-run
     """
     from ava.cli.apply import calls, file
     from ava.cli.apply.plan import plan
@@ -62,13 +65,8 @@ def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secre
         return
     # Read all of them before the first call, so that a missing variable leaves nothing half done.
     bodies = [calls.with_secrets(change) for change in changes]
-    if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError(
-                "Standard input is no terminal, so the command cannot ask for confirmation: give "
-                "--yes, or --dry-run to print the changes."
-            )
-        click.confirm(f"Apply {len(changes)} change{'' if len(changes) == 1 else 's'}?", abort=True, err=True)
+    question = f"Apply {len(changes)} change{'' if len(changes) == 1 else 's'}?"
+    confirm(question, yes=yes, instead=", or --dry-run to print the changes")
     _perform_all(client, changes, bodies)
     printing.print_text(f"Applied {len(changes)}.")
 

@@ -8,6 +8,7 @@ import click
 
 from ava.cli.options.connection import connected
 from ava.cli.screen import printing
+from ava.cli.screen.terminal import confirm, yes_option
 
 if TYPE_CHECKING:
     from ava.client import Client
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 @click.command()
 @connected
 def dashboard(client: Client) -> None:
-    """Print a link that signs in to the dashboard, once and within 10 minutes."""
+    """Print a link that signs in to the dashboard, once and within 10 minutes.
+
+    \b
+    ava dashboard
+    """
     printing.print_text(client.sessions.create_link())
 
 
@@ -27,9 +32,15 @@ def sessions() -> None:
 
 
 @sessions.command()
+@yes_option
 @connected
-def end(client: Client) -> None:
-    """End all sessions of your user in the tenant, and make its unused links invalid."""
+def delete(client: Client, yes: bool) -> None:
+    """End all sessions of your user in the tenant, and make its unused links invalid.
+
+    \b
+    ava sessions delete --yes
+    """
+    confirm("End all sessions of your user?", yes=yes)
     printing.print_text(f"sessions ended: {client.sessions.end()}")
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ava.cli.api.webhooks import read_secret
-from ava.cli.options.arguments import HOOK_ID, PAST_TIMESTAMP, SUBSCRIPTION_ID, WORKER_ID
+from ava.cli.options.arguments import HOOK_ID, SUBSCRIPTION_ID, WORKER_ID
 from ava.cli.options.connection import connected
-from ava.cli.options.inputs import read_input, read_json
-from ava.cli.screen import printing
+from ava.cli.options.inputs import JSON_OBJECT, JSON_VALUE
+from ava.cli.options.resources import Resource, changed_fields, unset_option, with_options
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 from ava.domain.jobs import priority as priorities
@@ -26,15 +25,6 @@ _HOOK_COLUMNS = (
     Column(title="MAKES", value=lambda hook: hook.worker_id or hook.event_type or "events", min_width=8),
     Column(title="ENABLED", value=lambda hook: hook.enabled, is_wide=True),
     Column(title="CREATED", value=lambda hook: hook.created_at, is_wide=True),
-)
-_DELIVERY_COLUMNS = (
-    Column(title="ID", value=lambda delivery: delivery.id),
-    Column(title="VERDICT", value=lambda delivery: delivery.verdict),
-    Column(title="STATUS", value=lambda delivery: delivery.status),
-    Column(title="TYPE", value=lambda delivery: delivery.event_type, min_width=8, is_optional=True),
-    Column(title="JOBS", value=lambda delivery: len(delivery.job_ids)),
-    Column(title="REASON", value=lambda delivery: delivery.reason, min_width=8, is_wide=True),
-    Column(title="CREATED", value=lambda delivery: delivery.created_at, is_wide=True),
 )
 _SUBSCRIPTION_COLUMNS = (
     Column(title="ID", value=lambda subscription: subscription.id),
@@ -53,102 +43,107 @@ _EVENT_COLUMNS = (
 )
 
 _PROVIDERS = ("github", "stripe", "slack", "standard", "shopify", "custom", "none")
-_limit = click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max number to print.")
+_match = click.option(
+    "--match", type=JSON_OBJECT, help="A pattern that the event must match: JSON, @FILE, or - (stdin)."
+)
+_template = click.option("--input", type=JSON_OBJECT, help="A template for the job's input: JSON, @FILE, or - (stdin).")
 _priority = click.option(
     "--priority",
     type=click.IntRange(priorities.FIRST, priorities.LAST),
     help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
 )
-_match = click.option("--match", "match_text", help="A pattern that the event must match: JSON, @FILE, or - (stdin).")
-_template = click.option("--input", "input_text", help="A template for the job's input: JSON, @FILE, or - (stdin).")
-
-
-def _rule(match_text: str | None, input_text: str | None) -> dict[str, Any]:
-    given = {"match": match_text, "input": input_text}
-    return {name: read_input(text) for name, text in given.items() if text is not None}
 
 
 # Hooks ---------------------------------------------------------------------------------------------------------------
 
+_hooks = Resource(
+    name="hooks",
+    help="Create, change and test hooks, which receive webhooks of other services.",
+    noun="hook",
+    example="hk_01…",
+    id_type=HOOK_ID,
+    columns=_HOOK_COLUMNS,
+)
+_hooks.add_list("List hooks, newest first.", empty="No hooks yet.")
+_hooks.add_show("Show a hook.")
+_hooks.add_pauses(pause="Pause hooks: their URLs return 404 until they are resumed.", resume="Resume hooks.")
+_hooks.add_delete("Delete hooks with their secrets. Their jobs and events stay.")
+hooks = _hooks.group
 
-@click.group()
-def hooks() -> None:
-    """Create hooks, show their deliveries, and replay them."""
-
-
-@hooks.command("list")
-@_limit
-@output_options
-@connected
-def list_hooks(client: Client, limit: int, printer: RecordPrinter) -> None:
-    """List hooks, newest first."""
-    printer.records(islice(client.hooks.list(per_page=min(limit, 100)), limit), _HOOK_COLUMNS, empty="No hooks yet.")
-
-
-@hooks.command()
-@click.argument("hook_id", type=HOOK_ID)
-@output_options
-@connected
-def show(client: Client, hook_id: str, printer: RecordPrinter) -> None:
-    """Show a hook."""
-    printer.record(client.hooks.get(hook_id))
+_settings = with_options(
+    click.option(
+        "--worker",
+        "worker_id",
+        type=WORKER_ID,
+        help="Each delivery starts a job of this worker instead of creating an event.",
+    ),
+    click.option("--event-type", help="The event type.  [default: the provider's type]"),
+    click.option(
+        "--verifier", type=JSON_OBJECT, help="How to verify requests to a custom hook: JSON, @FILE, or - (stdin)."
+    ),
+    click.option(
+        "--dedupe", type=click.Choice(("id", "body", "both", "none")), help="How to detect duplicate deliveries."
+    ),
+    click.option("--tolerance-seconds", type=click.IntRange(1), help="Max age of a signed request.  [default: 300]"),
+    _match,
+    _template,
+    _priority,
+)
 
 
 @hooks.command()
 @click.argument("name")
 @click.option("--provider", type=click.Choice(_PROVIDERS), required=True, help="The service that sends the webhooks.")
-@click.option(
-    "--worker",
-    "worker_id",
-    type=WORKER_ID,
-    help="Each delivery starts a job of this worker instead of creating an event.",
-)
-@click.option("--event-type", help="The event type.  [default: the provider's type]")
 @click.option("--secret-file", help="A file with the secret, or - (stdin).  [default: generated, or set later]")
-@click.option("--verifier", "verifier_text", help="How to verify requests to a custom hook: JSON, @FILE, or - (stdin).")
-@click.option("--dedupe", type=click.Choice(("id", "body", "both", "none")), help="How to detect duplicate deliveries.")
-@_match
-@_template
-@_priority
+@_settings
 @output_options
 @connected
 def create(
-    client: Client,
-    name: str,
-    provider: str,
-    *,
-    secret_file: str | None,
-    verifier_text: str | None,
-    match_text: str | None,
-    input_text: str | None,
-    printer: RecordPrinter,
-    **options: Any,
+    client: Client, name: str, provider: str, *, secret_file: str | None, printer: RecordPrinter, **options: Any
 ) -> None:
-    """Create a hook. Its URL, and the secret if one is generated, are printed only once."""
-    given = {field: value for field, value in options.items() if value is not None} | _rule(match_text, input_text)
+    """Create a hook. Its URL, and the secret if one is generated, are printed only once.
+
+    \b
+    ava hooks create pulls --provider github
+    """
+    given = {field: value for field, value in options.items() if value is not None}
     if secret_file is not None:
         given["secret"] = read_secret(secret_file)
-    if verifier_text is not None:
-        given["verifier"] = read_input(verifier_text)
     printer.record(client.hooks.create(name, provider, **given))
 
 
 @hooks.command()
 @click.argument("hook_id", type=HOOK_ID)
-@click.option("--secret-file", help="A file with the secret, or - (stdin).  [default: prompt]")
+@click.option("--name", help="New name.")
+@click.option("--secret-file", help="A file with a new secret, or - (stdin).")
+@click.option("--new-secret", is_flag=True, help="Prompt for a new secret.")
 @click.option(
-    "--keep-seconds",
+    "--keep-secret-seconds",
     type=click.IntRange(0),
-    default=86_400,
-    show_default=True,
-    help="Seconds for which old secrets stay valid.",
+    help="With a new secret: for how long earlier ones stay valid.  [default: 86400]",
 )
+@_settings
+@unset_option("worker", "event-type", "match", "input")
 @output_options
 @connected
-def secret(client: Client, hook_id: str, secret_file: str | None, keep_seconds: int, printer: RecordPrinter) -> None:
-    """Set the secret of a hook; earlier ones stay valid for a while."""
-    new = read_secret(secret_file)
-    printer.record(client.hooks.update(hook_id, secret=new, keep_secret_seconds=keep_seconds))
+def update(
+    client: Client,
+    hook_id: str,
+    *,
+    secret_file: str | None,
+    new_secret: bool,
+    printer: RecordPrinter,
+    **given: Any,
+) -> None:
+    """Change a hook, or give it a new secret. Earlier secrets stay valid for a while.
+
+    \b
+    ava hooks update hk_01… --new-secret
+    ava hooks update hk_01… --event-type order.paid --unset worker
+    """
+    if new_secret or secret_file is not None:
+        given["secret"] = read_secret(secret_file)
+    printer.record(client.hooks.update(hook_id, **changed_fields(given)))
 
 
 @hooks.command()
@@ -163,81 +158,12 @@ def secret(client: Client, hook_id: str, secret_file: str | None, keep_seconds: 
 @output_options
 @connected
 def rotate(client: Client, hook_id: str, keep_seconds: int, printer: RecordPrinter) -> None:
-    """Give a hook a new URL, which is printed only once."""
+    """Give a hook a new URL, which is printed only once.
+
+    \b
+    ava hooks rotate hk_01… --keep-seconds 3600
+    """
     printer.record(client.hooks.rotate(hook_id, keep_seconds=keep_seconds))
-
-
-@hooks.command()
-@click.argument("hook_id", type=HOOK_ID)
-@output_options
-@connected
-def pause(client: Client, hook_id: str, printer: RecordPrinter) -> None:
-    """Disable a hook: its URL returns 404 until it is resumed."""
-    printer.record(client.hooks.update(hook_id, enabled=False))
-
-
-@hooks.command()
-@click.argument("hook_id", type=HOOK_ID)
-@output_options
-@connected
-def resume(client: Client, hook_id: str, printer: RecordPrinter) -> None:
-    """Enable a hook."""
-    printer.record(client.hooks.update(hook_id, enabled=True))
-
-
-@hooks.command()
-@click.argument("hook_ids", type=HOOK_ID, nargs=-1, required=True)
-@connected
-def delete(client: Client, hook_ids: tuple[str, ...]) -> None:
-    """Delete hooks with their secrets. Their jobs and events stay."""
-    for hook_id in hook_ids:
-        client.hooks.delete(hook_id)
-
-
-@hooks.command()
-@click.argument("hook_id", type=HOOK_ID)
-@click.option(
-    "--verdict", type=click.Choice(("accepted", "duplicate", "refused")), help="Only deliveries with this verdict."
-)
-@_limit
-@output_options
-@connected
-def deliveries(client: Client, hook_id: str, verdict: str | None, limit: int, printer: RecordPrinter) -> None:
-    """List the deliveries of a hook, newest first."""
-    found = client.hooks.deliveries(hook_id, verdict=verdict, per_page=min(limit, 100))
-    printer.records(islice(found, limit), _DELIVERY_COLUMNS, empty="The hook has no deliveries yet.")
-
-
-@hooks.command()
-@click.argument("hook_id", type=HOOK_ID)
-@click.argument("delivery_id")
-@output_options
-@connected
-def delivery(client: Client, hook_id: str, delivery_id: str, printer: RecordPrinter) -> None:
-    """Show a delivery with its headers and its body."""
-    printer.record(client.hooks.delivery(hook_id, delivery_id))
-
-
-@hooks.command()
-@click.argument("hook_id", type=HOOK_ID)
-@click.argument("delivery_ids", nargs=-1)
-@click.option(
-    "--since", type=PAST_TIMESTAMP, help="Replay all deliveries received since then, instead of DELIVERY_IDS."
-)
-@click.option(
-    "--verdict", type=click.Choice(("accepted", "refused")), help="With --since: only deliveries with this verdict."
-)
-@connected
-def replay(client: Client, hook_id: str, delivery_ids: tuple[str, ...], since: Any, verdict: str | None) -> None:
-    """Process deliveries again, with the current subscriptions."""
-    if bool(delivery_ids) == (since is not None):
-        raise click.UsageError("Give either DELIVERY_IDS or --since.")
-    if since is not None:
-        total = client.hooks.replay_many(hook_id, since, verdict=verdict)
-        printing.print_text(f"{total} replayed")
-    for delivery_id in delivery_ids:
-        receipt = client.hooks.replay(hook_id, delivery_id)
-        printing.print_text(f"{len(receipt.job_ids)} jobs")
 
 
 @hooks.command()
@@ -252,102 +178,100 @@ def replay(client: Client, hook_id: str, delivery_ids: tuple[str, ...], since: A
 def test(
     client: Client, hook_id: str, mode: str, body: str | None, headers: tuple[str, ...], printer: RecordPrinter
 ) -> None:
-    """Send a test request to a hook, in its provider's format. It starts the same jobs as a real one."""
+    """Send a test request to a hook, in its provider's format. It starts the same jobs as a real one.
+
+    \b
+    ava hooks test hk_01… --mode tampered
+    """
     given = {name.strip(): text.strip() for name, _, text in (header.partition(":") for header in headers)}
     printer.record(client.hooks.test(hook_id, mode=mode, body=body, headers=given or None))
 
 
 # Subscriptions -------------------------------------------------------------------------------------------------------
 
+_subscriptions = Resource(
+    name="subscriptions",
+    help="Create and change subscriptions, which start jobs for events.",
+    noun="subscription",
+    example="sub_01…",
+    id_type=SUBSCRIPTION_ID,
+    columns=_SUBSCRIPTION_COLUMNS,
+)
+_subscriptions.add_list(
+    "List subscriptions, newest first.",
+    click.option("--worker", "worker_id", type=WORKER_ID, help="Only subscriptions of this worker."),
+    click.option("--event-type", help="Only subscriptions with exactly this event type."),
+)
+_subscriptions.add_show("Show a subscription.")
+_subscriptions.add_pauses(
+    pause="Pause subscriptions: events start no jobs for them until they are resumed.",
+    resume="Resume subscriptions for new events.",
+)
+_subscriptions.add_delete("Delete subscriptions. Their jobs continue.")
+subscriptions = _subscriptions.group
 
-@click.group()
-def subscriptions() -> None:
-    """Create and change subscriptions, which start jobs for events."""
-
-
-@subscriptions.command("list")
-@click.option("--worker", "worker_id", type=WORKER_ID, help="Only subscriptions of this worker.")
-@click.option("--event-type", help="Only subscriptions with exactly this event type.")
-@_limit
-@output_options
-@connected
-def list_subscriptions(client: Client, limit: int, printer: RecordPrinter, **filters: Any) -> None:
-    """List subscriptions, newest first."""
-    found = islice(client.subscriptions.list(per_page=min(limit, 100), **filters), limit)
-    printer.records(found, _SUBSCRIPTION_COLUMNS, empty="No subscriptions match.")
-
-
-@subscriptions.command("show")
-@click.argument("subscription_id", type=SUBSCRIPTION_ID)
-@output_options
-@connected
-def show_subscription(client: Client, subscription_id: str, printer: RecordPrinter) -> None:
-    """Show a subscription."""
-    printer.record(client.subscriptions.get(subscription_id))
+_rule = with_options(click.option("--name", help="Display name."), _match, _template, _priority)
 
 
 @subscriptions.command("create")
 @click.argument("event_type")
 @click.argument("worker_id", type=WORKER_ID)
-@click.option("--name", help="Display name.")
-@_match
-@_template
-@_priority
+@_rule
 @output_options
 @connected
 def create_subscription(
-    client: Client,
-    event_type: str,
-    worker_id: str,
-    *,
-    match_text: str | None,
-    input_text: str | None,
-    printer: RecordPrinter,
-    **options: Any,
+    client: Client, event_type: str, worker_id: str, printer: RecordPrinter, **options: Any
 ) -> None:
-    """Create a subscription, as in: ava subscriptions create 'order.*' wkr_a --match '{"data": {"paid": [true]}}'."""
-    given = {field: value for field, value in options.items() if value is not None} | _rule(match_text, input_text)
+    """Create a subscription: each matching event of EVENT_TYPE starts a job of WORKER_ID.
+
+    \b
+    ava subscriptions create 'order.*' wkr_book --match '{"data": {"paid": [true]}}'
+    """
+    given = {field: value for field, value in options.items() if value is not None}
     printer.record(client.subscriptions.create(event_type, worker_id, **given))
 
 
-@subscriptions.command("pause")
+@subscriptions.command("update")
 @click.argument("subscription_id", type=SUBSCRIPTION_ID)
+@click.option("--event-type", help="New event type, exact or ending with .*")
+@click.option("--worker", "worker_id", type=WORKER_ID, help="New worker.")
+@_rule
+@unset_option("name", "match", "input")
 @output_options
 @connected
-def pause_subscription(client: Client, subscription_id: str, printer: RecordPrinter) -> None:
-    """Disable a subscription: events start no jobs for it until it is resumed."""
-    printer.record(client.subscriptions.update(subscription_id, enabled=False))
+def update_subscription(client: Client, subscription_id: str, printer: RecordPrinter, **given: Any) -> None:
+    """Change a subscription, for the events from now on.
 
-
-@subscriptions.command("resume")
-@click.argument("subscription_id", type=SUBSCRIPTION_ID)
-@output_options
-@connected
-def resume_subscription(client: Client, subscription_id: str, printer: RecordPrinter) -> None:
-    """Enable a subscription for new events."""
-    printer.record(client.subscriptions.update(subscription_id, enabled=True))
-
-
-@subscriptions.command("delete")
-@click.argument("subscription_ids", type=SUBSCRIPTION_ID, nargs=-1, required=True)
-@connected
-def delete_subscriptions(client: Client, subscription_ids: tuple[str, ...]) -> None:
-    """Delete subscriptions. Their jobs continue."""
-    for subscription_id in subscription_ids:
-        client.subscriptions.delete(subscription_id)
+    \b
+    ava subscriptions update sub_01… --event-type order.paid --unset match
+    """
+    printer.record(client.subscriptions.update(subscription_id, **changed_fields(given)))
 
 
 # Events --------------------------------------------------------------------------------------------------------------
 
 
-@click.group()
-def events() -> None:
-    """Send events, and show received ones."""
+_events = Resource(
+    name="events",
+    help="Send events, and show received ones.",
+    noun="event",
+    example="evt_01…",
+    columns=_EVENT_COLUMNS,
+)
+_events.add_list(
+    "List events, newest first.",
+    click.option("--type", help="Only events of this type."),
+    click.option("--source", help="Only events from this source."),
+)
+_events.add_show("Show an event with the jobs that it created, and the jobs that waited for it.")
+events = _events.group
 
 
 @events.command()
 @click.argument("event_type")
-@click.option("--data", "data_text", default="{}", help="The event's data: JSON, @FILE, or - (stdin).")
+@click.option(
+    "--data", type=JSON_VALUE, default="{}", show_default=True, help="The event's data: JSON, @FILE, or - (stdin)."
+)
 @click.option(
     "--id", "source_id", help="Your id of the event: within 24 hours, events with the same source and id are one event."
 )
@@ -356,28 +280,11 @@ def events() -> None:
 @output_options
 @connected
 def send(
-    client: Client, event_type: str, data_text: str, source_id: str | None, printer: RecordPrinter, **options: Any
+    client: Client, event_type: str, data: Any, source_id: str | None, printer: RecordPrinter, **options: Any
 ) -> None:
-    """Send an event, as in: ava events send order.paid --data '{"number": 7}'."""
-    printer.record(client.events.send(event_type, read_json(data_text), id=source_id, **options))
+    """Send an event.
 
-
-@events.command("list")
-@click.option("--type", help="Only events of this type.")
-@click.option("--source", help="Only events from this source.")
-@_limit
-@output_options
-@connected
-def list_events(client: Client, limit: int, printer: RecordPrinter, **filters: Any) -> None:
-    """List events, newest first."""
-    found = islice(client.events.list(per_page=min(limit, 100), **filters), limit)
-    printer.records(found, _EVENT_COLUMNS, empty="No events match.")
-
-
-@events.command("show")
-@click.argument("event_id")
-@output_options
-@connected
-def show_event(client: Client, event_id: str, printer: RecordPrinter) -> None:
-    """Show an event with the jobs that it created, and the jobs that waited for it."""
-    printer.record(client.events.get(event_id))
+    \b
+    ava events send order.paid --data '{"number": 7}'
+    """
+    printer.record(client.events.send(event_type, data, id=source_id, **options))

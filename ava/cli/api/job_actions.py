@@ -1,4 +1,4 @@
-"""`ava jobs cancel|retry|export`: act on jobs that ids or filters select."""
+"""`ava jobs update|cancel|retry|export`: act on jobs that ids or filters select."""
 
 from __future__ import annotations
 
@@ -12,49 +12,46 @@ from ava.cli.api.jobs import chosen_filters, filter_options
 from ava.cli.api.operations import follow_operation
 from ava.cli.options.arguments import ISO_FORM, JOB_ID, TAG, TIMESTAMP
 from ava.cli.options.connection import connected
-from ava.cli.options.inputs import read_input
+from ava.cli.options.inputs import JSON_OBJECT
+from ava.cli.options.resources import changed_fields, unset_option, with_options
 from ava.cli.screen import printing
 from ava.cli.screen.following import follow_to_end
 from ava.cli.screen.output import RecordPrinter, output_options
+from ava.cli.screen.terminal import confirm, yes_option
 from ava.domain.jobs import priority as priorities
 
 if TYPE_CHECKING:
     from ava.client import Client, Job
 
 
-def _many_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a command that takes ids or filters."""
-    command = click.option("--yes", is_flag=True, help="Do not ask before acting on all matching jobs.")(command)
-    command = click.option("--dry-run", is_flag=True, help="Print how many jobs match, and change none.")(command)
-    return filter_options(command)
+#: The options of a command that takes ids or filters.
+_many_options = with_options(
+    filter_options,
+    click.option("--dry-run", is_flag=True, help="Print how many jobs match, and change none."),
+    yes_option,
+)
 
 
 @click.command()
 @click.argument("job_id", type=JOB_ID)
-@click.option("--set-priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="New priority of the job.")
+@click.option("--priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="New priority of the job.")
 @click.option("--at", "scheduled_at", type=TIMESTAMP, help=f"New start time: {ISO_FORM}.")
-@click.option("--now", is_flag=True, help="Start the job as soon as possible.")
-@click.option("--expires-in", type=click.IntRange(1), help="Seconds until it is cancelled if it has not started.")
-@click.option("--never-expires", is_flag=True, help="Remove the expiry.")
+@click.option(
+    "--expires-in-seconds", "expires_in", type=click.IntRange(1), help="Cancel the job if it has not started by then."
+)
 @click.option("--tag", "tags", type=TAG, multiple=True, help="Replace the job's tags, KEY=VALUE; repeatable.")
-@click.option("--no-tags", is_flag=True, help="Remove all tags.")
+@unset_option("at", "expires-in-seconds", "tag")
 @output_options
 @connected
-def change(client: Client, job_id: str, *, printer: RecordPrinter, **given: Any) -> None:
-    """Change the queued job JOB_ID.
+def update(client: Client, job_id: str, *, printer: RecordPrinter, **given: Any) -> None:
+    """Change the queued job JOB_ID. With `--unset at` it starts as soon as possible.
 
     \b
-    ava jobs change job_01… --set-priority 1 --now
+    ava jobs update job_01… --priority 1 --unset at
     """
-    wanted = {
-        "priority": (given["set_priority"] is not None, given["set_priority"]),
-        "scheduled_at": (given["now"] or given["scheduled_at"] is not None, given["scheduled_at"]),
-        "expires_in": (given["never_expires"] or given["expires_in"] is not None, given["expires_in"]),
-        "tags": (given["no_tags"] or bool(given["tags"]), dict(given["tags"])),
-    }
-    changes: Any = {name: value for name, (is_given, value) in wanted.items() if is_given}
-    if not changes:
-        raise click.UsageError("Nothing to change: give at least one option, such as --set-priority 1.")
+    changes = changed_fields(given)
+    if "tags" in changes:
+        changes["tags"] = dict(changes["tags"] or ())
     printer.record(client.jobs.update(job_id, **changes))
 
 
@@ -80,7 +77,12 @@ def cancel(
 
 @click.command()
 @click.argument("job_ids", type=JOB_ID, nargs=-1)
-@click.option("--input", "input_text", help="New input instead of the job's: JSON, @FILE, or - for standard input.")
+@click.option(
+    "--input",
+    "new_input",
+    type=JSON_OBJECT,
+    help="New input instead of the job's: JSON, @FILE, or - for standard input.",
+)
 @click.option(
     "--set-priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="New priority instead of the job's."
 )
@@ -98,7 +100,7 @@ def retry(
     client: Client,
     job_ids: tuple[str, ...],
     *,
-    input_text: str | None,
+    new_input: dict[str, Any] | None,
     set_priority: int | None,
     follow: bool,
     failed: bool,
@@ -119,16 +121,15 @@ def retry(
         filters["status"] = "failed"
     is_by_id = _is_by_id(job_ids, filters, dry_run=dry_run)
     if not is_by_id:
-        if follow or input_text is not None or set_priority is not None:
+        if follow or new_input is not None or set_priority is not None:
             raise click.UsageError("--input, --set-priority and --follow need JOB_IDS; they do not work with filters.")
         _all_that_match(client, "retry", filters, dry_run=dry_run, yes=yes, printer=printer)
         return
     if follow and len(job_ids) > 1:
         raise click.UsageError("--follow takes exactly one JOB_ID.")
-    given = None if input_text is None else read_input(input_text)
 
     def retry_one(job_id: str) -> Job:
-        return client.jobs.retry(job_id, input=given, priority=set_priority, from_failed=failed)
+        return client.jobs.retry(job_id, input=new_input, priority=set_priority, from_failed=failed)
 
     if follow:
         follow_to_end(client, retry_one(job_ids[0]), printer)
@@ -149,7 +150,7 @@ def export(client: Client, **filters: Any) -> None:
         printing.print_json(job)
 
 
-COMMANDS = (cancel, change, retry, export)
+COMMANDS = (cancel, update, retry, export)
 
 
 def _is_by_id(job_ids: tuple[str, ...], filters: dict[str, Any], *, dry_run: bool) -> bool:
@@ -199,13 +200,7 @@ def _all_that_match(
         else:
             printing.print_json({"total": total})
         return
-    if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError(
-                "Standard input is no terminal, so the command cannot ask for confirmation: give --yes, or "
-                "--dry-run to count the matching jobs."
-            )
-        words = ", ".join(f"{name} {value}" for name, value in chosen.items())
-        click.confirm(printing.clean(f"{kind.capitalize()} {jobs} ({words})?"), abort=True, err=True)
+    words = ", ".join(f"{name} {value}" for name, value in chosen.items())
+    confirm(f"{kind.capitalize()} {jobs} ({words})?", yes=yes, instead=", or --dry-run to count the matching jobs")
     start = client.operations.retry if kind == "retry" else client.operations.cancel
     follow_operation(client, start(**chosen), printer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,8 @@ import click
 from ava.cli.options.arguments import ISO_FORM, JOB_ID, PAST_FORM, PAST_TIMESTAMP, TAG, TIMESTAMP, WHERE, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.options.input_values import INPUT_VALUE, with_values
-from ava.cli.options.inputs import key_options, read_input, take_keys
+from ava.cli.options.inputs import JSON_OBJECT, key_options, take_keys
+from ava.cli.options.resources import limit_option, with_options
 from ava.cli.screen import printing
 from ava.cli.screen.following import follow_to_end, until_interrupted
 from ava.cli.screen.output import RecordPrinter, output_options
@@ -104,7 +104,14 @@ def jobs() -> None:
 
 @jobs.command()
 @click.argument("worker_id", type=WORKER_ID)
-@click.option("--input", "input_text", default="{}", help="The input as JSON, @FILE, or - for standard input.")
+@click.option(
+    "--input",
+    "given",
+    type=JSON_OBJECT,
+    default="{}",
+    show_default=True,
+    help="The input as JSON, @FILE, or - for standard input.",
+)
 @click.option(
     "--set",
     "values",
@@ -119,11 +126,11 @@ def jobs() -> None:
 )
 @click.option("--trigger", type=_TRIGGERS, help="The job's trigger.  [default: manual]")
 @click.option("--at", "scheduled_at", type=TIMESTAMP, help=f"When to start the job: {ISO_FORM}.  [default: now]")
-@click.option("--expires-in", type=click.IntRange(1), help="Seconds until the job is cancelled if it has not started.")
-@click.option("--max-retries", type=click.IntRange(0), help="Max retries, at most the worker's.")
 @click.option(
-    "--deadline", "deadline_seconds", type=click.IntRange(1), help="Seconds until the job fails if it has not ended."
+    "--expires-in-seconds", "expires_in", type=click.IntRange(1), help="Cancel the job if it has not started by then."
 )
+@click.option("--max-retries", type=click.IntRange(0), help="Max retries, at most the worker's.")
+@click.option("--deadline-seconds", type=click.IntRange(1), help="Seconds until the job fails if it has not ended.")
 @click.option("--start-before", type=TIMESTAMP, help="Cancel the job if it has not started by this time.")
 @click.option("--tag", "tags", type=TAG, multiple=True, help="A tag to find the job by, KEY=VALUE; repeatable.")
 @key_options
@@ -138,7 +145,7 @@ def trigger(
     client: Client,
     worker_id: str,
     *,
-    input_text: str,
+    given: dict[str, Any],
     values: tuple[tuple[str, str], ...],
     key: str | None,
     replicated: bool,
@@ -151,9 +158,14 @@ def trigger(
     \b
     ava jobs trigger wkr_sleep --set seconds=5 --follow
     """
-    given, rules = with_values(read_input(input_text), values), take_keys(rest)
+    rules = take_keys(rest)
     job = client.jobs.trigger(
-        worker_id, given, idempotency_key=key, is_replicated=replicated, **chosen_filters(rest), **rules
+        worker_id,
+        with_values(given, values),
+        idempotency_key=key,
+        is_replicated=replicated,
+        **chosen_filters(rest),
+        **rules,
     )
     if follow:
         follow_to_end(client, job, printer)
@@ -161,11 +173,7 @@ def trigger(
         printer.record(job)
 
 
-def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that select jobs."""
-    for option in reversed(_FILTERS):
-        command = option(command)
-    return command
+filter_options = with_options(*_FILTERS)
 
 
 def chosen_filters(filters: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +184,7 @@ def chosen_filters(filters: dict[str, Any]) -> dict[str, Any]:
 
 @jobs.command("list")
 @filter_options
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max jobs to print.")
+@limit_option
 @click.option(
     "--sort",
     type=_SORTS,
@@ -185,7 +193,11 @@ def chosen_filters(filters: dict[str, Any]) -> dict[str, Any]:
 @output_options
 @connected
 def list_jobs(client: Client, limit: int, sort: str | None, printer: RecordPrinter, **filters: Any) -> None:
-    """List jobs, newest first unless they are sorted."""
+    """List jobs, newest first unless they are sorted.
+
+    \b
+    ava jobs list --status failed --since 2h
+    """
     found = islice(client.jobs.list(per_page=min(limit, 100), sort=sort, **chosen_filters(filters)), limit)
     printer.records(found, _COLUMNS, empty="No jobs match.")
 
@@ -195,21 +207,29 @@ def list_jobs(client: Client, limit: int, sort: str | None, printer: RecordPrint
 @filter_options
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="Max jobs to watch.")
 @click.option(
-    "--every", type=click.FloatRange(0.5, 3600), default=2, show_default=True, help="Polling interval in seconds."
+    "--every-seconds", type=click.FloatRange(0.5, 3600), default=2, show_default=True, help="Polling interval."
 )
 @output_options
 @connected
-def watch(client: Client, job_id: str | None, limit: int, every: float, printer: RecordPrinter, **filters: Any) -> None:
+def watch(
+    client: Client, job_id: str | None, limit: int, every_seconds: float, printer: RecordPrinter, **filters: Any
+) -> None:
     """Watch a job until it ends, or the newest jobs until Ctrl-C.
 
     With JOB_ID, print the job's log and progress; exit 0 only if the job completes. Without JOB_ID, a terminal shows
     the list as it changes, and a pipe gets one line for each new or changed job.
+
+    \b
+    ava jobs watch job_01…
+    ava jobs watch --status running
     """
     if job_id is not None:
         follow_to_end(client, client.jobs.get(job_id), printer)
     else:
         chosen = chosen_filters(filters)
-        watch_list(lambda: list(islice(client.jobs.list(per_page=limit, **chosen), limit)), _COLUMNS, printer, every)
+        watch_list(
+            lambda: list(islice(client.jobs.list(per_page=limit, **chosen), limit)), _COLUMNS, printer, every_seconds
+        )
 
 
 @jobs.command()
@@ -218,7 +238,11 @@ def watch(client: Client, job_id: str | None, limit: int, every: float, printer:
 @output_options
 @connected
 def show(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> None:
-    """Show a job. A table also shows its runs."""
+    """Show a job. A table also shows its runs.
+
+    \b
+    ava jobs show job_01… --wait
+    """
     printer.record(client.jobs.wait(job_id) if wait else client.jobs.get(job_id))
     if printer.is_for_people:
         _print_runs(client.jobs.runs(job_id), printer)
@@ -244,7 +268,11 @@ def _print_runs(found: JobRuns, printer: RecordPrinter) -> None:
 @output_options
 @connected
 def logs(client: Client, job_id: str, printer: RecordPrinter, **choice: Any) -> None:
-    """Show a job's log."""
+    """Show a job's log.
+
+    \b
+    ava jobs logs job_01… -f
+    """
     with until_interrupted(job_id):
         printer.lines(client.jobs.logs(job_id, **choice))
 
@@ -254,7 +282,11 @@ def logs(client: Client, job_id: str, printer: RecordPrinter, **choice: Any) -> 
 @output_options
 @connected
 def why(client: Client, job_id: str, printer: RecordPrinter) -> None:
-    """Print why a job has its status."""
+    """Print why a job has its status.
+
+    \b
+    ava jobs why job_01…
+    """
     explanation = client.jobs.why(job_id)
     if printer.is_for_people:
         printing.print_text(printing.with_local_times(explanation.sentence))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
 
 from ava.cli.options.arguments import ISO_FORM, TIMESTAMP, WORKER_ID
 from ava.cli.options.connection import connected
+from ava.cli.options.resources import Resource
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 from ava.domain.access.caller import Role
@@ -29,9 +29,16 @@ _COLUMNS = (
 )
 
 
-@click.group()
-def keys() -> None:
-    """Create, list and revoke API keys."""
+_keys = Resource(
+    name="keys",
+    help="Create, list and delete API keys.",
+    noun="key",
+    example="key_01…",
+    columns=_COLUMNS,
+)
+_keys.add_list("List the keys, newest first.", empty="No keys.")
+_keys.add_delete("Delete keys. Every process refuses them within 2 seconds.")
+keys = _keys.group
 
 
 @keys.command()
@@ -67,6 +74,9 @@ def create(
     """Create a key called NAME and print it with its token, which cannot be shown again.
 
     Set the token as AVA_API_KEY for commands and programs.
+
+    \b
+    ava keys create deploy --expires-at 2027-01-31
     """
     role = key_role or (Role.WORKER if workers else Role.TENANT_SYSTEM_ADMIN).header
     scope = "platform" if platform else None
@@ -74,21 +84,3 @@ def create(
         name, role, expires_at=expires_at, payloads=not no_payloads, workers=workers or None, scope=scope
     )
     printer.record(made)
-
-
-@keys.command("list")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max keys to print.")
-@output_options
-@connected
-def list_keys(client: Client, limit: int, printer: RecordPrinter) -> None:
-    """List the keys, newest first."""
-    printer.records(islice(client.keys.list(per_page=min(limit, 100)), limit), _COLUMNS, empty="No keys.")
-
-
-@keys.command()
-@click.argument("key_ids", nargs=-1, required=True)
-@connected
-def revoke(client: Client, key_ids: tuple[str, ...]) -> None:
-    """Revoke keys. Every process refuses them within 2 seconds."""
-    for key_id in key_ids:
-        client.keys.delete(key_id)

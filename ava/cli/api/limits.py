@@ -1,4 +1,4 @@
-"""`ava limits`: the installation's limits, and the tenant's use of them."""
+"""`ava limits list`: the installation's limits, and the tenant's use of them."""
 
 from __future__ import annotations
 
@@ -45,14 +45,22 @@ _WORKER_COLUMNS = (
 )
 
 
-@click.command()
+@click.group()
+def limits() -> None:
+    """List the limits of the installation, of the tenant and of workers."""
+
+
+@limits.command("list")
 @click.option("--workers", is_flag=True, help="Only the limits of workers.")
 @output_options
 @connected
-def limits(client: Client, printer: RecordPrinter, workers: bool) -> None:
-    """Show the limits of the installation, of the tenant and of workers, and the tenant's use of them.
+def list_limits(client: Client, printer: RecordPrinter, workers: bool) -> None:
+    """List the limits and the tenant's use of them.
 
     A table includes the limits of workers, with the tenant's running and waiting jobs.
+
+    \b
+    ava limits list
     """
     if not workers:
         printer.records(client.limits.list(), _COLUMNS)

@@ -31,6 +31,9 @@ def mcp(client: Client) -> None:
 
     Each line is a message, which the command sends to POST /mcp of the API as this caller. Agents that speak HTTP
     need no bridge: give them the API's URL with /mcp, and the key.
+
+    \b
+    ava mcp --profile prod
     """
     _Bridge(client, sys.stdin.buffer, sys.stdout.buffer).run()
 

@@ -52,15 +52,19 @@ _COLUMNS = (
 
 @click.group()
 def nodes() -> None:
-    """List the nodes that run jobs, and drain them."""
+    """List the nodes that run jobs; pause and resume them."""
 
 
 @nodes.command("list")
 @output_options
 @connected
 def list_nodes(client: Client, printer: RecordPrinter) -> None:
-    """List the nodes, live ones first; ended ones are listed for an hour."""
-    printer.records(client.nodes.list(), _COLUMNS, empty="No nodes: start one with `ava worker`.")
+    """List the nodes, live ones first; ended ones are listed for an hour.
+
+    \b
+    ava nodes list --role platform-admin -o wide
+    """
+    printer.records(client.nodes.list(), _COLUMNS, empty="No nodes: start one with `ava start node`.")
 
 
 @nodes.command()
@@ -68,10 +72,13 @@ def list_nodes(client: Client, printer: RecordPrinter) -> None:
 @click.option("--wait", "waits", is_flag=True, help="Wait until the node runs no job.")
 @output_options
 @connected
-def drain(client: Client, printer: RecordPrinter, node_id: str, waits: bool) -> None:
-    """Drain a node: it takes no new jobs and finishes the running ones. Requires --role platform-admin.
+def pause(client: Client, printer: RecordPrinter, node_id: str, waits: bool) -> None:
+    """Pause a node: it takes no new jobs and finishes the running ones. Requires --role platform-admin.
 
-    The node stays drained until it is resumed or restarted. Stop it once it runs no job.
+    The node stays paused until it is resumed or restarted. Stop it once it runs no job.
+
+    \b
+    ava nodes pause NODE --wait --role platform-admin
     """
     import time
 
@@ -92,5 +99,9 @@ def drain(client: Client, printer: RecordPrinter, node_id: str, waits: bool) -> 
 @output_options
 @connected
 def resume(client: Client, printer: RecordPrinter, node_id: str) -> None:
-    """Let a drained node take jobs again. Requires --role platform-admin."""
+    """Let a paused node take jobs again. Requires --role platform-admin.
+
+    \b
+    ava nodes resume NODE --role platform-admin
+    """
     printer.record(client.nodes.resume(node_id))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
 
 from ava.cli.options.connection import connected
+from ava.cli.options.resources import Resource
 from ava.cli.screen import printing
 from ava.cli.screen.following import INTERRUPTED
 from ava.cli.screen.output import RecordPrinter, output_options
@@ -39,20 +39,19 @@ _COLUMNS = (
 )
 
 
-@click.group()
-def operations() -> None:
-    """Show and abort bulk retries and cancels."""
-
-
-@operations.command("list")
-@click.option("--state", type=click.Choice(["running", "done", "aborted"]), help="Only operations in this state.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max operations to print.")
-@output_options
-@connected
-def list_operations(client: Client, state: str | None, limit: int, printer: RecordPrinter) -> None:
-    """List operations, newest first."""
-    found = islice(client.operations.list(state=state, per_page=min(limit, 100)), limit)
-    printer.records(found, _COLUMNS, empty="No operations match.")
+_operations = Resource(
+    name="operations",
+    help="Show and abort bulk retries and cancels.",
+    noun="operation",
+    example="op_01…",
+    columns=_COLUMNS,
+)
+_operations.add_list(
+    "List operations, newest first.",
+    click.option("--state", type=click.Choice(["running", "done", "aborted"]), help="Only operations in this state."),
+)
+_operations.add_action("abort", "Abort operations: they act on no more jobs. Their effects so far are not undone.")
+operations = _operations.group
 
 
 @operations.command()
@@ -61,21 +60,16 @@ def list_operations(client: Client, state: str | None, limit: int, printer: Reco
 @output_options
 @connected
 def show(client: Client, operation_id: str, follow: bool, printer: RecordPrinter) -> None:
-    """Show an operation."""
+    """Show an operation.
+
+    \b
+    ava operations show op_01… --follow
+    """
     found = client.operations.get(operation_id)
     if follow:
         follow_operation(client, found, printer)
     else:
         printer.record(found)
-
-
-@operations.command()
-@click.argument("operation_id")
-@output_options
-@connected
-def abort(client: Client, operation_id: str, printer: RecordPrinter) -> None:
-    """Abort an operation: it acts on no more jobs. Its effects so far are not undone."""
-    printer.record(client.operations.abort(operation_id))
 
 
 def follow_operation(client: Client, operation: Operation, printer: RecordPrinter) -> None:

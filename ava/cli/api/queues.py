@@ -41,6 +41,9 @@ def list_queues(client: Client, printer: RecordPrinter) -> None:
     """Count the tenant's queued and running jobs by worker. Urgent ones have priority 1 to 3.
 
     The jobs of each worker are counted up to 10,000.
+
+    \b
+    ava queues list
     """
     found = client.queues.counts()
     printer.records(found.by_worker, _COLUMNS, empty="No job is queued or running.")
@@ -52,7 +55,11 @@ def list_queues(client: Client, printer: RecordPrinter) -> None:
 @click.argument("queue")
 @connected
 def pause(client: Client, queue: str) -> None:
-    """Pause a queue: its jobs wait. Requires a platform role."""
+    """Pause a queue: its jobs wait. Requires a platform role.
+
+    \b
+    ava queues pause default --role platform-admin
+    """
     printing.print_text(_paused(client.queues.pause(queue)))
 
 
@@ -60,7 +67,11 @@ def pause(client: Client, queue: str) -> None:
 @click.argument("queue")
 @connected
 def resume(client: Client, queue: str) -> None:
-    """Resume a queue. Requires a platform role."""
+    """Resume a queue. Requires a platform role.
+
+    \b
+    ava queues resume default --role platform-admin
+    """
     was_paused = client.queues.resume(queue)
     printing.print_text(f"queue {queue}: {'resumed' if was_paused else 'was not paused'}")
 

@@ -1,14 +1,14 @@
-"""Reports: `ava overview`, `ava analytics`, `ava promotions` and `ava audit …`."""
+"""Reports: `ava overview show`, `ava analytics show`, `ava promotions list` and `ava audit list`."""
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ava.cli.options.arguments import WORKER_ID
 from ava.cli.options.connection import connected
+from ava.cli.options.resources import Resource
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column, milliseconds
@@ -45,11 +45,20 @@ _ENTRIES = (
 )
 
 
-@click.command()
+@click.group()
+def overview() -> None:
+    """Show the totals of jobs."""
+
+
+@overview.command("show")
 @output_options
 @connected
-def overview(client: Client, printer: RecordPrinter) -> None:
-    """Show the waiting and running jobs, and the jobs that ended in the last hour."""
+def show_overview(client: Client, printer: RecordPrinter) -> None:
+    """Show the waiting and running jobs, and the jobs that ended in the last hour.
+
+    \b
+    ava overview show
+    """
     found = client.reports.overview()
     if printer.is_for_people:
         printing.print_fields(_overview_fields(found))
@@ -83,14 +92,25 @@ def _hourly_percentiles(latency: dict[str, Any], name: str) -> str | None:
     return median and f"{median} (median), {high} (95 %)"
 
 
-@click.command()
+@click.group()
+def analytics() -> None:
+    """Show statistics of ended jobs."""
+
+
+@analytics.command("show")
 @click.option("--days", type=click.IntRange(1, 90), default=30, show_default=True, help="The period in days.")
 @click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker.")
 @click.option("--by", "group_by", type=click.Choice(["hour", "day"]), help="Add a series, which -o json prints.")
 @output_options
 @connected
-def analytics(client: Client, days: int, worker_id: str | None, group_by: str | None, printer: RecordPrinter) -> None:
-    """Show statistics of ended jobs: success rate, waiting and running times, and each worker's jobs."""
+def show_analytics(
+    client: Client, days: int, worker_id: str | None, group_by: str | None, printer: RecordPrinter
+) -> None:
+    """Show the success rate, waiting and running times, and each worker's jobs.
+
+    \b
+    ava analytics show --days 7
+    """
     found = client.reports.analytics(days, worker_id=worker_id, group_by=group_by, percentiles=True)
     if not printer.is_for_people:
         printer.record(found)
@@ -125,30 +145,31 @@ def _percentiles(found: Analytics, name: str) -> str | None:
     return median and f"{median} (median), {high} (95 %), {highest} (99 %)"
 
 
-@click.command()
+@click.group()
+def promotions() -> None:
+    """List the promotions of a PostgreSQL standby."""
+
+
+@promotions.command("list")
 @output_options
 @connected
-def promotions(client: Client, printer: RecordPrinter) -> None:
-    """Show the latest promotions of a PostgreSQL standby. Requires --role platform-admin.
+def list_promotions(client: Client, printer: RecordPrinter) -> None:
+    """List the latest promotions. Requires --role platform-admin.
 
     A promotion may have lost commits without showing it, if no job was stored shortly before.
+
+    \b
+    ava promotions list --role platform-admin
     """
     printer.records(client.promotions.list(), _PROMOTIONS, empty="No standby was promoted.")
 
 
-@click.group()
-def audit() -> None:
-    """Read the audit trail."""
-
-
-@audit.command("list")
-@click.option("--action", help="Only this action, as in jobs.cancel.")
-@click.option("--by", "user_id", help="Only requests of this user.")
-@click.option("--target", help="Only changes of the record with this id.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max entries to print.")
-@output_options
-@connected
-def list_entries(client: Client, limit: int, printer: RecordPrinter, **filters: Any) -> None:
-    """List who changed what, newest first; refused requests are listed too."""
-    found = islice(client.audit.list(per_page=min(limit, 100), **filters), limit)
-    printer.records(found, _ENTRIES, empty="No entries match.")
+_audit = Resource(name="audit", help="Read the audit trail.", noun="entry", example="", columns=_ENTRIES)
+_audit.add_list(
+    "List who changed what, newest first; refused requests are listed too.",
+    click.option("--action", help="Only this action, as in jobs.cancel."),
+    click.option("--by", "user_id", help="Only requests of this user."),
+    click.option("--target", help="Only changes of the record with this id."),
+    empty="No entries match.",
+)
+audit = _audit.group

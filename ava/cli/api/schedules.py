@@ -9,7 +9,8 @@ import click
 
 from ava.cli.options.arguments import ISO_FORM, SCHEDULE_ID, TIMESTAMP, WORKER_ID
 from ava.cli.options.connection import connected
-from ava.cli.options.inputs import read_input
+from ava.cli.options.inputs import JSON_OBJECT
+from ava.cli.options.resources import Resource, changed_fields, unset_option, with_options
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 from ava.domain.jobs import priority as priorities
@@ -40,21 +41,61 @@ _SLOT_COLUMNS = (
 )
 
 
-@click.group()
-def schedules() -> None:
-    """Create, pause, run and delete schedules."""
+_schedules = Resource(
+    name="schedules",
+    help="Create, change, pause, run and delete schedules.",
+    noun="schedule",
+    example="sch_01…",
+    id_type=SCHEDULE_ID,
+    columns=_COLUMNS,
+)
+_schedules.add_list(
+    "List schedules, newest first.",
+    click.option("--worker", "worker_id", type=WORKER_ID, help="Only schedules of this worker."),
+    click.option("--not-paused/--paused", "enabled", default=None, help="Only schedules that fire, or paused ones."),
+)
+_schedules.add_pauses(
+    pause="Pause schedules: firings are skipped until they are resumed.",
+    resume="Resume schedules. Firings that were skipped during the pause are not caught up.",
+)
+_schedules.add_delete("Delete schedules. Their jobs continue.")
+schedules = _schedules.group
 
-
-@schedules.command("list")
-@click.option("--worker", "worker_id", type=WORKER_ID, help="Only schedules of this worker.")
-@click.option("--enabled/--paused", default=None, help="Only enabled, or only paused schedules.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Max schedules to print.")
-@output_options
-@connected
-def list_schedules(client: Client, limit: int, printer: RecordPrinter, **filters: Any) -> None:
-    """List schedules, newest first."""
-    found = islice(client.schedules.list(per_page=min(limit, 100), **filters), limit)
-    printer.records(found, _COLUMNS, empty="No schedules match.")
+_settings = with_options(
+    click.option("--name", help="Display name."),
+    click.option("--input", type=JSON_OBJECT, help="The input of its jobs: JSON, @FILE, or - (stdin).  [default: {}]"),
+    click.option(
+        "--priority",
+        type=click.IntRange(priorities.FIRST, priorities.LAST),
+        help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
+    ),
+    click.option(
+        "--overlap",
+        type=click.Choice(["allow", "skip", "queue_one", "cancel_running"]),
+        help="What happens if the previous job has not ended.  [default: allow]",
+    ),
+    click.option(
+        "--catch-up",
+        type=click.Choice(["last", "none", "all"]),
+        help="Which missed firings to catch up.  [default: last]",
+    ),
+    click.option(
+        "--catch-up-seconds", type=int, help="Max age in seconds of a missed firing that is caught up.  [default: 3600]"
+    ),
+    click.option(
+        "--spread-seconds",
+        type=int,
+        help="Max delay of the firings in seconds, to spread the load of many schedules.  [default: 0]",
+    ),
+    click.option("--starts-at", type=TIMESTAMP, help=f"Earliest firing time: {ISO_FORM}."),
+    click.option("--ends-at", type=TIMESTAMP, help=f"Time from which the schedule no longer fires: {ISO_FORM}."),
+    click.option(
+        "--expires-in-seconds",
+        "expires_in",
+        type=int,
+        help="Seconds after the firing time until a job that has not started is cancelled.",
+    ),
+)
 
 
 @schedules.command()
@@ -65,7 +106,11 @@ def list_schedules(client: Client, limit: int, printer: RecordPrinter, **filters
 @output_options
 @connected
 def show(client: Client, schedule_id: str, firings: int, printer: RecordPrinter) -> None:
-    """Show a schedule."""
+    """Show a schedule.
+
+    \b
+    ava schedules show sch_01… --firings 5
+    """
     printer.record(client.schedules.get(schedule_id))
     if firings:
         found = islice(client.schedules.firings(schedule_id, per_page=min(firings, 100)), firings)
@@ -78,37 +123,8 @@ def show(client: Client, schedule_id: str, firings: int, printer: RecordPrinter)
 @click.argument("worker_id", type=WORKER_ID)
 @click.argument("cron")
 @click.argument("timezone")
-@click.option("--name", help="Display name.")
-@click.option("--input", "input_text", default="{}", help="The input of its jobs: JSON, @FILE, or - (stdin).")
-@click.option(
-    "--priority",
-    type=click.IntRange(priorities.FIRST, priorities.LAST),
-    help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
-)
+@_settings
 @click.option("--paused", is_flag=True, help="Create the schedule paused: it does not fire until it is resumed.")
-@click.option(
-    "--overlap",
-    type=click.Choice(["allow", "skip", "queue_one", "cancel_running"]),
-    help="What happens if the previous job has not ended.  [default: allow]",
-)
-@click.option(
-    "--catch-up",
-    type=click.Choice(["last", "none", "all"]),
-    help="Which missed firings to catch up.  [default: last]",
-)
-@click.option(
-    "--catch-up-seconds", type=int, help="Max age in seconds of a missed firing that is caught up.  [default: 3600]"
-)
-@click.option(
-    "--spread-seconds",
-    type=int,
-    help="Max delay of the firings in seconds, to spread the load of many schedules.  [default: 0]",
-)
-@click.option("--starts-at", type=TIMESTAMP, help=f"Earliest firing time: {ISO_FORM}.")
-@click.option("--ends-at", type=TIMESTAMP, help=f"Time from which the schedule no longer fires: {ISO_FORM}.")
-@click.option(
-    "--expires-in", type=int, help="Seconds after the firing time until a job that has not started is cancelled."
-)
 @click.option("--key", help="An idempotency key: calls with the same key create one schedule.")
 @output_options
 @connected
@@ -118,43 +134,40 @@ def create(
     cron: str,
     timezone: str,
     *,
-    input_text: str,
     paused: bool,
     key: str | None,
     printer: RecordPrinter,
     **options: Any,
 ) -> None:
-    """Create a schedule of WORKER_ID, as in: ava schedules create wkr_nightly "0 3 * * *" Europe/Berlin.
+    """Create a schedule of WORKER_ID.
 
     CRON has five fields: minute, hour, day of month, month, day of week. TIMEZONE is an IANA name.
+
+    \b
+    ava schedules create wkr_nightly "0 3 * * *" Europe/Berlin --overlap skip
     """
     given = {name: value for name, value in options.items() if value is not None}
     if paused:
         given["enabled"] = False
-    made = client.schedules.create(
-        worker_id, cron, timezone, idempotency_key=key, input=read_input(input_text), **given
-    )
-    printer.record(made)
+    printer.record(client.schedules.create(worker_id, cron, timezone, idempotency_key=key, **given))
 
 
 @schedules.command()
-@click.argument("schedule_ids", type=SCHEDULE_ID, nargs=-1, required=True)
+@click.argument("schedule_id", type=SCHEDULE_ID)
+@click.option("--worker", "worker_id", type=WORKER_ID, help="New worker.")
+@click.option("--cron", help="New pattern: minute, hour, day of month, month, day of week.")
+@click.option("--timezone", help="New time zone, an IANA name.")
+@_settings
+@unset_option("name", "starts-at", "ends-at", "expires-in-seconds")
 @output_options
 @connected
-def pause(client: Client, schedule_ids: tuple[str, ...], printer: RecordPrinter) -> None:
-    """Pause schedules: firings are skipped until they are resumed."""
-    for schedule_id in schedule_ids:
-        printer.record(client.schedules.pause(schedule_id))
+def update(client: Client, schedule_id: str, printer: RecordPrinter, **given: Any) -> None:
+    """Change a schedule. Its next firing is computed from now.
 
-
-@schedules.command()
-@click.argument("schedule_ids", type=SCHEDULE_ID, nargs=-1, required=True)
-@output_options
-@connected
-def resume(client: Client, schedule_ids: tuple[str, ...], printer: RecordPrinter) -> None:
-    """Resume schedules. Firings that were skipped during the pause are not caught up."""
-    for schedule_id in schedule_ids:
-        printer.record(client.schedules.resume(schedule_id))
+    \b
+    ava schedules update sch_01… --cron "30 3 * * *" --unset ends-at
+    """
+    printer.record(client.schedules.update(schedule_id, **changed_fields(given)))
 
 
 @schedules.command()
@@ -163,7 +176,11 @@ def resume(client: Client, schedule_ids: tuple[str, ...], printer: RecordPrinter
 @output_options
 @connected
 def run(client: Client, schedule_id: str, key: str | None, printer: RecordPrinter) -> None:
-    """Trigger a job of a schedule now."""
+    """Trigger a job of a schedule now.
+
+    \b
+    ava schedules run sch_01…
+    """
     printer.record(client.schedules.run(schedule_id, idempotency_key=key))
 
 
@@ -173,16 +190,11 @@ def run(client: Client, schedule_id: str, key: str | None, printer: RecordPrinte
 @output_options
 @connected
 def show_next(client: Client, schedule_id: str, count: int, printer: RecordPrinter) -> None:
-    """Print the next firings of a schedule."""
+    """Print the next firings of a schedule.
+
+    \b
+    ava schedules next sch_01… --count 3
+    """
     printer.records(
         client.schedules.next(schedule_id, count), _SLOT_COLUMNS, empty="The schedule has no further firings."
     )
-
-
-@schedules.command()
-@click.argument("schedule_ids", type=SCHEDULE_ID, nargs=-1, required=True)
-@connected
-def delete(client: Client, schedule_ids: tuple[str, ...]) -> None:
-    """Delete schedules. Their jobs continue."""
-    for schedule_id in schedule_ids:
-        client.schedules.delete(schedule_id)

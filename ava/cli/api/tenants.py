@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ava.cli.options.connection import connected
-from ava.cli.screen import printing
+from ava.cli.options.resources import changed_fields, unset_option
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 from ava.domain.counts import MAX_COUNTED_OF_TENANT, counted
 
 if TYPE_CHECKING:
-    from ava.client import Client, TenantLoad, TenantRules
+    from ava.client import Client, TenantLoad
 
 
 def _queued(load: TenantLoad, number: int) -> int | str:
@@ -32,9 +32,12 @@ _COLUMNS = (
 )
 
 
+_LIMITS = ("max_running", "weight", "most_urgent_priority", "retention_days")
+
+
 @click.group()
 def tenants() -> None:
-    """List the tenants with their jobs; show and set their limits."""
+    """List the tenants with their jobs; show and change their limits."""
 
 
 @tenants.command("list")
@@ -44,6 +47,9 @@ def list_tenants(client: Client, printer: RecordPrinter) -> None:
     """List tenants with jobs that wait, run, or ended in the last hour. Requires --role platform-admin.
 
     Tenants with the most failures come first. Numbers of waiting and running jobs are exact up to 1,000.
+
+    \b
+    ava tenants list --role platform-admin
     """
     found = sorted(client.tenants.list(), key=lambda load: (-load.failed, -load.waiting, -load.running, load.tenant_id))
     printer.records(found, _COLUMNS, empty="No tenant has jobs that wait, run, or ended in the last hour.")
@@ -51,13 +57,18 @@ def list_tenants(client: Client, printer: RecordPrinter) -> None:
 
 @tenants.command()
 @click.argument("tenant_id")
+@output_options
 @connected
-def limits(client: Client, tenant_id: str) -> None:
-    """Show the limits of a tenant."""
-    _print_rules(client.tenants.limits(tenant_id))
+def show(client: Client, tenant_id: str, printer: RecordPrinter) -> None:
+    """Show the limits of a tenant. Empty ones are the installation's defaults.
+
+    \b
+    ava tenants show ten_acme
+    """
+    printer.record(client.tenants.limits(tenant_id))
 
 
-@tenants.command("set-limits")
+@tenants.command()
 @click.argument("tenant_id")
 @click.option("--max-running", type=click.IntRange(0), help="Max concurrent jobs; 0: none.")
 @click.option("--weight", type=click.FloatRange(0, min_open=True), help="Weight in fair queueing.  [default: 1]")
@@ -69,27 +80,16 @@ def limits(client: Client, tenant_id: str) -> None:
 @click.option(
     "--retention-days", type=click.FloatRange(0, min_open=True), help="Days for which ended jobs are retained."
 )
+@unset_option(*(name.replace("_", "-") for name in _LIMITS))
+@output_options
 @connected
-def set_limits(
-    client: Client,
-    tenant_id: str,
-    max_running: int | None,
-    weight: float | None,
-    most_urgent_priority: int | None,
-    retention_days: float | None,
-) -> None:
-    """Replace the limits of a tenant; omitted ones use the installation's default. Requires --role platform-admin."""
-    rules = client.tenants.set_limits(
-        tenant_id,
-        max_running=max_running,
-        weight=weight,
-        most_urgent_priority=most_urgent_priority,
-        retention_days=retention_days,
-    )
-    _print_rules(rules)
+def update(client: Client, tenant_id: str, printer: RecordPrinter, **given: Any) -> None:
+    """Change the limits of a tenant. A cleared one is the installation's default. Requires --role platform-admin.
 
-
-def _print_rules(rules: TenantRules) -> None:
-    for name in ("max_running", "weight", "most_urgent_priority", "retention_days"):
-        value = getattr(rules, name)
-        printing.print_text(f"{name}: {'(default of the installation)' if value is None else value}")
+    \b
+    ava tenants update ten_acme --weight 2 --unset max-running --role platform-admin
+    """
+    changes = changed_fields(given)
+    # The API replaces all limits.
+    rules = client.tenants.limits(tenant_id)
+    printer.record(client.tenants.set_limits(tenant_id, **({name: getattr(rules, name) for name in _LIMITS} | changes)))

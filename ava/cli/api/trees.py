@@ -86,7 +86,11 @@ _WAIT_COLUMNS = (
 @output_options
 @connected
 def tree(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> None:
-    """Show the tree of JOB_ID: children below their parents, and the dependencies between jobs."""
+    """Show the tree of JOB_ID: children below their parents, and the dependencies between jobs.
+
+    \b
+    ava jobs tree job_01… --wait
+    """
     found = client.jobs.tree(job_id)
     while wait and not found.is_final:
         found = client.jobs.tree(job_id, wait_seconds=_WAIT_SECONDS)
@@ -101,7 +105,11 @@ def tree(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> Non
 @output_options
 @connected
 def journal(client: Client, job_id: str, printer: RecordPrinter) -> None:
-    """Show the recorded steps and children of JOB_ID's handler, and the job's waits."""
+    """Show the recorded steps and children of JOB_ID's handler, and the job's waits.
+
+    \b
+    ava jobs journal job_01…
+    """
     found: JobJournal = client.jobs.journal(job_id)
     if not printer.is_for_people:
         printer.record(found)

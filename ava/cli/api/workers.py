@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ava.cli.options.arguments import WORKER_ID
 from ava.cli.options.connection import connected
+from ava.cli.options.inputs import JSON_OBJECT
+from ava.cli.options.resources import Resource, changed_fields, unset_option
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 
@@ -28,9 +30,37 @@ _COLUMNS = (
 )
 
 
-@click.group()
-def workers() -> None:
-    """List, create and delete workers, change their settings, pause and resume them."""
+_workers = Resource(
+    name="workers",
+    help="List, create and delete workers, change their settings, pause and resume them.",
+    noun="worker",
+    example="wkr_report",
+    id_type=WORKER_ID,
+    columns=_COLUMNS,
+)
+_platform = click.option(
+    "--platform",
+    "scope",
+    flag_value="platform",
+    help="For all tenants (requires platform-admin or above).",
+)
+
+
+def _set_status(status: str | None) -> Callable[..., Any]:
+    return lambda calls, worker_id, scope: calls.update(worker_id, status=status, **_scope(scope))
+
+
+def _scope(scope: str | None) -> dict[str, Any]:
+    return {} if scope is None else {"scope": scope}
+
+
+_workers.add_show("Show a worker with its settings and the schema of its input.")
+_workers.add_delete("Delete pull workers, once they have no waiting or running jobs.", _platform)
+_workers.add_action(
+    "pause", "Pause workers: their jobs are still accepted, but wait.", _platform, act=_set_status("paused")
+)
+_workers.add_action("resume", "Resume workers: their waiting jobs start.", _platform, act=_set_status(None))
+workers = _workers.group
 
 
 @workers.command("list")
@@ -40,7 +70,11 @@ def workers() -> None:
 @output_options
 @connected
 def list_workers(client: Client, printer: RecordPrinter, **filters: Any) -> None:
-    """List workers."""
+    """List workers.
+
+    \b
+    ava workers list --live
+    """
     printer.records(
         client.workers.list(**filters),
         _COLUMNS,
@@ -49,152 +83,79 @@ def list_workers(client: Client, printer: RecordPrinter, **filters: Any) -> None
 
 
 @workers.command()
-@click.argument("worker_id", type=WORKER_ID)
-@output_options
-@connected
-def show(client: Client, worker_id: str, printer: RecordPrinter) -> None:
-    """Show a worker with its settings and the schema of its input."""
-    printer.record(client.workers.get(worker_id))
-
-
-@workers.command()
 @click.argument("slug")
 @click.option("--name", help="Display name.  [default: the slug]")
-@click.option("--timeout", type=float, help="Timeout of a run in seconds.  [default: 300]")
-@click.option("--retries", type=click.IntRange(0, 25), help="Retries after the first attempt.  [default: 0]")
+@click.option("--timeout-seconds", type=float, help="Timeout of a run.  [default: 300]")
+@click.option("--max-retries", type=click.IntRange(0, 25), help="Retries after the first attempt.  [default: 0]")
 @click.option("--max-running", type=click.IntRange(0), help="Max concurrent jobs.  [default: unlimited]")
 @click.option("--rate", help="Rate limit of starting jobs, such as 100/minute.")
-@click.option("--schema", type=click.File(), help="A file with the JSON Schema of the input.")
-@click.option("--platform", is_flag=True, help="For all tenants (requires platform-admin or above).")
+@click.option("--input-schema", type=JSON_OBJECT, help="The JSON Schema of the input: JSON, @FILE, or - (stdin).")
+@_platform
 @output_options
 @connected
-def create(client: Client, slug: str, printer: RecordPrinter, *, platform: bool, **options: Any) -> None:
+def create(
+    client: Client, slug: str, printer: RecordPrinter, scope: str | None, max_retries: int | None, **options: Any
+) -> None:
     """Create a pull worker, which claims its runs over HTTP: docs/how-to/clients.md.
 
     Its id is wkr_ followed by SLUG. `ava keys create --worker` creates the key with which it claims runs.
+
+    \b
+    ava workers create resize --timeout-seconds 60 --max-retries 2
     """
-    fields = {
-        "name": options["name"],
-        "timeout_seconds": options["timeout"],
-        "retry": None if options["retries"] is None else {"max": options["retries"]},
-        "max_running": options["max_running"],
-        "rate": options["rate"],
-        "input_schema": None if options["schema"] is None else _read_schema(options["schema"]),
-    }
-    given = {name: value for name, value in fields.items() if value is not None}
-    printer.record(client.workers.create(slug, **given, **_scope(is_of_platform=platform)))
-
-
-def _read_schema(file: IO[str]) -> Any:
-    try:
-        return json.load(file)
-    except ValueError as problem:
-        raise click.BadParameter(f"it is not JSON: {problem}.", param_hint="--schema") from None
+    given = {name: value for name, value in options.items() if value is not None}
+    if max_retries is not None:
+        given["retry"] = {"max": max_retries}
+    printer.record(client.workers.create(slug, **given, **_scope(scope)))
 
 
 @workers.command()
-@click.argument("worker_ids", type=WORKER_ID, nargs=-1, required=True)
-@click.option("--platform", is_flag=True, help="Delete platform workers (requires platform-admin or above).")
-@connected
-def delete(client: Client, worker_ids: tuple[str, ...], *, platform: bool) -> None:
-    """Delete pull workers, once they have no waiting or running jobs."""
-    for worker_id in worker_ids:
-        client.workers.delete(worker_id, **_scope(is_of_platform=platform))
-
-
-@workers.command("set")
 @click.argument("worker_id", type=WORKER_ID)
 @click.option("--config", "config", multiple=True, metavar="KEY=VALUE", help="Set the value that env[KEY] returns.")
+@click.option("--unset-config", multiple=True, metavar="KEY", help="Delete an entry of the configuration.")
 @click.option("--secret", "secrets", multiple=True, metavar="NAME[=@FILE]", help="Set a secret; prompts for its value.")
-@click.option("--unset", multiple=True, metavar="KEY", help="Delete an entry of the configuration.")
 @click.option("--unset-secret", multiple=True, metavar="NAME", help="Delete a secret.")
-@click.option("--timeout", type=float, help="Timeout of a run in seconds; 0: as declared by the handler.")
-@click.option("--retries", type=click.IntRange(-1, 25), help="Max retries; -1: as declared by the handler.")
-@click.option("--retry-delays", metavar="5,60", help="With --retries: seconds before each; the last one repeats.")
-@click.option("--max-running", type=click.IntRange(-1), help="Max concurrent jobs, with --platform; -1: as declared.")
-@click.option("--rate", help="Rate limit, such as 100/minute, with --platform; '': as declared.")
-@click.option("--deprecate", is_flag=True, help="Refuse new jobs; waiting jobs still run.")
-@click.option("--platform", is_flag=True, help="For all tenants (requires platform-admin or above).")
+@click.option("--timeout-seconds", type=float, help="Timeout of a run, at most the handler's.")
+@click.option("--max-retries", type=click.IntRange(0, 25), help="Max retries, at most the handler's.")
+@click.option(
+    "--retry-delays-seconds", metavar="5,60", help="With --max-retries: delay before each; the last one repeats."
+)
+@click.option("--max-running", type=click.IntRange(0), help="Max concurrent jobs, with --platform.")
+@click.option("--rate", help="Rate limit, such as 100/minute, with --platform.")
+@click.option(
+    "--status",
+    type=click.Choice(["active", "paused", "deprecated"]),
+    help="Of a deprecated worker, new jobs are refused and waiting jobs still run.",
+)
+@unset_option("timeout-seconds", "max-retries", "max-running", "rate", "status")
+@_platform
 @output_options
 @connected
-def set_(client: Client, worker_id: str, printer: RecordPrinter, *, platform: bool, **options: Any) -> None:
-    """Change the tenant's settings of a worker: configuration, secrets, timeout, retries.
+def update(client: Client, worker_id: str, printer: RecordPrinter, scope: str | None, **given: Any) -> None:
+    """Change the tenant's settings of a worker. A cleared setting is as the handler declares it.
 
     The concurrency and rate limits of a worker apply to all tenants.
+
+    \b
+    ava workers update wkr_report --config REGION=eu --unset timeout-seconds
     """
-    delays = options.pop("retry_delays")
-    changes = _changes(**options)
-    if delays is not None:
-        changes |= _retry(changes.pop("max_retries", None), delays)
-    if not changes:
-        raise click.UsageError("Nothing to change: give at least one setting; see --help.")
-    printer.record(client.workers.update(worker_id, **changes, **_scope(is_of_platform=platform)))
+    maps = {
+        "config": {**dict(map(_entry, given.pop("config"))), **dict.fromkeys(given.pop("unset_config"))},
+        "secrets": {**dict(map(_secret, given.pop("secrets"))), **dict.fromkeys(given.pop("unset_secret"))},
+    }
+    if (delays := given.pop("retry_delays_seconds")) is not None:
+        given["retry"] = _retry(given.pop("max_retries"), delays)
+    changes = changed_fields(given | {name: entries or None for name, entries in maps.items()})
+    printer.record(client.workers.update(worker_id, **changes, **_scope(scope)))
 
 
-@workers.command()
-@click.argument("worker_ids", type=WORKER_ID, nargs=-1, required=True)
-@click.option("--platform", is_flag=True, help="For all tenants (requires platform-admin or above).")
-@output_options
-@connected
-def pause(client: Client, worker_ids: tuple[str, ...], printer: RecordPrinter, *, platform: bool) -> None:
-    """Pause workers: their jobs are still accepted, but wait."""
-    for worker_id in worker_ids:
-        printer.record(client.workers.update(worker_id, status="paused", **_scope(is_of_platform=platform)))
-
-
-@workers.command()
-@click.argument("worker_ids", type=WORKER_ID, nargs=-1, required=True)
-@click.option("--platform", is_flag=True, help="For all tenants (requires platform-admin or above).")
-@output_options
-@connected
-def resume(client: Client, worker_ids: tuple[str, ...], printer: RecordPrinter, *, platform: bool) -> None:
-    """Resume workers: their waiting jobs start."""
-    for worker_id in worker_ids:
-        printer.record(client.workers.update(worker_id, status=None, **_scope(is_of_platform=platform)))
-
-
-def _scope(*, is_of_platform: bool) -> dict[str, Any]:
-    return {"scope": "platform"} if is_of_platform else {}
-
-
-def _changes(
-    *,
-    config: tuple[str, ...],
-    secrets: tuple[str, ...],
-    unset: tuple[str, ...],
-    unset_secret: tuple[str, ...],
-    timeout: float | None,
-    retries: int | None,
-    max_running: int | None,
-    rate: str | None,
-    deprecate: bool,
-) -> dict[str, Any]:
-    """Return the settings that the options contain, in the API's form."""
-    changes: dict[str, Any] = {}
-    if entries := {**dict(map(_entry, config)), **dict.fromkeys(unset)}:
-        changes["config"] = entries
-    if sealed := {**dict(map(_secret, secrets)), **dict.fromkeys(unset_secret)}:
-        changes["secrets"] = sealed
-    if timeout is not None:
-        changes["timeout_seconds"] = timeout or None
-    if retries is not None:
-        changes["max_retries"] = None if retries < 0 else retries
-    if max_running is not None:
-        changes["max_running"] = None if max_running < 0 else max_running
-    if rate is not None:
-        changes["rate"] = rate or None
-    if deprecate:
-        changes["status"] = "deprecated"
-    return changes
-
-
-def _retry(retries: int | None, delays: str) -> dict[str, Any]:
-    if retries is None:
-        raise click.UsageError("--retry-delays needs --retries.")
+def _retry(max_retries: int | None, delays: str) -> dict[str, Any]:
+    if max_retries is None:
+        raise click.UsageError("--retry-delays-seconds needs --max-retries.")
     try:
-        return {"retry": {"max": retries, "delays": [float(each) for each in delays.split(",")]}}
+        return {"max": max_retries, "delays": [float(each) for each in delays.split(",")]}
     except ValueError:
-        raise click.BadParameter("give seconds, such as 5,60,600.", param_hint="--retry-delays") from None
+        raise click.BadParameter("give seconds, such as 5,60,600.", param_hint="--retry-delays-seconds") from None
 
 
 def _entry(text: str) -> tuple[str, str]:

@@ -21,7 +21,11 @@ _START_SECONDS = 10.0
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--typescript", is_flag=True, help="A worker in TypeScript, which claims its runs over HTTP.")
 def new(folder: Path, *, typescript: bool) -> None:
-    """Create a project with a handler, its tests and a Dockerfile in FOLDER."""
+    """Create a project with a handler, its tests and a Dockerfile in FOLDER.
+
+    \b
+    ava new my-project
+    """
     from ava.local import project
 
     files = project.create(folder, is_typescript=typescript)
@@ -48,6 +52,9 @@ def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None
 
     It prints each line that a job logs. When a Python file changes that the handlers import, or that is below their
     folder, a new node with the changed handlers starts, and the old node finishes its running jobs.
+
+    \b
+    ava dev my_project.py
     """
     import json
     import os

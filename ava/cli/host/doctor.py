@@ -32,6 +32,9 @@ def doctor() -> None:
     """Check settings, database, migrations, clock, broker, this machine, queues and keys, and print remedies.
 
     Without DATABASE_URL and BROKER_URL it checks the `ava up` that was started in this folder.
+
+    \b
+    ava doctor
     """
     from ava import settings as settings_module
     from ava.domain.outbound.outbound_rules import OutboundRules
@@ -132,7 +135,7 @@ def _check_secret(settings: Settings) -> str:
     if not settings.internal_secrets:
         raise SettingsError(
             "AVA_INTERNAL_SECRET",
-            "it is not set, so `ava api` does not start; generate one with `openssl rand -hex 24`",
+            "it is not set, so `ava start api` does not start; generate one with `openssl rand -hex 24`",
         )
     return f"{len(settings.internal_secrets)} currently valid"
 
@@ -357,8 +360,8 @@ def _check_encryption(settings: Settings) -> str:
     if closed:
         reason = (
             f"it decrypts the secrets of {count - len(closed)} of {count} webhooks and workers; the others, such as "
-            f"{closed[0]}, were encrypted with another key: set `new,old`, then run `ava webhooks --reseal`. If the "
-            "other key is lost, set new secrets"
+            f"{closed[0]}, were encrypted with another key: set `new,old`, then run `ava start sender --reseal`. If "
+            "the other key is lost, set new secrets"
         )
         raise SettingsError("AVA_ENCRYPTION_KEY", reason)
     return f"AVA_ENCRYPTION_KEY decrypts the secrets of all webhooks and workers ({count})"
@@ -380,6 +383,6 @@ def _check_webhooks(settings: Settings) -> str:
         )
         raise StartError(
             f"{events}, because the fan-out failed; the newest: {shown}. See the sender's log, remove the cause, "
-            "then run `ava webhooks --retry-dead-letters`"
+            "then run `ava start sender --retry-dead-letters`"
         )
     return "no event is a dead letter"

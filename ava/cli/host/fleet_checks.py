@@ -31,14 +31,14 @@ def check_processes(settings: Settings) -> str:
     missing = []
     if not has_dispatcher:
         missing.append(
-            "no dispatcher is active, so no waiting job starts and no schedule fires: start `ava dispatcher`"
+            "no dispatcher is active, so no waiting job starts and no schedule fires: run `ava start dispatcher`"
         )
     if not live:
-        missing.append("no node is live, so no job runs: start `ava worker`")
+        missing.append("no node is live, so no job runs: run `ava start node`")
     if endpoints and not senders:
         missing.append(
-            f"no sender is live, so {endpoints} webhook{'s get' * (endpoints > 1) or ' gets'} nothing: start `ava "
-            "webhooks`"
+            f"no sender is live, so {endpoints} webhook{'s get' * (endpoints > 1) or ' gets'} nothing: run `ava "
+            "start sender`"
         )
     if missing:
         raise StartError(f"{'; '.join(missing)}. `ava up` starts all of them.")
@@ -61,8 +61,8 @@ def check_nodes(settings: Settings) -> str:
     if refusing:
         raise StartError(
             f"{len(refusing)} of {len(live)} live nodes refused messages from the broker in the last minute: "
-            f"{'; '.join(refusing)}. `unsigned`: AVA_MESSAGE_KEY of the node lacks the first key of `ava api` and "
-            "`ava dispatcher`, and the jobs wait. Other reasons: another program writes these messages."
+            f"{'; '.join(refusing)}. `unsigned`: AVA_MESSAGE_KEY of the node lacks the first key of the API and the "
+            "dispatcher, and the jobs wait. Other reasons: another program writes these messages."
         )
     return f"{len(live)} live, and none refuses messages"
 

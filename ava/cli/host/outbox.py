@@ -1,4 +1,4 @@
-"""`ava outbox`: the relay of an application's outbox."""
+"""`ava start outbox`: the relay of an application's outbox."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ def outbox(client: Client, table: str, *, once: bool) -> None:
     """Send the rows of an outbox to the API, each as one job, until a stop is requested.
 
     AVA_OUTBOX_DATABASE_URL is the SQLAlchemy URL of the application's database.
+
+    \b
+    ava start outbox --table ava_outbox
     """
     import time
 

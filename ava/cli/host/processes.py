@@ -1,25 +1,61 @@
-"""The processes that the Procfile and the containers run, and the webhook sender's maintenance commands."""
+"""`ava start …`: the processes that the Procfile and the containers run, and the sender's maintenance."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ava.cli.screen import printing
+from ava.errors import AvaError
 from ava.process.startup import without_collections
 
 if TYPE_CHECKING:
     from ava.settings import Settings
 
 
-@click.command()
+class CommandGroup(click.Group):
+    """A group that prints an `AvaError` of its commands as one line, in a process's log format."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; after an `AvaError` exit with 1."""
+        try:
+            return super().invoke(ctx)
+        except AvaError as error:
+            printing.print_text(_line(ctx.invoked_subcommand or "", " ".join(str(error).split())), is_error=True)
+            ctx.exit(1)
+
+
+#: The kinds of process in the log, by command.
+_KINDS = {"api": "api", "node": "worker", "worker": "worker", "dispatcher": "dispatcher"}
+_KINDS |= {"sender": "webhooks", "webhooks": "webhooks"}
+
+
+def _line(command: str, message: str) -> str:
+    if command not in _KINDS:
+        return f"ava: {message}"
+    from ava.telemetry import logs
+
+    return logs.start_error_line(_KINDS[command], message)
+
+
+@click.group(cls=CommandGroup)
+def start() -> None:
+    """Start one process: api, node, dispatcher, sender or outbox."""
+
+
+@start.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The port to listen on.")
 def api(host: str, port: int) -> None:
-    """Serve the HTTP API."""
+    """Serve the HTTP API.
+
+    \b
+    ava start api --host 0.0.0.0 --port 8080
+    """
     with without_collections():
         from ava import settings as settings_module
         from ava.api.server import api_processes
@@ -39,7 +75,7 @@ def api(host: str, port: int) -> None:
         api_processes.run(settings, host, port)
 
 
-@click.command()
+@start.command()
 @click.option(
     "-c",
     "--concurrency",
@@ -57,12 +93,15 @@ def api(host: str, port: int) -> None:
 @click.option(
     "-q", "--queues", default="", help="Comma-separated queues to consume.  [default: the queues of its handlers]"
 )
-def worker(concurrency: int | None, slots: int | None, slot_processes: int, queues: str) -> None:
+def node(concurrency: int | None, slots: int | None, slot_processes: int, queues: str) -> None:
     """Run jobs: one node with its child processes.
 
     With --slots, jobs of concurrent workers share a process; with -c 0 the node runs only these.
 
     Without DATABASE_URL and BROKER_URL it joins the `ava up` that was started in this folder.
+
+    \b
+    ava start node -c 4 -q default,mail
     """
     with without_collections():
         from ava import settings as settings_module
@@ -93,9 +132,13 @@ def worker(concurrency: int | None, slots: int | None, slot_processes: int, queu
             sys.exit(node_process.run(settings, concurrency, names or None, on_ready=on_ready))
 
 
-@click.command()
+@start.command()
 def dispatcher() -> None:
-    """Run the dispatcher's duties: due jobs, backlog, lost messages, dead nodes, retention."""
+    """Run the dispatcher's duties: due jobs, backlog, lost messages, dead nodes, retention.
+
+    \b
+    ava start dispatcher
+    """
     with without_collections():
         from ava import settings as settings_module
         from ava.dispatcher import dispatcher_process
@@ -110,8 +153,17 @@ def dispatcher() -> None:
         dispatcher_process.run(settings)
 
 
-def run_sender(*, reseal: bool, retry_dead_letters: bool) -> None:
-    """Send webhooks until a stop is requested, or do only what an argument says."""
+@start.command()
+@click.option("--reseal", is_flag=True, help="Encrypt every secret with the first AVA_ENCRYPTION_KEY, and exit.")
+@click.option(
+    "--retry-dead-letters", is_flag=True, help="Requeue dead letters (events that failed to fan out), and exit."
+)
+def sender(reseal: bool, retry_dead_letters: bool) -> None:
+    """Send webhooks. Run any number of senders.
+
+    \b
+    ava start sender
+    """
     from ava import settings as settings_module
 
     settings = settings_module.load(uses_broker=False)

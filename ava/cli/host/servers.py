@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ava.cli.screen.terminal import confirm, yes_option
+
 if TYPE_CHECKING:
     from ava.settings import Settings
     from ava.store.engine.schema import State
@@ -19,7 +21,11 @@ def db() -> None:
 @db.command()
 @click.option("--sql", is_flag=True, help="Print the upgrade's SQL statements without running them.")
 def upgrade(sql: bool) -> None:
-    """Migrate the database to this release's schema; concurrent upgrades are safe."""
+    """Migrate the database to this release's schema; concurrent upgrades are safe.
+
+    \b
+    ava db upgrade
+    """
     from ava.store.engine import schema
 
     if sql:
@@ -30,8 +36,12 @@ def upgrade(sql: bool) -> None:
 
 
 @db.command()
-def current() -> None:
-    """Show the revisions of the database and of this release."""
+def show() -> None:
+    """Show the revisions of the database and of this release.
+
+    \b
+    ava db show
+    """
     from ava.errors import StartError
     from ava.store.engine import schema
 
@@ -49,7 +59,11 @@ def current() -> None:
 
 @db.command()
 def recount() -> None:
-    """Count the ended jobs of analytics again, day by day, from the retained jobs."""
+    """Count the ended jobs of analytics again, day by day, from the retained jobs.
+
+    \b
+    ava db recount
+    """
     from contextlib import closing
 
     from ava.services.reports import recount as recount_days
@@ -70,15 +84,18 @@ def recount() -> None:
 
 
 @db.command()
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@yes_option
 def downgrade(yes: bool) -> None:
-    """Undo the newest migration, and delete the data that only its schema can store."""
+    """Undo the newest migration, and delete the data that only its schema can store.
+
+    \b
+    ava db downgrade
+    """
     from ava.store.engine import schema
 
     settings = _settings()
-    if not yes:
-        revision = schema.state(settings).revision
-        click.confirm(f"Undo migration {revision} and delete its data? This release cannot run afterwards.", abort=True)
+    revision = schema.state(settings).revision
+    confirm(f"Undo migration {revision} and delete its data? This release cannot run afterwards.", yes=yes)
     state = schema.downgrade(settings)
     click.echo(f"The database is at {state.revision}.")
 
@@ -110,6 +127,9 @@ def reset() -> None:
 
     Use it after you have replaced the broker while jobs were waiting, or restored the database from a backup. It is
     always safe: it loses no job and starts none twice. It requires BROKER_URL, and DATABASE_URL or DATABASE_POOL_URL.
+
+    \b
+    ava broker reset
     """
     from contextlib import closing
 

@@ -33,6 +33,9 @@ def up(host: str, port: int, data_dir: Path, concurrency: int | None) -> None:
     """Run the whole system on this machine; Ctrl-C stops it.
 
     It also starts PostgreSQL and Redis, unless DATABASE_URL and BROKER_URL are set.
+
+    \b
+    ava up --port 8081
     """
     from ava.cli.api.dashboard import print_ready
     from ava.errors import StopRequested
@@ -55,7 +58,11 @@ def up(host: str, port: int, data_dir: Path, concurrency: int | None) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), help="The API's port.  [default: a free one]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="The data directory.  [default: a temporary one]")
 def demo(port: int | None, data_dir: Path | None) -> None:
-    """Start all processes, trigger a job, print its log and its final record, and stop."""
+    """Start all processes, trigger a job, print its log and its final record, and stop.
+
+    \b
+    ava demo
+    """
     from ava.local.start import free_port
     from ava.local.system import start_system
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -124,3 +124,8 @@ SUBSCRIPTION_ID = _RecordId(
     "subscription_id", lambda client: client.subscriptions.list(), lambda found: str(found.event_type)
 )
 WEBHOOK_ID = _RecordId("webhook_id", lambda client: client.webhooks.list(), lambda webhook: str(webhook.url))
+DELIVERER_ID = _RecordId(
+    "hook_or_webhook_id",
+    lambda client: chain(client.webhooks.list(), client.hooks.list()),
+    lambda found: str(getattr(found, "name", None) or found.url),
+)

@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-
-def read_input(text: str) -> dict[str, Any]:
-    """Return the object that `--input` means: JSON, `@FILE`, or `-`. Raises `click.BadParameter` for other values."""
-    value = read_json(text)
-    if not isinstance(value, dict):
-        raise click.BadParameter("it must be a JSON object.", param_hint="--input")
-    return value
+from ava.cli.options.resources import with_options
 
 
-def read_json(text: str) -> Any:
-    """Return the value that an option means: JSON, `@FILE`, or `-` (stdin). Raises `click.BadParameter`."""
-    if text == "-":
-        text = sys.stdin.read()
-    elif text.startswith("@"):
+class _Json(click.ParamType[Any]):
+    """A JSON value: its text, `@FILE`, or `-` for standard input."""
+
+    name = "json"
+
+    def __init__(self, *, is_object: bool) -> None:
+        self._is_object = is_object
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value. Fails for text that is not JSON, and for other values if an object is required."""
+        if not isinstance(value, str):
+            return value
         try:
-            text = Path(text[1:]).read_text()
+            found = json.loads(_text(value))
         except OSError as problem:
-            raise click.BadParameter(f"{text[1:]} cannot be read: {problem.strerror}.", param_hint="--input") from None
-    try:
-        return json.loads(text)
-    except ValueError as problem:
-        raise click.BadParameter(f"it is not JSON: {problem}.", param_hint="--input") from None
+            self.fail(f"{value[1:]} cannot be read: {problem.strerror}.", param, ctx)
+        except ValueError as problem:
+            self.fail(f"it is not JSON: {problem}.", param, ctx)
+        if self._is_object and not isinstance(found, dict):
+            self.fail("it must be a JSON object.", param, ctx)
+        return found
+
+
+def _text(value: str) -> str:
+    if value == "-":
+        return sys.stdin.read()
+    return Path(value[1:]).read_text() if value.startswith("@") else value
+
+
+JSON_VALUE, JSON_OBJECT = _Json(is_object=False), _Json(is_object=True)
 
 
 _RULES = (
@@ -43,25 +53,24 @@ _RULES = (
     ),
     click.option("--debounce", help="Debounce key: a burst of triggers with this key starts one job."),
     click.option("--debounce-seconds", type=click.IntRange(1), help="Seconds from the last trigger to the start."),
-    click.option("--debounce-max", type=click.IntRange(1), help="Max seconds from the first trigger to the start."),
+    click.option(
+        "--debounce-max-seconds", type=click.IntRange(1), help="Max seconds from the first trigger to the start."
+    ),
     click.option(
         "--debounce-keep", type=click.Choice(["first", "last"]), help="Which trigger's input to use.  [default: last]"
     ),
 )
 
 
-def key_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the key options that several triggers share."""
-    for option in reversed(_RULES):
-        command = option(command)
-    return command
+#: The key options that several triggers share.
+key_options = with_options(*_RULES)
 
 
 def take_keys(options: dict[str, Any]) -> dict[str, Any]:
     """Remove the key options from `options` and return them in the client's form. Raises `UsageError`."""
     dedupe = {"key": options.pop("dedupe"), "mode": options.pop("dedupe_mode")}
     debounce = {"key": options.pop("debounce"), "seconds": options.pop("debounce_seconds")}
-    debounce |= {"max_seconds": options.pop("debounce_max"), "keep": options.pop("debounce_keep")}
+    debounce |= {"max_seconds": options.pop("debounce_max_seconds"), "keep": options.pop("debounce_keep")}
     if debounce["key"] is not None and debounce["seconds"] is None:
         raise click.UsageError("--debounce needs --debounce-seconds.")
     found: dict[str, Any] = {}

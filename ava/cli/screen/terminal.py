@@ -1,12 +1,13 @@
-"""The terminal: its width, strings cut to it, local times, and the status line that is redrawn in place."""
+"""The terminal: its width, strings cut to it, local times, questions, and the status line that is redrawn in place."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
+from typing import Any
 
 import click
 
@@ -20,6 +21,23 @@ _BAR_CHARACTERS = 30
 def is_terminal() -> bool:
     """Return True if the output is a terminal."""
     return sys.stdout.isatty()
+
+
+yes_option: Callable[..., Any] = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
+
+def confirm(question: str, *, yes: bool, instead: str = "") -> None:
+    """Ask the user unless `yes`. Aborts the command if the user refuses.
+
+    Raises `UsageError` if standard input is no terminal; `instead` names another option than --yes.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            f"Standard input is no terminal, so the command cannot ask for confirmation: give --yes{instead}."
+        )
+    click.confirm(printable(question), abort=True, err=True)
 
 
 def terminal_width() -> int:

@@ -1,4 +1,4 @@
-"""Send each row of an outbox to the API as one job, in a thread of the application or in `ava outbox`."""
+"""Send each row of an outbox to the API as one job, in a thread of the application or in `ava start outbox`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ava worker --slots`: the command of a node with slots. It forks the node's pool and its slot processes.
+"""`ava start node --slots`: the command of a node with slots. It forks the node's pool and its slot processes.
 
 It has one thread and no connection, so that it can fork at any time. It restarts dead processes; a separate process
 writes the outcomes of a dead one's runs.

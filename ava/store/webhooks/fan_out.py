@@ -268,5 +268,5 @@ ON CONFLICT (tenant_id, event_id) DO UPDATE SET error = excluded.error, failed_a
 
 
 def add_dead_letter(connection: Connection, *, tenant_id: str, uuid: str, error: str) -> None:
-    """Exclude an event from the fan-out until an operator returns it (`ava webhooks --retry-dead-letters`)."""
+    """Exclude an event from the fan-out until an operator returns it (`ava start sender --retry-dead-letters`)."""
     connection.exec_driver_sql(_ADD_DEAD_LETTER, {"tenant_id": tenant_id, "id": uuid, "error": error})

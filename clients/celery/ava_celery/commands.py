@@ -27,6 +27,9 @@ def check(app: str) -> None:
     """List the tasks of APP, such as proj.celery:app: the worker that each becomes, or why it cannot.
 
     The exit code is 1 if a task would behave differently than with plain Celery.
+
+    \b
+    ava celery check proj.celery:app
     """
     from ava_celery import workers
 
@@ -59,6 +62,9 @@ def import_schedules(client: Client, app: str, *, dry_run: bool) -> None:
 
     A schedule of the same name and worker is changed, so the command can be repeated. An entry that cannot be a
     schedule, or that the API refuses, is named, and the exit code is 1.
+
+    \b
+    ava celery import-schedules proj.celery:app --dry-run
     """
     from ava.client import ApiConflict, ApiForbidden, ApiNotFound, ApiRefused
     from ava_celery import beat

@@ -6,12 +6,12 @@ import re
 from urllib.parse import quote
 
 import pytest
-from harness.timestamps import LATER
 from selenium.webdriver.common.keys import Keys
 
 from harness.busy import busy_factor
 from harness.polling import wait_until
 from harness.system import SECRET, System
+from harness.timestamps import LATER
 from tests.browser import Browser
 from tests.failed_jobs import insert_failed
 

@@ -6,12 +6,12 @@ import re
 import time
 from urllib.parse import quote
 
-from harness.timestamps import LATER
 from selenium.webdriver.common.keys import Keys
 
 from harness.busy import busy_factor
 from harness.polling import wait_until
 from harness.system import System
+from harness.timestamps import LATER
 from tests.browser import Browser
 
 _LARGE_JOBS = """

@@ -134,10 +134,10 @@ def test_operators_see_that_a_promotion_lost_commits(browser: Browser, running: 
         browser.enter(SECRET, role="platform-admin")
         browser.script("location.hash = '#/workers'")
         browser.await_text("promoted", "without the last commits", "12 runs were checked again")
-        shown = ava(running, "promotions", "--role", "platform-admin")
+        shown = ava(running, "promotions", "list", "--role", "platform-admin")
         found = json.loads(shown.stdout.splitlines()[0])
         assert (found["timeline"], found["running"], found["lossy"]) == (900, 12, True)
-        assert ava(running, "promotions", "--role", "tenant-admin").returncode == 1
+        assert ava(running, "promotions", "list", "--role", "tenant-admin").returncode == 1
     finally:
         running.query("DELETE FROM promotions WHERE timeline = 900")
 

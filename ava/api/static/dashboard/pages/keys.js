@@ -83,7 +83,7 @@ function openForm(refresh) {
 /** The lines by which a command, a program or an agent uses a new key. */
 function uses(key) {
   const { origin } = location;
-  const lines = ["# ava, the clients, ava outbox, Django", `export AVA_URL=${origin} AVA_API_KEY=${key.token}`];
+  const lines = ["# ava, the clients, ava start outbox, Django", `export AVA_URL=${origin} AVA_API_KEY=${key.token}`];
   if (key.role !== WORKER) {
     lines.push("# An agent (MCP), here Claude Code", `claude mcp add --transport http ava ${origin}/mcp --header "Authorization: Bearer ${key.token}"`);
   }

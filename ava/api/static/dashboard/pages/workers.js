@@ -14,7 +14,7 @@ const MAX_COUNTED = 10_000;
 
 export function open(main, { signal }) {
   const nodes = h("div", { class: "nodes" });
-  const none = empty("No nodes yet. Start one with ", h("code", {}, "ava worker"), ".");
+  const none = empty("No nodes yet. Start one with ", h("code", {}, "ava start node"), ".");
   const shownNodes = new Keyed(nodes, (node) => node.id, (node) => nodeCard(node, () => turn()));
   const body = h("div", { role: "rowgroup", class: "rows" });
   const shownWorkers = new Keyed(body, (worker) => worker.id, workerRow);

@@ -1,0 +1,147 @@
+"""The commands that resources share (`list`, `show`, `delete`, `pause`, `resume`), from one description of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ava.cli.options.connection import connected
+from ava.cli.screen.output import RecordPrinter, output_options
+from ava.cli.screen.tables import Column
+from ava.cli.screen.terminal import confirm, yes_option
+
+if TYPE_CHECKING:
+    from ava.client import Client
+
+Decorator = Callable[[Any], Any]
+
+limit_option = click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Max number to print."
+)
+
+
+def with_options(*options: Decorator) -> Decorator:
+    """Return a decorator that adds options or arguments to a command, in this order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """A kind of record, and the group of its commands."""
+
+    #: Its name in the plural: the group's, and the client's for its calls.
+    name: str
+    #: The group's help.
+    help: str
+    #: Its name in the singular.
+    noun: str
+    #: The id of a record in the examples.
+    example: str
+    id_type: click.ParamType[str] = click.STRING
+    #: The columns of its list.
+    columns: Sequence[Column]
+
+    @cached_property
+    def group(self) -> click.Group:
+        """The group, to which other commands can be added."""
+        return click.Group(self.name, help=self.help)
+
+    def add_list(self, text: str, *filters: Decorator, empty: str = "") -> None:
+        """Add `list`, with options whose names are filters of the client's list."""
+
+        def run(client: Client, limit: int, printer: RecordPrinter, **given: Any) -> None:
+            found = getattr(client, self.name).list(per_page=min(limit, 100), **given)
+            printer.records(islice(found, limit), self.columns, empty=empty or f"No {self.name} match.")
+
+        self._add("list", text, run, *filters, limit_option, output_options)
+
+    def add_show(self, text: str, *options: Decorator) -> None:
+        """Add `show ID`."""
+
+        def run(client: Client, printer: RecordPrinter, **given: Any) -> None:
+            record_id = given.pop(f"{self.noun}_id")
+            printer.record(getattr(client, self.name).get(record_id, **given))
+
+        argument = click.argument(f"{self.noun}_id", type=self.id_type)
+        self._add("show", text, run, argument, *options, output_options, example=self.example)
+
+    def add_delete(self, text: str, *options: Decorator) -> None:
+        """Add `delete ID…`, which asks unless `--yes` is given."""
+
+        def run(client: Client, yes: bool, **given: Any) -> None:
+            record_ids = given.pop(f"{self.noun}_ids")
+            count = len(record_ids)
+            confirm(f"Delete {count} {self.noun}{'' if count == 1 else 's'}?", yes=yes)
+            for record_id in record_ids:
+                getattr(client, self.name).delete(record_id, **given)
+
+        self._add("delete", text, run, self._ids, *options, yes_option, example=self.example)
+
+    def add_action(self, verb: str, text: str, *options: Decorator, act: Callable[..., Any] | None = None) -> None:
+        """Add `VERB ID…`, which calls the client's method of that name, or `act`, and prints the records."""
+
+        def run(client: Client, printer: RecordPrinter, **given: Any) -> None:
+            calls = getattr(client, self.name)
+            for record_id in given.pop(f"{self.noun}_ids"):
+                found = act(calls, record_id, **given) if act else getattr(calls, verb)(record_id, **given)
+                printer.record(found)
+
+        self._add(verb, text, run, self._ids, *options, output_options, example=self.example)
+
+    def add_pauses(self, *options: Decorator, pause: str, resume: str) -> None:
+        """Add `pause ID…` and `resume ID…` with these texts, for records with the field `enabled`."""
+        self.add_action("pause", pause, *options, act=lambda calls, id_: calls.update(id_, enabled=False))
+        self.add_action("resume", resume, *options, act=lambda calls, id_: calls.update(id_, enabled=True))
+
+    @property
+    def _ids(self) -> Decorator:
+        return click.argument(f"{self.noun}_ids", type=self.id_type, nargs=-1, required=True)
+
+    def _add(self, verb: str, text: str, run: Any, *options: Decorator, example: str = "") -> None:
+        command = with_options(*options)(connected(run))
+        line = f"ava {self.name} {verb} {example}".rstrip()
+        self.group.command(verb, help=f"{text}\n\n\b\n{line}")(command)
+
+
+class _Setting(click.Choice[str]):
+    """The name of an option, which may be written with underscores, as `show` prints it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(str(value).replace("_", "-"), param, ctx)
+
+
+def unset_option(*names: str) -> Decorator:
+    """Return the option `--unset NAME`; names are those of the command's options."""
+    return click.option(
+        "--unset",
+        multiple=True,
+        type=_Setting(names),
+        metavar="NAME",
+        help=f"Clear a setting: {', '.join(names)}; repeatable.",
+    )
+
+
+def changed_fields(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that a command's options change; a field that `--unset` names is None.
+
+    Raises `UsageError` if nothing is to change, or a setting is given and cleared.
+    """
+    fields = {each.opts[0].removeprefix("--"): each.name for each in click.get_current_context().command.params}
+    cleared = {str(fields[name]): name for name in given.pop("unset", ())}
+    changes = {name: value for name, value in given.items() if value is not None and value != ()}
+    if both := next((name for field, name in cleared.items() if field in changes), None):
+        raise click.UsageError(f"Give either --{both} or --unset {both}.")
+    if not changes and not cleared:
+        raise click.UsageError("Nothing to change: give at least one option; see --help.")
+    return changes | dict.fromkeys(cleared)

@@ -1,0 +1,115 @@
+"""The commands have one form: a noun, then a verb; each has an example; the help fits a screen; deletions ask."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from ava.cli.main import _SECTIONS, cli
+from ava.cli.options.resources import changed_fields, unset_option
+
+_VERBS = {"list", "show", "create", "update", "delete", "pause", "resume"}
+#: Programs and tools: they are no resources, and have no verb.
+_TOOLS = {"up", "demo", "dev", "new", "apply", "doctor", "dashboard", "mcp", "completion"}
+
+
+def _leaves(group: click.Group, path: str = "ava") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if command.hidden:
+            continue
+        if isinstance(command, click.Group):
+            yield from _leaves(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+def test_every_command_has_an_example() -> None:
+    for path, command in _leaves(cli):
+        assert re.search(rf"\x08\n(.*\n)* *(\w+: +)?{path}\b", command.help or ""), path
+
+
+def test_every_command_is_a_noun_and_a_verb_unless_it_is_a_tool() -> None:
+    words = [path.split()[1:] for path, _ in _leaves(cli)]
+    assert {" ".join(names) for names in words if len(names) == 1} == _TOOLS
+    assert {len(names) for names in words} == {1, 2}
+
+
+def test_the_help_fits_a_screen_and_names_every_command_once() -> None:
+    shown = CliRunner().invoke(cli, ["--help"], prog_name="ava").output.splitlines()
+    assert 24 <= len(shown) <= 40
+    assert max(map(len, shown)) <= 80
+    named = [name for rows in _SECTIONS.values() for names in rows for name in names.split(", ")]
+    assert sorted(named) == sorted(name for name, command in cli.commands.items() if not command.hidden)
+
+
+@pytest.mark.parametrize(("alias", "name"), [("api", "api"), ("worker", "node"), ("dispatcher", "dispatcher")])
+def test_the_contracts_processes_are_hidden_aliases_with_the_same_options(alias: str, name: str) -> None:
+    started = cli.commands["start"].commands[name]  # type: ignore[attr-defined]
+    assert cli.commands[alias].hidden
+    assert cli.commands[alias].params == started.params
+    assert cli.commands[alias].callback is started.callback
+
+
+def test_bare_webhooks_is_the_sender_and_its_help_lists_the_verbs() -> None:
+    sender = cli.commands["start"].commands["sender"]  # type: ignore[attr-defined]
+    assert [param.name for param in cli.commands["webhooks"].params] == [param.name for param in sender.params]
+    bare = CliRunner().invoke(cli, ["webhooks"], env={"DATABASE_URL": ""})
+    assert (bare.exit_code, "DATABASE_URL" in bare.output) == (1, True)
+    shown = CliRunner().invoke(cli, ["webhooks", "--help"]).output
+    assert ("redeliver" in shown, "--reseal" in shown, "create" in shown) == (False, False, True)
+    mixed = CliRunner().invoke(cli, ["webhooks", "--reseal", "list"])
+    assert (mixed.exit_code, "list takes neither" in mixed.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "path", [path.split()[1:] for path, _ in _leaves(cli) if path.endswith((" delete", "downgrade"))]
+)
+def test_a_deletion_without_a_terminal_needs_yes(path: list[str]) -> None:
+    ids = [] if path[0] in ("sessions", "db") else ["wh_1"]
+    environ = {"AVA_URL": "http://127.0.0.1:1", "AVA_API_KEY": "ava_00.none"}
+    option = next(param for param in _command(path).params if param.name == "yes")
+    assert option.opts == ["--yes"]
+    if path[0] == "db":
+        return
+    ended = CliRunner().invoke(cli, [*path, *ids], env=environ)
+    assert ended.exit_code == 2
+    assert "cannot ask for confirmation: give --yes" in ended.output
+
+
+def _command(path: list[str]) -> click.Command:
+    found: click.Command = cli
+    for name in path:
+        assert isinstance(found, click.Group)
+        found = found.commands[name]
+    return found
+
+
+def test_unset_clears_the_field_of_an_option_and_contradicts_its_value() -> None:
+    found = []
+
+    @click.command()
+    @click.option("--worker", "worker_id")
+    @click.option("--ends-at")
+    @unset_option("worker", "ends-at")
+    def change(**given: object) -> None:
+        found.append(changed_fields(given))
+
+    for arguments in (["--unset", "worker", "--ends-at", "x"], ["--unset", "ends_at"]):
+        assert CliRunner().invoke(change, arguments).exit_code == 0
+    assert found == [{"worker_id": None, "ends_at": "x"}, {"ends_at": None}]
+    both = CliRunner().invoke(change, ["--worker", "a", "--unset", "worker"])
+    assert (both.exit_code, "Give either --worker or --unset worker." in both.output) == (2, True)
+    assert "Nothing to change" in CliRunner().invoke(change, []).output
+    assert CliRunner().invoke(change, ["--unset", "other"]).exit_code == 2
+
+
+@pytest.mark.parametrize("resource", ["workers", "schedules", "subscriptions", "hooks", "webhooks"])
+def test_every_setting_has_the_same_verbs(resource: str) -> None:
+    assert set(cli.commands[resource].commands) >= _VERBS  # type: ignore[attr-defined]
