@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
-from ava.cli.options.inputs import take_keys
+from ava.cli.options.inputs import JSON_OBJECT, take_keys
 
 _NONE = dict.fromkeys(
     ("dedupe", "dedupe_mode", "debounce", "debounce_seconds", "debounce_max_seconds", "debounce_keep")
@@ -36,3 +37,15 @@ def test_the_options_of_keys_are_what_the_client_takes(given: dict[str, Any], ta
 def test_an_option_of_a_key_without_the_key_is_an_error(given: dict[str, Any]) -> None:
     with pytest.raises(click.UsageError):
         take_keys({**_NONE, **given})
+
+
+def test_a_json_value_is_read_from_its_text_or_a_file_and_never_by_shell_completion(tmp_path: Path) -> None:
+    file = tmp_path / "input.json"
+    file.write_text('{"a": 1}')
+    assert JSON_OBJECT.convert('{"a": 1}', None, None) == JSON_OBJECT.convert(f"@{file}", None, None) == {"a": 1}
+    completing = click.Context(click.Command("trigger"), resilient_parsing=True)
+    for text in ("-", "@/none", "{"):
+        assert JSON_OBJECT.convert(text, None, completing) == text
+    for text, reason in (("[]", "must be a JSON object"), ("{", "is not JSON"), ("@/none", "cannot be read")):
+        with pytest.raises(click.BadParameter, match=reason):
+            JSON_OBJECT.convert(text, None, None)

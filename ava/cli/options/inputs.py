@@ -22,7 +22,8 @@ class _Json(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value. Fails for text that is not JSON, and for other values if an object is required."""
-        if not isinstance(value, str):
+        # Shell completion reads no file and no standard input.
+        if not isinstance(value, str) or (ctx and ctx.resilient_parsing):
             return value
         try:
             found = json.loads(_text(value))
