@@ -59,11 +59,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", ["up", "api", "worker", "webhooks", "dispatcher"])
+@pytest.mark.parametrize("command", ["up", "start api", "start node", "start sender", "start dispatcher"])
 def test_a_process_that_ava_starts_takes_libraries_from_no_working_folder(folder: Path, command: str) -> None:
     # It imports what the command needs, and refuses a setting.
     environ = {**os.environ, "DATABASE_URL": "wrong://", "BROKER_URL": "redis://127.0.0.1:1/0"}
-    done = subprocess.run(ava_argv(command), env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(ava_argv(*command.split()), env=environ, capture_output=True, text=True, check=False)
     assert "DATABASE_URL" in done.stderr, done.stderr
     assert "replaced" not in done.stderr
 
