@@ -63,7 +63,8 @@ def test_a_change_of_one_limit_of_a_tenant_leaves_the_others(fleet: System) -> N
     _run(fleet, "tenants", "update", "ten_limited", "--weight", "2", "--max-running", "5", *role)
     changed = _run(fleet, "tenants", "update", "ten_limited", "--unset", "weight", *role)
     assert (changed["weight"], changed["max_running"]) == (None, 5)
-    assert _run(fleet, "tenants", "show", "ten_limited", *role) == changed
+    shown = _run(fleet, "tenants", "show", "ten_limited", *role)
+    assert (shown["weight"], shown["max_running"]) == (None, 5)
 
 
 def _run(system: System, *arguments: str) -> dict[str, Any]:
