@@ -141,3 +141,9 @@ def test_an_update_sends_the_given_fields_and_null_for_cleared_ones(
     CliRunner().invoke(cli, words.split(), env={"AVA_URL": api.url, "AVA_API_KEY": "ava_00.none"})
     head, _, sent = seen[0].partition(b"\r\n\r\n")
     assert (head.split()[0], json.loads(sent)) == (b"PATCH", body)
+
+
+def test_only_the_help_of_create_names_the_defaults_of_a_new_record() -> None:
+    create, update = (CliRunner().invoke(cli, ["schedules", verb, "--help"]).output for verb in ("create", "update"))
+    assert "[default: allow]" in create
+    assert "[default: allow]" not in update

@@ -10,7 +10,7 @@ from ava.cli.api.webhooks import read_secret
 from ava.cli.options.arguments import HOOK_ID, SUBSCRIPTION_ID, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.options.inputs import JSON_OBJECT, JSON_VALUE
-from ava.cli.options.resources import Resource, changed_fields, unset_option, with_options
+from ava.cli.options.resources import RecordOption, Resource, changed_fields, unset_option, with_options
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 from ava.domain.jobs import priority as priorities
@@ -49,8 +49,10 @@ _match = click.option(
 _template = click.option("--input", type=JSON_OBJECT, help="A template for the job's input: JSON, @FILE, or - (stdin).")
 _priority = click.option(
     "--priority",
+    cls=RecordOption,
+    if_omitted=str(priorities.DEFAULT),
     type=click.IntRange(priorities.FIRST, priorities.LAST),
-    help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
+    help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).",
 )
 
 
@@ -77,14 +79,20 @@ _settings = with_options(
         type=WORKER_ID,
         help="Each delivery starts a job of this worker instead of creating an event.",
     ),
-    click.option("--event-type", help="The event type.  [default: the provider's type]"),
+    click.option("--event-type", cls=RecordOption, if_omitted="the provider's type", help="The event type."),
     click.option(
         "--verifier", type=JSON_OBJECT, help="How to verify requests to a custom hook: JSON, @FILE, or - (stdin)."
     ),
     click.option(
         "--dedupe", type=click.Choice(("id", "body", "both", "none")), help="How to detect duplicate deliveries."
     ),
-    click.option("--tolerance-seconds", type=click.IntRange(1), help="Max age of a signed request.  [default: 300]"),
+    click.option(
+        "--tolerance-seconds",
+        cls=RecordOption,
+        if_omitted="300",
+        type=click.IntRange(1),
+        help="Max age of a signed request.",
+    ),
     _match,
     _template,
     _priority,

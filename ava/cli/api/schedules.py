@@ -10,7 +10,7 @@ import click
 from ava.cli.options.arguments import ISO_FORM, SCHEDULE_ID, TIMESTAMP, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.options.inputs import JSON_OBJECT
-from ava.cli.options.resources import Resource, changed_fields, unset_option, with_options
+from ava.cli.options.resources import RecordOption, Resource, changed_fields, unset_option, with_options
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 from ava.domain.jobs import priority as priorities
@@ -63,29 +63,47 @@ schedules = _schedules.group
 
 _settings = with_options(
     click.option("--name", help="Display name."),
-    click.option("--input", type=JSON_OBJECT, help="The input of its jobs: JSON, @FILE, or - (stdin).  [default: {}]"),
+    click.option(
+        "--input",
+        cls=RecordOption,
+        if_omitted="{}",
+        type=JSON_OBJECT,
+        help="The input of its jobs: JSON, @FILE, or - (stdin).",
+    ),
     click.option(
         "--priority",
+        cls=RecordOption,
+        if_omitted=str(priorities.DEFAULT),
         type=click.IntRange(priorities.FIRST, priorities.LAST),
-        help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
+        help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).",
     ),
     click.option(
         "--overlap",
+        cls=RecordOption,
+        if_omitted="allow",
         type=click.Choice(["allow", "skip", "queue_one", "cancel_running"]),
-        help="What happens if the previous job has not ended.  [default: allow]",
+        help="What happens if the previous job has not ended.",
     ),
     click.option(
         "--catch-up",
+        cls=RecordOption,
+        if_omitted="last",
         type=click.Choice(["last", "none", "all"]),
-        help="Which missed firings to catch up.  [default: last]",
+        help="Which missed firings to catch up.",
     ),
     click.option(
-        "--catch-up-seconds", type=int, help="Max age in seconds of a missed firing that is caught up.  [default: 3600]"
+        "--catch-up-seconds",
+        cls=RecordOption,
+        if_omitted="3600",
+        type=int,
+        help="Max age in seconds of a missed firing that is caught up.",
     ),
     click.option(
         "--spread-seconds",
+        cls=RecordOption,
+        if_omitted="0",
         type=int,
-        help="Max delay of the firings in seconds, to spread the load of many schedules.  [default: 0]",
+        help="Max delay of the firings in seconds, to spread the load of many schedules.",
     ),
     click.option("--starts-at", type=TIMESTAMP, help=f"Earliest firing time: {ISO_FORM}."),
     click.option("--ends-at", type=TIMESTAMP, help=f"Time from which the schedule no longer fires: {ISO_FORM}."),

@@ -36,6 +36,21 @@ def with_options(*options: Decorator) -> Decorator:
     return add
 
 
+class RecordOption(click.Option):
+    """An option of `create` and `update`. Without it, `create` stores `if_omitted`, and `update` changes nothing."""
+
+    def __init__(self, *args: Any, if_omitted: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._if_omitted = if_omitted
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the option's forms and its help, which names the default of a new record."""
+        record = super().get_help_record(ctx)
+        if record is None or ctx.command.name == "update":
+            return record
+        return record[0], f"{record[1]}  [default: {self._if_omitted}]"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Resource:
     """A kind of record, and the group of its commands."""
