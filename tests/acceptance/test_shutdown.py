@@ -205,7 +205,7 @@ def test_a_node_refuses_what_would_stop_it_or_make_it_deaf_and_exits_at_once_whe
     node = start(nodes, drain_seconds=60, AVA_LOG_FORMAT="json")
     app = make_app(load(nodes.environ), consumes=True)
     for command, arguments in COMMANDS:
-        assert f"refuses {command}" in _ask(app, command, **arguments)["error"]
+        assert f"refuses the command {command}" in _ask(app, command, **arguments)["error"]
     for _ in range(2):
         job = nodes.trigger("wkr_sleep", input={"seconds": 0.1})
         assert nodes.wait_for(job["id"])["status"] == "completed"

@@ -187,8 +187,8 @@ def test_sigkill_leaves_no_process_and_its_node_does_not_count_as_living(place: 
 #: Which of the service's keys each process needs.
 NEEDED = {
     "api": ("AVA_ENCRYPTION_KEY", "AVA_INTERNAL_SECRET"),
-    "worker": ("AVA_ENCRYPTION_KEY",),
-    "webhooks": ("AVA_ENCRYPTION_KEY",),
+    "node": ("AVA_ENCRYPTION_KEY",),
+    "sender": ("AVA_ENCRYPTION_KEY",),
     "dispatcher": (),
 }
 
@@ -231,7 +231,7 @@ def test_the_processes_own_nothing_in_the_database(shared: Path) -> None:
             connection.rollback()
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "dispatcher", "redis-server", "postgres"])
+@pytest.mark.parametrize("name", ["api", "node", "dispatcher", "redis-server", "postgres"])
 def test_a_killed_process_is_restarted(shared_up: Up, name: str) -> None:
     up = shared_up
     victim = up.child(name)

@@ -21,7 +21,7 @@ from harness.running_process import lives
 from harness.system import MARK, ROOT, carries
 
 #: The titles that processes set for themselves.
-_TITLES = {"worker": "celeryd", "api": "gunicorn", "redis-server": "valkey-server"}
+_TITLES = {"node": ("celeryd",), "api": ("gunicorn",), "redis-server": ("redis-server", "valkey-server")}
 
 
 class Up:
@@ -96,9 +96,9 @@ class Up:
         self._processes.update(psutil.Process(self.process.pid).children(recursive=True))
 
     def child(self, name: str) -> psutil.Process | None:
-        """Returns its process that runs `ava NAME` or the server program NAME, or None."""
+        """Returns its process that runs `ava start NAME` or the server program NAME, or None."""
         for process in psutil.Process(self.process.pid).children():
-            if any(title in " ".join(process.cmdline()) for title in (name, _TITLES.get(name, name))):
+            if any(title in " ".join(process.cmdline()) for title in (f"start {name}", *_TITLES.get(name, (name,)))):
                 return process
         return None
 

@@ -95,7 +95,7 @@ def _sign_in_by_a_link_and_sign_out(bench: Bench) -> None:
         # It works once, also if its user has not got the response, and its error says how to get another.
         again = bench.api.post(_SESSION, headers=link)
         assert again.status_code == 401
-        assert "make another" in again.text
+        assert "create another" in again.text
         return response
 
     assert sign_in(api=bench.cut_api).status_code == 503

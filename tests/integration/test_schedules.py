@@ -336,7 +336,7 @@ def test_a_disabled_schedule_is_an_event_for_those_who_subscribe(scheduled: Sche
     shown = make_schedule_record(scheduled.show(schedule))
     assert (event["type"], event["tenant_id"], tenant) == ("ava.schedule.disabled", "ten_test", "ten_test")
     hidden = {"token": "••••••"}
-    assert event["data"] == {**shown, "input": hidden, "reason": f"worker {WORKER} was gone at 3 firings in a row"}
+    assert event["data"] == {**shown, "input": hidden, "reason": f"worker {WORKER} was missing at 3 firings in a row"}
     assert event["data"]["enabled"] is False
 
 

@@ -14,7 +14,7 @@ _QUOTED = {
         "every value is valid, and every variable that begins with AVA_ is a known setting",
         "a commit reaches the disk (fsync on, synchronous_commit ",
         "one API, the nodes, a dispatcher and a sender use up to ",
-        "no dispatcher is active, so no waiting job starts and no schedule fires: start `ava dispatcher`",
+        "no dispatcher is active, so no waiting job starts and no schedule fires: run `ava start dispatcher`",
     ),
     "docs/how-to/troubleshooting.md": (
         "no live worker serves ",

@@ -109,7 +109,7 @@ def test_words_are_read_as_what_people_mean_by_them(signed_in: Browser, running:
     }.items():
         assert signed_in.script(_READ, text) == found
     _search(signed_in, "status:odd")
-    signed_in.await_text("There is no status “odd”: it is one of queued, running, completed, failed, cancelled.")
+    signed_in.await_text("Unknown status “odd”: use one of queued, running, completed, failed, cancelled.")
     # A number that no id has is looked for in the errors, and so is one that is in both.
     job = running.trigger("wkr_fail", input={"why": "order 918273 is gone"})
     running.wait_for(job["id"], "failed")

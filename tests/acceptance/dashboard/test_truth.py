@@ -164,7 +164,9 @@ def test_an_operator_sees_that_a_node_refuses_messages(browser: Browser, running
     try:
         browser.enter(SECRET, role="platform-admin")
         browser.open("/#/workers")
-        browser.await_text("This node refuses messages of the broker (unsigned): its AVA_MESSAGE_KEY lacks the key")
+        browser.await_text(
+            "This node refuses messages of the broker (unsigned): the node's AVA_MESSAGE_KEY lacks the signing key"
+        )
     finally:
         running.query("UPDATE nodes SET refused_messages_at = NULL")
 

@@ -138,7 +138,7 @@ ON CONFLICT (key) DO UPDATE SET
 
 def write_rates(connection: Connection, timestamps: dict[str, datetime]) -> None:
     """Store the next start times by rate key."""
-    parameters = {"keys": list(timestamps), "moments": list(timestamps.values())}
+    parameters = {"keys": list(timestamps), "timestamps": list(timestamps.values())}
     connection.exec_driver_sql(_WRITE_RATES, parameters)
 
 
