@@ -33,7 +33,8 @@ from ava.telemetry import logs, tracing
 _CONNECTIONS = 4_000
 #: Other files that it opens: connections to servers, logs, modules during import.
 _OTHER_FILES = 256
-_IDLE_SECONDS = 60  # `ava.api.server.greenlet_worker` keeps to it.
+#: Seconds that a connection may wait for its next request.
+_IDLE_SECONDS = 60
 #: Seconds for which the kernel delays accepting a connection until its first byte arrives.
 _SILENT_SECONDS = 5
 #: Seconds that requests may still take when the process stops.

@@ -35,8 +35,7 @@ from ava.errors import AvaError
 from ava.process.startup import without_collections, without_gevent_plugins
 from ava.telemetry import logs
 
-#: Seconds that a connection may wait for a request's first byte, and seconds from that to the end of its headers.
-_IDLE_SECONDS = 60
+#: Seconds from a request's first byte to the end of its headers.
 _HEADER_SECONDS = limits.HEADER_SECONDS.value
 #: Connections above which a new one closes the longest idle one, so that idle connections leave room for requests and
 #: health checks.
@@ -191,7 +190,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve the requests of one connection."""
         current = gevent.getcurrent()
-        self._connections[current] = connection = _ClientConnection(client)
+        self._connections[current] = connection = _ClientConnection(client, idle_seconds=self.cfg.keepalive)
         if (excess := len(self._connections) - len(self._closing) - _BUSY_CONNECTIONS) > 0:
             oldest = list(itertools.islice(self._idle, excess))
             for greenlet in oldest:
@@ -255,8 +254,10 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 class _ClientConnection:
     """A client's socket on which a request's line and headers must arrive in bounded time."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, *, idle_seconds: float) -> None:
+        """`idle_seconds`: how long it may wait for a request's first byte."""
         self._client = client
+        self._idle_seconds = idle_seconds
         self._is_waiting = False
         self._deadline: float | None = None
         self._head = RequestHead()
@@ -321,7 +322,7 @@ class _ClientConnection:
             self._client.sendall(head)
 
     def _receive_in_time(self, size: int) -> bytes:
-        seconds = _IDLE_SECONDS if self._deadline is None else self._deadline - time.monotonic()
+        seconds = self._idle_seconds if self._deadline is None else self._deadline - time.monotonic()
         if seconds <= 0:
             return b""
         self._client.settimeout(seconds)
