@@ -38,7 +38,7 @@ _Method = Callable[[McpMessage], dict[str, Any]]
 
 
 def answer(message: McpMessage) -> dict[str, Any]:
-    """Return the result of a request. Raises `RpcError`, and `RequestError` of its own reads."""
+    """Return the result of a request. Raises `RpcError`, and `RequestError` if a read of the API is refused."""
     found = (_MODERN if message.is_modern else _LEGACY).get(message.method)
     if found is None:
         raise RpcError(METHOD_NOT_FOUND, f"Method not found: {message.method!a}", status=404)

@@ -119,7 +119,7 @@ def download(job_id: str, query: LogRange) -> Response:
 
 
 def _texts(job_id: str, wanted: LogRange) -> Generator[str]:
-    """Return a log's text in parts, one in memory at a time."""
+    """Yield the lines of a log as plain text, page by page."""
     # Read the caller and the services now, because the request has ended when the parts are sent.
     who, jobs, is_gone = caller(), context().jobs, client_watch()
 

@@ -1,4 +1,4 @@
-"""`/v1/ava/limits`: the limits of this installation and what a tenant uses of them; `/v1/ava/tenants/:id/limits`."""
+"""`/v1/ava/limits`: this installation's limits and a tenant's use of each. `/v1/ava/tenants/:id/limits`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ tenants = Blueprint("tenants", __name__, url_prefix="/v1/ava/tenants")
     failures=(404,),
 )
 def show_limits(tenant_id: str) -> Response:
-    """Show what is set for one tenant."""
+    """Show the limits that are set for a tenant."""
     return responses.data(write_tenant_limits(context().tenants.show(caller(), tenant_id)))
 
 
@@ -70,7 +70,7 @@ def show_limits(tenant_id: str) -> Response:
     is_for_operators=True,
 )
 def put_limits(tenant_id: str, fields: dict[str, Any]) -> Response:
-    """Set what holds for one tenant."""
+    """Replace the limits of a tenant."""
     before = write_tenant_limits(context().tenants.show(caller(), tenant_id))
     after = write_tenant_limits(context().tenants.put(caller(), tenant_id, fields))
     record_change(before, after, TenantLimitsBody().fields)

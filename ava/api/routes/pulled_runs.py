@@ -62,7 +62,7 @@ def _check_protocol() -> None:
     failures=(413, 415, 422),
 )
 def claim_runs(claim: ClaimRequest) -> Response:
-    """Claim runs, at once or when there are some."""
+    """Claim runs; wait for them for up to `wait_seconds`."""
     if caller().role is not Role.WORKER:
         raise Forbidden("Claiming runs needs an API key of the role worker.")
     claims, deadline = context().claims, time.monotonic() + claim.wait_seconds

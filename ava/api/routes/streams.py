@@ -109,10 +109,7 @@ class SharedStream(Generic[AnyStr]):
 
 
 def client_watch() -> Callable[[], bool]:
-    """Return a function that returns True once nobody can receive the response.
-
-    Then the client of this request has closed its connection, or its credential is revoked.
-    """
+    """Return a function that returns True once this request's client has disconnected or its credential is revoked."""
     connection, is_revoked = request.environ.get("gunicorn.socket"), revocation_watch()
     return lambda: (connection is not None and _is_closed(connection)) or is_revoked()
 
