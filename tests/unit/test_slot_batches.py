@@ -21,6 +21,7 @@ from ava.node.slots.slot_ends import SlotEnds
 from ava.node.slots.slot_run import SlotRun
 from ava.settings import load
 from ava.store.jobs.transitions.ended_runs import EndedRun
+from ava.telemetry.span import Span
 from tests.unit.handlers import JOB
 from tests.unit.monitored_node import ENVIRON
 from tests.unit.test_run import made_run
@@ -70,6 +71,13 @@ class _Writer:
         return _job(key)
 
 
+class _Span(Span):
+    has_ended = False
+
+    def end(self) -> None:
+        self.has_ended = True
+
+
 def _job(key: RunKey) -> Job:
     return replace(JOB, id=key.job_id, worker_id="wkr_ddd_wait")
 
@@ -97,10 +105,13 @@ def test_ends_that_fail_together_are_written_one_by_one_and_only_the_broken_one_
 ) -> None:
     writer = _Writer(_JOBS[1])
     runs = [_ended(job_id) for job_id in _JOBS[:3]]
+    for run in runs:
+        run.span = _Span()
     SlotEnds(writer, loop).process(runs)  # type: ignore[arg-type]
     assert writer.sent == [("end", _JOBS[:3]), *(("end", [job_id]) for job_id in _JOBS[:3])]
     assert [run.is_end_written for run in runs] == [True, False, True]
     assert all(run.is_ending for run in runs)
+    assert [run.span.has_ended for run in runs] == [True] * 3, "a trace has also the run whose end is not written"
 
 
 def test_undecided_ends_and_deferred_rates_have_statements_of_their_own(loop: asyncio.AbstractEventLoop) -> None:

@@ -47,6 +47,8 @@ class SlotEnds(Batches[SlotRun, None]):
             for each in together:
                 self._write_together([each])
         for run in items:
+            # Also if its end could not be written.
+            run.span.end()
             run.forget_error()
         return [None] * len(items)
 
