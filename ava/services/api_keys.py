@@ -156,7 +156,7 @@ def _check_workers(connection: Connection, caller: Caller, spec: ApiKeySpec) -> 
     owners = pull_workers.owners(connection, tenant_id=caller.tenant_id, worker_ids=wanted)
     wrong = [id_ for id_ in wanted if id_ not in owners or (spec.is_of_platform and owners[id_] != PLATFORM)]
     if wrong:
-        whose = "the platform's" if spec.is_of_platform else "this tenant"
+        whose = "the platform" if spec.is_of_platform else "this tenant"
         reason = f"{wrong[0]} is not a pull worker of {whose}."
         raise InvalidFields(f"workers: {reason}", {"workers": [reason]})
 

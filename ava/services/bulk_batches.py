@@ -171,8 +171,8 @@ def _unrunnable(specs: Sequence[JobSpec], outcomes: Sequence[JobOrRefusal]) -> s
     )
     if not refused:
         return None
-    others = f"(also {len(refused) - 1} more workers)" if len(refused) > 1 else ""
-    return f"{refused[0]} refuses these jobs: it is deprecated or deleted, or its schema refuses the input{others}."
+    others = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+    return f"{refused[0]}{others} refuses these jobs: it is deprecated or deleted, or its schema refuses the input."
 
 
 def _unresolved(jobs: Sequence[Job]) -> str | None:

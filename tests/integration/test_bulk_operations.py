@@ -259,6 +259,15 @@ def test_jobs_whose_worker_takes_none_are_counted_with_the_reason(api: Api) -> N
     assert "wkr_gone" in ended["reason"]
 
 
+def test_the_reason_names_the_first_of_several_workers_that_take_none(api: Api) -> None:
+    for worker_id in ("wkr_gone", "wkr_lost"):
+        api.announce(worker_id)
+        api.trigger(worker_id)
+        api.set_status(worker_id, "deprecated")
+    _fail_all(api)
+    assert _start(api, "retry", status="failed")["reason"].startswith("wkr_gone (and 1 more) refuses these jobs: it is")
+
+
 def test_an_operation_waits_while_its_tenant_has_too_many_queued_jobs(api_settings: Settings) -> None:
     with Api.running(replace(api_settings, tenant_max_queued=100)) as api:
         # A process that has accepted jobs counts again only when its count is a second old.

@@ -69,7 +69,7 @@ class Subscriptions:
             if not subscriptions.has_capacity(
                 connection, tenant_id=caller.tenant_id, max_subscriptions=max_subscriptions
             ):
-                sentence = f"The tenant has its max of {max_subscriptions:,} subscriptions; delete one first."
+                sentence = f"The tenant has reached its limit of {max_subscriptions:,} subscriptions; delete one first."
                 raise SubscriptionsFull(SUBSCRIPTIONS.message(sentence))
             created = subscriptions.create(connection, spec, tenant_id=caller.tenant_id, user_id=caller.principal)
             if key is not None:
