@@ -49,7 +49,7 @@ _WAIT_SECONDS = 30
 
 
 class Calls:
-    """The calls to one API, as one caller. Each is a `Flow`, and safe to repeat."""
+    """The calls to one API, as one caller. Each is a `Flow`."""
 
     def __init__(self, url: str, *, retries: int, is_dry_run: bool) -> None:
         #: The API's URL without a trailing slash.
@@ -65,13 +65,14 @@ class Calls:
         return response
 
     def exchange(self, request: Request, passing: tuple[int, ...]) -> Flow[Response]:
-        """Send a request again while its status is one of `passing`. Returns the response, whatever its status.
+        """Send an idempotent request again while its status is one of `passing`. Returns the last response.
 
         Raises `ApiUnavailable` if the API is unreachable.
         """
         whole = self._whole(request)
-        for attempt in range(self._retries + 1):
-            is_last = attempt == self._retries
+        retries = self._retries if request.is_idempotent else 0
+        for attempt in range(retries + 1):
+            is_last = attempt == retries
             retry_after = None
             try:
                 response: Response = yield whole

@@ -40,6 +40,8 @@ class Request:
     is_stream: bool = False
     #: Max bytes of a chunk; None: all bytes that have arrived.
     chunk_bytes: int | None = None
+    #: False: a repetition would have another effect, so it is sent once.
+    is_idempotent: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

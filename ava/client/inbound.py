@@ -235,6 +235,6 @@ class Hooks(ApiResource[Mode]):
     def test(
         self, hook_id: str, *, mode: str = "signed", body: str | None = None, headers: Mapping[str, str] | None = None
     ) -> Flow[HookTest]:
-        """Send the hook a test request: `signed`, `tampered` or `unsigned`."""
-        asked = _sent({"mode": mode, "body": body, "headers": headers})
-        return self._calls.record(HookTest, "POST", f"{_HOOKS}/{segment(hook_id)}/test", body=asked)
+        """Send the hook a test request: `signed`, `tampered` or `unsigned`. It is sent once, without retries."""
+        path, asked = f"{_HOOKS}/{segment(hook_id)}/test", _sent({"mode": mode, "body": body, "headers": headers})
+        return self._calls.record(HookTest, "POST", path, body=asked, is_idempotent=False)

@@ -69,7 +69,7 @@ class Webhooks(ApiResource[Mode]):
     @call
     def test(self, webhook_id: str) -> Flow[Delivery]:
         """Send a test event, signed and retried like any other. Returns its pending delivery."""
-        return self._calls.record(Delivery, "POST", f"{_WEBHOOKS}/{segment(webhook_id)}/test")
+        return self._calls.record(Delivery, "POST", f"{_WEBHOOKS}/{segment(webhook_id)}/test", is_idempotent=False)
 
     @listing
     def deliveries(

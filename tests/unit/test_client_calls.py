@@ -85,6 +85,21 @@ def test_both_clients_send_the_same_request() -> None:
     assert all(b"authorization: bearer ava_00.none" in request.lower() for request in seen)
 
 
+def test_a_test_event_is_sent_once_and_an_idempotent_call_is_sent_again() -> None:
+    seen: list[bytes] = []
+    answer = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 0\r\nContent-Length: 2\r\n\r\n{}"
+    server = Peer(answering(answer, seen=seen))
+    try:
+        with Client(server.url, api_key="ava_00.none", retries=2) as client:
+            for call in (client.hooks.test, client.webhooks.test, client.errors.resolve):
+                with pytest.raises(ApiUnavailable):
+                    call("x_1")
+    finally:
+        server.close()
+    actions = [request.split()[1].rpartition(b"/")[0] for request in seen]
+    assert actions == [b"/v1/ava/hooks/x_1", b"/v1/webhooks/x_1", *[b"/v1/ava/errors/x_1"] * 3]
+
+
 def test_the_page_of_clients_lists_every_call_of_every_resource() -> None:
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "clients.md").read_text()
     with Client("http://127.0.0.1:1", api_key="ava_00.none") as client:
