@@ -1,6 +1,6 @@
 """A dispatcher whose schedules fire by the clock of a test: `python -m harness.shifted_dispatcher`.
 
-The clock stands at the moment in the file that `SHIFTED_CLOCK` names; all else of the dispatcher keeps the real time.
+The clock stands at the time in the file that `SHIFTED_CLOCK` names; all else of the dispatcher keeps the real time.
 """
 
 from __future__ import annotations

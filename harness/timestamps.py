@@ -1,4 +1,4 @@
-"""A moment of a job that must not start during a test: far ahead, and within what the API accepts."""
+"""A start time for jobs that must not start during a test: far ahead, and within what the API accepts."""
 
 from __future__ import annotations
 

@@ -80,8 +80,8 @@ def _complete(
     """Return all spans from `since` to now, including spans without jobs."""
     step = _SPANS[group_by]
     count = int((now - since) / step) + 1
-    timestamps = [since + step * number for number in range(count)]
-    return [SeriesPoint(starts_at=timestamp, counts=found.get(timestamp, _NO_JOBS)) for timestamp in timestamps]
+    starts = [since + step * number for number in range(count)]
+    return [SeriesPoint(starts_at=start, counts=found.get(start, _NO_JOBS)) for start in starts]
 
 
 class Overviews:

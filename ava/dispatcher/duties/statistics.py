@@ -66,7 +66,7 @@ def _group_errors(connection: Connection, failed: Failed, max_groups: int) -> in
         return 0
     tenants = {job.error_id: job.tenant_id for job in jobs}
     known = counting.known(connection, tenants)
-    ungrouped = _without_capacity(connection, [job for job in jobs if job.error_id not in known], max_groups)
+    ungrouped = _beyond_limit(connection, [job for job in jobs if job.error_id not in known], max_groups)
     if ungrouped:
         others = {other: tenants[error_id] for error_id, other in ungrouped.items()}
         known = counting.known(connection, {error_id: tenants[error_id] for error_id in known} | others)
@@ -83,19 +83,19 @@ def _group_errors(connection: Connection, failed: Failed, max_groups: int) -> in
     return len(new) + len(returned)
 
 
-def _without_capacity(connection: Connection, jobs: Sequence[FailedJob], max_groups: int) -> dict[str, str]:
+def _beyond_limit(connection: Connection, jobs: Sequence[FailedJob], max_groups: int) -> dict[str, str]:
     """Return the new groups that exceed their tenant's limit, each with its worker's catch-all group as replacement."""
     if not jobs:
         return {}
-    capacities = counting.capacities(connection, list({job.tenant_id for job in jobs}), max_groups)
+    free = counting.free_groups(connection, list({job.tenant_id for job in jobs}), max_groups)
     decided: dict[str, str] = {}
     seen: set[str] = set()
     for job in jobs:
         if job.error_id in seen:
             continue
         seen.add(job.error_id)
-        if capacities[job.tenant_id] > 0:
-            capacities[job.tenant_id] -= 1
+        if free[job.tenant_id] > 0:
+            free[job.tenant_id] -= 1
         else:
             other = fingerprint.ungrouped_id(tenant_id=job.tenant_id, worker_id=job.worker_id)
             decided[job.error_id] = str(other)

@@ -48,18 +48,16 @@ class ChildCreator:
         return [ChildState(id=child.id, worker_id=child.worker_id, status=child.status) for child in created]
 
     def _check_capacity(self, connection: Connection, job: Job, tree_uuid: str, count: int) -> None:
-        place = children.read_tree_size(
+        tree = children.read_tree_size(
             connection, run=job.run, tree_uuid=tree_uuid, max_depth=TREE_DEPTH.value, max_jobs=TREE_JOBS.value
         )
-        # `place.jobs` includes the root; the limit does not.
-        capacity = TREE_JOBS.value - (place.jobs - 1)
-        if count > capacity:
+        # `tree.jobs` includes the root; the limit does not.
+        left = TREE_JOBS.value - (tree.jobs - 1)
+        if count > left:
             raise ChildrenRefused(
-                TREE_JOBS.message(
-                    f"A tree has at most {TREE_JOBS.value:,} jobs below its root, {capacity:,} more here."
-                )
+                TREE_JOBS.message(f"A tree has at most {TREE_JOBS.value:,} jobs below its root, {left:,} more here.")
             )
-        if place.depth >= TREE_DEPTH.value:
+        if tree.depth >= TREE_DEPTH.value:
             raise ChildrenRefused(TREE_DEPTH.message(f"The job tree would be deeper than {TREE_DEPTH.value} levels."))
 
     def _prepare(self, job: Job, tree_uuid: str, new: Sequence[NewChild]) -> list[NewJob]:

@@ -147,9 +147,9 @@ class StoredBytesQuota:
         if known is None or now - known.read_at > _COUNT_SECONDS:
             known = self._read(connection, tenant_id, known, now)
         with self._lock:
-            capacity = self._max_bytes - known.stored - known.accepted
+            left = self._max_bytes - known.stored - known.accepted
             sums = list(accumulate(sizes))
-            taken = sum(size <= capacity for size in sums)
+            taken = sum(size <= left for size in sums)
             if taken < len(sizes) and not in_part:
                 return 0
             known.accepted += sums[taken - 1] if taken else 0

@@ -77,7 +77,7 @@ class AwaitingJobs:
         awaited.forget_ended(connection, wakes.tenant_id, [each for each in waits if each.has_ended])
         marked = awaited.mark(connection, wakes.tenant_id, found)
         if reached is None and len(waits) >= limit:
-            reached = waits[-1].place
+            reached = waits[-1].position
         if reached is None and len(samples) == _MAX_PATHS:
             reached = WaitPosition(key=match_keys.last_key(samples[-1][0]), job_uuid=_LAST_UUID)
         wake_queue.advance_events(connection, wakes, to=reached, count=batch.count)
@@ -159,12 +159,12 @@ class _ComparedEvents:
         found: list[FoundEvent] = []
         comparisons = Comparisons()
         until = time.monotonic() + _MAX_SECONDS
-        place: WaitPosition | None = None
+        position: WaitPosition | None = None
         for wait in waits:
             is_exhausted = comparisons.count > EVENT_WAIT_COMPARISONS.value or time.monotonic() > until
-            if is_exhausted and place is not None and wait.place != place:
-                return found, place
-            place = wait.place
+            if is_exhausted and position is not None and wait.position != position:
+                return found, position
+            position = wait.position
             event = self._first(wait, comparisons)
             if event is not None:
                 found.append(FoundEvent(wait=wait, event_id=event.id))
@@ -175,7 +175,7 @@ class _ComparedEvents:
             return None
         since = ids.first_uuid(wait.job_created_at)
         wanted = _read(wait.value_json)
-        key = wait.place.key
+        key = wait.position.key
         candidates: list[_NewEvent] = [*self.by_key.get(key, ()), *self.by_paths.get(match_keys.first_key(key), ())]
         for event in sorted(candidates, key=lambda each: each.uuid):
             comparisons.count += 1

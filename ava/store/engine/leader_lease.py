@@ -101,10 +101,10 @@ class LeaseWatch:
 
     def has_expired(self, lease: Lease) -> bool:
         """Return True if the lease just read is free or has not been renewed for `_EXPIRED_SECONDS`."""
-        timestamp = now()
+        read_at = now()
         if lease != self._seen:
-            self._seen, self._seen_at = lease, timestamp
-        return lease.renewed_at is None or timestamp - self._seen_at >= _EXPIRED_SECONDS
+            self._seen, self._seen_at = lease, read_at
+        return lease.renewed_at is None or read_at - self._seen_at >= _EXPIRED_SECONDS
 
 
 class LeaderLease:

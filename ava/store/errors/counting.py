@@ -31,11 +31,11 @@ SELECT tenant_id, count(*) FROM error_groups WHERE tenant_id = ANY(%(tenants)s::
 """)
 
 
-def capacities(connection: Connection, tenants: Sequence[str], most: int) -> dict[str, int]:
+def free_groups(connection: Connection, tenants: Sequence[str], max_groups: int) -> dict[str, int]:
     """Return how many more groups each tenant may have."""
     found = connection.exec_driver_sql(_COUNTS, {"tenants": list(tenants)})
     counts = {tenant_id: number for tenant_id, number in found}  # noqa: C416 - rows are no pairs to mypy
-    return {tenant_id: max(0, most - counts.get(tenant_id, 0)) for tenant_id in tenants}
+    return {tenant_id: max(0, max_groups - counts.get(tenant_id, 0)) for tenant_id in tenants}
 
 
 _LABEL = Statement("""
@@ -84,8 +84,8 @@ def store(connection: Connection, updates: Sequence[ErrorGroupUpdate], reopened:
     }
     connection.exec_driver_sql(_STORE, groups)
     days = [(update.tenant_id, update.id, day, jobs) for update in updates for day, jobs in update.days.items()]
-    tenants, ids, timestamps, jobs = map(list, zip(*days, strict=True))
-    connection.exec_driver_sql(_STORE_DAYS, {"tenants": tenants, "ids": ids, "days": timestamps, "jobs": jobs})
+    tenants, ids, dates, jobs = map(list, zip(*days, strict=True))
+    connection.exec_driver_sql(_STORE_DAYS, {"tenants": tenants, "ids": ids, "days": dates, "jobs": jobs})
 
 
 _DELETE_OLD_GROUPS = Statement("""

@@ -89,7 +89,7 @@ def samples(connection: Connection, wakes: EventWakes, *, limit: int) -> list[tu
 class EventWait:
     """A wait for an event of a type."""
 
-    place: WaitPosition
+    position: WaitPosition
     name: str
     #: The awaited event, as stored in the journal.
     value_json: str
@@ -136,7 +136,7 @@ def waits(
     }
     return [
         EventWait(
-            place=WaitPosition(key=UUID(key), job_uuid=uuid),
+            position=WaitPosition(key=UUID(key), job_uuid=uuid),
             name=name,
             value_json=value_json,
             job_created_at=created_at,
@@ -199,6 +199,6 @@ def forget_ended(connection: Connection, tenant_id: str, ended: Sequence[EventWa
 def _parameters(tenant_id: str, chosen: Sequence[EventWait]) -> dict[str, object]:
     return {
         "tenant_id": tenant_id,
-        "jobs": [each.place.job_uuid for each in chosen],
+        "jobs": [each.position.job_uuid for each in chosen],
         "names": [each.name for each in chosen],
     }

@@ -31,7 +31,7 @@ def enter_tree(connection: Connection, *, run: RunKey, claim_id: str | None) -> 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TreeSize:
-    """The position of a job in its tree."""
+    """The size of a job's tree, and the job's depth in it."""
 
     #: Number of ancestors.
     depth: int
@@ -41,7 +41,7 @@ class TreeSize:
 
 # The count stays valid until the transaction ends: the lock admits one run per tree.
 _LOCK_TREE = Statement("SELECT pg_advisory_xact_lock(hashtextextended('children in ' || %(tree_id)s, 0))")
-_PLACE = Statement("""
+_TREE_SIZE = Statement("""
 WITH RECURSIVE above AS (
     SELECT j.parent_id, 0 AS depth FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
     UNION ALL
@@ -55,11 +55,11 @@ SELECT (SELECT max(depth) FROM above), (SELECT count(*) FROM (
 
 
 def read_tree_size(connection: Connection, *, run: RunKey, tree_uuid: str, max_depth: int, max_jobs: int) -> TreeSize:
-    """Return the position of a run's job in its tree, counted up to the limits.
+    """Return the size of the tree of a run's job, counted up to the limits.
 
     No other run of the tree can create children until the transaction ends.
     """
     parameters = rows.run_parameters(run) | {"tree_id": tree_uuid, "max_depth": max_depth, "max_jobs": max_jobs + 1}
     connection.exec_driver_sql(_LOCK_TREE, parameters)
-    depth, jobs = connection.exec_driver_sql(_PLACE, parameters).one()
+    depth, jobs = connection.exec_driver_sql(_TREE_SIZE, parameters).one()
     return TreeSize(depth=depth, jobs=jobs)

@@ -222,15 +222,15 @@ def _parts(new: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
         yield new
         return
     part: list[NewJob] = []
-    capacity = _STATEMENT_CHARACTERS
+    left = _STATEMENT_CHARACTERS
     # Ordered by key, as within each statement.
     for each in sorted(new, key=lambda each: "" if each.spec.dedupe is None else each.spec.dedupe.key):
         size = len(each.spec.input_json)
-        if part and size > capacity:
+        if part and size > left:
             yield part
-            part, capacity = [], _STATEMENT_CHARACTERS
+            part, left = [], _STATEMENT_CHARACTERS
         part.append(each)
-        capacity -= size
+        left -= size
     yield part
 
 
