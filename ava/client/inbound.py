@@ -101,8 +101,8 @@ class Events(ApiResource[Mode]):
         self, *, type: str | None = None, source: str | None = None, per_page: int = 100
     ) -> Listing[ReceivedEvent]:
         """Return the matching events, newest first."""
-        filters = _sent({"filter[type]": type, "filter[source]": source})
-        return self._calls.records(ReceivedEvent, _EVENTS, {"per_page": per_page, **filters})
+        params = {"per_page": per_page, "filter[type]": type, "filter[source]": source}
+        return self._calls.records(ReceivedEvent, _EVENTS, params)
 
 
 class Subscriptions(ApiResource[Mode]):
@@ -127,8 +127,8 @@ class Subscriptions(ApiResource[Mode]):
         self, *, event_type: str | None = None, worker_id: str | None = None, per_page: int = 100
     ) -> Listing[Subscription]:
         """Return the matching subscriptions, newest first."""
-        filters = _sent({"filter[event_type]": event_type, "filter[worker_id]": worker_id})
-        return self._calls.records(Subscription, _SUBSCRIPTIONS, {"per_page": per_page, **filters})
+        params = {"per_page": per_page, "filter[event_type]": event_type, "filter[worker_id]": worker_id}
+        return self._calls.records(Subscription, _SUBSCRIPTIONS, params)
 
     @call
     def get(self, subscription_id: str) -> Flow[Subscription]:
@@ -200,8 +200,8 @@ class Hooks(ApiResource[Mode]):
     @listing
     def deliveries(self, hook_id: str, *, verdict: str | None = None, per_page: int = 100) -> Listing[HookDelivery]:
         """Return a hook's deliveries, newest first."""
-        path, filters = f"{_HOOKS}/{segment(hook_id)}/deliveries", _sent({"filter[verdict]": verdict})
-        return self._calls.records(HookDelivery, path, {"per_page": per_page, **filters})
+        params = {"per_page": per_page, "filter[verdict]": verdict}
+        return self._calls.records(HookDelivery, f"{_HOOKS}/{segment(hook_id)}/deliveries", params)
 
     @call
     def delivery(self, hook_id: str, delivery_id: str) -> Flow[HookDelivery]:

@@ -32,8 +32,7 @@ class LogChoice:
     @property
     def params(self) -> dict[str, Any]:
         """Return the query parameters."""
-        named = {"filter[level]": self.level, "q": self.text, "since": sent_time(self._since)}
-        return {name: value for name, value in named.items() if value is not None}
+        return {"filter[level]": self.level, "q": self.text, "since": sent_time(self._since)}
 
     @property
     def _since(self) -> datetime | None:

@@ -76,8 +76,7 @@ class Operations(ApiResource[Mode]):
     @listing
     def list(self, *, state: str | None = None, per_page: int = 100) -> Listing[Operation]:
         """Return the operations, newest first."""
-        params: dict[str, Any] = {"per_page": per_page} | ({} if state is None else {"filter[state]": state})
-        return self._calls.records(Operation, _OPERATIONS, params)
+        return self._calls.records(Operation, _OPERATIONS, {"per_page": per_page, "filter[state]": state})
 
     @call
     def abort(self, operation_id: str) -> Flow[Operation]:

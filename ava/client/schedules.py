@@ -73,11 +73,8 @@ class Schedules(ApiResource[Mode]):
         self, *, worker_id: str | None = None, enabled: bool | None = None, per_page: int = 100
     ) -> Listing[Schedule]:
         """Return the matching schedules, newest first."""
-        params: dict[str, Any] = {"per_page": per_page}
-        if worker_id is not None:
-            params["filter[worker_id]"] = worker_id
-        if enabled is not None:
-            params["filter[enabled]"] = "true" if enabled else "false"
+        params: dict[str, Any] = {"per_page": per_page, "filter[worker_id]": worker_id}
+        params["filter[enabled]"] = None if enabled is None else str(enabled).lower()
         return self._calls.records(Schedule, _SCHEDULES, params)
 
     @call

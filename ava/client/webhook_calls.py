@@ -76,8 +76,7 @@ class Webhooks(ApiResource[Mode]):
         self, webhook_id: str, *, status: str | None = None, event: str | None = None, per_page: int = 100
     ) -> Listing[Delivery]:
         """Return the matching deliveries, newest first."""
-        filters = {"filter[status]": status, "filter[event]": event}
-        params = {name: value for name, value in filters.items() if value is not None} | {"per_page": per_page}
+        params = {"per_page": per_page, "filter[status]": status, "filter[event]": event}
         return self._calls.records(Delivery, f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries", params)
 
     @call
