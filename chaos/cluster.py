@@ -68,12 +68,12 @@ class Watch:
         self._runs = self._poll()
         #: The time of that on the monotonic clock; None until then.
         self.over_at: float | None = None
-        threading.Thread(target=self._keep_looking, daemon=True).start()
+        threading.Thread(target=self._keep_polling, daemon=True).start()
 
     def _poll(self) -> set[tuple[str, int]]:
         return {(id_, run_no) for id_, run_no in self._system.query(self._statement, self._ids)}
 
-    def _keep_looking(self) -> None:
+    def _keep_polling(self) -> None:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             # The fault may affect the database itself.

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 _TRUST_SECONDS = 2.0
 _MAX_REMEMBERED = 10_000
 #: Min seconds between two records that a worker's runs are claimed.
-_NOTE_SECONDS = 5.0
+_RECORD_SECONDS = 5.0
 #: Max pause in seconds of a claim that is repeatedly woken without getting a run.
 _MAX_FUTILE_SECONDS = 2.0
 #: Seconds between two checks whether a waiting claim's client has disconnected; each wake-up checks, too.
@@ -85,7 +85,7 @@ class Claims:
         self._closing = threading.Event()
         #: Cached owners of a tenant's workers, with their expiry.
         self._owners: dict[tuple[str, frozenset[str]], tuple[float, dict[str, str]]] = {}
-        self._noted: dict[tuple[str, str], float] = {}
+        self._recorded_at: dict[tuple[str, str], float] = {}
         self._clocks: dict[tuple[str, int], FairQueueClock] = {}
         self._weights: dict[str, float] = {}
         self._weights_at = float("-inf")
@@ -108,7 +108,7 @@ class Claims:
         Raise `Forbidden` if the caller may not claim runs of a worker, `InvalidFields`.
         """
         wanted = self._wanted(caller, worker_ids)
-        self._note(PLATFORM if caller.is_of_platform else caller.tenant_id, worker_ids)
+        self._record(PLATFORM if caller.is_of_platform else caller.tenant_id, worker_ids)
         with self._database.connect() as connection:
             picks = self._picks(wanted, capacity)
             if not picks:
@@ -146,16 +146,18 @@ class Claims:
             self._owners[tenant_id, worker_ids] = now + _TRUST_SECONDS, found
         return found
 
-    def _note(self, tenant_id: str, worker_ids: Sequence[str]) -> None:
+    def _record(self, tenant_id: str, worker_ids: Sequence[str]) -> None:
         """Record that a worker's runs are claimed, unless that was recorded recently."""
         now = time.monotonic()
-        due = [id_ for id_ in worker_ids if now - self._noted.get((tenant_id, id_), float("-inf")) > _NOTE_SECONDS]
+        due = [
+            id_ for id_ in worker_ids if now - self._recorded_at.get((tenant_id, id_), float("-inf")) > _RECORD_SECONDS
+        ]
         if due:
             with self._database.connect() as connection:
-                worker_claims.note(connection, tenant_id=tenant_id, worker_ids=due)
-            if len(self._noted) >= _MAX_REMEMBERED:
-                self._noted.clear()
-            self._noted.update({(tenant_id, id_): now for id_ in due})
+                worker_claims.record(connection, tenant_id=tenant_id, worker_ids=due)
+            if len(self._recorded_at) >= _MAX_REMEMBERED:
+                self._recorded_at.clear()
+            self._recorded_at.update({(tenant_id, id_): now for id_ in due})
 
     # Which jobs -----------------------------------------------------------------------------------------------------
 

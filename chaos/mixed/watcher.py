@@ -34,7 +34,7 @@ class Watcher:
         #: The jobs of the last `forget`, which the overlap may find again.
         self._forgotten: set[str] = set()
         self._is_ending = threading.Event()
-        self._thread = threading.Thread(target=self._keep_looking, daemon=True)
+        self._thread = threading.Thread(target=self._keep_polling, daemon=True)
         self._thread.start()
 
     def unfinished(self) -> int:
@@ -63,7 +63,7 @@ class Watcher:
         self._is_ending.set()
         self._thread.join()
 
-    def _keep_looking(self) -> None:
+    def _keep_polling(self) -> None:
         while not self._is_ending.wait(_PAUSE_SECONDS):
             # The fault may be in the database itself.
             with suppress(psycopg2.Error):

@@ -18,7 +18,7 @@ from tests.acceptance.witness import record
 SECONDS = 6.0
 run_groups.SECONDS = run_groups.LONG_SECONDS = SECONDS
 # Likewise, a more urgent job is looked for before each run, and for a minute.
-run_groups.LOOK_SECONDS, run_groups.URGENT_SECONDS = 0.0, 60.0
+run_groups.POLL_SECONDS, run_groups.URGENT_SECONDS = 0.0, 60.0
 # Likewise, what is brief there, so that runs share their claim.
 handler_times.BRIEF_SECONDS = 0.5
 

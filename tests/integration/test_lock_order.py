@@ -94,7 +94,7 @@ def test_the_end_of_overdue_runs_and_a_cancel(stored: Backlog) -> None:
     with stored.database.transaction() as connection:
         spec = PullWorkerSpec(id=PULLED, name="pulled")
         assert pull_workers.create(connection, spec, tenant_id=TENANT, max_workers=1)
-        worker_claims.note(connection, tenant_id=TENANT, worker_ids=[PULLED])
+        worker_claims.record(connection, tenant_id=TENANT, worker_ids=[PULLED])
     older, newer = stored.insert(2, is_published=True, worker_id=PULLED)
     picks = [pull.Pick(queue=older.queue, priority=older.priority, count=2)]
     with stored.database.connect() as connection:

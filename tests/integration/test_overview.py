@@ -342,7 +342,7 @@ def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: 
 def test_the_tenants_are_read_in_parts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     for tenant in ("ten_a", "ten_b", "ten_c"):
         api.trigger(headers={"x-tenant-id": tenant})
-    monkeypatch.setattr(tenant_loads, "MAX_LOOKED_AT", 2)
+    monkeypatch.setattr(tenant_loads, "MAX_SCANNED", 2)
     seen = list[list[str]]()
     cursor: str | None = ""
     while cursor is not None:

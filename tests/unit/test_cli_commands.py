@@ -144,6 +144,7 @@ def test_an_update_sends_the_given_fields_and_null_for_cleared_ones(
 
 
 def test_only_the_help_of_create_names_the_defaults_of_a_new_record() -> None:
-    create, update = (CliRunner().invoke(cli, ["schedules", verb, "--help"]).output for verb in ("create", "update"))
-    assert "[default: allow]" in create
-    assert "[default: allow]" not in update
+    for resource, default in (("schedules", "[default: allow]"), ("webhooks", "[default: prompt]")):
+        create, update = (CliRunner().invoke(cli, [resource, verb, "--help"]).output for verb in ("create", "update"))
+        assert default in " ".join(create.split())
+        assert default not in " ".join(update.split())

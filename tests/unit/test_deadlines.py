@@ -126,7 +126,7 @@ def test_an_abandoned_run_keeps_the_reason_that_it_has(reason: Stop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "has_passed", "is_cancelled", "stop", "kill_in"),
+    ("run", "has_ended", "is_cancelled", "stop", "kill_in"),
     [
         pytest.param(RUN, False, False, None, None, id="a run that goes on"),
         pytest.param(RUN, False, True, Stop.CANCEL, 10.5, id="a cancel has the handler's grace"),
@@ -137,19 +137,19 @@ def test_an_abandoned_run_keeps_the_reason_that_it_has(reason: Stop) -> None:
     ],
 )
 def test_a_run_that_is_over_or_cancelled_in_the_database_is_stopped(
-    run: RunState, has_passed: bool, is_cancelled: bool, stop: Stop | None, kill_in: float | None
+    run: RunState, has_ended: bool, is_cancelled: bool, stop: Stop | None, kill_in: float | None
 ) -> None:
-    decision = decide_directive(run, NOW, has_passed=has_passed, is_cancelled=is_cancelled)
+    decision = decide_directive(run, NOW, has_ended=has_ended, is_cancelled=is_cancelled)
     assert (decision.run.stop, decision.send) == (stop, stop)
     assert decision.run.kill_at == (None if kill_in is None else NOW + kill_in)
     assert not decision.is_kill_due
 
 
 @pytest.mark.parametrize("reason", list(Stop))
-@pytest.mark.parametrize(("has_passed", "is_cancelled"), [(True, False), (False, True)])
-def test_the_first_reason_to_stop_a_run_stays(reason: Stop, has_passed: bool, is_cancelled: bool) -> None:
+@pytest.mark.parametrize(("has_ended", "is_cancelled"), [(True, False), (False, True)])
+def test_the_first_reason_to_stop_a_run_stays(reason: Stop, has_ended: bool, is_cancelled: bool) -> None:
     run = asked(reason, kill_at=NOW + 7)
-    assert decide_directive(run, NOW, has_passed=has_passed, is_cancelled=is_cancelled) == Decision(run=run)
+    assert decide_directive(run, NOW, has_ended=has_ended, is_cancelled=is_cancelled) == Decision(run=run)
 
 
 @pytest.mark.parametrize("phase", [Phase.CLAIMING, Phase.ENDING, Phase.ENDED])
@@ -166,12 +166,12 @@ def test_a_shutdown_kills_a_process_after_its_grace_whatever_it_does(phase: Phas
 
 
 @pytest.mark.parametrize("phase", [Phase.CLAIMING, Phase.ENDING, Phase.ENDED])
-@pytest.mark.parametrize(("has_passed", "is_cancelled"), [(True, False), (False, True)])
+@pytest.mark.parametrize(("has_ended", "is_cancelled"), [(True, False), (False, True)])
 def test_the_database_stops_a_handler_alone_because_a_child_asks_it_by_itself_at_other_times(
-    phase: Phase, has_passed: bool, is_cancelled: bool
+    phase: Phase, has_ended: bool, is_cancelled: bool
 ) -> None:
     run = replace(RUN, phase=phase)
-    assert decide_directive(run, NOW, has_passed=has_passed, is_cancelled=is_cancelled) == Decision(run=run)
+    assert decide_directive(run, NOW, has_ended=has_ended, is_cancelled=is_cancelled) == Decision(run=run)
 
 
 @pytest.mark.parametrize(

@@ -138,8 +138,8 @@ def test_a_more_urgent_job_is_looked_for_now_and_then_while_runs_wait() -> None:
     queue = _received()
     _begin(queue)
     assert not queue.must_poll(NOW)
-    assert queue.must_poll(NOW + run_groups.LOOK_SECONDS)
-    assert not queue.must_poll(NOW + run_groups.LOOK_SECONDS)
+    assert queue.must_poll(NOW + run_groups.POLL_SECONDS)
+    assert not queue.must_poll(NOW + run_groups.POLL_SECONDS)
     for _ in (SECOND, THIRD):
         _decide(queue)
         _begin(queue)
@@ -161,7 +161,7 @@ def test_a_run_that_was_not_claimed_because_of_a_more_urgent_job_goes_back_befor
     _begin(queue)
     assert _decide(queue) is Way.WITH_NEXT
     assert not queue.is_poll_due(NOW)
-    assert queue.is_poll_due(NOW + run_groups.LOOK_SECONDS)
+    assert queue.is_poll_due(NOW + run_groups.POLL_SECONDS)
     queue.make_way()
     assert queue.next is None
     assert _keys(queue.take_late()) == [SECOND, THIRD]

@@ -21,7 +21,7 @@ from ava.api.schemas.overview import (
     write_tenant_load,
 )
 from ava.services.reports import MAX_PROMOTIONS
-from ava.store.reports.tenant_loads import MAX_LOOKED_AT, MAX_TENANTS
+from ava.store.reports.tenant_loads import MAX_SCANNED, MAX_TENANTS
 
 overview = Blueprint("overview", __name__, url_prefix="/v1/ava")
 
@@ -70,7 +70,7 @@ tenant_loads = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")
 @operation(
     summary="List the tenants with their jobs",
     description="For platform-admin and above: tenants with jobs that wait, run, or ended in the last hour; at most "
-    f"{MAX_TENANTS}, sorted by failures, then by waiting jobs. A page scans {MAX_LOOKED_AT:,} tenants by id; "
+    f"{MAX_TENANTS}, sorted by failures, then by waiting jobs. A page scans {MAX_SCANNED:,} tenants by id; "
     "`next_cursor` continues it.",
     query=TenantLoadsQuery(),
     query_as="after",

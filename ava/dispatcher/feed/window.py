@@ -95,7 +95,7 @@ class WindowFeed:
         #: Limit keys from notices since the last call.
         self._noticed: set[str] = set()
         #: Time of the next poll of the windows; until then only notices are processed.
-        self._look_at = float("-inf")
+        self._poll_at = float("-inf")
         self._is_shared = self._is_awaited = False
         self._unserved: dict[str, _Unserved] = {}
         #: The queues of pulled jobs without a live worker.
@@ -105,7 +105,7 @@ class WindowFeed:
 
     def next_poll_seconds(self) -> float:
         """Return the seconds until the next poll."""
-        return max(0.0, min(self._look_at - time.monotonic(), self._admission.wait_seconds))
+        return max(0.0, min(self._poll_at - time.monotonic(), self._admission.wait_seconds))
 
     def wait(self, seconds: float) -> None:
         """Wait for `seconds`, or until a permit becomes free."""
@@ -127,10 +127,10 @@ class WindowFeed:
         published = 0
         if noticed and self._closed is not None:
             published = self._send(self._admission.admit(noticed, self._may_publish))
-            if time.monotonic() < self._look_at:
+            if time.monotonic() < self._poll_at:
                 return published
         published += self._poll()
-        self._look_at = time.monotonic() + self._pause()
+        self._poll_at = time.monotonic() + self._pause()
         return published
 
     def _pause(self) -> float:

@@ -26,7 +26,7 @@ ALONE_SECONDS = 0.1
 #: A job that takes longer requeues the rest of its group.
 LONG_SECONDS = ALONE_SECONDS / 2
 #: Seconds between two polls for a more urgent job; a poll costs about a tenth of a brief job.
-LOOK_SECONDS = 0.004
+POLL_SECONDS = 0.004
 #: Max age in seconds of a published job that ends groups. Processes take the most urgent message first, so a message
 #: that waits this long next to groups is lost.
 URGENT_SECONDS = 1.0

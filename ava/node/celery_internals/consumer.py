@@ -22,7 +22,7 @@ from ava.domain.jobs.messages import is_signed
 from ava.node.celery_internals import inbound_messages
 from ava.node.celery_internals.job_request import JobRequest
 from ava.node.celery_internals.pool_leaks import CHECK_SECONDS, PoolLeaks
-from ava.node.celery_internals.queue_consumer import LOOK_SECONDS
+from ava.node.celery_internals.queue_consumer import POLL_SECONDS
 from ava.node.celery_internals.redis_lists import RedisLists
 from ava.node.parent import loop_liveness
 
@@ -111,8 +111,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
         hub.call_repeatedly(_MAINTAIN_SECONDS, self.pool.maintain_pool)
         if self.connection.transport.driver_type == "redis":
             RedisLists(self.task_consumer.channel, self.task_consumer)
-        hub.call_repeatedly(LOOK_SECONDS, self.task_consumer.follow_intake)
-        hub.call_repeatedly(LOOK_SECONDS, self.task_consumer.retry)
+        hub.call_repeatedly(POLL_SECONDS, self.task_consumer.follow_intake)
+        hub.call_repeatedly(POLL_SECONDS, self.task_consumer.retry)
         if self.app.conf.worker_pool.endswith(":JobPool"):
             hub.call_repeatedly(CHECK_SECONDS, PoolLeaks(self.pool._pool).check)
 

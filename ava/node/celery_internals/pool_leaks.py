@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 2.0
 #: Consecutive checks that must find the same leak before it counts.
-_POLLS = 3
+_CHECKS = 3
 _KINDS = ("slot", "process", "message", "request")
 
 
@@ -30,15 +30,15 @@ class PoolLeaks:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         #: Each leaked resource, by kind and identity, with the number of consecutive checks that found it.
-        self._polls: dict[tuple[str, Hashable], int] = {}
+        self._checks: dict[tuple[str, Hashable], int] = {}
 
     def check(self) -> int:
         """Check once, and report the leaks to the metrics. Returns their number."""
-        self._polls = {found: self._polls.get(found, 0) + 1 for found in self._find()}
-        for (kind, _), polls in self._polls.items():
-            if polls == _POLLS:
+        self._checks = {found: self._checks.get(found, 0) + 1 for found in self._find()}
+        for (kind, _), checks in self._checks.items():
+            if checks == _CHECKS:
                 _log.error("Pool: a %s is occupied without a job", kind)
-        leaks = Counter(kind for (kind, _), polls in self._polls.items() if polls >= _POLLS)
+        leaks = Counter(kind for (kind, _), checks in self._checks.items() if checks >= _CHECKS)
         for kind in _KINDS:
             POOL_LEAKS.labels(kind).set(leaks[kind])
         return leaks.total()

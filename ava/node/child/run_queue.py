@@ -74,7 +74,7 @@ class RunQueue:
         self._makes_way = False
         #: From the first time on, the current run counts as long and the runs behind it as late. The second is the next
         #: priority check.
-        self._long_at = self._look_at = 0.0
+        self._long_at = self._poll_at = 0.0
 
     # Starting a run ------------------------------------------------------------------------------------------------
 
@@ -86,7 +86,7 @@ class RunQueue:
         self.claim_id = claim_id
         self._waiting.extend(QueuedRun(run, message.worker_id, claim_id) for run in message.runs[1:])
         self._makes_way = False
-        self._long_at, self._look_at = now + run_groups.LONG_SECONDS, now + run_groups.LOOK_SECONDS
+        self._long_at, self._poll_at = now + run_groups.LONG_SECONDS, now + run_groups.POLL_SECONDS
 
     def expects(self, message: Message) -> bool:
         """Return True if a message is the next run that this queue has already named."""
@@ -127,10 +127,10 @@ class RunQueue:
         return bool(self._waiting) and self.is_poll_due(now)
 
     def is_poll_due(self, now: float) -> bool:
-        """Return True if a check for more urgent jobs is due; then the next one is due after `LOOK_SECONDS`."""
-        if now < self._look_at:
+        """Return True if a check for more urgent jobs is due; then the next one is due after `POLL_SECONDS`."""
+        if now < self._poll_at:
             return False
-        self._look_at = now + run_groups.LOOK_SECONDS
+        self._poll_at = now + run_groups.POLL_SECONDS
         return True
 
     def make_way(self) -> None:

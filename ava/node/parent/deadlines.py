@@ -96,14 +96,14 @@ def decide(run: RunState, now: float, node: NodeState) -> Decision:
     return Decision(run=run, send=send, is_kill_due=_is_kill_due(run, now))
 
 
-def decide_directive(run: RunState, now: float, *, has_passed: bool, is_cancelled: bool) -> Decision:
+def decide_directive(run: RunState, now: float, *, has_ended: bool, is_cancelled: bool) -> Decision:
     """Decide the action for a run that the database reports as ended for this node, or as cancelled.
 
     Unless the handler is running, the child learns this by itself.
     """
-    if run.phase is not Phase.RUNNING or run.stop is not None or not (has_passed or is_cancelled):
+    if run.phase is not Phase.RUNNING or run.stop is not None or not (has_ended or is_cancelled):
         return Decision(run=run)
-    if has_passed:
+    if has_ended:
         run = _ask(run, Stop.LOST, now, max(run.grace_seconds, MIN_REPORT_SECONDS))
     else:
         run = _ask(run, Stop.CANCEL, now, run.grace_seconds)

@@ -146,12 +146,10 @@ class PoolRuns:
         """Stop the runs that the database reports as ended or cancelled."""
         now = time.monotonic()
         for run in runs:
-            has_passed, is_cancelled = run.key in directives.over, run.key in directives.cancelled
-            if has_passed or is_cancelled:
+            has_ended, is_cancelled = run.key in directives.over, run.key in directives.cancelled
+            if has_ended or is_cancelled:
                 clock = now - run.lost_seconds
-                decision = deadlines.decide_directive(
-                    run.state, clock, has_passed=has_passed, is_cancelled=is_cancelled
-                )
+                decision = deadlines.decide_directive(run.state, clock, has_ended=has_ended, is_cancelled=is_cancelled)
                 self._follow(run, decision)
 
     def _follow(self, run: TrackedRun, decision: Decision) -> None:

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 _DATABASE_SECONDS = 360.0
 #: The maximum timeout, plus the maximum grace, plus a minute: runs that last longer can only end with this process.
 _LONGEST_RUN_SECONDS = 3600 + 600 + 60
-_STANDS_STILL = "its event loop is blocked"
+_BLOCKED = "its event loop is blocked"
 #: A sleep that is this many seconds too long was a freeze of this process.
 _FREEZE_SECONDS = 5.0
 
@@ -59,7 +59,7 @@ class Watchdog(threading.Thread):
         While the loop is blocked, no message is received, and the children end their runs without it.
         """
         now = time.monotonic()
-        if reason != _STANDS_STILL:
+        if reason != _BLOCKED:
             return True
         if self._draining_since is None:
             _log.error("Node's event loop is blocked: the node exits after its jobs, unless the loop recovers")
@@ -75,7 +75,7 @@ class Watchdog(threading.Thread):
     def find_reason(self) -> str | None:
         """Return why this process must end; None if it may continue."""
         if loop_liveness.silent_seconds() > self._deaf_seconds:
-            return _STANDS_STILL
+            return _BLOCKED
         if self._draining_since is not None:
             _log.warning("Node's event loop runs again: the node continues")
             self._draining_since = None

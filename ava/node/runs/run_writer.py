@@ -175,11 +175,11 @@ class RunWriter:
     def end_undecided(self, run: Run) -> None:
         """Requeue the job of a run that ended without a decision, unless the run has lost it."""
         if run.is_expired:
-            self._give_back(run, run.log.take())
+            self._requeue_unstarted(run, run.log.take())
         elif run.stopped_for is Stop.SHUTDOWN:
             self._requeue(run, run.log.take())
 
-    def _give_back(self, run: Run, lines: Sequence[LogLine]) -> None:
+    def _requeue_unstarted(self, run: Run, lines: Sequence[LogLine]) -> None:
         """Requeue a run's job, because its handler was not entered in time."""
 
         def act(connection: Connection) -> None:

@@ -135,9 +135,9 @@ class _Command:
                 for member in self._members:
                     if member.pid == pid:
                         member.pid = 0
-                        self._record_end(member, pid, os.waitstatus_to_exitcode(status))
+                        self._handle_end(member, pid, os.waitstatus_to_exitcode(status))
 
-    def _record_end(self, member: Member, pid: int, code: int) -> None:
+    def _handle_end(self, member: Member, pid: int, code: int) -> None:
         process_tree.kill_children(keep=frozenset({*self._writers, *(each.pid for each in self._members)}))
         member.was_ready |= member.is_ready
         if not member.was_ready and not self._is_ending:

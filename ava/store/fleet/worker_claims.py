@@ -10,16 +10,16 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
 # Ordered by key, so that two calls do not deadlock.
-_NOTE = Statement("""
+_RECORD = Statement("""
 INSERT INTO worker_claims AS c (tenant_id, worker_id, claimed_at)
 SELECT %(tenant_id)s, w.id, clock_timestamp() FROM unnest(%(workers)s::text[]) AS w (id) ORDER BY w.id
 ON CONFLICT (tenant_id, worker_id) DO UPDATE SET claimed_at = excluded.claimed_at
 """)
 
 
-def note(connection: Connection, *, tenant_id: str, worker_ids: Collection[str]) -> None:
+def record(connection: Connection, *, tenant_id: str, worker_ids: Collection[str]) -> None:
     """Record that runs of workers are claimed now, by keys of a tenant or of the platform (`*`)."""
-    connection.exec_driver_sql(_NOTE, {"tenant_id": tenant_id, "workers": sorted(set(worker_ids))})
+    connection.exec_driver_sql(_RECORD, {"tenant_id": tenant_id, "workers": sorted(set(worker_ids))})
 
 
 _LIVE = Statement(f"""

@@ -50,7 +50,7 @@ def job_retention(connection: Connection, *, default: float) -> JobRetention:
 
 @dataclass(frozen=True, kw_only=True)
 class Scanned:
-    """The jobs of one poll."""
+    """The jobs of one scan."""
 
     #: Number of jobs that were checked.
     count: int

@@ -140,8 +140,8 @@ def _ended(condition: str) -> str:
 
 _MOVED = """
 UPDATE count_progress SET counted_to = %(to)s, counted_until = %(counted_until)s::timestamptz,
-    high_water_no = %(high_water_no)s, high_water_before = %(high_water_before)s, high_water_at =
-    %(high_water_at)s::timestamptz
+    high_water_no = %(high_water_no)s, high_water_before = %(high_water_before)s,
+    high_water_at = %(high_water_at)s::timestamptz
 """
 _MOVE = Statement(_MOVED)
 _COUNT = Prepared(

@@ -31,7 +31,7 @@ SELECT CASE WHEN NOT pg_is_in_recovery() THEN
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerPoll:
+class ServerState:
     """The current state of the server."""
 
     #: The number of its timeline; None if it is a standby.
@@ -44,11 +44,11 @@ class ServerPoll:
     has_known: bool
 
 
-def poll(connection: Connection, *, known: Sequence[str] | None) -> ServerPoll:
+def poll(connection: Connection, *, known: Sequence[str] | None) -> ServerState:
     """Return the server's timeline and newest job, and whether it has the job `known` (tenant and UUID)."""
     tenant_id, uuid = known or (None, None)
     row = connection.exec_driver_sql(_POLL, {"tenant_id": tenant_id, "id": uuid}).one()
-    return ServerPoll(
+    return ServerState(
         timeline=row.timeline,
         server=(row.timeline, row.started_at, row.database_no),
         newest=row.newest,

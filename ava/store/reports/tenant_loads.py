@@ -10,7 +10,7 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs.transitions.rules import IS_SCHEDULED
 
 #: Max tenants that one call reads, ordered by id, and max tenants that it returns.
-MAX_LOOKED_AT = 2_000
+MAX_SCANNED = 2_000
 MAX_TENANTS = 500
 _COUNTED = {"description": f"Exact up to {MAX_COUNTED_OF_TENANT:,}; never higher."}
 _ENDED = {"description": "The jobs that ended in the last hour."}
@@ -87,9 +87,9 @@ ORDER BY loads.failed DESC, loads.waiting DESC, loads.running DESC, loads.tenant
 def read(connection: Connection, *, after: str = "") -> TenantLoads:
     """Return the tenants with waiting, running or recently ended jobs, most failures first.
 
-    Reads `MAX_LOOKED_AT` tenants behind `after`, ordered by id.
+    Reads `MAX_SCANNED` tenants behind `after`, ordered by id.
     """
-    rows = connection.exec_driver_sql(_READ, {"after": after, "most": MAX_LOOKED_AT}).all()
+    rows = connection.exec_driver_sql(_READ, {"after": after, "most": MAX_SCANNED}).all()
     loads = [
         TenantLoad(
             tenant_id=tenant_id,

@@ -10,7 +10,7 @@ from ava.store.engine.statement import Statement
 #: Max counted waiting jobs per tenant, queue and priority.
 MAX_COUNTED = 1_000
 #: Max triples of queue, priority and tenant to read, in order.
-_MAX_LOOKED_AT = 2_000
+_MAX_SCANNED = 2_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ WITH RECURSIVE waiting (queue, priority, tenant_id, number) AS (
         WHERE j.status = 'queued' AND j.waits_for IS NULL AND j.published_at IS NULL
             AND (j.queue, j.priority, j.tenant_id) > (w.queue, w.priority, w.tenant_id)
         ORDER BY j.queue, j.priority, j.tenant_id LIMIT 1) AS next
-    WHERE w.number < {_MAX_LOOKED_AT}
+    WHERE w.number < {_MAX_SCANNED}
 ), tenants AS (
     SELECT w.tenant_id, sum(counted.jobs) AS jobs, min(first.due_at) AS first_at
     FROM waiting AS w

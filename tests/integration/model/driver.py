@@ -216,11 +216,11 @@ class Driver:
         """Feed after notices of limits; the look at the windows is not due."""
         assert self._feed is not None
         self._feed._noticed = set(keys)
-        self._feed._look_at = float("inf")
+        self._feed._poll_at = float("inf")
         try:
             self._feed.run_once(self.clock.now)
         finally:
-            self._feed._look_at = float("-inf")
+            self._feed._poll_at = float("-inf")
 
     def follow_moved(self) -> None:
         self._moved.run_once(self.clock.now)
@@ -286,7 +286,7 @@ class Driver:
     def note_claims(self, *, is_claimed: bool) -> None:
         """The platform's keys claim runs of the pulled worker, or none has for so long that it is not live."""
         with self.database.connect() as connection:
-            worker_claims.note(connection, tenant_id="*", worker_ids=["wkr_pulled"])
+            worker_claims.record(connection, tenant_id="*", worker_ids=["wkr_pulled"])
         # No history takes so long that a live one would not be any more.
         by = timedelta(hours=1 if is_claimed else -1)
         self.run("UPDATE worker_claims SET claimed_at = now() + %(by)s", by=by)

@@ -95,7 +95,7 @@ _IN_BACKLOG = f"{_WAITS} AND j.published_at IS NULL"
 # A long-running transaction (a dump, say) blocks vacuum: index entries of jobs that have moved on remain, and a scan
 # checks each against its row. So a poll of known windows starts at the first job that the previous poll found.
 _READ = Prepared(
-    "read_look",
+    "read_poll",
     f"""
 WITH RECURSIVE {WAITING_WINDOWS}, windows AS (
     SELECT * FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(published)s::timestamptz[],

@@ -73,7 +73,7 @@ SELECT seq, ts, level, msg, found FROM (
         SELECT seq, ts, level, msg FROM (
             SELECT seq, ts, level, msg FROM {_range(level, is_backward=is_backward)}
             LIMIT %(searched)s
-        ) AS polled_at
+        ) AS searched
         WHERE (%(text)s::text IS NULL OR strpos(lower(msg), lower(%(text)s)) > 0)
             AND (%(since)s::timestamptz IS NULL OR ts >= %(since)s::timestamptz)
         ORDER BY seq {direction} LIMIT %(limit)s

@@ -210,7 +210,7 @@ NOTHING = RunCheck(is_to_be_cancelled=False, is_outranked=False)
 
 
 def is_outranked(queue: str) -> str:
-    """Return the condition that a published job with a priority of `looked_for` waits in a queue.
+    """Return the condition that a published job with a priority up to `outranked_by` waits in a queue.
 
     It scans a few index entries per priority and skips unpublished jobs (there may be thousands). Without its ORDER BY,
     and `IN_ORDER` before the statement, the planner may read all queued jobs per priority.
@@ -224,7 +224,7 @@ def is_outranked(queue: str) -> str:
     ) AS urgent)"""
 
 
-def looked_for(outranked_by: int) -> dict[str, object]:
+def outranked_parameters(outranked_by: int) -> dict[str, object]:
     """Return the parameters of `is_outranked`. `outranked_by`: the least urgent priority to check for."""
     return {"outranked_by": outranked_by, "urgent_seconds": run_groups.URGENT_SECONDS}
 
@@ -248,7 +248,7 @@ def check(
 
     `outranked_by`: the least urgent priority to check for; by default none.
     """
-    parameters = {**rows.run_parameters(run), "claim_id": claim_id, **looked_for(outranked_by)}
+    parameters = {**rows.run_parameters(run), "claim_id": claim_id, **outranked_parameters(outranked_by)}
     found = _CHECK.run(connection, parameters, before=IN_ORDER)
     return RunCheck(*found[0]) if found else None
 

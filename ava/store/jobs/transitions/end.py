@@ -25,7 +25,7 @@ from ava.store.jobs.transitions.claim import (
     claimed_job,
     claims,
     is_outranked,
-    looked_for,
+    outranked_parameters,
 )
 from ava.store.jobs.transitions.ended_runs import (
     EndedRun,
@@ -63,15 +63,15 @@ SELECT 1 FROM ended
 # next job and wait for the ended one. If the end wrote nothing, nothing is claimed.
 _NEXT = f"""WHERE j.tenant_id = %(next_tenant_id)s AND j.id = (
         SELECT j.id FROM jobs AS j WHERE {IS_WANTED} AND (SELECT count(*) FROM ended) > 0
-            AND NOT (SELECT is_outranked FROM looked) FOR UPDATE SKIP LOCKED)"""
+            AND NOT (SELECT is_outranked FROM polled) FOR UPDATE SKIP LOCKED)"""
 _END_AND_CLAIM = Prepared(
     "end_and_claim",
     f"""
-WITH {_ENDED}, looked AS (SELECT {is_outranked("(SELECT queue FROM ended)")} AS is_outranked),
+WITH {_ENDED}, polled AS (SELECT {is_outranked("(SELECT queue FROM ended)")} AS is_outranked),
 {claims(_NEXT)}, stored AS (
     {log_lines.stores(f"{log_lines.of_one('ended')}{chr(10)}    UNION ALL{chr(10)}{FIRST_LINES}")}
 )
-SELECT (SELECT count(*) FROM ended), (SELECT is_outranked FROM looked), {CLAIMED_COLUMNS}
+SELECT (SELECT count(*) FROM ended), (SELECT is_outranked FROM polled), {CLAIMED_COLUMNS}
 FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
 """,
 )
@@ -212,7 +212,7 @@ def end_and_claim(
     Returns the job's status, the claimed job or None, and whether such a message waits. A status of None means that
     nothing was written or claimed: the run was asked to stop or has lost its job.
     """
-    parameters = end_parameters(ended) | wanted.parameters | looked_for(outranked_by)
+    parameters = end_parameters(ended) | wanted.parameters | outranked_parameters(outranked_by)
     ((count, is_outranked, *job),) = _END_AND_CLAIM.run(connection, parameters, before=IN_ORDER)
     return ended.values.status if count else None, claimed_job(job) if job[0] else None, is_outranked
 
