@@ -10,10 +10,16 @@ from ava.cli.api.webhooks import read_secret
 from ava.cli.options.arguments import HOOK_ID, SUBSCRIPTION_ID, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.options.inputs import JSON_OBJECT, JSON_VALUE
-from ava.cli.options.resources import RecordOption, Resource, changed_fields, unset_option, with_options
+from ava.cli.options.resources import (
+    RecordOption,
+    Resource,
+    changed_fields,
+    priority_option,
+    unset_option,
+    with_options,
+)
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
-from ava.domain.jobs import priority as priorities
 
 if TYPE_CHECKING:
     from ava.client import Client
@@ -47,13 +53,6 @@ _match = click.option(
     "--match", type=JSON_OBJECT, help="A pattern that the event must match: JSON, @FILE, or - (stdin)."
 )
 _template = click.option("--input", type=JSON_OBJECT, help="A template for the job's input: JSON, @FILE, or - (stdin).")
-_priority = click.option(
-    "--priority",
-    cls=RecordOption,
-    if_omitted=str(priorities.DEFAULT),
-    type=click.IntRange(priorities.FIRST, priorities.LAST),
-    help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).",
-)
 
 
 # Hooks ---------------------------------------------------------------------------------------------------------------
@@ -95,7 +94,7 @@ _settings = with_options(
     ),
     _match,
     _template,
-    _priority,
+    priority_option,
 )
 
 
@@ -218,7 +217,7 @@ _subscriptions.add_pauses(
 _subscriptions.add_delete("Delete subscriptions. Their jobs continue.")
 subscriptions = _subscriptions.group
 
-_rule = with_options(click.option("--name", help="Display name."), _match, _template, _priority)
+_rule = with_options(click.option("--name", help="Display name."), _match, _template, priority_option)
 
 
 @subscriptions.command("create")

@@ -12,7 +12,7 @@ from ava.cli.options.arguments import ISO_FORM, JOB_ID, PAST_FORM, PAST_TIMESTAM
 from ava.cli.options.connection import connected
 from ava.cli.options.input_values import INPUT_VALUE, with_values
 from ava.cli.options.inputs import JSON_OBJECT, key_options, take_keys
-from ava.cli.options.resources import limit_option, with_options
+from ava.cli.options.resources import limit_option, priority_option, with_options
 from ava.cli.screen import printing
 from ava.cli.screen.following import follow_to_end, until_interrupted
 from ava.cli.screen.output import RecordPrinter, output_options
@@ -119,11 +119,7 @@ def jobs() -> None:
     multiple=True,
     help="An input value, PATH=VALUE; the value is JSON or a string; repeatable.",
 )
-@click.option(
-    "--priority",
-    type=_PRIORITIES,
-    help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
-)
+@priority_option
 @click.option("--trigger", type=_TRIGGERS, help="The job's trigger.  [default: manual]")
 @click.option("--at", "scheduled_at", type=TIMESTAMP, help=f"When to start the job: {ISO_FORM}.  [default: now]")
 @click.option(

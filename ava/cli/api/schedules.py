@@ -10,10 +10,16 @@ import click
 from ava.cli.options.arguments import ISO_FORM, SCHEDULE_ID, TIMESTAMP, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.options.inputs import JSON_OBJECT
-from ava.cli.options.resources import RecordOption, Resource, changed_fields, unset_option, with_options
+from ava.cli.options.resources import (
+    RecordOption,
+    Resource,
+    changed_fields,
+    priority_option,
+    unset_option,
+    with_options,
+)
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
-from ava.domain.jobs import priority as priorities
 
 if TYPE_CHECKING:
     from ava.client import Client
@@ -70,13 +76,7 @@ _settings = with_options(
         type=JSON_OBJECT,
         help="The input of its jobs: JSON, @FILE, or - (stdin).",
     ),
-    click.option(
-        "--priority",
-        cls=RecordOption,
-        if_omitted=str(priorities.DEFAULT),
-        type=click.IntRange(priorities.FIRST, priorities.LAST),
-        help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).",
-    ),
+    priority_option,
     click.option(
         "--overlap",
         cls=RecordOption,

@@ -12,7 +12,7 @@ import click
 
 from ava.cli.options.arguments import WEBHOOK_ID
 from ava.cli.options.connection import connected
-from ava.cli.options.resources import Resource, changed_fields
+from ava.cli.options.resources import RecordOption, Resource, changed_fields
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 
@@ -31,14 +31,15 @@ _COLUMNS = (
     Column(title="REASON", value=lambda webhook: webhook.disabled_reason, is_wide=True),
 )
 
-
 _events: Callable[..., Any] = click.option(
     "--event", "events", multiple=True, help="Event type, such as ava.job.failed; repeatable."
 )
 _secret_file: Callable[..., Any] = click.option(
     "--secret-file",
+    cls=RecordOption,
+    if_omitted="prompt",
     type=click.Path(allow_dash=True),
-    help="A file with the secret, or - (stdin).  [default: prompt]",
+    help="A file with the secret, or - (stdin).",
 )
 
 

@@ -45,7 +45,8 @@ def _text(value: str) -> str:
 JSON_VALUE, JSON_OBJECT = _Json(is_object=False), _Json(is_object=True)
 
 
-_RULES = (
+#: The key options that several triggers share.
+key_options = with_options(
     click.option("--dedupe", help="Deduplication key: at most one unfinished job per worker and key."),
     click.option(
         "--dedupe-mode",
@@ -61,10 +62,6 @@ _RULES = (
         "--debounce-keep", type=click.Choice(["first", "last"]), help="Which trigger's input to use.  [default: last]"
     ),
 )
-
-
-#: The key options that several triggers share.
-key_options = with_options(*_RULES)
 
 
 def take_keys(options: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ava.cli.options.connection import connected
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 from ava.cli.screen.terminal import confirm, yes_option
+from ava.domain.jobs import priority as priorities
 
 if TYPE_CHECKING:
     from ava.client import Client
@@ -37,7 +38,7 @@ def with_options(*options: Decorator) -> Decorator:
 
 
 class RecordOption(click.Option):
-    """An option of `create` and `update`. Without it, `create` stores `if_omitted`, and `update` changes nothing."""
+    """An option of `create` and `update`. Without it, `create` uses `if_omitted`, and `update` changes nothing."""
 
     def __init__(self, *args: Any, if_omitted: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -49,6 +50,16 @@ class RecordOption(click.Option):
         if record is None or ctx.command.name == "update":
             return record
         return record[0], f"{record[1]}  [default: {self._if_omitted}]"
+
+
+#: The priority of a job, or of the jobs that a record starts.
+priority_option = click.option(
+    "--priority",
+    cls=RecordOption,
+    if_omitted=str(priorities.DEFAULT),
+    type=click.IntRange(priorities.FIRST, priorities.LAST),
+    help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
