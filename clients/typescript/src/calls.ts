@@ -11,25 +11,25 @@ export interface ClientOptions {
   retries?: number;
   /** Timeout of a call in seconds; 60 by default. */
   timeoutSeconds?: number;
-  /** The API only validates changes, and refuses those that it cannot validate so; nothing is created. */
+  /** The API only validates changes and makes none. It refuses changes that it cannot validate without making them. */
   dryRun?: boolean;
   fetch?: typeof fetch;
 }
 
-/** What every call takes. */
+/** Options of every call. */
 export interface CallOptions {
   /** Ends the call, which then throws the signal's reason. */
   signal?: AbortSignal | undefined;
 }
 
-/** What a call takes that creates something. */
+/** Options of a call that creates a record. */
 export interface CreateOptions extends CallOptions {
-  /** Calls with the same key create one thing in 24 hours. By default the repetitions of a call share a new key. */
+  /** Calls with the same key create one record in 24 hours. By default the attempts of a call share a new key. */
   idempotencyKey?: string | undefined;
 }
 
 export interface WaitOptions extends CallOptions {
-  /** Throws `WaitTimeout` after these seconds; without it, there is no limit. */
+  /** Max seconds to wait; then `WaitTimeout` is thrown. Unlimited by default. */
   timeoutSeconds?: number | undefined;
 }
 
@@ -53,9 +53,9 @@ const TRANSIENT = new Set([0, 429, 502, 503, 504]);
 /** POSTs that are not idempotent and take no idempotency key. */
 const NOT_IDEMPOTENT = /^\/v1\/(web)?hooks\/.+$|^\/v1\/ava\/(session(\/links)?|(hooks|subscriptions)\/.*test)$/;
 const MAX_PAUSE_MS = 30_000;
-/** The longest time of a timer. */
+/** Max delay of a timer. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
-/** Seconds for which one request waits, within the API's limit, and those that its response may take beyond. */
+/** Max seconds that one request waits, within the API's limit, and the additional seconds for its response. */
 const HOLD_SECONDS = 30;
 const RESPONSE_SECONDS = 15;
 
@@ -73,7 +73,7 @@ export function sleep(ms: number, signal?: AbortSignal | null): Promise<void> {
   });
 }
 
-/** Returns the pause before a call is repeated: what the API asked for, else 0.2 s, 0.4 s … with jitter. */
+/** Returns the retry delay of a call: the API's Retry-After, otherwise 0.2 s, 0.4 s … with jitter. */
 export function pauseMs(attempt: number, retryAfterSeconds?: number | null): number {
   const backoffSeconds = 0.2 * 2 ** attempt * (0.8 + 0.4 * Math.random());
   return Math.min((retryAfterSeconds ?? backoffSeconds) * 1000, MAX_PAUSE_MS);
@@ -85,11 +85,11 @@ export function isTransient(error: unknown): error is ApiError {
 }
 
 /** Returns a new idempotency key, also on a page without https, where `crypto.randomUUID` is missing. */
-export function newKey(): string {
+function newKey(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Returns an id as one segment of a path. Throws for what is no id, because it could select another route. */
+/** Returns an id as one segment of a path. Throws for a string that could select another route. */
 function segment(id: unknown): string {
   // `fetch` removes `.` and `..`, and a server or its proxy may decode `%2F` or read `\` before it selects the route.
   if (typeof id !== "string" || /[/\\%?#\p{Cc}\p{Cs}]|^\.*$/u.test(id)) {
@@ -160,7 +160,7 @@ export class Calls {
     });
   }
 
-  /** Sends a request once. Returns the response, and what to call once its body is read. Throws `ApiError`. */
+  /** Sends a request once. Returns the response, and a function to call once its body is read. Throws `ApiError`. */
   async open(
     method: Method,
     path: Path,

@@ -3,15 +3,15 @@ export class ApiError extends Error {
   override readonly name: string = "ApiError";
   constructor(
     message: string,
-    /** The HTTP status; 0 if there was no answer. */
+    /** The HTTP status; 0 without a response. */
     readonly status: number,
     /** The code of the error, as in the API's table of errors. */
     readonly code: string,
-    /** The id by which the server's log names the request. */
+    /** The id of the request in the server's log. */
     readonly requestId: string,
-    /** What is wrong with each field. */
+    /** The errors of each field. */
     readonly fields: Readonly<Record<string, unknown>> = {},
-    /** Seconds after which the API wants to be called again; null if it did not say. */
+    /** The API's Retry-After in seconds; null without one. */
     readonly retryAfterSeconds: number | null = null,
     options?: ErrorOptions,
   ) {
@@ -19,7 +19,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Thrown by a handler: the run fails at once, and no attempt follows. */
+/** Thrown by a handler: the job fails immediately, without further attempts. */
 export class GiveUp extends Error {
   override readonly name = "GiveUp";
 }
@@ -35,11 +35,11 @@ export class RetryLater extends Error {
   }
 }
 
-/** The reason of the `AbortSignal` of a run that is to stop. */
+/** The reason of the `AbortSignal` of a run that must stop. */
 export class RunStopped extends Error {
   override readonly name = "RunStopped";
   constructor(
-    /** Why: `stop` (cancelled, or its time is over by the server), `timeout`, `lost` or `shutdown`. */
+    /** Why: `stop` (cancelled, or timed out on the server), `timeout`, `lost` or `shutdown`. */
     readonly why: "stop" | "timeout" | "lost" | "shutdown",
   ) {
     super(`the run must stop: ${why}`);

@@ -1,11 +1,11 @@
 /** One Server-Sent Event. */
-export interface ServerEvent {
+interface ServerEvent {
   id: string;
   event: string;
   data: string;
 }
 
-/** The API sends something every 10 s, so a response without a word for so long is broken. */
+/** Max silence of a response; the API sends bytes every 10 s. */
 const MAX_SILENT_MS = 45_000;
 
 /** Yields the events of a response. */

@@ -9,35 +9,35 @@ type Ending = Sent<components["schemas"]["EndBody"]>;
 type Level = "info" | "warn" | "error";
 type Line = { seq: number; level: Level; msg: string; ts: string };
 
-/** What a handler has of its run. */
+/** The run, for its handler. */
 export interface Env {
   readonly job: Job;
   /** The configuration of the worker. */
   readonly config: Readonly<Record<string, string>>;
-  /** Which attempt this is, from 1. */
+  /** The number of the attempt, from 1. */
   readonly attempt: number;
   /** Aborted when the run must stop; its reason is a `RunStopped`. Pass it on to `fetch` and the like. */
   readonly signal: AbortSignal;
-  /** Lines of the job's log. */
+  /** Writes lines to the job's log. */
   readonly log: Readonly<Record<Level, (...parts: unknown[]) => void>>;
-  /** Reports how much is done, from 0 to 1. */
+  /** Reports the progress, from 0 to 1. */
   progress(fraction: number, message?: string): void;
 }
 
 export type Handler<Input> = (input: Input, env: Env) => unknown;
 
 export interface RunOptions {
-  /** Runs at once; 1 by default. */
+  /** Max concurrent runs; 1 by default. */
   concurrency?: number;
-  /** What this process is called, for people. */
+  /** The name of this process, for people. */
   name?: string;
   /** Stops the worker when it is aborted. */
   signal?: AbortSignal;
-  /** Seconds that runs have to end after a stop, before they are stopped and given back; 30 by default. */
+  /** Seconds for runs to end after a stop, before they are stopped and requeued; 30 by default. */
   graceSeconds?: number;
   /** Whether SIGTERM and SIGINT stop the worker; true by default where there are signals. A second one ends the grace. */
   handlesSignals?: boolean;
-  /** Called when claims begin to fail; they are repeated until they succeed. By default `console.error` says it. */
+  /** Called when claims begin to fail; they are retried until they succeed. By default `console.error` prints it. */
   onProblem?: (error: ApiError) => void;
 }
 
@@ -54,7 +54,7 @@ const FLUSH_MS = 100;
 const MAX_LINES = 500;
 const MAX_CHARACTERS = 128 * 1024;
 const MAX_LINE_CHARACTERS = 16 * 1024;
-/** Time that a stopped handler has to return before its run is given back without it. */
+/** Time for a stopped handler to return; then its run is requeued without it. */
 const LEFT_BEHIND_MS = 5_000;
 
 /** Claims the runs of workers with the runtime `pull`, with a key of the role `worker`, and calls their handlers. */
@@ -63,7 +63,7 @@ export class PullWorker {
   readonly #runs = new Map<string, Run>();
   readonly #calls: Calls;
   #stopping: AbortController | null = null;
-  /** Ends what waits for a change: a run that ends, or a stop. */
+  /** Wakes the claiming loop, when a run has ended or the worker stops. */
   #wake: () => void = () => undefined;
 
   constructor(options: Omit<ClientOptions, "retries">) {
@@ -76,7 +76,7 @@ export class PullWorker {
     this.#handlers.set(`wkr_${slug}`, handler as Handler<never>);
   }
 
-  /** Claims no more runs, lets those under way end, and stops them when the grace is over. */
+  /** Stops claiming runs. Claimed runs may end within the grace period; then they are stopped. */
   stop(): void {
     this.#stopping?.abort();
     this.#wake();
@@ -161,7 +161,7 @@ export class PullWorker {
     });
   }
 
-  /** Lets the runs end, and stops those that have not when the grace is over, or in a hurry. */
+  /** Waits for the runs to end within the grace period or until `hurry`, then stops and requeues the others. */
   async #end(graceSeconds: number, hurry: AbortSignal): Promise<void> {
     const over = new AbortController();
     const hasEnded = Promise.all([...this.#runs.values()].map((run) => run.ended)).then(() => over.abort());
@@ -173,7 +173,7 @@ export class PullWorker {
     const left = new AbortController();
     void hasEnded.then(() => left.abort());
     await sleep(LEFT_BEHIND_MS, left.signal);
-    await Promise.all([...this.#runs.values()].map((run) => run.giveBack()));
+    await Promise.all([...this.#runs.values()].map((run) => run.requeue()));
   }
 
   async #beat(): Promise<void> {
@@ -189,7 +189,7 @@ export class PullWorker {
     }
   }
 
-  /** Returns which of these runs are to stop, and which are lost. */
+  /** Returns the runs that must stop, and the lost ones. */
   async #heartbeat(runs: string[]): Promise<{ stop: string[]; lost: string[] }> {
     const found = await this.#calls.data("post", "/v1/ava/runs/heartbeat", [], { body: { runs } });
     return { stop: found.stop as string[], lost: found.lost as string[] };
@@ -205,7 +205,7 @@ function report(error: ApiError): void {
   console.error(`ava: claiming runs failed, will retry: ${error.message}`);
 }
 
-/** One run: its handler, and what it writes. */
+/** One run of a handler, with its log lines, progress and outcome. */
 class Run {
   readonly ended: Promise<void>;
   readonly #controller = new AbortController();
@@ -215,7 +215,7 @@ class Run {
   #seq = 0;
   #progress: { fraction: number; message: string } | null = null;
   #flushing: Promise<void> | null = null;
-  /** Aborted when the run ends, so that what waits is sent at once. */
+  /** Aborted when the run ends, so that buffered lines are sent immediately. */
   readonly #closing = new AbortController();
   #isLost = false;
   #timeoutSeconds = 0;
@@ -231,20 +231,20 @@ class Run {
     if (!this.#controller.signal.aborted) this.#controller.abort(new RunStopped(why));
   }
 
-  /** Gives the job back, whatever its handler does. */
-  async giveBack(): Promise<void> {
+  /** Requeues the job, whatever its handler does. */
+  async requeue(): Promise<void> {
     await this.#end({ retryLater: 0, reason: "the worker shut down" });
   }
 
   async #call(claimed: Claimed, handler: Handler<never>): Promise<void> {
     const job = claimed.job as unknown as Job;
-    // Both moments are the server's, so its clock need not be this one.
+    // Both times are the server's, so the clocks may differ.
     const limit = Date.parse(claimed.timeoutAt) - Date.parse(job.startedAt ?? claimed.timeoutAt);
     this.#timeoutSeconds = limit / 1000;
     const { signal } = this.#closing;
     void sleep(limit, signal).then(() => signal.aborted || this.stop("timeout"));
     try {
-      // The call is later than the constructor, so that `ended` exists for whoever waits for it.
+      // Wait for the constructor, so that `ended` exists before the handler is called.
       await Promise.resolve();
       const output = await handler(claimed.input as never, this.#env(claimed, job));
       await this.#end(this.#stopEnding() ?? outputOf(output));
@@ -302,7 +302,7 @@ class Run {
       });
   }
 
-  /** Sends what waits. The server ignores lines that it has already. */
+  /** Sends the buffered lines and progress. The server ignores lines that it has stored. */
   async #flush(): Promise<void> {
     const lines = this.#batch();
     if (lines.length > 0) {
@@ -322,7 +322,7 @@ class Run {
     return this.#lines.slice(0, count < 0 ? MAX_LINES : Math.max(1, count));
   }
 
-  /** Sends until the server has it, refuses it, or says that the run is lost. Returns the refusal, if any. */
+  /** Repeats a call until the server accepts or refuses it, or the run is lost. Returns the refusal, or null. */
   async #send(call: () => Promise<object>): Promise<ApiError | null> {
     for (let attempt = 0; !this.#isLost; attempt += 1) {
       try {
@@ -338,7 +338,7 @@ class Run {
     return null;
   }
 
-  /** Sends the end, after the lines and the progress. What cannot be stored fails the run. */
+  /** Sends the outcome, after the lines and the progress. An output that the server refuses fails the run. */
   async #end(ending: Ending): Promise<void> {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort();
@@ -354,7 +354,7 @@ class Run {
 /** Returns the end of a run whose handler has returned this. */
 function outputOf(output: unknown): Ending {
   try {
-    // What JSON has no text for, such as a function, is null.
+    // A value that JSON cannot represent, such as a function, becomes null.
     return JSON.stringify(output) === undefined ? { output: null } : { output: output as never };
   } catch (error) {
     return { error: `OutputError: the output is not JSON: ${textOf(error)}`.slice(0, 5000) };
