@@ -101,18 +101,18 @@ class Calls:
 
     def records(self, kind: type[Record], path: str, params: Mapping[str, Any] | None = None) -> Listing[Record]:
         """Yield the records of a list, page after page."""
-        place: dict[str, Any] = {}
+        position: dict[str, Any] = {}
         while True:
-            response = yield from self.send(Request(method="GET", url=path, params={**(params or {}), **place}))
-            answer = response.json()
-            for data in answer["data"]:
+            response = yield from self.send(Request(method="GET", url=path, params={**(params or {}), **position}))
+            page = response.json()
+            for data in page["data"]:
                 yield Item(read(kind, data))
-            pagination = answer.get("pagination")
+            pagination = page.get("pagination")
             if pagination is None or not pagination["has_more"]:
                 return
             # A sorted list has no cursor.
-            following = pagination["next_cursor"]
-            place = {"page": pagination["page"] + 1} if following is None else {"cursor": following}
+            cursor = pagination["next_cursor"]
+            position = {"page": pagination["page"] + 1} if cursor is None else {"cursor": cursor}
 
     def until(
         self, has_ended: Callable[[Record], bool], kind: type[Record], path: str, timeout_seconds: float | None

@@ -88,7 +88,7 @@ class Client(Resources[Blocking]):
     """Calls the API as one caller. Every method raises the `ApiError` of the response's status.
 
     Iterators fetch their pages lazily. Transient failures are retried: network errors, 429, and 502 to 504. A trigger
-    is safe to repeat because it carries an idempotency key.
+    is safe to repeat because it carries an idempotency key. A test of a hook or a webhook is sent once.
     """
 
     def __init__(self, url: str, **options: Unpack[ClientOptions]) -> None:

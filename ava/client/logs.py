@@ -70,11 +70,11 @@ def read_log(calls: Calls, path: str, choice: LogChoice, *, tail: int | None, is
 def _forward(calls: Calls, path: str, choice: LogChoice) -> Listing[LogLine]:
     params = choice.params | {"limit": _MAX_LINES}
     while True:
-        lines, place = yield from _read(calls, path, params)
+        lines, pagination = yield from _read(calls, path, params)
         yield from map(Item, lines)
-        if not place["has_more"]:
+        if not pagination["has_more"]:
             return
-        params["after"] = place["next_cursor"]
+        params["after"] = pagination["next_cursor"]
 
 
 def _tail(calls: Calls, path: str, choice: LogChoice, tail: int) -> Flow[tuple[list[LogLine], str | None]]:
@@ -87,14 +87,14 @@ def _tail(calls: Calls, path: str, choice: LogChoice, tail: int) -> Flow[tuple[l
     found: list[LogLine] = []
     params = choice.params | {"limit": min(tail, _MAX_LINES), "before": end}
     while True:
-        lines, place = yield from _read(calls, path, params)
+        lines, pagination = yield from _read(calls, path, params)
         found[:0] = lines
-        if len(found) >= tail or not place["has_more"]:
+        if len(found) >= tail or not pagination["has_more"]:
             return found[-tail:], end
-        params["before"] = place["previous_cursor"]
+        params["before"] = pagination["previous_cursor"]
 
 
 def _read(calls: Calls, path: str, params: dict[str, Any]) -> Flow[tuple[list[LogLine], dict[str, Any]]]:
     response = yield from calls.send(Request(method="GET", url=f"{path}/logs", params=params))
-    answer = response.json()
-    return [read(LogLine, data) for data in answer["data"]["logs"]], answer["pagination"]
+    page = response.json()
+    return [read(LogLine, data) for data in page["data"]["logs"]], page["pagination"]

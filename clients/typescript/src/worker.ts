@@ -35,7 +35,7 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** Seconds for runs to end after a stop, before they are stopped and requeued; 30 by default. */
   graceSeconds?: number;
-  /** Whether SIGTERM and SIGINT stop the worker; true by default where there are signals. A second one ends the grace. */
+  /** Whether SIGTERM and SIGINT stop the worker; true by default if there are signals. A second one ends the grace. */
   handlesSignals?: boolean;
   /** Called when claims begin to fail; they are retried until they succeed. By default `console.error` prints it. */
   onProblem?: (error: ApiError) => void;
