@@ -210,7 +210,7 @@ FAULTS = (
         inject=_lose_responses,
         promised_seconds=240,
         repeats_nothing=True,
-        plan=Plan(prepare=_prepare, proxies_database=False, environ=ENVIRON | _SHORT_RETENTION, nodes=2, processes=2),
+        plan=Plan(prepare=_prepare, proxies_database=False, environ=ENVIRON | _SHORT_RETENTION),
         runs_alone=True,
     ),
 )
