@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from ava.dispatcher.duties.lost_runs import Heartbeats, rescue_from_dead_nodes, watch_heartbeats
 from ava.domain import ids
 from ava.domain.jobs.job import RunKey
-from ava.store.engine.database import Database
+from ava.node.runs.run import Run
+from ava.node.runs.run_writer import RunWriter
+from ava.store.engine.database import Connection, Database
+from ava.store.engine.transactions import one_transaction
 from ava.store.fleet import nodes
 from ava.store.jobs.transitions import claim, log_lines, rescue
 from tests.backlog import NODE, WORKER, Backlog
+from tests.lock_waits import await_lock_waits
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
 
@@ -122,6 +131,79 @@ def test_a_heartbeat_that_comes_just_before_the_rescue_saves_its_node(stored: Ba
         silent = nodes.read_heartbeats(connection)
         stored.join()
         assert rescue.rescue_from_dead_nodes(connection, silent=silent, msg="m", error="e: e", limit=10) == {}
+
+
+def _confirm_in_a_process(stored: Backlog, run: RunKey) -> bool:
+    writer = RunWriter(stored.database, NODE)
+    with closing(writer):
+        return writer.owns_job(cast("Run", SimpleNamespace(job=SimpleNamespace(run=run), claim_id=None)))
+
+
+def _confirm_in_a_slot_process(stored: Backlog, run: RunKey) -> bool:
+    with stored.database.connect() as connection:
+        return not nodes.confirm_runs(connection, NODE, [run]).over
+
+
+_CONFIRM = pytest.mark.parametrize("confirm", [_confirm_in_a_process, _confirm_in_a_slot_process])
+
+
+def _freeze(stored: Backlog) -> tuple[RunKey, dict[str, datetime]]:
+    """Return a run of a node that has been silent for a minute, and the heartbeats."""
+    stored.join()
+    [job] = stored.insert(1)
+    assert stored.claim(job)
+    stored.run("UPDATE nodes SET seen_at = now() - interval '1 minute'")
+    with stored.database.connect() as connection:
+        return RunKey(*job.key, 1), nodes.read_heartbeats(connection)
+
+
+def _rescue(connection: Connection, silent: dict[str, datetime]) -> int:
+    return len(rescue.rescue_from_dead_nodes(connection, silent=silent, msg="m", error="e: e", limit=10))
+
+
+@_CONFIRM
+def test_a_run_that_continues_after_a_freeze_is_not_rescued_any_more(
+    stored: Backlog, confirm: Callable[[Backlog, RunKey], bool]
+) -> None:
+    run, silent = _freeze(stored)
+    assert confirm(stored, run)
+    with stored.database.connect() as connection:
+        assert _rescue(connection, silent) == 0
+        stored.run("UPDATE nodes SET stopped_at = now()")
+        assert _rescue(connection, silent) == 1
+    assert not confirm(stored, run)
+
+
+@_CONFIRM
+def test_a_rescue_leaves_a_run_that_was_confirmed_before_the_rescue_locked_it(
+    stored: Backlog, monkeypatch: pytest.MonkeyPatch, confirm: Callable[[Backlog, RunKey], bool]
+) -> None:
+    run, silent = _freeze(stored)
+    confirmed = []
+
+    def find_then_lock(connection: Connection, parameters: Any) -> list[tuple[str, str]]:
+        """Let the process ask between the rescue's snapshot and its lock."""
+        confirmed.append(confirm(stored, run))
+        return stored.run("SELECT tenant_id, id::text FROM jobs")
+
+    monkeypatch.setattr(rescue, "_LOCK_OF_DEAD_NODES", SimpleNamespace(run=find_then_lock))
+    with stored.database.connect() as connection:
+        assert _rescue(connection, silent) == 0
+    assert confirmed == [True]
+    assert stored.count("status = 'running'") == 1
+
+
+@_CONFIRM
+def test_a_process_that_continues_after_a_freeze_waits_for_a_rescue_under_way(
+    stored: Backlog, confirm: Callable[[Backlog, RunKey], bool]
+) -> None:
+    run, silent = _freeze(stored)
+    with stored.database.connect() as connection, ThreadPoolExecutor(1) as thread:
+        with one_transaction(connection):
+            assert _rescue(connection, silent) == 1
+            confirmed = thread.submit(confirm, stored, run)
+            await_lock_waits(stored.database)
+        assert confirmed.result() is False
 
 
 def test_a_job_that_was_lost_too_often_fails_with_its_reason(stored: Backlog) -> None:

@@ -84,7 +84,7 @@ def test_queues_that_could_not_be_written_are_written_with_the_next_heartbeat(
     assert api.execute("SELECT queues FROM nodes") == [([],)]
 
 
-@_SCENARIOS.cuts("fleet.nodes.heartbeat_for_frozen_parent")
+@_SCENARIOS.cuts("fleet.nodes.heartbeat_if_silent")
 def _node_whose_parent_is_frozen(bench: Bench) -> None:
     bench.stored.join()
     bench.stored.run("UPDATE nodes SET seen_at = now() - interval '1 hour', busy = 0")

@@ -91,7 +91,7 @@ class Companion:
         if time.monotonic() >= self._check_parent_at:
             self._check_parent_at = time.monotonic() + _PARENT_CHECK_SECONDS
             with self._steps.writer.database.connect() as connection:
-                nodes.heartbeat_for_frozen_parent(connection, self._node_id, silent_seconds=2 * self._heartbeat_seconds)
+                nodes.heartbeat_if_silent(connection, self._node_id, silent_seconds=2 * self._heartbeat_seconds)
 
     def _store_lines(self, run: ProcessRun, *, force: bool = False) -> bool:
         """Store buffered lines and progress. Returns False if the run has lost its job."""

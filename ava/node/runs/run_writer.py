@@ -16,7 +16,7 @@ from ava.errors import DatabaseUnavailable
 from ava.node.outcome import Stop
 from ava.node.runs.run import Run
 from ava.store.engine.database import Connection, Database
-from ava.store.fleet import worker_settings
+from ava.store.fleet import nodes, worker_settings
 from ava.store.jobs import journal
 from ava.store.jobs.transitions import claim, end, log_lines, park, permits, rescue, wait
 from ava.store.jobs.transitions.claim import NO_PRIORITY, Claim, RunCheck
@@ -94,11 +94,13 @@ class RunWriter:
         )
 
     def owns_job(self, run: Run) -> bool:
-        """Return True if a run still owns its job. Raises `DatabaseUnavailable` at the first failure.
+        """Return True if a run still owns its job and no rescue because of a freeze until now can change that.
 
-        Uses a pooled connection, because a signal handler calls it while the dedicated one may be in use.
+        May write the node's heartbeat. Raises `DatabaseUnavailable` at the first failure. Uses a pooled connection,
+        because a signal handler calls it while the dedicated one may be in use.
         """
         with self.database.connect() as connection:
+            nodes.heartbeat_if_silent(connection, self._node_id, silent_seconds=nodes.FRESH_SECONDS)
             return claim.owns_job(connection, run=run.job.run, claim_id=run.claim_id)
 
     def store_lines(self, run: Run) -> bool:

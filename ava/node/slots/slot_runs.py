@@ -107,7 +107,7 @@ class SlotRuns(PoolRuns):
         while runs := self.all():
             try:
                 with database.connect() as connection:
-                    directives = nodes.check_runs(connection, self._node_id, [run.key for run in runs])
+                    directives = nodes.confirm_runs(connection, self._node_id, [run.key for run in runs])
             except DatabaseUnavailable:
                 time.sleep(_PAUSE_SECONDS)
                 continue

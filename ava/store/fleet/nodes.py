@@ -151,21 +151,24 @@ def read_heartbeats(connection: Connection) -> dict[str, datetime]:
     return {row[0]: row[1] for row in connection.exec_driver_sql(_READ_HEARTBEATS)}
 
 
+#: Seconds for which a process that was frozen relies on the last heartbeat of its node; a node counts as dead later.
+FRESH_SECONDS = 1.0
+
 # A heartbeat in the future has expired too: PostgreSQL's clock was set back.
-_HEARTBEAT_FOR_FROZEN_PARENT = Statement("""
+_HEARTBEAT_IF_SILENT = Statement("""
 UPDATE nodes SET seen_at = now(), busy = processes
 WHERE id = %(id)s::uuid AND stopped_at IS NULL
     AND abs(extract(epoch FROM now() - seen_at)) > %(silent)s
 """)
 
 
-def heartbeat_for_frozen_parent(connection: Connection, node_id: str, *, silent_seconds: float) -> bool:
-    """Write a node's heartbeat, with all processes busy, after `silent_seconds` of silence of its parent.
+def heartbeat_if_silent(connection: Connection, node_id: str, *, silent_seconds: float) -> bool:
+    """Write a node's heartbeat, with all processes busy, if the last one is older than `silent_seconds`.
 
-    Returns False if the parent was not silent, or the node has stopped.
+    The node's parent, or the whole node, was frozen. Returns False if it was not silent, or has stopped.
     """
     parameters = {"id": node_id, "silent": silent_seconds}
-    return connection.exec_driver_sql(_HEARTBEAT_FOR_FROZEN_PARENT, parameters).rowcount == 1
+    return connection.exec_driver_sql(_HEARTBEAT_IF_SILENT, parameters).rowcount == 1
 
 
 _RUNS_OF = Statement("""
@@ -253,6 +256,25 @@ def check_runs(connection: Connection, node_id: str, runs: Sequence[RunKey]) -> 
         cancelled=frozenset(run for run, is_asked, seconds in found if is_asked and seconds is not None),
         over=frozenset(run for run, _, seconds in found if seconds is None),
     )
+
+
+# A separate statement, because one that waits for a lock still reads other rows as they were when it began.
+_AWAIT_RESCUES = Statement("""
+SELECT FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS r (tenant_id, id)
+JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id ORDER BY j.id FOR KEY SHARE OF j
+""")
+
+
+def confirm_runs(connection: Connection, node_id: str, runs: Sequence[RunKey]) -> RunDirectives:
+    """Write a heartbeat after a freeze of the node, and return which of its runs continue, as `check_runs` does.
+
+    A run that continues cannot be rescued because of the freeze any more: a rescue that began earlier has ended, and a
+    later one reads the heartbeat.
+    """
+    heartbeat_if_silent(connection, node_id, silent_seconds=FRESH_SECONDS)
+    parameters = {"tenants": [run.tenant_id for run in runs], "ids": [rows.job_uuid(run.job_id) for run in runs]}
+    connection.exec_driver_sql(_AWAIT_RESCUES, parameters)
+    return check_runs(connection, node_id, runs)
 
 
 # After PostgreSQL's clock was set forward, even the last heartbeat of a live node is old.

@@ -253,8 +253,9 @@ def check(
     return RunCheck(*found[0]) if found else None
 
 
+# The lock waits for a rescue of the run that is under way.
 _OWNS_JOB = Statement(f"""
-SELECT FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS}
+SELECT FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS} FOR KEY SHARE OF j
 """)
 
 

@@ -37,20 +37,25 @@ FOR UPDATE
 """)
 # A node without a row counts as dead. A silent node with a newer heartbeat than the one read earlier is alive. Compare
 # times only for equality, because PostgreSQL's clock may jump.
-#
+_OF_DEAD_NODE = """j.status = 'running' AND j.node_id IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM nodes AS n WHERE n.id = j.node_id AND n.stopped_at IS NULL
+        AND (n.id, n.seen_at) NOT IN (SELECT * FROM unnest(%(silent_ids)s::uuid[], %(silent_at)s::timestamptz[])))"""
 # This statement runs continually, so it skips locked rows and is rarely replanned: planning takes longer than finding
 # no rows.
 _LOCK_OF_DEAD_NODES = Prepared(
     "lock_of_dead_nodes",
-    """
-SELECT j.tenant_id, j.id::text FROM jobs AS j
-WHERE j.status = 'running' AND j.node_id IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM nodes AS n WHERE n.id = j.node_id AND n.stopped_at IS NULL
-        AND (n.id, n.seen_at) NOT IN (SELECT * FROM unnest(%(silent_ids)s::uuid[], %(silent_at)s::timestamptz[])))
+    f"""
+SELECT j.tenant_id, j.id::text FROM jobs AS j WHERE {_OF_DEAD_NODE}
 ORDER BY j.id LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
 """,
     plan_seconds=60.0,
 )
+# A node that continues after a freeze writes a heartbeat and then asks for its runs. It may have done so between the
+# snapshot and the locks of the statement above.
+_STILL_OF_DEAD_NODES = Statement(f"""
+SELECT j.tenant_id, j.id::text FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS l (tenant_id, id)
+JOIN jobs AS j ON j.tenant_id = l.tenant_id AND j.id = l.id WHERE {_OF_DEAD_NODE}
+""")
 _LOCK_CLAIMED = Statement("""
 SELECT j.tenant_id, j.id::text
 FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(claim_ids)s::uuid[])
@@ -159,12 +164,15 @@ def rescue_from_dead_nodes(
     Each run counts towards `MAX_NODE_LOSSES`, not as an attempt.
     `silent` maps the ids of silent nodes to their last heartbeats.
     """
-    parameters = {"silent_ids": list(silent), "silent_at": list(silent.values()), "limit": limit}
+    parameters: dict[str, object] = {"silent_ids": list(silent), "silent_at": list(silent.values()), "limit": limit}
     with one_transaction(connection):
-        locked = [(tenant_id, uuid) for tenant_id, uuid in _LOCK_OF_DEAD_NODES.run(connection, parameters)]
+        if not (locked := _LOCK_OF_DEAD_NODES.run(connection, parameters)):
+            return {}
+        parameters |= {"tenants": [tenant_id for tenant_id, _ in locked], "ids": [uuid for _, uuid in locked]}
+        still_dead = connection.exec_driver_sql(_STILL_OF_DEAD_NODES, parameters)
         return _end_locked(
             connection,
-            locked,
+            [(tenant_id, uuid) for tenant_id, uuid in still_dead],
             lambda running: run_outcome.of_lost_run(running, error=error, is_of_node=True),
             lambda _: (LogLevel.ERROR, msg),
             # A short run that shared its claim with others may not have stored its opening line.
