@@ -24,7 +24,7 @@ def check_processes(settings: Settings) -> str:
     schema.check(settings)
     dead_after = settings.node_dead_seconds
     with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
-        has_dispatcher = leader_lease.has_leader(connection)
+        has_dispatcher = leader_lease.await_leader(connection)
         live = [of for of in metrics.node_counts(connection, dead_after_seconds=dead_after) if of.state == "live"]
         senders = endpoint_leases.count_senders(connection, dead_after_seconds=dead_after)
         endpoints = sum(count for status, count, _ in metrics.endpoint_counts(connection) if status in _SERVED)

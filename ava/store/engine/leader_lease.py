@@ -92,6 +92,14 @@ def has_leader(connection: Connection) -> bool:
     return bool(connection.exec_driver_sql(_HAS_LEADER).scalar_one())
 
 
+def await_leader(connection: Connection) -> bool:
+    """Return True once a dispatcher is active, or False if none becomes active in the time that a failover takes."""
+    deadline = now() + _EXPIRED_SECONDS + _SETTLE_SECONDS
+    while not (found := has_leader(connection)) and now() < deadline:
+        time.sleep(RENEWAL_SECONDS)
+    return found
+
+
 class LeaseWatch:
     """A detector of an expired lease, by this process's clock."""
 
