@@ -60,7 +60,7 @@ def _fail(system: System, jobs: int) -> int:
 
 
 def _groups(system: System) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = system.get("/v1/ava/errors?days=1&per_page=100").json()["data"]
+    found: list[dict[str, Any]] = system.get("/v1/ava/errors?per_page=100").json()["data"]
     return found
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
 
 from ava.client.calls import ApiResource, key_header
 from ava.client.flows import Flow, Listing, Mode, call, listing
 from ava.client.records import ErrorGroup, Operation
-from ava.client.sent import segment
+from ava.client.sent import segment, time_range
 
 _ERRORS = "/v1/ava/errors"
 
@@ -17,16 +17,25 @@ class ErrorGroups(ApiResource[Mode]):
 
     @listing
     def list(
-        self, days: int = 30, *, worker_id: str | None = None, status: str | None = None, per_page: int = 100
+        self,
+        *,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        worker_id: str | None = None,
+        status: str | None = None,
+        per_page: int = 100,
     ) -> Listing[ErrorGroup]:
-        """Return the groups with failures in the last `days`, the latest seen first."""
-        params: dict[str, Any] = {"days": days, "filter[worker_id]": worker_id, "filter[status]": status}
-        return self._calls.records(ErrorGroup, _ERRORS, params | {"per_page": per_page})
+        """Return the groups with failures in a time range, by default of 30 days, the latest seen first."""
+        params = {"per_page": per_page, "filter[worker_id]": worker_id, "filter[status]": status}
+        return self._calls.records(ErrorGroup, _ERRORS, params | time_range(since, until))
 
     @call
-    def get(self, error_id: str, days: int = 30) -> Flow[ErrorGroup]:
-        """Return a group with its jobs of the last `days`."""
-        return self._calls.record(ErrorGroup, "GET", f"{_ERRORS}/{segment(error_id)}", params={"days": days})
+    def get(
+        self, error_id: str, *, since: datetime | str | None = None, until: datetime | str | None = None
+    ) -> Flow[ErrorGroup]:
+        """Return a group with its jobs of a time range, by default of 30 days."""
+        params = time_range(since, until)
+        return self._calls.record(ErrorGroup, "GET", f"{_ERRORS}/{segment(error_id)}", params=params)
 
     @call
     def resolve(self, error_id: str) -> Flow[ErrorGroup]:

@@ -19,7 +19,7 @@ from ava.client.records import (
     Subscription,
     TriedSubscription,
 )
-from ava.client.sent import segment, sent_time
+from ava.client.sent import segment, sent_time, time_range
 
 _EVENTS, _SUBSCRIPTIONS, _HOOKS = "/v1/ava/events", "/v1/ava/subscriptions", "/v1/ava/hooks"
 
@@ -98,11 +98,17 @@ class Events(ApiResource[Mode]):
 
     @listing
     def list(
-        self, *, type: str | None = None, source: str | None = None, per_page: int = 100
+        self,
+        *,
+        type: str | None = None,
+        source: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        per_page: int = 100,
     ) -> Listing[ReceivedEvent]:
         """Return the matching events, newest first."""
         params = {"per_page": per_page, "filter[type]": type, "filter[source]": source}
-        return self._calls.records(ReceivedEvent, _EVENTS, params)
+        return self._calls.records(ReceivedEvent, _EVENTS, params | time_range(since, until))
 
 
 class Subscriptions(ApiResource[Mode]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from ava.client.calls import OUTAGES, ApiResource
 from ava.client.flows import Flow, Listing, Mode, Request, call, listing
@@ -19,7 +20,7 @@ from ava.client.records import (
     TenantRules,
     WorkerLimit,
 )
-from ava.client.sent import segment
+from ava.client.sent import segment, time_range
 
 #: Timeout of an MCP message in seconds; its response may wait 25 s for a job.
 _MCP_SECONDS = 60
@@ -130,11 +131,15 @@ class Audit(ApiResource[Mode]):
         action: str | None = None,
         user_id: str | None = None,
         target: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
         per_page: int = 100,
     ) -> Listing[AuditEntry]:
         """Return the matching entries of the audit trail, newest first."""
         filters = {"filter[action]": action, "filter[user_id]": user_id, "filter[target]": target}
-        return self._calls.records(AuditEntry, "/v1/ava/audit", {**filters, "per_page": per_page})
+        return self._calls.records(
+            AuditEntry, "/v1/ava/audit", filters | time_range(since, until) | {"per_page": per_page}
+        )
 
 
 class Reports(ApiResource[Mode]):

@@ -511,12 +511,12 @@ class ErrorGroup:
     worker_id: str
     kind: str  # The type of the exception, such as ValueError; also Timeout and WorkerLost.
     message: str  # The message, with `*` in place of numbers, ids and addresses.
-    count: int  # The number of jobs that failed in the period.
+    count: int  # The number of jobs that failed in the time range.
     first_seen_at: datetime
     last_seen_at: datetime
     status: ErrorGroupStatus  # `open`, `ignored`, `resolved`.
     sample_job_id: str  # The most recent job of the group.
-    daily: list[dict[str, Any]]  # The days of the period on which jobs failed: `day`, `jobs`.
+    daily: list[dict[str, Any]]  # The days of the time range on which jobs failed: `day`, `jobs`.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -526,7 +526,7 @@ class SentEvent:
     id: str
     job_ids: list[str]
     refused: list[dict[str, Any]]  # `subscription_id`, `reason`.
-    more: int  # The number of further jobs, created within the next 5 seconds.
+    more_count: int  # The number of further jobs, created within the next 5 seconds.
     duplicate: bool  # True if an earlier event has the same source and id.
 
 
@@ -547,7 +547,7 @@ class ReceivedEvent:
     delivery_id: str | None = None  # The hook delivery that contained the event; otherwise None.
     job_ids: list[str]
     refused: list[dict[str, Any]]  # `subscription_id`, `reason`.
-    more: int  # Above 0 until the jobs of all matching subscriptions are created.
+    more_count: int  # Above 0 until the jobs of all matching subscriptions are created.
     woken_job_ids: list[str]  # The waiting jobs (`env.wait_event`) that received the event, at most 100.
 
 

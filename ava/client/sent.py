@@ -25,6 +25,11 @@ def sent_time(value: Any) -> Any:
     return value.isoformat()
 
 
+def time_range(since: datetime | str | None, until: datetime | str | None) -> dict[str, Any]:
+    """Return the parameters of a time range: from `since` to before `until`. None: unbounded."""
+    return {"since": sent_time(since), "until": sent_time(until)}
+
+
 class TriggerOptions(TypedDict, total=False):
     """Optional fields of a trigger; an omitted field, or None, means the default."""
 

@@ -36,7 +36,7 @@ class ErrorDay:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorGroup:
-    """A group, with its jobs of a period."""
+    """A group, with its jobs of a time range."""
 
     id: str = field(metadata={"prefix": "err"})
     worker_id: str
@@ -46,12 +46,12 @@ class ErrorGroup:
     message: str = field(
         metadata={"description": "The message, with `*` in place of numbers, ids and addresses.", "is_payload": True}
     )
-    count: int = field(metadata={"description": "The number of jobs that failed in the period."})
+    count: int = field(metadata={"description": "The number of jobs that failed in the time range."})
     first_seen_at: datetime
     last_seen_at: datetime
     status: ErrorStatus
     sample_job_id: str = field(metadata={"prefix": "job", "description": "The most recent job of the group."})
-    #: The days of the period with failures, oldest first.
+    #: The days of the time range with failures, oldest first.
     daily: Sequence[ErrorDay] = ()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -23,6 +22,8 @@ _MILLISECOND = timedelta(milliseconds=1)
 _DIGITS_OF_ID = 26
 _BITS = 128
 _PART = re.compile(f"[{_DIGITS}]{{4,{_DIGITS_OF_ID}}}")
+#: Greater than every UUIDv7.
+LAST_UUID = UUID(int=2**128 - 1)
 _CLIENT_SUFFIX = re.compile(r"[0-9a-z_]{1,60}")
 
 
@@ -105,8 +106,14 @@ def new_uuid() -> UUID:
 
     PostgreSQL creates the ids of jobs, because their order needs a single clock.
     """
-    number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    return UUID(int=number & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
+    return new_uuid_at(datetime.now(UTC))
+
+
+def new_uuid_at(timestamp: datetime) -> UUID:
+    """Return a UUIDv7 of a time, ordered to the microsecond like those of PostgreSQL."""
+    milliseconds, rest = divmod(timestamp - _EPOCH, _MILLISECOND)
+    fraction = rest.microseconds * 4096 // 1000
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | secrets.randbits(62))
 
 
 def timestamp_of(prefix: str, text: str) -> datetime:
@@ -122,3 +129,15 @@ def first_uuid(timestamp: datetime) -> UUID:
     # Round up: a millisecond that begins before `timestamp` is too early.
     milliseconds = -(-(timestamp - _EPOCH) // _MILLISECOND)
     return UUID(int=max(0, min(milliseconds, 2**48 - 1)) << 80)
+
+
+def uuid_range(
+    prefix: str, *, since: datetime | None, until: datetime | None, before_id: str | None = None
+) -> dict[str, str]:
+    """Return the UUIDs `first` (inclusive) and `before` (exclusive) of the ids of a time range, to the millisecond.
+
+    `before_id`: only older ids. A malformed one is ignored.
+    """
+    bounds = [None if until is None else first_uuid(until), None if before_id is None else decode(prefix, before_id)]
+    first = UUID(int=0) if since is None else first_uuid(since)
+    return {"first": str(first), "before": str(min(filter(None, bounds), default=LAST_UUID))}

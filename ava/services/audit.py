@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.errors import DatabaseUnavailable
-from ava.store.engine import clock
 from ava.store.engine.database import Database
 from ava.store.reports import audit
 from ava.store.reports.audit import AuditEntry, AuditFilter, AuditRecord
@@ -89,10 +89,11 @@ class Audit:
         """Write the buffered records. Raise `DatabaseUnavailable`, and retain them then."""
         with self._writing:
             while self._held or self._batch:
+                if not self._batch:
+                    taken = [self._held.popleft() for _ in range(min(_BATCH, len(self._held)))]
+                    # An id has the time of its record, not of the write, so that a time range is a range of ids.
+                    self._batch = {str(ids.new_uuid_at(record.at)): record for record in taken}
                 with self._database.connect() as connection:
-                    if not self._batch:
-                        uuids = clock.new_uuids(connection, min(_BATCH, len(self._held)))
-                        self._batch = {uuid: self._held.popleft() for uuid in uuids}
                     audit.insert(connection, self._batch)
                 self._batch = {}
 

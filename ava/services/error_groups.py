@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
-from ava.domain.analytics import MAX_DAYS
 from ava.domain.error_group import MAX_RETRIED, ErrorGroup, ErrorStatus
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.job_filter import JobFilter
@@ -19,6 +18,9 @@ from ava.store.engine.database import Connection, Database
 from ava.store.errors import groups
 from ava.store.errors.groups import ErrorFilter
 from ava.store.jobs.reads import batches
+
+#: The days before today that a time range without a start has.
+_DAYS = 30
 
 
 class ErrorReports:
@@ -31,17 +33,21 @@ class ErrorReports:
         self,
         caller: Caller,
         *,
-        days: int,
-        worker_id: str | None,
-        status: ErrorStatus | None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        worker_id: str | None = None,
+        status: ErrorStatus | None = None,
         limit: int,
         offset: int = 0,
         before_id: str | None = None,
     ) -> tuple[Sequence[ErrorGroup], int]:
-        """Return a page of the groups with jobs that failed within `days`, and the number of matches."""
+        """Return a page of the groups with jobs that failed in a time range, and the number of matches.
+
+        `since`: None means the last `_DAYS` days.
+        """
         with self._database.connect() as connection:
-            since = midnight_before(clock.now(connection), days)
-            error_filter = ErrorFilter(since=since, worker_id=worker_id, status=status)
+            since = since or _default_since(connection)
+            error_filter = ErrorFilter(since=since, until=until, worker_id=worker_id, status=status)
             found = groups.page(
                 connection,
                 tenant_id=caller.tenant_id,
@@ -52,10 +58,12 @@ class ErrorReports:
             )
             return found, groups.count(connection, tenant_id=caller.tenant_id, error_filter=error_filter)
 
-    def show(self, caller: Caller, error_id: str, *, days: int) -> ErrorGroup:
-        """Return a group with its jobs of `days`. Raise `ErrorGroupNotFound`."""
+    def show(
+        self, caller: Caller, error_id: str, *, since: datetime | None = None, until: datetime | None = None
+    ) -> ErrorGroup:
+        """Return a group with its jobs of a time range, as in a page. Raise `ErrorGroupNotFound`."""
         with self._database.connect() as connection:
-            return _show(connection, caller, error_id, days)
+            return _show(connection, caller, error_id, since, until)
 
     def retry_filter(self, caller: Caller, error_id: str) -> JobFilter:
         """Return a filter for the failed jobs of a group, at most the newest `MAX_RETRIED`.
@@ -64,27 +72,35 @@ class ErrorReports:
         """
         job_filter = JobFilter(error_id=error_id, status=Status.FAILED)
         with self._database.connect() as connection:
-            _show(connection, caller, error_id, MAX_DAYS)
+            _show(connection, caller, error_id)
             beyond = batches.job_after(connection, tenant_id=caller.tenant_id, job_filter=job_filter, place=MAX_RETRIED)
         if beyond is None:
             return job_filter
         # Filters have millisecond precision, so other jobs of the same millisecond are excluded, too.
         return replace(job_filter, created_after=ids.timestamp_of("job", beyond) + timedelta(milliseconds=1))
 
-    def change(
-        self, caller: Caller, error_id: str, status: ErrorStatus, *, days: int
-    ) -> tuple[ErrorStatus, ErrorGroup]:
+    def change(self, caller: Caller, error_id: str, status: ErrorStatus) -> tuple[ErrorStatus, ErrorGroup]:
         """Set a group's status. Return the previous one, and the group. Raise `ErrorGroupNotFound`."""
         with self._database.connect() as connection:
             before = groups.change(connection, tenant_id=caller.tenant_id, error_id=error_id, status=status)
             if before is None:
                 raise ErrorGroupNotFound
-            return before, _show(connection, caller, error_id, days)
+            return before, _show(connection, caller, error_id)
 
 
-def _show(connection: Connection, caller: Caller, error_id: str, days: int) -> ErrorGroup:
-    since = midnight_before(clock.now(connection), days)
-    found = groups.show(connection, tenant_id=caller.tenant_id, error_id=error_id, since=since)
+def _default_since(connection: Connection) -> datetime:
+    return midnight_before(clock.now(connection), _DAYS)
+
+
+def _show(
+    connection: Connection,
+    caller: Caller,
+    error_id: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> ErrorGroup:
+    since = since or _default_since(connection)
+    found = groups.show(connection, tenant_id=caller.tenant_id, error_id=error_id, since=since, until=until)
     if found is None:
         raise ErrorGroupNotFound
     return found

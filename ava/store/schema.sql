@@ -995,7 +995,7 @@ CREATE TABLE events (
     -- Subscriptions without a job, because creating it failed: `{"subscription_id", "reason"}`.
     refused json NOT NULL DEFAULT '[]',
     -- Number of jobs left to create when it was stored.
-    more integer NOT NULL DEFAULT 0,
+    more_count integer NOT NULL DEFAULT 0,
     fanned_out_to uuid,
     -- The version of the tenant's subscriptions at its arrival, if the fan-out creates jobs.
     subscriptions_version bigint,

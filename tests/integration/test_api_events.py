@@ -50,7 +50,7 @@ def test_an_event_makes_a_job_of_each_subscription_that_it_matches(api: Api) -> 
     _subscribe(api, event_type="order.refunded")
     star = _subscribe(api, event_type="order.*", input={"n": {"$get": "data.number"}, "x": {"$get": "data.x"}})
     sent = _send(api)
-    assert (len(sent["job_ids"]), sent["refused"], sent["more"], sent["duplicate"]) == (2, [], 0, False)
+    assert (len(sent["job_ids"]), sent["refused"], sent["more_count"], sent["duplicate"]) == (2, [], 0, False)
     of_first, of_star = (_job(api, job_id) for job_id in sent["job_ids"])
     assert (of_first["trigger"], of_first["triggered_by"], of_first["priority"]) == ("event", first["id"], 2)
     assert of_first["input"]["event"]["data"] == ORDER["data"]
@@ -165,14 +165,15 @@ def test_events_are_listed_by_type_source_and_time(api: Api) -> None:
         ("filter[source]=/x", ids[::-1]),
         ("filter[type]=b&filter[source]=/x", ids[1:]),
         ("filter[type]=b&filter[source]=/y", []),
-        ("filter[created_before]=2020-01-01", []),
-        ("filter[created_after]=2020-01-01&per_page=1", ids[1:]),
+        ("until=2020-01-01", []),
+        ("since=2020-01-01&per_page=1", ids[1:]),
     ):
         page = api.get(f"{EVENTS}?{query}").get_json()
         assert [event["id"] for event in page["data"]] == found, query
     cursor = api.get(f"{EVENTS}?per_page=1").get_json()["pagination"]["next_cursor"]
     assert [event["id"] for event in api.get(f"{EVENTS}?cursor={cursor}").get_json()["data"]] == ids[:1]
-    error_of(api.get(f"{EVENTS}?filter[subject]=x"), 400, "validation_error")
+    for wrong in ("filter[subject]=x", "filter[created_after]=2020-01-01", "since=2020-01-02&until=2020-01-02"):
+        error_of(api.get(f"{EVENTS}?{wrong}"), 400, "validation_error")
 
 
 def test_lower_roles_see_no_credentials_in_events(api: Api) -> None:
@@ -191,10 +192,10 @@ def test_jobs_beyond_a_hundred_are_made_by_the_duty_each_once(api: Api) -> None:
     )
     _subscribe(api)
     sent = _send(api)
-    assert (len(sent["job_ids"]), sent["more"]) == (100, 151)
+    assert (len(sent["job_ids"]), sent["more_count"]) == (100, 151)
     # Another event shares the room of its request.
     bulk = api.post(EVENTS, json={"events": [ORDER, ORDER]}).get_json()["data"]
-    assert [(len(each["job_ids"]), each["more"]) for each in bulk] == [(100, 151), (0, 251)]
+    assert [(len(each["job_ids"]), each["more_count"]) for each in bulk] == [(100, 151), (0, 251)]
     duty = EventFanOut(api.database, EventJobs(JobCreator()))
     # A transaction that was not committed has done nothing.
     with pytest.raises(RuntimeError):
@@ -203,7 +204,7 @@ def test_jobs_beyond_a_hundred_are_made_by_the_duty_each_once(api: Api) -> None:
     assert duty.run_once(0) == 0
     for event in (sent, *bulk):
         shown = api.get(f"{EVENTS}/{event['id']}").get_json()["data"]
-        assert (len(set(shown["job_ids"])), shown["more"]) == (251, 0)
+        assert (len(set(shown["job_ids"])), shown["more_count"]) == (251, 0)
     ((jobs, subscriptions),) = api.execute("SELECT count(*), count(DISTINCT triggered_by) FROM jobs")
     assert (jobs, subscriptions) == (3 * 251, 251)
 
@@ -215,7 +216,7 @@ def test_jobs_beyond_a_hundred_are_of_the_subscriptions_that_the_event_found(api
     )
     changed, disabled, deleted, enabled = (_subscribe(api, input={"was": n}, enabled=n != 3) for n in range(4))
     sent = _send(api)
-    assert (len(sent["job_ids"]), sent["more"]) == (100, 3)
+    assert (len(sent["job_ids"]), sent["more_count"]) == (100, 3)
     for each, change in ((changed, {"input": {"was": "changed"}, "priority": 1}), (disabled, {"enabled": False})):
         for _ in range(2):
             assert api.request("PATCH", f"{SUBSCRIPTIONS}/{each['id']}", json=change).status_code == 200
@@ -223,7 +224,7 @@ def test_jobs_beyond_a_hundred_are_of_the_subscriptions_that_the_event_found(api
     assert api.request("PATCH", f"{SUBSCRIPTIONS}/{enabled['id']}", json={"enabled": True}).status_code == 200
     later = _subscribe(api, input={"was": "later"})
     again = _send(api)
-    assert (len(again["job_ids"]), again["more"]) == (100, 3)
+    assert (len(again["job_ids"]), again["more_count"]) == (100, 3)
     api.execute("UPDATE former_subscriptions SET ended_at = now() - interval '2 hours'")
     retention = of_events(api.database, retention_days=30, event_days=30)
     retention.run_once(0)
@@ -292,12 +293,12 @@ def test_one_event_copies_at_most_32_mib_into_the_inputs_of_its_jobs(api: Api) -
     _subscribe(api)
     sent = _send(api, {"type": "order.paid", "data": "x" * 700_000})
     # 4 MiB of inputs in the event's transaction, and in each of the duty.
-    assert (len(sent["job_ids"]), sent["more"], sent["refused"]) == (5, 395, [])
+    assert (len(sent["job_ids"]), sent["more_count"], sent["refused"]) == (5, 395, [])
     duty = EventFanOut(api.database, EventJobs(JobCreator()))
     while duty.run_once(0):
         pass
     shown = api.get(f"{EVENTS}/{sent['id']}").get_json()["data"]
-    assert (len(shown["job_ids"]), len(shown["refused"]), shown["more"]) == (47, 353, 0)
+    assert (len(shown["job_ids"]), len(shown["refused"]), shown["more_count"]) == (47, 353, 0)
     assert all("(limit event_copied_bytes)" in each["reason"] for each in shown["refused"])
     ((jobs, size),) = api.execute("SELECT count(*), sum(octet_length(input::text)) FROM jobs")
     assert (jobs, size < 32 * 2**20) == (47, True)
@@ -351,7 +352,7 @@ SELECT 'ten_test', 'order.paid', 'wkr_open', json_build_object('data', json_buil
     full = api.post(SUBSCRIPTIONS, json={"event_type": "order.paid", "worker_id": "wkr_open"})
     assert "(limit subscriptions)" in error_of(full, 409, "resource_conflict")["message"]
     sent = api.post(EVENTS, json={"type": "order.paid", "data": {"shop": 7000}}).get_json()["data"]
-    assert (len(sent["job_ids"]), sent["more"], sent["refused"]) == (2, 0, [])
+    assert (len(sent["job_ids"]), sent["more_count"], sent["refused"]) == (2, 0, [])
 
 
 def test_a_subscription_is_tried_on_an_event(api: Api) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from ava.store.errors import counting
 from harness.api import NODE, Api
 
 ERRORS = "/v1/ava/errors"
+_DAY = 86_400
 HOOKS = "/v1/webhooks"
 
 
@@ -84,6 +86,35 @@ def test_what_comes_back_after_it_was_resolved_is_open_again(api: Api) -> None:
     count_ended_jobs(api.database)
     assert _groups(api)[0]["status"] == "open"
     assert _events(api) == ["ava.error.opened", "ava.error.regressed"]
+
+
+def test_a_time_range_has_the_groups_that_failed_in_it_with_the_failures_of_its_days(api: Api) -> None:
+    _fail(api, "AError: x", "BError: x", seconds_ago=10 * _DAY)
+    _fail(api, "AError: x", seconds_ago=0)
+    _fail(api, "CError: x", seconds_ago=40 * _DAY)
+    count_ended_jobs(api.database)
+
+    def counts(since: float | None, until: float | None) -> dict[str, int]:
+        days = {"since": since, "until": until}
+        query = {name: _days_ago(ago) for name, ago in days.items() if ago is not None}
+        found = {group["kind"]: group["count"] for group in _groups(api, **query)}
+        for group in _groups(api, **query):
+            shown = api.get(f"{ERRORS}/{group['id']}", query_string=query).get_json()["data"]
+            assert shown == group
+        return found
+
+    assert counts(None, None) == {"AError": 2, "BError": 1}
+    assert counts(11, None) == {"AError": 2, "BError": 1}
+    assert counts(11, 9) == {"AError": 1, "BError": 1}
+    assert counts(9, None) == {"AError": 1}
+    assert counts(8, 2) == {}
+    assert counts(50, 12) == {"CError": 1}
+    assert api.get(ERRORS, query_string={"days": 30}).status_code == 400
+    assert api.get(ERRORS, query_string={"since": _days_ago(1), "until": _days_ago(2)}).status_code == 400
+
+
+def _days_ago(days: float) -> str:
+    return (datetime.now(UTC) - timedelta(days=days)).isoformat()
 
 
 def test_an_ignored_group_is_counted_and_says_nothing(api: Api) -> None:

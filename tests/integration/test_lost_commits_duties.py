@@ -103,7 +103,9 @@ def _event_with_more_jobs_than_a_transaction_makes(bench: Bench) -> None:
     # Only the API tells that the tenant has subscriptions.
     body = {"event_type": "order.paid", "worker_id": "wkr_open"}
     assert bench.api.post("/v1/ava/subscriptions", json=body).status_code == 201
-    assert bench.api.post("/v1/ava/events", json={"type": "order.paid", "data": 1}).get_json()["data"]["more"] == 3
+    assert (
+        bench.api.post("/v1/ava/events", json={"type": "order.paid", "data": 1}).get_json()["data"]["more_count"] == 3
+    )
     duty = EventFanOut(bench.database, EventJobs(JobCreator()))
     bench.repeat(lambda: duty.run_once(0))
     assert bench.api.execute("SELECT count(*), count(DISTINCT triggered_by) FROM jobs") == [(103, 103)]

@@ -205,7 +205,7 @@ def test_hostile_arguments_are_refused_by_name(shared_api: Api) -> None:
         for tool, argument in (
             *(("list_jobs", name) for name in ("worker_id", "status", "created_after", "error", "limit", "cursor")),
             *(("list_workers", name) for name in ("text", "status", "cursor")),
-            *(("list_errors", name) for name in ("worker_id", "days", "limit")),
+            *(("list_errors", name) for name in ("worker_id", "since", "until", "limit")),
             *(("preview_schedule", name) for name in ("cron", "timezone", "count")),
             ("search_workers", "text"),
         ):

@@ -8,6 +8,8 @@ import pytest
 
 from ava.dispatcher.duties import retention
 from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.domain import ids
+from ava.domain.record import format_time
 from ava.settings import Settings
 from ava.store.reports import ended, overview, statistics, tenant_loads
 from harness.api import NODE, Api, wrong_fields
@@ -216,6 +218,23 @@ def test_the_audit_trail_is_filtered(api: Api) -> None:
     assert api.get("/v1/ava/audit?filter[action]=jobs.cancel").get_json()["data"] == []
 
 
+def test_a_time_range_of_the_audit_trail_has_the_entries_from_its_start_to_before_its_end(api: Api) -> None:
+    for _ in range(20):
+        api.trigger()
+    entries = api.get("/v1/ava/audit").get_json()["data"]
+    # The ids have the times of the requests, although all were written together.
+    for since, until in ((5, 0), (19, 12), (10, 9)):
+        times = {"since": entries[since]["at"], "until": entries[until]["at"]}
+        found = api.get("/v1/ava/audit", query_string=times).get_json()
+        inside = [each["id"] for each in entries if times["since"] <= each["at"] < times["until"]]
+        assert [each["id"] for each in found["data"]] == inside
+        assert found["pagination"]["total"] == len(inside)
+    page = api.get("/v1/ava/audit", query_string={"since": entries[9]["at"], "per_page": 4}).get_json()
+    rest = {"since": entries[9]["at"], "cursor": page["pagination"]["next_cursor"]}
+    found = api.get("/v1/ava/audit", query_string=rest).get_json()["data"]
+    assert len(page["data"] + found) == sum(each["at"] >= entries[9]["at"] for each in entries)
+
+
 def test_refusals_by_role_are_counted_and_sampled(api: Api) -> None:
     user = {"x-platform-role": "tenant-user", "x-user-id": "usr_flood"}
     for number in range(200):
@@ -282,11 +301,14 @@ def test_every_filter_of_the_audit_trail_reads_an_index(api: Api) -> None:
         " 'job_' || n END, 200, 'a', 'r', now() FROM generate_series(1, 40000) AS n"
     )
     api.execute("VACUUM ANALYZE audit")
-    for query in ("", "filter[action]=jobs.cancel", "filter[user_id]=usr_a", "filter[target]=job_a"):
+    ((middle,),) = api.execute("SELECT id::text FROM audit ORDER BY id OFFSET 20000 LIMIT 1")
+    until = format_time(ids.timestamp_of("aud", ids.encode("aud", middle)))
+    filters = ("filter[action]=jobs.cancel", "filter[user_id]=usr_a", "filter[target]=job_a", f"until={until}")
+    for query in ("", *filters):
         before = api.rows_read("audit")
         found = api.get(f"/v1/ava/audit?per_page=10&{query}").get_json()
         assert len(found["data"]) == 10
-        assert found["pagination"]["total"] == (10 if query else 1_000)
+        assert found["pagination"]["total"] == (1_000 if query in ("", filters[-1]) else 10)
         assert api.rows_read("audit") - before < 1_100, query
     combined = api.get("/v1/ava/audit?filter[action]=jobs.cancel&filter[user_id]=usr_a").get_json()
     assert combined["pagination"]["total"] == 10

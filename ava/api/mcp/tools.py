@@ -180,7 +180,8 @@ def _list_workers(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
 
 
 def _list_errors(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
-    names = {"worker_id": "filter[worker_id]", "status": "filter[status]", "days": "days", "cursor": "cursor"}
+    names = {"worker_id": "filter[worker_id]", "status": "filter[status]"}
+    names |= {name: name for name in ("since", "until", "cursor")}
     return content.of_data(
         _list("/v1/ava/errors", "errors", names, arguments), about="groups of failed jobs by their errors"
     )
@@ -320,7 +321,8 @@ _TOOLS = (
         arguments={
             "worker_id": _WORKER_ID,
             "status": {"type": "string", "enum": ["open", "ignored", "resolved"]},
-            "days": {"type": "integer", "minimum": 1, "maximum": 90},
+            "since": _DATE,
+            "until": _DATE,
             "limit": _LIMIT,
             "cursor": _CURSOR,
         },

@@ -26,7 +26,6 @@ from ava.domain.jobs.bulk_operation import BulkKind
 blueprint = Blueprint("errors", __name__, url_prefix="/v1/ava/errors")
 
 _CHANGE: dict[str, Any] = {
-    "query": ErrorQuery(),
     "body": NoBody(),
     "may_be_empty": True,
     "record": ErrorGroupRecord(),
@@ -40,7 +39,7 @@ _CHANGE: dict[str, Any] = {
     summary="List error groups of failed jobs",
     description="Groups of failed jobs with the same worker, kind of error, message (without numbers, ids and "
     "addresses) and stack frames of the handler. The most recently seen groups come first; `count` is for the "
-    "period.",
+    "time range.",
     query=ErrorListQuery(),
     record=ErrorGroupRecord(),
     is_list=True,
@@ -50,7 +49,8 @@ def list_errors(query: ErrorListRequest) -> Response:
     """Show a page of groups."""
     found, total = context().admin.errors.page(
         caller(),
-        days=query.days,
+        since=query.since,
+        until=query.until,
         worker_id=query.worker_id,
         status=query.status,
         limit=query.limit,
@@ -66,7 +66,7 @@ def list_errors(query: ErrorListRequest) -> Response:
 )
 def show(error_id: str, query: dict[str, Any]) -> Response:
     """Show one group."""
-    return responses.data(write_error_group(context().admin.errors.show(caller(), error_id, days=query["days"])))
+    return responses.data(write_error_group(context().admin.errors.show(caller(), error_id, **query)))
 
 
 @blueprint.post("/<error_id>/resolve")
@@ -75,9 +75,9 @@ def show(error_id: str, query: dict[str, Any]) -> Response:
     description="The group is reopened when another job fails in this way, with the event `ava.error.regressed`.",
     **_CHANGE,
 )
-def resolve(error_id: str, query: dict[str, Any]) -> Response:
+def resolve(error_id: str) -> Response:
     """Resolve one group."""
-    return _change(error_id, ErrorStatus.RESOLVED, query)
+    return _change(error_id, ErrorStatus.RESOLVED)
 
 
 @blueprint.post("/<error_id>/retry")
@@ -97,19 +97,19 @@ def retry(error_id: str, key: str | None) -> Response:
 
 @blueprint.post("/<error_id>/ignore")
 @operation(summary="Ignore an error group", description="Its jobs are still counted.", **_CHANGE)
-def ignore(error_id: str, query: dict[str, Any]) -> Response:
+def ignore(error_id: str) -> Response:
     """Ignore one group."""
-    return _change(error_id, ErrorStatus.IGNORED, query)
+    return _change(error_id, ErrorStatus.IGNORED)
 
 
 @blueprint.post("/<error_id>/reopen")
 @operation(summary="Reopen an error group", **_CHANGE)
-def reopen(error_id: str, query: dict[str, Any]) -> Response:
+def reopen(error_id: str) -> Response:
     """Reopen one group."""
-    return _change(error_id, ErrorStatus.OPEN, query)
+    return _change(error_id, ErrorStatus.OPEN)
 
 
-def _change(error_id: str, status: ErrorStatus, query: dict[str, Any]) -> Response:
-    before, changed = context().admin.errors.change(caller(), error_id, status, days=query["days"])
+def _change(error_id: str, status: ErrorStatus) -> Response:
+    before, changed = context().admin.errors.change(caller(), error_id, status)
     record_pairs(status=(before, status))
     return responses.data(write_error_group(changed))

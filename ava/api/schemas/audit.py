@@ -11,7 +11,7 @@ from ava.api.http import payloads
 from ava.api.http.fields import ClientId, Id, JsonText, Text, WholeNumber
 from ava.api.http.paging import PageRequest, cursor_field, per_page_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
-from ava.api.http.strict import Strict
+from ava.api.http.time_ranges import TimeRangeQuery
 from ava.domain import ids
 from ava.store.reports.audit import AuditEntry, AuditFilter
 
@@ -35,7 +35,7 @@ class AuditListRequest(PageRequest):
     audit_filter: AuditFilter
 
 
-class AuditListQuery(Strict):
+class AuditListQuery(TimeRangeQuery):
     """The parameters of the audit trail."""
 
     action = _Name(

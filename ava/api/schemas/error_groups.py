@@ -11,11 +11,10 @@ from typing import Any
 from marshmallow import Schema, fields, post_load
 
 from ava.api.http import paging
-from ava.api.http.fields import Choice, ClientId, Instant, WholeNumber
+from ava.api.http.fields import Choice, ClientId, Instant, QueryInstant, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
-from ava.api.http.strict import Strict
-from ava.api.schemas.analytics import days_field
+from ava.api.http.time_ranges import TimeRangeQuery
 from ava.domain.error_group import ErrorDay, ErrorGroup, ErrorStatus
 from ava.domain.record import format_time
 
@@ -26,15 +25,27 @@ _MAX_COUNT = 2**53
 class ErrorListRequest(PageRequest):
     """A page and filters of error groups."""
 
-    days: int
+    since: datetime | None
+    until: datetime | None
     worker_id: str | None
     status: ErrorStatus | None
 
 
-class ErrorListQuery(PageQuery):
+_SINCE = {
+    "description": "Count only failures of this time or later, in ISO 8601. Failures are counted by day (UTC): a day "
+    "that the range touches counts as a whole. Default: midnight UTC 30 days ago."
+}
+
+
+class ErrorQuery(TimeRangeQuery):
+    """The parameters of one group."""
+
+    since = QueryInstant(load_default=None, allow_none=False, metadata=_SINCE)
+
+
+class ErrorListQuery(PageQuery, ErrorQuery):
     """The parameters of the list of groups."""
 
-    days = days_field()
     worker_id = ClientId(
         "wkr",
         data_key="filter[worker_id]",
@@ -56,12 +67,6 @@ class ErrorListQuery(PageQuery):
         return ErrorListRequest(**take_page(values), **values)
 
 
-class ErrorQuery(Strict):
-    """The parameter of one group."""
-
-    days = days_field()
-
-
 # Out -------------------------------------------------------------------------------------------------------------
 
 
@@ -77,7 +82,7 @@ class ErrorGroupRecord(RecordSchema, of=ErrorGroup):
 
     names = "id worker_id kind message count first_seen_at last_seen_at status sample_job_id daily"
     daily = fields.List(
-        fields.Nested(ErrorDayRecord), metadata={"description": "The days of the period on which jobs failed."}
+        fields.Nested(ErrorDayRecord), metadata={"description": "The days of the time range on which jobs failed."}
     )
 
 

@@ -9,19 +9,11 @@ from typing import Any
 from marshmallow import Schema, fields, post_load
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import (
-    REQUIRED,
-    Flag,
-    Id,
-    Instant,
-    JsonText,
-    QueryInstant,
-    Text,
-    WholeNumber,
-)
+from ava.api.http.fields import REQUIRED, Flag, Id, Instant, JsonText, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
+from ava.api.http.time_ranges import TimeRangeQuery
 from ava.api.schemas.event_fields import (
     EventTypeField,
     JsonValue,
@@ -137,7 +129,7 @@ class EventListRequest(PageRequest):
     event_filter: EventFilter
 
 
-class EventListQuery(PageQuery):
+class EventListQuery(PageQuery, TimeRangeQuery):
     """The parameters of the list of events."""
 
     type = EventTypeField(
@@ -155,18 +147,6 @@ class EventListQuery(PageQuery):
             "description": "Only events of this source. With `filter[type]`, the newest 10,000 events of that "
             "type are searched."
         },
-    )
-    created_after = QueryInstant(
-        data_key="filter[created_after]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "ISO 8601 lower bound."},
-    )
-    created_before = QueryInstant(
-        data_key="filter[created_before]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "ISO 8601 upper bound."},
     )
     cursor = cursor_field(paging.id_reader("evt"))
 
@@ -192,7 +172,7 @@ class SentEventRecord(Schema):
     id = Id("evt")
     job_ids = fields.List(Id("job"))
     refused = fields.List(fields.Nested(RefusalRecord))
-    more = WholeNumber(
+    more_count = WholeNumber(
         minimum=0,
         maximum=2**31,
         metadata={"description": "The number of further jobs, created within the next 5 seconds."},
@@ -235,7 +215,7 @@ class EventRecord(Schema):
     )
     job_ids = fields.List(Id("job"))
     refused = fields.List(fields.Nested(RefusalRecord))
-    more = WholeNumber(
+    more_count = WholeNumber(
         minimum=0,
         maximum=2**31,
         metadata={"description": "Above 0 until the jobs of all matching subscriptions are created."},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ava.cli.options.resources import Resource
+from ava.cli.options.arguments import PAST_FORM, PAST_TIMESTAMP
+from ava.cli.options.resources import Resource, with_options
 from ava.cli.screen.tables import Column, ago
 
 _COLUMNS = (
@@ -18,8 +19,12 @@ _COLUMNS = (
     Column(title="LAST SEEN", value=lambda group: group.last_seen_at, is_wide=True),
     Column(title="LAST JOB", value=lambda group: group.sample_job_id, is_wide=True),
 )
-_days = click.option("--days", type=click.IntRange(1, 90), default=30, show_default=True, help="The period in days.")
-
+_range = with_options(
+    click.option(
+        "--since", type=PAST_TIMESTAMP, help=f"Count failures of that day or later: {PAST_FORM}.  [default: 30d]"
+    ),
+    click.option("--until", type=PAST_TIMESTAMP, help="Count only failures before that time, by days (UTC)."),
+)
 
 _errors = Resource(
     name="errors",
@@ -32,9 +37,9 @@ _errors.add_list(
     "List groups of failed jobs, the latest seen first.",
     click.option("--worker", "worker_id", help="Only errors of this worker."),
     click.option("--status", type=click.Choice(["open", "resolved", "ignored"]), help="Only errors of this status."),
-    _days,
+    _range,
 )
-_errors.add_show("Show an error.", _days)
+_errors.add_show("Show an error.", _range)
 _errors.add_action("resolve", "Resolve errors. They reopen when another job fails with the same error.")
 _errors.add_action("ignore", "Ignore errors. Their jobs are still counted.")
 _errors.add_action("reopen", "Reopen errors.")

@@ -15,6 +15,7 @@ from ava.cli.options.resources import (
     Resource,
     changed_fields,
     priority_option,
+    time_range_options,
     unset_option,
     with_options,
 )
@@ -269,6 +270,7 @@ _events.add_list(
     "List events, newest first.",
     click.option("--type", help="Only events of this type."),
     click.option("--source", help="Only events from this source."),
+    time_range_options,
 )
 _events.add_show("Show an event with the jobs that it created, and the jobs that waited for it.")
 events = _events.group

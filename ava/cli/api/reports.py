@@ -8,7 +8,7 @@ import click
 
 from ava.cli.options.arguments import WORKER_ID
 from ava.cli.options.connection import connected
-from ava.cli.options.resources import Resource
+from ava.cli.options.resources import Resource, time_range_options
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column, milliseconds
@@ -170,6 +170,7 @@ _audit.add_list(
     click.option("--action", help="Only this action, as in jobs.cancel."),
     click.option("--by", "user_id", help="Only requests of this user."),
     click.option("--target", help="Only changes of the record with this id."),
+    time_range_options,
     empty="No entries match.",
 )
 audit = _audit.group

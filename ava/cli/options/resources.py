@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ava.cli.options.arguments import PAST_FORM, PAST_TIMESTAMP
 from ava.cli.options.connection import connected
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
@@ -35,6 +36,13 @@ def with_options(*options: Decorator) -> Decorator:
         return command
 
     return add
+
+
+#: The options of a list with a time range.
+time_range_options = with_options(
+    click.option("--since", type=PAST_TIMESTAMP, help=f"Only records of that time or later: {PAST_FORM}."),
+    click.option("--until", type=PAST_TIMESTAMP, help="Only records before that time."),
+)
 
 
 class RecordOption(click.Option):

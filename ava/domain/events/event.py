@@ -79,7 +79,7 @@ class InboundEvent:
     #: The first jobs with waits that it satisfied, if they were read.
     woken_job_ids: Sequence[str] = ()
     #: Matching subscriptions without a job yet when the event was stored.
-    more: int = 0
+    more_count: int = 0
     #: Total bytes of the inputs of its jobs so far.
     copied_bytes: int = 0
     #: The hook delivery that brought it.

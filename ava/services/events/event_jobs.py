@@ -136,7 +136,7 @@ class EventJobs:
                     event,
                     job_ids=[job.id for job in batch.jobs],
                     refused=batch.refused,
-                    more=len(matching) - batch.count,
+                    more_count=len(matching) - batch.count,
                     copied_bytes=batch.copied_bytes,
                 )
             )

@@ -49,7 +49,7 @@ class Receipt:
     job_ids: Sequence[str] = ()
     #: The jobs that could not be created.
     refused: Sequence[Refusal] = ()
-    more: int = 0
+    more_count: int = 0
     #: The response to a handshake, which is not stored; None for a delivery.
     handshake: str | None = None
 
@@ -261,7 +261,10 @@ class Receiving:
         )
         (stored,) = made.events
         receipt = Receipt(
-            delivery_id=arrived.delivery_id, job_ids=stored.job_ids, refused=stored.refused, more=stored.more
+            delivery_id=arrived.delivery_id,
+            job_ids=stored.job_ids,
+            refused=stored.refused,
+            more_count=stored.more_count,
         )
         return Stored(receipt=receipt, jobs=made.jobs, has_event=True)
 

@@ -18,8 +18,9 @@ from ava.store.engine.statement import Statement
 class ErrorFilter:
     """A filter for error groups; None means any."""
 
-    #: Midnight: groups with later failures, and only these failures are counted.
+    #: The time range of the failures, which are counted by day: a day that it touches counts as a whole.
     since: datetime
+    until: datetime | None = None
     worker_id: str | None = None
     status: ErrorStatus | None = None
 
@@ -27,19 +28,26 @@ class ErrorFilter:
 _ROWS = RecordRows(ErrorGroup, "g", without=("count", "daily"))
 
 
+_DAYS_IN_RANGE = """d.tenant_id = g.tenant_id AND d.error_id = g.id
+        AND d.day >= date_trunc('day', %(since)s::timestamptz, 'UTC')
+        AND d.day < coalesce(%(until)s::timestamptz, 'infinity')"""
+
+
 def _with_days(groups: str) -> str:
     return f"""
 SELECT {_ROWS.columns}, d.days, d.jobs
 FROM ({groups}) AS g CROSS JOIN LATERAL (
     SELECT array_agg(d.day ORDER BY d.day) AS days, array_agg(d.jobs ORDER BY d.day) AS jobs
-    FROM error_days AS d WHERE d.tenant_id = g.tenant_id AND d.error_id = g.id AND d.day >= %(since)s
+    FROM error_days AS d WHERE {_DAYS_IN_RANGE}
 ) AS d
 """
 
 
-_MATCHING = """
+_MATCHING = f"""
     SELECT g.* FROM error_groups AS g
     WHERE g.tenant_id = %(tenant_id)s AND g.last_seen_at >= %(since)s
+        AND (%(until)s::timestamptz IS NULL
+            OR g.first_seen_at < %(until)s AND EXISTS (SELECT FROM error_days AS d WHERE {_DAYS_IN_RANGE}))
         AND (%(worker_id)s::text IS NULL OR g.worker_id = %(worker_id)s)
         AND (%(status)s::text IS NULL OR g.status = %(status)s)
 """
@@ -79,6 +87,7 @@ def _filter_parameters(tenant_id: str, error_filter: ErrorFilter) -> dict[str, o
     return {
         "tenant_id": tenant_id,
         "since": error_filter.since,
+        "until": error_filter.until,
         "worker_id": error_filter.worker_id,
         "status": error_filter.status,
     }
@@ -89,9 +98,11 @@ _SHOW = Statement(
 )
 
 
-def show(connection: Connection, *, tenant_id: str, error_id: str, since: datetime) -> ErrorGroup | None:
-    """Return a tenant's group; None if there is none."""
-    parameters = {"tenant_id": tenant_id, "id": error_uuid(error_id), "since": since}
+def show(
+    connection: Connection, *, tenant_id: str, error_id: str, since: datetime, until: datetime | None = None
+) -> ErrorGroup | None:
+    """Return a tenant's group with its failures of a time range; None if there is none."""
+    parameters = {"tenant_id": tenant_id, "id": error_uuid(error_id), "since": since, "until": until}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else _group(row)
 

@@ -21,8 +21,6 @@ from ava.store.jobs.rows import job_uuid
 HOURS = 24
 #: The hook id of events without a hook, in `received_keys`.
 _NO_HOOK = "00000000-0000-0000-0000-000000000000"
-_FIRST_UUID = _NO_HOOK
-_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 #: Condition: the fan-out has work. An index answers it.
 ARE_UNFINISHED = "EXISTS (SELECT FROM events WHERE fanned_out_to IS NOT NULL)"
 
@@ -33,7 +31,7 @@ _ROWS = RecordRows(
     columns={
         "job_ids": "e.job_ids::text[]",
         "refused": "e.refused::text",
-        "more": "CASE WHEN e.fanned_out_to IS NULL THEN 0 ELSE e.more END",
+        "more_count": "CASE WHEN e.fanned_out_to IS NULL THEN 0 ELSE e.more_count END",
     },
     readers={"refused": lambda text: [Refusal(**each) for each in json.loads(text)]},
     without=("spec", "woken_job_ids", "is_duplicate"),
@@ -47,8 +45,8 @@ class EventFilter:
 
     type: str | None = None
     source: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,18 +105,18 @@ WITH woken AS (
     SELECT %(tenant_id)s, 'event', w.id::uuid, w.type FROM unnest(%(ids)s::text[], %(types)s::text[]) AS w (id, type)
 )
 INSERT INTO events (tenant_id, id, type, source, source_id, subject, time, data, extensions, headers, created_at,
-                    hook_id, delivery_id, job_ids, refused, more, fanned_out_to, subscriptions_version, copied_bytes,
-                    traceparent)
+                    hook_id, delivery_id, job_ids, refused, more_count, fanned_out_to, subscriptions_version,
+                    copied_bytes, traceparent)
 SELECT %(tenant_id)s, g.id::uuid, g.type, g.source, g.source_id, g.subject, g.time, g.data::json, g.extensions::json,
-    g.headers::json, g.created_at, %(hook_id)s::uuid, %(delivery_id)s::uuid, g.job_ids::uuid[], g.refused::json, g.more,
-    g.fanned_out_to::uuid, CASE WHEN g.fanned_out_to IS NOT NULL THEN %(version)s::bigint END, g.copied_bytes,
-    g.traceparent
+    g.headers::json, g.created_at, %(hook_id)s::uuid, %(delivery_id)s::uuid, g.job_ids::uuid[], g.refused::json,
+    g.more_count, g.fanned_out_to::uuid, CASE WHEN g.fanned_out_to IS NOT NULL THEN %(version)s::bigint END,
+    g.copied_bytes, g.traceparent
 FROM unnest(%(ids)s::text[], %(types)s::text[], %(sources)s::text[], %(source_ids)s::text[], %(subjects)s::text[],
             %(times)s::timestamptz[], %(datas)s::text[], %(extensions)s::text[], %(headers)s::text[],
-            %(created)s::timestamptz[], %(job_ids)s::text[], %(refused)s::text[], %(mores)s::integer[],
+            %(created)s::timestamptz[], %(job_ids)s::text[], %(refused)s::text[], %(more_counts)s::integer[],
             %(fanned_out)s::text[], %(copied)s::integer[], %(traceparents)s::text[])
-    AS g (id, type, source, source_id, subject, time, data, extensions, headers, created_at, job_ids, refused, more,
-          fanned_out_to, copied_bytes, traceparent)
+    AS g (id, type, source, source_id, subject, time, data, extensions, headers, created_at, job_ids, refused,
+          more_count, fanned_out_to, copied_bytes, traceparent)
 """)
 
 
@@ -156,7 +154,7 @@ def insert(
         "created": [event.created_at for event in events],
         "job_ids": [_uuids(event.job_ids) for event in events],
         "refused": [_refused_json(event.refused) for event in events],
-        "mores": [event.more for event in events],
+        "more_counts": [event.more_count for event in events],
         "fanned_out": [_subscription_uuid(fanned_out_to.get(event.id)) for event in events],
         "copied": [event.copied_bytes for event in events],
         "traceparents": [event.traceparent for event in events],
@@ -315,17 +313,11 @@ def count(connection: Connection, *, tenant_id: str, event_filter: EventFilter) 
 
 
 def _filter_parameters(tenant_id: str, wanted: EventFilter, before_id: str | None) -> dict[str, object]:
-    before = None if before_id is None else event_uuid(before_id)
-    if wanted.created_before is not None:
-        bound = str(ids.first_uuid(wanted.created_before))
-        before = bound if before is None else min(before, bound)
-    after = wanted.created_after
     return {
+        **ids.uuid_range("evt", since=wanted.since, until=wanted.until, before_id=before_id),
         "tenant_id": tenant_id,
         "type": wanted.type,
         "source": wanted.source,
-        "first": _FIRST_UUID if after is None else str(ids.first_uuid(after)),
-        "before": before or _LAST_UUID,
     }
 
 

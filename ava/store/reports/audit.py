@@ -60,6 +60,8 @@ class AuditFilter:
     action: str | None = None
     user_id: str | None = None
     target: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 _COLUMNS = "tenant_id, user_id, role, action, target, status, address, request_id, at, occurrences, key_id"
@@ -85,8 +87,6 @@ def insert(connection: Connection, records: Mapping[str, AuditRecord]) -> None:
     _INSERT.run(connection, given | {"id": text_array(records)})
 
 
-_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-_FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 #: Max entries of the leading filter that are searched for the other filters.
 _MAX_SEARCHED = 10_000
 
@@ -145,9 +145,7 @@ def page(
 
     With several filters, the newest entries of the leading filter are searched for the others.
     """
-    before = None if before_id is None else ids.decode("aud", before_id)
-    parameters = _filter_parameters(tenant_id, audit_filter)
-    parameters |= {"before": _LAST_UUID if before is None else str(before), "limit": limit}
+    parameters = _filter_parameters(tenant_id, audit_filter, before_id) | {"limit": limit}
     names = _COLUMNS.split(", ")
     statement, _ = _statements(audit_filter)
     found = connection.exec_driver_sql(statement, parameters)
@@ -159,18 +157,18 @@ def page(
 
 def count(connection: Connection, *, tenant_id: str, audit_filter: AuditFilter) -> int:
     """Return the number of matching entries, exact up to `MAX_IN_TOTAL`."""
-    parameters = _filter_parameters(tenant_id, audit_filter) | {"before": _LAST_UUID, "limit": MAX_IN_TOTAL}
+    parameters = _filter_parameters(tenant_id, audit_filter, None) | {"limit": MAX_IN_TOTAL}
     _, statement = _statements(audit_filter)
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())
 
 
-def _filter_parameters(tenant_id: str, audit_filter: AuditFilter) -> dict[str, object]:
+def _filter_parameters(tenant_id: str, audit_filter: AuditFilter, before_id: str | None) -> dict[str, object]:
     return {
+        **ids.uuid_range("aud", since=audit_filter.since, until=audit_filter.until, before_id=before_id),
         "tenant_id": tenant_id,
         "action": audit_filter.action,
         "user_id": audit_filter.user_id,
         "target": audit_filter.target,
-        "first": _FIRST_UUID,
         "filters": sum(value is not None for value in (audit_filter.action, audit_filter.user_id, audit_filter.target)),
     }
 

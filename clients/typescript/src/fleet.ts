@@ -106,9 +106,9 @@ export class Errors extends Resource {
     return this.calls.list("/v1/ava/errors", [], { perPage: 100, ...query }, options);
   }
 
-  /** Returns a group with its jobs of the last `days`. */
-  async get(id: string, { days, ...options }: CallOptions & { days?: number } = {}): Promise<ErrorGroup> {
-    return this.calls.data("get", ERROR, [id], { ...options, query: { days } });
+  /** Returns a group with its jobs of a time range, by default of 30 days. */
+  async get(id: string, query: Query<typeof ERROR> = {}, options: CallOptions = {}): Promise<ErrorGroup> {
+    return this.calls.data("get", ERROR, [id], { ...options, query });
   }
 
   /** Resolves a group. It reopens when another job fails with this error. */

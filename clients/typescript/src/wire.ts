@@ -9,7 +9,7 @@ const PAYLOADS = [
 const MAPS = ["by_worker"];
 /** Query parameters that are no filters. */
 const PLAIN = new Set([
-  "page", "per_page", "cursor", "fields", "sort", "q", "since", "days", "group_by", "percentiles", "wait", "limit",
+  "page", "per_page", "cursor", "fields", "sort", "q", "since", "until", "days", "group_by", "percentiles", "wait", "limit",
   "tail", "after", "before", "count", "scope", "dry_run",
 ]);
 

@@ -26,7 +26,7 @@ export function open(main, { signal, query }) {
     worker ? h("p", { class: "muted" }, `Of ${worker}. `, h("a", { href: "#/errors" }, "All workers")) : null, list, none, pager);
 
   const turn = repeat(signal, 5, async () => {
-    const asked = { days: String(DAYS), per_page: "20", "filter[status]": state, "filter[worker_id]": worker, cursor: query.get("cursor") };
+    const asked = { per_page: "20", "filter[status]": state, "filter[worker_id]": worker, cursor: query.get("cursor") };
     const found = await get("/v1/ava/errors", { query: asked, signal });
     groups.show(found.data);
     none.hidden = found.data.length > 0;
