@@ -158,6 +158,16 @@ def _broker_that_has_lost_everything(bench: Bench) -> None:
     bench.stored.await_messages(3)
 
 
+@_SCENARIOS.cuts("jobs.transitions.recall.recall_runs")
+def _messages_of_a_queue_that_is_paused(bench: Bench) -> None:
+    bench.stored.insert(3, is_published=True)
+    paused = bench.api.post("/v1/ava/queues/default/pause", headers={"x-platform-role": "platform-admin"})
+    assert paused.status_code == 200, paused.text
+    feed = WindowFeed(bench.database, bench.publisher, window=10, node_dead_seconds=14)
+    bench.repeat(lambda: feed.run_once(0))
+    assert bench.stored.count("published_at IS NULL AND waits_for = 'queue'") == 3
+
+
 @_SCENARIOS.cuts("jobs.feed.permit_waits.read_rates", "jobs.feed.permit_waits.write_rates")
 def _rate(bench: Bench) -> None:
     stored = bench.stored
