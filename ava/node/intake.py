@@ -6,7 +6,7 @@ from enum import Enum, auto
 
 
 class Intake:
-    """Open while the node takes jobs. Its attributes may be read and set from any thread."""
+    """Open while the node takes jobs. Any thread may read and set its attributes."""
 
     def __init__(self) -> None:
         #: False while the node is drained: it finishes its runs and consumes no queue.

@@ -1,6 +1,6 @@
 """What runs and nodes use of their machine, memory and processor time, and the memory limits of workers.
 
-Linux shows both in `/proc`; control groups, which need rights that a node seldom has, are not used.
+Read from Linux's `/proc`; a node seldom has the rights for control groups.
 """
 
 from __future__ import annotations
@@ -21,18 +21,16 @@ from ava.node.outcome import MIB
 #: Microseconds of a clock tick, the unit of the times in `/proc/<pid>/stat`.
 _TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-#: Positions of utime, stime, cutime and cstime in `/proc/<pid>/stat`, after the program's name (proc_pid_stat(5)).
+#: Positions of utime, stime, cutime and cstime after the program's name (proc_pid_stat(5)).
 _TIMES = slice(11, 15)
-#: The lines of `/proc/<pid>/status` with private and shared memory, in KiB. They exclude pages of files.
+#: Private and shared memory, in KiB, without pages of files.
 _MEMORY = ("RssAnon:", "RssShmem:")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunUse:
-    """Resource usage of a process and its descendants."""
-
     memory_bytes: int
-    #: Since the start of each process, including ended and reaped ones.
+    #: Since the start of each process, including reaped ones.
     cpu_us: int
 
 
@@ -43,7 +41,7 @@ def measure(pid: int) -> RunUse:
 
 
 def memory_bytes(pid: int) -> int:
-    """Return the private and shared memory in bytes of one process, without descendants; 0 if it has ended."""
+    """Return the private and shared memory in bytes of one process; 0 if it has ended."""
     lines = _read(pid, "status").splitlines()
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(_MEMORY))
 
@@ -55,7 +53,7 @@ def own_private_bytes() -> int:
 
 
 def own_cpu_us() -> int:
-    """Return the processor time in microseconds of this process and its reaped children."""
+    """Return the processor time of this process and its reaped children."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time_ns() // 1000 + round((ended.ru_utime + ended.ru_stime) * 1_000_000)
 
@@ -77,7 +75,7 @@ def _read(pid: int, name: str) -> str:
 def held_bytes() -> int | None:
     """Return the memory of this process and its descendants in bytes; None if the kernel does not report it.
 
-    Each process counts with its proportional share (Linux's PSS), so that shared pages are counted only once.
+    Each counts with its proportional share (PSS), so that shared pages count once.
     """
     shares = [_share(pid) for pid in (os.getpid(), *process_tree.descendants(os.getpid()))]
     known = [share for share in shares if share is not None]
@@ -94,7 +92,6 @@ def _share(pid: int) -> int | None:
 
 
 def own_mb() -> int:
-    """Return this process's memory in MiB, private and shared."""
     return math.ceil(memory_bytes(os.getpid()) / MIB)
 
 

@@ -20,7 +20,7 @@ def address(node_id: str, pid: int) -> str:
 
 
 def send_stop(*, node_id: str, pid: int, task_id: str, reason: Stop) -> bool:
-    """Ask a child to stop one run; a child with another run ignores it. Returns False if no child is bound."""
+    """Ask a child to stop one run; with another run, it ignores the request. Returns False if no child is bound."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         try:
@@ -38,16 +38,13 @@ class Mailbox:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     def open(self) -> None:
-        """Bind the socket to this process's address."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.bind(address(self._node_id, os.getpid()))
 
     def fileno(self) -> int:
-        """Return the socket's descriptor."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Close the socket."""
         self._socket.close()
 
     def receive(self, seconds: float) -> tuple[str, Stop] | None:

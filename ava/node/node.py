@@ -37,14 +37,12 @@ class Node:
     """The role of this process in its node: the parent with its run monitor or, after the fork, one child."""
 
     def __init__(self, settings: Settings, node_id: str | None = None, runs: PoolRuns | None = None) -> None:
-        """`node_id`: its id, if another process has chosen it. `runs`: the runs of a slot process, if it is one."""
+        """`node_id`: if another process has chosen it. `runs`: those of a slot process, if it is one."""
         self._settings = settings
         self._has_slots = runs is not None
         self.id = node_id or str(ids.new_uuid())
-        #: The queues that the broker refuses to this node.
         self.refusals = Refusals()
         self.run_monitor = RunMonitor(settings, self.id, self.refusals, runs or PoolRuns(self.id))
-        #: The Celery application through which handlers publish their own tasks.
         self.handlers_app = HandlersApp()
         #: The workers of each of the author's Celery applications.
         self.celery_workers: Mapping[str, list[str]] = {}
@@ -60,7 +58,7 @@ class Node:
         self.run_monitor.watch(self._board)
 
     def start(self, consumer: Any) -> None:
-        """Register the node and start the run monitor and the watchdog, once Celery's worker consumes its queues."""
+        """Register the node and start the run monitor and the watchdog, once Celery's worker consumes."""
         tracing.warn_if_unusable(self._settings)
         # The parent adopts a killed child's remaining processes, and kills them.
         process_tree.adopt_orphans()
@@ -117,14 +115,12 @@ class Node:
             self.run_monitor.drain()
 
     def close(self) -> None:
-        """Close the run monitor after Celery's worker has ended."""
         self.run_monitor.close()
         tracing.stop()
 
     # In a child ----------------------------------------------------------------------------------------------------
 
     def start_child(self, take_ahead: TakeAhead) -> None:
-        """Start the child, in a process newly forked from the node's parent."""
         self.hand_over()
         assert self._board is not None
         self.child = Child(self._settings, self.id, take_ahead, self._board.of_process(current_process().index))
@@ -138,6 +134,5 @@ class Node:
         breakpoints.refuse()
 
     def close_child(self) -> None:
-        """Close the child before this process ends."""
         if self.child is not None:
             self.child.close()

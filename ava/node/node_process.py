@@ -38,11 +38,11 @@ def run(
 ) -> int:
     """Run a node until it is asked to end. Returns its exit code.
 
-    `concurrency`: the maximum number of concurrent jobs; None: one per CPU. `queues`: the queues to consume; None: the
-    default queue and its handlers' queues. `on_ready`: called when the node consumes. `part`: which of these queues it
-    consumes. `node_id`: its id, if its command has chosen one. Raises `StartError` if the database is not ready for
-    this code, if Celery's version is untested, or if no node can run on this machine or broker, and `NodeFailed` if an
-    error ends the node.
+    `concurrency`: None: one job per CPU. `queues`: None: the default queue and its handlers' queues. `on_ready`: called
+    when the node consumes. `part`: which queues it consumes. `node_id`: if its command has chosen one.
+
+    Raises `StartError` if the database is not ready for this code, if Celery's version is untested, or if no node can
+    run on this machine or broker, and `NodeFailed` if an error ends the node.
     """
     settings = without_secrets(settings)
     requirements.require_tested(settings.pool)
@@ -61,8 +61,8 @@ def run(
 
 
 def without_secrets(settings: Settings) -> Settings:
-    """Return the settings without those that no process with handlers may have, and hide them from handlers."""
-    # The settings are read. From here on, handlers inherit no key of the service.
+    """Remove the settings that no process with handlers may have, and hide them from handlers."""
+    # From here on, handlers inherit no key of the service.
     conceal(SECRETS)
     give_up_tracing()
     keys = worker_keys(settings.encryption_keys)
@@ -79,7 +79,7 @@ def make_checked_app(settings: Settings) -> Celery:
 def make_worker(
     app: Celery, settings: Settings, concurrency: int | None, queues: Sequence[str] | None = None
 ) -> Callable[[], int]:
-    """Create Celery's worker. Returns a function that runs it until its end, and returns its exit code.
+    """Return a function that runs Celery's worker until its end and returns its exit code.
 
     The function raises `NodeFailed`, or the `StartError` that ended the worker.
     """
@@ -87,9 +87,9 @@ def make_worker(
     warnings.filterwarnings("ignore", category=SecurityWarning)
     errors = failure.catch(app)
     failure.log_shutdown()
-    # Not through Celery's command line: loading its other commands takes longer than loading the node.
+    # Celery's command line would load its other commands, which takes longer than loading the node.
     worker = app.Worker(
-        # A unique name, so that a revoke addressed to this node reaches no other node of this machine.
+        # Unique, so that a revoke for this node reaches no other node of this machine.
         hostname=nodename(f"ava-{os.getpid()}", gethostname()),
         loglevel=logging.getLevelName(settings.log_level),
         quiet=True,

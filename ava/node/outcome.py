@@ -57,18 +57,15 @@ _FOREIGN_FOLDERS = (
 
 
 class Stop(StrEnum):
-    """Why a handler was asked to stop."""
-
     CANCEL = "cancel"
     TIMEOUT = "timeout"
     SHUTDOWN = "shutdown"
-    #: The run exceeds its memory limit.
     MEMORY = "memory"
-    #: The run has lost its job, which another run may already hold.
+    #: Another run may already hold its job.
     LOST = "lost"
 
     def exception(self, exceeded: str = "") -> Interruption:
-        """Return the error to raise in the handler. `exceeded`: describes the exceeded limit."""
+        """Return the error to raise in the handler. `exceeded`: describes the limit."""
         if self is Stop.TIMEOUT:
             return JobTimeout(exceeded)
         if self is Stop.MEMORY:
@@ -76,7 +73,7 @@ class Stop(StrEnum):
         return JobCancelled() if self is Stop.CANCEL else JobInterrupted()
 
 
-#: The errors of runs that exceeded a limit, and the class that retry rules compare.
+#: Of runs that exceeded a limit: the error, and the class that retry rules compare.
 EXCEEDED: Mapping[Stop, tuple[str, type[Interruption]]] = {
     Stop.TIMEOUT: ("Timeout", JobTimeout),
     Stop.MEMORY: ("MemoryExceeded", MemoryExceeded),
@@ -84,7 +81,7 @@ EXCEEDED: Mapping[Stop, tuple[str, type[Interruption]]] = {
 
 
 def exceeded_text(stop: Stop, *, timeout_seconds: float, max_memory_mb: int = 0, peak_bytes: int | None = None) -> str:
-    """Return a description of the limit (time or memory) that a stopped run has exceeded."""
+    """Describe the limit that a stopped run has exceeded."""
     if stop is Stop.MEMORY:
         return f"{in_mb(peak_bytes) or 0} of {max_memory_mb} MiB"
     return f"exceeded {timeout_seconds:g} s"
@@ -98,8 +95,7 @@ def in_mb(count: int | None) -> int | None:
 class Retirement(IntEnum):
     """Exit codes of a process that has written the end of its run and must not start another.
 
-    They encode the outcome of the run, because such a process does not report to Celery. Programs rarely use these
-    numbers.
+    They encode the run's outcome, because such a process does not report to Celery. Programs rarely use these numbers.
     """
 
     COMPLETED = 211
@@ -134,7 +130,7 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
     `mask` replaces the run's secrets in its output, its error, the reason of a deferral and the stored record of an
     awaited event. `wait`: why the handler was suspended. `retries`: the rules of its worker.
 
-    Returns None if no outcome is written, because the run was interrupted by a shutdown or has lost its job.
+    Returns None if a shutdown interrupted the run or it has lost its job: then no outcome is written.
     """
     if stop in (Stop.SHUTDOWN, Stop.LOST):
         return None
@@ -183,7 +179,7 @@ def _error_id(job: Job, error: str, raised: BaseException | None) -> str:
 def own_frames(error: BaseException) -> Sequence[str]:
     """Return the functions in the handler's own modules through which an error propagated, without duplicates.
 
-    They have no line numbers, because a deployment moves lines. Never raises.
+    Without line numbers, because a deployment moves lines. Never raises.
     """
     places: list[str] = []
     try:
@@ -264,7 +260,7 @@ def format_traceback(error: BaseException) -> str:
 
 
 def _without_own_frames(whole: TracebackType | None) -> TracebackType | None:
-    """Return the traceback without this service's frames above the handler, which do not help its author."""
+    """Return the traceback without this service's frames above the handler."""
     part = whole
     while part is not None and part.tb_frame.f_code.co_filename.startswith(_OWN_FOLDERS):
         part = part.tb_next
@@ -290,7 +286,7 @@ def encode_output(output: Any) -> str:
 
 
 def _fault_of(output: Any, error: BaseException) -> str:
-    """Return a sentence about an output that cannot be encoded, although its own code may raise again."""
+    """Describe the fault of an output that cannot be encoded, although its own code may raise again."""
     try:
         fault = _find_fault(output)
     except BaseException:
@@ -299,7 +295,7 @@ def _fault_of(output: Any, error: BaseException) -> str:
 
 
 def _is_too_deep(output: Any) -> bool:
-    """Return True if an output nests deeper than a body may. Python's own limit differs between releases."""
+    """Return True if an output nests deeper than a body may; Python's own limit differs between releases."""
     inside = [output]
     for _ in range(limits.NESTING.value):
         values = (part for each in inside for part in (each.values() if isinstance(each, dict) else each))
@@ -310,7 +306,7 @@ def _is_too_deep(output: Any) -> bool:
 
 
 def _find_fault(output: Any) -> str | None:
-    """Return a sentence about the first part of an output that JSON cannot represent; None if there is none."""
+    """Describe the first part of an output that JSON cannot represent; None if there is none."""
     waiting: list[tuple[str, Any, int]] = [("output", output, 0)]
     while waiting:
         path, value, depth = waiting.pop()

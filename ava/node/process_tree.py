@@ -1,7 +1,7 @@
 """Processes of this machine, from Linux's `/proc`: their groups and descendants, and how to kill them.
 
 A node's child adopts the processes that its handlers orphan (`PR_SET_CHILD_SUBREAPER`, prctl(2)), so that all processes
-of a job are descendants of the child, even if they detached.
+of a job, detached ones too, are its descendants.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 #: All signals except those for a fault in this process.
 BLOCKABLE_SIGNALS = signal.valid_signals() - _FAULTS - {signal.SIGABRT}
 
-#: Maximum seconds for a process to stop. A process that is blocked in the kernel for longer runs no code.
+#: Maximum seconds for a process to stop. A process that the kernel blocks for longer runs no code.
 _FREEZE_SECONDS = 0.1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -39,9 +39,8 @@ def survive_parent() -> None:
 
 
 def await_parent_exit(parent_pid: int) -> None:
-    """Wait until this process's parent has ended."""
     with suppress(ProcessLookupError):
-        # Never closed: the process ends next, and if a handler closed it, the number may now be another file.
+        # Never closed: the process ends next, and if a handler closed it, the number may be another file.
         descriptor = os.pidfd_open(parent_pid)
         while os.getppid() == parent_pid:
             try:
@@ -51,7 +50,7 @@ def await_parent_exit(parent_pid: int) -> None:
 
 
 def exit_with_parent(parent_pid: int) -> None:
-    """Start a thread that kills this process and all its descendants when the parent ends: other nodes get its jobs."""
+    """Start a thread that kills this process and its descendants when the parent ends: other nodes get its jobs."""
 
     def kill() -> None:
         # The main thread handles signals.
@@ -63,7 +62,7 @@ def exit_with_parent(parent_pid: int) -> None:
 
 
 def has_children() -> bool:
-    """Return True if this process has a child that is not reaped. A hundred times faster than `children`."""
+    """Return True if this process has an unreaped child. A hundred times faster than `children`."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -93,7 +92,6 @@ def descendants(pid: int) -> list[int]:
 
 
 def freeze(pid: int) -> None:
-    """Stop a process until `thaw`, or until it is killed."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGSTOP)
     deadline = time.monotonic() + _FREEZE_SECONDS
@@ -102,13 +100,12 @@ def freeze(pid: int) -> None:
 
 
 def thaw(pid: int) -> None:
-    """Continue a process that `freeze` has stopped."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGCONT)
 
 
 def has_ended(pid: int) -> bool:
-    """Return True if a process has ended, whether or not its parent has reaped it."""
+    """Return True if a process has ended, reaped or not."""
     return _state(pid) in ("", "Z", "X")
 
 
@@ -123,7 +120,7 @@ def _state(pid: int) -> str:
 def kill_tree(pid: int) -> None:
     """Kill a process, its group and its descendants with SIGKILL."""
     with suppress(ProcessLookupError, PermissionError):
-        # Stop it first, so that it starts no process while its descendants are listed.
+        # So that it starts no process while its descendants are listed.
         os.kill(pid, signal.SIGSTOP)
     below = descendants(pid)
     with suppress(ProcessLookupError, PermissionError):
@@ -135,9 +132,7 @@ def kill_tree(pid: int) -> None:
 
 
 def kill_children(keep: frozenset[int] = frozenset()) -> int:
-    """Kill and reap the children of this process, except those in `keep`, with their descendants. Returns their
-    number.
-    """
+    """Kill and reap this process's children except `keep`, with their descendants. Returns their number."""
     count = 0
     while found := [pid for pid in children(os.getpid()) if pid not in keep]:
         for pid in found:
@@ -149,7 +144,6 @@ def kill_children(keep: frozenset[int] = frozenset()) -> int:
 
 
 def kill_self_and_descendants() -> None:
-    """Kill all descendants of this process, and then this process."""
     kill_children()
     with suppress(ProcessLookupError, PermissionError):
         if os.getpgrp() == os.getpid():

@@ -1,8 +1,7 @@
 """Shared memory in which each pool process publishes its current run.
 
-A process publishes its current run at every step, and the node's parent can read it at any time without a message. So
-this works while Celery's event loop is blocked and while the process holds the GIL. The next run is published before
-the last one is withdrawn.
+The node's parent can read it at any time, even while Celery's event loop is blocked or the process holds the GIL. The
+next run is published before the last one is withdrawn.
 
 A process also buffers unwritten ends of runs there. If it dies, the parent writes them.
 """
@@ -33,7 +32,7 @@ _ENDS_AT = 1024
 #: Maximum attempts to read a publication while the process writes further ones.
 _READS = 10
 
-#: Offset at which the parent writes the run's memory: `began_ns` of the run, and its peak in bytes.
+#: Offset of the run's memory, which the parent writes: `began_ns` of the run, and its peak in bytes.
 _PEAK_AT = 16
 
 #: number, pid, phase, since, began_ns, timeout_seconds, grace_seconds, max_memory_mb, cpu_us, run, claim_id, next run.
@@ -45,42 +44,37 @@ _PEAK = struct.Struct("=QQ")
 
 
 class Phase(IntEnum):
-    """Phase of a process's current run."""
-
     #: Its claim, or the check before it begins, is in flight.
     CLAIMING = 1
     RUNNING = 2
-    #: Its handler has ended, and its end is being written.
+    #: Its end is being written.
     ENDING = 3
-    #: Its end is buffered or written, and the process continues with the next run.
+    #: Its end is buffered or written.
     ENDED = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CurrentRun:
-    """The current run of a process."""
-
     key: RunKey
     phase: Phase
-    #: The id of its claim; empty if unknown.
+    #: Empty if unknown.
     claim_id: str = ""
     #: When it was claimed, in Unix nanoseconds.
     began_ns: int = 0
-    #: Maximum seconds of its handler, and its grace period after a stop.
+    #: Of its handler, and after a stop.
     timeout_seconds: float = 0.0
     grace_seconds: float = 0.0
-    #: Maximum memory in MiB; 0: unlimited.
+    #: 0: unlimited.
     max_memory_mb: int = 0
-    #: Processor time in microseconds that its process had used before the handler began.
+    #: Processor time in microseconds of its process before the handler.
     cpu_us: int = 0
-    #: The run that is claimed by the statement that writes the end of this one.
+    #: The run that the statement that writes this one's end also claims.
     next_run: RunKey | None = None
     #: Start of the phase, in seconds of the monotonic clock, which all processes of a machine share.
     since: float = 0.0
 
     @property
     def job_id(self) -> str:
-        """Return the id of its job."""
         return self.key.job_id
 
 
@@ -138,13 +132,10 @@ class ProcessBoard:
         return True
 
     def forget_ends(self) -> None:
-        """Forget the buffered ends, because they are written."""
         _NUMBER.pack_into(self._memory, self._start + _ENDS_AT, 0)
 
     def peak_bytes(self, began_ns: int) -> int | None:
-        """Return the peak memory in bytes of the run that began at `began_ns`; None if the parent has not measured
-        it.
-        """
+        """Return the peak memory in bytes of the run that began at `began_ns`, if the parent has measured it."""
         tag, peak = _PEAK.unpack_from(self._memory, self._start + _PEAK_AT)
         return peak if tag == began_ns else None
 
@@ -171,7 +162,6 @@ class ProcessBoard:
         return 0, None
 
     def read_ends(self) -> Sequence[EndedRun]:
-        """Return the buffered ends of the dead process."""
         begin = self._start + _ENDS_AT + _NUMBER.size
         (used,) = _NUMBER.unpack_from(self._memory, self._start + _ENDS_AT)
         lines = self._memory[begin : begin + min(used, _PROCESS_BYTES)].splitlines()
@@ -179,18 +169,17 @@ class ProcessBoard:
 
 
 class RunBoard:
-    """The boards of all processes of a node's pool. The parent creates it before it starts them."""
+    """The boards of a node's pool. The parent creates it before the processes."""
 
     def __init__(self, processes: int) -> None:
         memory = mmap.mmap(-1, max(1, processes) * _PROCESS_BYTES)
         self._parts = [ProcessBoard(memory, number * _PROCESS_BYTES) for number in range(processes)]
 
     def of_process(self, index: int) -> ProcessBoard:
-        """Return the board of the pool's process with this index."""
         return self._parts[index]
 
     def read_all(self) -> dict[int, CurrentRun]:
-        """Return the current runs of all processes, by pid."""
+        """Return the current runs by pid."""
         found = (part.read() for part in self._parts)
         return {pid: run for pid, run in found if run is not None}
 
@@ -199,7 +188,6 @@ class RunBoard:
         return self.read_all().get(pid)
 
     def read_ends(self, pid: int) -> Sequence[EndedRun]:
-        """Return the buffered ends of a dead process."""
         return next((part.read_ends() for part in self._of(pid)), ())
 
     def record_peaks(self, peaks: Mapping[int, tuple[int, int]]) -> None:

@@ -1,8 +1,7 @@
 """The receivers of Celery's signals.
 
-The receivers in a child write status, output and log lines: `task_prerun` claims the job, and `task_postrun` writes the
-end of its run. Celery sends `task_postrun` for each task, but neither `task_success` nor `task_failure` if it ends with
-`Ignore`, such as for a cancelled job.
+In a child, `task_prerun` claims the job, and `task_postrun` writes the end of its run. Celery sends `task_postrun` for
+each task, but neither `task_success` nor `task_failure` if it ends with `Ignore`, such as for a cancelled job.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ def install(
 ) -> None:
     """Prepare a Celery application to run jobs in a pool, if a worker is started from it. Nothing connects yet.
 
-    `part`: which queues it consumes, among those in `chosen` if any. `node_id`: the id of the node, if it is known.
+    `part`, `chosen`: see `install_node`. `node_id`: if it is known.
     """
     node = Node(settings, node_id)
     install_node(app, settings, node, part, chosen, lambda consumer: start(node, consumer))
@@ -101,10 +100,10 @@ def install(
         signals.celeryd_after_setup: lambda instance, **_: node.prepare_processes(instance.concurrency),
         signals.worker_shutting_down: lambda how, **_: node.shut_down(is_cold=how == "Cold"),
         signals.worker_process_shutdown: lambda **_: node.close_child(),
-        # A run ends: the child writes its outcome, or buffers it until the last run of the same claim has ended.
+        # The child writes the run's outcome, or buffers it until the last run of the same claim has ended.
         signals.task_postrun: _of_job(lambda **_: _end(node)),
     }
-    # A run begins: the child claims the job, unless an earlier statement has claimed it, and creates the `Run`.
+    # The child claims the job, unless an earlier statement has claimed it, and creates the `Run`.
     if settings.pool == "celery":
         receivers[signals.worker_process_init] = lambda **_: _await_first_job(parent_pid)
         receivers[signals.task_prerun] = _of_job(lambda args=(), **_: _take_over_and_claim(node, parent_pid, args))
@@ -155,7 +154,6 @@ def prepare(app: Celery, node: Node, settings: Settings, part: Part, chosen: Seq
 
 
 def _queues_of(options: dict[str, Any]) -> Sequence[str]:
-    """Return the queues that Celery's own command line names."""
     named = options.get("queues") or []
     return named.split(",") if isinstance(named, str) else list(named)
 
@@ -192,8 +190,8 @@ def start(node: Node, consumer: Any) -> None:
 
 # In a child of Celery's own pool -----------------------------------------------------------------------------------
 
-# There, billiard sets up its signals after Celery's last signal for a new process. It does not change ignored signals,
-# and the child takes over the process with its first job.
+# There, billiard sets up its signals after Celery's last signal for a new process, but keeps ignored signals. The child
+# takes over the process with its first job.
 
 
 def _await_first_job(parent_pid: int) -> None:
@@ -213,7 +211,6 @@ def _take_over_and_claim(node: Node, parent_pid: int, arguments: Sequence[Any]) 
 def _claim(node: Node, arguments: Sequence[Any]) -> None:
     """Claim the run of a task that begins, or defer its jobs if this node lacks their handler."""
     if node.child is not None:
-        # The node's parent has dropped all foreign messages.
         node.child.steps.claim(Message.of(arguments))
 
 

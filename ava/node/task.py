@@ -20,8 +20,6 @@ class JobFailed(Exception):
 
 
 def register(app: Celery, node: Node) -> None:
-    """Register the task with a Celery application; `node` is the node of this process."""
-
     @app.task(name=TASK, Request=JobRequest, bind=True, throws=(JobFailed,))  # type: ignore[untyped-decorator]
     def run_job(task: Task, *_message: Any) -> str:
         """Run the handler of the job that `task_prerun` has claimed, if any, and then the rest of its message."""
@@ -35,8 +33,8 @@ def register(app: Celery, node: Node) -> None:
 def _run_group(task: Task, child: Child) -> Run | None:
     """Run the claimed run and the next ones of its message. Returns the last one; its outcome may still be unwritten.
 
-    Celery sends its signals once per message. Between two runs of a message this function sends them, so that each run
-    is claimed and ended as if it had a separate message.
+    Celery sends its signals once per message. Between two runs this function sends them, so that each run is claimed
+    and ended as if it had a separate message.
     """
     steps = child.steps
     while True:
@@ -55,12 +53,10 @@ def _run_group(task: Task, child: Child) -> Run | None:
 
 
 def send_begin(task: Any, run: Run) -> None:
-    """Send Celery's signal for a starting run."""
     _send(signals.task_prerun, task, Message(run.job.worker_id, (run.job.run,)))
 
 
 def send_end(task: Any, run: Run) -> None:
-    """Send Celery's signals for a run with a decided end."""
     message = Message(run.job.worker_id, (run.job.run,))
     result: object
     try:

@@ -1,7 +1,4 @@
-"""Celery's consumer, changed to reconnect soon after an outage of the broker and to record that its event loop runs.
-
-If the broker refuses some queues, it continues with the others (`queue_consumer.py`).
-"""
+"""Celery's consumer, changed to reconnect soon after an outage of the broker and to record that its event loop runs."""
 
 from __future__ import annotations
 
@@ -28,14 +25,13 @@ from ava.node.parent import loop_liveness
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two attempts to reach an unreachable broker; Celery's default grows to half a minute.
+#: Seconds between attempts to reach the broker; Celery's default grows to half a minute.
 _RETRY_PAUSES = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
-#: Seconds between two records that the event loop is running.
 _LIVENESS_SECONDS = 1.0
-#: Seconds between two checks for dead children. Celery checks when a child's pipe closes, possibly before the kernel
+#: Seconds between checks for dead children. Celery checks when a child's pipe closes, possibly before the kernel
 #: reports the exit, and otherwise only every five seconds.
 _MAINTAIN_SECONDS = 0.2
-#: Maximum wait of an event in a batch, in seconds.
+#: Maximum seconds that an event waits in a batch.
 _FLUSH_SECONDS = 0.25
 _MAX_WAITING_EVENTS = 500
 
@@ -44,9 +40,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
     """Consumes the queues in a node's parent; `celery_config.py` names it."""
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # Celery has no annotations
-        """Celery's steps of a consumer, without the step that creates queues for delayed messages.
-
-        Celery adds that step for quorum queues. This service publishes no delayed messages.
+        """Celery's steps without the one that quorum queues add for delayed messages, which this service never
+        publishes.
         """
 
         default_steps: ClassVar[list[str]] = [
@@ -54,7 +49,6 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
         ]
 
     message_keys: ClassVar[tuple[str, ...]] = ()
-    #: Celery's count of failed attempts since the last connection.
     broker_connection_retry_attempt: int
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
@@ -72,7 +66,6 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
         return take_if_ours
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:  # noqa: ARG002 - Celery passes the error
-        """Drop a message that kombu cannot decode."""
         self._drop(message, "unreadable")
 
     def _drop(self, message: Any, reason: str) -> None:
@@ -88,7 +81,6 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
         return connection
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, and retry until it succeeds."""
         loop_liveness.record_attempt()
         conn.ensure_connection(self._on_unreachable, None, callback=_on_wait, **_RETRY_PAUSES)
         if self.broker_connection_retry_attempt:
@@ -104,7 +96,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
         self.broker_connection_retry_attempt += 1
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Register with the event loop, which starts for the first time or with a new connection."""
+        """Register when the event loop starts, for the first time or with a new connection."""
         super().register_with_event_loop(hub)
         loop_liveness.record_turn()
         hub.call_repeatedly(_LIVENESS_SECONDS, loop_liveness.record_turn)
@@ -123,9 +115,8 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
     def on_close(self) -> None:
         """Forget the messages that no child has received, because the connection was lost."""
         if self.app.conf.worker_pool == "prefork":
-            # Celery's own pool would also forget jobs that a child has taken but not yet reported, so the parent would
-            # no longer know the child's job. All other messages are redelivered or republished, and the claim drops
-            # duplicates.
+            # Celery's own pool would also forget jobs that a child has taken but not yet reported. All other messages
+            # are redelivered or republished, and the claim drops duplicates.
             self.pool.flush = None
         super().on_close()
 
@@ -145,12 +136,11 @@ def _release_runs(state: Any, task_ids: Sequence[str], signature: object = None)
 
 
 class SendOnce(EventDispatcher):  # type: ignore[misc]  # Celery has no annotations
-    """Sends each event once. While the broker is unreachable, Celery would retry heartbeats endlessly, in the event
-    loop.
+    """Sends each event once: Celery would retry heartbeats endlessly, in the event loop, while the broker is
+    unreachable.
     """
 
     def send(self, type: str, **fields: Any) -> Any:
-        """Send an event, or buffer it until the broker is back."""
         return super().send(type, **fields | {"retry": False})
 
 
@@ -160,7 +150,7 @@ class EventBatching(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ha
     requires = ("celery.worker.consumer:Events",)
 
     def start(self, consumer: Any) -> None:
-        """Set up the event dispatcher of a consumer that has connected or reconnected."""
+        """Set up the event dispatcher after each connect."""
         dispatcher, timer = consumer.event_dispatcher, consumer.timer
         is_waiting = False
 

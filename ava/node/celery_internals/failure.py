@@ -1,5 +1,5 @@
-"""Handle the end of Celery's worker, which otherwise logs its last error with a traceback, exits with 0, and
-bypasses the log.
+"""Handle the end of Celery's worker, which otherwise logs its last error with a traceback, bypasses the log and exits
+with 0.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from celery.apps import worker
 from ava.errors import StartError
 from ava.telemetry import logs
 
-#: The logger of Celery's worker that writes "Unrecoverable error".
 _LOGGER = "celery.worker"
 
 
@@ -25,7 +24,7 @@ class _Catch(logging.Filter):
         self.errors: list[BaseException] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return False for an error of the broker or of this machine, because one line explains it."""
+        """Return False for an error of the broker or of this machine: one line explains it."""
         if record.levelno < logging.CRITICAL or not record.exc_info or record.exc_info[1] is None:
             return True
         self.errors.append(record.exc_info[1])
@@ -42,7 +41,7 @@ def catch(app: Celery) -> list[BaseException]:
 
 
 def log_shutdown() -> None:
-    """Write Celery's shutdown lines to the log. A signal handler writes most of them."""
+    """Log Celery's shutdown messages, most of which come from a signal handler."""
     worker.safe_say = _say
 
 

@@ -1,7 +1,7 @@
 """Set the current Celery application for handlers: their own, never this service's.
 
-A `@shared_task` publishes through the current application, which Celery's worker sets to its own. A node would drop
-tasks that a handler publishes into a queue of this service, so a `.delay()` would be lost with success on both sides.
+`@shared_task` publishes through the current application, which Celery's worker sets to its own. A handler's `.delay()`
+would then publish into a queue of this service, whose nodes drop it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from celery.exceptions import ImproperlyConfigured
 
 
 class _NoApp(Celery):  # type: ignore[misc]  # Celery has no annotations
-    """Celery's fallback application for handlers without their own. It publishes only to an explicitly configured
-    broker.
-    """
+    """The fallback for handlers without an application: publishes only to an explicitly configured broker."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -42,7 +40,7 @@ class HandlersApp:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Record the application that handler modules make current when they are imported in the block."""
+        """Record the application that handler modules make current while the block imports them."""
         ours, our_default = _state._tls.current_app, _state.default_app
         none = _NoApp()
         _state._set_current_app(None)
@@ -55,6 +53,6 @@ class HandlersApp:
             _state.set_default_app(our_default)
 
     def make_current(self) -> None:
-        """Make the handlers' application the current one in all threads of this process."""
+        """Make the handlers' application current in all threads."""
         _state._set_current_app(None)
         _state.set_default_app(self._app or _NoApp())

@@ -1,5 +1,4 @@
-"""Validate messages from the broker, which is not trusted. A node accepts only the exact form that our publisher
-writes.
+"""Validate messages from the untrusted broker: a node accepts only the form that our publisher writes.
 
 An accepted message keeps only the validated values. Celery acts on many more, such as callbacks, times, limits and a
 reply queue.
@@ -24,11 +23,9 @@ class MessageRefused(Exception):
 
 
 def admit(message: Any, keys: Sequence[str] = ()) -> None:
-    """Validate a message of a queue and remove all other content from it. Raises `MessageRefused`.
+    """Validate a message, remove all other content, and set its attribute `job_message`. Raises `MessageRefused`.
 
-    Sets the attribute `job_message`, so that no other component parses the message.
-
-    `keys`: the keys of AVA_MESSAGE_KEY; if there are any, the message must be signed with one.
+    `keys`: the keys of AVA_MESSAGE_KEY; if there are any, one must have signed the message.
     """
     headers = message.headers
     if not isinstance(headers, dict) or headers.get("task") != TASK or message.content_type != "application/json":
@@ -38,7 +35,6 @@ def admit(message: Any, keys: Sequence[str] = ()) -> None:
     try:
         arguments, keywords, embedded = message.payload
     except Exception:
-        # kombu raises its own errors for undecodable content.
         raise MessageRefused("unreadable") from None
     ours = read_arguments(arguments)
     if ours is None or keywords != {} or not _is_empty(embedded) or headers.get("id") != ours.task_id:
@@ -58,7 +54,6 @@ def admit(message: Any, keys: Sequence[str] = ()) -> None:
 
 
 def _is_empty(embedded: Any) -> bool:
-    """Return True if a message has no callbacks, chain or chord."""
     return isinstance(embedded, dict) and not any(embedded.values())
 
 
@@ -66,23 +61,22 @@ class GuardedControlNode(ControlNode):  # type: ignore[misc]  # kombu has no ann
     """A node's side of remote control. It ignores messages that are malformed or can block it."""
 
     def handle_message(self, body: Any, message: Any = None) -> Any:
-        """Run a command if it is for this node."""
         if not self._is_sane(body):
             DROPPED.drop("control")
             return None
         if message is not None:
-            # The sender's logical clock is an unbounded number that this node would send on with each event.
+            # This node would send the sender's unbounded logical clock on with each event.
             message.headers = {}
         return super().handle_message(body, message)
 
     def _is_sane(self, body: Any) -> bool:
-        # A pattern is a regular expression, which may take hours to match.
+        # A pattern is a regular expression and may take hours to match.
         if not isinstance(body, dict) or body.get("pattern") or body.get("matcher"):
             return False
         method, arguments, reply_to = body.get("method"), body.get("arguments") or {}, body.get("reply_to")
         if not isinstance(method, str) or method not in self.handlers or not isinstance(arguments, dict):
             return False
-        # A reply to any other address would let the sender write into a queue of its choice.
+        # Any other address would let the sender write into a queue of its choice.
         return reply_to is None or (
             isinstance(reply_to, dict)
             and reply_to.get("exchange") == self.mailbox.reply_exchange.name

@@ -1,7 +1,7 @@
-"""A message in a node's parent: Celery's request, with an exact stop and with messages that are fetched ahead.
+"""A message in a node's parent: Celery's request, with an exact stop and take-ahead.
 
-Celery's own `terminate` signals the process that it believes to run the task, and its manual warns that this may hit
-the next task. Here the child is asked to stop one named run, and compares it with its current run.
+Celery's `terminate` signals the process that it believes to run the task, and may hit the next task. Here the child is
+asked to stop one named run, and compares it with its current run.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     #: Set when the node starts, because Celery creates the requests.
     run_monitor: RunMonitor
     pool_pids: Callable[[], list[int]]
-    #: True if the broker deletes a message on delivery (see `ava.broker.celery_app.make_queue`).
+    #: Whether the broker deletes a message on delivery (see `ava.broker.celery_app.make_queue`).
     is_acknowledged_on_arrival = False
-    #: The runs that a child has accepted with this message; None before.
+    #: The runs that a child has accepted with this message.
     given: GivenRuns | None = None
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
@@ -51,22 +51,22 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
 
     # Fetching the next message -------------------------------------------------------------------------------------
 
-    # The node requests messages from Redis while it has fewer reserved requests than processes. RabbitMQ sends one
-    # message per acknowledgement.
+    # Redis is asked for messages while fewer requests are reserved than there are processes; RabbitMQ sends one per
+    # acknowledgement.
 
     def fetch_next(self) -> None:
-        """Request the next message from the broker, because the child will soon be free."""
+        """Request the next message, because the child will soon be free."""
         reserved_requests.discard(self)
         self._acknowledge()
 
     def give_up(self) -> None:
-        """Requeue the jobs of a message that no child takes, with new run numbers, so that none can be claimed."""
+        """Requeue the jobs of a message that no child takes, with new run numbers, so that it can claim none."""
         task_ready(self)
         self.run_monitor.rescue(self._given_to_none(), "WorkerLost: no process of the worker took it")
         self.acknowledge()
 
     def finish(self, retirement: Retirement) -> None:
-        """Acknowledge a message in a slot after its runs have ended and their ends are written."""
+        """Acknowledge a slot's message after the ends of its runs are written."""
         task_ready(self)
         self.acknowledge()
         self._send_end_event("JobFailed: failed", retirement)
@@ -74,11 +74,11 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     # Stopping ------------------------------------------------------------------------------------------------------
 
     def revoked(self) -> bool:
-        """Return False: the claim, not this request, decides whether the job still has to run."""
+        """Return False: the claim decides whether the job still has to run."""
         return False
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
-        """Make the run monitor check the database for cancels after a revoke, now or when the run begins."""
+        """Make the run monitor check the database for cancels, now or when the run begins."""
         if self.time_start is None:
             self._terminate_on_ack = pool, signal
         else:
@@ -87,7 +87,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     # The end -------------------------------------------------------------------------------------------------------
 
     def acknowledge(self) -> None:
-        """Release and acknowledge the message after its runs have ended in any way."""
+        """Release and acknowledge the message."""
         if self.given is not None:
             self.run_monitor.take_back(self.given)
         self._acknowledge()
@@ -119,14 +119,14 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
             self.run_monitor.rescue(self.given, error)
         self.acknowledge()
         self._send_end_event(error, _RETIREMENTS.get(cause))
-        # This process has adopted all processes that the handler started and detached.
+        # This process adopted the processes that the handler had detached.
         process_tree.kill_children(keep=frozenset(self.pool_pids()))
 
     def _given_to_none(self) -> GivenRuns:
         return GivenRuns(pid=0, runs=self.job_message.runs)
 
     def _send_end_event(self, error: str, retirement: Retirement | None) -> None:
-        """Send Flower's event of a run whose process ended before it could report."""
+        """Send Flower's event of a run whose process ended before reporting it."""
         if retirement is Retirement.COMPLETED:
             runtime = time.time() - (self.time_start or time.time())
             self.send_event("task-succeeded", result="'completed'", runtime=runtime)

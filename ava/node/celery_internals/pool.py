@@ -20,8 +20,6 @@ from ava.node.celery_internals.pool_child import SOON_FREE, PoolChild
 
 
 class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotations
-    """Reads the children's messages in the parent."""
-
     def _make_methods(self) -> None:
         super()._make_methods()
         self._on_ready_and_free = self.state_handlers[READY]
@@ -41,7 +39,7 @@ class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotation
         if not is_soon_free(result):
             self._on_ready_and_free(job, part, outcome, inqueue)
             return
-        # `SOON_FREE` has already freed the child, which may be busy again: only count and report the end.
+        # `SOON_FREE` has already freed the child, which may be busy again.
         if (counter := self.on_ready_counters.get(result._worker_pid)) is not None:
             with counter.get_lock():
                 counter.value += 1
@@ -49,7 +47,7 @@ class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotation
 
 
 def is_soon_free(result: Any) -> bool:
-    """Return True if the job has not ended but `SOON_FREE` has freed its child."""
+    """Return True if `SOON_FREE` has freed the child of an unended job."""
     return getattr(result, "is_soon_free", False) and not result.ready()
 
 
@@ -77,21 +75,18 @@ class _TakeAheadPool(AsynPool):  # type: ignore[misc]
         self._quick_put = send
 
     def did_start_ok(self) -> bool:
-        """Return True: a child that died since its fork is replaced, as at any later time.
-
-        billiard returns False if a child has died, and Celery then ends the node.
-        """
+        """Return True, so that a child that died since its fork is replaced: on False, Celery ends the node."""
         return True
 
     def mark_as_worker_lost(self, job: Any, exitcode: int | None) -> None:
-        """Report the job of a dead child, and count its slot unless `SOON_FREE` has already freed it."""
+        """Report the job of a dead child, and count its slot unless `SOON_FREE` has freed it."""
         if not job.ready() and not is_soon_free(job):
             self._lost_slots += 1
         super().mark_as_worker_lost(job, exitcode)
 
     def _maintain_pool(self) -> None:
         self._repopulate_pool(self._join_exited_workers())
-        # billiard would free one slot per ended child. Here a child may have had no slot, or two jobs.
+        # billiard would free one slot per ended child, but a child may have had none, or two jobs.
         while self._lost_slots:
             self._lost_slots -= 1
             self._putlock.release()
@@ -99,7 +94,7 @@ class _TakeAheadPool(AsynPool):  # type: ignore[misc]
     def flush(self) -> None:
         """Forget the jobs that no child has received: the broker is unreachable and will redeliver them.
 
-        Celery would also forget jobs in a child's pipe, so the parent would no longer know the child's job.
+        Celery would also forget jobs in a child's pipe.
         """
         given = {number: result for number, result in self._cache.items() if result._write_to is not None}
         super().flush()
@@ -109,15 +104,14 @@ class _TakeAheadPool(AsynPool):  # type: ignore[misc]
 class _RemoveWriter:
     """Removes a writer from an event loop if there is one.
 
-    In each iteration of the loop the pool removes the writers of all idle processes. For a missing writer, the loop
-    would unregister and register the reader of the same descriptor: three system calls per process.
+    In each iteration the pool removes the writers of all idle processes. For a missing writer the loop would unregister
+    and register the reader of the same descriptor: three system calls per process.
     """
 
     def __init__(self, hub: Any) -> None:
         self._hub = hub
 
     def __call__(self, fd: int) -> None:
-        """Remove the writer of a descriptor."""
         if fd in self._hub.writers:
             Hub.remove_writer(self._hub, fd)
 
@@ -128,14 +122,12 @@ class JobPool(TaskPool):  # type: ignore[misc]
     Pool = _TakeAheadPool
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Register with the event loop."""
         hub.remove_writer = _RemoveWriter(hub)
         super().register_with_event_loop(hub)
 
     def on_start(self) -> None:
-        """Start the children."""
-        # Celery collects garbage before each fork, in the event loop. Loaded modules are not garbage, and scanning them
-        # takes about 30 ms of processor time, during which a node reads no message.
+        # Celery collects garbage before each fork, in the event loop. Scanning the loaded modules would take about 30
+        # ms of processor time, during which a node reads no message.
         gc.collect()
         gc.freeze()
         super().on_start()

@@ -1,8 +1,8 @@
 """A child of the pool, which may take its next message before its job has ended (docs/explain/feed_and_node.md).
 
-The child sends `SOON_FREE` when its handler has ended, before it writes the run's end, so that the parent fetches the
-next message. If messages arrive in close succession, the child takes it immediately: one statement then ends one run
-and claims the next.
+The child sends `SOON_FREE` after its handler, before it writes the run's end, so that the parent fetches the next
+message. If messages arrive in close succession, the child takes it immediately: one statement then ends one run and
+claims the next.
 """
 
 from __future__ import annotations
@@ -22,30 +22,29 @@ from ava.domain.jobs.messages import Message
 
 #: Maximum seconds between two messages in close succession.
 _CLOSE_SECONDS = 0.002
-# Messages from a child to its parent, in addition to billiard's states (`ACK`, `READY` …, all below 16).
-#: (job, inqueue): the child will soon be free of this job. The parent fetches its next message.
+# A child's message to its parent, next to billiard's states (`ACK`, `READY` …, all below 16). (job, inqueue): the child
+# will soon be free of this job.
 SOON_FREE = 64
 
 
 class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
     """billiard's worker, extended to take one message ahead of billiard's loop. Implements `TakeAhead`.
 
-    After Celery has set up a new process's signals, billiard resets SIGTERM to end it; `take_over` replaces that.
+    billiard resets SIGTERM in a new child, after Celery's set-up of signals; `take_over` replaces that.
     """
 
-    #: Called in a new child, with this object, after billiard has set up its signals. Set when the node starts.
+    #: Called in a new child after billiard has set up its signals. Set when the node starts.
     take_over: Callable[[PoolChild], None]
-    #: billiard's function that returns the next job.
     wait_for_job: Callable[[], Any]
     #: The descriptors for reading messages and writing states.
     pipes: tuple[int, ...] = ()
-    #: billiard's numbers of the last job given to its loop and of the last job taken ahead.
+    #: billiard's numbers of the last job given to its loop and the last one taken ahead.
     _job: int | None = None
     _job_ahead: int | None = None
     #: Taken ahead and not yet requested by billiard's loop: a job, or the end of this process.
     _request: Any = None
     _end: SystemExit | None = None
-    #: True while messages arrive in close succession, so that a short wait for the next one pays off.
+    #: Whether messages arrive in close succession, so that a short wait for the next one pays off.
     _is_pressed = False
 
     def _make_child_methods(self, *args: Any, **kwargs: Any) -> None:
@@ -57,7 +56,6 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         self._arrivals.register(self.pipes[0], select.POLLIN)
 
     def after_fork(self) -> None:
-        """Set up a new child process."""
         super().after_fork()
         self.take_over(self)
 
@@ -82,20 +80,19 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
 
     def _put_once(self, state: Any) -> None:
         kind, (job, *_) = state
-        # A job that was taken ahead is already acknowledged.
+        # A job taken ahead is already acknowledged.
         if kind != ACK or job != self._job_ahead:
             self._put(state)
 
     # Called by the child -------------------------------------------------------------------------------------------
 
     def announce_soon_free(self) -> None:
-        """Make the parent fetch the next message, because this child only has to write the end of its run."""
         self._send(SOON_FREE, self._job, self.inqW_fd)
 
     def take_next(self) -> Message | None:
-        """Take the next message if it arrives in close succession.
+        """Take the next message if it arrives in close succession; None if no claimable one does.
 
-        Returns None if no claimable message arrived. billiard's loop receives any arrival in both cases.
+        billiard's loop receives any arrival in both cases.
         """
         if self._is_pressed:
             self._is_pressed = bool(self._arrivals.poll(_CLOSE_SECONDS * 1000))
@@ -114,7 +111,7 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         return Message.of(json.loads(body)[0])
 
     def _send(self, kind: int, *content: Any) -> None:
-        # A write fails if the parent has ended; the state is then irrelevant.
+        # The write fails if the parent has ended.
         with suppress(OSError):
             self._put((kind, content))
 
@@ -122,14 +119,14 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
 class TakeAhead(Protocol):
     """A child's interface for requesting messages ahead."""
 
-    #: The descriptors of the pipes from and to the parent, as far as they are known.
+    #: The descriptors of the pipes from and to the parent, if known.
     pipes: tuple[int, ...]
 
     def announce_soon_free(self) -> None:
         """Make the parent fetch the next message, because this child only has to write the end of its run."""
 
     def take_next(self) -> Message | None:
-        """Take the next message if it arrives in close succession. Returns None if no claimable message arrived."""
+        """Take the next message if it arrives in close succession. Returns None if no claimable one arrived."""
 
 
 class NoTakeAhead:
@@ -141,5 +138,4 @@ class NoTakeAhead:
         """Do nothing."""
 
     def take_next(self) -> Message | None:
-        """Return None."""
         return None

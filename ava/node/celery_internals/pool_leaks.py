@@ -1,8 +1,7 @@
 """Detect leaks in a node's pool: compare the resources that Celery counts as in use with the children's actual jobs.
 
-No known fault leaves a slot, a child or a message occupied without a job. If it happens, a metric triggers an alert and
-nothing is repaired: the fault must be found. The check runs in the event loop, where the counts are consistent between
-callbacks.
+No known fault leaks a slot, a child or a message. If one does, a metric triggers an alert and nothing is repaired. The
+check runs in the event loop, where the counts are consistent between callbacks.
 """
 
 from __future__ import annotations
@@ -25,15 +24,13 @@ _KINDS = ("slot", "process", "message", "request")
 
 
 class PoolLeaks:
-    """Counts resources of a pool that are in use without a job."""
-
     def __init__(self, pool: Any) -> None:
         self._pool = pool
-        #: Each leaked resource, by kind and identity, with the number of consecutive checks that found it.
+        #: How many consecutive checks found each leaked resource, by kind and identity.
         self._checks: dict[tuple[str, Hashable], int] = {}
 
     def check(self) -> int:
-        """Check once, and report the leaks to the metrics. Returns their number."""
+        """Report the leaks to the metrics. Returns their number."""
         self._checks = {found: self._checks.get(found, 0) + 1 for found in self._find()}
         for (kind, _), checks in self._checks.items():
             if checks == _CHECKS:

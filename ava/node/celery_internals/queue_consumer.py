@@ -20,22 +20,19 @@ POLL_SECONDS = 1.0
 
 
 class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
-    """Consumes the queues of a node that the broker accepts, and retries the others. Pauses while the node is
-    drained.
-    """
+    """Consumes the queues that the broker accepts, and retries the others. Pauses while the node is drained."""
 
     #: The refused queues of this node; set by `ava.node.signals`.
     refusals: Refusals
     #: Whether this node takes jobs; set by `ava.node.signals`.
     intake = Intake()
     has_consumed = False
-    #: Whether a trial also consumes. Only after a declared queue could not be consumed, because consuming may receive a
-    #: message.
+    #: Whether a trial also consumes, which may receive a message: only after a declared queue could not be consumed.
     is_consumption_tried = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._refused: dict[str, Queue] = {}
-        #: Results of the last trial of refused queues; empty until it ends.
+        #: Results of the last trial; empty until it ends.
         self._found: Mapping[str, Exception | None] = {}
         self._trial: threading.Thread | None = None
         self._is_paused = False
@@ -44,7 +41,7 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
     def declare(self) -> None:
         """Declare the queues that the broker accepts.
 
-        Raises the broker's error if the node is starting and all are refused.
+        Raises the broker's error if a starting node has all of them refused.
         """
         found = self._try(self.queues)
         for queue in self.queues:
@@ -56,7 +53,7 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
             raise refusal
 
     def consume(self, no_ack: bool | None = None) -> None:
-        """Start consuming. Does nothing while the node is drained.
+        """Start consuming, unless the node is drained.
 
         Raises `ConnectionAbortedError`, so that Celery reconnects, if the broker refuses a declared queue.
         """
@@ -79,9 +76,7 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
         self.intake.is_consuming = not is_paused
 
     def retry(self) -> None:
-        """Consume the refused queues that the broker accepts again. A thread tries them, because that may take
-        seconds.
-        """
+        """Consume refused queues that the broker accepts again. A thread tries them, because that may take seconds."""
         if self._trial is not None and not self._trial.is_alive():
             found, self._found, self._trial = self._found, {}, None
             for name, refusal in found.items():
@@ -111,13 +106,13 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
         try:
             self._found = self._try(tried)
         except Exception as error:
-            # The transports' errors have no common class. The event loop notices if the broker is unreachable.
+            # The transports' errors have no common class, and the event loop notices an unreachable broker.
             _log.info("Refused queues cannot be tried, will retry: %s", error)
 
     def _basic_consume(self, queue: Queue, *args: Any, **options: Any) -> str:
         tag: str = super()._basic_consume(queue, *args, **options)
-        # RabbitMQ cancels a consumer whose queue is deleted. Without a callback py-amqp raises an error, on which
-        # Celery reconnects, or which it ignores at the start of its loop.
+        # RabbitMQ cancels a consumer whose queue is deleted. Without a callback, py-amqp raises an error, which Celery
+        # may ignore at the start of its loop.
         callbacks = getattr(self.channel, "cancel_callbacks", None)
         if callbacks is not None:
             callbacks[tag] = lambda _tag: self._on_cancelled(queue)

@@ -1,7 +1,7 @@
 """Try whether the broker accepts queues, exactly as a node declares and consumes them.
 
-On RabbitMQ a refusal closes the channel, and after a cluster node was killed, operations on its queues get a reply only
-after a minute. So trials use separate connections, and a timeout counts as a refusal.
+On RabbitMQ a refusal closes the channel, and operations on the queues of a killed cluster node get a reply only after a
+minute. So trials use separate connections, and a timeout counts as a refusal.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from kombu import Queue
 from ava.broker import queues
 from ava.broker.refused_queues import is_of_queue
 
-#: Timeout in seconds for RabbitMQ's reply about one queue. A declaration in a cluster takes some hundredths.
+#: Timeout in seconds of one queue's trial. A declaration in a cluster takes some hundredths.
 _ANSWER_SECONDS = 2
-#: Connections for trying the remaining queues after a first timeout.
+#: Connections for the remaining queues after a first timeout.
 _CONNECTIONS = 16
 
 
 def try_queues(channel: Any, tried: Collection[Queue], *, is_consumed: bool) -> Mapping[str, Exception | None]:
     """Declare queues. Returns the broker's refusal by queue name, None if a queue is accepted.
 
-    `channel`: any open channel to the broker. `is_consumed`: also consume the queues; a message received by that
-    returns to its queue. Raises the transport's error if the broker is unreachable.
+    `channel`: any open one. `is_consumed`: also consume the queues; a received message returns to its queue. Raises the
+    transport's error if the broker is unreachable.
     """
     connection = channel.connection.client
     if connection.transport.driver_type == "redis":
@@ -56,7 +56,7 @@ def _try_over_one(connection: Any, tried: Collection[Queue], *, is_consumed: boo
             if refusal is not None:
                 break
     finally:
-        # A received message returns to its queue. A queue that does not respond would delay an orderly close.
+        # A received message returns to its queue. An unresponsive queue would delay an orderly close.
         with suppress(Exception):
             own.collect() if any(found.values()) else own.release()
     return found
@@ -67,7 +67,7 @@ def _try(channel: Any, queue: Queue, errors: tuple[type[Exception], ...], *, is_
     try:
         bound.declare()
         if is_consumed:
-            # RabbitMQ 4.3 refuses a limit per channel; this limit is per consumer.
+            # Per consumer, because RabbitMQ 4.3 refuses a limit per channel.
             channel.basic_qos(0, 1, False)
             bound.consume(f"trial.{queue.name}", no_ack=False, callback=lambda _message: None)
     except TimeoutError:

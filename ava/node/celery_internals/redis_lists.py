@@ -1,9 +1,8 @@
 """Fetch a node's next message from Redis efficiently: with many queues, request only non-empty ones.
 
-kombu requests all lists with one BRPOP: ten per queue, one per priority. Python and Redis process each of these names
-for each message. Redis deletes empty lists, so the existing lists are the queues with messages. A node with many queues
-reads their names with SCAN and requests the first of them, in the order of kombu's BRPOP. If none exists, it waits for
-all lists.
+kombu requests all lists with one BRPOP: ten per queue, one per priority, and Python and Redis process each name for
+each message. Redis deletes empty lists, so a node with many queues reads the existing names with SCAN and requests the
+first of them, in the order of kombu's BRPOP. If none exists, it waits for all lists.
 """
 
 from __future__ import annotations
@@ -19,30 +18,27 @@ from ava.node.celery_internals.queue_consumer import QueueConsumer
 
 _log = logging.getLogger(__name__)
 
-#: Up to this many queues, one BRPOP requests all lists. With more, a SCAN is cheaper: a queue adds 0.01 ms to a BRPOP,
-#: and a SCAN of few keys takes 0.3 ms.
+#: Up to this many queues, one BRPOP is cheaper: a queue adds 0.01 ms to it, and a SCAN of few keys takes 0.3 ms.
 _FEW_QUEUES = 30
-#: Maximum keys that one SCAN reads. A database with more contains other data than messages, and a full SCAN may cost
-#: more than it saves.
+#: Maximum keys that one SCAN reads. A database with more contains other data, and a full SCAN may cost more than it
+#: saves.
 _MAX_KEYS = 10_000
 #: Seconds until a database with too many keys is scanned again.
 _PAUSE_SECONDS = 10.0
 #: Maximum lists in one request. The first has a message, unless another node has just taken it.
 _MAX_LISTS = 20
-#: Maximum seconds that Redis waits if other nodes have emptied all of them.
+#: Maximum seconds that Redis waits if other nodes have emptied them.
 _WAIT_SECONDS = 0.01
 
 
 class RedisLists:
-    """Requests the messages of one channel of kombu's Redis transport."""
-
     def __init__(self, channel: Any, consumer: QueueConsumer) -> None:
         self._channel = channel
         self._consumer = consumer
         self._start_for_all = channel._brpop_start
         self._read = channel.handlers["BRPOP"]
         self._client = channel.Client(connection_pool=channel.pool, single_connection_client=True)
-        #: For each list of the active queues: its queue, and the position of its priority.
+        #: The queue and the position of the priority of each list.
         self._lists: Mapping[str, tuple[str, int]] = {}
         self._queues: frozenset[str] = frozenset()
         #: The encoded BRPOP for all lists.
@@ -68,9 +64,8 @@ class RedisLists:
             connection.send_packed_command(self._for_all)
 
     def read(self, **options: Any) -> Any:
-        """Read the reply, and deliver a message if it contains one.
-
-        Raises `Empty` without a message, also if a queue's key holds no list; that queue is then refused.
+        """Read the reply, and deliver its message. Raises `Empty` without one, also if a key is no list; its queue is
+        then refused.
         """
         try:
             return self._read(**options)
@@ -91,7 +86,7 @@ class RedisLists:
     def _find_waiting(self, queues: Sequence[str]) -> list[str] | None:
         """Return the first lists with messages, in order of priority and then of `queues`.
 
-        Returns None if unknown: the user lacks the right to SCAN, or the database contains too many other keys.
+        Returns None if unknown: the user may not SCAN, or the database contains too many other keys.
         """
         if time.monotonic() < self._scans_from:
             return None

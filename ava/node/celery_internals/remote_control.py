@@ -1,7 +1,4 @@
-"""Restrict Celery's remote control: no commands that end a node, stop its consumers or change its registrations.
-
-On RabbitMQ each connection of a node has a uniquely named control queue.
-"""
+"""Restrict Celery's remote control: no commands that end a node, stop its consumers or change its registrations."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from ava.node.celery_internals.inbound_messages import GuardedControlNode
 
 _log = logging.getLogger(__name__)
 
-#: The commands that Flower needs, `ping`, the search for one job, and our own revokes.
+#: What Flower needs, `ping`, the search for one job, and our revokes.
 _KEPT = frozenset(
     {
         "active", "active_queues", "conf", "enable_events", "ping", "query_task", "registered", "reserved", "revoke",
@@ -30,10 +27,10 @@ _KEPT = frozenset(
 
 
 def restrict(app: Celery, *, is_redis: bool, on_revoke: Callable[[], object]) -> None:
-    """Refuse all other commands of Celery, and malformed messages. Commands of handler modules stay.
+    """Refuse malformed messages and all other commands of Celery. Commands of handler modules stay.
 
-    `is_redis`: whether the broker is Redis; asking a connection would import the broker's library with `ava.app`.
-    `on_revoke`: called with each revoke, because Celery identifies a message only by its first run.
+    `is_redis`: given, because asking a connection would import the broker's library with `ava.app`. `on_revoke`: called
+    with each revoke, because Celery identifies a message only by its first run.
     """
     mailbox = app.control.mailbox
     mailbox.node_cls = GuardedControlNode
@@ -47,7 +44,7 @@ def restrict(app: Celery, *, is_redis: bool, on_revoke: Callable[[], object]) ->
 
 
 def _revoke(on_revoke: Callable[[], object], _state: Any, task_id: str | Sequence[str] = (), **_: Any) -> Any:
-    """Apply a revoke. Celery's own command also queries the result backend, which a node does not have."""
+    """Apply a revoke, without Celery's query of the result backend, which a node does not have."""
     on_revoke()
     for each in [task_id] if isinstance(task_id, str) else task_id:
         if (request := worker_state.requests.get(each)) is not None:
@@ -58,8 +55,8 @@ def _revoke(on_revoke: Callable[[], object], _state: Any, task_id: str | Sequenc
 def _new_queue(get_queue: Callable[[str], Queue], hostname: str) -> Queue:
     """Return a control queue with a name that no earlier connection has used.
 
-    A queue is on one server of a cluster. While that server is down, RabbitMQ does not reply to a second declaration.
-    The queue of an earlier connection expires within seconds.
+    RabbitMQ does not reply to a second declaration while the queue's server of the cluster is down. An earlier queue
+    expires within seconds.
     """
     return get_queue(f"{hostname}.{uuid4().hex[:12]}")
 

@@ -1,7 +1,4 @@
-"""What a node requires: tested versions of Celery, kombu and billiard, whose internals it uses, and shared memory.
-
-billiard's pool holds a counter for each process in shared memory, and needs semaphores.
-"""
+"""What a node requires: tested versions of Celery, kombu and billiard, whose internals it uses, and shared memory."""
 
 from __future__ import annotations
 
@@ -15,15 +12,12 @@ from billiard.synchronize import Lock
 
 from ava.errors import StartError
 
-#: The tested versions of each package, as in setup.cfg: minimum, and exclusive maximum.
+#: As in setup.cfg: minimum, and exclusive maximum.
 TESTED = {"celery": ("5.7", "5.8"), "kombu": ("5.7", "5.8"), "billiard": ("4.3.2", "4.4")}
 
 
 def require_tested(pool: str) -> None:
-    """Raise `StartError` with the remedy if the pool `ava` would run on untested versions.
-
-    Celery's own pool (`AVA_POOL=celery`) needs few internals and runs on any version.
-    """
+    """Raise `StartError` if the pool `ava` would run on untested versions; Celery's own pool runs on any."""
     if pool == "ava" and (problem := describe_untested()):
         raise StartError(f"{problem}, or set AVA_POOL=celery.")
 
@@ -45,13 +39,13 @@ def _range(name: str) -> str:
 
 
 def _parse(version: str) -> tuple[int, ...]:
-    # Ignore suffixes: a pre-release counts as its release.
+    # A pre-release counts as its release.
     numbers = re.match(r"\d+(\.\d+)*", version)
     return tuple(map(int, numbers[0].split("."))) if numbers else ()
 
 
 def require_semaphores() -> None:
-    """Raise `StartError` with the remedy if no semaphore can be created."""
+    """Raise `StartError` with the remedy if the machine allows no semaphore, which billiard's pool needs."""
     try:
         Lock()
     except (OSError, ImportError) as error:
@@ -62,11 +56,10 @@ def require_semaphores() -> None:
 
 
 def reserve_shared_memory() -> None:
-    """Allocate the first block of shared memory: a page, enough for 500 processes.
+    """Allocate the first block of shared memory: a page, enough for a counter of each of 500 processes.
 
-    billiard would create a folder for the block's file. It removes the file immediately but the folder only when the
-    process ends, so a killed node would leave it behind. Handlers that use `multiprocessing` still create such a
-    folder.
+    billiard would create a folder for the block's file and remove it only when the process ends, so a killed node would
+    leave it behind. Handlers that use `multiprocessing` still create such a folder.
     """
     config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     if config.get("tempdir") is None:

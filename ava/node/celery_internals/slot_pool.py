@@ -1,7 +1,6 @@
 """The pool of a slot process: Celery's consumer passes each message to the event loop of the process.
 
-The consumer has its own thread, which owns the connection to the broker. So the loop wakes that thread to record the
-end of a message.
+The consumer's own thread owns the connection to the broker, so the loop wakes it to record the end of a message.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from ava.node.celery_internals.job_request import JobRequest
 from ava.node.outcome import Retirement
 from ava.node.parent import loop_liveness
 
-#: Seconds between two liveness records of an ending process that waits for its runs.
+#: Seconds between liveness records while an ending process waits for its runs.
 _WAIT_SECONDS = 1.0
 
 
@@ -42,7 +41,6 @@ class SlotPool(BasePool):  # type: ignore[misc]  # Celery has no annotations
         self._ended: deque[tuple[JobRequest, Retirement]] = deque()
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Register with Celery's event loop."""
         hub.add_reader(self._wakes, self._finish_ended)
 
     def on_apply(self, *_: Any, accept_callback: Any, **__: Any) -> None:
@@ -54,7 +52,7 @@ class SlotPool(BasePool):  # type: ignore[misc]  # Celery has no annotations
 
     def _record_end(self, request: JobRequest, retirement: Retirement) -> None:
         self._ended.append((request, retirement))
-        # Wake the consumer once for all messages that it has not processed. A full pipe also wakes it.
+        # One wake covers all unprocessed messages. A full pipe also wakes the consumer.
         if len(self._ended) == 1:
             with suppress(BlockingIOError):
                 os.write(self._wake, b"\0")

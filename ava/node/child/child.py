@@ -42,8 +42,6 @@ _THREADS_SECONDS = 0.5
 
 
 class Child:
-    """This process, as a child of a node."""
-
     def __init__(self, settings: Settings, node_id: str, take_ahead: TakeAhead, board: ProcessBoard) -> None:
         self._settings = settings
         self._node_id = node_id
@@ -59,13 +57,13 @@ class Child:
         self.steps = RunSteps(settings, take_ahead, board, self._connect())
         self._companion = Companion(settings, node_id, self.steps)
         self._wear = Wear(settings)
-        #: Whether any handler captures the output of subprocesses, so that a run may replace the descriptors 1 and 2.
+        #: Whether any handler captures subprocess output, so that a run may replace descriptors 1 and 2.
         self._may_capture = any(each.spec.captures_subprocesses for each in registry.handlers().values())
 
     def start(self) -> None:
-        """Set up this process. Called once, right after the fork, in the main thread."""
-        # With a separate session, a Ctrl-C in the terminal reaches only the node, and one kill reaches all processes of
-        # a job.
+        """Set up this process, right after the fork, in the main thread."""
+        # In a separate session, a Ctrl-C in the terminal reaches only the node, and one kill reaches all processes of a
+        # job.
         with suppress(PermissionError):
             os.setsid()
         self._pid = os.getpid()
@@ -141,7 +139,7 @@ class Child:
         run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
 
     def _retire(self) -> None:
-        """Make this process end after its run. The run's end is first written on a new connection."""
+        """Make this process end after its run, whose end is first written on a new connection."""
         self.steps.is_retiring = True
         # The handler may have closed the connections.
         self._abandoned.append(self.steps.writer)
@@ -160,7 +158,7 @@ class Child:
     # Ending --------------------------------------------------------------------------------------------------------
 
     def finish_task(self) -> None:
-        """End this process if it must not run another task; the node replaces it."""
+        """End this process if it must not run another task."""
         if self.steps.run is not None:
             _log.error("Task ended without a decided run, process exits", extra={"job_id": self.steps.run.job.id})
             os._exit(os.EX_SOFTWARE)
@@ -170,35 +168,30 @@ class Child:
             os._exit(Retirement.after(self.steps.last_end))
 
     def close(self) -> None:
-        """Close the connections, because the process is ending."""
         tracing.stop()
         self.steps.writer.close()
         self.steps.writer.database.close()
 
 
 class Wear:
-    """The wear of this process."""
-
     def __init__(self, settings: Settings) -> None:
         self._max_runs, self._max_mib = settings.max_jobs_per_process, settings.max_memory_per_process
         self._runs = 0
         limits = [each.spec.max_memory_mb or settings.max_memory_mb for each in registry.handlers().values()]
-        #: Maximum private bytes after a run: halfway between the current ones and the lowest limit of any worker,
-        #: because the next run may be of that worker. 0: unlimited.
+        #: Maximum private bytes after a run: halfway between the current ones and the lowest limit of any worker, which
+        #: may have the next run. 0: unlimited.
         self._max_left = 0
         if limit_mb := min(filter(None, limits), default=0):
             self._max_left = (machine_use.own_private_bytes() + limit_mb * MIB) // 2
 
     def record_run(self) -> None:
-        """Count a called handler."""
         self._runs += 1
 
     @property
     def is_worn_out(self) -> bool:
-        """Return True if this process has reached its maximum number of jobs or amount of memory."""
         if self._max_runs and self._runs >= self._max_runs:
             return True
-        # In KiB; the peak of the process.
+        # The peak of the process, in KiB.
         if self._max_mib and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > self._max_mib * 1024:
             return True
         return bool(self._max_left) and machine_use.own_private_bytes() > self._max_left

@@ -24,19 +24,16 @@ _PARENT_CHECK_SECONDS = 2.0
 
 
 class Companion:
-    """The companion thread. It reads the current run and its database from the main thread's `RunSteps`."""
-
     def __init__(self, settings: Settings, node_id: str, steps: RunSteps) -> None:
         self.mailbox = Mailbox(node_id)
         self._heartbeat_seconds = settings.heartbeat_seconds
         self._node_id = node_id
         self._steps = steps
         self._check_parent_at = 0.0
-        #: Number of connections opened when the database last confirmed that the run owns its job.
+        #: Connections opened when the database last confirmed that the run owns its job.
         self._opened = 0
 
     def start(self) -> None:
-        """Open the mailbox and start the thread, in a newly forked process."""
         self.mailbox.open()
         threading.Thread(target=self._repeat, name="ava-companion", daemon=True).start()
 
@@ -54,7 +51,7 @@ class Companion:
                 if (run := self._steps.run) is not None:
                     self._check_run(run)
             except DatabaseUnavailable:
-                # Lines stay buffered until the database is back or the parent ends the node; a lost stop is repeated.
+                # Lines stay buffered until the database is back or the parent ends the node; the parent repeats a stop.
                 # The database may have failed over, so check ownership immediately.
                 self._opened = -1
                 time.sleep(LINES_SECONDS)
@@ -71,7 +68,7 @@ class Companion:
             self._stop(run, reason)
 
     def _stop(self, run: ProcessRun, reason: Stop) -> None:
-        # The database decides whether a run has lost its job, not a datagram.
+        # The database, not a datagram, decides whether a run has lost its job.
         if reason is not Stop.LOST or not self._store_lines(run, force=True):
             run.stop(reason)
 
@@ -87,7 +84,6 @@ class Companion:
         self._heartbeat_for_frozen_parent()
 
     def _heartbeat_for_frozen_parent(self) -> None:
-        """Write the node's heartbeat if its parent is frozen and does not write it."""
         if time.monotonic() >= self._check_parent_at:
             self._check_parent_at = time.monotonic() + _PARENT_CHECK_SECONDS
             with self._steps.writer.database.connect() as connection:

@@ -1,7 +1,7 @@
 """Replace descriptors 1 and 2 with pipes while a handler runs, to receive the output of subprocesses.
 
-Subprocesses inherit the two descriptors and bypass Python's streams. If the handler asks for it, their lines go to the
-job's log. Otherwise, in a run with secrets, they go to the original files, through the run's mask.
+Subprocesses bypass Python's streams. If the handler asks for it, their lines go to the job's log. Otherwise, in a run
+with secrets, they go to the original files, through the run's mask.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LEVELS = {1: LogLevel.INFO, 2: LogLevel.WARN}
 _READ_BYTES = 65_536
 #: Maximum bytes buffered until the end of a line.
 _LONGEST_LINE_BYTES = 1_048_576
-#: Maximum seconds for the last output to be passed on; the file behind a descriptor may block.
+#: Maximum seconds for passing on the last output; the file behind a descriptor may block.
 _ENDING_SECONDS = 5.0
 
 
@@ -39,13 +39,11 @@ class _Sink(Protocol):
 
 
 class DescriptorPipes:
-    """Replaces descriptors with pipes; one thread reads all of them. Costs each run a thread and a pipe per
-    descriptor.
-    """
+    """Replaces descriptors with pipes. Costs each run one thread, and a pipe per descriptor."""
 
     def __init__(self, sinks: Mapping[int, _Sink]) -> None:
         """`sinks`: the destination of each descriptor. Raises `OSError` if no descriptors are left."""
-        #: The sink of each pipe, by the pipe's read end.
+        #: By the pipe's read end.
         self._sinks: dict[int, _Sink] = {}
         self._stop, self._stopping = os.pipe()
         starts: dict[int, int] = {}
@@ -65,7 +63,7 @@ class DescriptorPipes:
             os.close(start)
 
     def close(self) -> None:
-        """Pass on the remaining output. The descriptors are restored, and the handler's subprocesses have ended."""
+        """Pass on the remaining output, once the descriptors are restored and the handler's subprocesses have ended."""
         # The handler may have closed it.
         with suppress(OSError):
             os.close(self._stopping)
@@ -94,7 +92,7 @@ class DescriptorPipes:
                     # All writers have closed it.
                     poll.unregister(end)
         for end, sink in self._sinks.items():
-            # An escaped process may hold a pipe open, so that it never reaches its end.
+            # A detached process may hold a pipe open, so that it never reaches its end.
             while data := _read_now(end):
                 sink.write(data)
 
@@ -102,7 +100,7 @@ class DescriptorPipes:
 def redirect(log: JobLog, *, captures_subprocesses: bool, mask: SecretMask | None) -> DescriptorPipes | None:
     """Start to pass on the output of subprocesses. Returns None if it is not redirected.
 
-    Without free descriptors, the log states that the output is not captured; a run with secrets raises `OSError`.
+    Without free descriptors, the log says that the output is not captured; a run with secrets raises `OSError`.
     """
     if captures_subprocesses:
         try:
@@ -115,8 +113,6 @@ def redirect(log: JobLog, *, captures_subprocesses: bool, mask: SecretMask | Non
 
 
 class _LogSink:
-    """Writes lines to a job's log, which masks the run's secrets."""
-
     def __init__(self, log: JobLog, level: LogLevel) -> None:
         self._writer = LineWriter(level)
         self._writer.begin(log)
@@ -130,8 +126,6 @@ class _LogSink:
 
 
 class _MaskedSink:
-    """Writes lines to a descriptor, with the run's secrets masked."""
-
     def __init__(self, mask: SecretMask, target: int) -> None:
         """`target` is closed at the end."""
         self._mask = mask

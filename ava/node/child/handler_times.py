@@ -1,4 +1,4 @@
-"""Recent run times of each worker's handler in this process, and the number of runs that may share a claim."""
+"""Recent run times of each worker's handler in this process, which decide how many runs may share a claim."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from ava.domain.jobs.messages import MAX_RUNS
 from ava.domain.worker import OnWorkerLost
 from ava.handler import registry
 
-#: Minimum number of runs that share a claim; with fewer, a claim saves little.
+#: Minimum of runs that share a claim; fewer save little.
 _MIN_TOGETHER = 4
-#: Seconds below which a handler is short: its runs share claims, because `_MIN_TOGETHER` of them take no longer than a
-#: message.
+#: A handler below this is short: `_MIN_TOGETHER` of its runs take no longer than a message.
 BRIEF_SECONDS = run_groups.SECONDS / _MIN_TOGETHER
 #: Weight of the latest interval between runs in the average.
 _NEWEST = 0.2
-#: Weight of a run in its handler's average, if it was slower or faster than the average.
+#: Weight of a run that was slower or faster than its handler's average.
 _SLOWER, _FASTER = 0.2, 0.5
 
 
 class HandlerTimes:
-    """Recent run times in seconds, by worker id."""
+    """Averages in seconds, by worker id."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
@@ -45,16 +44,15 @@ class HandlerTimes:
         self._began_at = now
 
     def _is_brief(self, worker_id: str) -> bool:
-        """Return True if the worker's recent runs were short."""
         return self._seconds.get(worker_id, BRIEF_SECONDS) < BRIEF_SECONDS
 
     def max_together(self, worker_id: str) -> int:
-        """Return the maximum number of runs of a worker that may share a claim. 1: each is claimed individually.
+        """Return the maximum number of a worker's runs that may share a claim; 1: each is claimed individually.
 
-        A killed process loses all runs of a shared claim, so workers that treat a loss as a failure share none.
+        A killed process loses all runs of its claim, so workers that treat a loss as a failure share none.
         """
         handler = registry.find(worker_id)
         if handler is None or handler.spec.on_worker_lost is not OnWorkerLost.REQUEUE or not self._is_brief(worker_id):
             return 1
-        # Half of a message's time, because waiting jobs of a shared claim are shown as running.
+        # Half of a message's time, because claimed jobs that wait are shown as running.
         return max(_MIN_TOGETHER, int(run_groups.SECONDS / 2 / max(self._run_seconds, self._seconds[worker_id])))

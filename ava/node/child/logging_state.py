@@ -10,7 +10,7 @@ from typing import Any
 from ava.node.runs.job_log import JobLog
 from ava.node.runs.log_capture import JobLogger, LogCapture, log_runs_from_info
 
-#: Module attributes that programs set, most of them by a function such as `setLoggerClass`.
+#: Module attributes that functions such as `setLoggerClass` set.
 _GLOBALS = (
     *("_loggerClass", "_logRecordFactory", "_warnings_showwarning", "raiseExceptions", "lastResort"),
     *("logThreads", "logProcesses", "logMultiprocessing"),
@@ -24,8 +24,6 @@ _NEW_LOGGER: tuple[Any, ...] = (logging.NOTSET, False, True, [], [])
 
 
 class LoggingState:
-    """The state of logging before any handler has run; it is restored after each run."""
-
     def __init__(self) -> None:
         manager = logging.root.manager
         self._root_handlers = list(logging.root.handlers)
@@ -39,22 +37,21 @@ class LoggingState:
         self._job_logger = JobLogger.get()
         self._known = list(manager.loggerDict.values())
         self._loggers = [logging.root, *_loggers_in(self._known)]
-        #: The loggers' attribute dicts, which are faster to read than the loggers.
+        #: Faster to read than the loggers.
         self._logger_dicts = list(map(vars, self._loggers))
-        # Copy the lists, because loggers change them in place.
+        # Copied, because loggers change the lists in place.
         self._logger_states = [
             (*plain, list(handlers), list(filters)) for *plain, handlers, filters in _states(self._logger_dicts)
         ]
         self._job_logger.capture = None
         attributes = vars(self._job_logger)
         self._job_logger_names = attributes.keys() | ()
-        #: The job logger's attributes other than its state.
         self._job_logger_attributes = {name: attributes[name] for name in ("name", "parent", "manager", "capture")}
 
     def begin(self, log: JobLog, is_foreign: Callable[[], bool]) -> logging.Logger:
         """Send log records to a run's log, except from threads where `is_foreign` returns True.
 
-        Returns the logger of the run's handler.
+        Returns the handler's logger.
         """
         capture = self._job_logger.capture = LogCapture(log, is_foreign, self._root_handlers)
         logging.root.handlers = [capture]
@@ -62,11 +59,10 @@ class LoggingState:
         return self._job_logger
 
     def end(self) -> None:
-        """Detach from the run's log."""
         self._job_logger.capture = None
 
     def restore(self) -> None:
-        """Restore all state that the run's handler changed. Loggers that it created are reset."""
+        """Restore what the run's handler changed, and reset loggers that it created."""
         for lock in self._locks:
             # The companion thread would wait for it forever.
             if lock is not None and lock._is_owned():
@@ -104,7 +100,7 @@ class LoggingState:
             attributes.update(self._job_logger_attributes)
 
     def _add_loggers(self, known: list[Any]) -> None:
-        """Also restore loggers that were created during a run, because modules keep references to them."""
+        """Include the loggers created during a run, because modules keep references to them."""
         before = set(map(id, self._loggers))
         made = [logger for logger in _loggers_in(known) if id(logger) not in before]
         self._loggers += made
@@ -129,6 +125,6 @@ def _restore_logger(logger: logging.Logger, state: tuple[Any, ...]) -> None:
 
 
 def _set_level(level: int) -> None:
-    # Set a level only if it differs, because that clears the caches of all loggers.
+    # Only if it differs, because setting a level clears the caches of all loggers.
     if logging.root.level != level:
         logging.root.setLevel(level)

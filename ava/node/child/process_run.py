@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# The C module below `signal`. `signal` converts actions to enum members, which takes as long as a log line.
+# `signal` converts actions to enum members, which takes as long as a log line.
 import _signal  # type: ignore[import-not-found]
 import asyncio
 import contextvars
@@ -25,14 +25,14 @@ from ava.node.runs.run import Run
 class ProcessRun(Run):
     """The run of a job in a child process.
 
-    The handler may be interrupted only between `_open` and `_close`, and only by a stop of this run. `_open`, `_close`
-    and `stop` take the same lock, so a SIGTERM never arrives too early or too late, and never reaches the next run.
+    Only a stop of this run may interrupt the handler, and only between `_open` and `_close`. These and `stop` take the
+    same lock, so a SIGTERM never arrives too early or too late, and never reaches the next run.
     """
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self._is_open = False
-        #: The SIGTERM action of this process before the handler changes it.
+        #: The SIGTERM action before the handler changes it.
         self._sigterm_action: object = None
         self._is_interrupted = self._is_swallowed = False
         #: Processor time of this process in microseconds before the handler.
@@ -44,13 +44,11 @@ class ProcessRun(Run):
         return process_state.isolated(self.log)
 
     def redirect(self) -> DescriptorPipes | None:
-        """Pass on the output of the handler's subprocesses. Returns the pipes; None if there are none."""
         captures_subprocesses = self.handler.spec.captures_subprocesses
         return descriptor_pipes.redirect(self.log, captures_subprocesses=captures_subprocesses, mask=self.mask)
 
     @property
     def is_overdue(self) -> bool:
-        """Return True if the handler has exceeded its timeout."""
         return time.monotonic() >= self._deadline
 
     def call(self, logger: Any, block_signals: Callable[[], None], timer_stops: Iterable[object] = ()) -> None:
@@ -61,12 +59,12 @@ class ProcessRun(Run):
         try:
             try:
                 self._open()
-                # A copied context, so that the handler's changes of context variables end with it.
+                # In a copied context, so that the handler's context variables end with it.
                 self.output = contextvars.copy_context().run(self._invoke, logger)
             finally:
-                # In one bytecode instruction, because the signals of a short timer would interrupt any further code.
+                # One bytecode instruction, because the signals of a short timer would interrupt any further code.
                 _ = [*timer_stops]
-                # Twice, because a signal handler may raise between the last line of the handler and the first `_close`.
+                # Twice, because a signal handler may raise between the handler's last line and the first `_close`.
                 try:
                     self._close(block_signals)
                 finally:
@@ -91,17 +89,16 @@ class ProcessRun(Run):
     def _close(self, block_signals: Callable[[], None]) -> None:
         self._is_open = False
         block_signals()
-        # When this lock is free, a thread that was about to send the signal has sent it, and the signal is blocked.
+        # Once this lock is free, no thread is about to send the signal, and the signal is blocked.
         with self._lock:
             pass
 
     def stop(self, reason: Stop) -> None:
         """Stop the handler. Other threads may call it repeatedly; the first reason counts.
 
-        The signal goes to the main thread, so that a SIGTERM handler installed by the job's handler also runs. Without
-        such a handler, each call sends the signal until it has interrupted the job's handler: if a signal arrives just
-        before a blocking call, CPython records it but the call does not end. With such a handler, the signal is sent
-        once.
+        The signal goes to the main thread, so that a SIGTERM handler of the job's handler also runs; it is then sent
+        once. Otherwise each call sends it until the handler is interrupted: if a signal arrives just before a blocking
+        call, CPython records it but the call does not end.
         """
         with self._lock:
             is_first = self.stopped_for is None
@@ -111,13 +108,12 @@ class ProcessRun(Run):
 
     @property
     def is_open(self) -> bool:
-        """Return True while the handler runs and may be interrupted."""
         return self._is_open
 
     def stop_as_lost(self) -> None:
         """Stop the handler immediately, because the run has lost its job.
 
-        Called by a signal handler in the main thread. Takes no lock, because the main thread may already hold it.
+        Called by a signal handler in the main thread, so it takes no lock, which that thread may already hold.
         """
         if self.stopped_for is None:
             self.stopped_for = Stop.LOST
@@ -128,10 +124,10 @@ class ProcessRun(Run):
             signal.pthread_kill(main_thread_id, signal.SIGTERM)
 
     def on_sigterm(self) -> None:
-        """Interrupt the handler if a stop was requested. Called by this process's SIGTERM handler in the main thread.
+        """Interrupt the handler if a stop was requested. Called by the main thread's SIGTERM handler.
 
-        Raises the `Interruption` in a sync handler and cancels the task of an async one. A SIGTERM without a stop, or a
-        second one, has no effect.
+        Raises the `Interruption` in a sync handler and cancels the task of an async one. Without a stop, or a second
+        time, it has no effect.
         """
         if not self._is_open or self.stopped_for is None or self._is_interrupted:
             return
@@ -139,7 +135,7 @@ class ProcessRun(Run):
             raise self._interruption()
         if self._async_task is not None:
             self._is_interrupted = True
-            # A closed loop has no task to cancel.
+            # A closed loop has no task.
             with suppress(RuntimeError):
                 self._async_task.get_loop().call_soon_threadsafe(self._async_task.cancel)
 
@@ -149,11 +145,11 @@ class ProcessRun(Run):
         return self.stopped_for.exception(self._exceeded)
 
     def mark_swallowed(self) -> None:
-        """Record that Python dropped the interruption, because it was raised in a `__del__` or a similar place."""
+        """Record that Python dropped the interruption, raised in a `__del__` or a similar place."""
         self._is_swallowed = True
 
     def interrupt_again_if_swallowed(self) -> None:
-        """Interrupt the handler again if Python dropped the first interruption. Called by another thread."""
+        """Interrupt the handler again, from another thread, if Python dropped the first interruption."""
         if self._is_swallowed:
             with self._lock:
                 self._is_swallowed = self._is_interrupted = False

@@ -1,12 +1,11 @@
 """The process state that a handler may change, restored after each run.
 
-It keeps the promise that nothing of one run reaches the next (docs/reference/handlers.md), without a process per run.
+So nothing of one run reaches the next (docs/reference/handlers.md), without a process per run.
 """
 
 from __future__ import annotations
 
-# The C module below `signal`. `signal` converts each number and mask to enum members, which takes longer than a small
-# job.
+# `signal` converts each number and mask to enum members, which takes longer than a small job.
 import _signal  # type: ignore[import-not-found]
 import asyncio
 import gc
@@ -30,7 +29,7 @@ from ava.node.child.process_traits import ProcessTraits
 from ava.node.process_tree import BLOCKABLE_SIGNALS
 from ava.node.runs.job_log import JobLog, LineWriter
 
-#: Signals with a restorable action. SIGKILL and SIGSTOP have none.
+#: Signals with a restorable action.
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 #: More than the number of signals, because each one's handler may raise once.
@@ -38,13 +37,11 @@ _MAX_BLOCK_TRIES = 200
 
 
 class ProcessState:
-    """The process state before any handler has run; it is restored after each run."""
-
     def __init__(self, needed_descriptors: Iterable[int] = ()) -> None:
-        """`needed_descriptors`: descriptors without which this process cannot continue if a handler closed them."""
+        """`needed_descriptors`: this process cannot continue if a handler closes one."""
         self._environ, self._environ_bytes = os.environ, os.environb
         self._environment = dict(os.environ)
-        #: The encoded environment, which is faster to compare: the mapping decodes every name and value.
+        #: Faster to compare than the mapping, which decodes every name and value.
         self._raw_environment = dict(os.environ._data)  # type: ignore[attr-defined]
         self._working_directory = os.getcwd()
         self._umask = os.umask(0o022)
@@ -52,14 +49,13 @@ class ProcessState:
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
         self._writers = (LineWriter(LogLevel.INFO, sys.stdout), LineWriter(LogLevel.WARN, sys.stderr))
         self._writer_names = vars(self._writers[0]).keys() | ()
-        #: The streams that the last handler set; kept alive, because a thread that it left behind may be printing to
-        #: them.
+        #: The streams that the last handler set; kept alive, because a thread left behind may be printing to them.
         self._replaced_streams: tuple[Any, ...] = ()
         self._descriptors = [os.dup(number) for number in range(3)]
         #: The file that each descriptor must refer to.
         self._stream_files = [_file(number) for number in range(3)]
         self._needed_files = [(number, _file(number)) for number in needed_descriptors]
-        # None means an action that was not set from Python and cannot be restored from Python.
+        # None: an action that was not set from Python and cannot be restored from Python.
         self._signals = {number: action for number in _SIGNALS if (action := _signal.getsignal(number)) is not None}
         self._signal_numbers, self._signal_actions = tuple(self._signals), tuple(self._signals.values())
         #: `get_event_loop_policy` would create one, and Python 3.14 warns about it.
@@ -76,7 +72,7 @@ class ProcessState:
         self._collection_callbacks = list(gc.callbacks)
 
     def _patch_asyncio_to_restore_sigterm(self) -> None:
-        # When asyncio removes a SIGTERM handler it sets the default action, and the next SIGTERM would end the process.
+        # asyncio replaces a removed SIGTERM handler by the default action, and the next SIGTERM would end the process.
         own, remove = self._signals[signal.SIGTERM], asyncio.SelectorEventLoop.remove_signal_handler
 
         def remove_signal_handler(loop: asyncio.SelectorEventLoop, sig: int) -> bool:
@@ -95,9 +91,8 @@ class ProcessState:
     def isolated(self, log: JobLog) -> Iterator[logging.Logger]:
         """Send a handler's prints, log records and warnings to its job's log, and restore the process afterwards.
 
-        Yields the handler's logger. Before it exits, the caller must stop the timers and call `block_signals`, so that
-        no signal interrupts the restoration. Raises an error if the restoration fails: then no other handler may run in
-        this process.
+        Yields the handler's logger. Before the exit, the caller must stop the timers and call `block_signals`, so that
+        no signal interrupts the restoration. If it raises, no other handler may run in this process.
         """
         run_threads.begin(log)
         is_foreign = partial(run_threads.is_foreign, log)
@@ -141,12 +136,11 @@ class ProcessState:
             return
         for number, action in self._signals.items():
             if _signal.getsignal(number) is not action:
-                # Briefly ignoring it drops a pending signal, such as a timer's alarm.
+                # Ignoring it drops a pending signal, such as a timer's alarm.
                 signal.signal(number, signal.SIG_IGN)
                 signal.signal(number, action)
 
     def _restore(self) -> None:
-        # Restore each part even if another one fails.
         try:
             self._restore_python()
         finally:
@@ -170,7 +164,7 @@ class ProcessState:
             gc.callbacks[:] = self._collection_callbacks
         # Otherwise `asyncio.run` would refuse to run.
         asyncio._set_running_loop(None)
-        # A loop set by a handler disappears with the policy that it created, or is removed from the original policy.
+        # A loop set by a handler disappears with the policy that it created, or is removed from the original one.
         asyncio.events._event_loop_policy = self._loop_policy  # type: ignore[attr-defined]
         if self._policy_loop is not None:
             self._policy_loop._loop, self._policy_loop._set_called = self._loop
@@ -200,25 +194,21 @@ class ProcessState:
 
 
 def _loop_of(policy_loop: Any) -> tuple[Any, bool]:
-    """Return this thread's event loop in the `_local` of a policy, and whether it was set."""
+    """Return the event loop of this thread's policy, and whether it was set."""
     return getattr(policy_loop, "_loop", None), getattr(policy_loop, "_set_called", False)
 
 
 def is_signal_too_late(unraisable: Any) -> bool:
-    """Return True if CPython reports a signal because its handler was replaced before it ran.
-
-    `ProcessState` replaces signal handlers after each run.
-    """
+    """Return True if CPython reports a signal whose handler `ProcessState` replaced before it ran."""
     return isinstance(unraisable.exc_value, OSError) and "ignored due to race condition" in str(unraisable.exc_value)
 
 
 def other_threads() -> frozenset[threading.Thread]:
-    """Return all threads of this process except the main one."""
     return frozenset(threading.enumerate()) - {threading.main_thread()}
 
 
 def _file(descriptor: int) -> tuple[int, int] | None:
-    """Return the device and the inode of a descriptor's file; None if it is closed."""
+    """Return the device and inode of a descriptor's file; None if it is closed."""
     try:
         found = os.fstat(descriptor)
     except OSError:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-#: Limits that programs set; each costs about a microsecond after every job.
+#: Limits that programs set; reading one costs a microsecond after every job.
 _LIMITS = (
     *(resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE),
     resource.RLIMIT_NPROC,
@@ -116,13 +116,11 @@ _READERS = [trait.read for trait in _TRAITS]
 
 
 class ProcessTraits:
-    """The limits and modes of this process at creation."""
-
     def __init__(self) -> None:
         self._values = [read() for read in _READERS]
 
     def restore(self) -> None:
-        """Restore each changed trait. Raises `OSError` with the names of all traits that cannot be restored."""
+        """Restore each changed trait. Raises `OSError` with the names of those that cannot be restored."""
         if [read() for read in _READERS] == self._values:
             return
         lost = [trait.name for trait, value in zip(_TRAITS, self._values, strict=True) if not _restore(trait, value)]

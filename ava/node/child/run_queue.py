@@ -1,6 +1,6 @@
 """The runs of a process's current message: decide the next run, and how the current one ends. No I/O, no clock.
 
-All transitions between runs are decided here and executed by `run_steps`. `now` is the monotonic time in seconds.
+`run_steps` executes these decisions. `now` is the monotonic time in seconds.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ava.domain.jobs.messages import Message
 class Way(Enum):
     """How the end of a run is written, and which run the same statement claims."""
 
-    #: Buffer it, to be written with the other ends of its claim; the next run begins.
+    #: Buffer it for the other ends of its claim; the next run begins.
     KEEP = auto()
-    #: Write it with the other ends of its claim, because no other run follows.
+    #: Write it with the other ends of its claim; no run follows.
     TOGETHER = auto()
     #: Write it individually, and claim the next run of the message.
     WITH_NEXT = auto()
@@ -30,20 +30,17 @@ class Way(Enum):
 
 @dataclass(eq=False, slots=True)
 class QueuedRun:
-    """A run that has not begun."""
-
     key: RunKey
     worker_id: str
-    #: The claim that it shares with other runs of its message if they are claimed together; otherwise its own.
+    #: Shared with other runs of its message if they are claimed together.
     claim_id: str
     #: False for the first run of a message, which Celery passes to the process.
     is_within: bool = True
-    #: Its job and the time of its claim, once it is claimed.
+    #: Its job and the time of its claim, once claimed.
     job: Job | None = None
     claimed_at: float = 0.0
-    #: When the claim was sent, in Unix nanoseconds, if that was before the end of the previous run.
+    #: When the claim was sent, in Unix nanoseconds, if before the end of the previous run.
     sent_ns: int = 0
-    #: When an individual claim was sent.
     sent_at: float = 0.0
     #: Whether it shares its claim, and whether it must be claimed individually.
     is_shared: bool = False
@@ -61,14 +58,10 @@ class RunQueue:
     """The runs of one process. The main thread takes them; another thread may take late ones."""
 
     def __init__(self) -> None:
-        #: The next run, until it begins.
         self.next: QueuedRun | None = None
-        #: The claim id that runs of the message share.
         self.claim_id = ""
-        #: Whether the current run, which has begun, shares that claim.
         self._is_shared = False
         self._waiting: deque[QueuedRun] = deque()
-        #: Runs that are returning to the backlog.
         self._late: list[QueuedRun] = []
         #: Whether no further run of the message begins, because a more urgent job is waiting.
         self._makes_way = False
@@ -79,7 +72,6 @@ class RunQueue:
     # Starting a run ------------------------------------------------------------------------------------------------
 
     def receive(self, message: Message, claim_id: str, now: float) -> None:
-        """Begin a message: its first run is next."""
         self._set_late(self._waiting)
         if self.next is None or self.next.key != message.runs[0]:
             self.next = QueuedRun(message.runs[0], message.worker_id, claim_id, is_within=False)
@@ -93,9 +85,7 @@ class RunQueue:
         return self.next is not None and self.next.is_within and (self.next.key,) == message.runs
 
     def to_claim(self, max_together: int) -> Sequence[QueuedRun]:
-        """Return the runs to claim now: the next one, and others behind it that share its claim. None is claimed
-        yet.
-        """
+        """Return the runs to claim now: the next one, and others behind it that share its claim."""
         assert self.next is not None
         # A copy, because the other thread may concurrently take runs.
         behind = [run for run in self._waiting.copy() if run.job is None]
@@ -111,7 +101,6 @@ class RunQueue:
             run.is_alone = run.job is None
 
     def begin(self, now: float) -> QueuedRun:
-        """Begin the next run, which is claimed."""
         run, self.next = self.next, None
         assert run is not None
         self._long_at = now + run_groups.LONG_SECONDS
@@ -123,11 +112,10 @@ class RunQueue:
         self.next = None
 
     def must_poll(self, now: float) -> bool:
-        """Return True if runs of this message are waiting and a check for more urgent jobs is due."""
         return bool(self._waiting) and self.is_poll_due(now)
 
     def is_poll_due(self, now: float) -> bool:
-        """Return True if a check for more urgent jobs is due; then the next one is due after `POLL_SECONDS`."""
+        """Return True if a check for more urgent jobs is due; the next one is due after `POLL_SECONDS`."""
         if now < self._poll_at:
             return False
         self._poll_at = now + run_groups.POLL_SECONDS
@@ -153,7 +141,6 @@ class RunQueue:
         return Way.WITH_NEXT if self.next is not None and self.next.job is None else Way.ALONE
 
     def take_next(self, *, goes_on: bool) -> None:
-        """Take the next run of the message, unless there is none or a more urgent job is waiting."""
         if goes_on and not self._makes_way:
             try:
                 self.next = self._waiting.popleft()
@@ -161,21 +148,17 @@ class RunQueue:
                 self.next = None
 
     def follow(self, job: Job, claim_id: str, sent_ns: int, sent_at: float, *, is_within: bool) -> None:
-        """Set the next run, claimed by the statement that wrote the end of the last one. `sent_ns`, `sent_at`: when
-        it was sent.
-        """
+        """Set the next run, claimed by the statement that wrote the end of the last one; see `QueuedRun`."""
         self.next = QueuedRun(
             job.run, job.worker_id, claim_id, is_within=is_within, job=job, sent_ns=sent_ns, sent_at=sent_at
         )
 
     def is_long(self, now: float) -> bool:
-        """Return True if the current run is long."""
         return now >= self._long_at
 
     # Requeueing runs -----------------------------------------------------------------------------------------------
 
     def has_late(self, now: float) -> bool:
-        """Return True if runs must be requeued while the current run continues."""
         return bool(self._late) or (bool(self._waiting) and (self._makes_way or self.is_long(now)))
 
     def take_late(self) -> Sequence[QueuedRun]:
@@ -184,7 +167,7 @@ class RunQueue:
         return tuple(self._late)
 
     def forget_late(self, requeued: Sequence[QueuedRun]) -> None:
-        """Forget the runs that were taken last, because they are requeued."""
+        """Forget the requeued runs."""
         # The main thread may have appended further runs.
         del self._late[: len(requeued)]
 

@@ -3,8 +3,8 @@
 Celery's signals trigger the steps (`ava.node.signals`): a run is claimed when its task begins, and its end is written
 after the task.
 
-Runs of a message may share a claim: one statement claims them, and one writes the ends of the completed ones. Such runs
-are short (`HandlerTimes.max_together`), and each still checks for a cancel in the database before it begins.
+Short runs of a message may share a claim (`HandlerTimes.max_together`): one statement claims them, and one writes the
+ends of the completed ones. Each still checks for a cancel in the database before it begins.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from ava.store.jobs.transitions.ended_runs import EndedRun
 
 _log = logging.getLogger(__name__)
 
-#: Maximum seconds to wait for a write of the companion thread before its connection is replaced. A write on a
-#: connection that the handler has closed may never end.
+#: Maximum seconds to wait for the companion thread's write, which may never end on a connection that the handler has
+#: closed.
 _WRITE_SECONDS = 0.5
 
 
@@ -54,7 +54,7 @@ class RunSteps:
         #: Whether this process ends after its run, because no other handler may run in it.
         self.is_retiring = False
         self.writer = writer
-        #: Locked while lines are stored, so that no line is stored after the end of its run.
+        #: Locked while lines are stored, so that none is stored after the end of its run.
         self.storing = threading.Lock()
         self._new_runs = NewRuns(settings, board.peak_bytes, ProcessRun)
         self._take_ahead = take_ahead
@@ -72,7 +72,7 @@ class RunSteps:
     def claim(self, message: Message) -> None:
         """Start the first run of a message if it can be claimed. Waits while the database is unreachable.
 
-        The claim fails if the job's row names another worker: the row decides which handler runs, not the message.
+        The job's row decides which handler runs: the claim fails if it names another worker.
         """
         if registry.find(message.worker_id) is None:
             self._new_runs.defer(message.runs, message.worker_id, self.writer)
@@ -113,7 +113,6 @@ class RunSteps:
         queue, job = self._queue, queued.job
         assert job is not None
         assert job.started_at is not None
-        # The statement that claims a single run checks this itself.
         must_poll = queued.is_shared and queue.must_poll(time.monotonic())
         outranked_by = job.priority - 1 if must_poll else claim.NO_PRIORITY
         check = claim.NOTHING
@@ -143,12 +142,12 @@ class RunSteps:
     def _goes_on(self) -> bool:
         """Return False if this process must end after its run, or if the node ends.
 
-        A cancel or timeout affects only its own run: the next runs of its message still start.
+        A cancel or timeout affects only its own run.
         """
         return not self.is_retiring and (self.run is None or self.run.stopped_for in (None, Stop.CANCEL, Stop.TIMEOUT))
 
     def decide_way(self) -> bool:
-        """Decide how the current run ends. Returns True if another one may follow within its message."""
+        """Decide how the current run ends. Returns True if another one of its message may follow."""
         if (run := self.run) is None:
             self._queue.take_next(goes_on=self._goes_on)
         else:
@@ -163,9 +162,7 @@ class RunSteps:
         return queued.message if queued is not None and queued.is_within else None
 
     def write_end(self) -> None:
-        """Write the end of the run if it is decided. Waits while the database is unreachable. The run has ended in
-        any case.
-        """
+        """Write the end of the run if it is decided, and clear the run. Waits while the database is unreachable."""
         run = self.run if self.run is not None and self.run.is_decided else None
         if run is not None:
             run_ends.close_log(run)
@@ -188,7 +185,7 @@ class RunSteps:
             run.forget_error()
 
     def _write_end(self, run: ProcessRun | None) -> None:
-        """Write the decided end of a run, after the buffered ones; None: there is no run."""
+        """Write the decided end of a run, after the buffered ones."""
         writer = self.writer
         if run is None:
             if self.following is None:
@@ -208,7 +205,7 @@ class RunSteps:
         run_ends.write_single(run, writer, lambda ended: self._write_single(run, ended))
 
     def _keep(self, run: ProcessRun) -> bool:
-        """Buffer the end of a run. Returns False if the run board is full, so that the node's parent cannot see it."""
+        """Buffer the end of a run. Returns False if the run board is full, so that the parent cannot see it."""
         ended = run_ends.ended_run(run, began_at=run.job.started_at)
         self._kept.append((run, ended))
         return self._board.keep_end(ended)
@@ -262,17 +259,14 @@ class RunSteps:
 
     @property
     def has_late_ends(self) -> bool:
-        """Return True if buffered ends must be written while the current run continues."""
         return bool(self._kept) and self._queue.is_long(time.monotonic())
 
     def write_late_ends(self) -> None:
-        """Write the buffered ends while a handler takes unusually long."""
         with self.writer.database.connect() as connection:
             self._write_kept(lambda ended: end.end_each(connection, ended))
 
     @property
     def has_late_runs(self) -> bool:
-        """Return True if runs must be requeued while the current run continues."""
         return self._queue.has_late(time.monotonic())
 
     def requeue(self) -> None:
@@ -281,13 +275,12 @@ class RunSteps:
             if not (late := self._queue.take_late()):
                 return
             with self.writer.database.connect() as connection:
-                # Recall first: an in-flight claim cannot get a run after that.
+                # Recall first: then an in-flight claim can no longer get a run.
                 recall.recall_runs(connection, [run.key for run in late])
                 rescue.release(connection, [(run.key, run.claim_id) for run in late])
             self._queue.forget_late(late)
 
     def replace_writer(self, writer: RunWriter) -> None:
-        """Use another writer, because the handler may have closed the connections of the current one."""
         is_free = self.storing.acquire(timeout=_WRITE_SECONDS)
         self.writer = writer
         if is_free:
@@ -297,7 +290,7 @@ class RunSteps:
 
 
 class Publication:
-    """Publishes the current run of one process. Used by the main thread."""
+    """Publishes the current run of one process, from its main thread."""
 
     def __init__(self, board: ProcessBoard) -> None:
         self._board = board
@@ -307,7 +300,6 @@ class Publication:
         self._board.publish(CurrentRun(key=run, phase=Phase.CLAIMING, claim_id=claim_id, timeout_seconds=math.inf))
 
     def running(self, run: ProcessRun) -> None:
-        """Publish that the handler of a run is about to begin."""
         self._publish(run, Phase.RUNNING)
 
     def ending(self, run: ProcessRun, next_run: RunKey | None = None) -> None:
@@ -315,11 +307,10 @@ class Publication:
         self._publish(run, Phase.ENDING, next_run)
 
     def ended(self, run: ProcessRun) -> None:
-        """Publish that the end of a run is written or buffered, so that this process continues with the next run."""
+        """Publish that the end of a run is written or buffered."""
         self._publish(run, Phase.ENDED)
 
     def nothing(self) -> None:
-        """Publish that this process has no run."""
         self._board.publish(None)
 
     def _publish(self, run: ProcessRun, phase: Phase, next_run: RunKey | None = None) -> None:

@@ -1,8 +1,8 @@
 """Track which run a thread belongs to: a thread inherits the run of the thread that started it.
 
-Threads that existed before a run, and all threads that they start, belong to no run. Neither do threads started below
-Python's `threading`, because their parent is unknown. While a thread collects garbage it belongs to no run, because the
-garbage may belong to an earlier run.
+No run owns threads that existed before it, the threads that these start, and threads started below Python's
+`threading`, whose parent is unknown. A thread that collects garbage belongs to no run, because the garbage may be of an
+earlier one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections import OrderedDict
 from functools import partial
 from typing import Any
 
-#: The thread attribute that holds its run.
 _RUN = "_ava_run"
 
 #: Arguments of the last garbage collection's start and stop callbacks, in call order.
@@ -26,7 +25,7 @@ _ON_COLLECTION: tuple[Any, ...] = (_phases.__setitem__, _phases.move_to_end, par
 
 
 def follow() -> None:
-    """Record from now on the run of each started thread, and the thread that collects garbage."""
+    """Record from now on each started thread's run, and the thread that collects garbage."""
     gc.callbacks.extend(callback for callback in _ON_COLLECTION if callback not in gc.callbacks)
     start = threading.Thread.start
     if hasattr(start, _RUN):
@@ -41,22 +40,20 @@ def follow() -> None:
 
 
 def begin(run: object) -> None:
-    """Assign the main thread, and the threads that it starts, to a run."""
     setattr(threading.main_thread(), _RUN, run)
 
 
 def end() -> None:
-    """Assign the main thread to no run. The run's other threads still belong to it."""
+    """Assign the main thread to no run; the run's other threads still belong to it."""
     setattr(threading.main_thread(), _RUN, None)
 
 
 def are_left() -> bool:
-    """Return True if a thread of an ended run is still alive; called between runs."""
+    """Return True if a thread of an ended run is alive; called between runs."""
     return any(getattr(thread, _RUN, None) is not None for thread in threading.enumerate())
 
 
 def is_foreign(run: object) -> bool:
-    """Return True if this thread does not belong to the run, or collects garbage."""
     return getattr(threading.current_thread(), _RUN, None) is not run or _is_collecting()
 
 

@@ -7,16 +7,14 @@ from dataclasses import dataclass, replace
 from ava.node.outcome import Stop
 from ava.node.run_board import Phase
 
-#: Seconds in addition to the timeout or grace for a child to end a run by itself.
+#: Extra seconds for a child to end a run by itself.
 MARGIN_SECONDS = 0.5
-#: Maximum grace in seconds of a run that exceeds its memory limit.
 MEMORY_GRACE_SECONDS = 1.0
-#: A run that exceeds its memory limit by this factor is killed without grace.
+#: A run is killed without grace if it exceeds its memory limit by this factor.
 MEMORY_FACTOR = 1.5
 #: Maximum grace in seconds after a second SIGTERM, or if the node is cut off from the database.
 SHORT_GRACE_SECONDS = 2.0
-#: Minimum seconds for a child to report the end of a run that the database has ended, and to continue with the next
-#: run.
+#: Minimum seconds for a child to report a run that the database has ended, and to continue.
 MIN_REPORT_SECONDS = 2.0
 #: Maximum seconds for which a child may wait for the database: two writes are retried for 300 s each.
 DATABASE_SECONDS = 660.0
@@ -24,9 +22,7 @@ DATABASE_SECONDS = 660.0
 
 @dataclass(frozen=True, kw_only=True)
 class NodeState:
-    """The shutdown state of a node."""
-
-    #: When the drain ends and running jobs are asked to stop; None if the node is not draining.
+    #: When the drain ends and running jobs are asked to stop; None: not draining.
     drained_at: float | None = None
     #: Whether a second SIGTERM has shortened the grace of all runs.
     is_hurried: bool = False
@@ -34,15 +30,12 @@ class NodeState:
     is_abandoning: bool = False
 
     def drained(self, at: float) -> NodeState:
-        """Return the state of a node whose drain ends at a given time."""
         return replace(self, drained_at=at)
 
     def hurried(self) -> NodeState:
-        """Return the state after a second SIGTERM."""
         return replace(self, is_hurried=True)
 
     def abandoned(self) -> NodeState:
-        """Return the state of a node that ends immediately."""
         return replace(self, is_abandoning=True)
 
 
@@ -55,20 +48,18 @@ class RunState:
     #: Phase of the run, and its start.
     phase: Phase
     since: float
-    #: Memory limit in MiB (0: unlimited), and the last measurement.
+    #: In MiB (0: unlimited), and the last measurement.
     max_memory_mb: int = 0
     memory_mb: float = 0.0
     #: Whether the dispatcher gives the run to another node, because this one is cut off from the database.
     is_released: bool = False
-    #: Why the child was asked to stop (the first reason stays), and when it is killed if it does not.
+    #: The first reason to stop, and when the child is killed if it does not.
     stop: Stop | None = None
     kill_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """The action for one run."""
-
     run: RunState
     send: Stop | None = None
     is_kill_due: bool = False
@@ -89,7 +80,7 @@ def decide(run: RunState, now: float, node: NodeState) -> Decision:
     if _is_above(run, 1):
         # This also shortens the grace of a run that was stopped for another reason.
         run = _ask(run, Stop.MEMORY, now, min(run.grace_seconds, MEMORY_GRACE_SECONDS) - MARGIN_SECONDS)
-    # Send a stop repeatedly, because the first one may have arrived before the child knew its run.
+    # Repeated, because the first stop may arrive before the child knows its run.
     send = run.stop
     if node.is_abandoning:
         return Decision(run=replace(run, stop=run.stop or Stop.SHUTDOWN), send=send, is_kill_due=True)
@@ -121,7 +112,6 @@ def _is_overdue(run: RunState, now: float) -> bool:
 
 
 def _is_above(run: RunState, factor: float) -> bool:
-    """Return True if a run exceeds its memory limit by the given factor."""
     return run.phase is Phase.RUNNING and 0 < run.max_memory_mb * factor < run.memory_mb
 
 

@@ -10,7 +10,6 @@ _tried_at = time.monotonic()
 
 
 def record_turn() -> None:
-    """Record an iteration of the loop."""
     global _turned_at, _tried_at  # noqa: PLW0603 - a process has one loop
     _turned_at = _tried_at = time.monotonic()
 

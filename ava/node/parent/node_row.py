@@ -19,8 +19,6 @@ _log = logging.getLogger(__name__)
 
 
 class NodeRow:
-    """The row of one node. The run monitor's thread writes it."""
-
     def __init__(self, node: NodeSpec, specs: Sequence[WorkerSpec], refusals: Refusals, intake: Intake) -> None:
         self._node = node
         self._specs = specs
@@ -32,14 +30,12 @@ class NodeRow:
 
     @property
     def is_heartbeat_due(self) -> bool:
-        """Return True if a heartbeat is due."""
         return time.monotonic() >= self._next_heartbeat_at
 
     def heartbeat(self, connection: Connection, *, busy: int, quiet_seconds: float, every_seconds: float) -> None:
         """Send a heartbeat, or register the node if it has no row.
 
-        `busy`: number of processes with a run. `quiet_seconds`: seconds since a run began. `every_seconds`: time until
-        the next heartbeat.
+        `busy`: processes with a run. `quiet_seconds`: since a run began. `every_seconds`: until the next heartbeat.
         """
         if not self.is_registered:
             workers.announce(connection, list(self._specs))
@@ -71,12 +67,10 @@ class NodeRow:
             _log.warning("Node is drained: it finishes its running jobs and takes no new ones")
 
     def _record_queues(self, connection: Connection) -> None:
-        """Write which queues this node consumes: none while it is drained, so that it does not count as serving
-        them.
-        """
+        """Write which queues this node consumes: none while drained, so that it does not count as serving them."""
         consumed = self._queues if self._intake.is_consuming else ()
         wanted = self._node.consuming(consumed, refused=self._refusals.names())
         if self.is_registered and wanted != self._node:
             nodes.write_queues(connection, wanted)
-        # Only now: if the database is unreachable, the next heartbeat writes them.
+        # Only now: if the write fails, the next heartbeat repeats it.
         self._node = wanted

@@ -1,6 +1,6 @@
 """Detect the processes of a node that the kernel killed because memory was short.
 
-The kernel reports only the number of kills, for the control group of this node or for the machine.
+The kernel reports only the number of kills, for this node's control group or for the machine.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-#: The error of a job after an out-of-memory kill.
 OOM_ERROR = "WorkerLost: killed by the kernel, out of memory"
 _GROUPS = Path("/sys/fs/cgroup")
 
@@ -30,12 +29,9 @@ def _counters() -> Iterator[Path]:
 
 
 class OomKills:
-    """The number of out-of-memory kills, if the kernel reports it. Its owner polls it regularly and after each
-    death.
-    """
+    """The number of out-of-memory kills. Its owner polls it regularly and after each death."""
 
     def __init__(self, counters: Sequence[Path] | None = None) -> None:
-        """`counters`: the files to read."""
         found = counters if counters is not None else _counters()
         self._file = next((each for each in found if _read(each) is not None), None)
         self._last = self._before = self._count()
@@ -45,13 +41,11 @@ class OomKills:
 
     def poll(self) -> None:
         """Record the current number, so that these kills are not attributed to a later death."""
-        # Keep the number before the previous poll, because a death is reported some time after the kernel counted it.
+        # Keep the previous number, because a death is reported some time after the kernel counted it.
         self._before, self._last = self._last, self._count()
 
     def take(self) -> bool:
-        """Return True if a process that has just died by SIGKILL was probably killed for memory; each kill counts
-        once.
-        """
+        """Return True if a process just killed by SIGKILL was probably killed for memory; each kill counts once."""
         if self._count() <= self._before:
             return False
         self._before += 1

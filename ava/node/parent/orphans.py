@@ -1,8 +1,8 @@
 """Orphans: runs that belong to a node according to the database, but that no process of the node has.
 
-Without a rescue such a run would last as long as its node. In a pool it has not begun: its claim succeeded without the
-process learning of it, because a process that has begun a run and cannot end it ends itself. In a slot process the run
-may have begun: its end could not be written, or a handler cancelled the tasks of other runs.
+Without a rescue such a run would last as long as its node. In a pool its claim succeeded without the process learning
+of it; a process that cannot end a begun run ends itself. In a slot process the run may have begun: its end could not be
+written, or a handler cancelled the tasks of other runs.
 """
 
 from __future__ import annotations
@@ -27,13 +27,11 @@ _PATIENCE_SECONDS = 8.0
 
 @dataclass
 class Orphans:
-    """The orphans of one node."""
-
     node_id: str
 
     def __post_init__(self) -> None:
         self._since: dict[RunKey, float] = {}
-        # Short enough that a run is seen three times before it counts as an orphan.
+        # A run is seen three times before it counts as an orphan.
         self._rest, self._next_at = Rest(_PATIENCE_SECONDS / 2), 0.0
 
     def find(self, connection: Connection, held: Set[RunKey]) -> list[RunKey]:

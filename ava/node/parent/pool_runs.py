@@ -1,7 +1,7 @@
 """The messages given to the processes of a node's pool, and the current run of each process.
 
-Celery's event loop reports the messages. Current runs are read from the run board, even while the loop is blocked. A
-stop or a kill affects a process only while it has the intended run.
+Celery's event loop reports the messages. The run board shows the current runs, even while the loop is blocked. A stop
+or a kill affects a process only while it has the intended run.
 """
 
 from __future__ import annotations
@@ -39,22 +39,20 @@ class PoolRuns:
         self._board = RunBoard(0)
         #: Two entries may contain the same run if a message was delivered twice; the claim lets only one start.
         self._given: set[GivenRuns] = set()
-        #: The current run of each busy process, by pid.
+        #: By pid.
         self._tracked: dict[int, TrackedRun] = {}
         self._lock = threading.Lock()
         self._last_started_at = time.monotonic()
         self._next_use_at = 0.0
-        #: Since when a node, after its drain, has been waiting for the claim of a message.
+        #: Since when a drained node has been waiting for the claim of a message.
         self._unclaimed_since: float | None = None
 
     def watch(self, board: RunBoard) -> None:
-        """Use this board; called before the processes are started."""
         self._board = board
 
     # Reported by the event loop ------------------------------------------------------------------------------------
 
     def give(self, given: GivenRuns) -> None:
-        """Record that a process has accepted the runs of a message."""
         with self._lock:
             self._given.add(given)
             self._last_started_at = time.monotonic()
@@ -67,7 +65,6 @@ class PoolRuns:
             return was_given
 
     def is_given(self, run: RunKey) -> bool:
-        """Return True if a process was given this run."""
         with self._lock:
             return any(run in given.runs for given in self._given)
 
@@ -110,9 +107,7 @@ class PoolRuns:
         return killed
 
     def _is_claim_overdue(self, node: NodeState, now: float, claimed_pids: Collection[int]) -> bool:
-        """Return True if a node, after its drain, still waits for the claim of a message, such as without a
-        database.
-        """
+        """Return True if a drained node still waits for the claim of a message, for example without a database."""
         is_drained = node.is_hurried or (node.drained_at is not None and now >= node.drained_at)
         with self._lock:
             is_unclaimed = any(given.pid not in claimed_pids for given in self._given)
@@ -123,7 +118,6 @@ class PoolRuns:
         return now >= self._unclaimed_since + SHORT_GRACE_SECONDS
 
     def _measure(self, runs: Collection[TrackedRun]) -> None:
-        """Measure the resource usage of runs in their handlers."""
         uses = [(run, machine_use.measure(run.pid)) for run in runs]
         current = self._board.read_all()
         peaks: dict[int, tuple[int, int]] = {}
@@ -143,7 +137,6 @@ class PoolRuns:
             process_tree.kill_tree(pid)
 
     def apply_directives(self, runs: Collection[TrackedRun], directives: RunDirectives) -> None:
-        """Stop the runs that the database reports as ended or cancelled."""
         now = time.monotonic()
         for run in runs:
             has_ended, is_cancelled = run.key in directives.over, run.key in directives.cancelled
@@ -161,7 +154,7 @@ class PoolRuns:
     def _kill(self, run: TrackedRun, node: NodeState) -> bool:
         """Kill the process of a run unless it has switched to another run or waits for one. Returns True if killed."""
         if run.pid not in process_tree.children(os.getpid()):
-            # The pid may belong to another process, unless the child is not reaped yet.
+            # An unreaped child's pid belongs to no other process.
             return False
         # A stopped process cannot switch to another run.
         process_tree.freeze(run.pid)
@@ -178,7 +171,7 @@ class PoolRuns:
     def kill_all(self, reason: Stop | None) -> list[DeadProcess]:
         """Kill every process that has a run or a message. Returns their remaining runs and ends.
 
-        `reason`: the stop reason of runs that have none yet.
+        `reason`: for runs that have no stop reason yet.
         """
         self.poll()
         with self._lock:
@@ -189,7 +182,7 @@ class PoolRuns:
         return [replace(process, stop=process.stop or reason) for process in left]
 
     def bury(self, pid: int) -> DeadProcess:
-        """Return a dead process's remaining run and ends, once. Called before another process replaces it in the pool.
+        """Return a dead process's remaining run and ends, once, before another process replaces it in the pool.
 
         Runs of a second message had not begun, or were claimed together with the end of the first.
         """
@@ -214,7 +207,6 @@ class PoolRuns:
         )
 
     def runs_of(self, pid: int) -> list[RunKey]:
-        """Return the runs of all messages given to a process."""
         with self._lock:
             return [run for given in self._given if given.pid == pid for run in given.runs]
 
@@ -224,12 +216,11 @@ class PoolRuns:
             return {run for given in self._given for run in given.runs} | {run.key for run in self._tracked.values()}
 
     def left(self) -> Set[RunKey]:
-        """Return the runs that began and that no process has any more, although their ends were not written."""
+        """Return the begun runs that no process has any more, although their ends were not written."""
         # A process that cannot write the end of its run ends itself, and its run is rescued.
         return frozenset()
 
     def killed_keys(self) -> set[RunKey]:
-        """Return the runs of killed processes."""
         with self._lock:
             killed = {pid for pid, run in self._tracked.items() if run.is_killed}
             found = {run for given in self._given if given.pid in killed for run in given.runs}
@@ -237,16 +228,13 @@ class PoolRuns:
 
     @property
     def busy(self) -> int:
-        """Return the number of processes that have a run or a message."""
         with self._lock:
             return len({given.pid for given in self._given} | set(self._tracked))
 
     @property
     def has_runs(self) -> bool:
-        """Return True if a process has a run or a message."""
         return bool(self._given) or bool(self._tracked)
 
     @property
     def quiet_seconds(self) -> float:
-        """Return the seconds since the last run or message began."""
         return time.monotonic() - self._last_started_at

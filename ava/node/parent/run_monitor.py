@@ -1,8 +1,7 @@
 """The run monitor: a thread of a node's parent, in addition to Celery's event loop.
 
 It sends the node's heartbeat, asks the database which runs are cancelled or lost, asks children to stop, kills children
-that do not, and rescues the runs of dead children. `ava.node.parent.pool_runs` reads the children's current runs, and
-`ava.node.parent.deadlines` decides when a run must stop.
+that do not, and rescues the runs of dead children.
 """
 
 from __future__ import annotations
@@ -40,18 +39,15 @@ from ava.store.fleet.nodes import NodeSpec
 _log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.1
-#: Seconds between two checks of current runs in the database, which also find cancels with a lost revoke.
+#: Seconds between checks of current runs in the database, which also find cancels with a lost revoke.
 _CHECK_SECONDS = 1.0
-#: Seconds without the database after which a node, when asked to release runs, assumes that only itself is cut off.
+#: Without the database for longer, a node that is asked to release runs assumes that only itself is cut off.
 _CUT_OFF_SECONDS = 5.0
 _RETRY_SECONDS = 0.5
-#: Seconds between two merges of ended processes' counters, and between two polls of out-of-memory kills.
+#: Seconds between merges of ended processes' counters, and between polls of out-of-memory kills.
 _MERGE_SECONDS = 1.0
-#: Maximum seconds for which a starting node tries to register.
 _START_SECONDS = 10.0
-#: The error of a job after its process was killed.
 _KILLED_ERROR = "WorkerLost: the worker process died (signal 9)"
-#: Maximum seconds for the thread to end.
 _CLOSE_SECONDS = 5.0
 
 
@@ -69,8 +65,7 @@ class RunMonitor:
         )
         self._pool_runs = runs
         self._deferred_writes: queue.SimpleQueue[Callable[[Connection], object]] = queue.SimpleQueue()
-        #: Wakes the thread. A SimpleQueue, because a signal handler may put into it regardless of the code that it
-        #: interrupts.
+        #: Wakes the thread. A signal handler may put into a SimpleQueue regardless of the code that it interrupts.
         self._wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._state = NodeState()
         self._is_ending = False
@@ -78,10 +73,10 @@ class RunMonitor:
         self._next_check_at = self._next_merge_at = 0.0
         self._is_reachable = True
         self._reached_at = time.monotonic()
-        #: Task ids of runs that the dispatcher has asked this node to release since then. They are stopped once an
-        #: attempt to reach the database has failed.
+        #: Task ids of runs that the dispatcher has asked this node to release. They are stopped once an attempt to
+        #: reach the database has failed.
         self._released: set[str] = set()
-        #: Processes that were killed while the event loop was blocked, until they are dead.
+        #: Killed while the event loop was blocked, until they are dead.
         self._killed: set[int] = set()
         self._orphans = Orphans(node_id)
         self._oom_kills = OomKills()
@@ -89,13 +84,12 @@ class RunMonitor:
         self._failure: str | None = None
 
     def watch(self, board: RunBoard) -> None:
-        """Use the board of the pool's processes; called before they are started."""
         self._pool_runs.watch(board)
 
     def start(self, node: NodeSpec, specs: list[WorkerSpec]) -> None:
         """Register the node and its workers, and start the thread.
 
-        Raises `DatabaseUnavailable` if registration fails for `_START_SECONDS`, so that the supervisor notices.
+        Raises `DatabaseUnavailable` after `_START_SECONDS`, so that the supervisor notices.
         """
         self._row = NodeRow(node, specs, self._refusals, self.intake)
         # Before the first message: runs of a node without a row are rescued like those of a dead node.
@@ -109,11 +103,9 @@ class RunMonitor:
     # Called from Celery's event loop -------------------------------------------------------------------------------
 
     def give(self, given: GivenRuns) -> None:
-        """Record that a child has accepted the runs of a message."""
         self._pool_runs.give(given)
 
     def take_back(self, given: GivenRuns) -> bool:
-        """Record that a child has reported the end of a message, or has died. Returns False if already recorded."""
         return self._pool_runs.take_back(given)
 
     def rescue(self, given: GivenRuns, error: str) -> None:
@@ -137,7 +129,7 @@ class RunMonitor:
         self._wakeups.put(None)
 
     def check_now(self) -> None:
-        """Check the current runs in the database immediately, because a revoke has arrived.
+        """Check the current runs in the database immediately, after a revoke.
 
         Only the database is trusted, so a late, duplicate or forged revoke interrupts no run.
         """
@@ -147,8 +139,8 @@ class RunMonitor:
     def release_runs(self, task_ids: Sequence[str]) -> None:
         """Stop these runs: the database has no heartbeat of this node, and other nodes will soon get the runs.
 
-        Ignored if this node reached the database within `_CUT_OFF_SECONDS`. Otherwise the node tries once more, because
-        its process may have been frozen, and stops the runs only if that fails.
+        Ignored within `_CUT_OFF_SECONDS` after the last contact with the database. Otherwise the node, which may have
+        been frozen, tries once more, and stops the runs only if that fails.
         """
         if self.unreachable_seconds > _CUT_OFF_SECONDS:
             self._released |= set(task_ids)
@@ -161,7 +153,6 @@ class RunMonitor:
 
     @property
     def unreachable_seconds(self) -> float:
-        """Return the seconds since the database was last reached."""
         return time.monotonic() - self._reached_at
 
     def has_runs(self, connection: Connection) -> bool:
@@ -186,7 +177,7 @@ class RunMonitor:
     def close(self, failure: str | None = None) -> None:
         """Execute the deferred writes, deregister the node and end the thread.
 
-        Remaining runs are killed. They are lost if the node ends by a `failure`, and otherwise interrupted.
+        Remaining runs are killed: lost if the node ends by a `failure`, otherwise interrupted.
         """
         self._failure = failure
         self._is_ending = True
@@ -201,7 +192,7 @@ class RunMonitor:
         while not self._is_ending:
             self._run_once()
             self._await_wakeup(_TICK_SECONDS)
-        # Once more if the first try has lost the response of a commit: runs that it left would count as lost.
+        # Once more if the response of a commit was lost: runs that it left would count as lost.
         if not self._with_database(self._check_out):
             self._with_database(self._check_out)
 
@@ -225,7 +216,6 @@ class RunMonitor:
             _log.exception("Run monitor: iteration failed, will retry")
 
     def apply_deadlines(self) -> None:
-        """Stop or kill overdue runs."""
         released = () if self._is_reachable else self._released
         self._killed |= {run.pid for run in self._pool_runs.apply_deadlines(self._state, released)}
 
@@ -248,7 +238,7 @@ class RunMonitor:
     def _with_database(self, act: Callable[[Connection], None]) -> bool:
         """Call `act` with a connection. Returns False if the database is unreachable.
 
-        Logs that once, and once that it is reachable again.
+        Logs the start and the end of an outage once.
         """
         try:
             with self._database.connect() as connection:
@@ -286,7 +276,7 @@ class RunMonitor:
                 self._orphans.rescue(connection, orphan, has_begun=orphan in self._pool_runs.left())
         now = time.monotonic()
         if now >= self._next_check_at:
-            # Set before the query, so that a concurrent `check_now` causes another check.
+            # Before the query, so that a concurrent `check_now` causes another check.
             self._next_check_at = now + _CHECK_SECONDS
             if current := self._pool_runs.poll():
                 directives = nodes.check_runs(connection, self._node_id, [run.key for run in current])

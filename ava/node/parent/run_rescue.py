@@ -29,7 +29,7 @@ def rescue_runs(
     """Write the outcomes of a dead process's current run and of the runs in its messages.
 
     Its buffered ends are written. Its current run is lost, or ends as it was stopped; `error` names the cause of death.
-    All other runs have ended, or have not begun and return to the queue without a loss. Runs of nodes other than
+    All other runs have ended, or have not begun and return to the queue without a loss. Runs of other nodes than
     `node_id` are never changed.
     """
     if process.ends:
@@ -128,7 +128,7 @@ def _retry(connection: Connection, run: RunKey, cause: Interruption) -> Retry | 
 
 
 def _store_opening(connection: Connection, current: CurrentRun) -> None:
-    """Store the first line of a run whose process died before storing any. A shared claim does not store it."""
+    """Store a run's first line, which a shared claim does not, if its process died before storing any."""
     began_at = datetime.fromtimestamp(current.began_ns / 1e9, UTC)
     seq = current.key.run_no * log_lines.SEQ_PER_RUN
     opening = LogLine(seq=seq, ts=began_at, level=LogLevel.INFO, msg=log_lines.OPENING)
@@ -136,11 +136,10 @@ def _store_opening(connection: Connection, current: CurrentRun) -> None:
 
 
 def _report_span(connection: Connection, run: RunKey, process: DeadProcess) -> None:
-    """Report the span of a run for its killed process."""
     current, stop = process.current, process.stop
     if current is None or not tracing.can_report() or (job := claim.show(connection, run)) is None:
         return
-    # The attempt number is unknown here, because requeueing the run has given it back.
+    # Without the attempt number, because requeueing the run has decremented it.
     about = {name: value for name, value in tracing.describe(job).items() if name != "ava.attempt"}
     tracing.report_killed(
         "run",

@@ -19,7 +19,7 @@ from ava.store.jobs.transitions.ended_runs import EndedRun
 class GivenRuns:
     """The runs of a message that a child has accepted. At most one of them is running."""
 
-    #: The child's pid; 0 if it died before it reported that it took the message.
+    #: The child's pid; 0 if it died before it took the message.
     pid: int
     runs: tuple[RunKey, ...]
 
@@ -29,20 +29,18 @@ class TrackedRun:
     """The current run of a child, as the child published it."""
 
     pid: int
-    #: The child's last publication.
     current: CurrentRun
     #: Its deadlines; replaced as a whole, only by the run monitor's thread.
     state: RunState
     is_killed: bool = False
-    #: A process of its own loses no time by other runs.
+    #: Other runs take no time from a process of its own.
     lost_seconds: ClassVar[float] = 0.0
-    #: Peak memory in bytes of all measurements, and processor time in microseconds at the last; None before the first.
+    #: Peak memory in bytes and last processor time in microseconds; None before a measurement.
     peak_bytes: int | None = None
     cpu_us: int | None = None
 
     @classmethod
     def of(cls, pid: int, current: CurrentRun) -> TrackedRun:
-        """Return the tracked state of a newly published run."""
         state = RunState(**_published(current))
         return cls(pid=pid, current=current, state=state)
 
@@ -52,19 +50,16 @@ class TrackedRun:
         self.state = replace(self.state, **_published(current))
 
     def record_use(self, use: RunUse) -> None:
-        """Record a measurement of its process."""
         self.peak_bytes = max(use.memory_bytes, self.peak_bytes or 0)
         self.cpu_us = max(0, use.cpu_us - self.current.cpu_us)
         self.state = replace(self.state, memory_mb=use.memory_bytes / MIB)
 
     @property
     def key(self) -> RunKey:
-        """Return the run's key in the store."""
         return self.current.key
 
     @property
     def job_id(self) -> str:
-        """Return the id of its job."""
         return self.current.job_id
 
     @property
@@ -74,7 +69,7 @@ class TrackedRun:
 
     @property
     def stop(self) -> Stop | None:
-        """Return why the child was asked to stop; None if it was not."""
+        """Return why the child was asked to stop, if it was."""
         return self.state.stop
 
 
@@ -86,10 +81,9 @@ class DeadProcess:
     #: Its last published run, and why that was stopped.
     current: CurrentRun | None
     stop: Stop | None = None
-    #: Peak memory in bytes and processor time in microseconds of that run; None if not measured.
+    #: Peak memory in bytes and processor time in microseconds of that run, if measured.
     peak_bytes: int | None = None
     cpu_us: int | None = None
-    #: The ends that it had not written.
     ends: Sequence[EndedRun] = ()
 
     @property
@@ -103,7 +97,6 @@ class DeadProcess:
 
 
 def _published(current: CurrentRun) -> dict[str, Any]:
-    """Return the fields of a run's state that its child publishes."""
     return {
         "timeout_seconds": current.timeout_seconds,
         "grace_seconds": current.grace_seconds,

@@ -21,12 +21,12 @@ from ava.store.jobs.feed import published
 
 _log = logging.getLogger(__name__)
 
-#: Seconds without the database after which a node has no result left to write: a child buffers one for 300.
+#: Without the database for longer, a node has no result left to write: a child buffers one for 300 s.
 _DATABASE_SECONDS = 360.0
-#: The maximum timeout, plus the maximum grace, plus a minute: runs that last longer can only end with this process.
+#: The maximum timeout, plus the maximum grace, plus a minute: longer runs end only with this process.
 _LONGEST_RUN_SECONDS = 3600 + 600 + 60
 _BLOCKED = "its event loop is blocked"
-#: A sleep that is this many seconds too long was a freeze of this process.
+#: A sleep that took this much longer was a freeze of this process.
 _FREEZE_SECONDS = 5.0
 
 
@@ -40,13 +40,12 @@ class Watchdog(threading.Thread):
         self._queues = queues
         self._refusals = refusals
         self._database = Database.of(settings, name="watchdog", pool_size=1, statement_seconds=5)
-        #: The messages that this node should have received: publication times by job.
+        #: Messages that this node should have received: publication times by job.
         self._missed: dict[str, set[datetime]] = {}
-        #: Since when it has been waiting for the end of the node's jobs.
         self._draining_since: float | None = None
 
     def run(self) -> None:
-        """Check repeatedly, and end the process when there is a reason."""
+        """Check until there is a reason to end the process."""
         while (reason := self.find_reason()) is None or not self._is_drained(reason):
             _pause(min(2.0, self._deaf_seconds / 8))
         _log.critical("Node exits, and its supervisor restarts it: %s", reason)
@@ -90,12 +89,12 @@ class Watchdog(threading.Thread):
             return None
 
     def _is_deaf(self) -> bool:
-        """Return True if an idle node did not receive either of two publications of a job, both long enough ago."""
+        """Return True if an idle node received neither of two publications of a job, both long enough ago."""
         if self._run_monitor.idle_seconds < self._deaf_seconds / 2 or not self._run_monitor.intake.is_open:
             self._missed.clear()
             return False
         with self._database.connect() as connection:
-            # For a queue that the broker refuses, another process of this machine would not receive messages either.
+            # If the broker refuses a queue, another process of this machine would not receive messages either.
             queues = [queue for queue in self._queues if queue not in self._refusals.names()]
             found = published.oldest_messages(connection, queues=queues, after_seconds=self._deaf_seconds / 4)
         self._database.close()

@@ -13,9 +13,9 @@ _SENTENCE = (
 
 
 def refuse() -> None:
-    """Make `breakpoint()` raise `RuntimeError` in this process, unless PYTHONBREAKPOINT is set.
+    """Make `breakpoint()` raise `RuntimeError`, unless PYTHONBREAKPOINT is set.
 
-    PYTHONBREAKPOINT may be `0`, which does nothing, or name a debugger that needs no terminal.
+    It may be `0`, which does nothing, or name a debugger that needs no terminal.
     """
     if os.environ.get("PYTHONBREAKPOINT", "") in ("", "pdb.set_trace"):
         sys.breakpointhook = _raise
@@ -27,7 +27,7 @@ def _raise(*_arguments: Any, **_options: Any) -> None:
 
 def explained(error: BaseException | None) -> BaseException | None:
     """Return the handler's exception, or an explanation if a debugger ended for lack of a terminal."""
-    # Checked by name, because importing `bdb` would cost time in each process.
+    # By name, because importing `bdb` would cost time in each process.
     if type(error).__name__ != "BdbQuit":
         return error
     return RuntimeError(_SENTENCE).with_traceback(error.__traceback__)  # type: ignore[union-attr]

@@ -15,14 +15,14 @@ from ava.domain.jobs.job import LogLevel, LogLine
 from ava.domain.secrets.masking import SecretMask
 from ava.domain.text import storable
 
-#: Maximum buffered lines. Beyond, a logging call waits, up to `_LONGEST_WAIT_SECONDS` per run.
+#: Maximum buffered lines; beyond, a logging call waits, up to `_LONGEST_WAIT_SECONDS` per run.
 _MAX_WAITING = 10_000
 _LONGEST_WAIT_SECONDS = 10.0
 _WAIT_SECONDS = 0.01
 #: Maximum characters of a run's log; a final line reports that the rest is dropped.
 _MAX_CHARACTERS = 64 * 1024 * 1024
-#: Characters that each line counts on top of its content: about the size of its row and index entry. So a run has at
-#: most 524,288 lines, even if they are empty.
+#: Counted for each line on top of its content: about the size of its row and index entry. So a run has at most 524,288
+#: lines.
 _LINE_CHARACTERS = 128
 
 
@@ -39,7 +39,7 @@ class JobLog:
     ) -> None:
         """`started_at`: PostgreSQL's current time. A line's time is this plus the seconds since then.
 
-        `echo` is also called with each line. `mask` replaces the run's secrets in its lines.
+        `echo` is also called with each line. `mask` replaces the run's secrets.
         """
         self._echo = echo
         self._mask = mask
@@ -52,18 +52,16 @@ class JobLog:
         self._characters = 0
         self._waited_seconds = 0.0
         self._is_closed = False
-        #: Whether lines are dropped because an earlier run has already logged them; errors never are.
+        #: Whether lines other than errors are dropped, because an earlier run has already logged them.
         self.is_repeating = False
-        #: Whether a logging call may wait. In an event loop, waiting would block other runs.
+        #: False in an event loop, where waiting would block other runs.
         self.may_wait = True
 
     @property
     def elapsed_ms(self) -> int:
-        """Return the milliseconds since the run began."""
         return round((time.monotonic() - self._stopwatch) * 1000)
 
     def end_repetition(self) -> None:
-        """Stop dropping lines, because no earlier run has logged the following ones."""
         self.is_repeating = False
 
     def add(self, level: LogLevel, text: str) -> None:
@@ -89,7 +87,7 @@ class JobLog:
             self._wait()
 
     def _wait(self) -> None:
-        # The limit covers the whole run, because an unreachable database must not block the handler forever.
+        # For the whole run, because an unreachable database must not block the handler forever.
         while len(self._lines) >= _MAX_WAITING and self._waited_seconds < _LONGEST_WAIT_SECONDS:
             time.sleep(_WAIT_SECONDS)
             self._waited_seconds += _WAIT_SECONDS
@@ -105,11 +103,9 @@ class JobLog:
 
     @property
     def is_empty(self) -> bool:
-        """Return True if no line is buffered."""
         return not self._lines
 
     def take(self) -> list[LogLine]:
-        """Remove and return the buffered lines."""
         with self._lock:
             taken, self._lines = self._lines, []
             return taken
@@ -128,8 +124,6 @@ class JobLog:
 
 
 class StandardStream(io.TextIOBase):
-    """Replacement for `sys.stdout` or `sys.stderr` while handlers run."""
-
     def __init__(self, level: LogLevel) -> None:
         super().__init__()
         self._level = level
@@ -141,7 +135,6 @@ class StandardStream(io.TextIOBase):
 
     @property
     def errors(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
-        """Return the error mode of a standard stream."""
         return "strict"
 
     def reconfigure(self, **_options: object) -> None:
@@ -159,9 +152,9 @@ class StandardStream(io.TextIOBase):
 
 
 class LineWriter(StandardStream):
-    """A stream that writes lines to a job's log; replaces `sys.stdout` or `sys.stderr` during a run.
+    """Writes lines to a job's log; replaces `sys.stdout` or `sys.stderr` during a run.
 
-    One object serves all runs of the process. CPython's `print` holds no reference to its stream, so replacing the
+    One object serves all runs of the process: CPython's `print` holds no reference to its stream, so replacing the
     stream while another thread prints would crash the process.
     """
 
@@ -178,7 +171,7 @@ class LineWriter(StandardStream):
         #: The pieces of an unfinished line; joined once, because some handlers print single characters.
         self._pieces: list[str] = []
         self._length = 0
-        #: Whether the current line was too long, so that the rest of it is dropped.
+        #: Whether the rest of a too long line is dropped.
         self._is_cut = False
 
     def begin(self, job_log: JobLog, is_foreign: Callable[[], bool] = lambda: False) -> None:
@@ -190,7 +183,7 @@ class LineWriter(StandardStream):
         self._job_log = job_log
 
     def end(self) -> None:
-        """Write the last, unfinished line to the run's log, and detach from that log."""
+        """Write the unfinished line to the run's log, and detach from that log."""
         self._flush_rest()
         self._job_log = None
 
@@ -219,7 +212,7 @@ class LineWriter(StandardStream):
             return len(text)
         written = self._other.write(text)
         if self._job_log is not None:
-            # Flush now, because the descriptor has the mask of the run's secrets only until the run ends.
+            # Now, because the descriptor has the mask of the run's secrets only until the run ends.
             with suppress(OSError):
                 self._other.flush()
         return written

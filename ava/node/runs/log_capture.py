@@ -10,7 +10,6 @@ from ava.domain.jobs.job import LogLevel
 
 
 def level_of(levelno: int) -> LogLevel:
-    """Return the job log's level for a level number of Python's logging."""
     if levelno >= logging.ERROR:
         return LogLevel.ERROR
     return LogLevel.WARN if levelno >= logging.WARNING else LogLevel.INFO
@@ -19,8 +18,8 @@ def level_of(levelno: int) -> LogLevel:
 def log_runs_from_info(root_handlers: Sequence[logging.Handler]) -> int:
     """Set levels once so that every run logs from INFO on. Returns the root logger's level.
 
-    A change of level clears the caches of all loggers, which takes as long as a small handler. The service's own
-    records are filtered as before: by the level of its loggers, and of `root_handlers`.
+    A change of level clears the caches of all loggers, which takes as long as a small handler. The levels of the
+    service's loggers, and of `root_handlers`, filter its own records as before.
     """
     level = logging.root.level
     if level > logging.INFO:
@@ -36,7 +35,7 @@ _MESSAGE_ALONE = logging.Formatter("%(message)s")
 
 
 class LineSink(Protocol):
-    """Destination of lines: the log of one run, or an object that finds the log of the calling code."""
+    """The log of one run, or an object that finds the log of the calling code."""
 
     def add(self, level: LogLevel, text: str) -> None:
         """Add a line."""
@@ -103,14 +102,13 @@ def _unformatted(error: Exception) -> str:
 
 
 class JobLogger(logging.Logger):
-    """The logger of handlers. It creates no record if only the message is used: a record takes longer than the line."""
+    """The logger of handlers. It creates no record, which takes longer than the line, if only the message is used."""
 
-    #: The capture of the current run, or of all runs of the process.
+    #: Of the current run, or of all runs of the process.
     capture: LogCapture | None = None
 
     @classmethod
     def get(cls) -> JobLogger:
-        """Return the logger of this process."""
         logger = logging.getLogger("ava.job")
         # Another module may have created it.
         logger.__class__ = cls

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 Made = TypeVar("Made", bound=Run)
 
-#: Maximum number of unknown workers that are logged, because their ids come from the broker.
+#: Maximum unknown workers that are logged, because their ids come from the broker.
 _MAX_DEFERRED = 100
 
 
@@ -45,13 +45,10 @@ class SentClaim:
 
     @classmethod
     def new(cls) -> SentClaim:
-        """Return a claim that is about to be sent."""
         return cls(str(uuid.uuid4()), time.time_ns(), time.monotonic())
 
 
 class NewRuns(Generic[Made]):
-    """Creates the runs of one process."""
-
     def __init__(
         self,
         settings: Settings,
@@ -59,7 +56,7 @@ class NewRuns(Generic[Made]):
         run_type: type[Made],
         make_journal: Callable[[Any, Database, Creators], RunJournal] = RunJournal,
     ) -> None:
-        """`peak_bytes` returns the peak memory in bytes of the run that began at a given time, if it was measured."""
+        """`peak_bytes` returns the peak memory in bytes of the run that began at a given time, if measured."""
         self._settings = settings
         self._peak_bytes = peak_bytes
         self._run_type = run_type
@@ -69,11 +66,11 @@ class NewRuns(Generic[Made]):
         self._creators = Creators(settings)
         #: The environment's settings, by worker.
         self._bases: dict[str, RunSettings] = {}
-        #: Workers that had jobs deferred by this process, because it lacks their handlers.
+        #: Workers whose jobs this process has deferred.
         self._deferred: set[str] = set()
 
     def defer(self, runs: Sequence[RunKey], worker_id: str, run_writer: RunWriter) -> None:
-        """Defer the jobs of a worker, because this node lacks its handler. Logs the first job of each worker."""
+        """Defer the jobs of a worker whose handler this node lacks. Logs the first job of each worker."""
         if worker_id not in self._deferred and len(self._deferred) < _MAX_DEFERRED:
             self._deferred.add(worker_id)
             _log.warning(
@@ -95,10 +92,10 @@ class NewRuns(Generic[Made]):
     def make(self, job: Job, claim: SentClaim, run_writer: RunWriter, *, is_shared: bool) -> Made:
         """Return the run of a job. `is_shared`: the claim may have got several runs.
 
-        This costs a statement only if the tenant or the platform has settings of the job's worker.
+        Costs a statement only if the tenant or the platform has settings of the job's worker.
         """
         handler = registry.find(job.worker_id)
-        # The claim requires the row's worker to equal the message's, and the message's handler was found before.
+        # The message's handler was found before, and the claim requires the row to name the same worker.
         assert handler is not None
         given = self._base(handler)
         if job.has_settings:
@@ -145,9 +142,9 @@ class NewRuns(Generic[Made]):
 
 
 class LastMask:
-    """Caches the mask of the last run's secrets, until a run with different secrets.
+    """Caches the mask of the last run's secrets, until a run with other secrets or none.
 
-    A run with other secrets, or without any, drops it: no handler can find another tenant's secrets in it.
+    So no handler can find another tenant's secrets in it.
     """
 
     def __init__(self) -> None:
@@ -155,7 +152,6 @@ class LastMask:
         self._digest: bytes | None = None
 
     def of(self, secrets: Iterable[str]) -> SecretMask | None:
-        """Return the mask of these secrets; None if there are none."""
         known = sorted(set(secrets))
         digest = hashlib.sha256("\0".join(known).encode(errors="surrogatepass")).digest() if known else None
         if digest != self._digest:

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from ava.errors import DatabaseUnavailable
 from ava.node.runs.run import Run
 
-#: Seconds between two attempts while the database is unreachable.
+#: Seconds between attempts while the database is unreachable.
 PAUSE_SECONDS = 0.1
 #: Nanoseconds between claim and handler after which a process checks ownership; a node counts as dead much later.
 _LATE_NS = 1_000_000_000
 
 
 def is_late(run: Run) -> bool:
-    """Return True if a handler that is about to start must wait for a check."""
     return time.time_ns() - run.claim_sent_ns > _LATE_NS and run.stopped_for is None
 
 
@@ -45,8 +44,7 @@ class OwnershipCheck:
     def ask_if_late(self, run: Run, owns_job: Callable[[Run], bool]) -> None:
         """Check before a handler starts long after its claim was sent. Called in the main thread.
 
-        The process may have been frozen, or without a processor, while it waited for the claim. Its node may count as
-        dead by now, and another node may have run the job.
+        The process may have been frozen since. Its node may count as dead, and another node may have run the job.
         """
         while is_late(run):
             if self.is_answered(run, owns_job):

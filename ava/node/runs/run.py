@@ -31,7 +31,7 @@ from ava.node.runs.run_settings import RunSettings
 from ava.telemetry import tracing
 from ava.telemetry.span import NOTHING, Span
 
-#: Seconds between two polls for lines to store.
+#: Seconds between polls for lines to store.
 LINES_SECONDS = 0.1
 
 
@@ -52,42 +52,40 @@ class Run(ABC):
     ) -> None:
         """`calls` creates the interface through which the handler uses the journal."""
         self.job = job
-        #: The id of the claim, part of the fencing token of every write.
+        #: Part of the fencing token of every write.
         self.claim_id = claim_id
-        #: When the claim was sent, in Unix nanoseconds.
+        #: In Unix nanoseconds.
         self.claim_sent_ns = time.time_ns() if claim_sent_ns is None else claim_sent_ns
-        #: The run's span in the trace: from the claim until the end is written.
+        #: From the claim until the end is written.
         self.span = span
         self.handler = handler
         self.log = log
         self.task_id = task_id(job.run)
         self.stopped_for: Stop | None = None
-        #: The handler's return value and its exception.
         self.output: Any = None
         self.raised: BaseException | None = None
         #: Whether the handler has ended and `end` is decided.
         self.is_decided = False
         #: The outcome to write; None if the job returns to the queue, or if the run has lost it.
         self.end: RunOutcome | None = None
-        #: The handler must be entered before this monotonic time; None: at any time.
+        #: The handler must be entered before this monotonic time.
         self.begins_before: float | None = None
         #: Whether the job had expired before the handler was entered.
         self.is_expired = False
         #: The handler's last progress report, as a JSON string; None once it is stored.
         self.progress_json: str | None = None
         self._settings = settings
-        #: Masks the run's secrets in strings; None if it has none.
         self.mask = settings.mask
         #: When its handler was about to begin, in Unix nanoseconds.
         self.began_ns = time.time_ns()
         self._lock = threading.Lock()
         self._async_task: asyncio.Task[Any] | None = None
         self.timeout_seconds = min(handler.spec.timeout_seconds, settings.timeout_seconds or math.inf)
-        #: Maximum memory in MiB; 0: unlimited.
+        #: 0: unlimited.
         self.max_memory_mb = settings.max_memory_mb
-        #: Returns the peak memory in bytes of the run that began at a given time, if the node has measured it.
+        #: See `NewRuns`.
         self.measured_peak: Callable[[int], int | None] = lambda _began_ns: None
-        #: Processor time in microseconds that the handler used; None if it shares its process.
+        #: Processor time in microseconds of the handler; None if it shares its process.
         self.cpu_us: int | None = None
         self._make_calls = calls
         #: The handler's journal interface; None until first use.
@@ -108,12 +106,11 @@ class Run(ABC):
 
     @property
     def peak_bytes(self) -> int | None:
-        """Return the peak memory that the node measured, in bytes; None before the first measurement."""
+        """Return the peak memory in bytes, if the node has measured it."""
         return self.measured_peak(self.began_ns)
 
     @property
     def usage(self) -> RunUsage:
-        """Return the run's processor time and memory."""
         return RunUsage(cpu_us=self.cpu_us, peak_memory_mb=outcome.in_mb(self.peak_bytes))
 
     @property
@@ -148,7 +145,7 @@ class Run(ABC):
         if isinstance(self.raised, NextAttempt) and self.job.attempt >= self.job.max_attempts:
             self.raised = self.raised.error
         if isinstance(self.raised, NextAttempt):
-            # The handler requested this attempt, so log its error as one line without traceback.
+            # The handler requested this attempt, so log its error without traceback.
             self.log.add(LogLevel.WARN, str(self.raised))
         elif self.raised is not None and not isinstance(
             self.raised, JobCancelled | JobInterrupted | RetryLater | Suspended | expected
@@ -172,17 +169,15 @@ class Run(ABC):
     def forget_error(self) -> None:
         """Free the stack frames of a handler that raised; called once the end is written.
 
-        An error's traceback refers back to this run, so only the garbage collector would free it, after other jobs.
+        A traceback refers back to this run, so only the garbage collector would free it, after other jobs.
         """
         self.raised = None
 
     def make_arguments(self, logger: Any) -> tuple[Any, ...]:
-        """Return the handler's arguments; called in the context of the run. Raises an error for unusable settings
-        or input.
-        """
+        """Return the handler's arguments, in the context of the run. Raises an error for unusable settings or input."""
         if self._settings.fault is not None:
             raise self._settings.fault
-        # The decimal context is an object that the copied context shares with this process.
+        # The copied context shares the decimal context, an object, with this process.
         decimal.setcontext(decimal.getcontext().copy())
         env = Env(
             config=self._settings.config,
@@ -198,7 +193,6 @@ class Run(ABC):
         return (payload, env) if self.handler.takes_env else (payload,)
 
     def all_tasks(self) -> Iterable[asyncio.Task[Any]]:
-        """Return the tasks of an async handler: all tasks of its event loop."""
         return asyncio.all_tasks()
 
     def _open_journal(self) -> Calls:
@@ -233,7 +227,6 @@ class Run(ABC):
         return output
 
     def _has_expired(self) -> bool:
-        """Return True if the handler must no longer be entered."""
         self.is_expired = self.begins_before is not None and time.monotonic() >= self.begins_before
         return self.is_expired
 

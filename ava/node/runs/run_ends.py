@@ -48,7 +48,7 @@ def write_single(run: Run, writer: RunWriter, write: Callable[[EndedRun], Status
 
 
 def report_written(runs: Iterable[Run], statuses: Mapping[JobKey, Status]) -> None:
-    """Report the ends of runs that one statement has written. `statuses`: the jobs that the runs still owned."""
+    """Report the ends that one statement has written. `statuses`: the jobs that the runs still owned."""
     for run in runs:
         run_reports.report_end(run, statuses.get(run.job.key))
         run.span.end()

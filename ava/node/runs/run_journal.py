@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-#: Maximum seconds of retrying a statement while the database is unreachable, and the pause between retries.
+#: Of retrying a statement while the database is unreachable.
 _HOLD_SECONDS = 300.0
 _PAUSE_SECONDS = 0.2
-#: Events of a type that one statement reads, to match them against a pattern.
+#: Events that one statement reads, to match them against a pattern.
 _EVENTS_PER_STATEMENT = 20
 
 
 class Creators:
-    """The creator of children and the quota of waiting jobs of one process. Loaded on first use, because few
-    handlers need them.
+    """The creator of children and the quota of waiting jobs of one process. Loaded on first use: few handlers need
+    them.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -57,7 +57,6 @@ class Creators:
         return self._waiting_jobs
 
     def get(self) -> ChildCreator:
-        """Return the creator of children."""
         if self._creator is None:
             from ava.services.creation.child_creator import ChildCreator
             from ava.services.creation.job_creator import JobCreator
@@ -69,15 +68,13 @@ class Creators:
 
 
 class RunJournal:
-    """The journal of one run. Its statements are retried while the database is unreachable, until the run is
-    stopped.
-    """
+    """The journal of one run. Retries statements while the database is unreachable, until the run is stopped."""
 
     def __init__(self, run: Run, database: Database, creators: Creators) -> None:
         self._run = run
         self._database = database
         self._creators = creators
-        #: Locked during a statement, because branches of an async handler may run several concurrently.
+        #: Branches of an async handler may run several statements concurrently.
         self._lock = threading.Lock()
 
     def write(self, entries: Sequence[NewEntry]) -> None:
@@ -111,7 +108,7 @@ class RunJournal:
         return ()
 
     def _made(self, new: Sequence[NewChild]) -> Sequence[ChildState] | None:
-        """Return the children that an earlier try created before the connection was lost; None if it did not."""
+        """Return the children that an earlier try created before the connection was lost, if it did."""
         job = self._run.job
         with self._database.connect() as connection:
             found = journal.load(connection, run=job.run, claim_id=self._run.claim_id, attempt=job.attempt)
@@ -141,7 +138,6 @@ class RunJournal:
         if event_id is not None:
             found = self._read(lambda c: events.show(c, tenant_id=tenant_id, event_id=event_id))
             return None if found is None or event_id in taken else found.record()
-        # Include the first event of its millisecond.
         after = str(UUID(int=ids.first_uuid(self._run.job.created_at).int - 1))
         limit = 1 if wanted.match is None else _EVENTS_PER_STATEMENT
         while True:

@@ -32,17 +32,14 @@ def start_run_span(job: Job, began_ns: int) -> Span:
 
 
 def make_log(job: Job, *, is_printed: bool = False, mask: SecretMask | None = None) -> JobLog:
-    """Return the log of a newly claimed run. `is_printed`: whether this process also prints its lines.
-
-    `mask` replaces the run's secrets in its lines.
-    """
+    """Return the log of a newly claimed run. `is_printed`: whether this process also prints its lines."""
     assert job.started_at is not None
     echo = _printer(job) if is_printed else None
     return JobLog(first_seq=job.run_no * log_lines.SEQ_PER_RUN, started_at=job.started_at, echo=echo, mask=mask)
 
 
 def open_log(run: Run) -> None:
-    """Insert the first line into a run's log; a claim of several runs has not stored it."""
+    """Insert a run's first line, which a claim of several runs has not stored."""
     run.log.put_back([log_lines.opening_line(run.job)])
 
 

@@ -18,19 +18,16 @@ from ava.store.fleet.worker_settings import PLATFORM
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """The settings of one run."""
-
     config: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    #: Timeout in seconds, at most the handler's own; None: the handler's.
+    #: At most the handler's own; None: the handler's.
     timeout_seconds: float | None = None
-    #: Retry delays of a failed attempt; None: the handler's.
+    #: Of a failed attempt; None: the handler's.
     retry: Retry | None = None
-    #: Maximum memory in MiB; 0: unlimited.
+    #: 0: unlimited.
     max_memory_mb: int = 0
     #: Why the secrets are unavailable; the handler is then not called.
     fault: Exception | None = None
-    #: Masks the secrets in strings; None if there are none.
     mask: SecretMask | None = None
 
 
@@ -47,7 +44,7 @@ def with_tenant_settings(
 ) -> RunSettings:
     """Return a run's settings if its tenant or the platform has settings for its worker.
 
-    The tenant's settings override the platform's, which override `base`, the environment's.
+    The tenant's settings override the platform's, which override the environment's, `base`.
     """
     given = [(tenant, settings) for tenant, settings in ((PLATFORM, platform), (job.tenant_id, own)) if settings]
     config = dict(base.config)

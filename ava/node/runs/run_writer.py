@@ -24,7 +24,6 @@ from ava.store.jobs.transitions.ended_runs import EndedRun
 
 Result = TypeVar("Result")
 
-#: Maximum seconds of retrying a write while the database is unreachable.
 HOLD_SECONDS = 300.0
 
 
@@ -78,7 +77,6 @@ class RunWriter:
         return self._persist(lambda c: park.park_unclaimed(c, run=run, worker_id=worker_id))
 
     def _names_other_worker(self, run: RunKey, worker_id: str) -> bool:
-        """Return True if a message that could not be claimed names another worker than the job's row."""
         return self._persist(lambda c: claim.names_other_worker(c, run=run, worker_id=worker_id))
 
     def defer(self, run: RunKey, worker_id: str, *, dead_after_seconds: float) -> None:
@@ -182,8 +180,6 @@ class RunWriter:
             self._requeue(run, run.log.take())
 
     def _requeue_unstarted(self, run: Run, lines: Sequence[LogLine]) -> None:
-        """Requeue a run's job, because its handler was not entered in time."""
-
         def act(connection: Connection) -> None:
             if log_lines.append(connection, run=run.job.run, claim_id=run.claim_id, lines=lines):
                 rescue.release(connection, [(run.job.run, run.claim_id or "")])
@@ -195,8 +191,6 @@ class RunWriter:
         return self._persist(lambda c: journal.load(c, run=job.run, claim_id=claim_id, attempt=job.attempt))
 
     def _requeue(self, run: Run, lines: Sequence[LogLine]) -> None:
-        """Requeue a run's job, because the node is shutting down."""
-
         def act(connection: Connection) -> None:
             if not log_lines.append(connection, run=run.job.run, claim_id=run.claim_id, lines=lines):
                 return
@@ -220,7 +214,6 @@ class RunWriter:
         return persist(attempt)
 
     def close(self) -> None:
-        """Return the dedicated connection to the pool."""
         self._kept.close()
 
 
@@ -234,7 +227,7 @@ def _defer_rate(connection: Connection, ended: EndedRun) -> bool:
 
 
 def persist(act: Callable[[], Result], hold_seconds: Callable[[], float] = lambda: HOLD_SECONDS) -> Result:
-    """Call `act`, and retry it while the database is unreachable. Returns the result of `act`.
+    """Call `act`, retried while the database is unreachable, and return its result.
 
     Raises `DatabaseUnavailable` after `hold_seconds`, which may change in between.
     """

@@ -22,8 +22,6 @@ _ITEMS_PER_BATCH = 200
 
 
 class Batches(threading.Thread, Generic[Item, Result]):
-    """A thread that processes requests of the event loop."""
-
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop, writer: RunWriter) -> None:
         """`writer`: used by this thread only."""
         super().__init__(name=name, daemon=True)
@@ -34,7 +32,7 @@ class Batches(threading.Thread, Generic[Item, Result]):
         self._is_busy = False
 
     def request(self, item: Item) -> asyncio.Future[Result]:
-        """Request the processing of an item. Called in the event loop. Returns the future result."""
+        """Request the processing of an item, in the event loop. Returns the future result."""
         result: asyncio.Future[Result] = self._loop.create_future()
         self._requests.put((item, result))
         return result
@@ -60,7 +58,6 @@ class Batches(threading.Thread, Generic[Item, Result]):
         """Process items. Returns the result of each, and raises nothing."""
 
     def run(self) -> None:
-        """Process batches until the end is requested."""
         is_over = False
         while not is_over:
             batch = [self._requests.get()]

@@ -27,11 +27,11 @@ from ava.telemetry import logs
 
 _log = logging.getLogger(__name__)
 
-#: The signals for which the command waits. They are blocked in it, but not in its forks.
+#: The signals for which the command waits, blocked in it but not in its forks.
 _SIGNALS = (signal.SIGCHLD, signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 _CHECK_SECONDS = 0.25
 #: A slot process without a liveness record for this many seconds is killed, because something in it holds the GIL.
-#: Shortly afterwards its node counts as dead, and other nodes get its runs.
+#: Shortly afterwards its node would count as dead, and other nodes would get its runs.
 _SILENT_SECONDS = 10.0
 _RESTART_SECONDS = 2.0
 
@@ -73,8 +73,6 @@ def run(
 
 
 class _Command:
-    """The processes of one node."""
-
     def __init__(self, settings: Settings, members: Sequence[Member], on_ready: Callable[[], None] | None) -> None:
         self._settings = settings
         self._members = members
@@ -93,8 +91,8 @@ class _Command:
     def run(self) -> int:
         process_tree.adopt_orphans()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        # Forks do not inherit the timer. CPython's `sigtimedwait` cannot be used: if the process was stopped and
-        # continued until after the timeout, it returns a signal that was never sent.
+        # Forks do not inherit the timer. CPython's `sigtimedwait` is unusable: in a process that was stopped until
+        # after the timeout, it returns a signal that was never sent.
         signal.setitimer(signal.ITIMER_REAL, _CHECK_SECONDS, _CHECK_SECONDS)
         while not self._is_ending or self._writers or any(member.pid for member in self._members):
             self._start_due()
@@ -188,7 +186,7 @@ def _fork(act: Callable[[], int]) -> int:
         return pid
     code = 1
     try:
-        # With a separate session, a Ctrl-C in the terminal reaches only the command.
+        # In a separate session, a Ctrl-C in the terminal reaches only the command.
         with suppress(PermissionError):
             os.setsid()
         process_tree.exit_with_parent(parent_pid)

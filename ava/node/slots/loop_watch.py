@@ -1,9 +1,9 @@
 """The thread that watches the event loop of a slot process, and proves to the node's command that the process is alive.
 
-The thread never blocks, so it also applies the deadlines of the runs.
+It never blocks, so it also applies the deadlines of the runs.
 
-If the loop does not respond for a second, code without an await blocks it. The thread logs the blocking run, with its
-stack, in the run's log. The clocks of the other runs stop for that time, so that they lose only time.
+If the loop does not respond for a second, code without an await blocks it. The thread logs the blocking run's stack in
+its log. The clocks of the other runs stop for that time, so that they lose only time.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ from ava.node.slots.slot_run import SlotRun
 _log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
-#: Seconds until a loop that does not respond counts as blocked.
 _BLOCKED_SECONDS = 1.0
-#: A check that is this many seconds late was delayed by a freeze of the process, not by a blocked loop.
+#: A check this late was delayed by a freeze of the process, not by a blocked loop.
 _FREEZE_SECONDS = 2.0
 
 
@@ -42,13 +41,11 @@ class _Question:
     suspect: SlotRun | None = None
     suspected_at: float = 0.0
     is_blocked: bool = False
-    #: The run that blocks the loop; None if none or unknown.
+    #: The run that blocks the loop, if known.
     blocker: SlotRun | None = None
 
 
 class LoopWatch(threading.Thread):
-    """Watches one loop in the main thread."""
-
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -65,7 +62,6 @@ class LoopWatch(threading.Thread):
         self._question: _Question | None = None
 
     def run(self) -> None:
-        """Check repeatedly."""
         polled_at = time.monotonic()
         while True:
             time.sleep(_POLL_SECONDS)
@@ -127,7 +123,6 @@ class LoopWatch(threading.Thread):
         )
 
     def _find_run(self) -> SlotRun | None:
-        """Return the run with code in the loop at this moment."""
         found = run_of_task(asyncio.current_task(self._loop))
         if found is not None:
             return found

@@ -30,8 +30,6 @@ _REPORT_AT = 16
 
 
 class LateRun(NamedTuple):
-    """A run that did not end in time."""
-
     run: RunKey
     claim_id: str
     began_ns: int
@@ -40,11 +38,9 @@ class LateRun(NamedTuple):
 
 
 class Member:
-    """One process of a node."""
-
     def __init__(self, name: str, start: Callable[[Member], int], slots: int = 0) -> None:
-        """`start`: runs the process in a fork, and returns its exit code. `slots`: the number of runs that share the
-        process; 0 for the pool, which writes no exit report.
+        """`start`: runs the process in a fork, and returns its exit code. `slots`: the runs that share the process; 0
+        for the pool, which writes no exit report.
         """
         self.name = name
         self.start = start
@@ -97,7 +93,7 @@ class Member:
     def count_silent_checks(self) -> int:
         """Return the number of consecutive checks, with this one, that found no new liveness record.
 
-        A number of checks, not seconds, because the command may have been frozen too.
+        Not seconds, because the command may have been frozen too.
         """
         found: float = _STAMP.unpack_from(self._memory, 0)[0]
         self._silent_checks = self._silent_checks + 1 if found and found == self._sign else 0
@@ -106,12 +102,10 @@ class Member:
 
     @property
     def is_ready(self) -> bool:
-        """Return True once the process has consumed its queues."""
         return bool(self._memory[_READY_AT])
 
     @property
     def exit_report(self) -> bytes:
-        """Return the exit report of the dead process."""
         return self._memory[_REPORT_AT:].rstrip(b"\0")
 
 

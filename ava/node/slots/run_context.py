@@ -1,7 +1,7 @@
 """The context variable that identifies the run of a piece of code in a slot process.
 
-Tasks and `asyncio.to_thread` copy the context of the code that starts them. So their output, log records and warnings
-go to the log of their run. Code outside a run writes to the original streams of this process.
+Tasks and `asyncio.to_thread` copy the context of the code that starts them, so their output, log records and warnings
+go to the log of their run. Code outside a run writes to the process's original streams.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ from ava.node.runs.log_capture import JobLogger, LogCapture, log_runs_from_info
 if TYPE_CHECKING:
     from ava.node.slots.slot_run import SlotRun
 
-#: The run of the code that reads it; None: none.
 CURRENT: ContextVar[SlotRun | None] = ContextVar("ava_slot_run", default=None)
 
-#: The task attribute that holds its run.
 _RUN = "_ava_run"
 
 
@@ -51,15 +49,11 @@ def task_factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
 
 
 def run_of_task(task: asyncio.Task[Any] | None) -> SlotRun | None:
-    """Return the run of a task; None if it has none."""
     return getattr(task, _RUN, None)
 
 
 class _ContextLog:
-    """The log of the current run."""
-
     def add(self, level: LogLevel, text: str) -> None:
-        """Add a line, if there is a current run."""
         if (run := CURRENT.get()) is not None:
             run.log.add(level, text)
 
@@ -78,7 +72,6 @@ class _ContextStream(StandardStream):
 
     @property
     def buffer(self) -> Any:
-        """Return the corresponding byte stream."""
         return self._target.buffer
 
     def write(self, text: str) -> int:

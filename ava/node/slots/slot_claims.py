@@ -86,7 +86,7 @@ class SlotClaims(Batches[WantedRun, SlotRun | None]):
 
 
 class SlotJournal(RunJournal):
-    """The journal of a run in a slot. Whether a wait is admitted is checked in a thread after the handler has left.
+    """The journal of a run in a slot. A thread checks whether a wait is admitted, after the handler has left.
 
     So the event loop executes no statement. A refusal fails the attempt.
     """
@@ -97,5 +97,4 @@ class SlotJournal(RunJournal):
         self._slot_run = run
 
     def admit_wait(self) -> None:
-        """Schedule the check that admits a wait."""
         self._slot_run.admit_wait = super().admit_wait

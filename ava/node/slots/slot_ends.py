@@ -31,7 +31,6 @@ class SlotEnds(Batches[SlotRun, None]):
         super().__init__("ava-ends", loop, writer)
 
     def process(self, items: Sequence[SlotRun]) -> Sequence[None]:
-        """Write the ends of runs."""
         together: list[tuple[SlotRun, EndedRun]] = []
         for run in items:
             # Store no line after the end.
@@ -75,15 +74,12 @@ class SlotEnds(Batches[SlotRun, None]):
 
 
 class SlotLines(threading.Thread):
-    """Stores the lines and the progress of running runs."""
-
     def __init__(self, writer: RunWriter, runs: Callable[[], Collection[SlotRun]]) -> None:
         super().__init__(name="ava-lines", daemon=True)
         self._writer = writer
         self._runs = runs
 
     def run(self) -> None:
-        """Poll repeatedly."""
         while True:
             time.sleep(LINES_SECONDS)
             try:

@@ -42,9 +42,9 @@ from ava.telemetry import tracing
 
 _log = logging.getLogger(__name__)
 
-#: Connections for the claims, the ends, the lines, and the journals of handlers.
+#: For the claims, the ends, the lines, and the journals of handlers.
 _CONNECTIONS = 8
-#: Threads for the statements of journals and for handlers' calls of `asyncio.to_thread`.
+#: For the statements of journals and for handlers' calls of `asyncio.to_thread`.
 _THREADS = 64
 #: CPython's switch interval: seconds until a thread releases the GIL to a waiting one. The consumer, the claims and the
 #: ends wait for the GIL after each message and statement; with 5 ms, longer than for the servers.
@@ -117,7 +117,7 @@ class SlotProcess:
     def _start(self, consumer: Any) -> None:
         """Register the node and hand this process over to the handlers, once Celery's consumer is ready."""
         done = threading.Event()
-        # Signal handlers can only be set in the main thread.
+        # Only the main thread can set signal handlers.
         self._loop.call_soon_threadsafe(self._take_over, done)
         done.wait()
         node_signals.start(self._node, consumer)

@@ -29,11 +29,10 @@ class SlotRun(Run):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        #: The tasks that its code has started.
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         #: Raises `TooManyWaiting` if the job may not wait; None if it does not wait.
         self.admit_wait: Callable[[], None] | None = None
-        #: Locked while lines are stored, so that no line is stored after the end of its run.
+        #: Locked while lines are stored, so that none is stored after the end of its run.
         self.storing = threading.Lock()
         #: Whether its end is written, or about to be; and whether it is.
         self.is_ending = self.is_end_written = False
@@ -55,12 +54,10 @@ class SlotRun(Run):
 
     @property
     def is_open(self) -> bool:
-        """Return True while the handler runs."""
         return self._phase is Phase.RUNNING
 
     @property
     def key(self) -> RunKey:
-        """Return the run's key in the store."""
         return self.job.run
 
     @property
@@ -70,7 +67,6 @@ class SlotRun(Run):
 
     @property
     def state(self) -> RunState:
-        """Return the run monitor's state of this run."""
         return replace(self._state, phase=self._phase, since=self._since)
 
     @state.setter
@@ -87,7 +83,6 @@ class SlotRun(Run):
         self._phase, self._since = phase, time.monotonic() - self.lost_seconds
 
     def all_tasks(self) -> Iterable[asyncio.Task[Any]]:
-        """Return the tasks of this run."""
         return list(self.tasks)
 
     async def call_in_loop(self) -> None:
@@ -121,7 +116,6 @@ class SlotRun(Run):
         return stream
 
     def end_lines(self) -> None:
-        """Write unfinished lines to the log."""
         # A copy, because a thread may concurrently print for the first time.
         for stream in [*self._streams.values()]:
             stream.close()
@@ -140,7 +134,7 @@ class SlotRun(Run):
             if self.stopped_for is not None:
                 return
             self.stopped_for = reason
-        # A closed loop has no task to cancel.
+        # A closed loop has no task.
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._cancel)
 

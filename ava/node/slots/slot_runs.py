@@ -24,18 +24,15 @@ from ava.store.fleet.nodes import RunDirectives
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two attempts while the database is unreachable.
+#: Seconds between attempts while the database is unreachable.
 _PAUSE_SECONDS = 0.1
 
 
 class SlotRuns(PoolRuns):
-    """The runs of one process. The event loop adds and removes them; the loop watch applies their deadlines.
+    """The runs of one process. The event loop adds and removes them; the loop watch applies their deadlines."""
 
-    Celery's event loop reports messages as for a pool.
-    """
-
-    # The loop watch applies deadlines, because the monitor's thread may wait forever for a silent database server:
-    # timeouts for it would also apply to handlers' connections (`ava.store.engine.timeouts`).
+    # The monitor's thread may wait forever for a silent database server: timeouts for it would also apply to handlers'
+    # connections (`ava.store.engine.timeouts`).
     has_watch = True
 
     def __init__(self, node_id: str, end_process: Callable[[Sequence[SlotRun]], NoReturn]) -> None:
@@ -44,11 +41,10 @@ class SlotRuns(PoolRuns):
         self._deciding = threading.Lock()
         self._end_process = end_process
         self._runs: dict[RunKey, SlotRun] = {}
-        #: The few runs that have begun but whose ends could not be written.
+        #: The few begun runs whose ends could not be written.
         self._left: set[RunKey] = set()
 
     def add(self, run: SlotRun) -> None:
-        """Add a claimed run."""
         self._runs[run.key] = run
         self._last_started_at = time.monotonic()
 
@@ -59,14 +55,12 @@ class SlotRuns(PoolRuns):
         self._runs.pop(run.key, None)
 
     def all(self) -> Collection[SlotRun]:
-        """Return the runs."""
         # Atomic under the GIL, because the loop concurrently changes the dictionary.
         return list(self._runs.values())
 
     # Used by the monitor's thread ----------------------------------------------------------------------------------
 
     def poll(self) -> Collection[Any]:
-        """Return the runs."""
         return self.all()
 
     def apply_deadlines(self, node: NodeState, released: Collection[str]) -> Collection[TrackedRun]:
@@ -90,7 +84,6 @@ class SlotRuns(PoolRuns):
         return ()
 
     def apply_directives(self, runs: Collection[Any], directives: RunDirectives) -> None:
-        """Stop the runs that the database reports as ended or cancelled."""
         with self._deciding:
             super().apply_directives(runs, directives)
 
@@ -124,7 +117,6 @@ class SlotRuns(PoolRuns):
         return []
 
     def keys(self) -> set[RunKey]:
-        """Return all runs that this process has, or was given."""
         return super().keys() | {run.key for run in self.all()}
 
     def left(self) -> Set[RunKey]:
@@ -133,11 +125,9 @@ class SlotRuns(PoolRuns):
 
     @property
     def busy(self) -> int:
-        """Return the number of occupied slots."""
         with self._lock:
             return len(self._given)
 
     @property
     def has_runs(self) -> bool:
-        """Return True if a slot is occupied."""
         return super().has_runs or bool(self._runs)

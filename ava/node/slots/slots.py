@@ -42,13 +42,13 @@ class Slots:
         self.celery_task: Any = None
         #: Messages that the loop has not processed yet.
         self._taken: deque[tuple[Message, Callable[[Retirement], None]]] = deque()
-        #: Strong references, because the loop itself holds tasks weakly.
+        #: Strong references, because the loop holds tasks weakly.
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, message: Message, finish: Callable[[Retirement], None]) -> None:
         """Run the jobs of a message, and then call `finish` in the loop's thread. Called by a single thread."""
         self._taken.append((message, finish))
-        # Wake the loop once for all messages that it has not processed.
+        # One wake covers all unprocessed messages.
         if len(self._taken) == 1:
             self._loop.call_soon_threadsafe(self._begin_taken)
 

@@ -33,8 +33,8 @@ def write_off(
     """Rescue the runs of a dead process, and mark its node as stopped. Retries while the database is unreachable.
 
     `late`: the runs in its exit report, which end as they were stopped; the others return to the queue without a loss.
-    None: there is no exit report, so the dispatcher rescues all runs as lost with their node. The dispatcher also does
-    that if the node `is_ending` and the database is unreachable.
+    Without a report (None), or if the node `is_ending` while the database is unreachable, the dispatcher rescues all
+    runs as lost with their node.
     """
     timeouts.install_for_threads()
     database = Database.of(settings, name="node", pool_size=1)
