@@ -28,7 +28,6 @@ def is_given(column: str) -> str:
 
 
 def given_ids(uuids: Sequence[str]) -> dict[str, object]:
-    """Return the parameters of `is_given`."""
     return {"ids": list(uuids), "first": min(uuids, default=None), "last": max(uuids, default=None)}
 
 

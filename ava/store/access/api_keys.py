@@ -84,7 +84,6 @@ SELECT {_COLUMNS} FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s AND k.id 
 
 
 def show(connection: Connection, *, tenant_id: str, key_id: str) -> ApiKey | None:
-    """Return a tenant's key; None if there is none."""
     row = connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": key_uuid(key_id)}).first()
     return None if row is None else _key(row)
 
@@ -100,14 +99,12 @@ _COUNT = Statement("SELECT count(*) FROM api_keys AS k WHERE k.tenant_id = %(ten
 def page(
     connection: Connection, *, tenant_id: str, limit: int, offset: int = 0, before_id: str | None = None
 ) -> Sequence[ApiKey]:
-    """Return keys of a tenant, newest first."""
     before = None if before_id is None else key_uuid(before_id)
     parameters = {"tenant_id": tenant_id, "limit": limit, "offset": offset, "before_id": before}
     return [_key(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
 
 
 def count(connection: Connection, *, tenant_id: str) -> int:
-    """Return the number of a tenant's keys; a limit bounds it."""
     return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id}).scalar_one())
 
 
@@ -129,20 +126,19 @@ class FoundKey:
     id: str
     tenant_id: str
     role: Role
-    #: Seconds until it expires, negative if it has expired; None if it never expires.
+    #: Negative if it has expired; None if it never expires.
     seconds_left: float | None
     #: Whether a minute has passed since its last use was recorded.
     is_use_due: bool
-    #: Whether its holder may see payloads.
     payloads: bool
     #: As in `Caller`.
     worker_ids: frozenset[str] = frozenset()
     is_of_platform: bool = False
 
 
-#: Min seconds between two records of a key's use.
+#: Between records of a key's use.
 _USE_SECONDS = 60
-# The only statement here that is not scoped to a tenant, because the key determines it.
+# Not scoped to a tenant, because the key determines it.
 _FIND = Statement(f"""
 SELECT k.id::text, k.tenant_id, k.role, extract(epoch FROM k.expires_at - clock_timestamp())::float8,
     coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true), k.payloads, k.workers,

@@ -67,7 +67,6 @@ def create(
 
 
 def _owner(caller: Caller) -> dict[str, object]:
-    """Return the parameters of `_ARE_OF`."""
     key_id = None if caller.key_id is None else key_uuid(caller.key_id)
     return {"tenant_id": caller.tenant_id, "user_id": caller.user_id, "key_id": key_id}
 
@@ -107,7 +106,6 @@ _DELETE = Statement("DELETE FROM sessions AS s WHERE s.tenant_id = %(tenant_id)s
 
 
 def delete(connection: Connection, session: Session) -> None:
-    """End a session."""
     connection.exec_driver_sql(_DELETE, {"tenant_id": session.tenant_id, "id": session.id})
 
 

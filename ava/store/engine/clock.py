@@ -20,5 +20,4 @@ _NEW_UUIDS = Statement("SELECT ava_uuid7()::text FROM generate_series(1, %(count
 
 
 def new_uuids(connection: Connection, count: int) -> list[str]:
-    """Return UUIDs for new rows, ordered by time."""
     return sorted(connection.exec_driver_sql(_NEW_UUIDS, {"count": count}).scalars())

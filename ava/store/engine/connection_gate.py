@@ -1,7 +1,7 @@
 """Share a pool's connections fairly between tenants.
 
-A tenant may use only part of the connections, so its slow statements do not block others. The next connection goes to
-the waiting tenant that uses the fewest, and there to the longest waiter.
+A tenant may use only part of the connections. The next one goes to the waiting tenant that uses the fewest, and there
+to the longest waiter.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from ava.errors import ConnectionsBusy, TooMany
 
 
 class _TurnWaiter:
-    """A caller that waits for a connection."""
-
     def __init__(self) -> None:
         self.has_turn = False
         self.woken = threading.Event()
@@ -27,9 +25,8 @@ class ConnectionGate:
     """The admission of callers to at most `size` connections."""
 
     def __init__(self, size: int, *, wait_seconds: float, tenant: Callable[[], str | None] = lambda: None) -> None:
-        """`tenant` returns the tenant of the calling thread or greenlet; None for the process.
-
-        The process may use all connections.
+        """`tenant` returns the tenant of the calling thread or greenlet; None for the process, which may use all
+        connections.
         """
         self._size = size
         self._max_of_tenant = max(1, size * TENANT_CONNECTIONS.value // 100)

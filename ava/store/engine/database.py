@@ -31,23 +31,23 @@ from ava.store.engine.statement import Statement
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-#: The connection type for the functions of `ava.store`, so that no other module imports SQLAlchemy.
+#: So that no other module of `ava.store` imports SQLAlchemy.
 Connection = sqlalchemy.Connection
 
 _log = logging.getLogger(__name__)
 
-#: Min seconds between log lines about a server that refuses statements.
+#: Minimum seconds between log lines about a server that refuses statements.
 _REFUSAL_LOG_SECONDS = 10.0
 #: A failure after this many seconds was silence, not a refusal. Further calls then fail immediately for as long.
 _SILENCE_SECONDS = 0.5
 
-#: Defaults for a URL with several hosts. Every process writes. The order is random because an unreachable host uses up
-#: the connection's whole timeout, so the next attempt must be able to start with another host.
+#: Defaults for a URL with several hosts. Every process writes. Random, because an unreachable host uses up the
+#: connection's whole timeout, so the next attempt must be able to start with another host.
 _SEVERAL_HOSTS = {"target_session_attrs": "read-write", "load_balance_hosts": "random"}
 
 _PING = Statement("SELECT 1")
 
-#: Threads or greenlets in a dry run. Not a context variable, because a thread started in the block would inherit it.
+#: Threads or greenlets in a dry run. Not a context variable, which a thread started in the block would inherit.
 _dry_runs: set[int] = set()
 
 
@@ -63,20 +63,15 @@ def dry_run() -> Iterator[None]:
 
 
 def is_dry_run() -> bool:
-    """Return True if the transactions of this thread are rolled back."""
     return bool(_dry_runs) and threading.get_ident() in _dry_runs
 
 
 class PoolMeter(Protocol):
     """A counter of the connections that are checked out of a pool."""
 
-    def checkout(self) -> AbstractContextManager[object]:
-        """Return a context manager to enter for each checkout."""
-        ...
+    def checkout(self) -> AbstractContextManager[object]: ...
 
-    def checkout_timed_out(self) -> None:
-        """Count a wait that ended without a connection."""
-        ...
+    def checkout_timed_out(self) -> None: ...
 
 
 class _NoMeter:
@@ -105,9 +100,9 @@ class Database:
         """`name` is the process's name in `pg_stat_activity`.
 
         `is_pooled`: the URL leads to a pooler that may use another session for each transaction. Then the role's
-        defaults replace session settings (`session_settings`), and statements are not prepared. `gate` chooses
-        the next caller if all connections are checked out: the pool's queue does not notice failed connection attempts,
-        so its waiters would wait for all of `wait_seconds`.
+        defaults replace session settings (`session_settings`), and statements are not prepared. `gate` chooses the next
+        caller if all connections are checked out: waiters in the pool's queue would not notice failed connection
+        attempts, and wait for all of `wait_seconds`.
         """
         self._meter: PoolMeter = meter or _NoMeter()
         self._gate = gate
@@ -135,17 +130,14 @@ class Database:
         event.listen(self._engine, "connect", self._count_connection)
         if is_pooled:
             event.listen(self._engine, "connect", prepared.disable)
-        #: Number of connections opened so far. A new connection may lead to another server.
+        #: A new connection may lead to another server.
         self.opened = 0
         self._silent_until = self._thawed_at = 0.0
         self._refusal_logged_at = float("-inf")
 
     @classmethod
     def of(cls, settings: Settings, *, name: str, **options: Any) -> Self:
-        """Return the database of a process: DATABASE_POOL_URL if it is set, otherwise DATABASE_URL.
-
-        Passes `options` to the constructor.
-        """
+        """Return the database of DATABASE_POOL_URL if it is set, otherwise of DATABASE_URL."""
         pool = settings.database_pool_url
         return cls(pool or settings.database_url, name=name, is_pooled=bool(pool), **options)
 
@@ -240,11 +232,10 @@ class Database:
             _log.warning("PostgreSQL refuses statements, will retry: %s", reason)
 
     def dedicated(self) -> DedicatedConnection:
-        """Return a connection of the pool that one thread keeps after its first use."""
         return DedicatedConnection(self)
 
     def _record_silence(self, began: float) -> None:
-        # If the server does not answer, let only one call wait for it. A refusal costs no wait.
+        # If the server does not answer, only one call waits for it. A refusal costs no wait.
         if (now := time.monotonic()) - max(began, self._thawed_at) >= _SILENCE_SECONDS:
             self._silent_until = now + _SILENCE_SECONDS
 
@@ -262,12 +253,10 @@ class Database:
         self.opened += 1
 
     def ping(self) -> None:
-        """Check that the database answers. Raises `DatabaseUnavailable` if it does not."""
         with self.connect() as connection:
             connection.exec_driver_sql(_PING)
 
     def close(self) -> None:
-        """Close every connection."""
         self._engine.dispose()
 
     def forget_connections(self) -> None:
@@ -276,10 +265,10 @@ class Database:
 
 
 class DedicatedConnection:
-    """A connection that one thread keeps, because a checkout takes as long as a small statement.
+    """A connection that one thread keeps after its first use, because a checkout takes as long as a small statement.
 
-    `with dedicated as connection` works like `Database.connect` and raises like it. An error closes the connection; the
-    next use opens another.
+    `with dedicated as connection` works like `Database.connect`. An error closes the connection; the next use opens
+    another.
     """
 
     def __init__(self, database: Database) -> None:
@@ -309,7 +298,6 @@ class DedicatedConnection:
             raise failures.without_values(error) from None
 
     def close(self) -> None:
-        """Return the connection to the pool."""
         if self._connection is not None:
             self._connection = None
             self._checkout.close()
@@ -318,7 +306,7 @@ class DedicatedConnection:
 def driver_url(url: str) -> URL:
     """Return the URL with psycopg2 as the driver; SQLAlchemy 2.1 uses psycopg 3 for a plain `postgresql://`.
 
-    The URL may name several hosts, as in libpq.
+    It may name several hosts, as in libpq.
     """
     of_hosts = authority(url)
     credentials, at, hosts = of_hosts.rpartition("@")

@@ -12,7 +12,8 @@ from ava.errors import DatabaseUnavailable, DiskFull, LockTimeout, StatementFail
 #: SQLSTATE of a write to a read-only server, such as a demoted primary.
 READ_ONLY = "25006"
 NO_PRIVILEGE = "42501"
-#: SQLSTATEs and their classes that mean an outage: the same statement may succeed later. PostgreSQL manual, appendix A.
+#: SQLSTATEs and their classes (PostgreSQL manual, appendix A) that mean an outage: the same statement may succeed
+#: later.
 _OUTAGES = (
     "08",  # The connection failed.
     "53",  # Resources are missing: connections, disk, memory.
@@ -30,9 +31,8 @@ _OUTAGES = (
 #: VACUUM has frozen old rows. The guard is in these files of PostgreSQL's source.
 _LIMIT = "54000"
 _GUARDS = ("varsup.c", "multixact.c")
-#: SQLSTATE of a write that fails because the server's disk is full.
+#: SQLSTATE of a write to a full disk.
 DISK_FULL = "53100"
-#: Outages with a separate error class, by SQLSTATE.
 NAMED_OUTAGES = {"57014": StatementTimeout, "55P03": LockTimeout, DISK_FULL: DiskFull}
 
 
@@ -81,5 +81,4 @@ def cause_of(error: BaseException) -> BaseException | None:
 
 
 def state_of(error: BaseException) -> str | None:
-    """Return PostgreSQL's SQLSTATE, or None for an error of the driver."""
     return getattr(cause_of(error), "pgcode", None)

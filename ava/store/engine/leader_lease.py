@@ -1,7 +1,7 @@
 """Elect the active dispatcher: it holds a lease, a row that it renews.
 
 At most one dispatcher is active, because the holder stops before another may begin. Each process uses its local clock,
-which no one can set, and ignores the database's:
+which no one can set:
 
 - The holder is active for `_HELD_SECONDS` after sending its last successful renewal.
 - Another dispatcher takes the lease once it has seen the same renewal for `_EXPIRED_SECONDS`. It names the number and
@@ -12,8 +12,8 @@ which no one can set, and ignores the database's:
 So a killed dispatcher is replaced within `_EXPIRED_SECONDS` plus twice `RENEWAL_SECONDS`: it may have just renewed, and
 the others read the lease once per `RENEWAL_SECONDS`.
 
-The lease number does not fence the statements of duties. A statement that was sent before the process froze may end
-after the next dispatcher became active. This is harmless: each change of a duty is one guarded, idempotent statement.
+The lease number does not fence the statements of duties: one sent before a freeze may end after the next dispatcher
+became active. This is harmless, because each change of a duty is one guarded, idempotent statement.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ RENEWAL_SECONDS = 0.25
 _HELD_SECONDS = 1.5
 #: Seconds without a renewal after which another may take the lease; longer, as clocks differ in speed.
 _EXPIRED_SECONDS = 2.0
-#: Statement timeout in seconds, so that the process soon asks again.
+#: So that the process soon asks again.
 _STATEMENT_SECONDS = 2.0
 #: Seconds after a failure in which no dispatcher is active. The answering server may be a standby that was promoted
-#: without the last claims. A running job may be queued there, and a duty would publish it, until each process has
-#: checked whether its run still owns its job, at most 2 s later (`ava.node.child.child`).
+#: without the last claims: a duty would publish running jobs that are queued there, until each process has checked, at
+#: most 2 s later, whether its run still owns its job (`ava.node.child.child`).
 _SETTLE_SECONDS = 3.0
 #: Linux stops CLOCK_MONOTONIC while the machine sleeps.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -68,12 +68,10 @@ SELECT EXISTS (SELECT 1 FROM dispatcher_lease WHERE renewed_at > clock_timestamp
 
 @dataclass(frozen=True)
 class Lease:
-    """The row as read by one statement."""
-
     number: int
     #: The database's time of the last renewal, only compared for equality; None if the lease is free.
     renewed_at: datetime | None
-    #: Start time of the answering server. Another server has another time.
+    #: Start time of the answering server, which identifies it.
     server: datetime
 
     @property

@@ -27,7 +27,6 @@ _CONNECT: dict[str, Any] = {
 class Notices:
     """A listener with a separate session, which `wait` opens and reopens after a failure."""
 
-    #: Seconds between two attempts to connect.
     retry_seconds = 1.0
 
     def __init__(self, url: str) -> None:
@@ -66,7 +65,6 @@ class Notices:
         return True
 
     def close(self) -> None:
-        """Close the session."""
         if self._connection is not None:
             with suppress(psycopg2.Error):
                 self._connection.close()

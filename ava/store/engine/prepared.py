@@ -28,7 +28,7 @@ def disable(_connection: Any, record: Any) -> None:
 class Prepared:
     """A statement with named parameters, `%(name)s`, which each connection prepares on its first run.
 
-    It is not prepared behind a pooler that may use another session for each transaction (PgBouncer's transaction mode).
+    Not behind a pooler that may use another session for each transaction (PgBouncer's transaction mode).
     """
 
     def __init__(self, name: str, statement: str, *, plan_seconds: float = float("inf")) -> None:
@@ -59,12 +59,12 @@ class Prepared:
         """Run the statement and return its rows. Raises the driver's errors, which `Database` translates.
 
         `before`: statements to send first in the same message, each with a `;`. `after`: a prepared statement to send
-        before this one; `parameters` are for both. The statements of a message are one transaction.
+        before this one, with the same `parameters`. The statements of a message are one transaction.
 
         Bypasses SQLAlchemy, which takes a third of such a statement's time to describe the result.
         """
         raw: Any = connection.connection.dbapi_connection
-        # `info` lives as long as the driver's connection, across checkouts.
+        # Lives as long as the driver's connection, across checkouts.
         info = connection.info
         statements = [self] if after is None else [after, self]
         try:
@@ -90,7 +90,6 @@ class Prepared:
 
     @property
     def execute(self) -> str:
-        """Return the SQL that runs the prepared statement."""
         return self._execute
 
 

@@ -1,4 +1,4 @@
-"""Read rows as the domain's records: the dataclass of a record determines its columns and how each is read."""
+"""Read rows as the domain's records: a record's dataclass determines its columns and how each is read."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class RecordRows(Generic[Record]):
         readers: Mapping[str, Reader] | None = None,
         without: Sequence[str] = (),
     ) -> None:
-        """`columns` and `readers` are those of fields that differ; `without` are fields that have no column."""
+        """`columns` and `readers`: for fields that differ. `without`: fields that have no column."""
         given, types = columns or {}, get_type_hints(kind)
-        # The id is the first column, so that a statement can order by it.
+        # The id is first, so that a statement can order by it.
         stored = [each for each in fields(kind) if each.name not in without]  # type: ignore[arg-type]
         stored.sort(key=lambda each: each.name != "id")
         found = {each.name: _reader(types[each.name], each.metadata.get("prefix")) for each in stored}
         self._kind = kind
         self._names = tuple(found)
         self._readers = [(name, read) for name, read in (found | dict(readers or {})).items() if read is not None]
-        #: The columns as SQL, separated by commas, and their number.
+        #: The columns as SQL, and their number.
         self.columns = ", ".join(given.get(each.name) or _column(alias, each.name, each.metadata) for each in stored)
         self.count = len(stored)
 
@@ -63,7 +63,7 @@ def _column(alias: str, name: str, metadata: Mapping[str, Any]) -> str:
 
 
 def _reader(type_: Any, prefix: str | None) -> Reader | None:
-    """Return the function that converts a value of a column; None if it stays as it is."""
+    """Return the function that converts a value of a column, if it must be converted."""
     if prefix is not None:
         encode = partial(ids.encode, prefix)
         return (lambda uuids: [encode(uuid) for uuid in uuids]) if get_origin(type_) is Sequence else encode

@@ -6,15 +6,13 @@ of its index: after an hour at 1,000 jobs per second, millions.
 
 from __future__ import annotations
 
-#: Max rest in seconds for scans that must find things soon.
+#: Maximum rest in seconds of scans that must find things soon.
 MAX_REST_SECONDS = 10.0
 #: Ratio of rest to preceding work, which therefore takes a tenth of the time.
 _FACTOR = 9
 
 
 class Rest:
-    """The rest after work that has found nothing."""
-
     def __init__(self, max_seconds: float = MAX_REST_SECONDS) -> None:
         self._max_seconds = max_seconds
         self._last_seconds = 0.0

@@ -40,12 +40,11 @@ _FILE = re.compile(r"r(\d+)_\w+\.py")
 
 #: Key of the advisory lock for schema changes: "ava db" as a number.
 _LOCK_KEY = 0x61766120_6462
-#: Seconds between two attempts to acquire it.
 _LOCK_SECONDS = 0.2
-#: Lock timeout of a migration in milliseconds. Later statements on the table, even reads, wait as long. Longer than
+#: Lock timeout of a migration in milliseconds; later statements on the table, even reads, wait as long. Longer than
 #: PostgreSQL's deadlock_timeout (1 s), after which an autovacuum gives way.
 _LOCK_TIMEOUT_MS = 1_200
-#: First and max seconds until a migration retries for a lock; statements that waited for it run in between.
+#: Until a migration retries for a lock: statements that waited for it run in between.
 _PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 10.0
 #: Seconds after which a migration that got no lock fails.
@@ -71,21 +70,19 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS
 class State:
     """The schema of a database, compared with this release's."""
 
-    #: The database's revision; None if it was never migrated.
+    #: None if it was never migrated.
     revision: str | None
-    #: The newest revision that code must know to run on it; None if the database was never migrated.
+    #: The newest revision that code must know to run on the schema; None if it was never migrated.
     oldest_code: str | None
-    #: The digest of the `schema.sql` that created the database; None if it was not recorded.
+    #: The digest of the `schema.sql` that created the database, if recorded.
     baseline_digest: str | None
 
     @property
     def is_ahead(self) -> bool:
-        """Return True if a newer release has migrated the database."""
         return self.revision is not None and self.revision > revisions()[-1]
 
     @property
     def pending(self) -> list[str]:
-        """Return the revisions of this release that the database does not have."""
         return [revision for revision in revisions() if self.revision is None or revision > self.revision]
 
     def check(self) -> None:
@@ -128,8 +125,7 @@ def upgrade(settings: Settings) -> State:
     With DATABASE_OWNER_URL, the role of DATABASE_URL gets only the processes' privileges. With DATABASE_POOL_URL, it
     gets default session settings.
 
-    Concurrent upgrades are serialized. A migration waits 1.2 s for a lock, then gives way and retries. A newer schema
-    on which this code may run stays unchanged.
+    Concurrent upgrades are serialized. A newer schema on which this code may run stays unchanged.
 
     Raises `DatabaseUnreleased`, `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database is unreachable, or
     reachable only through a pooler.
@@ -185,7 +181,7 @@ def upgrade_sql(settings: Settings) -> str:
 
 
 def alembic_config(connection: Connection, *, output: StringIO | None = None) -> Config:
-    """Return Alembic's configuration for our migrations on a connection; `output` receives SQL that is not run."""
+    """Return Alembic's configuration for our migrations; `output` receives SQL that is not run."""
     from alembic.config import Config
 
     config = Config() if output is None else Config(output_buffer=output)
@@ -219,7 +215,6 @@ def _upgrade_command(config: Config) -> Callable[[Config, str], None]:
 
 
 def _migrate(connection: Connection, name: str, command: Callable[[Config, str], None], revision: str) -> None:
-    """Run one migration, and retry while it gets no lock."""
     deadline, pause = time.monotonic() + _MAX_SECONDS, _PAUSE_SECONDS
     while True:
         # Alembic begins its own transactions.

@@ -43,7 +43,7 @@ def require(engine: Engine, setting: str) -> None:
         if refusal := _read_refusal(dbapi_connection):
             raise StartError(f"{setting}: {refusal}")
 
-    # Runs before SQLAlchemy reads the version, which fails for other servers.
+    # Before SQLAlchemy reads the version, which fails for other servers.
     event.listen(engine, "connect", check, insert=True)
 
 

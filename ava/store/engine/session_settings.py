@@ -18,16 +18,16 @@ _SESSION = {
     "timezone": "UTC",
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
-    # PostgreSQL's default, but an operator may have changed it.
+    # PostgreSQL's defaults, in case an operator has changed them. With other values, statements and values have another
+    # meaning or are refused.
     "default_transaction_isolation": "read committed",
-    # Defaults too. With other values, statements and values have another meaning or are refused.
     "standard_conforming_strings": "on",
     "client_encoding": "UTF8",
     "IntervalStyle": "postgres",
     "array_nulls": "on",
     "transform_null_equals": "off",
 }
-#: Statement timeout in seconds behind a pooler, where all processes share the role's default.
+#: Behind a pooler, where all processes share the role's default.
 _STATEMENT_SECONDS = 30
 #: The codec's name, and PostgreSQL's name of the encoding.
 _CODEC, _ENCODING = "ava_utf_8", "UTF8"

@@ -1,8 +1,8 @@
 """Read on a standby once it has replayed everything that the primary has written.
 
-A read asks the primary for its WAL position, which touches no table, and waits until the standby has replayed it. So it
-sees every change that any process confirmed before the read began. If a standby needs longer or does not answer, the
-primary serves the reads, and the standby is not asked again for `_PAUSE_SECONDS`.
+A read asks the primary for its WAL position, which touches no table, and waits until the standby has replayed it: so it
+sees every change that was confirmed before the read began. If a standby lags or does not answer, the primary serves the
+reads, and the standby is not asked again for `_PAUSE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ from ava.store.engine.statement import Statement
 
 _log = logging.getLogger(__name__)
 
-#: Seconds for which a standby is not used after it lagged or did not answer.
 _PAUSE_SECONDS = 1.0
-#: Seconds between two polls of the standby's replay position.
 _POLL_SECONDS = 0.002
-#: Min seconds between two log lines about an unusable standby.
+#: Minimum seconds between log lines about an unusable standby.
 _LOG_SECONDS = 60.0
 
 # A standby can only receive flushed WAL.
@@ -39,13 +37,11 @@ SELECT pg_is_in_recovery() AND coalesce(pg_last_wal_replay_lsn() >= %(position)s
 class StandbyRead:
     """The standby reads of one request, which no other request shares."""
 
-    #: Max seconds for which the standby lagged behind the primary; None if it was not used.
+    #: Maximum seconds for which the standby lagged; None if it was not used.
     lag_seconds: float | None = None
 
 
 class DatabaseWithStandby(Database):
-    """The primary, and a standby on which some requests read."""
-
     def __init__(
         self,
         url: str,
@@ -55,9 +51,10 @@ class DatabaseWithStandby(Database):
         current_read: Callable[[], StandbyRead | None],
         **options: Any,
     ) -> None:
-        """`current_read` returns the standby reads of the current thread's or greenlet's request; None to not use it.
+        """`current_read` returns the standby reads of the current thread's or greenlet's request; None: use the
+        primary.
 
-        `options` are the options of `Database` for the primary.
+        `options` are those of `Database` for the primary.
         """
         super().__init__(url, **options)
         self._standby = standby
@@ -109,13 +106,11 @@ class DatabaseWithStandby(Database):
             _log.warning("DATABASE_READ_URL: the standby is not used, and reads go to the primary: %s", reason)
 
     def close(self) -> None:
-        """Close every connection."""
         super().close()
         self._standby.close()
 
 
 def written_position(primary: Connection) -> str:
-    """Return the WAL position up to which the primary has flushed."""
     position: str = primary.exec_driver_sql(_WRITTEN).scalar_one()
     return position
 

@@ -1,6 +1,5 @@
-"""The type of the store's statements, and what several of them share.
-
-These are settings of the planner and of commits, and array literals.
+"""The type of the store's statements, and what several of them share: settings of the planner and of commits, and array
+literals.
 """
 
 from __future__ import annotations
@@ -11,18 +10,18 @@ from collections.abc import Iterable
 #: the next start after the end of a job.
 PLAN_SECONDS = 1.0
 
-#: Prefix of a statement: the rest of the transaction uses indexes with the requested order instead of sorting. The
-#: tables change so fast that the planner often believes a large one is nearly empty, and then sorts a whole smaller
-#: index for each requested row. A long-running transaction blocks vacuum: an index with few rows then has many dead
-#: pages, and the planner rates each row as expensive as all of another index.
+#: Prefix: the rest of the transaction uses indexes with the requested order instead of sorting. The tables change so
+#: fast that the planner often believes a large one is nearly empty, and then sorts a whole smaller index for each
+#: requested row. A long-running transaction blocks vacuum: an index with few rows then has many dead pages, and the
+#: planner rates each row as expensive as all of another index.
 IN_ORDER = "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true);"
 
-#: Prefix of a statement: the rest of the transaction scans no whole table. PostgreSQL plans for tomorrow's partition
-#: while it is empty, and keeps the plan after it has grown.
+#: Prefix: the rest of the transaction scans no whole table. PostgreSQL plans for tomorrow's partition while it is
+#: empty, and keeps the plan after it has grown.
 BY_INDEX = "SELECT set_config('enable_seqscan', 'off', true);"
 
-#: The CTE `waiting`: each queue and priority with waiting jobs, found by one step in `jobs_startable` (a loose
-#: index scan), so the cost depends on the number of such windows.
+#: The CTE `waiting`: each queue and priority with waiting jobs, found by one step in `jobs_startable` (a loose index
+#: scan), so the cost depends on the number of such windows.
 WAITING_WINDOWS = """waiting AS (
     (SELECT queue, priority FROM jobs WHERE status = 'queued' AND waits_for IS NULL ORDER BY queue, priority LIMIT 1)
     UNION ALL
@@ -31,17 +30,17 @@ WAITING_WINDOWS = """waiting AS (
         WHERE j.status = 'queued' AND j.waits_for IS NULL AND (j.queue, j.priority) > (w.queue, w.priority)
         ORDER BY j.queue, j.priority LIMIT 1) AS next
 )"""
-#: A condition that is always true: the transaction does not wait for the disk, and others do not wait for its locks. A
-#: server crash may undo it with all later asynchronous commits; a default commit also flushes all earlier ones
-#: (PostgreSQL manual, "Asynchronous Commit"). Used for marks of the dispatcher, which sets them again. A run depends on
-#: such a mark only through its claim, which commits by default.
+#: An always true condition: the transaction does not wait for the disk, and others do not wait for its locks. A server
+#: crash may undo it with all later asynchronous commits; a default commit also flushes all earlier ones (PostgreSQL
+#: manual, "Asynchronous Commit"). For marks of the dispatcher, which sets them again. A run depends on such a mark only
+#: through its claim, which commits by default.
 IS_UNFLUSHED = "(SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL"
 
 
 class Statement(str):
     """A whole statement with named parameters, `%(name)s`, as a constant of its module.
 
-    `python -m ava.store.statements` prints every one. It is a `str`, so running it costs nothing more.
+    `python -m ava.store.statements` prints every one. A `str`, so running it costs nothing more.
     """
 
     __slots__ = ()

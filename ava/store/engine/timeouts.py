@@ -28,8 +28,7 @@ _CONNECTING = 0
 #: SSLRequest (PostgreSQL manual, Message Formats); every server answers it with one letter.
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
-#: Waits until a file descriptor is readable (second argument True) or writable, at most the given seconds.
-#: Returns False on timeout.
+#: Waits at most the given seconds until a file descriptor is readable (True) or writable. Returns False on timeout.
 Wait = Callable[[int, bool, float], bool]
 
 #: Resolves a host name to addresses instead of libpq. At most one.
@@ -54,7 +53,7 @@ def install_for_greenlets() -> None:
         return True
 
     def look_up(host: str, port: str) -> list[str]:
-        # Runs in a thread of gevent, which continues after the timeout.
+        # In a thread of gevent, which continues after the timeout.
         with gevent.Timeout(_CONNECT_SECONDS, psycopg2.OperationalError(f"the name {host} was not resolved in time")):
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return list(dict.fromkeys(str(address[0]) for *_, address in found))

@@ -16,7 +16,7 @@ from ava.store.engine.statement import Statement
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorFilter:
-    """A filter for error groups; None means any."""
+    """None means any."""
 
     #: The time range of the failures, which are counted by day: a day that it touches counts as a whole.
     since: datetime
@@ -72,14 +72,12 @@ def page(
     offset: int = 0,
     before_id: str | None = None,
 ) -> Sequence[ErrorGroup]:
-    """Return groups of a tenant, last seen first."""
     parameters = _filter_parameters(tenant_id, error_filter) | {"limit": limit, "offset": offset}
     parameters["before_id"] = None if before_id is None else error_uuid(before_id)
     return [_group(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
 
 
 def count(connection: Connection, *, tenant_id: str, error_filter: ErrorFilter) -> int:
-    """Return the number of matching groups; a limit bounds it."""
     return int(connection.exec_driver_sql(_COUNT, _filter_parameters(tenant_id, error_filter)).scalar_one())
 
 

@@ -13,11 +13,8 @@ from ava.store.engine.statement import WAITING_WINDOWS, Statement
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FairQueueRules:
-    """The tenants' settings for fair queueing at one time."""
-
-    #: The configured weights by tenant.
     weights: Mapping[str, float]
-    #: The tenants with their own concurrency limit.
+    #: With their own concurrency limit.
     limited: frozenset[str]
 
 
@@ -34,7 +31,6 @@ _FAIR_QUEUE_RULES = Statement("SELECT tenant_id, weight, max_running IS NOT NULL
 
 
 def fair_queue_rules(connection: Connection) -> FairQueueRules:
-    """Return the weights and the limited tenants."""
     found = connection.exec_driver_sql(_FAIR_QUEUE_RULES).all()
     return FairQueueRules(
         weights={tenant_id: weight for tenant_id, weight, _ in found if weight is not None},
@@ -44,8 +40,6 @@ def fair_queue_rules(connection: Connection) -> FairQueueRules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TenantUse:
-    """The number of a tenant's running and published jobs, and its concurrency limit."""
-
     #: None: unlimited.
     max_running: int | None
     running: int
@@ -55,7 +49,6 @@ class TenantUse:
 
     @property
     def capacity(self) -> int:
-        """Return how many more jobs may be published."""
         return 1_000_000 if self.max_running is None else self.max_running - self.running - self.published
 
 
@@ -96,7 +89,6 @@ WHERE tenant_id = %(tenant)s
 
 
 def read(connection: Connection, tenant_id: str) -> TenantRules:
-    """Return the settings of a tenant."""
     row = connection.exec_driver_sql(_READ, {"tenant": tenant_id}).first()
     if row is None:
         return TenantRules(tenant_id=tenant_id)

@@ -14,10 +14,9 @@ from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: The `tenant_id` of the platform-wide row.
 PLATFORM = "*"
 
-#: The status of a worker for a tenant; the tenant's setting overrides the platform's (`joined`).
+#: For a tenant; its setting overrides the platform's (`joined`).
 STATUS = "coalesce(own.status, platform.status, 'active')"
 
 #: The retry delays of a worker `w` as JSON: the tenant's setting, otherwise the platform's, otherwise the worker's.
@@ -64,7 +63,7 @@ def lock(connection: Connection, *, tenant_id: str, worker_id: str) -> WorkerSet
     return _settings(connection.exec_driver_sql(_LOCK, parameters).one())
 
 
-# Uses the statement's time for `status_at`, not the transaction's, because the dispatcher reads changes in the order of
+# The statement's time for `status_at`, not the transaction's, because the dispatcher reads changes in the order of
 # these times.
 _WRITE = Statement("""
 UPDATE worker_settings SET
@@ -109,7 +108,6 @@ class WorkerStatusChange:
 
     at: datetime
     worker_id: str
-    #: `PLATFORM` for all tenants.
     tenant_id: str
 
 

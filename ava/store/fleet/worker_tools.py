@@ -27,26 +27,21 @@ ORDER BY w.id COLLATE "C" LIMIT %(limit)s
 
 @dataclass(frozen=True, kw_only=True)
 class ToolFilter:
-    """A filter for workers that are MCP tools."""
-
     #: Slugs, with `*` as a wildcard, of tools among the workers with handlers that do not declare it.
     patterns: tuple[str, ...]
     #: Whether only workers count that are declared as tools by their handlers.
     is_declared: bool = False
-    #: The id of a single worker.
     id: str | None = None
-    #: A part of an id, a name or a description, case-insensitive.
+    #: Of an id, a name or a description, case-insensitive.
     text: str | None = None
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Return the parameters of the statement."""
         likes = [_like(pattern) for pattern in self.patterns]
         return {"patterns": likes, "is_declared": self.is_declared, "id": self.id, "text": self.text}
 
 
 def _like(pattern: str) -> str:
-    # A backslash escapes the following character.
     return f"wkr_{pattern}".replace("_", r"\_").replace("*", "%")
 
 

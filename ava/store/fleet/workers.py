@@ -173,16 +173,13 @@ def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_s
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerFilter:
-    """A filter for the workers of a list."""
-
     status: WorkerStatus | None = None
     is_live: bool | None = None
-    #: A part of a worker's name or id, case-insensitive.
+    #: Of a worker's name or id, case-insensitive.
     text: str | None = None
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Return the parameters of the statements."""
         return {"status": self.status, "is_live": self.is_live, "text": self.text}
 
 

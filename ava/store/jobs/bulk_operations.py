@@ -82,7 +82,6 @@ SELECT {_COLUMNS} FROM bulk_operations AS o WHERE o.tenant_id = %(tenant_id)s AN
 
 
 def show(connection: Connection, *, tenant_id: str, operation_id: str) -> BulkOperation | None:
-    """Return a tenant's operation; None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": operation_uuid(operation_id)}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else _operation(row)
@@ -111,7 +110,6 @@ def page(
     offset: int = 0,
     before_id: str | None = None,
 ) -> list[BulkOperation]:
-    """Return operations of a tenant, newest first."""
     before = None if before_id is None else operation_uuid(before_id)
     parameters = {"tenant_id": tenant_id, "state": state, "before_id": before, "limit": limit, "offset": offset}
     return [_operation(row) for row in connection.exec_driver_sql(_PAGE, parameters)]

@@ -13,14 +13,11 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-#: Hours until a key expires.
 HOURS = 24
 
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierRequest:
-    """The earlier request that used a key."""
-
     fingerprint: bytes
     #: UUIDs of the created objects, in order: jobs, unless the fingerprint belongs to another kind of request.
     uuids: Sequence[str]
@@ -76,7 +73,7 @@ def reserve_each(
     return {key: EarlierRequest(fingerprint=bytes(known), uuids=uuids) for key, known, uuids in found}
 
 
-# Named after requests that create jobs, but other requests store their UUIDs in `job_ids` too.
+# Requests that create other objects store their UUIDs in `job_ids` too.
 _RECORD = Statement("""
 UPDATE idempotency_keys SET job_ids = %(uuids)s::uuid[] WHERE tenant_id = %(tenant_id)s AND key = %(key)s
 """)
@@ -88,7 +85,6 @@ def record(connection: Connection, *, tenant_id: str, key: str, uuids: Sequence[
 
 
 def record_jobs(connection: Connection, *, tenant_id: str, key: str, job_ids: Sequence[str]) -> None:
-    """Store the jobs that a key's request created, in the transaction of `reserve`."""
     record(connection, tenant_id=tenant_id, key=key, uuids=[rows.job_uuid(job_id) for job_id in job_ids])
 
 

@@ -1,6 +1,6 @@
 """Journals of jobs: named results of their handlers. A run reads and writes its job's journal.
 
-Every statement of a run checks the fencing token and locks the job's row. So a process that was declared dead writes
+Every statement of a run checks the fencing token and locks the job's row, so a process that was declared dead writes
 nothing that the next run has not read.
 """
 
@@ -44,7 +44,6 @@ def stores(owner: str) -> str:
 
 
 def parameters(entries: Sequence[NewEntry], *, attempt: int) -> dict[str, Any]:
-    """Return the parameters of `stores`."""
     return {
         "attempt": attempt,
         "kinds": [entry.kind.value for entry in entries],
@@ -160,7 +159,6 @@ FROM unnest(%(ids)s::uuid[]) AS c (id) JOIN jobs AS j ON j.tenant_id = %(tenant_
 
 
 def states(connection: Connection, *, tenant_id: str, job_ids: Sequence[str]) -> dict[str, ChildState]:
-    """Return the states of jobs by id."""
     given = {"tenant_id": tenant_id, "ids": [rows.job_uuid(job_id) for job_id in job_ids]}
     found = [
         ChildState(id=ids.encode("job", uuid), worker_id=worker_id, status=Status(status), error=error, end_no=end_no)

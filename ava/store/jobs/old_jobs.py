@@ -1,6 +1,6 @@
 """Delete final jobs past retention with their log lines, oldest first. Every statement is bounded by rows.
 
-Lines of jobs with the longest retention stay, and are dropped with their day's partition once its last job is deleted
+Lines of jobs with the longest retention are dropped with their day's partition once its last job is deleted
 (`ava.store.partitions`). Other jobs' lines, and all lines in the default partition, which is never dropped, are deleted
 row by row.
 """
@@ -15,11 +15,10 @@ from ava.store.engine.statement import Statement
 from ava.store.engine.transactions import one_transaction
 from ava.store.fleet import workers
 
-#: A job as tenant and UUID.
+#: Tenant and UUID.
 OldJob = tuple[str, str]
 #: `completed_at` of a job as a string, and its UUID.
 Position = tuple[str, str]
-#: The position before all jobs.
 FIRST_POSITION: Position = ("-infinity", "00000000-0000-0000-0000-000000000000")
 
 
@@ -50,15 +49,13 @@ def job_retention(connection: Connection, *, default: float) -> JobRetention:
 
 @dataclass(frozen=True, kw_only=True)
 class Scanned:
-    """The jobs of one scan."""
-
-    #: Number of jobs that were checked.
+    #: Checked jobs.
     count: int
-    #: Jobs past a retention that is shorter than the longest.
+    #: Past a retention that is shorter than the longest.
     old: Sequence[OldJob]
-    #: Jobs past the longest retention: their lines stay in their partition.
+    #: Past the longest retention: their lines stay in their partition.
     oldest: Sequence[OldJob]
-    #: The position of the last checked job.
+    #: Of the last checked job.
     position: Position
 
 

@@ -23,18 +23,15 @@ SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS may_read,
 
 @dataclass(frozen=True, kw_only=True)
 class Standbys:
-    """The synchronous standbys of the server."""
-
     #: False if the role may not read `pg_stat_replication`.
     may_read: bool
-    #: Number of standbys that a commit waits for; 0 if the server names none.
+    #: Standbys that a commit waits for; 0 if the server names none.
     required: int
-    #: Number of standbys that are streaming.
+    #: Standbys that are streaming.
     found: int
 
 
 def read_standbys(connection: Connection) -> Standbys:
-    """Return the synchronous standbys of the server."""
     row = connection.exec_driver_sql(_READ_STANDBYS).one()
     return Standbys(may_read=row.may_read, required=required(row.names), found=row.found)
 

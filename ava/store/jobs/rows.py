@@ -16,7 +16,6 @@ from ava.domain.record import format_time
 
 
 def reasons(those: Iterable[WaitsFor]) -> str:
-    """Return reasons as an SQL list."""
     return "(" + ", ".join(f"'{each}'" for each in those) + ")"
 
 
@@ -43,7 +42,7 @@ def earlier_runs(row: str) -> str:
 
 
 _EARLIER_RUNS = earlier_runs("j")
-#: The columns of a job, in the order in which `job` reads them.
+#: In the order in which `job` reads them.
 JOB_COLUMNS = (
     "j.id::text, j.worker_id, j.tenant_id, j.status, j.trigger, j.priority, j.input::text, j.triggered_by, "
     "j.created_at, j.started_at, j.completed_at, j.output::text, j.error, j.scheduled_at, j.attempt, j.max_attempts, "
@@ -161,27 +160,22 @@ def job_uuid(job_id: str) -> str | None:
 
 
 def job_parameters(key: JobKey) -> dict[str, object]:
-    """Return the parameters `tenant_id` and `id` of a job."""
     return {"tenant_id": key.tenant_id, "id": job_uuid(key.id)}
 
 
 def run_parameters(run: RunKey) -> dict[str, object]:
-    """Return the parameters `tenant_id`, `id` and `run_no` of a run."""
     return {"tenant_id": run.tenant_id, "id": job_uuid(run.job_id), "run_no": run.run_no}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundLines:
-    """Lines of a log."""
-
     lines: Sequence[LogLine]
     #: Whether more lines follow, or precede if the last lines were requested.
     has_more: bool
-    #: The `seq` at which a search stopped before it found enough lines; None if it did not.
+    #: The `seq` at which a search stopped before it found enough lines.
     scanned_until: int | None = None
 
 
 def log_line(row: Any) -> LogLine:
-    """Return the log line of a row `seq, ts, level, msg`."""
     seq, ts, level, msg = row
     return LogLine(seq=seq, ts=ts, level=LogLevel(level), msg=msg)

@@ -17,7 +17,7 @@ from ava.store.engine.statement import Statement
 
 #: Condition: the queue has a wake.
 ARE_THERE = "(SELECT n FROM wakes ORDER BY tenant_id, kind, n LIMIT 1) IS NOT NULL"
-#: Max tenants per batch. Each gets an equal share.
+#: Maximum tenants per batch. Each gets an equal share.
 _MAX_TENANTS = 100
 
 # One index descent per tenant, however many wakes it has.
@@ -53,9 +53,7 @@ ORDER BY p.tenant_id
 
 @dataclass(frozen=True, kw_only=True)
 class JobWakes:
-    """Wakes of jobs that a transaction has taken."""
-
-    #: The jobs, as tenant and UUID.
+    #: Tenant and UUID.
     jobs: Sequence[tuple[str, str]]
     #: The next batch begins after this tenant; empty: with the first.
     last_tenant: str
@@ -106,7 +104,6 @@ class WaitPosition:
 
     @classmethod
     def before(cls, key: UUID) -> WaitPosition:
-        """Return the position before all waits with a key."""
         return cls(key=key, job_uuid=str(UUID(int=0)))
 
 

@@ -1,15 +1,14 @@
 """Declare which code may run on the schema: in each migration, and in one row of the database for older code.
 
-A migration has a constant `oldest_code`: the revision of the oldest release that may run on the schema after it. For a
-migration that only adds, and accepts writes of the previous release, this is the previous revision.
+A migration's constant `oldest_code` is the revision of the oldest release that may run on the schema after it: the
+previous revision, if it only adds and accepts that release's writes.
 
 A replaced table stays for the previous release. If the new one holds counts, it has a separate progress, so that the
 counts of one release do not affect the other. After a rollback the old table lacks the new one's counts; `ava db
 recount` corrects it.
 
-The row also holds the digest of the baseline, `schema.sql`, that created the database. Until 0.1.0 is released, commits
-change that file under one revision, and code must not run on the tables of another commit. A released baseline never
-changes, so later releases all have the same digest.
+The row also holds the digest of the baseline, `schema.sql`. Until 0.1.0 is released, commits change that file under one
+revision, and code must not run on the tables of another commit. A released baseline never changes.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-#: The SQL file of the first migration.
 BASELINE = Path(__file__).parent.parent / "schema.sql"
 
 _COMMENT_LINE = re.compile(r"^\s*--.*$", re.MULTILINE)
@@ -45,7 +43,6 @@ def write(*, ctx: Any, heads: Collection[Any], **_: Any) -> None:
 
 @functools.cache
 def baseline_digest() -> str:
-    """Return the digest of this code's `schema.sql`."""
     return digest_of(BASELINE.read_text())
 
 

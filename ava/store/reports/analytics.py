@@ -13,7 +13,7 @@ from ava.domain.jobs.job import Trigger
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: Adds the jobs of `ended` to the hours and days; a part of a statement.
+#: Adds the jobs of `ended` to the hours and days.
 STORE = """
 counts AS (
     INSERT INTO job_counts AS t

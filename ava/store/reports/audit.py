@@ -17,25 +17,23 @@ from ava.store.partitions import rows_to_delete
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditRecord:
-    """The record of a requested change."""
-
     tenant_id: str
     user_id: str
     role: str
-    #: The requested action, such as `jobs.cancel`.
+    #: Such as `jobs.cancel`.
     action: str
-    #: The id of the changed object; None if there is no single one, for example for bulk changes.
+    #: None if there is no single one, for example for bulk changes.
     target: str | None
-    #: The HTTP status of the response; refused requests are recorded too.
+    #: Refused requests are recorded too.
     status: int
     address: str = field(
         metadata={"description": "The address of the peer, and in `for` the addresses of x-forwarded-for."}
     )
     request_id: str
     at: datetime
-    #: Number of refusals that the record represents; None for other records.
+    #: Refusals that the record represents; None for other records.
     occurrences: int | None = None
-    #: The changes, `{"field": [old, new]}`, as JSON.
+    #: `{"field": [old, new]}`, as JSON.
     changes_json: str | None = None
     key_id: str | None = field(
         default=None,
@@ -48,14 +46,12 @@ class AuditRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry(AuditRecord):
-    """A record in the audit trail."""
-
     id: str = field(metadata={"prefix": "aud"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditFilter:
-    """A filter for audit entries; None means any."""
+    """None means any."""
 
     action: str | None = None
     user_id: str | None = None

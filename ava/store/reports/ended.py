@@ -29,11 +29,9 @@ _PLAN_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sight:
-    """The running transactions of this database at one time."""
-
     #: All transactions with lower ids have ended.
     oldest: int
-    #: The id of the observing transaction.
+    #: Of the observing transaction.
     own: int
 
 
@@ -49,7 +47,6 @@ class Progress:
     high_water_no: int
     #: The id of the first transaction that cannot have a number up to `high_water_no`.
     high_water_before: int
-    #: The time of the mark.
     high_water_at: datetime
 
     def advanced(self, sight: Sight, *, last_no: int, now: datetime, limit: int) -> Progress:
@@ -158,8 +155,6 @@ ORDER BY completed_at
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
-    """The failed jobs of one count."""
-
     #: Ordered by end.
     jobs: Sequence[FailedJob] = ()
     #: Jobs without an error group in their row: their process was killed, or the run stored none.

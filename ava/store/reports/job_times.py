@@ -14,7 +14,7 @@ from ava.domain.analytics import BUCKET_GROWTH, MAX_DAYS
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: Adds the jobs of `ended` to the histograms; a part of a statement.
+#: Adds the jobs of `ended` to the histograms.
 STORE = f"""
 timed AS (
     SELECT tenant_id, coalesce(worker_id, '') AS worker_id, day, kind, bucket, count(*)::integer AS jobs

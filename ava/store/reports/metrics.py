@@ -11,29 +11,27 @@ from ava.store.engine.statement import IN_ORDER, WAITING_WINDOWS, Statement
 from ava.store.fleet.nodes import IS_LIVE
 from ava.store.jobs.transitions.rules import IS_PARKED, IS_WAITING, READY_AT, is_paused_queue
 
-#: Max counted queued jobs per queue and priority; a number at this limit is a lower bound.
+#: Of one queue and priority; a number at this limit is a lower bound.
 MAX_QUEUED_COUNTED = 100_000
-#: Max refused queues with separate metrics.
+#: With separate metrics.
 _MAX_REFUSED = 100
-#: Max tenants with separate metrics.
+#: With separate metrics.
 _MAX_TENANTS = 50
 #: Reasons that block a startable job. For all other reasons, its client or handler made it wait.
 _BLOCKED = (WaitsFor.PERMIT, *PARKED)
-#: Max tenants per such reason, in order, and max first jobs per tenant among which the oldest is found.
+#: Tenants per such reason, in order, and first jobs per tenant among which the oldest is found.
 _MAX_BLOCKED_TENANTS = 1_000
 _MAX_BLOCKED_JOBS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueueDepth:
-    """The startable jobs of one queue and one priority."""
-
     queue: str
     priority: int
-    #: Number of jobs with and without a message in the broker.
+    #: With and without a message in the broker.
     published: int
     backlog: int
-    #: Seconds since the longest waiting job was due; 0 if no job waits.
+    #: Since the longest waiting job was due; 0 if no job waits.
     oldest_seconds: float
 
 
@@ -110,7 +108,6 @@ SELECT r.reason, c.jobs FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOI
 
 
 def waiting_jobs(connection: Connection) -> dict[str, int]:
-    """Return the number of waiting jobs by reason."""
     parameters = {"reasons": [each.value for each in KNOWN], "most": MAX_QUEUED_COUNTED}
     return {reason: int(jobs) for reason, jobs in connection.exec_driver_sql(_WAITING_JOBS, parameters)}
 
@@ -168,8 +165,6 @@ FROM unfinished
 
 @dataclass(frozen=True, kw_only=True)
 class UnfinishedEvents:
-    """Events with some work left."""
-
     #: `subscriptions`: jobs are left to create. `waits`: left to match with waits of handlers.
     work: str
     events: int
@@ -210,15 +205,13 @@ def unserved_jobs(connection: Connection, *, dead_after_seconds: float) -> list[
 
 @dataclass(frozen=True, kw_only=True)
 class RunningCount:
-    """The running jobs of one worker, tenant and priority."""
-
     worker_id: str
     tenant_id: str
     priority: int
     jobs: int
-    #: Number of jobs with a cancel request.
+    #: With a cancel request.
     cancelling: int
-    #: Seconds since the first start among them.
+    #: Since the first start among them.
     longest_seconds: float
 
 
@@ -263,8 +256,6 @@ def ended_recently(connection: Connection) -> list[tuple[str, str, int]]:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeCount:
-    """The nodes of one state and release."""
-
     state: str
     version: str
     nodes: int

@@ -14,31 +14,26 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.transitions.rules import IS_SCHEDULED
 
-#: Max counted queued jobs per trigger; a number at this limit is a lower bound.
+#: A number at this limit is a lower bound.
 MAX_COUNTED_OF_TRIGGER = 20_000
-#: Number of failures in an overview.
 _FAILURES = 5
-#: Period of starts that count for start latency; older starts do not describe the current state.
+#: Older starts do not describe the current state.
 _RECENT = timedelta(minutes=5)
-#: Max newest final jobs per status and trigger for the percentiles.
+#: Newest final jobs per status and trigger for the percentiles.
 _SAMPLE = 500
 _WINDOW = timedelta(minutes=60)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
-    """The number of queued jobs of one priority."""
-
     priority: int
     queued: int
-    #: Number of jobs that wait for their trigger's date.
+    #: Waiting for their trigger's date.
     scheduled: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A failed job."""
-
     id: str
     worker_id: str
     error: str | None
@@ -47,8 +42,6 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Minute:
-    """The number of jobs that ended in one minute."""
-
     minute: datetime
     completed: int
     failed: int
@@ -75,18 +68,18 @@ class Overview:
     queued: int
     #: False if `queued` is a lower bound.
     queued_is_exact: bool
-    #: Number of queued jobs that wait for their trigger's date.
+    #: Waiting for their trigger's date.
     scheduled: int
     running: int
     by_priority: list[Depth]
     #: When the oldest startable job became due; None if there is none.
     oldest_due_at: datetime | None
     latency: Latency
-    #: The minutes of the last hour, oldest first.
+    #: Of the last hour, oldest first.
     minutes: list[Minute]
     #: The time up to which `minutes` is complete.
     counted_until: datetime
-    #: The latest failures, newest first.
+    #: Newest first.
     failures: list[Failure]
     sampled_at: datetime
 
@@ -99,7 +92,6 @@ class Overview:
 
 
 def read(connection: Connection, *, tenant_id: str) -> Overview:
-    """Return a tenant's overview."""
     now = clock.now(connection)
     waiting, is_exact = _waiting(connection, tenant_id)
     minutes, counted_until = _minutes(connection, tenant_id, now)

@@ -13,7 +13,6 @@ from typing import Any
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: Max runs to count.
 _MAX_COUNTED = 100_000
 
 # The first eight digits of a WAL file's name are the timeline.
@@ -32,9 +31,7 @@ SELECT CASE WHEN NOT pg_is_in_recovery() THEN
 
 @dataclass(frozen=True, kw_only=True)
 class ServerState:
-    """The current state of the server."""
-
-    #: The number of its timeline; None if it is a standby.
+    #: None if it is a standby.
     timeline: int | None
     #: Distinguishes it from another server, and from another database with the same name.
     server: Hashable
@@ -81,12 +78,10 @@ def record(connection: Connection, timeline: int, *, is_lossy: bool) -> int | No
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """A promotion of a standby."""
-
     timeline: int
     #: When the dispatcher observed it.
     seen_at: datetime
-    #: Number of runs that were active then.
+    #: Active then.
     running: int
     #: True if commits are known to be lost.
     is_lossy: bool

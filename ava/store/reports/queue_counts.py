@@ -16,12 +16,10 @@ from ava.store.reports.tenant_usage import suspended
 
 @dataclass(frozen=True, kw_only=True)
 class QueueCount:
-    """The number of one worker's queued and running jobs."""
-
     worker_id: str
     queued: int
     running: int
-    #: Number of queued jobs with priority up to `priority.HIGH`.
+    #: With priority up to `priority.HIGH`.
     high_priority: int
 
 
@@ -36,12 +34,10 @@ class QueueCounts:
 
     @property
     def total_queued(self) -> int:
-        """Return the number of queued jobs of all workers."""
         return sum(count.queued for count in self.by_worker)
 
     @property
     def total_running(self) -> int:
-        """Return the number of running jobs of all workers."""
         return sum(count.running for count in self.by_worker)
 
 

@@ -12,9 +12,6 @@ from ava.store.fleet.nodes import IS_LIVE
 
 @dataclass(frozen=True, kw_only=True)
 class Durability:
-    """The durability of a commit."""
-
-    #: Whether the server flushes its writes to the disk.
     has_fsync: bool
     #: The value of `synchronous_commit` in the processes' sessions.
     synchronous_commit: str
@@ -31,9 +28,7 @@ def read_durability(connection: Connection) -> Durability:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionLimit:
-    """A limit of the processes' connections."""
-
-    #: Its name, such as `max_connections`.
+    #: Such as `max_connections`.
     name: str
     limit: int
     used: int
@@ -69,11 +64,10 @@ def connection_limits(connection: Connection) -> list[ConnectionLimit]:
 class NodeProcesses:
     """The processes of live nodes that have connections."""
 
-    #: Number of nodes; a node with slots has one row for its pool and one per slot process.
+    #: A node with slots has one row for its pool and one per slot process.
     nodes: int
-    #: Number of pool processes.
     pool_processes: int
-    #: Number of slot processes. Each has the same number of connections, however many slots it has.
+    #: Each has the same number of connections, however many slots it has.
     slot_processes: int
 
 
@@ -84,7 +78,6 @@ FROM nodes AS n WHERE {IS_LIVE}
 
 
 def node_processes(connection: Connection, *, dead_after_seconds: float) -> NodeProcesses:
-    """Return the number of processes of live nodes."""
     row = connection.exec_driver_sql(_NODE_PROCESSES, {"dead_after": dead_after_seconds}).one()
     return NodeProcesses(nodes=row[0], pool_processes=int(row[1]), slot_processes=row[2])
 

@@ -17,7 +17,7 @@ NEVER = -1
 
 _BOUNDS = f"ARRAY[{', '.join(map(str, BOUNDS))}]::double precision[]"
 _COUNTED = "worker_id, status, wait_bucket, run_bucket, jobs, retries, losses, wait_seconds, run_seconds"
-#: Adds the jobs of `ended` to the minutes and totals; a part of a statement.
+#: Adds the jobs of `ended` to the minutes and totals.
 STORE = f"""
 counted AS (
     SELECT tenant_id, date_trunc('minute', completed_at) AS minute, worker_id, status,

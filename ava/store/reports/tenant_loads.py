@@ -9,7 +9,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.transitions.rules import IS_SCHEDULED
 
-#: Max tenants that one call reads, ordered by id, and max tenants that it returns.
+#: Tenants that one call reads, ordered by id, and that it returns.
 MAX_SCANNED = 2_000
 MAX_TENANTS = 500
 _COUNTED = {"description": f"Exact up to {MAX_COUNTED_OF_TENANT:,}; never higher."}
@@ -18,8 +18,6 @@ _ENDED = {"description": "The jobs that ended in the last hour."}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TenantLoad:
-    """The jobs of one tenant."""
-
     tenant_id: str
     #: Queued jobs that do not wait for their trigger's date, and queued jobs that do.
     waiting: int = field(metadata=_COUNTED)

@@ -7,7 +7,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.transitions.rules import IS_WAITING
 
-#: Max counted usage; a number above it is a lower bound.
+#: A number above it is a lower bound.
 MAX_COUNTED_IN_USE = 10_000
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: Max counted waiting jobs per tenant, queue and priority.
+#: Waiting jobs per tenant, queue and priority.
 MAX_COUNTED = 1_000
-#: Max triples of queue, priority and tenant to read, in order.
+#: Triples of queue, priority and tenant to read, in order.
 _MAX_SCANNED = 2_000
 
 

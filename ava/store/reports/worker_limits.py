@@ -8,7 +8,6 @@ from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: Max counted jobs per worker.
 MAX_COUNTED = 1_000
 _MAX_WORKERS = 500
 

@@ -31,9 +31,9 @@ class KeyState:
     rate: Rate | None
     #: Whether jobs of several tenants wait with this priority.
     is_of_several_tenants: bool
-    #: Number of permits in use.
+    #: Permits in use.
     taken: int
-    #: Number of permits held by unstarted jobs, and the least urgent priority among them.
+    #: Permits of unstarted jobs, and the least urgent priority among them.
     unstarted: int
     least_urgent: int | None
     #: The next jobs, up to the capacity. Empty if round-robin between tenants or a rate must choose them.
@@ -46,9 +46,8 @@ class KeyState:
 
 
 # Leaves out keys if no live node of the queue serves the worker, or if the queue is paused: their jobs would return.
-# The ORDER BYs match `jobs_waiting_for_permit` and `jobs_admitted`, because `IN_ORDER` makes statements use the index
-# with the requested order. `head` is the key's first waiting job, `last` the last tenant with the same priority,
-# `permits` counts the permits in use.
+# The ORDER BYs match `jobs_waiting_for_permit` and `jobs_admitted`, because of `IN_ORDER`. `head` is the key's first
+# waiting job, `last` the last tenant with the same priority, `permits` counts the permits in use.
 _STATES = f"""
 SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
        last.tenant_id <> head.tenant_id AS is_of_several, permits.taken, permits.unstarted, permits.least_urgent,

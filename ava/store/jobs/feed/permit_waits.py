@@ -21,12 +21,9 @@ from ava.store.jobs.transitions.rules import RATE_NEXT_AT
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LimitedJob(WaitingJob):
-    """A job that waits for a permit."""
-
     queue: str
     priority: int
     limit_key: str
-    #: The key of its rate; None without a rate.
     rate_key: str | None
 
 
@@ -60,7 +57,7 @@ ORDER BY limit_key, priority, tenant_id, id LIMIT 1
 
 
 def next_priority(connection: Connection, *, key: str, priority: int) -> int | None:
-    """Return the next less urgent priority with jobs waiting for a key; None if there is none."""
+    """Return the next less urgent priority with jobs waiting for a key, if any."""
     parameters = {"key": key, "priority": priority}
     found: int | None = connection.exec_driver_sql(_NEXT_PRIORITY, parameters).scalar()
     return found

@@ -30,11 +30,9 @@ class ScanFloor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """The waiting jobs of one queue and one priority."""
-
     queue: str
     priority: int
-    #: Number of published but unstarted jobs, counted up to a limit.
+    #: Published but unstarted jobs, counted up to a limit.
     published: int
     #: Whether unpublished jobs wait.
     has_backlog: bool
@@ -87,13 +85,11 @@ _PUBLISHED = """count(*) AS jobs, min(tenant_id) AS first, max(tenant_id) AS las
 _WAITS = "j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.waits_for IS NULL"
 _IN_BACKLOG = f"{_WAITS} AND j.published_at IS NULL"
 
-# One index step finds each window and key (a loose index scan), so the cost depends on windows with jobs, not on the
-# queues that workers name. Published jobs are counted up to the window size. Other tenants are found before and after
-# the tenant of the backlog's first job, in the order of `jobs_backlog`: for an EXISTS the planner may scan the table
-# once per window.
-#
-# A long-running transaction (a dump, say) blocks vacuum: index entries of jobs that have moved on remain, and a scan
-# checks each against its row. So a poll of known windows starts at the first job that the previous poll found.
+# A loose index scan finds each window and key, so the cost depends on windows with jobs, not on the queues that workers
+# name. Published jobs are counted up to the window size. Other tenants are found before and after the tenant of the
+# backlog's first job, in the order of `jobs_backlog`: for an EXISTS the planner may scan the table once per window.
+# While a long-running transaction (a dump, say) blocks vacuum, index entries of jobs that have moved on remain, and a
+# scan checks each against its row. So a poll of known windows starts at the first job that the previous poll found.
 _READ = Prepared(
     "read_poll",
     f"""

@@ -27,7 +27,6 @@ def oldest_messages(connection: Connection, *, queues: Collection[str], after_se
     return {row.id: row.published_at for row in found}
 
 
-# A loose index scan, as in `polls.read`.
 _QUEUES = Statement("""
 WITH RECURSIVE waiting AS (
     (SELECT queue FROM jobs WHERE status = 'queued' AND waits_for IS NULL ORDER BY queue LIMIT 1)
@@ -60,10 +59,9 @@ WHERE starts_with(w.queue, 'pull:') AND offered.jobs > 0
 ORDER BY w.priority, w.queue
 """
 
-# One step per window with waiting jobs, as in `polls.read`.
 _READ_ALL_OFFERS = Prepared("read_all_offers", f"WITH RECURSIVE {WAITING_WINDOWS}{_OFFERED}", plan_seconds=10.0)
 
-# The same for given queues: one step per queue without jobs, so that other tenants' windows cost nothing.
+# Only given queues, one step for each without jobs, so that other tenants' windows cost nothing.
 _READ_OFFERS = Prepared(
     "read_offers",
     f"""

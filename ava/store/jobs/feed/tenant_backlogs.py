@@ -12,7 +12,6 @@ from ava.domain.limits.fair_queueing import WaitingJob
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-# A loose index scan, as in `polls.read`: one step per tenant.
 _TENANTS = Statement("""
 WITH RECURSIVE waiting AS (
     (SELECT tenant_id FROM jobs
@@ -101,7 +100,7 @@ def heads(
     return found
 
 
-#: Min counted jobs for a reliable average: with fewer, slow first jobs dominate, so use `latest_costs`.
+#: With fewer counted jobs, slow first ones dominate the average, so use `latest_costs`.
 _MIN_COUNTED = 100
 _COSTS = Statement("""
 SELECT worker_id, sum(run_seconds) / sum(jobs), sum(jobs) FROM job_totals WHERE run_bucket >= 0 GROUP BY worker_id

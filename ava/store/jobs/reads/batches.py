@@ -14,15 +14,14 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs.reads import lists, searches
 from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
-#: Max rounds in which a search counts jobs; each reads at most `SEARCHED_JOBS`.
+#: Maximum rounds in which a search counts jobs; each reads at most `SEARCHED_JOBS`.
 _MAX_ROUNDS = 10
-#: Max jobs that one round counts.
 _ROUND = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class IdBatch:
-    """Ids of some jobs that match a filter, newest first."""
+    """Some matching jobs, newest first."""
 
     job_ids: Sequence[str]
     #: The id before which the next batch begins; None if this is the last batch.
@@ -31,10 +30,10 @@ class IdBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class JobBatch:
-    """Some jobs that match a filter, newest first."""
+    """Some matching jobs, newest first."""
 
     jobs: Sequence[Job]
-    #: The id before which the next batch begins; None if this is the last batch.
+    #: See `IdBatch`.
     before_id: str | None
 
 
@@ -115,7 +114,7 @@ def count(
 
 
 def job_after(connection: Connection, *, tenant_id: str, job_filter: JobFilter, place: int) -> str | None:
-    """Return the id of the job behind the newest `place` jobs that match; None if there is none."""
+    """Return the id of the job behind the newest `place` jobs that match, if any."""
     seen, before_id = 0, None
     for _ in range(_MAX_ROUNDS):
         left = place + 1 - seen

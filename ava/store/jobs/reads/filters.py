@@ -15,10 +15,8 @@ _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 # A list consists of a few index ranges, one per status and trigger that the filter admits, each read only up to the end
 # of the page. So every combination of filters walks along an index, newest first, independent of the table's size.
-#
 # The ranges are row comparisons in index order. With equalities the planner may walk the primary key over all jobs in
 # search of a status that no job has.
-#
 # A filter by worker uses the other index, so each statement exists for both. The driver inserts the parameters into the
 # statement, so an unused condition becomes `NULL IS NULL OR …`, which the planner removes.
 BY_STATUS = {"j.tenant_id": "%(tenant_id)s", "j.status": "kind.status", "j.trigger": "kind.trigger"}
@@ -52,7 +50,7 @@ def filter_parameters(
 ) -> dict[str, object]:
     """Return the parameters of a filter; None for an unused condition.
 
-    `among` are the statuses that the caller requests.
+    `among`: the statuses that the caller requests.
     """
     low, high = _bounds(job_filter)
     before_uuid = None if before_id is None else rows.job_uuid(before_id)
@@ -86,6 +84,5 @@ def _bounds(job_filter: JobFilter) -> tuple[str | None, str | None]:
         highs.append(ids.first_uuid(job_filter.completed_before))
     if part is not None and part.is_first:
         lows.append(part.low)
-        # No job has the highest UUID.
         highs.append(UUID(int=min(part.high.int + 1, 2**128 - 1)))
     return str(max(lows)) if lows else None, str(min(highs)) if highs else None

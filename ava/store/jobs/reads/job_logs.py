@@ -13,7 +13,6 @@ from ava.store.jobs import rows
 from ava.store.jobs.rows import FoundLines
 from ava.store.jobs.transitions.log_lines import LINES_PER_ROW
 
-#: A `seq` behind every line.
 LAST_SEQ = 2**63 - 1
 
 
@@ -22,14 +21,13 @@ class LogRange:
     """The requested lines of a log; None means no restriction."""
 
     limit: int
-    #: Lines after this `seq`, oldest first.
+    #: Oldest first.
     after_seq: int = -1
     #: If set: the last lines before this `seq`.
     before_seq: int | None = None
     level: LogLevel | None = None
     #: A part of the message, case-insensitive.
     text: str | None = None
-    #: Lines at this time or later.
     since: datetime | None = None
 
     @property
@@ -51,7 +49,7 @@ def _range(level: LogLevel | None, *, is_backward: bool) -> str:
     direction = "DESC" if is_backward else "ASC"
     of_level = "" if level is None else f"AND level = '{level.value}'"
     if level in (LogLevel.WARN, LogLevel.ERROR):
-        # Required for the planner to use the partial index.
+        # For the planner, to use the partial index.
         of_level += f" AND levels LIKE '%%{level.value[0]}%%'"
     return f"""job_lines
             WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND {after_seq("%(after)s")}

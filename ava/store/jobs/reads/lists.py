@@ -18,8 +18,6 @@ from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters
 
 @dataclass(frozen=True, kw_only=True)
 class Payloads:
-    """Which inputs and outputs to include in a list."""
-
     #: True: include large ones, and let the page end early. False: include up to `PAYLOAD_BYTES`.
     are_whole: bool = False
     has_input: bool = True
@@ -28,10 +26,8 @@ class Payloads:
 
 @dataclass(frozen=True, kw_only=True)
 class JobPage:
-    """A page of a list."""
-
     jobs: Sequence[Job]
-    #: Whether more jobs follow, because more match or because the page is full.
+    #: Because more match or because the page is full.
     has_more: bool
     #: For a search: the number of matching jobs among the first that it reads, exact up to `MAX_IN_TOTAL`. Otherwise
     #: None; `count` counts the jobs.
@@ -98,7 +94,6 @@ SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j
 
 
 def show(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
-    """Return a tenant's job; None if there is none."""
     if (uuid := rows.job_uuid(job_id)) is None:
         return None
     row = connection.exec_driver_sql(_SHOW, {"id": uuid, "tenant_id": tenant_id}).first()
@@ -111,7 +106,6 @@ SELECT j.status FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id
 
 
 def status(connection: Connection, *, tenant_id: str, job_id: str) -> Status | None:
-    """Return the status of a tenant's job, or None if the tenant has no such job."""
     if (uuid := rows.job_uuid(job_id)) is None:
         return None
     found = connection.exec_driver_sql(_STATUS, {"id": uuid, "tenant_id": tenant_id}).scalar()
@@ -168,8 +162,6 @@ _DEEP = 200
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """The requested page of a list."""
-
     tenant_id: str
     job_filter: JobFilter
     limit: int
@@ -191,8 +183,8 @@ def page(
 ) -> JobPage:
     """Return jobs of a tenant, newest first: at most `limit`, older than the job `before_id`, after `offset` jobs.
 
-    The page ends early at the size limit of a response or at the max number of jobs that a search reads. `sort`: a
-    sorted page of the newest jobs that a search reads; `before_id` must then be None.
+    The page ends early at the size limit of a response or at the maximum of jobs that a search reads. `sort`: a sorted
+    page of the newest jobs that a search reads; `before_id` must then be None.
     """
     wanted = _Wanted(
         tenant_id=tenant_id,

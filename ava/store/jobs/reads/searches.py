@@ -1,8 +1,8 @@
 """Search jobs without a suitable index: check the jobs of an index range one by one, newest first, up to a limit.
 
-An index of error messages would need trigrams (`pg_trgm`), an extension that a role may not be allowed to create. Its
-rows are unordered: one page for a string in a million errors would read all of them. So the search follows the order of
-the list. A page ends when it is full or at the max number of checked jobs; its cursor continues the search.
+An index of error messages would need trigrams (`pg_trgm`), an extension that a role may not be allowed to create, and
+its rows are unordered: one page for a string in a million errors would read all of them. So the search follows the
+order of the list. A page ends when it is full or at the maximum of checked jobs; its cursor continues the search.
 """
 
 from __future__ import annotations
@@ -26,20 +26,16 @@ from ava.store.jobs.transitions.rules import IS_WAITING
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The result of a search."""
-
-    #: The ids of the jobs, newest first.
+    #: Newest first.
     job_ids: Sequence[str]
-    #: The id of the last checked job if there may be more behind it, otherwise None.
+    #: The id of the last checked job if there may be more behind it.
     scanned_until: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sorted:
-    """The sorted result of a search."""
-
     job_ids: Sequence[str]
-    #: Number of matching jobs among the checked ones.
+    #: Matching jobs among the checked ones.
     matching: int
 
 
@@ -62,7 +58,6 @@ SELECT t.job_id AS id FROM (
     ORDER BY t.job_id DESC LIMIT {_LIMIT}
 ) AS t
 """
-#: The jobs of a tree and the children of a job are few.
 _BY_TREE_SEEN, _BY_PARENT_SEEN = (
     f"""
 SELECT j.id FROM jobs AS j
@@ -189,7 +184,7 @@ def find(
 ) -> Found:
     """Return at most `limit` jobs of a tenant that match any filter, newest first, older than the job `before_id`.
 
-    Their statuses are in `among`. Reads at most `SEARCHED_JOBS` jobs and `SEARCHED_INPUT_BYTES` of their inputs.
+    Reads at most `SEARCHED_JOBS` jobs and `SEARCHED_INPUT_BYTES` of their inputs.
     """
     parameters = _parameters(tenant_id, job_filter, before_id, among) | {"limit": limit}
     statement = _FIND if job_filter.worker_id is None else _FIND_OF_WORKER

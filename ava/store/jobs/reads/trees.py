@@ -38,14 +38,12 @@ class TreeEdge:
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """Related jobs and their edges."""
-
     tree_id: str
     jobs: Sequence[TreeJob]
     edges: Sequence[TreeEdge]
 
 
-# The root and the max number of descendants: only the bulk of a root may be larger.
+# The root and the maximum of descendants: only the bulk of a root may be larger.
 _JOBS = Statement(f"""
 SELECT {rows.LIGHT_COLUMNS}, j.is_detached IS TRUE,
     ARRAY(SELECT w.began_at FROM job_waits AS w WHERE w.tenant_id = j.tenant_id AND w.job_id = j.id
@@ -105,13 +103,11 @@ def unfinished(connection: Connection, job: Job) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GraphFollower:
-    """An entry that did not complete, and its predecessors."""
-
     job: Job
     #: UUIDs of the jobs that it follows, in order.
     after: Sequence[str]
     condition: WaitCondition | None
-    #: Its input with references to outputs; None without references.
+    #: Its input, if it has references to outputs.
     template_json: str | None
 
 

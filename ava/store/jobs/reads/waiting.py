@@ -13,7 +13,6 @@ from ava.store.jobs.feed import tenant_backlogs
 from ava.store.jobs.transitions.log_lines import SEQ_PER_RUN
 from ava.store.jobs.transitions.rules import RATE_NEXT_AT
 
-#: Max jobs in line before a job that are counted.
 _MAX_IN_LINE = 10_000
 
 # A run that deferred its job has log lines. A node that deferred it has incremented the number of the next run.

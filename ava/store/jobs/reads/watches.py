@@ -17,7 +17,7 @@ from ava.store.jobs import rows
 from ava.store.jobs.reads.job_logs import after_seq
 from ava.store.jobs.rows import FoundLines
 
-#: Max lines per read and watcher.
+#: Per read and watcher.
 MAX_LINES = 500
 
 
@@ -36,8 +36,6 @@ class WatchedState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogPosition:
-    """The position up to which watchers have read a job's log."""
-
     #: The key of its lines in the result.
     number: int
     job: JobKey

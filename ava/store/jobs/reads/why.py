@@ -76,7 +76,6 @@ WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
 
 
 def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -> Facts:
-    """Return current facts about a job's worker, queue and node."""
     parameters = {
         **rows.job_parameters(job.key),
         "dead_after": dead_after_seconds,

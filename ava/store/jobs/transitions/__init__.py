@@ -1,5 +1,5 @@
 """State transitions of jobs: each is one guarded statement.
 
-The statement names the status it starts from, so only one of two concurrent transitions changes the row. A run's own
-transitions also compare `run_no` and `claim_id`, the fencing token. `rules` has the conditions and SET clauses.
+It names the status it starts from, so only one of two concurrent transitions changes the row. A run's own transitions
+also compare `run_no` and `claim_id`, the fencing token. `rules` has the conditions and SET clauses.
 """

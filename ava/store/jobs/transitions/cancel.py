@@ -1,8 +1,8 @@
 """Cancel jobs: a queued job ends immediately, a running one is asked to stop.
 
-A cancel includes children recursively, except detached ones. It locks all of them before one statement marks them. A
+A cancel includes children recursively, except detached ones, and locks all of them before one statement marks them. A
 locked job creates no children, so locking repeats until it finds no new job. A waiting job with a running descendant
-stays marked; `ava.store.jobs.transitions.wake` cancels it once its descendants have ended.
+stays marked; `wake` cancels it once its descendants have ended.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ from ava.store.jobs import rows
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CancelRequest:
-    """A request to cancel one job."""
-
     tenant_id: str
     job_id: str
-    #: The requesting user, key, schedule or job; None if there is none.
+    #: The requesting user, key, schedule or job, if any.
     cancelled_by: str | None
-    #: The error of a job that the system cancels (`ava.domain.system_cancel`); None if a caller cancels it.
+    #: The error of a job that the system cancels (`ava.domain.system_cancel`).
     error: str | None = None
     #: The status that the job must still have; None: queued or running.
     status: Status | None = None
@@ -54,7 +52,7 @@ SELECT {rows.JOB_COLUMNS} FROM cancelled AS j
 """)
 
 # A job without a tree has no children to search. Rows are locked in the order of ids, so that two statements cannot
-# deadlock. Final jobs are not locked, because they do not change.
+# deadlock. Final jobs do not change, so they are not locked.
 _LOCK_BELOW = Statement("""
 WITH RECURSIVE below AS (
     SELECT j.tenant_id, j.id, NULL::uuid AS parent_id, j.tree_id
@@ -114,12 +112,11 @@ def _cancel_with_children(connection: Connection, requests: Sequence[CancelReque
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Below:
-    """A job of a tree: a requested one or its descendant. If it is not final, its row is locked."""
+    """A requested job or its descendant. If it is not final, its row is locked."""
 
     tenant_id: str
     uuid: str
     parent_uuid: str | None
-    #: None if the job is final.
     status: Status | None
     #: Whether the job is unfinished and part of a tree.
     may_have_children: bool
@@ -132,8 +129,6 @@ class _Below:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Stop:
-    """Values that a stop request writes into a job's row."""
-
     tenant_id: str
     uuid: str
     #: The job's next status; None: no change.
@@ -201,7 +196,6 @@ def _meant(requests: Sequence[CancelRequest], below: Sequence[_Below]) -> list[C
 
 
 def _above_running(below: Sequence[_Below]) -> set[str]:
-    """Return the UUIDs of jobs that have a running descendant."""
     parents = {each.uuid: each.parent_uuid for each in below if each.parent_uuid is not None}
     found: set[str] = set()
     for each in below:
@@ -275,7 +269,7 @@ WHERE j.status IS NOT DISTINCT FROM 'queued' ORDER BY j.id FOR UPDATE OF j
 def lock_replaced(
     connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Replacement]:
-    """Lock the queued jobs with these `dedupe` keys (worker, key), to replace them. Returns the replacements by key."""
+    """Lock the queued jobs with these `dedupe` keys (worker, key), to replace them."""
     parameters = {
         "tenant_id": tenant_id,
         "worker_ids": [worker_id for worker_id, _ in keys],

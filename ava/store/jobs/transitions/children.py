@@ -31,11 +31,9 @@ def enter_tree(connection: Connection, *, run: RunKey, claim_id: str | None) -> 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TreeSize:
-    """The size of a job's tree, and the job's depth in it."""
-
     #: Number of ancestors.
     depth: int
-    #: Number of jobs in its tree, counted up to a limit.
+    #: Jobs in its tree, counted up to a limit.
     jobs: int
 
 

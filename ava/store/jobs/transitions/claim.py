@@ -1,7 +1,7 @@
 """Claim the runs of a message. `(run_no, claim_id)` is the fencing token.
 
-The run number is not enough: after a failover that lost transactions, another claim may get the same one.
-`ava.store.jobs.transitions.end` claims the next run in the statement that ends the previous one.
+The run number is not enough: after a failover that lost transactions, another claim may get the same one. `end` claims
+the next run in the statement that ends the previous one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ava.store.jobs.transitions.rules import (
 
 #: For `outranked_by`: do not check for more urgent jobs.
 NO_PRIORITY = priority.FIRST - 1
-#: The columns of a job `j` that `claimed_job` reads.
+#: As `claimed_job` reads them.
 CLAIMED_COLUMNS = f"{rows.STARTED_COLUMNS}, {HAS_SETTINGS}, {HAS_JOURNAL}"
 
 
@@ -66,10 +66,8 @@ SELECT {CLAIMED_COLUMNS} FROM claimed AS j
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """The run that a process wants to start."""
-
     run: RunKey
-    #: The worker named by the message. The claim fails unless the job's row has the same worker.
+    #: The worker named by the message; the job's row must have the same.
     worker_id: str
     node_id: str
     #: A UUID, part of the fencing token. `claimed` finds the claim by it after a lost response.
@@ -78,7 +76,6 @@ class Claim:
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Return the parameters of the claim statements."""
         return {
             "next_tenant_id": self.run.tenant_id,
             "next_id": rows.job_uuid(self.run.job_id),
@@ -101,7 +98,6 @@ def claim(connection: Connection, wanted: Claim) -> Job | None:
 
 
 def claimed_job(row: Any) -> Job:
-    """Return the job in a row of `CLAIMED_COLUMNS`."""
     job, has_settings, has_journal = rows.job(row), row[-2], row[-1]
     if has_settings or has_journal:
         return replace(job, has_settings=has_settings, has_journal=has_journal)
@@ -200,7 +196,6 @@ def claim_together_again(
 class RunCheck(NamedTuple):
     """The state of a run, read before its handler starts."""
 
-    #: Whether a cancel was requested since the claim.
     is_to_be_cancelled: bool
     #: Whether a more urgent job's message waits in the same queue.
     is_outranked: bool
@@ -225,7 +220,7 @@ def is_outranked(queue: str) -> str:
 
 
 def outranked_parameters(outranked_by: int) -> dict[str, object]:
-    """Return the parameters of `is_outranked`. `outranked_by`: the least urgent priority to check for."""
+    """`outranked_by`: the least urgent priority to check for."""
     return {"outranked_by": outranked_by, "urgent_seconds": run_groups.URGENT_SECONDS}
 
 
@@ -260,7 +255,6 @@ SELECT FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS} FOR KEY SHARE OF j
 
 
 def owns_job(connection: Connection, *, run: RunKey, claim_id: str | None = None) -> bool:
-    """Return True if a run still owns its job."""
     parameters = rows.run_parameters(run) | {"held_claim_id": claim_id}
     return connection.exec_driver_sql(_OWNS_JOB, parameters).first() is not None
 
@@ -296,6 +290,5 @@ _SHOW = Statement(f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.tenant_id =
 
 
 def show(connection: Connection, run: RunKey) -> Job | None:
-    """Return a run's job."""
     row = connection.exec_driver_sql(_SHOW, rows.run_parameters(run)).first()
     return None if row is None else rows.job(row)

@@ -66,7 +66,6 @@ WITH locked AS MATERIALIZED (
 SELECT {rows.JOB_COLUMNS}, j.n FROM moved AS j
 """)
 _ITS_INPUT = {"worker": "j.worker_id", "row": "w", "tenant_id": "j.tenant_id", "input_json": "s.input::json"}
-# `_MOVE` has locked the jobs.
 _TAKE_OVER = Statement(f"""
 WITH last AS MATERIALIZED (
     SELECT j.tags AS earlier_tags, s.*, coalesce(s.asked_expires_in, w.expires_in) AS expires_in,
@@ -121,7 +120,7 @@ def _is_last(spec: JobSpec) -> bool:
 
 
 def _take_over(connection: Connection, tenant_id: str, user_id: str, last: Mapping[str, JobSpec]) -> dict[str, Job]:
-    """Apply the last triggers' values to jobs, given by job id. Returns the changed jobs by id."""
+    """Apply the last triggers' values to jobs that `_MOVE` has locked, by job id. Returns the changed jobs by id."""
     if not last:
         return {}
     specs = list(last.values())

@@ -1,8 +1,8 @@
 """End runs: a job completes, fails, returns to the queue, or stops. Three statements cover all outcomes.
 
 The process that ends a run computes the values (`ava.domain.jobs.run_outcome`). A statement writes them if the run
-still owns its job and the job has no stop request. If it has one, `end_stopped` gives the job its `stop_status`,
-whatever the outcome. So stop requests cost an ordinary end nothing, and a stopped run a second statement.
+still owns its job and the job has no stop request. Otherwise `end_stopped` gives the job its `stop_status`, whatever
+the outcome. So stop requests cost an ordinary end nothing, and a stopped run a second statement.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ SELECT (SELECT count(*) FROM ended), (SELECT is_outranked FROM polled), {CLAIMED
 FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
 """,
 )
-#: Seconds between replans of statements for several runs. A plan made while the table is nearly empty reads all of it.
+#: As in `claim`: a plan made while the table is nearly empty reads all of it.
 _PLAN_SECONDS = 60.0
 # `completed_at` is never before the transaction's start, because the counts of ended jobs rely on that. `started_at`
 # moves with it by at most 0.1 s, so that a job's duration is its handler's.

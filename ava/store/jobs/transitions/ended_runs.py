@@ -16,15 +16,13 @@ from ava.store.jobs.transitions.log_lines import columns, rows_of
 
 @dataclass(frozen=True, kw_only=True)
 class EndedRun:
-    """An ended run and the values to write."""
-
     outcome: RunOutcome
     values: RunValues
-    #: The id of its claim, part of the fencing token.
+    #: Part of the fencing token.
     claim_id: str | None
-    #: Log lines that are not stored yet, without the closing line.
+    #: Not stored yet, without the closing line.
     lines: Sequence[LogLine] = ()
-    #: The closing line, stored if the outcome has one. For a stopped job its message is replaced.
+    #: Stored if the outcome has one. For a stopped job its message is replaced.
     closing: LogLine | None = None
     progress_json: str | None = None
     #: Start of the handler, for a run that shares its claim; becomes the run's start. None: no change.
@@ -37,7 +35,6 @@ class EndedRun:
 
     @property
     def key(self) -> JobKey:
-        """Return the key of its job."""
         return JobKey(self.outcome.run.tenant_id, self.outcome.run.job_id)
 
     @property
@@ -72,7 +69,7 @@ class EndedRun:
 
 
 def in_lock_order(ended: Sequence[EndedRun]) -> list[EndedRun]:
-    # Ordered by id, as a bulk cancel locks the rows.
+    # By id, as a bulk cancel locks the rows.
     return sorted(ended, key=lambda each: each.outcome.run.job_id)
 
 
@@ -146,7 +143,6 @@ def final_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
 
 
 def requeue_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
-    """Return the parameters of `REQUEUE`."""
     values = [each.values for each in ended]
     return {
         **_shared_parameters(ended),

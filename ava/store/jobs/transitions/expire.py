@@ -1,6 +1,6 @@
 """Find and end late jobs: cancel jobs that expired before their handler was entered, and find overdue jobs.
 
-Claims refuse expired jobs. `ava.store.jobs.transitions.cancel` stops overdue jobs with their descendants.
+Claims refuse expired jobs. `cancel` stops overdue jobs with their descendants.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ava.store.engine.statement import Statement
 
 #: The expired rows of the index `jobs_expiring`.
 _HAS_EXPIRED = "status = 'queued' AND first_run_no IS NULL AND expires_at <= now()"
-#: Condition: some jobs have expired. Uses ORDER BY, not EXISTS, because EXISTS may scan the table.
+#: Condition: some jobs have expired. ORDER BY, because EXISTS may scan the table.
 ARE_EXPIRED = f"(SELECT expires_at FROM jobs WHERE {_HAS_EXPIRED} ORDER BY expires_at LIMIT 1) IS NOT NULL"
 
 # Formats the time like `ava.domain.record.format_time`.
@@ -37,18 +37,15 @@ def expire(connection: Connection, *, limit: int) -> int:
 
 
 _HAS_DEADLINE = "deadline_at IS NOT NULL AND cancel_requested_at IS NULL AND status IN ('queued', 'running')"
-#: Condition: the deadline of some job has passed.
 ARE_OVERDUE = f"""(SELECT deadline_at FROM jobs WHERE {_HAS_DEADLINE} AND deadline_at <= now()
     ORDER BY deadline_at LIMIT 1) IS NOT NULL"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OverdueJob:
-    """An unfinished job with a passed deadline."""
-
     tenant_id: str
     job_id: str
-    #: Seconds from its creation or its date, whichever is later, to the deadline.
+    #: From its creation or its date, whichever is later, to the deadline.
     seconds: float
 
 

@@ -13,13 +13,12 @@ from ava.store.jobs.transitions.rules import ONE_RUN, OWNS
 
 #: A line's `seq` is the run number times this, plus the line's number in the run.
 SEQ_PER_RUN = 2**32
-#: The first log line of a run.
 OPENING = "Worker handler started"
 #: The first log line of a run that continues an attempt after a wait.
 CONTINUING = "Handler continues"
 #: Lines that other processes write about a run start here, behind all possible lines of the run itself.
 SEQ_OF_OTHERS = 2**31
-#: Max lines per row of `job_logs`.
+#: Of `job_logs`.
 LINES_PER_ROW = 16
 
 

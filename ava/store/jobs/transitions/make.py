@@ -21,7 +21,7 @@ from ava.store.engine.statement import array, text_array
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
 
-#: Max characters of inputs per statement for several jobs. The driver quotes them in one call, which holds the
+#: Maximum characters of inputs per statement for several jobs. The driver quotes them in one call, which holds the
 #: interpreter lock for 5 ms per million characters.
 _STATEMENT_CHARACTERS = 2 * 2**20
 #: Tenant and worker.
@@ -40,7 +40,7 @@ _ASKED = {
     "traceparent": "text",
     "publishable": "bool",
 }
-#: Columns that few jobs have. They are null for all other jobs, never false.
+#: Columns that few jobs have, null for all others, never false.
 _ASKED_MORE = {
     "uuid": "uuid",
     "scheduled_at": "timestamptz",
@@ -98,7 +98,6 @@ class _Parts:
 _PLAIN = _Parts()
 _WITH_MORE = _Parts(
     asked=f"ROWS FROM ({_ARRAYS}, {_RECORDS})",
-    # Waiting for other jobs or for the date precedes every other wait.
     ruled=""",
            CASE WHEN s.reason = 'jobs' OR s.scheduled_at > now() THEN s.reason END AS waits_first""",
     columns=", tags, run_at" + "".join(f", {name}" for name in _TAKEN_MORE),
@@ -121,7 +120,7 @@ _WITH_MORE = _Parts(
 def _insert_jobs(parts: _Parts) -> str:
     """Return the insert statement.
 
-    `created_at` is the time in the job's id, in milliseconds. So a time range in a list is a range of ids. The tenant's
+    `created_at` is the time in the job's id, in milliseconds, so a time range in a list is a range of ids. The tenant's
     most urgent priority caps the priority. Jobs with deduplication keys are inserted in key order, so that two calls
     with the same keys do not deadlock.
     """
@@ -161,14 +160,14 @@ FROM (SELECT {parts.new_id} AS id, e.* FROM (
 {parts.end}"""
 
 
-#: Columns that the statement computes, in the order in which `_job` reads them. All others equal the request, and
+#: Computed by the statement, in the order in which `_job` reads them. All other columns equal the request, and
 #: returning them would take a sixth of the time of a statement for one job.
 DECIDED_COLUMNS = (
     "j.tenant_id, j.worker_id, j.id::text, j.created_at, j.priority, j.queue, j.max_attempts, j.waits_for, j.run_at, "
     "j.published_at, j.expires_at, j.deadline_at"
 )
 _INSERT = Prepared("insert", f"{_insert_jobs(_PLAIN)}RETURNING {DECIDED_COLUMNS}, NULL")
-# A separate statement, because it takes a seventh longer and writes 48 more bytes of WAL per job.
+# Separate, because it takes a seventh longer and writes 48 more bytes of WAL per job.
 _INSERT_MORE = Prepared(
     "insert_more",
     f"""
@@ -194,7 +193,7 @@ _NO_REST = _rest_of(NewJob(tenant_id="", user_id="", spec=JobSpec(worker_id=""))
 
 
 def insert(connection: Connection, new: Sequence[NewJob]) -> list[Job | None]:
-    """Insert jobs, in order. Returns the job of each entry; None if it was skipped.
+    """Insert jobs. Returns the job of each entry, in order; None if it was skipped.
 
     A job is skipped if its tenant may not run the worker, if its input was validated against another schema version
     than the current one, or if an unfinished job has its `dedupe` key (an open transaction with the key is waited for).
@@ -223,7 +222,7 @@ def _parts(new: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
         return
     part: list[NewJob] = []
     left = _STATEMENT_CHARACTERS
-    # Ordered by key, as within each statement.
+    # By key, as within each statement.
     for each in sorted(new, key=lambda each: "" if each.spec.dedupe is None else each.spec.dedupe.key):
         size = len(each.spec.input_json)
         if part and size > left:

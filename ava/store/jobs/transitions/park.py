@@ -1,8 +1,8 @@
 """Park queued jobs that cannot start: remove them from the backlog, with the reason in `waits_for`, and return them.
 
-Parked jobs cost their queue nothing, because no index of startable jobs contains them. Reasons: `worker` (it is
-paused), `queue` (it is paused), `node` (no live node has the handler). `ava.store.jobs.transitions.wake` returns jobs
-that wait for other jobs. Reasons that a later release adds are never returned here.
+Parked jobs cost their queue nothing, because no index of startable jobs contains them. Reasons: `worker` or `queue` (it
+is paused), `node` (no live node has the handler). `wake` returns jobs that wait for other jobs. Reasons that a later
+release adds are never returned here.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def park_of_worker(
     return count, ListPosition(trigger=trigger, id=id_)
 
 
-#: Min and max seconds until a job is published again after a node without its handler received it.
+#: Seconds until a job is published again after a node without its handler received it.
 _MIN_DEFER_SECONDS = 0.1
 _MAX_DEFER_SECONDS = 5.0
 _PARK_UNCLAIMED = Statement(f"""
@@ -177,7 +177,7 @@ def park_less_urgent(connection: Connection, *, key: str, priority: int, limit: 
         return _park(connection, WaitsFor.PERMIT, connection.exec_driver_sql(_LOCK_LESS_URGENT, parameters).all())
 
 
-#: Condition: some jobs are due. Uses ORDER BY, not EXISTS, because EXISTS may scan the table.
+#: Condition: some jobs are due. ORDER BY, because EXISTS may scan the table.
 _IS_TIMED = f"status = 'queued' AND waits_for IN {rows.reasons(TIMED)} AND run_at IS NOT NULL"
 ARE_DUE = f"""(SELECT run_at FROM jobs WHERE {_IS_TIMED} AND run_at <= now()
     ORDER BY run_at LIMIT 1) IS NOT NULL"""

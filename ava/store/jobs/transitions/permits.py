@@ -1,6 +1,6 @@
 """Grant permits of limits to jobs, revoke them for more urgent jobs, and apply changed limits.
 
-Permits are counted from jobs' rows and never stored. So statements that grant them run in one transaction after `lock`.
+Permits are counted from jobs' rows and never stored, so statements that grant them run in one transaction after `lock`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from ava.store.jobs.transitions.rules import IS_WAITING, RATE_NEXT_AT, limit_key
 #: Advisory lock key: "ava lims" as a number.
 _LOCK_KEY = 0x61766120_6C696D73
 
-#: The first statements of a transaction that counts permits.
 LOCK = Statement(f"{IN_ORDER} SELECT pg_advisory_xact_lock({_LOCK_KEY}) WHERE {IS_UNFLUSHED}")
 
 
@@ -104,7 +103,6 @@ def defer_rate(connection: Connection, *, run: RunKey, claim_id: str | None, sec
     Blocks admissions: one that read the rate's state earlier would admit a job too early.
     """
     parameters = rows.run_parameters(run) | {"claim_id": claim_id, "seconds": seconds}
-    # The statements of one message are one transaction.
     return bool(_DEFER_RATE.run(connection, parameters, before=f"{LOCK};"))
 
 

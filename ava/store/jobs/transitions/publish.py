@@ -50,8 +50,8 @@ def publish(connection: Connection, chosen: Sequence[WaitingJob]) -> list[Job]:
 
 # A message was lost if later ones have been delivered. Two signs: jobs run that are behind it in its queue (the same
 # priority and published later, or less urgent and started later); or a node of the queue has had a free process and
-# started nothing since the message was published. `settle` (seconds) is the max delivery time, and the tolerance of the
-# order.
+# started nothing since the message was published. `settle` (seconds) is the maximum delivery time, and the tolerance of
+# the order.
 _LOST = f"""
 WITH running AS (
     SELECT priority, max(published_at) AS published_at, max(started_at) AS started_at

@@ -29,13 +29,13 @@ from ava.store.jobs.transitions.claim import CLAIMED_COLUMNS, FIRST_LINES, claim
 from ava.store.jobs.transitions.log_lines import OPENING
 from ava.store.jobs.transitions.rules import IS_PAUSED, IS_UNEXPIRED, is_paused_queue
 
-#: Hours for which the row of an ended run is retained, so that the worker can repeat its report.
+#: Hours for which an ended run's row is retained, so that the worker can repeat its report.
 _KEPT_HOURS = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pick:
-    """A window from which a claim takes jobs, and the max number of jobs."""
+    """A window from which a claim takes jobs, and the maximum number of jobs."""
 
     queue: str
     priority: int
@@ -44,8 +44,6 @@ class Pick:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PulledRun:
-    """A run that was claimed over HTTP."""
-
     job: Job
     token: Token
     timeout_at: datetime
@@ -141,11 +139,9 @@ def claim(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeasedRun:
-    """The lease of a run that was claimed over HTTP."""
-
     run: RunKey
     claim_id: str
-    #: Size of its log lines in bytes.
+    #: Of its log lines.
     log_bytes: int
     #: Whether the worker has ended the run, and the digest of its report and the reported status.
     has_ended: bool
@@ -158,7 +154,7 @@ class LeasedRun:
     #: Whether the worker must stop: a cancel was requested or the timeout has passed.
     is_to_stop: bool
     timeout_seconds: float
-    #: The worker's retry policy; None means the default. Read only when the run ends.
+    #: None: the default. Read only when the run ends.
     retry: Retry | None = None
 
 
@@ -204,8 +200,6 @@ ORDER BY key_is_valid DESC, s.n LIMIT 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOwner:
-    """The owner of a pulled run."""
-
     tenant_id: str
     #: UUID of the API key that claimed it, and whether the key is neither revoked nor expired.
     key_uuid: str | None
@@ -215,7 +209,7 @@ class RunOwner:
 
 
 def owner_of(connection: Connection, named: Sequence[Token]) -> RunOwner | None:
-    """Return the owner of the first run among these tokens, preferably one with a valid key; None if there is none."""
+    """Return the owner of the first run among these tokens, preferably one with a valid key."""
     row = connection.exec_driver_sql(_OWNER_OF, _of_tokens(named)).first()
     return None if row is None else RunOwner(tenant_id=row[0], key_uuid=row[1], lookup=row[2], key_is_valid=row[3])
 
@@ -237,7 +231,7 @@ WHERE {_IS_ITS_ROW} FOR UPDATE OF r
 
 
 def lock(connection: Connection, token: Token) -> LeasedRun | None:
-    """Lock the lease of a token's run until the transaction ends. Returns the lease; None if there is none."""
+    """Lock the lease of a token's run until the transaction ends. Returns None if there is none."""
     row = connection.exec_driver_sql(_LOCK, _of_token(token)).first()
     return None if row is None else _leased(row)
 

@@ -43,7 +43,7 @@ ORDER BY j.id FOR UPDATE OF j
 
 
 def recall_window(connection: Connection, *, queue: str, priority: int, limit: int) -> list[WaitingJob]:
-    """Recall the jobs of a window, the last published first. Returns the jobs."""
+    """Recall the jobs of a window, the last published first."""
     parameters = {"queue": queue, "priority": priority, "limit": limit}
     with one_transaction(connection):
         found = _recall(connection, connection.exec_driver_sql(_LOCK_WINDOW, parameters).all())

@@ -1,7 +1,7 @@
 """End runs from outside: their process died, was killed, or returns runs that it has not started.
 
-The writer locks the jobs, reads their state in a second statement, decides with `ava.domain.jobs.run_outcome`, and
-writes with the statements of `end`, in one transaction.
+In one transaction, the writer locks the jobs, reads their state in a second statement, decides with
+`ava.domain.jobs.run_outcome`, and writes with the statements of `end`.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ def rescue(
     """Requeue or end a run after its process died or while the node shuts down.
 
     `msg` is the log line, `error` the job's error if it fails. A loss counts towards `MAX_LOSSES`, not as an attempt.
-    `has_begun`: whether the handler was entered. `usage`: resources that the run used.
-    Returns the job's status, or None if the run had ended or does not exist.
+    `has_begun`: whether the handler was entered. Returns the job's status, or None if the run had ended or does not
+    exist.
     """
 
     def decide(running: LockedRun) -> RunOutcome:
@@ -161,8 +161,8 @@ def rescue_from_dead_nodes(
 ) -> dict[JobKey, Status]:
     """Rescue the runs of dead nodes, oldest jobs first. Returns the jobs' statuses.
 
-    Each run counts towards `MAX_NODE_LOSSES`, not as an attempt.
-    `silent` maps the ids of silent nodes to their last heartbeats.
+    Each run counts towards `MAX_NODE_LOSSES`, not as an attempt. `silent` maps the ids of silent nodes to their last
+    heartbeats.
     """
     parameters: dict[str, object] = {"silent_ids": list(silent), "silent_at": list(silent.values()), "limit": limit}
     with one_transaction(connection):
@@ -192,8 +192,8 @@ def end_killed_run(
 ) -> Status | None:
     """End a run whose process was killed; if `node_id` is given, only a run of that node. Returns the job's status.
 
-    `how` ends the closing line. `usage`: resources that the run used. Without a stop request the attempt has failed and
-    `retry` decides about the next one, without jitter; None: no retry. Returns None if the run had ended.
+    `how` ends the closing line. Without a stop request the attempt has failed and `retry` decides about the next one,
+    without jitter; None: no retry. Returns None if the run had ended.
     """
     with one_transaction(connection):
         statuses = _end_locked(

@@ -30,7 +30,7 @@ def is_served_worker(tenant_id: str) -> str:
 
 
 def is_paused_queue(queue: str) -> str:
-    """Return the condition that a queue is paused; `queue` is an SQL expression. All pull queues count as one."""
+    """Return the condition that a queue, an SQL expression, is paused. All pull queues count as one."""
     return f"EXISTS (SELECT FROM paused_queues AS p WHERE p.queue = split_part({queue}, ':', 1))"
 
 
@@ -53,7 +53,7 @@ def rate_key(*, worker: str, row: str, tenant_id: str, input_json: str) -> str:
 #: The job is in the backlog or published.
 IS_STARTABLE = "j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL"
 
-#: The job may start: it has no expiry, has started before, or has not expired yet.
+#: Its expiry counts only until its first start.
 IS_UNEXPIRED = "(j.expires_at IS NULL OR j.first_run_no IS NOT NULL OR j.expires_at > clock_timestamp())"
 
 #: A single run as a FROM item, for `OWNS`.
@@ -64,7 +64,6 @@ ONE_RUN = """(SELECT %(tenant_id)s AS tenant_id, %(id)s::uuid AS id, %(run_no)s:
 OWNS = """j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no = r.run_no AND j.status IS NOT DISTINCT FROM 'running'
         AND j.claim_id IS NOT DISTINCT FROM r.claim_id"""
 
-#: Columns that a claim sets.
 CLAIM_SET = """status = 'running', published_at = coalesce(j.published_at, clock_timestamp()),
         started_at = clock_timestamp(), node_id = %(node_id)s::uuid, claim_id = %(claim_id)s::uuid,
         run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL,
@@ -72,7 +71,7 @@ CLAIM_SET = """status = 'running', published_at = coalesce(j.published_at, clock
 #: When the job's next run became startable.
 READY_AT = "greatest(j.created_at, j.scheduled_at, j.ready_at)"
 
-#: Columns that a recall sets: the job returns to the backlog, and claims refuse its message from then on.
+#: The job returns to the backlog, and claims refuse its message from then on.
 RECALL_SET = "published_at = NULL, run_no = j.run_no + 1"
 
 
@@ -93,7 +92,7 @@ IS_WOKEN = f"j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IN {rows.rea
 #: The current queue of the job's worker.
 _QUEUE_NOW = f"""coalesce(
         (SELECT {workers.queue("j.tenant_id")} FROM workers AS w WHERE {workers.of("j")}), j.queue)"""
-#: Columns set when a parked or dated job returns: its next reason to wait, and the current queue of its worker.
+#: Set when a parked or dated job returns: its next reason to wait, and the current queue of its worker.
 RETURN_SET = f"""waits_for = CASE WHEN {IS_PAUSED} THEN 'worker' WHEN j.limit_key IS NOT NULL THEN 'permit' END,
     run_at = NULL, queue = {_QUEUE_NOW}"""
 

@@ -1,8 +1,8 @@
 """Wake waiting jobs: start or end a job once the jobs or events it waits for satisfy its condition.
 
 A job that ends and may be awaited writes a wake in its own transaction, and so does a job that begins to wait. The
-awaited jobs' statuses decide whether the wait has ended; a final status never changes. So wakes are idempotent: late,
-duplicate and spurious ones are harmless, and two dispatchers may process them concurrently.
+awaited jobs' final statuses decide whether the wait has ended. So wakes are idempotent, and two dispatchers may process
+them concurrently.
 """
 
 from __future__ import annotations
@@ -31,15 +31,13 @@ class WaitVerdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndedWait:
-    """A job that has finished waiting."""
-
     tenant_id: str
     uuid: str
     run_no: int
     verdict: WaitVerdict
     #: Whether its input refers to other jobs' outputs.
     has_template: bool
-    #: If UNMET: the first awaited job with the wrong outcome. Otherwise None.
+    #: If UNMET: the first awaited job with the wrong outcome.
     unmet_uuid: str | None
     unmet_name: str | None
     unmet_status: Status | None
@@ -217,7 +215,7 @@ FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 
 
 def fail_unresolved(connection: Connection, failed: Sequence[ResolvedInput]) -> int:
-    """Fail jobs after their inputs could not be resolved. Returns their number."""
+    """Fail jobs whose inputs could not be resolved. Returns their number."""
     if not failed:
         return 0
     given = _waits([each.job for each in failed]) | {"errors": [each.error for each in failed]}
@@ -270,8 +268,6 @@ JOIN jobs AS j ON j.tenant_id = c.tenant_id AND j.id = c.job_id
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputTemplate:
-    """An input that refers to other jobs' outputs."""
-
     worker_id: str
     template_json: str
     #: Ids of the jobs that it may refer to, by their names.
@@ -279,7 +275,6 @@ class InputTemplate:
 
 
 def templates(connection: Connection, waiting: Sequence[EndedWait]) -> dict[JobKey, InputTemplate]:
-    """Return the templates of inputs that refer to outputs."""
     return {
         JobKey(tenant_id, uuid): InputTemplate(
             worker_id=worker_id,
