@@ -16,8 +16,6 @@ _QUANTILES = (0.50, 0.95, 0.99)
 
 
 class GroupBy(StrEnum):
-    """The span of a point in a series."""
-
     HOUR = "hour"
     DAY = "day"
 
@@ -33,13 +31,12 @@ class EndedCounts:
     expired: int = 0
     ran: int = 0
     ran_ms: int = 0
-    #: Processor time and waiting time of the jobs that ran, in milliseconds.
+    #: Of the jobs that ran, in milliseconds.
     cpu_ms: int = 0
     wait_ms: int = 0
 
     @property
     def total(self) -> int:
-        """Return the number of jobs."""
         return self.completed + self.failed + self.cancelled
 
     @property
@@ -49,7 +46,6 @@ class EndedCounts:
 
     @property
     def avg_duration_ms(self) -> int | None:
-        """Return the average duration of the jobs that ran; None if none ran."""
         return round(self.ran_ms / self.ran) if self.ran else None
 
     def __add__(self, other: EndedCounts) -> EndedCounts:
@@ -67,15 +63,13 @@ class EndedCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeriesPoint:
-    """The jobs that ended in one hour or one day."""
-
     starts_at: datetime
     counts: EndedCounts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Percentiles:
-    """Percentiles of durations in milliseconds; None without data."""
+    """In milliseconds; None without data."""
 
     p50_ms: float | None
     p95_ms: float | None
@@ -84,8 +78,6 @@ class Percentiles:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Analytics:
-    """A tenant's analytics over a period."""
-
     period_days: int
     #: Midnight UTC.
     since: datetime
@@ -93,7 +85,7 @@ class Analytics:
     #: Jobs by trigger, without zeros.
     by_trigger: Mapping[str, int]
     by_worker: Mapping[str, EndedCounts]
-    #: Oldest first, including spans without jobs; None if it was not requested.
+    #: Oldest first, including spans without jobs; None if not requested.
     series: Sequence[SeriesPoint] | None = None
     #: From a job's due time to its start, and from its start to its end; None if not requested.
     wait: Percentiles | None = None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-#: Max counted queued and running jobs of one worker.
+#: Counted queued and running jobs of one worker.
 MAX_COUNTED_OF_WORKER = 10_000
-#: In lists of tenants: max counted jobs per tenant that wait or are scheduled, together; and that run.
+#: In lists of tenants: maximum counted jobs per tenant that wait or are scheduled, together; and that run.
 MAX_COUNTED_OF_TENANT = 1_000
-#: `total` is exact up to this number and stays there, because counting more would take longer than the list.
+#: `total` is exact up to this number, because counting more would take longer than the list.
 MAX_IN_TOTAL = 1_000
-#: Max rows that `page` reaches, because a deep page reads all rows before it. `cursor` reaches the others at the cost
-#: of a first page.
+#: Maximum row that `page` reaches, because a deep page reads all rows before it. `cursor` reaches the others at the
+#: cost of a first page.
 DEEPEST_ROW = MAX_IN_TOTAL
 
 

@@ -19,8 +19,6 @@ DECLARER = "usr_handlers"
 
 @dataclass(frozen=True)
 class Declaration:
-    """A schedule that a handler module declares for a worker."""
-
     #: The handler module, as in `AVA_HANDLERS`.
     module: str
     worker_id: str
@@ -34,14 +32,11 @@ class Declaration:
 
 @dataclass(frozen=True)
 class NodeDeclarations:
-    """The declarations of one node's handler modules."""
-
-    #: All handler modules, including modules without schedules.
+    #: Including modules without schedules.
     modules: Sequence[str]
     declarations: Sequence[Declaration] = ()
 
     def to_json(self) -> str:
-        """Serialize the declarations for the node's row."""
         schedules = [
             {"module": each.module, "worker_id": each.worker_id, **vars(each.schedule)} for each in self.declarations
         ]
@@ -49,7 +44,6 @@ class NodeDeclarations:
 
     @classmethod
     def from_json(cls, text: str) -> NodeDeclarations:
-        """Read the declarations that `to_json` wrote."""
         value: dict[str, Any] = json.loads(text)
         return cls(
             value["modules"],
@@ -70,18 +64,14 @@ NO_DECLARATIONS = NodeDeclarations(())
 
 @dataclass(frozen=True)
 class ModuleSchedule:
-    """An existing schedule that a handler module declared."""
-
     module: str
     schedule: Schedule
 
     @property
     def key(self) -> tuple[str, str]:
-        """Return the key of its declaration."""
         return self.schedule.tenant_id, self.schedule.worker_id
 
     def is_as_declared(self, declaration: Declaration) -> bool:
-        """Return True if the schedule equals its declaration."""
         wanted = declaration.schedule
         return (self.module, self.schedule.cron, self.schedule.timezone) == (
             declaration.module,

@@ -12,13 +12,11 @@ from typing import Any
 from ava.domain.fingerprint import UNGROUPED, kind_and_template
 from ava.domain.record import as_record
 
-#: Max jobs of a group that one call retries, newest first.
+#: Of a group, by one call, newest first.
 MAX_RETRIED = 10_000
 
 
 class ErrorStatus(StrEnum):
-    """The status that a user gave a group."""
-
     OPEN = "open"
     #: Counted, but without events.
     IGNORED = "ignored"
@@ -28,7 +26,7 @@ class ErrorStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorDay:
-    """The number of a group's jobs that failed on one day (UTC)."""
+    """A group's failures on one day (UTC)."""
 
     day: datetime
     jobs: int
@@ -86,7 +84,6 @@ class ErrorGroupUpdate:
     first_seen_at: datetime
     last_seen_at: datetime
     sample_job_id: str
-    #: Jobs by day.
     days: Counter[datetime] = field(default_factory=Counter)
 
 

@@ -1,6 +1,6 @@
 """The fingerprint of an error, which groups failures with the same cause.
 
-It is a hash of the error's kind, its message without numbers, ids and addresses, and the handler's frames.
+A hash of the error's kind, its message without numbers, ids and addresses, and the handler's frames.
 """
 
 from __future__ import annotations
@@ -10,29 +10,28 @@ import re
 from collections.abc import Sequence
 from uuid import UUID
 
-#: Max innermost frames that count. More are mostly a recursion.
+#: Innermost ones; more are mostly a recursion.
 MAX_FRAMES = 20
-#: The kind of the group for failures without their own group, because the tenant has too many groups.
+#: The kind of the group for failures without their own, because the tenant has too many groups.
 UNGROUPED = "Other"
-#: Max characters of a message that count, so that the patterns below, which are linear, stay cheap.
+#: Of a message, so that the patterns below, which are linear, stay cheap.
 _MAX_CHARACTERS = 1_000
-#: Placeholder of removed parts.
 _ANY = "*"
 
-# The order matters: each pattern sees what the previous ones left.
+# Each pattern sees what the previous ones left.
 _LEFT_OUT = tuple(
     re.compile(pattern)
     for pattern in (
-        # E-mail addresses: bob@example.com.
+        # bob@example.com.
         r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,5}",
         # IPv6, MAC addresses and times of the day: fe80::1, 00:1b:44:11:3a:b7, 10:20:30.
         r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:%\w{1,16})?(?![\w:])",
         # Ids of this service, which may have no digit: usr_alice.
         r"\b(?:job|wkr|ten|usr|wh|evt|req|key|sch|op|err|sub|hk|del|dlv)_[0-9a-z_]{1,60}\b",
-        # UUIDs, and parts of hexadecimal digits without any other letter: 3f2504e0-4f89-…, deadbeef.
+        # UUIDs, and parts of hexadecimal digits only: 3f2504e0-4f89-…, deadbeef.
         r"\b[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b",
         r"(?:(?<!\w)[+-])?\b[0-9A-Fa-f]{8,}\b",
-        # Any word with a digit, because it is a number or an id: 42, 0x7f3a, row12, 01h455vb. With signs and fractions.
+        # Any word with a digit: 42, 0x7f3a, row12, 01h455vb. With signs and fractions.
         r"(?:(?<!\w)[+-])?\b\w*\d\w*(?:[.,]\d+)*(?:[eE][+-]?\d+)?%?",
     )
 )

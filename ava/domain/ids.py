@@ -52,15 +52,13 @@ def is_client_id(prefix: str, text: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class IdPart:
-    """Consecutive digits of an id."""
-
     #: True for the first digits: ids from `low` to `high` begin with them.
     is_first: bool
     low: UUID
     high: UUID
     #: For other digits: their bits and the bit mask at each possible position.
     places: tuple[tuple[UUID, UUID], ...] = ()
-    #: These digits' bits as a string of 0 and 1, without the first digit's two that exceed a UUID's 128.
+    #: Their bits as a string of 0 and 1, without the first digit's two that exceed a UUID's 128.
     digit_bits: str = ""
 
 

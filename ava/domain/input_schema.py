@@ -2,7 +2,7 @@
 
 Neither a schema nor an input may block a process for long. The regular expression engine takes linear time. A schema
 has no cycles, and its costs bound the validation time of an input (`schema_costs`). All errors are collected only for
-small inputs; for a large one the validator returns the first, which costs no more than to learn that there is one.
+small inputs; for a large one the validator returns the first.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from ava.errors import InvalidFields
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _MAX_SCHEMA_BYTES = 2**16
-#: Max nanoseconds of a validation, by its costs; a costlier input is refused unread. The validator keeps the
-#: interpreter lock, so the process serves no other request. 1 MiB of ordinary records takes two thirds of it.
+#: Maximum nanoseconds of a validation, by its costs; a costlier input is refused unread, because the validator keeps
+#: the interpreter lock. 1 MiB of ordinary records takes two thirds of it.
 _MAX_NS = 15_000_000
-#: The same for collecting all errors, which takes some 25 times as long.
+#: For collecting all errors, which takes some 25 times as long.
 _MAX_NS_FOR_ALL_ERRORS = 600_000
-#: Max digits of an integer that is compared exactly. Longer ones are compared as floats, because the validator would
-#: take 10 to 200 ns per digit and keyword.
+#: Maximum digits of an integer that is compared exactly. Longer ones are compared as floats, because the validator
+#: would take 10 to 200 ns per digit and keyword.
 _MAX_DIGITS = 20
-#: Max collected errors; a response names as many.
+#: A response names as many.
 _MAX_ERRORS = 20
 _LONGEST_MESSAGE = 300
 _LONGEST_NAME = 100
@@ -69,10 +69,8 @@ class InputMismatch(InvalidFields):
 
 
 class InputSchema:
-    """A compiled schema."""
-
     def __init__(self, text: str, patterns: Patterns = HANDLERS) -> None:
-        """Raise ValueError, which names the fault of the schema."""
+        """Raise ValueError that names the fault of the schema."""
         schema = json.loads(text)
         self._costs = SchemaCosts(schema, patterns)
         self._has_choice = bool(re.search(r'"(?:anyOf|oneOf)":', text))
@@ -174,7 +172,6 @@ def _choosing(choices: list[list[Any]], depth: int) -> Iterator[tuple[str, str]]
 
 
 def _is_of_type(error: Any, depth: int) -> bool:
-    """Return True if the value has another type than the alternative."""
     return isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Type) and len(error.instance_path) == depth
 
 

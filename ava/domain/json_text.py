@@ -15,26 +15,22 @@ from ava.domain.limits import table as limits
 from ava.domain.limits.limit import Limit
 from ava.errors import BadRequest, PayloadTooLarge
 
-#: Max nesting of arrays and objects.
 MAX_LEVELS = limits.NESTING.value
 #: A body up to this size, with no more brackets than `MAX_LEVELS`, is within all limits.
 _SHORT_BYTES = 2**16
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
-#: Max digits of an integer. A piece of a body that is only digits is refused unparsed: parsing it takes 0.1 s.
+#: Of an integer. A piece of a body that is only digits is refused unparsed: parsing it takes 0.1 s.
 _MAX_DIGITS = 4_300
 _TOO_MANY_DIGITS = "The body has an integer with too many digits."
-#: Max characters that Python's C decoder gets. It holds the interpreter lock throughout, up to 0.25 s for a body of a
-#: million numbers, and blocks all other threads. Python code decodes a longer body value by value: up to 20 times
-#: slower, but other threads run in between.
+#: Maximum characters that Python's C decoder gets. It holds the interpreter lock, up to 0.25 s for a body of a million
+#: numbers. Python code decodes a longer body value by value: up to 20 times slower, but other threads run in between.
 _MAX_C_CHARACTERS = 2**18
-#: Fields that one call adds to an object.
 _FIELDS_AT_ONCE = 10_000
 
 
 def size_of(pieces: Iterable[bytes]) -> int:
-    """Return the total bytes of the pieces."""
     return sum(map(len, pieces))
 
 
@@ -60,20 +56,19 @@ def decode(pieces: Sequence[bytes]) -> Any:
     except json.JSONDecodeError as error:
         raise BadRequest(f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from error
     except ValueError as error:
-        # Python refuses longer integers, because parsing them takes quadratic time.
+        # Parsing longer integers takes quadratic time, so Python refuses them.
         raise BadRequest(_TOO_MANY_DIGITS) from error
 
 
 class Structure:
-    """Count the values that parsing a body would create, and refuse too many."""
+    """Counts the values that parsing a body would create, and refuses too many."""
 
     def __init__(self) -> None:
         self._parts = self._values = self._depth = 0
-        #: 1 if the next piece begins inside a string.
         self._is_inside = 0
-        #: The fewest bytes of UTF-8 that the string has so far in which the next piece begins.
+        #: The fewest bytes of UTF-8 of the string in which the next piece begins.
         self._string_bytes = 0
-        #: True if the last byte of the previous piece escapes the first of the next.
+        #: Whether the last byte of the previous piece escapes the first of the next.
         self._is_escaped = False
 
     def add(self, pieces: Iterable[bytes]) -> None:

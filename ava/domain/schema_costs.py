@@ -54,8 +54,6 @@ _REFUSED = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", 
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """Limits and costs of regular expressions in a schema."""
-
     #: Max bytes of a compiled pattern, and of its cached states.
     max_bytes: int
     max_state_bytes: int
@@ -72,14 +70,13 @@ TENANTS = Patterns(max_bytes=2**12, max_state_bytes=2**14, ns_per_byte=600, part
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """The cost of a part of a schema: its total parts, and the costs at each level below the value."""
+    """The total parts of a part of a schema, and its costs at each level below the value."""
 
     parts: int
     ns_per_value: tuple[int, ...]
     ns_per_byte: tuple[int, ...]
 
     def plus(self, other: Self, factor: int = 1) -> Self:
-        """Return the sum with `factor` times `other`."""
         return replace(
             self,
             parts=self.parts + factor * other.parts,
@@ -88,7 +85,6 @@ class _Cost:
         )
 
     def either(self, other: Self) -> Self:
-        """Return the max of both costs at each level, with the parts of both."""
         return replace(
             self,
             parts=self.parts + other.parts,
@@ -97,7 +93,6 @@ class _Cost:
         )
 
     def below(self) -> Self:
-        """Return the same cost one level deeper."""
         return replace(self, ns_per_value=(0, *self.ns_per_value), ns_per_byte=(0, *self.ns_per_byte))
 
 

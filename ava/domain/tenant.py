@@ -8,16 +8,15 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True)
 class TenantRules:
-    """The limits and the weight of a tenant; None: the installation's."""
+    """None: the installation's."""
 
     tenant_id: str
-    #: Max running jobs; 0: none.
+    #: 0: none.
     max_running: int | None = None
-    #: Its weight in fair queueing.
+    #: In fair queueing.
     weight: float | None = None
-    #: The smallest priority number of its jobs; smaller ones are raised to it at creation.
+    #: Smaller priority numbers of its jobs are raised to it at creation.
     most_urgent_priority: int | None = None
-    #: Retention of its final jobs in days.
     retention_days: float | None = None
     updated_by: str | None = None
     updated_at: datetime | None = None

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
 
-#: Max characters of a log line; a longer one is cut and marked.
+#: A longer log line is cut and marked.
 LONGEST_LINE = 16_384
-#: Max characters of a job's `error`.
 LONGEST_ERROR = 1_000
 
 
@@ -63,7 +62,7 @@ def parse_time(text: str, *, is_local: bool = False) -> datetime | None:
         return None
 
 
-#: Max compared characters of a name, because a comparison takes quadratic time, and max compared names.
+#: Compared characters of a name, because a comparison takes quadratic time, and compared names.
 _MAX_CHARACTERS = 100
 _MAX_NAMES = 500
 
@@ -75,7 +74,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     if len(name) > _MAX_CHARACTERS:
         return ""
-    # Imported lazily, because few programs need it.
+    # Few programs need it.
     import difflib
 
     names = [each for each in islice(known, _MAX_NAMES) if len(each) <= _MAX_CHARACTERS]

@@ -22,8 +22,6 @@ class WorkerStatus(StrEnum):
 
 
 class OnWorkerLost(StrEnum):
-    """The consequence of a lost process for its job."""
-
     REQUEUE = "requeue"
     FAIL = "fail"
 
@@ -41,20 +39,14 @@ class McpUse(StrEnum):
 
 @dataclass(frozen=True)
 class DeclaredSchedule:
-    """A schedule as a handler declares it."""
-
-    #: Five fields, as in crontab(5).
+    #: As in crontab(5).
     cron: str
-    #: An IANA name.
     timezone: str
-    #: Its jobs belong to this tenant.
     tenant_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLimits:
-    """A worker's concurrency limit and its rate limit."""
-
     max_running: int | None = None
     #: The scope of `max_running`: None for the whole worker, `tenant`, or a path in the input, `input.account.id`.
     max_running_per: str | None = None
@@ -65,43 +57,38 @@ class WorkerLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSpec:
-    """A worker as its handler declares it."""
-
-    #: `wkr_` + slug.
     id: str
     name: str
     description: str
     timeout_seconds: float
     max_retries: int
     cancel_grace_seconds: float
-    #: The Celery queue of its jobs' messages.
     queue: str
-    #: The tenants that may run it; None: all.
+    #: None: all.
     tenants: tuple[str, ...] | None
     on_worker_lost: OnWorkerLost
-    #: Its own schedule; None: it only runs when triggered.
+    #: None: it only runs when triggered.
     schedule: DeclaredSchedule | None = None
     #: Whether the standard output and error of its subprocesses go to the job's log.
     captures_subprocesses: bool = False
     limits: WorkerLimits = WorkerLimits()
-    #: The JSON Schema of the input, serialized; None: any object is accepted.
+    #: Serialized; None: any object is accepted.
     input_schema_json: str | None = None
-    #: Retention of its final jobs in days; None: the setting of the tenant or the installation.
+    #: Of its final jobs; None: the setting of the tenant or the installation.
     retention_days: float | None = None
     #: Seconds until an unstarted job expires, unless its trigger or schedule sets them; None: never.
     expires_in: int | None = None
     #: Seconds until a job fails unless it is final, waits included; None: never.
     deadline_seconds: int | None = None
-    #: Its use as an MCP tool; None: the installation's setting.
+    #: As an MCP tool; None: the installation's setting.
     mcp: McpUse | None = None
-    #: Max memory of a run in MiB; None: the node's limit.
+    #: None: the node's limit.
     max_memory_mb: int | None = None
     #: Whether a run may share its process and event loop with other runs.
     is_concurrent: bool = False
 
     @property
     def input_schema_version(self) -> str | None:
-        """Return a hash of the schema; None without a schema."""
         return _version(self.input_schema_json)
 
 
@@ -113,9 +100,9 @@ class PullWorkerSpec:
     name: str
     timeout_seconds: float = 300
     max_retries: int = 0
-    #: Retry delays; None: the defaults. Its `max` is `max_retries`.
+    #: None: the defaults. Its `max` is `max_retries`.
     retry: Retry | None = None
-    #: The concurrency limit and the rate limit; None: unlimited.
+    #: None: unlimited.
     max_running: int | None = None
     rate: Rate | None = None
     input_schema_json: str | None = None
@@ -124,7 +111,6 @@ class PullWorkerSpec:
 
     @property
     def input_schema_version(self) -> str | None:
-        """Return a hash of the schema; None without a schema."""
         return _version(self.input_schema_json)
 
 
@@ -166,14 +152,13 @@ class Worker:
     #: Retry delays from the settings, or of a pull worker from its creation; None: the handler's.
     retry: Retry | None = None
     input_schema_json: str | None = None
-    #: The tenant's settings; None if there are none or they were not read.
+    #: None if there are none or they were not read.
     own: WorkerSettings | None = None
     #: The platform's settings, as above.
     platform: WorkerSettings | None = None
 
     @property
     def is_pulled(self) -> bool:
-        """Return True if its runs are claimed over HTTP."""
         return self.runtime == pull.RUNTIME
 
     @property
@@ -183,12 +168,10 @@ class Worker:
 
     @property
     def config(self) -> dict[str, str]:
-        """Return the tenant's configuration."""
         return {} if self.own is None else dict(self.own.config)
 
     @property
     def secrets(self) -> list[str]:
-        """Return the names of the tenant's secrets."""
         return [] if self.own is None else sorted(self.own.secrets)
 
 
@@ -200,7 +183,7 @@ class WorkerTool:
     name: str
     description: str
     status: WorkerStatus
-    #: The handler's declaration; None: a task if the client supports tasks.
+    #: None: a task if the client supports tasks.
     mcp: McpUse | None
     input_schema_json: str | None
 
@@ -214,7 +197,6 @@ class WorkerSettings:
     status_at: datetime | None = None
     #: The values of `env["KEY"]` by key.
     config: Mapping[str, str] = field(default_factory=dict)
-    #: Sealed secrets by name.
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout_seconds: float | None = None
     max_retries: int | None = None

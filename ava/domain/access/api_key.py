@@ -13,8 +13,6 @@ LONGEST_NAME = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiKeySpec:
-    """An API key as a client requests it."""
-
     name: str
     role: Role
     #: None: never.
@@ -29,8 +27,6 @@ class ApiKeySpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiKey:
-    """An API key, without its token."""
-
     id: str = field(metadata={"prefix": "key"})
     tenant_id: str
     name: str
@@ -49,5 +45,4 @@ class ApiKey:
 
     @property
     def role_name(self) -> str:
-        """Return the role as clients see it."""
         return self.role.header

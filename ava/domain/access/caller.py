@@ -9,7 +9,7 @@ from enum import IntEnum
 class Role(IntEnum):
     """The platform's roles, with ascending permissions.
 
-    `WORKER` is outside that order: only API keys have it, for endpoints that `open_to_workers` marks.
+    Only API keys have `WORKER`, which is outside that order: for endpoints that `open_to_workers` marks.
     """
 
     WORKER = 0
@@ -31,7 +31,6 @@ class Role(IntEnum):
 
     @property
     def header(self) -> str:
-        """Return the role as written in headers and records."""
         return self.name.lower().replace("_", "-")
 
 
@@ -46,11 +45,11 @@ class Caller:
     #: The acting user, a label; without one, the id of the API key.
     user_id: str
     role: Role
-    #: The API key that authenticated the caller; None with another method.
+    #: None with another method.
     key_id: str | None = None
-    #: Whether it sees payloads, by its API key and its role.
+    #: By its API key and its role.
     sees_payloads: bool = True
-    #: For the role `worker`: the workers that it may claim runs of, and whether it may do so for all tenants.
+    #: For the role `worker`: the workers that it may claim runs of, and whether for all tenants.
     worker_ids: frozenset[str] = frozenset()
     is_of_platform: bool = False
 
@@ -66,5 +65,4 @@ class Caller:
 
     @property
     def may_write(self) -> bool:
-        """Return True if the caller may trigger, cancel, retry and change webhooks."""
         return self.role >= Role.TENANT_SYSTEM_ADMIN

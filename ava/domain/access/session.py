@@ -15,9 +15,7 @@ from ava.domain.access import tokens
 from ava.domain.access.caller import Role
 from ava.domain.access.tokens import Token, TokenKind
 
-#: Lifetime of a session in seconds.
 SESSION_SECONDS = 12 * 3600
-#: Lifetime of a sign-in link in seconds.
 LINK_SECONDS = 600
 
 
@@ -32,14 +30,12 @@ class Session:
     user_id: str
     role: Role
     expires_at: datetime
-    #: The API key that signed in; None with another method.
+    #: None with another method.
     key_id: str | None = None
-    #: Whether that API key sees payloads.
     payloads: bool = True
 
 
 def write_cookie(token: str, *, tenant_id: str, own_tenant_id: str) -> str:
-    """Return the cookie's value for a session of `own_tenant_id` that views `tenant_id`."""
     return token if tenant_id == own_tenant_id else f"{token}.{tenant_id}"
 
 

@@ -1,7 +1,7 @@
-"""Tokens, the secrets that arrive without a tenant: `<kind>_<mark>.<lookup><secret>`.
+"""Tokens, the secrets that arrive without a tenant: `<kind>_<mark>.<lookup><secret>`, both parts base64url.
 
 The mark names the cell (the installation) that created the token. The lookup is stored in plain and finds the row; the
-secret is stored as a hash. Both are base64url.
+secret is stored as a hash.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-#: 96 bits, 16 characters: unique for practical purposes.
+#: 16 characters: unique for practical purposes.
 _LOOKUP_BYTES = 12
-#: 256 bits, 43 characters: brute force cannot reverse a plain SHA-256 of it.
+#: 43 characters: brute force cannot reverse a plain SHA-256 of them.
 _SECRET_BYTES = 32
 _FORM = re.compile(
     r"(?P<kind>[a-z]+)_(?P<mark>[a-z0-9]{2})\.(?P<lookup>[A-Za-z0-9_-]{16})(?P<secret>[A-Za-z0-9_-]{43})"
@@ -25,12 +25,12 @@ _FORM = re.compile(
 _CHARACTER = "(?:[A-Za-z0-9_-]|%5[Ff]|%2[Dd])"
 #: Tokens in a string, including tokens with a truncated secret or further characters.
 _IN_TEXT = re.compile(rf"(?P<shown>ava[a-z]*(?:_|%5[Ff])[a-z0-9]{{2}}(?:\.|%2[Ee]){_CHARACTER}{{16}}){_CHARACTER}+")
-#: The hash that an unknown token's secret is compared with, so that it takes the same time as a known one.
+#: Compared with an unknown token's secret, so that it takes the same time as a known one.
 _NO_HASH = bytes(hashlib.sha256().digest_size)
 
 
 class TokenKind(StrEnum):
-    """The purpose of a token. Tokens of one kind are invalid for another."""
+    """The purpose of a token, which is invalid for another."""
 
     API_KEY = "ava"
     HOOK = "avahook"
@@ -41,8 +41,6 @@ class TokenKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
-    """A token in its parts."""
-
     kind: TokenKind
     mark: str
     lookup: str
@@ -50,12 +48,10 @@ class Token:
 
     @property
     def text(self) -> str:
-        """Return the token as clients send it."""
         return f"{self.kind}_{self.mark}.{self.lookup}{self.secret}"
 
 
 def make(kind: TokenKind, mark: str) -> Token:
-    """Create a token."""
     lookup, secret = secrets.token_urlsafe(_LOOKUP_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
     return Token(kind=kind, mark=mark, lookup=lookup, secret=secret)
 

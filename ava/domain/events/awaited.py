@@ -15,7 +15,6 @@ from ava.domain.events.match_keys import pattern_key
 from ava.domain.events.patterns import Comparisons, Pattern, compile_pattern
 from ava.errors import TooManyComparisons
 
-#: Max characters of a pattern as JSON.
 MAX_MATCH_CHARS = 16 * 1024
 #: Unstorable characters in JSON that is not limited to ASCII: NUL and lone surrogates.
 _UNSTORABLE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000|[\ud800-\udfff]")
@@ -64,12 +63,10 @@ class AwaitedEvent:
 
     @property
     def shown(self) -> dict[str, Any]:
-        """Return the wait as a job's record shows it."""
         return {"type": self.type, "match": self.match}
 
     @property
     def json(self) -> str:
-        """Return the wait as the journal stores it."""
         return compact_json(self.shown)
 
     @property

@@ -14,7 +14,7 @@ from ava.domain.events.event import MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec, com
 from ava.domain.text import parse_time
 from ava.errors import InvalidFields
 
-#: Media types of one event in JSON, and of a list of events.
+#: Of one event in JSON, and of a list of events.
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 _VERSION_HEADER = "ce-specversion"
@@ -55,7 +55,6 @@ def read_binary(headers: Mapping[str, str], media_type: str, body: bytes) -> Eve
 
 
 def _unescaped(text: str) -> str:
-    # Header values are percent-encoded UTF-8.
     return unquote_to_bytes(text.encode("latin-1", "replace")).decode("utf-8", "replace")
 
 

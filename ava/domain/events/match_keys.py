@@ -1,8 +1,8 @@
 """Keys that lead from an event to the waits with exact values in their patterns.
 
-A field is exact if its list has a single value and no rule: `{"data": {"order_id": ["A-17"]}}`. The key of a pattern
-hashes the paths of its exact fields, and their values. An event has a key for each combination of its values at these
-paths, and cannot match a pattern with any other key. So an event is compared only with the waits of its keys.
+A field is exact if its list has a single value and no rule: `{"data": {"order_id": ["A-17"]}}`. A pattern's key hashes
+the paths and values of its exact fields. An event has a key for each combination of its values at these paths, so it is
+compared only with the waits of its keys.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from math import prod
 from typing import Any
 from uuid import UUID
 
-#: Max exact fields of a pattern that its key hashes, in order of their paths.
+#: Maximum exact fields of a pattern that its key hashes, in order of their paths.
 _MAX_FIELDS = 8
-#: Max values of an event that are read for one list of paths, and max keys.
+#: Maximum values of an event that are read for one list of paths, and maximum keys.
 _MAX_VALUES = 5_000
 MAX_KEYS = 200
 #: Max characters of a string in a pattern (`ava.domain.events.awaited.MAX_MATCH_CHARS`).
@@ -50,7 +50,6 @@ def event_keys(match: Mapping[str, Any] | None, event: Mapping[str, Any]) -> Col
 
 
 def last_key(key: UUID) -> UUID:
-    """Return the greatest key with the same paths."""
     return UUID(int=key.int | 2**64 - 1)
 
 

@@ -13,19 +13,17 @@ from typing import Any
 
 from ava.domain.events.event import MISSING
 
-#: Max rules of a pattern, and values of one `anything-but`: the limit `pattern_rules`.
+#: Maximum rules of a pattern, and values of one `anything-but`: the limit `pattern_rules`.
 MAX_RULES = 100
-#: Max characters of a value that an explanation repeats.
+#: Of a value that an explanation repeats.
 MAX_SHOWN = 80
-#: The number of comparisons that parsing an address, and a comparison with one network, count as.
+#: Comparisons that parsing an address, and a comparison with one network, count as.
 _ADDRESS_COST, _NETWORK_COST = 50, 10
-#: Max characters of an address: IPv6 with an IPv4 part and a scope.
+#: IPv6 with an IPv4 part and a scope.
 _MAX_ADDRESS_CHARS = 100
 
 
 class PatternError(ValueError):
-    """A pattern is invalid at `path`."""
-
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}" if path else reason)
         self.path = path

@@ -1,8 +1,8 @@
 """Patterns over events, like those of Amazon EventBridge: no code and no regular expressions.
 
 A pattern is an object of fields. A field's list holds values and rules, and at least one must match; an object descends
-one level. If the event has a list there, at least one entry must match. All values, all prefixes and all suffixes of a
-field form one test each. A pattern counts its comparisons in advance, and stops at `MAX_COMPARISONS`.
+one level. If the event has a list there, at least one entry must match. A pattern counts its comparisons in advance,
+and stops at `MAX_COMPARISONS`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ava.domain.events.pattern_rules import (
 )
 from ava.errors import TooManyComparisons
 
-#: Max nesting of objects: the limit `pattern_levels`.
+#: The limit `pattern_levels`.
 MAX_LEVELS = 20
-#: Max comparisons of one pattern with one event, up to 5 ms of work: the limit `pattern_comparisons`.
+#: Of one pattern with one event, up to 5 ms of work: the limit `pattern_comparisons`.
 MAX_COMPARISONS = 20_000
 _TOO_MANY = (
     f"It needs more than {MAX_COMPARISONS:,} comparisons with this event: its rules times the values in the event's "
@@ -34,7 +34,7 @@ _TOO_MANY = (
 
 
 class Comparisons:
-    """Count the comparisons of one pattern, or of all patterns of a request or a pass."""
+    """Counts the comparisons of one pattern, or of all patterns of a request or a pass."""
 
     __slots__ = ("count",)
 
@@ -54,9 +54,7 @@ class _Leaf:
 
     path: str
     tests: tuple[Test, ...]
-    #: Comparisons per value.
     cost: int
-    #: The rules as the client wrote them.
     text: str
     #: Whether a missing field may match.
     takes_missing: bool
@@ -104,14 +102,12 @@ class _Branch:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A compiled pattern."""
-
     _root: _Branch
 
     def matches(self, event: dict[str, Any], total: Comparisons | None = None) -> bool:
         """Return True if the event matches. Raise `TooManyComparisons` before they are made.
 
-        Add the comparisons to `total`, so that the caller can end its pass.
+        Adds the comparisons to `total`, so that the caller can end its pass.
         """
         comparisons = Comparisons()
         try:

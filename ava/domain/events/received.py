@@ -16,16 +16,13 @@ from ava.errors import RequestError
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """A request to a hook."""
-
-    #: Values of a repeated header are joined by commas. Each character is one byte (latin-1).
+    #: A repeated header's values are joined by commas. Each character is one byte (latin-1).
     headers: Mapping[str, str]
     body: bytes
     query: Mapping[str, str] = field(default_factory=dict)
     method: str = "POST"
     #: The full URL that the sender called, under `AVA_PUBLIC_URL`.
     url: str = ""
-    #: The parsed body; None before.
     data: Any = None
 
 

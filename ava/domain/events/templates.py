@@ -13,15 +13,12 @@ from ava.domain.limits.inbound_limits import PATTERN_LEVELS, PATTERN_RULES
 FIELDS = (
     "id", "source_id", "type", "source", "subject", "time", "data", "extensions", "headers", "created_at",
 )  # fmt: skip
-#: Max nesting of lists and objects, and max placeholders of a template.
 MAX_LEVELS = PATTERN_LEVELS.value
 MAX_PLACES = PATTERN_RULES.value
 _GET, _DEFAULT = "$get", "default"
 
 
 class TemplateError(ValueError):
-    """A template is invalid at `path`."""
-
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}" if path else reason)
         self.path = path

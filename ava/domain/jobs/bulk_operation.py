@@ -13,20 +13,15 @@ from ava.domain.jobs.job_filter import JobFilter
 
 
 class BulkKind(StrEnum):
-    """The action of a bulk operation on each job."""
-
     RETRY = "retry"
     CANCEL = "cancel"
 
     @property
     def statuses(self) -> frozenset[Status]:
-        """Return the statuses of the jobs that it processes."""
         return FINAL if self is BulkKind.RETRY else frozenset(Status) - FINAL
 
 
 class BulkState(StrEnum):
-    """The state of a bulk operation."""
-
     RUNNING = "running"
     DONE = "done"
     ABORTED = "aborted"
@@ -70,12 +65,11 @@ class BulkOperation:
 
     @property
     def caller(self) -> Caller:
-        """Return the creator; the operation acts on the creator's behalf."""
+        """Return the creator, on whose behalf the operation acts."""
         return Caller(tenant_id=self.tenant_id, user_id=self.created_by, role=self.role)
 
     @property
     def filter(self) -> Mapping[str, object]:
-        """Return the filter as a JSON object."""
         return self.job_filter.as_record()
 
     @property

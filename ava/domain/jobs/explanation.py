@@ -16,23 +16,20 @@ from ava.domain.secrets.redaction import without_payload
 from ava.domain.text import printable
 from ava.domain.worker import WorkerStatus
 
-#: Max counted jobs ahead of a job: of its tenant …
+#: Counted jobs ahead of a job: of its tenant …
 MAX_AHEAD = 10_000
 #: … and of all tenants, including these.
 MAX_EXAMINED = 20_000
 
-#: Max awaited jobs that a sentence names.
 _MAX_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobFiring:
-    """The schedule firing that created a job."""
-
     #: The local time and its time zone.
     local_time: datetime
     timezone: str
-    #: The earlier job of the same schedule that it waits for; None if it does not wait.
+    #: The earlier job of the same schedule that it waits for.
     waits_for: str | None
 
 
@@ -41,15 +38,15 @@ class Facts:
     """Facts about a job, its queue and its node at one time."""
 
     job: Job
-    #: Its worker's status for its tenant; None if the worker no longer exists.
+    #: For its tenant; None if the worker no longer exists.
     worker_status: WorkerStatus | None
-    #: Who set that status, and when; None: never set. `platform` stands for platform users.
+    #: Who set that status, and when. `platform` stands for platform users.
     status_by: str | None = None
     status_at: datetime | None = None
     #: Live processes with its handler that consume its queue.
     processes: int
     #: How many of these processes run a job, of any tenant, and the age of the longest-running job in seconds: of all
-    #: tenants, for operators only, and of this tenant; None without one.
+    #: tenants, for operators only, and of this tenant.
     busy: int = 0
     busy_seconds: float | None = None
     busy_seconds_of_tenant: float | None = None
@@ -59,18 +56,18 @@ class Facts:
     ahead: int
     #: All tenants' jobs that start first, at most `MAX_EXAMINED`. Never shown: it would reveal other tenants' jobs.
     ahead_of_all: int
-    #: Average milliseconds of the tenant's recent jobs of this worker; None without any.
+    #: Of the tenant's recent jobs of this worker.
     average_ms: float | None
     #: Celery's name of its node, and the age of the node's last heartbeat.
     node_name: str | None
     node_silent_seconds: float | None
     node_dead_after_seconds: float
-    #: Of a pull job: seconds since a program last tried to claim a run (None: never), the name that the program with
-    #: the run gives itself, and seconds since its last heartbeat.
+    #: Of a pull job: seconds since a program last tried to claim a run, the name that the program with the run gives
+    #: itself, and seconds since its last heartbeat.
     claimed_seconds: float | None = None
     pulled_by: str | None = None
     unheard_seconds: float | None = None
-    #: The firing that created it; None if no schedule did or the firing was deleted.
+    #: None if no schedule created it or the firing was deleted.
     firing: JobFiring | None = None
     #: Obstacles of a queued job apart from its position in the queue.
     waiting: Waiting | None = None
@@ -95,12 +92,10 @@ class Facts:
 
     @property
     def queue(self) -> str:
-        """Return the queue as clients see it."""
         return shown(self.job.queue)
 
     @property
     def is_worker_active(self) -> bool | None:
-        """Return True if the worker is active; None if it no longer exists."""
         return None if self.worker_status is None else self.worker_status is WorkerStatus.ACTIVE
 
     @property
@@ -121,15 +116,12 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Why a job has its status."""
-
     job: Job
     sentence: str
     facts: Facts
 
 
 def explain(facts: Facts) -> Explanation:
-    """Explain the job's status."""
     sentence = _sentence(facts)
     if facts.firing is not None:
         local_time = format_local_time(facts.firing.local_time)
@@ -264,7 +256,6 @@ def _why_in_backlog(facts: Facts, waiting: Waiting) -> str:
 
 
 def _processes(facts: Facts) -> str:
-    """Return the number of processes that could run the job, and how long all of them have been busy."""
     is_one = facts.processes == 1
     processes = "1 process" if is_one else f"{facts.processes} processes"
     if not facts.is_busy:

@@ -32,8 +32,6 @@ class RetryFrom(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A bulk entry's name and predecessors."""
-
     name: str | None = None
     #: Names of the predecessors, without duplicates.
     after: tuple[str, ...] = ()
@@ -43,7 +41,6 @@ class Entry:
 
 
 def edges(specs: Sequence[JobSpec]) -> int:
-    """Return the number of edges: names in the `after` of all entries."""
     return sum(len(entry.after) for entry in _entries(specs).values())
 
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """The status of a job."""
-
     QUEUED = "queued"
     RUNNING = "running"
     COMPLETED = "completed"
@@ -28,8 +26,6 @@ class Status(StrEnum):
 
 
 class Trigger(StrEnum):
-    """The origin of a job."""
-
     MANUAL = "manual"
     SCHEDULED = "scheduled"
     WEBHOOK = "webhook"
@@ -37,8 +33,6 @@ class Trigger(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """The level of a job's log line."""
-
     INFO = "info"
     WARN = "warn"
     ERROR = "error"
@@ -65,8 +59,6 @@ class JobKey(NamedTuple):
 
 
 class RunKey(NamedTuple):
-    """The key of a run."""
-
     tenant_id: str
     job_id: str
     run_no: int
@@ -74,17 +66,14 @@ class RunKey(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
-    """A job as a client requests it."""
-
-    #: `wkr_…`.
     worker_id: str
-    #: The payload: a serialized JSON object.
+    #: A serialized JSON object.
     input_json: str = "{}"
     trigger: Trigger = Trigger.MANUAL
     priority: int = DEFAULT_PRIORITY
     #: Earliest start, with a time zone; None or a past time means now.
     scheduled_at: datetime | None = None
-    #: The id of the final job that this one repeats.
+    #: The final job that this one repeats.
     retry_of: str | None = None
     #: A serialized JSON object with string values.
     tags_json: str = "{}"
@@ -94,12 +83,12 @@ class JobSpec:
     start_before: datetime | None = None
     #: Max further attempts, if lower than the worker's; None: the worker's.
     max_retries: int | None = None
-    #: Rules for triggers with equal keys; at most one is set. None: each trigger creates its own job.
+    #: Rules for triggers with equal keys; at most one is set.
     dedupe: Dedupe | None = None
     debounce: Debounce | None = None
     #: Seconds from creation, or from `scheduled_at`, until the job fails; None: the worker's setting.
     deadline_seconds: float | None = None
-    #: The job's entry in a bulk request's graph; None if it has neither a name nor predecessors.
+    #: The job's entry in a bulk request's graph, if it has a name or predecessors.
     entry: Entry | None = None
     #: For an entry of a bulk request: repeated requests within 24 hours create one job.
     idempotency_key: str | None = None
@@ -127,15 +116,15 @@ class Job:
     input_json: str
     triggered_by: str
     created_at: datetime
-    #: Start of the current or last run; None while queued.
+    #: Of the current or last run; None while queued.
     started_at: datetime | None
     completed_at: datetime | None = field(metadata={"description": "When it ended."})
     #: The handler's return value, serialized.
     output_json: str | None
-    #: The error of a failed job, one line: `Kind: reason`.
+    #: One line: `Kind: reason`.
     error: str | None
     scheduled_at: datetime | None
-    #: Number of the current or last attempt, from 1; 0 before the first.
+    #: Of the current or last attempt, from 1; 0 before the first.
     attempt: int
     max_attempts: int
     cancel_requested_at: datetime | None
@@ -144,7 +133,7 @@ class Job:
     progress_json: str | None
     retry_of: str | None = field(metadata=_ID | {"description": "The original of this retry."})
     queue: str
-    #: Number of starts. It is part of the fencing token that every write of a run carries.
+    #: Number of starts, part of the fencing token that every write of a run carries.
     run_no: int
     waits_for: WaitsFor | None = field(
         metadata={
@@ -157,20 +146,20 @@ class Job:
     #: When its message was published; None while it is in the database only.
     published_at: datetime | None
     node_id: str | None
-    #: The W3C `traceparent` of the request that created it; None without tracing.
+    #: The W3C `traceparent` of the request that created it.
     traceparent: str | None = None
     #: A serialized JSON object with string values.
     tags_json: str = "{}"
     expires_at: datetime | None = field(
         default=None, metadata={"description": "When it is cancelled if it has not started; null: never."}
     )
-    #: Number of the first run that entered the handler, set from its claim on.
+    #: The first run that entered the handler, set from its claim on.
     first_run_no: int | None = None
     #: Whether the tenant or the platform has settings for its worker. Only a claim reads it.
     has_settings: bool = False
     #: Whether an earlier trigger with the same key created it. Only the response to a trigger sets it.
     is_existing: bool = False
-    #: Bytes of a large input or output that this copy omits; None if it is included.
+    #: Size of a large input or output that this copy omits.
     input_bytes: int | None = None
     output_bytes: int | None = None
     parent_id: str | None = field(
@@ -182,7 +171,7 @@ class Job:
     )
     #: Its name in its bulk request or among its parent's children.
     name: str | None = None
-    #: The handler's wait, serialized: `{"jobs": […], "event": …, "until": …}`; None if it does not wait.
+    #: Serialized: `{"jobs": […], "event": …, "until": …}`.
     waiting_for_json: str | None = None
     deadline_at: datetime | None = field(
         default=None, metadata={"description": "When it fails if it has not ended; null: never."}
@@ -192,7 +181,7 @@ class Job:
     #: Milliseconds that earlier runs of this attempt ran, and waited to start; None with a single run.
     ran_ms: int | None = None
     wait_ms: int | None = None
-    #: Usage of the ended runs: microseconds of processor time, and peak memory in MiB; None: unknown.
+    #: Of the ended runs: microseconds of processor time, and peak memory in MiB; None: unknown.
     cpu_us: int | None = None
     peak_memory_mb: int | None = None
     #: When the current run of a job with several runs could start.
@@ -204,7 +193,6 @@ class Job:
 
     @property
     def key(self) -> JobKey:
-        """Return the key."""
         return JobKey(self.tenant_id, self.id)
 
     @property
@@ -219,7 +207,6 @@ class Job:
 
     @property
     def input(self) -> dict[str, Any]:
-        """Return the payload."""
         payload: dict[str, Any] = json.loads(self.input_json)
         return payload
 
@@ -230,18 +217,15 @@ class Job:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Return the tags."""
         tags: dict[str, str] = json.loads(self.tags_json)
         return tags
 
     @property
     def is_light(self) -> bool:
-        """Return True if this copy omits the input or the output."""
         return self.input_bytes is not None or self.output_bytes is not None
 
     @property
     def progress(self) -> dict[str, Any] | None:
-        """Return the last progress report."""
         return None if self.progress_json is None else json.loads(self.progress_json)
 
     @property
@@ -272,7 +256,6 @@ class Job:
 
     @property
     def waiting_for(self) -> dict[str, Any] | None:
-        """Return the handler's wait; None without one."""
         return None if self.waiting_for_json is None else json.loads(self.waiting_for_json)
 
     @property
@@ -306,14 +289,11 @@ class Job:
 
     @property
     def is_final(self) -> bool:
-        """Return True if the status never changes again."""
         return self.status in FINAL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogLine:
-    """One line of a job's log."""
-
     #: Position in the log: the run's number first, then the line's, so that runs follow in order.
     seq: int
     ts: datetime

@@ -16,9 +16,6 @@ _DATABLE = (None, WaitsFor.SCHEDULE, WaitsFor.DEFERRED, WaitsFor.DEBOUNCE, Waits
 
 @dataclass(frozen=True, kw_only=True)
 class JobChange:
-    """The requested change of a queued job."""
-
-    #: The changed fields' names.
     names: Set[str]
     priority: int | None = None
     #: With a time zone; None or a past time means now.

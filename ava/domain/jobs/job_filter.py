@@ -40,14 +40,13 @@ class JobFilter:
     completed_before: datetime | None = None
     priority: int | None = None
     triggered_by: str | None = None
-    #: A substring of the error; case is ignored.
+    #: A substring; case is ignored.
     error: str | None = None
     error_id: str | None = None
     #: A job's id or a part of it, as `ids.find_part` accepts.
     id: str | None = None
     #: Tags that a job must have, as at least one pair of key and value.
     tags: tuple[tuple[str, str], ...] | None = None
-    #: The parent, and the root of the job tree.
     parent_id: str | None = None
     tree_id: str | None = None
     #: True: only the roots of trees and jobs outside trees; False: only the others.
@@ -58,7 +57,6 @@ class JobFilter:
 
     @property
     def id_part(self) -> IdPart | None:
-        """Return the parsed id part."""
         return None if self.id is None else find_part("job", self.id)
 
     @property
@@ -72,7 +70,6 @@ class JobFilter:
         return bool(is_by_value or is_end or is_by_end or is_by_text or is_by_tree)
 
     def as_record(self) -> dict[str, Any]:
-        """Return the restrictions as a JSON object."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: _plain(value) for name, value in values.items() if value is not None}
 

@@ -15,12 +15,10 @@ TASK = "ava.run_job"
 RESERVED = "ava."
 #: The Celery queue of workers without a queue setting.
 DEFAULT_QUEUE = "default"
-#: The same for concurrent workers.
 CONCURRENT_QUEUE = "concurrent"
 
 SIGNATURE = "ava_signature"
 
-#: Max runs that one message may start.
 MAX_RUNS = 16
 
 _JOB_ID = re.compile(r"job_[0-7][0-9a-hjkmnp-tv-z]{25}")
@@ -44,30 +42,26 @@ class Message(NamedTuple):
 
     @property
     def task_id(self) -> str:
-        """Return Celery's task id: the first run's."""
         return task_id(self.runs[0])
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """Return the task's arguments."""
         first, *more = self.runs
         return (*first, self.worker_id, more) if more else (*first, self.worker_id)
 
     @property
     def arguments_text(self) -> str:
-        """Return the arguments as Flower shows them."""
         (tenant_id, job_id, run_no), *more = self.runs
         return f"({tenant_id!r}, {job_id!r}, {run_no}, {self.worker_id!r}{f', and {len(more)} more' if more else ''})"
 
     @property
     def signed_parts(self) -> tuple[object, ...]:
-        """Return the parts that the signature covers."""
         first, *more = self.runs
         return (*first, self.worker_id, *(part for run in more for part in run))
 
 
 def task_id(run: RunKey) -> str:
-    """Return Celery's id of a run: the job's id and the run's number, so that no two runs share one."""
+    """Return Celery's id of a run, which no other run has."""
     return f"{run.job_id}.{run.run_no}"
 
 

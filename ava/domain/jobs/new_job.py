@@ -20,9 +20,7 @@ JobOrRefusal = Job | RequestError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class After:
-    """The jobs that a new job waits for."""
-
-    #: The jobs' UUIDs, without duplicates.
+    #: Without duplicates.
     uuids: tuple[str, ...]
     condition: WaitCondition
     #: Whether its input refers to their outputs, so that it is validated once they are known.
@@ -31,8 +29,6 @@ class After:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """The position of a new job in a job tree."""
-
     tree_uuid: str
     parent_uuid: str | None = None
     name: str | None = None
@@ -43,8 +39,6 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewJob:
-    """A job to be created for a tenant."""
-
     tenant_id: str
     #: The triggering user, API key or schedule.
     user_id: str
@@ -54,10 +48,9 @@ class NewJob:
     #: False: only the dispatcher publishes it.
     may_publish: bool = True
     traceparent: str | None = None
-    #: Its reserved UUID; None: a new one.
+    #: None: a new one.
     uuid: str | None = None
     #: Whether its `scheduled_at` has passed by the clock that its schedule used.
     is_due: bool = False
     after: After | None = None
-    #: Its position in a job tree; None outside a tree.
     place: Place | None = None

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: The key of an object that is replaced by a part of an output.
 KEY = "$output"
 _DEFAULT = "default"
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: The runtime of pull workers, and the queue name that clients see. No node consumes it.
+#: As clients see them. No node consumes the queue.
 RUNTIME = "pull"
 QUEUE = "pull"
-#: A worker counts as live for this many seconds after a claim.
+#: Since a claim.
 LIVE_SECONDS = 45
-#: Heartbeat timeout of a run in seconds; then it is rescued.
+#: Heartbeat timeout of a run; then it is rescued.
 PULLED_SILENT_SECONDS = 15.0
-#: Supported versions of the run protocol (`AVA-Runs-Protocol`).
 PROTOCOLS = ("1",)
 
 #: Handlers cannot name such a queue: their queue names have no colon.
@@ -25,14 +24,13 @@ class PullQueue:
     Each tenant of a platform worker has its own queue, so that unclaimed jobs of one tenant do not block the others.
     """
 
-    #: The worker's owner; `*` is the platform.
+    #: `*` is the platform.
     owner: str
     worker_id: str
     tenant_id: str
 
     @property
     def name(self) -> str:
-        """Return the name in `jobs.queue`."""
         return f"{_PREFIX}{self.owner}:{self.worker_id}:{self.tenant_id}"
 
     @classmethod
@@ -48,5 +46,4 @@ def is_pulled(queue: str) -> bool:
 
 
 def shown(queue: str) -> str:
-    """Return the queue as clients see it."""
     return queue.partition(":")[0]

@@ -25,17 +25,17 @@ SECONDS = 0.02
 ALONE_SECONDS = 0.1
 #: A job that takes longer requeues the rest of its group.
 LONG_SECONDS = ALONE_SECONDS / 2
-#: Seconds between two polls for a more urgent job; a poll costs about a tenth of a brief job.
+#: Between polls for a more urgent job; a poll costs about a tenth of a brief job.
 POLL_SECONDS = 0.004
-#: Max age in seconds of a published job that ends groups. Processes take the most urgent message first, so a message
-#: that waits this long next to groups is lost.
+#: Maximum age of a published job that ends groups. Processes take the most urgent message first, so a message that
+#: waits this long next to groups is lost.
 URGENT_SECONDS = 1.0
 #: With fewer groups per process, one process would idle while another has a group.
 _GROUPS_OF_PROCESS = 4
 
 
 def size(run_seconds: float, *, waiting: int, processes: int, is_shared: bool = False) -> int:
-    """Return the max jobs of one worker per message.
+    """Return the maximum jobs of one worker per message.
 
     `run_seconds`: average duration of its jobs; `waiting`: published jobs of the window; `processes`: the queue's
     processes; `is_shared`: whether several tenants have jobs in the window.

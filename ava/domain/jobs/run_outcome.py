@@ -1,7 +1,7 @@
 """A run's outcome, and the values that it writes into the job's row. No I/O.
 
-The process that decides a run's outcome computes these values; `ava.store.jobs.transitions.end` writes them, guarded by
-the fencing token. A job that was asked to stop ends with its `stop_status` instead, whatever its run did.
+The process that decides the outcome computes them; `ava.store.jobs.transitions.end` writes them, guarded by the fencing
+token. A job that was asked to stop ends with its `stop_status` instead, whatever its run did.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ class Ending(StrEnum):
 
     COMPLETED = "completed"
     FAILED = "failed"
-    #: The handler was stopped by a cancel.
     CANCELLED = "cancelled"
     RETRIED = "retried"
     DEFERRED = "deferred"
-    #: The handler waits for jobs, an event or a time.
     WAITED = "waited"
     #: The process, or the whole node, died.
     LOST = "lost"
@@ -55,7 +53,7 @@ class RunOutcome:
     elapsed_ms: int = 0
     output_json: str | None = None
     error: str | None = None
-    #: The UUID of the error group; None until it is known, and unless the run failed.
+    #: The UUID of the error group, once known, if the run failed.
     error_id: str | None = None
     #: Seconds until a retried or deferred job may start again.
     delay_seconds: float | None = None
@@ -107,7 +105,7 @@ class RunValues:
     """The values that a run's end writes into the job's row and `job_runs`. Times are PostgreSQL's."""
 
     status: Status
-    #: Wait reason of a queued job; None: none, or a permit if it has a rate limit, which the statement decides.
+    #: None: none, or a permit if it has a rate limit, which the statement decides.
     waits_for: WaitsFor | None
     #: Seconds from the write to `run_at`; None: no time.
     delay_seconds: float | None

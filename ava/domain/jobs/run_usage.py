@@ -8,20 +8,18 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunUsage:
-    """The resource usage of a run; None: unknown."""
+    """None: unknown."""
 
-    #: Microseconds of processor time, including child processes.
+    #: Processor time, including child processes.
     cpu_us: int | None = None
-    #: Peak memory in MiB, as sampled by the node.
+    #: As sampled by the node.
     peak_memory_mb: int | None = None
 
 
-#: Usage of a run without measurements.
 NO_USAGE = RunUsage()
 
 
 def record(*, cpu_us: int | None, peak_memory_mb: int | None, wait_ms: int | None) -> dict[str, int | None]:
-    """Return the usage record, with processor time in milliseconds."""
     return {
         "cpu_ms": None if cpu_us is None else round(cpu_us / 1000),
         "peak_memory_mb": peak_memory_mb,

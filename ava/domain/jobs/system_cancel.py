@@ -12,7 +12,6 @@ from ava.domain.record import format_time
 class SystemCancel(StrEnum):
     """The error kind of a job that the system, not a caller, cancelled."""
 
-    #: It expired before its handler was entered.
     EXPIRED = "Expired"
     REPLACED = "Replaced"
     #: Its schedule fired again (`cancel_running`).
@@ -24,22 +23,18 @@ class SystemCancel(StrEnum):
 
 
 def expired(timestamp: datetime) -> str:
-    """Return the error of a job that expired at `timestamp`."""
     return f"{SystemCancel.EXPIRED}: not started by {format_time(timestamp)}"
 
 
 def replaced(job_id: str) -> str:
-    """Return the error of a job that `job_id` replaces."""
     return f"{SystemCancel.REPLACED}: {job_id} has the same deduplication key"
 
 
 def overlapped(schedule_id: str) -> str:
-    """Return the error of a job that the next firing of its schedule cancels."""
     return f"{SystemCancel.OVERLAP_CANCELLED}: the next job of {schedule_id} was created"
 
 
 def parent_cancelled(job_id: str, *, is_overdue: bool = False) -> str:
-    """Return the error after a job's parent was cancelled, or failed by its deadline."""
     why = "exceeded its deadline" if is_overdue else "was cancelled"
     return f"{SystemCancel.PARENT_CANCELLED}: {job_id} {why}"
 

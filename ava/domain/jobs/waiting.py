@@ -9,19 +9,16 @@ from ava.domain.limits.rates import Rate
 from ava.domain.record import format_time
 from ava.domain.secrets.redaction import HIDDEN_PAYLOAD, without_payload
 
-#: Max counted other tenants.
 MAX_TENANTS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitFacts:
-    """The limit that withholds a job's permit."""
-
     worker_id: str
     #: The limit's scope, and the job's value of it; None: the whole worker.
     per: str | None
     value: str | None
-    #: Jobs that run or are about to, and their max; None: only the rate is limited.
+    #: Jobs that run or are about to, and their maximum; None: only the rate is limited.
     running: int
     max_running: int | None
     rate: Rate | None
@@ -32,7 +29,6 @@ class LimitFacts:
 
     @property
     def sentence(self) -> str:
-        """Return the limit, its use and the job's position."""
         if self.max_running == 0:
             return f"limit: {self._who} may run none"
         if self.rate is not None and self.rate_wait_seconds > 0:
@@ -52,25 +48,21 @@ class LimitFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """The obstacles of a queued job."""
-
-    #: Who paused its queue, and when.
     paused_by: str | None = None
     paused_at: datetime | None = None
     limit: LimitFacts | None = None
-    #: The tenant's running and published jobs, and their max; None: unlimited.
+    #: The tenant's running and published jobs, and their maximum; None: unlimited.
     tenant_running: int = 0
     tenant_max_running: int | None = None
     #: Other tenants with waiting jobs of this queue and priority, at most `MAX_TENANTS`.
     other_tenants: int = 0
-    #: The closing log line of the handler that deferred the job; None if none did.
+    #: The closing log line of the handler that deferred the job.
     deferral: str | None = None
     #: Time of the first debounced trigger, and the latest start; None: no limit.
     debounced_at: datetime | None = None
     debounced_until: datetime | None = None
 
     def without_payloads(self) -> Waiting:
-        """Hide payloads."""
         limit = self.limit
         if limit is not None and limit.value is not None and limit.per not in (None, "tenant"):
             limit = replace(limit, value=HIDDEN_PAYLOAD)
@@ -89,7 +81,6 @@ class Waiting:
 
     @property
     def debounce(self) -> str | None:
-        """Return since when debounced triggers have delayed the job; None without debounce."""
         if self.debounced_at is None:
             return None
         until = "" if self.debounced_until is None else f", until {format_time(self.debounced_until)} at most"
@@ -97,7 +88,6 @@ class Waiting:
 
     @property
     def turn(self) -> str:
-        """Return how many other tenants are before the job; empty without any."""
         if not self.other_tenants:
             return ""
         more = "at least " if self.other_tenants >= MAX_TENANTS else ""

@@ -10,10 +10,10 @@ from typing import Any
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.wait_reasons import WaitsFor
 
-#: Max bytes of a job's input and output, as compact JSON (the contract's 1 MiB).
+#: As compact JSON (the contract's 1 MiB).
 MAX_INPUT_BYTES = 1024 * 1024
 MAX_OUTPUT_BYTES = 1024 * 1024
-#: Max steps of a job, bytes of one step's result as JSON, and bytes of all results.
+#: Steps of a job, bytes of one step's result as JSON, and bytes of all results.
 MAX_STEPS = 10_000
 MAX_STEP_BYTES = 256 * 1024
 MAX_ALL_STEPS_BYTES = 64 * 1024 * 1024
@@ -31,8 +31,6 @@ class JournalKind(StrEnum):
 
 
 class EntryState(StrEnum):
-    """The progress of a journal entry."""
-
     #: A step that runs at most once has started.
     BEGAN = "began"
     #: Finished: the step or event returned, the child was created, or `wait_any` has chosen.
@@ -43,8 +41,6 @@ class EntryState(StrEnum):
 
 
 class WaitCondition(StrEnum):
-    """The condition that satisfies a wait."""
-
     #: Of a bulk entry: every job has completed. Otherwise the entry is cancelled.
     COMPLETED = "completed"
     #: Every job has ended, with any outcome.
@@ -68,7 +64,7 @@ class NewEntry:
     state: EntryState
     #: Serialized: the step's result, the event that the wait returned, or the event to wait for.
     value_json: str | None = None
-    #: The id of the child, or of the child that `wait_any` has chosen.
+    #: The child, or the one that `wait_any` has chosen.
     child_id: str | None = None
     #: The id of the event that the wait returned. Without it, each new event is matched with the entry.
     event_id: str | None = None
@@ -78,8 +74,6 @@ class NewEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JournalEntry:
-    """A journal entry of an earlier run."""
-
     kind: JournalKind
     name: str
     state: EntryState
@@ -94,8 +88,6 @@ class JournalEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChildState:
-    """The state of a child, without its output."""
-
     id: str
     worker_id: str
     status: Status
@@ -110,41 +102,35 @@ class LoadedJournal:
 
     #: In write order.
     entries: Sequence[JournalEntry] = ()
-    #: The entries' children, by id.
+    #: By id.
     children: Mapping[str, ChildState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewChild:
-    """A child that a handler creates."""
-
     name: str
     worker_id: str
     input_json: str
-    #: None: the parent's priority.
     priority: int | None = None
     is_detached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wait:
-    """The wait of a suspended run."""
-
     condition: WaitCondition
-    #: The ids of the awaited jobs, without duplicates.
+    #: Without duplicates.
     job_ids: Sequence[str] = ()
     #: Seconds until the handler continues in any case; None: no timeout.
     timeout_seconds: float | None = None
-    #: The awaited event as a JSON object; the first of several.
+    #: As a JSON object; the first of several.
     event: Mapping[str, Any] | None = None
     #: The journal names of all awaited events.
     event_names: Sequence[str] = ()
-    #: Journal entries that the end of the run writes.
+    #: Written by the end of the run.
     entries: Sequence[NewEntry] = ()
 
     @property
     def waits_for(self) -> WaitsFor:
-        """Return the wait reason of the job."""
         return _REASONS.get(self.condition, WaitsFor.CHILDREN)
 
     @property

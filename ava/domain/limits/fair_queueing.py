@@ -2,7 +2,7 @@
 
 The algorithm is start-time fair queueing (Goyal, Vin, Cheng, 1996): each tenant has a clock, which a job advances by
 its cost divided by the tenant's weight, and the tenant with the lowest clock is next. An idle tenant does not save up
-turns, and a tenant cannot get rid of the cost of a long job by waiting.
+turns, and a tenant cannot avoid the cost of a long job by waiting.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 DEFAULT_WEIGHT = 1.0
-#: Max clocks before outdated ones are dropped.
+#: Before outdated ones are dropped.
 _MAX_CLOCKS = 20_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WaitingJob:
-    """A job that may be published now."""
-
     #: A UUID as a string; ids are ordered by age.
     id: str
     tenant_id: str
@@ -30,7 +28,6 @@ class WaitingJob:
 class _Clock:
     #: The start of the tenant's next job, in seconds of processor time divided by its weight.
     at: float
-    #: The number of its last turn.
     turn: int
 
 

@@ -13,20 +13,19 @@ from ava.settings import Settings
 class Limit:
     """A named limit with a fixed value, or the value of a setting."""
 
-    #: The name that errors, the API and the docs use, such as `bulk_jobs`.
+    #: As in errors, the API and the docs, such as `bulk_jobs`.
     name: str
     unit: str
-    #: The limited quantity, as a sentence without a verb: "Bytes of a body …".
+    #: As a sentence without a verb: "Bytes of a body …".
     meaning: str
-    #: The HTTP status of a request beyond the limit; None if the response is truncated instead.
+    #: Of a request beyond the limit; None if the response is truncated instead.
     status: int | None
-    #: The fixed value; None if a setting has the value.
+    #: None if a setting has the value.
     fixed: int | None = None
     field: str | None = None
 
     @property
     def setting(self) -> str | None:
-        """Return the environment variable that sets the limit."""
         return None if self.field is None else Settings.__dataclass_fields__[self.field].metadata["variable"]
 
     @property
@@ -41,7 +40,6 @@ class Limit:
         return self.fixed if self.field is None else _set(getattr(settings, self.field))
 
     def message(self, sentence: str) -> str:
-        """Return the error message for this limit."""
         return f"{sentence} (limit {self.name})"
 
     @property

@@ -2,8 +2,8 @@
 
 The algorithm is GCRA, the generic cell rate algorithm (ITU-T I.371): a key has a *theoretical arrival time*. A start is
 allowed if that time is at most a tolerance ahead, and advances it by one interval. The interval is slightly longer than
-the period divided by the number of jobs, so that no period sees more starts, wherever it begins, although a start may
-happen slightly later than it was allowed.
+the period divided by the number of jobs, so that no period, wherever it begins, sees more starts, although a start may
+be slightly late.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-#: Max earliness or lateness of a start, as a fraction of the period.
+#: Of a start, as a fraction of the period.
 _TOLERANCE = 0.01
 _SPANS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 _TEXT = re.compile(r"([1-9]\d{0,8})/(?:([1-9]\d{0,3})\s*)?(second|minute|hour|day)s?")
@@ -20,8 +20,6 @@ _TEXT = re.compile(r"([1-9]\d{0,8})/(?:([1-9]\d{0,3})\s*)?(second|minute|hour|da
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """A number of jobs per period in seconds."""
-
     jobs: int
     seconds: float
 
@@ -53,14 +51,11 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RateState:
-    """The state of a key at the time `now`."""
-
     now: datetime
     next_at: datetime
 
     @property
     def wait_seconds(self) -> float:
-        """Return the seconds until the next allowed start."""
         return max(0.0, (self.next_at - self.now).total_seconds())
 
 

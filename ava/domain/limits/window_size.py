@@ -1,4 +1,4 @@
-"""The size of a window: its max unstarted messages, from the throughput of its processes."""
+"""The size of a window: its maximum of unstarted messages, from the throughput of its processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 _ALONE_SECONDS = 0.5
 #: … and if several tenants wait, in this many, so that another tenant's first job starts soon without a recall.
 _SHARED_SECONDS = 0.15
-#: Min size while one tenant waits, until the processes' speed is known.
+#: While one tenant waits, until the processes' speed is known.
 _MIN_ALONE = 16
 #: Decay of the size per poll, so that a window that was too small does not shrink again immediately.
 _KEPT = 0.9
@@ -25,11 +25,10 @@ class WindowSize:
         self._most = most
         self._size = 0.0
         self._was_shared = False
-        #: True if several tenants wait in this poll, but one did in the previous.
+        #: Whether several tenants wait in this poll, but one did in the previous.
         self.is_newly_shared = False
-        #: Consumption of the window: the time of each poll, and the messages taken since the previous.
+        #: The time of each poll, and the messages taken since the previous.
         self._taken: deque[tuple[float, int]] = deque()
-        #: Recent seconds between two polls.
         self._between = 0.0
         self._published = 0
         self._had_backlog = False

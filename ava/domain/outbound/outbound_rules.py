@@ -26,7 +26,7 @@ from ava.errors import SettingsError
 from ava.settings import OutboundSettings
 
 _HOST = re.compile(r"(\*?\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
-#: Lengths of NAT64 prefixes (RFC 6052, 2.2).
+#: RFC 6052, 2.2.
 _NAT64_LENGTHS = (32, 40, 48, 56, 64, 96)
 #: Kinds of non-public addresses that an allowed host or domain may have.
 _PRIVATE_KINDS = ("private", "carrier-internal")
@@ -34,8 +34,6 @@ _PRIVATE_KINDS = ("private", "carrier-internal")
 
 @dataclass(frozen=True, kw_only=True)
 class _Destinations:
-    """Networks, hosts, and domains with their subdomains."""
-
     networks: tuple[Network, ...] = ()
     hosts: frozenset[str] = frozenset()
     domains: tuple[str, ...] = ()
@@ -53,11 +51,9 @@ class _Destinations:
 
 @dataclass(frozen=True, kw_only=True)
 class OutboundRules:
-    """The rules of an installation."""
-
     allowed: _Destinations = _Destinations()
     denied: _Destinations = _Destinations()
-    #: The operator's NAT64 prefixes in addition to 64:ff9b::/96.
+    #: In addition to 64:ff9b::/96.
     nat64: tuple[IPv6Network, ...] = ()
     #: Whether everything that is not denied is allowed, including this machine.
     allows_all: bool = False

@@ -51,7 +51,6 @@ class Target:
 
     @property
     def origin(self) -> str:
-        """Return the part of the URL that messages may show."""
         return f"{self.scheme}://{self.authority}"
 
 

@@ -10,11 +10,11 @@ from functools import lru_cache
 
 from cronsim import CronSim, CronSimError
 
-#: Max characters of a pattern. Listing every value of every field takes 356.
+#: Of a pattern. Listing every value of every field takes 356.
 LONGEST_CRON = 500
 #: The last year of a firing time: a search looks 50 years ahead, and dates end with the year 9999.
 LAST_YEAR = 9900
-#: Max characters of an invalid entry that an error repeats.
+#: Of an invalid entry that an error repeats.
 _LONGEST_SHOWN = 40
 #: Max cached patterns: a dispatcher repeatedly parses the patterns of due schedules.
 _REMEMBERED = 4096
@@ -69,13 +69,10 @@ _FIELDS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
 
 @dataclass(frozen=True, kw_only=True)
 class CronPattern:
-    """A valid pattern in its numeric form."""
-
     #: minute, hour, day of month, month, day of week
     fields: tuple[str, str, str, str, str]
 
     def __str__(self) -> str:
-        """Return the pattern with single spaces between the fields."""
         return " ".join(self.fields)
 
     @property

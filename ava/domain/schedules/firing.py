@@ -24,7 +24,7 @@ ON_TIME_SECONDS = 60
 MAX_LISTED = 100
 #: A schedule is disabled after this many consecutive firings without its worker.
 MAX_GONE = 3
-#: Retry delay in seconds after a failed decision.
+#: Maximum firing times that one decision fires or lists: the newest.
 _POSTPONED_SECONDS = 300
 
 _PREFIX = "fir"
@@ -36,8 +36,6 @@ _SECOND = timedelta(seconds=1)
 
 
 class Outcome(StrEnum):
-    """The outcome of a firing time."""
-
     FIRED = "fired"
     SKIPPED = "skipped"
     MISSED = "missed"
@@ -45,13 +43,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Firing:
-    """A past firing time and its outcome."""
-
-    #: The local time, without a time zone.
+    #: Without a time zone.
     local_time: datetime
     at: datetime
     outcome: Outcome
-    #: Why it was skipped or missed; None if it fired.
     reason: str | None
     job_id: str | None
 
@@ -76,14 +71,12 @@ def firing_position(firing_id: str) -> tuple[datetime, datetime] | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunnableWorker:
-    """A schedule's worker, if its tenant may run it."""
-
     status: WorkerStatus = WorkerStatus.ACTIVE
     #: The version of its input schema; None if any object is accepted.
     schema_version: str | None = None
     #: Why the schedule's input does not match that schema, in one line; None if it matches.
     input_fault: str | None = None
-    #: Seconds until an unstarted job expires; None: never.
+    #: Until an unstarted job expires.
     expires_in: int | None = None
 
     @property
@@ -96,8 +89,6 @@ class RunnableWorker:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueSchedule:
-    """A due schedule, with the facts for its decision."""
-
     schedule: Schedule
     #: None if the worker no longer exists, or the tenant may not run it.
     worker: RunnableWorker | None
@@ -115,8 +106,6 @@ class DueSchedule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecidedTime:
-    """The decision about one firing time."""
-
     time: FiringTime
     outcome: Outcome
     reason: str | None = None
@@ -130,8 +119,6 @@ class DecidedTime:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FiringDecision:
-    """The decision about a due schedule."""
-
     due: DueSchedule
     times: Sequence[DecidedTime] = ()
     #: All firing times up to this instant are decided.
@@ -153,7 +140,6 @@ class FiringDecision:
 
 
 def decide(due: DueSchedule, now: datetime) -> FiringDecision:
-    """Decide about a due schedule at the time `now`."""
     schedule = due.schedule
     delay = spread_delay(schedule.id, schedule.spread_seconds)
     first, past, upcoming = _walk(schedule, now - delay)

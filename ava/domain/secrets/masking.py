@@ -16,11 +16,11 @@ from ahocorasick_rs import AhoCorasick
 from ava.domain.secrets import escapes
 from ava.domain.secrets.redaction import HIDDEN
 
-#: Min characters of a form to search for, except a secret itself.
+#: Of a form to search for, except a secret itself.
 _MIN_FORM_CHARS = 6
-#: Min characters of a line of a multi-line secret that is searched for individually.
+#: Of a line of a multi-line secret that is searched for individually.
 _MIN_LINE_CHARS = 16
-#: Max characters of a needle. A longer form is compared in full where its needle is found. It bounds the memory.
+#: A longer form is compared in full where its needle is found. It bounds the memory.
 _NEEDLE_CHARS = 64
 
 _NO_SPACE = {ord(space): None for space in " \t\r\n\v\f"}
@@ -28,13 +28,10 @@ _BASE64 = str.maketrans({ord("-"): "+", ord("_"): "/"} | _NO_SPACE)
 _HEX = str.maketrans({ord(upper): upper.lower() for upper in "ABCDEF"} | _NO_SPACE | {ord("-"): None, ord(":"): None})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-#: A slice of a string: start and end.
 _Range = tuple[int, int]
 
 
 class _Search:
-    """Find forms in strings."""
-
     def __init__(self, forms: Iterable[str]) -> None:
         self._forms: dict[str, list[str]] = {}
         for form in forms:
@@ -73,7 +70,6 @@ class SecretMask:
         self._hex = _Search({form for secret in known if len(form := secret.encode().hex()) >= _MIN_FORM_CHARS})
 
     def text(self, text: str) -> str:
-        """Mask a string."""
         found = self._find(text)
         return _replaced(text, found) if found else text
 

@@ -14,8 +14,6 @@ from ava.errors import EncryptionKeyMissing, SecretUnreadable
 
 
 class Sealer:
-    """Encrypt with the first of several keys, and decrypt with any of them."""
-
     def __init__(self, keys: Sequence[str]) -> None:
         """`keys`: each 32 bytes in base64, newest first. Without keys every method except `opens` raises."""
         self._given = tuple(keys)

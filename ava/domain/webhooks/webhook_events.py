@@ -15,7 +15,7 @@ from typing import Any
 
 from ava.domain.record import format_time
 
-#: The event type of `POST /v1/webhooks/:id/test`; no endpoint subscribes to it.
+#: `POST /v1/webhooks/:id/test`; no endpoint subscribes to it.
 TEST = "ava.webhook.test"
 
 #: The prefix of Standard Webhooks secrets. The key follows in base64.
@@ -23,8 +23,6 @@ SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of secrets, not a secret
 
 
 class EventType(StrEnum):
-    """The event types that an endpoint can subscribe to."""
-
     COMPLETED = "ava.job.completed"
     FAILED = "ava.job.failed"
     CANCELLED = "ava.job.cancelled"
@@ -41,7 +39,6 @@ class Event:
 
     #: `evt_…`, equal in all requests of all deliveries.
     id: str
-    #: One of `EventType`, or `TEST`.
     type: str
     created_at: datetime
     tenant_id: str
