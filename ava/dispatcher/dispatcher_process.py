@@ -57,7 +57,7 @@ _CONNECTIONS = 5
 
 
 def make_duties(settings: Settings, database: Database, publisher: Publisher, control: Control) -> list[Duty]:
-    """Return the table of duties. Each row: name, period in seconds, unit of its count, function with dependencies.
+    """Return the table of duties: name, period in seconds, unit of its count, function with dependencies.
 
     A duty with `work` also runs as soon as the probe finds such work.
     """
@@ -115,7 +115,6 @@ def _losses(
     heartbeats: Heartbeats[str],
     returned: Callable[[], None],
 ) -> list[Duty]:
-    """Return the duties that recover from losses of nodes, workers, the broker and PostgreSQL."""
     dead_seconds = settings.node_dead_seconds
     messages = LostMessages(database, publisher, node_dead_seconds=dead_seconds)
     promotions = Promotions(database, on_another_server=returned)
@@ -166,9 +165,8 @@ def _losses(
 def _requests(
     settings: Settings, database: Database, publisher: Publisher, control: Control, creator: JobCreator
 ) -> list[Duty]:
-    """Return the duties that fire schedules, run bulk operations and fan out events."""
     firings = DueFirings(database, control, creator=creator, most_urgent=settings.tenant_most_urgent_priority)
-    # Create all series at the start, so that the first missed firing shows as an increase.
+    # So that the first missed firing shows as an increase.
     for outcome in Outcome:
         counters.SCHEDULE_FIRINGS.labels(outcome.value)
     declared = DeclaredSchedules(database, firings, node_dead_seconds=settings.node_dead_seconds)
@@ -206,7 +204,6 @@ def _requests(
 
 
 def _records(settings: Settings, database: Database, heartbeats: Heartbeats[str]) -> list[Duty]:
-    """Return the duties that count jobs and stored bytes, and delete old rows."""
     jobs = retention.of_jobs(
         database,
         retention_days=settings.retention_days,
@@ -233,7 +230,7 @@ def _records(settings: Settings, database: Database, heartbeats: Heartbeats[str]
             lambda _: retention.roll_partitions(database, **days),
         ),
         Duty("statistics", 1.0, "error groups opened", lambda _: count_ended_jobs(database)),
-        # Without the limit nothing is measured, because a pass reads every row.
+        # Only for the limit, because a pass reads every row.
         *([stored] if settings.tenant_max_stored_bytes else []),
     ]
 

@@ -24,17 +24,17 @@ _ENDING_SECONDS = 5.0
 class Duty:
     """Periodic work of the active dispatcher, one row of the table in `ava.dispatcher.dispatcher_process`.
 
-    It is idempotent, because two dispatchers may run it simultaneously, and bounded: one batch per call. Its SQL is a
-    function of `ava.store`. The loop elects the leader, and repeats, retries, logs and measures duties.
+    Idempotent, because two dispatchers may run it simultaneously, and bounded: one batch per call. The loop elects the
+    leader, and repeats, retries, logs and measures duties.
     """
 
-    #: The name in logs and metrics.
+    #: In logs and metrics.
     name: str
     #: Seconds until the next call, unless the duty is woken; a function if they vary.
     every_seconds: float | Callable[[], float]
     #: Unit of the count that `run_once` returns, for log lines, such as "jobs published".
     changes: str
-    #: Do the work once and return the number of changes. The argument is the loop's monotonic clock, in seconds.
+    #: Does the work once and returns the number of changes. The argument is the loop's monotonic clock, in seconds.
     #: Raises `DatabaseUnavailable` or `BrokerUnavailable` if the work cannot be done now; nothing is then half-done.
     run_once: Callable[[float], int]
     _: KW_ONLY
@@ -43,22 +43,20 @@ class Duty:
     #: Called after each call of `run_once` that has changed something, and after each outage: it may have lost only the
     #: response of a commit.
     on_change: Callable[[], None] = lambda: None
-    #: Maximum rest in seconds after slow calls that change nothing (`ava.store.engine.scan_rest`); 0: no rest.
+    #: After slow calls that change nothing (`ava.store.engine.scan_rest`); 0: no rest.
     max_rest_seconds: float = 0.0
     #: Returns the maximum seconds until the next call, regardless of rest, because something will then be found.
     max_wait_seconds: Callable[[], float] = lambda: float("inf")
-    #: True: dispatchers on standby run it too.
+    #: Whether dispatchers on standby run it too.
     is_on_standby: bool = False
     #: Waits until the next call, for at most the given seconds; None: wait for `wake`.
     wait_for_next: Callable[[float], None] | None = None
     _is_woken: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def period_seconds(self) -> float:
-        """Return the seconds until the next call."""
         return self.every_seconds() if callable(self.every_seconds) else self.every_seconds
 
     def wait(self, seconds: float) -> None:
-        """Wait for at most `seconds`, or until the duty is woken."""
         if self.wait_for_next is not None:
             self.wait_for_next(seconds)
         else:
@@ -91,7 +89,6 @@ class DutyLoop:
         ]
 
     def run(self, is_ending: threading.Event) -> None:
-        """Run until `is_ending` is set."""
         for thread in self._threads:
             thread.start()
         while not is_ending.is_set():
@@ -117,8 +114,6 @@ class DutyLoop:
 
 
 class DutyThread(threading.Thread):
-    """Repeats one duty."""
-
     def __init__(
         self,
         duty: Duty,
@@ -135,7 +130,6 @@ class DutyThread(threading.Thread):
         self._rest = Rest(duty.max_rest_seconds)
 
     def run(self) -> None:
-        """Run the duty whenever it is due and this process is the active dispatcher."""
         while not self._is_ending.is_set():
             if self._is_active.wait(_RETRY_SECONDS):
                 if not self._may_act():

@@ -31,15 +31,13 @@ from ava.store.fleet import pull_workers
 from ava.store.fleet.worker_settings import PLATFORM
 from ava.store.jobs import idempotency
 
-#: Cache lifetime of a key in seconds: a revoked key is refused everywhere within 2 s.
+#: A revoked key is refused everywhere within 2 s.
 _TRUST_SECONDS = 1.5
-#: Max cached tokens, known and unknown each. They are separate, so that guessed tokens evict no valid one.
+#: Cached tokens, known and unknown each: separate, so that guessed tokens evict no valid one.
 _MAX_REMEMBERED = 10_000
 
 
 class ApiKeys:
-    """Use cases of API keys."""
-
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic, *, mark: str) -> None:
         """`clock` returns monotonic seconds; `mark` is part of new tokens."""
         self._database = database
@@ -89,7 +87,6 @@ class ApiKeys:
     def page(
         self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[Sequence[ApiKey], int]:
-        """Return a page of the tenant's keys, newest first, and the total."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = api_keys.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
@@ -127,7 +124,7 @@ class ApiKeys:
         )
 
     def _find(self, token: Token) -> FoundKey | None:
-        # Read the clock before the database, so that no key is cached for longer than `_TRUST_SECONDS`.
+        # Before the database is read, so that no key is cached for longer than `_TRUST_SECONDS`.
         now, name = self._clock(), cache_name(token)
         if (known := self._known.get(name, now)) is not None:
             return known
@@ -162,7 +159,6 @@ def _check_workers(connection: Connection, caller: Caller, spec: ApiKeySpec) -> 
 
 
 def check_key(connection: Connection, caller: Caller, key_id: str) -> None:
-    """Raise `Unauthorized` if the caller's key has just been revoked."""
     if api_keys.show(connection, tenant_id=caller.tenant_id, key_id=key_id) is None:
         raise Unauthorized
 

@@ -18,18 +18,18 @@ from ava.store.reports.audit import AuditEntry, AuditFilter, AuditRecord
 
 _log = logging.getLogger(__name__)
 
-#: Max buffered records while the database is unreachable; then the oldest are dropped, with an error in the log.
+#: Buffered while the database is unreachable; then the oldest are dropped, with an error in the log.
 _MAX_HELD_RECORDS = 50_000
 _BATCH = 1000
 _PAUSE_SECONDS = 0.2
-#: Period in seconds: refusals with equal tenant, action and status in it make one entry.
+#: Refusals with equal tenant, action and status in this period make one entry.
 _SPAN_SECONDS = 60.0
-#: Max simultaneously counted combinations of tenant, action and status; one tenant has a few hundred.
+#: Simultaneously counted combinations of tenant, action and status; one tenant has a few hundred.
 _MAX_COUNTED_AT_ONCE = 5_000
 
 
 class Audit:
-    """Write records in batches shortly after the responses, so that no response waits for its record.
+    """Writes records in batches shortly after the responses, so that no response waits for its record.
 
     A killed process loses the records of its last fraction of a second. The job durably records who triggered or
     cancelled it; the trail adds the address, and refused requests.
@@ -48,7 +48,7 @@ class Audit:
         self._thread: threading.Thread | None = None
 
     def record(self, record: AuditRecord) -> None:
-        """Queue a record, which is written within a fraction of a second. Refusals are counted and sampled."""
+        """Queue a record. Refusals are counted and sampled."""
         if record.status in RefusalCounts.statuses:
             self._held.extend(self._refusals.add(record, time.monotonic()))
         else:
@@ -62,7 +62,6 @@ class Audit:
     def page(
         self, caller: Caller, audit_filter: AuditFilter, *, limit: int, before_id: str | None
     ) -> tuple[list[AuditEntry], int]:
-        """Return a page of the tenant's entries, newest first, and the total."""
         self.flush()
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
@@ -72,7 +71,6 @@ class Audit:
             return found, audit.count(connection, tenant_id=tenant_id, audit_filter=audit_filter)
 
     def close(self) -> None:
-        """Write the buffered records, and stop."""
         self._is_ending.set()
         self._held.extend(self._refusals.all())
         if self._thread is not None:
@@ -86,7 +84,7 @@ class Audit:
             )
 
     def flush(self) -> None:
-        """Write the buffered records. Raise `DatabaseUnavailable`, and retain them then."""
+        """Write the buffered records; they stay buffered if it raises `DatabaseUnavailable`."""
         with self._writing:
             while self._held or self._batch:
                 if not self._batch:
@@ -117,10 +115,10 @@ class Audit:
 
 
 class RefusalCounts:
-    """Count similar refusals: the first is written immediately, the others as one entry per minute."""
+    """Counts similar refusals: the first is written immediately, the others as one entry per minute."""
 
-    #: The statuses that a caller can cause in any number without a change. After a server error (5xx) the change may
-    #: have happened.
+    #: Statuses that a caller can cause in any number without a change. After a server error (5xx) the change may have
+    #: happened.
     statuses = range(400, 500)
 
     def __init__(self) -> None:
@@ -129,7 +127,7 @@ class RefusalCounts:
         self._counts: dict[tuple[str, str, int], tuple[float, int, AuditRecord | None]] = {}
 
     def add(self, refusal: AuditRecord, now: float) -> list[AuditRecord]:
-        """Count a refusal. Return the entries to write now: the refusal itself, if it is the first in its period."""
+        """Return the entries to write now: the refusal itself, if it is the first in its period."""
         key = (refusal.tenant_id, refusal.action, refusal.status)
         with self._lock:
             if (known := self._counts.get(key)) is not None:
@@ -149,7 +147,6 @@ class RefusalCounts:
             return self._take(lambda until: until <= now)
 
     def all(self) -> list[AuditRecord]:
-        """End all periods and return their entries."""
         return self.due(float("inf"))
 
     def _take(self, has_ended: Callable[[float], bool]) -> list[AuditRecord]:

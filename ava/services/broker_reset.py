@@ -8,21 +8,21 @@ from ava.store.fleet import workers
 from ava.store.jobs.feed import published
 from ava.store.jobs.transitions import recall
 
-#: Max seconds of the recall of full windows of many queues.
+#: For the full windows of many queues.
 _RECALL_SECONDS = 600.0
 
 
 def reset(database: Database, publisher: Publisher) -> int:
     """Return every published but unstarted job to the backlog, and delete the messages of the broker's queues.
 
-    The active dispatcher publishes the jobs again. Messages that remain in this broker, in another one or in a node's
-    memory are refused at the claim, because their run number is outdated. Running jobs continue.
+    The active dispatcher publishes the jobs again. Messages that remain anywhere are refused at the claim, because
+    their run number is outdated. Running jobs continue.
 
-    Return the number of jobs. If the broker is unreachable, its messages stay.
+    Returns the number of jobs. If the broker is unreachable, its messages stay.
     """
     with database.connect() as connection:
         queues = {*workers.queues(connection), *published.queues(connection)}
-    # Delete the messages first: jobs published before that are recalled afterwards.
+    # First, so that jobs published before that are recalled afterwards.
     for queue in sorted(queues):
         publisher.purge(queue)
     with database.transaction() as connection:

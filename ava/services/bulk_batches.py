@@ -24,18 +24,17 @@ from ava.store.reports import audit
 from ava.store.reports.audit import AuditRecord
 
 BATCH = 500
-#: Retry delays in seconds if the tenant has too many queued jobs, and after a failed batch.
+#: Retry delays if the tenant has too many queued jobs, and after a failed batch.
 _FULL_SECONDS = 2.0
 _FAILED_SECONDS = 5.0
 
 _RETRY_FROM = 'retry it with {"from": "failed"}'
 
-#: The work after the commit.
 _AfterCommit = Callable[[], None]
 
 
 class BulkBatches:
-    """Run batches. Any number of processes may run them concurrently, because each batch locks its operation.
+    """Runs batches. Any number of processes may run them concurrently, because each batch locks its operation.
 
     The jobs and the operation change in one transaction: an uncommitted batch has no effect.
     """
@@ -48,8 +47,7 @@ class BulkBatches:
     def run_next(self) -> int | None:
         """Run a batch of the longest-waiting operation.
 
-        Return the number of jobs, or None if no operation is due. An operation with a failed batch is postponed, so
-        that it does not block others.
+        Return the number of jobs, or None if no operation is due. An operation with a failed batch is postponed.
         """
         operation = None
         try:
@@ -121,7 +119,7 @@ class BulkBatches:
             before_id=operation.before_id,
             among=operation.kind.statuses,
         )
-        # The inputs of the other jobs still refer to outputs; they can only be retried with their graphs.
+        # Unresolved inputs still refer to outputs; such jobs can only be retried with their graphs.
         retried = [job for job in found.jobs if not graphs.is_unresolved(job)]
         specs = [self._jobs.retry_spec(operation.caller, job) for job in retried]
         outcomes, refusal = self._make(connection, operation, specs)
@@ -165,7 +163,6 @@ def _last_id(jobs: Sequence[Job]) -> str | None:
 
 
 def _unrunnable(specs: Sequence[JobSpec], outcomes: Sequence[JobOrRefusal]) -> str | None:
-    """Return why jobs were refused; None if all were created."""
     refused = sorted(
         {spec.worker_id for spec, outcome in zip(specs, outcomes, strict=True) if not isinstance(outcome, Job)}
     )
@@ -184,7 +181,6 @@ def _unresolved(jobs: Sequence[Job]) -> str | None:
 
 
 def _ending(operation: BulkOperation) -> AuditRecord:
-    """Return the audit record of an operation's end, with its counts."""
     changes = {
         "filter": [None, dict(operation.filter)],
         "state": [BulkState.RUNNING, operation.state],

@@ -20,17 +20,14 @@ from ava.store.jobs.reads import batches
 
 _log = logging.getLogger(__name__)
 
-#: Max counted jobs before an operation begins.
 MAX_COUNTED_BEFORE = 1_000_000
-#: Max seconds of a small operation's batches in the call; then the dispatcher continues.
+#: In the call; then the dispatcher continues.
 _CALL_SECONDS = 10.0
-#: Retry-After in seconds for a caller with too many operations.
+#: For a caller with too many operations.
 _RETRY_AFTER_SECONDS = 5
 
 
 class BulkOperations:
-    """Use cases of bulk operations."""
-
     def __init__(self, database: Database, bulk_batches: BulkBatches) -> None:
         self._database = database
         self._batches = bulk_batches
@@ -67,7 +64,6 @@ class BulkOperations:
         return (self._run_small(operation) if is_exact and total <= BATCH else operation), False
 
     def _run_small(self, operation: BulkOperation) -> BulkOperation:
-        """Run an operation to its end, or until the time limit."""
         until = time.monotonic() + _CALL_SECONDS
         found = operation
         try:
@@ -93,7 +89,6 @@ class BulkOperations:
     def page(
         self, caller: Caller, *, state: BulkState | None, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[list[BulkOperation], int]:
-        """Return a page of operations, newest first, and the total."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = bulk_operations.page(
@@ -102,10 +97,7 @@ class BulkOperations:
             return found, bulk_operations.count(connection, tenant_id=tenant_id, state=state)
 
     def abort(self, caller: Caller, operation_id: str) -> BulkOperation:
-        """Abort an operation: it processes no more jobs; processed ones stay as they are.
-
-        Raise `OperationEnded`, `OperationNotFound`.
-        """
+        """Abort an operation; processed jobs stay as they are. Raise `OperationEnded`, `OperationNotFound`."""
         with self._database.connect() as connection:
             aborted = bulk_operations.abort(connection, tenant_id=caller.tenant_id, operation_id=operation_id)
         if aborted is None:

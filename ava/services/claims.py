@@ -33,20 +33,20 @@ from ava.store.jobs.transitions.pull import Pick, PulledRun
 
 _log = logging.getLogger(__name__)
 
-#: Cache lifetime of workers' owners and tenants' weights in seconds.
+#: Cache lifetime of workers' owners and tenants' weights.
 _TRUST_SECONDS = 2.0
 _MAX_REMEMBERED = 10_000
-#: Min seconds between two records that a worker's runs are claimed.
+#: Between records that a worker's runs are claimed.
 _RECORD_SECONDS = 5.0
-#: Max pause in seconds of a claim that is repeatedly woken without getting a run.
+#: Of a claim that is repeatedly woken without getting a run.
 _MAX_FUTILE_SECONDS = 2.0
-#: Seconds between two checks whether a waiting claim's client has disconnected; each wake-up checks, too.
+#: Between checks whether a waiting claim's client has disconnected; each wake-up checks, too.
 _CLIENT_CHECK_SECONDS = 10.0
 #: The poll interval as a fraction of the time since the last offer, and its min as a multiple of the last poll's
 #: seconds.
 _INTERVAL_SHARE = 0.02
 _PAUSE_FACTOR = 10
-#: Max offered jobs per window that a poll counts.
+#: Offered jobs per window that a poll counts.
 _MAX_OFFERS = 100
 
 #: The queue that a claim waits for: of one worker and tenant, or with an empty `tenant_id`, of all tenants of a
@@ -55,29 +55,24 @@ _Wanted = PullQueue
 
 
 class WaitingClaim:
-    """A claim that waits for job offers."""
-
     def __init__(self, wanted: Collection[_Wanted]) -> None:
         self.wanted = frozenset(wanted)
         self.woken = threading.Event()
 
 
 class Claims:
-    """The claims of one process, and their polling thread."""
-
-    #: Bounds of the seconds between two polls while claims wait. The interval grows with the time since the last offer:
-    #: this process's triggers wake its claims, but only polls find offers of other processes and of the feed.
+    #: Bounds of the poll interval while claims wait. It grows with the time since the last offer: this process's
+    #: triggers wake its claims, and only polls find offers of other processes and of the feed.
     min_interval_seconds = 0.02
     max_interval_seconds = 0.1
-    #: Min seconds between two polls, whatever is triggered.
+    #: Between polls, whatever is triggered.
     gap_seconds = 0.005
 
     def __init__(self, database: Database, *, mark: str) -> None:
-        """`mark` is part of the runs' tokens."""
         self._database = database
         self._mark = mark
         self._lock = threading.Lock()
-        #: Waiting claims by queue, longest-waiting first.
+        #: By queue, longest-waiting first.
         self._waiting: dict[_Wanted, deque[WaitingClaim]] = {}
         self._count = 0
         self._thread: threading.Thread | None = None
@@ -92,7 +87,6 @@ class Claims:
 
     @property
     def is_closing(self) -> bool:
-        """True if the process is stopping, so that claims should stop waiting."""
         return self._closing.is_set()
 
     def see_offered(self, jobs: Iterable[Job]) -> None:
@@ -162,9 +156,8 @@ class Claims:
     # Which jobs -----------------------------------------------------------------------------------------------------
 
     def _picks(self, wanted: Collection[_Wanted], capacity: int) -> list[Pick]:
-        """Return the windows that a claim takes jobs from, in order."""
         if not any(each.tenant_id == "" for each in wanted):
-            # Queues with equal priority have no order, so shuffle them to serve each first in turn.
+            # Queues with equal priority have no order: serve each first in turn.
             queues = random.sample([each.name for each in wanted], len(wanted))
             return [Pick(queue=queue, priority=p, count=capacity) for p in _PRIORITIES for queue in queues]
         with self._database.connect() as connection:
@@ -216,7 +209,7 @@ class Claims:
     def pause_seconds(futile: int) -> float:
         """Return the pause before a claim that was woken `futile` times without a run waits again.
 
-        It may be unable to claim the offers, because its key already has the max number of runs.
+        It may be unable to claim the offers, because its key already has the maximum of runs.
         """
         return min(_MAX_FUTILE_SECONDS, 0.05 * futile**2)
 
@@ -232,7 +225,6 @@ class Claims:
         return False
 
     def close(self) -> None:
-        """End every wait."""
         self._closing.set()
         self._poll_now.set()
         with self._lock:
@@ -261,7 +253,6 @@ class Claims:
                     del self._waiting[each]
 
     def _run(self) -> None:
-        """Poll while claims wait."""
         took, offered_at = 0.0, time.monotonic()
         while not self._closing.wait(self.gap_seconds):
             self._poll_now.wait(self._interval(took, time.monotonic() - offered_at))

@@ -43,18 +43,16 @@ from ava.store.webhooks import webhook_events
 
 _log = logging.getLogger(__name__)
 
-#: Max seconds of decisions in one transaction; the rest is left for the next.
+#: Of decisions in one transaction; the rest is left for the next.
 _DECIDING_SECONDS = 1.0
-#: Max firings that one transaction writes, apart from its last schedule's.
+#: Of one transaction, apart from its last schedule's.
 _MAX_FIRINGS = 5_000
-#: Max characters of the inputs in one statement, apart from its last job's.
+#: Of the inputs in one statement, apart from its last job's.
 _MAX_CHARACTERS = 2**24
 
 
 @dataclass(frozen=True, kw_only=True)
 class FiredBatch:
-    """The rows that one transaction wrote."""
-
     decisions: Sequence[FiringDecision] = ()
     firings: int = 0
     #: The jobs that new firings replace.
@@ -62,10 +60,7 @@ class FiredBatch:
 
 
 class DueFirings:
-    """Write the firings of due schedules, with their jobs and next firing. The caller has locked the schedules.
-
-    Nothing takes effect unless the transaction commits.
-    """
+    """Writes the firings of due schedules, with their jobs and next firing. The caller has locked the schedules."""
 
     def __init__(
         self,

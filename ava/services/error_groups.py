@@ -24,8 +24,6 @@ _DAYS = 30
 
 
 class ErrorReports:
-    """Use cases of error groups."""
-
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -12,9 +12,8 @@ from ava.domain.jobs.job import Job, LogLine
 from ava.domain.limits.table import STREAM_BUFFER_BYTES
 from ava.store.jobs.reads.watches import WatchedState
 
-#: `read` returns after this many bytes, because updates being sent need memory a second time.
+#: Because updates being sent need memory a second time.
 _READ_BYTES = 2**15
-#: Overhead of an update in bytes.
 _UPDATE_BYTES = 200
 
 
@@ -31,7 +30,6 @@ class WatchUpdate:
 
     @property
     def size(self) -> int:
-        """Return its bytes in memory."""
         text = self.line.msg if self.line is not None else self.progress and self.progress.progress_json
         return _UPDATE_BYTES + (sys.getsizeof(text) if text else 0)
 
@@ -46,7 +44,7 @@ class Follower:
         self.seen = _state(number, job)
         #: The job's last state, once it is final.
         self.final: WatchedState | None = self.seen if job.is_final else None
-        #: True if it lacks lines because its buffer is full.
+        #: Whether it lacks lines because its buffer is full.
         self.has_more = False
         self.has_ended = False
         self._request_poll = request_poll
@@ -56,12 +54,10 @@ class Follower:
 
     @property
     def unread_bytes(self) -> int:
-        """Return the bytes of its unread updates."""
         return self._unread_bytes
 
     @property
     def may_have_lines(self) -> bool:
-        """True if a run of the job has begun."""
         return self.seen.run_no > 0
 
     @property

@@ -52,15 +52,13 @@ _log = logging.getLogger(__name__)
 
 _Found = TypeVar("_Found")
 
-#: Jobs per statement of an export.
+#: Per statement of an export.
 _EXPORT_BATCH = 200
-#: Min bytes of inputs that take long to validate, or to search for credentials.
+#: Inputs of this size take long to validate, or to search for credentials.
 _LONG_BYTES = 2**16
 
 
 class Jobs:
-    """Use cases of jobs, over a database and a broker."""
-
     def __init__(
         self,
         database: Database,
@@ -76,7 +74,6 @@ class Jobs:
         self.control = control
         self._run_long = run_long
         self.creator = JobCreator.of(settings, run_long=run_long) if settings else JobCreator()
-        #: The priorities that the settings allow for new jobs.
         self.rules = TriggerRules.of(settings) if settings else TriggerRules()
         #: Called with stored jobs that can start now.
         self.on_published: Callable[[Sequence[Job]], object] = lambda _jobs: None
@@ -235,7 +232,6 @@ class Jobs:
             return trees.unfinished(connection, job)
 
     def retry_spec(self, caller: Caller, job: Job) -> JobSpec:
-        """Return the spec that repeats a final job."""
         return JobSpec(
             worker_id=job.worker_id,
             input_json=job.input_json,
@@ -337,7 +333,6 @@ class Jobs:
             return status, job_logs.log_lines(connection, tenant_id=caller.tenant_id, job_id=job_id, wanted=wanted)
 
     def runs(self, caller: Caller, job_id: str) -> JobRuns:
-        """Return the runs of a job. Raise `JobNotFound`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
             return runs_of(job, job_runs.retained_runs(connection, job=job.key))
@@ -377,7 +372,6 @@ class Jobs:
         return before, changed
 
     def explain(self, caller: Caller, job_id: str, *, node_dead_seconds: float) -> Explanation:
-        """Explain why a job has its status. Raise `JobNotFound`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
             facts = why.read_facts(connection, job, dead_after_seconds=node_dead_seconds)

@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 def cache_name(token: Token) -> bytes:
-    """Return a token's name in a cache: a hash, so that no token stays in memory."""
+    """Return a hash, so that no token stays in memory."""
     return hashlib.sha256(token.text.encode()).digest()
 
 
@@ -32,7 +32,6 @@ class KeyCache(Generic[Value]):
             return value if now < until else None
 
     def put(self, token_hash: bytes, value: Value, *, until: float) -> None:
-        """Cache a value until a monotonic time."""
         with self._lock:
             self._entries.pop(token_hash, None)
             self._entries[token_hash] = (until, value)
@@ -40,6 +39,5 @@ class KeyCache(Generic[Value]):
                 self._entries.popitem(last=False)
 
     def clear(self) -> None:
-        """Drop all entries."""
         with self._lock:
             self._entries.clear()

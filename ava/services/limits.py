@@ -22,24 +22,20 @@ from ava.store.reports.worker_limits import WorkerLimitUse
 
 @dataclass(frozen=True, kw_only=True)
 class LimitUse:
-    """A limit of this installation, and a tenant's usage."""
-
     limit: Limit
-    #: The limit's value, or the tenant's own value from operators; None: unlimited.
+    #: Or the tenant's own value from operators; None: unlimited.
     value: int | None
-    #: The tenant's usage, at most `MAX_COUNTED_IN_USE`; None if it is not counted.
+    #: At most `MAX_COUNTED_IN_USE`; None if it is not counted.
     used: int | None
-    #: Whether `used` is exact; otherwise it is a lower bound.
+    #: Otherwise it is a lower bound.
     used_is_exact: bool | None
 
     @property
     def name(self) -> str:
-        """Return the name."""
         return self.limit.name
 
     @property
     def unit(self) -> str:
-        """Return the counted unit."""
         return self.limit.unit
 
     @property
@@ -54,19 +50,15 @@ class LimitUse:
 
     @property
     def meaning(self) -> str:
-        """Return the limit's meaning."""
         return self.limit.meaning
 
 
 class TenantLimits:
-    """The limits of this installation."""
-
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
 
     def show(self, caller: Caller) -> list[LimitUse]:
-        """Return all limits with the usage of the caller's tenant."""
         with self._database.connect() as connection:
             used = tenant_usage.read(connection, tenant_id=caller.tenant_id)
             rules = tenants.read(connection, caller.tenant_id)
@@ -74,7 +66,6 @@ class TenantLimits:
         return [self._use_of(limit, used.get(limit.name), own.get(limit.name)) for limit in LIMITS]
 
     def of_workers(self, caller: Caller) -> list[WorkerLimitUse]:
-        """Return the limited workers with the usage of the caller's tenant."""
         with self._database.connect() as connection:
             return worker_limits.read(connection, tenant_id=caller.tenant_id)
 
@@ -93,8 +84,6 @@ class TenantLimits:
 
 
 class Tenants:
-    """Use cases of tenants."""
-
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -29,19 +29,16 @@ from ava.store.jobs.transitions.ended_runs import EndedRun, closing_line
 from ava.store.jobs.transitions.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
 from ava.store.jobs.transitions.pull import LeasedRun, PulledRun
 
-#: Cache lifetime of a token's caller in seconds.
 _REMEMBER_SECONDS = 60.0
 _MAX_REMEMBERED = 20_000
-#: The position of the closing line in its run, after all lines of the worker; the opening line has 0.
+#: After all lines of the worker; the opening line has 0.
 _CLOSING_SEQ = SEQ_OF_OTHERS - 1
 assert RUN_LINES.value < _CLOSING_SEQ
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentLine:
-    """A log line from a worker."""
-
-    #: Its number in the run, from 0. Lines with a stored number are ignored.
+    #: In the run, from 0. Lines with a stored number are ignored.
     seq: int
     level: LogLevel
     msg: str
@@ -51,9 +48,7 @@ class SentLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentOutcome:
-    """The outcome of a run from a worker."""
-
-    #: The output of a successful run, as serialized JSON.
+    #: Of a successful run, as serialized JSON.
     output_json: str | None = None
     #: `Kind: reason` of a failed run, and whether it forbids further attempts.
     error: str | None = None
@@ -96,7 +91,6 @@ class PulledRuns:
         return found
 
     def known_caller_of(self, texts: Sequence[str]) -> Caller | None:
-        """Return the cached caller of any of the tokens."""
         now = self._clock()
         found = (self._callers.get(cache_name(token), now) for token in _parsed(texts))
         return next(filter(None, found), None)

@@ -10,7 +10,7 @@ from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Database
 from ava.store.jobs import replication
 
-#: The first and the max pause between two polls, in seconds.
+#: Pauses between polls.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.002, 0.1
 
 
@@ -19,14 +19,14 @@ class NotReplicated(DatabaseUnavailable):
 
 
 class Replication:
-    """Wait for synchronous standbys.
+    """Waits for synchronous standbys.
 
     PostgreSQL's own wait at the commit is not sufficient: it ends without an error if the statement is cancelled or the
     names of the standbys are removed, and it never ends if the standby is unreachable. So jobs are stored as usual, and
     then `pg_stat_replication` shows whether they were applied.
     """
 
-    #: Timeout in seconds for standbys to apply jobs.
+    #: For standbys to apply jobs.
     max_seconds = 5.0
 
     def __init__(self, database: Database) -> None:

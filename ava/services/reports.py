@@ -18,13 +18,10 @@ from ava.store.reports.tenant_loads import TenantLoads
 
 _SPANS = {GroupBy.HOUR: timedelta(hours=1), GroupBy.DAY: timedelta(days=1)}
 _NO_JOBS = EndedCounts()
-#: Max shown promotions.
 MAX_PROMOTIONS = 20
 
 
 class AnalyticsReports:
-    """Use case of analytics."""
-
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -77,7 +74,6 @@ def midnight_before(now: datetime, days: int) -> datetime:
 def _complete(
     found: Mapping[datetime, EndedCounts], since: datetime, now: datetime, group_by: GroupBy
 ) -> Sequence[SeriesPoint]:
-    """Return all spans from `since` to now, including spans without jobs."""
     step = _SPANS[group_by]
     count = int((now - since) / step) + 1
     starts = [since + step * number for number in range(count)]
@@ -85,13 +81,10 @@ def _complete(
 
 
 class Overviews:
-    """Use cases of the overview."""
-
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def overview(self, caller: Caller) -> Overview:
-        """Return the tenant's total jobs."""
         with self._database.connect() as connection:
             return overview.read(connection, tenant_id=caller.tenant_id)
 

@@ -17,9 +17,8 @@ from ava.settings import Settings
 from ava.store.access import sessions
 from ava.store.engine.database import Database
 
-#: Cache lifetime of a session in seconds: an ended session is refused everywhere within 2 s.
+#: An ended session is refused everywhere within 2 s.
 _TRUST_SECONDS = 1.5
-#: Max cached sessions.
 _MAX_REMEMBERED = 10_000
 
 
@@ -29,12 +28,11 @@ class SessionUse:
 
     session: Session
     tenant_id: str
-    #: The session's token from the cookie.
+    #: From the cookie.
     token: str = field(repr=False)
 
     @property
     def caller(self) -> Caller:
-        """Return the caller of requests in this session."""
         session = self.session
         return replace(_caller(session), tenant_id=self.tenant_id)
 
@@ -48,10 +46,7 @@ class SessionUse:
 
 
 class Sessions:
-    """Use cases of sessions."""
-
     def __init__(self, database: Database, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` returns monotonic seconds."""
         self._database = database
         self._keys, self._mark = settings.internal_secrets, settings.cell
         self._clock = clock
@@ -89,7 +84,6 @@ class Sessions:
         return _caller(link)
 
     def cookie_of(self, use: SessionUse) -> str:
-        """Return the cookie's value."""
         return write_cookie(use.token, tenant_id=use.tenant_id, own_tenant_id=use.session.tenant_id)
 
     def find(self, cookie: str) -> SessionUse:
@@ -102,7 +96,7 @@ class Sessions:
         return use if tenant_id is None else use.at(tenant_id)
 
     def _find(self, token: Token) -> Session:
-        # Read the clock before the database, so that no session is cached for too long.
+        # Before the database is read, so that no session is cached for too long.
         now, name = self._clock(), cache_name(token)
         if (known := self._known.get(name, now)) is not None:
             return known

@@ -26,17 +26,14 @@ from ava.store.jobs.rows import FoundLines
 
 _log = logging.getLogger(__name__)
 
-#: Max log positions per statement, which bounds the bytes that it returns.
+#: Per statement, which bounds the bytes that it returns.
 _POSITIONS_AT_ONCE = 128
-#: Seconds between two checks whether the client has disconnected.
+#: Between checks whether the client has disconnected.
 _CLIENT_CHECK_SECONDS = 5.0
 
 
 class _Waiter:
-    """A watcher that waits until a job is final or an operation has ended."""
-
     def __init__(self, tenant_id: str, watched_id: str) -> None:
-        #: The tenant, and the id of the job or operation.
         self.key = JobKey(tenant_id, watched_id)
         self.is_operation = watched_id.startswith("op_")
         self.is_final = False
@@ -44,11 +41,8 @@ class _Waiter:
 
 
 class Watches:
-    """The watchers of one process, and their polling thread."""
-
-    #: Seconds between two polls.
     interval_seconds = 0.15
-    #: Min seconds between two reads: followers that ask for lines need not wait for the interval.
+    #: Between reads: followers that ask for lines need not wait for the interval.
     gap_seconds = 0.03
 
     def __init__(self, database: Database) -> None:
@@ -56,7 +50,6 @@ class Watches:
         self._lock = threading.Lock()
         self._waiters: set[_Waiter] = set()
         self._followers: dict[int, Follower] = {}
-        #: The numbers of followers that have asked for lines.
         self._asking: set[int] = set()
         self._numbers = itertools.count(1)
         self._thread: threading.Thread | None = None
@@ -65,7 +58,6 @@ class Watches:
 
     @property
     def is_closing(self) -> bool:
-        """True if the process is stopping, so that watchers should stop waiting."""
         return self._closing.is_set()
 
     def wait(self, watched_id: str, seconds: float, is_gone: Callable[[], bool], *, tenant_id: str) -> bool:
@@ -98,7 +90,6 @@ class Watches:
                 self._followers.pop(follower.number, None)
 
     def close(self) -> None:
-        """End every watch."""
         self._closing.set()
         self._poll_now.set()
         with self._lock:
@@ -123,13 +114,11 @@ class Watches:
                 self._thread.start()
 
     def _ask(self, number: int) -> None:
-        """Schedule an early read for a follower."""
         with self._lock:
             self._asking.add(number)
         self._poll_now.set()
 
     def _run(self) -> None:
-        """Poll while there are watchers."""
         all_at = time.monotonic() + self.interval_seconds
         while not self._closing.wait(self.gap_seconds):
             self._poll_now.wait(max(0.0, all_at - time.monotonic()))

@@ -26,9 +26,6 @@ from ava.store.jobs import idempotency
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerChange:
-    """A client's change of a worker's settings."""
-
-    #: Whether it applies to all tenants.
     is_of_platform: bool = False
     #: The sent fields of `status`, `timeout_seconds`, `max_retries`, `max_running` and `rate`; None removes a setting.
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -40,8 +37,6 @@ class WorkerChange:
 
 
 class Workers:
-    """Use cases of workers."""
-
     def __init__(self, database: Database, sealer: Sealer, *, node_dead_seconds: float) -> None:
         self._database = database
         self._sealer = sealer

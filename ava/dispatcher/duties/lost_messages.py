@@ -11,10 +11,10 @@ from ava.store.jobs.feed import published
 from ava.store.jobs.transitions import publish, recall
 
 _JOBS_PER_STATEMENT = 1000
-#: Maximum seconds from publishing a message to the start of its job, while a process is free.
+#: From publishing a message to the start of its job, while a process is free.
 _SETTLE_SECONDS = 4.0
-#: Maximum pause between two republishes to a queue whose idle nodes do not react. It bounds the time until a lost
-#: message is republished to 30 s.
+#: Between republishes to a queue whose idle nodes do not react. Bounds the time until a lost message is republished to
+#: 30 s.
 _LONGEST_PAUSE_SECONDS = 16.0
 
 
@@ -22,7 +22,6 @@ _LONGEST_PAUSE_SECONDS = 16.0
 class _IdleRepublish:
     """The last messages that were republished to a queue because its nodes were idle."""
 
-    #: The earliest time of the next such republish.
     next_at: float
     pause_seconds: float
     #: The jobs of these messages. If the same jobs are found lost again, lost messages were not why the nodes were

@@ -17,7 +17,7 @@ from ava.store.reports import promotions
 
 _log = logging.getLogger(__name__)
 
-#: After a longer gap between two observations, the database may have been unreachable in between.
+#: After a longer gap between observations, the database may have been unreachable in between.
 _GAP_SECONDS = 3.0
 _RUNS_PER_STATEMENT = 500
 
@@ -29,7 +29,7 @@ _Sender = TypeVar("_Sender", bound=Hashable)
 class _Heartbeat:
     #: PostgreSQL's time of the heartbeat, only compared for equality.
     seen_at: datetime
-    #: Time since which it has not changed, in seconds of this process's monotonic clock.
+    #: Since when it has not changed, in seconds of this process's monotonic clock.
     since: float
 
 
@@ -48,7 +48,6 @@ class Heartbeats(Generic[_Sender]):
         self._observed_at = self._began_at = float("-inf")
 
     def observe(self, now: float, seen_at: Mapping[_Sender, datetime]) -> None:
-        """Record the heartbeats that were read at `now`, by sender."""
         if now - self._observed_at > _GAP_SECONDS:
             self.forget(now)
         known, since = self._heartbeats, max(now - self._age_seconds, self._began_at)
@@ -98,9 +97,7 @@ def warn_silent_nodes(
     """Ask silent nodes through the broker to release their runs after half of `node_dead_seconds`.
 
     A node that has lost only the database continues its runs, because it cannot tell this from an outage for all nodes.
-    Its runs must have ended when the node counts as dead; this request leaves time to stop them.
-
-    Returns the number of runs.
+    Its runs must have ended when the node counts as dead. Returns the number of runs.
     """
     if not (node_ids := heartbeats.silent(now, seconds=node_dead_seconds / 2)):
         return 0
@@ -125,7 +122,7 @@ def rescue_from_dead_nodes(
                 limit=_RUNS_PER_STATEMENT,
             )
     except DatabaseUnavailable:
-        # A database that is readable but not writable, for example because of a full disk, stores no heartbeats either.
+        # A database that is only readable, for example because of a full disk, stores no heartbeats either.
         heartbeats.forget(now)
         raise
     return len(rescued)

@@ -18,7 +18,7 @@ _CALL_SECONDS = 2.0
 def wake_duties(database: Database, duties: Mapping[Work, Duty]) -> int:
     """Wake the duties that have work. Returns 0, because nothing changes.
 
-    It runs ten times per second with a single statement, because usually there is no work.
+    One statement, ten times per second, because usually there is no work.
     """
     with database.connect() as connection:
         found = pending_work.find(connection)

@@ -14,7 +14,7 @@ from ava.store.jobs.transitions import pull, rescue
 
 #: PostgreSQL's clock measures these first seconds of silence, so that only runs that missed a heartbeat are watched.
 _MISSED_SECONDS = 6.0
-#: API processes write their own heartbeat every second. If it is older than this, none can receive heartbeats of runs.
+#: API processes write their own heartbeat every second. If it is older, none can receive heartbeats of runs.
 _API_GAP_SECONDS = 5.0
 _MAX_WATCHED = 20_000
 _RUNS_PER_STATEMENT = 500

@@ -21,7 +21,7 @@ from ava.store.schedules import firings
 from ava.store.webhooks import webhook_events
 
 _CALL_SECONDS = 3.0
-#: Seconds until the next call if this one deleted rows, and if it found none.
+#: Until the next call if this one deleted rows, and if it found none.
 _BUSY_SECONDS = 1.0
 _IDLE_SECONDS = 10.0
 #: A batch that takes less than the first value doubles. A batch that fails or takes more than the second halves.
@@ -31,17 +31,16 @@ _LONG_SECONDS = 1.0
 _FIRST_BATCH = 500
 _SMALLEST_BATCH = 10
 _LARGEST_BATCH = 20_000
-#: Retention of an ended node's row, in seconds.
+#: Of its row.
 _ENDED_NODE_SECONDS = 3600.0
-#: Retention of counts per minute, in seconds.
 _MINUTES_SECONDS = 24 * 3600.0
-#: Seconds between two passes over old jobs if retention differs between jobs: each pass reads every job that is past
-#: the shortest retention.
+#: Between passes over old jobs if retention differs between jobs: each pass reads every job past the shortest
+#: retention.
 _PASS_PAUSE_SECONDS = 600.0
-#: Number of days ahead with partitions. Without one, rows go to the default partition and nothing is lost. Most
-#: statements on log lines name a job, so more partitions cost nothing; statements on other tables scan every partition.
+#: Days ahead with partitions. Without one, rows go to the default partition and nothing is lost. Most statements on log
+#: lines name a job, so more partitions cost nothing; statements on other tables scan every partition.
 _LOG_DAYS_AHEAD, _DAYS_AHEAD = 7, 3
-#: Approximate maximum number of partitions. Longer retention makes a partition span several days.
+#: Approximate. Longer retention makes a partition span several days.
 _MAX_PARTITIONS = {
     partitions.LOGS: 60,
     "audit": 30,
@@ -60,9 +59,7 @@ class OldRows:
 
     def __init__(self, delete: Callable[[Connection, int], int], *, ends: Callable[[], bool] | None = None) -> None:
         """`delete` deletes up to about the given number of rows, oldest first, and returns at least that number if more
-        remain.
-
-        `ends`, if given, returns True after a batch if none remain.
+        remain. `ends`, if given, returns True after a batch if none remain.
         """
         self.batch = _FIRST_BATCH
         self.has_more = True
@@ -83,10 +80,7 @@ class OldRows:
 
 
 class OldJobs:
-    """Scans jobs past the shortest retention, oldest first, and deletes jobs past their own retention.
-
-    With equal retention, it deletes each job that it scans.
-    """
+    """Scans jobs past the shortest retention, oldest first, and deletes jobs past their own retention."""
 
     def __init__(self, *, retention_days: float) -> None:
         """`retention_days`: default for workers and tenants that set none."""
@@ -118,15 +112,12 @@ class OldJobs:
 
 
 class Retention:
-    """Deletes several kinds of old rows, round-robin."""
-
     def __init__(self, database: Database, kinds: Sequence[OldRows]) -> None:
         self._database = database
         self._kinds = kinds
         self._has_deleted = True
 
     def pause_seconds(self) -> float:
-        """Return the seconds until the next call."""
         return _BUSY_SECONDS if self._has_deleted else _IDLE_SECONDS
 
     def run_once(self, _now: float) -> int:
@@ -181,8 +172,6 @@ def of_jobs(
 def of_events(database: Database, *, retention_days: float, event_days: float) -> Retention:
     """Return the duty that deletes old webhook events with their deliveries, leftovers of deleted webhooks, replaced
     subscriptions, and incoming events and deliveries that are not dropped with a partition.
-
-    `event_days`: retention of incoming events and deliveries.
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
         lambda connection, limit: webhook_events.delete_old(connection, retention_days=retention_days, limit=limit),

@@ -24,8 +24,8 @@ _MAX_TRANSACTIONS = 40
 def fire_due_schedules(database: Database, firings: DueFirings, *, now: datetime | None = None) -> int:
     """Write the firings of due schedules, with their jobs and the next firing. Returns the number of firings.
 
-    `firings` decides the firing times at `now`; None means the database's time. Several dispatchers may run this
-    concurrently. An uncommitted transaction has no effect.
+    `now`: None means the database's time. Several dispatchers may run this concurrently. An uncommitted transaction has
+    no effect.
     """
     with database.connect() as connection:
         is_due = due_schedules.are_due(connection, now=now)
@@ -73,11 +73,10 @@ class DeclaredSchedules:
     """
 
     def __init__(self, database: Database, firings: DueFirings, *, node_dead_seconds: float) -> None:
-        """`firings` decides the firing times before a change."""
         self._database = database
         self._firings = firings
         self._node_dead_seconds = node_dead_seconds
-        #: Unusable declarations, so that each is logged only once.
+        #: So that each is logged only once.
         self._unusable: set[Declaration] = set()
 
     def run_once(self, _now: float) -> int:

@@ -27,10 +27,9 @@ from ava.store.webhooks import webhook_events
 
 _JOBS_PER_TRANSACTION = 5_000
 _CALL_SECONDS = 3.0
-#: Rows of one page in a pass over stored rows.
 _PAGE_ROWS = 5_000
 _PAGES_SECONDS = 0.25
-#: Seconds between two passes over stored rows.
+#: Between passes over stored rows.
 _PAUSE_SECONDS = 10.0
 _TENANTS_PER_STATEMENT = 1_000
 

@@ -18,22 +18,22 @@ from ava.store.jobs.transitions import cancel, expire, park, permits, recall
 from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.jobs.transitions.park import ListPosition
 
-#: Maximum jobs of one statement that returns or parks them, moves them to another queue or limit, or expires them, and
-#: of one transaction that stops them.
+#: Of one statement that returns or parks them, moves them to another queue or limit, or expires them, and of one
+#: transaction that stops them.
 _JOBS_PER_STATEMENT = 5000
 _MOVED_PER_STATEMENT = 10_000
 _EXPIRED_PER_STATEMENT = 1000
 _STOPPED_PER_TRANSACTION = 500
-#: Maximum statements of one call that returns due jobs: enough for more than one second's worth of jobs.
+#: Of one call that returns due jobs: enough for more than one second's worth of jobs.
 _MAX_STATEMENTS = 10
-#: Seconds after a change until jobs are moved or parked once more: a transaction that was inserting a job during the
-#: change may have read the old state.
+#: After a change until jobs are moved or parked once more: a transaction that was inserting a job during the change may
+#: have read the old state.
 _AGAIN_SECONDS = 10.0
 _MAX_READ = 1000
-#: Seconds after a change during which jobs are returned repeatedly: a concurrent transaction that parks jobs may have
-#: read the old state and commit later.
+#: After a change during which jobs are returned repeatedly: a concurrent transaction that parks jobs may have read the
+#: old state and commit later.
 _AFTER_CHANGE_SECONDS = 2.0
-#: Seconds between two polls for parked jobs while nothing changes.
+#: Between polls for parked jobs while nothing changes.
 _LONGEST_PAUSE_SECONDS = 10.0
 _PARKED_FOR = (WaitsFor.NODE, WaitsFor.QUEUE, WaitsFor.WORKER)
 
@@ -170,14 +170,13 @@ class ParkedJobs:
 class PausedWorkers:
     """Parks the waiting jobs of a worker that is paused for one tenant or for all. `ParkedJobs` returns them.
 
-    A new dispatcher starts with all changes in the history. Jobs of a paused worker cannot start before they are
-    parked, because the claim checks the status too.
+    A new dispatcher starts with all changes in the history. Until they are parked, the claim refuses them.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._last: WorkerStatusChange | None = None
-        #: The changes to apply once more, with their times.
+        #: To apply once more, with their times.
         self._again: list[tuple[float, WorkerStatusChange]] = []
 
     def run_once(self, now: float) -> int:

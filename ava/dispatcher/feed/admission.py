@@ -17,14 +17,14 @@ from ava.store.jobs.feed.limit_keys import KeyState
 from ava.store.jobs.feed.permit_waits import LimitedJob
 from ava.store.jobs.transitions import park, permits
 
-#: Maximum limit keys per poll, in addition to those of notices. The next poll continues after them.
+#: Limit keys per poll, in addition to those of notices. The next poll continues after them.
 MAX_KEYS = 200
-#: Permits after which a poll stops admitting, because jobs of other tenants wait until it ends.
+#: After these a poll stops admitting, because jobs of other tenants wait until it ends.
 _MAX_PERMITS = 100
-#: Maximum jobs of one key, priority and tenant in one poll, and maximum tenants of one key and priority.
+#: Jobs of one key, priority and tenant in one poll, and tenants of one key and priority.
 _MAX_EACH = 50
 _MAX_TENANTS = 200
-#: Maximum keys whose fair-queueing clocks are cached.
+#: Keys whose fair-queueing clocks are cached.
 _MAX_CLOCKS = 1000
 _IDLE_SECONDS = 60.0
 _RATES_PER_STATEMENT = 1000
@@ -41,18 +41,18 @@ class Admission:
         self, database: Database, fair_queue: FairQueue, *, node_dead_seconds: float, tenant_max_running: int | None
     ) -> None:
         self._database = database
-        #: Dedicated to the transactions that give permits; used only by the feed's thread.
+        #: For the transactions that give permits; used only by the feed's thread.
         self._connections = database.dedicated()
         self._fair_queue = fair_queue
         self._node_dead_seconds = node_dead_seconds
         self._tenant_max_running = tenant_max_running
-        #: The last key of the previous poll, if more keys follow.
+        #: Of the previous poll, if more keys follow.
         self.last_key = ""
         self._clocks: dict[tuple[str, int], FairQueueClock] = {}
         self._idle_at = 0.0
-        #: Seconds until a rate among the keys of the last poll allows the next start.
+        #: Until a rate among the keys of the last poll allows the next start.
         self.wait_seconds = float("inf")
-        #: True if the last poll left free permits for the next one.
+        #: Whether the last poll left free permits for the next one.
         self.has_more = False
 
     def poll(self, keys: Sequence[str], may_publish: Callable[[str, str, int], bool]) -> list[Job]:
@@ -187,8 +187,6 @@ class Admission:
 
 
 class _Rates:
-    """The rate states of one poll, and the starts that it charges."""
-
     def __init__(
         self, connection: Connection, by_key: Mapping[str, Rate], waiting: Mapping[str, Sequence[LimitedJob]]
     ) -> None:
@@ -201,7 +199,7 @@ class _Rates:
         }
         self._states = permit_waits.read_rates(connection, self._rates) if self._rates else {}
         self._charged: set[str] = set()
-        #: Seconds until the next start of a rate that currently allows none.
+        #: Until the next start of a rate that currently allows none.
         self.wait_seconds = float("inf")
 
     def allowed(self, jobs: Sequence[LimitedJob]) -> list[LimitedJob]:
@@ -234,7 +232,6 @@ class _Rates:
         return found
 
     def write(self) -> None:
-        """Store the charged rates."""
         if self._charged:
             permit_waits.write_rates(
                 self._connection, {key: self._states[key].next_at for key in sorted(self._charged)}

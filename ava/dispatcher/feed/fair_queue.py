@@ -20,18 +20,18 @@ from ava.store.jobs.feed import tenant_backlogs
 from ava.store.jobs.feed.polls import Window
 from ava.store.jobs.transitions import permits, publish, recall
 
-#: Maximum tenants of a window in one poll. If there are more, the next poll continues after them.
+#: Of a window in one poll. If there are more, the next poll continues after them.
 _MAX_TENANTS = 200
 _MIN_TENANTS = 20
 _MAX_EACH = 500
-#: Maximum groups of tenants in one poll; the next group is read only if all tenants of a group are at their limits.
+#: Groups of tenants in one poll; the next group is read only if all tenants of a group are at their limits.
 _MAX_GROUPS = 25
-#: Cost in seconds of a worker's job before any has ended, and the minimum cost of a job: its claim and its end.
+#: Cost of a worker's job before any has ended, and the minimum cost of a job: its claim and its end.
 _UNKNOWN_COST_SECONDS = 0.05
 _MIN_COST_SECONDS = 0.002
 _RULES_SECONDS = 1.0
 COSTS_SECONDS = 5.0
-#: Maximum new workers whose latest jobs a poll reads, so that short jobs are grouped early.
+#: New workers whose latest jobs a poll reads, so that short jobs are grouped early.
 _MAX_NEW = 20
 
 
@@ -66,7 +66,7 @@ class FairQueue:
         self._rules_version: tuple[int, datetime | None] = (0, None)
         self._clocks: dict[str, FairQueueClock] = {}
         self._sizes: dict[str, WindowSize] = {}
-        #: The last tenant of each window in the previous poll, if more tenants follow.
+        #: Of the previous poll, if more tenants follow.
         self._last_tenants: dict[str, str] = {}
         self._costs: dict[str, float] = {}
         #: Workers with enough counted jobs, and the (tenant, worker) pairs of others, whose costs the next poll reads.
@@ -101,7 +101,6 @@ class FairQueue:
         return has_changed or (is_first and self.has_limits)
 
     def size(self, window: Window, *, processes: int) -> SizedWindow:
-        """Return the number of unstarted messages that the window may currently hold."""
         known = self._sizes.setdefault(window.name, WindowSize(self._max_size))
         size = known.poll(time.monotonic(), published=window.published, processes=processes, is_shared=window.is_shared)
         if not self._is_fair:
@@ -120,11 +119,9 @@ class FairQueue:
 
     @property
     def has_limits(self) -> bool:
-        """Return True if some tenants have a limit on running jobs."""
         return self._tenant_max_running is not None or bool(self._rules.limited)
 
     def is_limited(self, tenant_id: str) -> bool:
-        """Return True if the tenant has a limit on running jobs."""
         return self._tenant_max_running is not None or tenant_id in self._rules.limited
 
     def publish(self, window: Window, capacity: int, unserved: Collection[str]) -> tuple[list[Job], bool]:
@@ -236,5 +233,4 @@ class FairQueue:
         return max(_MIN_COST_SECONDS, self._costs.get(job.worker_id, _UNKNOWN_COST_SECONDS))
 
     def weight(self, tenant_id: str) -> float:
-        """Return the weight of a tenant in fair queueing."""
         return self._rules.weights.get(tenant_id, DEFAULT_WEIGHT)

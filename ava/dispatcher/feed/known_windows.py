@@ -16,21 +16,21 @@ from ava.store.jobs.feed import polls
 from ava.store.jobs.feed.polls import Poll, ScanFloor, Window
 from ava.store.jobs.rows import job_uuid
 
-#: Seconds above which a poll of all windows is slow. Normally it takes about one millisecond.
+#: Above this, a poll of all windows is slow. Normally it takes about one millisecond.
 _SLOW_SECONDS = 0.05
-#: The number of consecutive slow polls after which the feed polls all windows less often.
+#: Consecutive slow polls after which the feed polls all windows less often.
 _SLOW_LOOKS = 3
-#: The pause between two slow polls of all windows: a multiple of their duration, and its maximum in seconds.
+#: The pause between slow polls of all windows: a multiple of their duration, and its maximum in seconds.
 _PAUSE_FACTOR = 10
 _MAX_PAUSE_SECONDS = 10.0
 #: A poll of known windows is useful if it takes less than this share of the time of a poll of all windows.
 _MAX_SHARE = 0.5
-#: The maximum number of windows that stay known, with or without jobs.
+#: With or without jobs.
 _MAX_KNOWN = 1000
 #: With more known windows of pulled jobs than this, only a poll of all windows reads them: a tenant can create
 #: thousands.
 _MAX_PULLED = 200
-#: Seconds that one poll spends on queues of pulled jobs. Each tenant can create 2,000 such windows.
+#: Of one poll on queues of pulled jobs. Each tenant can create 2,000 such windows.
 _FEED_SECONDS = 0.05
 
 
@@ -90,7 +90,6 @@ class KnownWindows:
         return replace(poll, windows=waiting, is_complete=not leaves_out)
 
     def _judge(self, seconds: float) -> None:
-        """Set the time of the next poll of all windows."""
         self._complete_seconds = seconds
         self._slow = self._slow + 1 if seconds > _SLOW_SECONDS else 0
         pause = min(seconds * _PAUSE_FACTOR, _MAX_PAUSE_SECONDS) if self._slow >= _SLOW_LOOKS else 0.0
@@ -106,7 +105,7 @@ class PullRoundRobin:
     """Round-robin over the tenants of queues of pulled jobs, within the time of one poll."""
 
     def __init__(self) -> None:
-        #: Windows that are read but not fed yet, by queue.
+        #: Read but not fed yet, by queue.
         self._left: dict[str, Sequence[Window]] = {}
         #: The sequence number of the last feeding of each queue, and of any queue of each tenant.
         self._fed: dict[str, int] = {}
@@ -115,7 +114,6 @@ class PullRoundRobin:
 
     @property
     def has_more(self) -> bool:
-        """Return True if windows are left for the next poll."""
         return bool(self._left)
 
     def see(self, poll: Poll, of_queues: Mapping[str, Sequence[Window]]) -> list[str]:

@@ -23,20 +23,20 @@ from ava.store.jobs.feed.polls import Poll, Window
 from ava.store.jobs.transitions import park, recall
 
 _JOBS_PER_STATEMENT = 500
-#: Maximum jobs of one window that one statement parks, or recalls from the broker.
+#: Of one window that one statement parks, or recalls from the broker.
 _MAX_PARKED = 5000
 #: A window's messages are redistributed if they exceed its size by this factor, or, just after a second tenant began to
 #: wait, if they exceed its size at all.
 _EXCESS = 1.5
-#: Seconds between two polls, and while several tenants wait in one window.
+#: Between polls, and while several tenants wait in one window.
 _POLL_SECONDS = 0.1
 _SHARED_SECONDS = 0.07
 #: Seconds until the next poll if processes or jobs are waiting for it: admissions or windows of pulled jobs are left
 #: over, or the poll fed an empty window or the whole backlog of a window.
 _CONTINUED_SECONDS = 0.02
-#: Seconds between two reads of the workers that no live node serves.
+#: Between reads of the workers that no live node serves.
 _UNSERVED_SECONDS = 1.0
-#: The pause between two scans of a backlog for jobs of such workers, as a multiple of the duration of a scan.
+#: The pause between scans of a backlog for jobs of such workers, as a multiple of the duration of a scan.
 _PASS_FACTOR = 50
 #: The API itself publishes to a window with fewer messages than this, however few processes there are. In fuller
 #: windows, grouping jobs saves more time than waiting for the next poll costs.
@@ -98,13 +98,12 @@ class WindowFeed:
         self._poll_at = float("-inf")
         self._is_shared = self._is_awaited = False
         self._unserved: dict[str, _Unserved] = {}
-        #: The queues of pulled jobs without a live worker.
+        #: Without a live worker.
         self._unclaimed: frozenset[str] = frozenset()
-        #: The windows that the last poll closed; None before the first poll.
+        #: By the last poll; None before the first.
         self._closed: set[tuple[str, int]] | None = None
 
     def next_poll_seconds(self) -> float:
-        """Return the seconds until the next poll."""
         return max(0.0, min(self._poll_at - time.monotonic(), self._admission.wait_seconds))
 
     def wait(self, seconds: float) -> None:
@@ -192,7 +191,6 @@ class WindowFeed:
         return published
 
     def _find_unclaimed(self, pulled: Collection[str]) -> frozenset[str]:
-        """Return the queues without a live worker."""
         with self._database.connect() as connection:
             return frozenset(pulled) - worker_claims.live(connection, pulled)
 
@@ -364,7 +362,6 @@ def _is_to_be_dealt_anew(windows: Sequence[Window], sizes: Mapping[int, SizedWin
 
 
 def _by_queue(windows: Iterable[Window]) -> dict[str, list[Window]]:
-    """Return windows by queue, the most urgent first."""
     ordered = sorted(windows, key=lambda w: (w.queue, w.priority))
     return {queue: list(of_queue) for queue, of_queue in groupby(ordered, key=lambda w: w.queue)}
 

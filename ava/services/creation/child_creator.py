@@ -20,8 +20,6 @@ from ava.store.jobs.transitions import children
 
 
 class ChildCreator:
-    """Create the children of a process's runs, each batch in one transaction with its journal entries."""
-
     def __init__(self, *, creator: JobCreator, rules: TriggerRules) -> None:
         self._creator = creator
         self._rules = rules
@@ -29,7 +27,7 @@ class ChildCreator:
     def create(
         self, database: Database, job: Job, *, claim_id: str | None, new: Sequence[NewChild]
     ) -> list[ChildState]:
-        """Create children of a job's run, all or none, and write their journal entries.
+        """Create children of a job's run, all or none, with their journal entries, in one transaction.
 
         Return the children's states. Raise `RunStopped` if the run has lost its job or will be cancelled,
         `ChildrenRefused` if its tree would have too many jobs, and the first child's refusal.

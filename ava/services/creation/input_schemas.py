@@ -19,10 +19,10 @@ from ava.store.fleet import workers
 
 _log = logging.getLogger(__name__)
 
-#: Max cached pairs of tenant and worker, and max cached schemas.
+#: Cached pairs of tenant and worker, and cached schemas.
 _MAX_PAIRS = 20_000
 _MAX_SCHEMAS = 2_000
-#: Min bytes of inputs that take long to validate.
+#: Inputs of this size take long to validate.
 _LONG_BYTES = 2**16
 
 #: The version that an input matches (None without a schema), or the mismatch.
@@ -32,10 +32,10 @@ _UNRESOLVED: _Known = (UNRESOLVED, None)
 
 
 class InputSchemas:
-    """Validate inputs against their workers' schemas.
+    """Validates inputs against their workers' schemas.
 
-    A process caches schemas: the statement that stores a job compares the version with the worker's, and stores nothing
-    if they differ. Then `refresh` reads the new schema.
+    The statement that stores a job compares the cached version with the worker's, and stores nothing if they differ.
+    Then `refresh` reads the new schema.
     """
 
     def __init__(self, run_long: Callable[[Callable[[], Any]], Any] = lambda work: work()) -> None:

@@ -26,14 +26,14 @@ from ava.store.engine.database import Connection
 from ava.store.jobs.transitions import edges, make
 from ava.telemetry import tracing
 
-#: Max jobs that one call publishes. The dispatcher publishes the others, fairly among tenants.
+#: The dispatcher publishes further jobs of a call, fairly among tenants.
 _MAX_PUBLISHED = 16
-#: Max seconds of retries while others change the call's workers, or create and end jobs with its keys.
+#: Of retries while others change the call's workers, or create and end jobs with its keys.
 _TRY_SECONDS = 5.0
 
 
 class JobCreator:
-    """Create jobs: validate their inputs, count them against their tenants' quotas, and insert them."""
+    """Creates jobs: validates their inputs, counts them against their tenants' quotas, and inserts them."""
 
     def __init__(
         self,
@@ -42,8 +42,7 @@ class JobCreator:
         quota: TenantQuotas | None = None,
         max_published: int = _MAX_PUBLISHED,
     ) -> None:
-        """`max_published`: jobs of one `prepare` that the caller publishes; the dispatcher publishes the others."""
-        #: The process's cache of worker schemas.
+        """`max_published`: jobs of one `prepare` that the caller publishes."""
         self.schemas = schemas or InputSchemas()
         self._quota = quota or TenantQuotas()
         self._max_published = max_published
@@ -56,7 +55,7 @@ class JobCreator:
         run_long: Callable[[Callable[[], Any]], Any] = lambda work: work(),
         recounts: bool = False,
     ) -> Self:
-        """Return a creator by the settings. For `run_long` see `InputSchemas`, for `recounts` `QueuedJobsQuota`."""
+        """For `run_long` see `InputSchemas`, for `recounts` `QueuedJobsQuota`."""
         # The dispatcher publishes the jobs of tenants with a limit; with this setting all tenants have one.
         is_limited = TENANT_RUNNING_JOBS.of(settings) is not None
         return cls(
@@ -119,8 +118,6 @@ class JobCreator:
 
 @dataclass(kw_only=True, slots=True)
 class _Call:
-    """A call of `create` or `create_all`."""
-
     connection: Connection
     schemas: InputSchemas
     quota: TenantQuotas
@@ -129,13 +126,12 @@ class _Call:
     is_whole: bool = False
     left: dict[int, NewJob] = field(default_factory=dict)
     outcomes: dict[int, JobOrRefusal] = field(default_factory=dict)
-    #: Entries that are already counted against the quotas.
+    #: Already counted against the quotas.
     admitted: set[int] = field(default_factory=set)
     #: A call may create a thousand jobs, each with edges, so it pauses in between.
     pauses: Pauses = field(default_factory=Pauses)
 
     def run(self, new: Sequence[NewJob]) -> list[JobOrRefusal]:
-        """Return for each entry its job, or the reason for its refusal."""
         self.left = dict(enumerate(new))
         keyed = [entry for entry, each in self.left.items() if each.spec.key is not None]
         if keyed:

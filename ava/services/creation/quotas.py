@@ -29,15 +29,15 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.reports import storage, tenant_usage
 
-#: Max age of a count in seconds.
+#: Maximum age of a count.
 _COUNT_SECONDS = 10.0
-#: The same for a tenant at its limit.
+#: For a tenant at its limit.
 _FULL_SECONDS = 1.0
 #: A process accepts an eighth of the remaining jobs before it counts again, so that many processes stay in the limit.
 _PART = 8
 #: If at most this many remain, a process accepts all of them.
 _FEW = 64
-#: Retry-After if a tenant stores too much: a measuring pass, like deleting jobs, takes a while.
+#: If a tenant stores too much: a measuring pass, like deleting jobs, takes a while.
 _FULL_RETRY_SECONDS = 60
 _MAX_TENANTS = 10_000
 
@@ -45,17 +45,17 @@ _MAX_TENANTS = 10_000
 @dataclass(kw_only=True)
 class _QueuedCount:
     read_at: float
-    #: Remaining jobs of the tenant, to this process's knowledge.
+    #: To this process's knowledge.
     left: int
-    #: Remaining jobs that this process accepts before it counts again.
+    #: Which this process accepts before it counts again.
     budget: int
 
 
 class QueuedJobsQuota:
-    """Refuse jobs of a tenant with too many queued ones.
+    """Refuses jobs of a tenant with too many queued ones.
 
-    A tenant far from its limit costs a dictionary lookup. The limit is exceeded by at most the jobs that several
-    processes accept simultaneously.
+    A tenant far from its limit costs a dictionary lookup. Several processes that accept jobs simultaneously may exceed
+    the limit by these.
     """
 
     def __init__(
@@ -102,7 +102,6 @@ class QueuedJobsQuota:
         return taken
 
     def refusal(self, tenant_id: str) -> TooMany:
-        """Return why `admit` admits no more jobs of the tenant."""
         with self._lock:
             known = self._counts.get(tenant_id)
         left = 0 if known is None else known.left
@@ -115,14 +114,13 @@ class QueuedJobsQuota:
 class _StoredSum:
     read_at: float
     stored: int
-    #: When `stored` was measured; None: never.
     measured_at: datetime | None
     #: Bytes that this process has accepted since.
     accepted: int = 0
 
 
 class StoredBytesQuota:
-    """Refuse jobs of a tenant that stores too much.
+    """Refuses jobs of a tenant that stores too much.
 
     Passes of the dispatcher measure the stored bytes (`ava.dispatcher.duties.statistics`). Until the next measurement,
     each process adds the bytes that it has accepted.
@@ -156,7 +154,6 @@ class StoredBytesQuota:
             return taken
 
     def refusal(self, tenant_id: str) -> TooMany:
-        """Return why `admit` admits no more jobs of the tenant."""
         with self._lock:
             known = self._sums.get(tenant_id)
         stored = 0 if known is None else known.stored + known.accepted
@@ -177,8 +174,6 @@ class StoredBytesQuota:
 
 
 class TenantQuotas:
-    """All quotas of a tenant's new jobs."""
-
     def __init__(
         self,
         *,
@@ -194,7 +189,6 @@ class TenantQuotas:
 
     @classmethod
     def of(cls, settings: Settings, *, recounts: bool = False) -> Self:
-        """Return the quotas of the settings. For `recounts` see `QueuedJobsQuota`."""
         return cls(
             queued_jobs=TENANT_QUEUED_JOBS.of(settings),
             stored_bytes=TENANT_STORED_BYTES.of(settings),
@@ -231,14 +225,13 @@ class TriggerRules:
     """
 
     def __init__(self, *, most_urgent: int = priority.FIRST, tenant_max_running: int | None = None) -> None:
-        """`tenant_max_running` is a tenant's default limit; None: unlimited."""
-        #: The smallest priority number for roles of a tenant.
+        """`tenant_max_running`: a tenant's default; None: unlimited."""
+        #: For roles of a tenant.
         self.most_urgent = most_urgent
         self.tenant_max_running = tenant_max_running
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return the rules of the settings."""
         return cls(
             most_urgent=settings.tenant_most_urgent_priority,
             tenant_max_running=TENANT_RUNNING_JOBS.of(settings),

@@ -15,9 +15,9 @@ from ava.domain.jobs.new_job import UNMATCHED, NewJob
 from ava.errors import DatabaseUnavailable, StatementFailed
 
 _MAX_JOBS = 64
-#: Max concurrent statements. The limit leaves capacity for other tenants while one stores much.
+#: Leaves capacity for other tenants while one stores much.
 _MAX_STATEMENTS = 3
-#: Max characters of an input that shares a statement.
+#: Of an input that shares a statement.
 _MAX_CHARACTERS = 2**14
 
 
@@ -29,7 +29,7 @@ class GroupedTrigger:
     #: Locked until the job is stored and published, or this trigger becomes a leader; None if it need not wait.
     wait: threading.Lock | None = None
     leads: bool = False
-    #: The triggers of its group, itself first.
+    #: Itself first.
     group: list[GroupedTrigger] = field(default_factory=list)
     #: The job, or its error; None if the group's statement failed.
     outcome: Job | BaseException | None = None
@@ -38,7 +38,7 @@ class GroupedTrigger:
 class TriggerGroups:
     """Groups of concurrent triggers, each stored by one statement.
 
-    A trigger leads a group immediately, unless its tenant's earlier trigger or the max number of statements is running.
+    A trigger leads a group immediately, unless its tenant's earlier trigger or the maximum of statements is running.
     Then it waits, and the first waiting trigger leads the next group. So a process runs few such statements, at most
     one per tenant, and its groups grow with the load.
     """
@@ -80,7 +80,6 @@ class TriggerGroups:
         cause. Any other error is the outcome of the whole group.
         """
         with self._lock:
-            # No other running statement stores jobs of their tenants.
             others = self._tenants - {leader.new.tenant_id}
             joining = [each for each in self._waiting if each.new.tenant_id not in others][: _MAX_JOBS - 1]
             self._waiting = [each for each in self._waiting if each not in joining]

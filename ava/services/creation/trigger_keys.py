@@ -17,7 +17,7 @@ from ava.store.jobs import idempotency
 from ava.store.jobs.transitions import cancel, debounce
 from ava.store.jobs.transitions.cancel import CancelRequest
 
-#: Jobs to create, by their position in the call.
+#: By their position in the call.
 _Entries = Mapping[int, NewJob]
 
 
@@ -73,7 +73,6 @@ def _dated(spec: JobSpec, now: datetime) -> JobSpec:
 
 
 def _first_at(spec: JobSpec) -> datetime | None:
-    """Return the `now` that `_dated` used."""
     if spec.scheduled_at is None or spec.debounce is None:
         return None
     return spec.scheduled_at - timedelta(seconds=spec.debounce.seconds)
@@ -137,7 +136,6 @@ def _mode(spec: JobSpec) -> DedupeMode | None:
 
 
 def _waits_for_running(job: Job) -> bool:
-    """Return whether a cancelled job stays queued, with its key, because descendants run."""
     return job.status is Status.QUEUED and job.cancel_requested_at is not None
 
 

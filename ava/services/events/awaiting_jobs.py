@@ -26,28 +26,26 @@ from ava.store.events.awaited import EventWait, FoundEvent
 from ava.store.jobs import wake_queue
 from ava.store.jobs.wake_queue import EventWakes, WaitPosition
 
-#: Max reads of one transaction: events, bytes of their data, lists of exact paths, waits, and pairs of events and
-#: waits.
+#: Reads of one transaction: events, bytes of their data, lists of exact paths, waits, and pairs of events and waits.
 _MAX_EVENTS = 100
 _MAX_BYTES = 2**20
 _MAX_PATHS = 32
 _MAX_WAITS = 500
 _MAX_PAIRS = 5_000
-#: Max deleted events that no job waits for, per transaction.
+#: Deleted events that no job waits for, per transaction.
 _MAX_DROPPED = 1_000
-#: Max seconds of comparisons per transaction; the next one continues.
+#: Of comparisons per transaction; the next one continues.
 _MAX_SECONDS = 0.1
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
-#: Cached, because many jobs wait with the same pattern.
+#: Many jobs wait with the same pattern.
 _read = lru_cache(maxsize=1_000)(AwaitedEvent.read)
 
 
 class AwaitingJobs:
-    """Compare events with handlers' waits, tenant by tenant in round-robin order."""
+    """Compares events with handlers' waits, tenant by tenant in round-robin order."""
 
     def __init__(self, *, max_waits: int = _MAX_WAITS) -> None:
-        """`max_waits`: max waits per transaction."""
         self._max_waits = max_waits
         #: The last tenants with compared events, and with deleted unawaited events.
         self._last_tenant = self._last_unawaited = ""
@@ -94,8 +92,6 @@ class AwaitingJobs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _NewEvent:
-    """An event to compare with waits."""
-
     uuid: UUID
     id: str
     record: dict[str, Any]
@@ -103,9 +99,7 @@ class _NewEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _ComparedEvents:
-    """The events that one transaction compares."""
-
-    #: Number of the first claimed events in this batch. Retention may have deleted some.
+    #: The first claimed events in this batch. Retention may have deleted some.
     count: int = 0
     #: Events by key; and by first key, if they have too many keys for these paths.
     by_key: dict[UUID, list[_NewEvent]] = field(default_factory=dict)

@@ -20,17 +20,15 @@ from ava.services.events.subscriptions import KnownSubscriptions
 from ava.store.engine.database import Connection
 from ava.store.events import events
 
-#: Max jobs that one transaction creates.
 MAX_JOBS = EVENT_JOBS.value
-#: Max bytes of the inputs that one transaction creates, unless a single input has more.
+#: Of the inputs that one transaction creates, unless a single input has more.
 _MAX_BYTES = 4 * 2**20
 _TOO_MANY_BYTES = EVENT_COPIED_BYTES.message(
     f"The inputs of this event's jobs have more than {EVENT_COPIED_BYTES.value:,} bytes in total; give the "
     "subscriptions an `input` template that copies only a part of the event."
 )
-#: Max stored refusals of one event.
+#: Stored refusals of one event.
 _MAX_REFUSALS = 1_000
-#: Max stored characters of a reason.
 _MAX_REASON = 500
 #: Sorts before every subscription.
 _BEFORE_ALL = ids.encode("sub", "00000000-0000-0000-0000-000000000000")
@@ -38,8 +36,6 @@ _BEFORE_ALL = ids.encode("sub", "00000000-0000-0000-0000-000000000000")
 
 @dataclass(frozen=True, kw_only=True)
 class CreatedJobs:
-    """The jobs that a transaction created for events."""
-
     events: Sequence[InboundEvent]
     jobs: Sequence[Job]
     #: By event: the last processed subscription, if others remain.
@@ -68,8 +64,6 @@ class _Match:
 
 @dataclass(kw_only=True, slots=True)
 class Capacity:
-    """The remaining capacity of a transaction for its events, and its comparisons so far."""
-
     jobs: int = MAX_JOBS
     bytes: int = _MAX_BYTES
     comparisons: Comparisons = field(default_factory=Comparisons)
@@ -77,9 +71,7 @@ class Capacity:
 
 @dataclass(kw_only=True, slots=True)
 class _Batch:
-    """The jobs that one transaction created for one event."""
-
-    #: Bytes of the inputs of all the event's jobs, including earlier batches.
+    #: Of the inputs of all the event's jobs, including earlier batches.
     copied_bytes: int
     #: Processed matches: their jobs are created or refused.
     count: int = 0
@@ -89,7 +81,9 @@ class _Batch:
     is_full: bool = False
 
     def take(self, match: _Match, capacity: Capacity) -> JobSpec | None:
-        """Return the job to create; None if this transaction has no room. Raise `RequestError` if it is refused."""
+        """Return the job to create; None if the transaction's capacity is used up. Raise `RequestError` if it is
+        refused.
+        """
         if not self.is_full:
             spec = match.spec()
             size = len(spec.input_json)
@@ -104,7 +98,7 @@ class _Batch:
 
 
 class EventJobs:
-    """Create jobs for events, by the subscriptions that their tenants had when the events arrived."""
+    """Creates jobs for events, by the subscriptions that their tenants had when the events arrived."""
 
     def __init__(self, creator: JobCreator) -> None:
         self._creator = creator
@@ -113,7 +107,7 @@ class EventJobs:
     def make(
         self, connection: Connection, new: Sequence[InboundEvent], capacity: Capacity, *, version: int | None
     ) -> CreatedJobs:
-        """Create the jobs of a tenant's new events, as far as the transaction has room; the fan-out creates the rest.
+        """Create the jobs of a tenant's new events within `capacity`; the fan-out creates the rest.
 
         Return the events with their results. `version`: the version of the tenant's subscriptions. Raise
         `TooManyComparisons` if all patterns together need too many.
@@ -121,7 +115,7 @@ class EventJobs:
         made: list[InboundEvent] = []
         jobs: list[Job] = []
         fanned_out_to: dict[str, str] = {}
-        # Shared by all events, because a request may send a thousand that take half a millisecond each.
+        # A request may send a thousand events that take half a millisecond each.
         pauses = Pauses()
         for event in new:
             matching = list(self._matching(connection, event, version, capacity.comparisons, pauses))
@@ -228,7 +222,7 @@ class EventJobs:
 def _ask(
     matching: Sequence[_Match], capacity: Capacity, batch: _Batch, pauses: Pauses
 ) -> list[tuple[Subscription, JobSpec]]:
-    """Return the jobs to create for the first matches that have room, and count them in the batch."""
+    """Return the jobs to create for the first matches, within `capacity`, and count them in the batch."""
     asked: list[tuple[Subscription, JobSpec]] = []
     for each in matching[: capacity.jobs]:
         try:

@@ -33,21 +33,17 @@ from ava.telemetry import tracing
 _TOO_LARGE = HOOK_BODY_BYTES.message(
     f"The body is too large; at most {HOOK_BODY_BYTES.value:,} bytes are accepted here, also after decompression."
 )
-#: Min bytes of a body that takes long to verify and parse.
+#: A body of this size takes long to verify and parse.
 _LONG_BYTES = 2**16
-#: Max stored characters of a reason, and of the sender's address.
 _MAX_REASON, _MAX_ADDRESS = 500, 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """The result of an authentic request."""
-
     #: The delivery; for a duplicate, the first one.
     delivery_id: str = ""
     is_duplicate: bool = False
     job_ids: Sequence[str] = ()
-    #: The jobs that could not be created.
     refused: Sequence[Refusal] = ()
     more_count: int = 0
     #: The response to a handshake, which is not stored; None for a delivery.
@@ -56,8 +52,6 @@ class Receipt:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """The rows that a transaction stored."""
-
     receipt: Receipt
     jobs: Sequence[Job] = field(default=())
     has_event: bool = False
@@ -68,8 +62,6 @@ def _run_here(work: Callable[[], Any]) -> Any:
 
 
 class Receiving:
-    """Receive requests to hooks."""
-
     def __init__(
         self,
         database: Database,
@@ -135,7 +127,7 @@ class Receiving:
         """
         counters.HOOK_DELIVERIES.labels(HookVerdict.REFUSED.value).inc()
         headers = within_bytes(request.headers, REFUSED_BYTES.value)
-        # Read the id from the whole request, although only a part is stored.
+        # From the whole request, although only a part is stored.
         arrival = replace(
             make_arrival(hook, request, address),
             headers_json=compact_json(stored_headers(headers, hook.verifier)),
