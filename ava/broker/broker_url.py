@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urls
 from ava.setting_values import several
 from ava.settings import Settings
 
-#: kombu's names for compatible servers.
+#: Compatible servers.
 _KOMBU_SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 _TLS_SCHEMES = ("rediss", "amqps")
 #: TLS and Sentinel options, which kombu takes as arguments instead of in the URL.

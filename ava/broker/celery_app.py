@@ -17,13 +17,13 @@ from ava.settings import Settings
 #: Longer than the longest job (one hour) with its cleanup. Recovery does not use the broker's redelivery.
 _LONGEST_RUN_SECONDS = 3 * 3600
 
-#: Timeout in seconds of a node's connections, because waiting for a reply blocks the node's event loop. Redis replies
-#: immediately or never; a RabbitMQ cluster may need longer to declare a queue.
+#: Of a node's connections, because waiting for a reply blocks the node's event loop. Redis replies immediately or
+#: never; a RabbitMQ cluster may need longer to declare a queue.
 _REDIS_CONSUMER_SECONDS, _RABBITMQ_CONSUMER_SECONDS = 2, 4
 
 
 class JobsApp(Celery):  # type: ignore[misc]  # Celery has no annotations
-    """The Celery application of this service. It accepts no tasks from outside: `Publisher` writes its messages."""
+    """This service's application. It accepts no tasks from outside: `Publisher` writes its messages."""
 
     def send_task(self, name: str, *_: Any, **__: Any) -> Any:
         raise ImproperlyConfigured(
@@ -94,8 +94,7 @@ def _transport_options(settings: Settings, consumes: bool) -> dict[str, Any]:
 def _redis_options(consumes: bool) -> dict[str, Any]:
     options = {
         "priority_steps": [priority.to_redis(p) for p in range(priority.FIRST, priority.LAST + 1)],
-        # Among queues of one priority, the least recently served goes first. kombu iterates over priorities first and
-        # then over queues, so priorities stay exact.
+        # kombu iterates over priorities first and then over queues, so priorities stay exact.
         "queue_order_strategy": "round_robin",
         "visibility_timeout": _LONGEST_RUN_SECONDS,
         "socket_connect_timeout": 3,

@@ -35,13 +35,13 @@ _PLACE_ON_RABBITMQ = {
     "example": "amqp://host:5672/jobs",
     "cure": f"rabbitmqctl delete_queue {reset_marker.NAME}",
 }
-#: The first RabbitMQ version with our priorities in quorum queues.
+#: With our priorities in quorum queues.
 _QUORUM_SINCE = (4, 3)
 _NO_PRIORITIES = (
     "AVA_RABBITMQ_QUEUE_TYPE: RabbitMQ {version} gives a quorum queue two priorities instead of ten, so the order of "
     "jobs would not be exact. Upgrade RabbitMQ to 4.3 or later, or unset the variable."
 )
-#: Timeout in seconds for reading the marker from RabbitMQ; the server that stores it may be down.
+#: For reading the marker from RabbitMQ; the server that stores it may be down.
 _ANSWER_SECONDS = 3
 _CONFIRM_SECONDS = 1.5
 #: A routing key without a queue: RabbitMQ drops the message.
@@ -94,8 +94,7 @@ def make_connection(settings: Settings) -> Connection:
 def raise_if_closed(connection: Any) -> None:
     """Read pending frames from RabbitMQ on an idle connection. Raises the transport's error if RabbitMQ closed it.
 
-    A message written to a connection that the peer has closed is lost without an error. Redis needs no such check,
-    because it replies to each command.
+    A message written to a connection that the peer has closed is lost without an error. Redis replies to each command.
     """
     transport = getattr(connection._connection, "transport", None)
     sock = getattr(transport, "sock", None)

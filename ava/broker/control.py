@@ -84,8 +84,8 @@ class ReplyMailbox(pidbox.Mailbox):  # type: ignore[misc]  # kombu has no annota
     """Declares the reply queue before each command is sent.
 
     kombu declares a durable queue once per connection and name. The reply queue is deleted with each command, but its
-    name recurs because it derives from an object's address. So in long-running clients such as Flower the queue would
-    not exist until kombu reads it, and earlier replies would be dropped.
+    name, derived from an object's address, recurs. So in long-running clients such as Flower the queue would not exist
+    until kombu reads it, and earlier replies would be dropped.
     """
 
     def get_reply_queue(self) -> Queue:

@@ -11,8 +11,6 @@ from typing import Any
 
 @dataclass
 class ProducerChannel:
-    """A producer on one channel, and the names of the queues declared there."""
-
     channel: Any
     producer: Any
     declared: set[str] = field(default_factory=set)
@@ -20,8 +18,8 @@ class ProducerChannel:
     def send(self, task: str, task_id: str, arguments: Sequence[object], queue_name: str, **options: Any) -> None:
         """Publish a Celery task message to a queue. The broker keeps it in memory only.
 
-        It has only the two headers that Celery requires. Coding Celery's full set of twenty takes as long as the rest
-        of the message, in every process on the way.
+        With only the two headers that Celery requires: coding its full set of twenty takes as long as the rest of the
+        message, in every process on the way.
         """
         headers = {"task": task, "id": task_id, **options.pop("headers", {})}
         self.producer.publish(
@@ -68,7 +66,7 @@ def _limit_waits(connection: Any) -> None:
 def _reuse_client(channel: Any) -> None:
     """Make a channel of kombu's Redis transport reuse one client. No other thread uses the channel.
 
-    By default kombu creates a client per message, which takes longer than the message.
+    kombu creates a client per message, which takes longer than the message.
     """
     if not hasattr(channel, "conn_or_acquire"):
         return

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _BATCH = 500
-#: For at most this many messages, do not wait for RabbitMQ's reply, because it delays the next jobs. The dispatcher
+#: Up to this many messages do not wait for RabbitMQ's reply, because it delays the next jobs. The dispatcher
 #: republishes lost messages.
 _FEW = 8
 #: A publish that fails within this time met a stale connection and is retried immediately. Later failures are outages.
@@ -67,8 +67,8 @@ class Publisher:
 
         `group_sizes`: maximum jobs per message, by worker id; the default is one.
 
-        Raises `BrokerUnavailable`, possibly after publishing some messages; duplicates are harmless, because delivery
-        is at-least-once. Raises `QueueRefused` if the broker refused queues; all other jobs are published.
+        Raises `BrokerUnavailable`, possibly after publishing some messages; duplicates are harmless. Raises
+        `QueueRefused` if the broker refused queues; all other jobs are published.
         """
         waiting = [job for job in jobs if not pull.is_pulled(job.queue)]
         if waiting:
@@ -85,7 +85,7 @@ class Publisher:
     def purge(self, queue: str) -> None:
         """Delete the undelivered messages of a queue, as far as the broker allows it.
 
-        A remaining message is harmless: its run number does not match the job's.
+        A remaining message is harmless: its run number is outdated.
         """
         if pull.is_pulled(queue):
             return
@@ -243,7 +243,6 @@ class Publisher:
         return was_absent
 
     def close(self) -> None:
-        """Close all connections to the broker."""
         self._is_closed = True
         # kombu has one pool per URL. Leave it usable, because another application of this process may use it.
         self._app.pool.force_close_all(close_pool=False)

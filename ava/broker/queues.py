@@ -13,11 +13,11 @@ from ava.domain.jobs import priority
 from ava.errors import StartError
 from ava.settings import Settings
 
-#: Separator of queue name and priority in the name of a Redis list (`kombu.transport.redis`, "sep").
+#: In the name of a Redis list (`kombu.transport.redis`, "sep").
 _SEPARATOR = "\x06\x16"
-#: Timeout in seconds for RabbitMQ's reply about one queue. After the death of a cluster node, a reply takes a minute.
+#: For RabbitMQ's reply about one queue. After the death of a cluster node, a reply takes a minute.
 _ANSWER_SECONDS = 3
-#: Timeout in seconds for one message to arrive in an empty queue.
+#: For one message to arrive in an empty queue.
 _CONSUME_SECONDS = 5.0
 _NOT_FOUND, _PRECONDITION_FAILED = 404, 406
 _DIFFERENT = (
@@ -139,7 +139,6 @@ def _exists(channel: Any, name: str) -> bool:
 
 
 def _describe(name: str, refusal: Any) -> str:
-    """Return which queue RabbitMQ refuses, the reason and the remedy."""
     if refusal.reply_code == _PRECONDITION_FAILED:
         return _DIFFERENT.format(name=name, reason=_reason(refusal))
     return _REFUSED.format(name=name, reason=_reason(refusal))
@@ -170,5 +169,4 @@ def _steps() -> list[int]:
 
 
 def _lists(name: str) -> list[str]:
-    """Return the names of a queue's Redis lists, one per priority."""
     return [f"{name}{_SEPARATOR}{step}" if step else name for step in _steps()]

@@ -11,10 +11,7 @@ from kombu.transport.pyamqp import Transport
 
 
 class NamedTransport(Transport):  # type: ignore[misc]  # kombu has no annotations
-    """A transport with separate TLS options for each connection."""
-
     def establish_connection(self) -> Any:
-        """Return an open connection to the client's current server."""
         # None stands for the server's name. kombu would fill it in only after replacing `localhost` with an address.
         if isinstance(self.client.ssl, dict) and self.client.ssl.get("server_hostname", "") is None:
             self.client.ssl = {**self.client.ssl, "server_hostname": self.client.hostname}

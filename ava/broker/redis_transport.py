@@ -19,14 +19,10 @@ from ava.broker.untrusted_messages import DROPPED
 
 
 class GuardedChannel(Channel):  # type: ignore[misc]  # kombu has no annotations
-    """A channel that drops undecodable messages."""
-
     def _brpop_read(self, **options: Any) -> Any:
-        """Read a message of a queue from the reply to BRPOP."""
         return _read(lambda: super(GuardedChannel, self)._brpop_read(**options))
 
     def _handle_message(self, client: Any, r: Any) -> dict[str, Any]:
-        """Read a reply on the Pub/Sub channel of remote control messages."""
         reply: dict[str, Any] = super()._handle_message(client, r)
         if bytes_to_str(reply["type"]).endswith("message"):
             try:
@@ -45,8 +41,6 @@ class GuardedChannel(Channel):  # type: ignore[misc]  # kombu has no annotations
 
 
 class GuardedTransport(Transport):  # type: ignore[misc]
-    """A transport with guarded channels."""
-
     Channel = GuardedChannel
 
 
@@ -55,8 +49,6 @@ class GuardedSentinelChannel(GuardedChannel, SentinelChannel):  # type: ignore[m
 
 
 class GuardedSentinelTransport(SentinelTransport):  # type: ignore[misc]
-    """A Sentinel transport with guarded channels."""
-
     Channel = GuardedSentinelChannel
 
 
@@ -65,7 +57,6 @@ def _read(read: Callable[[], Any]) -> Any:
     try:
         return read()
     except (Empty, OSError, RedisError):
-        # The queue is empty, or the connection was lost.
         raise
     except Exception:
         DROPPED.drop("unreadable")

@@ -28,7 +28,7 @@ def is_of_memory(error: BaseException | None) -> bool:
 class Refusals:
     """The queues that the broker recently refused. Each is retried after some seconds."""
 
-    #: Seconds until a queue is retried; longer after a timeout, because each attempt waits for it.
+    #: Longer after a timeout, because each attempt waits for it.
     retry_seconds = 5.0
     silent_retry_seconds = 30.0
 
@@ -40,7 +40,6 @@ class Refusals:
         return frozenset(tuple(self._until))
 
     def holds(self, queue: str) -> bool:
-        """Return True if the queue must not be retried yet."""
         return bool(self._until) and self._until.get(queue, 0) > time.monotonic()
 
     def add(self, queue: str, error: BaseException | None) -> None:
@@ -51,6 +50,5 @@ class Refusals:
         self._until[queue] = time.monotonic() + seconds
 
     def remove(self, queue: str) -> None:
-        """Unblock a queue after the broker accepted it."""
         if self._until and self._until.pop(queue, None) is not None:
             _log.warning("The broker accepts the queue %s again.", queue)

@@ -1,4 +1,4 @@
-"""Messages of a broker that is not trusted: those that no process of ours can have published are dropped.
+"""Messages of an untrusted broker: those that no process of ours can have published are dropped.
 
 Each is counted by the reason, and logged at most once in ten seconds, because the broker may hold millions of them.
 
@@ -16,23 +16,21 @@ from kombu import compression
 
 _log = logging.getLogger(__name__)
 
-#: Minimum seconds between two log lines.
+#: Between log lines.
 _LOG_SECONDS = 10.0
 _refused_decoders = dict[str, object]()
 
 
 class DroppedMessages:
-    """The dropped messages of this process."""
-
     def __init__(self) -> None:
-        #: Called with the reason of each message, for the metrics.
+        #: For the metrics.
         self.on_drop: Callable[[str], object] | None = None
         self._unlogged = 0
         self._log_at = 0.0
         self._reasons: set[str] = set()
 
     def drop(self, reason: str) -> None:
-        """Count one message. `reason`: a reason listed in docs/explain/security.md."""
+        """`reason`: one of docs/explain/security.md."""
         if self.on_drop is not None:
             self.on_drop(reason)
         self._reasons.add(reason)

@@ -20,13 +20,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """An act of a call: a statement, or a call of a handler's function."""
-
     do: Callable[[], Any]
     is_statement: bool = False
 
 
-#: A call as a generator of acts, which receives their results.
 Steps = Generator[Act, Any, T]
 
 
@@ -70,7 +67,6 @@ class UnawaitedCalls:
 
     def __init__(self) -> None:
         self._numbers = count()
-        #: Name, first argument and coroutine of each call.
         self._calls: dict[int, tuple[str, object, Coroutine[Any, Any, Any]]] = {}
 
     def add(self, name: str, argument: object, call: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:

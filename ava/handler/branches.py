@@ -1,8 +1,8 @@
 """The parts of a handler that wait independently: the handler itself, and the branches of `env.gather`.
 
-If one branch raises, `gather` abandons its waiting branches, and the handler continues without them. Later runs of the
-attempt must abandon them at the same wait: otherwise a branch would continue although the handler has handled the
-error. Therefore the journal has an entry for each gather that raised while branches waited.
+If one branch raises, `gather` abandons its waiting branches. Later runs of the attempt must abandon them at the same
+wait: otherwise a branch would continue although the handler has handled the error. So the journal has an entry for each
+gather that raised while branches waited.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class _Part:
     #: None for the handler itself.
     task: asyncio.Task[Any] | None = None
     wait: Wait | None = None
-    #: Prefix of its gathers' names in the journal.
+    #: Of its gathers' names in the journal.
     prefix: str = ""
-    #: Number of gathers, and of other waits, so far.
+    #: So far: gathers, and other waits.
     gathers: int = 0
     waits: int = 0
-    #: Number of the wait where an earlier run abandoned it; None: none has.
+    #: The wait where an earlier run abandoned it.
     left_at: int | None = None
     #: The gather that it waits in.
     inner: _Gather | None = None
@@ -41,8 +41,6 @@ class _Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Gather:
-    """A call of `gather`."""
-
     name: str
     branches: Sequence[_Part]
 
@@ -61,14 +59,12 @@ class _Gather:
         return [own, *(entry for gather in inner for entry in gather.entries)]
 
 
-#: The wait of an abandoned branch. If no branch raises this time, the next run follows immediately.
+#: If no branch raises this time, the next run follows immediately.
 _AT_ONCE = Wait(condition=WaitCondition.TIME, timeout_seconds=0.0)
 _branch: ContextVar[_Part | None] = ContextVar("ava_branch", default=None)
 
 
 class Branches:
-    """The parts of a run's handler."""
-
     def __init__(
         self,
         entries: JournalEntries,
@@ -78,10 +74,7 @@ class Branches:
         is_async: bool,
         all_tasks: Callable[[], Iterable[asyncio.Task[Any]]],
     ) -> None:
-        """`write` writes journal entries. `admit_wait` raises an error if the job may not wait.
-
-        `all_tasks` returns the handler's tasks.
-        """
+        """`write` writes journal entries. `admit_wait` raises an error if the job may not wait."""
         self._entries = entries
         self._write = write
         self._is_async = is_async
@@ -91,7 +84,6 @@ class Branches:
 
     @property
     def wait(self) -> Wait | None:
-        """Return the handler's wait; None if it is not suspended."""
         return self._root.wait
 
     @property

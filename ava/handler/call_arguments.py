@@ -12,9 +12,9 @@ from ava.domain.jobs.waits import MAX_INPUT_BYTES
 from ava.domain.text import storable
 from ava.handler.children import ChildJob, json_of
 
-#: Max characters of a name in the journal.
+#: In the journal.
 _MAX_NAME = 200
-#: Max seconds of a wait or sleep: 366 days.
+#: 366 days.
 _MAX_WAIT_SECONDS = 31_622_400.0
 
 

@@ -11,16 +11,13 @@ from ava.domain.jobs.waits import MAX_OUTPUT_BYTES, ChildState
 from ava.errors import OutputError
 from ava.handler.errors import ChildFailed
 
-#: Outputs per statement.
 _OUTPUTS_PER_STATEMENT = 100
 
-#: Reads outputs of children, as serialized JSON by id.
+#: As serialized JSON by id.
 ReadOutputs = Callable[[Sequence[str]], Mapping[str, str | None]]
 
 
 class ChildJob:
-    """A job that the handler created, as the run knows it."""
-
     def __init__(self, state: ChildState, read_outputs: ReadOutputs) -> None:
         self._state = state
         self._read_outputs = read_outputs
@@ -28,12 +25,10 @@ class ChildJob:
 
     @property
     def id(self) -> str:
-        """Return the job's id."""
         return self._state.id
 
     @property
     def worker_id(self) -> str:
-        """Return the worker's id."""
         return self._state.worker_id
 
     @property
@@ -58,16 +53,13 @@ class ChildJob:
 
     @property
     def is_loaded(self) -> bool:
-        """Return False if the next access to the output reads it."""
         return self._state.status is not Status.COMPLETED or bool(self._output)
 
     def load(self) -> None:
-        """Read the output."""
         _ = self.output
 
     @property
     def is_unfinished(self) -> bool:
-        """Return True until it has ended."""
         return self._state.status in (Status.QUEUED, Status.RUNNING)
 
     @property
@@ -92,7 +84,7 @@ class ChildJob:
 
 
 class Outputs(Sequence[Any]):
-    """The outputs of children, in the given order. They are read lazily, in pages.
+    """The outputs of children, in the given order, read lazily, in pages.
 
     For children that did not complete it contains their errors, if the wait returns them.
     """
@@ -106,11 +98,9 @@ class Outputs(Sequence[Any]):
 
     @property
     def is_loaded(self) -> bool:
-        """Return False if the next access to an output reads the first page."""
         return bool(self._page) or not self._children
 
     def load(self) -> None:
-        """Read the first page."""
         self._read(0)
 
     def __len__(self) -> int:

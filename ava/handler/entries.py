@@ -11,8 +11,6 @@ from ava.handler.errors import DuplicateName, StepError
 
 
 class JournalEntries:
-    """A journal's entries for one run."""
-
     def __init__(
         self,
         journal: LoadedJournal,

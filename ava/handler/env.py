@@ -76,7 +76,7 @@ class Env(Mapping[str, str]):
 
     @cached_property
     def _calls(self) -> Calls:
-        # Created lazily, because most handlers make no calls.
+        # Most handlers make no calls.
         return self._make_calls()
 
     @property

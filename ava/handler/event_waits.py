@@ -1,7 +1,7 @@
 """A handler's waits for events.
 
 The run writes a wait to the journal before it searches for the event. If the search misses an event, the dispatcher
-matches it with the entry, whatever the run does.
+matches it with the entry.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from ava.handler.errors import WaitTimeout
 
 
 class EventStore(Protocol):
-    """Find events for a run."""
-
     def find_event(
         self, wanted: AwaitedEvent, *, event_id: str | None, taken: Collection[str]
     ) -> Mapping[str, Any] | None:
@@ -32,8 +30,6 @@ class EventStore(Protocol):
 
 
 class EventWaits:
-    """A run's waits for events."""
-
     def __init__(
         self,
         store: EventStore,
@@ -94,7 +90,7 @@ class EventWaits:
             if found is None:
                 self._entries.add_value()
             yield from self._write(entry)
-        # Search even if an earlier run has written the entry, because that run may have died before its search.
+        # Search even if an earlier run has written the entry: it may have died before its search.
         event = yield from self._poll(wanted, None)
         return event
 

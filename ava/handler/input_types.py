@@ -16,8 +16,6 @@ from ava.handler.annotations import choices_of, first_annotation, is_plain, plai
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputType:
-    """The type of an input."""
-
     schema: Mapping[str, Any]
     #: Converts the payload for the handler; None: the handler gets the payload.
     parse: Callable[[dict[str, Any]], Any] | None = None

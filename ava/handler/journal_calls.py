@@ -41,17 +41,15 @@ from ava.handler.entries import JournalEntries
 from ava.handler.errors import StepError, StepInterrupted, WaitInTask
 from ava.handler.event_waits import EventStore, EventWaits, timeout_error
 
-#: Max children per transaction.
 _CHILDREN_PER_TRANSACTION = 100
-#: Shorter sleeps, in seconds, stay in the process.
+#: Shorter sleeps stay in the process.
 _MIN_SLEEP_SECONDS = 1.0
 
-#: The name of the running step.
 _step: ContextVar[str | None] = ContextVar("ava_step", default=None)
 
 
 class JournalStore(EventStore, Protocol):
-    """Store a run's journal, create its job's children, and find events.
+    """Stores a run's journal, creates its job's children, and finds events.
 
     The methods raise an exception if the run must end.
     """
@@ -85,22 +83,19 @@ class _WaitEntry:
 
 @dataclass(kw_only=True)
 class Calls:
-    """The calls of one run."""
-
     store: JournalStore
     job_id: str
     journal: LoadedJournal = field(default_factory=LoadedJournal)
     is_async: bool = False
     #: Called when the run gets the last journal entry, or writes its first.
     on_caught_up: Callable[[], None] = lambda: None
-    #: Monotonic clock in seconds, and the pause of short sleeps; `ava.testing` replaces both.
+    #: Monotonic seconds, and the pause of short sleeps; `ava.testing` replaces both.
     now: Callable[[], float] = time.monotonic
     pause: Callable[[float], Any] | None = None
     #: When the journal was loaded, by `now`; None: now.
     loaded_at: float | None = None
-    #: Function for the tasks of an async handler; in a slot process other runs share its event loop.
+    #: Of an async handler; in a slot process other runs share its event loop.
     all_tasks: Callable[[], Iterable[asyncio.Task[Any]]] = asyncio.all_tasks
-    #: The handler's thread.
     thread_id: int = field(default_factory=threading.get_ident)
     unawaited: UnawaitedCalls = field(default_factory=UnawaitedCalls)
 
@@ -121,7 +116,6 @@ class Calls:
 
     @property
     def wait(self) -> Wait | None:
-        """Return the run's wait; None if it is not suspended."""
         return self._branches.wait
 
     # Children ------------------------------------------------------------------------------------------------------

@@ -31,13 +31,11 @@ class Handler:
 
     spec: WorkerSpec
     function: Callable[..., Any]
-    #: Whether the function is `async def`.
     is_async: bool
-    #: Whether the function takes `env` in addition to `input`.
+    #: In addition to `input`.
     takes_env: bool
-    #: Converts the payload to the function's input; None: the function gets the payload.
+    #: None: the function gets the payload.
     parse: Callable[[dict[str, Any]], Any] | None = None
-    #: The retried errors, and the delays.
     retries: RetryRules = USUAL
     #: A warning if its parameters are probably not `input` and `env`.
     doubt: str | None = None
@@ -228,7 +226,7 @@ def _input_types(slug: str, function: Callable[..., Any], given: Any) -> tuple[I
         return described, annotated_type(function)
     except ValueError as error:
         if described is not None:
-            # `input_schema` validates the inputs, and the annotation is for a type checker only.
+            # The annotation is for a type checker only.
             return described, None
         raise HandlerError(f"Worker {slug!r}: {error}.") from error
 
@@ -386,7 +384,6 @@ def declared_by(module: str) -> list[str]:
 
 
 def handlers() -> Mapping[str, Handler]:
-    """Return the declared handlers by worker id."""
     return _handlers
 
 

@@ -10,7 +10,6 @@ from ava.domain.jobs.retry import DEFAULT, Retry
 from ava.errors import HandlerError
 from ava.handler.errors import GiveUp
 
-#: The values of `retry_on` and `give_up_on`: an exception class or several.
 ErrorTypes = type[BaseException] | Iterable[type[BaseException]]
 
 
@@ -19,7 +18,6 @@ class NextAttempt(Exception):
 
     def __init__(self, seconds: float, error: BaseException, reason: str) -> None:
         super().__init__(reason)
-        #: Seconds until the next attempt.
         self.seconds = seconds
         #: The job's error if no other attempt follows.
         self.error = error
@@ -30,9 +28,8 @@ class RetryRules:
     """A worker's declared retry rules."""
 
     delays: Retry = DEFAULT
-    #: The retried errors, including subclasses; None: all.
+    #: Including subclasses; None: all.
     retry_on: tuple[type[BaseException], ...] | None = None
-    #: The errors that are never retried.
     give_up_on: tuple[type[BaseException], ...] = ()
 
     def with_delays(self, delays: Retry | None) -> RetryRules:
@@ -52,7 +49,6 @@ class RetryRules:
         return self.delays.delay_seconds(attempt=attempt, chance=chance)
 
 
-#: The rules of a worker without its own.
 USUAL = RetryRules()
 
 

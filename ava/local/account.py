@@ -28,7 +28,6 @@ class Account:
 
     name: str
     uid: int
-    #: The id of its primary group.
     gid: int
 
 

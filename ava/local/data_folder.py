@@ -19,9 +19,8 @@ from ava.local.programs import SHARED_FOLDER
 class DataFolder:
     """An open data directory. Its lock ends with this process, however that ends."""
 
-    #: Absolute.
     path: Path
-    #: The file that is locked while the directory is in use.
+    #: Locked while the directory is in use.
     lock: IO[str]
 
     def secret(self, name: str, *, size_bytes: int = 24) -> str:
@@ -43,7 +42,6 @@ class DataFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def close(self) -> None:
-        """Release the lock."""
         self.lock.close()
 
 

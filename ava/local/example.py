@@ -19,7 +19,7 @@ _TEXTS = {
     "uri": "https://example.com/",
     "email": "ada@example.com",
 }
-#: Max followed levels of a schema, which has no cycles.
+#: Of a schema, which has no cycles.
 _MAX_LEVELS = 20
 
 #: The job in the API's contract, for an included worker.
@@ -31,7 +31,6 @@ EXAMPLE: dict[str, Any] = {
 
 
 def headers(secret: str) -> dict[str, str]:
-    """Return the four required request headers."""
     return {
         "x-internal-secret": secret,
         "x-tenant-id": "ten_01hxyz",
@@ -41,7 +40,6 @@ def headers(secret: str) -> dict[str, str]:
 
 
 def curl(url: str, secret: str, job: dict[str, Any] = EXAMPLE) -> str:
-    """Return a shell command that triggers a job."""
     lines = [f"curl -X POST {url}/v1/ava/jobs"]
     lines += [f'-H "{name}: {value}"' for name, value in headers(secret).items()]
     lines += ['-H "Content-Type: application/json"', f"-d '{json.dumps(job)}'"]

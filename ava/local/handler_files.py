@@ -16,7 +16,7 @@ from ava.errors import HandlerError
 from ava.local import handler_folder
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
-#: Max watched files below the folder, so that a start in a large folder is cheap. Imported files are always watched.
+#: Watched files below the folder, so that a start in a large folder is cheap. Imported files are always watched.
 _MAX_FILES = 2_000
 #: Prints the workers' schemas, and the imported files without Python's and packages' files.
 _LIST_WORKERS = """
@@ -41,16 +41,13 @@ _OF_ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedHandlers:
-    """The workers and files of a handler module."""
-
-    #: The serialized JSON Schema of each declared worker's input, by id; None if any object is accepted.
+    #: Of each declared worker, by id; None if any object is accepted.
     schemas: dict[str, str | None]
-    #: Paths of the imported modules, including itself, without Python's and packages' modules.
+    #: The imported modules, including itself, without Python's and packages' modules.
     files: list[str]
 
     @property
     def worker_ids(self) -> list[str]:
-        """Return the workers' ids, in order."""
         return list(self.schemas)
 
 

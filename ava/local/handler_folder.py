@@ -1,8 +1,7 @@
 """Import handler modules from the folder in `AVA_HANDLER_FOLDER`, and from the working folder of `ava start node`.
 
-Such a folder must not be first on `sys.path`, as with `python -m`: any file in it would replace a module of Python or a
-library, e.g. a `json.py` would run in every node. So only the modules in `AVA_HANDLERS` are searched there first, and
-all others last.
+Any file in a folder that is first on `sys.path` would replace a module of Python or a library, e.g. a `json.py` would
+run in every node. So only the modules in `AVA_HANDLERS` are searched there first, and all others last.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-#: The environment variable with the folder to search before the working folder.
+#: The folder to search before the working folder.
 VARIABLE = "AVA_HANDLER_FOLDER"
 
 
 class _HandlerFinder(MetaPathFinder):
-    """Find the named top-level modules in some folders."""
+    """Finds the named top-level modules in some folders."""
 
     def __init__(self, folders: Sequence[str], names: frozenset[str]) -> None:
         self._folders = folders

@@ -24,15 +24,13 @@ def last_line(text: str) -> str:
 
 @dataclass(kw_only=True)
 class _Stream:
-    """The output of a child."""
-
     name: str
-    #: The beginning of an incomplete line.
+    #: Of an incomplete line.
     rest: bytes = b""
 
 
 class Output:
-    """Read the pipes of children and print complete lines."""
+    """Reads the pipes of children and prints complete lines."""
 
     def __init__(self, selector: selectors.BaseSelector, print_line: Callable[[str], None]) -> None:
         self._selector = selector
@@ -72,7 +70,6 @@ class Output:
                 self.read(pipe)
 
     def close(self) -> None:
-        """Close all pipes."""
         for pipe in list(self._streams):
             self._remove(pipe)
 

@@ -37,17 +37,14 @@ _ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 @dataclass(frozen=True, kw_only=True)
 class Postgres:
-    """A PostgreSQL server."""
-
     #: Its folder, owned by `account`; the data directory proper is `data` inside it.
     folder: Path
     programs: PostgresPrograms
-    #: The account that runs it; None: this process's.
+    #: None: this process's.
     account: Account | None
     port: int
     #: The superuser's.
     password: str = field(repr=False)
-    #: Additional settings.
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -56,12 +53,10 @@ class Postgres:
         return self.url_of(_USER, self.password)
 
     def url_of(self, role: str, password: str) -> str:
-        """Return its URL for another role."""
         return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{_DATABASE}"
 
     @property
     def data(self) -> Path:
-        """The data directory."""
         return self.folder / "data"
 
     def prepare(self) -> None:

@@ -23,20 +23,20 @@ _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 class Program:
     """How to run and end a program."""
 
-    #: Its name in the output, such as `postgres`.
+    #: In the output, such as `postgres`.
     name: str
     argv: tuple[str, ...]
-    #: Its complete environment; None: this process's.
+    #: Complete; None: this process's.
     environ: Mapping[str, str] | None = field(default=None, repr=False)
-    #: Its account; None: this process's.
+    #: None: this process's.
     account: Account | None = None
-    #: Its standard input, which may contain a password and is never shown.
+    #: May contain a password and is never shown.
     stdin: str = field(default="", repr=False)
-    #: The signal that asks it to stop cleanly.
+    #: Asks it to stop cleanly.
     stop_signal: signal.Signals = signal.SIGTERM
-    #: The signal that the kernel sends it when this process dies.
+    #: Sent by the kernel when this process dies.
     death_signal: signal.Signals = signal.SIGKILL
-    #: Seconds until it is killed after the stop signal.
+    #: Until it is killed after the stop signal.
     stop_seconds: float = 10.0
 
 
@@ -91,13 +91,12 @@ class ChildProcess:
         self._send(self.program.stop_signal)
 
     def end_at_once(self) -> None:
-        """Send the death signal."""
         self._send(self.program.death_signal)
 
     def kill(self) -> None:
         """Kill the remains of its process tree."""
         if not self._is_tree_killed:
-            # Only once, because its process id may be reused.
+            # Its process id may be reused.
             self._is_tree_killed = True
             kill_all(tree_members(self.pid))
             self.process.wait()

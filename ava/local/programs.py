@@ -20,8 +20,6 @@ SHARED_FOLDER = Path("/var/lib/ava-jobs")
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresPrograms:
-    """An installation of PostgreSQL's server programs."""
-
     #: The folder with `initdb` and `postgres`.
     folder: Path
     #: Major version, such as 18. A data directory belongs to one major version.
@@ -29,12 +27,10 @@ class PostgresPrograms:
 
     @property
     def initdb(self) -> str:
-        """The path of the program that creates a data directory."""
         return str(self.folder / "initdb")
 
     @property
     def postgres(self) -> str:
-        """The path of the server."""
         return str(self.folder / "postgres")
 
 
@@ -60,7 +56,6 @@ def find_redis(account: Account | None) -> str:
 
 
 def describe_redis(program: str) -> str:
-    """Return a line that describes the Redis."""
     try:
         answer = subprocess.run((program, "--version"), capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):

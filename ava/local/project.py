@@ -13,7 +13,7 @@ from ava.errors import ProjectError
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,57}")
 _PYTHON = Path(__file__).with_name("project_files")
 _TYPESCRIPT = Path(__file__).with_name("typescript_files")
-#: The template of each file. `{module}` is the handler module's name.
+#: `{module}` is the handler module's name.
 _FILES = {
     "{module}.py": "handlers.py.txt",
     "tests/test_{module}.py": "test_handlers.py.txt",
@@ -23,7 +23,7 @@ _FILES = {
     ".dockerignore": "dockerignore.txt",
     ".gitignore": "gitignore.txt",
 }
-#: The same for a TypeScript pull worker.
+#: Of a TypeScript pull worker.
 _TYPESCRIPT_FILES = {
     "src/worker.ts": "worker.ts.txt",
     "package.json": "package.json.txt",

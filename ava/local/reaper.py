@@ -1,7 +1,6 @@
 """The reaper: a process that briefly outlives its parent and kills the processes that the death signal did not end.
 
-The death signal reaches only direct children, and only asks some of them to end. The reaper ensures that they and
-their descendants end.
+The death signal reaches only direct children, and only asks some of them to end.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import psutil
 
 from ava.local import program
 
-#: Seconds for processes to end by themselves after the parent was killed.
+#: For processes to end by themselves after the parent was killed.
 _GRACE_SECONDS = 2.0
 _DISMISSED = "dismissed"
 
@@ -41,7 +40,6 @@ class Reaper:
         return cls(pid, write)
 
     def watch(self, pid: int) -> None:
-        """Register a process that must not outlive this one."""
         os.write(self._pipe, f"{pid}\n".encode())
 
     def dismiss(self) -> None:

@@ -16,10 +16,8 @@ from ava.local.program import ChildProcess, Program
 
 @dataclass(frozen=True, kw_only=True)
 class Redis:
-    """A Redis server."""
-
     server: str
-    #: The account that runs it; None: this process's.
+    #: None: this process's.
     account: Account | None
     port: int
     password: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
@@ -27,7 +25,6 @@ class Redis:
 
     @property
     def url(self) -> str:
-        """Its `BROKER_URL`."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def prepare(self) -> None:

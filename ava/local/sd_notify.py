@@ -32,7 +32,6 @@ class NotifySocket:
         self._is_ready = False
 
     def is_ready(self) -> bool:
-        """Return True if the process has reported readiness."""
         with contextlib.suppress(BlockingIOError):
             while not self._is_ready:
                 self._is_ready = _READY in self._socket.recv(4096).splitlines()

@@ -60,7 +60,6 @@ def wait_until_ready(
 
 
 def failed_start(name: str, log: Path) -> ServerFailed:
-    """Return the error for a server that ended during its start."""
     reason = last_line(log.read_text(errors="replace"))
     return ServerFailed(f"{name} did not start: {reason} (its whole log: {log}).")
 

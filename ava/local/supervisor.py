@@ -24,10 +24,10 @@ from ava.local.program import ChildProcess, Program
 from ava.local.reaper import Reaper
 from ava.local.start import failed_start
 
-#: A program that runs this many seconds counts as healthy, which resets its backoff.
+#: A program that runs for longer counts as healthy, which resets its backoff.
 _HEALTHY_SECONDS = 30.0
 _LONGEST_BACKOFF_SECONDS = 30.0
-#: Stop signals within this many seconds count as one request.
+#: Stop signals within this time count as one request.
 _SAME_REQUEST_SECONDS = 0.2
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -39,21 +39,19 @@ class Service:
     program: Program
     #: Called before every start. It may raise `StartError`.
     prepare: Callable[[], None] = lambda: None
-    #: File for its output, overwritten at each start; None: the output is printed.
+    #: Overwritten at each start; None: the output is printed.
     log: Path | None = None
 
 
 @dataclass(kw_only=True)
 class _ServiceState:
-    """A service and its current process."""
-
     service: Service
-    #: The process; None while a restart is pending.
+    #: None while a restart is pending.
     child: ChildProcess | None = None
     started_at: float = 0.0
     #: When a pending restart is due.
     restart_at: float = 0.0
-    #: Number of consecutive exits before it counted as healthy.
+    #: Consecutive exits before it counted as healthy.
     early_exits: int = 0
 
     @property
@@ -62,7 +60,7 @@ class _ServiceState:
 
 
 class Supervisor:
-    """Keep services running. On exit, this context manager stops all programs, the last started first."""
+    """Keeps services running. On exit, this context manager stops all programs, the last started first."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         """`write` is called with each output line. If it raises `OSError`, the reader is gone and the system stops."""
@@ -121,7 +119,6 @@ class Supervisor:
             self._is_output_closed = True
 
     def start(self, service: Service) -> ChildProcess:
-        """Start a service and keep it running."""
         state = _ServiceState(service=service)
         self._services.append(state)
         return self._start(state)

@@ -24,7 +24,7 @@ from ava.setting_values import SECRETS
 from ava.settings import Settings
 
 _READY_SECONDS = 60.0
-#: The processes' role in PostgreSQL, which owns nothing.
+#: In PostgreSQL; owns nothing.
 _PROCESS_ROLE = "ava_processes"
 #: Lower ports need root.
 _FIRST_FREE_PORT = 1024
@@ -32,8 +32,6 @@ _FIRST_FREE_PORT = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """A running system."""
-
     #: Keeps it running while its `run` or `step` is executing.
     supervisor: Supervisor
     url: str

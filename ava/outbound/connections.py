@@ -1,8 +1,8 @@
 """Guarded calls that reuse connections for calls of the same owner to the same server.
 
-The guarantees of `ava.outbound.http` hold for each call. The address of an idle connection was checked when it was
-opened. Idle connections close soon, so that changed names are resolved again. Owners never share a connection, so that
-a server cannot mix up their responses.
+The guarantees of `ava.outbound.http` hold for each call. An idle connection's address was checked when it was opened;
+it closes soon, so that changed names are resolved again. Owners never share a connection, so that a server cannot mix
+up their responses.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ava.errors import OutboundFailed
 from ava.outbound.guarded_socket import Deadline, GuardedSocket, is_quiet, resolve_name
 from ava.outbound.http import Call, HttpResponse, Limits, dial, exchange
 
-#: Maximum concurrent lookups, in total and per owner. With a silent resolver a lookup long outlives its call.
+#: Concurrent lookups, in total and per owner. With a silent resolver a lookup long outlives its call.
 MAX_LOOK_UPS = 200
 _MAX_OF_OWNER = 25
 MAX_KEPT = 500
-#: Seconds after which an idle connection is closed. Many servers close theirs after five seconds.
+#: Many servers close idle connections after five seconds.
 _IDLE_SECONDS = 2.0
-#: Maximum age in seconds of a connection that is reused.
+#: Of a connection that is reused.
 _MAX_AGE_SECONDS = 60.0
 
 _Key = tuple[str, str, str, int]
@@ -60,7 +60,7 @@ class Lookups:
 @dataclass(frozen=True, kw_only=True)
 class _Connection:
     sock: GuardedSocket
-    #: When it was opened and last used, by `time.monotonic`.
+    #: By `time.monotonic`.
     opened_at: float
     used_at: float
 
@@ -102,7 +102,6 @@ class Connections:
         return self._exchange(call, key, _Connection(sock=sock, opened_at=now, used_at=now), start)
 
     def close_idle(self) -> None:
-        """Close the expired connections."""
         now = monotonic()
         for key, connections in list(self._idle.items()):
             remaining = [connection for connection in connections if not connection.is_expired(now)]
@@ -115,7 +114,6 @@ class Connections:
                 del self._idle[key]
 
     def close(self) -> None:
-        """Close all idle connections."""
         for connections in self._idle.values():
             for connection in connections:
                 connection.sock.close()

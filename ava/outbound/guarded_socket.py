@@ -33,7 +33,7 @@ from ava.domain.outbound.addresses import Network
 
 #: A name may have hundreds of addresses. If four do not respond, the server is down.
 MAX_ADDRESSES_TRIED = 4
-#: Seconds until the interfaces are read again; a machine or a pod may get another address.
+#: Until the interfaces are read again; a machine or a pod may get another address.
 _REFRESH_SECONDS = 30.0
 #: In larger networks (shorter prefixes) the machines are not neighbours, and only the own address counts.
 _SHORTEST_PREFIX = {4: 8, 6: 32}
@@ -46,9 +46,9 @@ _read_at = float("-inf")
 class Deadline:
     """A point in time, and the maximum silence of the peer until then."""
 
-    #: By `time.monotonic`, in seconds.
+    #: By `time.monotonic`.
     at: float
-    #: Seconds without a received byte after which the peer counts as unreachable.
+    #: Without a received byte; then the peer counts as unreachable.
     silence_seconds: float
 
     @classmethod
@@ -70,7 +70,7 @@ class _PlainSocket(socket.socket):
     """
 
     deadline: Deadline | None = None
-    #: Bytes received since this was last set to 0, and their maximum.
+    #: Received since this was last set to 0, and their maximum.
     received_bytes = 0
     max_bytes: int | None = None
 

@@ -54,27 +54,22 @@ _OUR_HEADERS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The limits of one call."""
-
-    #: Timeout for DNS, TCP and TLS together, in seconds.
+    #: For DNS, TCP and TLS together.
     connect_timeout_seconds: float = 5.0
-    #: Timeout from the first byte sent to the last byte read, in seconds.
+    #: From the first byte sent to the last byte read.
     exchange_timeout_seconds: float = 10.0
-    #: Timeout between two received bytes of the exchange, in seconds.
+    #: Between two received bytes of the exchange.
     silence_timeout_seconds: float = float("inf")
-    #: Maximum bytes of the response's body that are read, after decoding.
+    #: Of the body, after decoding.
     max_answer_bytes: int = 65_536
-    #: Maximum bytes received, before decoding, including headers and framing; None: eight times `max_answer_bytes` plus
-    #: 256 KiB.
+    #: Before decoding, including headers and framing; None: eight times `max_answer_bytes` plus 256 KiB.
     max_received_bytes: int | None = None
-    #: The allowed addresses; by default, public ones, adjusted by the operator's settings.
+    #: By default public ones, adjusted by the operator's settings.
     rules: OutboundRules = field(default_factory=lambda: OutboundRules.of(settings.load_outbound()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpResponse:
-    """A response, read up to the limit."""
-
     status: int
     #: Names are in lower case. Repeated headers are joined with a comma.
     headers: Mapping[str, str]
@@ -82,7 +77,7 @@ class HttpResponse:
     body: bytes = field(repr=False)
     #: Whether the response's body is longer than `body`.
     truncated: bool
-    #: Milliseconds from the DNS lookup to the last byte read.
+    #: From the DNS lookup to the last byte read.
     elapsed_ms: int
 
 
