@@ -83,7 +83,7 @@ def insert(connection: Connection, records: Mapping[str, AuditRecord]) -> None:
     _INSERT.run(connection, given | {"id": text_array(records)})
 
 
-#: Max entries of the leading filter that are searched for the other filters.
+#: Entries of the leading filter that are searched for the other filters.
 _MAX_SEARCHED = 10_000
 
 
