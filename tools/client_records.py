@@ -31,7 +31,7 @@ _NAMES = (
     "Job LogLine Operation Worker WorkerLimit QueueCount PausedQueue Queues Limit Explanation "
     "Schedule ScheduleSlot SchedulePreview Firing ApiKey ErrorGroup SentEvent ReceivedEvent Subscription "
     "TriedSubscription Hook HookDelivery HookReceipt HookTest Webhook Delivery DeliveryBody Overview Analytics Node "
-    "Promotion TenantLoad TenantRules AuditEntry JobRuns TreeJob TreeEdge Tree JournalEntry JobWait JobJournal"
+    "Promotion TenantLoad TenantRules AuditEntry JobRun TreeJob TreeEdge Tree JournalEntry JobWait"
 )
 CLASSES = _NAMES.split()
 SCHEMAS = {
@@ -51,8 +51,6 @@ LARGER = {"Job": "LightJobRecord", "Worker": "WorkerWithSettingsRecord", "ApiKey
 RENAMED = {"TreeEdge.from": "from_id", "TreeEdge.to": "to_id"}
 LOCAL_TIMES = ("ScheduleSlot.slot", "Firing.slot")
 SECRETS = ("ApiKey.token", "Hook.url", "Hook.secret")
-#: The cursor of a list of which the client reads all pages.
-LEFT_OUT = ("JobJournal.next_cursor",)
 _HIDDEN = {"type": "boolean", "description": "Whether its input, output and error are hidden from the caller."}
 _SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 _EMPTY = {"list": "field(default_factory=list)", "dict": "field(default_factory=dict)", "bool": "False"}
@@ -83,7 +81,7 @@ def _class(name: str, schemas: dict[str, Any], enums: dict[tuple[str, ...], str]
     lines = [f'@dataclass(frozen=True, kw_only=True)\n{head}:\n    """{_in_python(text)}"""\n']
     for field, found in (own["properties"] | schemas[LARGER.get(name, schema)]["properties"]).items():
         place = f"{name}.{field}"
-        if field not in inherited and place not in LEFT_OUT:
+        if field not in inherited:
             is_optional = field not in own["required"]
             type_ = "datetime" if place in LOCAL_TIMES else _type(found)
             if values := tuple(str(value) for value in found.get("enum", ()) if value is not None):

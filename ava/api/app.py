@@ -93,6 +93,7 @@ _BLUEPRINTS = (
     job_details.reasons,
     job_details.trees,
     job_details.journals,
+    job_details.waits,
     schedules.blueprint,
     workers.blueprint,
     pulled_runs.blueprint,

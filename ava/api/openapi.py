@@ -238,8 +238,6 @@ def _envelope(operation: Operation) -> dict[str, Any] | Schema:
     properties: dict[str, Any] = {"data": data}
     if type(operation.record).__name__ == "JobLogRecord":
         properties["pagination"] = parts.LOG_PLACE
-    if type(operation.record).__name__ == "TenantLoadRecord":
-        properties["pagination"] = parts.SEARCH_PLACE
     return {"type": "object", "required": list(properties), "properties": properties}
 
 

@@ -115,15 +115,6 @@ LOG_PLACE = {
     },
 }
 
-SEARCH_PLACE = {
-    "type": "object",
-    "required": ["has_more", "next_cursor"],
-    "properties": {
-        "has_more": {"type": "boolean", "description": "True if further records were not scanned."},
-        "next_cursor": {"type": ["string", "null"], "description": "Send it as `cursor` to get the next page."},
-    },
-}
-
 HEADERS = ("x-request-id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 
 GIVEN: dict[str, Any] = {

@@ -50,9 +50,9 @@ class Nodes(ApiResource[Mode]):
     """Calls about nodes."""
 
     @listing
-    def list(self) -> Listing[Node]:
+    def list(self, *, per_page: int = 100) -> Listing[Node]:
         """Return the nodes, live ones first."""
-        return self._calls.records(Node, "/v1/ava/nodes")
+        return self._calls.records(Node, "/v1/ava/nodes", {"per_page": per_page})
 
     @call
     def drain(self, node_id: str) -> Flow[Node]:
@@ -69,18 +69,18 @@ class Promotions(ApiResource[Mode]):
     """Calls about promotions of a PostgreSQL standby."""
 
     @listing
-    def list(self) -> Listing[Promotion]:
-        """Return the latest promotions, newest first. Requires a platform role."""
-        return self._calls.records(Promotion, "/v1/ava/promotions")
+    def list(self, *, per_page: int = 100) -> Listing[Promotion]:
+        """Return the promotions, the latest first. Requires a platform role."""
+        return self._calls.records(Promotion, "/v1/ava/promotions", {"per_page": per_page})
 
 
 class Tenants(ApiResource[Mode]):
     """Calls about tenants."""
 
     @listing
-    def list(self) -> Listing[TenantLoad]:
-        """Return the load of every tenant. Requires a platform role."""
-        return self._calls.records(TenantLoad, "/v1/ava/tenants")
+    def list(self, *, per_page: int = 100) -> Listing[TenantLoad]:
+        """Return the load of every tenant with jobs, by id. Requires a platform role."""
+        return self._calls.records(TenantLoad, "/v1/ava/tenants", {"per_page": per_page})
 
     @call
     def limits(self, tenant_id: str) -> Flow[TenantRules]:
@@ -111,14 +111,14 @@ class Limits(ApiResource[Mode]):
     """Calls about limits."""
 
     @listing
-    def list(self) -> Listing[Limit]:
+    def list(self, *, per_page: int = 100) -> Listing[Limit]:
         """Return the installation's limits and the tenant's use of them."""
-        return self._calls.records(Limit, "/v1/ava/limits")
+        return self._calls.records(Limit, "/v1/ava/limits", {"per_page": per_page})
 
     @listing
-    def workers(self) -> Listing[WorkerLimit]:
+    def workers(self, *, per_page: int = 100) -> Listing[WorkerLimit]:
         """Return the workers with a limit and the tenant's use of it."""
-        return self._calls.records(WorkerLimit, "/v1/ava/limits/workers")
+        return self._calls.records(WorkerLimit, "/v1/ava/limits/workers", {"per_page": per_page})
 
 
 class Audit(ApiResource[Mode]):

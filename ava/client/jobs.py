@@ -14,7 +14,7 @@ from ava.client.flows import Chunk, ConnectionFailed, Flow, Item, Listing, Mode,
 from ava.client.logs import LogChoice, read_log
 from ava.client.operations import JobFilters, filter_params, start, wait
 from ava.client.reading import read
-from ava.client.records import Explanation, Job, JobJournal, JobRuns, LogLine, Tree
+from ava.client.records import Explanation, Job, JobRun, JobWait, JournalEntry, LogLine, Tree
 from ava.client.sent import JobChanges, TriggerOptions, segment, sent_time, trigger_entry
 
 _JOBS = "/v1/ava/jobs"
@@ -221,27 +221,25 @@ class Jobs(ApiResource[Mode]):
         path, params = f"{_path(job_id)}/tree", {"wait": wait_seconds}
         return self._calls.record(Tree, "GET", path, params=params, read_seconds=(wait_seconds or 0) + 15)
 
-    @call
-    def journal(self, job_id: str) -> Flow[JobJournal]:
-        """Return the recorded steps and children of a job's handler, and the job's waits."""
-        path, entries = f"{_path(job_id)}/journal", []
-        params: dict[str, Any] = {"limit": 200}
-        while True:
-            data = yield from self._calls.data("GET", path, params=params)
-            entries += data["entries"]
-            if data["next_cursor"] is None:
-                return read(JobJournal, data | {"entries": entries})
-            params["after"] = data["next_cursor"]
+    @listing
+    def journal(self, job_id: str, *, per_page: int = 100) -> Listing[JournalEntry]:
+        """Return the recorded steps, children and waits of a job's handler, oldest first."""
+        return self._calls.records(JournalEntry, f"{_path(job_id)}/journal", {"per_page": per_page})
+
+    @listing
+    def waits(self, job_id: str, *, per_page: int = 100) -> Listing[JobWait]:
+        """Return a job's waits, the latest first."""
+        return self._calls.records(JobWait, f"{_path(job_id)}/waits", {"per_page": per_page})
 
     @call
     def why(self, job_id: str) -> Flow[Explanation]:
         """Return why a job has its status."""
         return self._calls.record(Explanation, "GET", f"{_path(job_id)}/why")
 
-    @call
-    def runs(self, job_id: str) -> Flow[JobRuns]:
-        """Return a job's runs, and how long it waited and ran in total."""
-        return self._calls.record(JobRuns, "GET", f"{_path(job_id)}/runs")
+    @listing
+    def runs(self, job_id: str, *, per_page: int = 100) -> Listing[JobRun]:
+        """Return a job's runs, oldest first."""
+        return self._calls.records(JobRun, f"{_path(job_id)}/runs", {"per_page": per_page})
 
 
 def _path(job_id: str) -> str:

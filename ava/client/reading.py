@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
 from typing import Any, Protocol, TypeVar, get_args, get_type_hints
@@ -34,6 +34,13 @@ class _HasStatus(Protocol):
     def status(self) -> str: ...
 
 
+class _HasTimes(Protocol):
+    @property
+    def started_at(self) -> datetime | None: ...
+    @property
+    def completed_at(self) -> datetime | None: ...
+
+
 class _HasState(Protocol):
     @property
     def state(self) -> str: ...
@@ -51,6 +58,16 @@ class JobProperties:
     def is_final(self: _HasStatus) -> bool:
         """Return True if the status can no longer change."""
         return self.status in _FINAL
+
+    @property
+    def total_ms(self: _HasTimes) -> int | None:
+        """Return the milliseconds from its start to its end, with its handler's waits, which `duration_ms` leaves out.
+
+        None before the end, and if it never ran.
+        """
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return (self.completed_at - self.started_at) // timedelta(milliseconds=1)
 
 
 class OperationProperties:

@@ -813,14 +813,20 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobRuns:
-    """The runs of a job, with how long it waited and ran in total."""
+class JobRun:
+    """One run of a job's handler."""
 
-    waited_ms: int | None = None  # The time from when the job was due to its first start; None if it has not started.
-    ran_ms: int | None = None  # The total duration of the ended runs.
-    #: The first 200, oldest first: `started_at`, `ended_at`, `outcome`, `duration_ms`, `cpu_ms`, `peak_memory_mb`,
-    #: `wait_ms`.
-    runs: list[dict[str, Any]]
+    attempt: int  # The attempt that the run belongs to.
+    started_at: datetime
+    ended_at: datetime | None = None  # None while the run lasts.
+    #: `completed`, `failed`, `cancelled`, `lost`, `interrupted`, `put_off` (the handler deferred the job), or `waits`
+    #: (the handler waited).
+    outcome: str | None = None
+    duration_ms: int | None = None
+    cpu_ms: int | None = None  # CPU time; None during the run, and if it is not known.
+    #: Peak memory in MiB, as measured by the node; None for a run that ended before the first measurement.
+    peak_memory_mb: int | None = None
+    wait_ms: int | None = None  # The time from when it could start to its start.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -876,12 +882,3 @@ class JobWait:
     jobs: list[str]  # The jobs that it waits for, at most 100.
     began_at: datetime
     ended_at: datetime | None = None  # When the handler was entered again after the wait; None before.
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobJournal:
-    """The journal of a job, and its waits."""
-
-    job_id: str
-    entries: list[JournalEntry]  # Oldest entry first.
-    waits: list[JobWait]  # The latest 100 waits, oldest first.

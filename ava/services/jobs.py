@@ -12,13 +12,14 @@ from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain import ids
 from ava.domain.access.caller import Caller
+from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs import graphs, job_change
 from ava.domain.jobs.explanation import Explanation, explain
 from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.jobs.new_job import NewJob
-from ava.domain.jobs.run_log import JobRuns, runs_of
+from ava.domain.jobs.run_log import JobRun, own_run, retained_run
 from ava.domain.secrets.redaction import shown_to
 from ava.errors import (
     BrokerUnavailable,
@@ -40,7 +41,7 @@ from ava.store.jobs import idempotency
 from ava.store.jobs.reads import batches, job_logs, job_runs, journals, lists, trees, waiting, why
 from ava.store.jobs.reads.batches import JobBatch
 from ava.store.jobs.reads.job_logs import LogRange
-from ava.store.jobs.reads.journals import JobJournal
+from ava.store.jobs.reads.journals import ShownEntry, ShownWait
 from ava.store.jobs.reads.lists import JobPage, Payloads
 from ava.store.jobs.reads.trees import Tree
 from ava.store.jobs.rows import FoundLines
@@ -214,14 +215,25 @@ class Jobs:
             found = trees.read(connection, self._show(connection, caller, job_id))
         return replace(found, jobs=[replace(each, job=self._shown_to(caller, each.job)) for each in found.jobs])
 
-    def journal(self, caller: Caller, job_id: str, *, after: int, limit: int) -> JobJournal:
-        """Return journal entries after a position, as the caller may see them, and the job's waits.
-
-        Raise `JobNotFound`.
-        """
+    def journal(
+        self, caller: Caller, job_id: str, *, after: int | None, limit: int, offset: int = 0
+    ) -> tuple[list[ShownEntry], int]:
+        """Return entries of a job's journal as the caller may see them, and the total. Raise `JobNotFound`."""
         with self._database.connect() as connection:
-            found = journals.read(connection, self._show(connection, caller, job_id), after=after, limit=limit)
-        return replace(found, entries=[shown_to(caller, entry) for entry in found.entries])
+            job = self._show(connection, caller, job_id)
+            found = journals.entries(connection, job, after=after or 0, limit=limit, offset=offset)
+            total = journals.count_entries(connection, job)
+        return [shown_to(caller, entry) for entry in found], total
+
+    def waits(
+        self, caller: Caller, job_id: str, *, after: int | None, limit: int, offset: int = 0
+    ) -> tuple[list[ShownWait], int]:
+        """Return the waits of a job, the latest first, and the total. Raise `JobNotFound`."""
+        with self._database.connect() as connection:
+            job = self._show(connection, caller, job_id)
+            before = job.run_no + 1 if after is None else after
+            found = journals.waits(connection, job, before=before, limit=limit, offset=offset)
+            return found, journals.count_waits(connection, job)
 
     def unfinished_of_tree(self, caller: Caller, job_id: str) -> str | None:
         """Return the newest unfinished job of a job's tree; None if all are final. Raise `JobNotFound`."""
@@ -332,10 +344,20 @@ class Jobs:
                 return status, FoundLines(lines=[], has_more=False)
             return status, job_logs.log_lines(connection, tenant_id=caller.tenant_id, job_id=job_id, wanted=wanted)
 
-    def runs(self, caller: Caller, job_id: str) -> JobRuns:
+    def runs(
+        self, caller: Caller, job_id: str, *, after: int | None, limit: int, offset: int = 0
+    ) -> tuple[list[JobRun], int]:
+        """Return runs of a job, the oldest first, and the total. Raise `JobNotFound`."""
+        after = after or 0
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            return runs_of(job, job_runs.retained_runs(connection, job=job.key))
+            count, last_no = job_runs.count(connection, job=job.key)
+            retained = job_runs.retained_runs(connection, job=job.key, after=after, limit=limit, offset=offset)
+        found = [retained_run(each, job) for each in retained]
+        own = None if last_no == job.run_no else own_run(job)
+        if own is not None and len(found) < limit and after < own.run_no and offset <= count:
+            found.append(own)
+        return found, min(count + (own is not None), MAX_IN_TOTAL)
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Cancel a queued job, or ask a running job's node to stop it; the same for its descendants. Return the job.

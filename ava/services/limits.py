@@ -65,9 +65,16 @@ class TenantLimits:
         own = {TENANT_RUNNING_JOBS.name: rules.max_running, MOST_URGENT_PRIORITY.name: rules.most_urgent_priority}
         return [self._use_of(limit, used.get(limit.name), own.get(limit.name)) for limit in LIMITS]
 
-    def of_workers(self, caller: Caller) -> list[WorkerLimitUse]:
+    def of_workers(
+        self, caller: Caller, *, limit: int, offset: int = 0, after_id: str | None = None
+    ) -> tuple[list[WorkerLimitUse], int]:
+        """Return limited workers with the usage of the caller's tenant, by id, and the total."""
+        tenant_id = caller.tenant_id
         with self._database.connect() as connection:
-            return worker_limits.read(connection, tenant_id=caller.tenant_id)
+            found = worker_limits.page(
+                connection, tenant_id=tenant_id, after=after_id or "", limit=limit, offset=offset
+            )
+            return found, worker_limits.count(connection, tenant_id=tenant_id)
 
     def _use_of(self, limit: Limit, used: int | None, own: int | None) -> LimitUse:
         """`own` is the tenant's own value from operators."""

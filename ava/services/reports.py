@@ -8,6 +8,7 @@ from typing import Any
 
 from ava.domain.access.caller import Caller
 from ava.domain.analytics import Analytics, EndedCounts, GroupBy, SeriesPoint, percentiles
+from ava.domain.counts import MAX_IN_TOTAL
 from ava.errors import OperatorsOnly
 from ava.store.engine import clock
 from ava.store.engine.database import Database
@@ -18,7 +19,6 @@ from ava.store.reports.tenant_loads import TenantLoads
 
 _SPANS = {GroupBy.HOUR: timedelta(hours=1), GroupBy.DAY: timedelta(days=1)}
 _NO_JOBS = EndedCounts()
-MAX_PROMOTIONS = 20
 
 
 class AnalyticsReports:
@@ -88,19 +88,19 @@ class Overviews:
         with self._database.connect() as connection:
             return overview.read(connection, tenant_id=caller.tenant_id)
 
-    def tenants(self, caller: Caller, *, after: str | None = None) -> TenantLoads:
-        """Return the load of tenants, by id, beginning after `after`.
-
-        Raise `OperatorsOnly`.
-        """
+    def tenants(self, caller: Caller, *, limit: int, offset: int = 0, after_id: str | None = None) -> TenantLoads:
+        """Return the load of tenants, by id, and the total. Raise `OperatorsOnly`."""
         if not caller.is_operator:
             raise OperatorsOnly
         with self._database.connect() as connection:
-            return tenant_loads.read(connection, after=after or "")
+            return tenant_loads.read(connection, limit=limit, offset=offset, after=after_id or "")
 
-    def promotions(self, caller: Caller) -> list[Promotion]:
-        """Return the newest promotions of a PostgreSQL standby. Raise `OperatorsOnly`."""
+    def promotions(
+        self, caller: Caller, *, limit: int, offset: int = 0, before: int | None = None
+    ) -> tuple[list[Promotion], int]:
+        """Return promotions of a PostgreSQL standby, latest first, and the total. Raise `OperatorsOnly`."""
         if not caller.is_operator:
             raise OperatorsOnly
         with self._database.connect() as connection:
-            return promotions.newest(connection, limit=MAX_PROMOTIONS)
+            found = promotions.page(connection, before=before, limit=limit, offset=offset)
+            return found, min(sum(promotions.counts(connection).values()), MAX_IN_TOTAL)

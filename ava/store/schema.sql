@@ -398,6 +398,25 @@ CREATE TABLE job_runs (
     PRIMARY KEY (tenant_id, job_id, run_no)
 );
 
+-- The duration of an attempt that ends with a run: `7ms`, or with earlier runs that ended in a wait `183ms, 6412ms with
+-- its waits`. Only a run with an outcome for this table may have earlier runs.
+CREATE FUNCTION ava_duration(
+    of_tenant text, of_job uuid, of_attempt integer, began_at timestamptz, end_at timestamptz, of_outcome text
+) RETURNS text LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    ms numeric := greatest(0, floor(extract(epoch FROM end_at - began_at) * 1000));
+BEGIN
+    IF of_outcome IS NULL THEN
+        RETURN ms || 'ms';
+    END IF;
+    RETURN (
+        SELECT ms + coalesce(sum(floor(extract(epoch FROM r.ended_at - r.started_at) * 1000)), 0) || 'ms'
+            || coalesce(', ' || floor(extract(epoch FROM end_at - min(r.started_at)) * 1000) || 'ms with its waits', '')
+        FROM job_runs AS r
+        WHERE r.tenant_id = of_tenant AND r.job_id = of_job AND r.attempt = of_attempt AND r.outcome = 'waited');
+END
+$$;
+
 -- Waits, edges and the journal of jobs --------------------------------------------------------------------------------
 
 -- Current and past waits of jobs. `run_no` is the run that began the wait; 0 for a job that waits from the beginning.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any
 
 import ava
@@ -47,6 +48,17 @@ def family(input: Input, env: Env) -> str:
     """Wait for a child that fails."""
     env.wait(env.trigger("t_part", {"n": 1, "fails": True}))
     return "never"
+
+
+@worker("t_doze", max_retries=1)
+def doze(input: Input, env: Env) -> str:
+    """Work a little before and after a wait, and fail the first attempt."""
+    time.sleep(0.05)
+    env.sleep(1.0, key=f"attempt {env.attempt}")
+    time.sleep(0.05)
+    if env.attempt == 1:
+        raise ValueError("on purpose")
+    return "rested"
 
 
 @worker("t_nap")

@@ -5,9 +5,11 @@ A deploy may change the handler of a job that waits.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from harness.system import System
 from tests.acceptance.conftest import on_redis, running_system
 from tests.acceptance.journal_handlers import STEPS
 from tests.acceptance.witness import Witness
+from tests.commands import ava
 
 # Steps and waits are in the database.
 pytestmark = on_redis
@@ -70,6 +73,51 @@ def test_jobs_that_wait_hold_no_process(system: System, witness: Witness) -> Non
     assert _await(system, part, seconds=15)["output"] == 10
     for nap in naps:
         assert _await(system, nap)["output"] == "rested"
+
+
+def test_a_job_has_one_duration_wherever_it_is_shown(system: System) -> None:
+    """Its last attempt began with a run before a sleep, and ended with one after it; so did the failed attempt."""
+    id_ = system.trigger("wkr_t_doze")["id"]
+    job = _await(system, id_)
+    ran = job["duration_ms"]
+    assert 100 <= ran < 1000
+    total = round((datetime.fromisoformat(job["completed_at"]) - began_at(job)).total_seconds() * 1000)
+    assert total >= 1000 + ran
+    runs = system.get(f"/v1/ava/jobs/{id_}/runs").json()["data"]
+    assert [(run["attempt"], run["outcome"]) for run in runs] == [
+        (1, "waits"), (1, "failed"), (2, "waits"), (2, "completed"),
+    ]  # fmt: skip
+    assert sum(run["duration_ms"] for run in runs if run["attempt"] == 2) == ran
+    failed, closing = (line for line in system.messages(id_) if re.match("Handler (failed|completed)", line))
+    shown = re.fullmatch(r"Handler completed in (\d+)ms, (\d+)ms with its waits", closing)
+    assert shown
+    assert int(shown[1]) == ran
+    # The times of a record are truncated to milliseconds.
+    assert abs(int(shown[2]) - total) <= 1
+    first = sum(run["duration_ms"] for run in runs if run["attempt"] == 1)
+    assert failed.startswith(f"Handler failed after {first}ms, ")
+    (listed,) = system.get("/v1/ava/jobs", params={"filter[worker_id]": "wkr_t_doze"}).json()["data"]
+    (in_tree,) = system.get(f"/v1/ava/jobs/{id_}/tree").json()["data"]["jobs"]
+    assert (listed["duration_ms"], in_tree["duration_ms"]) == (ran, ran)
+    assert f"after {ran} ms" in system.get(f"/v1/ava/jobs/{id_}/why").json()["data"]["sentence"]
+    entries = system.get(f"/v1/ava/jobs/{id_}/journal").json()["data"]
+    assert [(entry["name"], entry["state"]) for entry in entries] == [("attempt 1", "done"), ("attempt 2", "done")]
+    for_people = f"{ran} ms of {total / 1000:,.1f} s"
+    assert for_people in ava(system, "jobs", "show", id_, "-o", "table").stdout
+    assert for_people in ava(system, "jobs", "list", "--worker", "wkr_t_doze", "-o", "wide").stdout
+    assert for_people in ava(system, "jobs", "tree", id_, "-o", "wide").stdout
+    wait_until(lambda: _average(system, "wkr_t_doze") == ran, what=lambda: f"{_average(system, 'wkr_t_doze')} is {ran}")
+
+
+def began_at(job: dict[str, Any]) -> datetime:
+    """Return the start of a job that has started."""
+    return datetime.fromisoformat(job["started_at"])
+
+
+def _average(system: System, worker_id: str) -> int | None:
+    found = system.get("/v1/ava/analytics", params={"filter[worker_id]": worker_id}).json()["data"]["jobs"]
+    average: int | None = found["avg_duration_ms"]
+    return average
 
 
 @pytest.mark.parametrize("once", ["at_least", "at_most"])

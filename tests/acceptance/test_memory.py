@@ -189,7 +189,7 @@ def test_a_job_says_what_its_run_has_used(system: System) -> None:
     assert 400 <= record["usage"]["cpu_ms"] < 1_500, record
     assert 100 < record["usage"]["peak_memory_mb"] < LIMIT_MB
     assert record["usage"]["wait_ms"] >= 0
-    (only,) = system.get(f"/v1/ava/jobs/{record['id']}/runs").json()["data"]["runs"]
+    (only,) = system.get(f"/v1/ava/jobs/{record['id']}/runs").json()["data"]
     assert {name: only[name] for name in record["usage"]} == record["usage"]
     # It ends before the first look.
     assert run(system, "brief", n=1)["usage"]["cpu_ms"] < 100

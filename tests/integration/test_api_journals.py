@@ -32,26 +32,26 @@ def test_a_journal_has_steps_children_and_sleeps_in_their_order_and_the_waits_of
     graphs.journal(run, claim_id, _step("large", f'"{"x" * 20_000}"'))
     graphs.journal(run, claim_id, NewEntry(kind=SLEEP, name="sleep", state=EntryState.WAITS, until_in_seconds=60))
     graphs.wait(run, claim_id, child)
-    found = graphs.api.get(f"{JOBS}/{parent}/journal").get_json()["data"]
+    found = graphs.api.get(f"{JOBS}/{parent}/journal").get_json()
     names = ("kind", "name", "state", "value", "value_bytes", "child_id")
-    assert [[entry[name] for name in names] for entry in found["entries"]] == [
+    assert [[entry[name] for name in names] for entry in found["data"]] == [
         ["child", "one", "done", None, None, child],
         ["step", "pay", "done", {"paid": 3}, None, None],
         ["step", "large", "done", None, 20_002, None],
         ["sleep", "sleep", "waits", None, None, None],
     ]
-    assert _timestamp(found["entries"][-1]["until"]) > _timestamp(found["entries"][-1]["written_at"])
-    assert found["next_cursor"] is None
-    (waited,) = found["waits"]
+    assert _timestamp(found["data"][-1]["until"]) > _timestamp(found["data"][-1]["written_at"])
+    assert found["pagination"] == {"page": 1, "per_page": 20, "total": 4, "has_more": False, "next_cursor": None}
+    (waited,) = graphs.api.get(f"{JOBS}/{parent}/waits").get_json()["data"]
     assert (waited["condition"], waited["jobs"], waited["ended_at"]) == ("ended", [child], None)
     graphs.finish(child)
     graphs.start(parent)
-    (waited,) = graphs.api.get(f"{JOBS}/{parent}/journal").get_json()["data"]["waits"]
+    (waited,) = graphs.api.get(f"{JOBS}/{parent}/waits").get_json()["data"]
     assert _timestamp(waited["ended_at"]) >= _timestamp(waited["began_at"])
     (shown,) = (job for job in graphs.tree(parent)["jobs"] if job["id"] == parent)
     assert shown["waits"] == [{"began_at": waited["began_at"], "ended_at": waited["ended_at"]}]
     assert _timestamp(shown["first_run_at"]) <= _timestamp(waited["began_at"])
-    runs = graphs.api.get(f"{JOBS}/{parent}/runs").get_json()["data"]["runs"]
+    runs = graphs.api.get(f"{JOBS}/{parent}/runs").get_json()["data"]
     assert [each["outcome"] for each in runs] == ["waits", None]
 
 
@@ -66,7 +66,7 @@ def test_a_sleep_is_done_once_a_run_finds_its_time_passed(graphs: Graphs) -> Non
     move_due_jobs(graphs.api.database)
 
     def shown() -> list[tuple[str, str]]:
-        entries = graphs.api.get(f"{JOBS}/{job}/journal").get_json()["data"]["entries"]
+        entries = graphs.api.get(f"{JOBS}/{job}/journal").get_json()["data"]
         return [(entry["name"], entry["state"]) for entry in entries]
 
     untils = graphs.api.execute("SELECT until, n FROM job_journal ORDER BY n")
@@ -87,14 +87,14 @@ def test_a_journal_is_read_in_parts(graphs: Graphs) -> None:
     graphs.journal(run, claim_id, *(_step(f"step {n}", str(n)) for n in range(5)))
     seen, after = [], ""
     while True:
-        part = graphs.api.get(f"{JOBS}/{job}/journal?limit=2{after}").get_json()["data"]
-        seen += [entry["value"] for entry in part["entries"]]
-        if part["next_cursor"] is None:
+        part = graphs.api.get(f"{JOBS}/{job}/journal?per_page=2{after}").get_json()
+        seen += [entry["value"] for entry in part["data"]]
+        if not part["pagination"]["has_more"]:
             break
-        after = f"&after={part['next_cursor']}"
+        after = f"&cursor={part['pagination']['next_cursor']}"
     assert seen == [0, 1, 2, 3, 4]
     other = graphs.api.trigger()["id"]
-    error_of(graphs.api.get(f"{JOBS}/{other}/journal?limit=2{after}"), 400, "validation_error")
+    error_of(graphs.api.get(f"{JOBS}/{other}/journal?per_page=2{after}"), 400, "validation_error")
     strangers = {"x-tenant-id": "ten_other"}
     error_of(graphs.api.get(f"{JOBS}/{job}/journal", headers=strangers), 404, "resource_not_found")
 

@@ -18,7 +18,7 @@ WEBHOOKS = "/v1/webhooks"
 
 
 def _limits(api: Api) -> dict[str, dict[str, Any]]:
-    return {limit["name"]: limit for limit in api.get("/v1/ava/limits").get_json()["data"]}
+    return {limit["name"]: limit for limit in api.get("/v1/ava/limits?per_page=100").get_json()["data"]}
 
 
 def test_every_limit_is_shown_by_name(api: Api) -> None:

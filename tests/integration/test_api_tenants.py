@@ -45,5 +45,5 @@ def test_the_jobs_of_a_limited_tenant_are_left_to_the_dispatcher(api: Api) -> No
     api.put(LIMITS, headers=OPERATOR, json={"max_running": 0})
     why = api.get(f"/v1/ava/jobs/{job['id']}/why").get_json()["data"]["sentence"]
     assert why == "queued: limit: this tenant runs 0 of 0"
-    limits = {limit["name"]: limit for limit in api.get("/v1/ava/limits").get_json()["data"]}
+    limits = {limit["name"]: limit for limit in api.get("/v1/ava/limits?per_page=100").get_json()["data"]}
     assert (limits["tenant_running_jobs"]["value"], limits["tenant_running_jobs"]["used"]) == (0, 0)

@@ -355,27 +355,36 @@ def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: 
     )
     found = api.get("/v1/ava/tenants", headers={"x-platform-role": "platform-admin"}).get_json()["data"]
     assert [(load["tenant_id"], load["waiting"], load["scheduled"], load["failed"]) for load in found] == [
-        ("ten_b", 0, 0, 2),
         ("ten_a", 3, 1, 0),
+        ("ten_b", 0, 0, 2),
     ]
-    assert [load["share"] for load in found] == [0.75, 0.25]
+    assert [load["share"] for load in found] == [0.25, 0.75]
 
 
-def test_the_tenants_are_read_in_parts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    for tenant in ("ten_a", "ten_b", "ten_c"):
+def test_the_tenants_are_read_in_pages_that_scan_a_limited_number(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for tenant in ("ten_a", "ten_b", "ten_c", "ten_d", "ten_e"):
         api.trigger(headers={"x-tenant-id": tenant})
-    monkeypatch.setattr(tenant_loads, "MAX_SCANNED", 2)
-    seen = list[list[str]]()
-    cursor: str | None = ""
-    while cursor is not None:
-        query = f"?cursor={cursor}" if cursor else ""
-        answer = api.get(f"/v1/ava/tenants{query}", headers={"x-platform-role": "platform-admin"}).get_json()
-        seen.append([load["tenant_id"] for load in answer["data"]])
-        cursor = answer["pagination"]["next_cursor"]
-        assert answer["pagination"]["has_more"] is (cursor is not None)
-    assert seen == [["ten_a", "ten_b"], ["ten_c"]]
+    api.execute(
+        "UPDATE jobs SET status = 'completed', completed_at = now(), waits_for = NULL WHERE tenant_id = 'ten_c'"
+    )
+    monkeypatch.setattr(tenant_loads, "_TENANTS_PER_STATEMENT", 1)
+    assert _tenant_pages(api, per_page=2) == [["ten_a", "ten_b"], ["ten_d", "ten_e"]]
+    monkeypatch.setattr(tenant_loads, "MAX_SCANNED", 3)
+    assert _tenant_pages(api, per_page=100) == [["ten_a", "ten_b"], ["ten_d", "ten_e"]]
     wrong = api.get("/v1/ava/tenants?cursor=x", headers={"x-platform-role": "platform-admin"})
     assert "cursor" in wrong_fields(wrong, 400)
+
+
+def _tenant_pages(api: Api, *, per_page: int) -> list[list[str]]:
+    pages, cursor = list[list[str]](), ""
+    while True:
+        query = {"per_page": per_page, **({"cursor": cursor} if cursor else {})}
+        headers = {"x-platform-role": "platform-admin"}
+        page = api.get("/v1/ava/tenants", query_string=query, headers=headers).get_json()
+        pages.append([load["tenant_id"] for load in page["data"]])
+        cursor = page["pagination"]["next_cursor"]
+        if not page["pagination"]["has_more"]:
+            return pages
 
 
 def test_the_newest_failures_are_those_that_failed_last(api: Api) -> None:

@@ -51,7 +51,7 @@ _SHOWN = {
     *("audit_list_entries", "overview_show", "workers_show", "workers_change"),
     *("events_list_events", "events_show", "hooks_list_deliveries", "hooks_show_delivery", "hooks_list_hooks"),
     *("subscriptions_list_subscriptions", "subscriptions_show"),
-    *("operations_list_operations", "operations_show", "trees_tree", "journals_show"),
+    *("operations_list_operations", "operations_show", "trees_tree", "journals_list"),
 }
 
 

@@ -121,7 +121,7 @@ def test_a_credential_in_a_journal_is_hidden_below_tenant_admin(graphs: Graphs) 
     hidden = {"type": "order.paid", "match": {"data": {"password": "••••••"}}}
     for role, expected in (("tenant-user", [SHOWN, hidden]), ("tenant-admin", [INPUT, event.shown])):
         journal = graphs.api.get(f"{JOBS}/{job_id}/journal", headers=_as(role)).get_json()["data"]
-        assert [entry["value"] for entry in journal["entries"]] == expected, role
+        assert [entry["value"] for entry in journal] == expected, role
 
 
 def test_the_audit_trail_keeps_no_credential_of_a_changed_schedule(api: Api) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunKey, Status
-from ava.domain.jobs.run_outcome import Ending, RunOutcome
+from ava.domain.jobs.run_outcome import DURATION, Ending, RunOutcome
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers
@@ -65,7 +65,7 @@ def completed(job: Job, output: str = "{}") -> EndedRun:
             LogLine(seq=seq, ts=job.started_at, level=LogLevel.INFO, msg=log_lines.OPENING),
             LogLine(seq=seq + 1, ts=ends_at, level=LogLevel.INFO, msg='a "quoted" \\ line, {braces}'),
         ],
-        closing=LogLine(seq=seq + 2, ts=ends_at, level=LogLevel.INFO, msg="Handler completed in 5ms"),
+        closing=LogLine(seq=seq + 2, ts=ends_at, level=LogLevel.INFO, msg=f"Handler completed in {DURATION}"),
     )
 
 
@@ -112,9 +112,12 @@ def test_ends_are_written_together_each_with_its_output_and_lines(connection: Co
         assert lines(connection, job) == [
             ("info", "Worker handler started"),
             ("info", 'a "quoted" \\ line, {braces}'),
-            ("info", "Handler completed in 5ms"),
+            ("info", f"Handler completed in {shown.duration_ms}ms"),
         ]
-    assert lines(connection, asked)[-1] == ("warn", "Handler cancelled after 5ms")
+    assert lines(connection, asked)[-1] == (
+        "warn",
+        f"Handler cancelled after {stored_job(connection, asked).duration_ms}ms",
+    )
     assert stored_job(connection, lost).status is Status.QUEUED
     assert not ends.end_each(connection, all_completed)
 

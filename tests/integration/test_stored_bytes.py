@@ -81,7 +81,7 @@ def test_a_tenant_that_stores_too_much_may_trigger_no_more(api: Api) -> None:
     assert int(refused.headers["Retry-After"]) >= 1
     assert api.trigger(input=INPUT, headers={"x-tenant-id": OTHER})["status"] == "queued"
     _pass(api, StoredBytes(api.database), 0)
-    limits = {each["name"]: each for each in api.get("/v1/ava/limits").get_json()["data"]}
+    limits = {each["name"]: each for each in api.get("/v1/ava/limits?per_page=100").get_json()["data"]}
     shown = limits["tenant_stored_bytes"]
     assert (shown["value"], shown["used_is_exact"]) == (50_000, False)
     assert shown["used"] == _measured(api, TENANT) > 4 * 5_000

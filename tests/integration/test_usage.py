@@ -14,7 +14,6 @@ from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.run_usage import RunUsage
 from ava.domain.jobs.waits import Wait, WaitCondition
-from ava.store.jobs.reads.job_runs import MAX_RUNS
 from ava.store.jobs.transitions import claim, end, log_lines, rescue, wait
 from ava.store.jobs.transitions.claim import Claim
 from harness.api import NODE, Api
@@ -52,7 +51,7 @@ def shown(api: Api, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def runs_of(api: Api, job: dict[str, Any]) -> list[tuple[Any, ...]]:
-    found = api.get(f"/v1/ava/jobs/{job['id']}/runs").get_json()["data"]["runs"]
+    found = api.get(f"/v1/ava/jobs/{job['id']}/runs?per_page=100").get_json()["data"]
     return [(run["outcome"], run["cpu_ms"], run["peak_memory_mb"], seconds(run["wait_ms"])) for run in found]
 
 
@@ -161,15 +160,28 @@ def test_the_time_of_a_wait_is_no_waiting_to_start(api: Api) -> None:
     assert runs_of(api, job) == [("waits", 3, 5, 2), ("completed", 4, 4, 1)]
 
 
-def test_the_first_runs_of_a_job_with_very_many_are_shown(api: Api) -> None:
+def test_the_runs_of_a_job_with_many_are_read_in_pages_and_the_last_is_its_own(api: Api) -> None:
     job = api.trigger()
     begin(api, job)
     api.execute(
         "INSERT INTO job_runs (tenant_id, job_id, run_no, attempt, started_at, outcome)"
-        " SELECT tenant_id, id, n + 1, 1, now(), 'lost' FROM jobs, generate_series(1, %s) AS n",
-        MAX_RUNS + 1,
+        " SELECT tenant_id, id, n, 1, now(), 'lost' FROM jobs, generate_series(1, 4) AS n"
     )
-    assert len(runs_of(api, job)) == MAX_RUNS + 1
+    api.execute("UPDATE jobs SET run_no = 5")
+    path = f"/v1/ava/jobs/{job['id']}/runs"
+    expected = ["lost"] * 4 + [None]
+    for per_page in (1, 2, 4, 5):
+        outcomes, query = [], f"?per_page={per_page}"
+        while True:
+            page = api.get(path + query).get_json()
+            outcomes += [run["outcome"] for run in page["data"]]
+            assert page["pagination"]["total"] == 5
+            if not page["pagination"]["has_more"]:
+                break
+            query = f"?per_page={per_page}&cursor={page['pagination']['next_cursor']}"
+        assert outcomes == expected, per_page
+        numbered = [api.get(f"{path}?per_page={per_page}&page={n}").get_json()["data"] for n in range(1, 7)]
+        assert [run["outcome"] for page in numbered for run in page] == expected, per_page
 
 
 def test_analytics_add_up_what_jobs_have_used(api: Api) -> None:

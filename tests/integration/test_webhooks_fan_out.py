@@ -216,7 +216,7 @@ def test_a_tenant_has_at_most_a_hundred_webhooks(api: Api) -> None:
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
     full = next(answer for answer in answers if answer.status_code == 409)
     assert "(limit webhooks)" in error_of(full, 409, "resource_conflict")["message"]
-    used = {limit["name"]: limit["used"] for limit in api.get("/v1/ava/limits").get_json()["data"]}
+    used = {limit["name"]: limit["used"] for limit in api.get("/v1/ava/limits?per_page=100").get_json()["data"]}
     assert used["webhooks"] == 100
     # One that is deleted makes room, and another tenant has its own.
     webhook_id = next(answer for answer in answers if answer.status_code == 201).get_json()["data"]["id"]

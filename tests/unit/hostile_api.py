@@ -57,12 +57,11 @@ ANALYTICS = _record(
           "by_trigger": {HOSTILE: 1}},
     by_worker={HOSTILE: {"total": 1, "completed": 1, "failed": 0, "avg_duration_ms": 3}},
 )  # fmt: skip
-RUNS = _record(client.JobRuns, runs=[{"started_at": _TIME, "ended_at": None, "outcome": HOSTILE, "duration_ms": None}])
+RUN = _record(client.JobRun, ended_at=None, duration_ms=None)
 TREE = _record(
     client.Tree, edges=[{"from": HOSTILE, "to": JOB["id"], "kind": HOSTILE}],
     jobs=[_record(client.TreeJob, **JOB, waits=[{"began_at": HOSTILE, "ended_at": None}])],
 )  # fmt: skip
-JOURNAL = {**_record(client.JobJournal), "next_cursor": None}
 TENANT_RULES = _record(client.TenantRules, max_running=HOSTILE, weight=HOSTILE, most_urgent_priority=HOSTILE)
 SCHEDULE, FIRING, SLOT = _record(client.Schedule), _record(client.Firing), _record(client.ScheduleSlot)
 HOOK, HOOK_DELIVERY = _record(client.Hook), _record(client.HookDelivery)
@@ -74,7 +73,9 @@ LISTS = {
     "/v1/ava/tenants": _record(client.TenantLoad),
     "/v1/ava/operations": OPERATION, "/v1/ava/promotions": PROMOTION,
     "/v1/ava/jobs": JOB, "/v1/ava/workers": WORKER, "/v1/ava/limits": _record(client.Limit), "/v1/ava/nodes": NODE,
-    "/v1/ava/limits/workers": _record(client.WorkerLimit),
+    "/v1/ava/limits/workers": _record(client.WorkerLimit), "/v1/ava/jobs/job_1/waits": _record(client.JobWait),
+    "/v1/ava/jobs/job_1/journal": _record(client.JournalEntry),
+    **dict.fromkeys((f"/v1/ava/jobs/{name}/runs" for name in ("job_1", JOB["id"])), RUN),
     "/v1/ava/schedules": SCHEDULE, "/v1/ava/schedules/sch_1/firings": FIRING, "/v1/ava/schedules/sch_1/next": SLOT,
     "/v1/ava/audit": AUDIT_ENTRY, "/v1/webhooks": _record(client.Webhook), "/v1/webhooks/wh_1/deliveries": DELIVERY,
 }  # fmt: skip
@@ -93,8 +94,7 @@ RECORDS = {
     ),
     "/v1/ava/operations/op_1": OPERATION, "/v1/ava/operations/op_1/abort": OPERATION, "/v1/ava/jobs/retry": OPERATION,
     "/v1/ava/workers/wkr_a": WORKER, "/v1/ava/overview": OVERVIEW, "/v1/ava/jobs/job_1/tree": TREE,
-    "/v1/ava/jobs/job_1/journal": JOURNAL, "/v1/ava/analytics": ANALYTICS,
-    **dict.fromkeys((f"/v1/ava/jobs/{name}/runs" for name in ("job_1", JOB["id"])), RUNS),
+    "/v1/ava/analytics": ANALYTICS,
     "/v1/ava/queues": _record(client.Queues), "/v1/ava/queues/default/pause": _record(client.PausedQueue),
     "/v1/ava/schedules": SCHEDULE, "/v1/ava/schedules/sch_1": SCHEDULE, "/v1/ava/tenants/ten_1/limits": TENANT_RULES,
     "/v1/ava/jobs/cancel": OPERATION, "/v1/ava/sessions": {"ended": 1}, "/v1/ava/session/links": {"path": HOSTILE},

@@ -23,7 +23,14 @@ def test_a_lines_cursor_is_refused_for_another_job() -> None:
 
 
 def test_a_workers_cursor_leads_back_to_it() -> None:
-    assert paging.worker_id_of_cursor(paging.cursor_of_item("wkr_http_request")) == "wkr_http_request"
+    assert paging.client_id_reader("wkr")(paging.cursor_of_item("wkr_http_request")) == "wkr_http_request"
+
+
+def test_a_names_cursor_leads_back_to_it() -> None:
+    read = paging.name_reader({"bulk_jobs"}.__contains__)
+    assert read(paging.cursor_of_name("bulk_jobs")) == "bulk_jobs"
+    assert read("cur_other") is None
+    assert read("bulk_jobs") is None
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,6 @@ _ACROSS = {
         fleet.workers.queues fleet.workers.changed_at fleet.workers.unserved fleet.workers.changed_since
         fleet.worker_tools.unmatched
         schedules.declared.existing""",
-    "a worker has its own tenants in a column, which is compared": "reports.worker_limits.read",
     "an operator's command acts on the whole installation": """
         events.hooks.sealed_secrets fleet.worker_settings.sealed webhooks.endpoints.sealed_secrets
         webhooks.dead_letters.newest""",

@@ -46,7 +46,7 @@ _WORDS = [
     *("jobs cancel job_1", "jobs cancel refused", "jobs retry job_1", "jobs retry job_1 --follow"),
     *("jobs cancel job_1 refused", "jobs retry --status failed --yes", "jobs cancel --status queued --yes"),
     *("operations list", "operations show op_1", "operations show op_1 --follow", "operations abort op_1"),
-    *("jobs why job_1", "jobs tree job_1", "jobs journal job_1", "jobs watch job_1"),
+    *("jobs why job_1", "jobs tree job_1", "jobs journal job_1", "jobs waits job_1", "jobs watch job_1"),
     *("workers list", "workers show wkr_a", "workers create a", "workers update wkr_a --config A=1"),
     *("workers pause wkr_a", "workers resume wkr_a"),
     *("limits list", "limits list --workers"),
@@ -101,6 +101,7 @@ UNFORMED = [
 NAMELESS = (
     ["jobs", "logs"],
     ["jobs", "journal"],
+    ["jobs", "waits"],
     ["overview", "show"],
     ["analytics", "show"],
     ["tenants", "show"],

@@ -185,6 +185,9 @@ class QueryInstant(Instant):
         return super().read(self._spaced_offset.sub(r"\1+\2", value))
 
 
+INVALID_CURSOR = "It must be the next_cursor of an earlier response, unchanged."
+
+
 class Cursor(Plain):
     """A position in a list, taken from an earlier response."""
 
@@ -195,7 +198,7 @@ class Cursor(Plain):
     def read(self, value: Any) -> str:
         found = self._find(value)
         if found is None:
-            raise ValidationError("It must be the next_cursor of an earlier response, unchanged.")
+            raise ValidationError(INVALID_CURSOR)
         return found
 
 

@@ -6,19 +6,20 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from flask import Response
-from marshmallow import ValidationError, validates_schema
+from marshmallow import Schema, ValidationError, post_load, validates_schema
 
-from ava.api.http.fields import Cursor, WholeNumber
+from ava.api.http.fields import INVALID_CURSOR, Cursor, WholeNumber
 from ava.api.http.responses import as_json
 from ava.api.http.strict import Strict
 from ava.domain import ids
 from ava.domain.counts import DEEPEST_ROW
 from ava.domain.limits.table import RESPONSE_BYTES
 from ava.domain.record import format_time
+from ava.errors import InvalidParameters
 
 _CURSOR_PREFIX = "cur"
 _LOG_PREFIX = "log"
@@ -43,9 +44,28 @@ def id_reader(prefix: str) -> Callable[[str], str | None]:
     return read
 
 
-def worker_id_of_cursor(cursor: str) -> str | None:
-    """Return the id of the last worker before the page; None if the string is no cursor of workers."""
-    return f"wkr_{cursor.removeprefix('cur_')}" if ids.is_client_id(_CURSOR_PREFIX, cursor) else None
+def client_id_reader(prefix: str) -> Callable[[str], str | None]:
+    """Return a function as `id_reader` does, for ids that clients choose: workers and tenants."""
+
+    def read(cursor: str) -> str | None:
+        return f"{prefix}_{cursor.removeprefix('cur_')}" if ids.is_client_id(_CURSOR_PREFIX, cursor) else None
+
+    return read
+
+
+def cursor_of_name(name: str | int) -> str:
+    """Return the cursor after an item that has a unique name or number instead of an id."""
+    return f"{_CURSOR_PREFIX}_{name}"
+
+
+def name_reader(is_name: Callable[[str], bool]) -> Callable[[str], str | None]:
+    """Return a function that decodes a cursor into the name of the last item before the page; None if it is none."""
+
+    def read(cursor: str) -> str | None:
+        prefix, _, name = cursor.partition("_")
+        return name if prefix == _CURSOR_PREFIX and is_name(name) else None
+
+    return read
 
 
 def cursor_of_line(job_id: str, seq: int) -> str:
@@ -69,12 +89,7 @@ def _half(job_id: str) -> int:
     return 0 if value is None else value.int & _LOW
 
 
-class _Item(Protocol):
-    @property
-    def id(self) -> str: ...
-
-
-Item = TypeVar("Item", bound=_Item)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +99,7 @@ class PageRequest:
     #: The page's number, from 1.
     page: int | None = None
     per_page: int
-    #: The id of the last item before the page.
+    #: The id or name of the last item before the page, or its position in a job.
     after_id: str | None = None
 
     @property
@@ -96,6 +111,17 @@ class PageRequest:
     def offset(self) -> int:
         """Number of items before a page that is requested by number."""
         return 0 if self.page is None else (self.page - 1) * self.per_page
+
+    def after_line(self, job_id: str) -> int | None:
+        """Return the position in a job after which the page begins; None for the first page.
+
+        Raises `InvalidParameters` if the cursor is not of this job.
+        """
+        if self.after_id is None:
+            return None
+        if (seq := line_of_cursor(job_id, self.after_id)) is None:
+            raise InvalidParameters(f"cursor: {INVALID_CURSOR}", {"cursor": [INVALID_CURSOR]})
+        return seq
 
 
 def per_page_field() -> WholeNumber:
@@ -144,6 +170,24 @@ class PageQuery(Strict):
             )
 
 
+class PlainPageQuery(PageQuery):
+    """The parameters of a paged list without filters."""
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> PageRequest:
+        return PageRequest(**take_page(values))
+
+
+def page_query(find_id: Callable[[str], str | None]) -> Schema:
+    """Return the parameters of a paged list without filters. `find_id` is as in `cursor_field`."""
+    return PlainPageQuery.from_dict({"cursor": cursor_field(find_id)})()
+
+
+def job_page_query() -> Schema:
+    """Return the parameters of a paged list that belongs to a job; `PageRequest.after_line` decodes its cursor."""
+    return page_query(lambda cursor: cursor if ids.decode(_LOG_PREFIX, cursor) is not None else None)
+
+
 def take_page(values: dict[str, Any]) -> dict[str, Any]:
     """Remove the page's parameters from loaded values and return them as the arguments of `PageRequest`."""
     return {
@@ -153,6 +197,10 @@ def take_page(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _cursor_of(item: Any) -> str:
+    return cursor_of_item(item.id)
+
+
 def page_of(
     asked: PageRequest,
     found: Sequence[Item],
@@ -160,35 +208,30 @@ def page_of(
     write: Callable[[Item], str],
     *,
     has_more: bool | None = None,
-    cursor_of: Callable[[str], str] = cursor_of_item,
+    cursor_of: Callable[[Item], str] = _cursor_of,
     scanned_until: str | None = None,
     has_cursor: bool = True,
 ) -> Response:
     """Return `{"data": [ … ], "pagination": … }` of the items; `write` returns an item's JSON.
 
     The page ends early at the max size of a response. `has_more`: whether more items follow; if None, `found` has one
-    item
-    more than the page if there are more. `scanned_until`: where a search ended before the page was full, the id of
-    the
-    last job it read; the next page begins after it, and its time is `scanned_until`. Without `has_cursor` the next page
-    has
-    only a number.
+    item more than the page if there are more. `scanned_until`: where a search ended before the page was full, the id of
+    the last item it read; the next page begins after it. Without `has_cursor` the next page has only a number.
     """
     texts = within_response(map(write, found[: asked.per_page]))
     shown = found[: len(texts)]
     are_more = len(found) > len(shown) or bool(has_more)
-    last_id = shown[-1].id if shown else ""
-    if scanned_until is not None and len(shown) == len(found):
-        last_id = scanned_until
+    is_scanned = scanned_until is not None and len(shown) == len(found)
+    cursor = cursor_of_item(scanned_until) if scanned_until and is_scanned else cursor_of(shown[-1]) if shown else None
     pagination = {
         "page": None if asked.after_id else asked.page or 1,
         "per_page": asked.per_page,
         "total": total,
         "has_more": are_more,
-        "next_cursor": cursor_of(last_id) if are_more and has_cursor else None,
+        "next_cursor": cursor if are_more and has_cursor else None,
     }
-    if scanned_until is not None and last_id == scanned_until:
-        pagination["scanned_until"] = format_time(ids.timestamp_of("job", last_id))
+    if scanned_until and is_scanned and ids.decode("job", scanned_until) is not None:
+        pagination["scanned_until"] = format_time(ids.timestamp_of("job", scanned_until))
     place = json.dumps(pagination, separators=(",", ":"))
     return as_json(f'{{"data":[{",".join(texts)}],"pagination":{place}}}\n')
 

@@ -1,9 +1,8 @@
-"""Details of a job: `/v1/ava/jobs/:id/runs`, `/why`, `/tree` and `/journal`."""
+"""Details of a job: `/v1/ava/jobs/:id/runs`, `/why`, `/tree`, `/journal` and `/waits`."""
 
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
 from typing import Any
 
 from flask import Blueprint, Response
@@ -12,28 +11,32 @@ from ava.api.http import paging, request_turns, responses
 from ava.api.http.callers import auth
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
+from ava.api.http.paging import PageRequest, cursor_of_line, page_of
 from ava.api.routes.streams import client_watch, watching
-from ava.api.schemas.job_details import ExplanationRecord, JobRunsRecord, write_explanation, write_job_runs
-from ava.api.schemas.journals import JobJournalRecord, JournalQuery, write_journal
+from ava.api.schemas.job_details import ExplanationRecord, JobRunRecord, write_explanation, write_job_run
+from ava.api.schemas.journals import JobWaitRecord, JournalEntryRecord, write_job_wait, write_journal_entry
 from ava.api.schemas.trees import TreeQuery, TreeRecord, write_tree
-from ava.errors import InvalidParameters
 
 runs = Blueprint("job_runs", __name__, url_prefix="/v1/ava/jobs")
 
 
-@runs.get("/<job:job_id>/runs", endpoint="show")
+@runs.get("/<job:job_id>/runs", endpoint="list")
 @operation(
     summary="List the runs of a job",
-    description="Each attempt, and each run that was lost or interrupted, with its times; how long the job waited "
-    "for its first start, and its total run time. The runs are read from the lines of the log that begin and end "
-    "them.",
-    record=JobRunsRecord(),
+    description="Oldest first: each attempt, and each run that was lost or interrupted, with its times. A job whose "
+    "handler waits has a run before and after each wait.",
+    query=paging.job_page_query(),
+    record=JobRunRecord(),
+    is_list=True,
     failures=(404,),
     reads_standby=True,
 )
-def show_runs(job_id: str) -> Response:
-    """Show the runs of one job."""
-    return responses.data(write_job_runs(context().jobs.runs(caller(), job_id)))
+def list_runs(job_id: str, query: PageRequest) -> Response:
+    """Show a page of the runs of one job."""
+    found, total = context().jobs.runs(
+        caller(), job_id, after=query.after_line(job_id), limit=query.limit, offset=query.offset
+    )
+    return page_of(query, found, total, write_job_run, cursor_of=lambda run: cursor_of_line(job_id, run.run_no))
 
 
 reasons = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
@@ -93,32 +96,41 @@ def _wait(job_id: str, seconds: int) -> None:
 journals = Blueprint("journals", __name__, url_prefix="/v1/ava/jobs")
 
 
-@journals.get("/<job:job_id>/journal", endpoint="show")
+@journals.get("/<job:job_id>/journal", endpoint="list")
 @operation(
-    summary="Show the journal of a job",
-    description="The named actions of its handler: steps with their results, children, sleeps, and waits with a "
-    "timeout; and the times and jobs of its waits. Without payload permission, names and results are hidden.",
-    query=JournalQuery(),
-    record=JobJournalRecord(),
+    summary="List the journal of a job",
+    description="Oldest first: the named actions of its handler, i.e. steps with their results, children, sleeps, "
+    "and waits with a timeout. Without payload permission, names and results are hidden.",
+    query=paging.job_page_query(),
+    record=JournalEntryRecord(),
+    is_list=True,
     failures=(404,),
     reads_standby=True,
 )
-def show_journal(job_id: str, query: dict[str, Any]) -> Response:
-    """Show the next entries of a job's journal."""
-    found = context().jobs.journal(caller(), job_id, after=_after(job_id, query["after"]), limit=query["limit"])
-    shown = SimpleNamespace(
-        job_id=job_id,
-        entries=found.entries,
-        next_cursor=paging.cursor_of_line(job_id, found.entries[-1].n) if found.has_more else None,
-        waits=found.waits,
+def list_journal(job_id: str, query: PageRequest) -> Response:
+    """Show a page of a job's journal."""
+    found, total = context().jobs.journal(
+        caller(), job_id, after=query.after_line(job_id), limit=query.limit, offset=query.offset
     )
-    return responses.data(write_journal(shown))
+    return page_of(query, found, total, write_journal_entry, cursor_of=lambda entry: cursor_of_line(job_id, entry.n))
 
 
-def _after(job_id: str, cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if (n := paging.line_of_cursor(job_id, cursor)) is None:
-        reason = "It must be the next_cursor of an earlier response for this job, unchanged."
-        raise InvalidParameters(f"after: {reason}", {"after": [reason]})
-    return n
+waits = Blueprint("waits", __name__, url_prefix="/v1/ava/jobs")
+
+
+@waits.get("/<job:job_id>/waits", endpoint="list")
+@operation(
+    summary="List the waits of a job",
+    description="The latest first: what the job waited for, since when, and when its handler was entered again.",
+    query=paging.job_page_query(),
+    record=JobWaitRecord(),
+    is_list=True,
+    failures=(404,),
+    reads_standby=True,
+)
+def list_waits(job_id: str, query: PageRequest) -> Response:
+    """Show a page of a job's waits."""
+    found, total = context().jobs.waits(
+        caller(), job_id, after=query.after_line(job_id), limit=query.limit, offset=query.offset
+    )
+    return page_of(query, found, total, write_job_wait, cursor_of=lambda wait: cursor_of_line(job_id, wait.run_no))

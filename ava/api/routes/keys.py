@@ -7,13 +7,12 @@ from flask import Blueprint, Response
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.paging import PageRequest, page_of
+from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
 from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.keys import (
     KeyBody,
     KeyDeletedRecord,
-    KeyListQuery,
     KeyRecord,
     NewKeyRecord,
     write_key,
@@ -57,7 +56,7 @@ def create(spec: ApiKeySpec, key: str | None) -> Response:
 @operation(
     summary="List API keys",
     description="Newest first, including expired keys. No token is shown.",
-    query=KeyListQuery(),
+    query=page_query(id_reader("key")),
     record=KeyRecord(),
     is_list=True,
 )

@@ -9,37 +9,62 @@ from flask import Blueprint, Response
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
+from ava.api.http.paging import (
+    PageRequest,
+    client_id_reader,
+    cursor_of_item,
+    cursor_of_name,
+    name_reader,
+    page_of,
+    page_query,
+)
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import record_change
 from ava.api.schemas.limits import LimitRecord, WorkerLimitRecord, write_limit, write_worker_limit
 from ava.api.schemas.tenants import TenantLimitsBody, TenantLimitsRecord, write_tenant_limits
+from ava.domain.limits.table import LIMITS
 
+#: The limits in the order of the list.
+_NAMES = [limit.name for limit in LIMITS]
 blueprint = Blueprint("limits", __name__, url_prefix="/v1/ava/limits")
 
 
 @blueprint.get("")
 @operation(
-    summary="Show the limits",
+    summary="List the limits",
     description="Each limit of this installation by name, with the tenant's usage where it is counted, up to 10,000. "
     "Errors name the limit that caused them. Values that operators set for the tenant are included.",
-    record=LimitRecord(many=True),
+    query=page_query(name_reader(_NAMES.__contains__)),
+    record=LimitRecord(),
+    is_list=True,
 )
-def show() -> Response:
-    """Show every limit."""
+def show(query: PageRequest) -> Response:
+    """Show a page of the limits."""
     found = context().limits.show(caller())
-    return responses.data(f"[{','.join([write_limit(limit) for limit in found])}]")
+    first = query.offset if query.after_id is None else _NAMES.index(query.after_id) + 1
+    return page_of(
+        query,
+        found[first : first + query.limit],
+        len(found),
+        write_limit,
+        cursor_of=lambda use: cursor_of_name(use.name),
+    )
 
 
 @blueprint.get("/workers")
 @operation(
-    summary="Show the limits of workers",
-    description="Each worker with a limit that the tenant may run, with the tenant's running and waiting jobs.",
-    record=WorkerLimitRecord(many=True),
+    summary="List the limits of workers",
+    description="By id: each worker with a limit that the tenant may run, with the tenant's running and waiting jobs.",
+    query=page_query(client_id_reader("wkr")),
+    record=WorkerLimitRecord(),
+    is_list=True,
 )
-def show_workers() -> Response:
-    """Show the limits of workers."""
-    found = context().limits.of_workers(caller())
-    return responses.data(f"[{','.join([write_worker_limit(limit) for limit in found])}]")
+def show_workers(query: PageRequest) -> Response:
+    """Show a page of the limits of workers."""
+    found, total = context().limits.of_workers(
+        caller(), limit=query.limit, offset=query.offset, after_id=query.after_id
+    )
+    return page_of(query, found, total, write_worker_limit, cursor_of=lambda use: cursor_of_item(use.worker_id))
 
 
 tenants = Blueprint("tenants", __name__, url_prefix="/v1/ava/tenants")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from typing import Any
 
 from flask import Blueprint, Response
@@ -10,18 +10,22 @@ from flask import Blueprint, Response
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
+from ava.api.http.paging import PageRequest, client_id_reader, cursor_of_name, name_reader, page_of, page_query
 from ava.api.schemas.analytics import AnalyticsQuery, AnalyticsRecord, write_analytics
 from ava.api.schemas.overview import (
     OverviewRecord,
     PromotionRecord,
     TenantLoadRecord,
-    TenantLoadsQuery,
     write_overview,
     write_promotion,
     write_tenant_load,
 )
-from ava.services.reports import MAX_PROMOTIONS
-from ava.store.reports.tenant_loads import MAX_SCANNED, MAX_TENANTS
+from ava.store.reports.tenant_loads import MAX_SCANNED
+
+
+def _is_timeline(text: str) -> bool:
+    return re.fullmatch(r"[1-9][0-9]{0,9}", text) is not None
+
 
 overview = Blueprint("overview", __name__, url_prefix="/v1/ava")
 
@@ -69,20 +73,21 @@ tenant_loads = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")
 @tenant_loads.get("")
 @operation(
     summary="List the tenants with their jobs",
-    description="For platform-admin and above: tenants with jobs that wait, run, or ended in the last hour; at most "
-    f"{MAX_TENANTS}, sorted by failures, then by waiting jobs. A page scans {MAX_SCANNED:,} tenants by id; "
-    "`next_cursor` continues it.",
-    query=TenantLoadsQuery(),
-    query_as="after",
-    record=TenantLoadRecord(many=True),
+    description="For platform-admin and above, by id: tenants with jobs that wait, run, or ended in the last hour. A "
+    f"page scans at most {MAX_SCANNED:,} tenants that have jobs at all; if it ends at this limit, it may have fewer "
+    f"tenants than requested, or none, and `next_cursor` continues it. `total` counts the first {MAX_SCANNED:,}.",
+    query=page_query(client_id_reader("ten")),
+    record=TenantLoadRecord(),
+    is_list=True,
     reads_standby=True,
 )
-def list_tenants(after: str | None) -> Response:
-    """Show the load of tenants."""
-    found = context().admin.overviews.tenants(caller(), after=after)
-    texts = ",".join([write_tenant_load(load) for load in found.loads])
-    place = json.dumps({"has_more": found.scanned_until is not None, "next_cursor": found.scanned_until})
-    return responses.as_json(f'{{"data":[{texts}],"pagination":{place}}}\n')
+def list_tenants(query: PageRequest) -> Response:
+    """Show a page of the load of tenants."""
+    found = context().admin.overviews.tenants(caller(), limit=query.limit, offset=query.offset, after_id=query.after_id)
+    has_more = found.scanned_until is not None
+    return page_of(
+        query, found.loads, found.total, write_tenant_load, has_more=has_more, scanned_until=found.scanned_until
+    )
 
 
 promotions = Blueprint("promotions", __name__, url_prefix="/v1/ava/promotions")
@@ -91,11 +96,14 @@ promotions = Blueprint("promotions", __name__, url_prefix="/v1/ava/promotions")
 @promotions.get("")
 @operation(
     summary="List the promotions of a standby",
-    description=f"For platform-admin and above: the newest {MAX_PROMOTIONS} promotions of a standby of PostgreSQL, "
-    "the latest first, and whether commits are known to be lost with the previous server.",
-    record=PromotionRecord(many=True),
+    description="For platform-admin and above: the promotions of a standby of PostgreSQL, the latest first, and "
+    "whether commits are known to be lost with the previous server.",
+    query=page_query(name_reader(_is_timeline)),
+    record=PromotionRecord(),
+    is_list=True,
 )
-def list_promotions() -> Response:
-    """Show the promotions."""
-    found = context().admin.overviews.promotions(caller())
-    return responses.data(f"[{','.join([write_promotion(promotion) for promotion in found])}]")
+def list_promotions(query: PageRequest) -> Response:
+    """Show a page of the promotions."""
+    before = None if query.after_id is None else int(query.after_id)
+    found, total = context().admin.overviews.promotions(caller(), limit=query.limit, offset=query.offset, before=before)
+    return page_of(query, found, total, write_promotion, cursor_of=lambda promotion: cursor_of_name(promotion.timeline))

@@ -10,13 +10,12 @@ from flask import Blueprint, Response
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.paging import PageRequest, page_of
+from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
 from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED, created
 from ava.api.schemas.jobs import JobRecord
 from ava.api.schemas.schedules import (
-    FiringListQuery,
     FiringRecord,
     NextQuery,
     PreviewBody,
@@ -186,7 +185,7 @@ def run(schedule_id: str, key: str | None) -> Response:
     summary="List the firings of a schedule",
     description="Newest first: each past slot, with the created job or the reason why there is none. Firings are "
     "retained as long as jobs.",
-    query=FiringListQuery(),
+    query=page_query(id_reader("fir")),
     record=FiringRecord(),
     is_list=True,
     failures=(404,),

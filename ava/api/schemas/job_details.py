@@ -16,6 +16,14 @@ from ava.domain.jobs.retry import MAX_RETRIES
 class JobRunRecord(Schema):
     """One run of a job's handler."""
 
+    attempt = WholeNumber(
+        minimum=1,
+        maximum=MAX_RETRIES + 1,
+        metadata={
+            "description": "The attempt that the run belongs to. A job's `duration_ms` is the sum of the runs of its "
+            "last attempt."
+        },
+    )
     started_at = Instant()
     ended_at = Instant(allow_none=True, metadata={"description": "Null while the run lasts."})
     outcome = Text(
@@ -49,22 +57,7 @@ class JobRunRecord(Schema):
     )
 
 
-class JobRunsRecord(Schema):
-    """The runs of a job, with how long it waited and ran in total."""
-
-    waited_ms = WholeNumber(
-        minimum=0,
-        maximum=2**53,
-        allow_none=True,
-        metadata={"description": "The time from when the job was due to its first start; null if it has not started."},
-    )
-    ran_ms = WholeNumber(
-        minimum=0, maximum=2**53, allow_none=True, metadata={"description": "The total duration of the ended runs."}
-    )
-    runs = fields.List(fields.Nested(JobRunRecord), metadata={"description": "The first 200, oldest first."})
-
-
-write_job_runs = compile_schema(JobRunsRecord())
+write_job_run = compile_schema(JobRunRecord())
 
 
 class UsageRecord(Schema):

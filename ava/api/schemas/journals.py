@@ -1,34 +1,15 @@
-"""Journals of jobs: schemas of requests and responses."""
+"""Journals and waits of jobs: schemas of responses."""
 
 from __future__ import annotations
 
 from marshmallow import Schema, fields
 
 from ava.api.http import payloads
-from ava.api.http.fields import Choice, Cursor, Id, Instant, JsonText, Text, WholeNumber
+from ava.api.http.fields import Choice, Id, Instant, JsonText, Text, WholeNumber
 from ava.api.http.records import compile_schema
-from ava.api.http.strict import Strict
 from ava.domain.jobs.waits import EntryState, JournalKind, WaitCondition
 
 _SIZE = 2**53
-
-
-class JournalQuery(Strict):
-    """The parameters of a journal."""
-
-    limit = WholeNumber(
-        minimum=1,
-        maximum=200,
-        is_string=True,
-        load_default=100,
-        metadata={"description": "Max number of entries."},
-    )
-    after = Cursor(
-        lambda text: text,
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The next_cursor of an earlier response; returns the entries after it."},
-    )
 
 
 class JournalEntryRecord(Schema):
@@ -76,16 +57,5 @@ class JobWaitRecord(Schema):
     )
 
 
-class JobJournalRecord(Schema):
-    """The journal of a job, and its waits."""
-
-    job_id = Id("job")
-    entries = fields.List(
-        fields.Nested(JournalEntryRecord),
-        metadata={"description": "Oldest entry first."},
-    )
-    next_cursor = Text(allow_none=True, metadata={"description": "The cursor of the next entries; null at the end."})
-    waits = fields.List(fields.Nested(JobWaitRecord), metadata={"description": "The latest 100 waits, oldest first."})
-
-
-write_journal = compile_schema(JobJournalRecord())
+write_journal_entry = compile_schema(JournalEntryRecord())
+write_job_wait = compile_schema(JobWaitRecord())

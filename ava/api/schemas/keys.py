@@ -8,9 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load
 
-from ava.api.http import paging
 from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Plain, Text
-from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import Scope
@@ -120,16 +118,6 @@ class KeyBody(Strict):
         if is_of_platform and not is_worker:
             raise ValidationError({"scope": ["It is allowed only for the role worker."]})
         return ApiKeySpec(**values, worker_ids=worker_ids, is_of_platform=is_of_platform)
-
-
-class KeyListQuery(PageQuery):
-    """The parameters of the list of API keys."""
-
-    cursor = cursor_field(paging.id_reader("key"))
-
-    @post_load
-    def _request(self, values: dict[str, Any], **_: Any) -> PageRequest:
-        return PageRequest(**take_page(values))
 
 
 # Out -------------------------------------------------------------------------------------------------------------

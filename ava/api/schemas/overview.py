@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from marshmallow import Schema, fields, post_load
+from marshmallow import Schema, fields
 
 from ava.api.http import payloads
-from ava.api.http.fields import ClientId, Flag, Id, Instant, Number, Text, WholeNumber
+from ava.api.http.fields import Flag, Id, Instant, Number, Text, WholeNumber
 from ava.api.http.records import RecordSchema, compile_schema
-from ava.api.http.strict import Strict
 from ava.domain.jobs import priority
 from ava.store.reports.tenant_loads import TenantLoad
 
@@ -115,22 +112,6 @@ class PromotionRecord(Schema):
 
 
 write_promotion = compile_schema(PromotionRecord())
-
-
-class TenantLoadsQuery(Strict):
-    """The parameter of the list of tenants."""
-
-    cursor = ClientId(
-        "ten",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The next_cursor of an earlier response: the scan continues behind this tenant."},
-    )
-
-    @post_load
-    def _after(self, values: dict[str, Any], **_: Any) -> str | None:
-        after: str | None = values["cursor"]
-        return after
 
 
 class TenantLoadRecord(RecordSchema, of=TenantLoad):

@@ -204,16 +204,6 @@ class ScheduleListQuery(PageQuery):
         return ScheduleListRequest(**page, schedule_filter=ScheduleFilter(**values))
 
 
-class FiringListQuery(PageQuery):
-    """The parameters of the list of firings."""
-
-    cursor = cursor_field(paging.id_reader("fir"))
-
-    @post_load
-    def _request(self, values: dict[str, Any], **_: Any) -> PageRequest:
-        return PageRequest(**take_page(values))
-
-
 def _slot_count(**rest: Any) -> WholeNumber:
     metadata = {"description": "The number of slots to list."}
     return WholeNumber(minimum=1, maximum=MAX_SLOTS, load_default=_DEFAULT_SLOTS, metadata=metadata, **rest)

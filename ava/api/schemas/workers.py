@@ -73,7 +73,7 @@ class WorkerListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "A part of the name or id, in upper or lower case."},
     )
-    cursor = cursor_field(paging.worker_id_of_cursor)
+    cursor = cursor_field(paging.client_id_reader("wkr"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> WorkerListRequest:

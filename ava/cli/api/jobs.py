@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,13 @@ from ava.cli.options.resources import limit_option, priority_option, with_option
 from ava.cli.screen import printing
 from ava.cli.screen.following import follow_to_end, until_interrupted
 from ava.cli.screen.output import RecordPrinter, output_options
-from ava.cli.screen.tables import Column, milliseconds
+from ava.cli.screen.tables import Column, milliseconds, ran
 from ava.cli.screen.watching import watch_list
 from ava.domain.jobs import priority as priorities
 from ava.domain.jobs.wait_reasons import KNOWN
 
 if TYPE_CHECKING:
-    from ava.client import Client, JobRuns
+    from ava.client import Client, Job, JobRun
 
 _STATUSES = click.Choice(["queued", "running", "completed", "failed", "cancelled"])
 _PRIORITIES = click.IntRange(priorities.FIRST, priorities.LAST)
@@ -39,10 +39,14 @@ _COLUMNS = (
     Column(title="TRIGGER", value=lambda job: job.trigger, is_wide=True),
     Column(title="BY", value=lambda job: job.triggered_by, is_wide=True),
     Column(title="CREATED", value=lambda job: job.created_at),
-    Column(title="RAN", value=lambda job: milliseconds(job.duration_ms), is_wide=True),
+    Column(title="RAN", value=ran, is_wide=True),
     Column(title="ATTEMPT", value=lambda job: f"{job.attempt} of {job.max_attempts}", is_wide=True),
     Column(title="ERROR", value=lambda job: job.error, min_width=8, is_optional=True, may_be_below=True),
 )
+
+
+#: Max runs of a job that `show` prints.
+_MAX_RUNS = 200
 
 
 def _mebibytes(count: int | None) -> str | None:
@@ -51,12 +55,13 @@ def _mebibytes(count: int | None) -> str | None:
 
 _RUN_COLUMNS = (
     Column(title="RUN", value=lambda row: row[0]),
-    Column(title="OUTCOME", value=lambda row: row[1]["outcome"] or "running", min_width=9),
-    Column(title="STARTED", value=lambda row: datetime.fromisoformat(row[1]["started_at"])),
-    Column(title="RAN", value=lambda row: milliseconds(row[1]["duration_ms"]), min_width=9),
-    Column(title="CPU", value=lambda row: milliseconds(row[1].get("cpu_ms")), min_width=9),
-    Column(title="MEMORY", value=lambda row: _mebibytes(row[1].get("peak_memory_mb")), min_width=9),
-    Column(title="WAITED", value=lambda row: milliseconds(row[1].get("wait_ms")), min_width=9),
+    Column(title="ATTEMPT", value=lambda row: row[1].attempt, is_wide=True),
+    Column(title="OUTCOME", value=lambda row: row[1].outcome or "running", min_width=9),
+    Column(title="STARTED", value=lambda row: row[1].started_at),
+    Column(title="RAN", value=lambda row: milliseconds(row[1].duration_ms), min_width=9),
+    Column(title="CPU", value=lambda row: milliseconds(row[1].cpu_ms), min_width=9),
+    Column(title="MEMORY", value=lambda row: _mebibytes(row[1].peak_memory_mb), min_width=9),
+    Column(title="WAITED", value=lambda row: milliseconds(row[1].wait_ms), min_width=9),
 )
 _FILTERS = (
     click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker."),
@@ -239,19 +244,19 @@ def show(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> Non
     \b
     ava jobs show job_01… --wait
     """
-    printer.record(client.jobs.wait(job_id) if wait else client.jobs.get(job_id))
+    job = client.jobs.wait(job_id) if wait else client.jobs.get(job_id)
+    printer.record(job)
     if printer.is_for_people:
-        _print_runs(client.jobs.runs(job_id), printer)
+        _print_runs(job, islice(client.jobs.runs(job_id), _MAX_RUNS), printer)
 
 
-def _print_runs(found: JobRuns, printer: RecordPrinter) -> None:
-    if not found.runs:
+def _print_runs(job: Job, found: Iterable[JobRun], printer: RecordPrinter) -> None:
+    if not (runs := list(found)):
         return
-    waited, ran = milliseconds(found.waited_ms), milliseconds(found.ran_ms)
     click.echo()
-    printing.print_fields({"waited": waited, "ran in total": ran})
+    printing.print_fields({"waited": milliseconds((job.usage or {}).get("wait_ms")), "ran": ran(job)})
     click.echo()
-    printer.records(list(enumerate(found.runs, 1)), _RUN_COLUMNS)
+    printer.records(list(enumerate(runs, 1)), _RUN_COLUMNS)
 
 
 @jobs.command()

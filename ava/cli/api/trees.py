@@ -1,4 +1,4 @@
-"""`ava jobs tree|journal`: a tree of jobs, and the steps of a job's handler."""
+"""`ava jobs tree|journal|waits`: a tree of jobs, and the steps and waits of a job's handler."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ava.cli.options.arguments import JOB_ID
 from ava.cli.options.connection import connected
 from ava.cli.screen import printing
 from ava.cli.screen.output import OutputFormat, RecordPrinter, output_options
-from ava.cli.screen.tables import Column, milliseconds
+from ava.cli.screen.tables import Column, ran
 
 if TYPE_CHECKING:
-    from ava.client import Client, JobJournal, Tree, TreeJob
+    from ava.client import Client, Tree, TreeJob
 
 _WAIT_SECONDS = 30
 
@@ -45,7 +45,7 @@ _COLUMNS = (
     Column(title="ID", value=lambda row: row.job.id),
     Column(title="WORKER", value=lambda row: row.job.worker_id, is_wide=True),
     Column(title="STATUS", value=lambda row: row.status),
-    Column(title="RAN", value=lambda row: milliseconds(row.job.duration_ms), is_wide=True),
+    Column(title="RAN", value=lambda row: ran(row.job), is_wide=True),
     Column(title="AFTER", value=lambda row: row.after, min_width=8, is_optional=True),
     Column(title="ERROR", value=lambda row: row.job.error, min_width=8, is_optional=True, may_be_below=True),
 )
@@ -105,22 +105,29 @@ def tree(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> Non
 @output_options
 @connected
 def journal(client: Client, job_id: str, printer: RecordPrinter) -> None:
-    """Show the recorded steps and children of JOB_ID's handler, and the job's waits.
+    """List the recorded steps, children and waits of JOB_ID's handler.
 
     \b
     ava jobs journal job_01…
     """
-    found: JobJournal = client.jobs.journal(job_id)
-    if not printer.is_for_people:
-        printer.record(found)
-        return
-    printer.records(found.entries, _ENTRY_COLUMNS, empty="The handler has recorded no steps, children or waits.")
-    if found.waits:
-        click.echo()
-        printer.records(found.waits, _WAIT_COLUMNS)
+    empty = "The handler has recorded no steps, children or waits."
+    printer.records(client.jobs.journal(job_id), _ENTRY_COLUMNS, empty=empty)
 
 
-COMMANDS = (tree, journal)
+@click.command()
+@click.argument("job_id", type=JOB_ID)
+@output_options
+@connected
+def waits(client: Client, job_id: str, printer: RecordPrinter) -> None:
+    """List what JOB_ID has waited for, the latest first.
+
+    \b
+    ava jobs waits job_01…
+    """
+    printer.records(client.jobs.waits(job_id), _WAIT_COLUMNS, empty="The job has not waited.")
+
+
+COMMANDS = (tree, journal, waits)
 
 
 def _tree_rows(found: Tree) -> list[_TreeRow]:

@@ -113,6 +113,15 @@ def milliseconds(count: int | float | None) -> str | None:
     return f"{count:.0f} ms" if count < 1000 else f"{count / 1000:,.1f} s"
 
 
+def ran(job: Any) -> str | None:
+    """Return a job's duration for people, and its total time if its handler waited."""
+    text = milliseconds(job.duration_ms)
+    # The times of a record are truncated to milliseconds.
+    if job.total_ms is None or job.total_ms - (job.duration_ms or 0) <= 1:
+        return text
+    return f"{text} of {milliseconds(job.total_ms)}"
+
+
 def ago(timestamp: datetime | None, *, now: datetime | None = None) -> str | None:
     """Return the age of a time in at most four characters: `12s`, `5m`, `3h`, `90d`."""
     if timestamp is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.domain import ids
+from ava.domain.jobs import run_usage
 from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.pull import LIVE_SECONDS, PULLED_SILENT_SECONDS, PullQueue, is_pulled, shown
 from ava.domain.jobs.wait_reasons import DATED, SUSPENDED, WaitsFor
@@ -139,7 +140,13 @@ def _sentence(facts: Facts) -> str:
         return f"failed at {format_time(job.completed_at)} in attempt {job.attempt} of {job.max_attempts}: {job.error}"
     if job.status is Status.CANCELLED:
         return _why_cancelled(job)
-    return f"completed at {format_time(job.completed_at)} after {job.duration_ms} ms"
+    return f"completed at {format_time(job.completed_at)} after {job.duration_ms} ms{_with_waits(job)}"
+
+
+def _with_waits(job: Job) -> str:
+    if job.first_started_at is None or job.completed_at is None:
+        return ""
+    return f", {run_usage.elapsed_ms(job.first_started_at, job.completed_at)} ms with its waits"
 
 
 def _until(job: Job) -> str:

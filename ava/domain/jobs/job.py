@@ -238,8 +238,8 @@ class Job:
         """Return the milliseconds that the last attempt's runs took; None before the end, and if it never ran."""
         if self.began_at is None or self.completed_at is None:
             return None
-        last = (self.completed_at - self.started_at).total_seconds() if self.started_at else 0.0
-        return max(0, round(last * 1000)) + (self.ran_ms or 0)
+        last_ms = run_usage.elapsed_ms(self.started_at, self.completed_at) if self.started_at else 0
+        return last_ms + (self.ran_ms or 0)
 
     @property
     def usage(self) -> dict[str, int | None] | None:

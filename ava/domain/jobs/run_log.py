@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ava.domain.jobs import run_usage
 from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.run_usage import NO_USAGE, RunUsage
 
-_MILLISECOND = timedelta(milliseconds=1)
 #: The API's names of endings that it names differently.
 _OUTCOMES = {Ending.RETRIED: "failed", Ending.DEFERRED: "put_off", Ending.WAITED: "waits"}
 
@@ -21,6 +19,7 @@ class EndedJobRun:
     """A run with a row in `job_runs`."""
 
     run_no: int
+    attempt: int
     started_at: datetime
     ended_at: datetime
     ending: Ending
@@ -33,13 +32,14 @@ class EndedJobRun:
 class JobRun:
     """One run of a job's handler."""
 
+    run_no: int
+    attempt: int
     started_at: datetime
     #: None while it runs.
     ended_at: datetime | None = None
     #: `completed`, `failed`, `cancelled`, `lost` (with its process or node), `interrupted` (by a shutdown), `waits` or
     #: `put_off`.
     outcome: str | None = None
-    run_no: int = 0
     #: Milliseconds of processor time, peak memory in MiB, and milliseconds until its start; None: unknown.
     cpu_ms: int | None = None
     peak_memory_mb: int | None = None
@@ -48,56 +48,38 @@ class JobRun:
     @property
     def duration_ms(self) -> int | None:
         """Return its duration; None while it runs."""
-        return None if self.ended_at is None else max(0, (self.ended_at - self.started_at) // _MILLISECOND)
+        return None if self.ended_at is None else run_usage.elapsed_ms(self.started_at, self.ended_at)
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobRuns:
-    """The runs of a job, with its total waiting and running times."""
-
-    #: Milliseconds from when the job was due to its first start; None if it has not started.
-    waited_ms: int | None
-    #: Milliseconds that its ended runs took; None if none has ended.
-    ran_ms: int | None
-    runs: Sequence[JobRun]
+def retained_run(run: EndedJobRun, job: Job) -> JobRun:
+    """Return a run of a job that has a row. The last run of a final job ended with its job."""
+    is_last = job.completed_at is not None and run.run_no == job.run_no
+    ended_at = job.completed_at if is_last else run.ended_at
+    return _run(run.usage, run.wait_ms, started_at=run.started_at, ended_at=ended_at, run_no=run.run_no,
+                attempt=run.attempt, outcome=_OUTCOMES.get(run.ending, run.ending.value))  # fmt: skip
 
 
-def runs_of(job: Job, kept: Sequence[EndedJobRun]) -> JobRuns:
-    """Return the runs of a job, oldest first; `kept` are the runs that have rows."""
-    runs = [
-        _run(each.usage, each.wait_ms, started_at=each.started_at, ended_at=each.ended_at, run_no=each.run_no,
-             outcome=_OUTCOMES.get(each.ending, each.ending.value))
-        for each in kept
-    ]  # fmt: skip
-    is_started = job.started_at is not None and job.status is not Status.QUEUED and job.first_run_no is not None
-    if is_started and all(each.run_no != job.run_no for each in kept):
-        runs.append(_last_run(job, has_earlier=bool(runs)))
-    due_at = max(filter(None, (job.created_at, job.scheduled_at)))
-    durations = [run.duration_ms for run in runs if run.duration_ms is not None]
-    return JobRuns(
-        waited_ms=max(0, (runs[0].started_at - due_at) // _MILLISECOND) if runs else None,
-        ran_ms=sum(durations) if durations else None,
-        runs=runs,
-    )
-
-
-def _last_run(job: Job, *, has_earlier: bool) -> JobRun:
-    assert job.started_at is not None
+def own_run(job: Job) -> JobRun | None:
+    """Return the run that the job's row describes, unless it has a row in `job_runs`; None before the first start."""
+    if job.started_at is None or job.status is Status.QUEUED or job.first_run_no is None:
+        return None
     # The row of a job with several runs holds their total usage.
-    known = NO_USAGE if has_earlier else RunUsage(cpu_us=job.cpu_us, peak_memory_mb=job.peak_memory_mb)
+    is_only = job.first_run_no == job.run_no
+    used = RunUsage(cpu_us=job.cpu_us, peak_memory_mb=job.peak_memory_mb) if is_only else NO_USAGE
     outcome = None if job.completed_at is None else str(job.status)
-    return _run(known, job.last_wait_ms, started_at=job.started_at, ended_at=job.completed_at, run_no=job.run_no,
-                outcome=outcome)  # fmt: skip
+    return _run(used, job.last_wait_ms, started_at=job.started_at, ended_at=job.completed_at, run_no=job.run_no,
+                attempt=job.attempt, outcome=outcome)  # fmt: skip
 
 
 def _run(used: RunUsage, wait_ms: int | None, *, started_at: datetime, ended_at: datetime | None, run_no: int,
-         outcome: str | None) -> JobRun:  # fmt: skip
+         attempt: int, outcome: str | None) -> JobRun:  # fmt: skip
     found = run_usage.record(cpu_us=used.cpu_us, peak_memory_mb=used.peak_memory_mb, wait_ms=wait_ms)
     return JobRun(
+        run_no=run_no,
+        attempt=attempt,
         started_at=started_at,
         ended_at=ended_at,
         outcome=outcome,
-        run_no=run_no,
         cpu_ms=found["cpu_ms"],
         peak_memory_mb=used.peak_memory_mb,
         wait_ms=wait_ms,

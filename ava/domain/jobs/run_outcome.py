@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from ava.domain.jobs.waits import Wait
 
 
+#: Stands for the duration of an attempt in its closing line. The statement that writes the end replaces it, so that it
+#: equals the duration in the job's record. Private use characters, which no other line has.
+DURATION = "\ue000\ue001"
+
+
 class Ending(StrEnum):
     """How a run ended. `job_runs` stores the endings that return a job to the queue."""
 
@@ -79,7 +84,7 @@ class RunOutcome:
     def closing(self) -> tuple[LogLevel, str] | None:
         """Return the level and message of the log's closing line; None without one."""
         if self.ending is Ending.COMPLETED:
-            return LogLevel.INFO, f"Handler completed in {self.elapsed_ms}ms"
+            return LogLevel.INFO, f"Handler completed in {DURATION}"
         if self.ending is Ending.WAITED:
             assert self.wait is not None
             return LogLevel.INFO, f"Handler waits for {self.wait.text}"
@@ -89,15 +94,15 @@ class RunOutcome:
         if self.ending in (Ending.LOST, Ending.INTERRUPTED, Ending.RELEASED):
             return None
         if self.ending is Ending.CANCELLED:
-            return LogLevel.WARN, self.closing_if_stopped % Status.CANCELLED
+            return LogLevel.WARN, self.closing_if_stopped % (Status.CANCELLED, DURATION)
         # A lost run has its own log line with the reason.
         level = LogLevel.WARN if self.losses is not None else LogLevel.ERROR
-        return level, self.closing_if_stopped % Status.FAILED
+        return level, self.closing_if_stopped % (Status.FAILED, DURATION)
 
     @property
     def closing_if_stopped(self) -> str:
-        """Return the closing line of a job that was asked to stop; `%s` stands for its status."""
-        return f"Handler %s after {self.elapsed_ms}ms{self.how}"
+        """Return the closing line of a job that was asked to stop, `%s` stand for its status and its duration."""
+        return f"Handler %s after %s{self.how}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,6 +16,7 @@ class RunUsage:
     peak_memory_mb: int | None = None
 
 
+_MILLISECOND = timedelta(milliseconds=1)
 NO_USAGE = RunUsage()
 
 
@@ -25,6 +26,11 @@ def record(*, cpu_us: int | None, peak_memory_mb: int | None, wait_ms: int | Non
         "peak_memory_mb": peak_memory_mb,
         "wait_ms": wait_ms,
     }
+
+
+def elapsed_ms(started_at: datetime, ended_at: datetime) -> int:
+    """Return the whole milliseconds of a run. Durations of several runs are the sum of these."""
+    return max(0, (ended_at - started_at) // _MILLISECOND)
 
 
 def wait_ms(started_at: datetime | None, *ready: datetime | None) -> int | None:

@@ -34,7 +34,7 @@ def earlier_runs(row: str) -> str:
     present = f"{row}.run_no + ({row}.started_at IS NULL)::int"
     return f"""CASE WHEN {row}.first_run_no < {present} THEN (
     SELECT ARRAY[
-        sum(round(extract(epoch FROM e.ended_at - e.started_at) * 1000)) FILTER (
+        sum(floor(extract(epoch FROM e.ended_at - e.started_at) * 1000)) FILTER (
             WHERE e.outcome = 'waited' AND e.attempt = {row}.attempt + ({row}.started_at IS NULL)::int)::bigint,
         sum(e.wait_ms)::bigint]
     FROM job_runs AS e

@@ -22,7 +22,7 @@ counts AS (
     SELECT tenant_id, span, coalesce(trigger, ''), coalesce(worker_id, ''), starts_at,
         count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'failed'),
         count(*) FILTER (WHERE status = 'cancelled'), count(*) FILTER (WHERE is_expired),
-        count(run_us), coalesce(sum(round(run_us / 1000)), 0)::bigint,
+        count(run_us), coalesce(sum(floor(round(run_us) / 1000)), 0)::bigint,
         coalesce(round(sum(cpu_us) / 1000), 0)::bigint, coalesce(sum(round(waited_ms)), 0)::bigint
     FROM (
         SELECT e.*, s.span, date_trunc(s.span, completed_at, 'UTC') AS starts_at

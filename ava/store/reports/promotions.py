@@ -100,15 +100,18 @@ def latest(connection: Connection, *, days: float) -> Promotion | None:
     return None if row is None else _promotion(row)
 
 
-_NEWEST = Statement("""
+#: Above each timeline.
+_AFTER_ALL = 2**32
+_PAGE = Statement("""
 SELECT timeline, seen_at, running, is_lossy FROM promotions
-WHERE running IS NOT NULL ORDER BY timeline DESC LIMIT %(limit)s
+WHERE running IS NOT NULL AND timeline < %(before)s ORDER BY timeline DESC LIMIT %(limit)s OFFSET %(offset)s
 """)
 
 
-def newest(connection: Connection, *, limit: int) -> list[Promotion]:
-    """Return the newest promotions, latest first."""
-    return [_promotion(row) for row in connection.exec_driver_sql(_NEWEST, {"limit": limit})]
+def page(connection: Connection, *, before: int | None, limit: int, offset: int) -> list[Promotion]:
+    """Return promotions before a timeline, latest first; None: from the latest on."""
+    given = {"before": _AFTER_ALL if before is None else before, "limit": limit, "offset": offset}
+    return [_promotion(row) for row in connection.exec_driver_sql(_PAGE, given)]
 
 
 def _promotion(row: Any) -> Promotion:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ava.domain.counts import MAX_COUNTED_OF_TENANT
+from ava.domain.counts import MAX_COUNTED_OF_TENANT, MAX_IN_TOTAL
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.transitions.rules import IS_SCHEDULED
 
-#: Tenants that one call reads, ordered by id, and that it returns.
+#: Max tenants that one call scans, ordered by id, and the number that one statement counts.
 MAX_SCANNED = 2_000
-MAX_TENANTS = 500
+_TENANTS_PER_STATEMENT = 200
 _COUNTED = {"description": f"Exact up to {MAX_COUNTED_OF_TENANT:,}; never higher."}
 _ENDED = {"description": "The jobs that ended in the last hour."}
 
@@ -30,25 +30,38 @@ class TenantLoad:
         metadata={"description": "Its share of the run time of all jobs that ended in the last hour, 0 to 1."}
     )
 
+    @property
+    def id(self) -> str:
+        """Return the tenant's id."""
+        return self.tenant_id
+
+    @property
+    def has_jobs(self) -> bool:
+        """Return True if it has jobs that wait, run, or ended in the last hour."""
+        return self.waiting + self.scheduled + self.running + self.completed + self.failed + self.cancelled > 0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TenantLoads:
     """The tenants with jobs among the tenants that one call has read."""
 
     loads: list[TenantLoad]
-    #: The last tenant that was read, if more follow; otherwise None.
+    #: Number of such tenants among the first `MAX_SCANNED`.
+    total: int
+    #: The last scanned tenant if more follow and the page is not full; otherwise None.
     scanned_until: str | None
 
 
 # `jobs_by_status` begins with the tenant, so the next tenant is one step away, however many jobs are in between.
-_READ = Statement(f"""
-WITH RECURSIVE tenants (tenant_id, number) AS (
+_TENANTS = """tenants (tenant_id, number) AS (
     (SELECT j.tenant_id, 1 FROM jobs AS j WHERE j.tenant_id > %(after)s ORDER BY j.tenant_id LIMIT 1)
     UNION ALL
     SELECT (SELECT j.tenant_id FROM jobs AS j WHERE j.tenant_id > t.tenant_id ORDER BY j.tenant_id LIMIT 1),
         t.number + 1
-    FROM tenants AS t WHERE t.tenant_id IS NOT NULL AND t.number <= %(most)s
-), loads AS (
+    FROM tenants AS t WHERE t.tenant_id IS NOT NULL AND t.number < %(most)s
+)"""
+_READ = Statement(f"""
+WITH RECURSIVE {_TENANTS}
 SELECT t.tenant_id, q.waiting, q.scheduled, r.running, e.completed, e.failed, e.cancelled,
     e.run_seconds / nullif(whole.run_seconds, 0) AS share
 FROM tenants AS t
@@ -67,28 +80,44 @@ CROSS JOIN LATERAL (
     FROM job_minutes AS m WHERE m.tenant_id = t.tenant_id AND m.minute > now() - interval '1 hour') AS e
 CROSS JOIN (
     SELECT sum(m.run_seconds) AS run_seconds FROM job_minutes AS m WHERE m.minute > now() - interval '1 hour') AS whole
-WHERE t.tenant_id IS NOT NULL AND t.number <= %(most)s
-    AND q.waiting + q.scheduled + r.running + e.completed + e.failed + e.cancelled > 0
-ORDER BY e.failed DESC, q.waiting DESC, r.running DESC, t.tenant_id LIMIT {MAX_TENANTS}
-)
-SELECT until.tenant_id, loads.* FROM (
-    SELECT max(t.tenant_id) FILTER (WHERE t.number = %(most)s) AS tenant_id,
-        count(t.tenant_id) > %(most)s AS is_followed
-    FROM tenants AS t
-) AS last_one
-CROSS JOIN LATERAL (SELECT CASE WHEN last_one.is_followed THEN last_one.tenant_id END AS tenant_id) AS until
-LEFT JOIN loads ON true
-ORDER BY loads.failed DESC, loads.waiting DESC, loads.running DESC, loads.tenant_id
+WHERE t.tenant_id IS NOT NULL
+ORDER BY t.tenant_id
+""")
+_COUNT = Statement(f"""
+WITH RECURSIVE {_TENANTS}
+SELECT count(*) FROM (
+    SELECT FROM tenants AS t
+    WHERE EXISTS (SELECT FROM jobs AS j WHERE j.tenant_id = t.tenant_id AND j.status = 'queued')
+        OR EXISTS (SELECT FROM jobs AS j WHERE j.tenant_id = t.tenant_id AND j.status = 'running')
+        OR EXISTS (SELECT FROM job_minutes AS m
+            WHERE m.tenant_id = t.tenant_id AND m.minute > now() - interval '1 hour')
+    LIMIT {MAX_IN_TOTAL}
+) AS counted
 """)
 
 
-def read(connection: Connection, *, after: str = "") -> TenantLoads:
-    """Return the tenants with waiting, running or recently ended jobs, most failures first.
+def read(connection: Connection, *, limit: int, offset: int = 0, after: str = "") -> TenantLoads:
+    """Return the tenants behind `after` with waiting, running or recently ended jobs, by id.
 
-    Reads `MAX_SCANNED` tenants behind `after`, ordered by id.
+    Scans at most `MAX_SCANNED` tenants.
     """
-    rows = connection.exec_driver_sql(_READ, {"after": after, "most": MAX_SCANNED}).all()
-    loads = [
+    found: list[TenantLoad] = []
+    until: str | None = after
+    for _ in range(MAX_SCANNED // _TENANTS_PER_STATEMENT):
+        scanned = _scan(connection, after=until or "")
+        found += [load for load in scanned if load.has_jobs]
+        until = scanned[-1].tenant_id if len(scanned) == _TENANTS_PER_STATEMENT else None
+        if until is None or len(found) >= offset + limit:
+            break
+    loads = found[offset : offset + limit]
+    total = connection.exec_driver_sql(_COUNT, {"after": "", "most": MAX_SCANNED}).scalar_one()
+    return TenantLoads(loads=loads, total=total, scanned_until=until if len(loads) < limit else None)
+
+
+def _scan(connection: Connection, *, after: str) -> list[TenantLoad]:
+    """Return the next tenants by id."""
+    rows = connection.exec_driver_sql(_READ, {"after": after, "most": _TENANTS_PER_STATEMENT})
+    return [
         TenantLoad(
             tenant_id=tenant_id,
             waiting=waiting,
@@ -99,7 +128,5 @@ def read(connection: Connection, *, after: str = "") -> TenantLoads:
             cancelled=int(cancelled),
             share=share,
         )
-        for _, tenant_id, waiting, scheduled, running, completed, failed, cancelled, share in rows
-        if tenant_id is not None
+        for tenant_id, waiting, scheduled, running, completed, failed, cancelled, share in rows
     ]
-    return TenantLoads(loads=loads, scanned_until=rows[0][0])

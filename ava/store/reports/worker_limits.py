@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.fleet.workers import IS_VISIBLE
 
 MAX_COUNTED = 1_000
-_MAX_WORKERS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,8 @@ class WorkerLimitUse:
     waiting_is_exact: bool = field(metadata={"description": "False: `waiting` is a lower bound."})
 
 
-_READ = Statement(f"""
+_IS_LIMITED = f"(w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL) AND {IS_VISIBLE}"
+_PAGE = Statement(f"""
 SELECT w.id, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per, running.jobs, queued.waiting,
     queued.jobs <= {MAX_COUNTED}
 FROM workers AS w
@@ -42,13 +44,14 @@ CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM (
 CROSS JOIN LATERAL (SELECT count(*) AS jobs, count(*) FILTER (WHERE c.waits_for = 'permit') AS waiting FROM (
     SELECT j.waits_for FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'queued'
     LIMIT {MAX_COUNTED + 1}) AS c) AS queued
-WHERE (w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL) AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
-ORDER BY w.id COLLATE "C" LIMIT {_MAX_WORKERS}
+WHERE {_IS_LIMITED} AND w.id COLLATE "C" > %(after)s
+ORDER BY w.id COLLATE "C" LIMIT %(limit)s OFFSET %(offset)s
 """)
 
 
-def read(connection: Connection, *, tenant_id: str) -> list[WorkerLimitUse]:
-    """Return the workers with a limit that a tenant may run, by id."""
+def page(connection: Connection, *, tenant_id: str, after: str, limit: int, offset: int) -> list[WorkerLimitUse]:
+    """Return workers with a limit that a tenant may run, by id."""
+    given = {"tenant_id": tenant_id, "after": after, "limit": limit, "offset": offset}
     return [
         WorkerLimitUse(
             worker_id=id_,
@@ -61,6 +64,16 @@ def read(connection: Connection, *, tenant_id: str) -> list[WorkerLimitUse]:
             waiting_is_exact=is_exact,
         )
         for id_, max_running, max_running_per, rate_jobs, rate_seconds, rate_per, running, waiting, is_exact in (
-            connection.exec_driver_sql(_READ, {"tenant_id": tenant_id})
+            connection.exec_driver_sql(_PAGE, given)
         )
     ]
+
+
+_COUNT = Statement(f"""
+SELECT count(*) FROM (SELECT FROM workers AS w WHERE {_IS_LIMITED} LIMIT {MAX_IN_TOTAL}) AS counted
+""")
+
+
+def count(connection: Connection, *, tenant_id: str) -> int:
+    """Return the number of these workers, counted up to `MAX_IN_TOTAL`."""
+    return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id}).scalar_one())

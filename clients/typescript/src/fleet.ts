@@ -76,8 +76,8 @@ export class Queues extends Resource {
 /** Lists, drains and resumes nodes. */
 export class Nodes extends Resource {
   /** Yields the nodes, live ones first. */
-  list(options: CallOptions = {}): AsyncGenerator<Node> {
-    return this.calls.list("/v1/ava/nodes", [], {}, options);
+  list(query: Query<"/v1/ava/nodes"> = {}, options: CallOptions = {}): AsyncGenerator<Node> {
+    return this.calls.list("/v1/ava/nodes", [], { perPage: 100, ...query }, options);
   }
 
   /** Drains a node: it takes no new jobs and finishes the running ones. Requires a platform role. */
@@ -93,9 +93,12 @@ export class Nodes extends Resource {
 
 /** Lists the promotions of a PostgreSQL standby. */
 export class Promotions extends Resource {
-  /** Yields the latest promotions, newest first. Requires a platform role. */
-  list(options: CallOptions = {}): AsyncGenerator<Received<Schemas["PromotionRecord"]>> {
-    return this.calls.list("/v1/ava/promotions", [], {}, options);
+  /** Yields the promotions, the latest first. Requires a platform role. */
+  list(
+    query: Query<"/v1/ava/promotions"> = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<Received<Schemas["PromotionRecord"]>> {
+    return this.calls.list("/v1/ava/promotions", [], { perPage: 100, ...query }, options);
   }
 }
 
@@ -154,9 +157,12 @@ export class Keys extends Resource {
 
 /** Reads and sets the limits of tenants. */
 export class Tenants extends Resource {
-  /** Yields the load of every tenant. Requires a platform role. */
-  list(options: CallOptions = {}): AsyncGenerator<Received<Schemas["TenantLoadRecord"]>> {
-    return this.calls.list("/v1/ava/tenants", [], {}, options);
+  /** Yields the load of every tenant with jobs, by id. Requires a platform role. */
+  list(
+    query: Query<"/v1/ava/tenants"> = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<Received<Schemas["TenantLoadRecord"]>> {
+    return this.calls.list("/v1/ava/tenants", [], { perPage: 100, ...query }, options);
   }
 
   /** Returns the limits that operators have set for a tenant: the caller's own, or any for a platform role. */
@@ -177,13 +183,19 @@ export class Tenants extends Resource {
 /** Reads limits and the tenant's use of them. */
 export class Limits extends Resource {
   /** Yields the installation's limits. */
-  list(options: CallOptions = {}): AsyncGenerator<Received<Schemas["LimitRecord"]>> {
-    return this.calls.list("/v1/ava/limits", [], {}, options);
+  list(
+    query: Query<"/v1/ava/limits"> = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<Received<Schemas["LimitRecord"]>> {
+    return this.calls.list("/v1/ava/limits", [], { perPage: 100, ...query }, options);
   }
 
   /** Yields the workers that have a limit. */
-  workers(options: CallOptions = {}): AsyncGenerator<Received<Schemas["WorkerLimitRecord"]>> {
-    return this.calls.list("/v1/ava/limits/workers", [], {}, options);
+  workers(
+    query: Query<"/v1/ava/limits/workers"> = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<Received<Schemas["WorkerLimitRecord"]>> {
+    return this.calls.list("/v1/ava/limits/workers", [], { perPage: 100, ...query }, options);
   }
 }
 

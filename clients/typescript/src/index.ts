@@ -4,7 +4,8 @@ export { ApiError, GiveUp, RetryLater, RunStopped, WaitTimeout, WebhookUnverifie
 export type { Event, Hook, HookDelivery, SentEvent, Subscription } from "./events.js";
 export type { ErrorGroup, Node, TenantLimits, Worker } from "./fleet.js";
 export type {
-  BulkEntry, BulkOptions, Job, JobEvent, JobLine, JobQuery, Journal, LogChoice, Tree, TriggerOptions,
+  BulkEntry, BulkOptions, Job, JobEvent, JobLine, JobQuery, JobRun, JobWait, JournalEntry, LogChoice, Tree,
+  TriggerOptions,
 } from "./jobs.js";
 export type { CancelFilter, Operation, RetryFilter } from "./operations.js";
 export type { Schedule } from "./schedules.js";

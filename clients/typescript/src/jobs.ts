@@ -23,7 +23,9 @@ export interface JobQuery extends Omit<Query<"/v1/ava/jobs">, "fields"> {
 }
 export type JobLine = Received<Schemas["LogLineRecord"]>;
 export type Tree = Received<Schemas["TreeRecord"]>;
-export type Journal = Omit<Received<Schemas["JobJournalRecord"]>, "nextCursor">;
+export type JournalEntry = Received<Schemas["JournalEntryRecord"]>;
+export type JobWait = Received<Schemas["JobWaitRecord"]>;
+export type JobRun = Received<Schemas["JobRunRecord"]>;
 type TriggerFields = Omit<Sent<Schemas["TriggerBody"]>, "workerId" | "input">;
 export interface TriggerOptions extends TriggerFields, CreateOptions {
   /** Responds once a synchronous standby of the database has applied the job. */
@@ -224,16 +226,22 @@ export class Jobs extends Resource {
     return this.calls.data("get", `${JOB}/tree`, [id], request);
   }
 
-  /** Returns the recorded steps and children of a job's handler, and the job's waits. */
-  async journal(id: string, options: CallOptions = {}): Promise<Journal> {
-    const entries: Journal["entries"] = [];
-    for (let after: string | null | undefined; ; ) {
-      const query = { limit: 200, after };
-      const { nextCursor, ...found } = await this.calls.data("get", `${JOB}/journal`, [id], { ...options, query });
-      entries.push(...found.entries);
-      if (nextCursor === null) return { ...found, entries };
-      after = nextCursor;
-    }
+  /** Yields the recorded steps, children and waits of a job's handler, oldest first. */
+  journal(
+    id: string,
+    query: Query<"/v1/ava/jobs/{job_id}/journal"> = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<JournalEntry> {
+    return this.calls.list(`${JOB}/journal`, [id], { perPage: 100, ...query }, options);
+  }
+
+  /** Yields a job's waits, the latest first. */
+  waits(
+    id: string,
+    query: Query<"/v1/ava/jobs/{job_id}/waits"> = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<JobWait> {
+    return this.calls.list(`${JOB}/waits`, [id], { perPage: 100, ...query }, options);
   }
 
   /** Returns why a job has its status. */
@@ -241,9 +249,9 @@ export class Jobs extends Resource {
     return this.calls.data("get", `${JOB}/why`, [id], options);
   }
 
-  /** Returns a job's runs, and how long it waited and ran in total. */
-  async runs(id: string, options: CallOptions = {}): Promise<Received<Schemas["JobRunsRecord"]>> {
-    return this.calls.data("get", `${JOB}/runs`, [id], options);
+  /** Yields a job's runs, oldest first. */
+  runs(id: string, query: Query<"/v1/ava/jobs/{job_id}/runs"> = {}, options: CallOptions = {}): AsyncGenerator<JobRun> {
+    return this.calls.list(`${JOB}/runs`, [id], { perPage: 100, ...query }, options);
   }
 }
 

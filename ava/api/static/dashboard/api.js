@@ -90,6 +90,19 @@ export async function call(method, path, { query, body, signal, isRepeated } = {
   return response.status === 204 ? null : read(response);
 }
 
+/** Entries of the first pages of a list, all pages by default. `hasMore`: others follow. */
+export async function list(path, { query, pages = Infinity, ...options } = {}) {
+  const entries = [];
+  let cursor = "";
+  for (let page = 0; page < pages; page += 1) {
+    const { data, pagination } = await get(path, { ...options, query: { ...query, per_page: "100", cursor } });
+    entries.push(...data);
+    if (!pagination.has_more) return { entries, hasMore: false };
+    cursor = pagination.next_cursor;
+  }
+  return { entries, hasMore: true };
+}
+
 export const get = (path, options) => call("GET", path, options);
 export const post = (path, body = {}, options = {}) => call("POST", path, { ...options, body });
 

@@ -85,6 +85,13 @@ export function span(milliseconds) {
   return pair(Math.round(seconds), [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]]);
 }
 
+/** How long a job ran, and its total time if its handler waited. */
+export function ran({ duration_ms: duration, started_at: started, completed_at: completed }) {
+  const total = new Date(completed) - new Date(started);
+  // The times are truncated to milliseconds.
+  return duration !== null && completed && total - duration > 1 ? `${span(duration)} of ${span(total)}` : span(duration);
+}
+
 function pair(seconds, units) {
   const first = units.findIndex(([size]) => seconds >= size);
   const [size, name] = units[first];

@@ -1,6 +1,6 @@
 // The journal of a handler: its named steps, children, sleeps and waits.
 
-import { get } from "./api.js";
+import { get, list } from "./api.js";
 import { h, put } from "./dom.js";
 import { bytes, full, short, span } from "./format.js";
 import { button, card, json, notify } from "./parts.js";
@@ -13,27 +13,29 @@ export function journalCard(jobId, { signal }) {
   const waits = h("ol", { class: "plain waits" });
   const more = button("More", async () => {
     const part = await read(cursor);
-    entries.append(...part.entries.map(entry));
+    entries.append(...part.data.map(entry));
     follow(part);
   }, { kind: "quiet" });
   const element = card("Steps and waits", { wide: true }, h("div", { class: "columns" }, h("div", {}, entries, more), waits));
   let cursor = null;
   let shown = "";
   element.hidden = true;
-  const read = async (after) => (await get(`/v1/ava/jobs/${jobId}/journal`, { query: { limit: 50, after }, signal })).data;
-  const follow = ({ next_cursor: next }) => {
+  const path = `/v1/ava/jobs/${jobId}`;
+  const read = (after) => get(`${path}/journal`, { query: { per_page: 50, cursor: after }, signal });
+  const follow = ({ pagination: { next_cursor: next } }) => {
     cursor = next;
     more.hidden = next === null;
   };
   return {
     element,
     async load() {
-      const part = await read(null).catch((error) => signal.aborted || notify(error.message, "bad"));
-      if (!part?.entries || JSON.stringify(part) === shown) return;
-      shown = JSON.stringify(part);
-      element.hidden = !part.entries.length && !part.waits.length;
-      put(entries, part.entries.map(entry));
-      put(waits, part.waits.toReversed().map(wait));
+      const found = await Promise.all([read(null), list(`${path}/waits`, { pages: 1, signal })]).catch((error) => signal.aborted || notify(error.message, "bad"));
+      if (!Array.isArray(found) || JSON.stringify(found) === shown) return;
+      shown = JSON.stringify(found);
+      const [part, { entries: latest }] = found;
+      element.hidden = !part.data.length && !latest.length;
+      put(entries, part.data.map(entry));
+      put(waits, latest.map(wait));
       follow(part);
     },
   };

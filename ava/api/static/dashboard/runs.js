@@ -1,7 +1,7 @@
-// The runs of one job: how long it waited and ran, and one row per attempt.
+// The runs of one job: how long it waited and ran, and one row per run.
 
 import { h, put } from "./dom.js";
-import { full, span } from "./format.js";
+import { full, ran, span } from "./format.js";
 import { card, pill } from "./parts.js";
 
 export function runsCard() {
@@ -9,8 +9,8 @@ export function runsCard() {
   const rows = h("ol", { class: "plain runs" });
   return {
     element: card("Runs", {}, totals, rows),
-    update({ waited_ms: waited, ran_ms: ran, runs }) {
-      put(totals, [["Waited for its first start", waited], ["Ran in total", ran]].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, span(value)))));
+    update(job, runs) {
+      put(totals, [["Waited to start", span(job.usage?.wait_ms)], ["Ran", ran(job)]].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
       put(rows, runs.map((run, place) => h("li", { "data-run": place + 1 },
         h("span", { class: "muted" }, `Run ${place + 1}`), pill(run.outcome ?? "running").element,
         run.duration_ms === null ? null : h("span", {}, span(run.duration_ms)), usageOf(run), h("time", {}, full(run.started_at)))));

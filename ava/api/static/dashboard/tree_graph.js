@@ -1,7 +1,7 @@
 // A tree as a graph, from left to right. Many similar jobs share one box.
 
 import { h, put, s } from "./dom.js";
-import { number, short, span } from "./format.js";
+import { number, ran as ranOf, short } from "./format.js";
 import { FINAL, countsOf, nameOf, stateOf } from "./tree_jobs.js";
 
 const WIDTH = 188;
@@ -144,7 +144,7 @@ function box(node, currentId) {
 
 function one(job, currentId) {
   const state = stateOf(job);
-  const ran = FINAL.includes(job.status) && job.duration_ms !== null ? `, ${span(job.duration_ms)}` : "";
+  const ran = FINAL.includes(job.status) && job.duration_ms !== null ? `, ${ranOf(job)}` : "";
   return h("li", { "data-state": state, class: job.id === currentId ? "box current" : "box" },
     h("a", { href: `#/jobs/${job.id}`, title: job.error ?? job.id, "aria-current": job.id === currentId ? "true" : null },
       h("strong", {}, nameOf(job)), h("span", {}, `${state}${ran}`), h("small", {}, job.name ? job.worker_id.replace("wkr_", "") : short(job.id))));

@@ -1,7 +1,7 @@
 // A tree as a time line: when each job was queued, ran and waited. Waiting times are hatched.
 
 import { h, Keyed, put, say } from "./dom.js";
-import { full, number, span } from "./format.js";
+import { full, number, ran, span } from "./format.js";
 import { button } from "./parts.js";
 import { FINAL, inOrder, nameOf, stateOf } from "./tree_jobs.js";
 
@@ -100,7 +100,7 @@ function row(currentId) {
       element.dataset.state = state;
       element.classList.toggle("current", job.id === currentId);
       say(link, nameOf(job));
-      say(what, `${state}${job.duration_ms === null ? "" : `, ran ${span(job.duration_ms)}`}`);
+      say(what, `${state}${job.duration_ms === null ? "" : `, ran ${ran(job)}`}`);
       put(track, partsOf(job, scale.now).map(([kind, from, to]) => {
         const part = h("i", { "data-part": kind, title: `${kind} ${span(Math.max(0, to - from))}, from ${full(new Date(from).toISOString())}` });
         part.style.left = `${scale.place(from)}%`;

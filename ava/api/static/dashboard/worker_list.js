@@ -1,20 +1,11 @@
 // The workers of the tenant, page by page.
 
-import { get } from "./api.js";
-
-const PER_PAGE = "100";
+import { list } from "./api.js";
 
 /** The first workers, of so many pages. `hasMore`: there are others. */
 export async function someWorkers(pages, options = {}) {
-  const workers = [];
-  let cursor = "";
-  for (let page = 0; page < pages; page += 1) {
-    const { data, pagination } = await get("/v1/ava/workers", { ...options, query: { per_page: PER_PAGE, cursor } });
-    workers.push(...data);
-    if (!pagination.has_more) return { workers, hasMore: false };
-    cursor = pagination.next_cursor;
-  }
-  return { workers, hasMore: true };
+  const { entries, hasMore } = await list("/v1/ava/workers", { ...options, pages });
+  return { workers: entries, hasMore };
 }
 
 /** All workers, whatever their number. */

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ava.domain import ids
+from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.waits import EntryState, JournalKind, WaitCondition
 from ava.domain.limits.table import PAYLOAD_BYTES
@@ -15,8 +16,6 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.transitions.log_lines import SEQ_PER_RUN
 
-#: Max waits of a job to read, the latest.
-MAX_WAITS = 100
 #: When the handler was entered after the wait `w`: the time of the next run's first line. Null until then.
 ENDED_AT = f"""(SELECT l.times[1] FROM job_logs AS l
     WHERE l.tenant_id = w.tenant_id AND l.job_id = w.job_id AND l.seq >= (w.run_no + 1) * {SEQ_PER_RUN}
@@ -44,45 +43,21 @@ class ShownEntry:
     n: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShownWait:
-    """A wait of a job."""
-
-    condition: WaitCondition
-    #: The first awaited jobs.
-    job_ids: Sequence[str]
-    began_at: datetime
-    #: When the handler was entered after the wait; None before.
-    ended_at: datetime | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobJournal:
-    """Part of a job's journal, and its latest waits, oldest first."""
-
-    entries: Sequence[ShownEntry]
-    has_more: bool
-    waits: Sequence[ShownWait]
-
-
 _ENTRIES = Statement("""
 SELECT k.kind, k.name, k.state, k.attempt, CASE WHEN s.bytes <= %(large)s THEN k.value::text END,
     CASE WHEN s.bytes > %(large)s THEN s.bytes END, k.child_id::text, k.until, k.written_at, k.n
-FROM job_journal AS k CROSS JOIN LATERAL (SELECT octet_length(k.value::text) AS bytes OFFSET 0) AS s
-WHERE k.tenant_id = %(tenant_id)s AND k.job_id = %(id)s::uuid AND k.n > %(after)s
-ORDER BY k.n LIMIT %(limit)s
-""")
-_WAITS = Statement(f"""
-SELECT w.condition, w.waiting_for -> 'jobs', w.began_at, {ENDED_AT}
-FROM job_waits AS w WHERE w.tenant_id = %(tenant_id)s AND w.job_id = %(id)s::uuid
-ORDER BY w.run_no DESC LIMIT {MAX_WAITS}
+FROM (
+    SELECT * FROM job_journal WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND n > %(after)s
+    ORDER BY n LIMIT %(limit)s OFFSET %(offset)s
+) AS k CROSS JOIN LATERAL (SELECT octet_length(k.value::text) AS bytes OFFSET 0) AS s
+ORDER BY k.n
 """)
 
 
-def read(connection: Connection, job: Job, *, after: int, limit: int) -> JobJournal:
-    """Return the next entries of a job's journal, in the order of writing, and its waits."""
-    given = rows.job_parameters(job.key) | {"after": after, "limit": limit + 1, "large": PAYLOAD_BYTES.value}
-    found = [
+def entries(connection: Connection, job: Job, *, after: int, limit: int, offset: int) -> list[ShownEntry]:
+    """Return entries of a job's journal, in the order of writing."""
+    given = rows.job_parameters(job.key) | {"after": after, "limit": limit, "offset": offset}
+    return [
         ShownEntry(
             kind=JournalKind(kind),
             name=name,
@@ -96,11 +71,63 @@ def read(connection: Connection, job: Job, *, after: int, limit: int) -> JobJour
             n=n,
         )
         for kind, name, state, attempt, value_json, value_bytes, child_uuid, until, written_at, n in (
-            connection.exec_driver_sql(_ENTRIES, given)
+            connection.exec_driver_sql(_ENTRIES, given | {"large": PAYLOAD_BYTES.value})
         )
     ]
-    waits = [
-        ShownWait(condition=WaitCondition(condition), job_ids=job_ids or [], began_at=began_at, ended_at=ended_at)
-        for condition, job_ids, began_at, ended_at in connection.exec_driver_sql(_WAITS, given)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownWait:
+    """A wait of a job."""
+
+    #: The run that began it; 0 for a job that waits from the beginning.
+    run_no: int
+    condition: WaitCondition
+    #: The first awaited jobs.
+    job_ids: Sequence[str]
+    began_at: datetime
+    #: When the handler was entered after the wait; None before.
+    ended_at: datetime | None
+
+
+_WAITS = Statement(f"""
+SELECT w.run_no, w.condition, w.waiting_for -> 'jobs', w.began_at, {ENDED_AT}
+FROM job_waits AS w
+WHERE w.tenant_id = %(tenant_id)s AND w.job_id = %(id)s::uuid AND w.run_no < %(before)s
+ORDER BY w.run_no DESC LIMIT %(limit)s OFFSET %(offset)s
+""")
+
+
+def waits(connection: Connection, job: Job, *, before: int, limit: int, offset: int) -> list[ShownWait]:
+    """Return waits of a job, the latest first."""
+    given = rows.job_parameters(job.key) | {"before": before, "limit": limit, "offset": offset}
+    return [
+        ShownWait(
+            run_no=run_no,
+            condition=WaitCondition(condition),
+            job_ids=job_ids or [],
+            began_at=began_at,
+            ended_at=ended_at,
+        )
+        for run_no, condition, job_ids, began_at, ended_at in connection.exec_driver_sql(_WAITS, given)
     ]
-    return JobJournal(entries=found[:limit], has_more=len(found) > limit, waits=waits[::-1])
+
+
+def _count(table: str) -> Statement:
+    return Statement(f"""
+SELECT count(*) FROM (
+    SELECT FROM {table} WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid LIMIT {MAX_IN_TOTAL}) AS counted
+""")
+
+
+_COUNT_ENTRIES, _COUNT_WAITS = _count("job_journal"), _count("job_waits")
+
+
+def count_entries(connection: Connection, job: Job) -> int:
+    """Return the number of entries of a job's journal, counted up to `MAX_IN_TOTAL`."""
+    return int(connection.exec_driver_sql(_COUNT_ENTRIES, rows.job_parameters(job.key)).scalar_one())
+
+
+def count_waits(connection: Connection, job: Job) -> int:
+    """Return the number of waits of a job, counted up to `MAX_IN_TOTAL`."""
+    return int(connection.exec_driver_sql(_COUNT_WAITS, rows.job_parameters(job.key)).scalar_one())

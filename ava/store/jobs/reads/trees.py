@@ -13,7 +13,10 @@ from ava.domain.limits.graph_limits import TREE_JOBS
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
-from ava.store.jobs.reads.journals import ENDED_AT, MAX_WAITS
+from ava.store.jobs.reads.journals import ENDED_AT
+
+#: Max waits of a job to read, the latest.
+_MAX_WAITS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,9 +50,9 @@ class Tree:
 _JOBS = Statement(f"""
 SELECT {rows.LIGHT_COLUMNS}, j.is_detached IS TRUE,
     ARRAY(SELECT w.began_at FROM job_waits AS w WHERE w.tenant_id = j.tenant_id AND w.job_id = j.id
-          ORDER BY w.run_no DESC LIMIT {MAX_WAITS}),
+          ORDER BY w.run_no DESC LIMIT {_MAX_WAITS}),
     ARRAY(SELECT {ENDED_AT} FROM job_waits AS w WHERE w.tenant_id = j.tenant_id AND w.job_id = j.id
-          ORDER BY w.run_no DESC LIMIT {MAX_WAITS})
+          ORDER BY w.run_no DESC LIMIT {_MAX_WAITS})
 FROM jobs AS j {rows.SIZES}
 WHERE j.tenant_id = %(tenant_id)s AND (j.tree_id = %(tree_id)s::uuid OR j.id = %(tree_id)s::uuid)
 ORDER BY j.id LIMIT {TREE_JOBS.value + 1}

@@ -39,6 +39,7 @@ from ava.store.jobs.transitions.rules import ONE_RUN, OWNS
 
 # Ordinary ends --------------------------------------------------------------------------------------------------------
 
+_DURATION = "ava_duration(j.tenant_id, j.id, j.attempt, j.started_at, j.completed_at, r.outcome) AS ran"
 #: The CTE `ended` for a single run: the job becomes final.
 _ENDED = f"""ended AS (
     UPDATE jobs AS j SET status = %(status)s, completed_at = clock_timestamp(),
@@ -48,13 +49,14 @@ _ENDED = f"""ended AS (
         cpu_us = %(cpu_us)s::bigint, peak_memory_mb = %(peak_memory_mb)s::int
     FROM {ONE_RUN} AS r
     WHERE {OWNS} AND j.stop_status IS NULL
-    RETURNING j.tenant_id, j.id, j.queue
+    RETURNING j.tenant_id, j.id, j.queue, {_DURATION.replace("r.outcome", "NULL")}
 )"""
+_LINES = log_lines.of_one("ended", log_lines.closed("ended"))
 _END = Prepared(
     "end",
     f"""
 WITH {_ENDED}, stored AS (
-    {log_lines.stores(log_lines.of_one("ended"))}
+    {log_lines.stores(_LINES)}
 )
 SELECT 1 FROM ended
 """,
@@ -69,7 +71,7 @@ _END_AND_CLAIM = Prepared(
     f"""
 WITH {_ENDED}, polled AS (SELECT {is_outranked("(SELECT queue FROM ended)")} AS is_outranked),
 {claims(_NEXT)}, stored AS (
-    {log_lines.stores(f"{log_lines.of_one('ended')}{chr(10)}    UNION ALL{chr(10)}{FIRST_LINES}")}
+    {log_lines.stores(f"{_LINES}{chr(10)}    UNION ALL{chr(10)}{FIRST_LINES}")}
 )
 SELECT (SELECT count(*) FROM ended), (SELECT is_outranked FROM polled), {CLAIMED_COLUMNS}
 FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
@@ -96,14 +98,14 @@ WITH ended AS (
                 %(node_losses)s::int[], %(queues)s::text[], %(outcomes)s::text[], %(run_cpu_us)s::bigint[],
                 %(run_peaks)s::int[], %(run_waits)s::bigint[], %(began)s::timestamptz[], %(seconds)s::float8[])
          AS r (tenant_id, id, run_no, claim_id, status, error, error_id, output, output_bytes, progress, cpu_us,
-               peak_memory_mb, losses, node_losses, queue, outcome, run_cpu_us, run_peak_mb, run_wait_ms, began_at,
+               peak_memory_mb, losses, node_losses, queue, outcome, own_cpu, own_peak, own_wait, began_at,
                seconds)
     WHERE {OWNS} AND j.stop_status IS NULL
-    RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.started_at, r.outcome, r.run_cpu_us, r.run_peak_mb,
-        r.run_wait_ms
+    RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.started_at, r.outcome, r.own_cpu, r.own_peak,
+        r.own_wait, {_DURATION}
 ), kept AS (
     INSERT INTO job_runs (tenant_id, job_id, run_no, attempt, started_at, outcome, cpu_us, peak_memory_mb, wait_ms)
-    SELECT tenant_id, id, run_no, attempt, started_at, outcome, run_cpu_us, run_peak_mb, run_wait_ms FROM ended
+    SELECT tenant_id, id, run_no, attempt, started_at, outcome, own_cpu, own_peak, own_wait FROM ended
     WHERE outcome IS NOT NULL
 ), stored AS (
     {log_lines.stores(log_lines.of_many("ended"))}
@@ -117,11 +119,11 @@ SELECT tenant_id, id::text FROM ended
 REQUEUE = Prepared(
     "requeue",
     f"""
-WITH requeued AS (
+WITH ended AS (
     UPDATE jobs AS j SET status = 'queued',
         waits_for = coalesce(r.waits_for, CASE WHEN j.rate_key IS NOT NULL THEN 'permit' END),
         run_at = clock_timestamp() + r.delay,
-        ready_at = coalesce(clock_timestamp() + r.ready_in, j.ready_at),
+        ready_at = coalesce(clock_timestamp() + r.ready, j.ready_at),
         published_at = NULL, started_at = NULL, node_id = NULL, attempt = r.attempt, first_run_no = r.first_run_no,
         first_started_at = r.first_at, progress = coalesce(r.progress::json, j.progress),
         cpu_us = r.cpu_us, peak_memory_mb = r.peak_mb, losses = coalesce(r.losses, j.losses),
@@ -132,27 +134,27 @@ WITH requeued AS (
                 %(losses)s::int[], %(node_losses)s::int[], %(queues)s::text[], %(outcomes)s::text[],
                 %(run_attempts)s::int[], %(run_started)s::timestamptz[], %(run_cpu_us)s::bigint[],
                 %(run_peaks)s::int[], %(run_waits)s::bigint[])
-         AS r (tenant_id, id, run_no, claim_id, waits_for, delay, ready_in, attempt, first_run_no, first_at,
-               progress, cpu_us, peak_mb, losses, node_losses, queue, outcome, attempted, began_at,
+         AS r (tenant_id, id, run_no, claim_id, waits_for, delay, ready, attempt, first_run_no, first_at,
+               progress, cpu_us, peak_mb, losses, node_losses, queue, outcome, tried, began,
                own_cpu, own_peak, own_wait)
     WHERE {OWNS} AND j.stop_status IS NULL
-    RETURNING j.tenant_id, j.id, j.run_no, r.attempted, r.began_at, r.outcome, r.own_cpu, r.own_peak,
-        r.own_wait
+    RETURNING r.*
 ), kept AS (
     INSERT INTO job_runs (tenant_id, job_id, run_no, attempt, started_at, outcome, cpu_us, peak_memory_mb, wait_ms)
-    SELECT tenant_id, id, run_no, attempted, began_at, outcome, own_cpu, own_peak, own_wait
-    FROM requeued
+    SELECT tenant_id, id, run_no, tried, began, outcome, own_cpu, own_peak, own_wait
+    FROM ended
+    RETURNING tenant_id, job_id AS id, ava_duration(tenant_id, job_id, attempt, started_at, ended_at, outcome) AS ran
 ), stored AS (
-    {log_lines.stores(log_lines.of_many("requeued"))}
+    {log_lines.stores(log_lines.of_many("kept"))}
 )
-SELECT tenant_id, id::text FROM requeued
+SELECT tenant_id, id::text FROM ended
 """,
     plan_seconds=_PLAN_SECONDS,
 )
 # The closing line contains the status, which the caller does not know.
 _CLOSED_LINES = """    SELECT tenant_id, id, l.seq, l.times::timestamptz[],
         l.levels || CASE WHEN l.closing IS NULL THEN '' WHEN ended.status = 'failed' THEN 'e' ELSE 'w' END,
-        l.msgs::text[] || array_remove(ARRAY[format(l.closing, ended.status)], NULL)
+        l.msgs::text[] || array_remove(ARRAY[format(l.closing, ended.status, ended.ran)], NULL)
     FROM unnest(%(owner_tenants)s::text[], %(owners)s::uuid[], %(seqs)s::bigint[], %(times)s::text[],
                 %(levels)s::text[], %(msgs)s::text[], %(closings)s::text[])
          AS l (tenant_id, id, seq, times, levels, msgs, closing)
@@ -171,14 +173,14 @@ WITH ended AS (
                 %(peaks)s::int[], %(losses)s::int[], %(node_losses)s::int[], %(queues)s::text[], %(outcomes)s::text[],
                 %(run_cpu_us)s::bigint[], %(run_peaks)s::int[], %(run_waits)s::bigint[])
          AS r (tenant_id, id, run_no, claim_id, output, output_bytes, progress, first_run_no, cpu_us, peak_memory_mb,
-               losses, node_losses, queue, outcome, run_cpu_us, run_peak_mb, run_wait_ms)
+               losses, node_losses, queue, outcome, own_cpu, own_peak, own_wait)
     WHERE {OWNS} AND j.stop_status IS NOT NULL
-    RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.started_at, j.status, r.outcome, r.run_cpu_us, r.run_peak_mb,
-        r.run_wait_ms
+    RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.started_at, j.status, r.outcome, r.own_cpu, r.own_peak,
+        r.own_wait, {_DURATION}
 ), kept AS (
     INSERT INTO job_runs (tenant_id, job_id, run_no, attempt, started_at, outcome, cpu_us, peak_memory_mb, wait_ms)
     SELECT tenant_id, id, run_no, attempt, started_at, CASE outcome WHEN 'stopped' THEN status ELSE outcome END,
-        run_cpu_us, run_peak_mb, run_wait_ms
+        own_cpu, own_peak, own_wait
     FROM ended WHERE outcome IS NOT NULL
 ), stored AS (
     {log_lines.stores(_CLOSED_LINES)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ava.domain.jobs.job import Job, LogLevel, LogLine, RunKey
+from ava.domain.jobs.run_outcome import DURATION
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import array, text_array
@@ -34,16 +35,21 @@ def stores(lines: str) -> str:
     WHERE length(excluded.levels) > length(stored.levels)"""
 
 
-def of_one(run: str) -> str:
+def of_one(run: str, msgs: str = "l.msgs") -> str:
     """Return the SELECT of the given lines of one run; `run` is the CTE with its job."""
-    return f"""    SELECT {run}.tenant_id, {run}.id, l.seq, l.times::timestamptz[], l.levels, l.msgs::text[]
+    return f"""    SELECT {run}.tenant_id, {run}.id, l.seq, l.times::timestamptz[], l.levels, {msgs}::text[]
     FROM {run}, unnest(%(seqs)s::bigint[], %(times)s::text[], %(levels)s::text[], %(msgs)s::text[])
          AS l (seq, times, levels, msgs)"""
 
 
+def closed(run: str) -> str:
+    """Return SQL for the messages of a run with its duration (`ran`) in the closing line."""
+    return f"replace(l.msgs, '{DURATION}', {run}.ran)"
+
+
 def of_many(runs: str) -> str:
     """Return the SELECT of the given lines of many runs, each row with its job; `runs` is the CTE with the jobs."""
-    return f"""    SELECT tenant_id, id, l.seq, l.times::timestamptz[], l.levels, l.msgs::text[]
+    return f"""    SELECT tenant_id, id, l.seq, l.times::timestamptz[], l.levels, {closed(runs)}::text[]
     FROM unnest(%(owner_tenants)s::text[], %(owners)s::uuid[], %(seqs)s::bigint[], %(times)s::text[],
                 %(levels)s::text[], %(msgs)s::text[]) AS l (tenant_id, id, seq, times, levels, msgs)
     JOIN {runs} USING (tenant_id, id)"""

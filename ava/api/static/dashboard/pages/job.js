@@ -1,6 +1,6 @@
 // One job: its record, its log, why it is in its state, and the buttons that cancel or retry it.
 
-import { follow, get, post, session } from "../api.js";
+import { follow, get, list, post, session } from "../api.js";
 import { h, put, say } from "../dom.js";
 import { full, short, span, withLocalTimes } from "../format.js";
 import { journalCard } from "../journal.js";
@@ -13,7 +13,9 @@ import { open as openTree } from "./tree.js";
 
 const HIDDEN = "Your role or API key may not see payloads.";
 const FINAL = ["completed", "failed", "cancelled"];
-const CHANGING = "status,started_at,completed_at,duration_ms,error,attempt,cancel_requested_at,cancelled_by,progress,priority,scheduled_at,expires_at,tags,tree_id,waiting_for,deadline_at,waits_for";
+/** Pages of the runs that are shown. */
+const RUN_PAGES = 2;
+const CHANGING = "status,started_at,completed_at,duration_ms,usage,error,attempt,cancel_requested_at,cancelled_by,progress,priority,scheduled_at,expires_at,tags,tree_id,waiting_for,deadline_at,waits_for";
 
 export async function open(main, { signal, rest }) {
   const [id, part] = rest;
@@ -37,7 +39,7 @@ export async function open(main, { signal, rest }) {
   update();
 
   const showRuns = async () => {
-    view.showRuns((await get(`/v1/ava/jobs/${job.id}/runs`, { signal })).data);
+    view.showRuns((await list(`/v1/ava/jobs/${job.id}/runs`, { pages: RUN_PAGES, signal })).entries);
     await journal.load();
   };
   // The input never changes, and there is no output before the end: neither is read again while the job runs.
@@ -150,9 +152,9 @@ function jobView(first, onChange) {
       this.explained = true;
     },
     /** The runs are shown in the timeline too; the end of the last one may be that of the job. */
-    showRuns(data) {
-      runs.update(data);
-      marks = data.runs.flatMap((run, place) => marksOf(run, place, place === data.runs.length - 1));
+    showRuns(found) {
+      runs.update(current, found);
+      marks = found.flatMap((run, place) => marksOf(run, place, place === found.length - 1));
       drawTimeline();
     },
     progress(value) {

@@ -3,7 +3,7 @@
 import { get, session } from "../api.js";
 import { bulkActions, RunningOperations, Selection } from "../bulk.js";
 import { h, Keyed, put, say } from "../dom.js";
-import { full, number, short, span, toTyped, typedMoment, zone } from "../format.js";
+import { full, number, ran, short, span, toTyped, typedMoment, zone } from "../format.js";
 import { address, askedOf, sortField, viewMenu, viewOf, widths } from "../job_view.js";
 import { empty, field, heading, options, pill, repeat, titles, when } from "../parts.js";
 import { runButton } from "../trigger.js";
@@ -171,7 +171,7 @@ function row(job, { columns, isExact }, selected, changed) {
       status.update(stateOf(next));
       status.element.title = next.waits_for ? `Waits for ${reasonOf(next)}` : "";
       box.checked = selected.has(next.id);
-      say(duration, next.duration_ms !== null ? span(next.duration_ms) : next.started_at ? span(Date.now() - new Date(next.started_at)) : "–");
+      say(duration, next.duration_ms !== null ? ran(next) : next.started_at ? span(Date.now() - new Date(next.started_at)) : "–");
       say(waited, next.started_at ? span(Math.max(0, new Date(next.started_at) - new Date(next.scheduled_at ?? next.created_at))) : "–");
       say(attempt, `${next.attempt} of ${next.max_attempts}`);
       ended.update(next.completed_at);

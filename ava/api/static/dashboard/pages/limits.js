@@ -1,10 +1,13 @@
 // Limits: paused queues, the tenant's settings, the use of workers' limits, and every limit of the installation.
 
-import { get, post, session } from "../api.js";
+import { get, list, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { bytes, number } from "../format.js";
 import { ask, button, empty, field, heading, repeat, titles, when } from "../parts.js";
 import { askForLimits, pathOf, tenantFacts } from "../tenant_limits.js";
+
+/** Pages of the workers with limits that are shown. */
+const WORKER_PAGES = 5;
 
 export function open(main, { signal }) {
   const { isOperator, tenant } = session.get();
@@ -24,14 +27,14 @@ export function open(main, { signal }) {
 
   const turn = repeat(signal, 4, async () => {
     const [found, own, ofWorkers, all] = await Promise.all([
-      get("/v1/ava/queues", { signal }), get(pathOf(tenant), { signal }), get("/v1/ava/limits/workers", { signal }), get("/v1/ava/limits", { signal }),
+      get("/v1/ava/queues", { signal }), get(pathOf(tenant), { signal }), list("/v1/ava/limits/workers", { pages: WORKER_PAGES, signal }), list("/v1/ava/limits", { signal }),
     ]);
     ofTenant.update(own.data);
     shownQueues.show(found.data.paused_queues);
-    shownWorkers.show(ofWorkers.data);
-    shownLimits.show(all.data);
+    shownWorkers.show(ofWorkers.entries);
+    shownLimits.show(all.entries);
     noQueues.hidden = found.data.paused_queues.length > 0;
-    noWorkers.hidden = ofWorkers.data.length > 0;
+    noWorkers.hidden = ofWorkers.entries.length > 0;
   });
 }
 

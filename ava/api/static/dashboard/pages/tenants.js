@@ -10,9 +10,6 @@ const COLUMNS = [["Waiting", "waiting"], ["Scheduled", "scheduled"], ["Running",
 /** Waiting and running jobs are counted up to this many. */
 const MAX_COUNTED = 1000;
 
-/** One answer looks at so many tenants. */
-const MAX_LOOKED_AT = 2000;
-
 export function open(main, { signal, query }) {
   const body = h("div", { role: "rowgroup", class: "rows" });
   const rows = new Keyed(body, (load) => load.tenant_id, row);
@@ -25,11 +22,11 @@ export function open(main, { signal, query }) {
       titles(["Tenant", ...COLUMNS.map(([title]) => title), ""]), body), none, more);
   let shown = null;
   repeat(signal, 4, async () => {
-    const { data, pagination } = await get("/v1/ava/tenants", { query: Object.fromEntries(query), signal });
-    rows.show(data);
+    const { data, pagination } = await get("/v1/ava/tenants", { query: { per_page: "100", ...Object.fromEntries(query) }, signal });
+    rows.show(data.toSorted((one, other) => other.failed - one.failed || other.waiting - one.waiting || other.running - one.running));
     none.hidden = data.length > 0;
     const next = pagination.next_cursor;
-    if (next !== shown) put(more, next && [h("span", {}, `This page covers ${number(MAX_LOOKED_AT)} tenants, up to ${next}.`), h("a", { href: `#/tenants?cursor=${next}` }, "Others")]);
+    if (next !== shown) put(more, next && [h("span", {}, data.length ? `These are the tenants up to ${data.at(-1).tenant_id}.` : ""), h("a", { href: `#/tenants?cursor=${next}` }, "Others")]);
     shown = next;
   });
 }

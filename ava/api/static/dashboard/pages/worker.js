@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
-import { number, short, span } from "../format.js";
+import { number, ran, short, span } from "../format.js";
 import { busyProcesses, card, empty, json, pill, places, RecordReads, repeat, tile, when, whose } from "../parts.js";
 import { runButton } from "../trigger.js";
 import { pathOf, settingsCards, statusButtons } from "../worker_settings.js";
@@ -10,7 +10,7 @@ import { stateOf } from "./workers.js";
 
 const DAYS = "30";
 const JOBS = "10";
-const JOB_FIELDS = "id,status,created_at,duration_ms,error";
+const JOB_FIELDS = "id,status,created_at,started_at,completed_at,duration_ms,error";
 
 export async function open(main, { signal, rest: [id] }) {
   let worker;
@@ -105,7 +105,7 @@ function jobLine(job) {
     element,
     update(next) {
       status.update(next.status);
-      say(duration, next.duration_ms === null ? "" : span(next.duration_ms));
+      say(duration, next.duration_ms === null ? "" : ran(next));
       say(error, next.error ?? "");
     },
   };
