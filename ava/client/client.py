@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import TracebackType
-from typing import Generic, TypedDict, Unpack
+from typing import Any, Generic, TypedDict, Unpack, cast
 
 from ava.client.calls import Calls
 from ava.client.error_groups import ErrorGroups
@@ -100,6 +102,17 @@ class Client(Resources[Blocking]):
         self._sender = RequestsSender(_headers(options), **_connection(options))
         super().__init__(_calls(url, options), self._sender)
 
+    @classmethod
+    def from_environment(cls, url: str = "", **options: Unpack[ClientOptions]) -> Client:
+        """Return a client with the given options, and others from `AVA_URL` and `AVA_API_KEY`.
+
+        Without a key it reads `AVA_INTERNAL_SECRET`, `AVA_TENANT_ID`, `AVA_USER_ID` and `AVA_ROLE`; it also reads
+        `AVA_PROXY`. A variable with the suffix `_FILE` names a file with the key or the secret. Raises `ValueError`,
+        which names the missing variables.
+        """
+        url, options = _of_environment(url, options)
+        return cls(url, **options)
+
     def __enter__(self) -> Client:
         return self
 
@@ -139,6 +152,40 @@ class AsyncClient(Resources[Awaited]):
     async def close(self) -> None:
         """Close every connection."""
         await self._sender.close()
+
+
+#: The variables of the options that `Client.from_environment` reads.
+_VARIABLES = {
+    "api_key": "AVA_API_KEY",
+    "secret": "AVA_INTERNAL_SECRET",
+    "tenant": "AVA_TENANT_ID",
+    "user": "AVA_USER_ID",
+    "role": "AVA_ROLE",
+    "proxy": "AVA_PROXY",
+}
+
+
+def _of_environment(url: str, options: ClientOptions) -> tuple[str, ClientOptions]:
+    """Return the URL and the options of a client, completed from the environment."""
+    url = url or os.environ.get("AVA_URL", "").strip()
+    found = {name: value for name, variable in _VARIABLES.items() if (value := _variable(variable))}
+    if options.get("secret"):
+        found.pop("api_key", None)
+    whole: dict[str, Any] = {**found, **options}
+    if whole.get("api_key"):
+        for name in ("secret", "tenant", "role"):
+            whole.pop(name, None)
+    # The first of several valid secrets.
+    whole["secret"] = whole.get("secret", "").partition(",")[0].strip()
+    if not (url and (whole.get("api_key") or (whole["secret"] and whole.get("tenant") and whole.get("user")))):
+        raise ValueError("set AVA_URL, and AVA_API_KEY or AVA_INTERNAL_SECRET, AVA_TENANT_ID and AVA_USER_ID")
+    return url, cast(ClientOptions, whole)
+
+
+def _variable(name: str) -> str:
+    """Return the value of a variable, or the content of the file that `<name>_FILE` names."""
+    path = os.environ.get(f"{name}_FILE", "").strip()
+    return Path(path).read_text().strip() if path else os.environ.get(name, "").strip()
 
 
 def _headers(options: ClientOptions) -> dict[str, str]:

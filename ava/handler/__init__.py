@@ -2,6 +2,7 @@
 
 from ava.domain.jobs.retry import Retry
 from ava.handler.children import ChildJob
+from ava.handler.configured_client import configure
 from ava.handler.env import Env
 from ava.handler.errors import (
     CallNotAwaited,
@@ -11,9 +12,11 @@ from ava.handler.errors import (
     GiveUp,
     Interruption,
     JobCancelled,
+    JobFailed,
     JobInterrupted,
     JobTimeout,
     MemoryExceeded,
+    NotConfigured,
     RateLimited,
     RetryLater,
     StepError,
@@ -23,9 +26,12 @@ from ava.handler.errors import (
     WaitInTask,
     WaitTimeout,
 )
+from ava.handler.handles import AsyncHandle, Handle
 from ava.handler.registry import worker
+from ava.handler.tasks import Task
 
 __all__ = [
+    "AsyncHandle",
     "CallNotAwaited",
     "ChildFailed",
     "ChildJob",
@@ -33,19 +39,24 @@ __all__ = [
     "DuplicateName",
     "Env",
     "GiveUp",
+    "Handle",
     "Interruption",
     "JobCancelled",
+    "JobFailed",
     "JobInterrupted",
     "JobTimeout",
     "MemoryExceeded",
+    "NotConfigured",
     "RateLimited",
     "Retry",
     "RetryLater",
     "StepError",
     "StepInterrupted",
     "Suspended",
+    "Task",
     "TooManyWaiting",
     "WaitInTask",
     "WaitTimeout",
+    "configure",
     "worker",
 ]

@@ -1,4 +1,4 @@
-"""The annotation of a handler's first parameter, which describes its input."""
+"""The annotations of a handler: its first parameter describes the input, and its return value the output."""
 
 from __future__ import annotations
 
@@ -27,17 +27,29 @@ def first_annotation(function: Callable[..., Any]) -> tuple[str, Any]:
         first = None
     if first is None or first.kind in (first.VAR_POSITIONAL, first.VAR_KEYWORD):
         return "", inspect.Parameter.empty
-    annotation = first.annotation
-    if annotation is first.empty:
-        return first.name, annotation
+    if first.annotation is first.empty:
+        return first.name, first.annotation
+    return first.name, _resolved(function, first.name, first.annotation, ", or name the type in input_schema")
+
+
+def return_annotation(function: Callable[..., Any]) -> Any:
+    """Return the annotation of the return value, `inspect.Parameter.empty` without one.
+
+    Raise ValueError if it cannot be resolved.
+    """
+    annotation = inspect.signature(function).return_annotation
+    return annotation if annotation is inspect.Parameter.empty else _resolved(function, "return", annotation)
+
+
+def _resolved(function: Callable[..., Any], name: str, annotation: Any, or_else: str = "") -> Any:
     names = {**_TYPING, **getattr(inspect.unwrap(function), "__globals__", {})}
-    holder = types.SimpleNamespace(__annotations__={first.name: annotation})
+    holder = types.SimpleNamespace(__annotations__={name: annotation})
     try:
-        return first.name, typing.get_type_hints(holder, globalns=names, include_extras=True)[first.name]
+        return typing.get_type_hints(holder, globalns=names, include_extras=True)[name]
     except Exception as error:
         raise ValueError(
-            f"the annotation {annotation!r} of {first.name} cannot be resolved: {error}; import it outside "
-            "TYPE_CHECKING and define it at the top of its module, or name the type in input_schema"
+            f"the annotation {annotation!r} of {name} cannot be resolved: {error}; import it outside "
+            f"TYPE_CHECKING and define it at the top of its module{or_else}"
         ) from None
 
 
@@ -68,9 +80,28 @@ def choices_of(annotation: Any) -> tuple[Any, ...]:
     return typing.get_args(inner) if is_union else (annotation,)
 
 
+def bare_types(described: Any) -> tuple[Any, ...]:
+    """Return the types of a union, or the type itself, without their `Annotated` metadata."""
+    bare = [
+        typing.get_args(each)[0] if typing.get_origin(each) is typing.Annotated else each
+        for each in choices_of(described)
+    ]
+    return tuple(typing.get_origin(each) or each for each in bare)
+
+
+def is_pydantic(described: Any) -> bool:
+    """Return True for a model or dataclass of pydantic, and for a union with one."""
+    return any(isinstance(each, type) and hasattr(each, "__pydantic_core_schema__") for each in bare_types(described))
+
+
+def is_anything(annotation: Any) -> bool:
+    """Return True if an annotation allows any value."""
+    return annotation in _ANYTHING or isinstance(annotation, typing.TypeVar)
+
+
 def is_plain(annotation: Any) -> bool:
     """Return True if an annotation describes no input: it allows any value, or any mapping."""
-    if annotation in _ANYTHING or isinstance(annotation, typing.TypeVar):
+    if is_anything(annotation):
         return True
     origin = typing.get_origin(annotation) or annotation
     if origin is typing.Annotated:

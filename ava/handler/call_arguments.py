@@ -11,6 +11,7 @@ from ava.domain.jobs import priority as priorities
 from ava.domain.jobs.waits import MAX_INPUT_BYTES
 from ava.domain.text import storable
 from ava.handler.children import ChildJob, json_of
+from ava.handler.typed_values import is_typed, to_json, to_payload
 
 #: In the journal.
 _MAX_NAME = 200
@@ -18,10 +19,11 @@ _MAX_NAME = 200
 _MAX_WAIT_SECONDS = 31_622_400.0
 
 
-def check_children(children: Sequence[ChildJob]) -> None:
-    for child in children:
-        if not isinstance(child, ChildJob):
-            raise TypeError(f"a wait takes the children that env.trigger returned, not {type(child).__name__}")
+def read_children(children: Sequence[object]) -> list[ChildJob]:
+    """Return children. Raise TypeError for anything else."""
+    if others := [each for each in children if not isinstance(each, ChildJob)]:
+        raise TypeError(f"a wait takes the children that env.trigger returned, not {type(others[0]).__name__}")
+    return [each for each in children if isinstance(each, ChildJob)]
 
 
 def check_name(name: object) -> None:
@@ -31,13 +33,20 @@ def check_name(name: object) -> None:
         raise ValueError("a name in the journal must not contain a NUL or half a character (a lone surrogate)")
 
 
+def check_earlier_names(was: Sequence[str]) -> None:
+    if isinstance(was, str):
+        raise TypeError(f"was= takes a list of earlier names, such as [{was!r:.80}], not a string")
+
+
 def joined_names(names: Sequence[str]) -> str:
     """Join names, or return their hash if they are too long."""
     text = ", ".join(names)
     return text if 0 < len(text) <= _MAX_NAME // 2 else "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_worker_id(worker_id: object) -> str:
+def read_worker_id(worker: object) -> str:
+    """Return the id of a worker that a handler names by its id, its slug or its task."""
+    worker_id = getattr(worker, "worker_id", worker)
     if not isinstance(worker_id, str):
         raise TypeError(f"worker_id must be a string, not {type(worker_id).__name__}")
     if storable(worker_id, len(worker_id)) != worker_id:
@@ -52,13 +61,16 @@ def check_priority(priority: int | None) -> int | None:
     return priority
 
 
-def encode_input(input: Mapping[str, Any] | None) -> str:
-    if input is not None and not isinstance(input, Mapping):
-        raise TypeError(f"the input of a child must be a mapping, not {type(input).__name__}")
-    text = json.dumps(dict(input or {}), allow_nan=False, separators=(",", ":"), default=json_of)
+def encode_input(input: Any) -> str:
+    payload = dict(input) if isinstance(input, Mapping) else to_payload({} if input is None else input)
+    text = json.dumps(payload, allow_nan=False, separators=(",", ":"), default=_part_as_json)
     if len(text) > MAX_INPUT_BYTES:
         raise ValueError(f"An input has at most {MAX_INPUT_BYTES:,} bytes of JSON (limit input_bytes)")
     return text
+
+
+def _part_as_json(value: Any) -> Any:
+    return to_json(value) if is_typed(value) else json_of(value)
 
 
 def check_seconds(name: str, seconds: object, *, minimum: float = 0.0) -> float:

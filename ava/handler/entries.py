@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ava.domain.jobs.waits import MAX_ALL_STEPS_BYTES, MAX_STEPS, JournalEntry, JournalKind, LoadedJournal
-from ava.handler.call_arguments import check_name
+from ava.handler.call_arguments import check_earlier_names, check_name
 from ava.handler.errors import DuplicateName, StepError
 
 
@@ -37,8 +37,7 @@ class JournalEntries:
 
         Raise `DuplicateName`, `TypeError`, `ValueError`.
         """
-        if isinstance(was, str):
-            raise TypeError(f"was= takes a list of earlier names, such as [{was!r:.80}], not a string")
+        check_earlier_names(was)
         self._use_name(kind, name)
         found = self._found.get((kind, name))
         for earlier in was:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ava.domain.jobs.job import Job
 from ava.domain.record import make_record
 from ava.handler import acts
 from ava.handler.acts import Steps
+from ava.handler.call_arguments import read_children
 from ava.handler.children import ChildJob, Outputs
+from ava.handler.errors import WaitInTask
 from ava.handler.journal_calls import Calls
+
+if TYPE_CHECKING:
+    from ava.handler.handles import AsyncHandle, Handle
+    from ava.handler.tasks import Task
 
 
 class Secrets(Mapping[str, str]):
@@ -80,6 +88,16 @@ class Env(Mapping[str, str]):
         return self._make_calls()
 
     @property
+    def is_async(self) -> bool:
+        """Return True in an `async` handler, where calls are awaited."""
+        return self._calls.is_async
+
+    @property
+    def thread_id(self) -> int:
+        """Return the id of the handler's thread."""
+        return self._calls.thread_id
+
+    @property
     def cancelled(self) -> bool:
         """Return True if the handler must stop because of a cancel, its timeout or a shutdown."""
         return self._is_cancelled()
@@ -103,8 +121,8 @@ class Env(Mapping[str, str]):
 
     def trigger(
         self,
-        worker_id: str,
-        input: Mapping[str, Any] | None = None,
+        worker_id: str | Task[Any, Any, Any, Any],
+        input: Any = None,
         *,
         key: str | None = None,
         was: Sequence[str] = (),
@@ -113,8 +131,8 @@ class Env(Mapping[str, str]):
     ) -> Any:
         """Create a child job, a `ChildJob`. Its name in the journal is `key`, by default its worker's id.
 
-        `was`: its earlier names. `detached`: it survives a cancel of this job. Raise `ChildRefused`, and
-        `DuplicateName` for a name that this run has already used.
+        `input`: a mapping or a typed value. `was`: its earlier names. `detached`: it survives a cancel of this job.
+        Raise `ChildRefused`, and `DuplicateName` for a name that this run has already used.
         """
         return self._do(
             "trigger",
@@ -122,10 +140,30 @@ class Env(Mapping[str, str]):
             self._calls.trigger(worker_id, input, key=key, was=was, priority=priority, detached=detached),
         )
 
+    def trigger_many(
+        self,
+        worker_id: str | Task[Any, Any, Any, Any],
+        inputs: Iterable[Any],
+        *,
+        key: str | None = None,
+        was: Sequence[str] = (),
+        priority: int | None = None,
+        detached: bool = False,
+    ) -> Any:
+        """Create a child for each input. Return the list of them, without waiting; otherwise like `trigger`.
+
+        Their names in the journal are `key.0`, `key.1` and so on.
+        """
+        return self._do(
+            "trigger_many",
+            worker_id,
+            self._calls.trigger_many(worker_id, inputs, key=key, was=was, priority=priority, detached=detached),
+        )
+
     def map(
         self,
-        worker_id: str,
-        items: Iterable[Mapping[str, Any]],
+        worker_id: str | Task[Any, Any, Any, Any],
+        items: Iterable[Any],
         *,
         key: str | None = None,
         max_concurrency: int | None = None,
@@ -165,7 +203,11 @@ class Env(Mapping[str, str]):
         return self._calls.step_key
 
     def wait(
-        self, *children: ChildJob, timeout: float | None = None, key: str | None = None, return_exceptions: bool = False
+        self,
+        *children: ChildJob | Handle[Any] | AsyncHandle[Any],
+        timeout: float | None = None,
+        key: str | None = None,
+        return_exceptions: bool = False,
     ) -> Any:
         """Wait until children have ended. Return the sequence of their outputs, in the same order.
 
@@ -174,12 +216,19 @@ class Env(Mapping[str, str]):
         return self._do(
             "wait",
             None,
-            self._calls.wait_for_all(children, timeout=timeout, key=key, return_exceptions=return_exceptions),
+            self._calls.wait_for_all(
+                read_children(children), timeout=timeout, key=key, return_exceptions=return_exceptions
+            ),
         )
 
-    def wait_any(self, *children: ChildJob, timeout: float | None = None, key: str | None = None) -> Any:
+    def wait_any(
+        self,
+        *children: ChildJob | Handle[Any] | AsyncHandle[Any],
+        timeout: float | None = None,
+        key: str | None = None,
+    ) -> Any:
         """Wait until a child has ended, with any outcome, and return it."""
-        return self._do("wait_any", None, self._calls.wait_for_any(children, timeout=timeout, key=key))
+        return self._do("wait_any", None, self._calls.wait_for_any(read_children(children), timeout=timeout, key=key))
 
     def wait_event(
         self,
@@ -219,3 +268,36 @@ async def _loaded(found: Any) -> Any:
     if isinstance(found, ChildJob | Outputs) and not found.is_loaded:
         await asyncio.get_running_loop().run_in_executor(None, found.load)
     return found
+
+
+class _Process:
+    """The state of this process."""
+
+    #: Whether it runs handlers: then no thread may create a job without a parent.
+    runs_handlers = False
+
+
+#: The `Env` of the handler that executes the code; None outside of handlers, and in threads that a handler started.
+_current: ContextVar[Env | None] = ContextVar("ava_env", default=None)
+
+
+def enter(env: Env) -> None:
+    """Set the `Env` of the current context, before the handler is called in it."""
+    _Process.runs_handlers = True
+    _current.set(env)
+
+
+def leave() -> None:
+    """Allow triggers outside of handlers again: this process runs no handler any more."""
+    _Process.runs_handlers = False
+
+
+def current_env() -> Env | None:
+    """Return the `Env` of the handler that executes this code; None outside of handlers.
+
+    Raise `WaitInTask` in another thread of a handler: a job that it creates would not belong to the handler's job.
+    """
+    env = _current.get()
+    if (env is None and _Process.runs_handlers) or (env is not None and threading.get_ident() != env.thread_id):
+        raise WaitInTask("Only the handler's own thread may trigger jobs: return the inputs from other threads to it.")
+    return env

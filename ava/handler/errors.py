@@ -73,13 +73,26 @@ class WaitTimeout(Exception):
     """A wait timed out."""
 
 
-class ChildFailed(Exception):
+class JobFailed(Exception):
+    """A job did not complete."""
+
+    def __init__(self, message: str, job: Any = None) -> None:
+        super().__init__(message)
+        #: The job, with its `id`, `status` and `error`.
+        self.job = job
+
+
+class ChildFailed(JobFailed):
     """A child did not complete."""
 
-    def __init__(self, message: str, child: Any = None) -> None:
-        super().__init__(message)
-        #: The child, with its `id`, `status` and `error`.
-        self.child = child
+    @property
+    def child(self) -> Any:
+        """Return the child, with its `id`, `status` and `error`."""
+        return self.job
+
+
+class NotConfigured(Exception):
+    """There is no client for a trigger outside of a handler."""
 
 
 class ChildRefused(Exception):
@@ -107,4 +120,4 @@ class TooManyWaiting(Exception):
 
 
 class WaitInTask(Exception):
-    """A wait in a separate task or thread cannot suspend the handler; make branches that wait with `env.gather`."""
+    """A call in a separate task or thread cannot suspend the handler; make branches that wait with `env.gather`."""

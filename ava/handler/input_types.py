@@ -11,7 +11,9 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ava.handler.annotations import choices_of, first_annotation, is_plain, plain_type
+from ava.errors import HandlerError
+from ava.handler.annotations import bare_types, first_annotation, is_plain, is_pydantic, plain_type
+from ava.handler.option_checks import refuse
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,37 @@ class InputType:
     schema: Mapping[str, Any]
     #: Converts the payload for the handler; None: the handler gets the payload.
     parse: Callable[[dict[str, Any]], Any] | None = None
+
+
+def declared_types(slug: str, function: Callable[..., Any], given: Any) -> tuple[InputType | None, InputType | None]:
+    """Return the types of a worker's option `input_schema` and of its first parameter's annotation."""
+    try:
+        described = None if given is None else input_type(given)
+    except ValueError as error:
+        raise HandlerError(f"Worker {slug!r}: input_schema: {error}.") from error
+    if given is not None and described is None:
+        refuse(slug, ["input_schema must be a JSON Schema, a schema of marshmallow, a dataclass or a pydantic model"])
+    try:
+        return described, annotated_type(function)
+    except ValueError as error:
+        if described is not None:
+            # The annotation is for a type checker only.
+            return described, None
+        raise HandlerError(f"Worker {slug!r}: {error}.") from error
+
+
+def schema_json(slug: str, given: InputType | None, annotated: InputType | None) -> str | None:
+    """Return the validated JSON Schema of a worker's input, serialized."""
+    found = given or annotated
+    if found is None:
+        return None
+    # Imported lazily: handler modules without schemas need no validator.
+    from ava.domain.input_schema import check_schema
+
+    try:
+        return check_schema(found.schema)
+    except ValueError as error:
+        raise HandlerError(f"Worker {slug!r}: input_schema: {error}.") from None
 
 
 def annotated_type(function: Callable[..., Any]) -> InputType | None:
@@ -57,20 +90,6 @@ def input_type(described: Any) -> InputType | None:
     return None
 
 
-def _is_pydantic(described: Any) -> bool:
-    # Models, dataclasses, and unions with a model or dataclass.
-    return any(isinstance(each, type) and hasattr(each, "__pydantic_core_schema__") for each in _types(described))
-
-
-def _types(described: Any) -> tuple[Any, ...]:
-    """Return the types of a union, or the type itself, without their `Annotated` metadata."""
-    bare = [
-        typing.get_args(each)[0] if typing.get_origin(each) is typing.Annotated else each
-        for each in choices_of(described)
-    ]
-    return tuple(typing.get_origin(each) or each for each in bare)
-
-
 def _of_pydantic(kind: Any) -> InputType:
     from ava.handler.pydantic_types import describe
 
@@ -102,7 +121,7 @@ def _is_structured(described: Any) -> bool:
     return all(
         isinstance(each, type)
         and (dataclasses.is_dataclass(each) or typing.is_typeddict(each) or hasattr(each, "__struct_fields__"))
-        for each in _types(described)
+        for each in bare_types(described)
     )
 
 
@@ -129,7 +148,7 @@ def _fault(kind: Any) -> str:
     """Return the name of the first field that cannot be described; if all can, the type's name."""
     import msgspec
 
-    for each in _types(kind):
+    for each in bare_types(kind):
         try:
             hints = typing.get_type_hints(each, include_extras=True)
         except Exception:
@@ -143,7 +162,7 @@ def _fault(kind: Any) -> str:
 
 
 _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], InputType]], ...] = (
-    (_is_pydantic, _of_pydantic),
+    (is_pydantic, _of_pydantic),
     (_is_marshmallow, _of_marshmallow),
     (_is_structured, _of_structured),
 )

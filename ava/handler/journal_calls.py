@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 from ava.domain.jobs.waits import (
     MAX_STEP_BYTES,
-    ChildState,
     EntryState,
     JournalEntry,
     JournalKind,
@@ -29,26 +28,26 @@ from ava.domain.jobs.waits import (
 from ava.handler.acts import Act, Steps, UnawaitedCalls
 from ava.handler.branches import Branches
 from ava.handler.call_arguments import (
-    check_children,
+    check_earlier_names,
     check_priority,
     check_seconds,
     encode_input,
     joined_names,
     read_worker_id,
 )
+from ava.handler.child_calls import ChildCalls, ChildStore, NumberedChildren
 from ava.handler.children import ChildJob, Outputs, json_of
 from ava.handler.entries import JournalEntries
 from ava.handler.errors import StepError, StepInterrupted, WaitInTask
 from ava.handler.event_waits import EventStore, EventWaits, timeout_error
 
-_CHILDREN_PER_TRANSACTION = 100
 #: Shorter sleeps stay in the process.
 _MIN_SLEEP_SECONDS = 1.0
 
 _step: ContextVar[str | None] = ContextVar("ava_step", default=None)
 
 
-class JournalStore(EventStore, Protocol):
+class JournalStore(EventStore, ChildStore, Protocol):
     """Stores a run's journal, creates its job's children, and finds events.
 
     The methods raise an exception if the run must end.
@@ -57,14 +56,8 @@ class JournalStore(EventStore, Protocol):
     def write(self, entries: Sequence[NewEntry]) -> None:
         """Write entries."""
 
-    def make_children(self, new: Sequence[NewChild]) -> Sequence[ChildState]:
-        """Create children, all or none, with their entries. Raise `ChildRefused`."""
-
     def admit_wait(self) -> None:
         """Raise `TooManyWaiting` if the tenant has reached its limit of waiting jobs."""
-
-    def outputs(self, job_ids: Sequence[str]) -> Mapping[str, str | None]:
-        """Return the outputs of children as serialized JSON, by id."""
 
 
 @dataclass(slots=True)
@@ -103,8 +96,7 @@ class Calls:
         self._entries = JournalEntries(
             self.journal, on_caught_up=self.on_caught_up, now=self.now, loaded_at=self.loaded_at
         )
-        self._children = {id_: ChildJob(state, self.store.outputs) for id_, state in self.journal.children.items()}
-        self._names = {entry.child_id: entry.name for entry in self.journal.entries if entry.kind is JournalKind.CHILD}
+        self._children = ChildCalls(self.store, self._entries, self.journal)
         self._waits: dict[str, _WaitEntry] = {}
         self._branches = Branches(
             self._entries, self._write, self.store.admit_wait, is_async=self.is_async, all_tasks=self.all_tasks
@@ -122,8 +114,8 @@ class Calls:
 
     def trigger(
         self,
-        worker_id: str,
-        input: Mapping[str, Any] | None,
+        worker: object,
+        input: Any,
         *,
         key: str | None,
         was: Sequence[str],
@@ -132,9 +124,9 @@ class Calls:
     ) -> Steps[ChildJob]:
         """Return the child with the name; create it if there is none."""
         self._enter()
-        worker_id = read_worker_id(worker_id)
+        worker_id = read_worker_id(worker)
         name = worker_id if key is None else key
-        if (known := self._known_child(name, was)) is not None:
+        if (known := self._children.find(name, was)) is not None:
             return known
         new = NewChild(
             name=name,
@@ -143,13 +135,35 @@ class Calls:
             priority=check_priority(priority),
             is_detached=bool(detached),
         )
-        (child,) = yield from self._make([new])
+        (child,) = yield from self._children.create([new])
         return child
+
+    def trigger_many(
+        self,
+        worker: object,
+        inputs: Iterable[Any],
+        *,
+        key: str | None,
+        was: Sequence[str],
+        priority: int | None,
+        detached: bool,
+    ) -> Steps[list[ChildJob]]:
+        """Return a child per input, named by its number: `name.0`, `name.1`."""
+        self._enter()
+        check_earlier_names(was)
+        many = NumberedChildren(self._children, worker, priority=priority, is_detached=bool(detached))
+        base = read_worker_id(worker) if key is None else key
+        for number, input in enumerate(inputs):
+            name = f"{base}.{number}"
+            if not many.find(number, name, [f"{earlier}.{number}" for earlier in was]):
+                yield from many.add(number, name, input)
+        yield from many.create()
+        return many.children
 
     def map(
         self,
-        worker_id: str,
-        items: Iterable[Mapping[str, Any]],
+        worker: object,
+        items: Iterable[Any],
         *,
         key: str | None,
         max_concurrency: int | None,
@@ -159,48 +173,20 @@ class Calls:
         self._enter(waits=True)
         if max_concurrency is not None and max_concurrency < 1:
             raise ValueError(f"max_concurrency must be a number from 1, not {max_concurrency!r}")
-        worker_id = read_worker_id(worker_id)
-        base = worker_id if key is None else key
-        children: list[ChildJob] = []
-        new: list[NewChild] = []
-        unfinished = 0
+        many = NumberedChildren(self._children, worker, priority=None, is_detached=False)
+        base = read_worker_id(worker) if key is None else key
         for number, item in enumerate(items):
             name = f"{base}[{number}]"
-            known = self._known_child(name, ())
-            if known is not None:
-                children.append(known)
-                unfinished += known.is_unfinished
+            if many.find(number, name):
                 continue
-            if max_concurrency is not None and unfinished >= max_concurrency:
-                yield from self._make_all(children, new)
-                yield from self._suspend(WaitCondition.ANY, children)
-            new.append(NewChild(name=name, worker_id=worker_id, input_json=encode_input(item)))
-            unfinished += 1
-            if len(new) == _CHILDREN_PER_TRANSACTION:
-                yield from self._make_all(children, new)
-        yield from self._make_all(children, new)
-        if unfinished:
-            yield from self._suspend(WaitCondition.ENDED, children)
-        return self._outputs(children, return_exceptions=return_exceptions)
-
-    def _known_child(self, name: str, was: Sequence[str]) -> ChildJob | None:
-        found = self._entries.find(JournalKind.CHILD, name, was)
-        return None if found is None or found.child_id is None else self._children.get(found.child_id)
-
-    def _make_all(self, children: list[ChildJob], new: list[NewChild]) -> Steps[None]:
-        """Create the children of `new`, add them to `children`, and clear `new`."""
-        if new:
-            children += yield from self._make(new)
-            new.clear()
-
-    def _make(self, new: Sequence[NewChild]) -> Steps[list[ChildJob]]:
-        self._entries.catch_up()
-        batch = tuple(new)
-        states = yield Act(lambda: self.store.make_children(batch), is_statement=True)
-        made = [ChildJob(state, self.store.outputs) for state in states]
-        self._children |= {child.id: child for child in made}
-        self._names |= {child.id: each.name for child, each in zip(made, batch, strict=True)}
-        return made
+            if max_concurrency is not None and many.unfinished >= max_concurrency:
+                yield from many.create()
+                yield from self._suspend(WaitCondition.ANY, many.children)
+            yield from many.add(number, name, item)
+        yield from many.create()
+        if many.unfinished:
+            yield from self._suspend(WaitCondition.ENDED, many.children)
+        return self._outputs(many.children, return_exceptions=return_exceptions)
 
     # Steps ---------------------------------------------------------------------------------------------------------
 
@@ -255,7 +241,6 @@ class Calls:
     ) -> Steps[Outputs]:
         """Wait until all children have ended, and return their outputs."""
         self._enter(waits=True)
-        check_children(children)
         entry = None if timeout is None and key is None else self._wait_entry("", children, timeout, key)
         state = None if entry is None else entry.state
         if state is EntryState.TIMED_OUT or any(child.is_unfinished for child in children):
@@ -267,11 +252,10 @@ class Calls:
     def wait_for_any(self, children: Sequence[ChildJob], *, timeout: float | None, key: str | None) -> Steps[ChildJob]:
         """Wait until a child has ended, with any outcome, and return it."""
         self._enter(waits=True)
-        check_children(children)
         if not children:
             raise ValueError("env.wait_any needs a child")
         entry = self._wait_entry("any of ", children, timeout, key)
-        if entry.found is not None and (chosen := self._children.get(entry.found.child_id or "")) is not None:
+        if entry.found is not None and (chosen := self._children.get(entry.found.child_id)) is not None:
             return chosen
         ended = [child for child in children if not child.is_unfinished]
         if entry.state is EntryState.TIMED_OUT or not ended:
@@ -321,9 +305,7 @@ class Calls:
     ) -> _WaitEntry:
         if timeout is not None:
             check_seconds("timeout", timeout)
-        name = (
-            key if key is not None else prefix + joined_names([self._names.get(each.id, each.id) for each in children])
-        )
+        name = key if key is not None else prefix + joined_names([self._children.name_of(each) for each in children])
         if timeout is not None or key is not None:
             return _WaitEntry(name, self._entries.find(JournalKind.WAIT, name, ()))
         # Names distinguish timeouts. Without one, the same children may be awaited again, with the same first child.

@@ -6,10 +6,10 @@ import importlib
 import inspect
 import re
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
-from typing import Any, TypeVar, overload
+from typing import Any, Concatenate, overload
 
 from ava.domain import ids
 from ava.domain.jobs.messages import CONCURRENT_QUEUE, DEFAULT_QUEUE
@@ -18,11 +18,10 @@ from ava.domain.text import did_you_mean
 from ava.domain.worker import DeclaredSchedule, McpUse, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
 from ava.handler import option_checks, retry_rules
-from ava.handler.input_types import InputType, annotated_type, input_type
+from ava.handler.input_types import declared_types, schema_json
 from ava.handler.option_checks import check, refuse
 from ava.handler.retry_rules import USUAL, ErrorTypes, RetryRules
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+from ava.handler.tasks import Declare, Input, Output, Rest, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,11 @@ _modules: dict[str, str] = {}
 
 
 @overload
-def worker(function: Function, /) -> Function: ...
+def worker(
+    function: Callable[Concatenate[Input, Rest], Coroutine[Any, Any, Output]], /
+) -> Task[Input, Rest, Coroutine[Any, Any, Output], Output]: ...
+@overload
+def worker(function: Callable[Concatenate[Input, Rest], Output], /) -> Task[Input, Rest, Output, Output]: ...
 
 
 @overload
@@ -85,11 +88,11 @@ def worker(
     mcp: str | None = ...,
     max_memory_mb: int | None = ...,
     concurrent: bool = ...,
-) -> Callable[[Function], Function]: ...
+) -> Declare: ...
 
 
 def worker(  # noqa: PLR0913 - authors name the options that they need
-    slug: str | Function | None = None,
+    slug: str | Callable[..., Any] | None = None,
     *,
     name: str | None = None,
     description: str = "",
@@ -118,8 +121,10 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     max_memory_mb: int | None = None,
     concurrent: bool = False,
     **unknown: Any,
-) -> Callable[[Function], Function] | Function:
+) -> Any:
     """Declare a function as the handler of the worker `wkr_<slug>`; without a slug, the function's name is the slug.
+
+    Return the task, which is called like the function, and triggers jobs: `task.trigger(input)`.
 
     Use it with options, `@worker("greet", max_retries=2)`, or without parentheses, `@worker`. The function takes
     `input` (a dict), or `input` and `env` (`ava.Env`), may be `async def`, and returns a JSON value.
@@ -157,9 +162,11 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     if slug is not None and not isinstance(slug, str):
         return worker()(slug)
 
-    def declare(function: Function) -> Function:
+    def declare(given: Callable[..., Any]) -> Task[Any, Any, Any, Any]:
+        # Two workers may have the same function.
+        function = given.handler.function if isinstance(given, Task) else given
         own_slug = str(getattr(function, "__name__", "")) if slug is None else slug
-        given, annotated = _input_types(own_slug, function, input_schema)
+        described, annotated = declared_types(own_slug, function, input_schema)
         most, rules = retry_rules.read(
             own_slug, max_retries=max_retries, retry=retry, retry_on=retry_on, give_up_on=give_up_on
         )
@@ -176,7 +183,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             captures_subprocesses=capture_subprocesses,
             schedule=None if schedule is None else DeclaredSchedule(schedule, timezone or "", schedule_tenant or ""),
             limits=option_checks.read_limits(own_slug, max_running, max_running_per, rate, rate_per),
-            input_schema_json=_input_schema(own_slug, given, annotated),
+            input_schema_json=schema_json(own_slug, described, annotated),
             retention_days=retention_days,
             expires_in=expires_in,
             deadline_seconds=deadline_seconds,
@@ -189,8 +196,9 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
         refuse(own_slug, _wrong_if_concurrent(spec, function))
         _check_schedule(own_slug, spec, timezone, schedule_tenant)
         parse = None if annotated is None else annotated.parse
-        register(replace(_handler(spec, function), parse=parse, retries=rules))
-        return function
+        handler = replace(_handler(spec, function), parse=parse, retries=rules)
+        register(handler)
+        return Task(handler)
 
     return declare
 
@@ -212,37 +220,6 @@ def _wrong_if_concurrent(spec: WorkerSpec, function: Callable[..., Any]) -> list
 
 _ON_WORKER_LOST = tuple(OnWorkerLost)
 _MCP_USES = tuple(McpUse)
-
-
-def _input_types(slug: str, function: Callable[..., Any], given: Any) -> tuple[InputType | None, InputType | None]:
-    """Return the types of the option `input_schema` and of the first parameter's annotation."""
-    try:
-        described = None if given is None else input_type(given)
-    except ValueError as error:
-        raise HandlerError(f"Worker {slug!r}: input_schema: {error}.") from error
-    if given is not None and described is None:
-        refuse(slug, ["input_schema must be a JSON Schema, a schema of marshmallow, a dataclass or a pydantic model"])
-    try:
-        return described, annotated_type(function)
-    except ValueError as error:
-        if described is not None:
-            # The annotation is for a type checker only.
-            return described, None
-        raise HandlerError(f"Worker {slug!r}: {error}.") from error
-
-
-def _input_schema(slug: str, given: InputType | None, annotated: InputType | None) -> str | None:
-    """Return the validated JSON Schema of the input, serialized."""
-    found = given or annotated
-    if found is None:
-        return None
-    # Imported lazily: handler modules without schemas need no validator.
-    from ava.domain.input_schema import check_schema
-
-    try:
-        return check_schema(found.schema)
-    except ValueError as error:
-        raise HandlerError(f"Worker {slug!r}: input_schema: {error}.") from None
 
 
 def _check_schedule(slug: str, spec: WorkerSpec, timezone: str | None, tenant: str | None) -> None:

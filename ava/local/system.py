@@ -82,7 +82,7 @@ def start_system(
                 secret=settings.internal_secrets[0],
                 broker="" if environment.own("BROKER_URL") else programs.describe_redis(_redis(folder).server),
                 environment=environment.write_file(
-                    folder, {**environment.of_handlers(), **additions, "AVA_URL": ports.address(host, port)}
+                    folder, {**environment.of_handlers(), **additions, **_caller(ports.address(host, port))}
                 ),
                 node_ready=node_ready,
             )
@@ -96,6 +96,12 @@ def start_system(
         if not keeps_data:
             folder.delete()
         folder.close()
+
+
+def _caller(url: str) -> dict[str, str]:
+    """Return the settings of a program that calls the API."""
+    client = settings_module.load_client()
+    return {"AVA_URL": url, "AVA_TENANT_ID": client.tenant, "AVA_USER_ID": client.user}
 
 
 def _check_settings() -> None:

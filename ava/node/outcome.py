@@ -38,6 +38,7 @@ from ava.handler.errors import (
     SuspensionSwallowed,
 )
 from ava.handler.retry_rules import USUAL, RetryRules
+from ava.handler.typed_values import is_typed, to_json
 
 MIB = 1024 * 1024
 
@@ -268,12 +269,12 @@ def _without_own_frames(whole: TracebackType | None) -> TracebackType | None:
 
 
 def encode_output(output: Any) -> str:
-    """Return a handler's return value as a JSON string.
+    """Return a handler's return value as a JSON string. A dataclass, Struct or model in it becomes an object.
 
     Raises `OutputError`, which names the part that JSON cannot represent, or reports that the output is too large.
     """
     try:
-        text = json.dumps(output, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(output, allow_nan=False, separators=(",", ":"), default=_plain)
     except BaseException as error:
         raise OutputError(_fault_of(output, error)) from None
     if len(text) > MAX_OUTPUT_BYTES:
@@ -283,6 +284,11 @@ def encode_output(output: Any) -> str:
     if _MANY_DIGITS.search(text) and (fault := _find_fault(output)) is not None:
         raise OutputError(fault)
     return text
+
+
+def _plain(value: Any) -> Any:
+    """Return a typed value as JSON, and any other value unchanged, which `json` refuses."""
+    return to_json(value) if is_typed(value) else value
 
 
 def _fault_of(output: Any, error: BaseException) -> str:
@@ -296,10 +302,10 @@ def _fault_of(output: Any, error: BaseException) -> str:
 
 def _is_too_deep(output: Any) -> bool:
     """Return True if an output nests deeper than a body may; Python's own limit differs between releases."""
-    inside = [output]
+    inside = [_plain(output)]
     for _ in range(limits.NESTING.value):
         values = (part for each in inside for part in (each.values() if isinstance(each, dict) else each))
-        inside = [part for part in values if isinstance(part, dict | list | tuple)]
+        inside = [part for part in map(_plain, values) if isinstance(part, dict | list | tuple)]
         if not inside:
             return False
     return True
@@ -309,7 +315,8 @@ def _find_fault(output: Any) -> str | None:
     """Describe the first part of an output that JSON cannot represent; None if there is none."""
     waiting: list[tuple[str, Any, int]] = [("output", output, 0)]
     while waiting:
-        path, value, depth = waiting.pop()
+        path, found, depth = waiting.pop()
+        value = _plain(found)
         if depth > limits.NESTING.value:
             return _TOO_DEEP
         if isinstance(value, dict):

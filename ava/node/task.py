@@ -15,12 +15,12 @@ from ava.node.node import Node
 from ava.node.runs.run import Run
 
 
-class JobFailed(Exception):
+class AttemptFailed(Exception):
     """The end of a failed handler for Celery: one line, which can always be pickled."""
 
 
 def register(app: Celery, node: Node) -> None:
-    @app.task(name=TASK, Request=JobRequest, bind=True, throws=(JobFailed,))  # type: ignore[untyped-decorator]
+    @app.task(name=TASK, Request=JobRequest, bind=True, throws=(AttemptFailed,))  # type: ignore[untyped-decorator]
     def run_job(task: Task, *_message: Any) -> str:
         """Run the handler of the job that `task_prerun` has claimed, if any, and then the rest of its message."""
         child = node.child
@@ -62,7 +62,7 @@ def send_end(task: Any, run: Run) -> None:
     try:
         result = _report(run.end)
         signals.task_success.send(sender=task, result=result)
-    except JobFailed as error:
+    except AttemptFailed as error:
         result = error
         _send(signals.task_failure, task, message, exception=error, traceback=None, einfo=None)
     except Ignore as error:
@@ -84,4 +84,4 @@ def _report(run_end: RunOutcome | None) -> str:
         return "completed"
     if run_end.wait is not None:
         return "waits"
-    raise JobFailed(run_end.error or "failed; another attempt follows")
+    raise AttemptFailed(run_end.error or "failed; another attempt follows")

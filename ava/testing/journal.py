@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -254,8 +255,8 @@ def _event_record(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _names(child: CreatedChild) -> tuple[str, ...]:
-    # The children of a map share the name before the index.
-    return child.name, child.name.partition("[")[0], child.worker_id, child.worker_id.removeprefix("wkr_")
+    # The children of `map` and `trigger_many` share the name before the number.
+    return child.name, re.sub(r"\[\d+\]$|\.\d+$", "", child.name), child.worker_id, child.worker_id.removeprefix("wkr_")
 
 
 def _value_of(given: Given, *arguments: Any) -> Any:

@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def ava(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client of a system for this session, with its own API, node, dispatcher, PostgreSQL and Redis.
 
-    The node has the handlers of the modules in pytest's setting `ava_handlers`.
+    The node has the handlers of the modules in pytest's setting `ava_handlers`. Their tasks use this client.
     """
     handlers = pytestconfig.getini("ava_handlers") or _own("AVA_HANDLERS")
     if not handlers:
@@ -40,8 +40,12 @@ def ava(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
     # The folders of modules outside the project's top level, such as `src`; pytest imports from them, too.
     folders = [str(folder) for folder in pytestconfig.getini("pythonpath")]
     place = tmp_path_factory.mktemp("ava")
+    from ava.handler import configure
+
     with running_system(place, handlers, root=pytestconfig.rootpath, import_from=folders) as client:
+        configure(client)
         yield client
+        configure(None)
 
 
 def _own(name: str) -> list[str]:

@@ -24,9 +24,12 @@ from ava.domain.jobs.run_outcome import RunOutcome
 from ava.domain.secrets.masking import SecretMask
 from ava.errors import HandlerError, OutputError
 from ava.handler import registry
+from ava.handler.env import leave
 from ava.handler.errors import GiveUp, Interruption, JobTimeout
 from ava.handler.journal_calls import Calls
 from ava.handler.registry import Handler
+from ava.handler.tasks import Task
+from ava.handler.typed_values import to_payload
 from ava.node.child.process_run import ProcessRun
 from ava.node.outcome import Stop
 from ava.node.runs.job_log import JobLog, LineWriter
@@ -103,7 +106,7 @@ class _RecordedRun(ProcessRun):
 
 def run(  # noqa: PLR0913 - each is one thing that a test may give
     handler: Callable[..., Any] | str,
-    input: Mapping[str, Any] | None = None,
+    input: Any = None,
     *,
     config: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
@@ -118,7 +121,8 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
 ) -> Result:
     """Run one attempt of a handler in this process and return its outcome.
 
-    `handler`: a function that `@worker` declares, or its worker's slug or id. `config`: the values of `env["KEY"]`.
+    `handler`: a task, that is a function with `@worker`, or its worker's slug or id. `input`: a mapping, or an instance
+    of the handler's input type. `config`: the values of `env["KEY"]`.
     `secrets`: the values of `env.secrets["NAME"]`; they are masked as in a node. `cancel_after`: seconds until the job
     is cancelled. `timeout_seconds`: replaces the handler's timeout.
 
@@ -169,7 +173,10 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
         one = _RecordedRun(job=job, handler=found, log=log, settings=settings, calls=calls)
         one.reports = reports
         with _captured(log, one.record_debugger), _stopping(one, cancel_after):
-            one.call(logging.getLogger("ava.job"), block_signals=lambda: None)
+            try:
+                one.call(logging.getLogger("ava.job"), block_signals=lambda: None)
+            finally:
+                leave()
         may_repeat = found.retries.allow(_cause(one))
         # The same decision as in a node. It never returns None here: only a shutdown and a lost claim have no outcome.
         one.decide_end(chance=0.5)
@@ -206,7 +213,9 @@ def _has_retries(one: Run, end: RunOutcome) -> bool:
 
 
 def _find(handler: Callable[..., Any] | str, timeout_seconds: float | None) -> Handler:
-    if isinstance(handler, str):
+    if isinstance(handler, Task):
+        found: Handler | None = handler.handler
+    elif isinstance(handler, str):
         found = registry.find(f"wkr_{handler.removeprefix('wkr_')}")
     else:
         found = next((each for each in registry.handlers().values() if each.function is handler), None)
@@ -224,10 +233,9 @@ def _check_thread(handler: Handler) -> None:
         raise RuntimeError("call ava.testing.run outside an event loop, because an async handler gets its own")
 
 
-def _input_json(input: Mapping[str, Any] | None) -> str:
-    if input is not None and not isinstance(input, Mapping):
-        raise TypeError(f"the input must be a mapping, not {type(input).__name__}")
-    return json.dumps(dict(input or {}), allow_nan=False)
+def _input_json(input: Any) -> str:
+    payload = dict(input or {}) if input is None or isinstance(input, Mapping) else to_payload(input)
+    return json.dumps(payload, allow_nan=False)
 
 
 def _fault_of(handler: Handler, input_json: str) -> InputInvalid | None:

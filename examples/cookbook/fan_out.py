@@ -31,7 +31,7 @@ def check_batch(input: Batch) -> list[str]:
 @worker
 def check_mailing(input: Mailing, env: Env) -> dict[str, Any]:
     addresses = load(input.size)
-    batches = ({"addresses": addresses[n : n + BATCH_SIZE]} for n in range(0, input.size, BATCH_SIZE))
-    invalid = [address for found in env.map("check_batch", batches) for address in found]
+    batches = (Batch(addresses[n : n + BATCH_SIZE]) for n in range(0, input.size, BATCH_SIZE))
+    invalid = [address for found in env.map(check_batch, batches) for address in found]
     print(f"{len(addresses)} addresses, invalid: {', '.join(invalid)}")
     return {"checked": len(addresses), "invalid": invalid}

@@ -24,7 +24,7 @@ def import_feed(input: Feed) -> int:
 
 @worker(schedule="0 3 * * *", timezone="Europe/Berlin", schedule_tenant="ten_01hxyz")
 def nightly_import(input: dict[str, Any], env: Env) -> dict[str, int]:
-    feeds = [{"account": account, "name": name} for account, names in FEEDS.items() for name in names]
-    rows = env.map("import_feed", feeds)
+    feeds = [Feed(account, name) for account, names in FEEDS.items() for name in names]
+    rows = env.map(import_feed, feeds)
     print(f"{sum(rows)} rows of {len(rows)} feeds")
     return {"feeds": len(rows), "rows": sum(rows)}

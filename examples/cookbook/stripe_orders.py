@@ -34,6 +34,6 @@ def pack_order(input: Parcel) -> str:
 @worker(max_retries=5)
 def fulfil_order(input: Payment, env: Env) -> dict[str, str]:
     booking = env.step("book", book, input.payment, input.cents)
-    (parcel,) = env.wait(env.trigger("pack_order", {"order": input.order}))
+    parcel = pack_order.trigger(Parcel(input.order)).wait()
     env.step("mail", send_mail, input.order, parcel, once="at_most")
     return {"booking": booking, "parcel": parcel}

@@ -229,10 +229,10 @@ def test_without_a_slug_the_functions_name_is_the_slug() -> None:
     def with_options(input: object) -> None: ...
 
     found = registry.handlers()
-    assert [found[f"wkr_{name}"].function for name in ("plain", "empty", "with_options")] == [
-        plain,
-        empty,
-        with_options,
+    assert [found[f"wkr_{name}"] for name in ("plain", "empty", "with_options")] == [
+        plain.handler,
+        empty.handler,
+        with_options.handler,
     ]
     assert (found["wkr_plain"].spec.name, found["wkr_plain"].spec.description) == ("plain", "Does it plainly.")
     assert found["wkr_with_options"].spec.max_retries == 3

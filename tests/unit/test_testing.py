@@ -193,7 +193,7 @@ def test_a_wrong_call_is_refused_in_one_sentence() -> None:
 
     with pytest.raises(HandlerError, match="not a declared handler; declare it with @worker"):
         testing.run(print)
-    with pytest.raises(TypeError, match="must be a mapping, not list"):
+    with pytest.raises(TypeError, match="must be a mapping or an instance of the handler's input type, not list"):
         testing.run(plain, [1])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="not JSON serializable"):
         testing.run(plain, {"a": object()})

@@ -69,7 +69,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         """Acknowledge a slot's message after the ends of its runs are written."""
         task_ready(self)
         self.acknowledge()
-        self._send_end_event("JobFailed: failed", retirement)
+        self._send_end_event("AttemptFailed: failed", retirement)
 
     # Stopping ------------------------------------------------------------------------------------------------------
 
@@ -133,5 +133,5 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         elif retirement is Retirement.STOPPED:
             self.send_event("task-revoked", terminated=True, signum="SIGTERM", expired=False)
         else:
-            error = "JobFailed: its process was replaced" if retirement is Retirement.FAILED else error
+            error = "AttemptFailed: its process was replaced" if retirement is Retirement.FAILED else error
             self.send_event("task-failed", exception=error, traceback="")

@@ -19,7 +19,7 @@ from ava.domain.jobs.messages import task_id
 from ava.domain.jobs.run_outcome import RunOutcome
 from ava.domain.jobs.run_usage import RunUsage
 from ava.handler.children import as_json
-from ava.handler.env import Env
+from ava.handler.env import Env, enter
 from ava.handler.errors import JobCancelled, JobInterrupted, RetryLater, Suspended
 from ava.handler.journal_calls import Calls
 from ava.handler.registry import Handler
@@ -189,6 +189,7 @@ class Run(ABC):
             calls=self._open_journal,
             traceparent=tracing.current(),
         )
+        enter(env)
         payload = self.job.input if self.handler.parse is None else self.handler.parse(self.job.input)
         return (payload, env) if self.handler.takes_env else (payload,)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,27 +26,14 @@ OPTIONS = frozenset(
         "modules",
     }
 )
-_VARIABLES = {
-    "url": "AVA_URL",
-    "api_key": "AVA_API_KEY",
-    "secret": "AVA_INTERNAL_SECRET",
-    "tenant": "AVA_TENANT_ID",
-    "user": "AVA_USER_ID",
-}
+_CLIENT = OPTIONS - {"outbox", "database", "modules"}
 
 
 def client_of(options: Mapping[str, Any]) -> Client:
     """Return a client. Raises `ImproperlyConfigured` without the API's URL or the caller's credentials."""
-    given = {name: options.get(name) or os.environ.get(variable, "") for name, variable in _VARIABLES.items()}
-    if not (url := given.pop("url")):
-        raise ImproperlyConfigured("TASKS: OPTIONS needs the url of the API, or set AVA_URL.")
-    if given["api_key"]:
-        given.pop("secret"), given.pop("tenant")
-    # The first of several valid keys.
-    elif given["secret"]:
-        given["secret"] = given["secret"].partition(",")[0].strip()
-    more = {name: options[name] for name in ("role", "timeout_seconds", "retries") if name in options}
+    given = {name: options[name] for name in _CLIENT if options.get(name) not in (None, "")}
     try:
-        return Client(url, **{name: value for name, value in given.items() if value}, **more)
+        return Client.from_environment(**given)
     except ValueError as error:
-        raise ImproperlyConfigured(f"TASKS: OPTIONS: {error}; or set AVA_API_KEY.") from error
+        needed = "url and api_key, or url, secret, tenant and user"
+        raise ImproperlyConfigured(f"TASKS: OPTIONS needs {needed}; or {error}.") from error
