@@ -46,7 +46,7 @@ worker("chaos_brief", timeout_seconds=300)(chaos_effect)
     "chaos_brief_limited",
     timeout_seconds=300,
     max_memory_mb=256,
-    retry=Retry(max=1, delays=[0.1]),
+    retry=Retry(max=1, delays_seconds=[0.1]),
     retry_on=MemoryExceeded,
 )
 def chaos_brief_limited(input: dict[str, Any], env: Env) -> dict[str, Any]:

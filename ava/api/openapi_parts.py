@@ -289,7 +289,7 @@ EXAMPLES: dict[str, Any] = {
         "created_by": "usr_01hxyz",
         "created_at": "2025-06-01T10:00:00Z",
         "updated_at": "2025-06-01T10:00:00Z",
-        "expires_in": None,
+        "expires_in_seconds": None,
     },
     "PreviewBody": {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "count": 1},
     "PreviewRecord": {"description": "Every day at 02:30, Berlin time", "next": [_SLOT]},

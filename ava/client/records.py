@@ -330,7 +330,7 @@ class Worker:
     retention_days: float | None = None
     #: Time in seconds until its unstarted jobs are cancelled, as the handler declares; a trigger or schedule can
     #: override it.
-    expires_in: int | None = None
+    expires_in_seconds: int | None = None
     #: Seconds from its creation or `scheduled_at` until an unfinished job fails, waits included, as the handler
     #: declares; None: never.
     deadline_seconds: int | None = None
@@ -450,7 +450,7 @@ class Schedule:
     created_by: str  # The user or API key that created it.
     created_at: datetime
     updated_at: datetime  # When it was last changed or disabled; a firing does not change it.
-    expires_in: int | None = None  # Seconds from its slot until a job that has not started is cancelled.
+    expires_in_seconds: int | None = None  # Seconds from its slot until a job that has not started is cancelled.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ class ScheduleOptions(TypedDict, total=False):
     starts_at: datetime | str | None
     ends_at: datetime | str | None
     #: Seconds after its slot until an unstarted job is cancelled.
-    expires_in: int | None
+    expires_in_seconds: int | None
 
 
 class _ScheduleChanges(ScheduleOptions, total=False):

@@ -41,7 +41,7 @@ class TriggerOptions(TypedDict, total=False):
     scheduled_at: datetime | str | None
     tags: Mapping[str, str] | None
     #: Cancel the job unless it started within these seconds after its start time or creation; or by this time.
-    expires_in: int | None
+    expires_in_seconds: int | None
     start_before: datetime | str | None
     #: Max further attempts, at most the worker's.
     max_retries: int | None
@@ -74,7 +74,7 @@ class JobChanges(TypedDict, total=False):
     #: None: immediately.
     scheduled_at: datetime | str | None
     #: Seconds from now, or from a later start time; None: never.
-    expires_in: int | None
+    expires_in_seconds: int | None
     #: Replace all tags.
     tags: Mapping[str, str]
 
@@ -91,7 +91,7 @@ class WorkerChanges(TypedDict, total=False):
     #: Max the handler's declared value.
     timeout_seconds: float | None
     max_retries: int | None
-    #: Replaces the retries: `max`, and `delays`, or `first`, `factor` and `ceiling`, in seconds, and `jitter`.
+    #: Replaces the retries: `max`, `jitter`, and `delays_seconds` or `first_seconds`, `factor`, `max_delay_seconds`.
     retry: Mapping[str, Any] | None
     #: The worker's limits (`100/minute`), only with scope `platform`.
     max_running: int | None

@@ -77,7 +77,7 @@ class WorkerSpec:
     #: Of its final jobs; None: the setting of the tenant or the installation.
     retention_days: float | None = None
     #: Seconds until an unstarted job expires, unless its trigger or schedule sets them; None: never.
-    expires_in: int | None = None
+    expires_in_seconds: int | None = None
     #: Seconds until a job fails unless it is final, waits included; None: never.
     deadline_seconds: int | None = None
     #: As an MCP tool; None: the installation's setting.
@@ -106,7 +106,7 @@ class PullWorkerSpec:
     max_running: int | None = None
     rate: Rate | None = None
     input_schema_json: str | None = None
-    expires_in: int | None = None
+    expires_in_seconds: int | None = None
     deadline_seconds: int | None = None
 
     @property
@@ -145,7 +145,7 @@ class Worker:
     handler_timeout_seconds: float
     handler_max_retries: int
     retention_days: float | None = None
-    expires_in: int | None = None
+    expires_in_seconds: int | None = None
     deadline_seconds: int | None = None
     mcp: McpUse | None = None
     max_memory_mb: int | None = None

@@ -46,7 +46,7 @@ def check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
                     _is_count(getattr(spec, name), trigger_options.MAX_EXPIRY_SECONDS),
                     f"{name} must be whole seconds from 1 to {trigger_options.MAX_EXPIRY_SECONDS}",
                 )
-                for name in ("expires_in", "deadline_seconds")
+                for name in ("expires_in_seconds", "deadline_seconds")
             ),
             (_is_count(spec.max_memory_mb, _MAX_MB), f"max_memory_mb must be whole MiB from 1 to {_MAX_MB}"),
             (

@@ -83,7 +83,7 @@ def worker(
     rate_per: str | None = ...,
     input_schema: Any = ...,
     retention_days: float | None = ...,
-    expires_in: int | None = ...,
+    expires_in_seconds: int | None = ...,
     deadline_seconds: int | None = ...,
     mcp: str | None = ...,
     max_memory_mb: int | None = ...,
@@ -115,7 +115,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     rate_per: str | None = None,
     input_schema: Any = None,
     retention_days: float | None = None,
-    expires_in: int | None = None,
+    expires_in_seconds: int | None = None,
     deadline_seconds: int | None = None,
     mcp: str | None = None,
     max_memory_mb: int | None = None,
@@ -145,7 +145,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
       pydantic model, or a union of these. The default is the annotation of `input` unless it is a mapping; then the
       function gets a value of that type.
     - `retention_days`: retention of its final jobs; default: the tenant's or the installation's.
-    - `expires_in`: seconds until an unstarted job is cancelled; its trigger or schedule may override it; max 366 days.
+    - `expires_in_seconds`: until an unstarted job is cancelled; its trigger or schedule may override it; max 366 days.
     - `deadline_seconds`: seconds from creation, or from `scheduled_at`, until a job fails unless it is final, including
       waits and retries, unless its trigger overrides them; at most as many.
     - `mcp`: its use as an MCP tool: `answer` (a call waits for the end), `task` (a call returns a task) or `off`;
@@ -185,7 +185,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             limits=option_checks.read_limits(own_slug, max_running, max_running_per, rate, rate_per),
             input_schema_json=schema_json(own_slug, described, annotated),
             retention_days=retention_days,
-            expires_in=expires_in,
+            expires_in_seconds=expires_in_seconds,
             deadline_seconds=deadline_seconds,
             mcp=McpUse(mcp) if mcp in _MCP_USES else None,
             max_memory_mb=max_memory_mb,

@@ -144,7 +144,7 @@ class DueFirings:
                 trigger=Trigger.SCHEDULED,
                 priority=max(schedule.priority, most_urgent),
                 scheduled_at=decided.time.at,
-                expires_in=schedule.expires_in,
+                expires_in_seconds=schedule.expires_in_seconds,
             ),
             schema_version=None if due.worker is None else due.worker.schema_version,
             # The dispatcher publishes it with the backlog, even if this process dies after the commit.

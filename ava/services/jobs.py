@@ -252,7 +252,7 @@ class Jobs:
             priority=self.rules.bounded_by_role(caller, job.priority),
             retry_of=job.id,
             tags_json=job.tags_json,
-            expires_in=job.expires_in,
+            expires_in_seconds=job.expires_in_seconds,
             deadline_seconds=job.deadline_seconds,
         )
 

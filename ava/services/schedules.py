@@ -207,7 +207,7 @@ class Schedules:
             worker_id=schedule.worker_id,
             input_json=schedule.input_json,
             priority=priority,
-            expires_in=schedule.expires_in,
+            expires_in_seconds=schedule.expires_in_seconds,
         )
         (job,), is_replay = self._jobs.trigger(caller, [spec], key)
         return job, is_replay

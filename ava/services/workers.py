@@ -29,7 +29,7 @@ class WorkerChange:
     is_of_platform: bool = False
     #: The sent fields of `status`, `timeout_seconds`, `max_retries`, `max_running` and `rate`; None removes a setting.
     fields: Mapping[str, Any] = field(default_factory=dict)
-    #: Changes of a pull worker itself: `name`, `input_schema_json`, `expires_in`, `deadline_seconds`.
+    #: Changes of a pull worker itself: `name`, `input_schema_json`, `expires_in_seconds`, `deadline_seconds`.
     definition: Mapping[str, Any] = field(default_factory=dict)
     #: The sent entries; None deletes one. Other entries stay.
     config: Mapping[str, str | None] = field(default_factory=dict)
@@ -212,7 +212,7 @@ def _change_definition(connection: Connection, worker: Worker, change: WorkerCha
             max_running=worker.limits.max_running,
             rate=worker.limits.rate,
             input_schema_json=worker.input_schema_json,
-            expires_in=worker.expires_in,
+            expires_in_seconds=worker.expires_in_seconds,
             deadline_seconds=worker.deadline_seconds,
         )
         default = PullWorkerSpec(id=worker.id, name=worker.id)

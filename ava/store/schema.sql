@@ -89,7 +89,7 @@ CREATE TABLE workers (
     -- Retention of final jobs in days, declared by the handler.
     retention_days double precision CHECK (retention_days > 0),
     -- Seconds until unstarted jobs expire, unless their trigger or schedule sets it.
-    expires_in integer CHECK (expires_in > 0),
+    expires_in_seconds integer CHECK (expires_in_seconds > 0),
     -- Max memory of a run in MiB; null: the node's limit.
     max_memory_mb integer CHECK (max_memory_mb > 0),
     -- Retry delays, only for pull workers.
@@ -718,7 +718,7 @@ CREATE TABLE schedules (
     -- Whether a platform role created it: its jobs may then be more urgent than a tenant's roles allow.
     may_be_urgent boolean NOT NULL DEFAULT false,
     -- Seconds from its slot after which an unstarted job expires; null: the worker's setting.
-    expires_in integer CHECK (expires_in > 0),
+    expires_in_seconds integer CHECK (expires_in_seconds > 0),
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT disabled_does_not_fire CHECK (enabled OR next_run_at IS NULL),
     CONSTRAINT ends_after_its_start CHECK (ends_at > starts_at)

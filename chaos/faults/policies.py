@@ -38,7 +38,7 @@ def _expire_in_the_dark(cluster: Cluster) -> Injury:
     expires: dict[str, float] = {}
     for seconds in _EXPIRIES:
         jobs = cluster.load.trigger_bulk(
-            WORKER, count=_JOBS_EACH, priority=1 if seconds % 2 else 10, expires_in=seconds
+            WORKER, count=_JOBS_EACH, priority=1 if seconds % 2 else 10, expires_in_seconds=seconds
         )
         expires |= dict.fromkeys(jobs, time.monotonic() + seconds)
     # Some of their messages are already in the broker or in a process.

@@ -20,7 +20,7 @@ from chaos.effects import Effect, append
 
 LIMIT = 3
 _TICK_SECONDS = 0.05
-_RETRY = Retry(max=1, delays=[0.5])
+_RETRY = Retry(max=1, delays_seconds=[0.5])
 _numbers = itertools.count(1)
 
 Act = dict[str, Any]

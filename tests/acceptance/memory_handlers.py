@@ -66,7 +66,7 @@ def starts(input: dict[str, Any]) -> Any:
     subprocess.run([sys.executable, "-c", _EATS, str(LIMIT_MB)], check=True)
 
 
-@worker("m_repeated", max_memory_mb=LIMIT_MB, retry=ava.Retry(max=2, delays=[0.1]), retry_on=ava.MemoryExceeded)
+@worker("m_repeated", max_memory_mb=LIMIT_MB, retry=ava.Retry(max=2, delays_seconds=[0.1]), retry_on=ava.MemoryExceeded)
 def repeated(input: dict[str, Any], env: Env) -> Any:
     """Take less in the second attempt; raise another error if asked to."""
     if "raises" in input:
@@ -76,7 +76,12 @@ def repeated(input: dict[str, Any], env: Env) -> Any:
     return env.attempt
 
 
-@worker("m_repeated_killed", max_memory_mb=LIMIT_MB, retry=ava.Retry(max=1, delays=[0.1]), retry_on=ava.MemoryExceeded)
+@worker(
+    "m_repeated_killed",
+    max_memory_mb=LIMIT_MB,
+    retry=ava.Retry(max=1, delays_seconds=[0.1]),
+    retry_on=ava.MemoryExceeded,
+)
 def repeated_killed(input: dict[str, Any], env: Env) -> Any:
     if env.attempt == 1:
         held = b"x" * (2 * LIMIT_MB * _MIB)

@@ -25,7 +25,7 @@ workers:
     status: paused
     config: {TARGET: s3}
     secrets: {TOKEN: {env: TEST_TOKEN}}
-    retry: {max: 0, delays: [5, 60]}
+    retry: {max: 0, delays_seconds: [5, 60]}
 schedules:
   nightly: {worker_id: wkr_http_request, cron: "0 3 * * *", timezone: Europe/Berlin, starts_at: 2030-01-01T00:00:00Z,
     input: {url: "https://example.com/"}}
@@ -88,7 +88,7 @@ def test_a_file_becomes_what_the_api_has_and_a_changed_one_changes_it(system: Sy
     )
     worker = system.get("/v1/ava/workers/wkr_http_request").json()["data"]
     assert (worker["status"], worker["config"], worker["secrets"]) == ("paused", {"TARGET": "s3"}, ["TOKEN"])
-    assert worker["retry"] == {"max": 0, "delays": [5, 60], "jitter": 0.2}
+    assert worker["retry"] == {"max": 0, "delays_seconds": [5, 60], "jitter": 0.2}
     (webhook,) = system.get("/v1/webhooks").json()["data"]
     assert webhook["status"] == "disabled"
 

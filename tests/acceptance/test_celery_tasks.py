@@ -278,7 +278,7 @@ def test_beats_entries_become_schedules_once(system: System) -> None:
     assert found["add-at-night"]["cron"] == "0-5,55-59 0,2,20,22 * * 1,5"
     monday = found["add-every-monday-morning"]
     assert (monday["cron"], monday["timezone"]) == ("30 7 * * 1", "Europe/London")
-    assert (monday["input"], monday["expires_in"]) == ({"args": [16, 16], "kwargs": {}}, 600)
+    assert (monday["input"], monday["expires_in_seconds"]) == ({"args": [16, 16], "kwargs": {}}, 600)
     assert monday["worker_id"] == f"wkr_{slug_of(_name('tasks.add'))}"
 
 

@@ -381,5 +381,5 @@ def test_a_thousand_jobs_that_expire_in_one_second_never_begin_and_are_cancelled
         fleet.cancel(job["id"])
         fleet.wait_for(job["id"])
     # Their messages are dropped, and what comes after them runs.
-    assert fleet.wait_for(fleet.trigger("wkr_t_echo", expires_in=60)["id"])["status"] == "completed"
+    assert fleet.wait_for(fleet.trigger("wkr_t_echo", expires_in_seconds=60)["id"])["status"] == "completed"
     assert fleet.messages(made[0]["id"]) == []

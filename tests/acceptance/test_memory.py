@@ -174,7 +174,7 @@ def test_a_job_whose_process_the_kernel_kills_says_that_memory_was_short(system:
 def test_the_delays_that_a_tenant_has_set_hold_for_its_retries(system: System, worker: str) -> None:
     """`repeated_killed` is ended by its node, because its process was killed."""
     path = f"/v1/ava/workers/wkr_m_{worker}"
-    retry = {"max": 1, "delays": [900], "jitter": 0}
+    retry = {"max": 1, "delays_seconds": [900], "jitter": 0}
     assert system.session.patch(f"{system.url}{path}", json={"retry": retry}).ok
     job = system.trigger(f"wkr_m_{worker}")
     waits = "SELECT extract(epoch FROM run_at - now())::float8 FROM jobs WHERE waits_for = 'retry'"

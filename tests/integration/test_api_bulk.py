@@ -183,7 +183,7 @@ def test_a_call_with_keys_that_is_refused_makes_no_job_and_uses_no_key_up(api: A
     body["jobs"][2]["worker_id"] = "wkr_none"
     refused = error_of(api.post(BULK, json=body), 404, "resource_not_found")
     assert list(refused["fields"]) == ["jobs[2].worker_id"]
-    for changed in ({"input": {}}, {"expires_in": 60}, {"max_retries": 0}):
+    for changed in ({"input": {}}, {"expires_in_seconds": 60}, {"max_retries": 0}):
         body = _keyed(0, 1)
         body["jobs"][1] |= changed
         refused = error_of(api.post(BULK, json=body), 422, "idempotency_key_reused")

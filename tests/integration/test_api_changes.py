@@ -74,23 +74,23 @@ def test_an_expiry_counts_from_the_change_or_from_a_later_date(api: Api) -> None
     job = api.trigger()
     api.execute("UPDATE jobs SET created_at = created_at - interval '1 hour'")
     now = datetime.now(UTC)
-    expires = datetime.fromisoformat(_changed(api, job, expires_in=60)["expires_at"])
+    expires = datetime.fromisoformat(_changed(api, job, expires_in_seconds=60)["expires_at"])
     assert timedelta(seconds=59) < expires - now < timedelta(seconds=90)
     later = now.replace(microsecond=0) + timedelta(hours=1)
     fields = wrong_fields(_patch(api, job, scheduled_at=later.isoformat()))
-    assert "expires_in" in fields["scheduled_at"][0]
-    dated = _changed(api, job, scheduled_at=later.isoformat(), expires_in=60)
+    assert "expires_in_seconds" in fields["scheduled_at"][0]
+    dated = _changed(api, job, scheduled_at=later.isoformat(), expires_in_seconds=60)
     assert datetime.fromisoformat(dated["expires_at"]) == later + timedelta(seconds=60)
-    assert _changed(api, job, expires_in=None)["expires_at"] is None
+    assert _changed(api, job, expires_in_seconds=None)["expires_at"] is None
 
 
 def test_what_has_started_keeps_its_date_and_its_expiry(api: Api) -> None:
-    job = api.trigger(expires_in=60)
+    job = api.trigger(expires_in_seconds=60)
     assert claim_by_node(api, job, run_no=1)
     error_of(_patch(api, job, priority=1), 409, "resource_conflict")
     api.execute("UPDATE jobs SET status = 'queued', started_at = NULL, node_id = NULL, published_at = NULL")
     assert "scheduled_at" in error_of(_patch(api, job, scheduled_at=LATER), 409, "resource_conflict")["message"]
-    error_of(_patch(api, job, expires_in=None), 409, "resource_conflict")
+    error_of(_patch(api, job, expires_in_seconds=None), 409, "resource_conflict")
     assert _changed(api, job, priority=2, tags={"a": "1"})["priority"] == 2
 
 

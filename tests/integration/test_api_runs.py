@@ -92,7 +92,7 @@ def test_a_failed_run_is_repeated_unless_it_gives_up(api: Api) -> None:
     api.execute("UPDATE jobs SET waits_for = NULL, run_at = NULL, published_at = now()")
     (run,) = claim(api, key)
     assert run["job"]["attempt"] == 2
-    assert data(call(api, run, "end", retry_later=0, reason="busy")) == {"status": "queued"}
+    assert data(call(api, run, "end", retry_later_seconds=0, reason="busy")) == {"status": "queued"}
     api.execute("UPDATE jobs SET waits_for = NULL, run_at = NULL, published_at = now()")
     (run,) = claim(api, key)
     # The attempt was given back.
@@ -104,9 +104,9 @@ def test_a_failed_run_is_repeated_unless_it_gives_up(api: Api) -> None:
 @pytest.mark.parametrize(
     ("declared", "tenants", "seconds"),
     [
-        ({"max": 3, "delays": [60, 900], "jitter": 0}, None, (60, 900)),
-        ({"max": 3, "first": 50, "factor": 3, "jitter": 0}, None, (50, 150)),
-        ({"max": 3}, {"max": 2, "delays": [70], "jitter": 0}, (70, 70)),
+        ({"max": 3, "delays_seconds": [60, 900], "jitter": 0}, None, (60, 900)),
+        ({"max": 3, "first_seconds": 50, "factor": 3, "jitter": 0}, None, (50, 150)),
+        ({"max": 3}, {"max": 2, "delays_seconds": [70], "jitter": 0}, (70, 70)),
     ],
 )
 def test_a_failed_run_is_repeated_after_the_delays_of_its_worker(
@@ -128,7 +128,7 @@ def test_a_failed_run_is_repeated_after_the_delays_of_its_worker(
 
 
 def test_a_run_that_is_overdue_is_repeated_after_the_delays_of_its_worker(api: Api) -> None:
-    make_worker(api, retry={"max": 3, "delays": [600]})
+    make_worker(api, retry={"max": 3, "delays_seconds": [600]})
     key = make_key(api)
     claim(api, key)
     api.trigger("wkr_resize")
@@ -255,7 +255,7 @@ _WRONG_CALLS: list[tuple[str, dict[str, Any], str]] = [
     ("end", {"error": "no kind"}, "error"),
     ("end", {"output": 1, "give_up": True}, "give_up"),
     ("end", {"output": 1, "reason": "why"}, "reason"),
-    ("end", {"retry_later": -1}, "retry_later"),
+    ("end", {"retry_later_seconds": -1}, "retry_later_seconds"),
 ]
 
 

@@ -13,7 +13,7 @@ SCHEDULES = "/v1/ava/schedules"
 FIELDS = [
     *("id", "worker_id", "tenant_id", "name", "cron", "timezone", "input", "priority", "enabled", "overlap"),
     *("catch_up", "catch_up_seconds", "spread_seconds", "starts_at", "ends_at", "next_run_at", "last_run_at"),
-    *("last_job_id", "created_by", "created_at", "updated_at", "expires_in"),
+    *("last_job_id", "created_by", "created_at", "updated_at", "expires_in_seconds"),
 ]
 DAILY = {"worker_id": "wkr_open", "cron": "30 9 * * 1-5", "timezone": "Europe/Berlin"}
 

@@ -100,7 +100,7 @@ def test_the_job_that_is_returned_is_the_one_that_is_stored(database: Database) 
     specs = [
         JobSpec(worker_id="wkr_plain"),
         JobSpec(worker_id="wkr_plain", trigger=Trigger.EVENT, priority=2, input_json='{"b":  1, "a": "\u00fc"}'),
-        JobSpec(worker_id="wkr_plain", scheduled_at=at, expires_in=60),
+        JobSpec(worker_id="wkr_plain", scheduled_at=at, expires_in_seconds=60),
         JobSpec(worker_id="wkr_plain", scheduled_at=datetime(2020, 1, 1, tzinfo=UTC)),
         JobSpec(worker_id="wkr_plain", max_retries=0, deadline_seconds=0.5, start_before=at),
         JobSpec(worker_id="wkr_plain", retry_of=earlier, tags_json='{"a": "b"}'),

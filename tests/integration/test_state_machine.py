@@ -94,12 +94,12 @@ def test_a_defect_of_a_function_takes_effect_wherever_the_function_was_imported_
 
 
 def test_a_defect_of_a_method_takes_effect_in_instances_that_exist() -> None:
-    retry = Retry(delays=[5, 60])
+    retry = Retry(delays_seconds=[5, 60])
     defect = FunctionMutant(
         name="all delays are the first one",
         function="ava.domain.jobs.retry:Retry.unspread_seconds",
-        old="self.delays[min(attempt,  len(self.delays)) - 1]",
-        new="self.delays[0]",
+        old="self.delays_seconds[min(attempt,  len(self.delays_seconds)) - 1]",
+        new="self.delays_seconds[0]",
     )
     with defect.applied():
         assert retry.unspread_seconds(2) == 5.0

@@ -29,9 +29,10 @@ export const unknown = client.jobs.list({ status: "hibernating" });
 export const isNew: boolean = job.status === "hibernating";
 export const status: string = job.status === "queued" ? job.workerId : job.status;
 export const input: { [key: string]: unknown } | null = job.input;
-export const trigger = (): Promise<Job> => client.jobs.trigger("wkr_1", { user_id: 1 }, { expiresIn: 60, priority: 1 });
+const expiry = { expiresInSeconds: 60, priority: 1 };
+export const trigger = (): Promise<Job> => client.jobs.trigger("wkr_1", { user_id: 1 }, expiry);
 // @ts-expect-error
-export const misspelt = () => client.jobs.trigger("wkr_1", {}, { expires_in: 60 });
+export const misspelt = () => client.jobs.trigger("wkr_1", {}, { expires_in_seconds: 60 });
 const settings = { config: { A_B: "c" }, retry: { max: 3 }, timeoutSeconds: 5 };
 export const update = () => client.workers.update("wkr_1", settings);
 """
@@ -112,7 +113,7 @@ def test_a_post_is_repeated_with_one_key_or_where_twice_is_the_same_as_once(find
 
 
 def test_a_worker_that_has_given_a_run_back_keeps_no_process_alive(find: Find) -> None:
-    assert find("gives_back") == [{"retry_later": 0, "reason": "the worker shut down"}]
+    assert find("gives_back") == [{"retry_later_seconds": 0, "reason": "the worker shut down"}]
 
 
 def test_types_have_the_fields_of_requests_and_responses_in_camel_case(package: Path) -> None:

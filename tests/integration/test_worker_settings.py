@@ -315,24 +315,27 @@ def test_a_tenant_sets_the_delays_of_retries_and_lowers_their_number(fresh_api: 
     api = fresh_api
     _announce(api, None)
     assert api.get(WORKER).get_json()["data"]["retry"] is None
-    changed = _patch(api, {"retry": {"max": 1, "delays": [5, 60.5]}})
-    assert changed["retry"] == {"max": 1, "delays": [5.0, 60.5], "jitter": 0.2}
+    changed = _patch(api, {"retry": {"max": 1, "delays_seconds": [5, 60.5]}})
+    assert changed["retry"] == {"max": 1, "delays_seconds": [5.0, 60.5], "jitter": 0.2}
     assert changed["max_retries"] == 1
     assert api.trigger()["max_attempts"] == 2
     # The short form changes the number alone.
-    assert _patch(api, {"max_retries": 0})["retry"] == {"max": 0, "delays": [5.0, 60.5], "jitter": 0.2}
-    platform = _patch(api, {"retry": {"max": 2, "first": 3}, "scope": "platform"}, headers=OPERATOR)["platform"]
-    assert platform["retry"] == {"max": 2, "first": 3.0, "factor": 2, "ceiling": 3600, "jitter": 0.2}
+    assert _patch(api, {"max_retries": 0})["retry"] == {"max": 0, "delays_seconds": [5.0, 60.5], "jitter": 0.2}
+    platform = _patch(api, {"retry": {"max": 2, "first_seconds": 3}, "scope": "platform"}, headers=OPERATOR)["platform"]
+    assert platform["retry"] == {"max": 2, "first_seconds": 3.0, "factor": 2, "max_delay_seconds": 3600, "jitter": 0.2}
+    # Null clears the delays, and the number unless another one is sent.
+    changed = _patch(api, {"retry": None, "max_retries": 1})
+    assert (changed["retry"]["first_seconds"], changed["max_retries"]) == (3.0, 1)
     changed = _patch(api, {"retry": None})
-    assert (changed["retry"]["first"], changed["max_retries"]) == (3.0, 2)
+    assert (changed["retry"]["first_seconds"], changed["max_retries"]) == (3.0, 2)
 
 
 def test_retries_that_exclude_each_other_or_exceed_their_handlers_are_refused(fresh_api: Api) -> None:
     _announce(fresh_api, None)
     for fields, named in (
         ({"retry": {"max": 3}}, "retry"),
-        ({"retry": {"max": 1, "delays": [1] * 26}}, "retry.delays"),
-        ({"retry": {"max": 1, "delays": [1], "first": 2}}, "retry.first"),
+        ({"retry": {"max": 1, "delays_seconds": [1] * 26}}, "retry.delays_seconds"),
+        ({"retry": {"max": 1, "delays_seconds": [1], "first_seconds": 2}}, "retry.first_seconds"),
         ({"retry": {"max": 1}, "max_retries": 1}, "max_retries"),
     ):
         assert list(wrong_fields(fresh_api.request("PATCH", WORKER, json=fields))) == [named]

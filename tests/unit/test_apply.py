@@ -69,7 +69,10 @@ def test_a_file_is_yaml_or_json(tmp_path: Path) -> None:
             "it is not valid YAML: could not determine a constructor",
         ),
         ("workers: {wkr_a: {max_running: .nan}}", "workers.wkr_a.max_running: nan is not a number"),
-        ("workers: {wkr_a: {retry: {delays: [1, .inf]}}}", "workers.wkr_a.retry.delays.1: inf is not a number"),
+        (
+            "workers: {wkr_a: {retry: {delays_seconds: [1, .inf]}}}",
+            "workers.wkr_a.retry.delays_seconds.1: inf is not a number",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_by_its_place(tmp_path: Path, text: str, reason: str) -> None:
@@ -135,12 +138,16 @@ def test_a_secret_is_sent_once_and_never_shown() -> None:
 
 
 def test_retries_are_compared_with_their_defaults() -> None:
-    known = {"workers": {"wkr_a": [Record(id="wkr_a", values={"retry": {"max": 2, "delays": [5, 60], "jitter": 0.2}})]}}
-    assert _plan({"workers": {"wkr_a": {"retry": {"max": 2, "delays": [5.0, 60]}}}}, known) == []
+    known = {
+        "workers": {
+            "wkr_a": [Record(id="wkr_a", values={"retry": {"max": 2, "delays_seconds": [5, 60], "jitter": 0.2}})]
+        }
+    }
+    assert _plan({"workers": {"wkr_a": {"retry": {"max": 2, "delays_seconds": [5.0, 60]}}}}, known) == []
     for retry in (
-        {"max": 2, "delays": [5]},
+        {"max": 2, "delays_seconds": [5]},
         {"max": 2},
-        {"max": 2, "delays": [5, 60], "jitter": 0},
+        {"max": 2, "delays_seconds": [5, 60], "jitter": 0},
         {"maximum": 2},
         None,
     ):

@@ -84,7 +84,7 @@ def test_a_workers_options_are_those_of_its_task(app: Celery) -> None:
     def plain(*args: Any, **kwargs: Any) -> None: ...
 
     found = workers.spec_of(app, app.tasks[safe.name])
-    assert (found.timeout_seconds, found.max_retries, found.expires_in, found.queue) == (60, 7, 90, "feeds")
+    assert (found.timeout_seconds, found.max_retries, found.expires_in_seconds, found.queue) == (60, 7, 90, "feeds")
     assert (found.on_worker_lost, found.description) == ("requeue", "Does it.")
     assert workers.input_schema(app.tasks[safe.name])["properties"] == {
         "args": {"type": "array", "maxItems": 2},

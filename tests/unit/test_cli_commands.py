@@ -131,8 +131,10 @@ def test_every_setting_has_the_same_verbs(resource: str) -> None:
         ("jobs update job_1 --unset at --unset tag", {"scheduled_at": None, "tags": {}}),
         (
             "workers update wkr_a --max-retries 2 --retry-delays-seconds 5,60",
-            {"retry": {"max": 2, "delays": [5.0, 60.0]}},
+            {"retry": {"max": 2, "delays_seconds": [5.0, 60.0]}},
         ),
+        ("workers update wkr_a --unset retry-delays-seconds", {"retry": None}),
+        ("workers update wkr_a --max-retries 2 --unset retry-delays-seconds", {"retry": None, "max_retries": 2}),
     ],
 )
 def test_an_update_sends_the_given_fields_and_null_for_cleared_ones(

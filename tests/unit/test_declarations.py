@@ -243,7 +243,7 @@ def test_a_functions_name_that_is_no_slug_is_refused() -> None:
         worker(lambda input: None)
 
 
-@pytest.mark.parametrize("name", ["expires_in", "deadline_seconds"])
+@pytest.mark.parametrize("name", ["expires_in_seconds", "deadline_seconds"])
 @pytest.mark.parametrize("seconds", [0, -1, 2.5, True, "60", 31_622_401])
 def test_seconds_that_are_no_whole_number_within_a_year_are_refused(name: str, seconds: Any) -> None:
     with pytest.raises(HandlerError, match=f"{name} must be whole seconds from 1 to 31622400"):

@@ -271,7 +271,12 @@ def test_a_change_skips_the_firing_times_whose_delay_is_not_over() -> None:
     ("own", "declared", "fired"), [(90, None, 2), (None, 90, 2), (200, 90, 4), (None, None, 10), (601, None, 10)]
 )
 def test_a_firing_that_would_be_born_expired_is_missed(own: int | None, declared: int | None, fired: int) -> None:
-    due = _due(down_for=10 * MINUTE, catch_up=CatchUp.ALL, expires_in=own, worker=RunnableWorker(expires_in=declared))
+    due = _due(
+        down_for=10 * MINUTE,
+        catch_up=CatchUp.ALL,
+        expires_in_seconds=own,
+        worker=RunnableWorker(expires_in_seconds=declared),
+    )
     decision = decide(due, NOW + SECOND)
     assert len(_fired(decision)) == fired
     assert {each.reason for each in decision.times if each.outcome is Outcome.MISSED} <= {"expired"}

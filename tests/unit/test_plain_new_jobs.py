@@ -30,7 +30,7 @@ _RARE_OF_SPEC: dict[str, Any] = {
     "scheduled_at": _NOW,
     "retry_of": "job_01jv9qhxrt7ansv9stqetvk97r",
     "tags_json": '{"a":"b"}',
-    "expires_in": 5,
+    "expires_in_seconds": 5,
     "start_before": _NOW,
     "max_retries": 0,
     "dedupe": Dedupe(key="k"),

@@ -26,16 +26,16 @@ def _seconds(rules: Retry, attempts: int) -> list[float]:
 
 def test_the_delays_of_a_worker() -> None:
     assert _seconds(Retry(), 4) == [1, 2, 4, 8]
-    assert _seconds(Retry(first=5, factor=3, ceiling=20), 4) == [5, 15, 20, 20]
-    assert _seconds(Retry(first=1000), 26)[-1] == 3600
+    assert _seconds(Retry(first_seconds=5, factor=3, max_delay_seconds=20), 4) == [5, 15, 20, 20]
+    assert _seconds(Retry(first_seconds=1000), 26)[-1] == 3600
     # The last one of a list repeats.
-    assert _seconds(Retry(delays=[0, 7.5]), 4) == [0, 7.5, 7.5, 7.5]
+    assert _seconds(Retry(delays_seconds=[0, 7.5]), 4) == [0, 7.5, 7.5, 7.5]
 
 
 @pytest.mark.parametrize(("chance", "seconds"), [(0.0, 5.0), (0.5, 10.0), (1.0, 15.0)])
 def test_the_jitter_is_a_part_of_the_delay_in_both_directions(chance: float, seconds: float) -> None:
-    assert Retry(first=10, jitter=0.5).delay_seconds(attempt=1, chance=chance) == seconds
-    assert Retry(first=10, jitter=0).delay_seconds(attempt=1, chance=chance) == 10
+    assert Retry(first_seconds=10, jitter=0.5).delay_seconds(attempt=1, chance=chance) == seconds
+    assert Retry(first_seconds=10, jitter=0).delay_seconds(attempt=1, chance=chance) == 10
 
 
 @pytest.mark.parametrize(
@@ -44,15 +44,15 @@ def test_the_jitter_is_a_part_of_the_delay_in_both_directions(chance: float, sec
         ({"max": 26}, "max"),
         ({"max": -1}, "max"),
         ({"max": True}, "max"),
-        ({"delays": []}, "delays"),
-        ({"delays": [1] * 26}, "delays"),
-        ({"delays": [-1]}, "delays"),
-        ({"delays": [1e9]}, "delays"),
-        ({"delays": ["1"]}, "delays"),
-        ({"first": math.nan}, "first"),
-        ({"first": 1e9}, "first"),
+        ({"delays_seconds": []}, "delays_seconds"),
+        ({"delays_seconds": [1] * 26}, "delays_seconds"),
+        ({"delays_seconds": [-1]}, "delays_seconds"),
+        ({"delays_seconds": [1e9]}, "delays_seconds"),
+        ({"delays_seconds": ["1"]}, "delays_seconds"),
+        ({"first_seconds": math.nan}, "first_seconds"),
+        ({"first_seconds": 1e9}, "first_seconds"),
         ({"factor": 0.5}, "factor"),
-        ({"ceiling": math.inf}, "ceiling"),
+        ({"max_delay_seconds": math.inf}, "max_delay_seconds"),
         ({"jitter": 1.1}, "jitter"),
     ],
 )
@@ -91,7 +91,7 @@ def _end(error: BaseException | None, *, stop: Stop | None = None, attempt: int 
 
 def test_errors_are_repeated_by_their_classes_and_giving_up_wins() -> None:
     wrong = json.JSONDecodeError("no", "", 0)
-    assert _end(wrong, delays=Retry(delays=[30, 90]), attempt=2).delay_seconds == 90
+    assert _end(wrong, delays=Retry(delays_seconds=[30, 90]), attempt=2).delay_seconds == 90
     assert _end(wrong, retry_on=(ValueError,)).status is Status.QUEUED
     assert _end(wrong, retry_on=(OSError,)).status is Status.FAILED
     assert _end(wrong, retry_on=(ValueError,), give_up_on=(json.JSONDecodeError,)).status is Status.FAILED

@@ -86,7 +86,7 @@ def outcome_of(event: str, job: LockedRun) -> RunOutcome:
         "not_begun": lambda: of_interrupted(job, has_begun=False, usage=USED),
         "lost_with_node": lambda: of_lost(job, error="WorkerLost: n", is_of_node=True),
         "killed": lambda: run_outcome.of_killed_run(job, retry=None, **killed),
-        "killed_with_retries": lambda: run_outcome.of_killed_run(job, retry=Retry(max=3, first=4), **killed),
+        "killed_with_retries": lambda: run_outcome.of_killed_run(job, retry=Retry(max=3, first_seconds=4), **killed),
         "lease_expired": lambda: of_lost(job, error="WorkerLost: s"),
         "lease_unused": lambda: of_interrupted(job, has_begun=False),
     }[event]()

@@ -23,7 +23,7 @@ class ChangeBody(Strict):
     scheduled_at = StartTime(
         allow_none=True, metadata={"description": "The new start time in ISO 8601; null or a past time: now."}
     )
-    expires_in = WholeNumber(
+    expires_in_seconds = WholeNumber(
         minimum=1,
         maximum=MAX_EXPIRY_SECONDS,
         allow_none=True,

@@ -84,7 +84,7 @@ class TriggerBody(Strict):
             **TAGS_FORM,
         },
     )
-    expires_in = expiry_field(
+    expires_in_seconds = expiry_field(
         "Seconds from `scheduled_at` (without it: from creation) until the job is cancelled if it has not started. "
         "Default: the worker's."
     )
@@ -100,7 +100,7 @@ class TriggerBody(Strict):
         allow_none=True,
         metadata={
             "description": "Time in ISO 8601, later than `scheduled_at`: the job is cancelled then if it has not "
-            "started. Replaces `expires_in`."
+            "started. Replaces `expires_in_seconds`."
         },
     )
     dedupe = dedupe_field()
@@ -131,7 +131,7 @@ class TriggerBody(Strict):
             priority=values["priority"],
             scheduled_at=values["scheduled_at"],
             tags_json=values["tags"],
-            expires_in=values["expires_in"],
+            expires_in_seconds=values["expires_in_seconds"],
             start_before=values["start_before"],
             max_retries=values["max_retries"],
             dedupe=values["dedupe"],

@@ -93,7 +93,7 @@ class WorkerBody(Strict):
         allow_none=True,
         metadata={"description": "Max starts per period, such as `100/minute`."},
     )
-    expires_in = WholeNumber(
+    expires_in_seconds = WholeNumber(
         minimum=1,
         maximum=MAX_EXPIRY_SECONDS,
         load_default=None,
@@ -124,7 +124,7 @@ class WorkerBody(Strict):
             max_running=values["max_running"],
             rate=values["rate"],
             input_schema_json=values["input_schema"],
-            expires_in=values["expires_in"],
+            expires_in_seconds=values["expires_in_seconds"],
             deadline_seconds=values["deadline_seconds"],
         )
         return spec, values["scope"] is Scope.PLATFORM

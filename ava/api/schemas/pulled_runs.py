@@ -113,7 +113,7 @@ class ClaimBody(Strict):
     wait = _Bounded(
         minimum=0,
         maximum=30,
-        load_default=0.0,
+        load_default=0,
         metadata={
             "description": "Max seconds to wait for a run before the response.",
             "minimum": 0,
@@ -138,7 +138,7 @@ class ClaimBody(Strict):
         )
 
 
-class _Line(Strict):
+class LineBody(Strict):
     """A log line."""
 
     seq = _Limited(
@@ -162,7 +162,7 @@ class _Line(Strict):
 class LinesBody(Strict):
     """Log lines of a run."""
 
-    lines = Entries(_Line(), limit=RUN_LINES_PER_CALL, required=True)
+    lines = Entries(LineBody(), limit=RUN_LINES_PER_CALL, required=True)
 
 
 class ProgressBody(Strict):
@@ -223,7 +223,7 @@ class EndBody(Strict):
         metadata={"description": "Why the run failed, as `Kind: reason`.", "pattern": "^[A-Za-z_][A-Za-z0-9_.]{0,99}: "}
     )
     give_up = Flag(load_default=False, metadata={"description": "Only with `error`: true prevents further attempts."})
-    retry_later = _Bounded(
+    retry_later_seconds = _Bounded(
         minimum=0,
         maximum=_MAX_RETRY_LATER_SECONDS,
         metadata={
@@ -233,24 +233,24 @@ class EndBody(Strict):
         },
     )
     reason = _BoundedString(
-        longest=_LONGEST_TEXT, load_default="", metadata={"description": "Only with `retry_later`: the reason."}
+        longest=_LONGEST_TEXT, load_default="", metadata={"description": "Only with `retry_later_seconds`: the reason."}
     )
 
     @post_load
     def _ending(self, values: dict[str, Any], **_: Any) -> SentOutcome:
-        named = [name for name in ("output", "error", "retry_later") if name in values]
+        named = [name for name in ("output", "error", "retry_later_seconds") if name in values]
         if len(named) != 1:
-            raise ValidationError("It must have exactly one of output, error and retry_later.")
+            raise ValidationError("It must have exactly one of output, error and retry_later_seconds.")
         if values["give_up"] and "error" not in values:
             raise ValidationError({"give_up": ["It is allowed only together with error."]})
-        if values["reason"] and "retry_later" not in values:
-            raise ValidationError({"reason": ["It is allowed only together with retry_later."]})
+        if values["reason"] and "retry_later_seconds" not in values:
+            raise ValidationError({"reason": ["It is allowed only together with retry_later_seconds."]})
         output = values.get("output")
         return SentOutcome(
             output_json=("null" if output is None else output) if "output" in values else None,
             error=values.get("error"),
             gives_up=values["give_up"],
-            retry_later_seconds=values.get("retry_later"),
+            retry_later_seconds=values.get("retry_later_seconds"),
             reason=values["reason"],
         )
 

@@ -103,7 +103,7 @@ _SPREAD = {
     "description": "Max delay of its firings in seconds. The delay is constant and derived from the schedule's id."
 }
 _STARTS = {"description": "The schedule does not fire before this time."}
-_EXPIRES_IN = "Seconds from its slot until a job that has not started is cancelled. Default: the worker's."
+_EXPIRY = "Seconds from its slot until a job that has not started is cancelled. Default: the worker's."
 _ENDS = {"description": "The schedule does not fire from this time on."}
 
 
@@ -134,7 +134,7 @@ class ScheduleBody(Strict):
     spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD, load_default=0)
     starts_at = Instant(load_default=None, allow_none=True, metadata=_STARTS)
     ends_at = Instant(load_default=None, allow_none=True, metadata=_ENDS)
-    expires_in = expiry_field(_EXPIRES_IN)
+    expires_in_seconds = expiry_field(_EXPIRY)
 
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> ScheduleSpec:
@@ -157,8 +157,8 @@ class ScheduleChangeBody(Strict):
     spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD)
     starts_at = Instant(allow_none=True, metadata=_STARTS)
     ends_at = Instant(allow_none=True, metadata=_ENDS)
-    expires_in = WholeNumber(
-        minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRES_IN}
+    expires_in_seconds = WholeNumber(
+        minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRY}
     )
 
     @validates_schema
@@ -252,8 +252,8 @@ class ScheduleRecord(RecordSchema, of=Schedule):
     priority = _priority()
     catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
     spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD)
-    expires_in = WholeNumber(
-        minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRES_IN}
+    expires_in_seconds = WholeNumber(
+        minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRY}
     )
 
 

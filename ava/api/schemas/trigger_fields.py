@@ -113,7 +113,7 @@ class StartTime(Instant):
 
 
 def expiry_field(description: str, **rest: Any) -> WholeNumber:
-    """The field `expires_in`."""
+    """The field `expires_in_seconds`."""
     given = {"load_default": None, "allow_none": True} | rest
     return WholeNumber(minimum=1, maximum=MAX_EXPIRY_SECONDS, metadata={"description": description}, **given)
 
@@ -123,7 +123,7 @@ def refuse_two_expiries(values: dict[str, Any]) -> None:
     timestamp, date = values["start_before"], values["scheduled_at"]
     if timestamp is None:
         return
-    for name in ("expires_in", "debounce"):
+    for name in ("expires_in_seconds", "debounce"):
         if values[name] is not None:
             raise ValidationError({"start_before": [f"It must not be sent together with {name}."]})
     if date is not None and timestamp <= date:
@@ -146,7 +146,7 @@ class _Within(Number):
 
 
 class RetryDelaysBody(Strict):
-    """Max retries of a failed attempt, and their delays: `delays`, or `first`, `factor` and `ceiling`."""
+    """Max retries of a failed attempt, and the delays: a list, or a growing backoff."""
 
     max = WholeNumber(
         minimum=0,
@@ -154,20 +154,21 @@ class RetryDelaysBody(Strict):
         required=True,
         metadata={"description": "Max number of attempts after the first."},
     )
-    delays = fields.List(
+    delays_seconds = fields.List(
         _Within(0, MAX_SECONDS, _DELAYS),
         validate=validate.Length(1, MAX_DELAYS, error=f"It must have 1 to {MAX_DELAYS} numbers."),
         metadata={"description": "Retry delays in seconds, one per attempt; the last one repeats."},
     )
-    first = _Within(0, MAX_SECONDS, "Without `delays`: the first delay in seconds (default 1).")
-    factor = _Within(1, 1000, "Without `delays`: the factor from one delay to the next (default 2).")
-    ceiling = _Within(0, MAX_SECONDS, "Without `delays`: the max delay in seconds (default 3600).")
+    first_seconds = _Within(0, MAX_SECONDS, "Without `delays_seconds`: the first delay (default 1).")
+    factor = _Within(1, 1000, "Without `delays_seconds`: the factor from one delay to the next (default 2).")
+    max_delay_seconds = _Within(0, MAX_SECONDS, "Without `delays_seconds`: the max delay (default 3600).")
     jitter = _Within(0, 1, "Random jitter as a fraction of each delay, in both directions (default 0.2).")
 
     @validates_schema
     def _check(self, values: dict[str, Any], **_: Any) -> None:
-        if "delays" in values and (both := {"first", "factor", "ceiling"} & values.keys()):
-            raise ValidationError("It must not be sent together with delays.", min(both))
+        backoff = {"first_seconds", "factor", "max_delay_seconds"}
+        if "delays_seconds" in values and (both := backoff & values.keys()):
+            raise ValidationError("It must not be sent together with delays_seconds.", min(both))
 
     @post_load
     def _retry(self, values: dict[str, Any], **_: Any) -> Retry:

@@ -128,7 +128,7 @@ class WorkerChangeBody(Strict):
     name = WorkerName(allow_none=True, metadata={"description": "Can be changed only for a pull worker, by its owner."})
     input_schema = JsonSchema(allow_none=True, metadata=SCHEMA)
     retry = fields.Nested(RetryDelaysBody(), allow_none=True)
-    expires_in = WholeNumber(
+    expires_in_seconds = WholeNumber(
         minimum=1,
         maximum=MAX_EXPIRY_SECONDS,
         allow_none=True,
@@ -160,14 +160,15 @@ class WorkerChangeBody(Strict):
         scope = values.pop("scope")
         if not values:
             raise ValidationError("It must have at least one setting.")
-        if "retry" in values and "max_retries" in values:
+        retry = values.get("retry")
+        if retry is not None and "max_retries" in values:
             raise ValidationError("It is the short form of retry; send either retry or max_retries.", "max_retries")
         if "retry" in values:
-            values["max_retries"] = None if values["retry"] is None else values["retry"].max
+            values.setdefault("max_retries", None if retry is None else retry.max)
         definition = {
             "name": "name",
             "input_schema": "input_schema_json",
-            "expires_in": "expires_in",
+            "expires_in_seconds": "expires_in_seconds",
             "deadline_seconds": "deadline_seconds",
         }
         return WorkerChange(
@@ -226,7 +227,7 @@ class WorkerRecord(Schema):
             "installation's."
         },
     )
-    expires_in = WholeNumber(
+    expires_in_seconds = WholeNumber(
         minimum=1,
         maximum=MAX_EXPIRY_SECONDS,
         allow_none=True,

@@ -36,9 +36,7 @@ _many_options = with_options(
 @click.argument("job_id", type=JOB_ID)
 @click.option("--priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="New priority of the job.")
 @click.option("--at", "scheduled_at", type=TIMESTAMP, help=f"New start time: {ISO_FORM}.")
-@click.option(
-    "--expires-in-seconds", "expires_in", type=click.IntRange(1), help="Cancel the job if it has not started by then."
-)
+@click.option("--expires-in-seconds", type=click.IntRange(1), help="Cancel the job if it has not started by then.")
 @click.option("--tag", "tags", type=TAG, multiple=True, help="Replace the job's tags, KEY=VALUE; repeatable.")
 @unset_option("at", "expires-in-seconds", "tag")
 @output_options

@@ -127,9 +127,7 @@ def jobs() -> None:
 @priority_option
 @click.option("--trigger", type=_TRIGGERS, help="The job's trigger.  [default: manual]")
 @click.option("--at", "scheduled_at", type=TIMESTAMP, help=f"When to start the job: {ISO_FORM}.  [default: now]")
-@click.option(
-    "--expires-in-seconds", "expires_in", type=click.IntRange(1), help="Cancel the job if it has not started by then."
-)
+@click.option("--expires-in-seconds", type=click.IntRange(1), help="Cancel the job if it has not started by then.")
 @click.option("--max-retries", type=click.IntRange(0), help="Max retries, at most the worker's.")
 @click.option("--deadline-seconds", type=click.IntRange(1), help="Seconds until the job fails if it has not ended.")
 @click.option("--start-before", type=TIMESTAMP, help="Cancel the job if it has not started by this time.")

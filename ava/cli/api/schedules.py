@@ -109,7 +109,7 @@ _settings = with_options(
     click.option("--ends-at", type=TIMESTAMP, help=f"Time from which the schedule no longer fires: {ISO_FORM}."),
     click.option(
         "--expires-in-seconds",
-        "expires_in",
+        "expires_in_seconds",
         type=int,
         help="Seconds after the firing time until a job that has not started is cancelled.",
     ),

@@ -127,14 +127,15 @@ def create(
     type=click.Choice(["active", "paused", "deprecated"]),
     help="Of a deprecated worker, new jobs are refused and waiting jobs still run.",
 )
-@unset_option("timeout-seconds", "max-retries", "max-running", "rate", "status")
+@unset_option("timeout-seconds", "max-retries", "retry-delays-seconds", "max-running", "rate", "status")
 @_platform
 @output_options
 @connected
 def update(client: Client, worker_id: str, printer: RecordPrinter, scope: str | None, **given: Any) -> None:
     """Change the tenant's settings of a worker. A cleared setting is as the handler declares it.
 
-    The concurrency and rate limits of a worker apply to all tenants.
+    The concurrency and rate limits of a worker apply to all tenants. Clearing the retry delays also clears the max
+    retries, unless --max-retries is given.
 
     \b
     ava workers update wkr_report --config REGION=eu --unset timeout-seconds
@@ -143,9 +144,10 @@ def update(client: Client, worker_id: str, printer: RecordPrinter, scope: str | 
         "config": {**dict(map(_entry, given.pop("config"))), **dict.fromkeys(given.pop("unset_config"))},
         "secrets": {**dict(map(_secret, given.pop("secrets"))), **dict.fromkeys(given.pop("unset_secret"))},
     }
-    if (delays := given.pop("retry_delays_seconds")) is not None:
-        given["retry"] = _retry(given.pop("max_retries"), delays)
     changes = changed_fields(given | {name: entries or None for name, entries in maps.items()})
+    if "retry_delays_seconds" in changes:
+        delays = changes.pop("retry_delays_seconds")
+        changes["retry"] = None if delays is None else _retry(changes.pop("max_retries", None), delays)
     printer.record(client.workers.update(worker_id, **changes, **_scope(scope)))
 
 
@@ -153,7 +155,7 @@ def _retry(max_retries: int | None, delays: str) -> dict[str, Any]:
     if max_retries is None:
         raise click.UsageError("--retry-delays-seconds needs --max-retries.")
     try:
-        return {"max": max_retries, "delays": [float(each) for each in delays.split(",")]}
+        return {"max": max_retries, "delays_seconds": [float(each) for each in delays.split(",")]}
     except ValueError:
         raise click.BadParameter("give seconds, such as 5,60,600.", param_hint="--retry-delays-seconds") from None
 

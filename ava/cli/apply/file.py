@@ -46,7 +46,7 @@ SECTIONS = {
     "schedules": Section(
         fields=frozenset(
             {"worker_id", "cron", "timezone", "input", "priority", "enabled", "overlap", "catch_up"}
-            | {"catch_up_seconds", "spread_seconds", "starts_at", "ends_at", "expires_in"}
+            | {"catch_up_seconds", "spread_seconds", "starts_at", "ends_at", "expires_in_seconds"}
         ),
         required=("worker_id", "cron", "timezone"),
     ),

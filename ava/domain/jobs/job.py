@@ -78,8 +78,8 @@ class JobSpec:
     #: A serialized JSON object with string values.
     tags_json: str = "{}"
     #: Seconds from `scheduled_at`, or from creation, until an unstarted job expires; None: the worker's setting.
-    expires_in: int | None = None
-    #: Absolute expiry of an unstarted job; excludes `expires_in`.
+    expires_in_seconds: int | None = None
+    #: Absolute expiry of an unstarted job; excludes `expires_in_seconds`.
     start_before: datetime | None = None
     #: Max further attempts, if lower than the worker's; None: the worker's.
     max_retries: int | None = None
@@ -266,8 +266,8 @@ class Job:
         return round((self.deadline_at - max(filter(None, (self.created_at, self.scheduled_at)))).total_seconds())
 
     @property
-    def expires_in(self) -> int | None:
-        """Return the `expires_in` for a job that repeats this one; None if it does not expire."""
+    def expires_in_seconds(self) -> int | None:
+        """Return the `expires_in_seconds` for a job that repeats this one; None if it does not expire."""
         if self.expires_at is None:
             return None
         return trigger_options.renewed_expiry_seconds(

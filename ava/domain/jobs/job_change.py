@@ -21,7 +21,7 @@ class JobChange:
     #: With a time zone; None or a past time means now.
     scheduled_at: datetime | None = None
     #: Seconds from the change, or from a later date; None: it does not expire.
-    expires_in: int | None = None
+    expires_in_seconds: int | None = None
     tags_json: str = "{}"
 
 
@@ -36,11 +36,11 @@ def check(job: Job, change: JobChange) -> None:
     if job.waits_for not in _DATABLE:
         raise JobStateConflict("The job waits for another job; its scheduled_at cannot be changed.")
     is_too_late = (
-        "expires_in" not in change.names
+        "expires_in_seconds" not in change.names
         and job.expires_at is not None
         and change.scheduled_at is not None
         and change.scheduled_at >= job.expires_at
     )
     if is_too_late:
-        reason = "It must be earlier than expires_at; send expires_in to extend it."
+        reason = "It must be earlier than expires_at; send expires_in_seconds to extend it."
         raise InvalidFields(f"scheduled_at: {reason}", {"scheduled_at": [reason]})

@@ -17,36 +17,36 @@ MAX_SECONDS, MAX_DELAYS = 31_622_400, 25
 
 @dataclass(frozen=True)
 class Retry:
-    """Number and delays of the retries of failed attempts: `worker(retry=Retry(max=3, delays=[5, 60]))`.
+    """Number and delays of the retries of failed attempts: `worker(retry=Retry(max=3, delays_seconds=[5, 60]))`.
 
-    The last of `delays` repeats. Without `delays`, the backoff begins with `first` and grows by `factor` up to
-    `ceiling`. `jitter` is the max variation of a delay, as a fraction, in both directions. All times are seconds.
+    The last of `delays_seconds` repeats. Without them, the backoff begins with `first_seconds` and grows by `factor` up
+    to `max_delay_seconds`. `jitter` is the max variation of a delay, as a fraction, in both directions.
     """
 
     max: int = 0
-    delays: Sequence[float] | None = None
-    first: float = 1
+    delays_seconds: Sequence[float] | None = None
+    first_seconds: float = 1
     factor: float = 2
-    ceiling: float = 3600
+    max_delay_seconds: float = 3600
     jitter: float = 0.2
 
     def __post_init__(self) -> None:
         """Raise `ValueError` that names the invalid value."""
-        if self.delays is not None:
-            object.__setattr__(self, "delays", tuple(self.delays))
+        if self.delays_seconds is not None:
+            object.__setattr__(self, "delays_seconds", tuple(self.delays_seconds))
         for is_right, reason in (
             (type(self.max) is int and 0 <= self.max <= MAX_RETRIES, f"max must be from 0 to {MAX_RETRIES}"),
             (
-                self.delays is None or 1 <= len(self.delays) <= MAX_DELAYS,
-                f"delays must be 1 to {MAX_DELAYS} numbers",
+                self.delays_seconds is None or 1 <= len(self.delays_seconds) <= MAX_DELAYS,
+                f"delays_seconds must be 1 to {MAX_DELAYS} numbers",
             ),
             (
-                all(_is_within(each, 0, MAX_SECONDS) for each in self.delays or ()),
-                f"delays must be numbers from 0 to {MAX_SECONDS}",
+                all(_is_within(each, 0, MAX_SECONDS) for each in self.delays_seconds or ()),
+                f"delays_seconds must be numbers from 0 to {MAX_SECONDS}",
             ),
-            (_is_within(self.first, 0, MAX_SECONDS), f"first must be from 0 to {MAX_SECONDS}"),
+            (_is_within(self.first_seconds, 0, MAX_SECONDS), f"first_seconds must be from 0 to {MAX_SECONDS}"),
             (_is_within(self.factor, 1, 1000), "factor must be from 1 to 1000"),
-            (_is_within(self.ceiling, 0, MAX_SECONDS), f"ceiling must be from 0 to {MAX_SECONDS}"),
+            (_is_within(self.max_delay_seconds, 0, MAX_SECONDS), f"max_delay_seconds must be from 0 to {MAX_SECONDS}"),
             (_is_within(self.jitter, 0, 1), "jitter must be from 0 to 1"),
         ):
             if not is_right:
@@ -54,9 +54,9 @@ class Retry:
 
     def unspread_seconds(self, attempt: int) -> float:
         """Return the seconds from the given attempt to the next, without jitter."""
-        if self.delays is not None:
-            return float(self.delays[min(attempt, len(self.delays)) - 1])
-        return float(min(self.ceiling, self.first * self.factor ** min(attempt - 1, MAX_RETRIES)))
+        if self.delays_seconds is not None:
+            return float(self.delays_seconds[min(attempt, len(self.delays_seconds)) - 1])
+        return float(min(self.max_delay_seconds, self.first_seconds * self.factor ** min(attempt - 1, MAX_RETRIES)))
 
     def delay_seconds(self, *, attempt: int, chance: float) -> float:
         """Return the seconds from the given attempt to the next; `chance` (0 to 1) decides the jitter."""
@@ -72,8 +72,9 @@ def text(given: Retry | None) -> str | None:
     """Return a retry rule as a serialized JSON object; None for None."""
     if given is None:
         return None
-    names = ("max", "delays", "jitter") if given.delays is not None else ("max", "first", "factor", "ceiling", "jitter")
-    return json.dumps({name: getattr(given, name) for name in names})
+    backoff = ("first_seconds", "factor", "max_delay_seconds")
+    delays = backoff if given.delays_seconds is None else ("delays_seconds",)
+    return json.dumps({name: getattr(given, name) for name in ("max", *delays, "jitter")})
 
 
 def _is_within(value: object, low: float, high: float) -> bool:

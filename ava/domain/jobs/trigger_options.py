@@ -58,7 +58,7 @@ MAX_EXPIRY_SECONDS = 31_622_400
 def renewed_expiry_seconds(
     *, created_at: datetime, scheduled_at: datetime | None, expires_at: datetime, is_firing: bool
 ) -> int:
-    """Return the `expires_in` for a job that repeats another one.
+    """Return the `expires_in_seconds` for a job that repeats another one.
 
     It counts from the earlier job's `scheduled_at` if that was in the future, or from its creation; for a schedule's
     job always from its firing time.

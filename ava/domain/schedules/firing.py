@@ -77,7 +77,7 @@ class RunnableWorker:
     #: Why the schedule's input does not match that schema, in one line; None if it matches.
     input_fault: str | None = None
     #: Until an unstarted job expires.
-    expires_in: int | None = None
+    expires_in_seconds: int | None = None
 
     @property
     def refusal(self) -> str | None:
@@ -255,11 +255,11 @@ def _by_lateness(schedule: Schedule, time: FiringTime, until: datetime, *, is_ne
 
 def _by_expiry(due: DueSchedule, decided: DecidedTime, now: datetime) -> DecidedTime:
     """Mark a firing time as missed if its job would already be expired."""
-    declared = None if due.worker is None else due.worker.expires_in
-    expires_in = due.schedule.expires_in or declared
-    if decided.outcome is not Outcome.FIRED or expires_in is None:
+    declared = None if due.worker is None else due.worker.expires_in_seconds
+    expires_in_seconds = due.schedule.expires_in_seconds or declared
+    if decided.outcome is not Outcome.FIRED or expires_in_seconds is None:
         return decided
-    if (now - decided.time.at).total_seconds() < expires_in:
+    if (now - decided.time.at).total_seconds() < expires_in_seconds:
         return decided
     return DecidedTime(time=decided.time, outcome=Outcome.MISSED, reason="expired")
 

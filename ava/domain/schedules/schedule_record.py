@@ -62,7 +62,7 @@ class ScheduleSpec:
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     #: Seconds from the firing time until an unstarted job expires; None: the worker's setting.
-    expires_in: int | None = None
+    expires_in_seconds: int | None = None
 
     def firing_times_after(self, after: datetime) -> Iterator[FiringTime]:
         """Yield its firing times after an instant, in order."""
@@ -108,7 +108,7 @@ class Schedule(ScheduleSpec):
 #: The fields of a schedule's record, in the contract's order.
 RECORD = (
     "id worker_id tenant_id name cron timezone input priority enabled overlap catch_up catch_up_seconds spread_seconds "
-    "starts_at ends_at next_run_at last_run_at last_job_id created_by created_at updated_at expires_in"
+    "starts_at ends_at next_run_at last_run_at last_job_id created_by created_at updated_at expires_in_seconds"
 )
 
 

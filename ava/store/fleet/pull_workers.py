@@ -18,11 +18,11 @@ _CREATE = Statement(f"""
 INSERT INTO workers (tenant_id, id, name, runtime, queue, timeout_seconds, max_retries, cancel_grace_seconds,
                      on_worker_lost, max_running, declared_max_running, rate_jobs, rate_seconds, declared_rate_jobs,
                      declared_rate_seconds, max_running_per, rate_per, input_schema, input_schema_version,
-                     expires_in, deadline_seconds, retry)
+                     expires_in_seconds, deadline_seconds, retry)
 SELECT %(tenant_id)s, %(id)s, %(name)s, '{RUNTIME}', '{QUEUE}', %(timeout_seconds)s, %(max_retries)s, 10, 'requeue',
     %(max_running)s::int, %(max_running)s::int, %(rate_jobs)s::int, %(rate_seconds)s::float8, %(rate_jobs)s::int,
     %(rate_seconds)s::float8, %(per)s, %(per)s, %(input_schema)s::json, %(input_schema_version)s,
-    %(expires_in)s::int, %(deadline_seconds)s::int, %(retry)s::json
+    %(expires_in_seconds)s::int, %(deadline_seconds)s::int, %(retry)s::json
 WHERE (SELECT count(*) FROM workers WHERE tenant_id = %(tenant_id)s AND runtime = '{RUNTIME}') < %(max_workers)s
 RETURNING true
 """)
@@ -51,7 +51,7 @@ UPDATE workers SET name = %(name)s, timeout_seconds = %(timeout_seconds)s, max_r
     max_running = %(max_running)s::int, declared_max_running = %(max_running)s::int, rate_jobs = %(rate_jobs)s::int,
     declared_rate_jobs = %(rate_jobs)s::int, rate_seconds = %(rate_seconds)s::float8,
     declared_rate_seconds = %(rate_seconds)s::float8, input_schema = %(input_schema)s::json,
-    input_schema_version = %(input_schema_version)s, expires_in = %(expires_in)s::int,
+    input_schema_version = %(input_schema_version)s, expires_in_seconds = %(expires_in_seconds)s::int,
     deadline_seconds = %(deadline_seconds)s::int, retry = %(retry)s::json, updated_at = clock_timestamp()
 WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND runtime = '{RUNTIME}'
 """)
@@ -75,7 +75,7 @@ def _parameters(spec: PullWorkerSpec, tenant_id: str) -> dict[str, object]:
         "per": None if tenant_id == PLATFORM else "tenant",
         "input_schema": spec.input_schema_json,
         "input_schema_version": spec.input_schema_version,
-        "expires_in": spec.expires_in,
+        "expires_in_seconds": spec.expires_in_seconds,
         "retry": retry.text(spec.retry),
         "deadline_seconds": spec.deadline_seconds,
     }

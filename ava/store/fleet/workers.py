@@ -52,14 +52,14 @@ SELECT FROM workers WHERE tenant_id = '{PLATFORM}' AND id = %(id)s FOR UPDATE;
 INSERT INTO workers AS w (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue, tenants,
                           on_worker_lost, declared_max_running, max_running_per, declared_rate_jobs,
                           declared_rate_seconds, rate_per, max_running, rate_jobs, rate_seconds,
-                          input_schema, input_schema_version, retention_days, expires_in, mcp,
+                          input_schema, input_schema_version, retention_days, expires_in_seconds, mcp,
                           deadline_seconds, max_memory_mb)
 SELECT %(id)s, %(name)s, %(description)s, %(timeout_seconds)s, %(max_retries)s, %(cancel_grace_seconds)s, %(queue)s,
        %(tenants)s::text[], %(on_worker_lost)s, %(max_running)s::int, %(max_running_per)s, %(rate_jobs)s::int,
        %(rate_seconds)s::float8, %(rate_per)s, coalesce(s.max_running, %(max_running)s::int),
        coalesce(s.rate_jobs, %(rate_jobs)s::int), coalesce(s.rate_seconds, %(rate_seconds)s::float8),
        %(input_schema)s::json, %(input_schema_version)s, %(retention_days)s::float8,
-       %(expires_in)s::int, %(mcp)s, %(deadline_seconds)s::int, %(max_memory_mb)s::int
+       %(expires_in_seconds)s::int, %(mcp)s, %(deadline_seconds)s::int, %(max_memory_mb)s::int
 FROM (SELECT) AS one LEFT JOIN worker_settings AS s ON s.worker_id = %(id)s AND s.tenant_id = '*'
 ON CONFLICT (tenant_id, id) DO UPDATE SET
     name = excluded.name, description = excluded.description, timeout_seconds = excluded.timeout_seconds,
@@ -69,20 +69,20 @@ ON CONFLICT (tenant_id, id) DO UPDATE SET
     rate_per = excluded.rate_per, declared_max_running = excluded.declared_max_running,
     declared_rate_jobs = excluded.declared_rate_jobs, declared_rate_seconds = excluded.declared_rate_seconds,
     input_schema = excluded.input_schema, input_schema_version = excluded.input_schema_version,
-    retention_days = excluded.retention_days, expires_in = excluded.expires_in, mcp = excluded.mcp,
+    retention_days = excluded.retention_days, expires_in_seconds = excluded.expires_in_seconds, mcp = excluded.mcp,
     deadline_seconds = excluded.deadline_seconds, max_memory_mb = excluded.max_memory_mb,
     updated_at = now()
 WHERE w.runtime = 'python'
     AND (w.name, w.description, w.timeout_seconds, w.max_retries, w.cancel_grace_seconds, w.queue, w.tenants,
        w.on_worker_lost, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per,
        w.declared_max_running, w.declared_rate_jobs, w.declared_rate_seconds, w.input_schema_version,
-       w.retention_days, w.expires_in, w.mcp, w.deadline_seconds, w.max_memory_mb)
+       w.retention_days, w.expires_in_seconds, w.mcp, w.deadline_seconds, w.max_memory_mb)
     IS DISTINCT FROM
       (excluded.name, excluded.description, excluded.timeout_seconds, excluded.max_retries,
        excluded.cancel_grace_seconds, excluded.queue, excluded.tenants, excluded.on_worker_lost, excluded.max_running,
        excluded.max_running_per, excluded.rate_jobs, excluded.rate_seconds, excluded.rate_per,
        excluded.declared_max_running, excluded.declared_rate_jobs, excluded.declared_rate_seconds,
-       excluded.input_schema_version, excluded.retention_days, excluded.expires_in, excluded.mcp,
+       excluded.input_schema_version, excluded.retention_days, excluded.expires_in_seconds, excluded.mcp,
        excluded.deadline_seconds, excluded.max_memory_mb)
 """)
 
@@ -114,7 +114,7 @@ def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
                 "input_schema": spec.input_schema_json,
                 "input_schema_version": spec.input_schema_version,
                 "retention_days": spec.retention_days,
-                "expires_in": spec.expires_in,
+                "expires_in_seconds": spec.expires_in_seconds,
                 "mcp": spec.mcp,
                 "deadline_seconds": spec.deadline_seconds,
                 "max_memory_mb": spec.max_memory_mb,
@@ -152,7 +152,7 @@ SELECT w.id, w.name, w.description, w.runtime, {worker_settings.STATUS} AS statu
        CASE WHEN own.status IS NOT NULL THEN own.status_by WHEN platform.status IS NOT NULL THEN 'platform' END,
        CASE WHEN own.status IS NOT NULL THEN own.status_at WHEN platform.status IS NOT NULL THEN platform.status_at END,
        w.timeout_seconds, w.max_retries, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per,
-       w.retention_days, w.expires_in, w.mcp, w.deadline_seconds, w.max_memory_mb,
+       w.retention_days, w.expires_in_seconds, w.mcp, w.deadline_seconds, w.max_memory_mb,
        {worker_settings.RETRY}, w.tenant_id
 FROM workers AS w
 {worker_settings.joined("%(tenant_id)s")}
@@ -289,7 +289,7 @@ def changed_since(connection: Connection, since: datetime | None) -> list[str]:
 def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
     (id_, name, description, runtime, status, timeout, retries, queue, created_at, updated_at, is_live, status_by,
      status_at, handler_timeout, handler_retries, max_running, max_running_per, rate_jobs, rate_seconds,
-     rate_per, retention_days, expires_in, mcp, deadline_seconds, max_memory_mb, retry_json,
+     rate_per, retention_days, expires_in_seconds, mcp, deadline_seconds, max_memory_mb, retry_json,
      owner) = row[:27]  # fmt: skip
     return Worker(
         id=id_,
@@ -309,7 +309,7 @@ def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
         handler_timeout_seconds=handler_timeout,
         handler_max_retries=handler_retries,
         retention_days=retention_days,
-        expires_in=expires_in,
+        expires_in_seconds=expires_in_seconds,
         mcp=None if mcp is None else McpUse(mcp),
         deadline_seconds=deadline_seconds,
         max_memory_mb=max_memory_mb,

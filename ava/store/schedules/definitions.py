@@ -57,11 +57,11 @@ def has_capacity(connection: Connection, *, tenant_id: str, max_schedules: int) 
 _CREATE = Statement(f"""
 INSERT INTO schedules AS s (id, tenant_id, worker_id, name, cron, timezone, input, priority, enabled, overlap, catch_up,
                             catch_up_seconds, spread_seconds, starts_at, ends_at, decided_until, next_run_at,
-                            timezone_data, created_by, may_be_urgent, expires_in)
+                            timezone_data, created_by, may_be_urgent, expires_in_seconds)
 VALUES (%(id)s::uuid, %(tenant_id)s, %(worker_id)s, %(name)s, %(cron)s, %(timezone)s, %(input)s::json, %(priority)s,
         %(enabled)s, %(overlap)s, %(catch_up)s, %(catch_up_seconds)s, %(spread_seconds)s, %(starts_at)s, %(ends_at)s,
         %(decided_until)s, %(next_run_at)s, %(timezone_data)s, %(user_id)s, %(may_be_urgent)s,
-        %(expires_in)s)
+        %(expires_in_seconds)s)
 RETURNING {SCHEDULE_COLUMNS}
 """)
 
@@ -128,7 +128,7 @@ UPDATE schedules AS s SET
     worker_id = %(worker_id)s, name = %(name)s, cron = %(cron)s, timezone = %(timezone)s, input = %(input)s::json,
     priority = %(priority)s, enabled = %(enabled)s, overlap = %(overlap)s, catch_up = %(catch_up)s,
     catch_up_seconds = %(catch_up_seconds)s, spread_seconds = %(spread_seconds)s, starts_at = %(starts_at)s,
-    ends_at = %(ends_at)s, expires_in = %(expires_in)s, decided_until = %(decided_until)s,
+    ends_at = %(ends_at)s, expires_in_seconds = %(expires_in_seconds)s, decided_until = %(decided_until)s,
     next_run_at = %(next_run_at)s, timezone_data = %(timezone_data)s,
     may_be_urgent = coalesce(%(may_be_urgent)s, s.may_be_urgent), gone = 0, updated_at = clock_timestamp()
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid

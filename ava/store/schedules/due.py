@@ -45,7 +45,7 @@ def are_due(connection: Connection, *, now: Timestamp = None) -> bool:
 _DUE = f"""
 SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
        {worker_settings.STATUS}, w.input_schema_version, last.id::text,
-       last.status, s.gone, w.expires_in,
+       last.status, s.gone, w.expires_in_seconds,
        coalesce(newest.status = 'queued' AND newest.waits_for = 'jobs' AND newest.run_no = 0, false)
 FROM schedules AS s
 LEFT JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
@@ -103,13 +103,13 @@ def _due(row: Any) -> tuple[DueSchedule, datetime]:
         last_uuid,
         last_status,
         gone,
-        expires_in,
+        expires_in_seconds,
         has_waiting,
     ) = row[definitions.COLUMNS :]
     worker = None
     if has_worker:
         worker = RunnableWorker(
-            status=WorkerStatus(worker_status), schema_version=schema_version, expires_in=expires_in
+            status=WorkerStatus(worker_status), schema_version=schema_version, expires_in_seconds=expires_in_seconds
         )
     due = DueSchedule(
         schedule=definitions.read_schedule(row),

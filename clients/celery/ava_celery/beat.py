@@ -31,7 +31,7 @@ class BeatEntry:
     cron: str = ""
     timezone: str = ""
     input: Mapping[str, Any] | None = None
-    expires_in: int | None = None
+    expires_in_seconds: int | None = None
     #: Why it cannot be a schedule here; None if it can.
     fault: str | None = None
 
@@ -60,7 +60,7 @@ def _entry(app: Celery, name: str, given: Mapping[str, Any]) -> BeatEntry:
         cron=_cron(given["schedule"]),
         timezone=_timezone(app),
         input=_input(given),
-        expires_in=_expires_in(options.get("expires")),
+        expires_in_seconds=_expires_in_seconds(options.get("expires")),
     )
 
 
@@ -140,7 +140,7 @@ def _timezone(app: Celery) -> str:
     return str(name)
 
 
-def _expires_in(expires: Any) -> int | None:
+def _expires_in_seconds(expires: Any) -> int | None:
     if isinstance(expires, timedelta):
         expires = expires.total_seconds()
     if expires is None:

@@ -102,7 +102,7 @@ def _load(app: str) -> CheckedApp:
 def _put(client: Client, entry: BeatEntry, known: Schedule | None, *, dry_run: bool) -> str:
     """Create or change the schedule of an entry. Returns the action, such as `created` or `would create`."""
     input = dict(entry.input or {})
-    wanted = (entry.cron, entry.timezone, input, entry.expires_in)
+    wanted = (entry.cron, entry.timezone, input, entry.expires_in_seconds)
     if dry_run:
         # The API refuses an invalid pattern or time zone here too.
         client.schedules.preview(entry.cron, entry.timezone, 1)
@@ -114,13 +114,13 @@ def _put(client: Client, entry: BeatEntry, known: Schedule | None, *, dry_run: b
                 entry.timezone,
                 name=entry.name,
                 input=input,
-                expires_in=entry.expires_in,
+                expires_in_seconds=entry.expires_in_seconds,
             )
         return "would create" if dry_run else "created"
-    if wanted == (known.cron, known.timezone, known.input, known.expires_in):
+    if wanted == (known.cron, known.timezone, known.input, known.expires_in_seconds):
         return "unchanged"
     if not dry_run:
         client.schedules.update(
-            known.id, cron=entry.cron, timezone=entry.timezone, input=input, expires_in=entry.expires_in
+            known.id, cron=entry.cron, timezone=entry.timezone, input=input, expires_in_seconds=entry.expires_in_seconds
         )
     return "would change" if dry_run else "changed"

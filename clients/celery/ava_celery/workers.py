@@ -32,7 +32,7 @@ def spec_of(app: Celery, task: Task) -> WorkerSpec:
         tenants=None,
         on_worker_lost=OnWorkerLost.REQUEUE if requeues else OnWorkerLost.FAIL,
         input_schema_json=json.dumps(input_schema(task)),
-        expires_in=None if task.expires is None else int(task.expires),
+        expires_in_seconds=None if task.expires is None else int(task.expires),
     )
 
 

@@ -233,7 +233,7 @@ class Run {
 
   /** Requeues the job, whatever its handler does. */
   async requeue(): Promise<void> {
-    await this.#end({ retryLater: 0, reason: "the worker shut down" });
+    await this.#end({ retryLaterSeconds: 0, reason: "the worker shut down" });
   }
 
   async #call(claimed: Claimed, handler: Handler<never>): Promise<void> {
@@ -257,12 +257,12 @@ class Run {
   #stopEnding(): Ending | null {
     const reason: unknown = this.#controller.signal.reason;
     if (!(reason instanceof RunStopped)) return null;
-    if (reason.why === "shutdown") return { retryLater: 0, reason: "the worker shut down" };
+    if (reason.why === "shutdown") return { retryLaterSeconds: 0, reason: "the worker shut down" };
     return { error: `Timeout: exceeded ${this.#timeoutSeconds} s` };
   }
 
   #endingOf(error: unknown): Ending {
-    if (error instanceof RetryLater) return { retryLater: error.seconds, reason: error.message.slice(0, 1000) };
+    if (error instanceof RetryLater) return { retryLaterSeconds: error.seconds, reason: error.message.slice(0, 1000) };
     const isError = error instanceof Error;
     if (isError) this.#log("error", [error]);
     const kind = isError && /^[A-Za-z_][A-Za-z0-9_.]{0,99}$/.test(error.name) ? error.name : "Error";

@@ -46,8 +46,8 @@ export async function flow(url: string, key: string, name: string): Promise<Reco
   found["cancelled"] = (await jobs.wait(slow.id)).status;
 
   const later = new Date(Date.now() + 3_600_000).toISOString();
-  const waiting = await jobs.trigger("wkr_slow", {}, { scheduledAt: later, expiresIn: 60, maxRetries: 0 });
-  const changed = await jobs.update(waiting.id, { priority: 2, tags: { team: "a" }, expiresIn: null });
+  const waiting = await jobs.trigger("wkr_slow", {}, { scheduledAt: later, expiresInSeconds: 60, maxRetries: 0 });
+  const changed = await jobs.update(waiting.id, { priority: 2, tags: { team: "a" }, expiresInSeconds: null });
   found["changed"] = [changed.priority, changed.tags, waiting.expiresAt !== null, changed.expiresAt];
   found["payload hidden"] = changed.payloadHidden ?? false;
   await jobs.cancel(waiting.id);

@@ -36,7 +36,7 @@ def any_spec(history: History, *, may_be_dated: bool = True) -> JobSpec:
         priority=history.choose(PRIORITIES),
         scheduled_at=dated if is_dated else None,
         tags_json='{"t":"1"}' if history.is_chance(0.2) else "{}",
-        expires_in=history.choose([50, 400, 3600]) if history.is_chance(0.2) else None,
+        expires_in_seconds=history.choose([50, 400, 3600]) if history.is_chance(0.2) else None,
     )
 
 
@@ -66,7 +66,7 @@ def new_job(
         dedupe_key=spec.dedupe.key if spec.dedupe else None, max_attempts=worker.max_retries + 1, waits=waits,
         is_published=waits is None and may_publish, limit_key=worker.limit_key(tenant, account),
         rate_key=worker.rate_key(tenant, account), due=due,
-        expires=None if spec.expires_in is None else (due or 0.0) + spec.expires_in,
+        expires=None if spec.expires_in_seconds is None else (due or 0.0) + spec.expires_in_seconds,
     )  # fmt: skip
 
 
@@ -252,18 +252,19 @@ def _retried(history: History, job: JobState, position: int = 0) -> JobState:
 def change(history: History) -> None:
     """A client changes a job, also one that is not queued any more."""
     job = history.choose_job(lambda job: job.status == "queued" or history.is_chance(0.1))
-    names = {name for name in ("priority", "scheduled_at", "expires_in", "tags") if history.is_chance(0.4)} or {"tags"}
+    known = ("priority", "scheduled_at", "expires_in_seconds", "tags")
+    names = {name for name in known if history.is_chance(0.4)} or {"tags"}
     date = history.choose([0.0, 2000.0]) if "scheduled_at" in names else None
     # Otherwise it might expire at its date.
-    names |= {"expires_in"} if date and job.expires is not None else set()
+    names |= {"expires_in_seconds"} if date and job.expires is not None else set()
     # The date of a firing is ahead of the database's clock by the time that has passed in the history.
     if job.trigger == "scheduled" and date is None:
-        names = (names - {"expires_in"}) or {"tags"}
+        names = (names - {"expires_in_seconds"}) or {"tags"}
     wanted = JobChange(
         names=frozenset(names),
         priority=history.choose(PRIORITIES) if "priority" in names else None,
         scheduled_at=datetime.now(UTC) + timedelta(seconds=date) if date else None,
-        expires_in=history.choose([None, 400, 3600]) if "expires_in" in names else None,
+        expires_in_seconds=history.choose([None, 400, 3600]) if "expires_in_seconds" in names else None,
         tags_json=history.choose(['{"t":"1"}', '{"u":"2"}', "{}"]) if "tags" in names else "{}",
     )
     history.say(job.id, sorted(names), date or "")

@@ -283,9 +283,11 @@ def change(job: JobState, world: World, wanted: JobChange, *, date: float | None
         waits = WORKER if is_paused(job, world) else PERMIT if job.limit_key else None
         dated = DEBOUNCE if job.waits == DEBOUNCE else SCHEDULE
         moved = replace(moved, waits=dated if date else waits, due=date or None)
-    if "expires_in" in wanted.names:
+    if "expires_in_seconds" in wanted.names:
         begins = (date or 0.0) if has_date else max(0.0, job.due or 0.0)
-        moved = replace(moved, expires=None if wanted.expires_in is None else begins + wanted.expires_in)
+        moved = replace(
+            moved, expires=None if wanted.expires_in_seconds is None else begins + wanted.expires_in_seconds
+        )
     if moved.priority == job.priority and not date:
         return moved
     return replace(moved, is_published=False, run_no=job.run_no + job.is_published)

@@ -14,7 +14,7 @@ const CATCH_UPS = [["last", "The newest"], ["none", "None"], ["all", "All, at mo
 const PAUSE = 250;
 const EMPTY = {
   worker_id: "", name: "", cron: "0 9 * * 1-5", timezone: Intl.DateTimeFormat().resolvedOptions().timeZone, input: {}, priority: 5,
-  enabled: true, overlap: "allow", catch_up: "last", catch_up_seconds: 3600, spread_seconds: 0, starts_at: null, ends_at: null, expires_in: null,
+  enabled: true, overlap: "allow", catch_up: "last", catch_up_seconds: 3600, spread_seconds: 0, starts_at: null, ends_at: null, expires_in_seconds: null,
 };
 
 /** Open the form: of a new schedule, or of one that exists. */
@@ -62,7 +62,7 @@ function moreOptions(now) {
       whole("Priority", "priority", "1 starts first"),
       whole("Max age to catch up", "catch_up_seconds", "seconds"),
       whole("Spread", "spread_seconds", "seconds"),
-      expiryField(now.expires_in, "Seconds after the firing time; then an unstarted job is cancelled")),
+      expiryField(now.expires_in_seconds, "Seconds after the firing time; then an unstarted job is cancelled")),
     h("div", { class: "row" }, moment("Not before", "starts_at"), moment("Not after", "ends_at"))));
 }
 
@@ -72,7 +72,7 @@ function bodyOf(values) {
     priority: Number(values.priority), enabled: values.enabled === "on", overlap: values.overlap, catch_up: values.catch_up,
     catch_up_seconds: Number(values.catch_up_seconds), spread_seconds: Number(values.spread_seconds),
     starts_at: typedMoment(values.starts_at), ends_at: typedMoment(values.ends_at),
-    expires_in: values.expires_in ? Number(values.expires_in) : null,
+    expires_in_seconds: values.expires_in_seconds ? Number(values.expires_in_seconds) : null,
   };
 }
 

@@ -32,7 +32,7 @@ async function openForm(workerId) {
     submit: (values) => input.withFaults(async () => {
       const body = { worker_id: values.worker, input: input.value(), priority: Number(values.priority) };
       if (values.scheduled) body.scheduled_at = typedMoment(values.scheduled);
-      if (values.expires_in) body.expires_in = Number(values.expires_in);
+      if (values.expires_in_seconds) body.expires_in_seconds = Number(values.expires_in_seconds);
       if (values.tags.trim()) body.tags = parseTags(values.tags);
       const { data } = await post("/v1/ava/jobs", body);
       location.hash = `#/jobs/${data.id}`;
@@ -120,7 +120,7 @@ export function changeQueued(job, done) {
       if (Number(values.priority) !== job.priority) body.priority = Number(values.priority);
       const date = values.scheduled ? typedMoment(values.scheduled) : null;
       if (!hasStarted && (date ? new Date(date).getTime() : null) !== (job.scheduled_at ? new Date(job.scheduled_at).getTime() : null)) body.scheduled_at = date;
-      if (values.expires_in) body.expires_in = Number(values.expires_in);
+      if (values.expires_in_seconds) body.expires_in_seconds = Number(values.expires_in_seconds);
       if (values.tags.trim() !== tags) body.tags = values.tags.trim() ? parseTags(values.tags) : {};
       if (Object.keys(body).length) await call("PATCH", `/v1/ava/jobs/${job.id}`, { body });
       done();
@@ -128,9 +128,9 @@ export function changeQueued(job, done) {
   });
 }
 
-/** A field for `expires_in`, which may be empty. */
+/** A field for `expires_in_seconds`, which may be empty. */
 export function expiryField(seconds, hint) {
-  return field("Expires after", h("input", { name: "expires_in", type: "number", min: "1", max: "31622400", value: seconds ?? "" }), hint);
+  return field("Expires after", h("input", { name: "expires_in_seconds", type: "number", min: "1", max: "31622400", value: seconds ?? "" }), hint);
 }
 
 function parseTags(text) {

@@ -75,7 +75,7 @@ function factsOf(worker) {
     ["Timeout", [span(timeout * 1000), " ", declared(timeout !== longest, span(longest * 1000))]],
     ["Retries", [String(retries), " ", declared(retries !== most, String(most)), delaysOf(worker.retry)]],
     ["Memory", worker.max_memory_mb === null ? "as its nodes allow" : `at most ${worker.max_memory_mb} MiB per run`],
-    ["Unstarted jobs", worker.expires_in === null ? "never expire" : `are cancelled after ${worker.expires_in} s`],
+    ["Unstarted jobs", worker.expires_in_seconds === null ? "never expire" : `are cancelled after ${worker.expires_in_seconds} s`],
     ["Job retention", worker.retention_days === null ? "default of the tenant or installation" : `${worker.retention_days} days`],
     ["MCP tool", { answer: "yes, a call waits for the end", task: "yes, a call returns a task", off: "no" }[worker.mcp] ?? "as set by AVA_MCP_WORKERS"],
     ["Updated", full(worker.updated_at)],
@@ -86,7 +86,8 @@ function factsOf(worker) {
 /** After which delays attempts are repeated, if that was set. */
 function delaysOf(retry) {
   if (!retry) return null;
-  return h("small", {}, retry.delays ? `after ${retry.delays.map((each) => span(each * 1000)).join(", ")}` : `after ${span(retry.first * 1000)}, each longer by ${retry.factor}`);
+  const { delays_seconds: delays, first_seconds: first, factor } = retry;
+  return h("small", {}, delays ? `after ${delays.map((each) => span(each * 1000)).join(", ")}` : `after ${span(first * 1000)}, each longer by ${factor}`);
 }
 
 /** The names that the platform has set for all tenants. */

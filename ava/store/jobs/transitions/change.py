@@ -69,7 +69,7 @@ UPDATE jobs AS j SET
     tags = CASE WHEN %(has_tags)s THEN c.tags ELSE j.tags END,
     scheduled_at = c.scheduled_at,
     expires_at = CASE WHEN NOT %(has_expiry)s THEN j.expires_at
-        ELSE greatest(clock_timestamp(), c.scheduled_at) + %(expires_in)s::int * interval '1 second' END,
+        ELSE greatest(clock_timestamp(), c.scheduled_at) + %(expires_in_seconds)s::int * interval '1 second' END,
     waits_for = CASE WHEN c.is_dated AND c.is_debounced THEN 'debounce' WHEN c.is_dated THEN 'schedule'
         WHEN %(has_date)s AND j.waits_for IN {rows.reasons(DATED)} THEN
             CASE WHEN {IS_PAUSED} THEN 'worker' WHEN j.limit_key IS NOT NULL THEN 'permit' END
@@ -93,8 +93,8 @@ def change(connection: Connection, job: Job, wanted: JobChange) -> Job | None:
         "priority": wanted.priority if "priority" in wanted.names else None,
         "has_date": "scheduled_at" in wanted.names,
         "scheduled_at": wanted.scheduled_at,
-        "has_expiry": "expires_in" in wanted.names,
-        "expires_in": wanted.expires_in,
+        "has_expiry": "expires_in_seconds" in wanted.names,
+        "expires_in_seconds": wanted.expires_in_seconds,
         "has_tags": "tags" in wanted.names,
         "tags": None if wanted.tags_json == "{}" else wanted.tags_json,
     }

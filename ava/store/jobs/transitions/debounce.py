@@ -68,12 +68,12 @@ SELECT {rows.JOB_COLUMNS}, j.n FROM moved AS j
 _ITS_INPUT = {"worker": "j.worker_id", "row": "w", "tenant_id": "j.tenant_id", "input_json": "s.input::json"}
 _TAKE_OVER = Statement(f"""
 WITH last AS MATERIALIZED (
-    SELECT j.tags AS earlier_tags, s.*, coalesce(s.asked_expires_in, w.expires_in) AS expires_in,
+    SELECT j.tags AS earlier_tags, s.*, coalesce(s.expiry, w.expires_in_seconds) AS expires_in_seconds,
         greatest(s.asked_priority, t.most_urgent_priority) AS priority,
         {limit_key(**_ITS_INPUT)} AS limit_key, {rate_key(**_ITS_INPUT)} AS rate_key
     FROM unnest(%(ids)s::uuid[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[], %(sizes)s::int[],
-                %(tags)s::text[], %(expires_in)s::int[])
-         AS s (id, trigger, asked_priority, input, input_bytes, tags, asked_expires_in)
+                %(tags)s::text[], %(expires_in_seconds)s::int[])
+         AS s (id, trigger, asked_priority, input, input_bytes, tags, expiry)
     JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.id = s.id JOIN workers AS w ON {workers.of("j")}
     LEFT JOIN tenant_limits AS t ON t.tenant_id = j.tenant_id
 ), untagged AS (
@@ -87,9 +87,9 @@ WITH last AS MATERIALIZED (
     SELECT %(tenant_id)s, tag.key, tag.value, l.id FROM last AS l CROSS JOIN LATERAL json_each_text(l.tags::json) AS tag
     ON CONFLICT DO NOTHING
 ), changed AS (
-    UPDATE jobs AS j SET expires_at = j.scheduled_at + l.expires_in * interval '1 second', input = l.input::json,
-        input_bytes = l.input_bytes, priority = l.priority, trigger = l.trigger, tags = l.tags::json,
-        triggered_by = %(user_id)s, limit_key = l.limit_key, rate_key = l.rate_key
+    UPDATE jobs AS j SET expires_at = j.scheduled_at + l.expires_in_seconds * interval '1 second',
+        input = l.input::json, input_bytes = l.input_bytes, priority = l.priority, trigger = l.trigger,
+        tags = l.tags::json, triggered_by = %(user_id)s, limit_key = l.limit_key, rate_key = l.rate_key
     FROM last AS l WHERE j.tenant_id = %(tenant_id)s AND j.id = l.id RETURNING j.*
 )
 SELECT {rows.JOB_COLUMNS} FROM changed AS j
@@ -133,7 +133,7 @@ def _take_over(connection: Connection, tenant_id: str, user_id: str, last: Mappi
         "inputs": [spec.input_json for spec in specs],
         "sizes": [rows.large_bytes(spec.input_json) for spec in specs],
         "tags": [None if spec.tags_json == "{}" else spec.tags_json for spec in specs],
-        "expires_in": [spec.expires_in for spec in specs],
+        "expires_in_seconds": [spec.expires_in_seconds for spec in specs],
     }
     return {job.id: job for row in connection.exec_driver_sql(_TAKE_OVER, parameters) for job in [rows.job(row)]}
 

@@ -84,7 +84,7 @@ class _Parts:
     new_id: str = "ava_uuid7()"
     schema: str = "w.input_schema_version IS NOT DISTINCT FROM s.version"
     max_retries: str = "least(w.max_retries, coalesce(own.max_retries, platform.max_retries))"
-    expires_in: str = "w.expires_in"
+    expires_in_seconds: str = "w.expires_in_seconds"
     #: SQL around the reason to wait: jobs or a date precede worker and permit.
     waits_first: str = ""
     waits_end: str = ""
@@ -106,7 +106,7 @@ _WITH_MORE = _Parts(
     new_id="coalesce(e.uuid, ava_uuid7())",
     schema=f"({_PLAIN.schema} OR s.has_template)",
     max_retries="least(w.max_retries, coalesce(own.max_retries, platform.max_retries), s.retries)",
-    expires_in="coalesce(s.expiry, w.expires_in)",
+    expires_in_seconds="coalesce(s.expiry, w.expires_in_seconds)",
     waits_first="coalesce(waits_first, ",
     waits_end=")",
     expires_from="CASE WHEN is_due THEN scheduled_at ELSE greatest(scheduled_at, now()) END",
@@ -135,7 +135,7 @@ SELECT id, created, tenant_id, worker_id, queue, trigger, priority, input::json,
        waits, CASE WHEN may_publish AND waits IS NULL AND NOT EXISTS (
            SELECT FROM closed_windows AS c WHERE c.queue = m.queue AND c.priority = m.priority) THEN now() END,
        max_retries + 1, traceparent,
-       coalesce({parts.expires_before}, {parts.expires_from} + expires_in * interval '1 second'),
+       coalesce({parts.expires_before}, {parts.expires_from} + lifetime * interval '1 second'),
        {parts.deadline_from} + deadline_seconds * interval '1 second'{parts.values}
 FROM (SELECT f.*, to_timestamp(('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 1e3) AS created,
     {parts.waits_first}CASE WHEN status = 'paused' THEN 'worker' WHEN is_limited THEN 'permit' END{parts.waits_end}
@@ -149,7 +149,7 @@ FROM (SELECT {parts.new_id} AS id, e.* FROM (
            {worker_settings.STATUS} AS status,
            w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL AS is_limited,
            w.max_running, w.max_running_per, w.rate_jobs, w.rate_per, {parts.deadline_seconds} AS deadline_seconds,
-           {parts.expires_in} AS expires_in{parts.ruled}
+           {parts.expires_in_seconds} AS lifetime{parts.ruled}
     FROM {parts.asked} WITH ORDINALITY AS s ({", ".join(_ASKED)})
     JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
                      AND {parts.schema}
@@ -185,7 +185,7 @@ _rest_of = attrgetter(
     *("uuid", "is_due", "after", "place"),
     *(
         f"spec.{name}"
-        for name in ("scheduled_at", "retry_of", "tags_json", "max_retries", "expires_in", "start_before")
+        for name in ("scheduled_at", "retry_of", "tags_json", "max_retries", "expires_in_seconds", "start_before")
     ),
     *("spec.deadline_seconds", "spec.dedupe"),
 )
@@ -338,7 +338,7 @@ def _record(new: NewJob) -> dict[str, object]:
         "tags": None if spec.tags_json == _NO_TAGS else spec.tags_json,
         "input_bytes": rows.large_bytes(spec.input_json),
         "retries": spec.max_retries,
-        "expiry": spec.expires_in,
+        "expiry": spec.expires_in_seconds,
         "start_before": spec.start_before,
         "deadline": spec.deadline_seconds,
         "dedupe_key": None if spec.dedupe is None else spec.dedupe.key,
