@@ -10,6 +10,7 @@ from typing import Any
 
 from marshmallow import class_registry
 
+from ava.api.openapi_parts import KNOWN_VALUES
 from tools.openapi import description
 
 MODULE = Path(__file__).parent.parent / "ava" / "client" / "records.py"
@@ -84,7 +85,7 @@ def _class(name: str, schemas: dict[str, Any], enums: dict[tuple[str, ...], str]
         if field not in inherited:
             is_optional = field not in own["required"]
             type_ = "datetime" if place in LOCAL_TIMES else _type(found)
-            if values := tuple(str(value) for value in found.get("enum", ()) if value is not None):
+            if values := tuple(found.get(KNOWN_VALUES, ())):
                 type_ = type_.replace("str", enums.setdefault(values, name + field.title().replace("_", "")))
             if is_optional and field in own["properties"] and type_ != "bool":
                 type_ += " | None"
@@ -123,13 +124,13 @@ def _default(place: str, type_: str, *, is_optional: bool) -> str:
 
 def _comment(schema: Any, schemas: dict[str, Any]) -> str:
     """Return the first sentence that describes a field: its unit, its values, the names of what it holds."""
-    text = schema.get("description", "").split(". ")[0].removesuffix(".")
+    text = schema.get("description", "").partition("Known values: ")[0].split(". ")[0].removesuffix(".")
     inner = schema.get("items") or schema.get("additionalProperties") or schema.get("anyOf", [schema])[0]
     reference = inner.get("$ref", "").split("/")[-1] if isinstance(inner, dict) else ""
-    names = schema.get("enum", ()) if not text else ()
+    names = schema.get(KNOWN_VALUES, ()) if not text else ()
     if reference and reference not in _REFERENCES:
         names = schemas[reference]["properties"]
-    listed = ", ".join(f"`{name}`" for name in names if name is not None)
+    listed = ", ".join(f"`{name}`" for name in names)
     if not text and schema.get("maximum", 2**31) < 2**31:
         text = f"{schema.get('minimum', 0)} to {schema['maximum']:g}"
     return _in_python(": ".join(filter(None, (text, listed))) + ".") if text or listed else ""

@@ -6,6 +6,7 @@ werkzeug) differ from the contract's.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -33,12 +34,11 @@ from ava.api.http.fields import (
     WholeNumber,
 )
 from ava.api.http.operations import NDJSON, Operation, find_operation
+from ava.api.http.strict import Strict
 from ava.api.openapi_examples import add_examples
+from ava.api.schemas.events import SentEventRecord
 from ava.api.schemas.setting_fields import ENTRY_NAME, LONGEST_ENTRY, NamedTexts, QueryText
 from ava.version import VERSION
-
-#: Suffixes of the schemas that clients send.
-_INPUTS = ("Body", "Filter")
 
 
 def describe(app: Flask, *, public_url: str = "") -> dict[str, Any]:
@@ -67,9 +67,14 @@ class _Converter(OpenAPIConverter):
 
     def field2property(self, field: fields.Field[Any]) -> dict[str, Any]:
         found: dict[str, Any] = super().field2property(field) | _attributes(field)
-        # apispec writes a default of None although it means "no default".
-        if found.get("default", ...) is None:
-            del found["default"]
+        # Generated clients would require a field of a request that has a default, so words state it.
+        default = found.pop("default", None)
+        if not isinstance(field.root, Strict):
+            values = found.pop("enum", ())
+            found |= parts.open_enum(values, found.get("description", "")) if values else {}
+        elif default not in (None, "", ()):
+            text = f"`{default}`" if isinstance(default, str) else json.dumps(default)
+            found["description"] = f"{found.get('description', '')} Default: {text}.".lstrip()
         # Generated clients would treat an object without named fields as empty.
         if "object" in found.get("type", ()) and "properties" not in found:
             found.setdefault("additionalProperties", True)
@@ -81,7 +86,7 @@ class _Converter(OpenAPIConverter):
         name = type(schema).__name__
         if name in parts.EXAMPLES:
             found["example"] = parts.EXAMPLES[name]
-        if name.endswith(_INPUTS):
+        if isinstance(schema, Strict):
             found["additionalProperties"] = False
             if name.endswith("Filter") or name == "ChangeBody":
                 found["minProperties"] = 1
@@ -97,6 +102,7 @@ class _Plugin(MarshmallowPlugin):
 def _add_components(spec: APISpec) -> None:
     spec.components.schema("Error", parts.ERROR | {"example": parts.EXAMPLES["Error"]})
     spec.components.schema("Pagination", parts.PAGINATION)
+    spec.components.schema("SentEventRecord", schema=SentEventRecord())
     for name, (header, text) in parts.SECURITY.items():
         spec.components.security_scheme(name, {"type": "apiKey", "in": "header", "name": header, "description": text})
     bearer = {"type": "http", "scheme": "bearer", "description": parts.BEARER_TEXT}
@@ -128,8 +134,8 @@ def _path(rule: Rule) -> str:
 
 def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "operationId": f"{rule.endpoint.replace('.', '_')}",
-        "tags": [rule.endpoint.split(".")[0]],
+        "operationId": _id(operation),
+        "tags": re.findall(r"/v1/(?:ava/)?(\w+)", rule.rule)[:1],
         "summary": operation.summary,
         "description": operation.description or (view.__doc__ or "").strip(),
         "security": _security(rule, view),
@@ -150,6 +156,12 @@ def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> di
             },
         }
     return described
+
+
+def _id(operation: Operation) -> str:
+    """Return the name that generated clients give an operation: `trigger_job` for "Trigger a job"."""
+    words = re.findall(r"\w+", operation.summary.lower().replace("'s", ""))
+    return "_".join(word for word in words if word not in ("a", "an", "the"))
 
 
 def _security(rule: Rule, view: Callable[..., Any]) -> list[dict[str, list[str]]]:
@@ -232,10 +244,10 @@ def _envelope(operation: Operation) -> dict[str, Any] | Schema:
             "properties": {"data": {"type": "array", "items": operation.record}, "pagination": "Pagination"},
         }
     data = {"type": "array", "items": operation.record} if operation.is_array else operation.record
-    if type(operation.record).__name__ == "SentEventRecord":
-        # One event, or an array in the order of sending.
-        data = {"oneOf": [operation.record, {"type": "array", "items": operation.record}]}
     properties: dict[str, Any] = {"data": data}
+    if type(operation.record).__name__ == "SentEventRecord":
+        # Generated Java does not compile with a choice of a record and an array.
+        properties["data"] = parts.SENT_EVENTS
     if type(operation.record).__name__ == "JobLogRecord":
         properties["pagination"] = parts.LOG_PLACE
     return {"type": "object", "required": list(properties), "properties": properties}
@@ -284,6 +296,5 @@ _OF_FIELDS: tuple[tuple[type[fields.Field[Any]], Callable[[Any], dict[str, Any]]
     (ClientId, lambda field: {"type": "string", "pattern": f"^{field.prefix}_[0-9a-z_]{{1,60}}$"}),
     (Id, lambda field: {"type": "string", "pattern": field.pattern}),
     (Instant, lambda _: {"type": "string", "format": "date-time"}),
-    # Only a field that loads `{}` without a value has a default.
-    (JsonObject, lambda field: {"type": "object", "default": {} if field.load_default == "{}" else None}),
+    (JsonObject, lambda _: {"type": "object"}),
 )

@@ -58,7 +58,7 @@ def _example(schema: dict[str, Any], schemas: dict[str, Any], name: str, depth: 
     """Return a value that is valid for the schema."""
     if "$ref" in schema:
         return _example(schemas[schema["$ref"].rpartition("/")[2]], schemas, name, depth)
-    for given in ("example", "const", "default"):
+    for given in ("example", "const"):
         if schema.get(given) is not None:
             return schema[given]
     if depth > _MAX_DEEP:
@@ -66,8 +66,9 @@ def _example(schema: dict[str, Any], schemas: dict[str, Any], name: str, depth: 
     for choice in ("allOf", "anyOf", "oneOf"):
         if choice in schema:
             return _example(schema[choice][0], schemas, name, depth)
-    if "enum" in schema:
-        return schema["enum"][0]
+    for values in ("enum", parts.KNOWN_VALUES):
+        if values in schema:
+            return schema[values][0]
     return _by_type(schema, schemas, name, depth)
 
 

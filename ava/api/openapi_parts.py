@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ava.api.http.callers.credentials import ROLES
@@ -44,8 +45,23 @@ COOKIE_TEXT = (
 BEARER = "ApiKey"
 BEARER_TEXT = "An API key, `ava_00.…`, instead of the four headers; x-user-id may name the acting user."
 
+#: The attribute of a string in a response that lists the known values.
+KNOWN_VALUES = "x-known-values"
+
 #: Optional fields of records: written only on request or if they have a value.
 OPTIONAL: dict[str, set[str]] = {"AnalyticsRecord": {"series", "percentiles"}, "TriggerCounts": set(Trigger)}
+
+
+def open_enum(values: Iterable[str | None], text: str = "") -> dict[str, Any]:
+    """Return the attributes of a response's enumeration: a string, because a newer server may add values.
+
+    The description `text` lists the known values, unless it explains each of them.
+    """
+    known = [value for value in values if value is not None]
+    if not all(f"`{value}`" in text for value in known):
+        text = f"{text} Known values: {', '.join(f'`{value}`' for value in known)}.".lstrip()
+    return {"description": text, KNOWN_VALUES: known}
+
 
 ERROR = {
     "type": "object",
@@ -57,7 +73,7 @@ ERROR = {
             "required": ["code", "message", "request_id", "docs_url"],
             "additionalProperties": False,
             "properties": {
-                "code": {"type": "string", "enum": [code.value for code in ErrorCode]},
+                "code": {"type": "string", **open_enum(code.value for code in ErrorCode)},
                 "message": {"type": "string", "description": "The problem, its place and the remedy."},
                 "request_id": {"type": "string"},
                 "docs_url": {"type": "string"},
@@ -87,6 +103,18 @@ CLOUD_EVENT = {
     "additionalProperties": True,
 }
 CLOUD_EVENTS = {"type": "array", "minItems": 1, "maxItems": BULK_EVENTS.value, "items": CLOUD_EVENT}
+
+#: The response to sent events.
+SENT_EVENTS = {
+    "description": "A `SentEventRecord`; with `events` an array of them, in their order.",
+    "example": {
+        "id": "evt_01jwnqrgt0e3rt0q9vz5k8x2mc",
+        "job_ids": ["job_01jwnqrgt0e3rt0q9vz5k8x2mc"],
+        "refused": [],
+        "more": 0,
+        "duplicate": False,
+    },
+}
 
 PAGINATION = {
     "type": "object",
@@ -134,15 +162,15 @@ GIVEN: dict[str, Any] = {
     "Location": {"description": "The path of the new record.", "schema": {"type": "string"}},
     "Existing-Job": {
         "description": "`true` if an earlier trigger with the same `dedupe` or `debounce` key created the job.",
-        "schema": {"type": "string", "enum": ["true"]},
+        "schema": {"type": "string"},
     },
     "Idempotent-Replayed": {
         "description": "`true` if an earlier call with this key created the jobs.",
-        "schema": {"type": "string", "enum": ["true"]},
+        "schema": {"type": "string"},
     },
     "Durability": {
         "description": "`replicated` if the request had this header.",
-        "schema": {"type": "string", "enum": ["replicated"]},
+        "schema": {"type": "string"},
     },
     "ETag": {"description": "The ETag of an ended record, which never changes.", "schema": {"type": "string"}},
     "Ava-Replica-Lag-Ms": {

@@ -138,11 +138,6 @@ def test_every_object_names_its_fields_or_says_that_it_has_others(shared_api: Ap
     description = json.loads(shared_api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
     closed = [place for place, schema in _schemas(description) if _is_closed(schema)]
     assert closed == []
-    bodies = description["components"]["schemas"]
-    assert bodies["TriggerBody"]["properties"]["input"]["default"] == {}
-    # Without an input these two keep the one that there is.
-    assert "default" not in bodies["RetryBody"]["properties"]["input"]
-    assert "default" not in bodies["ScheduleChangeBody"]["properties"]["input"]
 
 
 def test_a_batch_and_an_export_say_what_each_of_their_entries_is(api: Api) -> None:

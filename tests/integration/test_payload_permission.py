@@ -44,20 +44,19 @@ _WAIT = (
 )
 #: Operations on which a caller who sees payloads sees the mark.
 _SHOWN = {
-    *("jobs_list_jobs", "jobs_show", "jobs_trigger", "jobs_retry", "jobs_cancel", "bulk_trigger"),
-    *("job_logs_logs", "job_logs_download", "streams_stream", "exports_export", "why_show"),
-    *("schedules_show", "schedules_list_schedules", "schedules_list_firings", "schedules_change", "schedules_run"),
-    *("webhooks_list_deliveries", "webhooks_show_body", "errors_list_errors", "errors_show", "errors_resolve"),
-    *("audit_list_entries", "overview_show", "workers_show", "workers_change"),
-    *("events_list_events", "events_show", "hooks_list_deliveries", "hooks_show_delivery", "hooks_list_hooks"),
-    *("subscriptions_list_subscriptions", "subscriptions_show"),
-    *("operations_list_operations", "operations_show", "trees_tree", "journals_list"),
+    *("list_jobs", "show_job", "trigger_job", "trigger_many_jobs", "retry_job", "cancel_job", "follow_job"),
+    *("show_job_log", "download_job_log", "export_jobs", "explain_job", "show_job_tree", "list_job_journal"),
+    *("show_schedule", "list_schedules", "list_schedule_firings", "update_schedule", "run_schedule_now"),
+    *("list_webhook_deliveries", "show_body_of_delivery", "list_error_groups", "show_error_group"),
+    *("resolve_error_group", "list_audit_trail", "show_overview", "show_worker", "update_worker"),
+    *("list_events", "show_event", "list_hooks", "list_hook_deliveries", "show_delivery"),
+    *("list_subscriptions", "show_subscription", "list_operations", "show_operation"),
 }
 
 
 _JOB = {"worker_id": "wkr_open", "input": {"text": MARK}}
 #: The bodies that have the mark, or take the place of what has it, by the ids of their operations.
-_BODIES: dict[str, Any] = {"jobs_trigger": _JOB, "bulk_trigger": {"jobs": [_JOB]}, "jobs_retry": None}
+_BODIES: dict[str, Any] = {"trigger_job": _JOB, "trigger_many_jobs": {"jobs": [_JOB]}, "retry_job": None}
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ LAG_HEADER = "Ava-Replica-Lag-Ms"
 class Operation:
     """The contract of one route and method."""
 
-    #: A few words, as in "Trigger a job".
+    #: A verb and a noun, as in "Trigger a job". The `operationId` follows: `trigger_job`.
     summary: str
     description: str = ""
     query: Schema = field(default_factory=NoParameters)

@@ -36,7 +36,7 @@ _CHANGE: dict[str, Any] = {
 
 @blueprint.get("")
 @operation(
-    summary="List error groups of failed jobs",
+    summary="List error groups",
     description="Groups of failed jobs with the same worker, kind of error, message (without numbers, ids and "
     "addresses) and stack frames of the handler. The most recently seen groups come first; `count` is for the "
     "time range.",
@@ -82,7 +82,7 @@ def resolve(error_id: str) -> Response:
 
 @blueprint.post("/<error_id>/retry")
 @operation(
-    summary="Retry the jobs of an error group",
+    summary="Retry an error group's jobs",
     description="Triggers a copy of each failed job of the group that is still stored, at most the newest 10,000. "
     "The response is an operation, like that of `POST /v1/ava/jobs/retry`.",
     body=NoBody(),

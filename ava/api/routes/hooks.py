@@ -100,7 +100,7 @@ def show(hook_id: str) -> Response:
 
 @blueprint.patch("/<hook:hook_id>")
 @operation(
-    summary="Change a hook",
+    summary="Update a hook",
     description="Changes only the fields in the body, within 2 s. After a new secret the previous one stays valid "
     "for `keep_secret_seconds` (default: a day); up to 4 secrets are valid together.",
     body=HookChangeBody(),
@@ -126,7 +126,7 @@ def change(hook_id: str, asked: HookChangeRequest) -> Response:
 
 @blueprint.post("/<hook:hook_id>/rotate")
 @operation(
-    summary="Rotate the URL of a hook",
+    summary="Rotate a hook's URL",
     description="The response has the new `url`; a repeated response for an Idempotency-Key does not. The previous "
     "address stops working within 2 s, or after `keep_seconds`.",
     body=HookRotateBody(),

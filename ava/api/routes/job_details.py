@@ -22,7 +22,7 @@ runs = Blueprint("job_runs", __name__, url_prefix="/v1/ava/jobs")
 
 @runs.get("/<job:job_id>/runs", endpoint="list")
 @operation(
-    summary="List the runs of a job",
+    summary="List a job's runs",
     description="Oldest first: each attempt, and each run that was lost or interrupted, with its times. A job whose "
     "handler waits has a run before and after each wait.",
     query=paging.job_page_query(),
@@ -44,7 +44,7 @@ reasons = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
 
 @reasons.get("/<job:job_id>/why", endpoint="show")
 @operation(
-    summary="Explain a job's state",
+    summary="Explain a job",
     description="One sentence, and its facts. `ahead` counts the tenant's own jobs that start before this one, up to "
     "10,000, among the first 20,000 of all tenants. The estimate considers all of these jobs, each with the duration "
     "of the tenant's newest jobs of the worker. Without completed jobs of the worker there is no estimate, and the "
@@ -63,7 +63,7 @@ trees = Blueprint("trees", __name__, url_prefix="/v1/ava/jobs")
 
 @trees.get("/<job:job_id>/tree")
 @operation(
-    summary="Show the tree of a job",
+    summary="Show a job's tree",
     description="The jobs of the tree, without inputs and outputs, and the edges between them: bulk entries with "
     "names or `after`, and jobs created by handlers, at most 10,000 below a root. A job without a tree is returned "
     "as its only job.",
@@ -98,7 +98,7 @@ journals = Blueprint("journals", __name__, url_prefix="/v1/ava/jobs")
 
 @journals.get("/<job:job_id>/journal", endpoint="list")
 @operation(
-    summary="List the journal of a job",
+    summary="List a job's journal",
     description="Oldest first: the named actions of its handler, i.e. steps with their results, children, sleeps, "
     "and waits with a timeout. Without payload permission, names and results are hidden.",
     query=paging.job_page_query(),
@@ -120,7 +120,7 @@ waits = Blueprint("waits", __name__, url_prefix="/v1/ava/jobs")
 
 @waits.get("/<job:job_id>/waits", endpoint="list")
 @operation(
-    summary="List the waits of a job",
+    summary="List a job's waits",
     description="The latest first: what the job waited for, since when, and when its handler was entered again.",
     query=paging.job_page_query(),
     record=JobWaitRecord(),

@@ -32,7 +32,7 @@ blueprint = Blueprint("job_logs", __name__, url_prefix="/v1/ava/jobs")
 
 @blueprint.get("/<job:job_id>/logs")
 @operation(
-    summary="View a job's log",
+    summary="Show a job's log",
     description="Oldest line first. To follow a log, poll with `after` set to the `next_cursor` of the previous "
     "response; it stays the same until there is a new line. `tail` returns the last lines, and `before` with a "
     "`previous_cursor` the preceding lines; `has_more` then reports that earlier lines exist. A response ends early "

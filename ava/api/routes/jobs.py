@@ -190,7 +190,7 @@ def show(job_id: str, query: ShowRequest) -> Response:
 
 @blueprint.patch("/<job:job_id>")
 @operation(
-    summary="Change a queued job",
+    summary="Update a job",
     description="Changes the priority, date, expiry or tags; 409 if the job is not queued any more. A claim and a "
     "change cannot overlap: either the job has already started, or the claim uses the change. For a job that waits "
     "for a retry, only `priority` and `tags` can be changed.",

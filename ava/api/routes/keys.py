@@ -68,7 +68,7 @@ def list_keys(query: PageRequest) -> Response:
 
 @blueprint.delete("/<key_id>")
 @operation(
-    summary="Revoke an API key",
+    summary="Delete an API key",
     description="All processes refuse the key, and all keys created with it, within 2 seconds; the process that "
     "responds refuses them immediately.",
     record=KeyDeletedRecord(),

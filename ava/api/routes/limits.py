@@ -31,7 +31,7 @@ blueprint = Blueprint("limits", __name__, url_prefix="/v1/ava/limits")
 
 @blueprint.get("")
 @operation(
-    summary="List the limits",
+    summary="List limits",
     description="Each limit of this installation by name, with the tenant's usage where it is counted, up to 10,000. "
     "Errors name the limit that caused them. Values that operators set for the tenant are included.",
     query=page_query(name_reader(_NAMES.__contains__)),
@@ -53,7 +53,7 @@ def show(query: PageRequest) -> Response:
 
 @blueprint.get("/workers")
 @operation(
-    summary="List the limits of workers",
+    summary="List worker limits",
     description="By id: each worker with a limit that the tenant may run, with the tenant's running and waiting jobs.",
     query=page_query(client_id_reader("wkr")),
     record=WorkerLimitRecord(),
@@ -72,7 +72,7 @@ tenants = Blueprint("tenants", __name__, url_prefix="/v1/ava/tenants")
 
 @tenants.get("/<tenant:tenant_id>/limits")
 @operation(
-    summary="Show the limits of a tenant",
+    summary="Show a tenant's limits",
     description="For the tenant itself and for the roles of the platform.",
     record=TenantLimitsRecord(),
     failures=(404,),
@@ -84,7 +84,7 @@ def show_limits(tenant_id: str) -> Response:
 
 @tenants.put("/<tenant:tenant_id>/limits")
 @operation(
-    summary="Set the limits of a tenant",
+    summary="Set a tenant's limits",
     description="For the roles of the platform. Replaces all limits of the tenant; waiting jobs follow within 2 s.",
     body=TenantLimitsBody(),
     body_as="fields",

@@ -16,7 +16,7 @@ blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
 
 @blueprint.get("")
 @operation(
-    summary="List the nodes",
+    summary="List nodes",
     description="Live nodes first; an ended node is listed for an hour. `jobs` lists only the jobs of the caller's "
     "tenant, while `busy` counts the jobs of all tenants. A role below platform-admin sees the nodes and workers "
     "that it can use, with their queues and with `busy` for its own jobs, but no names and no memory of machines.",

@@ -94,7 +94,7 @@ def _write(runs: list[PulledRun]) -> str:
 @blueprint.post("/<run>/lines")
 @open_to_workers
 @operation(
-    summary="Append log lines of a run",
+    summary="Append a run's log lines",
     description="A line with a `seq` that was already sent is ignored, so the call can be repeated.",
     body=LinesBody(),
     record=StopRecord(),
@@ -108,7 +108,7 @@ def append_lines(run: str, body: dict[str, list[SentLine]]) -> Response:
 @blueprint.post("/<run>/progress")
 @open_to_workers
 @operation(
-    summary="Report the progress of a run",
+    summary="Report a run's progress",
     body=ProgressBody(),
     record=StopRecord(),
     failures=(404, 409, 413, 415, 422),
@@ -142,7 +142,7 @@ def end_run(run: str, ending: SentOutcome) -> Response:
 @blueprint.post("/heartbeat")
 @open_to_all
 @operation(
-    summary="Report that runs are alive",
+    summary="Send heartbeats",
     description="Required at least every 5 s for each run. The tokens of the runs are the only credentials.",
     body=HeartbeatBody(),
     record=HeartbeatRecord(),

@@ -32,7 +32,7 @@ overview = Blueprint("overview", __name__, url_prefix="/v1/ava")
 
 @overview.get("/overview", endpoint="show")
 @operation(
-    summary="Show the tenant's totals",
+    summary="Show the overview",
     description="Waiting jobs by priority, running jobs, jobs that ended in each of the last 60 minutes (with a lag "
     "of a few seconds), and percentiles of the newest jobs. Its cost does not depend on the number of jobs.",
     record=OverviewRecord(),
@@ -48,7 +48,7 @@ analytics = Blueprint("analytics", __name__, url_prefix="/v1/ava")
 
 @analytics.get("/analytics", endpoint="show")
 @operation(
-    summary="Show statistics of ended jobs",
+    summary="Show analytics",
     description="Jobs that ended since `since`, each counted once, with a lag of a few seconds. The cost does not "
     "depend on their number. Deleting a job by retention does not change the counts.",
     query=AnalyticsQuery(),
@@ -72,7 +72,7 @@ tenant_loads = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")
 
 @tenant_loads.get("")
 @operation(
-    summary="List the tenants with their jobs",
+    summary="List tenants",
     description="For platform-admin and above, by id: tenants with jobs that wait, run, or ended in the last hour. A "
     f"page scans at most {MAX_SCANNED:,} tenants that have jobs at all; if it ends at this limit, it may have fewer "
     f"tenants than requested, or none, and `next_cursor` continues it. `total` counts the first {MAX_SCANNED:,}.",
@@ -95,7 +95,7 @@ promotions = Blueprint("promotions", __name__, url_prefix="/v1/ava/promotions")
 
 @promotions.get("")
 @operation(
-    summary="List the promotions of a standby",
+    summary="List promotions",
     description="For platform-admin and above: the promotions of a standby of PostgreSQL, the latest first, and "
     "whether commits are known to be lost with the previous server.",
     query=page_query(name_reader(_is_timeline)),

@@ -105,7 +105,7 @@ def show(schedule_id: str) -> Response:
 
 @blueprint.patch("/<schedule:schedule_id>")
 @operation(
-    summary="Change a schedule",
+    summary="Update a schedule",
     description="Changes only the fields in the body. After a change of the pattern, the time zone, the dates or "
     "`enabled`, the next firing is at the first slot from now on. Worker, pattern and time zone of a schedule that a "
     "handler module declares cannot be changed: 409. If a tenant role may not request the schedule's priority, it "
@@ -143,7 +143,7 @@ def delete(schedule_id: str) -> Response:
 
 @blueprint.get("/<schedule:schedule_id>/next")
 @operation(
-    summary="List the next slots of a schedule",
+    summary="List a schedule's next slots",
     description="Earliest first, from now on, without the delay of `spread_seconds`; also for a disabled schedule.",
     query=NextQuery(),
     query_as="count",
@@ -182,7 +182,7 @@ def run(schedule_id: str, key: str | None) -> Response:
 
 @blueprint.get("/<schedule:schedule_id>/firings")
 @operation(
-    summary="List the firings of a schedule",
+    summary="List a schedule's firings",
     description="Newest first: each past slot, with the created job or the reason why there is none. Firings are "
     "retained as long as jobs.",
     query=page_query(id_reader("fir")),

@@ -69,7 +69,7 @@ def start() -> Response:
 
 @blueprint.get("/session")
 @operation(
-    summary="Show who is calling",
+    summary="Show the caller",
     description="The tenant, user and role of the request.",
     record=SessionRecord(),
 )
@@ -81,7 +81,7 @@ def show() -> Response:
 
 @blueprint.patch("/session")
 @operation(
-    summary="Switch to another tenant",
+    summary="Switch the session's tenant",
     description="For roles of the platform. The new cookie selects the tenant for requests that cannot name one in "
     "`x-tenant-id`, such as downloads and streams.",
     body=SessionBody(),
@@ -113,7 +113,7 @@ def end() -> Response:
 
 @blueprint.delete("/sessions")
 @operation(
-    summary="End all sessions of a user",
+    summary="End a user's sessions",
     description="Ends every session of the caller's API key, or of its user, in its tenant, and invalidates their "
     "unused links.",
     record=EndedSessionsRecord(),
@@ -126,7 +126,7 @@ def end_all() -> Response:
 
 @blueprint.post("/session/links")
 @operation(
-    summary="Create a one-time sign-in link",
+    summary="Create a sign-in link",
     description="The link works once, within 10 minutes: it signs in to the dashboard as the caller. Append `path` "
     "to the address of the API.",
     body=NoBody(),

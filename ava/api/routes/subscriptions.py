@@ -78,7 +78,7 @@ def list_subscriptions(query: SubscriptionListRequest) -> Response:
 
 @blueprint.post("/test")
 @operation(
-    summary="Try a subscription on an event",
+    summary="Test a subscription",
     description="Reports whether the event matches, the first path that does not match, and the input of its job. "
     "Nothing is stored.",
     body=SubscriptionTestBody(),
@@ -100,7 +100,7 @@ def show(subscription_id: str) -> Response:
 
 @blueprint.patch("/<subscription:subscription_id>")
 @operation(
-    summary="Change a subscription",
+    summary="Update a subscription",
     description="Changes only the fields in the body, for events from now on.",
     body=SubscriptionChangeBody(),
     body_as="changes",

@@ -83,7 +83,7 @@ def show(webhook_id: str) -> Response:
 
 @blueprint.patch("/<webhook_id>")
 @operation(
-    summary="Change a webhook",
+    summary="Update a webhook",
     description="Changes only the fields in the body. After a new secret, requests are signed with both secrets for "
     "24 hours, so that the receiver can switch. `enabled` turns the webhook off and on; pending deliveries are "
     "retained while it is off.",

@@ -113,7 +113,7 @@ def show(worker_id: str) -> Response:
 
 @blueprint.patch("/<worker_id>")
 @operation(
-    summary="Change a worker's settings",
+    summary="Update a worker",
     description="Changes the tenant's settings, which override the platform's settings, which override the "
     "handler's. Only the fields in the body change, and only the named entries of `config` and `secrets`. Waiting "
     "jobs follow a change of status within two seconds; no job of a paused worker starts after the response. A job "

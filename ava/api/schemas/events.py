@@ -46,7 +46,7 @@ class EventBody(Strict):
     source = ShortString(
         longest=MAX_TEXT_CHARS,
         load_default=DEFAULT_SOURCE,
-        metadata={"description": "The sender of the event, a URI reference.", "default": DEFAULT_SOURCE},
+        metadata={"description": "The sender of the event, a URI reference."},
     )
     subject = ShortString(
         longest=MAX_TEXT_CHARS,

@@ -96,7 +96,6 @@ class WebhookBody(Strict):
         metadata={
             "type": "boolean",
             "description": "True: send no events of jobs that a handler created.",
-            "default": False,
         },
     )
 
