@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from ava.domain.access.actor import SYSTEM
 from ava.domain.jobs.job import JobSpec
 from ava.store.engine.database import Database as StoreDatabase
 from ava.store.fleet import queues
@@ -174,8 +175,8 @@ def pause(system: Ours, *, published: int) -> Figures:
     with running(system, 1):
         until(lambda: system.finished_of(_TENANT) > 20)
         with database.connect() as connection:
-            paused, _ = queues.pause(connection, queue="default", user_id="usr_bench")
-        paused_at = paused.paused_at
+            queues.pause(connection, queue="default", by=SYSTEM)
+        paused_at = system.database.value("SELECT paused_at FROM queues")
         time.sleep(5)
         late, last = system.database.rows(
             "SELECT count(*) FILTER (WHERE started_at > %s + interval '2 seconds'),"

@@ -27,9 +27,9 @@ _ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia
 _DAYS = ("*", "1-7", "0-6", "SUN-SAT", "1,2,3,4,5,6,0")
 
 _INSERT = """
-INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,
+INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, overlap, catch_up,
                        catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by)
-SELECT 'ten_bench', 'wkr_noop', p.cron, p.timezone, '{"a":1}', 5, true, 'allow', 'last', 3600, %s, now(), %s, %s,
+SELECT 'ten_bench', 'wkr_noop', p.cron, p.timezone, '{"a":1}', 5, 'allow', 'last', 3600, %s, now(), %s, %s,
        'usr_bench'
 FROM generate_series(0, %s - 1) AS n
 JOIN unnest(%s::text[], %s::text[]) WITH ORDINALITY AS p (cron, timezone, k) ON p.k = n %% %s + 1

@@ -253,9 +253,9 @@ class FullOurs(Ours):
         )
         # It fires in no run of the benchmark.
         self.database.value(
-            "INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,"
+            "INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, overlap, catch_up,"
             " catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by)"
-            " SELECT 'ten_bench', 'wkr_noop', '0 0 * * *', 'UTC', '{\"a\":1}', 5, true, 'allow', 'last', 3600, 0,"
+            " SELECT 'ten_bench', 'wkr_noop', '0 0 * * *', 'UTC', '{\"a\":1}', 5, 'allow', 'last', 3600, 0,"
             " now(), now() + interval '1 day', %s, 'usr_bench'",
             timezone_data_version(),
         )

@@ -29,14 +29,14 @@ from ava.client.reading import JobProperties, OpenEnum, OperationProperties, Tre
 '''
 #: The classes, in the order of the module. The schema of one is that of its name, unless SCHEMAS has another.
 _NAMES = (
-    "Job LogLine Operation Worker WorkerLimit QueueCount PausedQueue Queues Limit Explanation "
+    "Job LogLine Operation Worker WorkerLimit Actor Pause QueueCount Queue Queues Limit Explanation "
     "Schedule ScheduleSlot SchedulePreview Firing ApiKey ErrorGroup SentEvent ReceivedEvent Subscription "
     "TriedSubscription Hook HookDelivery HookReceipt HookTest Webhook Delivery DeliveryBody Overview Analytics Node "
     "Promotion TenantLoad TenantRules AuditEntry JobRun TreeJob TreeEdge Tree JournalEntry JobWait"
 )
 CLASSES = _NAMES.split()
 SCHEMAS = {
-    "QueueCount": "QueueRecord",
+    "QueueCount": "WorkerCountRecord",
     "ScheduleSlot": "SlotRecord",
     "SchedulePreview": "PreviewRecord",
     "ApiKey": "KeyRecord",

@@ -317,6 +317,7 @@ EXAMPLES: dict[str, Any] = {
         "created_by": "usr_01hxyz",
         "created_at": "2025-06-01T10:00:00Z",
         "updated_at": "2025-06-01T10:00:00Z",
+        "paused": None,
         "expires_in_seconds": None,
     },
     "PreviewBody": {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "count": 1},

@@ -22,6 +22,7 @@ from ava.client.errors import (
 from ava.client.events import Event, Progress
 from ava.client.operations import JobFilters
 from ava.client.records import (
+    Actor,
     Analytics,
     ApiKey,
     AuditEntry,
@@ -48,8 +49,9 @@ from ava.client.records import (
     Operation,
     OperationState,
     Overview,
-    PausedQueue,
+    Pause,
     Promotion,
+    Queue,
     QueueCount,
     Queues,
     ReceivedEvent,
@@ -73,6 +75,7 @@ from ava.client.records import (
 from ava.client.webhooks import verify
 
 __all__ = [
+    "Actor",
     "Analytics",
     "ApiConflict",
     "ApiError",
@@ -112,9 +115,10 @@ __all__ = [
     "Operation",
     "OperationState",
     "Overview",
-    "PausedQueue",
+    "Pause",
     "Progress",
     "Promotion",
+    "Queue",
     "QueueCount",
     "Queues",
     "ReceivedEvent",

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Generic
 from urllib.parse import urlencode
 
 from ava.client.errors import (
@@ -22,8 +22,21 @@ from ava.client.errors import (
     ApiUnavailable,
     WaitTimeout,
 )
-from ava.client.flows import ConnectionFailed, Flow, Item, Listing, Mode, Request, Resource, Response, Sender, Sleep
+from ava.client.flows import (
+    ConnectionFailed,
+    Flow,
+    Item,
+    Listing,
+    Mode,
+    Request,
+    Resource,
+    Response,
+    Sender,
+    Sleep,
+    call,
+)
 from ava.client.reading import Record, read
+from ava.client.sent import segment
 
 _ERRORS: dict[int, type[ApiError]] = {
     400: ApiRefused,
@@ -152,6 +165,30 @@ class ApiResource(Resource[Mode]):
     def __init__(self, calls: Calls, sender: Sender) -> None:
         super().__init__(sender)
         self._calls = calls
+
+
+class PausableResource(ApiResource[Mode], Generic[Mode, Record]):
+    """A resource whose records can be paused."""
+
+    #: The type of its records, and the path above their ids.
+    _kind: type[Record]
+    _path: str
+
+    @call
+    def pause(self, record_id: str, /, reason: str | None = None) -> Flow[Record]:
+        """Pause a record; a paused one keeps its pause. Returns the record, whose `paused` has the reason."""
+        path = f"{self._path}/{segment(record_id)}/pause"
+        return self._calls.record(self._kind, "POST", path, body={"reason": reason})
+
+    @call
+    def resume(self, record_id: str, /) -> Flow[Record]:
+        """End the pause of a record. Returns the record."""
+        return self._calls.record(self._kind, "POST", f"{self._path}/{segment(record_id)}/resume")
+
+
+def flag(value: bool | None) -> str | None:
+    """Return a boolean as a parameter of a query."""
+    return None if value is None else str(value).lower()
 
 
 def key_header(idempotency_key: str | None) -> dict[str, str]:

@@ -48,7 +48,7 @@ class Resources(Generic[Mode]):
         self.errors: ErrorGroups[Mode] = ErrorGroups(calls, sender)
         #: Creates, lists and deletes API keys: `client.keys.create(…)`.
         self.keys: Keys[Mode] = Keys(calls, sender)
-        #: Lists, drains and resumes nodes.
+        #: Lists, pauses and resumes nodes.
         self.nodes: Nodes[Mode] = Nodes(calls, sender)
         #: Lists the load of tenants; shows and sets their limits.
         self.tenants: Tenants[Mode] = Tenants(calls, sender)

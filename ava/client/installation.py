@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from ava.client.calls import OUTAGES, ApiResource
+from ava.client.calls import OUTAGES, ApiResource, PausableResource, flag
 from ava.client.flows import Flow, Listing, Mode, Request, call, listing
 from ava.client.records import (
     Analytics,
@@ -13,8 +13,8 @@ from ava.client.records import (
     Limit,
     Node,
     Overview,
-    PausedQueue,
     Promotion,
+    Queue,
     Queues,
     TenantLoad,
     TenantRules,
@@ -26,43 +26,26 @@ from ava.client.sent import segment, time_range
 _MCP_SECONDS = 60
 
 
-class QueueCalls(ApiResource[Mode]):
-    """Calls about queues."""
+class QueueCalls(PausableResource[Mode, Queue]):
+    """Calls about queues. Jobs of a paused queue wait; only platform roles pause and resume one."""
+
+    _kind, _path = Queue, "/v1/ava/queues"
 
     @call
-    def counts(self) -> Flow[Queues]:
-        """Return the numbers of queued and running jobs, and the paused queues."""
-        return self._calls.record(Queues, "GET", "/v1/ava/queues")
-
-    @call
-    def pause(self, queue: str) -> Flow[PausedQueue]:
-        """Pause a queue: its jobs wait. Returns who paused it, and when. Requires a platform role."""
-        return self._calls.record(PausedQueue, "POST", f"/v1/ava/queues/{segment(queue)}/pause")
-
-    @call
-    def resume(self, queue: str) -> Flow[bool]:
-        """Resume a queue. Returns False if it was not paused. Requires a platform role."""
-        data = yield from self._calls.data("POST", f"/v1/ava/queues/{segment(queue)}/resume")
-        return bool(data["was_paused"])
+    def counts(self, *, paused: bool | None = None) -> Flow[Queues]:
+        """Return the numbers of queued and running jobs, and the queues: all, paused or other ones."""
+        return self._calls.record(Queues, "GET", self._path, params={"filter[paused]": flag(paused)})
 
 
-class Nodes(ApiResource[Mode]):
-    """Calls about nodes."""
+class Nodes(PausableResource[Mode, Node]):
+    """Calls about nodes. A paused node finishes its running jobs and takes no others; only platform roles pause one."""
+
+    _kind, _path = Node, "/v1/ava/nodes"
 
     @listing
-    def list(self, *, per_page: int = 100) -> Listing[Node]:
-        """Return the nodes, live ones first."""
-        return self._calls.records(Node, "/v1/ava/nodes", {"per_page": per_page})
-
-    @call
-    def drain(self, node_id: str) -> Flow[Node]:
-        """Drain a node: it takes no new jobs and finishes the running ones. Requires a platform role."""
-        return self._calls.record(Node, "POST", f"/v1/ava/nodes/{segment(node_id)}/drain")
-
-    @call
-    def resume(self, node_id: str) -> Flow[Node]:
-        """Have a drained node take jobs again. Requires a platform role."""
-        return self._calls.record(Node, "POST", f"/v1/ava/nodes/{segment(node_id)}/resume")
+    def list(self, *, paused: bool | None = None) -> Listing[Node]:
+        """Return the nodes, live ones first: all, paused or other ones."""
+        return self._calls.records(Node, self._path, {"filter[paused]": flag(paused)})
 
 
 class Promotions(ApiResource[Mode]):

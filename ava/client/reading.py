@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
-from typing import Any, Protocol, TypeVar, get_args, get_type_hints
+from typing import Any, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 Record = TypeVar("Record")
 
@@ -110,6 +110,9 @@ def _reader(type_: Any) -> Callable[[Any], Any]:
     )
     if enumeration is not None:
         return lambda value: value and enumeration(value)
-    if inner and is_dataclass(inner[0]):
-        return lambda values: [read(inner[0], value) for value in values]
-    return lambda value: value
+    record: Any = next(filter(is_dataclass, (type_, *inner)), None)
+    if record is None:
+        return lambda value: value
+    if get_origin(type_) is list:
+        return lambda values: [read(record, value) for value in values]
+    return lambda value: value and read(record, value)

@@ -95,6 +95,24 @@ class WorkerMcp(OpenEnum):
     OFF = "off"
 
 
+class ActorKind(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    USER = "user"
+    KEY = "key"
+    JOB = "job"
+    SYSTEM = "system"
+
+
+class ActorVia(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    HEADERS = "headers"
+    OIDC = "oidc"
+    KEY = "key"
+    HANDLER = "handler"
+
+
 class ScheduleOverlap(OpenEnum):
     """The values of a field; a newer server may return others."""
 
@@ -368,6 +386,25 @@ class WorkerLimit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Actor:
+    """Who did something."""
+
+    id: str | None = None  # The user (`usr_…`), API key (`key_…`) or job (`job_…`); None for the system.
+    kind: ActorKind  # `user`, `key`, `job`, `system`.
+    via: ActorVia | None = None  # How it proved its identity; None for the system.
+    label: str | None = None  # With an API key: the user that the request named, if any.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """Who paused something, when and why."""
+
+    by: Actor | None = None  # Who paused it; None for the roles of a tenant if an operator did.
+    at: datetime
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class QueueCount:
     """The numbers of waiting and running jobs of one worker."""
 
@@ -378,24 +415,23 @@ class QueueCount:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PausedQueue:
-    """A paused queue; its jobs do not start until it is resumed."""
+class Queue:
+    """A queue of jobs."""
 
     queue: str
-    paused_by: str | None = None  # The user or API key that paused the queue; None for the roles of a tenant.
-    paused_at: datetime
+    paused: Pause | None = None  # Its pause; None: it is not paused.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Queues:
-    """The numbers of waiting and running jobs, and the paused queues."""
+    """The numbers of waiting and running jobs, and the queues."""
 
     total_queued: int
     total_running: int
     total_waiting: int  # Jobs that wait for other jobs, an event or a time.
     by_worker: list[QueueCount]
     sampled_at: datetime
-    paused_queues: list[PausedQueue]
+    queues: list[Queue]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -444,12 +480,13 @@ class Schedule:
     spread_seconds: int  # Max delay of its firings in seconds.
     starts_at: datetime | None = None
     ends_at: datetime | None = None
-    next_run_at: datetime | None = None  # The next firing, including the delay; None if it is disabled or has ended.
+    next_run_at: datetime | None = None  # The next firing, including the delay; None if it is paused or has ended.
     last_run_at: datetime | None = None  # When it last created a job.
     last_job_id: str | None = None  # The last job that it created.
     created_by: str  # The user or API key that created it.
     created_at: datetime
-    updated_at: datetime  # When it was last changed or disabled; a firing does not change it.
+    updated_at: datetime  # When it was last changed or paused; a firing does not change it.
+    paused: Pause | None = None  # Its pause; None: it is not paused.
     expires_in_seconds: int | None = None  # Seconds from its slot until a job that has not started is cancelled.
 
 
@@ -749,8 +786,7 @@ class Node:
     started_at: datetime
     seen_at: datetime
     stopped_at: datetime | None = None
-    drained_at: datetime | None = None  # When it was drained: it claims no new jobs and finishes its running jobs.
-    drained_by: str | None = None  # Who drained it.
+    paused: Pause | None = None  # Its pause; None: it is not paused.
     #: The jobs of the caller's tenant that it is running: `id`, `worker_id`, `attempt`, `started_at`, `progress`.
     jobs: list[dict[str, Any]]
 

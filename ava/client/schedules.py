@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from ava.client.calls import ApiResource, key_header
+from ava.client.calls import PausableResource, flag, key_header
 from ava.client.flows import Flow, Listing, Mode, call, listing
 from ava.client.reading import read
 from ava.client.records import Firing, Job, Schedule, SchedulePreview, ScheduleSlot
@@ -24,6 +24,8 @@ class ScheduleOptions(TypedDict, total=False):
     #: 1 (first) to 10 (last).
     priority: int
     enabled: bool
+    #: True: create it paused; `pause` and `resume` change it.
+    paused: bool
     #: Action of a firing while the last job is not final: `allow`, `skip`, `queue_one` or `cancel_running`.
     overlap: str
     #: Missed firings to catch up: `last`, `none` or `all`.
@@ -44,8 +46,10 @@ class _ScheduleChanges(ScheduleOptions, total=False):
     timezone: str
 
 
-class Schedules(ApiResource[Mode]):
-    """Calls about schedules."""
+class Schedules(PausableResource[Mode, Schedule]):
+    """Calls about schedules. Firings of a paused schedule are skipped, and not caught up."""
+
+    _kind, _path = Schedule, _SCHEDULES
 
     @call
     def create(
@@ -70,11 +74,16 @@ class Schedules(ApiResource[Mode]):
 
     @listing
     def list(
-        self, *, worker_id: str | None = None, enabled: bool | None = None, per_page: int = 100
+        self,
+        *,
+        worker_id: str | None = None,
+        enabled: bool | None = None,
+        paused: bool | None = None,
+        per_page: int = 100,
     ) -> Listing[Schedule]:
         """Return the matching schedules, newest first."""
         params: dict[str, Any] = {"per_page": per_page, "filter[worker_id]": worker_id}
-        params["filter[enabled]"] = None if enabled is None else str(enabled).lower()
+        params |= {"filter[enabled]": flag(enabled), "filter[paused]": flag(paused)}
         return self._calls.records(Schedule, _SCHEDULES, params)
 
     @call
@@ -86,20 +95,6 @@ class Schedules(ApiResource[Mode]):
     def update(self, schedule_id: str, **changes: Unpack[_ScheduleChanges]) -> Flow[Schedule]:
         """Change fields of a schedule. Returns it with its next firing, computed from now."""
         body = _body(changes)
-        return self._calls.record(Schedule, "PATCH", f"{_SCHEDULES}/{segment(schedule_id)}", body=body)
-
-    @call
-    def pause(self, schedule_id: str) -> Flow[Schedule]:
-        """Disable a schedule: firings are skipped until it is resumed, and not caught up."""
-        return self._set_enabled(schedule_id, False)
-
-    @call
-    def resume(self, schedule_id: str) -> Flow[Schedule]:
-        """Enable a schedule."""
-        return self._set_enabled(schedule_id, True)
-
-    def _set_enabled(self, schedule_id: str, enabled: bool) -> Flow[Schedule]:
-        body = {"enabled": enabled}
         return self._calls.record(Schedule, "PATCH", f"{_SCHEDULES}/{segment(schedule_id)}", body=body)
 
     @call

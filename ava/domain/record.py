@@ -28,6 +28,8 @@ def _plain(record: Any, name: str) -> Any:
     value = getattr(record, name) if hasattr(record, name) else json.loads(getattr(record, f"{name}_json"))
     if isinstance(value, datetime):
         return format_time(value)
+    if name == "paused":
+        return None if value is None else value.record
     return value.value if isinstance(value, StrEnum) else value
 
 

@@ -9,7 +9,7 @@ class Intake:
     """Open while the node takes jobs. Any thread may read and set its attributes."""
 
     def __init__(self) -> None:
-        #: False while the node is drained: it finishes its runs and consumes no queue.
+        #: False while the node is paused: it finishes its runs and consumes no queue.
         self.is_open = True
         #: Whether the consumer consumes; follows `is_open` within a second.
         self.is_consuming = True

@@ -19,7 +19,6 @@ from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.jobs.new_job import After, NewJob
 from ava.domain.jobs.waits import WaitCondition
 from ava.domain.schedules.firing import (
-    MAX_GONE,
     DecidedTime,
     DueSchedule,
     FiringDecision,
@@ -93,7 +92,7 @@ class DueFirings:
         due = due_schedules.read_locked(connection, tenant_id=schedule.tenant_id, schedule_id=schedule.id)
         if due is None:
             return FiredBatch()
-        # Do not disable the schedule: the change may repair it.
+        # Do not pause the schedule: the change may repair it.
         due = replace(self._with_fault(connection, due), gone=0)
         return self._write(connection, [skip_delayed(_decide_one(due, now), now)], None)
 
@@ -103,7 +102,7 @@ class DueFirings:
         cancelled = due_schedules.cancel_jobs(connection, decisions)
         firings = due_schedules.write_firings(connection, decisions)
         due_schedules.advance(connection, decisions, timezone_data=timezone_data_version(), now=now)
-        for schedule in due_schedules.disabled(connection, decisions):
+        for schedule in due_schedules.paused(connection, decisions):
             _write_event(connection, schedule)
         return FiredBatch(decisions=decisions, firings=firings, cancelled=cancelled)
 
@@ -112,10 +111,10 @@ class DueFirings:
         revoke_all(self._database, self._control, batch.cancelled)
         for decision in batch.decisions:
             _count(decision)
-            if decision.disables:
+            if decision.pause_reason is not None:
                 _log.warning(
-                    "Schedule disabled: its worker was missing at %d firings in a row",
-                    decision.gone,
+                    "Schedule paused: %s",
+                    decision.pause_reason,
                     extra={"schedule_id": decision.due.schedule.id, "tenant_id": decision.due.schedule.tenant_id},
                 )
 
@@ -215,9 +214,8 @@ def _write_event(connection: Connection, schedule: Schedule) -> None:
         tenant_id=schedule.tenant_id,
         sequence=0,
     )
-    reason = f"worker {schedule.worker_id} was missing at {MAX_GONE} firings in a row"
     record = make_schedule_record(schedule)
-    shown = {**record, "input": redact(record["input"]), "reason": reason}
+    shown = {**record, "input": redact(record["input"]), "reason": record["paused"]["reason"]}
     webhook_events.insert(connection, event, make_body(event, shown))
 
 

@@ -1,19 +1,21 @@
-"""The use cases of nodes and queues: list, drain, pause and resume; and asking nodes to stop runs."""
+"""The use cases of nodes and queues: list, pause and resume; and asking nodes to stop runs."""
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from ava.broker.control import Control
 from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.domain.jobs.job import Job, Status
-from ava.errors import BrokerUnavailable, NodeNotFound, OperatorsOnly, QueueNotFound
-from ava.store.engine.database import Database
+from ava.errors import BrokerUnavailable, NodeNotFound, QueueNotFound
+from ava.store.engine.database import Connection, Database
 from ava.store.fleet import node_reads, nodes, queues, workers
-from ava.store.fleet.node_reads import NodeView
-from ava.store.fleet.queues import PausedQueue
+from ava.store.fleet.node_reads import NodeLiveness, NodeView
+from ava.store.fleet.queues import Queue
 from ava.store.reports import queue_counts
 from ava.store.reports.queue_counts import QueueCounts
 
@@ -25,34 +27,45 @@ class Nodes:
         self._database = database
         self._node_dead_seconds = node_dead_seconds
 
-    def list(self, caller: Caller) -> list[NodeView]:
-        """Return the nodes, each with the tenant's jobs that it runs.
+    def list(self, caller: Caller, *, is_paused: bool | None = None) -> list[NodeView]:
+        """Return the nodes, each with the tenant's jobs that it runs. `is_paused`: only paused nodes, or only others.
 
         Platform roles see all nodes with their hosts, workers and numbers; tenants only the nodes that they can use.
         """
         with self._database.connect() as connection:
-            found = node_reads.nodes(connection, tenant_id=caller.tenant_id, dead_after_seconds=self._node_dead_seconds)
+            found = self._read(connection, caller, is_paused=is_paused)
             if caller.is_operator:
                 return found
             return node_reads.only_visible(connection, found, tenant_id=caller.tenant_id)
 
-    def set_drained(self, caller: Caller, node_id: str, *, is_drained: bool) -> tuple[bool, NodeView]:
-        """Stop a node from taking jobs, or let it take jobs again, from its next heartbeat on.
+    def pause(self, caller: Caller, node_id: str, /, *, reason: str | None = None) -> tuple[bool, NodeView]:
+        """Stop a node from taking jobs, from its next heartbeat on. Raise `NodeNotFound`."""
+        with self._database.transaction() as connection:
+            is_new = nodes.pause(connection, _uuid(node_id), by=caller.actor, reason=reason)
+            return not is_new, self._show(connection, caller, node_id)
 
-        Return True if it was drained before, and the node. Raise `OperatorsOnly`, `NodeNotFound`.
-        """
-        if not caller.is_operator:
-            raise OperatorsOnly
-        if (uuid := ids.decode("node", node_id)) is None:
+    def resume(self, caller: Caller, node_id: str, /) -> tuple[bool, NodeView]:
+        """Let a node take jobs again, from its next heartbeat on. Raise `NodeNotFound`."""
+        with self._database.transaction() as connection:
+            was_paused = nodes.resume(connection, _uuid(node_id))
+            return was_paused, self._show(connection, caller, node_id)
+
+    def _show(self, connection: Connection, caller: Caller, node_id: str) -> NodeView:
+        found = self._read(connection, caller, node_id=_uuid(node_id))
+        if not found or found[0].state is NodeLiveness.STOPPED:
             raise NodeNotFound
-        with self._database.connect() as connection:
-            was_drained = nodes.set_drained(connection, str(uuid), is_drained=is_drained, user_id=caller.user_id)
-            if was_drained is None:
-                raise NodeNotFound
-        found = next((node for node in self.list(caller) if node.id == node_id), None)
-        if found is None:
-            raise NodeNotFound
-        return was_drained, found
+        return found[0]
+
+    def _read(self, connection: Connection, caller: Caller, **chosen: Any) -> builtins.list[NodeView]:
+        return node_reads.nodes(
+            connection, tenant_id=caller.tenant_id, dead_after_seconds=self._node_dead_seconds, **chosen
+        )
+
+
+def _uuid(node_id: str) -> str:
+    if (uuid := ids.decode("node", node_id)) is None:
+        raise NodeNotFound
+    return str(uuid)
 
 
 class Queues:
@@ -61,34 +74,38 @@ class Queues:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def counts(self, caller: Caller) -> tuple[QueueCounts, Sequence[PausedQueue]]:
-        """Return the tenant's waiting and running jobs by worker, and paused queues.
+    def counts(self, caller: Caller, *, is_paused: bool | None = None) -> tuple[QueueCounts, Sequence[Queue]]:
+        """Return the tenant's waiting and running jobs by worker, and the queues of its workers.
 
-        Platform roles see all paused queues, and who paused them; tenants see the queues of their workers. The jobs of
-        each worker are counted up to `ava.domain.counts.MAX_COUNTED_OF_WORKER`.
+        Platform roles also see the paused queues of other tenants' workers. `is_paused`: only the queues with or
+        without a pause. The jobs of each worker are counted up to `ava.domain.counts.MAX_COUNTED_OF_WORKER`.
         """
         with self._database.connect() as connection:
             counts = queue_counts.queue_counts(connection, tenant_id=caller.tenant_id)
-            visible_to = None if caller.is_operator else caller.tenant_id
-            return counts, queues.paused(connection, visible_to=visible_to)
+            found = queues.visible(connection, tenant_id=caller.tenant_id, has_all_paused=caller.is_operator)
+        return counts, [each for each in found if is_paused in (None, each.paused is not None)]
 
-    def pause(self, caller: Caller, queue: str) -> tuple[PausedQueue, bool]:
-        """Pause a queue: the dispatcher recalls its published jobs. Raise `QueueNotFound`.
-
-        Return who paused it and since when, and True if it was already paused.
-        """
-        with self._database.connect() as connection:
+    def pause(self, caller: Caller, queue: str, /, *, reason: str | None = None) -> tuple[bool, Queue]:
+        """Pause a queue: the dispatcher recalls its published jobs. Raise `QueueNotFound`."""
+        with self._database.transaction() as connection:
             if queue not in workers.queues(connection):
                 raise QueueNotFound
-            return queues.pause(connection, queue=queue, user_id=caller.user_id)
+            is_new = queues.pause(connection, queue=queue, by=caller.actor, reason=reason)
+            return not is_new, _show(connection, caller, queue)
 
-    def resume(self, queue: str) -> bool:
-        """Resume a queue. Return False if it was not paused. Raise `QueueNotFound`."""
-        with self._database.connect() as connection:
+    def resume(self, caller: Caller, queue: str, /) -> tuple[bool, Queue]:
+        """Resume a queue. Raise `QueueNotFound`."""
+        with self._database.transaction() as connection:
             was_paused = queues.resume(connection, queue=queue)
             if not was_paused and queue not in workers.queues(connection):
                 raise QueueNotFound
-            return was_paused
+            return was_paused, _show(connection, caller, queue)
+
+
+def _show(connection: Connection, caller: Caller, queue: str) -> Queue:
+    found = queues.visible(connection, tenant_id=caller.tenant_id, has_all_paused=True, queue=queue)
+    # Another tenant's workers may use it.
+    return next(iter(found), Queue(queue=queue, paused=None))
 
 
 def revoke_all(database: Database, control: Control, cancelled: Sequence[Job]) -> None:

@@ -93,7 +93,7 @@ class Schedules:
                 decided_until=now,
                 next_run_at=spec.first_run(schedule_id, now),
                 timezone_data=timezone_data_version(),
-                may_be_urgent=caller.is_operator,
+                by=caller.actor,
             )
             if key is not None:
                 uuid = schedule_uuid(schedule_id)
@@ -135,12 +135,24 @@ class Schedules:
             total = definitions.count(connection, tenant_id=tenant_id, schedule_filter=schedule_filter)
         return [shown_to(caller, schedule) for schedule in found], total
 
-    def change(self, caller: Caller, schedule_id: str, changes: Mapping[str, Any]) -> Schedule:
+    def pause(self, caller: Caller, schedule_id: str, /, *, reason: str | None = None) -> tuple[bool, Schedule]:
+        """Pause a schedule. Firing times that are already due are decided first. Raise `ScheduleNotFound`."""
+        before = self.show(caller, schedule_id)
+        return not before.enabled, self.change(caller, schedule_id, {"enabled": False}, reason=reason)
+
+    def resume(self, caller: Caller, schedule_id: str, /) -> tuple[bool, Schedule]:
+        """Resume a schedule: its next firing is the first from now on. Raise `ScheduleNotFound`."""
+        before = self.show(caller, schedule_id)
+        return not before.enabled, self.change(caller, schedule_id, {"enabled": True})
+
+    def change(
+        self, caller: Caller, schedule_id: str, changes: Mapping[str, Any], *, reason: str | None = None
+    ) -> Schedule:
         """Change fields of a schedule. If its firing times depend on one, the next firing is the first from now on.
 
         Firing times that are already due are decided first, by the unchanged schedule. From then on the caller's role
-        bounds the urgency of its jobs, unless only its name or `enabled` changes. Raise `ScheduleNotFound`,
-        `ScheduleDeclared`, and like `create`.
+        bounds the urgency of its jobs, unless only its name or `enabled` changes. `reason`: why it is paused. Raise
+        `ScheduleNotFound`, `ScheduleDeclared`, and like `create`.
         """
         batch = FiredBatch()
         with self._database.transaction() as connection:
@@ -149,6 +161,8 @@ class Schedules:
                 raise ScheduleNotFound
             schedule, now = locked
             changed = replace(schedule, **changes)
+            if changed == schedule:
+                return schedule
             if changed.worker_id != schedule.worker_id and "input_json" not in changes and not caller.sees_payloads:
                 raise PayloadsHidden("Only callers who see payloads may give another worker the schedule's input.")
             _check(changed)
@@ -172,6 +186,8 @@ class Schedules:
                 next_run_at=changed.first_run(schedule_id, decided_until),
                 timezone_data=timezone_data_version(),
                 may_be_urgent=caller.is_operator if is_taken_over else None,
+                by=caller.actor,
+                reason=reason,
             )
         if not is_dry_run():
             self._due.report(batch)
@@ -184,7 +200,7 @@ class Schedules:
                 raise ScheduleNotFound
 
     def next_firing_times(self, caller: Caller, schedule_id: str, count: int) -> list[FiringTime]:
-        """Return a schedule's next firing times, even if it is disabled. Raise `ScheduleNotFound`."""
+        """Return a schedule's next firing times, even if it is paused. Raise `ScheduleNotFound`."""
         with self._database.connect() as connection:
             schedule = _show(connection, caller, schedule_id)
             now = clock.now(connection)

@@ -158,15 +158,22 @@ CREATE TABLE nodes (
     memory_bytes bigint,
     -- Declarations of its handler modules.
     declarations json,
-    -- Start of the drain and its requester; null if the node takes jobs.
-    drained_at timestamptz,
-    drained_by text
+    paused_at timestamptz,
+    paused_by jsonb,
+    pause_reason text,
+    CONSTRAINT pause_is_whole CHECK (
+        (paused_at IS NULL) = (paused_by IS NULL) AND (pause_reason IS NULL OR paused_at IS NOT NULL))
 ) WITH (fillfactor = 50);
 
-CREATE TABLE paused_queues (
+-- The queues that operators have paused or resumed. As in every table with these columns, `paused_by` is the actor
+-- (`ava.domain.access.actor`), and all three are null while the row is not paused.
+CREATE TABLE queues (
     queue text PRIMARY KEY,
-    paused_by text NOT NULL,
-    paused_at timestamptz NOT NULL DEFAULT now()
+    paused_at timestamptz,
+    paused_by jsonb,
+    pause_reason text,
+    CONSTRAINT pause_is_whole CHECK (
+        (paused_at IS NULL) = (paused_by IS NULL) AND (pause_reason IS NULL OR paused_at IS NOT NULL))
 );
 
 -- The windows to which the API must not publish (see `ava.dispatcher.feed.window`).
@@ -695,7 +702,6 @@ CREATE TABLE schedules (
     timezone text NOT NULL,
     input json NOT NULL,
     priority smallint NOT NULL CHECK (priority BETWEEN 1 AND 10),
-    enabled boolean NOT NULL,
     overlap text NOT NULL CHECK (overlap IN ('allow', 'skip', 'queue_one', 'cancel_running')),
     catch_up text NOT NULL CHECK (catch_up IN ('last', 'none', 'all')),
     catch_up_seconds integer NOT NULL CHECK (catch_up_seconds >= 0),
@@ -719,8 +725,13 @@ CREATE TABLE schedules (
     may_be_urgent boolean NOT NULL DEFAULT false,
     -- Seconds from its slot after which an unstarted job expires; null: the worker's setting.
     expires_in_seconds integer CHECK (expires_in_seconds > 0),
+    paused_at timestamptz,
+    paused_by jsonb,
+    pause_reason text,
     PRIMARY KEY (tenant_id, id),
-    CONSTRAINT disabled_does_not_fire CHECK (enabled OR next_run_at IS NULL),
+    CONSTRAINT pause_is_whole CHECK (
+        (paused_at IS NULL) = (paused_by IS NULL) AND (pause_reason IS NULL OR paused_at IS NOT NULL)),
+    CONSTRAINT paused_does_not_fire CHECK (paused_at IS NULL OR next_run_at IS NULL),
     CONSTRAINT ends_after_its_start CHECK (ends_at > starts_at)
 ) WITH (fillfactor = 85);
 CREATE INDEX schedules_due ON schedules (next_run_at) WHERE next_run_at IS NOT NULL;

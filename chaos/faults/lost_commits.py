@@ -91,7 +91,7 @@ _ELSEWHERE = {
         "schedules.due.write_next_runs", "webhooks.endpoint_leases.release", "webhooks.fan_out.add_dead_letter",
     ),
     NODES: (
-        "fleet.nodes.heartbeat_if_silent", "fleet.nodes.set_drained", "fleet.nodes.write_queues",
+        "fleet.nodes.heartbeat_if_silent", "fleet.nodes.pause", "fleet.nodes.resume", "fleet.nodes.write_queues",
         "jobs.journal.carry", "jobs.transitions.park.park_unclaimed", "jobs.transitions.permits.defer_rate",
     ),
     REQUESTS: (

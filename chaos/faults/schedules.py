@@ -21,9 +21,9 @@ _SCHEDULES, _TIMES, _TIME_SECONDS = 1_000, 6, 1.0
 _MINUTE = timedelta(minutes=1)
 
 _COPY = """
-INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,
+INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, overlap, catch_up,
                        catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by)
-SELECT tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up, catch_up_seconds,
+SELECT tenant_id, worker_id, cron, timezone, input, priority, overlap, catch_up, catch_up_seconds,
        spread_seconds, decided_until, next_run_at, timezone_data, created_by
 FROM schedules, generate_series(2, %s)
 """

@@ -28,7 +28,7 @@ workers:
     retry: {max: 0, delays_seconds: [5, 60]}
 schedules:
   nightly: {worker_id: wkr_http_request, cron: "0 3 * * *", timezone: Europe/Berlin, starts_at: 2030-01-01T00:00:00Z,
-    input: {url: "https://example.com/"}}
+    input: {url: "https://example.com/"}, paused: true}
 subscriptions:
   on push: {event_type: github.push, worker_id: wkr_http_request, match: {data: {ref: [main]}}}
 hooks:
@@ -91,12 +91,16 @@ def test_a_file_becomes_what_the_api_has_and_a_changed_one_changes_it(system: Sy
     assert worker["retry"] == {"max": 0, "delays_seconds": [5, 60], "jitter": 0.2}
     (webhook,) = system.get("/v1/webhooks").json()["data"]
     assert webhook["status"] == "disabled"
+    (schedule,) = system.get("/v1/ava/schedules").json()["data"]
+    assert schedule["paused"]["by"]["kind"] == "user"
 
     # A changed file.
-    text = FILE.replace("0 3 * * *", "0 4 * * *").replace("on push", "on merge")
+    text = (
+        FILE.replace("0 3 * * *", "0 4 * * *").replace("on push", "on merge").replace("paused: true", "paused: false")
+    )
     assert _apply(system, tmp_path, text, "--yes", "--prune").returncode == 0
     (schedule,) = system.get("/v1/ava/schedules").json()["data"]
-    assert schedule["cron"] == "0 4 * * *"
+    assert (schedule["cron"], schedule["paused"]) == ("0 4 * * *", None)
     (subscription,) = system.get("/v1/ava/subscriptions").json()["data"]
     assert subscription["name"] == "on merge"
     wrong = _apply(system, tmp_path, text.replace("0 4 * * *", "0 99 * * *"), "--yes")

@@ -19,7 +19,8 @@ def test_schedules_are_managed_by_commands(fleet: System) -> None:
     assert (made["overlap"], made["enabled"], made["next_run_at"]) == ("skip", False, None)
     resumed = json.loads(ava(fleet, "schedules", "resume", made["id"]).stdout)
     assert resumed["next_run_at"]
-    assert json.loads(ava(fleet, "schedules", "pause", made["id"]).stdout)["enabled"] is False
+    paused = json.loads(ava(fleet, "schedules", "pause", made["id"], "--reason", "holidays").stdout)
+    assert (paused["enabled"], paused["paused"]["reason"]) == (False, "holidays")
     slot = json.loads(ava(fleet, "schedules", "next", made["id"], "--count", "1").stdout)
     assert (slot["slot"][10:], slot["at"], slot["note"]) == ("T02:30", resumed["next_run_at"], "overlap")
     assert json.loads(ava(fleet, "schedules", "run", made["id"]).stdout)["trigger"] == "manual"
@@ -29,6 +30,8 @@ def test_schedules_are_managed_by_commands(fleet: System) -> None:
     assert all(word in listed for word in ("CRON", "paused"))
     _, shown = on_a_terminal(fleet, "schedules", "show", made["id"], "--firings", "5")
     assert "30 2 * 10 0L" in shown
+    assert f"by {paused['paused']['by']['id']} since" in shown
+    assert ": holidays" in shown
     assert "The schedule has not fired yet." in shown
     changed = ava(fleet, "schedules", "update", made["id"], "--cron", "0 4 * * *", "--name", "nightly")
     assert [json.loads(changed.stdout)[name] for name in ("cron", "name")] == ["0 4 * * *", "nightly"]

@@ -92,9 +92,9 @@ def test_three_dispatchers_that_are_killed_at_random_fire_each_slot_once(shifted
     system.start(dispatchers=0, concurrency=1, environ={"AVA_HANDLERS": "tests.acceptance.handlers"})
     shifted.create(catch_up="all")
     system.query(
-        "INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,"
+        "INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, overlap, catch_up,"
         " catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by)"
-        " SELECT tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,"
+        " SELECT tenant_id, worker_id, cron, timezone, input, priority, overlap, catch_up,"
         " catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by"
         " FROM schedules, generate_series(2, %s)",
         _SCHEDULES,

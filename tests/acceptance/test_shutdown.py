@@ -1,4 +1,4 @@
-"""Stopping and draining a node: jobs get time to end, the others return to the queue, and no process is left.
+"""Stopping and pausing a node: jobs get time to end, the others return to the queue, and no process is left.
 
 No command that a stranger sends through the broker stops it.
 """
@@ -163,7 +163,7 @@ def test_the_handlers_of_a_killed_node_and_their_subprocesses_end_with_it_and_no
 # Draining --------------------------------------------------------------------------------------------------------
 
 
-def test_a_drained_node_finishes_what_runs_takes_no_more_and_can_be_resumed(nodes: System) -> None:
+def test_a_paused_node_finishes_what_runs_takes_no_more_and_can_be_resumed(nodes: System) -> None:
     process = start(nodes, drain_seconds=60, AVA_HEARTBEAT_SECONDS="0.5")
 
     def node() -> dict[str, Any]:
@@ -173,10 +173,13 @@ def test_a_drained_node_finishes_what_runs_takes_no_more_and_can_be_resumed(node
     running = nodes.trigger("wkr_sleep", input={"seconds": 60})
     nodes.wait_for(running["id"], "running")
     node_id = node()["id"]
-    assert nodes.post(f"/v1/ava/nodes/{node_id}/drain").status_code == 403, "a role of a tenant"
-    drained = nodes.post(f"/v1/ava/nodes/{node_id}/drain", headers=PLATFORM).json()["data"]
-    assert (drained["state"], drained["drained_by"]) == ("live", "usr_test")
-    wait_until(lambda: "takes no new ones" in process.output and node()["queues"] == [], what="it is drained")
+    assert nodes.post(f"/v1/ava/nodes/{node_id}/pause").status_code == 403, "a role of a tenant"
+    body = {"reason": "a new disk"}
+    paused = nodes.post(f"/v1/ava/nodes/{node_id}/pause", headers=PLATFORM, json=body).json()["data"]
+    assert (paused["state"], paused["paused"]["by"]["id"]) == ("live", "usr_test")
+    (shown,) = nodes.get("/v1/ava/nodes", params={"filter[paused]": "true"}).json()["data"]
+    assert (shown["id"], shown["paused"]["by"], shown["paused"]["reason"]) == (node_id, None, "a new disk")
+    wait_until(lambda: "takes no new ones" in process.output and node()["queues"] == [], what="it is paused")
     waiting = [nodes.trigger("wkr_sleep", input={"seconds": 0}) for _ in range(3)]
     # A job that a living node might still take would be explained by its place in the queue.
     for job in waiting:
@@ -189,12 +192,12 @@ def test_a_drained_node_finishes_what_runs_takes_no_more_and_can_be_resumed(node
     wait_until(lambda: node()["busy"] == 0, what="the node is idle")
     assert {nodes.show(job["id"])["status"] for job in waiting} == {"queued"}
     assert process.exit_code is None, "it stays"
-    assert nodes.post(f"/v1/ava/nodes/{node_id}/resume", headers=PLATFORM).json()["data"]["drained_at"] is None
+    assert nodes.post(f"/v1/ava/nodes/{node_id}/resume", headers=PLATFORM).json()["data"]["paused"] is None
     for job in waiting:
         nodes.wait_for(job["id"], "completed")
-    # Only a node that runs can be drained.
+    # Only a node that runs can be paused.
     for unknown in ("node_01h455vb4pex5vsknk084sn02q", "node_x", "\x00"):
-        assert nodes.post(f"/v1/ava/nodes/{unknown}/drain", headers=PLATFORM).status_code in (400, 404)
+        assert nodes.post(f"/v1/ava/nodes/{unknown}/pause", headers=PLATFORM).status_code in (400, 404)
 
 
 # What comes by the broker -----------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ _FOUND = {
     "paused": ["paused", 1, {"cancelled": 1, "signalled": 0}],
     "held": "cancelled",
     "resumed": "active",
-    "scheduled": [{"user_id": 7}, False, 2],
+    "scheduled": [{"user_id": 7}, False, "holidays", None, 2],
     "webhook": "disabled",
     "event": 4,
     "listed": [9, 9, True],

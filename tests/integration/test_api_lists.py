@@ -211,7 +211,7 @@ def test_queues_count_queued_and_running_jobs(api: Api) -> None:
         "total_queued": 9,
         "total_running": 8,
         "total_waiting": 0,
-        "paused_queues": [],
+        "queues": [{"queue": "default", "paused": None}],
         "by_worker": [
             {"worker_id": "wkr_open", "queued": 5, "running": 4, "high_priority": 1},
             {"worker_id": "wkr_paused", "queued": 4, "running": 4, "high_priority": 0},

@@ -1,4 +1,4 @@
-"""`/v1/ava/queues`: pause and resume."""
+"""`/v1/ava/queues`: what a tenant and an operator see of the queues and their pauses."""
 
 from __future__ import annotations
 
@@ -10,41 +10,42 @@ QUEUES = "/v1/ava/queues"
 OPERATOR = {"x-platform-role": "platform-admin"}
 
 
-def _paused(api: Api, headers: dict[str, str]) -> list[dict[str, Any]]:
-    """Returns the paused queues as a caller sees them."""
-    found: list[dict[str, Any]] = api.get(QUEUES, headers=headers).get_json()["data"]["paused_queues"]
-    return found
+def _queues(api: Api, headers: dict[str, str], **query: str) -> dict[str, Any]:
+    """Returns the pauses of the queues as a caller sees them."""
+    found = api.get(QUEUES, headers=headers, query_string=query).get_json()["data"]["queues"]
+    return {each["queue"]: each["paused"] for each in found}
 
 
-def test_an_operator_pauses_and_resumes_a_queue(api: Api) -> None:
-    paused = api.post(f"{QUEUES}/default/pause", headers=OPERATOR).get_json()["data"]
-    assert list(paused) == ["queue", "paused_by", "paused_at"]
-    assert (paused["queue"], paused["paused_by"]) == ("default", "usr_test")
-    again = api.post(f"{QUEUES}/default/pause", headers=OPERATOR | {"x-user-id": "usr_other"}).get_json()["data"]
-    assert again == paused
-    assert _paused(api, OPERATOR) == [paused]
-    resumed = api.post(f"{QUEUES}/default/resume", headers=OPERATOR, json={}).get_json()["data"]
-    assert resumed == {"queue": "default", "was_paused": True}
-    assert not api.post(f"{QUEUES}/default/resume", headers=OPERATOR).get_json()["data"]["was_paused"]
-    assert _paused(api, OPERATOR) == []
+def test_a_key_that_pauses_is_the_actor_and_its_user_a_label(api: Api) -> None:
+    made = api.post("/v1/ava/keys", json={"name": "ops", "role": "platform-admin"}, headers=OPERATOR)
+    key = made.get_json()["data"]
+    bearer = dict.fromkeys(["x-internal-secret", "x-tenant-id", "x-platform-role"])
+    bearer |= {"authorization": f"Bearer {key['token']}", "x-user-id": "usr_ann"}
+    paused = api.post(f"{QUEUES}/default/pause", headers=bearer).get_json()["data"]["paused"]
+    assert paused["by"] == {"id": key["id"], "kind": "key", "via": "key", "label": "usr_ann"}
 
 
-def test_a_tenant_sees_the_paused_queues_of_its_own_workers_and_not_who_paused_them(api: Api) -> None:
+def test_a_tenant_sees_the_queues_of_its_own_workers_and_not_who_paused_them(api: Api) -> None:
     api.execute("UPDATE workers SET queue = 'private' WHERE id = 'wkr_theirs'")
     for queue in ("default", "private"):
-        api.post(f"{QUEUES}/{queue}/pause", headers=OPERATOR | {"x-user-id": "usr_operator"})
+        body = {"reason": f"move {queue}"}
+        api.post(f"{QUEUES}/{queue}/pause", headers=OPERATOR | {"x-user-id": "usr_operator"}, json=body)
     for role in ("tenant-user", "tenant-system-admin"):
-        (paused,) = _paused(api, {"x-platform-role": role})
-        assert (paused["queue"], paused["paused_by"]) == ("default", None)
-    theirs = _paused(api, {"x-tenant-id": "ten_other"})
-    assert [each["queue"] for each in theirs] == ["default", "private"]
-    assert [(each["queue"], each["paused_by"]) for each in _paused(api, OPERATOR)] == [
-        ("default", "usr_operator"),
-        ("private", "usr_operator"),
-    ]
+        found = _queues(api, {"x-platform-role": role})
+        assert list(found) == ["default"]
+        assert (found["default"]["by"], found["default"]["reason"]) == (None, "move default")
+    assert list(_queues(api, {"x-tenant-id": "ten_other"})) == ["default", "private"]
+    # An operator also sees those that only other tenants' workers use.
+    for_operators = _queues(api, OPERATOR)
+    assert {queue: pause["by"]["id"] for queue, pause in for_operators.items()} == {
+        "default": "usr_operator",
+        "private": "usr_operator",
+    }
     why = f"/v1/ava/jobs/{api.trigger()['id']}/why"
-    assert "paused by the platform since 2" in api.get(why).get_json()["data"]["sentence"]
-    assert "paused by usr_operator since 2" in api.get(why, headers=OPERATOR).get_json()["data"]["sentence"]
+    tenants, operators = (api.get(why, headers=each).get_json()["data"]["sentence"] for each in ({}, OPERATOR))
+    assert "paused by the platform since 2" in tenants
+    assert tenants.endswith(": move default")
+    assert "paused by usr_operator since 2" in operators
 
 
 def test_only_a_known_queue_is_paused_and_only_by_the_platform(api: Api) -> None:

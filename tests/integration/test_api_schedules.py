@@ -13,7 +13,7 @@ SCHEDULES = "/v1/ava/schedules"
 FIELDS = [
     *("id", "worker_id", "tenant_id", "name", "cron", "timezone", "input", "priority", "enabled", "overlap"),
     *("catch_up", "catch_up_seconds", "spread_seconds", "starts_at", "ends_at", "next_run_at", "last_run_at"),
-    *("last_job_id", "created_by", "created_at", "updated_at", "expires_in_seconds"),
+    *("last_job_id", "created_by", "created_at", "updated_at", "paused", "expires_in_seconds"),
 ]
 DAILY = {"worker_id": "wkr_open", "cron": "30 9 * * 1-5", "timezone": "Europe/Berlin"}
 
@@ -179,6 +179,36 @@ def test_disabling_stops_it_and_enabling_catches_nothing_up(api: Api) -> None:
     api.execute("UPDATE schedules SET decided_until = now() - interval '1 day'")
     enabled = _change(api, schedule, enabled=True)
     assert datetime.fromisoformat(enabled["next_run_at"]) > datetime.now(UTC) - timedelta(seconds=5)
+
+
+def test_enabled_is_the_opposite_of_paused(api: Api) -> None:
+    schedule = _create(api)
+    disabled = _change(api, schedule, enabled=False)
+    assert (disabled["paused"]["by"]["id"], disabled["paused"]["reason"]) == ("usr_test", None)
+    # A second pause changes nothing.
+    assert _change(api, schedule, enabled=False) == disabled
+    assert api.post(f"{SCHEDULES}/{schedule['id']}/pause", json={"reason": "x"}).get_json()["data"] == disabled
+    resumed = api.post(f"{SCHEDULES}/{schedule['id']}/resume").get_json()["data"]
+    assert (resumed["enabled"], resumed["paused"]) == (True, None)
+    assert resumed["next_run_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "is_paused"),
+    [({"paused": True}, True), ({"paused": False}, False), ({"enabled": False, "paused": True}, True), ({}, False)],
+)
+def test_a_schedule_is_created_paused(api: Api, given: dict[str, bool], is_paused: bool) -> None:
+    made = _create(api, **given)
+    assert (made["enabled"], made["paused"] is not None, made["next_run_at"] is None) == (
+        not is_paused, is_paused, is_paused,
+    )  # fmt: skip
+    if is_paused:
+        assert made["paused"]["by"]["id"] == "usr_test"
+
+
+def test_a_schedule_is_not_both_enabled_and_paused(api: Api) -> None:
+    body = {"worker_id": "wkr_open", "cron": "* * * * *", "timezone": "UTC", "enabled": True, "paused": True}
+    assert "paused" in error_of(api.post(SCHEDULES, json=body), 422, "validation_error")["fields"]
 
 
 def test_a_change_of_another_field_keeps_what_is_due(api: Api) -> None:

@@ -1,4 +1,4 @@
-"""What the audit entry of a change keeps: the old and new values of error groups, queues, API keys and nodes."""
+"""What the audit entry of a change keeps: the old and new values of error groups and API keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.api import NODE, Api
+from harness.api import Api
 
 OPERATOR = {"x-platform-role": "platform-admin"}
 
@@ -31,26 +31,6 @@ def test_an_error_that_is_resolved_ignored_or_reopened_has_its_status_before_and
     assert _changes(api, "errors.ignore") == [{"status": ["resolved", "ignored"]}]
     # A second call changes nothing.
     assert _changes(api, "errors.reopen") == [None, {"status": ["ignored", "open"]}]
-
-
-def test_a_queue_that_is_paused_or_resumed_has_both_states(api: Api) -> None:
-    for call in ("pause", "pause", "resume", "resume"):
-        assert api.post(f"/v1/ava/queues/default/{call}", headers=OPERATOR).status_code == 200
-    assert _changes(api, "queues.pause") == [None, {"paused": [False, True]}]
-    assert _changes(api, "queues.resume") == [None, {"paused": [True, False]}]
-
-
-def test_a_node_that_is_drained_or_resumed_has_both_states(api: Api) -> None:
-    api.execute(
-        "INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes)"
-        " VALUES (%s, 'ava@host', 'h', 1, '0', '{default}', '{wkr_open}', 2)",
-        NODE,
-    )
-    (node,) = api.get("/v1/ava/nodes").get_json()["data"]
-    for call in ("drain", "drain", "resume", "resume"):
-        assert api.post(f"/v1/ava/nodes/{node['id']}/{call}", headers=OPERATOR).status_code == 200
-    assert _changes(api, "nodes.drain") == [None, {"drained": [False, True]}]
-    assert _changes(api, "nodes.resume") == [None, {"drained": [True, False]}]
 
 
 @pytest.mark.parametrize("expires_at", [None, "2999-01-01T00:00:00Z"])

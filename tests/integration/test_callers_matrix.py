@@ -26,7 +26,7 @@ _FOR_OPERATORS = {
     "GET /v1/ava/promotions",
     "PUT /v1/ava/tenants/{tenant_id}/limits",
     *(f"POST /v1/ava/queues/{{queue}}/{act}" for act in ("pause", "resume")),
-    *(f"POST /v1/ava/nodes/{{node_id}}/{act}" for act in ("drain", "resume")),
+    *(f"POST /v1/ava/nodes/{{node_id}}/{act}" for act in ("pause", "resume")),
 }
 #: Below these a caller without payloads only reads: it could let somebody else see them.
 _NEEDS_PAYLOADS = (KEYS, "/v1/webhooks", "/v1/ava/hooks", "/v1/ava/subscriptions", "/v1/ava/workers")

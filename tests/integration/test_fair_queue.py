@@ -10,6 +10,7 @@ import pytest
 from ava.dispatcher.duties.waiting_jobs import ParkedJobs
 from ava.dispatcher.feed.fair_queue import FairQueue
 from ava.dispatcher.feed.window import WindowFeed
+from ava.domain.access.actor import SYSTEM
 from ava.domain.jobs.job import Job
 from ava.store.fleet import queues
 from ava.store.jobs.feed import polls, tenant_backlogs
@@ -118,9 +119,8 @@ def test_a_paused_queue_starts_nothing_and_goes_on_in_order(backlog: Backlog) ->
     backlog.publisher.publish(published)
     backlog.insert(10)
     with backlog.database.connect() as connection:
-        first, was_paused = queues.pause(connection, queue="default", user_id="usr_op")
-        assert (first.paused_by, was_paused) == ("usr_op", False)
-        assert queues.pause(connection, queue="default", user_id="usr_other") == (first, True)
+        assert queues.pause(connection, queue="default", by=SYSTEM)
+        assert not queues.pause(connection, queue="default", by=SYSTEM)
     feed.run_once(0)
     assert _published(backlog) == []
     assert backlog.messages() == 0

@@ -42,8 +42,8 @@ _SPEC = NodeSpec(
 )  # fmt: skip
 
 
-@_SCENARIOS.cuts("fleet.nodes.set_drained", "fleet.nodes.write_queues")
-def _node_that_is_drained(bench: Bench) -> None:
+@_SCENARIOS.cuts("fleet.nodes.pause", "fleet.nodes.resume", "fleet.nodes.write_queues")
+def _node_that_is_paused(bench: Bench) -> None:
     intake = Intake()
     row = NodeRow(_SPEC, [], Refusals(), intake)
 
@@ -53,7 +53,7 @@ def _node_that_is_drained(bench: Bench) -> None:
 
     bench.repeat(heartbeat)
     node_id = bench.api.get("/v1/ava/nodes", headers=OPERATOR).get_json()["data"][0]["id"]
-    for verb, queues in (("drain", []), ("resume", ["default"])):
+    for verb, queues in (("pause", []), ("resume", ["default"])):
         assert bench.call("POST", f"/v1/ava/nodes/{node_id}/{verb}", headers=OPERATOR)[-1] == 200
         bench.repeat(heartbeat)
         assert intake.is_open == bool(queues)
@@ -61,7 +61,7 @@ def _node_that_is_drained(bench: Bench) -> None:
         intake.is_consuming = intake.is_open
         bench.repeat(heartbeat)
         assert bench.only("SELECT queues FROM nodes") == queues
-    assert bench.api.execute("SELECT drained_at, drained_by FROM nodes") == [(None, None)]
+    assert bench.api.execute("SELECT paused_at, paused_by FROM nodes") == [(None, None)]
 
 
 def test_queues_that_could_not_be_written_are_written_with_the_next_heartbeat(

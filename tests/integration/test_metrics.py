@@ -23,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.domain import ids
+from ava.domain.access.actor import SYSTEM
 from ava.errors import ConnectionsBusy
 from ava.health.port import serving
 from ava.local.start import free_port
@@ -30,6 +31,7 @@ from ava.metrics import counters
 from ava.metrics.system_metrics import SystemMetrics
 from ava.settings import Settings
 from ava.store.engine.database import Database
+from ava.store.fleet import queues
 from harness.api import NODE, Api
 from harness.polling import wait_until
 from harness.system import ROOT, System
@@ -171,9 +173,11 @@ def test_published_jobs_of_a_queue_that_no_live_node_consumes_are_unserved(
     # The broker holds its message, so that the feed does not park it.
     api.execute(f"UPDATE jobs SET queue = 'reports', published_at = now() WHERE id = '{job}'")
     assert _value(scrape(api), "ava_jobs_unserved", worker_id="wkr_open") == 1
-    api.execute("INSERT INTO paused_queues (queue, paused_by) VALUES ('reports', 'usr_op')")
+    with api.database.connect() as connection:
+        queues.pause(connection, queue="reports", by=SYSTEM)
     assert "ava_jobs_unserved{" not in scrape(api)
-    api.execute("DELETE FROM paused_queues")
+    with api.database.connect() as connection:
+        queues.resume(connection, queue="reports")
     api.execute("UPDATE nodes SET queues = '{default,reports}'")
     assert "ava_jobs_unserved{" not in scrape(api)
     api.execute("UPDATE nodes SET seen_at = now() - interval '1 minute'")
@@ -201,7 +205,8 @@ def test_a_tenant_that_waits_without_a_start_is_named(api: Api, monkeypatch: pyt
     text = scrape(api)
     assert _value(text, "ava_tenant_wait_seconds", tenant="other") < 60
     assert 'tenant="ten_00"' not in text
-    api.execute("INSERT INTO paused_queues (queue, paused_by) VALUES ('default', 'usr_op')")
+    with api.database.connect() as connection:
+        queues.pause(connection, queue="default", by=SYSTEM)
     assert _value(scrape(api), "ava_tenant_waiting_jobs", tenant="other") == 0
 
 

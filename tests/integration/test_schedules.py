@@ -15,6 +15,7 @@ import pytest
 from ava.delivery.fan_out import FanOut
 from ava.dispatcher.duties import retention
 from ava.dispatcher.duties.schedules import fire_due_schedules, recompute_next_firings
+from ava.domain.access.actor import SYSTEM
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, make_schedule_record
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.metrics import counters
@@ -61,9 +62,9 @@ def test_five_hundred_due_schedules_are_one_transaction_and_more_are_several(sch
     for _ in range(3):
         scheduled.create()
     scheduled.backlog.run(
-        "INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,"
+        "INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, overlap, catch_up,"
         " catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by)"
-        " SELECT tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,"
+        " SELECT tenant_id, worker_id, cron, timezone, input, priority, overlap, catch_up,"
         " catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by"
         " FROM schedules, generate_series(1, 399)"
     )
@@ -280,9 +281,9 @@ def test_a_schedule_that_cannot_be_decided_blocks_no_other(
 def test_idle_schedules_are_not_read(scheduled: Scheduled) -> None:
     scheduled.create(cron="0 0 1 1 *")
     scheduled.backlog.run(
-        "INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,"
+        "INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, overlap, catch_up,"
         " catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by)"
-        " SELECT 'ten_' || n, worker_id, cron, timezone, input, priority, enabled, overlap, catch_up,"
+        " SELECT 'ten_' || n, worker_id, cron, timezone, input, priority, overlap, catch_up,"
         " catch_up_seconds, spread_seconds, decided_until, next_run_at, timezone_data, created_by"
         " FROM schedules, generate_series(1, 5000) AS n"
     )
@@ -308,10 +309,14 @@ def test_a_schedule_whose_worker_is_gone_is_disabled_after_three_firings(schedul
     assert scheduled.outcomes(schedule) == [("skipped", f"worker {WORKER} is gone")] * 3
     shown = scheduled.show(schedule)
     assert (shown.enabled, shown.next_run_at) == (False, None)
+    assert shown.paused is not None
+    reason = f"worker {WORKER} was missing at 3 firings in a row"
+    assert (shown.paused.by, shown.paused.reason) == (SYSTEM, reason)
     # Enabling it begins a new count.
     scheduled.service.change(CALLER, schedule.id, {"enabled": True})
     scheduled.fire(5)
-    assert scheduled.show(schedule).enabled
+    shown = scheduled.show(schedule)
+    assert (shown.enabled, shown.paused) == (True, None)
 
 
 def test_a_disabled_schedule_is_an_event_for_those_who_subscribe(scheduled: Scheduled) -> None:
@@ -338,12 +343,13 @@ def test_a_disabled_schedule_is_an_event_for_those_who_subscribe(scheduled: Sche
     hidden = {"token": "••••••"}
     assert event["data"] == {**shown, "input": hidden, "reason": f"worker {WORKER} was missing at 3 firings in a row"}
     assert event["data"]["enabled"] is False
+    assert event["data"]["paused"]["by"] == {"id": None, "kind": "system", "via": None, "label": None}
 
 
 def test_a_new_version_of_the_time_zone_data_computes_every_next_firing_anew(scheduled: Scheduled) -> None:
     created = scheduled.create(cron="0 12 * * *", timezone="Europe/Berlin")
     scheduled.create(enabled=False)
-    scheduled.backlog.run("UPDATE schedules SET next_run_at = next_run_at + interval '1 hour' WHERE enabled")
+    scheduled.backlog.run("UPDATE schedules SET next_run_at = next_run_at + interval '1 hour' WHERE paused_at IS NULL")
     database = scheduled.backlog.database
     assert recompute_next_firings(database) == 0
     scheduled.backlog.run("UPDATE schedules SET timezone_data = '2001a'")

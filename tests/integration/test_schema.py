@@ -53,7 +53,7 @@ _OF_THE_PLATFORM = {
         "count_progress",
         "job_totals",
     ),
-    *("nodes", "paused_queues", "closed_windows", "rate_states", "webhook_senders"),
+    *("nodes", "queues", "closed_windows", "rate_states", "webhook_senders"),
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from ava.dispatcher.duties.waiting_jobs import MovedWorkers
 from ava.domain import ids
+from ava.domain.access.actor import SYSTEM
 from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.run_outcome import Ending
 from ava.domain.tenant import TenantRules
@@ -324,7 +325,7 @@ def test_limits_and_a_paused_queue_go_together(backlog: Backlog) -> None:
     limited.limit(backlog, 2)
     limited.insert(backlog, 5)
     with backlog.database.connect() as connection:
-        queues.pause(connection, queue="default", user_id="usr_op")
+        queues.pause(connection, queue="default", by=SYSTEM)
     feed = limited.feed(backlog)
     assert (feed.run_once(0), feed.run_once(1)) == (0, 0)
     with backlog.database.connect() as connection:

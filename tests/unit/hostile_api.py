@@ -25,13 +25,18 @@ def _record(kind: type[Any], **values: Any) -> dict[str, Any]:
 
 def _value(type_: Any) -> Any:
     inner = get_args(type_)
-    if is_dataclass(type_):
-        return _record(type_)
     if get_origin(type_) is list:
         return [_value(inner[0])]
+    if found := next(filter(is_dataclass, (type_, *inner)), None):
+        return _record(found)
     if dict in (get_origin(type_), *map(get_origin, inner)):
         return {HOSTILE: HOSTILE}
     return {datetime: _TIME, int: 1, float: 3.5, bool: True}.get(inner[0] if inner else type_, HOSTILE)
+
+
+def _forms(path: str) -> tuple[str, ...]:
+    """Returns the path of a record, and those of its pause and its resume."""
+    return path, f"{path}/pause", f"{path}/resume"
 
 
 JOB = _record(
@@ -87,7 +92,7 @@ RECORDS = {
     "/v1/ava/subscriptions": _record(client.Subscription), "/v1/ava/subscriptions/sub_1": _record(client.Subscription),
     "/v1/ava/events": EVENT, "/v1/ava/events/evt_1": EVENT,
     "/v1/ava/keys": _record(client.ApiKey), "/v1/ava/errors/err_1/retry": OPERATION,
-    "/v1/ava/nodes/node_1/drain": NODE, "/v1/ava/nodes/node_1/resume": NODE,
+    **dict.fromkeys(_forms("/v1/ava/nodes/node_1"), NODE),
     **dict.fromkeys(
         ("/v1/ava/errors/err_1", *(f"/v1/ava/errors/err_1/{name}" for name in ("resolve", "ignore", "reopen"))),
         ERROR_GROUP,
@@ -95,8 +100,10 @@ RECORDS = {
     "/v1/ava/operations/op_1": OPERATION, "/v1/ava/operations/op_1/abort": OPERATION, "/v1/ava/jobs/retry": OPERATION,
     "/v1/ava/workers/wkr_a": WORKER, "/v1/ava/overview": OVERVIEW, "/v1/ava/jobs/job_1/tree": TREE,
     "/v1/ava/analytics": ANALYTICS,
-    "/v1/ava/queues": _record(client.Queues), "/v1/ava/queues/default/pause": _record(client.PausedQueue),
-    "/v1/ava/schedules": SCHEDULE, "/v1/ava/schedules/sch_1": SCHEDULE, "/v1/ava/tenants/ten_1/limits": TENANT_RULES,
+    "/v1/ava/queues": _record(client.Queues),
+    **dict.fromkeys(_forms("/v1/ava/queues/default"), _record(client.Queue)),
+    **dict.fromkeys((f"/v1/ava/schedules{id_}" for id_ in ("", *_forms("/sch_1"))), SCHEDULE),
+    "/v1/ava/tenants/ten_1/limits": TENANT_RULES,
     "/v1/ava/jobs/cancel": OPERATION, "/v1/ava/sessions": {"ended": 1}, "/v1/ava/session/links": {"path": HOSTILE},
     "/v1/webhooks": _record(client.Webhook),
     "/v1/webhooks/wh_1": _record(client.Webhook), "/v1/webhooks/wh_1/test": DELIVERY,

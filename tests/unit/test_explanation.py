@@ -7,11 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ava.domain.access.actor import SYSTEM, Actor, ActorKind, Via
 from ava.domain.jobs.explanation import Facts, explain
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.jobs.waiting import LimitFacts, Waiting
 from ava.domain.limits.rates import Rate
+from ava.domain.pause import Pause
 from ava.domain.worker import WorkerStatus
 from tests.unit.handlers import JOB
 
@@ -163,7 +165,12 @@ def test_a_job_that_waits_for_more_than_its_place_names_what() -> None:
         usual = {"worker_id": "wkr_x", "per": None, "value": None, "running": 5, "max_running": 5, "rate": None}
         return why(limit=LimitFacts(**{**usual, "rate_wait_seconds": 0.0, "place": 3, **given}))
 
-    assert why(paused_by="usr_op", paused_at=_NOW) == "queued: paused by usr_op since 2025-06-01T10:00:00Z"
+    by = Actor(id="usr_op", kind=ActorKind.USER, via=Via.HEADERS, is_operator=True)
+    pause = Pause(by=by, at=_NOW, reason="the database\nmoves")
+    said = "since 2025-06-01T10:00:00Z: the database moves"
+    assert why(paused=pause) == f"queued: paused by usr_op {said}"
+    assert why(paused=pause.for_tenants) == f"queued: paused by the platform {said}"
+    assert "paused by the system since" in why(paused=replace(pause, by=SYSTEM))
     assert of_limit() == "queued: limit: wkr_x runs 5 of 5, 3rd in line"
     assert of_limit(per="tenant") == "queued: limit: wkr_x of this tenant runs 5 of 5, 3rd in line"
     assert of_limit(per="input.account.id", value="42", place=11).endswith("account.id 42 runs 5 of 5, 11th in line")

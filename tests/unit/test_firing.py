@@ -195,9 +195,10 @@ def test_nothing_is_cancelled_for_a_firing_time_that_was_missed() -> None:
 def test_three_firings_in_a_row_without_a_worker_disable_the_schedule() -> None:
     decision = decide(_due(worker=None, gone=1), NOW)
     assert [(each.outcome, each.reason) for each in decision.times] == [(Outcome.SKIPPED, "worker wkr_test is gone")]
-    assert (decision.gone, decision.disables, decision.next_run_at) == (2, False, NOW + MINUTE)
+    assert (decision.gone, decision.pause_reason, decision.next_run_at) == (2, None, NOW + MINUTE)
     decision = decide(_due(worker=None, gone=2), NOW)
-    assert (decision.gone, decision.disables, decision.next_run_at) == (3, True, None)
+    assert (decision.gone, decision.next_run_at) == (3, None)
+    assert decision.pause_reason == "worker wkr_test was missing at 3 firings in a row"
 
 
 def test_a_firing_with_a_worker_ends_the_count() -> None:
@@ -224,7 +225,7 @@ def test_a_paused_worker_fires_because_its_jobs_wait() -> None:
 def test_a_worker_that_takes_no_such_job_skips_without_being_gone(refusing: dict[str, Any], reason: str) -> None:
     decision = decide(_due(worker=RunnableWorker(**refusing), gone=2), NOW)
     assert [each.reason for each in decision.times] == [reason]
-    assert (decision.gone, decision.disables) == (0, False)
+    assert (decision.gone, decision.pause_reason) == (0, None)
 
 
 # Places ---------------------------------------------------------------------------------------------------------------

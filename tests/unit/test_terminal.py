@@ -55,7 +55,7 @@ _WORDS = [
     "queues list",
     "nodes list",
     "promotions list",
-    *("nodes pause node_1", "nodes resume node_1"),
+    *("nodes pause node_1", "nodes resume node_1", "queues pause default --reason x", "queues resume default"),
     *("tenants list", "tenants show ten_1", "tenants update ten_1 --weight 2"),
     *("keys list", "keys create one", "keys create one --worker wkr_a"),
     *("errors list", "errors show err_1", "errors resolve err_1", "errors ignore err_1", "errors reopen err_1"),
@@ -84,8 +84,6 @@ COMMANDS = [*(words.split() for words in _WORDS), ["schedules", "create", "wkr_a
 #: Commands without `-o`. Those that print nothing of a response are refused.
 UNFORMED = [
     ["jobs", "export"],
-    ["queues", "pause", "default"],
-    ["queues", "resume", "refused"],
     ["keys", "delete", "refused", "--yes"],
     ["workers", "delete", "wkr_refused", "--yes"],
     ["webhooks", "delete", "refused", "--yes"],

@@ -85,6 +85,14 @@ def _derive(name: str, field: dataclasses.Field[Any], type_: Any) -> fields.Fiel
     return Choice(inner, **options) if issubclass(inner, StrEnum) else _KINDS[inner](**options)
 
 
+class CallerNested(fields.Nested):
+    """A nested record that depends on the caller of the request: `write` returns its JSON."""
+
+    def write(self, value: Any) -> str:
+        """Return a value as the caller sees it."""
+        raise NotImplementedError
+
+
 class RecordWriter:
     """Writes objects of one schema as JSON."""
 
@@ -166,6 +174,8 @@ def _values_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
 def _writer(field: fields.Field[Any], *, is_visible: bool) -> Callable[[Any], str]:
     if isinstance(field, fields.List):
         return _list_writer(_writer(field.inner, is_visible=is_visible))
+    if isinstance(field, CallerNested):
+        return field.write
     if isinstance(field, fields.Nested):
         return _object_writer(field.schema, {}, is_visible=is_visible)
     return next(write for kind, write in _WRITERS if isinstance(field, kind))

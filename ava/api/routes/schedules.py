@@ -14,6 +14,7 @@ from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
 from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED, created
+from ava.api.routes.pause_calls import add_pauses
 from ava.api.schemas.jobs import JobRecord
 from ava.api.schemas.schedules import (
     FiringRecord,
@@ -126,6 +127,20 @@ def change(schedule_id: str, changes: dict[str, Any]) -> Response:
     return responses.data(after)
 
 
+add_pauses(
+    blueprint,
+    "/<schedule:schedule_id>",
+    lambda: context().schedules,
+    write_schedule,
+    noun="a schedule",
+    effects=(
+        "Firings are skipped until the schedule is resumed. Its jobs continue.",
+        "The next firing is at the first slot from now on; skipped firings are not caught up.",
+    ),
+    record=ScheduleRecord(),
+)
+
+
 @blueprint.delete("/<schedule:schedule_id>")
 @operation(
     summary="Delete a schedule",
@@ -144,7 +159,7 @@ def delete(schedule_id: str) -> Response:
 @blueprint.get("/<schedule:schedule_id>/next")
 @operation(
     summary="List a schedule's next slots",
-    description="Earliest first, from now on, without the delay of `spread_seconds`; also for a disabled schedule.",
+    description="Earliest first, from now on, without the delay of `spread_seconds`; also for a paused schedule.",
     query=NextQuery(),
     query_as="count",
     record=SlotRecord(),

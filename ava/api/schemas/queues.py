@@ -1,4 +1,4 @@
-"""Queues: schemas of responses."""
+"""Queues: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from collections.abc import Sequence
 
 from marshmallow import Schema, fields
 
-from ava.api.http.fields import Flag, Id, Instant, Text, WholeNumber
+from ava.api.http.fields import Id, Instant, Text, WholeNumber
 from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
+from ava.api.schemas.pause_fields import PausedField, paused_filter
 from ava.domain.jobs import priority
-from ava.store.fleet.queues import PausedQueue
+from ava.store.fleet.queues import Queue
 from ava.store.reports.queue_counts import QueueCounts
 
 
-class QueueRecord(Schema):
+class QueuesQuery(Strict):
+    """The parameters of the queues."""
+
+    is_paused = paused_filter("queues")
+
+
+class WorkerCountRecord(Schema):
     """The numbers of waiting and running jobs of one worker."""
 
     worker_id = Id("wkr")
@@ -26,24 +34,11 @@ class QueueRecord(Schema):
     )
 
 
-class PausedQueueRecord(Schema):
-    """A paused queue; its jobs do not start until it is resumed."""
+class QueueRecord(Schema):
+    """A queue of jobs."""
 
     queue = Text()
-    paused_by = Id(
-        "usr",
-        "key",
-        allow_none=True,
-        metadata={"description": "The user or API key that paused the queue; null for the roles of a tenant."},
-    )
-    paused_at = Instant()
-
-
-class ResumedQueueRecord(Schema):
-    """A queue that is not paused."""
-
-    queue = Text()
-    was_paused = Flag()
+    paused = PausedField()
 
 
 class CountsRecord(Schema):
@@ -59,20 +54,20 @@ class CountsRecord(Schema):
             "queued jobs."
         },
     )
-    by_worker = fields.List(fields.Nested(QueueRecord))
+    by_worker = fields.List(fields.Nested(WorkerCountRecord))
     sampled_at = Instant()
 
 
 class QueuesRecord(CountsRecord):
-    """The numbers of waiting and running jobs, and the paused queues."""
+    """The numbers of waiting and running jobs, and the queues."""
 
-    paused_queues = fields.List(fields.Nested(PausedQueueRecord))
+    queues = fields.List(fields.Nested(QueueRecord))
 
 
-write_paused = compile_schema(PausedQueueRecord())
+write_queue = compile_schema(QueueRecord())
 _write_counts = compile_schema(CountsRecord())
 
 
-def write_queues(counts: QueueCounts, paused: Sequence[PausedQueue]) -> str:
+def write_queues(counts: QueueCounts, found: Sequence[Queue]) -> str:
     """Return the record of `/v1/ava/queues` as JSON."""
-    return f'{_write_counts(counts)[:-1]},"paused_queues":[{",".join(map(write_paused, paused))}]}}'
+    return f'{_write_counts(counts)[:-1]},"queues":[{",".join(map(write_queue, found))}]}}'

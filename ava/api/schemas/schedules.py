@@ -15,6 +15,7 @@ from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonObject,
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
+from ava.api.schemas.pause_fields import PausedField, paused_filter
 from ava.api.schemas.trigger_fields import expiry_field
 from ava.domain.jobs import priority
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
@@ -125,9 +126,8 @@ class ScheduleBody(Strict):
     name = _ScheduleName(load_default=None, allow_none=True, metadata=_NAME)
     input = JsonObject(load_default="{}", limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
     priority = _priority(load_default=priority.DEFAULT)
-    enabled = Flag(
-        load_default=True, metadata={"description": "False: the schedule does not fire until it is enabled."}
-    )
+    enabled = Flag(metadata={"description": "The opposite of `paused`."})
+    paused = Flag(metadata={"description": "True: the schedule does not fire until it is resumed.  Default: it fires."})
     overlap = Choice(Overlap, load_default=Overlap.ALLOW, metadata=_OVERLAP)
     catch_up = Choice(CatchUp, load_default=CatchUp.LAST, metadata=_CATCH_UP)
     catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS, load_default=DEFAULT_CATCH_UP_SECONDS)
@@ -138,7 +138,12 @@ class ScheduleBody(Strict):
 
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> ScheduleSpec:
-        return ScheduleSpec(input_json=values.pop("input"), **values)
+        enabled, paused = values.pop("enabled", None), values.pop("paused", None)
+        if enabled is not None and enabled is paused:
+            raise ValidationError("It contradicts enabled; send only one of them.", "paused")
+        return ScheduleSpec(
+            input_json=values.pop("input"), enabled=not paused if enabled is None else enabled, **values
+        )
 
 
 class ScheduleChangeBody(Strict):
@@ -150,7 +155,12 @@ class ScheduleChangeBody(Strict):
     name = _ScheduleName(allow_none=True, metadata=_NAME)
     input = JsonObject(limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
     priority = _priority()
-    enabled = Flag(metadata={"description": "True: the schedule fires from now on; earlier firings are not caught up."})
+    enabled = Flag(
+        metadata={
+            "description": "False pauses the schedule, true resumes it: it fires from now on, and earlier firings are "
+            "not caught up."
+        }
+    )
     overlap = Choice(Overlap, metadata=_OVERLAP)
     catch_up = Choice(CatchUp, metadata=_CATCH_UP)
     catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
@@ -194,8 +204,9 @@ class ScheduleListQuery(PageQuery):
         data_key="filter[enabled]",
         load_default=None,
         allow_none=False,
-        metadata={"description": "Only enabled schedules (true), or only disabled schedules (false)."},
+        metadata={"description": "Only schedules that fire (true), or only paused schedules (false)."},
     )
+    is_paused = paused_filter("schedules")
     cursor = cursor_field(paging.id_reader("sch"))
 
     @post_load
@@ -252,6 +263,7 @@ class ScheduleRecord(RecordSchema, of=Schedule):
     priority = _priority()
     catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
     spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD)
+    paused = PausedField()
     expires_in_seconds = WholeNumber(
         minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRY}
     )

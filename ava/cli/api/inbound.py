@@ -68,7 +68,7 @@ _hooks = Resource(
 )
 _hooks.add_list("List hooks, newest first.", empty="No hooks yet.")
 _hooks.add_show("Show a hook.")
-_hooks.add_pauses(pause="Pause hooks: their URLs return 404 until they are resumed.", resume="Resume hooks.")
+_hooks.add_switches(pause="Pause hooks: their URLs return 404 until they are resumed.", resume="Resume hooks.")
 _hooks.add_delete("Delete hooks with their secrets. Their jobs and events stay.")
 hooks = _hooks.group
 
@@ -211,7 +211,7 @@ _subscriptions.add_list(
     click.option("--event-type", help="Only subscriptions with exactly this event type."),
 )
 _subscriptions.add_show("Show a subscription.")
-_subscriptions.add_pauses(
+_subscriptions.add_switches(
     pause="Pause subscriptions: events start no jobs for them until they are resumed.",
     resume="Resume subscriptions for new events.",
 )

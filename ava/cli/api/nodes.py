@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ava.cli.options.connection import connected
+from ava.cli.options.resources import Resource, reason_option
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
+from ava.errors import CallFailed
 
 if TYPE_CHECKING:
     from ava.client import Client, Node
 
-#: Polling interval for a draining node, in seconds.
+#: Polling interval for a paused node, in seconds.
 _POLL_SECONDS = 1.0
 
 
@@ -22,12 +25,10 @@ def _memory(node: Node) -> str | None:
 
 
 def _state(node: Node) -> str:
-    """Return the node's state; for a live one also whether it refuses messages or is draining."""
+    """Return the node's state; for a live one also whether it refuses messages or is paused."""
     if node.state == "live" and node.refused_messages:
         return f"refuses messages ({', '.join(node.refused_messages)})"
-    if node.drained_at is None or node.state != "live":
-        return node.state
-    return "draining" if node.busy else "drained"
+    return "paused" if node.paused and node.state == "live" else node.state
 
 
 def _busy(node: Node) -> str:
@@ -50,58 +51,47 @@ _COLUMNS = (
 )
 
 
-@click.group()
-def nodes() -> None:
-    """List the nodes that run jobs; pause and resume them."""
+_nodes = Resource(
+    name="nodes",
+    help="List the nodes that run jobs; pause and resume them.",
+    noun="node",
+    example="node_01… --role platform-admin",
+    columns=_COLUMNS,
+)
+
+
+def _pause(calls: Any, node_id: str, *, reason: str | None, waits: bool) -> Node:
+    """Pause a node. With `waits`, return once it runs no job. Raises `CallFailed` if it ended before."""
+    node: Node = calls.pause(node_id, reason=reason)
+    while waits and (node.busy or node.queues):
+        time.sleep(_POLL_SECONDS)
+        found = next((each for each in calls.list() if each.id == node_id), None)
+        if found is None or found.state != "live":
+            raise CallFailed(f"{node_id} ended before its jobs.")
+        node = found
+    return node
+
+
+_nodes.add_action(
+    "pause",
+    "Pause nodes: they take no new jobs and finish the running ones. Requires --role platform-admin.\n\n"
+    "A node stays paused until it is resumed or restarted. Stop it once it runs no job.",
+    reason_option,
+    click.option("--wait", "waits", is_flag=True, help="Wait until the node runs no job."),
+    act=_pause,
+)
+_nodes.add_action("resume", "Let paused nodes take jobs again. Requires --role platform-admin.")
+nodes = _nodes.group
 
 
 @nodes.command("list")
+@click.option("--paused/--not-paused", default=None, help="Only paused nodes, or others.")
 @output_options
 @connected
-def list_nodes(client: Client, printer: RecordPrinter) -> None:
+def list_nodes(client: Client, printer: RecordPrinter, paused: bool | None) -> None:
     """List the nodes, live ones first; ended ones are listed for an hour.
 
     \b
     ava nodes list --role platform-admin -o wide
     """
-    printer.records(client.nodes.list(), _COLUMNS, empty="No nodes: start one with `ava start node`.")
-
-
-@nodes.command()
-@click.argument("node_id")
-@click.option("--wait", "waits", is_flag=True, help="Wait until the node runs no job.")
-@output_options
-@connected
-def pause(client: Client, printer: RecordPrinter, node_id: str, waits: bool) -> None:
-    """Pause a node: it takes no new jobs and finishes the running ones. Requires --role platform-admin.
-
-    The node stays paused until it is resumed or restarted. Stop it once it runs no job.
-
-    \b
-    ava nodes pause NODE --wait --role platform-admin
-    """
-    import time
-
-    from ava.errors import CallFailed
-
-    node = client.nodes.drain(node_id)
-    while waits and (node.busy or node.queues):
-        time.sleep(_POLL_SECONDS)
-        found = next((each for each in client.nodes.list() if each.id == node_id), None)
-        if found is None or found.state != "live":
-            raise CallFailed(f"{node_id} ended before it was drained.")
-        node = found
-    printer.record(node)
-
-
-@nodes.command()
-@click.argument("node_id")
-@output_options
-@connected
-def resume(client: Client, printer: RecordPrinter, node_id: str) -> None:
-    """Let a paused node take jobs again. Requires --role platform-admin.
-
-    \b
-    ava nodes resume NODE --role platform-admin
-    """
-    printer.record(client.nodes.resume(node_id))
+    printer.records(client.nodes.list(paused=paused), _COLUMNS, empty="No nodes: start one with `ava start node`.")

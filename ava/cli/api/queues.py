@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from ava.cli.options.connection import connected
+from ava.cli.options.resources import Resource
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 from ava.domain.counts import MAX_COUNTED_OF_WORKER, counted
 
 if TYPE_CHECKING:
-    from ava.client import Client, PausedQueue, QueueCount
+    from ava.client import Client, QueueCount
 
 
 def _queued(count: QueueCount, number: int) -> int | str:
@@ -29,9 +28,17 @@ _COLUMNS = (
 )
 
 
-@click.group()
-def queues() -> None:
-    """Count waiting and running jobs; pause and resume a queue."""
+_queues = Resource(
+    name="queues",
+    help="Count waiting and running jobs; pause and resume queues.",
+    noun="queue",
+    example="default --role platform-admin",
+    columns=_COLUMNS,
+)
+_queues.add_pauses(
+    pause="Pause queues: their jobs wait. Requires a platform role.", resume="Resume queues. Requires a platform role."
+)
+queues = _queues.group
 
 
 @queues.command("list")
@@ -47,34 +54,6 @@ def list_queues(client: Client, printer: RecordPrinter) -> None:
     """
     found = client.queues.counts()
     printer.records(found.by_worker, _COLUMNS, empty="No job is queued or running.")
-    for paused in found.paused_queues:
-        printing.print_text(_paused(paused), is_error=True)
-
-
-@queues.command()
-@click.argument("queue")
-@connected
-def pause(client: Client, queue: str) -> None:
-    """Pause a queue: its jobs wait. Requires a platform role.
-
-    \b
-    ava queues pause default --role platform-admin
-    """
-    printing.print_text(_paused(client.queues.pause(queue)))
-
-
-@queues.command()
-@click.argument("queue")
-@connected
-def resume(client: Client, queue: str) -> None:
-    """Resume a queue. Requires a platform role.
-
-    \b
-    ava queues resume default --role platform-admin
-    """
-    was_paused = client.queues.resume(queue)
-    printing.print_text(f"queue {queue}: {'resumed' if was_paused else 'was not paused'}")
-
-
-def _paused(paused: PausedQueue) -> str:
-    return f"queue {paused.queue}: paused by {paused.paused_by or 'the platform'} since {paused.paused_at:%F %T} UTC"
+    for queue in found.queues:
+        if queue.paused is not None:
+            printing.print_text(f"queue {queue.queue}: paused {printing.pause_text(queue.paused)}", is_error=True)

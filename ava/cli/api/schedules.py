@@ -30,7 +30,7 @@ _COLUMNS = (
     Column(title="WORKER", value=lambda schedule: schedule.worker_id, min_width=8),
     Column(title="CRON", value=lambda schedule: schedule.cron, min_width=8),
     Column(title="TIMEZONE", value=lambda schedule: schedule.timezone, is_wide=True),
-    Column(title="NEXT", value=lambda schedule: schedule.next_run_at if schedule.enabled else "paused"),
+    Column(title="NEXT", value=lambda schedule: "paused" if schedule.paused else schedule.next_run_at),
     Column(title="LAST", value=lambda schedule: schedule.last_run_at, is_wide=True),
 )
 _FIRING_COLUMNS = (
@@ -58,7 +58,7 @@ _schedules = Resource(
 _schedules.add_list(
     "List schedules, newest first.",
     click.option("--worker", "worker_id", type=WORKER_ID, help="Only schedules of this worker."),
-    click.option("--not-paused/--paused", "enabled", default=None, help="Only schedules that fire, or paused ones."),
+    click.option("--paused/--not-paused", default=None, help="Only paused schedules, or those that fire."),
 )
 _schedules.add_pauses(
     pause="Pause schedules: firings are skipped until they are resumed.",
@@ -152,7 +152,6 @@ def create(
     cron: str,
     timezone: str,
     *,
-    paused: bool,
     key: str | None,
     printer: RecordPrinter,
     **options: Any,
@@ -165,8 +164,6 @@ def create(
     ava schedules create wkr_nightly "0 3 * * *" Europe/Berlin --overlap skip
     """
     given = {name: value for name, value in options.items() if value is not None}
-    if paused:
-        given["enabled"] = False
     printer.record(client.schedules.create(worker_id, cron, timezone, idempotency_key=key, **given))
 
 

@@ -53,7 +53,7 @@ _webhooks = Resource(
 )
 _webhooks.add_list("List webhooks, newest first.", empty="No webhooks: create one with `ava webhooks create`.")
 _webhooks.add_show("Show a webhook.")
-_webhooks.add_pauses(
+_webhooks.add_switches(
     pause="Pause webhooks: nothing is sent, and deliveries wait until they are resumed.", resume="Resume webhooks."
 )
 _webhooks.add_delete("Delete webhooks, with their secrets and deliveries.")

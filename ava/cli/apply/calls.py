@@ -68,7 +68,8 @@ def _listed(client: Client, section: str) -> Iterable[tuple[str, Record]]:
         records = client.subscriptions.list() if section == "subscriptions" else client.hooks.list()
     for record in records:
         is_declared = section == "schedules" and record.created_by == DECLARER
-        yield record.name or record.id, Record(id=record.id, values=vars(record), is_ours=not is_declared)
+        values = vars(record) | {"paused": getattr(record, "paused", None) is not None}
+        yield record.name or record.id, Record(id=record.id, values=values, is_ours=not is_declared)
 
 
 def _worker(worker: Worker, entry: Mapping[str, Any]) -> Record:
@@ -158,9 +159,17 @@ def _call(client: Client, change: Change, body: dict[str, Any], *, is_dry_run: b
     if change.verb == "delete":
         return of.delete(change.id)
     if change.verb == "change":
-        return of.update(change.id, **body)
+        return _update(of, change.id, body)
     if change.section != "webhooks":
         return of.create(name=change.name, **body)
     enabled = body.pop("enabled", True)
     made = client.webhooks.create(change.name, **body)
     return made if enabled or is_dry_run else client.webhooks.update(made.id, enabled=False)
+
+
+def _update(of: Any, record_id: str, body: dict[str, Any]) -> Any:
+    is_paused = body.pop("paused", None)
+    updated = of.update(record_id, **body) if body else None
+    if is_paused is None:
+        return updated
+    return of.pause(record_id) if is_paused else of.resume(record_id)

@@ -45,7 +45,7 @@ SECTIONS = {
     ),
     "schedules": Section(
         fields=frozenset(
-            {"worker_id", "cron", "timezone", "input", "priority", "enabled", "overlap", "catch_up"}
+            {"worker_id", "cron", "timezone", "input", "priority", "enabled", "paused", "overlap", "catch_up"}
             | {"catch_up_seconds", "spread_seconds", "starts_at", "ends_at", "expires_in_seconds"}
         ),
         required=("worker_id", "cron", "timezone"),

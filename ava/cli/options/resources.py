@@ -26,6 +26,8 @@ limit_option = click.option(
     "--limit", type=click.IntRange(1), default=20, show_default=True, help="Max number to print."
 )
 
+reason_option = click.option("--reason", help="Why, for those who see the pause.")
+
 
 def with_options(*options: Decorator) -> Decorator:
     """Return a decorator that adds options or arguments to a command, in this order."""
@@ -134,9 +136,14 @@ class Resource:
         self._add(verb, text, run, self._ids, *options, output_options, example=self.example)
 
     def add_pauses(self, *options: Decorator, pause: str, resume: str) -> None:
+        """Add `pause ID…` and `resume ID…` with these texts."""
+        self.add_action("pause", pause, reason_option, *options)
+        self.add_action("resume", resume, *options)
+
+    def add_switches(self, *, pause: str, resume: str) -> None:
         """Add `pause ID…` and `resume ID…` with these texts, for records with the field `enabled`."""
-        self.add_action("pause", pause, *options, act=lambda calls, id_: calls.update(id_, enabled=False))
-        self.add_action("resume", resume, *options, act=lambda calls, id_: calls.update(id_, enabled=True))
+        self.add_action("pause", pause, act=lambda calls, id_: calls.update(id_, enabled=False))
+        self.add_action("resume", resume, act=lambda calls, id_: calls.update(id_, enabled=True))
 
     @property
     def _ids(self) -> Decorator:

@@ -20,7 +20,7 @@ from ava.cli.screen import printing, tables, terminal
 from ava.cli.screen.tables import Column
 
 #: The fields that `-o id` prints: the first that a record has.
-_NAMES = ("id", "job_id", "worker_id", "name")
+_NAMES = ("id", "job_id", "worker_id", "name", "queue")
 #: A spreadsheet evaluates a cell that begins with one of these.
 _FORMULA = ("=", "+", "-", "@")
 

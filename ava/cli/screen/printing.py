@@ -83,6 +83,12 @@ def print_line(line: Any) -> None:
     click.echo(f"{click.style(_local(line.ts, '%m-%d'), dim=True)}  {level}  {message}")
 
 
+def pause_text(pause: Any) -> str:
+    """Return who paused something, since when, and why."""
+    by = "the platform" if pause.by is None else pause.by.label or pause.by.id or "the system"
+    return f"by {by} since {_local(pause.at, '%Y-%m-%d')}" + (f": {pause.reason}" if pause.reason else "")
+
+
 def coloured_status(text: str) -> str:
     """Return a status in its colour, or any other string unchanged."""
     return click.style(text, fg=_STATUS_COLOURS[text]) if text in _STATUS_COLOURS else text
@@ -94,6 +100,8 @@ def _shown(name: str, value: Any, margin: int | None) -> str:
         return click.style("-", dim=True)
     if isinstance(value, datetime):
         return _local(value, "%Y-%m-%d")
+    if name == "paused":
+        return clean(pause_text(value))
     if isinstance(value, dict | list):
         return as_json(value) if margin is None else fold(value, margin)
     return coloured_status(clean(str(value))) if name == "status" else clean(str(value))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from ava.domain.access.actor import Actor, ActorKind, Via
+
 
 class Role(IntEnum):
     """The platform's roles, with ascending permissions.
@@ -57,6 +59,14 @@ class Caller:
     def principal(self) -> str:
         """Return the API key, whatever user its holder names; without one, the user."""
         return self.key_id or self.user_id
+
+    @property
+    def actor(self) -> Actor:
+        """Return the identity that acts: the API key, labelled with the user that its holder names, or the user."""
+        if self.key_id is None:
+            return Actor(id=self.user_id, kind=ActorKind.USER, via=Via.HEADERS, is_operator=self.is_operator)
+        label = None if self.user_id == self.key_id else self.user_id
+        return Actor(id=self.key_id, kind=ActorKind.KEY, via=Via.KEY, label=label, is_operator=self.is_operator)
 
     @property
     def is_operator(self) -> bool:

@@ -80,8 +80,8 @@ class Facts:
             facts = replace(facts, node_name=ids.encode("node", self.job.node_id))
         if is_pulled(self.job.queue) and PullQueue.parse(self.job.queue).owner != self.job.tenant_id:
             facts = replace(facts, pulled_by=None)
-        if self.waiting is not None and self.waiting.paused_by is not None:
-            facts = replace(facts, waiting=replace(self.waiting, paused_by="the platform"))
+        if self.waiting is not None and self.waiting.paused is not None:
+            facts = replace(facts, waiting=replace(self.waiting, paused=self.waiting.paused.for_tenants))
         return facts
 
     def without_payloads(self) -> Facts:
@@ -192,7 +192,7 @@ def _why_queued(facts: Facts) -> str:
         return _why_dated(job, waiting)
     if job.waits_for in SUSPENDED:
         return f"queued: {_why_waiting(facts)}{_without_handler(facts)}"
-    is_unasked = waiting.paused_by is None and _is_unasked(facts)
+    is_unasked = waiting.paused is None and _is_unasked(facts)
     if waiting.sentence is not None and not is_unasked:
         return f"queued: {waiting.sentence}"
     if is_unasked or job.waits_for in (None, WaitsFor.NODE):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.domain.limits.rates import Rate
+from ava.domain.pause import Pause
 from ava.domain.record import format_time
 from ava.domain.secrets.redaction import HIDDEN_PAYLOAD, without_payload
 
@@ -48,8 +49,8 @@ class LimitFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    paused_by: str | None = None
-    paused_at: datetime | None = None
+    #: The pause of its queue.
+    paused: Pause | None = None
     limit: LimitFacts | None = None
     #: The tenant's running and published jobs, and their maximum; None: unlimited.
     tenant_running: int = 0
@@ -71,8 +72,8 @@ class Waiting:
     @property
     def sentence(self) -> str | None:
         """Return the first thing that blocks the job; None if it waits only for its position."""
-        if self.paused_by is not None:
-            return f"paused by {self.paused_by} since {format_time(self.paused_at)}"
+        if self.paused is not None:
+            return self.paused.sentence
         if self.limit is not None:
             return self.limit.sentence
         if self.tenant_max_running is not None and self.tenant_running >= self.tenant_max_running:

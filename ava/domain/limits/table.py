@@ -326,6 +326,9 @@ _SECRETS = (
     "job are searched for them."
 )
 WORKER_SECRETS = Limit(name="worker_secrets", unit="secrets", meaning=_SECRETS, status=422, fixed=64)
+PAUSE_REASON = Limit(
+    name="pause_reason", unit="characters", meaning="Characters of the reason of a pause.", status=422, fixed=500
+)
 SEARCHED_JOBS = Limit(
     name="searched_jobs",
     unit="jobs",
@@ -548,6 +551,7 @@ LIMITS: tuple[Limit, ...] = (
     ERROR_GROUPS,
     WORKER_ENTRIES,
     WORKER_SECRETS,
+    PAUSE_REASON,
     PULL_WORKERS,
     WORKERS_PER_KEY,
     WAITING_CLAIMS,

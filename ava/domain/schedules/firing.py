@@ -22,7 +22,7 @@ from ava.domain.worker import WorkerStatus
 ON_TIME_SECONDS = 60
 #: Max firing times that one decision fires or lists: the newest.
 MAX_LISTED = 100
-#: A schedule is disabled after this many consecutive firings without its worker.
+#: A schedule is paused after this many consecutive firings without its worker.
 MAX_GONE = 3
 #: Maximum firing times that one decision fires or lists: the newest.
 _POSTPONED_SECONDS = 300
@@ -134,9 +134,11 @@ class FiringDecision:
         return [each for each in self.times if each.outcome is Outcome.FIRED]
 
     @property
-    def disables(self) -> bool:
-        """Return True if the schedule is disabled because its worker was missing too often."""
-        return self.gone >= MAX_GONE
+    def pause_reason(self) -> str | None:
+        """Return why the schedule is paused: its worker was missing too often. None if it is not paused."""
+        if self.gone < MAX_GONE:
+            return None
+        return f"worker {self.due.schedule.worker_id} was missing at {MAX_GONE} firings in a row"
 
 
 def decide(due: DueSchedule, now: datetime) -> FiringDecision:

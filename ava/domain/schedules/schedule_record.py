@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
+from ava.domain.pause import Pause
 from ava.domain.record import as_record
 from ava.domain.schedules.schedule import FiringTime, firing_times_after
 
@@ -51,6 +52,7 @@ class ScheduleSpec:
     #: The payload of its jobs, a serialized JSON object.
     input_json: str = "{}"
     priority: int = DEFAULT_PRIORITY
+    #: False: it is paused.
     enabled: bool = True
     overlap: Overlap = Overlap.ALLOW
     catch_up: CatchUp = CatchUp.LAST
@@ -78,7 +80,7 @@ class ScheduleSpec:
             return
 
     def first_run(self, schedule_id: str, after: datetime) -> datetime | None:
-        """Return the first firing after an instant, with its delay; None if it is disabled or has ended."""
+        """Return the first firing after an instant, with its delay; None if it is paused or has ended."""
         if not self.enabled:
             return None
         found = next(self.firing_times_after(after), None)
@@ -94,21 +96,22 @@ class Schedule(ScheduleSpec):
     #: All firing times up to this instant have fired, were skipped or missed, or do not count.
     decided_until: datetime
     next_run_at: datetime | None = field(
-        metadata={"description": "The next firing, including the delay; null if it is disabled or has ended."}
+        metadata={"description": "The next firing, including the delay; null if it is paused or has ended."}
     )
     last_run_at: datetime | None = field(metadata={"description": "When it last created a job."})
     last_job_id: str | None = field(metadata={"prefix": "job", "description": "The last job that it created."})
     created_by: str = field(metadata={"description": "The user or API key that created it."})
     created_at: datetime
     updated_at: datetime = field(
-        metadata={"description": "When it was last changed or disabled; a firing does not change it."}
+        metadata={"description": "When it was last changed or paused; a firing does not change it."}
     )
+    paused: Pause | None = None
 
 
 #: The fields of a schedule's record, in the contract's order.
 RECORD = (
     "id worker_id tenant_id name cron timezone input priority enabled overlap catch_up catch_up_seconds spread_seconds "
-    "starts_at ends_at next_run_at last_run_at last_job_id created_by created_at updated_at expires_in_seconds"
+    "starts_at ends_at next_run_at last_run_at last_job_id created_by created_at updated_at paused expires_in_seconds"
 )
 
 

@@ -1,4 +1,4 @@
-"""kombu's consumer, changed to continue if the broker refuses some queues, and to pause while its node is drained."""
+"""kombu's consumer, changed to continue if the broker refuses some queues, and to pause with its node."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLL_SECONDS = 1.0
 
 
 class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
-    """Consumes the queues that the broker accepts, and retries the others. Pauses while the node is drained."""
+    """Consumes the queues that the broker accepts, and retries the others. Pauses with its node."""
 
     #: The refused queues of this node; set by `ava.node.signals`.
     refusals: Refusals
@@ -53,7 +53,7 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
             raise refusal
 
     def consume(self, no_ack: bool | None = None) -> None:
-        """Start consuming, unless the node is drained.
+        """Start consuming, unless the node is paused.
 
         Raises `ConnectionAbortedError`, so that Celery reconnects, if the broker refuses a declared queue.
         """
@@ -63,7 +63,7 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
         self._pause(not self.intake.is_open)
 
     def follow_intake(self) -> None:
-        """Stop consuming when the node is drained, and restart when it takes jobs again."""
+        """Stop consuming when the node is paused, and restart when it takes jobs again."""
         if self.intake.is_open and self._is_paused:
             self.consume()
         elif not self.intake.is_open and not self._is_paused:

@@ -64,10 +64,10 @@ class NodeRow:
         if takes_jobs:
             _log.warning("Node takes jobs again")
         else:
-            _log.warning("Node is drained: it finishes its running jobs and takes no new ones")
+            _log.warning("Node is paused: it finishes its running jobs and takes no new ones")
 
     def _record_queues(self, connection: Connection) -> None:
-        """Write which queues this node consumes: none while drained, so that it does not count as serving them."""
+        """Write which queues this node consumes: none while paused, so that it does not count as serving them."""
         consumed = self._queues if self._intake.is_consuming else ()
         wanted = self._node.consuming(consumed, refused=self._refusals.names())
         if self.is_registered and wanted != self._node:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from ava.domain.pause import Pause
+from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
@@ -77,13 +79,8 @@ class NodeView:
     started_at: datetime
     seen_at: datetime
     stopped_at: datetime | None
-    drained_at: datetime | None = field(
-        metadata={
-            "description": "When it was drained: it claims no new jobs and finishes its running jobs. Null: it "
-            "claims jobs."
-        }
-    )
-    drained_by: str | None = field(metadata={"description": "Who drained it. Null for the roles of a tenant."})
+    #: While it is paused it claims no new jobs and finishes its running jobs.
+    paused: Pause | None
     #: Number of jobs that it runs for the tenant, and the oldest of them.
     busy_of_tenant: int
     jobs: list[RunningJob]
@@ -97,11 +94,15 @@ _ROWS = RecordRows(
          WHEN n.seen_at > now() - %(dead_after)s * interval '1 second' THEN 'live' ELSE 'silent' END""",
         "refused_messages": """CASE WHEN n.refused_messages_at > now() - %(refused)s * interval '1 second'
          THEN n.refused_messages ELSE '{}' END""",
+        "paused": pause_columns.column("n"),
     },
+    readers={"paused": pause_columns.read},
     without=("busy_of_tenant", "jobs"),
 )
 _NODES = Statement(f"""
 SELECT {_ROWS.columns} FROM nodes AS n
+WHERE (%(node_id)s::uuid IS NULL OR n.id = %(node_id)s::uuid)
+    AND (%(is_paused)s::bool IS NULL OR %(is_paused)s = (n.paused_at IS NOT NULL))
 ORDER BY n.stopped_at IS NOT NULL, n.started_at DESC, n.id LIMIT %(most)s
 """)
 
@@ -146,16 +147,31 @@ def _visible(view: NodeView, queues: Mapping[str, str]) -> NodeView:
         busy=view.busy_of_tenant,
         memory_bytes=None,
         refused_messages=[],
-        drained_by=None,
         workers=workers,
         queues=[queue for queue in view.queues if queue in shown],
         refused_queues=[queue for queue in view.refused_queues if queue in shown],
     )
 
 
-def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) -> list[NodeView]:
-    """Return all registered nodes, stopped ones last. A stopped node keeps its row for an hour."""
-    parameters = {"dead_after": dead_after_seconds, "most": _MAX_NODES, "refused": _REFUSED_SECONDS}
+def nodes(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    dead_after_seconds: float,
+    node_id: str | None = None,
+    is_paused: bool | None = None,
+) -> list[NodeView]:
+    """Return all registered nodes, or only one, stopped ones last. A stopped node keeps its row for an hour.
+
+    `node_id`: the UUID of the only node. `is_paused`: only paused nodes, or only others.
+    """
+    parameters = {
+        "dead_after": dead_after_seconds,
+        "most": _MAX_NODES,
+        "refused": _REFUSED_SECONDS,
+        "node_id": node_id,
+        "is_paused": is_paused,
+    }
     found = list(connection.exec_driver_sql(_NODES, parameters))
     counts, running = _running(connection, tenant_id, [row[0] for row in found])
     return [_ROWS.read(row, busy_of_tenant=counts.get(row[0], 0), jobs=running.get(row[0], [])) for row in found]

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.domain import ids
+from ava.domain.access.actor import Actor
 from ava.domain.declarations import NO_DECLARATIONS, NodeDeclarations
 from ava.domain.jobs.job import RunKey
+from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
+from ava.store.pause_columns import PAUSE_SET, RESUME_SET
 
 #: Condition: the node `n` is live. Statements that must not depend on jumps of PostgreSQL's clock get the silent nodes
 #: instead (`ava.dispatcher.duties.lost_runs`).
@@ -90,7 +93,7 @@ UPDATE nodes SET seen_at = now(), stopped_at = NULL, busy = %(busy)s,
     quiet_since = now() - %(quiet)s * interval '1 second', memory_bytes = coalesce(%(memory)s, memory_bytes),
     refused_messages = CASE WHEN %(refused)s::text[] = '{}' THEN refused_messages ELSE %(refused)s::text[] END,
     refused_messages_at = CASE WHEN %(refused)s::text[] = '{}' THEN refused_messages_at ELSE now() END
-WHERE id = %(id)s::uuid RETURNING drained_at IS NULL
+WHERE id = %(id)s::uuid RETURNING paused_at IS NULL
 """)
 
 
@@ -107,7 +110,7 @@ def heartbeat(
 
     `refused_messages`: why it has refused messages since its last heartbeat.
 
-    Returns True if the node may take jobs, False if it is drained, and None if its row was deleted, so that it must
+    Returns True if the node may take jobs, False if it is paused, and None if its row was deleted, so that it must
     register again.
     """
     parameters = {
@@ -121,23 +124,25 @@ def heartbeat(
     return takes_jobs
 
 
-# A repeated call keeps the first one's time and user. Ending the drain deletes both.
-_SET_DRAINED = Statement("""
-UPDATE nodes AS n SET drained_at = CASE WHEN %(is_drained)s THEN coalesce(n.drained_at, now()) END,
-    drained_by = CASE WHEN %(is_drained)s THEN coalesce(n.drained_by, %(user_id)s) END
-FROM (SELECT id, drained_at FROM nodes WHERE id = %(id)s::uuid AND stopped_at IS NULL FOR UPDATE) AS before
-WHERE n.id = before.id RETURNING before.drained_at IS NOT NULL
+_PAUSE = Statement(f"""
+UPDATE nodes SET {PAUSE_SET} WHERE id = %(id)s::uuid AND stopped_at IS NULL AND paused_at IS NULL
 """)
 
 
-def set_drained(connection: Connection, node_id: str, *, is_drained: bool, user_id: str) -> bool | None:
-    """Start or end the drain of a node; its next heartbeat returns it.
+def pause(connection: Connection, node_id: str, *, by: Actor, reason: str | None = None) -> bool:
+    """Pause a node; its next heartbeat returns it. Returns False if it was paused, has stopped or does not exist."""
+    parameters = {"id": node_id, **pause_columns.parameters(by, reason)}
+    return connection.exec_driver_sql(_PAUSE, parameters).rowcount == 1
 
-    Returns True if it was drained before; None if there is no such node or it has stopped.
-    """
-    parameters = {"id": node_id, "is_drained": is_drained, "user_id": user_id}
-    was_drained: bool | None = connection.exec_driver_sql(_SET_DRAINED, parameters).scalar()
-    return was_drained
+
+_RESUME = Statement(f"""
+UPDATE nodes SET {RESUME_SET} WHERE id = %(id)s::uuid AND stopped_at IS NULL AND paused_at IS NOT NULL
+""")
+
+
+def resume(connection: Connection, node_id: str) -> bool:
+    """Resume a node; its next heartbeat returns it. Returns False if it was not paused, or has stopped."""
+    return connection.exec_driver_sql(_RESUME, {"id": node_id}).rowcount == 1
 
 
 # A read-only server, such as a demoted primary, receives no heartbeats.

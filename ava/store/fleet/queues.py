@@ -1,39 +1,39 @@
-"""Paused queues: nothing is published to them until an operator resumes them."""
+"""The queues that workers use, and their pauses: nothing is published to a paused queue until it is resumed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
+from ava.domain.access.actor import Actor
+from ava.domain.pause import Pause
+from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.pause_columns import PAUSE_SET, RESUME_SET
 
 
 @dataclass(frozen=True, kw_only=True)
-class PausedQueue:
-    """A paused queue."""
+class Queue:
+    """A queue."""
 
     queue: str
-    #: The user who paused it; None: hidden from this caller.
-    paused_by: str | None
-    paused_at: datetime
+    paused: Pause | None
 
 
-# An existing row has `xmax`, because the conflict has locked it; an inserted row has none.
-_PAUSE = Statement("""
-INSERT INTO paused_queues AS p (queue, paused_by) VALUES (%(queue)s, %(user_id)s)
-ON CONFLICT (queue) DO UPDATE SET queue = p.queue
-RETURNING p.queue, p.paused_by, p.paused_at, p.xmax <> 0
+_PAUSE = Statement(f"""
+INSERT INTO queues AS q (queue, paused_at, paused_by, pause_reason)
+VALUES (%(queue)s, clock_timestamp(), %(paused_by)s::jsonb, %(pause_reason)s)
+ON CONFLICT (queue) DO UPDATE SET {PAUSE_SET} WHERE q.paused_at IS NULL
 """)
 
 
-def pause(connection: Connection, *, queue: str, user_id: str) -> tuple[PausedQueue, bool]:
-    """Pause a queue. Returns the pause, and True if it existed before."""
-    found = connection.exec_driver_sql(_PAUSE, {"queue": queue, "user_id": user_id}).one()
-    return PausedQueue(queue=found[0], paused_by=found[1], paused_at=found[2]), found[3]
+def pause(connection: Connection, *, queue: str, by: Actor, reason: str | None = None) -> bool:
+    """Pause a queue. Returns False if it was paused before."""
+    parameters = {"queue": queue, **pause_columns.parameters(by, reason)}
+    return connection.exec_driver_sql(_PAUSE, parameters).rowcount == 1
 
 
-_RESUME = Statement("DELETE FROM paused_queues WHERE queue = %(queue)s")
+_RESUME = Statement(f"UPDATE queues SET {RESUME_SET} WHERE queue = %(queue)s AND paused_at IS NOT NULL")
 
 
 def resume(connection: Connection, *, queue: str) -> bool:
@@ -41,19 +41,23 @@ def resume(connection: Connection, *, queue: str) -> bool:
     return connection.exec_driver_sql(_RESUME, {"queue": queue}).rowcount == 1
 
 
-_PAUSED = Statement("""
-SELECT p.queue, CASE WHEN %(tenant_id)s::text IS NULL THEN p.paused_by END, p.paused_at FROM paused_queues AS p
-WHERE %(tenant_id)s::text IS NULL OR EXISTS (
-    SELECT FROM workers AS w WHERE w.queue = p.queue AND w.tenant_id IN (%(tenant_id)s, '*')
-        AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants)))
-ORDER BY p.queue
+# The table of queues has only those that were paused once.
+_VISIBLE = Statement(f"""
+SELECT u.queue, {pause_columns.column("q")} FROM (
+    SELECT w.queue FROM workers AS w
+    WHERE w.tenant_id IN (%(tenant_id)s, '*') AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+    UNION SELECT p.queue FROM queues AS p WHERE p.paused_at IS NOT NULL AND %(has_all_paused)s
+) AS u LEFT JOIN queues AS q ON q.queue = u.queue
+WHERE %(queue)s::text IS NULL OR u.queue = %(queue)s
+ORDER BY u.queue
 """)
 
 
-def paused(connection: Connection, *, visible_to: str | None) -> list[PausedQueue]:
-    """Return the paused queues by name: those of a tenant's workers, or all if `visible_to` is None.
+def visible(connection: Connection, *, tenant_id: str, has_all_paused: bool, queue: str | None = None) -> list[Queue]:
+    """Return the queues of the workers that a tenant can use, by name, or only one of them.
 
-    Tenants do not see who paused them.
+    `has_all_paused`: also those that are paused and that only other tenants' workers use, or none.
     """
-    found = connection.exec_driver_sql(_PAUSED, {"tenant_id": visible_to})
-    return [PausedQueue(queue=row[0], paused_by=row[1], paused_at=row[2]) for row in found]
+    parameters = {"tenant_id": tenant_id, "has_all_paused": has_all_paused, "queue": queue}
+    found = connection.exec_driver_sql(_VISIBLE, parameters)
+    return [Queue(queue=name, paused=pause_columns.read(paused)) for name, paused in found]

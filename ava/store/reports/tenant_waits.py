@@ -52,7 +52,8 @@ WITH RECURSIVE waiting (queue, priority, tenant_id, number) AS (
         ORDER BY (j.limit_key IS NULL), j.id LIMIT 1
     ) AS first
     LEFT JOIN tenant_limits AS l ON l.tenant_id = w.tenant_id
-    WHERE split_part(w.queue, ':', 1) NOT IN (SELECT queue FROM paused_queues) AND l.max_running IS DISTINCT FROM 0
+    WHERE split_part(w.queue, ':', 1) NOT IN (SELECT queue FROM queues WHERE paused_at IS NOT NULL)
+        AND l.max_running IS DISTINCT FROM 0
     GROUP BY w.tenant_id
 )
 SELECT t.tenant_id, t.jobs,

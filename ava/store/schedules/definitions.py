@@ -7,13 +7,20 @@ from datetime import datetime
 from uuid import UUID
 
 from ava.domain import ids
+from ava.domain.access.actor import SYSTEM, Actor
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
+from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows, parameters_of
 from ava.store.engine.statement import Statement
 from ava.store.jobs.transitions import edges
 
-_ROWS = RecordRows(Schedule, "s")
+_ROWS = RecordRows(
+    Schedule,
+    "s",
+    columns={"enabled": "s.paused_at IS NULL", "paused": pause_columns.column("s")},
+    readers={"paused": pause_columns.read},
+)
 #: The columns of a schedule, their number, and the function that reads a row of them.
 SCHEDULE_COLUMNS, COLUMNS, read_schedule = _ROWS.columns, _ROWS.count, _ROWS.read
 
@@ -30,6 +37,8 @@ class ScheduleFilter:
 
     worker_id: str | None = None
     enabled: bool | None = None
+    #: The opposite of `enabled`.
+    is_paused: bool | None = None
 
 
 _NEW_ID = Statement("SELECT ava_uuid7()::text, now()")
@@ -55,13 +64,14 @@ def has_capacity(connection: Connection, *, tenant_id: str, max_schedules: int) 
 
 
 _CREATE = Statement(f"""
-INSERT INTO schedules AS s (id, tenant_id, worker_id, name, cron, timezone, input, priority, enabled, overlap, catch_up,
+INSERT INTO schedules AS s (id, tenant_id, worker_id, name, cron, timezone, input, priority, overlap, catch_up,
                             catch_up_seconds, spread_seconds, starts_at, ends_at, decided_until, next_run_at,
-                            timezone_data, created_by, may_be_urgent, expires_in_seconds)
+                            timezone_data, created_by, may_be_urgent, expires_in_seconds, paused_at, paused_by)
 VALUES (%(id)s::uuid, %(tenant_id)s, %(worker_id)s, %(name)s, %(cron)s, %(timezone)s, %(input)s::json, %(priority)s,
-        %(enabled)s, %(overlap)s, %(catch_up)s, %(catch_up_seconds)s, %(spread_seconds)s, %(starts_at)s, %(ends_at)s,
+        %(overlap)s, %(catch_up)s, %(catch_up_seconds)s, %(spread_seconds)s, %(starts_at)s, %(ends_at)s,
         %(decided_until)s, %(next_run_at)s, %(timezone_data)s, %(user_id)s, %(may_be_urgent)s,
-        %(expires_in_seconds)s)
+        %(expires_in_seconds)s, CASE WHEN NOT %(enabled)s THEN now() END,
+        CASE WHEN NOT %(enabled)s THEN %(paused_by)s::jsonb END)
 RETURNING {SCHEDULE_COLUMNS}
 """)
 
@@ -76,11 +86,11 @@ def create(
     decided_until: datetime,
     next_run_at: datetime | None,
     timezone_data: str,
-    may_be_urgent: bool = False,
+    by: Actor = SYSTEM,
 ) -> Schedule:
     """Create a schedule with its first firing after `decided_until`.
 
-    `may_be_urgent`: the platform created it, so its jobs may be more urgent than a tenant's roles allow.
+    `by` pauses it, if it is not enabled. If it is an operator, its jobs may be more urgent than a tenant's roles allow.
     """
     parameters = parameters_of(ScheduleSpec, spec) | {
         "id": schedule_uuid(schedule_id),
@@ -89,7 +99,8 @@ def create(
         "decided_until": decided_until,
         "next_run_at": next_run_at,
         "timezone_data": timezone_data,
-        "may_be_urgent": may_be_urgent,
+        "may_be_urgent": by.is_operator,
+        "paused_by": by.json,
     }
     return read_schedule(connection.exec_driver_sql(_CREATE, parameters).one())
 
@@ -122,14 +133,18 @@ def lock(connection: Connection, *, tenant_id: str, schedule_id: str) -> tuple[S
     return None if row is None else (read_schedule(row), row[-1])
 
 
-# A client's change resets the count of firings without a worker, because the client may have fixed the schedule.
+# A client's change resets the count of firings without a worker, because the client may have fixed the schedule. A
+# paused schedule keeps its pause.
 _CHANGE = Statement(f"""
 UPDATE schedules AS s SET
     worker_id = %(worker_id)s, name = %(name)s, cron = %(cron)s, timezone = %(timezone)s, input = %(input)s::json,
-    priority = %(priority)s, enabled = %(enabled)s, overlap = %(overlap)s, catch_up = %(catch_up)s,
+    priority = %(priority)s, overlap = %(overlap)s, catch_up = %(catch_up)s,
     catch_up_seconds = %(catch_up_seconds)s, spread_seconds = %(spread_seconds)s, starts_at = %(starts_at)s,
     ends_at = %(ends_at)s, expires_in_seconds = %(expires_in_seconds)s, decided_until = %(decided_until)s,
     next_run_at = %(next_run_at)s, timezone_data = %(timezone_data)s,
+    paused_at = CASE WHEN NOT %(enabled)s THEN coalesce(s.paused_at, clock_timestamp()) END,
+    paused_by = CASE WHEN NOT %(enabled)s THEN coalesce(s.paused_by, %(paused_by)s::jsonb) END,
+    pause_reason = CASE WHEN s.paused_at IS NULL THEN %(pause_reason)s WHEN NOT %(enabled)s THEN s.pause_reason END,
     may_be_urgent = coalesce(%(may_be_urgent)s, s.may_be_urgent), gone = 0, updated_at = clock_timestamp()
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid
 RETURNING {SCHEDULE_COLUMNS}
@@ -144,10 +159,13 @@ def change(
     next_run_at: datetime | None,
     timezone_data: str,
     may_be_urgent: bool | None = None,
+    by: Actor = SYSTEM,
+    reason: str | None = None,
 ) -> Schedule:
     """Write all fields of a schedule, within the transaction that locked it. Returns the changed schedule.
 
-    `may_be_urgent`: as for `create`; None: unchanged.
+    `may_be_urgent`: whether its jobs may be more urgent than a tenant's roles allow; None: unchanged. `by`: who pauses
+    it, for this `reason`.
     """
     parameters = parameters_of(ScheduleSpec, schedule) | {
         "id": schedule_uuid(schedule.id),
@@ -156,6 +174,7 @@ def change(
         "next_run_at": next_run_at,
         "timezone_data": timezone_data,
         "may_be_urgent": may_be_urgent,
+        **pause_columns.parameters(by, reason),
     }
     return read_schedule(connection.exec_driver_sql(_CHANGE, parameters).one())
 
@@ -181,13 +200,15 @@ _PAGE = Statement(f"""
 SELECT {SCHEDULE_COLUMNS} FROM schedules AS s
 WHERE s.tenant_id = %(tenant_id)s AND (%(before_id)s::uuid IS NULL OR s.id < %(before_id)s::uuid)
     AND (%(worker_id)s::text IS NULL OR s.worker_id = %(worker_id)s)
-    AND (%(enabled)s::bool IS NULL OR s.enabled = %(enabled)s)
+    AND (%(enabled)s::bool IS NULL OR %(enabled)s = (s.paused_at IS NULL))
+    AND (%(is_paused)s::bool IS NULL OR %(is_paused)s = (s.paused_at IS NOT NULL))
 ORDER BY s.id DESC LIMIT %(limit)s OFFSET %(offset)s
 """)
 _COUNT = Statement("""
 SELECT count(*) FROM schedules AS s
 WHERE s.tenant_id = %(tenant_id)s AND (%(worker_id)s::text IS NULL OR s.worker_id = %(worker_id)s)
-    AND (%(enabled)s::bool IS NULL OR s.enabled = %(enabled)s)
+    AND (%(enabled)s::bool IS NULL OR %(enabled)s = (s.paused_at IS NULL))
+    AND (%(is_paused)s::bool IS NULL OR %(is_paused)s = (s.paused_at IS NOT NULL))
 """)
 
 
@@ -213,4 +234,4 @@ def count(connection: Connection, *, tenant_id: str, schedule_filter: ScheduleFi
 
 
 def _filter_parameters(tenant_id: str, schedule_filter: ScheduleFilter) -> dict[str, object]:
-    return {"tenant_id": tenant_id, "worker_id": schedule_filter.worker_id, "enabled": schedule_filter.enabled}
+    return {"tenant_id": tenant_id, **vars(schedule_filter)}

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
+from ava.domain.access.actor import SYSTEM
 from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import Job, Status
 from ava.domain.schedules.firing import DecidedTime, DueSchedule, FiringDecision, RunnableWorker
@@ -189,13 +190,15 @@ def write_firings(connection: Connection, decisions: Sequence[FiringDecision]) -
 _ADVANCE = Statement("""
 UPDATE schedules AS s SET
     decided_until = g.decided_until, next_run_at = g.next_run_at, gone = g.gone, timezone_data = %(timezone_data)s,
-    enabled = s.enabled AND NOT g.disables,
-    updated_at = CASE WHEN g.disables THEN clock_timestamp() ELSE s.updated_at END,
+    paused_at = CASE WHEN g.pause_reason IS NULL THEN s.paused_at ELSE clock_timestamp() END,
+    paused_by = CASE WHEN g.pause_reason IS NULL THEN s.paused_by ELSE %(paused_by)s::jsonb END,
+    pause_reason = coalesce(g.pause_reason, s.pause_reason),
+    updated_at = CASE WHEN g.pause_reason IS NULL THEN s.updated_at ELSE clock_timestamp() END,
     last_run_at = CASE WHEN g.last_job_id IS NULL THEN s.last_run_at ELSE coalesce(%(now)s::timestamptz, now()) END,
     last_job_id = coalesce(g.last_job_id, s.last_job_id)
 FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(decided)s::timestamptz[], %(next_runs)s::timestamptz[],
-            %(gone)s::smallint[], %(disables)s::bool[], %(last_jobs)s::uuid[])
-     AS g (tenant_id, id, decided_until, next_run_at, gone, disables, last_job_id)
+            %(gone)s::smallint[], %(pause_reasons)s::text[], %(last_jobs)s::uuid[])
+     AS g (tenant_id, id, decided_until, next_run_at, gone, pause_reason, last_job_id)
 WHERE s.tenant_id = g.tenant_id AND s.id = g.id
 """)
 
@@ -211,7 +214,8 @@ def advance(
         "decided": [decision.decided_until for decision in decisions],
         "next_runs": [decision.next_run_at for decision in decisions],
         "gone": [decision.gone for decision in decisions],
-        "disables": [decision.disables for decision in decisions],
+        "pause_reasons": [decision.pause_reason for decision in decisions],
+        "paused_by": SYSTEM.json,
         "last_jobs": [times[-1].job_uuid if times else None for times in fired],
         "timezone_data": timezone_data,
         "now": now,
@@ -219,19 +223,19 @@ def advance(
     connection.exec_driver_sql(_ADVANCE, parameters)
 
 
-_DISABLED = Statement(f"""
+_PAUSED = Statement(f"""
 SELECT {SCHEDULE_COLUMNS} FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS g (tenant_id, id)
-JOIN schedules AS s ON s.tenant_id = g.tenant_id AND s.id = g.id WHERE NOT s.enabled
+JOIN schedules AS s ON s.tenant_id = g.tenant_id AND s.id = g.id WHERE s.paused_at IS NOT NULL
 """)
 
 
-def disabled(connection: Connection, decisions: Sequence[FiringDecision]) -> list[Schedule]:
-    """Return the schedules that decisions have disabled, in the transaction that stored the decisions."""
-    found = [decision.due.schedule for decision in decisions if decision.disables]
+def paused(connection: Connection, decisions: Sequence[FiringDecision]) -> list[Schedule]:
+    """Return the schedules that decisions have paused, in the transaction that stored the decisions."""
+    found = [decision.due.schedule for decision in decisions if decision.pause_reason is not None]
     if not found:
         return []
     parameters = {"tenants": [each.tenant_id for each in found], "ids": [schedule_uuid(each.id) for each in found]}
-    return [definitions.read_schedule(row) for row in connection.exec_driver_sql(_DISABLED, parameters)]
+    return [definitions.read_schedule(row) for row in connection.exec_driver_sql(_PAUSED, parameters)]
 
 
 def cancel_jobs(connection: Connection, decisions: Collection[FiringDecision]) -> list[Job]:

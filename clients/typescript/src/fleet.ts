@@ -1,12 +1,13 @@
 import type { CallOptions, CreateOptions } from "./calls.js";
 import type { Operation } from "./operations.js";
 import type { components } from "./openapi.js";
-import { Resource } from "./resource.js";
+import { PausableResource, Resource } from "./resource.js";
 import type { Query, Received, Sent } from "./wire.js";
 
 type Schemas = components["schemas"];
 
 export type Worker = Received<Schemas["WorkerWithSettingsRecord"]>;
+export type Queue = Received<Schemas["QueueRecord"]>;
 export type Node = Received<Schemas["NodeRecord"]>;
 export type ErrorGroup = Received<Schemas["ErrorGroupRecord"]>;
 export type TenantLimits = Received<Schemas["TenantLimitsRecord"]>;
@@ -55,39 +56,27 @@ export class Workers extends Resource {
   }
 }
 
-/** Counts the jobs of queues, and pauses queues. */
-export class Queues extends Resource {
-  /** Returns the numbers of queued and running jobs, and the paused queues. */
-  async counts(options: CallOptions = {}): Promise<Received<Schemas["QueuesRecord"]>> {
-    return this.calls.data("get", "/v1/ava/queues", [], options);
-  }
+/** Counts the jobs of queues, and pauses queues: their jobs wait. Pausing requires a platform role. */
+export class Queues extends PausableResource<Queue> {
+  /** @internal */
+  protected readonly path = "/v1/ava/queues/{queue}";
 
-  /** Pauses a queue: its jobs wait. Requires a platform role. */
-  async pause(queue: string, options: CallOptions = {}): Promise<Received<Schemas["PausedQueueRecord"]>> {
-    return this.calls.data("post", "/v1/ava/queues/{queue}/pause", [queue], options);
-  }
-
-  /** Resumes a queue. Returns false if it was not paused. Requires a platform role. */
-  async resume(queue: string, options: CallOptions = {}): Promise<boolean> {
-    return (await this.calls.data("post", "/v1/ava/queues/{queue}/resume", [queue], options)).wasPaused;
+  /** Returns the numbers of queued and running jobs, and the queues. */
+  async counts(
+    { paused, ...options }: CallOptions & { paused?: boolean } = {},
+  ): Promise<Received<Schemas["QueuesRecord"]>> {
+    return this.calls.data("get", "/v1/ava/queues", [], { ...options, query: { paused } });
   }
 }
 
-/** Lists, drains and resumes nodes. */
-export class Nodes extends Resource {
+/** Lists and pauses nodes: a paused node finishes its running jobs and takes no others. Pausing requires a platform role. */
+export class Nodes extends PausableResource<Node> {
+  /** @internal */
+  protected readonly path = "/v1/ava/nodes/{node_id}";
+
   /** Yields the nodes, live ones first. */
   list(query: Query<"/v1/ava/nodes"> = {}, options: CallOptions = {}): AsyncGenerator<Node> {
-    return this.calls.list("/v1/ava/nodes", [], { perPage: 100, ...query }, options);
-  }
-
-  /** Drains a node: it takes no new jobs and finishes the running ones. Requires a platform role. */
-  async drain(id: string, options: CallOptions = {}): Promise<Node> {
-    return this.calls.data("post", "/v1/ava/nodes/{node_id}/drain", [id], options);
-  }
-
-  /** Has a drained node take jobs again. Requires a platform role. */
-  async resume(id: string, options: CallOptions = {}): Promise<Node> {
-    return this.calls.data("post", "/v1/ava/nodes/{node_id}/resume", [id], options);
+    return this.calls.list("/v1/ava/nodes", [], query, options);
   }
 }
 

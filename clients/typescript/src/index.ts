@@ -2,12 +2,13 @@ export type { CallOptions, ClientOptions, CreateOptions, WaitOptions } from "./c
 export { Client } from "./client.js";
 export { ApiError, GiveUp, RetryLater, RunStopped, WaitTimeout, WebhookUnverified } from "./errors.js";
 export type { Event, Hook, HookDelivery, SentEvent, Subscription } from "./events.js";
-export type { ErrorGroup, Node, TenantLimits, Worker } from "./fleet.js";
+export type { ErrorGroup, Node, Queue, TenantLimits, Worker } from "./fleet.js";
 export type {
   BulkEntry, BulkOptions, Job, JobEvent, JobLine, JobQuery, JobRun, JobWait, JournalEntry, LogChoice, Tree,
   TriggerOptions,
 } from "./jobs.js";
 export type { CancelFilter, Operation, RetryFilter } from "./operations.js";
+export type { PauseOptions } from "./resource.js";
 export type { Schedule } from "./schedules.js";
 export { verifyWebhook, type WebhookEvent } from "./verification.js";
 export type { Delivery, Webhook } from "./webhooks.js";

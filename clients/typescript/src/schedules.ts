@@ -1,7 +1,7 @@
 import type { CallOptions, CreateOptions } from "./calls.js";
 import type { Job } from "./jobs.js";
 import type { components } from "./openapi.js";
-import { Resource } from "./resource.js";
+import { PausableResource } from "./resource.js";
 import type { Query, Received, Sent } from "./wire.js";
 
 type Schemas = components["schemas"];
@@ -11,8 +11,11 @@ export type Schedule = Received<Schemas["ScheduleRecord"]>;
 const SCHEDULES = "/v1/ava/schedules";
 const SCHEDULE = `${SCHEDULES}/{schedule_id}` as const;
 
-/** Creates and changes schedules. */
-export class Schedules extends Resource {
+/** Creates, changes and pauses schedules. Firings of a paused schedule are skipped, and not caught up. */
+export class Schedules extends PausableResource<Schedule> {
+  /** @internal */
+  protected readonly path = SCHEDULE;
+
   /** Creates a schedule: `cron` has five fields, `timezone` is an IANA name such as `Europe/Berlin`. */
   async create(fields: Sent<Schemas["ScheduleBody"]>, options: CreateOptions = {}): Promise<Schedule> {
     return this.calls.data("post", SCHEDULES, [], { ...options, body: fields });
@@ -29,15 +32,6 @@ export class Schedules extends Resource {
 
   async update(id: string, changes: Sent<Schemas["ScheduleChangeBody"]>, options: CallOptions = {}): Promise<Schedule> {
     return this.calls.data("patch", SCHEDULE, [id], { ...options, body: changes });
-  }
-
-  /** Pauses a schedule: firings are skipped until it is resumed, and not caught up. */
-  async pause(id: string, options: CallOptions = {}): Promise<Schedule> {
-    return this.update(id, { enabled: false }, options);
-  }
-
-  async resume(id: string, options: CallOptions = {}): Promise<Schedule> {
-    return this.update(id, { enabled: true }, options);
   }
 
   /** Deletes a schedule; its jobs continue. */

@@ -215,15 +215,17 @@ def test_text_from_right_to_left_turns_nothing_beside_it(signed_in: Browser, fil
 def test_a_queue_is_paused_and_resumed_on_the_page_of_limits(operator: Browser, running: System) -> None:
     operator.resize(1440)
     _go(operator, "#/workers")
-    operator.click("a", "Limits and paused queues")
-    operator.await_text("No queue is paused.")
-    operator.click("button", "Pause a queue …")
-    operator.click("button", "Pause queue")
-    operator.find("[data-queue=default]")
-    assert [paused["queue"] for paused in running.get("/v1/ava/queues").json()["data"]["paused_queues"]] == ["default"]
-    operator.click("button", "Resume")
-    operator.await_text("No queue is paused.")
-    assert running.get("/v1/ava/queues").json()["data"]["paused_queues"] == []
+    operator.click("a", "Limits and queues")
+    operator.click("[aria-label='Pause default']")
+    operator.fill("reason", "the database moves")
+    operator.click("button", "Pause")
+    operator.await_text("the database moves")
+    query = {"filter[paused]": "true"}
+    (paused,) = running.get("/v1/ava/queues", params=query).json()["data"]["queues"]
+    assert (paused["queue"], paused["paused"]["reason"]) == ("default", "the database moves")
+    operator.click("[aria-label='Resume default']")
+    operator.find("[aria-label='Pause default']")
+    assert running.get("/v1/ava/queues", params=query).json()["data"]["queues"] == []
 
 
 def test_an_operator_sets_the_limits_of_a_tenant_and_the_tenant_reads_them(operator: Browser, running: System) -> None:

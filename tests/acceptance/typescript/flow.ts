@@ -61,8 +61,8 @@ export async function flow(url: string, key: string, name: string): Promise<Reco
   found["resumed"] = (await workers.resume("wkr_slow")).status;
   const input = { user_id: 7 };
   const nightly = await schedules.create({ workerId: "wkr_slow", cron: "0 3 * * *", timezone: "Europe/Berlin", input });
-  const { enabled } = await schedules.pause(nightly.id);
-  found["scheduled"] = [nightly.input, enabled, (await schedules.next(nightly.id, 2)).length];
+  const { enabled, paused: pause } = await schedules.pause(nightly.id, { reason: "holidays" });
+  found["scheduled"] = [nightly.input, enabled, pause?.reason, (await schedules.resume(nightly.id)).paused, (await schedules.next(nightly.id, 2)).length];
   await schedules.delete(nightly.id);
   const secret = "a-secret-of-16-characters";
   const webhook = await webhooks.create({ url: "https://example.com/", events: ["ava.job.failed"], secret });

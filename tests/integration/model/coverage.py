@@ -10,7 +10,7 @@ from tests.integration.model.recorder import Recorder
 
 #: The tables whose rows decide on the moves of jobs.
 DECIDING = (
-    "jobs", "rate_states", "debounces", "closed_windows", "paused_queues", "tenant_limits", "worker_settings",
+    "jobs", "rate_states", "debounces", "closed_windows", "queues", "tenant_limits", "worker_settings",
     "schedules", "schedule_firings", "bulk_operations", "wakes", "job_waits", "job_runs", "job_edges", "job_journal",
     "pulled_runs",
 )  # fmt: skip

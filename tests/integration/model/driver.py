@@ -26,6 +26,7 @@ from ava.dispatcher.duties.waiting_jobs import (
 from ava.dispatcher.duties.wakes import Wakes
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain import ids
+from ava.domain.access.actor import SYSTEM
 from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.bulk_operation import BulkKind
 from ava.domain.jobs.job import Job, JobSpec, RunKey
@@ -63,7 +64,7 @@ from tests.integration.model.state import JobState
 _TABLES = (
     "wakes, events, job_edges, job_waits, job_journal, job_logs, job_tags, jobs, debounces, "
     "rate_states, closed_windows, "
-    "paused_queues, worker_settings, tenant_limits, "
+    "queues, worker_settings, tenant_limits, "
     "schedule_firings, schedules, bulk_operations, error_groups, error_days, nodes, workers, worker_claims, pulled_runs"
 )
 
@@ -312,7 +313,7 @@ class Driver:
 
     def pause_queue(self, queue: str) -> None:
         with self.database.connect() as connection:
-            queues.pause(connection, queue=queue, user_id="usr_operator")
+            queues.pause(connection, queue=queue, by=SYSTEM)
 
     def resume_queue(self, queue: str) -> None:
         with self.database.connect() as connection:

@@ -41,7 +41,7 @@ def _repair(history: History) -> None:
         driver.set_tenant_limit(tenant, None)
     world.tenant_limits.clear()
     # No schedule makes more jobs.
-    driver.run("UPDATE schedules SET enabled = false, next_run_at = NULL")
+    driver.run("UPDATE schedules SET paused_at = now(), paused_by = '{}', next_run_at = NULL")
     for node_id in NODES:
         driver.fall_silent(node_id)
     driver.rescue_from_dead_nodes(set(), "WorkerLost: its node died")

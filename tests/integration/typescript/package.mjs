@@ -51,6 +51,13 @@ async function all(list) {
 }
 
 /** Returns what a call throws. */
+/** Names of the methods of a resource, with those of its base. */
+function methodsOf(resource) {
+  const prototype = Object.getPrototypeOf(resource);
+  if (prototype === Object.prototype) return [];
+  return [...Object.getOwnPropertyNames(prototype).filter((name) => name !== "constructor"), ...methodsOf(prototype)];
+}
+
 const thrown = (call) => call.then((value) => ["nothing", value], (error) => [error.name, error.status ?? null]);
 
 const cases = {
@@ -269,8 +276,7 @@ const cases = {
     const client = new Client({ url: "http://api", apiKey: "ava_00.x", fetch });
     const own = { count: ["retry"], triggerMany: [[]] };
     for (const resource of Object.values(client)) {
-      const [, ...names] = Object.getOwnPropertyNames(Object.getPrototypeOf(resource));
-      for (const name of names) {
+      for (const name of methodsOf(resource)) {
         const result = resource[name](...(own[name] ?? ["id1", "id2"]));
         if (Symbol.asyncIterator in result) await all(result);
         else await result;
@@ -282,8 +288,7 @@ const cases = {
   /** The methods of each resource. */
   async methods() {
     const { client } = clientOf([]);
-    const names = (resource) => Object.getOwnPropertyNames(Object.getPrototypeOf(resource)).slice(1);
-    return Object.fromEntries(Object.entries(client).map(([name, resource]) => [name, names(resource)]));
+    return Object.fromEntries(Object.entries(client).map(([name, resource]) => [name, methodsOf(resource)]));
   },
 
   /** A value in the names of the API, and one of the API in camelCase. */

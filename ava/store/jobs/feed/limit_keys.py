@@ -82,7 +82,7 @@ CROSS JOIN LATERAL (
         LIMIT CASE WHEN w.rate_jobs IS NULL AND last.tenant_id = head.tenant_id
                    THEN greatest(0, least(w.max_running - permits.taken, %(max_next)s)) ELSE 0 END) AS first
 ) AS next
-WHERE NOT EXISTS (SELECT FROM paused_queues AS p WHERE p.queue = w.queue)
+WHERE NOT EXISTS (SELECT FROM queues AS p WHERE p.queue = w.queue AND p.paused_at IS NOT NULL)
     AND ({is_served_worker("head.tenant_id")} OR w.queue <> '{pull.QUEUE}'
         AND NOT EXISTS (SELECT FROM nodes AS n WHERE {nodes.IS_LIVE} AND w.queue = ANY(n.queues)))
 """

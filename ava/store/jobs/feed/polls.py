@@ -118,7 +118,7 @@ SELECT
         ) AS published LEFT JOIN LATERAL (
             SELECT j.id, j.tenant_id FROM jobs AS j WHERE {_IN_BACKLOG} AND j.id >= w.job_id
             ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT 1) AS backlog ON true),
-    ARRAY(SELECT queue FROM paused_queues),
+    ARRAY(SELECT queue FROM queues WHERE paused_at IS NOT NULL),
     ARRAY(SELECT queue || ':' || priority FROM closed_windows),
     ARRAY(
         SELECT json_build_array(q.queue, sum(n.processes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.waiting import MAX_TENANTS, LimitFacts, Waiting
 from ava.domain.limits.rates import Rate
+from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import tenants, workers
@@ -17,7 +18,7 @@ _MAX_IN_LINE = 10_000
 
 # A run that deferred its job has log lines. A node that deferred it has incremented the number of the next run.
 _READ_WAITING = Statement(f"""
-SELECT p.paused_by, p.paused_at, j.waits_for IS NOT DISTINCT FROM 'permit', j.worker_id, j.limit_key,
+SELECT {pause_columns.column("q")}, j.waits_for IS NOT DISTINCT FROM 'permit', j.worker_id, j.limit_key,
     CASE WHEN w.max_running IS NULL THEN w.rate_per ELSE w.max_running_per END, w.max_running, w.rate_jobs,
     w.rate_seconds,
     (SELECT count(*) FROM jobs AS a WHERE a.limit_key = j.limit_key AND w.max_running IS NOT NULL
@@ -34,7 +35,7 @@ SELECT p.paused_by, p.paused_at, j.waits_for IS NOT DISTINCT FROM 'permit', j.wo
                ORDER BY l.seq DESC LIMIT 1) END,
     d.first_at, d.latest_at
 FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")}
-LEFT JOIN paused_queues AS p ON p.queue = split_part(j.queue, ':', 1)
+LEFT JOIN queues AS q ON q.queue = split_part(j.queue, ':', 1)
 LEFT JOIN debounces AS d ON d.tenant_id = j.tenant_id AND d.job_id = j.id
 WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
 """)
@@ -47,7 +48,7 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
     row = connection.exec_driver_sql(_READ_WAITING, rows.job_parameters(job.key)).first()
     if row is None:
         return None
-    (paused_by, paused_at, has_no_permit, worker_id, key, per, most, rate_jobs, rate_seconds, running, wait, before,
+    (paused, has_no_permit, worker_id, key, per, most, rate_jobs, rate_seconds, running, wait, before,
      deferral, debounced_at, debounced_until) = row  # fmt: skip
     limit = None
     if has_no_permit:
@@ -69,8 +70,7 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
         )
         others = len(found) - 1 if job.tenant_id in found else len(found)
     return Waiting(
-        paused_by=paused_by,
-        paused_at=paused_at,
+        paused=pause_columns.read(paused),
         limit=limit,
         tenant_running=use.running + use.published,
         tenant_max_running=use.max_running if job.published_at is None else None,

@@ -61,7 +61,7 @@ WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 """)
 
 
-# Checks `paused_queues` again: if the queue was resumed in between, no more jobs may be parked.
+# Checks the pause again: if the queue was resumed in between, no more jobs may be parked.
 _LOCK_BACKLOG = Statement(f"""
     SELECT tenant_id, id::text FROM jobs
     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
@@ -241,7 +241,7 @@ def return_parked(
 
 _UNPARK_CONDITIONS = Statement(f"""
 SELECT ARRAY(SELECT n.id::text FROM nodes AS n WHERE {nodes.IS_LIVE} ORDER BY n.id),
-       ARRAY(SELECT queue FROM paused_queues ORDER BY queue),
+       ARRAY(SELECT queue FROM queues WHERE paused_at IS NOT NULL ORDER BY queue),
        (SELECT max(status_at) FROM worker_settings), (SELECT max(updated_at) FROM workers),
        (SELECT md5(string_agg(c.tenant_id || ' ' || c.worker_id, ',' ORDER BY c.tenant_id, c.worker_id))
         FROM worker_claims AS c WHERE c.claimed_at > now() - interval '{LIVE_SECONDS} seconds')

@@ -31,7 +31,7 @@ def is_served_worker(tenant_id: str) -> str:
 
 def is_paused_queue(queue: str) -> str:
     """Return the condition that a queue, an SQL expression, is paused. All pull queues count as one."""
-    return f"EXISTS (SELECT FROM paused_queues AS p WHERE p.queue = split_part({queue}, ':', 1))"
+    return f"EXISTS (SELECT FROM queues AS p WHERE p.queue = split_part({queue}, ':', 1) AND p.paused_at IS NOT NULL)"
 
 
 def limit_key(*, worker: str, row: str, tenant_id: str, input_json: str) -> str:

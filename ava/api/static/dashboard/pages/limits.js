@@ -1,9 +1,10 @@
-// Limits: paused queues, the tenant's settings, the use of workers' limits, and every limit of the installation.
+// Limits: the queues and their pauses, the tenant's settings, the use of workers' limits, and every limit of the installation.
 
-import { get, list, post, session } from "../api.js";
+import { get, list, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { bytes, number } from "../format.js";
-import { ask, button, empty, field, heading, repeat, titles, when } from "../parts.js";
+import { button, empty, heading, repeat, titles } from "../parts.js";
+import { pauseParts } from "../pauses.js";
 import { askForLimits, pathOf, tenantFacts } from "../tenant_limits.js";
 
 /** Pages of the workers with limits that are shown. */
@@ -12,15 +13,15 @@ const WORKER_PAGES = 5;
 export function open(main, { signal }) {
   const { isOperator, tenant } = session.get();
   const ofTenant = tenantFacts();
-  const queues = h("ul", { class: "plain paused" });
-  const shownQueues = new Keyed(queues, (paused) => paused.queue, (paused) => pausedLine(paused, isOperator, () => turn()));
-  const noQueues = empty("No queue is paused.");
+  const queues = h("ul", { class: "plain" });
+  const shownQueues = new Keyed(queues, (queue) => queue.queue, (queue) => queueLine(queue, isOperator, () => turn()));
+  const noQueues = empty("No worker uses a queue yet.");
   const [workers, shownWorkers] = table("Limits of workers", ["Worker", "Running", "At most", "Per", "Rate", "Waiting"], "limits", (limit) => limit.worker_id, workerRow);
   const noWorkers = empty("No worker has a limit. ", h("code", {}, "@worker(max_running=5)"), " declares one.");
   const [limits, shownLimits] = table("Limits of this installation", ["Limit", "Value", "Used", "Setting"], "installation", (limit) => limit.name, limitRow);
   for (const none of [noQueues, noWorkers]) none.hidden = true;
-  put(main, heading("Limits", isOperator ? button("Pause a queue …", () => askToPause(() => turn())) : null),
-    h("section", {}, h("h2", { class: "section" }, "Paused queues"), queues, noQueues),
+  put(main, heading("Limits"),
+    h("section", {}, h("h2", { class: "section" }, "Queues"), queues, noQueues),
     h("section", {}, h("div", { class: "row between" }, h("h2", { class: "section" }, "Tenant"), isOperator ? button("Change …", () => askForLimits(tenant, () => turn())) : null), ofTenant.element),
     h("section", {}, h("h2", { class: "section" }, "Workers"), h("p", { class: "muted" }, "Running and waiting jobs of your tenant."), workers, noWorkers),
     h("section", {}, h("h2", { class: "section" }, "Installation"), limits));
@@ -30,10 +31,10 @@ export function open(main, { signal }) {
       get("/v1/ava/queues", { signal }), get(pathOf(tenant), { signal }), list("/v1/ava/limits/workers", { pages: WORKER_PAGES, signal }), list("/v1/ava/limits", { signal }),
     ]);
     ofTenant.update(own.data);
-    shownQueues.show(found.data.paused_queues);
+    shownQueues.show(found.data.queues);
     shownWorkers.show(ofWorkers.entries);
     shownLimits.show(all.entries);
-    noQueues.hidden = found.data.paused_queues.length > 0;
+    noQueues.hidden = found.data.queues.length > 0;
     noWorkers.hidden = ofWorkers.entries.length > 0;
   });
 }
@@ -43,28 +44,13 @@ function table(label, names, kind, keyOf, row) {
   return [h("div", { class: `table ${kind}`, role: "table", "aria-label": label }, titles(names), body), new Keyed(body, keyOf, row)];
 }
 
-const act = (queue, what) => post(`/v1/ava/queues/${encodeURIComponent(queue)}/${what}`);
-
-function askToPause(refresh) {
-  ask({
-    title: "Pause a queue", action: "Pause queue", text: "All tenants' jobs in this queue are accepted but wait. Running jobs continue.",
-    fields: [field("Queue", h("input", { name: "queue", required: true, value: "default", autocomplete: "off", spellcheck: "false" }))],
-    submit: async ({ queue }) => {
-      await act(queue, "pause");
-      refresh();
-    },
+function queueLine({ queue }, isOperator, changed) {
+  const pause = pauseParts(`/v1/ava/queues/${encodeURIComponent(queue)}`, {
+    name: queue, changed, text: "All tenants' jobs in this queue are accepted but wait. Running jobs continue.",
   });
-}
-
-function pausedLine(paused, isOperator, refresh) {
-  const since = when(paused.paused_at);
-  const resume = isOperator ? button("Resume", async () => {
-    await act(paused.queue, "resume");
-    refresh();
-  }, { "aria-label": `Resume ${paused.queue}` }) : null;
-  const element = h("li", { class: "row between", "data-queue": paused.queue },
-    h("span", {}, h("strong", { class: "mono" }, paused.queue), " by ", h("span", { class: "mono" }, paused.paused_by ?? "the platform"), " ", since.element), resume);
-  return { element, update: (next) => since.update(next.paused_at) };
+  const element = h("li", { class: "row between", "data-queue": queue },
+    h("div", {}, h("strong", { class: "mono" }, queue), pause.line), isOperator ? pause.button : null);
+  return { element, update: (next) => pause.update(next.paused) };
 }
 
 function cells(first, names) {

@@ -1,9 +1,10 @@
 // Schedules: when each fires next, how its last job ended, and its last firings.
 
-import { call, get, post, session } from "../api.js";
+import { get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { full, localTime, number, short } from "../format.js";
 import { ask, button, empty, heading, notify, pill, RecordReads, repeat, when } from "../parts.js";
+import { pauseParts } from "../pauses.js";
 import { openForm, slotList } from "../schedule_form.js";
 
 const PER_PAGE = "20";
@@ -52,20 +53,19 @@ function card(first, signal, refresh) {
   const last = when();
   const result = h("span", {});
   const strip = h("div", { class: "strip", role: "img", hidden: true });
-  const toggle = button("", async () => {
-    await call("PATCH", path, { body: { enabled: !schedule.enabled } });
-    refresh();
+  const pause = pauseParts(path, {
+    name: first.name ?? first.worker_id, changed: refresh, text: "Firings are skipped until it is resumed, and not caught up. Its jobs continue.",
   });
   const run = button("Run now", async () => {
     const { data: job } = await post(`${path}/run`);
     notify(`Triggered ${job.id}.`);
     location.hash = `#/jobs/${job.id}`;
   });
-  const actions = [run, toggle, button("Edit", () => openForm(schedule, refresh)), button("Delete", () => remove(schedule, reads, refresh), { kind: "danger" })];
+  const actions = [run, pause.button, button("Edit", () => openForm(schedule, refresh)), button("Delete", () => remove(schedule, reads, refresh), { kind: "danger" })];
   const more = details(() => schedule, signal);
   const element = h("section", { class: "card schedule", "data-schedule": first.id },
     h("header", {}, h("h2", {}, title, " ", state.element), h("div", { class: "row" }, session.mayWrite ? actions : [])),
-    pattern,
+    pattern, pause.line,
     h("dl", {}, [["Next firing", next.element], ["Last firing", [last.element, " ", result]]].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
     strip, more.element);
 
@@ -94,8 +94,8 @@ function card(first, signal, refresh) {
       const name = found.name ?? found.worker_id;
       element.setAttribute("aria-label", `Schedule ${name}`);
       say(title, name);
-      state.update(found.enabled ? "enabled" : "disabled");
-      say(toggle, found.enabled ? "Disable" : "Enable");
+      state.update(found.paused ? "paused" : "enabled");
+      pause.update(found.paused);
       say(pattern, `${found.worker_id} · ${found.cron} · ${found.timezone}`);
       next.update(found.next_run_at);
       last.update(found.last_run_at);

@@ -117,7 +117,7 @@ function nodeLine(node) {
   return {
     element: h("li", { "data-node": node.id }, h("span", { class: "mono" }, node.name), " ", state.element, h("p", {}, more)),
     update(next) {
-      state.update(next.state === "live" && next.drained_at ? "draining" : next.state);
+      state.update(next.state === "live" && next.paused ? "paused" : next.state);
       say(more, `Version ${next.version}, ${busyProcesses(next)} of ${next.processes} ${places(next)} are busy${whose()}`);
     },
   };

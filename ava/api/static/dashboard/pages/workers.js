@@ -4,6 +4,7 @@ import { get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { bytes, number, short, span } from "../format.js";
 import { ask, busyProcesses, button, card, empty, field, heading, notify, pill, places, repeat, titles, when, whose } from "../parts.js";
+import { pauseParts } from "../pauses.js";
 import { runButton } from "../trigger.js";
 import { someWorkers } from "../worker_list.js";
 
@@ -30,7 +31,7 @@ export function open(main, { signal }) {
   none.hidden = true;
   noWorkers.hidden = true;
   const create = session.mayWrite ? button("New worker", () => openForm(() => turn())) : null;
-  put(main, heading("Workers", h("a", { href: "#/limits" }, "Limits and paused queues"), create),
+  put(main, heading("Workers", h("a", { href: "#/limits" }, "Limits and queues"), create),
     promotions, h("h2", { class: "section" }, "Nodes"), nodes, none,
     h("h2", { class: "section" }, "Definitions"),
     h("div", { class: "table workers", role: "table", "aria-label": "Worker definitions" },
@@ -112,17 +113,6 @@ function workerRow(worker) {
 
 const pathOf = (node) => `/v1/ava/nodes/${encodeURIComponent(node.id)}`;
 
-function askToDrain(node, refresh) {
-  ask({
-    title: "Drain this node?", action: "Drain node",
-    text: `${node.name} finishes its running jobs and takes no new ones from any tenant until it is resumed or restarted.`,
-    submit: async () => {
-      await post(`${pathOf(node)}/drain`);
-      refresh();
-    },
-  });
-}
-
 const refusal = (reasons) => `This node refuses messages of the broker (${reasons.join(", ")}): ${
   reasons.includes("unsigned") ? "the node's AVA_MESSAGE_KEY lacks the signing key, so their jobs wait." : "another program writes them."}`;
 
@@ -137,14 +127,13 @@ function nodeCard(node, refresh) {
   const refusedRow = h("div", { hidden: true }, h("dt", {}, "Refused by the broker"), refused);
   const problem = h("p", { class: "bad", role: "status", hidden: true });
   const list = h("ul", { class: "plain running" });
-  const drain = session.get().isOperator ? button("Drain", () => askToDrain(node, refresh), { "aria-label": `Drain ${node.name}` }) : null;
-  const resume = session.get().isOperator ? button("Resume", async () => {
-    await post(`${pathOf(node)}/resume`);
-    refresh();
-  }, { "aria-label": `Resume ${node.name}` }) : null;
+  const pause = pauseParts(pathOf(node), {
+    name: node.name, changed: refresh, text: "It finishes its running jobs and takes no new ones from any tenant until it is resumed or restarted.",
+  });
   const jobs = new Keyed(list, (job) => job.id, runningLine);
   const element = h("section", { class: "card node", "aria-label": `Node ${node.name}` },
-    h("header", {}, h("h3", {}, node.host ?? "Node"), h("div", { class: "row" }, state.element, drain, resume)),
+    h("header", {}, h("h3", {}, node.host ?? "Node"), h("div", { class: "row" }, state.element, session.get().isOperator ? pause.button : null)),
+    pause.line,
     h("p", { class: "mono muted" }, node.name),
     problem,
     slots,
@@ -155,9 +144,9 @@ function nodeCard(node, refresh) {
     element,
     update(next) {
       const isLive = next.state === "live";
-      state.update(isLive && next.drained_at ? (next.busy ? "draining" : "drained") : next.state);
-      if (drain) drain.hidden = !isLive || next.drained_at !== null;
-      if (resume) resume.hidden = !isLive || next.drained_at === null;
+      state.update(isLive && next.paused ? "paused" : next.state);
+      pause.update(next.paused);
+      pause.button.hidden = !isLive;
       heartbeat.update(next.seen_at);
       say(busy, `${busyProcesses(next)} of ${next.processes} ${places(next)}${whose()}`);
       say(queues, next.queues.join(", ") || "–");

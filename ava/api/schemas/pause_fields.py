@@ -1,0 +1,76 @@
+"""Pauses: schemas of requests and responses, and the filter of lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import ValidationError, fields
+
+from ava.api.http.context import caller
+from ava.api.http.fields import Text, TextFlag
+from ava.api.http.records import CallerNested, RecordSchema, compile_schema
+from ava.api.http.strict import Strict
+from ava.domain.access.actor import Actor
+from ava.domain.limits.table import PAUSE_REASON
+from ava.domain.pause import Pause
+from ava.domain.text import storable
+
+
+class ReasonText(Text):
+    """The reason of a pause."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= PAUSE_REASON.value or storable(value) != value:
+            text = f"It must be a string of 1 to {PAUSE_REASON.value} characters, without NUL and lone surrogates."
+            raise ValidationError(PAUSE_REASON.message(text))
+        return value
+
+
+class PauseBody(Strict):
+    """Why something is paused."""
+
+    reason = ReasonText(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Why it is paused.", "minLength": 1, "maxLength": PAUSE_REASON.value},
+    )
+
+
+def paused_filter(of: str) -> TextFlag:
+    """Return the parameter `filter[paused]` of a list of `of`."""
+    return TextFlag(
+        data_key="filter[paused]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": f"Only paused {of} (true), or only {of} that are not paused (false)."},
+    )
+
+
+class ActorRecord(RecordSchema, of=Actor):
+    """Who did something."""
+
+    names = "id kind via label"
+
+
+class PauseRecord(RecordSchema, of=Pause):
+    """Who paused something, when and why."""
+
+    names = "by at reason"
+    by = fields.Nested(
+        ActorRecord,
+        allow_none=True,
+        metadata={"description": "Who paused it; null for the roles of a tenant if an operator did."},
+    )
+
+
+_write_pause = compile_schema(PauseRecord())
+
+
+class PausedField(CallerNested):
+    """The field `paused` of a record: its pause, or null."""
+
+    def __init__(self) -> None:
+        super().__init__(PauseRecord, allow_none=True, metadata={"description": "Its pause; null: it is not paused."})
+
+    def write(self, value: Pause) -> str:
+        return _write_pause(value if caller().is_operator else value.for_tenants)
