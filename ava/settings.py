@@ -135,7 +135,7 @@ class Settings(OutboundSettings):
     #: Maximum open connections of one webhook sender.
     webhook_connections: int = _setting("AVA_WEBHOOK_CONNECTIONS", values.whole, 2000, between=(4, 100_000))
     #: Seconds between two polls for due events by an idle webhook sender.
-    webhook_poll_seconds: float = _setting("AVA_WEBHOOK_LOOK_SECONDS", values.number, 0.5, between=(0.1, 60))
+    webhook_poll_seconds: float = _setting("AVA_WEBHOOK_POLL_SECONDS", values.number, 0.5, between=(0.1, 60))
     #: Retention of events and their deliveries in days.
     webhook_retention_days: float = _setting("AVA_WEBHOOK_RETENTION_DAYS", values.number, 7.0, between=(0.001, 36_500))
     #: Retention of incoming events and hook deliveries in days.

@@ -89,7 +89,7 @@ CREATE INDEX jobs_completed ON jobs_final (completed_at);
 CREATE INDEX jobs_ended ON jobs_final (end_no);
 CREATE INDEX jobs_final_of_tree ON jobs_final (tenant_id, tree_id, id) WHERE tree_id IS NOT NULL;
 CREATE INDEX jobs_final_of_parent ON jobs_final (tenant_id, parent_id, id) WHERE parent_id IS NOT NULL;
-CREATE TRIGGER note_event_of_end AFTER INSERT ON jobs_final FOR EACH ROW EXECUTE FUNCTION ava_note_event();
+CREATE TRIGGER record_event_of_end AFTER INSERT ON jobs_final FOR EACH ROW EXECUTE FUNCTION ava_record_event();
 ALTER TABLE jobs_live SET (fillfactor = 50);
 """
 #: The changes of each layout to the current schema.

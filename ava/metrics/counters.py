@@ -85,8 +85,8 @@ DUTY_FAILURES = Counter("ava_dispatcher_duty_failures", "Failed calls of a duty.
 SCHEDULE_FIRINGS = Counter(
     "ava_schedule_firings", "Firing times of schedules, by outcome.", ("outcome",), registry=_registry
 )
-SCHEDULE_LATENESS_SECONDS = Histogram(
-    "ava_schedule_lateness_seconds",
+SCHEDULE_LAG_SECONDS = Histogram(
+    "ava_schedule_lag_seconds",
     "Seconds from a schedule's due time to the transaction that created its job.",
     buckets=(0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 15, 60, 600, 3600),
     registry=_registry,
@@ -120,15 +120,15 @@ WEBHOOK_REQUEST_SECONDS = Histogram(
 )
 
 
-_CONNECTIONS_LENT = Gauge(
-    "ava_database_connections_lent",
+_CONNECTIONS_IN_USE = Gauge(
+    "ava_database_connections_in_use",
     "Connections to PostgreSQL in use.",
     ("pool",),
     registry=_registry,
     multiprocess_mode="livesum",
 )
 _MAX_CONNECTIONS = Gauge(
-    "ava_database_connections_most",
+    "ava_database_connections_max",
     "Max connections of the pool to PostgreSQL.",
     ("pool",),
     registry=_registry,
@@ -147,7 +147,7 @@ class ConnectionMeter:
 
     def __init__(self, name: str, size: int) -> None:
         _MAX_CONNECTIONS.labels(name).set(size)
-        self.checkout: Callable[[], AbstractContextManager[Any]] = _CONNECTIONS_LENT.labels(name).track_inprogress
+        self.checkout: Callable[[], AbstractContextManager[Any]] = _CONNECTIONS_IN_USE.labels(name).track_inprogress
         self.checkout_timed_out: Callable[[], None] = _CONNECTION_TIMEOUTS.labels(name).inc
 
 

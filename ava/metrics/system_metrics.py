@@ -82,7 +82,7 @@ class SystemMetrics:
             ),
             *_of_webhooks(metrics.endpoint_counts(connection)),
             _gauge(
-                "ava_webhook_events_late_seconds",
+                "ava_webhook_events_lag_seconds",
                 "Age in seconds of the oldest event that is not fanned out.",
                 endpoint_leases.find_work(connection).oldest_event_seconds or 0.0,
             ),
@@ -288,8 +288,8 @@ def _of_webhooks(found: Sequence[tuple[str, int, float]]) -> Iterator[Metric]:
     yield _gauges(
         "ava_webhook_endpoints", "Endpoints by state.", ("status",), [((status,), count) for status, count, _ in found]
     )
-    late = [((status,), max(0.0, seconds)) for status, _, seconds in found]
-    yield _gauges("ava_webhook_late_seconds", "Lag of the oldest due delivery, in seconds.", ("status",), late)
+    lags = [((status,), max(0.0, seconds)) for status, _, seconds in found]
+    yield _gauges("ava_webhook_lag_seconds", "Lag of the oldest due delivery, in seconds.", ("status",), lags)
 
 
 def _bounded(totals: Sequence[Total]) -> list[tuple[str, Total]]:

@@ -223,4 +223,4 @@ def _count(decision: FiringDecision) -> None:
     for each in decision.times:
         counters.SCHEDULE_FIRINGS.labels(each.outcome.value).inc()
         if each.outcome is Outcome.FIRED:
-            counters.SCHEDULE_LATENESS_SECONDS.observe(each.late_seconds)
+            counters.SCHEDULE_LAG_SECONDS.observe(each.lag_seconds)

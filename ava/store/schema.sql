@@ -895,7 +895,7 @@ CREATE TABLE webhook_deliveries_rest PARTITION OF webhook_deliveries DEFAULT WIT
 -- no statement, present or future, can omit the event, and the event exists exactly if the transition does. Each run
 -- has three sequence numbers: the start, the return to the queue, and the final status. They ascend with gaps,
 -- independent of the subscriptions.
-CREATE FUNCTION ava_note_event() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION ava_record_event() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     event text := 'ava.job.' || CASE NEW.status WHEN 'running' THEN 'started' ELSE NEW.status END;
 BEGIN
@@ -913,11 +913,11 @@ BEGIN
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER note_event_of_new AFTER INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION ava_note_event();
+CREATE TRIGGER record_event_of_new AFTER INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION ava_record_event();
 -- A handler that waits or continues creates no event.
 CREATE TRIGGER record_transition_event AFTER UPDATE OF status ON jobs FOR EACH ROW
     WHEN (OLD.status <> NEW.status AND (NEW.completed_at IS NOT NULL OR NEW.first_started_at IS NULL))
-    EXECUTE FUNCTION ava_note_event();
+    EXECUTE FUNCTION ava_record_event();
 
 
 -- Incoming events -----------------------------------------------------------------------------------------------------
@@ -1201,7 +1201,7 @@ CREATE TABLE error_groups (
     last_seen_at timestamptz NOT NULL,
     sample_job_id uuid NOT NULL,
     PRIMARY KEY (tenant_id, id),
-    CONSTRAINT moment_exactly_when_resolved CHECK ((status = 'resolved') = (resolved_at IS NOT NULL))
+    CONSTRAINT resolved_at_exactly_when_resolved CHECK ((status = 'resolved') = (resolved_at IS NOT NULL))
 ) WITH (fillfactor = 70);
 CREATE INDEX error_groups_listed ON error_groups (tenant_id, last_seen_at, id);
 CREATE INDEX error_groups_old ON error_groups (last_seen_at);

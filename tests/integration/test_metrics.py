@@ -286,9 +286,9 @@ def test_nodes_and_dispatchers_serve_health_and_counters_on_a_port(system: Syste
     assert wait_until(attempts, what="the attempt is counted") == 1
     pools = {"node": (ports["worker"], 1), "worker": (ports["worker"], 4), "dispatcher": (ports["dispatcher"], 5)}
     for pool, (port, most) in pools.items():
-        counted = partial(_read_value, port, "ava_database_connections_most", pool=pool)
+        counted = partial(_read_value, port, "ava_database_connections_max", pool=pool)
         wait_until(lambda: counted() == most, what=lambda: f"{most} connections of {pool}, not {counted()}")  # noqa: B023
-        assert 0 <= _read_value(port, "ava_database_connections_lent", pool=pool) <= most
+        assert 0 <= _read_value(port, "ava_database_connections_in_use", pool=pool) <= most
     _assert_a_dead_process_is_not_counted(system, ports["worker"])
     system.workers[0].terminate()
     with pytest.raises(OSError, match="refused"):
@@ -300,7 +300,7 @@ def _assert_a_dead_process_is_not_counted(system: System, port: int) -> None:
     for process in dead:
         process.kill()
 
-    most = partial(_read_value, port, "ava_database_connections_most", pool="worker")
+    most = partial(_read_value, port, "ava_database_connections_max", pool="worker")
     wait_until(lambda: len(set(system.workers[0].children) - dead) == 2, what="both are replaced")
     wait_until(lambda: most() == 4, what=lambda: f"two processes are counted, not {most() / 2}")
 
@@ -325,7 +325,7 @@ def test_a_pool_exposes_its_connections_in_use_and_its_timeouts(database_url: st
 
     def values() -> list[float]:
         text = counters.expose().decode()
-        names = ("connections_lent", "connections_most", "connection_timeouts_total")
+        names = ("connections_in_use", "connections_max", "connection_timeouts_total")
         return [_value(text, f"ava_database_{name}", pool="tests") for name in names]
 
     assert values() == [0, 1, 0]

@@ -241,8 +241,8 @@ def test_firings_are_counted_by_outcome_and_by_how_late_they_are(scheduled: Sche
     names = (
         'ava_schedule_firings_total{outcome="fired"}',
         'ava_schedule_firings_total{outcome="missed"}',
-        "ava_schedule_lateness_seconds_count",
-        "ava_schedule_lateness_seconds_sum",
+        "ava_schedule_lag_seconds_count",
+        "ava_schedule_lag_seconds_sum",
     )
     scheduled.create()
     before = [read(name) for name in names]

@@ -64,7 +64,7 @@ def _fired(decision: FiringDecision) -> list[datetime]:
 def test_a_firing_time_on_time_fires_and_the_next_one_is_scheduled() -> None:
     decision = decide(_due(), NOW + 0.2 * SECOND)
     assert _fired(decision) == [NOW]
-    assert decision.times[0].late_seconds == pytest.approx(0.2)
+    assert decision.times[0].lag_seconds == pytest.approx(0.2)
     assert (decision.decided_until, decision.next_run_at) == (NOW, NOW + MINUTE)
     assert decision.times[0].time.local_time == datetime(2026, 3, 2, 13, 0)
 

@@ -109,7 +109,7 @@ class DecidedTime:
     time: FiringTime
     outcome: Outcome
     reason: str | None = None
-    late_seconds: float = 0.0
+    lag_seconds: float = 0.0
     #: True if its job waits until the previous one is final.
     waits_for_earlier: bool = False
     #: The UUID of its job, if it fires, and of the earlier job that this one waits for.
@@ -145,7 +145,7 @@ def decide(due: DueSchedule, now: datetime) -> FiringDecision:
     schedule = due.schedule
     delay = spread_delay(schedule.id, schedule.spread_seconds)
     first, past, upcoming = _walk(schedule, now - delay)
-    decided = [_by_lateness(schedule, each, now - delay, is_newest=each is past[-1]) for each in past]
+    decided = [_by_lag(schedule, each, now - delay, is_newest=each is past[-1]) for each in past]
     decided = [_by_expiry(due, each, now) for each in decided]
     if first is not None:
         decided.insert(0, first)
@@ -239,14 +239,14 @@ def _walk(schedule: Schedule, until: datetime) -> tuple[DecidedTime | None, Sequ
     return DecidedTime(time=unlisted, outcome=Outcome.MISSED, reason=reason), past, upcoming
 
 
-def _by_lateness(schedule: Schedule, time: FiringTime, until: datetime, *, is_newest: bool) -> DecidedTime:
-    late = (until - time.at).total_seconds()
-    fired = DecidedTime(time=time, outcome=Outcome.FIRED, late_seconds=late)
-    if late <= ON_TIME_SECONDS:
+def _by_lag(schedule: Schedule, time: FiringTime, until: datetime, *, is_newest: bool) -> DecidedTime:
+    lag = (until - time.at).total_seconds()
+    fired = DecidedTime(time=time, outcome=Outcome.FIRED, lag_seconds=lag)
+    if lag <= ON_TIME_SECONDS:
         return fired
     if schedule.catch_up is CatchUp.NONE:
         reason = "catch_up is none"
-    elif late > schedule.catch_up_seconds:
+    elif lag > schedule.catch_up_seconds:
         reason = f"it is older than {schedule.catch_up_seconds} s (catch_up_seconds)"
     elif schedule.catch_up is CatchUp.LAST and not is_newest:
         reason = "a later firing replaces it (catch_up is last)"

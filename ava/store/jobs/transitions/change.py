@@ -35,15 +35,15 @@ def lock(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
 # A job that loses its date next waits for the worker or a permit, like a job that becomes due.
 _CHANGE = Statement(f"""
 WITH c AS MATERIALIZED (
-    SELECT j.tenant_id, j.id, j.tags AS earlier_tags, w.moment, w.tags, w.priority,
+    SELECT j.tenant_id, j.id, j.tags AS earlier_tags, w.wanted_at, w.tags, w.priority,
         w.priority IS DISTINCT FROM j.priority AS has_new_priority,
-        w.has_date AND coalesce(w.moment > now(), false) AND j.waits_for IS DISTINCT FROM 'jobs' AS is_dated,
+        w.has_date AND coalesce(w.wanted_at > now(), false) AND j.waits_for IS DISTINCT FROM 'jobs' AS is_dated,
         j.waits_for IS NOT DISTINCT FROM 'debounce' AS is_debounced,
-        CASE WHEN w.has_date THEN w.moment ELSE j.scheduled_at END AS scheduled_at
+        CASE WHEN w.has_date THEN w.wanted_at ELSE j.scheduled_at END AS scheduled_at
     FROM jobs AS j CROSS JOIN LATERAL (
         SELECT greatest(coalesce(%(priority)s::int, j.priority), CASE WHEN %(priority)s::int IS NOT NULL THEN (
                 SELECT t.most_urgent_priority FROM tenant_limits AS t WHERE t.tenant_id = j.tenant_id) END) AS priority,
-            %(has_date)s::bool AS has_date, %(scheduled_at)s::timestamptz AS moment, %(tags)s::json AS tags
+            %(has_date)s::bool AS has_date, %(scheduled_at)s::timestamptz AS wanted_at, %(tags)s::json AS tags
     ) AS w
     WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.status IS NOT DISTINCT FROM 'queued'
     FOR UPDATE OF j
@@ -59,9 +59,9 @@ WITH c AS MATERIALIZED (
     SELECT %(tenant_id)s, tag.key, tag.value, c.id FROM c CROSS JOIN LATERAL json_each_text(c.tags) AS tag
     WHERE %(has_tags)s
     ON CONFLICT DO NOTHING
-), put_off AS (
+), deferred AS (
     -- A debounced job keeps its key until it is due.
-    UPDATE debounces AS d SET fires_at = c.moment FROM c
+    UPDATE debounces AS d SET fires_at = c.wanted_at FROM c
     WHERE c.is_dated AND c.is_debounced AND d.tenant_id = c.tenant_id AND d.job_id = c.id
 )
 UPDATE jobs AS j SET
@@ -74,7 +74,7 @@ UPDATE jobs AS j SET
         WHEN %(has_date)s AND j.waits_for IN {rows.reasons(DATED)} THEN
             CASE WHEN {IS_PAUSED} THEN 'worker' WHEN j.limit_key IS NOT NULL THEN 'permit' END
         ELSE j.waits_for END,
-    run_at = CASE WHEN c.is_dated THEN c.moment WHEN NOT %(has_date)s THEN j.run_at END,
+    run_at = CASE WHEN c.is_dated THEN c.wanted_at WHEN NOT %(has_date)s THEN j.run_at END,
     published_at = CASE WHEN NOT c.has_new_priority AND NOT c.is_dated THEN j.published_at END,
     run_no = j.run_no
         + (j.published_at IS NOT NULL AND (c.has_new_priority OR c.is_dated))::int
