@@ -75,7 +75,7 @@ def lost_chords(servers: Servers, *, parts: int, rounds: int, kills: bool, wipes
 
 def _watch(client: redis.Redis, worker: _Worker, parts: int, called: str, *, kills: bool, wipes: bool) -> None:
     """Kill processes until the callback is called, or until nothing has changed for `_PATIENCE_SECONDS`."""
-    chance = random.Random(7)
+    rng = random.Random(7)
     progress, since, wipe_at = -1, time.monotonic(), float("inf")
     while client.llen(called) == 0 and time.monotonic() - since < _PATIENCE_SECONDS:
         worker.keep()
@@ -89,15 +89,15 @@ def _watch(client: redis.Redis, worker: _Worker, parts: int, called: str, *, kil
             wipes, wipe_at = False, float("inf")
         # Kill no process at the start: the worker would give up.
         if kills and 0 < left < parts:
-            _kill_one(worker.pid, chance)
+            _kill_one(worker.pid, rng)
         time.sleep(_BETWEEN_KILLS_SECONDS)
 
 
-def _kill_one(pid: int, chance: random.Random) -> None:
+def _kill_one(pid: int, rng: random.Random) -> None:
     children: Sequence[psutil.Process] = psutil.Process(pid).children()
     if children:
         with suppress(ProcessLookupError):
-            os.kill(chance.choice(children).pid, signal.SIGKILL)
+            os.kill(rng.choice(children).pid, signal.SIGKILL)
 
 
 def main() -> None:

@@ -60,18 +60,18 @@ SELECT bench_id(n), tenant_id, worker_id, status, 'manual', 5, 'default', '{"n":
        CASE WHEN n <> root THEN bench_id(root) END, bench_id(root)
 FROM (
     SELECT n, root, worker_id, is_limited, now() - (%(jobs)s - n) * (interval '30 days' / %(jobs)s) AS at,
-           CASE WHEN root IS NOT NULL THEN 'ten_a' ELSE 'ten_' || substr('aaabcd', 1 + (chance %% 6)::int, 1) END
+           CASE WHEN root IS NOT NULL THEN 'ten_a' ELSE 'ten_' || substr('aaabcd', 1 + (draw %% 6)::int, 1) END
                AS tenant_id,
-           NOT is_open AS is_final, NOT is_open OR chance < 50 AS has_run,
-           is_open AND is_limited AND chance BETWEEN 50 AND 149 AS is_admitted,
-           CASE WHEN is_open THEN CASE WHEN chance < 50 THEN 'running' ELSE 'queued' END
-                WHEN chance < 50 THEN 'failed' WHEN chance < 80 THEN 'cancelled' ELSE 'completed' END AS status,
-           CASE WHEN NOT is_open OR chance < 150 THEN NULL WHEN chance < 700 AND is_limited THEN 'permit'
-                WHEN chance < 700 THEN NULL
-                ELSE (ARRAY['schedule', 'retry', 'sleep', 'event', 'children', 'jobs'])[1 + chance %% 6] END
+           NOT is_open AS is_final, NOT is_open OR draw < 50 AS has_run,
+           is_open AND is_limited AND draw BETWEEN 50 AND 149 AS is_admitted,
+           CASE WHEN is_open THEN CASE WHEN draw < 50 THEN 'running' ELSE 'queued' END
+                WHEN draw < 50 THEN 'failed' WHEN draw < 80 THEN 'cancelled' ELSE 'completed' END AS status,
+           CASE WHEN NOT is_open OR draw < 150 THEN NULL WHEN draw < 700 AND is_limited THEN 'permit'
+                WHEN draw < 700 THEN NULL
+                ELSE (ARRAY['schedule', 'retry', 'sleep', 'event', 'children', 'jobs'])[1 + draw %% 6] END
                AS waits_for
     FROM (
-        SELECT n, 'wkr_w' || n %% 20 AS worker_id, n %% 20 = 0 AS is_limited, (hashint8(n) & 1048575) %% 1000 AS chance,
+        SELECT n, 'wkr_w' || n %% 20 AS worker_id, n %% 20 = 0 AS is_limited, (hashint8(n) & 1048575) %% 1000 AS draw,
                n > 0.98 * %(jobs)s OR n = %(open_tree)s + %(tree_jobs)s - 1 AS is_open,
                CASE WHEN n - %(open_tree)s BETWEEN 0 AND %(tree_jobs)s - 1 THEN %(open_tree)s
                     WHEN n - %(ended_tree)s BETWEEN 0 AND %(tree_jobs)s - 1 THEN %(ended_tree)s

@@ -98,12 +98,12 @@ def _running() -> Iterator[System]:
 
 def check(system: System, *, jobs: int, kills: int) -> list[str]:
     """End `jobs` on a system with two dispatchers, and kill the active one `kills` times. Returns the errors."""
-    chance = random.Random(19)
+    rng = random.Random(19)
     rounds = [(number * jobs // (kills + 1) + 1, (number + 1) * jobs // (kills + 1)) for number in range(kills + 1)]
     for number, (first, last) in enumerate(rounds):
         writers = _start_writers(system, first, last)
         if number < kills:
-            _kill_active(system, chance.random())
+            _kill_active(system, rng.random())
         for writer in writers:
             writer.join()
     wait_until(lambda: _is_counted(system), seconds=120, what="everything is counted")

@@ -41,11 +41,10 @@ def main() -> int:
 
 
 def _fail(system: System, jobs: int) -> int:
-    began, chance = time.monotonic(), random.Random(12)
+    began, rng = time.monotonic(), random.Random(12)
     for first in range(0, jobs, _BULK):
         inputs = [
-            {"kind": number % len(MESSAGES), "values": values(chance)}
-            for number in range(first, min(first + _BULK, jobs))
+            {"kind": number % len(MESSAGES), "values": values(rng)} for number in range(first, min(first + _BULK, jobs))
         ]
         bulk = {"jobs": [{"worker_id": "wkr_chaos_failure", "input": each} for each in inputs]}
         system.post("/v1/ava/jobs/bulk", json=bulk).raise_for_status()

@@ -25,29 +25,29 @@ MESSAGES = (
 )
 
 
-def values(chance: random.Random) -> dict[str, str]:
+def values(rng: random.Random) -> dict[str, str]:
     """Return new random values for the messages."""
 
     def digits(most: int) -> str:
-        return str(chance.randrange(10 ** chance.randint(1, most)))
+        return str(rng.randrange(10 ** rng.randint(1, most)))
 
     letters = string.ascii_lowercase + string.digits
     return {
-        "number": chance.choice(("", "-")) + digits(9),
-        "slug": f"{chance.choice(letters)}{digits(3)}{chance.choice(letters)}",
-        "typeid": "job_" + "".join(chance.choices(letters, k=26)),
-        "ip": ".".join(str(chance.randrange(256)) for _ in range(4)),
-        "ipv6": f"{chance.randrange(1, 2**16):x}::{chance.randrange(1, 2**16):x}",
-        "port": str(chance.randrange(1, 2**16)),
-        "decimal": f"{chance.uniform(-1e6, 1e6):.{chance.randint(1, 6)}f}",
-        "uuid": str(uuid.UUID(int=chance.getrandbits(128))),
-        "email": "".join(chance.choices(string.ascii_lowercase, k=chance.randint(1, 12))) + "@mail.example.org",
-        "address": hex(chance.getrandbits(47)),
+        "number": rng.choice(("", "-")) + digits(9),
+        "slug": f"{rng.choice(letters)}{digits(3)}{rng.choice(letters)}",
+        "typeid": "job_" + "".join(rng.choices(letters, k=26)),
+        "ip": ".".join(str(rng.randrange(256)) for _ in range(4)),
+        "ipv6": f"{rng.randrange(1, 2**16):x}::{rng.randrange(1, 2**16):x}",
+        "port": str(rng.randrange(1, 2**16)),
+        "decimal": f"{rng.uniform(-1e6, 1e6):.{rng.randint(1, 6)}f}",
+        "uuid": str(uuid.UUID(int=rng.getrandbits(128))),
+        "email": "".join(rng.choices(string.ascii_lowercase, k=rng.randint(1, 12))) + "@mail.example.org",
+        "address": hex(rng.getrandbits(47)),
         "errno": digits(2),
-        "status": str(chance.randrange(400, 600)),
-        "hex": f"{chance.getrandbits(128):032x}",
-        "moment": f"2025-{chance.randrange(1, 13):02}-{chance.randrange(1, 29):02}T10:00:{chance.randrange(60):02}Z",
-        "list": str([chance.randrange(1000) for _ in range(chance.randint(1, 6))]),
+        "status": str(rng.randrange(400, 600)),
+        "hex": f"{rng.getrandbits(128):032x}",
+        "moment": f"2025-{rng.randrange(1, 13):02}-{rng.randrange(1, 29):02}T10:00:{rng.randrange(60):02}Z",
+        "list": str([rng.randrange(1000) for _ in range(rng.randint(1, 6))]),
     }
 
 

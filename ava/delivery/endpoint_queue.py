@@ -58,8 +58,8 @@ class EndpointQueue:
         if self._is_closing:
             return 0
         is_answering = self.health is EndpointHealth.ANSWERING
-        most = _QUEUED_PER_CONCURRENT * self._concurrency if is_answering else self._concurrency
-        return max(0, most - len(self._sending) - len(self._unwritten) - len(self._waiting))
+        max_queued = _QUEUED_PER_CONCURRENT * self._concurrency if is_answering else self._concurrency
+        return max(0, max_queued - len(self._sending) - len(self._unwritten) - len(self._waiting))
 
     @property
     def needs_round(self) -> bool:

@@ -206,7 +206,7 @@ class Sender:
         verdict = judge(
             result,
             failures=delivery.failures,
-            chance=random.random(),  # noqa: S311 - it spreads requests, and protects nothing
+            draw=random.random(),  # noqa: S311 - it spreads requests, and protects nothing
             scale=self._settings.webhook_time_scale,
         )
         return DeliveryOutcome(
@@ -222,11 +222,13 @@ class Sender:
 
     def _lease_endpoints(self) -> None:
         """Lease endpoints with due deliveries, responding endpoints first."""
-        most = self._settings.webhook_connections
+        max_connections = self._settings.webhook_connections
         held = Counter(queue.health for queue in self._queues.values())
         with self._database.connect() as connection:
             for health in EndpointHealth:
-                capacity = min(int(most * _LARGEST_SHARE[health]) - held[health], most - len(self._queues))
+                capacity = min(
+                    int(max_connections * _LARGEST_SHARE[health]) - held[health], max_connections - len(self._queues)
+                )
                 limit = min(capacity, _MAX_LEASED[health])
                 if limit <= 0:
                     continue

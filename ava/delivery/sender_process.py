@@ -57,8 +57,8 @@ def run(settings: Settings) -> None:
     # After setting the niceness, because the kernel then makes root the owner of /proc/self.
     close_memory()
     wanted = settings.webhook_connections + MAX_KEPT + _OTHER_FILES
-    if (most := raise_open_files_limit(wanted)) < wanted:
-        _log.warning("Webhook sender: open files are limited to %d, too few for AVA_WEBHOOK_CONNECTIONS", most)
+    if (max_open := raise_open_files_limit(wanted)) < wanted:
+        _log.warning("Webhook sender: open files are limited to %d, too few for AVA_WEBHOOK_CONNECTIONS", max_open)
     gevent.get_hub().print_exception = logs.log_uncaught
     gevent.get_hub().threadpool.maxsize = MAX_LOOK_UPS
     database = Database.of(

@@ -59,8 +59,8 @@ def check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
     refuse(slug, wrong)
 
 
-def _is_count(value: object, most: int) -> bool:
-    return value is None or (type(value) is int and 1 <= value <= most)
+def _is_count(value: object, max_count: int) -> bool:
+    return value is None or (type(value) is int and 1 <= value <= max_count)
 
 
 def _is_retention(days: object) -> bool:

@@ -42,11 +42,11 @@ class RetryRules:
             return False
         return self.retry_on is None or isinstance(error, self.retry_on)
 
-    def delay_seconds(self, error: BaseException, *, attempt: int, chance: float) -> float:
-        """Return the seconds until the attempt after the given one; `chance` (0 to 1) decides the jitter."""
+    def delay_seconds(self, error: BaseException, *, attempt: int, draw: float) -> float:
+        """Return the seconds until the attempt after the given one; `draw` (0 to 1) decides the jitter."""
         if isinstance(error, NextAttempt):
             return error.seconds
-        return self.delays.delay_seconds(attempt=attempt, chance=chance)
+        return self.delays.delay_seconds(attempt=attempt, draw=draw)
 
 
 USUAL = RetryRules()

@@ -120,16 +120,16 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
     output: Any,
     exceeded: str,
     elapsed_ms: int,
-    chance: float,
+    draw: float,
     mask: SecretMask | None = None,
     wait: Wait | None = None,
     retries: RetryRules = USUAL,
 ) -> RunOutcome | None:
     """Decide a run's outcome from its handler's return value or exception.
 
-    `chance` (0 to 1) is the jitter of a retry's backoff. `exceeded` describes the exceeded limit of a stopped run.
-    `mask` replaces the run's secrets in its output, its error, the reason of a deferral and the stored record of an
-    awaited event. `wait`: why the handler was suspended. `retries`: the rules of its worker.
+    `draw` (0 to 1) is the random number for the retry's jitter. `exceeded` describes the exceeded limit of a stopped
+    run. `mask` replaces the run's secrets in its output, its error, the reason of a deferral and the stored record of
+    an awaited event. `wait`: why the handler was suspended. `retries`: the rules of its worker.
 
     Returns None if a shutdown interrupted the run or it has lost its job: then no outcome is written.
     """
@@ -160,7 +160,7 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
     is_repeated = retry.may_retry(attempt=job.attempt, max_attempts=job.max_attempts) and retries.allow(cause)
     if ending is Ending.FAILED and is_repeated:
         ending, error = Ending.RETRIED, None
-        delay_seconds = retries.delay_seconds(cause, attempt=job.attempt, chance=chance)
+        delay_seconds = retries.delay_seconds(cause, attempt=job.attempt, draw=draw)
     return RunOutcome(
         run=job.run,
         ending=ending,

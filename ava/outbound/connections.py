@@ -35,8 +35,8 @@ _Key = tuple[str, str, str, int]
 class Lookups:
     """Counts running lookups, so that one owner's slow resolver does not block the calls of others."""
 
-    def __init__(self, *, most: int = MAX_LOOK_UPS, max_of_owner: int = _MAX_OF_OWNER) -> None:
-        self._most = most
+    def __init__(self, *, max_lookups: int = MAX_LOOK_UPS, max_of_owner: int = _MAX_OF_OWNER) -> None:
+        self._max_lookups = max_lookups
         self._max_of_owner = max_of_owner
         self._under_way: Counter[str] = Counter()
         # Lookups end in threads.
@@ -45,7 +45,7 @@ class Lookups:
     def resolve(self, host: str, port: int, deadline: Deadline, *, owner: str) -> list[Any]:
         """Resolve a name for an owner. Raises `TimeoutError`, immediately if too many lookups are running."""
         with self._lock:
-            if self._under_way[owner] >= self._max_of_owner or self._under_way.total() >= self._most:
+            if self._under_way[owner] >= self._max_of_owner or self._under_way.total() >= self._max_lookups:
                 raise TimeoutError("earlier DNS lookups have not ended")
             self._under_way[owner] += 1
         return resolve_name(host, port, deadline, partial(self._end, owner))

@@ -46,8 +46,8 @@ def raise_open_files_limit(wanted: int) -> int:
     Each connection is an open file. Returns the new limit.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
+    max_open = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < max_open:
         with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    return most
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max_open, hard))
+    return max_open

@@ -72,12 +72,12 @@ class PulledRuns:
         database: Database,
         *,
         clock: Callable[[], float] = time.monotonic,
-        chance: Callable[[], float] = random.random,
+        draw: Callable[[], float] = random.random,
     ) -> None:
-        """`clock` returns monotonic seconds, `chance` a number from 0 to 1 for the jitter of retry delays."""
+        """`clock` returns monotonic seconds, `draw` a number from 0 to 1 for the jitter of retry delays."""
         self._database = database
         self._clock = clock
-        self._chance = chance
+        self._draw = draw
         self._callers: KeyCache[Caller] = KeyCache(_MAX_REMEMBERED)
 
     def caller_of(self, text: str) -> Caller:
@@ -229,7 +229,7 @@ class PulledRuns:
                 run=run.run, ending=Ending.COMPLETED, elapsed_ms=run.elapsed_ms, output_json=given.output_json
             )
         if not given.gives_up and retry.may_retry(attempt=run.attempt, max_attempts=run.max_attempts):
-            delay = (run.retry or retry.DEFAULT).delay_seconds(attempt=run.attempt, chance=self._chance())
+            delay = (run.retry or retry.DEFAULT).delay_seconds(attempt=run.attempt, draw=self._draw())
             return RunOutcome(run=run.run, ending=Ending.RETRIED, elapsed_ms=run.elapsed_ms, delay_seconds=delay)
         error = one_line(given.error)
         group = fingerprint.error_id(tenant_id=run.run.tenant_id, worker_id=run.worker_id, error=error)

@@ -179,7 +179,7 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
                 leave()
         may_repeat = found.retries.allow(_cause(one))
         # The same decision as in a node. It never returns None here: only a shutdown and a lost claim have no outcome.
-        one.decide_end(chance=0.5)
+        one.decide_end(draw=0.5)
         assert one.end is not None
         if one.end.wait is None:
             return _result(one, one.end, journal, waits, is_retried=may_repeat and _has_retries(one, one.end))

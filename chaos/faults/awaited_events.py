@@ -41,9 +41,9 @@ def _kill_while_events_come(cluster: Cluster) -> Injury:
     ]
     for sender in senders:
         sender.start()
-    chance, rounds = random.Random(44), 0
+    rng, rounds = random.Random(44), 0
     while any(sender.is_alive() for sender in senders):
-        _kill_some(cluster, chance)
+        _kill_some(cluster, rng)
         rounds += 1
         time.sleep(_BETWEEN_KILLS_SECONDS)
     since = time.monotonic()
@@ -64,18 +64,18 @@ def _send_all(url: str, numbers: range) -> None:
         time.sleep(0.02)
 
 
-def _kill_some(cluster: Cluster, chance: random.Random) -> None:
+def _kill_some(cluster: Cluster, rng: random.Random) -> None:
     system = cluster.system
     for pid in [child.pid for node in system.workers for child in node.children][:1]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    if chance.random() < 0.3:
+    if rng.random() < 0.3:
         assert system.api
         for child in system.api.children:
             child.kill()
         system.api.kill()
         system.start_api()
-    if chance.random() < 0.3:
+    if rng.random() < 0.3:
         system.await_dispatcher().kill()
         system.start_dispatcher()
     cluster.wipe_broker()

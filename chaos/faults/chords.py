@@ -30,9 +30,9 @@ def _kill_parts(cluster: Cluster) -> Injury:
     parts, callback = _trigger(cluster)
     troubles = threading.Thread(target=_trouble, args=(cluster,), daemon=True)
     troubles.start()
-    chance, kills = random.Random(43), Counter[str]()
+    rng, kills = random.Random(43), Counter[str]()
     while cluster.system.query(_UNFINISHED) != [(0,)]:
-        _kill_one(cluster, parts, chance, kills)
+        _kill_one(cluster, parts, rng, kills)
         time.sleep(_BETWEEN_SECONDS)
     troubles.join()
     wait_until(lambda: callback in cluster.runs(), seconds=60, what=lambda: f"the callback begins: {_state(cluster)}")
@@ -74,13 +74,13 @@ def _trouble(cluster: Cluster) -> None:
     os.kill(dispatcher.pid, signal.SIGCONT)
 
 
-def _kill_one(cluster: Cluster, parts: set[str], chance: random.Random, kills: Counter[str]) -> None:
+def _kill_one(cluster: Cluster, parts: set[str], rng: random.Random, kills: Counter[str]) -> None:
     """Kill a process that is running a part, if any. No part is killed so often that it fails."""
     pids = [child.pid for node in cluster.system.workers for child in node.children]
     busy = [pid for pid, job_id, _ in cluster.busy(pids) if job_id in parts]
     if not busy:
         return
-    pid = chance.choice(busy)
+    pid = rng.choice(busy)
     with suppress(ProcessLookupError):
         # It may already run another part. Once it is frozen, its part is the one that is killed and counted.
         os.kill(pid, signal.SIGSTOP)

@@ -28,7 +28,7 @@ def _kill_under_groups(cluster: Cluster) -> Injury:
     jobs = [
         id_ for _ in range(_BULKS) for id_ in cluster.load.trigger_bulk(_WORKER, count=_BULK, seconds=0, priority=1)
     ]
-    chance = random.Random(22)
+    rng = random.Random(22)
     wait_until(lambda: _begun(cluster, jobs) > len(jobs) // 20, seconds=60, what="the brief jobs are drained")
     for number in range(_KILLS):
         if number == _KILLS // 2:
@@ -37,7 +37,7 @@ def _kill_under_groups(cluster: Cluster) -> Injury:
                 os.kill(pid, signal.SIGKILL)
             cluster.system.await_dispatcher().kill()
         pids = [child.pid for node in cluster.system.workers for child in node.children]
-        os.kill(chance.choice(pids), signal.SIGKILL)
+        os.kill(rng.choice(pids), signal.SIGKILL)
         time.sleep(_BETWEEN_SECONDS)
     since = time.monotonic()
     if _begun(cluster, jobs) == len(jobs):

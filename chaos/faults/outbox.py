@@ -25,7 +25,7 @@ _MADE = "SELECT (input ->> 'order')::integer, id::text FROM jobs WHERE input ->>
 
 def _kill_around_outbox(cluster: Cluster) -> Injury:
     """Kill the relay, and the API with it, while an application commits, rolls back, and is killed."""
-    url, chance = outbox_processes.create_database(cluster), random.Random(47)
+    url, rng = outbox_processes.create_database(cluster), random.Random(47)
     application, relay = outbox_processes.start_application(url, WORKER), None
     since = time.monotonic()
     try:
@@ -34,7 +34,7 @@ def _kill_around_outbox(cluster: Cluster) -> Injury:
             outbox_processes.ask(application, _TRIES // _KILLS)
             relay = outbox_processes.start_relay(cluster, url)
             wait_until(lambda before=before: _made(cluster) > before, seconds=60, what="the relay sends rows")
-            time.sleep(chance.uniform(0, 0.2))
+            time.sleep(rng.uniform(0, 0.2))
             relay.kill()
             relay.wait()
             if kill % 2:

@@ -41,12 +41,12 @@ def _kill_dispatchers(cluster: Cluster) -> Injury:
     for usual in cluster.system.dispatchers:
         usual.kill()
     dispatchers = [_start_dispatcher(cluster, str(file)) for _ in range(3)]
-    chance = random.Random(18)
+    rng = random.Random(18)
     for number in range(_TIMES):
         set_clock(file, first + number * _MINUTE)
-        time.sleep(_TIME_SECONDS * chance.random())
+        time.sleep(_TIME_SECONDS * rng.random())
         since = time.monotonic()
-        dispatchers.pop(chance.randrange(3)).kill()
+        dispatchers.pop(rng.randrange(3)).kill()
         dispatchers.append(_start_dispatcher(cluster, str(file)))
     cluster.system.dispatchers[:] = dispatchers
     injury = due_job(cluster, since)

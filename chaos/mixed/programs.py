@@ -63,8 +63,8 @@ class _PlanMaker:
         (make,) = self._random.choices(list(choices), list(choices.values()))
         return make()
 
-    def _is(self, chance: float) -> bool:
-        return self._random.random() < chance
+    def _is(self, share: float) -> bool:
+        return self._random.random() < share
 
     def _make_job(self) -> Plan:
         (worker,) = self._random.choices((MIXED, SLOT, LIMITED), (60, 25, 15))

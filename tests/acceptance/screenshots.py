@@ -67,7 +67,7 @@ def _answer(request: Received) -> Reply:
 
 def _fill(shop: System, receiver: str) -> str:
     """Fill the system with the jobs of a morning. Returns the id of a job that runs."""
-    chance = random.Random(7)
+    rng = random.Random(7)
     for path, events in (("/hooks", ["ava.job.completed", "ava.job.failed"]), ("/old", ["ava.job.failed"])):
         body = {"url": receiver + path, "events": events, "secret": "made up, a secret"}
         assert shop.post("/v1/webhooks", json=body).ok
@@ -78,14 +78,14 @@ def _fill(shop: System, receiver: str) -> str:
     report = shop.trigger("wkr_monthly_report", input={"month": "2026-10"}, priority=2, tags={"team": "finance"})
     for tenant, jobs in (("ten_globex", 9), ("ten_initech", 4), ("ten_acme", 60)):
         shop.session.headers["x-tenant-id"] = tenant
-        answer = shop.post("/v1/ava/jobs/bulk", json={"jobs": [_entry(chance) for _ in range(jobs)]})
+        answer = shop.post("/v1/ava/jobs/bulk", json={"jobs": [_entry(rng) for _ in range(jobs)]})
         assert answer.ok, answer.text
     shop.wait_for(report["id"], "running", seconds=60)
     shop.request("PATCH", "/v1/ava/workers/wkr_send_invoice", json={"config": {"SENDER": "billing@example.com"}})
     _add_history(shop)
     _await_errors(shop)
     # One of these runs at a time, so most of them wait in the pictures.
-    assert shop.post("/v1/ava/jobs/bulk", json={"jobs": [_sync(chance, pause=4) for _ in range(120)]}).ok
+    assert shop.post("/v1/ava/jobs/bulk", json={"jobs": [_sync(rng, pause=4) for _ in range(120)]}).ok
     running: str = report["id"]
     return running
 
@@ -128,24 +128,24 @@ def _make_tree(shop: System) -> str:
     return first
 
 
-def _entry(chance: random.Random) -> dict[str, Any]:
-    kind = chance.choice(("invoice", "invoice", "image", "crm"))
+def _entry(rng: random.Random) -> dict[str, Any]:
+    kind = rng.choice(("invoice", "invoice", "image", "crm"))
     if kind == "invoice":
-        customer = chance.choice(_CUSTOMERS)
-        cents = chance.randrange(900, 250_000)
-        invoice = {"invoice": f"2026-{chance.randrange(1000, 9999)}", "customer": customer, "cents": cents}
+        customer = rng.choice(_CUSTOMERS)
+        cents = rng.randrange(900, 250_000)
+        invoice = {"invoice": f"2026-{rng.randrange(1000, 9999)}", "customer": customer, "cents": cents}
         return {"worker_id": "wkr_send_invoice", "input": invoice, "priority": 3, "tags": {"team": "billing"}}
     if kind == "image":
-        url = f"https://cdn.example.com/products/{chance.randrange(100, 999)}.jpg"
+        url = f"https://cdn.example.com/products/{rng.randrange(100, 999)}.jpg"
         return {"worker_id": "wkr_resize_image", "input": {"url": url}, "priority": 7}
-    return _sync(chance)
+    return _sync(rng)
 
 
-def _sync(chance: random.Random, **given: Any) -> dict[str, Any]:
+def _sync(rng: random.Random, **given: Any) -> dict[str, Any]:
     return {
         "worker_id": "wkr_sync_crm",
-        "input": {"account": chance.randrange(1, 400), **given},
-        "priority": chance.choice((5, 5, 6)),
+        "input": {"account": rng.randrange(1, 400), **given},
+        "priority": rng.choice((5, 5, 6)),
         "tags": {"team": "sales"},
     }
 

@@ -99,14 +99,14 @@ def test_three_dispatchers_that_are_killed_at_random_fire_each_slot_once(shifted
         " FROM schedules, generate_series(2, %s)",
         _SCHEDULES,
     )
-    chance = random.Random(18)
+    rng = random.Random(18)
     dispatchers = [shifted.start_dispatcher() for _ in range(3)]
     for fired in range(0, _SCHEDULES * _SLOTS, _SCHEDULES):
         shifted.move(1)
         # Somewhere in the slots of this minute: between two statements, or in one.
-        threshold = fired + chance.randrange(_SCHEDULES)
+        threshold = fired + rng.randrange(_SCHEDULES)
         wait_until(lambda least=threshold: shifted.count() >= least, seconds=60)  # type: ignore[misc]
-        dispatchers.pop(chance.randrange(3)).kill()
+        dispatchers.pop(rng.randrange(3)).kill()
         dispatchers.append(shifted.start_dispatcher())
     wait_until(lambda: shifted.count() >= _SCHEDULES * _SLOTS, seconds=60)
     expected = {shifted.now - number * MINUTE for number in range(_SLOTS)}

@@ -29,13 +29,13 @@ def fuzz(api: Api, requests: int, *, seed: int = 7) -> Counter[int]:
 
     Raises `AssertionError` for a 5xx, and for a job whose request was not genuine.
     """
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     hooks = [Hook(api, provider, name=provider, worker_id="wkr_open") for provider in _PROVIDERS]
     found: Counter[int] = Counter()
     made = count_jobs(api)
     for number in range(requests):
-        hook = chance.choice(hooks)
-        path, method, headers, body = _request(chance, hook, number)
+        hook = rng.choice(hooks)
+        path, method, headers, body = _request(rng, hook, number)
         answer = api.request(method, path, data=body, headers={**NO_HEADERS, **headers})
         found[answer.status_code] += 1
         assert answer.status_code < 500, (method, path, headers, body, answer.text)
@@ -52,40 +52,40 @@ def _is_genuine(row: Verifier, headers: dict[str, str], body: bytes) -> bool:
     return verify(row, [SECRET], request, now=time.time(), tolerance_seconds=301) is None
 
 
-def _request(chance: random.Random, hook: Hook, number: int) -> tuple[str, str, dict[str, str], bytes]:
-    body = _body(chance, number)
+def _request(rng: random.Random, hook: Hook, number: int) -> tuple[str, str, dict[str, str], bytes]:
+    body = _body(rng, number)
     headers = {"x-github-event": "push", "x-github-delivery": str(number), "content-type": "application/json"}
-    now = time.time() + chance.choice((0, 0, 0, -290, 290, -3_600, 3_600))
-    secret = SECRET if chance.random() < 0.8 else "whsec_YW5vdGhlciBzZWNyZXQgb2Ygb3Vycw=="
+    now = time.time() + rng.choice((0, 0, 0, -290, 290, -3_600, 3_600))
+    secret = SECRET if rng.random() < 0.8 else "whsec_YW5vdGhlciBzZWNyZXQgb2Ygb3Vycw=="
     headers |= sign(hook.row, secret, Received(headers=headers, body=body), now=now)
-    for _ in range(chance.choice((0, 1, 1, 2))):
-        headers, body = _changed(chance, headers, body)
-    path = f"/v1/hooks/{chance.choice(_TOKENS)}" if chance.random() < 0.1 else hook.path
-    method = chance.choice(("GET", "PUT", "OPTIONS", "DELETE")) if chance.random() < 0.05 else "POST"
+    for _ in range(rng.choice((0, 1, 1, 2))):
+        headers, body = _changed(rng, headers, body)
+    path = f"/v1/hooks/{rng.choice(_TOKENS)}" if rng.random() < 0.1 else hook.path
+    method = rng.choice(("GET", "PUT", "OPTIONS", "DELETE")) if rng.random() < 0.05 else "POST"
     return path, method, headers, body
 
 
-def _body(chance: random.Random, number: int) -> bytes:
+def _body(rng: random.Random, number: int) -> bytes:
     values: list[Any] = [{"id": f"evt_{number}", "type": "x"}, [number], number, None, {"a": {"b": [number] * 9}}]
-    return chance.choice((json.dumps(chance.choice(values)).encode(), b"", chance.randbytes(40), b"[" * 700))
+    return rng.choice((json.dumps(rng.choice(values)).encode(), b"", rng.randbytes(40), b"[" * 700))
 
 
-def _changed(chance: random.Random, headers: dict[str, str], body: bytes) -> tuple[dict[str, str], bytes]:
-    name = chance.choice(sorted(headers))
-    kind = chance.randrange(5)
+def _changed(rng: random.Random, headers: dict[str, str], body: bytes) -> tuple[dict[str, str], bytes]:
+    name = rng.choice(sorted(headers))
+    kind = rng.randrange(5)
     if kind == 0 and body:
-        position = chance.randrange(len(body))
-        return headers, body[:position] + bytes([body[position] ^ 1 << chance.randrange(8)]) + body[position + 1 :]
+        position = rng.randrange(len(body))
+        return headers, body[:position] + bytes([body[position] ^ 1 << rng.randrange(8)]) + body[position + 1 :]
     if kind == 1:
         return {each: text for each, text in headers.items() if each != name}, body
     if kind == 2:
-        return {**headers, name: chance.choice(_ODD)}, body
+        return {**headers, name: rng.choice(_ODD)}, body
     if kind == 3 and headers[name]:
-        position = chance.randrange(len(headers[name]))
-        flipped = chr(ord(headers[name][position]) ^ 1 << chance.randrange(7))
+        position = rng.randrange(len(headers[name]))
+        flipped = chr(ord(headers[name][position]) ^ 1 << rng.randrange(7))
         changed = headers[name][:position] + flipped + headers[name][position + 1 :]
         return {**headers, name: changed if changed.isprintable() else "x"}, body
-    return {**headers, "content-encoding": chance.choice(("gzip", "br", "gzip, gzip"))}, body
+    return {**headers, "content-encoding": rng.choice(("gzip", "br", "gzip, gzip"))}, body
 
 
 def _main() -> None:

@@ -162,10 +162,10 @@ _STATEMENTS: dict[str, tuple[Statement, dict[str, object], str]] = {
         | {"limit": 51},
         "jobs_waiting",
     ),
-    "queues": (queue_counts._QUEUE_COUNTS, _TENANT | {"most": 1000}, "jobs_waiting"),
+    "queues": (queue_counts._QUEUE_COUNTS, _TENANT | {"limit": 1000}, "jobs_waiting"),
     "quota": (tenant_usage._QUEUED_JOBS, _TENANT | {"limit": 1000}, "jobs_waiting"),
     "use of limits": (tenant_usage._WAITING_JOBS, _TENANT | {"limit": 1000}, "jobs_waiting"),
-    "metrics": (metrics._WAITING_JOBS, {"reasons": [each.value for each in KNOWN], "most": 100_000}, "jobs_waiting"),
+    "metrics": (metrics._WAITING_JOBS, {"reasons": [each.value for each in KNOWN], "limit": 100_000}, "jobs_waiting"),
     "follow limits": (permits._FOLLOW_LIMITS, {"workers": ["wkr_open"], "limit": 100}, "jobs_waiting"),
     "permit": (
         Statement(IN_ORDER + permit_waits._WAITING_JOBS.statement),

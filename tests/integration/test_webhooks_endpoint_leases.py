@@ -55,7 +55,7 @@ def _due(connection: Connection, sender: str, endpoint: str, busy: tuple[str, ..
 
 def _outcome(delivery: DueDelivery, status: int) -> DeliveryOutcome:
     result = RequestResult(status=status, elapsed_ms=1, response_body="", error=None)
-    verdict = judge(result, failures=delivery.failures, chance=0.5)
+    verdict = judge(result, failures=delivery.failures, draw=0.5)
     return DeliveryOutcome(
         delivery=delivery.id,
         tenant_id=delivery.tenant_id,

@@ -21,7 +21,7 @@ def _call(handler: Callable[..., Any], *, seconds: float) -> Any:
     run = run_of(handler)
     run.begins_before = time.monotonic() + seconds
     run.call(None, lambda: None)
-    run.decide_end(chance=0.5)
+    run.decide_end(draw=0.5)
     return run
 
 

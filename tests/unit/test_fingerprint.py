@@ -13,11 +13,11 @@ from chaos.failures import MESSAGES, values
 
 
 def test_ten_thousand_failures_of_twelve_kinds_have_twelve_fingerprints() -> None:
-    chance = random.Random(5)
+    rng = random.Random(5)
     found: dict[str, set[uuid.UUID]] = {message: set() for message in MESSAGES}
     for n in range(10_000):
         message = MESSAGES[n % 12]
-        error = message.format(**values(chance))
+        error = message.format(**values(rng))
         found[message].add(error_id(tenant_id="ten_a", worker_id="wkr_a", error=error, frames=["handlers:run"]))
     assert {message: len(ids) for message, ids in found.items()} == dict.fromkeys(MESSAGES, 1)
     assert len(set.union(*found.values())) == 12

@@ -42,7 +42,7 @@ def _threads_begun() -> Callable[[], set[threading.Thread]]:
 
 
 def test_the_look_ups_of_one_tenant_are_limited_until_its_resolver_answers(silence: threading.Event) -> None:
-    look_ups = Lookups(most=10, max_of_owner=3)
+    look_ups = Lookups(max_lookups=10, max_of_owner=3)
     begun = _threads_begun()
     for number in range(8):
         with pytest.raises(TimeoutError):
@@ -55,7 +55,7 @@ def test_the_look_ups_of_one_tenant_are_limited_until_its_resolver_answers(silen
 
 
 def test_all_look_ups_together_are_limited(silence: threading.Event) -> None:
-    look_ups = Lookups(most=4, max_of_owner=3)
+    look_ups = Lookups(max_lookups=4, max_of_owner=3)
     begun = _threads_begun()
     for number in range(9):
         with pytest.raises(TimeoutError):

@@ -15,33 +15,33 @@ from ava.domain.events.patterns import compile_pattern
 _SCALARS: list[Any] = [None, True, False, 0, 1, 1.0, -0.0, 2**60, float(2**60), 0.1, "", "1", "true", "a", "ä\ud800"]
 
 
-def _value(chance: random.Random, depth: int = 0) -> Any:
-    kind = chance.random()
+def _value(rng: random.Random, depth: int = 0) -> Any:
+    kind = rng.random()
     if depth < 3 and kind < 0.3:
-        return {name: _value(chance, depth + 1) for name in chance.sample(["a", "b", "c.d"], 2)}
+        return {name: _value(rng, depth + 1) for name in rng.sample(["a", "b", "c.d"], 2)}
     if depth < 3 and kind < 0.5:
-        return [_value(chance, depth + 1) for _ in range(chance.randint(0, 3))]
-    return chance.choice(_SCALARS)
+        return [_value(rng, depth + 1) for _ in range(rng.randint(0, 3))]
+    return rng.choice(_SCALARS)
 
 
-def _pattern(chance: random.Random, value: Any) -> Any:
+def _pattern(rng: random.Random, value: Any) -> Any:
     """Return a pattern that is likely to match a value."""
     if isinstance(value, list):
-        value = chance.choice(value) if value else "none"
+        value = rng.choice(value) if value else "none"
     if isinstance(value, dict):
-        return {name: _pattern(chance, each) for name, each in value.items() if chance.random() < 0.8} or {"a": [1]}
+        return {name: _pattern(rng, each) for name, each in value.items() if rng.random() < 0.8} or {"a": [1]}
     if isinstance(value, list):
         return [{"exists": True}]
-    rules = [value, *chance.sample(_SCALARS, chance.choice([0, 0, 0, 1]))]
-    return [{"exists": True}] if chance.random() < 0.1 else rules
+    rules = [value, *rng.sample(_SCALARS, rng.choice([0, 0, 0, 1]))]
+    return [{"exists": True}] if rng.random() < 0.1 else rules
 
 
 def test_a_pattern_that_matches_an_event_has_one_of_its_keys() -> None:
-    chance = random.Random(5)
+    rng = random.Random(5)
     matched = exact = 0
     for _ in range(5_000):
-        event = {"data": _value(chance), "type": chance.choice("ab")}
-        pattern = _pattern(chance, event)
+        event = {"data": _value(rng), "type": rng.choice("ab")}
+        pattern = _pattern(rng, event)
         if not compile_pattern(pattern).matches(event):
             continue
         matched += 1

@@ -23,7 +23,7 @@ from tests.unit.handlers import JOB
 
 
 def decided(*, attempt: int = 1, max_attempts: int = 1, **given: Any) -> RunOutcome | None:
-    usual = {"stop": None, "raised": None, "output": None, "exceeded": "exceeded 2 s", "elapsed_ms": 7, "chance": 0.5}
+    usual = {"stop": None, "raised": None, "output": None, "exceeded": "exceeded 2 s", "elapsed_ms": 7, "draw": 0.5}
     return decide(replace(JOB, attempt=attempt, max_attempts=max_attempts), **{**usual, **given})
 
 

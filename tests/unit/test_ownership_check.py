@@ -90,7 +90,7 @@ def test_a_handler_that_begins_long_after_its_claim_asks_first(
     ran: list[str] = []
     run = run_of(lambda _input, _env: ran.append("ran"))
     run.claim_sent_ns -= 2_000_000_000
-    child._ownership.ask_if_late(run, _Answers(*answers).owns_job)
+    child._ownership.ask_if_needed(run, _Answers(*answers).owns_job)
     run.call(None, block_sigterm)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     assert ran == effects
@@ -98,7 +98,7 @@ def test_a_handler_that_begins_long_after_its_claim_asks_first(
 
 def test_a_handler_that_begins_soon_after_its_claim_asks_nothing(child: Child) -> None:
     answers = _Answers(False)
-    child._ownership.ask_if_late(run_of(lambda _input, _env: None), answers.owns_job)
+    child._ownership.ask_if_needed(run_of(lambda _input, _env: None), answers.owns_job)
     assert not answers.asked.is_set()
 
 

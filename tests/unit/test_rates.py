@@ -16,12 +16,12 @@ BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 def _starts(rate: Rate, *, spans: float, latest: float) -> list[float]:
     """Returns the moments of all starts, if each look comes up to `latest` seconds late."""
-    chance, now, state, starts = random.Random(7), 0.0, RateState(now=BEGAN, next_at=BEGAN - timedelta(days=1)), []
+    rng, now, state, starts = random.Random(7), 0.0, RateState(now=BEGAN, next_at=BEGAN - timedelta(days=1)), []
     while now < spans * rate.seconds:
         timestamp = BEGAN + timedelta(seconds=now)
         count, state = rate.admit(RateState(now=timestamp, next_at=state.next_at), 10)
         starts += [now] * count
-        now += max(state.wait_seconds, 0.001) + chance.random() * latest
+        now += max(state.wait_seconds, 0.001) + rng.random() * latest
     return starts
 
 

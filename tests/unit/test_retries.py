@@ -32,10 +32,10 @@ def test_the_delays_of_a_worker() -> None:
     assert _seconds(Retry(delays_seconds=[0, 7.5]), 4) == [0, 7.5, 7.5, 7.5]
 
 
-@pytest.mark.parametrize(("chance", "seconds"), [(0.0, 5.0), (0.5, 10.0), (1.0, 15.0)])
-def test_the_jitter_is_a_part_of_the_delay_in_both_directions(chance: float, seconds: float) -> None:
-    assert Retry(first_seconds=10, jitter=0.5).delay_seconds(attempt=1, chance=chance) == seconds
-    assert Retry(first_seconds=10, jitter=0).delay_seconds(attempt=1, chance=chance) == 10
+@pytest.mark.parametrize(("draw", "seconds"), [(0.0, 5.0), (0.5, 10.0), (1.0, 15.0)])
+def test_the_jitter_is_a_part_of_the_delay_in_both_directions(draw: float, seconds: float) -> None:
+    assert Retry(first_seconds=10, jitter=0.5).delay_seconds(attempt=1, draw=draw) == seconds
+    assert Retry(first_seconds=10, jitter=0).delay_seconds(attempt=1, draw=draw) == 10
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_wrong_declaration_is_refused_by_its_name(given: dict[str, Any], wrong
 def _end(error: BaseException | None, *, stop: Stop | None = None, attempt: int = 1, **rules: Any) -> RunOutcome:
     job = replace(JOB, attempt=attempt, max_attempts=4)
     end = decide(
-        job, stop=stop, raised=error, output=object(), exceeded="exceeded 2 s", elapsed_ms=7, chance=0.5,
+        job, stop=stop, raised=error, output=object(), exceeded="exceeded 2 s", elapsed_ms=7, draw=0.5,
         retries=RetryRules(**rules),
     )  # fmt: skip
     assert end is not None

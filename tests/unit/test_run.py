@@ -60,7 +60,7 @@ class Process:
         run.call(None, block_sigterm)
         # A signal that is pending now is delivered to a run that is closed.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        run.decide_end(chance=0.5)
+        run.decide_end(draw=0.5)
         return run
 
 

@@ -152,8 +152,8 @@ def test_the_runs_behind_one_make_way_for_a_more_urgent_job() -> None:
     queue.make_way()
     assert _decide(queue) is Way.ALONE
     assert queue.next is None
-    assert queue.has_late(NOW)
-    assert _keys(queue.take_late()) == [SECOND, THIRD]
+    assert queue.must_requeue(NOW)
+    assert _keys(queue.take_to_requeue()) == [SECOND, THIRD]
 
 
 def test_a_run_that_was_not_claimed_because_of_a_more_urgent_job_goes_back_before_those_behind_it() -> None:
@@ -164,7 +164,7 @@ def test_a_run_that_was_not_claimed_because_of_a_more_urgent_job_goes_back_befor
     assert queue.is_poll_due(NOW + run_groups.POLL_SECONDS)
     queue.make_way()
     assert queue.next is None
-    assert _keys(queue.take_late()) == [SECOND, THIRD]
+    assert _keys(queue.take_to_requeue()) == [SECOND, THIRD]
 
 
 # Out of a run ------------------------------------------------------------------------------------------------------
@@ -206,28 +206,28 @@ def test_the_last_run_of_a_shared_claim_is_written_with_the_others() -> None:
 # Back to the backlog -----------------------------------------------------------------------------------------------
 
 
-def test_what_waits_is_late_while_the_run_before_it_takes_long() -> None:
+def test_waiting_runs_must_be_requeued_while_the_run_before_them_takes_long() -> None:
     queue = _received()
     _begin(queue)
-    assert not queue.has_late(IN_TIME)
-    assert queue.has_late(LATE)
-    late = queue.take_late()
-    assert [(*run.key, run.claim_id) for run in late] == [(*SECOND, CLAIM), (*THIRD, CLAIM)]
-    assert queue.take_late() == late, "until it is requeued"
-    queue.forget_late(late)
-    assert not queue.has_late(LATE)
-    assert queue.take_late() == ()
+    assert not queue.must_requeue(IN_TIME)
+    assert queue.must_requeue(LATE)
+    taken = queue.take_to_requeue()
+    assert [(*run.key, run.claim_id) for run in taken] == [(*SECOND, CLAIM), (*THIRD, CLAIM)]
+    assert queue.take_to_requeue() == taken, "until it is requeued"
+    queue.forget_requeued(taken)
+    assert not queue.must_requeue(LATE)
+    assert queue.take_to_requeue() == ()
 
 
-def test_what_could_not_be_requeued_is_late_also_after_the_next_message_and_keeps_its_claim() -> None:
+def test_runs_that_could_not_be_requeued_stay_due_after_the_next_message_and_keep_their_claim() -> None:
     queue = _received()
-    late = queue.take_late()
+    taken = queue.take_to_requeue()
     queue.receive(Message("wkr_b", (_run("job_d"), _run("job_e"))), OTHER_CLAIM, NOW)
-    assert queue.has_late(NOW)
+    assert queue.must_requeue(NOW)
     # The requeue that was on its way has succeeded after all.
     queue.receive(Message("wkr_b", (_run("job_f"),)), OTHER_CLAIM, NOW)
-    queue.forget_late(late)
-    assert [(run.key, run.claim_id) for run in queue.take_late()] == [(_run("job_e"), OTHER_CLAIM)]
+    queue.forget_requeued(taken)
+    assert [(run.key, run.claim_id) for run in queue.take_to_requeue()] == [(_run("job_e"), OTHER_CLAIM)]
 
 
 def test_the_last_run_may_be_taken_while_the_others_are_requeued() -> None:
@@ -240,25 +240,25 @@ def test_the_last_run_may_be_taken_while_the_others_are_requeued() -> None:
 
     queue = _received()
     queue._waiting = Waiting(queue._waiting)
-    assert _keys(queue.take_late()) == [SECOND]
+    assert _keys(queue.take_to_requeue()) == [SECOND]
 
 
-def test_each_run_has_a_time_of_its_own_before_those_behind_it_are_late() -> None:
+def test_each_run_has_its_own_time_before_the_runs_behind_it_must_be_requeued() -> None:
     queue = _received()
     _begin(queue)
     assert _decide(queue) is Way.WITH_NEXT
     assert queue.next is not None
     queue.record_claimed([queue.next], [_job(SECOND)], CLAIM, LATE)
     queue.begin(LATE)
-    assert not queue.has_late(LATE + run_groups.LONG_SECONDS / 2)
-    assert queue.has_late(LATE + run_groups.LONG_SECONDS)
+    assert not queue.must_requeue(LATE + run_groups.LONG_SECONDS / 2)
+    assert queue.must_requeue(LATE + run_groups.LONG_SECONDS)
 
 
 def test_each_run_is_taken_or_requeued_and_none_twice() -> None:
     runs = tuple(_run(f"job_{number}") for number in range(2000))
     queue = _received(Message(WORKER, runs))
-    late: list[QueuedRun] = []
-    companion = threading.Thread(target=lambda: late.extend(queue.take_late()))
+    requeued: list[QueuedRun] = []
+    companion = threading.Thread(target=lambda: requeued.extend(queue.take_to_requeue()))
     taken = []
     while queue.next is not None:
         taken.append(queue.next.key)
@@ -266,4 +266,4 @@ def test_each_run_is_taken_or_requeued_and_none_twice() -> None:
         if len(taken) == 500:
             companion.start()
     companion.join()
-    assert sorted([*taken, *_keys(late)]) == sorted(runs)
+    assert sorted([*taken, *_keys(requeued)]) == sorted(runs)

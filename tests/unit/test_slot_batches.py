@@ -96,7 +96,7 @@ async def _wait(input: dict[str, Any]) -> None:
 def _ended(job_id: str, *, raised: BaseException | None = None, stop: Stop | None = None) -> SlotRun:
     run = made_run(SlotRun, _wait, id=job_id)
     run.raised, run.stopped_for = raised, stop
-    run.decide_end(chance=0.5)
+    run.decide_end(draw=0.5)
     return run
 
 

@@ -21,7 +21,7 @@ from ava.node.runs.run_writer import RunWriter
 from ava.node.slots import run_context
 from ava.node.slots.batches import Batches
 from ava.node.slots.loop_watch import LoopWatch
-from ava.node.slots.member import LateRun, Member, read_exit_report
+from ava.node.slots.member import Member, OverdueRun, read_exit_report
 from ava.node.slots.slot_claims import SlotClaims, WantedRun
 from ava.node.slots.slot_ends import SlotEnds
 from ava.settings import load
@@ -82,30 +82,30 @@ def _member(slots: int) -> Member:
     return Member("slot process", lambda _: 0, slots)
 
 
-def _late(number: int, job_id: str = "job_" + "a" * 26) -> LateRun:
+def _overdue(number: int, job_id: str = "job_" + "a" * 26) -> OverdueRun:
     run = RunKey("ten_" + "a" * 26, job_id, number)
-    return LateRun(run=run, claim_id="c" * 36, began_ns=time.time_ns(), timeout_seconds=0.5, stop=Stop.TIMEOUT)
+    return OverdueRun(run=run, claim_id="c" * 36, began_ns=time.time_ns(), timeout_seconds=0.5, stop=Stop.TIMEOUT)
 
 
 @pytest.mark.parametrize("slots", [1, 40, 2000])
 def test_the_last_word_of_a_process_names_all_runs_that_were_late(slots: int) -> None:
     member = _member(slots)
     assert (read_exit_report(member.exit_report), member.count_silent_checks(), member.is_ready) == ([], 0, False)
-    late = [_late(number) for number in range(slots)]
-    member.write_exit_report(late)
+    overdue = [_overdue(number) for number in range(slots)]
+    member.write_exit_report(overdue)
     report = member.exit_report
     member.renew()
-    assert read_exit_report(report) == late
+    assert read_exit_report(report) == overdue
     assert read_exit_report(member.exit_report) == []
 
 
 def test_a_last_word_names_the_runs_for_which_there_is_room() -> None:
     member = _member(2)
-    late = [_late(1), _late(2, "job_" + "a" * 1024), _late(3)]
-    member.write_exit_report(late)
-    assert read_exit_report(member.exit_report) == [late[0], late[2]]
+    overdue = [_overdue(1), _overdue(2, "job_" + "a" * 1024), _overdue(3)]
+    member.write_exit_report(overdue)
+    assert read_exit_report(member.exit_report) == [overdue[0], overdue[2]]
     pool = _member(0)
-    pool.write_exit_report(late)
+    pool.write_exit_report(overdue)
     assert read_exit_report(pool.exit_report) == []
 
 

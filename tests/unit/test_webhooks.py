@@ -146,38 +146,38 @@ def test_a_body_whose_id_differs_from_the_header_s_is_refused() -> None:
 
 
 def test_the_retry_schedule_is_the_contract_s_and_ends() -> None:
-    waits = [judge(_result(500), failures=n, chance=0.5).retry_in_seconds for n in range(5)]
+    waits = [judge(_result(500), failures=n, draw=0.5).retry_in_seconds for n in range(5)]
     assert waits == pytest.approx([5, 30, 300, 1800, 7200])
-    assert judge(_result(500), failures=5, chance=0.5).status is DeliveryStatus.ABANDONED
+    assert judge(_result(500), failures=5, draw=0.5).status is DeliveryStatus.ABANDONED
 
 
-@pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
-def test_the_retry_schedule_is_spread_by_a_tenth(chance: float) -> None:
+@pytest.mark.parametrize("draw", [0.0, 0.3, 1.0])
+def test_the_retry_schedule_is_spread_by_a_tenth(draw: float) -> None:
     for failures, seconds in enumerate(RETRY_SCHEDULE_SECONDS):
-        wait = judge(_result(), failures=failures, chance=chance).retry_in_seconds
+        wait = judge(_result(), failures=failures, draw=draw).retry_in_seconds
         assert wait is not None
         assert 0.9 * seconds <= wait <= 1.1 * seconds
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
 def test_any_2xx_is_success(status: int) -> None:
-    assert judge(_result(status), failures=5, chance=0).status is DeliveryStatus.DELIVERED
+    assert judge(_result(status), failures=5, draw=0).status is DeliveryStatus.DELIVERED
 
 
 @pytest.mark.parametrize("status", [None, 100, 199, 300, 301, 307, 400, 404, 500, 503])
 def test_any_other_status_is_retried(status: int | None) -> None:
-    assert judge(_result(status), failures=0, chance=0).status is DeliveryStatus.PENDING
+    assert judge(_result(status), failures=0, draw=0).status is DeliveryStatus.PENDING
 
 
 def test_410_abandons_a_delivery_at_once() -> None:
-    assert judge(_result(410), failures=0, chance=0).status is DeliveryStatus.ABANDONED
+    assert judge(_result(410), failures=0, draw=0).status is DeliveryStatus.ABANDONED
 
 
 def test_retry_after_lengthens_a_wait_and_never_shortens_it() -> None:
     slow, quick = _result(503, retry_after_seconds=60.0), _result(503, retry_after_seconds=1.0)
-    assert judge(slow, failures=0, chance=0.5).retry_in_seconds == 60
-    assert judge(quick, failures=0, chance=0.5).retry_in_seconds == 5
-    assert judge(slow, failures=0, chance=0.5, scale=0.001).retry_in_seconds == 60
+    assert judge(slow, failures=0, draw=0.5).retry_in_seconds == 60
+    assert judge(quick, failures=0, draw=0.5).retry_in_seconds == 5
+    assert judge(slow, failures=0, draw=0.5, scale=0.001).retry_in_seconds == 60
 
 
 @pytest.mark.parametrize(

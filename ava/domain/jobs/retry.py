@@ -58,9 +58,9 @@ class Retry:
             return float(self.delays_seconds[min(attempt, len(self.delays_seconds)) - 1])
         return float(min(self.max_delay_seconds, self.first_seconds * self.factor ** min(attempt - 1, MAX_RETRIES)))
 
-    def delay_seconds(self, *, attempt: int, chance: float) -> float:
-        """Return the seconds from the given attempt to the next; `chance` (0 to 1) decides the jitter."""
-        return self.unspread_seconds(attempt) * (1 - self.jitter + 2 * self.jitter * chance)
+    def delay_seconds(self, *, attempt: int, draw: float) -> float:
+        """Return the seconds from the given attempt to the next; `draw` (0 to 1) decides the jitter."""
+        return self.unspread_seconds(attempt) * (1 - self.jitter + 2 * self.jitter * draw)
 
 
 def read(json_text: str | None) -> Retry | None:

@@ -57,5 +57,5 @@ def form(jobs: Sequence[Job], sizes: Mapping[str, int]) -> Sequence[Sequence[Job
     return groups
 
 
-def _takes(group: Sequence[Job], job: Job, most: int) -> bool:
-    return len(group) < most and (group[0].worker_id, group[0].priority) == (job.worker_id, job.priority)
+def _takes(group: Sequence[Job], job: Job, max_size: int) -> bool:
+    return len(group) < max_size and (group[0].worker_id, group[0].priority) == (job.worker_id, job.priority)

@@ -21,8 +21,8 @@ class WindowSize:
     processes, so that another tenant's first job starts once the busy processes have become free twice.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
         self._size = 0.0
         self._was_shared = False
         #: Whether several tenants wait in this poll, but one did in the previous.
@@ -54,7 +54,7 @@ class WindowSize:
             wanted = max(wanted, 2 * self._size)
         # A single tenant's size is no measure for a shared window: the dispatcher recalls the rest immediately.
         kept = min(self._size * _KEPT, taken) if is_shared == self._was_shared else 0
-        self._size, self._was_shared = min(self._most, max(wanted, kept)), is_shared
+        self._size, self._was_shared = min(self._max_size, max(wanted, kept)), is_shared
         return max(1, round(self._size))
 
     def fed(self, *, published: int, has_backlog: bool) -> None:

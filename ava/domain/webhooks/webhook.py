@@ -140,17 +140,17 @@ class Verdict:
     retry_in_seconds: float | None = None
 
 
-def judge(result: RequestResult, *, failures: int, chance: float, scale: float = 1.0) -> Verdict:
+def judge(result: RequestResult, *, failures: int, draw: float, scale: float = 1.0) -> Verdict:
     """Decide about a delivery after a request, with `failures` earlier failures.
 
-    `chance` (0 to 1) varies the retry schedule by ±10 %. `scale` shortens the schedule in tests, but never a
+    `draw` (0 to 1) varies the retry schedule by ±10 %. `scale` shortens the schedule in tests, but never a
     `Retry-After`, which is the endpoint's real time.
     """
     if result.is_success:
         return Verdict(status=DeliveryStatus.DELIVERED)
     if result.is_gone or failures >= MAX_RETRIES:
         return Verdict(status=DeliveryStatus.ABANDONED)
-    seconds = RETRY_SCHEDULE_SECONDS[failures] * (0.9 + 0.2 * chance) * scale
+    seconds = RETRY_SCHEDULE_SECONDS[failures] * (0.9 + 0.2 * draw) * scale
     return Verdict(status=DeliveryStatus.PENDING, retry_in_seconds=max(seconds, result.retry_after_seconds or 0.0))
 
 

@@ -107,7 +107,7 @@ class Child:
         assert self._process_state is not None
         run.cpu_before_us = machine_use.own_cpu_us()
         self.steps.publication.running(run)
-        self._ownership.ask_if_late(run, self.steps.writer.owns_job)
+        self._ownership.ask_if_needed(run, self.steps.writer.owns_job)
         pipes = run.redirect()
         before, began, has_ended = other_threads(), time.monotonic(), False
         try:
@@ -136,7 +136,7 @@ class Child:
         self._wear.record_run()
         # Remaining threads would write to the descriptors of a later run that captures them.
         self.steps.is_retiring |= self._wear.is_worn_out or (self._may_capture and run_threads.are_left())
-        run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
+        run.decide_end(draw=random.random())  # noqa: S311 - it spreads retries, and guards nothing
 
     def _retire(self) -> None:
         """Make this process end after its run, whose end is first written on a new connection."""

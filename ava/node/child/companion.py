@@ -43,11 +43,11 @@ class Companion:
         while True:
             try:
                 self._read_mailbox()
-                if self._steps.has_late_runs:
+                if self._steps.must_requeue:
                     self._steps.requeue()
-                if self._steps.has_late_ends:
+                if self._steps.must_write_ends:
                     with self._steps.storing:
-                        self._steps.write_late_ends()
+                        self._steps.write_buffered_ends()
                 if (run := self._steps.run) is not None:
                     self._check_run(run)
             except DatabaseUnavailable:

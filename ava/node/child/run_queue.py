@@ -55,24 +55,24 @@ class QueuedRun:
 
 
 class RunQueue:
-    """The runs of one process. The main thread takes them; another thread may take late ones."""
+    """The runs of one process. The main thread takes them; another thread may take the ones to requeue."""
 
     def __init__(self) -> None:
         self.next: QueuedRun | None = None
         self.claim_id = ""
         self._is_shared = False
         self._waiting: deque[QueuedRun] = deque()
-        self._late: list[QueuedRun] = []
+        self._returning: list[QueuedRun] = []
         #: Whether no further run of the message begins, because a more urgent job is waiting.
         self._makes_way = False
-        #: From the first time on, the current run counts as long and the runs behind it as late. The second is the next
-        #: priority check.
+        #: From the first time on, the current run is long, and the runs behind it must be requeued. The second is the
+        #: next priority check.
         self._long_at = self._poll_at = 0.0
 
     # Starting a run ------------------------------------------------------------------------------------------------
 
     def receive(self, message: Message, claim_id: str, now: float) -> None:
-        self._set_late(self._waiting)
+        self._return(self._waiting)
         if self.next is None or self.next.key != message.runs[0]:
             self.next = QueuedRun(message.runs[0], message.worker_id, claim_id, is_within=False)
         self.claim_id = claim_id
@@ -158,23 +158,23 @@ class RunQueue:
 
     # Requeueing runs -----------------------------------------------------------------------------------------------
 
-    def has_late(self, now: float) -> bool:
-        return bool(self._late) or (bool(self._waiting) and (self._makes_way or self.is_long(now)))
+    def must_requeue(self, now: float) -> bool:
+        return bool(self._returning) or (bool(self._waiting) and (self._makes_way or self.is_long(now)))
 
-    def take_late(self) -> Sequence[QueuedRun]:
-        """Take the unstarted runs to requeue. They are returned again until `forget_late`."""
-        self._set_late(self._waiting)
-        return tuple(self._late)
+    def take_to_requeue(self) -> Sequence[QueuedRun]:
+        """Take the unstarted runs to requeue. They are returned again until `forget_requeued`."""
+        self._return(self._waiting)
+        return tuple(self._returning)
 
-    def forget_late(self, requeued: Sequence[QueuedRun]) -> None:
+    def forget_requeued(self, requeued: Sequence[QueuedRun]) -> None:
         """Forget the requeued runs."""
         # The main thread may have appended further runs.
-        del self._late[: len(requeued)]
+        del self._returning[: len(requeued)]
 
-    def _set_late(self, runs: deque[QueuedRun]) -> None:
+    def _return(self, runs: deque[QueuedRun]) -> None:
         while runs:
             try:
-                self._late.append(runs.popleft())
+                self._returning.append(runs.popleft())
             except IndexError:
                 # The other thread may have taken the last one.
                 return

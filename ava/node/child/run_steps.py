@@ -46,7 +46,10 @@ _WRITE_SECONDS = 0.5
 
 
 class RunSteps:
-    """The steps of one process. The main thread takes them; the companion thread processes late runs and ends."""
+    """The steps of one process, taken by its main thread.
+
+    During a long run the companion thread requeues the waiting runs and writes the buffered ends.
+    """
 
     def __init__(self, settings: Settings, take_ahead: TakeAhead, board: ProcessBoard, writer: RunWriter) -> None:
         self.run: ProcessRun | None = None
@@ -255,30 +258,30 @@ class RunSteps:
         self._board.forget_ends()
         run_ends.report_written([run for run, _ in written], statuses)
 
-    # Late runs and ends --------------------------------------------------------------------------------------------
+    # During a long run ---------------------------------------------------------------------------------------------
 
     @property
-    def has_late_ends(self) -> bool:
+    def must_write_ends(self) -> bool:
         return bool(self._kept) and self._queue.is_long(time.monotonic())
 
-    def write_late_ends(self) -> None:
+    def write_buffered_ends(self) -> None:
         with self.writer.database.connect() as connection:
             self._write_kept(lambda ended: end.end_each(connection, ended))
 
     @property
-    def has_late_runs(self) -> bool:
-        return self._queue.has_late(time.monotonic())
+    def must_requeue(self) -> bool:
+        return self._queue.must_requeue(time.monotonic())
 
     def requeue(self) -> None:
         """Requeue the unstarted runs. After `DatabaseUnavailable`, a later call retries."""
         with self._requeuing:
-            if not (late := self._queue.take_late()):
+            if not (unstarted := self._queue.take_to_requeue()):
                 return
             with self.writer.database.connect() as connection:
                 # Recall first: then an in-flight claim can no longer get a run.
-                recall.recall_runs(connection, [run.key for run in late])
-                rescue.release(connection, [(run.key, run.claim_id) for run in late])
-            self._queue.forget_late(late)
+                recall.recall_runs(connection, [run.key for run in unstarted])
+                rescue.release(connection, [(run.key, run.claim_id) for run in unstarted])
+            self._queue.forget_requeued(unstarted)
 
     def replace_writer(self, writer: RunWriter) -> None:
         is_free = self.storing.acquire(timeout=_WRITE_SECONDS)

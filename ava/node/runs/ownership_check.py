@@ -11,11 +11,11 @@ from ava.node.runs.run import Run
 #: Seconds between attempts while the database is unreachable.
 PAUSE_SECONDS = 0.1
 #: Nanoseconds between claim and handler after which a process checks ownership; a node counts as dead much later.
-_LATE_NS = 1_000_000_000
+_MAX_UNCHECKED_NS = 1_000_000_000
 
 
-def is_late(run: Run) -> bool:
-    return time.time_ns() - run.claim_sent_ns > _LATE_NS and run.stopped_for is None
+def needs_check(run: Run) -> bool:
+    return time.time_ns() - run.claim_sent_ns > _MAX_UNCHECKED_NS and run.stopped_for is None
 
 
 class OwnershipCheck:
@@ -41,12 +41,12 @@ class OwnershipCheck:
         finally:
             self._is_asking = False
 
-    def ask_if_late(self, run: Run, owns_job: Callable[[Run], bool]) -> None:
+    def ask_if_needed(self, run: Run, owns_job: Callable[[Run], bool]) -> None:
         """Check before a handler starts long after its claim was sent. Called in the main thread.
 
         The process may have been frozen since. Its node may count as dead, and another node may have run the job.
         """
-        while is_late(run):
+        while needs_check(run):
             if self.is_answered(run, owns_job):
                 return
             time.sleep(PAUSE_SECONDS)

@@ -131,10 +131,10 @@ class Run(ABC):
         is_empty = self.log.is_empty and self.progress_json is None
         return not is_empty and self.log.elapsed_ms >= 1000 * LINES_SECONDS
 
-    def decide_end(self, *, chance: float) -> None:
+    def decide_end(self, *, draw: float) -> None:
         """Decide the run's outcome, and log the traceback of the handler's exception.
 
-        `chance` (0 to 1) is the jitter of a retry's backoff.
+        `draw` (0 to 1) is the random number for the retry's jitter.
         """
         if self.is_expired:
             self.log.add(LogLevel.WARN, "Handler not started: the job has expired")
@@ -158,7 +158,7 @@ class Run(ABC):
             output=self.output,
             exceeded=self._exceeded,
             elapsed_ms=self.log.elapsed_ms,
-            chance=chance,
+            draw=draw,
             mask=self.mask,
             wait=None if self._calls is None else self._calls.wait,
             retries=self.handler.retries.with_delays(self._settings.retry),

@@ -156,8 +156,8 @@ class _Command:
     def _write_off(self, node_id: str, pid: int, report: bytes | None) -> int:
         from ava.node.slots.write_off import write_off
 
-        late = None if report is None else read_exit_report(report)
-        write_off(self._settings, node_id, pid, late, lambda: self._is_ending)
+        overdue = None if report is None else read_exit_report(report)
+        write_off(self._settings, node_id, pid, overdue, lambda: self._is_ending)
         return 0
 
     def _check(self) -> None:

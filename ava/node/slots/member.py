@@ -29,7 +29,7 @@ _BYTES_PER_SLOT = 512
 _REPORT_AT = 16
 
 
-class LateRun(NamedTuple):
+class OverdueRun(NamedTuple):
     run: RunKey
     claim_id: str
     began_ns: int
@@ -67,17 +67,17 @@ class Member:
         """Record that the process consumes its queues."""
         self._memory[_READY_AT] = 1
 
-    def end_process(self, late: Sequence[LateRun]) -> NoReturn:
+    def end_process(self, overdue: Sequence[OverdueRun]) -> NoReturn:
         """End this process and all processes that its handlers have started. Its runs are rescued once it is dead."""
-        self.write_exit_report(late)
+        self.write_exit_report(overdue)
         with suppress(Exception):
             process_tree.kill_children()
         os._exit(REPLACED)
 
-    def write_exit_report(self, late: Sequence[LateRun]) -> None:
-        """Write the late runs into the exit report. Runs that do not fit return to the queue with the others."""
+    def write_exit_report(self, overdue: Sequence[OverdueRun]) -> None:
+        """Write the overdue runs into the exit report. Runs that do not fit return to the queue with the others."""
         at = _REPORT_AT
-        for each in late:
+        for each in overdue:
             entry = json.dumps(each).encode() + b"\n"
             if at + len(entry) <= len(self._memory):
                 self._memory[at : at + len(entry)] = entry
@@ -109,9 +109,9 @@ class Member:
         return self._memory[_REPORT_AT:].rstrip(b"\0")
 
 
-def read_exit_report(report: bytes) -> list[LateRun]:
+def read_exit_report(report: bytes) -> list[OverdueRun]:
     """Return the runs that made a process end itself."""
     return [
-        LateRun(RunKey(*run), claim_id, began_ns, timeout_seconds, stop and Stop(stop))
+        OverdueRun(RunKey(*run), claim_id, began_ns, timeout_seconds, stop and Stop(stop))
         for run, claim_id, began_ns, timeout_seconds, stop in map(json.loads, report.splitlines())
     ]

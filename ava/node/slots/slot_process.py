@@ -30,7 +30,7 @@ from ava.node.outcome import MIB
 from ava.node.runs.run_writer import RunWriter
 from ava.node.slots import run_context
 from ava.node.slots.loop_watch import LoopWatch
-from ava.node.slots.member import LateRun, Member
+from ava.node.slots.member import Member, OverdueRun
 from ava.node.slots.slot_claims import SlotClaims
 from ava.node.slots.slot_ends import SlotEnds, SlotLines
 from ava.node.slots.slot_run import SlotRun
@@ -161,15 +161,15 @@ class SlotProcess:
         self._database.forget_silence()
         self._runs.ask_database(self._database)
 
-    def _end(self, late: Sequence[SlotRun]) -> NoReturn:
+    def _end(self, overdue: Sequence[SlotRun]) -> NoReturn:
         """End this process because of runs that do not end. Called in the thread of the loop watch."""
-        for run in late:
+        for run in overdue:
             _log.warning("Run has to end now: its slot process is replaced", extra={"job_id": run.job.id})
         self._ends.await_idle(_FLUSH_SECONDS)
-        unended = [run for run in late if not run.is_ending]
+        unended = [run for run in overdue if not run.is_ending]
         self._member.end_process(
             [
-                LateRun(it.key, it.claim_id or "", it.began_ns, it.timeout_seconds, it.stopped_for or it.state.stop)
+                OverdueRun(it.key, it.claim_id or "", it.began_ns, it.timeout_seconds, it.stopped_for or it.state.stop)
                 for it in unended
             ]
         )

@@ -67,7 +67,7 @@ class SlotRuns(PoolRuns):
         """Stop overdue runs, and end this process if any does not stop. Returns an empty collection."""
         now = time.monotonic()
         is_calm = node == NodeState() and not released
-        late = []
+        overdue = []
         with self._deciding:
             for run in self.all():
                 # A shutdown waits for no run. Otherwise the clock of a run stops while another run blocks the loop.
@@ -77,10 +77,10 @@ class SlotRuns(PoolRuns):
                 decision = deadlines.decide(replace(run.state, is_released=run.task_id in released), clock, node)
                 self._follow(run, decision)
                 if decision.is_kill_due:
-                    late.append(run)
+                    overdue.append(run)
             claimed_pids = {os.getpid()} if self._runs else set()
-            if late or node.is_abandoning or self._is_claim_overdue(node, now, claimed_pids):
-                self._end_process(late)
+            if overdue or node.is_abandoning or self._is_claim_overdue(node, now, claimed_pids):
+                self._end_process(overdue)
         return ()
 
     def apply_directives(self, runs: Collection[Any], directives: RunDirectives) -> None:

@@ -17,7 +17,7 @@ from ava.domain.jobs.messages import Message
 from ava.handler.errors import TooManyWaiting
 from ava.node import task as celery_task
 from ava.node.outcome import Retirement
-from ava.node.runs.ownership_check import PAUSE_SECONDS, OwnershipCheck, is_late
+from ava.node.runs.ownership_check import PAUSE_SECONDS, OwnershipCheck, needs_check
 from ava.node.slots.run_context import CURRENT
 from ava.node.slots.slot_claims import SlotClaims, WantedRun
 from ava.node.slots.slot_ends import SlotEnds
@@ -83,13 +83,13 @@ class Slots:
             return Retirement.STOPPED
         self._runs.add(run)
         try:
-            await self._ask_if_late(run)
+            await self._ask_if_needed(run)
             context = self._context.copy()
             context.run(CURRENT.set, run)
             context.run(celery_task.send_begin, self.celery_task, run)
             await self._loop.create_task(run.call_in_loop(), context=context)
             await self._admit_wait(run)
-            run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
+            run.decide_end(draw=random.random())  # noqa: S311 - it spreads retries, and guards nothing
             context.run(celery_task.send_end, self.celery_task, run)
             run.end_lines()
             await self._ends.request(run)
@@ -105,9 +105,9 @@ class Slots:
         except TooManyWaiting as refusal:
             run.raised = refusal
 
-    async def _ask_if_late(self, run: SlotRun) -> None:
+    async def _ask_if_needed(self, run: SlotRun) -> None:
         """Check ownership before a handler starts long after its claim: its node may count as dead by now."""
-        while is_late(run):
+        while needs_check(run):
             asked_ns = time.time_ns()
             if await self._loop.run_in_executor(None, self._ownership.is_answered, run, self._claims.owns_job):
                 # Ask again if that took long.

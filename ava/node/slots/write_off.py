@@ -13,7 +13,7 @@ from ava.node.parent.run_rescue import rescue_runs
 from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase
 from ava.node.runs.run_writer import HOLD_SECONDS, persist
-from ava.node.slots.member import LateRun
+from ava.node.slots.member import OverdueRun
 from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Connection, Database
@@ -28,17 +28,17 @@ _ENDING_SECONDS = 5.0
 
 
 def write_off(
-    settings: Settings, node_id: str, pid: int, late: Sequence[LateRun] | None, is_ending: Callable[[], bool]
+    settings: Settings, node_id: str, pid: int, overdue: Sequence[OverdueRun] | None, is_ending: Callable[[], bool]
 ) -> None:
     """Rescue the runs of a dead process, and mark its node as stopped. Retries while the database is unreachable.
 
-    `late`: the runs in its exit report, which end as they were stopped; the others return to the queue without a loss.
-    Without a report (None), or if the node `is_ending` while the database is unreachable, the dispatcher rescues all
-    runs as lost with their node.
+    `overdue`: the runs in its exit report, which end as they were stopped; the others return to the queue without a
+    loss. Without a report (None), or if the node `is_ending` while the database is unreachable, the dispatcher rescues
+    all runs as lost with their node.
     """
     timeouts.install_for_threads()
     database = Database.of(settings, name="node", pool_size=1)
-    if late is not None:
+    if overdue is not None:
         try:
             registry.load(settings.handler_modules)
         except StartError as error:
@@ -46,8 +46,8 @@ def write_off(
 
     def attempt() -> None:
         with database.connect() as connection:
-            if late is not None:
-                _rescue(connection, node_id, pid, late)
+            if overdue is not None:
+                _rescue(connection, node_id, pid, overdue)
             nodes.deregister(connection, node_id)
 
     try:
@@ -56,9 +56,9 @@ def write_off(
         _log.warning("Node: the database is unreachable, the dispatcher rescues the runs of the dead process")
 
 
-def _rescue(connection: Connection, node_id: str, pid: int, late: Sequence[LateRun]) -> None:
+def _rescue(connection: Connection, node_id: str, pid: int, overdue: Sequence[OverdueRun]) -> None:
     """Write the outcomes of runs. A repetition changes nothing."""
-    for each in late:
+    for each in overdue:
         current = CurrentRun(
             key=each.run,
             phase=Phase.RUNNING,

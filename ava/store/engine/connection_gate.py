@@ -58,8 +58,8 @@ class ConnectionGate:
                 self._release(tenant)
 
     def _is_free(self, tenant: str | None) -> bool:
-        most = self._size if tenant is None else self._max_of_tenant
-        return self._free > 0 and self._held.get(tenant, 0) < most
+        max_held = self._size if tenant is None else self._max_of_tenant
+        return self._free > 0 and self._held.get(tenant, 0) < max_held
 
     def _give(self, tenant: str | None) -> None:
         self._free -= 1

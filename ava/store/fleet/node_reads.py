@@ -103,7 +103,7 @@ _NODES = Statement(f"""
 SELECT {_ROWS.columns} FROM nodes AS n
 WHERE (%(node_id)s::uuid IS NULL OR n.id = %(node_id)s::uuid)
     AND (%(is_paused)s::bool IS NULL OR %(is_paused)s = (n.paused_at IS NOT NULL))
-ORDER BY n.stopped_at IS NOT NULL, n.started_at DESC, n.id LIMIT %(most)s
+ORDER BY n.stopped_at IS NOT NULL, n.started_at DESC, n.id LIMIT %(limit)s
 """)
 
 _JOB_ROWS = RecordRows(RunningJob, "j")
@@ -112,7 +112,7 @@ SELECT {_JOB_ROWS.columns}, n.id::text, j.running
 FROM unnest(%(nodes)s::uuid[]) AS n (id) CROSS JOIN LATERAL (
     SELECT *, count(*) OVER () AS running FROM jobs
     WHERE node_id = n.id AND status = 'running' AND tenant_id = %(tenant_id)s
-    ORDER BY started_at LIMIT %(most)s
+    ORDER BY started_at LIMIT %(limit)s
 ) AS j
 """)
 
@@ -167,7 +167,7 @@ def nodes(
     """
     parameters = {
         "dead_after": dead_after_seconds,
-        "most": _MAX_NODES,
+        "limit": _MAX_NODES,
         "refused": _REFUSED_SECONDS,
         "node_id": node_id,
         "is_paused": is_paused,
@@ -181,7 +181,7 @@ def _running(
     connection: Connection, tenant_id: str, node_ids: list[str]
 ) -> tuple[dict[str, int], dict[str, list[RunningJob]]]:
     """Return the number of a tenant's jobs on each node, and the oldest of them, by the node's UUID."""
-    parameters = {"nodes": node_ids, "tenant_id": tenant_id, "most": _MAX_JOBS}
+    parameters = {"nodes": node_ids, "tenant_id": tenant_id, "limit": _MAX_JOBS}
     counts: dict[str, int] = {}
     running: dict[str, list[RunningJob]] = {}
     for row in connection.exec_driver_sql(_JOBS, parameters):

@@ -77,8 +77,8 @@ def uses(connection: Connection, tenant_ids: Collection[str], *, max_running: in
     """Return the tenants' usage of their limits; `max_running` is the default for tenants without a setting."""
     found = connection.exec_driver_sql(_USES, {"tenants": list(tenant_ids), "max_running": max_running})
     return {
-        tenant: TenantUse(max_running=most, running=running, published=published, least_urgent=least_urgent)
-        for tenant, most, running, published, least_urgent in found
+        tenant: TenantUse(max_running=max_running, running=running, published=published, least_urgent=least_urgent)
+        for tenant, max_running, running, published, least_urgent in found
     }
 
 

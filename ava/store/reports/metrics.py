@@ -55,9 +55,9 @@ WITH RECURSIVE {WAITING_WINDOWS}, parked AS (
 ), depths AS (
     SELECT w.queue, w.priority,
         (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = w.queue AND priority = w.priority AND status = 'queued'
-            AND waits_for IS NULL AND published_at IS NOT NULL LIMIT %(most)s) AS c) AS published,
+            AND waits_for IS NULL AND published_at IS NOT NULL LIMIT %(limit)s) AS c) AS published,
         (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE queue = w.queue AND priority = w.priority AND status = 'queued'
-            AND waits_for IS NULL AND published_at IS NULL LIMIT %(most)s) AS c) AS backlog,
+            AND waits_for IS NULL AND published_at IS NULL LIMIT %(limit)s) AS c) AS backlog,
         least(
             (SELECT min(greatest(created_at, scheduled_at)) FROM (SELECT created_at, scheduled_at FROM jobs
                 WHERE queue = w.queue AND priority = w.priority AND status = 'queued' AND waits_for IS NULL
@@ -68,7 +68,7 @@ WITH RECURSIVE {WAITING_WINDOWS}, parked AS (
     FROM waiting AS w
     UNION ALL
     SELECT p.queue, p.priority, 0, (SELECT count(*) FROM (SELECT 1 FROM jobs AS j WHERE {IS_PARKED}
-            AND j.waits_for = 'queue' AND j.queue = p.queue AND j.priority = p.priority LIMIT %(most)s) AS c),
+            AND j.waits_for = 'queue' AND j.queue = p.queue AND j.priority = p.priority LIMIT %(limit)s) AS c),
         min(greatest(p.created_at, p.scheduled_at))
     FROM parked AS p GROUP BY p.queue, p.priority
 )
@@ -84,7 +84,7 @@ ORDER BY 1, 2
 
 def queue_depths(connection: Connection) -> list[QueueDepth]:
     """Return the depth, by priority, of all queues that workers name or waiting jobs have."""
-    found = connection.exec_driver_sql(_QUEUE_DEPTHS, {"most": MAX_QUEUED_COUNTED})
+    found = connection.exec_driver_sql(_QUEUE_DEPTHS, {"limit": MAX_QUEUED_COUNTED})
     return [
         QueueDepth(
             queue=queue,
@@ -102,13 +102,13 @@ _WAITING_JOBS = Statement(f"""{IN_ORDER}
 SELECT r.reason, c.jobs FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
     SELECT count(*) AS jobs FROM (
         SELECT FROM jobs AS j WHERE {IS_WAITING} AND j.waits_for = r.reason
-        ORDER BY j.waits_for, j.tenant_id, j.id LIMIT %(most)s) AS j
+        ORDER BY j.waits_for, j.tenant_id, j.id LIMIT %(limit)s) AS j
 ) AS c
 """)
 
 
 def waiting_jobs(connection: Connection) -> dict[str, int]:
-    parameters = {"reasons": [each.value for each in KNOWN], "most": MAX_QUEUED_COUNTED}
+    parameters = {"reasons": [each.value for each in KNOWN], "limit": MAX_QUEUED_COUNTED}
     return {reason: int(jobs) for reason, jobs in connection.exec_driver_sql(_WAITING_JOBS, parameters)}
 
 
@@ -152,10 +152,10 @@ WITH RECURSIVE heads AS (
         ORDER BY tenant_id, kind, n LIMIT 1) AS w
 ), unfinished AS (
     SELECT 'subscriptions' AS work, count(*) AS events, min(id::text) AS first
-    FROM (SELECT id FROM events WHERE fanned_out_to IS NOT NULL LIMIT %(most)s) AS e
+    FROM (SELECT id FROM events WHERE fanned_out_to IS NOT NULL LIMIT %(limit)s) AS e
     UNION ALL
-    SELECT 'waits', (SELECT count(*) FROM (SELECT FROM wakes WHERE kind = 'event' LIMIT %(most)s) AS w),
-        min(source_id::text) FROM (SELECT source_id FROM heads LIMIT %(most)s) AS h
+    SELECT 'waits', (SELECT count(*) FROM (SELECT FROM wakes WHERE kind = 'event' LIMIT %(limit)s) AS w),
+        min(source_id::text) FROM (SELECT source_id FROM heads LIMIT %(limit)s) AS h
 )
 SELECT work, events, coalesce(greatest(0, extract(epoch FROM now())
     - ('x' || left(replace(first, '-', ''), 12))::bit(48)::bigint / 1000.0), 0)::float8
@@ -174,7 +174,7 @@ class UnfinishedEvents:
 
 def unfinished_events(connection: Connection) -> list[UnfinishedEvents]:
     """Return the unfinished events by the kind of work left, each counted up to `MAX_QUEUED_COUNTED`."""
-    found = connection.exec_driver_sql(_UNFINISHED_EVENTS, {"most": MAX_QUEUED_COUNTED})
+    found = connection.exec_driver_sql(_UNFINISHED_EVENTS, {"limit": MAX_QUEUED_COUNTED})
     return [UnfinishedEvents(work=work, events=events, oldest_seconds=seconds) for work, events, seconds in found]
 
 
@@ -182,23 +182,23 @@ def unfinished_events(connection: Connection) -> list[UnfinishedEvents]:
 # messages, and they are not parked.
 _UNSERVED_JOBS = Statement(f"""
 WITH RECURSIVE {WAITING_WINDOWS}, unserved AS (
-    (SELECT j.worker_id FROM jobs AS j WHERE {IS_PARKED} AND j.waits_for = 'node' LIMIT %(most)s)
+    (SELECT j.worker_id FROM jobs AS j WHERE {IS_PARKED} AND j.waits_for = 'node' LIMIT %(limit)s)
     UNION ALL
     SELECT published.worker_id FROM waiting AS w CROSS JOIN LATERAL (
         SELECT j.worker_id FROM jobs AS j
         WHERE j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.waits_for IS NULL
             AND j.published_at IS NOT NULL
-        ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT %(most)s) AS published
+        ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT %(limit)s) AS published
     WHERE NOT starts_with(w.queue, 'pull:') AND NOT {is_paused_queue("w.queue")}
         AND NOT EXISTS (SELECT FROM nodes AS n WHERE {IS_LIVE} AND w.queue = ANY(n.queues))
 )
-SELECT worker_id, count(*) FROM (SELECT worker_id FROM unserved LIMIT %(most)s) AS u GROUP BY 1 ORDER BY 1
+SELECT worker_id, count(*) FROM (SELECT worker_id FROM unserved LIMIT %(limit)s) AS u GROUP BY 1 ORDER BY 1
 """)
 
 
 def unserved_jobs(connection: Connection, *, dead_after_seconds: float) -> list[tuple[str, int]]:
     """Return the workers whose jobs wait for a live node with their queue and handler, and the number of jobs."""
-    parameters = {"dead_after": dead_after_seconds, "most": MAX_QUEUED_COUNTED}
+    parameters = {"dead_after": dead_after_seconds, "limit": MAX_QUEUED_COUNTED}
     found = connection.exec_driver_sql(_UNSERVED_JOBS, parameters)
     return [(worker_id, int(jobs)) for worker_id, jobs in found]
 
@@ -241,7 +241,7 @@ _ENDED_RECENTLY = Statement("""
 SELECT tenant_id, status, sum(jobs) FROM job_minutes
 WHERE minute >= date_trunc('minute', now()) - interval '5 minutes' AND tenant_id IN (
     SELECT tenant_id FROM job_minutes WHERE minute >= date_trunc('minute', now()) - interval '5 minutes'
-    GROUP BY 1 ORDER BY sum(jobs) DESC, 1 LIMIT %(most)s)
+    GROUP BY 1 ORDER BY sum(jobs) DESC, 1 LIMIT %(limit)s)
 GROUP BY 1, 2 ORDER BY 1, 2
 """)
 
@@ -250,7 +250,7 @@ def ended_recently(connection: Connection) -> list[tuple[str, str, int]]:
     """Return the tenants with the most jobs ended in the last five minutes, as tenant, status, number of jobs."""
     return [
         (tenant, status, int(jobs))
-        for tenant, status, jobs in connection.exec_driver_sql(_ENDED_RECENTLY, {"most": _MAX_TENANTS})
+        for tenant, status, jobs in connection.exec_driver_sql(_ENDED_RECENTLY, {"limit": _MAX_TENANTS})
     ]
 
 
@@ -291,13 +291,13 @@ def node_counts(connection: Connection, *, dead_after_seconds: float) -> list[No
 _REFUSED_QUEUES = Statement(f"""
 SELECT queue, count(*) FROM nodes AS n CROSS JOIN LATERAL unnest(n.refused_queues) AS queue
 WHERE {IS_LIVE}
-GROUP BY queue ORDER BY count(*) DESC, queue LIMIT %(most)s
+GROUP BY queue ORDER BY count(*) DESC, queue LIMIT %(limit)s
 """)
 
 
 def refused_queues(connection: Connection, *, dead_after_seconds: float) -> list[tuple[str, int]]:
     """Return the queues that the broker refuses to live nodes, and the number of these nodes."""
-    parameters = {"dead_after": dead_after_seconds, "most": _MAX_REFUSED}
+    parameters = {"dead_after": dead_after_seconds, "limit": _MAX_REFUSED}
     return [(row[0], row[1]) for row in connection.exec_driver_sql(_REFUSED_QUEUES, parameters)]
 
 

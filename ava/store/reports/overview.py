@@ -121,7 +121,7 @@ FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
     WHERE (j.tenant_id, j.status, j.trigger, j.id) >= (%(tenant_id)s, 'queued', t.trigger, %(floor)s::uuid)
         AND (j.tenant_id, j.status, j.trigger, j.id)
             <= (%(tenant_id)s, 'queued', t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
-    ORDER BY j.tenant_id, j.status, j.trigger, j.id LIMIT %(most)s + 1
+    ORDER BY j.tenant_id, j.status, j.trigger, j.id LIMIT %(limit)s + 1
 ) AS q GROUP BY 1, 2
 """)
 
@@ -129,7 +129,7 @@ FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
 def _waiting(connection: Connection, tenant_id: str) -> tuple[dict[int, tuple[Depth, int]], bool]:
     """Return the queued jobs by priority, each with the number of scheduled jobs, and True if all were counted."""
     queued, dated, by_trigger = Counter[int](), Counter[int](), Counter[str]()
-    parameters = _parameters(tenant_id) | {"most": MAX_COUNTED_OF_TRIGGER}
+    parameters = _parameters(tenant_id) | {"limit": MAX_COUNTED_OF_TRIGGER}
     for trigger, number, count, scheduled in connection.exec_driver_sql(_WAITING, parameters):
         queued[number] += count
         dated[number] += scheduled
@@ -147,13 +147,13 @@ SELECT count(*) FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATE
     WHERE (j.tenant_id, j.status, j.trigger, j.id) >= (%(tenant_id)s, 'running', t.trigger, %(floor)s::uuid)
         AND (j.tenant_id, j.status, j.trigger, j.id)
             <= (%(tenant_id)s, 'running', t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
-    ORDER BY j.tenant_id, j.status, j.trigger, j.id LIMIT %(most)s
+    ORDER BY j.tenant_id, j.status, j.trigger, j.id LIMIT %(limit)s
 ) AS r
 """)
 
 
 def _running(connection: Connection, tenant_id: str) -> int:
-    parameters = _parameters(tenant_id) | {"most": MAX_COUNTED_OF_TRIGGER}
+    parameters = _parameters(tenant_id) | {"limit": MAX_COUNTED_OF_TRIGGER}
     return int(connection.exec_driver_sql(_RUNNING, parameters).scalar_one())
 
 
@@ -165,14 +165,14 @@ FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
     WHERE (j.tenant_id, j.status, j.trigger, j.id) >= (%(tenant_id)s, 'queued', t.trigger, %(floor)s::uuid)
         AND (j.tenant_id, j.status, j.trigger, j.id)
             <= (%(tenant_id)s, 'queued', t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
-    ORDER BY j.tenant_id, j.status, j.trigger, j.id LIMIT %(most)s
+    ORDER BY j.tenant_id, j.status, j.trigger, j.id LIMIT %(limit)s
 ) AS q WHERE q.waits_for IS NULL OR q.waits_for IN ('permit', 'node', 'queue')
 """)
 
 
 def _oldest_due(connection: Connection, tenant_id: str) -> datetime | None:
     timestamp: datetime | None = connection.exec_driver_sql(
-        _OLDEST_DUE, _parameters(tenant_id) | {"most": _SAMPLE * 4}
+        _OLDEST_DUE, _parameters(tenant_id) | {"limit": _SAMPLE * 4}
     ).scalar_one()
     return timestamp
 
@@ -214,12 +214,12 @@ def _latency(connection: Connection, tenant_id: str, now: datetime) -> Latency:
 
 _FAILED = Statement("""
 SELECT j.id::text, j.worker_id, j.error, j.completed_at FROM jobs AS j
-WHERE j.tenant_id = %(tenant_id)s AND j.status = 'failed' ORDER BY j.completed_at DESC, j.id DESC LIMIT %(most)s
+WHERE j.tenant_id = %(tenant_id)s AND j.status = 'failed' ORDER BY j.completed_at DESC, j.id DESC LIMIT %(limit)s
 """)
 
 
 def _failures(connection: Connection, tenant_id: str) -> list[Failure]:
-    found = connection.exec_driver_sql(_FAILED, {"tenant_id": tenant_id, "most": _FAILURES})
+    found = connection.exec_driver_sql(_FAILED, {"tenant_id": tenant_id, "limit": _FAILURES})
     return [
         Failure(id=ids.encode("job", uuid), worker_id=worker_id, error=error, completed_at=completed_at)
         for uuid, worker_id, error, completed_at in found

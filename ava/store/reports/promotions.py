@@ -57,7 +57,7 @@ def poll(connection: Connection, *, known: Sequence[str] | None) -> ServerState:
 _RECORD = Statement("""
 INSERT INTO promotions AS p (timeline, is_lossy, running)
 SELECT %(timeline)s, %(is_lossy)s, CASE WHEN %(is_lossy)s OR EXISTS (SELECT 1 FROM promotions) THEN
-    (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'running' LIMIT %(most)s) AS c) END
+    (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'running' LIMIT %(limit)s) AS c) END
 ON CONFLICT (timeline) DO UPDATE
     SET is_lossy = true, running = coalesce(p.running, excluded.running), seen_at = now()
     WHERE excluded.is_lossy AND NOT p.is_lossy
@@ -71,7 +71,7 @@ def record(connection: Connection, timeline: int, *, is_lossy: bool) -> int | No
     Returns the number of runs that were active if a promotion or a loss was stored, otherwise None.
     """
     row = connection.exec_driver_sql(
-        _RECORD, {"timeline": timeline, "is_lossy": is_lossy, "most": _MAX_COUNTED}
+        _RECORD, {"timeline": timeline, "is_lossy": is_lossy, "limit": _MAX_COUNTED}
     ).first()
     return None if row is None else row.running
 

@@ -55,24 +55,24 @@ WITH RECURSIVE w (id) AS (
         SELECT count(*) AS queued, count(*) FILTER (WHERE c.priority <= {priority.HIGH}) AS high FROM (
             SELECT j.priority FROM jobs AS j
             WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'queued'
-                AND (j.waits_for IN {rows.reasons(SUSPENDED)}) IS NOT TRUE LIMIT %(most)s
+                AND (j.waits_for IN {rows.reasons(SUSPENDED)}) IS NOT TRUE LIMIT %(limit)s
         ) AS c
     ) AS q CROSS JOIN LATERAL (
         SELECT count(*) AS running FROM (
             SELECT 1 FROM jobs AS j
-            WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'running' LIMIT %(most)s
+            WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'running' LIMIT %(limit)s
         ) AS c
     ) AS r
     WHERE w.id IS NOT NULL AND q.queued + r.running > 0
 )
-SELECT now(), (SELECT count(*) FROM ({suspended("%(most)s")}) AS waiting), counts.*
+SELECT now(), (SELECT count(*) FROM ({suspended("%(limit)s")}) AS waiting), counts.*
 FROM (SELECT 1) AS once LEFT JOIN counts ON true ORDER BY counts.id
 """)
 
 
 def queue_counts(connection: Connection, *, tenant_id: str) -> QueueCounts:
     """Return the tenant's queued and running jobs by worker, each counted up to `MAX_COUNTED_OF_WORKER`."""
-    found = connection.exec_driver_sql(_QUEUE_COUNTS, {"tenant_id": tenant_id, "most": MAX_COUNTED_OF_WORKER}).all()
+    found = connection.exec_driver_sql(_QUEUE_COUNTS, {"tenant_id": tenant_id, "limit": MAX_COUNTED_OF_WORKER}).all()
     by_worker = [
         QueueCount(worker_id=worker_id, queued=queued, running=running, high_priority=high)
         for _, _, worker_id, queued, high, running in found

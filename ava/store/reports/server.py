@@ -37,10 +37,10 @@ class ConnectionLimit:
 # Since PostgreSQL 16 two settings reserve connections. -1 means unlimited. For sessions of other roles, an unprivileged
 # role sees only the name.
 _CONNECTION_LIMITS = Statement("""
-SELECT name, most, used FROM (
+SELECT name, max_connections, used FROM (
     SELECT 'max_connections' AS name, current_setting('max_connections')::int
             - current_setting('superuser_reserved_connections')::int
-            - coalesce(current_setting('reserved_connections', true)::int, 0) AS most,
+            - coalesce(current_setting('reserved_connections', true)::int, 0) AS max_connections,
         (SELECT sum(numbackends) FROM pg_stat_database)::int AS used
     UNION ALL
     SELECT 'CONNECTION LIMIT of the database ' || datname, datconnlimit,
@@ -50,14 +50,14 @@ SELECT name, most, used FROM (
     SELECT 'CONNECTION LIMIT of the role ' || rolname, rolconnlimit,
         (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user)::int
     FROM pg_roles WHERE rolname = current_user
-) AS found WHERE most >= 0
+) AS found WHERE max_connections >= 0
 """)
 
 
 def connection_limits(connection: Connection) -> list[ConnectionLimit]:
     """Return the limits of the server, the database and the role, if they are set."""
     rows = connection.exec_driver_sql(_CONNECTION_LIMITS)
-    return [ConnectionLimit(name=name, limit=most, used=used) for name, most, used in rows]
+    return [ConnectionLimit(name=name, limit=limit, used=used) for name, limit, used in rows]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,7 @@ _TENANTS = """tenants (tenant_id, number) AS (
     UNION ALL
     SELECT (SELECT j.tenant_id FROM jobs AS j WHERE j.tenant_id > t.tenant_id ORDER BY j.tenant_id LIMIT 1),
         t.number + 1
-    FROM tenants AS t WHERE t.tenant_id IS NOT NULL AND t.number < %(most)s
+    FROM tenants AS t WHERE t.tenant_id IS NOT NULL AND t.number < %(limit)s
 )"""
 _READ = Statement(f"""
 WITH RECURSIVE {_TENANTS}
@@ -110,13 +110,13 @@ def read(connection: Connection, *, limit: int, offset: int = 0, after: str = ""
         if until is None or len(found) >= offset + limit:
             break
     loads = found[offset : offset + limit]
-    total = connection.exec_driver_sql(_COUNT, {"after": "", "most": MAX_SCANNED}).scalar_one()
+    total = connection.exec_driver_sql(_COUNT, {"after": "", "limit": MAX_SCANNED}).scalar_one()
     return TenantLoads(loads=loads, total=total, scanned_until=until if len(loads) < limit else None)
 
 
 def _scan(connection: Connection, *, after: str) -> list[TenantLoad]:
     """Return the next tenants by id."""
-    rows = connection.exec_driver_sql(_READ, {"after": after, "most": _TENANTS_PER_STATEMENT})
+    rows = connection.exec_driver_sql(_READ, {"after": after, "limit": _TENANTS_PER_STATEMENT})
     return [
         TenantLoad(
             tenant_id=tenant_id,

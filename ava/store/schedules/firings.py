@@ -64,14 +64,14 @@ _COUNT = Statement("""
 SELECT count(*) FROM (
     SELECT FROM schedule_firings AS f JOIN schedules AS s ON s.tenant_id = f.tenant_id AND s.id = f.schedule_id
     WHERE f.tenant_id = %(tenant_id)s AND f.schedule_id = %(schedule_id)s::uuid
-    LIMIT %(most)s
+    LIMIT %(limit)s
 ) AS c
 """)
 
 
 def count(connection: Connection, *, tenant_id: str, schedule_id: str) -> int:
     """Return the number of a schedule's firings, counted up to `paging.MAX_IN_TOTAL`."""
-    parameters = {"tenant_id": tenant_id, "schedule_id": schedule_uuid(schedule_id), "most": MAX_IN_TOTAL}
+    parameters = {"tenant_id": tenant_id, "schedule_id": schedule_uuid(schedule_id), "limit": MAX_IN_TOTAL}
     return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
 
 

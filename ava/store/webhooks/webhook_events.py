@@ -92,9 +92,9 @@ def delete_old(connection: Connection, *, retention_days: float, limit: int) -> 
         for table in ("webhook_events", "webhook_deliveries")
     )
     # A late fan-out may have created deliveries for dropped events, in newer partitions.
-    late = ("webhook_deliveries", events.dropped_before, str(deliveries.dropped_before))
+    leftover = ("webhook_deliveries", events.dropped_before, str(deliveries.dropped_before))
     count = 0
-    for table, before, first in [*((table, events.before, _FIRST_UUID) for table in deliveries.tables), late]:
+    for table, before, first in [*((table, events.before, _FIRST_UUID) for table in deliveries.tables), leftover]:
         statement, parameters = _DELETE[table], {"before": str(before), "first": first, "limit": limit - count}
         count += connection.exec_driver_sql(statement, parameters).rowcount
         if count >= limit:

@@ -27,16 +27,16 @@ _DEDUPE_KEY = "k"
 
 
 def any_spec(history: History, *, may_be_dated: bool = True) -> JobSpec:
-    worker_id = history.choose(history.favourites if history.is_chance(0.85) else WORKERS)
+    worker_id = history.choose(history.favourites if history.happens(0.85) else WORKERS)
     dated = datetime.now(UTC) + timedelta(seconds=_DATED_SECONDS)
-    is_dated = may_be_dated and history.is_chance(0.1)
+    is_dated = may_be_dated and history.happens(0.1)
     return JobSpec(
         worker_id=worker_id,
-        input_json=json.dumps({"account": history.choose(ACCOUNTS)}) if history.is_chance(0.5) else "{}",
+        input_json=json.dumps({"account": history.choose(ACCOUNTS)}) if history.happens(0.5) else "{}",
         priority=history.choose(PRIORITIES),
         scheduled_at=dated if is_dated else None,
-        tags_json='{"t":"1"}' if history.is_chance(0.2) else "{}",
-        expires_in_seconds=history.choose([50, 400, 3600]) if history.is_chance(0.2) else None,
+        tags_json='{"t":"1"}' if history.happens(0.2) else "{}",
+        expires_in_seconds=history.choose([50, 400, 3600]) if history.happens(0.2) else None,
     )
 
 
@@ -94,7 +94,7 @@ def trigger(history: History) -> None:
 def trigger_urgently(history: History) -> None:
     """What a limit lets run is in the broker, and a more urgent job of the tenant or the worker comes."""
     limited = sorted(history.world.tenant_limits)
-    if limited and history.is_chance(0.6):
+    if limited and history.happens(0.6):
         tenant, worker_id = history.choose(limited), history.choose(["wkr_retries", "wkr_retries", "wkr_plain"])
     else:
         tenant, worker_id = history.choose(TENANTS), history.choose(["wkr_limited", "wkr_tenant"])
@@ -179,7 +179,7 @@ def trigger_debounced(history: History) -> None:
     """A job with a key for `debounce`, in some cases triggered again shortly before its start."""
     tenant, worker_id = history.choose(TENANTS[:2]), history.choose(["wkr_plain", "wkr_both"])
     _trigger_debounced(history, tenant, worker_id)
-    if history.is_chance(0.3):
+    if history.happens(0.3):
         history.pass_time(401.0)
         _trigger_debounced(history, tenant, worker_id)
 
@@ -251,9 +251,9 @@ def _retried(history: History, job: JobState, position: int = 0) -> JobState:
 @rule(weight=3)
 def change(history: History) -> None:
     """A client changes a job, also one that is not queued any more."""
-    job = history.choose_job(lambda job: job.status == "queued" or history.is_chance(0.1))
+    job = history.choose_job(lambda job: job.status == "queued" or history.happens(0.1))
     known = ("priority", "scheduled_at", "expires_in_seconds", "tags")
-    names = {name for name in known if history.is_chance(0.4)} or {"tags"}
+    names = {name for name in known if history.happens(0.4)} or {"tags"}
     date = history.choose([0.0, 2000.0]) if "scheduled_at" in names else None
     # Otherwise it might expire at its date.
     names |= {"expires_in_seconds"} if date and job.expires is not None else set()
@@ -276,7 +276,7 @@ def change(history: History) -> None:
 @rule(weight=4)
 def cancel(history: History) -> None:
     """One job, also of another tenant."""
-    job, is_ours = history.choose_job(lambda job: not job.is_final or history.is_chance(0.1)), history.is_chance(0.9)
+    job, is_ours = history.choose_job(lambda job: not job.is_final or history.happens(0.1)), history.happens(0.9)
     tenant = job.tenant if is_ours else next(tenant for tenant in TENANTS if tenant != job.tenant)
     history.say(job.id, job.status, tenant)
     wanted = moves.cancel_all(history.jobs, [job], f"usr_{tenant}", again=True) if is_ours else []
@@ -290,7 +290,7 @@ def cancel(history: History) -> None:
 def cancel_batch(history: History) -> None:
     """Several jobs in one statement, also such as are final or of another tenant."""
     tenant = history.choose(TENANTS)
-    jobs = [job for job in history.jobs.values() if history.is_chance(0.15)]
+    jobs = [job for job in history.jobs.values() if history.happens(0.15)]
     history.say(tenant, len(jobs))
     # The jobs below one that has ended are left alone.
     roots = [job for job in jobs if job.tenant == tenant and not job.is_final]

@@ -143,8 +143,8 @@ def lose_messages(history: History) -> None:
     """The broker loses messages, and may say so."""
     broker = history.broker
     history.choose(broker.messages)
-    broker.has_lost_all = history.is_chance(0.5)
-    broker.messages = [] if broker.has_lost_all else [each for each in broker.messages if history.is_chance(0.5)]
+    broker.has_lost_all = history.happens(0.5)
+    broker.messages = [] if broker.has_lost_all else [each for each in broker.messages if history.happens(0.5)]
     history.act(Expected(), lambda: None, can_be_killed=False)
 
 
@@ -152,8 +152,8 @@ def lose_messages(history: History) -> None:
 def change_broker(history: History) -> None:
     """The broker goes away, refuses a queue, or is well again."""
     broker = history.broker
-    broker.is_away = history.is_chance(0.15)
-    broker.refused = {history.choose(QUEUES)} if history.is_chance(0.15) else set()
+    broker.is_away = history.happens(0.15)
+    broker.refused = {history.choose(QUEUES)} if history.happens(0.15) else set()
     history.say("away" if broker.is_away else "", broker.refused or "")
 
 

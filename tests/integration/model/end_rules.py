@@ -19,7 +19,7 @@ from tests.integration.model.state import JobState
 def ask_to_stop(history: History, run: Run) -> None:
     """In some cases a cancel comes while a run goes on."""
     job = history.job_of(run)
-    if job is not None and job.is_running and not job.is_cancel_asked and history.is_chance(0.2):
+    if job is not None and job.is_running and not job.is_cancel_asked and history.happens(0.2):
         history.say("cancelled;")
         wanted = moves.cancel_all(history.jobs, [job], f"usr_{job.tenant}", again=True)
         history.act(Expected.of(wanted), lambda: history.driver.cancel(job.tenant, job.id), can_be_killed=False)
@@ -31,7 +31,7 @@ def _choose_end(history: History, job: JobState | None, *, may_retry: bool = Tru
     if status == "completed":
         return End(status=status, output='{"done":true}', progress=progress)
     if status == "queued" and may_retry:
-        gives_back = history.is_chance(0.5)
+        gives_back = history.happens(0.5)
         if gives_back or (job is not None and job.attempt < job.max_attempts):
             return End(status="queued", retry_in=100.0, gives_back=gives_back, progress=progress)
     if status == "cancelled":
@@ -50,7 +50,7 @@ def end(history: History) -> None:
     wanted = None if job is None else moves.end(job, run, how)
     found = history.act(Expected.of([wanted]), lambda: history.run_driver.end(run, how))
     history.require(found, None if wanted is None else wanted.status, "ended")
-    if wanted is not None and history.is_chance(0.3):
+    if wanted is not None and history.happens(0.3):
         # The result was lost, so the process writes it again, and another process of the run writes too.
         for again in (how, End(status="completed", output="2")):
             job = history.job_of(run)
@@ -97,7 +97,7 @@ def end_together(history: History) -> None:
     """A process writes the ends of the completed runs of a claim."""
     first = history.choose_run(lambda run: run.is_shared)
     ask_to_stop(history, first)
-    together = [run for run in dict.fromkeys(history.runs) if run.claim == first.claim and history.is_chance(0.8)]
+    together = [run for run in dict.fromkeys(history.runs) if run.claim == first.claim and history.happens(0.8)]
     # One claim ends them all.
     together = [replace(history.twist(run, share=0.1), claim=first.claim) for run in together]
     if not together:
@@ -115,7 +115,7 @@ def release(history: History) -> None:
     """A process gives runs of a shared claim back that have not begun."""
     first = history.choose_run(lambda run: run.is_shared)
     ask_to_stop(history, first)
-    together = [run for run in dict.fromkeys(history.runs) if run.claim == first.claim and history.is_chance(0.7)]
+    together = [run for run in dict.fromkeys(history.runs) if run.claim == first.claim and history.happens(0.7)]
     if not together:
         raise NotNow
     history.say([(run.job_id, run.run_no) for run in together])
@@ -135,13 +135,13 @@ def release(history: History) -> None:
 @rule(weight=3)
 def defer_rate(history: History) -> None:
     """A handler raised `RateLimited`: no job of its rate starts for a while."""
-    if history.is_chance(0.3):
+    if history.happens(0.3):
         worker_id, tenant = history.choose(RATED), history.choose(TENANTS)
         client_rules.trigger_specs(history, tenant, [JobSpec(worker_id=worker_id)] * 3)
         duty_rules.feed(history)
         start_all(history, worker_id)
     run = history.choose_run(lambda run: (job := history.job_of(run)) is not None and job.rate_key is not None)
-    if history.is_chance(0.6):
+    if history.happens(0.6):
         # Another one of the key is admitted.
         history.pass_time(1801.0)
         duty_rules.feed(history)
@@ -199,11 +199,11 @@ def _start(history: History, run: Run) -> bool:
 @rule(weight=4)
 def rescue(history: History) -> None:
     """A node finds that the process of a run is gone, or returns the run because it shuts down."""
-    run, is_loss, is_unbegun = history.choose_run(), history.is_chance(0.7), history.is_chance(0.2)
+    run, is_loss, is_unbegun = history.choose_run(), history.happens(0.7), history.happens(0.2)
     ask_to_stop(history, run)
     job = history.job_of(run)
     run = history.twist(run, share=0.1)
-    if history.is_chance(0.2):
+    if history.happens(0.2):
         run = replace(run, node=history.choose(list(NODES)))
     history.say(run.job_id, run.run_no, "lost" if is_loss else "returned")
     error = "WorkerLost: it died"

@@ -50,7 +50,7 @@ def begin_to_wait(history: History, run: Run) -> None:
     if job is None:
         raise NotNow
     known = [type_ for type_, _ in job.events]
-    types = [type_ for type_ in EVENT_TYPES if type_ not in known and history.is_chance(0.7)]
+    types = [type_ for type_ in EVENT_TYPES if type_ not in known and history.happens(0.7)]
     if not types:
         raise NotNow
     history.say(run.job_id, run.run_no, types)
@@ -77,12 +77,12 @@ def live_for_an_event(history: History) -> None:
     names = [type_ for type_, _ in job.events]
     if not names:
         raise NotNow
-    comes_early = history.is_chance(0.5)
+    comes_early = history.happens(0.5)
     if comes_early:
         send(history, job.tenant, names[:1], can_be_killed=False)
-        if history.is_chance(0.5):
+        if history.happens(0.5):
             graph_rules.follow_wakes(history)
-    if len(names) > 1 and history.is_chance(0.5):
+    if len(names) > 1 and history.happens(0.5):
         # The handler has given the other one up.
         names = names[:1]
     wait = Wait(condition=WaitCondition.EVENT, event_names=names, timeout_seconds=history.choose([None, 300.0]))
@@ -91,7 +91,7 @@ def live_for_an_event(history: History) -> None:
         # Its wake of itself is followed first, so that only the event can end the wait.
         graph_rules.follow_wakes(history)
         send(history, job.tenant, names[:1], can_be_killed=False)
-    if history.is_chance(0.3):
+    if history.happens(0.3):
         wanted = moves.cancel_all(history.jobs, [history.jobs[job.id]], f"usr_{job.tenant}", again=True)
         history.act(Expected.of(wanted), lambda: history.driver.cancel(job.tenant, job.id), can_be_killed=False)
         send(history, job.tenant, names[:1], can_be_killed=False)

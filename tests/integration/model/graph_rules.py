@@ -56,13 +56,13 @@ def trigger_graph(history: History) -> None:
 
 
 def _entry(history: History, n: int) -> JobSpec:
-    after = tuple(name for name in _NAMES[:n] if history.is_chance(0.6))
-    refers = "a" in after and history.is_chance(0.5)
+    after = tuple(name for name in _NAMES[:n] if history.happens(0.6))
+    refers = "a" in after and history.happens(0.5)
     when = history.choose([When.COMPLETED, When.COMPLETED, When.ENDED, When.FAILED])
     return JobSpec(
         worker_id=history.choose(["wkr_plain", "wkr_plain", "wkr_limited", "wkr_retries"]),
         input_json=f'{{"from":{graph_moves.REFERENCE}}}' if refers else "{}",
-        deadline_seconds=_DEADLINE_SECONDS if history.is_chance(0.1) else None,
+        deadline_seconds=_DEADLINE_SECONDS if history.happens(0.1) else None,
         entry=Entry(name=_NAMES[n], after=after, when=when, has_references=refers),
     )
 
@@ -82,7 +82,7 @@ def make_children(history: History) -> None:
             worker_id=history.choose(["wkr_plain", "wkr_plain", "wkr_limited", "wkr_retries"]),
             input_json="{}",
             priority=history.choose([None, 1, 9]),
-            is_detached=history.is_chance(0.15),
+            is_detached=history.happens(0.15),
         )
         for _ in range(count)
     ]
@@ -121,7 +121,7 @@ def _child(history: History, parent: JobState, child: NewChild) -> JobState:
 def end_waiting(history: History) -> None:
     """A handler waits: for its children, or for a time."""
     parents = {job.parent for job in history.jobs.values() if job.parent is not None}
-    if parents and history.is_chance(0.7):
+    if parents and history.happens(0.7):
         run = history.choose_run(lambda run: run.job_id in parents)
     else:
         run = history.choose_run()
@@ -141,13 +141,13 @@ def end_run_waiting(history: History, run: Run, wait: Wait) -> None:
 def _wait(history: History, run: Run) -> Wait:
     children = [job.id for job in history.jobs.values() if job.parent == run.job_id]
     job = history.jobs.get(run.job_id)
-    names = [] if job is None else [type_ for type_, _ in job.events if history.is_chance(0.7)]
+    names = [] if job is None else [type_ for type_, _ in job.events if history.happens(0.7)]
     entry = NewEntry(kind=JournalKind.SLEEP, name="sleep", state=EntryState.WAITS, until_in_seconds=200.0)
-    if names and (not children or history.is_chance(0.5)):
+    if names and (not children or history.happens(0.5)):
         return Wait(condition=WaitCondition.EVENT, event_names=names, timeout_seconds=history.choose([None, 400.0]))
-    if not children or history.is_chance(0.2):
+    if not children or history.happens(0.2):
         return Wait(condition=WaitCondition.TIME, timeout_seconds=200.0, entries=[entry])
-    chosen = [child for child in children if history.is_chance(0.8)]
+    chosen = [child for child in children if history.happens(0.8)]
     condition = history.choose([WaitCondition.ENDED, WaitCondition.ENDED, WaitCondition.ANY])
     seconds = history.choose([None, None, 400.0])
     if condition is not WaitCondition.ANY:
@@ -213,7 +213,7 @@ def live_as_a_family(history: History) -> None:
     children = [job.id for job in history.jobs.values() if job.parent == run.job_id]
     end_run_waiting(history, run, Wait(condition=WaitCondition.ENDED, job_ids=children))
     parent = history.jobs[run.job_id]
-    if history.is_chance(0.7):
+    if history.happens(0.7):
         wanted = moves.cancel_all(history.jobs, [parent], f"usr_{parent.tenant}", again=True)
         history.act(Expected.of(wanted), lambda: history.driver.cancel(parent.tenant, parent.id), can_be_killed=False)
         follow_wakes(history)

@@ -210,7 +210,7 @@ class History:
             raise NotNow
         return self.random.choice(among)
 
-    def is_chance(self, share: float) -> bool:
+    def happens(self, share: float) -> bool:
         return self.random.random() < share
 
     def choose_job(self, condition: Callable[[JobState], bool] = lambda _: True) -> JobState:
@@ -225,10 +225,10 @@ class History:
     ) -> Run:
         """Returns a run that owns its job; sometimes any run, as of a process that comes back."""
         found = [run for run in self.runs if condition(run)]
-        if self.is_chance(stale_share):
+        if self.happens(stale_share):
             # Most of them are of a job that another run owns.
             rivals = [run for run in found if (job := self.jobs.get(run.job_id)) and job.is_running]
-            return self.twist(self.choose(rivals if self.is_chance(0.7) else found), share=twisted_share)
+            return self.twist(self.choose(rivals if self.happens(0.7) else found), share=twisted_share)
         return self.choose([run for run in found if self.owns(run)])
 
     def owns(self, run: Run) -> bool:
@@ -238,7 +238,7 @@ class History:
 
     def twist(self, run: Run, *, share: float) -> Run:
         """Returns a run, or in some cases one with another number, node or claim, as after a lossy failover."""
-        if not self.is_chance(share):
+        if not self.happens(share):
             return run
         number, node = run.run_no + self.random.choice([-1, 1]), self.random.choice(list(NODES))
         return self.random.choice(

@@ -30,7 +30,7 @@ def write_entries(history: History) -> None:
 
 def _write_entries(history: History, run: Run) -> None:
     job = history.job_of(run)
-    entries = [entry for entry in _ENTRIES if history.is_chance(0.5)]
+    entries = [entry for entry in _ENTRIES if history.happens(0.5)]
     if job is None or not entries:
         raise NotNow
     history.say(run.job_id, run.run_no, [entry.name for entry in entries])
@@ -80,13 +80,13 @@ def live_through_a_retry(history: History) -> None:
     ]
     run = history.choose(running)
     _write_entries(history, run)
-    if history.is_chance(0.5):
+    if history.happens(0.5):
         event_rules.begin_to_wait(history, run)
     names = [f"child{history.random.getrandbits(30)}" for _ in range(2)]
     children = [NewChild(name=name, worker_id="wkr_plain", input_json="{}") for name in names]
     graph_rules.make_children_of(history, run, children)
     made = [job for job in history.jobs.values() if job.parent == run.job_id]
-    if made and history.is_chance(0.5):
+    if made and history.happens(0.5):
         # A child that is cancelled is made again by the next attempt.
         child = history.choose(made)
         wanted = moves.cancel_all(history.jobs, [child], f"usr_{child.tenant}", again=True)

@@ -33,7 +33,7 @@ def claim_pulled(history: History) -> None:
     ]
     if history.world.is_paused_queue(queue):
         offered = []
-    if not offered and history.is_chance(0.8):
+    if not offered and history.happens(0.8):
         raise NotNow
     may = {job.id for job in offered}
 
@@ -121,7 +121,7 @@ def _leased_runs(history: History) -> list[Run]:
 def _choose_leased(history: History) -> Run:
     runs = _leased_runs(history)
     owning = [run for run in runs if history.owns(run)]
-    return history.choose(owning if owning and history.is_chance(0.7) else runs)
+    return history.choose(owning if owning and history.happens(0.7) else runs)
 
 
 def _token(history: History, run: Run) -> str:
@@ -131,10 +131,10 @@ def _token(history: History, run: Run) -> str:
 @rule(weight=1.5)
 def renew_pulled(history: History) -> None:
     """A worker sends heartbeats of its runs, also of such as have lost their jobs."""
-    runs = [run for run in dict.fromkeys(_leased_runs(history)) if history.is_chance(0.7)]
+    runs = [run for run in dict.fromkeys(_leased_runs(history)) if history.happens(0.7)]
     history.choose(runs)
     history.say([(run.job_id, run.run_no) for run in runs])
-    if history.is_chance(0.4):
+    if history.happens(0.4):
         # The job ends without the lease: the job's row alone decides whether the run is lost.
         run = history.choose(runs)
         job, how = history.job_of(run), End(status="completed", output="1")
@@ -199,7 +199,7 @@ def end_pulled(history: History) -> None:
     end_rules.ask_to_stop(history, run)
     ending = history.choose(_ENDINGS)
     _end_pulled(history, run, ending)
-    if history.is_chance(0.4):
+    if history.happens(0.4):
         _end_pulled(history, run, ending)
         _end_pulled(history, run, history.choose(_ENDINGS))
 

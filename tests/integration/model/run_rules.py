@@ -20,18 +20,18 @@ _LATE_SHARE = 0.2
 def _take_message(history: History) -> Sequence[Run]:
     """Returns what a process may start by a message: a new one, or a late one, or one that comes twice."""
     broker = history.broker
-    is_late = history.is_chance(_LATE_SHARE)
-    if is_late and history.is_chance(0.4):
+    is_late = history.happens(_LATE_SHARE)
+    if is_late and history.happens(0.4):
         # No message says so: after a failover that lost transactions a number may come twice.
-        is_running = history.is_chance(0.6)
+        is_running = history.happens(0.6)
         job = history.choose_job(lambda job: job.is_running if is_running else job.waits is not None)
         node, claim = history.choose(list(NODES)), history.new_uuid()
         return [Run(key=RunKey(job.tenant, job.id, job.run_no + 1), worker=job.worker, node=node, claim=claim)]
     message = history.choose(broker.all if is_late else broker.messages)
-    if not is_late and history.is_chance(0.9):
+    if not is_late and history.happens(0.9):
         broker.messages.remove(message)
     living = [id_ for id_ in NODES if id_ in history.world.living and message.queue in NODES[id_].queues]
-    node = history.choose(living if history.is_chance(0.9) else list(NODES))
+    node = history.choose(living if history.happens(0.9) else list(NODES))
     claim = history.new_uuid()
     runs = [
         Run(key=key, worker=message.worker, node=node, claim=claim)
@@ -77,7 +77,7 @@ def claim_together(history: History) -> None:
                 if key.job_id in history.jobs and key.job_id not in {run.job_id for run in together}
             ]
     waiting = [each for each in history.jobs.values() if each.waits is not None and each.worker == first.worker]
-    if waiting and history.is_chance(0.5):
+    if waiting and history.happens(0.5):
         # No message says so, as in `_take_message`.
         other = history.choose(waiting)
         run = replace(first, key=RunKey(other.tenant, other.id, other.run_no + 1))
@@ -137,12 +137,12 @@ def recall_run(history: History) -> None:
 def park_unclaimed(history: History) -> None:
     """A node cannot run a job: its worker is paused, or the node lacks the handler."""
     paused = [each for each in history.jobs.values() if each.is_published and moves.is_paused(each, history.world)]
-    if paused and history.is_chance(0.5):
+    if paused and history.happens(0.5):
         job = history.choose(paused)
         run = Run(key=RunKey(job.tenant, job.id, job.run_no + 1), worker=job.worker, node="", claim="")
     else:
         run, job = message_of_one(history)
-    lacks_handler = history.is_chance(0.7)
+    lacks_handler = history.happens(0.7)
     history.say(job.id, run.run_no, "lacks the handler" if lacks_handler else "")
     wanted = moves.park_unclaimed(job, history.world, run, lacks_handler=lacks_handler)
     found = history.act(

@@ -46,13 +46,13 @@ def fire_schedules(history: History) -> None:
 
 def _fire(history: History) -> None:
     waiting = [job for job in history.jobs.values() if _waits_for_earlier(job)]
-    if waiting and history.is_chance(0.4):
+    if waiting and history.happens(0.4):
         # The one before it runs on.
         job = history.choose(waiting)
         history.say("cancelled;", job.id)
         wanted = moves.cancel_all(history.jobs, [job], f"usr_{job.tenant}", again=True)
         history.act(Expected.of(wanted), lambda: history.driver.cancel(job.tenant, job.id), can_be_killed=False)
-    if history.is_chance(0.7):
+    if history.happens(0.7):
         history.pass_time(301.0)
     jobs = history.jobs
     last = {
@@ -87,7 +87,7 @@ def _waits_for_earlier(job: JobState) -> bool:
 @rule(weight=1.5)
 def delete_schedule(history: History) -> None:
     """A schedule is deleted; the job of it that waits for an earlier one waits no longer."""
-    has_waiting = history.is_chance(0.7)
+    has_waiting = history.happens(0.7)
     if has_waiting:
         queueing = [each for each, (_, overlap) in history.schedules.items() if overlap == Overlap.QUEUE_ONE.value]
         schedule_id = history.choose(queueing) if queueing else _create(history, Overlap.QUEUE_ONE)

@@ -19,12 +19,12 @@ def _set(history: History, call: object) -> None:
 def set_status(history: History) -> None:
     """A worker is paused, or active again, for a tenant or for all."""
     known = list(history.world.statuses)
-    if known and history.is_chance(0.6):
+    if known and history.happens(0.6):
         (worker_id, tenant), status = history.choose(known), None
     else:
         published = [(job.worker, job.tenant) for job in history.jobs.values() if job.is_published]
         worker_id, tenant = history.choose(published or [(history.choose(WORKERS), history.choose(TENANTS))])
-        tenant = "*" if history.is_chance(0.3) else tenant
+        tenant = "*" if history.happens(0.3) else tenant
         status = history.choose(["paused", "paused", "active"])
     history.say(worker_id, tenant, status)
     _set(history, lambda: history.driver.set_status(worker_id, tenant, status))
@@ -32,7 +32,7 @@ def set_status(history: History) -> None:
     history.world.statuses.pop((worker_id, tenant), None)
     if status is not None:
         history.world.statuses[worker_id, tenant] = status
-    if history.is_chance(0.3):
+    if history.happens(0.3):
         duty_rules.follow_paused(history)
     elif history.world.is_paused(worker_id, tenant):
         run_rules.park_unclaimed(history)
@@ -78,7 +78,7 @@ def deploy(history: History) -> None:
         worker.max_running = history.choose([None, None, 2])
     history.say(worker.id, worker.queue, worker.max_running)
     _set(history, lambda: history.driver.announce(worker))
-    if history.is_chance(0.5):
+    if history.happens(0.5):
         duty_rules.follow_moved(history)
 
 

@@ -48,8 +48,8 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
     row = connection.exec_driver_sql(_READ_WAITING, rows.job_parameters(job.key)).first()
     if row is None:
         return None
-    (paused, has_no_permit, worker_id, key, per, most, rate_jobs, rate_seconds, running, wait, before,
-     deferral, debounced_at, debounced_until) = row  # fmt: skip
+    (paused, has_no_permit, worker_id, key, per, max_running, rate_jobs, rate_seconds, running, wait,
+     before, deferral, debounced_at, debounced_until) = row  # fmt: skip
     limit = None
     if has_no_permit:
         limit = LimitFacts(
@@ -57,7 +57,7 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
             per=per,
             value=key.split(" ", 2)[-1],
             running=running,
-            max_running=most,
+            max_running=max_running,
             rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
             rate_wait_seconds=max(0.0, wait),
             place=before + 1,

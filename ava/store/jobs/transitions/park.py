@@ -139,7 +139,7 @@ WITH chosen AS (
     FOR UPDATE OF j
 )
 UPDATE jobs AS j SET {park_set("chosen.reason")}, run_at = CASE WHEN chosen.reason = 'deferred' THEN now() + least(
-    %(most)s * interval '1 second', greatest(%(least)s * interval '1 second', now() - j.created_at)) END
+    %(max_seconds)s * interval '1 second', greatest(%(min_seconds)s * interval '1 second', now() - j.created_at)) END
 FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id AND chosen.reason IS NOT NULL
 """)
 
@@ -160,7 +160,7 @@ def park_unclaimed(
     """
     parameters = rows.run_parameters(run) | {"worker_id": worker_id}
     parameters |= {"lacks_handler": lacks_handler, "dead_after": dead_after_seconds}
-    parameters |= {"least": _MIN_DEFER_SECONDS, "most": _MAX_DEFER_SECONDS}
+    parameters |= {"min_seconds": _MIN_DEFER_SECONDS, "max_seconds": _MAX_DEFER_SECONDS}
     return connection.exec_driver_sql(_PARK_UNCLAIMED, parameters).rowcount == 1
 
 
