@@ -192,7 +192,7 @@ def _bad_receivers(attacker: Attacker, statuses: Counter[str]) -> None:
             statuses[str(status)] += 1
         webhook_id = json.loads(body).get("data", {}).get("id", "")
         while not attacker.has_ended:
-            attacker.send("GET", f"/v1/webhooks/{webhook_id}/deliveries?filter[event]=ava.job.cancelled")
+            attacker.send("GET", f"/v1/webhooks/{webhook_id}/deliveries?filter[event_type]=ava.job.cancelled")
             time.sleep(0.2)
         server.shutdown()
 

@@ -31,7 +31,7 @@ from ava.client.reading import JobProperties, OpenEnum, OperationProperties, Tre
 _NAMES = (
     "Job LogLine Operation Worker WorkerLimit Actor Pause QueueCount Queue Queues Limit Explanation "
     "Schedule ScheduleSlot SchedulePreview Firing ApiKey ErrorGroup SentEvent ReceivedEvent Subscription "
-    "TriedSubscription Hook HookDelivery HookReceipt HookTest Webhook Delivery DeliveryBody Overview Analytics Node "
+    "TriedSubscription Hook HookTest Webhook Delivery Overview Analytics Node "
     "Promotion TenantLoad TenantRules AuditEntry JobRun TreeJob TreeEdge Tree JournalEntry JobWait"
 )
 CLASSES = _NAMES.split()
@@ -42,7 +42,6 @@ SCHEMAS = {
     "ApiKey": "KeyRecord",
     "ReceivedEvent": "EventRecord",
     "TriedSubscription": "SubscriptionTestRecord",
-    "HookReceipt": "HookReplayRecord",
     "TenantRules": "TenantLimitsRecord",
 }
 BASES = {"Job": "JobProperties", "Operation": "OperationProperties", "Tree": "TreeProperties", "TreeJob": "Job"}

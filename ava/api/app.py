@@ -55,9 +55,10 @@ from ava.services.api_keys import ApiKeys
 from ava.services.bulk_batches import BulkBatches
 from ava.services.bulk_operations import BulkOperations
 from ava.services.claims import Claims
+from ava.services.deliveries import SentDeliveries
 from ava.services.events.event_jobs import EventJobs
 from ava.services.events.events import Events
-from ava.services.events.hook_deliveries import HookDeliveries
+from ava.services.events.hook_deliveries import ReceivedDeliveries
 from ava.services.events.hooks import Hooks
 from ava.services.events.receiving import Receiving
 from ava.services.events.subscriptions import Subscriptions
@@ -251,7 +252,8 @@ def _make_context(settings: Settings) -> Context:
         subscriptions=Subscriptions(database, jobs_service),
         hooks=hooks_service,
         receiving=receiving,
-        hook_deliveries=HookDeliveries(database, jobs_service, hooks_service, receiving),
+        received_deliveries=ReceivedDeliveries(database, jobs_service, hooks_service, receiving),
+        sent_deliveries=SentDeliveries(database),
         hook_gate=HookGate(settings),
         readiness=Readiness(database, settings),
         watches=Watches(database),

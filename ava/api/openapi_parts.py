@@ -278,7 +278,7 @@ EXAMPLES: dict[str, Any] = {
     "SubscriptionTestBody": {"event": _EVENT_SEEN, **_RULE},
     "HookBody": {"name": "pulls", "provider": "github", "worker_id": "wkr_incident_notify"},
     "HookChangeBody": {"tolerance_seconds": 120},
-    "HookReplayBody": {"from": "2025-06-01T10:00:00Z", "verdict": "refused"},
+    "ReplayBody": {"since": "2025-06-01T10:00:00Z", "status": "refused"},
     "HookTestBody": {"mode": "signed", "body": "{}", "headers": {"x-github-event": "push"}},
     "TriggerBody": _TRIGGER,
     "BulkBody": {"jobs": [_TRIGGER]},

@@ -38,9 +38,9 @@ class Resources(Generic[Mode]):
         self.events: Events[Mode] = Events(calls, sender)
         #: Creates and changes subscriptions, which start jobs for events.
         self.subscriptions: Subscriptions[Mode] = Subscriptions(calls, sender)
-        #: Creates hooks; shows and replays their deliveries.
+        #: Creates and changes hooks, with their `deliveries`.
         self.hooks: Hooks[Mode] = Hooks(calls, sender)
-        #: Creates, shows, tests and changes webhooks, and sends their deliveries again.
+        #: Creates, tests and changes webhooks, with their `deliveries`.
         self.webhooks: Webhooks[Mode] = Webhooks(calls, sender)
         #: Retries and cancels all jobs that match filters, and shows the progress.
         self.operations: Operations[Mode] = Operations(calls, sender)

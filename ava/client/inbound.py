@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from ava.client.calls import ApiResource, key_header
-from ava.client.flows import Flow, Listing, Mode, call, listing
+from ava.client.calls import ApiResource, Calls, key_header
+from ava.client.deliveries import ReceivedDeliveries
+from ava.client.flows import Flow, Listing, Mode, Sender, call, listing
 from ava.client.reading import read
 from ava.client.records import (
     Hook,
-    HookDelivery,
-    HookReceipt,
     HookTest,
     ReceivedEvent,
     SentEvent,
@@ -169,6 +168,11 @@ class Subscriptions(ApiResource[Mode]):
 class Hooks(ApiResource[Mode]):
     """Calls about hooks."""
 
+    def __init__(self, calls: Calls, sender: Sender) -> None:
+        super().__init__(calls, sender)
+        #: Shows and replays the deliveries of a hook.
+        self.deliveries: ReceivedDeliveries[Mode] = ReceivedDeliveries(calls, sender)
+
     @call
     def create(
         self, name: str, provider: str, *, idempotency_key: str | None = None, **options: Unpack[HookOptions]
@@ -202,40 +206,6 @@ class Hooks(ApiResource[Mode]):
     def delete(self, hook_id: str) -> Flow[None]:
         """Delete a hook; its jobs and events stay."""
         return self._calls.delete(f"{_HOOKS}/{segment(hook_id)}")
-
-    @listing
-    def deliveries(self, hook_id: str, *, verdict: str | None = None, per_page: int = 100) -> Listing[HookDelivery]:
-        """Return a hook's deliveries, newest first."""
-        params = {"per_page": per_page, "filter[verdict]": verdict}
-        return self._calls.records(HookDelivery, f"{_HOOKS}/{segment(hook_id)}/deliveries", params)
-
-    @call
-    def delivery(self, hook_id: str, delivery_id: str) -> Flow[HookDelivery]:
-        """Return a delivery with its complete body."""
-        path = f"{_HOOKS}/{segment(hook_id)}/deliveries/{segment(delivery_id)}"
-        return self._calls.record(HookDelivery, "GET", path)
-
-    @call
-    def replay(self, hook_id: str, delivery_id: str, *, idempotency_key: str | None = None) -> Flow[HookReceipt]:
-        """Process a delivery again, with the current subscriptions."""
-        path = f"{_HOOKS}/{segment(hook_id)}/deliveries/{segment(delivery_id)}/replay"
-        return self._calls.record(HookReceipt, "POST", path, headers=key_header(idempotency_key))
-
-    @call
-    def replay_many(
-        self,
-        hook_id: str,
-        since: datetime | str,
-        until: datetime | str | None = None,
-        *,
-        verdict: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Flow[int]:
-        """Process the deliveries of a time range again, all or none. Returns their number."""
-        body = _sent({"from": since, "to": until, "verdict": verdict})
-        path = f"{_HOOKS}/{segment(hook_id)}/replay"
-        data = yield from self._calls.data("POST", path, body=body, headers=key_header(idempotency_key))
-        return int(data["total"])
 
     @call
     def test(

@@ -185,14 +185,6 @@ class HookDedupe(OpenEnum):
     NONE = "none"
 
 
-class HookDeliveryVerdict(OpenEnum):
-    """The values of a field; a newer server may return others."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    REFUSED = "refused"
-
-
 class WebhookStatus(OpenEnum):
     """The values of a field; a newer server may return others."""
 
@@ -201,12 +193,23 @@ class WebhookStatus(OpenEnum):
     DISABLED = "disabled"
 
 
+class DeliveryDirection(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    IN = "in"
+    OUT = "out"
+
+
 class DeliveryStatus(OpenEnum):
     """The values of a field; a newer server may return others."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
     ABANDONED = "abandoned"
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    REFUSED = "refused"
+    SKIPPED = "skipped"
 
 
 class NodeState(OpenEnum):
@@ -649,36 +652,6 @@ class Hook:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HookDelivery:
-    """A request that a hook has received."""
-
-    id: str
-    hook_id: str
-    verdict: HookDeliveryVerdict  # `accepted`, `duplicate`, `refused`.
-    status: int  # The HTTP status of the response.
-    reason: str | None = None  # Why the delivery was refused.
-    created_at: datetime
-    event_id: str | None = None
-    event_type: str | None = None
-    source_id: str | None = None  # The sender's own id of the delivery.
-    job_ids: list[str]
-    duplicate_of: str | None = None  # The first delivery, if this one is a duplicate.
-    replay_of: str | None = None  # The original delivery, if this one is a replay.
-    address: str
-    headers: dict[str, Any]  # Secrets are masked.
-    body: str | None = None  # The body: a string, or base64 if it is not UTF-8.
-    body_bytes: int  # Size of the whole body in bytes.
-
-
-@dataclass(frozen=True, kw_only=True)
-class HookReceipt:
-    """The outcome of a replayed delivery."""
-
-    delivery_id: str  # The new delivery.
-    job_ids: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
 class HookTest:
     """The response that the sender of a test would get."""
 
@@ -707,26 +680,30 @@ class Webhook:
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """A delivery: one event for one webhook, with its requests."""
+    """A delivery: a request that a hook received (`in`), or an event that a webhook sends (`out`)."""
 
     id: str
-    webhook_id: str
-    event_id: str
-    event_type: str
-    job_id: str | None = None
-    status: DeliveryStatus  # `pending`, `delivered`, `abandoned`.
+    direction: DeliveryDirection  # `in`, `out`.
+    hook_id: str | None = None
+    webhook_id: str | None = None
+    notice_id: str | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    job_ids: list[str]  # In: the jobs that the delivery started.
+    status: DeliveryStatus  # Out: `pending`, `delivered` or `abandoned`.
+    reason: str | None = None  # In: why it was refused or skipped.
     created_at: datetime
-    completed_at: datetime | None = None
-    next_attempt_at: datetime | None = None
-    attempts: list[dict[str, Any]]  # The last 50 requests, oldest first.
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeliveryBody:
-    """The body of a delivery's requests."""
-
-    body: str | None = None  # The first 65,536 characters of the body, which is the same in each request.
-    body_bytes: int  # Size of the whole body in bytes.
+    completed_at: datetime | None = None  # Out: when it was delivered or abandoned.
+    next_attempt_at: datetime | None = None  # Out: when the next request is due, while pending.
+    attempts: list[dict[str, Any]] | None = None  # Out: the last 50 requests, oldest first.
+    source_id: str | None = None  # In: the sender's own id of the delivery.
+    duplicate_of: str | None = None  # In: the first delivery, if this one is a duplicate.
+    replay_of: str | None = None  # In: the original delivery, if this one is a replay.
+    address: str | None = None  # In: the address of the sender.
+    response_status: int | None = None  # The HTTP status of the response: in to the sender, out to the last request.
+    headers: dict[str, Any] | None = None  # In: secrets are masked.
+    body: str | None = None  # The body: a string, or base64 if it is not UTF-8.
+    body_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
-from ava.client.calls import ApiResource, key_header
-from ava.client.flows import Flow, Listing, Mode, call, listing
-from ava.client.records import Delivery, DeliveryBody, Webhook
-from ava.client.sent import segment, sent_time
+from ava.client.calls import ApiResource, Calls, key_header
+from ava.client.deliveries import SentDeliveries
+from ava.client.flows import Flow, Listing, Mode, Sender, call, listing
+from ava.client.records import Delivery, Webhook
+from ava.client.sent import segment
 
 _WEBHOOKS = "/v1/webhooks"
 
 
 class Webhooks(ApiResource[Mode]):
     """Calls about webhooks."""
+
+    def __init__(self, calls: Calls, sender: Sender) -> None:
+        super().__init__(calls, sender)
+        #: Shows the deliveries of a webhook, and sends them again.
+        self.deliveries: SentDeliveries[Mode] = SentDeliveries(calls, sender)
 
     @call
     def create(
@@ -70,42 +75,3 @@ class Webhooks(ApiResource[Mode]):
     def test(self, webhook_id: str) -> Flow[Delivery]:
         """Send a test event, signed and retried like any other. Returns its pending delivery."""
         return self._calls.record(Delivery, "POST", f"{_WEBHOOKS}/{segment(webhook_id)}/test", is_idempotent=False)
-
-    @listing
-    def deliveries(
-        self, webhook_id: str, *, status: str | None = None, event: str | None = None, per_page: int = 100
-    ) -> Listing[Delivery]:
-        """Return the matching deliveries, newest first."""
-        params = {"per_page": per_page, "filter[status]": status, "filter[event]": event}
-        return self._calls.records(Delivery, f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries", params)
-
-    @call
-    def redeliver(self, webhook_id: str, delivery_id: str) -> Flow[Delivery]:
-        """Send a delivery again, with the same id and bytes."""
-        path = f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries/{segment(delivery_id)}/redeliver"
-        return self._calls.record(Delivery, "POST", path)
-
-    @call
-    def delivery_body(self, webhook_id: str, delivery_id: str) -> Flow[DeliveryBody]:
-        """Return the body of a delivery's requests."""
-        path = f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries/{segment(delivery_id)}/body"
-        return self._calls.record(DeliveryBody, "GET", path)
-
-    @call
-    def redeliver_many(
-        self,
-        webhook_id: str,
-        since: datetime | str,
-        *,
-        until: datetime | str | None = None,
-        status: str = "abandoned",
-        event: str | None = None,
-    ) -> Flow[int]:
-        """Send again every delivery that was created since a time and is `abandoned` or `delivered`.
-
-        Returns their number.
-        """
-        fields = {"since": since, "until": until, "status": status, "event": event}
-        body = {name: sent_time(value) for name, value in fields.items() if value is not None}
-        data = yield from self._calls.data("POST", f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries/redeliver", body=body)
-        return int(data["redelivered"])

@@ -119,7 +119,13 @@ def timestamp_of(prefix: str, text: str) -> datetime:
     value = decode(prefix, text)
     if value is None:
         raise ValueError(f"no id of {prefix}: {text}")
-    return _EPOCH + (value.int >> 80) * _MILLISECOND
+    return time_of(value)
+
+
+def time_of(value: UUID | str) -> datetime:
+    """Return the time of a UUIDv7, to the millisecond."""
+    number = value.int if isinstance(value, UUID) else int(value.replace("-", ""), 16)
+    return _EPOCH + (number >> 80) * _MILLISECOND
 
 
 def first_uuid(timestamp: datetime) -> UUID:

@@ -94,8 +94,8 @@ SCHEDULE_LAG_SECONDS = Histogram(
 
 HOOK_DELIVERIES = Counter(
     "ava_hook_deliveries",
-    "Requests to hooks, by verdict.",
-    ("verdict",),
+    "Requests to hooks, by status of the delivery.",
+    ("status",),
     registry=_registry,
 )
 

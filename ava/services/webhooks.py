@@ -1,4 +1,4 @@
-"""Use cases of webhooks: endpoints, their deliveries, test events and redelivery."""
+"""Use cases of webhooks: endpoints and test events."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
+from ava.domain.delivery import Delivery
 from ava.domain.limits.table import WEBHOOKS
 from ava.domain.outbound import outbound_url
 from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.record import format_time
 from ava.domain.secrets.sealing import Sealer
-from ava.domain.webhooks.webhook import Delivery, DeliveryBody, Endpoint, EndpointStatus
+from ava.domain.webhooks.webhook import Endpoint, EndpointStatus
 from ava.domain.webhooks.webhook_events import TEST, Event, make_body
 from ava.errors import InvalidFields, OutboundError, WebhookNotFound, WebhooksFull, WebhookStateConflict
 from ava.services import replays
@@ -20,12 +21,6 @@ from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import idempotency
 from ava.store.webhooks import deliveries, endpoints
-from ava.store.webhooks.deliveries import DeliveryFilter, Ended
-
-#: Max deliveries per statement of a redelivery.
-_BATCH = 1_000
-#: Max shown characters of a body.
-_MAX_OF_BODY = 65_536
 
 
 class Webhooks:
@@ -152,85 +147,6 @@ class Webhooks:
             )
             data = {"webhook_id": endpoint.id, "url": endpoint.url, "created_at": format_time(endpoint.created_at)}
             return deliveries.insert_test(connection, webhook_id=endpoint.id, event=event, body=make_body(event, data))
-
-    def deliveries(
-        self,
-        caller: Caller,
-        webhook_id: str,
-        delivery_filter: DeliveryFilter,
-        *,
-        limit: int,
-        offset: int = 0,
-        before_id: str | None = None,
-    ) -> tuple[list[Delivery], int]:
-        """Return a page of deliveries, newest first, and the number of matches. Raise `WebhookNotFound`."""
-        tenant_id = caller.tenant_id
-        with self._database.connect() as connection:
-            self._show(connection, caller, webhook_id)
-            found = deliveries.page(
-                connection,
-                tenant_id=tenant_id,
-                webhook_id=webhook_id,
-                delivery_filter=delivery_filter,
-                limit=limit,
-                offset=offset,
-                before_id=before_id,
-            )
-            total = deliveries.count(
-                connection, tenant_id=tenant_id, webhook_id=webhook_id, delivery_filter=delivery_filter
-            )
-        return found, total
-
-    def redeliver(self, caller: Caller, webhook_id: str, delivery_id: str) -> Delivery:
-        """Send a delivery again. Raise `WebhookNotFound`, `WebhookStateConflict` if the endpoint is disabled."""
-        with self._database.connect() as connection:
-            self._show_enabled(connection, caller, webhook_id)
-            delivery = deliveries.redeliver(
-                connection, tenant_id=caller.tenant_id, webhook_id=webhook_id, delivery_id=delivery_id
-            )
-        if delivery is None:
-            raise WebhookNotFound
-        return delivery
-
-    def redeliver_ended(self, caller: Caller, webhook_id: str, ended: Ended) -> int:
-        """Send ended deliveries again, in batches, so that locks are brief.
-
-        Return their number. Raise like `redeliver`.
-        """
-        total, last = 0, None
-        while True:
-            with self._database.connect() as connection:
-                self._show_enabled(connection, caller, webhook_id)
-                batch = deliveries.redeliver_ended(
-                    connection,
-                    tenant_id=caller.tenant_id,
-                    webhook_id=webhook_id,
-                    ended=ended,
-                    after=last,
-                    limit=_BATCH,
-                )
-            total, last = total + batch.count, batch.last
-            if last is None:
-                return total
-
-    def delivery_body(self, caller: Caller, webhook_id: str, delivery_id: str) -> DeliveryBody:
-        """Return the body of a delivery's requests. Raise `WebhookNotFound`."""
-        with self._database.connect() as connection:
-            body = deliveries.read_body(
-                connection,
-                tenant_id=caller.tenant_id,
-                webhook_id=webhook_id,
-                delivery_id=delivery_id,
-                max_characters=_MAX_OF_BODY,
-            )
-        if body is None:
-            raise WebhookNotFound
-        # A test's body contains the endpoint's URL, which may be a credential.
-        return body if caller.role >= Role.TENANT_ADMIN else replace(body, text=None)
-
-    def _show_enabled(self, connection: Connection, caller: Caller, webhook_id: str) -> None:
-        if self._show(connection, caller, webhook_id).status is EndpointStatus.DISABLED:
-            raise WebhookStateConflict
 
 
 def _shown_to(caller: Caller, endpoint: Endpoint) -> Endpoint:

@@ -1052,8 +1052,8 @@ CREATE TABLE hook_deliveries (
     tenant_id text NOT NULL,
     id uuid NOT NULL DEFAULT ava_uuid7(),
     hook_id uuid NOT NULL,
-    verdict text NOT NULL CHECK (verdict IN ('accepted', 'duplicate', 'refused')),
-    status smallint NOT NULL,
+    status text NOT NULL CHECK (status IN ('accepted', 'duplicate', 'refused', 'skipped')),
+    response_status smallint NOT NULL,
     reason text,
     event_id uuid,
     event_type text,
@@ -1069,11 +1069,11 @@ CREATE TABLE hook_deliveries (
     body_bytes integer NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, id),
-    CONSTRAINT first_exactly_of_a_duplicate CHECK ((verdict = 'duplicate') = (duplicate_of IS NOT NULL)),
-    CONSTRAINT reason_exactly_when_refused CHECK ((verdict = 'refused') = (reason IS NOT NULL))
+    CONSTRAINT first_exactly_of_a_duplicate CHECK ((status = 'duplicate') = (duplicate_of IS NOT NULL)),
+    CONSTRAINT reason_exactly_when_not_processed CHECK ((status IN ('refused', 'skipped')) = (reason IS NOT NULL))
 ) PARTITION BY RANGE (id);
-CREATE INDEX hook_deliveries_listed ON hook_deliveries (tenant_id, hook_id, id);
-CREATE INDEX hook_deliveries_by_verdict ON hook_deliveries (tenant_id, hook_id, verdict, id);
+CREATE INDEX hook_deliveries_listed ON hook_deliveries (tenant_id, hook_id, status, id);
+CREATE INDEX hook_deliveries_by_type ON hook_deliveries (tenant_id, hook_id, status, event_type, id);
 CREATE INDEX hook_deliveries_by_id ON hook_deliveries (id);
 
 CREATE TABLE hook_deliveries_rest PARTITION OF hook_deliveries DEFAULT WITH (

@@ -99,7 +99,7 @@ _ELSEWHERE = {
         "events.hook_deliveries.make_nothing", "events.hook_deliveries.refuse", "events.hooks.reseal",
         "fleet.worker_settings.reseal", "fleet.workers.apply_limits", "jobs.bulk_operations.abort",
         "jobs.transitions.edges.drop", "reports.ended.delete_counts", "reports.ended.delete_times",
-        "reports.ended.recount", "webhooks.deliveries.redeliver_ended", "webhooks.deliveries.redeliver_ended_of_type",
+        "reports.ended.recount", "webhooks.deliveries.redeliver_many", "webhooks.deliveries.redeliver_many_of_type",
         "webhooks.endpoints.reseal", "webhooks.dead_letters.retry",
     ),
 }  # fmt: skip

@@ -180,7 +180,7 @@ def test_a_delivery_follows_the_retry_schedule_and_a_success_ends_degraded(share
     # All abandoned deliveries are sent again, and succeed.
     receiver.reply = lambda _: Reply()
     again = shared.post(f"/v1/webhooks/{webhook_id}/deliveries/redeliver", json={"since": delivery["created_at"]})
-    assert again.json()["data"] == {"redelivered": 1}
+    assert again.json()["data"] == {"total": 1}
     wait_until(lambda: _status(shared, webhook_id) == "active")
     assert receiver.received[6].body == receiver.received[0].body
     (delivered,) = _deliveries(shared, webhook_id, "delivered")

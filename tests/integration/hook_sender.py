@@ -64,6 +64,18 @@ class Hook:
         found: list[dict[str, Any]] = self.api.get(f"{HOOKS}/{self.id}/deliveries{query}").get_json()["data"]
         return found
 
+    def delivery(self, delivery_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.api.get(f"{HOOKS}/{self.id}/deliveries/{delivery_id}").get_json()["data"]
+        return found
+
+    def replay_many(self, **wanted: str) -> int:
+        """Replay deliveries, by default all. Returns their number."""
+        body = {"since": "2020-01-01", **wanted}
+        answer = self.api.post(f"{HOOKS}/{self.id}/deliveries/replay", json=body)
+        assert answer.status_code == 202, answer.text
+        found: int = answer.get_json()["data"]["total"]
+        return found
+
     def job(self, job_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.api.get(f"/v1/ava/jobs/{job_id}").get_json()["data"]
         return found

@@ -66,7 +66,7 @@ def test_a_hook_and_an_address_have_limits_and_a_full_queue_is_429(limited: Api)
     full = hook.send(is_signed=False)
     assert "tenant_queued_jobs" in error_of(full, 429, "rate_limited")["message"]
     assert int(full.headers["Retry-After"]) >= 1
-    assert hook.deliveries()[0]["status"] == 429
+    assert hook.deliveries()[0]["response_status"] == 429
     assert "rate_limit_hook" in error_of(hook.send(is_signed=False), 429, "rate_limited")["message"]
     for _ in range(5):
         limited.post("/v1/hooks/unknown", headers=NO_HEADERS)

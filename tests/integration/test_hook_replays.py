@@ -31,12 +31,14 @@ def test_a_delivery_is_replayed_through_what_is_subscribed_now(api: Api) -> None
         path = f"{HOOKS}/{hook.id}/deliveries/{delivery_id}/replay"
         answer = api.post(path, headers={"Idempotency-Key": delivery_id})
         assert answer.status_code == 202, answer.text
-        assert len(answer.get_json()["data"]["job_ids"]) == 1
+        made = answer.get_json()["data"]
+        assert (made["replay_of"], made["status"], len(made["job_ids"])) == (delivery_id, "accepted", 1)
+        assert made | {"body": hook.delivery(made["id"])["body"]} == hook.delivery(made["id"])
         again = api.post(path, headers={"Idempotency-Key": delivery_id})
         assert (again.get_json(), again.headers["Idempotent-Replayed"]) == (answer.get_json(), "true")
     assert count_jobs(api) == 2
     # Of a range neither repetitions nor replays.
-    assert api.post(f"{HOOKS}/{hook.id}/replay", json={"from": "2020-01-01"}).get_json()["data"] == {"total": 1}
+    assert hook.replay_many() == 1
 
 
 def test_a_replay_of_many_deliveries_creates_a_hundred_jobs_of_events_in_its_transaction(api: Api) -> None:
@@ -45,7 +47,7 @@ def test_a_replay_of_many_deliveries_creates_a_hundred_jobs_of_events_in_its_tra
         hook.accepted({"number": number}, {"X-GitHub-Delivery": f"00000000-0000-0000-0000-00000000000{number}"})
     for _ in range(40):
         api.post("/v1/ava/subscriptions", json={"event_type": "github.*", "worker_id": "wkr_open"})
-    assert api.post(f"{HOOKS}/{hook.id}/replay", json={"from": "2020-01-01"}).get_json()["data"] == {"total": 3}
+    assert hook.replay_many() == 3
     assert count_jobs(api) == 100
     duty = EventFanOut(api.database, EventJobs(JobCreator()))
     while duty.run_once(0):
@@ -53,10 +55,10 @@ def test_a_replay_of_many_deliveries_creates_a_hundred_jobs_of_events_in_its_tra
     assert count_jobs(api) == 3 * 40
 
 
-@pytest.mark.parametrize("to", ["2019-12-31", "2020-01-01"])
-def test_a_range_that_ends_before_it_begins_is_refused(hook: Hook, to: str) -> None:
-    answer = hook.api.post(f"{HOOKS}/{hook.id}/replay", json={"from": "2020-01-01", "to": to})
-    assert wrong_fields(answer) == {"to": ["It must be later than `from`."]}
+@pytest.mark.parametrize("until", ["2019-12-31", "2020-01-01"])
+def test_a_range_that_ends_before_it_begins_is_refused(hook: Hook, until: str) -> None:
+    answer = hook.api.post(f"{HOOKS}/{hook.id}/deliveries/replay", json={"since": "2020-01-01", "until": until})
+    assert wrong_fields(answer) == {"until": ["It must be later than `since`."]}
 
 
 def test_a_delivery_with_a_wrong_signature_is_replayed_once_the_secret_is_right(api: Api, hook: Hook) -> None:

@@ -44,7 +44,7 @@ def _delivery_that_can_make_no_job(bench: Bench) -> None:
     hook.api = bench.cut_api
     receipt = insist_on(hook)
     assert receipt["job_ids"] == []
-    assert {each["verdict"] for each in hook.deliveries()} == {"refused"}
+    assert {each["status"] for each in hook.deliveries()} == {"refused"}
     assert (count_jobs(bench.api), bench.only("SELECT count(*) FROM received_keys")) == (0, 0)
     # So the provider can send it again once the worker takes it.
     bench.api.announce("wkr_strict")
@@ -59,7 +59,7 @@ def _delivery_with_a_wrong_signature(bench: Bench) -> None:
     # The response names the fault, although it is not known whether the request was stored.
     assert hook.send(secret="whsec_" + "A" * 32).status_code == 401
     settle(bench.api.database)
-    assert [each["verdict"] for each in hook.deliveries()] == ["refused"]
+    assert [each["status"] for each in hook.deliveries()] == ["refused"]
     assert count_jobs(bench.api) == 0
 
 
@@ -147,16 +147,16 @@ def _deletion_of_a_schedule_whose_job_waits_for_the_one_before(bench: Bench) -> 
     assert scheduled.jobs("status, waits_for") == [("running", None), ("queued", None)]
 
 
-@_SCENARIOS.cuts("webhooks.deliveries.redeliver_ended", "webhooks.deliveries.redeliver_ended_of_type")
+@_SCENARIOS.cuts("webhooks.deliveries.redeliver_many", "webhooks.deliveries.redeliver_many_of_type")
 def _redelivery_of_all_that_failed(bench: Bench) -> None:
     webhook_id = bench.subscribe("ava.job.failed")
     for _ in range(3):
         assert bench.api.post(f"/v1/webhooks/{webhook_id}/test").status_code in (200, 201, 202)
     bench.api.execute("UPDATE webhook_deliveries SET event_type = 'ava.job.failed'")
-    for further in ({}, {"event": "ava.job.failed"}):
+    for further in ({}, {"event_type": "ava.job.failed"}):
         bench.api.execute(_ABANDON)
         body = {"since": "2020-01-01T00:00:00Z", **further}
-        assert bench.call("POST", f"/v1/webhooks/{webhook_id}/deliveries/redeliver", json=body) == (503, 200)
+        assert bench.call("POST", f"/v1/webhooks/{webhook_id}/deliveries/redeliver", json=body) == (503, 202)
         found = bench.api.execute("SELECT status, failures, count(*) FROM webhook_deliveries GROUP BY 1, 2")
         assert found == [("pending", 0, 3)]
         assert bench.only("SELECT due_at <= now() FROM webhook_lanes")

@@ -34,7 +34,7 @@ _ROWS = {
     f" SELECT %(tenant)s, {_ID}, {_ID}, {_ID}, 'a', 1",
     "webhook_dead_letters": f"(tenant_id, event_id, error) SELECT %(tenant)s, {_ID}, ''",
     "events": f"(tenant_id, id, type, source, data, extensions) SELECT %(tenant)s, {_ID}, 'a', '/', '1', '{{}}'",
-    "hook_deliveries": "(tenant_id, id, hook_id, verdict, status, address, headers, body_bytes)"
+    "hook_deliveries": "(tenant_id, id, hook_id, status, response_status, address, headers, body_bytes)"
     f" SELECT %(tenant)s, {_ID}, {_ID}, 'accepted', 202, '', '{{}}', 0",
     "audit": "(tenant_id, id, user_id, role, action, status, address, request_id)"
     f" SELECT %(tenant)s, {_ID}, '', '', '', 200, '', ''",

@@ -26,7 +26,7 @@ _INSERTS = {
     "events": "INSERT INTO events (id, tenant_id, type, source, data, extensions)"
     " SELECT {id}, 'ten_a', 't', '/', 'null', '{{}}' FROM generate_series(1, {count}) AS i",
     "hook_deliveries": "INSERT INTO hook_deliveries"
-    " (id, tenant_id, hook_id, verdict, status, address, headers, body_bytes)"
+    " (id, tenant_id, hook_id, status, response_status, address, headers, body_bytes)"
     f" SELECT {{id}}, 'ten_a', '{_ENDPOINT}', 'accepted', 202, 'x', '{{{{}}}}', 0"
     " FROM generate_series(1, {count}) AS i",
     "audit": "INSERT INTO audit (id, tenant_id, user_id, role, action, status, address, request_id)"

@@ -47,9 +47,9 @@ _SHOWN = {
     *("list_jobs", "show_job", "trigger_job", "trigger_many_jobs", "retry_job", "cancel_job", "follow_job"),
     *("show_job_log", "download_job_log", "export_jobs", "explain_job", "show_job_tree", "list_job_journal"),
     *("show_schedule", "list_schedules", "list_schedule_firings", "update_schedule", "run_schedule_now"),
-    *("list_webhook_deliveries", "show_body_of_delivery", "list_error_groups", "show_error_group"),
+    *("list_webhook_deliveries", "show_webhook_delivery", "list_error_groups", "show_error_group"),
     *("resolve_error_group", "list_audit_trail", "show_overview", "show_worker", "update_worker"),
-    *("list_events", "show_event", "list_hooks", "list_hook_deliveries", "show_delivery"),
+    *("list_events", "show_event", "list_hooks", "list_hook_deliveries", "show_hook_delivery"),
     *("list_subscriptions", "show_subscription", "list_operations", "show_operation"),
 }
 
@@ -131,7 +131,7 @@ def fill(api: Api) -> dict[str, list[str]]:
         **came_in,
         "job_id": [failed, done, waiting, put_off, awaiting],
         "webhook_id": [hook_id],
-        "delivery_id": [ids.encode("dlv", delivery), *came_in["delivery_id"]],
+        "delivery_id": [ids.encode("del", delivery), *came_in["delivery_id"]],
         "schedule_id": [schedule],
         "error_id": [api.get("/v1/ava/errors").get_json()["data"][0]["id"]],
         "operation_id": [found.get_json()["data"]["id"]],

@@ -15,6 +15,7 @@ import pytest
 from ava.client import Client
 from harness.system import ROOT
 from tests import npm
+from tests.client_resources import resources_of
 
 #: Types of the package: a query names no page, and a status that a newer server sends is a string too.
 _TYPES = """
@@ -136,8 +137,8 @@ def test_every_operation_of_the_api_is_a_method_of_a_resource(find: Find, openap
 
 def test_resources_and_methods_have_the_names_of_the_python_client(find: Find) -> None:
     client = Client("http://api", api_key="ava_00.x")
-    python = {name: resource for name, resource in vars(client).items() if name[0] != "_"}
-    methods = {name: {_camel(each) for each in dir(one) if each[0] != "_"} for name, one in python.items()}
+    python = resources_of(client)
+    methods = {name: {_camel(each) for each in dir(type(one)) if each[0] != "_"} for name, one in python.items()}
     # A bridge to agents is a process in Python, and an entry of a bulk is a plain object.
     del methods["mcp"]
     methods["jobs"].remove("entry")

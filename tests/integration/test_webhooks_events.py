@@ -154,7 +154,7 @@ def test_each_subscribed_endpoint_gets_a_delivery_and_a_later_one_gets_none(api:
 def test_an_endpoint_of_roots_gets_no_event_of_a_job_that_a_handler_has_made(api: Api, graphs: Graphs) -> None:
     def seen(endpoint: dict[str, Any]) -> list[tuple[str, str]]:
         found = api.get(f"/v1/webhooks/{endpoint['id']}/deliveries").get_json()["data"]
-        return [(each["job_id"], each["event_type"].removeprefix("ava.job.")) for each in reversed(found)]
+        return [(each["job_ids"][0], each["event_type"].removeprefix("ava.job.")) for each in reversed(found)]
 
     roots = _subscribe(api)
     changed = api.request("PATCH", f"/v1/webhooks/{roots['id']}", json={"roots_only": True}).get_json()["data"]

@@ -69,10 +69,10 @@ TREE = _record(
 )  # fmt: skip
 TENANT_RULES = _record(client.TenantRules, max_running=HOSTILE, weight=HOSTILE, most_urgent_priority=HOSTILE)
 SCHEDULE, FIRING, SLOT = _record(client.Schedule), _record(client.Firing), _record(client.ScheduleSlot)
-HOOK, HOOK_DELIVERY = _record(client.Hook), _record(client.HookDelivery)
+HOOK = _record(client.Hook)
 EVENT = {**_record(client.SentEvent), **_record(client.ReceivedEvent)}
 LISTS = {
-    "/v1/ava/hooks": HOOK, "/v1/ava/hooks/hk_1/deliveries": HOOK_DELIVERY,
+    "/v1/ava/hooks": HOOK, "/v1/ava/hooks/hk_1/deliveries": DELIVERY,
     "/v1/ava/subscriptions": _record(client.Subscription), "/v1/ava/events": EVENT,
     "/v1/ava/keys": _record(client.ApiKey), "/v1/ava/errors": ERROR_GROUP,
     "/v1/ava/tenants": _record(client.TenantLoad),
@@ -88,7 +88,7 @@ LISTS = {
 MADE = {"/v1/ava/workers": WORKER}
 RECORDS = {
     "/v1/ava/hooks": HOOK, "/v1/ava/hooks/hk_1": HOOK, "/v1/ava/hooks/hk_1/rotate": HOOK,
-    "/v1/ava/hooks/hk_1/test": _record(client.HookTest), "/v1/ava/hooks/hk_1/deliveries/del_1": HOOK_DELIVERY,
+    "/v1/ava/hooks/hk_1/test": _record(client.HookTest), "/v1/ava/hooks/hk_1/deliveries/del_1": DELIVERY,
     "/v1/ava/subscriptions": _record(client.Subscription), "/v1/ava/subscriptions/sub_1": _record(client.Subscription),
     "/v1/ava/events": EVENT, "/v1/ava/events/evt_1": EVENT,
     "/v1/ava/keys": _record(client.ApiKey), "/v1/ava/errors/err_1/retry": OPERATION,
@@ -107,8 +107,8 @@ RECORDS = {
     "/v1/ava/jobs/cancel": OPERATION, "/v1/ava/sessions": {"ended": 1}, "/v1/ava/session/links": {"path": HOSTILE},
     "/v1/webhooks": _record(client.Webhook),
     "/v1/webhooks/wh_1": _record(client.Webhook), "/v1/webhooks/wh_1/test": DELIVERY,
-    "/v1/webhooks/wh_1/deliveries/dlv_1/redeliver": DELIVERY,
-    "/v1/webhooks/wh_1/deliveries/dlv_1/body": {"body": HOSTILE, "body_bytes": 9},
+    "/v1/webhooks/wh_1/deliveries/del_1/redeliver": DELIVERY, "/v1/webhooks/wh_1/deliveries/del_1": DELIVERY,
+    "/v1/ava/hooks/hk_1/deliveries/del_1/replay": DELIVERY,
 }  # fmt: skip
 PAGE = {"page": 1, "per_page": 20, "total": 1, "has_more": False, "next_cursor": None}
 

@@ -17,6 +17,7 @@ from ava.client.calls import Calls
 from ava.client.flows import Request, call, listing
 from ava.local.start import free_port
 from harness.servers.peer import Peer, answering
+from tests.client_resources import resources_of
 
 _LOOK = """
 import sys
@@ -74,7 +75,7 @@ class Sent(Exception):
 
 def _calls_with_ids(client: Client) -> Iterator[tuple[str, Callable[[str], Any]]]:
     """Yields each method of the client that takes an id or a queue, by its name, as a call with such an id."""
-    for group in (group for name, group in vars(client).items() if not name.startswith("_")):
+    for group in resources_of(client).values():
         for name, method in inspect.getmembers(group, callable):
             if not isinstance(inspect.getattr_static(type(group), name), call | listing):
                 continue
@@ -101,7 +102,7 @@ def test_an_id_calls_no_other_route(id: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Calls, "send", sent)
     with Client("http://127.0.0.1:1", secret="x", tenant="ten_x", user="usr_x") as client:
         calls = dict(_calls_with_ids(client))
-        assert {"Jobs.cancel", "Workers.get", "Schedules.run", "Webhooks.redeliver"} <= calls.keys()
+        assert {"Jobs.cancel", "Workers.get", "Schedules.run", "SentDeliveries.redeliver"} <= calls.keys()
         paths = set()
         for name, call_with in calls.items():
             with pytest.raises(Sent) as known:

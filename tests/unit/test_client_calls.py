@@ -17,6 +17,7 @@ from ava.client.reading import read
 from ava.client.records import LogLine
 from ava.local.start import free_port
 from harness.servers.peer import Peer, answering
+from tests.client_resources import resources_of
 
 
 def _check_client(client: Client) -> None:
@@ -103,15 +104,15 @@ def test_a_test_event_is_sent_once_and_an_idempotent_call_is_sent_again() -> Non
 def test_the_page_of_clients_lists_every_call_of_every_resource() -> None:
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "clients.md").read_text()
     with Client("http://127.0.0.1:1", api_key="ava_00.none") as client:
-        resources = {name: type(found) for name, found in vars(client).items() if not name.startswith("_")}
+        resources = {name: type(found) for name, found in resources_of(client).items()}
     rows = re.findall(r"^\| (`.+`) \| (`.+) \|$", page, re.MULTILINE)
     listed = {
         name: set(re.findall(r"`(\w+)`", verbs)) for names, verbs in rows for name in names.strip("`").split("`, `")
     }
     for name, resource in resources.items():
-        calls = {verb for verb in vars(resource) if not verb.startswith("_")}
+        calls = {verb for verb in dir(resource) if not verb.startswith("_")}
         assert calls <= listed[name], name
-    assert set().union(*(listed[name] for name in resources)) <= set().union(*map(vars, resources.values()))
+    assert set().union(*(listed[name] for name in resources)) <= set().union(*map(dir, resources.values()))
 
 
 def test_without_httpx_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,8 +63,8 @@ _WORDS = [
     "audit list",
     *("webhooks list", "webhooks show wh_1", "webhooks create https://example.com/ --secret-file -"),
     *("webhooks update wh_1 --to https://example.com/", "webhooks pause wh_1", "webhooks resume wh_1"),
-    *("webhooks test wh_1", "deliveries list wh_1", "deliveries redeliver wh_1 dlv_1"),
-    "deliveries show wh_1 dlv_1",
+    *("webhooks test wh_1", "deliveries list wh_1", "deliveries redeliver wh_1 del_1"),
+    *("deliveries show wh_1 del_1", "deliveries replay hk_1 del_1"),
     *("schedules list", "schedules show sch_1", "schedules show sch_1 --firings 1", "schedules pause sch_1"),
     *(
         "schedules pause refused",
@@ -89,7 +89,6 @@ UNFORMED = [
     ["webhooks", "delete", "refused", "--yes"],
     ["schedules", "delete", "refused", "--yes"],
     ["hooks", "delete", "refused", "--yes"],
-    ["deliveries", "replay", "hk_1", "refused"],
     ["subscriptions", "delete", "refused", "--yes"],
     ["sessions", "delete", "--yes"],
     ["dashboard"],
@@ -106,7 +105,6 @@ NAMELESS = (
     ["tenants", "update"],
     ["tenants", "list"],
     ["promotions", "list"],
-    ["deliveries", "show", "wh_1"],
     ["schedules", "next"],
     ["hooks", "test"],
 )

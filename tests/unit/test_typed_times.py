@@ -31,7 +31,7 @@ NINE = datetime(2027, 6, 1, 13, tzinfo=UTC)
         lambda client: list(client.jobs.logs("job_x", since=NAIVE)),
         lambda client: list(client.jobs.logs("job_x", since=NAIVE, follow=True)),
         lambda client: client.keys.create("a", "tenant-user", expires_at=NAIVE),
-        lambda client: client.webhooks.redeliver_many("wh_x", NAIVE),
+        lambda client: client.webhooks.deliveries.redeliver_many("wh_x", NAIVE),
         lambda client: client.schedules.create("wkr_x", "* * * * *", "UTC", starts_at=NAIVE),
         lambda client: client.schedules.update("sch_x", starts_at=NAIVE),
         lambda client: client.operations.count("cancel", created_before=NAIVE),

@@ -16,11 +16,11 @@ from standardwebhooks.webhooks import Webhook
 
 from ava.client import WebhookUnverified
 from ava.client.webhooks import verify
+from ava.domain.delivery import DeliveryStatus
 from ava.domain.secrets.sealing import Sealer
 from ava.domain.webhooks.webhook import (
     MAX_CONCURRENT,
     RETRY_SCHEDULE_SECONDS,
-    DeliveryStatus,
     RequestResult,
     judge,
     next_concurrency,

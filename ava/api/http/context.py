@@ -16,9 +16,10 @@ from ava.services.api_keys import ApiKeys
 from ava.services.audit import Audit
 from ava.services.bulk_operations import BulkOperations
 from ava.services.claims import Claims
+from ava.services.deliveries import SentDeliveries
 from ava.services.error_groups import ErrorReports
 from ava.services.events.events import Events
-from ava.services.events.hook_deliveries import HookDeliveries
+from ava.services.events.hook_deliveries import ReceivedDeliveries
 from ava.services.events.hooks import Hooks
 from ava.services.events.receiving import Receiving
 from ava.services.events.subscriptions import Subscriptions
@@ -89,7 +90,8 @@ class Context:
     subscriptions: Subscriptions
     hooks: Hooks
     receiving: Receiving
-    hook_deliveries: HookDeliveries
+    received_deliveries: ReceivedDeliveries
+    sent_deliveries: SentDeliveries
     hook_gate: HookGate
     admin: Admin
     limits: TenantLimits

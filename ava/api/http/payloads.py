@@ -84,8 +84,10 @@ def hide_waiting_for(_record: Any, value: str | None) -> str:
     return json.dumps(waiting_for)
 
 
-def hide_responses(_record: Any, value: str) -> str:
+def hide_responses(_record: Any, value: str | None) -> str:
     """Return the requests of a delivery without the bodies of their responses."""
+    if value is None:
+        return _NOTHING
     return json.dumps(
         [{**each, "answer": HIDDEN_PAYLOAD} if each.get("answer") else each for each in json.loads(value)]
     )

@@ -10,7 +10,7 @@ from ava.api.http.client_addresses import client_address
 from ava.api.http.context import context
 from ava.api.http.operations import described
 from ava.api.routes.hooks import CALLS
-from ava.api.schemas.hook_deliveries import ReceiptRecord, write_receipt
+from ava.api.schemas.hook_requests import ReceiptRecord, write_receipt
 from ava.domain.events.received import Received
 from ava.domain.limits.inbound_limits import HOOK_BODY_BYTES
 from ava.errors import HookUnknown, PayloadTooLarge, SignatureRefused

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response
@@ -12,22 +11,12 @@ from ava.api.http.client_addresses import public_url
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
-from ava.api.http.strict import DryRunQuery, NoBody
+from ava.api.http.strict import DryRunQuery
+from ava.api.routes import deliveries
 from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED
-from ava.api.schemas.hook_deliveries import (
-    HookDeliveryListQuery,
-    HookDeliveryListRequest,
-    HookDeliveryRecord,
-    HookReplayBody,
-    HookReplayedRecord,
-    HookReplayRecord,
-    HookTestBody,
-    HookTestRecord,
-    write_hook_delivery,
-    write_replay,
-    write_test,
-)
+from ava.api.schemas.deliveries import DeliveryListRequest, ReceivedDeliveryListQuery, ReplayBody
+from ava.api.schemas.hook_requests import HookTestBody, HookTestRecord, write_test
 from ava.api.schemas.hooks import (
     HookBody,
     HookChangeBody,
@@ -39,12 +28,10 @@ from ava.api.schemas.hooks import (
     NewHookRequest,
     write_hook,
 )
-from ava.domain.access.caller import Caller, Role
-from ava.domain.events.hook import HookDelivery
 from ava.domain.limits import inbound_limits
 from ava.domain.secrets.redaction import HIDDEN
 from ava.services.events.hooks import NewHook
-from ava.store.events.hook_deliveries import HookDeliveryFilter
+from ava.store.delivery_table import DeliveryFilter
 
 blueprint = Blueprint("hooks", __name__, url_prefix="/v1/ava/hooks")
 #: The path that providers call; a token follows.
@@ -166,82 +153,50 @@ def delete(hook_id: str) -> Response:
 @blueprint.get("/<hook:hook_id>/deliveries")
 @operation(
     summary="List a hook's deliveries",
-    description="Newest first, including refused deliveries.",
-    query=HookDeliveryListQuery(),
-    record=HookDeliveryRecord(),
-    is_list=True,
-    failures=(404,),
-    reads_standby=True,
+    description="Newest first, including refused and skipped deliveries, without bodies.",
+    query=ReceivedDeliveryListQuery(),
+    **deliveries.LIST,
 )
-def list_deliveries(hook_id: str, query: HookDeliveryListRequest) -> Response:
+def list_deliveries(hook_id: str, query: DeliveryListRequest) -> Response:
     """Show a page of a hook's deliveries."""
-    found, total = context().hook_deliveries.page(
-        caller(), hook_id, query.delivery_filter, limit=query.limit, offset=query.offset, before_id=query.after_id
-    )
-    return page_of(query, [_shown_to(caller(), each) for each in found], total, write_hook_delivery)
+    return deliveries.page(context().received_deliveries, hook_id, query)
 
 
 @blueprint.get("/<hook:hook_id>/deliveries/<delivery_id>")
-@operation(
-    summary="Show a delivery",
-    description="The delivery with its whole body. The body is null for roles below `tenant-admin`.",
-    record=HookDeliveryRecord(),
-    failures=(404,),
-)
+@operation(summary="Show a hook's delivery", description="The delivery with its body.", **deliveries.SHOW)
 def show_delivery(hook_id: str, delivery_id: str) -> Response:
     """Show one delivery."""
-    found = context().hook_deliveries.show(caller(), hook_id, delivery_id)
-    return responses.data(write_hook_delivery(_shown_to(caller(), found)))
-
-
-def _shown_to(who: Caller, delivery: HookDelivery) -> HookDelivery:
-    return delivery if who.role >= Role.TENANT_ADMIN else replace(delivery, body=None)
+    return deliveries.show(context().received_deliveries, hook_id, delivery_id)
 
 
 @blueprint.post("/<hook:hook_id>/deliveries/<delivery_id>/replay")
 @operation(
     summary="Replay a delivery",
-    description="Receives the delivery again with the present subscriptions, even if it was refused or is a "
-    "duplicate. Its signature is checked with the present secrets; its timestamp is not checked.",
-    body=NoBody(),
-    may_be_empty=True,
-    record=HookReplayRecord(),
-    status=202,
-    failures=(404, 409, 413, 415, 422),
-    is_write=True,
-    needs_payloads=True,
+    description="Processes the delivery again with the present subscriptions, even if it was refused or skipped, or "
+    "is a duplicate. The response is the new delivery. Its signature is checked with the present secrets; its "
+    "timestamp is not checked.",
     takes_key=True,
+    **deliveries.AGAIN,
 )
 def replay(hook_id: str, delivery_id: str, key: str | None) -> Response:
     """Replay one delivery."""
-    receipt, is_replay = context().hook_deliveries.replay(caller(), hook_id, delivery_id, key)
-    response = responses.data(write_replay(receipt), 202)
-    if is_replay:
-        response.headers[REPLAYED] = "true"
-    return response
+    made, is_repeated = context().received_deliveries.replay(caller(), hook_id, delivery_id, key)
+    return deliveries.accepted(made, is_repeated=is_repeated)
 
 
-@blueprint.post("/<hook:hook_id>/replay")
+@blueprint.post("/<hook:hook_id>/deliveries/replay")
 @operation(
     summary="Replay many deliveries",
     description="Replays the deliveries of a time range, all or none. Duplicates, earlier replays and deliveries "
     "with an invalid signature are left out.",
-    body=HookReplayBody(),
-    body_as="wanted",
-    record=HookReplayedRecord(),
-    status=202,
-    failures=(404, 413, 415, 422),
-    is_write=True,
-    needs_payloads=True,
+    body=ReplayBody(),
     takes_key=True,
+    **deliveries.MANY_AGAIN,
 )
-def replay_range(hook_id: str, wanted: HookDeliveryFilter, key: str | None) -> Response:
+def replay_many(hook_id: str, wanted: DeliveryFilter, key: str | None) -> Response:
     """Replay many deliveries."""
-    total, is_replay = context().hook_deliveries.replay_range(caller(), hook_id, wanted, key)
-    response = responses.data(f'{{"total":{total}}}', 202)
-    if is_replay:
-        response.headers[REPLAYED] = "true"
-    return response
+    total, is_repeated = context().received_deliveries.replay_many(caller(), hook_id, wanted, key)
+    return deliveries.accepted(total, is_repeated=is_repeated)
 
 
 @blueprint.post("/<hook:hook_id>/test")
@@ -259,4 +214,4 @@ def replay_range(hook_id: str, wanted: HookDeliveryFilter, key: str | None) -> R
 )
 def test(hook_id: str, asked: dict[str, Any]) -> Response:
     """Send a hook a test."""
-    return responses.data(write_test(context().hook_deliveries.send_test(caller(), hook_id, **asked)))
+    return responses.data(write_test(context().received_deliveries.send_test(caller(), hook_id, **asked)))

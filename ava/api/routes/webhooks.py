@@ -12,27 +12,27 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
 from ava.api.http.strict import DryRunQuery, NoBody
+from ava.api.routes import deliveries
 from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED
-from ava.api.schemas.webhooks import (
-    DeletedRecord,
-    DeliveryBodyRecord,
-    DeliveryListQuery,
+from ava.api.schemas.deliveries import (
     DeliveryListRequest,
     DeliveryRecord,
     RedeliverBody,
-    RedeliveredRecord,
+    SentDeliveryListQuery,
+    write_delivery,
+)
+from ava.api.schemas.webhooks import (
+    DeletedRecord,
     WebhookBody,
     WebhookChangeBody,
     WebhookListQuery,
     WebhookRecord,
-    write_delivery,
-    write_delivery_body,
     write_webhook,
 )
 from ava.domain.limits import table as limits
 from ava.domain.secrets.redaction import HIDDEN
-from ava.store.webhooks.deliveries import Ended
+from ava.store.delivery_table import DeliveryFilter
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
 
@@ -151,36 +151,24 @@ def test(webhook_id: str) -> Response:
 @blueprint.get("/<webhook_id>/deliveries")
 @operation(
     summary="List a webhook's deliveries",
-    description="Newest first, each with its requests (`attempts`).",
-    query=DeliveryListQuery(),
-    record=DeliveryRecord(),
-    is_list=True,
-    failures=(404,),
-    reads_standby=True,
+    description="Newest first, each with its requests (`attempts`), without bodies.",
+    query=SentDeliveryListQuery(),
+    **deliveries.LIST,
 )
 def list_deliveries(webhook_id: str, query: DeliveryListRequest) -> Response:
     """Show a page of a webhook's deliveries."""
-    found, total = context().webhooks.deliveries(
-        caller(),
-        webhook_id,
-        query.delivery_filter,
-        limit=query.limit,
-        offset=query.offset,
-        before_id=query.after_id,
-    )
-    return page_of(query, found, total, write_delivery)
+    return deliveries.page(context().sent_deliveries, webhook_id, query)
 
 
-@blueprint.get("/<webhook_id>/deliveries/<delivery_id>/body")
+@blueprint.get("/<webhook_id>/deliveries/<delivery_id>")
 @operation(
-    summary="Show the body of a delivery",
-    description="The body, which is the same in each request. Null for roles below `tenant-admin`.",
-    record=DeliveryBodyRecord(),
-    failures=(404,),
+    summary="Show a webhook's delivery",
+    description="The delivery with its body, which is the same in each request.",
+    **deliveries.SHOW,
 )
-def show_body(webhook_id: str, delivery_id: str) -> Response:
-    """Show the body of a delivery's requests."""
-    return responses.data(write_delivery_body(context().webhooks.delivery_body(caller(), webhook_id, delivery_id)))
+def show_delivery(webhook_id: str, delivery_id: str) -> Response:
+    """Show one delivery."""
+    return deliveries.show(context().sent_deliveries, webhook_id, delivery_id)
 
 
 @blueprint.post("/<webhook_id>/deliveries/<delivery_id>/redeliver")
@@ -188,31 +176,21 @@ def show_body(webhook_id: str, delivery_id: str) -> Response:
     summary="Redeliver an event",
     description="Sends the same id and bytes again, with a new retry schedule. A pending delivery becomes due now "
     "and keeps its schedule.",
-    body=NoBody(),
-    may_be_empty=True,
-    record=DeliveryRecord(),
-    failures=(404, 409, 413, 415, 422),
-    is_write=True,
-    needs_payloads=True,
+    **deliveries.AGAIN,
 )
 def redeliver(webhook_id: str, delivery_id: str) -> Response:
     """Send one delivery again."""
-    return responses.data(write_delivery(context().webhooks.redeliver(caller(), webhook_id, delivery_id)))
+    return deliveries.accepted(context().sent_deliveries.redeliver(caller(), webhook_id, delivery_id))
 
 
 @blueprint.post("/<webhook_id>/deliveries/redeliver")
 @operation(
     summary="Redeliver many events",
-    description="Sends the deliveries created since `since` again: abandoned deliveries, or deliveries with the "
-    "given `status`.",
+    description="Sends the deliveries of a time range again: abandoned deliveries, or deliveries with the given "
+    "`status`.",
     body=RedeliverBody(),
-    body_as="ended",
-    record=RedeliveredRecord(),
-    failures=(404, 409, 413, 415, 422),
-    is_write=True,
-    needs_payloads=True,
+    **deliveries.MANY_AGAIN,
 )
-def redeliver_ended(webhook_id: str, ended: Ended) -> Response:
+def redeliver_many(webhook_id: str, wanted: DeliveryFilter) -> Response:
     """Send many deliveries again."""
-    count = context().webhooks.redeliver_ended(caller(), webhook_id, ended)
-    return responses.data(f'{{"redelivered":{count}}}')
+    return deliveries.accepted(context().sent_deliveries.redeliver_many(caller(), webhook_id, wanted))

@@ -1,22 +1,19 @@
-"""Webhooks and deliveries: schemas of requests and responses."""
+"""Webhooks: schemas of requests and responses."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from ava.api.http import paging, payloads
-from ava.api.http.fields import REQUIRED, Choice, Id, Instant, JsonText, Text, WholeNumber
+from ava.api.http import paging
+from ava.api.http.fields import REQUIRED, Choice, Id, Text
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
-from ava.domain.webhooks.webhook import Delivery, DeliveryStatus, Endpoint
+from ava.domain.webhooks.webhook import Endpoint
 from ava.domain.webhooks.webhook_events import EventType, signing_key
-from ava.store.webhooks.deliveries import DeliveryFilter, Ended
 
 #: Min characters of a secret, min bytes of the key that follows `whsec_`, and max characters.
 _MIN_SECRET_CHARS = 16
@@ -147,73 +144,6 @@ class WebhookListQuery(PageQuery):
         return PageRequest(**take_page(values))
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeliveryListRequest(PageRequest):
-    """A page and filters of deliveries."""
-
-    delivery_filter: DeliveryFilter
-
-
-class DeliveryListQuery(PageQuery):
-    """The parameters of the list of deliveries."""
-
-    status = Choice(
-        DeliveryStatus,
-        data_key="filter[status]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only deliveries with this status."},
-    )
-    event = Choice(
-        EventType,
-        data_key="filter[event]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only deliveries of events of this type."},
-    )
-    cursor = cursor_field(paging.id_reader("dlv"))
-
-    @post_load
-    def _request(self, values: dict[str, Any], **_: Any) -> DeliveryListRequest:
-        page = take_page(values)
-        delivery_filter = DeliveryFilter(status=values["status"], event_type=values["event"])
-        return DeliveryListRequest(**page, delivery_filter=delivery_filter)
-
-
-class _EndedStatus(StrEnum):
-    """The statuses of deliveries that can be sent again by a filter; a pending one is sent anyway."""
-
-    ABANDONED = DeliveryStatus.ABANDONED.value
-    DELIVERED = DeliveryStatus.DELIVERED.value
-
-
-class RedeliverBody(Strict):
-    """Which deliveries to send again."""
-
-    since = Instant(required=True, metadata={"description": "Deliveries created at or after this time, in ISO 8601."})
-
-    until = Instant(
-        load_default=None, allow_none=False, metadata={"description": "Only deliveries created before this time."}
-    )
-    status = Choice(
-        _EndedStatus,
-        load_default=_EndedStatus.ABANDONED,
-        allow_none=False,
-        metadata={"description": "Only deliveries with this status now."},
-    )
-    event = Choice(
-        EventType,
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only deliveries of events of this type."},
-    )
-
-    @post_load
-    def _ended(self, values: dict[str, Any], **_: Any) -> Ended:
-        status = DeliveryStatus(values["status"])
-        return Ended(since=values["since"], until=values["until"], status=status, event_type=values["event"])
-
-
 # Out -------------------------------------------------------------------------------------------------------------
 
 
@@ -224,47 +154,6 @@ class WebhookRecord(RecordSchema, of=Endpoint):
     events = fields.List(Choice(EventType))
 
 
-class DeliveryRecord(RecordSchema, of=Delivery):
-    """A delivery: one event for one webhook, with its requests."""
-
-    names = "id webhook_id event_id event_type job_id status created_at completed_at next_attempt_at attempts"
-    attempts = JsonText(
-        attribute="attempts_json",
-        metadata={
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "number": {"type": "integer"},
-                    "at": {"type": "string", "format": "date-time"},
-                    "status": {"type": ["integer", "null"], "description": "The status of the response."},
-                    "duration_ms": {"type": "integer"},
-                    "answer": {"type": "string", "description": "The first 1 KiB of the response's body."},
-                    "error": {"type": ["string", "null"]},
-                },
-            },
-            "description": "The last 50 requests, oldest first.",
-            "payload": payloads.hide_responses,
-        },
-    )
-
-
-class DeliveryBodyRecord(Schema):
-    """The body of a delivery's requests."""
-
-    body = Text(
-        attribute="text",
-        allow_none=True,
-        metadata={
-            "description": "The first 65,536 characters of the body, which is the same in each request.",
-            "payload": payloads.hide_value,
-        },
-    )
-    body_bytes = WholeNumber(
-        minimum=0, maximum=2**53, attribute="bytes", metadata={"description": "Size of the whole body in bytes."}
-    )
-
-
 class DeletedRecord(Schema):
     """The webhook that was deleted."""
 
@@ -272,12 +161,4 @@ class DeletedRecord(Schema):
     deleted = fields.Boolean(metadata={"type": "boolean"})
 
 
-class RedeliveredRecord(Schema):
-    """The number of deliveries that are sent again."""
-
-    redelivered = WholeNumber(minimum=0, maximum=2**53)
-
-
 write_webhook = compile_schema(WebhookRecord())
-write_delivery = compile_schema(DeliveryRecord())
-write_delivery_body = compile_schema(DeliveryBodyRecord())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,23 +131,21 @@ def test(client: Client, webhook_id: str, wait: bool, printer: RecordPrinter) ->
     """
     delivery = client.webhooks.test(webhook_id)
     if wait:
-        delivery = _await_request(client, delivery)
+        delivery = _await_request(client, webhook_id, delivery)
     printer.record(delivery)
     if wait and delivery.status != "delivered":
         sys.exit(1)
 
 
-def _await_request(client: Client, delivery: Delivery) -> Delivery:
+def _await_request(client: Client, webhook_id: str, delivery: Delivery) -> Delivery:
     """Return a delivery once its first request has ended, or unchanged after `_TEST_SECONDS`."""
     import time
 
     deadline = time.monotonic() + _TEST_SECONDS
-    found = delivery
-    while not found.attempts and time.monotonic() < deadline:
+    while not delivery.attempts and time.monotonic() < deadline:
         time.sleep(0.3)
-        recent: Iterator[Delivery] = client.webhooks.deliveries(delivery.webhook_id, per_page=20)
-        found = next((other for other in islice(recent, 100) if other.id == delivery.id), found)
-    return found
+        delivery = client.webhooks.deliveries.get(webhook_id, delivery.id)
+    return delivery
 
 
 def read_secret(path: str | None) -> str:

@@ -1,13 +1,11 @@
-"""Hooks: URLs that receive providers' webhooks, and their deliveries."""
+"""Hooks: URLs that receive providers' webhooks."""
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import NoReturn
 
 from ava.domain.access.tokens import without_secrets
@@ -20,17 +18,7 @@ DEFAULT_TOLERANCE_SECONDS = 300
 MAX_TOLERANCE_SECONDS = 3600
 #: Max simultaneously valid secrets: the current one and replaced ones.
 MAX_SECRETS = 4
-_EARLIER = {"prefix": "del"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,59}")
-
-
-class HookVerdict(StrEnum):
-    """The result of a delivery."""
-
-    ACCEPTED = "accepted"
-    #: It repeats an earlier delivery and starts nothing.
-    DUPLICATE = "duplicate"
-    REFUSED = "refused"
 
 
 def is_name(text: str) -> bool:
@@ -83,36 +71,6 @@ class Hook(HookSpec):
     url: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class HookDelivery:
-    """A request that a hook received."""
-
-    id: str = field(metadata={"prefix": "del"})
-    tenant_id: str
-    hook_id: str = field(metadata={"prefix": "hk"})
-    verdict: HookVerdict
-    status: int
-    #: Why it was refused; None otherwise.
-    reason: str | None
-    created_at: datetime
-    event_id: str | None = field(default=None, metadata={"prefix": "evt"})
-    event_type: str | None = None
-    source_id: str | None = field(default=None, metadata={"description": "The sender's own id of the delivery."})
-    job_ids: Sequence[str] = field(default=(), metadata={"prefix": "job"})
-    duplicate_of: str | None = field(
-        default=None, metadata=_EARLIER | {"description": "The first delivery, if this one is a duplicate."}
-    )
-    replay_of: str | None = field(
-        default=None, metadata=_EARLIER | {"description": "The original delivery, if this one is a replay."}
-    )
-    address: str = ""
-    #: A serialized JSON object with string values.
-    headers_json: str = field(default="{}", metadata={"description": "Secrets are masked.", "is_payload": True})
-    #: The raw bytes; None if omitted.
-    body: bytes | None = None
-    body_bytes: int = 0
-
-
 def check(spec: HookSpec) -> None:
     """Raise `InvalidFields` for the first field that contradicts another one."""
     if (spec.provider is Provider.CUSTOM) != (spec.custom is not None):
@@ -155,11 +113,3 @@ def within_bytes(headers: Mapping[str, str], max_bytes: int) -> dict[str, str]:
 
 def _is_secret(name: str, verifier: Verifier) -> bool:
     return name == verifier.secret_header or is_credential(name)
-
-
-def body_text(body: bytes) -> str:
-    """Return a body as a string: UTF-8 unchanged, other bytes in base64."""
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return base64.b64encode(body).decode()

@@ -1,4 +1,4 @@
-"""Webhook endpoints, their deliveries, and the consequences of each request's result."""
+"""Webhook endpoints, and the consequences of each request's result for its delivery."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
+from ava.domain.delivery import DeliveryStatus
 from ava.domain.record import format_time
 
 #: Seconds from the first, second … failed request of a delivery to the next one. One more failure abandons it.
@@ -49,14 +50,6 @@ def health_of(*, concurrency: int, timeouts: int) -> EndpointHealth:
     return EndpointHealth.ANSWERING if concurrency > 1 else EndpointHealth.UNKNOWN
 
 
-class DeliveryStatus(StrEnum):
-    """The status of a delivery."""
-
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    ABANDONED = "abandoned"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """An endpoint of events. Its secret stays in the store."""
@@ -79,33 +72,6 @@ class Endpoint:
         metadata={"description": "Until then, requests are also signed with the previous secret; null: they are not."}
     )
     roots_only: bool = field(metadata={"description": "True if it receives no events of jobs that a handler created."})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """The delivery of one event to one endpoint."""
-
-    id: str = field(metadata={"prefix": "dlv"})
-    webhook_id: str = field(metadata={"prefix": "wh"})
-    event_id: str = field(metadata={"prefix": "evt"})
-    event_type: str
-    job_id: str | None = field(metadata={"prefix": "job"})
-    status: DeliveryStatus
-    created_at: datetime
-    completed_at: datetime | None
-    #: When the next request of a pending delivery is due.
-    next_attempt_at: datetime | None
-    #: The requests so far, oldest first, as serialized JSON.
-    attempts_json: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeliveryBody:
-    """The body of a delivery's requests."""
-
-    #: Its beginning; None if the caller may not see it.
-    text: str | None
-    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

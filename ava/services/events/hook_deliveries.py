@@ -1,4 +1,4 @@
-"""Use cases of hook deliveries: list, show and replay them, and send a test."""
+"""Use cases of received deliveries: replay them, and send a test."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from enum import StrEnum
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
+from ava.domain.delivery import Delivery, DeliveryStatus
 from ava.domain.events import verification
-from ava.domain.events.hook import HookDelivery, HookVerdict
 from ava.domain.events.received import BodyTooLarge, Received
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job
 from ava.domain.limits.inbound_limits import REPLAYED_DELIVERIES
-from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.errors import HookNotFound, HookStateConflict, InvalidFields, RequestError
 from ava.services import replays
+from ava.services.deliveries import Deliveries
 from ava.services.events.event_jobs import Capacity
 from ava.services.events.hooks import Hooks, OpenHook
 from ava.services.events.receiving import Receipt, Receiving, fault, make_arrival, parsed
 from ava.services.jobs import Jobs
+from ava.store.delivery_table import DeliveryFilter, delivery_uuid
 from ava.store.engine.database import Connection, Database
-from ava.store.events import hook_deliveries
-from ava.store.events.hook_deliveries import HookDeliveryFilter, StoredRequest, delivery_uuid
+from ava.store.events import hook_deliveries, hooks
+from ava.store.events.hook_deliveries import RECEIVED_TABLE, StoredRequest
 from ava.store.jobs import idempotency
 
 #: Max total bytes of bodies that one call replays.
@@ -61,67 +62,33 @@ class TestResult:
     job_ids: Sequence[str]
 
 
-class HookDeliveries:
-    """Use cases of deliveries."""
+class ReceivedDeliveries(Deliveries):
+    """Use cases of the deliveries of hooks."""
 
     def __init__(
         self,
         database: Database,
         jobs: Jobs,
-        hooks: Hooks,
+        hooks_service: Hooks,
         receiving: Receiving,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._database = database
+        super().__init__(
+            database,
+            RECEIVED_TABLE,
+            not_found=HookNotFound,
+            is_known=lambda connection, tenant_id, id_: (
+                hooks.show(connection, tenant_id=tenant_id, hook_id=id_) is not None
+            ),
+        )
         self._jobs = jobs
-        self._hooks = hooks
+        self._hooks = hooks_service
         self._receiving = receiving
         self._clock = clock
 
-    def page(
-        self,
-        caller: Caller,
-        hook_id: str,
-        delivery_filter: HookDeliveryFilter,
-        *,
-        limit: int,
-        offset: int = 0,
-        before_id: str | None = None,
-    ) -> tuple[list[HookDelivery], int]:
-        """Return a page of deliveries, newest first, without large bodies, and the number of matches.
-
-        Raise `HookNotFound`.
-        """
-        self._hooks.show(caller, hook_id)
-        tenant_id = caller.tenant_id
-        with self._database.connect() as connection:
-            found = hook_deliveries.page(
-                connection,
-                tenant_id=tenant_id,
-                hook_id=hook_id,
-                delivery_filter=delivery_filter,
-                limit=limit,
-                offset=offset,
-                before_id=before_id,
-                max_body=PAYLOAD_BYTES.value,
-            )
-            return found, hook_deliveries.count(
-                connection, tenant_id=tenant_id, hook_id=hook_id, delivery_filter=delivery_filter
-            )
-
-    def show(self, caller: Caller, hook_id: str, delivery_id: str) -> HookDelivery:
-        """Return a delivery with its body. Raise `HookNotFound`."""
-        with self._database.connect() as connection:
-            found = hook_deliveries.show(
-                connection, tenant_id=caller.tenant_id, hook_id=hook_id, delivery_id=delivery_id
-            )
-        if found is None:
-            raise HookNotFound
-        return found
-
-    def replay(self, caller: Caller, hook_id: str, delivery_id: str, key: str | None = None) -> tuple[Receipt, bool]:
-        """Receive a delivery again, with the current subscriptions. Return its receipt, and True for a repeated call.
+    def replay(self, caller: Caller, hook_id: str, delivery_id: str, key: str | None = None) -> tuple[Delivery, bool]:
+        """Receive a delivery again, with the current subscriptions. Return the new one, and True for a repeated call.
 
         Verify its signature with the current secrets, but not its time. Raise `HookNotFound`, `HookStateConflict` if it
         is still not authentic, `TooMany`, `IdempotencyKeyReused`.
@@ -129,41 +96,34 @@ class HookDeliveries:
         with self._database.transaction() as connection:
             asked = [hook_id, delivery_id]
             if (earlier := replays.reserve(connection, caller, key, kind="replay", asked=asked)) is not None:
-                return self._earlier(connection, caller, hook_id, ids.encode("del", earlier)), True
+                return self._bodiless(connection, caller, hook_id, ids.encode("del", earlier)), True
             opened = self._hooks.open(connection, caller, hook_id)
-            found = hook_deliveries.read_requests(
-                connection,
-                tenant_id=caller.tenant_id,
-                hook_id=hook_id,
-                delivery_filter=HookDeliveryFilter(),
-                limit=1,
-                delivery_id=delivery_id,
+            found = hook_deliveries.read_request(
+                connection, tenant_id=caller.tenant_id, hook_id=hook_id, delivery_id=delivery_id
             )
-            if not found:
+            if found is None:
                 raise HookNotFound
-            receipt, jobs = self._replay(connection, opened, found[0], Capacity())
+            receipt, jobs = self._replay(connection, opened, found, Capacity())
             if key is not None:
                 uuids = [delivery_uuid(receipt.delivery_id)]
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+            made = self._bodiless(connection, caller, hook_id, receipt.delivery_id)
         self._jobs.publish(jobs)
-        return receipt, False
+        return made, False
 
-    def _earlier(self, connection: Connection, caller: Caller, hook_id: str, delivery_id: str) -> Receipt:
-        found = hook_deliveries.show(connection, tenant_id=caller.tenant_id, hook_id=hook_id, delivery_id=delivery_id)
-        if found is None:
-            raise HookNotFound
-        return Receipt(delivery_id=delivery_id, job_ids=found.job_ids)
+    def _bodiless(self, connection: Connection, caller: Caller, hook_id: str, delivery_id: str) -> Delivery:
+        return replace(self._show(connection, caller, hook_id, delivery_id), body=None)
 
     def _replay(
         self, connection: Connection, opened: OpenHook, stored: StoredRequest, capacity: Capacity
     ) -> tuple[Receipt, Sequence[Job]]:
         delivery, hook = stored.delivery, opened.hook
-        if delivery.body is None or len(delivery.body) < delivery.body_bytes:
+        if stored.body is None or len(stored.body) < (delivery.body_bytes or 0):
             raise HookStateConflict(
                 "Only the beginning of this body is stored, so it cannot be replayed; let the sender resend it."
             )
         request = Received(
-            headers=json.loads(delivery.headers_json), body=delivery.body, query=json.loads(stored.query_json)
+            headers=json.loads(delivery.headers_json or "{}"), body=stored.body, query=json.loads(stored.query_json)
         )
         if (reason := _fault_of(opened, delivery, request)) is not None:
             raise HookStateConflict(f"The delivery is not genuine: {reason}")
@@ -171,14 +131,14 @@ class HookDeliveries:
             read, data_json = parsed(request)
         except BodyTooLarge:
             raise HookStateConflict("The body is too large once it is unpacked.") from None
-        arrival = make_arrival(hook, read, delivery.address, replay_of=delivery.id)
+        arrival = make_arrival(hook, read, delivery.address or "", replay_of=delivery.id)
         made = self._receiving.store(
             connection, hook, read, data_json, arrival, capacity, now=opened.now(self._clock()), may_repeat=True
         )
         return made.receipt, made.jobs
 
-    def replay_range(
-        self, caller: Caller, hook_id: str, delivery_filter: HookDeliveryFilter, key: str | None = None
+    def replay_many(
+        self, caller: Caller, hook_id: str, delivery_filter: DeliveryFilter, key: str | None = None
     ) -> tuple[int, bool]:
         """Receive many deliveries again, all or none. Return their number, and True for a repeated call.
 
@@ -207,7 +167,7 @@ class HookDeliveries:
                     after_id=last,
                 )
                 for each in found:
-                    if not _is_first(each.delivery):
+                    if each.delivery.replay_of is not None:
                         continue
                     try:
                         receipt, made = self._replay(connection, opened, each, capacity)
@@ -225,7 +185,7 @@ class HookDeliveries:
         return len(done), False
 
     def _refuse_many(
-        self, connection: Connection, caller: Caller, hook_id: str, delivery_filter: HookDeliveryFilter
+        self, connection: Connection, caller: Caller, hook_id: str, delivery_filter: DeliveryFilter
     ) -> None:
         max_deliveries = REPLAYED_DELIVERIES.value
         count, size = hook_deliveries.sum_of(
@@ -241,7 +201,7 @@ class HookDeliveries:
                 "shorter period."
             )
             reason = REPLAYED_DELIVERIES.message(sentence)
-            raise InvalidFields(f"from: {reason}", {"from": [reason]})
+            raise InvalidFields(f"since: {reason}", {"since": [reason]})
 
     def send_test(
         self, caller: Caller, hook_id: str, *, mode: TestMode, body: bytes, headers: dict[str, str]
@@ -268,15 +228,11 @@ class HookDeliveries:
         )
 
 
-def _is_first(delivery: HookDelivery) -> bool:
-    return delivery.verdict is not HookVerdict.DUPLICATE and delivery.replay_of is None
-
-
-def _fault_of(opened: OpenHook, delivery: HookDelivery, request: Received) -> str | None:
+def _fault_of(opened: OpenHook, delivery: Delivery, request: Received) -> str | None:
     row = opened.hook.verifier
     if row.scheme in (Scheme.SHARED_SECRET, Scheme.URL_SECRET) or "{url}" in row.signed:
-        # The secret and the URL are not stored, but the verdict of that time is.
-        is_unsigned = delivery.verdict is HookVerdict.REFUSED and delivery.status == _UNAUTHORIZED
+        # The secret and the URL are not stored, but the response of that time is.
+        is_unsigned = delivery.status is DeliveryStatus.REFUSED and delivery.response_status == _UNAUTHORIZED
         return delivery.reason if is_unsigned else None
     return fault(opened, request, now=None)
 

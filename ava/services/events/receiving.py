@@ -10,9 +10,10 @@ from typing import Any
 
 from ava.domain.access.caller import Caller, Role
 from ava.domain.access.tokens import without_secrets
+from ava.domain.delivery import DeliveryStatus
 from ava.domain.events import verification
 from ava.domain.events.event import EventSpec, InboundEvent, Refusal, compact_json, source_of_hook
-from ava.domain.events.hook import Hook, HookVerdict, default_type, stored_headers, within_bytes
+from ava.domain.events.hook import Hook, default_type, stored_headers, within_bytes
 from ava.domain.events.received import BodyTooLarge, Received, begin_of, read_body, unpacked
 from ava.domain.events.subscription import make_input
 from ava.domain.events.verifiers import Scheme
@@ -24,9 +25,10 @@ from ava.metrics import counters
 from ava.services.events.event_jobs import Capacity, EventJobs
 from ava.services.events.hooks import OpenHook
 from ava.services.jobs import Jobs
+from ava.store.delivery_table import delivery_uuid
 from ava.store.engine.database import Connection, Database
 from ava.store.events import events, hook_deliveries
-from ava.store.events.hook_deliveries import Arrival, Arrived
+from ava.store.events.hook_deliveries import RECEIVED_TABLE, Arrival, Arrived
 from ava.store.events.hooks import hook_uuid
 from ava.telemetry import tracing
 
@@ -106,8 +108,8 @@ class Receiving:
             self._refuse(opened.hook, read, address, error)
             raise
         self._jobs.publish(stored.jobs)
-        verdict = HookVerdict.DUPLICATE if stored.receipt.is_duplicate else HookVerdict.ACCEPTED
-        counters.HOOK_DELIVERIES.labels(verdict.value).inc()
+        status = DeliveryStatus.DUPLICATE if stored.receipt.is_duplicate else DeliveryStatus.ACCEPTED
+        counters.HOOK_DELIVERIES.labels(status.value).inc()
         if stored.has_event:
             counters.EVENTS.labels("hook", "stored").inc()
         return stored.receipt
@@ -125,7 +127,7 @@ class Receiving:
 
         `body_bytes`: the size of a body that was too large to read.
         """
-        counters.HOOK_DELIVERIES.labels(HookVerdict.REFUSED.value).inc()
+        counters.HOOK_DELIVERIES.labels(DeliveryStatus.REFUSED.value).inc()
         headers = within_bytes(request.headers, REFUSED_BYTES.value)
         # From the whole request, although only a part is stored.
         arrival = replace(
@@ -138,7 +140,7 @@ class Receiving:
             with self._database.connect() as connection:
                 self._jobs.creator.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(arrival.body or b""))
                 hook_deliveries.refuse(
-                    connection, arrival, status=error.status, reason=storable(str(error), _MAX_REASON)
+                    connection, arrival, response_status=error.status, reason=storable(str(error), _MAX_REASON)
                 )
         except (DatabaseUnavailable, TooMany):
             # The response names the fault; nothing was promised about storage.
@@ -173,7 +175,7 @@ class Receiving:
         arrived = hook_deliveries.accept(
             connection,
             arrival,
-            status=row.answer_status,
+            response_status=row.answer_status,
             keys=keys,
             makes_job=matches and hook.worker_id is not None,
             makes_event=matches and hook.worker_id is None,
@@ -188,7 +190,7 @@ class Receiving:
 
     def _first(self, connection: Connection, hook: Hook, delivery_id: str) -> Receipt:
         """Return the receipt of the original of a duplicate delivery."""
-        found = hook_deliveries.show(connection, tenant_id=hook.tenant_id, hook_id=hook.id, delivery_id=delivery_id)
+        found = RECEIVED_TABLE.show(connection, tenant_id=hook.tenant_id, owner_id=hook.id, delivery_id=delivery_id)
         if found is not None and found.duplicate_of is not None:
             return self._first(connection, hook, found.duplicate_of)
         job_ids = () if found is None else found.job_ids
@@ -225,7 +227,7 @@ class Receiving:
             tenant_id=hook.tenant_id,
             hook_id=hook.id,
             delivery_id=arrived.delivery_id,
-            status=hook.verifier.answer_status,
+            response_status=hook.verifier.answer_status,
             reason=storable(str(outcome), _MAX_REASON),
             digests=[digest for digest, _ in keys],
         )
@@ -249,7 +251,7 @@ class Receiving:
             fanned_out_to=made.fanned_out_to,
             version=arrived.version,
             hook_uuid=hook_uuid(hook.id),
-            delivery_uuid=hook_deliveries.delivery_uuid(arrived.delivery_id),
+            delivery_uuid=delivery_uuid(arrived.delivery_id),
         )
         (stored,) = made.events
         receipt = Receipt(

@@ -6,22 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.counts import MAX_IN_TOTAL
-from ava.domain.events.hook import HookDelivery, HookVerdict
+from ava.domain.delivery import RECEIVED, REPLAYABLE, Delivery
+from ava.store.delivery_table import DeliveryFilter, DeliveryTable, delivery_uuid
 from ava.store.engine.database import Connection
-from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.events.hooks import hook_uuid
 
-_FIRST_UUID = "00000000-0000-0000-0000-000000000000"
-_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-
 # The jobs of an event are stored with it; the job of a hook with a worker is stored with the delivery.
-_ROWS = RecordRows(HookDelivery, "d", columns={"job_ids": "coalesce(e.job_ids, d.job_ids)::text[]"}, without=("body",))
-_COLUMNS = _ROWS.columns
-_EVENT = "LEFT JOIN events AS e ON e.tenant_id = d.tenant_id AND e.id = d.event_id"
+RECEIVED_TABLE = DeliveryTable(
+    "hook_deliveries",
+    owner="d.hook_id",
+    prefix="hk",
+    leading=("d.tenant_id", "d.hook_id"),
+    statuses=RECEIVED,
+    columns={
+        "direction": "'in'",
+        "job_ids": "coalesce(e.job_ids, d.job_ids)::text[]",
+        **dict.fromkeys(("webhook_id", "notice_id", "completed_at", "next_attempt_at", "attempts_json"), "NULL"),
+    },
+    joins="LEFT JOIN events AS e ON e.tenant_id = d.tenant_id AND e.id = d.event_id",
+    body="d.body",
+)
+(_PAGE, _PAGE_OF_TYPE), (_COUNT, _COUNT_OF_TYPE) = RECEIVED_TABLE.pages, RECEIVED_TABLE.counts
+_SHOW = RECEIVED_TABLE.shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +81,11 @@ WITH own AS (SELECT ava_uuid7() AS id OFFSET 0), known AS (
 ), earlier AS (
     SELECT known.first_id AS id FROM known, own WHERE known.first_id <> own.id ORDER BY known.first_id LIMIT 1
 )
-INSERT INTO hook_deliveries AS d (tenant_id, id, hook_id, verdict, status, event_id, event_type, source_id, job_ids,
-                                  duplicate_of, replay_of, address, headers, query, body, body_bytes)
+INSERT INTO hook_deliveries AS d (tenant_id, id, hook_id, status, response_status, event_id, event_type, source_id,
+                                  job_ids, duplicate_of, replay_of, address, headers, query, body, body_bytes)
 SELECT %(tenant_id)s, own.id, %(hook_id)s::uuid, CASE WHEN earlier.id IS NULL THEN 'accepted' ELSE 'duplicate' END,
-    %(status)s, CASE WHEN earlier.id IS NULL AND %(makes_event)s THEN ava_uuid7() END, %(event_type)s, %(source_id)s,
-    CASE WHEN earlier.id IS NULL AND %(makes_job)s THEN ARRAY[ava_uuid7()] ELSE '{}' END, earlier.id,
+    %(response_status)s, CASE WHEN earlier.id IS NULL AND %(makes_event)s THEN ava_uuid7() END, %(event_type)s,
+    %(source_id)s, CASE WHEN earlier.id IS NULL AND %(makes_job)s THEN ARRAY[ava_uuid7()] ELSE '{}' END, earlier.id,
     %(replay_of)s::uuid, %(address)s, %(headers)s::json, %(query)s::json, %(body)s, %(body_bytes)s
 FROM own LEFT JOIN earlier ON true
 RETURNING d.id::text, d.created_at, d.duplicate_of::text, d.job_ids::text[], d.event_id::text,
@@ -87,7 +97,7 @@ def accept(
     connection: Connection,
     arrival: Arrival,
     *,
-    status: int,
+    response_status: int,
     keys: Sequence[tuple[bytes, float]],
     makes_job: bool,
     makes_event: bool,
@@ -97,7 +107,7 @@ def accept(
     `keys`: its deduplication keys, each with its validity in seconds, in ascending order.
     """
     parameters = _parameters(arrival) | {
-        "status": status,
+        "response_status": response_status,
         "digests": [digest for digest, _ in keys],
         "seconds": [seconds for _, seconds in keys],
         "makes_job": makes_job,
@@ -131,22 +141,23 @@ def _parameters(arrival: Arrival) -> dict[str, Any]:
 
 
 _REFUSE = Statement("""
-INSERT INTO hook_deliveries AS d (tenant_id, hook_id, verdict, status, reason, event_type, source_id, replay_of,
-                                  address, headers, query, body, body_bytes)
-VALUES (%(tenant_id)s, %(hook_id)s::uuid, 'refused', %(status)s, %(reason)s, %(event_type)s, %(source_id)s,
+INSERT INTO hook_deliveries AS d (tenant_id, hook_id, status, response_status, reason, event_type, source_id,
+                                  replay_of, address, headers, query, body, body_bytes)
+VALUES (%(tenant_id)s, %(hook_id)s::uuid, 'refused', %(response_status)s, %(reason)s, %(event_type)s, %(source_id)s,
         %(replay_of)s::uuid, %(address)s, %(headers)s::json, %(query)s::json, %(body)s, %(body_bytes)s)
 RETURNING d.id::text
 """)
 
 
-def refuse(connection: Connection, arrival: Arrival, *, status: int, reason: str) -> str:
+def refuse(connection: Connection, arrival: Arrival, *, response_status: int, reason: str) -> str:
     """Store a refused request, so that it can be inspected and replayed. Returns the delivery's id."""
-    parameters = _parameters(arrival) | {"status": status, "reason": reason}
+    parameters = _parameters(arrival) | {"response_status": response_status, "reason": reason}
     return ids.encode("del", connection.exec_driver_sql(_REFUSE, parameters).scalar_one())
 
 
 _MAKE_NOTHING = Statement("""
-UPDATE hook_deliveries AS d SET verdict = 'refused', status = %(status)s, reason = %(reason)s, job_ids = '{}'
+UPDATE hook_deliveries AS d SET status = 'refused', response_status = %(response_status)s, reason = %(reason)s,
+    job_ids = '{}'
 WHERE d.tenant_id = %(tenant_id)s AND d.id = %(id)s::uuid
 """)
 _FORGET_KEYS = Statement("""
@@ -161,7 +172,7 @@ def make_nothing(
     tenant_id: str,
     hook_id: str,
     delivery_id: str,
-    status: int,
+    response_status: int,
     reason: str,
     digests: Sequence[bytes],
 ) -> None:
@@ -170,7 +181,7 @@ def make_nothing(
         "tenant_id": tenant_id,
         "hook_id": hook_uuid(hook_id),
         "id": delivery_uuid(delivery_id),
-        "status": status,
+        "response_status": response_status,
         "reason": reason,
         "digests": list(digests),
     }
@@ -179,135 +190,54 @@ def make_nothing(
         connection.exec_driver_sql(_FORGET_KEYS, parameters)
 
 
-@dataclass(frozen=True, kw_only=True)
-class HookDeliveryFilter:
-    """A filter for deliveries of a hook; None means any."""
-
-    verdict: HookVerdict | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-
-def _range(*index: str) -> str:
-    values = {"d.tenant_id": "%(tenant_id)s", "d.hook_id": "%(hook_id)s::uuid", "d.verdict": "%(verdict)s"}
-    columns, keys = ", ".join(index), ", ".join(values[name] for name in index)
-    return f"""d.tenant_id = %(tenant_id)s AND ({columns}, d.id) >= ({keys}, %(first)s::uuid)
-    AND ({columns}, d.id) < ({keys}, %(before)s::uuid) AND d.id >= %(first)s::uuid AND d.id < %(before)s::uuid"""
-
-
-_ALL = ("d.tenant_id", "d.hook_id")
-_OF_VERDICT = (*_ALL, "d.verdict")
-
-
-def _page(*index: str) -> Statement:
-    order = ", ".join(f"{name} DESC" for name in index)
+def _sum(*, has_type: bool) -> Statement:
+    ranges = RECEIVED_TABLE.ranges(has_type=has_type, columns="d.id, d.body_bytes")
     return Statement(f"""
-SELECT {_COLUMNS}, CASE WHEN d.body_bytes <= %(max_body)s THEN d.body END
-FROM (SELECT d.* FROM hook_deliveries AS d WHERE {_range(*index)}
-      ORDER BY {order}, d.id DESC LIMIT %(limit)s OFFSET %(offset)s) AS d {_EVENT}
-WHERE d.tenant_id = %(tenant_id)s ORDER BY d.id DESC
+SELECT count(*), coalesce(sum(body_bytes), 0)::bigint FROM (
+    SELECT found.body_bytes FROM {ranges} LIMIT %(limit)s
+) AS counted
 """)
 
 
-def _count(*index: str) -> Statement:
-    return Statement(f"""
-SELECT count(*), coalesce(sum(body_bytes), 0)::bigint
-FROM (SELECT d.body_bytes FROM hook_deliveries AS d WHERE {_range(*index)} LIMIT %(limit)s) AS counted
-""")
-
-
-_PAGE, _COUNT = _page(*_ALL), _count(*_ALL)
-_PAGE_OF_VERDICT, _COUNT_OF_VERDICT = _page(*_OF_VERDICT), _count(*_OF_VERDICT)
-
-
-def page(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    hook_id: str,
-    delivery_filter: HookDeliveryFilter,
-    limit: int,
-    offset: int = 0,
-    before_id: str | None = None,
-    max_body: int,
-) -> list[HookDelivery]:
-    """Return deliveries of a hook, newest first, without bodies of more than `max_body` bytes."""
-    parameters = _filter_parameters(tenant_id, hook_id, delivery_filter, before_id)
-    parameters |= {"limit": limit, "offset": offset, "max_body": max_body}
-    statement = _PAGE if delivery_filter.verdict is None else _PAGE_OF_VERDICT
-    return [_delivery(row) for row in connection.exec_driver_sql(statement, parameters)]
-
-
-def count(connection: Connection, *, tenant_id: str, hook_id: str, delivery_filter: HookDeliveryFilter) -> int:
-    """Return the number of a hook's matching deliveries, exact up to `MAX_IN_TOTAL`."""
-    return sum_of(connection, tenant_id=tenant_id, hook_id=hook_id, delivery_filter=delivery_filter)[0]
+_SUM, _SUM_OF_TYPE = _sum(has_type=False), _sum(has_type=True)
 
 
 def sum_of(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    hook_id: str,
-    delivery_filter: HookDeliveryFilter,
-    limit: int = MAX_IN_TOTAL,
+    connection: Connection, *, tenant_id: str, hook_id: str, delivery_filter: DeliveryFilter, limit: int
 ) -> tuple[int, int]:
-    """Return the number of a hook's matching deliveries and the total size of their bodies, up to `limit`."""
-    parameters = _filter_parameters(tenant_id, hook_id, delivery_filter, None) | {"limit": limit}
-    statement = _COUNT if delivery_filter.verdict is None else _COUNT_OF_VERDICT
+    """Return the number of a hook's replayable deliveries and the total size of their bodies, up to `limit`."""
+    parameters = _replayable(tenant_id, hook_id, delivery_filter) | {"limit": limit}
+    statement = _SUM if delivery_filter.event_type is None else _SUM_OF_TYPE
     found, size = connection.exec_driver_sql(statement, parameters).one()
     return found, size
-
-
-def _filter_parameters(
-    tenant_id: str, hook_id: str, wanted: HookDeliveryFilter, before_id: str | None
-) -> dict[str, object]:
-    before = None if before_id is None else delivery_uuid(before_id)
-    if wanted.created_before is not None:
-        bound = str(ids.first_uuid(wanted.created_before))
-        before = bound if before is None else min(before, bound)
-    after = wanted.created_after
-    return {
-        "tenant_id": tenant_id,
-        "hook_id": hook_uuid(hook_id),
-        "verdict": None if wanted.verdict is None else wanted.verdict.value,
-        "first": _FIRST_UUID if after is None else str(ids.first_uuid(after)),
-        "before": before or _LAST_UUID,
-    }
-
-
-_SHOW = Statement(f"""
-SELECT {_COLUMNS}, d.body FROM hook_deliveries AS d {_EVENT}
-WHERE d.tenant_id = %(tenant_id)s AND d.hook_id = %(hook_id)s::uuid AND d.id = %(id)s::uuid
-""")
-
-
-def show(connection: Connection, *, tenant_id: str, hook_id: str, delivery_id: str) -> HookDelivery | None:
-    """Return one delivery of a hook with its whole body; None if there is none."""
-    parameters = {"tenant_id": tenant_id, "hook_id": hook_uuid(hook_id), "id": delivery_uuid(delivery_id)}
-    row = connection.exec_driver_sql(_SHOW, parameters).first()
-    return None if row is None else _delivery(row)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRequest:
     """A delivery with the data for a replay."""
 
-    delivery: HookDelivery
+    delivery: Delivery
+    #: The raw bytes; None if too large to be read.
+    body: bytes | None
     query_json: str
 
 
-def _read_requests(*index: str) -> Statement:
+_REQUEST = f"{RECEIVED_TABLE.columns}, d.body, d.query::text"
+
+
+def _read_requests(*, has_type: bool) -> Statement:
     return Statement(f"""
-SELECT {_COLUMNS}, d.body, d.query::text FROM hook_deliveries AS d {_EVENT}
-WHERE {_range(*index)} ORDER BY {", ".join(index)}, d.id LIMIT %(limit)s
+SELECT {_REQUEST} FROM (
+    SELECT found.id FROM {RECEIVED_TABLE.ranges(has_type=has_type, order="ASC")} ORDER BY found.id LIMIT %(limit)s
+) AS asked CROSS JOIN LATERAL (
+    SELECT * FROM hook_deliveries WHERE tenant_id = %(tenant_id)s AND id = asked.id LIMIT 1
+) AS d {RECEIVED_TABLE.joins} ORDER BY d.id
 """)
 
 
-_READ_REQUESTS = _read_requests(*_ALL)
-_READ_REQUESTS_OF_VERDICT = _read_requests(*_OF_VERDICT)
+_READ_REQUESTS, _READ_REQUESTS_OF_TYPE = _read_requests(has_type=False), _read_requests(has_type=True)
 _READ_REQUEST = Statement(f"""
-SELECT {_COLUMNS}, d.body, d.query::text FROM hook_deliveries AS d {_EVENT}
-WHERE d.tenant_id = %(tenant_id)s AND d.hook_id = %(hook_id)s::uuid AND d.id = %(id)s::uuid
+SELECT {_REQUEST} FROM hook_deliveries AS d {RECEIVED_TABLE.joins} WHERE {RECEIVED_TABLE.is_one}
 """)
 
 
@@ -316,30 +246,32 @@ def read_requests(
     *,
     tenant_id: str,
     hook_id: str,
-    delivery_filter: HookDeliveryFilter,
+    delivery_filter: DeliveryFilter,
     limit: int,
     after_id: str | None = None,
-    delivery_id: str | None = None,
 ) -> list[StoredRequest]:
-    """Return complete deliveries, oldest first, behind `after_id`; or only the one with `delivery_id`."""
-    parameters = _filter_parameters(tenant_id, hook_id, delivery_filter, None) | {"limit": limit}
-    if after_id is not None:
-        after = ids.decode("del", after_id)
-        parameters["first"] = _FIRST_UUID if after is None else str(type(after)(int=after.int + 1))
-    statement = _READ_REQUESTS if delivery_filter.verdict is None else _READ_REQUESTS_OF_VERDICT
-    if delivery_id is not None:
-        parameters["id"] = delivery_uuid(delivery_id)
-        statement = _READ_REQUEST
-    rows = connection.exec_driver_sql(statement, parameters)
-    return [StoredRequest(delivery=_delivery(row), query_json=row[-1]) for row in rows]
+    """Return complete replayable deliveries, oldest first, behind `after_id`."""
+    parameters = _replayable(tenant_id, hook_id, delivery_filter) | {"limit": limit}
+    if after_id is not None and (after := ids.decode("del", after_id)) is not None:
+        parameters["first"] = str(UUID(int=after.int + 1))
+    statement = _READ_REQUESTS if delivery_filter.event_type is None else _READ_REQUESTS_OF_TYPE
+    return [_request(row) for row in connection.exec_driver_sql(statement, parameters)]
 
 
-def delivery_uuid(delivery_id: str) -> str | None:
-    """Return the UUID of a delivery id; None if it is invalid."""
-    value = ids.decode("del", delivery_id)
-    return None if value is None else str(value)
+def read_request(connection: Connection, *, tenant_id: str, hook_id: str, delivery_id: str) -> StoredRequest | None:
+    """Return one complete delivery; None if there is none."""
+    parameters = RECEIVED_TABLE.one(tenant_id, hook_id, delivery_id)
+    row = connection.exec_driver_sql(_READ_REQUEST, parameters).first()
+    return None if row is None else _request(row)
 
 
-def _delivery(row: Sequence[Any]) -> HookDelivery:
-    body = row[_ROWS.count]
-    return _ROWS.read(row, body=None if body is None else bytes(body))
+def _replayable(tenant_id: str, hook_id: str, wanted: DeliveryFilter) -> dict[str, object]:
+    statuses = [each.value for each in REPLAYABLE if wanted.status in (None, each)]
+    return RECEIVED_TABLE.parameters(tenant_id, hook_id, wanted) | {"statuses": statuses}
+
+
+def _request(row: Sequence[Any]) -> StoredRequest:
+    body, query_json = RECEIVED_TABLE.rest(row)
+    return StoredRequest(
+        delivery=RECEIVED_TABLE.read(row), body=None if body is None else bytes(body), query_json=query_json
+    )

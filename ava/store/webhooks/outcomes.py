@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.webhooks.webhook import DeliveryStatus
+from ava.domain.delivery import DeliveryStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import BY_INDEX

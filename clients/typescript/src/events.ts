@@ -1,4 +1,5 @@
 import type { CallOptions, CreateOptions } from "./calls.js";
+import { ReceivedDeliveries } from "./deliveries.js";
 import type { components } from "./openapi.js";
 import { Resource } from "./resource.js";
 import type { Query, Received, Sent } from "./wire.js";
@@ -9,7 +10,6 @@ export type Event = Received<Schemas["EventRecord"]>;
 export type SentEvent = Received<Schemas["SentEventRecord"]>;
 export type Subscription = Received<Schemas["SubscriptionRecord"]>;
 export type Hook = Received<Schemas["HookRecord"]>;
-export type HookDelivery = Received<Schemas["HookDeliveryRecord"]>;
 type EventFields = Sent<Schemas["EventBody"]>;
 
 const EVENTS = "/v1/ava/events";
@@ -17,7 +17,6 @@ const SUBSCRIPTIONS = "/v1/ava/subscriptions";
 const SUBSCRIPTION = `${SUBSCRIPTIONS}/{subscription_id}` as const;
 const HOOKS = "/v1/ava/hooks";
 const HOOK = `${HOOKS}/{hook_id}` as const;
-const DELIVERY = `${HOOK}/deliveries/{delivery_id}` as const;
 
 /** Sends and reads events. */
 export class Events extends Resource {
@@ -80,8 +79,11 @@ export class Subscriptions extends Resource {
   }
 }
 
-/** Creates hooks, which receive webhooks of others; shows and replays their deliveries. */
+/** Creates hooks, which receive webhooks of others. */
 export class Hooks extends Resource {
+  /** Shows and replays the deliveries of a hook. */
+  readonly deliveries = new ReceivedDeliveries(this.calls);
+
   /** Creates a hook. Only this response contains its `url`, and the `secret` if it was generated. */
   async create(fields: Sent<Schemas["HookBody"]>, options: CreateOptions = {}): Promise<Hook> {
     return this.calls.data("post", HOOKS, [], { ...options, body: fields });
@@ -109,34 +111,6 @@ export class Hooks extends Resource {
   /** Deletes a hook; its jobs and events stay. */
   async delete(id: string, options: CallOptions = {}): Promise<void> {
     await this.calls.data("delete", HOOK, [id], options);
-  }
-
-  /** Yields a hook's deliveries, newest first. */
-  deliveries(
-    id: string,
-    query: Query<`${typeof HOOK}/deliveries`> = {},
-    options: CallOptions = {},
-  ): AsyncGenerator<HookDelivery> {
-    return this.calls.list(`${HOOK}/deliveries`, [id], { perPage: 100, ...query }, options);
-  }
-
-  /** Returns a delivery with its complete body. */
-  async delivery(id: string, deliveryId: string, options: CallOptions = {}): Promise<HookDelivery> {
-    return this.calls.data("get", DELIVERY, [id, deliveryId], options);
-  }
-
-  /** Processes a delivery again, with the current subscriptions. */
-  async replay(
-    id: string,
-    deliveryId: string,
-    options: CreateOptions = {},
-  ): Promise<Received<Schemas["HookReplayRecord"]>> {
-    return this.calls.data("post", `${DELIVERY}/replay`, [id, deliveryId], options);
-  }
-
-  /** Processes the deliveries of a time range again, all or none. Returns their number. */
-  async replayMany(id: string, range: Sent<Schemas["HookReplayBody"]>, options: CreateOptions = {}): Promise<number> {
-    return (await this.calls.data("post", `${HOOK}/replay`, [id], { ...options, body: range })).total;
   }
 
   /** Sends the hook a test request. */

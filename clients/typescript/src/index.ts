@@ -1,7 +1,8 @@
 export type { CallOptions, ClientOptions, CreateOptions, WaitOptions } from "./calls.js";
 export { Client } from "./client.js";
+export type { Delivery } from "./deliveries.js";
 export { ApiError, GiveUp, RetryLater, RunStopped, WaitTimeout, WebhookUnverified } from "./errors.js";
-export type { Event, Hook, HookDelivery, SentEvent, Subscription } from "./events.js";
+export type { Event, Hook, SentEvent, Subscription } from "./events.js";
 export type { ErrorGroup, Node, Queue, TenantLimits, Worker } from "./fleet.js";
 export type {
   BulkEntry, BulkOptions, Job, JobEvent, JobLine, JobQuery, JobRun, JobWait, JournalEntry, LogChoice, Tree,
@@ -11,6 +12,6 @@ export type { CancelFilter, Operation, RetryFilter } from "./operations.js";
 export type { PauseOptions } from "./resource.js";
 export type { Schedule } from "./schedules.js";
 export { verifyWebhook, type WebhookEvent } from "./verification.js";
-export type { Delivery, Webhook } from "./webhooks.js";
+export type { Webhook } from "./webhooks.js";
 export type { Query, Received, Sent } from "./wire.js";
 export { PullWorker, type Env, type Handler, type RunOptions } from "./worker.js";

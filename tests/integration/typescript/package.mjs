@@ -50,7 +50,6 @@ async function all(list) {
   return found;
 }
 
-/** Returns what a call throws. */
 /** Names of the methods of a resource, with those of its base. */
 function methodsOf(resource) {
   const prototype = Object.getPrototypeOf(resource);
@@ -58,7 +57,12 @@ function methodsOf(resource) {
   return [...Object.getOwnPropertyNames(prototype).filter((name) => name !== "constructor"), ...methodsOf(prototype)];
 }
 
+/** Returns what a call throws. */
 const thrown = (call) => call.then((value) => ["nothing", value], (error) => [error.name, error.status ?? null]);
+
+/** The resources of a client, and those of resources: `hooks` and `hooks.deliveries`. */
+const resourcesOf = (parent, prefix = "") => Object.entries(parent).flatMap(([name, each]) =>
+  each?.calls ? [[`${prefix}${name}`, each], ...resourcesOf(each, `${prefix}${name}.`)] : []);
 
 const cases = {
   async begins() {
@@ -168,7 +172,8 @@ const cases = {
     const methods = [
       (id) => jobs.get(id), (id) => jobs.wait(id), (id) => jobs.cancel(id), (id) => jobs.tree(id),
       (id) => jobs.update(id, {}), (id) => jobs.retry(id), (id) => jobs.events(id).next(), (id) => jobs.logs(id).next(), (id) => workers.get(id),
-      (id) => schedules.firings(id).next(), (id) => hooks.delivery("hk_1", id), (id) => webhooks.redeliver(id, "dlv_1"),
+      (id) => schedules.firings(id).next(), (id) => hooks.deliveries.get("hk_1", id),
+      (id) => webhooks.deliveries.redeliver(id, "del_1"),
     ];
     const refusals = new Set();
     const texts = [".", "..", "", "a/b", "../keys", "job_1/logs", "job_1\\logs", "job_1%2Flogs", "job_1?x", "job_1#x"];
@@ -275,7 +280,7 @@ const cases = {
     };
     const client = new Client({ url: "http://api", apiKey: "ava_00.x", fetch });
     const own = { count: ["retry"], triggerMany: [[]] };
-    for (const resource of Object.values(client)) {
+    for (const [, resource] of resourcesOf(client)) {
       for (const name of methodsOf(resource)) {
         const result = resource[name](...(own[name] ?? ["id1", "id2"]));
         if (Symbol.asyncIterator in result) await all(result);
@@ -288,7 +293,7 @@ const cases = {
   /** The methods of each resource. */
   async methods() {
     const { client } = clientOf([]);
-    return Object.fromEntries(Object.entries(client).map(([name, resource]) => [name, methodsOf(resource)]));
+    return Object.fromEntries(resourcesOf(client).map(([name, resource]) => [name, methodsOf(resource)]));
   },
 
   /** A value in the names of the API, and one of the API in camelCase. */

@@ -1,13 +1,11 @@
-// The forms of hooks: create one with the provider's instructions, set its secret or a new URL, test it, and replay
-// its deliveries.
+// The forms of hooks: create one with the provider's instructions, set its secret or a new URL, and test it.
 
 import { call, post } from "./api.js";
 import { h } from "./dom.js";
-import { number, typedMoment } from "./format.js";
-import { ask, button, field, momentField, notify, options } from "./parts.js";
+import { number } from "./format.js";
+import { ask, button, field, notify, options } from "./parts.js";
 import { allWorkers } from "./worker_list.js";
 
-const DAY = 24 * 3600 * 1000;
 const PROVIDERS = [["github", "GitHub"], ["stripe", "Stripe"], ["slack", "Slack"], ["standard", "Standard Webhooks"], ["shopify", "Shopify"], ["none", "None (only the secret URL)"]];
 /** What the user does at the provider, where the address is known. */
 const STEPS = {
@@ -99,22 +97,6 @@ export function tryOut(hook, path, refresh) {
       const made = data.reason ?? (data.duplicate ? "It duplicates an earlier delivery." : `It created ${number(data.job_ids.length)} ${data.job_ids.length === 1 ? "job" : "jobs"}.`);
       // The dialog stays open, so that another one can be sent.
       throw new Error(`The sender gets status ${data.status}. ${made}`);
-    },
-  });
-}
-
-export function replayMany(hook, path, refresh) {
-  ask({
-    title: `Replay deliveries of ${hook.name}`, action: "Replay", text: "Each delivery is matched with the current subscriptions. Duplicates and earlier replays are skipped.",
-    fields: [
-      field("Verdict", h("select", { name: "verdict" }, options([["refused", "Refused"], ["accepted", "Accepted"]], "refused"))),
-      momentField("Received since", "since", { at: new Date(Date.now() - DAY).toISOString(), required: true }),
-      momentField("Received before", "until", { hint: "Empty: until now" }),
-    ],
-    submit: async ({ verdict, since, until }) => {
-      const { data } = await post(`${path}/replay`, { verdict, from: typedMoment(since), ...(until ? { to: typedMoment(until) } : {}) });
-      notify(`${number(data.total)} deliveries replayed.`);
-      refresh();
     },
   });
 }

@@ -1,15 +1,11 @@
 // Webhooks: the endpoints and their deliveries.
 
 import { call, get, post, session } from "../api.js";
+import { deliveryTable, SENT } from "../delivery_table.js";
 import { h, Keyed, put, say } from "../dom.js";
-import { ago, bytes, number, short, span } from "../format.js";
-import { ask, button, empty, field, heading, json, notify, options, pill, RecordReads, repeat, titles, when } from "../parts.js";
-import { create, edit, EVENTS, redeliverMany } from "../webhook_forms.js";
-
-/** The deliveries of which the ratio is taken, and those that are shown. */
-const COUNTED = "50";
-const SHOWN = 10;
-const STATES = [["", "All"], ["pending", "Pending"], ["delivered", "Delivered"], ["abandoned", "Abandoned"]];
+import { number, short } from "../format.js";
+import { ask, button, empty, heading, notify, pill, repeat } from "../parts.js";
+import { create, edit, EVENTS } from "../webhook_forms.js";
 
 export function open(main, { signal }) {
   const list = h("div", {});
@@ -42,46 +38,30 @@ function endpoint(webhook, signal, refresh) {
   const events = h("p", { class: "muted" });
   const health = h("p", { class: "health" });
   let current = webhook;
-  const shown = h("select", { name: "status", onchange: () => load() }, options(STATES, ""));
-  const event = h("select", { onchange: () => load() }, options([["", "All"], ...EVENTS.map((name) => [name])], ""));
+  const deliveries = deliveryTable({ kind: SENT, path, types: EVENTS, signal, newest: (found) => say(health, healthOf(current, found)) });
   const pause = button("Pause", () => enable(false));
   const resume = button("Resume", () => enable(true), { kind: "primary" });
   const enable = async (enabled) => {
     await call("PATCH", path, { body: { enabled } });
     refresh();
   };
-  const body = h("div", { role: "rowgroup", class: "rows" });
-  const none = empty("No deliveries yet. ", session.mayWrite ? "Test sends an event now." : null);
-  const rows = new Keyed(body, (delivery) => delivery.id, (delivery) => deliveryRow(delivery, path));
   const actions = session.mayWrite ? [
     button("Test", async () => {
       await post(`${path}/test`);
       notify("Test event queued.");
-      load();
+      deliveries.reads.now();
     }),
     pause, resume,
     button("Edit", () => edit(current, path, refresh)),
-    button("Redeliver …", () => redeliverMany(current, path, { status: shown.value, event: event.value }, () => load())),
-    button("Delete", () => remove(webhook, path, reads, refresh), { kind: "danger" }),
+    deliveries.many,
+    button("Delete", () => remove(webhook, path, deliveries.reads, refresh), { kind: "danger" }),
   ] : [];
   const element = h("section", { class: "card endpoint", "aria-label": `Webhook ${webhook.url}, ${short(webhook.id)}`, "data-webhook": webhook.id },
     h("header", {}, h("h2", {}, url, " ", state.element), h("div", { class: "row" }, actions)),
-    events, health, h("div", { class: "row end" }, field("Deliveries", shown), field("Event", event)),
-    h("div", { class: "table deliveries", role: "table", "aria-label": "Deliveries" },
-      titles(["State", "Event", "Job", "Created", "Last request", ""]), body), none);
-  const reads = new RecordReads(signal, (whileShown) => repeat(whileShown, 3, async () => {
-    const { data } = await get(`${path}/deliveries`, { query: { per_page: COUNTED }, signal: whileShown }).catch(unlessDeleted);
-    if (!data) return;
-    const filter = { "filter[status]": shown.value, "filter[event]": event.value };
-    const found = shown.value || event.value ? (await get(`${path}/deliveries`, { query: { per_page: String(SHOWN), ...filter }, signal: whileShown }).catch(unlessDeleted)).data ?? [] : data;
-    say(health, healthOf(current, data));
-    rows.show(found.slice(0, SHOWN));
-    none.hidden = found.length > 0;
-  }));
-  const load = () => reads.now();
+    events, health, deliveries.elements);
   return {
     element,
-    close: () => reads.end(),
+    close: () => deliveries.reads.end(),
     update(next) {
       current = next;
       say(url, next.url);
@@ -92,12 +72,6 @@ function endpoint(webhook, signal, refresh) {
       say(events, `${next.events.join(", ")}${next.roots_only ? ", not of child jobs" : ""}`);
     },
   };
-}
-
-/** A webhook that was deleted in another tab is no error: the list leaves it out the next time. */
-function unlessDeleted(error) {
-  if (error.status !== 404) throw error;
-  return {};
 }
 
 /** What an endpoint's status and its newest deliveries mean. */
@@ -119,67 +93,4 @@ function remove(webhook, path, reads, refresh) {
       refresh();
     },
   });
-}
-
-function deliveryRow(delivery, path) {
-  const state = pill();
-  const said = h("span", {});
-  const answers = h("div", {});
-  const sent = h("div", {}, h("p", { class: "muted" }, "Loading the request …"));
-  const more = h("details", { hidden: true, ontoggle: () => more.open && loadBody() }, h("summary", {}, "Request and responses"),
-    h("div", { class: "exchange" }, h("section", {}, h("h3", {}, "Request"), sent), h("section", {}, h("h3", {}, "Responses"), answers)));
-  let isLoaded = false;
-  const loadBody = async () => {
-    if (isLoaded) return;
-    isLoaded = true;
-    try {
-      const { data } = await get(`${path}/deliveries/${encodeURIComponent(delivery.id)}/body`);
-      put(sent, data.body === null ? h("p", { class: "muted" }, "Your role may not see the body.") : bodyOf(data));
-    } catch (error) {
-      isLoaded = false;
-      put(sent, h("p", { role: "alert" }, error.message));
-    }
-  };
-  const last = h("span", { role: "cell", "data-label": "Last request" }, said);
-  const again = session.mayWrite ? button("Redeliver", async () => {
-    await post(`${path}/deliveries/${encodeURIComponent(delivery.id)}/redeliver`);
-    notify("Delivery queued again.");
-  }) : null;
-  const element = h("div", { role: "row", "data-delivery": delivery.id },
-    h("span", { role: "cell", "data-label": "State" }, state.element),
-    h("span", { role: "cell", "data-label": "Event" }, (delivery.event_type ?? delivery.type ?? "").replace(/^ava\./, "")),
-    h("span", { role: "cell", "data-label": "Job", class: "mono" }, delivery.job_id ? h("a", { href: `#/jobs/${delivery.job_id}`, title: delivery.job_id }, short(delivery.job_id)) : "–"),
-    h("span", { role: "cell", "data-label": "Created" }, when(delivery.created_at).element), last,
-    h("span", { role: "cell" }, again), h("span", { role: "cell", class: "whole" }, more));
-  return {
-    element,
-    update(next) {
-      state.update(next.status);
-      if (again) again.hidden = next.status === "pending";
-      say(said, describe(next));
-      more.hidden = next.attempts.length === 0;
-      put(answers, next.attempts.map((attempt) => h("p", {}, h("span", { class: "muted" }, `${attempt.number}. `), attempt.error ?? `status ${attempt.status}`, " ",
-        when(attempt.at).element, attempt.answer ? h("pre", {}, attempt.answer) : null)));
-    },
-  };
-}
-
-/** What was sent, as JSON if all of it is here. */
-function bodyOf({ body, body_bytes: size }) {
-  try {
-    return json(JSON.parse(body));
-  } catch {
-    return [h("p", { class: "muted" }, `The beginning of ${bytes(size)}`), h("pre", { class: "json", tabindex: "0" }, body)];
-  }
-}
-
-const nextRequest = (at) => (new Date(at) <= new Date() ? "due now" : `next request ${ago(at)}`);
-
-function describe(delivery) {
-  const attempts = delivery.attempts ?? [];
-  const attempt = attempts.at(-1);
-  const next = delivery.status === "pending" && delivery.next_attempt_at ? nextRequest(delivery.next_attempt_at) : "";
-  if (!attempt) return next || "not sent yet";
-  const outcome = attempt.error ?? `status ${attempt.status}`;
-  return `${attempts.length > 1 ? `${number(attempts.length)} requests, last: ` : ""}${outcome}${attempt.duration_ms === undefined ? "" : `, ${span(attempt.duration_ms)}`}${next ? `; ${next}` : ""}`;
 }

@@ -36,8 +36,8 @@ _REASONS = {
         "jobs.transitions.pull.lock", "jobs.transitions.pull.lock_overdue", "jobs.transitions.pull.renew_all",
     ),
     "It writes rows of the other table only by conditions that PostgreSQL checks again on the newest version.": (
-        "events.awaited.mark", "jobs.journal.write", "webhooks.deliveries.redeliver_ended",
-        "webhooks.deliveries.redeliver_ended_of_type", "webhooks.endpoint_leases.release", "webhooks.outcomes.record",
+        "events.awaited.mark", "jobs.journal.write", "webhooks.deliveries.redeliver_many",
+        "webhooks.deliveries.redeliver_many_of_type", "webhooks.endpoint_leases.release", "webhooks.outcomes.record",
     ),
     "The duty `parked_jobs` returns a job for 2 s after each change, and every 10 s, if its reason is out of date.": (
         "jobs.transitions.park.park_unclaimed",

@@ -13,9 +13,8 @@ import pytest
 import yaml
 
 from chaos import alert_faults
-from harness.system import ROOT
 
-_DEPLOY = ROOT / "deploy"
+_DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 ALERTS = _DEPLOY / "prometheus" / "alerts.yml"
 KEDA = _DEPLOY / "kubernetes" / "keda.yaml"
 MONITORING = _DEPLOY / "kubernetes" / "monitoring.yaml"
@@ -70,8 +69,8 @@ _OF_PROCESSES = {
     'ava_schedule_lag_seconds_bucket{instance="d",le="60"}': "0+60",
     'ava_schedule_lag_seconds_bucket{instance="d",le="+Inf"}': "0+60",
     'ava_schedule_firings_total{instance="d",outcome="missed"}': "0",
-    'ava_hook_deliveries_total{instance="a",verdict="accepted"}': "0+60",
-    'ava_hook_deliveries_total{instance="a",verdict="refused"}': "0+1",
+    'ava_hook_deliveries_total{instance="a",status="accepted"}': "0+60",
+    'ava_hook_deliveries_total{instance="a",status="refused"}': "0+1",
     'ava_webhook_attempts_total{instance="n",result="taken"}': "0+60",
     'ava_webhook_attempts_total{instance="n",result="failed"}': "0+1",
 }

@@ -1,0 +1,144 @@
+"""Deliveries of hooks and webhooks: schemas of requests and responses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, post_load
+
+from ava.api.http import paging, payloads
+from ava.api.http.fields import Choice, JsonText, Text, WholeNumber
+from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.time_ranges import TimeRangeBody, TimeRangeQuery
+from ava.api.schemas.event_fields import EventTypeField
+from ava.domain.delivery import RECEIVED, REDELIVERABLE, REPLAYABLE, SENT, Delivery, DeliveryStatus
+from ava.domain.webhooks.webhook_events import EventType
+from ava.store.delivery_table import DeliveryFilter
+
+# In ------------------------------------------------------------------------------------------------------------------
+
+_STATUS = {"description": "Only deliveries with this status."}
+_EVENT_TYPE = {"description": "Only deliveries of events of this type."}
+_STATUS_FILTER: dict[str, Any] = {
+    "data_key": "filter[status]",
+    "load_default": None,
+    "allow_none": False,
+    "metadata": _STATUS,
+}
+_TYPE_FILTER: dict[str, Any] = {
+    "data_key": "filter[event_type]",
+    "load_default": None,
+    "allow_none": False,
+    "metadata": _EVENT_TYPE,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryListRequest(PageRequest):
+    """A page and filters of deliveries."""
+
+    delivery_filter: DeliveryFilter
+
+
+class _DeliveryListQuery(PageQuery, TimeRangeQuery):
+    cursor = cursor_field(paging.id_reader("del"))
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> DeliveryListRequest:
+        page = take_page(values)
+        return DeliveryListRequest(**page, delivery_filter=DeliveryFilter(**values))
+
+
+class SentDeliveryListQuery(_DeliveryListQuery):
+    """The parameters of the list of a webhook's deliveries."""
+
+    status = Choice(SENT, **_STATUS_FILTER)
+    event_type = Choice(EventType, **_TYPE_FILTER)
+
+
+class ReceivedDeliveryListQuery(_DeliveryListQuery):
+    """The parameters of the list of a hook's deliveries."""
+
+    status = Choice(RECEIVED, **_STATUS_FILTER)
+    event_type = EventTypeField(**_TYPE_FILTER)
+
+
+class _ManyBody(TimeRangeBody):
+    @post_load
+    def _filter(self, values: dict[str, Any], **_: Any) -> DeliveryFilter:
+        return DeliveryFilter(**values)
+
+
+class RedeliverBody(_ManyBody):
+    """Which deliveries to send again."""
+
+    status = Choice(REDELIVERABLE, load_default=DeliveryStatus.ABANDONED, allow_none=False, metadata=_STATUS)
+    event_type = Choice(EventType, load_default=None, allow_none=True, metadata=_EVENT_TYPE)
+
+
+class ReplayBody(_ManyBody):
+    """Which deliveries to process again."""
+
+    status = Choice(REPLAYABLE, load_default=None, allow_none=True, metadata=_STATUS)
+    event_type = EventTypeField(load_default=None, allow_none=True, metadata=_EVENT_TYPE)
+
+
+# Out -----------------------------------------------------------------------------------------------------------------
+
+
+class DeliveryRecord(RecordSchema, of=Delivery):
+    """A delivery: a request that a hook received (`in`), or an event that a webhook sends (`out`).
+
+    A field that does not apply to the direction is null.
+    """
+
+    names = (
+        "id direction hook_id webhook_id notice_id event_id event_type job_ids status reason created_at completed_at "
+        "next_attempt_at attempts source_id duplicate_of replay_of address response_status headers body body_bytes"
+    )
+    reason = Text(
+        allow_none=True,
+        metadata={
+            "description": "In: why it was refused or skipped. Out: why the last request failed.",
+            "payload": payloads.hide_reason,
+        },
+    )
+    attempts = JsonText(
+        attribute="attempts_json",
+        allow_none=True,
+        metadata={
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "number": {"type": "integer"},
+                    "at": {"type": "string", "format": "date-time"},
+                    "status": {"type": ["integer", "null"], "description": "The status of the response."},
+                    "duration_ms": {"type": "integer"},
+                    "answer": {"type": "string", "description": "The first 1 KiB of the response's body."},
+                    "error": {"type": ["string", "null"]},
+                },
+            },
+            "description": "Out: the last 50 requests, oldest first.",
+            "payload": payloads.hide_responses,
+        },
+    )
+    body = Text(
+        allow_none=True,
+        metadata={
+            "description": "The body: a string, or base64 if it is not UTF-8. Null in a list, and for roles below "
+            "`tenant-admin`. Of a delivery refused with an error, the first 16 KiB are stored.",
+            "payload": payloads.hide_value,
+        },
+    )
+
+
+class DeliveryTotalRecord(Schema):
+    """The number of deliveries that are sent or processed again."""
+
+    total = WholeNumber(minimum=0, maximum=2**53)
+
+
+write_delivery = compile_schema(DeliveryRecord())
