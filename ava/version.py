@@ -32,11 +32,11 @@ def commit(folder: Path = _FOLDER) -> str:
     return text.strip()[:_SHOWN]
 
 
-def _git_folder(place: Path) -> Path | None:
+def _git_folder(path: Path) -> Path | None:
     """Return the folder of HEAD; None if there is no checkout. In a worktree `.git` is a file with the path."""
-    if place.is_file():
-        return place.parent / place.read_text().removeprefix("gitdir:").strip()
-    return place if place.is_dir() else None
+    if path.is_file():
+        return path.parent / path.read_text().removeprefix("gitdir:").strip()
+    return path if path.is_dir() else None
 
 
 def _read_head(folder: Path) -> str:
@@ -46,8 +46,8 @@ def _read_head(folder: Path) -> str:
         return head
     name = head.removeprefix("ref: ")
     common = folder / (folder / "commondir").read_text().strip() if (folder / "commondir").exists() else folder
-    for place in (folder / name, common / name):
-        if place.exists():
-            return place.read_text()
+    for path in (folder / name, common / name):
+        if path.exists():
+            return path.read_text()
     packed = (line.split(" ") for line in (common / "packed-refs").read_text().splitlines())
     return next((words[0] for words in packed if words[1:] == [name]), "")

@@ -25,12 +25,12 @@ _ANOTHERS = (
     "other's messages. Use one that nothing else uses, such as {example}; if the other installation no longer "
     "exists, run `{cure}` there."
 )
-_PLACE_ON_REDIS = {
+_TERMS_ON_REDIS = {
     "place": "Redis database",
     "example": "redis://host:6379/1",
     "cure": f"redis-cli DEL {reset_marker.NAME}",
 }
-_PLACE_ON_RABBITMQ = {
+_TERMS_ON_RABBITMQ = {
     "place": "virtual host of RabbitMQ",
     "example": "amqp://host:5672/jobs",
     "cure": f"rabbitmqctl delete_queue {reset_marker.NAME}",
@@ -223,8 +223,8 @@ def require_own(settings: Settings, installation: str) -> None:
 
 def describe_other(owner: str, *, is_redis: bool, installation: str) -> str:
     """Return instructions for a broker that belongs to another installation, `owner`."""
-    place = _PLACE_ON_REDIS if is_redis else _PLACE_ON_RABBITMQ
-    return _ANOTHERS.format(owner=owner, ours=installation, **place)
+    terms = _TERMS_ON_REDIS if is_redis else _TERMS_ON_RABBITMQ
+    return _ANOTHERS.format(owner=owner, ours=installation, **terms)
 
 
 def explain(problem: BaseException) -> str:

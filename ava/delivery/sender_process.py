@@ -26,7 +26,7 @@ from ava.delivery.sender import Sender
 from ava.domain.secrets.sealing import Sealer
 from ava.errors import SettingsError
 from ava.metrics.counters import ConnectionMeter
-from ava.outbound.connections import MAX_KEPT, MAX_LOOK_UPS
+from ava.outbound.connections import MAX_IDLE, MAX_LOOK_UPS
 from ava.process.concealment import close_memory
 from ava.process.startup import raise_open_files_limit
 from ava.settings import Settings
@@ -56,7 +56,7 @@ def run(settings: Settings) -> None:
     _lower_priority(settings.webhook_niceness)
     # After setting the niceness, because the kernel then makes root the owner of /proc/self.
     close_memory()
-    wanted = settings.webhook_connections + MAX_KEPT + _OTHER_FILES
+    wanted = settings.webhook_connections + MAX_IDLE + _OTHER_FILES
     if (max_open := raise_open_files_limit(wanted)) < wanted:
         _log.warning("Webhook sender: open files are limited to %d, too few for AVA_WEBHOOK_CONNECTIONS", max_open)
     gevent.get_hub().print_exception = logs.log_uncaught

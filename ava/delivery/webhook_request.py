@@ -13,7 +13,7 @@ from ava.outbound.connections import Connections
 from ava.outbound.http import HttpResponse
 
 #: Bytes of a response's body that are stored.
-_KEPT_BYTES = 1024
+_STORED_BYTES = 1024
 
 
 def send_event(
@@ -55,7 +55,7 @@ def _result_of(response: HttpResponse) -> RequestResult:
         status=response.status,
         elapsed_ms=response.elapsed_ms,
         # A PostgreSQL string cannot contain NUL.
-        response_body=response.body[:_KEPT_BYTES].decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
+        response_body=response.body[:_STORED_BYTES].decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
         error="It answered with a redirect, and none is followed; change the URL." if is_redirect else None,
         retry_after_seconds=retry_after_seconds(response.headers.get("retry-after"), datetime.now(UTC)),
     )

@@ -63,8 +63,8 @@ def error_id(*, tenant_id: str, worker_id: str, error: str, frames: Sequence[str
     `frames` are the handler's, innermost last.
     """
     kind, template = kind_and_template(error)
-    places = list(frames)[-MAX_FRAMES:] if own_frames_matter(kind) else []
-    return _hashed(tenant_id, worker_id, kind, template, *places)
+    counted_frames = list(frames)[-MAX_FRAMES:] if own_frames_matter(kind) else []
+    return _hashed(tenant_id, worker_id, kind, template, *counted_frames)
 
 
 def ungrouped_id(*, tenant_id: str, worker_id: str) -> UUID:

@@ -57,7 +57,7 @@ class IdPart:
     low: UUID
     high: UUID
     #: For other digits: their bits and the bit mask at each possible position.
-    places: tuple[tuple[UUID, UUID], ...] = ()
+    positions: tuple[tuple[UUID, UUID], ...] = ()
     #: Their bits as a string of 0 and 1, without the first digit's two that exceed a UUID's 128.
     digit_bits: str = ""
 
@@ -80,7 +80,7 @@ def find_part(prefix: str, text: str) -> IdPart | None:
             is_first=False,
             low=UUID(int=0),
             high=UUID(int=2**_BITS - 1),
-            places=_places(int(digit_bits, 2), len(digits), max_after),
+            positions=_positions(int(digit_bits, 2), len(digits), max_after),
             digit_bits=digit_bits[-_BITS:],
         )
     if digits[0] > "7":
@@ -91,7 +91,7 @@ def find_part(prefix: str, text: str) -> IdPart | None:
     return IdPart(is_first=True, low=low, high=high)
 
 
-def _places(bits: int, digits: int, max_after: int) -> tuple[tuple[UUID, UUID], ...]:
+def _positions(bits: int, digits: int, max_after: int) -> tuple[tuple[UUID, UUID], ...]:
     """Return the bits of `digits` digits and their mask, shifted by each number of digits up to `max_after`."""
     mask = (1 << 5 * digits) - 1
     all_bits = (1 << _BITS) - 1

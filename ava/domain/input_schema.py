@@ -62,10 +62,10 @@ class InputMismatch(InvalidFields):
     @classmethod
     def of(cls, faults: Mapping[str, Any], entry: int = 0, prefix: str = "") -> InputMismatch:
         """Return the error for an entry's faults by path, such as `input.channel`; `prefix` precedes each path."""
-        placed = {f"{prefix}{place}": messages for place, messages in faults.items()}
-        place, messages = next(iter(placed.items()))
+        placed = {f"{prefix}{path}": messages for path, messages in faults.items()}
+        path, messages = next(iter(placed.items()))
         others = f" ({len(placed) - 1} more in fields)" if len(placed) > 1 else ""
-        return cls(f"{place}: {messages[0]}{others}", placed, entry)
+        return cls(f"{path}: {messages[0]}{others}", placed, entry)
 
 
 class InputSchema:
@@ -102,8 +102,8 @@ class InputSchema:
             return {}
         faults: dict[str, list[str]] = {}
         for error in self._errors(given, of_values):
-            for place, message in _places(error):
-                faults.setdefault(place, []).append(message)
+            for path, message in _faults_by_path(error):
+                faults.setdefault(path, []).append(message)
         return faults
 
     def _errors(self, given: Any, nanoseconds: int) -> Iterator[Any]:
@@ -119,7 +119,7 @@ class InputSchema:
                 yield error
 
 
-def _places(error: Any) -> Iterator[tuple[str, str]]:
+def _faults_by_path(error: Any) -> Iterator[tuple[str, str]]:
     """Yield the paths that an error is about, with a message each. None stands for an error without a path."""
     if error is None:
         yield "input", "It does not match the worker's schema; it is too large to name the place."
@@ -129,7 +129,7 @@ def _places(error: Any) -> Iterator[tuple[str, str]]:
     )
     kind = error.kind
     if isinstance(kind, jsonschema_rs.ValidationErrorKind.AnyOf | jsonschema_rs.ValidationErrorKind.OneOfNotValid):
-        yield from _places_in_choice(error, path)
+        yield from _faults_in_choice(error, path)
     elif isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
         yield f"{path}.{_short(kind.property)}", "It is missing, and the worker's schema requires it."
     elif isinstance(kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):
@@ -139,14 +139,14 @@ def _places(error: Any) -> Iterator[tuple[str, str]]:
         yield path, _sentence(str(error.message))
 
 
-def _places_in_choice(error: Any, path: str) -> Iterator[tuple[str, str]]:
+def _faults_in_choice(error: Any, path: str) -> Iterator[tuple[str, str]]:
     """Yield the faults for the only alternative that the value can mean, or the fields that select an alternative."""
     depth = len(error.instance_path)
     choices = [each for each in error.kind.context if not any(_is_of_type(inner, depth) for inner in each)]
     meant = [each for each in choices if not any(_is_constant(inner, depth) for inner in each)]
     if len(meant) == 1:
         for inner in islice(meant[0], _MAX_ERRORS):
-            yield from _places(inner)
+            yield from _faults_by_path(inner)
         return
     found = list(_choosing(choices, depth)) or [("", str(error.message))]
     for name, message in found:
@@ -229,7 +229,7 @@ def _replaced(value: Any) -> Any:
 def _explain(error: ValueError) -> str:
     if not isinstance(error, jsonschema_rs.ValidationError):
         return str(error)
-    place = "/".join(map(str, error.instance_path))
+    path = "/".join(map(str, error.instance_path))
     is_pattern = str(error.message).endswith('is not a "regex"')
     message = (
         "the pattern cannot be used: it is not a regular expression, is too large, or uses look-around or "
@@ -237,4 +237,4 @@ def _explain(error: ValueError) -> str:
         if is_pattern
         else str(error.message)[:_LONGEST_MESSAGE]
     )
-    return f"{place}: {message}" if place else message
+    return f"{path}: {message}" if path else message

@@ -28,15 +28,15 @@ def one_line(text: str, longest: int = LONGEST_ERROR) -> str:
     return storable(" ".join(text[: 4 * longest].split()), longest)
 
 
-def printable(text: str, *, kept: str = "") -> str:
-    """Escape every character that is not printable as itself, except the characters in `kept`.
+def printable(text: str, *, allowed: str = "") -> str:
+    """Escape every character that is not printable as itself, except the characters in `allowed`.
 
     Escaped are control characters (C0 and C1, which begin the sequences that move a cursor or set a title), format
     characters such as bidirectional overrides, line separators, lone surrogates and unassigned characters.
     """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() or char in kept else repr(char)[1:-1] for char in text)
+    return "".join(char if char.isprintable() or char in allowed else repr(char)[1:-1] for char in text)
 
 
 # A subset: many programs misread ISO 8601's week dates, ordinal dates and forms without separators.

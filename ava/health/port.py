@@ -42,11 +42,13 @@ def serving(settings: Settings) -> Iterator[None]:
 
 
 def _listen(settings: Settings, readiness: Readiness) -> ThreadingHTTPServer:
-    place = (settings.health_host, settings.health_port)
+    address = (settings.health_host, settings.health_port)
     try:
-        return _ProbeServer(place, _request_handler(readiness))
+        return _ProbeServer(address, _request_handler(readiness))
     except OSError as error:
-        raise PortInUse(f"AVA_HEALTH_PORT: {place[0]}:{place[1]} cannot be listened on: {error.strerror}.") from error
+        raise PortInUse(
+            f"AVA_HEALTH_PORT: {address[0]}:{address[1]} cannot be listened on: {error.strerror}."
+        ) from error
 
 
 class _ProbeServer(ThreadingHTTPServer):

@@ -36,9 +36,9 @@ class DataFolder:
 
     def delete(self) -> None:
         """Delete the directory, including its servers' data elsewhere."""
-        for place in self.path.iterdir():
-            if place.is_symlink():
-                shutil.rmtree(place.resolve(), ignore_errors=True)
+        for child in self.path.iterdir():
+            if child.is_symlink():
+                shutil.rmtree(child.resolve(), ignore_errors=True)
         shutil.rmtree(self.path, ignore_errors=True)
 
     def close(self) -> None:
@@ -68,14 +68,16 @@ def server_folder(folder: DataFolder, name: str) -> tuple[Path, Account | None]:
     If that account cannot reach the data directory, for example below a private home directory, the server's folder
     is in `SHARED_FOLDER`, with a symbolic link to it. The permissions of other folders are never changed.
     """
-    place = folder.path / name
-    account = for_servers(place)
-    if not place.exists():
-        _create(place, account, reachable=can_enter(account, folder.path))
-    place = place.resolve()
-    if place.stat().st_uid != (account.uid if account else os.geteuid()):
-        raise DataDirectoryError(f"{place} belongs to another account; start as that one, or give another --data-dir.")
-    return place, account
+    server_path = folder.path / name
+    account = for_servers(server_path)
+    if not server_path.exists():
+        _create(server_path, account, reachable=can_enter(account, folder.path))
+    server_path = server_path.resolve()
+    if server_path.stat().st_uid != (account.uid if account else os.geteuid()):
+        raise DataDirectoryError(
+            f"{server_path} belongs to another account; start as that one, or give another --data-dir."
+        )
+    return server_path, account
 
 
 def open_private(path: Path) -> BinaryIO:
@@ -109,25 +111,25 @@ def _lock(lock: IO[str], path: Path) -> None:
     lock.flush()
 
 
-def _create(place: Path, account: Account | None, *, reachable: bool) -> None:
+def _create(server_path: Path, account: Account | None, *, reachable: bool) -> None:
     if reachable:
-        _create_for(place, account)
+        _create_for(server_path, account)
         return
-    elsewhere = SHARED_FOLDER / "data" / f"{place.name}-{secrets.token_hex(8)}"
+    elsewhere = SHARED_FOLDER / "data" / f"{server_path.name}-{secrets.token_hex(8)}"
     try:
         for shared in (SHARED_FOLDER, elsewhere.parent):
             shared.mkdir(mode=0o755, exist_ok=True)
         _create_for(elsewhere, account)
     except OSError as problem:
         raise DataDirectoryError(
-            f"{account.name if account else 'This account'} cannot access {place}, and {elsewhere} cannot be created "
-            f"({problem.strerror}); give another --data-dir."
+            f"{account.name if account else 'This account'} cannot access {server_path}, and {elsewhere} cannot be "
+            f"created ({problem.strerror}); give another --data-dir."
         ) from problem
-    place.unlink(missing_ok=True)
-    place.symlink_to(elsewhere)
+    server_path.unlink(missing_ok=True)
+    server_path.symlink_to(elsewhere)
 
 
-def _create_for(place: Path, account: Account | None) -> None:
-    place.mkdir(mode=0o700)
+def _create_for(server_path: Path, account: Account | None) -> None:
+    server_path.mkdir(mode=0o700)
     if account:
-        os.chown(place, account.uid, account.gid)
+        os.chown(server_path, account.uid, account.gid)

@@ -74,8 +74,10 @@ def of_running_system() -> dict[str, str]:
 def for_process(name: str, environ: Mapping[str, str], account: Account | None = None) -> dict[str, str]:
     """Return an environment with only the secrets that the command `name` needs, for a process of `account`."""
     unneeded = {secret for secret in SECRETS if secret not in _NEEDED[name]}
-    kept = {key: value for key, value in environ.items() if key.removesuffix("_FILE") not in unneeded}
-    return kept if account is None else kept | {"HOME": "/nonexistent", "USER": account.name, "LOGNAME": account.name}
+    needed = {key: value for key, value in environ.items() if key.removesuffix("_FILE") not in unneeded}
+    return (
+        needed if account is None else needed | {"HOME": "/nonexistent", "USER": account.name, "LOGNAME": account.name}
+    )
 
 
 def write_file(folder: DataFolder, additions: Mapping[str, str]) -> Path:

@@ -78,7 +78,7 @@ class Output:
 
     def _print(self, stream: _Stream, lines: list[bytes]) -> None:
         for line in lines:
-            text = printable(line.decode(errors="replace").rstrip("\r"), kept="\t")
+            text = printable(line.decode(errors="replace").rstrip("\r"), allowed="\t")
             if text.startswith("ava: "):
                 self.last_errors[stream.name] = text.removeprefix("ava: ")
             else:

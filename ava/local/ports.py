@@ -11,11 +11,11 @@ from ava.errors import PortInUse
 def require_free(host: str, port: int) -> None:
     """Raise `PortInUse` if `port` is taken or privileged, or `host` is not an address of this machine."""
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, socket_address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             # Like servers, so that connections in TIME_WAIT do not block the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
+            probe.bind(socket_address)
             probe.listen(1)
     except OSError as problem:
         raise PortInUse(_explain(host, port, problem)) from problem

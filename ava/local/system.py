@@ -134,13 +134,13 @@ def _start_servers(supervisor: Supervisor, folder: DataFolder) -> dict[str, str]
 
 
 def _postgres(supervisor: Supervisor, folder: DataFolder) -> Postgres:
-    place, owner = server_folder(folder, "postgres")
-    if owner and not place.is_relative_to(folder.path.resolve()):
+    data_path, owner = server_folder(folder, "postgres")
+    if owner and not data_path.is_relative_to(folder.path.resolve()):
         supervisor.print_line(
-            f"PostgreSQL runs as {owner.name}, which cannot reach {folder.path}; its data is in {place}"
+            f"PostgreSQL runs as {owner.name}, which cannot reach {folder.path}; its data is in {data_path}"
         )
     return Postgres(
-        folder=place,
+        folder=data_path,
         programs=programs.find_postgres(owner),
         account=owner,
         port=free_port(),

@@ -150,7 +150,7 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
         raised = raised or SuspensionSwallowed()
     delay_seconds: float | None = None
     if stop is Stop.CANCEL:
-        ending, output_json, error = Ending.CANCELLED, _kept_output(raised, output), None
+        ending, output_json, error = Ending.CANCELLED, _output_if_valid(raised, output), None
     else:
         output_json, error = _output_or_error(stop, raised, output, exceeded, mask)
         ending = Ending.COMPLETED if error is None else Ending.FAILED
@@ -182,16 +182,16 @@ def own_frames(error: BaseException) -> Sequence[str]:
 
     Without line numbers, because a deployment moves lines. Never raises.
     """
-    places: list[str] = []
+    names: list[str] = []
     try:
         for frame, _ in traceback.walk_tb(error.__traceback__):
             if not frame.f_code.co_filename.startswith(_FOREIGN_FOLDERS):
-                place = f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}"
-                if place not in places:
-                    places.append(place)
+                name = f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}"
+                if name not in names:
+                    names.append(name)
     except BaseException:
         return ()
-    return places
+    return names
 
 
 def _output_or_error(
@@ -222,7 +222,7 @@ def _masked(output_json: str | None, mask: SecretMask | None) -> str | None:
     return text if len(text) <= MAX_OUTPUT_BYTES else json.dumps(HIDDEN)
 
 
-def _kept_output(raised: BaseException | None, output: Any) -> str | None:
+def _output_if_valid(raised: BaseException | None, output: Any) -> str | None:
     if raised is not None or output is None:
         return None
     try:

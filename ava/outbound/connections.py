@@ -23,7 +23,7 @@ from ava.outbound.http import Call, HttpResponse, Limits, dial, exchange
 #: Concurrent lookups, in total and per owner. With a silent resolver a lookup long outlives its call.
 MAX_LOOK_UPS = 200
 _MAX_OF_OWNER = 25
-MAX_KEPT = 500
+MAX_IDLE = 500
 #: Many servers close idle connections after five seconds.
 _IDLE_SECONDS = 2.0
 #: Of a connection that is reused.
@@ -126,7 +126,7 @@ class Connections:
         try:
             with exchange(connection.sock, call, self._limits) as stream:
                 content = b"".join(stream.chunks())
-                is_reusable = stream.leaves_connection and self._idle_count < MAX_KEPT
+                is_reusable = stream.leaves_connection and self._idle_count < MAX_IDLE
             now = monotonic()
             return HttpResponse(
                 status=stream.status,

@@ -43,8 +43,8 @@ def give_up_tracing() -> None:
     header, sets = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
     if libc.capget(header, sets) == 0:
         # The effective, permitted and inheritable sets of the capabilities below 32.
-        for place in range(3):
-            sets[place] &= ~(1 << _CAP_SYS_PTRACE)
+        for index in range(3):
+            sets[index] &= ~(1 << _CAP_SYS_PTRACE)
         libc.capset(header, sets)
 
 

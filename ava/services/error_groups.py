@@ -71,7 +71,9 @@ class ErrorReports:
         job_filter = JobFilter(error_id=error_id, status=Status.FAILED)
         with self._database.connect() as connection:
             _show(connection, caller, error_id)
-            beyond = batches.job_after(connection, tenant_id=caller.tenant_id, job_filter=job_filter, place=MAX_RETRIED)
+            beyond = batches.job_after(
+                connection, tenant_id=caller.tenant_id, job_filter=job_filter, number=MAX_RETRIED
+            )
         if beyond is None:
             return job_filter
         # Filters have millisecond precision, so other jobs of the same millisecond are excluded, too.

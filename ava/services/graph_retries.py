@@ -9,7 +9,7 @@ from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.domain.jobs.graphs import Entry
 from ava.domain.jobs.job import Job, JobSpec, Status
-from ava.domain.jobs.new_job import UNMATCHED, UNRESOLVED, After, NewJob, Place
+from ava.domain.jobs.new_job import UNMATCHED, UNRESOLVED, After, NewJob, TreePosition
 from ava.errors import InvalidFields, JobStateConflict
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
@@ -47,7 +47,7 @@ def prepare(
             schema_version=UNRESOLVED if each.template_json is not None else UNMATCHED,
             may_publish=False,
             uuid=uuid,
-            place=Place(tree_uuid=uuids[0], name=each.job.name, is_awaited=_uuid(each.job) in awaited),
+            position=TreePosition(tree_uuid=uuids[0], name=each.job.name, is_awaited=_uuid(each.job) in awaited),
             after=_after(each, renewed),
         )
         for each, uuid in zip(followers, uuids, strict=True)
@@ -56,8 +56,8 @@ def prepare(
 
 def _refuse_deleted(connection: Connection, caller: Caller, completed: Sequence[str]) -> None:
     """Retain the completed predecessors of the new jobs. Raise `JobStateConflict` if one is already deleted."""
-    kept = old_jobs.keep(connection, tenant_id=caller.tenant_id, uuids=completed)
-    deleted = next((ids.encode("job", uuid) for uuid in completed if uuid not in kept), None)
+    retained = old_jobs.keep(connection, tenant_id=caller.tenant_id, uuids=completed)
+    deleted = next((ids.encode("job", uuid) for uuid in completed if uuid not in retained), None)
     if deleted is not None:
         raise JobStateConflict(
             f"{deleted}, a predecessor of the jobs to retry, is already deleted; trigger the whole graph again, or "

@@ -223,8 +223,8 @@ def _change_definition(connection: Connection, worker: Worker, change: WorkerCha
     return replace(change, fields={name: value for name, value in change.fields.items() if name not in sent})
 
 
-def _merged(name: str, kept: Mapping[str, str], sent: Mapping[str, str | None], limit: Limit) -> dict[str, str]:
-    merged = {key: value for key, value in {**kept, **sent}.items() if value is not None}
+def _merged(name: str, stored: Mapping[str, str], sent: Mapping[str, str | None], limit: Limit) -> dict[str, str]:
+    merged = {key: value for key, value in {**stored, **sent}.items() if value is not None}
     if len(merged) > limit.value:
         reason = limit.message(f"A worker may have at most {limit.value} entries here, including its present ones.")
         raise InvalidFields(f"{name}: {reason}", {name: [reason]})

@@ -1173,16 +1173,16 @@ CREATE FUNCTION ava_add_times(
     INOUT buckets smallint[], INOUT jobs integer[], more_buckets smallint[], more_jobs integer[]
 ) LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-    place integer;
+    bucket_index integer;
 BEGIN
     FOR n IN 1 .. cardinality(more_buckets) LOOP
         -- The number of buckets that are at or below this one.
-        place := width_bucket(more_buckets[n], buckets);
-        IF place > 0 AND buckets[place] = more_buckets[n] THEN
-            jobs[place] := jobs[place] + more_jobs[n];
+        bucket_index := width_bucket(more_buckets[n], buckets);
+        IF bucket_index > 0 AND buckets[bucket_index] = more_buckets[n] THEN
+            jobs[bucket_index] := jobs[bucket_index] + more_jobs[n];
         ELSE
-            buckets := buckets[1:place] || more_buckets[n] || buckets[place + 1:];
-            jobs := jobs[1:place] || more_jobs[n] || jobs[place + 1:];
+            buckets := buckets[1:bucket_index] || more_buckets[n] || buckets[bucket_index + 1:];
+            jobs := jobs[1:bucket_index] || more_jobs[n] || jobs[bucket_index + 1:];
         END IF;
     END LOOP;
 END

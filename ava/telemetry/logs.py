@@ -80,14 +80,14 @@ class _TextLines(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Return the line, with the event's fields at its end."""
         # Indent further lines of a message, so that they do not look like other events.
-        record.message = printable(record.message, kept="\t\n").replace("\n", "\n    ")
+        record.message = printable(record.message, allowed="\t\n").replace("\n", "\n    ")
         line = super().formatMessage(record)
         fields = " ".join(f"{name}={printable(str(value))}" for name, value in _fields(record).items())
         return f"{line} ({fields})" if fields else line
 
     def formatException(self, ei: Any) -> str:
         """Return the traceback without terminal control characters."""
-        return printable(super().formatException(ei), kept="\t\n")
+        return printable(super().formatException(ei), allowed="\t\n")
 
 
 class _JsonLines(logging.Formatter):

@@ -39,10 +39,10 @@ def ava(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
         raise pytest.UsageError("set ava_handlers in pytest's configuration to the modules of your handlers")
     # The folders of modules outside the project's top level, such as `src`; pytest imports from them, too.
     folders = [str(folder) for folder in pytestconfig.getini("pythonpath")]
-    place = tmp_path_factory.mktemp("ava")
+    data_folder = tmp_path_factory.mktemp("ava")
     from ava.handler import configure
 
-    with running_system(place, handlers, root=pytestconfig.rootpath, import_from=folders) as client:
+    with running_system(data_folder, handlers, root=pytestconfig.rootpath, import_from=folders) as client:
         configure(client)
         yield client
         configure(None)

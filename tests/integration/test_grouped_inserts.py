@@ -11,7 +11,7 @@ import pytest
 
 from ava.domain import ids
 from ava.domain.jobs.job import JobSpec, Trigger
-from ava.domain.jobs.new_job import NewJob, Place
+from ava.domain.jobs.new_job import NewJob, TreePosition
 from ava.domain.jobs.trigger_options import Dedupe
 from ava.domain.tenant import TenantRules
 from ava.settings import Settings
@@ -96,7 +96,7 @@ def test_what_is_set_at_the_moment_of_the_trigger_holds(database: Database) -> N
 def test_the_job_that_is_returned_is_the_one_that_is_stored(database: Database) -> None:
     at = datetime(2035, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=-5)))
     uuid, earlier = str(ids.new_uuid()), ids.encode("job", str(ids.new_uuid()))
-    place = Place(tree_uuid=uuid, parent_uuid=uuid, name="a", is_detached=True, is_awaited=True)
+    position = TreePosition(tree_uuid=uuid, parent_uuid=uuid, name="a", is_detached=True, is_awaited=True)
     specs = [
         JobSpec(worker_id="wkr_plain"),
         JobSpec(worker_id="wkr_plain", trigger=Trigger.EVENT, priority=2, input_json='{"b":  1, "a": "\u00fc"}'),
@@ -110,7 +110,7 @@ def test_the_job_that_is_returned_is_the_one_that_is_stored(database: Database) 
     kinds += [
         {"spec": specs[0], "traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "may_publish": False},
         {"spec": specs[2], "is_due": True, "uuid": str(ids.new_uuid())},
-        {"spec": specs[0], "uuid": uuid, "place": place},
+        {"spec": specs[0], "uuid": uuid, "position": position},
     ]
     with database.connect() as connection:
         for kind in kinds:

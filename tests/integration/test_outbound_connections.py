@@ -195,7 +195,7 @@ def test_idle_and_old_connections_are_closed(
 
 
 def test_idle_connections_are_capped(serve: Serve, connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbound_connections, "MAX_KEPT", 1)
+    monkeypatch.setattr(outbound_connections, "MAX_IDLE", 1)
     peer = _many(serve)
     for owner in ("wh_a", "wh_b", "wh_a", "wh_b"):
         _post(connections, peer.url, owner=owner)

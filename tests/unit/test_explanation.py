@@ -163,7 +163,7 @@ def test_a_job_that_waits_for_more_than_its_place_names_what() -> None:
 
     def of_limit(**given: Any) -> str:
         usual = {"worker_id": "wkr_x", "per": None, "value": None, "running": 5, "max_running": 5, "rate": None}
-        return why(limit=LimitFacts(**{**usual, "rate_wait_seconds": 0.0, "place": 3, **given}))
+        return why(limit=LimitFacts(**{**usual, "rate_wait_seconds": 0.0, "position": 3, **given}))
 
     by = Actor(id="usr_op", kind=ActorKind.USER, via=Via.HEADERS, is_operator=True)
     pause = Pause(by=by, at=_NOW, reason="the database\nmoves")
@@ -173,10 +173,10 @@ def test_a_job_that_waits_for_more_than_its_place_names_what() -> None:
     assert "paused by the system since" in why(paused=replace(pause, by=SYSTEM))
     assert of_limit() == "queued: limit: wkr_x runs 5 of 5, 3rd in line"
     assert of_limit(per="tenant") == "queued: limit: wkr_x of this tenant runs 5 of 5, 3rd in line"
-    assert of_limit(per="input.account.id", value="42", place=11).endswith("account.id 42 runs 5 of 5, 11th in line")
+    assert of_limit(per="input.account.id", value="42", position=11).endswith("account.id 42 runs 5 of 5, 11th in line")
     assert of_limit(max_running=0) == "queued: limit: wkr_x may run none"
     rate = Rate(jobs=100, seconds=60)
-    assert of_limit(max_running=None, rate=rate, place=1) == "queued: limit: wkr_x starts 100/minute, 1st in line"
+    assert of_limit(max_running=None, rate=rate, position=1) == "queued: limit: wkr_x starts 100/minute, 1st in line"
     assert why(tenant_running=2, tenant_max_running=2) == "queued: limit: this tenant runs 2 of 2"
     assert why(other_tenants=2).startswith("queued: tenant turn: 2 others before it, 214 ahead of it")
     deferral = "Handler retries later, in 30 s: closed"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ava.domain.jobs.job import JobSpec
-from ava.domain.jobs.new_job import After, NewJob, Place
+from ava.domain.jobs.new_job import After, NewJob, TreePosition
 from ava.domain.jobs.trigger_options import Dedupe
 from ava.domain.jobs.waits import WaitCondition
 from ava.store.jobs.transitions import make
@@ -24,7 +24,7 @@ _RARE: dict[str, Any] = {
     "uuid": _UUID,
     "is_due": True,
     "after": After(uuids=(_UUID,), condition=WaitCondition.ENDED),
-    "place": Place(tree_uuid=_UUID),
+    "position": TreePosition(tree_uuid=_UUID),
 }
 _RARE_OF_SPEC: dict[str, Any] = {
     "scheduled_at": _NOW,

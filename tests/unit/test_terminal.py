@@ -218,7 +218,7 @@ def test_the_output_of_the_processes_of_ava_up_is_escaped() -> None:
 
 
 def test_plain_text_stays_as_it_is() -> None:
-    assert printable("Übergröße, 日本語 😀 and\ttabs", kept="\t") == "Übergröße, 日本語 😀 and\ttabs"
+    assert printable("Übergröße, 日本語 😀 and\ttabs", allowed="\t") == "Übergröße, 日本語 😀 and\ttabs"
     assert json.loads(printing.as_json({"a": HOSTILE, "ü": "日本"})) == {"a": HOSTILE, "ü": "日本"}
 
 

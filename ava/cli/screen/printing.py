@@ -79,7 +79,7 @@ def print_line(line: Any) -> None:
     """Print a log line for people."""
     level = click.style(clean(line.level).ljust(5), fg=_LEVEL_COLOURS.get(line.level))
     # Indent further lines of the message, so that they do not look like other events.
-    message = printable(line.msg, kept="\t\n").replace("\n", "\n    ")
+    message = printable(line.msg, allowed="\t\n").replace("\n", "\n    ")
     click.echo(f"{click.style(_local(line.ts, '%m-%d'), dim=True)}  {level}  {message}")
 
 

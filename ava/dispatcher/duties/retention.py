@@ -94,8 +94,8 @@ class OldJobs:
         self.is_at_end = True
         if time.monotonic() < self._next_pass:
             return 0
-        kept = old_jobs.job_retention(connection, default=self._retention_days)
-        scanned = old_jobs.scan(connection, kept, after=self._position, limit=limit)
+        retention = old_jobs.job_retention(connection, default=self._retention_days)
+        scanned = old_jobs.scan(connection, retention, after=self._position, limit=limit)
         lines = old_jobs.delete_lines(connection, scanned, limit=limit)
         count = lines + old_jobs.delete(connection, scanned)
         if lines >= limit:
@@ -106,7 +106,7 @@ class OldJobs:
             self._position = scanned.position
         else:
             self._position = FIRST_POSITION
-            if kept.shortest < kept.longest:
+            if retention.shortest < retention.longest:
                 self._next_pass = time.monotonic() + _PASS_PAUSE_SECONDS
         return count
 

@@ -138,7 +138,7 @@ class StoredBytes:
     def _begin(self) -> None:
         self._sums: Counter[str] = Counter()
         self._kinds = list(storage.KINDS)
-        self._place: storage.Place | None = None
+        self._position: storage.Position | None = None
 
     def run_once(self, now: float) -> int:
         """Read pages for up to `_PAGES_SECONDS`. Returns the number of tenants if this completes a pass, otherwise
@@ -162,8 +162,8 @@ class StoredBytes:
 
     def _read_page(self) -> None:
         with self._database.connect() as connection:
-            page = storage.read_page(connection, self._kinds[0], self._place, limit=_PAGE_ROWS)
+            page = storage.read_page(connection, self._kinds[0], self._position, limit=_PAGE_ROWS)
         self._sums.update(page.sums)
-        self._place = page.place
-        if page.place is None:
+        self._position = page.position
+        if page.position is None:
             del self._kinds[0]

@@ -14,7 +14,7 @@ FIELDS = (
     "id", "source_id", "type", "source", "subject", "time", "data", "extensions", "headers", "created_at",
 )  # fmt: skip
 MAX_LEVELS = PATTERN_LEVELS.value
-MAX_PLACES = PATTERN_RULES.value
+MAX_PLACEHOLDERS = PATTERN_RULES.value
 _GET, _DEFAULT = "$get", "default"
 
 
@@ -72,9 +72,9 @@ def utf8_bytes(json_text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def _value(place: _Path, event: dict[str, Any]) -> str:
-    found = find_at_path(event, place.names)
-    return place.default if found is MISSING else _json(found)
+def _value(path: _Path, event: dict[str, Any]) -> str:
+    found = find_at_path(event, path.names)
+    return path.default if found is MISSING else _json(found)
 
 
 def _json(value: Any) -> str:
@@ -87,8 +87,8 @@ def compile_template(given: Any) -> Template:
         raise TemplateError("", "It must be an object.")
     pieces: list[str | _Path] = []
     _compile("", given, pieces, level=1)
-    if sum(isinstance(piece, _Path) for piece in pieces) > MAX_PLACES:
-        sentence = f"It has too many placeholders; at most {MAX_PLACES} are accepted."
+    if sum(isinstance(piece, _Path) for piece in pieces) > MAX_PLACEHOLDERS:
+        sentence = f"It has too many placeholders; at most {MAX_PLACEHOLDERS} are accepted."
         raise TemplateError("", PATTERN_RULES.message(sentence))
     return Template(tuple(_joined(pieces)))
 

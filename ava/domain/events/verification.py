@@ -29,7 +29,7 @@ _MAX_SIGNATURES = 16
 #: Max characters of a sender's id, and of an event type.
 _MAX_ID = 255
 _MAX_TYPE = 200
-_PLACE = re.compile(r"\{([^{}]*)\}")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _TIME = re.compile(r"\d{1,14}", re.ASCII)
 _NO_TYPE_CHARACTER = re.compile(r"[^\x21-\x7e]")
 
@@ -133,7 +133,7 @@ def _time_fault(verifier: Verifier, request: Received, now: float, tolerance_sec
 def _signed_text(verifier: Verifier, request: Received) -> bytes | None:
     """Return the signed bytes; None if a part is missing."""
     pieces: list[bytes] = []
-    for position, piece in enumerate(_PLACE.split(verifier.signed)):
+    for position, piece in enumerate(_PLACEHOLDER.split(verifier.signed)):
         found = piece.encode() if position % 2 == 0 else _signed_piece(verifier, request, piece)
         if found is None:
             return None
@@ -141,15 +141,15 @@ def _signed_text(verifier: Verifier, request: Received) -> bytes | None:
     return b"".join(pieces)
 
 
-def _signed_piece(verifier: Verifier, request: Received, place: str) -> bytes | None:
-    if place == "body":
+def _signed_piece(verifier: Verifier, request: Received, placeholder: str) -> bytes | None:
+    if placeholder == "body":
         return request.body
-    if place == "url":
+    if placeholder == "url":
         return request.url.encode()
-    if place == "time":
+    if placeholder == "time":
         text = _time_text(verifier, request)
         return text.encode() if text is not None and _TIME.fullmatch(text) else None
-    name = (verifier.id or "")[1:-1] if place == "id" else place
+    name = (verifier.id or "")[1:-1] if placeholder == "id" else placeholder
     text = request.headers.get(name.removeprefix("header:"))
     return None if text is None else text.encode("latin-1", "replace")
 
@@ -241,9 +241,9 @@ def sign(verifier: Verifier, secret: str, request: Received, *, now: float) -> d
 # Facts from an authentic request -----------------------------------------------------------------------------------
 
 
-def _place_text(request: Received, place: str) -> str | None:
+def _value_of(request: Received, placeholder: str) -> str | None:
     """Return the string or number at a path of the request, as a string; None without one."""
-    kind, _, rest = place.partition(":")
+    kind, _, rest = placeholder.partition(":")
     found = request.headers.get(rest, MISSING) if kind == "header" else find_at_path(request.data, rest.split("."))
     if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
         return None
@@ -251,7 +251,7 @@ def _place_text(request: Received, place: str) -> str | None:
 
 
 def _whole_id(verifier: Verifier, request: Received) -> str | None:
-    return None if verifier.id is None else _place_text(request, verifier.id.strip("{}"))
+    return None if verifier.id is None else _value_of(request, verifier.id.strip("{}"))
 
 
 def sender_id(verifier: Verifier, request: Received) -> str | None:
@@ -263,8 +263,8 @@ def sender_id(verifier: Verifier, request: Received) -> str | None:
 def derived_type(verifier: Verifier, request: Received) -> str | None:
     """Return the event type that the provider names; None if it names none."""
     for template in verifier.type:
-        parts = _PLACE.split(template)
-        found = [_place_text(request, place) for place in parts[1::2]]
+        parts = _PLACEHOLDER.split(template)
+        found = [_value_of(request, placeholder) for placeholder in parts[1::2]]
         if found and found[0] is None:
             continue
         texts = [parts[0]]
@@ -282,9 +282,9 @@ def derived_type(verifier: Verifier, request: Received) -> str | None:
 def handshake_response(verifier: Verifier, request: Received) -> str | None:
     """Return the response to a handshake; None if the request is not one."""
     handshake = verifier.handshake
-    if handshake is None or _place_text(request, handshake.where.strip("{}")) != handshake.equals:
+    if handshake is None or _value_of(request, handshake.where.strip("{}")) != handshake.equals:
         return None
-    return _PLACE.sub(lambda place: (_place_text(request, place[1]) or "")[:1024], handshake.answer)
+    return _PLACEHOLDER.sub(lambda placeholder: (_value_of(request, placeholder[1]) or "")[:1024], handshake.answer)
 
 
 def dedupe_keys(

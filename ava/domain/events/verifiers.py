@@ -230,8 +230,8 @@ PROVIDERS: dict[Provider, Verifier] = {
 _MAX_TEXT = 200
 _MAX_TYPES = 5
 _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_PLACE = re.compile(r"\{([^{}]*)\}")
-_SIGNED_PLACES = ("body", "time", "id", "url")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_SIGNED_PLACEHOLDERS = ("body", "time", "id", "url")
 
 
 def read_row(given: object) -> Verifier:
@@ -333,7 +333,7 @@ def _check(row: Verifier) -> None:
         raise RowError("time_header", "Send either time_header or time_prefix.")
     for name, texts in (("id", [row.id or ""]), ("type", row.type), ("handshake", _texts_of(row.handshake))):
         for text in texts:
-            _check_places(name, text, known=())
+            _check_placeholders(name, text, known=())
     _check_signed(row, is_signed)
 
 
@@ -346,7 +346,7 @@ def _check_signed(row: Verifier, is_signed: bool) -> None:
         if row.has_time:
             raise RowError("time_header", f"The scheme {row.scheme} signs nothing, so a time proves nothing.")
         return
-    _check_places("signed", row.signed, known=_SIGNED_PLACES)
+    _check_placeholders("signed", row.signed, known=_SIGNED_PLACEHOLDERS)
     if row.signed.count("{body}") != 1:
         raise RowError("signed", "It must contain {body} exactly once.")
     if row.has_time != ("{time}" in row.signed):
@@ -355,11 +355,11 @@ def _check_signed(row: Verifier, is_signed: bool) -> None:
         raise RowError("id", "It must be {header:…}, because `signed` contains {id}.")
 
 
-def _check_places(name: str, text: str, *, known: tuple[str, ...]) -> None:
-    for place in _PLACE.findall(text):
-        kind, _, rest = place.partition(":")
+def _check_placeholders(name: str, text: str, *, known: tuple[str, ...]) -> None:
+    for placeholder in _PLACEHOLDER.findall(text):
+        kind, _, rest = placeholder.partition(":")
         is_right = (
-            place in known
+            placeholder in known
             or (kind == "header" and _HEADER.fullmatch(rest))
             or (kind == "body" and not known and split_path(rest) is not None)
         )
@@ -367,4 +367,4 @@ def _check_places(name: str, text: str, *, known: tuple[str, ...]) -> None:
             allowed = ", ".join(
                 [*(f"{{{each}}}" for each in known), "{header:name}", *([] if known else ["{body:path}"])]
             )
-            raise RowError(name, f"{{{place}}} is unknown; known placeholders are {allowed}.")
+            raise RowError(name, f"{{{placeholder}}} is unknown; known placeholders are {allowed}.")

@@ -97,10 +97,10 @@ def _reference_faults(n: int, entry: Entry, spec: JobSpec) -> dict[str, list[str
     try:
         for reference in references(json.loads(spec.input_json), f"jobs[{n}].input"):
             if reference.name not in entry.after:
-                found[reference.place] = [f"{KEY} names {reference.name}, which must be in the after of this entry."]
+                found[reference.location] = [f"{KEY} names {reference.name}, which must be in the after of this entry."]
     except ReferenceFault as fault:
-        place, _, reason = str(fault).partition(": ")
-        found[place] = [reason]
+        location, _, reason = str(fault).partition(": ")
+        found[location] = [reason]
     return found
 
 

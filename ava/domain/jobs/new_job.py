@@ -28,7 +28,7 @@ class After:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class TreePosition:
     tree_uuid: str
     parent_uuid: str | None = None
     name: str | None = None
@@ -53,4 +53,4 @@ class NewJob:
     #: Whether its `scheduled_at` has passed by the clock that its schedule used.
     is_due: bool = False
     after: After | None = None
-    place: Place | None = None
+    position: TreePosition | None = None

@@ -19,14 +19,14 @@ class OutputReference:
     """A reference: the entry with the output, and the path in it."""
 
     #: Its own path in the input, such as `input.rows[0]`.
-    place: str
+    location: str
     name: str
     path: tuple[str, ...]
 
 
-def references(template: Any, place: str = "input") -> Iterator[OutputReference]:
+def references(template: Any, location: str = "input") -> Iterator[OutputReference]:
     """Yield the references in an input. Raise `ReferenceFault`, with its path, for a malformed one."""
-    waiting: list[tuple[str, Any]] = [(place, template)]
+    waiting: list[tuple[str, Any]] = [(location, template)]
     while waiting:
         at, value = waiting.pop()
         if isinstance(value, Mapping):
@@ -45,7 +45,7 @@ def _reference(at: str, value: Mapping[str, Any]) -> OutputReference:
     if unknown := set(value) - {KEY, _DEFAULT}:
         raise ReferenceFault(f"{at}: an object with {KEY} may also have default, but not {sorted(unknown)[0]}.")
     name, *path = text.split(".")
-    return OutputReference(place=at, name=name, path=tuple(path))
+    return OutputReference(location=at, name=name, path=tuple(path))
 
 
 def resolve(template: Any, output_of: Callable[[str], Any]) -> Any:

@@ -26,17 +26,17 @@ class LimitFacts:
     #: Seconds until the rate limit allows the next start.
     rate_wait_seconds: float
     #: The job's position among its tenant's jobs that wait for the same key.
-    place: int
+    position: int
 
     @property
     def sentence(self) -> str:
         if self.max_running == 0:
             return f"limit: {self._who} may run none"
         if self.rate is not None and self.rate_wait_seconds > 0:
-            return f"limit: {self._who} starts {self.rate}, {_ordinal(self.place)} in line"
+            return f"limit: {self._who} starts {self.rate}, {_ordinal(self.position)} in line"
         if self.max_running is None:
-            return f"limit: {self._who} starts {self.rate}, {_ordinal(self.place)} in line"
-        return f"limit: {self._who} runs {self.running} of {self.max_running}, {_ordinal(self.place)} in line"
+            return f"limit: {self._who} starts {self.rate}, {_ordinal(self.position)} in line"
+        return f"limit: {self._who} runs {self.running} of {self.max_running}, {_ordinal(self.position)} in line"
 
     @property
     def _who(self) -> str:

@@ -57,12 +57,12 @@ class FairQueueClock:
         heapq.heapify(heads)
         dealt: list[WaitingJob] = []
         while heads and len(dealt) < capacity:
-            _, _, tenant_id, place = heads[0]
+            _, _, tenant_id, index = heads[0]
             jobs = waiting[tenant_id]
-            dealt.append(jobs[place])
-            self._charge(tenant_id, cost(jobs[place]) / weight(tenant_id))
-            if place + 1 < len(jobs):
-                heapq.heapreplace(heads, (*self._rank(tenant_id), place + 1))
+            dealt.append(jobs[index])
+            self._charge(tenant_id, cost(jobs[index]) / weight(tenant_id))
+            if index + 1 < len(jobs):
+                heapq.heapreplace(heads, (*self._rank(tenant_id), index + 1))
             else:
                 heapq.heappop(heads)
         self._forget()

@@ -11,7 +11,7 @@ _SHARED_SECONDS = 0.15
 #: While one tenant waits, until the processes' speed is known.
 _MIN_ALONE = 16
 #: Decay of the size per poll, so that a window that was too small does not shrink again immediately.
-_KEPT = 0.9
+_DECAY = 0.9
 
 
 class WindowSize:
@@ -39,7 +39,7 @@ class WindowSize:
         between = now - self._taken[-1][0] if self._taken else 0.0
         self.is_newly_shared = is_shared and not self._was_shared
         # Polls are more frequent while several tenants wait.
-        self._between = 0.0 if self.is_newly_shared else max(between, self._between * _KEPT)
+        self._between = 0.0 if self.is_newly_shared else max(between, self._between * _DECAY)
         self._taken.append((now, max(0, self._published - published)))
         while self._taken[0][0] <= now - max(_ALONE_SECONDS, between):
             self._taken.popleft()
@@ -53,8 +53,8 @@ class WindowSize:
             # The window ran empty, so some processes may have found no message.
             wanted = max(wanted, 2 * self._size)
         # A single tenant's size is no measure for a shared window: the dispatcher recalls the rest immediately.
-        kept = min(self._size * _KEPT, taken) if is_shared == self._was_shared else 0
-        self._size, self._was_shared = min(self._max_size, max(wanted, kept)), is_shared
+        decayed = min(self._size * _DECAY, taken) if is_shared == self._was_shared else 0
+        self._size, self._was_shared = min(self._max_size, max(wanted, decayed)), is_shared
         return max(1, round(self._size))
 
     def fed(self, *, published: int, has_backlog: bool) -> None:

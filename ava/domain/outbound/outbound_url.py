@@ -28,7 +28,7 @@ _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".home.arpa")
 # The characters of a path or query that are sent unchanged; all others are percent-encoded as UTF-8.
-_KEPT = "!#$%&'()*+,/:;=?@[]~"
+_UNQUOTED = "!#$%&'()*+,/:;=?@[]~"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +157,7 @@ def _address(host: str) -> Address | None:
 
 def _request_path(path: str, query: str) -> str:
     try:
-        return quote((path or "/") + query, safe=_KEPT)
+        return quote((path or "/") + query, safe=_UNQUOTED)
     except UnicodeEncodeError:
         raise UrlRefused("The URL contains a lone surrogate (half of a character); percent-encode it.") from None
 

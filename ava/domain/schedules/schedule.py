@@ -55,36 +55,36 @@ def firing_times_after(cron: str, timezone: str, after: datetime) -> Iterator[Fi
 
     Raise `CronError` for an invalid pattern and `ValueError` for an unknown time zone, before the first one.
     """
-    pattern, place = parse_cron(cron), zone(timezone)
+    pattern, zone_info = parse_cron(cron), zone(timezone)
     walk = _cadence_times if pattern.is_cadence else _fixed_times
     if after.year > LAST_YEAR:
         return iter(())
-    return walk(pattern, place, max(after, _EARLIEST).astimezone(UTC))
+    return walk(pattern, zone_info, max(after, _EARLIEST).astimezone(UTC))
 
 
 def describe(cron: str, timezone: str) -> str:
     """Return a description such as `Every weekday at 09:30, Berlin time`. Raise like `firing_times_after`."""
     pattern = parse_cron(cron)
     check_timezone(timezone)
-    return f"{in_words(pattern)}, {_place_name(timezone)}"
+    return f"{in_words(pattern)}, {_city_time(timezone)}"
 
 
-def _place_name(timezone: str) -> str:
-    area, _, place = timezone.rpartition("/")
+def _city_time(timezone: str) -> str:
+    area, _, city = timezone.rpartition("/")
     if not area or area.startswith("Etc"):
         return timezone if timezone in ("UTC", "GMT") else f"{timezone} time"
-    return f"{place.replace('_', ' ')} time"
+    return f"{city.replace('_', ' ')} time"
 
 
-def _fixed_times(pattern: CronPattern, place: ZoneInfo, after: datetime) -> Iterator[FiringTime]:
+def _fixed_times(pattern: CronPattern, zone_info: ZoneInfo, after: datetime) -> Iterator[FiringTime]:
     gap_end = None
-    for local_time in pattern.local_times(_local(after, place)):
-        first, second = _offsets(local_time, place)
+    for local_time in pattern.local_times(_local(after, zone_info)):
+        first, second = _offsets(local_time, zone_info)
         note: Note | None = None
         if first >= second:
             at, note = _instant(local_time, first), "overlap" if first > second else None
         else:
-            at, note = _end_of_gap(local_time, place, first, second), "gap"
+            at, note = _end_of_gap(local_time, zone_info, first, second), "gap"
             if at == gap_end:
                 continue
             gap_end = at
@@ -93,11 +93,11 @@ def _fixed_times(pattern: CronPattern, place: ZoneInfo, after: datetime) -> Iter
             yield FiringTime(local_time, at, note)
 
 
-def _cadence_times(pattern: CronPattern, place: ZoneInfo, after: datetime) -> Iterator[FiringTime]:
+def _cadence_times(pattern: CronPattern, zone_info: ZoneInfo, after: datetime) -> Iterator[FiringTime]:
     #: The second instants of an overlap, until later local times follow.
     again: deque[FiringTime] = deque()
-    for local_time in pattern.local_times(_local(after, place) - _clock_goes_back(after, place)):
-        first, second = _offsets(local_time, place)
+    for local_time in pattern.local_times(_local(after, zone_info) - _clock_goes_back(after, zone_info)):
+        first, second = _offsets(local_time, zone_info)
         if first < second:
             continue
         at = _instant(local_time, first)
@@ -113,25 +113,25 @@ def _cadence_times(pattern: CronPattern, place: ZoneInfo, after: datetime) -> It
     yield from again
 
 
-def _local(instant: datetime, place: ZoneInfo) -> datetime:
-    return instant.astimezone(place).replace(tzinfo=None, fold=0)
+def _local(instant: datetime, zone_info: ZoneInfo) -> datetime:
+    return instant.astimezone(zone_info).replace(tzinfo=None, fold=0)
 
 
-def _clock_goes_back(after: datetime, place: ZoneInfo) -> timedelta:
+def _clock_goes_back(after: datetime, zone_info: ZoneInfo) -> timedelta:
     """Return by how much the clock goes back soon after an instant, so that local times before it repeat."""
-    return max(_offset(after, place) - _offset(after + _LONGEST_OVERLAP, place), timedelta(0))
+    return max(_offset(after, zone_info) - _offset(after + _LONGEST_OVERLAP, zone_info), timedelta(0))
 
 
-def _offset(instant: datetime, place: ZoneInfo) -> timedelta:
-    return instant.astimezone(place).utcoffset() or timedelta(0)
+def _offset(instant: datetime, zone_info: ZoneInfo) -> timedelta:
+    return instant.astimezone(zone_info).utcoffset() or timedelta(0)
 
 
-def _offsets(local_time: datetime, place: ZoneInfo) -> tuple[timedelta, timedelta]:
+def _offsets(local_time: datetime, zone_info: ZoneInfo) -> tuple[timedelta, timedelta]:
     """Return the offsets before and after the clock change near a local time.
 
     They are equal if it exists once; the first is larger if it exists twice, smaller if it does not exist (PEP 495).
     """
-    there = local_time.replace(tzinfo=place)
+    there = local_time.replace(tzinfo=zone_info)
     return there.utcoffset() or timedelta(0), there.replace(fold=1).utcoffset() or timedelta(0)
 
 
@@ -139,12 +139,12 @@ def _instant(local_time: datetime, offset: timedelta) -> datetime:
     return (local_time - offset).replace(tzinfo=UTC)
 
 
-def _end_of_gap(local_time: datetime, place: ZoneInfo, before: timedelta, behind: timedelta) -> datetime:
+def _end_of_gap(local_time: datetime, zone_info: ZoneInfo, before: timedelta, behind: timedelta) -> datetime:
     """Return the first instant, to the second, after a nonexistent local time."""
     early, late = _instant(local_time, behind), _instant(local_time, before)
     while late - early > timedelta(seconds=1):
         middle = early + timedelta(seconds=(late - early) // timedelta(seconds=2))
-        if _local(middle, place) > local_time:
+        if _local(middle, zone_info) > local_time:
             late = middle
         else:
             early = middle

@@ -100,8 +100,8 @@ class SecretMask:
             here = self._plain.find(_spaced(layer))
             for search, table in ((self._base64, _BASE64), (self._hex, _HEX)):
                 if packed := search.find(_translated(layer, table)):
-                    kept = [n for n, char in enumerate(layer) if table.get(ord(char), "") is not None]
-                    here += [(kept[start], kept[end - 1] + 1) for start, end in packed]
+                    retained = [n for n, char in enumerate(layer) if table.get(ord(char), "") is not None]
+                    here += [(retained[start], retained[end - 1] + 1) for start, end in packed]
             for upper in reversed(above) if here else ():
                 spans = escapes.spans(upper)
                 here = [(spans[start][0], spans[end - 1][1]) for start, end in here]

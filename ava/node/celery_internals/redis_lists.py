@@ -77,7 +77,7 @@ class RedisLists:
     def _record_queues(self, queues: frozenset[str]) -> None:
         channel, steps = self._channel, self._channel.priority_steps
         self._lists = {
-            channel._q_for_pri(queue, step): (queue, place) for place, step in enumerate(steps) for queue in queues
+            channel._q_for_pri(queue, step): (queue, rank) for rank, step in enumerate(steps) for queue in queues
         }
         # The order is irrelevant, because all lists are empty.
         self._for_all = channel.client.connection.pack_command("BRPOP", *self._lists, channel.brpop_timeout)
@@ -104,10 +104,10 @@ class RedisLists:
         if cursor:
             self._scans_from = time.monotonic() + _PAUSE_SECONDS
             return None
-        places = {queue: place for place, queue in enumerate(queues)}
+        ranks = {queue: rank for rank, queue in enumerate(queues)}
         found = []
         for name in (key.decode(errors="replace") for key in keys):
             if name in self._lists:
                 queue, step = self._lists[name]
-                found.append((step, places[queue], name))
+                found.append((step, ranks[queue], name))
         return [name for _, _, name in sorted(found)[:_MAX_LISTS]]

@@ -18,7 +18,7 @@ from ava.node.celery_internals.inbound_messages import GuardedControlNode
 _log = logging.getLogger(__name__)
 
 #: What Flower needs, `ping`, the search for one job, and our revokes.
-_KEPT = frozenset(
+_ALLOWED = frozenset(
     {
         "active", "active_queues", "conf", "enable_events", "ping", "query_task", "registered", "reserved", "revoke",
         "revoked", "scheduled", "stats",
@@ -38,7 +38,7 @@ def restrict(app: Celery, *, is_redis: bool, on_revoke: Callable[[], object]) ->
         mailbox.get_queue = partial(_new_queue, mailbox.get_queue)
     for name, command in control.Panel.data.items():
         is_of_celery = getattr(command, "__module__", "") == control.__name__
-        if is_of_celery and command.__name__ not in _KEPT:
+        if is_of_celery and command.__name__ not in _ALLOWED:
             control.Panel.data[name] = partial(_refuse, name)
     control.Panel.data["revoke"] = partial(_revoke, on_revoke)
 

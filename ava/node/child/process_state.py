@@ -49,7 +49,7 @@ class ProcessState:
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
         self._writers = (LineWriter(LogLevel.INFO, sys.stdout), LineWriter(LogLevel.WARN, sys.stderr))
         self._writer_names = vars(self._writers[0]).keys() | ()
-        #: The streams that the last handler set; kept alive, because a thread left behind may be printing to them.
+        #: The streams that the last handler set; copy alive, because a thread left behind may be printing to them.
         self._replaced_streams: tuple[Any, ...] = ()
         self._descriptors = [os.dup(number) for number in range(3)]
         #: The file that each descriptor must refer to.
@@ -185,12 +185,12 @@ class ProcessState:
                 raise OSError(f"the handler closed descriptor {number}, which belongs to this process")
 
     def _restore_streams(self) -> None:
-        for number, (kept, file) in enumerate(zip(self._descriptors, self._stream_files, strict=True)):
+        for number, (copy, file) in enumerate(zip(self._descriptors, self._stream_files, strict=True)):
             if _file(number) == file:
                 continue
-            if _file(kept) != file:
-                raise OSError(f"the handler closed descriptor {kept}, the copy of {number}")
-            os.dup2(kept, number)
+            if _file(copy) != file:
+                raise OSError(f"the handler closed descriptor {copy}, the copy of {number}")
+            os.dup2(copy, number)
 
 
 def _loop_of(policy_loop: Any) -> tuple[Any, bool]:

@@ -67,7 +67,7 @@ class RunSteps:
         self._queue = RunQueue()
         #: How the current run ends, and the buffered ends with their runs.
         self._way = Way.ALONE
-        self._kept: list[tuple[ProcessRun, EndedRun]] = []
+        self._buffered: list[tuple[ProcessRun, EndedRun]] = []
         self._requeuing = threading.Lock()
 
     # Starting a run ------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class RunSteps:
         writer = self.writer
         if run is None:
             if self.following is None:
-                self._write_kept(writer.end_together)
+                self._write_buffered(writer.end_together)
             return
         if run.end is not None and self._way in (Way.KEEP, Way.TOGETHER):
             is_seen = self._keep(run)
@@ -201,16 +201,16 @@ class RunSteps:
             self.publication.ending(run)
             if self._way is Way.TOGETHER:
                 self._announce_end()
-            self._write_kept(writer.end_together)
+            self._write_buffered(writer.end_together)
             return
         self.publication.ending(run)
-        self._write_kept(writer.end_together)
+        self._write_buffered(writer.end_together)
         run_ends.write_single(run, writer, lambda ended: self._write_single(run, ended))
 
     def _keep(self, run: ProcessRun) -> bool:
         """Buffer the end of a run. Returns False if the run board is full, so that the parent cannot see it."""
         ended = run_ends.ended_run(run, began_at=run.job.started_at)
-        self._kept.append((run, ended))
+        self._buffered.append((run, ended))
         return self._board.keep_end(ended)
 
     def _write_single(self, run: ProcessRun, ended: EndedRun) -> Status | None:
@@ -249,12 +249,12 @@ class RunSteps:
         if self._goes_on:
             self._take_ahead.announce_soon_free()
 
-    def _write_kept(self, act: Callable[[Sequence[EndedRun]], dict[JobKey, Status]]) -> None:
+    def _write_buffered(self, act: Callable[[Sequence[EndedRun]], dict[JobKey, Status]]) -> None:
         """Write the buffered ends with `act`, and report them. They stay buffered if it raises."""
-        if not self._kept:
+        if not self._buffered:
             return
-        statuses = act([ended for _, ended in self._kept])
-        written, self._kept = self._kept, []
+        statuses = act([ended for _, ended in self._buffered])
+        written, self._buffered = self._buffered, []
         self._board.forget_ends()
         run_ends.report_written([run for run, _ in written], statuses)
 
@@ -262,11 +262,11 @@ class RunSteps:
 
     @property
     def must_write_ends(self) -> bool:
-        return bool(self._kept) and self._queue.is_long(time.monotonic())
+        return bool(self._buffered) and self._queue.is_long(time.monotonic())
 
     def write_buffered_ends(self) -> None:
         with self.writer.database.connect() as connection:
-            self._write_kept(lambda ended: end.end_each(connection, ended))
+            self._write_buffered(lambda ended: end.end_each(connection, ended))
 
     @property
     def must_requeue(self) -> bool:

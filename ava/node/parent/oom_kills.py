@@ -18,8 +18,8 @@ def _counters() -> Iterator[Path]:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
         lines = []
-    for number, controllers, place in (line.split(":", 2) for line in lines):
-        own = place.lstrip("/")
+    for number, controllers, path in (line.split(":", 2) for line in lines):
+        own = path.lstrip("/")
         if number == "0":
             yield _GROUPS / own / "memory.events"
         elif "memory" in controllers.split(","):

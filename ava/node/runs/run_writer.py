@@ -32,7 +32,7 @@ class RunWriter:
 
     def __init__(self, database: Database, node_id: str) -> None:
         self.database = database
-        self._kept = database.dedicated()
+        self._dedicated = database.dedicated()
         self._node_id = node_id
 
     def claim(self, run: RunKey, worker_id: str, claim_id: str) -> Job | None:
@@ -208,13 +208,13 @@ class RunWriter:
 
     def _persist(self, act: Callable[[Connection], Result]) -> Result:
         def attempt() -> Result:
-            with self._kept as connection:
+            with self._dedicated as connection:
                 return act(connection)
 
         return persist(attempt)
 
     def close(self) -> None:
-        self._kept.close()
+        self._dedicated.close()
 
 
 def _defer_rate(connection: Connection, ended: EndedRun) -> bool:

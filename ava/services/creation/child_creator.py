@@ -8,7 +8,7 @@ from ava.domain import ids
 from ava.domain.input_schema import InputMismatch
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job, JobSpec, Trigger
-from ava.domain.jobs.new_job import UNMATCHED, NewJob, Place
+from ava.domain.jobs.new_job import UNMATCHED, NewJob, TreePosition
 from ava.domain.jobs.waits import ChildState, EntryState, JournalKind, NewChild, NewEntry
 from ava.domain.limits.graph_limits import TREE_DEPTH, TREE_JOBS
 from ava.errors import ChildrenRefused, RunStopped
@@ -71,7 +71,7 @@ class ChildCreator:
                 # Nodes publish nothing.
                 may_publish=False,
                 traceparent=job.traceparent,
-                place=Place(
+                position=TreePosition(
                     tree_uuid=tree_uuid,
                     parent_uuid=parent_uuid,
                     name=each.name,

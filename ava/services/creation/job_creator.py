@@ -11,7 +11,7 @@ from typing import Any, Self
 from ava.domain.input_schema import InputMismatch
 from ava.domain.jobs.graphs import Entry
 from ava.domain.jobs.job import Job, JobSpec
-from ava.domain.jobs.new_job import UNMATCHED, After, JobOrRefusal, NewJob, Place
+from ava.domain.jobs.new_job import UNMATCHED, After, JobOrRefusal, NewJob, TreePosition
 from ava.domain.jobs.waits import WaitCondition
 from ava.domain.limits.table import TENANT_RUNNING_JOBS
 from ava.domain.worker import WorkerStatus
@@ -193,7 +193,7 @@ class _Call:
 
     def _mark_awaited(self) -> None:
         """Mark earlier jobs that new ones wait for, so that their end writes a wake-up. The insert marks new jobs."""
-        own = {each.uuid for each in self.left.values() if each.place is not None and each.place.is_awaited}
+        own = {each.uuid for each in self.left.values() if each.position is not None and each.position.is_awaited}
         earlier = {
             (each.tenant_id, uuid)
             for each in self.left.values()
@@ -257,7 +257,7 @@ def arrange(connection: Connection, new: Sequence[NewJob]) -> list[NewJob]:
         else replace(
             each,
             uuid=uuid,
-            place=Place(
+            position=TreePosition(
                 tree_uuid=tree_uuid,
                 name=each.spec.entry.name,
                 is_awaited=each.spec.entry.name in awaited,

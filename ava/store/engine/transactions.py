@@ -39,13 +39,13 @@ def _roll_back(connection: Connection) -> None:
 
 @contextmanager
 def held_transaction(
-    kept: DedicatedConnection, first: Statement, then: Prepared, parameters: Mapping[str, object]
+    dedicated: DedicatedConnection, first: Statement, then: Prepared, parameters: Mapping[str, object]
 ) -> Iterator[tuple[Connection, list[tuple[Any, ...]]]]:
     """Begin a transaction in the same message as its first two statements. Yields the rows of the second.
 
     The second statement sees everything that was committed before the first one ended.
     """
-    with kept as connection:
+    with dedicated as connection:
         try:
             rows = then.run(connection, parameters, before=f"BEGIN ISOLATION LEVEL READ COMMITTED; {first};")
             yield connection, rows

@@ -64,12 +64,12 @@ def page(
 
 
 _UNMATCHED = Statement("""
-SELECT p.place FROM unnest(%(patterns)s::text[]) WITH ORDINALITY AS p (pattern, place)
-WHERE NOT EXISTS (SELECT FROM workers AS w WHERE w.id LIKE p.pattern) ORDER BY p.place
+SELECT p.number FROM unnest(%(patterns)s::text[]) WITH ORDINALITY AS p (pattern, number)
+WHERE NOT EXISTS (SELECT FROM workers AS w WHERE w.id LIKE p.pattern) ORDER BY p.number
 """)
 
 
 def unmatched(connection: Connection, patterns: Sequence[str]) -> list[str]:
     """Return the slug patterns that match no worker of any tenant."""
     parameters = {"patterns": [_like(pattern) for pattern in patterns]}
-    return [patterns[place - 1] for place in connection.exec_driver_sql(_UNMATCHED, parameters).scalars()]
+    return [patterns[number - 1] for number in connection.exec_driver_sql(_UNMATCHED, parameters).scalars()]

@@ -206,8 +206,8 @@ def page(
 ) -> tuple[list[Worker], int]:
     """Return the workers that the tenant may use, by id and without schemas, and their total number."""
     parameters = {"tenant_id": tenant_id, "dead_after": dead_after_seconds, **worker_filter.parameters}
-    place = {"limit": limit, "offset": offset, "after_id": after_id or ""}
-    found = [_worker(row) for row in connection.exec_driver_sql(_PAGE, parameters | place)]
+    page_parameters = {"limit": limit, "offset": offset, "after_id": after_id or ""}
+    found = [_worker(row) for row in connection.exec_driver_sql(_PAGE, parameters | page_parameters)]
     total = connection.exec_driver_sql(_COUNT, parameters | {"after_id": ""}).scalar_one()
     return found, int(total)
 

@@ -84,14 +84,20 @@ ORDER BY k.completed_at, k.id
 """)
 
 
-def scan(connection: Connection, kept: JobRetention, *, after: Position, limit: int) -> Scanned:
+def scan(connection: Connection, retention: JobRetention, *, after: Position, limit: int) -> Scanned:
     """Read the next jobs behind a position that are past the shortest retention, oldest first."""
-    parameters = {"default": kept.default, "shortest": kept.shortest, "at": after[0], "id": after[1], "limit": limit}
+    parameters = {
+        "default": retention.default,
+        "shortest": retention.shortest,
+        "at": after[0],
+        "id": after[1],
+        "limit": limit,
+    }
     found = connection.exec_driver_sql(_SCAN, parameters).all()
     return Scanned(
         count=len(found),
-        old=[(row.tenant_id, row.id) for row in found if row.is_old and row.days < kept.longest],
-        oldest=[(row.tenant_id, row.id) for row in found if row.is_old and row.days >= kept.longest],
+        old=[(row.tenant_id, row.id) for row in found if row.is_old and row.days < retention.longest],
+        oldest=[(row.tenant_id, row.id) for row in found if row.is_old and row.days >= retention.longest],
         position=(found[-1][2], found[-1][1]) if found else after,
     )
 

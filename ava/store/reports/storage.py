@@ -21,7 +21,7 @@ _DELIVERY_BYTES, _LINES_BYTES, _RUN_BYTES = 300, 100, 200
 
 
 #: Tenant, UUID and number of a row; only log lines and runs use the tenant and the number.
-Place = tuple[str, str, int]
+Position = tuple[str, str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class StoredPage:
     #: By tenant.
     sums: Mapping[str, int]
     #: The position of the last row; None for the last page.
-    place: Place | None
+    position: Position | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +47,14 @@ class Measured:
 
 
 def _statement(
-    table: str, size: str, *, join: str = "", tenant: str, place: str, order: str, last: str = "id::text, 0"
+    table: str, size: str, *, join: str = "", tenant: str, position: str, order: str, last: str = "id::text, 0"
 ) -> Statement:
     """Return a statement whose last row has no tenant but the position of the page's last row."""
     return Statement(f"""
 WITH page AS (
-    SELECT * FROM {table} WHERE {place} ORDER BY {order} LIMIT %(limit)s
+    SELECT * FROM {table} WHERE {position} ORDER BY {order} LIMIT %(limit)s
 )
-SELECT {tenant} AS tenant_id, sum({size})::bigint AS bytes, NULL AS id, NULL::bigint AS seq, NULL AS place_tenant
+SELECT {tenant} AS tenant_id, sum({size})::bigint AS bytes, NULL AS id, NULL::bigint AS seq, NULL AS position_tenant
 FROM page AS p {join} GROUP BY 1
 UNION ALL
 (SELECT NULL, (SELECT count(*) FROM page), {last}, tenant_id
@@ -63,7 +63,7 @@ UNION ALL
 """)
 
 
-_BY_ID = {"place": "id > %(id)s::uuid", "order": "id"}
+_BY_ID = {"position": "id > %(id)s::uuid", "order": "id"}
 
 KINDS = (
     StoredKind(
@@ -83,7 +83,7 @@ KINDS = (
             f"{_LINES_BYTES} + pg_column_size(p.times) + pg_column_size(p.msgs)",
             join="JOIN jobs AS j ON j.tenant_id = p.tenant_id AND j.id = p.job_id",
             tenant="j.tenant_id",
-            place="(tenant_id, job_id, seq) > (%(tenant)s, %(id)s::uuid, %(seq)s)",
+            position="(tenant_id, job_id, seq) > (%(tenant)s, %(id)s::uuid, %(seq)s)",
             order="tenant_id, job_id, seq",
             last="job_id::text, seq",
         ),
@@ -94,7 +94,7 @@ KINDS = (
             "job_runs",
             f"{_RUN_BYTES}",
             tenant="p.tenant_id",
-            place="(tenant_id, job_id, run_no) > (%(tenant)s, %(id)s::uuid, %(seq)s)",
+            position="(tenant_id, job_id, run_no) > (%(tenant)s, %(id)s::uuid, %(seq)s)",
             order="tenant_id, job_id, run_no",
             last="job_id::text, run_no",
         ),
@@ -138,9 +138,9 @@ KINDS = (
 )
 
 
-def read_page(connection: Connection, kind: StoredKind, place: Place | None, *, limit: int) -> StoredPage:
-    """Return the sums of the rows behind `place`; None means the start."""
-    tenant_id, uuid, seq = place or ("", _FIRST_UUID, -1)
+def read_page(connection: Connection, kind: StoredKind, position: Position | None, *, limit: int) -> StoredPage:
+    """Return the sums of the rows behind `position`; None means the start."""
+    tenant_id, uuid, seq = position or ("", _FIRST_UUID, -1)
     statement = kind.statement
     parameters = {"tenant": tenant_id, "id": uuid, "seq": seq, "limit": limit}
     rows = connection.exec_driver_sql(statement, parameters).all()
@@ -148,7 +148,7 @@ def read_page(connection: Connection, kind: StoredKind, place: Place | None, *, 
     is_last = last is None or last.bytes < limit
     return StoredPage(
         sums={row.tenant_id: row.bytes for row in rows if row.tenant_id is not None},
-        place=None if is_last or last is None else (last.place_tenant, last.id, last.seq),
+        position=None if is_last or last is None else (last.position_tenant, last.id, last.seq),
     )
 
 

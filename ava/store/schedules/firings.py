@@ -36,13 +36,13 @@ def page(
     before_id: str | None = None,
 ) -> list[Firing]:
     """Return firings of a schedule of a tenant, newest first."""
-    place = None if before_id is None else firing_position(before_id)
+    position = None if before_id is None else firing_position(before_id)
     parameters = {
         "tenant_id": tenant_id,
         "schedule_id": schedule_uuid(schedule_id),
-        "at": "infinity" if place is None else place[0],
-        "slot": "infinity" if place is None else place[1].replace(fold=0),
-        "fold": 0 if place is None else place[1].fold,
+        "at": "infinity" if position is None else position[0],
+        "slot": "infinity" if position is None else position[1].replace(fold=0),
+        "fold": 0 if position is None else position[1].fold,
         "limit": limit,
         "offset": offset,
     }

@@ -71,23 +71,23 @@ WITH RECURSIVE oldest AS (
     SELECT least(id, ava_first_uuid(created_at - interval '1 day')) AS id FROM webhook_events
     WHERE fanned_out_at IS NULL
     ORDER BY n LIMIT 1
-), tenants (tenant_id, place) AS (
+), tenants (tenant_id, ordinal) AS (
     (SELECT tenant_id, 1 FROM webhook_events WHERE fanned_out_at IS NULL AND tenant_id > %(after)s::text
         AND id >= (SELECT id FROM oldest)
      ORDER BY tenant_id, n LIMIT 1)
     UNION ALL
-    SELECT next.tenant_id, t.place + 1 FROM tenants AS t CROSS JOIN LATERAL (
+    SELECT next.tenant_id, t.ordinal + 1 FROM tenants AS t CROSS JOIN LATERAL (
         SELECT e.tenant_id FROM webhook_events AS e WHERE e.fanned_out_at IS NULL AND e.tenant_id > t.tenant_id
             AND e.id >= (SELECT id FROM oldest)
         ORDER BY e.tenant_id, e.n LIMIT 1
     ) AS next
-    WHERE t.place < %(tenants)s::int
+    WHERE t.ordinal < %(tenants)s::int
 ), share AS (
     SELECT greatest(1, %(events)s::int / greatest(1, count(*))) AS events FROM tenants
 )
 SELECT e.id::text, t.tenant_id, p.deliveries, e.body IS NOT NULL, extract(epoch FROM now() - e.created_at)::float8
 FROM tenants AS t CROSS JOIN share CROSS JOIN LATERAL (
-    SELECT e.*, row_number() OVER (ORDER BY e.n) AS place FROM (
+    SELECT e.*, row_number() OVER (ORDER BY e.n) AS ordinal FROM (
         SELECT * FROM webhook_events WHERE fanned_out_at IS NULL AND tenant_id = t.tenant_id
             AND id >= (SELECT id FROM oldest)
         ORDER BY tenant_id, n LIMIT (SELECT events FROM share)
@@ -101,7 +101,7 @@ FROM tenants AS t CROSS JOIN share CROSS JOIN LATERAL (
         LIMIT {MAX_DELIVERIES_PER_EVENT} + 1
     ) AS p
 ) AS p
-ORDER BY e.place, t.tenant_id
+ORDER BY e.ordinal, t.tenant_id
 LIMIT %(events)s::int
 """,
 )
@@ -141,16 +141,16 @@ _PAYLOADS = Prepared(
     "fan_out_payloads",
     f"""
 WITH RECURSIVE asked AS (
-    SELECT * FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS a (id, place)
-), fitting (place, bytes) AS (
+    SELECT * FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS a (id, ordinal)
+), fitting (ordinal, bytes) AS (
     SELECT 0::bigint, 0::bigint
     UNION ALL
-    SELECT asked.place, fitting.bytes + coalesce((
+    SELECT asked.ordinal, fitting.bytes + coalesce((
         SELECT octet_length(j.input::text) + coalesce(octet_length(j.output::text), 0)
         FROM webhook_events AS e JOIN jobs AS j ON j.tenant_id = e.tenant_id AND j.id = e.job_id
         WHERE e.id = asked.id
     ), 0)
-    FROM fitting JOIN asked ON asked.place = fitting.place + 1
+    FROM fitting JOIN asked ON asked.ordinal = fitting.ordinal + 1
     WHERE fitting.bytes < {MAX_BYTES}
 )
 SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence,
@@ -167,10 +167,10 @@ SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence,
     CASE WHEN e.completed_at IS NOT NULL THEN j.peak_memory_mb END,
     CASE WHEN j.ready_at <= coalesce(e.completed_at, e.started_at) THEN j.ready_at END,
     j.stop_status, CASE WHEN e.completed_at IS NOT NULL THEN {rows.earlier_runs("j")} END
-FROM fitting JOIN asked USING (place) JOIN webhook_events AS e ON e.id = asked.id
+FROM fitting JOIN asked USING (ordinal) JOIN webhook_events AS e ON e.id = asked.id
 LEFT JOIN jobs AS j ON j.tenant_id = e.tenant_id AND j.id = e.job_id
 WHERE {is_given("e.id")}
-ORDER BY place
+ORDER BY ordinal
 """,
 )
 

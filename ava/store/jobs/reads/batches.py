@@ -113,14 +113,14 @@ def count(
     return total, False
 
 
-def job_after(connection: Connection, *, tenant_id: str, job_filter: JobFilter, place: int) -> str | None:
-    """Return the id of the job behind the newest `place` jobs that match, if any."""
+def job_after(connection: Connection, *, tenant_id: str, job_filter: JobFilter, number: int) -> str | None:
+    """Return the id of the job behind the newest `number` jobs that match, if any."""
     seen, before_id = 0, None
     for _ in range(_MAX_ROUNDS):
-        left = place + 1 - seen
+        left = number + 1 - seen
         found = next_ids(connection, tenant_id=tenant_id, job_filter=job_filter, limit=left, before_id=before_id)
         seen += len(found.job_ids)
-        if seen > place:
+        if seen > number:
             return found.job_ids[-1]
         if found.before_id is None:
             return None

@@ -114,14 +114,14 @@ def log_lines(connection: Connection, *, tenant_id: str, job_id: str, wanted: Lo
     }
     statement = (_LAST if is_backward else _NEXT)[wanted.level]
     found = connection.exec_driver_sql(statement, parameters).all()
-    kept = found[-wanted.limit :] if is_backward else found[: wanted.limit]
-    has_more = bool(found) and len(kept) < found[0][4]
+    shown = found[-wanted.limit :] if is_backward else found[: wanted.limit]
+    has_more = bool(found) and len(shown) < found[0][4]
     scanned_until = None
     if wanted.is_searched and not has_more:
         statement = (_SEARCHED_LAST if is_backward else _SEARCHED_NEXT)[wanted.level]
         scanned_until = connection.exec_driver_sql(statement, parameters).scalar()
     return FoundLines(
-        lines=[rows.log_line(row[:4]) for row in kept],
+        lines=[rows.log_line(row[:4]) for row in shown],
         has_more=has_more or scanned_until is not None,
         scanned_until=scanned_until,
     )

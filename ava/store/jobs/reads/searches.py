@@ -93,8 +93,8 @@ _MATCHES = f"""j.tenant_id = %(tenant_id)s
         AND (%(completed_before)s::timestamptz IS NULL OR j.completed_at < %(completed_before)s::timestamptz)
         AND (%(id_part)s::bit varying IS NULL
              OR position(%(id_part)s::bit varying IN {_ID_BITS}) > 0 AND EXISTS (
-                SELECT FROM unnest(%(id_masks)s::bit(128)[], %(id_bits)s::bit(128)[]) AS place (mask, bits)
-                WHERE {_ID_BITS} & place.mask = place.bits))
+                SELECT FROM unnest(%(id_masks)s::bit(128)[], %(id_bits)s::bit(128)[]) AS part (mask, bits)
+                WHERE {_ID_BITS} & part.mask = part.bits))
         AND (%(tags)s::json IS NULL OR NOT EXISTS (
             SELECT FROM json_each_text(%(tags)s::json) AS tag WHERE NOT EXISTS (
                 SELECT FROM job_tags AS t WHERE t.tenant_id = %(tenant_id)s AND t.key = tag.key
@@ -104,9 +104,9 @@ _MATCHES = f"""j.tenant_id = %(tenant_id)s
             WHERE ava_input_text(j.input, wanted.path) IS DISTINCT FROM wanted.text
                 -- The value beside the name of a credential, such as Authorization, and its parts match nothing.
                 OR 'value' = ANY(wanted.path) AND EXISTS (
-                    SELECT FROM unnest(array_positions(wanted.path, 'value')) AS place (n)
+                    SELECT FROM unnest(array_positions(wanted.path, 'value')) AS wildcard (n)
                     CROSS JOIN unnest(%(naming)s::text[]) AS naming (key) WHERE regexp_replace(
-                        lower(ava_input_text(j.input, wanted.path[:place.n - 1] || naming.key)), '[^a-z0-9]', '', 'g'
+                        lower(ava_input_text(j.input, wanted.path[:wildcard.n - 1] || naming.key)), '[^a-z0-9]', '', 'g'
                     ) ~ %(credentials)s)))"""
 
 
@@ -243,8 +243,8 @@ def _parameters(
         "error": job_filter.error,
         "error_id": None if job_filter.error_id is None else error_uuid(job_filter.error_id),
         "id_part": None if part is None else part.digit_bits,
-        "id_masks": [f"{mask.int:0128b}" for _, mask in part.places] if part else [],
-        "id_bits": [f"{bits.int:0128b}" for bits, _ in part.places] if part else [],
+        "id_masks": [f"{mask.int:0128b}" for _, mask in part.positions] if part else [],
+        "id_bits": [f"{bits.int:0128b}" for bits, _ in part.positions] if part else [],
         "tags": json.dumps(dict(job_filter.tags)) if job_filter.tags else None,
         "input": json.dumps(wanted) if wanted else None,
         "naming": list(redaction.NAMING),

@@ -60,7 +60,7 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
             max_running=max_running,
             rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
             rate_wait_seconds=max(0.0, wait),
-            place=before + 1,
+            position=before + 1,
         )
     use = tenants.uses(connection, [job.tenant_id], max_running=tenant_max_running)[job.tenant_id]
     others = 0

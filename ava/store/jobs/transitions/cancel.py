@@ -141,17 +141,17 @@ class _Stop:
 
 def _stop(request: CancelRequest, job: _Below, *, is_above_running: bool) -> _Stop:
     """Return the values to write. The first request wins; a waiting job ends after its running descendants."""
-    is_kept = is_above_running and job.waits_for in SUSPENDED
+    stays_queued = is_above_running and job.waits_for in SUSPENDED
     asked = Status.FAILED if request.is_overdue else Status.CANCELLED
     stop_status = job.stop_status or asked
     return _Stop(
         tenant_id=job.tenant_id,
         uuid=job.uuid,
-        status=stop_status if job.status is Status.QUEUED and not is_kept else None,
+        status=stop_status if job.status is Status.QUEUED and not stays_queued else None,
         stop_status=stop_status,
         error=request.error if job.stop_status is None else job.error,
         cancelled_by=request.cancelled_by if job.stop_status is None else job.cancelled_by,
-        waits_for=WaitsFor.CHILDREN if is_kept else None,
+        waits_for=WaitsFor.CHILDREN if stays_queued else None,
     )
 
 

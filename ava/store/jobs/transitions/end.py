@@ -103,7 +103,7 @@ WITH ended AS (
     WHERE {OWNS} AND j.stop_status IS NULL
     RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.started_at, r.outcome, r.own_cpu, r.own_peak,
         r.own_wait, {_DURATION}
-), kept AS (
+), runs AS (
     INSERT INTO job_runs (tenant_id, job_id, run_no, attempt, started_at, outcome, cpu_us, peak_memory_mb, wait_ms)
     SELECT tenant_id, id, run_no, attempt, started_at, outcome, own_cpu, own_peak, own_wait FROM ended
     WHERE outcome IS NOT NULL
@@ -139,13 +139,13 @@ WITH ended AS (
                own_cpu, own_peak, own_wait)
     WHERE {OWNS} AND j.stop_status IS NULL
     RETURNING r.*
-), kept AS (
+), runs AS (
     INSERT INTO job_runs (tenant_id, job_id, run_no, attempt, started_at, outcome, cpu_us, peak_memory_mb, wait_ms)
     SELECT tenant_id, id, run_no, tried, began, outcome, own_cpu, own_peak, own_wait
     FROM ended
     RETURNING tenant_id, job_id AS id, ava_duration(tenant_id, job_id, attempt, started_at, ended_at, outcome) AS ran
 ), stored AS (
-    {log_lines.stores(log_lines.of_many("kept"))}
+    {log_lines.stores(log_lines.of_many("runs"))}
 )
 SELECT tenant_id, id::text FROM ended
 """,
@@ -177,7 +177,7 @@ WITH ended AS (
     WHERE {OWNS} AND j.stop_status IS NOT NULL
     RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.started_at, j.status, r.outcome, r.own_cpu, r.own_peak,
         r.own_wait, {_DURATION}
-), kept AS (
+), runs AS (
     INSERT INTO job_runs (tenant_id, job_id, run_no, attempt, started_at, outcome, cpu_us, peak_memory_mb, wait_ms)
     SELECT tenant_id, id, run_no, attempt, started_at, CASE outcome WHEN 'stopped' THEN status ELSE outcome END,
         own_cpu, own_peak, own_wait

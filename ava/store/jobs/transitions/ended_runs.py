@@ -189,9 +189,9 @@ def stopped_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
 
 def _outcome_if_stopped(ended: EndedRun) -> str | None:
     """Return the outcome for `job_runs`; `stopped` is replaced by the job's status."""
-    kept = ended.stored_outcome
-    if kept in (Ending.LOST, Ending.INTERRUPTED):
-        return kept
+    stored = ended.stored_outcome
+    if stored in (Ending.LOST, Ending.INTERRUPTED):
+        return stored
     return "stopped" if ended.values.has_earlier_run else None
 
 

@@ -182,7 +182,7 @@ _NO_TAGS = "{}"
 
 #: Read the attributes of a new job that only `_ASKED_MORE` has columns for. `_NO_REST` are their values in a plain job.
 _rest_of = attrgetter(
-    *("uuid", "is_due", "after", "place"),
+    *("uuid", "is_due", "after", "position"),
     *(
         f"spec.{name}"
         for name in ("scheduled_at", "retry_of", "tags_json", "max_retries", "expires_in_seconds", "start_before")
@@ -268,7 +268,7 @@ def _take(stored: Mapping[tuple[_Worker, str | None], deque[tuple[Any, ...]]], n
 def _job(row: tuple[Any, ...], new: NewJob) -> Job:
     (tenant_id, worker_id, uuid, created_at, priority, queue, max_attempts, waits_for, run_at, published_at,
      expires_at, deadline_at) = row[:-1]  # fmt: skip
-    spec, place = new.spec, new.place
+    spec, position = new.spec, new.position
     return Job(
         id=ids.encode("job", uuid),
         worker_id=worker_id,
@@ -299,9 +299,9 @@ def _job(row: tuple[Any, ...], new: NewJob) -> Job:
         traceparent=new.traceparent,
         tags_json=spec.tags_json,
         expires_at=expires_at,
-        parent_id=None if place is None or place.parent_uuid is None else ids.encode("job", place.parent_uuid),
-        tree_id=None if place is None else ids.encode("job", place.tree_uuid),
-        name=None if place is None else place.name,
+        parent_id=None if position is None or position.parent_uuid is None else ids.encode("job", position.parent_uuid),
+        tree_id=None if position is None else ids.encode("job", position.tree_uuid),
+        name=None if position is None else position.name,
         deadline_at=deadline_at,
     )
 
@@ -329,7 +329,7 @@ def _more(new: Sequence[NewJob]) -> str:
 
 
 def _record(new: NewJob) -> dict[str, object]:
-    spec, place = new.spec, new.place
+    spec, position = new.spec, new.position
     record: dict[str, object] = {
         "uuid": new.uuid,
         "scheduled_at": spec.scheduled_at,
@@ -345,12 +345,12 @@ def _record(new: NewJob) -> dict[str, object]:
         "reason": _waits_for(new),
         "has_template": (new.after is not None and new.after.has_template) or None,
     }
-    if place is not None:
+    if position is not None:
         record |= {
-            "parent_id": place.parent_uuid,
-            "tree_id": place.tree_uuid,
-            "name": place.name,
-            "is_detached": place.is_detached or None,
-            "is_awaited": place.is_awaited or None,
+            "parent_id": position.parent_uuid,
+            "tree_id": position.tree_uuid,
+            "name": position.name,
+            "is_detached": position.is_detached or None,
+            "is_awaited": position.is_awaited or None,
         }
     return {name: value for name, value in record.items() if value is not None}
