@@ -11,10 +11,12 @@ def test_something(system):
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -74,6 +76,8 @@ class System:
         self.session.headers.update(HEADERS)
         self.port = free_port()
         self._folder = folder
+        #: The connection of each thread's queries: to open one costs more than a query.
+        self._connections = threading.local()
         self._mark = uuid.uuid4().hex
         self._environ: dict[str, str] = {}
 
@@ -268,10 +272,18 @@ class System:
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Returns the rows of an SQL statement, for what the API does not show."""
-        with closing(psycopg2.connect(self.database_url)) as connection, connection.cursor() as cursor:
-            connection.autocommit = True
+        with self._connection().cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
+
+    def _connection(self) -> Any:
+        url, connection = getattr(self._connections, "last", ("", None))
+        # A connection that nobody uses is readable only if the server has closed it.
+        if url != self.database_url or connection.closed or select.select([connection], [], [], 0)[0]:
+            connection = psycopg2.connect(self.database_url)
+            connection.autocommit = True
+            self._connections.last = (self.database_url, connection)
+        return connection
 
     def stop(self) -> None:
         """Stop everything: first the API, then the rest; kill what does not stop in time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,6 +30,7 @@ _OPTIONS = {
     # As files of its folder, which is removed; segments in /dev/shm would outlive a server that is killed.
     "dynamic_shared_memory_type": "mmap",
 }
+_PASSWORD = "of-the-tests"
 _numbers = itertools.count(1)
 
 
@@ -60,9 +61,17 @@ def running_postgres(
         # Its log is outside, because its disk may be full.
         server = Server(_postgres(folder, options or {}, environ or {}), place)
         try:
+            _make_sessions_cheap(server)
             yield server
         finally:
             server.kill()
+
+
+def _make_sessions_cheap(server: Server) -> None:
+    """Hash the password once instead of 4,096 times, which takes 3 ms of each of the thousands of sessions."""
+    with closing(psycopg2.connect(server.url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SET scram_iterations = 1")
+        cursor.execute("ALTER ROLE CURRENT_USER PASSWORD %s", (_PASSWORD,))
 
 
 @contextmanager
@@ -88,7 +97,7 @@ def _postgres(folder: Path, options: Mapping[str, str], environ: Mapping[str, st
         programs=programs.find_postgres(owner),
         account=owner,
         port=free_port(),
-        password="of-the-tests",
+        password=_PASSWORD,
         options=_OPTIONS | dict(options),
         environ=environ,
     )
