@@ -1,8 +1,12 @@
-"""`/v1/ava/tenants/:id/limits`: what operators set for one tenant."""
+"""`/v1/ava/tenants`: the load of each, and what operators set for one."""
 
 from __future__ import annotations
 
-from harness.api import Api
+import pytest
+
+from ava.store.reports import tenant_loads
+from harness.api import Api, wrong_fields
+from harness.timestamps import LATER
 
 LIMITS = "/v1/ava/tenants/ten_test/limits"
 OPERATOR = {"x-platform-role": "platform-admin", "x-tenant-id": "ten_platform"}
@@ -47,3 +51,59 @@ def test_the_jobs_of_a_limited_tenant_are_left_to_the_dispatcher(api: Api) -> No
     assert why == "queued: limit: this tenant runs 0 of 0"
     limits = {limit["name"]: limit for limit in api.get("/v1/ava/limits?per_page=100").get_json()["data"]}
     assert (limits["tenant_running_jobs"]["value"], limits["tenant_running_jobs"]["used"]) == (0, 0)
+
+
+def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: Api) -> None:
+    for tenant in ("ten_a", "ten_a", "ten_b", "ten_c"):
+        api.trigger(headers={"x-tenant-id": tenant})
+    api.trigger(headers={"x-tenant-id": "ten_a"}, scheduled_at=LATER)
+    api.trigger(headers={"x-tenant-id": "ten_a"}, priority=9)
+    # As a node without the handler, or the handler, puts it off.
+    api.execute(
+        "UPDATE jobs SET waits_for = 'retry', run_at = now() + interval '1 h', run_no = 1, published_at = NULL"
+        " WHERE priority = 9"
+    )
+    api.execute(
+        """UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now(),
+               stop_status = 'cancelled',
+               cancelled_by = 'usr_b'
+           WHERE tenant_id IN ('ten_b', 'ten_c')"""
+    )
+    api.execute(
+        """INSERT INTO job_minutes (tenant_id, minute, worker_id, status, wait_bucket, run_bucket, jobs, retries,
+               losses, wait_seconds, run_seconds)
+           VALUES ('ten_b', date_trunc('minute', now()), 'wkr_open', 'failed', 0, 0, 2, 0, 0, 0, 3),
+               ('ten_a', date_trunc('minute', now()), 'wkr_open', 'completed', 0, 0, 2, 0, 0, 0, 1),
+               ('ten_c', now() - interval '2 hours', 'wkr_open', 'completed', 0, 0, 1, 0, 0, 0, 0)"""
+    )
+    found = api.get("/v1/ava/tenants", headers=OPERATOR).get_json()["data"]
+    assert [(load["tenant_id"], load["waiting"], load["scheduled"], load["failed"]) for load in found] == [
+        ("ten_a", 3, 1, 0),
+        ("ten_b", 0, 0, 2),
+    ]
+    assert [load["share"] for load in found] == [0.25, 0.75]
+
+
+def test_the_tenants_are_read_in_pages_that_scan_a_limited_number(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for tenant in ("ten_a", "ten_b", "ten_c", "ten_d", "ten_e"):
+        api.trigger(headers={"x-tenant-id": tenant})
+    api.execute(
+        "UPDATE jobs SET status = 'completed', completed_at = now(), waits_for = NULL WHERE tenant_id = 'ten_c'"
+    )
+    monkeypatch.setattr(tenant_loads, "_TENANTS_PER_STATEMENT", 1)
+    assert _tenant_pages(api, per_page=2) == [["ten_a", "ten_b"], ["ten_d", "ten_e"]]
+    monkeypatch.setattr(tenant_loads, "MAX_SCANNED", 3)
+    assert _tenant_pages(api, per_page=100) == [["ten_a", "ten_b"], ["ten_d", "ten_e"]]
+    wrong = api.get("/v1/ava/tenants?cursor=x", headers=OPERATOR)
+    assert "cursor" in wrong_fields(wrong, 400)
+
+
+def _tenant_pages(api: Api, *, per_page: int) -> list[list[str]]:
+    pages, cursor = list[list[str]](), ""
+    while True:
+        query = {"per_page": per_page, **({"cursor": cursor} if cursor else {})}
+        page = api.get("/v1/ava/tenants", query_string=query, headers=OPERATOR).get_json()
+        pages.append([load["tenant_id"] for load in page["data"]])
+        cursor = page["pagination"]["next_cursor"]
+        if not page["pagination"]["has_more"]:
+            return pages
