@@ -177,8 +177,11 @@ def _of_environment(url: str, options: ClientOptions) -> tuple[str, ClientOption
             whole.pop(name, None)
     # The first of several valid secrets.
     whole["secret"] = whole.get("secret", "").partition(",")[0].strip()
-    if not (url and (whole.get("api_key") or (whole["secret"] and whole.get("tenant") and whole.get("user")))):
-        raise ValueError("set AVA_URL, and AVA_API_KEY or AVA_INTERNAL_SECRET, AVA_TENANT_ID and AVA_USER_ID")
+    missing = [] if url else ["AVA_URL"]
+    if not (whole.get("api_key") or (whole["secret"] and whole.get("tenant") and whole.get("user"))):
+        missing.append("AVA_API_KEY (or AVA_INTERNAL_SECRET, AVA_TENANT_ID and AVA_USER_ID)")
+    if missing:
+        raise ValueError(f"set {' and '.join(missing)}")
     return url, cast(ClientOptions, whole)
 
 

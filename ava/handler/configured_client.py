@@ -85,4 +85,6 @@ def _client() -> Client | AsyncClient:
 def _output(job: Job) -> Any:
     if job.status != "completed":
         raise JobFailed(f"{job.worker_id} ({job.id}): {job.error or job.status}", job)
+    if job.payload_hidden:
+        raise PermissionError(f"the output of {job.id} is hidden from this API key, which has no payload permission")
     return job.output

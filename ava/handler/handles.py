@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 Output = TypeVar("Output")
 Value = TypeVar("Value")
 
-#: Other libraries' names for the output of a job.
-_OTHER_NAMES = ("get", "result", "ready", "aio_result", "output")
+#: The names of other libraries, and the form here.
+_OTHER_NAMES = {
+    **dict.fromkeys(("get", "result", "output", "aio_result"), "handle.wait(timeout=…)"),
+    **dict.fromkeys(("status", "state", "ready", "error"), "client.jobs.get(handle.id)"),
+    **dict.fromkeys(("cancel", "revoke", "abort"), "client.jobs.cancel(handle.id)"),
+}
 
 
 class _JobHandle(Generic[Output]):
@@ -42,7 +46,7 @@ class _JobHandle(Generic[Output]):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            form = "; write handle.wait(timeout=…)" if name in _OTHER_NAMES else ""
+            form = f"; write {_OTHER_NAMES[name]}" if name in _OTHER_NAMES else ""
             raise AttributeError(f"a handle has no {name!r}{form}")
 
 

@@ -39,13 +39,14 @@ Returned = TypeVar("Returned")
 _ONLY_OF_CHILDREN = frozenset({"key", "was", "detached"})
 #: The names of other libraries for a trigger, and the form here.
 _OTHER_NAMES = {
-    **dict.fromkeys(("apply_async", "send", "send_with_options", "enqueue", "defer"), "{0}.trigger(input, priority=…)"),
-    **dict.fromkeys(("run_no_wait", "options", "using"), "{0}.trigger(input, priority=…)"),
+    **dict.fromkeys(("apply_async", "send_with_options", "options", "using"), "{0}.trigger(input, scheduled_at=…)"),
+    **dict.fromkeys(("send", "enqueue", "defer", "run_no_wait"), "{0}.trigger(input)"),
     **dict.fromkeys(("s", "si", "signature"), "in a handler env.wait({0}.trigger(input, key=…), …)"),
     **dict.fromkeys(("map", "starmap", "chunks"), "in a handler env.map({0}, inputs)"),
     **dict.fromkeys(("run_many", "batch_trigger"), "{0}.trigger_many(inputs)"),
     **dict.fromkeys(("trigger_and_wait", "apply"), "{0}.trigger(input).wait()"),
     **dict.fromkeys(("aio_run", "aio_run_no_wait"), "await {0}.atrigger(input)"),
+    "retry": "raise ava.RetryLater(seconds, reason)",
 }
 
 
@@ -157,10 +158,10 @@ class Task(Generic[Input, Rest, Returned, Output]):
 
     @property
     def _fields_example(self) -> str:
-        """Return an example of a call with the fields of the declared input."""
+        """Return an example of a call, with the fields of the declared input."""
         schema = json.loads(self.handler.spec.input_schema_json or "{}")
         names = [name for name in schema.get("properties", {}) if name.isidentifier()]
-        return f": {self.__name__}.delay({', '.join(f'{name}=…' for name in names)})" if names else ""
+        return f": {self.__name__}.delay({', '.join(f'{name}=…' for name in names or ['field'])})"
 
     # The function that it wraps --------------------------------------------------------------------------------------
 

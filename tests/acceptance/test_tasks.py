@@ -68,6 +68,15 @@ def test_a_job_that_fails_or_takes_too_long_raises(client: Client) -> None:
         later.wait(timeout=0.2)
 
 
+def test_a_key_without_payload_permission_gets_no_output(client: Client, system: System) -> None:
+    key = client.keys.create("no payloads", "tenant-system-admin", payloads=False)
+    assert key.token is not None
+    with Client(system.url, api_key=key.token) as hidden:
+        ava.configure(hidden)
+        with pytest.raises(PermissionError, match="no payload permission"):
+            pack.trigger(Order(1, _DUE)).wait(timeout=60)
+
+
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_an_async_application_awaits_its_triggers_with_either_client(client: Client, system: System, kind: Any) -> None:
     async def run() -> list[str]:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, assert_type, cast
 
 import pytest
@@ -123,6 +124,7 @@ def test_an_attribute_of_the_function_does_not_replace_a_method() -> None:
     [
         ("apply_async", r"write pack\.trigger\(input"),
         ("s", r"write in a handler env\.wait\(pack\.trigger"),
+        ("retry", r"write raise ava\.RetryLater\(seconds, reason\)"),
         ("run_no_wait", r"write pack\.trigger"),
         ("batch_trigger", r"write pack\.trigger_many\(inputs\)"),
         ("trigger_and_wait", r"write pack\.trigger\(input\)\.wait\(\)"),
@@ -131,6 +133,13 @@ def test_an_attribute_of_the_function_does_not_replace_a_method() -> None:
 def test_another_librarys_name_for_a_trigger_is_refused_with_the_form_here(name: str, form: str) -> None:
     with pytest.raises(AttributeError, match=form):
         getattr(pack, name)
+
+
+def test_a_handle_names_the_form_of_another_librarys_method() -> None:
+    handle: Any = Handle(cast(Any, SimpleNamespace(id="job_x", worker_id="wkr_x")), str)
+    for name, form in (("get", r"handle\.wait\(timeout=…\)"), ("status", r"client\.jobs\.get\(handle\.id\)")):
+        with pytest.raises(AttributeError, match=form):
+            getattr(handle, name)
 
 
 # Outside of handlers -------------------------------------------------------------------------------------------------
@@ -146,7 +155,7 @@ def test_another_librarys_name_for_a_trigger_is_refused_with_the_form_here(name:
     ],
 )
 def test_a_trigger_without_a_client_names_configure_and_the_variables(call: Any) -> None:
-    with pytest.raises(ava.NotConfigured, match=r"ava\.configure\(client\), or set AVA_URL, and AVA_API_KEY or"):
+    with pytest.raises(ava.NotConfigured, match=r"ava\.configure\(client\), or set AVA_URL and AVA_API_KEY \(or"):
         call()
 
 
@@ -196,7 +205,7 @@ def test_a_client_that_is_awaited_serves_awaited_triggers_only() -> None:
             lambda: pack.delay(*cast(Any, (17, 1999))),
             "takes one input, or its fields by name: pack.delay\\(order=…, due=…, parts",
         ),
-        (lambda: task_total.delay({}, a=1), "takes one input, or its fields by name$"),
+        (lambda: task_total.delay({}, a=1), "takes one input, or its fields by name: task_total.delay\\(field=…\\)$"),
         (lambda: pack.trigger(Order(1), key="a"), "key: only for children.*idempotency_key"),
         (lambda: task_total.trigger({"a": object()}), "task_total: Object of type object is not JSON"),
     ],
