@@ -14,6 +14,7 @@ from ava.domain.jobs.job_filter import JobFilter
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.statement import BY_INDEX, IN_ORDER
 from ava.store.fleet import node_reads
+from ava.store.fleet.node_reads import NodeFilter
 from ava.store.jobs.reads import job_logs, lists
 from ava.store.jobs.reads.job_logs import LAST_SEQ, LogRange
 from ava.store.jobs.reads.why import read_facts
@@ -171,7 +172,9 @@ def _others(some: list[str], newest: str) -> dict[str, Callable[[Connection], ob
         "show": lambda connection: [lists.show(connection, tenant_id=TENANT, job_id=each) for each in some[:5]],
         "queues": lambda connection: queue_counts.queue_counts(connection, tenant_id=TENANT),
         "overview": lambda connection: overview.read(connection, tenant_id=TENANT),
-        "nodes": lambda connection: node_reads.nodes(connection, tenant_id=TENANT, dead_after_seconds=14),
+        "nodes": lambda connection: node_reads.page(
+            connection, NodeFilter(tenant_id=TENANT, has_all=True), dead_after_seconds=14, limit=101
+        ),
         "metrics, depths": metrics.queue_depths,
         "metrics, waiting": metrics.waiting_jobs,
         "metrics, running": metrics.running_jobs,

@@ -28,7 +28,7 @@ from ava.store.fleet import workers
 from ava.store.jobs import old_jobs
 from ava.store.jobs.reads import lists, searches, trees
 from ava.store.jobs.transitions import permits
-from ava.store.reports import metrics, tenant_usage
+from ava.store.reports import metrics, queue_counts, tenant_usage
 from bench import plans, rows
 from bench.servers import Database
 from harness.servers.postgres import running_postgres
@@ -137,6 +137,11 @@ def _reads_of_tree(name: str, job_id: str) -> dict[str, Callable[[Connection], o
     }
 
 
+def _count_queues(connection: Connection) -> None:
+    counts = queue_counts.queue_counts(connection, tenant_id=_TENANT)
+    queue_counts.by_queue(connection, counts, tenant_id=_TENANT)
+
+
 def _reads(database: Database, trees_: dict[str, str]) -> dict[str, Callable[[Connection], object]]:
     tenant_id, id_, run_no = database.rows(_RUNNING)[0]
     run = {"tenant_id": tenant_id, "id": id_, "run_no": run_no, "claim_id": None, "seconds": 60}
@@ -154,6 +159,7 @@ def _reads(database: Database, trees_: dict[str, str]) -> dict[str, Callable[[Co
         ),
         "suspended jobs": lambda connection: tenant_usage.waiting_jobs(connection, tenant_id=_TENANT, limit=_COUNTED),
         "use of limits": lambda connection: tenant_usage.read(connection, tenant_id=_TENANT),
+        "counts of queues": _count_queues,
         "metrics, waiting": metrics.waiting_jobs,
         "follow limits": lambda connection: permits.follow_limits(connection, workers=["wkr_w0"], limit=500),
         "put off a rate": lambda connection: connection.exec_driver_sql(

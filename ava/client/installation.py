@@ -43,9 +43,9 @@ class Nodes(PausableResource[Mode, Node]):
     _kind, _path = Node, "/v1/ava/nodes"
 
     @listing
-    def list(self, *, paused: bool | None = None) -> Listing[Node]:
+    def list(self, *, paused: bool | None = None, per_page: int = 100) -> Listing[Node]:
         """Return the nodes, live ones first: all, paused or other ones."""
-        return self._calls.records(Node, self._path, {"filter[paused]": flag(paused)})
+        return self._calls.records(Node, self._path, {"filter[paused]": flag(paused), "per_page": per_page})
 
 
 class Promotions(ApiResource[Mode]):

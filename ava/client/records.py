@@ -419,10 +419,14 @@ class QueueCount:
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """A queue of jobs."""
+    """A queue, and the tenant's own jobs of the workers that use it."""
 
     queue: str
+    queued: int
+    running: int
+    waiting: int  # Jobs that wait for other jobs, an event or a time; not among the queued jobs.
     paused: Pause | None = None  # Its pause; None: it is not paused.
+    oldest_seconds: float | None = None  # The waiting time of the oldest startable job; None if none could start.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from ava.broker.control import Control
@@ -14,7 +14,7 @@ from ava.domain.jobs.job import Job, Status
 from ava.errors import BrokerUnavailable, NodeNotFound, QueueNotFound
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import node_reads, nodes, queues, workers
-from ava.store.fleet.node_reads import NodeLiveness, NodeView
+from ava.store.fleet.node_reads import NodeFilter, NodeLiveness, NodeView
 from ava.store.fleet.queues import Queue
 from ava.store.reports import queue_counts
 from ava.store.reports.queue_counts import QueueCounts
@@ -27,16 +27,27 @@ class Nodes:
         self._database = database
         self._node_dead_seconds = node_dead_seconds
 
-    def list(self, caller: Caller, *, is_paused: bool | None = None) -> list[NodeView]:
-        """Return the nodes, each with the tenant's jobs that it runs. `is_paused`: only paused nodes, or only others.
+    def page(
+        self,
+        caller: Caller,
+        *,
+        limit: int,
+        offset: int = 0,
+        after: tuple[bool, str] | None = None,
+        is_paused: bool | None = None,
+    ) -> tuple[list[NodeView], int]:
+        """Return nodes, each with the tenant's jobs that it runs, and the total.
 
         Platform roles see all nodes with their hosts, workers and numbers; tenants only the nodes that they can use.
+        `is_paused`: only paused nodes, or only others. `after` is as in `node_reads.page`.
         """
+        wanted = NodeFilter(tenant_id=caller.tenant_id, has_all=caller.is_operator, is_paused=is_paused)
         with self._database.connect() as connection:
-            found = self._read(connection, caller, is_paused=is_paused)
-            if caller.is_operator:
-                return found
-            return node_reads.only_visible(connection, found, tenant_id=caller.tenant_id)
+            found = self._read(connection, wanted, limit=limit, offset=offset, after=after)
+            total = node_reads.count(connection, wanted)
+            if not caller.is_operator:
+                found = node_reads.only_visible(connection, found, tenant_id=caller.tenant_id)
+        return found, total
 
     def pause(self, caller: Caller, node_id: str, /, *, reason: str | None = None) -> tuple[bool, NodeView]:
         """Stop a node from taking jobs, from its next heartbeat on. Raise `NodeNotFound`."""
@@ -51,15 +62,14 @@ class Nodes:
             return was_paused, self._show(connection, caller, node_id)
 
     def _show(self, connection: Connection, caller: Caller, node_id: str) -> NodeView:
-        found = self._read(connection, caller, node_id=_uuid(node_id))
+        wanted = NodeFilter(tenant_id=caller.tenant_id, has_all=True, node_id=_uuid(node_id))
+        found = self._read(connection, wanted, limit=1)
         if not found or found[0].state is NodeLiveness.STOPPED:
             raise NodeNotFound
         return found[0]
 
-    def _read(self, connection: Connection, caller: Caller, **chosen: Any) -> builtins.list[NodeView]:
-        return node_reads.nodes(
-            connection, tenant_id=caller.tenant_id, dead_after_seconds=self._node_dead_seconds, **chosen
-        )
+    def _read(self, connection: Connection, wanted: NodeFilter, **chosen: Any) -> list[NodeView]:
+        return node_reads.page(connection, wanted, dead_after_seconds=self._node_dead_seconds, **chosen)
 
 
 def _uuid(node_id: str) -> str:
@@ -81,8 +91,7 @@ class Queues:
         without a pause. The jobs of each worker are counted up to `ava.domain.counts.MAX_COUNTED_OF_WORKER`.
         """
         with self._database.connect() as connection:
-            counts = queue_counts.queue_counts(connection, tenant_id=caller.tenant_id)
-            found = queues.visible(connection, tenant_id=caller.tenant_id, has_all_paused=caller.is_operator)
+            counts, found = _read(connection, caller, has_all_paused=caller.is_operator)
         return counts, [each for each in found if is_paused in (None, each.paused is not None)]
 
     def pause(self, caller: Caller, queue: str, /, *, reason: str | None = None) -> tuple[bool, Queue]:
@@ -102,8 +111,15 @@ class Queues:
             return was_paused, _show(connection, caller, queue)
 
 
+def _read(connection: Connection, caller: Caller, **chosen: Any) -> tuple[QueueCounts, list[Queue]]:
+    counts = queue_counts.queue_counts(connection, tenant_id=caller.tenant_id)
+    of_queues = queue_counts.by_queue(connection, counts, tenant_id=caller.tenant_id)
+    found = queues.visible(connection, tenant_id=caller.tenant_id, **chosen)
+    return counts, [replace(each, **of_queues.get(each.queue, {})) for each in found]
+
+
 def _show(connection: Connection, caller: Caller, queue: str) -> Queue:
-    found = queues.visible(connection, tenant_id=caller.tenant_id, has_all_paused=True, queue=queue)
+    _, found = _read(connection, caller, has_all_paused=True, queue=queue)
     # Another tenant's workers may use it.
     return next(iter(found), Queue(queue=queue, paused=None))
 

@@ -329,7 +329,7 @@ CREATE INDEX jobs_by_worker ON jobs (tenant_id, worker_id, status, trigger, id);
 CREATE INDEX jobs_by_status ON jobs (tenant_id, status, trigger, id);
 -- Jobs that wait for one reason, by tenant, newest first. `waits_for = 'permit'` does not imply this condition, so the
 -- planner never uses this index instead of one below: `ava.store.jobs.transitions.rules.IS_WAITING` requests it.
-CREATE INDEX jobs_waiting ON jobs (waits_for, tenant_id, id)
+CREATE INDEX jobs_waiting ON jobs (waits_for, tenant_id, id) INCLUDE (worker_id)
     WHERE status = 'queued' AND (waits_for IS NOT NULL) IS TRUE;
 -- The newest failures of a tenant's overview.
 CREATE INDEX jobs_failed ON jobs (tenant_id, completed_at, id) WHERE status = 'failed';

@@ -57,10 +57,9 @@ def _read(api: Api, **query: Any) -> dict[str, Any]:
 
 
 def _brute(api: Api, **query: Any) -> list[tuple[Any, ...]]:
-    # By way of microseconds, as the product does it: else one of two equal halves of a millisecond may be rounded up.
     return api.execute(
         "SELECT worker_id, trigger, status,"
-        " round(extract(epoch FROM completed_at - started_at)::float8 * 1000000 / 1000),"
+        " floor(extract(epoch FROM completed_at - started_at) * 1000)::float8,"
         " extract(epoch FROM started_at - created_at)::float8 * 1000 FROM jobs WHERE completed_at >= %s",
         query["since"],
     )

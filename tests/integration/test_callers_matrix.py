@@ -51,11 +51,6 @@ class Matrix:
         assert response.status_code < 500, f"{call.name}: {response.text}"
         return response
 
-    def read(self, call: Call, **query: Any) -> tuple[list[Any], str | None]:
-        """Returns the entries of a part of a list, and the cursor of the next one."""
-        found = self.api.get(call.path, query_string=query).get_json()
-        return found["data"], found["pagination"]["next_cursor"]
-
     def key(self, **fields: Any) -> dict[str, str | None]:
         """Returns the headers of a new API key."""
         made = self.api.post(KEYS, json={"name": "matrix", "role": "tenant-system-admin", **fields})
@@ -132,33 +127,6 @@ def test_a_path_with_an_id_that_nothing_has_is_404(matrix: Matrix) -> None:
                 others.append((call.name, each[:40], response.status_code))
     assert others == []
     assert matrix.snapshot() == before
-
-
-def test_a_list_is_whole_in_pages_and_by_its_cursor_and_has_the_newest_first(matrix: Matrix) -> None:
-    for call in matrix.calls:
-        if call.method == "POST":
-            # One more of what it creates.
-            matrix.call(call, {})
-    long = []
-    for call in matrix.calls:
-        if call.method != "GET" or not {"cursor", "per_page"} <= call.parameters:
-            continue
-        whole, after = matrix.read(call, per_page=100)
-        assert after is None, call.name
-        by_cursor: list[Any] = []
-        for _ in whole:
-            part, after = matrix.read(call, per_page=1, **({"cursor": after} if after else {}))
-            by_cursor += part
-            assert len(part) == 1, call.name
-        assert (by_cursor, after) == (whole, None), call.name
-        if len(whole) > 1:
-            long.append(call.name)
-            if "page" in call.parameters:
-                assert matrix.read(call, per_page=1, page=2)[0] == whole[1:2], call.name
-        # Workers are in the order of their ids.
-        created = [each["created_at"] for each in whole if "created_at" in each]
-        assert created == sorted(created, reverse=True) or call.path == "/v1/ava/workers", call.name
-    assert len(long) > 8, long
 
 
 def test_every_write_has_an_entry_of_its_own_in_the_audit_trail(matrix: Matrix) -> None:

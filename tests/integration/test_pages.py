@@ -1,4 +1,4 @@
-"""Pages: each array that /openapi.json describes has `pagination`, and its pages have every row once."""
+"""Pages: each array that /openapi.json describes has `pagination`, and its pages have every row once, newest first."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from ava.domain import ids
 from harness.api import JOBS, Api, error_of
 
 #: Arrays without pages, each with its reason.
-WITHOUT_PAGES = {
-    "/v1/ava/schedules/{schedule_id}/next": "computed slots, at most 50",
-    "/v1/ava/nodes": "not yet",
-}
+WITHOUT_PAGES = {"/v1/ava/schedules/{schedule_id}/next": "computed slots, at most 50"}
 OPERATOR = {"x-platform-role": "platform-admin"}
 _DAILY = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "UTC"}
 _OF_JOB = "SELECT tenant_id, id, n{} FROM jobs, generate_series(1, 3) AS n"
@@ -158,6 +155,15 @@ def _promotions(api: Api) -> str:
     return "/v1/ava/promotions"
 
 
+def _nodes(api: Api) -> str:
+    api.execute(
+        "INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes, stopped_at)"
+        " SELECT gen_random_uuid(), 'n', 'h', 1, '0', '{default}', '{wkr_open}', 1, CASE WHEN n > 3 THEN now() END"
+        " FROM generate_series(1, 6) AS n"
+    )
+    return "/v1/ava/nodes"
+
+
 def _tenants(api: Api) -> str:
     for tenant in ("ten_a", "ten_b", "ten_c"):
         api.trigger(headers={"x-tenant-id": tenant})
@@ -190,6 +196,7 @@ FILLED: dict[str, Callable[[Api], str]] = {
     "/v1/ava/keys": lambda api: _create_many(api, "/v1/ava/keys", role="tenant-user"),
     "/v1/ava/limits": lambda _: "/v1/ava/limits",
     "/v1/ava/limits/workers": _worker_limits,
+    "/v1/ava/nodes": _nodes,
     "/v1/ava/errors": _errors,
     "/v1/ava/promotions": _promotions,
     "/v1/ava/tenants": _tenants,
@@ -208,6 +215,8 @@ def test_pages_have_every_row_once(api: Api, path: str) -> None:
     while whole["pagination"]["has_more"]:
         rest = _get(api, address, per_page=100, cursor=whole["pagination"]["next_cursor"])
         whole = {"data": whole["data"] + rest["data"], "pagination": rest["pagination"]}
+    created = [row["created_at"] for row in whole["data"] if "created_at" in row]
+    assert created == sorted(created, reverse=True) or path == "/v1/ava/workers"
     rows = [json.dumps(row) for row in whole["data"]]
     assert len(rows) >= (2 if path == "/v1/ava/workers" else 3)
     for per_page in (1, 2, len(rows)):

@@ -197,9 +197,9 @@ def _camel(name: str) -> str:
 
 def test_a_list_fetches_its_pages_by_cursor_or_by_number(find: Find) -> None:
     assert find("pages") == {
-        "cursor": [2, [{}, {"cursor": "c"}]],
-        "number": [2, [{}, {"page": "2"}]],
-        "none": [1, [{}]],
+        "cursor": [2, [{"per_page": "100"}, {"per_page": "100", "cursor": "c"}]],
+        "number": [2, [{"per_page": "100"}, {"per_page": "100", "page": "2"}]],
+        "none": [1, [{"per_page": "100"}]],
     }
 
 

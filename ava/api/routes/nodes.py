@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, Response
 
-from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
+from ava.api.http.paging import page_of
 from ava.api.routes.pause_calls import add_pauses
-from ava.api.schemas.nodes import NodeListQuery, NodeRecord, write_node
+from ava.api.schemas.nodes import NodeListQuery, NodeListRequest, NodeRecord, node_cursor, write_node
 
 blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
 
@@ -18,17 +16,21 @@ blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
 @blueprint.get("")
 @operation(
     summary="List nodes",
-    description="Live nodes first; an ended node is listed for an hour. `jobs` lists only the jobs of the caller's "
-    "tenant, while `busy` counts the jobs of all tenants. A role below platform-admin sees the nodes and workers "
-    "that it can use, with their queues and with `busy` for its own jobs, but no names and no memory of machines.",
+    description="Live nodes first, the newest first; an ended node is listed for an hour. `jobs` lists only the jobs "
+    "of the caller's tenant, while `busy` counts the jobs of all tenants. A role below platform-admin sees the nodes "
+    "and workers that it can use, with their queues and with `busy` for its own jobs, but no names and no memory of "
+    "machines.",
     query=NodeListQuery(),
-    record=NodeRecord(many=True),
+    record=NodeRecord(),
+    is_list=True,
     reads_standby=True,
 )
-def list_nodes(query: dict[str, Any]) -> Response:
-    """Show the nodes."""
-    found = context().admin.nodes.list(caller(), **query)
-    return responses.data(f"[{','.join([write_node(node) for node in found])}]")
+def list_nodes(query: NodeListRequest) -> Response:
+    """Show a page of the nodes."""
+    found, total = context().admin.nodes.page(
+        caller(), limit=query.limit, offset=query.offset, after=query.after, is_paused=query.is_paused
+    )
+    return page_of(query, found, total, write_node, cursor_of=node_cursor)
 
 
 add_pauses(

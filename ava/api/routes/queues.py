@@ -21,8 +21,8 @@ blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
     summary="Count waiting and running jobs",
     description="By worker, for the caller's tenant. `high_priority` counts the queued jobs of priority "
     f"{priority.FIRST} to {priority.HIGH}. The queued jobs of one worker are counted up to 10,000; beyond, its "
-    "numbers are lower bounds. `queues` lists the queues that the tenant's workers use; for platform-admin and above "
-    "also the paused queues of other tenants' workers.",
+    "numbers are lower bounds. `queues` lists the queues that the tenant's workers use, with the tenant's own jobs; "
+    "for platform-admin and above also the paused queues of other tenants' workers.",
     query=QueuesQuery(),
     record=QueuesRecord(),
     reads_standby=True,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from marshmallow import Schema, fields
 
-from ava.api.http.fields import Id, Instant, Text, WholeNumber
+from ava.api.http.fields import Id, Instant, Number, Text, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.pause_fields import PausedField, paused_filter
@@ -35,10 +35,21 @@ class WorkerCountRecord(Schema):
 
 
 class QueueRecord(Schema):
-    """A queue of jobs."""
+    """A queue, and the tenant's own jobs of the workers that use it."""
 
     queue = Text()
+    queued = WholeNumber(minimum=0, maximum=2**53)
+    running = WholeNumber(minimum=0, maximum=2**53)
+    waiting = WholeNumber(
+        minimum=0,
+        maximum=2**53,
+        metadata={"description": "Jobs that wait for other jobs, an event or a time; not among the queued jobs."},
+    )
     paused = PausedField()
+    oldest_seconds = Number(
+        allow_none=True,
+        metadata={"description": "The waiting time of the oldest startable job; null if none could start."},
+    )
 
 
 class CountsRecord(Schema):

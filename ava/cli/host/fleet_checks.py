@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ava.settings import Settings
 
+_MAX_NODES = 500
 _MAX_NAMED = 10
 #: Endpoints that get webhooks.
 _SERVED = ("active", "degraded")
@@ -52,10 +53,13 @@ def check_nodes(settings: Settings) -> str:
     from ava.store.engine import schema
     from ava.store.engine.database import Database
     from ava.store.fleet import node_reads
+    from ava.store.fleet.node_reads import NodeFilter
 
     schema.check(settings)
     with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
-        found = node_reads.nodes(connection, tenant_id="", dead_after_seconds=settings.node_dead_seconds)
+        every = NodeFilter(tenant_id="", has_all=True)
+        dead_after = settings.node_dead_seconds
+        found = node_reads.page(connection, every, dead_after_seconds=dead_after, limit=_MAX_NODES)
     live = [node for node in found if node.state == "live"]
     refusing = [f"{node.name} ({', '.join(node.refused_messages)})" for node in live if node.refused_messages]
     if refusing:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.pause import Pause
 from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 
-#: Max nodes to list, and max jobs per node.
-_MAX_NODES = 500
+#: Max jobs per node.
 _MAX_JOBS = 50
 #: Seconds after its last refusal in which a node is shown as refusing messages. A waiting job's message returns within
 #: 30 s.
@@ -99,12 +99,37 @@ _ROWS = RecordRows(
     readers={"paused": pause_columns.read},
     without=("busy_of_tenant", "jobs"),
 )
-_NODES = Statement(f"""
-SELECT {_ROWS.columns} FROM nodes AS n
-WHERE (%(node_id)s::uuid IS NULL OR n.id = %(node_id)s::uuid)
+# A tenant sees the nodes with one of its workers, and those that still run a job of the tenant.
+_MATCHES = """(%(node_id)s::uuid IS NULL OR n.id = %(node_id)s::uuid)
     AND (%(is_paused)s::bool IS NULL OR %(is_paused)s = (n.paused_at IS NOT NULL))
-ORDER BY n.stopped_at IS NOT NULL, n.started_at DESC, n.id LIMIT %(limit)s
+    AND (%(has_all)s OR n.workers && ARRAY(
+            SELECT w.id FROM workers AS w
+            WHERE w.tenant_id = '*' AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants)))
+        OR EXISTS (
+            SELECT FROM jobs AS j WHERE j.node_id = n.id AND j.status = 'running' AND j.tenant_id = %(tenant_id)s))"""
+# A node that stops between two pages moves behind the live ones, so it may be listed twice but is not left out.
+_PAGE = Statement(f"""
+SELECT {_ROWS.columns} FROM nodes AS n
+WHERE {_MATCHES} AND ((n.stopped_at IS NOT NULL) > %(after_stopped)s
+    OR (n.stopped_at IS NOT NULL) = %(after_stopped)s AND n.id < %(after)s::uuid)
+ORDER BY n.stopped_at IS NOT NULL, n.id DESC LIMIT %(limit)s OFFSET %(offset)s
 """)
+_COUNT = Statement(f"SELECT count(*) FROM (SELECT FROM nodes AS n WHERE {_MATCHES} LIMIT {MAX_IN_TOTAL}) AS counted")
+_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeFilter:
+    """The nodes to read for a caller of a tenant."""
+
+    tenant_id: str
+    #: False: only the nodes that the tenant can use.
+    has_all: bool
+    #: Only paused nodes, or only others; None: all.
+    is_paused: bool | None = None
+    #: The UUID of the only node.
+    node_id: str | None = None
+
 
 _JOB_ROWS = RecordRows(RunningJob, "j")
 _JOBS = Statement(f"""
@@ -124,16 +149,14 @@ WHERE tenant_id = '*' AND id = ANY(%(workers)s::text[]) AND (tenants IS NULL OR 
 
 
 def only_visible(connection: Connection, views: list[NodeView], *, tenant_id: str) -> list[NodeView]:
-    """Return the nodes that a tenant can use, restricted to its workers, their queues, and its jobs.
+    """Return nodes restricted to a tenant's workers, their queues, and its jobs.
 
-    Leaves out nodes with none of its workers, unless they still run a job of the tenant. Hides facts about the machines
-    and other tenants' jobs.
+    Hides facts about the machines and other tenants' jobs.
     """
     named = sorted({worker for view in views for worker in view.workers})
     found = connection.exec_driver_sql(_VISIBLE_WORKERS, {"workers": named, "tenant_id": tenant_id})
     queues = {row.id: row.queue for row in found}
-    visible = [_visible(view, queues) for view in views]
-    return [view for view in visible if view.workers or view.jobs]
+    return [_visible(view, queues) for view in views]
 
 
 def _visible(view: NodeView, queues: Mapping[str, str]) -> NodeView:
@@ -153,28 +176,36 @@ def _visible(view: NodeView, queues: Mapping[str, str]) -> NodeView:
     )
 
 
-def nodes(
+def page(
     connection: Connection,
+    wanted: NodeFilter,
     *,
-    tenant_id: str,
     dead_after_seconds: float,
-    node_id: str | None = None,
-    is_paused: bool | None = None,
+    limit: int,
+    offset: int = 0,
+    after: tuple[bool, str] | None = None,
 ) -> list[NodeView]:
-    """Return all registered nodes, or only one, stopped ones last. A stopped node keeps its row for an hour.
+    """Return nodes, the newest first and stopped ones last. A stopped node keeps its row for an hour.
 
-    `node_id`: the UUID of the only node. `is_paused`: only paused nodes, or only others.
+    `after`: whether the last node before the page had stopped, and its UUID.
     """
-    parameters = {
+    after_stopped, after_id = after or (False, _LAST_UUID)
+    parameters = vars(wanted) | {
         "dead_after": dead_after_seconds,
-        "limit": _MAX_NODES,
         "refused": _REFUSED_SECONDS,
-        "node_id": node_id,
-        "is_paused": is_paused,
+        "after_stopped": after_stopped,
+        "after": after_id,
+        "limit": limit,
+        "offset": offset,
     }
-    found = list(connection.exec_driver_sql(_NODES, parameters))
-    counts, running = _running(connection, tenant_id, [row[0] for row in found])
+    found = list(connection.exec_driver_sql(_PAGE, parameters))
+    counts, running = _running(connection, wanted.tenant_id, [row[0] for row in found])
     return [_ROWS.read(row, busy_of_tenant=counts.get(row[0], 0), jobs=running.get(row[0], [])) for row in found]
+
+
+def count(connection: Connection, wanted: NodeFilter) -> int:
+    """Return the number of nodes, counted up to `MAX_IN_TOTAL`."""
+    return int(connection.exec_driver_sql(_COUNT, vars(wanted)).scalar_one())
 
 
 def _running(

@@ -9,15 +9,22 @@ from ava.domain.pause import Pause
 from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.fleet.workers import IS_VISIBLE
 from ava.store.pause_columns import PAUSE_SET, RESUME_SET
 
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
-    """A queue."""
+    """A queue, and the jobs of one tenant."""
 
     queue: str
+    queued: int = 0
+    running: int = 0
+    #: Jobs that wait for other jobs, an event or a time; not included in the queued jobs.
+    waiting: int = 0
     paused: Pause | None
+    #: The waiting time of the oldest startable job; None without one.
+    oldest_seconds: float | None = None
 
 
 _PAUSE = Statement(f"""
@@ -44,8 +51,7 @@ def resume(connection: Connection, *, queue: str) -> bool:
 # The table of queues has only those that were paused once.
 _VISIBLE = Statement(f"""
 SELECT u.queue, {pause_columns.column("q")} FROM (
-    SELECT w.queue FROM workers AS w
-    WHERE w.tenant_id IN (%(tenant_id)s, '*') AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+    SELECT w.queue FROM workers AS w WHERE {IS_VISIBLE}
     UNION SELECT p.queue FROM queues AS p WHERE p.paused_at IS NOT NULL AND %(has_all_paused)s
 ) AS u LEFT JOIN queues AS q ON q.queue = u.queue
 WHERE %(queue)s::text IS NULL OR u.queue = %(queue)s

@@ -11,15 +11,16 @@ from ava.store.jobs.transitions.rules import IS_WAITING
 MAX_COUNTED_IN_USE = 10_000
 
 
-def suspended(limit: str) -> str:
-    """Return a SELECT of a tenant's jobs that wait for other jobs, an event or a sleep, up to a limit.
+def suspended(limit: str, columns: str = "") -> str:
+    """Return a SELECT of columns of a tenant's jobs that wait for other jobs, an event or a sleep, up to a limit.
 
     Each reason is a range of `jobs_waiting`, as row comparisons in index order, because with equalities the planner may
     read all queued jobs of the tenant.
     """
     reasons = ", ".join(f"'{reason}'" for reason in SUSPENDED)
-    return f"""SELECT FROM unnest(ARRAY[{reasons}]) AS r (reason) CROSS JOIN LATERAL (
-        SELECT FROM jobs AS j WHERE {IS_WAITING} AND (j.waits_for, j.tenant_id) >= (r.reason, %(tenant_id)s)
+    shown = "suspended.*" if columns else ""
+    return f"""SELECT {shown} FROM unnest(ARRAY[{reasons}]) AS r (reason) CROSS JOIN LATERAL (
+        SELECT {columns} FROM jobs AS j WHERE {IS_WAITING} AND (j.waits_for, j.tenant_id) >= (r.reason, %(tenant_id)s)
             AND (j.waits_for, j.tenant_id) <= (r.reason, %(tenant_id)s)
         ORDER BY j.waits_for, j.tenant_id, j.id LIMIT {limit}
     ) AS suspended LIMIT {limit}"""

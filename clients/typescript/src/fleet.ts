@@ -76,7 +76,7 @@ export class Nodes extends PausableResource<Node> {
 
   /** Yields the nodes, live ones first. */
   list(query: Query<"/v1/ava/nodes"> = {}, options: CallOptions = {}): AsyncGenerator<Node> {
-    return this.calls.list("/v1/ava/nodes", [], query, options);
+    return this.calls.list("/v1/ava/nodes", [], { perPage: 100, ...query }, options);
   }
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 
 import requests
@@ -116,10 +117,13 @@ def test_the_sender_of_an_event_sees_which_jobs_waited_for_it(signed_in: Browser
     assert (shown["job_ids"], shown["woken_job_ids"]) == ([], [job])
     code, text = on_a_terminal(running, "events", "list", "--type", "order.approved")
     assert (code, "WOKEN" in text) == (0, True)
-    entries = running.get(f"/v1/ava/jobs/{job}/journal").json()["data"]["entries"]
+    entries = running.get(f"/v1/ava/jobs/{job}/journal").json()["data"]
     assert [(entry["kind"], entry["state"]) for entry in entries] == [("sleep", "done"), ("event", "done")]
     signed_in.script(f"location.hash = '#/jobs/{job}'")
     signed_in.await_text("Steps and waits", "order.approved", "sleep")
+    # The duration of its runs and the total time, which has the sleep.
+    ran = "return document.querySelector('.runs').parentElement.querySelector('dl').innerText"
+    wait_until(lambda: re.search(r"Ran\s+\d+ ms of \d+(\.\d)? s", signed_in.script(ran)), what="both are shown")
 
 
 def _event_of(system: System, job_id: str) -> dict[str, object] | None:

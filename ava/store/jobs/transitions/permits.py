@@ -107,15 +107,15 @@ def defer_rate(connection: Connection, *, run: RunKey, claim_id: str | None, sec
 
 
 _ITS_INPUT = {"worker": "w.id", "row": "w", "tenant_id": "j.tenant_id", "input_json": "j.input"}
-# Fewer jobs than the limit mean that none are left, so the LIMIT counts no locked rows. A running job counts with its
-# new key from now on. A startable job waits for a permit again. A job that changed since the snapshot is left to the
-# next pass (`xmin`): its input, and so its key, may be another one.
+# `waits_for > ''` is a range of `jobs_waiting`. Fewer jobs than the limit mean that none are left, so the LIMIT counts
+# no locked rows. A running job counts with its new key from now on. A startable job waits for a permit again. A job
+# that changed since the snapshot is left to the next pass (`xmin`): its input, and so its key, may be another one.
 _FOLLOW_LIMITS = Statement(f"""
 WITH open AS (
     SELECT xmin AS version, * FROM jobs
     WHERE status = 'queued' AND waits_for IS NULL AND worker_id = ANY(%(workers)s::text[])
     UNION ALL
-    SELECT j.xmin, j.* FROM jobs AS j WHERE {IS_WAITING} AND worker_id = ANY(%(workers)s::text[])
+    SELECT j.xmin, j.* FROM jobs AS j WHERE {IS_WAITING} AND waits_for > '' AND worker_id = ANY(%(workers)s::text[])
     UNION ALL
     SELECT xmin, * FROM jobs WHERE status = 'running' AND worker_id = ANY(%(workers)s::text[])
 ), outdated AS (

@@ -2,7 +2,7 @@
 
 import { get, list, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
-import { bytes, number } from "../format.js";
+import { bytes, number, span } from "../format.js";
 import { button, empty, heading, repeat, titles } from "../parts.js";
 import { pauseParts } from "../pauses.js";
 import { askForLimits, pathOf, tenantFacts } from "../tenant_limits.js";
@@ -21,7 +21,7 @@ export function open(main, { signal }) {
   const [limits, shownLimits] = table("Limits of this installation", ["Limit", "Value", "Used", "Setting"], "installation", (limit) => limit.name, limitRow);
   for (const none of [noQueues, noWorkers]) none.hidden = true;
   put(main, heading("Limits"),
-    h("section", {}, h("h2", { class: "section" }, "Queues"), queues, noQueues),
+    h("section", {}, h("h2", { class: "section" }, "Queues"), h("p", { class: "muted" }, "Jobs of your tenant."), queues, noQueues),
     h("section", {}, h("div", { class: "row between" }, h("h2", { class: "section" }, "Tenant"), isOperator ? button("Change …", () => askForLimits(tenant, () => turn())) : null), ofTenant.element),
     h("section", {}, h("h2", { class: "section" }, "Workers"), h("p", { class: "muted" }, "Running and waiting jobs of your tenant."), workers, noWorkers),
     h("section", {}, h("h2", { class: "section" }, "Installation"), limits));
@@ -48,9 +48,17 @@ function queueLine({ queue }, isOperator, changed) {
   const pause = pauseParts(`/v1/ava/queues/${encodeURIComponent(queue)}`, {
     name: queue, changed, text: "All tenants' jobs in this queue are accepted but wait. Running jobs continue.",
   });
+  const jobs = h("span", { class: "muted" });
   const element = h("li", { class: "row between", "data-queue": queue },
-    h("div", {}, h("strong", { class: "mono" }, queue), pause.line), isOperator ? pause.button : null);
-  return { element, update: (next) => pause.update(next.paused) };
+    h("div", {}, h("strong", { class: "mono" }, queue), " ", jobs, pause.line), isOperator ? pause.button : null);
+  return {
+    element,
+    update(next) {
+      pause.update(next.paused);
+      const oldest = next.oldest_seconds === null ? "" : `, the oldest startable one for ${span(next.oldest_seconds * 1000)}`;
+      say(jobs, `${number(next.queued)} queued, ${number(next.running)} running, ${number(next.waiting)} waiting${oldest}`);
+    },
+  };
 }
 
 function cells(first, names) {

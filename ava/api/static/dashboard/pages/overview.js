@@ -1,6 +1,6 @@
 // Overview: queued, running and ended jobs, and their wait and run times.
 
-import { get } from "../api.js";
+import { get, list } from "../api.js";
 import { endedChart } from "../chart.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { number, span } from "../format.js";
@@ -40,7 +40,7 @@ export function open(main, { signal }) {
     noFailures.hidden = data.failures.length > 0;
   });
   repeat(signal, 5, async () => {
-    showFleet(fleet, (await get("/v1/ava/nodes", { signal })).data);
+    showFleet(fleet, (await list("/v1/ava/nodes", { signal })).entries);
   });
 }
 

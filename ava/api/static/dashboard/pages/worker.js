@@ -1,6 +1,6 @@
 // One worker: how its jobs ended, its settings, the nodes that run it, the schema of its input, its newest jobs.
 
-import { get } from "../api.js";
+import { get, list } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { number, ran, short, span } from "../format.js";
 import { busyProcesses, card, empty, json, pill, places, RecordReads, repeat, tile, when, whose } from "../parts.js";
@@ -28,11 +28,11 @@ export async function open(main, { signal, rest: [id] }) {
   const reads = new RecordReads(signal, (whileShown) => repeat(whileShown, 3, async () => {
     const options = { signal: whileShown };
     const [found, jobs, nodes] = await Promise.all([
-      get(pathOf(id), options), get("/v1/ava/jobs", { query: { ...only, per_page: JOBS, fields: JOB_FIELDS }, ...options }), get("/v1/ava/nodes", options),
+      get(pathOf(id), options), get("/v1/ava/jobs", { query: { ...only, per_page: JOBS, fields: JOB_FIELDS }, ...options }), list("/v1/ava/nodes", options),
     ]);
     view.update(found.data, reads);
     view.showJobs(jobs.data);
-    view.showNodes(nodes.data.filter((node) => node.state !== "stopped" && node.workers.includes(id)));
+    view.showNodes(nodes.entries.filter((node) => node.state !== "stopped" && node.workers.includes(id)));
   }));
   view.update(worker, reads);
   repeat(signal, 10, async () => view.showRate((await get("/v1/ava/analytics", { query: { ...only, days: DAYS, percentiles: "true" }, signal })).data));

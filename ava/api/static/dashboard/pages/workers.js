@@ -1,6 +1,6 @@
 // Workers: the definitions that can be run, and the nodes that run them.
 
-import { get, post, session } from "../api.js";
+import { get, list, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { bytes, number, short, span } from "../format.js";
 import { ask, busyProcesses, button, card, empty, field, heading, notify, pill, places, repeat, titles, when, whose } from "../parts.js";
@@ -39,12 +39,12 @@ export function open(main, { signal }) {
 
   const turn = repeat(signal, 2, async () => {
     const [workers, found, queues] = await Promise.all([
-      someWorkers(pages, { signal }), get("/v1/ava/nodes", { signal }), get("/v1/ava/queues", { signal }),
+      someWorkers(pages, { signal }), list("/v1/ava/nodes", { signal }), get("/v1/ava/queues", { signal }),
     ]);
     const counts = new Map(queues.data.by_worker.map((count) => [count.worker_id, count]));
     shownWorkers.show(workers.workers.map((worker) => ({ ...worker, ...counts.get(worker.id), id: worker.id })));
-    shownNodes.show(found.data);
-    none.hidden = found.data.length > 0;
+    shownNodes.show(found.entries);
+    none.hidden = found.entries.length > 0;
     noWorkers.hidden = workers.workers.length > 0;
     rest.hidden = !workers.hasMore;
     say(first, `These are the first ${number(workers.workers.length)}.`);
