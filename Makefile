@@ -93,7 +93,7 @@ manifests: $(INSTALLED) ## Write deploy/kubernetes from the chart in deploy/helm
 	@$(BIN)/python -m tools.manifests
 
 lowest: $(LOWEST)/installed ## Run the unit tests and every process kind on the lowest versions that setup.cfg allows
-	@tools/servers.sh redis promtool docker-compose
+	@tools/servers.sh redis
 	@tools/lowest.sh $(LOWEST)
 
 chaos: $(READY) ## Inject every fault under load on both brokers and check the outcome; half an hour (ARGS="--fault child --broker redis")

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from chaos import alert_faults
+from harness.system import ROOT
 
-_DEPLOY = Path(__file__).parent.parent.parent / "deploy"
+_DEPLOY = ROOT / "deploy"
 ALERTS = _DEPLOY / "prometheus" / "alerts.yml"
 KEDA = _DEPLOY / "kubernetes" / "keda.yaml"
 MONITORING = _DEPLOY / "kubernetes" / "monitoring.yaml"

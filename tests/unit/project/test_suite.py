@@ -1,4 +1,4 @@
-"""The closing lines of a run name the tests that it has left out, and why."""
+"""Which tests a run takes, in which order, and what it says of those that it leaves out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.system import ROOT
+from tests import longest_first, quick
 
 TESTS = """
 import pytest
@@ -39,3 +40,21 @@ def test_what_a_run_leaves_out_is_in_its_closing_lines(tmp_path: Path, testers: 
     lines = rest.splitlines()[1:]
     assert lines[:2] == ["   3  helm or Go is needed to render the chart", "   1  npm is not installed"]
     assert "1 passed, 4 skipped" in lines[-1]
+
+
+@pytest.mark.parametrize("names", [longest_first.LONGEST, quick.LONG])
+def test_every_long_file_exists(names: tuple[str, ...]) -> None:
+    assert [name for name in names if not (ROOT / "tests" / name).exists()] == []
+
+
+def test_tests_on_rabbitmq_whole_systems_and_long_files_are_deselected() -> None:
+    files = ["tests/integration/test_dispatcher.py", "tests/integration/test_metrics.py", "tests/acceptance/test_up.py"]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "--quick", *files]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "tests/integration/test_dispatcher.py::" in listed
+    assert "[redis]" in listed
+    assert "rabbitmq]" not in listed
+    assert "tests/acceptance" not in listed
+    # It starts whole processes by the fixture `system`.
+    assert "test_request_counters_are_summed" not in listed
+    assert "deselected" in listed

@@ -1,0 +1,149 @@
+"""What the fault suite counts as kept, at once and as growth, and where its table is written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chaos import table
+from chaos.effects import Run
+from chaos.faults.fairness import at_once, longest_below
+from chaos.faults.lost_commits import ELSEWHERE
+from chaos.result import Record, Result, is_true
+from chaos.soak import Soak
+from chaos.soak_samples import Sample, has_more_idle_cpu, trends
+from harness.store_statements import writing_statements
+
+KEPT = Result(
+    broker="redis",
+    fault="a fault",
+    accepted=10,
+    finished=8,
+    lost=0,
+    invented=0,
+    twice=0,
+    untrue=0,
+    repeated=1,
+    failed=0,
+    recovery_seconds=1.25,
+    promised_seconds=5,
+    uncommitted=2,
+    refusals="",
+    broken=(),
+    measured=(),
+    appendix="",
+)
+
+
+def _run(name: str = "1.1", *, between: tuple[float, float] = (1, 2), is_done: bool = False) -> Run:
+    return Run(job_id="job_a", name=name, began_at=between[0], last_at=between[1], is_done=is_done)
+
+
+def test_only_the_last_run_may_have_completed_a_job() -> None:
+    runs = [_run("1.1", is_done=True), _run("2.1", is_done=True)]
+    assert is_true(Record(status="completed", run="2.1"), runs)
+    assert not is_true(Record(status="completed", run="1.1"), runs)
+    assert not is_true(Record(status="completed", run="2.1"), [runs[0], _run("2.1", is_done=False)])
+    assert not is_true(Record(status="failed", run=None), runs)
+    assert is_true(Record(status="queued", run=None), [])
+
+
+def test_a_row_counts_what_was_not_replicated_beside_what_was_lost() -> None:
+    assert "| 0 (and 2 not replicated) | 0 | 1 | 1.2 s | 5 s | yes |" in table.row(KEPT)
+    assert "NO (3 repeated)" in table.row(replace(KEPT, broken=("3 repeated",)))
+    assert "| yes; writes after 1 s |" in table.row(replace(KEPT, measured=("writes after 1 s",)))
+    assert "never" in table.row(replace(KEPT, recovery_seconds=None))
+
+
+def test_the_table_replaces_the_marked_block_of_a_page_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "before\n<!-- The table that `python -m chaos` writes begins here. -->\nold\n<!-- It ends here. -->\nafter\n"
+    )
+    table.write(page, [KEPT], command="python -m chaos")
+    text = page.read_text()
+    assert text.startswith("before\n<!-- The table")
+    assert text.endswith("<!-- It ends here. -->\nafter\n")
+    assert table.row(KEPT) in text
+    assert "old\n" not in text
+
+
+def test_a_page_without_a_block_is_left_as_it_is(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("text\n")
+    with pytest.raises(ValueError, match="no block"):
+        table.write(page, [KEPT], command="python -m chaos")
+    assert page.read_text() == "text\n"
+
+
+def test_runs_that_follow_each_other_are_not_at_once() -> None:
+    assert at_once([]) == 0
+    assert at_once([_run(between=(n, n + 1)) for n in (1, 2, 3)]) == 1
+    assert at_once([_run(between=each) for each in ((1, 3), (2, 4), (2.5, 2.6), (3.5, 5))]) == 3
+
+
+def test_the_longest_time_below_a_limit_is_the_longest_between_the_two_moments() -> None:
+    runs = [_run(between=each) for each in ((0, 3), (0, 4), (5, 9), (8, 20))]
+    assert longest_below(runs, 2, since=1, until=3) == 0
+    assert longest_below(runs, 2, since=1, until=8.5) == 5
+    assert longest_below(runs, 2, since=1, until=30) == 21
+
+
+def test_each_statement_that_the_row_leaves_alone_exists() -> None:
+    assert set(ELSEWHERE) <= set(writing_statements())
+
+
+def test_a_test_cuts_each_statement_that_the_row_leaves_alone() -> None:
+    for reason in set(ELSEWHERE.values()):
+        found = re.search(r"(tests/integration/test_\w+\.py) cuts it$", reason)
+        assert found is not None, reason
+        assert Path(found[1]).is_file()
+
+
+def _grown(**metrics: list[float]) -> list[str]:
+    """Return the metrics that grew, given as `unit__subject` with their values in each sample."""
+    length = len(next(iter(metrics.values())))
+    samples: list[Sample] = [
+        {(name.partition("__")[0], name.partition("__")[2]): values[number] for name, values in metrics.items()}
+        for number in range(length)
+    ]
+    return [trend.metric[1] for trend in trends(samples) if trend.has_grown]
+
+
+def test_memory_that_levels_off_after_the_first_third_has_not_grown() -> None:
+    assert _grown(MiB__node=[50, 80, 100, 101, 102, 101, 103, 102, 104]) == []
+
+
+def test_memory_that_grows_with_each_sample_has_grown() -> None:
+    assert _grown(MiB__node=[50, 60, 70, 80, 90, 100, 110, 120, 130], files__node=[9] * 9) == ["node"]
+
+
+def test_rows_that_are_deleted_level_off_and_rows_that_are_not_have_grown() -> None:
+    level = [300.0, 600, 700, 690, 720, 700, 710, 690, 705]
+    assert _grown(rows__jobs=level, rows__job_edges=[1000.0 * n for n in range(1, 10)]) == ["job_edges"]
+
+
+def test_rows_that_outlast_the_soak_may_grow_as_fast_as_before_and_no_faster() -> None:
+    even = [1000.0 * n for n in range(1, 10)]
+    faster = [1000, 2000, 3000, 4000, 5000, 6000, 9000, 12000, 15000.0]
+    assert _grown(rows__idempotency_keys=even, rows__received_keys=faster) == ["received_keys"]
+
+
+def test_connections_that_leak_have_grown_and_a_single_peak_of_files_has_not() -> None:
+    leak, peak = [10.0 + 2 * n for n in range(12)], [20.0] * 10 + [90.0, 20.0]
+    assert _grown(connections__PostgreSQL=leak, files__node=peak) == ["PostgreSQL"]
+
+
+def test_idle_processes_may_not_take_more_cpu_afterwards() -> None:
+    assert not has_more_idle_cpu(5.0, 6.5)
+    assert has_more_idle_cpu(5.0, 9.0)
+    soak = Soak(broker="redis", hours=1, seed=1, samples=[{}] * 6, cpu_before={"api": 5.0}, cpu_after={"api": 9.0})
+    assert soak.failures == ["growth of idle CPU of api"]
+
+
+def test_too_few_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="six are the fewest"):
+        trends([{}] * 5)
