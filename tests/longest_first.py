@@ -25,6 +25,7 @@ LONGEST = (
     "acceptance/test_run_groups.py",
     "acceptance/test_taken_ahead.py",
     "acceptance/test_client_distribution.py",
+    "acceptance/test_generated_clients.py",
     "integration/test_api_server.py",
     "acceptance/test_typescript.py",
     "acceptance/test_silent_broker.py",

@@ -46,7 +46,7 @@ SCHEMAS = {
 }
 BASES = {"Job": "JobProperties", "Operation": "OperationProperties", "Tree": "TreeProperties", "TreeJob": "Job"}
 #: Schemas with more fields, which the responses of some operations have.
-LARGER = {"Job": "LightJobRecord", "Worker": "WorkerWithSettingsRecord", "ApiKey": "NewKeyRecord"}
+LARGER = {"Job": "LightJobRecord", "Worker": "WorkerWithSettingsRecord", "ApiKey": "CreatedKeyRecord"}
 #: What OpenAPI does not say: names that Python reserves, times without an offset, and what no log may show.
 RENAMED = {"TreeEdge.from": "from_id", "TreeEdge.to": "to_id"}
 LOCAL_TIMES = ("ScheduleSlot.slot", "Firing.slot")

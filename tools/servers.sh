@@ -2,8 +2,8 @@
 # Installs the servers and programs that are missing: `tools/servers.sh redis rabbitmq chromium promtool faketime`.
 # It works for root on Debian, from Debian's packages, and starts none of them as a service of the system. For any other
 # user it does nothing: the program that needs one of them says so, and the closing lines of `make test`.
-# Go renders the chart and builds one example, npm installs the compiler of the TypeScript client. Django 6 needs a Python of
-# 3.12 or later, which is Debian's own where ours is older.
+# Go renders the chart and builds two examples, a JDK generates and builds clients, npm installs the compiler of the
+# TypeScript client. Django 6 needs a Python of 3.12 or later, which is Debian's own where ours is older.
 set -eu
 : "${VENV:=.venv}"
 
@@ -21,6 +21,7 @@ is_installed() {
         nodejs) command -v node >/dev/null ;;
         npm) command -v npm >/dev/null ;;
         golang) command -v go >/dev/null ;;
+        jdk) command -v javac >/dev/null ;;
         python3-venv) /usr/bin/python3 -c 'import ensurepip' 2>/dev/null ;;
     esac
 }
@@ -30,6 +31,7 @@ packages() {
         chromium) echo chromium chromium-driver ;;
         promtool) echo prometheus ;;
         golang) echo golang-go ;;
+        jdk) echo default-jdk-headless ;;
         patroni) echo patroni python3-etcd ;;
         faketime | docker-compose | pgbouncer | nodejs | npm | python3-venv) echo "$1" ;;
         *) echo "$1-server" ;;

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from harness.servers.peer import Serve, answering, ok
 from harness.system import System
 from tests import npm
 
@@ -21,7 +22,7 @@ def packages() -> Path:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_a_generated_client_compiles_strictly_and_runs_a_whole_flow(
-    system: System, packages: Path, tmp_path: Path
+    system: System, packages: Path, tmp_path: Path, serve: Serve
 ) -> None:
     system._environ |= {"AVA_ENCRYPTION_KEY": "dGhpcyBpcyBhIGtleSBvZiB0aGUgdGVzdHMgb25seSE="}
     system.start_api()
@@ -41,7 +42,10 @@ def test_a_generated_client_compiles_strictly_and_runs_a_whole_flow(
     for program, *arguments in (generate, ("tsc", "--project", ".")):
         done = npm.run(str(programs / program), *arguments, folder=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
-    done = npm.run("node", "flow.js", folder=tmp_path, environ={"AVA_URL": system.url, "AVA_KEY": key})
+    record = json.dumps({"data": system.trigger("wkr_flow") | {"status": "hibernating"}}).encode()
+    newer = serve(answering(ok(record, "Content-Type: application/json", "Connection: close")))
+    environ = {"AVA_URL": system.url, "AVA_KEY": key, "NEWER_URL": newer.url}
+    done = npm.run("node", "flow.js", folder=tmp_path, environ=environ)
     assert done.returncode == 0, done.stderr
 
     assert json.loads(done.stdout) == {
@@ -56,6 +60,8 @@ def test_a_generated_client_compiles_strictly_and_runs_a_whole_flow(
             False,
         ],
         "webhook": ["ava.job.completed", "ava.job.failed"],
+        "waited": "cancelled",
+        "newer": ["hibernating", False],
         "refused": "resource_not_found",
     }
 

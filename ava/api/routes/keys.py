@@ -11,10 +11,10 @@ from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
 from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.keys import (
+    CreatedKeyRecord,
     KeyBody,
     KeyDeletedRecord,
     KeyRecord,
-    NewKeyRecord,
     write_key,
     write_new_key,
 )
@@ -33,7 +33,7 @@ _AUDITED = ("name", "role", "expires_at", "workers")
     "caller's, the role the key's. It is shown only once; the server stores a hash of its secret part.",
     body=KeyBody(),
     body_as="spec",
-    record=NewKeyRecord(),
+    record=CreatedKeyRecord(),
     status=201,
     failures=(404, 409, 413, 415, 422),
     is_write=True,

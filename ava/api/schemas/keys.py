@@ -139,7 +139,7 @@ class KeyRecord(RecordSchema, of=ApiKey):
     )
 
 
-class NewKeyRecord(KeyRecord):
+class CreatedKeyRecord(KeyRecord):
     """An API key that was just created."""
 
     token = Text(
@@ -160,4 +160,4 @@ class KeyDeletedRecord(Schema):
 
 
 write_key = compile_schema(KeyRecord(), workers=json.dumps)
-write_new_key = compile_schema(NewKeyRecord(), workers=json.dumps)
+write_new_key = compile_schema(CreatedKeyRecord(), workers=json.dumps)

@@ -129,7 +129,7 @@ export class Keys extends Resource {
   async create(
     fields: Sent<Schemas["KeyBody"]>,
     options: CreateOptions = {},
-  ): Promise<Received<Schemas["NewKeyRecord"]>> {
+  ): Promise<Received<Schemas["CreatedKeyRecord"]>> {
     return this.calls.data("post", "/v1/ava/keys", [], { ...options, body: fields });
   }
 

@@ -62,6 +62,12 @@ const webhook = dataOf(
   }),
 );
 
+const waited = dataOf(await ava.GET("/v1/ava/jobs/{job_id}", { params: { ...one.params, query: { wait: 30 } } }));
+// A status that a newer server adds is no error of a type.
+const newer = createClient<paths>({ baseUrl: process.env["NEWER_URL"] ?? "" });
+const unknown = dataOf(await newer.GET("/v1/ava/jobs/{job_id}", one));
+const isKnown: boolean = unknown.status !== "hibernating";
+
 const refused = await ava.POST("/v1/ava/jobs", { body: { worker_id: "wkr_unknown", input: {} } });
 
 console.log(
@@ -74,6 +80,8 @@ console.log(
     again: [again.retry_of === triggered.id, again.input],
     schedule: [schedule.input, changed.enabled],
     webhook: webhook.events,
+    waited: waited.status,
+    newer: [unknown.status, isKnown],
     refused: refused.error?.error.code,
   }),
 );
