@@ -342,8 +342,7 @@ class Worker:
     updated_at: datetime
     live: bool  # True if a live node has its handler and consumes its queue, or its runs were claimed in the last 45 s.
     scope: WorkerScope  # The owner of the worker: the tenant or the platform.
-    status_by: str | None = None  # The user who set the status, or `platform`; None if it was not set.
-    status_at: datetime | None = None  # When the status was set.
+    paused: Pause | None = None  # Its pause; None: it is not paused.
     handler_timeout_seconds: float  # The value that the handler declares.
     handler_max_retries: int  # The value that the handler declares.
     retry: dict[str, Any] | None = None  # The retry settings, if they were set; None: as its handler declares.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-from ava.client.calls import ApiResource, key_header
+from ava.client.calls import ApiResource, flag, key_header
 from ava.client.flows import Flow, Listing, Mode, call, listing
 from ava.client.records import Worker
 from ava.client.sent import WorkerChanges, segment
@@ -16,10 +16,17 @@ class Workers(ApiResource[Mode]):
     """Calls about workers."""
 
     @listing
-    def list(self, *, status: str | None = None, live: bool | None = None, q: str | None = None) -> Listing[Worker]:
+    def list(
+        self,
+        *,
+        status: str | None = None,
+        live: bool | None = None,
+        paused: bool | None = None,
+        q: str | None = None,
+    ) -> Listing[Worker]:
         """Return the matching workers, ordered by id, without their settings. `q`: a part of the name or id."""
         params = {"per_page": 100, "filter[status]": status, "q": q}
-        params["filter[live]"] = None if live is None else str(live).lower()
+        params |= {"filter[live]": flag(live), "filter[paused]": flag(paused)}
         return self._calls.records(Worker, _WORKERS, params)
 
     @call
@@ -42,14 +49,16 @@ class Workers(ApiResource[Mode]):
         return self._calls.record(Worker, "PATCH", _path(worker_id), body=changes)
 
     @call
-    def pause(self, worker_id: str) -> Flow[Worker]:
-        """Pause a worker: its jobs are accepted and wait until it is resumed."""
-        return self._calls.record(Worker, "PATCH", _path(worker_id), body={"status": "paused"})
+    def pause(self, worker_id: str, /, reason: str | None = None, *, scope: str | None = None) -> Flow[Worker]:
+        """Pause a worker: its jobs are accepted and wait until it is resumed. `scope="platform"`: for all tenants."""
+        body = {"reason": reason} if scope is None else {"reason": reason, "scope": scope}
+        return self._calls.record(Worker, "POST", f"{_path(worker_id)}/pause", body=body)
 
     @call
-    def resume(self, worker_id: str) -> Flow[Worker]:
-        """Reset the tenant's own status of a worker, so that its jobs start again."""
-        return self._calls.record(Worker, "PATCH", _path(worker_id), body={"status": None})
+    def resume(self, worker_id: str, /, *, scope: str | None = None) -> Flow[Worker]:
+        """End the tenant's pause of a worker, or with `scope="platform"` the platform's."""
+        body = {} if scope is None else {"scope": scope}
+        return self._calls.record(Worker, "POST", f"{_path(worker_id)}/resume", body=body)
 
     @call
     def delete(self, worker_id: str, *, scope: str | None = None) -> Flow[None]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from ava.domain.jobs import pull
 from ava.domain.jobs.retry import Retry
 from ava.domain.limits.rates import Rate
+from ava.domain.pause import Pause
 
 
 class WorkerStatus(StrEnum):
@@ -137,9 +138,8 @@ class Worker:
     #: Whether it belongs to the tenant, not the platform.
     is_own: bool = False
     limits: WorkerLimits = WorkerLimits()
-    #: Who set the status, and when; None: neither the tenant nor the platform did.
-    status_by: str | None = None
-    status_at: datetime | None = None
+    #: The pause that the tenant's jobs of it wait for, the platform's first.
+    paused: Pause | None = None
     #: The handler's declarations, which bound `timeout_seconds` and `max_retries`; the next fields are as in
     #: `WorkerSpec`.
     handler_timeout_seconds: float
@@ -193,8 +193,6 @@ class WorkerSettings:
     """The settings of a worker for one tenant, or by the platform for all. None: as the handler declares."""
 
     status: WorkerStatus | None = None
-    status_by: str | None = None
-    status_at: datetime | None = None
     #: The values of `env["KEY"]` by key.
     config: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)

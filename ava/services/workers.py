@@ -13,8 +13,16 @@ from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import PULL_WORKERS, WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.secrets.redaction import HIDDEN, redact
 from ava.domain.secrets.sealing import Sealer
-from ava.domain.worker import PullWorkerSpec, Worker, WorkerSettings, WorkerTool
-from ava.errors import Forbidden, InvalidFields, WorkerExists, WorkerInUse, WorkerNotFound, WorkersFull
+from ava.domain.worker import PullWorkerSpec, Worker, WorkerSettings, WorkerStatus, WorkerTool
+from ava.errors import (
+    Forbidden,
+    InvalidFields,
+    WorkerDeprecated,
+    WorkerExists,
+    WorkerInUse,
+    WorkerNotFound,
+    WorkersFull,
+)
 from ava.services import replays
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import pull_workers, worker_settings, worker_tools, workers
@@ -151,13 +159,48 @@ class Workers:
             before = self._show(connection, caller, worker_id)
             change = _change_definition(connection, before, change, tenant_id)
             _check_bounds(before, change.fields)
+            if "status" in change.fields:
+                status = _status_to_store(connection, worker_id, tenant_id, change.fields["status"])
+                change = replace(change, fields={**change.fields, "status": status})
             settings = worker_settings.lock(connection, tenant_id=tenant_id, worker_id=worker_id)
             changed = self._changed(settings, change, tenant_id)
-            worker_settings.write(connection, changed, tenant_id=tenant_id, worker_id=worker_id, user_id=caller.user_id)
+            worker_settings.write(connection, changed, tenant_id=tenant_id, worker_id=worker_id, by=caller.actor)
             if change.is_of_platform and {"max_running", "rate"} & change.fields.keys():
                 workers.apply_limits(connection, worker_id)
             after = self._show(connection, caller, worker_id)
         return _shown_to(caller, before), _shown_to(caller, after)
+
+    def pause(
+        self, caller: Caller, worker_id: str, /, *, reason: str | None = None, scope: str | None = None
+    ) -> tuple[bool, Worker]:
+        """Pause a worker for the tenant, or for all tenants with the scope `platform`: its jobs wait.
+
+        Raise `WorkerNotFound`, `WorkerDeprecated`, `Forbidden`.
+        """
+        return self._set_paused(caller, worker_id, scope, is_paused=True, reason=reason)
+
+    def resume(self, caller: Caller, worker_id: str, /, *, scope: str | None = None) -> tuple[bool, Worker]:
+        """End the pause of a worker by the tenant, or by the platform. Raise like `pause`."""
+        return self._set_paused(caller, worker_id, scope, is_paused=False)
+
+    def _set_paused(
+        self, caller: Caller, worker_id: str, scope: str | None, *, is_paused: bool, reason: str | None = None
+    ) -> tuple[bool, Worker]:
+        tenant_id = _owner(caller, is_of_platform=scope == "platform")
+        with self._database.transaction() as connection:
+            worker = self._show(connection, caller, worker_id)
+            of_scope = worker.platform or WorkerSettings() if tenant_id == PLATFORM else worker
+            if of_scope.status is WorkerStatus.DEPRECATED:
+                raise WorkerDeprecated
+            asked = WorkerStatus.PAUSED if is_paused else WorkerStatus.ACTIVE
+            status = _status_to_store(connection, worker_id, tenant_id, asked)
+            settings = worker_settings.lock(connection, tenant_id=tenant_id, worker_id=worker_id)
+            was_paused = settings.status is WorkerStatus.PAUSED
+            changed = settings if was_paused is is_paused else replace(settings, status=status)
+            worker_settings.write(
+                connection, changed, tenant_id=tenant_id, worker_id=worker_id, by=caller.actor, reason=reason
+            )
+            return was_paused, _shown_to(caller, self._show(connection, caller, worker_id))
 
     def _changed(self, settings: WorkerSettings, change: WorkerChange, tenant_id: str) -> WorkerSettings:
         sealer = self._sealer.of_tenant(tenant_id) if any(change.secrets.values()) else None
@@ -171,6 +214,23 @@ class Workers:
             config=_merged("config", settings.config, change.config, WORKER_ENTRIES),
             secrets=_merged("secrets", settings.secrets, sealed, WORKER_SECRETS),
         )
+
+
+def _status_to_store(
+    connection: Connection, worker_id: str, tenant_id: str, asked: WorkerStatus | None
+) -> WorkerStatus | None:
+    """Return the status to store, so that no tenant has `active` while the platform pauses the worker.
+
+    A tenant stores `active` only to override the platform's `deprecated`.
+    """
+    worker_settings.lock_status(connection, worker_id)
+    if tenant_id == PLATFORM:
+        if asked is WorkerStatus.PAUSED:
+            worker_settings.drop_active(connection, worker_id)
+        return asked
+    _, platform = worker_settings.read(connection, tenant_id=tenant_id, worker_id=worker_id)
+    is_overridden = platform is not None and platform.status is WorkerStatus.DEPRECATED
+    return None if asked is WorkerStatus.ACTIVE and not is_overridden else asked
 
 
 def _owner(caller: Caller, *, is_of_platform: bool) -> str:
@@ -251,6 +311,5 @@ def _shown_to(caller: Caller, worker: Worker) -> Worker:
     if own is not None and caller.role < Role.TENANT_ADMIN:
         own = replace(own, config=redact(dict(own.config)))
     if platform is not None and not caller.is_operator:
-        status_by = None if platform.status_by is None else "platform"
-        platform = replace(platform, config=dict.fromkeys(platform.config, HIDDEN), status_by=status_by)
+        platform = replace(platform, config=dict.fromkeys(platform.config, HIDDEN))
     return replace(worker, own=own, platform=platform)

@@ -118,8 +118,10 @@ CREATE TABLE worker_settings (
     tenant_id text NOT NULL,
     worker_id text NOT NULL,
     status text CHECK (status IN ('active', 'paused', 'deprecated')),
-    status_by text,
     status_at timestamptz,
+    paused_at timestamptz,
+    paused_by jsonb,
+    pause_reason text,
     config json NOT NULL DEFAULT '{}',
     secrets json NOT NULL DEFAULT '{}',
     timeout_seconds double precision CHECK (timeout_seconds > 0 AND timeout_seconds <= 3600),
@@ -130,7 +132,10 @@ CREATE TABLE worker_settings (
     rate_jobs integer CHECK (rate_jobs > 0),
     rate_seconds double precision CHECK (rate_seconds > 0),
     PRIMARY KEY (tenant_id, worker_id),
-    CONSTRAINT status_was_set CHECK (status IS NULL OR (status_at IS NOT NULL AND status_by IS NOT NULL))
+    CONSTRAINT status_was_set CHECK (status IS NULL OR status_at IS NOT NULL),
+    CONSTRAINT paused_has_its_status CHECK ((paused_at IS NOT NULL) = (status IS NOT DISTINCT FROM 'paused')),
+    CONSTRAINT pause_is_whole CHECK (
+        (paused_at IS NULL) = (paused_by IS NULL) AND (pause_reason IS NULL OR paused_at IS NOT NULL))
 );
 CREATE INDEX worker_settings_status ON worker_settings (status_at) WHERE status_at IS NOT NULL;
 

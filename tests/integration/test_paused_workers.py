@@ -17,7 +17,7 @@ def _set(stored: Backlog, status: WorkerStatus | None, *, tenant_id: str = "ten_
     with stored.database.transaction() as connection:
         worker_settings.lock(connection, tenant_id=tenant_id, worker_id=WORKER)
         settings = WorkerSettings(status=status)
-        worker_settings.write(connection, settings, tenant_id=tenant_id, worker_id=WORKER, user_id="usr_test")
+        worker_settings.write(connection, settings, tenant_id=tenant_id, worker_id=WORKER)
 
 
 def _return(stored: Backlog) -> int:

@@ -34,6 +34,7 @@ _MADE: dict[str, Callable[[Api], str]] = {
     "queues": lambda _: "default",
     "nodes": _node,
     "schedules": _schedule,
+    "workers": lambda _: "wkr_open",
 }
 
 

@@ -140,7 +140,7 @@ def test_a_worker_that_is_deprecated_while_its_schedule_is_decided_gets_no_job(
         with scheduled.backlog.database.transaction() as connection:
             worker_settings.lock(connection, **worker)
             settings = WorkerSettings(status=WorkerStatus.DEPRECATED)
-            worker_settings.write(connection, settings, user_id="usr_test", **worker)
+            worker_settings.write(connection, settings, **worker)
         return reserved
 
     monkeypatch.setattr(due_schedules, "reserve", reserve)

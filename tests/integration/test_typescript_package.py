@@ -41,7 +41,7 @@ export const update = () => client.workers.update("wkr_1", settings);
 Find = Callable[..., Any]
 _METHODS = {"get", "post", "put", "patch", "delete"}
 
-_PAUSABLE = ("nodes/{node_id}", "queues/{queue}", "schedules/{schedule_id}")
+_PAUSABLE = ("nodes/{node_id}", "queues/{queue}", "schedules/{schedule_id}", "workers/{worker_id}")
 #: POSTs without an idempotency key that are the same when they are done twice.
 _REPEATABLE = {
     *(f"/v1/ava/errors/{{error_id}}/{act}" for act in ("resolve", "ignore", "reopen")),

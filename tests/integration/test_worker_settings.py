@@ -62,7 +62,7 @@ def test_settings_hold_for_the_tenant_alone_and_null_takes_them_back(fresh_api: 
     _announce(api, None, retention_days=7)
     changed = _patch(api, {"timeout_seconds": 20, "max_retries": 1, "status": "paused", "config": {"A": "1", "B": "2"}})
     assert (changed["timeout_seconds"], changed["max_retries"], changed["status"]) == (20, 1, "paused")
-    assert (changed["status_by"], changed["config"]) == ("usr_test", {"A": "1", "B": "2"})
+    assert (changed["paused"]["by"]["id"], changed["config"]) == ("usr_test", {"A": "1", "B": "2"})
     assert (changed["handler_timeout_seconds"], changed["handler_max_retries"]) == (300, 2)
     assert changed["retention_days"] == 7
     assert api.trigger()["max_attempts"] == 2
@@ -83,7 +83,7 @@ def test_a_change_that_meets_the_deletion_of_empty_settings_makes_them_anew(fres
             settings = worker_settings.lock(connection, **pair)
             changed = threads.submit(_patch, api, {"config": {"B": "2"}})
             await_lock_waits(api.database)
-            worker_settings.write(connection, replace(settings, config={}), **pair, user_id="usr_test")
+            worker_settings.write(connection, replace(settings, config={}), **pair)
         assert changed.result()["config"] == {"B": "2"}
 
 
@@ -138,7 +138,7 @@ def test_a_node_that_starts_while_a_limit_is_set_keeps_it(fresh_api: Api) -> Non
     with api.database.transaction() as setting, ThreadPoolExecutor(1) as threads:
         before = worker_settings.lock(setting, tenant_id=PLATFORM, worker_id="wkr_open")
         change = replace(before, max_running=1)
-        worker_settings.write(setting, change, tenant_id=PLATFORM, worker_id="wkr_open", user_id="usr_operator")
+        worker_settings.write(setting, change, tenant_id=PLATFORM, worker_id="wkr_open")
         workers.apply_limits(setting, "wkr_open")
         starting = threads.submit(_announce, api, None)
         wait_until(lambda: api.execute("SELECT FROM pg_locks WHERE NOT granted"), what="the node waits for the row")
@@ -340,3 +340,58 @@ def test_retries_that_exclude_each_other_or_exceed_their_handlers_are_refused(fr
     ):
         assert list(wrong_fields(fresh_api.request("PATCH", WORKER, json=fields))) == [named]
     assert fresh_api.get(WORKER).get_json()["data"]["retry"] is None
+
+
+def test_the_platform_and_a_tenant_pause_a_worker_separately(fresh_api: Api) -> None:
+    def call(verb: str, scope: str, status: str, reason: str | None) -> None:
+        body = {"scope": scope} | ({"reason": scope} if verb == "pause" else {})
+        response = fresh_api.post(f"{WORKER}/{verb}", json=body, headers=OPERATOR)
+        assert response.status_code == 200, response.text
+        shown = fresh_api.get(WORKER).get_json()["data"]
+        pause = shown["paused"] and (shown["paused"]["reason"], shown["paused"]["by"])
+        assert (shown["status"], pause) == (status, reason and (reason, None))
+
+    call("pause", "tenant", "paused", "tenant")
+    call("pause", "platform", "paused", "platform")
+    call("resume", "tenant", "paused", "platform")
+    call("resume", "platform", "active", None)
+    call("pause", "platform", "paused", "platform")
+    call("pause", "tenant", "paused", "platform")
+    call("resume", "platform", "paused", "tenant")
+    call("resume", "tenant", "active", None)
+
+
+def test_a_tenants_active_ends_no_pause_of_the_platform(fresh_api: Api) -> None:
+    _patch(fresh_api, {"status": "active"})
+    for change in ({"status": "deprecated"}, {"status": "paused"}):
+        if change["status"] == "paused":
+            # It overrides the platform's deprecation, and then not its pause.
+            assert _patch(fresh_api, {"status": "active"})["status"] == "active"
+        body = {**change, "scope": "platform"}
+        assert fresh_api.request("PATCH", WORKER, json=body, headers=OPERATOR).status_code == 200
+    assert fresh_api.get(WORKER).get_json()["data"]["status"] == "paused"
+    assert _patch(fresh_api, {"status": "active"})["status"] == "paused"
+
+
+def test_a_pause_of_an_overridden_deprecation_ends_with_the_override(fresh_api: Api) -> None:
+    body = {"status": "deprecated", "scope": "platform"}
+    assert fresh_api.request("PATCH", WORKER, json=body, headers=OPERATOR).status_code == 200
+    _patch(fresh_api, {"status": "active"})
+    for verb, status in (("pause", "paused"), ("resume", "active")):
+        assert fresh_api.post(f"{WORKER}/{verb}").get_json()["data"]["status"] == status
+
+
+def test_a_deprecated_worker_is_neither_paused_nor_resumed(fresh_api: Api) -> None:
+    assert _patch(fresh_api, {"status": "paused"})["paused"] is not None
+    assert _patch(fresh_api, {"status": "deprecated"})["paused"] is None
+    for verb in ("pause", "resume"):
+        error_of(fresh_api.post(f"{WORKER}/{verb}"), 409, "resource_conflict")
+    # The platform's own status is another.
+    assert fresh_api.post(f"{WORKER}/pause", json={"scope": "platform"}, headers=OPERATOR).status_code == 200
+    assert fresh_api.get(WORKER).get_json()["data"]["paused"] is None
+
+
+def test_only_the_platform_pauses_for_all_tenants(fresh_api: Api) -> None:
+    for verb in ("pause", "resume"):
+        error_of(fresh_api.post(f"{WORKER}/{verb}", json={"scope": "platform"}), 403, "forbidden")
+        error_of(fresh_api.post(f"{WORKER}/{verb}", json={"scope": "all"}), 422, "validation_error")

@@ -122,20 +122,21 @@ def test_a_dated_job_names_its_time() -> None:
 
 
 def test_a_job_of_a_paused_worker_says_who_paused_it_and_when() -> None:
-    paused = {"worker_status": WorkerStatus.PAUSED, "status_by": "usr_y", "status_at": _NOW}
+    by = Actor(id="usr_y", kind=ActorKind.USER, via=Via.HEADERS, is_operator=True)
+    pause = Pause(by=by, at=_NOW, reason=None)
+    paused = {"worker_status": WorkerStatus.PAUSED, "worker_paused": pause}
     said = "queued: paused by usr_y since 2025-06-01T10:00:00Z; it waits until wkr_x is active again"
     assert _why(facts=paused) == said
     assert _why(facts=paused, waits_for=WaitsFor.WORKER) == said
-    assert "paused by the platform since" in _why(facts={**paused, "status_by": "platform"})
+    assert "paused by the platform since" in _why(facts={**paused, "worker_paused": pause.for_tenants})
     scheduled = _why(facts=paused, waits_for=WaitsFor.SCHEDULE, run_at=_NOW)
     assert scheduled == "scheduled for 2025-06-01T10:00:00Z"
     assert _why(waits_for=WaitsFor.WORKER).startswith("queued: wkr_x is active again")
 
 
 def test_a_job_that_waits_says_that_its_worker_was_deprecated() -> None:
-    deprecated = {"worker_status": WorkerStatus.DEPRECATED, "status_by": "usr_y", "status_at": _NOW}
-    assert _why(facts=deprecated).endswith(
-        "; wkr_x is deprecated by usr_y since 2025-06-01T10:00:00Z and takes no new jobs"
+    assert _why(facts={"worker_status": WorkerStatus.DEPRECATED}).endswith(
+        "; wkr_x is deprecated and takes no new jobs"
     )
 
 

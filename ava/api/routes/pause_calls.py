@@ -63,7 +63,10 @@ def add_pauses(
             (record_id,) = path.values()
             given = body or {}
             was_paused, found = getattr(find(), verb)(caller(), record_id, **given)
-            record_pairs(paused=(was_paused, is_paused), reason=(None, None if was_paused else given.get("reason")))
+            changes = {"paused": (was_paused, is_paused)}
+            if was_paused is not is_paused:
+                changes |= {name: (None, value) for name, value in given.items()}
+            record_pairs(**changes)
             return responses.data(write(found))
 
         blueprint.add_url_rule(f"{rule}/{verb}", verb, view, methods=["POST"])

@@ -14,12 +14,15 @@ from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED
+from ava.api.routes.pause_calls import add_pauses
 from ava.api.schemas.pull_workers import WorkerBody, WorkerDeletedRecord, WorkerDeleteQuery
 from ava.api.schemas.workers import (
     WorkerChangeBody,
     WorkerListQuery,
     WorkerListRequest,
+    WorkerPauseBody,
     WorkerRecord,
+    WorkerResumeBody,
     WorkerWithSettingsRecord,
     write_worker,
     write_worker_with_settings,
@@ -136,6 +139,25 @@ def change(worker_id: str, change: WorkerChange) -> Response:
     hidden = {name: (None, HIDDEN) if value else (HIDDEN, None) for name, value in not_shown.items()}
     record_change(_audited(before), _audited(after), _AUDITED, hidden=hidden)
     return responses.data(write_worker_with_settings(after))
+
+
+add_pauses(
+    blueprint,
+    "/<worker_id>",
+    lambda: context().workers,
+    write_worker_with_settings,
+    noun="a worker",
+    effects=(
+        "Triggers are still accepted, and schedules still create jobs; no job of the worker starts after the "
+        "response. 409 if it is deprecated.",
+        "Waiting jobs follow within two seconds. The platform's pause and the tenant's end separately. 409 if the "
+        "worker is deprecated.",
+    ),
+    record=WorkerWithSettingsRecord(),
+    bodies=(WorkerPauseBody(), WorkerResumeBody()),
+    failures=(404, 409, 413, 415, 422),
+    needs_payloads=True,
+)
 
 
 def _audited(worker: Worker) -> str:

@@ -24,6 +24,7 @@ from ava.api.http.fields import (
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
+from ava.api.schemas.pause_fields import PauseBody, PausedField, paused_filter
 from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, WorkerName
 from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText, Scope
 from ava.api.schemas.trigger_fields import RetryDelaysBody, write_retry
@@ -73,12 +74,37 @@ class WorkerListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "A part of the name or id, in upper or lower case."},
     )
+    is_paused = paused_filter("workers")
     cursor = cursor_field(paging.client_id_reader("wkr"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> WorkerListRequest:
         page = take_page(values)
         return WorkerListRequest(**page, worker_filter=WorkerFilter(**values))
+
+
+def _scope() -> Choice:
+    return Choice(
+        Scope,
+        load_default=None,
+        allow_none=False,
+        metadata={
+            "description": "`platform`: for all tenants; needs platform-admin or above. Default: for the tenant. Each "
+            "side resumes its own pause."
+        },
+    )
+
+
+class WorkerPauseBody(PauseBody):
+    """Why a worker is paused, and for whom."""
+
+    scope = _scope()
+
+
+class WorkerResumeBody(Strict):
+    """For whom a worker is resumed."""
+
+    scope = _scope()
 
 
 class WorkerChangeBody(Strict):
@@ -204,11 +230,7 @@ class WorkerRecord(Schema):
         },
     )
     scope = Choice(Scope, metadata={"description": "The owner of the worker: the tenant or the platform."})
-    status_by = Text(
-        allow_none=True,
-        metadata={"description": "The user who set the status, or `platform`; null if it was not set."},
-    )
-    status_at = Instant(allow_none=True, metadata={"description": "When the status was set."})
+    paused = PausedField()
     handler_timeout_seconds = Number(metadata={"description": "The value that the handler declares."})
     handler_max_retries = WholeNumber(
         minimum=0, maximum=25, metadata={"description": "The value that the handler declares."}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,20 +45,17 @@ _platform = click.option(
 )
 
 
-def _set_status(status: str | None) -> Callable[..., Any]:
-    return lambda calls, worker_id, scope: calls.update(worker_id, status=status, **_scope(scope))
-
-
 def _scope(scope: str | None) -> dict[str, Any]:
     return {} if scope is None else {"scope": scope}
 
 
 _workers.add_show("Show a worker with its settings and the schema of its input.")
 _workers.add_delete("Delete pull workers, once they have no waiting or running jobs.", _platform)
-_workers.add_action(
-    "pause", "Pause workers: their jobs are still accepted, but wait.", _platform, act=_set_status("paused")
+_workers.add_pauses(
+    _platform,
+    pause="Pause workers: their jobs are still accepted, but wait.",
+    resume="Resume workers: their waiting jobs start.",
 )
-_workers.add_action("resume", "Resume workers: their waiting jobs start.", _platform, act=_set_status(None))
 workers = _workers.group
 
 

@@ -11,6 +11,7 @@ from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.pull import LIVE_SECONDS, PULLED_SILENT_SECONDS, PullQueue, is_pulled, shown
 from ava.domain.jobs.wait_reasons import DATED, SUSPENDED, WaitsFor
 from ava.domain.jobs.waiting import Waiting
+from ava.domain.pause import Pause
 from ava.domain.record import format_time
 from ava.domain.schedules.schedule_record import format_local_time
 from ava.domain.secrets.redaction import without_payload
@@ -41,9 +42,7 @@ class Facts:
     job: Job
     #: For its tenant; None if the worker no longer exists.
     worker_status: WorkerStatus | None
-    #: Who set that status, and when. `platform` stands for platform users.
-    status_by: str | None = None
-    status_at: datetime | None = None
+    worker_paused: Pause | None = None
     #: Live processes with its handler that consume its queue.
     processes: int
     #: How many of these processes run a job, of any tenant, and the age of the longest-running job in seconds: of all
@@ -80,6 +79,8 @@ class Facts:
             facts = replace(facts, node_name=ids.encode("node", self.job.node_id))
         if is_pulled(self.job.queue) and PullQueue.parse(self.job.queue).owner != self.job.tenant_id:
             facts = replace(facts, pulled_by=None)
+        if self.worker_paused is not None:
+            facts = replace(facts, worker_paused=self.worker_paused.for_tenants)
         if self.waiting is not None and self.waiting.paused is not None:
             facts = replace(facts, waiting=replace(self.waiting, paused=self.waiting.paused.for_tenants))
         return facts
@@ -166,8 +167,8 @@ def _why_paused(facts: Facts) -> str | None:
     job = facts.job
     if job.waits_for in (*DATED, *SUSPENDED):
         return None
-    if facts.worker_status is WorkerStatus.PAUSED:
-        return f"queued: paused by {_who_and_when(facts)}; it waits until {job.worker_id} is active again"
+    if facts.worker_paused is not None:
+        return f"queued: {facts.worker_paused.sentence}; it waits until {job.worker_id} is active again"
     if job.waits_for is WaitsFor.WORKER:
         return (
             f"queued: {job.worker_id} is active again; the dispatcher returns the job to the queue {shown(job.queue)}"
@@ -178,12 +179,7 @@ def _why_paused(facts: Facts) -> str | None:
 def _why_deprecated(facts: Facts) -> str:
     if facts.worker_status is not WorkerStatus.DEPRECATED:
         return ""
-    return f"; {facts.job.worker_id} is deprecated by {_who_and_when(facts)} and takes no new jobs"
-
-
-def _who_and_when(facts: Facts) -> str:
-    who = "the platform" if facts.status_by == "platform" else facts.status_by
-    return f"{who} since {format_time(facts.status_at)}"
+    return f"; {facts.job.worker_id} is deprecated and takes no new jobs"
 
 
 def _why_queued(facts: Facts) -> str:

@@ -8,16 +8,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ava.domain.access.actor import SYSTEM, Actor
 from ava.domain.jobs import retry
 from ava.domain.limits.rates import Rate
 from ava.domain.worker import WorkerSettings, WorkerStatus
+from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
 PLATFORM = "*"
 
-#: For a tenant; its setting overrides the platform's (`joined`).
+#: For a tenant; its setting overrides the platform's (`joined`). No tenant has `active` while the platform pauses the
+#: worker (`drop_active`).
 STATUS = "coalesce(own.status, platform.status, 'active')"
+
+#: The pause of a worker for a tenant (`pause_columns.read`), the platform's first.
+PAUSED = f"""CASE WHEN {STATUS} = 'paused'
+    THEN coalesce({pause_columns.column("platform")}, {pause_columns.column("own")}) END"""
 
 #: The retry delays of a worker `w` as JSON: the tenant's setting, otherwise the platform's, otherwise the worker's.
 RETRY = "coalesce(own.retry, platform.retry, w.retry)::text"
@@ -30,7 +37,7 @@ LEFT JOIN worker_settings AS platform ON platform.worker_id = {worker_id} AND pl
 
 
 _COLUMNS = (
-    "s.status, s.status_by, s.status_at, s.config::text, s.secrets::text, s.timeout_seconds, s.max_retries, "
+    "s.status, s.config::text, s.secrets::text, s.timeout_seconds, s.max_retries, "
     "s.max_running, s.rate_jobs, s.rate_seconds, s.retry::text"
 )
 
@@ -68,7 +75,10 @@ def lock(connection: Connection, *, tenant_id: str, worker_id: str) -> WorkerSet
 _WRITE = Statement("""
 UPDATE worker_settings SET
     status_at = CASE WHEN status IS DISTINCT FROM %(status)s THEN clock_timestamp() ELSE status_at END,
-    status_by = CASE WHEN status IS DISTINCT FROM %(status)s THEN %(user_id)s ELSE status_by END,
+    paused_at = CASE WHEN %(status)s = 'paused' THEN coalesce(paused_at, clock_timestamp()) END,
+    paused_by = CASE WHEN %(status)s = 'paused' THEN coalesce(paused_by, %(paused_by)s::jsonb) END,
+    pause_reason = CASE WHEN %(status)s = 'paused' AND paused_at IS NULL THEN %(pause_reason)s
+        WHEN %(status)s = 'paused' THEN pause_reason END,
     status = %(status)s, config = %(config)s::json, secrets = %(secrets)s::json,
     timeout_seconds = %(timeout_seconds)s, max_retries = %(max_retries)s, max_running = %(max_running)s,
     rate_jobs = %(rate_jobs)s, rate_seconds = %(rate_seconds)s, retry = %(retry)s::json
@@ -82,12 +92,20 @@ WHERE worker_id = %(worker_id)s AND tenant_id = %(tenant_id)s AND status_at IS N
 """)
 
 
-def write(connection: Connection, settings: WorkerSettings, *, tenant_id: str, worker_id: str, user_id: str) -> None:
-    """Store settings that `lock` has locked."""
+def write(
+    connection: Connection,
+    settings: WorkerSettings,
+    *,
+    tenant_id: str,
+    worker_id: str,
+    by: Actor = SYSTEM,
+    reason: str | None = None,
+) -> None:
+    """Store settings that `lock` has locked. `by` and `reason`: who pauses the worker, and why."""
     parameters = {
         "tenant_id": tenant_id,
         "worker_id": worker_id,
-        "user_id": user_id,
+        **pause_columns.parameters(by, reason),
         "status": settings.status,
         "config": json.dumps(dict(settings.config)),
         "secrets": json.dumps(dict(settings.secrets)),
@@ -100,6 +118,26 @@ def write(connection: Connection, settings: WorkerSettings, *, tenant_id: str, w
     }
     connection.exec_driver_sql(_WRITE, parameters)
     connection.exec_driver_sql(_DELETE_EMPTY, parameters)
+
+
+_LOCK_STATUS = Statement("""
+SELECT pg_advisory_xact_lock(hashtextextended('status of ' || %(worker_id)s, 0))
+""")
+
+
+def lock_status(connection: Connection, worker_id: str) -> None:
+    """Block other changes of a worker's status, of tenants and of the platform, until the transaction ends."""
+    connection.exec_driver_sql(_LOCK_STATUS, {"worker_id": worker_id})
+
+
+_DROP_ACTIVE = Statement("""
+UPDATE worker_settings SET status = NULL WHERE worker_id = %(worker_id)s AND tenant_id <> '*' AND status = 'active'
+""")
+
+
+def drop_active(connection: Connection, worker_id: str) -> None:
+    """Drop the tenants' own status `active`, in the transaction in which the platform pauses the worker."""
+    connection.exec_driver_sql(_DROP_ACTIVE, {"worker_id": worker_id})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,12 +195,10 @@ def reseal(
 
 
 def _settings(row: Any) -> WorkerSettings:
-    (status, status_by, status_at, config, secrets, timeout_seconds, max_retries, max_running, rate_jobs,
+    (status, config, secrets, timeout_seconds, max_retries, max_running, rate_jobs,
      rate_seconds, retry_json) = row  # fmt: skip
     return WorkerSettings(
         status=None if status is None else WorkerStatus(status),
-        status_by=status_by,
-        status_at=status_at,
         config=json.loads(config),
         secrets=json.loads(secrets),
         timeout_seconds=timeout_seconds,

@@ -10,6 +10,7 @@ from typing import Any
 from ava.domain.jobs import pull, retry
 from ava.domain.limits.rates import Rate
 from ava.domain.worker import McpUse, Worker, WorkerLimits, WorkerSpec, WorkerStatus
+from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes, worker_settings
@@ -149,8 +150,7 @@ SELECT w.id, w.name, w.description, w.runtime, {worker_settings.STATUS} AS statu
        CASE WHEN w.queue = '{pull.QUEUE}' THEN {is_claimed("%(tenant_id)s")}
             ELSE EXISTS (SELECT 1 FROM nodes AS n WHERE {nodes.IS_LIVE} AND w.id = ANY(n.workers)
                          AND w.queue = ANY(n.queues)) END AS is_live,
-       CASE WHEN own.status IS NOT NULL THEN own.status_by WHEN platform.status IS NOT NULL THEN 'platform' END,
-       CASE WHEN own.status IS NOT NULL THEN own.status_at WHEN platform.status IS NOT NULL THEN platform.status_at END,
+       {worker_settings.PAUSED},
        w.timeout_seconds, w.max_retries, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per,
        w.retention_days, w.expires_in_seconds, w.mcp, w.deadline_seconds, w.max_memory_mb,
        {worker_settings.RETRY}, w.tenant_id
@@ -175,12 +175,13 @@ def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_s
 class WorkerFilter:
     status: WorkerStatus | None = None
     is_live: bool | None = None
+    is_paused: bool | None = None
     #: Of a worker's name or id, case-insensitive.
     text: str | None = None
 
     @property
     def parameters(self) -> dict[str, object]:
-        return {"status": self.status, "is_live": self.is_live, "text": self.text}
+        return dict(vars(self))
 
 
 _FILTERED = f"""
@@ -188,6 +189,7 @@ SELECT * FROM ({_VIEWS} AND w.id > %(after_id)s COLLATE "C"
     AND (%(text)s::text IS NULL OR strpos(lower(w.id), lower(%(text)s)) > 0
          OR strpos(lower(w.name), lower(%(text)s)) > 0)) AS v
 WHERE (%(status)s::text IS NULL OR v.status = %(status)s) AND (%(is_live)s::bool IS NULL OR v.is_live = %(is_live)s)
+    AND (%(is_paused)s::bool IS NULL OR (v.status = 'paused') = %(is_paused)s)
 """
 # Ordered by bytes, so that the order does not depend on the database's collation.
 _PAGE = Statement(f'{_FILTERED} ORDER BY v.id COLLATE "C" LIMIT %(limit)s OFFSET %(offset)s')
@@ -287,10 +289,10 @@ def changed_since(connection: Connection, since: datetime | None) -> list[str]:
 
 
 def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
-    (id_, name, description, runtime, status, timeout, retries, queue, created_at, updated_at, is_live, status_by,
-     status_at, handler_timeout, handler_retries, max_running, max_running_per, rate_jobs, rate_seconds,
+    (id_, name, description, runtime, status, timeout, retries, queue, created_at, updated_at, is_live, paused,
+     handler_timeout, handler_retries, max_running, max_running_per, rate_jobs, rate_seconds,
      rate_per, retention_days, expires_in_seconds, mcp, deadline_seconds, max_memory_mb, retry_json,
-     owner) = row[:27]  # fmt: skip
+     owner) = row[:26]  # fmt: skip
     return Worker(
         id=id_,
         name=name,
@@ -304,8 +306,7 @@ def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
         updated_at=updated_at,
         is_live=is_live,
         is_own=owner != PLATFORM,
-        status_by=status_by,
-        status_at=status_at,
+        paused=pause_columns.read(paused),
         handler_timeout_seconds=handler_timeout,
         handler_max_retries=handler_retries,
         retention_days=retention_days,

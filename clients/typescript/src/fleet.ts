@@ -1,7 +1,7 @@
 import type { CallOptions, CreateOptions } from "./calls.js";
 import type { Operation } from "./operations.js";
 import type { components } from "./openapi.js";
-import { PausableResource, Resource } from "./resource.js";
+import { PausableResource, Resource, type PauseOptions } from "./resource.js";
 import type { Query, Received, Sent } from "./wire.js";
 
 type Schemas = components["schemas"];
@@ -13,6 +13,10 @@ export type ErrorGroup = Received<Schemas["ErrorGroupRecord"]>;
 export type TenantLimits = Received<Schemas["TenantLimitsRecord"]>;
 
 const WORKER = "/v1/ava/workers/{worker_id}";
+interface Scoped {
+  scope?: "tenant" | "platform";
+}
+
 const ERROR = "/v1/ava/errors/{error_id}";
 const TENANT_LIMITS = "/v1/ava/tenants/{tenant_id}/limits";
 
@@ -40,18 +44,18 @@ export class Workers extends Resource {
     return this.calls.data("patch", WORKER, [id], { ...options, body: changes });
   }
 
-  /** Pauses a worker: its jobs are accepted and wait until it is resumed. */
-  async pause(id: string, options: CallOptions = {}): Promise<Worker> {
-    return this.update(id, { status: "paused" }, options);
+  /** Pauses a worker: its jobs are accepted and wait until it is resumed. Scope `platform`: for all tenants. */
+  async pause(id: string, { reason, scope = "tenant", ...options }: PauseOptions & Scoped = {}): Promise<Worker> {
+    return this.calls.data("post", `${WORKER}/pause`, [id], { ...options, body: { reason: reason ?? null, scope } });
   }
 
-  /** Resets the tenant's own status of a worker, so that its jobs start again. */
-  async resume(id: string, options: CallOptions = {}): Promise<Worker> {
-    return this.update(id, { status: null }, options);
+  /** Ends the tenant's pause of a worker, or with scope `platform` the platform's. */
+  async resume(id: string, { scope = "tenant", ...options }: CallOptions & Scoped = {}): Promise<Worker> {
+    return this.calls.data("post", `${WORKER}/resume`, [id], { ...options, body: { scope } });
   }
 
   /** Deletes a worker that was created here; 409 while it has waiting or running jobs. */
-  async delete(id: string, { scope, ...options }: CallOptions & { scope?: "tenant" | "platform" } = {}): Promise<void> {
+  async delete(id: string, { scope, ...options }: CallOptions & Scoped = {}): Promise<void> {
     await this.calls.data("delete", WORKER, [id], { ...options, query: { scope } });
   }
 }

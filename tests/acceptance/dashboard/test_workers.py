@@ -119,10 +119,13 @@ def test_the_page_shows_and_changes_the_settings_of_a_worker(signed_in: Browser,
         signed_in.click("button", f"Remove {name}")
         signed_in.click("dialog button", f"Remove {name}")
     signed_in.await_text("No secrets.", "No entries.")
-    for action, status in (("Pause", "paused"), ("Deprecate", "deprecated")):
-        signed_in.click("button", f"{action} …")
-        signed_in.click("button", f"{action} worker")
-        signed_in.await_text(f"Order is {status}.", f"{status} usr_test")
+    signed_in.click("button", "Pause …")
+    signed_in.fill("reason", "the shop is closed")
+    signed_in.click("button", "Pause")
+    signed_in.await_text("Paused by usr_test", ": the shop is closed")
+    signed_in.click("button", "Deprecate …")
+    signed_in.click("button", "Deprecate worker")
+    signed_in.await_text("Order is deprecated.")
     signed_in.click("button", "Resume")
     signed_in.await_text("Order is active.")
     assert running.get("/v1/ava/workers/wkr_order").json()["data"]["status"] == "active"

@@ -296,14 +296,14 @@ class Driver:
         with self.database.transaction() as connection:
             settings = worker_settings.lock(connection, tenant_id=tenant, worker_id=worker_id)
             changed = replace(settings, status=None if status is None else WorkerStatus(status))
-            worker_settings.write(connection, changed, tenant_id=tenant, worker_id=worker_id, user_id="usr_operator")
+            worker_settings.write(connection, changed, tenant_id=tenant, worker_id=worker_id)
 
     def set_max_running(self, worker_id: str, most: int | None) -> None:
         """An operator sets a worker's limit; None: as its handler declares."""
         with self.database.transaction() as connection:
             settings = worker_settings.lock(connection, tenant_id="*", worker_id=worker_id)
             changed = replace(settings, max_running=most)
-            worker_settings.write(connection, changed, tenant_id="*", worker_id=worker_id, user_id="usr_operator")
+            worker_settings.write(connection, changed, tenant_id="*", worker_id=worker_id)
             workers.apply_limits(connection, worker_id)
 
     def set_tenant_limit(self, tenant: str, most: int | None) -> None:

@@ -8,16 +8,16 @@ const LONGEST_REASON = 500;
 
 /**
  * The line "Paused by … since …: reason", and the button that pauses or resumes the record at `path`. `text` is what a
- * pause does, `changed` reads the record again; `body` is sent with both calls.
+ * pause does, `changed` reads the record again; `body` returns what is sent with both calls.
  */
-export function pauseParts(path, { name, text, changed, body = {} }) {
+export function pauseParts(path, { name, text, changed, body = () => ({}) }) {
   let isPaused = false;
   const by = h("span", { class: "mono" });
   const since = when();
   const reason = h("span", {});
   const line = h("p", { class: "pause", role: "status", hidden: true }, "Paused by ", by, " ", since.element, reason);
   const act = async (verb, given) => {
-    await post(`${path}/${verb}`, { ...body, ...given });
+    await post(`${path}/${verb}`, { ...body(), ...given });
     changed();
   };
   const askToPause = () => ask({

@@ -4,35 +4,37 @@ import { call, session } from "./api.js";
 import { h, put } from "./dom.js";
 import { full, span } from "./format.js";
 import { ask, button, card, empty, field, notify } from "./parts.js";
+import { pauseParts } from "./pauses.js";
 
-const STATUSES = {
-  paused: ["Pause", "Its jobs are accepted but wait until it is resumed. Its schedules still create jobs."],
-  deprecated: ["Deprecate", "It refuses new jobs, and its schedules skip their firings. Waiting jobs still run."],
-};
 const NAME = "[A-Za-z_][A-Za-z0-9_]{0,63}";
 
 export const pathOf = (id) => `/v1/ava/workers/${encodeURIComponent(id)}`;
 const patch = (id, body) => call("PATCH", pathOf(id), { body });
 
-/** The buttons that pause, deprecate and resume a worker. */
+/** Its pause: the line and the button. Only a platform role resumes what the platform has paused for all tenants. */
+export function pauseOf(worker, reads) {
+  const ofPlatform = worker.platform?.status === "paused";
+  const pause = pauseParts(pathOf(worker.id), {
+    name: worker.name, changed: () => reads.now(), body: () => (ofPlatform ? { scope: "platform" } : {}),
+    text: "Its jobs are accepted but wait until it is resumed. Its schedules still create jobs.",
+  });
+  pause.update(worker.paused);
+  pause.button.hidden = worker.status === "deprecated" || (ofPlatform && !session.get().isOperator);
+  return pause;
+}
+
+/** The buttons that delete, deprecate and undeprecate a worker. */
 export function statusButtons(worker, reads) {
-  if (!session.mayWrite) return [];
   const set = async (status, said) => {
     await patch(worker.id, { status });
     notify(`${worker.name} is ${said}.`);
     reads.now();
   };
-  const askFor = (status) => {
-    const [verb, text] = STATUSES[status];
-    ask({ title: `${verb} ${worker.name}?`, action: `${verb} worker`, text, kind: status === "deprecated" ? "danger" : "primary", submit: () => set(status, status) });
-  };
-  const others = Object.keys(STATUSES).filter((status) => status !== worker.status);
-  // Delete the tenant's status, or set one to override the platform's.
-  const resumed = (worker.platform?.status ?? "active") === "active" ? null : "active";
+  const text = "It refuses new jobs, and its schedules skip their firings. Waiting jobs still run.";
+  const deprecate = () => ask({ title: `Deprecate ${worker.name}?`, action: "Deprecate worker", text, kind: "danger", submit: () => set("deprecated", "deprecated") });
   return [
-    worker.status === "active" ? null : button("Resume", () => set(resumed, "active"), { kind: "primary" }),
+    worker.status === "deprecated" ? button("Resume", () => set("active", "active"), { kind: "primary" }) : button("Deprecate …", deprecate, { kind: "danger" }),
     worker.runtime === "pull" && worker.scope === "tenant" ? button("Delete …", () => askToDelete(worker, reads), { kind: "danger" }) : null,
-    ...others.map((status) => button(`${STATUSES[status][0]} …`, () => askFor(status), { kind: status === "deprecated" ? "danger" : "" })),
   ];
 }
 
@@ -67,11 +69,10 @@ export function settingsCards() {
 const redraw = (element, title, action, content) => put(element, h("header", {}, h("h2", {}, title), action), content);
 
 function factsOf(worker) {
-  const by = worker.status_by ? h("small", {}, `${worker.status_by}, ${full(worker.status_at)}`) : null;
   const declared = (isOther, text) => (isOther ? h("small", {}, `of at most ${text}`) : null);
   const { timeout_seconds: timeout, handler_timeout_seconds: longest, max_retries: retries, handler_max_retries: most } = worker;
   const rows = [
-    ["Status", [worker.status, " ", by]], ["Queue", worker.queue], ["Runtime", worker.runtime],
+    ["Status", worker.status], ["Queue", worker.queue], ["Runtime", worker.runtime],
     ["Timeout", [span(timeout * 1000), " ", declared(timeout !== longest, span(longest * 1000))]],
     ["Retries", [String(retries), " ", declared(retries !== most, String(most)), delaysOf(worker.retry)]],
     ["Memory", worker.max_memory_mb === null ? "as its nodes allow" : `at most ${worker.max_memory_mb} MiB per run`],

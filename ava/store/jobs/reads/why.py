@@ -6,6 +6,7 @@ from ava.domain.jobs import priority
 from ava.domain.jobs.explanation import MAX_AHEAD, MAX_EXAMINED, Facts
 from ava.domain.jobs.job import Job, Trigger
 from ava.domain.worker import WorkerStatus
+from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes, worker_settings, workers
@@ -20,8 +21,7 @@ _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _READ_FACTS = Statement(f"""
 SELECT
     (SELECT {worker_settings.STATUS} FROM workers AS w WHERE {workers.of("j")}),
-    CASE WHEN own.status IS NOT NULL THEN own.status_by WHEN platform.status IS NOT NULL THEN 'platform' END,
-    CASE WHEN own.status IS NOT NULL THEN own.status_at WHEN platform.status IS NOT NULL THEN platform.status_at END,
+    {worker_settings.PAUSED},
     (SELECT coalesce(sum(n.processes), 0) FROM nodes AS n
      WHERE {nodes.IS_LIVE} AND j.worker_id = ANY(n.workers) AND j.queue = ANY(n.queues)),
     EXISTS (SELECT FROM nodes AS n WHERE {nodes.IS_LIVE} AND j.worker_id = ANY(n.workers)
@@ -82,13 +82,12 @@ def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -
         "triggers": [trigger.value for trigger in Trigger],
     }
     found = connection.exec_driver_sql(_READ_FACTS, parameters).one()
-    status, status_by, status_at, processes, is_refused, ahead, ahead_of_all, average_ms, node_name, silent = found[:10]
-    claimed, pulled_by, unheard, busy, busy_seconds, busy_seconds_of_tenant = found[10:]
+    status, paused, processes, is_refused, ahead, ahead_of_all, average_ms, node_name, silent = found[:9]
+    claimed, pulled_by, unheard, busy, busy_seconds, busy_seconds_of_tenant = found[9:]
     return Facts(
         job=job,
         worker_status=None if status is None else WorkerStatus(status),
-        status_by=status_by,
-        status_at=status_at,
+        worker_paused=pause_columns.read(paused),
         processes=processes,
         busy=busy,
         busy_seconds=None if busy_seconds is None else float(busy_seconds),

@@ -5,7 +5,7 @@ import { h, Keyed, put, say } from "../dom.js";
 import { number, ran, short, span } from "../format.js";
 import { busyProcesses, card, empty, json, pill, places, RecordReads, repeat, tile, when, whose } from "../parts.js";
 import { runButton } from "../trigger.js";
-import { pathOf, settingsCards, statusButtons } from "../worker_settings.js";
+import { pathOf, pauseOf, settingsCards, statusButtons } from "../worker_settings.js";
 import { stateOf } from "./workers.js";
 
 const DAYS = "30";
@@ -41,6 +41,7 @@ export async function open(main, { signal, rest: [id] }) {
 function workerView(first) {
   const state = pill();
   const actions = h("div", { class: "row" });
+  const paused = h("div", {});
   const tiles = ["Success rate", "Ended", "Average run time", "Time to start"].map(tile);
   const settings = settingsCards();
   const schema = h("div", {});
@@ -60,6 +61,7 @@ function workerView(first) {
           h("h1", {}, first.name, " ", state.element)),
         actions),
       first.description ? h("p", { class: "why" }, first.description) : null,
+      paused,
       h("div", { class: "tiles" }, tiles.map((part) => part.element)),
       h("div", { class: "columns wide" }, settings.elements),
       h("div", { class: "columns wide" },
@@ -73,7 +75,9 @@ function workerView(first) {
       if (key === shown) return;
       shown = key;
       state.update(stateOf(worker));
-      put(actions, worker.status === "deprecated" ? null : runButton(worker.id), statusButtons(worker, reads));
+      const pause = pauseOf(worker, reads);
+      put(actions, worker.status === "deprecated" ? null : runButton(worker.id), session.mayWrite ? [pause.button, ...statusButtons(worker, reads)] : null);
+      put(paused, pause.line);
       settings.update(worker, refresh);
       put(schema, worker.input_schema ? json(worker.input_schema) : empty("The handler declares no schema, so any object is accepted."));
     },
