@@ -103,7 +103,12 @@ class Task(Generic[Input, Rest, Returned, Output]):
         return self._start("trigger", self._payload(input[0] if input else fields), {})
 
     def run(self, input: Input, **options: Any) -> Any:
-        """Run the handler once in this process, without servers. Return the `Result` of `ava.testing.run`."""
+        """Run the handler once in this process, without servers. Return the `Result` of `ava.testing.run`.
+
+        Raise TypeError in a handler, where other libraries run a child by this name.
+        """
+        if current_env() is not None:
+            raise TypeError(f"{self.__name__}.run is for tests; write {self.__name__}.trigger(input).wait()")
         # By name, because the package depends on this one; an application does not import it.
         return importlib.import_module("ava.testing").run(self, self._payload(input), **options)
 

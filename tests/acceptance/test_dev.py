@@ -68,6 +68,7 @@ def test_a_changed_file_is_served_by_a_new_node_while_running_jobs_finish() -> N
             wait_until(lambda: "the new node runs wkr_count," in dev.output, seconds=30, what="a new node runs")
             counted = dev.trigger("wkr_count", input={})
             assert dev.await_status(counted, "completed", "failed") == "completed"
+            _assert_that_a_program_triggers_a_task(folder)
             end.touch()
             assert dev.await_status(running, "completed", "failed") == "completed"
             assert _output(dev, running) == "Hello"
@@ -86,6 +87,15 @@ def test_a_changed_file_is_served_by_a_new_node_while_running_jobs_finish() -> N
             assert dev.left() == []
         finally:
             dev.clean_up()
+
+
+def _assert_that_a_program_triggers_a_task(folder: Path) -> None:
+    """It runs as in the quickstart, with the settings that `ava dev` wrote for it."""
+    (folder / "call.py").write_text("from my_handlers import greet\nprint(greet.trigger({'name': 'Eve'}).wait(60))\n")
+    commands = 'set -a; . .ava/environment; set +a; exec "$0" call.py'
+    argv = ["sh", "-c", commands, sys.executable]
+    done = subprocess.run(argv, cwd=folder, env=environment(), capture_output=True, text=True, timeout=90, check=False)
+    assert (done.stdout, done.stderr) == ("Hello\n", "")
 
 
 def _assert_that_a_node_which_joins_has_its_handlers(folder: Path) -> None:

@@ -122,6 +122,11 @@ def test_options_of_a_job_without_a_parent_are_refused_for_a_child() -> None:
     assert error == "TypeError: tags: not for children; in a handler use key, was, priority and detached"
 
 
+def test_run_is_refused_in_a_handler_with_the_form_that_creates_a_child() -> None:
+    error = _run(lambda input, env: pack.run(Order(1))).error
+    assert error == "TypeError: pack.run is for tests; write pack.trigger(input).wait()"
+
+
 def test_env_takes_a_task_and_typed_inputs_instead_of_an_id_and_mappings() -> None:
     def parent(input: dict[str, Any], env: Env) -> Any:
         env.wait(env.trigger(pack, Order(1)))
