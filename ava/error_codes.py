@@ -60,7 +60,7 @@ class ErrorCode(StrEnum):
         "resource_conflict",
         {
             409: "The current state forbids the request: the job has already ended (cancel) or not yet ended "
-            "(retry), the worker is deprecated, the webhook is disabled, the tenant has reached its limit of "
+            "(retry), the worker is deprecated, the webhook is paused, the tenant has reached its limit of "
             "schedules, webhooks, API keys or sessions, or the request has a session cookie where none is allowed, "
             "or lacks a required one."
         },

@@ -238,7 +238,7 @@ class WebhookNotFound(NotFound):
 
 
 class WebhookStateConflict(RequestError):
-    """The webhook is disabled; enable it first with PATCH {"enabled": true}."""
+    """The webhook is paused; resume it first with POST /v1/webhooks/:id/resume."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 
@@ -278,7 +278,7 @@ class HookUnknown(NotFound):
 
 
 class HookStateConflict(RequestError):
-    """The hook is disabled; enable it first with PATCH {"enabled": true}."""
+    """The delivery cannot be replayed."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 

@@ -31,12 +31,12 @@ _ENVIRON = {
     "AVA_RATE_LIMIT_ADDRESS": _MANY,
 }
 _SUBSCRIPTIONS = """
-INSERT INTO subscriptions (tenant_id, event_type, worker_id, match, input, priority, enabled, created_by)
+INSERT INTO subscriptions (tenant_id, event_type, worker_id, match, input, priority, created_by)
 SELECT %s, 'order.paid', 'wkr_sleep', json_build_object('data', json_build_object('shop', json_build_array(n))),
-    '{"seconds": 0}'::json, 5, true, 'usr_bench' FROM generate_series(1, 990) AS n
+    '{"seconds": 0}'::json, 5, 'usr_bench' FROM generate_series(1, 990) AS n
 UNION ALL
 SELECT %s, 'order.paid', 'wkr_sleep', '{"data": {"shop": [{"numeric": [">", 100000]}]}}'::json,
-    '{"seconds": 0}'::json, 5, true, 'usr_bench' FROM generate_series(1, 10)
+    '{"seconds": 0}'::json, 5, 'usr_bench' FROM generate_series(1, 10)
 """
 
 

@@ -78,7 +78,7 @@ def _by_type(schema: dict[str, Any], schemas: dict[str, Any], name: str, depth: 
     if kind == "object":
         fields = schema.get("properties", {})
         return {field: _example(inner, schemas, field, depth + 1) for field, inner in fields.items()}
-    if name in _BY_NAME:
+    if name in _BY_NAME and "$ref" not in schema.get("items", {}):
         return _BY_NAME[name]
     if kind == "array":
         return [_example(schema["items"], schemas, "", depth + 1)] if "items" in schema else []

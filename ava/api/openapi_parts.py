@@ -274,7 +274,7 @@ EXAMPLES: dict[str, Any] = {
     "EventBody": _EVENT,
     "EventsBody": _EVENT,
     "SubscriptionBody": _SUBSCRIPTION,
-    "SubscriptionChangeBody": {"enabled": False},
+    "SubscriptionChangeBody": {"priority": 3},
     "SubscriptionTestBody": {"event": _EVENT_SEEN, **_RULE},
     "HookBody": {"name": "pulls", "provider": "github", "worker_id": "wkr_incident_notify"},
     "HookChangeBody": {"tolerance_seconds": 120},

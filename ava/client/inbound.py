@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from ava.client.calls import ApiResource, Calls, key_header
+from ava.client.calls import ApiResource, Calls, PausableResource, flag, key_header
 from ava.client.deliveries import ReceivedDeliveries
 from ava.client.flows import Flow, Listing, Mode, Sender, call, listing
 from ava.client.reading import read
@@ -30,7 +30,10 @@ class SubscriptionOptions(TypedDict, total=False):
     match: Mapping[str, Any] | None
     input: Mapping[str, Any] | None
     priority: int
-    enabled: bool
+
+
+class _NewSubscription(SubscriptionOptions, total=False):
+    paused: bool
 
 
 class _SubscriptionChanges(SubscriptionOptions, total=False):
@@ -50,7 +53,10 @@ class HookOptions(TypedDict, total=False):
     priority: int
     dedupe: str
     tolerance_seconds: int
-    enabled: bool
+
+
+class _NewHook(HookOptions, total=False):
+    paused: bool
 
 
 class _HookChanges(HookOptions, total=False):
@@ -110,8 +116,10 @@ class Events(ApiResource[Mode]):
         return self._calls.records(ReceivedEvent, _EVENTS, params | time_range(since, until))
 
 
-class Subscriptions(ApiResource[Mode]):
-    """Calls about subscriptions."""
+class Subscriptions(PausableResource[Mode, Subscription]):
+    """Calls about subscriptions. A paused one skips events."""
+
+    _kind, _path = Subscription, _SUBSCRIPTIONS
 
     @call
     def create(
@@ -120,7 +128,7 @@ class Subscriptions(ApiResource[Mode]):
         worker_id: str,
         *,
         idempotency_key: str | None = None,
-        **options: Unpack[SubscriptionOptions],
+        **options: Unpack[_NewSubscription],
     ) -> Flow[Subscription]:
         """Create a subscription: each event with the type and a matching pattern creates a job of the worker."""
         body = {"event_type": event_type, "worker_id": worker_id, **options}
@@ -129,10 +137,16 @@ class Subscriptions(ApiResource[Mode]):
 
     @listing
     def list(
-        self, *, event_type: str | None = None, worker_id: str | None = None, per_page: int = 100
+        self,
+        *,
+        event_type: str | None = None,
+        worker_id: str | None = None,
+        paused: bool | None = None,
+        per_page: int = 100,
     ) -> Listing[Subscription]:
         """Return the matching subscriptions, newest first."""
         params = {"per_page": per_page, "filter[event_type]": event_type, "filter[worker_id]": worker_id}
+        params["filter[paused]"] = flag(paused)
         return self._calls.records(Subscription, _SUBSCRIPTIONS, params)
 
     @call
@@ -165,8 +179,10 @@ class Subscriptions(ApiResource[Mode]):
         return self._calls.record(TriedSubscription, "POST", f"{_SUBSCRIPTIONS}/test", body=body)
 
 
-class Hooks(ApiResource[Mode]):
-    """Calls about hooks."""
+class Hooks(PausableResource[Mode, Hook]):
+    """Calls about hooks. A paused one accepts deliveries and stores them as skipped, until they are replayed."""
+
+    _kind, _path = Hook, _HOOKS
 
     def __init__(self, calls: Calls, sender: Sender) -> None:
         super().__init__(calls, sender)
@@ -175,16 +191,16 @@ class Hooks(ApiResource[Mode]):
 
     @call
     def create(
-        self, name: str, provider: str, *, idempotency_key: str | None = None, **options: Unpack[HookOptions]
+        self, name: str, provider: str, *, idempotency_key: str | None = None, **options: Unpack[_NewHook]
     ) -> Flow[Hook]:
         """Create a hook. Only this response contains its `url`, and the `secret` if it was generated."""
         body = {"name": name, "provider": provider, **options}
         return self._calls.record(Hook, "POST", _HOOKS, body=body, headers=key_header(idempotency_key))
 
     @listing
-    def list(self, *, per_page: int = 100) -> Listing[Hook]:
-        """Return the hooks, newest first."""
-        return self._calls.records(Hook, _HOOKS, {"per_page": per_page})
+    def list(self, *, paused: bool | None = None, per_page: int = 100) -> Listing[Hook]:
+        """Return the hooks, newest first: all, paused or other ones."""
+        return self._calls.records(Hook, _HOOKS, {"per_page": per_page, "filter[paused]": flag(paused)})
 
     @call
     def get(self, hook_id: str) -> Flow[Hook]:

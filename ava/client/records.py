@@ -190,7 +190,6 @@ class WebhookStatus(OpenEnum):
 
     ACTIVE = "active"
     DEGRADED = "degraded"
-    DISABLED = "disabled"
 
 
 class DeliveryDirection(OpenEnum):
@@ -610,7 +609,7 @@ class Subscription:
     #: the event.
     input: dict[str, Any] | None = None
     priority: int  # The priority of the created jobs, 1 (highest) to 10 (lowest).
-    enabled: bool
+    paused: Pause | None = None  # Its pause; None: it is not paused.
     created_by: str
     created_at: datetime
     updated_at: datetime
@@ -642,7 +641,7 @@ class Hook:
     priority: int  # The priority of the created jobs, 1 (highest) to 10 (lowest).
     dedupe: HookDedupe  # How to detect a duplicate delivery, which starts nothing.
     tolerance_seconds: int  # Max difference in seconds between the signed time and now, in either direction.
-    enabled: bool
+    paused: Pause | None = None  # Its pause; None: it is not paused.
     prefix: str  # The part of its token that is not secret.
     previous_token_until: datetime | None = None  # When the previous URL, before the last rotation, stops working.
     created_by: str
@@ -659,7 +658,7 @@ class HookTest:
     """The response that the sender of a test would get."""
 
     status: int  # 200 to 599.
-    reason: str | None = None  # Why the delivery was refused, or created no job.
+    reason: str | None = None  # Why the delivery was refused or skipped, or created no job.
     delivery_id: str | None = None
     duplicate: bool
     job_ids: list[str]
@@ -675,7 +674,7 @@ class Webhook:
     status: WebhookStatus  # `degraded`: a delivery was abandoned and none has succeeded since; events are still sent.
     created_at: datetime
     updated_at: datetime
-    disabled_reason: str | None = None  # Who disabled it: `client`, or `gone` if the endpoint answered 410.
+    paused: Pause | None = None  # Its pause; None: it is not paused.
     #: Until then, requests are also signed with the previous secret; None: they are not.
     previous_secret_until: datetime | None = None
     roots_only: bool  # True if it receives no events of jobs that a handler created.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ava.client.calls import ApiResource, Calls, key_header
+from ava.client.calls import Calls, PausableResource, flag, key_header
 from ava.client.deliveries import SentDeliveries
 from ava.client.flows import Flow, Listing, Mode, Sender, call, listing
 from ava.client.records import Delivery, Webhook
@@ -13,8 +13,10 @@ from ava.client.sent import segment
 _WEBHOOKS = "/v1/webhooks"
 
 
-class Webhooks(ApiResource[Mode]):
-    """Calls about webhooks."""
+class Webhooks(PausableResource[Mode, Webhook]):
+    """Calls about webhooks. A paused one gets no new deliveries, and its pending ones wait."""
+
+    _kind, _path = Webhook, _WEBHOOKS
 
     def __init__(self, calls: Calls, sender: Sender) -> None:
         super().__init__(calls, sender)
@@ -29,20 +31,21 @@ class Webhooks(ApiResource[Mode]):
         secret: str,
         *,
         roots_only: bool = False,
+        paused: bool = False,
         idempotency_key: str | None = None,
     ) -> Flow[Webhook]:
         """Create a webhook. Requests are signed with the secret, which the API never shows again.
 
         With `roots_only` it receives no events of jobs that a handler created.
         """
-        body = {"url": url, "events": list(events), "secret": secret, "roots_only": roots_only}
+        body = {"url": url, "events": list(events), "secret": secret, "roots_only": roots_only, "paused": paused}
         headers = key_header(idempotency_key)
         return self._calls.record(Webhook, "POST", _WEBHOOKS, body=body, headers=headers)
 
     @listing
-    def list(self, *, per_page: int = 100) -> Listing[Webhook]:
-        """Return the webhooks, newest first."""
-        return self._calls.records(Webhook, _WEBHOOKS, {"per_page": per_page})
+    def list(self, *, paused: bool | None = None, per_page: int = 100) -> Listing[Webhook]:
+        """Return the webhooks, newest first: all, paused or other ones."""
+        return self._calls.records(Webhook, _WEBHOOKS, {"per_page": per_page, "filter[paused]": flag(paused)})
 
     @call
     def get(self, webhook_id: str) -> Flow[Webhook]:
@@ -57,12 +60,10 @@ class Webhooks(ApiResource[Mode]):
         url: str | None = None,
         events: Sequence[str] | None = None,
         secret: str | None = None,
-        enabled: bool | None = None,
         roots_only: bool | None = None,
     ) -> Flow[Webhook]:
-        """Change the given fields. A disabled webhook receives nothing; its deliveries wait."""
-        fields = {"url": url, "events": events and list(events), "secret": secret, "enabled": enabled}
-        fields["roots_only"] = roots_only
+        """Change the given fields."""
+        fields = {"url": url, "events": events and list(events), "secret": secret, "roots_only": roots_only}
         body = {name: value for name, value in fields.items() if value is not None}
         return self._calls.record(Webhook, "PATCH", f"{_WEBHOOKS}/{segment(webhook_id)}", body=body)
 

@@ -198,7 +198,9 @@ class Sender:
             counters.WEBHOOK_REQUEST_SECONDS.observe(result.elapsed_ms / 1000)
             self._queues[delivery.endpoint].finish(delivery.id)
         for change in changes:
-            _log.warning("Webhook %s: status is now %s", change.webhook_id, change.status)
+            _log.warning(
+                "Webhook %s: status is now %s%s", change.webhook_id, change.status, ", paused" if change.is_gone else ""
+            )
         if self._results:
             self._is_behind = True
 

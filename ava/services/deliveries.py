@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from ava.domain.access.caller import Caller, Role
 from ava.domain.delivery import Delivery
-from ava.domain.webhooks.webhook import EndpointStatus
 from ava.errors import NotFound, WebhookNotFound, WebhookStateConflict
 from ava.store.delivery_table import DeliveryFilter, DeliveryTable
 from ava.store.engine.database import Connection, Database
@@ -98,9 +97,9 @@ class SentDeliveries(Deliveries):
         )
 
     def redeliver(self, caller: Caller, webhook_id: str, delivery_id: str) -> Delivery:
-        """Send a delivery again. Raise `WebhookNotFound`, `WebhookStateConflict` if the endpoint is disabled."""
+        """Send a delivery again. Raise `WebhookNotFound`, `WebhookStateConflict` if the endpoint is paused."""
         with self._database.connect() as connection:
-            _check_enabled(connection, caller, webhook_id)
+            _refuse_paused(connection, caller, webhook_id)
             delivery = deliveries.redeliver(
                 connection, tenant_id=caller.tenant_id, webhook_id=webhook_id, delivery_id=delivery_id
             )
@@ -116,7 +115,7 @@ class SentDeliveries(Deliveries):
         total, last = 0, None
         while True:
             with self._database.connect() as connection:
-                _check_enabled(connection, caller, webhook_id)
+                _refuse_paused(connection, caller, webhook_id)
                 batch = deliveries.redeliver_many(
                     connection,
                     tenant_id=caller.tenant_id,
@@ -130,9 +129,9 @@ class SentDeliveries(Deliveries):
                 return total
 
 
-def _check_enabled(connection: Connection, caller: Caller, webhook_id: str) -> None:
+def _refuse_paused(connection: Connection, caller: Caller, webhook_id: str) -> None:
     endpoint = endpoints.show(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id)
     if endpoint is None:
         raise WebhookNotFound
-    if endpoint.status is EndpointStatus.DISABLED:
+    if endpoint.paused is not None:
         raise WebhookStateConflict

@@ -13,7 +13,7 @@ from ava.domain.outbound import outbound_url
 from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.record import format_time
 from ava.domain.secrets.sealing import Sealer
-from ava.domain.webhooks.webhook import Endpoint, EndpointStatus
+from ava.domain.webhooks.webhook import Endpoint
 from ava.domain.webhooks.webhook_events import TEST, Event, make_body
 from ava.errors import InvalidFields, OutboundError, WebhookNotFound, WebhooksFull, WebhookStateConflict
 from ava.services import replays
@@ -39,6 +39,7 @@ class Webhooks:
         events: Sequence[str],
         secret: str,
         roots_only: bool = False,
+        paused: bool = False,
         key: str | None = None,
     ) -> tuple[Endpoint, bool]:
         """Create an endpoint. Return it, and True for a repeated call.
@@ -49,7 +50,7 @@ class Webhooks:
         self._check_url(url)
         sealed = self._sealer.seal(secret)
         with self._database.transaction() as connection:
-            asked = [url, sorted(events), secret, roots_only]
+            asked = [url, sorted(events), secret, roots_only, paused]
             if (earlier := replays.reserve(connection, caller, key, kind="webhook", asked=asked)) is not None:
                 return self._show(connection, caller, ids.encode("wh", earlier)), True
             created = endpoints.create(
@@ -59,6 +60,7 @@ class Webhooks:
                 events=events,
                 sealed_secret=sealed,
                 roots_only=roots_only,
+                paused_by=caller.actor if paused else None,
                 max_endpoints=WEBHOOKS.value,
             )
             if created is None:
@@ -81,13 +83,15 @@ class Webhooks:
         return found
 
     def page(
-        self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None
+        self, caller: Caller, *, paused: bool | None, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[list[Endpoint], int]:
-        """Return a page of endpoints, newest first, and the total."""
+        """Return a page of endpoints, newest first, and the number of matches."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
-            found = endpoints.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
-            total = endpoints.count(connection, tenant_id=tenant_id)
+            found = endpoints.page(
+                connection, tenant_id=tenant_id, paused=paused, limit=limit, offset=offset, before_id=before_id
+            )
+            total = endpoints.count(connection, tenant_id=tenant_id, paused=paused)
         return [_shown_to(caller, endpoint) for endpoint in found], total
 
     def change(
@@ -98,7 +102,6 @@ class Webhooks:
         url: str | None = None,
         events: Sequence[str] | None = None,
         secret: str | None = None,
-        is_enabled: bool | None = None,
         roots_only: bool | None = None,
     ) -> Endpoint:
         """Change the given fields. Raise `WebhookNotFound`, and like `create`."""
@@ -113,7 +116,6 @@ class Webhooks:
                 url=url,
                 events=events,
                 sealed_secret=sealed,
-                is_enabled=is_enabled,
                 roots_only=roots_only,
             )
         if changed is None:
@@ -126,6 +128,20 @@ class Webhooks:
         except OutboundError as error:
             raise InvalidFields(f"url: {error}", {"url": [str(error)]}) from None
 
+    def pause(self, caller: Caller, webhook_id: str, /, *, reason: str | None = None) -> tuple[bool, Endpoint]:
+        """Pause an endpoint. Return whether it was paused before, and its record. Raise `WebhookNotFound`."""
+        with self._database.transaction() as connection:
+            is_new = endpoints.pause(
+                connection, tenant_id=caller.tenant_id, webhook_id=webhook_id, by=caller.actor, reason=reason
+            )
+            return not is_new, self._show(connection, caller, webhook_id)
+
+    def resume(self, caller: Caller, webhook_id: str, /) -> tuple[bool, Endpoint]:
+        """Resume an endpoint. Return whether it was paused before, and its record. Raise `WebhookNotFound`."""
+        with self._database.transaction() as connection:
+            was_paused = endpoints.resume(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id)
+            return was_paused, self._show(connection, caller, webhook_id)
+
     def delete(self, caller: Caller, webhook_id: str) -> None:
         """Delete an endpoint. Raise `WebhookNotFound`."""
         with self._database.connect() as connection:
@@ -133,10 +149,10 @@ class Webhooks:
                 raise WebhookNotFound
 
     def send_test(self, caller: Caller, webhook_id: str) -> Delivery:
-        """Send a test event to an endpoint. Raise `WebhookNotFound`, `WebhookStateConflict` if it is disabled."""
+        """Send a test event to an endpoint. Raise `WebhookNotFound`, `WebhookStateConflict` if it is paused."""
         with self._database.transaction() as connection:
             endpoint = self._show(connection, caller, webhook_id)
-            if endpoint.status is EndpointStatus.DISABLED:
+            if endpoint.paused is not None:
                 raise WebhookStateConflict
             event = Event(
                 id=ids.encode("evt", ids.new_uuid()),

@@ -12,6 +12,8 @@ from ava.domain.pause import Pause
 #: second call changes nothing. The parameters are those of `parameters`.
 PAUSE_SET = "paused_at = clock_timestamp(), paused_by = %(paused_by)s::jsonb, pause_reason = %(pause_reason)s"
 RESUME_SET = "paused_at = NULL, paused_by = NULL, pause_reason = NULL"
+#: The value of `paused_at` of a new row, which is paused if the parameter `paused_by` is an actor.
+PAUSED_AT = "CASE WHEN %(paused_by)s::jsonb IS NOT NULL THEN clock_timestamp() END"
 
 
 def parameters(by: Actor, reason: str | None) -> dict[str, str | None]:

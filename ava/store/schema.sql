@@ -774,8 +774,10 @@ CREATE TABLE webhook_endpoints (
     id uuid NOT NULL DEFAULT ava_uuid7(),
     url text NOT NULL,
     events text[] NOT NULL CHECK (cardinality(events) > 0),
-    status text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'degraded', 'disabled', 'deleted')),
-    disabled_reason text CHECK (disabled_reason IN ('client', 'gone')),
+    status text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'degraded', 'deleted')),
+    paused_at timestamptz,
+    paused_by jsonb,
+    pause_reason text,
     secret text,
     previous_secret text,
     previous_secret_until timestamptz,
@@ -784,12 +786,13 @@ CREATE TABLE webhook_endpoints (
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, id),
-    CONSTRAINT reason_exactly_when_disabled CHECK ((status = 'disabled') = (disabled_reason IS NOT NULL)),
+    CONSTRAINT pause_is_whole CHECK ((paused_at IS NULL) = (paused_by IS NULL)
+        AND (pause_reason IS NULL OR paused_at IS NOT NULL)),
     CONSTRAINT no_secret_exactly_when_deleted CHECK ((status = 'deleted') = (secret IS NULL)),
     CONSTRAINT previous_secret_for_a_time CHECK ((previous_secret IS NULL) = (previous_secret_until IS NULL))
 );
 -- Every state transition of a job checks whether an endpoint subscribes to it.
-CREATE INDEX webhook_endpoints_told ON webhook_endpoints (tenant_id) WHERE status IN ('active', 'degraded');
+CREATE INDEX webhook_endpoints_told ON webhook_endpoints (tenant_id) WHERE status <> 'deleted' AND paused_at IS NULL;
 CREATE INDEX webhook_endpoints_deleted ON webhook_endpoints (id) WHERE status = 'deleted';
 
 -- The leases of endpoints: the sender that holds it, and the endpoint's recent behavior. A separate table because every
@@ -905,8 +908,8 @@ DECLARE
     event text := 'ava.job.' || CASE NEW.status WHEN 'running' THEN 'started' ELSE NEW.status END;
 BEGIN
     IF EXISTS (SELECT 1 FROM webhook_endpoints AS e
-               WHERE e.tenant_id = NEW.tenant_id AND e.status IN ('active', 'degraded') AND event = ANY(e.events)
-                   AND (NEW.parent_id IS NULL OR NOT e.roots_only)) THEN
+               WHERE e.tenant_id = NEW.tenant_id AND e.status <> 'deleted' AND e.paused_at IS NULL
+                   AND event = ANY(e.events) AND (NEW.parent_id IS NULL OR NOT e.roots_only)) THEN
         INSERT INTO webhook_events (tenant_id, type, job_id, sequence, status, attempt, started_at, completed_at,
                                     cancel_requested_at, cancelled_by, progress, is_of_child)
         VALUES (NEW.tenant_id, event, NEW.id,
@@ -937,16 +940,20 @@ CREATE TABLE subscriptions (
     match json,
     input json,
     priority smallint NOT NULL CHECK (priority BETWEEN 1 AND 10),
-    enabled boolean NOT NULL,
+    paused_at timestamptz,
+    paused_by jsonb,
+    pause_reason text,
     created_by text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- The version of the tenant's subscriptions that its last change created.
     since_version bigint NOT NULL DEFAULT 0,
-    PRIMARY KEY (tenant_id, id)
+    PRIMARY KEY (tenant_id, id),
+    CONSTRAINT pause_is_whole CHECK ((paused_at IS NULL) = (paused_by IS NULL)
+        AND (pause_reason IS NULL OR paused_at IS NOT NULL))
 ) WITH (fillfactor = 85);
 
--- Former states of enabled subscriptions, before a change or deletion, valid from `since_version` until before
+-- Former states of unpaused subscriptions, before a change, pause or deletion, valid from `since_version` until before
 -- `until_version`: the fan-out of an event uses the version of the event.
 CREATE TABLE former_subscriptions (
     LIKE subscriptions,
@@ -981,7 +988,9 @@ CREATE TABLE hooks (
     priority smallint NOT NULL CHECK (priority BETWEEN 1 AND 10),
     dedupe text NOT NULL CHECK (dedupe IN ('id', 'body', 'both', 'none')),
     tolerance_seconds integer NOT NULL CHECK (tolerance_seconds > 0),
-    enabled boolean NOT NULL,
+    paused_at timestamptz,
+    paused_by jsonb,
+    pause_reason text,
     lookup text NOT NULL UNIQUE,
     hash bytea NOT NULL,
     previous_lookup text UNIQUE,
@@ -991,6 +1000,8 @@ CREATE TABLE hooks (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant_id, id),
+    CONSTRAINT pause_is_whole CHECK ((paused_at IS NULL) = (paused_by IS NULL)
+        AND (pause_reason IS NULL OR paused_at IS NOT NULL)),
     CONSTRAINT job_or_event CHECK (worker_id IS NULL OR event_type IS NULL),
     CONSTRAINT input_is_of_a_job CHECK (input IS NULL OR worker_id IS NOT NULL),
     CONSTRAINT previous_token_for_a_time

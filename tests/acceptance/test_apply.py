@@ -34,7 +34,7 @@ subscriptions:
 hooks:
   github: {provider: github, secret: {env: TEST_TOKEN}}
 webhooks:
-  http://93.184.216.34/hook: {events: [ava.job.failed], secret: {env: TEST_TOKEN}, enabled: false}
+  http://93.184.216.34/hook: {events: [ava.job.failed], secret: {env: TEST_TOKEN}, paused: true}
 """
 
 
@@ -90,19 +90,20 @@ def test_a_file_becomes_what_the_api_has_and_a_changed_one_changes_it(system: Sy
     assert (worker["status"], worker["config"], worker["secrets"]) == ("paused", {"TARGET": "s3"}, ["TOKEN"])
     assert worker["retry"] == {"max": 0, "delays_seconds": [5, 60], "jitter": 0.2}
     (webhook,) = system.get("/v1/webhooks").json()["data"]
-    assert webhook["status"] == "disabled"
     (schedule,) = system.get("/v1/ava/schedules").json()["data"]
-    assert schedule["paused"]["by"]["kind"] == "user"
+    # A role of the platform has paused them.
+    assert (webhook["paused"]["by"], schedule["paused"]["by"]) == (None, None)
 
     # A changed file.
-    text = (
-        FILE.replace("0 3 * * *", "0 4 * * *").replace("on push", "on merge").replace("paused: true", "paused: false")
-    )
+    text = FILE.replace("0 3 * * *", "0 4 * * *").replace("on push", "on merge")
+    text = text.replace("paused: true", "paused: false").replace("github, secret", "github, paused: true, secret")
     assert _apply(system, tmp_path, text, "--yes", "--prune").returncode == 0
     (schedule,) = system.get("/v1/ava/schedules").json()["data"]
     assert (schedule["cron"], schedule["paused"]) == ("0 4 * * *", None)
     (subscription,) = system.get("/v1/ava/subscriptions").json()["data"]
     assert subscription["name"] == "on merge"
+    (webhook,), (hook,) = (system.get(path).json()["data"] for path in ("/v1/webhooks", "/v1/ava/hooks"))
+    assert (webhook["paused"], hook["paused"] is None) == (None, False)
     wrong = _apply(system, tmp_path, text.replace("0 4 * * *", "0 99 * * *"), "--yes")
     assert wrong.returncode == 1
     assert "schedules.nightly: " in wrong.stderr

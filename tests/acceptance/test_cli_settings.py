@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,13 +53,33 @@ def test_unset_clears_one_setting_and_leaves_the_others(fleet: System) -> None:
     hook = _run(fleet, "hooks", "create", "pulls", "--provider", "github", "--event-type", "pull")
     changed = _run(fleet, "hooks", "update", hook["id"], "--name", "pushes", "--unset", "event_type")
     assert (changed["name"], changed["event_type"]) == ("pushes", None)
-    assert ava(fleet, "deliveries", "list", hook["id"]).returncode == 0
+    assert ava(fleet, "deliveries", "list", hook["id"], "--status", "skipped").returncode == 0
     assert ava(fleet, "hooks", "delete", hook["id"], "--yes").returncode == 0
     declared = _run(fleet, "workers", "show", "wkr_sleep")["timeout_seconds"]
     changed = _run(fleet, "workers", "update", "wkr_sleep", "--timeout-seconds", "5", "--config", "A=1")
     assert (changed["timeout_seconds"], changed["config"]) == (5, {"A": "1"})
     cleared = _run(fleet, "workers", "update", "wkr_sleep", "--unset", "timeout-seconds", "--unset-config", "A")
     assert (cleared["timeout_seconds"], cleared["config"]) == (declared, {})
+
+
+def test_hooks_subscriptions_and_webhooks_are_paused_by_commands(fleet: System, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s" * 24)
+    created = (
+        ("subscriptions", "create", "order.*", "wkr_sleep"),
+        ("hooks", "create", "pulls", "--provider", "none"),
+        ("webhooks", "create", "https://example.com/", "--secret-file", str(tmp_path / "secret")),
+    )
+    for resource, *rest in created:
+        made = _run(fleet, resource, *rest, "--paused")
+        assert made["paused"]["reason"] is None
+        assert _run(fleet, resource, "resume", made["id"])["paused"] is None
+        paused = _run(fleet, resource, "pause", made["id"], "--reason", "it moves")
+        assert paused["paused"]["reason"] == "it moves"
+        assert _run(fleet, resource, "list", "--paused")["id"] == made["id"]
+        assert ava(fleet, resource, "list", "--not-paused").stdout == ""
+        _, shown = on_a_terminal(fleet, resource, "show", made["id"])
+        assert ": it moves" in shown
+        assert ava(fleet, resource, "delete", made["id"], "--yes").returncode == 0
 
 
 def test_a_change_of_one_limit_of_a_tenant_leaves_the_others(fleet: System) -> None:

@@ -95,6 +95,11 @@ async def _other_resources(client: Any) -> None:
     subscription = await _value(client.subscriptions.create("order.paid", "wkr_sleep", input={"seconds": 0}))
     sent = await _value(client.events.send("order.paid", {"order": 17}))
     assert (await _value(client.jobs.wait(sent.job_ids[0], 60))).trigger == "event"
+    paused = await _value(client.subscriptions.pause(subscription.id, reason="moving"))
+    assert (paused.paused.reason, paused.paused.by.kind) == ("moving", "user")
+    assert [each.id for each in await _all(client.subscriptions.list(paused=True))] == [subscription.id]
+    assert (await _value(client.events.send("order.paid", {"order": 18}))).job_ids == []
+    assert (await _value(client.subscriptions.resume(subscription.id))).paused is None
     await _value(client.subscriptions.delete(subscription.id))
     assert await _all(client.nodes.list())
     assert await _all(client.limits.list())

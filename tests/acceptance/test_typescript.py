@@ -52,7 +52,7 @@ _FOUND = {
     "held": "cancelled",
     "resumed": "active",
     "scheduled": [{"user_id": 7}, False, "holidays", None, 2],
-    "webhook": "disabled",
+    "webhook": ["moving", True, None],
     "event": 4,
     "listed": [9, 9, True],
     "refused": "resource_not_found",

@@ -46,7 +46,7 @@ def _job(api: Api, job_id: str) -> dict[str, Any]:
 def test_an_event_makes_a_job_of_each_subscription_that_it_matches(api: Api) -> None:
     first = _subscribe(api, match={"data": {"number": [{"numeric": [">", 5]}]}}, priority=2)
     _subscribe(api, match={"data": {"number": [8]}})
-    _subscribe(api, enabled=False)
+    _subscribe(api, paused=True)
     _subscribe(api, event_type="order.refunded")
     star = _subscribe(api, event_type="order.*", input={"n": {"$get": "data.number"}, "x": {"$get": "data.x"}})
     sent = _send(api)
@@ -187,8 +187,8 @@ def test_lower_roles_see_no_credentials_in_events(api: Api) -> None:
 
 def test_jobs_beyond_a_hundred_are_made_by_the_duty_each_once(api: Api) -> None:
     api.execute(
-        "INSERT INTO subscriptions (tenant_id, event_type, worker_id, priority, enabled, created_by)"
-        " SELECT 'ten_test', 'order.paid', 'wkr_open', 5, true, 'usr_test' FROM generate_series(1, 250)"
+        "INSERT INTO subscriptions (tenant_id, event_type, worker_id, priority, created_by)"
+        " SELECT 'ten_test', 'order.paid', 'wkr_open', 5, 'usr_test' FROM generate_series(1, 250)"
     )
     _subscribe(api)
     sent = _send(api)
@@ -211,17 +211,20 @@ def test_jobs_beyond_a_hundred_are_made_by_the_duty_each_once(api: Api) -> None:
 
 def test_jobs_beyond_a_hundred_are_of_the_subscriptions_that_the_event_found(api: Api) -> None:
     api.execute(
-        "INSERT INTO subscriptions (tenant_id, event_type, worker_id, priority, enabled, created_by)"
-        " SELECT 'ten_test', 'order.paid', 'wkr_open', 5, true, 'usr_test' FROM generate_series(1, 100)"
+        "INSERT INTO subscriptions (tenant_id, event_type, worker_id, priority, created_by)"
+        " SELECT 'ten_test', 'order.paid', 'wkr_open', 5, 'usr_test' FROM generate_series(1, 100)"
     )
-    changed, disabled, deleted, enabled = (_subscribe(api, input={"was": n}, enabled=n != 3) for n in range(4))
+    changed, paused, deleted, resumed = (_subscribe(api, input={"was": n}, paused=n == 3) for n in range(4))
     sent = _send(api)
     assert (len(sent["job_ids"]), sent["more_count"]) == (100, 3)
-    for each, change in ((changed, {"input": {"was": "changed"}, "priority": 1}), (disabled, {"enabled": False})):
-        for _ in range(2):
-            assert api.request("PATCH", f"{SUBSCRIPTIONS}/{each['id']}", json=change).status_code == 200
+    change = {"input": {"was": "changed"}, "priority": 1}
+    for _ in range(2):
+        assert api.request("PATCH", f"{SUBSCRIPTIONS}/{changed['id']}", json=change).status_code == 200
+        assert api.post(f"{SUBSCRIPTIONS}/{paused['id']}/pause").status_code == 200
+    # A change of a paused subscription retains no former state of it.
+    assert api.request("PATCH", f"{SUBSCRIPTIONS}/{paused['id']}", json={"input": {"was": 9}}).status_code == 200
     assert api.request("DELETE", f"{SUBSCRIPTIONS}/{deleted['id']}").status_code == 200
-    assert api.request("PATCH", f"{SUBSCRIPTIONS}/{enabled['id']}", json={"enabled": True}).status_code == 200
+    assert api.post(f"{SUBSCRIPTIONS}/{resumed['id']}/resume").status_code == 200
     later = _subscribe(api, input={"was": "later"})
     again = _send(api)
     assert (len(again["job_ids"]), again["more_count"]) == (100, 3)
@@ -235,8 +238,8 @@ def test_jobs_beyond_a_hundred_are_of_the_subscriptions_that_the_event_found(api
         job_ids = api.get(f"{EVENTS}/{event['id']}").get_json()["data"]["job_ids"]
         return [(job["triggered_by"], job["input"]["was"]) for job in (_job(api, each) for each in job_ids[100:])]
 
-    assert made_by(sent) == [(changed["id"], 0), (disabled["id"], 1), (deleted["id"], 2)]
-    assert made_by(again) == [(changed["id"], "changed"), (enabled["id"], 3), (later["id"], "later")]
+    assert made_by(sent) == [(changed["id"], 0), (paused["id"], 1), (deleted["id"], 2)]
+    assert made_by(again) == [(changed["id"], "changed"), (resumed["id"], 3), (later["id"], "later")]
     assert api.execute("SELECT count(*) > 0 FROM former_subscriptions") == [(True,)]
     retention.run_once(0)
     assert api.execute("SELECT count(*) FROM former_subscriptions") == [(0,)]
@@ -287,8 +290,8 @@ def test_a_thousand_events_of_one_request_let_others_go_on_in_between(
 
 def test_one_event_copies_at_most_32_mib_into_the_inputs_of_its_jobs(api: Api) -> None:
     api.execute(
-        "INSERT INTO subscriptions (tenant_id, event_type, worker_id, priority, enabled, created_by)"
-        " SELECT 'ten_test', 'order.paid', 'wkr_open', 5, true, 'usr_test' FROM generate_series(1, 399)"
+        "INSERT INTO subscriptions (tenant_id, event_type, worker_id, priority, created_by)"
+        " SELECT 'ten_test', 'order.paid', 'wkr_open', 5, 'usr_test' FROM generate_series(1, 399)"
     )
     _subscribe(api)
     sent = _send(api, {"type": "order.paid", "data": "x" * 700_000})
@@ -346,9 +349,9 @@ def test_a_tenant_has_ten_thousand_subscriptions_and_an_event_finds_those_that_m
     made = api.post(SUBSCRIPTIONS, json={"event_type": "order.paid", "worker_id": "wkr_open"})
     assert made.status_code == 201
     api.execute("""
-INSERT INTO subscriptions (tenant_id, event_type, worker_id, match, priority, enabled, created_by)
+INSERT INTO subscriptions (tenant_id, event_type, worker_id, match, priority, created_by)
 SELECT 'ten_test', 'order.paid', 'wkr_open', json_build_object('data', json_build_object('shop', json_build_array(n))),
-    5, true, 'usr_test' FROM generate_series(1, 9999) AS n""")
+    5, 'usr_test' FROM generate_series(1, 9999) AS n""")
     full = api.post(SUBSCRIPTIONS, json={"event_type": "order.paid", "worker_id": "wkr_open"})
     assert "(limit subscriptions)" in error_of(full, 409, "resource_conflict")["message"]
     sent = api.post(EVENTS, json={"type": "order.paid", "data": {"shop": 7000}}).get_json()["data"]

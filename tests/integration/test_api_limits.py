@@ -66,7 +66,7 @@ def test_the_bodies_of_schedules_and_webhooks_are_smaller_than_those_of_jobs(api
         ("PATCH", schedule, {"cron": "0 8 * * *"}, SCHEDULE_BODY_BYTES),
         ("POST", f"{SCHEDULES}/preview", {"cron": "0 9 * * *", "timezone": "UTC"}, SCHEDULE_BODY_BYTES),
         ("POST", WEBHOOKS, hook, WEBHOOK_BODY_BYTES),
-        ("PATCH", webhook, {"enabled": True}, WEBHOOK_BODY_BYTES),
+        ("PATCH", webhook, {"roots_only": True}, WEBHOOK_BODY_BYTES),
     ):
         # White space counts, so that the body is valid but for its length.
         whole = json.dumps(body).encode().ljust(limit.value)
@@ -181,7 +181,7 @@ def test_each_rate_has_its_own_requests_and_its_name(api_settings: Settings) -> 
         made = api.post("/v1/webhooks", json=hook)
         path = f"/v1/webhooks/{made.get_json()['data']['id']}"
         for _ in range(4):
-            assert api.request("PATCH", path, json={"enabled": True}).status_code == 200
+            assert api.request("PATCH", path, json={"roots_only": True}).status_code == 200
         for _ in range(3):
             last = api.post(JOBS, json={"worker_id": "wkr_open"})
         assert (last.headers["X-RateLimit-Limit"], last.headers["X-RateLimit-Remaining"]) == ("3", "0")

@@ -97,8 +97,8 @@ def _job_whose_input_cannot_be_resolved(bench: Bench) -> None:
 @_SCENARIOS.cuts("events.events.advance")
 def _event_with_more_jobs_than_a_transaction_makes(bench: Bench) -> None:
     bench.api.execute(
-        "INSERT INTO subscriptions (tenant_id, event_type, worker_id, priority, enabled, created_by)"
-        " SELECT 'ten_test', 'order.paid', 'wkr_open', 5, true, 'usr_test' FROM generate_series(1, 102)"
+        "INSERT INTO subscriptions (tenant_id, event_type, worker_id, priority, created_by)"
+        " SELECT 'ten_test', 'order.paid', 'wkr_open', 5, 'usr_test' FROM generate_series(1, 102)"
     )
     # Only the API tells that the tenant has subscriptions.
     body = {"event_type": "order.paid", "worker_id": "wkr_open"}

@@ -67,9 +67,9 @@ _FURTHER_ROWS = {
     f" SELECT %(tenant)s, {_ID}, '', '', '', {_AT}, {_AT}, {_ID}",
     "error_days": f"SELECT %(tenant)s, {_ID}, {_AT}, 1",
     "received_keys": f"SELECT %(tenant)s, {_ID}, '', {_ID}, {_AT}",
-    "former_subscriptions": "(tenant_id, id, event_type, worker_id, priority, enabled, created_by, created_at,"
+    "former_subscriptions": "(tenant_id, id, event_type, worker_id, priority, created_by, created_at,"
     f" updated_at, since_version, until_version, ended_at)"
-    f" SELECT %(tenant)s, {_ID}, 'a', '', 5, true, '', {_AT}, {_AT}, 1, 2, {_AT}",
+    f" SELECT %(tenant)s, {_ID}, 'a', '', 5, '', {_AT}, {_AT}, 1, 2, {_AT}",
     "rate_states": f"SELECT %(tenant)s || %(age)s::text, {_AT}, {_AT}",
 }
 #: Nodes belong to no tenant.

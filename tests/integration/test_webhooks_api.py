@@ -9,6 +9,7 @@ import pytest
 
 from ava import settings as settings_module
 from ava.domain import ids
+from ava.store.reports import metrics
 from harness.api import Api, error_of, wrong_fields
 from tests.integration.hostile_urls import HOSTILE_URLS
 
@@ -21,7 +22,7 @@ FIELDS = [
     "status",
     "created_at",
     "updated_at",
-    "disabled_reason",
+    "paused",
     "previous_secret_until",
     "roots_only",
 ]
@@ -107,17 +108,13 @@ def test_a_change_affects_only_the_fields_it_names(shared_api: Api) -> None:
         "data"
     ]
     assert (changed["url"], changed["events"]) == ("https://example.com/new", ["ava.job.started"])
-    disabled = _patch(shared_api, made["id"], enabled=False).get_json()["data"]
-    assert (disabled["status"], disabled["disabled_reason"]) == ("disabled", "client")
-    enabled = _patch(shared_api, made["id"], enabled=True).get_json()["data"]
-    assert (enabled["status"], enabled["disabled_reason"]) == ("active", None)
     rotated = _patch(shared_api, made["id"], secret="another secret, longer").get_json()["data"]
     assert rotated["previous_secret_until"] is not None
 
 
 def test_an_invalid_change_is_refused(shared_api: Api) -> None:
     made = _made(shared_api)
-    for fields in ({}, {"enabled": 1}, {"enabled": "true"}, {"status": "active"}, {"url": None}):
+    for fields in ({}, {"roots_only": 1}, {"enabled": True}, {"paused": True}, {"status": "active"}, {"url": None}):
         error_of(_patch(shared_api, made["id"], **fields), 422, "validation_error")
 
 
@@ -206,12 +203,21 @@ def test_deliveries_that_have_ended_are_sent_again_by_the_filters_of_the_list(ap
         error_of(api.post(f"{path}/redeliver", json={"since": "2026-01-01T00:00:00Z"} | wrong), 422, "validation_error")
 
 
-def test_a_disabled_webhook_gets_no_events(api: Api) -> None:
+def test_a_paused_webhook_gets_no_events(api: Api) -> None:
     made = _made(api)
-    _patch(api, made["id"], enabled=False)
-    error_of(api.post(f"/v1/webhooks/{made['id']}/test"), 409, "resource_conflict")
+    path = f"/v1/webhooks/{made['id']}"
+    delivery = api.post(f"{path}/test").get_json()["data"]["id"]
+    assert api.post(f"{path}/pause").get_json()["data"]["status"] == "active"
+    for call, body in (
+        ("test", None), (f"deliveries/{delivery}/redeliver", None), ("deliveries/redeliver", {"since": "2026-01-01"}),
+    ):  # fmt: skip
+        message = error_of(api.post(f"{path}/{call}", json=body), 409, "resource_conflict")["message"]
+        assert "POST /v1/webhooks/:id/resume" in message
+    before = api.execute("SELECT count(*) FROM webhook_events")
     api.trigger()
-    assert api.execute("SELECT count(*) FROM webhook_events")[0][0] == 0
+    assert api.execute("SELECT count(*) FROM webhook_events") == before
+    with api.database.connect() as connection:
+        assert [(status, count) for status, count, _ in metrics.endpoint_counts(connection)] == [("paused", 1)]
 
 
 def test_without_an_encryption_key_no_webhook_is_created(database_url: str, redis_url: str) -> None:

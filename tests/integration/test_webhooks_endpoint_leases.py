@@ -212,7 +212,7 @@ def test_failed_deliveries_are_sent_again_in_batches(api: Api, monkeypatch: pyte
     ]  # fmt: skip
 
 
-def test_a_410_after_the_last_retry_disables_the_endpoint(api: Api, connection: Connection) -> None:
+def test_a_410_after_the_last_retry_pauses_the_endpoint(api: Api, connection: Connection) -> None:
     webhook_id = _endpoint(api)
     api.post(f"/v1/webhooks/{webhook_id}/test")
     (endpoint,) = _take(connection, ONE)
@@ -221,18 +221,32 @@ def test_a_410_after_the_last_retry_disables_the_endpoint(api: Api, connection: 
         outcomes.record(connection, [_outcome(due, status)])
         api.execute("UPDATE webhook_deliveries SET due_at = now() WHERE status = 'pending'")
     assert _row(api, "status, failures") == ("abandoned", 6)
-    assert _row(api, "status, disabled_reason", "webhook_endpoints") == ("disabled", "gone")
+    shown = api.get(f"/v1/webhooks/{webhook_id}").get_json()["data"]
+    assert (shown["status"], shown["paused"]["reason"]) == ("degraded", "The endpoint responded 410 (Gone).")
+    assert shown["paused"]["by"] == {"id": None, "kind": "system", "via": None, "label": None}
 
 
-def test_deliveries_to_a_disabled_endpoint_wait_until_it_is_enabled(api: Api, connection: Connection) -> None:
+def test_a_410_keeps_the_pause_of_a_client(api: Api, connection: Connection) -> None:
     webhook_id = _endpoint(api)
     api.post(f"/v1/webhooks/{webhook_id}/test")
-    api.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"enabled": False})
+    (endpoint,) = _take(connection, ONE)
+    (due,) = _due(connection, ONE, endpoint)
+    pause = api.post(f"/v1/webhooks/{webhook_id}/pause", json={"reason": "moving"}).get_json()["data"]["paused"]
+    # The request was sent before the pause.
+    outcomes.record(connection, [_outcome(due, 410)])
+    shown = api.get(f"/v1/webhooks/{webhook_id}").get_json()["data"]
+    assert (shown["status"], shown["paused"]) == ("degraded", pause)
+
+
+def test_deliveries_to_a_paused_endpoint_wait_until_it_is_resumed(api: Api, connection: Connection) -> None:
+    webhook_id = _endpoint(api)
+    api.post(f"/v1/webhooks/{webhook_id}/test")
+    api.post(f"/v1/webhooks/{webhook_id}/pause")
     (endpoint,) = _take(connection, ONE)
     assert _due(connection, ONE, endpoint) == []
     _release(connection, ONE, endpoint)
     assert _take(connection, ONE) == []
-    api.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"enabled": True})
+    api.post(f"/v1/webhooks/{webhook_id}/resume")
     assert _take(connection, ONE) == [endpoint]
     assert len(_due(connection, ONE, endpoint)) == 1
 

@@ -87,9 +87,9 @@ LISTS = {
 #: What a POST makes, where it is no job.
 MADE = {"/v1/ava/workers": WORKER}
 RECORDS = {
-    "/v1/ava/hooks": HOOK, "/v1/ava/hooks/hk_1": HOOK, "/v1/ava/hooks/hk_1/rotate": HOOK,
+    "/v1/ava/hooks": HOOK, "/v1/ava/hooks/hk_1/rotate": HOOK, **dict.fromkeys(_forms("/v1/ava/hooks/hk_1"), HOOK),
     "/v1/ava/hooks/hk_1/test": _record(client.HookTest), "/v1/ava/hooks/hk_1/deliveries/del_1": DELIVERY,
-    "/v1/ava/subscriptions": _record(client.Subscription), "/v1/ava/subscriptions/sub_1": _record(client.Subscription),
+    **dict.fromkeys((f"/v1/ava/subscriptions{id_}" for id_ in ("", *_forms("/sub_1"))), _record(client.Subscription)),
     "/v1/ava/events": EVENT, "/v1/ava/events/evt_1": EVENT,
     "/v1/ava/keys": _record(client.ApiKey), "/v1/ava/errors/err_1/retry": OPERATION,
     **dict.fromkeys(_forms("/v1/ava/nodes/node_1"), NODE),
@@ -106,8 +106,8 @@ RECORDS = {
     **dict.fromkeys((f"/v1/ava/schedules{id_}" for id_ in ("", *_forms("/sch_1"))), SCHEDULE),
     "/v1/ava/tenants/ten_1/limits": TENANT_RULES,
     "/v1/ava/jobs/cancel": OPERATION, "/v1/ava/sessions": {"ended": 1}, "/v1/ava/session/links": {"path": HOSTILE},
-    "/v1/webhooks": _record(client.Webhook),
-    "/v1/webhooks/wh_1": _record(client.Webhook), "/v1/webhooks/wh_1/test": DELIVERY,
+    **dict.fromkeys((f"/v1/webhooks{id_}" for id_ in ("", *_forms("/wh_1"))), _record(client.Webhook)),
+    "/v1/webhooks/wh_1/test": DELIVERY,
     "/v1/webhooks/wh_1/deliveries/del_1/redeliver": DELIVERY, "/v1/webhooks/wh_1/deliveries/del_1": DELIVERY,
     "/v1/ava/hooks/hk_1/deliveries/del_1/replay": DELIVERY,
 }  # fmt: skip

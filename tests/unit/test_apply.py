@@ -54,6 +54,8 @@ def test_a_file_is_yaml_or_json(tmp_path: Path) -> None:
             "workers.wkr_a.secrets.TOKEN: the file must not contain secrets",
         ),
         ("webhooks: {'https://a.example': {events: [], secret: plain}}", "the file must not contain secrets"),
+        ("hooks: {a: {provider: none, paused: 'yes'}}", "hooks.a.paused: it must be true or false"),
+        ("hooks: {a: {provider: none, enabled: true}}", "hooks.a: 'enabled' is unknown"),
         ("workers: {1: {}}", "the name 1 must be a string"),
         ("workers: {a: {}, a: {}}", "'a' appears twice"),
         ("workers: &all {a: {config: *all}}", "aliases are not supported"),

@@ -88,7 +88,9 @@ def _calls_with_ids(client: Client) -> Iterator[tuple[str, Callable[[str], Any]]
             if named:
 
                 def call_with(id: str, method: Any = method, needed: Any = needed, named: Any = named) -> Any:
-                    found = method(**{each.name: id if each.name in named else {} for each in needed})
+                    given = {each.name: id if each.name in named else {} for each in needed}
+                    first = [given.pop(each.name) for each in needed if each.kind is each.POSITIONAL_ONLY]
+                    found = method(*first, **given)
                     return next(found) if isinstance(found, Iterator) else found
 
                 yield f"{type(group).__name__}.{name}", call_with

@@ -313,8 +313,8 @@ def test_subscriptions_are_found_by_exact_types_and_by_stars_in_the_order_of_the
 def _subscription(event_type: str, id_: str = "sub_1", match: Any = None) -> Subscription:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     return Subscription(
-        id=id_, tenant_id="ten_a", event_type=event_type, worker_id="wkr_a", priority=5, created_by="usr_a",
-        created_at=now, updated_at=now, match_json=None if match is None else json.dumps(match),
+        id=id_, tenant_id="ten_a", event_type=event_type, worker_id="wkr_a", priority=5, paused=None,
+        created_by="usr_a", created_at=now, updated_at=now, match_json=None if match is None else json.dumps(match),
     )  # fmt: skip
 
 

@@ -10,11 +10,12 @@ from ava.api.http import responses
 from ava.api.http.client_addresses import public_url
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.paging import PageRequest, page_of
+from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes import deliveries
 from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED
+from ava.api.routes.pause_calls import add_pauses
 from ava.api.schemas.deliveries import DeliveryListRequest, ReceivedDeliveryListQuery, ReplayBody
 from ava.api.schemas.hook_requests import HookTestBody, HookTestRecord, write_test
 from ava.api.schemas.hooks import (
@@ -28,6 +29,7 @@ from ava.api.schemas.hooks import (
     NewHookRequest,
     write_hook,
 )
+from ava.api.schemas.pause_fields import PausedListRequest
 from ava.domain.limits import inbound_limits
 from ava.domain.secrets.redaction import HIDDEN
 from ava.services.events.hooks import NewHook
@@ -57,7 +59,7 @@ CALLS = "/v1/hooks"
 )
 def create(new: NewHookRequest, key: str | None) -> Response:
     """Create a hook."""
-    created, is_replay = context().hooks.create(caller(), new.spec, secret=new.secret, key=key)
+    created, is_replay = context().hooks.create(caller(), new.spec, secret=new.secret, paused=new.paused, key=key)
     response = _shown_once(created, 201)
     response.headers["Location"] = f"{blueprint.url_prefix}/{created.hook.id}"
     if is_replay:
@@ -72,9 +74,11 @@ def _shown_once(new: NewHook, status: int) -> Response:
 
 @blueprint.get("")
 @operation(summary="List hooks", description="Newest first.", query=HookListQuery(), record=HookRecord(), is_list=True)
-def list_hooks(query: PageRequest) -> Response:
+def list_hooks(query: PausedListRequest) -> Response:
     """Show a page of hooks."""
-    found, total = context().hooks.page(caller(), limit=query.limit, offset=query.offset, before_id=query.after_id)
+    found, total = context().hooks.page(
+        caller(), paused=query.paused, limit=query.limit, offset=query.offset, before_id=query.after_id
+    )
     return page_of(query, found, total, write_hook)
 
 
@@ -109,6 +113,22 @@ def change(hook_id: str, asked: HookChangeRequest) -> Response:
     names = set(HookChangeBody().fields) - {"secret", "keep_secret_seconds"}
     record_change(before, write_hook(changed), names, hidden=hidden)
     return responses.data(write_hook(changed))
+
+
+add_pauses(
+    blueprint,
+    "/<hook:hook_id>",
+    lambda: context().hooks,
+    write_hook,
+    noun="a hook",
+    effects=(
+        "The hook still accepts deliveries, and stores them as `skipped`: they start nothing until they are "
+        "replayed. Applies within 2 s.",
+        "Deliveries from now on are processed, within 2 s. Earlier ones can be replayed.",
+    ),
+    record=HookRecord(),
+    needs_payloads=True,
+)
 
 
 @blueprint.post("/<hook:hook_id>/rotate")

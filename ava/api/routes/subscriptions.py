@@ -13,6 +13,7 @@ from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED
+from ava.api.routes.pause_calls import add_pauses
 from ava.api.schemas.subscriptions import (
     SubscriptionBody,
     SubscriptionChangeBody,
@@ -26,7 +27,6 @@ from ava.api.schemas.subscriptions import (
     write_subscription,
     write_tried,
 )
-from ava.domain.events.subscription import SubscriptionSpec
 from ava.domain.limits import inbound_limits
 from ava.services.events.subscriptions import try_rule
 
@@ -39,7 +39,7 @@ blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptio
     description="From now on, each event that matches the type and pattern creates a job of the worker. An invalid "
     "pattern or template is refused with the path of the mistake.",
     body=SubscriptionBody(),
-    body_as="spec",
+    body_as="fields",
     max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
     record=SubscriptionRecord(),
     status=201,
@@ -49,9 +49,9 @@ blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptio
     needs_payloads=True,
     takes_key=True,
 )
-def create(spec: SubscriptionSpec, key: str | None) -> Response:
+def create(fields: dict[str, Any], key: str | None) -> Response:
     """Create a subscription."""
-    created, is_replay = context().subscriptions.create(caller(), spec, key)
+    created, is_replay = context().subscriptions.create(caller(), **fields, key=key)
     response = responses.data(write_subscription(created), 201)
     response.headers["Location"] = f"{blueprint.url_prefix}/{created.id}"
     if is_replay:
@@ -117,6 +117,21 @@ def change(subscription_id: str, changes: dict[str, Any]) -> Response:
     after = write_subscription(context().subscriptions.change(caller(), subscription_id, changes))
     record_change(before, after, SubscriptionChangeBody().fields)
     return responses.data(after)
+
+
+add_pauses(
+    blueprint,
+    "/<subscription:subscription_id>",
+    lambda: context().subscriptions,
+    write_subscription,
+    noun="a subscription",
+    effects=(
+        "Events from now on create no jobs for the subscription, also after it is resumed.",
+        "Events from now on create jobs again.",
+    ),
+    record=SubscriptionRecord(),
+    needs_payloads=True,
+)
 
 
 @blueprint.delete("/<subscription:subscription_id>")

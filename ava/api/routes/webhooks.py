@@ -10,11 +10,12 @@ from flask import Blueprint, Response
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.paging import PageRequest, page_of
+from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes import deliveries
 from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import REPLAYED
+from ava.api.routes.pause_calls import add_pauses
 from ava.api.schemas.deliveries import (
     DeliveryListRequest,
     DeliveryRecord,
@@ -22,6 +23,7 @@ from ava.api.schemas.deliveries import (
     SentDeliveryListQuery,
     write_delivery,
 )
+from ava.api.schemas.pause_fields import PausedListRequest
 from ava.api.schemas.webhooks import (
     DeletedRecord,
     WebhookBody,
@@ -68,9 +70,11 @@ def create(fields: dict[str, Any], key: str | None) -> Response:
 @operation(
     summary="List webhooks", description="Newest first.", query=WebhookListQuery(), record=WebhookRecord(), is_list=True
 )
-def list_webhooks(query: PageRequest) -> Response:
+def list_webhooks(query: PausedListRequest) -> Response:
     """Show a page of webhooks."""
-    found, total = context().webhooks.page(caller(), limit=query.limit, offset=query.offset, before_id=query.after_id)
+    found, total = context().webhooks.page(
+        caller(), paused=query.paused, limit=query.limit, offset=query.offset, before_id=query.after_id
+    )
     return page_of(query, found, total, write_webhook)
 
 
@@ -85,8 +89,7 @@ def show(webhook_id: str) -> Response:
 @operation(
     summary="Update a webhook",
     description="Changes only the fields in the body. After a new secret, requests are signed with both secrets for "
-    "24 hours, so that the receiver can switch. `enabled` turns the webhook off and on; pending deliveries are "
-    "retained while it is off.",
+    "24 hours, so that the receiver can switch.",
     body=WebhookChangeBody(),
     body_as="changes",
     max_bytes=limits.WEBHOOK_BODY_BYTES,
@@ -106,13 +109,28 @@ def change(webhook_id: str, changes: dict[str, Any]) -> Response:
     if before.url != changed.url:
         # The path of a URL may be secret.
         hidden["url"] = (_without_path(before.url), _without_path(changed.url))
-    record_change(write_webhook(before), write_webhook(changed), ("events", "status", "roots_only"), hidden=hidden)
+    record_change(write_webhook(before), write_webhook(changed), ("events", "roots_only"), hidden=hidden)
     return responses.data(write_webhook(changed))
 
 
 def _without_path(url: str) -> str:
     scheme, host, *_ = urlsplit(url)
     return f"{scheme}://{host}"
+
+
+add_pauses(
+    blueprint,
+    "/<webhook_id>",
+    lambda: context().webhooks,
+    write_webhook,
+    noun="a webhook",
+    effects=(
+        "Sends no further events to the webhook. Its pending deliveries are retained.",
+        "Sends the pending deliveries of the webhook, and events from now on.",
+    ),
+    record=WebhookRecord(),
+    needs_payloads=True,
+)
 
 
 @blueprint.delete("/<webhook_id>")

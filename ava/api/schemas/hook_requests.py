@@ -82,7 +82,9 @@ class HookTestRecord(Schema):
     """The response that the sender of a test would get."""
 
     status = WholeNumber(minimum=200, maximum=599)
-    reason = Text(allow_none=True, metadata={"description": "Why the delivery was refused, or created no job."})
+    reason = Text(
+        allow_none=True, metadata={"description": "Why the delivery was refused or skipped, or created no job."}
+    )
     delivery_id = Id("del", allow_none=True)
     duplicate = Flag(attribute="is_duplicate")
     job_ids = fields.List(Id("job"))

@@ -10,11 +10,12 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import Choice, ClientId, Flag, Id, JsonText, Plain, Text, WholeNumber
-from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.fields import Choice, ClientId, Id, JsonText, Plain, Text, WholeNumber
+from ava.api.http.paging import PageQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import EventTypeField, PatternField, TemplateField, dedupe_field, priority_field
+from ava.api.schemas.pause_fields import PausedField, PausedListRequest, new_paused, paused_filter
 from ava.api.schemas.subscriptions import rules_renamed
 from ava.domain.events.hook import (
     DEFAULT_TOLERANCE_SECONDS,
@@ -109,6 +110,7 @@ class NewHookRequest:
 
     spec: HookSpec
     secret: str | None
+    paused: bool
 
 
 class HookBody(Strict):
@@ -125,17 +127,18 @@ class HookBody(Strict):
     priority = priority_field(load_default=priority.DEFAULT)
     dedupe = dedupe_field(load_default=None, allow_none=True)
     tolerance_seconds = _tolerance(load_default=DEFAULT_TOLERANCE_SECONDS)
-    enabled = Flag(load_default=True, metadata={"description": "False: the hook responds 404."})
+    paused = new_paused()
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> NewHookRequest:
         values = rules_renamed(values)
         secret, custom, provider = values.pop("secret"), values.pop("verifier"), values["provider"]
+        paused = values.pop("paused")
         row = custom or PROVIDERS.get(provider)
         if row is None:
             raise ValidationError({"verifier": ["It is missing; a hook with provider `custom` needs it."]})
         values["dedupe"] = values["dedupe"] or row.default_dedupe(provider)
-        return NewHookRequest(spec=HookSpec(custom=custom, **values), secret=secret)
+        return NewHookRequest(spec=HookSpec(custom=custom, **values), secret=secret, paused=paused)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +166,6 @@ class HookChangeBody(Strict):
     priority = priority_field()
     dedupe = dedupe_field()
     tolerance_seconds = _tolerance()
-    enabled = Flag()
 
     @validates_schema
     def _any(self, values: dict[str, Any], **_: Any) -> None:
@@ -193,11 +195,12 @@ class HookRotateBody(Strict):
 class HookListQuery(PageQuery):
     """The parameters of the list of hooks."""
 
+    paused = paused_filter("hooks")
     cursor = cursor_field(paging.id_reader("hk"))
 
     @post_load
-    def _request(self, values: dict[str, Any], **_: Any) -> PageRequest:
-        return PageRequest(**take_page(values))
+    def _request(self, values: dict[str, Any], **_: Any) -> PausedListRequest:
+        return PausedListRequest(**take_page(values), **values)
 
 
 # Out -----------------------------------------------------------------------------------------------------------------
@@ -211,7 +214,7 @@ class HookRecord(RecordSchema, of=Hook):
 
     names = (
         "id tenant_id name provider verifier secrets worker_id event_type match input priority dedupe "
-        "tolerance_seconds enabled prefix previous_token_until created_by created_at updated_at url secret"
+        "tolerance_seconds paused prefix previous_token_until created_by created_at updated_at url secret"
     )
     verifier = JsonText(
         attribute="verifier_json", metadata={"type": "object", "description": "How the requests are authenticated."}
@@ -227,6 +230,7 @@ class HookRecord(RecordSchema, of=Hook):
     priority = priority_field()
     dedupe = dedupe_field()
     tolerance_seconds = _tolerance()
+    paused = PausedField()
     url = Text(
         allow_none=True,
         metadata={

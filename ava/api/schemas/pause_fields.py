@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import ValidationError, fields
 
 from ava.api.http.context import caller
-from ava.api.http.fields import Text, TextFlag
+from ava.api.http.fields import Flag, Text, TextFlag
+from ava.api.http.paging import PageRequest
 from ava.api.http.records import CallerNested, RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.access.actor import Actor
@@ -36,6 +38,11 @@ class PauseBody(Strict):
     )
 
 
+def new_paused() -> Flag:
+    """Return the field `paused` of a record to create."""
+    return Flag(load_default=False, metadata={"description": "True: create it paused. Default: false."})
+
+
 def paused_filter(of: str) -> TextFlag:
     """Return the parameter `filter[paused]` of a list of `of`."""
     return TextFlag(
@@ -44,6 +51,13 @@ def paused_filter(of: str) -> TextFlag:
         allow_none=False,
         metadata={"description": f"Only paused {of} (true), or only {of} that are not paused (false)."},
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PausedListRequest(PageRequest):
+    """A page of records, and whether to list paused ones or the others; None: both."""
+
+    paused: bool | None
 
 
 class ActorRecord(RecordSchema, of=Actor):

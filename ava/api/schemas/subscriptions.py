@@ -9,11 +9,12 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import ClientId, Flag, Id, JsonObject, JsonText, Text, TextFlag
+from ava.api.http.fields import ClientId, Flag, Id, JsonObject, JsonText, Text
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import PatternField, ShortString, SubscribedTypeField, TemplateField, priority_field
+from ava.api.schemas.pause_fields import PausedField, new_paused, paused_filter
 from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec
 from ava.domain.events.templates import FIELDS
 from ava.domain.jobs import priority
@@ -51,11 +52,12 @@ class SubscriptionBody(Strict):
     match = PatternField(load_default=None, allow_none=True, metadata=_MATCH)
     input = TemplateField(load_default=None, allow_none=True, metadata=_INPUT)
     priority = priority_field(load_default=priority.DEFAULT)
-    enabled = Flag(load_default=True, metadata={"description": "False: events create no jobs."})
+    paused = new_paused()
 
     @post_load
-    def _spec(self, values: dict[str, Any], **_: Any) -> SubscriptionSpec:
-        return SubscriptionSpec(match_json=values.pop("match"), input_json=values.pop("input"), **values)
+    def _arguments(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
+        paused = values.pop("paused")
+        return {"spec": SubscriptionSpec(**rules_renamed(values)), "paused": paused}
 
 
 class SubscriptionChangeBody(Strict):
@@ -67,7 +69,6 @@ class SubscriptionChangeBody(Strict):
     match = PatternField(allow_none=True, metadata=_MATCH)
     input = TemplateField(allow_none=True, metadata=_INPUT)
     priority = priority_field()
-    enabled = Flag()
 
     @validates_schema
     def _any(self, values: dict[str, Any], **_: Any) -> None:
@@ -107,12 +108,7 @@ class SubscriptionListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "Only subscriptions of this worker."},
     )
-    enabled = TextFlag(
-        data_key="filter[enabled]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only enabled subscriptions (true), or only disabled subscriptions (false)."},
-    )
+    paused = paused_filter("subscriptions")
     cursor = cursor_field(paging.id_reader("sub"))
 
     @post_load
@@ -164,10 +160,11 @@ _HIDDEN = {"payload": payloads.hide_value}
 class SubscriptionRecord(RecordSchema, of=Subscription):
     """A subscription: a rule that creates a worker's job for each matching event."""
 
-    names = "id tenant_id event_type worker_id name match input priority enabled created_by created_at updated_at"
+    names = "id tenant_id event_type worker_id name match input priority paused created_by created_at updated_at"
     match = JsonText(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
     input = JsonText(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
     priority = priority_field()
+    paused = PausedField()
 
 
 class SubscriptionDeletedRecord(Schema):

@@ -8,10 +8,11 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from ava.api.http import paging
-from ava.api.http.fields import REQUIRED, Choice, Id, Text
-from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.fields import REQUIRED, Choice, Flag, Id, Text
+from ava.api.http.paging import PageQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
+from ava.api.schemas.pause_fields import PausedField, PausedListRequest, new_paused, paused_filter
 from ava.domain.webhooks.webhook import Endpoint
 from ava.domain.webhooks.webhook_events import EventType, signing_key
 
@@ -56,15 +57,6 @@ class _Secret(Text):
         return value
 
 
-class _Switch(fields.Field[Any]):
-    """True or false; `1`, `"true"` and null are refused."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
-        if not isinstance(value, bool):
-            raise ValidationError("It must be true or false.")
-        return value
-
-
 def _event_list(**rest: Any) -> fields.List[Any]:
     return fields.List(
         Choice(EventType),
@@ -88,13 +80,10 @@ class WebhookBody(Strict):
         },
     )
 
-    roots_only = _Switch(
-        load_default=False,
-        metadata={
-            "type": "boolean",
-            "description": "True: send no events of jobs that a handler created.",
-        },
+    roots_only = Flag(
+        load_default=False, metadata={"description": "True: send no events of jobs that a handler created."}
     )
+    paused = new_paused()
 
     @post_load
     def _once(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -111,20 +100,15 @@ class WebhookChangeBody(Strict):
             "description": "A new secret. For 24 hours, requests are signed with both the new and the previous secret."
         }
     )
-    enabled = _Switch(metadata={"type": "boolean", "description": "False: send no events to it."})
-    roots_only = _Switch(
-        metadata={"type": "boolean", "description": "True: send no events of jobs that a handler created."}
-    )
+    roots_only = Flag(metadata={"description": "True: send no events of jobs that a handler created."})
 
     @validates_schema
     def _any(self, values: dict[str, Any], **_: Any) -> None:
         if not values:
-            raise ValidationError("It must have at least one of url, events, secret, enabled and roots_only.")
+            raise ValidationError("It must have at least one of url, events, secret and roots_only.")
 
     @post_load
     def _arguments(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
-        if "enabled" in values:
-            values["is_enabled"] = values.pop("enabled")
         return _each_once(values)
 
 
@@ -137,11 +121,12 @@ def _each_once(values: dict[str, Any]) -> dict[str, Any]:
 class WebhookListQuery(PageQuery):
     """The parameters of the list of webhooks."""
 
+    paused = paused_filter("webhooks")
     cursor = cursor_field(paging.id_reader("wh"))
 
     @post_load
-    def _request(self, values: dict[str, Any], **_: Any) -> PageRequest:
-        return PageRequest(**take_page(values))
+    def _request(self, values: dict[str, Any], **_: Any) -> PausedListRequest:
+        return PausedListRequest(**take_page(values), **values)
 
 
 # Out -------------------------------------------------------------------------------------------------------------
@@ -150,8 +135,9 @@ class WebhookListQuery(PageQuery):
 class WebhookRecord(RecordSchema, of=Endpoint):
     """A webhook: a URL that receives events."""
 
-    names = "id url events status created_at updated_at disabled_reason previous_secret_until roots_only"
+    names = "id url events status created_at updated_at paused previous_secret_until roots_only"
     events = fields.List(Choice(EventType))
+    paused = PausedField()
 
 
 class DeletedRecord(Schema):

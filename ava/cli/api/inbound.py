@@ -14,6 +14,8 @@ from ava.cli.options.resources import (
     RecordOption,
     Resource,
     changed_fields,
+    new_paused_option,
+    paused_option,
     priority_option,
     time_range_options,
     unset_option,
@@ -30,7 +32,7 @@ _HOOK_COLUMNS = (
     Column(title="NAME", value=lambda hook: hook.name, min_width=8),
     Column(title="PROVIDER", value=lambda hook: hook.provider, min_width=8),
     Column(title="MAKES", value=lambda hook: hook.worker_id or hook.event_type or "events", min_width=8),
-    Column(title="ENABLED", value=lambda hook: hook.enabled, is_wide=True),
+    Column(title="PAUSED", value=lambda hook: hook.paused is not None),
     Column(title="CREATED", value=lambda hook: hook.created_at, is_wide=True),
 )
 _SUBSCRIPTION_COLUMNS = (
@@ -38,7 +40,7 @@ _SUBSCRIPTION_COLUMNS = (
     Column(title="EVENTS", value=lambda subscription: subscription.event_type, min_width=8),
     Column(title="WORKER", value=lambda subscription: subscription.worker_id, min_width=8),
     Column(title="NAME", value=lambda subscription: subscription.name, min_width=8, is_optional=True),
-    Column(title="ENABLED", value=lambda subscription: subscription.enabled, is_wide=True),
+    Column(title="PAUSED", value=lambda subscription: subscription.paused is not None),
 )
 _EVENT_COLUMNS = (
     Column(title="ID", value=lambda event: event.id),
@@ -66,9 +68,11 @@ _hooks = Resource(
     id_type=HOOK_ID,
     columns=_HOOK_COLUMNS,
 )
-_hooks.add_list("List hooks, newest first.", empty="No hooks yet.")
+_hooks.add_list("List hooks, newest first.", paused_option, empty="No hooks match.")
 _hooks.add_show("Show a hook.")
-_hooks.add_switches(pause="Pause hooks: their URLs return 404 until they are resumed.", resume="Resume hooks.")
+_hooks.add_pauses(
+    pause="Pause hooks: they accept deliveries and store them as skipped, to be replayed.", resume="Resume hooks."
+)
 _hooks.add_delete("Delete hooks with their secrets. Their jobs and events stay.")
 hooks = _hooks.group
 
@@ -103,6 +107,7 @@ _settings = with_options(
 @click.argument("name")
 @click.option("--provider", type=click.Choice(_PROVIDERS), required=True, help="The service that sends the webhooks.")
 @click.option("--secret-file", help="A file with the secret, or - (stdin).  [default: generated, or set later]")
+@new_paused_option
 @_settings
 @output_options
 @connected
@@ -209,9 +214,10 @@ _subscriptions.add_list(
     "List subscriptions, newest first.",
     click.option("--worker", "worker_id", type=WORKER_ID, help="Only subscriptions of this worker."),
     click.option("--event-type", help="Only subscriptions with exactly this event type."),
+    paused_option,
 )
 _subscriptions.add_show("Show a subscription.")
-_subscriptions.add_switches(
+_subscriptions.add_pauses(
     pause="Pause subscriptions: events start no jobs for them until they are resumed.",
     resume="Resume subscriptions for new events.",
 )
@@ -224,6 +230,7 @@ _rule = with_options(click.option("--name", help="Display name."), _match, _temp
 @subscriptions.command("create")
 @click.argument("event_type")
 @click.argument("worker_id", type=WORKER_ID)
+@new_paused_option
 @_rule
 @output_options
 @connected

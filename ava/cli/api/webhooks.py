@@ -11,7 +11,7 @@ import click
 
 from ava.cli.options.arguments import WEBHOOK_ID
 from ava.cli.options.connection import connected
-from ava.cli.options.resources import RecordOption, Resource, changed_fields
+from ava.cli.options.resources import RecordOption, Resource, changed_fields, new_paused_option, paused_option
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 
@@ -23,11 +23,10 @@ _TEST_SECONDS = 15.0
 
 _COLUMNS = (
     Column(title="ID", value=lambda webhook: webhook.id),
-    Column(title="STATUS", value=lambda webhook: webhook.status),
+    Column(title="STATUS", value=lambda webhook: "paused" if webhook.paused else webhook.status),
     Column(title="URL", value=lambda webhook: webhook.url, min_width=16),
     Column(title="EVENTS", value=lambda webhook: ", ".join(webhook.events), min_width=14),
     Column(title="CREATED", value=lambda webhook: webhook.created_at, is_wide=True),
-    Column(title="REASON", value=lambda webhook: webhook.disabled_reason, is_wide=True),
 )
 
 _events: Callable[..., Any] = click.option(
@@ -50,9 +49,11 @@ _webhooks = Resource(
     id_type=WEBHOOK_ID,
     columns=_COLUMNS,
 )
-_webhooks.add_list("List webhooks, newest first.", empty="No webhooks: create one with `ava webhooks create`.")
+_webhooks.add_list(
+    "List webhooks, newest first.", paused_option, empty="No webhooks match: create one with `ava webhooks create`."
+)
 _webhooks.add_show("Show a webhook.")
-_webhooks.add_switches(
+_webhooks.add_pauses(
     pause="Pause webhooks: nothing is sent, and deliveries wait until they are resumed.", resume="Resume webhooks."
 )
 _webhooks.add_delete("Delete webhooks, with their secrets and deliveries.")
@@ -63,6 +64,7 @@ webhooks = _webhooks.group
 @click.argument("endpoint", metavar="URL")
 @_events
 @click.option("--roots-only", is_flag=True, help="Send no events of child jobs.")
+@new_paused_option
 @_secret_file
 @output_options
 @connected
@@ -72,6 +74,7 @@ def create(
     *,
     events: tuple[str, ...],
     roots_only: bool,
+    paused: bool,
     secret_file: str | None,
     printer: RecordPrinter,
 ) -> None:
@@ -83,7 +86,8 @@ def create(
     ava webhooks create https://example.com/hook --event ava.job.failed
     """
     chosen = events or ("ava.job.completed", "ava.job.failed")
-    printer.record(client.webhooks.create(endpoint, chosen, read_secret(secret_file), roots_only=roots_only))
+    secret = read_secret(secret_file)
+    printer.record(client.webhooks.create(endpoint, chosen, secret, roots_only=roots_only, paused=paused))
 
 
 @webhooks.command()

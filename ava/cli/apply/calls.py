@@ -56,20 +56,12 @@ def cure(section: str, error: Exception) -> str:
 
 
 def _listed(client: Client, section: str) -> Iterable[tuple[str, Record]]:
-    records: Iterable[Any]
-    if section == "webhooks":
-        for webhook in client.webhooks.list():
-            values = {"events": webhook.events, "enabled": webhook.status != "disabled"}
-            yield webhook.url, Record(id=webhook.id, values=values)
-        return
-    if section == "schedules":
-        records = client.schedules.list()
-    else:
-        records = client.subscriptions.list() if section == "subscriptions" else client.hooks.list()
+    records: Iterable[Any] = _resource(client, section).list()
     for record in records:
         is_declared = section == "schedules" and record.created_by == DECLARER
-        values = vars(record) | {"paused": getattr(record, "paused", None) is not None}
-        yield record.name or record.id, Record(id=record.id, values=values, is_ours=not is_declared)
+        name = record.url if section == "webhooks" else record.name or record.id
+        values = {**vars(record), "paused": record.paused is not None}
+        yield name, Record(id=record.id, values=values, is_ours=not is_declared)
 
 
 def _worker(worker: Worker, entry: Mapping[str, Any]) -> Record:
@@ -124,7 +116,7 @@ def refusals(client: Client, changes: Sequence[Change]) -> list[str]:
     found: list[str] = []
     for change in changes:
         try:
-            perform(client, change, with_secrets(change), is_dry_run=True)
+            perform(client, change, with_secrets(change))
         except CallFailed as error:
             if isinstance(error.__cause__, ApiRateLimited | ApiUnavailable):
                 raise
@@ -132,7 +124,7 @@ def refusals(client: Client, changes: Sequence[Change]) -> list[str]:
     return found
 
 
-def perform(client: Client, change: Change, body: dict[str, Any], *, is_dry_run: bool = False) -> Any:
+def perform(client: Client, change: Change, body: dict[str, Any]) -> Any:
     """Make the call of a change. Returns the created or changed record; None after a deletion.
 
     Raises `CallFailed`, with the entry's name, if the API refuses the change.
@@ -140,36 +132,37 @@ def perform(client: Client, change: Change, body: dict[str, Any], *, is_dry_run:
     from ava.client import ApiError
 
     try:
-        return _call(client, change, body, is_dry_run=is_dry_run)
+        return _call(client, change, body)
     except (ApiError, TypeError) as error:
         raise CallFailed(f"{change.section}.{change.name}: {error}{cure(change.section, error)}") from error
 
 
-def _call(client: Client, change: Change, body: dict[str, Any], *, is_dry_run: bool) -> Any:
+def _call(client: Client, change: Change, body: dict[str, Any]) -> Any:
     if change.section == "workers":
         return client.workers.update(change.id, **body)
     if change.section == "limits":
         return client.tenants.set_limits(change.id, **body)
-    of: Any = {
-        "schedules": client.schedules,
-        "subscriptions": client.subscriptions,
-        "hooks": client.hooks,
-        "webhooks": client.webhooks,
-    }[change.section]
+    of = _resource(client, change.section)
     if change.verb == "delete":
         return of.delete(change.id)
     if change.verb == "change":
         return _update(of, change.id, body)
-    if change.section != "webhooks":
-        return of.create(name=change.name, **body)
-    enabled = body.pop("enabled", True)
-    made = client.webhooks.create(change.name, **body)
-    return made if enabled or is_dry_run else client.webhooks.update(made.id, enabled=False)
+    name = "url" if change.section == "webhooks" else "name"
+    return of.create(**{name: change.name}, **body)
 
 
 def _update(of: Any, record_id: str, body: dict[str, Any]) -> Any:
-    is_paused = body.pop("paused", None)
+    paused: bool | None = body.pop("paused", None)
     updated = of.update(record_id, **body) if body else None
-    if is_paused is None:
+    if paused is None:
         return updated
-    return of.pause(record_id) if is_paused else of.resume(record_id)
+    return of.pause(record_id) if paused else of.resume(record_id)
+
+
+def _resource(client: Client, section: str) -> Any:
+    return {
+        "schedules": client.schedules,
+        "subscriptions": client.subscriptions,
+        "hooks": client.hooks,
+        "webhooks": client.webhooks,
+    }[section]

@@ -35,7 +35,7 @@ class Section:
     required: tuple[str, ...] = ()
 
 
-_RULE = ("worker_id", "match", "input", "priority", "enabled", "event_type")
+_RULE = ("worker_id", "match", "input", "priority", "paused", "event_type")
 SECTIONS = {
     "limits": Section(fields=frozenset({"max_running", "weight", "most_urgent_priority", "retention_days"})),
     "workers": Section(
@@ -55,7 +55,7 @@ SECTIONS = {
         fields=frozenset({*_RULE, "provider", "secret", "verifier", "dedupe", "tolerance_seconds"}),
         required=("provider",),
     ),
-    "webhooks": Section(fields=frozenset({"events", "secret", "enabled"}), required=("events", "secret")),
+    "webhooks": Section(fields=frozenset({"events", "secret", "paused"}), required=("events", "secret")),
 }
 
 #: The entries of each section in the file, by name.
@@ -83,6 +83,8 @@ def _entry(place: str, entry: Any, section: Section) -> dict[str, Any]:
     if missing := [name for name in section.required if entry.get(name) is None]:
         raise CallFailed(f"{place}: {missing[0]} is missing.")
     _check_values(place, entry)
+    if not isinstance(entry.get("paused", False), bool):
+        raise CallFailed(f"{place}.paused: it must be true or false.")
     _check_secrets(place, entry)
     found: dict[str, Any] = entry
     return found

@@ -27,6 +27,9 @@ limit_option = click.option(
 )
 
 reason_option = click.option("--reason", help="Why, for those who see the pause.")
+#: Of `list` and of `create`.
+paused_option = click.option("--paused/--not-paused", default=None, help="Only paused ones, or only the others.")
+new_paused_option = click.option("--paused", is_flag=True, help="Create it paused.")
 
 
 def with_options(*options: Decorator) -> Decorator:
@@ -139,11 +142,6 @@ class Resource:
         """Add `pause ID…` and `resume ID…` with these texts."""
         self.add_action("pause", pause, reason_option, *options)
         self.add_action("resume", resume, *options)
-
-    def add_switches(self, *, pause: str, resume: str) -> None:
-        """Add `pause ID…` and `resume ID…` with these texts, for records with the field `enabled`."""
-        self.add_action("pause", pause, act=lambda calls, id_: calls.update(id_, enabled=False))
-        self.add_action("resume", resume, act=lambda calls, id_: calls.update(id_, enabled=True))
 
     @property
     def _ids(self) -> Decorator:

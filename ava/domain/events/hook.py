@@ -11,6 +11,7 @@ from typing import NoReturn
 from ava.domain.access.tokens import without_secrets
 from ava.domain.events.subscription import Rule
 from ava.domain.events.verifiers import PROVIDERS, DedupeBy, Provider, Verifier
+from ava.domain.pause import Pause
 from ava.domain.secrets.redaction import HIDDEN, is_credential
 from ava.errors import InvalidFields
 
@@ -18,6 +19,8 @@ DEFAULT_TOLERANCE_SECONDS = 300
 MAX_TOLERANCE_SECONDS = 3600
 #: Max simultaneously valid secrets: the current one and replaced ones.
 MAX_SECRETS = 4
+#: Why a paused hook skips a delivery.
+SKIP_REASON = "The hook was paused; replay the delivery to process it."
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,59}")
 
 
@@ -45,7 +48,6 @@ class HookSpec(Rule):
     priority: int
     dedupe: DedupeBy
     tolerance_seconds: int = DEFAULT_TOLERANCE_SECONDS
-    enabled: bool = True
 
     @property
     def verifier(self) -> Verifier:
@@ -59,6 +61,7 @@ class Hook(HookSpec):
 
     id: str = field(metadata={"prefix": "hk"})
     tenant_id: str
+    paused: Pause | None
     prefix: str = field(metadata={"description": "The part of its token that is not secret."})
     previous_token_until: datetime | None = field(
         metadata={"description": "When the previous URL, before the last rotation, stops working."}

@@ -15,6 +15,7 @@ from ava.domain.events.event import OWN_PREFIX, compact_json
 from ava.domain.events.patterns import Comparisons, Pattern, compile_pattern
 from ava.domain.events.templates import Template, TemplateTooLarge, compile_template, utf8_bytes
 from ava.domain.limits.table import BODY_BYTES
+from ava.domain.pause import Pause
 from ava.errors import PayloadTooLarge
 
 _ANY = ".*"
@@ -89,7 +90,6 @@ class SubscriptionSpec(Rule):
     worker_id: str
     name: str | None = None
     priority: int
-    enabled: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +98,14 @@ class Subscription(SubscriptionSpec):
 
     id: str = field(metadata={"prefix": "sub"})
     tenant_id: str
+    paused: Pause | None
     created_by: str
     created_at: datetime
     updated_at: datetime
 
 
 class SubscriptionIndex:
-    """A tenant's enabled subscriptions by event type; a lookup tries the type and each of its prefixes."""
+    """A tenant's unpaused subscriptions by event type; a lookup tries the type and each of its prefixes."""
 
     def __init__(self, subscriptions: Iterable[Subscription]) -> None:
         self._by_type: dict[str, list[Subscription]] = defaultdict(list)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from ava.domain.delivery import DeliveryStatus
+from ava.domain.pause import Pause
 from ava.domain.record import format_time
 
 #: Seconds from the first, second … failed request of a delivery to the next one. One more failure abandons it.
@@ -20,16 +21,16 @@ MAX_CONCURRENT = 32
 #: Max pause in seconds of an endpoint that times out.
 LONGEST_PAUSE_SECONDS = 60.0
 _HTTP_GONE = 410
+#: Why the system pauses an endpoint.
+GONE_REASON = "The endpoint responded 410 (Gone)."
 
 
 class EndpointStatus(StrEnum):
     """The status of an endpoint."""
 
     ACTIVE = "active"
-    #: A delivery was abandoned and none has succeeded since. Requests are still sent.
+    #: A delivery was abandoned and none has succeeded since. Requests are still sent, unless it is paused.
     DEGRADED = "degraded"
-    #: No requests are sent, because the client disabled the endpoint or the endpoint answered 410 Gone.
-    DISABLED = "disabled"
 
 
 class EndpointHealth(StrEnum):
@@ -59,15 +60,12 @@ class Endpoint:
     events: list[str]
     status: EndpointStatus = field(
         metadata={
-            "description": "`degraded`: a delivery was abandoned and none has succeeded since; events are still "
-            "sent. `disabled`: nothing is sent."
+            "description": "`degraded`: a delivery was abandoned and none has succeeded since; events are still sent."
         }
     )
     created_at: datetime
     updated_at: datetime
-    disabled_reason: str | None = field(
-        metadata={"description": "Who disabled it: `client`, or `gone` if the endpoint answered 410."}
-    )
+    paused: Pause | None
     previous_secret_until: datetime | None = field(
         metadata={"description": "Until then, requests are also signed with the previous secret; null: they are not."}
     )

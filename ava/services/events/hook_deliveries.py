@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -13,6 +14,7 @@ from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.domain.delivery import Delivery, DeliveryStatus
 from ava.domain.events import verification
+from ava.domain.events.hook import SKIP_REASON
 from ava.domain.events.received import BodyTooLarge, Received
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job
@@ -90,7 +92,8 @@ class ReceivedDeliveries(Deliveries):
     def replay(self, caller: Caller, hook_id: str, delivery_id: str, key: str | None = None) -> tuple[Delivery, bool]:
         """Receive a delivery again, with the current subscriptions. Return the new one, and True for a repeated call.
 
-        Verify its signature with the current secrets, but not its time. Raise `HookNotFound`, `HookStateConflict` if it
+        Verify its signature with the current secrets, but not its time. Only a skipped delivery can be a duplicate, of
+        a delivery that was processed since. Raise `HookNotFound`, `HookStateConflict` if it
         is still not authentic, `TooMany`, `IdempotencyKeyReused`.
         """
         with self._database.transaction() as connection:
@@ -132,8 +135,9 @@ class ReceivedDeliveries(Deliveries):
         except BodyTooLarge:
             raise HookStateConflict("The body is too large once it is unpacked.") from None
         arrival = make_arrival(hook, read, delivery.address or "", replay_of=delivery.id)
+        may_repeat = delivery.status is not DeliveryStatus.SKIPPED
         made = self._receiving.store(
-            connection, hook, read, data_json, arrival, capacity, now=opened.now(self._clock()), may_repeat=True
+            connection, hook, read, data_json, arrival, capacity, now=opened.now(self._clock()), may_repeat=may_repeat
         )
         return made.receipt, made.jobs
 
@@ -142,8 +146,8 @@ class ReceivedDeliveries(Deliveries):
     ) -> tuple[int, bool]:
         """Receive many deliveries again, all or none. Return their number, and True for a repeated call.
 
-        Skip duplicates, earlier replays, and deliveries that are still not authentic. Raise `InvalidFields` if there
-        are too many, and like `replay`.
+        Leave out duplicates, earlier replays, and deliveries that are still not authentic. Raise `InvalidFields` if
+        there are too many, and like `replay`.
         """
         digest = hashlib.sha256(repr(("replays", hook_id, delivery_filter)).encode()).digest()
         done: list[str] = []
@@ -166,15 +170,11 @@ class ReceivedDeliveries(Deliveries):
                     limit=_BATCH,
                     after_id=last,
                 )
-                for each in found:
-                    if each.delivery.replay_of is not None:
-                        continue
-                    try:
+                for each in (each for each in found if each.delivery.replay_of is None):
+                    with suppress(HookStateConflict):
                         receipt, made = self._replay(connection, opened, each, capacity)
-                    except HookStateConflict:
-                        continue
-                    done.append(receipt.delivery_id)
-                    jobs += made
+                        done += [] if receipt.is_duplicate else [receipt.delivery_id]
+                        jobs += made
                 if len(found) < _BATCH:
                     break
                 last = found[-1].delivery.id
@@ -221,7 +221,7 @@ class ReceivedDeliveries(Deliveries):
             return TestResult(status=error.status, reason=str(error), delivery_id=None, is_duplicate=False, job_ids=())
         return TestResult(
             status=200 if receipt.handshake is not None else opened.hook.verifier.answer_status,
-            reason=next((each.reason for each in receipt.refused), None),
+            reason=SKIP_REASON if receipt.is_skipped else next((each.reason for each in receipt.refused), None),
             delivery_id=receipt.delivery_id or None,
             is_duplicate=receipt.is_duplicate,
             job_ids=receipt.job_ids,

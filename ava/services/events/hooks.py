@@ -92,7 +92,7 @@ class Hooks:
         self._found: KeyCache[bool] = KeyCache(_MAX_REMEMBERED)
 
     def create(
-        self, caller: Caller, spec: HookSpec, *, secret: str | None, key: str | None = None
+        self, caller: Caller, spec: HookSpec, *, secret: str | None, paused: bool = False, key: str | None = None
     ) -> tuple[NewHook, bool]:
         """Create a hook. Return it, and True for a repeated call.
 
@@ -106,7 +106,7 @@ class Hooks:
         sealer = self._sealer.of_tenant(caller.tenant_id)
         token = tokens.make(TokenKind.HOOK, self._mark)
         with self._database.transaction() as connection:
-            asked = [dataclasses.asdict(spec), secret]
+            asked = [dataclasses.asdict(spec), secret, paused]
             if (earlier := replays.reserve(connection, caller, key, kind="hook", asked=asked)) is not None:
                 return NewHook(hook=_show(connection, caller, ids.encode("hk", earlier))), True
             self._check(connection, caller, spec)
@@ -117,6 +117,7 @@ class Hooks:
                 user_id=caller.principal,
                 token=token,
                 sealed_secrets=[] if given is None else [sealer.seal(given)],
+                paused_by=caller.actor if paused else None,
                 max_hooks=HOOKS.value,
             )
             if created is None:
@@ -139,13 +140,15 @@ class Hooks:
             return shown_to(caller, _show(connection, caller, hook_id))
 
     def page(
-        self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None
+        self, caller: Caller, *, paused: bool | None, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[list[Hook], int]:
-        """Return a page of hooks, newest first, and the total."""
+        """Return a page of hooks, newest first, and the number of matches."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
-            found = hooks.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
-            total = hooks.count(connection, tenant_id=tenant_id)
+            found = hooks.page(
+                connection, tenant_id=tenant_id, paused=paused, limit=limit, offset=offset, before_id=before_id
+            )
+            total = hooks.count(connection, tenant_id=tenant_id, paused=paused)
         return [shown_to(caller, each) for each in found], total
 
     def change(
@@ -183,6 +186,27 @@ class Hooks:
         self._known.clear()
         return done
 
+    def pause(self, caller: Caller, hook_id: str, /, *, reason: str | None = None) -> tuple[bool, Hook]:
+        """Pause a hook, which takes up to 2 s in other processes.
+
+        Return whether it was paused before, and its record. Raise `HookNotFound`.
+        """
+        with self._database.transaction() as connection:
+            is_new = hooks.pause(
+                connection, tenant_id=caller.tenant_id, hook_id=hook_id, by=caller.actor, reason=reason
+            )
+            found = _show(connection, caller, hook_id)
+        self._known.clear()
+        return not is_new, found
+
+    def resume(self, caller: Caller, hook_id: str, /) -> tuple[bool, Hook]:
+        """Resume a hook; like `pause`."""
+        with self._database.transaction() as connection:
+            was_paused = hooks.resume(connection, tenant_id=caller.tenant_id, hook_id=hook_id)
+            found = _show(connection, caller, hook_id)
+        self._known.clear()
+        return was_paused, found
+
     def rotate(
         self, caller: Caller, hook_id: str, *, keep_seconds: int, key: str | None = None
     ) -> tuple[NewHook, bool]:
@@ -213,10 +237,10 @@ class Hooks:
         self._known.clear()
 
     def find(self, text: str) -> OpenHook:
-        """Return the enabled hook of a token. Raise `HookUnknown`, in constant time."""
+        """Return the hook of a token. Raise `HookUnknown`, in constant time."""
         token = tokens.parse(text, TokenKind.HOOK)
         found = None if token is None else self._find(token)
-        if found is None or not found.hook.enabled:
+        if found is None:
             raise HookUnknown
         return found
 

@@ -13,7 +13,7 @@ from ava.domain.access.tokens import without_secrets
 from ava.domain.delivery import DeliveryStatus
 from ava.domain.events import verification
 from ava.domain.events.event import EventSpec, InboundEvent, Refusal, compact_json, source_of_hook
-from ava.domain.events.hook import Hook, default_type, stored_headers, within_bytes
+from ava.domain.events.hook import SKIP_REASON, Hook, default_type, stored_headers, within_bytes
 from ava.domain.events.received import BodyTooLarge, Received, begin_of, read_body, unpacked
 from ava.domain.events.subscription import make_input
 from ava.domain.events.verifiers import Scheme
@@ -48,8 +48,17 @@ class Receipt:
     job_ids: Sequence[str] = ()
     refused: Sequence[Refusal] = ()
     more_count: int = 0
+    #: Whether the hook is paused, so that the delivery starts nothing until it is replayed.
+    is_skipped: bool = False
     #: The response to a handshake, which is not stored; None for a delivery.
     handshake: str | None = None
+
+    @property
+    def status(self) -> DeliveryStatus:
+        """Return the status of the delivery."""
+        if self.is_duplicate:
+            return DeliveryStatus.DUPLICATE
+        return DeliveryStatus.SKIPPED if self.is_skipped else DeliveryStatus.ACCEPTED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +117,7 @@ class Receiving:
             self._refuse(opened.hook, read, address, error)
             raise
         self._jobs.publish(stored.jobs)
-        status = DeliveryStatus.DUPLICATE if stored.receipt.is_duplicate else DeliveryStatus.ACCEPTED
-        counters.HOOK_DELIVERIES.labels(status.value).inc()
+        counters.HOOK_DELIVERIES.labels(stored.receipt.status.value).inc()
         if stored.has_event:
             counters.EVENTS.labels("hook", "stored").inc()
         return stored.receipt
@@ -158,27 +166,24 @@ class Receiving:
         now: float,
         may_repeat: bool = False,
     ) -> Stored:
-        """Store an authentic request with its event and jobs, in a transaction.
+        """Store an authentic request with its event and jobs, in a transaction; a paused hook processes only replays.
 
         `capacity`: the transaction's remaining capacity for events. `may_repeat`: a deliberate replay, which is not
         deduplicated. Raise `TooMany` and `TooManyComparisons`, which must end the transaction.
         """
-        row = hook.verifier
         self._jobs.creator.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(request.body))
-        keys = (
-            []
-            if may_repeat
-            else verification.dedupe_keys(row, hook.dedupe, request, now=now, tolerance_seconds=hook.tolerance_seconds)
-        )
+        is_skipped = hook.paused is not None and arrival.replay_of is None
+        keys = [] if may_repeat else _dedupe_keys(hook, request, now=now, is_kept=not is_skipped)
         spec = _spec(hook, data_json, arrival)
-        matches = hook.pattern is None or hook.matches(_unsaved_record(hook, spec))
+        matches = not is_skipped and (hook.pattern is None or hook.matches(_unsaved_record(hook, spec)))
         arrived = hook_deliveries.accept(
             connection,
             arrival,
-            response_status=row.answer_status,
+            response_status=hook.verifier.answer_status,
             keys=keys,
             makes_job=matches and hook.worker_id is not None,
             makes_event=matches and hook.worker_id is None,
+            skipped=SKIP_REASON if is_skipped else None,
         )
         if arrived.duplicate_of is not None:
             return Stored(receipt=self._first(connection, hook, arrived.duplicate_of))
@@ -186,7 +191,7 @@ class Receiving:
             return self._make_job(connection, hook, spec, arrived, keys)
         if arrived.event_id is not None:
             return self._make_event(connection, hook, spec, arrived, capacity)
-        return Stored(receipt=Receipt(delivery_id=arrived.delivery_id))
+        return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, is_skipped=is_skipped))
 
     def _first(self, connection: Connection, hook: Hook, delivery_id: str) -> Receipt:
         """Return the receipt of the original of a duplicate delivery."""
@@ -302,6 +307,18 @@ def make_arrival(hook: Hook, request: Received, address: str, replay_of: str | N
         body_bytes=len(request.body),
         replay_of=replay_of,
     )
+
+
+def _dedupe_keys(hook: Hook, request: Received, *, now: float, is_kept: bool) -> list[tuple[bytes, float]]:
+    """Return the deduplication keys of a request, each with its validity in seconds.
+
+    Those of a skipped delivery (not `is_kept`) are only compared with earlier ones: it has started nothing, so its
+    replay, or the sender's next try, is no duplicate of it.
+    """
+    keys = verification.dedupe_keys(
+        hook.verifier, hook.dedupe, request, now=now, tolerance_seconds=hook.tolerance_seconds
+    )
+    return [(digest, seconds if is_kept else 0.0) for digest, seconds in keys]
 
 
 def _event_type(hook: Hook, request: Received) -> str:

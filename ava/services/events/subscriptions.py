@@ -54,14 +54,16 @@ class Subscriptions:
         self._database = database
         self._jobs = jobs
 
-    def create(self, caller: Caller, spec: SubscriptionSpec, key: str | None = None) -> tuple[Subscription, bool]:
+    def create(
+        self, caller: Caller, spec: SubscriptionSpec, *, paused: bool = False, key: str | None = None
+    ) -> tuple[Subscription, bool]:
         """Create a subscription. Return it, and True for a repeated call.
 
         Raise `PriorityTooUrgent`, `WorkerNotFound` if the tenant cannot see its worker, `WorkerDeprecated`,
         `SubscriptionsFull`, `IdempotencyKeyReused`.
         """
         with self._database.transaction() as connection:
-            asked = dataclasses.asdict(spec)
+            asked = dataclasses.asdict(spec) | {"paused": paused}
             if (earlier := replays.reserve(connection, caller, key, kind="subscription", asked=asked)) is not None:
                 return _show(connection, caller, ids.encode("sub", earlier)), True
             self._check(connection, caller, spec)
@@ -71,7 +73,13 @@ class Subscriptions:
             ):
                 sentence = f"The tenant has reached its limit of {max_subscriptions:,} subscriptions; delete one first."
                 raise SubscriptionsFull(SUBSCRIPTIONS.message(sentence))
-            created = subscriptions.create(connection, spec, tenant_id=caller.tenant_id, user_id=caller.principal)
+            created = subscriptions.create(
+                connection,
+                spec,
+                tenant_id=caller.tenant_id,
+                user_id=caller.principal,
+                paused_by=caller.actor if paused else None,
+            )
             if key is not None:
                 uuids = [subscription_uuid(created.id)]
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
@@ -116,13 +124,27 @@ class Subscriptions:
         Raise `SubscriptionNotFound`, and like `create`.
         """
         with self._database.transaction() as connection:
-            locked = subscriptions.lock(connection, tenant_id=caller.tenant_id, subscription_id=subscription_id)
-            if locked is None:
-                raise SubscriptionNotFound
+            locked = _lock(connection, caller, subscription_id)
             changed = replace(locked, **changes)
             if (changed.worker_id, changed.priority) != (locked.worker_id, locked.priority):
                 self._check(connection, caller, changed)
             return subscriptions.change(connection, changed)
+
+    def pause(self, caller: Caller, subscription_id: str, /, *, reason: str | None = None) -> tuple[bool, Subscription]:
+        """Pause a subscription. Return whether it was paused before, and its record. Raise `SubscriptionNotFound`."""
+        with self._database.transaction() as connection:
+            locked = _lock(connection, caller, subscription_id)
+            if locked.paused is None:
+                subscriptions.pause(connection, locked, by=caller.actor, reason=reason)
+            return locked.paused is not None, _show(connection, caller, subscription_id)
+
+    def resume(self, caller: Caller, subscription_id: str, /) -> tuple[bool, Subscription]:
+        """Resume a subscription. Return whether it was paused before, and its record. Raise `SubscriptionNotFound`."""
+        with self._database.transaction() as connection:
+            locked = _lock(connection, caller, subscription_id)
+            if locked.paused is not None:
+                subscriptions.resume(connection, locked)
+            return locked.paused is not None, _show(connection, caller, subscription_id)
 
     def delete(self, caller: Caller, subscription_id: str) -> None:
         """Delete a subscription; its jobs continue. Raise `SubscriptionNotFound`."""
@@ -151,6 +173,13 @@ def _show(connection: Connection, caller: Caller, subscription_id: str) -> Subsc
     return found
 
 
+def _lock(connection: Connection, caller: Caller, subscription_id: str) -> Subscription:
+    locked = subscriptions.lock(connection, tenant_id=caller.tenant_id, subscription_id=subscription_id)
+    if locked is None:
+        raise SubscriptionNotFound
+    return locked
+
+
 class KnownSubscriptions:
     """Find the subscriptions to an event type. They are read once per version."""
 
@@ -173,7 +202,7 @@ class KnownSubscriptions:
             if known is not None and known[0] == version:
                 self._known.move_to_end(tenant_id)
                 return known[2]
-        found = subscriptions.enabled(connection, tenant_id=tenant_id, version=version)
+        found = subscriptions.unpaused(connection, tenant_id=tenant_id, version=version)
         index = SubscriptionIndex(found)
         with self._lock:
             self._known[tenant_id] = (version, len(found), index)

@@ -81,11 +81,13 @@ WITH own AS (SELECT ava_uuid7() AS id OFFSET 0), known AS (
 ), earlier AS (
     SELECT known.first_id AS id FROM known, own WHERE known.first_id <> own.id ORDER BY known.first_id LIMIT 1
 )
-INSERT INTO hook_deliveries AS d (tenant_id, id, hook_id, status, response_status, event_id, event_type, source_id,
-                                  job_ids, duplicate_of, replay_of, address, headers, query, body, body_bytes)
-SELECT %(tenant_id)s, own.id, %(hook_id)s::uuid, CASE WHEN earlier.id IS NULL THEN 'accepted' ELSE 'duplicate' END,
-    %(response_status)s, CASE WHEN earlier.id IS NULL AND %(makes_event)s THEN ava_uuid7() END, %(event_type)s,
-    %(source_id)s, CASE WHEN earlier.id IS NULL AND %(makes_job)s THEN ARRAY[ava_uuid7()] ELSE '{}' END, earlier.id,
+INSERT INTO hook_deliveries AS d (tenant_id, id, hook_id, status, response_status, reason, event_id, event_type,
+    source_id, job_ids, duplicate_of, replay_of, address, headers, query, body, body_bytes)
+SELECT %(tenant_id)s, own.id, %(hook_id)s::uuid,
+    CASE WHEN earlier.id IS NOT NULL THEN 'duplicate' WHEN %(skipped)s::text IS NULL THEN 'accepted' ELSE 'skipped' END,
+    %(response_status)s, CASE WHEN earlier.id IS NULL THEN %(skipped)s::text END,
+    CASE WHEN earlier.id IS NULL AND %(makes_event)s THEN ava_uuid7() END, %(event_type)s, %(source_id)s,
+    CASE WHEN earlier.id IS NULL AND %(makes_job)s THEN ARRAY[ava_uuid7()] ELSE '{}' END, earlier.id,
     %(replay_of)s::uuid, %(address)s, %(headers)s::json, %(query)s::json, %(body)s, %(body_bytes)s
 FROM own LEFT JOIN earlier ON true
 RETURNING d.id::text, d.created_at, d.duplicate_of::text, d.job_ids::text[], d.event_id::text,
@@ -101,10 +103,12 @@ def accept(
     keys: Sequence[tuple[bytes, float]],
     makes_job: bool,
     makes_event: bool,
+    skipped: str | None,
 ) -> Arrived:
     """Store a verified request, in the transaction that creates its event and jobs.
 
-    `keys`: its deduplication keys, each with its validity in seconds, in ascending order.
+    `keys`: its deduplication keys, each with its validity in seconds, in ascending order. `skipped`: why it creates
+    nothing, unless it is a duplicate; None: it is processed.
     """
     parameters = _parameters(arrival) | {
         "response_status": response_status,
@@ -112,6 +116,7 @@ def accept(
         "seconds": [seconds for _, seconds in keys],
         "makes_job": makes_job,
         "makes_event": makes_event,
+        "skipped": skipped,
     }
     row = connection.exec_driver_sql(_ACCEPT, parameters).one()
     id_, created_at, duplicate_of, job_uuids, event_id, version = row

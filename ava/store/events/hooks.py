@@ -10,12 +10,15 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.access import tokens
+from ava.domain.access.actor import Actor
 from ava.domain.access.tokens import Token
 from ava.domain.events.hook import Hook, HookSpec
 from ava.domain.events.verifiers import read_row, row_of
+from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows, parameters_of
 from ava.store.engine.statement import Statement
+from ava.store.pause_columns import PAUSE_SET, PAUSED_AT, RESUME_SET
 
 _IS_VALID = "(x.secret ->> 'until' IS NULL OR (x.secret ->> 'until')::timestamptz > now())"
 _ROWS = RecordRows(
@@ -23,11 +26,12 @@ _ROWS = RecordRows(
     "h",
     columns={
         "custom": "h.verifier::text",
+        "paused": pause_columns.column("h"),
         "prefix": "h.lookup",
         "previous_token_until": "CASE WHEN h.previous_until > now() THEN h.previous_until END",
         "secret_count": f"(SELECT count(*) FROM json_array_elements(h.secrets) AS x (secret) WHERE {_IS_VALID})",
     },
-    readers={"custom": lambda text: read_row(json.loads(text))},
+    readers={"custom": lambda text: read_row(json.loads(text)), "paused": pause_columns.read},
     without=("url",),
 )
 _COLUMNS, _hook = _ROWS.columns, _ROWS.read
@@ -36,10 +40,10 @@ _COLUMNS, _hook = _ROWS.columns, _ROWS.read
 _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('hooks of ' || %(tenant_id)s, 0))")
 _CREATE = Statement(f"""
 INSERT INTO hooks AS h (tenant_id, name, provider, verifier, secrets, worker_id, event_type, match, input, priority,
-                        dedupe, tolerance_seconds, enabled, lookup, hash, created_by)
+                        dedupe, tolerance_seconds, paused_at, paused_by, lookup, hash, created_by)
 SELECT %(tenant_id)s, %(name)s, %(provider)s, %(verifier)s::json, %(secrets)s::json, %(worker_id)s, %(event_type)s,
-    %(match)s::json, %(input)s::json, %(priority)s, %(dedupe)s, %(tolerance_seconds)s, %(enabled)s, %(lookup)s,
-    %(hash)s, %(user_id)s
+    %(match)s::json, %(input)s::json, %(priority)s, %(dedupe)s, %(tolerance_seconds)s, {PAUSED_AT},
+    %(paused_by)s::jsonb, %(lookup)s, %(hash)s, %(user_id)s
 WHERE (SELECT count(*) FROM hooks AS c WHERE c.tenant_id = %(tenant_id)s) < %(max_hooks)s
 RETURNING {_COLUMNS}
 """)
@@ -53,9 +57,13 @@ def create(
     user_id: str,
     token: Token,
     sealed_secrets: Sequence[str],
+    paused_by: Actor | None,
     max_hooks: int,
 ) -> Hook | None:
-    """Create a hook, in a transaction. Returns None if the tenant has reached `max_hooks`."""
+    """Create a hook, paused if `paused_by` is an actor, in a transaction.
+
+    Returns None if the tenant has reached `max_hooks`.
+    """
     connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
     parameters = _fields(spec) | {
         "tenant_id": tenant_id,
@@ -63,6 +71,7 @@ def create(
         "secrets": json.dumps([{"sealed": sealed, "until": None} for sealed in sealed_secrets]),
         "lookup": token.lookup,
         "hash": tokens.hash_of(token),
+        "paused_by": None if paused_by is None else paused_by.json,
         "max_hooks": max_hooks,
     }
     row = connection.exec_driver_sql(_CREATE, parameters).first()
@@ -109,7 +118,7 @@ _CHANGE = Statement(f"""
 UPDATE hooks AS h SET name = %(name)s, provider = %(provider)s, verifier = %(verifier)s::json,
     secrets = coalesce(%(secrets)s::json, h.secrets), worker_id = %(worker_id)s, event_type = %(event_type)s,
     match = %(match)s::json, input = %(input)s::json, priority = %(priority)s, dedupe = %(dedupe)s,
-    tolerance_seconds = %(tolerance_seconds)s, enabled = %(enabled)s, updated_at = clock_timestamp()
+    tolerance_seconds = %(tolerance_seconds)s, updated_at = clock_timestamp()
 WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid
 RETURNING {_COLUMNS}
 """)
@@ -149,6 +158,27 @@ def rotate(connection: Connection, *, tenant_id: str, hook_id: str, token: Token
     return None if row is None else _hook(row)
 
 
+_PAUSE = Statement(f"""
+UPDATE hooks AS h SET {PAUSE_SET}, updated_at = clock_timestamp()
+WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid AND h.paused_at IS NULL
+""")
+_RESUME = Statement(f"""
+UPDATE hooks AS h SET {RESUME_SET}, updated_at = clock_timestamp()
+WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid AND h.paused_at IS NOT NULL
+""")
+
+
+def pause(connection: Connection, *, tenant_id: str, hook_id: str, by: Actor, reason: str | None) -> bool:
+    """Pause a hook: its deliveries are stored and start nothing. Returns False if nothing changed."""
+    parameters = {"tenant_id": tenant_id, "id": hook_uuid(hook_id)} | pause_columns.parameters(by, reason)
+    return connection.exec_driver_sql(_PAUSE, parameters).rowcount == 1
+
+
+def resume(connection: Connection, *, tenant_id: str, hook_id: str) -> bool:
+    """Resume a hook. Returns False if it was not paused."""
+    return connection.exec_driver_sql(_RESUME, {"tenant_id": tenant_id, "id": hook_uuid(hook_id)}).rowcount == 1
+
+
 _DELETE = Statement("DELETE FROM hooks AS h WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid")
 
 
@@ -160,24 +190,34 @@ def delete(connection: Connection, *, tenant_id: str, hook_id: str) -> bool:
 
 _PAGE = Statement(f"""
 SELECT {_COLUMNS} FROM hooks AS h
-WHERE h.tenant_id = %(tenant_id)s AND (%(before_id)s::uuid IS NULL OR h.id < %(before_id)s::uuid)
+WHERE h.tenant_id = %(tenant_id)s AND (%(paused)s::bool IS NULL OR (h.paused_at IS NOT NULL) = %(paused)s::bool)
+    AND (%(before_id)s::uuid IS NULL OR h.id < %(before_id)s::uuid)
 ORDER BY h.id DESC LIMIT %(limit)s OFFSET %(offset)s
 """)
-_COUNT = Statement("SELECT count(*) FROM hooks AS h WHERE h.tenant_id = %(tenant_id)s")
+_COUNT = Statement("""
+SELECT count(*) FROM hooks AS h
+WHERE h.tenant_id = %(tenant_id)s AND (%(paused)s::bool IS NULL OR (h.paused_at IS NOT NULL) = %(paused)s::bool)
+""")
 
 
 def page(
-    connection: Connection, *, tenant_id: str, limit: int, offset: int = 0, before_id: str | None = None
+    connection: Connection,
+    *,
+    tenant_id: str,
+    paused: bool | None,
+    limit: int,
+    offset: int = 0,
+    before_id: str | None = None,
 ) -> list[Hook]:
-    """Return hooks of a tenant, newest first."""
+    """Return hooks of a tenant, newest first; `paused` None means paused ones and others."""
     before = None if before_id is None else hook_uuid(before_id)
-    parameters = {"tenant_id": tenant_id, "limit": limit, "offset": offset, "before_id": before}
+    parameters = {"tenant_id": tenant_id, "paused": paused, "limit": limit, "offset": offset, "before_id": before}
     return [_hook(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
 
 
-def count(connection: Connection, *, tenant_id: str) -> int:
-    """Return the number of a tenant's hooks; a limit bounds it."""
-    return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id}).scalar_one())
+def count(connection: Connection, *, tenant_id: str, paused: bool | None) -> int:
+    """Return the number of a tenant's hooks, which a limit bounds; `paused` as in `page`."""
+    return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id, "paused": paused}).scalar_one())
 
 
 @dataclass(frozen=True, kw_only=True)

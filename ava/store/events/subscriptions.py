@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ava.domain import ids
+from ava.domain.access.actor import Actor
 from ava.domain.events.subscription import Subscription, SubscriptionSpec
+from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows, parameters_of
 from ava.store.engine.statement import Statement
+from ava.store.pause_columns import PAUSE_SET, PAUSED_AT, RESUME_SET
 
-_ROWS = RecordRows(Subscription, "s")
+_ROWS = RecordRows(
+    Subscription, "s", columns={"paused": pause_columns.column("s")}, readers={"paused": pause_columns.read}
+)
 _COLUMNS, _subscription = _ROWS.columns, _ROWS.read
 
 
@@ -21,7 +26,7 @@ class SubscriptionFilter:
 
     event_type: str | None = None
     worker_id: str | None = None
-    enabled: bool | None = None
+    paused: bool | None = None
 
 
 # Serializes the changes of one tenant, so that the count of its subscriptions is exact.
@@ -41,17 +46,20 @@ def has_capacity(connection: Connection, *, tenant_id: str, max_subscriptions: i
 #: The version that this transaction has raised.
 _VERSION_NOW = "(SELECT v.version FROM subscription_versions AS v WHERE v.tenant_id = %(tenant_id)s)"
 _CREATE = Statement(f"""
-INSERT INTO subscriptions AS s (tenant_id, event_type, worker_id, name, match, input, priority, enabled, created_by,
-    since_version)
+INSERT INTO subscriptions AS s (tenant_id, event_type, worker_id, name, match, input, priority, paused_at, paused_by,
+    created_by, since_version)
 VALUES (%(tenant_id)s, %(event_type)s, %(worker_id)s, %(name)s, %(match)s::json, %(input)s::json, %(priority)s,
-    %(enabled)s, %(user_id)s, {_VERSION_NOW})
+    {PAUSED_AT}, %(paused_by)s::jsonb, %(user_id)s, {_VERSION_NOW})
 RETURNING {_COLUMNS}
 """)
 
 
-def create(connection: Connection, spec: SubscriptionSpec, *, tenant_id: str, user_id: str) -> Subscription:
-    """Create a subscription, in the transaction of `has_capacity`."""
+def create(
+    connection: Connection, spec: SubscriptionSpec, *, tenant_id: str, user_id: str, paused_by: Actor | None
+) -> Subscription:
+    """Create a subscription, paused if `paused_by` is an actor, in the transaction of `has_capacity`."""
     parameters = parameters_of(SubscriptionSpec, spec) | {"tenant_id": tenant_id, "user_id": user_id}
+    parameters["paused_by"] = None if paused_by is None else paused_by.json
     return _subscription(connection.exec_driver_sql(_CREATE, parameters).one())
 
 
@@ -80,17 +88,18 @@ def _one(connection: Connection, statement: Statement, tenant_id: str, subscript
     return None if row is None else _subscription(row)
 
 
-# The former state of an enabled subscription, for events of earlier versions. One transaction may change it twice.
+# The former state of an unpaused subscription, for events of earlier versions. One transaction may change it twice.
 _FORMER = f"""former AS (
     INSERT INTO former_subscriptions
     SELECT s.*, {_VERSION_NOW} FROM subscriptions AS s
-    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid AND s.enabled AND s.since_version < {_VERSION_NOW}
+    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid AND s.paused_at IS NULL
+        AND s.since_version < {_VERSION_NOW}
 )"""
 _CHANGE = Statement(f"""
 WITH {_FORMER}
 UPDATE subscriptions AS s SET event_type = %(event_type)s, worker_id = %(worker_id)s, name = %(name)s,
-    match = %(match)s::json, input = %(input)s::json, priority = %(priority)s, enabled = %(enabled)s,
-    updated_at = clock_timestamp(), since_version = {_VERSION_NOW}
+    match = %(match)s::json, input = %(input)s::json, priority = %(priority)s, updated_at = clock_timestamp(),
+    since_version = {_VERSION_NOW}
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid
 RETURNING {_COLUMNS}
 """)
@@ -103,6 +112,29 @@ def change(connection: Connection, subscription: Subscription) -> Subscription:
         "id": subscription_uuid(subscription.id),
     }
     return _subscription(connection.exec_driver_sql(_CHANGE, parameters).one())
+
+
+_PAUSE = Statement(f"""
+WITH {_FORMER}
+UPDATE subscriptions AS s SET {PAUSE_SET}, updated_at = clock_timestamp(), since_version = {_VERSION_NOW}
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid AND s.paused_at IS NULL
+""")
+_RESUME = Statement(f"""
+UPDATE subscriptions AS s SET {RESUME_SET}, updated_at = clock_timestamp(), since_version = {_VERSION_NOW}
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid AND s.paused_at IS NOT NULL
+""")
+
+
+def pause(connection: Connection, subscription: Subscription, *, by: Actor, reason: str | None) -> None:
+    """Pause a subscription that is not paused, in the transaction of `lock`."""
+    parameters = {"tenant_id": subscription.tenant_id, "id": subscription_uuid(subscription.id)}
+    connection.exec_driver_sql(_PAUSE, parameters | pause_columns.parameters(by, reason))
+
+
+def resume(connection: Connection, subscription: Subscription) -> None:
+    """Resume a paused subscription for later events, in the transaction of `lock`."""
+    parameters = {"tenant_id": subscription.tenant_id, "id": subscription_uuid(subscription.id)}
+    connection.exec_driver_sql(_RESUME, parameters)
 
 
 _DELETE = Statement(f"""
@@ -121,7 +153,7 @@ def delete(connection: Connection, *, tenant_id: str, subscription_id: str) -> b
 _WHERE = """s.tenant_id = %(tenant_id)s
     AND (%(event_type)s::text IS NULL OR s.event_type = %(event_type)s)
     AND (%(worker_id)s::text IS NULL OR s.worker_id = %(worker_id)s)
-    AND (%(enabled)s::bool IS NULL OR s.enabled = %(enabled)s)"""
+    AND (%(paused)s::bool IS NULL OR (s.paused_at IS NOT NULL) = %(paused)s::bool)"""
 _PAGE = Statement(f"""
 SELECT {_COLUMNS} FROM subscriptions AS s
 WHERE {_WHERE} AND (%(before_id)s::uuid IS NULL OR s.id < %(before_id)s::uuid)
@@ -155,13 +187,13 @@ def _filter_parameters(tenant_id: str, wanted: SubscriptionFilter) -> dict[str, 
         "tenant_id": tenant_id,
         "event_type": wanted.event_type,
         "worker_id": wanted.worker_id,
-        "enabled": wanted.enabled,
+        "paused": wanted.paused,
     }
 
 
-_ENABLED = Statement(f"""
+_UNPAUSED = Statement(f"""
 SELECT {_COLUMNS} FROM subscriptions AS s
-WHERE s.tenant_id = %(tenant_id)s AND s.enabled AND s.since_version <= %(version)s
+WHERE s.tenant_id = %(tenant_id)s AND s.paused_at IS NULL AND s.since_version <= %(version)s
 UNION ALL
 SELECT {_COLUMNS} FROM former_subscriptions AS s
 WHERE s.tenant_id = %(tenant_id)s AND s.since_version <= %(version)s AND s.until_version > %(version)s
@@ -169,13 +201,13 @@ ORDER BY 1
 """)
 
 
-def enabled(connection: Connection, *, tenant_id: str, version: int) -> Sequence[Subscription]:
-    """Return the subscriptions of a tenant that were enabled in a version, oldest first.
+def unpaused(connection: Connection, *, tenant_id: str, version: int) -> Sequence[Subscription]:
+    """Return the subscriptions of a tenant that were not paused in a version, oldest first.
 
     A limit bounds their number. A version that ended over an hour ago is available only while an event needs it.
     """
     given = {"tenant_id": tenant_id, "version": version}
-    return [_subscription(row) for row in connection.exec_driver_sql(_ENABLED, given)]
+    return [_subscription(row) for row in connection.exec_driver_sql(_UNPAUSED, given)]
 
 
 _DELETE_FORMER = Statement("""

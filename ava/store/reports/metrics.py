@@ -302,7 +302,8 @@ def refused_queues(connection: Connection, *, dead_after_seconds: float) -> list
 
 
 _ENDPOINT_COUNTS = Statement("""
-SELECT p.status, count(*), coalesce(max(extract(epoch FROM now() - l.due_at)), 0)
+SELECT CASE WHEN p.paused_at IS NULL THEN p.status ELSE 'paused' END, count(*),
+    coalesce(max(extract(epoch FROM now() - l.due_at)), 0)
 FROM webhook_endpoints AS p
 LEFT JOIN webhook_lanes AS l ON l.tenant_id = p.tenant_id AND l.endpoint_id = p.id AND l.due_at < now()
 WHERE p.status <> 'deleted' GROUP BY 1 ORDER BY 1
@@ -310,7 +311,7 @@ WHERE p.status <> 'deleted' GROUP BY 1 ORDER BY 1
 
 
 def endpoint_counts(connection: Connection) -> list[tuple[str, int, float]]:
-    """Return the number of endpoints by status, and the max lag of their due deliveries in seconds."""
+    """Return the number of endpoints by status or `paused`, and the max lag of their due deliveries in seconds."""
     return [(status, count, float(seconds)) for status, count, seconds in connection.exec_driver_sql(_ENDPOINT_COUNTS)]
 
 

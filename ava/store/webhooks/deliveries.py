@@ -51,7 +51,7 @@ WITH again AS (
         failures = CASE WHEN d.status = 'pending' THEN d.failures ELSE 0 END
     FROM webhook_endpoints AS p
     WHERE d.endpoint_id = p.id AND p.tenant_id = %(tenant_id)s AND p.id = %(owner_id)s::uuid
-        AND p.status <> 'deleted' AND p.status <> 'disabled' AND d.tenant_id = %(tenant_id)s AND d.id = %(id)s::uuid
+        AND p.status <> 'deleted' AND p.paused_at IS NULL AND d.tenant_id = %(tenant_id)s AND d.id = %(id)s::uuid
     RETURNING d.*
 ), lease AS (
     UPDATE webhook_lanes SET due_at = greatest(now(), not_before)
@@ -64,7 +64,7 @@ SELECT {SENT_TABLE.columns} FROM again AS d {SENT_TABLE.joins}
 def redeliver(connection: Connection, *, tenant_id: str, webhook_id: str, delivery_id: str) -> Delivery | None:
     """Send a delivery again now, with the same id and bytes.
 
-    Returns None if there is no such delivery, or its endpoint is disabled.
+    Returns None if there is no such delivery, or its endpoint is paused.
     """
     parameters = SENT_TABLE.one(tenant_id, webhook_id, delivery_id)
     row = connection.exec_driver_sql(_REDELIVER, parameters).first()
@@ -88,7 +88,7 @@ def _redeliver_many(*index: str) -> Statement:
 WITH ended AS (
     SELECT d.id FROM webhook_deliveries AS d
     JOIN webhook_endpoints AS p ON p.tenant_id = d.tenant_id AND p.id = d.endpoint_id
-    WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.status <> 'disabled'
+    WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.paused_at IS NULL
         AND ({columns}, d.id) >= ({keys}, %(first)s::uuid) AND ({columns}, d.id) < ({keys}, %(before)s::uuid)
         AND d.id >= %(first)s::uuid AND d.id < %(before)s::uuid
     ORDER BY {columns}, d.id LIMIT %(limit)s FOR UPDATE OF d

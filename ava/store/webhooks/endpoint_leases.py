@@ -207,7 +207,8 @@ SELECT d.id::text, p.id::text, p.tenant_id, d.job_id::text, d.failures, d.due_at
        e.traceparent, p.url, p.secret, CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END
 FROM unnest(%(endpoints)s::uuid[], %(capacities)s::int[]) AS w (endpoint_id, capacity)
 JOIN webhook_lanes AS l ON l.endpoint_id = w.endpoint_id AND l.sender_id = %(sender_id)s::uuid
-JOIN webhook_endpoints AS p ON p.tenant_id = l.tenant_id AND p.id = w.endpoint_id AND p.status IN ('active', 'degraded')
+JOIN webhook_endpoints AS p ON p.tenant_id = l.tenant_id AND p.id = w.endpoint_id AND p.status <> 'deleted'
+    AND p.paused_at IS NULL
 CROSS JOIN LATERAL (
     SELECT found.* FROM {_failures_of("w.endpoint_id")} CROSS JOIN LATERAL (
         SELECT d.* FROM webhook_deliveries AS d
@@ -305,7 +306,7 @@ WITH given AS (
             ORDER BY d.due_at LIMIT 1
         ) AS found
         WHERE p.tenant_id = mine.tenant_id AND p.id = given.endpoint_id
-            AND p.status IN ('active', 'degraded')) AS due_at
+            AND p.status <> 'deleted' AND p.paused_at IS NULL) AS due_at
     FROM given JOIN mine USING (endpoint_id)
 )
 UPDATE webhook_lanes AS l SET sender_id = NULL, width = next.concurrency, timeouts = least(next.timeouts, 1000),

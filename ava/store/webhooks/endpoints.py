@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ava.domain import ids
+from ava.domain.access.actor import Actor
 from ava.domain.webhooks.webhook import Endpoint
+from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
+from ava.store.pause_columns import PAUSE_SET, PAUSED_AT, RESUME_SET
 
 #: Hours for which a replaced secret stays valid.
 ROTATION_HOURS = 24
@@ -16,7 +19,11 @@ ROTATION_HOURS = 24
 _ROWS = RecordRows(
     Endpoint,
     "e",
-    columns={"previous_secret_until": "CASE WHEN e.previous_secret_until > now() THEN e.previous_secret_until END"},
+    columns={
+        "paused": pause_columns.column("e"),
+        "previous_secret_until": "CASE WHEN e.previous_secret_until > now() THEN e.previous_secret_until END",
+    },
+    readers={"paused": pause_columns.read},
 )
 _COLUMNS, _endpoint = _ROWS.columns, _ROWS.read
 
@@ -28,8 +35,8 @@ _LOCK_KEY = 0x77686B73
 
 _CREATE = Statement(f"""
 WITH created AS (
-    INSERT INTO webhook_endpoints (tenant_id, url, events, secret, roots_only)
-    SELECT %(tenant_id)s, %(url)s, %(events)s::text[], %(secret)s, %(roots_only)s
+    INSERT INTO webhook_endpoints (tenant_id, url, events, secret, roots_only, paused_at, paused_by)
+    SELECT %(tenant_id)s, %(url)s, %(events)s::text[], %(secret)s, %(roots_only)s, {PAUSED_AT}, %(paused_by)s::jsonb
     WHERE (
         SELECT count(*) FROM webhook_endpoints WHERE tenant_id = %(tenant_id)s AND status <> 'deleted'
     ) < %(max_endpoints)s
@@ -49,9 +56,10 @@ def create(
     events: Sequence[str],
     sealed_secret: str,
     roots_only: bool,
+    paused_by: Actor | None,
     max_endpoints: int,
 ) -> Endpoint | None:
-    """Create an endpoint, within a transaction. It receives later events.
+    """Create an endpoint, paused if `paused_by` is an actor, within a transaction. It receives later events.
 
     Returns None if the tenant has `max_endpoints` endpoints.
     """
@@ -62,6 +70,7 @@ def create(
         "events": list(events),
         "secret": sealed_secret,
         "roots_only": roots_only,
+        "paused_by": None if paused_by is None else paused_by.json,
         "max_endpoints": max_endpoints,
     }
     row = connection.exec_driver_sql(_CREATE, parameters).first()
@@ -84,28 +93,37 @@ def show(connection: Connection, *, tenant_id: str, webhook_id: str) -> Endpoint
 _PAGE = Statement(f"""
 SELECT {_COLUMNS} FROM webhook_endpoints AS e
 WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted'
+    AND (%(paused)s::bool IS NULL OR (e.paused_at IS NOT NULL) = %(paused)s::bool)
     AND (%(before_id)s::uuid IS NULL OR e.id < %(before_id)s::uuid)
 ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s
 """)
 
 
 def page(
-    connection: Connection, *, tenant_id: str, limit: int, offset: int = 0, before_id: str | None = None
+    connection: Connection,
+    *,
+    tenant_id: str,
+    paused: bool | None,
+    limit: int,
+    offset: int = 0,
+    before_id: str | None = None,
 ) -> list[Endpoint]:
-    """Return endpoints of a tenant, newest first."""
-    parameters: dict[str, object] = {"tenant_id": tenant_id, "limit": limit, "offset": offset}
+    """Return endpoints of a tenant, newest first; `paused` None means paused ones and others."""
+    parameters: dict[str, object] = {"tenant_id": tenant_id, "paused": paused, "limit": limit, "offset": offset}
     parameters["before_id"] = None if before_id is None else webhook_uuid(before_id)
     return [_endpoint(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
 
 
 _COUNT = Statement("""
-SELECT count(*) FROM webhook_endpoints AS e WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted'
+SELECT count(*) FROM webhook_endpoints AS e
+WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted'
+    AND (%(paused)s::bool IS NULL OR (e.paused_at IS NOT NULL) = %(paused)s::bool)
 """)
 
 
-def count(connection: Connection, *, tenant_id: str) -> int:
-    """Return the number of a tenant's endpoints."""
-    return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id}).scalar_one())
+def count(connection: Connection, *, tenant_id: str, paused: bool | None) -> int:
+    """Return the number of a tenant's endpoints; `paused` as in `page`."""
+    return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id, "paused": paused}).scalar_one())
 
 
 # Any change makes the endpoint due immediately, because the client may have fixed it.
@@ -119,10 +137,6 @@ WITH changed AS (
         previous_secret_until = CASE WHEN %(secret)s::text IS NULL THEN e.previous_secret_until
                                      ELSE now() + {ROTATION_HOURS} * interval '1 hour' END,
         secret = coalesce(%(secret)s, e.secret),
-        status = CASE WHEN %(is_enabled)s::bool IS NULL THEN e.status WHEN NOT %(is_enabled)s::bool THEN 'disabled'
-                      WHEN e.status = 'disabled' THEN 'active' ELSE e.status END,
-        disabled_reason = CASE WHEN %(is_enabled)s::bool IS NULL THEN e.disabled_reason
-                               WHEN NOT %(is_enabled)s::bool THEN coalesce(e.disabled_reason, 'client') END,
         updated_at = clock_timestamp()
     WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::uuid
     RETURNING *
@@ -142,7 +156,6 @@ def change(
     url: str | None = None,
     events: Sequence[str] | None = None,
     sealed_secret: str | None = None,
-    is_enabled: bool | None = None,
     roots_only: bool | None = None,
 ) -> Endpoint | None:
     """Change the given fields of an endpoint. A replaced secret stays valid for `ROTATION_HOURS`.
@@ -155,15 +168,43 @@ def change(
         "url": url,
         "events": None if events is None else list(events),
         "secret": sealed_secret,
-        "is_enabled": is_enabled,
         "roots_only": roots_only,
     }
     row = connection.exec_driver_sql(_CHANGE, parameters).first()
     return None if row is None else _endpoint(row)
 
 
+_PAUSE = Statement(f"""
+UPDATE webhook_endpoints AS e SET {PAUSE_SET}, updated_at = clock_timestamp()
+WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::uuid AND e.paused_at IS NULL
+""")
+
+
+def pause(connection: Connection, *, tenant_id: str, webhook_id: str, by: Actor, reason: str | None) -> bool:
+    """Pause an endpoint: it gets no new deliveries, and its pending ones wait. Returns False if nothing changed."""
+    parameters = {"tenant_id": tenant_id, "id": webhook_uuid(webhook_id)} | pause_columns.parameters(by, reason)
+    return connection.exec_driver_sql(_PAUSE, parameters).rowcount == 1
+
+
+_RESUME = Statement(f"""
+WITH resumed AS (
+    UPDATE webhook_endpoints AS e SET {RESUME_SET}, updated_at = clock_timestamp()
+    WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::uuid AND e.paused_at IS NOT NULL
+    RETURNING e.tenant_id, e.id
+)
+UPDATE webhook_lanes AS l SET due_at = now(), timeouts = 0, not_before = NULL
+FROM resumed WHERE l.tenant_id = resumed.tenant_id AND l.endpoint_id = resumed.id
+""")
+
+
+def resume(connection: Connection, *, tenant_id: str, webhook_id: str) -> bool:
+    """Resume an endpoint; its pending deliveries are due. Returns False if it was not paused."""
+    parameters = {"tenant_id": tenant_id, "id": webhook_uuid(webhook_id)}
+    return connection.exec_driver_sql(_RESUME, parameters).rowcount == 1
+
+
 _DELETE = Statement("""
-UPDATE webhook_endpoints AS e SET status = 'deleted', disabled_reason = NULL, secret = NULL, previous_secret = NULL,
+UPDATE webhook_endpoints AS e SET status = 'deleted', secret = NULL, previous_secret = NULL,
     previous_secret_until = NULL, updated_at = clock_timestamp()
 WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::uuid
 """)

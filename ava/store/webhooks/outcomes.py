@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from ava.domain import ids
+from ava.domain.access.actor import SYSTEM
 from ava.domain.delivery import DeliveryStatus
+from ava.domain.webhooks.webhook import GONE_REASON
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import BY_INDEX
@@ -37,10 +39,12 @@ class DeliveryOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusChange:
-    """An endpoint with a status that an outcome changed."""
+    """An endpoint that an outcome changed."""
 
     webhook_id: str
     status: str
+    #: Whether it is paused, because it responded 410.
+    is_gone: bool
 
 
 #: Max requests in a delivery's history.
@@ -75,25 +79,27 @@ WITH given AS (
         AND (given.status = 'delivered' OR d.failures = given.failures)
     RETURNING d.tenant_id, d.endpoint_id, given.status, given.is_gone
 ), summed AS (
-    SELECT tenant_id, endpoint_id, bool_or(is_gone) AS is_gone, bool_or(status = 'delivered') AS is_healthy,
-           bool_or(status = 'abandoned') AS is_degraded
+    SELECT tenant_id, endpoint_id, bool_or(is_gone) AS is_gone,
+           CASE WHEN bool_or(is_gone) THEN 'degraded' WHEN bool_or(status = 'delivered') THEN 'active'
+                WHEN bool_or(status = 'abandoned') THEN 'degraded' END AS status
     FROM done GROUP BY tenant_id, endpoint_id
 )
 UPDATE webhook_endpoints AS p SET
-    status = CASE WHEN summed.is_gone THEN 'disabled' WHEN summed.is_healthy THEN 'active' ELSE 'degraded' END,
-    disabled_reason = CASE WHEN summed.is_gone THEN 'gone' END,
+    status = coalesce(summed.status, p.status),
+    paused_at = CASE WHEN summed.is_gone THEN coalesce(p.paused_at, clock_timestamp()) ELSE p.paused_at END,
+    paused_by = CASE WHEN summed.is_gone THEN coalesce(p.paused_by, %(system)s::jsonb) ELSE p.paused_by END,
+    pause_reason = CASE WHEN summed.is_gone AND p.paused_at IS NULL THEN %(gone_reason)s ELSE p.pause_reason END,
     updated_at = clock_timestamp()
 FROM summed
-WHERE p.tenant_id = summed.tenant_id AND p.id = summed.endpoint_id AND p.status IN ('active', 'degraded')
-    AND (summed.is_gone OR (summed.is_healthy AND p.status = 'degraded')
-         OR (summed.is_degraded AND NOT summed.is_healthy AND p.status = 'active'))
-RETURNING p.id::text, p.status
+WHERE p.tenant_id = summed.tenant_id AND p.id = summed.endpoint_id AND p.status <> 'deleted'
+    AND (p.status <> summed.status OR summed.is_gone AND p.paused_at IS NULL)
+RETURNING p.id::text, p.status, summed.is_gone
 """,
 )
 
 
 def record(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> list[StatusChange]:
-    """Store the outcomes of requests. Returns the endpoints with a changed status."""
+    """Store the outcomes of requests, and pause the endpoints that are gone. Returns the changed endpoints."""
     parameters = {
         **given_ids([outcome.delivery for outcome in outcomes]),
         "tenants": [outcome.tenant_id for outcome in outcomes],
@@ -103,6 +109,8 @@ def record(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> list[
         "delays": [outcome.retry_in_seconds for outcome in outcomes],
         "gone": [outcome.is_gone for outcome in outcomes],
         "entries": [json.dumps(outcome.entry) for outcome in outcomes],
+        "system": SYSTEM.json,
+        "gone_reason": GONE_REASON,
     }
     found = _RECORD.run(connection, parameters, before=BY_INDEX)
-    return [StatusChange(webhook_id=ids.encode("wh", row[0]), status=row[1]) for row in found]
+    return [StatusChange(webhook_id=ids.encode("wh", row[0]), status=row[1], is_gone=row[2]) for row in found]

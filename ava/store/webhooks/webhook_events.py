@@ -17,7 +17,8 @@ _INSERT = Statement("""
 INSERT INTO webhook_events (id, tenant_id, type, sequence, created_at, body)
 SELECT %(id)s::uuid, %(tenant_id)s, %(type)s, %(sequence)s, %(created_at)s, %(body)s
 WHERE EXISTS (SELECT FROM webhook_endpoints AS e
-              WHERE e.tenant_id = %(tenant_id)s AND e.status IN ('active', 'degraded') AND %(type)s = ANY(e.events))
+              WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.paused_at IS NULL
+                AND %(type)s = ANY(e.events))
 """)
 
 

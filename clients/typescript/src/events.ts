@@ -1,7 +1,7 @@
 import type { CallOptions, CreateOptions } from "./calls.js";
 import { ReceivedDeliveries } from "./deliveries.js";
 import type { components } from "./openapi.js";
-import { Resource } from "./resource.js";
+import { PausableResource, Resource } from "./resource.js";
 import type { Query, Received, Sent } from "./wire.js";
 
 type Schemas = components["schemas"];
@@ -41,8 +41,11 @@ export class Events extends Resource {
   }
 }
 
-/** Creates and changes subscriptions, which start jobs for events. */
-export class Subscriptions extends Resource {
+/** Creates, changes and pauses subscriptions, which start jobs for events. A paused one skips events. */
+export class Subscriptions extends PausableResource<Subscription> {
+  /** @internal */
+  protected readonly path = SUBSCRIPTION;
+
   async create(fields: Sent<Schemas["SubscriptionBody"]>, options: CreateOptions = {}): Promise<Subscription> {
     return this.calls.data("post", SUBSCRIPTIONS, [], { ...options, body: fields });
   }
@@ -79,8 +82,10 @@ export class Subscriptions extends Resource {
   }
 }
 
-/** Creates hooks, which receive webhooks of others. */
-export class Hooks extends Resource {
+/** Creates hooks, which receive webhooks of others. A paused hook stores its deliveries as `skipped`. */
+export class Hooks extends PausableResource<Hook> {
+  /** @internal */
+  protected readonly path = HOOK;
   /** Shows and replays the deliveries of a hook. */
   readonly deliveries = new ReceivedDeliveries(this.calls);
 

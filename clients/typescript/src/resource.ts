@@ -15,7 +15,13 @@ export interface PauseOptions extends CallOptions {
   reason?: string | undefined;
 }
 
-type Pausable = "/v1/ava/queues/{queue}" | "/v1/ava/nodes/{node_id}" | "/v1/ava/schedules/{schedule_id}";
+type Pausable =
+  | "/v1/ava/queues/{queue}"
+  | "/v1/ava/nodes/{node_id}"
+  | "/v1/ava/schedules/{schedule_id}"
+  | "/v1/ava/subscriptions/{subscription_id}"
+  | "/v1/ava/hooks/{hook_id}"
+  | "/v1/webhooks/{webhook_id}";
 
 /** The calls about records that can be paused. */
 export abstract class PausableResource<Kept> extends Resource {

@@ -1,7 +1,7 @@
 import type { CallOptions, CreateOptions } from "./calls.js";
 import { type Delivery, SentDeliveries } from "./deliveries.js";
 import type { components } from "./openapi.js";
-import { Resource } from "./resource.js";
+import { PausableResource } from "./resource.js";
 import type { Query, Received, Sent } from "./wire.js";
 
 type Schemas = components["schemas"];
@@ -11,8 +11,10 @@ export type Webhook = Received<Schemas["WebhookRecord"]>;
 const WEBHOOKS = "/v1/webhooks";
 const WEBHOOK = `${WEBHOOKS}/{webhook_id}` as const;
 
-/** Creates, tests and changes webhooks. */
-export class Webhooks extends Resource {
+/** Creates, tests, changes and pauses webhooks. The deliveries of a paused one wait. */
+export class Webhooks extends PausableResource<Webhook> {
+  /** @internal */
+  protected readonly path = WEBHOOK;
   /** Shows the deliveries of a webhook, and sends them again. */
   readonly deliveries = new SentDeliveries(this.calls);
 

@@ -66,7 +66,10 @@ export async function flow(url: string, key: string, name: string): Promise<Reco
   await schedules.delete(nightly.id);
   const secret = "a-secret-of-16-characters";
   const webhook = await webhooks.create({ url: "https://example.com/", events: ["ava.job.failed"], secret });
-  found["webhook"] = (await webhooks.update(webhook.id, { enabled: false })).status;
+  const { paused: pause } = await webhooks.pause(webhook.id, { reason: "moving" });
+  const pausedNow: string[] = [];
+  for await (const each of webhooks.list({ paused: true })) pausedNow.push(each.id);
+  found["webhook"] = [pause?.reason, pausedNow.includes(webhook.id), (await webhooks.resume(webhook.id)).paused];
   await webhooks.delete(webhook.id);
   const paid = await subscriptions.create({ eventType: `paid.${name}`, workerId: "wkr_resize" });
   const sent = await events.send({ type: `paid.${name}`, data: { user_width: 4 } });

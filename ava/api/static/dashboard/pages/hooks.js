@@ -1,11 +1,12 @@
 // Hooks: URLs that receive providers' webhooks, and their deliveries.
 
-import { call, get, session } from "../api.js";
+import { get, session } from "../api.js";
 import { deliveryTable, RECEIVED } from "../delivery_table.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { short } from "../format.js";
 import { create, rotate, setSecret, tryOut } from "../hook_forms.js";
 import { ask, button, empty, heading, pill, repeat } from "../parts.js";
+import { pauseParts } from "../pauses.js";
 
 export function open(main, { signal }) {
   const list = h("div", {});
@@ -32,14 +33,9 @@ function hookCard(hook, signal, refresh) {
   const about = h("p", { class: "muted" });
   let current = hook;
   const deliveries = deliveryTable({ kind: RECEIVED, path, signal });
-  const enable = async (enabled) => {
-    await call("PATCH", path, { body: { enabled } });
-    refresh();
-  };
-  const pause = button("Pause", () => enable(false));
-  const resume = button("Resume", () => enable(true), { kind: "primary" });
+  const pause = pauseParts(path, { name: hook.name, changed: refresh, text: "Its deliveries are accepted and stored as skipped. They start nothing until you replay them." });
   const actions = session.mayWrite ? [
-    button("Test …", () => tryOut(current, path, () => deliveries.reads.now())), pause, resume,
+    button("Test …", () => tryOut(current, path, () => deliveries.reads.now())), pause.button,
     button("Secret …", () => setSecret(current, path, refresh)),
     button("New URL …", () => rotate(current, path, refresh)),
     deliveries.many,
@@ -47,15 +43,14 @@ function hookCard(hook, signal, refresh) {
   ] : [];
   const element = h("section", { class: "card endpoint", "aria-label": `Hook ${hook.name}, ${short(hook.id)}`, "data-hook": hook.id },
     h("header", {}, h("h2", {}, hook.name, " ", state.element), h("div", { class: "row" }, actions)),
-    about, deliveries.elements);
+    about, pause.line, deliveries.elements);
   return {
     element,
     close: () => deliveries.reads.end(),
     update(next) {
       current = next;
-      state.update(next.enabled ? "enabled" : "paused");
-      pause.hidden = !next.enabled;
-      resume.hidden = next.enabled;
+      state.update(next.paused ? "paused" : "active");
+      pause.update(next.paused);
       const needs = next.verifier.scheme !== "none" && next.secrets === 0 ? " It has no secret, so it refuses every delivery. Set one with Secret …" : "";
       say(about, `${next.provider}. ${makes(next)}${needs}`);
     },

@@ -4,6 +4,7 @@ import { call, get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { short } from "../format.js";
 import { ask, button, card, empty, field, heading, json, options, pill, repeat, titles, when } from "../parts.js";
+import { pauseParts } from "../pauses.js";
 import { allWorkers } from "../worker_list.js";
 
 const SAMPLE = { type: "order.paid", data: { number: 7, total: 250 } };
@@ -45,11 +46,7 @@ function row(found, refresh) {
   const name = h("span", { role: "cell", "data-label": "Name" });
   const changed = when(found.updated_at);
   const rule = h("div", { class: "exchange" });
-  let current = found;
-  const toggle = button("Pause", async () => {
-    await call("PATCH", path, { body: { enabled: !current.enabled } });
-    refresh();
-  });
+  const pause = pauseParts(path, { name: `subscription to ${found.event_type}`, changed: refresh, text: `Events of type ${found.event_type} start no jobs of ${found.worker_id}, also after it is resumed.` });
   const remove = button("Delete", () => ask({
     title: "Delete this subscription?", action: "Delete subscription", kind: "danger", text: `Events of type ${found.event_type} start no more jobs of ${found.worker_id}.`,
     submit: async () => {
@@ -60,18 +57,17 @@ function row(found, refresh) {
   const element = h("div", { role: "row", "data-subscription": found.id },
     type, h("span", { role: "cell", "data-label": "Worker" }, worker), name,
     h("span", { role: "cell", "data-label": "State" }, state.element), h("span", { role: "cell", "data-label": "Changed" }, changed.element),
-    h("span", { role: "cell" }, session.mayWrite ? [toggle, " ", remove] : null),
-    h("span", { role: "cell", class: "whole" }, h("details", {}, h("summary", {}, "Pattern and template"), rule)));
+    h("span", { role: "cell" }, session.mayWrite ? [pause.button, " ", remove] : null),
+    h("span", { role: "cell", class: "whole" }, pause.line, h("details", {}, h("summary", {}, "Pattern and template"), rule)));
   return {
     element,
     update(next) {
-      current = next;
       say(type, next.event_type);
       worker.href = `#/workers/${next.worker_id}`;
       say(worker, next.worker_id);
       say(name, next.name ?? "–");
-      state.update(next.enabled ? "enabled" : "paused");
-      say(toggle, next.enabled ? "Pause" : "Resume");
+      state.update(next.paused ? "paused" : "active");
+      pause.update(next.paused);
       changed.update(next.updated_at);
       put(rule, h("section", {}, h("h3", {}, "Pattern"), json(next.match)), h("section", {}, h("h3", {}, "Template"), json(next.input)));
     },

@@ -1,10 +1,11 @@
 // Webhooks: the endpoints and their deliveries.
 
-import { call, get, post, session } from "../api.js";
+import { get, post, session } from "../api.js";
 import { deliveryTable, SENT } from "../delivery_table.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { number, short } from "../format.js";
 import { ask, button, empty, heading, notify, pill, repeat } from "../parts.js";
+import { pauseParts } from "../pauses.js";
 import { create, edit, EVENTS } from "../webhook_forms.js";
 
 export function open(main, { signal }) {
@@ -39,36 +40,31 @@ function endpoint(webhook, signal, refresh) {
   const health = h("p", { class: "health" });
   let current = webhook;
   const deliveries = deliveryTable({ kind: SENT, path, types: EVENTS, signal, newest: (found) => say(health, healthOf(current, found)) });
-  const pause = button("Pause", () => enable(false));
-  const resume = button("Resume", () => enable(true), { kind: "primary" });
-  const enable = async (enabled) => {
-    await call("PATCH", path, { body: { enabled } });
-    refresh();
-  };
+  const pause = pauseParts(path, { name: webhook.url, changed: refresh, text: "No events are sent to it. Pending deliveries wait until it is resumed." });
   const actions = session.mayWrite ? [
     button("Test", async () => {
       await post(`${path}/test`);
       notify("Test event queued.");
       deliveries.reads.now();
     }),
-    pause, resume,
+    pause.button,
     button("Edit", () => edit(current, path, refresh)),
     deliveries.many,
     button("Delete", () => remove(webhook, path, deliveries.reads, refresh), { kind: "danger" }),
   ] : [];
   const element = h("section", { class: "card endpoint", "aria-label": `Webhook ${webhook.url}, ${short(webhook.id)}`, "data-webhook": webhook.id },
     h("header", {}, h("h2", {}, url, " ", state.element), h("div", { class: "row" }, actions)),
-    events, health, deliveries.elements);
+    events, pause.line, health, deliveries.elements);
   return {
     element,
     close: () => deliveries.reads.end(),
     update(next) {
       current = next;
       say(url, next.url);
-      state.update(next.status);
-      element.dataset.health = next.status;
-      pause.hidden = next.status === "disabled";
-      resume.hidden = !pause.hidden;
+      const status = next.paused ? "paused" : next.status;
+      state.update(status);
+      element.dataset.health = status;
+      pause.update(next.paused);
       say(events, `${next.events.join(", ")}${next.roots_only ? ", not of child jobs" : ""}`);
     },
   };
@@ -79,8 +75,7 @@ function healthOf(webhook, deliveries) {
   const ended = deliveries.filter((delivery) => delivery.status !== "pending");
   const delivered = ended.filter((delivery) => delivery.status === "delivered").length;
   const ratio = ended.length ? `${Math.round((100 * delivered) / ended.length)} % of the last ${number(ended.length)} deliveries succeeded.` : "";
-  if (webhook.disabled_reason === "gone") return `The endpoint responded 410 (Gone), so no events are sent to it. ${ratio}`;
-  if (webhook.status === "disabled") return `Paused: no events are sent to it. ${ratio}`;
+  if (webhook.paused) return `No events are sent to it while it is paused. ${ratio}`;
   if (webhook.status === "degraded") return `A delivery was abandoned, and none has succeeded since; events are still sent. ${ratio}`;
   return ratio;
 }
