@@ -31,7 +31,7 @@ from ava.node.child.process_run import ProcessRun
 from ava.node.child.run_queue import QueuedRun, RunQueue, Way
 from ava.node.outcome import Stop
 from ava.node.run_board import CurrentRun, Phase, ProcessBoard
-from ava.node.runs import run_ends
+from ava.node.runs import run_reports
 from ava.node.runs.new_run import NewRuns, SentClaim
 from ava.node.runs.run_writer import RunWriter
 from ava.settings import Settings
@@ -168,7 +168,7 @@ class RunSteps:
         """Write the end of the run if it is decided, and clear the run. Waits while the database is unreachable."""
         run = self.run if self.run is not None and self.run.is_decided else None
         if run is not None:
-            run_ends.close_log(run)
+            run_reports.close_log(run)
         try:
             with self.storing:
                 self._write_end(run)
@@ -205,11 +205,11 @@ class RunSteps:
             return
         self.publication.ending(run)
         self._write_buffered(writer.end_together)
-        run_ends.write_single(run, writer, lambda ended: self._write_single(run, ended))
+        run_reports.write_single(run, writer, lambda ended: self._write_single(run, ended))
 
     def _keep(self, run: ProcessRun) -> bool:
         """Buffer the end of a run. Returns False if the run board is full, so that the parent cannot see it."""
-        ended = run_ends.ended_run(run, began_at=run.job.started_at)
+        ended = run_reports.ended_run(run, began_at=run.job.started_at)
         self._buffered.append((run, ended))
         return self._board.keep_end(ended)
 
@@ -256,7 +256,7 @@ class RunSteps:
         statuses = act([ended for _, ended in self._buffered])
         written, self._buffered = self._buffered, []
         self._board.forget_ends()
-        run_ends.report_written([run for run, _ in written], statuses)
+        run_reports.report_written([run for run, _ in written], statuses)
 
     # During a long run ---------------------------------------------------------------------------------------------
 

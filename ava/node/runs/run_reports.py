@@ -1,19 +1,22 @@
-"""What a process reports of each run: its span, printed lines, log line and count."""
+"""Write the ends of runs, and what a process reports of each: its span, printed lines, log line and count."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import datetime
 
-from ava.domain.jobs.job import Job, LogLevel, Status
+from ava.domain.jobs.job import Job, JobKey, LogLevel, Status
 from ava.domain.secrets.masking import SecretMask
 from ava.metrics import counters
 from ava.node import outcome
 from ava.node.runs.job_log import JobLog
 from ava.node.runs.run import Run
+from ava.node.runs.run_writer import RunWriter
 from ava.store.jobs.transitions import log_lines
+from ava.store.jobs.transitions.ended_runs import EndedRun
 from ava.telemetry import tracing
 from ava.telemetry.span import NOTHING, Kind, Span
 
@@ -88,3 +91,45 @@ def kind_of(run: Run, error: BaseException) -> str:
 def _reason(run: Run) -> str:
     error = None if run.end is None else run.end.error
     return f": {error or ('' if run.raised is None else outcome.explain(run.raised, run.mask))}"
+
+
+def close_log(run: Run) -> None:
+    """Drop further lines of a run that has ended, and record in its span why it has no outcome."""
+    run.log.close()
+    if run.end is None and run.stopped_for is not None:
+        run.span.record_failure(run.stopped_for.value)
+
+
+def ended_run(run: Run, *, began_at: datetime | None = None) -> EndedRun:
+    """Return a run's decided end, with its buffered log lines. `began_at`: see `EndedRun`."""
+    assert run.end is not None
+    closing = run.end.closing
+    assert closing is not None
+    *lines, last = run.log.take_with_closing(*closing)
+    return EndedRun.of(
+        run.job,
+        run.end,
+        claim_id=run.claim_id,
+        lines=lines,
+        closing=last,
+        progress_json=run.progress_json,
+        began_at=began_at,
+    )
+
+
+def write_single(run: Run, writer: RunWriter, write: Callable[[EndedRun], Status | None]) -> None:
+    """Write the end of a run, by `write` if it is decided; otherwise its job returns to the queue."""
+    try:
+        if run.end is not None:
+            report_end(run, write(ended_run(run)))
+        else:
+            writer.end_undecided(run)
+    finally:
+        run.span.end()
+
+
+def report_written(runs: Iterable[Run], statuses: Mapping[JobKey, Status]) -> None:
+    """Report the ends that one statement has written. `statuses`: the jobs that the runs still owned."""
+    for run in runs:
+        report_end(run, statuses.get(run.job.key))
+        run.span.end()

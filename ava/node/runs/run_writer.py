@@ -187,7 +187,6 @@ class RunWriter:
         self._persist(act)
 
     def load_journal(self, job: Job, claim_id: str) -> LoadedJournal | None:
-        """Return the journal of a claimed job; None if the run has lost the job."""
         return self._persist(lambda c: journal.load(c, run=job.run, claim_id=claim_id, attempt=job.attempt))
 
     def _requeue(self, run: Run, lines: Sequence[LogLine]) -> None:

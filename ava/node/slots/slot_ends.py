@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from ava.domain.jobs.job import Status
 from ava.errors import DatabaseUnavailable
 from ava.node.outcome import Stop
-from ava.node.runs import run_ends
+from ava.node.runs import run_reports
 from ava.node.runs.run import LINES_SECONDS
 from ava.node.runs.run_writer import RunWriter
 from ava.node.slots.batches import Batches
@@ -36,12 +36,14 @@ class SlotEnds(Batches[SlotRun, None]):
             # Store no line after the end.
             with run.storing:
                 run.is_ending = True
-            run_ends.close_log(run)
+            run_reports.close_log(run)
             if run.end is not None and run.end.wait is None and not run.end.is_rate_limited:
                 is_completed = run.end.status is Status.COMPLETED
-                together.append((run, run_ends.ended_run(run, began_at=run.job.started_at if is_completed else None)))
+                together.append(
+                    (run, run_reports.ended_run(run, began_at=run.job.started_at if is_completed else None))
+                )
             else:
-                self._write([run], lambda run=run: run_ends.write_single(run, self._writer, self._end))  # type: ignore[misc]
+                self._write([run], lambda run=run: run_reports.write_single(run, self._writer, self._end))  # type: ignore[misc]
         if together and not self._write_together(together):
             for each in together:
                 self._write_together([each])
@@ -57,7 +59,7 @@ class SlotEnds(Batches[SlotRun, None]):
     def _write_together(self, ended: Sequence[tuple[SlotRun, EndedRun]]) -> bool:
         runs = [run for run, _ in ended]
         written = [each for _, each in ended]
-        return self._write(runs, lambda: run_ends.report_written(runs, self._writer.end_together(written)))
+        return self._write(runs, lambda: run_reports.report_written(runs, self._writer.end_together(written)))
 
     @staticmethod
     def _write(runs: Sequence[SlotRun], act: Callable[[], None]) -> bool:
