@@ -30,7 +30,6 @@ def is_tls(settings: Settings) -> bool:
 
 
 def query(settings: Settings) -> dict[str, str]:
-    """Return the options in the query of BROKER_URL."""
     return dict(parse_qsl(urlsplit(several(settings.broker_url)[-1]).query, keep_blank_values=True))
 
 

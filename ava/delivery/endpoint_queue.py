@@ -75,7 +75,6 @@ class EndpointQueue:
         return is_done and (self._is_closing or not (self._waiting or self.may_have_more))
 
     def add(self, deliveries: Iterable[DueDelivery]) -> None:
-        """Append due deliveries, in order."""
         self._waiting.extend(deliveries)
 
     def next(self, fits: Callable[[DueDelivery], bool] = lambda _: True) -> DueDelivery | None:
@@ -120,7 +119,6 @@ class EndpointQueue:
         self.may_have_more = True
 
     def end(self) -> LeaseRelease:
-        """Return the state to store when the lease is released."""
         return LeaseRelease(
             endpoint=self.endpoint,
             concurrency=self._concurrency,

@@ -44,6 +44,12 @@ def decode(prefix: str, text: str) -> UUID | None:
     return UUID(int=number)
 
 
+def to_uuid(prefix: str, text: str) -> str | None:
+    """Return the UUID of an id as a string, the form that statements take; None like `decode`."""
+    value = decode(prefix, text)
+    return None if value is None else str(value)
+
+
 def is_client_id(prefix: str, text: str) -> bool:
     """Return True if a client-chosen id is well-formed: the prefix, then 1 to 60 of `[0-9a-z_]`."""
     head, separator, suffix = text.partition("_")

@@ -177,8 +177,6 @@ class Worker:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerTool:
-    """A worker as an MCP tool."""
-
     id: str
     name: str
     description: str

@@ -24,8 +24,6 @@ _DISK_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """The result of one check."""
-
     #: `database`, `migrations`, `disk` (the database's), or `broker` in processes that connect to one.
     name: str
     is_ok: bool
@@ -35,8 +33,6 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The results of all checks."""
-
     checks: tuple[Check, ...]
 
     @property

@@ -179,7 +179,6 @@ class RunBoard:
         return self._parts[index]
 
     def read_all(self) -> dict[int, CurrentRun]:
-        """Return the current runs by pid."""
         found = (part.read() for part in self._parts)
         return {pid: run for pid, run in found if run is not None}
 

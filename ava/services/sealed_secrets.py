@@ -17,8 +17,6 @@ from ava.store.webhooks import endpoints
 
 @dataclass(frozen=True, kw_only=True)
 class _Sealed:
-    """The sealed secrets of a webhook or hook, or of one tenant for a worker."""
-
     owner: str
     is_of_worker: bool
     sealer: Sealer

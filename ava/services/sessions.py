@@ -24,8 +24,6 @@ _MAX_REMEMBERED = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionUse:
-    """A session, and the tenant that its user views."""
-
     session: Session
     tenant_id: str
     #: From the cookie.

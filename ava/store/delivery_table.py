@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ava.domain import ids
@@ -120,14 +121,18 @@ SELECT {self.columns} FROM (
         return {
             **ids.uuid_range("del", since=wanted.since, until=wanted.until, before_id=before_id),
             "tenant_id": tenant_id,
-            "owner_id": _uuid(self._prefix, owner_id),
+            "owner_id": ids.to_uuid(self._prefix, owner_id),
             "statuses": [each.value for each in self._statuses if wanted.status in (None, each)],
             "event_type": wanted.event_type,
         }
 
     def one(self, tenant_id: str, owner_id: str, delivery_id: str) -> dict[str, object]:
         """Return the parameters of `is_one`."""
-        return {"tenant_id": tenant_id, "owner_id": _uuid(self._prefix, owner_id), "id": delivery_uuid(delivery_id)}
+        return {
+            "tenant_id": tenant_id,
+            "owner_id": ids.to_uuid(self._prefix, owner_id),
+            "id": delivery_uuid(delivery_id),
+        }
 
     def read(self, row: Sequence[Any], body: str | None = None) -> Delivery:
         """Return the delivery of a row that begins with `columns`."""
@@ -139,14 +144,7 @@ SELECT {self.columns} FROM (
         return row[self._rows.count :]
 
 
-def delivery_uuid(delivery_id: str) -> str | None:
-    """Return the UUID of a delivery id; None if it is invalid."""
-    return _uuid("del", delivery_id)
-
-
-def _uuid(prefix: str, text: str) -> str | None:
-    value = ids.decode(prefix, text)
-    return None if value is None else str(value)
+delivery_uuid = partial(ids.to_uuid, "del")
 
 
 def _text(body: Any) -> str | None:

@@ -123,7 +123,6 @@ class _Exporter(trace_exporter.OTLPSpanExporter):
         logging.getLogger(trace_exporter.__name__).setLevel(logging.CRITICAL)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send spans."""
         result = super().export(spans)
         if (is_failing := result is not SpanExportResult.SUCCESS) is not self._is_failing:
             self._is_failing = is_failing

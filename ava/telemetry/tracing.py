@@ -46,7 +46,6 @@ _reports: list[threading.Thread] = []
 
 
 def is_on() -> bool:
-    """Return True if this process traces."""
     return _tracer is not None
 
 
@@ -98,7 +97,6 @@ def current() -> str | None:
 
 
 def describe(job: Job) -> dict[str, str | int]:
-    """Return the attributes that describe a job."""
     return {
         "ava.job.id": job.id,
         "ava.worker.id": job.worker_id,

@@ -220,7 +220,6 @@ class _Rates:
         return found
 
     def charge(self, dealt: Sequence[WaitingJob]) -> list[LimitedJob]:
-        """Charge the rates of starting jobs. Returns the jobs."""
         found: list[LimitedJob] = []
         for job in dealt:
             assert isinstance(job, LimitedJob)

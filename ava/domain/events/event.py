@@ -35,7 +35,6 @@ def compact_json(value: Any) -> str:
 
 
 def source_of_hook(hook_id: str) -> str:
-    """Return the source of a hook's events."""
     return f"/hooks/{hook_id}"
 
 
@@ -67,8 +66,6 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InboundEvent:
-    """A stored event."""
-
     id: str = field(metadata={"prefix": "evt"})
     tenant_id: str
     spec: EventSpec
@@ -90,7 +87,6 @@ class InboundEvent:
 
     @property
     def type(self) -> str:
-        """Return the type."""
         return self.spec.type
 
     def record(self) -> dict[str, Any]:

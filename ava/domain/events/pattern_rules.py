@@ -36,8 +36,6 @@ Holds = Callable[[Any], bool]
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A test of a value, for one rule or several."""
-
     holds: Holds
     cost: int = 1
 

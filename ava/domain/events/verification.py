@@ -280,7 +280,6 @@ def derived_type(verifier: Verifier, request: Received) -> str | None:
 
 
 def handshake_response(verifier: Verifier, request: Received) -> str | None:
-    """Return the response to a handshake; None if the request is not one."""
     handshake = verifier.handshake
     if handshake is None or _value_of(request, handshake.where.strip("{}")) != handshake.equals:
         return None

@@ -55,8 +55,6 @@ _ASYMMETRIC = (Algorithm.ED25519, Algorithm.ECDSA, Algorithm.RSA)
 
 
 class Encoding(StrEnum):
-    """The encoding of a signature."""
-
     HEX = "hex"
     BASE64 = "base64"
 
@@ -73,8 +71,6 @@ class KeyForm(StrEnum):
 
 
 class TimeUnit(StrEnum):
-    """The unit of a signed Unix time."""
-
     SECONDS = "seconds"
     MILLISECONDS = "milliseconds"
 
@@ -146,12 +142,10 @@ class Verifier:
 
     @property
     def has_time(self) -> bool:
-        """Return True if a time is signed."""
         return self.time_header is not None or self.time_prefix is not None
 
     @property
     def needs_secret(self) -> bool:
-        """Return True if a hook has a secret."""
         return self.scheme is not Scheme.NONE
 
     @property

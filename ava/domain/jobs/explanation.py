@@ -37,8 +37,6 @@ class JobFiring:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Facts about a job, its queue and its node at one time."""
-
     job: Job
     #: For its tenant; None if the worker no longer exists.
     worker_status: WorkerStatus | None

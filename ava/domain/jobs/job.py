@@ -197,7 +197,6 @@ class Job:
 
     @property
     def run(self) -> RunKey:
-        """Return the key of the current or last run."""
         return RunKey(self.tenant_id, self.id, self.run_no)
 
     @property

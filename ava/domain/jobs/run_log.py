@@ -30,8 +30,6 @@ class EndedJobRun:
 
 @dataclass(frozen=True, kw_only=True)
 class JobRun:
-    """One run of a job's handler."""
-
     run_no: int
     attempt: int
     started_at: datetime
@@ -47,7 +45,6 @@ class JobRun:
 
     @property
     def duration_ms(self) -> int | None:
-        """Return its duration; None while it runs."""
         return None if self.ended_at is None else run_usage.elapsed_ms(self.started_at, self.ended_at)
 
 

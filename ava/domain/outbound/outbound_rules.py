@@ -60,7 +60,6 @@ class OutboundRules:
 
     @classmethod
     def of(cls, settings: OutboundSettings) -> OutboundRules:
-        """Return the rules from the settings. Raise `SettingsError`."""
         return cls(
             allowed=_destinations("AVA_OUTBOUND_ALLOW", settings.outbound_allow),
             denied=_destinations("AVA_OUTBOUND_DENY", settings.outbound_deny),

@@ -53,6 +53,5 @@ class HandlersApp:
             _state.set_default_app(our_default)
 
     def make_current(self) -> None:
-        """Make the handlers' application current in all threads."""
         _state._set_current_app(None)
         _state.set_default_app(self._app or _NoApp())

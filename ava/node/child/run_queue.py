@@ -50,7 +50,6 @@ class QueuedRun:
 
     @property
     def message(self) -> Message:
-        """Return the run as a separate message."""
         return Message(self.worker_id, (self.key,))
 
 
@@ -167,7 +166,6 @@ class RunQueue:
         return tuple(self._returning)
 
     def forget_requeued(self, requeued: Sequence[QueuedRun]) -> None:
-        """Forget the requeued runs."""
         # The main thread may have appended further runs.
         del self._returning[: len(requeued)]
 

@@ -38,7 +38,6 @@ def install() -> None:
 
 
 def task_factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-    """Return a task that is registered with its run."""
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
     context: Context | None = options.get("context")
     run = CURRENT.get() if context is None else context.get(CURRENT)

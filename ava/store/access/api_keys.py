@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ava.domain import ids
 from ava.domain.access import tokens
@@ -121,8 +122,6 @@ def delete(connection: Connection, *, tenant_id: str, key_id: str) -> ApiKey | N
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundKey:
-    """An API key as the request with it needs it."""
-
     id: str
     tenant_id: str
     role: Role
@@ -177,7 +176,4 @@ def record_use(connection: Connection, *, tenant_id: str, key_id: str) -> None:
     connection.exec_driver_sql(_RECORD_USE, {"tenant_id": tenant_id, "id": key_uuid(key_id)})
 
 
-def key_uuid(key_id: str) -> str | None:
-    """Return the UUID of a key id; None if it is invalid."""
-    value = ids.decode("key", key_id)
-    return None if value is None else str(value)
+key_uuid = partial(ids.to_uuid, "key")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ava.domain import ids
@@ -121,10 +122,7 @@ def change(connection: Connection, *, tenant_id: str, error_id: str, status: Err
     return None if before is None else ErrorStatus(before)
 
 
-def error_uuid(error_id: str) -> str | None:
-    """Return the UUID of a group id; None if it is invalid."""
-    value = ids.decode("err", error_id)
-    return None if value is None else str(value)
+error_uuid = partial(ids.to_uuid, "err")
 
 
 def _group(row: Sequence[Any]) -> ErrorGroup:

@@ -149,8 +149,6 @@ def waits(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundEvent:
-    """An event that was found for a wait."""
-
     wait: EventWait
     event_id: str
 

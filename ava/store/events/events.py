@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ava.domain import ids
@@ -321,12 +322,8 @@ def _filter_parameters(tenant_id: str, wanted: EventFilter, before_id: str | Non
     }
 
 
-def event_uuid(event_id: str) -> str | None:
-    """Return the UUID of an event id; None if it is invalid."""
-    value = ids.decode("evt", event_id)
-    return None if value is None else str(value)
+event_uuid = partial(ids.to_uuid, "evt")
 
 
 def event_of(row: Sequence[Any]) -> InboundEvent:
-    """Return the event of a row of `COLUMNS`."""
     return _ROWS.read(row, spec=_SPEC.read(row[_ROWS.count :]))

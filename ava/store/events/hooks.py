@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ava.domain import ids
@@ -284,7 +285,4 @@ def reseal(connection: Connection, *, tenant_id: str, uuid: str, old: str, new: 
     return connection.exec_driver_sql(_RESEAL, parameters).rowcount == 1
 
 
-def hook_uuid(hook_id: str) -> str | None:
-    """Return the UUID of a hook id; None if it is invalid."""
-    value = ids.decode("hk", hook_id)
-    return None if value is None else str(value)
+hook_uuid = partial(ids.to_uuid, "hk")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ava.domain import ids
 from ava.domain.access.actor import Actor
@@ -228,7 +229,4 @@ def delete_former(connection: Connection, *, limit: int) -> int:
     return connection.exec_driver_sql(_DELETE_FORMER, {"limit": limit}).rowcount
 
 
-def subscription_uuid(subscription_id: str) -> str | None:
-    """Return the UUID of a subscription id; None if it is invalid."""
-    value = ids.decode("sub", subscription_id)
-    return None if value is None else str(value)
+subscription_uuid = partial(ids.to_uuid, "sub")

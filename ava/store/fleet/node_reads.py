@@ -22,8 +22,6 @@ _REFUSED_SECONDS = 60.0
 
 
 class NodeLiveness(StrEnum):
-    """The state of a node."""
-
     LIVE = "live"
     #: Its heartbeats are missing.
     SILENT = "silent"

@@ -23,8 +23,6 @@ IS_LIVE = "n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interva
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSpec:
-    """The registration of a node."""
-
     #: A UUID, new at every start.
     id: str
     #: The node's Celery name, its address for remote control.
@@ -196,7 +194,6 @@ SELECT n.id::text FROM nodes AS n WHERE {IS_LIVE}
 
 
 def live(connection: Connection, *, dead_after_seconds: float) -> frozenset[str]:
-    """Return the ids of the live nodes."""
     return frozenset(connection.exec_driver_sql(_LIVE, {"dead_after": dead_after_seconds}).scalars())
 
 

@@ -50,7 +50,6 @@ WHERE s.worker_id = %(worker_id)s AND s.tenant_id IN (%(tenant_id)s, '{PLATFORM}
 def read(
     connection: Connection, *, tenant_id: str, worker_id: str
 ) -> tuple[WorkerSettings | None, WorkerSettings | None]:
-    """Return a tenant's settings for a worker, and the platform's; None for missing settings."""
     found = connection.exec_driver_sql(_READ, {"tenant_id": tenant_id, "worker_id": worker_id})
     by_tenant = {row[0]: _settings(row[1:]) for row in found}
     return by_tenant.get(tenant_id), by_tenant.get(PLATFORM)

@@ -245,7 +245,6 @@ _QUEUES = Statement("SELECT DISTINCT queue FROM workers")
 
 
 def queues(connection: Connection) -> set[str]:
-    """Return the queues of all workers, for all tenants."""
     return set(connection.exec_driver_sql(_QUEUES).scalars())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from functools import partial
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
@@ -24,10 +25,7 @@ _ROWS = RecordRows(
 _COLUMNS, _operation = _ROWS.columns, _ROWS.read
 
 
-def operation_uuid(operation_id: str) -> str | None:
-    """Return the UUID of an operation id; None if it is invalid."""
-    value = ids.decode("op", operation_id)
-    return None if value is None else str(value)
+operation_uuid = partial(ids.to_uuid, "op")
 
 
 # Serializes the calls of one tenant, so that the count of its operations is exact.

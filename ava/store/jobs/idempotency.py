@@ -125,7 +125,6 @@ FROM unnest(%(worker_ids)s::text[], %(keys)s::text[]) AS k (worker_id, key) CROS
 def find_deduped(
     connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Job]:
-    """Return the unfinished jobs by worker and key."""
     found = connection.exec_driver_sql(_DEDUPED, _dedupe_parameters(tenant_id, keys))
     return {(job.worker_id, row[-1]): job for row in found for job in [rows.job(row)]}
 

@@ -92,7 +92,6 @@ def large_bytes(json_text: str | None) -> int | None:
 
 
 def job(row: Any) -> Job:
-    """Return the job of a row of `JOB_COLUMNS`."""
     (id_, worker_id, tenant_id, status, trigger, priority, input_json, triggered_by, created_at, started_at,
      completed_at, output_json, error, scheduled_at, attempt, max_attempts, cancel_requested_at, cancelled_by,
      progress_json, retry_of, queue, run_no, waits_for, run_at, published_at, node_id, traceparent, tags_json,
@@ -155,8 +154,7 @@ def _with_time(waiting_for_json: str | None, run_at: datetime | None) -> str | N
 @lru_cache(maxsize=4_096)
 def job_uuid(job_id: str) -> str | None:
     """Return the UUID of a job id; None if it is invalid."""
-    value = ids.decode("job", job_id)
-    return None if value is None else str(value)
+    return ids.to_uuid("job", job_id)
 
 
 def job_parameters(key: JobKey) -> dict[str, object]:

@@ -95,7 +95,6 @@ ORDER BY timeline DESC LIMIT 1
 
 
 def latest(connection: Connection, *, days: float) -> Promotion | None:
-    """Return the latest promotion within the last `days`."""
     row = connection.exec_driver_sql(_LATEST, {"days": days}).first()
     return None if row is None else _promotion(row)
 

@@ -71,7 +71,6 @@ ORDER BY 3 DESC, 1
 
 
 def read(connection: Connection) -> list[TenantWait]:
-    """Return the waiting tenants, longest wait first."""
     return [
         TenantWait(tenant_id=tenant_id, jobs=int(jobs), seconds=float(seconds))
         for tenant_id, jobs, seconds in connection.exec_driver_sql(_READ)

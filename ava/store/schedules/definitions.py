@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from ava.domain import ids
@@ -25,10 +26,7 @@ _ROWS = RecordRows(
 SCHEDULE_COLUMNS, COLUMNS, read_schedule = _ROWS.columns, _ROWS.count, _ROWS.read
 
 
-def schedule_uuid(schedule_id: str) -> str | None:
-    """Return the UUID of a schedule id; None if it is invalid."""
-    value = ids.decode("sch", schedule_id)
-    return None if value is None else str(value)
+schedule_uuid = partial(ids.to_uuid, "sch")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,6 @@ _MAX_RETRIED = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetters:
-    """The dead letters."""
-
     count: int
     #: The newest: event id, tenant, and error.
     newest: list[tuple[str, str, str]]
@@ -27,7 +25,6 @@ _COUNT = Statement("SELECT count(*) FROM webhook_dead_letters")
 
 
 def count(connection: Connection) -> int:
-    """Return the number of dead letters."""
     return int(connection.exec_driver_sql(_COUNT).scalar_one())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from ava.domain import ids
 from ava.domain.access.actor import Actor
@@ -239,7 +240,4 @@ def reseal(connection: Connection, *, tenant_id: str, uuid: str, old: str, secre
     return connection.exec_driver_sql(_RESEAL, parameters).rowcount == 1
 
 
-def webhook_uuid(webhook_id: str) -> str | None:
-    """Return the UUID of an endpoint id; None if it is invalid."""
-    value = ids.decode("wh", webhook_id)
-    return None if value is None else str(value)
+webhook_uuid = partial(ids.to_uuid, "wh")

@@ -20,8 +20,6 @@ from ava.store.jobs.transitions.rules import is_served_worker
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyState:
-    """The state of a key with waiting jobs, at one time."""
-
     key: str
     #: The most urgent priority with waiting jobs, and the first tenant in it.
     priority: int

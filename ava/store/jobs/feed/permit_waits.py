@@ -44,7 +44,6 @@ SELECT tenant_id FROM waiting LIMIT %(limit)s
 
 
 def waiting_tenants(connection: Connection, *, key: str, priority: int, limit: int) -> list[str]:
-    """Return the tenants with jobs of a priority that wait for a key."""
     parameters = {"key": key, "priority": priority, "limit": limit}
     return list(connection.exec_driver_sql(_WAITING_TENANTS, parameters).scalars())
 

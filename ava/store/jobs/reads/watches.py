@@ -51,7 +51,6 @@ JOIN jobs AS j ON j.tenant_id = w.tenant_id AND j.id = w.id WHERE j.completed_at
 
 
 def final_states(connection: Connection, jobs: Collection[JobKey]) -> dict[JobKey, WatchedState]:
-    """Return the last states of the jobs that are final."""
     parameters = {"tenants": [job.tenant_id for job in jobs], "ids": [rows.job_uuid(job.id) for job in jobs]}
     found = connection.exec_driver_sql(_FINAL_STATES, parameters)
     states = (
