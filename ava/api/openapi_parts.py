@@ -278,6 +278,7 @@ EXAMPLES: dict[str, Any] = {
     "SubscriptionTestBody": {"event": _EVENT_SEEN, **_RULE},
     "HookBody": {"name": "pulls", "provider": "github", "worker_id": "wkr_incident_notify"},
     "HookChangeBody": {"tolerance_seconds": 120},
+    "RedeliverBody": {"since": "2025-06-01T10:00:00Z", "status": "abandoned"},
     "ReplayBody": {"since": "2025-06-01T10:00:00Z", "status": "refused"},
     "HookTestBody": {"mode": "signed", "body": "{}", "headers": {"x-github-event": "push"}},
     "TriggerBody": _TRIGGER,

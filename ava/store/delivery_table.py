@@ -13,7 +13,7 @@ from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.delivery import Delivery, DeliveryStatus, body_text
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IN_ORDER, Statement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,8 @@ class DeliveryTable:
         self.counts = self._count(has_type=False), self._count(has_type=True)
         self.shown = Statement(f"SELECT {self.columns}, {body} FROM {name} AS d {joins} WHERE {self.is_one}")
 
-    # As for jobs, a list consists of a few index ranges, one per status, as row comparisons in the index's order.
+    # As for jobs, a list consists of a few index ranges, one per status, as row comparisons in the index's order. With
+    # IN_ORDER no short time range is read from `…_by_id`, which has the rows of all tenants.
     def ranges(self, *, has_type: bool, order: str = "DESC", columns: str = "d.id") -> str:
         """Return the matching ranges of an index as a FROM item, `found`, with `columns`, each range in `order`."""
         index = [*self._leading, "d.status", *(["d.event_type"] if has_type else [])]
@@ -73,7 +74,7 @@ class DeliveryTable:
 ) AS found"""
 
     def _page(self, *, has_type: bool) -> Statement:
-        return Statement(f"""
+        return Statement(f"""{IN_ORDER}
 SELECT {self.columns} FROM (
     SELECT found.id FROM {self.ranges(has_type=has_type)} ORDER BY found.id DESC LIMIT %(page)s OFFSET %(offset)s
 ) AS asked CROSS JOIN LATERAL (
@@ -83,7 +84,7 @@ SELECT {self.columns} FROM (
 
     def _count(self, *, has_type: bool) -> Statement:
         ranges = self.ranges(has_type=has_type)
-        return Statement(f"SELECT count(*) FROM (SELECT 1 FROM {ranges} LIMIT %(limit)s) AS counted")
+        return Statement(f"{IN_ORDER} SELECT count(*) FROM (SELECT 1 FROM {ranges} LIMIT %(limit)s) AS counted")
 
     def page(
         self,

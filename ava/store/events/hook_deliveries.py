@@ -12,7 +12,7 @@ from ava.domain import ids
 from ava.domain.delivery import RECEIVED, REPLAYABLE, Delivery
 from ava.store.delivery_table import DeliveryFilter, DeliveryTable, delivery_uuid
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.events.hooks import hook_uuid
 
 # The jobs of an event are stored with it; the job of a hook with a worker is stored with the delivery.
@@ -197,7 +197,7 @@ def make_nothing(
 
 def _sum(*, has_type: bool) -> Statement:
     ranges = RECEIVED_TABLE.ranges(has_type=has_type, columns="d.id, d.body_bytes")
-    return Statement(f"""
+    return Statement(f"""{IN_ORDER}
 SELECT count(*), coalesce(sum(body_bytes), 0)::bigint FROM (
     SELECT found.body_bytes FROM {ranges} LIMIT %(limit)s
 ) AS counted
@@ -231,7 +231,7 @@ _REQUEST = f"{RECEIVED_TABLE.columns}, d.body, d.query::text"
 
 
 def _read_requests(*, has_type: bool) -> Statement:
-    return Statement(f"""
+    return Statement(f"""{IN_ORDER}
 SELECT {_REQUEST} FROM (
     SELECT found.id FROM {RECEIVED_TABLE.ranges(has_type=has_type, order="ASC")} ORDER BY found.id LIMIT %(limit)s
 ) AS asked CROSS JOIN LATERAL (
