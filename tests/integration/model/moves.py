@@ -285,9 +285,8 @@ def change(job: JobState, world: World, wanted: JobChange, *, date: float | None
         moved = replace(moved, waits=dated if date else waits, due=date or None)
     if "expires_in_seconds" in wanted.names:
         begins = (date or 0.0) if has_date else max(0.0, job.due or 0.0)
-        moved = replace(
-            moved, expires=None if wanted.expires_in_seconds is None else begins + wanted.expires_in_seconds
-        )
+        lifetime = wanted.expires_in_seconds
+        moved = replace(moved, expires=None if lifetime is None else begins + lifetime)
     if moved.priority == job.priority and not date:
         return moved
     return replace(moved, is_published=False, run_no=job.run_no + job.is_published)
