@@ -61,6 +61,9 @@ async def _jobs(client: Any) -> None:
     assert events[-1].ended == await _value(client.jobs.wait(job.id))
     assert [line.msg for line in await _all(client.jobs.logs(job.id))] == messages
     assert [line.msg for line in await _all(client.jobs.logs(job.id, follow=True, tail=2))] == messages[-2:]
+    (run,) = await _all(client.jobs.runs(job.id))
+    assert (run.outcome, run.attempt, run.duration_ms) == ("completed", 1, events[-1].ended.duration_ms)
+    assert await _all(client.jobs.journal(job.id)) == await _all(client.jobs.waits(job.id)) == []
     again = await _value(client.jobs.retry(job.id))
     assert (again.retry_of, (await _value(client.jobs.wait(again.id))).status) == (job.id, JobStatus.COMPLETED)
     assert {each.id for each in await _all(client.jobs.export(worker_id="wkr_sleep"))} == {job.id, again.id}
@@ -102,7 +105,9 @@ async def _other_resources(client: Any) -> None:
     assert (await _value(client.subscriptions.resume(subscription.id))).paused is None
     await _value(client.subscriptions.delete(subscription.id))
     assert await _all(client.nodes.list())
-    assert await _all(client.limits.list())
+    limits = await _all(client.limits.list())
+    assert [limit.name for limit in await _all(client.limits.list(per_page=10))] == [limit.name for limit in limits]
+    assert len(limits) > 20
 
 
 async def _refusals(client: Any) -> None:

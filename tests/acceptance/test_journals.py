@@ -107,6 +107,14 @@ def test_a_job_has_one_duration_wherever_it_is_shown(system: System) -> None:
     assert for_people in ava(system, "jobs", "list", "--worker", "wkr_t_doze", "-o", "wide").stdout
     assert for_people in ava(system, "jobs", "tree", id_, "-o", "wide").stdout
     wait_until(lambda: _average(system, "wkr_t_doze") == ran, what=lambda: f"{_average(system, 'wkr_t_doze')} is {ran}")
+    own = {"x-tenant-id": "ten_doze"}
+    other = system.post("/v1/ava/jobs", json={"worker_id": "wkr_t_doze"}, headers=own).json()["data"]["id"]
+    path = f"/v1/ava/jobs/{other}"
+    wait_until(
+        lambda: system.get(path, headers=own).json()["data"]["status"] == "completed", seconds=60, what="it ends"
+    )
+    latency = system.get("/v1/ava/overview", headers=own).json()["data"]["latency"]
+    assert abs(latency["run_p50_ms"] - system.get(path, headers=own).json()["data"]["duration_ms"]) < 1
 
 
 def began_at(job: dict[str, Any]) -> datetime:

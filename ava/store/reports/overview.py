@@ -12,6 +12,7 @@ from ava.domain.jobs.job import Trigger
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
 from ava.store.jobs.transitions.rules import IS_SCHEDULED
 
 #: A number at this limit is a lower bound.
@@ -177,15 +178,19 @@ def _oldest_due(connection: Connection, tenant_id: str) -> datetime | None:
     return timestamp
 
 
-_LATENCY = Statement("""
+# The run time of a job is its `duration_ms`: its handler's waits are no part of it, nor of the time until its start.
+_LATENCY = Statement(f"""
 SELECT count(*),
     percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (
-        ORDER BY extract(epoch FROM d.started_at - greatest(d.created_at, d.scheduled_at)) * 1000)
+        ORDER BY extract(epoch FROM d.began_at - greatest(d.created_at, d.scheduled_at)) * 1000)
         FILTER (WHERE d.attempt = 1 AND d.losses = 0 AND d.started_at > %(recent)s),
-    percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY extract(epoch FROM d.completed_at - d.started_at) * 1000)
+    percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (
+        ORDER BY extract(epoch FROM d.completed_at - d.started_at) * 1000 + coalesce(d.earlier[1], 0))
 FROM unnest(%(triggers)s::text[]) AS t (trigger)
 CROSS JOIN unnest(ARRAY['completed', 'failed']) AS s (status) CROSS JOIN LATERAL (
-    SELECT j.created_at, j.scheduled_at, j.started_at, j.completed_at, j.attempt, j.losses FROM jobs AS j
+    SELECT j.created_at, j.scheduled_at, j.started_at, j.completed_at, j.attempt, j.losses,
+        coalesce(j.first_started_at, j.started_at) AS began_at, {rows.earlier_runs("j")} AS earlier
+    FROM jobs AS j
     WHERE (j.tenant_id, j.status, j.trigger, j.id) >= (%(tenant_id)s, s.status, t.trigger, %(floor)s::uuid)
         AND (j.tenant_id, j.status, j.trigger, j.id)
             <= (%(tenant_id)s, s.status, t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)

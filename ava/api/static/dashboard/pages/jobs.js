@@ -75,7 +75,7 @@ export function open(main, { signal, query: first }) {
       selection.refresh(found.data);
       rows.show(found.data);
       showEmpty(found.data.length ? null : found.pagination.has_more ? unreached : isFiltered ? none : noneYet);
-      const scannedUntil = found.pagination.looked_until;
+      const scannedUntil = found.pagination.scanned_until;
       say(until, scannedUntil ? `, back to ${full(scannedUntil)}` : "");
       actions.update();
       showPager(pager, query, found.pagination);
