@@ -54,9 +54,6 @@ from ava.store.pending_work import Work
 from ava.telemetry import logs, tracing
 
 _CONNECTIONS = 5
-#: Seconds between two calls of a duty that the probe wakes as soon as it has work. It needs its period only after a
-#: call that left work behind.
-_PROBED = 5.0
 
 
 def make_duties(settings: Settings, database: Database, publisher: Publisher, control: Control) -> list[Duty]:
@@ -94,15 +91,15 @@ def _waits(
     parked = ParkedJobs(database, node_dead_seconds=settings.node_dead_seconds)
     wakes = Wakes(database, schemas=creator.schemas)
     return [
-        Duty("due", _PROBED, "jobs due", lambda _: move_due_jobs(database), work=Work.DUE_JOBS, on_change=returned),
-        Duty("wakes", _PROBED, "jobs continued after a wait", wakes.run_once, work=Work.WAKES, on_change=returned),
+        Duty("due", 1.0, "jobs due", lambda _: move_due_jobs(database), work=Work.DUE_JOBS, on_change=returned),
+        Duty("wakes", 1.0, "jobs continued after a wait", wakes.run_once, work=Work.WAKES, on_change=returned),
         Duty("moved_workers", 1.0, "jobs moved to another queue or limit", moved.run_once, on_change=returned),
         Duty("paused_workers", 0.5, "jobs parked, because a worker was paused", paused.run_once, on_change=returned),
         Duty("parked_jobs", 0.5, "parked jobs returned to the backlog", parked.run_once, on_change=returned),
-        Duty("expired_jobs", _PROBED, "jobs expired", lambda _: cancel_expired_jobs(database), work=Work.EXPIRED_JOBS),
+        Duty("expired_jobs", 1.0, "jobs expired", lambda _: cancel_expired_jobs(database), work=Work.EXPIRED_JOBS),
         Duty(
             "deadlines",
-            _PROBED,
+            1.0,
             "jobs stopped by their deadline",
             lambda _: stop_overdue_jobs(database, control),
             work=Work.DEADLINES,
@@ -178,7 +175,7 @@ def _requests(
     return [
         Duty(
             "schedules",
-            _PROBED,
+            1.0,
             "firings of schedules",
             lambda _: fire_due_schedules(database, firings),
             work=Work.SCHEDULES,
@@ -197,12 +194,12 @@ def _requests(
         ),
         Duty(
             "bulk_operations",
-            _PROBED,
+            1.0,
             "jobs retried or cancelled by operations",
             lambda _: run_bulk_batches(batches),
             work=Work.BULK_OPERATIONS,
         ),
-        Duty("event_jobs", _PROBED, "jobs of events created", event_jobs.run_once, work=Work.EVENT_JOBS),
+        Duty("event_jobs", 1.0, "jobs of events created", event_jobs.run_once, work=Work.EVENT_JOBS),
     ]
 
 
