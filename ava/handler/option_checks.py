@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from ava.domain.jobs import pull, trigger_options
 from ava.domain.jobs.messages import RESERVED
 from ava.domain.limits import rates
 from ava.domain.tenant import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
+from ava.domain.text import did_you_mean
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
 from ava.errors import HandlerError
 
@@ -19,7 +21,31 @@ _MAX_RETRIES = 25
 _MAX_MB = 1_048_576
 _ON_WORKER_LOST = tuple(OnWorkerLost)
 _MAX_RUNNING = 1_000_000
+#: The options of other libraries' decorators, and the form here.
+_OTHER_NAMES = {
+    **dict.fromkeys(("timeout", "time_limit", "soft_time_limit", "execution_timeout"), "timeout_seconds=…"),
+    **dict.fromkeys(("max_duration", "job_timeout"), "timeout_seconds=…"),
+    **dict.fromkeys(("retries", "max_attempts"), "max_retries=…"),
+    **dict.fromkeys(("autoretry_for", "throws"), "retry_on=… or give_up_on=…"),
+    **dict.fromkeys(("retry_backoff", "retry_delay", "default_retry_delay"), "retry=ava.Retry(…)"),
+    **dict.fromkeys(("backoff_factor", "backoff_max_seconds", "retry_kwargs"), "retry=ava.Retry(…)"),
+    **dict.fromkeys(("concurrency", "concurrency_limit", "max_concurrency"), "max_running=…"),
+    **dict.fromkeys(("rate_limit", "rate_limits"), 'rate="100/minute"'),
+    **dict.fromkeys(("cron", "crontab", "on_crons"), "schedule=…, timezone=…, schedule_tenant=…"),
+    **dict.fromkeys(("input_validator", "schema"), "input_schema=…, or annotate the first parameter"),
+    **dict.fromkeys(("expires", "ttl", "schedule_timeout"), "expires_in_seconds=…"),
+    **dict.fromkeys(("acks_late", "reject_on_worker_lost"), "on_worker_lost=…"),
+    **dict.fromkeys(("priority", "tags"), "task.trigger(input, priority=…, tags=…)"),
+    "bind": "a second parameter, env",
+    "queue_name": "queue=…",
+}
 _PER = re.compile(r"tenant|input(\.[^.\x00]{1,64}){1,8}")
+
+
+def describe_unknown(option: str, known: Iterable[str]) -> str:
+    """Return a sentence about an unknown option, with the option to use if it is similar or another library's."""
+    form = f" Write {_OTHER_NAMES[option]}." if option in _OTHER_NAMES else did_you_mean(option, known)
+    return f"@worker has no option {option!r}.{form}"
 
 
 def check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:

@@ -14,7 +14,6 @@ from typing import Any, Concatenate, overload
 from ava.domain import ids
 from ava.domain.jobs.messages import CONCURRENT_QUEUE, DEFAULT_QUEUE
 from ava.domain.jobs.retry import Retry
-from ava.domain.text import did_you_mean
 from ava.domain.worker import DeclaredSchedule, McpUse, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
 from ava.handler import option_checks, retry_rules
@@ -158,7 +157,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     """
 
     for option in unknown:
-        raise TypeError(f"@worker has no option {option!r}.{did_you_mean(option, worker.__kwdefaults__ or ())}")
+        raise TypeError(option_checks.describe_unknown(option, worker.__kwdefaults__ or ()))
     if slug is not None and not isinstance(slug, str):
         return worker()(slug)
 

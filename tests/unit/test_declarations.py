@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import ava
 import ava.handler
 from ava.domain.worker import DeclaredSchedule
 from ava.errors import HandlerError, WorkerConflict
-from ava.handler import registry
+from ava.handler import option_checks, registry
 from ava.handler.registry import worker
 
 pytestmark = pytest.mark.usefixtures("restored_registry")
@@ -24,9 +25,30 @@ def handle(_input: dict[str, Any]) -> None:
     """Do nothing."""
 
 
-def test_an_option_that_there_is_not_is_answered_with_the_one_that_is_meant() -> None:
-    with pytest.raises(TypeError, match=r"@worker has no option 'retries'\. Did you mean max_retries\?"):
-        worker("odd", retries=3)(handle)  # type: ignore[call-overload]
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("max_retry", r"Did you mean max_retries\?"),
+        ("retries", r"Write max_retries=…\."),
+        ("timeout", r"Write timeout_seconds=…\."),
+        ("bind", r"Write a second parameter, env\."),
+        ("concurrency", r"Write max_running=…\."),
+        ("on_crons", r"Write schedule=…, timezone=…"),
+        ("priority", r"Write task\.trigger\(input, priority=…"),
+        ("x" * 40, "$"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_the_option_to_use(option: str, hint: str) -> None:
+    unknown: Any = {option: 3}
+    with pytest.raises(TypeError, match=rf"@worker has no option '{option}'\. ?{hint}"):
+        worker("odd", **unknown)(handle)
+
+
+def test_each_option_of_another_library_has_a_form_with_options_of_worker() -> None:
+    for option, form in option_checks._OTHER_NAMES.items():
+        assert option not in worker.__kwdefaults__
+        names = re.findall(r"(\w+)=", form.partition("(")[0])
+        assert set(names) <= worker.__kwdefaults__.keys(), form
 
 
 def _takes(code: str) -> str | None:

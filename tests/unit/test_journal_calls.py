@@ -111,6 +111,23 @@ def test_a_step_contains_no_step_child_or_wait() -> None:
     assert error.startswith("StepError: ")
 
 
+def test_many_children_are_found_by_an_earlier_name_and_created_once() -> None:
+    journal = Journal({})
+    options: dict[str, Any] = {"priority": 3, "detached": True}
+    first = Calls(store=journal, job_id="job_a")
+    made = act(first.trigger_many("add", [{"n": n} for n in range(2)], key="old", was=(), **options))
+    deployed = Calls(store=journal, job_id="job_a", journal=journal.load())
+    found = act(deployed.trigger_many("add", [{"n": n} for n in range(3)], key="new", was=["old"], **options))
+    assert [child.id for child in found[:2]] == [child.id for child in made]
+    assert [(child.name, child.is_detached) for child in journal.made.values()] == [
+        ("old.0", True),
+        ("old.1", True),
+        ("new.2", True),
+    ]
+    with pytest.raises(TypeError, match="was= takes a list"):
+        act(deployed.trigger_many("add", [], key="other", was="old", **options))
+
+
 def test_a_map_keeps_the_order_of_its_items_if_an_earlier_child_is_created_again() -> None:
     journal = Journal({"add": lambda input: input["n"]})
     known = [NewChild(name=f"wkr_add[{n}]", worker_id="wkr_add", input_json=f'{{"n": {n}}}') for n in (1, 3)]
