@@ -21,14 +21,7 @@ from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.run_log import JobRun, own_run, retained_run
 from ava.domain.secrets.redaction import shown_to
-from ava.errors import (
-    BrokerUnavailable,
-    JobNotFound,
-    JobStateConflict,
-    PayloadsHidden,
-    QueueRefused,
-    RequestError,
-)
+from ava.errors import BrokerUnavailable, JobNotFound, JobStateConflict, PayloadsHidden, QueueRefused, RequestError
 from ava.process.pauses import Pauses
 from ava.services import graph_retries, replays
 from ava.services.creation.job_creator import JobCreator, arrange
@@ -304,30 +297,17 @@ class Jobs:
         The total is exact up to `counts.MAX_IN_TOTAL`; in a search it counts only the jobs that were searched.
         """
         with self._database.connect() as connection:
-            found = lists.page(
-                connection,
-                tenant_id=caller.tenant_id,
-                job_filter=job_filter,
-                limit=limit,
-                before_id=before_id,
-                offset=offset,
-                payloads=payloads,
-                sort=sort,
-            )
-            total = found.total
-            if total is None:
-                total = lists.count(connection, tenant_id=caller.tenant_id, job_filter=job_filter)
+            place: dict[str, Any] = {"limit": limit, "before_id": before_id, "offset": offset, "sort": sort}
+            wanted: dict[str, Any] = {"tenant_id": caller.tenant_id, "job_filter": job_filter}
+            found = lists.page(connection, **wanted, **place, payloads=payloads)
+            total = lists.count(connection, **wanted) if found.total is None else found.total
         return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs]), total
 
     def batch(self, caller: Caller, job_filter: JobFilter, *, before_id: str | None) -> JobBatch:
         """Return the next complete jobs of an export, as the caller may see them."""
         with self._database.connect() as connection:
             found = batches.next_jobs(
-                connection,
-                tenant_id=caller.tenant_id,
-                job_filter=job_filter,
-                limit=_EXPORT_BATCH,
-                before_id=before_id,
+                connection, tenant_id=caller.tenant_id, job_filter=job_filter, limit=_EXPORT_BATCH, before_id=before_id
             )
         return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs])
 

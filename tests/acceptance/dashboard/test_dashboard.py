@@ -253,8 +253,7 @@ def test_the_theme_follows_the_browser_and_the_users_choice(signed_in: Browser) 
 
     light = background()
     signed_in.prefer("dark")
-    dark = background()
-    assert light != dark
+    assert background() != light
     signed_in.click("button", "Toggle theme")
     assert background() == light
     signed_in.open("/")

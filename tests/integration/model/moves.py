@@ -1,7 +1,4 @@
-"""What each move makes of a job. A function returns None where the move must change nothing.
-
-A claim, an end and a rescue are fenced: `owns` is the condition that all statements of a run have in common.
-"""
+"""What each move makes of a job; None where it changes nothing. `owns` is the fence of a claim, an end and a rescue."""
 
 from __future__ import annotations
 
