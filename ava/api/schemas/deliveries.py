@@ -65,20 +65,20 @@ class ReceivedDeliveryListQuery(_DeliveryListQuery):
     event_type = EventTypeField(**_TYPE_FILTER)
 
 
-class _ManyBody(TimeRangeBody):
+class _RepeatedBody(TimeRangeBody):
     @post_load
     def _filter(self, values: dict[str, Any], **_: Any) -> DeliveryFilter:
         return DeliveryFilter(**values)
 
 
-class RedeliverBody(_ManyBody):
+class RedeliverBody(_RepeatedBody):
     """Which deliveries to send again."""
 
     status = Choice(REDELIVERABLE, load_default=DeliveryStatus.ABANDONED, allow_none=False, metadata=_STATUS)
     event_type = Choice(EventType, load_default=None, allow_none=True, metadata=_EVENT_TYPE)
 
 
-class ReplayBody(_ManyBody):
+class ReplayBody(_RepeatedBody):
     """Which deliveries to process again."""
 
     status = Choice(REPLAYABLE, load_default=None, allow_none=True, metadata=_STATUS)
