@@ -61,6 +61,7 @@ _FURTHER = (
     ("POST", "/v1/ava/workers", {"slug": "late", "runtime": "pull"}, 0),
     ("PATCH", _PULLED, {"name": "Later"}, 0),
     ("DELETE", _PULLED, None, 0),
+    *(("POST", f"/v1/ava/workers/wkr_open/{verb}", {"scope": "platform"}, 0) for verb in ("pause", "resume")),
 )
 
 
