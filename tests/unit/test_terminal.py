@@ -74,7 +74,7 @@ _WORDS = [
         "schedules next sch_1",
     ),
     *("hooks list", "hooks show hk_1", "hooks create pulls --provider github", "hooks update hk_1 --dedupe id"),
-    *("hooks rotate hk_1", "hooks pause hk_1", "hooks resume hk_1", "deliveries list hk_1"),
+    *("hooks rotate hk_1", "hooks pause hk_1", "hooks resume hk_1", "deliveries list hk_1 --status refused"),
     *("deliveries show hk_1 del_1", "hooks test hk_1"),
     *("subscriptions list", "subscriptions show sub_1", "subscriptions create order.* wkr_a"),
     *("subscriptions update sub_1 --unset match", "subscriptions pause sub_1", "subscriptions resume sub_1"),

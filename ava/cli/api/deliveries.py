@@ -55,7 +55,7 @@ _owner = click.argument("owner_id", metavar="HOOK_OR_WEBHOOK_ID", type=DELIVERER
 @_owner
 @click.option(
     "--status",
-    type=click.Choice((*SENT, *RECEIVED)),
+    type=click.Choice([str(each) for each in (*SENT, *RECEIVED)]),
     help=f"Only with this status: {', '.join(SENT)} of a webhook, {', '.join(RECEIVED)} of a hook.",
 )
 @click.option("--event-type", help="Only events of this type.")
@@ -95,7 +95,11 @@ def _add_again(verb: str, text: str, owner: str, owner_type: Any, statuses: Sequ
     @click.argument("delivery_ids", nargs=-1)
     @click.option("--since", type=PAST_TIMESTAMP, help=f"Every delivery of that time or later: {PAST_FORM}.")
     @click.option("--until", type=PAST_TIMESTAMP, help="With --since: only deliveries before that time.")
-    @click.option("--status", type=click.Choice(statuses), help="With --since: only deliveries with this status.")
+    @click.option(
+        "--status",
+        type=click.Choice([str(each) for each in statuses]),
+        help="With --since: only deliveries with this status.",
+    )
     @click.option("--event-type", help="With --since: only events of this type.")
     @output_options
     @connected
