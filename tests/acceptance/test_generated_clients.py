@@ -1,6 +1,6 @@
 """Clients that generators write from /openapi.json compile as they are, and call the API.
 
-A build costs processor time (Java 12 s, Go 13 s, Python 4 s), so each description is built once. Other generators are
+A build costs processor time (Java 9 s, Go 13 s, Python 4 s), so each description is built once. Other generators are
 out of reach of a registry of packages: oapi-codegen, and the libraries of the Java generator's default.
 """
 
