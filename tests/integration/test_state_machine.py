@@ -1,4 +1,4 @@
-"""Random histories of jobs against PostgreSQL: no order of moves leads to a state that the model does not allow.
+"""Random histories of jobs against PostgreSQL: no order of transitions leads to a state that the model does not allow.
 
 `tests.integration.model` is the model. `make model` runs more of its histories.
 """

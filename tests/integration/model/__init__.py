@@ -1,10 +1,10 @@
-"""A model of every move of a job, which drives the real statements through random histories and says what each may do.
+"""A model of every state transition of a job: it drives the real statements through random histories.
 
 | module | what it holds |
 |---|---|
 | `cast` | the tenants, workers, nodes and queues of a history, and what is set of them |
 | `state` | a job as the model sees it |
-| `moves` | what each move makes of a job: pure functions of `state` |
+| `transitions` | what each transition makes of a job: pure functions of `state` |
 | `expected` | what one step may change |
 | `recorder` | which statements were sent, and a kill between two of them |
 | `driver`, `run_driver` | every call of the store and of the dispatcher's duties: what changes with the product |
@@ -15,7 +15,7 @@
 | `history` | one history: its steps from a seed, and the comparison after each |
 | `oracle` | what must hold of all rows whatever was done |
 | `healing` | the end of a history: everything heals, and every job becomes final |
-| `coverage` | the statements that write what decides on a move, and those that were driven |
+| `coverage` | the statements that write what decides on a transition, and those that were driven |
 | `__main__` | `python -m tests.integration.model --seconds 600 --seed 7` |
 | `mutants`, `defects` | defects that the model must find, in a statement or in a function |
 """

@@ -13,7 +13,7 @@ from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.trigger_options import Debounce, Dedupe, DedupeMode, Keep
 from ava.errors import JobNotFound, JobStateConflict
-from tests.integration.model import duty_rules, graph_moves, moves
+from tests.integration.model import duty_rules, graph_transitions, transitions
 from tests.integration.model.cast import ACCOUNTS, PRIORITIES, PULL, TENANTS, WORKERS
 from tests.integration.model.expected import REPLACING, Expected
 from tests.integration.model.history import DebouncedJob, History, rule
@@ -78,7 +78,7 @@ def _published(history: History, new: JobState) -> JobState:
     """Returns a new job as it is once its message was sent, or was called back because it could not be sent."""
     broker = history.broker
     is_unsent = broker.is_away or new.queue in broker.refused
-    return (moves.recall(new) or new) if is_unsent and not new.queue.startswith(PULL) else new
+    return (transitions.recall(new) or new) if is_unsent and not new.queue.startswith(PULL) else new
 
 
 @rule(weight=8)
@@ -141,7 +141,7 @@ def trigger_deduped_again(history: History) -> None:
     _trigger_deduped(history, tenant, worker_id, DedupeMode.RETURN)
     job = _unfinished(history, tenant, worker_id)
     if job is not None and not job.is_running:
-        wanted = moves.cancel_all(history.jobs, [job], f"usr_{tenant}", again=True)
+        wanted = transitions.cancel_all(history.jobs, [job], f"usr_{tenant}", again=True)
         history.act(Expected.of(wanted), lambda: history.driver.cancel(tenant, job.id), can_be_killed=False)
     for _ in range(2):
         _trigger_deduped(history, tenant, worker_id, DedupeMode.RETURN)
@@ -162,7 +162,7 @@ def _trigger_deduped(history: History, tenant: str, worker_id: str, mode: Dedupe
         expected = Expected(new=[new])
     elif mode is DedupeMode.REPLACE and not earlier.is_running:
         # The id of the new job is not known yet.
-        replaced = moves.cancel_all(history.jobs, [earlier], REPLACING, error=system_cancel.replaced(REPLACING))
+        replaced = transitions.cancel_all(history.jobs, [earlier], REPLACING, error=system_cancel.replaced(REPLACING))
         expected = Expected(jobs=Expected.of(replaced).jobs, new=[new])
     else:
         expected = Expected()
@@ -186,10 +186,10 @@ def trigger_debounced(history: History) -> None:
 
 def _trigger_debounced(history: History, tenant: str, worker_id: str) -> None:
     key, keep = "d", history.choose(list(Keep))
-    seconds, most = 500, history.choose([None, 700])
-    debounce = Debounce(key=key, seconds=seconds, max_seconds=most, keep=keep)
+    seconds, max_seconds = 500, history.choose([None, 700])
+    debounce = Debounce(key=key, seconds=seconds, max_seconds=max_seconds, keep=keep)
     spec = replace(any_spec(history, may_be_dated=False), worker_id=worker_id, debounce=debounce)
-    history.say(tenant, spec.worker_id, key, keep, most)
+    history.say(tenant, spec.worker_id, key, keep, max_seconds)
     known = history.debounced.get((tenant, spec.worker_id, key))
     job = history.jobs.get(known.job_id) if known else None
     if known and job and job.status == "queued" and job.run_no == 0 and job.waits == DEBOUNCE and (job.due or 0) > 0:
@@ -199,7 +199,7 @@ def _trigger_debounced(history: History, tenant: str, worker_id: str) -> None:
         expected = Expected(new=[new_job(history, tenant, spec, due=float(seconds))])
     found = history.act(expected, lambda: history.driver.trigger(tenant, [spec]))
     if found is not Killed and expected.new:
-        latest = None if most is None else history.now + most
+        latest = None if max_seconds is None else history.now + max_seconds
         history.debounced[tenant, spec.worker_id, key] = DebouncedJob(job_id=found[0].id, latest=latest)
     elif found is Killed:
         _read_debounced(history, (tenant, spec.worker_id, key))
@@ -234,7 +234,7 @@ def _read_debounced(history: History, key: tuple[str, str, str]) -> None:
 @rule(weight=1)
 def retry(history: History) -> None:
     """A final job is triggered again."""
-    job = history.choose_job(lambda job: job.is_final and graph_moves.REFERENCE not in job.input)
+    job = history.choose_job(lambda job: job.is_final and graph_transitions.REFERENCE not in job.input)
     history.say(job.id)
     history.act(Expected(new=[_retried(history, job)]), lambda: history.driver.retry(job.tenant, job.id))
 
@@ -268,7 +268,7 @@ def change(history: History) -> None:
         tags_json=history.choose(['{"t":"1"}', '{"u":"2"}', "{}"]) if "tags" in names else "{}",
     )
     history.say(job.id, sorted(names), date or "")
-    changed = moves.change(job, history.world, wanted, date=date)
+    changed = transitions.change(job, history.world, wanted, date=date)
     refusal = None if changed else JobStateConflict
     history.act(Expected.of([changed]), lambda: history.driver.change(job.tenant, job.id, wanted), raises=refusal)
 
@@ -279,7 +279,7 @@ def cancel(history: History) -> None:
     job, is_ours = history.choose_job(lambda job: not job.is_final or history.happens(0.1)), history.happens(0.9)
     tenant = job.tenant if is_ours else next(tenant for tenant in TENANTS if tenant != job.tenant)
     history.say(job.id, job.status, tenant)
-    wanted = moves.cancel_all(history.jobs, [job], f"usr_{tenant}", again=True) if is_ours else []
+    wanted = transitions.cancel_all(history.jobs, [job], f"usr_{tenant}", again=True) if is_ours else []
     refusal = JobNotFound if not is_ours else JobStateConflict if job.is_final else None
     if refusal is not None:
         wanted = []
@@ -294,7 +294,7 @@ def cancel_batch(history: History) -> None:
     history.say(tenant, len(jobs))
     # The jobs below one that has ended are left alone.
     roots = [job for job in jobs if job.tenant == tenant and not job.is_final]
-    wanted = moves.cancel_all(history.jobs, roots, f"usr_{tenant}")
+    wanted = transitions.cancel_all(history.jobs, roots, f"usr_{tenant}")
     history.act(Expected.of(wanted), lambda: history.driver.cancel_batch(tenant, [job.id for job in jobs]))
 
 
@@ -312,7 +312,7 @@ def operate(history: History) -> None:
         if (job.tenant, job.worker, job.status) == (tenant, worker_id, status)
     ]  # fmt: skip
     if kind == "cancel":
-        expected = Expected.of(moves.cancel_all(history.jobs, found, f"usr_{tenant}"))
+        expected = Expected.of(transitions.cancel_all(history.jobs, found, f"usr_{tenant}"))
     else:
         expected = Expected(new=[_retried(history, job, n) for n, job in enumerate(found)])
     job_filter = JobFilter(worker_id=worker_id, status=Status(status))

@@ -1,4 +1,4 @@
-"""The statements that write what decides on a move, and those of them that histories have driven."""
+"""The statements that write what decides on a transition, and those of them that histories have driven."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ava.store.statements import all_statements
 from harness.store_statements import written_tables
 from tests.integration.model.recorder import Recorder
 
-#: The tables whose rows decide on the moves of jobs.
+#: The tables whose rows decide on the transitions of jobs.
 DECIDING = (
     "jobs", "rate_states", "debounces", "closed_windows", "queues", "tenant_limits", "worker_settings",
     "schedules", "schedule_firings", "bulk_operations", "wakes", "job_waits", "job_runs", "job_edges", "job_journal",

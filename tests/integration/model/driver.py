@@ -58,8 +58,8 @@ from tests.integration.model.broker import Broker
 from tests.integration.model.cast import DEAD_AFTER_SECONDS, NODES, PULL, PULLED_TIMEOUT_SECONDS, Worker
 from tests.integration.model.clock import VirtualClock
 from tests.integration.model.event_driver import EventDriver
-from tests.integration.model.moves import Run
 from tests.integration.model.state import JobState
+from tests.integration.model.transitions import Run
 
 _TABLES = (
     "wakes, events, job_edges, job_waits, job_journal, job_logs, job_tags, jobs, debounces, "
@@ -269,7 +269,7 @@ class Driver:
             pulled = PullWorkerSpec(id=worker.id, name=worker.id, timeout_seconds=seconds, max_retries=retries)
             with self.database.transaction() as connection:
                 pull_workers.create(connection, pulled, tenant_id="*", max_workers=10)
-            self.note_claims(is_claimed=True)
+            self.record_claims(is_claimed=True)
             return
         rate = None if worker.rate is None else Rate(jobs=worker.rate[0], seconds=worker.rate[1])
         spec = WorkerSpec(
@@ -284,7 +284,7 @@ class Driver:
         with self.database.connect() as connection:
             workers.announce(connection, [spec])
 
-    def note_claims(self, *, is_claimed: bool) -> None:
+    def record_claims(self, *, is_claimed: bool) -> None:
         """The platform's keys claim runs of the pulled worker, or none has for so long that it is not live."""
         with self.database.connect() as connection:
             worker_claims.record(connection, tenant_id="*", worker_ids=["wkr_pulled"])
@@ -298,17 +298,17 @@ class Driver:
             changed = replace(settings, status=None if status is None else WorkerStatus(status))
             worker_settings.write(connection, changed, tenant_id=tenant, worker_id=worker_id)
 
-    def set_max_running(self, worker_id: str, most: int | None) -> None:
+    def set_max_running(self, worker_id: str, max_running: int | None) -> None:
         """An operator sets a worker's limit; None: as its handler declares."""
         with self.database.transaction() as connection:
             settings = worker_settings.lock(connection, tenant_id="*", worker_id=worker_id)
-            changed = replace(settings, max_running=most)
+            changed = replace(settings, max_running=max_running)
             worker_settings.write(connection, changed, tenant_id="*", worker_id=worker_id)
             workers.apply_limits(connection, worker_id)
 
-    def set_tenant_limit(self, tenant: str, most: int | None) -> None:
+    def set_tenant_limit(self, tenant: str, max_running: int | None) -> None:
         with self.database.connect() as connection:
-            tenants.write(connection, TenantRules(tenant_id=tenant, max_running=most, updated_by="usr_operator"))
+            tenants.write(connection, TenantRules(tenant_id=tenant, max_running=max_running, updated_by="usr_operator"))
         self.restart()
 
     def pause_queue(self, queue: str) -> None:

@@ -6,24 +6,24 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ava.errors import BrokerUnavailable
-from tests.integration.model import moves
+from tests.integration.model import transitions
 from tests.integration.model.cast import QUEUES, World
 from tests.integration.model.expected import Expected, ModelError
 from tests.integration.model.history import History, rule
-from tests.integration.model.moves import Moves
 from tests.integration.model.recorder import Killed
 from tests.integration.model.state import JobState
+from tests.integration.model.transitions import Transitions
 
 #: Seconds within which a busy machine may make a job due while a step is under way.
 _SOON_SECONDS = 30.0
 
 
-def _one(move: Callable[[JobState, World], JobState | None]) -> Moves:
-    """Returns a move as those of a duty."""
-    return lambda job, world: [move(job, world)]
+def _one(transition: Callable[[JobState, World], JobState | None]) -> Transitions:
+    """Return a transition in the form of a duty's."""
+    return lambda job, world: [transition(job, world)]
 
 
-def _call(history: History, duty_moves: Moves, call: Callable[[], Any]) -> bool:
+def _call(history: History, duty_transitions: Transitions, call: Callable[[], Any]) -> bool:
     """Returns True if the duty was called to its end."""
 
     def act() -> bool:
@@ -33,14 +33,14 @@ def _call(history: History, duty_moves: Moves, call: Callable[[], Any]) -> bool:
             return False
         return True
 
-    return history.act(Expected(moves=duty_moves), act) is True
+    return history.act(Expected(transitions=duty_transitions), act) is True
 
 
 @rule(weight=12)
 def feed(history: History) -> None:
     """The feed gives permits and publishes."""
     before = history.jobs
-    if _call(history, moves.feed, history.driver.feed) and not history.broker.is_away:
+    if _call(history, transitions.feed, history.driver.feed) and not history.broker.is_away:
         history.oracle.check_fed(before)
 
 
@@ -49,17 +49,19 @@ def feed_noticed(history: History) -> None:
     """The feed gives the permits of keys of which a notice has come."""
     keys = {job.limit_key for job in history.jobs.values() if job.limit_key is not None and not job.is_final}
     history.choose(sorted(keys))
-    _call(history, moves.feed, lambda: history.driver.feed_noticed(keys))
+    _call(history, transitions.feed, lambda: history.driver.feed_noticed(keys))
 
 
 @rule(weight=3)
 def make_due(history: History) -> None:
     """Jobs whose time has come are made startable."""
     wanted = [
-        moves.make_due(job, history.world) for job in history.jobs.values() if job.due is not None and job.due <= 0
+        transitions.make_due(job, history.world)
+        for job in history.jobs.values()
+        if job.due is not None and job.due <= 0
     ]
-    soon: Moves = lambda job, world: [moves.make_due(job, world)] if (job.due or 0) < _SOON_SECONDS else []  # noqa: E731
-    history.act(Expected(jobs=Expected.of(wanted).jobs, moves=soon), lambda: history.driver.duty("due"))
+    soon: Transitions = lambda job, world: [transitions.make_due(job, world)] if (job.due or 0) < _SOON_SECONDS else []  # noqa: E731
+    history.act(Expected(jobs=Expected.of(wanted).jobs, transitions=soon), lambda: history.driver.duty("due"))
 
 
 @rule(weight=3)
@@ -73,7 +75,7 @@ def expire(history: History) -> None:
         )
     )
     named = {history.job_id(uuid): error for uuid, error in errors.items()}
-    wanted = [moves.expire(job, named[job.id]) for job in jobs]
+    wanted = [transitions.expire(job, named[job.id]) for job in jobs]
     history.act(Expected.of(wanted), lambda: history.driver.duty("expired"))
 
 
@@ -88,8 +90,8 @@ def follow_moved(history: History) -> None:
     """Jobs follow the queue and the limits of their worker."""
 
     def follow(job: JobState, world: World) -> Iterator[JobState | None]:
-        yield moves.follow_worker(job, world)
-        yield moves.follow_limits(job, world)
+        yield transitions.follow_worker(job, world)
+        yield transitions.follow_limits(job, world)
 
     _call(history, follow, history.driver.follow_moved)
 
@@ -98,7 +100,7 @@ def follow_moved(history: History) -> None:
 def follow_paused(history: History) -> None:
     """Jobs of paused workers are parked."""
     wanted = [
-        moves.park_of_worker(job, history.world)
+        transitions.park_of_worker(job, history.world)
         for job in history.jobs.values()
         if any(worker == job.worker and tenant in (job.tenant, "*") for worker, tenant in history.paused_once)
     ]
@@ -108,7 +110,7 @@ def follow_paused(history: History) -> None:
 @rule(weight=2)
 def return_parked(history: History) -> None:
     """Jobs return whose worker or queue was resumed, or whose handler a node has now."""
-    wanted = [moves.return_parked(job, history.world) for job in history.jobs.values()]
+    wanted = [transitions.return_parked(job, history.world) for job in history.jobs.values()]
     history.act(Expected.of(wanted), history.driver.return_parked)
 
 
@@ -117,7 +119,7 @@ def rescue_from_dead_nodes(history: History) -> None:
     """The runs of dead nodes are rescued."""
     error = "WorkerLost: its node died"
     wanted = [
-        moves.lose(job, history.world, error=error, is_of_node=True)
+        transitions.lose(job, history.world, error=error, is_of_node=True)
         for job in history.jobs.values()
         if job.is_running and job.node is not None and job.node not in history.world.living
     ]
@@ -129,8 +131,8 @@ def rescue_from_dead_nodes(history: History) -> None:
 def find_lost_messages(history: History) -> None:
     """Messages that the broker lost are published again; after a reset of the broker, all return to the backlog."""
     broker = history.broker
-    recalled = _one(lambda job, _: moves.recall(job))
-    none: Moves = lambda _job, _world: []  # noqa: E731
+    recalled = _one(lambda job, _: transitions.recall(job))
+    none: Transitions = lambda _job, _world: []  # noqa: E731
     _call(
         history,
         recalled if broker.has_lost_all or broker.is_away or broker.refused else none,
@@ -160,7 +162,7 @@ def change_broker(history: History) -> None:
 @rule(weight=0.5)
 def reset_broker(history: History) -> None:
     """An operator calls everything back."""
-    wanted = [moves.recall(job) for job in history.jobs.values()]
+    wanted = [transitions.recall(job) for job in history.jobs.values()]
     history.act(Expected.of(wanted), history.driver.reset_broker)
 
 
@@ -182,7 +184,7 @@ def delete_old_jobs(history: History) -> None:
     for _ in range(3):
         found = history.act(Expected(may_delete=final), lambda: history.driver.delete_old_jobs(days))
         # The lines of a job go before it.
-        history.oracle.note_lines_deleted(final)
+        history.oracle.record_lines_deleted(final)
         if found is Killed:
             return
     old = [id_ for id_ in final if days == 0.0 and jobs[id_].worker != "wkr_fragile"]

@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from ava.domain.jobs.job import JobSpec
-from tests.integration.model import client_rules, duty_rules, moves
+from tests.integration.model import client_rules, duty_rules, transitions
 from tests.integration.model.cast import NODES, RATED, TENANTS
 from tests.integration.model.expected import Expected
 from tests.integration.model.history import History, NotNow, rule
-from tests.integration.model.moves import End, Run
 from tests.integration.model.recorder import Killed
 from tests.integration.model.run_rules import message_of_one
 from tests.integration.model.state import JobState
+from tests.integration.model.transitions import End, Run
 
 
 def ask_to_stop(history: History, run: Run) -> None:
@@ -21,7 +21,7 @@ def ask_to_stop(history: History, run: Run) -> None:
     job = history.job_of(run)
     if job is not None and job.is_running and not job.is_cancel_asked and history.happens(0.2):
         history.say("cancelled;")
-        wanted = moves.cancel_all(history.jobs, [job], f"usr_{job.tenant}", again=True)
+        wanted = transitions.cancel_all(history.jobs, [job], f"usr_{job.tenant}", again=True)
         history.act(Expected.of(wanted), lambda: history.driver.cancel(job.tenant, job.id), can_be_killed=False)
 
 
@@ -47,14 +47,14 @@ def end(history: History) -> None:
     job = history.job_of(run)
     how = _choose_end(history, job)
     history.say(run.job_id, run.run_no, how.status)
-    wanted = None if job is None else moves.end(job, run, how)
+    wanted = None if job is None else transitions.end(job, run, how)
     found = history.act(Expected.of([wanted]), lambda: history.run_driver.end(run, how))
     history.require(found, None if wanted is None else wanted.status, "ended")
     if wanted is not None and history.happens(0.3):
         # The result was lost, so the process writes it again, and another process of the run writes too.
         for again in (how, End(status="completed", output="2")):
             job = history.job_of(run)
-            wanted = None if job is None else moves.end(job, run, again)
+            wanted = None if job is None else transitions.end(job, run, again)
             history.act(
                 Expected.of([wanted]),
                 lambda again=again: history.run_driver.end(run, again),
@@ -71,7 +71,7 @@ def end_and_claim(history: History) -> None:
     following, next_job = message_of_one(history)
     following = replace(following, node=run.node)
     history.say(run.job_id, run.run_no, how.status, "then", following.job_id, following.run_no)
-    ended = None if job is None else moves.end(job, run, how)
+    ended = None if job is None else transitions.end(job, run, how)
     # An end that is not the plain one of an only run claims nothing: the process claims the next run by itself.
     is_plain = (
         job is not None
@@ -80,7 +80,7 @@ def end_and_claim(history: History) -> None:
         and not job.is_cancel_asked
         and job.first_run == job.run_no
     )
-    begun = moves.claim(next_job, history.world, following) if is_plain else None
+    begun = transitions.claim(next_job, history.world, following) if is_plain else None
     history.runs.append(following)
     found = history.act(
         Expected.of([ended, begun]), lambda: history.run_driver.end_and_claim(run, how, following)
@@ -89,7 +89,7 @@ def end_and_claim(history: History) -> None:
         history.require(found[0], None if ended is None else ended.status, "ended")
         history.require(found[1] is not None, begun is not None, "claimed")
     if history.jobs[next_job.id].claim == following.claim:
-        history.oracle.note_begun(next_job.id)
+        history.oracle.record_begun(next_job.id)
 
 
 @rule(weight=5)
@@ -104,7 +104,7 @@ def end_together(history: History) -> None:
         raise NotNow
     how = End(status="completed", output='{"done":true}')
     history.say([(run.job_id, run.run_no) for run in together])
-    wanted = [moves.end(job, run, how) for run in together if (job := history.job_of(run)) is not None]
+    wanted = [transitions.end(job, run, how) for run in together if (job := history.job_of(run)) is not None]
     ended = [(run, how) for run in together]
     found = history.act(Expected.of(wanted), lambda: history.run_driver.end_together(ended))
     history.require(found, {each.id: each.status for each in wanted if each is not None}, "ended together")
@@ -120,16 +120,16 @@ def release(history: History) -> None:
         raise NotNow
     history.say([(run.job_id, run.run_no) for run in together])
     before = dict(history.jobs)
-    wanted = [moves.release(job, run) for run in together if (job := history.job_of(run)) is not None]
+    wanted = [transitions.release(job, run) for run in together if (job := history.job_of(run)) is not None]
     found = history.act(Expected.of(wanted), lambda: history.run_driver.release(together))
     history.require(found, sum(each is not None for each in wanted), "given back")
     for run in together:
         if (
             run.job_id in before
-            and moves.owns(before[run.job_id], run)
+            and transitions.owns(before[run.job_id], run)
             and history.jobs[run.job_id] != before[run.job_id]
         ):
-            history.oracle.note_given_back(before[run.job_id], run.run_no)
+            history.oracle.record_requeued(before[run.job_id], run.run_no)
 
 
 @rule(weight=3)
@@ -148,12 +148,12 @@ def defer_rate(history: History) -> None:
     job, seconds = history.job_of(run), 2500.0
     assert job is not None
     history.say(run.job_id, run.run_no, job.rate_key)
-    wanted = moves.owns(job, run)
-    held = [moves.hold(each) for each in history.jobs.values() if wanted and each.rate_key == job.rate_key]
+    wanted = transitions.owns(job, run)
+    held = [transitions.hold(each) for each in history.jobs.values() if wanted and each.rate_key == job.rate_key]
     found = history.act(Expected.of(held), lambda: history.run_driver.defer_rate(run, seconds))
     history.require(found, wanted, "put off")
     if found is True and job.rate_key is not None:
-        history.oracle.note_put_off(job.rate_key, seconds)
+        history.oracle.record_deferred(job.rate_key, seconds)
 
 
 @rule(weight=0.7)
@@ -166,7 +166,7 @@ def rush(history: History) -> None:
         duty_rules.feed(history)
         for run in start_all(history, worker_id):
             job, error = history.jobs[run.job_id], "WorkerLost: it died"
-            rescued = moves.rescue(job, history.world, run, error=error, is_loss=True)
+            rescued = transitions.rescue(job, history.world, run, error=error, is_loss=True)
             history.act(
                 Expected.of([rescued]),
                 lambda run=run, error=error: history.run_driver.rescue(run, error=error, is_loss=True),  # type: ignore[misc]
@@ -189,10 +189,10 @@ def start_all(history: History, worker_id: str) -> list[Run]:
 def _start(history: History, run: Run) -> bool:
     """A process claims a run. Returns True if it gets it."""
     history.runs.append(run)
-    wanted = moves.claim(history.jobs[run.job_id], history.world, run)
+    wanted = transitions.claim(history.jobs[run.job_id], history.world, run)
     history.act(Expected.of([wanted]), lambda: history.run_driver.claim(run), can_be_killed=False)
     if wanted is not None:
-        history.oracle.note_begun(run.job_id)
+        history.oracle.record_begun(run.job_id)
     return wanted is not None
 
 
@@ -208,7 +208,7 @@ def rescue(history: History) -> None:
     history.say(run.job_id, run.run_no, "lost" if is_loss else "returned")
     error = "WorkerLost: it died"
     how: dict[str, Any] = {"error": error, "is_loss": is_loss, "is_unbegun": is_unbegun}
-    wanted = None if job is None else moves.rescue(job, history.world, run, **how)
+    wanted = None if job is None else transitions.rescue(job, history.world, run, **how)
     found = history.act(Expected.of([wanted]), lambda: history.run_driver.rescue(run, **how))
     if found is not Killed:
         history.require(found, wanted and wanted.status, "rescued")
@@ -222,6 +222,6 @@ def kill(history: History) -> None:
     job = history.job_of(run)
     history.say(run.job_id, run.run_no)
     error = "Timeout: exceeded 1 s"
-    wanted = None if job is None else moves.kill(job, run, error=error)
+    wanted = None if job is None else transitions.kill(job, run, error=error)
     found = history.act(Expected.of([wanted]), lambda: history.run_driver.kill(run, error=error))
     history.require(found, wanted and wanted.status, "killed")

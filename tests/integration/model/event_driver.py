@@ -11,8 +11,8 @@ from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
 from ava.store.engine.database import Database
 from ava.store.events import events
 from ava.store.jobs import journal
-from tests.integration.model.moves import Run
 from tests.integration.model.state import IS_SINCE, JobState
+from tests.integration.model.transitions import Run
 
 #: Patterns of the waits, which each event of the type matches. One finds its waits by an exact value.
 _MATCHES = {"ordered": {"data": {"kind": ["ordered"]}}, "paid": {"data": {"kind": [{"prefix": "p"}]}}}

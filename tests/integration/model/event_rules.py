@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from ava.domain.jobs.job import JobSpec
 from ava.domain.jobs.waits import Wait, WaitCondition
-from tests.integration.model import client_rules, duty_rules, end_rules, graph_rules, moves
+from tests.integration.model import client_rules, duty_rules, end_rules, graph_rules, transitions
 from tests.integration.model.cast import TENANTS
 from tests.integration.model.expected import Expected
 from tests.integration.model.history import History, NotNow, rule
-from tests.integration.model.moves import Run
 from tests.integration.model.state import EVENT_TYPES, JobState
+from tests.integration.model.transitions import Run
 
 
 @rule(weight=2)
@@ -59,7 +59,7 @@ def begin_to_wait(history: History, run: Run) -> None:
     events = tuple(sorted((*job.events, *((type_, type_ in pending) for type_ in types))))
     written = [("event", type_) for type_ in types]
     history.act(
-        Expected.of([replace(job, events=events).with_entries(written)] if moves.owns(job, run) else []),
+        Expected.of([replace(job, events=events).with_entries(written)] if transitions.owns(job, run) else []),
         lambda: history.driver.events.begin_to_wait(run, job.attempt, types),
     )
 
@@ -92,7 +92,7 @@ def live_for_an_event(history: History) -> None:
         graph_rules.follow_wakes(history)
         send(history, job.tenant, names[:1], can_be_killed=False)
     if history.happens(0.3):
-        wanted = moves.cancel_all(history.jobs, [history.jobs[job.id]], f"usr_{job.tenant}", again=True)
+        wanted = transitions.cancel_all(history.jobs, [history.jobs[job.id]], f"usr_{job.tenant}", again=True)
         history.act(Expected.of(wanted), lambda: history.driver.cancel(job.tenant, job.id), can_be_killed=False)
         send(history, job.tenant, names[:1], can_be_killed=False)
     graph_rules.follow_wakes(history)

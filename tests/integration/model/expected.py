@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from ava.domain.jobs import system_cancel
 from tests.integration.model.cast import World
-from tests.integration.model.moves import Moves, closure, recall
 from tests.integration.model.state import JobState
+from tests.integration.model.transitions import Transitions, closure, recall
 
 #: Seconds by which a moment may differ from the expected one, however busy the machine is.
 _TOLERANCE_SECONDS = 60.0
@@ -31,7 +31,7 @@ class Expected:
     #: Jobs that are made, without their ids.
     new: list[JobState] = field(default_factory=list)
     #: What each job may be afterwards, if the step is a duty's call.
-    moves: Moves | None = None
+    transitions: Transitions | None = None
     #: Raises `ModelError` if a duty must not have made this job.
     may_make: Callable[[JobState], None] | None = None
     #: Jobs that may be deleted.
@@ -54,9 +54,9 @@ def compare(
         not was_killed or bool(made) or any(after[id_] != known[id_] for id_ in expected.jobs if id_ in after)
     )
     for id_, job in known.items():
-        if expected.moves is not None and id_ not in expected.jobs:
-            if after[id_] not in closure(job, world, expected.moves):
-                raise ModelError(_difference("no such move", job, after[id_]))
+        if expected.transitions is not None and id_ not in expected.jobs:
+            if after[id_] not in closure(job, world, expected.transitions):
+                raise ModelError(_difference("no such transition", job, after[id_]))
         else:
             wanted = expected.jobs.get(id_, job) if has_happened else job
             _compare(job, after[id_], _named(wanted, made))

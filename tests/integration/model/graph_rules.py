@@ -9,14 +9,14 @@ from ava.domain.jobs.graphs import Entry, When
 from ava.domain.jobs.job import JobSpec
 from ava.domain.jobs.waits import EntryState, JournalKind, NewChild, NewEntry, Wait, WaitCondition
 from ava.errors import RunStopped
-from tests.integration.model import client_rules, duty_rules, end_rules, graph_moves, moves
+from tests.integration.model import client_rules, duty_rules, end_rules, graph_transitions, transitions
 from tests.integration.model.cast import TENANTS, World
 from tests.integration.model.client_rules import new_job
 from tests.integration.model.expected import Expected, ModelError
 from tests.integration.model.history import History, NotNow, rule
-from tests.integration.model.moves import End, Run
 from tests.integration.model.recorder import Killed
 from tests.integration.model.state import CHILDREN, JOBS, JobState
+from tests.integration.model.transitions import End, Run
 
 _NAMES = ("a", "b", "c", "d", "e")
 _DEADLINE_SECONDS = 1000
@@ -49,7 +49,7 @@ def trigger_graph(history: History) -> None:
                 expected, waits=JOBS, is_published=False, condition=spec.entry.when.value, after=after
             )  # fmt: skip
         is_unsent = history.broker.is_away or expected.queue in history.broker.refused or found is Killed
-        if job not in (expected, moves.recall(expected) if is_unsent else expected):
+        if job not in (expected, transitions.recall(expected) if is_unsent else expected):
             raise ModelError(f"made: {job}\n  wanted: {expected}")
     if before & {job.id for job in made}:
         raise ModelError("an entry has the id of an earlier job")
@@ -61,7 +61,7 @@ def _entry(history: History, n: int) -> JobSpec:
     when = history.choose([When.COMPLETED, When.COMPLETED, When.ENDED, When.FAILED])
     return JobSpec(
         worker_id=history.choose(["wkr_plain", "wkr_plain", "wkr_limited", "wkr_retries"]),
-        input_json=f'{{"from":{graph_moves.REFERENCE}}}' if refers else "{}",
+        input_json=f'{{"from":{graph_transitions.REFERENCE}}}' if refers else "{}",
         deadline_seconds=_DEADLINE_SECONDS if history.happens(0.1) else None,
         entry=Entry(name=_NAMES[n], after=after, when=when, has_references=refers),
     )
@@ -93,7 +93,7 @@ def make_children_of(history: History, run: Run, new: Sequence[NewChild]) -> Non
     """Make children of a run."""
     job = history.jobs[run.job_id]
     history.say(run.job_id, run.run_no, [child.worker_id for child in new])
-    parent = graph_moves.enter_tree(job, run)
+    parent = graph_transitions.enter_tree(job, run)
     if parent is not None:
         parent = parent.with_entries(("child", child.name) for child in new)
     children = [] if parent is None else [_child(history, parent, child) for child in new]
@@ -132,7 +132,7 @@ def end_run_waiting(history: History, run: Run, wait: Wait) -> None:
     job = history.job_of(run)
     how = End(status="queued", gives_back=True, wait=wait)
     history.say(run.job_id, run.run_no, wait.condition, len(wait.job_ids))
-    wanted = None if job is None else moves.end(job, run, how)
+    wanted = None if job is None else transitions.end(job, run, how)
     attempt = 0 if job is None else job.attempt
     found = history.act(Expected.of([wanted]), lambda: history.run_driver.end_waiting(run, how, attempt))
     history.require(found, None if wanted is None else wanted.status, "waits")
@@ -158,19 +158,19 @@ def _wait(history: History, run: Run) -> Wait:
 @rule(weight=8)
 def follow_wakes(history: History) -> None:
     """Jobs continue whose waits are over."""
-    wanted = graph_moves.wake_all(history.jobs, history.world)
+    wanted = graph_transitions.wake_all(history.jobs, history.world)
 
     def woken(job: JobState, _world: World) -> list[JobState]:
         return [wanted[job.id]]
 
-    history.act(Expected(moves=woken), lambda: history.driver.duty("wakes"))
+    history.act(Expected(transitions=woken), lambda: history.driver.duty("wakes"))
     if not history.was_killed:
         check_woken(history)
 
 
 def check_woken(history: History) -> None:
     """Raises `ModelError` if a job waits although its wait is over: its wake is lost."""
-    for job_id, job in graph_moves.wake_all(history.jobs, history.world).items():
+    for job_id, job in graph_transitions.wake_all(history.jobs, history.world).items():
         if job != history.jobs[job_id]:
             raise ModelError(f"its wait is over, and it waits: {history.jobs[job_id]}")
 
@@ -181,7 +181,7 @@ def fail_unresolved(history: History) -> None:
     job = history.choose_job(lambda job: job.waits in (CHILDREN, JOBS))
     run_no = job.run_no + history.choose([0, 0, 1])
     history.say(job.id, run_no)
-    wanted = graph_moves.fail_unresolved(job, run_no)
+    wanted = graph_transitions.fail_unresolved(job, run_no)
     history.act(Expected.of([wanted]), lambda: history.driver.fail_unresolved(job, run_no))
 
 
@@ -195,7 +195,7 @@ def stop_overdue(history: History) -> None:
     ]
     # How long it had is not that of a history, whose time is shifted.
     error = "Timeout: exceeded its deadline"
-    wanted = moves.cancel_all(history.jobs, overdue, None, error=error)
+    wanted = transitions.cancel_all(history.jobs, overdue, None, error=error)
     history.act(Expected.of(wanted), lambda: history.driver.duty("deadlines"))
 
 
@@ -214,13 +214,13 @@ def live_as_a_family(history: History) -> None:
     end_run_waiting(history, run, Wait(condition=WaitCondition.ENDED, job_ids=children))
     parent = history.jobs[run.job_id]
     if history.happens(0.7):
-        wanted = moves.cancel_all(history.jobs, [parent], f"usr_{parent.tenant}", again=True)
+        wanted = transitions.cancel_all(history.jobs, [parent], f"usr_{parent.tenant}", again=True)
         history.act(Expected.of(wanted), lambda: history.driver.cancel(parent.tenant, parent.id), can_be_killed=False)
         follow_wakes(history)
     for each in started:
         job = history.jobs.get(each.job_id)
         if job is not None and job.parent == run.job_id:
-            wanted_end = moves.end(job, each, _DONE)
+            wanted_end = transitions.end(job, each, _DONE)
             history.act(
                 Expected.of([wanted_end]),
                 lambda each=each: history.run_driver.end(each, _DONE),  # type: ignore[misc]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.integration.model.cast import NODES, TENANTS
 from tests.integration.model.expected import ModelError
 from tests.integration.model.history import History
-from tests.integration.model.moves import End, Run
 from tests.integration.model.state import EVENT_TYPES
+from tests.integration.model.transitions import End, Run
 
 #: Rounds until every job is final, and for each job one more; one is an hour, in which a rate starts one job at least.
 _ROUNDS = 20
@@ -47,7 +47,7 @@ def _repair(history: History) -> None:
     driver.rescue_from_dead_nodes(set(), "WorkerLost: its node died")
     driver.run("UPDATE pulled_runs SET heartbeat_at = now() - interval '1 hour', end_by = now() + interval '1 day'")
     history.run_driver.watch_pulled()
-    driver.note_claims(is_claimed=True)
+    driver.record_claims(is_claimed=True)
     world.is_claimed = True
     for node_id in NODES:
         driver.join(node_id)

@@ -14,16 +14,16 @@ from typing import Any, TypeVar
 from ava.domain.jobs.job import RunKey
 from ava.services.pulled_runs import SentOutcome
 from ava.store.engine.database import Database
-from tests.integration.model import moves, state
+from tests.integration.model import state, transitions
 from tests.integration.model.cast import NODES, WORKERS, World
 from tests.integration.model.clock import VirtualClock, virtual_time
 from tests.integration.model.driver import Driver
 from tests.integration.model.expected import Expected, ModelError, compare
-from tests.integration.model.moves import Run
 from tests.integration.model.oracle import Oracle
 from tests.integration.model.recorder import Killed, Recorder
 from tests.integration.model.run_driver import RunDriver
 from tests.integration.model.state import JobState
+from tests.integration.model.transitions import Run
 
 #: The share of steps that are killed at a statement.
 _KILLED_SHARE = 0.12
@@ -234,7 +234,7 @@ class History:
     def owns(self, run: Run) -> bool:
         """Returns True if a run owns its job."""
         job = self.jobs.get(run.job_id)
-        return job is not None and moves.owns(job, run)
+        return job is not None and transitions.owns(job, run)
 
     def twist(self, run: Run, *, share: float) -> Run:
         """Returns a run, or in some cases one with another number, node or claim, as after a lossy failover."""

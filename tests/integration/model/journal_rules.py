@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from ava.domain.jobs.job import JobSpec
 from ava.domain.jobs.waits import EntryState, JournalKind, NewChild, NewEntry
-from tests.integration.model import client_rules, duty_rules, end_rules, event_rules, graph_moves, graph_rules, moves
+from tests.integration.model import (
+    client_rules,
+    duty_rules,
+    end_rules,
+    event_rules,
+    graph_rules,
+    graph_transitions,
+    transitions,
+)
 from tests.integration.model.cast import TENANTS
 from tests.integration.model.expected import Expected
 from tests.integration.model.history import History, NotNow, rule
-from tests.integration.model.moves import End, Run
 from tests.integration.model.recorder import Killed
 from tests.integration.model.state import JobState
+from tests.integration.model.transitions import End, Run
 
 _ENTRIES = (
     NewEntry(kind=JournalKind.STEP, name="done", state=EntryState.DONE, value_json="1"),
@@ -35,7 +43,7 @@ def _write_entries(history: History, run: Run) -> None:
         raise NotNow
     history.say(run.job_id, run.run_no, [entry.name for entry in entries])
     wanted = None
-    if moves.owns(job, run):
+    if transitions.owns(job, run):
         wanted = job.with_entries((entry.kind.value, entry.name) for entry in entries)
     found = history.act(
         Expected.of([wanted]), lambda: history.run_driver.write_entries(run, job.attempt, entries)
@@ -56,7 +64,7 @@ def _load_journal(history: History, run: Run) -> None:
     if job is None:
         raise NotNow
     history.say(run.job_id, run.run_no, job.attempt)
-    wanted = graph_moves.carry(job, run, history.jobs, _forgotten(history, job))
+    wanted = graph_transitions.carry(job, run, history.jobs, _forgotten(history, job))
     found = history.act(Expected.of([wanted]), lambda: history.run_driver.load_journal(run, job.attempt))
     if found is not Killed:
         entries = None if wanted is None else {(kind, name) for kind, name, _ in wanted.journal}
@@ -89,10 +97,10 @@ def live_through_a_retry(history: History) -> None:
     if made and history.happens(0.5):
         # A child that is cancelled is made again by the next attempt.
         child = history.choose(made)
-        wanted = moves.cancel_all(history.jobs, [child], f"usr_{child.tenant}", again=True)
+        wanted = transitions.cancel_all(history.jobs, [child], f"usr_{child.tenant}", again=True)
         history.act(Expected.of(wanted), lambda: history.driver.cancel(child.tenant, child.id), can_be_killed=False)
     retry = End(status="queued", retry_in=100.0)
-    ended = moves.end(history.jobs[run.job_id], run, retry)
+    ended = transitions.end(history.jobs[run.job_id], run, retry)
     history.act(Expected.of([ended]), lambda: history.run_driver.end(run, retry), can_be_killed=False)
     history.pass_time(101.0)
     duty_rules.make_due(history)

@@ -40,7 +40,7 @@ class Oracle:
     def check_step(
         self, before: Mapping[str, JobState], after: Mapping[str, JobState], step: list[str], *, was_killed: bool
     ) -> None:
-        self._note_starts(before, after)
+        self._record_starts(before, after)
         self._check_messages(after, was_killed=was_killed)
         self._check_keys(after)
         if not any(name.endswith("follow_limits") for name in step):
@@ -49,7 +49,7 @@ class Oracle:
 
     # Starts and rates ----------------------------------------------------------------------------------------------
 
-    def _note_starts(self, before: Mapping[str, JobState], after: Mapping[str, JobState]) -> None:
+    def _record_starts(self, before: Mapping[str, JobState], after: Mapping[str, JobState]) -> None:
         for id_, job in after.items():
             earlier = before.get(id_)
             if not job.is_running or (earlier and earlier.is_running and earlier.run_no == job.run_no):
@@ -79,19 +79,19 @@ class Oracle:
         """Returns how many limits the jobs of a rate have: each lets some wait admitted."""
         return len({each.limit_key for each in self._history.jobs.values() if each.rate_key == job.rate_key})
 
-    def note_given_back(self, job: JobState, run_no: int) -> None:
+    def record_requeued(self, job: JobState, run_no: int) -> None:
         """A run had not begun, so it was no start, and it has no log."""
         self._unbegun.add((job.id, run_no))
         if job.rate_key is not None:
             self._starts[job.rate_key] = [each for each in self._starts[job.rate_key] if each[1:] != (job.id, run_no)]
 
-    def note_lines_deleted(self, job_ids: Iterable[str]) -> None:
+    def record_lines_deleted(self, job_ids: Iterable[str]) -> None:
         self._lineless.update(job_ids)
 
-    def note_put_off(self, rate_key: str, seconds: float) -> None:
+    def record_deferred(self, rate_key: str, seconds: float) -> None:
         self._defer[rate_key] = max(self._defer.get(rate_key, 0.0), self._history.now + seconds - 5.0)
 
-    def note_begun(self, job_id: str) -> None:
+    def record_begun(self, job_id: str) -> None:
         """A run was claimed alone, which stores its first line."""
         self._begun[job_id] += 1
 
@@ -130,15 +130,15 @@ class Oracle:
     def _check_limits(self, before: Mapping[str, JobState], after: Mapping[str, JobState]) -> None:
         taken, taken_before = _taken(after.values()), _taken(before.values())
         for (worker_id, key), count in taken.items():
-            most = self._history.world.workers[worker_id].max_running
-            if most is not None and count > most and count > taken_before[worker_id, key]:
-                raise ModelError(f"{count} jobs have a permit of {key}, which has {most}")
+            max_running = self._history.world.workers[worker_id].max_running
+            if max_running is not None and count > max_running and count > taken_before[worker_id, key]:
+                raise ModelError(f"{count} jobs have a permit of {key}, which has {max_running}")
 
     def _check_tenants(self, before: Mapping[str, JobState], after: Mapping[str, JobState]) -> None:
-        for tenant, most in self._history.world.tenant_limits.items():
+        for tenant, max_running in self._history.world.tenant_limits.items():
             count, count_before = _running(after.values(), tenant), _running(before.values(), tenant)
-            if count > most and count > count_before:
-                raise ModelError(f"{count} jobs of {tenant} run or are published, and {most} may")
+            if count > max_running and count > count_before:
+                raise ModelError(f"{count} jobs of {tenant} run or are published, and {max_running} may")
 
     def check_overlaps(self) -> None:
         """Raises `ModelError` if a schedule has more unfinished jobs than its overlap allows."""

@@ -8,14 +8,14 @@ from dataclasses import replace
 from ava.domain.jobs.job import RunKey
 from ava.errors import RunLost, RunNotFound
 from ava.services.pulled_runs import SentOutcome
-from tests.integration.model import client_rules, duty_rules, end_rules, moves
+from tests.integration.model import client_rules, duty_rules, end_rules, transitions
 from tests.integration.model.cast import PULLED_TIMEOUT_SECONDS, TENANTS, World
 from tests.integration.model.expected import Expected
 from tests.integration.model.history import History, NotNow, rule
-from tests.integration.model.moves import End, Run
 from tests.integration.model.recorder import Killed
 from tests.integration.model.run_driver import Lease
 from tests.integration.model.state import JobState
+from tests.integration.model.transitions import End, Run
 
 _WORKER = "wkr_pulled"
 
@@ -29,7 +29,10 @@ def claim_pulled(history: History) -> None:
     offered = [
         job
         for job in history.jobs.values()
-        if job.is_published and job.queue == queue and not job.has_expired and not moves.is_paused(job, history.world)
+        if job.is_published
+        and job.queue == queue
+        and not job.has_expired
+        and not transitions.is_paused(job, history.world)
     ]
     if history.world.is_paused_queue(queue):
         offered = []
@@ -39,15 +42,15 @@ def claim_pulled(history: History) -> None:
 
     def begins(job: JobState, world: World) -> list[JobState | None]:
         run = Run(key=RunKey(job.tenant, job.id, job.run_no + 1), worker=job.worker, node=None, claim=claim)
-        return [moves.claim(job, world, run) if job.id in may else None]
+        return [transitions.claim(job, world, run) if job.id in may else None]
 
     found = history.act(
-        Expected(moves=begins), lambda: history.run_driver.claim_pulled(queue, capacity=capacity, claim_id=claim)
+        Expected(transitions=begins), lambda: history.run_driver.claim_pulled(queue, capacity=capacity, claim_id=claim)
     )
     claimed = [job for job in history.jobs.values() if job.claim == claim]
     for job in claimed:
         history.runs.append(Run(key=RunKey(job.tenant, job.id, job.run_no), worker=job.worker, node=None, claim=claim))
-        history.oracle.note_begun(job.id)
+        history.oracle.record_begun(job.id)
     if found is not Killed:
         wanted = sorted(job.priority for job in offered)[:capacity]
         history.require([job.priority for job in found], wanted, "priorities that were claimed")
@@ -59,7 +62,7 @@ def watch_pulled(history: History) -> None:
     rows = history.driver.run(
         "SELECT tenant_id, job_id::text, run_no, claim_id::text FROM pulled_runs WHERE ended_at IS NULL ORDER BY lookup"
     )
-    moves_of: dict[str, JobState | None] = {}
+    transitions_of: dict[str, JobState | None] = {}
     alive: set[tuple[str, int]] = set()
     history.choose(rows)
     history.driver.run("UPDATE pulled_runs SET heartbeat_at = now(), end_by = now() + interval '1 day'")
@@ -83,16 +86,16 @@ def watch_pulled(history: History) -> None:
         if job is None or how == "alive":
             continue
         if how == "overdue":
-            wanted = moves.kill(job, run, error=f"Timeout: exceeded {PULLED_TIMEOUT_SECONDS:g} s")
-        elif moves.owns(job, run):
+            wanted = transitions.kill(job, run, error=f"Timeout: exceeded {PULLED_TIMEOUT_SECONDS:g} s")
+        elif transitions.owns(job, run):
             error = "WorkerLost: the worker was silent"
-            unbegun = moves.not_begun(job) if how == "unused" else job
-            wanted = moves.lose(unbegun, history.world, error=error, is_loss=how == "silent")
+            unbegun = transitions.not_begun(job) if how == "unused" else job
+            wanted = transitions.lose(unbegun, history.world, error=error, is_loss=how == "silent")
         else:
             wanted = None
         if wanted is not None:
-            moves_of[job_id] = wanted
-    found = history.act(Expected.of(moves_of.values()), history.run_driver.watch_pulled)
+            transitions_of[job_id] = wanted
+    found = history.act(Expected.of(transitions_of.values()), history.run_driver.watch_pulled)
     if found is not Killed:
         open_runs = history.driver.run("SELECT job_id::text, run_no FROM pulled_runs WHERE ended_at IS NULL")
         history.require(set(open_runs), alive, "leases that the watch has left")
@@ -138,7 +141,7 @@ def renew_pulled(history: History) -> None:
         # The job ends without the lease: the job's row alone decides whether the run is lost.
         run = history.choose(runs)
         job, how = history.job_of(run), End(status="completed", output="1")
-        ended = None if job is None else moves.end(job, run, how)
+        ended = None if job is None else transitions.end(job, run, how)
         history.act(Expected.of([ended]), lambda: history.run_driver.end(run, how), can_be_killed=False)
     owning = [run for run in runs if history.owns(run)]
     before = history.run_driver.leases()
@@ -172,7 +175,7 @@ def report_pulled(history: History) -> None:
     run = _choose_leased(history)
     job = history.job_of(run)
     history.say(run.job_id, run.run_no)
-    wanted = None if job is None else moves.progress(job, run, '{"fraction": 0.5, "message": ""}')
+    wanted = None if job is None else transitions.progress(job, run, '{"fraction": 0.5, "message": ""}')
     before = history.run_driver.leases()
     found = history.act(
         Expected.of([wanted]),
@@ -209,7 +212,7 @@ def _end_pulled(history: History, run: Run, ending: SentOutcome) -> None:
     history.say(run.job_id, run.run_no, ending)
     wanted, status = None, None
     if job is not None and stored is None:
-        wanted = moves.end(job, run, _end_of(ending, job))
+        wanted = transitions.end(job, run, _end_of(ending, job))
         status = None if wanted is None else wanted.status
     elif job is not None and stored is not None and stored[0] == ending:
         status = stored[1]

@@ -19,7 +19,7 @@ from ava.store.jobs import journal, rows
 from ava.store.jobs.transitions import claim, end, log_lines, park, permits, pull, recall, rescue, wait
 from ava.store.jobs.transitions.ended_runs import EndedRun, closing_line
 from tests.integration.model.cast import DEAD_AFTER_SECONDS
-from tests.integration.model.moves import CPU_US, End, Run
+from tests.integration.model.transitions import CPU_US, End, Run
 from tests.runs import first_run
 
 OPENING, CONTINUING = log_lines.OPENING, log_lines.CONTINUING

@@ -84,8 +84,8 @@ class Runner:
         names = list(RULES)
         weights = [RULES[name].weight for name in names]
         # Many have nothing to do.
-        most = 4 * self.steps_per_history
-        wanted = [(chosen.choices(names, weights)[0], chosen.getrandbits(48)) for _ in range(most)]
+        max_rules = 4 * self.steps_per_history
+        wanted = [(chosen.choices(names, weights)[0], chosen.getrandbits(48)) for _ in range(max_rules)]
         favourites = [chosen.choice(RATED), *chosen.sample(WORKERS, _FAVOURITES)]
         steps, lines, error = self._follow(wanted, favourites)
         self.histories += 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ava.domain.jobs import system_cancel
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, ScheduleSpec
-from tests.integration.model import graph_rules, moves
+from tests.integration.model import graph_rules, transitions
 from tests.integration.model.cast import PRIORITIES, TENANTS, World
 from tests.integration.model.expected import Expected
 from tests.integration.model.history import History, NotNow, rule
@@ -50,7 +50,7 @@ def _fire(history: History) -> None:
         # The one before it runs on.
         job = history.choose(waiting)
         history.say("cancelled;", job.id)
-        wanted = moves.cancel_all(history.jobs, [job], f"usr_{job.tenant}", again=True)
+        wanted = transitions.cancel_all(history.jobs, [job], f"usr_{job.tenant}", again=True)
         history.act(Expected.of(wanted), lambda: history.driver.cancel(job.tenant, job.id), can_be_killed=False)
     if history.happens(0.7):
         history.pass_time(301.0)
@@ -62,7 +62,7 @@ def _fire(history: History) -> None:
     cancelled = {
         job.id: job
         for schedule_id, found in last.items()
-        for job in moves.cancel_all(jobs, found, schedule_id, error=system_cancel.overlapped(schedule_id))
+        for job in transitions.cancel_all(jobs, found, schedule_id, error=system_cancel.overlapped(schedule_id))
     }
     # Another job may wait for its end from now on.
     awaited = {job.id for job in jobs.values() if job.trigger == "scheduled"}
@@ -74,7 +74,8 @@ def _fire(history: History) -> None:
         ]
 
     history.act(
-        Expected(moves=fired, may_make=lambda job: _check_fired(history, job)), lambda: history.driver.duty("schedules")
+        Expected(transitions=fired, may_make=lambda job: _check_fired(history, job)),
+        lambda: history.driver.duty("schedules"),
     )
     history.oracle.check_overlaps()
 
@@ -105,7 +106,7 @@ def delete_schedule(history: History) -> None:
     def released(job: JobState, _world: World) -> Sequence[JobState | None]:
         return [replace(job, after=()) if job.triggered_by == schedule_id and _waits_for_earlier(job) else None]
 
-    history.act(Expected(moves=released), lambda: history.driver.delete_schedule(tenant, schedule_id))
+    history.act(Expected(transitions=released), lambda: history.driver.delete_schedule(tenant, schedule_id))
     waiting = [
         job
         for job in history.jobs.values()

@@ -51,21 +51,21 @@ def pause_queue(history: History) -> None:
 @rule(weight=1)
 def set_tenant_limit(history: History) -> None:
     """The number of running jobs of a tenant is limited, or not any more."""
-    tenant, most = TENANTS[2], history.choose([None, 1, 1, 2])
-    history.say(tenant, most)
-    _set(history, lambda: history.driver.set_tenant_limit(tenant, most))
+    tenant, max_running = TENANTS[2], history.choose([None, 1, 1, 2])
+    history.say(tenant, max_running)
+    _set(history, lambda: history.driver.set_tenant_limit(tenant, max_running))
     history.world.tenant_limits.pop(tenant, None)
-    if most is not None:
-        history.world.tenant_limits[tenant] = most
+    if max_running is not None:
+        history.world.tenant_limits[tenant] = max_running
 
 
 @rule(weight=1)
 def set_max_running(history: History) -> None:
     """An operator changes the limit of a worker."""
-    worker, most = history.world.workers["wkr_limited"], history.choose([None, 1, 3])
-    history.say(worker.id, most)
-    _set(history, lambda: history.driver.set_max_running(worker.id, most))
-    worker.max_running = most or 2
+    worker, max_running = history.world.workers["wkr_limited"], history.choose([None, 1, 3])
+    history.say(worker.id, max_running)
+    _set(history, lambda: history.driver.set_max_running(worker.id, max_running))
+    worker.max_running = max_running or 2
 
 
 @rule(weight=1)
@@ -86,7 +86,7 @@ def deploy(history: History) -> None:
 def claim_or_not(history: History) -> None:
     """Runs of the pulled worker were not claimed for a while, or are claimed again."""
     world = history.world
-    _set(history, lambda: history.driver.note_claims(is_claimed=not world.is_claimed))
+    _set(history, lambda: history.driver.record_claims(is_claimed=not world.is_claimed))
     world.is_claimed = not world.is_claimed
     history.say(world.is_claimed)
 

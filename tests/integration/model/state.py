@@ -1,4 +1,4 @@
-"""A job as the model sees it: everything that decides on its moves, without the moments."""
+"""A job as the model sees it: everything that decides on its transitions, without times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each move makes of a job; None where it changes nothing. `owns` is the fence of a claim, an end and a rescue."""
+"""What each transition makes of a job; None: it changes nothing. `owns` is the fence of claims, ends and rescues."""
 
 from __future__ import annotations
 
@@ -216,9 +216,9 @@ def cancel(job: JobState, by: str | None, *, error: str | None = None) -> JobSta
     return job if job.is_running else cancelled(job)
 
 
-def _cancel(job: JobState, by: str | None, *, error: str | None, is_kept: bool = False) -> JobState | None:
+def _cancel(job: JobState, by: str | None, *, error: str | None, stays_queued: bool = False) -> JobState | None:
     found = cancel(job, by, error=error)
-    if found is None or not is_kept or not job.is_waiting:
+    if found is None or not stays_queued or not job.is_waiting:
         return found
     asked = job if job.is_cancel_asked else replace(job, is_cancel_asked=True, cancelled_by=by, error=error)
     # It waits for the ends of the jobs below it from now on.
@@ -260,10 +260,12 @@ def cancel_all(
         if job.is_final or (job.is_cancel_asked and not (again and each in wanted)):
             continue
         if each in wanted:
-            changed.append(_cancel(job, by, error=error, is_kept=each in busy))
+            changed.append(_cancel(job, by, error=error, stays_queued=each in busy))
         else:
             assert parent is not None
-            changed.append(_cancel(job, parent, error=system_cancel.parent_cancelled(parent), is_kept=each in busy))
+            changed.append(
+                _cancel(job, parent, error=system_cancel.parent_cancelled(parent), stays_queued=each in busy)
+            )
     return [job for job in changed if job is not None]
 
 
@@ -307,9 +309,9 @@ def publish(job: JobState) -> JobState | None:
     return replace(job, is_published=True) if job.is_startable and not job.is_published else None
 
 
-# Moves of the dispatcher: each yields what one statement may make of a job ------------------------------------------
+# Transitions by the dispatcher: each yields what one statement may make of a job ----------------------------------
 
-Moves = Callable[[JobState, World], Iterable[JobState | None]]
+Transitions = Callable[[JobState, World], Iterable[JobState | None]]
 
 
 def feed(job: JobState, world: World) -> Iterator[JobState | None]:
@@ -384,14 +386,14 @@ def park_of_worker(job: JobState, world: World) -> JobState | None:
     return park(job, WORKER) if is_paused(job, world) else None
 
 
-def closure(job: JobState, world: World, moves: Moves) -> set[JobState]:
+def closure(job: JobState, world: World, transitions: Transitions) -> set[JobState]:
     """Returns what a duty may make of a job in one call, also if it is killed on the way."""
     found, edge = {job}, {job}
-    for _ in range(_MAX_MOVES):
-        edge = {each for state in edge for each in moves(state, world) if each is not None} - found
+    for _ in range(_MAX_TRANSITIONS):
+        edge = {each for state in edge for each in transitions(state, world) if each is not None} - found
         found |= edge
     return found
 
 
-#: The most moves that one call of a duty makes of one job.
-_MAX_MOVES = 5
+#: Maximum transitions of one job in one call of a duty.
+_MAX_TRANSITIONS = 5

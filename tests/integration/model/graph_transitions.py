@@ -1,4 +1,4 @@
-"""What the moves of jobs that belong together make of a job."""
+"""What the transitions of related jobs make of a job."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import Status
 from tests.integration.model.cast import World
-from tests.integration.model.moves import Run, cancel, cancelled, forget, owns, return_to_backlog
 from tests.integration.model.state import CHILDREN, EVENT, JOBS, JobState
+from tests.integration.model.transitions import Run, cancel, cancelled, forget, owns, return_to_backlog
 
 
 def wake_all(jobs: Mapping[str, JobState], world: World) -> dict[str, JobState]:
