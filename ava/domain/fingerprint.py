@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from uuid import UUID
 
-#: Innermost ones; more are mostly a recursion.
+#: Innermost frames that count; more are mostly a recursion.
 MAX_FRAMES = 20
 #: The kind of the group for failures without their own, because the tenant has too many groups.
 UNGROUPED = "Other"

@@ -61,7 +61,7 @@ class CurrentRun:
     claim_id: str = ""
     #: When it was claimed, in Unix nanoseconds.
     began_ns: int = 0
-    #: Of its handler, and after a stop.
+    #: The timeout of its handler, and the grace period after a stop.
     timeout_seconds: float = 0.0
     grace_seconds: float = 0.0
     #: 0: unlimited.

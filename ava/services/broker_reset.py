@@ -8,7 +8,7 @@ from ava.store.fleet import workers
 from ava.store.jobs.feed import published
 from ava.store.jobs.transitions import recall
 
-#: For the full windows of many queues.
+#: Maximum time of the recall; it covers the full windows of many queues.
 _RECALL_SECONDS = 600.0
 
 

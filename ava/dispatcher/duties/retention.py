@@ -31,7 +31,7 @@ _LONG_SECONDS = 1.0
 _FIRST_BATCH = 500
 _SMALLEST_BATCH = 10
 _LARGEST_BATCH = 20_000
-#: Of its row.
+#: Retention of the row of an ended node.
 _ENDED_NODE_SECONDS = 3600.0
 _MINUTES_SECONDS = 24 * 3600.0
 #: Between passes over old jobs if retention differs between jobs: each pass reads every job past the shortest

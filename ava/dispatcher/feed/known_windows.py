@@ -25,7 +25,7 @@ _PAUSE_FACTOR = 10
 _MAX_PAUSE_SECONDS = 10.0
 #: A poll of known windows is useful if it takes less than this share of the time of a poll of all windows.
 _MAX_SHARE = 0.5
-#: With or without jobs.
+#: Maximum of known windows, with or without jobs.
 _MAX_KNOWN = 1000
 #: With more known windows of pulled jobs than this, only a poll of all windows reads them: a tenant can create
 #: thousands.

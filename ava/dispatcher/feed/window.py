@@ -98,9 +98,9 @@ class WindowFeed:
         self._poll_at = float("-inf")
         self._is_shared = self._is_awaited = False
         self._unserved: dict[str, _Unserved] = {}
-        #: Without a live worker.
+        #: Queues of pulled jobs without a live worker.
         self._unclaimed: frozenset[str] = frozenset()
-        #: By the last poll; None before the first.
+        #: Windows closed at the last poll; None before the first.
         self._closed: set[tuple[str, int]] | None = None
 
     def next_poll_seconds(self) -> float:

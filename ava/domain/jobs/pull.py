@@ -7,7 +7,7 @@ from dataclasses import dataclass
 #: As clients see them. No node consumes the queue.
 RUNTIME = "pull"
 QUEUE = "pull"
-#: Since a claim.
+#: A worker is live for this long after a claim.
 LIVE_SECONDS = 45
 #: Heartbeat timeout of a run; then it is rescued.
 PULLED_SILENT_SECONDS = 15.0

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-#: Of retrying a statement while the database is unreachable.
+#: Longest retrying of a statement while the database is unreachable, and the pause between its retries.
 _HOLD_SECONDS = 300.0
 _PAUSE_SECONDS = 0.2
 #: Events that one statement reads, to match them against a pattern.

@@ -13,9 +13,9 @@ from ava.store.jobs.transitions.rules import IS_PARKED, IS_WAITING, READY_AT, is
 
 #: Of one queue and priority; a number at this limit is a lower bound.
 MAX_QUEUED_COUNTED = 100_000
-#: With separate metrics.
+#: Refused queues with separate metrics.
 _MAX_REFUSED = 100
-#: With separate metrics.
+#: Tenants with separate metrics.
 _MAX_TENANTS = 50
 #: Reasons that block a startable job. For all other reasons, its client or handler made it wait.
 _BLOCKED = (WaitsFor.PERMIT, *PARKED)

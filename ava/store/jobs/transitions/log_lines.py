@@ -19,7 +19,7 @@ OPENING = "Worker handler started"
 CONTINUING = "Handler continues"
 #: Lines that other processes write about a run start here, behind all possible lines of the run itself.
 SEQ_OF_OTHERS = 2**31
-#: Of `job_logs`.
+#: Maximum of lines per row of `job_logs`.
 LINES_PER_ROW = 16
 
 

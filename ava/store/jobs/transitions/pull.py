@@ -141,7 +141,7 @@ def claim(
 class LeasedRun:
     run: RunKey
     claim_id: str
-    #: Of its log lines.
+    #: Size of its log lines.
     log_bytes: int
     #: Whether the worker has ended the run, and the digest of its report and the reported status.
     has_ended: bool

@@ -14,7 +14,7 @@ from ava.store.jobs import journal, rows
 from ava.store.jobs.transitions import end
 from ava.store.jobs.transitions.ended_runs import EndedRun, requeue_parameters
 
-#: Of `waiting_for`; the edges contain all.
+#: Maximum of jobs listed in `waiting_for`; the edges contain all.
 MAX_LISTED = 100
 
 # The job wakes itself, because an awaited job may have ended before the edges existed, or its event may already have
