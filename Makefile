@@ -23,7 +23,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-quick model coverage check static lowest limits records commands manifests typescript docs pictures bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick model coverage check static lowest limits records commands resources manifests typescript docs pictures bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -64,6 +64,7 @@ static: $(INSTALLED) ## Check style, types, scripts, manifests, docs and the law
 	@$(BIN)/python -m tools.manifests --check
 	@$(BIN)/python -m tools.client_records --check
 	@$(BIN)/python -m tools.commands --check
+	@$(BIN)/python -m tools.resources --check
 	@$(BIN)/python tools/words.py
 	@$(BIN)/python -m tools.statements
 	@$(BIN)/python -m tools.pages
@@ -88,6 +89,9 @@ pictures: $(READY) ## Take the pictures of the dashboard in docs/images from a s
 
 commands: $(INSTALLED) ## Write docs/reference/cli.md from the commands of `ava`
 	@$(BIN)/python -m tools.commands
+
+resources: $(INSTALLED) ## Write docs/reference/resources.md from the API's routes
+	@$(BIN)/python -m tools.resources
 
 manifests: $(INSTALLED) ## Write deploy/kubernetes from the chart in deploy/helm; needs helm or Go
 	@$(BIN)/python -m tools.manifests
