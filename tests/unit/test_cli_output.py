@@ -251,7 +251,7 @@ def test_a_number_that_has_reached_its_bound_says_that_there_may_be_more(capsys:
         QueueCount(worker_id="wkr_many", queued=MAX_COUNTED_OF_WORKER, running=3, high_priority=12),
         QueueCount(worker_id="wkr_few", queued=MAX_COUNTED_OF_WORKER - 1, running=0, high_priority=0),
     ]
-    out = _output(counts, queues._COLUMNS, capsys)
+    out = _output(counts, queues._WORKER_COLUMNS, capsys)
     assert re.search(r"wkr_many +10,000 or more +12 or more +3\b", out), out
     assert re.search(r"wkr_few +9,999 +0 +0\b", out), out
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     Column(title="ID", value=lambda delivery: delivery.id),
-    Column(title="STATUS", value=lambda delivery: delivery.status),
+    Column(title="STATUS", value=lambda delivery: delivery.status, min_width=9),
     Column(title="EVENT", value=lambda delivery: (delivery.event_type or "").removeprefix("ava."), min_width=9),
-    Column(title="RESPONSE", value=lambda delivery: delivery.response_status),
+    Column(title="RESPONSE", value=lambda delivery: delivery.response_status, min_width=8),
     Column(title="JOBS", value=lambda delivery: len(delivery.job_ids)),
     Column(title="REASON", value=lambda delivery: delivery.reason, min_width=8, is_optional=True),
     Column(title="CREATED", value=lambda delivery: delivery.created_at, is_wide=True),

@@ -26,7 +26,9 @@ export async function flow(url: string, key: string, name: string): Promise<Reco
   found["logs"] = await Promise.all(choices.map(followed));
   found["exported"] = [];
   for await (const each of jobs.export({ id: job.id })) (found["exported"] as unknown[]).push(each.output);
-  const [why, { runs }, tree] = await Promise.all([jobs.why(job.id), jobs.runs(job.id), jobs.tree(job.id)]);
+  const [why, tree] = await Promise.all([jobs.why(job.id), jobs.tree(job.id)]);
+  const runs: number[] = [];
+  for await (const run of jobs.runs(job.id)) runs.push(run.attempt);
   found["explained"] = [why.status, runs.length, tree.treeId === job.id];
 
   const failed = await ended("fails");
@@ -66,10 +68,10 @@ export async function flow(url: string, key: string, name: string): Promise<Reco
   await schedules.delete(nightly.id);
   const secret = "a-secret-of-16-characters";
   const webhook = await webhooks.create({ url: "https://example.com/", events: ["ava.job.failed"], secret });
-  const { paused: pause } = await webhooks.pause(webhook.id, { reason: "moving" });
+  const stopped = await webhooks.pause(webhook.id, { reason: "moving" });
   const pausedNow: string[] = [];
   for await (const each of webhooks.list({ paused: true })) pausedNow.push(each.id);
-  found["webhook"] = [pause?.reason, pausedNow.includes(webhook.id), (await webhooks.resume(webhook.id)).paused];
+  found["webhook"] = [stopped.paused?.reason, pausedNow.includes(webhook.id), (await webhooks.resume(webhook.id)).paused];
   await webhooks.delete(webhook.id);
   const paid = await subscriptions.create({ eventType: `paid.${name}`, workerId: "wkr_resize" });
   const sent = await events.send({ type: `paid.${name}`, data: { user_width: 4 } });
