@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -45,6 +47,21 @@ def test_what_a_run_leaves_out_is_in_its_closing_lines(tmp_path: Path, testers: 
 @pytest.mark.parametrize("names", [longest_first.LONGEST, quick.LONG])
 def test_every_long_file_exists(names: tuple[str, ...]) -> None:
     assert [name for name in names if not (ROOT / "tests" / name).exists()] == []
+
+
+def test_brief_files_begin_between_long_ones_and_each_file_in_one_piece() -> None:
+    tests = ROOT / "tests"
+    brief = [tests / f"unit/test_{number}.py" for number in range(300)]
+    paths = [*brief, *(tests / name for name in longest_first.LONGEST)]
+    items = [SimpleNamespace(path=path) for path in paths * 2]
+    longest_first.sort(cast("list[pytest.Item]", items))
+    begins = list(dict.fromkeys(item.path for item in items))
+    assert [item.path for item in items] == [path for path in begins for _ in range(2)]
+    assert [path for path in begins if path not in brief] == paths[300:]
+    assert begins[:5] == paths[300:305]
+    last = begins.index(paths[-1])
+    assert 0.8 * len(paths) < last < 0.95 * len(paths)
+    assert sum(path in brief for path in begins[: last // 2]) > 100
 
 
 def test_tests_on_rabbitmq_whole_systems_and_long_files_are_deselected() -> None:
