@@ -41,11 +41,15 @@ export const update = () => client.workers.update("wkr_1", settings);
 Find = Callable[..., Any]
 _METHODS = {"get", "post", "put", "patch", "delete"}
 
-_PAUSABLE = ("nodes/{node_id}", "queues/{queue}", "schedules/{schedule_id}", "workers/{worker_id}")
+_PAUSABLE = (
+    *("nodes/{node_id}", "queues/{queue}", "schedules/{schedule_id}", "workers/{worker_id}"),
+    *("subscriptions/{subscription_id}", "hooks/{hook_id}"),
+)
 #: POSTs without an idempotency key that are the same when they are done twice.
 _REPEATABLE = {
     *(f"/v1/ava/errors/{{error_id}}/{act}" for act in ("resolve", "ignore", "reopen")),
     *(f"/v1/ava/{path}/{act}" for path in _PAUSABLE for act in ("pause", "resume")),
+    *(f"/v1/webhooks/{{webhook_id}}/{act}" for act in ("pause", "resume")),
     *(f"/v1/ava/runs/{{run}}/{act}" for act in ("lines", "progress", "end")),
     "/v1/ava/jobs/{job_id}/cancel",
     "/v1/ava/operations/{operation_id}/abort",
