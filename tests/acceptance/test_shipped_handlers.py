@@ -175,18 +175,21 @@ def test_the_incident_is_fetched_and_posted(shipped: System, server: Receiver) -
         ("README.md", "from ava.client import Client\n"),
         ("docs/start/client.md", "import os\n\nfrom ava.client import Client\n"),
         ("docs/start/client.md", "import os\n\nfrom ava.client import ApiRefused"),
-        ("docs/start/celery.md", "from ava.client import Client\n"),
+        ("docs/start/quickstart.md", "from first import hello\n"),
+        ("docs/start/celery.md", "from receipts import Receipt, send_receipt\n"),
         ("docs/how-to/clients.md", "from ava.client import Client\n"),
         ("docs/how-to/clients.md", "import asyncio\nimport os\n\nfrom ava.client import AsyncClient\n"),
         ("clients/python/README.md", "from ava.client import Client\n"),
     ],
 )
-def test_a_client_program_of_the_docs_runs(shipped: System, page: str, begins: str) -> None:
+def test_a_client_program_of_the_docs_runs(shipped: System, folder: Path, page: str, begins: str) -> None:
     (program,) = [block for block in _blocks(page) if block.startswith(begins)]
     made = shipped.post("/v1/ava/keys", json={"name": page, "role": "tenant-system-admin"}).json()["data"]
     program = program.replace("http://127.0.0.1:8080", shipped.url).replace("ava_00.…", made["token"])
     program = program.replace('secret="…"', f'secret="{SECRET}"')
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "AVA_URL": shipped.url, "AVA_KEY": made["token"]}
+    keys = dict.fromkeys(("AVA_KEY", "AVA_API_KEY"), made["token"])
+    modules = os.pathsep.join((str(ROOT), str(folder), str(folder / "first")))
+    environ = {**os.environ, "PYTHONPATH": modules, "AVA_URL": shipped.url, **keys}
     command = [sys.executable, "-c", program]
     ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
