@@ -126,7 +126,7 @@ def test_the_page_shows_and_changes_the_settings_of_a_worker(signed_in: Browser,
     signed_in.click("button", "Deprecate …")
     signed_in.click("button", "Deprecate worker")
     signed_in.await_text("Order is deprecated.")
-    signed_in.click("button", "Resume")
+    signed_in.click("button", "Activate")
     signed_in.await_text("Order is active.")
     assert running.get("/v1/ava/workers/wkr_order").json()["data"]["status"] == "active"
 

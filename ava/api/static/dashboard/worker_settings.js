@@ -33,7 +33,7 @@ export function statusButtons(worker, reads) {
   const text = "It refuses new jobs, and its schedules skip their firings. Waiting jobs still run.";
   const deprecate = () => ask({ title: `Deprecate ${worker.name}?`, action: "Deprecate worker", text, kind: "danger", submit: () => set("deprecated", "deprecated") });
   return [
-    worker.status === "deprecated" ? button("Resume", () => set("active", "active"), { kind: "primary" }) : button("Deprecate …", deprecate, { kind: "danger" }),
+    worker.status === "deprecated" ? button("Activate", () => set("active", "active"), { kind: "primary" }) : button("Deprecate …", deprecate, { kind: "danger" }),
     worker.runtime === "pull" && worker.scope === "tenant" ? button("Delete …", () => askToDelete(worker, reads), { kind: "danger" }) : null,
   ];
 }

@@ -1,6 +1,6 @@
 // One worker: how its jobs ended, its settings, the nodes that run it, the schema of its input, its newest jobs.
 
-import { get, list } from "../api.js";
+import { get, list, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { number, ran, short, span } from "../format.js";
 import { busyProcesses, card, empty, json, pill, places, RecordReads, repeat, tile, when, whose } from "../parts.js";
