@@ -10,7 +10,7 @@ import pytest
 
 import ava
 from ava import testing
-from ava.domain.jobs.waits import EntryState, JournalEntry, JournalKind, LoadedJournal, NewChild, NewEntry
+from ava.domain.jobs.waits import EntryState, JournalEntry, JournalKind, LoadedJournal, NewEntry
 from ava.errors import HandlerError
 from ava.handler.acts import run as act
 from ava.handler.env import Env
@@ -109,38 +109,6 @@ def test_a_step_contains_no_step_child_or_wait() -> None:
     error = _run(handler).error
     assert error is not None
     assert error.startswith("StepError: ")
-
-
-def test_many_children_are_found_by_an_earlier_name_and_created_once() -> None:
-    journal = Journal({})
-    options: dict[str, Any] = {"priority": 3, "detached": True}
-    first = Calls(store=journal, job_id="job_a")
-    made = act(first.trigger_many("add", [{"n": n} for n in range(2)], key="old", was=(), **options))
-    deployed = Calls(store=journal, job_id="job_a", journal=journal.load())
-    found = act(deployed.trigger_many("add", [{"n": n} for n in range(3)], key="new", was=["old"], **options))
-    assert [child.id for child in found[:2]] == [child.id for child in made]
-    assert [(child.name, child.is_detached) for child in journal.made.values()] == [
-        ("old.0", True),
-        ("old.1", True),
-        ("new.2", True),
-    ]
-    with pytest.raises(TypeError, match="was= takes a list"):
-        act(deployed.trigger_many("add", [], key="other", was="old", **options))
-
-
-def test_a_map_keeps_the_order_of_its_items_if_an_earlier_child_is_created_again() -> None:
-    journal = Journal({"add": lambda input: input["n"]})
-    known = [NewChild(name=f"wkr_add[{n}]", worker_id="wkr_add", input_json=f'{{"n": {n}}}') for n in (1, 3)]
-    journal.make_children(known)
-    calls = Calls(store=journal, job_id="job_a", journal=journal.load())
-    items = [{"n": n} for n in range(4)]
-    with pytest.raises(ava.Suspended):
-        act(calls.map("add", items, key=None, max_concurrency=None, return_exceptions=False))
-    assert calls.wait is not None
-    journal.end_wait(calls.wait)
-    later = Calls(store=journal, job_id="job_a", journal=journal.load())
-    outputs = act(later.map("add", items, key=None, max_concurrency=None, return_exceptions=False))
-    assert list(outputs) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), "x" * 300_000])

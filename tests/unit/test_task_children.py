@@ -1,4 +1,4 @@
-"""Tasks that a handler triggers: children with typed inputs and outputs."""
+"""Children that a handler triggers: with typed inputs and outputs, in numbers, and by earlier names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ import pytest
 
 import ava
 from ava import Env, worker
+from ava.domain.jobs.waits import NewChild
+from ava.handler.acts import run as act
 from ava.handler.env import current_env
+from ava.handler.journal_calls import Calls
+from ava.testing.journal import Journal
 from tests.unit.task_handlers import Order, Parcel, Part, Receipt, pack, task_bill, task_total
 
 pytestmark = pytest.mark.usefixtures("restored_registry")
@@ -150,3 +154,35 @@ def test_a_handler_returns_typed_values_and_run_takes_one() -> None:
     assert _run(lambda input: {"parts": (Part("a"), Part("b"))}).output == {"parts": [{"name": "a"}, {"name": "b"}]}
     error = _run(lambda input: [Part("a"), datetime.now(UTC)]).error
     assert error == "OutputError: output[1] is of type datetime, which JSON cannot represent"
+
+
+def test_many_children_are_found_by_an_earlier_name_and_created_once() -> None:
+    journal = Journal({})
+    options: dict[str, Any] = {"priority": 3, "detached": True}
+    first = Calls(store=journal, job_id="job_a")
+    made = act(first.trigger_many("add", [{"n": n} for n in range(2)], key="old", was=(), **options))
+    deployed = Calls(store=journal, job_id="job_a", journal=journal.load())
+    found = act(deployed.trigger_many("add", [{"n": n} for n in range(3)], key="new", was=["old"], **options))
+    assert [child.id for child in found[:2]] == [child.id for child in made]
+    assert [(child.name, child.is_detached) for child in journal.made.values()] == [
+        ("old.0", True),
+        ("old.1", True),
+        ("new.2", True),
+    ]
+    with pytest.raises(TypeError, match="was= takes a list"):
+        act(deployed.trigger_many("add", [], key="other", was="old", **options))
+
+
+def test_a_map_keeps_the_order_of_its_items_if_an_earlier_child_is_created_again() -> None:
+    journal = Journal({"add": lambda input: input["n"]})
+    known = [NewChild(name=f"wkr_add[{n}]", worker_id="wkr_add", input_json=f'{{"n": {n}}}') for n in (1, 3)]
+    journal.make_children(known)
+    calls = Calls(store=journal, job_id="job_a", journal=journal.load())
+    items = [{"n": n} for n in range(4)]
+    with pytest.raises(ava.Suspended):
+        act(calls.map("add", items, key=None, max_concurrency=None, return_exceptions=False))
+    assert calls.wait is not None
+    journal.end_wait(calls.wait)
+    later = Calls(store=journal, job_id="job_a", journal=journal.load())
+    outputs = act(later.map("add", items, key=None, max_concurrency=None, return_exceptions=False))
+    assert list(outputs) == [0, 1, 2, 3]
