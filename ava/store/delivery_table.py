@@ -41,10 +41,10 @@ class DeliveryTable:
         joins: str,
         body: str,
     ) -> None:
-        """`owner`: the column of the hook or webhook, `prefix`: that of its id.
+        """`owner` is the column of the hook or webhook, and `prefix` the prefix of its id.
 
-        `leading`: the columns before the status in the indexes. `columns`: those of fields that the table lacks.
-        `joins`: further tables for these and for `body`, the column of the whole body.
+        `leading` are the columns before the status in the indexes, `columns` the expressions of fields without a column
+        of the same name, and `joins` further tables for these and for `body`, the column of the whole body.
         """
         self._name = name
         self._prefix = prefix

@@ -24,7 +24,7 @@ _FIELDS = [
 #: The fields that never apply to a direction.
 _OF_HOOKS = {"hook_id", "source_id", "duplicate_of", "replay_of", "address", "headers"}
 _OF_WEBHOOKS = {"webhook_id", "completed_at", "next_attempt_at", "attempts"}
-#: What the list shows for each direction, 20 deliveries: by its number, the status, reason and type of each.
+#: Inserts deliveries, one each second; the number of each determines its status, reason and type.
 _INSERT_RECEIVED = """
 INSERT INTO hook_deliveries (tenant_id, id, hook_id, status, response_status, reason, event_type, address, headers,
                              body_bytes)

@@ -1,4 +1,4 @@
-"""What the routes of deliveries share, of hooks and of webhooks."""
+"""Declarations and responses that the routes of received and of sent deliveries share."""
 
 from __future__ import annotations
 
