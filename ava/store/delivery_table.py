@@ -112,7 +112,8 @@ SELECT {self.columns} FROM (
     def show(self, connection: Connection, *, tenant_id: str, owner_id: str, delivery_id: str) -> Delivery | None:
         """Return one delivery with its body; None if there is none."""
         parameters = self.one(tenant_id, owner_id, delivery_id)
-        row = connection.exec_driver_sql(self.shown, parameters).first()
+        statement = self.shown
+        row = connection.exec_driver_sql(statement, parameters).first()
         return None if row is None else self.read(row, body=_text(row[self._rows.count]))
 
     def parameters(
