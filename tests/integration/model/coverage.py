@@ -17,6 +17,7 @@ DECIDING = (
 #: What no step drives, and why. No statement that writes `jobs` is here.
 NOT_DRIVEN: Mapping[str, str] = {
     "fleet.pull_workers.delete": "deletes a worker that has no unfinished job",
+    "fleet.worker_settings.drop_active": "rare here; tests/integration/test_worker_settings.py has its effect",
     "fleet.worker_settings.reseal": "changes the seal of secrets",
     "jobs.bulk_operations.abort": "ends an operation between two batches",
     "jobs.bulk_operations.postpone": "follows an error of a batch",

@@ -294,6 +294,8 @@ class Driver:
 
     def set_status(self, worker_id: str, tenant: str, status: str | None) -> None:
         with self.database.transaction() as connection:
+            if (tenant, status) == ("*", "paused"):
+                worker_settings.drop_active(connection, worker_id)
             settings = worker_settings.lock(connection, tenant_id=tenant, worker_id=worker_id)
             changed = replace(settings, status=None if status is None else WorkerStatus(status))
             worker_settings.write(connection, changed, tenant_id=tenant, worker_id=worker_id)

@@ -19,7 +19,11 @@ def _set(history: History, call: object) -> None:
 def set_status(history: History) -> None:
     """A worker is paused, or active again, for a tenant or for all."""
     known = list(history.world.statuses)
-    if known and history.happens(0.6):
+    active = [key for key in known if key[1] != "*" and history.world.statuses[key] == "active"]
+    if active and history.happens(0.4):
+        # The platform's pause ends what the tenant has set.
+        worker_id, tenant, status = history.choose(active)[0], "*", "paused"
+    elif known and history.happens(0.6):
         (worker_id, tenant), status = history.choose(known), None
     else:
         published = [(job.worker, job.tenant) for job in history.jobs.values() if job.is_published]
@@ -30,6 +34,10 @@ def set_status(history: History) -> None:
     _set(history, lambda: history.driver.set_status(worker_id, tenant, status))
     history.paused_once.add((worker_id, tenant))
     history.world.statuses.pop((worker_id, tenant), None)
+    if (tenant, status) == ("*", "paused"):
+        statuses = history.world.statuses
+        for key in [key for key, each in statuses.items() if key[0] == worker_id and each == "active"]:
+            del statuses[key]
     if status is not None:
         history.world.statuses[worker_id, tenant] = status
     if history.happens(0.3):
