@@ -144,11 +144,11 @@ class History:
         call: Callable[[], Any],
         *,
         can_be_killed: bool = True,
-        raises: type[Exception] | None = None,
+        raises: type[Exception] | tuple[type[Exception], ...] | None = None,
     ) -> Any:
         """Do what `call` does, and compare the rows with what is expected. Returns its result; `Killed` if it was.
 
-        `raises`: the error with which it refuses.
+        `raises`: the error, or one of the errors, with which it refuses.
         """
         kill_at = None
         if can_be_killed and self.may_kill and self.random.random() < _KILLED_SHARE:
@@ -178,7 +178,7 @@ class History:
         before, after = self.jobs, self.read()
         compare(before, after, expected, self.world, was_killed=was_killed)
         if raises is not None and error is None and not was_killed:
-            raise ModelError(f"{raises.__name__} was not raised")
+            raise ModelError(f"{raises} was not raised")
         self.jobs = after
         self.oracle.check_step(before, after, step, was_killed=was_killed)
         return Killed if was_killed else result

@@ -216,7 +216,8 @@ def _end_pulled(history: History, run: Run, ending: SentOutcome) -> None:
         status = None if wanted is None else wanted.status
     elif job is not None and stored is not None and stored[0] == ending:
         status = stored[1]
-    refusal = RunNotFound if job is None else RunLost
+    # Retention deletes the lease of a deleted job some time after the job.
+    refusal = (RunNotFound, RunLost) if job is None else RunLost
     found = history.act(
         Expected.of([wanted]),
         lambda: history.run_driver.pulled.end(_token(history, run), ending),
