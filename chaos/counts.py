@@ -57,7 +57,7 @@ FROM (
 """
 _BRUTE = """
 SELECT worker_id, trigger, status, count(*), count(started_at),
-    coalesce(sum(round(extract(epoch FROM completed_at - started_at)::float8 * 1000)), 0)
+    coalesce(sum(floor(extract(epoch FROM completed_at - started_at) * 1000)), 0)
 FROM jobs GROUP BY 1, 2, 3
 """
 _HOURS = "SELECT date_trunc('hour', completed_at, 'UTC'), count(*) FROM jobs GROUP BY 1"
