@@ -51,7 +51,8 @@ LARGER = {"Job": "LightJobRecord", "Worker": "WorkerWithSettingsRecord", "ApiKey
 RENAMED = {"TreeEdge.from": "from_id", "TreeEdge.to": "to_id"}
 LOCAL_TIMES = ("ScheduleSlot.slot", "Firing.slot")
 SECRETS = ("ApiKey.token", "Hook.url", "Hook.secret")
-_HIDDEN = {"type": "boolean", "description": "Whether its input, output and error are hidden from the caller."}
+#: The field of a record without its payloads; of a class only the job's is of use.
+_HIDDEN = "payload_hidden"
 _SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 _EMPTY = {"list": "field(default_factory=list)", "dict": "field(default_factory=dict)", "bool": "False"}
 _REFERENCES = {f"{name}Record": name for name in CLASSES} | {schema: name for name, schema in SCHEMAS.items()}
@@ -60,7 +61,6 @@ _WIDTH = 120
 
 def module(schemas: dict[str, Any]) -> str:
     """Return the text of the module, from the schemas of the OpenAPI description."""
-    schemas["JobRecord"]["properties"]["payload_hidden"] = _HIDDEN
     enums: dict[tuple[str, ...], str] = {}
     classes = [_class(name, schemas, enums) for name in CLASSES]
     return "\n\n".join([HEAD, *(_enum(name, values) for values, name in enums.items()), *classes])
@@ -81,7 +81,7 @@ def _class(name: str, schemas: dict[str, Any], enums: dict[tuple[str, ...], str]
     lines = [f'@dataclass(frozen=True, kw_only=True)\n{head}:\n    """{_in_python(text)}"""\n']
     for field, found in (own["properties"] | schemas[LARGER.get(name, schema)]["properties"]).items():
         place = f"{name}.{field}"
-        if field not in inherited:
+        if field not in inherited and (field != _HIDDEN or name == "Job"):
             is_optional = field not in own["required"]
             type_ = "datetime" if place in LOCAL_TIMES else _type(found)
             if values := tuple(found.get(KNOWN_VALUES, ())):

@@ -92,6 +92,9 @@ class _Converter(OpenAPIConverter):
                 found["minProperties"] = 1
         elif not name.startswith("Light"):
             found["required"] = [each for each in found["properties"] if each not in parts.OPTIONAL.get(name, ())]
+        # Only some callers get this field, and some generated clients refuse fields without a description.
+        if name in parts.HIDING or any("payload" in field.metadata for field in schema.fields.values()):
+            found["properties"]["payload_hidden"] = parts.PAYLOAD_HIDDEN
         return found
 
 

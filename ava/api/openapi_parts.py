@@ -51,6 +51,13 @@ KNOWN_VALUES = "x-known-values"
 #: Optional fields of records: written only on request or if they have a value.
 OPTIONAL: dict[str, set[str]] = {"AnalyticsRecord": {"series", "percentiles"}, "TriggerCounts": set(Trigger)}
 
+PAYLOAD_HIDDEN = {
+    "type": "boolean",
+    "description": "True if the caller may not see payloads: they are null or replaced. Otherwise it is absent.",
+}
+#: Records whose payloads are in records below them.
+HIDING = ("JobLogRecord",)
+
 
 def open_enum(values: Iterable[str | None], text: str = "") -> dict[str, Any]:
     """Return the attributes of a response's enumeration: a string, because a newer server may add values.

@@ -292,7 +292,7 @@ class Job(JobProperties):
     usage: dict[str, Any] | None = None
     #: The wait reason of a queued job: what blocks it before it is considered for a start; None for other jobs.
     waits_for: JobWaitsFor | None = None
-    payload_hidden: bool = False  # Whether its input, output and error are hidden from the caller.
+    payload_hidden: bool = False  # True if the caller may not see payloads: they are None or replaced.
     input_bytes: int | None = None  # Size in bytes of an omitted input.
     output_bytes: int | None = None  # Size in bytes of an omitted output.
 
@@ -567,7 +567,7 @@ class SentEvent:
 
     id: str
     job_ids: list[str]
-    refused: list[dict[str, Any]]  # `subscription_id`, `reason`.
+    refused: list[dict[str, Any]]  # `subscription_id`, `reason`, `payload_hidden`.
     more_count: int  # The number of further jobs, created within the next 5 seconds.
     duplicate: bool  # True if an earlier event has the same source and id.
 
@@ -588,7 +588,7 @@ class ReceivedEvent:
     created_at: datetime
     delivery_id: str | None = None  # The hook delivery that contained the event; otherwise None.
     job_ids: list[str]
-    refused: list[dict[str, Any]]  # `subscription_id`, `reason`.
+    refused: list[dict[str, Any]]  # `subscription_id`, `reason`, `payload_hidden`.
     more_count: int  # Above 0 until the jobs of all matching subscriptions are created.
     woken_job_ids: list[str]  # The waiting jobs (`env.wait_event`) that received the event, at most 100.
 
@@ -722,7 +722,7 @@ class Overview:
     latency: dict[str, Any]  # `sampled`, `start_p50_ms`, `start_p95_ms`, `run_p50_ms`, `run_p95_ms`.
     minutes: list[dict[str, Any]]  # The last 60 minutes, oldest first: `minute`, `completed`, `failed`, `cancelled`.
     counted_until: datetime  # The time until which ended jobs are counted in `minutes`.
-    #: The 5 most recent failures, newest first: `id`, `worker_id`, `error`, `completed_at`.
+    #: The 5 most recent failures, newest first: `id`, `worker_id`, `error`, `completed_at`, `payload_hidden`.
     failures: list[dict[str, Any]]
     sampled_at: datetime
 

@@ -205,6 +205,9 @@ def test_what_stands_in_place_of_payloads(api: Api, blind: dict[str, str | None]
     assert record["progress"] == {"fraction": 0.5, "message": "(hidden)"}
     log = api.get(f"{JOBS}/{done}/logs", headers=blind).get_json()["data"]
     assert (log["logs"], log["payload_hidden"]) == ([], True)
+    described = api.get("/openapi.json").get_json()["components"]["schemas"]
+    assert record.keys() <= described["JobRecord"]["properties"].keys()
+    assert log.keys() <= described["JobLogRecord"]["properties"].keys()
     assert api.get(f"{JOBS}/{done}/logs/download", headers=blind).text == ""
     stream = api.get(f"{JOBS}/{done}/stream", headers=blind).text
     assert stream.count("event: hidden\n") == 1
