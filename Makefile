@@ -52,8 +52,7 @@ coverage: $(READY) ## Run every test, one file at a time, and measure the covera
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 
-check: ## Check style, types, scripts, manifests, docs, the law of imports and the lower bounds of setup.cfg
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target static lowest
+check: static lowest ## Check style, types, scripts, manifests, docs, the law of imports and the lower bounds of setup.cfg
 
 static: $(INSTALLED) ## Check style, types, scripts, manifests, docs and the law of imports
 	$(BIN)/ruff check .

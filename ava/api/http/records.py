@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import partial
 from operator import attrgetter
 from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from marshmallow import Schema, fields
 from marshmallow.schema import SchemaMeta
@@ -83,14 +83,6 @@ def _derive(name: str, field: dataclasses.Field[Any], type_: Any) -> fields.Fiel
         return Id(*prefixes, **options)
     inner = next(one for one in get_args(type_) or [type_] if one is not NoneType)
     return Choice(inner, **options) if issubclass(inner, StrEnum) else _KINDS[inner](**options)
-
-
-class CallerNested(fields.Nested):
-    """A nested record that depends on the caller of the request: `write` returns its JSON."""
-
-    def write(self, value: Any) -> str:
-        """Return a value as the caller sees it."""
-        raise NotImplementedError
 
 
 class RecordWriter:
@@ -174,8 +166,9 @@ def _values_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
 def _writer(field: fields.Field[Any], *, is_visible: bool) -> Callable[[Any], str]:
     if isinstance(field, fields.List):
         return _list_writer(_writer(field.inner, is_visible=is_visible))
-    if isinstance(field, CallerNested):
-        return field.write
+    # A field that depends on the caller names the function that writes it.
+    if (write := field.metadata.get("write")) is not None:
+        return cast("Callable[[Any], str]", write)
     if isinstance(field, fields.Nested):
         return _object_writer(field.schema, {}, is_visible=is_visible)
     return next(write for kind, write in _WRITERS if isinstance(field, kind))

@@ -121,7 +121,7 @@ waits = Blueprint("waits", __name__, url_prefix="/v1/ava/jobs")
 @waits.get("/<job:job_id>/waits", endpoint="list")
 @operation(
     summary="List a job's waits",
-    description="The latest first: what the job waited for, since when, and when its handler was entered again.",
+    description="Latest first, each with its jobs or event, its start, and the time at which the handler continued.",
     query=paging.job_page_query(),
     record=JobWaitRecord(),
     is_list=True,

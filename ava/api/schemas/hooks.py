@@ -15,7 +15,7 @@ from ava.api.http.paging import PageQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import EventTypeField, PatternField, TemplateField, dedupe_field, priority_field
-from ava.api.schemas.pause_fields import PausedField, PausedListRequest, new_paused, paused_filter
+from ava.api.schemas.pause_fields import PausedListRequest, new_paused, paused_field, paused_filter
 from ava.api.schemas.subscriptions import rules_renamed
 from ava.domain.events.hook import (
     DEFAULT_TOLERANCE_SECONDS,
@@ -230,7 +230,7 @@ class HookRecord(RecordSchema, of=Hook):
     priority = priority_field()
     dedupe = dedupe_field()
     tolerance_seconds = _tolerance()
-    paused = PausedField()
+    paused = paused_field()
     url = Text(
         allow_none=True,
         metadata={

@@ -10,7 +10,7 @@ from marshmallow import fields, post_load
 from ava.api.http.fields import WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, cursor_of_name, name_reader, take_page
 from ava.api.http.records import RecordSchema, compile_schema
-from ava.api.schemas.pause_fields import PausedField, paused_filter
+from ava.api.schemas.pause_fields import paused_field, paused_filter
 from ava.domain import ids
 from ava.store.fleet.node_reads import NodeView, RunningJob
 
@@ -63,7 +63,7 @@ class NodeRecord(RecordSchema, of=NodeView):
         "id name host pid version queues refused_queues refused_messages workers processes has_slots busy memory_bytes "
         "state started_at seen_at stopped_at paused jobs"
     )
-    paused = PausedField()
+    paused = paused_field()
     jobs = fields.List(
         fields.Nested(RunningJobRecord), metadata={"description": "The jobs of the caller's tenant that it is running."}
     )

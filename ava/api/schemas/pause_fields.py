@@ -10,7 +10,7 @@ from marshmallow import ValidationError, fields
 from ava.api.http.context import caller
 from ava.api.http.fields import Flag, Text, TextFlag
 from ava.api.http.paging import PageRequest
-from ava.api.http.records import CallerNested, RecordSchema, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.access.actor import Actor
 from ava.domain.limits.table import PAUSE_REASON
@@ -80,11 +80,11 @@ class PauseRecord(RecordSchema, of=Pause):
 _write_pause = compile_schema(PauseRecord())
 
 
-class PausedField(CallerNested):
-    """The field `paused` of a record: its pause, or null."""
+def paused_field() -> fields.Nested:
+    """Return the field `paused` of a record: its pause as the caller sees it, or null."""
 
-    def __init__(self) -> None:
-        super().__init__(PauseRecord, allow_none=True, metadata={"description": "Its pause; null: it is not paused."})
+    def write(pause: Pause) -> str:
+        return _write_pause(pause if caller().is_operator else pause.for_tenants)
 
-    def write(self, value: Pause) -> str:
-        return _write_pause(value if caller().is_operator else value.for_tenants)
+    description = "Its pause; null: it is not paused."
+    return fields.Nested(PauseRecord, allow_none=True, metadata={"description": description, "write": write})

@@ -9,7 +9,7 @@ from marshmallow import Schema, fields
 from ava.api.http.fields import Id, Instant, Number, Text, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.api.schemas.pause_fields import PausedField, paused_filter
+from ava.api.schemas.pause_fields import paused_field, paused_filter
 from ava.domain.jobs import priority
 from ava.store.fleet.queues import Queue
 from ava.store.reports.queue_counts import QueueCounts
@@ -45,7 +45,7 @@ class QueueRecord(Schema):
         maximum=2**53,
         metadata={"description": "Jobs that wait for other jobs, an event or a time; not among the queued jobs."},
     )
-    paused = PausedField()
+    paused = paused_field()
     oldest_seconds = Number(
         allow_none=True,
         metadata={"description": "The waiting time of the oldest startable job; null if none could start."},

@@ -15,7 +15,7 @@ from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonObject,
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
-from ava.api.schemas.pause_fields import PausedField, paused_filter
+from ava.api.schemas.pause_fields import paused_field, paused_filter
 from ava.api.schemas.trigger_fields import expiry_field
 from ava.domain.jobs import priority
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
@@ -263,7 +263,7 @@ class ScheduleRecord(RecordSchema, of=Schedule):
     priority = _priority()
     catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
     spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD)
-    paused = PausedField()
+    paused = paused_field()
     expires_in_seconds = WholeNumber(
         minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRY}
     )

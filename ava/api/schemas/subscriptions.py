@@ -14,7 +14,7 @@ from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import PatternField, ShortString, SubscribedTypeField, TemplateField, priority_field
-from ava.api.schemas.pause_fields import PausedField, new_paused, paused_filter
+from ava.api.schemas.pause_fields import new_paused, paused_field, paused_filter
 from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec
 from ava.domain.events.templates import FIELDS
 from ava.domain.jobs import priority
@@ -164,7 +164,7 @@ class SubscriptionRecord(RecordSchema, of=Subscription):
     match = JsonText(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
     input = JsonText(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
     priority = priority_field()
-    paused = PausedField()
+    paused = paused_field()
 
 
 class SubscriptionDeletedRecord(Schema):

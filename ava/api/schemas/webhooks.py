@@ -12,7 +12,7 @@ from ava.api.http.fields import REQUIRED, Choice, Flag, Id, Text
 from ava.api.http.paging import PageQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
-from ava.api.schemas.pause_fields import PausedField, PausedListRequest, new_paused, paused_filter
+from ava.api.schemas.pause_fields import PausedListRequest, new_paused, paused_field, paused_filter
 from ava.domain.webhooks.webhook import Endpoint
 from ava.domain.webhooks.webhook_events import EventType, signing_key
 
@@ -137,7 +137,7 @@ class WebhookRecord(RecordSchema, of=Endpoint):
 
     names = "id url events status created_at updated_at paused previous_secret_until roots_only"
     events = fields.List(Choice(EventType))
-    paused = PausedField()
+    paused = paused_field()
 
 
 class DeletedRecord(Schema):

@@ -24,7 +24,7 @@ from ava.api.http.fields import (
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.api.schemas.pause_fields import PauseBody, PausedField, paused_filter
+from ava.api.schemas.pause_fields import PauseBody, paused_field, paused_filter
 from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, WorkerName
 from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText, Scope
 from ava.api.schemas.trigger_fields import RetryDelaysBody, write_retry
@@ -230,7 +230,7 @@ class WorkerRecord(Schema):
         },
     )
     scope = Choice(Scope, metadata={"description": "The owner of the worker: the tenant or the platform."})
-    paused = PausedField()
+    paused = paused_field()
     handler_timeout_seconds = Number(metadata={"description": "The value that the handler declares."})
     handler_max_retries = WholeNumber(
         minimum=0, maximum=25, metadata={"description": "The value that the handler declares."}
