@@ -1,6 +1,7 @@
 """The tree of errors. An error's docstring is its message, and the message names the remedy.
 
-Errors raised inside a handler are in `ava.handler.errors`.
+Errors raised inside a handler are in `ava.handler.errors`. One file, because the page of errors and the clients need
+the whole tree, and a reader of a response looks for its code here.
 """
 
 from __future__ import annotations

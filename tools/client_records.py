@@ -16,7 +16,7 @@ from tools.openapi import description
 MODULE = Path(__file__).parent.parent / "ava" / "client" / "records.py"
 HEAD = '''"""The API's records. Written by `make records` from the schemas of the API.
 
-A record may lack a field that has a default.
+A record may lack a field that has a default. One generated file, because nobody edits it.
 """
 
 from __future__ import annotations

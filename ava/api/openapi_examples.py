@@ -1,4 +1,4 @@
-"""Examples of the OpenAPI description: written by hand, or else generated from the field types."""
+"""Examples of the OpenAPI description: written by hand or generated from the field types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ava.api.http.operations import NDJSON
 
 _SUFFIX = "01jwnqrgt0e3rt0q9vz5k8x2mc"
 _MOMENT = "2025-06-01T10:00:00Z"
-#: Examples by field name, for fields whose type says too little.
+#: Examples by field name, where the type alone would give an unhelpful one.
 _BY_NAME: dict[str, Any] = {
     "url": "https://example.com/hooks",
     "secret": "a-secret-of-16-characters",

@@ -1,6 +1,6 @@
 """The API's records. Written by `make records` from the schemas of the API.
 
-A record may lack a field that has a default.
+A record may lack a field that has a default. One generated file, because nobody edits it.
 """
 
 from __future__ import annotations
@@ -547,7 +547,7 @@ class ApiKey:
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorGroup:
-    """Failed jobs of one worker whose errors differ only in numbers, ids and addresses."""
+    """Failed jobs of one worker with errors that differ only in numbers, ids and addresses."""
 
     id: str
     worker_id: str

@@ -196,12 +196,12 @@ def test_a_refused_row_is_kept_with_its_reason_and_stops_no_other(
     outbox: Outbox, engine: Engine, client: FakeClient, relay: Relay
 ) -> None:
     wrong, _ = _add(outbox, engine, 1), _add(outbox, engine, 2)
-    client.failures.append(ApiRefused("input.order: must be a text.", status=422))
+    client.failures.append(ApiRefused("input.order: must be a string.", status=422))
     relay.run_once(0)
     assert [job["input"]["order"] for job in client.made.values()] == [2]
     (row,) = _rows(outbox, engine)
     assert (row["id"], row["next_at"]) == (wrong, None)
-    assert row["error"] == "ApiRefused: input.order: must be a text."
+    assert row["error"] == "ApiRefused: input.order: must be a string."
     assert relay.run_once(10**9) == 0
 
 

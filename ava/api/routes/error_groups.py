@@ -38,7 +38,7 @@ _CHANGE: dict[str, Any] = {
 @operation(
     summary="List error groups",
     description="Groups of failed jobs with the same worker, kind of error, message (without numbers, ids and "
-    "addresses) and stack frames of the handler. The most recently seen groups come first; `count` is for the "
+    "addresses) and stack frames of the handler. Most recently seen first; `count` is for the "
     "time range.",
     query=ErrorListQuery(),
     record=ErrorGroupRecord(),
@@ -84,7 +84,7 @@ def resolve(error_id: str) -> Response:
 @operation(
     summary="Retry an error group's jobs",
     description="Triggers a copy of each failed job of the group that is still stored, at most the newest 10,000. "
-    "The response is an operation, like that of `POST /v1/ava/jobs/retry`.",
+    "The response is an operation, as for `POST /v1/ava/jobs/retry`.",
     body=NoBody(),
     may_be_empty=True,
     failures=(404, 413, 415, 422),

@@ -43,8 +43,8 @@ def add_pauses(
 ) -> None:
     """Add both calls below the rule of a record, such as `/<queue>`.
 
-    `find` returns the use cases; `effects` and `bodies` are those of `pause` and `resume`; `declared` has the
-    permissions of `Operation`.
+    `find` returns the use cases; `effects` and `bodies` belong to `pause` and `resume`, in this order; `declared` has
+    the permissions of `Operation`.
     """
 
     def add(verb: str, effect: str, body: Schema, *, is_paused: bool) -> None:

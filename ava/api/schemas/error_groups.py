@@ -78,7 +78,7 @@ class ErrorDayRecord(Schema):
 
 
 class ErrorGroupRecord(RecordSchema, of=ErrorGroup):
-    """Failed jobs of one worker whose errors differ only in numbers, ids and addresses."""
+    """Failed jobs of one worker with errors that differ only in numbers, ids and addresses."""
 
     names = "id worker_id kind message count first_seen_at last_seen_at status sample_job_id daily"
     daily = fields.List(

@@ -1,7 +1,7 @@
-"""The HTTP server: gunicorn's gevent worker, and what it needs to serve clients without a reverse proxy.
+"""The HTTP server: gunicorn's gevent worker, and its protections for use without a reverse proxy.
 
-`ava up` and the compose file have no proxy, so this package keeps these rows of `chaos/THREATS.md`; a stock worker
-keeps none of them:
+`ava up` and the compose file have no proxy, so this package protects against these rows of `chaos/THREATS.md`. A
+stock worker protects against none:
 
 - `connection_server`: floods of silent connections, and new requests behind earlier ones.
 - `request_head`: endless heads, and heads in many pieces: gunicorn parses a head of 156 kB that arrives byte by byte
