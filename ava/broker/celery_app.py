@@ -17,8 +17,8 @@ from ava.settings import Settings
 #: Longer than the longest job (one hour) with its cleanup. Recovery does not use the broker's redelivery.
 _LONGEST_RUN_SECONDS = 3 * 3600
 
-#: Of a node's connections, because waiting for a reply blocks the node's event loop. Redis replies immediately or
-#: never; a RabbitMQ cluster may need longer to declare a queue.
+#: Timeout in seconds of a node's connections, because waiting for a reply blocks the node's event loop. Redis replies
+#: immediately or never; a RabbitMQ cluster may need longer to declare a queue.
 _REDIS_CONSUMER_SECONDS, _RABBITMQ_CONSUMER_SECONDS = 2, 4
 
 

@@ -35,13 +35,13 @@ _TERMS_ON_RABBITMQ = {
     "example": "amqp://host:5672/jobs",
     "cure": f"rabbitmqctl delete_queue {reset_marker.NAME}",
 }
-#: With our priorities in quorum queues.
+#: The first RabbitMQ version with our priorities in quorum queues.
 _QUORUM_SINCE = (4, 3)
 _NO_PRIORITIES = (
     "AVA_RABBITMQ_QUEUE_TYPE: RabbitMQ {version} gives a quorum queue two priorities instead of ten, so the order of "
     "jobs would not be exact. Upgrade RabbitMQ to 4.3 or later, or unset the variable."
 )
-#: For reading the marker from RabbitMQ; the server that stores it may be down.
+#: Timeout in seconds for reading the marker from RabbitMQ; the server that stores it may be down.
 _ANSWER_SECONDS = 3
 _CONFIRM_SECONDS = 1.5
 #: A routing key without a queue: RabbitMQ drops the message.

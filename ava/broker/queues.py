@@ -13,11 +13,11 @@ from ava.domain.jobs import priority
 from ava.errors import StartError
 from ava.settings import Settings
 
-#: In the name of a Redis list (`kombu.transport.redis`, "sep").
+#: Separator of queue name and priority in the name of a Redis list (`kombu.transport.redis`, "sep").
 _SEPARATOR = "\x06\x16"
-#: For RabbitMQ's reply about one queue. After the death of a cluster node, a reply takes a minute.
+#: Timeout in seconds for RabbitMQ's reply about one queue. After the death of a cluster node, a reply takes a minute.
 _ANSWER_SECONDS = 3
-#: For one message to arrive in an empty queue.
+#: Timeout in seconds for one message to arrive in an empty queue.
 _CONSUME_SECONDS = 5.0
 _NOT_FOUND, _PRECONDITION_FAILED = 404, 406
 _DIFFERENT = (

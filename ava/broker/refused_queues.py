@@ -28,7 +28,7 @@ def is_of_memory(error: BaseException | None) -> bool:
 class Refusals:
     """The queues that the broker recently refused. Each is retried after some seconds."""
 
-    #: Longer after a timeout, because each attempt waits for it.
+    #: Seconds until a queue is retried; longer after a timeout, because each attempt waits for it.
     retry_seconds = 5.0
     silent_retry_seconds = 30.0
 

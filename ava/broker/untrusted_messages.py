@@ -16,14 +16,14 @@ from kombu import compression
 
 _log = logging.getLogger(__name__)
 
-#: Between log lines.
+#: Minimum seconds between two log lines.
 _LOG_SECONDS = 10.0
 _refused_decoders = dict[str, object]()
 
 
 class DroppedMessages:
     def __init__(self) -> None:
-        #: For the metrics.
+        #: Called with the reason of each message, for the metrics.
         self.on_drop: Callable[[str], object] | None = None
         self._unlogged = 0
         self._log_at = 0.0

@@ -166,7 +166,7 @@ def _requests(
     settings: Settings, database: Database, publisher: Publisher, control: Control, creator: JobCreator
 ) -> list[Duty]:
     firings = DueFirings(database, control, creator=creator, most_urgent=settings.tenant_most_urgent_priority)
-    # So that the first missed firing shows as an increase.
+    # Create all series at the start, so that the first missed firing shows as an increase.
     for outcome in Outcome:
         counters.SCHEDULE_FIRINGS.labels(outcome.value)
     declared = DeclaredSchedules(database, firings, node_dead_seconds=settings.node_dead_seconds)
@@ -230,7 +230,7 @@ def _records(settings: Settings, database: Database, heartbeats: Heartbeats[str]
             lambda _: retention.roll_partitions(database, **days),
         ),
         Duty("statistics", 1.0, "error groups opened", lambda _: count_ended_jobs(database)),
-        # Only for the limit, because a pass reads every row.
+        # Without the limit nothing is measured, because a pass reads every row.
         *([stored] if settings.tenant_max_stored_bytes else []),
     ]
 

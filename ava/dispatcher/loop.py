@@ -28,7 +28,7 @@ class Duty:
     leader, and repeats, retries, logs and measures duties.
     """
 
-    #: In logs and metrics.
+    #: The name in logs and metrics.
     name: str
     #: Seconds until the next call, unless the duty is woken; a function if they vary.
     every_seconds: float | Callable[[], float]
@@ -43,7 +43,7 @@ class Duty:
     #: Called after each call of `run_once` that has changed something, and after each outage: it may have lost only the
     #: response of a commit.
     on_change: Callable[[], None] = lambda: None
-    #: After slow calls that change nothing (`ava.store.engine.scan_rest`); 0: no rest.
+    #: Maximum rest in seconds after slow calls that change nothing (`ava.store.engine.scan_rest`); 0: no rest.
     max_rest_seconds: float = 0.0
     #: Returns the maximum seconds until the next call, regardless of rest, because something will then be found.
     max_wait_seconds: Callable[[], float] = lambda: float("inf")

@@ -31,7 +31,7 @@ class EndedCounts:
     expired: int = 0
     ran: int = 0
     ran_ms: int = 0
-    #: Of the jobs that ran, in milliseconds.
+    #: Processor time and waiting time of the jobs that ran, in milliseconds.
     cpu_ms: int = 0
     wait_ms: int = 0
 

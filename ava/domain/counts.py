@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Counted queued and running jobs of one worker.
+#: Max counted queued and running jobs of one worker.
 MAX_COUNTED_OF_WORKER = 10_000
 #: In lists of tenants: maximum counted jobs per tenant that wait or are scheduled, together; and that run.
 MAX_COUNTED_OF_TENANT = 1_000

@@ -32,7 +32,7 @@ class Declaration:
 
 @dataclass(frozen=True)
 class NodeDeclarations:
-    #: Including modules without schedules.
+    #: All handler modules, including modules without schedules.
     modules: Sequence[str]
     declarations: Sequence[Declaration] = ()
 

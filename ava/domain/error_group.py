@@ -12,7 +12,7 @@ from typing import Any
 from ava.domain.fingerprint import UNGROUPED, kind_and_template
 from ava.domain.record import as_record
 
-#: Of a group, by one call, newest first.
+#: Max jobs of a group that one call retries, newest first.
 MAX_RETRIED = 10_000
 
 

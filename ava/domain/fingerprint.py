@@ -14,15 +14,15 @@ from uuid import UUID
 MAX_FRAMES = 20
 #: The kind of the group for failures without their own, because the tenant has too many groups.
 UNGROUPED = "Other"
-#: Of a message, so that the patterns below, which are linear, stay cheap.
+#: Max characters of a message that count, so that the patterns below, which are linear, stay cheap.
 _MAX_CHARACTERS = 1_000
 _ANY = "*"
 
-# Each pattern sees what the previous ones left.
+# The order matters: each pattern sees what the previous ones left.
 _LEFT_OUT = tuple(
     re.compile(pattern)
     for pattern in (
-        # bob@example.com.
+        # E-mail addresses: bob@example.com.
         r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,5}",
         # IPv6, MAC addresses and times of the day: fe80::1, 00:1b:44:11:3a:b7, 10:20:30.
         r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:%\w{1,16})?(?![\w:])",

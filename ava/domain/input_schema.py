@@ -25,7 +25,7 @@ _MAX_SCHEMA_BYTES = 2**16
 #: Maximum nanoseconds of a validation, by its costs; a costlier input is refused unread, because the validator keeps
 #: the interpreter lock. 1 MiB of ordinary records takes two thirds of it.
 _MAX_NS = 15_000_000
-#: For collecting all errors, which takes some 25 times as long.
+#: The same for collecting all errors, which takes some 25 times as long.
 _MAX_NS_FOR_ALL_ERRORS = 600_000
 #: Maximum digits of an integer that is compared exactly. Longer ones are compared as floats, because the validator
 #: would take 10 to 200 ns per digit and keyword.

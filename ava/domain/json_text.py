@@ -21,7 +21,7 @@ _SHORT_BYTES = 2**16
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
-#: Of an integer. A piece of a body that is only digits is refused unparsed: parsing it takes 0.1 s.
+#: Max digits of an integer. A piece of a body that is only digits is refused unparsed: parsing it takes 0.1 s.
 _MAX_DIGITS = 4_300
 _TOO_MANY_DIGITS = "The body has an integer with too many digits."
 #: Maximum characters that Python's C decoder gets. It holds the interpreter lock, up to 0.25 s for a body of a million

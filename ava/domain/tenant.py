@@ -13,7 +13,7 @@ class TenantRules:
     tenant_id: str
     #: 0: none.
     max_running: int | None = None
-    #: In fair queueing.
+    #: Its weight in fair queueing.
     weight: float | None = None
     #: Smaller priority numbers of its jobs are raised to it at creation.
     most_urgent_priority: int | None = None

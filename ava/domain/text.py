@@ -74,7 +74,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     if len(name) > _MAX_CHARACTERS:
         return ""
-    # Few programs need it.
+    # Imported lazily, because few programs need it.
     import difflib
 
     names = [each for each in islice(known, _MAX_NAMES) if len(each) <= _MAX_CHARACTERS]

@@ -40,7 +40,7 @@ class McpUse(StrEnum):
 
 @dataclass(frozen=True)
 class DeclaredSchedule:
-    #: As in crontab(5).
+    #: Five fields, as in crontab(5).
     cron: str
     timezone: str
     tenant_id: str
@@ -75,13 +75,13 @@ class WorkerSpec:
     limits: WorkerLimits = WorkerLimits()
     #: Serialized; None: any object is accepted.
     input_schema_json: str | None = None
-    #: Of its final jobs; None: the setting of the tenant or the installation.
+    #: Retention of its final jobs in days; None: the setting of the tenant or the installation.
     retention_days: float | None = None
     #: Seconds until an unstarted job expires, unless its trigger or schedule sets them; None: never.
     expires_in_seconds: int | None = None
     #: Seconds until a job fails unless it is final, waits included; None: never.
     deadline_seconds: int | None = None
-    #: As an MCP tool; None: the installation's setting.
+    #: Its use as an MCP tool; None: the installation's setting.
     mcp: McpUse | None = None
     #: None: the node's limit.
     max_memory_mb: int | None = None

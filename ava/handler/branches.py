@@ -28,7 +28,7 @@ class _Part:
     #: None for the handler itself.
     task: asyncio.Task[Any] | None = None
     wait: Wait | None = None
-    #: Of its gathers' names in the journal.
+    #: Prefix of its gathers' names in the journal.
     prefix: str = ""
     #: So far: gathers, and other waits.
     gathers: int = 0

@@ -13,7 +13,7 @@ from ava.domain.text import storable
 from ava.handler.children import ChildJob, json_of
 from ava.handler.typed_values import is_typed, to_json, to_payload
 
-#: In the journal.
+#: Max characters of a name in the journal.
 _MAX_NAME = 200
 #: 366 days.
 _MAX_WAIT_SECONDS = 31_622_400.0

@@ -13,7 +13,7 @@ from ava.handler.errors import ChildFailed
 
 _OUTPUTS_PER_STATEMENT = 100
 
-#: As serialized JSON by id.
+#: Reads outputs of children, as serialized JSON by id.
 ReadOutputs = Callable[[Sequence[str]], Mapping[str, str | None]]
 
 

@@ -84,7 +84,7 @@ class Env(Mapping[str, str]):
 
     @cached_property
     def _calls(self) -> Calls:
-        # Most handlers make no calls.
+        # Created lazily, because most handlers make no calls.
         return self._make_calls()
 
     @property

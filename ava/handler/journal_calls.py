@@ -87,7 +87,7 @@ class Calls:
     pause: Callable[[float], Any] | None = None
     #: When the journal was loaded, by `now`; None: now.
     loaded_at: float | None = None
-    #: Of an async handler; in a slot process other runs share its event loop.
+    #: Function for the tasks of an async handler; in a slot process other runs share its event loop.
     all_tasks: Callable[[], Iterable[asyncio.Task[Any]]] = asyncio.all_tasks
     thread_id: int = field(default_factory=threading.get_ident)
     unawaited: UnawaitedCalls = field(default_factory=UnawaitedCalls)

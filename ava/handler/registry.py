@@ -30,7 +30,7 @@ class Handler:
     spec: WorkerSpec
     function: Callable[..., Any]
     is_async: bool
-    #: In addition to `input`.
+    #: Whether the function takes `env` in addition to `input`.
     takes_env: bool
     #: None: the function gets the payload.
     parse: Callable[[dict[str, Any]], Any] | None = None

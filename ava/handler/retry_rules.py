@@ -28,7 +28,7 @@ class RetryRules:
     """A worker's declared retry rules."""
 
     delays: Retry = DEFAULT
-    #: Including subclasses; None: all.
+    #: The retried errors, including subclasses; None: all.
     retry_on: tuple[type[BaseException], ...] | None = None
     give_up_on: tuple[type[BaseException], ...] = ()
 

@@ -20,7 +20,7 @@ class DataFolder:
     """An open data directory. Its lock ends with this process, however that ends."""
 
     path: Path
-    #: Locked while the directory is in use.
+    #: The file that is locked while the directory is in use.
     lock: IO[str]
 
     def secret(self, name: str, *, size_bytes: int = 24) -> str:

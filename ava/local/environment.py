@@ -12,9 +12,9 @@ from ava.local.account import Account
 from ava.local.data_folder import DataFolder, write_private
 from ava.setting_values import SECRETS
 
-#: In the folder where `ava up` is started.
+#: The settings file of `ava up`, in the folder where it is started.
 _FILE = Path(".ava") / "environment"
-#: Of each command; it gets no others.
+#: The secrets that each command needs; it gets no others.
 _NEEDED = {
     "db": ("DATABASE_URL", "DATABASE_OWNER_URL"),
     "worker": ("DATABASE_URL", "BROKER_URL", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),

@@ -19,7 +19,7 @@ _TEXTS = {
     "uri": "https://example.com/",
     "email": "ada@example.com",
 }
-#: Of a schema, which has no cycles.
+#: Max followed levels of a schema, which has no cycles.
 _MAX_LEVELS = 20
 
 #: The job in the API's contract, for an included worker.

@@ -41,7 +41,7 @@ _OF_ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedHandlers:
-    #: Of each declared worker, by id; None if any object is accepted.
+    #: The serialized JSON Schema of each declared worker's input, by id; None if any object is accepted.
     schemas: dict[str, str | None]
     #: The imported modules, including itself, without Python's and packages' modules.
     files: list[str]

@@ -25,7 +25,7 @@ def last_line(text: str) -> str:
 @dataclass(kw_only=True)
 class _Stream:
     name: str
-    #: Of an incomplete line.
+    #: The beginning of an incomplete line.
     rest: bytes = b""
 
 

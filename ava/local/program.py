@@ -23,10 +23,10 @@ _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 class Program:
     """How to run and end a program."""
 
-    #: In the output, such as `postgres`.
+    #: Its name in the output, such as `postgres`.
     name: str
     argv: tuple[str, ...]
-    #: Complete; None: this process's.
+    #: Its complete environment; None: this process's.
     environ: Mapping[str, str] | None = field(default=None, repr=False)
     #: None: this process's.
     account: Account | None = None
@@ -36,7 +36,7 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     #: Sent by the kernel when this process dies.
     death_signal: signal.Signals = signal.SIGKILL
-    #: Until it is killed after the stop signal.
+    #: Seconds until it is killed after the stop signal.
     stop_seconds: float = 10.0
 
 
@@ -96,7 +96,7 @@ class ChildProcess:
     def kill(self) -> None:
         """Kill the remains of its process tree."""
         if not self._is_tree_killed:
-            # Its process id may be reused.
+            # Only once, because its process id may be reused.
             self._is_tree_killed = True
             kill_all(tree_members(self.pid))
             self.process.wait()

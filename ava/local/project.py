@@ -23,7 +23,7 @@ _FILES = {
     ".dockerignore": "dockerignore.txt",
     ".gitignore": "gitignore.txt",
 }
-#: Of a TypeScript pull worker.
+#: The same for a TypeScript pull worker.
 _TYPESCRIPT_FILES = {
     "src/worker.ts": "worker.ts.txt",
     "package.json": "package.json.txt",

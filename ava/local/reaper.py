@@ -13,7 +13,7 @@ import psutil
 
 from ava.local import program
 
-#: For processes to end by themselves after the parent was killed.
+#: Seconds for processes to end by themselves after the parent was killed.
 _GRACE_SECONDS = 2.0
 _DISMISSED = "dismissed"
 

@@ -51,7 +51,7 @@ class _ServiceState:
     started_at: float = 0.0
     #: When a pending restart is due.
     restart_at: float = 0.0
-    #: Consecutive exits before it counted as healthy.
+    #: Number of consecutive exits before it counted as healthy.
     early_exits: int = 0
 
     @property

@@ -24,7 +24,7 @@ from ava.setting_values import SECRETS
 from ava.settings import Settings
 
 _READY_SECONDS = 60.0
-#: In PostgreSQL; owns nothing.
+#: The processes' role in PostgreSQL, which owns nothing.
 _PROCESS_ROLE = "ava_processes"
 #: Lower ports need root.
 _FIRST_FREE_PORT = 1024

@@ -62,7 +62,7 @@ def run(
 
 def without_secrets(settings: Settings) -> Settings:
     """Remove the settings that no process with handlers may have, and hide them from handlers."""
-    # From here on, handlers inherit no key of the service.
+    # The settings are read. From here on, handlers inherit no key of the service.
     conceal(SECRETS)
     give_up_tracing()
     keys = worker_keys(settings.encryption_keys)
@@ -89,7 +89,7 @@ def make_worker(
     failure.log_shutdown()
     # Celery's command line would load its other commands, which takes longer than loading the node.
     worker = app.Worker(
-        # Unique, so that a revoke for this node reaches no other node of this machine.
+        # A unique name, so that a revoke addressed to this node reaches no other node of this machine.
         hostname=nodename(f"ava-{os.getpid()}", gethostname()),
         loglevel=logging.getLevelName(settings.log_level),
         quiet=True,

@@ -120,7 +120,7 @@ def _state(pid: int) -> str:
 def kill_tree(pid: int) -> None:
     """Kill a process, its group and its descendants with SIGKILL."""
     with suppress(ProcessLookupError, PermissionError):
-        # So that it starts no process while its descendants are listed.
+        # Stop it first, so that it starts no process while its descendants are listed.
         os.kill(pid, signal.SIGSTOP)
     below = descendants(pid)
     with suppress(ProcessLookupError, PermissionError):

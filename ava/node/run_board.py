@@ -57,7 +57,7 @@ class Phase(IntEnum):
 class CurrentRun:
     key: RunKey
     phase: Phase
-    #: Empty if unknown.
+    #: The id of its claim; empty if unknown.
     claim_id: str = ""
     #: When it was claimed, in Unix nanoseconds.
     began_ns: int = 0

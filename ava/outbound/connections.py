@@ -26,7 +26,7 @@ _MAX_OF_OWNER = 25
 MAX_IDLE = 500
 #: Many servers close idle connections after five seconds.
 _IDLE_SECONDS = 2.0
-#: Of a connection that is reused.
+#: Maximum age in seconds of a connection that is reused.
 _MAX_AGE_SECONDS = 60.0
 
 _Key = tuple[str, str, str, int]
@@ -60,7 +60,7 @@ class Lookups:
 @dataclass(frozen=True, kw_only=True)
 class _Connection:
     sock: GuardedSocket
-    #: By `time.monotonic`.
+    #: When it was opened and last used, by `time.monotonic`.
     opened_at: float
     used_at: float
 

@@ -33,7 +33,7 @@ from ava.domain.outbound.addresses import Network
 
 #: A name may have hundreds of addresses. If four do not respond, the server is down.
 MAX_ADDRESSES_TRIED = 4
-#: Until the interfaces are read again; a machine or a pod may get another address.
+#: Seconds until the interfaces are read again; a machine or a pod may get another address.
 _REFRESH_SECONDS = 30.0
 #: In larger networks (shorter prefixes) the machines are not neighbours, and only the own address counts.
 _SHORTEST_PREFIX = {4: 8, 6: 32}

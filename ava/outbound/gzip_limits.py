@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
-#: Of one response; servers send one. An empty member takes 20 bytes and costs as much as a large one.
+#: Maximum gzip members of one response; servers send one. An empty member takes 20 bytes and costs as much as a large
+#: one.
 _MAX_MEMBERS = 1_000
 
 

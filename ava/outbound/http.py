@@ -54,17 +54,18 @@ _OUR_HEADERS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    #: For DNS, TCP and TLS together.
+    #: Timeout for DNS, TCP and TLS together, in seconds.
     connect_timeout_seconds: float = 5.0
-    #: From the first byte sent to the last byte read.
+    #: Timeout from the first byte sent to the last byte read, in seconds.
     exchange_timeout_seconds: float = 10.0
-    #: Between two received bytes of the exchange.
+    #: Timeout between two received bytes of the exchange, in seconds.
     silence_timeout_seconds: float = float("inf")
-    #: Of the body, after decoding.
+    #: Maximum bytes of the response's body that are read, after decoding.
     max_answer_bytes: int = 65_536
-    #: Before decoding, including headers and framing; None: eight times `max_answer_bytes` plus 256 KiB.
+    #: Maximum bytes received, before decoding, including headers and framing; None: eight times `max_answer_bytes` plus
+    #: 256 KiB.
     max_received_bytes: int | None = None
-    #: By default public ones, adjusted by the operator's settings.
+    #: The allowed addresses; by default, public ones, adjusted by the operator's settings.
     rules: OutboundRules = field(default_factory=lambda: OutboundRules.of(settings.load_outbound()))
 
 
@@ -77,7 +78,7 @@ class HttpResponse:
     body: bytes = field(repr=False)
     #: Whether the response's body is longer than `body`.
     truncated: bool
-    #: From the DNS lookup to the last byte read.
+    #: Milliseconds from the DNS lookup to the last byte read.
     elapsed_ms: int
 
 

@@ -22,7 +22,7 @@ def reset(database: Database, publisher: Publisher) -> int:
     """
     with database.connect() as connection:
         queues = {*workers.queues(connection), *published.queues(connection)}
-    # First, so that jobs published before that are recalled afterwards.
+    # Delete the messages first: jobs published before that are recalled afterwards.
     for queue in sorted(queues):
         publisher.purge(queue)
     with database.transaction() as connection:

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 MAX_COUNTED_BEFORE = 1_000_000
 #: Maximum time of an operation in the call; then the dispatcher continues it.
 _CALL_SECONDS = 10.0
-#: For a caller with too many operations.
+#: Retry-After in seconds for a caller with too many operations.
 _RETRY_AFTER_SECONDS = 5
 
 

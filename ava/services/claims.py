@@ -36,11 +36,11 @@ _log = logging.getLogger(__name__)
 #: Cache lifetime of workers' owners and tenants' weights.
 _TRUST_SECONDS = 2.0
 _MAX_REMEMBERED = 10_000
-#: Between records that a worker's runs are claimed.
+#: Min seconds between two records that a worker's runs are claimed.
 _RECORD_SECONDS = 5.0
-#: Of a claim that is repeatedly woken without getting a run.
+#: Max pause in seconds of a claim that is repeatedly woken without getting a run.
 _MAX_FUTILE_SECONDS = 2.0
-#: Between checks whether a waiting claim's client has disconnected; each wake-up checks, too.
+#: Seconds between two checks whether a waiting claim's client has disconnected; each wake-up checks, too.
 _CLIENT_CHECK_SECONDS = 10.0
 #: The poll interval as a fraction of the time since the last offer, and its min as a multiple of the last poll's
 #: seconds.
@@ -65,14 +65,14 @@ class Claims:
     #: triggers wake its claims, and only polls find offers of other processes and of the feed.
     min_interval_seconds = 0.02
     max_interval_seconds = 0.1
-    #: Between polls, whatever is triggered.
+    #: Min seconds between two polls, whatever is triggered.
     gap_seconds = 0.005
 
     def __init__(self, database: Database, *, mark: str) -> None:
         self._database = database
         self._mark = mark
         self._lock = threading.Lock()
-        #: By queue, longest-waiting first.
+        #: Waiting claims by queue, longest-waiting first.
         self._waiting: dict[_Wanted, deque[WaitingClaim]] = {}
         self._count = 0
         self._thread: threading.Thread | None = None

@@ -42,11 +42,11 @@ from ava.store.webhooks import webhook_events
 
 _log = logging.getLogger(__name__)
 
-#: Of decisions in one transaction; the rest is left for the next.
+#: Max seconds of decisions in one transaction; the rest is left for the next.
 _DECIDING_SECONDS = 1.0
-#: Of one transaction, apart from its last schedule's.
+#: Max firings that one transaction writes, apart from its last schedule's.
 _MAX_FIRINGS = 5_000
-#: Of the inputs in one statement, apart from its last job's.
+#: Max characters of the inputs in one statement, apart from its last job's.
 _MAX_CHARACTERS = 2**24
 
 

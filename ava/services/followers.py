@@ -12,7 +12,7 @@ from ava.domain.jobs.job import Job, LogLine
 from ava.domain.limits.table import STREAM_BUFFER_BYTES
 from ava.store.jobs.reads.watches import WatchedState
 
-#: Because updates being sent need memory a second time.
+#: `read` returns after this many bytes, because updates being sent need memory a second time.
 _READ_BYTES = 2**15
 _UPDATE_BYTES = 200
 

@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 _Found = TypeVar("_Found")
 
-#: Per statement of an export.
+#: Jobs per statement of an export.
 _EXPORT_BATCH = 200
 #: Inputs of this size take long to validate, or to search for credentials.
 _LONG_BYTES = 2**16

@@ -25,7 +25,7 @@ class LimitUse:
     limit: Limit
     #: Or the tenant's own value from operators; None: unlimited.
     value: int | None
-    #: At most `MAX_COUNTED_IN_USE`; None if it is not counted.
+    #: The tenant's usage, at most `MAX_COUNTED_IN_USE`; None if it is not counted.
     used: int | None
     #: Otherwise it is a lower bound.
     used_is_exact: bool | None

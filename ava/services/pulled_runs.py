@@ -31,14 +31,14 @@ from ava.store.jobs.transitions.pull import LeasedRun, PulledRun
 
 _REMEMBER_SECONDS = 60.0
 _MAX_REMEMBERED = 20_000
-#: After all lines of the worker; the opening line has 0.
+#: The position of the closing line in its run, after all lines of the worker; the opening line has 0.
 _CLOSING_SEQ = SEQ_OF_OTHERS - 1
 assert RUN_LINES.value < _CLOSING_SEQ
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentLine:
-    #: In the run, from 0. Lines with a stored number are ignored.
+    #: Its number in the run, from 0. Lines with a stored number are ignored.
     seq: int
     level: LogLevel
     msg: str
@@ -48,7 +48,7 @@ class SentLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentOutcome:
-    #: Of a successful run, as serialized JSON.
+    #: The output of a successful run, as serialized JSON.
     output_json: str | None = None
     #: `Kind: reason` of a failed run, and whether it forbids further attempts.
     error: str | None = None

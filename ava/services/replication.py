@@ -26,7 +26,7 @@ class Replication:
     then `pg_stat_replication` shows whether they were applied.
     """
 
-    #: For standbys to apply jobs.
+    #: Timeout in seconds for standbys to apply jobs.
     max_seconds = 5.0
 
     def __init__(self, database: Database) -> None:

@@ -26,7 +26,7 @@ _MAX_REMEMBERED = 10_000
 class SessionUse:
     session: Session
     tenant_id: str
-    #: From the cookie.
+    #: The session's token from the cookie.
     token: str = field(repr=False)
 
     @property

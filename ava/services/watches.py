@@ -26,9 +26,9 @@ from ava.store.jobs.rows import FoundLines
 
 _log = logging.getLogger(__name__)
 
-#: Per statement, which bounds the bytes that it returns.
+#: Max log positions per statement, which bounds the bytes that it returns.
 _POSITIONS_AT_ONCE = 128
-#: Between checks whether the client has disconnected.
+#: Seconds between two checks whether the client has disconnected.
 _CLIENT_CHECK_SECONDS = 5.0
 
 
@@ -42,7 +42,7 @@ class _Waiter:
 
 class Watches:
     interval_seconds = 0.15
-    #: Between reads: followers that ask for lines need not wait for the interval.
+    #: Min seconds between two reads: followers that ask for lines need not wait for the interval.
     gap_seconds = 0.03
 
     def __init__(self, database: Database) -> None:

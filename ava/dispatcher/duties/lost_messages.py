@@ -11,10 +11,10 @@ from ava.store.jobs.feed import published
 from ava.store.jobs.transitions import publish, recall
 
 _JOBS_PER_STATEMENT = 1000
-#: From publishing a message to the start of its job, while a process is free.
+#: Maximum seconds from publishing a message to the start of its job, while a process is free.
 _SETTLE_SECONDS = 4.0
-#: Between republishes to a queue whose idle nodes do not react. Bounds the time until a lost message is republished to
-#: 30 s.
+#: Maximum pause between two republishes to a queue whose idle nodes do not react. It bounds the time until a lost
+#: message is republished to 30 s.
 _LONGEST_PAUSE_SECONDS = 16.0
 
 

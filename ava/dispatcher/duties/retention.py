@@ -21,7 +21,7 @@ from ava.store.schedules import firings
 from ava.store.webhooks import webhook_events
 
 _CALL_SECONDS = 3.0
-#: Until the next call if this one deleted rows, and if it found none.
+#: Seconds until the next call if this one deleted rows, and if it found none.
 _BUSY_SECONDS = 1.0
 _IDLE_SECONDS = 10.0
 #: A batch that takes less than the first value doubles. A batch that fails or takes more than the second halves.
@@ -34,13 +34,13 @@ _LARGEST_BATCH = 20_000
 #: Retention of the row of an ended node.
 _ENDED_NODE_SECONDS = 3600.0
 _MINUTES_SECONDS = 24 * 3600.0
-#: Between passes over old jobs if retention differs between jobs: each pass reads every job past the shortest
-#: retention.
+#: Seconds between two passes over old jobs if retention differs between jobs: each pass reads every job that is past
+#: the shortest retention.
 _PASS_PAUSE_SECONDS = 600.0
 #: Days ahead with partitions. Without one, rows go to the default partition and nothing is lost. Most statements on log
 #: lines name a job, so more partitions cost nothing; statements on other tables scan every partition.
 _LOG_DAYS_AHEAD, _DAYS_AHEAD = 7, 3
-#: Approximate. Longer retention makes a partition span several days.
+#: Approximate maximum number of partitions. Longer retention makes a partition span several days.
 _MAX_PARTITIONS = {
     partitions.LOGS: 60,
     "audit": 30,

@@ -29,7 +29,7 @@ _JOBS_PER_TRANSACTION = 5_000
 _CALL_SECONDS = 3.0
 _PAGE_ROWS = 5_000
 _PAGES_SECONDS = 0.25
-#: Between passes over stored rows.
+#: Seconds between two passes over stored rows.
 _PAUSE_SECONDS = 10.0
 _TENANTS_PER_STATEMENT = 1_000
 

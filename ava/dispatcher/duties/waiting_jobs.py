@@ -18,22 +18,22 @@ from ava.store.jobs.transitions import cancel, expire, park, permits, recall
 from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.jobs.transitions.park import ListPosition
 
-#: Of one statement that returns or parks them, moves them to another queue or limit, or expires them, and of one
-#: transaction that stops them.
+#: Maximum jobs of one statement that returns or parks them, moves them to another queue or limit, or expires them, and
+#: of one transaction that stops them.
 _JOBS_PER_STATEMENT = 5000
 _MOVED_PER_STATEMENT = 10_000
 _EXPIRED_PER_STATEMENT = 1000
 _STOPPED_PER_TRANSACTION = 500
-#: Of one call that returns due jobs: enough for more than one second's worth of jobs.
+#: Maximum statements of one call that returns due jobs: enough for more than one second's worth of jobs.
 _MAX_STATEMENTS = 10
-#: After a change until jobs are moved or parked once more: a transaction that was inserting a job during the change may
-#: have read the old state.
+#: Seconds after a change until jobs are moved or parked once more: a transaction that was inserting a job during the
+#: change may have read the old state.
 _AGAIN_SECONDS = 10.0
 _MAX_READ = 1000
-#: After a change during which jobs are returned repeatedly: a concurrent transaction that parks jobs may have read the
-#: old state and commit later.
+#: Seconds after a change during which jobs are returned repeatedly: a concurrent transaction that parks jobs may have
+#: read the old state and commit later.
 _AFTER_CHANGE_SECONDS = 2.0
-#: Between polls for parked jobs while nothing changes.
+#: Seconds between two polls for parked jobs while nothing changes.
 _LONGEST_PAUSE_SECONDS = 10.0
 _PARKED_FOR = (WaitsFor.NODE, WaitsFor.QUEUE, WaitsFor.WORKER)
 
@@ -176,7 +176,7 @@ class PausedWorkers:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._last: WorkerStatusChange | None = None
-        #: To apply once more, with their times.
+        #: The changes to apply once more, with their times.
         self._again: list[tuple[float, WorkerStatusChange]] = []
 
     def run_once(self, now: float) -> int:

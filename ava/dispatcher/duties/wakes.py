@@ -44,7 +44,7 @@ class Wakes:
         self._database = database
         self._schemas = schemas or InputSchemas()
         self._awaiting_jobs = awaiting_jobs or AwaitingJobs()
-        #: Of the previous batch of jobs.
+        #: The last tenant of the previous batch of jobs; the next batch starts after it.
         self._after_jobs = ""
 
     def run_once(self, _now: float) -> int:

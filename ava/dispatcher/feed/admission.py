@@ -19,12 +19,12 @@ from ava.store.jobs.transitions import park, permits
 
 #: Limit keys per poll, in addition to those of notices. The next poll continues after them.
 MAX_KEYS = 200
-#: After these a poll stops admitting, because jobs of other tenants wait until it ends.
+#: Permits after which a poll stops admitting, because jobs of other tenants wait until it ends.
 _MAX_PERMITS = 100
 #: Jobs of one key, priority and tenant in one poll, and tenants of one key and priority.
 _MAX_EACH = 50
 _MAX_TENANTS = 200
-#: Keys whose fair-queueing clocks are cached.
+#: Maximum keys whose fair-queueing clocks are cached.
 _MAX_CLOCKS = 1000
 _IDLE_SECONDS = 60.0
 _RATES_PER_STATEMENT = 1000
@@ -41,16 +41,16 @@ class Admission:
         self, database: Database, fair_queue: FairQueue, *, node_dead_seconds: float, tenant_max_running: int | None
     ) -> None:
         self._database = database
-        #: For the transactions that give permits; used only by the feed's thread.
+        #: Dedicated to the transactions that give permits; used only by the feed's thread.
         self._connections = database.dedicated()
         self._fair_queue = fair_queue
         self._node_dead_seconds = node_dead_seconds
         self._tenant_max_running = tenant_max_running
-        #: Of the previous poll, if more keys follow.
+        #: The last key of the previous poll, if more keys follow.
         self.last_key = ""
         self._clocks: dict[tuple[str, int], FairQueueClock] = {}
         self._idle_at = 0.0
-        #: Until a rate among the keys of the last poll allows the next start.
+        #: Seconds until a rate among the keys of the last poll allows the next start.
         self.wait_seconds = float("inf")
         #: Whether the last poll left free permits for the next one.
         self.has_more = False
@@ -199,7 +199,7 @@ class _Rates:
         }
         self._states = permit_waits.read_rates(connection, self._rates) if self._rates else {}
         self._charged: set[str] = set()
-        #: Until the next start of a rate that currently allows none.
+        #: Seconds until the next start of a rate that currently allows none.
         self.wait_seconds = float("inf")
 
     def allowed(self, jobs: Sequence[LimitedJob]) -> list[LimitedJob]:

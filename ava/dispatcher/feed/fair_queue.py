@@ -20,7 +20,7 @@ from ava.store.jobs.feed import tenant_backlogs
 from ava.store.jobs.feed.polls import Window
 from ava.store.jobs.transitions import permits, publish, recall
 
-#: Of a window in one poll. If there are more, the next poll continues after them.
+#: Maximum tenants of a window in one poll. If there are more, the next poll continues after them.
 _MAX_TENANTS = 200
 _MIN_TENANTS = 20
 _MAX_EACH = 500
@@ -66,7 +66,7 @@ class FairQueue:
         self._rules_version: tuple[int, datetime | None] = (0, None)
         self._clocks: dict[str, FairQueueClock] = {}
         self._sizes: dict[str, WindowSize] = {}
-        #: Of the previous poll, if more tenants follow.
+        #: The last tenant of each window in the previous poll, if more tenants follow.
         self._last_tenants: dict[str, str] = {}
         self._costs: dict[str, float] = {}
         #: Workers with enough counted jobs, and the (tenant, worker) pairs of others, whose costs the next poll reads.

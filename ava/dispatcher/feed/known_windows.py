@@ -16,21 +16,21 @@ from ava.store.jobs.feed import polls
 from ava.store.jobs.feed.polls import Poll, ScanFloor, Window
 from ava.store.jobs.rows import job_uuid
 
-#: Above this, a poll of all windows is slow. Normally it takes about one millisecond.
+#: Seconds above which a poll of all windows is slow. Normally it takes about one millisecond.
 _SLOW_SECONDS = 0.05
-#: Consecutive slow polls after which the feed polls all windows less often.
+#: The number of consecutive slow polls after which the feed polls all windows less often.
 _SLOW_LOOKS = 3
 #: The pause between slow polls of all windows: a multiple of their duration, and its maximum in seconds.
 _PAUSE_FACTOR = 10
 _MAX_PAUSE_SECONDS = 10.0
 #: A poll of known windows is useful if it takes less than this share of the time of a poll of all windows.
 _MAX_SHARE = 0.5
-#: Maximum of known windows, with or without jobs.
+#: The maximum number of windows that stay known, with or without jobs.
 _MAX_KNOWN = 1000
 #: With more known windows of pulled jobs than this, only a poll of all windows reads them: a tenant can create
 #: thousands.
 _MAX_PULLED = 200
-#: Of one poll on queues of pulled jobs. Each tenant can create 2,000 such windows.
+#: Seconds that one poll spends on queues of pulled jobs. Each tenant can create 2,000 such windows.
 _FEED_SECONDS = 0.05
 
 
@@ -105,7 +105,7 @@ class PullRoundRobin:
     """Round-robin over the tenants of queues of pulled jobs, within the time of one poll."""
 
     def __init__(self) -> None:
-        #: Read but not fed yet, by queue.
+        #: Windows that are read but not fed yet, by queue.
         self._left: dict[str, Sequence[Window]] = {}
         #: The sequence number of the last feeding of each queue, and of any queue of each tenant.
         self._fed: dict[str, int] = {}

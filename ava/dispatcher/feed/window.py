@@ -23,18 +23,18 @@ from ava.store.jobs.feed.polls import Poll, Window
 from ava.store.jobs.transitions import park, recall
 
 _JOBS_PER_STATEMENT = 500
-#: Of one window that one statement parks, or recalls from the broker.
+#: Maximum jobs of one window that one statement parks, or recalls from the broker.
 _MAX_PARKED = 5000
 #: A window's messages are redistributed if they exceed its size by this factor, or, just after a second tenant began to
 #: wait, if they exceed its size at all.
 _EXCESS = 1.5
-#: Between polls, and while several tenants wait in one window.
+#: Seconds between two polls, and while several tenants wait in one window.
 _POLL_SECONDS = 0.1
 _SHARED_SECONDS = 0.07
 #: Seconds until the next poll if processes or jobs are waiting for it: admissions or windows of pulled jobs are left
 #: over, or the poll fed an empty window or the whole backlog of a window.
 _CONTINUED_SECONDS = 0.02
-#: Between reads of the workers that no live node serves.
+#: Seconds between two reads of the workers that no live node serves.
 _UNSERVED_SECONDS = 1.0
 #: The pause between scans of a backlog for jobs of such workers, as a multiple of the duration of a scan.
 _PASS_FACTOR = 50

@@ -49,7 +49,7 @@ class Caller:
     role: Role
     #: None with another method.
     key_id: str | None = None
-    #: By its API key and its role.
+    #: Whether it sees payloads, by its API key and its role.
     sees_payloads: bool = True
     #: For the role `worker`: the workers that it may claim runs of, and whether for all tenants.
     worker_ids: frozenset[str] = frozenset()

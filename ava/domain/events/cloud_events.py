@@ -14,7 +14,7 @@ from ava.domain.events.event import MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec, com
 from ava.domain.text import parse_time
 from ava.errors import InvalidFields
 
-#: Of one event in JSON, and of a list of events.
+#: Media types of one event in JSON, and of a list of events.
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 _VERSION_HEADER = "ce-specversion"

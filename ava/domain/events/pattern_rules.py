@@ -15,7 +15,7 @@ from ava.domain.events.event import MISSING
 
 #: Maximum rules of a pattern, and values of one `anything-but`: the limit `pattern_rules`.
 MAX_RULES = 100
-#: Of a value that an explanation repeats.
+#: Max characters of a value that an explanation repeats.
 MAX_SHOWN = 80
 #: Comparisons that parsing an address, and a comparison with one network, count as.
 _ADDRESS_COST, _NETWORK_COST = 50, 10

@@ -25,7 +25,7 @@ from ava.errors import TooManyComparisons
 
 #: The limit `pattern_levels`.
 MAX_LEVELS = 20
-#: Of one pattern with one event, up to 5 ms of work: the limit `pattern_comparisons`.
+#: Max comparisons of one pattern with one event, up to 5 ms of work: the limit `pattern_comparisons`.
 MAX_COMPARISONS = 20_000
 _TOO_MANY = (
     f"It needs more than {MAX_COMPARISONS:,} comparisons with this event: its rules times the values in the event's "

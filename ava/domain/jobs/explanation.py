@@ -18,7 +18,7 @@ from ava.domain.secrets.redaction import without_payload
 from ava.domain.text import printable
 from ava.domain.worker import WorkerStatus
 
-#: Counted jobs ahead of a job: of its tenant …
+#: Max counted jobs ahead of a job: of its tenant …
 MAX_AHEAD = 10_000
 #: … and of all tenants, including these.
 MAX_EXAMINED = 20_000
@@ -38,7 +38,7 @@ class JobFiring:
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     job: Job
-    #: For its tenant; None if the worker no longer exists.
+    #: Its worker's status for its tenant; None if the worker no longer exists.
     worker_status: WorkerStatus | None
     worker_paused: Pause | None = None
     #: Live processes with its handler that consume its queue.
@@ -54,7 +54,7 @@ class Facts:
     ahead: int
     #: All tenants' jobs that start first, at most `MAX_EXAMINED`. Never shown: it would reveal other tenants' jobs.
     ahead_of_all: int
-    #: Of the tenant's recent jobs of this worker.
+    #: Average milliseconds of the tenant's recent jobs of this worker; None without any.
     average_ms: float | None
     #: Celery's name of its node, and the age of the node's last heartbeat.
     node_name: str | None

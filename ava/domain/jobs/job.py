@@ -116,7 +116,7 @@ class Job:
     input_json: str
     triggered_by: str
     created_at: datetime
-    #: Of the current or last run; None while queued.
+    #: Start of the current or last run; None while queued.
     started_at: datetime | None
     completed_at: datetime | None = field(metadata={"description": "When it ended."})
     #: The handler's return value, serialized.
@@ -124,7 +124,7 @@ class Job:
     #: One line: `Kind: reason`.
     error: str | None
     scheduled_at: datetime | None
-    #: Of the current or last attempt, from 1; 0 before the first.
+    #: Number of the current or last attempt, from 1; 0 before the first.
     attempt: int
     max_attempts: int
     cancel_requested_at: datetime | None
@@ -181,7 +181,7 @@ class Job:
     #: Milliseconds that earlier runs of this attempt ran, and waited to start; None with a single run.
     ran_ms: int | None = None
     wait_ms: int | None = None
-    #: Of the ended runs: microseconds of processor time, and peak memory in MiB; None: unknown.
+    #: Usage of the ended runs: microseconds of processor time, and peak memory in MiB; None: unknown.
     cpu_us: int | None = None
     peak_memory_mb: int | None = None
     #: When the current run of a job with several runs could start.

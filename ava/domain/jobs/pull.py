@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: As clients see them. No node consumes the queue.
+#: The runtime of pull workers, and the queue name that clients see. No node consumes it.
 RUNTIME = "pull"
 QUEUE = "pull"
 #: A worker is live for this long after a claim.

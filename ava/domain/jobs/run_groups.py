@@ -25,7 +25,7 @@ SECONDS = 0.02
 ALONE_SECONDS = 0.1
 #: A job that takes longer requeues the rest of its group.
 LONG_SECONDS = ALONE_SECONDS / 2
-#: Between polls for a more urgent job; a poll costs about a tenth of a brief job.
+#: Seconds between two polls for a more urgent job; a poll costs about a tenth of a brief job.
 POLL_SECONDS = 0.004
 #: Maximum age of a published job that ends groups. Processes take the most urgent message first, so a message that
 #: waits this long next to groups is lost.

@@ -12,7 +12,7 @@ class RunUsage:
 
     #: Processor time, including child processes.
     cpu_us: int | None = None
-    #: As sampled by the node.
+    #: Peak memory in MiB, as sampled by the node.
     peak_memory_mb: int | None = None
 
 

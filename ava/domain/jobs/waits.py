@@ -10,7 +10,7 @@ from typing import Any
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.wait_reasons import WaitsFor
 
-#: As compact JSON (the contract's 1 MiB).
+#: Max bytes of a job's input and output, as compact JSON (the contract's 1 MiB).
 MAX_INPUT_BYTES = 1024 * 1024
 MAX_OUTPUT_BYTES = 1024 * 1024
 #: Steps of a job, bytes of one step's result as JSON, and bytes of all results.
@@ -102,7 +102,7 @@ class LoadedJournal:
 
     #: In write order.
     entries: Sequence[JournalEntry] = ()
-    #: By id.
+    #: The entries' children, by id.
     children: Mapping[str, ChildState] = field(default_factory=dict)
 
 
@@ -122,7 +122,7 @@ class Wait:
     job_ids: Sequence[str] = ()
     #: Seconds until the handler continues in any case; None: no timeout.
     timeout_seconds: float | None = None
-    #: As a JSON object; the first of several.
+    #: The awaited event as a JSON object; the first of several.
     event: Mapping[str, Any] | None = None
     #: The journal names of all awaited events.
     event_names: Sequence[str] = ()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 DEFAULT_WEIGHT = 1.0
-#: Before outdated ones are dropped.
+#: Max clocks before outdated ones are dropped.
 _MAX_CLOCKS = 20_000
 
 

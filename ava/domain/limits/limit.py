@@ -13,12 +13,12 @@ from ava.settings import Settings
 class Limit:
     """A named limit with a fixed value, or the value of a setting."""
 
-    #: As in errors, the API and the docs, such as `bulk_jobs`.
+    #: The name that errors, the API and the docs use, such as `bulk_jobs`.
     name: str
     unit: str
-    #: As a sentence without a verb: "Bytes of a body …".
+    #: The limited quantity, as a sentence without a verb: "Bytes of a body …".
     meaning: str
-    #: Of a request beyond the limit; None if the response is truncated instead.
+    #: The HTTP status of a request beyond the limit; None if the response is truncated instead.
     status: int | None
     #: None if a setting has the value.
     fixed: int | None = None

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-#: Of a start, as a fraction of the period.
+#: Max earliness or lateness of a start, as a fraction of the period.
 _TOLERANCE = 0.01
 _SPANS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 _TEXT = re.compile(r"([1-9]\d{0,8})/(?:([1-9]\d{0,3})\s*)?(second|minute|hour|day)s?")

@@ -8,7 +8,7 @@ from collections import deque
 _ALONE_SECONDS = 0.5
 #: … and if several tenants wait, in this many, so that another tenant's first job starts soon without a recall.
 _SHARED_SECONDS = 0.15
-#: While one tenant waits, until the processes' speed is known.
+#: Min size while one tenant waits, until the processes' speed is known.
 _MIN_ALONE = 16
 #: Decay of the size per poll, so that a window that was too small does not shrink again immediately.
 _DECAY = 0.9

@@ -53,7 +53,7 @@ class _Destinations:
 class OutboundRules:
     allowed: _Destinations = _Destinations()
     denied: _Destinations = _Destinations()
-    #: In addition to 64:ff9b::/96.
+    #: The operator's NAT64 prefixes in addition to 64:ff9b::/96.
     nat64: tuple[IPv6Network, ...] = ()
     #: Whether everything that is not denied is allowed, including this machine.
     allows_all: bool = False

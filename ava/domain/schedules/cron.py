@@ -10,11 +10,11 @@ from functools import lru_cache
 
 from cronsim import CronSim, CronSimError
 
-#: Of a pattern. Listing every value of every field takes 356.
+#: Max characters of a pattern. Listing every value of every field takes 356.
 LONGEST_CRON = 500
 #: The last year of a firing time: a search looks 50 years ahead, and dates end with the year 9999.
 LAST_YEAR = 9900
-#: Of an invalid entry that an error repeats.
+#: Max characters of an invalid entry that an error repeats.
 _LONGEST_SHOWN = 40
 #: Max cached patterns: a dispatcher repeatedly parses the patterns of due schedules.
 _REMEMBERED = 4096

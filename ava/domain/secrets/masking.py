@@ -16,9 +16,9 @@ from ahocorasick_rs import AhoCorasick
 from ava.domain.secrets import escapes
 from ava.domain.secrets.redaction import HIDDEN
 
-#: Of a form to search for, except a secret itself.
+#: Min characters of a form to search for, except a secret itself.
 _MIN_FORM_CHARS = 6
-#: Of a line of a multi-line secret that is searched for individually.
+#: Min characters of a line of a multi-line secret that is searched for individually.
 _MIN_LINE_CHARS = 16
 #: A longer form is compared in full where its needle is found. It bounds the memory.
 _NEEDLE_CHARS = 64

@@ -65,7 +65,7 @@ class GuardedControlNode(ControlNode):  # type: ignore[misc]  # kombu has no ann
             DROPPED.drop("control")
             return None
         if message is not None:
-            # This node would send the sender's unbounded logical clock on with each event.
+            # The sender's logical clock is an unbounded number that this node would send on with each event.
             message.headers = {}
         return super().handle_message(body, message)
 
@@ -76,7 +76,7 @@ class GuardedControlNode(ControlNode):  # type: ignore[misc]  # kombu has no ann
         method, arguments, reply_to = body.get("method"), body.get("arguments") or {}, body.get("reply_to")
         if not isinstance(method, str) or method not in self.handlers or not isinstance(arguments, dict):
             return False
-        # Any other address would let the sender write into a queue of its choice.
+        # A reply to any other address would let the sender write into a queue of its choice.
         return reply_to is None or (
             isinstance(reply_to, dict)
             and reply_to.get("exchange") == self.mailbox.reply_exchange.name

@@ -111,7 +111,7 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         return Message.of(json.loads(body)[0])
 
     def _send(self, kind: int, *content: Any) -> None:
-        # The write fails if the parent has ended.
+        # A write fails if the parent has ended; the state is then irrelevant.
         with suppress(OSError):
             self._put((kind, content))
 

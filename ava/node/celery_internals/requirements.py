@@ -12,7 +12,7 @@ from billiard.synchronize import Lock
 
 from ava.errors import StartError
 
-#: As in setup.cfg: minimum, and exclusive maximum.
+#: The tested versions of each package, as in setup.cfg: minimum, and exclusive maximum.
 TESTED = {"celery": ("5.7", "5.8"), "kombu": ("5.7", "5.8"), "billiard": ("4.3.2", "4.4")}
 
 
@@ -39,7 +39,7 @@ def _range(name: str) -> str:
 
 
 def _parse(version: str) -> tuple[int, ...]:
-    # A pre-release counts as its release.
+    # Ignore suffixes: a pre-release counts as its release.
     numbers = re.match(r"\d+(\.\d+)*", version)
     return tuple(map(int, numbers[0].split("."))) if numbers else ()
 

@@ -52,7 +52,7 @@ class SlotPool(BasePool):  # type: ignore[misc]  # Celery has no annotations
 
     def _record_end(self, request: JobRequest, retirement: Retirement) -> None:
         self._ended.append((request, retirement))
-        # One wake covers all unprocessed messages. A full pipe also wakes the consumer.
+        # Wake the consumer once for all messages that it has not processed. A full pipe also wakes it.
         if len(self._ended) == 1:
             with suppress(BlockingIOError):
                 os.write(self._wake, b"\0")

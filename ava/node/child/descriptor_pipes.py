@@ -43,7 +43,7 @@ class DescriptorPipes:
 
     def __init__(self, sinks: Mapping[int, _Sink]) -> None:
         """`sinks`: the destination of each descriptor. Raises `OSError` if no descriptors are left."""
-        #: By the pipe's read end.
+        #: The sink of each pipe, by the pipe's read end.
         self._sinks: dict[int, _Sink] = {}
         self._stop, self._stopping = os.pipe()
         starts: dict[int, int] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# `signal` converts actions to enum members, which takes as long as a log line.
+# The C module below `signal`. `signal` converts actions to enum members, which takes as long as a log line.
 import _signal  # type: ignore[import-not-found]
 import asyncio
 import contextvars

@@ -48,7 +48,7 @@ class RunState:
     #: Phase of the run, and its start.
     phase: Phase
     since: float
-    #: In MiB (0: unlimited), and the last measurement.
+    #: Memory limit in MiB (0: unlimited), and the last measurement.
     max_memory_mb: int = 0
     memory_mb: float = 0.0
     #: Whether the dispatcher gives the run to another node, because this one is cut off from the database.
@@ -80,7 +80,7 @@ def decide(run: RunState, now: float, node: NodeState) -> Decision:
     if _is_above(run, 1):
         # This also shortens the grace of a run that was stopped for another reason.
         run = _ask(run, Stop.MEMORY, now, min(run.grace_seconds, MEMORY_GRACE_SECONDS) - MARGIN_SECONDS)
-    # Repeated, because the first stop may arrive before the child knows its run.
+    # Send a stop repeatedly, because the first one may have arrived before the child knew its run.
     send = run.stop
     if node.is_abandoning:
         return Decision(run=replace(run, stop=run.stop or Stop.SHUTDOWN), send=send, is_kill_due=True)

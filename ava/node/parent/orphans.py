@@ -31,7 +31,7 @@ class Orphans:
 
     def __post_init__(self) -> None:
         self._since: dict[RunKey, float] = {}
-        # A run is seen three times before it counts as an orphan.
+        # Short enough that a run is seen three times before it counts as an orphan.
         self._rest, self._next_at = Rest(_PATIENCE_SECONDS / 2), 0.0
 
     def find(self, connection: Connection, held: Set[RunKey]) -> list[RunKey]:

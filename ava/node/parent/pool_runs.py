@@ -39,7 +39,7 @@ class PoolRuns:
         self._board = RunBoard(0)
         #: Two entries may contain the same run if a message was delivered twice; the claim lets only one start.
         self._given: set[GivenRuns] = set()
-        #: By pid.
+        #: The current run of each busy process, by pid.
         self._tracked: dict[int, TrackedRun] = {}
         self._lock = threading.Lock()
         self._last_started_at = time.monotonic()
@@ -154,7 +154,7 @@ class PoolRuns:
     def _kill(self, run: TrackedRun, node: NodeState) -> bool:
         """Kill the process of a run unless it has switched to another run or waits for one. Returns True if killed."""
         if run.pid not in process_tree.children(os.getpid()):
-            # An unreaped child's pid belongs to no other process.
+            # The pid may belong to another process, unless the child is not reaped yet.
             return False
         # A stopped process cannot switch to another run.
         process_tree.freeze(run.pid)

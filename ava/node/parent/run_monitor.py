@@ -76,7 +76,7 @@ class RunMonitor:
         #: Task ids of runs that the dispatcher has asked this node to release. They are stopped once an attempt to
         #: reach the database has failed.
         self._released: set[str] = set()
-        #: Killed while the event loop was blocked, until they are dead.
+        #: Processes that were killed while the event loop was blocked, until they are dead.
         self._killed: set[int] = set()
         self._orphans = Orphans(node_id)
         self._oom_kills = OomKills()

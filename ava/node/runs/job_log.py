@@ -21,8 +21,8 @@ _LONGEST_WAIT_SECONDS = 10.0
 _WAIT_SECONDS = 0.01
 #: Maximum characters of a run's log; a final line reports that the rest is dropped.
 _MAX_CHARACTERS = 64 * 1024 * 1024
-#: Counted for each line on top of its content: about the size of its row and index entry. So a run has at most 524,288
-#: lines.
+#: Characters that each line counts on top of its content: about the size of its row and index entry. So a run has at
+#: most 524,288 lines, even if they are empty.
 _LINE_CHARACTERS = 128
 
 

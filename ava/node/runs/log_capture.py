@@ -104,7 +104,7 @@ def _unformatted(error: Exception) -> str:
 class JobLogger(logging.Logger):
     """The logger of handlers. It creates no record, which takes longer than the line, if only the message is used."""
 
-    #: Of the current run, or of all runs of the process.
+    #: The capture of the current run, or of all runs of the process.
     capture: LogCapture | None = None
 
     @classmethod

@@ -54,9 +54,9 @@ class Run(ABC):
         self.job = job
         #: Part of the fencing token of every write.
         self.claim_id = claim_id
-        #: In Unix nanoseconds.
+        #: When the claim was sent, in Unix nanoseconds.
         self.claim_sent_ns = time.time_ns() if claim_sent_ns is None else claim_sent_ns
-        #: From the claim until the end is written.
+        #: The run's span in the trace: from the claim until the end is written.
         self.span = span
         self.handler = handler
         self.log = log

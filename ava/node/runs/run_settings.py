@@ -20,9 +20,9 @@ from ava.store.fleet.worker_settings import PLATFORM
 class RunSettings:
     config: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    #: At most the handler's own; None: the handler's.
+    #: Timeout in seconds, at most the handler's own; None: the handler's.
     timeout_seconds: float | None = None
-    #: Of a failed attempt; None: the handler's.
+    #: Retry delays of a failed attempt; None: the handler's.
     retry: Retry | None = None
     #: 0: unlimited.
     max_memory_mb: int = 0

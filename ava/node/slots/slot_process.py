@@ -42,9 +42,9 @@ from ava.telemetry import tracing
 
 _log = logging.getLogger(__name__)
 
-#: For the claims, the ends, the lines, and the journals of handlers.
+#: Connections for the claims, the ends, the lines, and the journals of handlers.
 _CONNECTIONS = 8
-#: For the statements of journals and for handlers' calls of `asyncio.to_thread`.
+#: Threads for the statements of journals and for handlers' calls of `asyncio.to_thread`.
 _THREADS = 64
 #: CPython's switch interval: seconds until a thread releases the GIL to a waiting one. The consumer, the claims and the
 #: ends wait for the GIL after each message and statement; with 5 ms, longer than for the servers.

@@ -48,7 +48,7 @@ class Slots:
     def take(self, message: Message, finish: Callable[[Retirement], None]) -> None:
         """Run the jobs of a message, and then call `finish` in the loop's thread. Called by a single thread."""
         self._taken.append((message, finish))
-        # One wake covers all unprocessed messages.
+        # Wake the loop once for all messages that it has not processed.
         if len(self._taken) == 1:
             self._loop.call_soon_threadsafe(self._begin_taken)
 

@@ -28,7 +28,7 @@ from ava.telemetry import tracing
 
 #: The dispatcher publishes further jobs of a call, fairly among tenants.
 _MAX_PUBLISHED = 16
-#: Of retries while others change the call's workers, or create and end jobs with its keys.
+#: Max seconds of retries while others change the call's workers, or create and end jobs with its keys.
 _TRY_SECONDS = 5.0
 
 
@@ -126,7 +126,7 @@ class _Call:
     is_whole: bool = False
     left: dict[int, NewJob] = field(default_factory=dict)
     outcomes: dict[int, JobOrRefusal] = field(default_factory=dict)
-    #: Already counted against the quotas.
+    #: Entries that are already counted against the quotas.
     admitted: set[int] = field(default_factory=set)
     #: A call may create a thousand jobs, each with edges, so it pauses in between.
     pauses: Pauses = field(default_factory=Pauses)

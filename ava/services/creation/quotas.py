@@ -31,7 +31,7 @@ from ava.store.reports import storage, tenant_usage
 
 #: Maximum age of a count.
 _COUNT_SECONDS = 10.0
-#: For a tenant at its limit.
+#: The same for a tenant at its limit.
 _FULL_SECONDS = 1.0
 #: A process accepts an eighth of the remaining jobs before it counts again, so that many processes stay in the limit.
 _PART = 8
@@ -45,7 +45,7 @@ _MAX_TENANTS = 10_000
 @dataclass(kw_only=True)
 class _QueuedCount:
     read_at: float
-    #: To this process's knowledge.
+    #: Remaining jobs of the tenant, to this process's knowledge.
     left: int
     #: Which this process accepts before it counts again.
     budget: int
@@ -226,7 +226,7 @@ class TriggerRules:
 
     def __init__(self, *, most_urgent: int = priority.FIRST, tenant_max_running: int | None = None) -> None:
         """`tenant_max_running`: a tenant's default; None: unlimited."""
-        #: For roles of a tenant.
+        #: The smallest priority number for roles of a tenant.
         self.most_urgent = most_urgent
         self.tenant_max_running = tenant_max_running
 

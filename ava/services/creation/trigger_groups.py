@@ -15,9 +15,9 @@ from ava.domain.jobs.new_job import UNMATCHED, NewJob
 from ava.errors import DatabaseUnavailable, StatementFailed
 
 _MAX_JOBS = 64
-#: Leaves capacity for other tenants while one stores much.
+#: Max concurrent statements. The limit leaves capacity for other tenants while one stores much.
 _MAX_STATEMENTS = 3
-#: Of an input that shares a statement.
+#: Max characters of an input that shares a statement.
 _MAX_CHARACTERS = 2**14
 
 
@@ -29,7 +29,7 @@ class GroupedTrigger:
     #: Locked until the job is stored and published, or this trigger becomes a leader; None if it need not wait.
     wait: threading.Lock | None = None
     leads: bool = False
-    #: Itself first.
+    #: The triggers of its group, itself first.
     group: list[GroupedTrigger] = field(default_factory=list)
     #: The job, or its error; None if the group's statement failed.
     outcome: Job | BaseException | None = None

@@ -17,7 +17,7 @@ from ava.store.jobs import idempotency
 from ava.store.jobs.transitions import cancel, debounce
 from ava.store.jobs.transitions.cancel import CancelRequest
 
-#: By their position in the call.
+#: Jobs to create, by their position in the call.
 _Entries = Mapping[int, NewJob]
 
 

@@ -34,7 +34,7 @@ _MAX_WAITS = 500
 _MAX_PAIRS = 5_000
 #: Deleted events that no job waits for, per transaction.
 _MAX_DROPPED = 1_000
-#: Of comparisons per transaction; the next one continues.
+#: Max seconds of comparisons per transaction; the next one continues.
 _MAX_SECONDS = 0.1
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 

@@ -21,7 +21,7 @@ from ava.store.engine.database import Connection
 from ava.store.events import events
 
 MAX_JOBS = EVENT_JOBS.value
-#: Of the inputs that one transaction creates, unless a single input has more.
+#: Max bytes of the inputs that one transaction creates, unless a single input has more.
 _MAX_BYTES = 4 * 2**20
 _TOO_MANY_BYTES = EVENT_COPIED_BYTES.message(
     f"The inputs of this event's jobs have more than {EVENT_COPIED_BYTES.value:,} bytes in total; give the "
@@ -71,7 +71,7 @@ class Capacity:
 
 @dataclass(kw_only=True, slots=True)
 class _Batch:
-    #: Of the inputs of all the event's jobs, including earlier batches.
+    #: Bytes of the inputs of all the event's jobs, including earlier batches.
     copied_bytes: int
     #: Processed matches: their jobs are created or refused.
     count: int = 0
@@ -115,7 +115,7 @@ class EventJobs:
         made: list[InboundEvent] = []
         jobs: list[Job] = []
         fanned_out_to: dict[str, str] = {}
-        # A request may send a thousand events that take half a millisecond each.
+        # Shared by all events, because a request may send a thousand that take half a millisecond each.
         pauses = Pauses()
         for event in new:
             matching = list(self._matching(connection, event, version, capacity.comparisons, pauses))

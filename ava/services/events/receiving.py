@@ -137,7 +137,7 @@ class Receiving:
         """
         counters.HOOK_DELIVERIES.labels(DeliveryStatus.REFUSED.value).inc()
         headers = within_bytes(request.headers, REFUSED_BYTES.value)
-        # From the whole request, although only a part is stored.
+        # Read the id from the whole request, although only a part is stored.
         arrival = replace(
             make_arrival(hook, request, address),
             headers_json=compact_json(stored_headers(headers, hook.verifier)),

@@ -125,7 +125,7 @@ class FoundKey:
     id: str
     tenant_id: str
     role: Role
-    #: Negative if it has expired; None if it never expires.
+    #: Seconds until it expires, negative if it has expired; None if it never expires.
     seconds_left: float | None
     #: Whether a minute has passed since its last use was recorded.
     is_use_due: bool
@@ -135,9 +135,9 @@ class FoundKey:
     is_of_platform: bool = False
 
 
-#: Between records of a key's use.
+#: Min seconds between two records of a key's use.
 _USE_SECONDS = 60
-# Not scoped to a tenant, because the key determines it.
+# The only statement here that is not scoped to a tenant, because the key determines it.
 _FIND = Statement(f"""
 SELECT k.id::text, k.tenant_id, k.role, extract(epoch FROM k.expires_at - clock_timestamp())::float8,
     coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true), k.payloads, k.workers,

@@ -44,7 +44,7 @@ _LOCK_SECONDS = 0.2
 #: Lock timeout of a migration in milliseconds; later statements on the table, even reads, wait as long. Longer than
 #: PostgreSQL's deadlock_timeout (1 s), after which an autovacuum gives way.
 _LOCK_TIMEOUT_MS = 1_200
-#: Until a migration retries for a lock: statements that waited for it run in between.
+#: First and max seconds until a migration retries for a lock; statements that waited for it run in between.
 _PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 10.0
 #: Seconds after which a migration that got no lock fails.

@@ -27,7 +27,7 @@ _SESSION = {
     "array_nulls": "on",
     "transform_null_equals": "off",
 }
-#: Behind a pooler, where all processes share the role's default.
+#: Statement timeout in seconds behind a pooler, where all processes share the role's default.
 _STATEMENT_SECONDS = 30
 #: The codec's name, and PostgreSQL's name of the encoding.
 _CODEC, _ENCODING = "ava_utf_8", "UTF8"

@@ -14,7 +14,7 @@ from ava.store.engine.statement import WAITING_WINDOWS, Statement
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FairQueueRules:
     weights: Mapping[str, float]
-    #: With their own concurrency limit.
+    #: The tenants with their own concurrency limit.
     limited: frozenset[str]
 
 

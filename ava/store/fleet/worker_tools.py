@@ -32,7 +32,7 @@ class ToolFilter:
     #: Whether only workers count that are declared as tools by their handlers.
     is_declared: bool = False
     id: str | None = None
-    #: Of an id, a name or a description, case-insensitive.
+    #: A part of an id, a name or a description, case-insensitive.
     text: str | None = None
 
     @property

@@ -176,7 +176,7 @@ class WorkerFilter:
     status: WorkerStatus | None = None
     is_live: bool | None = None
     is_paused: bool | None = None
-    #: Of a worker's name or id, case-insensitive.
+    #: A part of a worker's name or id, case-insensitive.
     text: str | None = None
 
     @property

@@ -73,7 +73,7 @@ def reserve_each(
     return {key: EarlierRequest(fingerprint=bytes(known), uuids=uuids) for key, known, uuids in found}
 
 
-# Requests that create other objects store their UUIDs in `job_ids` too.
+# Named after requests that create jobs, but other requests store their UUIDs in `job_ids` too.
 _RECORD = Statement("""
 UPDATE idempotency_keys SET job_ids = %(uuids)s::uuid[] WHERE tenant_id = %(tenant_id)s AND key = %(key)s
 """)

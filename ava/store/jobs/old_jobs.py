@@ -49,13 +49,13 @@ def job_retention(connection: Connection, *, default: float) -> JobRetention:
 
 @dataclass(frozen=True, kw_only=True)
 class Scanned:
-    #: Checked jobs.
+    #: Number of jobs that were checked.
     count: int
     #: Past a retention that is shorter than the longest.
     old: Sequence[OldJob]
     #: Past the longest retention: their lines stay in their partition.
     oldest: Sequence[OldJob]
-    #: Of the last checked job.
+    #: The position of the last checked job.
     position: Position
 
 

@@ -31,7 +31,7 @@ _PLAN_SECONDS = 60.0
 class Sight:
     #: All transactions with lower ids have ended.
     oldest: int
-    #: Of the observing transaction.
+    #: The id of the observing transaction.
     own: int
 
 

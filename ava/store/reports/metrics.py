@@ -11,7 +11,7 @@ from ava.store.engine.statement import IN_ORDER, WAITING_WINDOWS, Statement
 from ava.store.fleet.nodes import IS_LIVE
 from ava.store.jobs.transitions.rules import IS_PARKED, IS_WAITING, READY_AT, is_paused_queue
 
-#: Of one queue and priority; a number at this limit is a lower bound.
+#: Max counted queued jobs per queue and priority; a number at this limit is a lower bound.
 MAX_QUEUED_COUNTED = 100_000
 #: Refused queues with separate metrics.
 _MAX_REFUSED = 100
@@ -28,7 +28,7 @@ _MAX_BLOCKED_JOBS = 10
 class QueueDepth:
     queue: str
     priority: int
-    #: With and without a message in the broker.
+    #: Number of jobs with and without a message in the broker.
     published: int
     backlog: int
     #: Since the longest waiting job was due; 0 if no job waits.
@@ -209,7 +209,7 @@ class RunningCount:
     tenant_id: str
     priority: int
     jobs: int
-    #: With a cancel request.
+    #: Number of jobs with a cancel request.
     cancelling: int
     #: Since the first start among them.
     longest_seconds: float

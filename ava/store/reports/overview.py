@@ -76,7 +76,7 @@ class Overview:
     #: When the oldest startable job became due; None if there is none.
     oldest_due_at: datetime | None
     latency: Latency
-    #: Of the last hour, oldest first.
+    #: The minutes of the last hour, oldest first.
     minutes: list[Minute]
     #: The time up to which `minutes` is complete.
     counted_until: datetime

@@ -81,7 +81,7 @@ class Promotion:
     timeline: int
     #: When the dispatcher observed it.
     seen_at: datetime
-    #: Active then.
+    #: Number of runs that were active then.
     running: int
     #: True if commits are known to be lost.
     is_lossy: bool

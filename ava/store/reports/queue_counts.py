@@ -29,7 +29,7 @@ class WorkerCount:
     worker_id: str
     queued: int
     running: int
-    #: With priority up to `priority.HIGH`.
+    #: Number of queued jobs with priority up to `priority.HIGH`.
     high_priority: int
 
 

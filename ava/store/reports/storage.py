@@ -14,9 +14,9 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
-#: Of a job or event, with index entries but without values of variable length.
+#: Bytes per row of a job or event, with index entries but without values of variable length.
 _ROW_BYTES = 600
-#: Of a delivery, a row of log lines, and a run in `job_runs`.
+#: The same for a delivery, a row of log lines, and a run in `job_runs`.
 _DELIVERY_BYTES, _LINES_BYTES, _RUN_BYTES = 300, 100, 200
 
 
@@ -34,7 +34,7 @@ class StoredKind:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredPage:
-    #: By tenant.
+    #: Bytes by tenant.
     sums: Mapping[str, int]
     #: The position of the last row; None for the last page.
     position: Position | None

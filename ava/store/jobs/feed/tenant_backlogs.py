@@ -100,7 +100,7 @@ def heads(
     return found
 
 
-#: With fewer counted jobs, slow first ones dominate the average, so use `latest_costs`.
+#: Min counted jobs for a reliable average: with fewer, slow first jobs dominate, so use `latest_costs`.
 _MIN_COUNTED = 100
 _COSTS = Statement("""
 SELECT worker_id, sum(run_seconds) / sum(jobs), sum(jobs) FROM job_totals WHERE run_bucket >= 0 GROUP BY worker_id

@@ -27,7 +27,7 @@ class Payloads:
 @dataclass(frozen=True, kw_only=True)
 class JobPage:
     jobs: Sequence[Job]
-    #: Because more match or because the page is full.
+    #: Whether more jobs follow, because more match or because the page is full.
     has_more: bool
     #: For a search: the number of matching jobs among the first that it reads, exact up to `MAX_IN_TOTAL`. Otherwise
     #: None; `count` counts the jobs.

@@ -17,7 +17,7 @@ from ava.store.jobs import rows
 from ava.store.jobs.reads.job_logs import after_seq
 from ava.store.jobs.rows import FoundLines
 
-#: Per read and watcher.
+#: Max lines per read and watcher.
 MAX_LINES = 500
 
 

@@ -32,7 +32,7 @@ from ava.store.jobs.transitions.rules import (
 
 #: For `outranked_by`: do not check for more urgent jobs.
 NO_PRIORITY = priority.FIRST - 1
-#: As `claimed_job` reads them.
+#: The columns of a job `j` that `claimed_job` reads.
 CLAIMED_COLUMNS = f"{rows.STARTED_COLUMNS}, {HAS_SETTINGS}, {HAS_JOURNAL}"
 
 

@@ -77,7 +77,7 @@ SELECT (SELECT count(*) FROM ended), (SELECT is_outranked FROM polled), {CLAIMED
 FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
 """,
 )
-#: As in `claim`: a plan made while the table is nearly empty reads all of it.
+#: Seconds between replans of statements for several runs. A plan made while the table is nearly empty reads all of it.
 _PLAN_SECONDS = 60.0
 # `completed_at` is never before the transaction's start, because the counts of ended jobs rely on that. `started_at`
 # moves with it by at most 0.1 s, so that a job's duration is its handler's.

@@ -20,7 +20,7 @@ class EndedRun:
     values: RunValues
     #: Part of the fencing token.
     claim_id: str | None
-    #: Not stored yet, without the closing line.
+    #: Log lines that are not stored yet, without the closing line.
     lines: Sequence[LogLine] = ()
     #: Stored if the outcome has one. For a stopped job its message is replaced.
     closing: LogLine | None = None

@@ -45,7 +45,7 @@ ARE_OVERDUE = f"""(SELECT deadline_at FROM jobs WHERE {_HAS_DEADLINE} AND deadli
 class OverdueJob:
     tenant_id: str
     job_id: str
-    #: From its creation or its date, whichever is later, to the deadline.
+    #: Seconds from its creation or its date, whichever is later, to the deadline.
     seconds: float
 
 
