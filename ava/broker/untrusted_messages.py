@@ -30,7 +30,7 @@ class DroppedMessages:
         self._reasons: set[str] = set()
 
     def drop(self, reason: str) -> None:
-        """`reason`: one of docs/explain/security.md."""
+        """Count one message. `reason`: a reason listed in docs/explain/security.md."""
         if self.on_drop is not None:
             self.on_drop(reason)
         self._reasons.add(reason)

@@ -69,7 +69,7 @@ class SeriesPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Percentiles:
-    """In milliseconds; None without data."""
+    """Percentiles of durations in milliseconds; None without data."""
 
     p50_ms: float | None
     p95_ms: float | None

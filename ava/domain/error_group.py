@@ -26,7 +26,7 @@ class ErrorStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorDay:
-    """A group's failures on one day (UTC)."""
+    """The number of a group's jobs that failed on one day (UTC)."""
 
     day: datetime
     jobs: int

@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True)
 class TenantRules:
-    """None: the installation's."""
+    """The limits and the weight of a tenant; None: the installation's."""
 
     tenant_id: str
     #: 0: none.

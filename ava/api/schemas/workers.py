@@ -102,7 +102,7 @@ class WorkerPauseBody(PauseBody):
 
 
 class WorkerResumeBody(Strict):
-    """For whom a worker is resumed."""
+    """The side that resumes a worker: its tenant or the platform."""
 
     scope = _scope()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class ActorKind(StrEnum):
-    """What acted."""
+    """The kind of an actor."""
 
     USER = "user"
     KEY = "key"

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunUsage:
-    """None: unknown."""
+    """The resource usage of a run; None: unknown."""
 
     #: Processor time, including child processes.
     cpu_us: int | None = None

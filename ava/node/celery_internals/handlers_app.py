@@ -16,7 +16,9 @@ from celery.exceptions import ImproperlyConfigured
 
 
 class _NoApp(Celery):  # type: ignore[misc]  # Celery has no annotations
-    """The fallback for handlers without an application: publishes only to an explicitly configured broker."""
+    """Celery's fallback application for handlers without their own. It publishes only to an explicitly configured
+    broker.
+    """
 
     def __init__(self) -> None:
         super().__init__(

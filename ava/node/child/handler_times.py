@@ -20,7 +20,7 @@ _SLOWER, _FASTER = 0.2, 0.5
 
 
 class HandlerTimes:
-    """Averages in seconds, by worker id."""
+    """Recent run times in seconds, by worker id."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}

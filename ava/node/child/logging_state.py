@@ -100,7 +100,7 @@ class LoggingState:
             attributes.update(self._job_logger_attributes)
 
     def _add_loggers(self, known: list[Any]) -> None:
-        """Include the loggers created during a run, because modules keep references to them."""
+        """Also restore loggers that were created during a run, because modules keep references to them."""
         before = set(map(id, self._loggers))
         made = [logger for logger in _loggers_in(known) if id(logger) not in before]
         self._loggers += made

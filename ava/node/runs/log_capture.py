@@ -35,7 +35,7 @@ _MESSAGE_ALONE = logging.Formatter("%(message)s")
 
 
 class LineSink(Protocol):
-    """The log of one run, or an object that finds the log of the calling code."""
+    """Destination of lines: the log of one run, or an object that finds the log of the calling code."""
 
     def add(self, level: LogLevel, text: str) -> None:
         """Add a line."""

@@ -55,7 +55,7 @@ class JobCreator:
         run_long: Callable[[Callable[[], Any]], Any] = lambda work: work(),
         recounts: bool = False,
     ) -> Self:
-        """For `run_long` see `InputSchemas`, for `recounts` `QueuedJobsQuota`."""
+        """Return a creator by the settings. For `run_long` see `InputSchemas`, for `recounts` `QueuedJobsQuota`."""
         # The dispatcher publishes the jobs of tenants with a limit; with this setting all tenants have one.
         is_limited = TENANT_RUNNING_JOBS.of(settings) is not None
         return cls(

@@ -225,7 +225,7 @@ class TriggerRules:
     """
 
     def __init__(self, *, most_urgent: int = priority.FIRST, tenant_max_running: int | None = None) -> None:
-        """`tenant_max_running`: a tenant's default; None: unlimited."""
+        """`tenant_max_running` is a tenant's default limit; None: unlimited."""
         #: The smallest priority number for roles of a tenant.
         self.most_urgent = most_urgent
         self.tenant_max_running = tenant_max_running

@@ -17,7 +17,7 @@ from ava.store.engine.statement import Statement
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorFilter:
-    """None means any."""
+    """A filter for error groups; None means any."""
 
     #: The time range of the failures, which are counted by day: a day that it touches counts as a whole.
     since: datetime

@@ -51,7 +51,7 @@ class AuditEntry(AuditRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditFilter:
-    """None means any."""
+    """A filter for audit entries; None means any."""
 
     action: str | None = None
     user_id: str | None = None

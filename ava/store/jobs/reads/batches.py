@@ -21,7 +21,7 @@ _ROUND = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class IdBatch:
-    """Some matching jobs, newest first."""
+    """Ids of some jobs that match a filter, newest first."""
 
     job_ids: Sequence[str]
     #: The id before which the next batch begins; None if this is the last batch.
@@ -30,7 +30,7 @@ class IdBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class JobBatch:
-    """Some matching jobs, newest first."""
+    """Some jobs that match a filter, newest first."""
 
     jobs: Sequence[Job]
     #: See `IdBatch`.

@@ -220,7 +220,7 @@ def is_outranked(queue: str) -> str:
 
 
 def outranked_parameters(outranked_by: int) -> dict[str, object]:
-    """`outranked_by`: the least urgent priority to check for."""
+    """Return the parameters of `is_outranked`. `outranked_by`: the least urgent priority to check for."""
     return {"outranked_by": outranked_by, "urgent_seconds": run_groups.URGENT_SECONDS}
 
 
