@@ -45,8 +45,8 @@ _BUSY_CONNECTIONS = limits.CONNECTIONS.value
 _SWITCH_SECONDS = 0.0005
 #: Frames of Python's stack: its default, and two for each level of a large body (`ava.domain.json_text`).
 _MAX_FRAMES = 1_000 + 2 * limits.NESTING.value
-#: Objects created, less those freed, before Python's garbage collector looks for cycles. Python's own 700 makes one large
-#: body cause full collections, each of which stops the event loop for up to 50 ms.
+#: Objects created, less those freed, before Python's garbage collector looks for cycles. With Python's own 700, one
+#: large body causes full collections, each of which stops the event loop for up to 50 ms.
 _YOUNG_OBJECTS = 50_000
 #: The paths that the health port serves, and the path, without a route, that replaces any other.
 _HEALTH_PATHS = ("/livez", "/readyz", "/metrics")
