@@ -69,6 +69,8 @@ def test_a_changed_file_is_served_by_a_new_node_while_running_jobs_finish() -> N
             counted = dev.trigger("wkr_count", input={})
             assert dev.await_status(counted, "completed", "failed") == "completed"
             _assert_that_a_program_triggers_a_task(folder)
+            # The program is a new file in the folder, so a third node starts.
+            wait_until(lambda: dev.output.count("the new node runs") == 3, seconds=30, what=lambda: dev.output)
             end.touch()
             assert dev.await_status(running, "completed", "failed") == "completed"
             assert _output(dev, running) == "Hello"

@@ -109,7 +109,9 @@ def _run(system: System, files: HandlerFiles, loaded: LoadedHandlers, known: dic
             try:
                 loaded = files.load(os.environ)
             except HandlerError as problem:
-                click.echo(f"ava: keeping the running handlers, because {problem}")
+                # A node that is still starting imports the changed files too, and its predecessor takes no more jobs.
+                effect = "keeping the running handlers" if starting_until is None else "the new node may not start"
+                click.echo(f"ava: {effect}, because {problem}")
                 known = now
             else:
                 click.echo(f"ava: {os.path.relpath(changed[0])} changed; starting a new node")
