@@ -1,0 +1,12 @@
+// What pages import: Preact, what reads data, and the components.
+
+export * from "./address.js";
+export * from "./data.js";
+export * from "./dialog.js";
+export * from "./elements.js";
+export * from "./icons.js";
+export * from "./json.js";
+export * from "./pauses.js";
+export * from "./preact.js";
+export * from "./table.js";
+export * from "./tabs.js";

@@ -1,0 +1,86 @@
+// Preact and htm: the dashboard draws with them alone, and never parses a string as HTML.
+
+import htm from "htm";
+import { cloneElement, Component, createContext, Fragment, h, options, render } from "preact";
+import {
+  useCallback,
+  useContext,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useReducer,
+  useRef,
+  useState,
+} from "preact/hooks";
+import { feed } from "../freshness.js";
+
+export { cloneElement, Component, createContext, Fragment, h, render };
+export {
+  useCallback,
+  useContext,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useReducer,
+  useRef,
+  useState,
+};
+
+/** Characters that turn the direction of the text around them, so that it reads as another one. */
+const TURNING = /[\u202a-\u202e\u2066-\u2069]/g;
+
+/** Return a text with the characters that turn its direction written as JSON does. */
+const plain = (text) =>
+  text.replace(TURNING, (found) => `\\u${found.charCodeAt(0).toString(16)}`);
+
+/** Preact draws each string as a node without a type; its text must not turn what is beside it. */
+options.vnode = (node) => {
+  const text = /** @type {{ type: unknown, props: unknown }} */ (node);
+  if (text.type === null && typeof text.props === "string") text.props = plain(text.props);
+};
+
+/** Describe elements and components: html`<${Card} title="Runs">${rows}<//>`. */
+export const html = htm.bind(h);
+
+/** Seconds after which a part that could not be drawn is drawn again. */
+const REDRAW_SECONDS = 5;
+
+/** A part of the page: if it cannot be drawn, the banner says so, and it is drawn again some seconds later. */
+export class Boundary extends Component {
+  state = { error: null };
+
+  componentDidCatch(error) {
+    console.error(error);
+    this.leaving = new AbortController();
+    feed(this.leaving.signal).bad(error);
+    this.setState({ error });
+    this.timer = setTimeout(() => this.redraw(), REDRAW_SECONDS * 1000);
+  }
+
+  redraw() {
+    this.leaving.abort();
+    this.setState({ error: null });
+  }
+
+  componentWillUnmount() {
+    clearTimeout(this.timer);
+    this.leaving?.abort();
+  }
+
+  render({ children }, { error }) {
+    if (!error) return children;
+    return html`<p class="empty" role="alert">A part of this page could not be shown.</p>`;
+  }
+}
+
+/**
+ * Draw a page into `main` until `signal` aborts. A change of the address's query draws it again by `useQuery`.
+ * @param {Element} main
+ * @param {import("preact").ComponentChild} vnode
+ * @param {AbortSignal} signal
+ */
+export function mount(main, vnode, signal) {
+  render(html`<${Boundary}>${vnode}<//>`, main);
+  signal.addEventListener("abort", () => render(null, main));
+  return { change: () => {} };
+}

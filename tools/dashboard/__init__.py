@@ -1,0 +1,1 @@
+"""The dashboard's npm packages: its libraries, and the tools that check its code."""
