@@ -120,6 +120,8 @@ class Settings(OutboundSettings):
     print_job_logs: bool = _setting("AVA_PRINT_JOB_LOGS", values.flag, False)
     #: The pool of a node's children: `ava`, or `celery` for Celery's own.
     pool: str = _setting("AVA_POOL", values.choice, "ava", choices=("ava", "celery"))
+    #: The version of the handler modules, such as a commit id; empty: unknown. A node with another version is a deploy.
+    code_version: str = _setting("AVA_CODE_VERSION", values.label, "")
     #: Maximum unstarted messages in the broker per queue and priority.
     window: int = _setting("AVA_WINDOW", values.whole, 2000, between=(1, 1_000_000))
     #: Whether tenants share each priority by fair queueing; otherwise the oldest job is first.

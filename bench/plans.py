@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from ava.domain.jobs.job import LogLevel, Status, Trigger
 from ava.domain.jobs.job_filter import JobFilter
+from ava.domain.limits.table import SERIES_ROWS
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.statement import BY_INDEX, IN_ORDER
 from ava.store.fleet import node_reads
@@ -18,7 +19,7 @@ from ava.store.fleet.node_reads import NodeFilter
 from ava.store.jobs.reads import job_logs, lists
 from ava.store.jobs.reads.job_logs import LAST_SEQ, LogRange
 from ava.store.jobs.reads.why import read_facts
-from ava.store.reports import metrics, overview, queue_counts, statistics
+from ava.store.reports import metrics, overview, queue_counts, series, statistics
 
 TENANT = "ten_bench"
 _LARGE = ("jobs", "job_logs")
@@ -174,6 +175,9 @@ def _others(some: list[str], newest: str) -> dict[str, Callable[[Connection], ob
         "overview": lambda connection: overview.read(connection, tenant_id=TENANT),
         "nodes": lambda connection: node_reads.page(
             connection, NodeFilter(tenant_id=TENANT, has_all=True), dead_after_seconds=14, limit=101
+        ),
+        "series": lambda connection: series.write(
+            connection, max_running=None, dead_after_seconds=14, max_rows=SERIES_ROWS.value
         ),
         "metrics, depths": metrics.queue_depths,
         "metrics, waiting": metrics.waiting_jobs,

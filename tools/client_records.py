@@ -31,12 +31,13 @@ from ava.client.reading import JobProperties, OpenEnum, OperationProperties, Tre
 _NAMES = (
     "Job LogLine Operation Worker WorkerLimit Actor Pause QueueCount Queue Queues Limit Explanation "
     "Schedule ScheduleSlot SchedulePreview Firing ApiKey ErrorGroup SentEvent ReceivedEvent Subscription "
-    "TriedSubscription Hook HookTest Webhook Delivery Overview Analytics Node "
+    "TriedSubscription Hook HookTest Webhook Delivery Overview Analytics Series Node "
     "Promotion TenantLoad TenantRules AuditEntry JobRun TreeJob TreeEdge Tree JournalEntry JobWait"
 )
 CLASSES = _NAMES.split()
 SCHEMAS = {
     "QueueCount": "WorkerCountRecord",
+    "Series": "ChartSeriesRecord",
     "ScheduleSlot": "SlotRecord",
     "SchedulePreview": "PreviewRecord",
     "ApiKey": "KeyRecord",
@@ -116,7 +117,7 @@ def _default(place: str, type_: str, *, is_optional: bool) -> str:
         return f' = field(metadata={{"name": "{place.split(".")[1]}"}})'
     if place in SECRETS:
         return " = field(default=None, repr=False)"
-    if "None" in type_ or type_ == "Any":
+    if type_.endswith(" | None") or type_ == "Any":
         return " = None"
     return f" = {_EMPTY[type_.partition('[')[0]]}" if is_optional else ""
 

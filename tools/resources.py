@@ -26,7 +26,7 @@ begin with `/`.
 #: Routes of senders and workers that have a token instead of a caller.
 _WITHOUT_CALLER = ("/v1/hooks/", "/v1/ava/runs/")
 #: Resources of which a caller has one. Their routes have no id.
-_SINGLE = ("session", "overview", "analytics")
+_SINGLE = ("session", "overview", "analytics", "series")
 _PAUSE = ("pause", "resume")
 _RETENTION = "retention deletes it"
 _REPORT = dict.fromkeys(("create", "list", "update", "delete", *_PAUSE), "it is computed when it is read")
@@ -96,6 +96,7 @@ REASONS: dict[str, dict[str, str]] = {
     },
     "overview": _REPORT,
     "analytics": _REPORT,
+    "series": _REPORT,
     "audit": {
         **dict.fromkeys(("create", "update"), "each request that may change something is recorded once"),
         "show": "`list` has all fields of each entry",

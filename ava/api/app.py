@@ -113,6 +113,7 @@ _BLUEPRINTS = (
     pages.docs,
     reports.overview,
     reports.analytics,
+    reports.series,
     error_groups.blueprint,
     nodes.blueprint,
     reports.promotions,

@@ -48,7 +48,7 @@ _SECTIONS = {
         "jobs": "Trigger, watch, change, cancel and retry jobs",
         "operations": "Show and abort bulk retries and cancels",
         "errors": "Show errors of failed jobs; resolve or retry them",
-        "overview, analytics": "Show totals and statistics of jobs",
+        "overview, analytics, series": "Show totals, statistics and charts of jobs",
         "dashboard": "Print a link that signs in to the dashboard",
     },
     "Settings": {
@@ -126,7 +126,7 @@ def _commands() -> Iterator[click.Command]:
     yield from (up.up, up.demo, dashboard.dashboard, dev.new, dev.dev, processes.start, servers.db, servers.broker)
     yield from (celery, apply.apply, doctor.doctor, jobs.jobs, operations.operations, workers.workers)
     yield from (error_groups.errors, keys.keys, limits.limits, mcp.mcp, reports.overview, reports.analytics)
-    yield from (queues.queues, nodes.nodes, reports.promotions, reports.audit, schedules.schedules)
+    yield from (reports.series, queues.queues, nodes.nodes, reports.promotions, reports.audit, schedules.schedules)
     yield from (inbound.hooks, inbound.subscriptions, inbound.events, webhooks.webhooks, deliveries.deliveries)
     yield from (dashboard.sessions, tenants.tenants, completion.completion)
 

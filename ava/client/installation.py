@@ -16,6 +16,7 @@ from ava.client.records import (
     Promotion,
     Queue,
     Queues,
+    Series,
     TenantLoad,
     TenantRules,
     WorkerLimit,
@@ -146,6 +147,26 @@ class Reports(ApiResource[Mode]):
         params = {"days": days, "filter[worker_id]": worker_id, "group_by": group_by}
         params["percentiles"] = "true" if percentiles else None
         return self._calls.record(Analytics, "GET", "/v1/ava/analytics", params=params)
+
+    @call
+    def series(
+        self,
+        *,
+        range_seconds: int | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        worker_id: str | None = None,
+        queue: str | None = None,
+        tenant_id: str | None = None,
+        scope: str | None = None,
+    ) -> Flow[Series]:
+        """Return the values of charts in steps of a time range, by default of the last hour.
+
+        `tenant_id`, or `scope="platform"` for all tenants, is for platform roles.
+        """
+        filters = {"filter[worker_id]": worker_id, "filter[queue]": queue, "filter[tenant_id]": tenant_id}
+        params = filters | time_range(since, until) | {"range_seconds": range_seconds, "scope": scope}
+        return self._calls.record(Series, "GET", "/v1/ava/series", params=params)
 
 
 class Sessions(ApiResource[Mode]):

@@ -738,10 +738,28 @@ class Analytics:
     jobs: dict[str, Any]
     #: `total`, `completed`, `failed`, `expired`, `avg_duration_ms`, `cpu_ms`, `wait_ms`.
     by_worker: dict[str, dict[str, Any]]
-    #: Only with `group_by`: one entry for each hour or day, oldest first, without gaps: `starts_at`, `total`,
-    #: `completed`, `failed`, `cancelled`, `expired`, `avg_duration_ms`, `cpu_ms`, `wait_ms`.
-    series: list[dict[str, Any]] | None = None
+    #: Only with `group_by`: one entry for each hour or day, oldest first, without gaps.
+    series: list[Series] | None = None
     percentiles: dict[str, Any] | None = None  # Only with `percentiles=true`: `wait`, `run`.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Series with one value for each step from `since` to `until`."""
+
+    since: datetime  # The start of the first step: a multiple of the step in UTC.
+    until: datetime  # The end of the last step.
+    step_seconds: int  # 60 to 86400.
+    counted_until: datetime  # The time until which ended jobs are counted.
+    ended: dict[str, Any]  # `completed`, `failed`, `cancelled`.
+    start: dict[str, Any]  # From a job's due time to its start, on its first attempt: `p50_ms`, `p95_ms`, `p99_ms`.
+    run: dict[str, Any]  # From a handler's start to its end: `p50_ms`, `p95_ms`, `p99_ms`.
+    running: list[float | None]  # Running jobs: the highest sample of each step, one per minute; None: no sample.
+    #: The concurrency limit of the worker or tenant; of all tenants together, the processes of live nodes.
+    max_running: list[float | None]
+    backlog: list[dict[str, Any]]  # The largest first: `queue`, `priority`, `jobs`.
+    failures: list[dict[str, Any]]  # The most frequent first: `kind`, `jobs`.
+    marks: list[dict[str, Any]]  # Oldest first: `type`, `name`, `starts_at`, `ends_at`.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -753,6 +771,7 @@ class Node:
     host: str | None = None  # None for the roles of a tenant.
     pid: int | None = None  # None for the roles of a tenant.
     version: str
+    code_version: str | None = None  # The version of its handler modules, its `AVA_CODE_VERSION`; None: not set.
     queues: list[str]  # The queues that it consumes.
     refused_queues: list[str]  # The queues that the broker refuses to it; it retries them every few seconds.
     refused_messages: list[str]  # Why it has rejected messages of the broker in the last minute.

@@ -23,7 +23,7 @@ from ava.dispatcher.duties.lost_runs import (
 from ava.dispatcher.duties.probed_work import EventFanOut, run_bulk_batches, wake_duties
 from ava.dispatcher.duties.pulled_runs import PulledRunWatch
 from ava.dispatcher.duties.schedules import DeclaredSchedules, fire_due_schedules, recompute_next_firings
-from ava.dispatcher.duties.statistics import StoredBytes, count_ended_jobs
+from ava.dispatcher.duties.statistics import SeriesRounds, StoredBytes, count_ended_jobs
 from ava.dispatcher.duties.waiting_jobs import (
     MovedWorkers,
     ParkedJobs,
@@ -219,6 +219,9 @@ def _records(settings: Settings, database: Database, heartbeats: Heartbeats[str]
         "audit_days": settings.audit_days,
         "event_days": settings.event_days,
     }
+    rounds = SeriesRounds(
+        database, max_running=TENANT_RUNNING_JOBS.of(settings), node_dead_seconds=settings.node_dead_seconds
+    )
     stored = Duty("stored_bytes", 1.0, "tenants measured", StoredBytes(database).run_once)
     return [
         Duty("retention", jobs.pause_seconds, "old rows deleted", jobs.run_once),
@@ -230,6 +233,7 @@ def _records(settings: Settings, database: Database, heartbeats: Heartbeats[str]
             lambda _: retention.roll_partitions(database, **days),
         ),
         Duty("statistics", 1.0, "error groups opened", lambda _: count_ended_jobs(database)),
+        Duty("series", rounds.pause_seconds, "rows of series written", rounds.run_once),
         # Without the limit nothing is measured, because a pass reads every row.
         *([stored] if settings.tenant_max_stored_bytes else []),
     ]

@@ -75,6 +75,7 @@ class Node:
                 host=socket.gethostname(),
                 pid=os.getpid(),
                 version=build(),
+                code_version=self._settings.code_version or None,
                 queues=queues,
                 workers=sorted(handlers),
                 processes=consumer.pool.num_processes,

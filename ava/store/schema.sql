@@ -145,6 +145,8 @@ CREATE TABLE nodes (
     host text NOT NULL,
     pid integer NOT NULL,
     version text NOT NULL,
+    -- The version of its handler modules (AVA_CODE_VERSION); null: unknown.
+    code_version text,
     -- The queues that it consumes, and the queues that the broker refuses to it.
     queues text[] NOT NULL,
     refused_queues text[] NOT NULL DEFAULT '{}',
@@ -1203,6 +1205,31 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- Series for charts, by minute for two days and by hour for 90 (`ava.store.reports.series`); tenant '*' has the sums of
+-- all tenants. The subject of a row is a worker, or '' for all workers; of a backlog it is a queue. `part` is the
+-- priority of a backlog, the kind of error of failures, and whether a pause is of a worker or a queue. `jobs` is the
+-- number of running, waiting or failed jobs, `max_jobs` the concurrency limit. Deploys and pauses are hourly rows from
+-- `starts_at` to `ends_at`.
+CREATE TABLE series (
+    tenant_id text NOT NULL,
+    span text NOT NULL CHECK (span IN ('minute', 'hour')),
+    kind text NOT NULL CHECK (kind IN ('worker', 'backlog', 'failures', 'deploy', 'pause')),
+    subject text NOT NULL,
+    part text NOT NULL,
+    starts_at timestamptz NOT NULL,
+    ends_at timestamptz,
+    completed bigint,
+    failed bigint,
+    cancelled bigint,
+    -- Ended jobs by bucket of their time to start and their run time, as in `job_minutes`; the first is bucket 0.
+    wait_jobs integer[],
+    run_jobs integer[],
+    jobs bigint,
+    max_jobs bigint,
+    PRIMARY KEY (tenant_id, span, kind, subject, part, starts_at)
+) WITH (fillfactor = 90);
+CREATE INDEX series_old ON series (span, starts_at);
 
 -- Failed jobs, grouped by the fingerprint of their errors, and counted by day.
 CREATE TABLE error_groups (

@@ -284,7 +284,7 @@ def test_every_list_fits_a_terminal_of_80_columns(running: System, client: Clien
             ("nodes", "list"),
         ),
         *(("audit", "list"), ("webhooks", "list"), ("deliveries", "list", webhook.id)),
-        *(("analytics", "show", "--days", "7"), ("jobs", "show", failed.id)),
+        *(("series", "show", "--since", "6h"), ("analytics", "show", "--days", "7"), ("jobs", "show", failed.id)),
     ):
         code, shown = _on_a_terminal(running, *arguments, columns=80)
         lines = [re.sub(r"\x1b\[\d+m", "", line) for line in shown.splitlines()]

@@ -62,6 +62,11 @@ ANALYTICS = _record(
           "by_trigger": {HOSTILE: 1}},
     by_worker={HOSTILE: {"total": 1, "completed": 1, "failed": 0, "avg_duration_ms": 3}},
 )  # fmt: skip
+SERIES = _record(
+    client.Series, ended={"completed": [1], "failed": [0], "cancelled": [None]}, start={"p95_ms": [3.5]},
+    run={"p95_ms": [None]}, backlog=[{"queue": HOSTILE, "priority": 5, "jobs": [2]}], failures=[],
+    marks=[{"type": HOSTILE, "name": HOSTILE, "starts_at": _TIME, "ends_at": None}],
+)  # fmt: skip
 RUN = _record(client.JobRun, ended_at=None, duration_ms=None)
 TREE = _record(
     client.Tree, edges=[{"from": HOSTILE, "to": JOB["id"], "kind": HOSTILE}],
@@ -100,7 +105,7 @@ RECORDS = {
     "/v1/ava/operations/op_1": OPERATION, "/v1/ava/operations/op_1/abort": OPERATION, "/v1/ava/jobs/retry": OPERATION,
     **dict.fromkeys(_forms("/v1/ava/workers/wkr_a"), WORKER),
     "/v1/ava/overview": OVERVIEW, "/v1/ava/jobs/job_1/tree": TREE,
-    "/v1/ava/analytics": ANALYTICS,
+    "/v1/ava/analytics": ANALYTICS, "/v1/ava/series": SERIES,
     "/v1/ava/queues": _record(client.Queues),
     **dict.fromkeys(_forms("/v1/ava/queues/default"), _record(client.Queue)),
     **dict.fromkeys((f"/v1/ava/schedules{id_}" for id_ in ("", *_forms("/sch_1"))), SCHEDULE),

@@ -30,6 +30,7 @@ from ava.services.pulled_runs import PulledRuns
 from ava.services.replication import Replication
 from ava.services.reports import AnalyticsReports, Overviews
 from ava.services.schedules import Schedules
+from ava.services.series import SeriesReports
 from ava.services.sessions import Sessions
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
@@ -46,6 +47,7 @@ class Admin:
 
     overviews: Overviews
     analytics: AnalyticsReports
+    series: SeriesReports
     errors: ErrorReports
     nodes: Nodes
     audit: Audit
@@ -61,6 +63,7 @@ def make_admin(settings: Settings, database: Database) -> Admin:
     return Admin(
         overviews=Overviews(database),
         analytics=AnalyticsReports(database),
+        series=SeriesReports(database),
         errors=ErrorReports(database),
         nodes=Nodes(database, node_dead_seconds=settings.node_dead_seconds),
         audit=Audit(database),

@@ -1,4 +1,4 @@
-"""Reports of a tenant, `/overview` and `/analytics`, and of the platform, `/tenants` and `/promotions`."""
+"""Reports of a tenant, `/overview`, `/analytics` and `/series`, and of the platform, `/tenants` and `/promotions`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from ava.api.schemas.overview import (
     write_promotion,
     write_tenant_load,
 )
+from ava.api.schemas.series import ChartSeriesRecord, SeriesQuery, write_series
+from ava.api.schemas.setting_fields import Scope
 from ava.store.reports.tenant_loads import MAX_SCANNED
 
 
@@ -65,6 +67,28 @@ def show_analytics(query: dict[str, Any]) -> Response:
         with_percentiles=query["percentiles"],
     )
     return responses.data(write_analytics(found))
+
+
+series = Blueprint("series", __name__, url_prefix="/v1/ava")
+
+
+@series.get("/series", endpoint="show")
+@operation(
+    summary="Show series",
+    description="Everything that charts show over a time range: ended jobs by outcome, time to start, run time, "
+    "running jobs against their limit, backlog by queue and priority, failures by kind, deploys and pauses. Points "
+    "are kept by minute for 2 days and by hour for 90; the step is the smallest with at most 360 steps. Of a tenant's "
+    "workers, backlogs and kinds of failures the 100 busiest of a minute have points (limit `series_rows`). The cost "
+    "does not depend on the number of jobs.",
+    query=SeriesQuery(),
+    record=ChartSeriesRecord(),
+    reads_standby=True,
+    failures=(403,),
+)
+def show_series(query: dict[str, Any]) -> Response:
+    """Show the series."""
+    of_platform = query.pop("scope") is Scope.PLATFORM
+    return responses.data(write_series(context().admin.series.read(caller(), of_platform=of_platform, **query)))
 
 
 tenant_loads = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")

@@ -60,8 +60,8 @@ class NodeRecord(RecordSchema, of=NodeView):
     """A node: one Celery worker process with its children."""
 
     names = (
-        "id name host pid version queues refused_queues refused_messages workers processes has_slots busy memory_bytes "
-        "state started_at seen_at stopped_at paused jobs"
+        "id name host pid version code_version queues refused_queues refused_messages workers processes has_slots busy "
+        "memory_bytes state started_at seen_at stopped_at paused jobs"
     )
     paused = paused_field()
     jobs = fields.List(

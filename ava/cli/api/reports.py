@@ -1,20 +1,22 @@
-"""Reports: `ava overview show`, `ava analytics show`, `ava promotions list` and `ava audit list`."""
+"""Reports: `ava overview show`, `ava analytics show`, `ava series show`, `ava promotions list` and `ava audit list`."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ava.cli.options.arguments import WORKER_ID
+from ava.cli.options.arguments import PAST_FORM, PAST_TIMESTAMP, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.options.resources import Resource, time_range_options
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column, milliseconds
+from ava.domain.text import parse_time
 
 if TYPE_CHECKING:
-    from ava.client import Analytics, Client, Overview
+    from ava.client import Analytics, Client, Overview, Series
 
 _WORKERS = (
     Column(title="WORKER", value=lambda row: row[0], min_width=12),
@@ -24,6 +26,18 @@ _WORKERS = (
     Column(title="AVERAGE", value=lambda row: milliseconds(row[1]["avg_duration_ms"])),
     Column(title="CPU", value=lambda row: milliseconds(row[1].get("cpu_ms")), is_wide=True),
     Column(title="WAITED", value=lambda row: milliseconds(row[1].get("wait_ms")), is_wide=True),
+)
+_POINTS = (
+    Column(title="FROM", value=lambda row: row["at"]),
+    Column(title="COMPLETED", value=lambda row: row["completed"]),
+    Column(title="FAILED", value=lambda row: row["failed"]),
+    Column(title="CANCELLED", value=lambda row: row["cancelled"], is_wide=True),
+    Column(title="START P95", value=lambda row: milliseconds(row["start"])),
+    Column(title="RUN P95", value=lambda row: milliseconds(row["run"])),
+    Column(title="RUNNING", value=lambda row: row["running"]),
+    Column(title="LIMIT", value=lambda row: row["max_running"], is_optional=True),
+    Column(title="WAITING", value=lambda row: row["waiting"]),
+    Column(title="MARKS", value=lambda row: row["marks"], is_optional=True),
 )
 _PROMOTIONS = (
     Column(title="TIMELINE", value=lambda promotion: str(promotion.timeline)),
@@ -143,6 +157,58 @@ def _percentiles(found: Analytics, name: str) -> str | None:
     times = (found.percentiles or {}).get(name, {})
     median, high, highest = (milliseconds(times.get(f"p{part}_ms")) for part in (50, 95, 99))
     return median and f"{median} (median), {high} (95 %), {highest} (99 %)"
+
+
+@click.group()
+def series() -> None:
+    """Show the values of the dashboard's charts over time."""
+
+
+@series.command("show")
+@click.option("--since", type=PAST_TIMESTAMP, help=f"The start: {PAST_FORM}; by default an hour before the end.")
+@click.option("--until", type=PAST_TIMESTAMP, help="The end; by default now.")
+@click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker.")
+@click.option("--queue", help="Only jobs of the workers with this queue.")
+@click.option("--all-tenants", is_flag=True, help="Jobs of all tenants. Requires --role platform-admin.")
+@output_options
+@connected
+def show_series(client: Client, printer: RecordPrinter, all_tenants: bool, **chosen: Any) -> None:
+    """Show ended, running and waiting jobs, and the times to start and to run, in steps of a range.
+
+    \b
+    ava series show --since 6h --worker wkr_report
+    """
+    found = client.reports.series(scope="platform" if all_tenants else None, **chosen)
+    if printer.is_for_people:
+        printer.records(_points(found), _POINTS)
+    else:
+        printer.record(found)
+
+
+def _points(found: Series) -> list[dict[str, Any]]:
+    step = timedelta(seconds=found.step_seconds)
+    rows = []
+    for number, running in enumerate(found.running):
+        starts_at = found.since + step * number
+        waiting = [each["jobs"][number] for each in found.backlog if each["jobs"][number] is not None]
+        marks = [
+            f"{mark['type']} {mark['name']}"
+            for mark in found.marks
+            if (at := parse_time(mark["starts_at"])) is not None and starts_at <= at < starts_at + step
+        ]
+        rows.append(
+            {name: found.ended[name][number] for name in ("completed", "failed", "cancelled")}
+            | {
+                "at": starts_at,
+                "start": found.start["p95_ms"][number],
+                "run": found.run["p95_ms"][number],
+                "running": running,
+                "max_running": found.max_running[number],
+                "waiting": None if running is None else sum(waiting),
+                "marks": ", ".join(marks),
+            }
+        )
+    return rows
 
 
 @click.group()

@@ -1,4 +1,4 @@
-"""Duties that count ended jobs (each once) with their error groups, and the bytes that each tenant stores."""
+"""Duties that count ended jobs (each once) with their error groups, write points of charts, and sum stored bytes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ava.domain.error_group import (
     gather,
     make_error_record,
 )
-from ava.domain.limits.table import ERROR_GROUPS
+from ava.domain.limits.table import ERROR_GROUPS, SERIES_ROWS
 from ava.domain.webhooks.webhook_events import Event, EventType, make_body
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
-from ava.store.reports import ended, storage
+from ava.store.reports import ended, series, storage
 from ava.store.reports.ended import Failed
 from ava.store.webhooks import webhook_events
 
@@ -32,6 +32,9 @@ _PAGES_SECONDS = 0.25
 #: Seconds between two passes over stored rows.
 _PAUSE_SECONDS = 10.0
 _TENANTS_PER_STATEMENT = 1_000
+#: Seconds from the end of a minute to its round, because counts lag, and the minimum idle time per busy time.
+_SECONDS_AFTER_MINUTE = 5.0
+_IDLE_FACTOR = 20
 
 
 def count_ended_jobs(
@@ -121,6 +124,35 @@ def _notify(connection: Connection, kind: EventType, update: ErrorGroupUpdate) -
         sample_job_id=ids.encode("job", update.sample_job_id),
     )
     webhook_events.insert(connection, event, make_body(event, make_error_record(group)))
+
+
+class SeriesRounds:
+    """Writes the points of charts a few seconds after each minute, when its ended jobs are counted."""
+
+    def __init__(self, database: Database, *, max_running: int | None, node_dead_seconds: float) -> None:
+        """`max_running`: the limit of tenants without their own."""
+        self._database = database
+        self._max_running = max_running
+        self._node_dead_seconds = node_dead_seconds
+        self._took_seconds = 0.0
+
+    def pause_seconds(self) -> float:
+        """Return the seconds until the next minute is counted; more after a slow round, so that most time is idle."""
+        next_minute = _SECONDS_AFTER_MINUTE + 60 - time.time() % 60
+        return max(next_minute, _IDLE_FACTOR * self._took_seconds)
+
+    def run_once(self, _now: float) -> int:
+        """Write the rows of one round. Returns their number."""
+        began = time.monotonic()
+        with self._database.connect() as connection:
+            count = series.write(
+                connection,
+                max_running=self._max_running,
+                dead_after_seconds=self._node_dead_seconds,
+                max_rows=SERIES_ROWS.value,
+            )
+        self._took_seconds = time.monotonic() - began
+        return count
 
 
 class StoredBytes:

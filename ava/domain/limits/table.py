@@ -253,6 +253,14 @@ ERROR_GROUPS = Limit(
     status=None,
     fixed=1_000,
 )
+SERIES_ROWS = Limit(
+    name="series_rows",
+    unit="rows",
+    meaning="Workers, backlogs and kinds of failures of a tenant with own points of charts in a minute or hour: the "
+    "busiest.",
+    status=None,
+    fixed=100,
+)
 TENANT_QUEUED_JOBS = Limit(
     name="tenant_queued_jobs",
     unit="jobs",
@@ -549,6 +557,7 @@ LIMITS: tuple[Limit, ...] = (
     API_KEYS,
     USER_SESSIONS,
     ERROR_GROUPS,
+    SERIES_ROWS,
     WORKER_ENTRIES,
     WORKER_SECRETS,
     PAUSE_REASON,

@@ -52,6 +52,9 @@ class NodeView:
     host: str | None = field(metadata=_HIDDEN)
     pid: int | None = field(metadata=_HIDDEN)
     version: str
+    code_version: str | None = field(
+        metadata={"description": "The version of its handler modules, its `AVA_CODE_VERSION`; null: not set."}
+    )
     queues: list[str] = field(metadata={"description": "The queues that it consumes."})
     refused_queues: list[str] = field(
         metadata={"description": "The queues that the broker refuses to it; it retries them every few seconds."}

@@ -31,6 +31,8 @@ class NodeSpec:
     pid: int
     #: The release that it runs.
     version: str
+    #: The version of its handler modules; None: unknown.
+    code_version: str | None = None
     #: The queues that it consumes, and the queues that the broker refuses to it.
     queues: Sequence[str]
     refused_queues: Sequence[str] = ()
@@ -49,9 +51,9 @@ class NodeSpec:
 
 _REGISTER = Statement("""
 INSERT INTO nodes
-    (id, name, host, pid, version, queues, refused_queues, workers, processes, has_slots, declarations)
-VALUES (%(id)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s::text[], %(refused_queues)s::text[],
-    %(workers)s::text[], %(processes)s, %(has_slots)s, %(declarations)s::json)
+    (id, name, host, pid, version, code_version, queues, refused_queues, workers, processes, has_slots, declarations)
+VALUES (%(id)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(code_version)s, %(queues)s::text[],
+    %(refused_queues)s::text[], %(workers)s::text[], %(processes)s, %(has_slots)s, %(declarations)s::json)
 ON CONFLICT (id) DO UPDATE SET seen_at = now(), stopped_at = NULL
 """)
 
@@ -64,6 +66,7 @@ def register(connection: Connection, node: NodeSpec) -> None:
         "host": node.host,
         "pid": node.pid,
         "version": node.version,
+        "code_version": node.code_version,
         "queues": list(node.queues),
         "refused_queues": list(node.refused_queues),
         "workers": list(node.workers),

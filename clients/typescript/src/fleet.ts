@@ -206,6 +206,14 @@ export class Reports extends Resource {
   ): Promise<Received<Schemas["AnalyticsRecord"]>> {
     return this.calls.data("get", "/v1/ava/analytics", [], { ...options, query });
   }
+
+  /** Returns the values of charts in steps of a time range, by default of the last hour. */
+  async series(
+    query: Query<"/v1/ava/series"> = {},
+    options: CallOptions = {},
+  ): Promise<Received<Schemas["ChartSeriesRecord"]>> {
+    return this.calls.data("get", "/v1/ava/series", [], { ...options, query });
+  }
 }
 
 /** Reads the audit trail. */

@@ -58,6 +58,7 @@ _ACROSS = {
         webhooks.webhook_events.delete_first_events webhooks.webhook_events.delete_events_of_rest
         webhooks.webhook_events.delete_dead_letters""",
     "counts are of all tenants": """
+        reports.series.write
         reports.ended.first_day reports.ended.delete_counts reports.ended.delete_times
         reports.metrics.queue_depths reports.metrics.unserved_jobs
         reports.metrics.waiting_jobs
