@@ -23,7 +23,12 @@ LIBRARIES = {
     "htm": ("LICENSE", "dist/htm.mjs"),
     "uplot": ("LICENSE", "dist/uPlot.esm.js", "dist/uPlot.min.css"),
 }
-_TYPES = {"preact": "preact/src", "preact/hooks": "preact/hooks/src", "htm": "htm/dist/htm", "uplot": "uplot/dist/uPlot"}
+_TYPES = {
+    "preact": "preact/src",
+    "preact/hooks": "preact/hooks/src",
+    "htm": "htm/dist/htm",
+    "uplot": "uplot/dist/uPlot",
+}
 _MAX_COLUMNS = 100
 
 
