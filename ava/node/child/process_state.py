@@ -17,10 +17,10 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, TextIO
+from typing import Any
 
 from ava.domain.jobs.job import LogLevel
 from ava.node.child import run_threads
@@ -28,6 +28,7 @@ from ava.node.child.logging_state import LoggingState
 from ava.node.child.process_traits import ProcessTraits
 from ava.node.process_tree import BLOCKABLE_SIGNALS
 from ava.node.runs.job_log import JobLog, LineWriter
+from ava.node.runs.log_capture import make_showwarning
 
 #: Signals with a restorable action.
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
@@ -103,7 +104,7 @@ class ProcessState:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("default")
-                warnings.showwarning = _show_warning(log, is_foreign)
+                warnings.showwarning = make_showwarning(log, is_foreign)
                 yield logger
         finally:
             for writer in self._writers:
@@ -214,24 +215,3 @@ def _file(descriptor: int) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _show_warning(log: JobLog, is_foreign: Callable[[], bool]) -> Any:
-    show_elsewhere = warnings.showwarning
-
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        if is_foreign():
-            show_elsewhere(message, category, filename, lineno, file, line)
-        elif file is not None:
-            file.write(warnings.formatwarning(message, category, filename, lineno, line))
-        else:
-            log.add(LogLevel.WARN, f"{category.__name__}: {message} ({os.path.basename(filename)}:{lineno})")
-
-    return show

@@ -1,10 +1,12 @@
-"""Capture the log records of handlers for the log of their run."""
+"""Capture the log records and warnings of handlers for the log of their run."""
 
 from __future__ import annotations
 
 import logging
+import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from ava.domain.jobs.job import LogLevel
 
@@ -99,6 +101,31 @@ class LogCapture(logging.Handler):
 
 def _unformatted(error: Exception) -> str:
     return f"(log message cannot be formatted: {type(error).__name__})"
+
+
+def make_showwarning(job_log: LineSink, is_foreign: Callable[[], bool]) -> Any:
+    """Return a replacement of `warnings.showwarning`, which writes the warnings of a running handler to its job log.
+
+    Warnings of threads where `is_foreign` returns True are shown as before.
+    """
+    show_elsewhere = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if is_foreign():
+            show_elsewhere(message, category, filename, lineno, file, line)
+        elif file is not None:
+            file.write(warnings.formatwarning(message, category, filename, lineno, line))
+        else:
+            job_log.add(LogLevel.WARN, f"{category.__name__}: {message} ({os.path.basename(filename)}:{lineno})")
+
+    return show
 
 
 class JobLogger(logging.Logger):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,11 +12,12 @@ from uuid import UUID
 from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.waits import ChildState, JournalKind, NewChild, NewEntry
-from ava.errors import DatabaseUnavailable, RequestError, RunStopped
+from ava.errors import RequestError, RunStopped
 from ava.handler.errors import ChildRefused, JobCancelled, JobInterrupted, TooManyWaiting
 from ava.node.outcome import Stop
 from ava.node.process_tree import BLOCKABLE_SIGNALS
 from ava.node.runs.run import Run
+from ava.node.runs.run_writer import HOLD_SECONDS, persist
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.events import awaited, events
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-#: Longest retrying of a statement while the database is unreachable, and the pause between its retries.
-_HOLD_SECONDS = 300.0
-_PAUSE_SECONDS = 0.2
 #: Events that one statement reads, to match them against a pattern.
 _EVENTS_PER_STATEMENT = 20
 
@@ -173,15 +170,11 @@ class RunJournal:
         return self._repeat(attempt)
 
     def _repeat(self, act: Callable[[], Result]) -> Result:
-        deadline = time.monotonic() + _HOLD_SECONDS
-        while True:
-            try:
-                with _undisturbed(), self._lock:
-                    return act()
-            except DatabaseUnavailable:
-                if self._run.stopped_for is not None or time.monotonic() >= deadline:
-                    raise
-                time.sleep(_PAUSE_SECONDS)
+        def attempt() -> Result:
+            with _undisturbed(), self._lock:
+                return act()
+
+        return persist(attempt, lambda: HOLD_SECONDS if self._run.stopped_for is None else 0.0)
 
 
 @contextmanager

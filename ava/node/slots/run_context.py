@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 import warnings
 from contextvars import Context, ContextVar
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ava.domain.jobs.job import LogLevel
 from ava.node.runs.job_log import StandardStream
-from ava.node.runs.log_capture import JobLogger, LogCapture, log_runs_from_info
+from ava.node.runs.log_capture import JobLogger, LogCapture, log_runs_from_info, make_showwarning
 
 if TYPE_CHECKING:
     from ava.node.slots.slot_run import SlotRun
@@ -31,10 +30,10 @@ def install() -> None:
     sys.stdout, sys.stderr = _ContextStream(LogLevel.INFO, sys.stdout), _ContextStream(LogLevel.WARN, sys.stderr)
     others = list(logging.root.handlers)
     log_runs_from_info(others)
-    capture = JobLogger.get().capture = LogCapture(_ContextLog(), lambda: CURRENT.get() is None, others)
+    capture = JobLogger.get().capture = LogCapture(_ContextLog(), _is_outside, others)
     logging.root.handlers = [capture]
     warnings.simplefilter("default")
-    warnings.showwarning = _show_warning
+    warnings.showwarning = make_showwarning(_ContextLog(), _is_outside)
 
 
 def task_factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
@@ -49,6 +48,10 @@ def task_factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
 
 def run_of_task(task: asyncio.Task[Any] | None) -> SlotRun | None:
     return getattr(task, _RUN, None)
+
+
+def _is_outside() -> bool:
+    return CURRENT.get() is None
 
 
 class _ContextLog:
@@ -83,18 +86,3 @@ class _ContextStream(StandardStream):
 
     def close(self) -> None:
         """Stay open, because other runs print."""
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    run = CURRENT.get()
-    if file is None and run is not None:
-        run.log.add(LogLevel.WARN, f"{category.__name__}: {message} ({os.path.basename(filename)}:{lineno})")
-    else:
-        (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
