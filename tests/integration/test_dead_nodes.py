@@ -218,6 +218,36 @@ def test_a_job_that_was_lost_too_often_fails_with_its_reason(stored: Backlog) ->
     assert stored.run("SELECT status, error FROM jobs") == [("failed", "WorkerLost: the worker node died")]
 
 
+@pytest.mark.parametrize("is_shutdown", [False, True])
+def test_runs_of_an_ended_process_wait_again_and_are_lost_only_if_their_worker_fails_lost_runs(
+    stored: Backlog, is_shutdown: bool
+) -> None:
+    stored.announce("wkr_once")
+    stored.run("UPDATE workers SET on_worker_lost = 'fail' WHERE id = 'wkr_once'")
+    [once], others = stored.insert(worker_id="wkr_once"), stored.insert(3)
+    assert all(stored.claim(job) for job in (once, *others[:2]))
+    assert stored.claim(others[2], node_id=OTHER_NODE)
+    counts = []
+    while not counts or counts[-1]:
+        with stored.database.connect() as connection:
+            counts.append(
+                rescue.interrupt_runs_of_node(
+                    connection, node_id=NODE, reason="it ended", is_shutdown=is_shutdown, limit=2
+                )
+            )
+    assert counts == [2, 1, 0]
+    found = "SELECT id::text, status, attempt, losses, error FROM jobs ORDER BY id"
+    waiting = ("queued", 0, 0, None)
+    assert {ids.encode("job", id_): tuple(rest) for id_, *rest in stored.run(found)} == {
+        once.id: waiting if is_shutdown else ("failed", 1, 1, "WorkerLost: it ended"),
+        others[0].id: waiting,
+        others[1].id: waiting,
+        others[2].id: ("running", 1, 0, None),
+    }
+    said = [msgs for seq, msgs in _lines(stored) if seq == log_lines.SEQ_OF_OTHERS]
+    assert said == [["Handler interrupted, it ended"]] * 3
+
+
 def test_a_dispatcher_that_could_not_reach_the_database_declares_no_node_dead(stored: Backlog) -> None:
     stored.join()
     [job] = stored.insert(1)

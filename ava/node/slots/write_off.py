@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from ava.domain.jobs.job import RunKey
-from ava.domain.worker import OnWorkerLost
 from ava.errors import DatabaseUnavailable, StartError
 from ava.handler import registry
+from ava.node.outcome import Stop
 from ava.node.parent.run_rescue import rescue_runs
 from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase
@@ -18,11 +17,11 @@ from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
-from ava.store.jobs.transitions import claim, rescue
+from ava.store.jobs.transitions import rescue
 
 _log = logging.getLogger(__name__)
 
-_REPLACED = "its slot process was replaced"
+_RUNS_PER_STATEMENT = 500
 #: Maximum seconds of retrying while the node ends and the database is unreachable.
 _ENDING_SECONDS = 5.0
 
@@ -58,7 +57,9 @@ def write_off(
 
 def _rescue(connection: Connection, node_id: str, pid: int, overdue: Sequence[OverdueRun]) -> None:
     """Write the outcomes of runs. A repetition changes nothing."""
-    for each in overdue:
+    is_shutdown = bool(overdue) and all(each.stop is Stop.SHUTDOWN for each in overdue)
+    # A shutdown stops all runs of a process, up to thousands, and one statement requeues many.
+    for each in () if is_shutdown else overdue:
         current = CurrentRun(
             key=each.run,
             phase=Phase.RUNNING,
@@ -70,19 +71,9 @@ def _rescue(connection: Connection, node_id: str, pid: int, overdue: Sequence[Ov
         process = DeadProcess(pid=pid, current=current, stop=each.stop)
         error = "WorkerLost: it blocked its slot process, which was replaced"
         rescue_runs(connection, [each.run], process, node_id=node_id, error=error)
-    for run in nodes.runs_of(connection, node_id):
-        _requeue(connection, node_id, run)
-
-
-def _requeue(connection: Connection, node_id: str, run: RunKey) -> None:
-    """Requeue a run. It counts as a loss only if its worker treats a loss as a failure."""
-    job = claim.show(connection, run)
-    handler = None if job is None else registry.find(job.worker_id)
-    rescue.rescue(
-        connection,
-        run=run,
-        node_id=node_id,
-        msg=f"Handler interrupted, {_REPLACED}",
-        error=f"WorkerLost: {_REPLACED}",
-        is_loss=handler is not None and handler.spec.on_worker_lost is OnWorkerLost.FAIL,
-    )
+    reason = "the worker is shutting down" if is_shutdown else "its slot process was replaced"
+    count = _RUNS_PER_STATEMENT
+    while count == _RUNS_PER_STATEMENT:
+        count = rescue.interrupt_runs_of_node(
+            connection, node_id=node_id, reason=reason, is_shutdown=is_shutdown, limit=_RUNS_PER_STATEMENT
+        )

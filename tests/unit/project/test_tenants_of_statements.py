@@ -39,7 +39,7 @@ _ACROSS = {
     "an explanation counts the jobs of all tenants that come before": "jobs.reads.why.read_facts",
     "a node has runs of any tenant": """
         fleet.nodes.runs_of fleet.nodes.delete_old jobs.transitions.rescue.runs_of_nodes
-        jobs.transitions.rescue.lock_of_dead_nodes""",
+        jobs.transitions.rescue.lock_of_node jobs.transitions.rescue.lock_of_dead_nodes""",
     "a duty finds what is due, of all tenants": """
         pending_work.find jobs.transitions.expire.expire jobs.transitions.park.make_due
         jobs.transitions.park.unpark_conditions jobs.transitions.pull.missed jobs.transitions.expire.overdue

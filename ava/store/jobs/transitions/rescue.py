@@ -35,6 +35,10 @@ WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_n
     AND j.status IS NOT DISTINCT FROM 'running' AND (%(is_of_any_node)s OR j.node_id = %(node_id)s::uuid)
 FOR UPDATE
 """)
+_LOCK_OF_NODE = Statement("""
+SELECT j.tenant_id, j.id::text FROM jobs AS j
+WHERE j.status = 'running' AND j.node_id = %(node_id)s::uuid ORDER BY j.id LIMIT %(limit)s FOR UPDATE
+""")
 # A node without a row counts as dead. A silent node with a newer heartbeat than the one read earlier is alive. Compare
 # times only for equality, because PostgreSQL's clock may jump.
 _OF_DEAD_NODE = """j.status = 'running' AND j.node_id IS NOT NULL AND NOT EXISTS (
@@ -154,6 +158,26 @@ def _lock_run(connection: Connection, run: RunKey, node_id: str | None, *, is_of
     parameters = rows.run_parameters(run) | {"node_id": node_id, "is_of_any_node": is_of_any_node}
     found = connection.exec_driver_sql(_LOCK_RUN, parameters)
     return [(tenant_id, uuid) for tenant_id, uuid in found]
+
+
+def interrupt_runs_of_node(connection: Connection, *, node_id: str, reason: str, is_shutdown: bool, limit: int) -> int:
+    """Requeue a batch of the runs of a node whose process has ended, oldest jobs first. Returns their number.
+
+    It is a loss only of workers that fail lost runs, and not in a shutdown.
+    """
+
+    def decide(running: LockedRun) -> RunOutcome:
+        if running.fails_when_lost and not is_shutdown:
+            return run_outcome.of_lost_run(running, error=f"WorkerLost: {reason}")
+        return run_outcome.of_interrupted_run(running)
+
+    line = (LogLevel.WARN, f"Handler interrupted, {reason}")
+    with one_transaction(connection):
+        found = connection.exec_driver_sql(_LOCK_OF_NODE, {"node_id": node_id, "limit": limit})
+        locked = [(tenant_id, uuid) for tenant_id, uuid in found]
+        # A run that shared its claim with others may not have stored its opening line.
+        _end_locked(connection, locked, decide, lambda _: line, opens_logs=True)
+    return len(locked)
 
 
 def rescue_from_dead_nodes(
