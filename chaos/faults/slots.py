@@ -53,6 +53,14 @@ def _kill_slot_process(cluster: Cluster) -> Injury:
     return Injury(since=since, jobs=jobs, measured=[f"{len(jobs)} runs"])
 
 
+def _freeze_slot_process(cluster: Cluster) -> Injury:
+    """Freeze a slot process for good, while the command of its node and the other nodes go on."""
+    pid, jobs = _fill_slots(cluster)
+    since = time.monotonic()
+    os.kill(pid, signal.SIGSTOP)
+    return Injury(since=since, jobs=jobs, measured=[f"{len(jobs)} runs"])
+
+
 def _freeze_node(cluster: Cluster) -> Injury:
     """Freeze a node with its slot process until its runs are rescued, and continue it while they run elsewhere."""
     pid, jobs = _fill_slots(cluster)
@@ -101,6 +109,13 @@ FAULTS = (
     Fault(
         name="kill -9 of a slot process with 500 runs",
         inject=_kill_slot_process,
+        promised_seconds=15,
+        plan=_PLAN,
+        runs_alone=True,
+    ),
+    Fault(
+        name="a slot process with 500 runs frozen, and its node goes on",
+        inject=_freeze_slot_process,
         promised_seconds=15,
         plan=_PLAN,
         runs_alone=True,

@@ -214,6 +214,27 @@ async def slot_hold(input: dict[str, Any]) -> int:
 _kept: list[bytearray] = []
 
 
+@worker("slot_tick", concurrent=True)
+async def slot_tick(input: dict[str, Any]) -> None:
+    """Record its process and the time, again and again."""
+    for _ in range(int(input["seconds"] * 10)):
+        _tick(input["path"])
+        await asyncio.sleep(0.1)
+
+
+@worker("process_tick")
+def process_tick(input: dict[str, Any]) -> None:
+    """Do the same in a process of its own."""
+    for _ in range(int(input["seconds"] * 10)):
+        _tick(input["path"])
+        time.sleep(0.1)
+
+
+def _tick(path: str) -> None:
+    with open(path, "a") as file:
+        file.write(f"{os.getpid()} {time.time()}\n")
+
+
 @worker("slot_exit", concurrent=True)
 async def slot_exit(input: dict[str, Any]) -> None:
     """Leave the process, as far as a task can."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -113,6 +114,41 @@ def test_a_node_ends_although_no_end_of_a_run_can_be_written(nodes: System, numb
             _assert_ends(nodes, node, number)
             ids += own
     _assert_jobs_run_elsewhere(nodes, ids)
+
+
+@on_redis
+def test_runs_of_a_node_that_alone_is_cut_off_stop_before_they_run_elsewhere(nodes: System, tmp_path: Path) -> None:
+    with closing(proxy_to(nodes.database_url)) as proxy:
+        node = _start(nodes, proxy, "--slots", "40", "-c", "1")
+        # Unlike the pool's parent, a slot process waits for a silent server without a limit.
+        files = {worker_id: tmp_path / worker_id for worker_id in ("wkr_slot_tick", "wkr_process_tick")}
+        ids = [
+            nodes.trigger(worker_id, input={"seconds": 60, "path": str(file)})["id"]
+            for worker_id, file in files.items()
+        ]
+        await_running(nodes, ids)
+        proxy.cut()
+        nodes.start_nodes(0, environ=_ENVIRON)
+        nodes.start_worker("--slots", "40", concurrency=1, wait=False)
+        for file in files.values():
+            wait_until(lambda file=file: len(_ticks(file)) > 1, seconds=60, what=f"{file.name} runs elsewhere")  # type: ignore[misc]
+        time.sleep(2)
+        for name, file in files.items():
+            (_, (_, last)), (_, (first, _)) = _ticks(file).items()
+            assert last < first, f"{name} ran in two processes for {last - first:.1f} s:\n{node.output[-3000:]}"
+        for job_id in ids:
+            assert nodes.cancel(job_id).ok
+    # Its processes may be waiting for the database.
+    node.kill()
+    nodes.workers.remove(node)
+
+
+def _ticks(file: Path) -> dict[str, tuple[float, float]]:
+    """Return the first and the last time of each process that ran a handler, in their order."""
+    times: dict[str, list[float]] = {}
+    for pid, at in map(str.split, file.read_text().splitlines()):
+        times.setdefault(pid, []).append(float(at))
+    return {pid: (found[0], found[-1]) for pid, found in times.items()}
 
 
 @on_redis

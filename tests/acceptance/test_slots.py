@@ -270,6 +270,19 @@ def test_a_node_that_was_frozen_goes_on(slots: System) -> None:
 
 
 @on_redis
+def test_a_frozen_slot_process_is_replaced_while_the_rest_of_its_node_goes_on(slots: System) -> None:
+    pid = slot_pid(slots)
+    ids = trigger_many(slots, 10, worker_id="wkr_slot_sleep", input={"seconds": 2})
+    await_running(slots, ids)
+    # Nothing continues it, and the heartbeats of the pool and of the dispatcher go on.
+    psutil.Process(pid).suspend()
+    ends = _ends(slots, ids)
+    assert {(status, attempt) for status, attempt, _, _ in ends} == {("completed", 1)}
+    assert pid not in {ran_in for *_, ran_in in ends}
+    wait_until(lambda: not psutil.pid_exists(pid), what="the frozen process has been killed")
+
+
+@on_redis
 def test_a_node_has_several_slot_processes_and_lets_their_runs_end(slots: System) -> None:
     port = free_port()
     options = ("-c", "0", "--slots", "5", "--slot-processes", "2")

@@ -285,6 +285,25 @@ def test_a_thawed_node_asks_the_database_before_it_releases_runs(
     assert node.monitor._released == ({"job_a.1"} if is_away else set())
 
 
+def test_runs_are_released_while_an_attempt_to_reach_the_database_gets_no_answer(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_monitor, "_CUT_OFF_SECONDS", 0)
+    monkeypatch.setattr(run_monitor, "_ANSWER_SECONDS", 0.5)
+    # The thread waits for the answer; in a slot process another one applies the deadlines.
+    monkeypatch.setattr(node.monitor._thread, "start", lambda: None)
+    _, child = node.run("job_a", grace_seconds=30)
+    node.start()
+    wait_until(lambda: node.monitor.unreachable_seconds > 0)
+    node.monitor.release_runs(["job_a.1"])
+    asked_at = time.monotonic()
+    while not (received := child.received()):
+        node.monitor.apply_deadlines()
+        assert time.monotonic() < asked_at + 10
+    assert received[0] == ("job_a.1", "shutdown")
+    assert time.monotonic() >= asked_at + 0.5
+
+
 def test_runs_are_not_released_by_a_node_that_reaches_the_database(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_monitor, "_CUT_OFF_SECONDS", 5)
     _, child = node.run("job_a")

@@ -43,6 +43,9 @@ _TICK_SECONDS = 0.1
 _CHECK_SECONDS = 1.0
 #: Without the database for longer, a node that is asked to release runs assumes that only itself is cut off.
 _CUT_OFF_SECONDS = 5.0
+#: Seconds that such a node has to reach the database; normally it takes milliseconds. The thread of a slot process may
+#: wait longer, for a server that does not answer.
+_ANSWER_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
 #: Seconds between merges of ended processes' counters, and between polls of out-of-memory kills.
 _MERGE_SECONDS = 1.0
@@ -73,9 +76,10 @@ class RunMonitor:
         self._next_check_at = self._next_merge_at = 0.0
         self._is_reachable = True
         self._reached_at = time.monotonic()
-        #: Task ids of runs that the dispatcher has asked this node to release. They are stopped once an attempt to
-        #: reach the database has failed.
+        #: Task ids of runs that the dispatcher has asked this node to release, and when it first did. They are stopped
+        #: once an attempt to reach the database has failed or taken too long.
         self._released: set[str] = set()
+        self._asked_at = 0.0
         #: Processes that were killed while the event loop was blocked, until they are dead.
         self._killed: set[int] = set()
         self._orphans = Orphans(node_id)
@@ -140,9 +144,11 @@ class RunMonitor:
         """Stop these runs: the database has no heartbeat of this node, and other nodes will soon get the runs.
 
         Ignored within `_CUT_OFF_SECONDS` after the last contact with the database. Otherwise the node, which may have
-        been frozen, tries once more, and stops the runs only if that fails.
+        been frozen, tries once more, and stops the runs only if that fails or takes longer than `_ANSWER_SECONDS`.
         """
         if self.unreachable_seconds > _CUT_OFF_SECONDS:
+            if not self._released:
+                self._asked_at = time.monotonic()
             self._released |= set(task_ids)
             self._wakeups.put(None)
 
@@ -216,7 +222,8 @@ class RunMonitor:
             _log.exception("Run monitor: iteration failed, will retry")
 
     def apply_deadlines(self) -> None:
-        released = () if self._is_reachable else self._released
+        is_cut_off = not self._is_reachable or time.monotonic() > self._asked_at + _ANSWER_SECONDS
+        released = self._released if is_cut_off else ()
         self._killed |= {run.pid for run in self._pool_runs.apply_deadlines(self._state, released)}
 
     def _rescue_killed(self) -> None:

@@ -150,6 +150,9 @@ class _Command:
             _log.warning("Node: its %s has ended (%s), and is started again", member.name, how)
         elif code:
             self._exit_code = self._exit_code or (0 if code == REPLACED else 1)
+        if not member.is_ready:
+            # It had no run.
+            return
         node_id, report = member.node_id, member.exit_report if code == REPLACED else None
         self._writers.add(_fork(lambda: self._write_off(node_id, pid, report)))
 
