@@ -23,7 +23,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-quick model coverage check static lowest limits records commands resources manifests typescript docs pictures bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick model coverage check static lowest limits records commands resources manifests typescript libraries docs pictures screenshots bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -54,7 +54,7 @@ coverage: $(READY) ## Run every test, one file at a time, and measure the covera
 
 check: static lowest ## Check style, types, scripts, manifests, docs, the law of imports and the lower bounds of setup.cfg
 
-static: $(INSTALLED) ## Check style, types, scripts, manifests, docs and the law of imports
+static: $(INSTALLED) $(VENV)/dashboard/complete ## Check style, types, scripts, manifests, docs and the law of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -79,12 +79,19 @@ typescript: $(INSTALLED) ## Build and pack clients/typescript; needs npm
 	@$(BIN)/python -m tools.openapi > clients/typescript/openapi.json
 	@cd clients/typescript && npm install --no-audit --no-fund && npm run generate && npm run build && npm pack
 
+libraries: $(VENV)/dashboard/complete ## Unpack the dashboard's pinned npm packages into ava/api/static/libraries; needs npm
+	@$(BIN)/python -m tools.dashboard libraries
+
 docs: $(VENV)/site ## Build the site of docs/ into build/site, to be read from files
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 pictures: $(READY) ## Take the pictures of the dashboard in docs/images from a system with realistic jobs
 	@tools/servers.sh redis chromium
-	@$(BIN)/python -m pytest --timeout=600 tests/acceptance/screenshots.py $(ARGS)
+	@$(BIN)/python -m pytest --timeout=600 tests/acceptance/screenshots.py -k picture $(ARGS)
+
+screenshots: $(READY) ## Take every page, large and small, light and dark, into build/screenshots
+	@tools/servers.sh redis chromium
+	@$(BIN)/python -m pytest --timeout=900 tests/acceptance/screenshots.py -k large_and_small $(ARGS)
 
 commands: $(INSTALLED) ## Write docs/reference/cli.md from the commands of `ava`
 	@$(BIN)/python -m tools.commands
@@ -130,9 +137,10 @@ client: $(INSTALLED) ## Build the wheels of ava-jobs-client, ava-django and ava-
 	@$(BIN)/python -m pip wheel --quiet --no-deps --ignore-requires-python --wheel-dir dist ./clients/django
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist ./clients/celery
 
-format: $(INSTALLED) ## Format the code
+format: $(INSTALLED) $(VENV)/dashboard/complete ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	@$(BIN)/python -m tools.dashboard format
 
 clean: ## Remove the environments and the tools' files, but no data
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -151,6 +159,13 @@ $(INSTALLED): $(INSTALLER) $(DISTRIBUTIONS) tools/install.sh
 
 $(VENV)/site: $(INSTALLER) $(DISTRIBUTIONS) tools/install.sh
 	@EXTRAS=docs tools/install.sh
+	@touch $@
+
+# The npm packages beside those of Python, as tests/npm.py installs them.
+$(VENV)/dashboard/complete: tools/dashboard/package-lock.json $(INSTALLER)
+	@tools/servers.sh nodejs npm
+	@rm -rf $(@D) && mkdir -p $(@D) && cp tools/dashboard/package.json tools/dashboard/package-lock.json $(@D)
+	@cd $(@D) && npm ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 $(COMPILED): $(RUNNABLE)

@@ -8,16 +8,17 @@ from pathlib import Path
 from harness.system import ROOT
 
 PICTURES = ROOT / "docs" / "images"
-_FRAME = ROOT / "ava" / "api" / "static" / "dashboard" / "main.js"
+_FRAME = ROOT / "ava" / "api" / "static" / "dashboard" / "frame" / "pages.js"
 
 
 def pages() -> dict[str, str]:
     """Returns the address of each page by the name of its picture; `{id}` stands for the id of a record."""
     text = _FRAME.read_text()
-    lists = re.findall(r"^  (?:\"\"|(\w+)): \[", _object("PAGES", text), re.MULTILINE)
-    records = re.findall(r"(\w+): \(\) => import", _object("RECORDS", text))
+    names = re.findall(r'\bname: "(\w*)"', text)
+    records = re.findall(r'\bname: "(\w+)",[^}]*?\brecord:', text)
+    assert "jobs" in names, f"{_FRAME} lists no pages"
     return {
-        **{name or "overview": f"#/{name}" for name in lists},
+        **{name or "overview": f"#/{name}" for name in names},
         **{name.removesuffix("s"): f"#/{name}/{{id}}" for name in records},
         # A part of the page of a job.
         "tree": "#/jobs/{id}/tree",
@@ -27,9 +28,3 @@ def pages() -> dict[str, str]:
 def picture(page: str) -> Path:
     """Returns the file of a page's picture."""
     return PICTURES / f"{page}.png"
-
-
-def _object(name: str, text: str) -> str:
-    found = re.search(rf"^const {name} = \{{(.*?)\}};", text, re.MULTILINE | re.DOTALL)
-    assert found, f"{_FRAME} has no {name}"
-    return found[1]

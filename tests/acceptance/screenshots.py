@@ -1,6 +1,7 @@
-"""Takes the pictures of the dashboard for the README and the docs: `make pictures`.
+"""Takes the pictures of the dashboard for the README and the docs (`make pictures`), and of every page to look at.
 
-It tests no promise, so its name is not one that pytest collects.
+`make screenshots` takes each page large and small, light and dark. Neither tests a promise, so the name of this file is
+not one that pytest collects.
 """
 
 from __future__ import annotations
@@ -9,21 +10,25 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.keys import Keys
 
 from harness.servers.postgres import Databases
 from harness.servers.receiver import Received, Receiver, Reply
 from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
-from harness.system import SECRET, System
+from harness.system import ROOT, SECRET, System
 from tests.acceptance.conftest import running_system
 from tests.acceptance.dashboard.test_dashboard import go
 from tests.browser import Browser, running_browser
-from tests.dashboard_pages import PICTURES, pages, picture
+from tests.dashboard_pages import pages, picture
 
 _CUSTOMERS = ("ada", "grace", "edsger", "barbara", "donald", "radia", "ken")
+_SHOTS = ROOT / "build" / "screenshots"
+_SIZES = ((1440, 900), (390, 844))
 _FAILED = Reply(status=503, body=b"maintenance")
 
 
@@ -47,18 +52,49 @@ def shop(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.T
         yield system
 
 
-def test_every_page_of_the_dashboard_has_its_picture(shop: System) -> None:
+@pytest.fixture(scope="session")
+def filled(shop: System) -> Iterator[dict[str, str]]:
+    """The ids of the records whose pages are taken, by the name of the page."""
     with closing(Receiver(_answer)) as receiver:
         report = _fill(shop, receiver.url.removesuffix("/hook"))
-        ids = {"job": report, "worker": "wkr_send_invoice", "tree": _make_tree(shop)}
-        with running_browser(shop.url) as browser:
-            browser.resize(1280, 860)
-            browser.open("/")
-            browser.sign_in(SECRET, tenant="ten_acme", role="platform-admin")
-            # New pages first.
-            for page, where in sorted(pages().items(), key=lambda each: picture(each[0]).exists()):
-                _keep(browser, where.format(id=ids.get(page, "")), page)
+        yield {"job": report, "worker": "wkr_send_invoice", "tree": _make_tree(shop)}
     shop.post("/v1/ava/jobs/cancel", json={"filter": {"created_after": "2020-01-01T00:00:00Z"}})
+
+
+@pytest.fixture
+def browser(shop: System) -> Iterator[Browser]:
+    with running_browser(shop.url) as browser:
+        browser.resize(1280, 860)
+        browser.open("/")
+        browser.sign_in(SECRET, tenant="ten_acme", role="platform-admin")
+        yield browser
+
+
+def test_every_page_of_the_dashboard_has_its_picture(browser: Browser, filled: dict[str, str]) -> None:
+    # New pages first.
+    for page, where in sorted(pages().items(), key=lambda each: picture(each[0]).exists()):
+        _open(browser, where.format(id=filled.get(page, "")))
+        _keep(browser, picture(page))
+
+
+def test_every_page_is_taken_large_and_small_light_and_dark(browser: Browser, filled: dict[str, str]) -> None:
+    for page, where in pages().items():
+        _open(browser, where.format(id=filled.get(page, "")))
+        _keep_each(browser, page)
+    for name, button in (("palette", "Find anything, or run an action"), ("new_job", "New job")):
+        _open(browser, "#/jobs")
+        browser.click("button", button)
+        browser.find("dialog[open]")
+        time.sleep(1)
+        _keep_each(browser, name)
+        browser.press(Keys.ESCAPE)
+    browser.resize(390, 844)
+    browser.click(".bottom button", "Menu")
+    _keep_each(browser, "drawer", sizes=_SIZES[1:])
+    browser.script("fetch('/v1/ava/session', {method: 'DELETE', headers: {'x-tenant-id': 'ten_acme'}})")
+    browser.open("/")
+    browser.find("[name='secret']")
+    _keep_each(browser, "signin")
 
 
 def _answer(request: Received) -> Reply:
@@ -203,11 +239,26 @@ def _await_errors(shop: System) -> None:
         time.sleep(1)
 
 
-def _keep(browser: Browser, where: str, page: str) -> None:
+def _open(browser: Browser, where: str) -> None:
     go(browser, where)
     browser.find("main h1")
     # A fixed time is enough here, because a picture asserts nothing; the page loads its data meanwhile.
     time.sleep(3)
+
+
+def _keep(browser: Browser, file: Path) -> None:
     browser.script("document.getElementById('notices').replaceChildren()")
-    PICTURES.mkdir(exist_ok=True)
-    picture(page).write_bytes(browser.driver.get_screenshot_as_png())
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(browser.driver.get_screenshot_as_png())
+
+
+def _keep_each(browser: Browser, name: str, sizes: tuple[tuple[int, int], ...] = _SIZES) -> None:
+    """Take what is open in each size, light and dark."""
+    for width, height in sizes:
+        browser.resize(width, height)
+        for scheme in ("light", "dark"):
+            browser.prefer(scheme)
+            time.sleep(0.3)
+            _keep(browser, _SHOTS / f"{name}-{width}-{scheme}.png")
+    browser.prefer("light")
+    browser.resize(*_SIZES[0])

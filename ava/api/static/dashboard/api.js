@@ -7,7 +7,12 @@ export { session };
 export class ApiError extends Error {
   constructor(status, error) {
     super(error.message);
-    Object.assign(this, { status, code: error.code, fields: error.fields ?? {}, requestId: error.request_id });
+    Object.assign(this, {
+      status,
+      code: error.code,
+      fields: error.fields ?? {},
+      requestId: error.request_id,
+    });
   }
 }
 
@@ -45,32 +50,53 @@ async function read(response) {
   }
 }
 
-// The API takes a write with the cookie only if it names the tenant, which pages of others cannot do.
+// The API takes a write with the cookie only if it names the tenant, which pages of others cannot
+// do.
 const headers = (more = {}) => ({ "x-tenant-id": session.get()?.tenant ?? "", ...more });
 
 async function failure(response) {
   const body = await response.json().catch(() => null);
-  const error = body?.error ?? { code: "unknown", message: `The server answered with status ${response.status}.` };
+  const error = body?.error ?? {
+    code: "unknown",
+    message: `The server answered with status ${response.status}.`,
+  };
   if (response.status === 401) window.dispatchEvent(new Event("signed-out"));
   return new ApiError(response.status, error);
 }
 
-/** The last answer of a list that is asked for again and again, so that an unchanged one is not sent again. */
-let kept = {};
+/**
+ * The last answers of what is read again and again, by address, so that an unchanged one is not
+ * sent again.
+ */
+const kept = new Map();
+const MAX_KEPT = 8;
+
+function keep(address, etag, answer) {
+  kept.delete(address);
+  kept.set(address, { etag, answer });
+  if (kept.size > MAX_KEPT) kept.delete(kept.keys().next().value);
+}
 
 /** An address with the parameters that have a value. */
 export function url(path, query) {
-  const parameters = query ? new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString() : "";
+  const parameters = query
+    ? new URLSearchParams(Object.entries(query).filter(([, value]) => value)).toString()
+    : "";
   return parameters ? `${path}?${parameters}` : path;
 }
 
 /**
- * One call. Returns the response as an object. Throws `ApiError`, or `Unreachable` if there is no response.
- * With `isRepeated` an unchanged answer is the object of the call before.
+ * One call. Returns the response as an object. Throws `ApiError`, or `Unreachable` if there is no
+ * response. With `isRepeated` an unchanged answer is the object of the call before.
+ * @param {string} method
+ * @param {string} path
+ * @param {{ query?: Record<string, any>, body?: any, signal?: AbortSignal, isRepeated?: boolean }}
+ *   [options]
  */
 export async function call(method, path, { query, body, signal, isRepeated } = {}) {
   const address = url(path, query);
-  const known = isRepeated && kept.address === address ? { "if-none-match": kept.etag } : {};
+  const last = isRepeated ? kept.get(address) : undefined;
+  const known = last ? { "if-none-match": last.etag } : {};
   const late = AbortSignal.timeout(MAX_CALL_MS);
   const response = await send(address, {
     method,
@@ -79,23 +105,30 @@ export async function call(method, path, { query, body, signal, isRepeated } = {
     body: body === undefined ? undefined : JSON.stringify(body),
     cache: "no-store",
   });
-  if (response.status === 304) return kept.answer;
+  if (response.status === 304) return last.answer;
   if (!response.ok) throw await failure(response);
   const etag = response.headers.get("etag");
   if (isRepeated && etag) {
     const answer = await read(response);
-    kept = { address, etag, answer };
+    keep(address, etag, answer);
     return answer;
   }
   return response.status === 204 ? null : read(response);
 }
 
-/** Entries of the first pages of a list, all pages by default. `hasMore`: others follow. */
+/**
+ * Entries of the first pages of a list, all pages by default. `hasMore`: others follow.
+ * @param {string} path
+ * @param {{ query?: Record<string, any>, pages?: number, signal?: AbortSignal }} [options]
+ */
 export async function list(path, { query, pages = Infinity, ...options } = {}) {
   const entries = [];
   let cursor = "";
   for (let page = 0; page < pages; page += 1) {
-    const { data, pagination } = await get(path, { ...options, query: { ...query, per_page: "100", cursor } });
+    const { data, pagination } = await get(path, {
+      ...options,
+      query: { ...query, per_page: "100", cursor },
+    });
     entries.push(...data);
     if (!pagination.has_more) return { entries, hasMore: false };
     cursor = pagination.next_cursor;
@@ -146,5 +179,7 @@ function parse(block) {
     else if (line.startsWith("id:")) event.id = value;
     else if (line.startsWith("data:")) event.data.push(value);
   }
-  return event.data.length ? { name: event.name, id: event.id, data: JSON.parse(event.data.join("\n")) } : null;
+  return event.data.length
+    ? { name: event.name, id: event.id, data: JSON.parse(event.data.join("\n")) }
+    : null;
 }

@@ -1,5 +1,12 @@
 // Numbers, times and sizes as people read them.
 
+/** Characters that turn the direction of the text around them, so that it reads as another one. */
+const TURNING = /[\u202a-\u202e\u2066-\u2069]/g;
+
+/** A text with the characters that turn its direction written as JSON does. */
+export const plain = (text) =>
+  text.replace(TURNING, (found) => `\\u${found.charCodeAt(0).toString(16)}`);
+
 const whole = new Intl.NumberFormat("en");
 const ZONE = "ava.zone";
 
@@ -10,7 +17,9 @@ export const zone = {
   },
   /** The zone's short name at this moment, such as `CET`. */
   get name() {
-    return formats().zone.formatToParts(new Date()).find((part) => part.type === "timeZoneName").value;
+    return formats()
+      .zone.formatToParts(new Date())
+      .find((part) => part.type === "timeZoneName").value;
   },
   /** The zone's full name, such as `Europe/Berlin`, which holds on every day of the year. */
   get fullName() {
@@ -40,9 +49,22 @@ function formats() {
   return made;
 }
 
-export const number = (value) => (value === null || value === undefined ? "–" : whole.format(value));
+export const number = (value) =>
+  value === null || value === undefined ? "–" : whole.format(value);
+
+/** A count in at most five characters: `950`, `1.2k`, `34k`, `2M`. */
+export function shortCount(count) {
+  if (count < 1000) return String(count);
+  const [size, unit] = count < 1e6 ? [1e3, "k"] : [1e6, "M"];
+  const value = count / size;
+  return `${value < 10 ? Math.floor(value * 10) / 10 : Math.floor(value)}${unit}`;
+}
+
 export const full = (text) => (text ? formats().moment.format(new Date(text)) : "–");
-/** A sentence of the API with its times as the page shows them. What follows a colon is another's words, and stays. */
+/**
+ * A sentence of the API with its times as the page shows them. What follows a colon is another's
+ * words, and stays.
+ */
 export function withLocalTimes(sentence) {
   const [, status, own, others] = sentence.match(/^(queued: )?(.*?)(: .*)?$/s);
   return `${status ?? ""}${own.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, full)}${others ?? ""}`;
@@ -60,7 +82,10 @@ const date = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", 
 /** The day of a midnight UTC. */
 export const dayOf = (text) => date.format(new Date(text));
 
-/** A moment as the value of an input of type `datetime-local`: in the zone in which the page shows its times. */
+/**
+ * A moment as the value of an input of type `datetime-local`: in the zone in which the page shows
+ * its times.
+ */
 export function toTyped(text) {
   const moment = new Date(text ?? "");
   if (Number.isNaN(moment.getTime())) return "";
@@ -69,9 +94,18 @@ export function toTyped(text) {
 }
 
 /** The moment that was typed into such an input, in ISO 8601; null if it is empty. */
-export const typedMoment = (text) => (text ? new Date(zone.isUtc ? `${text}Z` : text).toISOString() : null);
+export const typedMoment = (text) =>
+  text ? new Date(zone.isUtc ? `${text}Z` : text).toISOString() : null;
 
-const wall = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
+const wall = new Intl.DateTimeFormat("en-GB", {
+  weekday: "short",
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  timeZone: "UTC",
+});
 
 /** A local time without a zone, as people read it. */
 export const localTime = (slot) => wall.format(new Date(`${slot}Z`));
@@ -79,17 +113,33 @@ export const localTime = (slot) => wall.format(new Date(`${slot}Z`));
 /** A duration: `340 ms`, `12.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
 export function span(milliseconds) {
   if (milliseconds === null || milliseconds === undefined) return "–";
-  if (milliseconds < 1000) return `${milliseconds < 10 ? Math.round(milliseconds * 10) / 10 : Math.round(milliseconds)} ms`;
+  if (milliseconds < 1000)
+    return `${milliseconds < 10 ? Number(milliseconds.toFixed(1)) : Math.round(milliseconds)} ms`;
   const seconds = milliseconds / 1000;
   if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
-  return pair(Math.round(seconds), [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]]);
+  return pair(Math.round(seconds), [
+    [86400, "d"],
+    [3600, "h"],
+    [60, "min"],
+    [1, "s"],
+  ]);
 }
 
 /** How long a job ran, and its total time if its handler waited. */
 export function ran({ duration_ms: duration, started_at: started, completed_at: completed }) {
-  const total = new Date(completed) - new Date(started);
+  const total = Date.parse(completed) - Date.parse(started);
   // The times are truncated to milliseconds.
-  return duration !== null && completed && total - duration > 1 ? `${span(duration)} of ${span(total)}` : span(duration);
+  return duration !== null && completed && total - duration > 1
+    ? `${span(duration)} of ${span(total)}`
+    : span(duration);
+}
+
+/** How long a job ran, or has run at a time in milliseconds; "–" before it starts. */
+export function lasted(job, now) {
+  if (!job.started_at) return "–";
+  return job.completed_at
+    ? ran(job)
+    : span(Math.max(0, Math.floor((now - Date.parse(job.started_at)) / 1000) * 1000));
 }
 
 function pair(seconds, units) {
@@ -105,7 +155,9 @@ export function ago(text) {
   if (!text) return "–";
   const milliseconds = Date.now() - new Date(text).getTime();
   if (Math.abs(milliseconds) < 1500) return "now";
-  return milliseconds < 0 ? `in ${span(Math.ceil(-milliseconds / 1000) * 1000)}` : `${span(Math.floor(milliseconds / 1000) * 1000).replace(".0", "")} ago`;
+  return milliseconds < 0
+    ? `in ${span(Math.ceil(-milliseconds / 1000) * 1000)}`
+    : `${span(Math.floor(milliseconds / 1000) * 1000).replace(".0", "")} ago`;
 }
 
 export function bytes(value) {
@@ -118,4 +170,5 @@ export function bytes(value) {
 }
 
 /** An id shortened to its prefix and its last characters, which differ between neighbours. */
-export const short = (id) => (id.length > 14 ? `${id.slice(0, id.indexOf("_") + 1)}…${id.slice(-8)}` : id);
+export const short = (id) =>
+  id.length > 14 ? `${id.slice(0, id.indexOf("_") + 1)}…${id.slice(-8)}` : id;

@@ -1,102 +1,106 @@
 // The frame: the signed-in user, the current page, and the module that draws it.
 
 import { session } from "./api.js";
-import { h, put } from "./dom.js";
 import { zone } from "./format.js";
+import { loadPages, pageOf } from "./frame/pages.js";
+import { Palette } from "./frame/palette.js";
+import { Sidebar } from "./frame/sidebar.js";
+import { SignIn } from "./frame/signin.js";
+import { applyTheme, toggleTheme } from "./frame/theme.js";
 import { reason } from "./freshness.js";
 import { listen } from "./keys.js";
-import { ask, button, field } from "./parts.js";
-import { searchBox } from "./search.js";
-import * as signin from "./pages/signin.js";
+import {
+  ask,
+  Button,
+  Field,
+  Fragment,
+  html,
+  mayWrite,
+  mount,
+  parseAddress,
+  render,
+} from "./ui/index.js";
 
-const PAGES = {
-  "": ["Overview", () => import("./pages/overview.js")],
-  jobs: ["Jobs", () => import("./pages/jobs.js")],
-  schedules: ["Schedules", () => import("./pages/schedules.js")],
-  workers: ["Workers", () => import("./pages/workers.js")],
-  // The page of workers leads to it: the frame has no place for another link.
-  limits: ["Limits", () => import("./pages/limits.js"), () => false],
-  tenants: ["Tenants", () => import("./pages/tenants.js"), (who) => who.isOperator],
-  analytics: ["Analytics", () => import("./pages/analytics.js")],
-  errors: ["Errors", () => import("./pages/errors.js")],
-  webhooks: ["Webhooks", () => import("./pages/webhooks.js")],
-  // The page of webhooks leads to them, and they to each other.
-  hooks: ["Hooks", () => import("./pages/hooks.js"), () => false],
-  subscriptions: ["Subscriptions", () => import("./pages/subscriptions.js"), () => false],
-  keys: ["Keys", () => import("./pages/keys.js")],
-  audit: ["Audit", () => import("./pages/audit.js")],
-};
-/** The page of one record, by the name of the page that lists its kind. */
-const RECORDS = { jobs: () => import("./pages/job.js"), workers: () => import("./pages/worker.js") };
-const THEME = "ava.theme";
 const main = document.getElementById("main");
 const shell = document.getElementById("shell");
 let leaving = new AbortController();
-/** The page that is open, and what it does itself when only the query of its address changes. */
+/**
+ * The path of the open page, and what it does itself when only the query of its address changes.
+ */
 let opened = null;
-
-/** The address's fragment (`#/jobs/job_…?follow=1`) as the page's name, the rest of the path, and the query. */
-function address() {
-  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  const [name, ...rest] = path.split("/").map(decodeURIComponent);
-  return { name, rest, query: new URLSearchParams(query) };
-}
+let hasPalette = false;
+let paletteActions = [];
 
 async function show() {
   leaving.abort();
   opened = null;
   leaving = new AbortController();
   const { signal } = leaving;
-  const here = address();
-  const [title, load] = PAGES[here.name] ?? [null];
+  const here = parseAddress(location.hash);
+  const page = pageOf(here.name);
   if (here.name === "signin") return openLink(here.query.get("link"));
-  drawShell(here.name);
-  if (!session.get()) return signin.open(main, { signal, done: show });
-  if (session.foreign) return put(main, ...foreign());
-  if (!load) return put(main, h("h1", {}, "Page not found"), h("p", {}, h("a", { href: "#/" }, "Go to the overview")));
-  document.title = `${title} · AVA Jobs`;
+  drawShell();
+  main.replaceChildren();
+  if (!session.get()) return showSignIn();
+  if (session.foreign) return mount(main, html`<${Foreign} />`, signal);
+  if (!page) return mount(main, NOT_FOUND, signal);
+  document.title = `${page.title} · AVA Jobs`;
   try {
-    const page = await (here.rest.length && RECORDS[here.name] ? RECORDS[here.name]() : load());
+    const module = await (here.rest.length && page.record ? page.record() : page.load());
     if (signal.aborted) return undefined;
-    put(main);
-    const { change } = (await page.open(main, { signal, ...here })) ?? {};
-    if (change && !signal.aborted && !here.rest.length) opened = { name: here.name, change };
-    return undefined;
+    const { change } = (await module.open(main, { signal, ...here })) ?? {};
+    if (change && !signal.aborted) opened = { path: pathOf(location.hash), change };
   } catch (error) {
     // A page that is left aborts its pending requests.
-    if (signal.aborted) return undefined;
-    return put(main, h("h1", {}, "This page could not be loaded"), h("p", { role: "alert" }, reason(error)),
-      // A browser may keep a module that it could not load as failed, until the page is reloaded.
-      button("Try again", () => (navigator.onLine ? location.reload() : show()), { kind: "primary" }));
+    if (!signal.aborted) mount(main, html`<${Unloaded} error=${error} />`, signal);
   }
+  return undefined;
 }
 
-/** Load the modules of all pages, so that each page opens at once, and also while the network is cut. */
-function loadPages() {
-  for (const load of [...Object.values(RECORDS), ...Object.values(PAGES).map(([, load]) => load)]) load().catch(() => {});
+const pathOf = (hash) => hash.split("?")[0];
+
+function showSignIn(refusal = "") {
+  document.title = "Sign in · AVA Jobs";
+  mount(main, html`<${SignIn} onDone=${show} refusal=${refusal} />`, leaving.signal);
 }
 
-/** Use up a link that signs in once. Its token leaves the address, and so the history, before anything is sent. */
+/**
+ * Use up a link that signs in once. Its token leaves the address, and so the history, before
+ * anything is sent.
+ */
 async function openLink(token) {
   history.replaceState(null, "", `${location.pathname}${location.search}#/`);
   try {
     if (!session.get()) await session.open(token ?? "");
   } catch (error) {
-    drawShell("");
-    return signin.open(main, { done: show, refusal: error.message });
+    drawShell();
+    return showSignIn(error.message);
   }
   return show();
 }
 
-const foreign = () => [h("h1", {}, "This link belongs to another tenant"),
-  h("p", {}, `It shows ${session.foreign}, and you are signed in to ${session.get().tenant}. `,
-    h("a", { href: "/" }, `Go to ${session.get().tenant}`), ", or sign out and sign in to the other tenant.")];
+const NOT_FOUND = html`<h1>Page not found</h1><p><a href="#/">Go to the overview</a></p>`;
 
-function lookAtAnother() {
+const Foreign = () => html`<h1>This link belongs to another tenant</h1>
+  <p>It shows ${session.foreign}, and you are signed in to ${session.get().tenant}. ${" "}
+    <a href="/">Go to ${session.get().tenant}
+    </a>, or sign out and sign in to the other tenant.</p>`;
+
+/** A browser may keep a module that it could not load as failed, until the page is reloaded. */
+const Unloaded = ({ error }) => html`<h1>This page could not be loaded</h1><p role="alert">
+${reason(error)}</p>
+  <${Button} kind="primary"
+    onclick=${() => (navigator.onLine ? location.reload() : show())}>Try again<//>`;
+
+function switchTenant() {
+  const input = html`<input name="tenant" required defaultValue=${session.get().tenant}
+    pattern="ten_[0-9a-z_]{1,60}"
+    title="ten_ and 1 to 60 of a-z, 0-9 and _" autocomplete="off" spellcheck=${false} />`;
+  const hint = "The URL contains the tenant, so a copied link shows the same tenant";
   ask({
-    title: "View another tenant", action: "View",
-    fields: [field("Tenant", h("input", { name: "tenant", required: true, value: session.get().tenant, pattern: "ten_[0-9a-z_]{1,60}", title: "ten_ and 1 to 60 of a-z, 0-9 and _", autocomplete: "off", spellcheck: "false" }),
-      "The URL contains the tenant, so a copied link shows the same tenant")],
+    title: "View another tenant",
+    action: "View",
+    body: html`<${Field} label="Tenant" hint=${hint}>${input}<//>`,
     submit: async ({ tenant }) => {
       await session.look(tenant);
       show();
@@ -104,27 +108,57 @@ function lookAtAnother() {
   });
 }
 
-function drawShell(current) {
-  const who = session.get();
-  const shown = Object.entries(PAGES).filter(([, [, , mayOpen]]) => !mayOpen || (who && mayOpen(who)));
-  const links = shown.map(([name, [title]]) =>
-    h("a", { href: `#/${name}`, "aria-current": name === current ? "page" : null }, title));
-  put(shell, h("header", { class: "top" },
-    h("a", { href: "#/", class: "brand", "aria-label": "AVA Jobs, overview" }, h("img", { src: "/dashboard/icon.svg", alt: "", width: "26", height: "26" }), h("span", {}, "AVA Jobs")),
-    who ? h("nav", { "aria-label": "Pages" }, links) : null,
-    who ? searchBox() : null,
-    h("div", { class: "row who" },
-      who?.isOperator ? h("button", { type: "button", class: "quiet tenant", title: `${who.user}, ${who.role}`, "aria-label": `Tenant ${who.tenant}, switch`, onclick: lookAtAnother }, who.tenant) : null,
-      who && !who.isOperator ? h("span", { class: "tenant", title: `${who.user}, ${who.role}` }, who.tenant) : null,
-      h("button", { type: "button", class: "quiet", "aria-label": `Times are in ${zone.name}, switch`, title: zone.isUtc ? "Show local times" : "Show times in UTC", onclick: toggleZone }, zone.name),
-      h("button", { type: "button", class: "quiet", onclick: toggleTheme, "aria-label": "Toggle theme", title: "Toggle theme" }, "◐"),
-      who ? h("button", { type: "button", class: "quiet", onclick: signOut }, "Sign out") : null)));
-  shell.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+function switchZone() {
+  zone.toggle();
+  show();
 }
 
+/**
+ * End the session; the page is left before the API answers, because it shows nothing without a
+ * user.
+ */
 async function signOut() {
-  await session.end();
+  const ending = session.end();
   show();
+  await ending;
+}
+
+/** Return what the palette offers beside pages: it depends on the role. */
+function actions() {
+  const entry = (title, icon, run, words) => ({
+    key: title,
+    title,
+    icon,
+    run,
+    words,
+    hint: "Action",
+  });
+  const trigger = async () => (await import("./trigger.js")).openTrigger();
+  return [
+    mayWrite() && entry("New job", "plus", trigger, "trigger run create"),
+    entry(zone.isUtc ? "Show local times" : "Show times in UTC", "clock", switchZone, "zone"),
+    entry("Toggle theme", "moon", toggleTheme, "dark light"),
+    session.get().isOperator && entry("View another tenant", "tenant", switchTenant, "switch"),
+    entry("Sign out", "out", signOut, "log out"),
+  ].filter(Boolean);
+}
+
+function setPalette(isOpen) {
+  hasPalette = isOpen && session.get() !== null;
+  drawShell();
+}
+
+function drawShell() {
+  const { name } = parseAddress(location.hash);
+  const isIn = session.get() !== null;
+  hasPalette &&= isIn;
+  if (hasPalette) paletteActions = actions();
+  document.body.classList.toggle("framed", isIn);
+  const sidebar = html`<${Sidebar} current=${name} onFind=${() => setPalette(true)}
+    onTenant=${switchTenant}
+    onZone=${switchZone} onSignOut=${signOut} />`;
+  const palette = html`<${Palette} actions=${paletteActions} onClose=${() => setPalette(false)} />`;
+  render(html`<${Fragment}>${isIn && sidebar}${hasPalette && palette}<//>`, shell);
 }
 
 /** Take up the session of the cookie, and draw the page. */
@@ -132,35 +166,36 @@ async function begin() {
   try {
     await session.resume();
   } catch (error) {
-    put(main, h("h1", {}, "The API does not answer"), h("p", { role: "alert" }, error.status ? error.message : "It cannot be reached; this page tries again every few seconds."));
+    const text = "It cannot be reached; this page tries again every few seconds.";
+    mount(
+      main,
+      html`<h1>The API does not answer</h1><p role="alert">
+    ${error.status ? error.message : text}</p>`,
+      leaving.signal,
+    );
     setTimeout(begin, 3000);
     return;
   }
   show();
 }
 
-function toggleZone() {
-  zone.toggle();
-  show();
-}
-
-function toggleTheme() {
-  const root = document.documentElement;
-  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
-  localStorage.setItem(THEME, root.dataset.theme);
-}
-
-const chosen = localStorage.getItem(THEME);
-if (chosen) document.documentElement.dataset.theme = chosen;
+applyTheme();
 window.addEventListener("hashchange", async () => {
-  const { name, rest, query } = address();
-  if (opened?.name === name && !rest.length) return opened.change(query);
+  if (opened?.path === pathOf(location.hash))
+    return opened.change(parseAddress(location.hash).query);
   await show();
   main.focus({ preventScroll: true });
 });
+document.addEventListener("keydown", (event) => {
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k" && session.get()) {
+    event.preventDefault();
+    if (!document.querySelector("dialog[open]")) setPalette(true);
+  }
+});
 // A checkbox is too small for a finger, so all of its cell belongs to it.
-document.addEventListener("click", ({ target }) => target.matches(".choose") && target.querySelector("input").click());
+document.addEventListener("click", ({ target }) => {
+  if (target instanceof Element && target.matches(".choose")) target.querySelector("input").click();
+});
 listen();
 window.addEventListener("signed-out", () => {
   if (!session.get()) return;

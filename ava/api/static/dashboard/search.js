@@ -1,4 +1,4 @@
-// The search box: an id opens its job, and words become the filters of the list of jobs.
+// Reads searches: an id opens its job, and words become the filters of the list of jobs.
 
 import { get } from "./api.js";
 import { h } from "./dom.js";
@@ -25,8 +25,7 @@ const IDS = [
 const WORD = new RegExp(`(?:(${[...Object.keys(NAMES), "tag"].join("|")}):\\s*|input\\.([^\\s:="]+)[:=])?(?:"([^"]*)"|(\\S+))`, "gi");
 // Letters without a leading `job_` or `…` are a word, not an id.
 const ID = /^(?:job_…?|…|(?=.*\d))[0-9a-hjkmnp-tv-z]{4,26}$/i;
-const HINT = "A job id or at least 4 of its characters, a part of an error, or error: user: worker: tag: input.path: status: waits: priority:";
-
+export const HINT = "A job id or at least 4 of its characters, a part of an error, or error: user: worker: tag: input.path: status: waits: priority:";
 /** The filters that a text means: `{ "filter[error]": "timeout" }`. Words without a name are a part of the error. */
 export function readSearch(text) {
   const found = {};
@@ -75,34 +74,35 @@ async function isOfError(part, others) {
   return errors && (!ids || /^\d+$/.test(part));
 }
 
-async function search(text) {
+/**
+ * What a text finds: `{ job }`, the id of the only job that it names, else the `filters` of the list of jobs.
+ * @param {string} text
+ */
+export async function find(text) {
   const filters = readSearch(text);
-  if (!Object.keys(filters).length) return;
   const { "filter[id]": part, ...others } = filters;
-  if (part && /^[0-9a-z]+$/i.test(part) && part.length < 26 && await isOfError(part, others)) {
-    location.hash = `#/jobs?${new URLSearchParams({ ...others, "filter[error]": part })}`;
-    return;
-  }
+  if (part && /^[0-9a-z]+$/i.test(part) && part.length < 26 && await isOfError(part, others)) return { filters: { ...others, "filter[error]": part } };
   if (part && !Object.keys(others).length) {
     const { data } = await get("/v1/ava/jobs", { query: { ...filters, fields: "id", per_page: "2" } });
-    if (data.length === 1) {
-      location.hash = `#/jobs/${data[0].id}`;
-      return;
-    }
+    if (data.length === 1) return { job: data[0].id };
   }
-  location.hash = `#/jobs?${new URLSearchParams(filters)}`;
+  return { filters };
 }
+
+/** Open what a text finds: the page of a job, or the list of jobs with its filters. */
+export async function search(text) {
+  const { job, filters } = await find(text);
+  if (job) location.hash = `#/jobs/${job}`;
+  else if (Object.keys(filters).length) location.hash = `#/jobs?${new URLSearchParams(filters)}`;
+}
+
+// For a frame that is still drawn without components.
 
 /** The box, for the head of every page. `/` moves the focus there. */
 export function searchBox() {
   const input = h("input", { type: "search", name: "search", placeholder: "Find jobs", "aria-label": "Find jobs", title: HINT, autocomplete: "off", spellcheck: "false" });
-  const form = h("form", { class: "find", role: "search", "aria-label": "Find jobs", onsubmit: async (event) => {
+  return h("form", { class: "find", role: "search", "aria-label": "Find jobs", onsubmit: (event) => {
     event.preventDefault();
-    try {
-      await search(input.value);
-    } catch (error) {
-      notify(error.message, "bad");
-    }
+    search(input.value).catch((error) => notify(error.message, "bad"));
   } }, input);
-  return form;
 }

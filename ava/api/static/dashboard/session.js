@@ -1,4 +1,5 @@
-// Who is signed in. A cookie that scripts cannot read holds the session, so every tab has it; a tab only knows its user and tenant.
+// Who is signed in. A cookie that scripts cannot read holds the session, so every tab has it; a tab
+// only knows its user and tenant.
 
 const PATH = "/v1/ava/session";
 const LAST = "ava.last";
@@ -11,29 +12,47 @@ export const isKey = (text) => /^ava_[a-z0-9]{2}\.[A-Za-z0-9_-]{59}$/.test(text)
 /** The tenant that this tab looks at, if its address names one: `/?tenant=ten_acme#/jobs`. */
 const named = () => new URLSearchParams(location.search).get("tenant");
 
+/**
+ * @param {string} method
+ * @param {{ headers?: Record<string, string>, body?: any }} [options]
+ */
 async function ask(method, { headers = {}, body } = {}) {
   const json = body ? { "content-type": "application/json" } : {};
-  const response = await fetch(PATH, { method, headers: { ...json, ...headers }, body: body && JSON.stringify(body), cache: "no-store" });
+  const response = await fetch(PATH, {
+    method,
+    headers: { ...json, ...headers },
+    body: body && JSON.stringify(body),
+    cache: "no-store",
+  });
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) {
-    const error = new Error(answer.error?.message ?? `The server answered with status ${response.status}.`);
+    const error = new Error(
+      answer.error?.message ?? `The server answered with status ${response.status}.`,
+    );
     throw Object.assign(error, { status: response.status });
   }
   return answer.data;
 }
 
-/** Keep whose session it is. Only a role of the platform may look at the tenant that the address names. */
+/**
+ * Keep whose session it is. Only a role of the platform may look at the tenant that the address
+ * names.
+ */
 function keep({ tenant_id: own, user_id: user, role }) {
   const isOperator = PLATFORM.includes(role);
-  who = { own, user, role, isOperator, tenant: isOperator ? named() ?? own : own };
+  who = { own, user, role, isOperator, tenant: isOperator ? (named() ?? own) : own };
   remember();
   return who;
 }
 
 // A platform role's address names the tenant, so that a copied link shows the same to a colleague.
 function remember() {
-  localStorage.setItem(LAST, JSON.stringify({ tenant: who.tenant, user: who.user, role: who.role, isIn: true }));
-  if (who.isOperator && named() !== who.tenant) history.replaceState(null, "", `/?tenant=${who.tenant}${location.hash}`);
+  localStorage.setItem(
+    LAST,
+    JSON.stringify({ tenant: who.tenant, user: who.user, role: who.role, isIn: true }),
+  );
+  if (who.isOperator && named() !== who.tenant)
+    history.replaceState(null, "", `/?tenant=${who.tenant}${location.hash}`);
 }
 
 function forget() {
@@ -41,7 +60,9 @@ function forget() {
   localStorage.setItem(LAST, JSON.stringify({ ...last(), isIn: false }));
 }
 
-/** Who was signed in last, which the form begins with, and whether there may be a session of theirs. */
+/**
+ * Who was signed in last, which the form begins with, and whether there may be a session of theirs.
+ */
 function last() {
   try {
     return JSON.parse(localStorage.getItem(LAST)) ?? {};
@@ -53,7 +74,10 @@ function last() {
 export const session = {
   get: () => who,
 
-  /** True if the role may trigger, cancel and retry. The API decides; this only hides what it would refuse. */
+  /**
+   * True if the role may trigger, cancel and retry. The API decides; this only hides what it would
+   * refuse.
+   */
   get mayWrite() {
     return !["tenant-user", "tenant-admin"].includes(who?.role);
   },
@@ -78,10 +102,19 @@ export const session = {
   },
 
   /** Start a session with what the form holds: an API key, or the four headers. */
-  start: async ({ secret, tenant, user, role }) => keep(await ask("POST", {
-    headers: isKey(secret) ? { authorization: `Bearer ${secret}` }
-      : { "x-internal-secret": secret, "x-tenant-id": tenant, "x-user-id": user, "x-platform-role": role },
-  })),
+  start: async ({ secret, tenant, user, role }) =>
+    keep(
+      await ask("POST", {
+        headers: isKey(secret)
+          ? { authorization: `Bearer ${secret}` }
+          : {
+              "x-internal-secret": secret,
+              "x-tenant-id": tenant,
+              "x-user-id": user,
+              "x-platform-role": role,
+            },
+      }),
+    ),
 
   /** Start a session with the token of a link, which works once. */
   open: async (token) => keep(await ask("POST", { headers: { authorization: `Link ${token}` } })),
@@ -102,6 +135,9 @@ export const session = {
 
   /** Call `act` when another tab has signed in. */
   onStart(act) {
-    window.addEventListener("storage", (event) => event.key === LAST && !who && last().isIn && act());
+    window.addEventListener(
+      "storage",
+      (event) => event.key === LAST && !who && last().isIn && act(),
+    );
   },
 };

@@ -10,10 +10,10 @@ import { allWorkers } from "./worker_list.js";
 /** A button that opens the form; the page of the new job follows. */
 export function runButton(workerId) {
   if (!session.mayWrite) return null;
-  return button(workerId ? "Run" : "New job", () => openForm(workerId), { kind: workerId ? "" : "primary" });
+  return button(workerId ? "Run" : "New job", () => openTrigger(workerId), { kind: workerId ? "" : "primary" });
 }
 
-async function openForm(workerId) {
+export async function openTrigger(workerId) {
   const workers = await allWorkers();
   const active = workers.filter((worker) => worker.status !== "deprecated").map((worker) => [worker.id, `${worker.name} (${worker.id})`]);
   if (workerId && !workers.some((worker) => worker.id === workerId)) active.unshift([workerId]);

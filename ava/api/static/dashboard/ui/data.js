@@ -1,4 +1,5 @@
-// What components read: the API's records, again and again while the page is visible, the session, and the clock.
+// What components read: the API's records, again and again while the page is visible, the session,
+// and the clock.
 
 import { get, Unreachable, url } from "../api.js";
 import { feed } from "../freshness.js";
@@ -11,9 +12,9 @@ const LATE_SECONDS = 8;
 const RETRY_SECONDS = 5;
 
 /**
- * Run `read` now, and every `every` seconds while the page is visible, until `signal` aborts; null: once, and again
- * only after a failure. While it fails, a banner says so and how old the page is. `failed` is told of each error.
- * Returns the function that reads now.
+ * Run `read` now, and every `every` seconds while the page is visible, until `signal` aborts; null:
+ * once, and again only after a failure. While it fails, a banner says so and how old the page is.
+ * `failed` is told of each error. Returns the function that reads now.
  * @param {AbortSignal} signal
  * @param {number | null} every
  * @param {() => Promise<void>} read
@@ -61,11 +62,14 @@ export function repeatRead(signal, every, read, failed = () => {}) {
 }
 
 /**
- * Read a path of the API: once, or again every `every` seconds. The last data stays while it is read again, and while
- * another `query` of the same path is read. A null path, or `skip`, reads nothing.
+ * Read a path of the API: once, or again every `every` seconds. The last data stays while it is
+ * read again, and while another `query` of the same path is read. A null path, or `skip`, reads
+ * nothing.
  * @param {string | null} path
- * @param {{ query?: Record<string, any>, every?: number | null, isRepeated?: boolean, skip?: boolean }} [options]
- * @returns {{ data: any, pagination: any, error: any, isLoading: boolean, reload: () => Promise<void> }}
+ * @param {{ query?: Record<string, any>, every?: number | null, isRepeated?: boolean,
+ *   skip?: boolean }} [options]
+ * @returns {{ data: any, pagination: any, error: any, isLoading: boolean,
+ *   reload: () => Promise<void> }}
  */
 export function useApi(path, { query, every = null, isRepeated = false, skip = false } = {}) {
   const address = path && !skip ? url(path, query) : null;
@@ -98,17 +102,23 @@ export function useApi(path, { query, every = null, isRepeated = false, skip = f
   };
 }
 
-/** Return whose session it is: `{ user, role, tenant, isOperator }`. A change of it draws the page anew. */
+/**
+ * Return whose session it is: `{ user, role, tenant, isOperator }`. A change of it draws the page
+ * anew.
+ */
 export const useSession = () => session.get();
 
 /** Return whether the role may trigger, cancel and retry; the API refuses it to others. */
 export const mayWrite = () => session.mayWrite;
 
 const clocks = new Set();
-setInterval(() => document.hidden || clocks.forEach((tick) => tick()), 1000);
+setInterval(() => {
+  if (!document.hidden) for (const tick of clocks) tick();
+}, 1000);
 
 /**
- * Return what `compute` returns, and draw again when that has changed with the time: it is computed every second.
+ * Return what `compute` returns, and draw again when that has changed with the time: it is computed
+ * every second.
  * @template {string | number} T
  * @param {() => T} compute
  * @returns {T}

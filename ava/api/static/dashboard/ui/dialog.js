@@ -1,8 +1,7 @@
 // Dialogs and notices.
 
+import { plain } from "../format.js";
 import { html, render, useEffect, useRef, useState } from "./preact.js";
-
-/** @typedef {import("preact").ComponentChildren} Children */
 
 /**
  * Show a message that disappears after some seconds.
@@ -12,18 +11,28 @@ import { html, render, useEffect, useRef, useState } from "./preact.js";
 export function notify(text, kind = "good") {
   const line = document.createElement("p");
   line.className = `notice ${kind}`;
-  line.textContent = text;
+  line.textContent = plain(text);
   document.getElementById("notices").append(line);
   setTimeout(() => line.remove(), kind === "bad" ? 9000 : 4500);
 }
 
 /**
- * A form in a dialog. `onSubmit` gets the values of its fields by name; if it throws, the dialog stays open and shows
- * the message, else `onClose` follows.
- * @param {{ title: string, text?: Children, action: string, kind?: "primary" | "danger", onSubmit: (values: any) => any,
- *   onClose: () => void, children?: Children, class?: string }} props
+ * A form in a dialog. `onSubmit` gets the values of its fields by name; if it throws, the dialog
+ * stays open and shows the message, else `onClose` follows.
+ * @param {{ title: string, text?: import("preact").ComponentChildren, action: string,
+ *   kind?: "primary" | "danger", onSubmit: (values: any) => any,
+ *   onClose: () => void, children?: import("preact").ComponentChildren, class?: string }} props
  */
-export function Dialog({ title, text, action, kind = "primary", onSubmit, onClose, children, class: name }) {
+export function Dialog({
+  title,
+  text,
+  action,
+  kind = "primary",
+  onSubmit,
+  onClose,
+  children,
+  class: name,
+}) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const [refusal, setRefusal] = useState("");
   const [isBusy, setBusy] = useState(false);
@@ -57,9 +66,11 @@ export function Dialog({ title, text, action, kind = "primary", onSubmit, onClos
 }
 
 /**
- * Ask in a dialog. Returns what `submit` returns once it has succeeded, without one the values; null if it is closed.
- * @param {{ title: string, text?: Children, action: string, kind?: "primary" | "danger", body?: Children,
- *   submit?: (values: any) => any }} question
+ * Ask in a dialog. Returns what `submit` returns once it has succeeded, without one the values;
+ * null if it is closed.
+ * @param {{ title: string, text?: import("preact").ComponentChildren, action: string,
+ *   kind?: "primary" | "danger",
+ *   body?: import("preact").ComponentChildren, submit?: (values: any) => any }} question
  * @returns {Promise<any>}
  */
 export function ask({ title, text, action, kind, body, submit }) {

@@ -1,6 +1,6 @@
 // The small components: buttons, cards, states, times, ids, fields.
 
-import { ago, full, moment, ran, short, span } from "../format.js";
+import { ago, full, lasted, moment, short } from "../format.js";
 import { useClock } from "./data.js";
 import { notify } from "./dialog.js";
 import { Icon } from "./icons.js";
@@ -12,9 +12,10 @@ import { Boundary, cloneElement, html, useState } from "./preact.js";
 export const classes = (...names) => names.filter(Boolean).join(" ") || undefined;
 
 /**
- * A button that runs `onclick`, one call at a time, and shows the message of an error. With an icon alone, `title` is
- * its name.
- * @param {{ onclick?: (event: Event) => any, kind?: "" | "primary" | "danger" | "quiet", icon?: string, class?: string,
+ * A button that runs `onclick`, one call at a time, and shows the message of an error. With an icon
+ * alone, `title` is its name.
+ * @param {{ onclick?: (event: Event) => any, kind?: "" | "primary" | "danger" | "quiet",
+ *   icon?: string, class?: string,
  *   disabled?: boolean, title?: string, children?: Children, [attribute: string]: any }} props
  */
 export function Button({ onclick, kind, icon, disabled, children, class: name, ...rest }) {
@@ -41,7 +42,8 @@ export function Button({ onclick, kind, icon, disabled, children, class: name, .
 
 /**
  * A box with a heading. A part that cannot be drawn leaves the other boxes as they are.
- * @param {{ title: string, actions?: Children, children?: Children, class?: string, [attribute: string]: any }} props
+ * @param {{ title: string, actions?: Children, children?: Children, class?: string,
+ *   [attribute: string]: any }} props
  */
 export function Card({ title, actions, children, class: name, ...rest }) {
   return html`<section class=${classes("card", name)} aria-label=${title} ...${rest}>
@@ -51,8 +53,10 @@ export function Card({ title, actions, children, class: name, ...rest }) {
 }
 
 /**
- * The heading of a page. `crumbs` are pairs of a title and an address; `children` follow the title in its line.
- * @param {{ title: Children, crumbs?: [string, string][], actions?: Children, children?: Children, class?: string }} props
+ * The heading of a page. `crumbs` are pairs of a title and an address; `children` follow the title
+ * in its line.
+ * @param {{ title: Children, crumbs?: [string, string][], actions?: Children, children?: Children,
+ *   class?: string }} props
  */
 export function Heading({ title, crumbs = [], actions, children, class: name }) {
   return html`<div class=${classes("heading", name)}>
@@ -60,7 +64,10 @@ export function Heading({ title, crumbs = [], actions, children, class: name }) 
       ${
         crumbs.length > 0 &&
         html`<nav class="crumbs" aria-label="Path">
-          ${crumbs.map(([text, href]) => html`<a key=${href} href=${href}>${text}</a><span aria-hidden="true">/</span>`)}
+          ${crumbs.map(
+            ([text, href]) => html`<a key=${href} href=${href}>${text}</a><span
+            aria-hidden="true">/</span>`,
+          )}
         </nav>`
       }
       <div class="row"><h1>${title}</h1>${children}</div>
@@ -71,11 +78,24 @@ export function Heading({ title, crumbs = [], actions, children, class: name }) 
 
 /** The icon of each state: its shape says what its colour says. */
 const STATE_ICONS = {
-  ...{ completed: "check", delivered: "check", accepted: "check", fired: "check", satisfied: "check" },
+  ...{
+    completed: "check",
+    delivered: "check",
+    accepted: "check",
+    fired: "check",
+    satisfied: "check",
+  },
   ...{ failed: "cross", abandoned: "cross", refused: "cross", missed: "cross", lost: "cross" },
   ...{ silent: "warn", degraded: "warn", "no node": "warn", "no claim": "warn" },
   ...{ cancelled: "stop", cancelling: "stop", skipped: "skip", expired: "clock", revoked: "stop" },
-  ...{ running: "play", pending: "dots", queued: "wait", scheduled: "clock", waiting: "wait", paused: "pause" },
+  ...{
+    running: "play",
+    pending: "dots",
+    queued: "wait",
+    scheduled: "clock",
+    waiting: "wait",
+    paused: "pause",
+  },
   ...{ live: "dot", active: "dot", enabled: "dot", disabled: "stop" },
 };
 
@@ -90,7 +110,8 @@ export function Pill({ state, children, class: name, ...rest }) {
 }
 
 /**
- * A time as how long ago, kept up to date; the exact time is its title. `isExact`: the other way around.
+ * A time as how long ago, kept up to date; the exact time is its title. `isExact`: the other way
+ * around.
  * @param {{ ts: string | null | undefined, isExact?: boolean, class?: string }} props
  */
 export function When({ ts, isExact = false, class: name }) {
@@ -103,27 +124,18 @@ export function When({ ts, isExact = false, class: name }) {
 
 /**
  * How long a job ran, or has run.
- * @param {{ job: { started_at?: string, completed_at?: string, duration_ms?: number | null }, class?: string }} props
+ * @param {{ job: { started_at?: string, completed_at?: string, duration_ms?: number | null },
+ *   class?: string }} props
  */
 export function Duration({ job, class: name }) {
   const isLive = Boolean(job.started_at) && !job.completed_at;
-  const text = useClock(() => durationText(job, Date.now()));
+  const text = useClock(() => lasted(job, Date.now()));
   return html`<span class=${classes("duration", isLive && "live", name)}>${text}</span>`;
 }
 
 /**
- * Return how long a job ran, or has run at a time in milliseconds; "–" before it starts.
- * @param {{ started_at?: string, completed_at?: string, duration_ms?: number | null }} job
- * @param {number} now
+ * Copy a text; outside of HTTPS and localhost a browser has no clipboard that scripts may write.
  */
-export function durationText(job, now) {
-  if (job.started_at && !job.completed_at) {
-    return span(Math.max(0, Math.floor((now - Date.parse(job.started_at)) / 1000) * 1000));
-  }
-  return job.started_at ? ran(job) : "–";
-}
-
-/** Copy a text; outside of HTTPS and localhost a browser has no clipboard that scripts may write. */
 export async function copyText(text) {
   if (navigator.clipboard) await navigator.clipboard.writeText(text);
   else {
@@ -139,35 +151,44 @@ export async function copyText(text) {
 
 /**
  * A button that copies a text.
- * @param {{ text: string | (() => string), label?: string, class?: string, children?: Children }} props
+ * @param {{ text: string | (() => string), label?: string, class?: string,
+ *   children?: Children }} props
  */
 export function Copy({ text, label = "Copy", class: name, children }) {
   const copy = () => copyText(typeof text === "function" ? text() : text);
-  return html`<${Button} kind="quiet" icon="copy" class=${classes("copy", name)} title=${label} onclick=${copy}>
+  return html`<${Button} kind="quiet" icon="copy" class=${classes("copy", name)} title=${label}
+    onclick=${copy}>
     ${children}<//>`;
 }
 
 /**
  * An id, shortened to what differs between neighbours, with a button that copies all of it.
- * @param {{ id: string | null | undefined, href?: string, class?: string, isWhole?: boolean }} props
+ * @param {{ id: string | null | undefined, href?: string, class?: string,
+ *   isWhole?: boolean }} props
  */
 export function Id({ id, href, class: name, isWhole = false }) {
   if (!id) return html`<span class="muted">–</span>`;
   const text = isWhole ? id : short(id);
   return html`<span class=${classes("id mono", name)} title=${id}>
-    ${href ? html`<a href=${href}>${text}</a>` : html`<span>${text}</span>`}<${Copy} text=${id} label=${`Copy ${id}`} />
+    ${href ? html`<a href=${href}>${text}</a>` : html`<span>${text}</span>`}<${Copy} text=${id}
+      label=${`Copy ${id}`} />
   </span>`;
 }
 
 /**
- * What is shown in place of an empty list: why it is empty, the next step, and a command that takes it.
+ * What is shown in place of an empty list: why it is empty, the next step, and a command that takes
+ * it.
  * @param {{ title: Children, command?: string, children?: Children, class?: string }} props
  */
 export function Empty({ title, command, children, class: name }) {
   return html`<div class=${classes("empty", name)}>
     <p><strong>${title}</strong></p>
     ${children && html`<p>${children}</p>`}
-    ${command && html`<p class="command"><code>${command}</code><${Copy} text=${command} label="Copy the command" /></p>`}
+    ${
+      command &&
+      html`<p class="command"><code>${command}</code><${Copy} text=${command}
+      label="Copy the command" /></p>`
+    }
   </div>`;
 }
 
@@ -187,7 +208,8 @@ let fieldNumber = 0;
 
 /**
  * A labelled control: the first child, which may be followed by its datalist.
- * @param {{ label: string, hint?: Children, error?: Children, children?: any, class?: string }} props
+ * @param {{ label: string, hint?: Children, error?: Children, children?: any,
+ *   class?: string }} props
  */
 export function Field({ label, hint, error, children, class: name }) {
   const [own] = useState(() => `field-${++fieldNumber}`);
@@ -196,8 +218,14 @@ export function Field({ label, hint, error, children, class: name }) {
   const id = control?.props.id ?? own;
   const notes = [hint && `${id}-hint`, error && `${id}-error`].filter(Boolean).join(" ");
   // A description without values is one object for all fields that are drawn with it.
-  const attributes = { id, "aria-describedby": notes || undefined, ...(error && { "aria-invalid": "true" }) };
-  const labelled = [children].flat().map((child) => (child === control ? cloneElement(child, attributes) : child));
+  const attributes = {
+    id,
+    "aria-describedby": notes || undefined,
+    ...(error && { "aria-invalid": "true" }),
+  };
+  const labelled = [children]
+    .flat()
+    .map((child) => (child === control ? cloneElement(child, attributes) : child));
   return html`<div class=${classes("field", name)}>
     <label for=${id}>${label}</label>${labelled}
     ${hint && html`<small id=${`${id}-hint`}>${hint}</small>`}
@@ -207,14 +235,16 @@ export function Field({ label, hint, error, children, class: name }) {
 
 /**
  * A list to choose from. Options are values, or pairs of a value and its text.
- * @param {{ value?: string, options: (string | [string, string])[], onchange?: (value: string) => void,
- *   [attribute: string]: any }} props
+ * @param {{ value?: string, options: (string | [string, string])[],
+ *   onchange?: (value: string) => void, [attribute: string]: any }} props
  */
 export function Select({ value, options, onchange, ...rest }) {
-  return html`<select ...${rest} value=${value} onchange=${(event) => onchange?.(event.currentTarget.value)}>
+  return html`<select ...${rest} value=${value}
+    onchange=${(event) => onchange?.(event.currentTarget.value)}>
     ${options.map((option) => {
       const [key, text] = Array.isArray(option) ? option : [option, option];
-      return html`<option key=${key} value=${key} selected=${key === value}>${text ?? key}</option>`;
+      return html`<option key=${key} value=${key} selected=${key === value}>${text ?? key}
+      </option>`;
     })}
   </select>`;
 }
@@ -238,7 +268,10 @@ export function Progress({ value, message, class: name }) {
 export function Sparkline({ values, label, class: name }) {
   const most = Math.max(1e-9, ...values.map((value) => value ?? 0));
   const step = 100 / Math.max(1, values.length - 1);
-  const points = values.map((value, at) => `${(at * step).toFixed(1)},${(23 - (22 * (value ?? 0)) / most).toFixed(1)}`);
-  return html`<svg class=${classes("sparkline", name)} viewBox="0 0 100 24" preserveAspectRatio="none" role="img"
+  const points = values.map(
+    (value, at) => `${(at * step).toFixed(1)},${(23 - (22 * (value ?? 0)) / most).toFixed(1)}`,
+  );
+  return html`<svg class=${classes("sparkline", name)} viewBox="0 0 100 24"
+    preserveAspectRatio="none" role="img"
     aria-label=${label}><polyline points=${points.join(" ")} /></svg>`;
 }

@@ -1,4 +1,5 @@
-// The icons: drawn on 16 by 16 pixels with strokes of the text's colour, so that they need no file and follow the theme.
+// The icons: drawn on 16 by 16 pixels with strokes of the text's colour, so that they need no file
+// and follow the theme.
 
 import { html } from "./preact.js";
 
@@ -27,7 +28,7 @@ const PATHS = {
   jobs: "M2.5 4h.01M2.5 8h.01M2.5 12h.01M5.5 4h8M5.5 8h8M5.5 12h8",
   key: "M10.5 2.2a3.3 3.3 0 1 1 0 6.6 3.3 3.3 0 0 1 0-6.6M8 7.8l-5.8 5.8M4.6 11.2l2 2",
   left: "m10 4-4 4 4 4",
-  link: "M6.6 9.4a2.8 2.8 0 0 0 4 0l2.3-2.3a2.8 2.8 0 0 0-4-4L7.7 4.3M9.4 6.6a2.8 2.8 0 0 0-4 0L3.1 8.9a2.8 2.8 0 0 0 4 4l1.2-1.2",
+  link: "M6.5 9.5l3-3M7.5 4.5 9 3a2.8 2.8 0 0 1 4 4l-1.5 1.5M8.5 11.5 7 13a3 3 0 0 1-4-4l1.5-1.5",
   menu: "M2 4h12M2 8h12M2 12h12",
   moon: "M13.5 9.6A6 6 0 1 1 6.4 2.5a4.8 4.8 0 0 0 7.1 7.1",
   node: "M2 2.5h12v4.6H2zM2 8.9h12v4.6H2zM4.6 4.8h.01M4.6 11.2h.01",
@@ -44,7 +45,7 @@ const PATHS = {
   skip: "m3.5 3.5 6 4.5-6 4.5zM12.5 3.5v9",
   stop: "M8 1.8a6.2 6.2 0 1 1 0 12.4A6.2 6.2 0 0 1 8 1.8M3.8 3.8l8.4 8.4",
   subscription: "M2.5 13.5h.01M2.5 9a4.5 4.5 0 0 1 4.5 4.5M2.5 5a8.5 8.5 0 0 1 8.5 8.5M2.5 2.5",
-  sun: "M8 5a3 3 0 1 1 0 6 3 3 0 0 1 0-6M8 1v1.4M8 13.6V15M1 8h1.4M13.6 8H15M3 3l1 1M12 12l1 1M3 13l1-1M12 4l1-1",
+  sun: "M8 5a3 3 0 1 1 0 6 3 3 0 0 1 0-6M8 1v1.4M8 13.6V15M1 8h1.4M13.6 8H15M3 3l1 1M12 12l1 1",
   tag: "M2.5 2.5H8l5.8 5.8-5.5 5.5L2.5 8zM5.4 5.4h.01",
   tenant: "M2.5 14V2.5h7V14M9.5 6.5h4V14M1 14h14M5 5.5h2M5 8.5h2M5 11.5h2",
   trash: "M2.5 4.2h11M6 4V2.2h4V4M4 4.4l.7 9.4h6.6l.7-9.4",
@@ -53,7 +54,8 @@ const PATHS = {
   wait: "M4 2h8M4 14h8M4.8 2v2.6L8 8l3.2-3.4V2M4.8 14v-2.6L8 8l3.2 3.4V14",
   warn: "M8 2.2 14.5 13.5h-13zM8 6.5v3.2M8 11.6v.1",
   webhook: "m1.8 7.6 12.4-5.4-4.6 12-2.6-5zM7 9.2l7-7",
-  worker: "M4.5 4.5h7v7h-7zM6.5 1.5v3M9.5 1.5v3M6.5 11.5v3M9.5 11.5v3M1.5 6.5h3M1.5 9.5h3M11.5 6.5h3M11.5 9.5h3",
+  worker:
+    "M4.5 4.5h7v7h-7zM6.5 1.5v3M9.5 1.5v3M6.5 11.5v3M9.5 11.5v3M1.5 6.5h3M1.5 9.5h3M11.5 6.5h3",
 };
 
 /** @typedef {keyof typeof PATHS} IconName */
@@ -64,6 +66,7 @@ const PATHS = {
  */
 export function Icon({ name, class: more }) {
   const path = PATHS[/** @type {IconName} */ (name)] ?? PATHS.dot;
-  return html`<svg class=${more ? `icon ${more}` : "icon"} viewBox="0 0 16 16" aria-hidden="true" data-icon=${name}>
+  return html`<svg class=${more ? `icon ${more}` : "icon"} viewBox="0 0 16 16" aria-hidden="true"
+    data-icon=${name}>
     <path d=${path} /></svg>`;
 }

@@ -1,14 +1,15 @@
 // JSON that folds, is searched and copied.
 
 import { bytes } from "../format.js";
-import { Button, classes, Copy } from "./elements.js";
+import { Button, Copy, classes } from "./elements.js";
 import { findJson, jsonLines } from "./json_lines.js";
 import { html, useMemo, useState } from "./preact.js";
 
 const LINES = 500;
 
 /**
- * A JSON value. `hidden` is the reason why the caller may not see it; `name` is what it is called: "Input".
+ * A JSON value. `hidden` is the reason why the caller may not see it; `name` is what it is called:
+ * "Input".
  * @param {{ value: any, hidden?: string | false | null, name?: string, class?: string }} props
  */
 export function Json({ value, hidden, name = "JSON", class: more }) {
@@ -16,22 +17,33 @@ export function Json({ value, hidden, name = "JSON", class: more }) {
   const [sought, setSought] = useState("");
   const [max, setMax] = useState(LINES);
   const whole = useMemo(() => JSON.stringify(value, null, 2) ?? "null", [value]);
+  const size = useMemo(() => new TextEncoder().encode(whole).length, [whole]);
   const found = useMemo(() => findJson(value, sought), [value, sought]);
   if (hidden) return html`<p class="muted">${hidden}</p>`;
-  const open = new Map([...chosen, ...[...found.paths].map((path) => /** @type {const} */ ([path, false]))]);
+  const open = new Map([
+    ...chosen,
+    ...[...found.paths].map((path) => /** @type {const} */ ([path, false])),
+  ]);
   const { lines, isCut } = jsonLines(value, open, max);
   const fold = ({ path, isFolded }) => setChosen(new Map(chosen).set(path, !isFolded));
   const isLong = lines.length > 12 || isCut || sought;
   return html`<div class=${classes("json-box", more)}>
     <div class="row json-tools">
-      <small>${bytes(whole.length)}</small>
-      ${isLong && html`<input type="search" placeholder="Search" aria-label=${`Search in ${name}`} value=${sought}
-        oninput=${(event) => setSought(event.currentTarget.value)} />`}
+      <small>${bytes(size)}</small>
+      ${
+        isLong &&
+        html`<input type="search" placeholder="Search" aria-label=${`Search in ${name}`}
+        value=${sought}
+        oninput=${(event) => setSought(event.currentTarget.value)} />`
+      }
       ${sought && html`<small role="status">${found.count} found</small>`}
       <${Copy} text=${whole} label=${`Copy ${name}`} />
     </div>
     <pre class="json" tabindex="0" aria-label=${name}>
-      ${lines.map((line, at) => html`<${Line} key=${at} line=${line} sought=${sought} onFold=${fold} />`)}
+      ${lines.map(
+        (line, at) => html`<${Line} key=${at} line=${line} sought=${sought}
+        onFold=${fold} />`,
+      )}
     </pre>
     ${isCut && html`<${Button} kind="quiet" onclick=${() => setMax(max * 4)}>More lines<//>`}
   </div>`;
@@ -42,7 +54,8 @@ function Line({ line, sought, onFold }) {
   return html`<div class="line" style=${{ "--depth": String(depth) }}>
     ${
       path !== null &&
-      html`<button type="button" class="fold" aria-expanded=${!isFolded} onclick=${() => onFold(line)}
+      html`<button type="button" class="fold" aria-expanded=${!isFolded}
+        onclick=${() => onFold(line)}
         aria-label=${`${isFolded ? "Unfold" : "Fold"} ${name ?? "the value"}`}></button>`
     }
     ${name !== null && html`<span class="key">${marked(name, sought)}</span>: `}

@@ -7,8 +7,8 @@ const DEEP = 3;
 
 /**
  * One line. `kind` colours its text; `path` is that of a value that can be folded, else null.
- * @typedef {{ path: string | null, depth: number, name: string | null, text: string, kind: string, isFolded: boolean,
- *   end: string }} Line
+ * @typedef {{ path: string | null, depth: number, name: string | null, text: string, kind: string,
+ *   isFolded: boolean, end: string }} Line
  */
 
 /**
@@ -16,11 +16,13 @@ const DEEP = 3;
  * @param {string} path
  * @param {string | number} name
  */
-const within = (path, name) => `${path}/${String(name).replaceAll("~", "~0").replaceAll("/", "~1")}`;
+const within = (path, name) =>
+  `${path}/${String(name).replaceAll("~", "~0").replaceAll("/", "~1")}`;
 
 const entriesOf = (value) =>
   Array.isArray(value) ? value.map((each, at) => [at, each]) : Object.entries(value);
-const isNested = (value) => typeof value === "object" && value !== null && entriesOf(value).length > 0;
+const isNested = (value) =>
+  typeof value === "object" && value !== null && entriesOf(value).length > 0;
 
 /**
  * Return whether a value is folded: as the reader chose, else from a depth on, unless it is short.
@@ -35,7 +37,8 @@ function isFolded(value, depth, chosen) {
 }
 
 /**
- * Return the first lines of a value, at most `max`. `chosen` holds, by path, whether the reader folded a value.
+ * Return the first lines of a value, at most `max`. `chosen` holds, by path, whether the reader
+ * folded a value.
  * @param {any} value
  * @param {Map<string, boolean>} chosen
  * @param {number} max
@@ -73,7 +76,12 @@ export function jsonLines(value, chosen, max) {
 /** Return what a line shows of a value without parts. */
 function scalar(value, path, depth, chosen) {
   if (typeof value !== "string") {
-    const kind = typeof value === "number" ? "number" : typeof value === "object" && value !== null ? "" : "word";
+    const kind =
+      typeof value === "number"
+        ? "number"
+        : typeof value === "object" && value !== null
+          ? ""
+          : "word";
     return { text: JSON.stringify(value) ?? "null", kind };
   }
   const canFold = value.length > LONG;
@@ -88,7 +96,8 @@ function scalar(value, path, depth, chosen) {
 }
 
 /**
- * Return the paths of the values that contain a text in a name or a value, and of all that they are in.
+ * Return the paths of the values that contain a text in a name or a value, and of all that they are
+ * in.
  * @param {any} value
  * @param {string} text
  * @returns {{ count: number, paths: Set<string> }}
@@ -98,8 +107,16 @@ export function findJson(value, text) {
   const paths = new Set();
   let count = 0;
   const look = (name, value, path) => {
-    const own = isNested(value) ? "" : typeof value === "string" ? value : (JSON.stringify(value) ?? "");
-    let isFound = [name, own].some((each) => String(each ?? "").toLowerCase().includes(wanted));
+    const own = isNested(value)
+      ? ""
+      : typeof value === "string"
+        ? value
+        : (JSON.stringify(value) ?? "");
+    let isFound = [name, own].some((each) =>
+      String(each ?? "")
+        .toLowerCase()
+        .includes(wanted),
+    );
     if (isFound) count += 1;
     if (isNested(value)) {
       for (const [key, each] of entriesOf(value)) {

@@ -1,4 +1,5 @@
-// The pause of a record, in one form on every page: what it says, and the button that begins and ends it.
+// The pause of a record, in one form on every page: what it says, and the button that begins and
+// ends it.
 
 import { post } from "../api.js";
 import { mayWrite } from "./data.js";
@@ -9,8 +10,10 @@ import { html } from "./preact.js";
 const LONGEST_REASON = 500;
 
 /**
- * The button that pauses or resumes the record at `path`. `text` is what a pause does; `body` is sent with both calls.
- * @param {{ record: any, path: string, name: string, text?: string, body?: object, onChange?: () => any, class?: string }} props
+ * The button that pauses or resumes the record at `path`. `text` is what a pause does; `body` is
+ * sent with both calls.
+ * @param {{ record: any, path: string, name: string, text?: string, body?: object,
+ *   onChange?: () => any, class?: string }} props
  */
 export function Pauses({ record, path, name, text, body = {}, onChange, class: more }) {
   if (!mayWrite()) return null;
@@ -21,14 +24,17 @@ export function Pauses({ record, path, name, text, body = {}, onChange, class: m
   const input = html`<input name="reason" maxlength=${LONGEST_REASON} autocomplete="off" />`;
   const pause = () => {
     ask({
-      title: `Pause ${name}?`, action: "Pause", text,
+      title: `Pause ${name}?`,
+      action: "Pause",
+      text,
       body: html`<${Field} label="Reason" hint="Optional">${input}<//>`,
       submit: ({ reason }) => act("pause", { reason: reason || null }),
     });
   };
   const isPaused = Boolean(record.paused);
   const verb = isPaused ? "Resume" : "Pause";
-  return html`<${Button} class=${more} icon=${isPaused ? "play" : "pause"} aria-label=${`${verb} ${name}`}
+  return html`<${Button} class=${more} icon=${isPaused ? "play" : "pause"}
+    aria-label=${`${verb} ${name}`}
     onclick=${isPaused ? () => act("resume") : pause}>${isPaused ? "Resume" : "Pause …"}<//>`;
 }
 
@@ -38,7 +44,9 @@ export function Pauses({ record, path, name, text, body = {}, onChange, class: m
  */
 export function PauseLine({ paused }) {
   if (!paused) return null;
-  const by = paused.by === null ? "the platform" : (paused.by?.label ?? paused.by?.id ?? "the system");
+  const by =
+    paused.by === null ? "the platform" : (paused.by?.label ?? paused.by?.id ?? "the system");
   return html`<p class="pause" role="status">
-    Paused by <span class="mono">${by}</span> <${When} ts=${paused.at} />${paused.reason && `: ${paused.reason}`}</p>`;
+    Paused by <span class="mono">${by}</span> <${When} ts=${paused.at} />
+    ${paused.reason && `: ${paused.reason}`}</p>`;
 }

@@ -1,7 +1,7 @@
 // Preact and htm: the dashboard draws with them alone, and never parses a string as HTML.
 
 import htm from "htm";
-import { cloneElement, Component, createContext, Fragment, h, options, render } from "preact";
+import { Component, cloneElement, createContext, Fragment, h, options, render } from "preact";
 import {
   useCallback,
   useContext,
@@ -12,10 +12,16 @@ import {
   useRef,
   useState,
 } from "preact/hooks";
+import { plain } from "../format.js";
 import { feed } from "../freshness.js";
 
-export { cloneElement, Component, createContext, Fragment, h, render };
 export {
+  Component,
+  cloneElement,
+  createContext,
+  Fragment,
+  h,
+  render,
   useCallback,
   useContext,
   useEffect,
@@ -25,13 +31,6 @@ export {
   useRef,
   useState,
 };
-
-/** Characters that turn the direction of the text around them, so that it reads as another one. */
-const TURNING = /[\u202a-\u202e\u2066-\u2069]/g;
-
-/** Return a text with the characters that turn its direction written as JSON does. */
-const plain = (text) =>
-  text.replace(TURNING, (found) => `\\u${found.charCodeAt(0).toString(16)}`);
 
 /** Preact draws each string as a node without a type; its text must not turn what is beside it. */
 options.vnode = (node) => {
@@ -45,7 +44,10 @@ export const html = htm.bind(h);
 /** Seconds after which a part that could not be drawn is drawn again. */
 const REDRAW_SECONDS = 5;
 
-/** A part of the page: if it cannot be drawn, the banner says so, and it is drawn again some seconds later. */
+/**
+ * A part of the page: if it cannot be drawn, the banner says so, and it is drawn again some seconds
+ * later.
+ */
 export class Boundary extends Component {
   state = { error: null };
 
@@ -74,7 +76,8 @@ export class Boundary extends Component {
 }
 
 /**
- * Draw a page into `main` until `signal` aborts. A change of the address's query draws it again by `useQuery`.
+ * Draw a page into `main` until `signal` aborts. A change of the address's query draws it again by
+ * `useQuery`.
  * @param {Element} main
  * @param {import("preact").ComponentChild} vnode
  * @param {AbortSignal} signal

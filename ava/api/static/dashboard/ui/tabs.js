@@ -1,9 +1,9 @@
 // Tabs, and menus of actions.
 
 import { number } from "../format.js";
+import { notify } from "./dialog.js";
 import { classes } from "./elements.js";
 import { Icon } from "./icons.js";
-import { notify } from "./dialog.js";
 import { html, useRef, useState } from "./preact.js";
 
 /**
@@ -22,54 +22,78 @@ export function placeAfter(key, at, count) {
 let tabsNumber = 0;
 
 /**
- * Tabs. Items are a key, a title, and a count that may be null. The content follows as the only child.
+ * Tabs. Items are a key, a title, and a count that may be null. The content follows as the only
+ * child.
  * @param {{ label: string, items: [string, string, (number | string | null)?][], current: string,
- *   onSelect: (key: string) => void, children?: import("preact").ComponentChildren, class?: string }} props
+ *   onSelect: (key: string) => void, children?: import("preact").ComponentChildren, class?: string
+ * }} props
  */
 export function Tabs({ label, items, current, onSelect, children, class: name }) {
   const [id] = useState(() => `tabs-${++tabsNumber}`);
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   const move = (event) => {
-    const place = placeAfter(event.key, items.findIndex(([key]) => key === current), items.length);
+    const place = placeAfter(
+      event.key,
+      items.findIndex(([key]) => key === current),
+      items.length,
+    );
     if (place === null || event.key === "ArrowDown" || event.key === "ArrowUp") return;
     event.preventDefault();
     onSelect(items[place][0]);
     /** @type {HTMLElement} */ (list.current.children[place]).focus();
   };
-  const tab = ([key, title, count]) => html`<button type="button" role="tab" key=${key} id=${`${id}-${key}`}
-    aria-selected=${key === current} aria-controls=${children && key === current ? `${id}-panel` : undefined}
+  const tab = ([key, title, count]) => html`<button type="button" role="tab" key=${key}
+    id=${`${id}-${key}`}
+    aria-selected=${key === current}
+      aria-controls=${children && key === current ? `${id}-panel` : undefined}
     tabindex=${key === current ? 0 : -1} onclick=${() => onSelect(key)}>${title}
-    ${count !== null && count !== undefined && html`<span class="count">${typeof count === "number" ? number(count) : count}</span>`}
+    ${
+      count !== null &&
+      count !== undefined &&
+      html`<span class="count">
+    ${typeof count === "number" ? number(count) : count}</span>`
+    }
   </button>`;
   return html`
-    <div class=${classes("tabs", name)} role="tablist" aria-label=${label} ref=${list} onkeydown=${move}>
+    <div class=${classes("tabs", name)} role="tablist" aria-label=${label} ref=${list}
+      onkeydown=${move}>
       ${items.map(tab)}
     </div>
-    ${children && html`<div role="tabpanel" id=${`${id}-panel`} aria-labelledby=${`${id}-${current}`}>${children}</div>`}`;
+    ${
+      children &&
+      html`<div role="tabpanel" id=${`${id}-panel`}
+      aria-labelledby=${`${id}-${current}`}>${children}</div>`
+    }`;
 }
 
 /**
  * A button that opens a menu of actions. Items that are false are left out.
- * @param {{ label: string, icon?: string, class?: string, items: (false | null | { label: string, icon?: string,
- *   action: () => any, kind?: "danger", disabled?: boolean })[] }} props
+ * @param {{ label: string, icon?: string, class?: string, items: any[] }} props each item is
+ *   `{ label, icon, action, kind, disabled }`
  */
 export function Menu({ label, icon = "dots", items, class: name }) {
   const [id] = useState(() => `menu-${++tabsNumber}`);
   const button = useRef(/** @type {HTMLElement | null} */ (null));
   const menu = useRef(/** @type {HTMLElement | null} */ (null));
-  const entries = () => /** @type {HTMLElement[]} */ ([...menu.current.querySelectorAll("button:not(:disabled)")]);
+  const entries = () =>
+    /** @type {HTMLElement[]} */ ([...menu.current.querySelectorAll("button:not(:disabled)")]);
   const place = (event) => {
     if (event.newState !== "open") return;
     const from = button.current.getBoundingClientRect();
     const { offsetWidth: width, offsetHeight: height } = menu.current;
     const isBelow = from.bottom + height + 4 < innerHeight;
-    menu.current.style.left = `${Math.max(8, Math.min(from.right - width, innerWidth - width - 8))}px`;
+    const left = Math.max(8, Math.min(from.right - width, innerWidth - width - 8));
+    menu.current.style.left = `${left}px`;
     menu.current.style.top = `${isBelow ? from.bottom + 4 : Math.max(8, from.top - height - 4)}px`;
     entries()[0]?.focus();
   };
   const move = (event) => {
     const all = entries();
-    const next = placeAfter(event.key, all.indexOf(/** @type {any} */ (document.activeElement)), all.length);
+    const next = placeAfter(
+      event.key,
+      all.indexOf(/** @type {any} */ (document.activeElement)),
+      all.length,
+    );
     if (next === null) return;
     event.preventDefault();
     all[next].focus();
@@ -84,14 +108,20 @@ export function Menu({ label, icon = "dots", items, class: name }) {
   };
   const isNamed = icon === "dots";
   return html`<span class=${classes("menu-of", name)}>
-    <button type="button" class=${isNamed ? "quiet icon-only" : ""} ref=${button} popovertarget=${id} aria-haspopup="menu"
+    <button type="button" class=${isNamed ? "quiet icon-only" : ""} ref=${button}
+      popovertarget=${id} aria-haspopup="menu"
       aria-label=${isNamed ? label : undefined} title=${isNamed ? label : undefined}>
       <${Icon} name=${icon} />${!isNamed && label}</button>
-    <div class="menu-list" popover="auto" id=${id} role="menu" aria-label=${label} ref=${menu} ontoggle=${place}
+    <div class="menu-list" popover="auto" id=${id} role="menu" aria-label=${label} ref=${menu}
+      ontoggle=${place}
       onkeydown=${move}>
-      ${items.filter(Boolean).map((item) => html`<button type="button" role="menuitem" key=${item.label} tabindex="-1"
-        class=${classes("quiet", item.kind)} disabled=${item.disabled} onclick=${() => run(item.action)}>
-        ${item.icon && html`<${Icon} name=${item.icon} />`}${item.label}</button>`)}
+      ${items.filter(Boolean).map(
+        (item) => html`<button type="button" role="menuitem"
+        key=${item.label} tabindex="-1"
+        class=${classes("quiet", item.kind)} disabled=${item.disabled}
+          onclick=${() => run(item.action)}>
+        ${item.icon && html`<${Icon} name=${item.icon} />`}${item.label}</button>`,
+      )}
     </div>
   </span>`;
 }

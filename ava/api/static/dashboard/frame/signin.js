@@ -1,0 +1,56 @@
+// Signing in: an API key, or the four headers, become a session.
+
+import { isKey, session } from "../session.js";
+import { Field, html, Select, useEffect, useRef, useState } from "../ui/index.js";
+
+const ROLES = [
+  "tenant-user",
+  "tenant-admin",
+  "tenant-system-admin",
+  "platform-admin",
+  "platform-system-admin",
+];
+const TENANT = { pattern: "ten_[0-9a-z_]{1,60}", title: "ten_ and 1 to 60 of a-z, 0-9 and _" };
+const USER = { pattern: "usr_[0-9a-z_]{1,60}", title: "usr_ and 1 to 60 of a-z, 0-9 and _" };
+const PLAIN = { required: true, autocomplete: "off", spellcheck: false, autocapitalize: "none" };
+
+/**
+ * The page that signs in. `refusal` says why a link did not.
+ * @param {{ onDone: () => void, refusal?: string }} props
+ */
+export function SignIn({ onDone, refusal = "" }) {
+  const secret = useRef(/** @type {HTMLInputElement | null} */ (null));
+  const [hasKey, setKey] = useState(false);
+  const [message, setMessage] = useState(refusal);
+  const [last] = useState(() => session.last());
+  useEffect(() => secret.current.focus(), []);
+  const submit = async (event) => {
+    event.preventDefault();
+    try {
+      await session.start(/** @type {any} */ (Object.fromEntries(new FormData(event.target))));
+      onDone();
+    } catch (error) {
+      setMessage(error.status ? error.message : "Cannot reach the API.");
+    }
+  };
+  const user = last.user?.startsWith("usr_") ? last.user : undefined;
+  return html`<form class="card signin" onsubmit=${submit}>
+    <div class="row"><img src="/dashboard/icon.svg" alt="" width="32" height="32" />
+    <h1>Sign in to AVA Jobs</h1></div>
+    <p>For 12 hours, in every tab of this browser.</p>
+    <${Field} label="API key or internal secret">
+      <input ref=${secret} type="password" name="secret" ...${PLAIN} autocomplete="current-password"
+        oninput=${(event) => setKey(isKey(event.currentTarget.value))} /><//>
+    <fieldset class="plain" disabled=${hasKey}>
+      <${Field} label="Tenant"><input name="tenant" placeholder="ten_01hxyz" ...${PLAIN}
+        ...${TENANT} defaultValue=${last.tenant} /><//>
+      <${Field} label="User"><input name="user" placeholder="usr_01hxyz" ...${PLAIN} ...${USER}
+        defaultValue=${user} /><//>
+      <${Field} label="Role"><${Select} name="role" options=${ROLES}
+        value=${last.role ?? "tenant-system-admin"} /><//>
+    </fieldset>
+    <p class="refusal" role="alert">${message}</p>
+    <button type="submit" class="primary">Sign in</button>
+    <p><small>No key yet? <code>ava dashboard</code> prints a link that signs in once.</small></p>
+  </form>`;
+}
