@@ -95,6 +95,7 @@ _BLUEPRINTS = (
     job_details.trees,
     job_details.journals,
     job_details.waits,
+    job_details.told,
     schedules.blueprint,
     workers.blueprint,
     pulled_runs.blueprint,

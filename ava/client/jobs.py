@@ -14,7 +14,7 @@ from ava.client.flows import Chunk, ConnectionFailed, Flow, Item, Listing, Mode,
 from ava.client.logs import LogChoice, read_log
 from ava.client.operations import JobFilters, filter_params, start, wait
 from ava.client.reading import read
-from ava.client.records import Explanation, Job, JobRun, JobWait, JournalEntry, LogLine, Tree
+from ava.client.records import Delivery, Explanation, Job, JobRun, JobWait, JournalEntry, LogLine, Tree
 from ava.client.sent import JobChanges, TriggerOptions, segment, sent_time, trigger_entry
 
 _JOBS = "/v1/ava/jobs"
@@ -230,6 +230,11 @@ class Jobs(ApiResource[Mode]):
     def waits(self, job_id: str, *, per_page: int = 100) -> Listing[JobWait]:
         """Return a job's waits, the latest first."""
         return self._calls.records(JobWait, f"{_path(job_id)}/waits", {"per_page": per_page})
+
+    @listing
+    def deliveries(self, job_id: str, *, per_page: int = 100) -> Listing[Delivery]:
+        """Return what webhooks have sent about a job, newest first, without bodies."""
+        return self._calls.records(Delivery, f"{_path(job_id)}/deliveries", {"per_page": per_page})
 
     @call
     def why(self, job_id: str) -> Flow[Explanation]:

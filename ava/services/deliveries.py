@@ -96,6 +96,15 @@ class SentDeliveries(Deliveries):
             ),
         )
 
+    def of_job(
+        self, caller: Caller, job_id: str, *, limit: int, offset: int, before_id: str | None
+    ) -> tuple[list[Delivery], int]:
+        """Return deliveries about a job, newest first, and their number."""
+        with self._database.connect() as connection:
+            return deliveries.of_job(
+                connection, tenant_id=caller.tenant_id, job_id=job_id, limit=limit, offset=offset, before_id=before_id
+            )
+
     def redeliver(self, caller: Caller, webhook_id: str, delivery_id: str) -> Delivery:
         """Send a delivery again. Raise `WebhookNotFound`, `WebhookStateConflict` if the endpoint is paused."""
         with self._database.connect() as connection:

@@ -895,6 +895,8 @@ CREATE INDEX webhook_deliveries_by_id ON webhook_deliveries (id);
 CREATE INDEX webhook_deliveries_by_type ON webhook_deliveries (endpoint_id, status, event_type, id);
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, failures, due_at, n) WHERE status = 'pending';
 CREATE INDEX webhook_deliveries_listed ON webhook_deliveries (endpoint_id, status, id);
+-- Job ids ascend with the time, so the new entries of this index share few pages.
+CREATE INDEX webhook_deliveries_of_job ON webhook_deliveries (job_id, id) WHERE job_id IS NOT NULL;
 CREATE INDEX webhook_deliveries_of_event ON webhook_deliveries (event_id);
 
 CREATE TABLE webhook_deliveries_rest PARTITION OF webhook_deliveries DEFAULT WITH (fillfactor = 85,

@@ -202,3 +202,29 @@ def test_a_range_is_replayed_from_its_start_to_before_its_end(api: Api) -> None:
     times = [each["created_at"] for each in reversed(hook.deliveries())]
     assert hook.replay_many(since=times[1], until=times[3]) == 2
     assert {each["replay_of"] for each in hook.deliveries()[:2]} == {each["id"] for each in hook.deliveries()[3:5]}
+
+
+@pytest.mark.needs_session(
+    because="each session of PostgreSQL reports what it has read by itself, and the test asks one"
+)
+def test_the_deliveries_of_a_job_are_those_of_all_webhooks_and_of_no_other_job_or_tenant(api: Api) -> None:
+    job_id, other = api.trigger()["id"], api.trigger()["id"]
+    insert = (
+        "INSERT INTO webhook_deliveries (tenant_id, job_id, endpoint_id, event_id, event_type, n)"
+        " SELECT %s, %s, %s, ava_uuid7(), 'ava.job.completed', n FROM generate_series(1, %s) AS n"
+    )
+    webhooks = [_webhook(api) for _ in range(2)]
+    for webhook_id in webhooks:
+        api.execute(insert, "ten_test", str(ids.decode("job", job_id)), str(ids.decode("wh", webhook_id)), 1)
+    api.execute(insert, "ten_test", str(ids.decode("job", other)), str(ids.decode("wh", webhooks[0])), 20_000)
+    api.execute("VACUUM ANALYZE webhook_deliveries")
+    before = api.rows_read("webhook_deliveries")
+    found = api.get(f"/v1/ava/jobs/{job_id}/deliveries?per_page=1").get_json()
+    assert api.rows_read("webhook_deliveries") - before < 20
+    assert (found["data"][0]["webhook_id"], found["pagination"]["total"]) == (webhooks[1], 2)
+    assert found["data"][0]["job_ids"] == [job_id]
+    cursor = found["pagination"]["next_cursor"]
+    rest = api.get(f"/v1/ava/jobs/{job_id}/deliveries?cursor={cursor}").get_json()
+    assert ([each["webhook_id"] for each in rest["data"]], rest["pagination"]["has_more"]) == ([webhooks[0]], False)
+    path = f"/v1/ava/jobs/{job_id}/deliveries"
+    error_of(api.get(path, headers={"x-tenant-id": "ten_other"}), 404, "resource_not_found")

@@ -81,6 +81,16 @@ def _waits(api: Api) -> str:
     return f"{path}/waits"
 
 
+def _job_deliveries(api: Api) -> str:
+    job_id = api.trigger()["id"]
+    api.execute(
+        "INSERT INTO webhook_deliveries (tenant_id, job_id, endpoint_id, event_id, event_type, n)"
+        f" SELECT 'ten_test', '{ids.decode('job', job_id)}', ava_uuid7(), ava_uuid7(), 'ava.job.completed', n"
+        " FROM generate_series(1, 3) AS n"
+    )
+    return f"{JOBS}/{job_id}/deliveries"
+
+
 def _operations(api: Api) -> str:
     for worker in ("wkr_open", "wkr_paused", "wkr_none"):
         api.trigger()
@@ -181,6 +191,7 @@ FILLED: dict[str, Callable[[Api], str]] = {
     "/v1/ava/jobs/{job_id}/runs": lambda api: f"{_RUNS(api)}/runs",
     "/v1/ava/jobs/{job_id}/journal": lambda api: f"{_ENTRIES(api)}/journal",
     "/v1/ava/jobs/{job_id}/waits": _waits,
+    "/v1/ava/jobs/{job_id}/deliveries": _job_deliveries,
     "/v1/ava/operations": _operations,
     "/v1/ava/schedules": lambda api: _create_many(api, "/v1/ava/schedules", **_DAILY),
     "/v1/ava/schedules/{schedule_id}/firings": _firings,

@@ -47,6 +47,7 @@ _WORDS = [
     *("jobs cancel job_1 refused", "jobs retry --status failed --yes", "jobs cancel --status queued --yes"),
     *("operations list", "operations show op_1", "operations show op_1 --follow", "operations abort op_1"),
     *("jobs why job_1", "jobs tree job_1", "jobs journal job_1", "jobs waits job_1", "jobs watch job_1"),
+    "jobs deliveries job_1",
     *("workers list", "workers show wkr_a", "workers create a", "workers update wkr_a --config A=1"),
     *("workers pause wkr_a", "workers resume wkr_a"),
     *("limits list", "limits list --workers"),

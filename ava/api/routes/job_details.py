@@ -1,4 +1,4 @@
-"""Details of a job: `/v1/ava/jobs/:id/runs`, `/why`, `/tree`, `/journal` and `/waits`."""
+"""Details of a job: `/v1/ava/jobs/:id/runs`, `/why`, `/tree`, `/journal`, `/waits` and `/deliveries`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from ava.api.http.callers import auth
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, cursor_of_line, page_of
+from ava.api.routes import deliveries
 from ava.api.routes.streams import client_watch, watching
+from ava.api.schemas.deliveries import write_delivery
 from ava.api.schemas.job_details import ExplanationRecord, JobRunRecord, write_explanation, write_job_run
 from ava.api.schemas.journals import JobWaitRecord, JournalEntryRecord, write_job_wait, write_journal_entry
 from ava.api.schemas.trees import TreeQuery, TreeRecord, write_tree
@@ -134,3 +136,22 @@ def list_waits(job_id: str, query: PageRequest) -> Response:
         caller(), job_id, after=query.after_line(job_id), limit=query.limit, offset=query.offset
     )
     return page_of(query, found, total, write_job_wait, cursor_of=lambda wait: cursor_of_line(job_id, wait.run_no))
+
+
+told = Blueprint("job_deliveries", __name__, url_prefix="/v1/ava/jobs")
+
+
+@told.get("/<job:job_id>/deliveries", endpoint="list")
+@operation(
+    summary="List a job's deliveries",
+    description="Newest first: what all webhooks of the tenant have sent about the job, without bodies.",
+    query=paging.page_query(paging.id_reader("del")),
+    **deliveries.LIST,
+)
+def list_deliveries(job_id: str, query: PageRequest) -> Response:
+    """Show a page of the deliveries about a job."""
+    job = context().jobs.show(caller(), job_id)
+    found, total = context().sent_deliveries.of_job(
+        caller(), job.id, limit=query.limit, offset=query.offset, before_id=query.after_id
+    )
+    return page_of(query, found, total, write_delivery)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ava.client import Client
 
-_COLUMNS = (
+DELIVERY_COLUMNS = (
     Column(title="ID", value=lambda delivery: delivery.id),
     Column(title="STATUS", value=lambda delivery: delivery.status, min_width=9),
     Column(title="EVENT", value=lambda delivery: (delivery.event_type or "").removeprefix("ava."), min_width=9),
@@ -71,7 +71,7 @@ def list_deliveries(client: Client, owner_id: str, limit: int, printer: RecordPr
     ava deliveries list hk_01… --since 2h
     """
     found = _calls_about(client, owner_id).list(owner_id, per_page=min(limit, 100), **filters)
-    printer.records(islice(found, limit), _COLUMNS, empty="No deliveries match.")
+    printer.records(islice(found, limit), DELIVERY_COLUMNS, empty="No deliveries match.")
 
 
 @deliveries.command()

@@ -1,4 +1,4 @@
-"""`ava jobs tree|journal|waits`: a tree of jobs, and the steps and waits of a job's handler."""
+"""`ava jobs tree|journal|waits|deliveries`: the tree of a job, its steps, waits and deliveries."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ava.cli.api.deliveries import DELIVERY_COLUMNS
 from ava.cli.options.arguments import JOB_ID
 from ava.cli.options.connection import connected
 from ava.cli.screen import printing
@@ -127,7 +128,21 @@ def waits(client: Client, job_id: str, printer: RecordPrinter) -> None:
     printer.records(client.jobs.waits(job_id), _WAIT_COLUMNS, empty="The job has not waited.")
 
 
-COMMANDS = (tree, journal, waits)
+@click.command()
+@click.argument("job_id", type=JOB_ID)
+@output_options
+@connected
+def deliveries(client: Client, job_id: str, printer: RecordPrinter) -> None:
+    """List what webhooks have sent about JOB_ID, newest first.
+
+    \b
+    ava jobs deliveries job_01…
+    """
+    empty = "No webhook was sent an event of this job."
+    printer.records(client.jobs.deliveries(job_id), DELIVERY_COLUMNS, empty=empty)
+
+
+COMMANDS = (tree, journal, waits, deliveries)
 
 
 def _tree_rows(found: Tree) -> list[_TreeRow]:

@@ -7,6 +7,7 @@ from typing import cast
 from uuid import UUID
 
 from ava.domain import ids
+from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.delivery import SENT, Delivery
 from ava.domain.webhooks.webhook_events import Event
 from ava.store.delivery_table import DeliveryFilter, DeliveryTable
@@ -39,6 +40,30 @@ SENT_TABLE = DeliveryTable(
 )
 (_PAGE, _PAGE_OF_TYPE), (_COUNT, _COUNT_OF_TYPE) = SENT_TABLE.pages, SENT_TABLE.counts
 _SHOW = SENT_TABLE.shown
+
+
+_OF_JOB = Statement(f"""
+SELECT {SENT_TABLE.columns} FROM webhook_deliveries AS d {SENT_TABLE.joins}
+WHERE d.job_id = %(job_id)s::uuid AND d.tenant_id = %(tenant_id)s AND d.id < %(before)s::uuid
+ORDER BY d.id DESC LIMIT %(limit)s OFFSET %(offset)s
+""")
+_COUNT_OF_JOB = Statement("""
+SELECT count(*) FROM (
+    SELECT 1 FROM webhook_deliveries WHERE job_id = %(job_id)s::uuid AND tenant_id = %(tenant_id)s LIMIT %(limit)s
+) AS counted
+""")
+
+
+def of_job(
+    connection: Connection, *, tenant_id: str, job_id: str, limit: int, offset: int, before_id: str | None
+) -> tuple[list[Delivery], int]:
+    """Return deliveries about a job, newest first, without bodies, and their number up to `MAX_IN_TOTAL`."""
+    given: dict[str, object] = {"tenant_id": tenant_id, "job_id": ids.to_uuid("job", job_id)}
+    page = given | {"limit": limit, "offset": offset}
+    page["before"] = ids.uuid_range("del", since=None, until=None, before_id=before_id)["before"]
+    found = [SENT_TABLE.read(row) for row in connection.exec_driver_sql(_OF_JOB, page)]
+    count = connection.exec_driver_sql(_COUNT_OF_JOB, given | {"limit": MAX_IN_TOTAL}).scalar_one()
+    return found, int(count)
 
 
 # A redelivery restarts the retry schedule and keeps the history. A pending delivery becomes due now and keeps its

@@ -1,6 +1,7 @@
 import {
   mayRepeat, pauseMs, repeat, sleep, unreachable, type CallOptions, type CreateOptions, type WaitOptions,
 } from "./calls.js";
+import type { Delivery } from "./deliveries.js";
 import { ApiError } from "./errors.js";
 import type { components } from "./openapi.js";
 import { Operations, type CancelFilter } from "./operations.js";
@@ -242,6 +243,15 @@ export class Jobs extends Resource {
     options: CallOptions = {},
   ): AsyncGenerator<JobWait> {
     return this.calls.list(`${JOB}/waits`, [id], { perPage: 100, ...query }, options);
+  }
+
+  /** Yields what webhooks have sent about a job, newest first, without bodies. */
+  deliveries(
+    id: string,
+    query: Query<"/v1/ava/jobs/{job_id}/deliveries"> = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<Delivery> {
+    return this.calls.list(`${JOB}/deliveries`, [id], { perPage: 100, ...query }, options);
   }
 
   /** Returns why a job has its status. */
