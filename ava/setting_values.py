@@ -57,7 +57,7 @@ def _read_secret(name: str, path: str) -> str:
     return secret.strip()
 
 
-def text(env: Mapping[str, str], name: str) -> str:
+def string(env: Mapping[str, str], name: str) -> str:
     return env.get(name, "").strip()
 
 
@@ -67,7 +67,7 @@ def by_prefix(env: Mapping[str, str], name: str) -> Mapping[str, str]:
 
 
 def file(env: Mapping[str, str], name: str) -> str:
-    path = text(env, name)
+    path = string(env, name)
     if path and not os.access(path, os.R_OK):
         raise SettingsError(name, "there is no such file, or this account cannot read it")
     return path
@@ -116,7 +116,7 @@ def other_database_url(env: Mapping[str, str], name: str) -> str:
 
 def broker_url(env: Mapping[str, str], name: str) -> str:
     example = "redis://host:6379/0 or amqp://user:password@host:5672/vhost"
-    urls = several(text(env, name))
+    urls = several(string(env, name))
     checked = [required({name: url}, name, example) for url in urls]
     schemes = {urlsplit(url).scheme for url in checked}
     if not schemes <= {*REDIS_SCHEMES, *_AMQP_SCHEMES}:
@@ -194,10 +194,10 @@ def keys(env: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def rate(env: Mapping[str, str], name: str) -> str:
-    text = env.get(name, "").strip()
-    if text and not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", text):
+    value = env.get(name, "").strip()
+    if value and not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", value):
         raise SettingsError(name, "it must have the form 600/minute (or /second, /hour, /day)")
-    return text
+    return value
 
 
 def origins(env: Mapping[str, str], name: str) -> tuple[str, ...]:
@@ -218,7 +218,7 @@ def slug_patterns(env: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 def public_url(env: Mapping[str, str], name: str) -> str:
     """Return the API's URL for clients, without a trailing slash; empty if it is not set."""
-    url = text(env, name).rstrip("/")
+    url = string(env, name).rstrip("/")
     if url and not re.fullmatch(r"https?://[^/?#@\s]+", url):
         raise SettingsError(name, "it must have the form https://jobs.example.com, without a path")
     return url
@@ -226,7 +226,7 @@ def public_url(env: Mapping[str, str], name: str) -> str:
 
 def cell(env: Mapping[str, str], name: str) -> str:
     """Return the id of this installation in its tokens; empty if it is not set."""
-    mark = text(env, name)
+    mark = string(env, name)
     if mark and not re.fullmatch(r"[a-z0-9]{2}", mark):
         raise SettingsError(name, "it must be two characters of a-z and 0-9, such as 00 or e1")
     return mark
@@ -254,7 +254,7 @@ def traces(env: Mapping[str, str], name: str) -> str:
 
 def number(env: Mapping[str, str], name: str, *, between: tuple[float, float]) -> float | None:
     low, high = between
-    written = text(env, name)
+    written = string(env, name)
     if not written:
         return None
     try:
@@ -275,7 +275,7 @@ def whole(env: Mapping[str, str], name: str, *, between: tuple[int, int]) -> int
 
 def choice(env: Mapping[str, str], name: str, *, choices: tuple[str, ...]) -> str | None:
     """Return the choice that the variable names, ignoring case."""
-    written = text(env, name)
+    written = string(env, name)
     for choice in choices:
         if written.lower() == choice.lower():
             return choice
@@ -291,7 +291,7 @@ def either(env: Mapping[str, str], name: str, *, of: tuple[str, str]) -> bool | 
 
 
 def flag(env: Mapping[str, str], name: str) -> bool:
-    value = text(env, name).lower()
+    value = string(env, name).lower()
     if value in ("", "0", "false", "no", "off"):
         return False
     if value in ("1", "true", "yes", "on"):

@@ -190,13 +190,13 @@ class Settings(OutboundSettings):
     #: The two characters that identify this installation in its tokens.
     cell: str = _setting("AVA_CELL", values.cell, "00")
     #: The explanation of errors, the `docs_url` of every error response; a path refers to the API.
-    docs_url: str = _setting("AVA_DOCS_URL", values.text, "/docs/errors")
+    docs_url: str = _setting("AVA_DOCS_URL", values.string, "/docs/errors")
     #: The socket for reporting readiness to the supervisor; set by systemd.
-    notify_socket: str = _setting("NOTIFY_SOCKET", values.text, "")
+    notify_socket: str = _setting("NOTIFY_SOCKET", values.string, "")
     #: The health port of a node, dispatcher or sender; 0: none.
     health_port: int = _setting("AVA_HEALTH_PORT", values.whole, 0, between=(0, 65_535))
     #: The address of the health port.
-    health_host: str = _setting("AVA_HEALTH_HOST", values.text, "127.0.0.1")
+    health_host: str = _setting("AVA_HEALTH_HOST", values.string, "127.0.0.1")
     #: Whether the processes' own logs are JSON lines.
     logs_json: bool = _setting("AVA_LOG_FORMAT", values.either, False, of=("json", "text"))
     #: Retention of the audit trail in days.
@@ -321,7 +321,7 @@ def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
 
 def wants_json(environ: Mapping[str, str] | None = None) -> bool:
     """Return True if logs are JSON lines, even if another setting is invalid."""
-    return values.text(os.environ if environ is None else environ, "AVA_LOG_FORMAT").lower() == "json"
+    return values.string(os.environ if environ is None else environ, "AVA_LOG_FORMAT").lower() == "json"
 
 
 #: Known variables in addition to `Settings`: for commands, an alias, and for `ava.local.handler_folder`.

@@ -26,10 +26,10 @@ def commit(folder: Path = _FOLDER) -> str:
     """Return the shortened commit of the package in a folder; empty if unknown."""
     try:
         head = _git_folder(folder.parent / ".git")
-        text = _read_head(head) if head else (folder / "commit.txt").read_text()
+        content = _read_head(head) if head else (folder / "commit.txt").read_text()
     except OSError:
         return ""
-    return text.strip()[:_SHOWN]
+    return content.strip()[:_SHOWN]
 
 
 def _git_folder(path: Path) -> Path | None:

@@ -127,8 +127,8 @@ class _Model:
         with self._database.connect() as connection:
             self._pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
         self._layout, self._size = layout, size
-        text = "".join(uuid4().hex for _ in range(1 + input_bytes // 32))[: max(0, input_bytes - 11)]
-        spec = JobSpec(worker_id=_WORKER, input_json=json.dumps({"text": text}, separators=(",", ":")))
+        padding = "".join(uuid4().hex for _ in range(1 + input_bytes // 32))[: max(0, input_bytes - 11)]
+        spec = JobSpec(worker_id=_WORKER, input_json=json.dumps({"text": padding}, separators=(",", ":")))
         self._new = NewJob(tenant_id=_TENANT, user_id="usr_bench", spec=spec, may_publish=False)
         #: By statement: the bytes of WAL and the microseconds of each call.
         self._wal: dict[str, list[float]] = {name: [] for name in _MEASURED}
@@ -244,9 +244,11 @@ def _end(job: Job, claim_id: str | None, lines: Sequence[LogLine], began_at: dat
 
 
 def _lines() -> list[LogLine]:
-    texts = (OPENING, "one", "two", "Handler completed in 1ms")
+    messages = (OPENING, "one", "two", "Handler completed in 1ms")
     now = datetime.now(UTC)
-    return [LogLine(seq=SEQ_PER_RUN + n, ts=now, level=LogLevel.INFO, msg=text) for n, text in enumerate(texts)]
+    return [
+        LogLine(seq=SEQ_PER_RUN + n, ts=now, level=LogLevel.INFO, msg=message) for n, message in enumerate(messages)
+    ]
 
 
 def main() -> None:

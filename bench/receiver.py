@@ -63,8 +63,8 @@ class Receiver:
                 "median_seconds": delays[len(delays) // 2] if delays else 0.0,
                 "longest_seconds": delays[-1] if delays else 0.0,
             }
-        text = json.dumps(report).encode()
-        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
+        body = json.dumps(report).encode()
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 class Conversation(asyncio.Protocol):

@@ -108,10 +108,10 @@ def _killed_node(scene: Scene) -> Iterator[None]:
 
 
 @contextmanager
-def _stubbed(scene: Scene, text: str) -> Iterator[None]:
-    scene.stub.text = text
+def _stubbed(scene: Scene, exposition: str) -> Iterator[None]:
+    scene.stub.exposition = exposition
     yield
-    scene.stub.text = ""
+    scene.stub.exposition = ""
 
 
 @contextmanager

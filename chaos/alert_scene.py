@@ -43,12 +43,12 @@ class _Stub:
     """A target with metrics that a fault sets, for states that no fault can cause."""
 
     def __init__(self) -> None:
-        self.text = ""
+        self.exposition = ""
         stub = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = stub.text.encode()
+                body = stub.exposition.encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "text/plain; version=0.0.4")
                 self.send_header("Content-Length", str(len(body)))

@@ -112,8 +112,8 @@ class Attacker:
         fields = "".join(f"{name}: {value}\r\n" for name, value in found.items())
         return f"{method} {path} HTTP/1.1\r\nHost: a\r\n{fields}{framing}\r\n"
 
-    def hold(self, text: str, *, count: int, most: int) -> None:
-        """Open connections that send `text` and then neither read nor close."""
+    def hold(self, request_head: str, *, count: int, most: int) -> None:
+        """Open connections that send `request_head` and then neither read nor close."""
         while len(self._held) > most:
             self._held.pop(0).close()
         for _ in range(count):
@@ -121,7 +121,7 @@ class Attacker:
             # A small receive buffer, so that unread data stays in the server.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             with suppress(OSError):
-                sock.sendall(text.encode())
+                sock.sendall(request_head.encode())
             self._held.append(sock)
 
 
@@ -246,8 +246,8 @@ def _idle_connections(attacker: Attacker, statuses: Counter[str]) -> None:
 def _pending_bodies(attacker: Attacker, statuses: Counter[str]) -> None:
     """Send request heads whose bodies never follow, with and without a key."""
     for has_key in (True, False):
-        text = attacker.head("/v1/ava/jobs", method="POST", has_key=has_key, body_bytes=1_000)
-        attacker.hold(text, count=25, most=8_000)
+        request_head = attacker.head("/v1/ava/jobs", method="POST", has_key=has_key, body_bytes=1_000)
+        attacker.hold(request_head, count=25, most=8_000)
         statuses["announced"] += 25
     time.sleep(0.2)
 

@@ -65,8 +65,8 @@ def _of_bulks() -> Iterator[Body]:
         body = b'{"jobs":[' + repeated * min(999_999, 15 * _MIB // len(repeated)) + b"0]}"
         yield Body(name=f"bulk: list of {repeated.decode()[:-1]}", path=BULK, body=body)
     for piece in ("é€", "\\u00e9", '\\"', "\U0001f600"):
-        text = piece.encode() * (15 * _MIB // len(piece.encode()))
-        yield Body(name=f"bulk: text of {piece}", path=BULK, body=b'{"jobs":[{"worker_id":"' + text + b'"}]}')
+        characters = piece.encode() * (15 * _MIB // len(piece.encode()))
+        yield Body(name=f"bulk: text of {piece}", path=BULK, body=b'{"jobs":[{"worker_id":"' + characters + b'"}]}')
     parts = b'{"jobs":[' + b"[]," * 199_990 + b"[]]}"
     yield Body(name="bulk: as many arrays as are accepted", path=BULK, body=parts)
     fields = b'{"jobs":[],' + b",".join(b'"%x":0' % number for number in range(199_990)) + b"}"

@@ -36,9 +36,9 @@ def append(path: str, effect: Effect) -> None:
 
 def read(path: Path) -> list[Effect]:
     """Return every effect so far, in the order of their times."""
-    text = path.read_text() if path.exists() else ""
+    content = path.read_text() if path.exists() else ""
     # A write that crosses a page may be read half-written.
-    found = [line.split(" ", 4) for line in text[: text.rfind("\n") + 1].split("\n")[:-1]]
+    found = [line.split(" ", 4) for line in content[: content.rfind("\n") + 1].split("\n")[:-1]]
     effects = [
         Effect(job_id=job_id, run=run, kind=kind, at=float(at), detail=detail)
         for job_id, run, kind, at, detail in found
@@ -48,8 +48,8 @@ def read(path: Path) -> list[Effect]:
 
 def begins(path: Path) -> list[tuple[int, float]]:
     """Return the process and the time of every `begin` so far; it parses nothing else, because callers poll it."""
-    text = path.read_text() if path.exists() else ""
-    found = [line.split(" ", 4) for line in text[: text.rfind("\n") + 1].split("\n") if " begin " in line]
+    content = path.read_text() if path.exists() else ""
+    found = [line.split(" ", 4) for line in content[: content.rfind("\n") + 1].split("\n") if " begin " in line]
     return [(int(run.partition(".")[0]), float(at)) for _, run, _, at, _ in found]
 
 

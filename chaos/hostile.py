@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ava.domain import ids
-from chaos.odd_values import INSTANTS, JSON, MEDIA, METHODS, PATHS, RIGHT_PARTS, STRANGER, TEXTS, VALUES, WORKERS
+from chaos.odd_values import INSTANTS, JSON, MEDIA, METHODS, PATHS, RIGHT_PARTS, STRANGER, STRINGS, VALUES, WORKERS
 from harness.system import HEADERS
 
 
@@ -187,7 +187,7 @@ def _media(kind: str, rng: random.Random, _known: Known) -> Request:
 
 def _caller(kind: str, rng: random.Random, known: Known) -> Request:
     name = rng.choice(list(HEADERS))
-    value = rng.choice([*TEXTS[:-1], HEADERS[name].upper(), HEADERS[name] + "x" * 61, "ten_ü", b"\xff\xc3("])
+    value = rng.choice([*STRINGS[:-1], HEADERS[name].upper(), HEADERS[name] + "x" * 61, "ten_ü", b"\xff\xc3("])
     value = value if isinstance(value, bytes) else _bytes(value).replace(b"\r\n", b" ")
     twice = rng.random() < 0.2
     headers = _with((name, value), without="" if twice else name)
@@ -205,7 +205,7 @@ def _headers(kind: str, rng: random.Random, known: Known) -> Request:
          "X-Forwarded-For", "Content-Length", "Upgrade", "Connection", "Authorization", "If-Modified-Since"]
     )  # fmt: skip
     values: list[str | bytes] = [
-        *TEXTS,
+        *STRINGS,
         b"\xff\xfe",
         "*",
         "gzip;q=nan",
@@ -229,8 +229,8 @@ def _quoted(rng: random.Random, known: Known) -> str:
 
 def _list(kind: str, rng: random.Random, known: Known) -> Request:
     names = ("worker_id", "status", "trigger", "created_after", "created_before", "tenant_id", "", "status]", "id")
-    names = (*names, "error_id", "input.a", "input.a.0.value", "input.", f"input.{rng.choice(TEXTS)[:40]}")
-    values = ("queued", "completed", "manual", "event", "wkr_t_echo", "wkr_none", *INSTANTS, *TEXTS)
+    names = (*names, "error_id", "input.a", "input.a.0.value", "input.", f"input.{rng.choice(STRINGS)[:40]}")
+    values = ("queued", "completed", "manual", "event", "wkr_t_echo", "wkr_none", *INSTANTS, *STRINGS)
     parts = [part for part in RIGHT_PARTS if rng.random() < 0.3]
     if rng.random() < 0.3:
         return make_request(kind, "GET", f"/v1/ava/jobs?{'&'.join(parts)}")
@@ -238,7 +238,7 @@ def _list(kind: str, rng: random.Random, known: Known) -> Request:
         bracket = rng.choice(["filter[{}]", "filter%5B{}%5D", "filter%5b{}]", "filter{}", "{}"])
         parts.append(f"{bracket.format(rng.choice(names))}={_escaped(rng, rng.choice(values))}")
     if rng.random() < 0.6:
-        number = _escaped(rng, rng.choice(["1", "2", "100", "101", *TEXTS]))
+        number = _escaped(rng, rng.choice(["1", "2", "100", "101", *STRINGS]))
         parts.append(f"{rng.choice(['page', 'per_page', 'limit', 'wait', 'days'])}={number}")
     if rng.random() < 0.4:
         parts.append(f"cursor={_cursor(rng, known)}")
@@ -253,8 +253,8 @@ def _list(kind: str, rng: random.Random, known: Known) -> Request:
     return make_request(kind, "GET", f"{path}?{'&'.join(parts)}")
 
 
-def _escaped(rng: random.Random, text: str) -> str:
-    raw = _bytes(text)[:3_000]
+def _escaped(rng: random.Random, string: str) -> str:
+    raw = _bytes(string)[:3_000]
     if rng.random() < 0.05:
         raw += bytes([rng.randrange(128, 256)])
     return quote(raw, safe="")
@@ -278,7 +278,7 @@ def _read(kind: str, rng: random.Random, known: Known) -> Request:
     if rng.random() < 0.3:
         query = f"?after={_cursor(rng, known)}"
     if rng.random() < 0.3:
-        query = f"?filter%5Blevel%5D={_escaped(rng, rng.choice(['info', 'INFO', *TEXTS]))}"
+        query = f"?filter%5Blevel%5D={_escaped(rng, rng.choice(['info', 'INFO', *STRINGS]))}"
     return make_request(kind, "GET", f"/v1/ava/jobs/{job_id}{rng.choice(['', '/logs', '/logs', '/why'])}{query}")
 
 
@@ -304,7 +304,7 @@ def _move(kind: str, rng: random.Random, known: Known) -> Request:
 
 
 def _stream(kind: str, rng: random.Random, known: Known) -> Request:
-    event = rng.choice([*known.events[-50:], *TEXTS[:-1], "x" * 300, b"\xff"])
+    event = rng.choice([*known.events[-50:], *STRINGS[:-1], "x" * 300, b"\xff"])
     value = event if isinstance(event, bytes) else _bytes(event).replace(b"\r\n", b" ")
     headers = _with(("Last-Event-ID", value)) if rng.random() < 0.8 else _with()
     return make_request(kind, "GET", f"/v1/ava/jobs/{_quoted(rng, known)}/stream", headers=headers, is_stream=True)
@@ -319,7 +319,7 @@ def _path(kind: str, rng: random.Random, known: Known) -> Request:
 
 def _webhook(kind: str, rng: random.Random, known: Known) -> Request:
     url = rng.choice(
-        ["https://93.184.216.34/hook"] * 4 + ["http://127.0.0.1/", "ftp://x", "https://user:p@93.184.216.34/", *TEXTS]
+        ["https://93.184.216.34/hook"] * 4 + ["http://127.0.0.1/", "ftp://x", "https://user:p@93.184.216.34/", *STRINGS]
     )
     events = rng.choice(
         [["ava.job.completed"], ["ava.job.failed", "ava.job.queued"], [], ["x"], "ava.job.completed", None]

@@ -35,7 +35,7 @@ def _fields(rng: random.Random, size: int) -> bytes:
     return b"{" + b",".join(b'"%x":%d' % (number, rng.randrange(9)) for number in range(size // 10)) + b',"jobs":[]}'
 
 
-def _text(rng: random.Random, size: int) -> bytes:
+def _random_string(rng: random.Random, size: int) -> bytes:
     piece = rng.choice([b"x", b"\\u00e9", b"[{,:", "é€".encode(), b"\\\\", b'\\"'])
     return b'{"jobs":[{"worker_id":"wkr_t_nothing","input":{"x":"' + piece * (size // len(piece)) + b'"}}]}'
 
@@ -63,7 +63,7 @@ def _bulk(rng: random.Random, size: int) -> bytes:
 FILLS: dict[str, Callable[[random.Random, int], bytes]] = {
     "list": _list,
     "fields": _fields,
-    "text": _text,
+    "text": _random_string,
     "nesting": _deep,
     "space": _space,
     "digits": _digits,

@@ -58,13 +58,13 @@ def _try_on(broker: str, jobs: int) -> bool:
         began = time.monotonic()
         statuses = _leak(watched, jobs)
         places = places_of(watched.system) | {
-            "messages of the broker": _text(watched.broker.passed),
-            "traces": _text(sent.body for sent in watched.receiver.received if "/traces" in sent.path),
-            "webhooks": _text(sent.body for sent in watched.receiver.received if sent.path == "/hook"),
+            "messages of the broker": _decoded(watched.broker.passed),
+            "traces": _decoded(sent.body for sent in watched.receiver.received if "/traces" in sent.path),
+            "webhooks": _decoded(sent.body for sent in watched.receiver.received if sent.path == "/hook"),
             "titles": "\n".join(watched.titles),
         }
-        missing = [name for name, text in places.items() if not text]
-        found = sorted(name for name, text in places.items() if any(form in text for form in forms(_SECRET)))
+        missing = [name for name, content in places.items() if not content]
+        found = sorted(name for name, content in places.items() if any(form in content for form in forms(_SECRET)))
         ended = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
         size = sum(map(len, places.values())) / 2**20
         print(f"{broker}: {ended} in {time.monotonic() - began:.0f} s; {len(places)} places, {size:.0f} MiB")
@@ -103,7 +103,7 @@ def _titles(system: System) -> set[str]:
     return found
 
 
-def _text(parts: Iterator[bytes] | list[bytearray]) -> str:
+def _decoded(parts: Iterator[bytes] | list[bytearray]) -> str:
     return "\n".join(bytes(part).decode(errors="replace") for part in parts)
 
 

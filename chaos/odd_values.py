@@ -8,7 +8,7 @@ WORKERS = ("wkr_t_echo", "wkr_t_nothing", "wkr_none", "wkr_", "WKR_T_ECHO", "wkr
 #: A tenant that owns none of the created records.
 STRANGER = "ten_stranger"
 
-TEXTS = (
+STRINGS = (
     *(
         "",
         " ",
@@ -26,7 +26,7 @@ TEXTS = (
 )
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 5, 10, 11, 2**31, 2**63, 2**64, 10**400, 0.5, 2.5, -0.0, 1e308, 5e-324),
-    *([], {}, [[]], {"a": {}}, ["x"] * 50, {"": ""}, {"\x00": "\x00"}, {"$ref": "#"}, *TEXTS),
+    *([], {}, [[]], {"a": {}}, ["x"] * 50, {"": ""}, {"\x00": "\x00"}, {"$ref": "#"}, *STRINGS),
 )
 INSTANTS = (
     *("2020-01-01T00:00:00Z", "2020-01-01", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+14:00", "now", "1e3"),

@@ -89,9 +89,9 @@ def main() -> int:
             soak = _run(cluster, load, Soak(broker=options.broker, hours=options.hours, seed=seed))
         finally:
             load.stop()
-    print(_text(soak))
+    print(_report(soak))
     if options.table:
-        table.write_block(options.table, _text(soak), command=_COMMAND)
+        table.write_block(options.table, _report(soak), command=_COMMAND)
     return int(bool(soak.failures))
 
 
@@ -130,7 +130,7 @@ def _play_round(cluster: Cluster, load: MixedLoad, soak: Soak, seconds: float) -
         print(f"    {each}", flush=True)
 
 
-def _text(soak: Soak) -> str:
+def _report(soak: Soak) -> str:
     """Return the result as Markdown."""
     found = soak_samples.trends(soak.samples)
     used = [trend for trend in found if trend.largest > 0]

@@ -49,7 +49,7 @@ def write(path: Path, results: Sequence[Result], *, command: str) -> None:
     write_block(path, table(results), command=command)
 
 
-def write_block(path: Path, text: str, *, command: str) -> None:
+def write_block(path: Path, markdown: str, *, command: str) -> None:
     """Replace a command's block in a page by a text, after the commit and the date of the run."""
     before, begin, rest = path.read_text().partition(_BEGIN.format(command=command))
     _, end, after = rest.partition(_END)
@@ -57,7 +57,7 @@ def write_block(path: Path, text: str, *, command: str) -> None:
         raise ValueError(f"{path} has no block of {command} that ends with {_END.strip()}")
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     origin = f"All rows are from one run of commit {_commit()} on {date}, on {os.cpu_count()} cores."
-    path.write_text(f"{before}{begin}{origin}\n\n{text}\n{end}{after}")
+    path.write_text(f"{before}{begin}{origin}\n\n{markdown}\n{end}{after}")
 
 
 def _commit() -> str:

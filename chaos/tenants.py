@@ -287,8 +287,8 @@ def _processes(watched: WatchedProcesses) -> Iterator[Condition]:
     yield Condition(name="restarts", alone="0", beside=str(restarts), allowed="0", holds=restarts == 0)
 
 
-def _at(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+def _at(string: str) -> float:
+    return datetime.fromisoformat(string).timestamp()
 
 
 def p99(values: list[float]) -> float:

@@ -141,10 +141,10 @@ class _Session:
         threading.Thread(target=self._forward_responses, name="commit-cuts-server", daemon=True).start()
         while True:
             kind, message = _read(self._client)
-            text = message[5:-1].decode(errors="replace") if kind == b"Q" else ""
-            if text and self._follow(text, message):
+            sql = message[5:-1].decode(errors="replace") if kind == b"Q" else ""
+            if sql and self._follow(sql, message):
                 return
-            if not text:
+            if not sql:
                 self._server.sendall(message)
 
     def _start(self) -> bool:
@@ -177,12 +177,12 @@ class _Session:
             self._is_ready.notify_all()
         _end(self._client)
 
-    def _follow(self, text: str, message: bytes) -> bool:
+    def _follow(self, sql: str, message: bytes) -> bool:
         """Send a query to the server. Returns True if the transaction was cut: the client is gone."""
         is_free = self._state == b"I"
         if is_free:
             self._names = {}
-        command = text.strip().upper()
+        command = sql.strip().upper()
         if self._state == b"T" and command == "COMMIT":
             kind = tuple(sorted(self._names))
             is_due = bool(kind) and self._proxy.is_due(kind) and self._has_written()
@@ -191,17 +191,17 @@ class _Session:
                 return True
             self._server.sendall(message)
             return False
-        self._names.update(dict.fromkeys(names := names_of(text)))
+        self._names.update(dict.fromkeys(names := names_of(sql)))
         kind = tuple(sorted(names))
         if is_free and names and not command.startswith("BEGIN") and self._proxy.is_due(kind):
-            return self._follow_single(text, kind)
+            return self._follow_single(sql, kind)
         self._server.sendall(message)
         return False
 
-    def _follow_single(self, text: str, kind: Kind) -> bool:
+    def _follow_single(self, sql: str, kind: Kind) -> bool:
         """Send a message that is a transaction of its own, as one that can be cut once its effect is known."""
         self._ask("BEGIN")
-        response = self._ask(text)
+        response = self._ask(sql)
         if self._state == b"T" and self._has_written() and (seconds := self._proxy.take(kind)) is not None:
             self._cut(seconds)
             return True
@@ -223,12 +223,12 @@ class _Session:
             self._ask("COMMIT")
             _end(self._client)
 
-    def _ask(self, text: str) -> list[bytes]:
+    def _ask(self, sql: str) -> list[bytes]:
         """Returns the server's response to a query, which the client does not get."""
         with self._is_ready:
             self._kept = []
             responses = self._responses
-            self._server.sendall(_message(b"Q", text.encode() + b"\0"))
+            self._server.sendall(_message(b"Q", sql.encode() + b"\0"))
             self._is_ready.wait_for(lambda: self._responses > responses or self._has_ended)
             found, self._kept = self._kept, None
             if self._has_ended:

@@ -11,7 +11,7 @@ import ava.store
 _ROOT = Path(__file__).parent.parent
 _MIGRATIONS = Path(ava.store.__file__).parent / "migrations"
 
-_TEXT = """
+_MIGRATION = """
 from alembic import op
 from ava.store.migrations import online
 
@@ -56,5 +56,5 @@ def _add(folder: Path, migrations: Sequence[tuple[str, str, str]]) -> None:
     for upgrade, downgrade, oldest_code in migrations:
         revision = f"{int(before) + 1:04}"
         names = {"revision": revision, "before": before, "oldest_code": oldest_code}
-        (versions / f"r{revision}_new.py").write_text(_TEXT.format(**names, upgrade=upgrade, downgrade=downgrade))
+        (versions / f"r{revision}_new.py").write_text(_MIGRATION.format(**names, upgrade=upgrade, downgrade=downgrade))
         before = revision

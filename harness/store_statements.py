@@ -29,7 +29,7 @@ def written_tables(statement: str) -> set[str]:
 @cache
 def writing_statements() -> Mapping[str, str]:
     """Returns the store's statements that write, by their names."""
-    return {name: text for name, text in all_statements().items() if written_tables(text)}
+    return {name: sql for name, sql in all_statements().items() if written_tables(sql)}
 
 
 @cache
@@ -49,8 +49,8 @@ def _prepared() -> Mapping[str, str]:
 def _pieces() -> Sequence[tuple[str, Sequence[str]]]:
     """Returns the parts of each writing statement between its parameters."""
     return [
-        (name, [part.replace("%%", "%") for part in _PARAMETER.split(text) if part.strip()])
-        for name, text in writing_statements().items()
+        (name, [part.replace("%%", "%") for part in _PARAMETER.split(sql) if part.strip()])
+        for name, sql in writing_statements().items()
     ]
 
 
@@ -78,13 +78,13 @@ def _has(message: str, pieces: Sequence[str]) -> bool:
 
 def _without_aliases(names: Sequence[str]) -> list[str]:
     """Returns the names without those of statements that are imported from another module, or part of another."""
-    texts = writing_statements()
+    sql_by_name = writing_statements()
     kept: list[str] = []
     for name in names:
-        text = texts[name]
-        if any(texts[other] == text for other in kept):
+        sql = sql_by_name[name]
+        if any(sql_by_name[other] == sql for other in kept):
             continue
-        if any(other != name and text in texts[other] and text != texts[other] for other in names):
+        if any(other != name and sql in sql_by_name[other] and sql != sql_by_name[other] for other in names):
             continue
         kept.append(name)
     return kept

@@ -53,9 +53,9 @@ class Browser:
         self.driver.get("about:blank")
         self.driver.get(self.url + where)
 
-    def script(self, text: str, *arguments: Any) -> Any:
+    def script(self, source: str, *arguments: Any) -> Any:
         """Run the body of a function in the page. Returns what it returns."""
-        return self.driver.execute_script(text, *arguments)
+        return self.driver.execute_script(source, *arguments)
 
     @property
     def text(self) -> str:
@@ -63,30 +63,30 @@ class Browser:
         found: str = self.script("return document.body.innerText")
         return found
 
-    def await_text(self, *texts: str, seconds: float = 15) -> None:
+    def await_text(self, *wanted: str, seconds: float = 15) -> None:
         """Wait until all of these texts are visible."""
         wait_until(
-            lambda: all(text in self.text for text in texts), seconds=seconds, what=lambda: f"{texts} in\n{self.text}"
+            lambda: all(each in self.text for each in wanted), seconds=seconds, what=lambda: f"{wanted} in\n{self.text}"
         )
 
-    def find(self, selector: str, text: str | None = None) -> Any:
+    def find(self, selector: str, label: str | None = None) -> Any:
         """Returns the first visible element, once there is one."""
         return wait_until(
-            lambda: self._look_for(selector, text), what=lambda: f"{selector} {text or ''} is there in\n{self.text}"
+            lambda: self._look_for(selector, label), what=lambda: f"{selector} {label or ''} is there in\n{self.text}"
         )
 
-    def _look_for(self, selector: str, text: str | None) -> Any:
+    def _look_for(self, selector: str, label: str | None) -> Any:
         try:
-            return self.script(_FIND, selector, text)
+            return self.script(_FIND, selector, label)
         except JavascriptException:
             return None
 
-    def click(self, selector: str, text: str | None = None) -> None:
+    def click(self, selector: str, label: str | None = None) -> None:
         """Click on an element once it is visible and enabled."""
 
         def has_clicked() -> bool:
             try:
-                element = self._look_for(selector, text)
+                element = self._look_for(selector, label)
                 if element is None or not element.is_enabled():
                     return False
                 element.click()
@@ -95,7 +95,7 @@ class Browser:
                 return False
             return True
 
-        wait_until(has_clicked, what=lambda: f"{selector} {text or ''} can be clicked on in\n{self.text}")
+        wait_until(has_clicked, what=lambda: f"{selector} {label or ''} can be clicked on in\n{self.text}")
 
     def fill(self, name: str, value: str) -> None:
         """Fill the field with this name."""
@@ -125,11 +125,11 @@ class Browser:
         """Press keys one after the other, on the focused element."""
         ActionChains(self.driver).send_keys(*keys).perform()
 
-    def replace(self, text: str) -> None:
+    def replace(self, value: str) -> None:
         """Select what the focused field holds, and type over it."""
-        ActionChains(self.driver).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).send_keys(text).perform()
+        ActionChains(self.driver).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).send_keys(value).perform()
 
-    def tab_to(self, text: str, most: int = 80) -> None:
+    def tab_to(self, wanted: str, most: int = 80) -> None:
         """Press Tab until the focused element has this label or text."""
         label = ""
         for _ in range(most):
@@ -138,9 +138,9 @@ class Browser:
                 "const e = document.activeElement;"
                 "return e.getAttribute('aria-label') ?? (e.name || e.innerText || '').trim()"
             )
-            if label == text:
+            if label == wanted:
                 return
-        raise AssertionError(f"Tab never reached {text!r}; the focus ended at {label!r}")
+        raise AssertionError(f"Tab never reached {wanted!r}; the focus ended at {label!r}")
 
     def resize(self, width: int, height: int = 800) -> None:
         """Resize the window, in CSS pixels; below 500 it acts as a phone."""

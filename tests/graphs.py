@@ -98,7 +98,7 @@ class Graphs:
         condition = WaitCondition.ENDED if children else WaitCondition.TIME if event is None else WaitCondition.EVENT
         shown = None if event is None else event.shown
         waits = Wait(condition=condition, job_ids=children, timeout_seconds=seconds, event=shown)
-        lines = [run_line(run.run_no, 1, f"Handler waits for {waits.text}")]
+        lines = [run_line(run.run_no, 1, f"Handler waits for {waits.description}")]
         with self.api.database.connect() as connection:
             how = ended(connection, run, Ending.WAITED, lines, claim_id=claim_id, wait=waits)
             assert wait.end_waiting(connection, how) is Status.QUEUED

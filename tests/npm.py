@@ -53,8 +53,8 @@ def build_client(folder: Path, openapi: bytes) -> None:
         shutil.rmtree(source, ignore_errors=True)
         shutil.copytree(_CLIENT, source, ignore=ignored)
         (source / "openapi.json").write_text(description)
-        texts = [path.read_bytes() for path in sorted(source.rglob("*")) if path.is_file()]
-        digest = hashlib.sha256(b"\0".join(texts)).hexdigest()
+        contents = [path.read_bytes() for path in sorted(source.rglob("*")) if path.is_file()]
+        digest = hashlib.sha256(b"\0".join(contents)).hexdigest()
         complete = built / "complete"
         if not complete.exists() or complete.read_text() != digest:
             shutil.rmtree(built, ignore_errors=True)

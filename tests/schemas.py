@@ -25,7 +25,9 @@ def definitions(engine: Engine) -> list[str]:
     """Returns the functions, tables, columns, constraints, indexes and triggers of a database."""
     with engine.connect() as connection:
         return [
-            text for each in _STATEMENTS for text in sorted(str(tuple(row)) for row in connection.exec_driver_sql(each))
+            definition
+            for each in _STATEMENTS
+            for definition in sorted(str(tuple(row)) for row in connection.exec_driver_sql(each))
         ]
 
 

@@ -77,9 +77,9 @@ def _class(name: str, schemas: dict[str, Any], enums: dict[tuple[str, ...], str]
     schema, base = SCHEMAS.get(name, f"{name}Record"), BASES.get(name)
     own = schemas[schema]
     inherited = schemas[LARGER["Job"]]["properties"] if base == "Job" else ()
-    text = str(class_registry.get_class(schema).__doc__).splitlines()[0]  # type: ignore[union-attr]
+    description = str(class_registry.get_class(schema).__doc__).splitlines()[0]  # type: ignore[union-attr]
     head = f"class {name}({base})" if base else f"class {name}"
-    lines = [f'@dataclass(frozen=True, kw_only=True)\n{head}:\n    """{_in_python(text)}"""\n']
+    lines = [f'@dataclass(frozen=True, kw_only=True)\n{head}:\n    """{_in_python(description)}"""\n']
     for field, found in (own["properties"] | schemas[LARGER.get(name, schema)]["properties"]).items():
         place = f"{name}.{field}"
         if field not in inherited and (field != _HIDDEN or name == "Job"):
@@ -124,20 +124,20 @@ def _default(place: str, type_: str, *, is_optional: bool) -> str:
 
 def _comment(schema: Any, schemas: dict[str, Any]) -> str:
     """Return the first sentence that describes a field: its unit, its values, the names of what it holds."""
-    text = schema.get("description", "").partition("Known values: ")[0].split(". ")[0].removesuffix(".")
+    description = schema.get("description", "").partition("Known values: ")[0].split(". ")[0].removesuffix(".")
     inner = schema.get("items") or schema.get("additionalProperties") or schema.get("anyOf", [schema])[0]
     reference = inner.get("$ref", "").split("/")[-1] if isinstance(inner, dict) else ""
-    names = schema.get(KNOWN_VALUES, ()) if not text else ()
+    names = schema.get(KNOWN_VALUES, ()) if not description else ()
     if reference and reference not in _REFERENCES:
         names = schemas[reference]["properties"]
     listed = ", ".join(f"`{name}`" for name in names)
-    if not text and schema.get("maximum", 2**31) < 2**31:
-        text = f"{schema.get('minimum', 0)} to {schema['maximum']:g}"
-    return _in_python(": ".join(filter(None, (text, listed))) + ".") if text or listed else ""
+    if not description and schema.get("maximum", 2**31) < 2**31:
+        description = f"{schema.get('minimum', 0)} to {schema['maximum']:g}"
+    return _in_python(": ".join(filter(None, (description, listed))) + ".") if description or listed else ""
 
 
-def _in_python(text: str) -> str:
-    return re.sub(r"\bNull\b", "None", re.sub(r"\bnull\b", "None", text))
+def _in_python(sentence: str) -> str:
+    return re.sub(r"\bNull\b", "None", re.sub(r"\bnull\b", "None", sentence))
 
 
 def _line(code: str, comment: str) -> list[str]:
@@ -148,10 +148,10 @@ def _line(code: str, comment: str) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Write the module, or compare it with `--check`. Returns the exit code."""
-    text = module(description()["components"]["schemas"])
+    source = module(description()["components"]["schemas"])
     if arguments != ["--check"]:
-        MODULE.write_text(text)
-    elif text != MODULE.read_text():
+        MODULE.write_text(source)
+    elif source != MODULE.read_text():
         print("ava/client/records.py differs from the API's schemas; `make records` writes it")
         return 1
     return 0

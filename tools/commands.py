@@ -104,9 +104,9 @@ def _item(option: click.Option, ctx: click.Context) -> str:
     return f"- `{names}`: {_escaped(' '.join(explanation.split()))}".rstrip()
 
 
-def _escaped(text: str) -> str:
+def _escaped(markdown: str) -> str:
     """Escape what Markdown would format, outside code."""
-    parts = re.split(r"(`[^`]*`)", text)
+    parts = re.split(r"(`[^`]*`)", markdown)
     return "".join(part if part.startswith("`") else _FORMATTED.sub(r"\\\1", part) for part in parts)
 
 

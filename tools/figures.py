@@ -35,8 +35,8 @@ def lines_by_room(paths: Iterable[Path], root: Path) -> Counter[str]:
 def moves(statements: Mapping[str, str]) -> dict[str, list[str]]:
     """Returns the names of the statements that insert, update or delete rows of `jobs`, by that verb."""
     found: dict[str, list[str]] = {"INSERT": [], "UPDATE": [], "DELETE": []}
-    for name, text in statements.items():
-        for verb in sorted({each.split()[0] for each in _MOVES_JOB.findall(text)}):
+    for name, sql in statements.items():
+        for verb in sorted({each.split()[0] for each in _MOVES_JOB.findall(sql)}):
             found[verb].append(name)
     return found
 

@@ -52,8 +52,8 @@ def render(*overlays: Path) -> dict[str, list[str]]:
         values = _merged(values, yaml.safe_load(overlay.read_text()))
     if found := list(_wrong_values(values)):
         raise ChartError("\n".join(found))
-    texts = _by_helm(overlays) if shutil.which("helm") else _by_go(values)
-    return {name: sorted(_manifests(text), key=_place) for name, text in texts.items()}
+    rendered_files = _by_helm(overlays) if shutil.which("helm") else _by_go(values)
+    return {name: sorted(_manifests(manifest), key=_place) for name, manifest in rendered_files.items()}
 
 
 def _merged(values: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,12 +73,12 @@ def _wrong_values(values: Any) -> Iterator[str]:
 
 def _by_helm(overlays: tuple[Path, ...]) -> dict[str, str]:
     command = ["helm", "template", "ava-jobs", str(CHART)]
-    text = _output([*command, *(f"--values={overlay}" for overlay in overlays)], "")
-    texts: dict[str, str] = {}
-    for part in re.split(r"^---$", text, flags=re.MULTILINE):
+    output = _output([*command, *(f"--values={overlay}" for overlay in overlays)], "")
+    rendered_files: dict[str, str] = {}
+    for part in re.split(r"^---$", output, flags=re.MULTILINE):
         if source := re.match(r"\s*# Source: ava-jobs/templates/([a-z-]+)\.yaml\n", part):
-            texts[source[1]] = f"{texts.get(source[1], '')}\n---\n{part[source.end() :]}"
-    return texts
+            rendered_files[source[1]] = f"{rendered_files.get(source[1], '')}\n---\n{part[source.end() :]}"
+    return rendered_files
 
 
 def _by_go(values: Mapping[str, Any]) -> dict[str, str]:
@@ -92,7 +92,7 @@ def _by_go(values: Mapping[str, Any]) -> dict[str, str]:
     templates = {path.name: path.read_text() for path in (CHART / "templates").iterdir()}
     program = Path(__file__).parent / "chart" / "render.go"
     rendered = json.loads(_output(["go", "run", str(program)], json.dumps({"templates": templates, "scope": scope})))
-    return {name.removesuffix(".yaml"): text for name, text in rendered.items() if name.endswith(".yaml")}
+    return {name.removesuffix(".yaml"): content for name, content in rendered.items() if name.endswith(".yaml")}
 
 
 def _output(command: list[str], given: str) -> str:
@@ -107,14 +107,14 @@ def _output(command: list[str], given: str) -> str:
     return done.stdout
 
 
-def _manifests(text: str) -> Iterator[str]:
-    for part in re.split(r"^---$", text, flags=re.MULTILINE):
+def _manifests(content: str) -> Iterator[str]:
+    for part in re.split(r"^---$", content, flags=re.MULTILINE):
         if yaml.safe_load(part):
             yield "\n".join(line.rstrip() for line in part.splitlines() if line.strip()) + "\n"
 
 
-def _place(text: str) -> tuple[int, str]:
-    manifest = yaml.safe_load(text)
+def _place(manifest_yaml: str) -> tuple[int, str]:
+    manifest = yaml.safe_load(manifest_yaml)
     kind = manifest["kind"]
     return KINDS.index(kind) if kind in KINDS else len(KINDS), manifest["metadata"]["name"]
 
@@ -125,7 +125,7 @@ def plain_files() -> dict[str, str]:
     files = {}
     for file, (templates, is_optional) in FILES.items():
         source = optional if is_optional else default
-        files[file] = HEAD + "---\n".join(text for template in templates for text in source[template])
+        files[file] = HEAD + "---\n".join(content for template in templates for content in source[template])
     return files
 
 
@@ -150,8 +150,8 @@ def main(arguments: list[str]) -> int:
                 "\n".join(found) or f"{len(FILES)} files of manifests and the chart's values agree with their schemas"
             )
             return int(bool(found))
-        for file, text in plain_files().items():
-            (PLAIN / file).write_text(text)
+        for file, content in plain_files().items():
+            (PLAIN / file).write_text(content)
     except ChartError as problem:
         print(f"ava: {problem}", file=sys.stderr)
         return 1

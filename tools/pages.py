@@ -59,9 +59,9 @@ def pages_of_docs() -> list[Path]:
     return [*sorted(DOCS.glob("**/*.md")), ROOT / "README.md"]
 
 
-def blocks(text: str) -> Iterator[Block]:
+def blocks(markdown: str) -> Iterator[Block]:
     """Returns a page's blocks: `code`, `table`, `heading`, `item`, `prose` and `blank`."""
-    lines = text.split("\n")
+    lines = markdown.split("\n")
     number, is_in_list = 0, False
     while number < len(lines):
         block = _block_at(lines, number, is_in_list=is_in_list)
@@ -98,9 +98,9 @@ def _goes_on(line: str) -> bool:
     return bool(line.strip()) and not (line.lstrip().startswith(("```", "|", "#", "<!--")) or _ITEM.match(line))
 
 
-def wrapped(text: str) -> str:
+def wrapped(markdown: str) -> str:
     """Returns the page with the lines of its prose filled up to the most characters of a line."""
-    return "\n".join(line for block in blocks(text) for line in _wrapped_lines(block))
+    return "\n".join(line for block in blocks(markdown) for line in _wrapped_lines(block))
 
 
 def _wrapped_lines(block: Block) -> list[str]:
@@ -123,10 +123,10 @@ def _wrapped_lines(block: Block) -> list[str]:
     return filled.replace(_JOINED, " ").split("\n")
 
 
-def anchors(text: str) -> set[str]:
+def anchors(markdown: str) -> set[str]:
     """Returns the anchors of a page's headings, as GitHub and the site make them."""
     found: set[str] = set()
-    for block in blocks(text):
+    for block in blocks(markdown):
         if block.kind == "heading":
             title = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", block.lines[0].lstrip("# "))
             anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
@@ -183,13 +183,13 @@ def _problem_of(language: str, code: str) -> str | None:
 
 def too_long(page: Path) -> Iterator[str]:
     """Returns a sentence for each line of a page, and for the page, that is too long."""
-    text = page.read_text()
-    for block in blocks(text):
+    markdown = page.read_text()
+    for block in blocks(markdown):
         for number, line in enumerate(block.lines if block.kind in ("item", "prose") else ()):
             if len(line) > MAX_LINE_CHARACTERS and line not in _wrapped_lines(block):
                 where = f"line {block.first + number + 1}"
                 yield f"{where}: {len(line)} characters; `python -m tools.pages --wrap FILE` wraps them"
-    name, words = _name(page), len(text.split())
+    name, words = _name(page), len(markdown.split())
     most = MAX_WORDS_OF.get(name, MAX_PAGE_WORDS)
     if words > most and "reference" not in page.parts:
         yield f"{words} words, and at most {most} are allowed"
@@ -201,23 +201,25 @@ def not_in_site(page: Path) -> Iterator[str]:
         yield "mkdocs.yml does not name it"
 
 
-def paragraphs(text: str) -> list[str]:
+def paragraphs(markdown: str) -> list[str]:
     """Returns the paragraphs and list items of a page."""
-    return [" ".join(block.lines) for block in blocks(text) if block.kind in ("item", "prose")]
+    return [" ".join(block.lines) for block in blocks(markdown) if block.kind in ("item", "prose")]
 
 
-def sentences(text: str) -> list[str]:
+def sentences(markdown: str) -> list[str]:
     """Returns the sentences of a page's paragraphs."""
-    return [each for paragraph in paragraphs(text) for each in _SENTENCE_END.split(paragraph)]
+    return [each for paragraph in paragraphs(markdown) for each in _SENTENCE_END.split(paragraph)]
 
 
 def print_figures(pages: list[Path]) -> None:
     """Print how long the pages are, and which are the longest."""
-    texts = {_name(page): page.read_text() for page in pages}
-    total = sum(len(text.split()) for text in texts.values())
-    print(f"{len(texts)} pages, {total:,} words")
-    for what, parts in (("page", lambda text: [text]), ("paragraph", paragraphs), ("sentence", sentences)):
-        words, name, part = max((len(part.split()), name, part) for name, text in texts.items() for part in parts(text))
+    sources = {_name(page): page.read_text() for page in pages}
+    total = sum(len(markdown.split()) for markdown in sources.values())
+    print(f"{len(sources)} pages, {total:,} words")
+    for what, parts in (("page", lambda markdown: [markdown]), ("paragraph", paragraphs), ("sentence", sentences)):
+        words, name, part = max(
+            (len(part.split()), name, part) for name, markdown in sources.items() for part in parts(markdown)
+        )
         print(f"longest {what}: {words:,} words, {name}" + (f": {part.strip()[:60]}…" if what != "page" else ""))
 
 

@@ -176,10 +176,10 @@ def main() -> int:
     if wrong := list(contradictions(found)):
         print("\n".join(wrong), file=sys.stderr)
         return 1
-    text = page(found)
+    markdown = page(found)
     if "--check" not in sys.argv:
-        PAGE.write_text(text)
-    elif PAGE.read_text() != text:
+        PAGE.write_text(markdown)
+    elif PAGE.read_text() != markdown:
         print(f"{PAGE}: it differs from the routes; run `make resources`.", file=sys.stderr)
         return 1
     return 0

@@ -45,11 +45,11 @@ _BOUND = Size(characters=2_500, ctes=4, cases=6, parameters=0)
 _BOUND_WITH_RULES = Size(characters=4_000, ctes=5, cases=10, parameters=0)
 
 
-def size_of(text: str) -> Size:
+def size_of(sql: str) -> Size:
     """Return the size of a statement's text."""
     for columns in _COLUMNS:
-        text = text.replace(columns, "")
-    collapsed = " ".join(text.split())
+        sql = sql.replace(columns, "")
+    collapsed = " ".join(sql.split())
     return Size(
         characters=len(collapsed),
         ctes=len(
@@ -65,9 +65,9 @@ def size_of(text: str) -> Size:
 def main() -> int:
     """Print all sizes, the largest first. Returns 1 if a statement exceeds its bound."""
     found = {
-        name.removeprefix("jobs.").removeprefix("transitions."): size_of(text)
-        for name, text in all_statements().items()
-        if _WRITES_JOBS.search(text)
+        name.removeprefix("jobs.").removeprefix("transitions."): size_of(sql)
+        for name, sql in all_statements().items()
+        if _WRITES_JOBS.search(sql)
     }
     sys.stdout.write(f"{'statement':36}{'characters':>12}{'CTEs':>6}{'CASEs':>7}{'parameters':>12}\n")
     large = 0

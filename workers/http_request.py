@@ -10,7 +10,7 @@ from ava import Env, worker
 from ava.domain.outbound.outbound_url import MAX_URL_CHARS, parse
 from ava.outbound.http import HttpResponse, send
 from workers import charsets, outbound
-from workers.inputs import Input, number, optional_text, refuse_unknown, text, whole_number
+from workers.inputs import Input, number, optional_string, refuse_unknown, string, whole_number
 
 # A job's output may be 1 MiB of JSON; a character can take 12 bytes of it.
 _MAX_JSON_BYTES = 1_000_000
@@ -48,8 +48,8 @@ _MAX_ANSWER_BYTES = 900_000
 def http_request(input: Input, env: Env) -> dict[str, Any]:
     """Call a URL. Any status is a result; the job fails only if there is no response or the URL is refused."""
     refuse_unknown(input, "url", "method", "headers", "body", "timeout_seconds", "max_bytes")
-    url = text(input, "url", example="https://example.com/", longest=MAX_URL_CHARS)
-    method = optional_text(input, "method", default="GET", longest=40)
+    url = string(input, "url", example="https://example.com/", longest=MAX_URL_CHARS)
+    method = optional_string(input, "method", default="GET", longest=40)
     body, content_type = _body(input.get("body"))
     headers = content_type | _headers(input.get("headers"))
     limits = outbound.limits(
@@ -100,7 +100,7 @@ def _output(answer: HttpResponse) -> dict[str, Any]:
     headers = _fitting_headers(answer.headers)
     charset = charsets.declared_in(answer.headers.get("content-type", "")) or "utf-8"
     whole = answer.body.decode(charset, errors="replace")
-    kept = _fitting_text(whole, _MAX_JSON_BYTES - len(json.dumps(headers)))
+    kept = _fitting_string(whole, _MAX_JSON_BYTES - len(json.dumps(headers)))
     return {
         "status": answer.status,
         "headers": headers,
@@ -121,7 +121,7 @@ def _fitting_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
-def _fitting_text(whole: str, capacity: int) -> str:
+def _fitting_string(whole: str, capacity: int) -> str:
     """Return the beginning of a string that takes at most `capacity` bytes as JSON."""
     while (size := len(json.dumps(whole))) > capacity:
         whole = whole[: len(whole) * capacity // size - 1]

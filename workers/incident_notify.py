@@ -12,7 +12,7 @@ from ava.domain.outbound.outbound_url import MAX_URL_CHARS
 from ava.errors import OutboundFailed
 from ava.outbound.http import HttpResponse, send
 from workers import outbound
-from workers.inputs import Input, optional_text, refuse_unknown, text
+from workers.inputs import Input, optional_string, refuse_unknown, string
 
 _TIMEOUT_SECONDS = 20.0
 _LONGEST_DETAIL = 3_000
@@ -55,9 +55,9 @@ _DETAILS = {
 def incident_notify(input: Input, env: Env) -> dict[str, Any]:
     """Post a message about an incident; without a configured webhook, log the message instead."""
     refuse_unknown(input, "incident_id", "channel", "title", "severity", "message", "incident_url")
-    incident_id = text(input, "incident_id", example="inc_01hxyz", pattern=r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
-    channel = text(input, "channel", example="#security-ops", pattern=r"[#@]?[\w][\w.-]{0,79}")
-    given = {name: optional_text(input, name, longest=_LONGEST_DETAIL) for name in _DETAILS}
+    incident_id = string(input, "incident_id", example="inc_01hxyz", pattern=r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+    channel = string(input, "channel", example="#security-ops", pattern=r"[#@]?[\w][\w.-]{0,79}")
+    given = {name: optional_string(input, name, longest=_LONGEST_DETAIL) for name in _DETAILS}
     details = _incident(_incident_url(input, incident_id, env), incident_id, env) | _without_blanks(given)
     message = _message(incident_id, details)
     webhook_url = env.get("SLACK_WEBHOOK_URL", "").strip()
@@ -73,7 +73,7 @@ def incident_notify(input: Input, env: Env) -> dict[str, Any]:
 def _incident_url(given: Input, incident_id: str, env: Env) -> str:
     """Return the incident's URL: the input's, or the configured INCIDENT_URL with `{incident_id}` filled in."""
     configured = env.get("INCIDENT_URL", "").replace("{incident_id}", quote(incident_id, safe=""))
-    return optional_text(given, "incident_url", default=configured, longest=MAX_URL_CHARS)
+    return optional_string(given, "incident_url", default=configured, longest=MAX_URL_CHARS)
 
 
 def _incident(url: str, incident_id: str, env: Env) -> dict[str, str]:

@@ -25,17 +25,17 @@ def refuse_unknown(given: Input, *names: str) -> None:
         raise ValueError(f"input.{_shown(unknown[0])} is unknown; this worker takes {', '.join(names)}")
 
 
-def text(given: Input, name: str, *, example: str, longest: int = 1_000, pattern: str = r".*") -> str:
+def string(given: Input, name: str, *, example: str, longest: int = 1_000, pattern: str = r".*") -> str:
     """Return a required string that is not blank and matches the whole pattern."""
     if given.get(name) is None:
         raise ValueError(f"input.{name} is missing; it must be a string such as {example}")
-    value = optional_text(given, name, longest=longest)
+    value = optional_string(given, name, longest=longest)
     if not value or not re.fullmatch(pattern, value, re.DOTALL):
         raise ValueError(f"input.{name} must be a string such as {example}")
     return value
 
 
-def optional_text(given: Input, name: str, *, default: str = "", longest: int = 1_000) -> str:
+def optional_string(given: Input, name: str, *, default: str = "", longest: int = 1_000) -> str:
     """Return a string without surrounding white space; the default if the field is missing or null."""
     value = given.get(name)
     if value is None:

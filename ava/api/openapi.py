@@ -30,14 +30,14 @@ from ava.api.http.fields import (
     JsonObject,
     Number,
     PositiveNumber,
-    Text,
+    String,
     WholeNumber,
 )
 from ava.api.http.operations import NDJSON, Operation, find_operation
 from ava.api.http.strict import Strict
 from ava.api.openapi_examples import add_examples
 from ava.api.schemas.events import SentEventRecord
-from ava.api.schemas.setting_fields import ENTRY_NAME, LONGEST_ENTRY, NamedTexts, QueryText
+from ava.api.schemas.setting_fields import ENTRY_NAME, LONGEST_ENTRY, BoundedString, NamedStrings
 from ava.version import VERSION
 
 
@@ -73,8 +73,8 @@ class _Converter(OpenAPIConverter):
             values = found.pop("enum", ())
             found |= parts.open_enum(values, found.get("description", "")) if values else {}
         elif default not in (None, "", ()):
-            text = f"`{default}`" if isinstance(default, str) else json.dumps(default)
-            found["description"] = f"{found.get('description', '')} Default: {text}.".lstrip()
+            shown = f"`{default}`" if isinstance(default, str) else json.dumps(default)
+            found["description"] = f"{found.get('description', '')} Default: {shown}.".lstrip()
         # Generated clients would treat an object without named fields as empty.
         if "object" in found.get("type", ()) and "properties" not in found:
             found.setdefault("additionalProperties", True)
@@ -106,15 +106,17 @@ def _add_components(spec: APISpec) -> None:
     spec.components.schema("Error", parts.ERROR | {"example": parts.EXAMPLES["Error"]})
     spec.components.schema("Pagination", parts.PAGINATION)
     spec.components.schema("SentEventRecord", schema=SentEventRecord())
-    for name, (header, text) in parts.SECURITY.items():
-        spec.components.security_scheme(name, {"type": "apiKey", "in": "header", "name": header, "description": text})
+    for name, (header, description) in parts.SECURITY.items():
+        spec.components.security_scheme(
+            name, {"type": "apiKey", "in": "header", "name": header, "description": description}
+        )
     bearer = {"type": "http", "scheme": "bearer", "description": parts.BEARER_TEXT}
     spec.components.security_scheme(parts.BEARER, bearer)
     cookie = {"type": "apiKey", "in": "cookie", "name": "ava_session", "description": parts.COOKIE_TEXT}
     spec.components.security_scheme(parts.COOKIE, cookie)
-    for status, text in parts.FAILURES.items():
+    for status, description in parts.FAILURES.items():
         failure: dict[str, Any] = {
-            "description": text,
+            "description": description,
             "content": {"application/json": {"schema": "Error"}},
             "headers": {name: parts.GIVEN[name] for name in parts.HEADERS},
         }
@@ -275,24 +277,24 @@ def _positive(field: PositiveNumber) -> dict[str, Any]:
     return {"type": "number", **low, "maximum": field.maximum}
 
 
-def _entries(field: NamedTexts) -> dict[str, Any]:
-    texts = {"type": ["string", "null"], "minLength": field.shortest, "maxLength": LONGEST_ENTRY}
+def _entries(field: NamedStrings) -> dict[str, Any]:
+    schema = {"type": ["string", "null"], "minLength": field.shortest, "maxLength": LONGEST_ENTRY}
     return {
         "type": "object",
         "maxProperties": field.limit.value,
         "propertyNames": {"pattern": f"^{ENTRY_NAME.pattern}$"},
-        "additionalProperties": texts,
+        "additionalProperties": schema,
     }
 
 
 _OF_FIELDS: tuple[tuple[type[fields.Field[Any]], Callable[[Any], dict[str, Any]]], ...] = (
     (WholeNumber, lambda field: {"type": "integer", "minimum": field.minimum, "maximum": field.maximum}),
-    (QueryText, lambda field: {"type": "string", "minLength": 1, "maxLength": field.longest}),
-    (Text, lambda _: {"type": "string"}),
+    (BoundedString, lambda field: {"type": "string", "minLength": 1, "maxLength": field.longest}),
+    (String, lambda _: {"type": "string"}),
     (FieldNames, lambda field: {"type": "string", "pattern": field.pattern}),
     (Cursor, lambda _: {"type": "string", "minLength": 1}),
     (PositiveNumber, _positive),
-    (NamedTexts, _entries),
+    (NamedStrings, _entries),
     (Number, lambda _: {"type": "number"}),
     (Flag, lambda _: {"type": "boolean"}),
     (Choice, lambda field: {"type": "string", "enum": list(field.choices)}),

@@ -84,10 +84,10 @@ def _by_type(schema: dict[str, Any], schemas: dict[str, Any], name: str, depth: 
         return [_example(schema["items"], schemas, "", depth + 1)] if "items" in schema else []
     if kind in ("integer", "number"):
         return max(schema.get("minimum", 1), min(1, schema.get("maximum", 1)))
-    return {"boolean": True, "null": None}.get(kind, _text(schema, name))
+    return {"boolean": True, "null": None}.get(kind, _string(schema, name))
 
 
-def _text(schema: dict[str, Any], name: str) -> str:
+def _string(schema: dict[str, Any], name: str) -> str:
     if schema.get("format") == "date-time":
         return _MOMENT
     # The prefix of an id; the first if there are several.

@@ -59,15 +59,15 @@ PAYLOAD_HIDDEN = {
 HIDING = ("JobLogRecord",)
 
 
-def open_enum(values: Iterable[str | None], text: str = "") -> dict[str, Any]:
+def open_enum(values: Iterable[str | None], description: str = "") -> dict[str, Any]:
     """Return the attributes of a response's enumeration: a string, because a newer server may add values.
 
-    The description `text` lists the known values, unless it explains each of them.
+    The description lists the known values, unless it explains each of them.
     """
     known = [value for value in values if value is not None]
-    if not all(f"`{value}`" in text for value in known):
-        text = f"{text} Known values: {', '.join(f'`{value}`' for value in known)}.".lstrip()
-    return {"description": text, KNOWN_VALUES: known}
+    if not all(f"`{value}`" in description for value in known):
+        description = f"{description} Known values: {', '.join(f'`{value}`' for value in known)}.".lstrip()
+    return {"description": description, KNOWN_VALUES: known}
 
 
 ERROR = {

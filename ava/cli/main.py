@@ -81,7 +81,7 @@ class _Root(processes.CommandGroup):
         width = max(len(names) for rows in _SECTIONS.values() for names in rows)
         for title, rows in _SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(names.ljust(width), text) for names, text in rows.items()])
+                formatter.write_dl([(names.ljust(width), description) for names, description in rows.items()])
 
 
 class _CeleryCommands(click.Group):

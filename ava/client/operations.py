@@ -112,5 +112,5 @@ def filter_params(filters: Mapping[str, Any]) -> dict[str, Any]:
     named = {f"filter[tag.{key}]": value for key, value in body.pop("tags", {}).items()}
     for path, value in body.pop("input", {}).items():
         named[f"filter[input.{path}]"] = value if isinstance(value, str) else json.dumps(value)
-    texts = {name: str(value).lower() if isinstance(value, bool) else value for name, value in body.items()}
-    return {f"filter[{name}]": value for name, value in texts.items()} | named
+    values = {name: str(value).lower() if isinstance(value, bool) else value for name, value in body.items()}
+    return {f"filter[{name}]": value for name, value in values.items()} | named

@@ -105,7 +105,7 @@ def segment(id: str) -> str:
 
     Quoting is not enough: a server decodes `%2F` before it selects the route, and a client removes `..`.
     """
-    text = str(id)
-    if "/" in text or not text.strip("."):
-        raise ApiNotFound(f"{text!r} is not an id.", status=404, code="resource_not_found")
-    return quote(text, safe="", errors="replace")
+    string = str(id)
+    if "/" in string or not string.strip("."):
+        raise ApiNotFound(f"{string!r} is not an id.", status=404, code="resource_not_found")
+    return quote(string, safe="", errors="replace")

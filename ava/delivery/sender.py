@@ -315,8 +315,8 @@ class Sender:
             # An internal failure, such as a missing key, counts as a failed request and appears in the delivery's
             # record.
             _log.exception("Webhook sender: event %s could not be sent", delivery.event_id)
-            text = f"It could not be sent: {type(error).__name__}."
-            return RequestResult(status=None, elapsed_ms=0, response_body="", error=text)
+            reason = f"It could not be sent: {type(error).__name__}."
+            return RequestResult(status=None, elapsed_ms=0, response_body="", error=reason)
 
     def _body_of(self, delivery: DueDelivery) -> str:
         if delivery.body is not None:

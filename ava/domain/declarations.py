@@ -43,8 +43,8 @@ class NodeDeclarations:
         return json.dumps({"modules": sorted(self.modules), "schedules": schedules})
 
     @classmethod
-    def from_json(cls, text: str) -> NodeDeclarations:
-        value: dict[str, Any] = json.loads(text)
+    def from_json(cls, json_string: str) -> NodeDeclarations:
+        value: dict[str, Any] = json.loads(json_string)
         return cls(
             value["modules"],
             [

@@ -85,7 +85,7 @@ class Delivery:
     body_bytes: int | None
 
 
-def body_text(body: bytes) -> str:
+def decode_body(body: bytes) -> str:
     """Return a body as a string: UTF-8 unchanged, other bytes in base64."""
     try:
         return body.decode()

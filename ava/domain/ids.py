@@ -33,9 +33,9 @@ def encode(prefix: str, value: UUID | str) -> str:
     return f"{prefix}_" + "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
-def decode(prefix: str, text: str) -> UUID | None:
+def decode(prefix: str, string: str) -> UUID | None:
     """Return the UUID of an id; None if the prefix differs or the id is malformed."""
-    head, _, suffix = text.partition("_")
+    head, _, suffix = string.partition("_")
     if head != prefix or not _SUFFIX.fullmatch(suffix):
         return None
     number = 0
@@ -44,15 +44,15 @@ def decode(prefix: str, text: str) -> UUID | None:
     return UUID(int=number)
 
 
-def to_uuid(prefix: str, text: str) -> str | None:
+def to_uuid(prefix: str, string: str) -> str | None:
     """Return the UUID of an id as a string, the form that statements take; None like `decode`."""
-    value = decode(prefix, text)
+    value = decode(prefix, string)
     return None if value is None else str(value)
 
 
-def is_client_id(prefix: str, text: str) -> bool:
+def is_client_id(prefix: str, string: str) -> bool:
     """Return True if a client-chosen id is well-formed: the prefix, then 1 to 60 of `[0-9a-z_]`."""
-    head, separator, suffix = text.partition("_")
+    head, separator, suffix = string.partition("_")
     return head == prefix and bool(separator) and bool(_CLIENT_SUFFIX.fullmatch(suffix))
 
 
@@ -68,13 +68,13 @@ class IdPart:
     digit_bits: str = ""
 
 
-def find_part(prefix: str, text: str) -> IdPart | None:
+def find_part(prefix: str, string: str) -> IdPart | None:
     """Return the part of an id that the string names, at least 4 digits; None if it is not part of an id.
 
     Digits after the prefix, and digits that begin with `01` as all present ids do, are the first of the id. Digits
     after `…` are the last, as in the short form `job_…8w3fq0za`. Other digits may be at any position.
     """
-    head, separator, digits = text.strip().lower().rpartition("_")
+    head, separator, digits = string.strip().lower().rpartition("_")
     if (separator and head != prefix) or not _PART.fullmatch(digits.lstrip("…")):
         return None
     is_last = digits.startswith("…")
@@ -120,11 +120,11 @@ def new_uuid_at(timestamp: datetime) -> UUID:
     return UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | secrets.randbits(62))
 
 
-def timestamp_of(prefix: str, text: str) -> datetime:
+def timestamp_of(prefix: str, string: str) -> datetime:
     """Return the time in an id, to the millisecond. Raise `ValueError` if the id is malformed."""
-    value = decode(prefix, text)
+    value = decode(prefix, string)
     if value is None:
-        raise ValueError(f"no id of {prefix}: {text}")
+        raise ValueError(f"no id of {prefix}: {string}")
     return time_of(value)
 
 

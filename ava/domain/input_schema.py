@@ -41,15 +41,15 @@ _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 def check_schema(schema: Mapping[str, Any], patterns: Patterns = HANDLERS) -> str:
     """Return the serialized schema. Raise ValueError if it is invalid, or too expensive to validate inputs."""
     try:
-        text = json.dumps(schema, allow_nan=False, separators=(",", ":"))
+        json_string = json.dumps(schema, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):
         raise ValueError("it must be a JSON object without NaN, infinity or Python objects") from None
-    if len(text) > _MAX_SCHEMA_BYTES:
-        raise ValueError(f"it has {len(text)} bytes of JSON; at most {_MAX_SCHEMA_BYTES} are accepted")
+    if len(json_string) > _MAX_SCHEMA_BYTES:
+        raise ValueError(f"it has {len(json_string)} bytes of JSON; at most {_MAX_SCHEMA_BYTES} are accepted")
     if schema.get("$schema", DIALECT).rstrip("#") != DIALECT:
         raise ValueError(f"$schema must be {DIALECT} if it is given")
-    InputSchema(text, patterns)
-    return text
+    InputSchema(json_string, patterns)
+    return json_string
 
 
 class InputMismatch(InvalidFields):
@@ -69,11 +69,11 @@ class InputMismatch(InvalidFields):
 
 
 class InputSchema:
-    def __init__(self, text: str, patterns: Patterns = HANDLERS) -> None:
+    def __init__(self, json_string: str, patterns: Patterns = HANDLERS) -> None:
         """Raise ValueError that names the fault of the schema."""
-        schema = json.loads(text)
+        schema = json.loads(json_string)
         self._costs = SchemaCosts(schema, patterns)
-        self._has_choice = bool(re.search(r'"(?:anyOf|oneOf)":', text))
+        self._has_choice = bool(re.search(r'"(?:anyOf|oneOf)":', json_string))
         try:
             self._validator = jsonschema_rs.Draft202012Validator(
                 schema,
@@ -205,14 +205,14 @@ def _whole_number(digits: str) -> int | float:
 _DECODER = json.JSONDecoder(parse_int=_whole_number)
 
 
-def _without_lone_surrogates(text: str) -> str:
+def _without_lone_surrogates(json_string: str) -> str:
     r"""Return ASCII JSON in which each lone surrogate (`\ud800` without its pair) is replaced.
 
     The validator takes UTF-8, which cannot encode them. Only the validated copy changes.
     """
-    if "\\ud" not in text.lower():
-        return text
-    value = json.loads(text)
+    if "\\ud" not in json_string.lower():
+        return json_string
+    value = json.loads(json_string)
     return json.dumps(_replaced(value))
 
 

@@ -15,8 +15,8 @@ def format_time(timestamp: datetime | None) -> str | None:
     if timestamp is None:
         return None
     # Truncate instead of rounding, so that the result is never later than the time.
-    text = timestamp.astimezone(UTC).isoformat(timespec="milliseconds")[:23]
-    return text.removesuffix(".000") + "Z"
+    iso_string = timestamp.astimezone(UTC).isoformat(timespec="milliseconds")[:23]
+    return iso_string.removesuffix(".000") + "Z"
 
 
 def as_record(record: Any, names: str) -> dict[str, Any]:

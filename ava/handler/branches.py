@@ -93,7 +93,7 @@ class Branches:
     def check(self) -> None:
         """Raise `Suspended` again in a waiting part."""
         if (wait := self._current.wait) is not None:
-            raise Suspended(wait.text)
+            raise Suspended(wait.description)
 
     def begin_wait(self) -> None:
         """Count a wait. Raise `Suspended` in a branch that an earlier run abandoned at it."""
@@ -114,7 +114,7 @@ class Branches:
             self._admit_wait()
             self._entries.catch_up()
         branch.wait = wait
-        raise Suspended(wait.text)
+        raise Suspended(wait.description)
 
     def _check_task(self) -> None:
         """Raise `WaitInTask` if a wait here would abandon other tasks of the handler."""

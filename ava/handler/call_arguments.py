@@ -9,7 +9,7 @@ from typing import Any
 
 from ava.domain.jobs import priority as priorities
 from ava.domain.jobs.waits import MAX_INPUT_BYTES
-from ava.domain.text import storable
+from ava.domain.strings import storable
 from ava.handler.children import ChildJob, json_of
 from ava.handler.typed_values import is_typed, to_json, to_payload
 
@@ -40,8 +40,8 @@ def check_earlier_names(was: Sequence[str]) -> None:
 
 def joined_names(names: Sequence[str]) -> str:
     """Join names, or return their hash if they are too long."""
-    text = ", ".join(names)
-    return text if 0 < len(text) <= _MAX_NAME // 2 else "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    joined = ", ".join(names)
+    return joined if 0 < len(joined) <= _MAX_NAME // 2 else "sha256:" + hashlib.sha256(joined.encode()).hexdigest()
 
 
 def read_worker_id(worker: object) -> str:
@@ -63,10 +63,10 @@ def check_priority(priority: int | None) -> int | None:
 
 def encode_input(input: Any) -> str:
     payload = dict(input) if isinstance(input, Mapping) else to_payload({} if input is None else input)
-    text = json.dumps(payload, allow_nan=False, separators=(",", ":"), default=_part_as_json)
-    if len(text) > MAX_INPUT_BYTES:
+    json_string = json.dumps(payload, allow_nan=False, separators=(",", ":"), default=_part_as_json)
+    if len(json_string) > MAX_INPUT_BYTES:
         raise ValueError(f"An input has at most {MAX_INPUT_BYTES:,} bytes of JSON (limit input_bytes)")
-    return text
+    return json_string
 
 
 def _part_as_json(value: Any) -> Any:

@@ -47,8 +47,8 @@ class ChildJob:
         if self._state.status is not Status.COMPLETED:
             return None
         if not self._output:
-            text = self._read_outputs([self.id]).get(self.id)
-            self._output.append(None if text is None else json.loads(text))
+            output_json = self._read_outputs([self.id]).get(self.id)
+            self._output.append(None if output_json is None else json.loads(output_json))
         return self._output[0]
 
     @property
@@ -135,9 +135,9 @@ class Outputs(Sequence[Any]):
 
     def _read(self, first: int) -> None:
         children = self._children[first : first + _OUTPUTS_PER_STATEMENT]
-        texts = self._read_outputs([child.id for child in children if child.failure is None])
-        self._page = [child.failure or _value(texts.get(child.id)) for child in children]
-        self._page_bytes = sum(len(text or "") for text in texts.values())
+        outputs = self._read_outputs([child.id for child in children if child.failure is None])
+        self._page = [child.failure or _value(outputs.get(child.id)) for child in children]
+        self._page_bytes = sum(len(output_json or "") for output_json in outputs.values())
         self._first = first
 
     def __eq__(self, other: object) -> bool:
@@ -149,8 +149,8 @@ class Outputs(Sequence[Any]):
         return f"<Outputs of {len(self)} jobs>"
 
 
-def _value(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+def _value(output_json: str | None) -> Any:
+    return None if output_json is None else json.loads(output_json)
 
 
 def json_of(value: Any) -> Any:

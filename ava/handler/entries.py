@@ -63,9 +63,9 @@ class JournalEntries:
         if self._values > MAX_STEPS:
             raise StepError(f"A job has at most {MAX_STEPS:,} steps and events (limit steps)")
 
-    def add_bytes(self, text: str) -> None:
+    def add_bytes(self, json_string: str) -> None:
         """Count the serialized result of a step, or an event. Raise `StepError` if the journal is full."""
-        self._values_bytes += len(text)
+        self._values_bytes += len(json_string)
         if self._values_bytes > MAX_ALL_STEPS_BYTES:
             size = f"{MAX_ALL_STEPS_BYTES:,} bytes of JSON"
             raise StepError(f"All steps and events of a job together may have at most {size} (limit all_steps_bytes)")

@@ -57,9 +57,9 @@ class Suspended(BaseException):
     Not an `Exception`, so that a broad `except` does not catch it. `finally` blocks and context managers run.
     """
 
-    def __init__(self, text: str = "") -> None:
-        """`text`: a description of the wait."""
-        super().__init__(text)
+    def __init__(self, message: str = "") -> None:
+        """`message`: a description of the wait."""
+        super().__init__(message)
 
 
 class SuspensionSwallowed(Exception):

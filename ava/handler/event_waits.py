@@ -109,11 +109,13 @@ class EventWaits:
 
     def _keep(self, name: str, event: Mapping[str, Any]) -> Steps[None]:
         """Write an event to the journal before returning it, so that the next run gets the same one."""
-        text = compact_json(event)
-        self._entries.add_bytes(text)
+        event_json = compact_json(event)
+        self._entries.add_bytes(event_json)
         self._taken.add(event["id"])
         yield from self._write(
-            NewEntry(kind=JournalKind.EVENT, name=name, state=EntryState.DONE, value_json=text, event_id=event["id"])
+            NewEntry(
+                kind=JournalKind.EVENT, name=name, state=EntryState.DONE, value_json=event_json, event_id=event["id"]
+            )
         )
 
 

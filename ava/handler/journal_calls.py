@@ -211,20 +211,22 @@ class Calls:
             value = yield Act(lambda: fn(*args))
         finally:
             _step.reset(token)
-        text = self._step_json(whole, value)
-        yield from self._write(NewEntry(kind=JournalKind.STEP, name=whole, state=EntryState.DONE, value_json=text))
-        return json.loads(text)
+        value_json = self._step_json(whole, value)
+        yield from self._write(
+            NewEntry(kind=JournalKind.STEP, name=whole, state=EntryState.DONE, value_json=value_json)
+        )
+        return json.loads(value_json)
 
     def _step_json(self, name: str, value: Any) -> str:
         try:
-            text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=json_of)
+            value_json = json.dumps(value, allow_nan=False, separators=(",", ":"), default=json_of)
         except (TypeError, ValueError, RecursionError) as error:
             raise StepError(f"JSON cannot represent the return value of step {name!r}: {error}") from error
-        if len(text) > MAX_STEP_BYTES:
-            size = f"{len(text):,} bytes of JSON, more than {MAX_STEP_BYTES:,}"
+        if len(value_json) > MAX_STEP_BYTES:
+            size = f"{len(value_json):,} bytes of JSON, more than {MAX_STEP_BYTES:,}"
             raise StepError(f"The step {name!r} returned {size} (limit step_bytes)")
-        self._entries.add_bytes(text)
-        return text
+        self._entries.add_bytes(value_json)
+        return value_json
 
     @property
     def step_key(self) -> str:

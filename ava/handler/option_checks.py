@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from ava.domain.jobs import pull, trigger_options
 from ava.domain.jobs.messages import RESERVED
 from ava.domain.limits import rates
+from ava.domain.strings import did_you_mean
 from ava.domain.tenant import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
-from ava.domain.text import did_you_mean
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
 from ava.errors import HandlerError
 

@@ -87,12 +87,12 @@ def open_private(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "wb")
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, content: str) -> None:
     """Write a file that only this account can read, atomically."""
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     with open(unfinished, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(text)
+        file.write(content)
     unfinished.replace(path)
 
 

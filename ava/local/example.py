@@ -10,7 +10,7 @@ from ava.domain.schema_costs import referenced
 
 #: Values by type, and by string format.
 _VALUES: dict[str, Any] = {"string": "text", "integer": 0, "number": 0, "boolean": False}
-_TEXTS = {
+_STRINGS = {
     "date": "2026-12-01",
     "date-time": "2026-12-01T09:00:00Z",
     "time": "09:00:00Z",
@@ -72,5 +72,5 @@ def _value_of(part: Any, root: Mapping[str, Any], levels: int) -> Any:
 def _plain_value(part: Mapping[str, Any]) -> Any:
     value = _VALUES.get(str(part.get("type")), {})
     if value == _VALUES["string"]:
-        return _TEXTS.get(part.get("format", ""), value)
+        return _STRINGS.get(part.get("format", ""), value)
     return max(value, part["minimum"]) if isinstance(part.get("minimum"), int | float) else value

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ava.domain.text import did_you_mean
+from ava.domain.strings import did_you_mean
 from ava.errors import HandlerError
 from ava.local import handler_folder
 

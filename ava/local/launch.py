@@ -15,7 +15,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main(argv: list[str]) -> None:
     """Replace this process by `argv[4:]`, or print one line and exit with 127 if that fails."""
-    parent, signal_number, uid, gid = (int(text) for text in argv[:4])
+    parent, signal_number, uid, gid = (int(argument) for argument in argv[:4])
     program = argv[4:]
     try:
         if uid >= 0:

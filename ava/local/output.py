@@ -7,17 +7,17 @@ import selectors
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ava.domain.text import printable
+from ava.domain.strings import printable
 
 _LONGEST_LINE_BYTES = 64 * 1024
 
 
-def last_line(text: str) -> str:
+def last_line(output: str) -> str:
     """Return the line of a program's output that explains its end, without its full stop.
 
     It is the last line; for PostgreSQL the last fatal one, because a line about the shutdown follows it.
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     fatal = [line for line in lines if " FATAL:  " in line or " PANIC:  " in line]
     return (fatal or lines)[-1].rstrip(".") if lines else "no output"
 
@@ -78,11 +78,11 @@ class Output:
 
     def _print(self, stream: _Stream, lines: list[bytes]) -> None:
         for line in lines:
-            text = printable(line.decode(errors="replace").rstrip("\r"), allowed="\t")
-            if text.startswith("ava: "):
-                self.last_errors[stream.name] = text.removeprefix("ava: ")
+            message = printable(line.decode(errors="replace").rstrip("\r"), allowed="\t")
+            if message.startswith("ava: "):
+                self.last_errors[stream.name] = message.removeprefix("ava: ")
             else:
-                self._print_line(f"{stream.name:<10} | {text}")
+                self._print_line(f"{stream.name:<10} | {message}")
 
     def _remove(self, pipe: int) -> None:
         self._selector.unregister(pipe)

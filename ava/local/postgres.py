@@ -120,10 +120,10 @@ class Postgres:
                 reason = last_line(output.read().decode(errors="replace"))
                 raise ServerFailed(f"PostgreSQL's data directory cannot be created: {reason}.")
 
-    def _write_for_account(self, path: Path, text: str) -> None:
+    def _write_for_account(self, path: Path, content: str) -> None:
         path.unlink(missing_ok=True)
         path.touch(mode=0o600)
-        path.write_text(text)
+        path.write_text(content)
         if self.account:
             shutil.chown(path, self.account.uid, self.account.gid)
 

@@ -113,8 +113,8 @@ def _major(folder: Path) -> int:
     return _leading_number(re.sub(r"^\D*", "", answer))
 
 
-def _leading_number(text: str) -> int:
-    found = re.match(r"\d+", text)
+def _leading_number(string: str) -> int:
+    found = re.match(r"\d+", string)
     return int(found.group()) if found else 0
 
 

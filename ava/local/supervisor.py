@@ -250,8 +250,8 @@ class Supervisor:
         return StartError(last_error or f"{state.name} {end} before the system was ready.")
 
     def _take_last_error(self, state: _ServiceState) -> str:
-        text = self._output.last_errors.pop(state.name, "")
-        return f" ({text.rstrip('.')})" if text else ""
+        error = self._output.last_errors.pop(state.name, "")
+        return f" ({error.rstrip('.')})" if error else ""
 
     def _wait_for_end(self, child: ChildProcess) -> None:
         deadline = time.monotonic() + child.program.stop_seconds

@@ -40,16 +40,16 @@ class SystemMetrics:
         self._database = database
         self._node_dead_seconds = node_dead_seconds
         self._lock = threading.Lock()
-        self._text = b""
+        self._exposition = b""
         self._read_at = float("-inf")
 
     def expose(self) -> bytes:
         """Return the metrics in the text format, at most `cache_seconds` old. Raises `DatabaseUnavailable`."""
         with self._lock:
             if time.monotonic() - self._read_at > self.cache_seconds:
-                self._text = _render(self._read_all())
+                self._exposition = _render(self._read_all())
                 self._read_at = time.monotonic()
-            return self._text
+            return self._exposition
 
     def _read_all(self) -> list[Metric]:
         is_full = server.is_disk_full(self._database)
@@ -124,12 +124,14 @@ def _render(metrics: Sequence[Metric]) -> bytes:
     return generate_latest(registry)
 
 
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, text, value=float(value))
+def _gauge(name: str, description: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, description, value=float(value))
 
 
-def _gauges(name: str, text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels)
+def _gauges(
+    name: str, description: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]
+) -> Metric:
+    family = GaugeMetricFamily(name, description, labels=labels)
     for names, value in values:
         family.add_metric(names, value)
     return family
@@ -181,10 +183,12 @@ def _of_promotions(counts: Mapping[bool, int]) -> Metric:
 
 
 def _of_partitions(days_ahead: Mapping[str, float]) -> Iterator[Metric]:
-    text = "Seconds until the end of the last partition; below 0 new rows go to the default partition."
+    description = "Seconds until the end of the last partition; below 0 new rows go to the default partition."
     seconds = {table: days * 86_400 for table, days in days_ahead.items()}
-    yield _gauges("ava_partitions_end_seconds", text, ("table",), [((table,), of) for table, of in seconds.items()])
-    yield _gauge("ava_log_partitions_end_seconds", f"Of log lines. {text}", seconds.get(partitions.LOGS, 0.0))
+    yield _gauges(
+        "ava_partitions_end_seconds", description, ("table",), [((table,), of) for table, of in seconds.items()]
+    )
+    yield _gauge("ava_log_partitions_end_seconds", f"Of log lines. {description}", seconds.get(partitions.LOGS, 0.0))
 
 
 def _of_waiting(jobs: Mapping[str, int], blocked_seconds: Mapping[str, float]) -> Iterator[Metric]:
@@ -274,14 +278,16 @@ def _of_tenants(waits: Sequence[TenantWait]) -> Iterator[Metric]:
 
 
 def _of_fleet(fleet: Sequence[metrics.NodeCount]) -> Iterator[Metric]:
-    for name, text in (
+    for name, description in (
         ("nodes", "Nodes that have not shut down cleanly."),
         ("processes", "Max concurrent jobs of the nodes."),
         ("busy", "Running jobs of the nodes."),
         ("memory_bytes", "Memory used by the nodes."),
     ):
         metric = "ava_nodes" if name == "nodes" else f"ava_nodes_{name}"
-        yield _gauges(metric, text, ("state", "version"), [((of.state, of.version), getattr(of, name)) for of in fleet])
+        yield _gauges(
+            metric, description, ("state", "version"), [((of.state, of.version), getattr(of, name)) for of in fleet]
+        )
 
 
 def _of_webhooks(found: Sequence[tuple[str, int, float]]) -> Iterator[Metric]:
@@ -325,22 +331,22 @@ def _of_totals(totals: Sequence[tuple[str, Total]]) -> Iterator[Metric]:
 
 
 def _counter(
-    name: str, text: str, labels: Sequence[str], counts: Counter[tuple[str, ...]] | Counter[tuple[str, str]]
+    name: str, description: str, labels: Sequence[str], counts: Counter[tuple[str, ...]] | Counter[tuple[str, str]]
 ) -> Metric:
-    family = CounterMetricFamily(name, text, labels=labels)
+    family = CounterMetricFamily(name, description, labels=labels)
     for names, count in counts.items():
         family.add_metric(names, count)
     return family
 
 
-def _histogram(name: str, text: str, found: Iterable[tuple[str, int, int, float]]) -> Metric:
+def _histogram(name: str, description: str, found: Iterable[tuple[str, int, int, float]]) -> Metric:
     counts: dict[str, list[int]] = {}
     sums: Counter[str] = Counter()
     for worker, bucket, jobs, seconds in found:
         if bucket != NEVER:
             counts.setdefault(worker, [0] * (len(BOUNDS) + 1))[bucket] += jobs
             sums[worker] += seconds  # type: ignore[assignment]  # a Counter adds any numbers
-    family = HistogramMetricFamily(name, text, labels=("worker",))
+    family = HistogramMetricFamily(name, description, labels=("worker",))
     bounds = [*(f"{float(bound):g}" for bound in BOUNDS), "+Inf"]
     for worker, of in counts.items():
         family.add_metric((worker,), buckets=list(zip(bounds, accumulate(of), strict=True)), sum_value=sums[worker])

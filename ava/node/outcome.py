@@ -24,7 +24,7 @@ from ava.domain.jobs.waits import MAX_OUTPUT_BYTES, Wait
 from ava.domain.limits import table as limits
 from ava.domain.secrets.masking import SecretMask
 from ava.domain.secrets.redaction import HIDDEN
-from ava.domain.text import one_line
+from ava.domain.strings import one_line
 from ava.errors import OutputError
 from ava.handler.errors import (
     Interruption,
@@ -81,7 +81,9 @@ EXCEEDED: Mapping[Stop, tuple[str, type[Interruption]]] = {
 }
 
 
-def exceeded_text(stop: Stop, *, timeout_seconds: float, max_memory_mb: int = 0, peak_bytes: int | None = None) -> str:
+def exceeded_message(
+    stop: Stop, *, timeout_seconds: float, max_memory_mb: int = 0, peak_bytes: int | None = None
+) -> str:
     """Describe the limit that a stopped run has exceeded."""
     if stop is Stop.MEMORY:
         return f"{in_mb(peak_bytes) or 0} of {max_memory_mb} MiB"
@@ -141,7 +143,7 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
             ending=Ending.DEFERRED,
             elapsed_ms=elapsed_ms,
             delay_seconds=raised.seconds,
-            reason=one_line(raised.reason if mask is None else mask.text(raised.reason)),
+            reason=one_line(raised.reason if mask is None else mask.string(raised.reason)),
             is_rate_limited=isinstance(raised, RateLimited),
         )
     if stop is None and wait is not None:
@@ -217,9 +219,9 @@ def _masked_wait(wait: Wait, mask: SecretMask | None) -> Wait:
 def _masked(output_json: str | None, mask: SecretMask | None) -> str | None:
     if output_json is None or mask is None:
         return output_json
-    text = mask.json_text(output_json)
+    masked = mask.json_string(output_json)
     # A mask is longer than a short secret.
-    return text if len(text) <= MAX_OUTPUT_BYTES else json.dumps(HIDDEN)
+    return masked if len(masked) <= MAX_OUTPUT_BYTES else json.dumps(HIDDEN)
 
 
 def _output_if_valid(raised: BaseException | None, output: Any) -> str | None:
@@ -240,9 +242,9 @@ def explain(error: BaseException, mask: SecretMask | None = None) -> str:
         reason = "(its message cannot be shown)"
     if isinstance(error, SystemExit):
         reason = f"the handler called sys.exit({reason})"
-    text = f"{_kind(error)}: {reason or '(no message)'}"
+    reason_line = f"{_kind(error)}: {reason or '(no message)'}"
     # Mask before truncation, because a truncated secret would not be found.
-    return one_line(text if mask is None else mask.text(text))
+    return one_line(reason_line if mask is None else mask.string(reason_line))
 
 
 def _kind(error: BaseException) -> str:
@@ -274,16 +276,16 @@ def encode_output(output: Any) -> str:
     Raises `OutputError`, which names the part that JSON cannot represent, or reports that the output is too large.
     """
     try:
-        text = json.dumps(output, allow_nan=False, separators=(",", ":"), default=_plain)
+        output_json = json.dumps(output, allow_nan=False, separators=(",", ":"), default=_plain)
     except BaseException as error:
         raise OutputError(_fault_of(output, error)) from None
-    if len(text) > MAX_OUTPUT_BYTES:
-        raise OutputError(f"the output is {len(text)} bytes of JSON, more than the limit of {MAX_OUTPUT_BYTES}")
-    if text.count("[") + text.count("{") > limits.NESTING.value and _is_too_deep(output):
+    if len(output_json) > MAX_OUTPUT_BYTES:
+        raise OutputError(f"the output is {len(output_json)} bytes of JSON, more than the limit of {MAX_OUTPUT_BYTES}")
+    if output_json.count("[") + output_json.count("{") > limits.NESTING.value and _is_too_deep(output):
         raise OutputError(_TOO_DEEP)
-    if _MANY_DIGITS.search(text) and (fault := _find_fault(output)) is not None:
+    if _MANY_DIGITS.search(output_json) and (fault := _find_fault(output)) is not None:
         raise OutputError(fault)
-    return text
+    return output_json
 
 
 def _plain(value: Any) -> Any:

@@ -122,13 +122,13 @@ class ProcessBoard:
 
     def keep_end(self, ended: EndedRun) -> bool:
         """Buffer the end of a run until it is written. Returns False if there is no space."""
-        text = _encode(ended)
+        encoded = _encode(ended)
         begin = self._start + _ENDS_AT + _NUMBER.size
         (used,) = _NUMBER.unpack_from(self._memory, self._start + _ENDS_AT)
-        if begin + used + len(text) > self._start + _PROCESS_BYTES:
+        if begin + used + len(encoded) > self._start + _PROCESS_BYTES:
             return False
-        self._memory[begin + used : begin + used + len(text)] = text
-        _NUMBER.pack_into(self._memory, self._start + _ENDS_AT, used + len(text))
+        self._memory[begin + used : begin + used + len(encoded)] = encoded
+        _NUMBER.pack_into(self._memory, self._start + _ENDS_AT, used + len(encoded))
         return True
 
     def forget_ends(self) -> None:
@@ -205,7 +205,7 @@ class RunBoard:
         return [part for part in self._parts if part.read()[0] == pid]
 
 
-def _text(value: bytes) -> str:
+def _string(value: bytes) -> str:
     return value.rstrip(b"\0").decode()
 
 
@@ -214,7 +214,7 @@ def _packed(run: RunKey) -> tuple[bytes, bytes, int]:
 
 
 def _unpacked(tenant_id: bytes, job_id: bytes, run_no: int) -> RunKey:
-    return RunKey(_text(tenant_id), _text(job_id), run_no)
+    return RunKey(_string(tenant_id), _string(job_id), run_no)
 
 
 def _decode_run(entry: tuple[Any, ...]) -> CurrentRun | None:
@@ -225,7 +225,7 @@ def _decode_run(entry: tuple[Any, ...]) -> CurrentRun | None:
     return CurrentRun(
         key=_unpacked(tenant_id, job_id, run_no),
         phase=Phase(phase),
-        claim_id=_text(claim_id),
+        claim_id=_string(claim_id),
         began_ns=began_ns,
         timeout_seconds=timeout_seconds,
         grace_seconds=grace_seconds,
@@ -256,8 +256,8 @@ def _encode(ended: EndedRun) -> bytes:
     return json.dumps(parts).encode() + b"\n"
 
 
-def _decode(text: bytes) -> EndedRun:
-    claim_id, run, elapsed_ms, output_json, used, of_row, began_at, progress_json, lines = json.loads(text)
+def _decode(json_string: bytes) -> EndedRun:
+    claim_id, run, elapsed_ms, output_json, used, of_row, began_at, progress_json, lines = json.loads(json_string)
     attempt, first_run_no, cpu_us, peak_mb, has_earlier_run, wait_ms = of_row
     *given, closing = [
         LogLine(seq=seq, ts=datetime.fromisoformat(ts), level=LogLevel(level), msg=msg) for seq, ts, level, msg in lines

@@ -243,9 +243,9 @@ def _read_networks() -> set[Network]:
     return found
 
 
-def _network(text: str, netmask: str | None) -> Network:
+def _network(string: str, netmask: str | None) -> Network:
     """Return the network of an interface's address; only the address if its network is unknown or very large."""
-    address = ip_address(text.partition("%")[0])
+    address = ip_address(string.partition("%")[0])
     if not netmask:
         return ip_network(address)
     bits = bin(int(IPv6Address(netmask)) if address.version == 6 else int(ip_address(netmask))).count("1")

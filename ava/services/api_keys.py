@@ -82,7 +82,7 @@ class ApiKeys:
             if key is not None:
                 uuids = [api_keys.key_uuid(created.id)]
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
-        return dataclasses.replace(created, token=token.text), False
+        return dataclasses.replace(created, token=token.encoded), False
 
     def page(
         self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None

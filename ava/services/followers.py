@@ -30,8 +30,8 @@ class WatchUpdate:
 
     @property
     def size(self) -> int:
-        text = self.line.msg if self.line is not None else self.progress and self.progress.progress_json
-        return _UPDATE_BYTES + (sys.getsizeof(text) if text else 0)
+        content = self.line.msg if self.line is not None else self.progress and self.progress.progress_json
+        return _UPDATE_BYTES + (sys.getsizeof(content) if content else 0)
 
 
 class Follower:

@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 def cache_name(token: Token) -> bytes:
     """Return a hash, so that no token stays in memory."""
-    return hashlib.sha256(token.text.encode()).digest()
+    return hashlib.sha256(token.encoded.encode()).digest()
 
 
 class KeyCache(Generic[Value]):

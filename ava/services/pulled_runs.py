@@ -18,7 +18,7 @@ from ava.domain.jobs import retry
 from ava.domain.jobs.job import LogLevel, LogLine, Status
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.domain.limits.table import RUN_LINES, RUN_LOG_BYTES
-from ava.domain.text import one_line, storable
+from ava.domain.strings import one_line, storable
 from ava.errors import PayloadTooLarge, RequestError, RunKeyEnded, RunLost, RunNotFound
 from ava.services.key_cache import KeyCache, cache_name
 from ava.store.engine import clock
@@ -80,24 +80,24 @@ class PulledRuns:
         self._draw = draw
         self._callers: KeyCache[Caller] = KeyCache(_MAX_REMEMBERED)
 
-    def caller_of(self, text: str) -> Caller:
+    def caller_of(self, token_string: str) -> Caller:
         """Return the caller of a run's token.
 
         Raise `RunNotFound`, `RunKeyEnded` if the claiming key was revoked or has expired.
         """
-        if (found := self.known_caller_of([text]) or self.find_caller_of([text])) is None:
+        if (found := self.known_caller_of([token_string]) or self.find_caller_of([token_string])) is None:
             with self._database.connect() as connection:
-                raise _refusal(connection, _parse(text))
+                raise _refusal(connection, _parse(token_string))
         return found
 
-    def known_caller_of(self, texts: Sequence[str]) -> Caller | None:
+    def known_caller_of(self, token_strings: Sequence[str]) -> Caller | None:
         now = self._clock()
-        found = (self._callers.get(cache_name(token), now) for token in _parsed(texts))
+        found = (self._callers.get(cache_name(token), now) for token in _parsed(token_strings))
         return next(filter(None, found), None)
 
-    def find_caller_of(self, texts: Sequence[str]) -> Caller | None:
+    def find_caller_of(self, token_strings: Sequence[str]) -> Caller | None:
         """Return the caller of the first valid token; None if none is valid."""
-        named = {token.lookup: token for token in _parsed(texts)}
+        named = {token.lookup: token for token in _parsed(token_strings)}
         if not named:
             return None
         with self._database.connect() as connection:
@@ -121,14 +121,14 @@ class PulledRuns:
                     found[tenant_id, worker_id] = config | (dict(own.config) if own is not None else {})
         return [found.get((run.job.tenant_id, run.job.worker_id), {}) for run in runs]
 
-    def append(self, text: str, lines: Sequence[SentLine]) -> bool:
+    def append(self, token_string: str, lines: Sequence[SentLine]) -> bool:
         """Store log lines, and for repeated numbers only the first. Return True if the run must stop.
 
         Raise `RunLost`, `RunNotFound`, `RunKeyEnded`, `PayloadTooLarge` if the log has too many bytes.
         """
         by_seq = {line.seq: line for line in reversed(lines)}
         stored = [(line, storable(line.msg)) for line in lines if by_seq[line.seq] is line]
-        token, size = _parse(text), sum(len(msg.encode()) for _, msg in stored)
+        token, size = _parse(token_string), sum(len(msg.encode()) for _, msg in stored)
         with self._database.transaction() as connection:
             run = self._hear(connection, token, log_bytes=size)
             if run.log_bytes > RUN_LOG_BYTES.value:
@@ -147,11 +147,11 @@ class PulledRuns:
             self._append(connection, run, made, None)
         return run.is_to_stop
 
-    def report(self, text: str, *, fraction: float, message: str) -> bool:
+    def report(self, token_string: str, *, fraction: float, message: str) -> bool:
         """Store a run's progress. Return True if the run must stop. Raise like `append`."""
         progress_json = json.dumps({"fraction": fraction, "message": one_line(message)})
         with self._database.transaction() as connection:
-            run = self._hear(connection, _parse(text))
+            run = self._hear(connection, _parse(token_string))
             self._append(connection, run, [], progress_json)
         return run.is_to_stop
 
@@ -179,21 +179,21 @@ class PulledRuns:
         with self._database.connect(of_process=True) as connection:
             worker_claims.record_api_heartbeat(connection)
 
-    def renew(self, texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    def renew(self, token_strings: Sequence[str]) -> tuple[list[str], list[str]]:
         """Renew the runs' leases. Return the tokens of runs that must stop, and of lost runs."""
-        named = {token.text: token for token in _parsed(texts)}
+        named = {token.encoded: token for token in _parsed(token_strings)}
         with self._database.connect() as connection:
             owned = pull.renew_all(connection, list(named.values())) if named else {}
-        stop = [text for text, token in named.items() if owned.get(token.lookup)]
-        alive = {text for text, token in named.items() if token.lookup in owned}
-        return stop, [text for text in dict.fromkeys(texts) if text not in alive]
+        stop = [token_string for token_string, token in named.items() if owned.get(token.lookup)]
+        alive = {token_string for token_string, token in named.items() if token.lookup in owned}
+        return stop, [token_string for token_string in dict.fromkeys(token_strings) if token_string not in alive]
 
-    def end(self, text: str, sent: SentOutcome) -> Status:
+    def end(self, token_string: str, sent: SentOutcome) -> Status:
         """End a run. Return the job's new status, also for a repeated request.
 
         Raise `RunLost` if it ended differently or has lost its job, `RunNotFound`, `RunKeyEnded`.
         """
-        token = _parse(text)
+        token = _parse(token_string)
         with self._database.transaction() as connection:
             run = pull.lock(connection, token)
             if run is None:
@@ -245,12 +245,12 @@ def _refusal(connection: Connection, token: Token) -> RequestError:
     return RunLost() if owner.key_is_valid else RunKeyEnded()
 
 
-def _parsed(texts: Sequence[str]) -> list[Token]:
-    return [token for text in texts if (token := tokens.parse(text, TokenKind.RUN)) is not None]
+def _parsed(token_strings: Sequence[str]) -> list[Token]:
+    return [token for token_string in token_strings if (token := tokens.parse(token_string, TokenKind.RUN)) is not None]
 
 
-def _parse(text: str) -> Token:
-    token = tokens.parse(text, TokenKind.RUN)
+def _parse(token_string: str) -> Token:
+    token = tokens.parse(token_string, TokenKind.RUN)
     if token is None:
         raise RunNotFound
     return token

@@ -68,7 +68,7 @@ class Sessions:
         if made is None:
             # The caller's API key has just been revoked.
             raise Unauthorized
-        return made, token.text
+        return made, token.encoded
 
     def take_link(self, token: str) -> Caller:
         """Use up a link. Return its creator. Raise `SessionEnded` if it was used or has expired."""
@@ -90,7 +90,7 @@ class Sessions:
             raise SessionEnded
         token, tenant_id = read
         session = self._find(token)
-        use = SessionUse(session=session, tenant_id=session.tenant_id, token=token.text)
+        use = SessionUse(session=session, tenant_id=session.tenant_id, token=token.encoded)
         return use if tenant_id is None else use.at(tenant_id)
 
     def _find(self, token: Token) -> Session:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.counts import MAX_IN_TOTAL
-from ava.domain.delivery import Delivery, DeliveryStatus, body_text
+from ava.domain.delivery import Delivery, DeliveryStatus, decode_body
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import IN_ORDER, Statement
@@ -114,7 +114,7 @@ SELECT {self.columns} FROM (
         parameters = self.one(tenant_id, owner_id, delivery_id)
         statement = self.shown
         row = connection.exec_driver_sql(statement, parameters).first()
-        return None if row is None else self.read(row, body=_text(row[self._rows.count]))
+        return None if row is None else self.read(row, body=_read_body(row[self._rows.count]))
 
     def parameters(
         self, tenant_id: str, owner_id: str, wanted: DeliveryFilter, before_id: str | None = None
@@ -149,6 +149,6 @@ SELECT {self.columns} FROM (
 delivery_uuid = partial(ids.to_uuid, "del")
 
 
-def _text(body: Any) -> str | None:
+def _read_body(body: Any) -> str | None:
     """Return a body as a string: bytes that are not UTF-8 in base64."""
-    return body_text(bytes(body)) if isinstance(body, memoryview | bytes) else body
+    return decode_body(bytes(body)) if isinstance(body, memoryview | bytes) else body

@@ -27,9 +27,9 @@ def column(alias: str) -> str:
         'by', {alias}.paused_by, 'at', {alias}.paused_at, 'reason', {alias}.pause_reason)::text END"""
 
 
-def read(text: str | None) -> Pause | None:
+def read(json_string: str | None) -> Pause | None:
     """Return the pause of a row's `column`."""
-    if text is None:
+    if json_string is None:
         return None
-    stored = json.loads(text)
+    stored = json.loads(json_string)
     return Pause(by=Actor.of(stored["by"]), at=datetime.fromisoformat(stored["at"]), reason=stored["reason"])

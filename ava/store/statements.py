@@ -44,8 +44,8 @@ def main() -> None:
     if options.name and not found:
         parser.error(f"there is no statement {options.name}; --list prints the names")
     for name, statement in found.items():
-        text = f"{name}\n" if options.list else f"-- {name}\n{textwrap.dedent(statement).strip()};\n\n"
-        sys.stdout.write(text)
+        shown = f"{name}\n" if options.list else f"-- {name}\n{textwrap.dedent(statement).strip()};\n\n"
+        sys.stdout.write(shown)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
-from ava.domain.text import printable
+from ava.domain.strings import printable
 from ava.settings import Settings, unknown_names, wants_json
 
 _log = logging.getLogger(__name__)

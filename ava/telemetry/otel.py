@@ -59,7 +59,7 @@ class Tracer:
 
     def current(self) -> str | None:
         """See `ava.telemetry.tracing.current`."""
-        return _text_of(trace.get_current_span())
+        return _traceparent_of(trace.get_current_span())
 
     def close(self, seconds: float) -> None:
         """Send the remaining spans within `seconds`."""
@@ -73,7 +73,7 @@ class _TracedSpan(Span):
     def __init__(self, span: trace.Span, within: context.Context) -> None:
         self._span = span
         self.within = within
-        self.traceparent = _text_of(span)
+        self.traceparent = _traceparent_of(span)
         self._token: Any = None
 
     def set_attribute(self, name: str, value: str | int) -> None:
@@ -95,7 +95,7 @@ class _TracedSpan(Span):
         super().__exit__(kind, *rest)
 
 
-def _text_of(span: trace.Span) -> str | None:
+def _traceparent_of(span: trace.Span) -> str | None:
     of = span.get_span_context()
     return f"00-{of.trace_id:032x}-{of.span_id:016x}-{of.trace_flags:02x}" if of.is_valid else None
 

@@ -183,7 +183,7 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
         assert one.end is not None
         if one.end.wait is None:
             return _result(one, one.end, journal, waits, is_retried=may_repeat and _has_retries(one, one.end))
-        waits.append(one.end.wait.text)
+        waits.append(one.end.wait.description)
         journal.end_wait(one.end.wait)
 
 

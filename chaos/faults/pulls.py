@@ -87,7 +87,7 @@ def _kill_api(cluster: Cluster) -> Injury:
     recovered = time.monotonic()
     for worker in workers:
         worker.stop()
-    broken = [text for worker in workers for text in worker.broken]
+    broken = [message for worker in workers for message in worker.broken]
     return Injury(since=since, recovered_at=recovered, broken=broken)
 
 

@@ -43,7 +43,7 @@ def an_answer_holds_within_an_attempt(history: History) -> Iterator[str]:
     """Every run of an attempt gets the same answer for a name."""
     for job_id in history.runs:
         for (attempt, name), answers in _answers(history, job_id).items():
-            if len({_text(answer.value) for answer in answers}) > 1:
+            if len({_shown(answer.value) for answer in answers}) > 1:
                 yield f"{job_id}: {name!r} of attempt {attempt} was {_values(answers)}"
 
 
@@ -55,7 +55,7 @@ def a_kept_answer_holds_in_later_attempts(history: History) -> Iterator[str]:
             by_name[name] += answers
         for name, answers in by_name.items():
             after_kept = list(itertools.dropwhile(lambda answer: not answer.more.get("kept"), answers))
-            if len({_text(answer.value) for answer in after_kept}) > 1:
+            if len({_shown(answer.value) for answer in after_kept}) > 1:
                 yield f"{job_id}: {name!r} was {_values(after_kept)} in one attempt after the other"
 
 
@@ -69,12 +69,12 @@ def _answers(history: History, job_id: str) -> dict[tuple[int, str], list[Fact]]
     return found
 
 
-def _text(value: Any) -> str:
+def _shown(value: Any) -> str:
     return repr(value)
 
 
 def _values(answers: list[Fact]) -> str:
-    return " and then ".join(dict.fromkeys(_text(answer.value) for answer in answers))
+    return " and then ".join(dict.fromkeys(_shown(answer.value) for answer in answers))
 
 
 def a_branch_is_taken_once(history: History) -> Iterator[str]:

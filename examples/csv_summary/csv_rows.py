@@ -35,8 +35,8 @@ _OTHER_FILES = (
 class Rows:
     """The rows of a CSV as lists of cells, and what was found while reading them. Blank lines are skipped."""
 
-    def __init__(self, text: io.TextIOBase, *, encoding: str, delimiter: str | None) -> None:
-        self._lines = _Lines(text)
+    def __init__(self, stream: io.TextIOBase, *, encoding: str, delimiter: str | None) -> None:
+        self._lines = _Lines(stream)
         self.encoding = encoding
         self.delimiter = delimiter or _likeliest_delimiter(self._lines.sample())
         self._reader = csv.reader(self._lines, delimiter=self.delimiter)
@@ -66,9 +66,9 @@ class Rows:
             raise ValueError(f"line {self.line} of the CSV: {error}; perhaps a quote is not closed") from None
 
 
-def from_text(text: str, *, delimiter: str | None) -> Rows:
+def from_string(csv: str, *, delimiter: str | None) -> Rows:
     """Returns the rows of a CSV that is a text."""
-    return Rows(io.StringIO(text.removeprefix("\ufeff"), newline=None), encoding="utf-8", delimiter=delimiter)
+    return Rows(io.StringIO(csv.removeprefix("\ufeff"), newline=None), encoding="utf-8", delimiter=delimiter)
 
 
 def from_bytes(chunks: Iterator[bytes], *, encoding: str | None, delimiter: str | None) -> Rows:
@@ -142,8 +142,8 @@ class _Chunks(io.RawIOBase):
 class _Lines(Iterator[str]):
     """The lines of a text; a line or a row that is too long for memory is refused."""
 
-    def __init__(self, text: io.TextIOBase) -> None:
-        self._text = text
+    def __init__(self, stream: io.TextIOBase) -> None:
+        self._stream = stream
         self._waiting: list[str] = []
         self._row_began = 0
         self.characters = 0
@@ -171,7 +171,7 @@ class _Lines(Iterator[str]):
         return line
 
     def _read(self) -> str:
-        line = self._text.readline(_LONGEST_LINE)
+        line = self._stream.readline(_LONGEST_LINE)
         if len(line) == _LONGEST_LINE:
             raise ValueError("the CSV has a line longer than 1 MiB; it may be no CSV, or lack line breaks")
         self.undecodable += line.count("\ufffd")

@@ -15,7 +15,7 @@ from ava import Env, worker
 from ava.domain.outbound.outbound_url import MAX_URL_CHARS, parse
 from ava.outbound.http import HttpResponseStream, Limits, open_stream
 from workers import charsets
-from workers.inputs import Input, optional_text, refuse_unknown, text, whole_number
+from workers.inputs import Input, optional_string, refuse_unknown, string, whole_number
 
 from . import csv_rows
 from .columns import Column
@@ -101,7 +101,7 @@ def _options(given: Input) -> _Options:
         isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '\r\n"\0'
     ):
         raise ValueError('input.delimiter must be one character such as ";"')
-    decimal = optional_text(given, "decimal", default=".")
+    decimal = optional_string(given, "decimal", default=".")
     if decimal not in (".", ","):
         raise ValueError('input.decimal must be "." or ","')
     header = given.get("header", True)
@@ -109,7 +109,7 @@ def _options(given: Input) -> _Options:
         raise ValueError("input.header must be true (the first row holds the names) or false")
     return _Options(
         delimiter=delimiter,
-        encoding=_encoding(optional_text(given, "encoding")),
+        encoding=_encoding(optional_string(given, "encoding")),
         decimal=decimal,
         header=header,
         top=whole_number(given, "top", least=0, most=100, default=10),
@@ -132,7 +132,7 @@ def _opened(given: Input, options: _Options, env: Env) -> Iterator[tuple[Rows, F
         with _called(given, env) as stream:
             yield _rows_of(stream, options)
     elif isinstance(inline, str):
-        rows = csv_rows.from_text(inline, delimiter=options.delimiter)
+        rows = csv_rows.from_string(inline, delimiter=options.delimiter)
         yield rows, lambda: rows.characters / max(1, len(inline))
     else:
         raise ValueError("input.csv must be a string with the CSV itself")
@@ -140,7 +140,7 @@ def _opened(given: Input, options: _Options, env: Env) -> Iterator[tuple[Rows, F
 
 @contextmanager
 def _called(given: Input, env: Env) -> Iterator[HttpResponseStream]:
-    url = text(given, "url", example="https://example.com/table.csv", longest=MAX_URL_CHARS)
+    url = string(given, "url", example="https://example.com/table.csv", longest=MAX_URL_CHARS)
     limits = Limits(
         connect_timeout_seconds=10,
         exchange_timeout_seconds=_TIMEOUT_SECONDS,

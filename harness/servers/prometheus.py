@@ -103,13 +103,13 @@ def _answers(url: str) -> bool:
 
 
 def _rules(factor: float, max_for_seconds: float, counts: Mapping[str, str]) -> str:
-    text = (_SHIPPED / "alerts.yml").read_text()
+    rules = (_SHIPPED / "alerts.yml").read_text()
     for shipped, other in counts.items():
-        assert text.count(shipped) == 1, shipped
-        text = text.replace(shipped, other)
-    text = re.sub(r"(?<=\[)\d+[smhd](?=\])", lambda found: hurried(found[0], factor), text)
-    text = re.sub(r"(?<= offset )\d+[smhd]", lambda found: hurried(found[0], factor), text)
-    return re.sub(r"(?<= for: )\d+[smhd]", lambda found: hurried(found[0], factor, max_seconds=max_for_seconds), text)
+        assert rules.count(shipped) == 1, shipped
+        rules = rules.replace(shipped, other)
+    rules = re.sub(r"(?<=\[)\d+[smhd](?=\])", lambda found: hurried(found[0], factor), rules)
+    rules = re.sub(r"(?<= offset )\d+[smhd]", lambda found: hurried(found[0], factor), rules)
+    return re.sub(r"(?<= for: )\d+[smhd]", lambda found: hurried(found[0], factor, max_seconds=max_for_seconds), rules)
 
 
 def _configuration(folder: Path, targets: Mapping[str, Sequence[int]], factor: float) -> str:

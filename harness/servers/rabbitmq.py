@@ -159,9 +159,9 @@ class RabbitMQ:
             + (f"cluster_formation.classic_config.nodes.1 = {self._joins._name}\n" if self._joins else ""),
         )
 
-    def _write(self, name: str, text: str) -> None:
+    def _write(self, name: str, content: str) -> None:
         path = self._home / name
-        path.write_text(text)
+        path.write_text(content)
         if self._account:
             _give(path, self._account)
 

@@ -46,9 +46,9 @@ def system(_databases: Databases, redis_server: Server, tmp_path_factory: pytest
 
 
 def _apply(
-    system: System, folder: Path, text: str, *options: str, role: str = "platform-admin"
+    system: System, folder: Path, content: str, *options: str, role: str = "platform-admin"
 ) -> subprocess.CompletedProcess[str]:
-    (folder / "ava.yaml").write_text(text)
+    (folder / "ava.yaml").write_text(content)
     given = {
         "AVA_URL": system.url,
         "AVA_INTERNAL_SECRET": SECRET,
@@ -95,16 +95,16 @@ def test_a_file_becomes_what_the_api_has_and_a_changed_one_changes_it(system: Sy
     assert (webhook["paused"]["by"], schedule["paused"]["by"]) == (None, None)
 
     # A changed file.
-    text = FILE.replace("0 3 * * *", "0 4 * * *").replace("on push", "on merge")
-    text = text.replace("paused: true", "paused: false").replace("github, secret", "github, paused: true, secret")
-    assert _apply(system, tmp_path, text, "--yes", "--prune").returncode == 0
+    content = FILE.replace("0 3 * * *", "0 4 * * *").replace("on push", "on merge")
+    content = content.replace("paused: true", "paused: false").replace("github, secret", "github, paused: true, secret")
+    assert _apply(system, tmp_path, content, "--yes", "--prune").returncode == 0
     (schedule,) = system.get("/v1/ava/schedules").json()["data"]
     assert (schedule["cron"], schedule["paused"]) == ("0 4 * * *", None)
     (subscription,) = system.get("/v1/ava/subscriptions").json()["data"]
     assert subscription["name"] == "on merge"
     (webhook,), (hook,) = (system.get(path).json()["data"] for path in ("/v1/webhooks", "/v1/ava/hooks"))
     assert (webhook["paused"], hook["paused"] is None) == (None, False)
-    wrong = _apply(system, tmp_path, text.replace("0 4 * * *", "0 99 * * *"), "--yes")
+    wrong = _apply(system, tmp_path, content.replace("0 4 * * *", "0 99 * * *"), "--yes")
     assert wrong.returncode == 1
     assert "schedules.nightly: " in wrong.stderr
     assert "0 of 1 changes are applied" in wrong.stderr
@@ -113,14 +113,14 @@ def test_a_file_becomes_what_the_api_has_and_a_changed_one_changes_it(system: Sy
 @pytest.mark.redis
 def test_an_entry_that_the_api_does_not_have_or_the_role_may_not_set_is_named(system: System, tmp_path: Path) -> None:
     cure = "Limits need --role platform-admin, or a key of that role."
-    for text, role, reason in (
+    for content, role, reason in (
         ("workers: {wkr_unknown: {status: paused}}", "platform-admin", "workers.wkr_unknown: "),
         ("workers: {../jobs: {status: paused}}", "platform-admin", "workers.../jobs: '../jobs' is not an id."),
         ("limits: {Ten A: {weight: 2}}", "platform-admin", "limits.Ten A: "),
         ("limits: {ten_another: {weight: 2}}", "tenant-system-admin", f"limits.ten_another: .* {cure}"),
         ("limits: {ten_test: {weight: 7}}", "tenant-system-admin", f"limits.ten_test: .* {cure}"),
     ):
-        done = _apply(system, tmp_path, text, "--yes", role=role)
+        done = _apply(system, tmp_path, content, "--yes", role=role)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
         assert re.search(reason, done.stderr), done.stderr
 
@@ -166,14 +166,14 @@ RIGHT = '{worker_id: wkr_sleep, cron: "0 3 * * *", timezone: Europe/Berlin, inpu
 def test_an_apply_that_fails_midway_lists_what_is_done_and_a_second_run_continues(
     system: System, tmp_path: Path
 ) -> None:
-    text = f"""
+    content = f"""
 workers: {{wkr_sleep: {{config: {{A: b}}}}}}
 schedules:
   first: {RIGHT}
   second: {RIGHT.replace("wkr_sleep", "wkr_unknown")}
   third: {RIGHT}
 """
-    failed = _apply(system, tmp_path, text, "--yes")
+    failed = _apply(system, tmp_path, content, "--yes")
     assert failed.returncode == 1
     assert failed.stdout.partition("Applied:")[2].splitlines() == [
         "",
@@ -184,7 +184,7 @@ schedules:
         "    + schedules.third",
     ]
     assert "2 of 4 changes are applied." in failed.stderr
-    again = _apply(system, tmp_path, text.replace("wkr_unknown", "wkr_sleep"), "--yes")
+    again = _apply(system, tmp_path, content.replace("wkr_unknown", "wkr_sleep"), "--yes")
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[0] == "+ schedules.second"
     assert again.stdout.splitlines()[-1] == "Applied 2."

@@ -123,8 +123,8 @@ def _assert_that_a_node_which_joins_has_its_handlers(folder: Path) -> None:
     ],
 )
 def test_a_target_without_handlers_is_refused_in_one_line(target: str, reason: str, tmp_path: Path) -> None:
-    for name, text in (("my-handlers.py", ""), ("broken.py", "1 / 0"), ("empty.py", "")):
-        (tmp_path / name).write_text(text)
+    for name, source in (("my-handlers.py", ""), ("broken.py", "1 / 0"), ("empty.py", "")):
+        (tmp_path / name).write_text(source)
     command = [sys.executable, "-m", "ava.cli.main", "dev", target]
     done = subprocess.run(
         command, check=False, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60

@@ -29,7 +29,7 @@ _NO_TESTS = "models,apis,supportingFiles,modelTests=false,apiTests=false,modelDo
 
 def _build(language: str, description: bytes, *programs: str, make: Any) -> Path:
     """Return the folder of a client with programs of ours, built once."""
-    texts = [(_STORIES / program).read_bytes() for program in programs]
+    sources = [(_STORIES / program).read_bytes() for program in programs]
 
     def fill(place: Path) -> None:
         place.mkdir()
@@ -39,7 +39,7 @@ def _build(language: str, description: bytes, *programs: str, make: Any) -> Path
         make(place)
 
     # The file itself says how a client is built.
-    source = b"\0".join([description, *texts, Path(__file__).read_bytes()])
+    source = b"\0".join([description, *sources, Path(__file__).read_bytes()])
     return generators.made_once(generators.folder().with_name(f"generated-{language}"), source, fill)
 
 

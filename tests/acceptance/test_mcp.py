@@ -82,14 +82,14 @@ def _authorized(system: System, key: str) -> Iterator[str]:
             try:
                 connection.request(self.command, self.path, body, {**headers, "Authorization": f"Bearer {key}"})
                 found = connection.getresponse()
-                text = found.read()
+                content = found.read()
                 self.send_response(found.status)
                 for name, value in found.getheaders():
                     if name.lower() in ("content-type", "content-encoding", "allow"):
                         self.send_header(name, value)
-                self.send_header("Content-Length", str(len(text)))
+                self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(text)
+                self.wfile.write(content)
             finally:
                 connection.close()
 

@@ -64,7 +64,7 @@ def test_one_that_does_not_stop_ends_within_two_seconds_of_its_limit(system: Sys
     # At 100 MB a second, from about 65 MiB that an empty run takes.
     above_after = (LIMIT_MB - 65) / 95
     assert record["duration_ms"] / 1000 < (above_after + 2) * busy_factor(), record
-    assert any(re.search(r"stopped: \d+ of 256 MiB", text) for text in system.messages(record["id"]))
+    assert any(re.search(r"stopped: \d+ of 256 MiB", message) for message in system.messages(record["id"]))
 
 
 def test_a_killed_run_says_so_in_its_log_and_what_it_has_used(system: System) -> None:

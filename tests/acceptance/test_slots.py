@@ -183,7 +183,11 @@ def test_a_secret_is_masked_in_its_run_and_reaches_no_other(slots: System) -> No
         assert "the token is ••••••" in messages
     places = leaks.places_of(slots).items()
     found = {
-        place for place, text in places for secret in secrets.values() for form in leaks.forms(secret) if form in text
+        place
+        for place, content in places
+        for secret in secrets.values()
+        for form in leaks.forms(secret)
+        if form in content
     }
     assert found == set()
 

@@ -249,8 +249,8 @@ def _check_curl(system: System) -> None:
     variables = "".join(re.findall(r"^(?:url|admin|json)=.*\n", make, re.MULTILINE))
 
     def answers(script: str) -> list[Any]:
-        text = (variables + script).replace("http://127.0.0.1:8080", system.url)
-        ended = npm.run("bash", "-c", text, folder=ROOT, environ={"AVA_KEY": made.json()["data"]["token"]})
+        shell = (variables + script).replace("http://127.0.0.1:8080", system.url)
+        ended = npm.run("bash", "-c", shell, folder=ROOT, environ={"AVA_KEY": made.json()["data"]["token"]})
         return [json.loads(line)["data"] for line in ended.stdout.splitlines()]
 
     worker, key = answers(make)

@@ -155,8 +155,8 @@ def _start_node(system: System) -> tuple[RunningProcess, int]:
 
 def _dropped(port: int, reason: str = "") -> int:
     """Returns how many messages a node has counted as dropped."""
-    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
-    lines = [line for line in text.splitlines() if line.startswith("ava_messages_dropped_total{")]
+    exposition = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+    lines = [line for line in exposition.splitlines() if line.startswith("ava_messages_dropped_total{")]
     return sum(int(float(line.split()[-1])) for line in lines if f'reason="{reason}' in line)
 
 

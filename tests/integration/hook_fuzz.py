@@ -48,7 +48,7 @@ def fuzz(api: Api, requests: int, *, seed: int = 7) -> Counter[int]:
 
 
 def _is_genuine(row: Verifier, headers: dict[str, str], body: bytes) -> bool:
-    request = Received(headers={name.lower(): text for name, text in headers.items()}, body=body)
+    request = Received(headers={name.lower(): value for name, value in headers.items()}, body=body)
     return verify(row, [SECRET], request, now=time.time(), tolerance_seconds=301) is None
 
 
@@ -77,7 +77,7 @@ def _changed(rng: random.Random, headers: dict[str, str], body: bytes) -> tuple[
         position = rng.randrange(len(body))
         return headers, body[:position] + bytes([body[position] ^ 1 << rng.randrange(8)]) + body[position + 1 :]
     if kind == 1:
-        return {each: text for each, text in headers.items() if each != name}, body
+        return {each: value for each, value in headers.items() if each != name}, body
     if kind == 2:
         return {**headers, name: rng.choice(_ODD)}, body
     if kind == 3 and headers[name]:

@@ -109,7 +109,7 @@ def test_heartbeats_of_runs_that_do_not_exist_are_limited_by_address(database_se
     with Api.running(replace(database_settings, rate_limit_address="3/minute")) as api:
         _, key = own_job(api)
         (run,) = claim(api, key)
-        unknown = {"run": tokens.make(TokenKind.RUN, "00").text}
+        unknown = {"run": tokens.make(TokenKind.RUN, "00").encoded}
         for _ in range(3):
             assert heartbeat(api, unknown)["lost"] == [unknown["run"]]
         refused = api.post(f"{RUNS}/heartbeat", json={"runs": [unknown["run"]]}, headers=dict.fromkeys(HEADERS))

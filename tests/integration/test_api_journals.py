@@ -19,9 +19,9 @@ def _step(name: str, value_json: str) -> NewEntry:
     return NewEntry(kind=STEP, name=name, state=EntryState.DONE, value_json=value_json)
 
 
-def _timestamp(text: str) -> datetime:
+def _timestamp(string: str) -> datetime:
     """Returns the moment of a text, which has no fraction at a whole second."""
-    return datetime.fromisoformat(text)
+    return datetime.fromisoformat(string)
 
 
 def test_a_journal_has_steps_children_and_sleeps_in_their_order_and_the_waits_of_the_job(graphs: Graphs) -> None:

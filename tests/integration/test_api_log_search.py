@@ -72,8 +72,8 @@ def test_a_search_in_a_great_log_ends_early_and_its_cursors_lead_on(api: Api) ->
     assert (seen, place["has_more"]) == ([], True)
     seen, place = _read(api, path, q="line 9 ", before=place["previous_cursor"])
     assert (seen, place["has_more"]) == ([9], False)
-    text = api.get(f"{path}/download?q={quote('line 9 ')}").text
-    assert text == "2026-01-01T00:00:09.000Z info  Line 9 of many\n"
+    log = api.get(f"{path}/download?q={quote('line 9 ')}").text
+    assert log == "2026-01-01T00:00:09.000Z info  Line 9 of many\n"
 
 
 def test_a_log_is_downloaded_whole_as_text(api: Api) -> None:

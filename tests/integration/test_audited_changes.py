@@ -48,6 +48,6 @@ def test_a_key_that_is_created_or_revoked_has_its_name_role_and_end_and_never_it
     assert _changes(api, "keys.delete") == [{name: [old, None] for name, (_, old) in made.items()}]
     trail = api.get("/v1/ava/audit").text
     (stored,) = api.execute("SELECT string_agg(coalesce(changes::text, ''), ' ') FROM audit")
-    for text in (trail, stored[0]):
-        assert key["token"] not in text
-        assert key["prefix"] not in text
+    for audited in (trail, stored[0]):
+        assert key["token"] not in audited
+        assert key["prefix"] not in audited

@@ -40,8 +40,8 @@ def _create_on_redis(url: str) -> bool:
         knows_selectors = int(client.info("server")["redis_version"].split(".")[0]) >= 7
         for line in (ROOT / "deploy/redis/users.acl").read_text().splitlines():
             if line.startswith("user ava_"):
-                text = line if knows_selectors else re.sub(r" \(.*?\)", "", line)
-                _, name, *rules = text.split()
+                rule = line if knows_selectors else re.sub(r" \(.*?\)", "", line)
+                _, name, *rules = rule.split()
                 client.execute_command("ACL", "SETUSER", name, *rules)
     return knows_selectors
 

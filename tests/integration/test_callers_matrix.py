@@ -165,15 +165,15 @@ def test_nothing_of_another_tenant_is_counted(api: Api) -> None:
     paths = [path for path, methods in described.items() if "get" in methods and "{" not in path]
 
     def read() -> dict[str, str]:
-        texts = {path: api.get(path, headers={"x-tenant-id": "ten_other"}).text for path in paths}
+        bodies = {path: api.get(path, headers={"x-tenant-id": "ten_other"}).text for path in paths}
         # How far the jobs of all tenants are counted says nothing of another's: a step is null until then.
-        texts["/v1/ava/series"] = texts["/v1/ava/series"].replace("null", "0")
-        return {path: re.sub(r'"(20\d\d-|req_)[^"]*"', '""', text) for path, text in texts.items()}
+        bodies["/v1/ava/series"] = bodies["/v1/ava/series"].replace("null", "0")
+        return {path: re.sub(r'"(20\d\d-|req_)[^"]*"', '""', body) for path, body in bodies.items()}
 
     before = read()
     fill(api)
     after = read()
-    assert {path: text for path, text in after.items() if text != before[path]} == {}
+    assert {path: body for path, body in after.items() if body != before[path]} == {}
     limits = api.get("/v1/ava/tenants/ten_test/limits", headers={"x-tenant-id": "ten_other"})
     error_of(limits, 404, "resource_not_found")
 

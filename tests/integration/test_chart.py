@@ -32,8 +32,8 @@ def _render(tmp_path: Path, values: object) -> dict[str, object]:
     overlay = tmp_path / "values.yaml"
     overlay.write_text(yaml.safe_dump(values))
     found = {}
-    for texts in manifests.render(overlay).values():
-        for manifest in map(yaml.safe_load, texts):
+    for manifests_of in manifests.render(overlay).values():
+        for manifest in map(yaml.safe_load, manifests_of):
             assert list(manifest_schemas.problems(manifest)) == []
             found[f"{manifest['kind']} {manifest['metadata']['name']}"] = manifest
     return found
@@ -46,8 +46,8 @@ def _fixed(limit: Limit) -> int:
 
 
 def test_the_plain_manifests_are_those_of_the_chart() -> None:
-    for file, text in manifests.plain_files().items():
-        assert (PLAIN / file).read_text() == text, f"{file}: run `make manifests`"
+    for file, content in manifests.plain_files().items():
+        assert (PLAIN / file).read_text() == content, f"{file}: run `make manifests`"
 
 
 @pytest.mark.parametrize("source", ["files", "csi"])
@@ -181,15 +181,15 @@ def test_nodes_without_processes_and_slots_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_example_for_ingress_nginx_agrees_with_the_limits_of_the_api(tmp_path: Path) -> None:
-    text = (CHART / "values.yaml").read_text()
-    (annotation,) = re.findall(r"^    # (nginx\.ingress\S+/limit-connections: .+)$", text, re.MULTILINE)
+    content = (CHART / "values.yaml").read_text()
+    (annotation,) = re.findall(r"^    # (nginx\.ingress\S+/limit-connections: .+)$", content, re.MULTILINE)
     found = _render(tmp_path, {"ingress": {"enabled": True, "annotations": yaml.safe_load(annotation)}})
     annotations = found["Ingress ava-api"]["metadata"]["annotations"]  # type: ignore[index]
     prefix = "nginx.ingress.kubernetes.io/"
     assert 0 < int(annotations[f"{prefix}limit-connections"]) < _fixed(limits.CONNECTIONS)
     assert int(annotations[f"{prefix}proxy-body-size"].removesuffix("m")) << 20 >= _fixed(limits.BULK_BODY_BYTES)
     assert annotations[f"{prefix}proxy-buffering"] == "off"
-    (controller,) = re.findall(r"^# controller:\n(?:#   .+\n)+", text, re.MULTILINE)
+    (controller,) = re.findall(r"^# controller:\n(?:#   .+\n)+", content, re.MULTILINE)
     config = yaml.safe_load(re.sub(r"^# ", "", controller, flags=re.MULTILINE))["controller"]["config"]
     # A ConfigMap holds texts.
     assert {type(value) for value in config.values()} == {str}

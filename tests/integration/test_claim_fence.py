@@ -69,15 +69,17 @@ def test_lines_that_are_stored_again_with_those_that_follow_are_there_once(store
 
 def test_any_text_of_a_line_is_read_as_it_was_written(stored: Backlog, job: Job) -> None:
     run = RunKey(*job.key, 1)
-    texts = ["", " ", "NULL", '"', "\\", '\\"', "{", "},{", ",", "'", "a\nb", "\u20ac", '{"a":["\\\\"]}', "%s %(a)s"]
-    written = [LogLine(seq=2**32 + n, ts=LINE.ts, level=LogLevel.WARN, msg=text) for n, text in enumerate(texts, 1)]
-    closing = LogLine(seq=2**32 + len(texts) + 1, ts=LINE.ts, level=LogLevel.INFO, msg="the end")
+    messages = ["", " ", "NULL", '"', "\\", '\\"', "{", "},{", ",", "'", "a\nb", "\u20ac", '{"a":["\\\\"]}', "%s %(a)s"]
+    written = [
+        LogLine(seq=2**32 + n, ts=LINE.ts, level=LogLevel.WARN, msg=message) for n, message in enumerate(messages, 1)
+    ]
+    closing = LogLine(seq=2**32 + len(messages) + 1, ts=LINE.ts, level=LogLevel.INFO, msg="the end")
     with stored.database.connect() as connection:
         assert log_lines.append(connection, run=run, claim_id=SECOND, lines=written[:4])
         assert end.end_each(connection, [_end(connection, job, SECOND, [*written[4:], closing])])
         lines = job_logs.log_lines(connection, tenant_id=job.tenant_id, job_id=job.id, wanted=LogRange(limit=100)).lines
-    assert [line.msg for line in lines] == [log_lines.OPENING, *texts, "the end"]
-    assert [line.level for line in lines] == [LogLevel.INFO] + [LogLevel.WARN] * len(texts) + [LogLevel.INFO]
+    assert [line.msg for line in lines] == [log_lines.OPENING, *messages, "the end"]
+    assert [line.level for line in lines] == [LogLevel.INFO] + [LogLevel.WARN] * len(messages) + [LogLevel.INFO]
 
 
 def test_lines_that_are_stored_apart_may_be_stored_again_from_any_line(stored: Backlog, job: Job) -> None:

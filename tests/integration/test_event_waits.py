@@ -58,7 +58,7 @@ class Waiters(Graphs):
         self.end_waiting(run, claim_id, waits)
 
     def end_waiting(self, run: RunKey, claim_id: str, waits: Wait) -> None:
-        lines = [run_line(run.run_no, 1, f"Handler waits for {waits.text}")]
+        lines = [run_line(run.run_no, 1, f"Handler waits for {waits.description}")]
         with self.api.database.connect() as connection:
             how = ended(connection, run, Ending.WAITED, lines, claim_id=claim_id, wait=waits)
             assert wait.end_waiting(connection, how) is Status.QUEUED

@@ -175,8 +175,8 @@ def test_a_parent_waits_for_its_children_and_holds_nothing(graphs: Graphs) -> No
     assert {child.status for child in loaded.children.values()} == {Status.COMPLETED, Status.FAILED}
     graphs.end(again, claim_id)
     logs = graphs.api.get(f"{JOBS}/{parent}/logs").get_json()["data"]["logs"]
-    texts = [line["msg"] for line in logs]
-    assert texts[:3] == ["Worker handler started", "Handler waits for 2 jobs", "Handler continues"]
+    messages = [line["msg"] for line in logs]
+    assert messages[:3] == ["Worker handler started", "Handler waits for 2 jobs", "Handler continues"]
 
 
 def test_a_child_is_refused_by_a_count_of_that_moment(graphs: Graphs, api_settings: Settings) -> None:

@@ -58,9 +58,9 @@ _OUTPUTS = (
 
 
 def test_an_output_is_a_text_that_is_labelled_as_data(api: Api) -> None:
-    for output, text, structured in _OUTPUTS:
+    for output, content, structured in _OUTPUTS:
         found = ended(api, "completed", output=output)["result"]
-        assert text_of(found) == text
+        assert text_of(found) == content
         assert found.get("structuredContent") == structured
         assert not found["isError"]
 
@@ -137,10 +137,10 @@ def test_a_worker_is_a_tool_with_the_schema_of_its_input(api: Api) -> None:
     for name in ("several", "run_worker"):
         given = {"n": "two", "m": "three", "percent%field": 4}
         arguments = {"worker_id": "wkr_several", "input": given} if name == "run_worker" else given
-        text = call(api, name, arguments, knows_tasks=True)["content"][0]["text"]
-        named = sorted(line.partition(":")[0].rpartition(".")[2] for line in text.splitlines())
+        listed = call(api, name, arguments, knows_tasks=True)["content"][0]["text"]
+        named = sorted(line.partition(":")[0].rpartition(".")[2] for line in listed.splitlines())
         assert named == ["m", "n", "percent%field"]
-        assert "more in fields" not in text
+        assert "more in fields" not in listed
     assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
     assert call(api, "open", {"n": 2}, knows_tasks=True)["taskId"]
 
@@ -219,8 +219,8 @@ def test_a_log_has_its_last_lines_within_the_length_of_a_result(api: Api) -> Non
     assert lines[-1]["msg"].startswith("line 150")
     assert 2 <= len(lines) < 150
     assert len(text_of(log)) <= 32_768
-    with_text = call(api, "get_logs", {"job_id": job_id, "text": "line 77", "level": "info"})["structuredContent"]
-    assert [line["msg"][:7] for line in with_text["logs"]] == ["line 77"]
+    with_search = call(api, "get_logs", {"job_id": job_id, "text": "line 77", "level": "info"})["structuredContent"]
+    assert [line["msg"][:7] for line in with_search["logs"]] == ["line 77"]
 
 
 def _log(api: Api, count: int, characters: int) -> str:

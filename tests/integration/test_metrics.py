@@ -43,26 +43,28 @@ DEPLOY = ROOT / "deploy"
 SECRET = {"authorization": "Bearer of-all-the-tests"}
 
 
-def promtool(*arguments: str, text: str = "") -> None:
+def promtool(*arguments: str, exposition: str = "") -> None:
     """Run promtool, which must report nothing."""
     if not shutil.which("promtool"):
         missing = "promtool is needed; on Debian: apt-get install prometheus"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
-    done = subprocess.run(("promtool", *arguments), input=text, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ("promtool", *arguments), input=exposition, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def samples(exposition: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
+        for family in text_string_to_metric_families(exposition)
         for sample in family.samples
     }
 
 
-def _value(text: str, name: str, **labels: str) -> float:
+def _value(exposition: str, name: str, **labels: str) -> float:
     return sum(
-        value for (found, of), value in samples(text).items() if found == name and set(labels.items()) <= set(of)
+        value for (found, of), value in samples(exposition).items() if found == name and set(labels.items()) <= set(of)
     )
 
 
@@ -93,31 +95,31 @@ def populate(api: Api) -> None:
 
 def test_a_scrape_shows_waiting_running_and_ended_jobs(api: Api) -> None:
     populate(api)
-    text = scrape(api)
-    assert _value(text, "ava_queue_jobs", queue="default") == 3
-    assert _value(text, "ava_queue_depth", queue="default", priority="1") == 2
-    assert _value(text, "ava_jobs_waiting", waits_for="schedule") == 1
-    assert _value(text, "ava_jobs_running") == 1
-    assert _value(text, "ava_jobs_running_by_tenant", tenant="ten_test") == 1
-    assert _value(text, "ava_jobs_ended_total", worker="wkr_open", status="failed") == 1
-    assert _value(text, "ava_job_start_latency_seconds_count", worker="wkr_open") == 1
-    assert _value(text, "ava_job_duration_seconds_bucket", worker="wkr_open", le="+Inf") == 1
-    assert _value(text, "ava_nodes_processes", state="live") == 4
-    assert _value(text, "ava_dispatcher_active") == 0
-    assert _value(text, "ava_database_up") == 1
-    assert 0 <= _value(text, "ava_queue_oldest_seconds", queue="default") < 60
+    exposition = scrape(api)
+    assert _value(exposition, "ava_queue_jobs", queue="default") == 3
+    assert _value(exposition, "ava_queue_depth", queue="default", priority="1") == 2
+    assert _value(exposition, "ava_jobs_waiting", waits_for="schedule") == 1
+    assert _value(exposition, "ava_jobs_running") == 1
+    assert _value(exposition, "ava_jobs_running_by_tenant", tenant="ten_test") == 1
+    assert _value(exposition, "ava_jobs_ended_total", worker="wkr_open", status="failed") == 1
+    assert _value(exposition, "ava_job_start_latency_seconds_count", worker="wkr_open") == 1
+    assert _value(exposition, "ava_job_duration_seconds_bucket", worker="wkr_open", le="+Inf") == 1
+    assert _value(exposition, "ava_nodes_processes", state="live") == 4
+    assert _value(exposition, "ava_dispatcher_active") == 0
+    assert _value(exposition, "ava_database_up") == 1
+    assert 0 <= _value(exposition, "ava_queue_oldest_seconds", queue="default") < 60
 
 
 def test_a_scrape_counts_events_and_what_is_left_to_do_for_them(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         api.post("/v1/ava/events", json={"type": "order.paid", "data": 1, "id": "7"})
-    text = scrape(api)
-    assert _value(text, "ava_events_total", source="api", outcome="stored") >= 1
-    assert _value(text, "ava_events_total", source="api", outcome="duplicate") >= 1
-    assert _value(text, "ava_events_unfinished", work="subscriptions") == 0
-    assert _value(text, "ava_events_unfinished", work="waits") == 1
-    assert _value(text, "ava_events_unfinished_seconds", work="subscriptions") == 0
-    assert 0 <= _value(text, "ava_events_unfinished_seconds", work="waits") < 60
+    exposition = scrape(api)
+    assert _value(exposition, "ava_events_total", source="api", outcome="stored") >= 1
+    assert _value(exposition, "ava_events_total", source="api", outcome="duplicate") >= 1
+    assert _value(exposition, "ava_events_unfinished", work="subscriptions") == 0
+    assert _value(exposition, "ava_events_unfinished", work="waits") == 1
+    assert _value(exposition, "ava_events_unfinished_seconds", work="subscriptions") == 0
+    assert 0 <= _value(exposition, "ava_events_unfinished_seconds", work="waits") < 60
     long_ago = ids.first_uuid(datetime.now(UTC) - timedelta(seconds=300))
     api.execute(
         "INSERT INTO wakes (tenant_id, kind, source_id, event_type) SELECT tenant_id, 'event', id, 'order.paid' "
@@ -125,17 +127,17 @@ def test_a_scrape_counts_events_and_what_is_left_to_do_for_them(api: Api, monkey
         f"('ten_m', '{long_ago}')) AS v (tenant_id, id)"
     )
     monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
-    text = scrape(api)
-    assert _value(text, "ava_events_unfinished", work="waits") == 5
-    assert 300 <= _value(text, "ava_events_unfinished_seconds", work="waits") < 360
+    exposition = scrape(api)
+    assert _value(exposition, "ava_events_unfinished", work="waits") == 5
+    assert 300 <= _value(exposition, "ava_events_unfinished_seconds", work="waits") < 360
 
 
 def test_jobs_that_wait_for_others_or_for_a_time_are_counted_by_that_and_are_not_due(api: Api, graphs: Graphs) -> None:
     jobs = graphs.declare(a={}, b={"after": ["a"]}, c={"after": ["b"]})
     graphs.wait(*graphs.start(jobs["a"]), seconds=60)
-    text = scrape(api)
+    exposition = scrape(api)
     for kind, count in (("jobs", 2), ("sleep", 1), ("event", 0)):
-        assert _value(text, "ava_jobs_waiting", waits_for=kind) == count
+        assert _value(exposition, "ava_jobs_waiting", waits_for=kind) == count
 
 
 def test_the_oldest_job_of_each_reason_is_that_of_any_tenant_and_counts_from_when_it_could_start(
@@ -143,8 +145,8 @@ def test_the_oldest_job_of_each_reason_is_that_of_any_tenant_and_counts_from_whe
 ) -> None:
     monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
     reasons = ("permit", "worker", "queue", "node")
-    text = scrape(api)
-    assert {_value(text, "ava_jobs_waiting_seconds", waits_for=reason) for reason in reasons} == {0}
+    exposition = scrape(api)
+    assert {_value(exposition, "ava_jobs_waiting_seconds", waits_for=reason) for reason in reasons} == {0}
     for reason, seconds in zip(reasons, (500, 4000, 300, 200), strict=True):
         for tenant, age in (("ten_a", 50), ("ten_m", seconds), ("ten_z", 60)):
             # The first job of each was dated long ago, and could start a moment ago.
@@ -155,9 +157,9 @@ def test_the_oldest_job_of_each_reason_is_that_of_any_tenant_and_counts_from_whe
                     f" created_at = now() - interval '{created} s', scheduled_at = now() - interval '{ready} s'"
                     f" WHERE id = '{job}'"
                 )
-    text = scrape(api)
+    exposition = scrape(api)
     for reason, seconds in zip(reasons, (500, 4000, 300, 200), strict=True):
-        assert seconds <= _value(text, "ava_jobs_waiting_seconds", waits_for=reason) < seconds + 40, reason
+        assert seconds <= _value(exposition, "ava_jobs_waiting_seconds", waits_for=reason) < seconds + 40, reason
 
 
 def test_published_jobs_of_a_queue_that_no_live_node_consumes_are_unserved(
@@ -190,11 +192,11 @@ def test_a_tenant_that_waits_without_a_start_is_named(api: Api, monkeypatch: pyt
         api.trigger(headers={"x-tenant-id": f"ten_{number:02}"})
     api.execute("UPDATE jobs SET published_at = NULL, created_at = now() - interval '600 seconds'")
     api.execute("UPDATE jobs SET created_at = now() - interval '900 seconds' WHERE tenant_id = 'ten_07'")
-    text = scrape(api)
-    assert 900 <= _value(text, "ava_tenant_wait_seconds", tenant="ten_07") < 960
-    assert _value(text, "ava_tenant_waiting_jobs", tenant="ten_07") == 1
-    assert _value(text, "ava_tenant_waiting_jobs", tenant="other") == 2
-    assert 600 <= _value(text, "ava_tenant_wait_seconds", tenant="other") < 660
+    exposition = scrape(api)
+    assert 900 <= _value(exposition, "ava_tenant_wait_seconds", tenant="ten_07") < 960
+    assert _value(exposition, "ava_tenant_waiting_jobs", tenant="ten_07") == 1
+    assert _value(exposition, "ava_tenant_waiting_jobs", tenant="other") == 2
+    assert 600 <= _value(exposition, "ava_tenant_wait_seconds", tenant="other") < 660
     # It does not wait if one of its jobs has just started, if it may run nothing, or if its queue is paused.
     started = api.trigger(headers={"x-tenant-id": "ten_07"})
     api.execute(
@@ -202,9 +204,9 @@ def test_a_tenant_that_waits_without_a_start_is_named(api: Api, monkeypatch: pyt
         f" WHERE id = '{ids.decode('job', started['id'])}'"
     )
     api.execute("INSERT INTO tenant_limits (tenant_id, max_running, updated_by) VALUES ('ten_00', 0, 'usr_op')")
-    text = scrape(api)
-    assert _value(text, "ava_tenant_wait_seconds", tenant="other") < 60
-    assert 'tenant="ten_00"' not in text
+    exposition = scrape(api)
+    assert _value(exposition, "ava_tenant_wait_seconds", tenant="other") < 60
+    assert 'tenant="ten_00"' not in exposition
     with api.database.connect() as connection:
         queues.pause(connection, queue="default", by=SYSTEM)
     assert _value(scrape(api), "ava_tenant_waiting_jobs", tenant="other") == 0
@@ -222,17 +224,17 @@ def test_a_schedule_that_nothing_fires_is_overdue(api: Api, monkeypatch: pytest.
 
 def test_buckets_count_values_up_to_their_bound(api: Api) -> None:
     populate(api)
-    text = scrape(api)
+    exposition = scrape(api)
     bounds = {"0.025": 0, "0.05": 0, "+Inf": 1}
     # The job's created_at was moved back by nine seconds, so that its latency is nine seconds and not 40 ms.
     for bound, count in bounds.items():
-        assert _value(text, "ava_job_start_latency_seconds_bucket", worker="wkr_open", le=bound) == count
+        assert _value(exposition, "ava_job_start_latency_seconds_bucket", worker="wkr_open", le=bound) == count
 
 
 def test_promtool_accepts_ascrape(api: Api) -> None:
     populate(api)
     api.get("/v1/ava/jobs")
-    promtool("check", "metrics", text=scrape(api))
+    promtool("check", "metrics", exposition=scrape(api))
 
 
 def test_a_scrape_needs_the_secret_because_it_names_tenants(api: Api) -> None:
@@ -242,9 +244,9 @@ def test_a_scrape_needs_the_secret_because_it_names_tenants(api: Api) -> None:
 
 
 def test_without_the_database_the_counters_of_the_process_are_exposed(api_without_database: Api) -> None:
-    text = scrape(api_without_database)
-    assert _value(text, "ava_database_up") == 0
-    assert "ava_http_requests_total" in text
+    exposition = scrape(api_without_database)
+    assert _value(exposition, "ava_database_up") == 0
+    assert "ava_http_requests_total" in exposition
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
@@ -324,9 +326,9 @@ def test_a_pool_exposes_its_connections_in_use_and_its_timeouts(database_url: st
     )
 
     def values() -> list[float]:
-        text = counters.expose().decode()
+        exposition = counters.expose().decode()
         names = ("connections_in_use", "connections_max", "connection_timeouts_total")
-        return [_value(text, f"ava_database_{name}", pool="tests") for name in names]
+        return [_value(exposition, f"ava_database_{name}", pool="tests") for name in names]
 
     assert values() == [0, 1, 0]
     with database.connect():

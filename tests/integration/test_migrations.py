@@ -165,13 +165,13 @@ def test_the_printed_sql_makes_the_schema_and_printing_it_changes_nothing(
 ) -> None:
     expected = definitions(engine)
     empty(engine)
-    text = schema.upgrade_sql(database_settings)
+    sql = schema.upgrade_sql(database_settings)
     with pytest.raises(DatabaseNotMigrated):
         schema.check(database_settings)
     raw = psycopg2.connect(database_settings.database_url)
     raw.autocommit = True
     # One after the other, as psql does, because an index is not created CONCURRENTLY among other statements.
-    for statement in text.split(";\n\n"):
+    for statement in sql.split(";\n\n"):
         if statement.strip():
             raw.cursor().execute(statement)
     raw.close()

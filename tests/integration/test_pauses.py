@@ -97,7 +97,7 @@ def test_the_roles_of_a_tenant_do_not_see_the_operator_who_paused_it(record: Rec
 
 def test_a_list_has_only_what_is_paused_or_only_the_rest(record: Record) -> None:
     for is_paused in (False, True):
-        counts = [len(record.listed(OPERATOR, **{"filter[paused]": text})) for text in ("false", "true")]
+        counts = [len(record.listed(OPERATOR, **{"filter[paused]": value})) for value in ("false", "true")]
         assert counts == [not is_paused, is_paused]
         record.call("pause")
     error_of(record.api.get(record.list_path, query_string={"filter[paused]": "yes"}), 400, "validation_error")

@@ -162,7 +162,7 @@ def _receive(api: Api) -> dict[str, list[str]]:
 
 def _visit(api: Api, headers: dict[str, str | None]) -> tuple[dict[str, str], set[str]]:
     """Call every operation. Returns the texts with the mark by method and path, and the ids of their operations."""
-    texts, shown = {}, set()
+    bodies, shown = {}, set()
     for call in calls_of(api, fill(api), of_all=True):
         # The stream of a job that is not final has no end.
         if call.is_open or (call.path.endswith("/stream") and not _is_final(api, call.path)):
@@ -172,9 +172,9 @@ def _visit(api: Api, headers: dict[str, str | None]) -> tuple[dict[str, str], se
         )
         assert response.status_code < 500, f"{call.name}: {response.text}"
         if MARK in response.text or MARK in str(response.headers):
-            texts[f"{call.method} {call.path}"] = response.text
+            bodies[f"{call.method} {call.path}"] = response.text
             shown.add(call.id)
-    return texts, shown
+    return bodies, shown
 
 
 def _is_final(api: Api, path: str) -> bool:
@@ -185,8 +185,8 @@ def _is_final(api: Api, path: str) -> bool:
 def test_no_route_shows_a_payload_to_a_key_without_them(
     api: Api, blind: dict[str, str | None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    texts, _ = _visit(api, blind)
-    assert texts == {}
+    bodies, _ = _visit(api, blind)
+    assert bodies == {}
     assert MARK not in caplog.text
 
 

@@ -39,8 +39,8 @@ def test_a_promotion_is_recorded_once_with_what_it_lost(stored: Backlog, is_loss
         found = promotions.latest(connection, days=1)
     assert found is not None
     assert (found.running, found.is_lossy) == (1, is_lossy)
-    text = SystemMetrics(stored.database, node_dead_seconds=14).expose().decode()
-    assert f'ava_database_promotions_total{{lossy="{str(is_lossy).lower()}"}} 1.0' in text
+    exposition = SystemMetrics(stored.database, node_dead_seconds=14).expose().decode()
+    assert f'ava_database_promotions_total{{lossy="{str(is_lossy).lower()}"}} 1.0' in exposition
 
 
 def test_a_dispatcher_that_misses_its_last_job_corrects_what_another_has_recorded(
@@ -61,8 +61,8 @@ def test_a_dispatcher_that_misses_its_last_job_corrects_what_another_has_recorde
     assert others == ["seen"]
     assert _latest(stored).is_lossy is True
     assert "A standby of PostgreSQL was promoted without the last commits" in caplog.text
-    text = SystemMetrics(stored.database, node_dead_seconds=14).expose().decode()
-    assert 'ava_database_promotions_total{lossy="true"} 1.0' in text
+    exposition = SystemMetrics(stored.database, node_dead_seconds=14).expose().decode()
+    assert 'ava_database_promotions_total{lossy="true"} 1.0' in exposition
 
 
 def test_a_restored_database_that_lacks_the_last_job_is_a_loss_on_the_same_timeline(stored: Backlog) -> None:

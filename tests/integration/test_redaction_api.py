@@ -45,8 +45,8 @@ def test_a_credential_in_an_input_is_hidden_below_tenant_admin_and_in_webhooks(a
     for role, expected in (("tenant-user", SHOWN), ("tenant-admin", INPUT), ("platform-system-admin", INPUT)):
         assert _inputs(api, job["id"], role) == [expected] * 4
     assert FanOut(api.database).run_once() == 1
-    ((text,),) = api.execute("SELECT body FROM webhook_events")
-    sent = json.loads(text)["data"]
+    ((sent_body,),) = api.execute("SELECT body FROM webhook_events")
+    sent = json.loads(sent_body)["data"]
     assert sent["input"] == SHOWN
     assert list(sent) == list(job), "the record is whole"
 

@@ -236,8 +236,8 @@ def test_settings_of_the_role_that_change_the_meaning_of_statements_do_not_reach
             "array_nulls": "on",
             "transform_null_equals": "off",
         }
-        text = r"\d 漢字"
-        assert connection.exec_driver_sql("SELECT %(text)s::text", {"text": text}).scalar() == text
+        string = r"\d 漢字"
+        assert connection.exec_driver_sql("SELECT %(text)s::text", {"text": string}).scalar() == string
 
 
 def test_an_owner_that_may_create_no_role_gets_an_error_that_says_what_to_do(database_url: str) -> None:

@@ -23,11 +23,11 @@ def test_postgresql_plans_every_statement(database_settings: Settings) -> None:
         for name, statement in statements.all_statements().items():
             # A null number of rows is an error there.
             counted = re.sub(r"FETCH FIRST %\(\w+\)s", "FETCH FIRST 1", statement)
-            text = re.sub(r"%\((\w+)\)s", "NULL", counted).replace("%%", "%").replace("%", "%%")
-            if text.split()[0] not in _PLANNED:
+            sql = re.sub(r"%\((\w+)\)s", "NULL", counted).replace("%%", "%").replace("%", "%%")
+            if sql.split()[0] not in _PLANNED:
                 continue
             try:
-                for each in _STATEMENT_BEGINS.split(text):
+                for each in _STATEMENT_BEGINS.split(sql):
                     connection.exec_driver_sql(f"EXPLAIN {each}")
             except Exception as error:
                 pytest.fail(f"{name}: {error}")

@@ -50,14 +50,14 @@ def test_everything_that_a_tenant_stores_is_measured_page_by_page(api: Api, monk
     assert 3 * 5_000 < before < 3 * 12_000
     assert 0 < other < 2_000
 
-    text = secrets.token_hex(2_000)
+    content = secrets.token_hex(2_000)
     for n in range(5):
         api.execute(
             "INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)"
             " SELECT tenant_id, id, %s, ARRAY[now()], 'i', ARRAY[%s] FROM jobs "
             "WHERE tenant_id = %s",
             n,
-            text,
+            content,
             TENANT,
         )
     assert duty.run_once(5) == 0, "the next pass begins later"

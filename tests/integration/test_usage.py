@@ -32,8 +32,8 @@ def begin(api: Api, job: dict[str, Any], run_no: int = 1, *, waited: float = 2) 
     return run
 
 
-def line(run: RunKey, text: str) -> LogLine:
-    return LogLine(seq=run.run_no * log_lines.SEQ_PER_RUN + 9, ts=datetime.now(UTC), level=LogLevel.INFO, msg=text)
+def line(run: RunKey, message: str) -> LogLine:
+    return LogLine(seq=run.run_no * log_lines.SEQ_PER_RUN + 9, ts=datetime.now(UTC), level=LogLevel.INFO, msg=message)
 
 
 def finish(

@@ -66,7 +66,7 @@ def test_the_secret_is_sealed_and_never_shown(api: Api) -> None:
     responses.append(api.get("/v1/webhooks"))
     assert all(SECRET not in response.text for response in responses)
     stored = api.execute("SELECT secret, previous_secret FROM webhook_endpoints")[0]
-    assert all(text.startswith("gAAAA") for text in stored)
+    assert all(secret.startswith("gAAAA") for secret in stored)
 
 
 _WRONG: list[tuple[dict[str, Any], int, str]] = [

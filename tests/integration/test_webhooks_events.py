@@ -186,12 +186,12 @@ def test_an_event_whose_job_is_gone_is_dropped(api: Api) -> None:
 def test_large_payloads_are_fanned_out_in_bounded_batches(api: Api) -> None:
     _subscribe(api)
     # Random, so that PostgreSQL cannot compress it.
-    text = base64.b64encode(os.urandom(750_000)).decode()
+    content = base64.b64encode(os.urandom(750_000)).decode()
     for _ in range(12):
         api.execute(
             "INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)"
             " VALUES ('ten_test', 'wkr_open', 'manual', 5, 'default', json_build_object('text', %s::text), 'usr_a', 1)",
-            text,
+            content,
         )
     fan_out, batches = FanOut(api.database), []
     while done := fan_out.run_once():

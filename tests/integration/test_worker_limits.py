@@ -138,8 +138,8 @@ def test_a_limit_is_per_what_the_worker_says(
     backlog: Backlog, per: str | None, inputs: list[str], keys: set[str] | None
 ) -> None:
     limited.limit(backlog, 1, per)
-    for text in inputs:
-        limited.insert(backlog, 1, input_json=text)
+    for input_json in inputs:
+        limited.insert(backlog, 1, input_json=input_json)
     found = {key for (key,) in backlog.run("SELECT limit_key FROM jobs")}
     assert all(len(key) < 260 for key in found)
     assert keys is None or found == keys

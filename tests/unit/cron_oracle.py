@@ -26,7 +26,7 @@ MARGIN = timedelta(hours=30)
 class Pattern:
     """A pattern: its text, and what each of its fields holds."""
 
-    text: str
+    cron: str
     minutes: frozenset[int]
     hours: frozenset[int]
     is_day: Callable[[datetime], bool]
@@ -143,7 +143,7 @@ def _numbers(low: int, high: int) -> st.SearchStrategy[tuple[str, frozenset[int]
         )
     )
     return st.lists(st.one_of(one, several), min_size=1, max_size=3).map(
-        lambda terms: (",".join(text for text, _ in terms), frozenset().union(*(values for _, values in terms)))
+        lambda terms: (",".join(cron for cron, _ in terms), frozenset().union(*(values for _, values in terms)))
     )
 
 
@@ -183,8 +183,8 @@ def patterns() -> st.SearchStrategy[Pattern]:
         def is_day(day: datetime) -> bool:
             return day.month in months[1] and days[2](day)
 
-        text = f"{minutes[0]} {hours[0]} {days[0]} {months[0]} {days[1]}"
-        return Pattern(text, minutes[1], hours[1], is_day, hours[0].startswith("*"))
+        cron = f"{minutes[0]} {hours[0]} {days[0]} {months[0]} {days[1]}"
+        return Pattern(cron, minutes[1], hours[1], is_day, hours[0].startswith("*"))
 
     all_days, all_months = st.just(_DAYS[0]), st.just(("*", frozenset(range(1, 13))))
     return st.builds(

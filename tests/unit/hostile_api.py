@@ -126,10 +126,10 @@ class HostileApi(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path.endswith("/stream"):
             events = [("log", LINE), ("progress", JOB["progress"]), ("status", {"status": HOSTILE}), ("end", JOB)]
-            text = "".join(
+            body = "".join(
                 f"id: {n}\nevent: {kind}\ndata: {json.dumps(data)}\n\n" for n, (kind, data) in enumerate(events)
             )
-            self._send(text.encode(), "text/event-stream")
+            self._send(body.encode(), "text/event-stream")
             return
         if path.endswith("/export"):
             self._send(f"{json.dumps(JOB)}\n".encode(), "application/x-ndjson")

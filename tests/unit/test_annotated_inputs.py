@@ -101,8 +101,8 @@ def _declared(annotation: Any) -> tuple[Callable[..., Any], InputSchema | None]:
 
     handle.__annotations__["input"] = annotation
     worker("declared")(handle)
-    text = registry.handlers()["wkr_declared"].spec.input_schema_json
-    return handle, None if text is None else InputSchema(text)
+    schema_json = registry.handlers()["wkr_declared"].spec.input_schema_json
+    return handle, None if schema_json is None else InputSchema(schema_json)
 
 
 @pytest.mark.parametrize(
@@ -248,6 +248,6 @@ def test_a_union_is_an_input_schema_too() -> None:
     def union(input: dict[str, Any]) -> str:
         return str(input["kind"])
 
-    text = registry.handlers()["wkr_union"].spec.input_schema_json
-    assert text is not None
-    assert InputSchema(text).faults('{"kind":"bird"}')
+    schema_json = registry.handlers()["wkr_union"].spec.input_schema_json
+    assert schema_json is not None
+    assert InputSchema(schema_json).faults('{"kind":"bird"}')

@@ -16,7 +16,7 @@ from marshmallow import ValidationError
 from ava.api.http import body
 from ava.api.schemas.bulk_jobs import BulkBody
 from ava.api.schemas.jobs import TriggerBody
-from ava.domain import json_text
+from ava.domain import client_json
 from ava.errors import BadRequest, PayloadTooLarge
 
 
@@ -51,7 +51,7 @@ def test_a_body_that_is_not_one_json_object_is_refused_with_its_reason(raw: byte
 def test_nesting_is_refused_just_above_its_limit(opening: bytes) -> None:
     levels = opening.count(b"{") + opening.count(b"[")
     closing = opening.replace(b'"a":', b"").translate(bytes.maketrans(b"{[", b"}]"))[::-1]
-    times = (json_text.MAX_LEVELS - 1) // levels
+    times = (client_json.MAX_LEVELS - 1) // levels
     deepest = b'{"x":' + opening * times + b"1" + closing * times + b"}"
     assert body.parse(deepest)
     with pytest.raises(BadRequest, match="nests too deep"):
@@ -79,9 +79,9 @@ _LARGE = b" " * 2**18
 )
 def test_a_large_body_is_decoded_as_a_small_one_with_the_same_error(raw: bytes) -> None:
     found = []
-    for text in (raw, raw + _LARGE):
+    for string in (raw, raw + _LARGE):
         try:
-            found.append(json_text.decode([text]))
+            found.append(client_json.decode([string]))
         except BadRequest as error:
             # The end of the text is elsewhere.
             found.append(str(error).partition(" at line")[0])
@@ -90,7 +90,7 @@ def test_a_large_body_is_decoded_as_a_small_one_with_the_same_error(raw: bytes) 
 
 def test_a_large_body_may_nest_as_deep_as_a_small_one_in_any_process() -> None:
     deep = b'{"a":' * 499 + b"1" + b"}" * 499
-    assert json_text.decode([deep, _LARGE]) == json_text.decode([deep])
+    assert client_json.decode([deep, _LARGE]) == client_json.decode([deep])
 
 
 # Between two objects Python's C code calls the hook that looks for repeated names, so other threads run anyway.
@@ -112,7 +112,7 @@ def test_other_threads_run_while_a_large_body_is_decoded(value: bytes) -> None:
     sys.setswitchinterval(0.0005)
     try:
         turns = 0
-        json_text.decode([body])
+        client_json.decode([body])
         found = turns
     finally:
         sys.setswitchinterval(interval)
@@ -127,8 +127,8 @@ def test_a_hundred_thousand_levels_are_refused_before_anything_recurses() -> Non
 
 
 def test_brackets_inside_strings_do_not_count_as_nesting() -> None:
-    text = "[{" * 600 + '\\"' + "[" * 600
-    assert body.parse(json.dumps({"x": text}).encode()) == {"x": text}
+    string = "[{" * 600 + '\\"' + "[" * 600
+    assert body.parse(json.dumps({"x": string}).encode()) == {"x": string}
 
 
 def test_many_flat_objects_do_not_count_as_nesting() -> None:
@@ -163,14 +163,14 @@ _MIB = 2**20
 def test_a_body_of_too_many_parts_is_refused_before_it_is_parsed(
     raw: bytes, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(json_text, "_decoder", None)
+    monkeypatch.setattr(client_json, "_decoder", None)
     with pytest.raises(PayloadTooLarge, match=rf"\(limit {limit}\)$"):
         body.parse(raw)
 
 
 def test_what_is_inside_strings_is_no_part_and_no_value() -> None:
-    text = '[{,:"\\' * 300_000
-    assert body.parse(json.dumps({"x": text, "y": [text]}).encode()) == {"x": text, "y": [text]}
+    string = '[{,:"\\' * 300_000
+    assert body.parse(json.dumps({"x": string, "y": [string]}).encode()) == {"x": string, "y": [string]}
 
 
 @given(value=st.recursive(st.text('a"\\[{,:') | st.integers(), st.lists), size=st.integers(1, 9))
@@ -178,7 +178,7 @@ def test_what_is_outside_strings_is_the_same_however_the_body_is_cut(value: obje
     raw = json.dumps([value]).encode()
     outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", raw)
     pieces = [raw[place : place + size] for place in range(0, len(raw), size)]
-    assert b"".join(map(json_text.Structure().outside_strings, pieces)) == outside
+    assert b"".join(map(client_json.Structure().outside_strings, pieces)) == outside
 
 
 @pytest.mark.parametrize("raw", [b'{"x":[' + b"0," * 999_998 + b"1]}", b'{"x":[' + b"[]," * 199_997 + b"1]}"])
@@ -221,11 +221,11 @@ def test_of_a_hundred_thousand_unknown_fields_twenty_are_looked_at() -> None:
 @pytest.mark.parametrize("character", ["x", "\\\\", '\\"', "\\n", "\\u00e9", "é", "\U0001f600"])
 def test_a_string_that_no_input_can_have_is_refused_before_it_is_decoded(character: str) -> None:
     def add(bytes_: int) -> None:
-        structure = json_text.Structure()
+        structure = client_json.Structure()
         size = len(json.loads(f'"{character}"').encode())
-        text = f'{{"jobs":["{character * (bytes_ // size)}"]}}'.encode()
-        for start in range(0, len(text), 2**16):
-            structure.add([text[start : start + 2**16]])
+        raw = f'{{"jobs":["{character * (bytes_ // size)}"]}}'.encode()
+        for start in range(0, len(raw), 2**16):
+            structure.add([raw[start : start + 2**16]])
 
     add(2**20)
     with pytest.raises(PayloadTooLarge, match="a string of too many bytes"):

@@ -34,7 +34,7 @@ def test_a_names_cursor_leads_back_to_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    "cursor",
     [
         "",
         "cur_",
@@ -45,6 +45,6 @@ def test_a_names_cursor_leads_back_to_it() -> None:
         "\0",
     ],
 )
-def test_a_broken_cursor_is_refused(text: str) -> None:
-    assert paging.id_reader("job")(text) is None
-    assert paging.line_of_cursor("job_01h455vb4pex5vsknk084sn02q", text) is None
+def test_a_broken_cursor_is_refused(cursor: str) -> None:
+    assert paging.id_reader("job")(cursor) is None
+    assert paging.line_of_cursor("job_01h455vb4pex5vsknk084sn02q", cursor) is None

@@ -15,9 +15,9 @@ from ava.errors import CallFailed
 SCHEDULE = {"worker_id": "wkr_a", "cron": "0 3 * * *", "timezone": "Europe/Berlin"}
 
 
-def _read(tmp_path: Path, text: str, name: str = "ava.yaml") -> file.Wanted:
+def _read(tmp_path: Path, content: str, name: str = "ava.yaml") -> file.Wanted:
     path = tmp_path / name
-    path.write_text(text)
+    path.write_text(content)
     return file.read(path)
 
 
@@ -26,7 +26,7 @@ def _plan(wanted: Any, found: Any, **options: bool) -> list[Change]:
 
 
 def test_a_file_is_yaml_or_json(tmp_path: Path) -> None:
-    text = """
+    content = """
     schedules:
       nightly:
         worker_id: wkr_a
@@ -35,14 +35,14 @@ def test_a_file_is_yaml_or_json(tmp_path: Path) -> None:
         starts_at: 2030-01-01T00:00:00Z
     webhooks:
     """
-    found = _read(tmp_path, text)
+    found = _read(tmp_path, content)
     assert found == {"schedules": {"nightly": {**SCHEDULE, "starts_at": "2030-01-01T00:00:00Z"}}, "webhooks": {}}
     assert _read(tmp_path, '{"limits": {"ten_a": {"weight": 2}}}', "ava.json") == {"limits": {"ten_a": {"weight": 2}}}
     assert _read(tmp_path, "") == {}
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("content", "reason"),
     [
         ("[]", "must be a mapping"),
         ("schedule: {}", "'schedule' is unknown. Did you mean schedules?"),
@@ -77,9 +77,9 @@ def test_a_file_is_yaml_or_json(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named_by_its_place(tmp_path: Path, text: str, reason: str) -> None:
+def test_what_is_wrong_is_named_by_its_place(tmp_path: Path, content: str, reason: str) -> None:
     with pytest.raises(CallFailed) as refused:
-        _read(tmp_path, text)
+        _read(tmp_path, content)
     assert reason in str(refused.value)
     assert "plain" not in str(refused.value)
 
@@ -92,13 +92,13 @@ def test_a_name_that_stands_twice_in_json_is_refused_as_in_yaml(tmp_path: Path) 
 
 
 def test_only_decimal_numbers_are_read_as_numbers(tmp_path: Path) -> None:
-    texts = {"time": "12:30:00", "clock": "1:30.5", "octal": "010", "date": "2030-01-01"}
+    values = {"time": "12:30:00", "clock": "1:30.5", "octal": "010", "date": "2030-01-01"}
     numbers = {"zero": 0, "one": 1, "less": -5, "hex": 31, "grouped": 1000, "half": 0.5, "point": 0.25, "large": 1.5e9}
-    given = "".join(f"      {name}: {text}\n" for name, text in texts.items())
+    given = "".join(f"      {name}: {value}\n" for name, value in values.items())
     given += "      zero: 0\n      one: 1\n      less: -5\n      hex: 0x1F\n      grouped: 1_000\n"
     given += "      half: 0.5\n      point: .25\n      large: 1.5e+9\n"
     found = _read(tmp_path, f"workers:\n  wkr_a:\n    config:\n{given}")
-    assert found["workers"]["wkr_a"]["config"] == texts | numbers
+    assert found["workers"]["wkr_a"]["config"] == values | numbers
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", None])

@@ -106,8 +106,8 @@ def test_a_branch_that_swallows_its_suspension_fails_the_attempt() -> None:
 def test_the_errors_of_all_branches_are_retrieved(caplog: pytest.LogCaptureFixture) -> None:
     """asyncio logs an error that nobody has retrieved when its task is freed."""
 
-    async def fail(text: str) -> None:
-        raise ValueError(text)
+    async def fail(message: str) -> None:
+        raise ValueError(message)
 
     async def handler(input: Input, env: Env) -> None:
         await env.gather(fail("first"), fail("second"), env.sleep(60, key="waits"))

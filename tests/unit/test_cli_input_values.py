@@ -26,9 +26,9 @@ def test_a_shell_is_offered_the_values_of_a_schema_and_nothing_that_it_would_exe
     found = dict(schema_paths(SCHEMA))
     assert found["channel=ops"] == "Where to"
     assert {"channel=7", "is_urgent=true", "is_urgent=false", "account.id=", "account.parent.id="} < set(found)
-    assert not any(" " in text or "$" in text for text in found)
+    assert not any(" " in path or "$" in path for path in found)
     for none in (None, {}, {"properties": []}, {"properties": {"a": True}, "$defs": []}):
-        assert [text for text, _ in schema_paths(none)] == (["a="] if none and none["properties"] else [])
+        assert [path for path, _ in schema_paths(none)] == (["a="] if none and none["properties"] else [])
 
 
 def test_values_are_json_or_texts_at_their_places() -> None:

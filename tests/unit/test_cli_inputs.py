@@ -44,8 +44,8 @@ def test_a_json_value_is_read_from_its_text_or_a_file_and_never_by_shell_complet
     file.write_text('{"a": 1}')
     assert JSON_OBJECT.convert('{"a": 1}', None, None) == JSON_OBJECT.convert(f"@{file}", None, None) == {"a": 1}
     completing = click.Context(click.Command("trigger"), resilient_parsing=True)
-    for text in ("-", "@/none", "{"):
-        assert JSON_OBJECT.convert(text, None, completing) == text
-    for text, reason in (("[]", "must be a JSON object"), ("{", "is not JSON"), ("@/none", "cannot be read")):
+    for argument in ("-", "@/none", "{"):
+        assert JSON_OBJECT.convert(argument, None, completing) == argument
+    for argument, reason in (("[]", "must be a JSON object"), ("{", "is not JSON"), ("@/none", "cannot be read")):
         with pytest.raises(click.BadParameter, match=reason):
-            JSON_OBJECT.convert(text, None, None)
+            JSON_OBJECT.convert(argument, None, None)

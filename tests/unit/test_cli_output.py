@@ -207,8 +207,8 @@ def test_a_status_line_is_not_written_into_a_file(capsys: pytest.CaptureFixture[
 
 @example("00\N{DEVANAGARI VOWEL SIGN AA}0", 3)
 @given(st.text(), st.integers(1, 40))
-def test_a_cut_text_is_no_wider_than_asked(text: str, width: int) -> None:
-    assert wcswidth(terminal.cut(printing.clean(text), width)) <= width
+def test_a_cut_text_is_no_wider_than_asked(string: str, width: int) -> None:
+    assert wcswidth(terminal.cut(printing.clean(string), width)) <= width
 
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.none() | st.integers(1, 20)), min_size=1, max_size=9))

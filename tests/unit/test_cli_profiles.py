@@ -13,9 +13,9 @@ from ava.settings import ClientSettings
 PROD = '[prod]\nurl = "https://jobs.example.com"\nsecret = "of-prod"\ntenant = "ten_a"\n'
 
 
-def _settings(folder: Path, text: str, mode: int = 0o600) -> ClientSettings:
+def _settings(folder: Path, content: str, mode: int = 0o600) -> ClientSettings:
     file = folder / "config.toml"
-    file.write_text(text)
+    file.write_text(content)
     file.chmod(mode)
     return ClientSettings(config_file=str(file), secret="of-the-environment", user="usr_me", proxy="http://proxy")
 
@@ -34,7 +34,7 @@ def test_a_file_that_others_can_open_is_refused(tmp_path: Path, mode: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("content", "reason"),
     [
         (PROD.replace("prod]", "staging]"), "it has: staging"),
         ("", "it has: none"),
@@ -47,9 +47,9 @@ def test_a_file_that_others_can_open_is_refused(tmp_path: Path, mode: int) -> No
         ("\udcff", "is not valid TOML"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_by_name(tmp_path: Path, text: str, reason: str) -> None:
+def test_a_file_that_cannot_be_used_is_refused_by_name(tmp_path: Path, content: str, reason: str) -> None:
     settings = _settings(tmp_path, "")
-    Path(settings.config_file).write_bytes(text.encode(errors="surrogateescape"))
+    Path(settings.config_file).write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(SettingsError, match=reason) as refused:
         profiles.with_profile(settings, "prod")
     assert "of-prod" not in str(refused.value)

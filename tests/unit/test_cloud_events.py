@@ -26,7 +26,7 @@ MINIMAL = {"specversion": "1.0", "id": "1", "source": "/s", "type": "a"}
 
 
 def _lower(headers: Any) -> dict[str, str]:
-    return {name.lower(): str(text) for name, text in dict(headers).items()}
+    return {name.lower(): str(value) for name, value in dict(headers).items()}
 
 
 def _data(spec: EventSpec) -> Any:
@@ -65,7 +65,7 @@ def test_values_of_headers_are_percent_encoded() -> None:
 
 
 def test_binary_data_is_kept_in_base64() -> None:
-    headers = {f"ce-{name}": text for name, text in MINIMAL.items()}
+    headers = {f"ce-{name}": value for name, value in MINIMAL.items()}
     assert _data(read_binary(headers, "image/png", b"\x89PNG")) == {"base64": "iVBORw=="}
     (spec,) = read_structured({**MINIMAL, "data_base64": "iVBORw=="}, is_batch=False)
     assert _data(spec) == {"base64": "iVBORw=="}
@@ -107,7 +107,7 @@ def test_a_wrong_event_is_refused_and_its_attribute_named(given: Any, is_batch: 
 
 
 def test_json_data_that_is_no_json_is_refused() -> None:
-    headers = {f"ce-{name}": text for name, text in MINIMAL.items()}
+    headers = {f"ce-{name}": value for name, value in MINIMAL.items()}
     with pytest.raises(AvaError):
         read_binary(headers, "application/json", b"{")
     with pytest.raises(InvalidFields):

@@ -90,12 +90,12 @@ def test_without_niceness_there_is_no_pause(machine: Machine) -> None:
     assert throttle.pause_seconds(0.1) == 0
 
 
-@pytest.mark.parametrize("text", [None, "", "1 2", "x y z"])
-def test_without_kernel_statistics_there_is_no_pause(machine: Machine, text: str | None) -> None:
-    if text is None:
+@pytest.mark.parametrize("content", [None, "", "1 2", "x y z"])
+def test_without_kernel_statistics_there_is_no_pause(machine: Machine, content: str | None) -> None:
+    if content is None:
         machine.stat.unlink()
     else:
-        machine.stat.write_text(text)
+        machine.stat.write_text(content)
     throttle = CpuThrottle(10, stat=machine.stat)
     assert throttle.pause_seconds(0.1) == 0
 

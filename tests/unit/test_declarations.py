@@ -202,7 +202,7 @@ def test_two_handlers_cannot_claim_one_slug_and_one_may_be_loaded_twice() -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("source", "reason"),
     [
         ("\nimport nothing_of_that_name", "line 2: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
         ("def fail():\n    1 / 0\n\nfail()", "line 2: ZeroDivisionError: division by zero"),
@@ -210,9 +210,9 @@ def test_two_handlers_cannot_claim_one_slug_and_one_may_be_loaded_twice() -> Non
     ],
 )
 def test_a_module_that_cannot_be_imported_is_named_with_the_line_at_fault(
-    text: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "broken_handlers.py").write_text(text)
+    (tmp_path / "broken_handlers.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(HandlerError) as raised:
         registry.load(["broken_handlers"])

@@ -165,10 +165,10 @@ def test_any_json_is_a_pattern_and_a_template_or_refused_and_never_an_error(
 def _holds(rule: Any, value: Any) -> bool:
     """The rules one by one, as the docs word them."""
     match rule:
-        case {"prefix": text}:
-            return isinstance(value, str) and value.startswith(text)
-        case {"suffix": text}:
-            return isinstance(value, str) and value.endswith(text)
+        case {"prefix": string}:
+            return isinstance(value, str) and value.startswith(string)
+        case {"suffix": string}:
+            return isinstance(value, str) and value.endswith(string)
         case {"anything-but": {} as inner}:
             return not _holds(inner, value)
         case {"anything-but": values}:
@@ -183,11 +183,11 @@ _VALUE = st.one_of(st.sampled_from([None, True, False, 0, 1, 2**61 - 1]), _SHORT
 _RULE = st.one_of(
     _VALUE,
     *(
-        st.builds(lambda text, name=name: {name: text}, st.text("ab", min_size=1, max_size=3))
+        st.builds(lambda string, name=name: {name: string}, st.text("ab", min_size=1, max_size=3))
         for name in ("prefix", "suffix")
     ),
     st.builds(lambda values: {"anything-but": values}, st.lists(_VALUE, min_size=1, max_size=3)),
-    st.builds(lambda text: {"anything-but": {"prefix": text}}, st.text("ab", min_size=1, max_size=2)),
+    st.builds(lambda string: {"anything-but": {"prefix": string}}, st.text("ab", min_size=1, max_size=2)),
     st.builds(lambda bound: {"numeric": ["<", bound]}, st.integers(-1, 3)),
 )
 
@@ -337,9 +337,9 @@ def _subscription(event_type: str, id_: str = "sub_1", match: Any = None) -> Sub
     ],
 )
 def test_a_body_that_is_no_json_is_a_text(body: bytes, data: Any) -> None:
-    value, text = read_body(body)
+    value, event_json = read_body(body)
     assert value == data
-    assert json.loads(text) == data
+    assert json.loads(event_json) == data
 
 
 def test_a_compressed_body_is_unpacked_up_to_a_size() -> None:

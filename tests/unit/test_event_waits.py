@@ -50,9 +50,9 @@ def test_an_event_is_returned_once_and_each_wait_of_a_loop_has_its_own_key() -> 
     assert _run(handler, events=[_paid("a"), _paid("b"), _paid("c")]).output == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("text", ["a\0b", "\ud800", "\\\0"])
-def test_a_pattern_that_no_event_has_text_for_is_refused_in_a_sentence(text: str) -> None:
-    for match in ({"data": {"order": [text]}}, {"data": {text: ["a"]}}):
+@pytest.mark.parametrize("string", ["a\0b", "\ud800", "\\\0"])
+def test_a_pattern_that_no_event_has_text_for_is_refused_in_a_sentence(string: str) -> None:
+    for match in ({"data": {"order": [string]}}, {"data": {string: ["a"]}}):
         with pytest.raises(ValueError, match="match: it must not contain NUL or half of a surrogate pair"):
             AwaitedEvent.of("order.paid", match)
     held = {"data": {"order": ["\\u0000", "\U0001f600", "\n"]}}
@@ -196,7 +196,7 @@ def test_branches_wait_for_events_at_once_and_share_none() -> None:
 
 def test_the_text_of_a_wait_counts_the_events() -> None:
     wait = Wait(condition=WaitCondition.ANY, job_ids=["job_a"], event_names=("a", "b"), timeout_seconds=5)
-    assert wait.text == "1 job, one of 2 events, at most 5 s"
+    assert wait.description == "1 job, one of 2 events, at most 5 s"
 
 
 def test_two_branches_that_find_the_same_event_at_once_get_different_ones() -> None:

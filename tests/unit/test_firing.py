@@ -240,9 +240,9 @@ def test_the_place_of_a_firing_survives_its_id(fold: int) -> None:
     assert (place[0], place[1], place[1].fold) == (NOW, local_time, fold)
 
 
-@pytest.mark.parametrize("text", ["", "fir_", "job_01h455vb4pex5vsknk084sn02q", "fir_7zzzzzzzzzzzzzzzzzzzzzzzzz"])
-def test_a_text_that_is_no_place_is_none(text: str) -> None:
-    assert firing_position(text) is None
+@pytest.mark.parametrize("string", ["", "fir_", "job_01h455vb4pex5vsknk084sn02q", "fir_7zzzzzzzzzzzzzzzzzzzzzzzzz"])
+def test_a_text_that_is_no_place_is_none(string: str) -> None:
+    assert firing_position(string) is None
 
 
 def test_firing_times_that_are_too_old_to_list_are_missed_once() -> None:

@@ -20,9 +20,9 @@ def decoded(data: bytes, *, encoding: str = "gzip", step: int = 1000) -> bytes:
 
 @pytest.mark.parametrize("step", [1, 2, 7, 1000])
 def test_gzip_is_decoded_wherever_it_is_cut(step: int) -> None:
-    text = b"".join(b"%d," % i for i in range(3000))
-    assert decoded(gzip.compress(text), step=step) == text
-    assert decoded(gzip.compress(text) + gzip.compress(b"more") + b"\0" * 9, step=step) == text + b"more"
+    content = b"".join(b"%d," % i for i in range(3000))
+    assert decoded(gzip.compress(content), step=step) == content
+    assert decoded(gzip.compress(content) + gzip.compress(b"more") + b"\0" * 9, step=step) == content + b"more"
 
 
 def test_other_encodings_pass_unchanged() -> None:

@@ -50,8 +50,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     handlers = tmp_path / "shop"
     handlers.mkdir()
     (tmp_path / "prices.py").write_text("")
-    text = "import click, redis, prices, beside\nfrom ava import worker\n@worker('sell')\ndef sell(input): ...\n"
-    (handlers / "selling.py").write_text(text)
+    source = "import click, redis, prices, beside\nfrom ava import worker\n@worker('sell')\ndef sell(input): ...\n"
+    (handlers / "selling.py").write_text(source)
     (handlers / "beside.py").write_text("")
     (handlers / "redis.py").write_text("raise SystemExit('a library was replaced')")
     monkeypatch.chdir(tmp_path)
@@ -79,7 +79,7 @@ def test_the_handlers_of_a_file_are_found_with_what_is_beside_them_and_replace_n
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a package of handlers beside an environment of Python, and a module elsewhere that it imports."""
     project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
-    texts = {
+    sources = {
         project / "shop/__init__.py": "",
         project / "shop/words.py": "HELLO = 'Hello'\n",
         project / "shop/selling.py": "import prices, click\nfrom ava import worker\nfrom .words import HELLO\n"
@@ -89,10 +89,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         elsewhere / "prices.py": "",
     }
     for folder in ("env", "anaconda"):
-        texts |= {project / folder / f"lib/module_{number}.py": "" for number in range(50)}
-    for file, text in texts.items():
+        sources |= {project / folder / f"lib/module_{number}.py": "" for number in range(50)}
+    for file, source in sources.items():
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(source)
     monkeypatch.setattr(handler_files, "_MAX_FILES", 40)
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{elsewhere}")
     monkeypatch.chdir(project)

@@ -175,8 +175,8 @@ def test_what_is_finalized_while_garbage_is_collected_is_not_in_the_log_of_the_r
         thread.start()
         thread.join()
 
-    def show(text: Any, *_: Any) -> None:
-        print(text, file=sys.stderr)
+    def show(value: Any, *_: Any) -> None:
+        print(value, file=sys.stderr)
 
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: show(unraisable.exc_value))
     monkeypatch.setattr(warnings, "showwarning", show)

@@ -78,7 +78,7 @@ def test_every_status_is_a_result(serve: Serve, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "declared", "text"),
+    ("body", "declared", "decoded"),
     [
         (b"\xe9t\xe9", "text/plain; charset=ISO-8859-1", "été"),
         (b"\xe9t\xe9", "text/plain", "\ufffdt\ufffd"),
@@ -90,9 +90,11 @@ def test_every_status_is_a_result(serve: Serve, status: int) -> None:
     ],
 )
 def test_the_text_is_decoded_as_declared_if_that_is_a_character_set(
-    serve: Serve, body: bytes, declared: str, text: str
+    serve: Serve, body: bytes, declared: str, decoded: str
 ) -> None:
-    assert http_request({"url": serve(answering(ok(body, f"Content-Type: {declared}"))).url}, Run().env)["text"] == text
+    assert (
+        http_request({"url": serve(answering(ok(body, f"Content-Type: {declared}"))).url}, Run().env)["text"] == decoded
+    )
 
 
 def test_a_long_answer_is_cut_at_the_limit_and_says_so(serve: Serve) -> None:

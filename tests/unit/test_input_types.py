@@ -53,8 +53,8 @@ pytestmark = pytest.mark.usefixtures("restored_registry")
 
 
 def _schema(slug: str) -> dict[str, Any] | None:
-    text = registry.handlers()[f"wkr_{slug}"].spec.input_schema_json
-    return None if text is None else dict(json.loads(text))
+    schema_json = registry.handlers()[f"wkr_{slug}"].spec.input_schema_json
+    return None if schema_json is None else dict(json.loads(schema_json))
 
 
 @pytest.mark.parametrize("kind", [Notice, Model, Form, Form(), Typed])

@@ -171,8 +171,8 @@ def test_a_log_message_that_cannot_be_formatted_leaves_a_line(log: JobLog) -> No
 def test_printed_text_is_cut_into_lines(log: JobLog) -> None:
     out = LineWriter(LogLevel.INFO)
     out.begin(log)
-    for text in ("a", "b\nc\r\n", "\n", "end"):
-        out.write(text)
+    for string in ("a", "b\nc\r\n", "\n", "end"):
+        out.write(string)
     out.close()
     assert messages(log) == ["ab", "c", "", "end"]
     with pytest.raises(TypeError):

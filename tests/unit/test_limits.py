@@ -54,9 +54,9 @@ def test_a_limit_is_fixed_or_the_value_of_a_documented_setting() -> None:
 def test_a_setting_changes_its_limit() -> None:
     for limit in SETTABLE:
         wanted = (limit.default or 0) + 1
-        text = f"{wanted}/minute" if limit.unit == "requests" else str(wanted)
+        value = f"{wanted}/minute" if limit.unit == "requests" else str(wanted)
         assert limit.setting is not None
-        assert limit.of(settings.load({**LEAST, limit.setting: text})) == wanted, limit
+        assert limit.of(settings.load({**LEAST, limit.setting: value})) == wanted, limit
 
 
 def test_an_error_names_its_limit() -> None:

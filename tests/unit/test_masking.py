@@ -27,15 +27,15 @@ MASK = SecretMask([SECRET, "short4", "12345678"])
 @pytest.mark.parametrize("after", ["", "!", "!!", " and an end"])
 def test_base64_of_a_text_that_holds_a_secret_is_masked(before: str, after: str) -> None:
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        text = encode(f"{before}{SECRET}{after}".encode()).decode()
-        masked = MASK.text(text)
+        encoded = encode(f"{before}{SECRET}{after}".encode()).decode()
+        masked = MASK.string(encoded)
         assert "••••••" in masked
         # What is left of the secret is at most the bits of a character that it shares with what is beside it.
         assert len(masked.replace("••••••", "")) <= len(base64.b64encode(f"{before}{after}".encode())) + 8
 
 
 @pytest.mark.parametrize(
-    "text",
+    "encoded",
     [
         SECRET,
         json.dumps({"token": SECRET}),
@@ -48,8 +48,8 @@ def test_base64_of_a_text_that_holds_a_secret_is_masked(before: str, after: str)
         "\n".join(["a", SECRET, "b"]),
     ],
 )
-def test_every_way_of_writing_a_secret_is_masked(text: str) -> None:
-    masked = MASK.text(f"before {text} after")
+def test_every_way_of_writing_a_secret_is_masked(encoded: str) -> None:
+    masked = MASK.string(f"before {encoded} after")
     assert "••••••" in masked
     assert "xoxb" not in masked
     assert SECRET.encode().hex() not in masked
@@ -57,12 +57,12 @@ def test_every_way_of_writing_a_secret_is_masked(text: str) -> None:
     assert masked.endswith(" after")
 
 
-def _lines_of(text: str, characters: int) -> str:
-    return "\n".join(text[start : start + characters] for start in range(0, len(text), characters))
+def _lines_of(string: str, characters: int) -> str:
+    return "\n".join(string[start : start + characters] for start in range(0, len(string), characters))
 
 
 @pytest.mark.parametrize(
-    "text",
+    "encoded",
     [
         # `requests` escapes some characters of a URL, and leaves others as they are.
         f"https://example.com/?token={quote(SECRET, safe='/+')}&x=1",
@@ -82,8 +82,8 @@ def _lines_of(text: str, characters: int) -> str:
         _lines_of(SECRET.encode().hex(), 7),
     ],
 )
-def test_a_secret_is_masked_whichever_of_its_characters_are_escaped(text: str) -> None:
-    masked = MASK.text(f"before {text} after")
+def test_a_secret_is_masked_whichever_of_its_characters_are_escaped(encoded: str) -> None:
+    masked = MASK.string(f"before {encoded} after")
     left = masked.removeprefix("before ").removesuffix(" after")
     assert "••••••" in left
     assert "34" not in left.replace("&#x22;", "")
@@ -93,9 +93,9 @@ def test_a_secret_is_masked_whichever_of_its_characters_are_escaped(text: str) -
 
 _ENCODINGS: tuple[Callable[[str], str], ...] = (
     json.dumps,
-    lambda text: json.dumps(text, ensure_ascii=False),
+    lambda string: json.dumps(string, ensure_ascii=False),
     quote,
-    lambda text: quote(text, safe=""),
+    lambda string: quote(string, safe=""),
     html.escape,
 )
 
@@ -111,21 +111,21 @@ def test_any_secret_is_masked_in_up_to_three_encodings_of_each_other(
     written = base64.b64encode(secret.encode()).decode() if is_base64 else secret
     for encode in encodings:
         written = encode(written)
-    assert "••••••" in SecretMask([secret]).text(f"it is {written}!")
+    assert "••••••" in SecretMask([secret]).string(f"it is {written}!")
 
 
 def test_secrets_that_overlap_in_a_text_are_both_masked() -> None:
-    assert SecretMask(["abcdefgh", "efghijkl"]).text("x abcdefghijkl y") == "x •••••• y"
+    assert SecretMask(["abcdefgh", "efghijkl"]).string("x abcdefghijkl y") == "x •••••• y"
 
 
 def test_of_a_long_secret_that_is_cut_the_beginning_is_masked() -> None:
     secret = "".join(chr(97 + n % 23) + str(n) for n in range(2_000))
-    assert SecretMask([secret]).text(f"x {secret} y") == "x •••••• y"
-    assert secret[:64] not in SecretMask([secret]).text(f"x {secret[:1000]} y")
+    assert SecretMask([secret]).string(f"x {secret} y") == "x •••••• y"
+    assert secret[:64] not in SecretMask([secret]).string(f"x {secret[:1000]} y")
 
 
 def test_a_text_with_half_characters_is_masked() -> None:
-    assert SecretMask(["abcdefgh"]).text("\udcff abcdefgh") == "\udcff ••••••"
+    assert SecretMask(["abcdefgh"]).string("\udcff abcdefgh") == "\udcff ••••••"
 
 
 def test_a_mask_of_the_most_and_longest_secrets_is_small_and_made_at_once() -> None:
@@ -135,16 +135,16 @@ def test_a_mask_of_the_most_and_longest_secrets_is_small_and_made_at_once() -> N
     mask = SecretMask(secrets)
     # The regular expression that this replaces took 0.7 s for one of them.
     assert time.process_time() - began < 0.7
-    assert mask.text(f"a {secrets[-1]} b") == "a •••••• b"
+    assert mask.string(f"a {secrets[-1]} b") == "a •••••• b"
 
 
 def test_each_line_of_a_key_of_several_lines_is_masked() -> None:
     key = "-----BEGIN-----\nMIIabcdefghijklmnop\nijklmnopqrsijklmnop\n"
-    assert SecretMask([key]).text("it is MIIabcdefghijklmnop") == "it is ••••••"
+    assert SecretMask([key]).string("it is MIIabcdefghijklmnop") == "it is ••••••"
 
 
 def test_the_longer_of_two_secrets_is_masked_whole() -> None:
-    assert SecretMask(["token", "token-of-mine"]).text("a token-of-mine") == "a ••••••"
+    assert SecretMask(["token", "token-of-mine"]).string("a token-of-mine") == "a ••••••"
 
 
 def test_json_values_are_masked_and_stay_json() -> None:
@@ -153,7 +153,7 @@ def test_json_values_are_masked_and_stay_json() -> None:
 
 
 def test_without_secrets_nothing_changes() -> None:
-    assert SecretMask([]).text("anything") == "anything"
+    assert SecretMask([]).string("anything") == "anything"
 
 
 def test_a_mask_serves_again_until_a_run_with_other_secrets_comes() -> None:

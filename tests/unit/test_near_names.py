@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from ava.domain.text import did_you_mean
+from ava.domain.strings import did_you_mean
 
 
 def test_the_most_similar_name_is_asked_for_and_none_that_is_not_similar() -> None:

@@ -139,9 +139,9 @@ def test_a_traceback_begins_at_the_handlers_own_line() -> None:
     try:
         raise KeyError("k")
     except KeyError as error:
-        text = format_traceback(error)
-    assert "test_outcome.py" in text
-    assert "ava/node" not in text
+        shown = format_traceback(error)
+    assert "test_outcome.py" in shown
+    assert "ava/node" not in shown
 
 
 @pytest.mark.parametrize(

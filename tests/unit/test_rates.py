@@ -25,10 +25,10 @@ def _starts(rate: Rate, *, spans: float, latest: float) -> list[float]:
     return starts
 
 
-@pytest.mark.parametrize("text", ["1/second", "5/second", "5/minute", "100/minute", "1000/hour", "300/10 seconds"])
+@pytest.mark.parametrize("string", ["1/second", "5/second", "5/minute", "100/minute", "1000/hour", "300/10 seconds"])
 @pytest.mark.parametrize("late", [0.0, 0.005])
-def test_no_span_sees_more_starts_than_the_rate_and_nearly_all_of_it_is_used(text: str, late: float) -> None:
-    rate = rates.parse(text)
+def test_no_span_sees_more_starts_than_the_rate_and_nearly_all_of_it_is_used(string: str, late: float) -> None:
+    rate = rates.parse(string)
     starts = _starts(rate, spans=4, latest=late * rate.seconds)
     most = max(bisect.bisect_left(starts, at + rate.seconds) - number for number, at in enumerate(starts))
     assert most <= rate.jobs
@@ -42,15 +42,15 @@ def test_an_idle_key_saves_no_starts() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "100", "0/minute", "-1/minute", "1.5/second", "100/fortnight", "100/0 seconds", "x"]
+    "string", ["", "100", "0/minute", "-1/minute", "1.5/second", "100/fortnight", "100/0 seconds", "x"]
 )
-def test_what_is_no_rate_is_refused(text: str) -> None:
+def test_what_is_no_rate_is_refused(string: str) -> None:
     with pytest.raises(ValueError, match="100/minute"):
-        rates.parse(text)
+        rates.parse(string)
 
 
 def test_a_rate_is_written_as_it_is_read() -> None:
-    assert [str(rates.parse(text)) for text in ("100/minute", "5/10 seconds", "1/day")] == [
+    assert [str(rates.parse(string)) for string in ("100/minute", "5/10 seconds", "1/day")] == [
         "100/minute",
         "5/10 seconds",
         "1/day",

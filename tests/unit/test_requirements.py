@@ -31,8 +31,8 @@ def test_every_requirement_has_a_lower_bound() -> None:
 
 def _locked() -> dict[str, str]:
     """Returns the version of each package of the image, by its name."""
-    text = (ROOT / "requirements.lock").read_text()
-    return dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", text, flags=re.MULTILINE))
+    content = (ROOT / "requirements.lock").read_text()
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", content, flags=re.MULTILINE))
 
 
 def test_the_image_installs_every_requirement_in_a_version_that_setup_cfg_allows() -> None:
@@ -47,8 +47,8 @@ def test_the_image_installs_every_requirement_in_a_version_that_setup_cfg_allows
 
 
 def test_the_image_installs_nothing_without_a_hash() -> None:
-    text = (ROOT / "requirements.lock").read_text()
-    packages = re.split(r"\n(?=[a-z])", text.split("\n", 1)[1])
+    content = (ROOT / "requirements.lock").read_text()
+    packages = re.split(r"\n(?=[a-z])", content.split("\n", 1)[1])
     assert len(packages) == len(_locked())
     assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", package) for package in packages)
     assert "pip install --require-hashes -r requirements.lock" in (ROOT / "Dockerfile").read_text()

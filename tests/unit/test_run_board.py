@@ -29,11 +29,11 @@ def board() -> RunBoard:
     return RunBoard(2)
 
 
-def _completed(text: str = "{}") -> EndedRun:
+def _completed(output_json: str = "{}") -> EndedRun:
     at = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=timezone(timedelta(hours=2)))
     return EndedRun.of(
         replace(first_run(KEY), cpu_us=7),
-        RunOutcome(run=KEY, ending=Ending.COMPLETED, elapsed_ms=7, output_json=text),
+        RunOutcome(run=KEY, ending=Ending.COMPLETED, elapsed_ms=7, output_json=output_json),
         claim_id=CLAIM,
         began_at=at,
         lines=[LogLine(seq=9, ts=at, level=LogLevel.WARN, msg="Zeile\n\u2028 zwei")],

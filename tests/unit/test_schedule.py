@@ -196,13 +196,13 @@ def test_a_pattern_of_crontab_is_accepted(cron: str) -> None:
 
 
 @given(st.one_of(st.text(), st.text("0123456789*/-,#LW SUNMOJAFEB@?\t", max_size=60)))
-def test_a_text_is_a_pattern_or_raises_cron_error(text: str) -> None:
+def test_a_text_is_a_pattern_or_raises_cron_error(string: str) -> None:
     try:
-        schedule.check_cron(text)
+        schedule.check_cron(string)
     except CronError:
         return
-    assert next(schedule.firing_times_after(text, BERLIN, NIGHT_OF_THE_GAP)).at > NIGHT_OF_THE_GAP
-    assert schedule.describe(text, BERLIN).endswith(", Berlin time")
+    assert next(schedule.firing_times_after(string, BERLIN, NIGHT_OF_THE_GAP)).at > NIGHT_OF_THE_GAP
+    assert schedule.describe(string, BERLIN).endswith(", Berlin time")
 
 
 def test_names_of_days_and_numbers_are_the_same_days() -> None:

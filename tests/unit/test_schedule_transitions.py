@@ -29,7 +29,7 @@ _NAMES = st.one_of(st.sampled_from(_CHANGING), st.sampled_from(_CHANGING), st.sa
 
 def firing_times(pattern: oracle.Pattern, name: str, start: datetime, end: datetime) -> list[FiringTime]:
     """Returns the firing times after an instant, up to another."""
-    return list(takewhile(lambda each: each.at <= end, schedule.firing_times_after(pattern.text, name, start)))
+    return list(takewhile(lambda each: each.at <= end, schedule.firing_times_after(pattern.cron, name, start)))
 
 
 # A fifth more than the profile's number, which is 100 in `make test`.

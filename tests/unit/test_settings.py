@@ -79,9 +79,9 @@ def test_an_empty_value_counts_as_unset() -> None:
     assert loaded == _load()
 
 
-@pytest.mark.parametrize(("text", "is_set"), [("1", True), ("true", True), ("ON", True), ("0", False), ("no", False)])
-def test_a_flag_has_several_spellings(text: str, is_set: bool) -> None:
-    assert _load(AVA_WEBHOOK_ALLOW_PRIVATE=text).allow_private_addresses is is_set
+@pytest.mark.parametrize(("value", "is_set"), [("1", True), ("true", True), ("ON", True), ("0", False), ("no", False)])
+def test_a_flag_has_several_spellings(value: str, is_set: bool) -> None:
+    assert _load(AVA_WEBHOOK_ALLOW_PRIVATE=value).allow_private_addresses is is_set
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ def test_an_unescaped_at_sign_belongs_to_the_password() -> None:
 
 
 def test_several_hosts_are_passed_on_to_libpq() -> None:
-    text = "postgresql://ava:p%40ss@h1:5432,h2,[::1]:5434/ava"
-    url = driver_url(_load(DATABASE_URL=text).database_url)
+    url_string = "postgresql://ava:p%40ss@h1:5432,h2,[::1]:5434/ava"
+    url = driver_url(_load(DATABASE_URL=url_string).database_url)
     _, options = url.get_dialect()().create_connect_args(url)
     assert options == {
         "host": "h1,h2,::1",
@@ -252,10 +252,10 @@ def test_every_setting_is_documented_and_nothing_else_is() -> None:
 
 
 def test_every_default_is_documented_as_it_is() -> None:
-    text = CONFIGURATION.read_text()
+    page = CONFIGURATION.read_text()
     defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
     for name in ("drain_seconds", "heartbeat_seconds", "node_dead_seconds", "window", "retention_days", "log_level"):
-        row = next(line for line in text.splitlines() if line.startswith(f"| `AVA_{name.upper()}`"))
+        row = next(line for line in page.splitlines() if line.startswith(f"| `AVA_{name.upper()}`"))
         default = defaults[name]
         shown = f"{default:g}" if isinstance(default, float) else str(default)
         assert row.split("|")[2].strip() == f"`{shown}`", row

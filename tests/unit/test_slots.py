@@ -128,8 +128,8 @@ class _Run(SimpleNamespace):
 
     __hash__ = object.__hash__
 
-    def add(self, _level: object, text: str) -> None:
-        self.lines.append(text)
+    def add(self, _level: object, message: str) -> None:
+        self.lines.append(message)
 
 
 @pytest.fixture

@@ -104,11 +104,11 @@ def _constants(named: ast.Name, function: ast.FunctionDef) -> list[str]:
     found = [name for value in values for name in _names(value) if name.strip("_").isupper()]
     # An attribute or a function may give a constant of its own, but no text is written here.
     assert values, f"{function.name}: {named.id} is not assigned here"
-    assert found or not any(_is_text(each) for value in values for each in ast.walk(value)), function.name
+    assert found or not any(_is_string(each) for value in values for each in ast.walk(value)), function.name
     return found
 
 
-def _is_text(node: ast.AST) -> bool:
+def _is_string(node: ast.AST) -> bool:
     is_string = isinstance(node, ast.Constant) and isinstance(node.value, str)
     return is_string or isinstance(node, ast.JoinedStr | ast.BinOp)
 

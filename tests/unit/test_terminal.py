@@ -22,7 +22,7 @@ from ava import settings
 from ava.cli.main import cli
 from ava.cli.screen import printing
 from ava.client import ApiUnavailable, Client
-from ava.domain.text import printable
+from ava.domain.strings import printable
 from ava.local.output import Output
 from ava.telemetry import logs
 from tests.unit.hostile_api import HOSTILE, HostileApi
@@ -124,8 +124,8 @@ def test_no_command_prints_what_a_terminal_obeys(form: str) -> None:
     for command in COMMANDS:
         if form == "id" and any(command[: len(name)] == name for name in NAMELESS):
             continue
-        result, text = _run([*command, "-o", form])
-        assert not any(line.startswith("2026 forged") for line in text.splitlines()), command
+        result, output = _run([*command, "-o", form])
+        assert not any(line.startswith("2026 forged") for line in output.splitlines()), command
         if form == "json" and result.exit_code == 0:
             lines = _without_colours(result.stdout).splitlines()
             assert all(json.dumps(HOSTILE)[1:-1] in json.dumps(json.loads(line)) for line in lines), command
@@ -141,14 +141,14 @@ def _run(command: list[str]) -> tuple[Result, str]:
     """Run a command whose output must be harmless. Returns its result, and what it prints without our colours."""
     result = CliRunner().invoke(cli, command, color=True)
     assert result.exception is None or isinstance(result.exception, SystemExit), command
-    text = _without_colours(result.output)
-    assert "end" in text, command
-    assert {char for char in text if not char.isprintable()} <= _ALLOWED, command
-    return result, text
+    output = _without_colours(result.output)
+    assert "end" in output, command
+    assert {char for char in output if not char.isprintable()} <= _ALLOWED, command
+    return result, output
 
 
-def _without_colours(text: str) -> str:
-    return re.sub(r"\x1b\[\d+m", "", text)
+def _without_colours(output: str) -> str:
+    return re.sub(r"\x1b\[\d+m", "", output)
 
 
 def test_a_log_line_has_no_id_to_print() -> None:
@@ -185,8 +185,8 @@ def test_only_one_module_prints_texts_of_others() -> None:
         if path.name not in ("connection.py", "output.py", "printing.py", "tables.py", "terminal.py")
     }
     assert len(files) > 30
-    calling = [text for text in files.values() if "connection import" in text or "ava.client" in text]
-    printed = {line.strip() for text in calling for line in text.splitlines() if "click.echo(" in line}
+    calling = [source for source in files.values() if "connection import" in source or "ava.client" in source]
+    printed = {line.strip() for source in calling for line in source.splitlines() if "click.echo(" in line}
     assert printed <= {"click.echo()", "click.echo(printing.fold(job.output))"}
 
 
@@ -201,9 +201,9 @@ def test_a_log_of_our_processes_shows_texts_and_cannot_be_forged(capsys: pytest.
         logging.getLogger("ava.tests").exception("%s\n2026 forged", HOSTILE, extra={"job_id": f"{HOSTILE}\nforged"})
     finally:
         root.handlers[:], root.level = before
-    text = capsys.readouterr().err
-    assert {char for char in text if not char.isprintable()} <= _ALLOWED
-    assert not any(line.startswith(("2026 forged", "forged")) for line in text.splitlines())
+    shown = capsys.readouterr().err
+    assert {char for char in shown if not char.isprintable()} <= _ALLOWED
+    assert not any(line.startswith(("2026 forged", "forged")) for line in shown.splitlines())
 
 
 def test_the_output_of_the_processes_of_ava_up_is_escaped() -> None:

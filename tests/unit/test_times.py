@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ava.domain.text import parse_time
+from ava.domain.strings import parse_time
 
 
 @pytest.mark.parametrize(
-    ("text", "timestamp"),
+    ("string", "timestamp"),
     [
         ("2025-06-01T10:00:00Z", datetime(2025, 6, 1, 10, tzinfo=UTC)),
         ("2025-06-01T10:00:00", datetime(2025, 6, 1, 10, tzinfo=UTC)),
@@ -23,12 +23,12 @@ from ava.domain.text import parse_time
         ("9999-12-31T23:59:59.999999Z", datetime.max.replace(tzinfo=UTC)),
     ],
 )
-def test_iso_8601_is_parsed_as_utc(text: str, timestamp: datetime) -> None:
-    assert parse_time(text) == timestamp
+def test_iso_8601_is_parsed_as_utc(string: str, timestamp: datetime) -> None:
+    assert parse_time(string) == timestamp
 
 
 @pytest.mark.parametrize(
-    "text",
+    "string",
     [
         "",
         "now",
@@ -47,5 +47,5 @@ def test_iso_8601_is_parsed_as_utc(text: str, timestamp: datetime) -> None:
         "2025-06-01T10:00:60Z",
     ],
 )
-def test_any_other_text_is_refused(text: str) -> None:
-    assert parse_time(text) is None
+def test_any_other_text_is_refused(string: str) -> None:
+    assert parse_time(string) is None

@@ -23,9 +23,9 @@ from ava.domain.access.tokens import TokenKind
 )
 def test_a_token_is_read_as_it_was_made_and_as_no_other_kind(kind: TokenKind, name: str) -> None:
     made = tokens.make(kind, "e1")
-    assert re.fullmatch(rf"{name}_e1\.[A-Za-z0-9_-]{{16}}[A-Za-z0-9_-]{{43}}", made.text)
-    assert tokens.parse(made.text, kind) == made
-    assert all(tokens.parse(made.text, other) is None for other in TokenKind if other is not kind)
+    assert re.fullmatch(rf"{name}_e1\.[A-Za-z0-9_-]{{16}}[A-Za-z0-9_-]{{43}}", made.encoded)
+    assert tokens.parse(made.encoded, kind) == made
+    assert all(tokens.parse(made.encoded, other) is None for other in TokenKind if other is not kind)
     assert made.secret not in repr(made)
 
 
@@ -35,7 +35,7 @@ def test_no_two_tokens_share_a_lookup_or_a_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    "string",
     [
         "",
         "ava_",
@@ -53,8 +53,8 @@ def test_no_two_tokens_share_a_lookup_or_a_secret() -> None:
         "avax_00." + "x" * 59,
     ],
 )
-def test_any_other_text_is_no_token(text: str) -> None:
-    assert tokens.parse(text, TokenKind.API_KEY) is None
+def test_any_other_text_is_no_token(string: str) -> None:
+    assert tokens.parse(string, TokenKind.API_KEY) is None
 
 
 def test_a_hash_is_that_of_one_secret_and_of_one_key() -> None:
@@ -85,7 +85,7 @@ def test_an_unknown_lookup_is_compared_as_often_as_a_known_one(monkeypatch: pyte
 @pytest.mark.parametrize("end", ["", "/lines", "=", "x" * 9])
 def test_a_token_in_a_text_ends_after_its_lookup(kind: TokenKind, end: str) -> None:
     made = tokens.make(kind, "e1")
-    shown = tokens.without_secrets(f"/v1/{made.text}{end} and {made.text[:40]}")
+    shown = tokens.without_secrets(f"/v1/{made.encoded}{end} and {made.encoded[:40]}")
     assert made.secret[:4] not in shown
     assert shown.count(f"{kind}_e1.{made.lookup}...") == 2
     assert tokens.without_secrets("/v1/ava/jobs/job_1") == "/v1/ava/jobs/job_1"

@@ -27,9 +27,9 @@ def package(tmp_path: Path) -> Path:
 
 
 def _git(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
+    for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(f"{text}\n")
+        (folder / name).write_text(f"{content}\n")
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,8 @@ def _entries(title: str, inside: Any) -> Iterator[str]:
 
 def _first_sentence(markdown: str) -> str:
     prose = (block for block in markdown.split("\n\n") if block.strip()[:1].isalpha() or block.startswith("`"))
-    text = _LINKED.sub(r"\1", " ".join(next(prose, "").split()))
-    return re.split(r"(?<=[.?!:]) (?=[A-Z`])", text)[0].rstrip(":")
+    prose_line = _LINKED.sub(r"\1", " ".join(next(prose, "").split()))
+    return re.split(r"(?<=[.?!:]) (?=[A-Z`])", prose_line)[0].rstrip(":")
 
 
 def _unescaped(code: re.Match[str]) -> str:

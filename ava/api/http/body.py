@@ -14,8 +14,8 @@ from flask import g, request
 
 from ava.api.http import offload
 from ava.api.http.context import context, owner_of_shares, this_request
-from ava.domain import json_text
-from ava.domain.json_text import size_of
+from ava.domain import client_json
+from ava.domain.client_json import size_of
 from ava.domain.limits.limit import Limit
 from ava.errors import BadRequest, MediaTypeRefused, PayloadTooLarge, TooMany
 
@@ -68,7 +68,7 @@ def _pieces(limit: Limit, *, checks: bool) -> list[bytes]:
 
 def _read_large(pieces: list[bytes], limit: Limit, *, checks: bool) -> list[bytes]:
     """Check the first pieces of a large body, and read and check the rest."""
-    structure, unchecked, size = json_text.Structure(), pieces, size_of(pieces)
+    structure, unchecked, size = client_json.Structure(), pieces, size_of(pieces)
     while unchecked:
         if size > limit.value:
             raise _too_large(limit)
@@ -151,12 +151,12 @@ def _too_large(limit: Limit) -> PayloadTooLarge:
 
 def parse(*pieces: bytes) -> dict[str, Any]:
     """Check and decode a body. Raises `BadRequest` or `PayloadTooLarge`, which name the error and its position."""
-    return _object(json_text.parse(*pieces))
+    return _object(client_json.parse(*pieces))
 
 
 def decode(pieces: Sequence[bytes]) -> dict[str, Any]:
     """Decode a body with a checked structure. Raises `BadRequest`, which names the error and its position."""
-    return _object(json_text.decode(pieces))
+    return _object(client_json.decode(pieces))
 
 
 def _object(parsed: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(Exception, _handle_unexpected)
 
 
-def error_text(
+def error_body(
     code: ErrorCode, message: str, *, request_id: str, docs_url: str, fields: Mapping[str, object] | None = None
 ) -> str:
     """Return the JSON of a failure."""
@@ -44,8 +44,8 @@ def error_text(
 
 
 def _failure(status: int, code: ErrorCode, message: str, fields: Mapping[str, object] | None = None) -> Response:
-    text = error_text(code, message, request_id=request_id(), docs_url=docs_url(), fields=fields)
-    return as_json(text, status)
+    body = error_body(code, message, request_id=request_id(), docs_url=docs_url(), fields=fields)
+    return as_json(body, status)
 
 
 def _handle_request_error(error: RequestError) -> Response:

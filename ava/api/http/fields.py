@@ -14,7 +14,7 @@ from marshmallow import ValidationError, fields
 from ava.domain import ids
 from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import INPUT_BYTES
-from ava.domain.text import parse_time
+from ava.domain.strings import parse_time
 from ava.errors import PayloadTooLarge
 
 #: The result of `FieldNames` for `*`.
@@ -51,7 +51,7 @@ class Plain(fields.Field[Any]):
         raise TypeError("this field is for records, which are written and never read")
 
 
-class Text(Plain):
+class String(Plain):
     """A string."""
 
 
@@ -64,7 +64,7 @@ class Flag(Plain):
         return value
 
 
-class TextFlag(Flag):
+class QueryFlag(Flag):
     """True or false in a query."""
 
     def read(self, value: Any) -> bool:
@@ -93,7 +93,7 @@ class PositiveNumber(Number):
         return float(value)
 
 
-class JsonText(Plain):
+class JsonString(Plain):
     """A value of a record that is already encoded as JSON."""
 
 
@@ -237,19 +237,19 @@ class JsonObject(Plain):
         if not isinstance(value, dict):
             raise ValidationError("It must be an object.")
         try:
-            text = _compact(value)
+            input_json = _compact(value)
         except ValueError:
             raise ValidationError("It has a number that is too large for a double.") from None
         # Do not encode a string again if it is certainly too long.
-        if len(text) > self.limit.value and (
-            len(text) > _MOST_ASCII * self.limit.value or _size(value) > self.limit.value
+        if len(input_json) > self.limit.value and (
+            len(input_json) > _MOST_ASCII * self.limit.value or _size(value) > self.limit.value
         ):
             raise PayloadTooLarge(
                 self.limit.message(f"The input is too large; at most {self.limit.value:,} bytes are accepted here.")
             )
-        return text
+        return input_json
 
 
 def _size(value: Mapping[str, Any]) -> int:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return len(text.encode("utf-8", "surrogatepass"))
+    value_json = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return len(value_json.encode("utf-8", "surrogatepass"))

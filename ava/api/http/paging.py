@@ -218,8 +218,8 @@ def page_of(
     item more than the page if there are more. `scanned_until`: where a search ended before the page was full, the id of
     the last item it read; the next page begins after it. Without `has_cursor` the next page has only a number.
     """
-    texts = within_response(map(write, found[: asked.per_page]))
-    shown = found[: len(texts)]
+    records = within_response(map(write, found[: asked.per_page]))
+    shown = found[: len(records)]
     are_more = len(found) > len(shown) or bool(has_more)
     is_scanned = scanned_until is not None and len(shown) == len(found)
     cursor = cursor_of_item(scanned_until) if scanned_until and is_scanned else cursor_of(shown[-1]) if shown else None
@@ -233,16 +233,16 @@ def page_of(
     if scanned_until and is_scanned and ids.decode("job", scanned_until) is not None:
         pagination["scanned_until"] = format_time(ids.timestamp_of("job", scanned_until))
     place = json.dumps(pagination, separators=(",", ":"))
-    return as_json(f'{{"data":[{",".join(texts)}],"pagination":{place}}}\n')
+    return as_json(f'{{"data":[{",".join(records)}],"pagination":{place}}}\n')
 
 
-def within_response(texts: Iterable[str]) -> list[str]:
+def within_response(records: Iterable[str]) -> list[str]:
     """Return the first strings that fit into a response, and at least one."""
     kept: list[str] = []
     size = 0
-    for text in texts:
-        size += len(text) if text.isascii() else len(text.encode())
+    for record in records:
+        size += len(record) if record.isascii() else len(record.encode())
         if kept and size > RESPONSE_BYTES.value:
             break
-        kept.append(text)
+        kept.append(record)
     return kept

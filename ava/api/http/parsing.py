@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError
 
 from ava.api.http import body, offload
 from ava.api.http.fields import REQUIRED
-from ava.domain.json_text import size_of
+from ava.domain.client_json import size_of
 from ava.domain.limits import table as limits
 from ava.domain.limits.limit import Limit
 from ava.errors import InvalidFields, InvalidParameters
@@ -31,11 +31,13 @@ def load_query(schema: Schema) -> Any:
     if not request.query_string and not schema.fields:
         return {}
     given = request.args.to_dict(flat=False)
-    repeated = {name: ["It is given more than once; send it once."] for name, texts in given.items() if len(texts) > 1}
+    repeated = {
+        name: ["It is given more than once; send it once."] for name, values in given.items() if len(values) > 1
+    }
     if repeated:
         raise _refused(InvalidParameters, repeated)
     try:
-        return schema.load({name: texts[0] for name, texts in given.items()})
+        return schema.load({name: values[0] for name, values in given.items()})
     except ValidationError as error:
         raise _refused(InvalidParameters, dict(_leaves("", error.messages))) from None
 
@@ -113,6 +115,6 @@ def _path(path: str, name: object) -> str:
 
 def _refused(error: type[InvalidParameters], wrong: Mapping[str, list[str]]) -> InvalidParameters:
     named = dict(list(wrong.items())[: limits.NAMED_ERRORS.value])
-    name, texts = next(iter(named.items()))
+    name, messages = next(iter(named.items()))
     others = f" ({len(wrong) - 1} more in fields)" if len(wrong) > 1 else ""
-    return error(f"{name}: {texts[0]}{others}", named)
+    return error(f"{name}: {messages[0]}{others}", named)

@@ -48,7 +48,7 @@ def hide_value(_record: Any, _value: Any) -> str:
     return _NOTHING
 
 
-def hide_text(_record: Any, value: Any) -> str:
+def hide_string(_record: Any, value: Any) -> str:
     """Return the string that replaces a hidden value."""
     return _NOTHING if value is None else json.dumps(HIDDEN_PAYLOAD)
 

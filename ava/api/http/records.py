@@ -20,7 +20,7 @@ from marshmallow import Schema, fields
 from marshmallow.schema import SchemaMeta
 
 from ava.api.http import payloads
-from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
+from ava.api.http.fields import Choice, Flag, Id, Instant, JsonString, Number, String, WholeNumber
 from ava.domain.record import format_time
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
@@ -28,7 +28,7 @@ _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 #: Prefixes of ids that are no UUIDs, by the names of their fields.
 _PREFIXES = {"worker_id": ("wkr",), "tenant_id": ("ten",), "created_by": ("usr", "key"), "updated_by": ("usr", "key")}
 _KINDS: dict[Any, Callable[..., fields.Field[Any]]] = {
-    str: Text,
+    str: String,
     bool: Flag,
     float: Number,
     datetime: Instant,
@@ -72,13 +72,13 @@ def _fields_of(
 def _derive(name: str, field: dataclasses.Field[Any], type_: Any) -> fields.Field[Any]:
     about = {key: value for key, value in field.metadata.items() if key == "description"}
     if field.metadata.get("is_payload"):
-        about["payload"] = payloads.hide_text if field.name == name else payloads.hide_value
+        about["payload"] = payloads.hide_string if field.name == name else payloads.hide_value
     options: dict[str, Any] = {"metadata": about, "allow_none": NoneType in get_args(type_)}
     if field.name != name:
-        return JsonText(attribute=field.name, **options | {"metadata": {"type": "object", **about}})
+        return JsonString(attribute=field.name, **options | {"metadata": {"type": "object", **about}})
     prefixes = _PREFIXES.get(name) or tuple(filter(None, [field.metadata.get("prefix")]))
     if get_origin(type_) in (list, Sequence):
-        return fields.List(Id(*prefixes) if prefixes else Text(), metadata=about)
+        return fields.List(Id(*prefixes) if prefixes else String(), metadata=about)
     if prefixes:
         return Id(*prefixes, **options)
     inner = next(one for one in get_args(type_) or [type_] if one is not NoneType)
@@ -139,8 +139,8 @@ def _object_writer(
 
     def write(record: Any) -> str:
         values = zip(parts, read(record), strict=True)
-        texts = [null if value is None else key + text(value) for (key, null, text), value in values]
-        return "{" + ",".join(texts) + "}"
+        written = [null if value is None else key + encode(value) for (key, null, encode), value in values]
+        return "{" + ",".join(written) + "}"
 
     hidden = [] if is_visible else [field.metadata.get("payload") for field in schema.fields.values()]
     if not any(hidden):
@@ -148,11 +148,11 @@ def _object_writer(
 
     def write_hidden(record: Any) -> str:
         values = zip(parts, hidden, read(record), strict=True)
-        texts = [
-            key + (hide(record, value) if hide else "null" if value is None else text(value))
-            for (key, _, text), hide, value in values
+        written = [
+            key + (hide(record, value) if hide else "null" if value is None else encode(value))
+            for (key, _, encode), hide, value in values
         ]
-        return "{" + ",".join([*texts, payloads.HIDDEN_FLAG]) + "}"
+        return "{" + ",".join([*written, payloads.HIDDEN_FLAG]) + "}"
 
     return write_hidden
 
@@ -192,8 +192,8 @@ def _boolean(value: bool) -> str:
 
 _WRITERS: tuple[tuple[type[fields.Field[Any]], Callable[[Any], str]], ...] = (
     (Instant, _instant),
-    (JsonText, str),
-    (Text, _quote),
+    (JsonString, str),
+    (String, _quote),
     (Id, _quote),
     (Choice, _quote),
     (WholeNumber, str),

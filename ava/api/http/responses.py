@@ -12,7 +12,7 @@ from ava.api.http.context import context, owner_of_shares
 from ava.api.http.offload import LARGE_BYTES
 
 
-class _JsonText(Response):
+class _JsonBody(Response):
     """A response with complete headers: its length is known, and its Location is an ASCII URI."""
 
     def get_wsgi_headers(self, environ: Any) -> Headers:
@@ -21,14 +21,14 @@ class _JsonText(Response):
         return self.headers if has_body else super().get_wsgi_headers(environ)
 
 
-def as_json(text: str, status: int = 200) -> Response:
+def as_json(body: str, status: int = 200) -> Response:
     """Return a response with this JSON."""
-    return _JsonText(text, status, mimetype="application/json")
+    return _JsonBody(body, status, mimetype="application/json")
 
 
-def data(text: str, status: int = 200) -> Response:
+def data(json_value: str, status: int = 200) -> Response:
     """Return `{"data": …}` around a record's JSON."""
-    return as_json(f'{{"data":{text}}}\n', status)
+    return as_json(f'{{"data":{json_value}}}\n', status)
 
 
 def with_share(response: Response, *, is_write: bool) -> Response:

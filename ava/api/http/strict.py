@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, missing
 
-from ava.api.http.fields import TextFlag
+from ava.api.http.fields import QueryFlag
 from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import NAMED_ERRORS
 
@@ -89,7 +89,7 @@ class NoParameters(Strict):
 class DryRunQuery(Strict):
     """The query of a change with a dry run, which only checks. Its view does not get it."""
 
-    dry_run = TextFlag(
+    dry_run = QueryFlag(
         load_default=False,
         metadata={
             "description": "True: check the request and store nothing. The response is that of the change, but an id "

@@ -64,7 +64,7 @@ def _discover(_: McpMessage) -> dict[str, Any]:
 
 
 def _initialize(message: McpMessage) -> dict[str, Any]:
-    wanted = message.text("protocolVersion")
+    wanted = message.string("protocolVersion")
     return {
         "protocolVersion": wanted if wanted in LEGACY_VERSIONS else LEGACY_VERSIONS[0],
         "capabilities": dict(CAPABILITIES),
@@ -90,7 +90,7 @@ def _list_tools(message: McpMessage) -> dict[str, Any]:
 
 
 def _call_tool(message: McpMessage) -> dict[str, Any]:
-    name, arguments = message.text("name"), message.params.get("arguments")
+    name, arguments = message.string("name"), message.params.get("arguments")
     if arguments is None:
         arguments = {}
     if not isinstance(arguments, dict):

@@ -15,7 +15,7 @@ from flask import current_app, g, request
 from ava.api.http import offload
 from ava.api.http.context import request_id
 from ava.api.mcp.protocol import INTERNAL_ERROR, RpcError
-from ava.domain.text import storable
+from ava.domain.strings import storable
 from ava.error_codes import ErrorCode
 from ava.errors import AvaError
 
@@ -108,13 +108,13 @@ def ask(
     with app.app_context(), app.request_context(environ):
         response = app.full_dispatch_request()
         try:
-            status, text = response.status_code, response.get_data(as_text=True)
+            status, content = response.status_code, response.get_data(as_text=True)
             kept = {name: response.headers[name] for name in _KEPT if name in response.headers}
         finally:
             response.close()
     g.mcp_headers = kept
-    record_size(len(text))
-    parsed = outside_loop(lambda: json.loads(text))
+    record_size(len(content))
+    parsed = outside_loop(lambda: json.loads(content))
     if status < 400:
         return RestResponse(data=parsed["data"], pagination=parsed.get("pagination", {}))
     raise _failure(status, parsed["error"], kept)
@@ -131,6 +131,6 @@ def _failure(status: int, error: Mapping[str, Any], headers: Mapping[str, str]) 
 
 def _unnamed(fields: Mapping[str, Any], message: str) -> list[str]:
     """Return a line for each field error that `message` does not contain. A model reads the message and no fields."""
-    found = [(name, texts if isinstance(texts, list) else [texts]) for name, texts in fields.items()]
-    lines = [f"{name}: {text}" for name, texts in found for text in texts]
+    found = [(name, messages if isinstance(messages, list) else [messages]) for name, messages in fields.items()]
+    lines = [f"{name}: {fault}" for name, messages in found for fault in messages]
     return [line for line in lines if not message.startswith(line)]

@@ -26,7 +26,7 @@ from ava.api.mcp.protocol import (
     VERSIONS,
     RpcError,
 )
-from ava.domain.json_text import size_of
+from ava.domain.client_json import size_of
 from ava.domain.limits.table import BODY_BYTES
 
 _VERSION_HEADER, _METHOD_HEADER, _NAME_HEADER = "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"
@@ -64,7 +64,7 @@ class McpMessage:
         found = _object(self.params.get("_meta")).get("traceparent")
         return found if isinstance(found, str) else None
 
-    def text(self, name: str) -> str:
+    def string(self, name: str) -> str:
         """Return a parameter that must be a string. Raises `RpcError`."""
         found = self.params.get(name)
         if not isinstance(found, str):
@@ -189,8 +189,8 @@ def _difference(header: str, given: str | None, wanted: str) -> str:
     return f"{header} is {_shown(given)}, but the body has {_shown(wanted)}"
 
 
-def _shown(text: str) -> str:
-    return ascii(text[:_MAX_SHOWN])
+def _shown(string: str) -> str:
+    return ascii(string[:_MAX_SHOWN])
 
 
 def _mismatch(reason: str) -> RpcError:

@@ -103,7 +103,7 @@ def _show(message: McpMessage) -> Mapping[str, Any]:
 def _task_id(message: McpMessage) -> str:
     if not message.knows_tasks:
         raise missing_tasks()
-    task_id = message.text("taskId")
+    task_id = message.string("taskId")
     if not is_client_id("job", task_id):
         raise RpcError(INVALID_PARAMS, "There is no such task.")
     return task_id
@@ -129,17 +129,17 @@ def _task(job: Mapping[str, Any], status: str) -> dict[str, Any]:
         "ttlMs": None,
         "pollIntervalMs": _POLL_MS,
     }
-    if text := _status_text(job):
-        task["statusMessage"] = text
+    if message := _status_message(job):
+        task["statusMessage"] = message
     return task
 
 
-def _status_text(job: Mapping[str, Any]) -> str:
+def _status_message(job: Mapping[str, Any]) -> str:
     if job["status"] == _CANCELLED:
         return str(job["error"] or "")
     if is_final(job):
         return ""
     progress = job["progress"] or {}
-    fraction, text = progress.get("fraction"), progress.get("message")
-    parts = [f"{fraction:.0%}" if isinstance(fraction, int | float) else "", text or ""]
+    fraction, message = progress.get("fraction"), progress.get("message")
+    parts = [f"{fraction:.0%}" if isinstance(fraction, int | float) else "", message or ""]
     return " ".join(filter(None, parts)) or str(job["status"])

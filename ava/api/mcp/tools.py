@@ -13,7 +13,7 @@ from ava.api.mcp.rpc_messages import McpMessage
 from ava.domain.access.caller import Caller
 from ava.domain.ids import is_client_id
 from ava.domain.limits.table import MCP_LOG_LINES, MCP_TEXT
-from ava.domain.text import storable
+from ava.domain.strings import storable
 from ava.domain.worker import WorkerTool
 
 _JOB_FIELDS = "id,worker_id,status,priority,created_at,started_at,completed_at,duration_ms,error,progress,tags"
@@ -21,7 +21,7 @@ _WORKER_FIELDS = ("id", "name", "description", "status", "live", "queue", "timeo
 _MAX_PER_PAGE = 50
 _USUAL_LOG_LINES = 100
 
-_TEXT = {"type": "string"}
+_STRING = {"type": "string"}
 _JOB_ID = {"type": "string", "description": "The id of a job, job_…"}
 _WORKER_ID = {"type": "string", "description": "The id of a worker, wkr_…"}
 _CURSOR = {"type": "string", "description": "The next_cursor of the previous response."}
@@ -101,8 +101,8 @@ def _query(arguments: _Arguments, names: Mapping[str, str]) -> dict[str, str]:
             continue
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise rest_calls.Refused(f"{name}: it must be a string or an integer.", status=422)
-        found[parameter] = text = str(value)
-        if storable(text, len(text)) != text:
+        found[parameter] = string = str(value)
+        if storable(string, len(string)) != string:
             raise rest_calls.Refused(f"{name}: it must not contain NUL or half of a surrogate pair.", status=422)
     return found
 
@@ -201,16 +201,16 @@ def _change_job(act: str, about: str, arguments: _Arguments, _: McpMessage) -> d
 
 
 def _search_workers(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
-    text, after_id = arguments["text"], arguments.get("after_id")
-    if not isinstance(text, str) or not 1 <= len(text) <= 100 or storable(text) != text:
+    wanted, after_id = arguments["text"], arguments.get("after_id")
+    if not isinstance(wanted, str) or not 1 <= len(wanted) <= 100 or storable(wanted) != wanted:
         raise rest_calls.Refused("text: it must be a string of 1 to 100 characters, without NUL.", status=422)
-    found = worker_tools.search(text, None if after_id is None else _id(arguments, "after_id", "wkr"))
+    found = worker_tools.search(wanted, None if after_id is None else _id(arguments, "after_id", "wkr"))
     return content.of_data(
-        {"workers": rest_calls.outside_loop(lambda: _within_text(found))}, about="workers that can be run"
+        {"workers": rest_calls.outside_loop(lambda: _within_limit(found))}, about="workers that can be run"
     )
 
 
-def _within_text(found: Sequence[WorkerTool]) -> list[dict[str, Any]]:
+def _within_limit(found: Sequence[WorkerTool]) -> list[dict[str, Any]]:
     """Return as many of the first workers as fit into a result; a further search continues after them."""
     shown: list[dict[str, Any]] = []
     budget = MCP_TEXT.value
@@ -348,7 +348,7 @@ _TOOLS = (
             "worker_id": _WORKER_ID,
             "cron": _CRON,
             "timezone": _TIMEZONE,
-            "name": _TEXT,
+            "name": _STRING,
             "input": _INPUT,
             "priority": {"type": "integer", "minimum": 1, "maximum": 10, "default": 5},
             "enabled": {"type": "boolean", "default": True},
@@ -364,7 +364,7 @@ _TOOLS = (
         description="Finds workers by a part of their id, name or description, with the schemas of their inputs, for "
         "run_worker.",
         arguments={
-            "text": _TEXT,
+            "text": _STRING,
             "after_id": {"type": "string", "description": "The last id of the previous response."},
         },
         required=("text",),

@@ -43,9 +43,9 @@ def find(worker_id: str) -> WorkerTool | None:
     return next(iter(_read(ToolFilter(patterns=_patterns(), id=worker_id), limit=1)), None)
 
 
-def search(text: str, after_id: str | None) -> list[WorkerTool]:
+def search(wanted: str, after_id: str | None) -> list[WorkerTool]:
     """Return the workers whose id, name or description contains a string, by id."""
-    return _read(ToolFilter(patterns=_patterns(), text=text), limit=_MAX_FOUND, after_id=after_id)
+    return _read(ToolFilter(patterns=_patterns(), search=wanted), limit=_MAX_FOUND, after_id=after_id)
 
 
 def _read(tool_filter: ToolFilter, *, limit: int, after_id: str | None = None) -> list[WorkerTool]:
@@ -71,13 +71,13 @@ def id_of(name: str) -> str:
 
 def described(worker: WorkerTool, taken: Sequence[str]) -> dict[str, Any]:
     """Return the definition of a worker's tool."""
-    text = worker.description or worker.name
+    description = worker.description or worker.name
     if worker.status is WorkerStatus.PAUSED:
-        text = f"(Paused: its jobs wait.) {text}"
+        description = f"(Paused: its jobs wait.) {description}"
     return {
         "name": name_of(worker.id, taken),
         "title": worker.name,
-        "description": text[:_MAX_DESCRIPTION],
+        "description": description[:_MAX_DESCRIPTION],
         "inputSchema": input_schema(worker),
         "annotations": {"readOnlyHint": False, "openWorldHint": True},
     }
@@ -118,8 +118,8 @@ def run(worker: WorkerTool, arguments: Mapping[str, Any], message: McpMessage) -
         return tasks.result_of(job)
     if message.knows_tasks:
         return tasks.created(job)
-    text = f"Job {job['id']} of {worker.id} is {job['status']}. Call get_job with this id for its outcome."
-    return content.explained(text, job_id=job["id"])
+    sentence = f"Job {job['id']} of {worker.id} is {job['status']}. Call get_job with this id for its outcome."
+    return content.explained(sentence, job_id=job["id"])
 
 
 def _waited_for(job: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from ava.api.http.paging import page_of
 from ava.api.mcp.rest_calls import TOOL
 from ava.api.schemas.audit import AuditEntryRecord, AuditListQuery, AuditListRequest, write_audit_entry
 from ava.domain.secrets.redaction import redact
-from ava.domain.text import storable
+from ava.domain.strings import storable
 from ava.store.reports.audit import AuditRecord
 
 blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")

@@ -64,7 +64,7 @@ def trigger(specs: Sequence[JobSpec], key: str | None, is_replicated: bool) -> R
         raise InputMismatch.of(error.fields, error.entry, f"jobs[{error.entry}].") from None
     except PriorityTooUrgent as error:
         raise PriorityTooUrgent(error.reason, error.entry, f"jobs[{error.entry}].priority") from None
-    response = responses.data(f"[{','.join(_texts(jobs))}]", 201)
+    response = responses.data(f"[{','.join(_records(jobs))}]", 201)
     mark_replicated(response, is_replicated)
     if is_replay:
         response.headers[REPLAYED] = "true"
@@ -79,7 +79,7 @@ def _refuse_two_keys(specs: Sequence[JobSpec], key: str | None) -> None:
         raise InvalidFields(f"{name}: {reason}", {name: [reason]})
 
 
-def _texts(jobs: Sequence[Job]) -> Iterator[str]:
+def _records(jobs: Sequence[Job]) -> Iterator[str]:
     """Yield the records, omitting inputs and outputs beyond the max size of a response."""
     used, write = 0, light_writer().for_caller()
     for job in jobs:

@@ -22,7 +22,7 @@ from ava.api.schemas.events import (
     write_event,
     write_sent,
 )
-from ava.domain import json_text
+from ava.domain import client_json
 from ava.domain.access.caller import Caller, Role
 from ava.domain.events.cloud_events import BATCH, STRUCTURED, is_cloud_event, read_binary, read_structured
 from ava.domain.events.event import EventSpec, InboundEvent, redacted
@@ -36,12 +36,12 @@ blueprint = Blueprint("events", __name__, url_prefix="/v1/ava/events")
 
 
 def _read_structured(raw: bytes, *, is_batch: bool) -> list[EventSpec]:
-    return read_structured(json_text.parse(raw), is_batch=is_batch)
+    return read_structured(client_json.parse(raw), is_batch=is_batch)
 
 
 def _read_cloud_events() -> SentEvents | None:
     """Return the events of a CloudEvents request; None for any other request."""
-    headers = {name.lower(): text for name, text in request.headers.items()}
+    headers = {name.lower(): value for name, value in request.headers.items()}
     if not is_cloud_event(request.mimetype, headers):
         return None
     if request.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
@@ -82,8 +82,8 @@ def _read_cloud_events() -> SentEvents | None:
 def send(sent: SentEvents, key: str | None) -> Response:
     """Send one event or several."""
     found, is_replay = context().events.send(caller(), sent.specs, key)
-    texts = [write_sent(event) for event in found]
-    response = responses.data(f"[{','.join(texts)}]" if sent.is_bulk else texts[0], 201)
+    records = [write_sent(event) for event in found]
+    response = responses.data(f"[{','.join(records)}]" if sent.is_bulk else records[0], 201)
     if not sent.is_bulk:
         response.headers["Location"] = f"{blueprint.url_prefix}/{found[0].id}"
     if is_replay:

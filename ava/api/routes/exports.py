@@ -60,7 +60,7 @@ def _lines(
     A failure ends the connection without the last chunk, so that the client notices it.
     """
     while True:
-        yield _text(batch, write)
+        yield _csv_lines(batch, write)
         if batch.before_id is None:
             return
         if has_ended():
@@ -69,7 +69,7 @@ def _lines(
         batch = read(batch.before_id)
 
 
-def _text(batch: JobBatch, write_job: Callable[[Job], str]) -> bytes:
+def _csv_lines(batch: JobBatch, write_job: Callable[[Job], str]) -> bytes:
     size = sum(len(job.input_json) + len(job.output_json or "") for job in batch.jobs)
 
     def write() -> bytes:

@@ -52,10 +52,10 @@ def receive(token: str) -> Response:
         context().hook_gate.admit_address(address)
         raise
     if receipt.handshake is not None:
-        return _text(receipt.handshake)
+        return _plain_response(receipt.handshake)
     row = hook.verifier
     if row.answer_text is not None:
-        return _text(row.answer_text, row.answer_status)
+        return _plain_response(row.answer_text, row.answer_status)
     return responses.data(write_receipt(receipt), row.answer_status)
 
 
@@ -64,9 +64,9 @@ def receive(token: str) -> Response:
 def challenge(token: str) -> Response:
     """Answer a challenge, if the hook's verifier names its parameter."""
     row = _open(token).hook.verifier
-    if row.challenge is None or not (text := request.args.get(row.challenge, "")):
+    if row.challenge is None or not (given := request.args.get(row.challenge, "")):
         raise HookUnknown("This URL does not support GET; send with POST.")
-    return _text(text[:_MAX_CHALLENGE])
+    return _plain_response(given[:_MAX_CHALLENGE])
 
 
 @blueprint.route("/<token>", methods=["OPTIONS"])
@@ -107,7 +107,7 @@ def _received(token: str, raw: bytes) -> Received:
     query = request.query_string.decode("latin-1")
     url = f"{settings.public_url}{CALLS}/{token}{'?' if query else ''}{query}"
     return Received(
-        headers={name.lower(): text for name, text in request.headers.items()},
+        headers={name.lower(): value for name, value in request.headers.items()},
         body=raw,
         query=request.args.to_dict(),
         method=request.method,
@@ -115,5 +115,5 @@ def _received(token: str, raw: bytes) -> Received:
     )
 
 
-def _text(text: str, status: int = 200) -> Response:
-    return Response(text, status, mimetype="text/plain")
+def _plain_response(body: str, status: int = 200) -> Response:
+    return Response(body, status, mimetype="text/plain")

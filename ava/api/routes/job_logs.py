@@ -21,7 +21,7 @@ from ava.api.schemas.job_logs import (
     LogRequest,
     LogsQuery,
     write_log_line,
-    write_text_line,
+    write_plain_line,
 )
 from ava.domain.jobs.job import LogLine
 from ava.errors import InvalidParameters
@@ -45,21 +45,21 @@ blueprint = Blueprint("job_logs", __name__, url_prefix="/v1/ava/jobs")
 def logs(job_id: str, query: LogRequest) -> Response:
     """Show lines of a job's log."""
     wanted = _wanted(job_id, query)
-    if query.wanted.text is not None:
+    if query.wanted.search is not None:
         payloads.require()
     is_backward = wanted.before_seq is not None
     status, found = context().jobs.logs(caller(), job_id, wanted)
     lines = list(found.lines)
     # A response that would be too large keeps the lines nearest to the requested position.
-    texts = within_response(map(write_log_line, reversed(lines) if is_backward else lines))
-    has_more = found.has_more or len(texts) < len(lines)
-    scanned_until = found.scanned_until if len(texts) == len(lines) else None
+    written = within_response(map(write_log_line, reversed(lines) if is_backward else lines))
+    has_more = found.has_more or len(written) < len(lines)
+    scanned_until = found.scanned_until if len(written) == len(lines) else None
     if is_backward:
-        texts, lines = texts[::-1], lines[len(lines) - len(texts) :]
+        written, lines = written[::-1], lines[len(lines) - len(written) :]
     else:
-        lines = lines[: len(texts)]
+        lines = lines[: len(written)]
     hidden = "" if payloads.are_visible() else f",{payloads.HIDDEN_FLAG}"
-    log = f'{{"job_id":"{job_id}","job_status":"{status}","logs":[{",".join(texts)}]{hidden}}}'
+    log = f'{{"job_id":"{job_id}","job_status":"{status}","logs":[{",".join(written)}]{hidden}}}'
     place = _place(job_id, query, wanted, lines, has_more, scanned_until)
     return responses.as_json(f'{{"data":{log},"pagination":{place}}}\n')
 
@@ -107,18 +107,18 @@ def _place(
 )
 def download(job_id: str, query: LogRange) -> Response:
     """Send a job's log as a file."""
-    if query.text is not None:
+    if query.search is not None:
         payloads.require()
     context().jobs.logs(caller(), job_id, replace(query, limit=1))
     share = ExitStack()
     share.enter_context(watching(context().shares.streams, caller().tenant_id))
-    parts = SharedStream(request_turns.part_by_part(_texts(job_id, query)), share)
+    parts = SharedStream(request_turns.part_by_part(_pieces(job_id, query)), share)
     response = Response(parts, content_type="text/plain; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="{job_id}.log"'
     return response
 
 
-def _texts(job_id: str, wanted: LogRange) -> Generator[str]:
+def _pieces(job_id: str, wanted: LogRange) -> Generator[str]:
     """Yield the lines of a log as plain text, page by page."""
     # Read the caller and the services now, because the request has ended when the parts are sent.
     who, jobs, is_gone = caller(), context().jobs, client_watch()
@@ -127,7 +127,7 @@ def _texts(job_id: str, wanted: LogRange) -> Generator[str]:
         part = wanted
         while True:
             found = jobs.logs(who, job_id, part)[1]
-            yield "".join(map(write_text_line, found.lines))
+            yield "".join(map(write_plain_line, found.lines))
             if not found.has_more:
                 return
             if is_gone():

@@ -42,8 +42,8 @@ def serve() -> Response:
             rate_limits.count()
         raise error
     answer = {"jsonrpc": "2.0", "id": message.id, "result": result}
-    text = rest_calls.outside_loop(lambda: json.dumps(answer, separators=(",", ":")))
-    response = responses.as_json(f"{text}\n")
+    body = rest_calls.outside_loop(lambda: json.dumps(answer, separators=(",", ":")))
+    response = responses.as_json(f"{body}\n")
     response.headers.update(g.get("mcp_headers", {}))
     return responses.with_share(response, is_write=message.method == "tools/call")
 

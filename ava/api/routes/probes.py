@@ -36,8 +36,8 @@ def readyz() -> Response:
         check.name: {"ok": check.is_ok, "reason": check.reason} if check.reason else {"ok": check.is_ok}
         for check in report.checks
     }
-    text = json.dumps({"status": report.status, "checks": checks}, separators=(",", ":")) + "\n"
-    return responses.as_json(text, 503 if report.status == "unavailable" else 200)
+    body = json.dumps({"status": report.status, "checks": checks}, separators=(",", ":")) + "\n"
+    return responses.as_json(body, 503 if report.status == "unavailable" else 200)
 
 
 metrics = Blueprint("metrics", __name__)
@@ -62,5 +62,5 @@ def scrape() -> Response:
     of_database = (
         f"# HELP ava_database_up 1 while the database answers.\n# TYPE ava_database_up gauge\nava_database_up {is_up}\n"
     )
-    text = of_system + counters.expose() + of_database.encode()
-    return Response(text, mimetype="text/plain", content_type="text/plain; version=0.0.4; charset=utf-8")
+    body = of_system + counters.expose() + of_database.encode()
+    return Response(body, mimetype="text/plain", content_type="text/plain; version=0.0.4; charset=utf-8")

@@ -25,8 +25,8 @@ from ava.api.schemas.setting_fields import Scope
 from ava.store.reports.tenant_loads import MAX_SCANNED
 
 
-def _is_timeline(text: str) -> bool:
-    return re.fullmatch(r"[1-9][0-9]{0,9}", text) is not None
+def _is_timeline(string: str) -> bool:
+    return re.fullmatch(r"[1-9][0-9]{0,9}", string) is not None
 
 
 overview = Blueprint("overview", __name__, url_prefix="/v1/ava")

@@ -173,8 +173,8 @@ def list_next(schedule_id: str, count: int) -> Response:
     )
 
 
-def _array(texts: Iterable[str]) -> str:
-    return f"[{','.join(texts)}]"
+def _array(items: Iterable[str]) -> str:
+    return f"[{','.join(items)}]"
 
 
 @blueprint.post("/<schedule:schedule_id>/run")

@@ -54,8 +54,8 @@ def stream(job_id: str) -> Response:
     after_seq, is_gone = _resume_seq(job), client_watch()
     share = ExitStack()
     share.enter_context(watching(shares.streams, who.tenant_id))
-    text = _EventTexts(job_id, is_visible=who.sees_payloads)
-    events = _events(context().watches, job, after_seq, is_gone, text, lambda: jobs.show(who, job_id))
+    writer = _EventTexts(job_id, is_visible=who.sees_payloads)
+    events = _events(context().watches, job, after_seq, is_gone, writer, lambda: jobs.show(who, job_id))
     parts = _with_bounded_buffer(request.environ.get("gunicorn.socket"), events)
     response = Response(SharedStream(parts, share), mimetype="text/event-stream")
     # Prevents nginx from buffering the events.
@@ -142,21 +142,21 @@ def _events(
     job: Job,
     after_seq: int,
     is_gone: Callable[[], bool],
-    text: _EventTexts,
+    writer: _EventTexts,
     read_final: Callable[[], Job],
 ) -> Generator[str]:
     with watches.follow(job, after_seq) as follower:
-        yield f"retry: {_RETRY_MS}\n\n{text.begin(follower.seen)}"
+        yield f"retry: {_RETRY_MS}\n\n{writer.begin(follower.seen)}"
         while not watches.is_closing:
             updates = follower.read(_HEARTBEAT_SECONDS)
             if is_gone():
                 return
             has_ended = bool(updates) and updates[-1].is_end
-            yield "".join([text.of(update) for update in updates if not update.is_end]) or ":\n\n"
+            yield "".join([writer.of(update) for update in updates if not update.is_end]) or ":\n\n"
             if has_ended:
                 with suppress(RequestError):
                     # Without the final event the client reconnects, as after any other break.
-                    yield text.end(read_final())
+                    yield writer.end(read_final())
                 return
 
 

@@ -76,13 +76,13 @@ def create(made: tuple[PullWorkerSpec, bool], key: str | None) -> Response:
     """Create one worker."""
     spec, is_of_platform = made
     created, is_replay = context().workers.create(caller(), spec, key, is_of_platform=is_of_platform)
-    text = write_worker_with_settings(created)
-    response = responses.data(text, 201)
+    record = write_worker_with_settings(created)
+    response = responses.data(record, 201)
     response.headers["Location"] = f"{blueprint.url_prefix}/{created.id}"
     if is_replay:
         response.headers[REPLAYED] = "true"
     else:
-        record_change("{}", text, _DEFINED)
+        record_change("{}", record, _DEFINED)
     return response
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from ava.api.http.fields import Choice, ClientId, Instant, Number, TextFlag, WholeNumber
+from ava.api.http.fields import Choice, ClientId, Instant, Number, QueryFlag, WholeNumber
 from ava.api.http.strict import Strict
 from ava.domain.analytics import MAX_DAYS, Analytics, EndedCounts, GroupBy, Percentiles
 from ava.domain.jobs.job import Trigger
@@ -42,7 +42,7 @@ class AnalyticsQuery(Strict):
         allow_none=False,
         metadata={"description": "Count only the jobs of this worker."},
     )
-    percentiles = TextFlag(
+    percentiles = QueryFlag(
         load_default=False,
         metadata={"description": "True to add percentiles of waiting and run times, accurate within 2 %."},
     )

@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import ValidationError, post_load
 
 from ava.api.http import payloads
-from ava.api.http.fields import ClientId, Id, JsonText, Text, WholeNumber
+from ava.api.http.fields import ClientId, Id, JsonString, String, WholeNumber
 from ava.api.http.paging import PageRequest, cursor_field, per_page_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.time_ranges import TimeRangeQuery
@@ -18,7 +18,7 @@ from ava.store.reports.audit import AuditEntry, AuditFilter
 _MAX_LETTERS = 100
 
 
-class _Name(Text):
+class _Name(String):
     """A name in a query."""
 
     def read(self, value: Any) -> str:
@@ -52,7 +52,7 @@ class AuditListQuery(TimeRangeQuery):
         metadata={"description": "The id of the changed object."},
     )
     per_page = per_page_field()
-    cursor = cursor_field(lambda text: text if ids.decode("aud", text) is not None else None)
+    cursor = cursor_field(lambda string: string if ids.decode("aud", string) is not None else None)
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> AuditListRequest:
@@ -78,7 +78,7 @@ class AuditEntryRecord(RecordSchema, of=AuditEntry):
             "description": "The number of refusals that the entry stands for, if it is a sample of similar refusals."
         },
     )
-    changes = JsonText(
+    changes = JsonString(
         attribute="changes_json",
         allow_none=True,
         metadata={

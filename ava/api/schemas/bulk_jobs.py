@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load
 
-from ava.api.http.fields import REQUIRED, Choice, Text
+from ava.api.http.fields import REQUIRED, Choice, String
 from ava.api.http.parsing import KEY, WRONG_KEY
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.jobs import TriggerBody
@@ -19,7 +19,7 @@ from ava.domain.limits.table import BULK_JOBS, NAMED_ERRORS
 from ava.errors import InvalidFields
 
 
-class _EntryName(Text):
+class _EntryName(String):
     """The name of an entry."""
 
     def read(self, value: Any) -> str:
@@ -28,7 +28,7 @@ class _EntryName(Text):
         return value
 
 
-class _Key(Text):
+class _Key(String):
     """An idempotency key."""
 
     def read(self, value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import REQUIRED, Choice, Flag, JsonText, WholeNumber, wait_field
+from ava.api.http.fields import REQUIRED, Choice, Flag, JsonString, WholeNumber, wait_field
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
@@ -162,10 +162,10 @@ class OperationRecord(RecordSchema, of=BulkOperation):
     """An operation on all jobs that a filter finds."""
 
     names = "id kind filter state total done failed created_by created_at completed_at result reason"
-    filter = JsonText(
+    filter = JsonString(
         metadata={"type": "object", "description": "The filter, as it was sent.", "payload": payloads.hide_filter}
     )
-    result = JsonText(
+    result = JsonString(
         allow_none=True,
         metadata={
             "type": "object",

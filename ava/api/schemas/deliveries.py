@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import Schema, post_load
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import Choice, JsonText, Text, WholeNumber
+from ava.api.http.fields import Choice, JsonString, String, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.time_ranges import TimeRangeBody, TimeRangeQuery
@@ -98,14 +98,14 @@ class DeliveryRecord(RecordSchema, of=Delivery):
         "id direction hook_id webhook_id notice_id event_id event_type job_ids status reason created_at completed_at "
         "next_attempt_at attempts source_id duplicate_of replay_of address response_status headers body body_bytes"
     )
-    reason = Text(
+    reason = String(
         allow_none=True,
         metadata={
             "description": "In: why it was refused or skipped. Out: why the last request failed.",
             "payload": payloads.hide_reason,
         },
     )
-    attempts = JsonText(
+    attempts = JsonString(
         attribute="attempts_json",
         allow_none=True,
         metadata={
@@ -125,7 +125,7 @@ class DeliveryRecord(RecordSchema, of=Delivery):
             "payload": payloads.hide_responses,
         },
     )
-    body = Text(
+    body = String(
         allow_none=True,
         metadata={
             "description": "The body: a string, or base64 if it is not UTF-8. Null in a list, and for roles below "

@@ -87,13 +87,13 @@ class ErrorGroupRecord(RecordSchema, of=ErrorGroup):
 
 
 @lru_cache(maxsize=512)
-def _day_text(day: datetime) -> str:
+def _day_json(day: datetime) -> str:
     return f'{{"day":"{format_time(day)}","jobs":'
 
 
 def _write_days(days: Sequence[ErrorDay]) -> str:
     # A page has thousands of days, but few distinct ones.
-    return "[" + ",".join([f"{_day_text(each.day)}{each.jobs}}}" for each in days]) + "]"
+    return "[" + ",".join([f"{_day_json(each.day)}{each.jobs}}}" for each in days]) + "]"
 
 
 write_error_group = compile_schema(ErrorGroupRecord(), daily=_write_days)

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from ava.api.http.fields import Choice, Plain, Text, WholeNumber
+from ava.api.http.fields import Choice, Plain, String, WholeNumber
 from ava.domain.events.event import compact_json, is_client_type
 from ava.domain.events.pattern_rules import PatternError
 from ava.domain.events.patterns import compile_pattern
@@ -21,7 +21,7 @@ from ava.errors import PayloadTooLarge
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-class ShortString(Text):
+class ShortString(String):
     """A string of printable characters."""
 
     def __init__(self, *, longest: int, **rest: Any) -> None:
@@ -34,7 +34,7 @@ class ShortString(Text):
         return value
 
 
-class EventTypeField(Text):
+class EventTypeField(String):
     """The type of an event."""
 
     def read(self, value: Any) -> str:
@@ -43,7 +43,7 @@ class EventTypeField(Text):
         return value
 
 
-class SubscribedTypeField(Text):
+class SubscribedTypeField(String):
     """The type of the events of a subscription."""
 
     def read(self, value: Any) -> str:
@@ -60,14 +60,14 @@ class JsonValue(Plain):
 
     def read(self, value: Any) -> str:
         try:
-            text = compact_json(value)
+            json_string = compact_json(value)
         except ValueError:
             raise ValidationError("It has a number that is too large for a double.") from None
-        if len(text) > INPUT_BYTES.value:
+        if len(json_string) > INPUT_BYTES.value:
             raise PayloadTooLarge(
                 INPUT_BYTES.message(f"The data is too large; at most {INPUT_BYTES.value:,} bytes are accepted here.")
             )
-        return text
+        return json_string
 
 
 class PatternField(Plain):

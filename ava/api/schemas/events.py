@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import Schema, fields, post_load
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import REQUIRED, Flag, Id, Instant, JsonText, Text, WholeNumber
+from ava.api.http.fields import REQUIRED, Flag, Id, Instant, JsonString, String, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
@@ -163,7 +163,7 @@ class RefusalRecord(Schema):
     """A job that an event could not create."""
 
     subscription_id = Id("sub", metadata={"description": "The subscription."})
-    reason = Text(metadata={"payload": payloads.hide_reason})
+    reason = String(metadata={"payload": payloads.hide_reason})
 
 
 class SentEventRecord(Schema):
@@ -193,14 +193,16 @@ class EventRecord(Schema):
     """An event, as patterns, templates and handlers see it, with the jobs that it created."""
 
     id = Id("evt")
-    source_id = Text(allow_none=True, metadata={"description": "The sender's own id of the event."})
-    type = Text()
-    source = Text()
-    subject = Text(allow_none=True)
+    source_id = String(allow_none=True, metadata={"description": "The sender's own id of the event."})
+    type = String()
+    source = String()
+    subject = String(allow_none=True)
     time = Instant(allow_none=True)
-    data = JsonText(attribute="data_json", metadata={"description": "Any JSON value.", "payload": payloads.hide_value})
-    extensions = JsonText(attribute="extensions_json", metadata=_OBJECT)
-    headers = JsonText(
+    data = JsonString(
+        attribute="data_json", metadata={"description": "Any JSON value.", "payload": payloads.hide_value}
+    )
+    extensions = JsonString(attribute="extensions_json", metadata=_OBJECT)
+    headers = JsonString(
         attribute="headers_json",
         allow_none=True,
         metadata={

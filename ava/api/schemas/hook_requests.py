@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load
 
-from ava.api.http.fields import Choice, Flag, Id, Plain, Text, WholeNumber
+from ava.api.http.fields import Choice, Flag, Id, Plain, String, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.services.events.hook_deliveries import TestMode
@@ -19,7 +19,7 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 # In ------------------------------------------------------------------------------------------------------------------
 
 
-class _RawBody(Text):
+class _RawBody(String):
     """A body as it is sent."""
 
     def read(self, value: Any) -> str:
@@ -34,13 +34,16 @@ class _Headers(Plain):
     def read(self, value: Any) -> dict[str, str]:
         if not isinstance(value, dict) or len(value) > _MAX_HEADERS:
             raise ValidationError(f"It must be an object of at most {_MAX_HEADERS} headers.")
-        for name, text in value.items():
+        for name, string in value.items():
             is_string = (
-                isinstance(text, str) and len(text) <= _MAX_HEADER_CHARS and text.isascii() and text.isprintable()
+                isinstance(string, str)
+                and len(string) <= _MAX_HEADER_CHARS
+                and string.isascii()
+                and string.isprintable()
             )
             if not is_string or not _HEADER.fullmatch(name):
                 raise ValidationError({name[:100]: ["It must be a header with a value of printable ASCII characters."]})
-        return {name.lower(): text for name, text in value.items()}
+        return {name.lower(): string for name, string in value.items()}
 
 
 class HookTestBody(Strict):
@@ -82,7 +85,7 @@ class HookTestRecord(Schema):
     """The response that the sender of a test would get."""
 
     status = WholeNumber(minimum=200, maximum=599)
-    reason = Text(
+    reason = String(
         allow_none=True, metadata={"description": "Why the delivery was refused or skipped, or created no job."}
     )
     delivery_id = Id("del", allow_none=True)

@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import Choice, ClientId, Id, JsonText, Plain, Text, WholeNumber
+from ava.api.http.fields import Choice, ClientId, Id, JsonString, Plain, String, WholeNumber
 from ava.api.http.paging import PageQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
@@ -39,7 +39,7 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 # In ------------------------------------------------------------------------------------------------------------------
 
 
-class _HookName(Text):
+class _HookName(String):
     """A name that may be part of an event type."""
 
     def read(self, value: Any) -> str:
@@ -48,7 +48,7 @@ class _HookName(Text):
         return value
 
 
-class _HookSecret(Text):
+class _HookSecret(String):
     """A secret. Error messages never repeat it."""
 
     def read(self, value: Any) -> str:
@@ -100,8 +100,10 @@ def _tolerance(**rest: Any) -> WholeNumber:
     return WholeNumber(minimum=1, maximum=MAX_TOLERANCE_SECONDS, metadata=_TOLERANCE, **rest)
 
 
-def _kept(default: int, text: str) -> WholeNumber:
-    return WholeNumber(minimum=0, maximum=_MAX_KEPT_SECONDS, load_default=default, metadata={"description": text})
+def _kept(default: int, description: str) -> WholeNumber:
+    return WholeNumber(
+        minimum=0, maximum=_MAX_KEPT_SECONDS, load_default=default, metadata={"description": description}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +218,7 @@ class HookRecord(RecordSchema, of=Hook):
         "id tenant_id name provider verifier secrets worker_id event_type match input priority dedupe "
         "tolerance_seconds paused prefix previous_token_until created_by created_at updated_at url secret"
     )
-    verifier = JsonText(
+    verifier = JsonString(
         attribute="verifier_json", metadata={"type": "object", "description": "How the requests are authenticated."}
     )
     secrets = WholeNumber(
@@ -225,19 +227,19 @@ class HookRecord(RecordSchema, of=Hook):
         attribute="secret_count",
         metadata={"description": "The number of valid secrets."},
     )
-    match = JsonText(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
-    input = JsonText(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
+    match = JsonString(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
+    input = JsonString(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
     priority = priority_field()
     dedupe = dedupe_field()
     tolerance_seconds = _tolerance()
     paused = paused_field()
-    url = Text(
+    url = String(
         allow_none=True,
         metadata={
             "description": "The URL of the hook, shown only in the response that creates or rotates it; otherwise null."
         },
     )
-    secret = Text(
+    secret = String(
         allow_none=True, metadata={"description": "The generated secret, shown only in the response that creates it."}
     )
 

@@ -6,7 +6,7 @@ import json
 
 from marshmallow import Schema, fields
 
-from ava.api.http.fields import Choice, Flag, Id, Instant, Number, Text, WholeNumber
+from ava.api.http.fields import Choice, Flag, Id, Instant, Number, String, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.domain.jobs.explanation import MAX_AHEAD
 from ava.domain.jobs.job import Status
@@ -26,7 +26,7 @@ class JobRunRecord(Schema):
     )
     started_at = Instant()
     ended_at = Instant(allow_none=True, metadata={"description": "Null while the run lasts."})
-    outcome = Text(
+    outcome = String(
         allow_none=True,
         metadata={
             "description": "`completed`, `failed`, `cancelled`, `lost`, `interrupted`, `put_off` (the handler "
@@ -93,7 +93,7 @@ def write_usage(usage: dict[str, int | None] | None) -> str:
 class ExplanationFacts(Schema):
     """The facts of an explanation."""
 
-    queue = Text()
+    queue = String()
     worker_active = Flag(
         attribute="is_worker_active", allow_none=True, metadata={"description": "Null if the worker does not exist."}
     )
@@ -121,7 +121,7 @@ class ExplanationFacts(Schema):
     run_at = Instant(attribute="job.run_at", allow_none=True)
     attempt = WholeNumber(attribute="job.attempt", minimum=0, maximum=MAX_RETRIES + 1)
     max_attempts = WholeNumber(attribute="job.max_attempts", minimum=1, maximum=MAX_RETRIES + 1)
-    node = Text(attribute="node_name", allow_none=True)
+    node = String(attribute="node_name", allow_none=True)
     started_at = Instant(attribute="job.started_at", allow_none=True)
     cancel_requested_at = Instant(attribute="job.cancel_requested_at", allow_none=True)
 
@@ -131,7 +131,7 @@ class ExplanationRecord(Schema):
 
     job_id = Id("job", attribute="job.id")
     status = Choice(Status, attribute="job.status")
-    sentence = Text()
+    sentence = String()
     facts = fields.Nested(ExplanationFacts)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, pre_load
 
 from ava.api.http import payloads
-from ava.api.http.fields import Choice, ClientId, Flag, Instant, JsonObject, Plain, QueryInstant, TextFlag, WholeNumber
+from ava.api.http.fields import Choice, ClientId, Flag, Instant, JsonObject, Plain, QueryFlag, QueryInstant, WholeNumber
 from ava.api.http.strict import Strict
 from ava.domain import ids
 from ava.domain.jobs import priority
@@ -64,8 +64,8 @@ class Tags(JsonObject):
             raise ValidationError("It must be an object.")
         if len(value) > TAGS.value:
             raise ValidationError(TAGS.message(f"It must have at most {TAGS.value} tags."))
-        for key, text in value.items():
-            _check_tag(key, text)
+        for key, tag_value in value.items():
+            _check_tag(key, tag_value)
         return json.dumps(value, separators=(",", ":"))
 
 
@@ -79,8 +79,8 @@ def _check_tag(key: str, value: Any) -> None:
         )
 
 
-def _is_storable(text: str) -> bool:
-    return not any(ord(char) < 32 or 0xD800 <= ord(char) <= 0xDFFF or ord(char) == 127 for char in text)
+def _is_storable(string: str) -> bool:
+    return not any(ord(char) < 32 or 0xD800 <= ord(char) <= 0xDFFF or ord(char) == 127 for char in string)
 
 
 class _TagFilters(Plain):
@@ -91,8 +91,8 @@ class _TagFilters(Plain):
             raise ValidationError("It must be an object with at least one tag.")
         if len(value) > TAGS.value:
             raise ValidationError(TAGS.message(f"There must be at most {TAGS.value} tags."))
-        for key, text in value.items():
-            _check_tag(key, text)
+        for key, tag_value in value.items():
+            _check_tag(key, tag_value)
         return tuple(value.items())
 
 
@@ -121,12 +121,12 @@ def _checked_path(path: str) -> str:
 def _as_text(path: str, wanted: Any) -> str:
     if isinstance(wanted, dict | list):
         raise ValidationError(f"The value of {path!r} must be a string, a number, true, false or null.")
-    text = wanted if isinstance(wanted, str) else json.dumps(wanted)
-    if not 1 <= len(text) <= _LONGEST_INPUT or not _is_storable(text):
+    string = wanted if isinstance(wanted, str) else json.dumps(wanted)
+    if not 1 <= len(string) <= _LONGEST_INPUT or not _is_storable(string):
         raise ValidationError(
             f"The value of {path!r} must be 1 to {_LONGEST_INPUT} characters without control characters."
         )
-    return text
+    return string
 
 
 class _ErrorPart(Plain):
@@ -244,7 +244,7 @@ def _searched_fields(
                 "tree_id", "Only jobs of the tree with this id, which is the id of its first job.", **_WHOLE_ID_FORM
             )
         ),
-        "root": (TextFlag if in_query else Flag)(
+        "root": (QueryFlag if in_query else Flag)(
             **named("root", "True: only the roots of trees, and jobs without a tree.")
         ),
         "tags": _TagFilters(

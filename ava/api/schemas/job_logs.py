@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
 from ava.api.http import payloads
-from ava.api.http.fields import Choice, Cursor, Id, Instant, Plain, QueryInstant, Text, WholeNumber
+from ava.api.http.fields import Choice, Cursor, Id, Instant, Plain, QueryInstant, String, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.jobs.job import LogLevel, LogLine, Status
@@ -43,7 +43,7 @@ class LogFilterQuery(Strict):
     """The parameters that filter lines of a job's log."""
 
     level = Choice(LogLevel, data_key="filter[level]", **_optional("Only lines of this level."))
-    text = _LinePart(
+    search = _LinePart(
         data_key="q",
         **_optional("A part of the line, in upper or lower case.", type="string", pattern="^[^\\x00]{1,200}$"),
     )
@@ -71,10 +71,10 @@ class LogsQuery(LogFilterQuery):
         minimum=1, maximum=500, is_string=True, **_optional("Return this number of lines from the end of the log.")
     )
     after = Cursor(
-        lambda text: text, **_optional("The next_cursor of an earlier response; returns the lines after it.")
+        lambda cursor: cursor, **_optional("The next_cursor of an earlier response; returns the lines after it.")
     )
     before = Cursor(
-        lambda text: text,
+        lambda cursor: cursor,
         **_optional("The previous_cursor of an earlier response; returns the last lines before it."),
     )
 
@@ -97,7 +97,7 @@ class LogLineRecord(Schema):
 
     ts = Instant(metadata={"description": "Always with milliseconds."})
     level = Choice(LogLevel)
-    msg = Text(metadata={"payload": payloads.hide_text})
+    msg = String(metadata={"payload": payloads.hide_string})
 
 
 class JobLogRecord(Schema):
@@ -108,7 +108,7 @@ class JobLogRecord(Schema):
     logs = fields.List(fields.Nested(LogLineRecord))
 
 
-def write_text_line(line: LogLine) -> str:
+def write_plain_line(line: LogLine) -> str:
     """Return a log line as text; further lines of its message are indented."""
     timestamp = line.ts.astimezone(UTC).isoformat(timespec="milliseconds")[:-6]
     return f"{timestamp}Z {line.level.value.ljust(5)} {line.msg.replace(chr(10), chr(10) + '    ')}\n"

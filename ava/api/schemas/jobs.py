@@ -18,8 +18,8 @@ from ava.api.http.fields import (
     Id,
     Instant,
     JsonObject,
-    JsonText,
-    Text,
+    JsonString,
+    String,
     WholeNumber,
     wait_field,
 )
@@ -247,7 +247,7 @@ class JobRecord(RecordSchema, of=Job):
         "tags expires_at parent_id tree_id waiting_for deadline_at usage waits_for"
     )
     priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST)
-    input = JsonText(
+    input = JsonString(
         attribute="input_json",
         allow_none=True,
         metadata={
@@ -274,12 +274,12 @@ class JobRecord(RecordSchema, of=Job):
         allow_none=True,
         metadata={"description": "Total duration in milliseconds of the runs of its last attempt, without waits."},
     )
-    output = JsonText(
+    output = JsonString(
         attribute="output_json",
         allow_none=True,
         metadata={"description": "The return value of its handler.", "payload": payloads.hide_value},
     )
-    error = Text(
+    error = String(
         allow_none=True,
         metadata={
             "description": "`Kind: reason` in one line, if the job failed or the system cancelled it (`Expired`, "
@@ -301,7 +301,7 @@ class JobRecord(RecordSchema, of=Job):
             "job that replaced it (`dedupe`). Null if it expired."
         },
     )
-    progress = JsonText(
+    progress = JsonString(
         attribute="progress_json",
         allow_none=True,
         metadata={
@@ -310,8 +310,8 @@ class JobRecord(RecordSchema, of=Job):
             "payload": payloads.hide_progress,
         },
     )
-    tags = JsonText(attribute="tags_json", metadata={"description": "The tags that its caller set.", **TAGS_FORM})
-    waiting_for = JsonText(
+    tags = JsonString(attribute="tags_json", metadata={"description": "The tags that its caller set.", **TAGS_FORM})
+    waiting_for = JsonString(
         attribute="waiting_for_json",
         allow_none=True,
         metadata={
@@ -332,7 +332,7 @@ class JobRecord(RecordSchema, of=Job):
 class LightJobRecord(JobRecord):
     """A job in a bulk or a list: a large input or output is null, and its size is given instead."""
 
-    input = JsonText(
+    input = JsonString(
         attribute="input_json",
         allow_none=True,
         metadata={
@@ -364,11 +364,11 @@ def light_writer(names: tuple[str, ...] | None = None) -> RecordWriter:
 
 def _with_sizes(write: Callable[[Job], str]) -> Callable[[Job], str]:
     def write_light(job: Job) -> str:
-        text = write(job)
+        record = write(job)
         if not job.is_light:
-            return text
+            return record
         sizes = f'"input_bytes":{job.input_bytes or "null"},"output_bytes":{job.output_bytes or "null"}'
-        return f"{text[:-1]},{sizes}}}"
+        return f"{record[:-1]},{sizes}}}"
 
     return write_light
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema, fields
 
 from ava.api.http import payloads
-from ava.api.http.fields import Choice, Id, Instant, JsonText, Text, WholeNumber
+from ava.api.http.fields import Choice, Id, Instant, JsonString, String, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.domain.jobs.waits import EntryState, JournalKind, WaitCondition
 
@@ -16,7 +16,7 @@ class JournalEntryRecord(Schema):
     """A named step, child or wait of a handler."""
 
     kind = Choice(JournalKind)
-    name = Text(metadata={"payload": payloads.hide_text})
+    name = String(metadata={"payload": payloads.hide_string})
     state = Choice(
         EntryState,
         metadata={
@@ -25,7 +25,7 @@ class JournalEntryRecord(Schema):
         },
     )
     attempt = WholeNumber(minimum=1, maximum=_SIZE, metadata={"description": "The last attempt that used it."})
-    value = JsonText(
+    value = JsonString(
         attribute="value_json",
         allow_none=True,
         metadata={

@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load
 
-from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Plain, Text
+from ava.api.http.fields import Choice, Flag, Id, Instant, JsonString, Plain, String
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import Scope
@@ -21,7 +21,7 @@ _ROLES = [role.header for role in Role]
 WORKER_ID = re.compile(r"wkr_[a-z][a-z0-9_]{0,58}")
 
 
-class _KeyName(Text):
+class _KeyName(String):
     """A human-readable name."""
 
     def read(self, value: Any) -> str:
@@ -30,7 +30,7 @@ class _KeyName(Text):
         return value
 
 
-class _RoleName(Text):
+class _RoleName(String):
     """A role."""
 
     def read(self, value: Any) -> Role:
@@ -127,8 +127,8 @@ class KeyRecord(RecordSchema, of=ApiKey):
     """An API key."""
 
     names = "id name role prefix created_by created_at expires_at last_used_at payloads workers"
-    role = Text(attribute="role_name", metadata={"enum": _ROLES})
-    workers = JsonText(
+    role = String(attribute="role_name", metadata={"enum": _ROLES})
+    workers = JsonString(
         attribute="worker_ids",
         allow_none=True,
         metadata={
@@ -142,7 +142,7 @@ class KeyRecord(RecordSchema, of=ApiKey):
 class CreatedKeyRecord(KeyRecord):
     """An API key that was just created."""
 
-    token = Text(
+    token = String(
         allow_none=True,
         metadata={
             "description": "The token: `ava_`, two characters that name the installation, a dot, the 16 characters "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema, fields
 
 from ava.api.http import payloads
-from ava.api.http.fields import Flag, Id, Instant, Number, Text, WholeNumber
+from ava.api.http.fields import Flag, Id, Instant, Number, String, WholeNumber
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.domain.jobs import priority
 from ava.store.reports.tenant_loads import TenantLoad
@@ -30,7 +30,7 @@ class FailureRecord(Schema):
 
     id = Id("job")
     worker_id = Id("wkr")
-    error = Text(allow_none=True, metadata={"payload": payloads.hide_error})
+    error = String(allow_none=True, metadata={"payload": payloads.hide_error})
     completed_at = Instant()
 
 

@@ -8,30 +8,30 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from ava.api.http.context import caller
-from ava.api.http.fields import Flag, Text, TextFlag
+from ava.api.http.fields import Flag, QueryFlag, String
 from ava.api.http.paging import PageRequest
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.access.actor import Actor
 from ava.domain.limits.table import PAUSE_REASON
 from ava.domain.pause import Pause
-from ava.domain.text import storable
+from ava.domain.strings import storable
 
 
-class ReasonText(Text):
+class ReasonString(String):
     """The reason of a pause."""
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not 1 <= len(value) <= PAUSE_REASON.value or storable(value) != value:
-            text = f"It must be a string of 1 to {PAUSE_REASON.value} characters, without NUL and lone surrogates."
-            raise ValidationError(PAUSE_REASON.message(text))
+            message = f"It must be a string of 1 to {PAUSE_REASON.value} characters, without NUL and lone surrogates."
+            raise ValidationError(PAUSE_REASON.message(message))
         return value
 
 
 class PauseBody(Strict):
     """Why something is paused."""
 
-    reason = ReasonText(
+    reason = ReasonString(
         load_default=None,
         allow_none=True,
         metadata={"description": "Why it is paused.", "minLength": 1, "maxLength": PAUSE_REASON.value},
@@ -43,9 +43,9 @@ def new_paused() -> Flag:
     return Flag(load_default=False, metadata={"description": "True: create it paused. Default: false."})
 
 
-def paused_filter(of: str) -> TextFlag:
+def paused_filter(of: str) -> QueryFlag:
     """Return the parameter `filter[paused]` of a list of `of`."""
-    return TextFlag(
+    return QueryFlag(
         data_key="filter[paused]",
         load_default=None,
         allow_none=False,

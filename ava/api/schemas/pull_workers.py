@@ -8,16 +8,16 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load
 
-from ava.api.http.fields import Choice, Flag, Id, JsonText, PositiveNumber, Text, WholeNumber
+from ava.api.http.fields import Choice, Flag, Id, JsonString, PositiveNumber, String, WholeNumber
 from ava.api.http.strict import Strict
-from ava.api.schemas.setting_fields import RateText, Scope
+from ava.api.schemas.setting_fields import RateString, Scope
 from ava.api.schemas.trigger_fields import RetryDelaysBody
 from ava.domain.input_schema import check_schema
 from ava.domain.jobs import pull
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.graph_limits import DEADLINE_SECONDS
 from ava.domain.schema_costs import TENANTS
-from ava.domain.text import storable
+from ava.domain.strings import storable
 from ava.domain.worker import PullWorkerSpec
 
 MAX_RUNNING = 1_000_000
@@ -31,7 +31,7 @@ class _Runtime(StrEnum):
     PULL = pull.RUNTIME
 
 
-class _Slug(Text):
+class _Slug(String):
     """The slug of a worker."""
 
     def read(self, value: Any) -> str:
@@ -40,7 +40,7 @@ class _Slug(Text):
         return value
 
 
-class WorkerName(Text):
+class WorkerName(String):
     """The name of a worker."""
 
     def read(self, value: Any) -> str:
@@ -49,7 +49,7 @@ class WorkerName(Text):
         return value
 
 
-class JsonSchema(JsonText):
+class JsonSchema(JsonString):
     """A JSON Schema."""
 
     def read(self, value: Any) -> str:
@@ -88,7 +88,7 @@ class WorkerBody(Strict):
         allow_none=True,
         metadata={"description": "Max number of its running jobs; null: no limit."},
     )
-    rate = RateText(
+    rate = RateString(
         load_default=None,
         allow_none=True,
         metadata={"description": "Max starts per period, such as `100/minute`."},

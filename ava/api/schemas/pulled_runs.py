@@ -11,7 +11,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load
 
-from ava.api.http.fields import Choice, Flag, Instant, JsonText, Number, Plain, Text, WholeNumber
+from ava.api.http.fields import Choice, Flag, Instant, JsonString, Number, Plain, String, WholeNumber
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.jobs import light_writer
 from ava.api.schemas.keys import WORKER_ID, WorkerIds
@@ -26,7 +26,7 @@ from ava.domain.limits.table import (
     WORKERS_PER_KEY,
 )
 from ava.domain.record import format_time
-from ava.domain.text import storable
+from ava.domain.strings import storable
 from ava.errors import PayloadTooLarge
 from ava.services.pulled_runs import SentLine, SentOutcome
 from ava.store.jobs.transitions.pull import PulledRun
@@ -38,7 +38,7 @@ _LONGEST_NAME = 100
 _MAX_RETRY_LATER_SECONDS = 366 * 86_400
 
 
-class _BoundedString(Text):
+class _BoundedString(String):
     """A string of bounded length."""
 
     def __init__(self, *, longest: int, shortest: int = 0, **rest: Any) -> None:
@@ -181,14 +181,14 @@ class _Output(Plain):
     """Any JSON value, stored as ASCII JSON."""
 
     def read(self, value: Any) -> str:
-        text = json.dumps(value, separators=(",", ":"))
+        json_string = json.dumps(value, separators=(",", ":"))
         if not _is_finite(value):
             raise ValidationError("It has a number that is too large for a double.")
-        if len(text) > OUTPUT_BYTES.value:
+        if len(json_string) > OUTPUT_BYTES.value:
             raise PayloadTooLarge(
                 OUTPUT_BYTES.message(f"The output is too large; at most {OUTPUT_BYTES.value:,} bytes are accepted.")
             )
-        return text
+        return json_string
 
 
 def _is_finite(value: Any) -> bool:
@@ -204,7 +204,7 @@ def _is_finite(value: Any) -> bool:
     return True
 
 
-class _Error(Text):
+class _Error(String):
     """The error of a failed run, `Kind: reason`."""
 
     def read(self, value: Any) -> str:
@@ -289,10 +289,10 @@ class HeartbeatBody(Strict):
 class ClaimedRunRecord(Schema):
     """A claimed run."""
 
-    run = Text(metadata={"description": "The token of the run; it is the only credential for the calls of the run."})
-    job = JsonText(metadata={"type": "object", "description": "The job; an input too large for a list is null here."})
-    input = JsonText(metadata={"type": "object"})
-    config = JsonText(metadata={"type": "object", "description": "The configuration of the worker, without secrets."})
+    run = String(metadata={"description": "The token of the run; it is the only credential for the calls of the run."})
+    job = JsonString(metadata={"type": "object", "description": "The job; an input too large for a list is null here."})
+    input = JsonString(metadata={"type": "object"})
+    config = JsonString(metadata={"type": "object", "description": "The configuration of the worker, without secrets."})
     timeout_at = Instant(metadata={"description": "When the run times out."})
 
 
@@ -313,10 +313,10 @@ class EndRecord(Schema):
 class HeartbeatRecord(Schema):
     """Instructions for the runs of a heartbeat."""
 
-    stop = JsonText(
+    stop = JsonString(
         metadata={"type": "array", "items": {"type": "string"}, "description": "The runs that must stop and end."}
     )
-    lost = JsonText(
+    lost = JsonString(
         metadata={
             "type": "array",
             "items": {"type": "string"},
@@ -331,10 +331,10 @@ _write_job = light_writer(None)
 def write_claimed(run: PulledRun, config: Mapping[str, str]) -> str:
     """Return a claimed run as JSON."""
     parts = {
-        "run": json.dumps(run.token.text),
+        "run": json.dumps(run.token.encoded),
         "job": _write_job.whole(run.light_job),
         "input": run.job.input_json,
         "config": json.dumps(dict(config)),
         "timeout_at": json.dumps(format_time(run.timeout_at)),
     }
-    return "{" + ",".join(f'"{name}":{text}' for name, text in parts.items()) + "}"
+    return "{" + ",".join(f'"{name}":{written}' for name, written in parts.items()) + "}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from marshmallow import Schema, fields
 
-from ava.api.http.fields import Id, Instant, Number, Text, WholeNumber
+from ava.api.http.fields import Id, Instant, Number, String, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.pause_fields import paused_field, paused_filter
@@ -37,7 +37,7 @@ class WorkerCountRecord(Schema):
 class QueueRecord(Schema):
     """A queue, and the tenant's own jobs of the workers that use it."""
 
-    queue = Text()
+    queue = String()
     queued = WholeNumber(minimum=0, maximum=2**53)
     running = WholeNumber(minimum=0, maximum=2**53)
     waiting = WholeNumber(

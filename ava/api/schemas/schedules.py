@@ -11,7 +11,18 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonObject, JsonText, Text, TextFlag, WholeNumber
+from ava.api.http.fields import (
+    Choice,
+    ClientId,
+    Flag,
+    Id,
+    Instant,
+    JsonObject,
+    JsonString,
+    QueryFlag,
+    String,
+    WholeNumber,
+)
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
@@ -47,7 +58,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 # In ------------------------------------------------------------------------------------------------------------------
 
 
-class _Cron(Text):
+class _Cron(String):
     """A cron pattern."""
 
     def read(self, value: Any) -> str:
@@ -60,7 +71,7 @@ class _Cron(Text):
         return value
 
 
-class _TimeZone(Text):
+class _TimeZone(String):
     """The IANA name of a time zone; an alias is stored unchanged."""
 
     def read(self, value: Any) -> str:
@@ -73,7 +84,7 @@ class _TimeZone(Text):
         return value
 
 
-class _ScheduleName(Text):
+class _ScheduleName(String):
     """A human-readable name."""
 
     def read(self, value: Any) -> str:
@@ -109,8 +120,8 @@ _ENDS = {"description": "The schedule does not fire from this time on."}
 
 
 def _priority(**rest: Any) -> WholeNumber:
-    text = f"The priority of the created jobs, {priority.FIRST} (highest) to {priority.LAST} (lowest)."
-    return WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": text}, **rest)
+    description = f"The priority of the created jobs, {priority.FIRST} (highest) to {priority.LAST} (lowest)."
+    return WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": description}, **rest)
 
 
 def _seconds(maximum: int, metadata: dict[str, Any], **rest: Any) -> WholeNumber:
@@ -200,7 +211,7 @@ class ScheduleListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "Only schedules of this worker."},
     )
-    enabled = TextFlag(
+    enabled = QueryFlag(
         data_key="filter[enabled]",
         load_default=None,
         allow_none=False,
@@ -259,7 +270,7 @@ class ScheduleRecord(RecordSchema, of=Schedule):
     """A schedule: a worker and the cron pattern that starts it."""
 
     names = RECORD
-    input = JsonText(attribute="input_json", metadata={"type": "object", "payload": payloads.hide_value})
+    input = JsonString(attribute="input_json", metadata={"type": "object", "payload": payloads.hide_value})
     priority = _priority()
     catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
     spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD)
@@ -288,25 +299,25 @@ _NOTE_TEXT = {
 class SlotRecord(Schema):
     """A local time of a pattern, and its instant."""
 
-    slot = Text(attribute="local_time", metadata=_SLOT_TEXT)
+    slot = String(attribute="local_time", metadata=_SLOT_TEXT)
     at = Instant()
-    note = Text(allow_none=True, metadata=_NOTE_TEXT)
+    note = String(allow_none=True, metadata=_NOTE_TEXT)
 
 
 class PreviewRecord(Schema):
     """A pattern in words, and its next slots."""
 
-    description = Text(metadata={"description": "The cron pattern in words."})
+    description = String(metadata={"description": "The cron pattern in words."})
     next = fields.List(fields.Nested(SlotRecord))
 
 
 class FiringRecord(Schema):
     """A past slot, and its outcome."""
 
-    slot = Text(attribute="local_time", metadata=_SLOT_TEXT)
+    slot = String(attribute="local_time", metadata=_SLOT_TEXT)
     at = Instant()
     outcome = Choice(Outcome)
-    reason = Text(
+    reason = String(
         allow_none=True,
         metadata={
             "description": "Why the firing was skipped or missed; null if it fired.",
@@ -316,7 +327,7 @@ class FiringRecord(Schema):
     job_id = Id("job", allow_none=True)
 
 
-def _write_slot_text(local_time: datetime) -> str:
+def _write_slot(local_time: datetime) -> str:
     return f'"{format_local_time(local_time)}"'
 
 
@@ -325,6 +336,6 @@ def _write_slots(found: Iterable[FiringTime]) -> str:
 
 
 write_schedule = compile_schema(ScheduleRecord())
-write_slot = compile_schema(SlotRecord(), slot=_write_slot_text)
+write_slot = compile_schema(SlotRecord(), slot=_write_slot)
 write_preview = compile_schema(PreviewRecord(), next=_write_slots)
-write_firing = compile_schema(FiringRecord(), slot=_write_slot_text)
+write_firing = compile_schema(FiringRecord(), slot=_write_slot)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema, post_load
 
 from ava.api.http.callers.credentials import ROLES
-from ava.api.http.fields import ClientId, Flag, Id, Instant, Text, WholeNumber
+from ava.api.http.fields import ClientId, Flag, Id, Instant, String, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 
@@ -25,8 +25,8 @@ class SessionRecord(Schema):
     """The current caller."""
 
     tenant_id = Id("ten", metadata={"description": "The tenant of all data that the request reads or writes."})
-    user_id = Text(metadata={"description": "The user, or the id of the API key that signed in."})
-    role = Text(metadata={"enum": list(ROLES)})
+    user_id = String(metadata={"description": "The user, or the id of the API key that signed in."})
+    role = String(metadata={"enum": list(ROLES)})
     expires_at = Instant(
         allow_none=True, metadata={"description": "When the session ends; null: the request has no session."}
     )
@@ -36,7 +36,7 @@ class SessionRecord(Schema):
 class LinkRecord(Schema):
     """A link that signs in once."""
 
-    path = Text(
+    path = String(
         metadata={
             "description": "The path to append to the address of the dashboard. Its token is in the fragment, which "
             "browsers do not send to a server."

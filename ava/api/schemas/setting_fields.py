@@ -8,10 +8,10 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from ava.api.http.fields import Plain, Text
+from ava.api.http.fields import Plain, String
 from ava.domain.limits import rates
 from ava.domain.limits.limit import Limit
-from ava.domain.text import storable
+from ava.domain.strings import storable
 
 #: Max characters of a configuration value of a worker, or of a secret.
 LONGEST_ENTRY = 8_192
@@ -26,7 +26,7 @@ class Scope(StrEnum):
     PLATFORM = "platform"
 
 
-class QueryText(Text):
+class BoundedString(String):
     """A string of bounded length in a query."""
 
     def __init__(self, *, longest: int, **rest: Any) -> None:
@@ -39,7 +39,7 @@ class QueryText(Text):
         return value
 
 
-class RateText(Text):
+class RateString(String):
     """A rate, such as `100/minute`."""
 
     def read(self, value: Any) -> rates.Rate:
@@ -49,7 +49,7 @@ class RateText(Text):
             raise ValidationError("It must look like 100/minute, or /second, /hour, /day, /10 seconds.") from None
 
 
-class NamedTexts(Plain):
+class NamedStrings(Plain):
     """An object of strings by name; null deletes an entry."""
 
     def __init__(self, *, limit: Limit, shortest: int = 0, **rest: Any) -> None:
@@ -63,19 +63,19 @@ class NamedTexts(Plain):
             raise ValidationError("It must be an object.")
         if len(value) > self.limit.value:
             raise ValidationError(self.limit.message(f"It must have at most {self.limit.value} entries."))
-        wrong = {name: [fault] for name, text in value.items() if (fault := self._fault(name, text)) is not None}
+        wrong = {name: [fault] for name, string in value.items() if (fault := self._fault(name, string)) is not None}
         if wrong:
             raise ValidationError(wrong)
         return value
 
-    def _fault(self, name: str, text: Any) -> str | None:
+    def _fault(self, name: str, string: Any) -> str | None:
         if not ENTRY_NAME.fullmatch(name):
             return "The name must match [A-Za-z_][A-Za-z0-9_]{0,63}."
-        if text is None:
+        if string is None:
             return None
-        if not isinstance(text, str):
+        if not isinstance(string, str):
             return "It must be a string, or null to delete the entry."
-        if not self.shortest <= len(text) <= LONGEST_ENTRY:
+        if not self.shortest <= len(string) <= LONGEST_ENTRY:
             bounds = f"{self.shortest} to {LONGEST_ENTRY:,}"
             return f"It must have {bounds} characters."
-        return None if storable(text) == text else "It must not contain NUL characters or lone surrogates."
+        return None if storable(string) == string else "It must not contain NUL characters or lone surrogates."

@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import ClientId, Flag, Id, JsonObject, JsonText, Text
+from ava.api.http.fields import ClientId, Flag, Id, JsonObject, JsonString, String
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
@@ -161,8 +161,8 @@ class SubscriptionRecord(RecordSchema, of=Subscription):
     """A subscription: a rule that creates a worker's job for each matching event."""
 
     names = "id tenant_id event_type worker_id name match input priority paused created_by created_at updated_at"
-    match = JsonText(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
-    input = JsonText(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
+    match = JsonString(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
+    input = JsonString(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
     priority = priority_field()
     paused = paused_field()
 
@@ -178,11 +178,11 @@ class SubscriptionTestRecord(Schema):
     """The job that a subscription would create for an event."""
 
     matches = Flag()
-    reason = Text(
+    reason = String(
         allow_none=True,
         metadata={"description": "The path that does not match and why, or why no input can be created."},
     )
-    input = JsonText(
+    input = JsonString(
         attribute="input_json",
         allow_none=True,
         metadata={"type": "object", "description": "The input of the job; null if it does not match."},

@@ -7,7 +7,7 @@ import json
 from marshmallow import Schema, fields
 
 from ava.api.http import payloads
-from ava.api.http.fields import Flag, Id, Instant, Text, wait_field
+from ava.api.http.fields import Flag, Id, Instant, String, wait_field
 from ava.api.http.strict import Strict
 from ava.api.schemas.jobs import LightJobRecord, light_writer
 from ava.domain.record import format_time
@@ -35,7 +35,9 @@ class TreeWaitRecord(Schema):
 class TreeJobRecord(LightJobRecord):
     """A job of a tree: its record without input and output, and its position in the tree."""
 
-    name = Text(allow_none=True, metadata={"description": "Its name in its bulk, or among the children of its parent."})
+    name = String(
+        allow_none=True, metadata={"description": "Its name in its bulk, or among the children of its parent."}
+    )
     is_detached = Flag(metadata={"description": "True if a cancel of its parent does not cancel it."})
     first_run_at = Instant(
         allow_none=True,
@@ -49,7 +51,7 @@ class TreeEdgeRecord(Schema):
 
     from_ = Id("job", data_key="from")
     to = Id("job")
-    kind = Text(metadata={"description": "`completed`, `ended` or `failed`: the value of `when`; or `child`."})
+    kind = String(metadata={"description": "`completed`, `ended` or `failed`: the value of `when`; or `child`."})
 
 
 class TreeRecord(Schema):

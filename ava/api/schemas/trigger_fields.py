@@ -9,8 +9,9 @@ from marshmallow import ValidationError, fields, post_load, validate, validates_
 
 from ava.api.http.fields import Choice, Instant, Number, WholeNumber
 from ava.api.http.strict import Strict
-from ava.api.schemas.setting_fields import QueryText
-from ava.domain.jobs.retry import MAX_DELAYS, MAX_RETRIES, MAX_SECONDS, Retry, text
+from ava.api.schemas.setting_fields import BoundedString
+from ava.domain.jobs import retry
+from ava.domain.jobs.retry import MAX_DELAYS, MAX_RETRIES, MAX_SECONDS, Retry
 from ava.domain.jobs.trigger_options import (
     LONGEST_DEBOUNCE_SECONDS,
     LONGEST_KEY,
@@ -31,7 +32,7 @@ _DELAYS = "0 to 31,622,400 seconds"
 class DedupeBody(Strict):
     """Deduplication: at most one unfinished job per worker and key."""
 
-    key = QueryText(longest=LONGEST_KEY, required=True, metadata={"description": _KEY})
+    key = BoundedString(longest=LONGEST_KEY, required=True, metadata={"description": _KEY})
     mode = Choice(
         DedupeMode,
         load_default=DedupeMode.RETURN,
@@ -50,7 +51,7 @@ class DedupeBody(Strict):
 class DebounceBody(Strict):
     """Debounce: one job per burst of triggers."""
 
-    key = QueryText(longest=LONGEST_KEY, required=True, metadata={"description": _KEY})
+    key = BoundedString(longest=LONGEST_KEY, required=True, metadata={"description": _KEY})
     seconds = WholeNumber(
         minimum=1,
         maximum=LONGEST_DEBOUNCE_SECONDS,
@@ -177,4 +178,4 @@ class RetryDelaysBody(Strict):
 
 def write_retry(given: Retry | None) -> str:
     """Return retries as JSON."""
-    return text(given) or "null"
+    return retry.write(given) or "null"

@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from ava.api.http import paging
-from ava.api.http.fields import REQUIRED, Choice, Flag, Id, Text
+from ava.api.http.fields import REQUIRED, Choice, Flag, Id, String
 from ava.api.http.paging import PageQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
@@ -22,7 +22,7 @@ _MAX_SECRET_CHARS = 256
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-class _Url(Text):
+class _Url(String):
     """A URL; `ava.services.webhooks` checks whether it may be called."""
 
     def read(self, value: Any) -> str:
@@ -35,7 +35,7 @@ class _Url(Text):
         return value
 
 
-class _Secret(Text):
+class _Secret(String):
     """A secret to sign with. Error messages never repeat it."""
 
     def read(self, value: Any) -> str:

@@ -14,11 +14,11 @@ from ava.api.http.fields import (
     Flag,
     Id,
     Instant,
-    JsonText,
+    JsonString,
     Number,
     PositiveNumber,
-    Text,
-    TextFlag,
+    QueryFlag,
+    String,
     WholeNumber,
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
@@ -26,7 +26,7 @@ from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.pause_fields import PauseBody, paused_field, paused_filter
 from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, WorkerName
-from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText, Scope
+from ava.api.schemas.setting_fields import BoundedString, NamedStrings, RateString, Scope
 from ava.api.schemas.trigger_fields import RetryDelaysBody, write_retry
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.graph_limits import DEADLINE_SECONDS
@@ -61,13 +61,13 @@ class WorkerListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "Only workers with this status."},
     )
-    is_live = TextFlag(
+    is_live = QueryFlag(
         data_key="filter[live]",
         load_default=None,
         allow_none=False,
         metadata={"description": "Only workers with a live node (true), or only workers without one (false)."},
     )
-    text = QueryText(
+    search = BoundedString(
         longest=100,
         data_key="q",
         load_default=None,
@@ -115,11 +115,11 @@ class WorkerChangeBody(Strict):
         allow_none=True,
         metadata={"description": "`paused`: its jobs wait. `deprecated`: triggers are refused (409)."},
     )
-    config = NamedTexts(
+    config = NamedStrings(
         limit=WORKER_ENTRIES,
         metadata={"description": 'Values of `env["KEY"]` in the handler; null deletes an entry.'},
     )
-    secrets = NamedTexts(
+    secrets = NamedStrings(
         limit=WORKER_SECRETS,
         shortest=_SHORTEST_SECRET,
         metadata={
@@ -145,7 +145,7 @@ class WorkerChangeBody(Strict):
             "Needs scope `platform`, unless the worker belongs to the tenant. Waiting jobs follow within 2 s."
         },
     )
-    rate = RateText(
+    rate = RateString(
         allow_none=True,
         metadata={
             "description": "Max starts per period, such as `100/minute`. Needs scope `platform`, as `max_running` does."
@@ -213,13 +213,15 @@ class WorkerRecord(Schema):
     """A worker: a definition of jobs, with the settings that apply to the tenant."""
 
     id = Id("wkr")
-    name = Text()
-    description = Text()
-    runtime = Text(metadata={"description": "`python`: nodes run its handler. `pull`: its runs are claimed over HTTP."})
+    name = String()
+    description = String()
+    runtime = String(
+        metadata={"description": "`python`: nodes run its handler. `pull`: its runs are claimed over HTTP."}
+    )
     status = Choice(WorkerStatus)
     timeout_seconds = Number()
     max_retries = WholeNumber(minimum=0, maximum=25)
-    queue = Text()
+    queue = String()
     created_at = Instant()
     updated_at = Instant()
     live = Flag(
@@ -235,7 +237,7 @@ class WorkerRecord(Schema):
     handler_max_retries = WholeNumber(
         minimum=0, maximum=25, metadata={"description": "The value that the handler declares."}
     )
-    retry = JsonText(
+    retry = JsonString(
         allow_none=True,
         metadata={
             "type": "object",
@@ -291,19 +293,19 @@ class WorkerRecord(Schema):
         allow_none=True,
         metadata={"description": "Max number of its running jobs; null: no limit."},
     )
-    max_running_per = Text(
+    max_running_per = String(
         attribute="limits.max_running_per",
         allow_none=True,
         metadata={
             "description": "The scope of `max_running`: `tenant`, a path in the input, or null: the whole worker."
         },
     )
-    rate = Text(
+    rate = String(
         attribute="limits.rate",
         allow_none=True,
         metadata={"description": "Max starts per period; null: no limit."},
     )
-    rate_per = Text(
+    rate_per = String(
         attribute="limits.rate_per",
         allow_none=True,
         metadata={"description": "The scope of `rate`, like `max_running_per`."},
@@ -317,26 +319,26 @@ def _hide_config(_record: object, settings: WorkerSettings | None) -> str:
 class WorkerWithSettingsRecord(WorkerRecord):
     """A worker, with the schema of its input and its settings."""
 
-    input_schema = JsonText(
+    input_schema = JsonString(
         attribute="input_schema_json",
         allow_none=True,
         metadata={"type": "object", "description": "JSON Schema 2020-12; null: any object is accepted."},
     )
-    config = JsonText(
+    config = JsonString(
         metadata={
             "type": "object",
             "description": "The tenant's own configuration.",
             "payload": payloads.hide_value,
         }
     )
-    secrets = JsonText(
+    secrets = JsonString(
         metadata={
             "type": "array",
             "items": {"type": "string"},
             "description": "The names of the tenant's own secrets.",
         },
     )
-    platform = JsonText(
+    platform = JsonString(
         allow_none=True,
         metadata={
             "type": "object",
@@ -365,8 +367,8 @@ def _platform(settings: WorkerSettings) -> dict[str, Any]:
     }
 
 
-def _write_schema(text: str | None) -> str:
-    return text or "null"
+def _write_schema(schema_json: str | None) -> str:
+    return schema_json or "null"
 
 
 def _write_rate(rate: Rate | None) -> str:

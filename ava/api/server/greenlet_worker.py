@@ -24,7 +24,7 @@ from gevent.pool import Pool
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.ggevent import GeventWorker
 
-from ava.api.http.error_responses import error_text
+from ava.api.http.error_responses import error_body
 from ava.api.server.connection_server import ConnectionServer
 from ava.api.server.request_body import PIECE_BYTES, PendingBodies, TimedBody
 from ava.api.server.request_head import RequestHead, exceeded_limit
@@ -43,7 +43,7 @@ _BUSY_CONNECTIONS = limits.CONNECTIONS.value
 #: Seconds that a thread may compute while the event loop waits for the GIL. Each read and write of the loop may wait
 #: this long; Python's own 5 ms would add up to 100 ms in one request.
 _SWITCH_SECONDS = 0.0005
-#: Frames of Python's stack: its default, and two for each level of a large body (`ava.domain.json_text`).
+#: Frames of Python's stack: its default, and two for each level of a large body (`ava.domain.client_json`).
 _MAX_FRAMES = 1_000 + 2 * limits.NESTING.value
 #: Objects created, less those freed, before Python's garbage collector looks for cycles. With Python's own 700, one
 #: large body causes full collections, each of which stops the event loop for up to 50 ms.
@@ -247,10 +247,10 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
             self.log.info("Request refused with %s (%s): %s", status, request_id, type(exc).__name__)
         # Without a valid request, no Host header can begin the URL.
         docs_url = f"{self.app._settings.public_url}{self.app._settings.docs_url}"
-        text = error_text(code_of(status), sentence, request_id=request_id, docs_url=docs_url)
+        body = error_body(code_of(status), sentence, request_id=request_id, docs_url=docs_url)
         with contextlib.suppress(OSError):
             client.settimeout(1)
-            client.sendall(_response(status, text, request_id))
+            client.sendall(_response(status, body, request_id))
             client.shutdown(socket.SHUT_WR)
             _drain(client)
 
@@ -369,8 +369,8 @@ def _refusal(exc: BaseException) -> tuple[int, str]:
     return 500, "Internal error; the server's log has the details."
 
 
-def _response(status: int, text: str, request_id: str) -> bytes:
-    body = text.encode()
+def _response(status: int, json_body: str, request_id: str) -> bytes:
+    body = json_body.encode()
     head = (
         f"HTTP/1.1 {status} {_REASONS.get(status, 'Bad Request')}\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nx-request-id: {request_id}\r\n\r\n"

@@ -58,7 +58,7 @@ def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secre
     for change in changes:
         _show(change)
     if not changes:
-        printing.print_text("Nothing to apply: the file and the API agree.")
+        printing.print_plain("Nothing to apply: the file and the API agree.")
     if dry_run:
         _check(changes)
     if dry_run or not changes:
@@ -68,7 +68,7 @@ def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secre
     question = f"Apply {len(changes)} change{'' if len(changes) == 1 else 's'}?"
     confirm(question, yes=yes, instead=", or --dry-run to print the changes")
     _perform_all(client, changes, bodies)
-    printing.print_text(f"Applied {len(changes)}.")
+    printing.print_plain(f"Applied {len(changes)}.")
 
 
 def _perform_all(client: Client, changes: Sequence[Change], bodies: Sequence[dict[str, object]]) -> None:
@@ -91,7 +91,7 @@ def _check(changes: Sequence[Change]) -> None:
     with connect(click.get_current_context(), dry_run=True) as client:
         refusals = calls.refusals(client, changes)
     for refusal in refusals:
-        printing.print_text(refusal, is_error=True)
+        printing.print_plain(refusal, is_error=True)
     if refusals:
         raise CallFailed(f"The API would refuse {len(refusals)} of {len(changes)} changes.")
 
@@ -100,9 +100,9 @@ def _print_done(done: Sequence[Change], left: Sequence[Change]) -> None:
     """Print which changes were applied and which were not, after a failure."""
     for title, changes in (("Applied:", done), ("Not applied; remove the cause and repeat the command:", left)):
         if changes:
-            printing.print_text(title)
+            printing.print_plain(title)
         for change in changes:
-            printing.print_text(f"    {_name(change)}", colour=_COLOURS[change.verb])
+            printing.print_plain(f"    {_name(change)}", colour=_COLOURS[change.verb])
 
 
 def _perform(client: Client, change: Change, body: dict[str, object]) -> None:
@@ -111,21 +111,21 @@ def _perform(client: Client, change: Change, body: dict[str, object]) -> None:
     made = calls.perform(client, change, body)
     if change.section == "hooks" and change.verb == "create":
         # Only this response contains them.
-        printing.print_text(f"hooks.{change.name}: {made.url}")
+        printing.print_plain(f"hooks.{change.name}: {made.url}")
         if made.secret:
-            printing.print_text(f"hooks.{change.name}: secret {made.secret}")
+            printing.print_plain(f"hooks.{change.name}: secret {made.secret}")
 
 
 def _show(change: Change) -> None:
-    printing.print_text(_name(change), colour=_COLOURS[change.verb])
+    printing.print_plain(_name(change), colour=_COLOURS[change.verb])
     for name, (old, new) in change.differences.items():
-        before = "" if change.verb == "create" else f"{_text(old)} → "
-        printing.print_text(f"    {name}: {before}{_text(new)}")
+        before = "" if change.verb == "create" else f"{_shown(old)} → "
+        printing.print_plain(f"    {name}: {before}{_shown(new)}")
 
 
 def _name(change: Change) -> str:
     return f"{_SIGNS[change.verb]} {change.section}.{change.name}"
 
 
-def _text(value: object) -> str:
+def _shown(value: object) -> str:
     return value if isinstance(value, str) else printing.as_json(value)

@@ -23,7 +23,7 @@ def dashboard(client: Client) -> None:
     \b
     ava dashboard
     """
-    printing.print_text(client.sessions.create_link())
+    printing.print_plain(client.sessions.create_link())
 
 
 @click.group()
@@ -41,7 +41,7 @@ def delete(client: Client, yes: bool) -> None:
     ava sessions delete --yes
     """
     confirm("End all sessions of your user?", yes=yes)
-    printing.print_text(f"sessions ended: {client.sessions.end()}")
+    printing.print_plain(f"sessions ended: {client.sessions.end()}")
 
 
 def print_ready(system: System) -> None:
@@ -70,8 +70,8 @@ def print_ready(system: System) -> None:
         _print_paragraph(client.sessions.create_link())
 
 
-def _print_paragraph(text: str, *, is_first: bool = False) -> None:
+def _print_paragraph(paragraph: str, *, is_first: bool = False) -> None:
     if is_first:
         click.echo()
-    printing.print_text(text)
+    printing.print_plain(paragraph)
     click.echo()

@@ -88,7 +88,7 @@ def show(client: Client, owner_id: str, delivery_id: str, printer: RecordPrinter
     printer.record(_calls_about(client, owner_id).get(owner_id, delivery_id))
 
 
-def _add_again(verb: str, text: str, owner: str, owner_type: Any, statuses: Sequence[str]) -> None:
+def _add_again(verb: str, help_text: str, owner: str, owner_type: Any, statuses: Sequence[str]) -> None:
     """Add the command that sends or processes deliveries again, chosen by their ids or by a time range."""
 
     @click.argument(owner, type=owner_type)
@@ -116,9 +116,9 @@ def _add_again(verb: str, text: str, owner: str, owner_type: Any, statuses: Sequ
             printer.record(getattr(calls, verb)(owner_id, delivery_id))
         if since:
             total = getattr(calls, f"{verb}_many")(owner_id, since, **filters)
-            printing.print_text(f"{total:,} deliveries: {verb} accepted.")
+            printing.print_plain(f"{total:,} deliveries: {verb} accepted.")
 
-    deliveries.command(verb, help=text)(run)
+    deliveries.command(verb, help=help_text)(run)
 
 
 _add_again(

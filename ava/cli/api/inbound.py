@@ -196,7 +196,7 @@ def test(
     \b
     ava hooks test hk_01… --mode tampered
     """
-    given = {name.strip(): text.strip() for name, _, text in (header.partition(":") for header in headers)}
+    given = {name.strip(): value.strip() for name, _, value in (header.partition(":") for header in headers)}
     printer.record(client.hooks.test(hook_id, mode=mode, body=body, headers=given or None))
 
 

@@ -174,14 +174,14 @@ def _each(job_ids: tuple[str, ...], act: Callable[[str], Job], printer: RecordPr
             job = act(job_id)
         except (ApiConflict, ApiNotFound, ApiRefused) as refusal:
             are_refused = True
-            printing.print_text(f"{job_id}: {refusal}", is_error=True)
+            printing.print_plain(f"{job_id}: {refusal}", is_error=True)
             continue
         if not printer.is_for_people:
             printer.record(job)
         elif job.id == job_id:
             printing.print_status(job_id, job.status)
         else:
-            printing.print_text(f"{job_id} -> {job.id}")
+            printing.print_plain(f"{job_id} -> {job.id}")
     sys.exit(1 if are_refused else 0)
 
 
@@ -194,7 +194,7 @@ def _all_that_match(
     jobs = f"{total:,} job{'' if total == 1 else 's'}"
     if dry_run:
         if printer.is_for_people:
-            printing.print_text(f"{jobs} match{'es' if total == 1 else ''}.")
+            printing.print_plain(f"{jobs} match{'es' if total == 1 else ''}.")
         else:
             printing.print_json({"total": total})
         return

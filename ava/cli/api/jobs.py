@@ -288,6 +288,6 @@ def why(client: Client, job_id: str, printer: RecordPrinter) -> None:
     """
     explanation = client.jobs.why(job_id)
     if printer.is_for_people:
-        printing.print_text(printing.with_local_times(explanation.sentence))
+        printing.print_plain(printing.with_local_times(explanation.sentence))
     else:
         printer.record(explanation)

@@ -89,7 +89,7 @@ class _Bridge:
             self._version = _object(found.get("result")).get("protocolVersion")
         if "id" not in message:
             if found:
-                printing.print_text(f"ava: {json.dumps(found.get('error'))}", is_error=True)
+                printing.print_plain(f"ava: {json.dumps(found.get('error'))}", is_error=True)
             return
         if isinstance(message["id"], str | int) and message["id"] in self._cancelled:
             self._cancelled.discard(message["id"])
@@ -133,8 +133,8 @@ def _header(value: str) -> str:
     return f"=?base64?{b64encode(value.encode(errors='replace')).decode()}?="
 
 
-def _error(code: int, text: str) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "error": {"code": code, "message": text}}
+def _error(code: int, message: str) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "error": {"code": code, "message": message}}
 
 
 def _object(found: Any) -> Mapping[str, Any]:

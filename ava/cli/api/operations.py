@@ -81,22 +81,22 @@ def follow_operation(client: Client, operation: Operation, printer: RecordPrinte
         with StatusLine() as line:
             while operation.is_running:
                 taken = operation.done + operation.failed
-                line.set_progress(taken / max(1, operation.total), _progress_text(operation))
+                line.set_progress(taken / max(1, operation.total), _progress_message(operation))
                 time.sleep(_POLL_SECONDS)
                 operation = client.operations.get(operation.id)
     except KeyboardInterrupt:
-        printing.print_text(f"The operation continues; `ava operations abort {operation.id}` stops it.", is_error=True)
+        printing.print_plain(f"The operation continues; `ava operations abort {operation.id}` stops it.", is_error=True)
         sys.exit(INTERRUPTED)
     if printer.is_for_people:
-        printing.print_text(_sentence(operation))
+        printing.print_plain(_sentence(operation))
         if operation.reason:
-            printing.print_text(operation.reason, colour="yellow")
+            printing.print_plain(operation.reason, colour="yellow")
     else:
         printer.record(operation)
     sys.exit(0 if operation.state == "done" and not operation.failed else 1)
 
 
-def _progress_text(operation: Operation) -> str:
+def _progress_message(operation: Operation) -> str:
     waits = f"; {operation.reason}" if operation.reason else ""
     return f"{operation.done + operation.failed:,} of {operation.total:,}{waits}"
 

@@ -28,7 +28,9 @@ _COLUMNS = (
     Column(title="RUNNING", value=lambda queue: queue.running),
     Column(title="WAITING", value=lambda queue: queue.waiting),
     Column(title="OLDEST", value=lambda queue: _seconds(queue.oldest_seconds)),
-    Column(title="PAUSED", value=lambda queue: queue.paused and printing.pause_text(queue.paused), is_optional=True),
+    Column(
+        title="PAUSED", value=lambda queue: queue.paused and printing.describe_pause(queue.paused), is_optional=True
+    ),
 )
 _WORKER_COLUMNS = (
     Column(title="WORKER", value=lambda count: count.worker_id, min_width=20),

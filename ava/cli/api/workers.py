@@ -156,16 +156,16 @@ def _retry(max_retries: int | None, delays: str) -> dict[str, Any]:
         raise click.BadParameter("give seconds, such as 5,60,600.", param_hint="--retry-delays-seconds") from None
 
 
-def _entry(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
+def _entry(pair: str) -> tuple[str, str]:
+    key, equals, value = pair.partition("=")
     if not equals:
         raise click.BadParameter("give KEY=VALUE, such as region=eu.", param_hint="--config")
     return key, value
 
 
-def _secret(text: str) -> tuple[str, str]:
+def _secret(pair: str) -> tuple[str, str]:
     """Return a secret's name and value. The value is never an argument, which other users could see."""
-    name, equals, source = text.partition("=")
+    name, equals, source = pair.partition("=")
     if not equals:
         return name, str(click.prompt(name, hide_input=True, err=True))
     if not source.startswith("@"):

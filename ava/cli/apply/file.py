@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ava.domain.text import did_you_mean
+from ava.domain.strings import did_you_mean
 from ava.errors import CallFailed
 
 _MAX_BYTES = 4 * 1024 * 1024
@@ -128,12 +128,12 @@ def _parse(path: Path) -> Any:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise CallFailed(f"{path}: the file has more than {_MAX_BYTES:,} bytes.")
-        text = path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CallFailed(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}.") from error
     if path.suffix == ".json":
         try:
-            return json.loads(text, object_pairs_hook=_named_once)
+            return json.loads(content, object_pairs_hook=_named_once)
         except (ValueError, RecursionError) as error:
             raise CallFailed(f"{path}: it is not valid JSON: {error}.") from error
     try:
@@ -141,7 +141,7 @@ def _parse(path: Path) -> Any:
     except ImportError as error:
         raise CallFailed("YAML files need a package: pip install 'ava-jobs[apply]'. JSON files need none.") from error
     try:
-        found = yaml.load(text, Loader=_loader())  # noqa: S506 - a safe loader, without aliases and dates
+        found = yaml.load(content, Loader=_loader())  # noqa: S506 - a safe loader, without aliases and dates
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise CallFailed(f"{path}: it is not valid YAML: {' '.join(str(error).split())}.") from error
     return {} if found is None else found

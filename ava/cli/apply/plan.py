@@ -129,9 +129,9 @@ def _retry(given: Mapping[str, Any]) -> object:
         return given
 
 
-def _timestamp(text: Any) -> datetime | None:
+def _timestamp(value: Any) -> datetime | None:
     try:
-        found = datetime.fromisoformat(str(text))
+        found = datetime.fromisoformat(str(value))
     except ValueError:
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

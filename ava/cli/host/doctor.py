@@ -102,10 +102,10 @@ def _all_checks(settings: Settings, *, is_reachable: bool) -> Iterator[tuple[str
 def _report(name: str, check: _Check, settings: Settings) -> Exception | None:
     """Run one check and print its line. Returns the problem that it found, or None."""
     try:
-        printing.print_text(f"ok  {name}: {check(settings)}")
+        printing.print_plain(f"ok  {name}: {check(settings)}")
     except Exception as problem:
         # Run the other checks whatever this one raised.
-        printing.print_text(f"!!  {name}: {' '.join(_describe(problem).split())}")
+        printing.print_plain(f"!!  {name}: {' '.join(_describe(problem).split())}")
         return problem
     return None
 

@@ -45,12 +45,12 @@ def outbox(client: Client, table: str, *, once: bool) -> None:
             sent = 0
             while found := relay.run_once(time.time()):
                 sent += found
-            printing.print_text(f"Looked at {sent} row{'' if sent == 1 else 's'}.")
+            printing.print_plain(f"Looked at {sent} row{'' if sent == 1 else 's'}.")
             return
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: relay.request_stop())
-        printing.print_text(f"ava: sending the rows of {table} in {engine.url.render_as_string(hide_password=True)}")
+        printing.print_plain(f"ava: sending the rows of {table} in {engine.url.render_as_string(hide_password=True)}")
         relay.run()
     except SQLAlchemyError as error:
         raise CallFailed(f"The outbox {table} cannot be used: {str(error).splitlines()[0]}") from error

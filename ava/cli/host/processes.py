@@ -25,7 +25,7 @@ class CommandGroup(click.Group):
         try:
             return super().invoke(ctx)
         except AvaError as error:
-            printing.print_text(_line(ctx.invoked_subcommand or "", " ".join(str(error).split())), is_error=True)
+            printing.print_plain(_line(ctx.invoked_subcommand or "", " ".join(str(error).split())), is_error=True)
             ctx.exit(1)
 
 

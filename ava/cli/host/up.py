@@ -115,7 +115,7 @@ def _follow(system: System, session: Session, url: str) -> dict[str, Any]:
         record: dict[str, Any] = session.get(url, timeout=10).json()["data"]
         lines = session.get(f"{url}/logs", params={"limit": "500"}, timeout=10).json()["data"]["logs"]
         for line in lines[shown:]:
-            printing.print_text(f"{line['ts']}  {line['level']:<5}  {line['msg']}")
+            printing.print_plain(f"{line['ts']}  {line['level']:<5}  {line['msg']}")
         shown = len(lines)
         if record["status"] in _FINAL:
             return record

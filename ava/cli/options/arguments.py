@@ -13,7 +13,7 @@ import click
 
 from ava.cli.options.connection import connect
 from ava.cli.screen.printing import clean
-from ava.domain.text import parse_time
+from ava.domain.strings import parse_time
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -58,9 +58,9 @@ def complete_from_api(
 
     with suppress(ClientError, AvaError), connect(ctx, timeout_seconds=_PATIENCE_SECONDS, retries=0) as client:
         return [
-            CompletionItem(text, help=clean(meaning).replace(":", " "))
-            for text, meaning in find(client)
-            if text.startswith(incomplete)
+            CompletionItem(candidate, help=clean(meaning).replace(":", " "))
+            for candidate, meaning in find(client)
+            if candidate.startswith(incomplete)
         ]
     return []
 
@@ -76,10 +76,10 @@ class Pair(click.ParamType[tuple[str, str]]):
         """Return the key and the value."""
         if isinstance(value, tuple):
             return value
-        key, separator, text = str(value).partition("=")
-        if not separator or not key or not text:
+        key, separator, string = str(value).partition("=")
+        if not separator or not key or not string:
             self.fail(f"{value!r} is not {self.name.upper()}, such as {self._example}.", param, ctx)
-        return key, text
+        return key, string
 
 
 class _Timestamp(click.ParamType[datetime]):

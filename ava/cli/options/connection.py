@@ -87,7 +87,7 @@ def _message(error: ApiError) -> str:
 def _similar_worker(client: Client, error: ApiError, arguments: Mapping[str, Any]) -> str:
     """Return a question with the worker id that is similar to the command's; "" if there is none."""
     from ava.client import ApiNotFound, ClientError
-    from ava.domain.text import did_you_mean
+    from ava.domain.strings import did_you_mean
 
     worker_id = arguments.get("worker_id")
     if worker_id is None or not (isinstance(error, ApiNotFound) or "worker_id" in error.fields):

@@ -42,7 +42,7 @@ INPUT_VALUE = _InputValue("path=value", "account.id=17")
 def with_values(given: dict[str, Any], values: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Return an input with more values, each JSON or else a string. Raises `click.BadParameter` for an invalid path."""
     result = copy.deepcopy(given)
-    for path, text in values:
+    for path, string in values:
         *outer, last = path.split(".")
         inner = result
         for key in outer:
@@ -50,17 +50,17 @@ def with_values(given: dict[str, Any], values: Iterable[tuple[str, str]]) -> dic
             if not isinstance(inner, dict):
                 raise click.BadParameter(f"{path}: {key} is not an object.", param_hint="--set")
         try:
-            inner[last] = json.loads(text)
+            inner[last] = json.loads(string)
         except ValueError:
-            inner[last] = text
+            inner[last] = string
     return result
 
 
 def schema_paths(schema: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """Yield the completions of a value, `channel=ops` or `account.id=`, each with its description."""
-    for text, meaning in _inner(schema or {}, schema or {}, "", 0):
-        if _SAFE.fullmatch(text):
-            yield text, meaning
+    for path, meaning in _inner(schema or {}, schema or {}, "", 0):
+        if _SAFE.fullmatch(path):
+            yield path, meaning
 
 
 def _inner(root: Mapping[str, Any], schema: Any, prefix: str, depth: int) -> Iterator[tuple[str, str]]:

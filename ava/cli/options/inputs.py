@@ -26,7 +26,7 @@ class _Json(click.ParamType[Any]):
         if not isinstance(value, str) or (ctx and ctx.resilient_parsing):
             return value
         try:
-            found = json.loads(_text(value))
+            found = json.loads(_read_source(value))
         except OSError as problem:
             self.fail(f"{value[1:]} cannot be read: {problem.strerror}.", param, ctx)
         except ValueError as problem:
@@ -36,7 +36,7 @@ class _Json(click.ParamType[Any]):
         return found
 
 
-def _text(value: str) -> str:
+def _read_source(value: str) -> str:
     if value == "-":
         return sys.stdin.read()
     return Path(value[1:]).read_text() if value.startswith("@") else value

@@ -96,16 +96,16 @@ class Resource:
         """The group, to which other commands can be added."""
         return click.Group(self.name, help=self.help)
 
-    def add_list(self, text: str, *filters: Decorator, empty: str = "") -> None:
+    def add_list(self, help_text: str, *filters: Decorator, empty: str = "") -> None:
         """Add `list`, with options whose names are filters of the client's list."""
 
         def run(client: Client, limit: int, printer: RecordPrinter, **given: Any) -> None:
             found = getattr(client, self.name).list(per_page=min(limit, 100), **given)
             printer.records(islice(found, limit), self.columns, empty=empty or f"No {self.name} match.")
 
-        self._add("list", text, run, *filters, limit_option, output_options)
+        self._add("list", help_text, run, *filters, limit_option, output_options)
 
-    def add_show(self, text: str, *options: Decorator) -> None:
+    def add_show(self, help_text: str, *options: Decorator) -> None:
         """Add `show ID`."""
 
         def run(client: Client, printer: RecordPrinter, **given: Any) -> None:
@@ -113,9 +113,9 @@ class Resource:
             printer.record(getattr(client, self.name).get(record_id, **given))
 
         argument = click.argument(f"{self.noun}_id", type=self.id_type)
-        self._add("show", text, run, argument, *options, output_options, example=self.example)
+        self._add("show", help_text, run, argument, *options, output_options, example=self.example)
 
-    def add_delete(self, text: str, *options: Decorator) -> None:
+    def add_delete(self, help_text: str, *options: Decorator) -> None:
         """Add `delete ID…`, which asks unless `--yes` is given."""
 
         def run(client: Client, yes: bool, **given: Any) -> None:
@@ -125,9 +125,9 @@ class Resource:
             for record_id in record_ids:
                 getattr(client, self.name).delete(record_id, **given)
 
-        self._add("delete", text, run, self._ids, *options, yes_option, example=self.example)
+        self._add("delete", help_text, run, self._ids, *options, yes_option, example=self.example)
 
-    def add_action(self, verb: str, text: str, *options: Decorator, act: Callable[..., Any] | None = None) -> None:
+    def add_action(self, verb: str, help_text: str, *options: Decorator, act: Callable[..., Any] | None = None) -> None:
         """Add `VERB ID…`, which calls the client's method of that name, or `act`, and prints the records."""
 
         def run(client: Client, printer: RecordPrinter, **given: Any) -> None:
@@ -136,7 +136,7 @@ class Resource:
                 found = act(calls, record_id, **given) if act else getattr(calls, verb)(record_id, **given)
                 printer.record(found)
 
-        self._add(verb, text, run, self._ids, *options, output_options, example=self.example)
+        self._add(verb, help_text, run, self._ids, *options, output_options, example=self.example)
 
     def add_pauses(self, *options: Decorator, pause: str, resume: str) -> None:
         """Add `pause ID…` and `resume ID…` with these texts."""
@@ -147,10 +147,10 @@ class Resource:
     def _ids(self) -> Decorator:
         return click.argument(f"{self.noun}_ids", type=self.id_type, nargs=-1, required=True)
 
-    def _add(self, verb: str, text: str, run: Any, *options: Decorator, example: str = "") -> None:
+    def _add(self, verb: str, help_text: str, run: Any, *options: Decorator, example: str = "") -> None:
         command = with_options(*options)(connected(run))
         line = f"ava {self.name} {verb} {example}".rstrip()
-        self.group.command(verb, help=f"{text}\n\n\b\n{line}")(command)
+        self.group.command(verb, help=f"{help_text}\n\n\b\n{line}")(command)
 
 
 class _Setting(click.Choice[str]):

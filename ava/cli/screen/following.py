@@ -35,7 +35,7 @@ def until_interrupted(job_id: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        printing.print_text(f"{job_id} continues; `ava jobs watch {job_id}` follows it.", is_error=True)
+        printing.print_plain(f"{job_id} continues; `ava jobs watch {job_id}` follows it.", is_error=True)
         sys.exit(INTERRUPTED)
 
 
@@ -69,6 +69,6 @@ def _follow_for_people(events: Iterator[Event], job: Job) -> Job | None:
 
 def _print_end(job: Job) -> None:
     if job.error:
-        printing.print_text(job.error, colour="red")
+        printing.print_plain(job.error, colour="red")
     elif job.output is not None:
         click.echo(printing.fold(job.output))

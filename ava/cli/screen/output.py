@@ -76,7 +76,7 @@ class RecordPrinter:
             return
         for record in found:
             if self.format is OutputFormat.ID:
-                printing.print_text(_name(record))
+                printing.print_plain(_name(record))
             else:
                 printing.print_json(record)
 
@@ -131,8 +131,8 @@ def _csv_cell(value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        text = printing.as_json(value)
+        written = printing.as_json(value)
         # A time is a string in JSON too.
-        return text[1:-1] if text.startswith('"') else text
-    text = printing.clean(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+        return written[1:-1] if written.startswith('"') else written
+    string = printing.clean(value)
+    return f"'{string}" if string.startswith(_FORMULA) else string

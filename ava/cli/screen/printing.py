@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from ava.cli.screen.terminal import cut, local_time, terminal_width, width_of, zone_name
-from ava.domain.text import printable
+from ava.domain.strings import printable
 
 _STATUS_COLOURS = {"queued": "cyan", "running": "blue", "completed": "green", "failed": "red", "cancelled": "yellow"}
 _LEVEL_COLOURS = {"info": "bright_black", "warn": "yellow", "error": "red"}
@@ -26,8 +26,8 @@ _GAP = "  "
 
 def as_json(value: Any, *, indent: int | None = None) -> str:
     """Return a record as JSON, with the API's field names. Terminal control characters are escaped as in JSON."""
-    text = json.dumps(_plain(value), ensure_ascii=False, indent=indent)
-    return text if text.isprintable() else "".join(map(_json_character, text))
+    written = json.dumps(_plain(value), ensure_ascii=False, indent=indent)
+    return written if written.isprintable() else "".join(map(_json_character, written))
 
 
 def print_json(record: Any) -> None:
@@ -35,9 +35,9 @@ def print_json(record: Any) -> None:
     click.echo(as_json(record))
 
 
-def print_text(text: str, *, colour: str | None = None, is_error: bool = False) -> None:
+def print_plain(string: str, *, colour: str | None = None, is_error: bool = False) -> None:
     """Print one line."""
-    click.echo(click.style(clean(text), fg=colour) if colour else clean(text), err=is_error)
+    click.echo(click.style(clean(string), fg=colour) if colour else clean(string), err=is_error)
 
 
 def print_status(job_id: str, status: str) -> None:
@@ -83,15 +83,15 @@ def print_line(line: Any) -> None:
     click.echo(f"{click.style(_local(line.ts, '%m-%d'), dim=True)}  {level}  {message}")
 
 
-def pause_text(pause: Any) -> str:
+def describe_pause(pause: Any) -> str:
     """Return who paused something, since when, and why."""
     by = "the platform" if pause.by is None else pause.by.label or pause.by.id or "the system"
     return f"by {by} since {_local(pause.at, '%Y-%m-%d')}" + (f": {pause.reason}" if pause.reason else "")
 
 
-def coloured_status(text: str) -> str:
+def coloured_status(status: str) -> str:
     """Return a status in its colour, or any other string unchanged."""
-    return click.style(text, fg=_STATUS_COLOURS[text]) if text in _STATUS_COLOURS else text
+    return click.style(status, fg=_STATUS_COLOURS[status]) if status in _STATUS_COLOURS else status
 
 
 def _shown(name: str, value: Any, margin: int | None) -> str:
@@ -101,7 +101,7 @@ def _shown(name: str, value: Any, margin: int | None) -> str:
     if isinstance(value, datetime):
         return _local(value, "%Y-%m-%d")
     if name == "paused":
-        return clean(pause_text(value))
+        return clean(describe_pause(value))
     if isinstance(value, dict | list):
         return as_json(value) if margin is None else fold(value, margin)
     return coloured_status(clean(str(value))) if name == "status" else clean(str(value))
@@ -120,9 +120,9 @@ def with_local_times(sentence: str) -> str:
     return f"{status}{found}{others}"
 
 
-def clean(text: str) -> str:
+def clean(string: str) -> str:
     """Return a string as one line without terminal control characters."""
-    return printable(text)
+    return printable(string)
 
 
 def _json_character(char: str) -> str:

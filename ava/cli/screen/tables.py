@@ -53,7 +53,7 @@ def table_lines(columns: Sequence[Column], records: Iterable[Any], *, is_wide: b
     columns = [columns[number] for number in kept]
     values = [[row[number] for number in kept] for row in values]
     titles = [_title(column, number, values) for number, column in enumerate(columns)]
-    rows = [[_text(value, is_wide) for value in row] for row in values]
+    rows = [[_cell(value, is_wide) for value in row] for row in values]
     widths = [max(map(width_of, cells)) for cells in zip(titles, *rows, strict=True)]
     beside, below = list(range(len(columns))), list[int]()
     if not is_wide:
@@ -115,11 +115,11 @@ def milliseconds(count: int | float | None) -> str | None:
 
 def ran(job: Any) -> str | None:
     """Return a job's duration for people, and its total time if its handler waited."""
-    text = milliseconds(job.duration_ms)
+    duration = milliseconds(job.duration_ms)
     # The times of a record are truncated to milliseconds.
     if job.total_ms is None or job.total_ms - (job.duration_ms or 0) <= 1:
-        return text
-    return f"{text} of {milliseconds(job.total_ms)}"
+        return duration
+    return f"{duration} of {milliseconds(job.total_ms)}"
 
 
 def ago(timestamp: datetime | None, *, now: datetime | None = None) -> str | None:
@@ -136,10 +136,10 @@ def ago(timestamp: datetime | None, *, now: datetime | None = None) -> str | Non
 def _line(cells: Sequence[str], widths: Sequence[int], numbers: set[int], *, shows_status: bool = False) -> str:
     shown = []
     for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        text = cut(cell, width)
-        space = " " * (width - width_of(text))
-        text = coloured_status(text) if shows_status else text
-        shown.append(space + text if number in numbers else text + space)
+        shown_cell = cut(cell, width)
+        space = " " * (width - width_of(shown_cell))
+        shown_cell = coloured_status(shown_cell) if shows_status else shown_cell
+        shown.append(space + shown_cell if number in numbers else shown_cell + space)
     return _GAP.join(shown).rstrip()
 
 
@@ -163,7 +163,7 @@ def _short_time(timestamp: datetime) -> str:
     return local_time(timestamp, form)
 
 
-def _text(value: Any, is_wide: bool) -> str:
+def _cell(value: Any, is_wide: bool) -> str:
     if value is None or value == "":
         return _ABSENT
     if isinstance(value, bool):

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ava.domain.text import printable
+from ava.domain.strings import printable
 
 #: The width, in columns, of an output that is no terminal.
 _UNBOUNDED = 100_000
@@ -45,24 +45,24 @@ def terminal_width() -> int:
     return shutil.get_terminal_size((80, 24)).columns if is_terminal() else _UNBOUNDED
 
 
-def width_of(text: str) -> int:
+def width_of(string: str) -> int:
     """Return the width of a printable string in terminal columns."""
-    if text.isascii():
-        return len(text)
+    if string.isascii():
+        return len(string)
     # Imported here, because its tables take longer to load than most commands need.
     from wcwidth import wcswidth
 
-    return int(wcswidth(text))
+    return int(wcswidth(string))
 
 
-def cut(text: str, width: int) -> str:
+def cut(string: str, width: int) -> str:
     """Return a string cut to a width in terminal columns, with a final … if it was longer."""
-    if width_of(text) <= width:
-        return text
-    if text.isascii():
-        return f"{text[: width - 1]}…"
+    if width_of(string) <= width:
+        return string
+    if string.isascii():
+        return f"{string[: width - 1]}…"
     taken = ""
-    for char in text:
+    for char in string:
         # A character may be wider after another one than on its own.
         if width_of(taken + char) > width - 1:
             break
@@ -108,7 +108,7 @@ class StatusLine:
 
     def __init__(self) -> None:
         self._is_shown = False
-        self._text = ""
+        self._message = ""
 
     def __enter__(self) -> StatusLine:
         return self
@@ -118,22 +118,22 @@ class StatusLine:
     ) -> None:
         self.erase()
 
-    def set_text(self, text: str) -> None:
+    def set_message(self, string: str) -> None:
         """Draw a string, cut to the terminal's width, because a second line could not be erased."""
-        self._text = printable(text)
+        self._message = printable(string)
         self.draw()
 
     def set_progress(self, fraction: float, message: str | None) -> None:
         """Draw a bar with a percentage and a message."""
         filled = round(max(0.0, min(1.0, fraction)) * _BAR_CHARACTERS)
         bar = "#" * filled + "." * (_BAR_CHARACTERS - filled)
-        self.set_text(f"[{bar}] {fraction:4.0%} {message or ''}".rstrip())
+        self.set_message(f"[{bar}] {fraction:4.0%} {message or ''}".rstrip())
 
     def draw(self) -> None:
         """Draw the last string again, after other output."""
         self.erase()
-        if self._text and is_terminal():
-            click.echo(cut(self._text, terminal_width() - 1), nl=False)
+        if self._message and is_terminal():
+            click.echo(cut(self._message, terminal_width() - 1), nl=False)
             sys.stdout.flush()
             self._is_shown = True
 

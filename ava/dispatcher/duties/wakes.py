@@ -11,7 +11,7 @@ from ava.domain import ids
 from ava.domain.jobs import output_references, system_cancel
 from ava.domain.jobs.job import JobKey, JobSpec, Status
 from ava.domain.limits.table import INPUT_BYTES, NESTING
-from ava.domain.text import one_line
+from ava.domain.strings import one_line
 from ava.services.creation.input_schemas import InputSchemas
 from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.store.engine.database import Connection, Database
@@ -120,10 +120,8 @@ class Wakes:
         except ValueError as error:
             return ResolvedInput(job=job, error=one_line(f"InputInvalid: {error}"))
         if len(input_json) > INPUT_BYTES.value:
-            error_text = (
-                f"InputTooLarge: with its outputs it has {len(input_json)} bytes, more than {INPUT_BYTES.value}"
-            )
-            return ResolvedInput(job=job, error=error_text)
+            reason = f"InputTooLarge: with its outputs it has {len(input_json)} bytes, more than {INPUT_BYTES.value}"
+            return ResolvedInput(job=job, error=reason)
         fault = self._fault(connection, job.tenant_id, template.worker_id, input_json)
         if fault is not None:
             return ResolvedInput(job=job, error=one_line(f"InputInvalid: {fault}"))
@@ -156,8 +154,8 @@ class _Outputs:
         state = journal.states(self._connection, tenant_id=self._tenant_id, job_ids=[job_id]).get(job_id)
         if state is None or state.status is not Status.COMPLETED:
             return None
-        text = journal.outputs(self._connection, tenant_id=self._tenant_id, job_ids=[job_id])[job_id]
-        return None if text is None else json.loads(text)
+        output_json = journal.outputs(self._connection, tenant_id=self._tenant_id, job_ids=[job_id])[job_id]
+        return None if output_json is None else json.loads(output_json)
 
 
 def _unmet(job: EndedWait) -> CancelRequest:

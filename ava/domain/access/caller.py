@@ -22,14 +22,14 @@ class Role(IntEnum):
     PLATFORM_SYSTEM_ADMIN = 5
 
     @classmethod
-    def parse(cls, text: str) -> Role | None:
+    def parse(cls, name: str) -> Role | None:
         """Return the role that a header names, such as `tenant-user`; None if it is unknown there."""
-        return _BY_NAME.get(text)
+        return _BY_NAME.get(name)
 
     @classmethod
-    def of_key(cls, text: str) -> Role | None:
+    def of_key(cls, name: str) -> Role | None:
         """Return the role of an API key, including `worker`; None if it is unknown."""
-        return cls.WORKER if text == cls.WORKER.header else cls.parse(text)
+        return cls.WORKER if name == cls.WORKER.header else cls.parse(name)
 
     @property
     def header(self) -> str:

@@ -42,8 +42,8 @@ def write_cookie(token: str, *, tenant_id: str, own_tenant_id: str) -> str:
 def read_cookie(value: str) -> tuple[Token, str | None] | None:
     """Return a cookie's token, and the viewed tenant (None: the session's own); None if the cookie is invalid."""
     head, mark, rest = value.partition(".")
-    text, dot, tenant_id = rest.partition(".")
-    token = tokens.parse(head + mark + text, TokenKind.SESSION)
+    encoded, dot, tenant_id = rest.partition(".")
+    token = tokens.parse(head + mark + encoded, TokenKind.SESSION)
     if token is None or (dot and not ids.is_client_id("ten", tenant_id)):
         return None
     return token, tenant_id or None

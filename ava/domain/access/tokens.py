@@ -24,7 +24,7 @@ _FORM = re.compile(
 #: A base64url character; in a URL it may be percent-encoded.
 _CHARACTER = "(?:[A-Za-z0-9_-]|%5[Ff]|%2[Dd])"
 #: Tokens in a string, including tokens with a truncated secret or further characters.
-_IN_TEXT = re.compile(rf"(?P<shown>ava[a-z]*(?:_|%5[Ff])[a-z0-9]{{2}}(?:\.|%2[Ee]){_CHARACTER}{{16}}){_CHARACTER}+")
+_IN_STRING = re.compile(rf"(?P<shown>ava[a-z]*(?:_|%5[Ff])[a-z0-9]{{2}}(?:\.|%2[Ee]){_CHARACTER}{{16}}){_CHARACTER}+")
 #: Compared with an unknown token's secret, so that it takes the same time as a known one.
 _NO_HASH = bytes(hashlib.sha256().digest_size)
 
@@ -47,7 +47,7 @@ class Token:
     secret: str = field(repr=False)
 
     @property
-    def text(self) -> str:
+    def encoded(self) -> str:
         return f"{self.kind}_{self.mark}.{self.lookup}{self.secret}"
 
 
@@ -56,17 +56,17 @@ def make(kind: TokenKind, mark: str) -> Token:
     return Token(kind=kind, mark=mark, lookup=lookup, secret=secret)
 
 
-def parse(text: str, kind: TokenKind) -> Token | None:
+def parse(string: str, kind: TokenKind) -> Token | None:
     """Parse a token of the given kind, from any cell; None if it is invalid."""
-    found = _FORM.fullmatch(text)
+    found = _FORM.fullmatch(string)
     if found is None or found["kind"] != kind:
         return None
     return Token(kind=kind, mark=found["mark"], lookup=found["lookup"], secret=found["secret"])
 
 
-def without_secrets(text: str) -> str:
+def without_secrets(string: str) -> str:
     """Cut off the secret of each token in a string, so that the lookup still finds the row."""
-    return _IN_TEXT.sub(r"\g<shown>...", text)
+    return _IN_STRING.sub(r"\g<shown>...", string)
 
 
 def hash_of(token: Token, key: str = "") -> bytes:

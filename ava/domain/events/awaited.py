@@ -44,21 +44,23 @@ class AwaitedEvent:
         if not isinstance(match, Mapping):
             raise ValueError(f"match must be a pattern, an object of fields, not {type(match).__name__}")
         try:
-            text = compact_json(match)
-            found = cls(type_, json.loads(text))
+            json_string = compact_json(match)
+            found = cls(type_, json.loads(json_string))
             if _UNSTORABLE.search(json.dumps(found.match, ensure_ascii=False)):
                 raise ValueError("it must not contain NUL or half of a surrogate pair")
             compile_pattern(found.match)
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"match: {error}") from error
-        if len(text) > MAX_MATCH_CHARS:
-            raise ValueError(f"match has {len(text):,} characters of JSON; at most {MAX_MATCH_CHARS:,} are accepted")
+        if len(json_string) > MAX_MATCH_CHARS:
+            raise ValueError(
+                f"match has {len(json_string):,} characters of JSON; at most {MAX_MATCH_CHARS:,} are accepted"
+            )
         return found
 
     @classmethod
-    def read(cls, text: str) -> AwaitedEvent:
+    def read(cls, json_string: str) -> AwaitedEvent:
         """Read the journal's JSON."""
-        stored = json.loads(text)
+        stored = json.loads(json_string)
         return cls(stored["type"], stored["match"])
 
     @property

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
-from ava.domain import json_text
+from ava.domain import client_json
 from ava.domain.events.event import MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec, compact_json, is_client_type
-from ava.domain.text import parse_time
+from ava.domain.strings import parse_time
 from ava.errors import InvalidFields
 
 #: Media types of one event in JSON, and of a list of events.
@@ -42,7 +42,7 @@ def read_structured(body: Any, *, is_batch: bool) -> list[EventSpec]:
 def read_binary(headers: Mapping[str, str], media_type: str, body: bytes) -> EventSpec:
     """Return the event of a request with attributes in headers. Raise `InvalidFields` or `BadRequest`."""
     given: dict[str, Any] = {
-        name.removeprefix("ce-"): _unescaped(text) for name, text in headers.items() if name.startswith("ce-")
+        name.removeprefix("ce-"): _unescaped(value) for name, value in headers.items() if name.startswith("ce-")
     }
     if media_type:
         given["datacontenttype"] = media_type
@@ -54,14 +54,14 @@ def read_binary(headers: Mapping[str, str], media_type: str, body: bytes) -> Eve
     return _event("", given)
 
 
-def _unescaped(text: str) -> str:
-    return unquote_to_bytes(text.encode("latin-1", "replace")).decode("utf-8", "replace")
+def _unescaped(value: str) -> str:
+    return unquote_to_bytes(value.encode("latin-1", "replace")).decode("utf-8", "replace")
 
 
 def _data(media_type: str, body: bytes) -> Any:
     kind = media_type.partition(";")[0].strip().lower()
     if not kind or _JSON.fullmatch(kind):
-        return json_text.parse(body)
+        return client_json.parse(body)
     try:
         # Decode only textual types: an image may be valid UTF-8 by accident.
         if kind.startswith("text/") or kind.endswith(("xml", "yaml", "x-www-form-urlencoded", "javascript")):
@@ -85,7 +85,7 @@ def _event(path: str, given: Any) -> EventSpec:
     timestamp = parse_time(time) if isinstance(time, str) else None
     if time is not None and timestamp is None:
         _refuse(_path(path, "time"), "It must be a time such as 2025-06-01T10:00:00Z.")
-    type_ = _text(path, given, "type", MAX_ID_CHARS)
+    type_ = _string(path, given, "type", MAX_ID_CHARS)
     if not is_client_type(type_):
         _refuse(_path(path, "type"), "It must be 1 to 200 visible ASCII characters, and not begin with `ava.`.")
     try:
@@ -94,9 +94,9 @@ def _event(path: str, given: Any) -> EventSpec:
         _refuse(_path(path, "data"), "It has a number that is too large for a double.")
     return EventSpec(
         type=type_,
-        source=_text(path, given, "source", MAX_TEXT_CHARS),
-        source_id=_text(path, given, "id", MAX_ID_CHARS),
-        subject=None if given.get("subject") is None else _text(path, given, "subject", MAX_TEXT_CHARS),
+        source=_string(path, given, "source", MAX_TEXT_CHARS),
+        source_id=_string(path, given, "id", MAX_ID_CHARS),
+        subject=None if given.get("subject") is None else _string(path, given, "subject", MAX_TEXT_CHARS),
         time=timestamp,
         data_json=data_json,
         extensions_json=compact_json(_extensions(path, given)),
@@ -127,16 +127,16 @@ def _binary(path: str, encoded: Any) -> dict[str, str]:
     return {"base64": encoded}
 
 
-def _text(path: str, given: Mapping[str, Any], name: str, max_chars: int) -> str:
+def _string(path: str, given: Mapping[str, Any], name: str, max_chars: int) -> str:
     value = given.get(name)
     if not isinstance(value, str) or not 1 <= len(value) <= max_chars or not _is_storable(value):
         _refuse(_path(path, name), f"It must be a string of 1 to {max_chars:,} characters, without control characters.")
-    text: str = value
-    return text
+    string: str = value
+    return string
 
 
-def _is_storable(text: str) -> bool:
-    return not any(ord(char) < 32 or 0xD800 <= ord(char) < 0xE000 for char in text)
+def _is_storable(string: str) -> bool:
+    return not any(ord(char) < 32 or 0xD800 <= ord(char) < 0xE000 for char in string)
 
 
 def _path(path: str, name: str) -> str:

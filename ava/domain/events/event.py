@@ -24,9 +24,9 @@ MAX_PATH_NAMES = 32
 MISSING: Any = object()
 
 
-def is_client_type(text: str) -> bool:
+def is_client_type(string: str) -> bool:
     """Return True if the string is an event type that a client may send."""
-    return bool(_TYPE.fullmatch(text)) and not text.startswith(OWN_PREFIX)
+    return bool(_TYPE.fullmatch(string)) and not string.startswith(OWN_PREFIX)
 
 
 def compact_json(value: Any) -> str:

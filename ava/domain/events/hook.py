@@ -24,9 +24,9 @@ SKIP_REASON = "The hook was paused; replay the delivery to process it."
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,59}")
 
 
-def is_name(text: str) -> bool:
+def is_name(string: str) -> bool:
     """Return True if the string is a valid hook name, which may become part of an event type."""
-    return bool(_NAME.fullmatch(text))
+    return bool(_NAME.fullmatch(string))
 
 
 def default_type(name: str) -> str:
@@ -99,8 +99,8 @@ def stored_headers(headers: Mapping[str, str], verifier: Verifier) -> dict[str, 
     kept = (verifier.header, verifier.time_header)
     is_signed = verifier.secret_header is None
     return {
-        name: without_secrets(text) if (is_signed and name in kept) or not _is_secret(name, verifier) else HIDDEN
-        for name, text in headers.items()
+        name: without_secrets(value) if (is_signed and name in kept) or not _is_secret(name, verifier) else HIDDEN
+        for name, value in headers.items()
     }
 
 
@@ -111,7 +111,7 @@ def within_bytes(headers: Mapping[str, str], max_bytes: int) -> dict[str, str]:
         if (max_bytes := max_bytes - len(name) - len(headers[name])) < 0:
             break
         kept.add(name)
-    return {name: text for name, text in headers.items() if name in kept}
+    return {name: value for name, value in headers.items() if name in kept}
 
 
 def _is_secret(name: str, verifier: Verifier) -> bool:

@@ -41,8 +41,8 @@ class Test:
 
 
 def shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+    json_string = json.dumps(value)
+    return json_string if len(json_string) <= MAX_SHOWN else f"{json_string[:MAX_SHOWN]}…"
 
 
 def shown_value(value: Any) -> str:
@@ -126,13 +126,13 @@ def _one_of(wanted: Sequence[Any]) -> Test:
     return Test(holds, same_hash + len(set(constants)))
 
 
-def _begins(texts: Iterable[str]) -> Callable[[str], bool]:
+def _begins(strings: Iterable[str]) -> Callable[[str], bool]:
     """Return a function that checks for any of the prefixes in one binary search."""
     first: list[str] = []
-    for text in sorted(texts):
+    for string in sorted(strings):
         # Drop prefixes that begin with a shorter one: then only the nearest prefix below a value can match.
-        if not first or not text.startswith(first[-1]):
-            first.append(text)
+        if not first or not string.startswith(first[-1]):
+            first.append(string)
 
     def begins(value: str) -> bool:
         position = bisect_right(first, value)
@@ -141,18 +141,18 @@ def _begins(texts: Iterable[str]) -> Callable[[str], bool]:
     return begins
 
 
-def _prefixes(texts: Sequence[str]) -> Test:
-    begins = _begins(texts)
-    return Test(lambda value: isinstance(value, str) and begins(value), 1 + len(texts).bit_length())
+def _prefixes(strings: Sequence[str]) -> Test:
+    begins = _begins(strings)
+    return Test(lambda value: isinstance(value, str) and begins(value), 1 + len(strings).bit_length())
 
 
-def _suffixes(texts: Sequence[str]) -> Test:
-    begins = _begins(text[::-1] for text in texts)
-    longest = max(map(len, texts))
+def _suffixes(strings: Sequence[str]) -> Test:
+    begins = _begins(string[::-1] for string in strings)
+    longest = max(map(len, strings))
     # Reverse only the end of a value, so that a long value costs no more than the longest suffix.
     return Test(
         lambda value: isinstance(value, str) and begins(value[-longest:][::-1]),
-        2 + len(texts).bit_length() + longest // 256,
+        2 + len(strings).bit_length() + longest // 256,
     )
 
 
@@ -201,7 +201,7 @@ _TOGETHER: dict[str, Callable[[Sequence[Any]], Test]] = {
 }
 
 
-def _text(path: str, operand: Any) -> str:
+def _string(path: str, operand: Any) -> str:
     if not isinstance(operand, str) or not operand:
         raise PatternError(path, "It must be a string.")
     return operand
@@ -211,8 +211,8 @@ def _anything_but(path: str, operand: Any) -> ReadRule:
     if isinstance(operand, dict):
         if not set(operand) <= {"prefix", "suffix"}:
             raise PatternError(path, "It must be a value, a list of values, or a rule of prefix or suffix.")
-        operator, text = read_rule(path, operand)
-        return operator, [text]
+        operator, string = read_rule(path, operand)
+        return operator, [string]
     values = operand if isinstance(operand, list) else [operand]
     if not values or any(isinstance(each, list | dict) for each in values):
         raise PatternError(path, "It must be a value, a list of values, or a rule of prefix or suffix.")
@@ -251,15 +251,15 @@ def _exists(path: str, operand: Any) -> bool:
 
 def _cidr(path: str, operand: Any) -> Any:
     try:
-        return ipaddress.ip_network(_text(path, operand), strict=False)
+        return ipaddress.ip_network(_string(path, operand), strict=False)
     except ValueError:
         raise PatternError(path, "It must be a network such as 10.0.0.0/24.") from None
 
 
 #: Each returns its validated operand.
 _OPERATORS: dict[str, Callable[[str, Any], Any]] = {
-    "prefix": _text,
-    "suffix": _text,
+    "prefix": _string,
+    "suffix": _string,
     "anything-but": _anything_but,
     "numeric": _numeric,
     "exists": _exists,

@@ -55,7 +55,7 @@ class _Leaf:
     path: str
     tests: tuple[Test, ...]
     cost: int
-    text: str
+    expected: str
     #: Whether a missing field may match.
     takes_missing: bool
 
@@ -125,8 +125,8 @@ class Pattern:
         if isinstance(node, _Branch):
             return f"{node.path}: the list has no entry that matches"
         if value is MISSING:
-            return f"{node.path}: it is missing, and must match {node.text}"
-        return f"{node.path}: {shown_value(value)} does not match {node.text}"
+            return f"{node.path}: it is missing, and must match {node.expected}"
+        return f"{node.path}: {shown_value(value)} does not match {node.expected}"
 
 
 def compile_pattern(given: Any) -> Pattern:

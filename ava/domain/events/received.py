@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ava.domain import json_text
+from ava.domain import client_json
 from ava.domain.events.event import compact_json
 from ava.errors import RequestError
 
@@ -62,7 +62,7 @@ def read_body(body: bytes) -> tuple[Any, str]:
     UTF-8.
     """
     with suppress(RequestError, ValueError):
-        value = json_text.parse(body)
+        value = client_json.parse(body)
         return value, compact_json(value)
     try:
         value = {"body": body.decode()}

@@ -22,9 +22,9 @@ _ANY = ".*"
 _EVENT_TYPE = re.compile(r"[\x21-\x7e]{1,200}")
 
 
-def is_event_type(text: str) -> bool:
+def is_event_type(string: str) -> bool:
     """Return True if the string is a type, or ends with `.*`, which matches one or more further parts."""
-    exact = text.removesuffix(_ANY)
+    exact = string.removesuffix(_ANY)
     return bool(_EVENT_TYPE.fullmatch(exact)) and not f"{exact}.".startswith(OWN_PREFIX)
 
 
@@ -66,10 +66,10 @@ def make_input(rule: Rule, event: dict[str, Any]) -> str:
     max_bytes = BODY_BYTES.value
     try:
         if rule.template is not None:
-            text = rule.template.fill(event, max_bytes=max_bytes)
+            input_json = rule.template.fill(event, max_bytes=max_bytes)
         else:
-            text = compact_json({"event": event})
-            if len(text) > max_bytes and utf8_bytes(text) > max_bytes:
+            input_json = compact_json({"event": event})
+            if len(input_json) > max_bytes and utf8_bytes(input_json) > max_bytes:
                 raise TemplateTooLarge
     except TemplateTooLarge:
         raise PayloadTooLarge(
@@ -77,9 +77,9 @@ def make_input(rule: Rule, event: dict[str, Any]) -> str:
                 f"The input created from the event is too large; at most {max_bytes:,} bytes are accepted."
             )
         ) from None
-    if not text.startswith("{"):
+    if not input_json.startswith("{"):
         raise PayloadTooLarge("The input created from the event must be an object.")
-    return text
+    return input_json
 
 
 @dataclass(frozen=True, kw_only=True)

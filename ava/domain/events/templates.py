@@ -49,27 +49,27 @@ class Template:
         """
         known: dict[_Path, str] = {}
         size = 0
-        texts: list[str] = []
+        parts: list[str] = []
         for piece in self._pieces:
             if isinstance(piece, str):
-                text = piece
+                part = piece
             else:
-                text = known[piece] if piece in known else known.setdefault(piece, _value(piece, event))
-            texts.append(text)
+                part = known[piece] if piece in known else known.setdefault(piece, _value(piece, event))
+            parts.append(part)
             # ASCII JSON has up to three times as many characters as bytes in UTF-8.
-            size += len(text)
+            size += len(part)
             if size > 3 * max_bytes:
                 raise TemplateTooLarge
-        filled = "".join(texts)
+        filled = "".join(parts)
         if len(filled) > max_bytes and utf8_bytes(filled) > max_bytes:
             raise TemplateTooLarge
         return filled
 
 
-def utf8_bytes(json_text: str) -> int:
+def utf8_bytes(json_string: str) -> int:
     """Return the size of ASCII JSON as compact UTF-8, in bytes."""
-    text = json.dumps(json.loads(json_text), ensure_ascii=False, separators=(",", ":"))
-    return len(text.encode("utf-8", "surrogatepass"))
+    compact = json.dumps(json.loads(json_string), ensure_ascii=False, separators=(",", ":"))
+    return len(compact.encode("utf-8", "surrogatepass"))
 
 
 def _value(path: _Path, event: dict[str, Any]) -> str:

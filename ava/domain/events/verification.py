@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from ava.domain.events.event import MISSING, find_at_path
 from ava.domain.events.received import Received
 from ava.domain.events.verifiers import Algorithm, DedupeBy, Encoding, KeyForm, Scheme, TimeUnit, Verifier
-from ava.domain.text import storable
+from ava.domain.strings import storable
 from ava.domain.webhooks.webhook_events import signing_key
 
 #: Lifetime in seconds of a delivery's deduplication by id, and by body if no time is signed.
@@ -49,7 +49,7 @@ def verify(
     signatures = _signatures(verifier, request.headers.get(verifier.header or "", ""))
     if not signatures:
         return f"The header {verifier.header} is missing, or lacks the form {verifier.prefix}<{verifier.encoding}>."
-    signed = _signed_text(verifier, request)
+    signed = _signed_bytes(verifier, request)
     if signed is None:
         return "A signed header is missing, or the signed time is not a time."
     check = _check_public if verifier.scheme is Scheme.ASYMMETRIC else _check_hmac
@@ -66,8 +66,8 @@ def _verify_secret(verifier: Verifier, secrets: Sequence[str], request: Received
     given = source.get((verifier.header if in_header else verifier.parameter) or "")
     if not given or not given.startswith(verifier.prefix):
         return f"The {where} is missing."
-    text = given[len(verifier.prefix) :].encode("latin-1" if in_header else "utf-8", "replace")
-    matches = [hmac.compare_digest(text, secret.encode()) for secret in secrets]
+    signature = given[len(verifier.prefix) :].encode("latin-1" if in_header else "utf-8", "replace")
+    matches = [hmac.compare_digest(signature, secret.encode()) for secret in secrets]
     return None if True in matches else f"The secret in {where} is wrong."
 
 
@@ -80,25 +80,25 @@ def _signatures(verifier: Verifier, given: str) -> list[bytes]:
     return [each for each in map(decode, found[:_MAX_SIGNATURES]) if each]
 
 
-def _from_hex(text: str) -> bytes | None:
+def _from_hex(string: str) -> bytes | None:
     try:
-        found = bytes.fromhex(text)
+        found = bytes.fromhex(string)
     except ValueError:
         return None
     # `fromhex` accepts spaces and mixed case, which no sender writes.
-    return found if text in (found.hex(), found.hex().upper()) else None
+    return found if string in (found.hex(), found.hex().upper()) else None
 
 
-def _from_base64(text: str) -> bytes | None:
+def _from_base64(string: str) -> bytes | None:
     try:
-        found = base64.b64decode(text, validate=True)
+        found = base64.b64decode(string, validate=True)
     except (binascii.Error, ValueError):
         return None
     # The last base64 character has unused bits; refuse signatures that differ there, so that each has one spelling.
-    return found if base64.b64encode(found).decode() == text else None
+    return found if base64.b64encode(found).decode() == string else None
 
 
-def _time_text(verifier: Verifier, request: Received) -> str | None:
+def _time_string(verifier: Verifier, request: Received) -> str | None:
     if verifier.time_header is not None:
         return request.headers.get(verifier.time_header)
     entries = request.headers.get(verifier.header or "", "").split(verifier.separator or ",")
@@ -112,10 +112,10 @@ def signed_seconds(verifier: Verifier, request: Received) -> float | None:
     """Return the signed time in Unix seconds; None without one."""
     if not verifier.has_time:
         return None
-    text = _time_text(verifier, request)
-    if text is None or not _TIME.fullmatch(text):
+    timestamp = _time_string(verifier, request)
+    if timestamp is None or not _TIME.fullmatch(timestamp):
         return None
-    return int(text) / (1000 if verifier.time_unit is TimeUnit.MILLISECONDS else 1)
+    return int(timestamp) / (1000 if verifier.time_unit is TimeUnit.MILLISECONDS else 1)
 
 
 def _time_fault(verifier: Verifier, request: Received, now: float, tolerance_seconds: float) -> str | None:
@@ -130,7 +130,7 @@ def _time_fault(verifier: Verifier, request: Received, now: float, tolerance_sec
     return f"The signed time is {abs(now - at):.0f} s {side}; {tolerance_seconds:g} s are accepted."
 
 
-def _signed_text(verifier: Verifier, request: Received) -> bytes | None:
+def _signed_bytes(verifier: Verifier, request: Received) -> bytes | None:
     """Return the signed bytes; None if a part is missing."""
     pieces: list[bytes] = []
     for position, piece in enumerate(_PLACEHOLDER.split(verifier.signed)):
@@ -147,11 +147,11 @@ def _signed_piece(verifier: Verifier, request: Received, placeholder: str) -> by
     if placeholder == "url":
         return request.url.encode()
     if placeholder == "time":
-        text = _time_text(verifier, request)
-        return text.encode() if text is not None and _TIME.fullmatch(text) else None
+        timestamp = _time_string(verifier, request)
+        return timestamp.encode() if timestamp is not None and _TIME.fullmatch(timestamp) else None
     name = (verifier.id or "")[1:-1] if placeholder == "id" else placeholder
-    text = request.headers.get(name.removeprefix("header:"))
-    return None if text is None else text.encode("latin-1", "replace")
+    value = request.headers.get(name.removeprefix("header:"))
+    return None if value is None else value.encode("latin-1", "replace")
 
 
 def _check_hmac(verifier: Verifier, secret: str, signed: bytes, signatures: Sequence[bytes]) -> bool:
@@ -224,18 +224,18 @@ def sign(verifier: Verifier, secret: str, request: Received, *, now: float) -> d
         raise ValueError("Only the sender has the private key.")
     if verifier.scheme is not Scheme.HMAC:
         return {} if verifier.secret_header is None else {verifier.secret_header: verifier.prefix + secret}
-    time_text = str(int(now * (1000 if verifier.time_unit is TimeUnit.MILLISECONDS else 1)))
-    added = {} if verifier.time_header is None else {verifier.time_header: time_text}
+    time_string = str(int(now * (1000 if verifier.time_unit is TimeUnit.MILLISECONDS else 1)))
+    added = {} if verifier.time_header is None else {verifier.time_header: time_string}
     if "{id}" in verifier.signed:
         name = (verifier.id or "")[1:-1].removeprefix("header:")
-        added[name] = request.headers.get(name) or f"msg_{time_text}"
+        added[name] = request.headers.get(name) or f"msg_{time_string}"
     header = verifier.header or ""
-    entries = [] if verifier.time_prefix is None else [f"{verifier.time_prefix}{time_text}"]
+    entries = [] if verifier.time_prefix is None else [f"{verifier.time_prefix}{time_string}"]
     headers = {**request.headers, **added, header: (verifier.separator or "").join(entries)}
-    signed = _signed_text(verifier, Received(headers=headers, body=request.body, url=request.url)) or b""
+    signed = _signed_bytes(verifier, Received(headers=headers, body=request.body, url=request.url)) or b""
     digest = hmac.digest(_key(verifier.key, secret), signed, verifier.algorithm.value)
-    text = digest.hex() if verifier.encoding is Encoding.HEX else base64.b64encode(digest).decode()
-    return added | {header: (verifier.separator or "").join([*entries, verifier.prefix + text])}
+    signature = digest.hex() if verifier.encoding is Encoding.HEX else base64.b64encode(digest).decode()
+    return added | {header: (verifier.separator or "").join([*entries, verifier.prefix + signature])}
 
 
 # Facts from an authentic request -----------------------------------------------------------------------------------
@@ -267,13 +267,13 @@ def derived_type(verifier: Verifier, request: Received) -> str | None:
         found = [_value_of(request, placeholder) for placeholder in parts[1::2]]
         if found and found[0] is None:
             continue
-        texts = [parts[0]]
-        for text, literal in zip(found, parts[2::2], strict=True):
+        values = [parts[0]]
+        for value, literal in zip(found, parts[2::2], strict=True):
             # Omit a missing placeholder together with the dot before it.
-            texts += [text, literal] if text is not None else [literal]
-            if text is None:
-                texts[-2] = texts[-2].removesuffix(".")
-        type_ = _NO_TYPE_CHARACTER.sub("_", "".join(texts).replace("/", "."))[:_MAX_TYPE]
+            values += [value, literal] if value is not None else [literal]
+            if value is None:
+                values[-2] = values[-2].removesuffix(".")
+        type_ = _NO_TYPE_CHARACTER.sub("_", "".join(values).replace("/", "."))[:_MAX_TYPE]
         if type_ and not type_.startswith("ava."):
             return type_
     return None

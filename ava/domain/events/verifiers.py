@@ -267,7 +267,7 @@ def _read(name: str, value: Any) -> Any:
             return _CHOICES[name](value)
         except ValueError:
             raise RowError(name, f"It must be one of {', '.join(_CHOICES[name])}.") from None
-    return _READERS.get(name, _text)(name, value)
+    return _READERS.get(name, _string)(name, value)
 
 
 def _status(name: str, value: Any) -> int:
@@ -277,20 +277,20 @@ def _status(name: str, value: Any) -> int:
 
 
 def _types(name: str, value: Any) -> tuple[str, ...]:
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list) or not 1 <= len(texts) <= _MAX_TYPES:
+    strings = [value] if isinstance(value, str) else value
+    if not isinstance(strings, list) or not 1 <= len(strings) <= _MAX_TYPES:
         raise RowError(name, f"It must be a string, or a list of at most {_MAX_TYPES} strings.")
-    return tuple(_text(name, each) for each in texts)
+    return tuple(_string(name, each) for each in strings)
 
 
 def _header(name: str, value: Any) -> str:
-    text = _text(name, value).lower()
-    if not _HEADER.fullmatch(text):
+    string = _string(name, value).lower()
+    if not _HEADER.fullmatch(string):
         raise RowError(name, "It must be the name of a header.")
-    return text
+    return string
 
 
-def _text(name: str, value: object) -> str:
+def _string(name: str, value: object) -> str:
     if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.isascii() or not value.isprintable():
         raise RowError(name, f"It must be a string of at most {_MAX_TEXT} printable ASCII characters.")
     return value
@@ -299,7 +299,7 @@ def _text(name: str, value: object) -> str:
 def _handshake(name: str, value: Any) -> Handshake:
     if not isinstance(value, dict) or not {"where", "equals"} <= set(value) <= {"where", "equals", "answer"}:
         raise RowError(name, "It must have `where` and `equals`, and may have `answer`.")
-    return Handshake(**{part: _text(f"{name}.{part}", each) for part, each in value.items()})
+    return Handshake(**{part: _string(f"{name}.{part}", each) for part, each in value.items()})
 
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {
@@ -325,13 +325,13 @@ def _check(row: Verifier) -> None:
         raise RowError("time_prefix", "It needs a `separator` between the entries of the header.")
     if row.time_header and row.time_prefix:
         raise RowError("time_header", "Send either time_header or time_prefix.")
-    for name, texts in (("id", [row.id or ""]), ("type", row.type), ("handshake", _texts_of(row.handshake))):
-        for text in texts:
-            _check_placeholders(name, text, known=())
+    for name, strings in (("id", [row.id or ""]), ("type", row.type), ("handshake", _strings_of(row.handshake))):
+        for string in strings:
+            _check_placeholders(name, string, known=())
     _check_signed(row, is_signed)
 
 
-def _texts_of(handshake: Handshake | None) -> list[str]:
+def _strings_of(handshake: Handshake | None) -> list[str]:
     return [] if handshake is None else [handshake.where, handshake.answer]
 
 
@@ -349,8 +349,8 @@ def _check_signed(row: Verifier, is_signed: bool) -> None:
         raise RowError("id", "It must be {header:…}, because `signed` contains {id}.")
 
 
-def _check_placeholders(name: str, text: str, *, known: tuple[str, ...]) -> None:
-    for placeholder in _PLACEHOLDER.findall(text):
+def _check_placeholders(name: str, string: str, *, known: tuple[str, ...]) -> None:
+    for placeholder in _PLACEHOLDER.findall(string):
         kind, _, rest = placeholder.partition(":")
         is_right = (
             placeholder in known

@@ -15,7 +15,7 @@ from ava.domain.pause import Pause
 from ava.domain.record import format_time
 from ava.domain.schedules.schedule_record import format_local_time
 from ava.domain.secrets.redaction import without_payload
-from ava.domain.text import printable
+from ava.domain.strings import printable
 from ava.domain.worker import WorkerStatus
 
 #: Max counted jobs ahead of a job: of its tenant …

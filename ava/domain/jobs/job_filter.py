@@ -64,10 +64,10 @@ class JobFilter:
         """Return True if no index of the list covers the filter, so that jobs are checked one by one."""
         is_end = self.id_part is not None and not self.id_part.is_first
         is_by_end = self.completed_after is not None or self.completed_before is not None
-        is_by_text = self.triggered_by or self.error or self.error_id
+        is_by_string = self.triggered_by or self.error or self.error_id
         is_by_tree = self.parent_id or self.tree_id or self.root is not None
         is_by_value = self.tags or self.input or self.priority or self.waits_for
-        return bool(is_by_value or is_end or is_by_end or is_by_text or is_by_tree)
+        return bool(is_by_value or is_end or is_by_end or is_by_string or is_by_tree)
 
     def as_record(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -50,7 +50,7 @@ class Message(NamedTuple):
         return (*first, self.worker_id, more) if more else (*first, self.worker_id)
 
     @property
-    def arguments_text(self) -> str:
+    def arguments_repr(self) -> str:
         (tenant_id, job_id, run_no), *more = self.runs
         return f"({tenant_id!r}, {job_id!r}, {run_no}, {self.worker_id!r}{f', and {len(more)} more' if more else ''})"
 

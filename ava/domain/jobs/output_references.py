@@ -39,12 +39,12 @@ def references(template: Any, location: str = "input") -> Iterator[OutputReferen
 
 
 def _reference(at: str, value: Mapping[str, Any]) -> OutputReference:
-    text = value[KEY]
-    if not isinstance(text, str) or not text:
+    reference = value[KEY]
+    if not isinstance(reference, str) or not reference:
         raise ReferenceFault(f"{at}: {KEY} must be a string, the name of an entry and a path, such as a.rows.0.")
     if unknown := set(value) - {KEY, _DEFAULT}:
         raise ReferenceFault(f"{at}: an object with {KEY} may also have default, but not {sorted(unknown)[0]}.")
-    name, *path = text.split(".")
+    name, *path = reference.split(".")
     return OutputReference(location=at, name=name, path=tuple(path))
 
 

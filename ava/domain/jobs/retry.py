@@ -63,12 +63,12 @@ class Retry:
         return self.unspread_seconds(attempt) * (1 - self.jitter + 2 * self.jitter * draw)
 
 
-def read(json_text: str | None) -> Retry | None:
-    """Read a retry rule from the JSON object that `text` wrote; None for None."""
-    return None if json_text is None else Retry(**json.loads(json_text))
+def read(json_string: str | None) -> Retry | None:
+    """Read a retry rule from the JSON object that `write` wrote; None for None."""
+    return None if json_string is None else Retry(**json.loads(json_string))
 
 
-def text(given: Retry | None) -> str | None:
+def write(given: Retry | None) -> str | None:
     """Return a retry rule as a serialized JSON object; None for None."""
     if given is None:
         return None

@@ -87,7 +87,7 @@ class RunOutcome:
             return LogLevel.INFO, f"Handler completed in {DURATION}"
         if self.ending is Ending.WAITED:
             assert self.wait is not None
-            return LogLevel.INFO, f"Handler waits for {self.wait.text}"
+            return LogLevel.INFO, f"Handler waits for {self.wait.description}"
         if self.ending is Ending.DEFERRED:
             reason = f": {self.reason}" if self.reason else ""
             return LogLevel.INFO, f"Handler retries later, in {self.delay_seconds or 0:g} s{reason}"

@@ -134,7 +134,7 @@ class Wait:
         return _REASONS.get(self.condition, WaitsFor.CHILDREN)
 
     @property
-    def text(self) -> str:
+    def description(self) -> str:
         """Return the wait as the log shows it: `3 jobs, at most 60 s`."""
         parts = []
         if self.job_ids:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 #: Max earliness or lateness of a start, as a fraction of the period.
 _TOLERANCE = 0.01
 _SPANS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
-_TEXT = re.compile(r"([1-9]\d{0,8})/(?:([1-9]\d{0,3})\s*)?(second|minute|hour|day)s?")
+_RATE = re.compile(r"([1-9]\d{0,8})/(?:([1-9]\d{0,3})\s*)?(second|minute|hour|day)s?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,9 +59,9 @@ class RateState:
         return max(0.0, (self.next_at - self.now).total_seconds())
 
 
-def parse(text: str) -> Rate:
+def parse(string: str) -> Rate:
     """Parse a rate such as `100/minute` or `5/10 seconds`. Raise `ValueError`."""
-    found = _TEXT.fullmatch(text.strip()) if isinstance(text, str) else None
+    found = _RATE.fullmatch(string.strip()) if isinstance(string, str) else None
     if found is None:
         raise ValueError("it must look like 100/minute (or /second, /hour, /day, /10 seconds)")
     jobs, count, unit = found.groups()

@@ -63,7 +63,7 @@ class OutboundRules:
         return cls(
             allowed=_destinations("AVA_OUTBOUND_ALLOW", settings.outbound_allow),
             denied=_destinations("AVA_OUTBOUND_DENY", settings.outbound_deny),
-            nat64=tuple(_nat64_prefix(text) for text in settings.outbound_nat64),
+            nat64=tuple(_nat64_prefix(string) for string in settings.outbound_nat64),
             allows_all=settings.allow_private_addresses,
         )
 
@@ -104,14 +104,14 @@ class OutboundRules:
         return "a name of the local network"
 
 
-def _destinations(variable: str, texts: Iterable[str]) -> _Destinations:
+def _destinations(variable: str, strings: Iterable[str]) -> _Destinations:
     networks: list[Network] = []
     hosts: set[str] = set()
     domains: list[str] = []
-    for text in texts:
-        name = text.lower().removesuffix(".")
+    for string in strings:
+        name = string.lower().removesuffix(".")
         try:
-            networks.append(ip_network(text))
+            networks.append(ip_network(string))
         except ValueError:
             if not _HOST.fullmatch(name) or re.fullmatch(r"[0-9.]+", name):
                 raise SettingsError(
@@ -124,9 +124,9 @@ def _destinations(variable: str, texts: Iterable[str]) -> _Destinations:
     return _Destinations(networks=tuple(networks), hosts=frozenset(hosts), domains=tuple(domains))
 
 
-def _nat64_prefix(text: str) -> IPv6Network:
+def _nat64_prefix(string: str) -> IPv6Network:
     try:
-        prefix = IPv6Network(text)
+        prefix = IPv6Network(string)
         if prefix.prefixlen in _NAT64_LENGTHS:
             return prefix
     except ValueError:

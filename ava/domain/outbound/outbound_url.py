@@ -60,7 +60,7 @@ def parse(url: object, *, rules: OutboundRules = PUBLIC) -> Target:
     Raise `UrlRefused` unless it is a plain http(s) URL, and `AddressRefused` for a host that can only be private,
     unless the rules allow it. Messages contain no more of the URL than its scheme and host.
     """
-    return _parse(_plain_text(url), rules)
+    return _parse(_checked_string(url), rules)
 
 
 # Cached, because the same endpoints are called repeatedly, and the result depends on the arguments only.
@@ -99,7 +99,7 @@ def refuse_address(target: Target, why: str) -> NoReturn:
     )
 
 
-def _plain_text(url: object) -> str:
+def _checked_string(url: object) -> str:
     if not isinstance(url, str) or not url:
         raise UrlRefused("The URL must be a string such as https://example.com/path.")
     if len(url) > MAX_URL_CHARS:
@@ -123,12 +123,12 @@ def _host_and_port(authority: str) -> tuple[str, int | None]:
     return _name(host), _port(port if colon else None)
 
 
-def _port(text: str | None) -> int | None:
-    if text is None:
+def _port(string: str | None) -> int | None:
+    if string is None:
         return None
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65_535:
+    if not re.fullmatch(r"[0-9]{1,5}", string) or not 1 <= int(string) <= 65_535:
         raise UrlRefused("The port in the URL must be a number from 1 to 65535.")
-    return int(text)
+    return int(string)
 
 
 def _name(host: str) -> str:

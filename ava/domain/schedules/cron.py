@@ -105,25 +105,25 @@ def parse_cron(cron: str) -> CronPattern:
     # Only these two characters separate fields; Unicode has more spaces and digits.
     if not re.fullmatch(r"[!-~ \t]*", cron):
         raise CronError("cron", "the pattern has a character that is not printable ASCII")
-    texts = cron.upper().split()
-    _check_count(texts)
-    minute, hour, day, month, weekday = (_field(field, text) for field, text in zip(_FIELDS, texts, strict=True))
+    fields = cron.upper().split()
+    _check_count(fields)
+    minute, hour, day, month, weekday = (_field(field, string) for field, string in zip(_FIELDS, fields, strict=True))
     pattern = CronPattern(fields=(minute, hour, day, month, weekday))
     _check_matches(pattern)
     return pattern
 
 
-def _check_count(texts: list[str]) -> None:
-    if texts and texts[0].startswith("@"):
-        plain = _MACROS.get(texts[0])
+def _check_count(fields: list[str]) -> None:
+    if fields and fields[0].startswith("@"):
+        plain = _MACROS.get(fields[0])
         cure = f"write {plain!r}" if plain else "write the five fields"
-        raise CronError("cron", f"macros such as {_shown(texts[0].lower())} are not supported; {cure}")
-    if len(texts) == 6:
+        raise CronError("cron", f"macros such as {_shown(fields[0].lower())} are not supported; {cure}")
+    if len(fields) == 6:
         raise CronError("cron", "the pattern has 6 fields; it needs 5, without seconds or years")
-    if len(texts) != 5:
+    if len(fields) != 5:
         raise CronError(
             "cron",
-            f"the pattern has {len(texts)} fields; it needs 5: minute, hour, day of month, month, day of week",
+            f"the pattern has {len(fields)} fields; it needs 5: minute, hour, day of month, month, day of week",
         )
 
 
@@ -136,8 +136,8 @@ def _check_matches(pattern: CronPattern) -> None:
         raise CronError("day of month", f"no date ever matches: {_shown(' '.join(pattern.fields[2:]))}")
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")
+def _shown(string: str) -> str:
+    return repr(string if len(string) <= _LONGEST_SHOWN else f"{string[:_LONGEST_SHOWN]}…")
 
 
 # Terms -------------------------------------------------------------------------------------------------------------
@@ -148,8 +148,8 @@ _LAST_OF_MONTH = re.compile(rf"(?P<first>{_VALUE})L", re.ASCII)
 _NTH_OF_MONTH = re.compile(rf"(?P<first>{_VALUE})#(?P<nth>[0-9]{{1,9}})", re.ASCII)
 
 
-def _field(field: CronField, text: str) -> str:
-    return ",".join(_term(field, term) for term in text.split(","))
+def _field(field: CronField, string: str) -> str:
+    return ",".join(_term(field, term) for term in string.split(","))
 
 
 def _term(field: CronField, term: str) -> str:
@@ -178,9 +178,9 @@ def _term(field: CronField, term: str) -> str:
     return str(first) if first == last else f"{first}-{last}{steps}"
 
 
-def _last(field: CronField, term: str, first: int, text: str) -> int:
-    last = _value(field, text)
-    if field is WEEKDAY and text == "SUN" and first > 0:
+def _last(field: CronField, term: str, first: int, string: str) -> int:
+    last = _value(field, string)
+    if field is WEEKDAY and string == "SUN" and first > 0:
         # FRI-SUN: Sunday is also 7.
         last = 7
     if last < first:
@@ -188,11 +188,11 @@ def _last(field: CronField, term: str, first: int, text: str) -> int:
     return last
 
 
-def _value(field: CronField, text: str) -> int:
-    is_name = text in field.names
-    value = field.names.index(text) + field.first if is_name else int(text) if text.isdecimal() else -1
+def _value(field: CronField, string: str) -> int:
+    is_name = string in field.names
+    value = field.names.index(string) + field.first if is_name else int(string) if string.isdecimal() else -1
     if not field.first <= value <= field.last:
-        raise CronError(field.name, f"{_shown(text)} is not valid; {_possible(field)}")
+        raise CronError(field.name, f"{_shown(string)} is not valid; {_possible(field)}")
     return value
 
 

@@ -51,34 +51,34 @@ def _either(phrases: list[str]) -> str:
     return f", {first}" + "".join(f", or {other}" for other in others)
 
 
-def _parts(field: CronField, text: str) -> list[str]:
+def _parts(field: CronField, string: str) -> list[str]:
     """Split a field of days: one part with all numbers, and one per day that is counted from an end."""
-    if text == "*":
+    if string == "*":
         return []
-    counted = _counted(text)
-    numbers = ",".join(term for term in text.split(",") if term not in counted)
+    counted = _counted(string)
+    numbers = ",".join(term for term in string.split(",") if term not in counted)
     return ([_plain(field, numbers)] if numbers else []) + counted
 
 
-def _counted(text: str) -> list[str]:
-    return [term for term in text.split(",") if "L" in term or "#" in term]
+def _counted(string: str) -> list[str]:
+    return [term for term in string.split(",") if "L" in term or "#" in term]
 
 
-def _plain(field: CronField, text: str) -> str:
+def _plain(field: CronField, string: str) -> str:
     """Return a field, replaced by the list of its values if the library would misdescribe it."""
-    start, slash, step = text.partition("/")
-    if not slash or ("-" in text and "," not in text):
-        return text
-    if "," not in text and field in (MINUTE, HOUR, MONTH) and field.span % int(step) == 0:
+    start, slash, step = string.partition("/")
+    if not slash or ("-" in string and "," not in string):
+        return string
+    if "," not in string and field in (MINUTE, HOUR, MONTH) and field.span % int(step) == 0:
         is_whole_round = start == "*" or int(start) - field.first < int(step)
-        return text if is_whole_round else _values(field, text)
-    return _values(field, text)
+        return string if is_whole_round else _values(field, string)
+    return _values(field, string)
 
 
-def _values(field: CronField, text: str) -> str:
+def _values(field: CronField, string: str) -> str:
     """Return the sorted values of a field; Sunday is 0."""
     values: set[int] = set()
-    for term in text.split(","):
+    for term in string.split(","):
         span, _, step = term.partition("/")
         first, _, last = ("", "", "") if span == "*" else span.partition("-")
         begin = int(first) if first else field.first

@@ -24,47 +24,47 @@ _CONTROL = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v
 Span = tuple[int, int]
 
 
-def layers(text: str) -> Iterator[str]:
+def layers(string: str) -> Iterator[str]:
     """Yield a string, then without its outermost escapes, and so on until none is left or `MAX_LAYERS` are undone."""
-    yield text
+    yield string
     for _ in range(MAX_LAYERS):
-        if "%" not in text and "\\" not in text and "&" not in text:
+        if "%" not in string and "\\" not in string and "&" not in string:
             return
-        decoded = _ESCAPE.sub(lambda found: _decode(found[0]), text)
-        if decoded == text:
+        decoded = _ESCAPE.sub(lambda found: _decode(found[0]), string)
+        if decoded == string:
             return
-        text = decoded
-        yield text
+        string = decoded
+        yield string
 
 
-def spans(text: str) -> Sequence[Span]:
+def spans(string: str) -> Sequence[Span]:
     """Return, for each character of the next layer, its position in the escaped string."""
     found: list[Span] = []
     end = 0
-    for escape in _ESCAPE.finditer(text):
+    for escape in _ESCAPE.finditer(string):
         found += ((n, n + 1) for n in range(end, escape.start()))
         found += _spans_of_escape(escape[0], escape.start())
         end = escape.end()
-    found += ((n, n + 1) for n in range(end, len(text)))
+    found += ((n, n + 1) for n in range(end, len(string)))
     return found
 
 
 def _decode(escape: str) -> str:
     match escape[:2]:
         case "\\x":
-            return _text(bytes.fromhex(escape.replace("\\x", "")))
+            return _string(bytes.fromhex(escape.replace("\\x", "")))
         case "\\u":
             # Two surrogates encode one character.
             return bytes.fromhex(escape.replace("\\u", "")).decode("utf-16-be", "surrogatepass")
     match escape[0]:
         case "%":
-            return _text(bytes.fromhex(escape.replace("%", "")))
+            return _string(bytes.fromhex(escape.replace("%", "")))
         case "&":
             return html.unescape(escape)
     return _CONTROL.get(escape[1], escape[1])
 
 
-def _text(data: bytes) -> str:
+def _string(data: bytes) -> str:
     """Decode bytes as UTF-8, or as Latin-1, which `ascii()` writes."""
     try:
         return data.decode()

@@ -40,18 +40,18 @@ class _Search:
         # `store_patterns=False`: the library retains no Python copy of the secrets.
         self._automaton = AhoCorasick(self._needles, store_patterns=False) if self._needles else None
 
-    def find(self, text: str) -> list[_Range]:
+    def find(self, string: str) -> list[_Range]:
         """Return the positions of the forms in a string. Of a long form that is truncated, the needle's position."""
         if self._automaton is None:
             return []
-        found = self._automaton.find_matches_as_indexes(text, overlapping=True)
-        return [(start, self._end(text, needle, start, end)) for needle, start, end in found]
+        found = self._automaton.find_matches_as_indexes(string, overlapping=True)
+        return [(start, self._end(string, needle, start, end)) for needle, start, end in found]
 
-    def _end(self, text: str, needle: int, start: int, end: int) -> int:
+    def _end(self, string: str, needle: int, start: int, end: int) -> int:
         if end - start < _NEEDLE_CHARS:
             return end
         forms = self._forms[self._needles[needle]]
-        return max((start + len(form) for form in forms if text.startswith(form, start)), default=end)
+        return max((start + len(form) for form in forms if string.startswith(form, start)), default=end)
 
 
 class SecretMask:
@@ -65,38 +65,38 @@ class SecretMask:
     def __init__(self, secrets: Iterable[str]) -> None:
         known = {_searchable(secret) for secret in secrets if secret}
         lines = {line for secret in known for line in _lines(secret)}
-        self._plain = _Search({_spaced(layer) for text in known | lines for layer in escapes.layers(text)})
+        self._plain = _Search({_spaced(layer) for string in known | lines for layer in escapes.layers(string)})
         self._base64 = _Search({form for secret in known for form in _in_base64(secret.encode())})
         self._hex = _Search({form for secret in known if len(form := secret.encode().hex()) >= _MIN_FORM_CHARS})
 
-    def text(self, text: str) -> str:
-        found = self._find(text)
-        return _replaced(text, found) if found else text
+    def string(self, string: str) -> str:
+        found = self._find(string)
+        return _replaced(string, found) if found else string
 
-    def json_text(self, text: str) -> str:
+    def json_string(self, string: str) -> str:
         """Mask a JSON string, which stays valid JSON. Without secrets it is returned unchanged."""
-        if not self._find(text):
-            return text
-        return json.dumps(self.value(json.loads(text)), separators=(",", ":"))
+        if not self._find(string):
+            return string
+        return json.dumps(self.value(json.loads(string)), separators=(",", ":"))
 
     def value(self, value: Any) -> Any:
         """Mask a JSON value: in its strings, names and numbers."""
         if isinstance(value, str):
-            return self.text(value)
+            return self.string(value)
         if isinstance(value, dict):
-            return {self.text(name): self.value(inner) for name, inner in value.items()}
+            return {self.string(name): self.value(inner) for name, inner in value.items()}
         if isinstance(value, list):
             return [self.value(inner) for inner in value]
         if isinstance(value, int | float) and not isinstance(value, bool):
             written = json.dumps(value)
-            masked = self.text(written)
+            masked = self.string(written)
             return value if masked == written else masked
         return value
 
-    def _find(self, text: str) -> list[_Range]:
+    def _find(self, string: str) -> list[_Range]:
         found: list[_Range] = []
         above: list[str] = []
-        for layer in escapes.layers(_searchable(text)):
+        for layer in escapes.layers(_searchable(string)):
             here = self._plain.find(_spaced(layer))
             for search, table in ((self._base64, _BASE64), (self._hex, _HEX)):
                 if packed := search.find(_translated(layer, table)):
@@ -110,23 +110,23 @@ class SecretMask:
         return found
 
 
-def _searchable(text: str) -> str:
+def _searchable(string: str) -> str:
     """Replace lone surrogates, which the search cannot process; the length stays."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+    return string if string.isascii() else _SURROGATE.sub("\ufffd", string)
 
 
-def _spaced(text: str) -> str:
+def _spaced(string: str) -> str:
     # URLs write a space as a plus, so both sides of the comparison replace it.
-    return text.replace("+", " ")
+    return string.replace("+", " ")
 
 
-def _translated(text: str, table: dict[int, Any]) -> str:
-    if text.isascii():
-        return text.translate(table)
+def _translated(string: str, table: dict[int, Any]) -> str:
+    if string.isascii():
+        return string.translate(table)
     # `translate` is 20 times slower for strings that are not ASCII.
     for code, replacement in table.items():
-        text = text.replace(chr(code), replacement or "")
-    return text
+        string = string.replace(chr(code), replacement or "")
+    return string
 
 
 def _lines(secret: str) -> Iterator[str]:
@@ -137,19 +137,19 @@ def _lines(secret: str) -> Iterator[str]:
 def _in_base64(data: bytes) -> Iterator[str]:
     """Yield, for each of the three possible offsets, the base64 characters that depend only on these bytes."""
     for before in range(3):
-        text = base64.b64encode(bytes(before) + data).decode()
+        encoded = base64.b64encode(bytes(before) + data).decode()
         # The first characters also encode the preceding bytes, and the last ones the following bytes.
         first = (0, 2, 3)[before]
-        core = text[first : (before + len(data)) * 8 // 6]
+        core = encoded[first : (before + len(data)) * 8 // 6]
         if len(core) >= _MIN_FORM_CHARS:
             yield core
 
 
-def _replaced(text: str, found: Sequence[_Range]) -> str:
+def _replaced(encoded: str, found: Sequence[_Range]) -> str:
     pieces: list[str] = []
     copied = 0
     for start, end in sorted(found):
         if start > copied or not pieces:
-            pieces += [text[copied:start], HIDDEN]
+            pieces += [encoded[copied:start], HIDDEN]
         copied = max(copied, end)
-    return "".join(pieces) + text[copied:]
+    return "".join(pieces) + encoded[copied:]

@@ -136,13 +136,13 @@ def pause_seconds(*, timeouts: int, scale: float = 1.0) -> float:
 
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:
     """Return the seconds of a `Retry-After` in either form; None if it is absent, invalid or past."""
-    text = (header or "").strip()
-    if not text:
+    value = (header or "").strip()
+    if not value:
         return None
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), LONGEST_RETRY_AFTER_SECONDS) or None
+    if value.isascii() and value.isdigit():
+        return min(float(value[:9]), LONGEST_RETRY_AFTER_SECONDS) or None
     try:
-        seconds = (parsedate_to_datetime(text) - now).total_seconds()
+        seconds = (parsedate_to_datetime(value) - now).total_seconds()
     except (ValueError, TypeError, OverflowError):
         # Not a date, a date without a time zone, or out of range.
         return None

@@ -46,7 +46,7 @@ def admit(message: Any, keys: Sequence[str] = ()) -> None:
         "id": headers["id"],
         "root_id": headers["id"],
         "ignore_result": True,
-        "argsrepr": ours.arguments_text,
+        "argsrepr": ours.arguments_repr,
         "kwargsrepr": "{}",
     }
     message.properties = {}

@@ -144,8 +144,8 @@ class _MaskedSink:
             os.close(self._target)
 
     def _pass_on(self, data: bytes) -> None:
-        text = data.decode("utf-8", "surrogateescape")
-        left = self._mask.text(text).encode("utf-8", "surrogateescape")
+        string = data.decode("utf-8", "surrogateescape")
+        left = self._mask.string(string).encode("utf-8", "surrogateescape")
         # Output that a closed or full file rejects is lost, as it would be without the mask.
         with suppress(OSError):
             while left:

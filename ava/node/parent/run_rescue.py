@@ -11,7 +11,7 @@ from ava.domain.jobs.retry import DEFAULT, Retry
 from ava.domain.jobs.run_usage import NO_USAGE, RunUsage
 from ava.handler import registry
 from ava.handler.errors import Interruption
-from ava.node.outcome import EXCEEDED, Stop, exceeded_text, in_mb
+from ava.node.outcome import EXCEEDED, Stop, exceeded_message, in_mb
 from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase
 from ava.store.engine.database import Connection
@@ -107,7 +107,7 @@ def _usage(run: RunKey, process: DeadProcess) -> RunUsage:
 
 
 def _exceeded(stop: Stop, process: DeadProcess, current: CurrentRun) -> str:
-    return exceeded_text(
+    return exceeded_message(
         stop,
         timeout_seconds=current.timeout_seconds,
         max_memory_mb=current.max_memory_mb,

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from ava.domain.jobs.job import LogLevel, LogLine
 from ava.domain.secrets.masking import SecretMask
-from ava.domain.text import storable
+from ava.domain.strings import storable
 
 #: Maximum buffered lines; beyond, a logging call waits, up to `_LONGEST_WAIT_SECONDS` per run.
 _MAX_WAITING = 10_000
@@ -64,25 +64,25 @@ class JobLog:
     def end_repetition(self) -> None:
         self.is_repeating = False
 
-    def add(self, level: LogLevel, text: str) -> None:
+    def add(self, level: LogLevel, message: str) -> None:
         """Add a line. Waits while too many lines are buffered."""
         if self.is_repeating and level is not LogLevel.ERROR:
             return
         if self._mask is not None:
             # Before truncation, because a truncated secret would not be found.
-            text = self._mask.text(text)
-        text = storable(text)
+            message = self._mask.string(message)
+        message = storable(message)
         with self._lock:
             if self._is_closed:
                 return
             before = self._characters
-            self._characters += len(text) + _LINE_CHARACTERS
+            self._characters += len(message) + _LINE_CHARACTERS
             if self._characters <= _MAX_CHARACTERS:
-                self._lines.append(self._line(level, text))
+                self._lines.append(self._line(level, message))
             elif before <= _MAX_CHARACTERS:
                 self._lines.append(self._line(LogLevel.WARN, "The log of this run is full; further lines are dropped"))
         if self._echo is not None:
-            self._echo(level, text)
+            self._echo(level, message)
         if self.may_wait and len(self._lines) >= _MAX_WAITING:
             self._wait()
 
@@ -92,10 +92,10 @@ class JobLog:
             time.sleep(_WAIT_SECONDS)
             self._waited_seconds += _WAIT_SECONDS
 
-    def _line(self, level: LogLevel, text: str) -> LogLine:
+    def _line(self, level: LogLevel, message: str) -> LogLine:
         self._seq += 1
         timestamp = self._started_at + timedelta(seconds=time.monotonic() - self._stopwatch)
-        return LogLine(seq=self._seq, ts=timestamp, level=level, msg=text)
+        return LogLine(seq=self._seq, ts=timestamp, level=level, msg=message)
 
     def close(self) -> None:
         """Drop further lines: a thread that a handler left behind may still print."""
@@ -110,11 +110,11 @@ class JobLog:
             taken, self._lines = self._lines, []
             return taken
 
-    def take_with_closing(self, level: LogLevel, text: str) -> list[LogLine]:
+    def take_with_closing(self, level: LogLevel, message: str) -> list[LogLine]:
         """Remove and return the buffered lines, followed by the closing line."""
         with self._lock:
             taken, self._lines = self._lines, []
-            taken.append(self._line(level, text))
+            taken.append(self._line(level, message))
             return taken
 
     def put_back(self, lines: Iterable[LogLine]) -> None:
@@ -194,23 +194,23 @@ class LineWriter(StandardStream):
             self._buffer = _LineBuffer(self)
         return self._buffer
 
-    def write(self, text: str) -> int:
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+    def write(self, string: str) -> int:
+        if not isinstance(string, str):
+            raise TypeError(f"write() argument must be str, not {type(string).__name__}")
         job_log = self._job_log
         if job_log is None or self._is_foreign():
-            return self._write_elsewhere(text)
-        first, *others = text.split("\n")
+            return self._write_elsewhere(string)
+        first, *others = string.split("\n")
         self._keep(first)
         for other in others:
             self._end_line(job_log)
             self._keep(other)
-        return len(text)
+        return len(string)
 
-    def _write_elsewhere(self, text: str) -> int:
+    def _write_elsewhere(self, string: str) -> int:
         if self._other is None:
-            return len(text)
-        written = self._other.write(text)
+            return len(string)
+        written = self._other.write(string)
         if self._job_log is not None:
             # Now, because the descriptor has the mask of the run's secrets only until the run ends.
             with suppress(OSError):

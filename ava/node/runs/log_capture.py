@@ -39,7 +39,7 @@ _MESSAGE_ALONE = logging.Formatter("%(message)s")
 class LineSink(Protocol):
     """Destination of lines: the log of one run, or an object that finds the log of the calling code."""
 
-    def add(self, level: LogLevel, text: str) -> None:
+    def add(self, level: LogLevel, message: str) -> None:
         """Add a line."""
 
 
@@ -72,14 +72,14 @@ class LogCapture(logging.Handler):
     def write(self, level: int, message: object, arguments: Any) -> None:
         """Write the same line as a record with these values would."""
         try:
-            text = str(message)
+            formatted = str(message)
             if arguments:
                 # The same rules as `logging.LogRecord`.
                 is_mapping = len(arguments) == 1 and isinstance(arguments[0], Mapping) and arguments[0]
-                text = text % (arguments[0] if is_mapping else arguments)
+                formatted = formatted % (arguments[0] if is_mapping else arguments)
         except Exception as error:
-            text = _unformatted(error)
-        self._job_log.add(level_of(level), text)
+            formatted = _unformatted(error)
+        self._job_log.add(level_of(level), formatted)
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write a record, unless its thread belongs to no run or to another one."""
@@ -93,10 +93,10 @@ class LogCapture(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = self.format(record)
+            formatted = self.format(record)
         except Exception as error:
-            text = _unformatted(error)
-        self._job_log.add(level_of(record.levelno), text)
+            formatted = _unformatted(error)
+        self._job_log.add(level_of(record.levelno), formatted)
 
 
 def _unformatted(error: Exception) -> str:

@@ -115,7 +115,7 @@ class Run(ABC):
 
     @property
     def _exceeded(self) -> str:
-        return outcome.exceeded_text(
+        return outcome.exceeded_message(
             self.stopped_for or Stop.TIMEOUT,
             timeout_seconds=self.timeout_seconds,
             max_memory_mb=self.max_memory_mb,
@@ -234,5 +234,5 @@ class Run(ABC):
     def _report(self, fraction: float, message: str) -> None:
         if self.log.is_repeating:
             return
-        shown = message if self.mask is None else self.mask.text(message)
+        shown = message if self.mask is None else self.mask.string(message)
         self.progress_json = json.dumps({"fraction": fraction, "message": shown[:1000]})

@@ -50,8 +50,8 @@ def _printer(job: Job) -> Callable[[LogLevel, str], None]:
     """Return a function that prints a line of a job's log, without terminal control characters."""
     prefix = f"{job.worker_id} {job.id}"
 
-    def print_line(level: LogLevel, text: str) -> None:
-        for line in text.split("\n"):
+    def print_line(level: LogLevel, message: str) -> None:
+        for line in message.split("\n"):
             printable = "".join(char if char.isprintable() else " " for char in line)
             # The handler may have replaced or closed the streams.
             with suppress(OSError):
@@ -85,7 +85,7 @@ def report_end(run: Run, status: Status | None) -> None:
 def kind_of(run: Run, error: BaseException) -> str:
     """Return the name of an error's class, with the run's secrets masked."""
     name = type(error).__name__
-    return name if run.mask is None else run.mask.text(name)
+    return name if run.mask is None else run.mask.string(name)
 
 
 def _reason(run: Run) -> str:

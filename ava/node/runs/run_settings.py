@@ -66,5 +66,5 @@ def _opened(sealed: Mapping[str, str], sealer: Sealer, tenant_id: str) -> Iterat
     if not sealed:
         return
     own = sealer.of_tenant(tenant_id)
-    for name, text in sealed.items():
-        yield name, own.open(text)
+    for name, sealed_value in sealed.items():
+        yield name, own.open(sealed_value)

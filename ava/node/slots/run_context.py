@@ -55,9 +55,9 @@ def _is_outside() -> bool:
 
 
 class _ContextLog:
-    def add(self, level: LogLevel, text: str) -> None:
+    def add(self, level: LogLevel, message: str) -> None:
         if (run := CURRENT.get()) is not None:
-            run.log.add(level, text)
+            run.log.add(level, message)
 
 
 class _ContextStream(StandardStream):
@@ -76,8 +76,8 @@ class _ContextStream(StandardStream):
     def buffer(self) -> Any:
         return self._target.buffer
 
-    def write(self, text: str) -> int:
-        written: int = self._target.write(text)
+    def write(self, string: str) -> int:
+        written: int = self._target.write(string)
         return written
 
     def flush(self) -> None:

@@ -60,7 +60,7 @@ class InputSchemas:
         if not any(known):
             return [None] * len(specs)
         given = [(spec.input_json, schema) for spec, schema in zip(specs, known, strict=True)]
-        if sum(len(text) for text, schema in given if schema is not None) <= _LONG_BYTES:
+        if sum(len(input_json) for input_json, schema in given if schema is not None) <= _LONG_BYTES:
             return _compare(given, until_first)
         found: list[Match] = self._run_long(lambda: _compare(given, until_first))
         return found
@@ -70,10 +70,13 @@ class InputSchemas:
         found = workers.schemas(connection, tenant_id=tenant_id, worker_ids=worker_ids)
         with self._lock:
             for worker_id in worker_ids:
-                _, version, text, is_from_api = found.get(worker_id, (None, None, None, False))
+                _, version, schema_json, is_from_api = found.get(worker_id, (None, None, None, False))
                 self._known.pop((tenant_id, worker_id), None)
-                if version is not None and text is not None:
-                    self._known[tenant_id, worker_id] = version, _compiled(text, TENANTS if is_from_api else HANDLERS)
+                if version is not None and schema_json is not None:
+                    self._known[tenant_id, worker_id] = (
+                        version,
+                        _compiled(schema_json, TENANTS if is_from_api else HANDLERS),
+                    )
             while len(self._known) > _MAX_PAIRS:
                 self._known.popitem(last=False)
         return {worker_id: status for worker_id, (status, *_) in found.items()}
@@ -90,10 +93,10 @@ class InputSchemas:
 
 
 @lru_cache(maxsize=_MAX_SCHEMAS)
-def _compiled(text: str, patterns: Patterns) -> InputSchema | None:
+def _compiled(schema_json: str, patterns: Patterns) -> InputSchema | None:
     """Compile a schema; return None if only a newer release can use it."""
     try:
-        return InputSchema(text, patterns)
+        return InputSchema(schema_json, patterns)
     except ValueError as error:
         _log.error("Input schema cannot be used, inputs are not checked against it: %s", error)
         return None
@@ -101,9 +104,9 @@ def _compiled(text: str, patterns: Patterns) -> InputSchema | None:
 
 def _compare(given: Sequence[tuple[str, _Known | None]], until_first: bool) -> list[Match]:
     found: list[Match] = []
-    for text, known in given:
+    for input_json, known in given:
         version, schema = known or (None, None)
-        faults = schema.faults(text) if schema is not None else {}
+        faults = schema.faults(input_json) if schema is not None else {}
         found.append(InputMismatch.of(faults, len(found)) if faults else version)
         if faults and until_first:
             found += [UNMATCHED] * (len(given) - len(found))

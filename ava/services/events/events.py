@@ -127,8 +127,8 @@ def _first_or_again(event: InboundEvent, first_id: str, found: dict[str, Inbound
 
 
 def _key(spec: EventSpec) -> bytes:
-    text = json.dumps([spec.source, spec.source_id])
-    return hashlib.sha256(text.encode()).digest()
+    json_string = json.dumps([spec.source, spec.source_id])
+    return hashlib.sha256(json_string.encode()).digest()
 
 
 def _digest(specs: Sequence[EventSpec]) -> bytes:

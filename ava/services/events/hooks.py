@@ -127,7 +127,7 @@ class Hooks:
             if key is not None:
                 uuids = [hook_uuid(created.id)]
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
-        return NewHook(hook=created, token=token.text, secret=made_up), False
+        return NewHook(hook=created, token=token.encoded, secret=made_up), False
 
     def _check(self, connection: Connection, caller: Caller, spec: HookSpec) -> None:
         if spec.worker_id is not None:
@@ -227,7 +227,7 @@ class Hooks:
             if key is not None:
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=[hook_uuid(hook_id)])
         self._known.clear()
-        return NewHook(hook=rotated, token=token.text), False
+        return NewHook(hook=rotated, token=token.encoded), False
 
     def delete(self, caller: Caller, hook_id: str) -> None:
         """Delete a hook and its secrets; within 2 s its URL is unknown. Raise `HookNotFound`."""
@@ -236,17 +236,17 @@ class Hooks:
                 raise HookNotFound
         self._known.clear()
 
-    def find(self, text: str) -> OpenHook:
+    def find(self, token_string: str) -> OpenHook:
         """Return the hook of a token. Raise `HookUnknown`, in constant time."""
-        token = tokens.parse(text, TokenKind.HOOK)
+        token = tokens.parse(token_string, TokenKind.HOOK)
         found = None if token is None else self._find(token)
         if found is None:
             raise HookUnknown
         return found
 
-    def was_found(self, text: str) -> bool:
+    def was_found(self, token_string: str) -> bool:
         """Return True if this process found the token's hook within the last hour. It may have been deleted since."""
-        token = tokens.parse(text, TokenKind.HOOK)
+        token = tokens.parse(token_string, TokenKind.HOOK)
         return token is not None and bool(self._found.get(cache_name(token), self._clock()))
 
     def _find(self, token: Token) -> OpenHook | None:

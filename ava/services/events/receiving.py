@@ -19,7 +19,7 @@ from ava.domain.events.subscription import make_input
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.limits.inbound_limits import HOOK_BODY_BYTES, REFUSED_BYTES
-from ava.domain.text import storable
+from ava.domain.strings import storable
 from ava.errors import DatabaseUnavailable, PayloadTooLarge, RequestError, SignatureRefused, TooMany, TooManyComparisons
 from ava.metrics import counters
 from ava.services.events.event_jobs import Capacity, EventJobs
@@ -292,7 +292,7 @@ def parsed(request: Received) -> tuple[Received, str]:
 def make_arrival(hook: Hook, request: Received, address: str, replay_of: str | None = None) -> Arrival:
     """Return a request as it is stored, with masked credentials."""
     row = hook.verifier
-    query = {name: without_secrets(text) for name, text in request.query.items()}
+    query = {name: without_secrets(value) for name, value in request.query.items()}
     if row.scheme is Scheme.URL_SECRET:
         query.pop(row.parameter or "", None)
     return Arrival(

@@ -16,8 +16,8 @@ from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 
 
-def _role(text: str) -> Role:
-    found = Role.of_key(text)
+def _role(name: str) -> Role:
+    found = Role.of_key(name)
     # A role that a later release added gets the lowest rights here.
     return Role.TENANT_USER if found is None else found
 

@@ -56,6 +56,6 @@ def text_array(values: Iterable[object]) -> str:
     return array(["NULL" if value is None else _quoted(str(value)) for value in values])
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+def _quoted(string: str) -> str:
+    escaped = string.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

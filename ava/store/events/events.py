@@ -34,7 +34,7 @@ _ROWS = RecordRows(
         "refused": "e.refused::text",
         "more_count": "CASE WHEN e.fanned_out_to IS NULL THEN 0 ELSE e.more_count END",
     },
-    readers={"refused": lambda text: [Refusal(**each) for each in json.loads(text)]},
+    readers={"refused": lambda json_string: [Refusal(**each) for each in json.loads(json_string)]},
     without=("spec", "woken_job_ids", "is_duplicate"),
 )
 COLUMNS = f"{_ROWS.columns}, {_SPEC.columns}"

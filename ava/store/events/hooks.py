@@ -32,7 +32,7 @@ _ROWS = RecordRows(
         "previous_token_until": "CASE WHEN h.previous_until > now() THEN h.previous_until END",
         "secret_count": f"(SELECT count(*) FROM json_array_elements(h.secrets) AS x (secret) WHERE {_IS_VALID})",
     },
-    readers={"custom": lambda text: read_row(json.loads(text)), "paused": pause_columns.read},
+    readers={"custom": lambda json_string: read_row(json.loads(json_string)), "paused": pause_columns.read},
     without=("url",),
 )
 _COLUMNS, _hook = _ROWS.columns, _ROWS.read
@@ -261,8 +261,8 @@ def find(connection: Connection, token: Token) -> FoundHook | None:
     )
 
 
-def _timestamp(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+def _timestamp(string: str | None) -> datetime | None:
+    return None if string is None else datetime.fromisoformat(string)
 
 
 _SEALED_SECRETS = Statement("SELECT h.tenant_id, h.id::text, h.secrets::text FROM hooks AS h ORDER BY h.id")

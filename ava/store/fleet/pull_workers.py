@@ -76,7 +76,7 @@ def _parameters(spec: PullWorkerSpec, tenant_id: str) -> dict[str, object]:
         "input_schema": spec.input_schema_json,
         "input_schema_version": spec.input_schema_version,
         "expires_in_seconds": spec.expires_in_seconds,
-        "retry": retry.text(spec.retry),
+        "retry": retry.write(spec.retry),
         "deadline_seconds": spec.deadline_seconds,
     }
 

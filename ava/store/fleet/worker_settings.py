@@ -113,7 +113,7 @@ def write(
         "max_running": settings.max_running,
         "rate_jobs": None if settings.rate is None else settings.rate.jobs,
         "rate_seconds": None if settings.rate is None else settings.rate.seconds,
-        "retry": retry.text(settings.retry),
+        "retry": retry.write(settings.retry),
     }
     connection.exec_driver_sql(_WRITE, parameters)
     connection.exec_driver_sql(_DELETE_EMPTY, parameters)

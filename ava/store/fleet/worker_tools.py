@@ -19,8 +19,8 @@ FROM workers AS w
 WHERE {IS_VISIBLE} AND {worker_settings.STATUS} <> 'deprecated' AND w.mcp IS DISTINCT FROM 'off'
     AND (w.mcp IS NOT NULL OR NOT %(is_declared)s AND w.id LIKE ANY (%(patterns)s::text[]))
     AND (%(id)s::text IS NULL OR w.id = %(id)s) AND w.id > %(after_id)s COLLATE "C"
-    AND (%(text)s::text IS NULL OR strpos(lower(w.id), lower(%(text)s)) > 0
-         OR strpos(lower(w.name), lower(%(text)s)) > 0 OR strpos(lower(w.description), lower(%(text)s)) > 0)
+    AND (%(search)s::text IS NULL OR strpos(lower(w.id), lower(%(search)s)) > 0
+         OR strpos(lower(w.name), lower(%(search)s)) > 0 OR strpos(lower(w.description), lower(%(search)s)) > 0)
 ORDER BY w.id COLLATE "C" LIMIT %(limit)s
 """)
 
@@ -33,12 +33,12 @@ class ToolFilter:
     is_declared: bool = False
     id: str | None = None
     #: A part of an id, a name or a description, case-insensitive.
-    text: str | None = None
+    search: str | None = None
 
     @property
     def parameters(self) -> dict[str, object]:
         likes = [_like(pattern) for pattern in self.patterns]
-        return {"patterns": likes, "is_declared": self.is_declared, "id": self.id, "text": self.text}
+        return {"patterns": likes, "is_declared": self.is_declared, "id": self.id, "search": self.search}
 
 
 def _like(pattern: str) -> str:

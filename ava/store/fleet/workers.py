@@ -177,7 +177,7 @@ class WorkerFilter:
     is_live: bool | None = None
     is_paused: bool | None = None
     #: A part of a worker's name or id, case-insensitive.
-    text: str | None = None
+    search: str | None = None
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -186,8 +186,8 @@ class WorkerFilter:
 
 _FILTERED = f"""
 SELECT * FROM ({_VIEWS} AND w.id > %(after_id)s COLLATE "C"
-    AND (%(text)s::text IS NULL OR strpos(lower(w.id), lower(%(text)s)) > 0
-         OR strpos(lower(w.name), lower(%(text)s)) > 0)) AS v
+    AND (%(search)s::text IS NULL OR strpos(lower(w.id), lower(%(search)s)) > 0
+         OR strpos(lower(w.name), lower(%(search)s)) > 0)) AS v
 WHERE (%(status)s::text IS NULL OR v.status = %(status)s) AND (%(is_live)s::bool IS NULL OR v.is_live = %(is_live)s)
     AND (%(is_paused)s::bool IS NULL OR (v.status = 'paused') = %(is_paused)s)
 """

@@ -20,7 +20,10 @@ _ROWS = RecordRows(
     BulkOperation,
     "o",
     columns={"job_filter": "o.filter::text"},
-    readers={"job_filter": lambda text: JobFilter.from_record(json.loads(text)), "role": Role.__getitem__},
+    readers={
+        "job_filter": lambda json_string: JobFilter.from_record(json.loads(json_string)),
+        "role": Role.__getitem__,
+    },
 )
 _COLUMNS, _operation = _ROWS.columns, _ROWS.read
 

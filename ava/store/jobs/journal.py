@@ -176,4 +176,4 @@ FROM unnest(%(ids)s::uuid[]) AS c (id) JOIN jobs AS j ON j.tenant_id = %(tenant_
 def outputs(connection: Connection, *, tenant_id: str, job_ids: Sequence[str]) -> Mapping[str, str | None]:
     """Return the outputs of jobs as JSON, by id."""
     given = {"tenant_id": tenant_id, "ids": [rows.job_uuid(job_id) for job_id in job_ids]}
-    return {ids.encode("job", uuid): text for uuid, text in connection.exec_driver_sql(_OUTPUTS, given)}
+    return {ids.encode("job", uuid): output_json for uuid, output_json in connection.exec_driver_sql(_OUTPUTS, given)}

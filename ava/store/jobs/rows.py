@@ -83,11 +83,11 @@ def light_job(row: Any) -> Job:
     return replace(light, input_json=input_json, input_bytes=input_bytes, output_bytes=output_bytes)
 
 
-def large_bytes(json_text: str | None) -> int | None:
+def large_bytes(json_string: str | None) -> int | None:
     """Return the value of the column `input_bytes` or `output_bytes` for a JSON string: None unless it is large."""
-    if json_text is None or 4 * len(json_text) <= PAYLOAD_BYTES.value:
+    if json_string is None or 4 * len(json_string) <= PAYLOAD_BYTES.value:
         return None
-    size = len(json_text) if json_text.isascii() else len(json_text.encode())
+    size = len(json_string) if json_string.isascii() else len(json_string.encode())
     return size if size > PAYLOAD_BYTES.value else None
 
 

@@ -36,7 +36,7 @@ SELECT d.declarations FROM (
 def newest_declarations(connection: Connection, *, dead_after_seconds: float) -> list[NodeDeclarations]:
     """Return the declarations of live nodes, newest first; for nodes with equal handler modules only the newest."""
     found = connection.exec_driver_sql(_NEWEST_DECLARATIONS, {"dead_after": dead_after_seconds}).scalars()
-    return [NodeDeclarations.from_json(text) for text in found]
+    return [NodeDeclarations.from_json(json_string) for json_string in found]
 
 
 _EXISTING = Statement(f"""

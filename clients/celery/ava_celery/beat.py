@@ -95,13 +95,13 @@ def _pattern(given: crontab) -> str:
     return f"{minute} {hour} {day_of_month} {_field(given._orig_month_of_year, given.month_of_year, 12)} {day_of_week}"
 
 
-def _field(text: Any, values: Iterable[int], span: int) -> str:
+def _field(field: Any, values: Iterable[int], span: int) -> str:
     """Return a field of a pattern: a step unchanged, otherwise the values to which Celery expands the field.
 
     Celery accepts full names of days and descending ranges, and cron does not. `span`: the number of possible values.
     """
     numbers = sorted({int(each) for each in values})
-    step = _STEP.fullmatch(text) if isinstance(text, str) else None
+    step = _STEP.fullmatch(field) if isinstance(field, str) else None
     if step and int(step["step"] or 1) <= span:
         return step[0]
     return "*" if len(numbers) == span else ",".join(_ranges(numbers))

@@ -35,20 +35,20 @@ def check(app: str) -> None:
 
     checked = _load(app)
     for line in checked.faults.get(app, ()):
-        printing.print_text(f"!!  {app}: {line}")
+        printing.print_plain(f"!!  {app}: {line}")
     for task in checked.tasks:
         if reasons := checked.faults.get(task.name):
             for reason in reasons:
-                printing.print_text(f"!!  {task.name}: {reason}")
+                printing.print_plain(f"!!  {task.name}: {reason}")
             continue
         spec = workers.spec_of(checked.app, task)
         lost = "runs again" if spec.on_worker_lost == "requeue" else "fails"
-        printing.print_text(
+        printing.print_plain(
             f"ok  {task.name}: {spec.id}, queue {spec.queue}, at most {spec.timeout_seconds:g} s, "
             f"{spec.max_retries} retries, {lost} if its process is lost"
         )
     if not checked.tasks:
-        printing.print_text(f"!!  {app}: it has no task; name their modules in its include=")
+        printing.print_plain(f"!!  {app}: it has no task; name their modules in its include=")
     if checked.faults or not checked.tasks:
         sys.exit(1)
 
@@ -81,12 +81,12 @@ def import_schedules(client: Client, app: str, *, dry_run: bool) -> None:
             except (ApiConflict, ApiForbidden, ApiNotFound, ApiRefused) as error:
                 fault = str(error)
         if fault is None:
-            printing.print_text(f"ok  {entry.name}: {done} {entry.worker_id}, {entry.cron} {entry.timezone}")
+            printing.print_plain(f"ok  {entry.name}: {done} {entry.worker_id}, {entry.cron} {entry.timezone}")
         else:
-            printing.print_text(f"!!  {entry.name}: {fault}")
+            printing.print_plain(f"!!  {entry.name}: {fault}")
             faults += 1
     if not found:
-        printing.print_text(f"{app} has no beat entries.")
+        printing.print_plain(f"{app} has no beat entries.")
     if faults:
         sys.exit(1)
 

@@ -52,7 +52,7 @@ class StateReport:
         """Report a state that the task has set as progress."""
         self._state, self._meta = state, meta
         self._fraction = _fraction(meta, self._fraction)
-        self._env.progress(self._fraction, f"{state} {_text(meta)}".strip())
+        self._env.progress(self._fraction, f"{state} {_shown(meta)}".strip())
 
     def ignored(self) -> Any:
         """Return the output of a run that raised `Ignore`: the meta data of the state SUCCESS, otherwise None.
@@ -64,7 +64,7 @@ class StateReport:
         return as_json(self._meta) if self._state == states.SUCCESS else None
 
 
-def _text(meta: Any) -> str:
+def _shown(meta: Any) -> str:
     if meta is None:
         return ""
     try:

@@ -47,8 +47,8 @@ def hello():
 
 
 @shared_task
-def count_words(text, *, unit="words"):
-    return {"count": len(text.split()), "unit": unit}
+def count_words(string, *, unit="words"):
+    return {"count": len(string.split()), "unit": unit}
 
 
 @app.task(name="sum-of-two-numbers")

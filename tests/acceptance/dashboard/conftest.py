@@ -50,7 +50,7 @@ def browser(window: Browser) -> Iterator[Browser]:
     window.errors()
     yield window
     # A wrong secret gets 401.
-    assert [text for text in window.errors() if "401" not in text] == []
+    assert [message for message in window.errors() if "401" not in message] == []
 
 
 @pytest.fixture

@@ -326,7 +326,7 @@ def test_a_schedule_is_made_in_a_zone_with_an_overlap_by_keyboard_alone(browser:
     browser.press(Keys.ENTER)
     browser.await_text("No schedules yet.")
     # A refresh that was under way may have asked for the firings of what was deleted.
-    assert all(f"/{made['id']}/firings" in text and "404" in text for text in browser.errors())
+    assert all(f"/{made['id']}/firings" in message and "404" in message for message in browser.errors())
     browser.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
 
 
@@ -354,7 +354,7 @@ def test_firings_are_a_strip_with_the_last_job_s_result(signed_in: Browser, runn
     signed_in.click("button", "Delete schedule")
     signed_in.await_text("No schedules yet.")
     # Chromium logs each response of 422.
-    assert all("422" in text for text in signed_in.errors())
+    assert all("422" in message for message in signed_in.errors())
 
 
 def test_the_overview_counts_what_ends_and_the_nodes_show_what_runs(signed_in: Browser, running: System) -> None:

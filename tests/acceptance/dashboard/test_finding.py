@@ -39,8 +39,8 @@ return [lists.reduce((sum, { transferSize }) => sum + transferSize, 0), lists.le
 WHERE = 'input.why="channel Zürich-17 is gone"'
 
 
-def _search(browser: Browser, text: str) -> None:
-    browser.fill("search", text)
+def _search(browser: Browser, query: str) -> None:
+    browser.fill("search", query)
     browser.press(Keys.ENTER)
 
 
@@ -58,15 +58,15 @@ def test_a_job_is_found_by_its_id_its_error_its_user_and_its_tags(signed_in: Bro
         running.query("DELETE FROM jobs WHERE worker_id = 'wkr_fail' RETURNING id")
         job = running.trigger("wkr_fail", **fields)
         running.wait_for(job["id"], "failed")
-    for text in (job["id"], job["id"][-8:], job["id"][12:22], f"job_…{job['id'][-8:]}"):
-        _search(signed_in, text)
-        wait_until(lambda: _hash(signed_in) == f"#/jobs/{job['id']}", what=f"{text} opens the job")
+    for query in (job["id"], job["id"][-8:], job["id"][12:22], f"job_…{job['id'][-8:]}"):
+        _search(signed_in, query)
+        wait_until(lambda: _hash(signed_in) == f"#/jobs/{job['id']}", what=f"{query} opens the job")
         signed_in.await_text("channel Zürich-17 is gone")
         assert signed_in.driver.title == f"failed · wkr_fail · job_…{job['id'][-8:]} · AVA Jobs"
         signed_in.script("location.hash = '#/jobs'")
     signed_in.click("a", "Jobs")
-    for text in ("error:zürich-17", "zürich-17 is", "tag:team=säfe", "worker:fail user:usr_test priority:3", WHERE):
-        _search(signed_in, text)
+    for query in ("error:zürich-17", "zürich-17 is", "tag:team=säfe", "worker:fail user:usr_test priority:3", WHERE):
+        _search(signed_in, query)
         wait_until(lambda: "filter[" in _hash(signed_in), what="the filter is in the address")
         signed_in.find(f"[data-job='{job['id']}']")
         signed_in.await_text("1 job")
@@ -96,7 +96,7 @@ _READ = "const [text] = arguments; return import('/dashboard/search.js').then(({
 
 def test_words_are_read_as_what_people_mean_by_them(signed_in: Browser, running: System) -> None:
     made = "01kq3w5v8f4b1vtrbwr8zt0y9h"
-    for text, found in {
+    for query, found in {
         "key_not_found": {"filter[error]": "key_not_found"},
         f"key_{made}": {"filter[triggered_by]": f"key_{made}"},
         f"err_{made}": {"filter[error_id]": f"err_{made}"},
@@ -107,7 +107,7 @@ def test_words_are_read_as_what_people_mean_by_them(signed_in: Browser, running:
         '"12345"': {"filter[error]": "12345"},
         "12345": {"filter[id]": "12345"},
     }.items():
-        assert signed_in.script(_READ, text) == found
+        assert signed_in.script(_READ, query) == found
     _search(signed_in, "status:odd")
     signed_in.await_text("Unknown status “odd”: use one of queued, running, completed, failed, cancelled.")
     # A number that no id has is looked for in the errors, and so is one that is in both.

@@ -115,8 +115,8 @@ def test_the_sender_of_an_event_sees_which_jobs_waited_for_it(signed_in: Browser
     assert signed_in.script(f'return document.querySelector("{row} a").title') == job
     shown = json.loads(ava(running, "events", "show", sent["id"]).stdout)
     assert (shown["job_ids"], shown["woken_job_ids"]) == ([], [job])
-    code, text = on_a_terminal(running, "events", "list", "--type", "order.approved")
-    assert (code, "WOKEN" in text) == (0, True)
+    code, output = on_a_terminal(running, "events", "list", "--type", "order.approved")
+    assert (code, "WOKEN" in output) == (0, True)
     entries = running.get(f"/v1/ava/jobs/{job}/journal").json()["data"]
     assert [(entry["kind"], entry["state"]) for entry in entries] == [("sleep", "done"), ("event", "done")]
     signed_in.script(f"location.hash = '#/jobs/{job}'")

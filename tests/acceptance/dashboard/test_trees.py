@@ -107,9 +107,9 @@ def test_the_client_and_the_commands_show_trees_and_journals(running: System, cl
     # The newest of all, because other tests of this system leave many.
     roots = [job.id for job in islice(client.jobs.list(root=True), 20)]
     assert (ids[0] in roots, ids[1] in roots) == (True, False)
-    code, text = on_a_terminal(running, "jobs", "tree", ids[3])
-    (line,) = (line for line in text.splitlines() if line.startswith("announce"))
-    assert (code, "publish, report" in line, "ConditionUnmet" in text) == (0, True, True)
+    code, output = on_a_terminal(running, "jobs", "tree", ids[3])
+    (line,) = (line for line in output.splitlines() if line.startswith("announce"))
+    assert (code, "publish, report" in line, "ConditionUnmet" in output) == (0, True, True)
     again = json.loads(ava(running, "jobs", "retry", ids[1], "--failed").stdout)
     assert (again["retry_of"], again["tree_id"]) == (ids[1], again["id"])
     assert [job.name for job in client.jobs.tree(again["id"], wait_seconds=20).jobs] == ["publish", "announce"]
@@ -122,11 +122,11 @@ def test_the_client_and_the_commands_show_trees_and_journals(running: System, cl
     ]  # fmt: skip
     assert entries[0].value == ["page 0", "page 1"]
     assert [len(wait.jobs) for wait in client.jobs.waits(job.id)] == [1, 2]
-    code, text = on_a_terminal(running, "jobs", "tree", job.id)
-    assert [line.partition(" job_")[0].rstrip() for line in text.splitlines()][1:] == [
+    code, output = on_a_terminal(running, "jobs", "tree", job.id)
+    assert [line.partition(" job_")[0].rstrip() for line in output.splitlines()][1:] == [
         "wkr_crawl", "├─ wkr_fetch[0]", "├─ wkr_fetch[1]", "└─ approval",
     ]  # fmt: skip
-    code, text = on_a_terminal(running, "jobs", "journal", job.id)
-    assert (code, "list pages" in text) == (0, True)
-    code, text = on_a_terminal(running, "jobs", "waits", job.id)
-    assert (code, "ended: 2 jobs" in text) == (0, True)
+    code, output = on_a_terminal(running, "jobs", "journal", job.id)
+    assert (code, "list pages" in output) == (0, True)
+    code, output = on_a_terminal(running, "jobs", "waits", job.id)
+    assert (code, "ended: 2 jobs" in output) == (0, True)

@@ -23,7 +23,7 @@ def form(signed_in: Browser) -> Iterator[Browser]:
     signed_in.find("[name='input.customer']")
     yield signed_in
     # Chromium logs each answer that refuses an input.
-    assert [text for text in signed_in.errors() if "422" not in text] == []
+    assert [message for message in signed_in.errors() if "422" not in message] == []
 
 
 def _fault(browser: Browser, place: str) -> str:

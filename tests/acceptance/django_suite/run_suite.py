@@ -124,8 +124,8 @@ class _Runner(DiscoverRunner):
     def suite_result(self, suite, result, **_):
         found = {
             "run": result.testsRun,
-            "failed": [[_name(case), text] for case, text in (*result.failures, *result.errors)],
-            "expected": [[_name(case), text] for case, text in result.expectedFailures],
+            "failed": [[_name(case), traceback] for case, traceback in (*result.failures, *result.errors)],
+            "expected": [[_name(case), traceback] for case, traceback in result.expectedFailures],
             "unexpected": [_name(case) for case in result.unexpectedSuccesses],
             "skipped": [[_name(case), why] for case, why in result.skipped],
         }

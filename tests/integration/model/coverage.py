@@ -31,7 +31,7 @@ NOT_DRIVEN: Mapping[str, str] = {
 
 def statements_that_decide() -> dict[str, set[str]]:
     """Returns the tables that decide and are written, by the statement's name."""
-    found = {name: written_tables(text) & set(DECIDING) for name, text in all_statements().items()}
+    found = {name: written_tables(sql) & set(DECIDING) for name, sql in all_statements().items()}
     return {name: tables for name, tables in found.items() if tables}
 
 

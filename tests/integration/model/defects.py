@@ -16,10 +16,10 @@ from types import CodeType, FunctionType
 from ava.store.statements import all_statements
 
 
-def _replaced(text: str, old: str, new: str) -> str:
+def _replaced(sql: str, old: str, new: str) -> str:
     """Return a text with each occurrence of `old` replaced, whatever the white space between its words."""
     pattern = r"\s+".join(map(re.escape, old.split()))
-    return re.sub(pattern, lambda _: new, text)
+    return re.sub(pattern, lambda _: new, sql)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +33,11 @@ class Mutant:
     old: str
     new: str
 
-    def change(self, names: Collection[str], text: str) -> str:
+    def change(self, names: Collection[str], sql: str) -> str:
         """Return the text of statements, with the defect if it is one of these."""
         if not any(name.rpartition(".")[2] in self.statements for name in names):
-            return text
-        return _replaced(text, self.old, self.new)
+            return sql
+        return _replaced(sql, self.old, self.new)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -50,7 +50,7 @@ class Mutant:
     @property
     def changed(self) -> list[str]:
         """Return the names of the statements that it changes."""
-        return [name for name, text in all_statements().items() if self.change([name], str(text)) != str(text)]
+        return [name for name, sql in all_statements().items() if self.change([name], str(sql)) != str(sql)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +67,9 @@ class FunctionMutant:
     old: str
     new: str
 
-    def change(self, names: Collection[str], text: str) -> str:
+    def change(self, names: Collection[str], sql: str) -> str:
         """Return the statement unchanged."""
-        return text
+        return sql
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ class Killed(BaseException):
 class Recorder:
     """Counts the store's statements, and kills the process that sends them where a test says so."""
 
-    def __init__(self, change: Callable[[Collection[str], str], str] = lambda _, text: text) -> None:
+    def __init__(self, change: Callable[[Collection[str], str], str] = lambda _, sql: sql) -> None:
         """`change` returns the text that is sent in place of that of statements."""
         self._change = change
         #: How often each statement was sent, and how often it had an effect.
@@ -58,19 +58,19 @@ class Recorder:
 
 
 @cache
-def _texts() -> dict[str, list[str]]:
-    texts: dict[str, list[str]] = {}
+def _names_by_sql() -> dict[str, list[str]]:
+    names_by_sql: dict[str, list[str]] = {}
     for name, statement in all_statements().items():
-        texts.setdefault(str(statement), []).append(name)
-    return texts
+        names_by_sql.setdefault(str(statement), []).append(name)
+    return names_by_sql
 
 
 @cache
 def _names(query: str) -> list[str]:
     """Returns the names of the store's statements that a query has."""
-    if exact := _texts().get(query):
+    if exact := _names_by_sql().get(query):
         return exact
-    return [name for text, names in _texts().items() if text in query for name in names]
+    return [name for sql, names in _names_by_sql().items() if sql in query for name in names]
 
 
 def open_database(url: str, recorder: Recorder) -> Database:

@@ -25,9 +25,9 @@ from tests.runs import first_run
 OPENING, CONTINUING = log_lines.OPENING, log_lines.CONTINUING
 
 
-def run_line(run_no: int, number: int, text: str) -> LogLine:
+def run_line(run_no: int, number: int, message: str) -> LogLine:
     """Returns a line of a run's log."""
-    return LogLine(seq=run_no * log_lines.SEQ_PER_RUN + number, ts=datetime.now(UTC), level=LogLevel.INFO, msg=text)
+    return LogLine(seq=run_no * log_lines.SEQ_PER_RUN + number, ts=datetime.now(UTC), level=LogLevel.INFO, msg=message)
 
 
 class Lease(NamedTuple):
@@ -130,14 +130,14 @@ class RunDriver:
         with self._database.connect() as connection:
             found = pull.claim(connection, picks, made, claim_id=claim_id, key_id=None, name=None)
         for each in found:
-            self.tokens[each.job.run, claim_id] = each.token.text
+            self.tokens[each.job.run, claim_id] = each.token.encoded
         return [each.job for each in found]
 
     def leases(self) -> dict[tuple[RunKey, str], Lease]:
         """Return the leases of the runs whose tokens are known, by run and claim."""
         with self._database.connect() as connection:
             rows = {row[0]: Lease(*row[1:]) for row in connection.exec_driver_sql(_LEASES)}
-        parsed = {key: tokens.parse(text, TokenKind.RUN) for key, text in self.tokens.items()}
+        parsed = {key: tokens.parse(encoded, TokenKind.RUN) for key, encoded in self.tokens.items()}
         return {key: rows[token.lookup] for key, token in parsed.items() if token is not None and token.lookup in rows}
 
     def delete_old_leases(self) -> None:

@@ -64,11 +64,11 @@ def test_the_table_replaces_the_marked_block_of_a_page_alone(tmp_path: Path) -> 
         "before\n<!-- The table that `python -m chaos` writes begins here. -->\nold\n<!-- It ends here. -->\nafter\n"
     )
     table.write(page, [KEPT], command="python -m chaos")
-    text = page.read_text()
-    assert text.startswith("before\n<!-- The table")
-    assert text.endswith("<!-- It ends here. -->\nafter\n")
-    assert table.row(KEPT) in text
-    assert "old\n" not in text
+    written = page.read_text()
+    assert written.startswith("before\n<!-- The table")
+    assert written.endswith("<!-- It ends here. -->\nafter\n")
+    assert table.row(KEPT) in written
+    assert "old\n" not in written
 
 
 def test_a_page_without_a_block_is_left_as_it_is(tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def _compose_holders() -> dict[str, set[str]]:
 
 
 def _manifests() -> list[dict[str, object]]:
-    text = (ROOT / "deploy/kubernetes/ava-jobs.yaml").read_text()
-    return [document for document in yaml.safe_load_all(text) if document]
+    content = (ROOT / "deploy/kubernetes/ava-jobs.yaml").read_text()
+    return [document for document in yaml.safe_load_all(content) if document]
 
 
 def test_every_container_runs_an_existing_command() -> None:
@@ -121,9 +121,9 @@ def test_every_pod_is_allowed_by_the_restricted_pod_security_standard() -> None:
 
 
 def test_no_image_is_named_without_a_release() -> None:
-    text = (ROOT / "deploy/kubernetes/ava-jobs.yaml").read_text()
+    content = (ROOT / "deploy/kubernetes/ava-jobs.yaml").read_text()
     kustomization = yaml.safe_load((ROOT / "deploy/kubernetes/kustomization.yaml").read_text())
-    assert set(re.findall(r"image: (\S+)", text)) == {f"ava-jobs:{VERSION}"}
+    assert set(re.findall(r"image: (\S+)", content)) == {f"ava-jobs:{VERSION}"}
     assert [image["name"] for image in kustomization["images"]] == ["ava-jobs"]
     assert [image["newTag"] for image in kustomization["images"]] == [VERSION]
     for name in kustomization["resources"]:
@@ -217,15 +217,15 @@ def test_no_pod_gets_a_secret_that_its_process_does_not_need() -> None:
 
 
 def test_a_network_policy_holds_for_every_pod_and_private_addresses_are_not_called() -> None:
-    text = (ROOT / "deploy/kubernetes/network-policy.yaml").read_text()
-    policies = {each["metadata"]["name"]: each["spec"] for each in yaml.safe_load_all(text)}
+    content = (ROOT / "deploy/kubernetes/network-policy.yaml").read_text()
+    policies = {each["metadata"]["name"]: each["spec"] for each in yaml.safe_load_all(content)}
     (selected,) = policies["ava-jobs"]["podSelector"]["matchExpressions"]
     assert set(selected["values"]) == POD_SECRETS.keys()
     assert policies["ava-jobs"]["policyTypes"] == ["Ingress", "Egress"]
     (rule,) = policies["ava-outbound"]["egress"]
     blocks = {ipaddress.ip_network(each["ipBlock"]["cidr"]): each["ipBlock"]["except"] for each in rule["to"]}
-    for public, texts in blocks.items():
-        excepted = [ipaddress.ip_network(text) for text in texts]
+    for public, networks in blocks.items():
+        excepted = [ipaddress.ip_network(content) for content in networks]
         # Kubernetes refuses any other.
         assert all(network.version == public.version and network.subnet_of(public) for network in excepted)
         called = [each for each in NOT_PUBLIC if each in public and not any(each in network for network in excepted)]
@@ -260,11 +260,11 @@ def test_a_command_writes_the_secrets_that_compose_needs_and_keeps_those_that_ar
 
 
 def test_the_compose_file_has_no_password_of_its_own() -> None:
-    text = (ROOT / "docker-compose.yml").read_text()
+    content = (ROOT / "docker-compose.yml").read_text()
     for name in REQUIRED:
-        assert f"${{{name}:?" in text
-    assert not re.search(r"(PASSWORD|PASS|SECRET|KEY): [^$\s]", text)
-    assert not re.search(r"://[^$@\s]*:[^$@\s]+@", text)
+        assert f"${{{name}:?" in content
+    assert not re.search(r"(PASSWORD|PASS|SECRET|KEY): [^$\s]", content)
+    assert not re.search(r"://[^$@\s]*:[^$@\s]+@", content)
 
 
 def test_compose_gives_no_process_a_secret_that_it_does_not_need() -> None:
@@ -296,8 +296,8 @@ def test_compose_passes_the_outbound_rules_to_the_processes_that_call_out_and_th
 
 
 def test_settings_that_compose_passes_without_a_value_count_as_not_set() -> None:
-    text = (ROOT / "docker-compose.yml").read_text()
-    empty = dict.fromkeys(re.findall(r"^ +(AVA_\w+): \$\{\1:-\}$", text, re.MULTILINE), "")
+    content = (ROOT / "docker-compose.yml").read_text()
+    empty = dict.fromkeys(re.findall(r"^ +(AVA_\w+): \$\{\1:-\}$", content, re.MULTILINE), "")
     servers = {"DATABASE_URL": "postgresql://ava@localhost/ava", "BROKER_URL": "redis://localhost"}
     assert {"AVA_TENANT_MAX_STREAMS", "AVA_OUTBOUND_DENY", "AVA_BROKER_CA", "AVA_MESSAGE_KEY"} <= empty.keys()
     assert load(servers | empty) == load(servers)
@@ -343,8 +343,8 @@ def test_postgresql_has_the_largest_share_of_processors_and_senders_the_smallest
 
 
 def test_the_units_of_systemd_are_hardened_and_take_the_options_of_their_process() -> None:
-    text = (ROOT / "deploy/systemd/ava@.service").read_text()
-    found = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    content = (ROOT / "deploy/systemd/ava@.service").read_text()
+    found = dict(re.findall(r"^(\w+)=(.*)$", content, re.MULTILINE))
     hardened = ("NoNewPrivileges", "PrivateTmp", "PrivateDevices", "ProtectHome", "LockPersonality")
     hardened += ("RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID", "ProtectControlGroups")
     hardened += tuple(f"ProtectKernel{part}" for part in ("Logs", "Modules", "Tunables"))
@@ -355,7 +355,7 @@ def test_the_units_of_systemd_are_hardened_and_take_the_options_of_their_process
     # systemd splits the value into words. Without one there are none.
     assert found["ExecStart"].endswith("/ava start %i $OPTIONS")
     assert found["Environment"] == "OPTIONS="
-    for kind, line in re.findall(r"`OPTIONS=(--\w+) [^`]*(--\w+) [^`]*`", text):
+    for kind, line in re.findall(r"`OPTIONS=(--\w+) [^`]*(--\w+) [^`]*`", content):
         assert any({kind, line} <= {*opts} for opts in _options().values()), (kind, line)
 
 

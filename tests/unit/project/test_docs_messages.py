@@ -42,9 +42,9 @@ _QUOTED = {
 
 @pytest.mark.parametrize("page", _QUOTED)
 def test_the_messages_that_a_page_quotes_are_those_of_the_code(page: str) -> None:
-    text, messages = (ROOT / page).read_text(), _messages()
+    content, messages = (ROOT / page).read_text(), _messages()
     for quoted in _QUOTED[page]:
-        assert quoted in text, quoted
+        assert quoted in content, quoted
         assert quoted in messages, quoted
 
 

@@ -41,20 +41,20 @@ def test_every_module_that_a_page_names_exists() -> None:
 
 def test_every_file_that_a_page_names_exists() -> None:
     for page in PAGES:
-        text = page.read_text()
-        missing = {path for path in PATH.findall(text) if not any(ROOT.glob(path.rstrip("/.")))}
-        missing |= {link for link in LINK.findall(text) if "://" not in link and not (page.parent / link).exists()}
+        content = page.read_text()
+        missing = {path for path in PATH.findall(content) if not any(ROOT.glob(path.rstrip("/.")))}
+        missing |= {link for link in LINK.findall(content) if "://" not in link and not (page.parent / link).exists()}
         assert missing == set(), page
 
 
 def test_every_command_and_setting_that_a_page_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for page in PAGES:
-        text = page.read_text()
-        targets = {quoted or listed for quoted, listed in TARGET.findall(text)}
+        content = page.read_text()
+        targets = {quoted or listed for quoted, listed in TARGET.findall(content)}
         assert {name for name in targets if not re.search(rf"^{name}:", makefile, re.MULTILINE)} == set(), page
         # The configuration of one worker is made up by its author.
-        without_former = FORMER.sub("", text)
+        without_former = FORMER.sub("", content)
         settings = {name for name in SETTING.findall(without_former) if not name.startswith("AVA_WORKER_")}
         assert {name for name in settings if name not in _source()} == set(), page
 

@@ -63,8 +63,8 @@ def test_the_broker_s_reasons_are_those_of_the_code() -> None:
     section = SECURITY.split("## The broker")[1].split("### TLS")[0]
     documented = set(re.findall(r"^\| `(\w+)` \| ", section, re.MULTILINE))
     sources = [path.read_text() for path in (ROOT / "ava").rglob("*.py")]
-    used = {word for text in sources for word in re.findall(r'(?:drop|MessageRefused)\("(\w+)"\)', text)}
-    used |= {word for text in sources for word in re.findall(r'_drop\(message, "(\w+)"\)', text)}
+    used = {word for source in sources for word in re.findall(r'(?:drop|MessageRefused)\("(\w+)"\)', source)}
+    used |= {word for source in sources for word in re.findall(r'_drop\(message, "(\w+)"\)', source)}
     assert documented == used
 
 

@@ -52,13 +52,13 @@ _REASONS = {
 }  # fmt: skip
 
 
-def _reads_others(text: str) -> bool:
+def _reads_others(sql: str) -> bool:
     return any(len(set(_TABLE.findall(part)) - set(_CTE.findall(part)) - _OTHER) > 1
-               for part in text.split(";") if _LOCK.search(part))  # fmt: skip
+               for part in sql.split(";") if _LOCK.search(part))  # fmt: skip
 
 
 def test_each_statement_that_locks_and_reads_other_tables_has_a_reason() -> None:
-    found = {name for name, text in all_statements().items() if _reads_others(text)}
+    found = {name for name, sql in all_statements().items() if _reads_others(sql)}
     known = [name for names in _REASONS.values() for name in names]
     assert found - set(known) == set()
     assert len(known) == len(set(known))

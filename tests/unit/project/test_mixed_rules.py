@@ -311,7 +311,7 @@ def test_a_seed_and_a_number_make_the_same_plan() -> None:
     plans = [Programs(7, has_deaths=True).plan(number) for number in range(200)]
     assert plans == [Programs(7, has_deaths=True).plan(number) for number in range(200)]
     assert plans != [Programs(8, has_deaths=True).plan(number) for number in range(200)]
-    text = repr(plans)
+    shown = repr(plans)
     for what in ("step", "sleep", "event", "child", "wait", "any", "map", "gather", "fail"):
-        assert f"'do': '{what}'" in text, what
+        assert f"'do': '{what}'" in shown, what
     assert "'dies': 'within'" not in repr([Programs(7, has_deaths=False).plan(number) for number in range(200)])

@@ -12,7 +12,7 @@ SOURCES = {str(path.relative_to(ROOT)): path.read_text() for path in ROOT.rglob(
 
 
 def _files_with(pattern: str) -> list[str]:
-    return sorted(path for path, text in SOURCES.items() for _ in re.findall(pattern, text))
+    return sorted(path for path, source in SOURCES.items() for _ in re.findall(pattern, source))
 
 
 def test_one_statement_inserts_jobs() -> None:

@@ -114,7 +114,7 @@ def test_each_duration_names_its_unit(document: dict[str, Any]) -> None:
     assert {"delays_seconds", "expires_in_seconds", "retry_later_seconds", "duration_ms"} <= {
         name for name, _ in numbers
     }
-    without = {name for name, text in numbers if _SPAN.search(text) and not _UNIT.search(name)}
+    without = {name for name, description in numbers if _SPAN.search(description) and not _UNIT.search(name)}
     assert without - _PLAIN - _COUNTS == set()
 
 

@@ -10,35 +10,35 @@ from tools import pages
 from tools.pages import anchors, pages_of_docs, wrapped, wrong_code, wrong_links
 
 
-def _page(folder: Path, text: str) -> Path:
+def _page(folder: Path, markdown: str) -> Path:
     page = folder / "page.md"
-    page.write_text(text)
+    page.write_text(markdown)
     return page
 
 
 def test_wrapping_a_page_changes_no_word_and_wrapping_again_changes_nothing() -> None:
     for page in pages_of_docs():
-        text = page.read_text()
-        assert wrapped(text).split() == text.split(), page
-        assert wrapped(wrapped(text)) == wrapped(text), page
+        markdown = page.read_text()
+        assert wrapped(markdown).split() == markdown.split(), page
+        assert wrapped(wrapped(markdown)) == wrapped(markdown), page
 
 
 def test_wrapping_leaves_code_tables_and_links_as_they_are() -> None:
     code = "    make run     # " + "x" * 120
     table = "| " + "cell " * 40 + "|"
     item = "1. " + "word " * 30 + "`a command` - [a link](page.md#heading)"
-    text = wrapped(f"# A heading\n\n{code}\n\n{table}\n\n{item}\n")
-    assert code in text
-    assert table in text
-    lines = text.split("\n\n")[-1].strip().split("\n")
+    markdown = wrapped(f"# A heading\n\n{code}\n\n{table}\n\n{item}\n")
+    assert code in markdown
+    assert table in markdown
+    lines = markdown.split("\n\n")[-1].strip().split("\n")
     assert len(lines) == 2
     assert lines[1].startswith("   word")
     assert lines[1].endswith("word `a command` - [a link](page.md#heading)")
 
 
 def test_no_line_begins_with_a_mark_that_it_had_in_the_middle() -> None:
-    text = wrapped("- " + "word " * 19 + "+ " + "word " * 19 + "2. " + "word " * 30)
-    assert not any(line.lstrip().startswith(("+", "2.")) for line in text.split("\n"))
+    markdown = wrapped("- " + "word " * 19 + "+ " + "word " * 19 + "2. " + "word " * 30)
+    assert not any(line.lstrip().startswith(("+", "2.")) for line in markdown.split("\n"))
 
 
 @pytest.mark.parametrize(

@@ -85,20 +85,20 @@ _REASONS = {name: reason for reason, names in _ACROSS.items() for name in names.
 
 def _unnamed(statement: str) -> list[str]:
     """Returns the places at which a statement does not compare the tenant of a table, or does not insert it."""
-    text = re.sub(r"--[^\n]*", "", statement)
-    return [place[0] for place in _PLACE.finditer(text) if not _is_named(text, place)]
+    sql = re.sub(r"--[^\n]*", "", statement)
+    return [place[0] for place in _PLACE.finditer(sql) if not _is_named(sql, place)]
 
 
-def _is_named(text: str, place: re.Match[str]) -> bool:
+def _is_named(sql: str, place: re.Match[str]) -> bool:
     if place[1] == "INTO":
-        return _INSERTED.match(text, place.start()) is not None
+        return _INSERTED.match(sql, place.start()) is not None
     tenant = rf"\b{place[2]}\.tenant_id\b" if place[2] else r"(?<![\w.])tenant_id\b"
-    return re.search(rf"{tenant}{_COMPARED}|=\s*{tenant}", text) is not None
+    return re.search(rf"{tenant}{_COMPARED}|=\s*{tenant}", sql) is not None
 
 
 def test_a_statement_compares_the_tenant_of_each_table_or_is_listed_with_its_reason() -> None:
     assert {"jobs", "job_logs", "webhook_events", "error_days"} <= set(_TABLES)
-    found = {name: places for name, text in statements.all_statements().items() if (places := _unnamed(text))}
+    found = {name: places for name, sql in statements.all_statements().items() if (places := _unnamed(sql))}
     assert {name: places for name, places in found.items() if name not in _REASONS} == {}
     assert set(_REASONS) - found.keys() == set(), "these name their tenants, or do not exist"
 

@@ -27,13 +27,13 @@ class LogRange:
     before_seq: int | None = None
     level: LogLevel | None = None
     #: A part of the message, case-insensitive.
-    text: str | None = None
+    search: str | None = None
     since: datetime | None = None
 
     @property
     def is_searched(self) -> bool:
         """Return True if lines must be checked individually."""
-        return self.text is not None or self.since is not None
+        return self.search is not None or self.since is not None
 
 
 def after_seq(seq: str) -> str:
@@ -72,7 +72,7 @@ SELECT seq, ts, level, msg, found FROM (
             SELECT seq, ts, level, msg FROM {_range(level, is_backward=is_backward)}
             LIMIT %(searched)s
         ) AS searched
-        WHERE (%(text)s::text IS NULL OR strpos(lower(msg), lower(%(text)s)) > 0)
+        WHERE (%(search)s::text IS NULL OR strpos(lower(msg), lower(%(search)s)) > 0)
             AND (%(since)s::timestamptz IS NULL OR ts >= %(since)s::timestamptz)
         ORDER BY seq {direction} LIMIT %(limit)s
     ) AS next
@@ -109,7 +109,7 @@ def log_lines(connection: Connection, *, tenant_id: str, job_id: str, wanted: Lo
         "after": wanted.after_seq,
         "before": LAST_SEQ if wanted.before_seq is None else wanted.before_seq,
         "searched": SEARCHED_LINES.value if wanted.is_searched else limit,
-        "text": wanted.text,
+        "search": wanted.search,
         "since": wanted.since,
     }
     statement = (_LAST if is_backward else _NEXT)[wanted.level]

@@ -230,7 +230,7 @@ def _parameters(
     tenant_id: str, job_filter: JobFilter, before_id: str | None, among: Iterable[Status]
 ) -> dict[str, object]:
     part = job_filter.id_part if job_filter.id_part is not None and not job_filter.id_part.is_first else None
-    wanted = [{"path": path.split("."), "text": text} for path, text in job_filter.input or ()]
+    wanted = [{"path": path.split("."), "text": value} for path, value in job_filter.input or ()]
     return filter_parameters(tenant_id, job_filter, before_id, among=among) | {
         "waits_for": job_filter.waits_for,
         "priority": job_filter.priority,

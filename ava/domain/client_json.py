@@ -45,12 +45,12 @@ def decode(pieces: Sequence[bytes]) -> Any:
     """Decode a body with a checked structure. Raise `BadRequest`, which names the fault and its position."""
     try:
         # Other threads can run: Python releases its lock while it copies many bytes.
-        text = b"".join(pieces).decode()
-        if len(text) > _MAX_C_CHARACTERS:
+        document = b"".join(pieces).decode()
+        if len(document) > _MAX_C_CHARACTERS:
             # Only the API's greenlets have enough frames for all levels (`ava.api.server.greenlet_worker`).
             with suppress(RecursionError):
-                return _step_decoder.decode(text)
-        return _decoder.decode(text)
+                return _step_decoder.decode(document)
+        return _decoder.decode(document)
     except UnicodeDecodeError as error:
         raise BadRequest(f"The body is not UTF-8: byte {error.start} is invalid.") from error
     except json.JSONDecodeError as error:

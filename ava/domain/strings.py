@@ -12,31 +12,31 @@ LONGEST_LINE = 16_384
 LONGEST_ERROR = 1_000
 
 
-def storable(text: str, longest: int = LONGEST_LINE) -> str:
+def storable(string: str, longest: int = LONGEST_LINE) -> str:
     """Cut a string, and escape NUL and lone surrogates, which PostgreSQL cannot store."""
-    if len(text) > longest:
-        text = f"{text[:longest]}… ({len(text)} characters, cut)"
-    if "\0" in text:
-        text = text.replace("\0", "\\x00")
-    if not text.isascii():
-        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return text
+    if len(string) > longest:
+        string = f"{string[:longest]}… ({len(string)} characters, cut)"
+    if "\0" in string:
+        string = string.replace("\0", "\\x00")
+    if not string.isascii():
+        string = string.encode("utf-8", "backslashreplace").decode("utf-8")
+    return string
 
 
-def one_line(text: str, longest: int = LONGEST_ERROR) -> str:
+def one_line(string: str, longest: int = LONGEST_ERROR) -> str:
     """Return a string as one line: each run of white space and line ends becomes one space."""
-    return storable(" ".join(text[: 4 * longest].split()), longest)
+    return storable(" ".join(string[: 4 * longest].split()), longest)
 
 
-def printable(text: str, *, allowed: str = "") -> str:
+def printable(string: str, *, allowed: str = "") -> str:
     """Escape every character that is not printable as itself, except the characters in `allowed`.
 
     Escaped are control characters (C0 and C1, which begin the sequences that move a cursor or set a title), format
     characters such as bidirectional overrides, line separators, lone surrogates and unassigned characters.
     """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char in allowed else repr(char)[1:-1] for char in text)
+    if string.isprintable():
+        return string
+    return "".join(char if char.isprintable() or char in allowed else repr(char)[1:-1] for char in string)
 
 
 # A subset: many programs misread ISO 8601's week dates, ordinal dates and forms without separators.
@@ -45,15 +45,15 @@ _DATE_TIME = re.compile(
 )
 
 
-def parse_time(text: str, *, is_local: bool = False) -> datetime | None:
+def parse_time(string: str, *, is_local: bool = False) -> datetime | None:
     """Return the UTC time of a date (its midnight) or a date and time; None if it is neither.
 
     Without an offset it is in UTC, or with `is_local` in this process's time zone.
     """
-    if not _DATE_TIME.fullmatch(text):
+    if not _DATE_TIME.fullmatch(string):
         return None
     try:
-        timestamp = datetime.fromisoformat(text.upper())
+        timestamp = datetime.fromisoformat(string.upper())
         if timestamp.tzinfo is None and not is_local:
             return timestamp.replace(tzinfo=UTC)
         return timestamp.astimezone(UTC)
