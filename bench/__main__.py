@@ -294,7 +294,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.measures != ["all"] and (unknown := set(given.measures) - set(MEASURES)):
         parser.error(f"unknown measures: {', '.join(sorted(unknown))}")
-    table = Table(is_kept=not given.quick)
+    table = Table(is_stored=not given.quick)
     with ExitStack() as stack:
         bench = Bench(stack, table, rounds=given.rounds, scale=0.1 if given.quick else 1.0)
         for name in _chosen(given.measures):

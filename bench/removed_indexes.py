@@ -145,7 +145,7 @@ def _count_queues(connection: Connection) -> None:
 def _reads(database: Database, trees_: dict[str, str]) -> dict[str, Callable[[Connection], object]]:
     tenant_id, id_, run_no = database.rows(_RUNNING)[0]
     run = {"tenant_id": tenant_id, "id": id_, "run_no": run_no, "claim_id": None, "seconds": 60}
-    kept = old_jobs.JobRetention(default=20, shortest=10, longest=20)
+    retention = old_jobs.JobRetention(default=20, shortest=10, longest=20)
     of_trees = [_reads_of_tree(name, job_id) for name, job_id in trees_.items()]
     of_reasons: dict[str, Callable[[Connection], object]] = {
         f"list of jobs that wait: {reason}": lambda connection, reason=reason: searches.find(
@@ -155,7 +155,7 @@ def _reads(database: Database, trees_: dict[str, str]) -> dict[str, Callable[[Co
     }
     reads: dict[str, Callable[[Connection], object]] = {
         "retention, 1,000 jobs": lambda connection: old_jobs.scan(
-            connection, kept, after=old_jobs.FIRST_POSITION, limit=_POLLED_AT
+            connection, retention, after=old_jobs.FIRST_POSITION, limit=_POLLED_AT
         ),
         "suspended jobs": lambda connection: tenant_usage.waiting_jobs(connection, tenant_id=_TENANT, limit=_COUNTED),
         "use of limits": lambda connection: tenant_usage.read(connection, tenant_id=_TENANT),

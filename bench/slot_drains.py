@@ -18,11 +18,11 @@ from bench.systems import Ours
 
 #: The share of the jobs that end before the measure begins.
 _BEFORE = 0.1
-_OURS_KEEP = (
+_OURS_PROMISE = (
     "a row with input, output and attempts; four log lines; claims with fences; cancel and time-out of each job"
 )
 #: What a peer stores of a job, by its name in `PEERS`.
-_PEERS_KEEP = {
+_PEERS_PROMISE = {
     "bare Celery on Redis": "nothing; a message is acknowledged after its job",
     "Oban, 10 slots": "a row with arguments, result and attempts; no log lines",
 }
@@ -78,11 +78,11 @@ class Slots(Ours):
 def beside_peers(ours: Slots, servers: Servers, *, jobs: int, rounds: int) -> None:
     """Print the no-op jobs per second in slots and of the peers on the same servers, alternating; the medians."""
     drains: dict[str, Callable[[], float]] = {}
-    kept = dict(_PEERS_KEEP)
+    promises = dict(_PEERS_PROMISE)
     for node in (_ONE, _TWO, _AS_OBAN):
         name = f"AVA Jobs, {node.name}"
-        drains[name], kept[name] = lambda node=node: _drained(ours, node, "noop", jobs)[0], _OURS_KEEP  # type: ignore[misc]
-    for peer in _PEERS_KEEP:
+        drains[name], promises[name] = lambda node=node: _drained(ours, node, "noop", jobs)[0], _OURS_PROMISE  # type: ignore[misc]
+    for peer in _PEERS_PROMISE:
         try:
             drain = PEERS[peer](servers)
         except PeerMissing as missing:
@@ -94,13 +94,13 @@ def beside_peers(ours: Slots, servers: Servers, *, jobs: int, rounds: int) -> No
         for name, act in drains.items():
             rates[name].append(act())
     medians = {name: statistics.median(found) for name, found in rates.items()}
-    present = [peer for peer in _PEERS_KEEP if peer in medians]
+    present = [peer for peer in _PEERS_PROMISE if peer in medians]
     print(f"\n{jobs} no-op jobs, two processes of each peer, median of {rounds}:\n")
     print("| | jobs/s |" + "".join(f" beside {peer} |" for peer in present) + " it keeps |")
     print("|---|---:|" + "---:|" * len(present) + "---|")
     for name, rate in medians.items():
         ratios = "".join(f" {rate / medians[peer]:.2f} |" for peer in present)
-        print(f"| {name} | {rate:,.0f} |{ratios} {kept[name]} |")
+        print(f"| {name} | {rate:,.0f} |{ratios} {promises[name]} |")
 
 
 def beside_groups(ours: Slots, *, jobs: int, rounds: int) -> None:

@@ -136,9 +136,9 @@ PROMISES: dict[tuple[str, str], Promise] = {
 class Table:
     """The figures of this run, and the latest ones of other measures."""
 
-    def __init__(self, *, is_kept: bool) -> None:
-        """`is_kept`: whether to store the figures in bench/; those of a quick run should not be."""
-        self._is_kept = is_kept
+    def __init__(self, *, is_stored: bool) -> None:
+        """`is_stored`: whether to store the figures in bench/; those of a quick run should not be."""
+        self._is_stored = is_stored
         self._rounds: dict[tuple[str, str], list[Figures]] = {}
         self._notes: dict[str, str] = {}
 
@@ -159,11 +159,11 @@ class Table:
 
     def keep(self) -> None:
         """Write the figures so far into bench/."""
-        if self._is_kept:
-            kept = json.loads(_DATA.read_text()) if _DATA.exists() else {}
-            kept.update(self._entries())
-            _DATA.write_text(json.dumps(kept, indent=1) + "\n")
-            _write_page(_PAGE, kept)
+        if self._is_stored:
+            stored = json.loads(_DATA.read_text()) if _DATA.exists() else {}
+            stored.update(self._entries())
+            _DATA.write_text(json.dumps(stored, indent=1) + "\n")
+            _write_page(_PAGE, stored)
 
     def _entries(self) -> dict[str, dict[str, object]]:
         taken = {measure: self._entry(measure) for measure in dict.fromkeys(measure for measure, _ in self._rounds)}
@@ -225,10 +225,10 @@ def _number(value: float | None) -> str:
 _BEGIN, _END = "<!-- The table that `make bench` writes begins here. -->", "<!-- It ends here. -->"
 
 
-def _write_page(page: Path, kept: dict[str, dict[str, object]]) -> None:
+def _write_page(page: Path, stored: dict[str, dict[str, object]]) -> None:
     before, _, rest = page.read_text().partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    day = max(str(entry["day"]) for entry in kept.values())
+    day = max(str(entry["day"]) for entry in stored.values())
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     taken = f"Last taken on {day}: {machine}, everything on one machine."
-    page.write_text("\n".join((before + _BEGIN, "", taken, "", *_lines(kept), "", _END + after)))
+    page.write_text("\n".join((before + _BEGIN, "", taken, "", *_lines(stored), "", _END + after)))

@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--fault", action="append", metavar="WORD", help="only faults whose names contain this")
     options = parser.parse_args()
     chosen = [fault for fault in FAULTS if not options.fault or any(word in fault.name for word in options.fault)]
-    is_kept = True
+    all_hold = True
     print("| fault | fired after | fired | did not fire | should not have fired |\n|---|---|---|---|---|")
     with private_folder() as folder, open_scene(folder) as scene:
         for fault in chosen:
@@ -60,15 +60,15 @@ def main() -> int:
                 fired, seconds = _try(scene, fault)
             except Exception as problem:
                 print(f"| {fault.name} | failed: {problem!r:.300} | | | |", flush=True)
-                is_kept = False
+                all_hold = False
                 with suppress(Exception):
                     scene.start()
                 continue
             missing, wrong = fault.fires - fired, fired - fault.fires - fault.may_fire
-            is_kept = is_kept and not missing and not wrong
+            all_hold = all_hold and not missing and not wrong
             cells = (fault.name, f"{seconds:.0f} s", *(", ".join(sorted(of)) for of in (fired, missing, wrong)))
             print(f"| {' | '.join(cells)} |", flush=True)
-    return int(not is_kept)
+    return int(not all_hold)
 
 
 if __name__ == "__main__":

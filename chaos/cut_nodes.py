@@ -128,12 +128,12 @@ def main() -> int:
 
 def _print(rows: Sequence[tuple[str, float, float, str]]) -> int:
     print("| cut from PostgreSQL | ended after | promised | kept |\n|---|---|---|---|")
-    is_kept = True
+    all_hold = True
     for name, seconds, promised, wrong in rows:
         holds = seconds <= promised and not wrong
-        is_kept = is_kept and holds
+        all_hold = all_hold and holds
         print(f"| {name} | {seconds:.1f} s | {promised:g} s | {'yes' if holds else f'**NO** {wrong}'} |")
-    return int(not is_kept)
+    return int(not all_hold)
 
 
 if __name__ == "__main__":

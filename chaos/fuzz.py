@@ -127,11 +127,11 @@ def _memory(system: System, has_ended: Any) -> Iterator[float]:
 
 
 def _halves(samples: list[float]) -> tuple[float, float]:
-    kept = samples[len(samples) // 4 :]
-    middle = len(kept) // 2
+    later = samples[len(samples) // 4 :]
+    middle = len(later) // 2
     if not middle:
         return 0.0, 0.0
-    return sum(kept[:middle]) / middle, sum(kept[middle:]) / (len(kept) - middle)
+    return sum(later[:middle]) / middle, sum(later[middle:]) / (len(later) - middle)
 
 
 # The rows ------------------------------------------------------------------------------------------------------------
@@ -155,9 +155,9 @@ def _check_rows(system: System, created: dict[str, Any], webhooks: set[str]) -> 
             faults.append(f"{job_id} has another input than was sent")
         if is_echo and _plain(output) != _plain(input_):
             faults.append(f"{job_id} echoed {str(output)[:100]!r}")
-    kept = {ids.encode("wh", id_) for (id_,) in system.query("SELECT id::text FROM webhook_endpoints")}
-    if kept != webhooks:
-        faults.append(f"{len(kept)} webhooks are stored, {len(webhooks)} creations got 201")
+    endpoints = {ids.encode("wh", id_) for (id_,) in system.query("SELECT id::text FROM webhook_endpoints")}
+    if endpoints != webhooks:
+        faults.append(f"{len(endpoints)} webhooks are stored, {len(webhooks)} creations got 201")
     faults += [f"{count} {what}" for what, statement in _NEVER.items() if (count := system.query(statement)[0][0])]
     faults += [f"{process.log.name}: a traceback" for process in system.processes if "Traceback" in process.output]
     return faults

@@ -71,8 +71,8 @@ def _bytes(value: str) -> bytes:
 
 
 def _with(*more: tuple[str, str | bytes], without: str = "") -> list[tuple[str, str | bytes]]:
-    kept: list[tuple[str, str | bytes]] = [(name, value) for name, value in HEADERS.items() if name != without]
-    return [*kept, *more]
+    headers: list[tuple[str, str | bytes]] = [(name, value) for name, value in HEADERS.items() if name != without]
+    return [*headers, *more]
 
 
 def in_json(*more: tuple[str, str | bytes]) -> list[tuple[str, str | bytes]]:

@@ -46,7 +46,7 @@ class LoopTime:
     cpu_seconds: float
 
     @property
-    def is_kept(self) -> bool:
+    def holds(self) -> bool:
         """Return True if no iteration took too long."""
         return self.seconds <= MAX_SECONDS
 
@@ -147,14 +147,14 @@ def measure(words: Sequence[str] = (), times: int = _TIMES) -> Iterator[LoopTime
 
 def show(found: Iterable[LoopTime]) -> bool:
     """Print a table. Returns True if no iteration took too long."""
-    is_kept = True
+    all_hold = True
     print("| body | status | longest turn | processor time in it | kept |\n|---|---|---|---|---|")
     for each in found:
-        is_kept = is_kept and each.is_kept
+        all_hold = all_hold and each.holds
         statuses = ", ".join(map(str, sorted(each.statuses)))
         times = f"{each.seconds * 1000:.0f} ms | {each.cpu_seconds * 1000:.0f} ms"
-        print(f"| {each.name} | {statuses} | {times} | {'yes' if each.is_kept else '**NO**'} |", flush=True)
-    return is_kept
+        print(f"| {each.name} | {statuses} | {times} | {'yes' if each.holds else '**NO**'} |", flush=True)
+    return all_hold
 
 
 def main() -> int:

@@ -91,13 +91,13 @@ class Proxy:
         self._pass(server, client, passes)
 
     def _pass(self, source: socket.socket, sink: socket.socket, passes: threading.Event) -> None:
-        kept = bytearray()
-        self.passed.append(kept)
+        copy = bytearray()
+        self.passed.append(copy)
         with suppress(OSError):
             while data := source.recv(65_536):
                 passes.wait()
                 if self._keeps_data:
-                    kept += data
+                    copy += data
                 sink.sendall(data)
         passes.wait()
         _end(source)

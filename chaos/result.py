@@ -55,7 +55,7 @@ class Result:
     appendix: str
 
     @property
-    def is_kept(self) -> bool:
+    def holds(self) -> bool:
         """Return True if every promise was kept."""
         return (
             self.lost == self.invented == self.twice == self.untrue == self.failed == 0

@@ -60,7 +60,7 @@ class Suite:
             print(f"{options.table} is left as it is, because a row is missing.", file=sys.stderr)
         elif options.table:
             table.write(options.table, results, command=self.command)
-        return int(is_incomplete or not all(result.is_kept for result in results))
+        return int(is_incomplete or not all(result.holds for result in results))
 
     def _results(self, runs: Sequence[_Run], options: argparse.Namespace) -> list[Result]:
         """Run faults concurrently, then those that use all cores one by one. Returns the completed faults' results."""

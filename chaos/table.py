@@ -28,7 +28,7 @@ def row(result: Result) -> str:
         result.repeated,
         recovery,
         f"{result.promised_seconds:g} s",
-        ("yes" if result.is_kept else f"NO ({_blame(result)})") + "".join(f"; {each}" for each in result.measured),
+        ("yes" if result.holds else f"NO ({_blame(result)})") + "".join(f"; {each}" for each in result.measured),
     )
     return "| " + " | ".join(map(str, cells)) + " |"
 

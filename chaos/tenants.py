@@ -327,8 +327,8 @@ def main() -> int:
 
     storms = storm.run(options.seconds)
     print("", storm.table(storms), "", sep="\n")
-    is_kept = loop_times.show(loop_times.measure())
-    return int(bool(outcome.failed) or not is_kept or not all(each.holds for each in storms))
+    all_hold = loop_times.show(loop_times.measure())
+    return int(bool(outcome.failed) or not all_hold or not all(each.holds for each in storms))
 
 
 if __name__ == "__main__":

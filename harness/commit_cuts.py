@@ -126,7 +126,7 @@ class _Session:
         self._client = client
         self._server = server
         #: The messages of the server up to its next `ReadyForQuery`, if the client does not get them.
-        self._kept: list[bytes] | None = None
+        self._buffered: list[bytes] | None = None
         self._is_ready = threading.Condition()
         #: The state of the session by the server's last `ReadyForQuery`: I(dle), T(ransaction), E(rror).
         self._state = b"I"
@@ -167,10 +167,10 @@ class _Session:
                         # Before the client can send its next query.
                         self._state = message[5:6]
                         self._responses += 1
-                    if self._kept is None:
+                    if self._buffered is None:
                         self._client.sendall(message)
                     else:
-                        self._kept.append(message)
+                        self._buffered.append(message)
                     self._is_ready.notify_all()
         with self._is_ready:
             self._has_ended = True
@@ -226,11 +226,11 @@ class _Session:
     def _ask(self, sql: str) -> list[bytes]:
         """Returns the server's response to a query, which the client does not get."""
         with self._is_ready:
-            self._kept = []
+            self._buffered = []
             responses = self._responses
             self._server.sendall(_message(b"Q", sql.encode() + b"\0"))
             self._is_ready.wait_for(lambda: self._responses > responses or self._has_ended)
-            found, self._kept = self._kept, None
+            found, self._buffered = self._buffered, None
             if self._has_ended:
                 raise EOFError
             return found

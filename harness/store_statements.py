@@ -79,12 +79,12 @@ def _has(message: str, pieces: Sequence[str]) -> bool:
 def _without_aliases(names: Sequence[str]) -> list[str]:
     """Returns the names without those of statements that are imported from another module, or part of another."""
     sql_by_name = writing_statements()
-    kept: list[str] = []
+    distinct: list[str] = []
     for name in names:
         sql = sql_by_name[name]
-        if any(sql_by_name[other] == sql for other in kept):
+        if any(sql_by_name[other] == sql for other in distinct):
             continue
         if any(other != name and sql in sql_by_name[other] and sql != sql_by_name[other] for other in names):
             continue
-        kept.append(name)
-    return kept
+        distinct.append(name)
+    return distinct

@@ -18,9 +18,9 @@ def python(requirements: Path) -> Path:
 
     Where they cannot be installed the test is skipped, and fails with CI set.
     """
-    wanted, kept = requirements.read_text(), _INSTALLED / "requirements.txt"
+    wanted, installed = requirements.read_text(), _INSTALLED / "requirements.txt"
     found = _INSTALLED / "bin" / "python"
-    if not kept.exists() or kept.read_text() != wanted:
+    if not installed.exists() or installed.read_text() != wanted:
         shutil.rmtree(_INSTALLED, ignore_errors=True)
         # This environment's pip, because to install one takes seconds. What is imported is compiled then.
         venv.create(_INSTALLED)
@@ -29,5 +29,5 @@ def python(requirements: Path) -> Path:
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=240)
         if done.returncode != 0:
             npm.leave_out(f"FastMCP cannot be installed: {done.stderr[-2_000:]}")
-        kept.write_text(wanted)
+        installed.write_text(wanted)
     return found

@@ -26,8 +26,8 @@ def packages(sources: Path = SOURCES) -> Path:
     if shutil.which("npm") is None:
         leave_out("npm is not installed")
     lock = (sources / "package-lock.json").read_bytes()
-    kept = installed / "package-lock.json"
-    if not kept.exists() or kept.read_bytes() != lock or not (installed / "complete").exists():
+    installed_lock = installed / "package-lock.json"
+    if not installed_lock.exists() or installed_lock.read_bytes() != lock or not (installed / "complete").exists():
         shutil.rmtree(installed, ignore_errors=True)
         installed.mkdir()
         for name in ("package.json", "package-lock.json"):

@@ -64,14 +64,14 @@ def excerpt() -> dict[str, Any]:
         raise SystemExit("ava: kubernetes-validate is needed: pip install kubernetes-validate")
     source = Path(found.origin).parent / "kubernetes-json-schema" / RELEASE / "_definitions.json"
     definitions = json.loads(source.read_text())["$defs"]
-    kept: dict[str, Any] = {}
+    definitions_used: dict[str, Any] = {}
     waiting = list(KINDS.values())
     while waiting:
         name = waiting.pop()
-        if name not in kept:
-            kept[name] = _without_descriptions(definitions[name])
-            waiting += re.findall(r'"#/\$defs/([^"]+)"', json.dumps(kept[name]))
-    return {"$comment": f"Kubernetes {RELEASE}, Apache-2.0", "$defs": dict(sorted(kept.items()))}
+        if name not in definitions_used:
+            definitions_used[name] = _without_descriptions(definitions[name])
+            waiting += re.findall(r'"#/\$defs/([^"]+)"', json.dumps(definitions_used[name]))
+    return {"$comment": f"Kubernetes {RELEASE}, Apache-2.0", "$defs": dict(sorted(definitions_used.items()))}
 
 
 def _without_descriptions(schema: Any) -> Any:

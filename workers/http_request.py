@@ -100,25 +100,25 @@ def _output(answer: HttpResponse) -> dict[str, Any]:
     headers = _fitting_headers(answer.headers)
     charset = charsets.declared_in(answer.headers.get("content-type", "")) or "utf-8"
     whole = answer.body.decode(charset, errors="replace")
-    kept = _fitting_string(whole, _MAX_JSON_BYTES - len(json.dumps(headers)))
+    fitting = _fitting_string(whole, _MAX_JSON_BYTES - len(json.dumps(headers)))
     return {
         "status": answer.status,
         "headers": headers,
-        "text": kept,
+        "text": fitting,
         "elapsed_ms": answer.elapsed_ms,
-        "truncated": answer.truncated or len(kept) < len(whole),
+        "truncated": answer.truncated or len(fitting) < len(whole),
     }
 
 
 def _fitting_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers that fit into their part of the output."""
-    kept: dict[str, str] = {}
+    fitting: dict[str, str] = {}
     capacity = _MAX_HEADER_JSON_BYTES
     for name, value in headers.items():
         capacity -= len(json.dumps({name: value}))
         if capacity >= 0:
-            kept[name] = value
-    return kept
+            fitting[name] = value
+    return fitting
 
 
 def _fitting_string(whole: str, capacity: int) -> str:

@@ -87,7 +87,7 @@ def _environ(handlers: list[str], root: Path, import_from: Sequence[str]) -> dic
     from ava.local import handler_folder
 
     # Without this process's settings, because tests must never reach its database.
-    kept = {
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if name.startswith(("AVA_WORKER_", "AVA_SLOTS"))
@@ -95,7 +95,7 @@ def _environ(handlers: list[str], root: Path, import_from: Sequence[str]) -> dic
     }
     python_path = os.pathsep.join([*import_from, *filter(None, [os.environ.get("PYTHONPATH", "")])])
     ours = {handler_folder.VARIABLE: str(root), "AVA_HANDLERS": ",".join(handlers), "PYTHONUNBUFFERED": "1"}
-    return {**kept, **ours, **({"PYTHONPATH": python_path} if python_path else {})}
+    return {**inherited, **ours, **({"PYTHONPATH": python_path} if python_path else {})}
 
 
 def _await_ready(process: ChildProcess, log: Path, url: str, headers: Mapping[str, str]) -> None:

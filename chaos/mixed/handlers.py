@@ -68,9 +68,9 @@ class _Player:
         self._record("ask", name, **more)
         return await _value(call())
 
-    def _got(self, act: Act, value: Any, *, is_kept: bool = True, **more: Any) -> None:
-        """Record an answer. `is_kept`: a later attempt gets the same one."""
-        self._record("got", act["name"], of=act["do"], value=value, kept=is_kept, **more)
+    def _got(self, act: Act, value: Any, *, is_journaled: bool = True, **more: Any) -> None:
+        """Record an answer. `is_journaled`: a later attempt gets the same one."""
+        self._record("got", act["name"], of=act["do"], value=value, journaled=is_journaled, **more)
 
     # The acts ------------------------------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class _Player:
                 lambda: self._env.wait_event("chaos.mixed", match, timeout=act["timeout"], key=act["name"]),
             )
         except WaitTimeout:
-            self._got(act, "timeout", is_kept=False)
+            self._got(act, "timeout", is_journaled=False)
             await self._branch(act, "timeout")
         else:
             self._got(act, event["id"])
@@ -137,7 +137,7 @@ class _Player:
         name = act["name"]
         given = {**act["input"], "of": [self._job_id, name, self._env.attempt]}
         child = await self._ask(name, lambda: self._env.trigger(act["worker"], given, key=name))
-        self._got(act, child.id, is_kept=False)
+        self._got(act, child.id, is_journaled=False)
         self._children[name] = child
 
     async def _play_refused(self, act: Act) -> None:
@@ -154,14 +154,14 @@ class _Player:
         try:
             outputs = await self._ask(act["name"], lambda: self._env.wait(*children, return_exceptions=True, **options))
         except WaitTimeout:
-            self._got(act, "timeout", is_kept=False)
+            self._got(act, "timeout", is_journaled=False)
         else:
             self._got_outputs(act, act["names"], outputs)
 
     async def _play_any(self, act: Act) -> None:
         children = [self._children[name] for name in act["names"]]
         first = await self._ask(act["name"], lambda: self._env.wait_any(*children, key=act["name"]))
-        self._got(act, first.id, is_kept=False)
+        self._got(act, first.id, is_journaled=False)
 
     async def _play_map(self, act: Act) -> None:
         names = [f"{act['name']}[{n}]" for n in range(act["count"])]
@@ -172,8 +172,8 @@ class _Player:
 
     def _got_outputs(self, act: Act, names: list[str], outputs: Any) -> None:
         values = [each.child.status if isinstance(each, ChildFailed) else each["run"] for each in outputs]
-        is_kept = not any(isinstance(each, ChildFailed) for each in outputs)
-        self._got(act, values, is_kept=is_kept, names=names)
+        is_journaled = not any(isinstance(each, ChildFailed) for each in outputs)
+        self._got(act, values, is_journaled=is_journaled, names=names)
 
     async def _play_gather(self, act: Act) -> None:
         """Play programs side by side, which only an async handler can."""

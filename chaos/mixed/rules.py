@@ -47,16 +47,16 @@ def an_answer_holds_within_an_attempt(history: History) -> Iterator[str]:
                 yield f"{job_id}: {name!r} of attempt {attempt} was {_values(answers)}"
 
 
-def a_kept_answer_holds_in_later_attempts(history: History) -> Iterator[str]:
+def a_journaled_answer_holds_in_later_attempts(history: History) -> Iterator[str]:
     """A new attempt keeps steps, completed children, finished sleeps and events."""
     for job_id in history.runs:
         by_name: dict[str, list[Fact]] = defaultdict(list)
         for (_, name), answers in _answers(history, job_id).items():
             by_name[name] += answers
         for name, answers in by_name.items():
-            after_kept = list(itertools.dropwhile(lambda answer: not answer.more.get("kept"), answers))
-            if len({_shown(answer.value) for answer in after_kept}) > 1:
-                yield f"{job_id}: {name!r} was {_values(after_kept)} in one attempt after the other"
+            journaled_answers = list(itertools.dropwhile(lambda answer: not answer.more.get("journaled"), answers))
+            if len({_shown(answer.value) for answer in journaled_answers}) > 1:
+                yield f"{job_id}: {name!r} was {_values(journaled_answers)} in one attempt after the other"
 
 
 def _answers(history: History, job_id: str) -> dict[tuple[int, str], list[Fact]]:
@@ -195,7 +195,7 @@ RULES: tuple[Rule, ...] = (
     no_run_acts_after_a_later_one_began,
     no_job_acts_after_its_end,
     an_answer_holds_within_an_attempt,
-    a_kept_answer_holds_in_later_attempts,
+    a_journaled_answer_holds_in_later_attempts,
     a_branch_is_taken_once,
     an_event_is_got_once,
     a_step_gives_what_its_function_returned,

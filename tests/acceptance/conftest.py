@@ -96,8 +96,10 @@ def nodes(_without_nodes: System) -> Iterator[System]:
         if not node.child.wait(15):
             node.child.kill()
     others = [process for process in system.processes if process not in stopped]
-    kept = {process.pid for process in others} | {child.pid for process in others for child in process.children}
-    wait_until(lambda: {process.pid for process in system.leftovers()} <= kept, what="no process of a node is left")
+    remaining = {process.pid for process in others} | {child.pid for process in others for child in process.children}
+    wait_until(
+        lambda: {process.pid for process in system.leftovers()} <= remaining, what="no process of a node is left"
+    )
 
 
 @pytest.fixture

@@ -90,13 +90,13 @@ def repeated_killed(input: dict[str, Any], env: Env) -> Any:
     return env.attempt
 
 
-_kept: list[bytes] = []
+_retained: list[bytes] = []
 
 
 @worker("m_keeps")
 def keeps(input: dict[str, Any]) -> Any:
     """Leave memory behind in the process. It has no limit."""
-    _kept.append(b"x" * (input["mb"] * _MIB))
+    _retained.append(b"x" * (input["mb"] * _MIB))
     return os.getpid()
 
 

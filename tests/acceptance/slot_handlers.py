@@ -206,12 +206,12 @@ def slot_beside(input: dict[str, Any]) -> dict[str, Any]:
 @worker("slot_hold", concurrent=True)
 async def slot_hold(input: dict[str, Any]) -> int:
     """Keep memory for good, in MiB."""
-    _kept.append(bytearray(int(input["mb"]) * 1024 * 1024))
+    _retained.append(bytearray(int(input["mb"]) * 1024 * 1024))
     await asyncio.sleep(1)
     return os.getpid()
 
 
-_kept: list[bytearray] = []
+_retained: list[bytearray] = []
 
 
 @worker("slot_tick", concurrent=True)

@@ -306,8 +306,8 @@ def test_a_handlers_process_opens_the_memory_of_no_process_with_the_services_key
     sender = fleet.start_sender()
     wait_until(lambda: "Webhook sender started" in sender.output, what="the sender runs")
     assert fleet.api is not None
-    kept = [fleet.api, *fleet.dispatchers, sender]
-    pids = [pid for each in kept for pid in (each.pid, *(child.pid for child in each.children))]
+    living = [fleet.api, *fleet.dispatchers, sender]
+    pids = [pid for each in living for pid in (each.pid, *(child.pid for child in each.children))]
     assert len(pids) >= 4
     record, _ = run(fleet, "wkr_t_open_memory", pids=pids)
     assert record["output"] == {"opened": []}

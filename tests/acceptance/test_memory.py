@@ -88,13 +88,13 @@ def test_retry_on_repeats_no_other_error(system: System) -> None:
 
 def test_what_other_runs_keep_in_a_process_does_not_stop_a_run_with_a_limit(system: System) -> None:
     """Otherwise a job would fail because of what a job of another tenant has left in the process."""
-    kept = set[int]()
+    pids = set[int]()
     # Until both processes have kept something.
     for _ in range(6):
         record = run(system, "keeps", mb=LIMIT_MB)
         assert record["status"] == "completed", record
-        kept.add(record["output"])
-        if len(kept) == 2:
+        pids.add(record["output"])
+        if len(pids) == 2:
             break
     taken = [run(system, "takes", mb=60, seconds=1.2) for _ in range(2)]
     assert [record["status"] for record in taken] == ["completed"] * 2, taken

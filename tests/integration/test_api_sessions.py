@@ -210,10 +210,13 @@ def test_a_users_many_sessions_end_its_own_oldest_and_lock_nobody_out(
 
 def test_a_key_with_the_name_of_another_user_ends_the_sessions_of_the_key_alone(api: Api) -> None:
     admin, theirs, others = sign_in(api), _key(api), _key(api)
-    kept, own = sign_in(api, {**others, "x-user-id": "usr_test"}), sign_in(api, {**theirs, "x-user-id": "usr_any"})
+    theirs_too, own = (
+        sign_in(api, {**others, "x-user-id": "usr_test"}),
+        sign_in(api, {**theirs, "x-user-id": "usr_any"}),
+    )
     forged = api.request("DELETE", "/v1/ava/sessions", headers={**theirs, "x-user-id": "usr_test"})
     assert forged.get_json()["data"] == {"ended": 1}
-    answers = [with_cookie(api, "GET", JOBS, cookie).status_code for cookie in (admin, kept, own)]
+    answers = [with_cookie(api, "GET", JOBS, cookie).status_code for cookie in (admin, theirs_too, own)]
     assert answers == [200, 200, 401]
     assert api.request("DELETE", "/v1/ava/sessions").get_json()["data"] == {"ended": 1}, "not those of keys"
 

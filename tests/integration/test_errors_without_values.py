@@ -30,7 +30,7 @@ def test_an_error_holds_no_value(database_url: str, way: str) -> None:
     for failure, statement in _FAILING.items():
         database = Database(database_url, name="test", statement_seconds=0.1)
         dedicated = database.dedicated()
-        ways: dict[str, Any] = {"dedicated": lambda kept=dedicated: kept, "prepared": database.connect}
+        ways: dict[str, Any] = {"dedicated": lambda connection=dedicated: connection, "prepared": database.connect}
         checkout: AbstractContextManager[Connection] = ways.get(way, getattr(database, way, None))()
         with pytest.raises((StatementFailed, DatabaseUnavailable)) as caught, checkout as connection:
             _run(connection, statement, is_prepared=way == "prepared")

@@ -112,8 +112,8 @@ def test_an_expired_job_frees_its_key_and_is_retried_with_the_same_seconds(api: 
 def test_the_expiry_of_a_debounced_job_counts_from_its_due_time(api: Api) -> None:
     first = api.trigger(expires_in_seconds=60, debounce={"key": "k", "seconds": 500})
     assert _seconds(first, "scheduled_at") == 60
-    kept = api.trigger(expires_in_seconds=70, debounce={"key": "k", "seconds": 900, "keep": "first"})
-    assert (kept["id"], _seconds(kept, "scheduled_at")) == (first["id"], 60)
+    debounced = api.trigger(expires_in_seconds=70, debounce={"key": "k", "seconds": 900, "keep": "first"})
+    assert (debounced["id"], _seconds(debounced, "scheduled_at")) == (first["id"], 60)
     last = api.trigger(expires_in_seconds=70, debounce={"key": "k", "seconds": 900})
     assert (last["id"], _seconds(last, "scheduled_at")) == (first["id"], 70)
 

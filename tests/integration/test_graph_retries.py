@@ -114,8 +114,8 @@ def test_retention_passes_over_an_output_that_a_retry_at_this_moment_reads(graph
 def test_retention_keeps_an_output_of_a_graph_that_is_retried_after_its_look(graphs: Graphs) -> None:
     jobs = _failed_reader(graphs)
     with graphs.api.database.connect() as connection:
-        kept = old_jobs.job_retention(connection, default=0.0)
-        looked = old_jobs.scan(connection, kept, after=old_jobs.FIRST_POSITION, limit=100)
+        retention = old_jobs.job_retention(connection, default=0.0)
+        looked = old_jobs.scan(connection, retention, after=old_jobs.FIRST_POSITION, limit=100)
         retried = _retry(graphs, jobs["b"])
         old_jobs.delete_lines(connection, looked, limit=100)
         old_jobs.delete(connection, looked)

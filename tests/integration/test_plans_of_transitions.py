@@ -111,5 +111,5 @@ def test_the_plan_of_a_look_is_kept(backlog: Backlog) -> None:
             assert window.floor is not None
             known = polls.read(connection, {(window.queue, window.priority): window.floor}, **at)
             assert [each.has_backlog for each in known.windows] == [True]
-        kept = connection.exec_driver_sql("SELECT name, custom_plans FROM pg_prepared_statements").all()
-    assert ("ava_read_poll", 0) in {tuple(row) for row in kept}
+        prepared = connection.exec_driver_sql("SELECT name, custom_plans FROM pg_prepared_statements").all()
+    assert ("ava_read_poll", 0) in {tuple(row) for row in prepared}

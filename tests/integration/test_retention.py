@@ -62,8 +62,8 @@ def test_a_job_is_kept_as_its_worker_says_else_its_tenant_else_the_installation(
     _write_lines(stored, lines=2)
     duty = _of_jobs(stored.database)
     assert duty.run_once(0) == 60, "20 jobs with 2 lines each"
-    kept = "SELECT tenant_id, count(*) FROM jobs GROUP BY 1 ORDER BY 1"
-    assert stored.run(kept) == [("ten_long", 10), ("ten_other", 10)]
+    remaining = "SELECT tenant_id, count(*) FROM jobs GROUP BY 1 ORDER BY 1"
+    assert stored.run(remaining) == [("ten_long", 10), ("ten_other", 10)]
     assert stored.run("SELECT count(*) FROM job_logs") == [(40,)]
     # What is kept is looked at again after a pause alone.
     assert duty.run_once(0) == 0
@@ -71,7 +71,7 @@ def test_a_job_is_kept_as_its_worker_says_else_its_tenant_else_the_installation(
     assert duty.run_once(0) == 0
     # The worker's own days count before those of the tenant.
     assert _of_jobs(stored.database).run_once(0) == 30
-    assert stored.run(kept) == [("ten_other", 10)]
+    assert stored.run(remaining) == [("ten_other", 10)]
 
 
 _SLOW_DISK = """

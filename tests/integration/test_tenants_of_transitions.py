@@ -114,9 +114,9 @@ def test_retention_deletes_the_lines_and_the_job_of_the_tenant_alone(stored: Bac
         "UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(),"
         " stop_status = 'cancelled', completed_at = now() - interval '9 days'"
     )
-    kept = old_jobs.JobRetention(default=1, shortest=1, longest=2)
+    retention = old_jobs.JobRetention(default=1, shortest=1, longest=2)
     with stored.database.connect() as connection:
-        found = old_jobs.scan(connection, kept, after=old_jobs.FIRST_POSITION, limit=10)
+        found = old_jobs.scan(connection, retention, after=old_jobs.FIRST_POSITION, limit=10)
         ((tenant_id, uuid),) = found.old
         others = old_jobs.Scanned(count=1, old=[("ten_of_others", uuid)], oldest=[], position=found.position)
         assert (old_jobs.delete_lines(connection, others, limit=9), old_jobs.delete(connection, others)) == (0, 0)

@@ -176,9 +176,9 @@ def test_every_field_of_the_api_has_one_form_and_each_payload_is_known_as_one(fi
     assert found["sent"].keys() == names.keys()
     assert found["received"].keys() == set(names.values())
     for name, camel in names.items():
-        is_kept = [found["sent"][name] == sent[camel], found["received"][camel] == received[name]]
-        assert name not in payloads or is_kept == [True, True], name
-        assert name not in records or is_kept == [False, False], name
+        is_unchanged = [found["sent"][name] == sent[camel], found["received"][camel] == received[name]]
+        assert name not in payloads or is_unchanged == [True, True], name
+        assert name not in records or is_unchanged == [False, False], name
 
 
 def _fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -156,10 +156,10 @@ def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
     assert _admitted(backlog) == 160
     keys = [key for (key,) in backlog.run("SELECT DISTINCT limit_key FROM jobs")]
     before = sum(backlog.rows_read())
-    kept = backlog.database.dedicated()
-    with limit_keys.locked_key_states(kept, keys, dead_after_seconds=14, max_next=50) as (connection, states):
+    dedicated = backlog.database.dedicated()
+    with limit_keys.locked_key_states(dedicated, keys, dead_after_seconds=14, max_next=50) as (connection, states):
         look = polls.read(connection, count_up_to=10, dead_after_seconds=14, max_keys=100)
-    kept.close()
+    dedicated.close()
     assert sorted(look.limit_keys) == sorted(keys)
     assert {(state.taken, state.unstarted, state.capacity) for state in states} == {(4, 4, 0)}
     assert sum(backlog.rows_read()) - before < 40 * 10

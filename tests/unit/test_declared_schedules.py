@@ -58,10 +58,10 @@ def test_a_declaration_creates_changes_and_its_absence_removes() -> None:
 def test_of_nodes_with_one_module_the_newest_decides() -> None:
     newer, older = node("tasks", nightly="0 4 * * *"), node("tasks", nightly="0 3 * * *", weekly="0 0 * * 0")
     assert planned([newer, older]) == (["wkr_nightly 0 4 * * *"], [], [])
-    kept = exists("tasks", "nightly", "0 4 * * *"), exists("tasks", "weekly", "0 0 * * 0")
-    assert planned([newer, older], *kept) == ([], [], ["wkr_weekly"])
+    existing = exists("tasks", "nightly", "0 4 * * *"), exists("tasks", "weekly", "0 0 * * 0")
+    assert planned([newer, older], *existing) == ([], [], ["wkr_weekly"])
     # The newer one is gone: the older one is the newest that lives.
-    assert planned([older], kept[0])[:2] == (["wkr_weekly 0 0 * * 0"], ["wkr_nightly 0 3 * * *"])
+    assert planned([older], existing[0])[:2] == (["wkr_weekly 0 0 * * 0"], ["wkr_nightly 0 3 * * *"])
 
 
 def test_a_schedule_stays_while_no_live_node_has_its_module() -> None:

@@ -25,19 +25,19 @@ Capture = Callable[[Callable[[], object]], list[tuple[LogLevel, str]]]
 @contextmanager
 def redirected(log: JobLog, *, captures_subprocesses: bool = False, mask: SecretMask | None = None) -> Iterator[None]:
     """Redirect the descriptors. They are restored as `ProcessState` does it, and nothing else is left open."""
-    kept = {number: os.dup(number) for number in (1, 2)}
+    duplicates = {number: os.dup(number) for number in (1, 2)}
     before = set(os.listdir("/proc/self/fd"))
     pipes = redirect(log, captures_subprocesses=captures_subprocesses, mask=mask)
     assert pipes is not None
     try:
         yield
     finally:
-        for number, file in kept.items():
+        for number, file in duplicates.items():
             os.dup2(file, number)
         pipes.close()
     # A collection of garbage may close what an earlier test of this process left, so fewer is no fault.
     assert set(os.listdir("/proc/self/fd")) <= before
-    for file in kept.values():
+    for file in duplicates.values():
         os.close(file)
 
 

@@ -214,14 +214,14 @@ def test_the_runs_of_a_group_are_given_and_rescued_together(node: Node) -> None:
 def test_what_a_lost_process_has_left_is_killed_but_no_process_of_the_pool(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept: list[Any] = []
+    excepted: list[Any] = []
 
     def kill_children(*, keep: frozenset[int]) -> None:
-        kept.append(keep)
+        excepted.append(keep)
 
     monkeypatch.setattr(process_tree, "kill_children", kill_children)
     node.receive().on_failure(_info(WorkerLostError("signal 9")))
-    assert kept == [frozenset({PID + 1})]
+    assert excepted == [frozenset({PID + 1})]
 
 
 def test_a_cancelled_job_is_shown_as_revoked(node: Node) -> None:

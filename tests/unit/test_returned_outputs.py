@@ -25,11 +25,11 @@ def test_a_handler_returns_a_child_and_what_its_waits_returned() -> None:
     def handler(input: Input, env: Env) -> dict[str, Any]:
         children = [env.trigger("square", {"n": n}, key=str(n)) for n in (2, 3)]
         squares = env.wait(*children)
-        kept = env.step("kept", lambda: {"squares": squares})
+        stored = env.step("kept", lambda: {"squares": squares})
         more = env.trigger("square", {"n": sum(squares), "squares": squares}, key="more")
         failed = env.wait(env.trigger("bad"), return_exceptions=True, key="failed")
         many = env.map("square", ({"n": n} for n in range(250)))
-        return {"kept": kept, "child": children[0], "one": (1, [env.wait(more)]), "failed": failed, "many": many}
+        return {"kept": stored, "child": children[0], "one": (1, [env.wait(more)]), "failed": failed, "many": many}
 
     result = _run(handler, children={"square": lambda input: input["n"] ** 2, "bad": ValueError("no")})
     assert result.status == "completed", result.error

@@ -302,8 +302,8 @@ def test_an_interruption_that_python_drops_is_repeated(process: Process) -> None
     assert process.sigterms == 2
 
 
-@pytest.mark.parametrize("is_kept", [True, False])
-def test_a_stop_cancels_the_task_of_an_async_handler(process: Process, is_kept: bool) -> None:
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_stop_cancels_the_task_of_an_async_handler(process: Process, returns: bool) -> None:
     async def handle(_input: dict[str, Any], env: Env) -> dict[str, bool]:
         stopper.handler_runs.set()
         try:
@@ -311,7 +311,7 @@ def test_a_stop_cancels_the_task_of_an_async_handler(process: Process, is_kept: 
         except asyncio.CancelledError:
             # The loop goes on, so that the handler can clean up.
             await asyncio.sleep(0)
-            if not is_kept:
+            if not returns:
                 raise
         return {"cancelled": env.cancelled}
 
@@ -320,7 +320,7 @@ def test_a_stop_cancels_the_task_of_an_async_handler(process: Process, is_kept: 
         process.call(run)
     assert run.end is not None
     assert run.end.status is Status.CANCELLED
-    assert run.end.output_json == ('{"cancelled":true}' if is_kept else None)
+    assert run.end.output_json == ('{"cancelled":true}' if returns else None)
     assert run.log.is_empty, "the CancelledError of a stopped handler is no error"
 
 

@@ -19,7 +19,7 @@ def _at(seconds: float) -> datetime:
     return _DUE + timedelta(seconds=seconds)
 
 
-def _kept(
+def _ended(
     run_no: int, began: float, ended: float, ending: Ending, used: RunUsage = NO_USAGE, wait_ms: int | None = None
 ) -> EndedJobRun:
     return EndedJobRun(
@@ -34,7 +34,7 @@ def test_a_job_that_was_never_claimed_has_no_run() -> None:
 
 def test_the_outcomes_have_the_names_of_the_api() -> None:
     endings = (Ending.RETRIED, Ending.WAITED, Ending.DEFERRED, Ending.LOST)
-    runs = [retained_run(_kept(no, 1, 3.9999, ending), _JOB) for no, ending in enumerate(endings, 1)]
+    runs = [retained_run(_ended(no, 1, 3.9999, ending), _JOB) for no, ending in enumerate(endings, 1)]
     assert [run.outcome for run in runs] == ["failed", "waits", "put_off", "lost"]
     # Whole milliseconds, as the sum in the job's record.
     assert {run.duration_ms for run in runs} == {2_999}
@@ -58,7 +58,7 @@ def test_each_of_several_runs_has_used_what_it_has() -> None:
         wait_ms=2_000,
     )  # fmt: skip
     assert job.usage == {"cpu_ms": 9, "peak_memory_mb": 80, "wait_ms": 7_000}
-    first = retained_run(_kept(1, 2, 5, Ending.RETRIED, RunUsage(cpu_us=9_000, peak_memory_mb=80), 2_000), job)
+    first = retained_run(_ended(1, 2, 5, Ending.RETRIED, RunUsage(cpu_us=9_000, peak_memory_mb=80), 2_000), job)
     last = own_run(job)
     assert last
     assert [(run.cpu_ms, run.peak_memory_mb, run.wait_ms) for run in (first, last)] == [

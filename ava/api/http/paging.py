@@ -238,11 +238,11 @@ def page_of(
 
 def within_response(records: Iterable[str]) -> list[str]:
     """Return the first strings that fit into a response, and at least one."""
-    kept: list[str] = []
+    fitting: list[str] = []
     size = 0
     for record in records:
         size += len(record) if record.isascii() else len(record.encode())
-        if kept and size > RESPONSE_BYTES.value:
+        if fitting and size > RESPONSE_BYTES.value:
             break
-        kept.append(record)
-    return kept
+        fitting.append(record)
+    return fitting

@@ -28,7 +28,7 @@ _NOT_TAKEN_ALONG = (
 )
 #: The end of a message that counts more invalid fields; here each of them gets its own line.
 _MORE = re.compile(r" \(\d+ more in fields\)$")
-_KEPT = ("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_FORWARDED = ("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 #: The WSGI environment's key for the name of the calling tool or method, which the audit trail stores.
 TOOL = "ava.mcp_tool"
 
@@ -109,15 +109,15 @@ def ask(
         response = app.full_dispatch_request()
         try:
             status, content = response.status_code, response.get_data(as_text=True)
-            kept = {name: response.headers[name] for name in _KEPT if name in response.headers}
+            forwarded = {name: response.headers[name] for name in _FORWARDED if name in response.headers}
         finally:
             response.close()
-    g.mcp_headers = kept
+    g.mcp_headers = forwarded
     record_size(len(content))
     parsed = outside_loop(lambda: json.loads(content))
     if status < 400:
         return RestResponse(data=parsed["data"], pagination=parsed.get("pagination", {}))
-    raise _failure(status, parsed["error"], kept)
+    raise _failure(status, parsed["error"], forwarded)
 
 
 def _failure(status: int, error: Mapping[str, Any], headers: Mapping[str, str]) -> AvaError:

@@ -100,7 +100,7 @@ def _tolerance(**rest: Any) -> WholeNumber:
     return WholeNumber(minimum=1, maximum=MAX_TOLERANCE_SECONDS, metadata=_TOLERANCE, **rest)
 
 
-def _kept(default: int, description: str) -> WholeNumber:
+def _seconds_valid(default: int, description: str) -> WholeNumber:
     return WholeNumber(
         minimum=0, maximum=_MAX_KEPT_SECONDS, load_default=default, metadata={"description": description}
     )
@@ -159,7 +159,7 @@ class HookChangeBody(Strict):
     secret = _HookSecret(
         metadata={"description": "A new secret. Earlier secrets stay valid for `keep_secret_seconds`."}
     )
-    keep_secret_seconds = _kept(_DAY_SECONDS, "Seconds for which the earlier secrets stay valid.")
+    keep_secret_seconds = _seconds_valid(_DAY_SECONDS, "Seconds for which the earlier secrets stay valid.")
     verifier = _Row(metadata=_ROW)
     worker_id = ClientId("wkr", allow_none=True, metadata=_WORKER)
     event_type = EventTypeField(allow_none=True, metadata=_TYPE)
@@ -177,16 +177,16 @@ class HookChangeBody(Strict):
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> HookChangeRequest:
         values = rules_renamed(values)
-        secret, kept = values.pop("secret", None), values.pop("keep_secret_seconds")
+        secret, keep_seconds = values.pop("secret", None), values.pop("keep_secret_seconds")
         if "verifier" in values:
             values["custom"] = values.pop("verifier")
-        return HookChangeRequest(changes=values, secret=secret, keep_secret_seconds=kept)
+        return HookChangeRequest(changes=values, secret=secret, keep_secret_seconds=keep_seconds)
 
 
 class HookRotateBody(Strict):
     """Options for a hook's new URL."""
 
-    keep_seconds = _kept(0, "Seconds for which the previous address stays valid.")
+    keep_seconds = _seconds_valid(0, "Seconds for which the previous address stays valid.")
 
     @post_load
     def _seconds(self, values: dict[str, Any], **_: Any) -> int:

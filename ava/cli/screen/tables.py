@@ -45,13 +45,13 @@ def table_lines(columns: Sequence[Column], records: Iterable[Any], *, is_wide: b
     """Return the lines of a table, the titles first."""
     columns = [column for column in columns if is_wide or not column.is_wide]
     values = [[column.value(record) for column in columns] for record in records]
-    kept = [
+    shown_columns = [
         number
         for number, column in enumerate(columns)
         if is_wide or not column.is_optional or any(row[number] not in (None, "") for row in values)
     ]
-    columns = [columns[number] for number in kept]
-    values = [[row[number] for number in kept] for row in values]
+    columns = [columns[number] for number in shown_columns]
+    values = [[row[number] for number in shown_columns] for row in values]
     titles = [_title(column, number, values) for number, column in enumerate(columns)]
     rows = [[_cell(value, is_wide) for value in row] for row in values]
     widths = [max(map(width_of, cells)) for cells in zip(titles, *rows, strict=True)]
@@ -77,8 +77,8 @@ def _fitted(columns: Sequence[Column], widths: Sequence[int]) -> tuple[list[int]
         if column.may_be_below and fitting[number] < min(widths[number], _MIN_BESIDE)
     ]
     beside = [number for number in range(len(columns)) if number not in below]
-    kept = fit([widths[number] for number in beside], [bounds[number] for number in beside], terminal_width())
-    return beside, below, kept
+    shown_columns = fit([widths[number] for number in beside], [bounds[number] for number in beside], terminal_width())
+    return beside, below, shown_columns
 
 
 def fit(widths: Sequence[int], min_widths: Sequence[int | None], max_width: int) -> list[int]:

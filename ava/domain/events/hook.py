@@ -96,22 +96,24 @@ def stored_headers(headers: Mapping[str, str], verifier: Verifier) -> dict[str, 
     `Referer` or a proxy's header may contain the hook's full URL. Signatures are retained, because a signature proves
     only one body and a replayed delivery is verified again.
     """
-    kept = (verifier.header, verifier.time_header)
+    signing_names = (verifier.header, verifier.time_header)
     is_signed = verifier.secret_header is None
     return {
-        name: without_secrets(value) if (is_signed and name in kept) or not _is_secret(name, verifier) else HIDDEN
+        name: without_secrets(value)
+        if (is_signed and name in signing_names) or not _is_secret(name, verifier)
+        else HIDDEN
         for name, value in headers.items()
     }
 
 
 def within_bytes(headers: Mapping[str, str], max_bytes: int) -> dict[str, str]:
     """Drop the longest headers until all fit into `max_bytes`."""
-    kept: set[str] = set()
+    fitting: set[str] = set()
     for name in sorted(headers, key=lambda name: len(headers[name])):
         if (max_bytes := max_bytes - len(name) - len(headers[name])) < 0:
             break
-        kept.add(name)
-    return {name: value for name, value in headers.items() if name in kept}
+        fitting.add(name)
+    return {name: value for name, value in headers.items() if name in fitting}
 
 
 def _is_secret(name: str, verifier: Verifier) -> bool:

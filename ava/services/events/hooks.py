@@ -180,7 +180,7 @@ class Hooks:
                 sealed = self._sealer.of_tenant(caller.tenant_id).seal(secret)
                 new_secrets = [
                     {"sealed": sealed, "until": None},
-                    *_kept(stored, now, now + timedelta(seconds=keep_secret_seconds)),
+                    *_previous_secrets(stored, now, now + timedelta(seconds=keep_secret_seconds)),
                 ][:MAX_SECRETS]
             done = hooks.change(connection, changed, secrets=new_secrets)
         self._known.clear()
@@ -309,15 +309,15 @@ def _base64(key: bytes) -> str:
     return base64.b64encode(key).decode()
 
 
-def _kept(stored: Sequence[Mapping[str, Any]], now: datetime, until: datetime) -> list[dict[str, Any]]:
+def _previous_secrets(stored: Sequence[Mapping[str, Any]], now: datetime, until: datetime) -> list[dict[str, Any]]:
     """Return the previous secrets, each valid until `until` or its own earlier expiry."""
-    kept: list[dict[str, Any]] = []
+    previous: list[dict[str, Any]] = []
     for each in stored:
         own = None if each["until"] is None else datetime.fromisoformat(each["until"])
         end = until if own is None else min(own, until)
         if end > now:
-            kept.append({"sealed": each["sealed"], "until": end.isoformat()})
-    return kept
+            previous.append({"sealed": each["sealed"], "until": end.isoformat()})
+    return previous
 
 
 def _show(connection: Connection, caller: Caller, hook_id: str) -> Hook:

@@ -173,7 +173,7 @@ class Receiving:
         """
         self._jobs.creator.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(request.body))
         is_skipped = hook.paused is not None and arrival.replay_of is None
-        keys = [] if may_repeat else _dedupe_keys(hook, request, now=now, is_kept=not is_skipped)
+        keys = [] if may_repeat else _dedupe_keys(hook, request, now=now, is_stored=not is_skipped)
         spec = _spec(hook, data_json, arrival)
         matches = not is_skipped and (hook.pattern is None or hook.matches(_unsaved_record(hook, spec)))
         arrived = hook_deliveries.accept(
@@ -309,16 +309,16 @@ def make_arrival(hook: Hook, request: Received, address: str, replay_of: str | N
     )
 
 
-def _dedupe_keys(hook: Hook, request: Received, *, now: float, is_kept: bool) -> list[tuple[bytes, float]]:
+def _dedupe_keys(hook: Hook, request: Received, *, now: float, is_stored: bool) -> list[tuple[bytes, float]]:
     """Return the deduplication keys of a request, each with its validity in seconds.
 
-    Those of a skipped delivery (not `is_kept`) are only compared with earlier ones: it has started nothing, so its
+    Those of a skipped delivery (not `is_stored`) are only compared with earlier ones: it has started nothing, so its
     replay, or the sender's next try, is no duplicate of it.
     """
     keys = verification.dedupe_keys(
         hook.verifier, hook.dedupe, request, now=now, tolerance_seconds=hook.tolerance_seconds
     )
-    return [(digest, seconds if is_kept else 0.0) for digest, seconds in keys]
+    return [(digest, seconds if is_stored else 0.0) for digest, seconds in keys]
 
 
 def _event_type(hook: Hook, request: Received) -> str:

@@ -86,7 +86,7 @@ def _declare(checked: CheckedApp) -> list[str]:
 def _drop_trace_lines(names: set[str]) -> None:
     """Drop Celery's log lines about these tasks, because each job's log already contains the outcome."""
 
-    def is_kept(record: logging.LogRecord) -> bool:
+    def is_wanted(record: logging.LogRecord) -> bool:
         return not (isinstance(record.args, Mapping) and record.args.get("name") in names)
 
-    logging.getLogger("celery.app.trace").addFilter(is_kept)
+    logging.getLogger("celery.app.trace").addFilter(is_wanted)

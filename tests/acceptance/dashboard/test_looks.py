@@ -92,8 +92,8 @@ def filled(running: System) -> Iterator[dict[str, Any]]:
     hook = {"url": f"{running.url}/livez", "events": ["ava.job.failed"], "secret": "made up, a secret"}
     pattern = {"worker_id": "wkr_echo", "cron": "0 3 * * *", "timezone": "Europe/Berlin", "name": "Nightly"}
     key = {"name": "deploy", "role": "tenant-user"}
-    kept = [("/v1/webhooks", hook), ("/v1/ava/schedules", pattern), ("/v1/ava/keys", key)]
-    ids = [(path, running.post(path, json=body).json()["data"]["id"]) for path, body in kept]
+    records = [("/v1/webhooks", hook), ("/v1/ava/schedules", pattern), ("/v1/ava/keys", key)]
+    ids = [(path, running.post(path, json=body).json()["data"]["id"]) for path, body in records]
     for job in made:
         running.wait_for(job["id"], "completed", "failed", seconds=60)
     yield running.show(made[-1]["id"])

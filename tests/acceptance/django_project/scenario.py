@@ -112,29 +112,31 @@ def cancels():
 
 
 def outbox():
-    kept, results = [], {}
+    enqueued, results = [], {}
     with transaction.atomic():
-        kept.append(tasks.receipt.enqueue(1))
+        enqueued.append(tasks.receipt.enqueue(1))
     try:
         with transaction.atomic():
-            kept.append(tasks.receipt.enqueue(2))
+            enqueued.append(tasks.receipt.enqueue(2))
             raise RuntimeError
     except RuntimeError:
         pass
     cancelled, said = tasks.receipt.enqueue(3), StringIO()
     task_backends["outbox"].cancel(cancelled)
-    kept[0].refresh()
-    results["before"] = kept[0].status.value
-    results["rolled_back"] = _error_of(lambda: tasks.receipt.get_result(kept[1].id), TaskResultDoesNotExist) is not None
+    enqueued[0].refresh()
+    results["before"] = enqueued[0].status.value
+    results["rolled_back"] = (
+        _error_of(lambda: tasks.receipt.get_result(enqueued[1].id), TaskResultDoesNotExist) is not None
+    )
     call_command("ava_outbox", "--once", "--backend", "outbox", stdout=said)
     results["said"] = said.getvalue()
-    results["sent"] = _shown(_finished(kept[0]))
+    results["sent"] = _shown(_finished(enqueued[0]))
     cancelled.refresh()
     results["cancelled"] = _shown(cancelled)
     backend = task_backends["outbox"]
-    again = _finished(backend.retry(kept[0]))
-    read = backend.get_result(kept[0].id)
-    results["retried"] = [again.id != read.id, read.enqueued_at == kept[0].enqueued_at, _shown(read)]
+    again = _finished(backend.retry(enqueued[0]))
+    read = backend.get_result(enqueued[0].id)
+    results["retried"] = [again.id != read.id, read.enqueued_at == enqueued[0].enqueued_at, _shown(read)]
     results["never_enqueued"] = [_error_of(lambda: backend.retry(cancelled), InvalidTask)]
     waits = tasks.receipt.enqueue(4)
     results["never_enqueued"].append(_error_of(lambda: backend.retry(waits), InvalidTask))

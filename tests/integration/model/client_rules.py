@@ -206,8 +206,8 @@ def _trigger_debounced(history: History, tenant: str, worker_id: str) -> None:
 
 
 def _defer(history: History, job: JobState, spec: JobSpec, due: float) -> JobState:
-    kept = None if job.expires is None else due + job.expires - (job.due or 0.0)
-    job = replace(job, due=due, expires=kept)
+    expires = None if job.expires is None else due + job.expires - (job.due or 0.0)
+    job = replace(job, due=due, expires=expires)
     if spec.debounce is None or spec.debounce.keep is Keep.FIRST:
         return job
     wanted = new_job(history, job.tenant, spec, due=due)

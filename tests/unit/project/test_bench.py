@@ -64,7 +64,7 @@ def test_a_bound_of_a_ratio_is_kept_or_missed() -> None:
 
 
 def test_the_table_says_why_a_peer_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    results = table.Table(is_kept=False)
+    results = table.Table(is_stored=False)
     results.note("drain, beside a peer", "it is not measured: no wheel")
     results.show()
     assert "| drain, beside a peer | it is not measured: no wheel |" in capsys.readouterr().out

@@ -53,8 +53,8 @@ class Recorder:
         )
 
 
-def got(name: str, value: Any, of: str = "step", *, kept: bool = True, **more: Any) -> tuple[str, dict[str, Any]]:
-    return "got", {"name": name, "value": value, "of": of, "kept": kept, **more}
+def got(name: str, value: Any, of: str = "step", *, journaled: bool = True, **more: Any) -> tuple[str, dict[str, Any]]:
+    return "got", {"name": name, "value": value, "of": of, "journaled": journaled, **more}
 
 
 def ran(name: str, value: Any, **more: Any) -> tuple[str, dict[str, Any]]:
@@ -71,7 +71,7 @@ def _right() -> Recorder:
     found.run("p", "1.1", ran("step 1", 7), got("step 1", 7), ("ask", {"name": "sleep 1", "seconds": 2}), ends="left")
     found.run("k", "2.1", of=["p", "child 1", 1])
     facts = [got("step 1", 7), ("ask", {"name": "sleep 1", "seconds": 2}), got("sleep 1", "awake", "sleep")]
-    facts += [got("child 1", "k", "child", kept=False), got("wait 1", ["2.1"], "wait", names=["child 1"])]
+    facts += [got("child 1", "k", "child", journaled=False), got("wait 1", ["2.1"], "wait", names=["child 1"])]
     facts += [got("event 1", "evt_1", "event"), branch("event")]
     found.run("p", "1.2", *facts)
     found.run("a", "3.1")
@@ -105,13 +105,13 @@ def no_job_acts_after_its_end(found: Recorder) -> None:
 
 
 def an_answer_holds_within_an_attempt(found: Recorder) -> None:
-    found.run("x", "8.1", got("any 1", "k", "any", kept=False), ends="")
-    found.run("x", "8.2", got("any 1", "other", "any", kept=False))
+    found.run("x", "8.1", got("any 1", "k", "any", journaled=False), ends="")
+    found.run("x", "8.2", got("any 1", "other", "any", journaled=False))
 
 
 def a_kept_answer_holds_in_later_attempts(found: Recorder) -> None:
     found.run("x", "8.1", got("event 1", "evt_1", "event"), ends="left")
-    found.run("x", "8.2", got("event 1", "timeout", "event", kept=False), attempt=2)
+    found.run("x", "8.2", got("event 1", "timeout", "event", journaled=False), attempt=2)
 
 
 def a_branch_is_taken_once(found: Recorder) -> None:
