@@ -162,7 +162,7 @@ def _reads(database: Database, trees_: dict[str, str]) -> dict[str, Callable[[Co
         "counts of queues": _count_queues,
         "metrics, waiting": metrics.waiting_jobs,
         "follow limits": lambda connection: permits.follow_limits(connection, workers=["wkr_w0"], limit=500),
-        "put off a rate": lambda connection: connection.exec_driver_sql(
+        "defer a rate": lambda connection: connection.exec_driver_sql(
             f"{IN_ORDER} {permits._DEFER_RATE.statement}", run
         ),
     }

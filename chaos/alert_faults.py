@@ -315,7 +315,7 @@ ALTER TABLE job_logs ATTACH PARTITION job_logs_first
     FOR VALUES FROM (MINVALUE) TO ('{ids.first_uuid(datetime.now(UTC) + timedelta(days=1))}')
 """
 #: Alerts that are true while no dispatcher runs.
-_NO_DISPATCHER = "AvaNoDispatcher AvaProcessDown AvaSchedulesLate AvaSchedulesSlow"
+_NO_DISPATCHER = "AvaNoDispatcher AvaProcessDown AvaSchedulesOverdue AvaSchedulesSlow"
 FAULTS = (
     _fault(_nothing, "nothing", ""),
     _fault(lambda scene: _dead_apis(scene, count=1), "one API of two is dead", "AvaProcessDown"),
@@ -339,7 +339,7 @@ FAULTS = (
     _fault(_killed_node, "a node is killed", "AvaNodeSilent AvaProcessDown", "AvaNoWorkers AvaJobsUnserved"),
     _fault(lambda scene: _stubbed(scene, 'ava_pool_leaks{kind="slot"} 1\n'), "a slot leaks", "AvaPoolLeaks"),
     _fault(
-        lambda scene: _stubbed(scene, "ava_slot_loop_lag_seconds 0.5\n"), "an event loop is late", "AvaSlotLoopLate"
+        lambda scene: _stubbed(scene, "ava_slot_loop_lag_seconds 0.5\n"), "an event loop is late", "AvaSlotLoopLag"
     ),
     _fault(
         lambda scene: _triggered(scene, "littering", count=2, every_seconds=2),
@@ -379,7 +379,7 @@ FAULTS = (
         "no dispatcher for days",
         "AvaPartitionsMissing AvaNoDispatcher AvaProcessDown",
     ),
-    _fault(_no_sender, "no sender runs", "AvaWebhooksLate AvaWebhookEventsLate AvaProcessDown"),
+    _fault(_no_sender, "no sender runs", "AvaWebhookLag AvaWebhookEventsLag AvaProcessDown"),
     _fault(
         _sql(
             "INSERT INTO webhook_dead_letters (tenant_id, event_id, error) VALUES ('ten_test', gen_random_uuid(), 'x')",
@@ -389,11 +389,11 @@ FAULTS = (
         "AvaWebhookDeadLetters",
     ),
     _fault(_slow_triggers, "requests are slow", "AvaRequestsSlow"),
-    _fault(_blocked_firings, "schedules do not fire", "AvaSchedulesLate", "AvaDutyFails"),
+    _fault(_blocked_firings, "schedules do not fire", "AvaSchedulesOverdue", "AvaDutyFails"),
     _fault(_late_firings, "schedules fire late", "AvaSchedulesSlow"),
     _fault(_missed_firings, "a new dispatcher finds missed firings", "AvaSchedulesMissed", _NO_DISPATCHER),
-    _fault(_late_count, "ended jobs are counted late", "AvaStatisticsLate", "AvaDutyFails"),
-    _fault(_late_events, "an event finds no job", "AvaEventsLate", "AvaDutyFails"),
+    _fault(_late_count, "ended jobs are counted late", "AvaStatisticsLag", "AvaDutyFails"),
+    _fault(_late_events, "an event finds no job", "AvaEventsDelayed", "AvaDutyFails"),
     _fault(_refused_deliveries, "hooks refuse deliveries", "AvaHooksRefuse"),
     _fault(_bad_receiver, "receivers fail", "AvaWebhooksFail"),
 )

@@ -853,7 +853,7 @@ class JobRun:
     attempt: int  # The attempt that the run belongs to.
     started_at: datetime
     ended_at: datetime | None = None  # None while the run lasts.
-    #: `completed`, `failed`, `cancelled`, `lost`, `interrupted`, `put_off` (the handler deferred the job), or `waits`
+    #: `completed`, `failed`, `cancelled`, `lost`, `interrupted`, `deferred` (the handler deferred the job), or `waits`
     #: (the handler waited).
     outcome: str | None = None
     duration_ms: int | None = None

@@ -140,15 +140,15 @@ def _gauges(
 def _of_queues(depths: Sequence[metrics.QueueDepth], unserved: Sequence[tuple[str, int]]) -> Iterator[Metric]:
     queues = sorted({depth.queue for depth in depths})
     by_queue = {queue: [depth for depth in depths if depth.queue == queue] for queue in queues}
-    labels = ("queue", "priority", "place")
+    labels = ("queue", "priority", "location")
     yield _gauges(
         "ava_queue_depth",
-        f"Startable jobs, up to {metrics.MAX_QUEUED_COUNTED}; place: whether the message is in the broker.",
+        f"Startable jobs, up to {metrics.MAX_QUEUED_COUNTED}; location: broker (published) or database (backlog).",
         labels,
         [
-            ((depth.queue, str(depth.priority), place), value)
+            ((depth.queue, str(depth.priority), location), value)
             for depth in depths
-            for place, value in (("broker", depth.published), ("database", depth.backlog))
+            for location, value in (("broker", depth.published), ("database", depth.backlog))
         ],
     )
     yield _gauges(

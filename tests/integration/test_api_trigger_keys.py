@@ -156,7 +156,7 @@ def test_a_debounced_job_starts_some_seconds_after_the_last_trigger(api: Api) ->
     assert "debounce: each trigger with its key delays it, since " in why
 
 
-def test_a_debounced_job_is_dated_by_a_client_and_put_off_by_its_trigger_at_once(api: Api) -> None:
+def test_a_debounced_job_is_dated_by_a_client_and_deferred_by_its_trigger_at_once(api: Api) -> None:
     job_id = _id(_debounce(api))
     with ThreadPoolExecutor(1) as threads:
         with api.database.transaction() as connection:
@@ -169,8 +169,8 @@ def test_a_debounced_job_is_dated_by_a_client_and_put_off_by_its_trigger_at_once
             changed = change.change(connection, job, wanted)
         assert changed is not None
         assert changed.run_at == dated
-        put_off = trigger.result()
-    assert _id(put_off) == job_id
+        deferred = trigger.result()
+    assert _id(deferred) == job_id
     assert _seconds_ahead(api) == [60]
 
 

@@ -257,7 +257,7 @@ def test_a_schema_that_changes_after_the_comparison_is_compared_again(jobs: Crea
     assert _kinds(jobs.creator.create(jobs.connection, new)) == [Job, InputMismatch, Job]
 
 
-def test_a_debounced_job_is_put_off_although_the_schema_changed_after_the_comparison(jobs: Creator) -> None:
+def test_a_debounced_job_is_deferred_although_the_schema_changed_after_the_comparison(jobs: Creator) -> None:
     debounced = JobSpec(worker_id="wkr_open", debounce=Debounce(key="d", seconds=60))
     (first,) = jobs.create(debounced)
     new = jobs.prepare(debounced)

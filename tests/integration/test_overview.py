@@ -47,7 +47,7 @@ def _totals(api: Api, data: dict[str, Any]) -> dict[str, int]:
 
 
 def _defer(api: Api, *, priority: int) -> None:
-    """As a node without the handler, or the handler, puts off the jobs of a priority that have no time of their own."""
+    """As a node without the handler, or the handler, defers the jobs of a priority that have no time of their own."""
     api.execute(
         "UPDATE jobs SET waits_for = 'retry', run_at = now() + interval '1 h', run_no = 1, published_at = NULL"
         f" WHERE priority = {priority} AND waits_for IS NULL"

@@ -93,12 +93,12 @@ def fill(api: Api) -> dict[str, list[str]]:
         "UPDATE jobs SET waits_for = 'permit', published_at = NULL, limit_key = %s WHERE triggered_by = 'usr_waiting'",
         key,
     )
-    put_off = api.trigger(input={"text": MARK}, headers={"x-user-id": "usr_put_off"})["id"]
+    deferred = api.trigger(input={"text": MARK}, headers={"x-user-id": "usr_deferred"})["id"]
     api.execute(
         "UPDATE jobs SET waits_for = 'deferred', run_at = now() + interval '1 hour', run_no = 1, published_at = NULL,"
-        " scheduled_at = NULL WHERE triggered_by = 'usr_put_off'"
+        " scheduled_at = NULL WHERE triggered_by = 'usr_deferred'"
     )
-    api.execute(_LINE, 2, f"Handler retries later, in 9 s: {MARK}", "usr_put_off")
+    api.execute(_LINE, 2, f"Handler retries later, in 9 s: {MARK}", "usr_deferred")
     api.execute("UPDATE workers SET max_running = NULL, max_running_per = NULL WHERE id = 'wkr_open'")
     awaiting = api.trigger(headers={"x-user-id": "usr_awaiting"})["id"]
     api.execute(
@@ -129,7 +129,7 @@ def fill(api: Api) -> dict[str, list[str]]:
     came_in = _receive(api)
     return {
         **came_in,
-        "job_id": [failed, done, waiting, put_off, awaiting],
+        "job_id": [failed, done, waiting, deferred, awaiting],
         "webhook_id": [hook_id],
         "delivery_id": [ids.encode("del", delivery), *came_in["delivery_id"]],
         "schedule_id": [schedule],
@@ -198,7 +198,7 @@ def test_the_routes_show_payloads_to_others(api: Api) -> None:
 
 def test_what_stands_in_place_of_payloads(api: Api, blind: dict[str, str | None]) -> None:
     places = fill(api)
-    failed, done, waiting, put_off, awaiting = places["job_id"]
+    failed, done, waiting, deferred, awaiting = places["job_id"]
     record = api.get(f"{JOBS}/{failed}", headers=blind).get_json()["data"]
     assert (record["input"], record["output"], record["payload_hidden"]) == (None, None, True)
     assert (record["error"], record["status"]) == ("ValueError: (hidden)", "failed")
@@ -215,7 +215,7 @@ def test_what_stands_in_place_of_payloads(api: Api, blind: dict[str, str | None]
     assert '"payload_hidden":true' in stream.rpartition("event: end\n")[2]
     lines = api.get(f"{JOBS}/export", headers=blind).text.splitlines()
     assert {json.loads(line)["payload_hidden"] for line in lines} == {True}
-    assert "(hidden)" in api.get(f"{JOBS}/{put_off}/why", headers=blind).get_json()["data"]["sentence"]
+    assert "(hidden)" in api.get(f"{JOBS}/{deferred}/why", headers=blind).get_json()["data"]["sentence"]
     api.execute("UPDATE workers SET max_running = 1, max_running_per = 'input.text' WHERE id = 'wkr_open'")
     assert "text (hidden) runs" in api.get(f"{JOBS}/{waiting}/why", headers=blind).get_json()["data"]["sentence"]
     assert "payload_hidden" not in api.get(f"{JOBS}/{failed}").get_json()["data"]

@@ -76,7 +76,7 @@ def _scans(plan: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
         yield from _scans(part)
 
 
-def test_a_rate_that_is_put_off_reads_the_permits_of_its_worker_and_no_other_startable_job(backlog: Backlog) -> None:
+def test_a_deferred_rate_reads_the_permits_of_its_worker_and_no_other_startable_job(backlog: Backlog) -> None:
     (running, *others) = backlog.run("SELECT tenant_id, id::text FROM jobs ORDER BY id LIMIT 21")
     admitted = [id_ for _, id_ in others]
     # The limit is finer than the rate. Half of the jobs have the rate of another worker, whose id begins alike.

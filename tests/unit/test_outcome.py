@@ -91,7 +91,7 @@ def test_a_handler_that_retries_later_gives_its_attempt_back() -> None:
     assert ended(stop=Stop.TIMEOUT, raised=RetryLater(1)).status is Status.FAILED
 
 
-def test_the_reason_of_a_put_off_has_no_secret() -> None:
+def test_the_reason_of_a_deferral_has_no_secret() -> None:
     run_end = ended(raised=RetryLater(30, "not with the token s3cr3t"), mask=SecretMask(["s3cr3t"]))
     assert run_end.reason == "not with the token ••••••"
 

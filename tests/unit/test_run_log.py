@@ -35,7 +35,7 @@ def test_a_job_that_was_never_claimed_has_no_run() -> None:
 def test_the_outcomes_have_the_names_of_the_api() -> None:
     endings = (Ending.RETRIED, Ending.WAITED, Ending.DEFERRED, Ending.LOST)
     runs = [retained_run(_ended(no, 1, 3.9999, ending), _JOB) for no, ending in enumerate(endings, 1)]
-    assert [run.outcome for run in runs] == ["failed", "waits", "put_off", "lost"]
+    assert [run.outcome for run in runs] == ["failed", "waits", "deferred", "lost"]
     # Whole milliseconds, as the sum in the job's record.
     assert {run.duration_ms for run in runs} == {2_999}
 

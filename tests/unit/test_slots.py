@@ -223,7 +223,7 @@ def test_a_task_that_is_cancelled_while_its_run_is_claimed_holds_up_no_other(
     watched_loop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = SlotClaims(load(ENVIRON), _writer(), watched_loop)
-    # The handler is not known, so the jobs are put off.
+    # The handler is not known, so the jobs are deferred.
     monkeypatch.setattr(claims._writer, "defer", lambda *_, **__: None)
     keys = [RunKey("ten_a", job_id, 1) for job_id in ("job_a", "job_b")]
     waits = [_result_of(claims, WantedRun(key, "wkr_ccc_unknown")) for key in keys]

@@ -29,7 +29,7 @@ class JobRunRecord(Schema):
     outcome = String(
         allow_none=True,
         metadata={
-            "description": "`completed`, `failed`, `cancelled`, `lost`, `interrupted`, `put_off` (the handler "
+            "description": "`completed`, `failed`, `cancelled`, `lost`, `interrupted`, `deferred` (the handler "
             "deferred the job), or `waits` (the handler waited). Null while the run lasts."
         },
     )

@@ -144,7 +144,7 @@ class Relay:
     def _defer(self, row: OutboxRow, next_at: float | None, error: Exception) -> None:
         reason = _reason(error)
         _log.error("Outbox row %s %s: %s", row.id, "is refused" if next_at is None else "waits", reason)
-        self._table.put_off(row.id, next_at=next_at, error=reason)
+        self._table.record_failure(row.id, next_at=next_at, error=reason)
 
 
 def _bulks(rows: Sequence[OutboxRow], now: float) -> Iterator[list[OutboxRow]]:

@@ -49,7 +49,7 @@ class OutboxTable(Protocol):
     def delete(self, row_ids: Sequence[str]) -> None:
         """Delete rows, because their jobs exist."""
 
-    def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
+    def record_failure(self, row_id: str, *, next_at: float | None, error: str) -> None:
         """Store a failure and the time of the next attempt."""
 
 

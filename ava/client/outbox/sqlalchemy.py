@@ -97,7 +97,7 @@ class SqlOutboxTable:
         with self._engine.begin() as connection:
             connection.execute(self._table.delete().where(self._table.c.id.in_(row_ids)))
 
-    def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
+    def record_failure(self, row_id: str, *, next_at: float | None, error: str) -> None:
         """Store a failure and the time of the next attempt."""
         values = {"next_at": next_at, "error": error, "attempts": self._table.c.attempts + 1}
         with self._engine.begin() as connection:

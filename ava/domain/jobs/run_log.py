@@ -11,7 +11,7 @@ from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.run_usage import NO_USAGE, RunUsage
 
 #: The API's names of endings that it names differently.
-_OUTCOMES = {Ending.RETRIED: "failed", Ending.DEFERRED: "put_off", Ending.WAITED: "waits"}
+_OUTCOMES = {Ending.RETRIED: "failed", Ending.WAITED: "waits"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +36,7 @@ class JobRun:
     #: None while it runs.
     ended_at: datetime | None = None
     #: `completed`, `failed`, `cancelled`, `lost` (with its process or node), `interrupted` (by a shutdown), `waits` or
-    #: `put_off`.
+    #: `deferred`.
     outcome: str | None = None
     #: Milliseconds of processor time, peak memory in MiB, and milliseconds until its start; None: unknown.
     cpu_ms: int | None = None

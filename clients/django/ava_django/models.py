@@ -41,7 +41,7 @@ class OutboxJobs(models.QuerySet):
         """Store the time of the first attempt of rows that have none."""
         self.filter(pk__in=ids, first_sent_at=None).update(first_sent_at=now)
 
-    def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
+    def record_failure(self, row_id: str, *, next_at: float | None, error: str) -> None:
         """Store a failure and the time of the next attempt."""
         self.filter(pk=row_id).update(next_at=next_at, error=error, attempts=models.F("attempts") + 1)
 

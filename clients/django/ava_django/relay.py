@@ -33,9 +33,9 @@ class DjangoOutboxTable:
         """Delete rows, because their jobs exist."""
         self._rows.forget(row_ids)
 
-    def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
+    def record_failure(self, row_id: str, *, next_at: float | None, error: str) -> None:
         """Store a failure and the time of the next attempt."""
-        self._rows.put_off(row_id, next_at=next_at, error=error)
+        self._rows.record_failure(row_id, next_at=next_at, error=error)
 
     @property
     def _rows(self) -> Any:

@@ -151,7 +151,7 @@ def defer_rate(history: History) -> None:
     wanted = transitions.owns(job, run)
     held = [transitions.hold(each) for each in history.jobs.values() if wanted and each.rate_key == job.rate_key]
     found = history.act(Expected.of(held), lambda: history.run_driver.defer_rate(run, seconds))
-    history.require(found, wanted, "put off")
+    history.require(found, wanted, "deferred")
     if found is True and job.rate_key is not None:
         history.oracle.record_deferred(job.rate_key, seconds)
 

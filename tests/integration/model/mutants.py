@@ -67,7 +67,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     ),
     Mutant(name="an end overwrites a cancel", statements=_FINAL_ENDS, old="AND j.stop_status IS NULL", new=""),
     FunctionMutant(
-        name="a put-off keeps the attempt",
+        name="a deferral keeps the attempt",
         function=_NEXT_VALUES,
         old="(is_queued and not is_retried)",
         new="(is_queued and not is_retried and outcome.delay_seconds is None)",
@@ -104,7 +104,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
         new="NULL",
     ),
     Mutant(
-        name="a rate that is put off lets admitted jobs start",
+        name="a deferred rate lets admitted jobs start",
         statements=("defer_rate",),
         old="AND rate_key = own.rate_key",
         new="AND false",
@@ -170,7 +170,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
         new="ORDER BY id LIMIT 1",
     ),
     Mutant(
-        name="a debounced job is put off beyond its last moment",
+        name="a debounced job is deferred beyond its latest start",
         statements=("move",),
         old="least(s.start_at, d.latest_at) AS start_at",
         new="s.start_at AS start_at",

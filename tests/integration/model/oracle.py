@@ -69,7 +69,7 @@ class Oracle:
             return
         if now < self._defer.get(job.rate_key, 0.0):
             raise ModelError(
-                f"a job started {self._defer[job.rate_key] - now:.0f} s too early: its rate is put off; {job}"
+                f"a job started {self._defer[job.rate_key] - now:.0f} s too early: its rate is deferred; {job}"
             )
         recent = [each for each in self._starts[job.rate_key] if each[0] > now - rate[1]]
         if len(recent) > rate[0] + _UNSTARTED * self._limits_of(job):

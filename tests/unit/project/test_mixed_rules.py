@@ -109,7 +109,7 @@ def an_answer_holds_within_an_attempt(found: Recorder) -> None:
     found.run("x", "8.2", got("any 1", "other", "any", journaled=False))
 
 
-def a_kept_answer_holds_in_later_attempts(found: Recorder) -> None:
+def a_journaled_answer_holds_in_later_attempts(found: Recorder) -> None:
     found.run("x", "8.1", got("event 1", "evt_1", "event"), ends="left")
     found.run("x", "8.2", got("event 1", "timeout", "event", journaled=False), attempt=2)
 
@@ -195,7 +195,7 @@ WRONG: dict[str, Callable[[Recorder], None]] = {
         no_run_acts_after_a_later_one_began,
         no_job_acts_after_its_end,
         an_answer_holds_within_an_attempt,
-        a_kept_answer_holds_in_later_attempts,
+        a_journaled_answer_holds_in_later_attempts,
         a_branch_is_taken_once,
         an_event_is_got_once,
         a_step_gives_what_its_function_returned,

@@ -75,7 +75,7 @@ WITH own AS (
     WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid AND run_no = %(run_no)s
         AND status IS NOT DISTINCT FROM 'running' AND claim_id IS NOT DISTINCT FROM %(claim_id)s::uuid
         AND rate_key IS NOT NULL
-), put_off AS (
+), deferred AS (
     INSERT INTO rate_states AS r (key, next_at)
     SELECT rate_key, clock_timestamp() + %(seconds)s * interval '1 second' FROM own
     ON CONFLICT (key) DO UPDATE SET

@@ -189,8 +189,8 @@ function jobView(first, onChange) {
 function marksOf(run, place, isLast) {
   const begin = { kind: "running", text: `Run ${place + 1} started`, ts: run.started_at };
   if (!run.ended_at) return [begin];
-  const kind = { lost: "failed", interrupted: "failed", put_off: "queued" }[run.outcome] ?? run.outcome ?? "queued";
-  const text = `Run ${place + 1} ${{ waits: "waits", put_off: "deferred its job", lost: "was lost", interrupted: "was interrupted" }[run.outcome] ?? run.outcome ?? "ended"}`;
+  const kind = { lost: "failed", interrupted: "failed", deferred: "queued" }[run.outcome] ?? run.outcome ?? "queued";
+  const text = `Run ${place + 1} ${{ waits: "waits", deferred: "deferred its job", lost: "was lost", interrupted: "was interrupted" }[run.outcome] ?? run.outcome ?? "ended"}`;
   return [begin, { kind, text, ts: run.ended_at, more: `after ${span(run.duration_ms)}`, isEnd: isLast && FINAL.includes(run.outcome) }];
 }
 
