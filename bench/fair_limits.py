@@ -52,7 +52,7 @@ def limit(system: Ours, *, seconds: float, kills: int) -> Figures:
             system.jobs.trigger(caller(_TENANT), [spec] * min(1000, jobs - first))
         until(lambda: system.finished_of(_TENANT) > 20)
         used = _use(system, seconds)
-        held = _HeldPlaces(folder)
+        held = _UsedPermits(folder)
         held.start()
         fleet.kill(kills)
         # A permit that a kill left is free again within this time.
@@ -112,16 +112,16 @@ class _Fleet:
                 os.kill(self._dispatchers.pop(0), signal.SIGKILL)
                 self._dispatchers.append(self._start(_DISPATCHER))
             elif number % 40 == 9:
-                place = random.randrange(_NODES)
-                os.kill(self._nodes[place], signal.SIGKILL)
-                self._nodes[place] = self._start_node()
+                index = random.randrange(_NODES)
+                os.kill(self._nodes[index], signal.SIGKILL)
+                self._nodes[index] = self._start_node()
             else:
                 with contextlib.suppress(psutil.NoSuchProcess, IndexError):
                     random.choice(psutil.Process(random.choice(self._nodes)).children()).kill()
             time.sleep(_KILL_SECONDS)
 
 
-class _HeldPlaces(threading.Thread):
+class _UsedPermits(threading.Thread):
     """Polls how many of the five locks are held, from the kernel's table, without taking one."""
 
     def __init__(self, folder: Path) -> None:
@@ -135,10 +135,10 @@ class _HeldPlaces(threading.Thread):
         """Poll every 5 ms."""
         since = time.monotonic()
         while not self._has_ended.wait(0.005):
-            places = {str(place.stat().st_ino) for place in self._folder.glob("place-*")}
+            permits = {str(permit.stat().st_ino) for permit in self._folder.glob("permit-*")}
             held = {line.split()[5].rpartition(":")[2] for line in Path("/proc/locks").read_text().splitlines()}
             self.longest = max(self.longest, time.monotonic() - since)
-            if len(places & held) == _LIMIT:
+            if len(permits & held) == _LIMIT:
                 since = time.monotonic()
 
     def stop(self) -> None:

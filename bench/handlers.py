@@ -72,9 +72,9 @@ def limited(input: dict[str, Any]) -> None:
     """Sleep while holding one of five locks, which a killed process loses; record if none is free."""
     folder = Path(input["folder"])
     for number in range(5):
-        with (folder / f"place-{number}").open("w") as place:
+        with (folder / f"permit-{number}").open("w") as permit:
             try:
-                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(permit, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
             time.sleep(input["seconds"])

@@ -150,11 +150,11 @@ def _bulk(kind: str, rng: random.Random, _known: Known) -> Request:
 
 def _broken_body(kind: str, rng: random.Random, known: Known) -> Request:
     whole = _dump({"worker_id": "wkr_t_echo", "input": {"text": "some text that is long enough to be cut"}})
-    cut, place = rng.randrange(len(whole)), rng.randrange(len(whole))
+    cut, index = rng.randrange(len(whole)), rng.randrange(len(whole))
     body = rng.choice([
         whole[:cut],
-        whole[:place] + bytes([rng.randrange(256)]) + whole[place + 1 :],
-        whole[:place] + b"\xff\xfe\x00" + whole[place:],
+        whole[:index] + bytes([rng.randrange(256)]) + whole[index + 1 :],
+        whole[:index] + b"\xff\xfe\x00" + whole[index:],
         b"\xef\xbb\xbf" + whole,
         whole.decode().encode("utf-16"),
         whole + whole,
@@ -263,9 +263,9 @@ def _escaped(rng: random.Random, string: str) -> str:
 def _cursor(rng: random.Random, known: Known) -> str:
     cursor = rng.choice([*known.cursors[-50:], "AAAA", "e30=", "-1"])
     if rng.random() < 0.5:
-        place = rng.randrange(len(cursor))
+        index = rng.randrange(len(cursor))
         cursor = rng.choice(
-            [cursor[:place], cursor + "A", cursor[:place] + rng.choice("Aa0_-=%") + cursor[place + 1 :], ""]
+            [cursor[:index], cursor + "A", cursor[:index] + rng.choice("Aa0_-=%") + cursor[index + 1 :], ""]
         )
     return quote(cursor, safe="%")
 

@@ -57,18 +57,18 @@ def _try_on(broker: str, jobs: int) -> bool:
     with _running(broker) as watched:
         began = time.monotonic()
         statuses = _leak(watched, jobs)
-        places = places_of(watched.system) | {
+        sources = stored_strings(watched.system) | {
             "messages of the broker": _decoded(watched.broker.passed),
             "traces": _decoded(sent.body for sent in watched.receiver.received if "/traces" in sent.path),
             "webhooks": _decoded(sent.body for sent in watched.receiver.received if sent.path == "/hook"),
             "titles": "\n".join(watched.titles),
         }
-        missing = [name for name, content in places.items() if not content]
-        found = sorted(name for name, content in places.items() if any(form in content for form in forms(_SECRET)))
+        missing = [name for name, content in sources.items() if not content]
+        found = sorted(name for name, content in sources.items() if any(form in content for form in forms(_SECRET)))
         ended = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
-        size = sum(map(len, places.values())) / 2**20
-        print(f"{broker}: {ended} in {time.monotonic() - began:.0f} s; {len(places)} places, {size:.0f} MiB")
-        print(f"{broker}: looked for in {', '.join(sorted(set(places) - set(missing)))}", flush=True)
+        size = sum(map(len, sources.values())) / 2**20
+        print(f"{broker}: {ended} in {time.monotonic() - began:.0f} s; {len(sources)} places, {size:.0f} MiB")
+        print(f"{broker}: looked for in {', '.join(sorted(set(sources) - set(missing)))}", flush=True)
         expected = {"completed": -(-jobs // len(WAYS)), "failed": jobs - -(-jobs // len(WAYS))}
         print(f"{broker}: {'found in ' + ', '.join(found) if found else 'the secret is nowhere'}", flush=True)
         return not found and statuses == expected and not {"traces", "webhooks", "titles"} & set(missing)
@@ -84,12 +84,12 @@ def forms(secret: str) -> set[str]:
     return {secret, secret[:12], *encoded}
 
 
-def places_of(system: System) -> dict[str, str]:
+def stored_strings(system: System) -> dict[str, str]:
     """Return everything in a system that outlasts a job: tables, logs, metrics, and process titles."""
     tables = system.query("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
-    places = {name: str(system.query(f"SELECT t::text FROM {name} AS t")) for (name,) in tables}
-    places |= {process.log.name: process.output for process in system.processes}
-    return places | {"metrics": system.get("/metrics").text, "titles of now": "\n".join(_titles(system))}
+    sources = {name: str(system.query(f"SELECT t::text FROM {name} AS t")) for (name,) in tables}
+    sources |= {process.log.name: process.output for process in system.processes}
+    return sources | {"metrics": system.get("/metrics").text, "titles of now": "\n".join(_titles(system))}
 
 
 def _titles(system: System) -> set[str]:

@@ -51,4 +51,4 @@ def _own(controller: str) -> str:
     """Returns the group of this process, of a controller, or of the second version of control groups."""
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     found = [line.split(":", 2) for line in lines]
-    return next((place.lstrip("/") for _, names, place in found if controller in names.split(",")), "")
+    return next((path.lstrip("/") for _, names, path in found if controller in names.split(",")), "")

@@ -78,11 +78,11 @@ def _unpacked(program: Path) -> Path:
     version = _run(str(program), "-c", "import django; print(django.__version__)").strip()
     folder = _INSTALLED / f"django-{version}" / "tests"
     if not folder.exists():
-        with tempfile.TemporaryDirectory() as place:
+        with tempfile.TemporaryDirectory() as download:
             wanted = ("--no-deps", "--no-binary", "django", f"django=={version}")
             pip = (sys.executable, "-m", "pip", "--python", str(program))
-            _run(*pip, "download", "--quiet", "--dest", place, *wanted)
-            (archive,) = Path(place).glob("*.tar.gz")
+            _run(*pip, "download", "--quiet", "--dest", download, *wanted)
+            (archive,) = Path(download).glob("*.tar.gz")
             with tarfile.open(archive) as found:
                 found.extractall(_INSTALLED, filter="data")
     return folder

@@ -22,20 +22,20 @@ def folder() -> Path:
     """
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target")
 
-    def install(place: Path) -> None:
-        if (done := npm.run(*pip, str(place), *_WANTED, folder=place.parent)).returncode != 0:
+    def install(target: Path) -> None:
+        if (done := npm.run(*pip, str(target), *_WANTED, folder=target.parent)).returncode != 0:
             npm.leave_out(f"the generators cannot be installed: {done.stderr[-2_000:]}")
 
     return made_once(_INSTALLED, " ".join(_WANTED).encode(), install)
 
 
-def made_once(place: Path, source: bytes, make: Callable[[Path], None]) -> Path:
+def made_once(target: Path, source: bytes, make: Callable[[Path], None]) -> Path:
     """Return a folder that `make` fills, unless it was filled from the same source before."""
-    digest, stamp = hashlib.sha256(source).hexdigest(), place / "complete"
-    with place.with_suffix(".lock").open("w") as held:
+    digest, stamp = hashlib.sha256(source).hexdigest(), target / "complete"
+    with target.with_suffix(".lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_text() != digest:
-            shutil.rmtree(place, ignore_errors=True)
-            make(place)
+            shutil.rmtree(target, ignore_errors=True)
+            make(target)
             stamp.write_text(digest)
-    return place
+    return target

@@ -89,20 +89,22 @@ LONGEST = (
 #: last ones are brief, so all testers end at about the same time.
 _AT_ONCE, _SHARE = 5, 0.85
 _TESTS = Path(__file__).parent
-_PLACES = {_TESTS / name: place for place, name in enumerate(LONGEST)}
+_POSITIONS = {_TESTS / name: position for position, name in enumerate(LONGEST)}
 
 
 def sort(items: list[pytest.Item]) -> None:
     """Sort tests by their file, in place. Files that are not long have the order among them that they have already."""
-    others = {path: number for number, path in enumerate(dict.fromkeys(it.path for it in items if _place(it) is None))}
+    others = {
+        path: number for number, path in enumerate(dict.fromkeys(it.path for it in items if _position(it) is None))
+    }
     step = (len(LONGEST) - _AT_ONCE) / max(1, _SHARE * len(others))
 
     def key(item: pytest.Item) -> tuple[int, int]:
-        place = _place(item)
-        return (_AT_ONCE + int(others[item.path] * step), others[item.path] + 1) if place is None else (place, 0)
+        position = _position(item)
+        return (_AT_ONCE + int(others[item.path] * step), others[item.path] + 1) if position is None else (position, 0)
 
     items.sort(key=key)
 
 
-def _place(item: pytest.Item) -> int | None:
-    return _PLACES.get(item.path, _PLACES.get(item.path.parent))
+def _position(item: pytest.Item) -> int | None:
+    return _POSITIONS.get(item.path, _POSITIONS.get(item.path.parent))

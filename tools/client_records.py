@@ -81,16 +81,16 @@ def _class(name: str, schemas: dict[str, Any], enums: dict[tuple[str, ...], str]
     head = f"class {name}({base})" if base else f"class {name}"
     lines = [f'@dataclass(frozen=True, kw_only=True)\n{head}:\n    """{_in_python(description)}"""\n']
     for field, found in (own["properties"] | schemas[LARGER.get(name, schema)]["properties"]).items():
-        place = f"{name}.{field}"
+        path = f"{name}.{field}"
         if field not in inherited and (field != _HIDDEN or name == "Job"):
             is_optional = field not in own["required"]
-            type_ = "datetime" if place in LOCAL_TIMES else _type(found)
+            type_ = "datetime" if path in LOCAL_TIMES else _type(found)
             if values := tuple(found.get(KNOWN_VALUES, ())):
                 type_ = type_.replace("str", enums.setdefault(values, name + field.title().replace("_", "")))
             if is_optional and field in own["properties"] and type_ != "bool":
                 type_ += " | None"
-            value = _default(place, type_, is_optional=is_optional)
-            lines += _line(f"    {RENAMED.get(place, field)}: {type_}{value}", _comment(found, schemas))
+            value = _default(path, type_, is_optional=is_optional)
+            lines += _line(f"    {RENAMED.get(path, field)}: {type_}{value}", _comment(found, schemas))
     return "\n".join(lines) + "\n"
 
 
@@ -111,11 +111,11 @@ def _type(schema: Any) -> str:
     return f"{found} | None" if "null" in types else found
 
 
-def _default(place: str, type_: str, *, is_optional: bool) -> str:
+def _default(path: str, type_: str, *, is_optional: bool) -> str:
     """Return what a field's line has after its type."""
-    if place in RENAMED:
-        return f' = field(metadata={{"name": "{place.split(".")[1]}"}})'
-    if place in SECRETS:
+    if path in RENAMED:
+        return f' = field(metadata={{"name": "{path.split(".")[1]}"}})'
+    if path in SECRETS:
         return " = field(default=None, repr=False)"
     if type_.endswith(" | None") or type_ == "Any":
         return " = None"

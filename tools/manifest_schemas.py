@@ -48,8 +48,8 @@ def problems(manifest: Any) -> Iterator[str]:
         yield f"{kind}: this kind has no schema here; add it to KINDS in {Path(__file__).name}"
         return
     for error in _validator(kind).iter_errors(manifest):
-        place = ".".join(str(part) for part in error.instance_path)
-        yield f"{manifest['kind']} {manifest['metadata'].get('name')}: {place}: {error.message}"
+        path = ".".join(str(part) for part in error.instance_path)
+        yield f"{manifest['kind']} {manifest['metadata'].get('name')}: {path}: {error.message}"
 
 
 @cache

@@ -53,7 +53,7 @@ def render(*overlays: Path) -> dict[str, list[str]]:
     if found := list(_wrong_values(values)):
         raise ChartError("\n".join(found))
     rendered_files = _by_helm(overlays) if shutil.which("helm") else _by_go(values)
-    return {name: sorted(_manifests(manifest), key=_place) for name, manifest in rendered_files.items()}
+    return {name: sorted(_manifests(manifest), key=_order) for name, manifest in rendered_files.items()}
 
 
 def _merged(values: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _manifests(content: str) -> Iterator[str]:
             yield "\n".join(line.rstrip() for line in part.splitlines() if line.strip()) + "\n"
 
 
-def _place(manifest_yaml: str) -> tuple[int, str]:
+def _order(manifest_yaml: str) -> tuple[int, str]:
     manifest = yaml.safe_load(manifest_yaml)
     kind = manifest["kind"]
     return KINDS.index(kind) if kind in KINDS else len(KINDS), manifest["metadata"]["name"]

@@ -287,10 +287,10 @@ def _is_env(parameter: inspect.Parameter) -> bool:
 def register(handler: Handler) -> None:
     """Add a handler. Raise `WorkerConflict` if another function has its slug."""
     known = _handlers.get(handler.spec.id)
-    if known is not None and _place(known.function) != _place(handler.function):
+    if known is not None and _source_line(known.function) != _source_line(handler.function):
         raise WorkerConflict(
-            f"Two handlers claim {handler.spec.id}: {_place(known.function)} and {_place(handler.function)}; give "
-            "one of the handlers another slug."
+            f"Two handlers claim {handler.spec.id}: {_source_line(known.function)} and "
+            f"{_source_line(handler.function)}; give one of the handlers another slug."
         )
     _handlers[handler.spec.id] = handler
 
@@ -309,7 +309,7 @@ def concurrent_queues() -> frozenset[str]:
     return frozenset(concurrent)
 
 
-def _place(function: Callable[..., Any]) -> str:
+def _source_line(function: Callable[..., Any]) -> str:
     line = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_firstlineno", 0)
     return f"{function.__module__}.{function.__qualname__} (line {line})"
 
@@ -346,8 +346,8 @@ def _reason(error: Exception) -> str:
         return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
     own = (__file__, importlib.__file__, "<frozen")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(own)]
-    place = f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
-    return f"{place}{type(error).__name__}: {error}"
+    position = f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
+    return f"{position}{type(error).__name__}: {error}"
 
 
 def declared_by(module: str) -> list[str]:

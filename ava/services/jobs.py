@@ -297,9 +297,9 @@ class Jobs:
         The total is exact up to `counts.MAX_IN_TOTAL`; in a search it counts only the jobs that were searched.
         """
         with self._database.connect() as connection:
-            place: dict[str, Any] = {"limit": limit, "before_id": before_id, "offset": offset, "sort": sort}
+            bounds: dict[str, Any] = {"limit": limit, "before_id": before_id, "offset": offset, "sort": sort}
             wanted: dict[str, Any] = {"tenant_id": caller.tenant_id, "job_filter": job_filter}
-            found = lists.page(connection, **wanted, **place, payloads=payloads)
+            found = lists.page(connection, **wanted, **bounds, payloads=payloads)
             total = lists.count(connection, **wanted) if found.total is None else found.total
         return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs]), total
 

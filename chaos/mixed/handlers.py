@@ -179,9 +179,9 @@ class _Player:
         """Play programs side by side, which only an async handler can."""
         await self._env.gather(*(self._play_all(program) for program in act["programs"]))
 
-    def _die_once(self, place: str) -> None:
+    def _die_once(self, point: str) -> None:
         """Kill this process, in only one run of the job."""
-        mark = f"{os.environ['AVA_WORKER_CHAOS_EFFECT_FILE']}.deaths/{self._job_id}.{place.replace('/', '.')}"
+        mark = f"{os.environ['AVA_WORKER_CHAOS_EFFECT_FILE']}.deaths/{self._job_id}.{point.replace('/', '.')}"
         os.makedirs(os.path.dirname(mark), exist_ok=True)
         try:
             os.close(os.open(mark, os.O_CREAT | os.O_EXCL))

@@ -246,8 +246,8 @@ def _names(first: list[str]) -> list[str]:
     # The names of a thousand columns must leave space in the output for their summaries.
     longest = max(30, min(100, 30_000 // len(first)))
     names: dict[str, None] = {}
-    for place, cell in enumerate(first, start=1):
-        name = cell.strip()[:longest] or f"column_{place}"
+    for index, cell in enumerate(first, start=1):
+        name = cell.strip()[:longest] or f"column_{index}"
         names[next(each for n in count(1) if (each := name if n == 1 else f"{name}_{n}") not in names)] = None
     return list(names)
 

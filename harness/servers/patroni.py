@@ -37,8 +37,8 @@ class _Member:
         self.name = name
         self.port, self._rest_port = free_port(), free_port()
         self.log = folder / f"{name}.log"
-        self._place = account_folder(folder, name, owner.uid if owner else None)
-        path = self._place / "patroni.json"
+        self._folder = account_folder(folder, name, owner.uid if owner else None)
+        path = self._folder / "patroni.json"
         path.write_text(json.dumps(self._settings(found, etcd_port)))
         path.chmod(0o600)
         if owner:
@@ -74,7 +74,7 @@ class _Member:
             processes = psutil.Process(self._child.pid).children(recursive=True)
         # PostgreSQL is no child of Patroni, because that would end with it.
         with suppress(OSError, ValueError, IndexError, psutil.NoSuchProcess):
-            server = psutil.Process(int((self._place / "data" / "postmaster.pid").read_text().split()[0]))
+            server = psutil.Process(int((self._folder / "data" / "postmaster.pid").read_text().split()[0]))
             processes += [server, *server.children(recursive=True)]
         self._child.kill()
         self._child = None
@@ -105,14 +105,14 @@ class _Member:
                 "listen": own,
                 "connect_address": own,
                 "bin_dir": str(found.folder),
-                "data_dir": str(self._place / "data"),
-                "pgpass": str(self._place / "pgpass"),
+                "data_dir": str(self._folder / "data"),
+                "pgpass": str(self._folder / "pgpass"),
                 "pg_hba": rules,
                 "authentication": {
                     "superuser": {"username": "ava", "password": _PASSWORD},
                     "replication": {"username": "replicator", "password": _PASSWORD},
                 },
-                "parameters": {"unix_socket_directories": str(self._place)},
+                "parameters": {"unix_socket_directories": str(self._folder)},
             },
         }
 
@@ -186,11 +186,11 @@ def running_patroni() -> Iterator[PatroniCluster]:
 
 def _start_etcd(folder: Path, owner: Account | None) -> tuple[ChildProcess, int]:
     """Start etcd. Returns it and its port for clients."""
-    place = account_folder(folder, "etcd", owner.uid if owner else None)
+    etcd_folder = account_folder(folder, "etcd", owner.uid if owner else None)
     port, peer_port = free_port(), free_port()
     client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
     argv = (
-        *(_program("etcd"), "--name", "one", "--data-dir", str(place / "data")),
+        *(_program("etcd"), "--name", "one", "--data-dir", str(etcd_folder / "data")),
         *("--listen-client-urls", client, "--advertise-client-urls", client),
         *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"one={peer}"),
         *("--unsafe-no-fsync", "--log-level", "warn"),

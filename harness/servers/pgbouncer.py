@@ -26,11 +26,11 @@ class PgBouncer:
 
     def __init__(self, folder: Path, url: str, *, pool_size: int, mode: str) -> None:
         owner = account.for_servers(folder / "pgbouncer")
-        place = account_folder(folder, "pgbouncer", owner.uid if owner else None)
+        home = account_folder(folder, "pgbouncer", owner.uid if owner else None)
         self._server = urlsplit(url)
         self.port = free_port()
         self._log = folder / "pgbouncer.log"
-        path = place / "pgbouncer.ini"
+        path = home / "pgbouncer.ini"
         path.write_text(self._settings(pool_size, mode))
         if owner:
             os.chown(path, owner.uid, -1)

@@ -57,9 +57,9 @@ def running_postgres(
     `environ`: variables of its environment, on top. `in_memory`: its files are in memory if there is enough of it,
     which makes the copy of a database quicker.
     """
-    with private_folder(in_memory=in_memory) as place, _disk(place, size_mib) as folder:
+    with private_folder(in_memory=in_memory) as home, _disk(home, size_mib) as folder:
         # Its log is outside, because its disk may be full.
-        server = Server(_postgres(folder, options or {}, environ or {}), place)
+        server = Server(_postgres(folder, options or {}, environ or {}), home)
         try:
             _make_sessions_cheap(server)
             yield server
@@ -75,12 +75,12 @@ def _make_sessions_cheap(server: Server) -> None:
 
 
 @contextmanager
-def _disk(place: Path, size_mib: int | None) -> Iterator[Path]:
+def _disk(home: Path, size_mib: int | None) -> Iterator[Path]:
     """A small disk in a folder; the folder itself if `size_mib` is None."""
     if size_mib is None:
-        yield place
+        yield home
         return
-    folder = place / "disk"
+    folder = home / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size_mib}m,mode=0711", "tmpfs", str(folder)]
     subprocess.run(mount, check=True, capture_output=True)

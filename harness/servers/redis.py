@@ -54,10 +54,10 @@ def running_redis_cluster() -> Iterator[Server]:
     """A Redis Cluster of one server, which has all slots."""
     with private_folder() as folder:
         owner = account.for_servers(folder / "redis")
-        place = account_folder(folder, "data", owner.uid if owner else None)
+        data = account_folder(folder, "data", owner.uid if owner else None)
         program, port = programs.find_redis(owner), _free_cluster_port()
         # A cluster has one numbered database.
-        cluster = _ClusterRedis(server=program, account=owner, port=port, databases=1, folder=place)
+        cluster = _ClusterRedis(server=program, account=owner, port=port, databases=1, folder=data)
         server = Server(cluster, folder)
         try:
             with redis.Redis.from_url(server.url) as client:

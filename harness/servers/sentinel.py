@@ -112,8 +112,8 @@ def running_sentinels() -> Iterator[SentinelGroup]:
         program = programs.find_redis(owner)
 
         def start(name: str, kind: type[_Member] | type[_Sentinel], **options: object) -> Server:
-            place = account_folder(folder, name, owner.uid if owner else None)
-            server = kind(server=program, account=owner, port=free_port(), folder=place, **options)  # type: ignore[arg-type]
+            home = account_folder(folder, name, owner.uid if owner else None)
+            server = kind(server=program, account=owner, port=free_port(), folder=home, **options)  # type: ignore[arg-type]
             logs = folder / f"{name}_log"
             logs.mkdir()
             started = Server(server, logs)

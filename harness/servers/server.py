@@ -101,10 +101,10 @@ def private_folder(*, in_memory: bool = False) -> Iterator[Path]:
     `in_memory`: on a disk of memory, if the machine has one that is large enough. Folders there that a killed run
     left are removed first, because they hold memory until then.
     """
-    place = _memory_disk() if in_memory else None
-    if place:
-        _remove_left_folders(place)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+    parent = _memory_disk() if in_memory else None
+    if parent:
+        _remove_left_folders(parent)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     folder.chmod(0o711)
     in_use = os.open(folder, os.O_RDONLY)
     fcntl.flock(in_use, fcntl.LOCK_SH)
@@ -115,9 +115,9 @@ def private_folder(*, in_memory: bool = False) -> Iterator[Path]:
         os.close(in_use)
 
 
-def _remove_left_folders(place: str) -> None:
+def _remove_left_folders(parent: str) -> None:
     """Remove the private folders of runs that have ended. A run holds a lock of each folder that it uses."""
-    for folder in Path(place).glob(f"{_PREFIX}*"):
+    for folder in Path(parent).glob(f"{_PREFIX}*"):
         with suppress(OSError):
             opened = os.open(folder, os.O_RDONLY)
             try:
@@ -138,8 +138,8 @@ def _memory_disk() -> str | None:
 
 def account_folder(folder: Path, name: str, uid: int | None) -> Path:
     """Make a folder inside `folder` that belongs to the account `uid`. Returns its path."""
-    place = folder / name
-    place.mkdir(mode=0o700)
+    path = folder / name
+    path.mkdir(mode=0o700)
     if uid is not None:
-        os.chown(place, uid, -1)
-    return place
+        os.chown(path, uid, -1)
+    return path

@@ -24,11 +24,11 @@ class Standby:
         assert isinstance(primary.server, Postgres)
         self._primary = primary
         account = primary.server.account
-        place = primary.server.folder.parent
-        folder = account_folder(place, "standby", account.uid if account else None)
+        parent = primary.server.folder.parent
+        folder = account_folder(parent, "standby", account.uid if account else None)
         copy = replace(primary.server, folder=folder, port=free_port())
         _copy(primary.server, copy)
-        logs = place / "standby_log"
+        logs = parent / "standby_log"
         logs.mkdir()
         self._server = Server(copy, logs)
 

@@ -91,8 +91,8 @@ def steps(input: Input, env: Env) -> list[str]:
     return taken
 
 
-def _kill_once(input: Input, place: str) -> None:
-    if input.get("kill_at") == place and not os.path.exists(f"{input['file']}.killed"):
+def _kill_once(input: Input, point: str) -> None:
+    if input.get("kill_at") == point and not os.path.exists(f"{input['file']}.killed"):
         record({"file": f"{input['file']}.killed"}, "killed")
         os.kill(os.getpid(), signal.SIGKILL)
 

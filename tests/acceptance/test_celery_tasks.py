@@ -253,13 +253,13 @@ def test_a_task_is_cancelled_and_logs_like_any_handler(system: System) -> None:
 @pytest.mark.redis
 def test_an_argument_that_the_task_does_not_take_is_refused_by_its_name(system: System) -> None:
     worker_id = f"wkr_{slug_of(_name('tasks.mul'))}"
-    for wrong, place in (
+    for wrong, path in (
         ({"args": [1, 2, 3]}, "input.args"),
         ({"args": [1], "kwargs": {"z": 1}}, "input.kwargs.z"),
         ({"x": 1}, "input.x"),
     ):
         answer = system.post("/v1/ava/jobs", json={"worker_id": worker_id, "input": wrong})
-        assert (answer.status_code, list(answer.json()["error"]["fields"])) == (422, [place])
+        assert (answer.status_code, list(answer.json()["error"]["fields"])) == (422, [path])
 
 
 @pytest.mark.redis

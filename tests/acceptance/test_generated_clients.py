@@ -31,21 +31,21 @@ def _build(language: str, description: bytes, *programs: str, make: Any) -> Path
     """Return the folder of a client with programs of ours, built once."""
     sources = [(_STORIES / program).read_bytes() for program in programs]
 
-    def fill(place: Path) -> None:
-        place.mkdir()
-        (place / "openapi.json").write_bytes(description)
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "openapi.json").write_bytes(description)
         for program in programs:
-            shutil.copy(_STORIES / program, place)
-        make(place)
+            shutil.copy(_STORIES / program, folder)
+        make(folder)
 
     # The file itself says how a client is built.
     source = b"\0".join([description, *sources, Path(__file__).read_bytes()])
     return generators.made_once(generators.folder().with_name(f"generated-{language}"), source, fill)
 
 
-def _generate(language: str, place: Path, *options: str) -> None:
+def _generate(language: str, folder: Path, *options: str) -> None:
     program = ("java", "-jar", str(_jar()), "generate", "-g", language, "-i", "openapi.json", "-o", "client")
-    done = npm.run(*program, "--global-property", _NO_TESTS, *options, folder=place, environ=_JAVA)
+    done = npm.run(*program, "--global-property", _NO_TESTS, *options, folder=folder, environ=_JAVA)
     assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-3_000:]
 
 
@@ -82,9 +82,9 @@ def _check(system: System, serve: Serve, *argv: str, folder: Path, **environ: st
 def test_a_client_of_openapi_python_client_runs(fleet: System, serve: Serve) -> None:
     environ = {"PYTHONPATH": str(generators.folder()), "PATH": f"{generators.folder() / 'bin'}:{os.environ['PATH']}"}
 
-    def make(place: Path) -> None:
+    def make(folder: Path) -> None:
         program = (sys.executable, "-m", "openapi_python_client", "generate", "--path", "openapi.json")
-        done = npm.run(*program, "--output-path", "client", folder=place, environ=environ)
+        done = npm.run(*program, "--output-path", "client", folder=folder, environ=environ)
         assert done.returncode == 0, done.stdout + done.stderr
         # It has no type for a stream of lines, and nothing else is left out.
         left_out = re.findall(r"WARNING parsing (\w+ \S+)", done.stderr)
@@ -101,12 +101,12 @@ def test_a_client_of_openapi_python_client_runs(fleet: System, serve: Serve) -> 
 def test_a_client_of_openapi_generator_in_java_compiles_and_runs(fleet: System, serve: Serve) -> None:
     _require("javac")
 
-    def make(place: Path) -> None:
+    def make(folder: Path) -> None:
         # The library `native` needs only Jackson, which the generator contains.
-        _generate("java", place, "--library", "native", "--additional-properties", "openApiNullable=false")
-        sources = [str(path) for path in place.rglob("*.java")]
+        _generate("java", folder, "--library", "native", "--additional-properties", "openApiNullable=false")
+        sources = [str(path) for path in folder.rglob("*.java")]
         compiler = ("javac", "-nowarn", "-proc:none", "-cp", str(_jar()), "-d", "classes")
-        done = npm.run(*compiler, *sources, folder=place, environ=_JAVA)
+        done = npm.run(*compiler, *sources, folder=folder, environ=_JAVA)
         assert done.returncode == 0, done.stderr[-3_000:]
 
     client = _build("java", fleet.get("/openapi.json").content, "Story.java", "Generated.java", make=make)
@@ -119,12 +119,12 @@ def test_a_client_of_openapi_generator_in_go_compiles_and_runs(fleet: System, se
     _require("java")
     _require("go")
 
-    def make(place: Path) -> None:
-        _generate("go", place)
-        (place / "client/story").mkdir()
-        shutil.move(place / "story.go", place / "client/story")
+    def make(folder: Path) -> None:
+        _generate("go", folder)
+        (folder / "client/story").mkdir()
+        shutil.move(folder / "story.go", folder / "client/story")
         # Without cgo Go compiles without a C compiler.
-        done = npm.run("go", "build", "-o", "..", "./...", folder=place / "client", environ={"CGO_ENABLED": "0"})
+        done = npm.run("go", "build", "-o", "..", "./...", folder=folder / "client", environ={"CGO_ENABLED": "0"})
         assert done.returncode == 0, done.stderr[-3_000:]
 
     client = _build("go", fleet.get("/openapi.json").content, "story.go", make=make)

@@ -286,11 +286,11 @@ def test_a_secret_that_jobs_try_to_leak_is_nowhere(leaking: System) -> None:
 
 
 def _assert_nowhere(fleet: System) -> None:
-    found = leaks.places_of(fleet)
+    found = leaks.stored_strings(fleet)
     assert len(found) > 10
     with redis.Redis.from_url(fleet.broker_url) as client:
         found["broker"] = str([client.dump(key) for key in client.keys("*")])
-    assert {place for place, content in found.items() for form in leaks.forms(SECRET) if form in content} == set()
+    assert {source for source, content in found.items() for form in leaks.forms(SECRET) if form in content} == set()
 
 
 def test_a_node_that_cannot_open_a_secret_fails_the_job_and_says_so(leaking: System) -> None:

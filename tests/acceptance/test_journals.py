@@ -26,7 +26,7 @@ from tests.commands import ava
 # Steps and waits are in the database.
 pytestmark = on_redis
 #: The places where a process is killed: around the effects of the first, of one between and of the last of the steps.
-PLACES = [f"{where} {name}" for name in STEPS[::2] for where in ("before", "within", "after")]
+POINTS = [f"{where} {name}" for name in STEPS[::2] for where in ("before", "within", "after")]
 
 
 @pytest.fixture(scope="module")
@@ -132,25 +132,25 @@ def _average(system: System, worker_id: str) -> int | None:
 def test_a_killed_process_repeats_at_most_the_step_that_was_under_way(
     system: System, tmp_path: Path, once: str
 ) -> None:
-    witnesses = {place: Witness(tmp_path / place.replace(" ", "-")) for place in PLACES}
+    witnesses = {point: Witness(tmp_path / point.replace(" ", "-")) for point in POINTS}
     jobs = {
-        place: system.trigger("wkr_t_steps", input={**witness.input, "once": once, "kill_at": place})["id"]
-        for place, witness in witnesses.items()
+        point: system.trigger("wkr_t_steps", input={**witness.input, "once": once, "kill_at": point})["id"]
+        for point, witness in witnesses.items()
     }
-    for place, id_ in jobs.items():
-        where, _, name = place.partition(" ")
-        taken = Counter(witnesses[place].words)
+    for point, id_ in jobs.items():
+        where, _, name = point.partition(" ")
+        taken = Counter(witnesses[point].words)
         is_interrupted = once == "at_most" and where != "after"
         job = _await(system, id_, "failed" if is_interrupted else "completed", seconds=120)
-        taken = Counter(witnesses[place].words)
+        taken = Counter(witnesses[point].words)
         if is_interrupted:
-            assert job["error"].startswith("StepInterrupted: "), place
-            assert max(taken.values(), default=1) == 1, place
+            assert job["error"].startswith("StepInterrupted: "), point
+            assert max(taken.values(), default=1) == 1, point
             continue
-        assert job["output"] == list(STEPS), place
+        assert job["output"] == list(STEPS), point
         repeated = {f"{name}:{id_}:{name}"} if where == "within" else set()
-        assert {word for word, count in taken.items() if count > 1} == repeated, place
-        assert set(taken) == {f"{step}:{id_}:{step}" for step in STEPS}, place
+        assert {word for word, count in taken.items() if count > 1} == repeated, point
+        assert set(taken) == {f"{step}:{id_}:{step}" for step in STEPS}, point
 
 
 def test_a_failed_child_fails_its_parent_with_its_error(system: System) -> None:

@@ -110,9 +110,7 @@ def test_several_jobs_share_a_message_and_each_has_its_own_end_and_lines(
 
 
 @on_redis
-def test_a_job_that_takes_long_gives_back_what_waits_behind_it(
-    system: System, witness: Witness, tmp_path: Path
-) -> None:
+def test_a_slow_job_requeues_the_rest_of_its_group(system: System, witness: Witness, tmp_path: Path) -> None:
     go = tmp_path / "go"
     ids = _run(system, witness, {LATE: {"until": str(go)}})
     groups.await_others(system, ids, LATE)

@@ -60,7 +60,7 @@ def test_many_runs_share_one_process_and_others_have_their_own(slots: System) ->
     assert len(slots.messages(ids[0])) == 2
 
 
-def test_what_runs_say_at_once_is_kept_apart(slots: System) -> None:
+def test_concurrent_runs_do_not_mix_their_output(slots: System) -> None:
     tags = [f"tag{number}x" for number in range(8)]
     jobs = {}
     for number, tag in enumerate(tags):
@@ -181,10 +181,10 @@ def test_a_secret_is_masked_in_its_run_and_reaches_no_other(slots: System) -> No
         messages = [line["msg"] for line in lines]
         assert messages.count("••••••") == 6, messages
         assert "the token is ••••••" in messages
-    places = leaks.places_of(slots).items()
+    sources = leaks.stored_strings(slots).items()
     found = {
-        place
-        for place, content in places
+        source
+        for source, content in sources
         for secret in secrets.values()
         for form in leaks.forms(secret)
         if form in content

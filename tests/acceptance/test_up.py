@@ -32,16 +32,16 @@ from tests.acceptance.up_process import Up, ava_command, environment
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
+def home() -> Iterator[Path]:
     """A folder for all tests here. The first `ava up` creates the data, and the others start warm."""
     with private_folder() as folder:
         yield folder
 
 
 @pytest.fixture(scope="module")
-def shared(place: Path) -> Path:
+def shared(home: Path) -> Path:
     """The folder in which `shared_up` was started."""
-    folder = place / "shared"
+    folder = home / "shared"
     folder.mkdir()
     # The processes run as another account.
     folder.chmod(0o755)
@@ -89,17 +89,17 @@ def _assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> N
 # It starts and stops the whole system twice, which takes minutes on a very busy machine.
 @pytest.mark.timeout(360)
 def test_ctrl_c_lets_a_running_job_finish_and_a_second_one_does_not_and_a_warm_start_keeps_data_and_secret(
-    place: Path,
+    home: Path,
 ) -> None:
-    with _running(place) as first:
-        created, secret = _database_created(place / ".ava"), first.headers["x-internal-secret"]
+    with _running(home) as first:
+        created, secret = _database_created(home / ".ava"), first.headers["x-internal-secret"]
         finishing = first.trigger("wkr_sleep", input={"seconds": 4})
         first.await_status(finishing, "running")
         first.send(signal.SIGINT)
         assert first.process.wait(120) == 0
         assert first.left() == []
-    with _running(place) as second:
-        assert _database_created(place / ".ava") == created
+    with _running(home) as second:
+        assert _database_created(home / ".ava") == created
         assert second.headers["x-internal-secret"] == secret
         assert f"Broker: {programs.describe_redis(programs.find_redis(None)).split()[1]}" in second.output
         assert second.status(finishing) == "completed"
@@ -115,9 +115,9 @@ def test_ctrl_c_lets_a_running_job_finish_and_a_second_one_does_not_and_a_warm_s
 
 
 @contextlib.contextmanager
-def _running(place: Path) -> Iterator[Up]:
+def _running(home: Path) -> Iterator[Up]:
     """A ready `ava up`, of which nothing is left."""
-    running = Up(place / ".ava", environ={"AVA_HANDLERS": "workers,workers.sleep"})
+    running = Up(home / ".ava", environ={"AVA_HANDLERS": "workers,workers.sleep"})
     try:
         running.await_ready()
         yield running
@@ -149,12 +149,12 @@ def _answers(url: str, headers: Mapping[str, str]) -> bool:
 def test_a_node_that_is_started_in_its_folder_joins_it_and_the_doctor_finds_all_well(
     shared_up: Up, shared: Path
 ) -> None:
-    up, place = shared_up, shared
-    (place / "more_handlers.py").write_text("from ava import worker\n\n\n@worker('more')\ndef more(input): return 1\n")
+    up, home = shared_up, shared
+    (home / "more_handlers.py").write_text("from ava import worker\n\n\n@worker('more')\ndef more(input): return 1\n")
     environ = environment({MARK: up.mark, "AVA_HANDLERS": "more_handlers"})
-    log = place / "node.log"
+    log = home / "node.log"
     with log.open("wb") as output:
-        node = subprocess.Popen(ava_command("worker", "-c", "1"), cwd=place, env=environ, stdout=output, stderr=output)
+        node = subprocess.Popen(ava_command("worker", "-c", "1"), cwd=home, env=environ, stdout=output, stderr=output)
     try:
         wait_until(
             lambda: _answers(f"{up.url}/v1/ava/workers/wkr_more", up.headers),
@@ -164,7 +164,7 @@ def test_a_node_that_is_started_in_its_folder_joins_it_and_the_doctor_finds_all_
         # The node of `ava up` has the queue as well, but not the handler, and defers each message that it gets.
         assert up.await_status(up.trigger("wkr_more"), *FINAL) == "completed"
         assert "this node joins the system of `ava up` in this folder" in log.read_text()
-        doctor = _run("doctor", cwd=place, environ={"AVA_HANDLERS": "more_handlers"})
+        doctor = _run("doctor", cwd=home, environ={"AVA_HANDLERS": "more_handlers"})
         assert doctor.returncode == 0, doctor.stdout
         assert re.search(r"^ok  processes: an active dispatcher; live nodes: [2-9] of version", doctor.stdout, re.M)
     finally:
@@ -172,8 +172,8 @@ def test_a_node_that_is_started_in_its_folder_joins_it_and_the_doctor_finds_all_
         assert node.wait(30) == 0, log.read_text()
 
 
-def test_sigkill_leaves_no_process_and_its_node_does_not_count_as_living(place: Path) -> None:
-    with _running(place) as up:
+def test_sigkill_leaves_no_process_and_its_node_does_not_count_as_living(home: Path) -> None:
+    with _running(home) as up:
         job = up.trigger("wkr_sleep", input={"seconds": 60})
         up.await_status(job, "running")
         up.remember()
@@ -181,7 +181,7 @@ def test_sigkill_leaves_no_process_and_its_node_does_not_count_as_living(place: 
         up.process.wait()
         wait_until(lambda: not up.left(), what=lambda: f"nothing is left: {up.left()}\n{up.output[-3000:]}")
     # This mistake is found when the servers run, on the data that the killed one has left.
-    _assert_refused(place, {"AVA_HANDLERS": "no_such_module"}, ("no_such_module",))
+    _assert_refused(home, {"AVA_HANDLERS": "no_such_module"}, ("no_such_module",))
 
 
 #: Which of the service's keys each process needs.
@@ -256,12 +256,12 @@ def test_a_second_ava_up_on_the_same_data_is_refused_in_one_line(shared_up: Up, 
     _assert_one_line(result, "in use by another `ava up`", str(shared_up.process.pid), "--data-dir")
 
 
-def test_a_port_in_use_is_refused_in_one_line(place: Path) -> None:
+def test_a_port_in_use_is_refused_in_one_line(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = _run("up", "--port", str(port), "--data-dir", str(place / "other"))
+        result = _run("up", "--port", str(port), "--data-dir", str(home / "other"))
     _assert_one_line(result, f"Port {port} of 127.0.0.1 is in use", "--port")
-    assert not (place / "other").exists()
+    assert not (home / "other").exists()
 
 
 @pytest.mark.parametrize(
@@ -274,14 +274,14 @@ def test_a_port_in_use_is_refused_in_one_line(place: Path) -> None:
     ],
 )
 def test_a_wrong_setting_is_refused_in_one_line_and_leaves_no_process(
-    place: Path, environ: Mapping[str, str], words: tuple[str, ...]
+    home: Path, environ: Mapping[str, str], words: tuple[str, ...]
 ) -> None:
-    _assert_refused(place, environ, words)
+    _assert_refused(home, environ, words)
 
 
-def _assert_refused(place: Path, environ: Mapping[str, str], words: tuple[str, ...]) -> None:
+def _assert_refused(home: Path, environ: Mapping[str, str], words: tuple[str, ...]) -> None:
     mark = uuid.uuid4().hex
-    result = _run("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"), environ={**environ, MARK: mark})
+    result = _run("up", "--port", str(free_port()), "--data-dir", str(home / ".ava"), environ={**environ, MARK: mark})
     assert result.returncode == 1
     assert [line for line in result.stderr.splitlines() if line.startswith("ava: ")] == result.stderr.splitlines()
     assert len(result.stderr.splitlines()) == 1
@@ -291,19 +291,19 @@ def _assert_refused(place: Path, environ: Mapping[str, str], words: tuple[str, .
     assert "AVA ready" not in result.stdout
 
 
-def test_a_database_newer_than_the_code_is_refused_in_one_line(place: Path, database_url: str) -> None:
+def test_a_database_newer_than_the_code_is_refused_in_one_line(home: Path, database_url: str) -> None:
     connection = psycopg2.connect(database_url)
     with connection, connection.cursor() as cursor:
         cursor.execute("UPDATE alembic_version SET version_num = 'r9999'")
         cursor.execute("UPDATE schema_compatibility SET oldest_revision = 'r9999'")
     connection.close()
-    arguments = ("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"))
+    arguments = ("up", "--port", str(free_port()), "--data-dir", str(home / ".ava"))
     _assert_one_line(_run(*arguments, environ={"DATABASE_URL": database_url}), "newer")
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_every_process_refuses_the_schema_of_another_commit_in_one_line(
-    place: Path, database_url: str, broker_url: str
+    home: Path, database_url: str, broker_url: str
 ) -> None:
     with contextlib.closing(psycopg2.connect(database_url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("UPDATE schema_compatibility SET baseline_digest = 'of another text'")
@@ -313,7 +313,7 @@ def test_every_process_refuses_the_schema_of_another_commit_in_one_line(
         "AVA_INTERNAL_SECRET": "of-this-test-only",
         "AVA_ENCRYPTION_KEY": b64encode(bytes(32)).decode(),
     }
-    up = ("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"))
+    up = ("up", "--port", str(free_port()), "--data-dir", str(home / ".ava"))
     for command in (up, ("db", "upgrade"), ("api",), ("worker",), ("dispatcher",), ("webhooks",)):
         _assert_one_line(_run(*command, environ=environ), "another commit's schema", "ava up --data-dir NEW_DIRECTORY")
 
@@ -362,9 +362,9 @@ def test_the_api_does_not_start_without_a_secret() -> None:
     _assert_one_line(_run("api", environ=environ), "AVA_INTERNAL_SECRET")
 
 
-def test_a_link_that_signs_in_is_printed_on_demand_and_never_into_a_log(shared_up: Up, place: Path) -> None:
+def test_a_link_that_signs_in_is_printed_on_demand_and_never_into_a_log(shared_up: Up, home: Path) -> None:
     secret = shared_up.headers["x-internal-secret"]
-    result = _run("dashboard", environ={"AVA_URL": shared_up.url, "AVA_INTERNAL_SECRET": secret}, cwd=place)
+    result = _run("dashboard", environ={"AVA_URL": shared_up.url, "AVA_INTERNAL_SECRET": secret}, cwd=home)
     token = result.stdout.strip().partition(f"{shared_up.url}/#/signin?link=")[2]
     headers = {"authorization": f"Link {token}"}
     assert requests.post(f"{shared_up.url}/v1/ava/session", headers=headers, timeout=10).status_code == 201

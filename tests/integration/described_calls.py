@@ -41,16 +41,16 @@ class Call:
         return self.method != "GET" and self.name not in _FOR_ANY_ROLE
 
 
-def calls_of(api: Api, places: Mapping[str, Sequence[str]], *, of_all: bool = False) -> list[Call]:
+def calls_of(api: Api, ids: Mapping[str, Sequence[str]], *, of_all: bool = False) -> list[Call]:
     """Returns every operation, with the first of the values that its path's place-holders stand for, or with each.
 
     What reads comes first, because the audit trail names the paths of the others; what deletes comes last.
     """
-    places = {**places, "token": ["avahook_00.none"]}
+    ids = {**ids, "token": ["avahook_00.none"]}
     calls = []
     for path, methods in api.get("/openapi.json").get_json()["paths"].items():
         names = re.findall(r"\{(\w+)\}", path)
-        assert set(names) <= places.keys(), f"{path}: say in `fill` what its place-holders stand for"
+        assert set(names) <= ids.keys(), f"{path}: say in `fill` what its place-holders stand for"
         for method, operation in methods.items():
             content = operation.get("requestBody", {}).get("content", {})
             calls += [
@@ -63,6 +63,6 @@ def calls_of(api: Api, places: Mapping[str, Sequence[str]], *, of_all: bool = Fa
                     is_open={} in operation["security"],
                     parameters=frozenset(each["name"] for each in operation.get("parameters", ())),
                 )
-                for values in product(*(places[name][: None if of_all else 1] for name in names))
+                for values in product(*(ids[name][: None if of_all else 1] for name in names))
             ]
     return sorted(calls, key=lambda call: ("GET", "POST", "PUT", "PATCH", "DELETE").index(call.method))

@@ -97,10 +97,10 @@ def _compare(jobs: int, at_once: int, seed: int) -> bool:
         }
         with Api.running(settings.load(environ)) as api:
             by_node, pulled = orders(api, jobs=jobs, at_once=at_once, seed=seed)
-    places = [place for place, pair in enumerate(zip(by_node, pulled, strict=True)) if pair[0] != pair[1]]
-    differing = f"{len(places)} start in another order" + (f", from {places[0]} on" if places else "")
+    indexes = [index for index, pair in enumerate(zip(by_node, pulled, strict=True)) if pair[0] != pair[1]]
+    differing = f"{len(indexes)} start in another order" + (f", from {indexes[0]} on" if indexes else "")
     sys.stdout.write(f"{jobs} jobs by a node and {jobs} pulled, {at_once} between two looks: {differing}\n")
-    return not places
+    return not indexes
 
 
 if __name__ == "__main__":

@@ -183,11 +183,18 @@ def test_a_job_is_found_by_exact_values_in_its_input(api: Api) -> None:
     api.trigger(input={"channel": "ops", "account": [17]}, headers={"x-tenant-id": "ten_other"})
     both, none = [two["id"], one["id"]], "filter[input.is_urgent]=false"
     assert _ids(api, f"filter[input.channel]={quote('öps')}") == _ids(api, "filter[input.account.id]=17") == both
-    for place in ("account.ratio]=1.5", "tags.0]=a", "tags.1.b]=null", "nul]=%EF%BF%BD%EF%BF%BD"):
-        assert _ids(api, f"filter[input.{place}") == [one["id"]], place
+    for input_path in ("account.ratio]=1.5", "tags.0]=a", "tags.1.b]=null", "nul]=%EF%BF%BD%EF%BF%BD"):
+        assert _ids(api, f"filter[input.{input_path}") == [one["id"]], input_path
     assert _ids(api, "filter[input.is_urgent]=true&filter[input.account.id]=17&filter[status]=queued") == [two["id"]]
-    for place in ("account]=17", "channel]=%C3%B6p", "tags]=a", "tags.2]=a", "account.id.x]=17", "account.id]=017"):
-        assert _ids(api, f"filter[input.{place}") == _ids(api, none) == [], place
+    for input_path in (
+        "account]=17",
+        "channel]=%C3%B6p",
+        "tags]=a",
+        "tags.2]=a",
+        "account.id.x]=17",
+        "account.id]=017",
+    ):
+        assert _ids(api, f"filter[input.{input_path}") == _ids(api, none) == [], input_path
     exported = api.get(f"{JOBS}/export?filter[input.account.id]=17&filter[worker_id]=wkr_open")
     assert len(exported.text.splitlines()) == 2
     for wanted in (17, "17"):
@@ -201,10 +208,10 @@ def test_a_credential_in_an_input_cannot_be_guessed_by_a_search(api: Api) -> Non
     header = {"headers": [{"name": "Authorization", "value": "x1"}, {"name": "accept", "value": "x2"}]}
     inner = {"grant": {"key": "slack-token", "value": {"x": "x4", "value": ["x5"]}}}
     job = api.trigger(input=header | inner | {"value": "x3", "key": "order"})
-    for place in ("headers.0.value]=x1", "grant.value.x]=x4", "grant.value.value.0]=x5"):
-        assert _ids(api, f"filter[input.{place}") == []
-    for place in ("headers.1.value]=x2", "value]=x3", "headers.0.name]=Authorization"):
-        assert _ids(api, f"filter[input.{place}") == [job["id"]]
+    for input_path in ("headers.0.value]=x1", "grant.value.x]=x4", "grant.value.value.0]=x5"):
+        assert _ids(api, f"filter[input.{input_path}") == []
+    for input_path in ("headers.1.value]=x2", "value]=x3", "headers.0.name]=Authorization"):
+        assert _ids(api, f"filter[input.{input_path}") == [job["id"]]
     for path in ("api-key", "auth.slackToken.text"):
         error_of(api.get(f"{JOBS}?filter[input.{path}]=x"), 400, "validation_error")
         body = {"filter": {"input": {path: "x"}}}

@@ -41,8 +41,8 @@ def test_an_error_names_the_limit_that_it_comes_from(api: Api) -> None:
     too_large = b'{"worker_id":"wkr_open","input":{"x":"' + b"y" * 2**20 + b'"}}'
     too_deep = b'{"worker_id":"wkr_open","input":' + b'{"a":' * 501 + b"1" + b"}" * 502
     schedule = {"worker_id": "wkr_open", "cron": "* * * * *", "timezone": "UTC", "input": {"x": "y" * 2**16}}
-    places = {f"place.{number}": "x" for number in range(6)}
-    query = "&".join(f"filter[input.{place}]={wanted}" for place, wanted in places.items())
+    paths = {f"place.{number}": "x" for number in range(6)}
+    query = "&".join(f"filter[input.{path}]={wanted}" for path, wanted in paths.items())
     for response, status, code, name in (
         (api.post(f"{JOBS}/bulk", json=too_many), 422, "validation_error", "bulk_jobs"),
         (api.post_raw(too_large), 413, "payload_too_large", "input_bytes"),
@@ -51,7 +51,7 @@ def test_an_error_names_the_limit_that_it_comes_from(api: Api) -> None:
         (api.post_raw(too_deep), 400, "bad_request", "nesting"),
         (api.post(SCHEDULES, json=schedule), 413, "payload_too_large", "schedule_input_bytes"),
         (api.get(f"{JOBS}?{query}"), 400, "validation_error", "input_filters"),
-        (api.post(f"{JOBS}/cancel", json={"filter": {"input": places}}), 422, "validation_error", "input_filters"),
+        (api.post(f"{JOBS}/cancel", json={"filter": {"input": paths}}), 422, "validation_error", "input_filters"),
     ):
         assert f"(limit {name})" in error_of(response, status, code)["message"]
 

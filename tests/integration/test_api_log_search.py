@@ -34,14 +34,14 @@ def _read(api: Api, path: str, **query: str) -> tuple[list[int], dict[str, Any]]
 
 def test_a_log_is_read_from_its_end_upwards_and_then_followed(api: Api) -> None:
     path = _job(api, 25)
-    seen, place = _read(api, path, tail="10")
-    end = place["next_cursor"]
-    assert (seen, place["has_more"]) == (list(range(16, 26)), True)
-    seen, place = _read(api, path, before=place["previous_cursor"], limit="10")
-    assert (seen, place["has_more"]) == (list(range(6, 16)), True)
-    seen, place = _read(api, path, before=place["previous_cursor"], limit="10")
-    assert (seen, place["has_more"], place["previous_cursor"]) == ([1, 2, 3, 4, 5], False, None)
-    assert _read(api, path, after=place["next_cursor"], limit="2")[0] == [6, 7]
+    seen, cursors = _read(api, path, tail="10")
+    end = cursors["next_cursor"]
+    assert (seen, cursors["has_more"]) == (list(range(16, 26)), True)
+    seen, cursors = _read(api, path, before=cursors["previous_cursor"], limit="10")
+    assert (seen, cursors["has_more"]) == (list(range(6, 16)), True)
+    seen, cursors = _read(api, path, before=cursors["previous_cursor"], limit="10")
+    assert (seen, cursors["has_more"], cursors["previous_cursor"]) == ([1, 2, 3, 4, 5], False, None)
+    assert _read(api, path, after=cursors["next_cursor"], limit="2")[0] == [6, 7]
     assert _read(api, path, after=end) == ([], {"has_more": False, "previous_cursor": end, "next_cursor": end})
     assert _read(api, path, tail="3", level="error")[0] == [15, 20, 25]
     assert _read(api, path, tail="500", q="LINE 2")[0] == [2, *range(20, 26)]
@@ -49,7 +49,7 @@ def test_a_log_is_read_from_its_end_upwards_and_then_followed(api: Api) -> None:
     assert _read(api, path, q="_ine")[0] == []
 
 
-def test_a_wrong_place_in_a_log_is_refused(shared_api: Api) -> None:
+def test_a_wrong_cursor_of_a_log_is_refused(shared_api: Api) -> None:
     for query in ("tail=501", "tail=1&before=x"):
         error_of(shared_api.get(f"{JOBS}/{shared_api.trigger()['id']}/logs?{query}"), 400, "validation_error")
 
@@ -65,13 +65,13 @@ def test_a_search_in_a_great_log_ends_early_and_its_cursors_lead_on(api: Api) ->
     assert min(took) < 0.2
     assert len(_read(api, path, level="error", tail="500")[0]) == 500
     last = f"line {SEARCHED_LINES.value + 9} "
-    seen, place = _read(api, path, q=last)
-    assert (seen, place["has_more"]) == ([], True)
-    assert _read(api, path, q=last, after=place["next_cursor"])[0] == [SEARCHED_LINES.value + 9]
-    seen, place = _read(api, path, q="line 9 ", tail="5")
-    assert (seen, place["has_more"]) == ([], True)
-    seen, place = _read(api, path, q="line 9 ", before=place["previous_cursor"])
-    assert (seen, place["has_more"]) == ([9], False)
+    seen, cursors = _read(api, path, q=last)
+    assert (seen, cursors["has_more"]) == ([], True)
+    assert _read(api, path, q=last, after=cursors["next_cursor"])[0] == [SEARCHED_LINES.value + 9]
+    seen, cursors = _read(api, path, q="line 9 ", tail="5")
+    assert (seen, cursors["has_more"]) == ([], True)
+    seen, cursors = _read(api, path, q="line 9 ", before=cursors["previous_cursor"])
+    assert (seen, cursors["has_more"]) == ([9], False)
     log = api.get(f"{path}/download?q={quote('line 9 ')}").text
     assert log == "2026-01-01T00:00:09.000Z info  Line 9 of many\n"
 

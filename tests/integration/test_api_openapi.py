@@ -128,7 +128,7 @@ def _known(parameter: re.Match[str]) -> str:
 
 def test_every_object_names_its_fields_or_says_that_it_has_others(shared_api: Api) -> None:
     description = json.loads(shared_api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
-    closed = [place for place, schema in _schemas(description) if _is_closed(schema)]
+    closed = [path for path, schema in _schemas(description) if _is_closed(schema)]
     assert closed == []
 
 
@@ -148,7 +148,7 @@ def test_a_batch_and_an_export_say_what_each_of_their_entries_is(api: Api) -> No
 
 def test_no_schema_names_a_type_twice(shared_api: Api) -> None:
     description = json.loads(shared_api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
-    types = [(place, schema["type"]) for place, schema in _schemas(description) if isinstance(schema.get("type"), list)]
+    types = [(path, schema["type"]) for path, schema in _schemas(description) if isinstance(schema.get("type"), list)]
     assert types
     assert [each for each in types if len(each[1]) != len(set(each[1]))] == []
 
@@ -162,16 +162,16 @@ def test_each_maker_of_a_job_matches_the_pattern_of_its_record(shared_api: Api) 
         assert not re.search(record[field]["pattern"], "ten_01")
 
 
-def _schemas(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def _schemas(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields every object of a description with its place; examples are none of them."""
     if isinstance(node, dict):
-        yield place, node
+        yield path, node
         for name, inner in node.items():
             if name != "example":
-                yield from _schemas(inner, f"{place}/{name}")
+                yield from _schemas(inner, f"{path}/{name}")
     elif isinstance(node, list):
         for number, inner in enumerate(node):
-            yield from _schemas(inner, f"{place}/{number}")
+            yield from _schemas(inner, f"{path}/{number}")
 
 
 def _is_closed(schema: dict[str, Any]) -> bool:
@@ -196,10 +196,10 @@ def test_the_docs_page_loads_no_files_from_other_hosts(shared_api: Api) -> None:
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert "http" not in policy
-    for place in re.findall(r'(?:src|href)="([^"]+)"', page.text):
-        assert place.startswith(("/docs", "/dashboard/", "/"))
-        assert not place.startswith("//")
-        assert shared_api.get(place, headers=no_headers, buffered=True).status_code == 200
+    for address in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        assert address.startswith(("/docs", "/dashboard/", "/"))
+        assert not address.startswith("//")
+        assert shared_api.get(address, headers=no_headers, buffered=True).status_code == 200
     assert not re.search(r"<script>|<style>|\son\w+=", page.text)
     errors = shared_api.get("/docs/errors", headers=no_headers).text
     assert 'id="validation_error"' in errors

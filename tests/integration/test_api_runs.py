@@ -166,7 +166,9 @@ def test_a_cancelled_run_is_ended_after_its_grace(api: Api, key: dict[str, str |
     error_of(call(api, run, "end", output=None), 409, "resource_conflict")
 
 
-def test_a_run_whose_time_is_over_learns_of_the_stop_and_is_then_ended(api: Api, key: dict[str, str | None]) -> None:
+def test_a_run_whose_timeout_has_passed_learns_of_the_stop_and_is_then_ended(
+    api: Api, key: dict[str, str | None]
+) -> None:
     job = api.trigger("wkr_resize")
     (run,) = claim(api, key)
     api.execute("UPDATE pulled_runs SET timeout_at = claimed_at, end_by = now() + interval '1 hour'")

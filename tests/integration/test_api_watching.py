@@ -98,7 +98,7 @@ def test_a_wait_returns_when_the_job_is_final(api: Api) -> None:
     assert record == api.get(f"{JOBS}/{job['id']}").get_json()["data"]
 
 
-def test_a_wait_returns_when_its_seconds_are_over(api: Api) -> None:
+def test_a_wait_returns_when_its_seconds_have_passed(api: Api) -> None:
     job = api.trigger()
     started = time.monotonic()
     assert api.get(f"{JOBS}/{job['id']}?wait=1").get_json()["data"]["status"] == "queued"

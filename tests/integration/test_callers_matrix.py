@@ -82,10 +82,10 @@ def _bearer(token: str) -> dict[str, str | None]:
 
 @pytest.fixture
 def matrix(api: Api) -> Matrix:
-    places = fill(api)
-    calls = calls_of(api, places)
+    ids_by_name = fill(api)
+    calls = calls_of(api, ids_by_name)
     assert len(calls) > 90
-    ids = [value for name, values in places.items() if name not in _SHARED for value in values]
+    ids = [value for name, values in ids_by_name.items() if name not in _SHARED for value in values]
     return Matrix(api=api, calls=calls, ids=ids)
 
 

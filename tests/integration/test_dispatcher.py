@@ -101,7 +101,7 @@ def test_a_window_opens_under_steady_load_once_its_backlog_is_published(backlog:
         assert backlog.run("SELECT priority FROM closed_windows") == []
 
 
-def test_jobs_that_come_to_a_closed_window_wait_20_ms_for_a_look(backlog: Backlog) -> None:
+def test_jobs_that_come_to_a_closed_window_wait_20_ms_for_a_poll(backlog: Backlog) -> None:
     feed = _feed(backlog, window=100)
     for _ in range(3):
         backlog.insert(12)
@@ -115,7 +115,7 @@ def test_jobs_that_come_to_a_closed_window_wait_20_ms_for_a_look(backlog: Backlo
     assert backlog.run("SELECT priority FROM closed_windows") == []
 
 
-def test_looks_do_not_follow_sooner_while_a_window_is_full(backlog: Backlog) -> None:
+def test_polls_do_not_follow_sooner_while_a_window_is_full(backlog: Backlog) -> None:
     feed = _feed(backlog, window=10)
     backlog.insert(30)
     feed.run_once(0)

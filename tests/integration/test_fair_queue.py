@@ -100,7 +100,7 @@ def test_without_fairness_the_oldest_job_is_published_first(backlog: Backlog) ->
                        " WHERE a.tenant_id = 'ten_a' AND b.tenant_id = 'ten_b'") == [(0,)]  # fmt: skip
 
 
-def test_no_less_urgent_job_stays_in_the_broker_while_a_more_urgent_one_waits_for_a_place(backlog: Backlog) -> None:
+def test_no_less_urgent_job_stays_in_the_broker_while_a_more_urgent_one_waits_for_a_permit(backlog: Backlog) -> None:
     backlog.join()
     feed = _feed(backlog)
     backlog.insert(5, priority=7)

@@ -111,7 +111,7 @@ def test_retention_passes_over_an_output_that_a_retry_at_this_moment_reads(graph
     assert graphs.show(made.id)["input"] == {"x": 1}
 
 
-def test_retention_keeps_an_output_of_a_graph_that_is_retried_after_its_look(graphs: Graphs) -> None:
+def test_retention_keeps_an_output_of_a_graph_that_is_retried_after_its_scan(graphs: Graphs) -> None:
     jobs = _failed_reader(graphs)
     with graphs.api.database.connect() as connection:
         retention = old_jobs.job_retention(connection, default=0.0)

@@ -138,7 +138,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> KnownWindows:
     return KnownWindows()
 
 
-def test_a_look_costs_what_waits_while_a_snapshot_is_held(backlog: Backlog, known: KnownWindows) -> None:
+def test_a_poll_costs_what_waits_while_a_snapshot_is_held(backlog: Backlog, known: KnownWindows) -> None:
     backlog.insert(1)
     for _ in range(known_windows._SLOW_LOOKS):
         _poll(backlog, known)
@@ -169,7 +169,7 @@ def test_a_look_costs_what_waits_while_a_snapshot_is_held(backlog: Backlog, know
         assert blocks > blocks_of_heads
 
 
-def test_looks_are_complete_while_they_are_quick(backlog: Backlog) -> None:
+def test_polls_are_complete_while_they_are_quick(backlog: Backlog) -> None:
     known = KnownWindows()
     for number in range(1, 11):
         backlog.insert(1, priority=number)
@@ -180,7 +180,7 @@ _OLD_ID = "01890000-0000-7000-8000-0000000000ff"
 _CLAIM_ID = "01890000-0000-7000-8000-0000000000fe"
 
 
-def test_looks_are_complete_while_the_others_are_as_slow(
+def test_polls_are_complete_while_the_others_are_as_slow(
     backlog: Backlog, known: KnownWindows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backlog.insert()
@@ -194,7 +194,7 @@ def test_looks_are_complete_while_the_others_are_as_slow(
 
 
 @pytest.mark.parametrize("by", ["admission", "due", "due, whose commit lost its response"])
-def test_a_look_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWindows, by: str) -> None:
+def test_a_poll_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWindows, by: str) -> None:
     [job] = backlog.insert()
     for _ in range(known_windows._SLOW_LOOKS):
         _poll(backlog, known)
@@ -216,7 +216,7 @@ def test_a_look_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWin
     assert window.has_backlog
 
 
-def test_a_look_sees_other_tenants_before_and_after_the_one_it_knows(backlog: Backlog, known: KnownWindows) -> None:
+def test_a_poll_sees_other_tenants_before_and_after_the_one_it_knows(backlog: Backlog, known: KnownWindows) -> None:
     backlog.insert(tenant_id="ten_m")
     for _ in range(known_windows._SLOW_LOOKS + 1):
         (window,) = _poll(backlog, known)[0].windows
@@ -231,7 +231,7 @@ def test_a_look_sees_other_tenants_before_and_after_the_one_it_knows(backlog: Ba
         assert (window.only_tenant, window.is_shared) == ("ten_m", False)
 
 
-def test_a_look_for_more_urgent_jobs_reads_few_entries_while_a_snapshot_is_held(backlog: Backlog) -> None:
+def test_a_poll_for_more_urgent_jobs_reads_few_entries_while_a_snapshot_is_held(backlog: Backlog) -> None:
     """Where few jobs wait, the planner takes the index of all jobs by their status for a short one."""
     with _snapshot(backlog):
         for _ in range(_ENDED // _AT_ONCE):

@@ -57,7 +57,7 @@ _OUTPUTS = (
 )
 
 
-def test_an_output_is_a_text_that_is_labelled_as_data(api: Api) -> None:
+def test_an_output_is_a_text_block_that_is_labelled_as_data(api: Api) -> None:
     for output, content, structured in _OUTPUTS:
         found = ended(api, "completed", output=output)["result"]
         assert text_of(found) == content

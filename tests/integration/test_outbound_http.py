@@ -214,7 +214,7 @@ def test_a_tls_handshake_without_end_times_out(serve: Serve) -> None:
     done.set()
 
 
-def test_a_dns_look_up_without_answer_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_lookup_without_a_response_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     done = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: done.wait(60) and [])
     start = time.monotonic()

@@ -196,9 +196,9 @@ def test_the_routes_show_payloads_to_others(api: Api) -> None:
     assert _SHOWN - shown == set()
 
 
-def test_what_stands_in_place_of_payloads(api: Api, blind: dict[str, str | None]) -> None:
-    places = fill(api)
-    failed, done, waiting, deferred, awaiting = places["job_id"]
+def test_payloads_are_hidden_from_keys_without_payload_access(api: Api, blind: dict[str, str | None]) -> None:
+    ids = fill(api)
+    failed, done, waiting, deferred, awaiting = ids["job_id"]
     record = api.get(f"{JOBS}/{failed}", headers=blind).get_json()["data"]
     assert (record["input"], record["output"], record["payload_hidden"]) == (None, None, True)
     assert (record["error"], record["status"]) == ("ValueError: (hidden)", "failed")

@@ -103,7 +103,7 @@ def test_a_deferred_rate_reads_the_permits_of_its_worker_and_no_other_startable_
 
 
 @pytest.mark.needs_session(because="statements are prepared in a session of their own only")
-def test_the_plan_of_a_look_is_kept(backlog: Backlog) -> None:
+def test_the_plan_of_a_poll_is_reused(backlog: Backlog) -> None:
     at = {"count_up_to": 10, "dead_after_seconds": 14}
     with backlog.database.connect() as connection:
         for _ in range(3):

@@ -81,12 +81,12 @@ def _tries(description: dict[str, Any], fields: dict[str, Any]) -> Iterator[tupl
         outer = _resolved(description, schema)
         is_list = "items" in outer
         inner = _resolved(description, outer["items"]) if is_list else outer
-        place = f"{name}[0]." if is_list else f"{name}."
+        prefix = f"{name}[0]." if is_list else f"{name}."
         within = inner.get("properties", {})
         for top, path, value in _tries(description, within):
-            yield name, place + path, [{top: value}] if is_list else {top: value}
+            yield name, prefix + path, [{top: value}] if is_list else {top: value}
         if within:
-            yield name, f"{place}unknown", [{"unknown": 1}] if is_list else {"unknown": 1}
+            yield name, f"{prefix}unknown", [{"unknown": 1}] if is_list else {"unknown": 1}
 
 
 def _wrong(description: dict[str, Any], schema: dict[str, Any]) -> Iterator[Any]:

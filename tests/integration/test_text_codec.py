@@ -18,7 +18,7 @@ def database(database_settings: Settings) -> Database:
     return Database.of(database_settings, name="tests", pool_size=1)
 
 
-def test_names_and_texts_are_read_without_python(database: Database) -> None:
+def test_names_and_strings_are_read_without_python(database: Database) -> None:
     called: list[str] = []
 
     def note(frame: FrameType, event: str, _argument: object) -> None:

@@ -67,8 +67,8 @@ def test_the_doctor_and_a_reset_name_the_other_installation(others: Settings, mo
     monkeypatch.setenv("DATABASE_URL", others.database_url)
     monkeypatch.setenv("DATABASE_POOL_URL", others.database_pool_url)
     monkeypatch.setenv("BROKER_URL", others.broker_url)
-    place = "Redis database" if others.broker_is_redis else "virtual host of RabbitMQ"
-    refused = f"this {place} belongs to another installation"
+    home = "Redis database" if others.broker_is_redis else "virtual host of RabbitMQ"
+    refused = f"this {home} belongs to another installation"
     assert f"!!  broker: BROKER_URL: {refused}" in CliRunner().invoke(cli, ["doctor"]).output
     reset = CliRunner().invoke(cli, ["broker", "reset"])
     assert reset.exit_code == 1

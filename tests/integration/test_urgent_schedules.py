@@ -111,7 +111,7 @@ def test_a_schedule_from_before_the_limit_fires_within_it(platform: Platform) ->
     assert platform.fire(schedule) == [3]
 
 
-def test_missed_firings_that_are_made_up_for_keep_the_limit(platform: Platform) -> None:
+def test_missed_firings_that_are_caught_up_stay_within_the_limit(platform: Platform) -> None:
     schedule = platform.create_before_the_limit(priority=1, catch_up="all")
     assert set(fired := platform.fire(schedule, minutes=5)) == {3}
     assert len(fired) >= 5

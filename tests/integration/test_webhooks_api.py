@@ -180,12 +180,12 @@ def test_deliveries_that_have_ended_are_sent_again_by_the_filters_of_the_list(ap
     for _ in range(4):
         api.post(f"/v1/webhooks/{made['id']}/test")
     (uuids,) = zip(*api.execute("SELECT id::text FROM webhook_deliveries ORDER BY id"), strict=True)
-    for place, (status, event) in enumerate(
+    for number, (status, event) in enumerate(
         [("abandoned", "failed"), ("delivered", "failed"), ("abandoned", "queued")]
     ):
         api.execute(
             f"UPDATE webhook_deliveries SET status = '{status}', completed_at = now(), event_type = 'ava.job.{event}',"
-            f" due_at = NULL WHERE id = '{uuids[place]}'"
+            f" due_at = NULL WHERE id = '{uuids[number]}'"
         )
 
     def again(**body: str) -> int:

@@ -162,7 +162,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_an_event_that_fails_is_set_aside_alone_and_can_be_retried(
+def test_an_event_that_fails_becomes_a_dead_letter_and_can_be_retried(
     api: Api, refusal: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, database_url: str
 ) -> None:
     _subscribe(api)

@@ -53,7 +53,7 @@ def _end(backlog: Backlog, job: Job, status: Status = Status.COMPLETED) -> None:
         assert end(connection, ended(connection, job.run, ending, [limited.line(job)], delay_seconds=delay)) is status
 
 
-def test_no_more_jobs_than_the_limit_hold_a_place_and_an_end_frees_it(backlog: Backlog) -> None:
+def test_running_jobs_stay_within_the_limit_and_a_finished_job_frees_its_permit(backlog: Backlog) -> None:
     limited.limit(backlog, 2)
     feed = limited.feed(backlog)
     assert all(job.published_at is None for job in limited.insert(backlog, 5)), "the API publishes no job with a limit"
@@ -70,7 +70,7 @@ def test_no_more_jobs_than_the_limit_hold_a_place_and_an_end_frees_it(backlog: B
     assert _admitted(backlog) == 2
 
 
-def test_many_dispatchers_at_once_never_give_one_place_too_many(backlog: Backlog) -> None:
+def test_many_dispatchers_at_once_never_give_one_permit_too_many(backlog: Backlog) -> None:
     limited.limit(backlog, 3)
     limited.insert(backlog, 60)
     is_over, most, errors = threading.Event(), [0], list[BaseException]()
@@ -97,7 +97,7 @@ def test_many_dispatchers_at_once_never_give_one_place_too_many(backlog: Backlog
     assert (backlog.count("status = 'completed'"), most[0], errors) == (60, 3, [])
 
 
-def test_an_urgent_job_gets_the_place_of_a_less_urgent_one_that_has_not_started(backlog: Backlog) -> None:
+def test_an_urgent_job_gets_the_permit_of_a_less_urgent_unstarted_job(backlog: Backlog) -> None:
     limited.limit(backlog, 2)
     feed = limited.feed(backlog)
     limited.insert(backlog, 3, priority=7)
@@ -112,7 +112,7 @@ def test_an_urgent_job_gets_the_place_of_a_less_urgent_one_that_has_not_started(
     assert urgent.priority == 2
 
 
-def test_tenants_take_turns_at_the_places_of_one_key(backlog: Backlog) -> None:
+def test_tenants_take_turns_at_the_permits_of_one_key(backlog: Backlog) -> None:
     limited.limit(backlog, 2)
     limited.insert(backlog, 50, tenant_id="ten_a")
     limited.insert(backlog, 1, tenant_id="ten_b")
@@ -165,7 +165,7 @@ def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
     assert sum(backlog.rows_read()) - before < 40 * 10
 
 
-def test_a_look_gives_some_of_the_free_places_and_the_next_one_soon_gives_the_others(backlog: Backlog) -> None:
+def test_a_poll_gives_some_of_the_free_permits_and_the_next_one_soon_gives_the_others(backlog: Backlog) -> None:
     limited.limit(backlog, 30, "input.key")
     for key in range(5):
         limited.insert(backlog, 30, input_json=json.dumps({"key": key}), priority=5 if key else 7)
@@ -241,7 +241,7 @@ def test_a_new_limit_gives_a_job_no_key_of_an_input_that_it_had_before(
     assert backlog.run("SELECT limit_key FROM jobs") == [(f"{LIMITED} ten_a 2",)]
 
 
-def test_a_job_that_no_node_can_run_gets_no_place(backlog: Backlog) -> None:
+def test_a_job_that_no_node_can_run_gets_no_permit(backlog: Backlog) -> None:
     limited.limit(backlog, 1)
     backlog.run("UPDATE nodes SET workers = '{wkr_test}'")
     limited.insert(backlog, 1)

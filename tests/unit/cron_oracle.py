@@ -51,7 +51,7 @@ def zones() -> dict[str, list[str]]:
 
 
 @cache
-def place(name: str) -> ZoneInfo:
+def zone_of(name: str) -> ZoneInfo:
     """Returns a zone of the tzdata package."""
     with resources.files(tzdata).joinpath("zoneinfo", *name.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=name)
@@ -59,7 +59,7 @@ def place(name: str) -> ZoneInfo:
 
 def shifts(name: str, first_year: int, last_year: int) -> Iterator[datetime]:
     """Yields the instants at which a zone's clock jumps, by looking at it once in three hours."""
-    zone = place(name)
+    zone = zone_of(name)
     late, end = datetime(first_year, 1, 1, tzinfo=UTC), datetime(last_year + 1, 1, 1, tzinfo=UTC)
     offset = late.astimezone(zone).utcoffset()
     while late < end:
@@ -88,7 +88,7 @@ class Window:
 
 def window(name: str, shift: datetime) -> Window:
     """Returns the minutes around an instant."""
-    zone, start = place(name), shift - MARGIN
+    zone, start = zone_of(name), shift - MARGIN
     instants = [start + MINUTE * count for count in range(2 * MARGIN // MINUTE)]
     clock = [(instant, instant.astimezone(zone).replace(tzinfo=None, fold=0)) for instant in instants]
     return Window(start, instants[-1], clock)

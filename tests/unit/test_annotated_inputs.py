@@ -140,7 +140,7 @@ def test_a_field_that_the_type_does_not_name_is_refused(annotation: Any) -> None
     _, schema = _declared(annotation)
     assert schema is not None
     faults = schema.faults('{"kind":"cat","price":1,"count":1,"id":1,"misspelt":1}')
-    assert any("misspelt" in place or "oneOf" in str(messages) for place, messages in faults.items())
+    assert any("misspelt" in path or "oneOf" in str(messages) for path, messages in faults.items())
 
 
 class Aliased(pydantic.BaseModel):
@@ -170,8 +170,8 @@ def test_a_field_has_all_names_of_its_model_and_no_others(given: Any, fault: tup
         assert faults == {}
         assert testing.run(handle, given).error is None
     else:
-        ((place, (message,)),) = faults.items()
-        assert place == fault[0]
+        ((path, (message,)),) = faults.items()
+        assert path == fault[0]
         assert fault[1] in message
 
 
@@ -187,7 +187,7 @@ def test_a_field_has_all_names_of_its_model_and_no_others(given: Any, fault: tup
 def test_a_wrong_choice_is_named_by_what_chooses_it(annotation: Any, given: Any, faults: dict[str, str]) -> None:
     _, schema = _declared(annotation)
     assert schema is not None
-    assert schema.faults(json.dumps(given)) == {place: [message] for place, message in faults.items()}
+    assert schema.faults(json.dumps(given)) == {path: [message] for path, message in faults.items()}
 
 
 def test_a_nested_model_refuses_them_too() -> None:

@@ -177,7 +177,7 @@ def test_what_is_inside_strings_is_no_part_and_no_value() -> None:
 def test_what_is_outside_strings_is_the_same_however_the_body_is_cut(value: object, size: int) -> None:
     raw = json.dumps([value]).encode()
     outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", raw)
-    pieces = [raw[place : place + size] for place in range(0, len(raw), size)]
+    pieces = [raw[index : index + size] for index in range(0, len(raw), size)]
     assert b"".join(map(client_json.Structure().outside_strings, pieces)) == outside
 
 

@@ -77,7 +77,7 @@ def test_a_file_is_yaml_or_json(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named_by_its_place(tmp_path: Path, content: str, reason: str) -> None:
+def test_a_wrong_value_is_named_by_its_path(tmp_path: Path, content: str, reason: str) -> None:
     with pytest.raises(CallFailed) as refused:
         _read(tmp_path, content)
     assert reason in str(refused.value)

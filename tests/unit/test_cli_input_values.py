@@ -31,7 +31,7 @@ def test_a_shell_is_offered_the_values_of_a_schema_and_nothing_that_it_would_exe
         assert [path for path, _ in schema_paths(none)] == (["a="] if none and none["properties"] else [])
 
 
-def test_values_are_json_or_texts_at_their_places() -> None:
+def test_values_are_json_or_strings_at_their_paths() -> None:
     given = {"account": {"name": "x"}}
     values = [("account.id", "17"), ("channel", "ops"), ("ids", "[1]"), ("quoted", '"17"')]
     assert with_values(given, values) == {

@@ -207,7 +207,7 @@ def test_a_status_line_is_not_written_into_a_file(capsys: pytest.CaptureFixture[
 
 @example("00\N{DEVANAGARI VOWEL SIGN AA}0", 3)
 @given(st.text(), st.integers(1, 40))
-def test_a_cut_text_is_no_wider_than_asked(string: str, width: int) -> None:
+def test_a_cut_string_is_no_wider_than_asked(string: str, width: int) -> None:
     assert wcswidth(terminal.cut(printing.clean(string), width)) <= width
 
 

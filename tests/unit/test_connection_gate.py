@@ -97,7 +97,7 @@ def test_the_tenant_that_holds_the_fewest_is_next_and_within_it_the_oldest() -> 
     assert (gate._free, gate._held, gate._waiting) == (2, {}, {})
 
 
-def test_a_wait_that_is_interrupted_leaves_no_place_and_no_turn_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_wait_leaves_no_place_and_no_turn_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = make(1)
 
     def interrupt(*_: object) -> bool:

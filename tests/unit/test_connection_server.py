@@ -80,6 +80,6 @@ def test_a_new_connection_is_served_before_the_loop_goes_on_with_earlier_ones() 
     assert last.endswith(" 12 0")
 
 
-def test_silent_and_closed_connections_take_no_place_among_requests() -> None:
+def test_silent_and_closed_connections_count_as_no_request() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.splitlines() == ["b'GET' 20 None", "20 20", "None 1"], done.stderr

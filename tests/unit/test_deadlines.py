@@ -101,12 +101,12 @@ def test_a_stop_is_sent_again_until_the_run_ends(reason: Stop) -> None:
 @pytest.mark.parametrize(
     ("kill_at", "is_due"), [(NOW + 0.001, False), (NOW, True), (NOW - 1, True), pytest.param(None, False, id="none")]
 )
-def test_a_run_that_was_asked_is_killed_when_its_grace_is_over(kill_at: float | None, is_due: bool) -> None:
+def test_a_stopped_run_is_killed_when_its_grace_has_passed(kill_at: float | None, is_due: bool) -> None:
     run = replace(RUN, stop=Stop.CANCEL, kill_at=kill_at)
     assert decide(run, NOW, RUNS).is_kill_due is is_due
 
 
-def test_a_grace_that_hurry_ends_is_over_at_once() -> None:
+def test_hurry_ends_a_grace_at_once() -> None:
     decision = decide(asked(Stop.CANCEL, kill_at=NOW - 1), NOW, HURRIED)
     assert decision.is_kill_due
     assert decision.run.stop is Stop.CANCEL
@@ -136,7 +136,7 @@ def test_an_abandoned_run_keeps_the_reason_that_it_has(reason: Stop) -> None:
         pytest.param(RUN, True, True, Stop.LOST, 10.5, id="lost before cancelled"),
     ],
 )
-def test_a_run_that_is_over_or_cancelled_in_the_database_is_stopped(
+def test_a_run_that_has_ended_or_is_cancelled_in_the_database_is_stopped(
     run: RunState, has_ended: bool, is_cancelled: bool, stop: Stop | None, kill_in: float | None
 ) -> None:
     decision = decide_directive(run, NOW, has_ended=has_ended, is_cancelled=is_cancelled)

@@ -103,7 +103,7 @@ def test_retry_after_pauses_the_whole_endpoint() -> None:
     assert queue.end().pause_seconds == 30
 
 
-def test_a_delivery_that_does_not_fit_keeps_its_place_and_that_of_its_job() -> None:
+def test_a_delivery_that_does_not_fit_keeps_its_position_and_that_of_its_job() -> None:
     queue = _queue()
     queue.add([_due("a1", "a"), _due("a2", "a"), _due("b1", "b")])
     taken = queue.next(lambda delivery: delivery.id != "a1")

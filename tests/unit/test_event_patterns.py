@@ -336,7 +336,7 @@ def _subscription(event_type: str, id_: str = "sub_1", match: Any = None) -> Sub
         (b'"\\u0000\\ud800"', "\0\ud800"),
     ],
 )
-def test_a_body_that_is_no_json_is_a_text(body: bytes, data: Any) -> None:
+def test_a_body_that_is_no_json_is_a_string(body: bytes, data: Any) -> None:
     value, event_json = read_body(body)
     assert value == data
     assert json.loads(event_json) == data

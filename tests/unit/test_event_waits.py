@@ -51,7 +51,7 @@ def test_an_event_is_returned_once_and_each_wait_of_a_loop_has_its_own_key() -> 
 
 
 @pytest.mark.parametrize("string", ["a\0b", "\ud800", "\\\0"])
-def test_a_pattern_that_no_event_has_text_for_is_refused_in_a_sentence(string: str) -> None:
+def test_a_pattern_that_no_event_can_match_is_refused_in_a_sentence(string: str) -> None:
     for match in ({"data": {"order": [string]}}, {"data": {string: ["a"]}}):
         with pytest.raises(ValueError, match="match: it must not contain NUL or half of a surrogate pair"):
             AwaitedEvent.of("order.paid", match)
@@ -71,7 +71,7 @@ def test_the_same_name_twice_is_refused() -> None:
     assert (_run(handler, events=[_paid("a"), _paid("b")]).error or "").startswith("DuplicateName: ")
 
 
-def test_a_wait_whose_time_is_over_raises_and_the_event_is_left_for_the_next_one() -> None:
+def test_a_wait_that_timed_out_raises_and_the_event_is_left_for_the_next_one() -> None:
     def handler(input: Input, env: Env) -> Any:
         try:
             env.wait_event("order.paid", timeout=3600)
@@ -121,7 +121,7 @@ def test_a_wrong_type_or_pattern_is_refused_and_nothing_is_written(type_: Any, m
     assert journal.load().entries == []
 
 
-def test_the_wait_is_written_before_the_look_so_that_no_event_falls_between() -> None:
+def test_the_wait_is_written_before_the_search_so_that_no_event_is_lost() -> None:
     journal = Journal({}, [_paid("a")])
     seen: list[list[EntryState]] = []
     find = journal.find_event
@@ -155,7 +155,7 @@ def test_a_wait_that_was_written_is_not_written_again() -> None:
 
 
 @pytest.mark.parametrize("dies", ["before the look", "after it"])
-def test_a_run_that_dies_around_the_look_leaves_the_event_to_the_next_one(dies: str) -> None:
+def test_a_run_that_dies_around_the_search_leaves_the_event_to_the_next_one(dies: str) -> None:
     journal = Journal({}, [_paid("a")])
     calls = Calls(store=journal, job_id="job_a", journal=journal.load())
     steps = calls.wait_for_event("order.paid", None, timeout=None, key=None)
@@ -194,7 +194,7 @@ def test_branches_wait_for_events_at_once_and_share_none() -> None:
     assert (result.error, result.output) == (None, ["a", "b", 5])
 
 
-def test_the_text_of_a_wait_counts_the_events() -> None:
+def test_the_description_of_a_wait_counts_the_events() -> None:
     wait = Wait(condition=WaitCondition.ANY, job_ids=["job_a"], event_names=("a", "b"), timeout_seconds=5)
     assert wait.description == "1 job, one of 2 events, at most 5 s"
 

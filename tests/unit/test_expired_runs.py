@@ -38,7 +38,7 @@ def test_the_handler_of_a_job_that_has_expired_since_its_claim_is_not_entered(is
     assert [line.msg for line in run.log.take()] == ["Handler not started: the job has expired"]
 
 
-def test_a_job_whose_time_is_not_over_begins() -> None:
+def test_a_job_whose_deadline_has_not_passed_begins() -> None:
     run = _call(lambda _input, _env: {"done": True}, seconds=60)
     assert not run.is_expired
     assert run.end.status is Status.COMPLETED

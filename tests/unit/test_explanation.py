@@ -158,7 +158,7 @@ def test_a_final_job_names_its_end() -> None:
     assert _why(status=Status.CANCELLED, cancelled_by="usr_y", **ended).startswith("cancelled by usr_y")
 
 
-def test_a_job_that_waits_for_more_than_its_place_names_what() -> None:
+def test_a_job_that_waits_for_more_than_its_position_names_the_reason() -> None:
     def why(**waiting: Any) -> str:
         return _why(facts={"waiting": Waiting(**waiting)})
 

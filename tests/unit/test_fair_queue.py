@@ -136,7 +136,7 @@ def test_a_window_is_small_as_soon_as_another_tenant_waits() -> None:
     assert published > 1.5 * shared, "what is published is dealt anew"
 
 
-def test_a_late_look_before_another_tenant_came_makes_no_shared_window_larger() -> None:
+def test_a_late_poll_before_another_tenant_came_makes_no_shared_window_larger() -> None:
     size, now, published = WindowSize(2000), 0.0, 0
     for _ in range(20):
         now += 0.2

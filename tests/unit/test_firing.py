@@ -103,7 +103,7 @@ def test_catch_up_of_firing_times_that_are_all_late(catch_up: CatchUp, fired: in
     assert decision.next_run_at == NOW + 30 * MINUTE
 
 
-def test_no_firing_older_than_catch_up_seconds_is_made_up_for() -> None:
+def test_no_firing_older_than_catch_up_seconds_is_caught_up() -> None:
     due = _due(down_for=120 * MINUTE, cron="30 * * * *", catch_up=CatchUp.ALL, catch_up_seconds=1_799)
     decision = decide(due, NOW)
     assert _fired(decision) == []
@@ -157,7 +157,7 @@ def test_skip_makes_no_job_while_the_last_one_is_not_final(status: Status) -> No
 
 
 @pytest.mark.parametrize("overlap", Overlap)
-def test_a_final_last_job_is_in_no_ones_way(overlap: Overlap) -> None:
+def test_a_finished_previous_job_does_not_block_the_firing(overlap: Overlap) -> None:
     decision = decide(_due(overlap=overlap, last_status=Status.FAILED), NOW)
     assert _outcomes(decision) == [Outcome.FIRED]
     assert not decision.times[0].waits_for_earlier
@@ -232,16 +232,16 @@ def test_a_worker_that_takes_no_such_job_skips_without_being_gone(refusing: dict
 
 
 @pytest.mark.parametrize("fold", [0, 1])
-def test_the_place_of_a_firing_survives_its_id(fold: int) -> None:
+def test_the_time_of_a_firing_survives_its_id(fold: int) -> None:
     local_time = datetime(2026, 10, 25, 2, 30, fold=fold)
     firing = Firing(local_time=local_time, at=NOW, outcome=Outcome.FIRED, reason=None, job_id="job_x")
-    place = firing_position(firing.id)
-    assert place is not None
-    assert (place[0], place[1], place[1].fold) == (NOW, local_time, fold)
+    position = firing_position(firing.id)
+    assert position is not None
+    assert (position[0], position[1], position[1].fold) == (NOW, local_time, fold)
 
 
 @pytest.mark.parametrize("string", ["", "fir_", "job_01h455vb4pex5vsknk084sn02q", "fir_7zzzzzzzzzzzzzzzzzzzzzzzzz"])
-def test_a_text_that_is_no_place_is_none(string: str) -> None:
+def test_an_invalid_firing_id_has_no_time(string: str) -> None:
     assert firing_position(string) is None
 
 
@@ -256,7 +256,7 @@ def test_firing_times_that_are_too_old_to_list_are_missed_once() -> None:
     assert _outcomes(second) == [Outcome.FIRED]
 
 
-def test_a_change_skips_the_firing_times_whose_delay_is_not_over() -> None:
+def test_a_change_skips_the_firing_times_whose_delay_has_not_passed() -> None:
     due = _due(down_for=3 * MINUTE, spread_seconds=3600)
     assert 0 * SECOND < spread_delay(due.schedule.id, 3600) < MINUTE
     assert _outcomes(decide(due, NOW)) == [Outcome.MISSED, Outcome.FIRED]

@@ -65,12 +65,12 @@ def test_an_input_that_matches_has_no_faults() -> None:
         ({"channel": "#ops", "items": [{"id": "\ud800"}]}, {"input.items[1].id": ['It is not of type "integer".']}),
     ],
 )
-def test_each_wrong_place_is_named(value: Any, faults: dict[str, list[str]]) -> None:
-    assert {place.replace("[0]", "[1]"): found for place, found in _faults(value).items()} == faults
+def test_the_path_of_each_fault_is_named(value: Any, faults: dict[str, list[str]]) -> None:
+    assert {path.replace("[0]", "[1]"): found for path, found in _faults(value).items()} == faults
 
 
 @pytest.mark.parametrize("value", ["\ud800", "\0", "x" * 100_000, "\U0001f600"])
-def test_hostile_texts_are_checked_like_others(value: str) -> None:
+def test_hostile_strings_are_checked_like_others(value: str) -> None:
     assert list(_faults({"channel": value})) == ["input.channel"]
     assert list(_faults({value: 1, "channel": "#ops"})) == [f"input.{value[:100]}".replace("\ud800", "\ufffd")]
 
@@ -203,7 +203,7 @@ def test_a_whole_number_of_many_digits_is_compared_as_a_float() -> None:
     assert list(_faults({"a": 10**30}, {"properties": {"a": {"maximum": 5}}})) == ["input.a"]
 
 
-def test_a_pattern_of_a_tenant_is_tried_on_ordinary_texts() -> None:
+def test_a_pattern_of_a_tenant_is_tried_on_ordinary_strings() -> None:
     schema = {"properties": {"a": {"items": {"type": "string", "pattern": "^[a-z]+-[0-9]{3}$"}}}}
     compiled = InputSchema(check_schema(schema, TENANTS), TENANTS)
     assert compiled.faults(json.dumps({"a": ["item-123"] * 1_000})) == {}

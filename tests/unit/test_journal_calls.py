@@ -59,7 +59,7 @@ def test_a_step_is_called_once_and_its_result_is_that_of_json_from_the_first_tim
     assert result.steps == {"pay": {"paid": [5]}}
 
 
-def test_the_names_of_calls_count_and_not_their_places() -> None:
+def test_calls_are_matched_by_name_and_not_by_position() -> None:
     journal = Journal({})
     first = Calls(store=journal, job_id="job_a")
     for name in ("a", "b"):

@@ -64,7 +64,7 @@ def test_a_field_cannot_pretend_to_be_another_event(capsys: pytest.CaptureFixtur
     assert (event["level"], "job_id" in event) == ("info", False)
 
 
-def test_a_text_line_ends_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plain_line_ends_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = _lines(capsys, SETTINGS, "An attempt ended.", job_id="job_1", tenant_id="ten_1")
     assert line.endswith("INFO worker ava.tests: An attempt ended. (job_id=job_1 tenant_id=ten_1)")
 

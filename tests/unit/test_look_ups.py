@@ -41,7 +41,7 @@ def _threads_begun() -> Callable[[], set[threading.Thread]]:
     return lambda: set(threading.enumerate()) - before
 
 
-def test_the_look_ups_of_one_tenant_are_limited_until_its_resolver_answers(silence: threading.Event) -> None:
+def test_the_lookups_of_one_tenant_are_limited_until_its_resolver_responds(silence: threading.Event) -> None:
     look_ups = Lookups(max_lookups=10, max_of_owner=3)
     begun = _threads_begun()
     for number in range(8):
@@ -54,7 +54,7 @@ def test_the_look_ups_of_one_tenant_are_limited_until_its_resolver_answers(silen
     assert _resolve(look_ups, "0.slow.example", "ten_a", seconds=30) == ANSWER
 
 
-def test_all_look_ups_together_are_limited(silence: threading.Event) -> None:
+def test_all_lookups_together_are_limited(silence: threading.Event) -> None:
     look_ups = Lookups(max_lookups=4, max_of_owner=3)
     begun = _threads_begun()
     for number in range(9):

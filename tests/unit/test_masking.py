@@ -25,7 +25,7 @@ MASK = SecretMask([SECRET, "short4", "12345678"])
 
 @pytest.mark.parametrize("before", ["", "u", "us", "user:", "a longer beginning"])
 @pytest.mark.parametrize("after", ["", "!", "!!", " and an end"])
-def test_base64_of_a_text_that_holds_a_secret_is_masked(before: str, after: str) -> None:
+def test_base64_of_a_string_that_holds_a_secret_is_masked(before: str, after: str) -> None:
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         encoded = encode(f"{before}{SECRET}{after}".encode()).decode()
         masked = MASK.string(encoded)
@@ -114,7 +114,7 @@ def test_any_secret_is_masked_in_up_to_three_encodings_of_each_other(
     assert "••••••" in SecretMask([secret]).string(f"it is {written}!")
 
 
-def test_secrets_that_overlap_in_a_text_are_both_masked() -> None:
+def test_secrets_that_overlap_in_a_string_are_both_masked() -> None:
     assert SecretMask(["abcdefgh", "efghijkl"]).string("x abcdefghijkl y") == "x •••••• y"
 
 
@@ -124,7 +124,7 @@ def test_of_a_long_secret_that_is_cut_the_beginning_is_masked() -> None:
     assert secret[:64] not in SecretMask([secret]).string(f"x {secret[:1000]} y")
 
 
-def test_a_text_with_half_characters_is_masked() -> None:
+def test_a_string_with_lone_surrogates_is_masked() -> None:
     assert SecretMask(["abcdefgh"]).string("\udcff abcdefgh") == "\udcff ••••••"
 
 

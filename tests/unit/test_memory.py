@@ -125,7 +125,7 @@ def test_several_deaths_use_up_as_many_kills(counter: Path) -> None:
     assert [kills.take() for _ in range(3)] == [True, True, False]
 
 
-def test_a_death_may_be_reported_after_the_next_look(counter: Path) -> None:
+def test_a_death_may_be_reported_after_the_next_poll(counter: Path) -> None:
     kills = OomKills([counter])
     killed(counter, 4)
     kills.poll()

@@ -38,7 +38,7 @@ def _completed(job_id: str) -> EndedRun:
     )
 
 
-def test_no_process_is_stopped_for_a_job_of_its_message_that_waits_or_is_over(node: Node) -> None:
+def test_no_process_is_stopped_for_a_job_of_its_message_that_waits_or_has_ended(node: Node) -> None:
     _, child = node.run("job_a", "job_b", "job_c")
     child.publish("job_b")
     node.start()
@@ -81,7 +81,7 @@ def test_a_process_is_watched_while_the_event_loop_stands_still_and_its_runs_are
     assert node.store.named("end killed")[0][:2] == ("job_b", 1)
 
 
-def test_the_ends_that_a_dead_process_kept_are_written_before_its_other_runs_are_rescued(node: Node) -> None:
+def test_the_outcomes_that_a_dead_process_stored_are_written_before_its_other_runs_are_rescued(node: Node) -> None:
     given, child = node.run("job_a", "job_b", "job_c")
     assert child.board.keep_end(_completed("job_a"))
     child.publish("job_b")
@@ -121,7 +121,7 @@ def test_a_process_that_waits_for_the_database_is_not_killed_for_its_time_out(no
     assert child.received() == []
 
 
-def test_a_dead_process_is_not_watched_any_more_although_no_other_has_taken_its_place(node: Node) -> None:
+def test_a_dead_process_is_not_watched_any_more_before_another_has_replaced_it(node: Node) -> None:
     given, child = node.run("job_a", timeout_seconds=0.1)
     node.start()
     wait_until(lambda: child.was_killed)

@@ -74,7 +74,7 @@ def test_while_the_event_loop_stands_still_no_run_is_an_orphan(world: World, fou
     assert world.find(found, after=8) == {A, B}
 
 
-def test_looks_that_are_slow_are_rare(world: World, found: Orphans, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_polls_are_rare(world: World, found: Orphans, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: object) -> set[RunKey]:
         world.seconds += 1
         return world.runs

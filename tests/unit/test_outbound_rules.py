@@ -164,7 +164,7 @@ def test_the_operator_s_own_prefix_of_nat64_is_unwrapped(prefix: str, address: s
         ("OUTBOUND_NAT64", "10.0.0.0/8"),
     ],
 )
-def test_a_place_that_is_none_is_refused_by_the_name_of_its_setting(name: str, value: str) -> None:
+def test_an_invalid_destination_is_refused_by_the_name_of_its_setting(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^AVA_{name}: "):
         _rules(**{name: value})
 

@@ -51,7 +51,7 @@ def test_allowing_private_addresses_lifts_no_other_check(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", [None, 7, True, b"http://example.com", ["http://example.com"], ""])
-def test_a_value_that_is_no_text_is_refused(url: object) -> None:
+def test_a_value_that_is_no_string_is_refused(url: object) -> None:
     with pytest.raises(UrlRefused, match="must be a string"):
         parse(url)
 

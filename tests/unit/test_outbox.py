@@ -262,7 +262,7 @@ def test_what_cannot_be_a_job_is_refused_where_it_is_written(
         new_row("wkr_receipt", input, **options)
 
 
-def test_hostile_texts_are_kept() -> None:
+def test_hostile_strings_are_stored_unchanged() -> None:
     row = new_row("wkr_receipt", {"text": "\0 \udc80 '; DROP TABLE ava_outbox; --"})
     assert row.body.isascii()
     assert json.loads(row.body)["input"]["text"].startswith("\0 \udc80")

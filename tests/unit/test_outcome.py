@@ -58,10 +58,10 @@ def test_a_failure_has_the_id_of_its_error_and_no_other_end_has_one() -> None:
     for depth in (1, 4):
         with pytest.raises(ValueError, match="Expecting") as caught:
             fail(depth)
-        places = own_frames(caught.value)
+        frames = own_frames(caught.value)
         # A recursion counts once, and the frames of Python's own modules do not count.
-        assert [place.rpartition(".")[2] for place in places][-1] == "fail"
-        assert not any(place.startswith("json") for place in places)
+        assert [frame.rpartition(".")[2] for frame in frames][-1] == "fail"
+        assert not any(frame.startswith("json") for frame in frames)
         ids.add(ended(raised=caught.value).error_id)
     assert len(ids - {None}) == 1
     assert ended(output=1).error_id is None
@@ -153,7 +153,7 @@ def test_a_traceback_begins_at_the_handlers_own_line() -> None:
         ("x" * 1_100_000, "limit of 1048576"),
     ],
 )
-def test_output_that_json_cannot_carry_is_named_by_its_place(output: Any, fault: str) -> None:
+def test_output_that_json_cannot_represent_is_named_by_its_path(output: Any, fault: str) -> None:
     with pytest.raises(OutputError) as caught:
         encode_output(output)
     assert fault in str(caught.value)
@@ -242,7 +242,7 @@ def test_an_exception_whose_own_code_raises_fails_the_job() -> None:
     assert "Strange: <exception str() failed>" in format_traceback(Strange())
 
 
-def test_an_integer_that_few_programs_read_is_refused_by_its_place() -> None:
+def test_an_integer_that_few_programs_read_is_refused_by_its_path() -> None:
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
     try:

@@ -121,7 +121,7 @@ def test_the_end_of_a_job_that_was_not_announced_frees_its_child(parent: Parent)
     assert parent.counter.value == 1
 
 
-def test_soon_free_for_a_job_that_is_over_or_unknown_changes_nothing(parent: Parent) -> None:
+def test_soon_free_for_an_ended_or_unknown_job_changes_nothing(parent: Parent) -> None:
     job, _, request = parent.give()
     parent.accept(job)
     parent.end(job)

@@ -104,7 +104,7 @@ def test_a_request_that_was_forgotten_leaks(pool: Pool) -> None:
     assert forgotten in reserved_requests
 
 
-def test_what_ends_between_two_looks_does_not_leak(pool: Pool) -> None:
+def test_runs_that_end_between_two_polls_do_not_leak(pool: Pool) -> None:
     leaks = PoolLeaks(pool)
     for _ in range(5):
         result, request = pool.give(7, is_accepted=False)

@@ -41,7 +41,7 @@ def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_windows, "_FEED_SECONDS", -1.0)
 
 
-def test_a_tenant_with_many_queues_delays_another_by_one_look() -> None:
+def test_a_tenant_with_many_queues_delays_another_by_one_poll() -> None:
     turns, taken = PullRoundRobin(), []
     for _ in range(8):
         turns.see(*look(*MANY, OWN, "default"))
@@ -50,7 +50,7 @@ def test_a_tenant_with_many_queues_delays_another_by_one_look() -> None:
     assert len({name for name in taken if name != OWN}) == 4
 
 
-def test_what_a_look_has_left_is_fed_by_the_next_ones_which_read_less() -> None:
+def test_jobs_that_a_poll_left_are_fed_by_the_next_ones_which_read_less() -> None:
     turns, taken = PullRoundRobin(), []
     assert turns.see(*look(*MANY[:3])) == MANY[:3]
     for _ in range(5):
@@ -59,7 +59,7 @@ def test_what_a_look_has_left_is_fed_by_the_next_ones_which_read_less() -> None:
     assert (taken, turns.has_more) == (MANY[:3], False)
 
 
-def test_closed_windows_stay_closed_until_a_look_comes_to_them() -> None:
+def test_closed_windows_stay_closed_until_a_poll_reads_them() -> None:
     turns = PullRoundRobin()
     closed = [f"{name}:1" for name in (*MANY[:2], OWN, "default")]
     found, windows = look(*MANY[:2], closed=closed)

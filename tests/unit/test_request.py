@@ -186,7 +186,7 @@ def test_a_process_that_retires_after_its_run_is_shown_as_the_run_ended(
     assert [call[0] for call in node.calls if call[0].startswith("task-")] == [event]
 
 
-def test_a_run_that_was_over_when_its_process_died_is_not_rescued(node: Node) -> None:
+def test_a_run_that_had_ended_when_its_process_died_is_not_rescued(node: Node) -> None:
     request = node.receive()
     request.on_accepted(PID, 0.0)
     request.on_success((False, "completed", 0.1))

@@ -21,7 +21,7 @@ def test_a_head_in_one_piece_goes_to_the_parser_as_it_is() -> None:
 
 def test_the_rest_of_a_head_in_many_pieces_goes_to_the_parser_at_once() -> None:
     head, sent = RequestHead(), FIRST + b"Host: x\r\nX-A: " + b"a" * 100 + b"\r\n\r\n"
-    given = [head.add(sent[place : place + 1]) for place in range(len(sent))]
+    given = [head.add(sent[index : index + 1]) for index in range(len(sent))]
     assert b"".join(given) == sent
     # The parser checks the request line as it comes.
     assert [piece for piece in given if piece][len(FIRST) :] == [sent[len(FIRST) :]]

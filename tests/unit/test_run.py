@@ -386,9 +386,9 @@ def test_the_traceback_in_the_log_begins_at_the_handlers_own_line(
 ) -> None:
     run = process.call(run_of(function))
     (line,) = run.log.take()
-    first, place, *_, last = line.msg.splitlines()
+    first, location, *_, last = line.msg.splitlines()
     assert (line.level, first, last) == (LogLevel.ERROR, "Traceback (most recent call last):", "ValueError: no")
-    assert place.endswith(f", in {function.__name__}")
+    assert location.endswith(f", in {function.__name__}")
     assert "ava/node" not in line.msg
     assert run.end is not None
     assert run.end.error == "ValueError: no"

@@ -105,7 +105,7 @@ def test_memory_that_was_spoiled_names_no_run(board: RunBoard) -> None:
     assert board.read_all() == {}
 
 
-def test_kept_ends_are_read_as_they_were_until_they_are_forgotten(board: RunBoard) -> None:
+def test_stored_outcomes_are_read_unchanged_until_they_are_forgotten(board: RunBoard) -> None:
     part = board.of_process(1)
     part.open(PID)
     assert board.read_ends(PID) == ()
@@ -116,7 +116,7 @@ def test_kept_ends_are_read_as_they_were_until_they_are_forgotten(board: RunBoar
     assert board.read_ends(PID) == ()
 
 
-def test_an_end_without_room_is_not_kept(board: RunBoard) -> None:
+def test_an_outcome_without_space_is_not_stored(board: RunBoard) -> None:
     part = board.of_process(0)
     part.open(PID)
     large = _completed('"' + "x" * 40_000 + '"')
@@ -127,7 +127,7 @@ def test_an_end_without_room_is_not_kept(board: RunBoard) -> None:
     assert board.of_process(1).read() == (0, None), "the next process has its own"
 
 
-def test_a_process_that_takes_a_place_keeps_no_end_of_the_one_before(board: RunBoard) -> None:
+def test_a_process_that_takes_an_entry_keeps_no_outcome_of_the_previous_one(board: RunBoard) -> None:
     part = board.of_process(0)
     part.open(PID)
     part.keep_end(_completed())
@@ -135,7 +135,7 @@ def test_a_process_that_takes_a_place_keeps_no_end_of_the_one_before(board: RunB
     assert board.read_ends(PID + 1) == ()
 
 
-def test_the_time_of_a_kept_end_keeps_its_zone(board: RunBoard) -> None:
+def test_the_time_of_a_stored_outcome_has_its_zone(board: RunBoard) -> None:
     part = board.of_process(0)
     part.open(PID)
     part.keep_end(_completed())
@@ -144,7 +144,7 @@ def test_the_time_of_a_kept_end_keeps_its_zone(board: RunBoard) -> None:
     assert found.began_at.astimezone(UTC).hour == 1
 
 
-def test_a_dead_process_can_be_forgotten_and_its_place_taken(board: RunBoard) -> None:
+def test_a_dead_process_can_be_forgotten_and_its_entry_taken(board: RunBoard) -> None:
     part = board.of_process(0)
     part.open(PID)
     part.publish(RUN)

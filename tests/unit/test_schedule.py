@@ -196,7 +196,7 @@ def test_a_pattern_of_crontab_is_accepted(cron: str) -> None:
 
 
 @given(st.one_of(st.text(), st.text("0123456789*/-,#LW SUNMOJAFEB@?\t", max_size=60)))
-def test_a_text_is_a_pattern_or_raises_cron_error(string: str) -> None:
+def test_any_string_is_a_pattern_or_raises_cron_error(string: str) -> None:
     try:
         schedule.check_cron(string)
     except CronError:
@@ -294,7 +294,7 @@ def test_a_pattern_is_described_as_cron_means_it(cron: str, words: str) -> None:
     assert schedule.describe(cron, BERLIN) == f"{words}, Berlin time"
 
 
-def test_a_description_names_the_place() -> None:
+def test_a_description_names_the_zone() -> None:
     zones = ["UTC", "America/Argentina/Buenos_Aires", "Etc/GMT+5", "EST5EDT"]
     assert [schedule.describe("0 * * * *", zone).removeprefix("Every hour, ") for zone in zones] == [
         "UTC",

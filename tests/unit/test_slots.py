@@ -88,7 +88,7 @@ def _overdue(number: int, job_id: str = "job_" + "a" * 26) -> OverdueRun:
 
 
 @pytest.mark.parametrize("slots", [1, 40, 2000])
-def test_the_last_word_of_a_process_names_all_runs_that_were_late(slots: int) -> None:
+def test_the_exit_report_of_a_process_names_all_late_runs(slots: int) -> None:
     member = _member(slots)
     assert (read_exit_report(member.exit_report), member.count_silent_checks(), member.is_ready) == ([], 0, False)
     overdue = [_overdue(number) for number in range(slots)]
@@ -99,7 +99,7 @@ def test_the_last_word_of_a_process_names_all_runs_that_were_late(slots: int) ->
     assert read_exit_report(member.exit_report) == []
 
 
-def test_a_last_word_names_the_runs_for_which_there_is_room() -> None:
+def test_an_exit_report_names_the_runs_for_which_there_is_space() -> None:
     member = _member(2)
     overdue = [_overdue(1), _overdue(2, "job_" + "a" * 1024), _overdue(3)]
     member.write_exit_report(overdue)
@@ -167,7 +167,7 @@ def test_a_loop_that_turns_stops_no_clock_and_one_that_is_blocked_all_but_that_o
     assert len(signs) > 5
 
 
-def test_a_loop_that_answers_in_the_middle_of_a_look_is_no_error_and_is_asked_again(
+def test_a_loop_that_responds_in_the_middle_of_a_check_is_no_error_and_is_checked_again(
     watched_loop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = _Run()
@@ -185,7 +185,7 @@ def test_a_loop_that_answers_in_the_middle_of_a_look_is_no_error_and_is_asked_ag
     assert run.stalled_seconds == 0.0
 
 
-def test_signs_of_life_go_on_after_a_look_that_fails(watched_loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeats_continue_after_a_failed_poll(watched_loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     signs: list[float] = []
     watch = LoopWatch(watched_loop, list, lambda: signs.append(time.monotonic()), lambda: None)
 

@@ -178,7 +178,7 @@ def _has_option(command: click.Command, name: str) -> bool:
     return any(parameter.name == name for parameter in command.params)
 
 
-def test_only_one_module_prints_texts_of_others() -> None:
+def test_only_one_module_prints_strings_of_others() -> None:
     files = {
         path: path.read_text()
         for path in Path(str(ava.cli.__file__)).parent.rglob("*.py")
@@ -190,7 +190,7 @@ def test_only_one_module_prints_texts_of_others() -> None:
     assert printed <= {"click.echo()", "click.echo(printing.fold(job.output))"}
 
 
-def test_a_log_of_our_processes_shows_texts_and_cannot_be_forged(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_of_our_processes_shows_strings_and_cannot_be_forged(capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     before = root.handlers[:], root.level
     environ = {"DATABASE_URL": "postgresql://u@h/d", "BROKER_URL": "redis://h"}

@@ -47,5 +47,5 @@ def test_iso_8601_is_parsed_as_utc(string: str, timestamp: datetime) -> None:
         "2025-06-01T10:00:60Z",
     ],
 )
-def test_any_other_text_is_refused(string: str) -> None:
+def test_any_other_string_is_refused(string: str) -> None:
     assert parse_time(string) is None

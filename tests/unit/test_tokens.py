@@ -53,7 +53,7 @@ def test_no_two_tokens_share_a_lookup_or_a_secret() -> None:
         "avax_00." + "x" * 59,
     ],
 )
-def test_any_other_text_is_no_token(string: str) -> None:
+def test_any_other_string_is_no_token(string: str) -> None:
     assert tokens.parse(string, TokenKind.API_KEY) is None
 
 
@@ -83,7 +83,7 @@ def test_an_unknown_lookup_is_compared_as_often_as_a_known_one(monkeypatch: pyte
 
 @pytest.mark.parametrize("kind", TokenKind)
 @pytest.mark.parametrize("end", ["", "/lines", "=", "x" * 9])
-def test_a_token_in_a_text_ends_after_its_lookup(kind: TokenKind, end: str) -> None:
+def test_a_token_in_a_string_ends_after_its_lookup(kind: TokenKind, end: str) -> None:
     made = tokens.make(kind, "e1")
     shown = tokens.without_secrets(f"/v1/{made.encoded}{end} and {made.encoded[:40]}")
     assert made.secret[:4] not in shown

@@ -46,7 +46,7 @@ def test_a_datetime_without_a_time_zone_is_refused_before_it_is_sent(act: Callab
 
 
 @pytest.mark.parametrize(
-    ("arguments", "place"),
+    ("arguments", "path"),
     [
         (("jobs", "trigger", "wkr_x", "--at", "2027-06-01T09:00"), "scheduled_at"),
         (("jobs", "trigger", "wkr_x", "--at", "2027-06-01T15:00+02:00"), "scheduled_at"),
@@ -60,7 +60,7 @@ def test_a_datetime_without_a_time_zone_is_refused_before_it_is_sent(act: Callab
     ],
 )
 def test_a_command_reads_a_time_in_the_local_zone_unless_it_has_an_offset(
-    arguments: tuple[str, ...], place: str
+    arguments: tuple[str, ...], path: str
 ) -> None:
     seen: list[bytes] = []
     server = Peer(answering(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", seen=seen))
@@ -75,16 +75,16 @@ def test_a_command_reads_a_time_in_the_local_zone_unless_it_has_an_offset(
         )
     finally:
         server.close()
-    assert datetime.fromisoformat(_value(seen[0], place)) == NINE
+    assert datetime.fromisoformat(_value(seen[0], path)) == NINE
 
 
-def _value(request: bytes, place: str) -> str:
+def _value(request: bytes, path: str) -> str:
     """Returns what a request has at a place: a parameter of the query, or a path in its body."""
     head, _, body = request.partition(b"\r\n\r\n")
     query = parse_qs(urlsplit(head.split()[1].decode()).query)
-    if place in query:
-        return query[place][0]
+    if path in query:
+        return query[path][0]
     found = json.loads(body)
-    for name in place.split("."):
+    for name in path.split("."):
         found = found[name]
     return str(found)

@@ -232,8 +232,8 @@ def page_of(
     }
     if scanned_until and is_scanned and ids.decode("job", scanned_until) is not None:
         pagination["scanned_until"] = format_time(ids.timestamp_of("job", scanned_until))
-    place = json.dumps(pagination, separators=(",", ":"))
-    return as_json(f'{{"data":[{",".join(records)}],"pagination":{place}}}\n')
+    encoded_pagination = json.dumps(pagination, separators=(",", ":"))
+    return as_json(f'{{"data":[{",".join(records)}],"pagination":{encoded_pagination}}}\n')
 
 
 def within_response(records: Iterable[str]) -> list[str]:

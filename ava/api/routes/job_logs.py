@@ -60,8 +60,8 @@ def logs(job_id: str, query: LogRequest) -> Response:
         lines = lines[: len(written)]
     hidden = "" if payloads.are_visible() else f",{payloads.HIDDEN_FLAG}"
     log = f'{{"job_id":"{job_id}","job_status":"{status}","logs":[{",".join(written)}]{hidden}}}'
-    place = _place(job_id, query, wanted, lines, has_more, scanned_until)
-    return responses.as_json(f'{{"data":{log},"pagination":{place}}}\n')
+    cursors = _pagination(job_id, query, wanted, lines, has_more, scanned_until)
+    return responses.as_json(f'{{"data":{log},"pagination":{cursors}}}\n')
 
 
 def _wanted(job_id: str, query: LogRequest) -> LogRange:
@@ -80,7 +80,7 @@ def _seq(job_id: str, name: str, cursor: str) -> int:
     return seq
 
 
-def _place(
+def _pagination(
     job_id: str, query: LogRequest, wanted: LogRange, lines: list[LogLine], has_more: bool, scanned_until: int | None
 ) -> str:
     """Return the position of the lines in the log, as JSON."""
@@ -88,12 +88,15 @@ def _place(
     last = paging.cursor_of_line(job_id, lines[-1].seq) if lines else None
     if wanted.before_seq is not None:
         previous = first if scanned_until is None else paging.cursor_of_line(job_id, scanned_until - 1)
-        place = {"previous_cursor": previous if has_more else None, "next_cursor": last or query.before}
+        cursors = {"previous_cursor": previous if has_more else None, "next_cursor": last or query.before}
     else:
         following = last if scanned_until is None else paging.cursor_of_line(job_id, scanned_until)
         is_start = query.after is None
-        place = {"previous_cursor": None if is_start else first or query.after, "next_cursor": following or query.after}
-    return json.dumps({"has_more": has_more, **place}, separators=(",", ":"))
+        cursors = {
+            "previous_cursor": None if is_start else first or query.after,
+            "next_cursor": following or query.after,
+        }
+    return json.dumps({"has_more": has_more, **cursors}, separators=(",", ":"))
 
 
 @blueprint.get("/<job:job_id>/logs/download")

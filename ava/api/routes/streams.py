@@ -179,8 +179,8 @@ class _EventTexts:
         if update.line is not None:
             if not self._is_visible:
                 return ""
-            place = paging.cursor_of_line(self._job_id, update.line.seq)
-            return f"id: {place}\nevent: log\ndata: {self._line(update.line)}\n\n"
+            cursor = paging.cursor_of_line(self._job_id, update.line.seq)
+            return f"id: {cursor}\nevent: log\ndata: {self._line(update.line)}\n\n"
         if update.status is not None:
             return _status(update.status)
         assert update.progress is not None

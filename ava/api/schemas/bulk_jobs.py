@@ -116,8 +116,8 @@ class BulkBody(Strict):
     def _specs(self, values: dict[str, Any], **_: Any) -> list[JobSpec]:
         specs: list[JobSpec] = values["jobs"]
         if wrong := _wrong_keys(specs):
-            place, reasons = next(iter(wrong.items()))
-            raise InvalidFields(f"{place}: {reasons[0]}", wrong)
+            path, reasons = next(iter(wrong.items()))
+            raise InvalidFields(f"{path}: {reasons[0]}", wrong)
         if not graphs.is_graph(specs):
             return specs
         if graphs.edges(specs) > GRAPH_EDGES.value:
@@ -126,8 +126,8 @@ class BulkBody(Strict):
             )
             raise InvalidFields(f"jobs: {reason}", {"jobs": [reason]})
         if wrong := graphs.faults(specs, max_faults=NAMED_ERRORS.value):
-            place, reasons = next(iter(wrong.items()))
-            raise InvalidFields(f"{place}: {reasons[0]}", wrong)
+            path, reasons = next(iter(wrong.items()))
+            raise InvalidFields(f"{path}: {reasons[0]}", wrong)
         return specs
 
 

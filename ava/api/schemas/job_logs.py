@@ -79,7 +79,7 @@ class LogsQuery(LogFilterQuery):
     )
 
     @validates_schema
-    def _check_place(self, values: dict[str, Any], **_: Any) -> None:
+    def _check_direction(self, values: dict[str, Any], **_: Any) -> None:
         given = [name for name in ("tail", "after", "before") if values.get(name) is not None]
         if len(given) > 1:
             raise ValidationError(f"Send {given[0]} or {given[1]}, not both.", given[1])

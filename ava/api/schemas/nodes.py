@@ -24,11 +24,11 @@ class NodeListRequest(PageRequest):
     @property
     def after(self) -> tuple[bool, str] | None:
         """Return whether the last node before the page had stopped, and its UUID; None for the first page."""
-        return None if self.after_id is None else _read_place(self.after_id)
+        return None if self.after_id is None else _read_cursor(self.after_id)
 
 
-def _read_place(place: str) -> tuple[bool, str] | None:
-    state, _, digits = place.partition("_")
+def _read_cursor(encoded: str) -> tuple[bool, str] | None:
+    state, _, digits = encoded.partition("_")
     uuid = ids.decode("node", f"node_{digits}")
     return None if uuid is None or state not in ("live", "stopped") else (state == "stopped", str(uuid))
 
@@ -42,7 +42,7 @@ class NodeListQuery(PageQuery):
     """The parameters of the list of nodes."""
 
     is_paused = paused_filter("nodes")
-    cursor = cursor_field(name_reader(lambda place: _read_place(place) is not None))
+    cursor = cursor_field(name_reader(lambda encoded: _read_cursor(encoded) is not None))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> NodeListRequest:

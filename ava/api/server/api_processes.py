@@ -110,12 +110,12 @@ def _report_refusal(settings: Settings, own_id: str, writer: int) -> NoReturn:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Silent connections then cost the processes nothing, and no request waits behind them.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _SILENT_SECONDS)
-        listener.bind(place)
+        listener.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(f"Port {port} of {host} is in use; choose another with --port.") from error

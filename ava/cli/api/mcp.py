@@ -46,7 +46,7 @@ class _Bridge:
         self._lines = lines
         self._answers = answers
         self._writing = threading.Lock()
-        self._places = threading.Semaphore(_MAX_AT_ONCE)
+        self._permits = threading.Semaphore(_MAX_AT_ONCE)
         #: The version that an older client and the API agreed on in `initialize`.
         self._version: str | None = None
         self._cancelled: set[object] = set()
@@ -58,7 +58,7 @@ class _Bridge:
             if not line.strip():
                 continue
             threads = [thread for thread in threads if thread.is_alive()]
-            self._places.acquire()
+            self._permits.acquire()
             threads.append(threading.Thread(target=self._serve, args=(line,), daemon=True))
             threads[-1].start()
         for thread in threads:
@@ -68,7 +68,7 @@ class _Bridge:
         try:
             self._answer(line)
         finally:
-            self._places.release()
+            self._permits.release()
 
     def _answer(self, line: bytes) -> None:
         try:

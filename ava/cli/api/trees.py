@@ -166,8 +166,8 @@ def _descend(
 ) -> Iterator[tuple[str, TreeJob]]:
     # A tree is at most 32 jobs deep.
     jobs = below.get(parent_id, ())
-    for place, job in enumerate(jobs):
-        is_last = place == len(jobs) - 1
+    for index, job in enumerate(jobs):
+        is_last = index == len(jobs) - 1
         lines = "" if parent_id is None else f"{margin}{'└─ ' if is_last else '├─ '}"
         yield lines, job
         yield from _descend(below, job.id, "" if parent_id is None else f"{margin}{'   ' if is_last else '│  '}")

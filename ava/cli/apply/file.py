@@ -78,49 +78,49 @@ def read(path: Path) -> Wanted:
     return wanted
 
 
-def _entry(place: str, entry: Any, section: Section) -> dict[str, Any]:
-    _check_names(place, entry, section.fields)
+def _entry(path: str, entry: Any, section: Section) -> dict[str, Any]:
+    _check_names(path, entry, section.fields)
     if missing := [name for name in section.required if entry.get(name) is None]:
-        raise CallFailed(f"{place}: {missing[0]} is missing.")
-    _check_values(place, entry)
+        raise CallFailed(f"{path}: {missing[0]} is missing.")
+    _check_values(path, entry)
     if not isinstance(entry.get("paused", False), bool):
-        raise CallFailed(f"{place}.paused: it must be true or false.")
-    _check_secrets(place, entry)
+        raise CallFailed(f"{path}.paused: it must be true or false.")
+    _check_secrets(path, entry)
     found: dict[str, Any] = entry
     return found
 
 
-def _check_names(place: str, found: Any, known: Mapping[str, Any] | frozenset[str]) -> None:
+def _check_names(path: str, found: Any, known: Mapping[str, Any] | frozenset[str]) -> None:
     if not isinstance(found, dict):
-        raise CallFailed(f"{place}: it must be a mapping.")
+        raise CallFailed(f"{path}: it must be a mapping.")
     for name in found:
         if not isinstance(name, str) or name not in known:
-            raise CallFailed(f"{place}: {name!r} is unknown.{did_you_mean(str(name), known)}")
+            raise CallFailed(f"{path}: {name!r} is unknown.{did_you_mean(str(name), known)}")
 
 
-def _check_values(place: str, value: Any) -> None:
+def _check_values(path: str, value: Any) -> None:
     """Raise `CallFailed` for values that JSON cannot represent."""
     if isinstance(value, dict):
         for name, part in value.items():
             if not isinstance(name, str):
-                raise CallFailed(f"{place}: the name {name!r} must be a string; quote it.")
-            _check_values(f"{place}.{name}", part)
+                raise CallFailed(f"{path}: the name {name!r} must be a string; quote it.")
+            _check_values(f"{path}.{name}", part)
     elif isinstance(value, list):
         for number, part in enumerate(value):
-            _check_values(f"{place}.{number}", part)
+            _check_values(f"{path}.{number}", part)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise CallFailed(f"{place}: {value} is not a number that JSON can represent.")
+        raise CallFailed(f"{path}: {value} is not a number that JSON can represent.")
 
 
-def _check_secrets(place: str, entry: Mapping[str, Any]) -> None:
+def _check_secrets(path: str, entry: Mapping[str, Any]) -> None:
     given = {"secret": entry["secret"]} if "secret" in entry else {}
     secrets = entry.get("secrets", {})
     if not isinstance(secrets, dict):
-        raise CallFailed(f"{place}.secrets: it must be a mapping from names to {{env: NAME}}.")
+        raise CallFailed(f"{path}.secrets: it must be a mapping from names to {{env: NAME}}.")
     for name, value in {**given, **{f"secrets.{name}": value for name, value in secrets.items()}}.items():
         if not (isinstance(value, dict) and value.keys() == {"env"} and isinstance(value["env"], str)):
             raise CallFailed(
-                f"{place}.{name}: the file must not contain secrets; name an environment variable: {{env: NAME}}."
+                f"{path}.{name}: the file must not contain secrets; name an environment variable: {{env: NAME}}."
             )
 
 

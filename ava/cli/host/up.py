@@ -67,9 +67,9 @@ def demo(port: int | None, data_dir: Path | None) -> None:
     from ava.local.system import start_system
 
     printed: deque[str] = deque(maxlen=200)
-    place = data_dir or Path(tempfile.gettempdir()) / f"ava-demo-{uuid.uuid4().hex}"
+    data_path = data_dir or Path(tempfile.gettempdir()) / f"ava-demo-{uuid.uuid4().hex}"
     with start_system(
-        place,
+        data_path,
         host="127.0.0.1",
         port=port or free_port(),
         concurrency=2,

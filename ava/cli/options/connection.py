@@ -77,10 +77,10 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _message(error: ApiError) -> str:
     """Return a failure's message; with several invalid fields the message of each, up to `_MAX_FIELDS`."""
-    faults = [(place, messages) for place, messages in error.fields.items() if isinstance(messages, list)]
+    faults = [(path, messages) for path, messages in error.fields.items() if isinstance(messages, list)]
     if len(faults) < 2:
         return str(error)
-    named = " ".join(f"{place}: {' '.join(map(str, messages))}" for place, messages in faults[:_MAX_FIELDS])
+    named = " ".join(f"{path}: {' '.join(map(str, messages))}" for path, messages in faults[:_MAX_FIELDS])
     return named if len(faults) <= _MAX_FIELDS else f"{named} {len(faults) - _MAX_FIELDS} more are wrong."
 
 

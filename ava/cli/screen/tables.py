@@ -58,7 +58,7 @@ def table_lines(columns: Sequence[Column], records: Iterable[Any], *, is_wide: b
     beside, below = list(range(len(columns))), list[int]()
     if not is_wide:
         beside, below, widths = _fitted(columns, widths)
-    numbers = {place for place, number in enumerate(beside) if _is_numeric(number, values)}
+    numbers = {index for index, number in enumerate(beside) if _is_numeric(number, values)}
     lines = [click.style(_line([titles[number] for number in beside], widths, numbers), bold=True)]
     for row in rows:
         lines.append(_line([row[number] for number in beside], widths, numbers, shows_status=True))

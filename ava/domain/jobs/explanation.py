@@ -291,10 +291,10 @@ def _why_dated(job: Job, waiting: Waiting) -> str:
 
 def _why_running(facts: Facts) -> str:
     job = facts.job
-    place = "a pull worker" if is_pulled(job.queue) else f"node {facts.node_name or 'unknown'}"
+    runner = "a pull worker" if is_pulled(job.queue) else f"node {facts.node_name or 'unknown'}"
     if facts.pulled_by:
-        place = f"{place}, {printable(facts.pulled_by)},"
-    where = f"running on {place} since {format_time(job.started_at)}"
+        runner = f"{runner}, {printable(facts.pulled_by)},"
+    where = f"running on {runner} since {format_time(job.started_at)}"
     said = f"{where}, attempt {job.attempt} of {job.max_attempts}"
     if job.cancel_requested_at is not None:
         who = "the system" if job.cancelled_by is None else job.cancelled_by

@@ -110,14 +110,14 @@ def _field(field: Any, values: Iterable[int], span: int) -> str:
 def _ranges(numbers: Sequence[int]) -> Iterator[str]:
     """Yield sorted numbers; three or more consecutive ones as a range."""
     first = 0
-    for place in range(1, len(numbers) + 1):
-        if place < len(numbers) and numbers[place] == numbers[place - 1] + 1:
+    for index in range(1, len(numbers) + 1):
+        if index < len(numbers) and numbers[index] == numbers[index - 1] + 1:
             continue
-        if place - first > 2:
-            yield f"{numbers[first]}-{numbers[place - 1]}"
+        if index - first > 2:
+            yield f"{numbers[first]}-{numbers[index - 1]}"
         else:
-            yield from map(str, numbers[first:place])
-        first = place
+            yield from map(str, numbers[first:index])
+        first = index
 
 
 def _every(seconds: float) -> str:

@@ -128,7 +128,7 @@ def test_axe_finds_nothing_on_any_page_in_light_and_dark(browser: Browser, fille
         # A script writes the page of the API.
         browser.find("h1")
         found[page, "dark"] = findings(browser)
-    assert {place: problems for place, problems in found.items() if problems} == {}
+    assert {route: problems for route, problems in found.items() if problems} == {}
 
 
 def test_fifteen_jobs_are_above_the_fold_and_three_on_a_phone(signed_in: Browser, filled: dict[str, Any]) -> None:

@@ -26,8 +26,8 @@ def form(signed_in: Browser) -> Iterator[Browser]:
     assert [message for message in signed_in.errors() if "422" not in message] == []
 
 
-def _fault(browser: Browser, place: str) -> str:
-    found: str = browser.script(_FAULT, browser.find(f"[name='{place}']"))
+def _fault(browser: Browser, path: str) -> str:
+    found: str = browser.script(_FAULT, browser.find(f"[name='{path}']"))
     return found
 
 

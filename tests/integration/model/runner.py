@@ -145,5 +145,5 @@ class Runner:
 
 def _describe(error: BaseException) -> str:
     last = traceback.extract_tb(error.__traceback__)[-6:]
-    places = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(last))
-    return f"{type(error).__name__}: {error}\n  at {places}"
+    frames = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(last))
+    return f"{type(error).__name__}: {error}\n  at {frames}"

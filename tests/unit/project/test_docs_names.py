@@ -76,9 +76,9 @@ def _resolves(name: str) -> bool:
     """Returns True if a dotted name is a module, or a name at the top of a module or of a class there."""
     parts = name.split(".")
     for count in range(len(parts), 0, -1):
-        place = ROOT.joinpath(*parts[:count])
-        file = next((each for each in (place.with_suffix(".py"), place / "__init__.py") if each.exists()), None)
-        if file is not None or place.is_dir():
+        target = ROOT.joinpath(*parts[:count])
+        file = next((each for each in (target.with_suffix(".py"), target / "__init__.py") if each.exists()), None)
+        if file is not None or target.is_dir():
             return _holds(file, parts[count:])
     return False
 

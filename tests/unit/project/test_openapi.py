@@ -31,24 +31,24 @@ def document() -> dict[str, Any]:
     return description()
 
 
-def _schemas(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def _schemas(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every object of a part of the description with its path, without examples."""
     if isinstance(node, dict):
-        yield place, node
+        yield path, node
         for name, inner in node.items():
             if name != "example":
-                yield from _schemas(inner, f"{place}/{name}")
+                yield from _schemas(inner, f"{path}/{name}")
     elif isinstance(node, list):
         for number, inner in enumerate(node):
-            yield from _schemas(inner, f"{place}/{number}")
+            yield from _schemas(inner, f"{path}/{number}")
 
 
 def _with_references(parts: Any, schemas: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every object of some parts and of the schemas that they refer to."""
     waiting, seen = [("", parts)], set()
     while waiting:
-        for place, found in _schemas(waiting[0][1], waiting.pop(0)[0]):
-            yield place, found
+        for path, found in _schemas(waiting[0][1], waiting.pop(0)[0]):
+            yield path, found
             name = str(found.get("$ref", "")).rpartition("/")[2]
             if name in schemas and name not in seen:
                 seen.add(name)
@@ -73,14 +73,14 @@ def _responses(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def test_no_schema_has_a_default_because_a_generated_client_would_require_its_field(document: dict[str, Any]) -> None:
-    found = [place for place, schema in _requests(document) if "default" in schema and "type" in schema]
+    found = [path for path, schema in _requests(document) if "default" in schema and "type" in schema]
     assert found == []
     priority = document["components"]["schemas"]["TriggerBody"]["properties"]["priority"]
     assert priority["description"].endswith("Default: 5.")
 
 
 def test_the_enumerations_of_responses_are_open_and_those_of_requests_are_closed(document: dict[str, Any]) -> None:
-    assert [place for place, schema in _responses(document) if "enum" in schema] == []
+    assert [path for path, schema in _responses(document) if "enum" in schema] == []
     known = [schema for _, schema in _responses(document) if "x-known-values" in schema]
     assert ["queued", "running", "completed", "failed", "cancelled"] in [each["x-known-values"] for each in known]
     for schema in known:

@@ -21,7 +21,7 @@ def _sources(*folders: str) -> list[Path]:
 
 
 def test_class_names_are_unique_in_ava() -> None:
-    places = defaultdict(list)
+    definitions = defaultdict(list)
     for path in _sources("ava"):
         # The client is a distribution of its own, and its records have the names of the API's.
         if path.is_relative_to(ROOT / "ava/client"):
@@ -29,8 +29,8 @@ def test_class_names_are_unique_in_ava() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             # Marshmallow reads the options of a schema from an inner class of this name.
             if isinstance(node, ast.ClassDef) and node.name != "Meta":
-                places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
-    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+                definitions[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert {name: found for name, found in definitions.items() if len(found) > 1} == {}
 
 
 def test_no_file_is_longer_than_400_lines_and_no_table_longer_than_600() -> None:

@@ -18,7 +18,7 @@ _TABLES = [
 ] + ["job_lines"]
 _WORDS = "AS|SET|WHERE|ON|USING|ORDER|LIMIT|GROUP|JOIN|LEFT|CROSS|FOR|SELECT|UNION|RETURNING|DO|VALUES"
 #: A table of tenants where a statement reads or writes it, and its alias.
-_PLACE = re.compile(
+_TABLE_NAMED = re.compile(
     rf"\b(FROM|JOIN|UPDATE|INTO|USING)\s+(?:{'|'.join(_TABLES)})(?:_rest|_first)?\b(?:\s+(?:AS\s+)?(?!(?:{_WORDS})\b)(\w+))?"
 )
 _INSERTED = re.compile(r"INTO\s+\w+(?:\s+AS\s+\w+)?\s*\([^)]*\btenant_id\b")
@@ -84,22 +84,22 @@ _REASONS = {name: reason for reason, names in _ACROSS.items() for name in names.
 
 
 def _unnamed(statement: str) -> list[str]:
-    """Returns the places at which a statement does not compare the tenant of a table, or does not insert it."""
+    """Return the tables where a statement does not compare the tenant of a table, or does not insert it."""
     sql = re.sub(r"--[^\n]*", "", statement)
-    return [place[0] for place in _PLACE.finditer(sql) if not _is_named(sql, place)]
+    return [match[0] for match in _TABLE_NAMED.finditer(sql) if not _is_named(sql, match)]
 
 
-def _is_named(sql: str, place: re.Match[str]) -> bool:
-    if place[1] == "INTO":
-        return _INSERTED.match(sql, place.start()) is not None
-    tenant = rf"\b{place[2]}\.tenant_id\b" if place[2] else r"(?<![\w.])tenant_id\b"
+def _is_named(sql: str, match: re.Match[str]) -> bool:
+    if match[1] == "INTO":
+        return _INSERTED.match(sql, match.start()) is not None
+    tenant = rf"\b{match[2]}\.tenant_id\b" if match[2] else r"(?<![\w.])tenant_id\b"
     return re.search(rf"{tenant}{_COMPARED}|=\s*{tenant}", sql) is not None
 
 
 def test_a_statement_compares_the_tenant_of_each_table_or_is_listed_with_its_reason() -> None:
     assert {"jobs", "job_logs", "webhook_events", "error_days"} <= set(_TABLES)
-    found = {name: places for name, sql in statements.all_statements().items() if (places := _unnamed(sql))}
-    assert {name: places for name, places in found.items() if name not in _REASONS} == {}
+    found = {name: unnamed for name, sql in statements.all_statements().items() if (unnamed := _unnamed(sql))}
+    assert {name: unnamed for name, unnamed in found.items() if name not in _REASONS} == {}
     assert set(_REASONS) - found.keys() == set(), "these name their tenants, or do not exist"
 
 
