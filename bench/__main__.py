@@ -203,12 +203,12 @@ class Bench(Run):
             found = fairness.recall(self.both(broker)[1], messages=2000)
             self.table.add(f"recalled messages, {broker}", OURS, found)
 
-    def fairness_look(self) -> None:
+    def fairness_polls(self) -> None:
         """Measure the feed's cost while a million jobs of 10,000 tenants wait."""
-        polls = fairness.look(
+        polls = fairness.polls(
             self.both()[1], waiting=self.count(1_000_000), tenants=10_000, seconds=max(10.0, 60 * self.scale)
         )
-        self.table.add("look of the feed, 10,000 tenants", OURS, polls)
+        self.table.add("polls of the feed, 10,000 tenants", OURS, polls)
 
     def fairness_alone(self) -> None:
         """Measure drain, accept and start latency of one tenant; the *baseline* is AVA Jobs with `AVA_FAIRNESS=off`."""
@@ -259,7 +259,7 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     "fairness-rate": Bench.fairness_rate,
     "fairness-pause": Bench.fairness_pause,
     "fairness-recall": Bench.fairness_recall,
-    "fairness-look": Bench.fairness_look,
+    "fairness-polls": Bench.fairness_polls,
     "fairness-alone": Bench.fairness_alone,
     "scale": Bench.scale,
     "analytics": Bench.analytics,

@@ -112,7 +112,7 @@ def recall(system: Ours, *, messages: int) -> Figures:
     return {"stale messages": messages, "ms of two processes": took, "ms each": took / messages}
 
 
-def look(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures:
+def polls(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures:
     """Measure the feed while a million jobs of 10,000 tenants wait: its polls, and its share of a core."""
     from statistics import quantiles
 
@@ -148,7 +148,7 @@ def look(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures
     share = cpu / (time.monotonic() - began)
     publisher.close()
     database.close()
-    return {"look p50 ms": percentile(took, 50), "look p99 ms": quantiles(took, n=100)[98], "% of a core": share * 100}
+    return {"poll p50 ms": percentile(took, 50), "poll p99 ms": quantiles(took, n=100)[98], "% of a core": share * 100}
 
 
 def _await_finished(system: Ours, tenant: str, jobs: int) -> None:

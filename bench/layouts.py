@@ -40,7 +40,7 @@ from harness.servers.postgres import running_postgres
 
 _TENANT, _WORKER, _NODE = "ten_bench", "wkr_noop", "00000000-0000-7000-8000-000000000001"
 #: Jobs between two VACUUMs, and jobs per poll of the dispatcher.
-_WAVE, _LOOK = 480, 160
+_WAVE, _PAGE = 480, 160
 #: 40 bytes.
 _OUTPUT = '{"text":"a brief output of forty bytes"}'
 _OPTIONS = {"autovacuum": "off", "shared_buffers": "512MB"}
@@ -173,9 +173,9 @@ class _Model:
         for _ in range(_WAVE // size):
             made += [job for job in self._act("insert", lambda c: make.insert(c, [self._new] * size)) if job]
         waiting = [WaitingJob(id=str(rows.job_uuid(job.id)), tenant_id=_TENANT, worker_id=_WORKER) for job in made]
-        for first in range(0, len(waiting), _LOOK):
-            look = waiting[first : first + _LOOK]
-            assert len(self._act("publish", partial(publish.publish, chosen=look))) == len(look)
+        for first in range(0, len(waiting), _PAGE):
+            page = waiting[first : first + _PAGE]
+            assert len(self._act("publish", partial(publish.publish, chosen=page))) == len(page)
         for first in range(0, len(made), size):
             runs = [RunKey(tenant_id=_TENANT, job_id=job.id, run_no=1) for job in made[first : first + size]]
             self._run_group(runs) if size > 1 else self._run_alone(runs[0])

@@ -106,8 +106,8 @@ PROMISES: dict[tuple[str, str], Promise] = {
     **_of_brokers("rate of 100 a minute", "share of the rate used", least=0.97),
     **_of_brokers("pause", "starts later than 2 s", most=0),
     **_of_brokers("pause", "starts before an older job", most=0),
-    ("look of the feed, 10,000 tenants", "look p99 ms"): Promise(most=20, is_ratio=False),
-    ("look of the feed, 10,000 tenants", "% of a core"): Promise(most=5, is_ratio=False),
+    ("polls of the feed, 10,000 tenants", "poll p99 ms"): Promise(most=20, is_ratio=False),
+    ("polls of the feed, 10,000 tenants", "% of a core"): Promise(most=5, is_ratio=False),
     **{
         (f"one job behind 100,000 of {spread}, {children} processes, {broker}", "p99 ms"): Promise(
             # Twice a job's duration, and 0.3 s.

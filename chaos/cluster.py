@@ -67,7 +67,7 @@ class Watch:
         self._ids = [str(ids.decode("job", job_id)) for job_id in job_ids]
         self._runs = self._poll()
         #: The time of that on the monotonic clock; None until then.
-        self.over_at: float | None = None
+        self.ended_at: float | None = None
         threading.Thread(target=self._keep_polling, daemon=True).start()
 
     def _poll(self) -> set[tuple[str, int]]:
@@ -79,7 +79,7 @@ class Watch:
             # The fault may affect the database itself.
             with suppress(psycopg2.Error):
                 if not self._runs & self._poll():
-                    self.over_at = time.monotonic()
+                    self.ended_at = time.monotonic()
                     return
             time.sleep(0.05)
 

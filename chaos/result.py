@@ -163,7 +163,7 @@ def _recovery(by_job: dict[str, list[effects.Run]], injury: Injury) -> float | N
     if injury.recovered_at is not None:
         return injury.recovered_at - injury.since
     if injury.watch:
-        return None if injury.watch.over_at is None else max(0.0, injury.watch.over_at - injury.since)
+        return None if injury.watch.ended_at is None else max(0.0, injury.watch.ended_at - injury.since)
     if not injury.jobs:
         starts = sorted(a.began_at for found in by_job.values() for a in found if a.began_at > injury.since)
         return starts[_STARTS - 1] - injury.since if len(starts) >= _STARTS else None

@@ -72,10 +72,11 @@ class Browser:
     def find(self, selector: str, label: str | None = None) -> Any:
         """Returns the first visible element, once there is one."""
         return wait_until(
-            lambda: self._look_for(selector, label), what=lambda: f"{selector} {label or ''} is there in\n{self.text}"
+            lambda: self._find_visible(selector, label),
+            what=lambda: f"{selector} {label or ''} is there in\n{self.text}",
         )
 
-    def _look_for(self, selector: str, label: str | None) -> Any:
+    def _find_visible(self, selector: str, label: str | None) -> Any:
         try:
             return self.script(_FIND, selector, label)
         except JavascriptException:
@@ -86,7 +87,7 @@ class Browser:
 
         def has_clicked() -> bool:
             try:
-                element = self._look_for(selector, label)
+                element = self._find_visible(selector, label)
                 if element is None or not element.is_enabled():
                     return False
                 element.click()

@@ -23,7 +23,7 @@ _COLUMNS = sorted(
     reverse=True,
 )
 #: These read the rules of workers, tenants and windows in their own snapshot.
-_READ_RULES = ("insert", "insert_more", "pull.claim", "debounce.move", "change.change", "park.return_parked")
+_READ_RULES = ("insert", "insert_more", "pull.claim", "debounce.defer", "change.change", "park.return_parked")
 _EXEMPT = ("old_jobs.delete", "old_jobs.delete_oldest", "end.end_and_claim")
 
 

@@ -26,7 +26,7 @@ from ava.delivery.sender import Sender
 from ava.domain.secrets.sealing import Sealer
 from ava.errors import SettingsError
 from ava.metrics.counters import ConnectionMeter
-from ava.outbound.connections import MAX_IDLE, MAX_LOOK_UPS
+from ava.outbound.connections import MAX_IDLE, MAX_LOOKUPS
 from ava.process.concealment import close_memory
 from ava.process.startup import raise_open_files_limit
 from ava.settings import Settings
@@ -60,7 +60,7 @@ def run(settings: Settings) -> None:
     if (max_open := raise_open_files_limit(wanted)) < wanted:
         _log.warning("Webhook sender: open files are limited to %d, too few for AVA_WEBHOOK_CONNECTIONS", max_open)
     gevent.get_hub().print_exception = logs.log_uncaught
-    gevent.get_hub().threadpool.maxsize = MAX_LOOK_UPS
+    gevent.get_hub().threadpool.maxsize = MAX_LOOKUPS
     database = Database.of(
         settings, name="webhooks", pool_size=_CONNECTIONS, meter=ConnectionMeter("webhooks", _CONNECTIONS)
     )

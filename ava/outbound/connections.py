@@ -21,7 +21,7 @@ from ava.outbound.guarded_socket import Deadline, GuardedSocket, is_quiet, resol
 from ava.outbound.http import Call, HttpResponse, Limits, dial, exchange
 
 #: Concurrent lookups, in total and per owner. With a silent resolver a lookup long outlives its call.
-MAX_LOOK_UPS = 200
+MAX_LOOKUPS = 200
 _MAX_OF_OWNER = 25
 MAX_IDLE = 500
 #: Many servers close idle connections after five seconds.
@@ -35,7 +35,7 @@ _Key = tuple[str, str, str, int]
 class Lookups:
     """Counts running lookups, so that one owner's slow resolver does not block the calls of others."""
 
-    def __init__(self, *, max_lookups: int = MAX_LOOK_UPS, max_of_owner: int = _MAX_OF_OWNER) -> None:
+    def __init__(self, *, max_lookups: int = MAX_LOOKUPS, max_of_owner: int = _MAX_OF_OWNER) -> None:
         self._max_lookups = max_lookups
         self._max_of_owner = max_of_owner
         self._under_way: Counter[str] = Counter()
@@ -75,7 +75,7 @@ class Connections:
         """`tls` replaces the trusted certificates."""
         self._limits = limits
         self._tls = tls
-        self._look_ups = Lookups()
+        self._lookups = Lookups()
         self._idle: dict[_Key, list[_Connection]] = {}
         self._idle_count = 0
 
@@ -97,7 +97,7 @@ class Connections:
             except OutboundFailed:
                 if idle.sock.received_bytes:
                     raise
-        sock = dial(call.target, self._limits, self._tls, partial(self._look_ups.resolve, owner=tenant))
+        sock = dial(call.target, self._limits, self._tls, partial(self._lookups.resolve, owner=tenant))
         now = monotonic()
         return self._exchange(call, key, _Connection(sock=sock, opened_at=now, used_at=now), start)
 

@@ -144,13 +144,13 @@ def connect(
     `TimeoutError`, and otherwise `OSError`: `socket.gaierror` for an unknown name, `ssl.SSLError` for a failed
     handshake.
     """
-    addresses = _look_up(target, deadline, resolve or resolve_name)
+    addresses = _addresses_of(target, deadline, resolve or resolve_name)
     _check_addresses(target, addresses, rules)
     sock = _dial(addresses, target.port, deadline)
     return sock if tls is None else _wrap(sock, target.host, deadline, tls)
 
 
-def _look_up(target: Target, deadline: Deadline, resolve: Resolve) -> list[str]:
+def _addresses_of(target: Target, deadline: Deadline, resolve: Resolve) -> list[str]:
     if target.address is not None:
         return [str(target.address)]
     answer = resolve(target.host, target.port, deadline)
@@ -167,7 +167,7 @@ def resolve_name(host: str, port: int, deadline: Deadline, on_end: Callable[[], 
     """
     answers: SimpleQueue[list[Any] | Exception] = SimpleQueue()
 
-    def look_up() -> None:
+    def lookup() -> None:
         try:
             answers.put(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
         except Exception as error:
@@ -175,7 +175,7 @@ def resolve_name(host: str, port: int, deadline: Deadline, on_end: Callable[[], 
         finally:
             on_end()
 
-    threading.Thread(target=look_up, name="ava-look-up", daemon=True).start()
+    threading.Thread(target=lookup, name="ava-lookup", daemon=True).start()
     try:
         answer = answers.get(timeout=deadline.seconds_left())
     except Empty:

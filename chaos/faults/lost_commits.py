@@ -57,7 +57,7 @@ _ELSEWHERE = {
         "fleet.queues.resume", "fleet.tenants.write", "fleet.worker_settings.delete_empty",
         "fleet.worker_settings.drop_active", "fleet.worker_settings.lock", "fleet.worker_settings.write",
         "jobs.bulk_operations.create", "jobs.bulk_operations.move", "jobs.transitions.change.change",
-        "jobs.transitions.debounce.move",
+        "jobs.transitions.debounce.defer",
         "jobs.transitions.debounce.reserve", "jobs.transitions.debounce.start", "jobs.transitions.debounce.take_over",
         "schedules.definitions.change", "schedules.definitions.create", "schedules.definitions.delete",
         "webhooks.deliveries.insert_test", "webhooks.deliveries.redeliver", "webhooks.endpoints.change",

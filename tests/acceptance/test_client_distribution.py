@@ -133,8 +133,8 @@ def test_both_distributions_work_side_by_side(
     for name in order:
         _install(empty, "--no-deps", wheels[name])
     _borrow_packages(empty)
-    look = "import ava, ava.client.errors, ava.handler.errors; assert ava.worker and 'environment' in ava.__file__"
-    assert _run(empty, "-I", "-c", look, folder=tmp_path) == ""
+    source = "import ava, ava.client.errors, ava.handler.errors; assert ava.worker and 'environment' in ava.__file__"
+    assert _run(empty, "-I", "-c", source, folder=tmp_path) == ""
 
 
 def test_the_wheel_makes_a_project_and_runs_its_handler(installed: Path) -> None:

@@ -236,7 +236,7 @@ def _feed_once(backlog: Backlog) -> tuple[list[tuple[int, int, bool]], dict[str,
     """Run what a look of the feed does. Returns the windows, and the jobs that are published."""
     window = {"queue": "default", "priority": 5}
     with backlog.database.connect() as connection:
-        look = polls.read(connection, count_up_to=50, dead_after_seconds=14, max_keys=10)
+        poll = polls.read(connection, count_up_to=50, dead_after_seconds=14, max_keys=10)
         found = tenant_backlogs.tenants(connection, after="", limit=10, **window)
         heads = tenant_backlogs.heads(connection, tenants=found, each=10, **window)
         publish.publish(connection, [job for jobs in heads.values() for job in jobs])
@@ -249,7 +249,7 @@ def _feed_once(backlog: Backlog) -> tuple[list[tuple[int, int, bool]], dict[str,
         assert permit_waits.waiting_jobs(connection, [("wkr_none", 5, "ten_test")], each=10) == []
         assert permits.admit(connection, []) == []
     dedicated.close()
-    return [(each.priority, each.published, each.has_backlog) for each in look.windows], heads
+    return [(each.priority, each.published, each.has_backlog) for each in poll.windows], heads
 
 
 @pytest.mark.parametrize("is_analyzed", [False, True], ids=["grown since it was analyzed", "analyzed"])

@@ -71,7 +71,7 @@ class Waiters(Graphs):
         self.wake()
         return job_id
 
-    def look(self, job_id: str, match: Any = None, *, event_id: str | None = None, taken: Sequence[str] = ()) -> Any:
+    def search(self, job_id: str, match: Any = None, *, event_id: str | None = None, taken: Sequence[str] = ()) -> Any:
         """Look for an event as a run of the job does."""
 
         class OfJob:
@@ -127,7 +127,7 @@ def test_an_event_continues_the_jobs_that_it_matches_and_no_others(waiters: Wait
     run, claim_id = waiters.start(seven)
     (entry,) = waiters.load(run, claim_id).entries
     assert entry.event_id == event_id
-    assert waiters.look(seven, {"data": {"n": [7]}}, event_id=event_id)["data"] == {"n": 7}
+    assert waiters.search(seven, {"data": {"n": [7]}}, event_id=event_id)["data"] == {"n": 7}
     assert waiters.count("wakes") == 0
 
 
@@ -138,7 +138,7 @@ def test_no_event_is_lost_between_the_poll_and_the_wait(waiters: Waiters, sent: 
         waiters.send(1)
         waiters.wake()
     waiters.register(run, claim_id)
-    found = waiters.look(job_id)
+    found = waiters.search(job_id)
     if sent == "before the wait is written":
         assert found["data"] == {"n": 1}
         return
@@ -158,17 +158,17 @@ def test_an_event_from_before_the_job_is_none_of_its_events_however_late_its_wak
     waiters.api.execute("SELECT pg_sleep(0.01)")
     job_id = waiters.waiting()
     assert not waiters.continues(job_id)
-    assert waiters.look(job_id) is None
+    assert waiters.search(job_id) is None
 
 
 def test_a_search_finds_the_first_matching_event_that_the_job_has_not_got(waiters: Waiters) -> None:
     job_id, _, _ = waiters.begin()
     sent = waiters.send(*range(50))
-    assert waiters.look(job_id)["id"] == sent[0]
-    assert waiters.look(job_id, taken=sent[:3])["id"] == sent[3]
-    assert waiters.look(job_id, {"data": {"n": [45]}})["id"] == sent[45]
-    assert waiters.look(job_id, {"data": {"n": [45]}}, taken=[sent[45]]) is None
-    assert waiters.look(job_id, event_id=sent[9], taken=[sent[9]]) is None
+    assert waiters.search(job_id)["id"] == sent[0]
+    assert waiters.search(job_id, taken=sent[:3])["id"] == sent[3]
+    assert waiters.search(job_id, {"data": {"n": [45]}})["id"] == sent[45]
+    assert waiters.search(job_id, {"data": {"n": [45]}}, taken=[sent[45]]) is None
+    assert waiters.search(job_id, event_id=sent[9], taken=[sent[9]]) is None
 
 
 def test_a_wait_that_timed_out_returns_its_job_and_an_ended_wait_is_forgotten(waiters: Waiters) -> None:
@@ -206,7 +206,7 @@ def test_an_event_lists_the_jobs_that_waited_for_it(waiters: Waiters) -> None:
     assert listed(nine) == []
     # A run that finds the event itself has not been woken, and is listed too.
     waiters.register(run, claim_id)
-    found = waiters.look(looked)
+    found = waiters.search(looked)
     done = NewEntry(
         kind=JournalKind.EVENT, name=PAID, state=EntryState.DONE, value_json=json.dumps(found), event_id=seven
     )  # fmt: skip
@@ -237,7 +237,7 @@ def test_what_a_wait_has_returned_outlives_the_event(waiters: Waiters) -> None:
     job_id, run, claim_id = waiters.begin()
     waiters.register(run, claim_id)
     (event_id,) = waiters.send(1)
-    record = waiters.look(job_id)
+    record = waiters.search(job_id)
     done = NewEntry(
         kind=JournalKind.EVENT, name=PAID, state=EntryState.DONE, value_json=json.dumps(record), event_id=event_id
     )  # fmt: skip
@@ -247,4 +247,4 @@ def test_what_a_wait_has_returned_outlives_the_event(waiters: Waiters) -> None:
     waiters.wake()
     (entry,) = waiters.load(run, claim_id, attempt=2).entries
     assert (entry.state, json.loads(entry.value_json or "")["data"]) == (EntryState.DONE, {"n": 1})
-    assert waiters.look(job_id, event_id=event_id) is None
+    assert waiters.search(job_id, event_id=event_id) is None

@@ -30,7 +30,7 @@ from harness.polling import wait_until
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 from tests.lost_commits import through
 
-_LOOK = {"count_up_to": 2000, "dead_after_seconds": 14, "after_key": "", "max_keys": 10}
+_POLL_ARGUMENTS = {"count_up_to": 2000, "dead_after_seconds": 14, "after_key": "", "max_keys": 10}
 #: Jobs that end while the snapshot is held, and how many of them at once.
 _ENDED, _AT_ONCE = 12_000, 1_000
 #: Blocks that PostgreSQL reads for a look, most of them because of the jobs that have ended within the last second. A
@@ -110,7 +110,7 @@ def _poll(backlog: Backlog, known: KnownWindows) -> tuple[polls.Poll, int]:
     with backlog.database.transaction() as connection:
         explaining = _Explaining(connection)
         with explaining.prepared() as explained:
-            return known.read(explained, **_LOOK), explaining.blocks
+            return known.read(explained, **_POLL_ARGUMENTS), explaining.blocks
 
 
 def _heads(backlog: Backlog, from_id: str | None) -> tuple[list[str], int]:
@@ -140,7 +140,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> KnownWindows:
 
 def test_a_poll_costs_what_waits_while_a_snapshot_is_held(backlog: Backlog, known: KnownWindows) -> None:
     backlog.insert(1)
-    for _ in range(known_windows._SLOW_LOOKS):
+    for _ in range(known_windows._SLOW_POLLS):
         _poll(backlog, known)
     with _snapshot(backlog):
         for number in range(_ENDED // _AT_ONCE):
@@ -152,8 +152,8 @@ def test_a_poll_costs_what_waits_while_a_snapshot_is_held(backlog: Backlog, know
         _poll(backlog, known)
         waiting = backlog.insert(10)
         backlog.insert(5, is_published=True)
-        look, blocks = _poll(backlog, known)
-        (window,) = look.windows
+        poll, blocks = _poll(backlog, known)
+        (window,) = poll.windows
         assert (window.published, window.has_backlog, window.only_tenant) == (5, True, "ten_test")
         assert window.floor is not None
         chosen, blocks_of_heads = _heads(backlog, window.floor.job_id)
@@ -184,7 +184,7 @@ def test_polls_are_complete_while_the_others_are_as_slow(
     backlog: Backlog, known: KnownWindows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backlog.insert()
-    for _ in range(known_windows._SLOW_LOOKS + 1):
+    for _ in range(known_windows._SLOW_POLLS + 1):
         _poll(backlog, known)
     backlog.insert(priority=7)
     assert len(_poll(backlog, known)[0].windows) == 1
@@ -196,7 +196,7 @@ def test_polls_are_complete_while_the_others_are_as_slow(
 @pytest.mark.parametrize("by", ["admission", "due", "due, whose commit lost its response"])
 def test_a_poll_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWindows, by: str) -> None:
     [job] = backlog.insert()
-    for _ in range(known_windows._SLOW_LOOKS):
+    for _ in range(known_windows._SLOW_POLLS):
         _poll(backlog, known)
     assert _poll(backlog, known)[0].windows
     backlog.run("UPDATE jobs SET id = %(id)s, waits_for = 'schedule', run_at = now()", id=_OLD_ID)
@@ -218,7 +218,7 @@ def test_a_poll_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWin
 
 def test_a_poll_sees_other_tenants_before_and_after_the_one_it_knows(backlog: Backlog, known: KnownWindows) -> None:
     backlog.insert(tenant_id="ten_m")
-    for _ in range(known_windows._SLOW_LOOKS + 1):
+    for _ in range(known_windows._SLOW_POLLS + 1):
         (window,) = _poll(backlog, known)[0].windows
         assert (window.only_tenant, window.is_shared) == ("ten_m", False)
     for other in ("ten_a", "ten_z"):

@@ -79,9 +79,9 @@ def test_a_frozen_dispatcher_stops_before_the_next_begins(
 
 
 @pytest.mark.parametrize("seconds_since_renewal", [0.0, 0.24])
-@pytest.mark.parametrize("seconds_since_look", [0.0, 0.24])
+@pytest.mark.parametrize("seconds_since_poll", [0.0, 0.24])
 def test_a_dispatcher_that_dies_is_replaced_within_three_seconds(
-    dispatchers: tuple[LeaderLease, LeaderLease], clock: Clock, seconds_since_renewal: float, seconds_since_look: float
+    dispatchers: tuple[LeaderLease, LeaderLease], clock: Clock, seconds_since_renewal: float, seconds_since_poll: float
 ) -> None:
     first, second = dispatchers
     assert first.acquire()
@@ -89,7 +89,7 @@ def test_a_dispatcher_that_dies_is_replaced_within_three_seconds(
     clock.seconds += seconds_since_renewal
     died = clock.seconds
     # The second has looked a moment before the renewal, so it sees the renewal at its next look.
-    clock.seconds += RENEWAL_SECONDS - seconds_since_look
+    clock.seconds += RENEWAL_SECONDS - seconds_since_poll
     assert not second.acquire()
     while not second.may_act():
         clock.run(RENEWAL_SECONDS, second.acquire)

@@ -1,6 +1,6 @@
-"""Transactions that move several jobs lock them in the order of a bulk cancel, so that none waits in a circle.
+"""Transactions that change several jobs lock them in the order of a bulk cancel, so that none waits in a circle.
 
-In each test a cancel and another move wait for the older of two jobs at once. If the move had locked the newer one
+In each test a cancel and another transition wait for the older of two jobs at once. If that had locked the newer one
 before, PostgreSQL would end one of them with a deadlock.
 """
 
@@ -39,17 +39,17 @@ def _cancel(stored: Backlog, jobs: Sequence[Job]) -> set[str]:
         return {job.id for job in cancel.cancel_each(connection, requests)}
 
 
-def _beside_a_cancel(stored: Backlog, older: Job, newer: Job, move: Callable[[], _Result]) -> _Result:
-    """Move jobs while a cancel of both, which comes first, waits for the older one too. Returns what the move does."""
+def _beside_a_cancel(stored: Backlog, older: Job, newer: Job, transition: Callable[[], _Result]) -> _Result:
+    """Change jobs while a cancel of both, which comes first, waits for the older one too. Returns the result."""
     with ThreadPoolExecutor(2) as threads:
         with stored.database.transaction() as connection:
             assert change.lock(connection, tenant_id=TENANT, job_id=older.id) is not None
             cancelled = threads.submit(_cancel, stored, [older, newer])
             await_lock_waits(stored.database, 1)
-            moved = threads.submit(move)
+            changed = threads.submit(transition)
             await_lock_waits(stored.database, 2)
         assert cancelled.result() == {older.id, newer.id}
-        return moved.result()
+        return changed.result()
 
 
 def test_a_recall_of_what_was_published_last_and_a_cancel(stored: Backlog) -> None:
@@ -58,11 +58,11 @@ def test_a_recall_of_what_was_published_last_and_a_cancel(stored: Backlog) -> No
         "UPDATE jobs SET published_at = now() + interval '1 second' WHERE id = %(id)s::uuid", id=rows.job_uuid(newer.id)
     )
 
-    def move() -> int:
+    def transition() -> int:
         with stored.database.connect() as connection:
             return len(recall.recall_window(connection, queue="default", priority=older.priority, limit=2))
 
-    assert _beside_a_cancel(stored, older, newer, move) == 0
+    assert _beside_a_cancel(stored, older, newer, transition) == 0
 
 
 def test_a_recall_takes_what_was_published_last(stored: Backlog) -> None:

@@ -52,10 +52,10 @@ def _of_plan(plan: Mapping[str, Any]) -> int:
     return own + sum(map(_of_plan, plan.get("Plans", ())))
 
 
-@pytest.mark.parametrize("move", ["publish", "admit", "follow"])
-def test_moved_jobs_are_not_compared_with_all_that_wait(backlog: Backlog, move: str) -> None:
+@pytest.mark.parametrize("transition", ["publish", "admit", "follow"])
+def test_changed_jobs_are_not_compared_with_all_that_wait(backlog: Backlog, transition: str) -> None:
     with backlog.database.connect() as connection:
-        if move == "admit":
+        if transition == "admit":
             connection.exec_driver_sql("UPDATE jobs SET waits_for = 'permit', limit_key = worker_id")
         found = connection.exec_driver_sql("SELECT tenant_id, id::text FROM jobs ORDER BY id LIMIT %s", (_MOVED,))
         tenants, uuids = map(list, zip(*found.all(), strict=True))
@@ -64,7 +64,7 @@ def test_moved_jobs_are_not_compared_with_all_that_wait(backlog: Backlog, move: 
         "publish": (publish._PUBLISH, chosen),
         "admit": (permits._ADMIT.statement, chosen | {"published": [True] * _MOVED}),
         "follow": (permits._FOLLOW_LIMITS, {"workers": [WORKER], "limit": _JOBS}),
-    }[move]
+    }[transition]
     assert _compared(backlog, statement, parameters) <= _JOBS
 
 

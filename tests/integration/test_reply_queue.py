@@ -17,7 +17,7 @@ from ava.settings import Settings
 @contextmanager
 def _node(app: Celery, answered: threading.Event) -> Iterator[None]:
     """A node that replies to `ping`, and sets the event when it has."""
-    is_over = threading.Event()
+    has_ended = threading.Event()
     with app.connection_for_read() as connection, connection.channel() as channel:
         handlers = {"ping": lambda *_, **__: "pong"}
         node = app.control.mailbox(connection).Node("ava-1", channel=channel, handlers=handlers)
@@ -27,7 +27,7 @@ def _node(app: Celery, answered: threading.Event) -> Iterator[None]:
             answered.set()
 
         def consume() -> None:
-            while not is_over.is_set():
+            while not has_ended.is_set():
                 with suppress(socket.timeout):
                     connection.drain_events(timeout=0.2)
 
@@ -37,7 +37,7 @@ def _node(app: Celery, answered: threading.Event) -> Iterator[None]:
         try:
             yield
         finally:
-            is_over.set()
+            has_ended.set()
             thread.join()
 
 

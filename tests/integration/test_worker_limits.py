@@ -73,11 +73,11 @@ def test_running_jobs_stay_within_the_limit_and_a_finished_job_frees_its_permit(
 def test_many_dispatchers_at_once_never_give_one_permit_too_many(backlog: Backlog) -> None:
     limited.limit(backlog, 3)
     limited.insert(backlog, 60)
-    is_over, most, errors = threading.Event(), [0], list[BaseException]()
+    has_ended, most, errors = threading.Event(), [0], list[BaseException]()
 
     def feed() -> None:
         duty = limited.feed(backlog)
-        while not is_over.is_set():
+        while not has_ended.is_set():
             try:
                 duty.run_once(0)
             except BaseException as error:
@@ -91,7 +91,7 @@ def test_many_dispatchers_at_once_never_give_one_permit_too_many(backlog: Backlo
         most[0] = max(most[0], _admitted(backlog))
         for job in limited.claim_all(backlog):
             _end(backlog, job)
-    is_over.set()
+    has_ended.set()
     for thread in threads:
         thread.join()
     assert (backlog.count("status = 'completed'"), most[0], errors) == (60, 3, [])
@@ -158,9 +158,9 @@ def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
     before = sum(backlog.rows_read())
     dedicated = backlog.database.dedicated()
     with limit_keys.locked_key_states(dedicated, keys, dead_after_seconds=14, max_next=50) as (connection, states):
-        look = polls.read(connection, count_up_to=10, dead_after_seconds=14, max_keys=100)
+        poll = polls.read(connection, count_up_to=10, dead_after_seconds=14, max_keys=100)
     dedicated.close()
-    assert sorted(look.limit_keys) == sorted(keys)
+    assert sorted(poll.limit_keys) == sorted(keys)
     assert {(state.taken, state.unstarted, state.capacity) for state in states} == {(4, 4, 0)}
     assert sum(backlog.rows_read()) - before < 40 * 10
 

@@ -96,11 +96,11 @@ def test_a_large_body_may_nest_as_deep_as_a_small_one_in_any_process() -> None:
 # Between two objects Python's C code calls the hook that looks for repeated names, so other threads run anyway.
 @pytest.mark.parametrize("value", [b"1e7,", b'"[{,:\\"",'])
 def test_other_threads_run_while_a_large_body_is_decoded(value: bytes) -> None:
-    turns, is_over = 0, threading.Event()
+    turns, has_ended = 0, threading.Event()
 
     def turn() -> None:
         nonlocal turns
-        while not is_over.is_set():
+        while not has_ended.is_set():
             turns += 1
             time.sleep(0)
 
@@ -116,7 +116,7 @@ def test_other_threads_run_while_a_large_body_is_decoded(value: bytes) -> None:
         found = turns
     finally:
         sys.setswitchinterval(interval)
-        is_over.set()
+        has_ended.set()
         thread.join()
     assert found > 50
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-_LOOK = (
+_SOURCE = (
     "import ava.api.app, ava.api.server.api_processes, ava.api.server.greenlet_worker, sys;"
     "from gevent import monkey;"
     "assert not monkey.saved, monkey.saved;"
@@ -15,4 +15,4 @@ _LOOK = (
 
 
 def test_importing_the_api_patches_nothing_and_loads_no_handlers() -> None:
-    subprocess.run([sys.executable, "-c", _LOOK], check=True)
+    subprocess.run([sys.executable, "-c", _SOURCE], check=True)

@@ -19,7 +19,7 @@ from ava.local.start import free_port
 from harness.servers.peer import Peer, answering
 from tests.client_resources import resources_of
 
-_LOOK = """
+_SOURCE = """
 import sys
 import ava.client
 servers = {"ava", "celery", "flask", "sqlalchemy", "psycopg2"}
@@ -129,7 +129,7 @@ def test_a_client_needs_a_key_or_the_whole_of_the_four_headers() -> None:
 
 
 def test_importing_the_client_loads_no_module_of_the_server() -> None:
-    subprocess.run([sys.executable, "-c", _LOOK], check=True)
+    subprocess.run([sys.executable, "-c", _SOURCE], check=True)
 
 
 def test_ava_exports_the_names_of_ava_handler_and_no_others() -> None:

@@ -159,8 +159,8 @@ def test_a_schedule_is_part_of_a_declaration(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_handler_module_without_a_schedule_loads_no_time_zones() -> None:
-    look = "import sys, ava; ava.worker('plain')(lambda input: None); assert 'cronsim' not in sys.modules"
-    subprocess.run([sys.executable, "-c", look], check=True)
+    source = "import sys, ava; ava.worker('plain')(lambda input: None); assert 'cronsim' not in sys.modules"
+    subprocess.run([sys.executable, "-c", source], check=True)
 
 
 def test_all_wrong_options_are_named_at_once() -> None:

@@ -17,10 +17,10 @@ _COUNT = """
 import os, threading
 from ava.metrics import counters
 
-folder, most, seen, is_over = os.environ["PROMETHEUS_MULTIPROC_DIR"], 0, [], threading.Event()
+folder, most, seen, has_ended = os.environ["PROMETHEUS_MULTIPROC_DIR"], 0, [], threading.Event()
 
 def scrape():
-    while not is_over.is_set():
+    while not has_ended.is_set():
         lines = counters.expose().decode().splitlines()
         seen.append(sum(float(line.split()[-1]) for line in lines if line.startswith("ava_attempts_total")))
 
@@ -41,7 +41,7 @@ for _ in range(60):
     while os.path.exists(f"{folder}/counter_{pid}.db"):
         counters.merge_ended()
     most = max(most, len(os.listdir(folder)))
-is_over.set()
+has_ended.set()
 scraping.join()
 print(most, seen == sorted(seen), len(set(seen)) > 1)
 """

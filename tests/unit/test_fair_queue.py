@@ -126,8 +126,8 @@ def test_a_window_of_long_jobs_holds_one_message_for_each_process_once_it_is_sha
 def test_a_window_is_small_as_soon_as_another_tenant_waits() -> None:
     size = WindowSize(2000)
     alone = published = 0
-    for look in range(20):
-        alone = size.poll(look * 0.1, published=published, processes=8, is_shared=False)
+    for number in range(20):
+        alone = size.poll(number * 0.1, published=published, processes=8, is_shared=False)
         size.fed(published=alone, has_backlog=True)
         # Eight processes take jobs of 50 ms.
         published = alone - 16

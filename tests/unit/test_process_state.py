@@ -158,7 +158,7 @@ def test_what_a_signal_handler_raises_after_the_run_is_dropped(own_signals: list
 
     def send() -> None:
         # This thread blocks no signal, so that it takes those that the main thread blocks.
-        while not is_over.is_set():
+        while not has_ended.is_set():
             os.kill(os.getpid(), signal.SIGUSR1)
 
     def handler() -> None:
@@ -167,7 +167,7 @@ def test_what_a_signal_handler_raises_after_the_run_is_dropped(own_signals: list
         while True:
             time.sleep(0.01)
 
-    is_over, sender = threading.Event(), threading.Thread(target=send)
+    has_ended, sender = threading.Event(), threading.Thread(target=send)
     own = signal.getsignal(signal.SIGUSR1)
     with process_state() as state, state.isolated(JobLog(first_seq=0, started_at=datetime.now(UTC))):
         try:
@@ -181,7 +181,7 @@ def test_what_a_signal_handler_raises_after_the_run_is_dropped(own_signals: list
                     state.block_signals()
         except ValueError:
             assert signal.getsignal(signal.SIGUSR1) is own
-    is_over.set()
+    has_ended.set()
     sender.join()
 
 

@@ -58,13 +58,13 @@ class Wakes:
         return moved
 
     def _follow_jobs(self) -> int | None:
-        """Process a batch of wakes of jobs. Returns the number of jobs that were moved; None: there were no wakes."""
+        """Process a batch of wakes of jobs. Returns the number of changed jobs; None: there were no wakes."""
         with self._database.transaction() as connection:
             is_first = not self._after_jobs
             woken = wake_queue.take_jobs(connection, after_tenant=self._after_jobs, limit=_WAKES_PER_TRANSACTION)
             self._after_jobs = woken.last_tenant
             if woken.jobs:
-                return self._move(connection, woken.jobs)
+                return self._end_waits(connection, woken.jobs)
         return None if is_first and not woken.last_tenant else 0
 
     def _follow_events(self) -> int | None:
@@ -78,18 +78,18 @@ class Wakes:
         if not marked:
             return 0
         keys = set(marked)
-        # Move only these jobs: the transaction has locked exactly these, in lock order.
+        # Start only these jobs: the transaction has locked exactly these, in lock order.
         return wake.start(
             connection, [each for each in wake.decide(connection, marked) if (each.tenant_id, each.uuid) in keys]
         )
 
-    def _move(self, connection: Connection, woken: Sequence[tuple[str, str]]) -> int:
-        over = wake.decide(connection, woken)
-        starting = [each for each in over if each.verdict is WaitVerdict.START]
+    def _end_waits(self, connection: Connection, woken: Sequence[tuple[str, str]]) -> int:
+        ended = wake.decide(connection, woken)
+        starting = [each for each in ended if each.verdict is WaitVerdict.START]
         resolved = self._resolve(connection, [each for each in starting if each.has_template])
-        unmet = [_unmet(each) for each in over if each.verdict is WaitVerdict.UNMET]
-        if over:
-            wake.lock(connection, woken, over)
+        unmet = [_unmet(each) for each in ended if each.verdict is WaitVerdict.UNMET]
+        if ended:
+            wake.lock(connection, woken, ended)
         return (
             len(wake.cancel_marked(connection, woken))
             + len(cancel.cancel_each(connection, unmet))

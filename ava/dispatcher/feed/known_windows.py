@@ -19,7 +19,7 @@ from ava.store.jobs.rows import job_uuid
 #: Seconds above which a poll of all windows is slow. Normally it takes about one millisecond.
 _SLOW_SECONDS = 0.05
 #: The number of consecutive slow polls after which the feed polls all windows less often.
-_SLOW_LOOKS = 3
+_SLOW_POLLS = 3
 #: The pause between slow polls of all windows: a multiple of their duration, and its maximum in seconds.
 _PAUSE_FACTOR = 10
 _MAX_PAUSE_SECONDS = 10.0
@@ -92,7 +92,7 @@ class KnownWindows:
     def _judge(self, seconds: float) -> None:
         self._complete_seconds = seconds
         self._slow = self._slow + 1 if seconds > _SLOW_SECONDS else 0
-        pause = min(seconds * _PAUSE_FACTOR, _MAX_PAUSE_SECONDS) if self._slow >= _SLOW_LOOKS else 0.0
+        pause = min(seconds * _PAUSE_FACTOR, _MAX_PAUSE_SECONDS) if self._slow >= _SLOW_POLLS else 0.0
         self._complete_at = time.monotonic() + pause
 
     def _learn(self, poll: Poll) -> None:

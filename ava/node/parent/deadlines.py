@@ -116,10 +116,10 @@ def _is_above(run: RunState, factor: float) -> bool:
 
 
 def _is_kill_due(run: RunState, now: float) -> bool:
-    return _is_above(run, MEMORY_FACTOR) or _is_grace_over(run, now) or _is_stuck(run, now)
+    return _is_above(run, MEMORY_FACTOR) or _has_grace_passed(run, now) or _is_stuck(run, now)
 
 
-def _is_grace_over(run: RunState, now: float) -> bool:
+def _has_grace_passed(run: RunState, now: float) -> bool:
     """Return True if a stopped run has used up its grace. After the handler has ended, only a shutdown stops a run."""
     is_stoppable = run.phase is Phase.RUNNING or run.stop is Stop.SHUTDOWN
     return is_stoppable and run.kill_at is not None and now >= run.kill_at

@@ -58,13 +58,13 @@ class Batches(threading.Thread, Generic[Item, Result]):
         """Process items. Returns the result of each, and raises nothing."""
 
     def run(self) -> None:
-        is_over = False
-        while not is_over:
+        has_ended = False
+        while not has_ended:
             batch = [self._requests.get()]
             self._is_busy = True
             while batch[-1] is not None and len(batch) < _ITEMS_PER_BATCH and not self._requests.empty():
                 batch.append(self._requests.get())
-            is_over = batch[-1] is None
+            has_ended = batch[-1] is None
             requests = [each for each in batch if each is not None]
             results = self.process([item for item, _ in requests])
             self._is_busy = False

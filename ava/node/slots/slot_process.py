@@ -73,7 +73,7 @@ class SlotProcess:
         self._ends = SlotEnds(self._make_writer(), self._loop)
         self._run_slots = Slots(self._loop, self._runs, self._claims, self._ends)
         self._exit_code = 0
-        self._is_over = False
+        self._has_ended = False
         #: The error that ended the consumer.
         self._error: BaseException | None = None
 
@@ -92,7 +92,7 @@ class SlotProcess:
         consumer = threading.Thread(target=self._consume, args=(app,), name="ava-consumer", daemon=True)
         LoopWatch(self._loop, self._runs.all, self._member.show_life, self._node.run_monitor.apply_deadlines).start()
         consumer.start()
-        while not self._is_over:
+        while not self._has_ended:
             # If a handler's task raises one of these to end its process, only the loop's current iteration ends.
             with suppress(SystemExit, KeyboardInterrupt):
                 self._loop.run_forever()
@@ -111,7 +111,7 @@ class SlotProcess:
         except BaseException as error:
             self._error = error
         finally:
-            self._is_over = True
+            self._has_ended = True
             self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _start(self, consumer: Any) -> None:

@@ -152,7 +152,7 @@ class _Call:
     def _try(self, keyed: Sequence[int]) -> None:
         """Create the jobs that can be created now. Jobs that another transaction blocks stay in `left`."""
         if keyed:
-            self._settle(trigger_keys.move_debounced(self.connection, self._part(keyed)))
+            self._settle(trigger_keys.defer_debounced(self.connection, self._part(keyed)))
         self._admit()
         if keyed:
             self._settle(trigger_keys.cancel_replaced(self.connection, self._part(keyed)))

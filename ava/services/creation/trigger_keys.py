@@ -38,7 +38,7 @@ def repeated(entries: _Entries) -> dict[int, InvalidFields]:
     return errors
 
 
-def move_debounced(connection: Connection, entries: _Entries) -> dict[int, Job | NewJob]:
+def defer_debounced(connection: Connection, entries: _Entries) -> dict[int, Job | NewJob]:
     """Lock the keys of debounced jobs, and defer earlier jobs with them.
 
     Return the earlier job for each entry; if there is none to defer, the new job with its date.
@@ -47,15 +47,15 @@ def move_debounced(connection: Connection, entries: _Entries) -> dict[int, Job |
     for (tenant_id, user_id), those in _by_user(entries, kind="debounce").items():
         now = debounce.reserve(connection, tenant_id=tenant_id, keys=_keys(those))
         dated = {entry: replace(new, spec=_dated(new.spec, now)) for entry, new in those.items()}
-        moved = debounce.move(connection, tenant_id=tenant_id, user_id=user_id, new=list(dated.values()))
+        deferred = debounce.defer(connection, tenant_id=tenant_id, user_id=user_id, new=list(dated.values()))
         for entry, new in dated.items():
-            job = moved.get(new.spec.key) if new.spec.key else None
+            job = deferred.get(new.spec.key) if new.spec.key else None
             found[entry] = new if job is None else replace(job, is_existing=True)
     return found
 
 
 def start_debounced(connection: Connection, entries: _Entries, made: Mapping[int, Job]) -> None:
-    """Record the new jobs of the keys that `move_debounced` has locked."""
+    """Record the new jobs of the keys that `defer_debounced` has locked."""
     started = {entry: new for entry, new in entries.items() if entry in made}
     for (tenant_id, _), those in _by_user(started, kind="debounce").items():
         debounce.start(

@@ -32,7 +32,7 @@ _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 Wait = Callable[[int, bool, float], bool]
 
 #: Resolves a host name to addresses instead of libpq. At most one.
-_look_ups: list[Callable[[str, str], list[str]]] = []
+_lookups: list[Callable[[str, str], list[str]]] = []
 
 
 def install_for_threads() -> None:
@@ -52,14 +52,14 @@ def install_for_greenlets() -> None:
             return False
         return True
 
-    def look_up(host: str, port: str) -> list[str]:
+    def lookup(host: str, port: str) -> list[str]:
         # In a thread of gevent, which continues after the timeout.
         with gevent.Timeout(_CONNECT_SECONDS, psycopg2.OperationalError(f"the name {host} was not resolved in time")):
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
     _install(wait)
-    _look_ups.append(look_up)
+    _lookups.append(lookup)
 
 
 def with_addresses(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def with_addresses(parameters: dict[str, Any]) -> dict[str, Any]:
     a separate host. Raises `psycopg2.OperationalError` if no host has an address.
     """
     hosts = str(parameters.get("host") or "")
-    if not _look_ups or not hosts or "hostaddr" in parameters:
+    if not _lookups or not hosts or "hostaddr" in parameters:
         return parameters
     names = hosts.split(",")
     ports = str(parameters.get("port") or 5432).split(",")
@@ -88,13 +88,13 @@ def with_addresses(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _addresses(name: str, port: str) -> list[str]:
     # A socket directory has no address.
-    return [""] if name.startswith("/") else _look_ups[-1](name, port)
+    return [""] if name.startswith("/") else _lookups[-1](name, port)
 
 
 def uninstall() -> None:
     """Remove the timeouts from a process that was forked from one that has set them."""
     extensions.set_wait_callback(None)
-    _look_ups.clear()
+    _lookups.clear()
 
 
 def _poll(descriptor: int, reads: bool, seconds: float) -> bool:

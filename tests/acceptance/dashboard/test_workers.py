@@ -162,7 +162,7 @@ def test_beyond_a_hundred_workers_none_is_missing_in_silence(signed_in: Browser,
     assert count == 100
     signed_in.script("location.hash = '#/workers'")
     signed_in.await_text("These are the first 100.")
-    assert signed_in._look_for(f"[data-worker='{many}']", None) is None
+    assert signed_in._find_visible(f"[data-worker='{many}']", None) is None
     signed_in.click("button", "Show more")
     signed_in.find(f"[data-worker='{many}']")
     wait_until(lambda: "These are the first" not in signed_in.text, what="there are no others")

@@ -171,7 +171,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     ),
     Mutant(
         name="a debounced job is deferred beyond its latest start",
-        statements=("move",),
+        statements=("defer",),
         old="least(s.start_at, d.latest_at) AS start_at",
         new="s.start_at AS start_at",
     ),

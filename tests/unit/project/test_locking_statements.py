@@ -28,7 +28,7 @@ _REASONS = {
         "webhooks.dead_letters.retry",
     ),
     "A statement before it holds the lock that what it reads depends on.": (
-        "jobs.transitions.change.change", "jobs.transitions.debounce.move", "jobs.transitions.permits.admit",
+        "jobs.transitions.change.change", "jobs.transitions.debounce.defer", "jobs.transitions.permits.admit",
         "jobs.transitions.permits.defer_rate", "jobs.transitions.pull.claim", "jobs.transitions.wake.start",
         "jobs.transitions.wake.start_resolved",
     ),

@@ -110,7 +110,7 @@ _MATCHES = f"""j.tenant_id = %(tenant_id)s
                     ) ~ %(credentials)s)))"""
 
 
-def _looked_at(listed: str) -> str:
+def _searched(listed: str) -> str:
     # Inputs differ in size by a factor of a million, so their total size is limited too. Large sizes are stored.
     return f"""listed AS MATERIALIZED ({listed}), seen AS MATERIALIZED (
     SELECT listed.id FROM listed WHERE %(input)s::json IS NULL
@@ -128,7 +128,7 @@ def _looked_at(listed: str) -> str:
 def _find(listed: str) -> Statement:
     # OFFSET 0 keeps the planner from joining the whole table, and from reading on once there are enough jobs.
     return Statement(f"""
-WITH {_looked_at(listed)}
+WITH {_searched(listed)}
 SELECT ARRAY(
     SELECT seen.id::text FROM (SELECT id FROM seen ORDER BY id DESC OFFSET 0) AS seen CROSS JOIN LATERAL (
         SELECT FROM jobs AS j WHERE j.id = seen.id AND {_MATCHES} OFFSET 0
@@ -142,7 +142,7 @@ SELECT ARRAY(
 def _find_sorted(listed: str) -> Statement:
     # Jobs without a value, such as the duration of an unstarted job, are last.
     return Statement(f"""
-WITH {_looked_at(listed)}, matching AS MATERIALIZED (
+WITH {_searched(listed)}, matching AS MATERIALIZED (
     SELECT seen.id, %(sign)s * CASE %(key)s
         WHEN 'duration' THEN extract(epoch FROM coalesce(job.completed_at, now()) - job.started_at)
             + coalesce(({rows.earlier_runs("job")})[1], 0) / 1000.0

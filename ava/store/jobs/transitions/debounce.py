@@ -39,7 +39,7 @@ def reserve(connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str,
 
 # As for a trigger, the tenant must be allowed to run the worker, and the input must be validated against its current
 # schema. A job that became due has another wait reason by now, or is published.
-_MOVE = Statement(f"""
+_DEFER = Statement(f"""
 WITH locked AS MATERIALIZED (
     SELECT j.tenant_id, j.id, s.n, s.worker_id, s.key, least(s.start_at, d.latest_at) AS start_at
     FROM unnest(%(worker_ids)s::text[], %(keys)s::text[], %(starts)s::timestamptz[], %(schemas)s::text[])
@@ -96,7 +96,7 @@ SELECT {rows.JOB_COLUMNS} FROM changed AS j
 """)
 
 
-def move(connection: Connection, *, tenant_id: str, user_id: str, new: Sequence[NewJob]) -> dict[tuple[str, str], Job]:
+def defer(connection: Connection, *, tenant_id: str, user_id: str, new: Sequence[NewJob]) -> dict[tuple[str, str], Job]:
     """Defer the jobs of keys that `reserve` has locked, each to its trigger's date, at most to its latest start.
 
     With `keep: last`, the job also takes over the trigger's input, priority, tags, kind, user and expiry, which counts
@@ -109,7 +109,7 @@ def move(connection: Connection, *, tenant_id: str, user_id: str, new: Sequence[
         "starts": [each.spec.scheduled_at for each, _ in keyed],
         "schemas": [each.schema_version for each, _ in keyed],
     }
-    found = {row[-1] - 1: rows.job(row) for row in connection.exec_driver_sql(_MOVE, parameters)}
+    found = {row[-1] - 1: rows.job(row) for row in connection.exec_driver_sql(_DEFER, parameters)}
     last = {job.id: keyed[n][0].spec for n, job in found.items() if _is_last(keyed[n][0].spec)}
     changed = _take_over(connection, tenant_id, user_id, last)
     return {keyed[n][1]: changed.get(job.id, job) for n, job in found.items()}
@@ -120,7 +120,7 @@ def _is_last(spec: JobSpec) -> bool:
 
 
 def _take_over(connection: Connection, tenant_id: str, user_id: str, last: Mapping[str, JobSpec]) -> dict[str, Job]:
-    """Apply the last triggers' values to jobs that `_MOVE` has locked, by job id. Returns the changed jobs by id."""
+    """Apply the last triggers' values to jobs that `_DEFER` has locked, by job id. Returns the changed jobs by id."""
     if not last:
         return {}
     specs = list(last.values())

@@ -83,7 +83,7 @@ FROM waiting AS w CROSS JOIN LATERAL (
         ) AS e CROSS JOIN LATERAL (
             SELECT status FROM jobs WHERE tenant_id = e.tenant_id AND id = e.after_id LIMIT 1) AS a
         WHERE a.status IN ('queued', 'running')
-    ) END AS is_over OFFSET 0
+    ) END AS is_satisfied OFFSET 0
 ) AS judged LEFT JOIN LATERAL (
     SELECT e.after_id AS id, a.name, a.status, a.status = 'completed' AS completed
     FROM job_edges AS e CROSS JOIN LATERAL (
@@ -91,8 +91,8 @@ FROM waiting AS w CROSS JOIN LATERAL (
     WHERE e.tenant_id = w.tenant_id AND e.job_id = w.id AND e.run_no = w.run_no
         AND w.condition IN ('completed', 'failed')
     ORDER BY a.status = 'completed', e.n LIMIT 1
-) AS unmet ON judged.is_over
-WHERE judged.is_over
+) AS unmet ON judged.is_satisfied
+WHERE judged.is_satisfied
 ORDER BY w.id
 """,
     plan_seconds=10.0,

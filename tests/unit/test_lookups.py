@@ -31,8 +31,8 @@ def silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     answers.set()
 
 
-def _resolve(look_ups: Lookups, host: str, owner: str, *, seconds: float = 0.05) -> list[Any]:
-    return look_ups.resolve(host, 443, Deadline.after(seconds), owner=owner)
+def _resolve(lookups: Lookups, host: str, owner: str, *, seconds: float = 0.05) -> list[Any]:
+    return lookups.resolve(host, 443, Deadline.after(seconds), owner=owner)
 
 
 def _threads_begun() -> Callable[[], set[threading.Thread]]:
@@ -42,24 +42,24 @@ def _threads_begun() -> Callable[[], set[threading.Thread]]:
 
 
 def test_the_lookups_of_one_tenant_are_limited_until_its_resolver_responds(silence: threading.Event) -> None:
-    look_ups = Lookups(max_lookups=10, max_of_owner=3)
+    lookups = Lookups(max_lookups=10, max_of_owner=3)
     begun = _threads_begun()
     for number in range(8):
         with pytest.raises(TimeoutError):
-            _resolve(look_ups, f"{number}.slow.example", "ten_a")
+            _resolve(lookups, f"{number}.slow.example", "ten_a")
     assert len(begun()) == 3
-    assert _resolve(look_ups, "example.com", "ten_b", seconds=30) == ANSWER
+    assert _resolve(lookups, "example.com", "ten_b", seconds=30) == ANSWER
     silence.set()
     wait_until(lambda: not begun())
-    assert _resolve(look_ups, "0.slow.example", "ten_a", seconds=30) == ANSWER
+    assert _resolve(lookups, "0.slow.example", "ten_a", seconds=30) == ANSWER
 
 
 def test_all_lookups_together_are_limited(silence: threading.Event) -> None:
-    look_ups = Lookups(max_lookups=4, max_of_owner=3)
+    lookups = Lookups(max_lookups=4, max_of_owner=3)
     begun = _threads_begun()
     for number in range(9):
         with pytest.raises(TimeoutError):
-            _resolve(look_ups, "slow.example", f"ten_{number}")
+            _resolve(lookups, "slow.example", f"ten_{number}")
     assert len(begun()) == 4
     silence.set()
     wait_until(lambda: not begun())
