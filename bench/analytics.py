@@ -108,7 +108,7 @@ def _timed(session: requests.Session, url: str, most: int) -> list[float]:
     until_at = time.monotonic() + _MAX_SECONDS
     while len(took) < most + _WARM_UP and (time.monotonic() < until_at or len(took) < 2 * _WARM_UP):
         began = time.perf_counter()
-        answer = session.get(url)
+        response = session.get(url)
         took.append((time.perf_counter() - began) * 1000)
-        assert answer.ok, answer.text
+        assert response.ok, response.text
     return took[_WARM_UP:]

@@ -76,9 +76,9 @@ def _trigger(system: System, count: int) -> Iterator[str]:
     seconds = (random.uniform(0.002, 0.03) for _ in range(count))
     for batch in _batched(seconds, 500):
         entries = [{"worker_id": "wkr_t_brief", "input": {"seconds": each}} for each in batch]
-        answer = system.post("/v1/ava/jobs/bulk", json={"jobs": entries})
-        answer.raise_for_status()
-        yield from (record["id"] for record in answer.json()["data"])
+        response = system.post("/v1/ava/jobs/bulk", json={"jobs": entries})
+        response.raise_for_status()
+        yield from (record["id"] for record in response.json()["data"])
 
 
 def _batched(values: Iterator[float], size: int) -> Iterator[tuple[float, ...]]:
@@ -95,8 +95,8 @@ def _cancel_around_the_end(system: System, targets: set[str]) -> dict[str, int]:
         time.sleep(random.uniform(0, 0.02))
         session = getattr(local, "session", None) or requests.Session()
         local.session = session
-        answer = session.post(f"{system.url}/v1/ava/jobs/{job_id}/cancel", headers=HEADERS, timeout=30)
-        answers[job_id] = answer.status_code
+        response = session.post(f"{system.url}/v1/ava/jobs/{job_id}/cancel", headers=HEADERS, timeout=30)
+        answers[job_id] = response.status_code
 
     from ava.domain import ids
 
@@ -144,7 +144,7 @@ def _is_unharmed(row: dict[str, Any], *, has_long: bool) -> bool:
     return has_run_once and (has_long or row["run_no"] == 1)
 
 
-def _is_consistent(row: dict[str, Any], answer: int | None) -> bool:
+def _is_consistent(row: dict[str, Any], response: int | None) -> bool:
     """Return True if the record, the log and the response of the cancel call agree."""
     first, *_, last = row["messages"]
     is_cancelled = row["status"] == "cancelled"
@@ -152,7 +152,7 @@ def _is_consistent(row: dict[str, Any], answer: int | None) -> bool:
         first == "Worker handler started"
         and last.startswith(f"Handler {row['status']}")
         and row["messages"].count(first) == row["attempt"] == 1
-        and row["is_asked"] == is_cancelled == (answer == 200)
+        and row["is_asked"] == is_cancelled == (response == 200)
     )
 
 

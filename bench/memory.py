@@ -60,8 +60,8 @@ def measure(system: System, *, count: int, rounds: int) -> dict[str, float]:
 
 def _drain(system: System, count: int) -> float:
     entries = [{"worker_id": "wkr_m_brief", "input": {"n": n}} for n in range(count)]
-    answer = system.post("/v1/ava/jobs/bulk", json={"jobs": entries})
-    answer.raise_for_status()
+    response = system.post("/v1/ava/jobs/bulk", json={"jobs": entries})
+    response.raise_for_status()
     wait_until(lambda: system.query(_UNFINISHED) == [(0,)], seconds=120)
     ((seconds,),) = system.query(_SECONDS, count)
     return float(seconds)

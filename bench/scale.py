@@ -132,9 +132,9 @@ class _Reader:
         until_at = time.monotonic() + _ROUND_SECONDS
         for number in range(most + _WARM_UP):
             began = time.perf_counter()
-            answer = self.session.get(self.address + self.paths[name](number))
+            response = self.session.get(self.address + self.paths[name](number))
             took.append((time.perf_counter() - began) * 1000)
-            assert answer.ok, answer.text
+            assert response.ok, response.text
             if time.monotonic() > until_at:
                 break
         took = took[_WARM_UP:]

@@ -29,9 +29,9 @@ async def ask(input: dict[str, Any]) -> Any:
     """Wait for the response of a local HTTP server."""
     reader, writer = await asyncio.open_connection("127.0.0.1", input["port"])
     writer.write(f"GET /{input['seconds']} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
-    return {"bytes": len(answer)}
+    return {"bytes": len(response)}
 
 
 @worker("brief_wait", concurrent=True)

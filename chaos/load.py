@@ -100,10 +100,10 @@ class Load:
     def trigger_timed(self, url: str) -> float:
         """Trigger a job at the API of a URL, which must accept it immediately. Returns the seconds it took."""
         body, began = self._job(), time.monotonic()
-        answer = requests.post(f"{url}/v1/ava/jobs", json=body, headers=HEADERS, timeout=30)
+        response = requests.post(f"{url}/v1/ava/jobs", json=body, headers=HEADERS, timeout=30)
         seconds = time.monotonic() - began
-        answer.raise_for_status()
-        self._note(answer.json()["data"])
+        response.raise_for_status()
+        self._note(response.json()["data"])
         return seconds
 
     def move(self, url: str) -> None:
@@ -137,14 +137,14 @@ class Load:
         """Send a request once. Returns the ids of its jobs; none if it was not accepted."""
         began = time.monotonic()
         try:
-            answer = requests.post(self._url + path, json=body, headers=headers, timeout=30)
+            response = requests.post(self._url + path, json=body, headers=headers, timeout=30)
         except requests.RequestException as error:
             self._refused(type(error).__name__)
             return []
         self.slowest = max(self.slowest, time.monotonic() - began)
-        if answer.status_code == 201:
-            return self._note(answer.json()["data"])
-        self._refused(str(answer.status_code))
+        if response.status_code == 201:
+            return self._note(response.json()["data"])
+        self._refused(str(response.status_code))
         return []
 
     def _note(self, data: Any) -> list[str]:

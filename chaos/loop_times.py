@@ -104,9 +104,9 @@ def _prepare(system: System) -> tuple[str, str]:
     """Create the targets of the bodies. Returns the paths of a hook and of a run."""
 
     def made(path: str, headers: dict[str, str | None] | None = None, **fields: Any) -> Any:
-        answer = system.post(path, json=fields, headers=headers or {})
-        assert answer.ok, answer.text
-        return answer.json()["data"]
+        response = system.post(path, json=fields, headers=headers or {})
+        assert response.ok, response.text
+        return response.json()["data"]
 
     for _ in range(COPIES):
         made(SUBSCRIPTIONS, event_type="copied", worker_id="wkr_brief")

@@ -109,8 +109,8 @@ def _report(database: object, accepted: int, is_healed: bool) -> int:
 
 def _trigger(api: str) -> int:
     body = {"worker_id": "wkr_sleep", "input": {"seconds": 0.4}}
-    answer = requests.post(f"{api}/v1/ava/jobs", json=body, headers=HEADERS, timeout=20)
-    return int(answer.status_code == 201)
+    response = requests.post(f"{api}/v1/ava/jobs", json=body, headers=HEADERS, timeout=20)
+    return int(response.status_code == 201)
 
 
 def _answers(api: str) -> bool:

@@ -68,19 +68,19 @@ class PulledWorker:
         """Claim runs once. Returns none without a response, although the claim may have succeeded."""
         body = {"workers": [WORKER], "capacity": self.capacity, "wait": wait, "name": "chaos"}
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = self._post("claim", body, headers)
-        if answer is None or answer.status_code >= 500:
+        response = self._post("claim", body, headers)
+        if response is None or response.status_code >= 500:
             time.sleep(0.1)
             return []
-        assert answer.status_code == 200, answer.text
-        found: list[dict[str, Any]] = answer.json()["data"]
+        assert response.status_code == 200, response.text
+        found: list[dict[str, Any]] = response.json()["data"]
         return found
 
     def call(self, run: str, name: str, body: dict[str, Any]) -> requests.Response:
         """Repeat a call until there is a response, like a client."""
-        while (answer := self._post(f"{run}/{name}", body, {})) is None or answer.status_code >= 500:
+        while (response := self._post(f"{run}/{name}", body, {})) is None or response.status_code >= 500:
             time.sleep(0.1)
-        return answer
+        return response
 
     def _post(self, path: str, body: Any, headers: dict[str, str]) -> requests.Response | None:
         try:
@@ -117,9 +117,9 @@ class PulledWorker:
 
     def _end(self, claimed: dict[str, Any], name: str) -> None:
         self._record(claimed, name, "done")
-        answer = self.call(claimed["run"], "end", {"output": {"run": name}})
-        if answer.status_code != 200:
-            self.broken.append(f"an end of a live worker was refused: {answer.text}")
+        response = self.call(claimed["run"], "end", {"output": {"run": name}})
+        if response.status_code != 200:
+            self.broken.append(f"an end of a live worker was refused: {response.text}")
 
     def _beat(self) -> None:
         while not self._is_ending.wait(_HEARTBEAT_SECONDS):

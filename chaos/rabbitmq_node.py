@@ -80,8 +80,8 @@ def _play(
 def _trigger(system: System, worker_id: str) -> float:
     """Trigger jobs. Returns the seconds that it took."""
     began = time.monotonic()
-    answer = system.post("/v1/ava/jobs/bulk", json={"jobs": [{"worker_id": worker_id}] * _JOBS})
-    assert answer.status_code == 201, answer.text
+    response = system.post("/v1/ava/jobs/bulk", json={"jobs": [{"worker_id": worker_id}] * _JOBS})
+    assert response.status_code == 201, response.text
     return time.monotonic() - began
 
 

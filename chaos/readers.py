@@ -59,9 +59,9 @@ class Readers:
                 if self._has_ended.wait(max(0.0, following - time.monotonic())):
                     return
                 following = max(following + self._pause, time.monotonic() - 1)
-                answer = self._answer(session, _PATHS[number % len(_PATHS)])
+                response = self._answer(session, _PATHS[number % len(_PATHS)])
                 with self._lock:
-                    self.answers[answer] += 1
+                    self.answers[response] += 1
 
     def _answer(self, session: requests.Session, path: str) -> str:
         try:

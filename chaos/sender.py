@@ -65,7 +65,7 @@ class Sender:
         request = self.make(random.Random(f"{self.seed}-{number}"), self.known)
         began = time.monotonic()
         try:
-            answer = self._exchange(request)
+            response = self._exchange(request)
         except (OSError, ValueError) as error:
             self._close()
             self._report(number, request, f"no response: {error!r}")
@@ -75,28 +75,30 @@ class Sender:
         self.durations.setdefault(request.kind, []).append(seconds)
         if self.max_seconds is not None and seconds > self.max_seconds * (busy := busy_factor()):
             self._report(number, request, f"it took {seconds:.1f} s, with {busy:.1f} processes to a processor")
-        if answer is None:
+        if response is None:
             self.statuses[0] += 1
             return
-        self.statuses[answer.status] += 1
-        if reason := _violation(request, answer):
+        self.statuses[response.status] += 1
+        if reason := _violation(request, response):
             self._report(number, request, reason)
-        self._learn(number, request, answer)
+        self._learn(number, request, response)
 
     def _report(self, number: int, request: Request, reason: str) -> None:
         self.faults.append(f"{self.seed}-{number} ({request.kind}): {reason}\n    {request.raw[:400]!r}")
 
-    def _learn(self, number: int, request: Request, answer: RestResponse) -> None:
+    def _learn(self, number: int, request: Request, response: RestResponse) -> None:
         if request.is_stream:
-            self.known.events += [line[4:] for line in answer.body.decode().splitlines() if line.startswith("id: ")][:3]
-        data = answer.data
-        if answer.status == 201 and "/jobs" in request.path:
+            self.known.events += [line[4:] for line in response.body.decode().splitlines() if line.startswith("id: ")][
+                :3
+            ]
+        data = response.data
+        if response.status == 201 and "/jobs" in request.path:
             self._learn_jobs(number, request, data if isinstance(data, list) else [data])
-        elif answer.status == 201 and request.path == "/v1/webhooks":
+        elif response.status == 201 and request.path == "/v1/webhooks":
             self.webhooks.add(data["id"])
             self.known.webhooks.append(data["id"])
-        elif answer.status == 200 and request.method == "GET" and answer.body.startswith(b"{"):
-            parsed = json.loads(answer.body)
+        elif response.status == 200 and request.method == "GET" and response.body.startswith(b"{"):
+            parsed = json.loads(response.body)
             cursor = (parsed.get("pagination") or parsed).get("next_cursor")
             self.known.cursors += [cursor] if isinstance(cursor, str) else []
 
@@ -123,10 +125,10 @@ class Sender:
             self._socket.sendall(request.raw)
             if request.is_last:
                 self._socket.shutdown(socket.SHUT_WR)
-        answer = self._read(request)
-        if answer is None or request.is_last or request.is_stream or answer.headers.get("connection") == "close":
+        response = self._read(request)
+        if response is None or request.is_last or request.is_stream or response.headers.get("connection") == "close":
             self._close()
-        return answer
+        return response
 
     def _read(self, request: Request) -> RestResponse | None:
         while b"\r\n\r\n" not in self._unread:
@@ -177,24 +179,24 @@ class Sender:
         self._close()
 
 
-def _violation(request: Request, answer: RestResponse) -> str | None:
+def _violation(request: Request, response: RestResponse) -> str | None:
     """Return how a response violates the contract, or None."""
-    if answer.status >= 500 and answer.status not in request.allowed:
-        return f"{answer.status} {answer.body[:300]!r}"
-    if "x-request-id" not in answer.headers:
-        return f"{answer.status} without x-request-id"
-    return None if answer.status < 400 or request.method == "HEAD" else _out_of_shape(answer)
+    if response.status >= 500 and response.status not in request.allowed:
+        return f"{response.status} {response.body[:300]!r}"
+    if "x-request-id" not in response.headers:
+        return f"{response.status} without x-request-id"
+    return None if response.status < 400 or request.method == "HEAD" else _out_of_shape(response)
 
 
-def _out_of_shape(answer: RestResponse) -> str | None:
+def _out_of_shape(response: RestResponse) -> str | None:
     """Return how a failure's body differs from the contract's form, or None."""
     try:
-        body = json.loads(answer.body)
+        body = json.loads(response.body)
         error = body["error"]
     except (ValueError, KeyError, TypeError):
-        return f"{answer.status} not in the contract's shape: {answer.body[:300]!r}"
+        return f"{response.status} not in the contract's shape: {response.body[:300]!r}"
     if set(error) - {"fields"} != _ERROR_NAMES or list(body) != ["error"] or not error["message"]:
-        return f"{answer.status} not in the contract's shape: {answer.body[:300]!r}"
-    if error["request_id"] != answer.headers["x-request-id"]:
-        return f"{answer.status} names another request than its header"
+        return f"{response.status} not in the contract's shape: {response.body[:300]!r}"
+    if error["request_id"] != response.headers["x-request-id"]:
+        return f"{response.status} names another request than its header"
     return None

@@ -120,9 +120,9 @@ class Api:
         self, worker_id: str = "wkr_open", *, headers: Mapping[str, str | None] | None = None, **fields: Any
     ) -> dict[str, Any]:
         """Trigger a job that must be accepted. Returns its record."""
-        answer = self.post("/v1/ava/jobs", json={"worker_id": worker_id, **fields}, headers=headers)
-        assert answer.status_code == 201, answer.text
-        record: dict[str, Any] = answer.get_json()["data"]
+        response = self.post("/v1/ava/jobs", json={"worker_id": worker_id, **fields}, headers=headers)
+        assert response.status_code == 201, response.text
+        record: dict[str, Any] = response.get_json()["data"]
         return record
 
     def announce(
@@ -192,21 +192,21 @@ def announce_workers(database_url: str) -> None:
         pass
 
 
-def error_of(answer: TestResponse, status: int, code: str) -> dict[str, Any]:
+def error_of(response: TestResponse, status: int, code: str) -> dict[str, Any]:
     """Returns the error of a response, which must be in the contract's shape."""
-    assert answer.status_code == status, answer.text
-    assert answer.mimetype == "application/json"
-    body = json.loads(answer.data)
+    assert response.status_code == status, response.text
+    assert response.mimetype == "application/json"
+    body = json.loads(response.data)
     assert list(body) == ["error"]
     error: dict[str, Any] = body["error"]
     assert set(error) - {"fields"} == {"code", "message", "request_id", "docs_url"}
     assert error["code"] == code
     assert error["message"]
-    assert error["request_id"] == answer.headers["x-request-id"]
+    assert error["request_id"] == response.headers["x-request-id"]
     return error
 
 
-def wrong_fields(answer: TestResponse, status: int = 422) -> dict[str, list[str]]:
+def wrong_fields(response: TestResponse, status: int = 422) -> dict[str, list[str]]:
     """Returns what a response says of each wrong field or parameter, by its name."""
-    fields: dict[str, list[str]] = error_of(answer, status, "validation_error")["fields"]
+    fields: dict[str, list[str]] = error_of(response, status, "validation_error")["fields"]
     return fields

@@ -230,23 +230,23 @@ class System:
 
     def trigger(self, worker_id: str, **fields: Any) -> dict[str, Any]:
         """Trigger a job that must be accepted. Returns its record."""
-        answer = self.post("/v1/ava/jobs", json={"worker_id": worker_id, **fields})
-        assert answer.status_code == 201, answer.text
-        record: dict[str, Any] = answer.json()["data"]
+        response = self.post("/v1/ava/jobs", json={"worker_id": worker_id, **fields})
+        assert response.status_code == 201, response.text
+        record: dict[str, Any] = response.json()["data"]
         return record
 
     def show(self, job_id: str) -> dict[str, Any]:
         """Returns a job's record."""
-        answer = self.get(f"/v1/ava/jobs/{job_id}")
-        assert answer.status_code == 200, answer.text
-        record: dict[str, Any] = answer.json()["data"]
+        response = self.get(f"/v1/ava/jobs/{job_id}")
+        assert response.status_code == 200, response.text
+        record: dict[str, Any] = response.json()["data"]
         return record
 
     def logs(self, job_id: str, **parameters: Any) -> list[dict[str, Any]]:
         """Returns a job's log lines, oldest first."""
-        answer = self.get(f"/v1/ava/jobs/{job_id}/logs", params={"limit": 500, **parameters})
-        assert answer.status_code == 200, answer.text
-        lines: list[dict[str, Any]] = answer.json()["data"]["logs"]
+        response = self.get(f"/v1/ava/jobs/{job_id}/logs", params={"limit": 500, **parameters})
+        assert response.status_code == 200, response.text
+        lines: list[dict[str, Any]] = response.json()["data"]["logs"]
         return lines
 
     def messages(self, job_id: str) -> list[str]:

@@ -110,9 +110,9 @@ class Bench:
     def subscribe(self, *types: str) -> str:
         """Create a webhook for types of events. Returns its id."""
         body = {"url": "https://example.com/", "events": list(types), "secret": "s3cret-of-the-tests"}
-        answer = self.api.post("/v1/webhooks", json=body)
-        assert answer.status_code == 201, answer.text
-        webhook_id: str = answer.get_json()["data"]["id"]
+        response = self.api.post("/v1/webhooks", json=body)
+        assert response.status_code == 201, response.text
+        webhook_id: str = response.get_json()["data"]["id"]
         return webhook_id
 
     def only(self, query: str, *parameters: Any) -> Any:

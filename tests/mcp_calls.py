@@ -30,10 +30,10 @@ def send(api: Api, method: str, params: dict[str, Any] | None = None, **rest: An
 
 def result(api: Api, method: str, params: dict[str, Any] | None = None, **rest: Any) -> Any:
     """Returns the result of a request that succeeds."""
-    answer = send(api, method, params, **rest)
-    assert answer.status_code == 200, answer.text
-    assert answer.get_json()["id"] == 7
-    return answer.get_json()["result"]
+    response = send(api, method, params, **rest)
+    assert response.status_code == 200, response.text
+    assert response.get_json()["id"] == 7
+    return response.get_json()["result"]
 
 
 def call(api: Api, tool: str, arguments: dict[str, Any] | None = None, **rest: Any) -> Any:
@@ -47,11 +47,11 @@ def text_of(found: dict[str, Any]) -> str:
     return str(content)
 
 
-def rpc_error(answer: TestResponse, status: int, code: int) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    body = answer.get_json()
+def rpc_error(response: TestResponse, status: int, code: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    body = response.get_json()
     assert body["jsonrpc"] == "2.0"
-    assert body["error"]["code"] == code, answer.text
+    assert body["error"]["code"] == code, response.text
     error: dict[str, Any] = body["error"]
     return error
 

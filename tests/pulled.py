@@ -15,9 +15,9 @@ OPERATOR = {"x-platform-role": "platform-admin"}
 OTHER = {"x-tenant-id": "ten_other"}
 
 
-def data(answer: TestResponse, status: int = 200) -> Any:
-    assert answer.status_code == status, answer.text
-    return answer.get_json()["data"]
+def data(response: TestResponse, status: int = 200) -> Any:
+    assert response.status_code == status, response.text
+    return response.get_json()["data"]
 
 
 def make_worker(api: Api, slug: str = "resize", *, headers: Any = None, **fields: Any) -> dict[str, Any]:

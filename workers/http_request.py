@@ -58,9 +58,9 @@ def http_request(input: Input, env: Env) -> dict[str, Any]:
     )
     # The path and query may contain secrets, and many people read logs.
     env.log.info("Calling %s %s", method.upper(), parse(url, rules=limits.rules).origin)
-    answer = send(method, url, headers=headers, body=body, limits=limits)
-    env.log.info("Answered %d with %d bytes after %d ms", answer.status, len(answer.body), answer.elapsed_ms)
-    return _output(answer)
+    response = send(method, url, headers=headers, body=body, limits=limits)
+    env.log.info("Answered %d with %d bytes after %d ms", response.status, len(response.body), response.elapsed_ms)
+    return _output(response)
 
 
 def _body(given: Any) -> tuple[bytes | None, dict[str, str]]:
@@ -96,17 +96,17 @@ def _header_value(name: str, value: Any) -> str:
     raise ValueError(f"input.headers: the value of {name[:60]!a} must be a string or a number")
 
 
-def _output(answer: HttpResponse) -> dict[str, Any]:
-    headers = _fitting_headers(answer.headers)
-    charset = charsets.declared_in(answer.headers.get("content-type", "")) or "utf-8"
-    whole = answer.body.decode(charset, errors="replace")
+def _output(response: HttpResponse) -> dict[str, Any]:
+    headers = _fitting_headers(response.headers)
+    charset = charsets.declared_in(response.headers.get("content-type", "")) or "utf-8"
+    whole = response.body.decode(charset, errors="replace")
     fitting = _fitting_string(whole, _MAX_JSON_BYTES - len(json.dumps(headers)))
     return {
-        "status": answer.status,
+        "status": response.status,
         "headers": headers,
         "text": fitting,
-        "elapsed_ms": answer.elapsed_ms,
-        "truncated": answer.truncated or len(fitting) < len(whole),
+        "elapsed_ms": response.elapsed_ms,
+        "truncated": response.truncated or len(fitting) < len(whole),
     }
 
 

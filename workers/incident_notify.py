@@ -82,17 +82,17 @@ def _incident(url: str, incident_id: str, env: Env) -> dict[str, str]:
         env.log.info("No incident_url is given, so the message contains only the input")
         return {}
     limits = outbound.limits(timeout_seconds=_TIMEOUT_SECONDS, max_bytes=1_000_000)
-    answer = send("GET", url, headers={"Accept": "application/json"}, limits=limits)
-    if answer.status != 200:
+    response = send("GET", url, headers={"Accept": "application/json"}, limits=limits)
+    if response.status != 200:
         raise OutboundFailed(
-            f"The incident's URL answered {answer.status}; it must answer 200 with the incident as JSON."
+            f"The incident's URL answered {response.status}; it must answer 200 with the incident as JSON."
         )
-    return _details(_parsed(answer))
+    return _details(_parsed(response))
 
 
-def _parsed(answer: HttpResponse) -> Mapping[str, Any]:
+def _parsed(response: HttpResponse) -> Mapping[str, Any]:
     try:
-        incident = json.loads(answer.body)
+        incident = json.loads(response.body)
     except (ValueError, RecursionError):
         incident = None
     # Many APIs, including this service, wrap the resource in `data`.
@@ -127,18 +127,19 @@ def _message(incident_id: str, details: Mapping[str, str]) -> str:
 
 def _post(webhook_url: str, channel: str, message: str) -> str:
     payload = {"channel": channel, "text": _without_markup(message)}
-    answer = send(
+    response = send(
         "POST",
         webhook_url,
         headers={"Content-Type": "application/json"},
         body=json.dumps(payload).encode(),
         limits=outbound.limits(timeout_seconds=_TIMEOUT_SECONDS, max_bytes=10_000),
     )
-    if not 200 <= answer.status < 300:
+    if not 200 <= response.status < 300:
         raise OutboundFailed(
-            f"The Slack webhook answered {answer.status} ({_line(answer)}); check {_SETTING} and the channel {channel}."
+            f"The Slack webhook answered {response.status} ({_line(response)}); check {_SETTING} and the channel "
+            f"{channel}."
         )
-    return _receipt(answer)
+    return _receipt(response)
 
 
 def _without_markup(message: str) -> str:
@@ -146,15 +147,15 @@ def _without_markup(message: str) -> str:
     return message.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _receipt(answer: HttpResponse) -> str:
+def _receipt(response: HttpResponse) -> str:
     """Return the Slack message's timestamp from the response; without one, its first line, usually `ok`."""
     try:
-        stamp = json.loads(answer.body)["ts"]
+        stamp = json.loads(response.body)["ts"]
     except (ValueError, RecursionError, TypeError, KeyError, IndexError):
-        return _line(answer)
+        return _line(response)
     return str(stamp)[:80]
 
 
-def _line(answer: HttpResponse) -> str:
-    line = " ".join(answer.body[:400].decode(errors="replace").split())
+def _line(response: HttpResponse) -> str:
+    line = " ".join(response.body[:400].decode(errors="replace").split())
     return _printable(line)[:120] or "no text"

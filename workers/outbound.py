@@ -12,5 +12,5 @@ def limits(*, timeout_seconds: float, max_bytes: int) -> Limits:
     return Limits(
         connect_timeout_seconds=min(timeout_seconds, _LONGEST_CONNECT_SECONDS),
         exchange_timeout_seconds=timeout_seconds,
-        max_answer_bytes=max_bytes,
+        max_response_bytes=max_bytes,
     )

@@ -57,10 +57,10 @@ def find_redis(account: Account | None) -> str:
 
 def describe_redis(program: str) -> str:
     try:
-        answer = subprocess.run((program, "--version"), capture_output=True, text=True, check=True).stdout
+        printed = subprocess.run((program, "--version"), capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        answer = ""
-    found = re.search(r"(\w+) server v=([\d.]+)", answer)
+        printed = ""
+    found = re.search(r"(\w+) server v=([\d.]+)", printed)
     name = f"{found[1]} {found[2]}" if found else "Redis"
     hint = (
         "; it is no longer maintained, so prefer `apt-get install valkey-server`" if name.startswith("Redis 6") else ""
@@ -107,10 +107,10 @@ def _usable_postgres(folder: Path, account: Account | None) -> PostgresPrograms:
 def _major(folder: Path) -> int:
     program = str(folder / "postgres")
     try:
-        answer = subprocess.run((program, "--version"), capture_output=True, text=True, check=True).stdout
+        printed = subprocess.run((program, "--version"), capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as problem:
         raise StartError(f"{program} does not run on this machine ({problem}); set DATABASE_URL instead.") from problem
-    return _leading_number(re.sub(r"^\D*", "", answer))
+    return _leading_number(re.sub(r"^\D*", "", printed))
 
 
 def _leading_number(string: str) -> int:

@@ -153,8 +153,8 @@ def connect(
 def _addresses_of(target: Target, deadline: Deadline, resolve: Resolve) -> list[str]:
     if target.address is not None:
         return [str(target.address)]
-    answer = resolve(target.host, target.port, deadline)
-    addresses = [str(sockaddr[0]) for family, *_, sockaddr in answer if family in (socket.AF_INET, socket.AF_INET6)]
+    found = resolve(target.host, target.port, deadline)
+    addresses = [str(sockaddr[0]) for family, *_, sockaddr in found if family in (socket.AF_INET, socket.AF_INET6)]
     if not addresses:
         raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
     return list(dict.fromkeys(addresses))
@@ -165,24 +165,24 @@ def resolve_name(host: str, port: int, deadline: Deadline, on_end: Callable[[], 
 
     `on_end` is called when the lookup ends, possibly long after the deadline.
     """
-    answers: SimpleQueue[list[Any] | Exception] = SimpleQueue()
+    outcomes: SimpleQueue[list[Any] | Exception] = SimpleQueue()
 
     def lookup() -> None:
         try:
-            answers.put(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+            outcomes.put(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
         except Exception as error:
-            answers.put(error)
+            outcomes.put(error)
         finally:
             on_end()
 
     threading.Thread(target=lookup, name="ava-lookup", daemon=True).start()
     try:
-        answer = answers.get(timeout=deadline.seconds_left())
+        found = outcomes.get(timeout=deadline.seconds_left())
     except Empty:
         raise TimeoutError("the DNS lookup took too long") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _check_addresses(target: Target, addresses: Sequence[str], rules: OutboundRules) -> None:

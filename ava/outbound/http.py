@@ -8,7 +8,7 @@ Its guarantees:
 - only http and https, no credentials in the URL, and only addresses that are public when the connection is opened;
 - redirects are not followed: a 3xx is a response like any other;
 - connecting and the exchange have one timeout each, however slowly the server sends;
-- at most `max_answer_bytes` of a body are read. In total, including headers, framing and empty gzip members, at most
+- at most `max_response_bytes` of a body are read. In total, including headers, framing and empty gzip members, at most
   `max_received_bytes` are received (default: eight times that plus 256 KiB), so memory is bounded for any encoding;
 - only the certificate store and the operator's address rules (`AVA_OUTBOUND_ALLOW` and others) come from the
   environment, and no error or log line contains a path or a query.
@@ -61,9 +61,9 @@ class Limits:
     #: Timeout between two received bytes of the exchange, in seconds.
     silence_timeout_seconds: float = float("inf")
     #: Maximum bytes of the response's body that are read, after decoding.
-    max_answer_bytes: int = 65_536
-    #: Maximum bytes received, before decoding, including headers and framing; None: eight times `max_answer_bytes` plus
-    #: 256 KiB.
+    max_response_bytes: int = 65_536
+    #: Maximum bytes received, before decoding, including headers and framing; None: eight times `max_response_bytes`
+    #: plus 256 KiB.
     max_received_bytes: int | None = None
     #: The allowed addresses; by default, public ones, adjusted by the operator's settings.
     rules: OutboundRules = field(default_factory=lambda: OutboundRules.of(settings.load_outbound()))
@@ -130,7 +130,7 @@ class HttpResponseStream:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body in pieces of at most 64 KiB, up to the limit. Raises `OutboundError` if it breaks off."""
-        left = self._limits.max_answer_bytes
+        left = self._limits.max_response_bytes
         with _translate_errors(self._target, "finish its answer", self._limits.exchange_timeout_seconds):
             for piece in self._pieces():
                 if len(piece) > left:
@@ -203,7 +203,7 @@ def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[HttpRe
     seconds = limits.exchange_timeout_seconds
     sock.received_bytes, sock.max_bytes = 0, limits.max_received_bytes
     if sock.max_bytes is None:
-        sock.max_bytes = _MAX_AROUND_BYTES + _MAX_RECEIVED_RATIO * limits.max_answer_bytes
+        sock.max_bytes = _MAX_AROUND_BYTES + _MAX_RECEIVED_RATIO * limits.max_response_bytes
     sock.deadline = Deadline.after(seconds, silence_seconds=limits.silence_timeout_seconds)
     response = http.client.HTTPResponse(sock, method=call.method)
     with closing(response):

@@ -57,8 +57,8 @@ def _send_all(url: str, numbers: range) -> None:
         event = {"type": "chaos.go", "id": str(number), "data": {"number": number}}
         while True:
             with suppress(requests.RequestException):
-                answer = requests.post(f"{url}/v1/ava/events", json=event, headers=HEADERS, timeout=20)
-                if answer.status_code == 201:
+                response = requests.post(f"{url}/v1/ava/events", json=event, headers=HEADERS, timeout=20)
+                if response.status_code == 201:
                     break
             time.sleep(0.05)
         time.sleep(0.02)

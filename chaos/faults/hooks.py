@@ -53,17 +53,17 @@ class _Sender:
         until = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < until:
             try:
-                answer = requests.post(self._url, data=body, headers=headers, timeout=20)
+                response = requests.post(self._url, data=body, headers=headers, timeout=20)
             except requests.RequestException:
                 time.sleep(0.05)
                 continue
-            if answer.status_code == 202:
+            if response.status_code == 202:
                 self.answered.add(delivery)
-                if len(answer.json()["data"]["job_ids"]) != 1:
+                if len(response.json()["data"]["job_ids"]) != 1:
                     self.broken.append(f"{delivery} was answered without its job")
                 return
-            if answer.status_code != 503:
-                self.broken.append(f"{delivery} was answered with {answer.status_code}")
+            if response.status_code != 503:
+                self.broken.append(f"{delivery} was answered with {response.status_code}")
                 return
             time.sleep(0.05)
 
@@ -91,9 +91,9 @@ def _kill_while_receiving(cluster: Cluster) -> Injury:
 
 def _make_hook(cluster: Cluster) -> str:
     fields: dict[str, Any] = {"name": "chaos", "provider": "github", "secret": _SECRET, "worker_id": WORKER}
-    answer = cluster.system.post("/v1/ava/hooks", json={**fields, "input": {"seconds": {"$get": "data.seconds"}}})
-    answer.raise_for_status()
-    url: str = answer.json()["data"]["url"]
+    response = cluster.system.post("/v1/ava/hooks", json={**fields, "input": {"seconds": {"$get": "data.seconds"}}})
+    response.raise_for_status()
+    url: str = response.json()["data"]["url"]
     return url
 
 

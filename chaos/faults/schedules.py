@@ -58,10 +58,10 @@ def _create(cluster: Cluster) -> datetime:
     """Create the schedules. Returns their first firing time."""
     fields: dict[str, Any] = {"worker_id": WORKER, "cron": "* * * * *", "timezone": "Europe/Berlin"}
     fields |= {"catch_up": "all", "input": {"seconds": 0.01}}
-    answer = cluster.system.post("/v1/ava/schedules", json=fields)
-    answer.raise_for_status()
+    response = cluster.system.post("/v1/ava/schedules", json=fields)
+    response.raise_for_status()
     cluster.system.query(_COPY, _SCHEDULES)
-    return datetime.fromisoformat(answer.json()["data"]["next_run_at"])
+    return datetime.fromisoformat(response.json()["data"]["next_run_at"])
 
 
 def _start_dispatcher(cluster: Cluster, file: str) -> RunningProcess:

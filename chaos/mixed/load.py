@@ -85,9 +85,9 @@ class MixedLoad:
         stack.callback(self._timeline.close)
 
     def _create(self, path: str, body: Any) -> dict[str, Any]:
-        answer = self._cluster.system.post(path, json=body)
-        assert answer.status_code == 201, answer.text
-        data: dict[str, Any] = answer.json()["data"]
+        response = self._cluster.system.post(path, json=body)
+        assert response.status_code == 201, response.text
+        data: dict[str, Any] = response.json()["data"]
         return data
 
     def _start_pulled(self) -> None:
@@ -188,11 +188,11 @@ class MixedLoad:
     def _post(self, path: str, body: Any, *, wanted: tuple[int, ...] = (201,), **headers: str) -> Any:
         """Repeat a request until the API responds with a wanted status. Return the data of the response."""
         url = path if path.startswith("http") else self._url + path
-        answer = insist(url, body, has_ended=lambda: self._has_ended, **headers)
-        if answer is None:
+        response = insist(url, body, has_ended=lambda: self._has_ended, **headers)
+        if response is None:
             return None
-        assert answer.status_code in wanted, f"{path}: {answer.status_code} {answer.text[:300]}"
-        return answer.json()["data"] if answer.ok else None
+        assert response.status_code in wanted, f"{path}: {response.status_code} {response.text[:300]}"
+        return response.json()["data"] if response.ok else None
 
     def _trigger_next(self) -> None:
         """Send the next plan, and plan the one after it."""

@@ -78,11 +78,11 @@ def insist(url: str, body: Any, *, has_ended: Callable[[], bool], **headers: str
     options: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {"json": body}
     while not has_ended():
         try:
-            answer = requests.post(url, headers={**HEADERS, **headers}, timeout=_TIMEOUT_SECONDS, **options)
+            response = requests.post(url, headers={**HEADERS, **headers}, timeout=_TIMEOUT_SECONDS, **options)
         except requests.RequestException:
             time.sleep(_PAUSE_SECONDS)
             continue
-        if answer.status_code < 500:
-            return answer
+        if response.status_code < 500:
+            return response
         time.sleep(_PAUSE_SECONDS)
     return None

@@ -145,7 +145,7 @@ def _called(given: Input, env: Env) -> Iterator[HttpResponseStream]:
         connect_timeout_seconds=10,
         exchange_timeout_seconds=_TIMEOUT_SECONDS,
         silence_timeout_seconds=_SILENCE_SECONDS,
-        max_answer_bytes=_MAX_CSV_BYTES,
+        max_response_bytes=_MAX_CSV_BYTES,
         max_received_bytes=_MAX_RECEIVED_BYTES,
     )
     origin = parse(url, rules=limits.rules).origin

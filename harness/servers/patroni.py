@@ -62,8 +62,8 @@ class _Member:
     def switch_over(self, leader: str) -> None:
         """Make it the leader instead of `leader`, in order."""
         body = {"leader": leader, "candidate": self.name}
-        answer = requests.post(f"http://127.0.0.1:{self._rest_port}/switchover", json=body, timeout=60)
-        assert answer.ok, answer.text
+        response = requests.post(f"http://127.0.0.1:{self._rest_port}/switchover", json=body, timeout=60)
+        assert response.ok, response.text
 
     def kill(self) -> None:
         """Kill Patroni and PostgreSQL, as a power cut would."""

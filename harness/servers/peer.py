@@ -80,14 +80,14 @@ def _received(sock: socket.socket) -> bytes:
     return data
 
 
-def answering(answer: bytes, *, seen: list[bytes] | None = None) -> Callable[[socket.socket], None]:
+def answering(response: bytes, *, seen: list[bytes] | None = None) -> Callable[[socket.socket], None]:
     """Returns a `talk` that reads a request, appends it to `seen`, and sends these bytes."""
 
     def talk(sock: socket.socket) -> None:
         request = read_request(sock)
         if seen is not None:
             seen.append(request)
-        sock.sendall(answer)
+        sock.sendall(response)
 
     return talk
 

@@ -21,8 +21,8 @@ async def slot_clients(input: dict[str, Any], env: Env) -> list[Any]:
     async with httpx.AsyncClient() as client:
         by_httpx = (await client.get(f"{input['url']}/{number}")).text
     env.log.info("httpx %d", number)
-    async with aiohttp.ClientSession() as session, session.get(f"{input['url']}/{number}") as answer:
-        by_aiohttp = await answer.text()
+    async with aiohttp.ClientSession() as session, session.get(f"{input['url']}/{number}") as response:
+        by_aiohttp = await response.text()
     env.log.info("aiohttp %d", number)
     connection = await asyncpg.connect(input["database"], statement_cache_size=0)
     try:

@@ -114,8 +114,8 @@ def _fill(shop: System, receiver: str) -> str:
     report = shop.trigger("wkr_monthly_report", input={"month": "2026-10"}, priority=2, tags={"team": "finance"})
     for tenant, jobs in (("ten_globex", 9), ("ten_initech", 4), ("ten_acme", 60)):
         shop.session.headers["x-tenant-id"] = tenant
-        answer = shop.post("/v1/ava/jobs/bulk", json={"jobs": [_entry(rng) for _ in range(jobs)]})
-        assert answer.ok, answer.text
+        response = shop.post("/v1/ava/jobs/bulk", json={"jobs": [_entry(rng) for _ in range(jobs)]})
+        assert response.ok, response.text
     shop.wait_for(report["id"], "running", seconds=60)
     shop.request("PATCH", "/v1/ava/workers/wkr_send_invoice", json={"config": {"SENDER": "billing@example.com"}})
     _add_history(shop)

@@ -55,9 +55,9 @@ def slot_pid(system: System) -> int:
 
 
 def trigger_many(system: System, count: int, **entry: Any) -> list[str]:
-    answer = system.post("/v1/ava/jobs/bulk", json={"jobs": [entry] * count})
-    assert answer.status_code == 201, answer.text
-    return [job["id"] for job in answer.json()["data"]]
+    response = system.post("/v1/ava/jobs/bulk", json={"jobs": [entry] * count})
+    assert response.status_code == 201, response.text
+    return [job["id"] for job in response.json()["data"]]
 
 
 def await_running(system: System, ids: list[str]) -> None:

@@ -55,9 +55,9 @@ def settled_pool(fleet: System) -> set[int]:
 
 def test_a_queued_job_is_cancelled_at_once_and_never_runs(fleet: System, witness: Witness) -> None:
     later = fleet.trigger("wkr_t_echo", input=witness.input, scheduled_at=LATER)
-    answer = fleet.cancel(later["id"])
-    record = answer.json()["data"]
-    assert (answer.status_code, record["status"], record["cancelled_by"]) == (200, "cancelled", "usr_test")
+    response = fleet.cancel(later["id"])
+    record = response.json()["data"]
+    assert (response.status_code, record["status"], record["cancelled_by"]) == (200, "cancelled", "usr_test")
     assert record["started_at"] is None
     assert record["completed_at"] == record["cancel_requested_at"]
     assert fleet.messages(later["id"]) == []
@@ -78,8 +78,8 @@ def test_a_job_that_waits_for_its_retry_is_cancelled_at_once(fleet: System) -> N
 def test_cancelling_a_final_job_is_a_conflict(fleet: System) -> None:
     job = fleet.trigger("wkr_t_echo", input={"a": 1})
     record = fleet.wait_for(job["id"], "completed")
-    answer = fleet.cancel(job["id"])
-    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "resource_conflict")
+    response = fleet.cancel(job["id"])
+    assert (response.status_code, response.json()["error"]["code"]) == (409, "resource_conflict")
     assert fleet.show(job["id"]) == record
 
 
@@ -89,9 +89,9 @@ def test_a_running_handler_is_interrupted_and_cleans_up(
     fleet: System, witness: Witness, worker_id: str, then: str
 ) -> None:
     job = trigger_and_await_start(fleet, witness, worker_id, then=then)
-    answer = fleet.cancel(job["id"])
-    assert answer.status_code == 200
-    assert answer.json()["data"]["cancel_requested_at"]
+    response = fleet.cancel(job["id"])
+    assert response.status_code == 200
+    assert response.json()["data"]["cancel_requested_at"]
     record = fleet.wait_for(job["id"])
     assert (record["status"], record["cancelled_by"], record["error"]) == ("cancelled", "usr_test", None)
     assert record["attempt"] == 1

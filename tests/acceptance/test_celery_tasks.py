@@ -258,8 +258,8 @@ def test_an_argument_that_the_task_does_not_take_is_refused_by_its_name(system: 
         ({"args": [1], "kwargs": {"z": 1}}, "input.kwargs.z"),
         ({"x": 1}, "input.x"),
     ):
-        answer = system.post("/v1/ava/jobs", json={"worker_id": worker_id, "input": wrong})
-        assert (answer.status_code, list(answer.json()["error"]["fields"])) == (422, [path])
+        response = system.post("/v1/ava/jobs", json={"worker_id": worker_id, "input": wrong})
+        assert (response.status_code, list(response.json()["error"]["fields"])) == (422, [path])
 
 
 @pytest.mark.redis

@@ -167,9 +167,9 @@ class _Shell:
 
 
 def _key(system: System, **fields: Any) -> str:
-    answer = system.post("/v1/ava/keys", json={"name": "cookbook", **fields})
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["data"]["token"])
+    response = system.post("/v1/ava/keys", json={"name": "cookbook", **fields})
+    assert response.status_code == 201, response.text
+    return str(response.json()["data"]["token"])
 
 
 @contextmanager

@@ -44,11 +44,11 @@ def _fill(system: System) -> None:
     One is longer than a cut. There are so few that they never keep all processes busy for as long as the test waits.
     """
     seconds = [20 if n == 3 else 6 if n % 50 == 13 else 0.001 if n % 2 else 0.05 for n in range(500)]
-    answer = system.post(
+    response = system.post(
         "/v1/ava/jobs/bulk",
         json={"jobs": [{"worker_id": "wkr_t_work", "input": {"seconds": each}, "priority": 9} for each in seconds]},
     )
-    assert answer.status_code == 201, answer.text
+    assert response.status_code == 201, response.text
 
 
 def _completed(system: System) -> int:

@@ -79,8 +79,8 @@ def _statement_of_the_page() -> str:
 
 def _is_live(system: System, node: subprocess.Popen[bytes], log: Path) -> bool:
     assert node.poll() is None, log.read_text()[-3000:]
-    answer = system.get(f"/v1/ava/workers/wkr_{slug_of('shop.tasks.pay')}")
-    return bool(answer.ok and answer.json()["data"]["live"])
+    response = system.get(f"/v1/ava/workers/wkr_{slug_of('shop.tasks.pay')}")
+    return bool(response.ok and response.json()["data"]["live"])
 
 
 def test_a_task_returns_its_result_through_the_record_of_its_job(seen: dict[str, Any]) -> None:

@@ -87,5 +87,5 @@ def test_djangos_own_tests_of_tasks_pass_but_for_those_with_a_reason(system: Sys
 
 def _is_live(system: System, node: subprocess.Popen[bytes], log: Path) -> bool:
     assert node.poll() is None, log.read_text()[-3000:]
-    answer = system.get(f"/v1/ava/workers/wkr_{slug_of('tasks.tasks.noop_task')}")
-    return bool(answer.ok and answer.json()["data"]["live"])
+    response = system.get(f"/v1/ava/workers/wkr_{slug_of('tasks.tasks.noop_task')}")
+    return bool(response.ok and response.json()["data"]["live"])

@@ -42,10 +42,10 @@ def _job(*, kib: int = 300) -> dict[str, Any]:
     return {"worker_id": "wkr_open", "input": {"text": base64.b64encode(random.randbytes(kib * 768)).decode()}}
 
 
-def _assert_refused(answer: requests.Response) -> None:
-    assert answer.status_code == 503
-    assert answer.json()["error"]["code"] == "unavailable"
-    assert int(answer.headers["Retry-After"]) > 0
+def _assert_refused(response: requests.Response) -> None:
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "unavailable"
+    assert int(response.headers["Retry-After"]) > 0
 
 
 def _assert_named(system: System) -> None:
@@ -91,12 +91,12 @@ def _fill_and_free(system: System, disk: Path) -> None:
     ballast = disk / "ballast"
     with ballast.open("wb") as file:
         wait_until(lambda: _fill(disk, file.fileno()), what="the disk is full")
-    while (answer := system.post(JOBS, json=_job())).status_code == 201:
+    while (response := system.post(JOBS, json=_job())).status_code == 201:
         # There is still space inside the database's files.
-        accepted.append(answer.json()["data"]["id"])
+        accepted.append(response.json()["data"]["id"])
         assert len(accepted) < 100
-    _assert_refused(answer)
-    assert "The disk of the database is full" in answer.json()["error"]["message"]
+    _assert_refused(response)
+    assert "The disk of the database is full" in response.json()["error"]["message"]
     _assert_named(system)
     keyed = {"json": _job(), "headers": {"Idempotency-Key": "once"}}
     _assert_refused(system.post(JOBS, **keyed))

@@ -189,12 +189,12 @@ def test_jobs_start_in_the_order_of_their_priority(fleet: System) -> None:
     for blocker in blockers:
         fleet.wait_for(blocker["id"], "running")
     priorities = [n * 7 % 10 + 1 for n in range(400)]
-    answer = fleet.post(
+    response = fleet.post(
         "/v1/ava/jobs/bulk",
         json={"jobs": [{"worker_id": "wkr_t_echo", "priority": priority} for priority in priorities]},
     )
-    assert answer.status_code == 201, answer.text
-    ids = [record["id"] for record in answer.json()["data"]]
+    assert response.status_code == 201, response.text
+    ids = [record["id"] for record in response.json()["data"]]
     queued = "SELECT count(*) FROM jobs WHERE worker_id = 'wkr_t_echo' AND status = 'queued'"
     wait_until(lambda: fleet.query(queued) == [(0,)], seconds=60)
     started = [row[0] for row in fleet.query(
@@ -260,9 +260,9 @@ def leaking(fleet: System) -> System:
 
 
 def _patch(fleet: System, worker_id: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = fleet.request("PATCH", f"/v1/ava/workers/{worker_id}", json=body)
-    assert answer.status_code == 200, answer.text
-    record: dict[str, Any] = answer.json()["data"]
+    response = fleet.request("PATCH", f"/v1/ava/workers/{worker_id}", json=body)
+    assert response.status_code == 200, response.text
+    record: dict[str, Any] = response.json()["data"]
     return record
 
 

@@ -208,8 +208,8 @@ class _Bridge:
     def next(self) -> dict[str, Any]:
         """Returns the next answer."""
         assert self._process.stdout
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
+        response: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return response
 
     def end(self) -> list[str]:
         """End the input, and wait for the end. Returns what else was written."""

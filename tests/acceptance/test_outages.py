@@ -66,10 +66,10 @@ def test_a_database_outage_loses_and_repeats_no_job(system: System, private_post
     down_at = time.monotonic()
     while time.monotonic() - down_at < 6:
         began = time.monotonic()
-        answer = system.post("/v1/ava/jobs", json={"worker_id": WORKER, "input": {"seconds": 0}})
+        response = system.post("/v1/ava/jobs", json={"worker_id": WORKER, "input": {"seconds": 0}})
         assert time.monotonic() - began < 10, "the promise is two seconds on a quiet machine"
-        assert answer.status_code == 503
-        assert int(answer.headers["Retry-After"]) > 0
+        assert response.status_code == 503
+        assert int(response.headers["Retry-After"]) > 0
         time.sleep(0.3)
     private_postgres.start()
     # No further request fails, and a new job runs soon.
@@ -245,17 +245,17 @@ def test_a_frozen_database_is_a_503_within_two_seconds(
     with private_postgres.frozen():
         for _ in range(4):
             began = time.monotonic()
-            answer = system.get("/v1/ava/jobs")
-            assert answer.status_code == 503
+            response = system.get("/v1/ava/jobs")
+            assert response.status_code == 503
             assert time.monotonic() - began < 10, "the promise is two seconds on a quiet machine"
         # More requests than connections do not wait for each other.
         time.sleep(1)
         with ThreadPoolExecutor(60) as threads:
             began = time.monotonic()
-            answers = threads.map(
+            responses = threads.map(
                 lambda _: requests.get(f"{system.url}/v1/ava/jobs", headers=HEADERS, timeout=60), range(60)
             )
-            statuses = [answer.status_code for answer in answers]
+            statuses = [response.status_code for response in responses]
             assert set(statuses) == {503}
             # One after the other they would take two minutes.
             assert time.monotonic() - began < 30

@@ -52,8 +52,8 @@ def _claim(system: System, count: int) -> tuple[list[str], list[str]]:
     claim = {"workers": ["wkr_outage"], "capacity": count, "wait": 5}
 
     def have_all() -> bool:
-        answer = requests.post(f"{system.url}/v1/ava/runs/claim", json=claim, headers=key, timeout=30)
-        claimed.extend(answer.json()["data"])
+        response = requests.post(f"{system.url}/v1/ava/runs/claim", json=claim, headers=key, timeout=30)
+        claimed.extend(response.json()["data"])
         return len(claimed) == count
 
     wait_until(have_all, what="all runs are claimed")
@@ -84,9 +84,9 @@ def test_pulled_runs_survive_an_outage_of_the_api_and_a_dead_one_is_found_after_
     found_after = time.monotonic() - back_at
     assert PULLED_SILENT_SECONDS - 10 < found_after < PULLED_SILENT_SECONDS + 10
     for run in alive:
-        answer = requests.post(f"{nodes.url}/v1/ava/runs/{run}/end", json={"output": 1}, timeout=10)
-        assert (answer.status_code, answer.json()["data"]) == (200, {"status": "completed"})
+        response = requests.post(f"{nodes.url}/v1/ava/runs/{run}/end", json={"output": 1}, timeout=10)
+        assert (response.status_code, response.json()["data"]) == (200, {"status": "completed"})
     heartbeats.stop()
     assert nodes.query(losses, uuids(jobs[:-1])) == [(0,)]
-    answer = requests.post(f"{nodes.url}/v1/ava/runs/{dead}/end", json={"output": 1}, timeout=10)
-    assert answer.status_code == 409
+    response = requests.post(f"{nodes.url}/v1/ava/runs/{dead}/end", json={"output": 1}, timeout=10)
+    assert response.status_code == 409

@@ -35,8 +35,8 @@ def one_process(_running: System) -> System:
 
 
 def _trigger(system: System, worker_id: str, count: int, **fields: object) -> None:
-    answer = system.post("/v1/ava/jobs/bulk", json={"jobs": [{"worker_id": worker_id, **fields}] * count})
-    assert answer.status_code == 201, answer.text
+    response = system.post("/v1/ava/jobs/bulk", json={"jobs": [{"worker_id": worker_id, **fields}] * count})
+    assert response.status_code == 201, response.text
 
 
 def _all_ended(system: System, worker_id: str) -> bool:

@@ -159,8 +159,8 @@ def test_a_job_that_is_cancelled_before_its_turn_never_runs(system: System, witn
     ids = _run(system, witness, {number: {"until": str(go)} for number in range(JOBS)})
     wait_until(lambda: len(witness.words) == 2, what="both processes are busy, and most of what they were given waits")
     waiting = [id_ for id_, status in zip(ids, groups.statuses(system, ids), strict=True) if status == "queued"]
-    answers = {id_: system.cancel(id_).json()["data"]["status"] for id_ in waiting[:40]}
-    never = [id_ for id_, status in answers.items() if status == "cancelled"]
+    responses = {id_: system.cancel(id_).json()["data"]["status"] for id_ in waiting[:40]}
+    never = [id_ for id_, status in responses.items() if status == "cancelled"]
     assert never
     go.touch()
     wait_until(lambda: set(groups.statuses(system, ids)) <= {"completed", "cancelled"}, seconds=60)

@@ -42,9 +42,9 @@ class ShiftedSystem:
     def create(self, **fields: Any) -> dict[str, Any]:
         """Create a schedule that fires each minute."""
         body = {"worker_id": "wkr_t_nothing", "cron": "* * * * *", "timezone": "Europe/Berlin", **fields}
-        answer = self.system.post(SCHEDULES, json=body)
-        assert answer.status_code == 201, answer.text
-        record: dict[str, Any] = answer.json()["data"]
+        response = self.system.post(SCHEDULES, json=body)
+        assert response.status_code == 201, response.text
+        record: dict[str, Any] = response.json()["data"]
         # A minute before its first slot.
         self.now = datetime.fromisoformat(record["next_run_at"]) - MINUTE
         return record

@@ -37,8 +37,8 @@ def test_a_request_waits_for_a_silent_rabbitmq_no_longer_than_seconds(system: Sy
     stopped[0].suspend()
     try:
         began = time.monotonic()
-        answer = system.post("/v1/ava/jobs/bulk", json={"jobs": [{"worker_id": "wkr_quiet"}] * 2}, timeout=20)
-        assert answer.status_code == 201
+        response = system.post("/v1/ava/jobs/bulk", json={"jobs": [{"worker_id": "wkr_quiet"}] * 2}, timeout=20)
+        assert response.status_code == 201
         assert time.monotonic() - began < 15
     finally:
         stopped[0].resume()

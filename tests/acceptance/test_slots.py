@@ -168,8 +168,8 @@ def test_a_secret_is_masked_in_its_run_and_reaches_no_other(slots: System) -> No
         assert slots.request("PATCH", "/v1/ava/workers/wkr_slot_leak", json=body, headers=of_tenant).ok
     entries = [{"worker_id": "wkr_slot_leak", "input": {"fails": fails}} for fails in (False, False, True)]
     for tenant in secrets:
-        answer = slots.post("/v1/ava/jobs/bulk", json={"jobs": entries}, headers={"x-tenant-id": tenant})
-        jobs[tenant] = [job["id"] for job in answer.json()["data"]]
+        response = slots.post("/v1/ava/jobs/bulk", json={"jobs": entries}, headers={"x-tenant-id": tenant})
+        jobs[tenant] = [job["id"] for job in response.json()["data"]]
     for tenant, secret in secrets.items():
         records = [_record_of(slots, tenant, job_id) for job_id in jobs[tenant]]
         digest = hashlib.sha256(secret.encode()).hexdigest()

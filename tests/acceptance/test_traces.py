@@ -168,11 +168,11 @@ def _follow_a_hook(system: System, collector: Collector, receiver: Receiver) -> 
 
 def _assert_a_wrong_context_is_ignored(system: System, collector: Collector) -> None:
     for wrong in (f"00-{'0' * 32}-{CALLER}-01", f"ff-{TRACE}-{CALLER}-01", f"00-{TRACE}-{CALLER}", "anything"):
-        answer = system.post(
+        response = system.post(
             "/v1/ava/jobs", json={"worker_id": "wkr_sleep", "input": {"seconds": 0}}, headers={"traceparent": wrong}
         )
-        assert answer.status_code == 201
-        system.cancel(answer.json()["data"]["id"])
+        assert response.status_code == 201
+        system.cancel(response.json()["data"]["id"])
     wait_until(lambda: len({span.trace for span in collector.spans if span.name == "POST /v1/ava/jobs"}) == 5)
     roots = [span for span in collector.spans if span.name == "POST /v1/ava/jobs" and span.trace != TRACE]
     assert [span.parent for span in roots] == [""] * 4

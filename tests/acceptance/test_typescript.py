@@ -91,9 +91,9 @@ def _project(system: System, tmp_path: Path) -> Path:
 
 
 def _key(system: System, role: str, **fields: Any) -> str:
-    answer = system.post("/v1/ava/keys", json={"name": "typescript", "role": role, **fields})
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["data"]["token"])
+    response = system.post("/v1/ava/keys", json={"name": "typescript", "role": role, **fields})
+    assert response.status_code == 201, response.text
+    return str(response.json()["data"]["token"])
 
 
 def _argv(runtime: str, program: str) -> list[str]:

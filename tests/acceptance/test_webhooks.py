@@ -90,9 +90,9 @@ def deaf() -> Iterator[SilentServer]:
 
 
 def _subscribe(system: System, url: str, events: list[str] = ALL) -> str:
-    answer = system.post("/v1/webhooks", json={"url": url, "events": events, "secret": SECRET})
-    assert answer.status_code == 201, answer.text
-    webhook_id: str = answer.json()["data"]["id"]
+    response = system.post("/v1/webhooks", json={"url": url, "events": events, "secret": SECRET})
+    assert response.status_code == 201, response.text
+    webhook_id: str = response.json()["data"]["id"]
     return webhook_id
 
 
@@ -108,17 +108,17 @@ def _deliveries(system: System, webhook_id: str, status: str = "") -> list[dict[
 
 
 def _test_event(system: System, webhook_id: str) -> dict[str, Any]:
-    answer = system.post(f"/v1/webhooks/{webhook_id}/test")
-    assert answer.status_code == 201, answer.text
-    delivery: dict[str, Any] = answer.json()["data"]
+    response = system.post(f"/v1/webhooks/{webhook_id}/test")
+    assert response.status_code == 201, response.text
+    delivery: dict[str, Any] = response.json()["data"]
     return delivery
 
 
 def _trigger_many(system: System, count: int) -> list[str]:
     jobs = [{"worker_id": "wkr_sleep", "input": {"seconds": 0}}] * count
-    answer = system.post("/v1/ava/jobs/bulk", json={"jobs": jobs})
-    assert answer.status_code == 201, answer.text
-    return [job["id"] for job in answer.json()["data"]]
+    response = system.post("/v1/ava/jobs/bulk", json={"jobs": jobs})
+    assert response.status_code == 201, response.text
+    return [job["id"] for job in response.json()["data"]]
 
 
 def _announce(system: System) -> None:

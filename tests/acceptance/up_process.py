@@ -73,17 +73,17 @@ class Up:
         self.remember()
 
     def trigger(self, worker_id: str, **fields: object) -> str:
-        answer = requests.post(
+        response = requests.post(
             f"{self.url}/v1/ava/jobs", json={"worker_id": worker_id, **fields}, headers=self.headers, timeout=10
         )
-        assert answer.status_code == 201, answer.text
-        job_id: str = answer.json()["data"]["id"]
+        assert response.status_code == 201, response.text
+        job_id: str = response.json()["data"]["id"]
         return job_id
 
     def status(self, job_id: str) -> str:
-        answer = requests.get(f"{self.url}/v1/ava/jobs/{job_id}", headers=self.headers, timeout=10)
-        assert answer.status_code == 200, answer.text
-        status: str = answer.json()["data"]["status"]
+        response = requests.get(f"{self.url}/v1/ava/jobs/{job_id}", headers=self.headers, timeout=10)
+        assert response.status_code == 200, response.text
+        status: str = response.json()["data"]["status"]
         return status
 
     def await_status(self, job_id: str, *statuses: str) -> str:

@@ -36,13 +36,13 @@ def fuzz(api: Api, requests: int, *, seed: int = 7) -> Counter[int]:
     for number in range(requests):
         hook = rng.choice(hooks)
         path, method, headers, body = _request(rng, hook, number)
-        answer = api.request(method, path, data=body, headers={**NO_HEADERS, **headers})
-        found[answer.status_code] += 1
-        assert answer.status_code < 500, (method, path, headers, body, answer.text)
+        response = api.request(method, path, data=body, headers={**NO_HEADERS, **headers})
+        found[response.status_code] += 1
+        assert response.status_code < 500, (method, path, headers, body, response.text)
         jobs = count_jobs(api)
         is_genuine = path == hook.path and method == "POST" and _is_genuine(hook.row, headers, body)
         assert jobs == made or (jobs == made + 1 and is_genuine), (path, headers, body)
-        assert is_genuine or answer.status_code not in (200, 202) or method != "POST", (path, headers, body)
+        assert is_genuine or response.status_code not in (200, 202) or method != "POST", (path, headers, body)
         made = jobs
     return found
 

@@ -26,9 +26,9 @@ class Hook:
     def __init__(self, api: Api, provider: str = "github", **fields: Any) -> None:
         self.api = api
         body = {"name": "mine", "provider": provider, "secret": SECRET, **fields}
-        answer = api.post(HOOKS, json={name: value for name, value in body.items() if value is not None})
-        assert answer.status_code == 201, answer.text
-        self.record: dict[str, Any] = answer.get_json()["data"]
+        response = api.post(HOOKS, json={name: value for name, value in body.items() if value is not None})
+        assert response.status_code == 201, response.text
+        self.record: dict[str, Any] = response.get_json()["data"]
         self.id = self.record["id"]
         self.path = self.record["url"].partition("localhost")[2]
         self.row: Verifier = (
@@ -55,9 +55,9 @@ class Hook:
 
     def accepted(self, *arguments: Any, **rest: Any) -> dict[str, Any]:
         """Send a request that must be accepted. Returns the answer's data."""
-        answer = self.send(*arguments, **rest)
-        assert answer.status_code == 202, answer.text
-        found: dict[str, Any] = answer.get_json()["data"]
+        response = self.send(*arguments, **rest)
+        assert response.status_code == 202, response.text
+        found: dict[str, Any] = response.get_json()["data"]
         return found
 
     def deliveries(self, query: str = "") -> list[dict[str, Any]]:
@@ -71,9 +71,9 @@ class Hook:
     def replay_many(self, **wanted: str) -> int:
         """Replay deliveries, by default all. Returns their number."""
         body = {"since": "2020-01-01", **wanted}
-        answer = self.api.post(f"{HOOKS}/{self.id}/deliveries/replay", json=body)
-        assert answer.status_code == 202, answer.text
-        found: int = answer.get_json()["data"]["total"]
+        response = self.api.post(f"{HOOKS}/{self.id}/deliveries/replay", json=body)
+        assert response.status_code == 202, response.text
+        found: int = response.get_json()["data"]["total"]
         return found
 
     def job(self, job_id: str) -> dict[str, Any]:

@@ -50,9 +50,9 @@ def _insert(api: Api, count: int) -> None:
 
 
 def _read(api: Api, **query: Any) -> dict[str, Any]:
-    answer = api.get(ANALYTICS, query_string=query)
-    assert answer.status_code == 200, answer.text
-    data: dict[str, Any] = answer.get_json()["data"]
+    response = api.get(ANALYTICS, query_string=query)
+    assert response.status_code == 200, response.text
+    data: dict[str, Any] = response.get_json()["data"]
     return data
 
 

@@ -107,7 +107,7 @@ def test_every_route_but_the_open_ones_asks_for_a_caller(shared_api: Api) -> Non
 def test_a_worker_of_other_tenants_is_not_seen_and_cannot_be_run(shared_api: Api) -> None:
     error_of(shared_api.post(JOBS, json={"worker_id": "wkr_theirs"}), 404, "resource_not_found")
     for method, body in (("GET", None), ("PATCH", {"status": "paused"}), ("DELETE", None)):
-        answer = shared_api.request(method, "/v1/ava/workers/wkr_theirs", json=body)
-        error_of(answer, 404, "resource_not_found")
+        response = shared_api.request(method, "/v1/ava/workers/wkr_theirs", json=body)
+        error_of(response, 404, "resource_not_found")
     assert "wkr_theirs" not in shared_api.get("/v1/ava/workers").text
     assert shared_api.trigger("wkr_theirs", headers=OTHER)["worker_id"] == "wkr_theirs"

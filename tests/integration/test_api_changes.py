@@ -18,9 +18,9 @@ def _patch(api: Api, job: dict[str, Any], **changes: Any) -> TestResponse:
 
 
 def _changed(api: Api, job: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    answer = _patch(api, job, **changes)
-    assert answer.status_code == 200, answer.text
-    record: dict[str, Any] = answer.get_json()["data"]
+    response = _patch(api, job, **changes)
+    assert response.status_code == 200, response.text
+    record: dict[str, Any] = response.get_json()["data"]
     assert record == api.get(f"{JOBS}/{job['id']}").get_json()["data"]
     return record
 
@@ -111,5 +111,5 @@ def test_a_trigger_may_lower_the_attempts_of_its_job(api: Api) -> None:
     assert api.trigger(max_retries=0)["max_attempts"] == 1
     assert api.trigger(max_retries=25)["max_attempts"] == 6
     for wrong in (-1, 26, 1.5, "2", True):
-        answer = api.post(JOBS, json={"worker_id": "wkr_open", "max_retries": wrong})
-        assert "max_retries" in wrong_fields(answer)
+        response = api.post(JOBS, json={"worker_id": "wkr_open", "max_retries": wrong})
+        assert "max_retries" in wrong_fields(response)

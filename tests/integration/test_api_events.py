@@ -25,16 +25,16 @@ ORDER = {"type": "order.paid", "data": {"number": 7, "total": 12.5}}
 
 
 def _subscribe(api: Api, **fields: Any) -> dict[str, Any]:
-    answer = api.post(SUBSCRIPTIONS, json={"event_type": "order.paid", "worker_id": "wkr_open", **fields})
-    assert answer.status_code == 201, answer.text
-    found: dict[str, Any] = answer.get_json()["data"]
+    response = api.post(SUBSCRIPTIONS, json={"event_type": "order.paid", "worker_id": "wkr_open", **fields})
+    assert response.status_code == 201, response.text
+    found: dict[str, Any] = response.get_json()["data"]
     return found
 
 
 def _send(api: Api, event: dict[str, Any] | None = None, **rest: Any) -> dict[str, Any]:
-    answer = api.post(EVENTS, json=event or ORDER, **rest)
-    assert answer.status_code == 201, answer.text
-    found: dict[str, Any] = answer.get_json()["data"]
+    response = api.post(EVENTS, json=event or ORDER, **rest)
+    assert response.status_code == 201, response.text
+    found: dict[str, Any] = response.get_json()["data"]
     return found
 
 
@@ -96,9 +96,9 @@ def test_the_same_source_and_id_are_the_same_event_for_a_day(api: Api) -> None:
 def test_many_events_are_sent_at_once_all_or_none(api: Api) -> None:
     _subscribe(api)
     events = [{**ORDER, "id": "1"}, {"type": "other", "data": None}, {**ORDER, "id": "1"}]
-    answer = api.post(EVENTS, json={"events": events})
-    assert answer.status_code == 201, answer.text
-    one, two, three = answer.get_json()["data"]
+    response = api.post(EVENTS, json={"events": events})
+    assert response.status_code == 201, response.text
+    one, two, three = response.get_json()["data"]
     assert (len(one["job_ids"]), two["job_ids"], three) == (1, [], {**one, "duplicate": True})
     wrong = api.post(EVENTS, json={"events": [ORDER, {"type": "ava.job.completed", "data": 1}]})
     assert list(wrong_fields(wrong)) == ["events[1].type"]
@@ -118,17 +118,17 @@ def test_many_events_are_sent_at_once_all_or_none(api: Api) -> None:
     ],
 )
 def test_a_wrong_event_is_refused_and_its_field_named(shared_api: Api, body: Any, status: int, field: str) -> None:
-    answer = shared_api.post_raw(json.dumps(body).encode(), EVENTS)
-    assert field in error_of(answer, status, "validation_error")["fields"]
+    response = shared_api.post_raw(json.dumps(body).encode(), EVENTS)
+    assert field in error_of(response, status, "validation_error")["fields"]
 
 
 def test_data_with_nul_and_half_characters_survives(api: Api) -> None:
     _subscribe(api, match={"data": {"a": ["\0\ud800"]}})
-    answer = api.post_raw(b'{"type": "order.paid", "data": {"a": "\\u0000\\ud800"}}', EVENTS)
-    sent = answer.get_json()["data"]
+    response = api.post_raw(b'{"type": "order.paid", "data": {"a": "\\u0000\\ud800"}}', EVENTS)
+    sent = response.get_json()["data"]
     assert _job(api, sent["job_ids"][0])["input"]["event"]["data"] == {"a": "\0\ud800"}
-    answer = api.post_raw(b'{"type": "order.paid", "data": 1e999}', EVENTS)
-    assert "data" in wrong_fields(answer)
+    response = api.post_raw(b'{"type": "order.paid", "data": 1e999}', EVENTS)
+    assert "data" in wrong_fields(response)
 
 
 @pytest.mark.parametrize("write", [to_structured_event, to_binary_event])
@@ -136,9 +136,9 @@ def test_cloud_events_are_taken(api: Api, write: Any) -> None:
     _subscribe(api)
     attributes = {"id": "c1", "source": "/ce", "type": "order.paid", "subject": "7", "tenant": "x"}
     message = write(CloudEvent(attributes, {"number": 7}))
-    answer = api.post(EVENTS, data=message.body, headers=dict(message.headers))
-    assert answer.status_code == 201, answer.text
-    sent = answer.get_json()["data"]
+    response = api.post(EVENTS, data=message.body, headers=dict(message.headers))
+    assert response.status_code == 201, response.text
+    sent = response.get_json()["data"]
     shown = api.get(f"{EVENTS}/{sent['id']}").get_json()["data"]
     assert (shown["source_id"], shown["source"], shown["subject"], shown["data"]) == ("c1", "/ce", "7", {"number": 7})
     assert shown["extensions"]["tenant"] == "x"
@@ -148,8 +148,8 @@ def test_cloud_events_are_taken(api: Api, write: Any) -> None:
 def test_a_batch_of_cloud_events_is_taken_and_another_version_is_not(api: Api) -> None:
     event = {"specversion": "1.0", "id": "1", "source": "/s", "type": "a"}
     batch = json.dumps([event, {**event, "id": "2"}]).encode()
-    answer = api.post_raw(batch, EVENTS, "application/cloudevents-batch+json")
-    assert len(answer.get_json()["data"]) == 2
+    response = api.post_raw(batch, EVENTS, "application/cloudevents-batch+json")
+    assert len(response.get_json()["data"]) == 2
     old = json.dumps({**event, "specversion": "0.3"}).encode()
     fields = wrong_fields(api.post_raw(old, EVENTS, "application/cloudevents+json"))
     assert list(fields) == ["specversion"]

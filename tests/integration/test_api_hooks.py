@@ -97,8 +97,8 @@ def test_what_is_not_genuine_is_401_and_leaves_a_trace(api: Api, hook: Hook) -> 
     assert "header x-hub-signature-256 is missing" in refused[-1]["reason"]
     assert hook.deliveries("?filter[status]=accepted") == []
     slack = Hook(api, "slack")
-    answer = error_of(slack.send(now=time.time() - 3600), 401, "unauthorized")
-    assert "in the past" in answer["message"]
+    response = error_of(slack.send(now=time.time() - 3600), 401, "unauthorized")
+    assert "in the past" in response["message"]
     error_of(slack.send(now=time.time() + 3600), 401, "unauthorized")
 
 
@@ -117,8 +117,8 @@ def test_an_unknown_token_is_404_whatever_size_it_sends_and_its_body_is_not_read
     for size in (0, 2**20 + 1, 2**27):
         body = io.BytesIO(b"{}" * 1000)
         environ = {"wsgi.input": body, "CONTENT_LENGTH": str(size)}
-        answer = shared_api.app.test_client().post("/v1/hooks/avahook_00." + "a" * 59, environ_overrides=environ)
-        error_of(answer, 404, "resource_not_found")
+        response = shared_api.app.test_client().post("/v1/hooks/avahook_00." + "a" * 59, environ_overrides=environ)
+        error_of(response, 404, "resource_not_found")
         assert body.tell() == 0, size
 
 
@@ -138,8 +138,8 @@ def test_a_signature_that_is_sent_twice_is_not_genuine(api: Api, hook: Hook) -> 
 
 def test_a_signature_of_8_kib_is_401_and_its_trace_is_small(api: Api, hook: Hook) -> None:
     for signature in ("sha256=" + "0" * 8192, "0" * 8192, "sha256=" + "," * 8192):
-        answer = hook.send(headers={"x-hub-signature-256": signature}, is_signed=False)
-        error_of(answer, 401, "unauthorized")
+        response = hook.send(headers={"x-hub-signature-256": signature}, is_signed=False)
+        error_of(response, 401, "unauthorized")
     assert max(len(json.dumps(each["headers"])) for each in hook.deliveries()) < 16_384
     assert count_jobs(api) == 0
 
@@ -199,17 +199,17 @@ def test_handshakes_are_answered_and_start_nothing(api: Api, hook: Hook) -> None
     ping = hook.send({"zen": "x"}, {"x-github-event": "ping"})
     assert (ping.status_code, ping.data) == (200, b"")
     slack = Hook(api, "slack", worker_id="wkr_open")
-    answer = slack.send({"type": "url_verification", "challenge": "3eZbrw1a"})
-    assert (answer.status_code, answer.data, answer.mimetype) == (200, b"3eZbrw1a", "text/plain")
+    response = slack.send({"type": "url_verification", "challenge": "3eZbrw1a"})
+    assert (response.status_code, response.data, response.mimetype) == (200, b"3eZbrw1a", "text/plain")
     error_of(slack.send({"type": "url_verification", "challenge": "x"}, is_signed=False), 401, "unauthorized")
     row = {"scheme": "hmac", "header": "x-s", "challenge": "hub.challenge"}
     custom = Hook(api, "custom", verifier=row)
-    answer = api.get(f"{custom.path}?hub.challenge=1158201444&hub.mode=subscribe", headers=NO_HEADERS)
-    assert (answer.status_code, answer.data, answer.mimetype) == (200, b"1158201444", "text/plain")
+    response = api.get(f"{custom.path}?hub.challenge=1158201444&hub.mode=subscribe", headers=NO_HEADERS)
+    assert (response.status_code, response.data, response.mimetype) == (200, b"1158201444", "text/plain")
     error_of(api.get(hook.path, headers=NO_HEADERS), 404, "resource_not_found")
     origin = {**NO_HEADERS, "WebHook-Request-Origin": "eventemitter.example.com"}
-    answer = api.request("OPTIONS", hook.path, headers=origin)
-    assert (answer.status_code, answer.headers["WebHook-Allowed-Origin"]) == (204, "eventemitter.example.com")
+    response = api.request("OPTIONS", hook.path, headers=origin)
+    assert (response.status_code, response.headers["WebHook-Allowed-Origin"]) == (204, "eventemitter.example.com")
     assert count_jobs(api) == 0
     assert hook.deliveries() == []
 
@@ -288,10 +288,10 @@ def test_a_hook_whose_pattern_does_not_match_accepts_and_starts_nothing(api: Api
     ],
 )
 def test_a_wrong_hook_is_refused_and_its_field_named(shared_api: Api, fields: dict[str, Any], field: str) -> None:
-    answer = shared_api.post(HOOKS, json={"name": "mine", "provider": "github", **fields})
-    assert field in wrong_fields(answer)
+    response = shared_api.post(HOOKS, json={"name": "mine", "provider": "github", **fields})
+    assert field in wrong_fields(response)
     if isinstance(fields.get("secret"), str):
-        assert fields["secret"] not in answer.text
+        assert fields["secret"] not in response.text
 
 
 def test_a_change_of_a_hook_is_checked_as_a_whole_and_audited_without_its_secret(api: Api, hook: Hook) -> None:

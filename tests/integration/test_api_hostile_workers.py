@@ -169,8 +169,8 @@ def test_a_key_of_the_platform_is_made_by_the_platform_alone(api: Api) -> None:
     make_worker(api, scope="platform", headers=OPERATOR)
     body = {"name": "all", "role": "worker", "workers": ["wkr_resize"], "scope": "platform"}
     for role in ("tenant-user", "tenant-system-admin", "tenant-viewer"):
-        answer = api.post("/v1/ava/keys", json=body, headers={"x-platform-role": role})
-        assert answer.status_code in (400, 403), (role, answer.text)
+        response = api.post("/v1/ava/keys", json=body, headers={"x-platform-role": role})
+        assert response.status_code in (400, 403), (role, response.text)
     assert data(api.get(f"{WORKERS}/wkr_resize"))["scope"] == "platform"
     assert data(api.get(JOBS)) == []
 
@@ -179,9 +179,9 @@ def test_every_limit_of_runs_refuses_by_its_name(api: Api) -> None:
     _, key = own_job(api)
     (run,) = claim(api, key)
 
-    def refused(answer: Any, status: int, limit: str) -> None:
-        assert answer.status_code == status, answer.text
-        assert f"(limit {limit})" in answer.text
+    def refused(response: Any, status: int, limit: str) -> None:
+        assert response.status_code == status, response.text
+        assert f"(limit {limit})" in response.text
 
     line = {"seq": 0, "msg": "x"}
     refused(call(api, run, "lines", lines=[line] * 1_001), 422, "run_lines_per_call")
@@ -189,8 +189,8 @@ def test_every_limit_of_runs_refuses_by_its_name(api: Api) -> None:
     claimed = {"workers": ["wkr_resize"], "capacity": 101}
     refused(api.post(f"{RUNS}/claim", json=claimed, headers=key), 422, "runs_per_claim")
     refused(call(api, run, "lines", lines=[line | {"seq": 1_000_000}]), 422, "run_lines")
-    answer = api.post(f"{RUNS}/heartbeat", json={"runs": [run["run"]] * 1_001}, headers=dict.fromkeys(HEADERS))
-    refused(answer, 422, "runs_per_heartbeat")
+    response = api.post(f"{RUNS}/heartbeat", json={"runs": [run["run"]] * 1_001}, headers=dict.fromkeys(HEADERS))
+    refused(response, 422, "runs_per_heartbeat")
     api.execute(f"UPDATE pulled_runs SET log_bytes = {RUN_LOG_BYTES.value}")
     refused(call(api, run, "lines", lines=[line]), 413, "run_log_bytes")
     shares = api.app.extensions["ava"].shares

@@ -105,11 +105,11 @@ def test_a_tree_is_waited_for_until_each_of_its_jobs_is_final(graphs: Graphs) ->
     late = graphs.api.get(f"{JOBS}/{jobs['a']}/tree?wait=1").get_json()["data"]
     assert time.monotonic() - began >= 1
     assert {job["status"] for job in late["jobs"]} == {"queued"}
-    answers = []
-    asks = threading.Thread(target=lambda: answers.append(graphs.api.get(f"{JOBS}/{jobs['b']}/tree?wait=30")))
+    responses = []
+    asks = threading.Thread(target=lambda: responses.append(graphs.api.get(f"{JOBS}/{jobs['b']}/tree?wait=30")))
     asks.start()
     for name in "ab":
         graphs.finish(jobs[name])
     asks.join(20)
-    assert [job["status"] for job in answers[0].get_json()["data"]["jobs"]] == ["completed", "completed", "cancelled"]
+    assert [job["status"] for job in responses[0].get_json()["data"]["jobs"]] == ["completed", "completed", "cancelled"]
     error_of(graphs.api.get(f"{JOBS}/{jobs['a']}/tree?wait=61"), 400, "validation_error")

@@ -22,9 +22,9 @@ NONE: dict[str, str | None] = dict.fromkeys(HEADERS)
 
 
 def create(api: Api, role: str = "tenant-system-admin", **fields: Any) -> dict[str, Any]:
-    answer = api.post(KEYS, json={"name": "deploy", "role": role, **fields})
-    assert answer.status_code == 201, answer.text
-    record: dict[str, Any] = answer.get_json()["data"]
+    response = api.post(KEYS, json={"name": "deploy", "role": role, **fields})
+    assert response.status_code == 201, response.text
+    record: dict[str, Any] = response.get_json()["data"]
     return record
 
 
@@ -105,8 +105,8 @@ def test_a_key_that_was_revoked_a_moment_ago_makes_no_key(api: Api) -> None:
     assert api.get(JOBS, headers=bearer(parent)).status_code == 200
     # Another process has revoked it, and this one still trusts what it has read.
     api.execute("DELETE FROM api_keys")
-    answer = api.post(KEYS, json={"name": "late", "role": "tenant-user"}, headers=bearer(parent))
-    error_of(answer, 401, "unauthorized")
+    response = api.post(KEYS, json={"name": "late", "role": "tenant-user"}, headers=bearer(parent))
+    error_of(response, 401, "unauthorized")
 
 
 def test_what_is_made_with_a_key_is_by_the_key_whatever_user_its_holder_names(api: Api) -> None:
@@ -119,7 +119,7 @@ def test_what_is_made_with_a_key_is_by_the_key_whatever_user_its_holder_names(ap
         ),
         api.post(f"{JOBS}/cancel", json={"filter": {"status": "queued"}}, headers=named),
     ]
-    assert [answer.get_json()["data"]["created_by"] for answer in made] == [key["id"]] * 3, [m.text for m in made]
+    assert [response.get_json()["data"]["created_by"] for response in made] == [key["id"]] * 3, [m.text for m in made]
 
 
 def test_the_database_and_the_lists_hold_no_token(api: Api) -> None:
@@ -240,9 +240,9 @@ def test_the_number_of_keys_is_limited_exactly(api: Api) -> None:
     )
     with ThreadPoolExecutor(4) as threads:
         body = {"name": "a", "role": "tenant-user"}
-        answers = list(threads.map(lambda _: api.app.test_client().post(KEYS, json=body, headers=HEADERS), range(4)))
-    assert sorted(answer.status_code for answer in answers) == [201, 201, 409, 409]
-    assert "(limit api_keys)" in next(answer.text for answer in answers if answer.status_code == 409)
+        responses = list(threads.map(lambda _: api.app.test_client().post(KEYS, json=body, headers=HEADERS), range(4)))
+    assert sorted(response.status_code for response in responses) == [201, 201, 409, 409]
+    assert "(limit api_keys)" in next(response.text for response in responses if response.status_code == 409)
 
 
 def test_rates_count_per_key(database_settings: Settings) -> None:

@@ -98,7 +98,7 @@ def test_every_operation_has_a_server_and_examples_that_its_schemas_allow(shared
     for path, methods in description["paths"].items():
         for method, operation in methods.items():
             bodies = [operation["requestBody"]] if "requestBody" in operation else []
-            success = next(answer for status, answer in operation["responses"].items() if status.startswith("2"))
+            success = next(response for status, response in operation["responses"].items() if status.startswith("2"))
             for content in (kind for part in (*bodies, success) for kind in part["content"].values()):
                 assert "example" in content or content["schema"] == {"type": "string"}, (method, path)
                 if "$ref" in str(content["schema"]):

@@ -57,9 +57,9 @@ def test_two_changes_of_a_worker_at_once_both_hold(api: Api) -> None:
     with ThreadPoolExecutor(1) as threads:
         with api.database.transaction() as connection:
             connection.exec_driver_sql("UPDATE workers SET max_running = 1 WHERE id = 'wkr_resize'")
-            answer = threads.submit(api.request, "PATCH", f"{WORKERS}/wkr_resize", json={"timeout_seconds": 5})
+            response = threads.submit(api.request, "PATCH", f"{WORKERS}/wkr_resize", json={"timeout_seconds": 5})
             await_lock_waits(api.database)
-        changed = data(answer.result())
+        changed = data(response.result())
     assert (changed["timeout_seconds"], changed["max_running"]) == (5, 1)
 
 

@@ -265,8 +265,8 @@ def test_a_wrong_call_of_a_run_names_the_field_and_writes_nothing(api: Api, key:
     job = api.trigger("wkr_resize")
     (run,) = claim(api, key)
     for name, body, wrong in _WRONG_CALLS:
-        answer = call(api, run, name, **body)
-        error = error_of(answer, 422, "validation_error")
+        response = call(api, run, name, **body)
+        error = error_of(response, 422, "validation_error")
         assert wrong in error["fields"], body
         assert error["message"].startswith(wrong), body
         assert show(api, job)["status"] == "running", body
@@ -277,9 +277,9 @@ def test_an_unknown_version_of_the_protocol_is_refused_with_the_known_ones(
     api: Api, key: dict[str, str | None]
 ) -> None:
     body = {"workers": ["wkr_resize"]}
-    answer = api.post(f"{RUNS}/claim", json=body, headers=key | {"AVA-Runs-Protocol": "2"})
-    error_of(answer, 400, "validation_error")
-    assert "supported are 1" in answer.text
+    response = api.post(f"{RUNS}/claim", json=body, headers=key | {"AVA-Runs-Protocol": "2"})
+    error_of(response, 400, "validation_error")
+    assert "supported are 1" in response.text
     assert data(api.post(f"{RUNS}/claim", json=body, headers=key | {"AVA-Runs-Protocol": "1"})) == []
 
 
@@ -334,6 +334,6 @@ def test_pulled_jobs_start_in_the_order_in_which_a_node_starts_them(api: Api, at
 
 def test_a_heartbeat_of_a_thousand_runs_needs_no_caller_for_the_shares_of_its_body(api: Api) -> None:
     tokens = [f"avarun_00.{'x' * 59}{number:04d}" for number in range(1000)]
-    answer = api.post(f"{RUNS}/heartbeat", json={"runs": tokens}, headers=dict.fromkeys(HEADERS))
-    assert answer.status_code == 200, answer.text
-    assert len(answer.get_json()["data"]["lost"]) == 1000
+    response = api.post(f"{RUNS}/heartbeat", json={"runs": tokens}, headers=dict.fromkeys(HEADERS))
+    assert response.status_code == 200, response.text
+    assert len(response.get_json()["data"]["lost"]) == 1000

@@ -19,16 +19,16 @@ DAILY = {"worker_id": "wkr_open", "cron": "30 9 * * 1-5", "timezone": "Europe/Be
 
 
 def _create(api: Api, **fields: Any) -> dict[str, Any]:
-    answer = api.post(SCHEDULES, json={**DAILY, **fields})
-    assert answer.status_code == 201, answer.text
-    record: dict[str, Any] = answer.get_json()["data"]
+    response = api.post(SCHEDULES, json={**DAILY, **fields})
+    assert response.status_code == 201, response.text
+    record: dict[str, Any] = response.get_json()["data"]
     return record
 
 
 def _change(api: Api, schedule: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    answer = api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json=fields)
-    assert answer.status_code == 200, answer.text
-    record: dict[str, Any] = answer.get_json()["data"]
+    response = api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json=fields)
+    assert response.status_code == 200, response.text
+    record: dict[str, Any] = response.get_json()["data"]
     return record
 
 
@@ -36,10 +36,10 @@ def _change(api: Api, schedule: dict[str, Any], **fields: Any) -> dict[str, Any]
 
 
 def test_a_schedule_has_the_contracts_fields_in_its_order_and_its_defaults(shared_api: Api) -> None:
-    answer = shared_api.post(SCHEDULES, json=DAILY)
-    record = answer.get_json()["data"]
+    response = shared_api.post(SCHEDULES, json=DAILY)
+    record = response.get_json()["data"]
     assert list(record) == FIELDS
-    assert answer.headers["Location"] == f"{SCHEDULES}/{record['id']}"
+    assert response.headers["Location"] == f"{SCHEDULES}/{record['id']}"
     assert record["id"].startswith("sch_")
     expected = {
         "name": None,
@@ -105,11 +105,11 @@ _WRONG: list[tuple[str, Any]] = [
 def test_a_wrong_field_is_422_and_named(shared_api: Api) -> None:
     schedule = _create(shared_api)
     for field, value in _WRONG:
-        for answer in (
+        for response in (
             shared_api.post(SCHEDULES, json={**DAILY, field: value}),
             shared_api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={field: value}),
         ):
-            error = error_of(answer, 422, "validation_error")
+            error = error_of(response, 422, "validation_error")
             assert list(error["fields"]) == [field], (field, value)
 
 
@@ -123,8 +123,8 @@ def test_it_must_end_after_its_start(shared_api: Api) -> None:
     error = error_of(shared_api.post(SCHEDULES, json={**DAILY, **dates}), 422, "validation_error")
     assert list(error["fields"]) == ["ends_at"]
     schedule = _create(shared_api, starts_at="2030-01-01T00:00:00Z")
-    answer = shared_api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={"ends_at": "2029-01-01T00:00:00Z"})
-    error_of(answer, 422, "validation_error")
+    response = shared_api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={"ends_at": "2029-01-01T00:00:00Z"})
+    error_of(response, 422, "validation_error")
 
 
 @pytest.mark.parametrize("timestamp", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
@@ -135,8 +135,8 @@ def test_the_ends_of_the_calendar_are_moments_too(shared_api: Api, timestamp: st
 
 def test_an_input_of_a_schedule_is_bounded(shared_api: Api) -> None:
     _create(shared_api, input={"a": "x" * 65_000})
-    answer = shared_api.post(SCHEDULES, json={**DAILY, "input": {"a": "x" * 65_600}})
-    message = error_of(answer, 413, "payload_too_large")["message"]
+    response = shared_api.post(SCHEDULES, json={**DAILY, "input": {"a": "x" * 65_600}})
+    message = error_of(response, 413, "payload_too_large")["message"]
     assert "65,536" in message
     assert message.endswith("(limit schedule_input_bytes)")
 
@@ -145,8 +145,8 @@ def test_the_worker_must_be_one_that_the_tenant_sees(shared_api: Api) -> None:
     for worker in ("wkr_none", "wkr_theirs"):
         error_of(shared_api.post(SCHEDULES, json={**DAILY, "worker_id": worker}), 404, "resource_not_found")
     schedule = _create(shared_api)
-    answer = shared_api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={"worker_id": "wkr_theirs"})
-    error_of(answer, 404, "resource_not_found")
+    response = shared_api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={"worker_id": "wkr_theirs"})
+    error_of(response, 404, "resource_not_found")
 
 
 def test_a_tenant_has_a_limit_with_a_name(api: Api) -> None:
@@ -228,10 +228,10 @@ def test_a_deleted_schedule_is_gone_at_once(shared_api: Api) -> None:
     deleted = shared_api.request("DELETE", f"{SCHEDULES}/{schedule['id']}")
     assert deleted.get_json() == {"data": {"id": schedule["id"], "deleted": True}}
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/next"), ("GET", "/firings"), ("POST", "/run")):
-        answer = shared_api.request(
+        response = shared_api.request(
             method, f"{SCHEDULES}/{schedule['id']}{path}", json={} if method == "POST" else None
         )
-        error_of(answer, 404, "resource_not_found")
+        error_of(response, 404, "resource_not_found")
 
 
 # Lists ----------------------------------------------------------------------------------------------------------------
@@ -293,8 +293,8 @@ def test_next_lists_slots_with_their_notes(shared_api: Api) -> None:
 
 
 def test_a_preview_describes_a_pattern_and_lists_its_slots(api: Api) -> None:
-    answer = api.post(f"{SCHEDULES}/preview", json={"cron": "30 9 * * 1-5", "timezone": "Europe/Berlin", "count": 3})
-    preview = answer.get_json()["data"]
+    response = api.post(f"{SCHEDULES}/preview", json={"cron": "30 9 * * 1-5", "timezone": "Europe/Berlin", "count": 3})
+    preview = response.get_json()["data"]
     assert list(preview) == ["description", "next"]
     assert preview["description"].endswith("09:30, Berlin time")
     assert [slot["slot"][11:] for slot in preview["next"]] == ["09:30"] * 3
@@ -310,11 +310,11 @@ def test_a_preview_describes_a_pattern_and_lists_its_slots(api: Api) -> None:
 def test_run_now_makes_a_manual_job_and_no_firing(shared_api: Api) -> None:
     schedule = _create(shared_api, input={"a": 1}, priority=3)
     headers = {"Idempotency-Key": "now"}
-    answers = [shared_api.post(f"{SCHEDULES}/{schedule['id']}/run", headers=headers) for _ in range(2)]
-    job = answers[0].get_json()["data"]
+    responses = [shared_api.post(f"{SCHEDULES}/{schedule['id']}/run", headers=headers) for _ in range(2)]
+    job = responses[0].get_json()["data"]
     assert (job["trigger"], job["triggered_by"], job["input"], job["priority"]) == ("manual", "usr_test", {"a": 1}, 3)
-    assert answers[1].get_json()["data"]["id"] == job["id"]
-    assert answers[0].headers["Location"] == f"/v1/ava/jobs/{job['id']}"
+    assert responses[1].get_json()["data"]["id"] == job["id"]
+    assert responses[0].headers["Location"] == f"/v1/ava/jobs/{job['id']}"
     assert shared_api.get(f"{SCHEDULES}/{schedule['id']}").get_json()["data"] == schedule
     assert shared_api.get(f"{SCHEDULES}/{schedule['id']}/firings").get_json()["data"] == []
 

@@ -31,13 +31,13 @@ def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sign_in(api: Api, headers: Mapping[str, str | None] | None = None) -> str:
     """Returns the cookie of a new session, as a browser sends it."""
-    answer = api.post(SESSION, headers=headers)
-    assert answer.status_code == 201, answer.text
-    return cookie_of(answer)
+    response = api.post(SESSION, headers=headers)
+    assert response.status_code == 201, response.text
+    return cookie_of(response)
 
 
-def cookie_of(answer: TestResponse) -> str:
-    return answer.headers["Set-Cookie"].partition(";")[0]
+def cookie_of(response: TestResponse) -> str:
+    return response.headers["Set-Cookie"].partition(";")[0]
 
 
 def with_cookie(
@@ -47,8 +47,8 @@ def with_cookie(
 
 
 def test_the_cookie_is_for_no_script_no_other_site_and_twelve_hours(api: Api) -> None:
-    answer = api.post(SESSION, headers={"host": "jobs.example.com:8443"}, base_url="https://jobs.example.com:8443")
-    set_cookie = answer.headers["Set-Cookie"]
+    response = api.post(SESSION, headers={"host": "jobs.example.com:8443"}, base_url="https://jobs.example.com:8443")
+    set_cookie = response.headers["Set-Cookie"]
     assert set_cookie.startswith("ava_session_8443=")
     for attribute in ("; HttpOnly", "; SameSite=Strict", "; Secure", "; Path=/", "; Expires="):
         assert attribute in set_cookie
@@ -81,15 +81,15 @@ def test_a_form_of_another_page_changes_nothing_in_an_old_browser(api: Api) -> N
     """One without `Sec-Fetch-Site` and `SameSite`: a form can send a body, and no header of ours."""
     job, cookie = api.trigger(), sign_in(api)
     for path in (f"{JOBS}/{job['id']}/cancel", JOBS):
-        answer = with_cookie(api, "POST", path, cookie, data='{"worker_id":"wkr_open"}', content_type="text/plain")
-        error_of(answer, 400, "validation_error")
+        response = with_cookie(api, "POST", path, cookie, data='{"worker_id":"wkr_open"}', content_type="text/plain")
+        error_of(response, 400, "validation_error")
     assert api.get(f"{JOBS}/{job['id']}").get_json()["data"]["status"] == "queued"
 
 
 def test_a_script_of_an_allowed_origin_never_gets_cookies_allowed(api: Api) -> None:
     headers = {"origin": "https://other.example.com", "access-control-request-method": "POST"}
-    answer = with_cookie(api, "OPTIONS", JOBS, sign_in(api), headers)
-    assert "Access-Control-Allow-Credentials" not in answer.headers
+    response = with_cookie(api, "OPTIONS", JOBS, sign_in(api), headers)
+    assert "Access-Control-Allow-Credentials" not in response.headers
 
 
 def test_a_changed_cookie_is_refused_and_one_without_the_form_costs_no_query(api: Api) -> None:
@@ -120,9 +120,9 @@ def test_a_session_ends_when_the_shared_key_with_which_it_began_is_taken_away(da
 
 def test_signing_out_ends_the_session_and_ending_all_ends_each(api: Api) -> None:
     first, second = sign_in(api), sign_in(api)
-    answer = with_cookie(api, "DELETE", SESSION, first, {"x-tenant-id": "ten_test"})
-    assert answer.status_code == 200
-    assert parse_cookie(cookie_of(answer)).to_dict() == {"ava_session": ""}
+    response = with_cookie(api, "DELETE", SESSION, first, {"x-tenant-id": "ten_test"})
+    assert response.status_code == 200
+    assert parse_cookie(cookie_of(response)).to_dict() == {"ava_session": ""}
     error_of(with_cookie(api, "GET", JOBS, first), 401, "unauthorized")
     assert with_cookie(api, "GET", JOBS, second).status_code == 200
     link = api.post(f"{SESSION}/links").get_json()["data"]["path"].partition("=")[2]
@@ -163,9 +163,9 @@ def test_a_link_signs_in_once_as_its_maker(api: Api) -> None:
     assert made["path"].startswith("/#/signin?link="), "a fragment is sent to no server, so no log has it"
     link = {**NO_HEADERS, "authorization": f"Link {made['path'].partition('=')[2]}"}
     error_of(api.get(JOBS, headers=link), 401, "unauthorized")
-    answer = api.post(SESSION, headers=link)
-    assert answer.get_json()["data"]["role"] == "platform-admin"
-    assert with_cookie(api, "GET", JOBS, cookie_of(answer)).status_code == 200
+    response = api.post(SESSION, headers=link)
+    assert response.get_json()["data"]["role"] == "platform-admin"
+    assert with_cookie(api, "GET", JOBS, cookie_of(response)).status_code == 200
     error_of(api.post(SESSION, headers=link), 401, "unauthorized")
     late = api.post(f"{SESSION}/links").get_json()["data"]["path"].partition("=")[2]
     api.execute("UPDATE sessions SET expires_at = now() WHERE is_link")
@@ -200,8 +200,8 @@ def test_a_users_many_sessions_end_its_own_oldest_and_lock_nobody_out(
     monkeypatch.setattr(sessions_service, "USER_SESSIONS", replace(USER_SESSIONS, fixed=2))
     admin, theirs = sign_in(api), _key(api)
     cookies = [sign_in(api, {**theirs, "x-user-id": f"usr_{each}"}) for each in ("a", "b", "test")]
-    answers = [with_cookie(api, "GET", JOBS, cookie).status_code for cookie in (admin, *cookies)]
-    assert answers == [200, 401, 200, 200]
+    responses = [with_cookie(api, "GET", JOBS, cookie).status_code for cookie in (admin, *cookies)]
+    assert responses == [200, 401, 200, 200]
     assert api.post(f"{SESSION}/links").status_code == 201
     second = sign_in(api)
     assert with_cookie(api, "GET", JOBS, second).status_code == 200
@@ -216,8 +216,8 @@ def test_a_key_with_the_name_of_another_user_ends_the_sessions_of_the_key_alone(
     )
     forged = api.request("DELETE", "/v1/ava/sessions", headers={**theirs, "x-user-id": "usr_test"})
     assert forged.get_json()["data"] == {"ended": 1}
-    answers = [with_cookie(api, "GET", JOBS, cookie).status_code for cookie in (admin, theirs_too, own)]
-    assert answers == [200, 200, 401]
+    responses = [with_cookie(api, "GET", JOBS, cookie).status_code for cookie in (admin, theirs_too, own)]
+    assert responses == [200, 200, 401]
     assert api.request("DELETE", "/v1/ava/sessions").get_json()["data"] == {"ended": 1}, "not those of keys"
 
 

@@ -57,9 +57,9 @@ def _webhook(api: Api) -> str:
 
 
 def _get(api: Api, path: str, **query: Any) -> Any:
-    answer = api.get(path, query_string=query)
-    assert answer.status_code == 200, answer.text
-    return answer.get_json()["data"]
+    response = api.get(path, query_string=query)
+    assert response.status_code == 200, response.text
+    return response.get_json()["data"]
 
 
 def test_each_response_about_a_delivery_is_the_same_record_in_both_directions(api: Api) -> None:

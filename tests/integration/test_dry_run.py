@@ -38,8 +38,8 @@ def test_each_check_of_the_change_is_made(api: Api) -> None:
 
 def test_an_idempotency_key_of_a_dry_run_is_free_afterwards(api: Api) -> None:
     for query in ("?dry_run=true", "?dry_run=true", ""):
-        answer = api.post(f"/v1/ava/schedules{query}", json=_SCHEDULE, headers={"idempotency-key": "k"})
-        assert (answer.status_code, "idempotent-replayed" in answer.headers) == (201, False)
+        response = api.post(f"/v1/ava/schedules{query}", json=_SCHEDULE, headers={"idempotency-key": "k"})
+        assert (response.status_code, "idempotent-replayed" in response.headers) == (201, False)
 
 
 def test_a_change_that_cannot_be_only_checked_refuses_the_parameter(api: Api) -> None:

@@ -40,9 +40,9 @@ def _fail(api: Api, *errors: str, seconds_ago: float = 10, worker_id: str = "wkr
 
 
 def _groups(api: Api, **query: Any) -> list[dict[str, Any]]:
-    answer = api.get(ERRORS, query_string=query)
-    assert answer.status_code == 200, answer.text
-    found: list[dict[str, Any]] = answer.get_json()["data"]
+    response = api.get(ERRORS, query_string=query)
+    assert response.status_code == 200, response.text
+    found: list[dict[str, Any]] = response.get_json()["data"]
     return found
 
 

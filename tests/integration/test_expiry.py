@@ -51,10 +51,10 @@ def _post(api: Api, **fields: Any) -> TestResponse:
 )
 def test_a_wrong_expiry_is_refused_by_its_name(shared_api: Api, fields: dict[str, Any], wrong: str) -> None:
     assert wrong in wrong_fields(_post(shared_api, **fields))
-    answer = shared_api.post(
+    response = shared_api.post(
         f"{JOBS}/bulk", json={"jobs": [{"worker_id": "wkr_open"}, {"worker_id": "wkr_open", **fields}]}
     )
-    assert f"jobs[1].{wrong}" in wrong_fields(answer)
+    assert f"jobs[1].{wrong}" in wrong_fields(response)
 
 
 def test_an_expiry_counts_from_the_date_else_from_the_creation(api: Api) -> None:

@@ -36,12 +36,12 @@ def trigger_together(api: Api, *requests: dict[str, Any]) -> list[TestResponse]:
             sent = [threads.submit(api.request, "POST", JOBS, **request) for request in requests]
             wait_until(lambda: len(groups._waiting) == len(sent))
         assert first.result(30)
-        return [answer.result(30) for answer in sent]
+        return [response.result(30) for response in sent]
 
 
 def test_jobs_of_several_tenants_are_stored_by_one_statement_and_published(api: Api, api_settings: Settings) -> None:
     tenants = [f"ten_{number % 7}" for number in range(30)]
-    answers = trigger_together(
+    responses = trigger_together(
         api,
         *(
             {
@@ -51,7 +51,7 @@ def test_jobs_of_several_tenants_are_stored_by_one_statement_and_published(api: 
             for n, tenant in enumerate(tenants)
         ),
     )
-    records = [answer.get_json()["data"] for answer in answers]
+    records = [response.get_json()["data"] for response in responses]
     assert [record["tenant_id"] for record in records] == tenants
     assert [record["triggered_by"] for record in records] == [f"usr_{n}" for n in range(30)]
     assert [record["input"] for record in records] == [{"n": n} for n in range(30)]

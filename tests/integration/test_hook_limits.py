@@ -82,6 +82,6 @@ def test_a_hook_and_an_address_have_limits_and_a_full_queue_is_429(limited: Api)
 
 def test_without_the_database_the_sender_may_try_again(api_without_database: Api) -> None:
     token = "avahook_00." + "a" * 59
-    answer = api_without_database.post(f"/v1/hooks/{token}", data=b"{}", headers=NO_HEADERS)
-    error_of(answer, 503, "unavailable")
-    assert int(answer.headers["Retry-After"]) >= 1
+    response = api_without_database.post(f"/v1/hooks/{token}", data=b"{}", headers=NO_HEADERS)
+    error_of(response, 503, "unavailable")
+    assert int(response.headers["Retry-After"]) >= 1

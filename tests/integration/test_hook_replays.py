@@ -29,13 +29,13 @@ def test_a_delivery_is_replayed_through_what_is_subscribed_now(api: Api) -> None
     duplicate = hook.deliveries()[0]
     for delivery_id in (first["delivery_id"], duplicate["id"]):
         path = f"{HOOKS}/{hook.id}/deliveries/{delivery_id}/replay"
-        answer = api.post(path, headers={"Idempotency-Key": delivery_id})
-        assert answer.status_code == 202, answer.text
-        made = answer.get_json()["data"]
+        response = api.post(path, headers={"Idempotency-Key": delivery_id})
+        assert response.status_code == 202, response.text
+        made = response.get_json()["data"]
         assert (made["replay_of"], made["status"], len(made["job_ids"])) == (delivery_id, "accepted", 1)
         assert made | {"body": hook.delivery(made["id"])["body"]} == hook.delivery(made["id"])
         again = api.post(path, headers={"Idempotency-Key": delivery_id})
-        assert (again.get_json(), again.headers["Idempotent-Replayed"]) == (answer.get_json(), "true")
+        assert (again.get_json(), again.headers["Idempotent-Replayed"]) == (response.get_json(), "true")
     assert count_jobs(api) == 2
     # Of a range neither repetitions nor replays.
     assert hook.replay_many() == 1
@@ -57,8 +57,8 @@ def test_a_replay_of_many_deliveries_creates_a_hundred_jobs_of_events_in_its_tra
 
 @pytest.mark.parametrize("until", ["2019-12-31", "2020-01-01"])
 def test_a_range_that_ends_before_it_begins_is_refused(hook: Hook, until: str) -> None:
-    answer = hook.api.post(f"{HOOKS}/{hook.id}/deliveries/replay", json={"since": "2020-01-01", "until": until})
-    assert wrong_fields(answer) == {"until": ["It must be later than `since`."]}
+    response = hook.api.post(f"{HOOKS}/{hook.id}/deliveries/replay", json={"since": "2020-01-01", "until": until})
+    assert wrong_fields(response) == {"until": ["It must be later than `since`."]}
 
 
 def test_a_delivery_with_a_wrong_signature_is_replayed_once_the_secret_is_right(api: Api, hook: Hook) -> None:

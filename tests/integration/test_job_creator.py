@@ -89,10 +89,10 @@ def _operation(api: Api, fields: Fields) -> TestResponse:
 def _schedule(api: Api, fields: Fields) -> str:
     known = {name: value for name, value in fields.items() if name != "tags"}
     cron = {"cron": "* * * * *", "timezone": "UTC"}
-    answer = _post(api, SCHEDULES, {**known, **cron, "worker_id": "wkr_open"})
-    assert answer.status_code == 201, answer.text
+    response = _post(api, SCHEDULES, {**known, **cron, "worker_id": "wkr_open"})
+    assert response.status_code == 201, response.text
     api.execute("UPDATE schedules SET worker_id = %s", fields["worker_id"])
-    return str(answer.get_json()["data"]["id"])
+    return str(response.get_json()["data"]["id"])
 
 
 def _firing(api: Api, fields: Fields) -> None:
@@ -179,18 +179,18 @@ def test_a_job_of_a_paused_worker_waits_and_is_not_published(api: Api, door: Cal
 def test_a_deprecated_worker_gets_no_job(api: Api, door: Callable[[Api, Fields], object]) -> None:
     api.announce("wkr_old")
     api.set_status("wkr_old", "deprecated")
-    answer = door(api, {"worker_id": "wkr_old"})
+    response = door(api, {"worker_id": "wkr_old"})
     assert api.execute("SELECT count(*) FROM jobs WHERE status = 'queued'") == [(0,)]
     if door is _firing:
         assert api.execute("SELECT outcome, reason FROM schedule_firings") == [
             ("skipped", "worker wkr_old is deprecated")
         ]
     elif door is _operation:
-        assert isinstance(answer, TestResponse)
-        assert answer.get_json()["data"]["failed"] == 1
+        assert isinstance(response, TestResponse)
+        assert response.get_json()["data"]["failed"] == 1
     else:
-        assert isinstance(answer, TestResponse)
-        assert answer.status_code == 409
+        assert isinstance(response, TestResponse)
+        assert response.status_code == 409
 
 
 # Refusals are values --------------------------------------------------------------------------------------------------

@@ -203,9 +203,9 @@ def test_retention_keeps_an_output_of_a_graph_that_is_retried_while_it_deletes(g
     graphs.finish(jobs["b"], error="ValueError: no")
     graphs.api.execute(_PAUSE)
     deleting = threading.Thread(target=_in_own_session(graphs, lambda c: OldJobs(retention_days=0.0).delete(c, 100)))
-    answers = []
+    responses = []
     retrying = threading.Thread(
-        target=lambda: answers.append(graphs.api.post(f"{JOBS}/{jobs['b']}/retry", json={"from": "failed"}))
+        target=lambda: responses.append(graphs.api.post(f"{JOBS}/{jobs['b']}/retry", json={"from": "failed"}))
     )
     with graphs.api.database.transaction() as connection:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(42)")
@@ -216,12 +216,12 @@ def test_retention_keeps_an_output_of_a_graph_that_is_retried_while_it_deletes(g
         retrying.join(1.0)
     deleting.join(10)
     retrying.join(10)
-    (answer,) = answers
+    (response,) = responses
     graphs.wake()
-    if answer.status_code == 201:
-        assert graphs.show(answer.get_json()["data"]["id"])["input"] == {"x": 1}
+    if response.status_code == 201:
+        assert graphs.show(response.get_json()["data"]["id"])["input"] == {"x": 1}
     else:
-        assert (answer.status_code, jobs["a"] in answer.text) in ((409, True), (404, False))
+        assert (response.status_code, jobs["a"] in response.text) in ((409, True), (404, False))
 
 
 def _in_own_session(graphs: Graphs, act: Callable[[Connection], object]) -> Callable[[], None]:

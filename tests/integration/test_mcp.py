@@ -66,9 +66,9 @@ def test_an_older_client_begins_with_initialize_and_gets_the_end_of_a_job_in_its
 
 
 def test_a_request_without_a_caller_is_told_to_send_a_key(shared_api: Api) -> None:
-    answer = send(shared_api, "tools/list", headers=dict.fromkeys(HEADERS))
-    error = rpc_error(answer, 401, 401)
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    response = send(shared_api, "tools/list", headers=dict.fromkeys(HEADERS))
+    error = rpc_error(response, 401, 401)
+    assert response.headers["WWW-Authenticate"] == "Bearer"
     assert error["data"]["code"] == "unauthorized"
     assert shared_api.get("/mcp").status_code == 405
     assert shared_api.request("DELETE", "/mcp").status_code == 405
@@ -128,9 +128,9 @@ def test_a_call_counts_as_what_it_does(api_settings: Settings) -> None:
         assert found.headers["X-RateLimit-Limit"] == "2"
         task = {"taskId": found.get_json()["result"]["taskId"]}
         assert send(api, "tasks/cancel", task, knows_tasks=True).status_code == 200
-        answer = send(api, "tools/call", {"name": "open"}, knows_tasks=True)
-        assert rpc_error(answer, 429, 429)["data"]["code"] == "rate_limited"
-        assert int(answer.headers["Retry-After"]) > 0
+        response = send(api, "tools/call", {"name": "open"}, knows_tasks=True)
+        assert rpc_error(response, 429, 429)["data"]["code"] == "rate_limited"
+        assert int(response.headers["Retry-After"]) > 0
         assert send(api, "tasks/get", task, knows_tasks=True).headers["X-RateLimit-Limit"] == "4"
         assert send(api, "server/discover").status_code == 200
         assert send(api, "tools/list").status_code == 200
@@ -181,11 +181,11 @@ _NO_MESSAGES = (
 
 def test_a_message_that_is_none_is_refused_with_the_reason(shared_api: Api) -> None:
     for raw, status, code in _NO_MESSAGES:
-        answer = shared_api.post_raw(raw, "/mcp")
+        response = shared_api.post_raw(raw, "/mcp")
         if code is None:
-            assert answer.get_json()["result"] == {}
+            assert response.get_json()["result"] == {}
         else:
-            assert rpc_error(answer, status, code)["message"], raw[:100]
+            assert rpc_error(response, status, code)["message"], raw[:100]
 
 
 _HOSTILE = ("", "\0", "\ud800", "x" * 100_000, "../../keys", "job_x/cancel", "job_%2e%2e", 5, True, None, [], {})
@@ -209,17 +209,17 @@ def test_hostile_arguments_are_refused_by_name(shared_api: Api) -> None:
             *(("preview_schedule", name) for name in ("cron", "timezone", "count")),
             ("search_workers", "text"),
         ):
-            answer = send(shared_api, "tools/call", {"name": tool, "arguments": {argument: value}})
-            assert answer.status_code == 200, (tool, argument, value, answer.text)
+            response = send(shared_api, "tools/call", {"name": tool, "arguments": {argument: value}})
+            assert response.status_code == 200, (tool, argument, value, response.text)
         assert call(shared_api, "list_jobs", {"other": value})["isError"]
         assert call(shared_api, "create_schedule", {"worker_id": value, "cron": value, "timezone": value})["isError"]
-        answer = send(shared_api, "tools/call", {"name": "open", "arguments": {"text": value}}, knows_tasks=True)
-        assert answer.status_code == 200
+        response = send(shared_api, "tools/call", {"name": "open", "arguments": {"text": value}}, knows_tasks=True)
+        assert response.status_code == 200
     for method in ("tasks/get", "tasks/cancel", "tasks/update"):
         for value in ("\0", "../x", 5, None, {}):
             body = {"taskId": value, "inputResponses": {}}
-            answer = send(shared_api, method, body, knows_tasks=True, headers=_name(value))
-            rpc_error(answer, 200, -32602)
+            response = send(shared_api, method, body, knows_tasks=True, headers=_name(value))
+            rpc_error(response, 200, -32602)
 
 
 def _name(value: Any) -> dict[str, str]:

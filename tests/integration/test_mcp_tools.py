@@ -34,8 +34,8 @@ def test_a_job_is_a_task_from_its_trigger_to_its_end(api: Api) -> None:
     assert not {"result", "error"} & set(task)
     # Again, and an answer that nothing has asked for.
     assert result(api, "tasks/cancel", {"taskId": job["id"]}, knows_tasks=True)["resultType"] == "complete"
-    answer = {"taskId": job["id"], "inputResponses": {"name": {"action": "accept"}}}
-    assert result(api, "tasks/update", answer, knows_tasks=True)["resultType"] == "complete"
+    response = {"taskId": job["id"], "inputResponses": {"name": {"action": "accept"}}}
+    assert result(api, "tasks/update", response, knows_tasks=True)["resultType"] == "complete"
 
 
 def test_a_handlers_failure_is_a_completed_task_and_a_lost_process_a_failed_one(api: Api) -> None:

@@ -69,9 +69,9 @@ def _value(exposition: str, name: str, **labels: str) -> float:
 
 
 def scrape(api: Api) -> str:
-    answer = api.get("/metrics", headers={**SECRET, "x-internal-secret": None})
-    assert answer.status_code == 200, answer.text
-    return answer.text
+    response = api.get("/metrics", headers={**SECRET, "x-internal-secret": None})
+    assert response.status_code == 200, response.text
+    return response.text
 
 
 def populate(api: Api) -> None:
@@ -356,8 +356,8 @@ def _read_value(port: int, name: str, **labels: str) -> float:
 
 def _read(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+            return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
 

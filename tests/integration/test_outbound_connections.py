@@ -21,7 +21,7 @@ from harness.servers.peer import Peer, Serve, name_server, ok, read_request, ser
 
 __all__ = ["serve"]
 
-LOCAL = Limits(rules=ANY, connect_timeout_seconds=2, exchange_timeout_seconds=1, max_answer_bytes=1000)
+LOCAL = Limits(rules=ANY, connect_timeout_seconds=2, exchange_timeout_seconds=1, max_response_bytes=1000)
 
 
 @pytest.fixture

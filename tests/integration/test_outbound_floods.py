@@ -47,5 +47,5 @@ def test_a_server_that_sends_without_end_around_its_answer_is_cut_off(serve: Ser
 
 def test_a_body_in_many_small_chunks_is_whole(serve: Serve) -> None:
     chunks = b"".join(b"1\r\na\r\n" for _ in range(60_000))
-    answer = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
-    assert send("GET", serve(answering(answer)).url, limits=LOCAL).body == b"a" * 60_000
+    response = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    assert send("GET", serve(answering(response)).url, limits=LOCAL).body == b"a" * 60_000

@@ -31,10 +31,10 @@ LOCAL = Limits(rules=ANY, connect_timeout_seconds=2, exchange_timeout_seconds=2)
 def test_a_call_returns_status_headers_and_body(serve: Serve) -> None:
     received: list[bytes] = []
     peer = serve(answering(ok(b"hello", "X-Thing: a", "x-thing:  b ", "Content-Type: text/plain"), seen=received))
-    answer = send("post", f"{peer.url}/a/ü?b=c", headers={"X-Key": "k"}, body=b"payload", limits=LOCAL)
-    assert (answer.status, answer.body, answer.truncated) == (200, b"hello", False)
-    assert answer.headers["x-thing"] == "a, b"
-    assert 0 <= answer.elapsed_ms < 2000
+    response = send("post", f"{peer.url}/a/ü?b=c", headers={"X-Key": "k"}, body=b"payload", limits=LOCAL)
+    assert (response.status, response.body, response.truncated) == (200, b"hello", False)
+    assert response.headers["x-thing"] == "a, b"
+    assert 0 <= response.elapsed_ms < 2000
     head, _, body = received[0].partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     assert lines[0] == "POST /a/%C3%BC?b=c HTTP/1.1"
@@ -54,8 +54,8 @@ def test_a_header_of_the_caller_replaces_our_default(serve: Serve) -> None:
 def test_every_status_is_a_response_and_no_redirect_is_followed(serve: Serve, status: int) -> None:
     elsewhere = serve(answering(ok(b"secret")))
     peer = serve(answering(f"HTTP/1.1 {status} X\r\nLocation: {elsewhere.url}/\r\nContent-Length: 0\r\n\r\n".encode()))
-    answer = send("GET", peer.url, limits=LOCAL)
-    assert (answer.status, answer.body) == (status, b"")
+    response = send("GET", peer.url, limits=LOCAL)
+    assert (response.status, response.body) == (status, b"")
     assert elsewhere.connections == 0
 
 
@@ -70,32 +70,32 @@ def test_the_body_of_a_redirect_is_limited_like_any_other(serve: Serve) -> None:
             sock.sendall(bytes(100_000))
             sent += 100_000
 
-    answer = send("GET", serve(talk).url, limits=LOCAL)
-    assert (answer.status, len(answer.body), answer.truncated) == (302, 65_536, True)
+    response = send("GET", serve(talk).url, limits=LOCAL)
+    assert (response.status, len(response.body), response.truncated) == (302, 65_536, True)
     assert sent < 20_000_000
 
 
 def test_a_head_request_waits_for_no_body(serve: Serve) -> None:
-    answer = send("HEAD", serve(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")).url, limits=LOCAL)
-    assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "99")
+    response = send("HEAD", serve(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n")).url, limits=LOCAL)
+    assert (response.status, response.body, response.headers["content-length"]) == (200, b"", "99")
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000])
 def test_a_response_up_to_the_limit_is_whole(serve: Serve, size: int) -> None:
-    answer = send("GET", serve(answering(ok(b"x" * size))).url, limits=Limits(rules=ANY, max_answer_bytes=1000))
-    assert (len(answer.body), answer.truncated) == (size, False)
+    response = send("GET", serve(answering(ok(b"x" * size))).url, limits=Limits(rules=ANY, max_response_bytes=1000))
+    assert (len(response.body), response.truncated) == (size, False)
 
 
 def test_a_response_beyond_the_limit_is_marked_truncated(serve: Serve) -> None:
-    answer = send("GET", serve(answering(ok(b"x" * 1001))).url, limits=Limits(rules=ANY, max_answer_bytes=1000))
-    assert (len(answer.body), answer.truncated) == (1000, True)
+    response = send("GET", serve(answering(ok(b"x" * 1001))).url, limits=Limits(rules=ANY, max_response_bytes=1000))
+    assert (len(response.body), response.truncated) == (1000, True)
 
 
 def test_chunks_and_gzip_are_decoded_and_limited_after_decoding(serve: Serve) -> None:
     packed = gzip.compress(bytes(10_000_000))
     frame = b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed)
     peer = serve(answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n" + frame))
-    assert len(send("GET", peer.url, limits=Limits(rules=ANY, max_answer_bytes=10_000_000)).body) == 10_000_000
+    assert len(send("GET", peer.url, limits=Limits(rules=ANY, max_response_bytes=10_000_000)).body) == 10_000_000
     assert send("GET", peer.url, limits=LOCAL).truncated
 
 
@@ -108,7 +108,7 @@ def test_a_stream_is_read_while_it_is_received(serve: Serve) -> None:
         may_end.wait(60)
         sock.sendall(b"end")
 
-    with open_stream("GET", serve(talk).url, limits=Limits(rules=ANY, max_answer_bytes=10**9)) as stream:
+    with open_stream("GET", serve(talk).url, limits=Limits(rules=ANY, max_response_bytes=10**9)) as stream:
         chunks = stream.chunks()
         assert len(next(chunks)) == 65_536
         may_end.set()
@@ -228,7 +228,7 @@ def test_a_name_lookup_without_a_response_times_out(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"",
         b"SSH-2.0-OpenSSH_9.9\r\n",
@@ -243,9 +243,9 @@ def test_a_name_lookup_without_a_response_times_out(monkeypatch: pytest.MonkeyPa
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"abc" * 99, mtime=0)[:-9],
     ],
 )
-def test_a_response_that_breaks_off_or_is_not_http_fails_with_a_clear_error(serve: Serve, answer: bytes) -> None:
+def test_a_response_that_breaks_off_or_is_not_http_fails_with_a_clear_error(serve: Serve, response: bytes) -> None:
     with pytest.raises(OutboundFailed, match="could not be called") as failure:
-        send("GET", f"{serve(answering(answer)).url}/hunter2", limits=LOCAL)
+        send("GET", f"{serve(answering(response)).url}/hunter2", limits=LOCAL)
     assert "hunter2" not in str(failure.value)
 
 
@@ -334,8 +334,8 @@ def test_tls_sends_and_verifies_the_name_not_the_address(
     tls_port: int, our_authority: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name_server(monkeypatch, ["127.0.0.1"])
-    answer = send("GET", f"https://hooks.example.com:{tls_port}/", limits=LOCAL, tls=our_authority)
-    assert answer.body.decode() == f"hooks.example.com Host: hooks.example.com:{tls_port}"
+    response = send("GET", f"https://hooks.example.com:{tls_port}/", limits=LOCAL, tls=our_authority)
+    assert response.body.decode() == f"hooks.example.com Host: hooks.example.com:{tls_port}"
 
 
 def test_a_certificate_for_another_name_is_refused(

@@ -19,9 +19,9 @@ OTHER = {"x-tenant-id": "ten_other"}
 
 
 def _overview(api: Api, **rest: Any) -> dict[str, Any]:
-    answer = api.get("/v1/ava/overview", **rest)
-    assert answer.status_code == 200, answer.text
-    data: dict[str, Any] = answer.get_json()["data"]
+    response = api.get("/v1/ava/overview", **rest)
+    assert response.status_code == 200, response.text
+    data: dict[str, Any] = response.get_json()["data"]
     return data
 
 
@@ -189,8 +189,8 @@ def test_every_change_and_every_refusal_is_in_the_audit_trail(api: Api) -> None:
     api.post(f"/v1/ava/jobs/{job['id']}/cancel", headers={"x-user-id": "usr_other", "x-forwarded-for": "203.0.113.7"})
     api.post("/v1/ava/jobs", json={"worker_id": "wkr_open"}, headers={"x-platform-role": "tenant-user"})
     api.get(f"/v1/ava/jobs/{job['id']}")
-    answer = api.get("/v1/ava/audit")
-    entries = answer.get_json()["data"]
+    response = api.get("/v1/ava/audit")
+    entries = response.get_json()["data"]
     assert [(e["action"], e["status"], e["user_id"], e["role"]) for e in entries] == [
         ("jobs.trigger", 403, "usr_test", "tenant-user"),
         ("jobs.cancel", 200, "usr_other", "tenant-system-admin"),
@@ -198,7 +198,7 @@ def test_every_change_and_every_refusal_is_in_the_audit_trail(api: Api) -> None:
     ]
     assert [e["target"] for e in entries] == [None, job["id"], job["id"]]
     assert entries[1]["address"] == "127.0.0.1 for 203.0.113.7"
-    assert answer.get_json()["pagination"]["total"] == 3
+    assert response.get_json()["pagination"]["total"] == 3
     assert api.get("/v1/ava/audit", headers=OTHER).get_json()["data"] == []
 
 

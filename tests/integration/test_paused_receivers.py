@@ -176,8 +176,8 @@ def test_a_paused_hook_still_verifies_answers_handshakes_and_refuses_large_bodie
     error_of(hook.send(b"x" * (2**20 + 1)), 413, "payload_too_large")
     assert hook.send({"zen": "x"}, {"x-github-event": "ping"}).status_code == 200
     slack = Hook(api, "slack", worker_id="wkr_open", paused=True)
-    answer = slack.send({"type": "url_verification", "challenge": "3eZbrw1a"})
-    assert (answer.status_code, answer.data) == (200, b"3eZbrw1a")
+    response = slack.send({"type": "url_verification", "challenge": "3eZbrw1a"})
+    assert (response.status_code, response.data) == (200, b"3eZbrw1a")
     assert slack.send({"event_id": "1", "event": {"type": "a"}}).status_code == 200
     assert [(each["status"], each["response_status"]) for each in slack.deliveries()] == [("skipped", 200)]
     assert [each["status"] for each in hook.deliveries()] == ["refused", "refused"]

@@ -63,9 +63,9 @@ _BODIES: dict[str, Any] = {"trigger_job": _JOB, "trigger_many_jobs": {"jobs": [_
 def blind(api: Api) -> dict[str, str | None]:
     """The headers of a caller who does not see payloads."""
     body = {"name": "blind", "role": "tenant-system-admin", "payloads": False}
-    answer = api.post(KEYS, json=body)
-    assert answer.get_json()["data"]["payloads"] is False
-    return {**dict.fromkeys(HEADERS), "authorization": f"Bearer {answer.get_json()['data']['token']}"}
+    response = api.post(KEYS, json=body)
+    assert response.get_json()["data"]["payloads"] is False
+    return {**dict.fromkeys(HEADERS), "authorization": f"Bearer {response.get_json()['data']['token']}"}
 
 
 def _end(api: Api, user: str, status: str, **values: Any) -> str:
@@ -308,10 +308,10 @@ def test_a_key_of_the_role_worker_sees_the_inputs_that_it_claims(api: Api) -> No
 
 def test_a_session_of_a_key_without_payloads_has_none(api: Api, blind: dict[str, str | None]) -> None:
     job = api.trigger(input={"text": MARK})
-    answer = api.post("/v1/ava/session", headers=blind)
-    cookie = answer.headers["Set-Cookie"].partition(";")[0]
+    response = api.post("/v1/ava/session", headers=blind)
+    cookie = response.headers["Set-Cookie"].partition(";")[0]
     as_page = {**dict.fromkeys(HEADERS), "cookie": cookie, "sec-fetch-site": "same-origin"}
-    assert answer.get_json()["data"]["payloads"] is False
+    assert response.get_json()["data"]["payloads"] is False
     assert api.get(f"{JOBS}/{job['id']}", headers=as_page).get_json()["data"]["payload_hidden"] is True
 
 

@@ -95,9 +95,9 @@ def test_a_health_check_has_a_port_of_its_own_on_which_nothing_else_is_served(sy
     arguments = ("api", "--host", "127.0.0.1", "--port", str(system.port))
     system.api = system.spawn(*arguments, environ=environ, module="tests.integration.small_api")
     system.await_api()
-    answers = [_status_at(port, path, seconds=5) for path in ("/livez", "/readyz", "/metrics", JOBS, "/openapi.json")]
-    assert answers[:2] == [200, 200]
-    assert answers[3:] == [404, 404]
+    responses = [_status_at(port, path, seconds=5) for path in ("/livez", "/readyz", "/metrics", JOBS, "/openapi.json")]
+    assert responses[:2] == [200, 200]
+    assert responses[3:] == [404, 404]
     with contextlib.ExitStack() as stack:
         for _ in range(40):
             stack.enter_context(_request(system, "ten_a"))

@@ -36,18 +36,18 @@ def replicated() -> Iterator[tuple[Api, Standby]]:
 
 
 def test_without_a_synchronous_standby_nothing_is_stored(api: Api) -> None:
-    answer = api.post(JOBS, json=BODY, headers=REPLICATED)
-    assert "synchronous_standby_names is empty" in error_of(answer, 503, "unavailable")["message"]
-    assert answer.headers["Retry-After"]
+    response = api.post(JOBS, json=BODY, headers=REPLICATED)
+    assert "synchronous_standby_names is empty" in error_of(response, 503, "unavailable")["message"]
+    assert response.headers["Retry-After"]
     assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
 
 
 @pytest.mark.parametrize(("path", "durability"), [(JOBS, "local"), (JOBS, ""), (f"{JOBS}/cancel", "replicated")])
 def test_what_cannot_be_promised_is_refused_by_name(api: Api, path: str, durability: str) -> None:
-    answer = api.post(
+    response = api.post(
         path, json=BODY if path == JOBS else {"filter": {"status": "queued"}}, headers={"Durability": durability}
     )
-    assert list(wrong_fields(answer, 400)) == ["durability"]
+    assert list(wrong_fields(response, 400)) == ["durability"]
 
 
 def test_the_standby_has_the_jobs_before_the_response(replicated: tuple[Api, Standby]) -> None:
@@ -57,9 +57,9 @@ def test_the_standby_has_the_jobs_before_the_response(replicated: tuple[Api, Sta
     assert api.post(f"{JOBS}/{job_id}/cancel").status_code == 200
     again = api.post(f"{JOBS}/{job_id}/retry", headers={**REPLICATED, "Idempotency-Key": "one"})
     bulk = api.post(f"{JOBS}/bulk", json={"jobs": [BODY] * 3}, headers=REPLICATED)
-    for answer in (first, again, bulk):
-        assert answer.status_code == 201, answer.text
-        assert answer.headers["Durability"] == "replicated"
+    for response in (first, again, bulk):
+        assert response.status_code == 201, response.text
+        assert response.headers["Durability"] == "replicated"
     records = [first.get_json()["data"], again.get_json()["data"], *bulk.get_json()["data"]]
     assert all(standby.find(record["id"]) for record in records)
     assert "Durability" not in api.post(JOBS, json=BODY).headers
@@ -73,14 +73,14 @@ def test_a_standby_that_vanishes_meanwhile_is_no_success_until_it_is_back(
     headers = {**REPLICATED, "Idempotency-Key": "vanished"}
     with standby.frozen():
         for _ in range(2):
-            answer = api.post(JOBS, json=BODY, headers=headers)
-            assert "no synchronous standby has applied them" in error_of(answer, 503, "unavailable")["message"]
-            assert "Durability" not in answer.headers
+            response = api.post(JOBS, json=BODY, headers=headers)
+            assert "no synchronous standby has applied them" in error_of(response, 503, "unavailable")["message"]
+            assert "Durability" not in response.headers
     monkeypatch.setattr(Replication, "max_seconds", 30.0)
-    answer = api.post(JOBS, json=BODY, headers=headers)
-    assert (answer.status_code, answer.headers["Durability"]) == (201, "replicated")
-    assert answer.headers["Idempotent-Replayed"] == "true"
-    assert standby.find(answer.get_json()["data"]["id"])
+    response = api.post(JOBS, json=BODY, headers=headers)
+    assert (response.status_code, response.headers["Durability"]) == (201, "replicated")
+    assert response.headers["Idempotent-Replayed"] == "true"
+    assert standby.find(response.get_json()["data"]["id"])
 
 
 def test_jobs_that_a_promotion_lost_are_not_confirmed(

@@ -54,23 +54,23 @@ def reading(read_settings: Settings) -> Iterator[Api]:
 
 
 def _trigger(api: Api) -> str:
-    answer = api.post(JOBS, json={"worker_id": "wkr_open"})
-    assert answer.status_code == 201
-    return str(answer.json["data"]["id"])
+    response = api.post(JOBS, json={"worker_id": "wkr_open"})
+    assert response.status_code == 201
+    return str(response.json["data"]["id"])
 
 
 def _is_of_standby(api: Api, path: str = JOBS) -> bool:
-    answer = api.get(path)
-    assert answer.status_code == 200, answer.text
-    return operations.LAG_HEADER in answer.headers
+    response = api.get(path)
+    assert response.status_code == 200, response.text
+    return operations.LAG_HEADER in response.headers
 
 
 def test_a_job_just_made_is_in_the_list_of_the_standby(reading: Api) -> None:
     for _ in range(20):
         job_id = _trigger(reading)
-        answer = reading.get(JOBS)
-        assert answer.json["data"][0]["id"] == job_id
-        assert int(answer.headers[operations.LAG_HEADER]) < 5000
+        response = reading.get(JOBS)
+        assert response.json["data"][0]["id"] == job_id
+        assert int(response.headers[operations.LAG_HEADER]) < 5000
     assert not _is_of_standby(reading, f"{JOBS}/{job_id}")
 
 
@@ -83,17 +83,17 @@ def test_every_route_that_may_read_there_does(reading: Api) -> None:
             paths.add(rule.rule.replace("<job:job_id>", job_id))
     assert {f"{JOBS}/{job_id}/logs", "/v1/ava/analytics", "/v1/ava/overview", "/v1/ava/queues"} <= paths
     for path in sorted(paths):
-        answer = reading.get(path, headers={"x-platform-role": "platform-system-admin"})
-        assert (answer.status_code, operations.LAG_HEADER in answer.headers) == (200, True), path
+        response = reading.get(path, headers={"x-platform-role": "platform-system-admin"})
+        assert (response.status_code, operations.LAG_HEADER in response.headers) == (200, True), path
 
 
 def test_a_standby_that_is_behind_is_not_read(read_settings: Settings, standby: Standby) -> None:
     with Api.running(replace(read_settings, replica_max_lag_ms=50)) as api:
         with standby.paused():
             job_id = _trigger(api)
-            answer = api.get(JOBS)
-            assert answer.json["data"][0]["id"] == job_id
-            assert operations.LAG_HEADER not in answer.headers
+            response = api.get(JOBS)
+            assert response.json["data"][0]["id"] == job_id
+            assert operations.LAG_HEADER not in response.headers
         wait_until(lambda: _is_of_standby(api), what="the standby is read again")
 
 

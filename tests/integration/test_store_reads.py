@@ -56,10 +56,10 @@ def test_queued_jobs_of_one_worker_are_counted_up_to_a_limit(api: Api, monkeypat
 
 
 def test_created_at_is_the_time_in_the_id(api: Api) -> None:
-    answer = api.post(
+    response = api.post(
         "/v1/ava/jobs/bulk", json={"jobs": [{"worker_id": "wkr_open", "input": {"n": n}} for n in range(50)]}
     )
-    records = answer.get_json()["data"]
+    records = response.get_json()["data"]
     assert [record["input"]["n"] for record in records] == list(range(50))
     assert [record["id"] for record in records] == sorted(record["id"] for record in records)
     differing = (
@@ -85,9 +85,9 @@ def test_lines_of_a_level_are_found_after_any_cursor(api: Api) -> None:
         path = f"/v1/ava/jobs/{job['id']}/logs?limit=7" + (f"&filter[level]={level}" if level else "")
         found: list[str] = []
         cursor = ""
-        while lines := (answer := api.get(path + cursor).get_json())["data"]["logs"]:
+        while lines := (response := api.get(path + cursor).get_json())["data"]["logs"]:
             found += [line["msg"] for line in lines]
-            cursor = f"&after={answer['pagination']['next_cursor']}"
+            cursor = f"&after={response['pagination']['next_cursor']}"
         assert found == [str(n) for n in range(100) if level in (None, levels[n % 4])]
 
 

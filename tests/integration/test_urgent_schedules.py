@@ -38,9 +38,9 @@ class Platform:
 
     def create(self, headers: Mapping[str, str | None], **fields: Any) -> str:
         """Create a schedule that must be accepted. Returns its id."""
-        answer = self.api.post(SCHEDULES, json={**MINUTELY, **fields}, headers=headers)
-        assert answer.status_code == 201, answer.text
-        return str(answer.get_json()["data"]["id"])
+        response = self.api.post(SCHEDULES, json={**MINUTELY, **fields}, headers=headers)
+        assert response.status_code == 201, response.text
+        return str(response.get_json()["data"]["id"])
 
     def create_before_the_limit(self, **fields: Any) -> str:
         """A role of a tenant creates a schedule while all priorities are allowed. Returns its id."""
@@ -75,8 +75,8 @@ def platform(api_settings: Settings) -> Iterator[Platform]:
 
 
 def test_a_role_of_a_tenant_creates_no_schedule_that_is_too_urgent(platform: Platform) -> None:
-    answer = platform.api.post(SCHEDULES, json={**MINUTELY, "priority": 2}, headers=TENANT)
-    assert wrong_fields(answer) == {"priority": [REASON]}
+    response = platform.api.post(SCHEDULES, json={**MINUTELY, "priority": 2}, headers=TENANT)
+    assert wrong_fields(response) == {"priority": [REASON]}
     assert platform.fire(platform.create(TENANT, priority=3)) == [3]
     assert platform.fire(platform.create(OPERATOR, priority=1)) == [1]
 
@@ -127,8 +127,8 @@ def test_the_limit_of_the_tenant_itself_holds_for_schedules_of_the_platform_too(
 def test_a_run_now_by_a_role_of_a_tenant_is_within_the_limit(platform: Platform) -> None:
     for schedule in (platform.create(OPERATOR, priority=1), platform.create_before_the_limit(priority=1)):
         for headers, expected in ((TENANT, 3), (OPERATOR, 1)):
-            answer = platform.api.post(f"{SCHEDULES}/{schedule}/run", headers=headers)
-            assert (answer.status_code, answer.get_json()["data"]["priority"]) == (201, expected)
+            response = platform.api.post(f"{SCHEDULES}/{schedule}/run", headers=headers)
+            assert (response.status_code, response.get_json()["data"]["priority"]) == (201, expected)
 
 
 def test_a_declared_schedule_is_within_the_limit(api_settings: Settings) -> None:

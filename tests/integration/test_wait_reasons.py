@@ -69,9 +69,9 @@ def _wait_for_each(graphs: Graphs) -> dict[str, str]:
 
 
 def _ids(api: Api, query: str) -> list[str]:
-    answer = api.get(f"{JOBS}?{query}").get_json()
-    assert answer["pagination"]["total"] == len(answer["data"])
-    return [job["id"] for job in answer["data"]]
+    response = api.get(f"{JOBS}?{query}").get_json()
+    assert response["pagination"]["total"] == len(response["data"])
+    return [job["id"] for job in response["data"]]
 
 
 def test_each_reason_is_in_the_record_and_finds_its_job(graphs: Graphs) -> None:

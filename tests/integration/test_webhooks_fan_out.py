@@ -212,14 +212,14 @@ def test_a_tenant_has_at_most_a_hundred_webhooks(api: Api) -> None:
     _copy_endpoints(api, "ten_test", 98)
     body = {"url": "https://example.com/", "events": ["ava.job.queued"], "secret": SECRET}
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: api.post("/v1/webhooks", json=body), range(4)))
-    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
-    full = next(answer for answer in answers if answer.status_code == 409)
+        responses = list(pool.map(lambda _: api.post("/v1/webhooks", json=body), range(4)))
+    assert sorted(response.status_code for response in responses) == [201, 409, 409, 409]
+    full = next(response for response in responses if response.status_code == 409)
     assert "(limit webhooks)" in error_of(full, 409, "resource_conflict")["message"]
     used = {limit["name"]: limit["used"] for limit in api.get("/v1/ava/limits?per_page=100").get_json()["data"]}
     assert used["webhooks"] == 100
     # One that is deleted makes room, and another tenant has its own.
-    webhook_id = next(answer for answer in answers if answer.status_code == 201).get_json()["data"]["id"]
+    webhook_id = next(response for response in responses if response.status_code == 201).get_json()["data"]["id"]
     assert api.request("DELETE", f"/v1/webhooks/{webhook_id}").status_code == 200
     _subscribe(api)
     _subscribe(api, headers=OTHER)

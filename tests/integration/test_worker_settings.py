@@ -48,9 +48,9 @@ def _announce(api: Api, schema: dict[str, Any] | None, **fields: Any) -> None:
 
 
 def _patch(api: Api, body: dict[str, Any], **rest: Any) -> dict[str, Any]:
-    answer = api.request("PATCH", WORKER, json=body, **rest)
-    assert answer.status_code == 200, answer.text
-    record: dict[str, Any] = answer.get_json()["data"]
+    response = api.request("PATCH", WORKER, json=body, **rest)
+    assert response.status_code == 200, response.text
+    record: dict[str, Any] = response.get_json()["data"]
     return record
 
 
@@ -159,8 +159,8 @@ def test_a_wrong_limit_of_a_worker_is_named(shared_api: Api, field: str, value: 
     assert field in wrong_fields(shared_api.request("PATCH", WORKER, json=body, headers=OPERATOR))
     # Only the platform sets it.
     right = {"max_running": 1, "rate": "1/minute"}[field]
-    answer = shared_api.request("PATCH", WORKER, json={field: right}, headers=OPERATOR)
-    assert "scope" in wrong_fields(answer)[field][0]
+    response = shared_api.request("PATCH", WORKER, json={field: right}, headers=OPERATOR)
+    assert "scope" in wrong_fields(response)[field][0]
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_entries_add_up_to_no_more_than_the_limit(fresh_api: Api) -> None:
     _announce(fresh_api, None)
     for part in range(2):
         _patch(fresh_api, {"config": {f"K{part}_{n}": "x" for n in range(50)}})
-    answer = fresh_api.request("PATCH", WORKER, json={"config": {"ONE_MORE": "x"}})
-    assert "worker_entries" in error_of(answer, 422, "validation_error")["message"]
+    response = fresh_api.request("PATCH", WORKER, json={"config": {"ONE_MORE": "x"}})
+    assert "worker_entries" in error_of(response, 422, "validation_error")["message"]
 
 
 def test_a_secret_is_sealed_for_its_tenant_shown_as_a_name_and_audited_without_its_value(
@@ -242,9 +242,9 @@ def test_the_list_takes_filters(api: Api) -> None:
         "q=op": ["wkr_open"],
         "q=%25": [],
     }.items():
-        answer = api.get(f"/v1/ava/workers?{query}").get_json()
-        assert [worker["id"] for worker in answer["data"]] == ids, query
-        assert answer["pagination"]["total"] == len(ids), query
+        response = api.get(f"/v1/ava/workers?{query}").get_json()
+        assert [worker["id"] for worker in response["data"]] == ids, query
+        assert response["pagination"]["total"] == len(ids), query
 
 
 def test_a_paused_worker_accepts_jobs_that_wait_and_why_says_who_paused_it(fresh_api: Api) -> None:
@@ -267,8 +267,8 @@ def test_an_input_that_does_not_match_is_refused_before_anything_is_stored(fresh
     api = fresh_api
     _announce(api, NOTIFY)
     assert api.get(WORKER).get_json()["data"]["input_schema"] == NOTIFY
-    answer = api.post(JOBS, json={"worker_id": "wkr_open", "input": {"channel": "ops", "x": 1}})
-    assert set(wrong_fields(answer)) == {"input.channel", "input.x"}
+    response = api.post(JOBS, json={"worker_id": "wkr_open", "input": {"channel": "ops", "x": 1}})
+    assert set(wrong_fields(response)) == {"input.channel", "input.x"}
     good = {"worker_id": "wkr_open", "input": {"channel": "#ops"}}
     bulk = {"jobs": [good, {"worker_id": "wkr_paused"}, {**good, "input": {}}]}
     error = error_of(api.post(f"{JOBS}/bulk", json=bulk), 422, "validation_error")

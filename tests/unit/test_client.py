@@ -57,8 +57,8 @@ def test_a_number_that_json_does_not_have_is_refused_and_not_sent_again() -> Non
 def test_a_trigger_asks_for_a_replicated_job_by_a_header(is_replicated: bool) -> None:
     seen: list[bytes] = []
     # It says that it closes the connection, because the second request could still be sent on one that it is closing.
-    answer = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
-    server = Peer(answering(answer, seen=seen))
+    response = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+    server = Peer(answering(response, seen=seen))
     try:
         with Client(server.url, secret="x", tenant="ten_x", user="usr_x", retries=0) as client:
             for trigger in (client.jobs.trigger, lambda _, **options: client.jobs.trigger_many([], **options)):

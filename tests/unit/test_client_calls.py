@@ -65,9 +65,9 @@ def test_an_api_that_is_not_there_is_one_clear_error_for_an_awaited_call() -> No
 
 def test_both_clients_send_the_same_request() -> None:
     seen: list[bytes] = []
-    answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 66\r\n\r\n"
+    response = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 66\r\n\r\n"
     body = b'{"data":[],"pagination":{"has_more":false,"next_cursor":null}}    '
-    server = Peer(answering(answer + body, seen=seen))
+    server = Peer(answering(response + body, seen=seen))
     given = {"worker_id": "wkr_ä b", "tags": {"a&b": "c"}, "root": True, "input": {"n": 1.5}}
 
     async def run() -> None:
@@ -88,8 +88,8 @@ def test_both_clients_send_the_same_request() -> None:
 
 def test_a_test_event_is_sent_once_and_an_idempotent_call_is_sent_again() -> None:
     seen: list[bytes] = []
-    answer = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 0\r\nContent-Length: 2\r\n\r\n{}"
-    server = Peer(answering(answer, seen=seen))
+    response = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 0\r\nContent-Length: 2\r\n\r\n{}"
+    server = Peer(answering(response, seen=seen))
     try:
         with Client(server.url, api_key="ava_00.none", retries=2) as client:
             for call in (client.hooks.test, client.webhooks.test, client.errors.resolve):

@@ -92,7 +92,7 @@ def test_a_large_csv_is_summed_up_in_bounded_memory_with_progress(
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "sentence"),
+    ("response", "kind", "sentence"),
     [
         (b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n", ValueError, "answered 404; it must answer 200 with the CSV"),
         (b"HTTP/1.1 302 X\r\nContent-Length: 0\r\n\r\n", ValueError, "answered 302, a redirect; give the address"),
@@ -104,10 +104,10 @@ def test_a_large_csv_is_summed_up_in_bounded_memory_with_progress(
     ],
 )
 def test_an_answer_that_is_no_csv_fails_with_a_sentence_that_helps(
-    serve: Serve, answer: bytes, kind: type[Exception], sentence: str
+    serve: Serve, response: bytes, kind: type[Exception], sentence: str
 ) -> None:
     with pytest.raises(kind) as error:
-        csv_summary({"url": f"{serve(answering(answer)).url}/hunter2"}, Run().env)
+        csv_summary({"url": f"{serve(answering(response)).url}/hunter2"}, Run().env)
     assert sentence in str(error.value)
     assert "hunter2" not in str(error.value)
 

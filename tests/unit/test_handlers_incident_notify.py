@@ -116,7 +116,7 @@ def test_a_slack_that_refuses_fails_the_job_with_what_it_said(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"HTTP/1.1 404 X\r\nContent-Length: 2\r\n\r\n{}",
         ok(b"not json"),
@@ -126,11 +126,11 @@ def test_a_slack_that_refuses_fails_the_job_with_what_it_said(
         ok(b"\xff\xfe"),
     ],
 )
-def test_an_incident_that_cannot_be_fetched_fails_the_job_and_sends_nothing(serve: Serve, answer: bytes) -> None:
+def test_an_incident_that_cannot_be_fetched_fails_the_job_and_sends_nothing(serve: Serve, response: bytes) -> None:
     slack = serve(answering(ok(b"ok")))
     run = Run(SLACK_WEBHOOK_URL=slack.url)
     with pytest.raises(OutboundFailed, match="The incident's URL"):
-        incident_notify(PAGE | {"incident_url": serve(answering(answer)).url}, run.env)
+        incident_notify(PAGE | {"incident_url": serve(answering(response)).url}, run.env)
     assert slack.connections == 0
 
 

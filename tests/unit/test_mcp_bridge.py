@@ -17,5 +17,5 @@ def test_a_line_that_is_no_message_is_answered_with_a_parse_error_and_the_next_o
     answers = io.BytesIO()
     # No line of these reaches the API.
     _Bridge(cast(Client, None), io.BytesIO(line + b"\n" + b"{\n"), answers).run()
-    found: list[dict[str, Any]] = [json.loads(answer) for answer in answers.getvalue().splitlines()]
-    assert [answer["error"]["code"] for answer in found] == [-32700, -32700]
+    found: list[dict[str, Any]] = [json.loads(response) for response in answers.getvalue().splitlines()]
+    assert [response["error"]["code"] for response in found] == [-32700, -32700]

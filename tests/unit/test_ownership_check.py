@@ -34,11 +34,11 @@ class _Answers:
         self.database = SimpleNamespace(forget_silence=lambda: None)
 
     def owns_job(self, _run: Run) -> bool:
-        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        response = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         self.asked.set()
-        if answer is None:
+        if response is None:
             raise DatabaseUnavailable
-        return answer
+        return response
 
 
 @pytest.fixture
@@ -120,10 +120,10 @@ def test_a_thawed_run_that_gets_no_answer_can_be_stopped(child: Child) -> None:
 def test_an_answer_from_before_a_second_freeze_does_not_count(child: Child) -> None:
     class FrozenAgain(_Answers):
         def owns_job(self, run: Run) -> bool:
-            answer = super().owns_job(run)
-            if answer:
+            response = super().owns_job(run)
+            if response:
                 os.kill(os.getpid(), signal.SIGCONT)
-            return answer
+            return response
 
     run, effects = _thaw_during_handler(child, FrozenAgain(True, False))
     assert (run.stopped_for, effects) == (Stop.LOST, ["before"])

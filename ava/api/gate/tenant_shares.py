@@ -111,7 +111,7 @@ class Shares:
     #: Bodies that clients have not sent yet.
     pending_bodies: TenantShares
     #: Bytes of large responses that are being sent.
-    answers: TenantShares
+    responses: TenantShares
     streams: TenantShares
     waits: TenantShares
     claims: TenantShares
@@ -129,7 +129,7 @@ def make_shares(settings: Settings) -> Shares:
             limits.LARGE_REQUESTS, limits.LARGE_REQUESTS.of(settings), wait_seconds=_TURN_SECONDS
         ),
         pending_bodies=TenantShares(limits.TENANT_PENDING_BODIES, limits.TENANT_PENDING_BODIES.of(settings)),
-        answers=TenantShares(limits.RESPONSES_IN_FLIGHT_BYTES, limits.RESPONSES_IN_FLIGHT_BYTES.of(settings)),
+        responses=TenantShares(limits.RESPONSES_IN_FLIGHT_BYTES, limits.RESPONSES_IN_FLIGHT_BYTES.of(settings)),
         streams=TenantShares(limits.TENANT_STREAMS, limits.TENANT_STREAMS.of(settings)),
         claims=TenantShares(limits.WAITING_CLAIMS, limits.WAITING_CLAIMS.of(settings)),
         waits=TenantShares(limits.TENANT_WAITS, limits.TENANT_WAITS.of(settings)),

@@ -39,7 +39,7 @@ def with_share(response: Response, *, is_write: bool) -> Response:
     Otherwise a client that requests much and reads nothing would fill this process.
     """
     if not response.is_streamed and (size := response.content_length or 0) > LARGE_BYTES:
-        share = _ResponseShare(context().shares.answers, owner_of_shares(), size, is_write)
+        share = _ResponseShare(context().shares.responses, owner_of_shares(), size, is_write)
         response.call_on_close(share.release)
     return response
 

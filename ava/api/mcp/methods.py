@@ -37,7 +37,7 @@ _OF_INPUT = re.compile(r"^input\.", re.MULTILINE)
 _Method = Callable[[McpMessage], dict[str, Any]]
 
 
-def answer(message: McpMessage) -> dict[str, Any]:
+def respond(message: McpMessage) -> dict[str, Any]:
     """Return the result of a request. Raises `RpcError`, and `RequestError` if a read of the API is refused."""
     found = (_MODERN if message.is_modern else _LEGACY).get(message.method)
     if found is None:

@@ -122,12 +122,12 @@ def _list(
         raise rest_calls.Refused(f"limit: it must be from 1 to {_MAX_PER_PAGE}.", status=422)
     query = {**_query(arguments, parameters), **(fixed or {})}
     while True:
-        answer = rest_calls.ask("GET", path, query={**query, "per_page": str(limit)})
-        found = [each if fields is None else {field: each[field] for field in fields} for each in answer.data]
+        response = rest_calls.ask("GET", path, query={**query, "per_page": str(limit)})
+        found = [each if fields is None else {field: each[field] for field in fields} for each in response.data]
         limit = content.count_fitting(found)
         # The cursor of a smaller page leads to the records that did not fit.
         if limit == len(found):
-            return {name: found, "next_cursor": answer.pagination.get("next_cursor")}
+            return {name: found, "next_cursor": response.pagination.get("next_cursor")}
 
 
 def _list_jobs(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
@@ -155,13 +155,13 @@ def _get_logs(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
     query = _query(arguments, {"level": "filter[level]", "before": "before", "text": "q"})
     size, wanted = "limit" if "before" in query else "tail", lines
     while True:
-        answer = rest_calls.ask("GET", f"/v1/ava/jobs/{job_id}/logs", query={**query, size: str(wanted)})
-        found = [content.short_line(line) for line in answer.data["logs"]]
+        response = rest_calls.ask("GET", f"/v1/ava/jobs/{job_id}/logs", query={**query, size: str(wanted)})
+        found = [content.short_line(line) for line in response.data["logs"]]
         wanted = content.count_fitting(found[::-1])
         # As in a list: the cursor of a smaller page leads to the lines that did not fit.
         if wanted == len(found):
             break
-    log = {**answer.data, "logs": found, "previous_cursor": answer.pagination.get("previous_cursor")}
+    log = {**response.data, "logs": found, "previous_cursor": response.pagination.get("previous_cursor")}
     if cut := content.lines_left_out(found, lines, has_more=log["previous_cursor"] is not None):
         log["cut"] = cut
     return content.of_data(log, about=f"the log of job {job_id}", job_id=job_id)

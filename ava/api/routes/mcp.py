@@ -36,13 +36,13 @@ def serve() -> Response:
         if message.is_notification:
             rate_limits.count()
             return Response(status=202)
-        result = methods.answer(message)
+        result = methods.respond(message)
     except (RpcError, RequestError) as error:
         if not rest_calls.has_asked() and not isinstance(error, TooMany):
             rate_limits.count()
         raise error
-    answer = {"jsonrpc": "2.0", "id": message.id, "result": result}
-    body = rest_calls.outside_loop(lambda: json.dumps(answer, separators=(",", ":")))
+    envelope = {"jsonrpc": "2.0", "id": message.id, "result": result}
+    body = rest_calls.outside_loop(lambda: json.dumps(envelope, separators=(",", ":")))
     response = responses.as_json(f"{body}\n")
     response.headers.update(g.get("mcp_headers", {}))
     return responses.with_share(response, is_write=message.method == "tools/call")
@@ -102,11 +102,11 @@ def _failure(
     status: int, code: int, message: str, data: Mapping[str, Any] | None, headers: Mapping[str, str]
 ) -> Response:
     error: dict[str, Any] = {"code": code, "message": message}
-    answer: dict[str, Any] = {"jsonrpc": "2.0"}
+    envelope: dict[str, Any] = {"jsonrpc": "2.0"}
     if (id_ := rpc_messages.id_of_request()) is not None:
-        answer["id"] = id_
-    answer["error"] = error if data is None else {**error, "data": data}
-    response = responses.as_json(json.dumps(answer, separators=(",", ":")) + "\n", status)
+        envelope["id"] = id_
+    envelope["error"] = error if data is None else {**error, "data": data}
+    response = responses.as_json(json.dumps(envelope, separators=(",", ":")) + "\n", status)
     response.headers.update({**g.get("mcp_headers", {}), **headers})
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"

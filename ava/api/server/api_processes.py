@@ -85,11 +85,11 @@ def _require_own_broker(settings: Settings) -> None:
     if not (pid := os.fork()):
         _report_refusal(settings, own_id, writer)
     os.close(writer)
-    with open(reader, "rb") as answer:
-        has_answered, _, _ = select.select([answer], [], [], _BROKER_SECONDS)
+    with open(reader, "rb") as report:
+        has_answered, _, _ = select.select([report], [], [], _BROKER_SECONDS)
         if not has_answered:
             os.kill(pid, signal.SIGKILL)
-        refusal = answer.read().decode()
+        refusal = report.read().decode()
     os.waitpid(pid, 0)
     if refusal:
         raise StartError(refusal)

@@ -41,10 +41,10 @@ def mcp(client: Client) -> None:
 class _Bridge:
     """Sends one client's lines, each in its own thread, and writes each response when it arrives."""
 
-    def __init__(self, client: Client, lines: BinaryIO, answers: BinaryIO) -> None:
+    def __init__(self, client: Client, lines: BinaryIO, output: BinaryIO) -> None:
         self._client = client
         self._lines = lines
-        self._answers = answers
+        self._output = output
         self._writing = threading.Lock()
         self._permits = threading.Semaphore(_MAX_AT_ONCE)
         #: The version that an older client and the API agreed on in `initialize`.
@@ -66,11 +66,11 @@ class _Bridge:
 
     def _serve(self, line: bytes) -> None:
         try:
-            self._answer(line)
+            self._respond(line)
         finally:
             self._permits.release()
 
-    def _answer(self, line: bytes) -> None:
+    def _respond(self, line: bytes) -> None:
         try:
             message = json.loads(line)
         except (ValueError, RecursionError):
@@ -109,8 +109,8 @@ class _Bridge:
         }
         headers |= {name: _header(value) for name, value in named.items() if isinstance(value, str)}
         try:
-            answer = self._client.mcp.send(line, headers)
-            found = json.loads(answer or b"{}")
+            response = self._client.mcp.send(line, headers)
+            found = json.loads(response or b"{}")
         except ClientError as error:
             return _error(_INTERNAL_ERROR, str(error))
         except ValueError:
@@ -121,8 +121,8 @@ class _Bridge:
 
     def _write(self, message: Mapping[str, Any]) -> None:
         with self._writing:
-            self._answers.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
-            self._answers.flush()
+            self._output.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+            self._output.flush()
 
 
 def _header(value: str) -> str:

@@ -94,10 +94,10 @@ def _run_example(system: System) -> dict[str, Any]:
         session.trust_env = False
         session.headers.update(example.headers(system.secret))
         click.echo(f"\n$ {example.curl(system.url, system.secret)}\n")
-        answer = session.post(f"{system.url}/v1/ava/jobs", json=example.EXAMPLE, timeout=10)
-        click.echo(f"{answer.status_code} {printing.clean(answer.reason)}\n{_as_json(answer.json())}\n")
-        answer.raise_for_status()
-        record = _follow(system, session, f"{system.url}/v1/ava/jobs/{answer.json()['data']['id']}")
+        response = session.post(f"{system.url}/v1/ava/jobs", json=example.EXAMPLE, timeout=10)
+        click.echo(f"{response.status_code} {printing.clean(response.reason)}\n{_as_json(response.json())}\n")
+        response.raise_for_status()
+        record = _follow(system, session, f"{system.url}/v1/ava/jobs/{response.json()['data']['id']}")
     click.echo(f"\n{_as_json(record)}")
     return record
 

@@ -81,7 +81,7 @@ class LoopWatch(threading.Thread):
         question = self._question
         if question is None:
             self._question = _Question(asked_at=now)
-            self._loop.call_soon_threadsafe(self._answer, now)
+            self._loop.call_soon_threadsafe(self._respond, now)
             return
         if passed > _FREEZE_SECONDS:
             question.asked_at, question.suspect = now, None
@@ -100,7 +100,7 @@ class LoopWatch(threading.Thread):
         if question.is_blocked:
             self._stop_clocks(passed, question.blocker)
 
-    def _answer(self, asked_at: float) -> None:
+    def _respond(self, asked_at: float) -> None:
         SLOT_LOOP_LAG_SECONDS.set(time.monotonic() - asked_at)
         self._question = None
 

@@ -106,9 +106,9 @@ class Receiving:
         except BodyTooLarge:
             self._refuse(opened.hook, request, address, error := PayloadTooLarge(_TOO_LARGE))
             raise error from None
-        answer = verification.handshake_response(opened.hook.verifier, read)
-        if answer is not None:
-            return Receipt(handshake=answer)
+        handshake = verification.handshake_response(opened.hook.verifier, read)
+        if handshake is not None:
+            return Receipt(handshake=handshake)
         arrival = make_arrival(opened.hook, read, address)
         try:
             with self._database.transaction() as connection:

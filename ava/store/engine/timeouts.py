@@ -110,14 +110,14 @@ def _install(wait: Wait) -> None:
         while (state := connection.poll()) != extensions.POLL_OK:
             seconds = max(0.0, deadline - time.monotonic()) if is_connecting else _SILENCE_SECONDS
             if not wait(connection.fileno(), state == extensions.POLL_READ, seconds) and (
-                is_connecting or not _answers(connection.info.host, connection.info.port)
+                is_connecting or not _is_reachable(connection.info.host, connection.info.port)
             ):
                 raise psycopg2.OperationalError("PostgreSQL does not respond")
 
     extensions.set_wait_callback(wait_for)
 
 
-def _answers(host: str, port: int) -> bool:
+def _is_reachable(host: str, port: int) -> bool:
     """Return True if the server answers an SSLRequest."""
     try:
         with _connect(host, port) as sock:
