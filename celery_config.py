@@ -51,7 +51,7 @@ worker_pool = "ava.node.celery_internals.pool:JobPool"
 worker_consumer = "ava.node.celery_internals.consumer:JobConsumer"
 
 # Off until Flower or `celery events` asks for them (`enable_events`), because they are a tenth of the work of a node's
-# parent. The texts of the arguments are the job's id, run and worker, never its payload.
+# parent. The arguments are shown as the job's id, run and worker, never as its payload.
 worker_send_task_events = False
 task_send_sent_event = False
 task_track_started = False

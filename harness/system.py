@@ -250,7 +250,7 @@ class System:
         return lines
 
     def messages(self, job_id: str) -> list[str]:
-        """Returns the texts of a job's log lines, oldest first."""
+        """Return the messages of a job's log lines, oldest first."""
         return [line["msg"] for line in self.logs(job_id)]
 
     def cancel(self, job_id: str) -> requests.Response:

@@ -64,7 +64,7 @@ class Browser:
         return found
 
     def await_text(self, *wanted: str, seconds: float = 15) -> None:
-        """Wait until all of these texts are visible."""
+        """Wait until all of these strings are visible."""
         wait_until(
             lambda: all(each in self.text for each in wanted), seconds=seconds, what=lambda: f"{wanted} in\n{self.text}"
         )

@@ -16,7 +16,7 @@ INTRODUCTION = (
     "returns immediately with a job record; execution happens in the background."
 )
 
-#: The description of each failure status: the texts of all error codes with this status.
+#: The description of each failure status: those of all error codes with this status.
 FAILURES = {
     status: " ".join(f"`{code}`: {code.meanings[status]}" for code in ErrorCode if status in code.meanings)
     for status in sorted({status for code in ErrorCode for status in code.meanings})

@@ -13,7 +13,7 @@ MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "-")
 #: Characters of a value that are compared and shown.
 LONGEST_VALUE = 100
 
-# Codes with leading zeros, such as 00501, are texts: their mean means nothing, and a number would lose the zeros.
+# Codes with leading zeros, such as 00501, are strings: their mean means nothing, and a number would lose the zeros.
 _INTEGER = r"[+-]?(?:0|[1-9][0-9]{0,17})"
 _NUMBER = r"[+-]?(?:(?:0|[1-9][0-9]*)(?:%s[0-9]*)?|%s[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"

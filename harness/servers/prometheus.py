@@ -67,7 +67,7 @@ def running_prometheus(
     """Prometheus with the shipped files, all of whose durations are divided by `factor`.
 
     `targets`: ports of this machine by the shipped job. `max_for_seconds`: the longest `for`, before it is divided.
-    `counts`: other texts of the rules, for counts that no machine makes in so little time.
+    `counts`: other versions of the rules, for counts that no machine makes in so little time.
     """
     with private_folder() as folder:
         (folder / "secret").write_text(secret)

@@ -191,7 +191,7 @@ def test_the_example_for_ingress_nginx_agrees_with_the_limits_of_the_api(tmp_pat
     assert annotations[f"{prefix}proxy-buffering"] == "off"
     (controller,) = re.findall(r"^# controller:\n(?:#   .+\n)+", content, re.MULTILINE)
     config = yaml.safe_load(re.sub(r"^# ", "", controller, flags=re.MULTILINE))["controller"]["config"]
-    # A ConfigMap holds texts.
+    # A ConfigMap holds strings.
     assert {type(value) for value in config.values()} == {str}
     assert int(config["client-header-timeout"]) <= _fixed(limits.HEADER_SECONDS)
     _, size = config["large-client-header-buffers"].split()

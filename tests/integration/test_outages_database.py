@@ -205,9 +205,9 @@ def test_a_slow_statement_is_no_frozen_database(database_url: str, timeouts_inst
 
 def test_a_server_is_probed_at_its_address(database_url: str) -> None:
     connection = psycopg2.connect(database_url)
-    assert timeouts._answers(connection.info.host, connection.info.port)
-    assert not timeouts._answers("/nowhere", 5432)
-    assert not timeouts._answers("127.0.0.1", 1)
+    assert timeouts._is_reachable(connection.info.host, connection.info.port)
+    assert not timeouts._is_reachable("/nowhere", 5432)
+    assert not timeouts._is_reachable("127.0.0.1", 1)
     connection.close()
 
 

@@ -161,7 +161,7 @@ def _receive(api: Api) -> dict[str, list[str]]:
 
 
 def _visit(api: Api, headers: dict[str, str | None]) -> tuple[dict[str, str], set[str]]:
-    """Call every operation. Returns the texts with the mark by method and path, and the ids of their operations."""
+    """Call every operation. Returns the bodies with the mark by method and path, and the ids of their operations."""
     bodies, shown = {}, set()
     for call in calls_of(api, fill(api), of_all=True):
         # The stream of a job that is not final has no end.

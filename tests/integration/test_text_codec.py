@@ -1,4 +1,4 @@
-"""Names and texts of any script come from PostgreSQL as they are, and no name costs a call of Python."""
+"""Names and strings of any script come from PostgreSQL as they are, and no name costs a call of Python."""
 
 from __future__ import annotations
 

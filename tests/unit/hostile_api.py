@@ -17,7 +17,7 @@ _TIME = "2026-01-01T00:00:00Z"
 
 
 def _record(kind: type[Any], **values: Any) -> dict[str, Any]:
-    """Returns the JSON of a record whose texts are hostile; `values` are those of some fields."""
+    """Returns the JSON of a record whose strings are hostile; `values` are those of some fields."""
     types = get_type_hints(kind)
     made = {each.metadata.get("name", each.name): _value(types[each.name]) for each in fields(kind)}
     return made | values

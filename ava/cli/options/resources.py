@@ -139,7 +139,7 @@ class Resource:
         self._add(verb, help_text, run, self._ids, *options, output_options, example=self.example)
 
     def add_pauses(self, *options: Decorator, pause: str, resume: str) -> None:
-        """Add `pause ID…` and `resume ID…` with these texts."""
+        """Add `pause ID…` and `resume ID…` with these help texts."""
         self.add_action("pause", pause, reason_option, *options)
         self.add_action("resume", resume, *options)
 
