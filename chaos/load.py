@@ -103,7 +103,7 @@ class Load:
         response = requests.post(f"{url}/v1/ava/jobs", json=body, headers=HEADERS, timeout=30)
         seconds = time.monotonic() - began
         response.raise_for_status()
-        self._note(response.json()["data"])
+        self._record(response.json()["data"])
         return seconds
 
     def move(self, url: str) -> None:
@@ -143,11 +143,11 @@ class Load:
             return []
         self.slowest = max(self.slowest, time.monotonic() - began)
         if response.status_code == 201:
-            return self._note(response.json()["data"])
+            return self._record(response.json()["data"])
         self._refused(str(response.status_code))
         return []
 
-    def _note(self, data: Any) -> list[str]:
+    def _record(self, data: Any) -> list[str]:
         records = data if isinstance(data, list) else [data]
         at = time.monotonic()
         self.accepted += [Accepted(id=record["id"], at=at) for record in records]

@@ -23,12 +23,12 @@ _ASSIGNED = re.compile(r" +(self\.\w+(?:: [^=]+)?(?:, self\.\w+)*) (?:[-+*/|&]|/
 _NAME = re.compile(r"self\.(\w+)")
 
 
-def lines_by_room(paths: Iterable[Path], root: Path) -> Counter[str]:
+def lines_by_folder(paths: Iterable[Path], root: Path) -> Counter[str]:
     """Returns the number of lines of each room of a package; `.` has the files beside the rooms."""
     found: Counter[str] = Counter()
     for path in paths:
-        room, *rest = path.relative_to(root).parts
-        found[room if rest else "."] += len(path.read_text().splitlines())
+        folder, *rest = path.relative_to(root).parts
+        found[folder if rest else "."] += len(path.read_text().splitlines())
     return found
 
 
@@ -66,8 +66,10 @@ def main() -> None:
 
     paths = sorted(path for path in (ROOT / "ava").rglob("*.py"))
     sources = [path.read_text() for path in paths]
-    lines = lines_by_room(paths, ROOT / "ava")
-    print(f"Lines of ava/ ({lines.total():,}):", ", ".join(f"{room} {count:,}" for room, count in lines.most_common()))
+    lines = lines_by_folder(paths, ROOT / "ava")
+    print(
+        f"Lines of ava/ ({lines.total():,}):", ", ".join(f"{folder} {count:,}" for folder, count in lines.most_common())
+    )
     found = moves(statements.all_statements())
     print("Statements that move a job:", ", ".join(f"{verb} {len(names)}" for verb, names in found.items()))
     classes = [each for source in sources for each in attributes(source).items()]

@@ -121,13 +121,13 @@ class Publisher:
 
     def _fail(self, queue: str, error: BrokerUnavailable) -> NoReturn:
         """Skip a queue that the broker refuses for some seconds; open the breaker for any other error."""
-        if refused_queues.is_of_queue(error.__cause__) or self._is_silent_on(error.__cause__):
+        if refused_queues.is_of_queue(error.__cause__) or self._has_timed_out_on(error.__cause__):
             self._refusals.add(queue, error.__cause__)
             raise QueueRefused from error
         self._open_breaker(error)
         raise error
 
-    def _is_silent_on(self, error: BaseException | None) -> bool:
+    def _has_timed_out_on(self, error: BaseException | None) -> bool:
         """Return True if RabbitMQ timed out for one queue but responds otherwise: the queue's cluster node was
         killed.
         """

@@ -30,7 +30,7 @@ class Refusals:
 
     #: Seconds until a queue is retried; longer after a timeout, because each attempt waits for it.
     retry_seconds = 5.0
-    silent_retry_seconds = 30.0
+    timeout_retry_seconds = 30.0
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
@@ -46,7 +46,7 @@ class Refusals:
         """Block a queue for some seconds, and log the first refusal."""
         if queue not in self._until:
             _log.warning("The broker refuses the queue %s, will retry; its jobs wait in the database: %s", queue, error)
-        seconds = self.silent_retry_seconds if isinstance(error, TimeoutError) else self.retry_seconds
+        seconds = self.timeout_retry_seconds if isinstance(error, TimeoutError) else self.retry_seconds
         self._until[queue] = time.monotonic() + seconds
 
     def remove(self, queue: str) -> None:

@@ -83,16 +83,16 @@ class Sender:
         self._secrets: dict[str, str] = {}
         self._heartbeat_at = 0.0
         self._refresh_at = 0.0
-        self._is_database_away = False
+        self._is_database_unreachable = False
         #: Whether the last round left work over, so that the next starts immediately.
-        self._is_behind = False
+        self._has_backlog = False
         self._is_ending = False
         self._cpu_throttle = CpuThrottle(settings.webhook_niceness)
 
     def run(self, is_ending: Callable[[], bool]) -> None:
         """Run rounds until `is_ending` returns True, then wait up to `_DRAIN_SECONDS` for requests in flight."""
         while not is_ending():
-            self._is_behind = False
+            self._has_backlog = False
             self._try(self._run_round)
             self._wait()
         self._is_ending = True
@@ -100,7 +100,7 @@ class Sender:
         while self._budget.open_connections and time.monotonic() < deadline:
             gevent.sleep(_ROUND_SECONDS)
         self._try(self._deregister)
-        if self._is_database_away:
+        if self._is_database_unreachable:
             # The first try may have lost only the response of a commit.
             self._try(self._deregister)
         self._connections.close()
@@ -114,7 +114,7 @@ class Sender:
         ended_at = time.monotonic()
         if seconds := self._cpu_throttle.pause_seconds(self._fan_out.delay_seconds):
             gevent.sleep(seconds)
-        elif self._is_behind:
+        elif self._has_backlog:
             gevent.sleep(_YIELD_SECONDS)
         elif self._wakeup.wait(self._poll_seconds):
             gevent.sleep(max(0.0, ended_at + _GATHER_SECONDS - time.monotonic()))
@@ -131,17 +131,17 @@ class Sender:
         try:
             act()
         except DatabaseUnavailable as error:
-            if not self._is_database_away:
+            if not self._is_database_unreachable:
                 _log.warning("Webhook sender: database unavailable, will retry: %s", error)
-            self._is_database_away = True
+            self._is_database_unreachable = True
             gevent.sleep(0.5)
         except Exception:
             _log.exception("Webhook sender: round failed, will retry")
             gevent.sleep(0.5)
         else:
-            if self._is_database_away:
+            if self._is_database_unreachable:
                 _log.warning("Webhook sender: database available again")
-            self._is_database_away = False
+            self._is_database_unreachable = False
 
     def _run_round(self) -> None:
         self._send_heartbeat()
@@ -152,7 +152,7 @@ class Sender:
         if work.oldest_event_seconds is not None:
             with self._cpu_throttle.counted():
                 self._fan_out.run_once()
-            self._is_behind = self._is_behind or self._fan_out.has_more
+            self._has_backlog = self._has_backlog or self._fan_out.has_more
         if work:
             self._lease_endpoints()
         self._load_due()
@@ -202,7 +202,7 @@ class Sender:
                 "Webhook %s: status is now %s%s", change.webhook_id, change.status, ", paused" if change.is_gone else ""
             )
         if self._results:
-            self._is_behind = True
+            self._has_backlog = True
 
     def _outcome(self, delivery: DueDelivery, result: RequestResult, sent_at: datetime) -> DeliveryOutcome:
         verdict = judge(
@@ -238,7 +238,7 @@ class Sender:
                 for lease in leases:
                     self._queues[lease.endpoint] = EndpointQueue(lease, time_scale=self._settings.webhook_time_scale)
                 if len(leases) == limit:
-                    self._is_behind = True
+                    self._has_backlog = True
 
     def _load_due(self) -> None:
         """Add due deliveries to queues with capacity."""
@@ -355,7 +355,7 @@ class Sender:
             return
         if len(idle) > _MAX_WRITTEN:
             idle = idle[:_MAX_WRITTEN]
-            self._is_behind = True
+            self._has_backlog = True
         with self._database.connect() as connection:
             endpoint_leases.release(connection, sender_id=self._id, leases=[queue.end() for queue in idle])
         for queue in idle:

@@ -86,7 +86,7 @@ class SendBudget:
         self._max_bytes = body_bytes
         self._max_bytes_of_tenant = int(body_bytes * _LARGEST_TENANT_SHARE)
         self.open_connections = 0
-        self._held_bytes = 0
+        self._reserved_bytes = 0
         self._connections_of: Counter[str] = Counter()
         self._bytes_of: Counter[str] = Counter()
 
@@ -98,11 +98,11 @@ class SendBudget:
 
     def fits(self, delivery: DueDelivery) -> bool:
         """Return True if a delivery's body fits in memory. A tenant's only body in flight may have any size."""
-        size, held = delivery.bytes_to_read, self._bytes_of[delivery.tenant_id]
+        size, reserved = delivery.bytes_to_read, self._bytes_of[delivery.tenant_id]
         if not size:
             return True
-        fits_tenant = not held or held + size <= self._max_bytes_of_tenant
-        return fits_tenant and (not self._held_bytes or self._held_bytes + size <= self._max_bytes)
+        fits_tenant = not reserved or reserved + size <= self._max_bytes_of_tenant
+        return fits_tenant and (not self._reserved_bytes or self._reserved_bytes + size <= self._max_bytes)
 
     def take(self, delivery: DueDelivery) -> None:
         """Count a starting request."""
@@ -116,7 +116,7 @@ class SendBudget:
         tenant = delivery.tenant_id
         self.open_connections += sign
         self._connections_of[tenant] += sign
-        self._held_bytes += sign * delivery.bytes_to_read
+        self._reserved_bytes += sign * delivery.bytes_to_read
         self._bytes_of[tenant] += sign * delivery.bytes_to_read
         if not self._connections_of[tenant]:
             del self._connections_of[tenant], self._bytes_of[tenant]

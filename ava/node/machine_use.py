@@ -72,7 +72,7 @@ def _read(pid: int, name: str) -> str:
         return ""
 
 
-def held_bytes() -> int | None:
+def used_bytes() -> int | None:
     """Return the memory of this process and its descendants in bytes; None if the kernel does not report it.
 
     Each counts with its proportional share (PSS), so that shared pages count once.

@@ -19,7 +19,7 @@ from ava.store.reports.audit import AuditEntry, AuditFilter, AuditRecord
 _log = logging.getLogger(__name__)
 
 #: Buffered while the database is unreachable; then the oldest are dropped, with an error in the log.
-_MAX_HELD_RECORDS = 50_000
+_MAX_BUFFERED_RECORDS = 50_000
 _BATCH = 1000
 _PAUSE_SECONDS = 0.2
 #: Refusals with equal tenant, action and status in this period make one entry.
@@ -38,7 +38,7 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._refusals = RefusalCounts()
-        self._held: deque[AuditRecord] = deque()
+        self._buffered: deque[AuditRecord] = deque()
         #: The records that are being written, by their UUIDs: a commit that lost its response is repeated with these.
         self._batch: dict[str, AuditRecord] = {}
         self._lock = threading.Lock()
@@ -50,9 +50,9 @@ class Audit:
     def record(self, record: AuditRecord) -> None:
         """Queue a record. Refusals are counted and sampled."""
         if record.status in RefusalCounts.statuses:
-            self._held.extend(self._refusals.add(record, time.monotonic()))
+            self._buffered.extend(self._refusals.add(record, time.monotonic()))
         else:
-            self._held.append(record)
+            self._buffered.append(record)
         if self._thread is None:
             with self._lock:
                 if self._thread is None and not self._is_ending.is_set():
@@ -72,7 +72,7 @@ class Audit:
 
     def close(self) -> None:
         self._is_ending.set()
-        self._held.extend(self._refusals.all())
+        self._buffered.extend(self._refusals.all())
         if self._thread is not None:
             self._thread.join(timeout=3)
         try:
@@ -80,15 +80,15 @@ class Audit:
         except DatabaseUnavailable:
             _log.error(
                 "Audit: entries dropped, the database is unreachable",
-                extra={"entries": len(self._held) + len(self._batch)},
+                extra={"entries": len(self._buffered) + len(self._batch)},
             )
 
     def flush(self) -> None:
         """Write the buffered records; they stay buffered if it raises `DatabaseUnavailable`."""
         with self._writing:
-            while self._held or self._batch:
+            while self._buffered or self._batch:
                 if not self._batch:
-                    taken = [self._held.popleft() for _ in range(min(_BATCH, len(self._held)))]
+                    taken = [self._buffered.popleft() for _ in range(min(_BATCH, len(self._buffered)))]
                     # An id has the time of its record, not of the write, so that a time range is a range of ids.
                     self._batch = {str(ids.new_uuid_at(record.at)): record for record in taken}
                 with self._database.connect() as connection:
@@ -97,20 +97,20 @@ class Audit:
 
     def _write(self) -> None:
         while not self._is_ending.wait(_PAUSE_SECONDS):
-            self._held.extend(self._refusals.due(time.monotonic()))
+            self._buffered.extend(self._refusals.due(time.monotonic()))
             try:
                 self.flush()
             except DatabaseUnavailable:
                 self._drop_excess()
             except Exception:
                 _log.exception("Audit: entries dropped, they could not be written")
-                self._held.clear()
+                self._buffered.clear()
                 self._batch = {}
 
     def _drop_excess(self) -> None:
-        if (excess := len(self._held) - _MAX_HELD_RECORDS) > 0:
+        if (excess := len(self._buffered) - _MAX_BUFFERED_RECORDS) > 0:
             for _ in range(excess):
-                self._held.popleft()
+                self._buffered.popleft()
             _log.error("Audit: entries dropped, the database is unreachable", extra={"entries": excess})
 
 

@@ -213,12 +213,12 @@ class Claims:
         """
         return min(_MAX_FUTILE_SECONDS, 0.05 * futile**2)
 
-    def wait(self, claim: WaitingClaim, seconds: float, is_gone: Callable[[], bool]) -> bool:
+    def wait(self, claim: WaitingClaim, seconds: float, is_disconnected: Callable[[], bool]) -> bool:
         """Wait until a job is offered. Return False on timeout, disconnect of the client, or shutdown."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             is_woken = claim.woken.wait(min(left, _CLIENT_CHECK_SECONDS))
-            if self.is_closing or is_gone():
+            if self.is_closing or is_disconnected():
                 return False
             if is_woken:
                 return True

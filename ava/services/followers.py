@@ -61,7 +61,7 @@ class Follower:
         return self.seen.run_no > 0
 
     @property
-    def is_behind(self) -> bool:
+    def is_lagging(self) -> bool:
         """True if its buffer is full, so that it receives nothing for now."""
         return self._unread_bytes >= STREAM_BUFFER_BYTES.value
 

@@ -60,7 +60,7 @@ class Watches:
     def is_closing(self) -> bool:
         return self._closing.is_set()
 
-    def wait(self, watched_id: str, seconds: float, is_gone: Callable[[], bool], *, tenant_id: str) -> bool:
+    def wait(self, watched_id: str, seconds: float, is_disconnected: Callable[[], bool], *, tenant_id: str) -> bool:
         """Wait until the tenant's job is final, or its bulk operation has ended.
 
         Return False on timeout, disconnect of the client, or shutdown.
@@ -70,7 +70,7 @@ class Watches:
         self._add(waiter)
         try:
             while (left := deadline - time.monotonic()) > 0:
-                if waiter.woken.wait(min(left, _CLIENT_CHECK_SECONDS)) or self.is_closing or is_gone():
+                if waiter.woken.wait(min(left, _CLIENT_CHECK_SECONDS)) or self.is_closing or is_disconnected():
                     break
         finally:
             with self._lock:
@@ -146,7 +146,7 @@ class Watches:
         self, waiters: Sequence[_Waiter], followers: Sequence[Follower], *, reads_states: bool, until: float
     ) -> None:
         """Poll for these watchers; then keep reading for followers with more lines until the next full poll."""
-        reading = [each for each in followers if not each.is_behind]
+        reading = [each for each in followers if not each.is_lagging]
         while waiters or reading:
             with self._database.connect() as connection:
                 # Read states before lines: the last line of a final job is already written.
@@ -154,7 +154,7 @@ class Watches:
                 self._read_lines(connection, reading, states)
             waiters, reads_states = (), False
             reading = [
-                each for each in reading if each.has_more and not each.is_behind and each.number in self._followers
+                each for each in reading if each.has_more and not each.is_lagging and each.number in self._followers
             ]
             if time.monotonic() >= until:
                 for each in reading:

@@ -58,7 +58,7 @@ def test_the_trail_has_the_entries_that_are_being_written(api: Api) -> None:
         with api.database.transaction() as connection:
             connection.exec_driver_sql("LOCK TABLE audit IN SHARE MODE")
             api.trigger()
-            wait_until(lambda: not api.app.extensions["ava"].admin.audit._held)
+            wait_until(lambda: not api.app.extensions["ava"].admin.audit._buffered)
             read = threads.submit(api.get, "/v1/ava/audit")
             with pytest.raises(TimeoutError):
                 read.result(0.5)

@@ -140,10 +140,10 @@ def test_slow_statements_of_one_tenant_leave_connections_to_others(api_settings:
             ]
             wait_until(lambda: len(gate._waiting.get("ten_test", ())) == 2)
             assert api.get(JOBS, headers={"x-tenant-id": "ten_other"}).status_code == 200
-            assert gate._held["ten_test"] == 3
+            assert gate._used["ten_test"] == 3
         assert {each.result(30).status_code for each in slow} == {200}
         # The audit trail, which is no tenant, takes a connection now and then.
-        wait_until(lambda: (gate._free, gate._held) == (4, {}))
+        wait_until(lambda: (gate._free, gate._used) == (4, {}))
 
 
 def test_the_large_bodies_of_one_tenant_are_stored_one_at_a_time(api_settings: Settings) -> None:

@@ -300,7 +300,7 @@ def test_followers_that_do_not_read_hold_a_bounded_number_of_bytes(api: Api) -> 
     with contextlib.ExitStack() as stack:
         present = api.app.extensions["ava"].jobs.show(CALLER, job["id"])
         followers = [stack.enter_context(watches.follow(present, -1)) for _ in range(30)]
-        wait_until(lambda: all(follower.is_behind for follower in followers))
+        wait_until(lambda: all(follower.is_lagging for follower in followers))
         assert max(follower.unread_bytes for follower in followers) < 3 * STREAM_BUFFER_BYTES.value
         lines: list[str] = []
         updates: list[WatchUpdate] = []

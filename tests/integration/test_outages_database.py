@@ -19,7 +19,7 @@ from ava.local.postgres import Postgres
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.store.engine.prepared import Prepared
-from ava.store.engine.transactions import held_transaction
+from ava.store.engine.transactions import open_transaction
 from harness.polling import wait_until
 from harness.servers.server import Server
 from tests.backlog import answers
@@ -117,11 +117,11 @@ def test_a_failed_transaction_of_a_kept_connection_leaves_nothing(database_url: 
     dedicated = database.dedicated()
     with (
         pytest.raises(StatementFailed),
-        held_transaction(dedicated, first, _THEN, {"queue": "lost"}) as (connection, _),
+        open_transaction(dedicated, first, _THEN, {"queue": "lost"}) as (connection, _),
     ):
         connection.exec_driver_sql("SELECT 1 / 0")
     # The pool's only connection is in no transaction, and what is committed stays.
-    with held_transaction(dedicated, _CLOSE, _THEN, {"queue": "one"}) as (connection, found):
+    with open_transaction(dedicated, _CLOSE, _THEN, {"queue": "one"}) as (connection, found):
         assert found == [(1,)], "the second statement sees what the first one did"
         connection.exec_driver_sql(_CLOSE, {"queue": "two"})
     dedicated.close()

@@ -94,7 +94,7 @@ def test_the_tenant_that_holds_the_fewest_is_next_and_within_it_the_oldest() -> 
         assert log == ["b1", "b2"]
     callers[0].join(20)
     assert log == ["b1", "b2", "a1"]
-    assert (gate._free, gate._held, gate._waiting) == (2, {}, {})
+    assert (gate._free, gate._used, gate._waiting) == (2, {}, {})
 
 
 def test_an_interrupted_wait_leaves_no_place_and_no_turn_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,4 +110,4 @@ def test_an_interrupted_wait_leaves_no_place_and_no_turn_behind(monkeypatch: pyt
         monkeypatch.undo()
     with gate.take():
         pass
-    assert (gate._free, gate._held, gate._waiting) == (1, {}, {})
+    assert (gate._free, gate._used, gate._waiting) == (1, {}, {})

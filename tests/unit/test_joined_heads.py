@@ -30,7 +30,7 @@ def sock() -> _Socket:
 def test_a_head_and_its_body_are_one_send(sock: _Socket) -> None:
     connection = _ClientConnection(sock, idle_seconds=1)
     for _ in range(2):
-        with connection.held_head():
+        with connection.buffered_head():
             connection.sendall(HEAD)
             connection.sendall(BODY)
             connection.sendall(BODY)
@@ -39,7 +39,7 @@ def test_a_head_and_its_body_are_one_send(sock: _Socket) -> None:
 
 def test_a_head_without_a_body_is_sent_at_the_end_of_its_request(sock: _Socket) -> None:
     connection = _ClientConnection(sock, idle_seconds=1)
-    with connection.held_head():
+    with connection.buffered_head():
         connection.sendall(HEAD)
         assert sock.sent == []
     assert sock.sent == [HEAD]
@@ -47,10 +47,10 @@ def test_a_head_without_a_body_is_sent_at_the_end_of_its_request(sock: _Socket) 
 
 def test_a_long_body_and_a_file_are_not_copied(sock: _Socket) -> None:
     connection, long = _ClientConnection(sock, idle_seconds=1), b"x" * 2**20
-    with connection.held_head():
+    with connection.buffered_head():
         connection.sendall(HEAD)
         connection.sendall(long)
-    with connection.held_head():
+    with connection.buffered_head():
         connection.sendall(HEAD)
         connection.sendfile(b"a file", offset=0, count=6)
     assert sock.sent == [HEAD, long, HEAD, b"a file"]
@@ -58,7 +58,7 @@ def test_a_long_body_and_a_file_are_not_copied(sock: _Socket) -> None:
 
 def test_a_refusal_after_a_request_that_has_failed_is_sent_at_once(sock: _Socket) -> None:
     connection = _ClientConnection(sock, idle_seconds=1)
-    with pytest.raises(ZeroDivisionError), connection.held_head():
+    with pytest.raises(ZeroDivisionError), connection.buffered_head():
         raise ZeroDivisionError
     connection.sendall(HEAD)
     assert sock.sent == [HEAD]

@@ -37,13 +37,13 @@ class RequestGate:
 
     def begin(self, tenant_id: str) -> Callable[[], None]:
         """Wait until a request of this tenant may start. Returns the function that ends it."""
-        if not self._is_alone(tenant_id) and (tenant_id in self._served or tenant_id in self._waiting):
+        if not self._is_only_tenant(tenant_id) and (tenant_id in self._served or tenant_id in self._waiting):
             self._wait(tenant_id)
         self._served[tenant_id] = self._served.get(tenant_id, 0) + 1
         # In the loop's next iteration. Otherwise requests that never wait would run one after another within this one.
         return partial(self._loop.run_callback, self._end, tenant_id)
 
-    def _is_alone(self, tenant_id: str) -> bool:
+    def _is_only_tenant(self, tenant_id: str) -> bool:
         if tenant_id != self._latest:
             if self._latest is not None:
                 self._changed_at = time.monotonic()

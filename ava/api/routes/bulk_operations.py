@@ -80,7 +80,7 @@ def start_operation(kind: BulkKind, job_filter: JobFilter, key: str | None) -> R
     """Start an operation on behalf of the caller. Returns the response with its record."""
     operations = context().bulk_operations
     started, is_replay = operations.start(caller(), kind, job_filter, request_id=request_id(), key=key)
-    _note(started)
+    _record_operation(started)
     response = responses.data(write_operation(started), 202)
     response.headers["Location"] = f"{blueprint.url_prefix}/operations/{started.id}"
     if is_replay:
@@ -88,7 +88,7 @@ def start_operation(kind: BulkKind, job_filter: JobFilter, key: str | None) -> R
     return response
 
 
-def _note(found: BulkOperation) -> None:
+def _record_operation(found: BulkOperation) -> None:
     """Record the filter and the counts in this request's audit entry."""
     record_values(filter=found.filter, state=found.state, total=found.total, done=found.done, failed=found.failed)
 
@@ -144,5 +144,5 @@ def show(operation_id: str, wait_seconds: int | None) -> Response:
 def abort(operation_id: str) -> Response:
     """Abort one operation."""
     aborted = context().bulk_operations.abort(caller(), operation_id)
-    _note(aborted)
+    _record_operation(aborted)
     return responses.data(write_operation(aborted))

@@ -36,7 +36,7 @@ ReadBatch = Callable[[str | None], JobBatch]
 )
 def export(job_filter: JobFilter) -> Response:
     """Export jobs."""
-    who, jobs, watches, is_gone = caller(), context().jobs, context().watches, client_watch()
+    who, jobs, watches, is_disconnected = caller(), context().jobs, context().watches, client_watch()
 
     def read(before_id: str | None) -> JobBatch:
         return jobs.batch(who, job_filter, before_id=before_id)
@@ -45,7 +45,9 @@ def export(job_filter: JobFilter) -> Response:
         share.enter_context(watching(context().shares.streams, who.tenant_id))
         # Read before the response begins, so that a failure gets its own status.
         write = write_job.shown(is_visible=who.sees_payloads)
-        lines = request_turns.part_by_part(_lines(read(None), read, write, lambda: watches.is_closing or is_gone()))
+        lines = request_turns.part_by_part(
+            _lines(read(None), read, write, lambda: watches.is_closing or is_disconnected())
+        )
         response = Response(SharedStream(lines, share.pop_all()), mimetype=NDJSON)
     # Prevents nginx from buffering the export.
     response.headers["X-Accel-Buffering"] = "no"

@@ -124,7 +124,7 @@ def download(job_id: str, query: LogRange) -> Response:
 def _pieces(job_id: str, wanted: LogRange) -> Generator[str]:
     """Yield the lines of a log as plain text, page by page."""
     # Read the caller and the services now, because the request has ended when the parts are sent.
-    who, jobs, is_gone = caller(), context().jobs, client_watch()
+    who, jobs, is_disconnected = caller(), context().jobs, client_watch()
 
     def read() -> Generator[str]:
         part = wanted
@@ -133,7 +133,7 @@ def _pieces(job_id: str, wanted: LogRange) -> Generator[str]:
             yield "".join(map(write_plain_line, found.lines))
             if not found.has_more:
                 return
-            if is_gone():
+            if is_disconnected():
                 # EPIPE, because gunicorn logs other errors with a traceback, which would be noise for a client that
                 # left.
                 raise BrokenPipeError(errno.EPIPE, "the client left its download")

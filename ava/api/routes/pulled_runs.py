@@ -69,14 +69,14 @@ def claim_runs(claim: ClaimRequest) -> Response:
     runs, wanted = claims.claim(caller(), claim.worker_ids, capacity=claim.capacity, name=claim.name)
     futile = 0
     while not runs and (left := deadline - time.monotonic()) > 0:
-        is_gone = client_watch()
+        is_disconnected = client_watch()
         with (
             watching(context().shares.claims, caller().tenant_id),
             request_turns.suspended(),
             claims.waiting(wanted, after_seconds=min(left, claims.pause_seconds(futile))) as waiting,
         ):
             began = time.monotonic()
-            is_woken = claims.wait(waiting, deadline - began, is_gone)
+            is_woken = claims.wait(waiting, deadline - began, is_disconnected)
         # The key may have been revoked during the wait.
         auth.identify()
         if not is_woken:

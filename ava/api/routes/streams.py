@@ -51,11 +51,11 @@ def stream(job_id: str) -> Response:
     """Follow one job."""
     who, jobs, shares = caller(), context().jobs, context().shares
     job = jobs.show(who, job_id)
-    after_seq, is_gone = _resume_seq(job), client_watch()
+    after_seq, is_disconnected = _resume_seq(job), client_watch()
     share = ExitStack()
     share.enter_context(watching(shares.streams, who.tenant_id))
     writer = _EventTexts(job_id, is_visible=who.sees_payloads)
-    events = _events(context().watches, job, after_seq, is_gone, writer, lambda: jobs.show(who, job_id))
+    events = _events(context().watches, job, after_seq, is_disconnected, writer, lambda: jobs.show(who, job_id))
     parts = _with_bounded_buffer(request.environ.get("gunicorn.socket"), events)
     response = Response(SharedStream(parts, share), mimetype="text/event-stream")
     # Prevents nginx from buffering the events.
@@ -141,7 +141,7 @@ def _events(
     watches: Watches,
     job: Job,
     after_seq: int,
-    is_gone: Callable[[], bool],
+    is_disconnected: Callable[[], bool],
     writer: _EventTexts,
     read_final: Callable[[], Job],
 ) -> Generator[str]:
@@ -149,7 +149,7 @@ def _events(
         yield f"retry: {_RETRY_MS}\n\n{writer.begin(follower.seen)}"
         while not watches.is_closing:
             updates = follower.read(_HEARTBEAT_SECONDS)
-            if is_gone():
+            if is_disconnected():
                 return
             has_ended = bool(updates) and updates[-1].is_end
             yield "".join([writer.of(update) for update in updates if not update.is_end]) or ":\n\n"

@@ -113,7 +113,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         sys.setrecursionlimit(_MAX_FRAMES)
 
         # Create it after the patch, because it holds locks.
-        self._held = PendingBodies()
+        self._pending = PendingBodies()
 
     def load_wsgi(self) -> None:
         """Build the application."""
@@ -223,11 +223,11 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Serve one request; receiving its body and sending its response have time limits."""
         sock.settimeout(_SEND_SECONDS)
-        req.body = TimedBody(req.body, self._held, address=str(addr[0]) if isinstance(addr, tuple) else "")
+        req.body = TimedBody(req.body, self._pending, address=str(addr[0]) if isinstance(addr, tuple) else "")
         if len(self.sockets) > 1 and listener_name == self.sockets[1].getsockname() and req.path not in _HEALTH_PATHS:
             req.path = _NO_PATH
         try:
-            with sock.held_head():
+            with sock.buffered_head():
                 super().handle_request(listener_name, req, sock, addr)
         except TimeoutError as error:
             # EPIPE, because gunicorn logs other errors with a traceback, which would be noise for a slow client.
@@ -296,7 +296,7 @@ class _ClientConnection:
         return self._head.take()
 
     @contextlib.contextmanager
-    def held_head(self) -> Iterator[None]:
+    def buffered_head(self) -> Iterator[None]:
         """Delay the response's head, which the block sends first, to send it with the first part of the body."""
         self._response_head = b""
         try:

@@ -46,10 +46,10 @@ class PendingBodies:
 class TimedBody:
     """A request's body, which must arrive in bounded time."""
 
-    def __init__(self, body: Any, held: PendingBodies, *, address: str) -> None:
+    def __init__(self, body: Any, pending: PendingBodies, *, address: str) -> None:
         self._body = body
         self._reader: Any = getattr(body, "reader", None)
-        self._held = held
+        self._pending = pending
         self._address = address
 
     def read(self, size: int | None = None) -> bytes:
@@ -64,7 +64,7 @@ class TimedBody:
 
     def _wait_and_read(self, size: int | None) -> bytes:
         try:
-            with self._held.waiting(self._address), gevent.Timeout(_BODY_SECONDS):
+            with self._pending.waiting(self._address), gevent.Timeout(_BODY_SECONDS):
                 read: bytes = self._body.read(size)
                 return read
         except gevent.Timeout as timeout:
@@ -94,14 +94,14 @@ class TimedBody:
         """Read the rest of the body, within bounds; beyond them the connection cannot be reused."""
         if self._body.failed or self._has_ended():
             return
-        if self._held.drained >= _MAX_DRAINED:
+        if self._pending.drained >= _MAX_DRAINED:
             self._body.failed = True
             return
-        self._held.drained += 1
+        self._pending.drained += 1
         try:
             self._drop_rest()
         finally:
-            self._held.drained -= 1
+            self._pending.drained -= 1
 
     def _drop_rest(self) -> None:
         left, is_read = _DRAIN_BYTES, False

@@ -25,7 +25,7 @@ class RequestHead:
     """The pieces of one head, buffered until the parser can use them."""
 
     def __init__(self) -> None:
-        self._held: list[bytes] = []
+        self._buffered: list[bytes] = []
         #: The last bytes received; the head's end may begin in them.
         self._last = b""
         self._lines = 0
@@ -40,7 +40,7 @@ class RequestHead:
         is_first_line = self._lines == 0
         seen = self._last + piece
         self._last = seen[-len(_END) + 1 :]
-        self._held.append(piece)
+        self._buffered.append(piece)
         if ended := piece.count(b"\n"):
             self._refuse_long(self._line_bytes + piece.find(b"\n"))
             self._lines += ended
@@ -62,8 +62,8 @@ class RequestHead:
 
     def take(self) -> bytes:
         """Return the buffered bytes and clear the buffer."""
-        held, self._held = b"".join(self._held), []
-        return held
+        buffered, self._buffered = b"".join(self._buffered), []
+        return buffered
 
 
 def exceeded_limit(error: LimitRequestHeaders) -> Limit:

@@ -89,14 +89,14 @@ def fit(widths: Sequence[int], min_widths: Sequence[int | None], max_width: int)
     fitting = list(widths)
     excess = _width(fitting) - max_width
     while excess > 0:
-        room = [
+        spare = [
             (width, number)
             for number, width in enumerate(fitting)
             if (bound := min_widths[number]) is not None and width > bound
         ]
-        if not room:
+        if not spare:
             break
-        fitting[max(room)[1]] -= 1
+        fitting[max(spare)[1]] -= 1
         excess -= 1
     return fitting
 

@@ -44,7 +44,7 @@ class QueuedRun:
     sent_at: float = 0.0
     #: Whether it shares its claim, and whether it must be claimed individually.
     is_shared: bool = False
-    is_alone: bool = False
+    is_claimed_singly: bool = False
     #: Whether other runs have begun since its claim, so that it must be checked first.
     is_to_check: bool = False
 
@@ -88,7 +88,7 @@ class RunQueue:
         assert self.next is not None
         # A copy, because the other thread may concurrently take runs.
         behind = [run for run in self._waiting.copy() if run.job is None]
-        return [self.next] if self.next.is_alone else [self.next, *behind][:max_together]
+        return [self.next] if self.next.is_claimed_singly else [self.next, *behind][:max_together]
 
     def record_claimed(self, wanted: Sequence[QueuedRun], jobs: Iterable[Job], claim_id: str, now: float) -> None:
         """Record which of the wanted runs were claimed. The others are later claimed individually."""
@@ -97,7 +97,7 @@ class RunQueue:
             run.job, run.claim_id, run.claimed_at = claimed.get(run.key), claim_id, now
             run.is_shared = run.job is not None and len(wanted) > 1
             run.is_to_check = run.is_shared and run is not self.next
-            run.is_alone = run.job is None
+            run.is_claimed_singly = run.job is None
 
     def begin(self, now: float) -> QueuedRun:
         run, self.next = self.next, None

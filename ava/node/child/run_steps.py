@@ -103,9 +103,9 @@ class RunSteps:
             jobs = self.writer.claim_together([run.key for run in wanted], worker_id, queue.claim_id)
             queue.record_claimed(wanted, jobs, queue.claim_id, time.monotonic())
         if queue.next.job is None:
-            self._claim_alone(queue.next)
+            self._claim_single(queue.next)
 
-    def _claim_alone(self, queued: QueuedRun) -> None:
+    def _claim_single(self, queued: QueuedRun) -> None:
         claim_id, queued.sent_at = str(uuid.uuid4()), time.monotonic()
         self.publication.claiming(queued.key, claim_id)
         if (job := self.writer.claim_or_park(queued.key, queued.worker_id, claim_id)) is not None:

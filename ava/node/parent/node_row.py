@@ -46,7 +46,7 @@ class NodeRow:
                 self._node.id,
                 busy=busy,
                 quiet_seconds=quiet_seconds,
-                memory_bytes=machine_use.held_bytes(),
+                memory_bytes=machine_use.used_bytes(),
                 refused_messages=DROPPED.take_reasons(),
             )
         if takes_jobs is not None:

@@ -34,7 +34,7 @@ class ConnectionGate:
         self._tenant = tenant
         self._lock = threading.Lock()
         self._free = size
-        self._held: dict[str | None, int] = {}
+        self._used: dict[str | None, int] = {}
         self._waiting: dict[str | None, deque[_TurnWaiter]] = {}
 
     @contextmanager
@@ -58,12 +58,12 @@ class ConnectionGate:
                 self._release(tenant)
 
     def _is_free(self, tenant: str | None) -> bool:
-        max_held = self._size if tenant is None else self._max_of_tenant
-        return self._free > 0 and self._held.get(tenant, 0) < max_held
+        max_used = self._size if tenant is None else self._max_of_tenant
+        return self._free > 0 and self._used.get(tenant, 0) < max_used
 
     def _give(self, tenant: str | None) -> None:
         self._free -= 1
-        self._held[tenant] = self._held.get(tenant, 0) + 1
+        self._used[tenant] = self._used.get(tenant, 0) + 1
 
     def _queue(self, tenant: str | None) -> _TurnWaiter:
         waiter = _TurnWaiter()
@@ -72,12 +72,12 @@ class ConnectionGate:
 
     def _release(self, tenant: str | None) -> None:
         self._free += 1
-        self._held[tenant] -= 1
-        if not self._held[tenant]:
-            del self._held[tenant]
+        self._used[tenant] -= 1
+        if not self._used[tenant]:
+            del self._used[tenant]
         # Connections are always assigned immediately, so only this one can be free for a waiter.
         if ready := [each for each in self._waiting if self._is_free(each)]:
-            next_tenant = min(ready, key=lambda each: self._held.get(each, 0))
+            next_tenant = min(ready, key=lambda each: self._used.get(each, 0))
             waiter = self._waiting[next_tenant].popleft()
             self._forget_if_empty(next_tenant)
             self._give(next_tenant)

@@ -132,7 +132,7 @@ class Database:
             event.listen(self._engine, "connect", prepared.disable)
         #: A new connection may lead to another server.
         self.opened = 0
-        self._silent_until = self._thawed_at = 0.0
+        self._unreachable_until = self._thawed_at = 0.0
         self._refusal_logged_at = float("-inf")
 
     @classmethod
@@ -207,7 +207,7 @@ class Database:
     def _begin(self) -> float:
         """Return the monotonic time. Raises `DatabaseUnavailable` if the server has just failed to answer."""
         began = time.monotonic()
-        if began < self._silent_until:
+        if began < self._unreachable_until:
             raise DatabaseUnavailable
         return began
 
@@ -237,15 +237,15 @@ class Database:
     def _record_silence(self, began: float) -> None:
         # If the server does not answer, only one call waits for it. A refusal costs no wait.
         if (now := time.monotonic()) - max(began, self._thawed_at) >= _SILENCE_SECONDS:
-            self._silent_until = now + _SILENCE_SECONDS
+            self._unreachable_until = now + _SILENCE_SECONDS
 
     def forget_silence(self) -> None:
         """Try the server again: this process was frozen, so the elapsed time does not count as silence."""
-        self._silent_until, self._thawed_at = 0.0, time.monotonic()
+        self._unreachable_until, self._thawed_at = 0.0, time.monotonic()
 
     def _before_connecting(self, _dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
         # For calls that began to wait for a connection before the silence was detected.
-        if time.monotonic() < self._silent_until:
+        if time.monotonic() < self._unreachable_until:
             raise psycopg2.OperationalError("PostgreSQL did not respond to an attempt a few seconds ago")
         parameters.update(timeouts.with_addresses(parameters))
 

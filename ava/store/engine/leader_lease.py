@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: Seconds between calls of `LeaderLease.acquire`.
 RENEWAL_SECONDS = 0.25
 #: Seconds for which a dispatcher is active after the start of a successful request.
-_HELD_SECONDS = 1.5
+_LEASED_SECONDS = 1.5
 #: Seconds without a renewal after which another may take the lease; longer, as clocks differ in speed.
 _EXPIRED_SECONDS = 2.0
 #: So that the process soon asks again.
@@ -122,7 +122,7 @@ class LeaderLease:
         )
         self._lease: Lease | None = None
         self._watch = LeaseWatch()
-        self._held_until = float("-inf")
+        self._leased_until = float("-inf")
         self._settled_at = float("-inf")
         self._server: datetime | None = None
 
@@ -138,16 +138,16 @@ class LeaderLease:
                 self._lease = self._take(connection) if self._lease is None else self._renew(connection, self._lease)
         except (DatabaseUnavailable, StatementFailed):
             self._fail()
-        self._held_until = began + _HELD_SECONDS if self._lease else float("-inf")
+        self._leased_until = began + _LEASED_SECONDS if self._lease else float("-inf")
         return self.may_act()
 
     def may_act(self) -> bool:
         """Return True if this process is the active dispatcher now, even if `acquire` is late."""
-        return now() < self._held_until
+        return now() < self._leased_until
 
     def release(self) -> None:
         """Free the lease, so that another process can take it immediately."""
-        lease, self._lease, self._held_until = self._lease, None, float("-inf")
+        lease, self._lease, self._leased_until = self._lease, None, float("-inf")
         with suppress(DatabaseUnavailable, StatementFailed):
             if lease is not None:
                 with self._database.connect() as connection:

@@ -38,7 +38,7 @@ def _roll_back(connection: Connection) -> None:
 
 
 @contextmanager
-def held_transaction(
+def open_transaction(
     dedicated: DedicatedConnection, first: Statement, then: Prepared, parameters: Mapping[str, object]
 ) -> Iterator[tuple[Connection, list[tuple[Any, ...]]]]:
     """Begin a transaction in the same message as its first two statements. Yields the rows of the second.

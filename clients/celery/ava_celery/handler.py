@@ -116,9 +116,9 @@ class TaskHandler:
         args, kwargs = request.args if args is None else args, request.kwargs if kwargs is None else kwargs
         if list(args) != list(request.args) or dict(kwargs) != dict(request.kwargs):
             raise GiveUp(f"{self._task.name} retries with other arguments, but a job keeps its input")
-        return _NotSent(args, kwargs, _seconds(options, self._app), self._note_retry)
+        return _NotSent(args, kwargs, _seconds(options, self._app), self._record_retry)
 
-    def _note_retry(self, retry: _NotSent) -> None:
+    def _record_retry(self, retry: _NotSent) -> None:
         self._retry = retry
 
     def _asked_retry(self) -> _NotSent | None:
@@ -142,7 +142,7 @@ class TaskHandler:
         if self._report is None or task_id not in (None, self._task.request.id):
             self._own_update_state(task_id, state, meta, **more)
         else:
-            self._report.note(state or "", meta)
+            self._report.record(state or "", meta)
 
     # The run's surroundings ------------------------------------------------------------------------------------------
 
@@ -175,13 +175,13 @@ class TaskHandler:
 class _NotSent:
     """The signature of a task's next attempt; Celery would publish it."""
 
-    def __init__(self, args: Any, kwargs: Any, seconds: float, note: Callable[[_NotSent], None]) -> None:
+    def __init__(self, args: Any, kwargs: Any, seconds: float, record: Callable[[_NotSent], None]) -> None:
         self.args, self.kwargs, self.seconds = args, kwargs, seconds
-        self._note = note
+        self._record = record
 
     def apply_async(self) -> None:
         """Record that the task asks for another attempt."""
-        self._note(self)
+        self._record(self)
 
 
 def _seconds(options: Mapping[str, Any], app: Celery) -> float:

@@ -48,7 +48,7 @@ class StateReport:
         self._env = env
         self._state, self._meta, self._fraction = "", None, 0.0
 
-    def note(self, state: str, meta: Any) -> None:
+    def record(self, state: str, meta: Any) -> None:
         """Report a state that the task has set as progress."""
         self._state, self._meta = state, meta
         self._fraction = _fraction(meta, self._fraction)

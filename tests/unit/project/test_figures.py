@@ -59,7 +59,7 @@ def test_lines_belong_to_the_first_room_of_their_file(tmp_path: Path) -> None:
     for name, source in (("app.py", "1\n"), ("store/reads.py", "1\n2\n"), ("store/jobs/ends.py", "1\n")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(source)
-    assert figures.lines_by_room(tmp_path.rglob("*.py"), tmp_path) == {".": 1, "store": 3}
+    assert figures.lines_by_folder(tmp_path.rglob("*.py"), tmp_path) == {".": 1, "store": 3}
 
 
 def test_the_command_prints_four_lines() -> None:

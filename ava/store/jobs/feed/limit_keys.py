@@ -11,7 +11,7 @@ from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection, DedicatedConnection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import PLAN_SECONDS
-from ava.store.engine.transactions import held_transaction
+from ava.store.engine.transactions import open_transaction
 from ava.store.fleet import nodes, workers
 from ava.store.jobs.feed.permit_waits import LimitedJob
 from ava.store.jobs.transitions.permits import LOCK
@@ -100,7 +100,7 @@ def locked_key_states(
         "dead_after": dead_after_seconds,
         "max_next": max_next,
     }
-    with held_transaction(connections, LOCK, _KEY_STATES, parameters) as (connection, found):
+    with open_transaction(connections, LOCK, _KEY_STATES, parameters) as (connection, found):
         yield connection, [_key_state(*row) for row in found]
 
 
