@@ -74,7 +74,6 @@ class RequestsSender:
                 return
 
     def close(self) -> None:
-        """Close every connection."""
         self._session.close()
 
     def _execute(self, flow: Any, step: Step, stream: ExitStack) -> Callable[[], Any]:

@@ -32,12 +32,10 @@ class _JobHandle(Generic[Output]):
 
     @property
     def id(self) -> str:
-        """Return the job's id."""
         return self._job.id
 
     @property
     def worker_id(self) -> str:
-        """Return the worker's id."""
         return self._job.worker_id
 
     def __repr__(self) -> str:

@@ -68,7 +68,6 @@ class Task(Generic[Input, Rest, Returned, Output]):
 
     @property
     def worker_id(self) -> str:
-        """Return the id of its worker."""
         return self.handler.spec.id
 
     def trigger(self, input: Input, **options: Unpack[Options]) -> Handle[Output]:
@@ -178,7 +177,6 @@ class Task(Generic[Input, Rest, Returned, Output]):
     else:
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            """Call the handler's function."""
             return self.handler.function(*args, **kwargs)
 
         def __getattr__(self, name: str) -> Any:

@@ -66,7 +66,6 @@ def _request_handler(readiness: Readiness) -> type[BaseHTTPRequestHandler]:
         sys_version = ""
 
         def do_GET(self) -> None:
-            """Respond to a GET request."""
             status, content_type, body = _respond(self.path, readiness)
             self.send_response(status)
             self.send_header("Content-Type", content_type)

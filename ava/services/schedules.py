@@ -121,7 +121,6 @@ class Schedules:
         offset: int = 0,
         before_id: str | None = None,
     ) -> tuple[list[Schedule], int]:
-        """Return a page of schedules, newest first, and the number of matches."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = definitions.page(

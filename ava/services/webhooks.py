@@ -85,7 +85,6 @@ class Webhooks:
     def page(
         self, caller: Caller, *, paused: bool | None, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[list[Endpoint], int]:
-        """Return a page of endpoints, newest first, and the number of matches."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = endpoints.page(

@@ -18,7 +18,6 @@ from ava.store.engine.statement import Statement
 
 
 def all_statements() -> dict[str, Statement]:
-    """Return every statement of the store by name."""
     found: dict[str, Statement] = {}
     for module in pkgutil.walk_packages(ava.store.__path__, "ava.store."):
         if module.name.startswith("ava.store.migrations") or module.name == __name__:

@@ -71,13 +71,11 @@ class Journal:
         return time.monotonic() + self._skipped_seconds
 
     def pause(self, seconds: float) -> None:
-        """Skip a short sleep."""
         self._skipped_seconds += seconds
 
     # The store -----------------------------------------------------------------------------------------------------
 
     def load(self) -> LoadedJournal:
-        """Return the journal for the next run."""
         now = self.now()
         for key, each in self._entries.items():
             if each.kind is JournalKind.SLEEP and (each.until_in_seconds or 0.0) <= now:
@@ -89,7 +87,6 @@ class Journal:
         return LoadedJournal(entries=entries, children=dict(self._states))
 
     def write(self, entries: Sequence[NewEntry]) -> None:
-        """Write entries."""
         for entry in entries:
             self._n += 1
             until = None if entry.until_in_seconds is None else self.now() + entry.until_in_seconds

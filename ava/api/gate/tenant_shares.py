@@ -36,7 +36,6 @@ class TenantShares:
         self._waiting: dict[str, int] = {}
 
     def used(self, tenant_id: str) -> int:
-        """Return the amount that a tenant uses."""
         return self._used.get(tenant_id, 0)
 
     def acquire(self, tenant_id: str, amount: int = 1) -> None:
@@ -120,7 +119,6 @@ class Shares:
 
 
 def make_shares(settings: Settings) -> Shares:
-    """Return the shares of a process."""
     return Shares(
         large_bodies=TenantShares(
             limits.LARGE_BODY_BYTES, limits.LARGE_BODY_BYTES.of(settings), wait_seconds=_TURN_SECONDS

@@ -28,7 +28,6 @@ _CHECKED_BYTES = 2**20
 
 
 def is_empty() -> bool:
-    """Return True if the request has no body."""
     return not request.content_length and "chunked" not in request.headers.get("transfer-encoding", "").lower()
 
 

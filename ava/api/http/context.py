@@ -113,7 +113,6 @@ class Context:
 
 
 def context() -> Context:
-    """Return the context of the current application."""
     found: Context = current_app.extensions[EXTENSION]
     return found
 

@@ -22,7 +22,6 @@ RETRY_AFTER_SECONDS = 2
 
 
 def install(app: Flask) -> None:
-    """Register an application's error handlers."""
     app.register_error_handler(RequestError, _handle_request_error)
     app.register_error_handler(HTTPException, _handle_http_exception)
     app.register_error_handler(Exception, _handle_unexpected)
@@ -31,7 +30,6 @@ def install(app: Flask) -> None:
 def error_body(
     code: ErrorCode, message: str, *, request_id: str, docs_url: str, fields: Mapping[str, object] | None = None
 ) -> str:
-    """Return the JSON of a failure."""
     error: dict[str, object] = {
         "code": code,
         "message": message,

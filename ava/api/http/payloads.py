@@ -44,7 +44,6 @@ def require() -> None:
 
 
 def hide_value(_record: Any, _value: Any) -> str:
-    """Return null."""
     return _NOTHING
 
 

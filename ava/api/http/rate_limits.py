@@ -92,7 +92,6 @@ def _tenant_refusal(settings: Settings) -> str:
 
 
 def _limit(settings: Settings) -> Limit:
-    """Return the limit that applies to this request."""
     operation = find_operation(current_app.view_functions[request.endpoint]) if request.endpoint else None
     if request.blueprint == _RUNS:
         g.rate_limit = limits.RATE_LIMIT_RUNS

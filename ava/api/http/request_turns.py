@@ -47,7 +47,6 @@ class _GateMiddleware:
         self._secrets = secrets
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """Serve a request."""
         environ[_TURN] = turn = _Turn(self._gate)
         if is_secret(environ.get("HTTP_X_INTERNAL_SECRET", ""), self._secrets):
             tenant_id = environ.get("HTTP_X_TENANT_ID", "")

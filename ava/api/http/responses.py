@@ -22,7 +22,6 @@ class _JsonBody(Response):
 
 
 def as_json(body: str, status: int = 200) -> Response:
-    """Return a response with this JSON."""
     return _JsonBody(body, status, mimetype="application/json")
 
 

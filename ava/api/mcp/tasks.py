@@ -28,7 +28,6 @@ def show_job(job_id: str, *, wait_seconds: int | None = None) -> Mapping[str, An
 
 
 def is_final(job: Mapping[str, Any]) -> bool:
-    """Return True if a job has ended."""
     return job["status"] in _FINAL
 
 

@@ -58,7 +58,6 @@ class Tool:
 
     @property
     def described(self) -> dict[str, Any]:
-        """Return its MCP definition."""
         hints = {"destructiveHint": self.is_destructive} if self.is_write else {}
         return {
             "name": self.name,

@@ -65,12 +65,10 @@ def name_of(worker_id: str, taken: Sequence[str]) -> str:
 
 
 def id_of(name: str) -> str:
-    """Return the id of the worker whose tool has this name."""
     return name if name.startswith(_PREFIX) else f"{_PREFIX}{name}"
 
 
 def described(worker: WorkerTool, taken: Sequence[str]) -> dict[str, Any]:
-    """Return the definition of a worker's tool."""
     description = worker.description or worker.name
     if worker.status is WorkerStatus.PAUSED:
         description = f"(Paused: its jobs wait.) {description}"

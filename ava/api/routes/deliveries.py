@@ -29,7 +29,6 @@ MANY_AGAIN: dict[str, Any] = _WRITE | {"body_as": "wanted", "record": DeliveryTo
 
 
 def page(service: Deliveries, owner_id: str, query: DeliveryListRequest) -> Response:
-    """Return a page of the deliveries of a hook or a webhook."""
     found, total = service.page(
         caller(), owner_id, query.delivery_filter, limit=query.limit, offset=query.offset, before_id=query.after_id
     )
@@ -37,7 +36,6 @@ def page(service: Deliveries, owner_id: str, query: DeliveryListRequest) -> Resp
 
 
 def show(service: Deliveries, owner_id: str, delivery_id: str) -> Response:
-    """Return one delivery with its body."""
     return responses.data(write_delivery(service.show(caller(), owner_id, delivery_id)))
 
 

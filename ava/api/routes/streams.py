@@ -100,7 +100,6 @@ class SharedStream(Generic[AnyStr]):
         return self._parts
 
     def close(self) -> None:
-        """End the stream."""
         self._parts.close()
         self._share.close()
 

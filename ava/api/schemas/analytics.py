@@ -142,7 +142,6 @@ class AnalyticsRecord(Schema):
 
 
 def write_analytics(found: Analytics) -> str:
-    """Return analytics as JSON."""
     jobs = found.jobs
     record: dict[str, Any] = {
         "period_days": found.period_days,

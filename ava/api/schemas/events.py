@@ -233,7 +233,6 @@ _write_event = compile_schema(EventRecord())
 
 
 def write_event(event: InboundEvent) -> str:
-    """Return an event as JSON."""
     return _write_event(_EventFields(event))
 
 

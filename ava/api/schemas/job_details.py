@@ -86,7 +86,6 @@ class UsageRecord(Schema):
 
 
 def write_usage(usage: dict[str, int | None] | None) -> str:
-    """Return the usage of a job as JSON."""
     return json.dumps(usage, separators=(",", ":"))
 
 

@@ -34,7 +34,6 @@ def _read_cursor(encoded: str) -> tuple[bool, str] | None:
 
 
 def node_cursor(node: NodeView) -> str:
-    """Return the cursor after a node."""
     return cursor_of_name(f"{'live' if node.stopped_at is None else 'stopped'}_{node.id.partition('_')[2]}")
 
 

@@ -329,7 +329,6 @@ _write_job = light_writer(None)
 
 
 def write_claimed(run: PulledRun, config: Mapping[str, str]) -> str:
-    """Return a claimed run as JSON."""
     parts = {
         "run": json.dumps(run.token.encoded),
         "job": _write_job.whole(run.light_job),

@@ -17,7 +17,6 @@ class SessionBody(Strict):
 
     @post_load
     def make(self, data: dict[str, str], **_: object) -> str:
-        """Return the tenant's id."""
         return data["tenant_id"]
 
 

@@ -66,7 +66,6 @@ _write_job = light_writer(_FIELDS)
 
 
 def write_tree(tree: Tree) -> str:
-    """Return a tree's record as JSON."""
     edges = [{"from": edge.from_id, "to": edge.to_id, "kind": edge.kind} for edge in tree.edges]
     jobs = ",".join(map(_tree_job, tree.jobs))
     return f'{{"tree_id":"{tree.tree_id}","jobs":[{jobs}],"edges":{json.dumps(edges, separators=(",", ":"))}}}'

@@ -177,5 +177,4 @@ class RetryDelaysBody(Strict):
 
 
 def write_retry(given: Retry | None) -> str:
-    """Return retries as JSON."""
     return retry.write(given) or "null"

@@ -28,7 +28,6 @@ class ConnectionServer(StreamServer):  # type: ignore[misc]
     _watcher: Any
 
     def start_accepting(self) -> None:
-        """Begin to accept connections."""
         if self._watcher is None:
             self._watcher = self.loop.io(self.socket.fileno(), 1, priority=self.loop.MAXPRI)
             self._watcher.start(self._do_read)

@@ -116,7 +116,6 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         self._pending = PendingBodies()
 
     def load_wsgi(self) -> None:
-        """Build the application."""
         # A collection that scanned permanent objects would stop all requests for up to 0.1 s for each large body.
         with without_collections():
             super().load_wsgi()
@@ -316,7 +315,6 @@ class _ClientConnection:
             self._client.sendall(data)
 
     def sendfile(self, *arguments: Any, **options: Any) -> Any:
-        """Send a file."""
         self._send_head()
         return self._client.sendfile(*arguments, **options)
 

@@ -31,7 +31,6 @@ def as_json(value: Any, *, indent: int | None = None) -> str:
 
 
 def print_json(record: Any) -> None:
-    """Print a record as one line of JSON."""
     click.echo(as_json(record))
 
 

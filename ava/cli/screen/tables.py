@@ -102,7 +102,6 @@ def fit(widths: Sequence[int], min_widths: Sequence[int | None], max_width: int)
 
 
 def _width(widths: Sequence[int]) -> int:
-    """Return the width of a line in characters."""
     return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 

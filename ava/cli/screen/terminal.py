@@ -19,7 +19,6 @@ _BAR_CHARACTERS = 30
 
 
 def is_terminal() -> bool:
-    """Return True if the output is a terminal."""
     return sys.stdout.isatty()
 
 

@@ -78,14 +78,12 @@ class SqlOutboxTable:
         self._table, self._engine = table, engine
 
     def due(self, now: float, limit: int) -> Sequence[OutboxRow]:
-        """Return the oldest rows that are due."""
         columns = self._table.c
         found = self._table.select().where(columns.next_at <= now).order_by(columns.next_at, columns.id).limit(limit)
         with self._engine.begin() as connection:
             return [OutboxRow(**row) for row in connection.execute(found).mappings()]
 
     def record_sending(self, ids: Sequence[str], now: float) -> None:
-        """Store the time of the first attempt of rows that have none."""
         columns = self._table.c
         if ids:
             noted = update(self._table).where(columns.id.in_(ids), columns.first_sent_at.is_(None))
@@ -93,12 +91,10 @@ class SqlOutboxTable:
                 connection.execute(noted.values(first_sent_at=now))
 
     def delete(self, row_ids: Sequence[str]) -> None:
-        """Delete rows, because their jobs exist."""
         with self._engine.begin() as connection:
             connection.execute(self._table.delete().where(self._table.c.id.in_(row_ids)))
 
     def record_failure(self, row_id: str, *, next_at: float | None, error: str) -> None:
-        """Store a failure and the time of the next attempt."""
         values = {"next_at": next_at, "error": error, "attempts": self._table.c.attempts + 1}
         with self._engine.begin() as connection:
             connection.execute(update(self._table).where(self._table.c.id == row_id).values(**values))

@@ -51,7 +51,6 @@ class HookSpec(Rule):
 
     @property
     def verifier(self) -> Verifier:
-        """Return the verifier of its requests."""
         return self.custom or PROVIDERS[self.provider]
 
 

@@ -45,12 +45,10 @@ class Rule:
 
     @cached_property
     def pattern(self) -> Pattern | None:
-        """Return the compiled pattern."""
         return None if self.match_json is None else compile_pattern(json.loads(self.match_json))
 
     @cached_property
     def template(self) -> Template | None:
-        """Return the compiled template."""
         return None if self.input_json is None else compile_template(json.loads(self.input_json))
 
     def matches(self, event: dict[str, Any], total: Comparisons | None = None) -> bool:

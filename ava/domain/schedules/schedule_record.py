@@ -127,5 +127,4 @@ def format_local_time(local_time: datetime) -> str:
 
 
 def make_schedule_record(schedule: Schedule) -> dict[str, Any]:
-    """Return the record of a schedule."""
     return as_record(schedule, RECORD)

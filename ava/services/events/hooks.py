@@ -142,7 +142,6 @@ class Hooks:
     def page(
         self, caller: Caller, *, paused: bool | None, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[list[Hook], int]:
-        """Return a page of hooks, newest first, and the number of matches."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = hooks.page(

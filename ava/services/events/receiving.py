@@ -55,7 +55,6 @@ class Receipt:
 
     @property
     def status(self) -> DeliveryStatus:
-        """Return the status of the delivery."""
         if self.is_duplicate:
             return DeliveryStatus.DUPLICATE
         return DeliveryStatus.SKIPPED if self.is_skipped else DeliveryStatus.ACCEPTED

@@ -104,7 +104,6 @@ class Subscriptions:
         offset: int = 0,
         before_id: str | None = None,
     ) -> tuple[list[Subscription], int]:
-        """Return a page of subscriptions, newest first, and the number of matches."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = subscriptions.page(
