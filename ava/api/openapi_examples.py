@@ -35,7 +35,6 @@ _MAX_DEEP = 8
 
 
 def add_examples(description: dict[str, Any]) -> None:
-    """Give the response and the body of every operation an example."""
     schemas = description["components"]["schemas"]
     for methods in description["paths"].values():
         for operation in methods.values():
@@ -55,7 +54,6 @@ def _add(part: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 
 def _example(schema: dict[str, Any], schemas: dict[str, Any], name: str, depth: int) -> Any:
-    """Return a value that is valid for the schema."""
     if "$ref" in schema:
         return _example(schemas[schema["$ref"].rpartition("/")[2]], schemas, name, depth)
     for given in ("example", "const"):

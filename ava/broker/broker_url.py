@@ -25,7 +25,6 @@ def scheme(settings: Settings) -> str:
 
 
 def is_tls(settings: Settings) -> bool:
-    """Return True if the connection to the broker is encrypted."""
     return scheme(settings) in _TLS_SCHEMES
 
 

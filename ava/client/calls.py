@@ -109,7 +109,6 @@ class Calls:
         return read(kind, (yield from self.data(method, path, **options)))
 
     def delete(self, path: str, **options: Any) -> Flow[None]:
-        """Delete a resource."""
         yield from self.send(Request(method="DELETE", url=path, **options))
 
     def records(self, kind: type[Record], path: str, params: Mapping[str, Any] | None = None) -> Listing[Record]:
@@ -143,7 +142,6 @@ class Calls:
                 raise WaitTimeout(f"{path.rsplit('/', 1)[1]} has not ended after {timeout_seconds:g} s.")
 
     def _whole(self, request: Request) -> Request:
-        """Return a request with its URL and its encoded body."""
         params = {name: value for name, value in (request.params or {}).items() if value is not None}
         if self._is_dry_run and request.method != "GET":
             params["dry_run"] = "true"
@@ -182,7 +180,6 @@ class PausableResource(ApiResource[Mode], Generic[Mode, Record]):
 
     @call
     def resume(self, record_id: str, /) -> Flow[Record]:
-        """End the pause of a record. Returns the record."""
         return self._calls.record(self._kind, "POST", f"{self._path}/{segment(record_id)}/resume")
 
 

@@ -122,7 +122,6 @@ class Client(Resources[Blocking]):
         self.close()
 
     def close(self) -> None:
-        """Close every connection."""
         self._sender.close()
 
 
@@ -192,7 +191,6 @@ def _variable(name: str) -> str:
 
 
 def _headers(options: ClientOptions) -> dict[str, str]:
-    """Return the headers that identify the caller."""
     if unknown := options.keys() - ClientOptions.__annotations__.keys():
         raise TypeError(f"a client has no option {', '.join(sorted(unknown))}")
     user = options.get("user", "")

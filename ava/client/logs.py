@@ -31,7 +31,6 @@ class LogChoice:
 
     @property
     def params(self) -> dict[str, Any]:
-        """Return the query parameters."""
         return {"filter[level]": self.level, "q": self.text, "since": sent_time(self._since)}
 
     @property

@@ -107,7 +107,6 @@ def filter_body(filters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def filter_params(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return filters as query parameters."""
     body = filter_body(filters)
     named = {f"filter[tag.{key}]": value for key, value in body.pop("tags", {}).items()}
     for path, value in body.pop("input", {}).items():

@@ -89,7 +89,6 @@ class TreeProperties:
 
 
 def read(kind: type[Record], data: Mapping[str, Any]) -> Record:
-    """Return the record in a response's JSON."""
     readers = _readers(kind)  # type: ignore[arg-type]
     return kind(**{name: get(data[key]) for name, key, get in readers if key in data})
 

@@ -39,7 +39,6 @@ class ChildCalls:
         return self._children.get(job_id or "")
 
     def name_of(self, child: ChildJob) -> str:
-        """Return a child's name in the journal."""
         return self._names.get(child.id, child.id)
 
     def find(self, name: str, was: Sequence[str]) -> ChildJob | None:
@@ -72,7 +71,6 @@ class NumberedChildren:
 
     @property
     def children(self) -> list[ChildJob]:
-        """Return the found and created children."""
         return [child for _, child in sorted(self._found.items())]
 
     def find(self, number: int, name: str, was: Sequence[str] = ()) -> bool:
@@ -96,7 +94,6 @@ class NumberedChildren:
             yield from self.create()
 
     def create(self) -> Steps[None]:
-        """Create the added children."""
         if self._new:
             created = yield from self._calls.create(tuple(self._new.values()))
             self._found |= zip(self._new, created, strict=True)

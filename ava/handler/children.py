@@ -76,7 +76,6 @@ class ChildJob:
         return ChildFailed(f"{self.worker_id} ({self.id}): {reason}", self)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as the journal's record shows a child."""
         return {"id": self.id, "worker_id": self.worker_id, "status": self.status, "error": self.error}
 
     def __repr__(self) -> str:

@@ -94,7 +94,6 @@ class Env(Mapping[str, str]):
 
     @property
     def thread_id(self) -> int:
-        """Return the id of the handler's thread."""
         return self._calls.thread_id
 
     @property

@@ -79,7 +79,6 @@ class ChildProcess:
         return self.process.poll()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its end. Return True if it has ended."""
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:

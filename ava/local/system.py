@@ -99,7 +99,6 @@ def start_system(
 
 
 def _caller(url: str) -> dict[str, str]:
-    """Return the settings of a program that calls the API."""
     client = settings_module.load_client()
     return {"AVA_URL": url, "AVA_TENANT_ID": client.tenant, "AVA_USER_ID": client.user}
 

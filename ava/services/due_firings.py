@@ -192,7 +192,6 @@ def _decide_one(due: DueSchedule, now: datetime) -> FiringDecision:
 
 
 def _batches(new: Sequence[NewJob]) -> Iterator[list[NewJob]]:
-    """Yield the jobs in batches that fit into one statement."""
     batch: list[NewJob] = []
     length = 0
     for each in new:

@@ -125,7 +125,6 @@ def _show(connection: Connection, caller: Caller, queue: str) -> Queue:
 
 
 def revoke_all(database: Database, control: Control, cancelled: Sequence[Job]) -> None:
-    """Ask the nodes of the running jobs to stop them."""
     running = [job for job in cancelled if job.status is Status.RUNNING]
     if not running:
         return

@@ -175,7 +175,6 @@ class PulledRuns:
         return run
 
     def record_api_heartbeat(self) -> None:
-        """Record that this process can receive heartbeats."""
         with self._database.connect(of_process=True) as connection:
             worker_claims.record_api_heartbeat(connection)
 

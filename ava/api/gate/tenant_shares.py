@@ -54,7 +54,6 @@ class TenantShares:
             self._used[tenant_id] = self.used(tenant_id) + amount
 
     def release(self, tenant_id: str, amount: int = 1) -> None:
-        """Return a share, or a part of it."""
         with self._changed:
             if (left := self.used(tenant_id) - amount) > 0:
                 self._used[tenant_id] = left

@@ -149,7 +149,6 @@ class Id(Plain):
 
     @property
     def pattern(self) -> str:
-        """Return the regular expression of an id's prefix."""
         return f"^{self.prefixes[0]}_" if len(self.prefixes) == 1 else f"^({'|'.join(self.prefixes)})_"
 
 
@@ -212,7 +211,6 @@ class FieldNames(Plain):
 
     @property
     def pattern(self) -> str:
-        """Return the regular expression of a valid value."""
         names = "|".join(self._known())
         return rf"^(\*|({names})(,({names}))*)$"
 

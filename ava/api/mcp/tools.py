@@ -81,7 +81,6 @@ class Tool:
 
 
 def for_caller(who: Caller, *, has_many: bool) -> list[Tool]:
-    """Return the tools that a caller may use."""
     return [tool for tool in _TOOLS if (who.may_write or not tool.is_write) and (has_many or not tool.is_for_many)]
 
 
@@ -187,7 +186,6 @@ def _list_errors(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
 
 
 def _post(path: str, about: str, arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
-    """Send the arguments as the body of a request."""
     data = rest_calls.ask("POST", path, body=arguments, takes_key=True).data
     return content.of_data(data, about=about)
 

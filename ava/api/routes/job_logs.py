@@ -83,7 +83,6 @@ def _seq(job_id: str, name: str, cursor: str) -> int:
 def _pagination(
     job_id: str, query: LogRequest, wanted: LogRange, lines: list[LogLine], has_more: bool, scanned_until: int | None
 ) -> str:
-    """Return the position of the lines in the log, as JSON."""
     first = paging.cursor_of_line(job_id, lines[0].seq - 1) if lines else None
     last = paging.cursor_of_line(job_id, lines[-1].seq) if lines else None
     if wanted.before_seq is not None:

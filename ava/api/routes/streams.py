@@ -186,7 +186,6 @@ class _EventTexts:
         return self._progress(update.progress)
 
     def end(self, job: Job) -> str:
-        """Return the last event."""
         return f"event: end\ndata: {self._job(job)}\n\n"
 
     def _progress(self, state: WatchedState) -> str:

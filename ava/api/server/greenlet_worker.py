@@ -191,7 +191,6 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
                 self._connections[greenlet]._sock.shutdown(socket.SHUT_RD)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        """Serve the requests of one connection."""
         current = gevent.getcurrent()
         self._connections[current] = connection = _ClientConnection(client, idle_seconds=self.cfg.keepalive)
         if (excess := len(self._connections) - len(self._closing) - _BUSY_CONNECTIONS) > 0:

@@ -102,7 +102,6 @@ def _progress_message(operation: Operation) -> str:
 
 
 def _sentence(operation: Operation) -> str:
-    """Return the counts of an ended operation as a sentence."""
     verb = "retried" if operation.kind == "retry" else "cancelled"
     done = operation.done
     parts = [f"{done:,} job{'' if done == 1 else 's'} {verb}"]

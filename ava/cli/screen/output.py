@@ -43,7 +43,6 @@ class RecordPrinter:
 
     @property
     def is_for_people(self) -> bool:
-        """Return True if people read the output."""
         return self.format in (OutputFormat.TABLE, OutputFormat.WIDE)
 
     def records(self, found: Iterable[Any], columns: Sequence[Column], *, empty: str = "Nothing found.") -> None:

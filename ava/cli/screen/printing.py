@@ -35,7 +35,6 @@ def print_json(record: Any) -> None:
 
 
 def print_plain(string: str, *, colour: str | None = None, is_error: bool = False) -> None:
-    """Print one line."""
     click.echo(click.style(clean(string), fg=colour) if colour else clean(string), err=is_error)
 
 
@@ -75,7 +74,6 @@ def fold(value: Any, margin: int = 0) -> str:
 
 
 def print_line(line: Any) -> None:
-    """Print a log line for people."""
     level = click.style(clean(line.level).ljust(5), fg=_LEVEL_COLOURS.get(line.level))
     # Indent further lines of the message, so that they do not look like other events.
     message = printable(line.msg, allowed="\t\n").replace("\n", "\n    ")

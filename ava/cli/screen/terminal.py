@@ -123,7 +123,6 @@ class StatusLine:
         self.draw()
 
     def set_progress(self, fraction: float, message: str | None) -> None:
-        """Draw a bar with a percentage and a message."""
         filled = round(max(0.0, min(1.0, fraction)) * _BAR_CHARACTERS)
         bar = "#" * filled + "." * (_BAR_CHARACTERS - filled)
         self.set_message(f"[{bar}] {fraction:4.0%} {message or ''}".rstrip())

@@ -59,7 +59,6 @@ class AwaitedEvent:
 
     @classmethod
     def read(cls, json_string: str) -> AwaitedEvent:
-        """Read the journal's JSON."""
         stored = json.loads(json_string)
         return cls(stored["type"], stored["match"])
 

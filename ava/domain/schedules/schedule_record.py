@@ -67,7 +67,6 @@ class ScheduleSpec:
     expires_in_seconds: int | None = None
 
     def firing_times_after(self, after: datetime) -> Iterator[FiringTime]:
-        """Yield its firing times after an instant, in order."""
         if self.starts_at is not None and self.starts_at > after:
             after = self.starts_at - _MOMENT
         try:

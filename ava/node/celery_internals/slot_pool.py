@@ -44,7 +44,6 @@ class SlotPool(BasePool):  # type: ignore[misc]  # Celery has no annotations
         hub.add_reader(self._wakes, self._finish_ended)
 
     def on_apply(self, *_: Any, accept_callback: Any, **__: Any) -> None:
-        """Pass a message to the event loop of the process."""
         request: JobRequest = accept_callback.__self__
         self._taken.add(request)
         accept_callback(os.getpid(), time.monotonic())

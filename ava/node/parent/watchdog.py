@@ -45,7 +45,6 @@ class Watchdog(threading.Thread):
         self._draining_since: float | None = None
 
     def run(self) -> None:
-        """Check until there is a reason to end the process."""
         while (reason := self.find_reason()) is None or not self._is_drained(reason):
             _pause(min(2.0, self._deaf_seconds / 8))
         _log.critical("Node exits, and its supervisor restarts it: %s", reason)

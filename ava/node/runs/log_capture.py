@@ -70,7 +70,6 @@ class LogCapture(logging.Handler):
         return not is_changed and not self._is_foreign()
 
     def write(self, level: int, message: object, arguments: Any) -> None:
-        """Write the same line as a record with these values would."""
         try:
             formatted = str(message)
             if arguments:

@@ -32,7 +32,6 @@ SELECT tenant_id, count(*) FROM error_groups WHERE tenant_id = ANY(%(tenants)s::
 
 
 def free_groups(connection: Connection, tenants: Sequence[str], max_groups: int) -> dict[str, int]:
-    """Return how many more groups each tenant may have."""
     found = connection.exec_driver_sql(_COUNTS, {"tenants": list(tenants)})
     counts = {tenant_id: number for tenant_id, number in found}  # noqa: C416 - rows are no pairs to mypy
     return {tenant_id: max(0, max_groups - counts.get(tenant_id, 0)) for tenant_id in tenants}

@@ -237,7 +237,6 @@ _IS_TAKEN = Statement("SELECT EXISTS (SELECT FROM workers WHERE id = %(id)s AND 
 
 
 def is_taken(connection: Connection, *, worker_id: str) -> bool:
-    """Return True if the platform has a worker with this id."""
     return bool(connection.exec_driver_sql(_IS_TAKEN, {"id": worker_id}).scalar_one())
 
 

@@ -321,7 +321,6 @@ SELECT extract(epoch FROM clock_timestamp() - counted_until) FROM count_progress
 
 
 def statistics_lag_seconds(connection: Connection) -> float:
-    """Return the lag of the count of ended jobs in seconds."""
     return max(0.0, float(connection.exec_driver_sql(_STATISTICS_LAG).scalar_one()))
 
 

@@ -32,7 +32,6 @@ class TenantLoad:
 
     @property
     def id(self) -> str:
-        """Return the tenant's id."""
         return self.tenant_id
 
     @property

@@ -67,6 +67,5 @@ SELECT handler_module IS NOT NULL FROM schedules WHERE tenant_id = %(tenant_id)s
 
 
 def is_declared(connection: Connection, schedule: Schedule) -> bool:
-    """Return True if a handler module declares a schedule."""
     parameters = {"tenant_id": schedule.tenant_id, "id": schedule_uuid(schedule.id)}
     return bool(connection.exec_driver_sql(_IS_DECLARED, parameters).scalar())

@@ -36,7 +36,6 @@ SELECT EXISTS (SELECT FROM schedules WHERE next_run_at <= coalesce(%(now)s::time
 
 
 def are_due(connection: Connection, *, now: Timestamp = None) -> bool:
-    """Return True if a schedule is due."""
     return bool(connection.exec_driver_sql(_ARE_DUE, {"now": now}).scalar_one())
 
 

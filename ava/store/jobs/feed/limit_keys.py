@@ -39,7 +39,6 @@ class KeyState:
 
     @property
     def capacity(self) -> int:
-        """Return how many more jobs the concurrency limit admits."""
         return 1_000_000 if self.max_running is None else self.max_running - self.taken
 
 
