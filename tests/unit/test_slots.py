@@ -176,7 +176,7 @@ def test_a_loop_that_responds_in_the_middle_of_a_check_is_no_error_and_is_checke
     monkeypatch.setattr(watched_loop, "call_soon_threadsafe", lambda _, asked_at: asked.append(asked_at))
 
     def answer_meanwhile() -> None:
-        watch._answer(asked[-1])
+        watch._respond(asked[-1])
 
     monkeypatch.setattr(watch, "_find_run", answer_meanwhile)
     for now in (10.0, 10.1, 11.5, 11.6):
