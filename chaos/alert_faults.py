@@ -338,9 +338,7 @@ FAULTS = (
     _fault(lambda scene: scene.without("worker"), "no node is live", "AvaNoWorkers AvaProcessDown", "AvaJobsUnserved"),
     _fault(_killed_node, "a node is killed", "AvaNodeSilent AvaProcessDown", "AvaNoWorkers AvaJobsUnserved"),
     _fault(lambda scene: _stubbed(scene, 'ava_pool_leaks{kind="slot"} 1\n'), "a slot leaks", "AvaPoolLeaks"),
-    _fault(
-        lambda scene: _stubbed(scene, "ava_slot_loop_lag_seconds 0.5\n"), "an event loop is late", "AvaSlotLoopLag"
-    ),
+    _fault(lambda scene: _stubbed(scene, "ava_slot_loop_lag_seconds 0.5\n"), "an event loop is late", "AvaSlotLoopLag"),
     _fault(
         lambda scene: _triggered(scene, "littering", count=2, every_seconds=2),
         "a handler leaves processes behind",

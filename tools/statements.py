@@ -1,6 +1,6 @@
 """`python -m tools.statements`: print the size of each statement that writes `jobs`, and fail above the bounds.
 
-The statements are those that are sent, with white space collapsed and without the columns of a job's record. `end_and_claim`
+It measures the sent statement, with white space collapsed and without the columns of a job's record. `end_and_claim`
 consists of the statements `end` and `claim`, which are counted. Retention's deletes decide on no transition.
 """
 

@@ -14,8 +14,8 @@ import pytest
 from ava.client import Client
 from harness.polling import wait_until
 from harness.system import SECRET, System
-from tests.acceptance.dashboard.test_looks import findings
 from tests.acceptance.dashboard.test_dashboard import go
+from tests.acceptance.dashboard.test_looks import findings
 from tests.browser import Browser
 from tests.commands import ava, on_a_terminal
 
