@@ -234,7 +234,7 @@ def cell(env: Mapping[str, str], name: str) -> str:
 
 def label(env: Mapping[str, str], name: str) -> str:
     """Return a version or name that is shown to users; empty if it is not set."""
-    found = text(env, name)
+    found = string(env, name)
     if found and not re.fullmatch(r"[\w.+:/@-]{1,64}", found, re.ASCII):
         raise SettingsError(name, "it must be 1 to 64 letters, digits and . _ + : / @ -, such as v1.4.2 or a commit id")
     return found

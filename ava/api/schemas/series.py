@@ -7,9 +7,9 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from ava.api.http.fields import Choice, ClientId, Instant, Number, Text, WholeNumber
+from ava.api.http.fields import Choice, ClientId, Instant, Number, String, WholeNumber
 from ava.api.http.time_ranges import TimeRangeQuery
-from ava.api.schemas.setting_fields import QueryText, Scope
+from ava.api.schemas.setting_fields import BoundedString, Scope
 from ava.domain.jobs import priority
 from ava.domain.record import format_time
 from ava.domain.series import DEFAULT_RANGE_SECONDS, MAX_RANGE_SECONDS, MIN_RANGE_SECONDS, MarkType, Series, Times
@@ -34,7 +34,7 @@ class SeriesQuery(TimeRangeQuery):
         allow_none=False,
         metadata={"description": "Only the jobs of this worker."},
     )
-    queue = QueryText(
+    queue = BoundedString(
         data_key="filter[queue]",
         longest=_LONGEST_QUEUE,
         load_default=None,
@@ -81,7 +81,7 @@ class EndedSeriesRecord(Schema):
 class BacklogRecord(Schema):
     """The waiting jobs of one queue and priority; both null: of all further ones together."""
 
-    queue = Text(allow_none=True)
+    queue = String(allow_none=True)
     priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, allow_none=True)
     jobs = _values("The highest sample of each step; null: no sample.")
 
@@ -89,7 +89,7 @@ class BacklogRecord(Schema):
 class FailureKindRecord(Schema):
     """The failed jobs with one kind of error; null: with all further kinds together."""
 
-    kind = Text(allow_none=True)
+    kind = String(allow_none=True)
     jobs = _values("Failed jobs.")
 
 
@@ -97,7 +97,7 @@ class MarkRecord(Schema):
     """A deploy or a pause."""
 
     type = Choice(MarkType, metadata={"description": "`deploy`: a node started with another `AVA_CODE_VERSION`."})
-    name = Text(metadata={"description": "The code version, the worker's id, or the queue."})
+    name = String(metadata={"description": "The code version, the worker's id, or the queue."})
     starts_at = Instant()
     ends_at = Instant(
         allow_none=True, metadata={"description": "The end of a pause, within a minute; null while it continues."}

@@ -13,7 +13,7 @@ from ava.cli.options.resources import Resource, time_range_options
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column, milliseconds
-from ava.domain.text import parse_time
+from ava.domain.strings import parse_time
 
 if TYPE_CHECKING:
     from ava.client import Analytics, Client, Overview, Series
