@@ -45,7 +45,7 @@ _CHECK_SECONDS = 1.0
 _CUT_OFF_SECONDS = 5.0
 #: Seconds that such a node has to reach the database; normally it takes milliseconds. The thread of a slot process may
 #: wait longer, for a server that does not answer.
-_ANSWER_SECONDS = 2.0
+_ANSWER_SECONDS = 1.5
 _RETRY_SECONDS = 0.5
 #: Seconds between merges of ended processes' counters, and between polls of out-of-memory kills.
 _MERGE_SECONDS = 1.0
