@@ -18,7 +18,7 @@ from ava.handler import registry
 from ava.handler.registry import worker
 from ava.node.outcome import Stop
 from ava.node.runs.run_writer import RunWriter
-from ava.node.slots import run_context
+from ava.node.slots import command, run_context
 from ava.node.slots.batches import Batches
 from ava.node.slots.loop_watch import LoopWatch
 from ava.node.slots.member import Member, OverdueRun, read_exit_report
@@ -117,6 +117,21 @@ def test_checks_without_a_newer_sign_of_life_are_counted_since_the_first_one() -
     assert [member.count_silent_checks() for _ in range(3)] == [0, 1, 2]
     member.show_life()
     assert member.count_silent_checks() == 0
+
+
+def test_the_runs_of_a_process_are_written_off_only_if_it_has_consumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    written_off: list[Any] = []
+    monkeypatch.setattr(command, "_fork", lambda act: written_off.append(act) or 1)
+    monkeypatch.setattr(command.process_tree, "kill_children", lambda **_: 0)
+    member = _member(1)
+    node = command._Command(load(ENVIRON), [member], None)
+    # An earlier process of it has consumed; this one could not reach the database.
+    member.was_ready = True
+    node._handle_end(member, 1, 1)
+    assert not written_off
+    member.show_ready()
+    node._handle_end(member, 1, -9)
+    assert len(written_off) == 1
 
 
 class _Run(SimpleNamespace):
