@@ -57,9 +57,9 @@ def write_off(
 
 def _rescue(connection: Connection, node_id: str, pid: int, overdue: Sequence[OverdueRun]) -> None:
     """Write the outcomes of runs. A repetition changes nothing."""
-    is_shutdown = bool(overdue) and all(each.stop is Stop.SHUTDOWN for each in overdue)
-    # A shutdown stops all runs of a process, up to thousands, and one statement requeues many.
-    for each in () if is_shutdown else overdue:
+    is_shutdown = any(each.stop is Stop.SHUTDOWN for each in overdue)
+    # A shutdown stops all runs of a process, up to thousands. They are requeued with the others, in batches.
+    for each in [each for each in overdue if each.stop is not Stop.SHUTDOWN]:
         current = CurrentRun(
             key=each.run,
             phase=Phase.RUNNING,
