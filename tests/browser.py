@@ -164,6 +164,13 @@ class Browser:
         return [message for message in found if "/favicon.ico" not in message]
 
 
+def chart_text(browser: Browser, label: str) -> str:
+    """Returns what a chart says to those who do not see it: its highest values, or those of the step that is read."""
+    selector = f".plot-host[aria-label='{label}']"
+    found: str = browser.script("return document.querySelector(arguments[0])?.ariaValueText ?? ''", selector)
+    return found
+
+
 @contextmanager
 def running_browser(url: str) -> Iterator[Browser]:
     """A browser with its own profile; without Chromium the test is skipped, or fails in CI."""

@@ -81,7 +81,7 @@ def test_every_page_is_taken_large_and_small_light_and_dark(browser: Browser, fi
     for page, where in pages().items():
         _open(browser, where.format(id=filled.get(page, "")))
         _keep_each(browser, page)
-    for name, button in (("palette", "Find anything, or run an action"), ("new_job", "New job")):
+    for name, button in (("palette", "Ctrl K: find anything, or run an action"), ("new_job", "New job")):
         _open(browser, "#/jobs")
         browser.click("button", button)
         browser.find("dialog[open]")

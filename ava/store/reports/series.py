@@ -1,8 +1,8 @@
 """Write the series of charts: one statement per round, from counts that exist and from bounded ranges of indexes.
 
 A round adds the ended jobs of the minutes that were counted since the last round, samples the running and waiting jobs,
-notes deploys and pauses, sums up the hours that are complete, and deletes old rows. It repeats the last two minutes,
-because a job may be counted shortly after the minute of its end; each row is replaced, so repetition changes nothing.
+notes deploys and pauses, sums up the hours that are complete, and deletes old rows. It repeats the last minute, because
+a job may be counted shortly after the minute of its end; each row is replaced, so repetition changes nothing.
 The rows of all tenants together, with the subject '', also tell which minutes are counted, sampled and summed up.
 """
 
@@ -60,7 +60,7 @@ WITH RECURSIVE progress AS MATERIALIZED (
             AS summed_from,
         date_trunc('hour', m.counted_from) AS summed_to
     FROM count_progress AS p CROSS JOIN LATERAL (
-        SELECT coalesce({latest("minute", "completed")} - interval '2 minutes',
+        SELECT coalesce({latest("minute", "completed")} - interval '1 minute',
             date_trunc('minute', p.counted_until) - interval '1 day') AS counted_from) AS m
 ), ended AS MATERIALIZED (
     SELECT coalesce(c.tenant_id, '*') AS tenant_id, coalesce(c.worker_id, '') AS subject, c.minute AS starts_at,
@@ -231,6 +231,8 @@ ON CONFLICT (tenant_id, span, kind, subject, part, starts_at) DO UPDATE SET
     failed = coalesce(excluded.failed, t.failed), cancelled = coalesce(excluded.cancelled, t.cancelled),
     wait_jobs = coalesce(excluded.wait_jobs, t.wait_jobs), run_jobs = coalesce(excluded.run_jobs, t.run_jobs),
     jobs = coalesce(excluded.jobs, t.jobs), max_jobs = coalesce(excluded.max_jobs, t.max_jobs)
+WHERE excluded.completed IS NULL OR (t.completed, t.failed, t.cancelled)
+    IS DISTINCT FROM (excluded.completed, excluded.failed, excluded.cancelled)
 """)
 
 

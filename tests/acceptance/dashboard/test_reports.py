@@ -9,7 +9,7 @@ from selenium.webdriver.common.keys import Keys
 
 from harness.polling import wait_until
 from harness.system import System
-from tests.browser import Browser
+from tests.browser import Browser, chart_text
 
 
 def _resolve_others(system: System, message: str) -> bool:
@@ -44,12 +44,12 @@ def test_analytics_show_what_ended(signed_in: Browser, running: System) -> None:
     running.wait_for(job["id"], "completed")
     signed_in.script("location.hash = '#/analytics?days=7'")
     signed_in.await_text("Success rate", "wkr_report", "manual", "Ended per day", seconds=30)
-    wait_until(lambda: signed_in.script("return document.querySelectorAll('.chart .bar').length") > 0, what="bars")
+    wait_until(lambda: re.match(r"Highest: [1-9]", chart_text(signed_in, "Ended jobs")), what="the chart has the jobs")
     assert re.search(r"p95 [\d.]+ m?s, p99", signed_in.text)
-    # A bar is read and opened by keyboard alone.
-    signed_in.script("document.querySelector('.chart a[tabindex=\"0\"]').focus()")
+    # A step is read and opened by keyboard alone.
+    signed_in.script("document.querySelector('.plot-host').focus()")
     signed_in.press(Keys.ARROW_LEFT, Keys.END)
-    wait_until(lambda: re.match(r"\d+ \w+: [1-9]", signed_in.find(".caption").text), what="the day is read")
+    wait_until(lambda: re.match(r"\d+ \w+: [1-9]", chart_text(signed_in, "Ended jobs")), what="the day is read")
     signed_in.press(Keys.ENTER)
     signed_in.find(f"[data-job='{job['id']}']")
     assert "completed_before" in signed_in.script("return location.hash")

@@ -117,7 +117,7 @@ function SearchBox({ onFind }) {
     <${Icon} name="search" />
     <input type="search" name="search" placeholder="Find jobs" aria-label="Find jobs" title=${HINT}
       autocomplete="off" spellcheck=${false} />
-    <${Button} kind="quiet" class="find-key" aria-label="Find anything, or run an action"
+    <${Button} kind="quiet" class="find-key" aria-label="Ctrl K: find anything, or run an action"
       title="Find anything, or run an action" onclick=${onFind}>
       <kbd>Ctrl K</kbd><${Icon} name="search" /><//>
   </form>`;

@@ -1,67 +1,141 @@
-// Analytics: statistics of the jobs that ended in a period.
+// Analytics: exact statistics of the jobs that ended in whole days, and the charts of that period.
 
-import { get } from "../api.js";
-import { endedChart } from "../chart.js";
-import { h, put } from "../dom.js";
-import { number, span } from "../format.js";
-import { card, empty, field, heading, options, repeat, tile, titles } from "../parts.js";
+import { dayOf, hour, number, span } from "../format.js";
+import { barsOf, jobsOf, SeriesCharts, ZoomOut } from "../series_charts.js";
+import { Chart } from "../ui/chart.js";
+import { count } from "../ui/chart_data.js";
+import {
+  Card,
+  Empty,
+  Field,
+  Heading,
+  html,
+  mount,
+  Select,
+  Table,
+  useApi,
+  useQuery,
+} from "../ui/index.js";
+import { Tiles } from "../ui/tile.js";
 
-const PERIODS = [["1", "1 day"], ["7", "7 days"], ["30", "30 days"], ["90", "90 days"]];
+const PERIODS = [
+  ["1", "1 day"],
+  ["7", "7 days"],
+  ["30", "30 days"],
+  ["90", "90 days"],
+];
+const iso = (seconds) => new Date(seconds * 1000).toISOString();
 
-export function open(main, { signal, query }) {
+export function open(main, { signal }) {
+  return mount(main, html`<${Analytics} />`, signal);
+}
+
+function Analytics() {
+  const [query, setQuery] = useQuery();
   const days = query.get("days") ?? "30";
   const worker = query.get("worker") ?? "";
-  const period = h("select", { name: "days" }, options(PERIODS, days));
-  const only = h("select", { name: "worker" }, options([["", "All workers"], ...(worker ? [[worker]] : [])], worker));
-  const go = () => (location.hash = `#/analytics?${new URLSearchParams({ days: period.value, ...(only.value ? { worker: only.value } : {}) })}`);
-  period.addEventListener("change", go);
-  only.addEventListener("change", go);
-  const tiles = ["Ended", "Success rate", "Average run time", "Time to start", "Run time"].map(tile);
-  const chart = endedChart({ spans: days === "1" ? "hour" : "day", filters: worker ? { "filter[worker_id]": worker } : {} });
-  const triggers = h("div", { class: "facts" });
-  const byTrigger = card("By trigger", {}, triggers);
-  byTrigger.hidden = true;
-  const workers = h("div", { role: "rowgroup", class: "rows" });
-  const none = empty(days === "90" ? "No jobs ended in this period." : "No jobs ended in this period. Choose a longer one above.");
-  put(main,
-    heading("Analytics", field("Period", period), field("Worker", only)),
-    h("div", { class: "tiles" }, tiles.map((part) => part.element)),
-    card(days === "1" ? "Ended per hour" : "Ended per day (UTC)", { wide: true }, chart.element),
-    byTrigger,
-    card("By worker", { wide: true },
-      h("div", { class: "table counts", role: "table", "aria-label": "Ended jobs by worker" },
-        titles(["Worker", "Ended", "Completed", "Failed", "Success", "Average", "Processor", "Waited"]), workers),
-      none));
-
-  repeat(signal, 10, async () => {
-    const { data } = await get("/v1/ava/analytics", {
-      query: { days, group_by: days === "1" ? "hour" : "day", percentiles: "true", "filter[worker_id]": worker }, signal,
-    });
-    const { jobs, percentiles: { wait, run } } = data;
-    const [ended, rate, average, start, times] = tiles;
-    ended.update(number(jobs.total), `${number(jobs.failed)} failed, ${number(jobs.cancelled)} cancelled${jobs.expired ? `, ${number(jobs.expired)} of them expired` : ""}`);
-    rate.update(jobs.success_rate === null ? "–" : `${jobs.success_rate} %`, `${number(jobs.completed)} completed`);
-    average.update(span(jobs.avg_duration_ms), `of jobs that ran; they used ${span(jobs.cpu_ms)} of processor time`);
-    start.update(span(wait.p50_ms), percentilesOf(wait));
-    times.update(span(run.p50_ms), percentilesOf(run));
-    chart.update(data.series.map((point) => ({ ...point, minute: point.starts_at })));
-    const counts = Object.entries(data.by_worker).sort(([, one], [, other]) => other.total - one.total);
-    put(triggers, Object.entries(jobs.by_trigger).map(([name, count]) => h("div", {}, h("span", {}, name), h("strong", {}, number(count)))));
-    put(workers, counts.map(([id, count]) => line(id, count, days)));
-    byTrigger.hidden = counts.length === 0;
-    none.hidden = counts.length > 0;
-    if (!worker && only.options.length !== counts.length + 1) put(only, options([["", "All workers"], ...counts.map(([id]) => [id]).sort()], worker));
-  });
+  const filters = worker ? { "filter[worker_id]": worker } : {};
+  const groupBy = days === "1" ? "hour" : "day";
+  const asked = { days, group_by: groupBy, percentiles: "true", ...filters };
+  const { data } = useApi("/v1/ava/analytics", { query: asked, every: 10 });
+  const counts = Object.entries(data?.by_worker ?? {});
+  const ids = [...new Set([...counts.map(([id]) => id), worker].filter(Boolean))].sort();
+  const workers = [["", "All workers"], ...ids.map((id) => [id, id])];
+  const actions = html`
+    <${Field} label="Period"><${Select} name="days" value=${days} options=${PERIODS}
+      onchange=${(value) => setQuery({ days: value, since: null, until: null })} /><//>
+    <${Field} label="Worker"><${Select} name="worker" value=${worker} options=${workers}
+      onchange=${(value) => setQuery({ worker: value })} /><//>`;
+  return html`
+    <${Heading} title="Analytics" actions=${actions} />
+    ${data && html`<${Report} data=${data} days=${days} groupBy=${groupBy} filters=${filters} />`}
+  `;
 }
 
-const percentilesOf = ({ p50_ms: median, p95_ms: high, p99_ms: highest }) => (median === null ? "no job ran" : `p95 ${span(high)}, p99 ${span(highest)}`);
-
-function line(id, count, days) {
-  const cell = (label, value, kind = "") => h("span", { role: "cell", "data-label": label, class: kind }, value);
-  const rate = count.total ? `${(Math.round((1000 * count.completed) / count.total) / 10).toFixed(1)} %` : "–";
-  return h("div", { role: "row" },
-    cell("Worker", h("a", { href: `#/analytics?${new URLSearchParams({ days, worker: id })}` }, id), "mono"), cell("Ended", number(count.total)),
-    cell("Completed", number(count.completed)), cell("Failed", count.failed ? h("a", { href: `#/errors?${new URLSearchParams({ "filter[worker_id]": id })}` }, number(count.failed)) : "0", count.failed ? "error" : ""),
-    cell("Success", rate), cell("Average", span(count.avg_duration_ms)),
-    cell("Processor", span(count.cpu_ms)), cell("Waited", span(count.wait_ms)));
+function Report({ data, days, groupBy, filters }) {
+  const counts = Object.entries(data.by_worker).sort(([, a], [, b]) => b.total - a.total);
+  const title = groupBy === "hour" ? "Ended per hour" : "Ended per day (UTC)";
+  const trigger = ([name, jobs]) => html`<div key=${name}>
+    <span>${name}</span><strong>${number(jobs)}</strong>
+  </div>`;
+  return html`
+    <${Tiles} items=${tilesOf(data)} />
+    <${Card} title=${title} class="wide">
+      <${Ended} points=${data.series} groupBy=${groupBy} filters=${filters} />
+    <//>
+    <${ZoomOut} />
+    <${SeriesCharts} filters=${filters} jobs=${filters} range=${days === "1" ? "24h" : `${days}d`}
+      hasEnded=${false} />
+    ${
+      counts.length > 0 &&
+      html`<${Card} title="By trigger">
+        <div class="facts">${Object.entries(data.jobs.by_trigger).map(trigger)}</div>
+      <//>`
+    }
+    <${Card} title="By worker" class="wide">
+      <${Table} label="Ended jobs by worker" class="counts" columns=${columns(days)} rows=${counts}
+        keyOf=${([id]) => id} empty=${days === "90" ? NONE : NONE_YET} />
+    <//>
+  `;
 }
+
+const NONE = html`<${Empty} title="No jobs ended in this period." />`;
+const NONE_YET = html`<${Empty} title="No jobs ended in this period.">
+  Choose a longer one above.
+<//>`;
+
+const percentilesOf = ({ p50_ms: median, p95_ms: high, p99_ms: highest }) =>
+  median === null ? "no job ran" : `p95 ${span(high)}, p99 ${span(highest)}`;
+
+function tilesOf({ jobs, percentiles: { wait, run } }) {
+  const expired = jobs.expired ? `, ${number(jobs.expired)} of them expired` : "";
+  const others = `${number(jobs.failed)} failed, ${number(jobs.cancelled)} cancelled${expired}`;
+  const rate = jobs.success_rate === null ? "–" : `${jobs.success_rate} %`;
+  const used = `of jobs that ran; they used ${span(jobs.cpu_ms)} of processor time`;
+  return [
+    ["Ended", number(jobs.total), others],
+    ["Success rate", rate, `${number(jobs.completed)} completed`],
+    ["Average run time", span(jobs.avg_duration_ms), used],
+    ["Time to start", span(wait.p50_ms), percentilesOf(wait)],
+    ["Run time", span(run.p50_ms), percentilesOf(run)],
+  ];
+}
+
+/** The exact numbers of each hour or day; a step leads to its jobs. */
+function Ended({ points, groupBy, filters }) {
+  const isHourly = groupBy === "hour";
+  const times = points.map((point) => Date.parse(point.starts_at) / 1000);
+  const series = barsOf((label) => points.map((point) => point[label]));
+  return html`<${Chart} label="Ended jobs" times=${times} step=${isHourly ? 3600 : 86400}
+    series=${series} unit=${count} nameOf=${(at) => (isHourly ? hour : dayOf)(iso(at))}
+    hrefOf=${(since, until) => jobsOf(filters, since, until)} />`;
+}
+
+/** A column of numbers. */
+const numeric = (key, title, cell) => ({ key, title, numeric: true, cell });
+
+const errorsOf = (id) => `#/errors?${new URLSearchParams({ "filter[worker_id]": id })}`;
+const rateOf = ({ completed, total }) =>
+  total ? `${(Math.round((1000 * completed) / total) / 10).toFixed(1)} %` : "–";
+
+const columns = (days) => [
+  {
+    key: "worker",
+    title: "Worker",
+    width: "minmax(12rem, 2fr)",
+    class: "mono",
+    cell: ([id]) => {
+      const href = `#/analytics?${new URLSearchParams({ days, worker: id })}`;
+      return html`<a href=${href}>${id}</a>`;
+    },
+  },
+  numeric("ended", "Ended", ([, found]) => number(found.total)),
+  numeric("completed", "Completed", ([, found]) => number(found.completed)),
+  numeric("failed", "Failed", ([id, { failed }]) =>
+    failed ? html`<a class="error" href=${errorsOf(id)}>${number(failed)}</a>` : "0",
+  ),
+  numeric("success", "Success", ([, found]) => rateOf(found)),
+  numeric("average", "Average", ([, found]) => span(found.avg_duration_ms)),
+  numeric("cpu", "Processor", ([, found]) => span(found.cpu_ms)),
+  numeric("waited", "Waited", ([, found]) => span(found.wait_ms)),
+];

@@ -1,89 +1,134 @@
-// Overview: queued, running and ended jobs, and their wait and run times.
+// Overview: what waits, runs and ends, over time; the nodes, and the newest failures.
 
-import { get, list } from "../api.js";
-import { endedChart } from "../chart.js";
-import { h, Keyed, put, say } from "../dom.js";
 import { number, span } from "../format.js";
-import { busyProcesses, card, empty, heading, repeat, tile, when, whose } from "../parts.js";
-import { runButton } from "../trigger.js";
+import { RangePicker, SeriesCharts } from "../series_charts.js";
+import { openTrigger } from "../trigger.js";
+import {
+  Button,
+  Card,
+  Empty,
+  Heading,
+  html,
+  mayWrite,
+  mount,
+  useApi,
+  useSession,
+  When,
+} from "../ui/index.js";
+import { Tiles } from "../ui/tile.js";
+
+const FAILED = `#/jobs?${new URLSearchParams({ "filter[status]": "failed" })}`;
+/** Processes that are drawn one by one. */
+const MAX_DRAWN = 120;
 
 export function open(main, { signal }) {
-  const tiles = ["Waiting", "Running", "Oldest waiting", "Time to start", "Run time"].map(tile);
-  const chart = endedChart();
-  const depth = depthBars();
-  const fleet = h("div", { class: "facts" });
-  const failures = h("ul", { class: "plain" });
-  const noFailures = empty("No failed jobs.");
-  noFailures.hidden = true;
-  const failed = new Keyed(failures, (job) => job.id, failureLine);
-  put(main,
-    heading("Overview", runButton()),
-    h("div", { class: "tiles" }, tiles.map((part) => part.element)),
-    card("Ended per minute", { wide: true }, chart.element),
-    h("div", { class: "columns" },
-      card("Waiting by priority", {}, depth.element),
-      card("Nodes", { actions: h("a", { href: "#/workers" }, "All nodes") }, fleet),
-      card("Newest failures", { actions: h("a", { href: `#/jobs?${new URLSearchParams({ "filter[status]": "failed" })}` }, "All failures") }, failures, noFailures)));
-
-  repeat(signal, 2, async () => {
-    const { data } = await get("/v1/ava/overview", { signal });
-    const [queued, running, oldest, start, run] = tiles;
-    queued.update(`${number(data.queued - data.scheduled)}${data.queued_is_exact ? "" : "+"}`, data.scheduled ? `and ${number(data.scheduled)} scheduled` : "none scheduled");
-    running.update(number(data.running), "on all nodes");
-    oldest.update(data.backlog_age_seconds === null ? "–" : span(data.backlog_age_seconds * 1000), data.backlog_age_seconds === null ? "no job waits" : "since it was due");
-    const { latency } = data;
-    start.update(span(latency.start_p50_ms), latency.start_p50_ms === null ? "none started in 5 min" : `p95 ${span(latency.start_p95_ms)}, last 5 min`);
-    run.update(span(latency.run_p50_ms), latency.run_p50_ms === null ? "no job ran" : `p95 ${span(latency.run_p95_ms)}`);
-    chart.update(data.minutes);
-    depth.update(data.by_priority);
-    failed.show(data.failures);
-    noFailures.hidden = data.failures.length > 0;
-  });
-  repeat(signal, 5, async () => {
-    showFleet(fleet, (await list("/v1/ava/nodes", { signal })).entries);
-  });
+  return mount(main, html`<${Overview} />`, signal);
 }
 
-function depthBars() {
-  const rows = Array.from({ length: 10 }, (_, place) => {
-    const bar = h("span", { class: "bar" });
-    const count = h("span", { class: "count" }, "0");
-    return { bar, count, element: h("li", {}, h("span", { class: "name" }, String(place + 1)), h("span", { class: "track" }, bar), count) };
-  });
-  return {
-    element: h("ol", { class: "depth", "aria-label": "Waiting jobs by priority, 1 starts first" }, rows.map((row) => row.element)),
-    update(depths) {
-      const waiting = depths.map((depth) => depth.queued - depth.scheduled);
-      const most = Math.max(1, ...waiting);
-      waiting.forEach((count, place) => {
-        say(rows[place].count, number(count));
-        rows[place].bar.style.setProperty("inline-size", `${(100 * count) / most}%`);
-      });
-    },
+function Overview() {
+  const { data } = useApi("/v1/ava/overview", { every: 2 });
+  const trigger = () => {
+    openTrigger();
   };
+  const button = html`<${Button} kind="primary" onclick=${trigger}>New job<//>`;
+  const actions = html`<${RangePicker} />${mayWrite() && button}`;
+  const all = html`<a href=${FAILED}>All failures</a>`;
+  return html`
+    <${Heading} title="Overview" actions=${actions} />
+    <${Tiles} items=${data ? tilesOf(data) : []} />
+    <${SeriesCharts} limit="limit of the tenant" />
+    <div class="columns">
+      <${Card} title="Waiting by priority">
+        ${data && html`<${Depths} depths=${data.by_priority} />`}
+      <//>
+      <${Card} title="Nodes" actions=${html`<a href="#/nodes">All nodes</a>`}><${Fleet} /><//>
+      <${Card} title="Newest failures" actions=${all}>
+        ${data && html`<${Failures} failures=${data.failures} />`}
+      <//>
+    </div>
+  `;
 }
 
-function showFleet(element, nodes) {
+/** The numbers of now. */
+function tilesOf({ latency, backlog_age_seconds: age, minutes, ...data }) {
+  const sum = (kind) => minutes.reduce((before, minute) => before + minute[kind], 0);
+  const ended = sum("completed") + sum("failed") + sum("cancelled");
+  const { start_p50_ms: start, run_p50_ms: run } = latency;
+  const lateStart = `p95 ${span(latency.start_p95_ms)}, last 5 min`;
+  const waiting = `${number(data.queued - data.scheduled)}${data.queued_is_exact ? "" : "+"}`;
+  const scheduled = data.scheduled ? `and ${number(data.scheduled)} scheduled` : "none scheduled";
+  const failed = { href: FAILED, kind: sum("failed") ? "bad" : "" };
+  return [
+    ["Waiting", waiting, scheduled],
+    ["Running", number(data.running), "on all nodes"],
+    age === null
+      ? ["Oldest waiting", "–", "no job waits"]
+      : ["Oldest waiting", span(age * 1000), "since it was due"],
+    ["Failed", number(sum("failed")), `of ${number(ended)} in 60 minutes`, failed],
+    ["Time to start", span(start), start === null ? "none started in 5 min" : lateStart],
+    ["Run time", span(run), run === null ? "no job ran" : `p95 ${span(latency.run_p95_ms)}`],
+  ];
+}
+
+function Depths({ depths }) {
+  const waiting = depths.map((depth) => depth.queued - depth.scheduled);
+  const most = Math.max(1, ...waiting);
+  const row = (count, place) => html`<li key=${place}>
+    <span class="name">${String(place + 1)}</span>
+    <span class="track">
+      <span class="bar" style=${{ inlineSize: `${(100 * count) / most}%` }}></span>
+    </span>
+    <span class="count">${number(count)}</span>
+  </li>`;
+  return html`<ol class="depth" aria-label="Waiting jobs by priority, 1 starts first">
+    ${waiting.map(row)}
+  </ol>`;
+}
+
+/** How many processes of nodes are busy. One that runs a group of brief jobs has several jobs. */
+const busyOf = (nodes) => nodes.reduce((sum, node) => sum + Math.min(node.busy, node.processes), 0);
+const sizeOf = (nodes) => nodes.reduce((sum, node) => sum + node.processes, 0);
+const named = (values) => [...new Set(values.filter(Boolean))].join(", ") || "–";
+
+function Fleet() {
+  const { data: nodes } = useApi("/v1/ava/nodes", { query: { per_page: "100" }, every: 5 });
+  const whose = useSession().isOperator ? "" : " with your jobs";
+  if (!nodes) return null;
   const live = nodes.filter((node) => node.state === "live");
   const silent = nodes.filter((node) => node.state === "silent").length;
   const pools = live.filter((node) => !node.has_slots);
   const others = live.filter((node) => node.has_slots);
-  const busy = (of) => {
-    const sum = (count) => of.reduce((total, node) => total + count(node), 0);
-    return `${number(sum(busyProcesses))} of ${number(sum((node) => node.processes))}${whose()}`;
-  };
-  put(element,
-    fact("Live", number(live.length)), fact("Silent", number(silent), silent ? "bad" : ""),
-    fact("Busy processes", busy(pools)), others.length > 0 && fact("Busy slots", busy(others)),
-    fact("Versions", [...new Set(live.map((node) => node.version))].join(", ") || "–"),
-    h("div", { class: "slots whole", role: "img", "aria-label": `One square per process, filled if it is busy${whose()}` },
-      pools.flatMap((node) => Array.from({ length: node.processes }, (_, place) => place < node.busy)).slice(0, 120).map((busy) => h("i", { class: busy ? "busy" : "" }))));
+  const busy = (of) => `${number(busyOf(of))} of ${number(sizeOf(of))}${whose}`;
+  const facts = [
+    ["Live", number(live.length)],
+    ["Silent", number(silent), silent ? "bad" : ""],
+    ["Busy processes", busy(pools)],
+    others.length > 0 && ["Busy slots", busy(others)],
+    ["Code", named(live.map((node) => node.code_version))],
+    ["AVA Jobs", named(live.map((node) => node.version))],
+  ];
+  const fact = ([name, value, kind]) => html`<div key=${name}>
+    <span>${name}</span><strong class=${kind}>${value}</strong>
+  </div>`;
+  const label = `One square per process, filled if it is busy${whose}`;
+  return html`<div class="facts">
+    ${facts.filter(Boolean).map(fact)}
+    <div class="slots whole" role="img" aria-label=${label}>
+      ${squaresOf(pools).map((isBusy, n) => html`<i key=${n} class=${isBusy ? "busy" : ""}></i>`)}
+    </div>
+  </div>`;
 }
 
-const fact = (name, value, kind = "") => h("div", {}, h("span", {}, name), h("strong", { class: kind }, value));
+const squaresOf = (pools) =>
+  pools
+    .flatMap((node) => Array.from({ length: node.processes }, (_, place) => place < node.busy))
+    .slice(0, MAX_DRAWN);
 
-function failureLine(job) {
-  const at = when(job.completed_at);
-  const element = h("li", {}, h("a", { href: `#/jobs/${job.id}` }, job.worker_id), " ", at.element, h("p", { class: "error" }, job.error));
-  return { element, update: () => {} };
+function Failures({ failures }) {
+  if (!failures.length) return html`<${Empty} title="No failed jobs." />`;
+  const line = (job) => html`<li key=${job.id}>
+    <a href=${`#/jobs/${job.id}`}>${job.worker_id}</a> <${When} ts=${job.completed_at} />
+    <p class="error">${job.error}</p>
+  </li>`;
+  return html`<ul class="plain">${failures.map(line)}</ul>`;
 }
