@@ -16,7 +16,10 @@ from tests.browser import Browser, chart_text
 from tests.failed_jobs import insert_failed
 
 EVIL = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
-PAGES = ("#/", "#/jobs", "#/schedules", "#/workers", "#/analytics", "#/errors", "#/webhooks", "#/keys", "#/audit")
+PAGES = (
+    *("#/", "#/jobs", "#/schedules", "#/workers", "#/analytics", "#/errors", "#/webhooks", "#/keys", "#/audit"),
+    *("#/hooks", "#/events", "#/subscriptions", "#/nodes", "#/queues", "#/limits"),
+)
 
 
 def go(browser: Browser, where: str) -> None:
@@ -304,6 +307,8 @@ def test_a_schedule_is_made_in_a_zone_with_an_overlap_by_keyboard_alone(browser:
     browser.await_text("Last Sunday", "wkr_report · 30 2 * 10 0L · Europe/Berlin", "1 schedule")
     (made,) = running.get("/v1/ava/schedules").json()["data"]
     assert made["next_run_at"].endswith("T00:30:00Z"), "the first of the two half past two"
+    # The panel of the new schedule is open, and has the focus.
+    browser.find("button", "Pause Last Sunday")
     browser.tab_to("Pause Last Sunday")
     browser.press(Keys.ENTER)
     browser.replace("holidays")
@@ -311,14 +316,12 @@ def test_a_schedule_is_made_in_a_zone_with_an_overlap_by_keyboard_alone(browser:
     browser.await_text("Paused by usr_test", ": holidays")
     browser.tab_to("Resume Last Sunday")
     browser.press(Keys.ENTER)
-    browser.await_text("enabled")
-    browser.tab_to("Firings")
-    browser.press(Keys.ENTER)
-    browser.await_text("fires the first time")
+    browser.await_text("enabled", "fires the first time")
     browser.tab_to("Run now")
     browser.press(Keys.ENTER)
     browser.await_text("Worker handler started")
-    go(browser, "#/schedules")
+    go(browser, f"#/schedules?id={made['id']}")
+    browser.find("button", "Delete")
     browser.tab_to("Delete")
     browser.press(Keys.ENTER)
     browser.tab_to("Delete schedule")
@@ -344,6 +347,7 @@ def test_firings_are_a_strip_with_the_last_job_s_result(signed_in: Browser, runn
     assert outcomes[:8] == ["missed"] * 8
     assert "fired" in outcomes[8:]
     assert signed_in.script("return document.querySelectorAll('main img').length") == 0
+    signed_in.click("[data-schedule]")
     signed_in.click("button", "Edit")
     signed_in.fill("cron", "0 0 30 2 *")
     signed_in.await_text("no date ever matches")
@@ -370,8 +374,9 @@ def test_the_overview_counts_what_ends_and_the_nodes_show_what_runs(signed_in: B
         lambda: re.search(r"Highest: [1-9]\S* completed", chart_text(signed_in, "Ended per minute")),
         what="ended jobs are in the chart",
     )
-    go(signed_in, "#/workers")
-    signed_in.find(f".node a[href='#/jobs/{job['id']}']")
+    go(signed_in, "#/nodes")
+    signed_in.click("[data-node]")
+    signed_in.find(f".running a[href='#/jobs/{job['id']}']")
     running.cancel(job["id"])
 
 

@@ -27,8 +27,8 @@ def test_a_hook_is_made_receives_is_tested_replayed_and_deleted(signed_in: Brows
     signed_in.fill("worker_id", "Jobs of <b>Echo</b>")
     signed_in.click("button", "Create")
     signed_in.await_text("The hook is ready", "Give the sender the URL and the secret below.")
-    url = signed_in.script("return document.querySelector('[aria-label=Address]').value")
-    secret = signed_in.script("return document.querySelector('[aria-label=Secret]').value")
+    url = signed_in.script("return document.querySelector('[name=URL]').value")
+    secret = signed_in.script("return document.querySelector('[name=Secret]').value")
     signed_in.click("button", "Done")
     body = json.dumps({"type": "order.paid", "number": 7})
     at = datetime.now(UTC)
@@ -50,10 +50,11 @@ def test_a_hook_is_made_receives_is_tested_replayed_and_deleted(signed_in: Brows
     signed_in.await_text("The sender gets status 401. The signature is wrong")
     signed_in.click("dialog button", "Close")
     signed_in.await_text("refused")
-    signed_in.click("summary", "Content")
+    signed_in.click(".delivery [data-state=refused]")
     signed_in.await_text("webhook-signature")
     signed_in.fill("status", "Accepted")
     wait_until(lambda: "The signature is wrong" not in signed_in.text, what="the refused one is not shown")
+    signed_in.click(".delivery [data-state=accepted]")
     signed_in.click("button", "Replay")
     signed_in.await_text("Replayed: 1 job.")
     signed_in.click("button", "Delete")
@@ -95,6 +96,7 @@ def test_a_pattern_is_tried_while_it_is_typed_and_our_own_webhook_makes_a_job_by
         assert event["source"] == f"/hooks/{made['id']}"
         echo = running.wait_for(event["job_ids"][0], "completed")
         assert echo["input"]["event"]["data"]["data"]["input"] == {"text": "out and in"}
+        signed_in.script("location.hash = '#/events'")
         signed_in.await_text("standard.ava.job.completed")
     finally:
         # Each job that ends sends another webhook, so the circle is cut.
@@ -109,10 +111,11 @@ def test_the_sender_of_an_event_sees_which_jobs_waited_for_it(signed_in: Browser
     event = {"type": "order.approved", "data": {"order": "A-17", "by": "Ada"}}
     sent = running.post("/v1/ava/events", json=event).json()["data"]
     assert running.wait_for(job, "completed")["output"] == "Ada"
-    signed_in.script("location.hash = '#/subscriptions'")
+    signed_in.script("location.hash = '#/events'")
     signed_in.await_text("order.approved", "woke")
-    row = f"[data-event='{sent['id']}']"
-    assert signed_in.script(f'return document.querySelector("{row} a").title') == job
+    signed_in.click(f"[data-event='{sent['id']}']")
+    signed_in.find(f"dd a[href='#/jobs/{job}']")
+    signed_in.await_text('"by": "Ada"')
     shown = json.loads(ava(running, "events", "show", sent["id"]).stdout)
     assert (shown["job_ids"], shown["woken_job_ids"]) == ([], [job])
     code, output = on_a_terminal(running, "events", "list", "--type", "order.approved")

@@ -35,7 +35,7 @@ PAGES = (
         "analytics",
         "errors",
     ),
-    *("webhooks", "hooks", "subscriptions", "keys", "audit"),
+    *("webhooks", "hooks", "events", "subscriptions", "keys", "audit", "nodes", "queues"),
 )
 #: The entries of the sidebar whose text is cut off, whatever the tenant's name.
 _CUT_OFF = """
@@ -220,10 +220,9 @@ def test_text_from_right_to_left_turns_nothing_beside_it(signed_in: Browser, fil
     assert set(signed_in.script(kinds)) == {"isolate"}
 
 
-def test_a_queue_is_paused_and_resumed_on_the_page_of_limits(operator: Browser, running: System) -> None:
+def test_a_queue_is_paused_and_resumed_on_the_page_of_queues(operator: Browser, running: System) -> None:
     operator.resize(1440)
-    _go(operator, "#/workers")
-    operator.click("a", "Limits and queues")
+    _go(operator, "#/queues")
     operator.click("[aria-label='Pause default']")
     operator.fill("reason", "the database moves")
     operator.click("button", "Pause")

@@ -35,6 +35,7 @@ def test_failed_jobs_become_an_error_that_is_resolved(signed_in: Browser, runnin
     # A job that fails in this way again opens it again.
     running.wait_for(running.trigger("wkr_fail", input={"why": "no channel 9"})["id"], "failed")
     signed_in.await_text("3 failed", seconds=30)
+    signed_in.click("[data-error]")
     signed_in.click("a", "Its jobs")
     signed_in.await_text("no channel 17", "no channel 4", "no channel 9")
 

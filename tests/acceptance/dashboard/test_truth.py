@@ -162,7 +162,7 @@ def test_an_operator_sees_that_a_node_refuses_messages(browser: Browser, running
     running.query("UPDATE nodes SET refused_messages = '{unsigned}', refused_messages_at = now()")
     try:
         browser.enter(SECRET, role="platform-admin")
-        browser.open("/#/workers")
+        browser.open("/#/nodes")
         browser.await_text(
             "This node refuses messages of the broker (unsigned): the node's AVA_MESSAGE_KEY lacks the signing key"
         )
@@ -180,7 +180,7 @@ def test_busy_slots_are_counted_apart_from_busy_processes(browser: Browser, runn
         browser.await_text("Busy slots")
         facts = browser.script("return [...document.querySelectorAll('strong')].map((each) => each.innerText)")
         assert {"0 of 3", "3 of 200"} <= set(facts), facts
-        browser.open("/#/workers")
+        browser.open("/#/nodes")
         browser.await_text("3 of 200 slots")
     finally:
         running.query("DELETE FROM nodes WHERE name = 'slots@x'")

@@ -19,7 +19,7 @@ def test_a_webhook_is_created_tested_paused_changed_and_deleted(signed_in: Brows
     running.query(
         'UPDATE webhook_deliveries SET history = \'[{"number": 1, "at": "2026-01-01T00:00:00Z", "status": 500}]\''
     )
-    signed_in.click("summary", "Content")
+    signed_in.click(".delivery summary")
     signed_in.await_text('"type": "ava.webhook.test"', "1. status 500")
     signed_in.click("button", f"Pause {running.url}/livez")
     signed_in.fill("reason", "the receiver moves")
@@ -34,7 +34,7 @@ def test_a_webhook_is_created_tested_paused_changed_and_deleted(signed_in: Brows
     signed_in.click("button", "Save")
     signed_in.await_text(f"{running.url}/readyz", "ava.job.completed, ava.job.cancelled")
     signed_in.fill("status", "Delivered")
-    signed_in.click("button", "Redeliver …")
+    signed_in.click("button", "Redeliver many …")
     signed_in.fill("event_type", "ava.job.failed")
     signed_in.click("button", "Send again")
     signed_in.await_text("0 deliveries queued again.")

@@ -135,7 +135,7 @@ def test_operators_see_that_a_promotion_lost_commits(browser: Browser, running: 
     running.query("INSERT INTO promotions (timeline, running, is_lossy) VALUES (900, 12, true)")
     try:
         browser.enter(SECRET, role="platform-admin")
-        browser.script("location.hash = '#/workers'")
+        browser.script("location.hash = '#/nodes'")
         browser.await_text("promoted", "without the last commits", "12 runs were checked again")
         shown = ava(running, "promotions", "list", "--role", "platform-admin")
         found = json.loads(shown.stdout.splitlines()[0])
@@ -161,11 +161,12 @@ def test_beyond_a_hundred_workers_none_is_missing_in_silence(signed_in: Browser,
     count = len(running.get("/v1/ava/workers", params={"per_page": 100}).json()["data"])
     assert count == 100
     signed_in.script("location.hash = '#/workers'")
-    signed_in.await_text("These are the first 100.")
+    total = running.get("/v1/ava/workers", params={"per_page": 100}).json()["pagination"]["total"]
+    signed_in.await_text(f"{total} workers")
     assert signed_in._find_visible(f"[data-worker='{many}']", None) is None
-    signed_in.click("button", "Show more")
+    signed_in.click("a", "Older")
     signed_in.find(f"[data-worker='{many}']")
-    wait_until(lambda: "These are the first" not in signed_in.text, what="there are no others")
+    assert signed_in._find_visible("a", "Older") is None, "there are no others"
     signed_in.script("location.hash = '#/jobs'")
     signed_in.click("button", "New job")
     signed_in.find("[name='worker']")

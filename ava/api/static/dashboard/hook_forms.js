@@ -1,102 +1,164 @@
-// The forms of hooks: create one with the provider's instructions, set its secret or a new URL, and test it.
+// The forms of hooks: create one with the provider's instructions, set its secret or URL, test it.
 
 import { call, post } from "./api.js";
-import { h } from "./dom.js";
 import { number } from "./format.js";
-import { ask, button, field, notify, options } from "./parts.js";
+import { ask, Choice, Copy, html, Input, notify, TextArea } from "./ui/index.js";
 import { allWorkers } from "./worker_list.js";
 
-const PROVIDERS = [["github", "GitHub"], ["stripe", "Stripe"], ["slack", "Slack"], ["standard", "Standard Webhooks"], ["shopify", "Shopify"], ["none", "None (only the secret URL)"]];
+const NAME = "[a-z0-9][a-z0-9_.\\-]*";
+const PROVIDERS = [
+  ["github", "GitHub"],
+  ["stripe", "Stripe"],
+  ["slack", "Slack"],
+  ["standard", "Standard Webhooks"],
+  ["shopify", "Shopify"],
+  ["none", "None (only the secret URL)"],
+];
 /** What the user does at the provider, where the address is known. */
 const STEPS = {
-  github: ["In the repository open Settings, Webhooks, Add webhook.", "Payload URL: the hook's URL. Content type: application/json. Secret: the secret below.", "GitHub sends a ping, which starts no job."],
-  stripe: ["In Stripe's dashboard open Developers, Webhooks, Add destination.", "Endpoint URL: the hook's URL.", "Reveal the signing secret (whsec_…), and set it here with Secret …; until then deliveries are refused."],
-  slack: ["At api.slack.com open your app, Basic Information; copy the Signing Secret, and set it here with Secret …", "Open Event Subscriptions, and enter the hook's URL as Request URL."],
+  github: [
+    "In the repository open Settings, Webhooks, Add webhook.",
+    "Payload URL: the hook's URL. Content type: application/json. Secret: the secret below.",
+    "GitHub sends a ping, which starts no job.",
+  ],
+  stripe: [
+    "In Stripe's dashboard open Developers, Webhooks, Add destination.",
+    "Endpoint URL: the hook's URL.",
+    "Reveal the signing secret (whsec_…), and set it here with Secret …; until then deliveries " +
+      "are refused.",
+  ],
+  slack: [
+    "At api.slack.com open your app, Basic Information; copy the Signing Secret, and set it here " +
+      "with Secret …",
+    "Open Event Subscriptions, and enter the hook's URL as Request URL.",
+  ],
   standard: ["Give the sender the URL and the secret below."],
-  shopify: ["In Shopify's admin open Settings, Notifications, Webhooks; create a webhook in JSON format with the hook's URL.", "Shopify shows the secret below the list; set it here with Secret …"],
+  shopify: [
+    "In Shopify's admin open Settings, Notifications, Webhooks; create a webhook in JSON format " +
+      "with the hook's URL.",
+    "Shopify shows the secret below the list; set it here with Secret …",
+  ],
   none: ["Give the sender the URL. Keep it secret: it is the only proof of the sender."],
 };
+const LIVES = [
+  ["0", "Immediately"],
+  ["3600", "In an hour"],
+  ["86400", "In a day"],
+];
+const MODES = [
+  ["signed", "Signed"],
+  ["tampered", "Changed after signing"],
+  ["unsigned", "Unsigned"],
+];
 
 /** What is shown once, with a button that copies it. */
-function once(label, text) {
-  const shown = h("input", { readonly: true, value: text, class: "mono", "aria-label": label });
-  return field(label, shown, "It is shown only once.");
+function Once({ label, text }) {
+  return html`<div class="row end">
+    <${Input} label=${label} name=${label} readonly value=${text} class="mono"
+      hint="It is shown only once." />
+    <${Copy} text=${text} label=${`Copy the ${label.toLowerCase()}`} />
+  </div>`;
 }
 
 function showOnce(title, hook) {
-  const copy = button("Copy the URL", async () => {
-    await navigator.clipboard.writeText(hook.url);
-    notify("Copied.");
-  });
   ask({
-    title, action: "Done",
-    fields: [
-      once("Address", hook.url), copy, hook.secret ? once("Secret", hook.secret) : null,
-      h("ol", { class: "steps" }, (STEPS[hook.provider] ?? []).map((step) => h("li", {}, step))),
-    ].filter(Boolean),
-    submit: async () => {},
+    title,
+    action: "Done",
+    body: html`
+      <${Once} label="URL" text=${hook.url} />
+      ${hook.secret && html`<${Once} label="Secret" text=${hook.secret} />`}
+      <ol class="steps">
+        ${(STEPS[hook.provider] ?? []).map((step) => html`<li key=${step}>${step}</li>`)}
+      </ol>
+    `,
   });
 }
 
-export async function create(refresh) {
+/** The form of a new hook; `done` gets the hook. */
+export async function create(done) {
   const workers = await allWorkers();
+  const jobs = workers.map(({ id, name }) => [id, `Jobs of ${name}`]);
+  const results = [["", "Events, for the subscriptions"], ...jobs];
   ask({
-    title: "New hook", action: "Create",
-    fields: [
-      field("Name", h("input", { name: "name", required: true, pattern: "[a-z0-9][a-z0-9_.\\-]*", maxlength: "60", placeholder: "pulls" }), "a-z, 0-9, _, . and -"),
-      field("Provider", h("select", { name: "provider" }, options(PROVIDERS, "github"))),
-      field("Makes", h("select", { name: "worker_id" }, options([["", "Events, for the subscriptions"], ...workers.map((worker) => [worker.id, `Jobs of ${worker.name}`])], ""))),
-    ],
-    submit: async ({ name, provider, worker_id: worker }) => {
-      const { data } = await post("/v1/ava/hooks", { name, provider, ...(worker ? { worker_id: worker } : {}) });
-      refresh();
+    title: "New hook",
+    action: "Create",
+    body: html`
+      <${Input} label="Name" name="name" required pattern=${NAME} maxlength="60"
+        placeholder="pulls" hint="a-z, 0-9, _, . and -" />
+      <${Choice} label="Provider" name="provider" value="github" options=${PROVIDERS} />
+      <${Choice} label="A delivery becomes" name="worker_id" value="" options=${results} />
+    `,
+    async submit({ name, provider, worker_id: worker }) {
+      const body = { name, provider, ...(worker && { worker_id: worker }) };
+      const { data } = await post("/v1/ava/hooks", body);
+      done(data);
       showOnce("The hook is ready", data);
     },
   });
 }
 
-export function setSecret(hook, path, refresh) {
+export function setSecret(hook, path, reload) {
   ask({
-    title: `Secret of ${hook.name}`, action: "Set", text: "The secrets before stay valid for 24 hours.",
-    fields: [field("Secret", h("input", { name: "secret", type: "password", required: true, minlength: "8", autocomplete: "new-password" }), "It is never shown again.")],
-    submit: async ({ secret }) => {
+    title: `Secret of ${hook.name}`,
+    action: "Set",
+    text: "The earlier secrets stay valid for 24 hours.",
+    body: html`<${Input} label="Secret" name="secret" type="password" required minlength="8"
+      autocomplete="new-password" hint="It is never shown again." />`,
+    async submit({ secret }) {
       await call("PATCH", path, { body: { secret } });
       notify("The secret is set.");
-      refresh();
+      reload();
     },
   });
 }
 
-export function rotate(hook, path, refresh) {
-  const lives = [["0", "Immediately"], ["3600", "In an hour"], ["86400", "In a day"]];
+export function rotate(hook, path, reload) {
   ask({
-    title: `New URL of ${hook.name}`, action: "Create a new URL",
-    fields: [field("The current URL expires", h("select", { name: "keep" }, options(lives, "3600")))],
-    submit: async ({ keep }) => {
+    title: `New URL of ${hook.name}`,
+    action: "Create a new URL",
+    body: html`<${Choice} label="The current URL expires" name="keep" value="3600"
+      options=${LIVES} />`,
+    async submit({ keep }) {
       const { data } = await post(`${path}/rotate`, { keep_seconds: Number(keep) });
-      refresh();
+      reload();
       showOnce("The new URL", data);
     },
   });
 }
 
-export function tryOut(hook, path, refresh) {
-  const modes = [["signed", "Signed"], ["tampered", "Changed after signing"], ["unsigned", "Unsigned"]];
-  const event = hook.provider === "github" ? { "x-github-event": "push" } : hook.provider === "shopify" ? { "x-shopify-topic": "orders/create" } : {};
+/** A body that the provider could send. */
+function sampleOf(provider) {
   const id = `test-${Date.now()}`;
-  const sample = hook.provider === "stripe" ? { id, type: "test" } : hook.provider === "slack" ? { type: "event_callback", event_id: id, event: { type: "test" } } : { test: id };
+  if (provider === "stripe") return { id, type: "test" };
+  const event = { type: "test" };
+  if (provider === "slack") return { type: "event_callback", event_id: id, event };
+  return { test: id };
+}
+
+const EVENT_HEADERS = {
+  github: { "x-github-event": "push" },
+  shopify: { "x-shopify-topic": "orders/create" },
+};
+
+/** The form that sends a delivery to the hook as its provider would. */
+export function tryOut(hook, path) {
+  const sample = JSON.stringify(sampleOf(hook.provider), null, 2);
   ask({
-    title: `Test ${hook.name}`, action: "Send", text: "The hook treats it as a real delivery and starts the same jobs.",
-    fields: [
-      field("How", h("select", { name: "mode" }, options(modes, "signed"))),
-      field("Body", h("textarea", { name: "body", rows: "6", class: "mono" }, JSON.stringify(sample, null, 2))),
-    ],
-    submit: async ({ mode, body }) => {
-      const { data } = await post(`${path}/test`, { mode, body, headers: event });
-      refresh();
-      const made = data.reason ?? (data.duplicate ? "It duplicates an earlier delivery." : `It created ${number(data.job_ids.length)} ${data.job_ids.length === 1 ? "job" : "jobs"}.`);
+    title: `Test ${hook.name}`,
+    action: "Send",
+    text: "The hook treats it as a real delivery and starts the same jobs.",
+    body: html`
+      <${Choice} label="How" name="mode" value="signed" options=${MODES} />
+      <${TextArea} label="Body" name="body" value=${sample} />
+    `,
+    async submit({ mode, body }) {
+      const headers = EVENT_HEADERS[hook.provider] ?? {};
+      const { data } = await post(`${path}/test`, { mode, body, headers });
+      const jobs = data.job_ids.length;
+      const created = `It created ${number(jobs)} ${jobs === 1 ? "job" : "jobs"}.`;
+      const outcome = data.duplicate ? "It duplicates an earlier delivery." : created;
       // The dialog stays open, so that another one can be sent.
-      throw new Error(`The sender gets status ${data.status}. ${made}`);
+      throw new Error(`The sender gets status ${data.status}. ${data.reason ?? outcome}`);
     },
   });
 }

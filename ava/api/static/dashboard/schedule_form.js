@@ -1,123 +1,185 @@
 // The form of a schedule, with a live preview of its next firings.
 
 import { call, post } from "./api.js";
-import { h, put, say } from "./dom.js";
 import { localTime, typedMoment } from "./format.js";
-import { parseInput } from "./input_form.js";
-import { ask, field, momentField, options, pill } from "./parts.js";
-import { expiryField } from "./trigger.js";
+import { ask, CheckBox, Choice, html, Input, MomentField, Pill, readJson } from "./ui/index.js";
+import { TextArea, useEffect, useState } from "./ui/index.js";
 import { allWorkers } from "./worker_list.js";
 
-const OVERLAPS = [["allow", "Make the job"], ["skip", "Skip the firing"], ["queue_one", "Let one job wait"], ["cancel_running", "Cancel the last job"]];
-const CATCH_UPS = [["last", "The newest"], ["none", "None"], ["all", "All, at most 100"]];
-//: Milliseconds without a key press before the preview is read.
-const PAUSE = 250;
-const EMPTY = {
-  worker_id: "", name: "", cron: "0 9 * * 1-5", timezone: Intl.DateTimeFormat().resolvedOptions().timeZone, input: {}, priority: 5,
-  enabled: true, overlap: "allow", catch_up: "last", catch_up_seconds: 3600, spread_seconds: 0, starts_at: null, ends_at: null, expires_in_seconds: null,
+const OVERLAPS = [
+  ["allow", "Create the job"],
+  ["skip", "Skip the firing"],
+  ["queue_one", "Let one job wait"],
+  ["cancel_running", "Cancel the last job"],
+];
+const CATCH_UPS = [
+  ["last", "The newest"],
+  ["none", "None"],
+  ["all", "All, at most 100"],
+];
+const ZONES = Intl.supportedValuesOf("timeZone");
+/** Milliseconds without a key press before the preview is read. */
+const TYPING_MS = 250;
+const NEW = {
+  worker_id: "",
+  name: "",
+  cron: "0 9 * * 1-5",
+  timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+  input: {},
+  priority: 5,
+  enabled: true,
+  overlap: "allow",
+  catch_up: "last",
+  catch_up_seconds: 3600,
+  spread_seconds: 0,
+  starts_at: null,
+  ends_at: null,
+  expires_in_seconds: null,
 };
 
-/** Open the form: of a new schedule, or of one that exists. */
+/**
+ * Open the form: of a new schedule (null), or of one that exists.
+ * @param {any} schedule
+ * @param {(saved: any) => void} done gets the saved schedule
+ */
 export async function openForm(schedule, done) {
   const workers = await allWorkers();
-  const now = schedule ?? EMPTY;
-  const choices = workers.map((worker) => [worker.id, `${worker.name} (${worker.id})`]);
-  if (schedule && !workers.some((worker) => worker.id === schedule.worker_id)) choices.unshift([schedule.worker_id]);
-  const cron = h("input", { name: "cron", value: now.cron, required: true, spellcheck: "false", autocomplete: "off", class: "mono" });
-  const zone = h("input", { name: "timezone", value: now.timezone, required: true, list: "time-zones", spellcheck: "false", autocomplete: "off" });
-  const preview = livePreview(cron, zone);
-  const dialog = ask({
+  const choices = workers.map(({ id, name }) => [id, `${name} (${id})`]);
+  const own = schedule?.worker_id;
+  if (own && !workers.some(({ id }) => id === own)) choices.unshift([own, own]);
+  ask({
     title: schedule ? "Edit schedule" : "New schedule",
     action: schedule ? "Save" : "Create",
-    fields: [
-      field("Worker", h("select", { name: "worker", required: true }, options(choices, now.worker_id))),
-      field("Name", h("input", { name: "name", value: now.name ?? "", maxlength: "200" }), "What lists show; may be empty"),
-      h("div", { class: "row" },
-        field("Cron", cron, "minute, hour, day of month, month, day of week"),
-        field("Time zone", zone, "such as Europe/Berlin")),
-      h("datalist", { id: "time-zones" }, Intl.supportedValuesOf("timeZone").map((name) => h("option", { value: name }))),
-      preview.element,
-      field("Input", h("textarea", { name: "input", rows: "3", spellcheck: "false" }, JSON.stringify(now.input)), "A JSON object"),
-      moreOptions(now),
-    ],
-    submit: async (values) => {
+    body: html`<${Fields} now=${schedule ?? NEW} workers=${choices} />`,
+    async submit(values) {
       const body = bodyOf(values);
-      if (schedule) await call("PATCH", `/v1/ava/schedules/${encodeURIComponent(schedule.id)}`, { body });
-      else await post("/v1/ava/schedules", body);
-      done();
+      const path = "/v1/ava/schedules";
+      const saved = schedule
+        ? call("PATCH", `${path}/${encodeURIComponent(schedule.id)}`, { body })
+        : post(path, body);
+      done((await saved).data);
     },
   });
-  dialog.addEventListener("close", preview.stop);
 }
 
-function moreOptions(now) {
-  const whole = (label, name, hint) => field(label, h("input", { name, type: "number", value: String(now[name]), required: true }), hint);
-  const moment = (label, name) => momentField(label, name, { at: now[name] });
-  return h("details", {}, h("summary", {}, "More options"), h("div", { class: "more" },
-    h("label", { class: "row check" }, h("input", { type: "checkbox", name: "enabled", checked: now.enabled }), "Enabled"),
-    h("div", { class: "row" },
-      field("If the previous job is unfinished", h("select", { name: "overlap" }, options(OVERLAPS, now.overlap))),
-      field("Missed firings to catch up", h("select", { name: "catch_up" }, options(CATCH_UPS, now.catch_up)))),
-    h("div", { class: "row" },
-      whole("Priority", "priority", "1 starts first"),
-      whole("Max age to catch up", "catch_up_seconds", "seconds"),
-      whole("Spread", "spread_seconds", "seconds"),
-      expiryField(now.expires_in_seconds, "Seconds after the firing time; then an unstarted job is cancelled")),
-    h("div", { class: "row" }, moment("Not before", "starts_at"), moment("Not after", "ends_at"))));
+function Fields({ now, workers }) {
+  const whole = (label, name, hint) => html`<${Input} label=${label} name=${name} hint=${hint}
+    value=${now[name] ?? ""} type="number" required=${name !== "expires_in_seconds"} />`;
+  const choice = (label, name, options) =>
+    html`<${Choice} label=${label} name=${name} value=${now[name]} options=${options} />`;
+  return html`
+    <${Choice} label="Worker" name="worker" required value=${now.worker_id} options=${workers} />
+    <${Input} label="Name" name="name" value=${now.name ?? ""} maxlength="200"
+      hint="What lists show; may be empty" />
+    <${Pattern} now=${now} />
+    <${TextArea} label="Input" name="input" rows="3" value=${JSON.stringify(now.input)}
+      hint="A JSON object" />
+    <details>
+      <summary>More options</summary>
+      <div class="more">
+        <${CheckBox} label="Enabled" name="enabled" checked=${now.enabled} />
+        <div class="row">
+          ${choice("If the previous job is unfinished", "overlap", OVERLAPS)}
+          ${choice("Missed firings to catch up", "catch_up", CATCH_UPS)}
+        </div>
+        <div class="row">
+          ${whole("Priority", "priority", "1 starts first")}
+          ${whole("Max age to catch up", "catch_up_seconds", "seconds")}
+          ${whole("Spread", "spread_seconds", "seconds")}
+          ${whole("Expires after", "expires_in_seconds", "seconds without a start")}
+        </div>
+        <div class="row">
+          <${MomentField} label="Not before" name="starts_at" value=${now.starts_at} />
+          <${MomentField} label="Not after" name="ends_at" value=${now.ends_at} />
+        </div>
+      </div>
+    </details>
+  `;
+}
+
+/** The fields of the pattern and its preview: the only part that is drawn again while one types. */
+function Pattern({ now }) {
+  const [cron, setCron] = useState(now.cron);
+  const [timezone, setTimezone] = useState(now.timezone);
+  const type = (set) => (event) => set(event.currentTarget.value);
+  return html`
+    <div class="row">
+      <${Input} label="Cron" name="cron" class="mono" value=${now.cron} required
+        spellcheck=${false} oninput=${type(setCron)}
+        hint="minute, hour, day of month, month, day of week" />
+      <${Input} label="Time zone" name="timezone" value=${now.timezone} required list="time-zones"
+        spellcheck=${false} oninput=${type(setTimezone)} hint="such as Europe/Berlin" />
+    </div>
+    <datalist id="time-zones">
+      ${ZONES.map((zone) => html`<option key=${zone} value=${zone} />`)}
+    </datalist>
+    <div class="preview"><${Preview} cron=${cron} timezone=${timezone} /></div>
+  `;
 }
 
 function bodyOf(values) {
   return {
-    worker_id: values.worker, name: values.name || null, cron: values.cron, timezone: values.timezone, input: parseInput(values.input),
-    priority: Number(values.priority), enabled: values.enabled === "on", overlap: values.overlap, catch_up: values.catch_up,
-    catch_up_seconds: Number(values.catch_up_seconds), spread_seconds: Number(values.spread_seconds),
-    starts_at: typedMoment(values.starts_at), ends_at: typedMoment(values.ends_at),
+    worker_id: values.worker,
+    name: values.name || null,
+    cron: values.cron,
+    timezone: values.timezone,
+    input: readJson("Input", values.input) ?? {},
+    priority: Number(values.priority),
+    enabled: values.enabled === "on",
+    overlap: values.overlap,
+    catch_up: values.catch_up,
+    catch_up_seconds: Number(values.catch_up_seconds),
+    spread_seconds: Number(values.spread_seconds),
+    starts_at: typedMoment(values.starts_at),
+    ends_at: typedMoment(values.ends_at),
     expires_in_seconds: values.expires_in_seconds ? Number(values.expires_in_seconds) : null,
   };
 }
 
-/** The pattern in words and its next ten firings, read anew after each change of the two fields. */
-function livePreview(cron, zone) {
-  const words = h("p", { role: "status" });
-  const list = h("ol", { class: "slotlist plain", "aria-label": "The next ten firings" });
-  const element = h("div", { class: "preview" }, words, list);
-  let timer;
-  let reading = new AbortController();
-  const read = async () => {
-    reading.abort();
-    reading = new AbortController();
+/**
+ * A pattern in words and its next ten firings, read again a moment after each change, and after
+ * each firing if `after` is the next one.
+ * @param {{ cron: string, timezone: string, after?: string }} props
+ */
+export function Preview({ cron, timezone, after }) {
+  const [found, setFound] = useState({ description: "", next: [], error: null });
+  useEffect(() => {
+    const reading = new AbortController();
     const { signal } = reading;
-    try {
-      const { data } = await post("/v1/ava/schedules/preview", { cron: cron.value, timezone: zone.value }, { signal });
-      words.className = "";
-      say(words, data.description);
-      put(list, slotList(data.next, cron.value));
-    } catch (error) {
-      if (signal.aborted) return;
-      words.className = "refusal";
-      say(words, error.message);
-      put(list);
-    }
-  };
-  const later = () => {
-    clearTimeout(timer);
-    timer = setTimeout(read, PAUSE);
-  };
-  cron.addEventListener("input", later);
-  zone.addEventListener("input", later);
-  read();
-  const stop = () => {
-    clearTimeout(timer);
-    reading.abort();
-  };
-  return { element, stop };
+    const read = async () => {
+      try {
+        const body = { cron, timezone };
+        const { data } = await post("/v1/ava/schedules/preview", body, { signal });
+        setFound({ ...data, error: null });
+      } catch (error) {
+        if (!signal.aborted) setFound({ description: "", next: [], error });
+      }
+    };
+    const timer = setTimeout(read, TYPING_MS);
+    return () => {
+      clearTimeout(timer);
+      reading.abort();
+    };
+  }, [cron, timezone, after]);
+  const { error, description, next } = found;
+  return html`
+    <p role="status" class=${error ? "refusal" : ""}>${error?.message ?? description}</p>
+    <${SlotList} slots=${next} cron=${cron} />
+  `;
 }
 
-/** Firings to come as list items; a gap and an overlap are marked and explained. */
-export function slotList(slots, cron) {
-  const isCadence = (cron.trim().split(/\s+/)[1] ?? "").startsWith("*");
-  const about = { gap: "does not exist that day; fires right after the change", overlap: isCadence ? "exists twice; fires both times" : "exists twice; fires the first time" };
-  return slots.map(({ slot, at, note }) => h("li", { "data-note": note },
-    h("span", {}, localTime(slot)), h("small", {}, `${at.slice(0, 16).replace("T", " ")} UTC`),
-    note ? h("span", { class: "note" }, pill(note).element, " ", h("small", {}, about[note])) : null));
+/** Firings to come; a gap and an overlap of the clock changes are marked and explained. */
+function SlotList({ slots, cron }) {
+  const repeatsHourly = (cron.trim().split(/\s+/)[1] ?? "").startsWith("*");
+  const times = repeatsHourly ? "both times" : "the first time";
+  const about = {
+    gap: "does not exist that day; fires right after the change",
+    overlap: `exists twice; fires ${times}`,
+  };
+  const line = ({ slot, at, note }) => html`<li key=${at} data-note=${note}>
+    <span>${localTime(slot)}</span>
+    <small>${`${at.slice(0, 16).replace("T", " ")} UTC`}</small>
+    ${note && html`<${Pill} state=${note} /><small>${about[note]}</small>`}
+  </li>`;
+  return html`<ol class="slotlist plain" aria-label="The next ten firings">${slots.map(line)}</ol>`;
 }

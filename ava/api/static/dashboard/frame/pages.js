@@ -45,6 +45,7 @@ export const GROUPS = [
         load: () => import("../pages/webhooks.js"),
       },
       { name: "hooks", title: "Hooks", icon: "hook", load: () => import("../pages/hooks.js") },
+      { name: "events", title: "Events", icon: "event", load: () => import("../pages/events.js") },
       {
         name: "subscriptions",
         title: "Subscriptions",
@@ -69,6 +70,8 @@ export const GROUPS = [
   [
     "Fleet",
     [
+      { name: "nodes", title: "Nodes", icon: "node", load: () => import("../pages/nodes.js") },
+      { name: "queues", title: "Queues", icon: "queue", load: () => import("../pages/queues.js") },
       { name: "limits", title: "Limits", icon: "gauge", load: () => import("../pages/limits.js") },
       {
         name: "tenants",

@@ -119,7 +119,7 @@ function SearchBox({ onFind }) {
       autocomplete="off" spellcheck=${false} />
     <${Button} kind="quiet" class="find-key" aria-label="Ctrl K: find anything, or run an action"
       title="Find anything, or run an action" onclick=${onFind}>
-      <kbd>Ctrl K</kbd><${Icon} name="search" /><//>
+      <kbd class="ctrl-k"></kbd><${Icon} name="search" /><//>
   </form>`;
 }
 

@@ -1,32 +1,95 @@
 // Audit: who changed what, from where.
 
-import { get } from "../api.js";
-import { h, put } from "../dom.js";
-import { empty, heading, titles, when } from "../parts.js";
+import { describeChanges, pageOf } from "../record_facts.js";
+import { column, when } from "../records_page.js";
+import { addressWith, Chip, Empty, Heading, html, mount, Pager, Select } from "../ui/index.js";
+import { Table, useApi, useQuery } from "../ui/index.js";
 
-export async function open(main, { signal, query }) {
-  const list = h("div", { role: "rowgroup", class: "rows" });
-  const more = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
-  put(main, heading("Audit trail"),
-    h("div", { class: "table audit", role: "table", "aria-label": "Audit trail" },
-      titles(["Time", "User", "Action", "Target", "Status", "Address"]), list), more);
-  const found = await get("/v1/ava/audit", { query: { per_page: "50", ...Object.fromEntries(query) }, signal });
-  put(list, found.data.map(line));
-  if (!found.data.length) more.before(empty("No entries yet. Every request that changes data, or is refused, is listed here."));
-  if (found.pagination.next_cursor) {
-    const next = new URLSearchParams(query);
-    next.set("cursor", found.pagination.next_cursor);
-    put(more, h("span", {}, ""), h("a", { href: `#/audit?${next}` }, "Older"));
-  }
+/** The filters of the address, with their names on a chip. */
+const FILTERS = [
+  ["filter[action]", "Action"],
+  ["filter[user_id]", "User"],
+  ["filter[target]", "Target"],
+];
+/** Hours before now. */
+const RANGES = [
+  ["", "Any time"],
+  ["1", "Last hour"],
+  ["24", "Last day"],
+  ["168", "Last 7 days"],
+];
+const HOUR_MS = 3_600_000;
+export function open(main, { signal }) {
+  return mount(main, html`<${Audit} />`, signal);
 }
 
-function changed(changes) {
-  return Object.entries(changes).map(([name, [old, now]]) => `${name}: ${JSON.stringify(old)} → ${JSON.stringify(now)}`).join("; ");
+function Audit() {
+  const [query, setQuery] = useQuery();
+  const filters = Object.fromEntries(FILTERS.map(([name]) => [name, query.get(name)]));
+  const hours = query.get("hours") ?? "";
+  // The address of a reading changes once a minute.
+  const minute = Math.floor(Date.now() / 60_000) * 60_000;
+  const since = hours && new Date(minute - Number(hours) * HOUR_MS).toISOString();
+  const asked = { ...filters, since, per_page: "50", cursor: query.get("cursor") };
+  const { data, pagination } = useApi("/v1/ava/audit", { query: asked });
+  const filter = (name, value) => setQuery({ [name]: value, cursor: null });
+  const chosen = FILTERS.filter(([name]) => filters[name]);
+  const chip = ([name, label]) => html`<${Chip} key=${name} label=${label} value=${filters[name]}
+    onRemove=${() => filter(name, null)} />`;
+  const isFiltered = chosen.length > 0 || hours;
+  return html`
+    <${Heading} title="Audit trail" />
+    <div class="row toolbar">
+      <${Select} aria-label="Time range" value=${hours} options=${RANGES}
+        onchange=${(value) => filter("hours", value)} />
+      ${chosen.map(chip)}
+    </div>
+    <${Table} label="Audit trail" columns=${COLUMNS} rows=${data}
+      empty=${isFiltered ? html`<${Empty} title="No entries match this filter." />` : NONE} />
+    <${Pager} pagination=${pagination} noun=${["entry", "entries"]} />
+  `;
 }
 
-function line(entry) {
-  const target = entry.target?.startsWith("job_") ? h("a", { href: `#/jobs/${entry.target}` }, entry.target) : entry.target ?? "–";
-  const cell = (label, value, kind = "") => h("span", { role: "cell", "data-label": label, class: kind }, value);
-  return h("div", { role: "row" }, cell("Time", when(entry.at).element), cell("User", [entry.user_id, h("small", {}, entry.role), entry.key_id && entry.key_id !== entry.user_id && h("small", {}, `by ${entry.key_id}`)]), cell("Action", [entry.action, entry.changes && h("small", {}, changed(entry.changes))]),
-    cell("Target", target, "mono"), cell("Status", entry.occurrences ? `${entry.status} × ${entry.occurrences}` : String(entry.status), entry.status >= 400 ? "error" : ""), cell("Address", entry.address, "mono"));
-}
+const NONE = html`<${Empty} title="No entries yet.">
+  Every request that changes data, or is refused, is listed here.
+<//>`;
+
+/** A value that filters the trail by itself. */
+const only = (name, value) =>
+  html`<a title="Show only this" href=${addressWith({ [name]: value, cursor: null })}>${value}</a>`;
+
+const COLUMNS = [
+  column("Time", "8rem", (entry) => when(entry.at)),
+  column(
+    "User",
+    "minmax(8rem, 1fr)",
+    ({ user_id: user, role, key_id: key }) =>
+      html`${only("filter[user_id]", user)}<small>${role}</small>
+      ${key && key !== user && html`<small>by ${key}</small>`}`,
+  ),
+  column(
+    "Action",
+    "minmax(10rem, 1.6fr)",
+    ({ action, changes }) =>
+      html`${only("filter[action]", action)}
+      ${changes && html`<small>${describeChanges(changes)}</small>`}`,
+  ),
+  column("Target", "minmax(10rem, 1.4fr)", ({ target }) =>
+    target
+      ? html`<span class="mono">${only("filter[target]", target)}</span>
+        ${pageOf(target) && html`<small><a href=${pageOf(target)}>Open</a></small>`}`
+      : "–",
+  ),
+  column(
+    "Status",
+    "5rem",
+    ({ status, occurrences }) =>
+      html`<span class=${status >= 400 ? "error" : ""}>
+        ${occurrences ? `${status} × ${occurrences}` : status}</span>`,
+  ),
+  column(
+    "Address",
+    "minmax(8rem, 1fr)",
+    ({ address }) => html`<span class="mono">${address}</span>`,
+  ),
+];

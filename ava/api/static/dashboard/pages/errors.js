@@ -1,97 +1,131 @@
-// Errors: groups of failed jobs with one cause, each with a line of its days.
+// Errors: groups of failed jobs with one cause, each with its failures by day.
 
-import { get, post, session } from "../api.js";
-import { h, Keyed, put, s, say } from "../dom.js";
+import { post } from "../api.js";
 import { dayOf, number } from "../format.js";
-import { ask, button, empty, field, heading, notify, options, pill, repeat, when } from "../parts.js";
+import { DAYS, perDay } from "../record_facts.js";
+import { column, exact, Facts, minor, numeric } from "../records_page.js";
+import { recordsPage, state, when, workerLink } from "../records_page.js";
+import { addressWith, ask, Button, Chip, Empty, html, mayWrite, notify } from "../ui/index.js";
+import { Tabs, useQuery } from "../ui/index.js";
 
-const DAYS = 30;
-const STATES = [["open", "Open"], ["resolved", "Resolved"], ["ignored", "Ignored"], ["", "All"]];
+const PATH = "/v1/ava/errors";
+const DAY_MS = 24 * 3600 * 1000;
+const HEIGHT = 24;
+const STATES = ["Open", "Resolved", "Ignored", "All"].map((name) => [name.toLowerCase(), name]);
+/** What can be done with a group by its status, and what is said then. */
+const ACTIONS = { open: ["resolve", "ignore"], resolved: ["reopen"], ignored: ["reopen"] };
 const DONE = { resolve: "resolved", ignore: "ignored", reopen: "open again" };
-const ACTIONS = { open: [["resolve", "Resolve"], ["ignore", "Ignore"]], resolved: [["reopen", "Reopen"]], ignored: [["reopen", "Reopen"]] };
+const ABOUT_RETRY =
+  "Each failed job of this error that is still stored is triggered again as a new job, " +
+  "up to the newest 10,000.";
+const WORKER = "filter[worker_id]";
 
-export function open(main, { signal, query }) {
-  const worker = query.get("filter[worker_id]");
-  const state = query.get("status") ?? "open";
-  const chosen = h("select", { name: "status" }, options(STATES, state));
-  chosen.addEventListener("change", () => {
-    location.hash = `#/errors?${new URLSearchParams({ status: chosen.value, ...(worker ? { "filter[worker_id]": worker } : {}) })}`;
-  });
-  const list = h("div", {});
-  const none = empty("No errors with this status. ", state === "open" ? "Jobs that fail with the same cause are grouped into one error." : h("a", { href: "#/errors" }, "Show the open ones"));
-  const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
-  none.hidden = true;
-  const groups = new Keyed(list, (group) => group.id, (group) => card(group, () => turn()));
-  put(main, heading("Errors", field("Show", chosen)),
-    worker ? h("p", { class: "muted" }, `Of ${worker}. `, h("a", { href: "#/errors" }, "All workers")) : null, list, none, pager);
-
-  const turn = repeat(signal, 5, async () => {
-    const asked = { per_page: "20", "filter[status]": state, "filter[worker_id]": worker, cursor: query.get("cursor") };
-    const found = await get("/v1/ava/errors", { query: asked, signal });
-    groups.show(found.data);
-    none.hidden = found.data.length > 0;
-    const next = found.pagination.next_cursor;
-    const older = new URLSearchParams(query);
-    older.set("cursor", next);
-    put(pager, h("span", {}, `${number(found.pagination.total)} ${found.pagination.total === 1 ? "error" : "errors"} in ${DAYS} days`),
-      next ? h("a", { href: `#/errors?${older}` }, "Older") : null);
-  });
+function useFilter() {
+  const [query, setQuery] = useQuery();
+  const status = query.get("status") ?? "open";
+  const worker = query.get(WORKER);
+  const select = (key) => setQuery({ status: key, cursor: null, id: null });
+  const remove = () => setQuery({ [WORKER]: null, cursor: null });
+  const toolbar = html`<div class="row between toolbar">
+    <${Tabs} label="Errors by status" items=${STATES} current=${status} onSelect=${select} />
+    ${worker && html`<${Chip} label="Worker" value=${worker} onRemove=${remove} />`}
+  </div>`;
+  const filter = { "filter[status]": status === "all" ? null : status, [WORKER]: worker };
+  return { filter, toolbar };
 }
 
-function card(first, refresh) {
-  const state = pill();
-  const count = h("strong", {});
-  const last = when();
-  const sample = h("a", {}, "Last job");
-  const jobs = h("a", { href: `#/jobs?${new URLSearchParams({ "filter[error_id]": first.id })}` }, "Its jobs");
-  const line = h("div", { class: "spark" });
-  const actions = h("div", { class: "row" });
-  let shown = "";
-  const element = h("section", { class: "card wide group", "data-error": first.id, "aria-label": `${first.kind}: ${first.message}` },
-    h("header", {}, h("h2", {}, first.kind), state.element, actions),
-    h("p", { class: "error" }, first.message || "(no message)"),
-    h("div", { class: "row between" }, h("p", { class: "muted" }, h("span", { class: "mono" }, first.worker_id), " · ", count, " failed, last ", last.element, " · ", jobs, " · ", sample), line));
-  return {
-    element,
-    update(group) {
-      const key = JSON.stringify(group);
-      if (key === shown) return;
-      shown = key;
-      state.update(group.status);
-      say(count, number(group.count));
-      last.update(group.last_seen_at);
-      sample.setAttribute("href", `#/jobs/${group.sample_job_id}`);
-      put(line, spark(group.daily));
-      put(actions, session.mayWrite ? [button("Retry all …", () => openRetry(group)), ...ACTIONS[group.status].map(([action, label]) => button(label, async () => {
-        await post(`/v1/ava/errors/${encodeURIComponent(group.id)}/${action}`);
-        notify(`${group.kind}: ${DONE[action]}.`);
-        refresh();
-      }))] : []);
-    },
+const columns = (reload) => [
+  column(
+    "Error",
+    "minmax(11rem, 3fr)",
+    ({ id, kind, message, worker_id: worker }) => html`
+      <a href=${addressWith({ id })} data-error=${id}>${kind}</a>
+      <span class="error clamp">${message || "(no message)"}</span>
+      <small class="mono">${worker}</small>`,
+  ),
+  { ...state("7rem", ({ status }) => status), isMinor: true },
+  numeric("Failed", ({ count }) => `${number(count)} failed`, "6rem"),
+  minor("30 days", "9rem", ({ daily }) => html`<${Days} daily=${daily} />`),
+  minor("Last", "7rem", (group) => when(group.last_seen_at)),
+  minor("", "12.5rem", (group) => {
+    return mayWrite() && html`<div class="row">${statusButtons(group, reload)}</div>`;
+  }),
+];
+
+const statusButtons = (group, reload) =>
+  ACTIONS[group.status].map((action) => {
+    const act = async () => {
+      await post(`${PATH}/${encodeURIComponent(group.id)}/${action}`);
+      notify(`${group.kind}: ${DONE[action]}.`);
+      reload();
+    };
+    const label = action[0].toUpperCase() + action.slice(1);
+    return html`<${Button} key=${action} onclick=${act}>${label}<//>`;
+  });
+
+export const open = recordsPage({
+  title: "Errors",
+  path: PATH,
+  noun: ["error", "errors"],
+  columns,
+  useFilter,
+  empty: html`<${Empty} title="No errors with this status.">
+    Jobs that fail with the same cause are grouped into one error.
+  <//>`,
+  describe: ({ kind, status }) => ({ title: kind, state: status }),
+  actions: (group, changed) => html`
+    ${statusButtons(group, changed)}
+    <${Button} icon="retry" onclick=${() => openRetry(group)}>Retry all …<//>
+  `,
+  content: (group) => html`<${Content} group=${group} />`,
+});
+
+/** The failed jobs of each day as bars; a day without any has none. */
+function Days({ daily }) {
+  const values = perDay(daily);
+  const most = Math.max(1, ...values);
+  const bar = (jobs, place) => {
+    const tall = Math.max(2, (HEIGHT * jobs) / most);
+    const day = dayOf(new Date(Date.now() - (DAYS - place) * DAY_MS).toISOString());
+    return html`<rect key=${place} x=${place * 4} y=${HEIGHT - tall} width="3" height=${tall}
+      class="bar failed"><title>${`${day}: ${number(jobs)} failed`}</title></rect>`;
   };
+  const label = `Failed jobs of each of the last ${DAYS} days, at most ${number(most)}`;
+  const box = `0 0 ${4 * DAYS + 4} ${HEIGHT}`;
+  return html`<svg class="spark" viewBox=${box} preserveAspectRatio="none" role="img"
+    aria-label=${label}>${values.map((jobs, place) => jobs > 0 && bar(jobs, place))}</svg>`;
+}
+
+function Content({ group }) {
+  const { id, worker_id: worker, message, sample_job_id: sample, count } = group;
+  const jobs = `#/jobs?${new URLSearchParams({ "filter[error_id]": id })}`;
+  const facts = [
+    ["Worker", workerLink(worker)],
+    ["Failed", `${number(count)} in ${DAYS} days`],
+    ["First", exact(group.first_seen_at)],
+    ["Last", exact(group.last_seen_at)],
+  ];
+  return html`
+    <p class="error">${message || "(no message)"}</p>
+    <p class="row">
+      <a class="button" href=${jobs}>Its jobs</a>
+      <a class="button" href=${`#/jobs/${sample}`}>Last job</a>
+      <a class="button" href=${addressWith({ [WORKER]: worker, cursor: null })}>Of this worker</a>
+    </p>
+    <${Facts} items=${facts} />
+    <${Days} daily=${group.daily} />
+  `;
 }
 
 function openRetry(group) {
   ask({
-    title: `Retry ${group.kind}`, text: "Each failed job of this error that is still stored is triggered again as a new job, up to the newest 10,000.", action: "Retry all", kind: "primary",
+    title: `Retry ${group.kind}`,
+    text: ABOUT_RETRY,
+    action: "Retry all",
     async submit() {
-      const { data } = await post(`/v1/ava/errors/${encodeURIComponent(group.id)}/retry`);
-      notify(data.state === "done" ? `${number(data.done)} jobs are retried.` : `${number(data.total)} jobs are being retried.`);
+      const { data } = await post(`${PATH}/${encodeURIComponent(group.id)}/retry`);
+      const retried = `${number(data.done)} jobs are retried.`;
+      notify(data.state === "done" ? retried : `${number(data.total)} jobs are being retried.`);
     },
   });
-}
-
-/** The failed jobs of each day as bars; a day without any has none. */
-function spark(daily) {
-  const width = 6;
-  const height = 28;
-  const today = new Date().setUTCHours(0, 0, 0, 0);
-  const most = Math.max(1, ...daily.map((day) => day.jobs));
-  const bars = daily.map((day) => {
-    const place = DAYS - Math.round((today - new Date(day.day).getTime()) / 86400000);
-    const tall = Math.max(2, (height * day.jobs) / most);
-    return s("rect", { x: place * width, y: height - tall, width: width - 1, height: tall, class: "bar failed" }, s("title", {}, `${dayOf(day.day)}: ${number(day.jobs)} failed`));
-  });
-  const label = `Failed jobs of each of the last ${DAYS} days, at most ${number(most)}`;
-  return s("svg", { width: (DAYS + 1) * width, height, class: "chart", role: "img", "aria-label": label }, bars);
 }

@@ -1,86 +1,101 @@
-// Limits: the queues and their pauses, the tenant's settings, the use of workers' limits, and every limit of the installation.
+// Limits: those of the tenant, the use of workers' limits, and every limit of the installation.
 
-import { get, list, session } from "../api.js";
-import { h, Keyed, put, say } from "../dom.js";
-import { bytes, number, span } from "../format.js";
-import { button, empty, heading, repeat, titles } from "../parts.js";
-import { pauseParts } from "../pauses.js";
-import { askForLimits, pathOf, tenantFacts } from "../tenant_limits.js";
-
-/** Pages of the workers with limits that are shown. */
-const WORKER_PAGES = 5;
+import { bytes, number } from "../format.js";
+import { column, numeric, workerLink } from "../records_page.js";
+import { askForLimits, pathOf, TenantFacts } from "../tenant_limits.js";
+import { Button, Card, Empty, Heading, html, mount, Pager, Table } from "../ui/index.js";
+import { useApi, useQuery, useSession } from "../ui/index.js";
 
 export function open(main, { signal }) {
-  const { isOperator, tenant } = session.get();
-  const ofTenant = tenantFacts();
-  const queues = h("ul", { class: "plain" });
-  const shownQueues = new Keyed(queues, (queue) => queue.queue, (queue) => queueLine(queue, isOperator, () => turn()));
-  const noQueues = empty("No worker uses a queue yet.");
-  const [workers, shownWorkers] = table("Limits of workers", ["Worker", "Running", "At most", "Per", "Rate", "Waiting"], "limits", (limit) => limit.worker_id, workerRow);
-  const noWorkers = empty("No worker has a limit. ", h("code", {}, "@worker(max_running=5)"), " declares one.");
-  const [limits, shownLimits] = table("Limits of this installation", ["Limit", "Value", "Used", "Setting"], "installation", (limit) => limit.name, limitRow);
-  for (const none of [noQueues, noWorkers]) none.hidden = true;
-  put(main, heading("Limits"),
-    h("section", {}, h("h2", { class: "section" }, "Queues"), h("p", { class: "muted" }, "Jobs of your tenant."), queues, noQueues),
-    h("section", {}, h("div", { class: "row between" }, h("h2", { class: "section" }, "Tenant"), isOperator ? button("Change …", () => askForLimits(tenant, () => turn())) : null), ofTenant.element),
-    h("section", {}, h("h2", { class: "section" }, "Workers"), h("p", { class: "muted" }, "Running and waiting jobs of your tenant."), workers, noWorkers),
-    h("section", {}, h("h2", { class: "section" }, "Installation"), limits));
-
-  const turn = repeat(signal, 4, async () => {
-    const [found, own, ofWorkers, all] = await Promise.all([
-      get("/v1/ava/queues", { signal }), get(pathOf(tenant), { signal }), list("/v1/ava/limits/workers", { pages: WORKER_PAGES, signal }), list("/v1/ava/limits", { signal }),
-    ]);
-    ofTenant.update(own.data);
-    shownQueues.show(found.data.queues);
-    shownWorkers.show(ofWorkers.entries);
-    shownLimits.show(all.entries);
-    noQueues.hidden = found.data.queues.length > 0;
-    noWorkers.hidden = ofWorkers.entries.length > 0;
-  });
+  return mount(main, html`<${Limits} />`, signal);
 }
 
-function table(label, names, kind, keyOf, row) {
-  const body = h("div", { role: "rowgroup", class: "rows" });
-  return [h("div", { class: `table ${kind}`, role: "table", "aria-label": label }, titles(names), body), new Keyed(body, keyOf, row)];
+function Limits() {
+  const { isOperator, tenant } = useSession();
+  const { data, reload } = useApi(pathOf(tenant), { every: 4 });
+  const form = () => askForLimits(tenant, reload);
+  const change = isOperator && html`<${Button} onclick=${form}>Change …<//>`;
+  return html`
+    <${Heading} title="Limits" />
+    <${Card} title="Tenant" actions=${change}>
+      ${data && html`<${TenantFacts} limits=${data} />`}
+    <//>
+    <${Card} title="Workers"><${WorkerLimits} /><//>
+    <${Card} title="Installation"><${InstallationLimits} /><//>
+  `;
 }
 
-function queueLine({ queue }, isOperator, changed) {
-  const pause = pauseParts(`/v1/ava/queues/${encodeURIComponent(queue)}`, {
-    name: queue, changed, text: "All tenants' jobs in this queue are accepted but wait. Running jobs continue.",
-  });
-  const jobs = h("span", { class: "muted" });
-  const element = h("li", { class: "row between", "data-queue": queue },
-    h("div", {}, h("strong", { class: "mono" }, queue), " ", jobs, pause.line), isOperator ? pause.button : null);
-  return {
-    element,
-    update(next) {
-      pause.update(next.paused);
-      const oldest = next.oldest_seconds === null ? "" : `, the oldest startable one for ${span(next.oldest_seconds * 1000)}`;
-      say(jobs, `${number(next.queued)} queued, ${number(next.running)} running, ${number(next.waiting)} waiting${oldest}`);
-    },
-  };
+const NO_LIMIT = html`<${Empty} title="No worker has a limit." command="@worker(max_running=5)">
+  A handler declares the limits of its worker.
+<//>`;
+
+function WorkerLimits() {
+  const [query] = useQuery();
+  const asked = { per_page: "50", cursor: query.get("cursor") };
+  const { data, pagination } = useApi("/v1/ava/limits/workers", { query: asked, every: 4 });
+  return html`
+    <p class="muted">Running and waiting jobs of your tenant.</p>
+    <${Table} label="Limits of workers" columns=${OF_WORKERS} rows=${data}
+      keyOf=${(limit) => limit.worker_id} empty=${NO_LIMIT} />
+    <${Pager} pagination=${pagination} noun=${["worker", "workers"]} />
+  `;
 }
 
-function cells(first, names) {
-  const parts = names.map(([label]) => h("span", { role: "cell", "data-label": label }));
-  return {
-    element: h("div", { role: "row" }, h("span", { role: "cell", class: "first" }, first), parts),
-    update: (next) => names.forEach(([, text], place) => say(parts[place], text(next))),
-  };
+function InstallationLimits() {
+  const { data } = useApi("/v1/ava/limits", { query: { per_page: "100" }, every: 10 });
+  return html`<${Table} label="Limits of this installation" columns=${OF_INSTALLATION} rows=${data}
+    keyOf=${(limit) => limit.name} />`;
 }
 
-const counted = (value, isExact = true) => (value === null ? "–" : `${isExact ? "" : "more than "}${number(value)}`);
+/** How much of a limit is used: words, and a bar that warns near the limit. */
+function Usage({ label, used, max, text }) {
+  if (used === null || !max) return text;
+  const part = Math.min(1, used / max);
+  const level = part >= 1 ? "full" : part >= 0.8 ? "near" : "";
+  return html`<span>${text}</span>
+    <span class="usage" data-level=${level} role="img"
+      aria-label=${`${label}: ${Math.round(part * 100)} % used`}>
+      <i style=${{ inlineSize: `${part * 100}%` }}></i>
+    </span>`;
+}
 
-const workerRow = (limit) => cells(h("a", { href: `#/workers/${limit.worker_id}` }, limit.worker_id), [
-  ["Running", (next) => number(next.running)],
-  ["At most", (next) => (next.max_running === null ? "–" : number(next.max_running))],
-  ["Per", (next) => next.max_running_per ?? next.rate_per ?? "all tenants"],
-  ["Rate", (next) => next.rate ?? "–"],
-  ["Waiting", (next) => counted(next.waiting, next.waiting_is_exact)],
-]);
+const counted = (value, isExact = true) =>
+  value === null ? "–" : `${isExact ? "" : "more than "}${number(value)}`;
 
-const limitRow = (limit) => cells([h("span", { class: "mono" }, limit.name), h("small", {}, limit.meaning)], [
-  ["Value", (next) => (next.value === null ? "none" : next.unit === "bytes" ? bytes(next.value) : `${number(next.value)} ${next.unit}`)],
-  ["Used", (next) => (next.unit === "bytes" && next.used !== null ? bytes(next.used) : counted(next.used, next.used_is_exact !== false))],
-  ["Setting", (next) => next.setting ?? "fixed"],
-]);
+const OF_WORKERS = [
+  column("Worker", "minmax(14rem, 3fr)", ({ worker_id: id }) => workerLink(id)),
+  column("Running", "1.4fr", (limit) => {
+    const { worker_id: id, running: used, max_running_per: per } = limit;
+    const max = per ? null : limit.max_running;
+    return html`<${Usage} label=${id} used=${used} max=${max} text=${number(used)} />`;
+  }),
+  numeric("At most", (limit) => counted(limit.max_running)),
+  column("Per", "1fr", (limit) => limit.max_running_per ?? limit.rate_per ?? "all tenants"),
+  column("Rate", "1fr", (limit) => limit.rate ?? "–"),
+  numeric("Waiting", (limit) => counted(limit.waiting, limit.waiting_is_exact)),
+];
+
+/** A value of a limit in its unit. */
+function inUnit({ unit }, value, text) {
+  return unit === "bytes" && value !== null ? bytes(value) : text;
+}
+
+const OF_INSTALLATION = [
+  column(
+    "Limit",
+    "minmax(16rem, 3fr)",
+    ({ name, meaning }) => html`<span class="mono">${name}</span><small>${meaning}</small>`,
+  ),
+  numeric("Value", (limit) => {
+    const text = limit.value === null ? "none" : `${number(limit.value)} ${limit.unit}`;
+    return inUnit(limit, limit.value, text);
+  }),
+  column("Used", "1.2fr", (limit) => {
+    const { name, used, value } = limit;
+    const text = inUnit(limit, used, counted(used, limit.used_is_exact !== false));
+    return html`<${Usage} label=${name} used=${used} max=${value} text=${text} />`;
+  }),
+  column("Setting", "minmax(10rem, 1.4fr)", ({ setting }) =>
+    setting ? html`<code>${setting}</code>` : "fixed",
+  ),
+];

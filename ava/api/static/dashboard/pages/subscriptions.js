@@ -1,149 +1,128 @@
-// Subscriptions: which events start which jobs, with a tester that shows while you type whether an event matches.
+// Subscriptions: which events start which jobs, and a tester that says whether an event matches.
 
-import { call, get, post, session } from "../api.js";
-import { h, Keyed, put, say } from "../dom.js";
-import { short } from "../format.js";
-import { ask, button, card, empty, field, heading, json, options, pill, repeat, titles, when } from "../parts.js";
-import { pauseParts } from "../pauses.js";
+import { call, post } from "../api.js";
+import { column, minor, recordsPage, state, when, workerLink } from "../records_page.js";
+import { addressWith, ask, Button, Card, Choice, Empty, Field, html, Input } from "../ui/index.js";
+import { Json, readJson, TextArea, useEffect, useState } from "../ui/index.js";
 import { allWorkers } from "../worker_list.js";
 
-const SAMPLE = { type: "order.paid", data: { number: 7, total: 250 } };
-const PATTERN = { data: { total: [{ numeric: [">", 100] }] } };
-const TEMPLATE = { number: { $get: "data.number" } };
+const PATH = "/v1/ava/subscriptions";
 /** Milliseconds after the last key until the tester asks. */
-const QUIET = 250;
-const pretty = (value) => JSON.stringify(value, null, 2);
-const area = (name, value) => h("textarea", { name, rows: "6", class: "mono", spellcheck: "false" }, value);
+const TYPING_MS = 250;
+const pretty = (value) => (value ? JSON.stringify(value, null, 2) : "");
+/** What the tester begins with. */
+const SAMPLE = {
+  event: pretty({ type: "order.paid", data: { number: 7, total: 250 } }),
+  match: pretty({ data: { total: [{ numeric: [">", 100] }] } }),
+  input: pretty({ number: { $get: "data.number" } }),
+};
+const COMMAND = "ava subscriptions create order.paid wkr_invoice";
+const stateOf = (found) => (found.paused ? "paused" : "active");
 
-export function open(main, { signal }) {
-  const body = h("div", { role: "rowgroup", class: "rows" });
-  const none = empty("No subscriptions yet. ", session.mayWrite ? "Create one to start jobs from events." : "A subscription starts a job for each matching event.");
-  none.hidden = true;
-  const refresh = () => turn();
-  const rows = new Keyed(body, (found) => found.id, (found) => row(found, refresh));
-  const events = h("div", { role: "rowgroup", class: "rows" });
-  const shownEvents = new Keyed(events, (event) => event.id, eventRow);
-  put(main, heading("Subscriptions", h("a", { href: "#/hooks" }, "Hooks"), session.mayWrite ? button("New subscription", () => create(refresh), { kind: "primary" }) : null),
-    h("div", { class: "table subscriptions", role: "table", "aria-label": "Subscriptions" }, titles(["Events", "Worker", "Name", "State", "Changed", ""]), body), none,
-    tester(signal),
-    card("Received events", {}, h("div", { class: "table incoming", role: "table", "aria-label": "Events" }, titles(["Type", "Source", "Jobs", "Created"]), events)));
+const COLUMNS = [
+  column("Events", "minmax(12rem, 1.4fr)", ({ id, event_type: type }) => {
+    return html`<a class="mono" href=${addressWith({ id })} data-subscription=${id}>${type}</a>`;
+  }),
+  column("Worker", "minmax(10rem, 1.2fr)", (found) => workerLink(found.worker_id)),
+  minor("Name", "minmax(8rem, 1fr)", (found) => found.name ?? "–"),
+  state("7rem", stateOf),
+  minor("Changed", "8rem", (found) => when(found.updated_at)),
+];
 
-  const turn = repeat(signal, 3, async () => {
-    const [found, recent] = await Promise.all([
-      get("/v1/ava/subscriptions", { query: { per_page: "100" }, signal }), get("/v1/ava/events", { query: { per_page: "10" }, signal }),
-    ]);
-    rows.show(found.data);
-    none.hidden = found.data.length > 0;
-    shownEvents.show(recent.data);
-  });
+export const open = recordsPage({
+  title: "Subscriptions",
+  path: PATH,
+  noun: ["subscription", "subscriptions"],
+  columns: () => COLUMNS,
+  empty: html`<${Empty} title="No subscriptions yet." command=${COMMAND}>
+    A subscription starts a job for each matching event.
+  <//>`,
+  after: html`<${Card} title="Try a pattern"><${Tester} /><//>`,
+  create: (done) => openForm(null, done),
+  describe: ({ name, event_type: type, worker_id: worker, paused }) => ({
+    title: name ?? `${type} → ${worker}`,
+    state: stateOf({ paused }),
+    pause: `Events of type ${type} start no jobs of ${worker}, also after it is resumed.`,
+    remove: `Events of type ${type} start no more jobs of ${worker}.`,
+  }),
+  actions: (found, changed) => html`<${Button} onclick=${() => openForm(found, changed)}>Edit<//>`,
+  content: ({ worker_id: worker, priority, match, input }) => html`
+    <p>Each matching event starts a job of ${workerLink(worker)} with priority ${priority}.</p>
+    <h3>Pattern</h3>
+    ${match ? html`<${Json} value=${match} name="Pattern" />` : "Every event of the type matches."}
+    <h3>Template</h3>
+    ${input ? html`<${Json} value=${input} name="Template" />` : "The input is the whole event."}
+  `,
+});
+
+/** The fields of a subscription that hold JSON. */
+const rulesOf = ({ match, input }) => ({
+  match: readJson("match", match),
+  input: readJson("input", input),
+});
+
+/** Says, a moment after each key, whether an event matches, and what input its job gets. */
+function Tester() {
+  const [texts, setTexts] = useState(SAMPLE);
+  const [verdict, setVerdict] = useState({ text: "", input: null });
+  useEffect(() => {
+    const reading = new AbortController();
+    const { signal } = reading;
+    const fail = (error) => signal.aborted || setVerdict({ text: error.message, input: null });
+    const timer = setTimeout(() => tryOut(texts, signal).then(setVerdict, fail), TYPING_MS);
+    return () => {
+      clearTimeout(timer);
+      reading.abort();
+    };
+  }, [texts]);
+  const type = ({ currentTarget: { name, value } }) =>
+    setTexts((before) => ({ ...before, [name]: value }));
+  const area = (name, label) => html`<${Field} label=${label}>
+    <textarea name=${name} rows="6" class="mono" spellcheck=${false} value=${texts[name]}
+      oninput=${type} />
+  <//>`;
+  return html`
+    <div class="exchange">
+      <section>${area("event", "Event")}</section>
+      <section>${area("match", "Pattern")} ${area("input", "Template")}</section>
+    </div>
+    <p role="status" data-tester>${verdict.text}</p>
+    ${verdict.input && html`<${Json} value=${verdict.input} name="The job's input" />`}
+  `;
 }
 
-function row(found, refresh) {
-  const path = `/v1/ava/subscriptions/${encodeURIComponent(found.id)}`;
-  const state = pill();
-  const type = h("span", { role: "cell", "data-label": "Events", class: "mono" });
-  const worker = h("a", {});
-  const name = h("span", { role: "cell", "data-label": "Name" });
-  const changed = when(found.updated_at);
-  const rule = h("div", { class: "exchange" });
-  const pause = pauseParts(path, { name: `subscription to ${found.event_type}`, changed: refresh, text: `Events of type ${found.event_type} start no jobs of ${found.worker_id}, also after it is resumed.` });
-  const remove = button("Delete", () => ask({
-    title: "Delete this subscription?", action: "Delete subscription", kind: "danger", text: `Events of type ${found.event_type} start no more jobs of ${found.worker_id}.`,
-    submit: async () => {
-      await call("DELETE", path);
-      refresh();
-    },
-  }), { kind: "danger" });
-  const element = h("div", { role: "row", "data-subscription": found.id },
-    type, h("span", { role: "cell", "data-label": "Worker" }, worker), name,
-    h("span", { role: "cell", "data-label": "State" }, state.element), h("span", { role: "cell", "data-label": "Changed" }, changed.element),
-    h("span", { role: "cell" }, session.mayWrite ? [pause.button, " ", remove] : null),
-    h("span", { role: "cell", class: "whole" }, pause.line, h("details", {}, h("summary", {}, "Pattern and template"), rule)));
-  return {
-    element,
-    update(next) {
-      say(type, next.event_type);
-      worker.href = `#/workers/${next.worker_id}`;
-      say(worker, next.worker_id);
-      say(name, next.name ?? "–");
-      state.update(next.paused ? "paused" : "active");
-      pause.update(next.paused);
-      changed.update(next.updated_at);
-      put(rule, h("section", {}, h("h3", {}, "Pattern"), json(next.match)), h("section", {}, h("h3", {}, "Template"), json(next.input)));
-    },
-  };
+async function tryOut(texts, signal) {
+  const body = { event: readJson("event", texts.event), ...rulesOf(texts) };
+  const { data } = await post(`${PATH}/test`, body, { signal });
+  if (!data.matches) return { text: `The event does not match. ${data.reason}`, input: null };
+  return { text: data.reason ?? "The event matches. The job's input:", input: data.input };
 }
 
-function eventRow(event) {
-  const jobs = h("span", { role: "cell", "data-label": "Jobs", class: "mono" });
-  const element = h("div", { role: "row", "data-event": event.id },
-    h("span", { role: "cell", "data-label": "Type", class: "mono", title: event.id }, event.type), h("span", { role: "cell", "data-label": "Source" }, event.source), jobs,
-    h("span", { role: "cell", "data-label": "Created" }, when(event.created_at).element));
-  const links = (ids) => ids.slice(0, 5).flatMap((id) => [h("a", { href: `#/jobs/${id}`, title: id }, short(id)), " "]);
-  const update = (next) => {
-    const woken = next.woken_job_ids.length ? ["woke ", links(next.woken_job_ids)] : [];
-    put(jobs, next.job_ids.length || woken.length ? [links(next.job_ids), woken] : "–");
-  };
-  return { element, update };
-}
-
-/** The values of the fields that hold JSON; throws with the field's name if one is none. */
-function parsed(values) {
-  const found = {};
-  for (const [name, text] of Object.entries(values)) {
-    if (!text.trim()) continue;
-    try {
-      found[name] = JSON.parse(text);
-    } catch (error) {
-      throw new Error(`${name}: ${error.message}`, { cause: error });
-    }
-  }
-  return found;
-}
-
-/** Says, a moment after each key, whether an event matches, and what its job gets. */
-function tester(signal) {
-  const event = area("event", pretty(SAMPLE));
-  const match = area("match", pretty(PATTERN));
-  const input = area("input", pretty(TEMPLATE));
-  const verdict = h("p", { role: "status", "data-tester": "" });
-  const made = h("div", {});
-  let timer;
-  const ask = async () => {
-    try {
-      const { data } = await post("/v1/ava/subscriptions/test", parsed({ event: event.value, match: match.value, input: input.value }), { signal });
-      say(verdict, data.matches ? data.reason ?? "The event matches. The job's input:" : `The event does not match. ${data.reason}`);
-      put(made, data.input === null ? null : json(data.input));
-    } catch (error) {
-      if (signal.aborted) return;
-      say(verdict, error.message);
-      put(made);
-    }
-  };
-  const wait = () => {
-    clearTimeout(timer);
-    timer = setTimeout(ask, QUIET);
-  };
-  for (const control of [event, match, input]) control.addEventListener("input", wait);
-  wait();
-  return card("Try a pattern", {}, h("div", { class: "exchange" },
-    h("section", {}, field("Event", event)), h("section", {}, field("Pattern", match), field("Template", input))), verdict, made);
-}
-
-async function create(refresh) {
-  const workers = await allWorkers();
+/** The form of a new subscription (null), or of one that exists. */
+async function openForm(found, done) {
+  const workers = (await allWorkers()).map(({ id, name }) => [id, name]);
+  const own = found?.worker_id;
+  if (own && !workers.some(([id]) => id === own)) workers.unshift([own, own]);
   ask({
-    title: "New subscription", action: "Create",
-    fields: [
-      field("Events", h("input", { name: "type", required: true, maxlength: "200", placeholder: "github.pull_request.*" }), "An event type; a trailing .* matches all longer types"),
-      field("Worker", h("select", { name: "worker", required: true }, options(workers.map((worker) => [worker.id, worker.name]), ""))),
-      field("Name", h("input", { name: "name", maxlength: "200" })),
-      field("Pattern", area("match", ""), "Empty: every event of the type matches"),
-      field("Template", area("input", ""), "Empty: the input is the whole event"),
-    ],
-    submit: async ({ type, worker, name, match, input }) => {
-      await post("/v1/ava/subscriptions", { event_type: type, worker_id: worker, ...(name ? { name } : {}), ...parsed({ match, input }) });
-      refresh();
+    title: found ? "Change this subscription" : "New subscription",
+    action: found ? "Save" : "Create",
+    body: html`
+      <${Input} label="Events" name="type" value=${found?.event_type} required maxlength="200"
+        placeholder="github.pull_request.*"
+        hint="An event type; a trailing .* matches all longer types" />
+      <${Choice} label="Worker" name="worker" required value=${own ?? workers[0]?.[0]}
+        options=${workers} />
+      <${Input} label="Name" name="name" value=${found?.name ?? ""} maxlength="200" />
+      <${TextArea} label="Pattern" name="match" value=${pretty(found?.match)}
+        hint="Empty: every event of the type matches" />
+      <${TextArea} label="Template" name="input" value=${pretty(found?.input)}
+        hint="Empty: the input is the whole event" />
+    `,
+    async submit({ type, worker, name, match, input }) {
+      const rules = rulesOf({ match, input });
+      const body = { event_type: type, worker_id: worker, name: name || null, ...rules };
+      const path = `${PATH}/${encodeURIComponent(found?.id)}`;
+      done((await (found ? call("PATCH", path, { body }) : post(PATH, body))).data);
     },
   });
 }

@@ -1,91 +1,97 @@
-// Webhooks: the endpoints and their deliveries.
+// Webhooks: the endpoints to which AVA Jobs sends events, and their deliveries.
 
-import { get, post, session } from "../api.js";
-import { deliveryTable, SENT } from "../delivery_table.js";
-import { h, Keyed, put, say } from "../dom.js";
-import { number, short } from "../format.js";
-import { ask, button, empty, heading, notify, pill, repeat } from "../parts.js";
-import { pauseParts } from "../pauses.js";
-import { create, edit, EVENTS } from "../webhook_forms.js";
+import { call, post } from "../api.js";
+import { Deliveries, SENT } from "../deliveries.js";
+import { healthOf } from "../record_facts.js";
+import { column, minor, recordsPage, state, when } from "../records_page.js";
+import { addressWith, ask, Button, CheckBox, Empty, html, Input, notify } from "../ui/index.js";
 
-export function open(main, { signal }) {
-  const list = h("div", {});
-  const none = empty("No webhooks yet. ", session.mayWrite ? "Create one to get a request when a job ends." : "A webhook sends a request when a job ends.");
-  none.hidden = true;
-  const refresh = () => turn();
-  const endpoints = new Keyed(list, (webhook) => webhook.id, (webhook) => endpoint(webhook, signal, refresh));
-  put(main, heading("Webhooks", h("a", { href: "#/hooks" }, "Hooks (in)"), session.mayWrite ? button("New webhook", () => create(refresh), { kind: "primary" }) : null), list, none);
+const PATH = "/v1/webhooks";
+/** The types of events that a webhook can get. */
+const EVENTS = [
+  ...["ava.job.completed", "ava.job.failed", "ava.job.cancelled", "ava.job.started"],
+  ...["ava.job.queued", "ava.schedule.disabled", "ava.error.opened", "ava.error.regressed"],
+];
+const pathOf = (webhook) => `${PATH}/${encodeURIComponent(webhook.id)}`;
+const stateOf = (webhook) => (webhook.paused ? "paused" : webhook.status);
+const eventsOf = ({ events, roots_only: rootsOnly }) =>
+  `${events.join(", ")}${rootsOnly ? ", not of child jobs" : ""}`;
+const COMMAND = "ava webhooks create https://example.com/hook --event ava.job.failed";
 
-  const turn = repeat(signal, 3, async () => {
-    let found;
-    try {
-      // A tenant has at most 100.
-      found = await get("/v1/webhooks", { query: { per_page: "100" }, signal });
-    } catch (error) {
-      if (error.status !== 404) throw error;
-      say(none, "This server does not support webhooks.");
-      none.hidden = false;
-      return;
-    }
-    endpoints.show(found.data);
-    none.hidden = found.data.length > 0;
-  });
+const COLUMNS = [
+  column(
+    "URL",
+    "minmax(14rem, 2fr)",
+    (found) => html`
+      <a href=${addressWith({ id: found.id })} data-webhook=${found.id}>${found.url}</a>
+      <small>${eventsOf(found)}</small>`,
+  ),
+  state("7rem", stateOf),
+  minor("Changed", "8rem", (webhook) => when(webhook.updated_at)),
+];
+
+export const open = recordsPage({
+  title: "Webhooks",
+  path: PATH,
+  noun: ["webhook", "webhooks"],
+  columns: () => COLUMNS,
+  empty: html`<${Empty} title="No webhooks yet." command=${COMMAND}>
+    A webhook sends a request when a job ends.
+  <//>`,
+  create: (done) => openForm(null, done),
+  describe: (webhook) => ({
+    title: webhook.url,
+    state: stateOf(webhook),
+    pause: "No events are sent to it. Pending deliveries wait until it is resumed.",
+    remove: `No more events will be sent to ${webhook.url}.`,
+  }),
+  actions: (webhook, changed) => html`
+    <${Button} onclick=${() => test(webhook)}>Test<//>
+    <${Button} onclick=${() => openForm(webhook, changed)}>Edit<//>
+  `,
+  content: (webhook) => html`
+    <p>${eventsOf(webhook)}</p>
+    <${Deliveries} kind=${SENT} path=${pathOf(webhook)} types=${EVENTS}
+      summary=${(newest) => healthOf(webhook, newest)} />
+  `,
+});
+
+async function test(webhook) {
+  await post(`${pathOf(webhook)}/test`);
+  notify("Test event queued.");
 }
 
-function endpoint(webhook, signal, refresh) {
-  const path = `/v1/webhooks/${encodeURIComponent(webhook.id)}`;
-  const state = pill();
-  const url = h("span", {}, webhook.url);
-  const events = h("p", { class: "muted" });
-  const health = h("p", { class: "health" });
-  let current = webhook;
-  const deliveries = deliveryTable({ kind: SENT, path, types: EVENTS, signal, newest: (found) => say(health, healthOf(current, found)) });
-  const pause = pauseParts(path, { name: webhook.url, changed: refresh, text: "No events are sent to it. Pending deliveries wait until it is resumed." });
-  const actions = session.mayWrite ? [
-    button("Test", async () => {
-      await post(`${path}/test`);
-      notify("Test event queued.");
-      deliveries.reads.now();
-    }),
-    pause.button,
-    button("Edit", () => edit(current, path, refresh)),
-    deliveries.many,
-    button("Delete", () => remove(webhook, path, deliveries.reads, refresh), { kind: "danger" }),
-  ] : [];
-  const element = h("section", { class: "card endpoint", "aria-label": `Webhook ${webhook.url}, ${short(webhook.id)}`, "data-webhook": webhook.id },
-    h("header", {}, h("h2", {}, url, " ", state.element), h("div", { class: "row" }, actions)),
-    events, pause.line, health, deliveries.elements);
-  return {
-    element,
-    close: () => deliveries.reads.end(),
-    update(next) {
-      current = next;
-      say(url, next.url);
-      const status = next.paused ? "paused" : next.status;
-      state.update(status);
-      element.dataset.health = status;
-      pause.update(next.paused);
-      say(events, `${next.events.join(", ")}${next.roots_only ? ", not of child jobs" : ""}`);
-    },
-  };
-}
+const HINTS = {
+  create: "Signs every request; 16 to 256 characters. It is never shown again",
+  change: "Empty: keep the current one; for 24 hours a new one signs in addition to it",
+};
 
-/** What an endpoint's status and its newest deliveries mean. */
-function healthOf(webhook, deliveries) {
-  const ended = deliveries.filter((delivery) => delivery.status !== "pending");
-  const delivered = ended.filter((delivery) => delivery.status === "delivered").length;
-  const ratio = ended.length ? `${Math.round((100 * delivered) / ended.length)} % of the last ${number(ended.length)} deliveries succeeded.` : "";
-  if (webhook.paused) return `No events are sent to it while it is paused. ${ratio}`;
-  if (webhook.status === "degraded") return `A delivery was abandoned, and none has succeeded since; events are still sent. ${ratio}`;
-  return ratio;
-}
-
-function remove(webhook, path, reads, refresh) {
+/** The form of a new webhook (null), or of one that exists. `done` gets the saved webhook. */
+function openForm(webhook, done) {
+  const { url, events: chosen, roots_only: rootsOnly } = webhook ?? { events: EVENTS.slice(0, 3) };
+  const event = (name) =>
+    html`<${CheckBox} key=${name} label=${name} name=${name} checked=${chosen.includes(name)} />`;
   ask({
-    title: "Delete this webhook?", action: "Delete webhook", kind: "danger", text: `No more events will be sent to ${webhook.url}.`,
-    submit: async () => {
-      await reads.delete(path);
-      refresh();
+    title: webhook ? "Change this webhook" : "New webhook",
+    action: webhook ? "Save" : "Create",
+    body: html`
+      <${Input} label="URL" name="url" value=${url} type="url" required
+        placeholder="https://example.com/hooks" />
+      <fieldset class="events"><legend>Events</legend>${EVENTS.map(event)}</fieldset>
+      <${CheckBox} label="No events of child jobs" name="roots_only" checked=${rootsOnly} />
+      <${Input} label="Secret" name="secret" hint=${webhook ? HINTS.change : HINTS.create}
+        required=${!webhook} type="password" minlength="16" maxlength="256"
+        autocomplete="new-password" />
+    `,
+    async submit(values) {
+      const body = {
+        url: values.url,
+        events: EVENTS.filter((name) => values[name]),
+        roots_only: Boolean(values.roots_only),
+        ...(values.secret && { secret: values.secret }),
+      };
+      const saved = webhook ? call("PATCH", pathOf(webhook), { body }) : post(PATH, body);
+      done((await saved).data);
     },
   });
 }

@@ -1,172 +1,114 @@
-// Workers: the definitions that can be run, and the nodes that run them.
+// Workers: the definitions whose jobs can be triggered, with their state, backlog and settings.
 
-import { get, list, post, session } from "../api.js";
-import { h, Keyed, put, say } from "../dom.js";
-import { bytes, number, short, span } from "../format.js";
-import { ask, busyProcesses, button, card, empty, field, heading, notify, pill, places, repeat, titles, when, whose } from "../parts.js";
-import { pauseParts } from "../pauses.js";
-import { runButton } from "../trigger.js";
-import { someWorkers } from "../worker_list.js";
+import { post } from "../api.js";
+import { number, span } from "../format.js";
+import { column, numeric, state } from "../records_page.js";
+import { openTrigger } from "../trigger.js";
+import { ask, Button, Chip, Empty, Heading, html, Input, mayWrite, mount } from "../ui/index.js";
+import { notify, Pager, Table, Tabs, useApi, useQuery } from "../ui/index.js";
 
-/** Days for which a promotion is news. */
-const PROMOTION_DAYS = 7;
 /** The queued and the running jobs of one worker are counted up to here. */
 const MAX_COUNTED = 10_000;
+const STATES = [
+  ["", "All"],
+  ...["Active", "Paused", "Deprecated"].map((name) => [name.toLowerCase(), name]),
+];
 
 export function open(main, { signal }) {
-  const nodes = h("div", { class: "nodes" });
-  const none = empty("No nodes yet. Start one with ", h("code", {}, "ava start node"), ".");
-  const shownNodes = new Keyed(nodes, (node) => node.id, (node) => nodeCard(node, () => turn()));
-  const body = h("div", { role: "rowgroup", class: "rows" });
-  const shownWorkers = new Keyed(body, (worker) => worker.id, workerRow);
-  const noWorkers = empty("No workers yet. A node registers its handlers as workers when it starts.");
-  const promotions = h("p", { class: "why", hidden: true });
-  // Pages of the list of workers that are shown.
-  let pages = 1;
-  const first = h("span", {});
-  const rest = h("nav", { class: "row between pager", "aria-label": "More workers", hidden: true }, first, button("Show more", () => {
-    pages += 1;
-    turn();
-  }));
-  none.hidden = true;
-  noWorkers.hidden = true;
-  const create = session.mayWrite ? button("New worker", () => openForm(() => turn())) : null;
-  put(main, heading("Workers", h("a", { href: "#/limits" }, "Limits and queues"), create),
-    promotions, h("h2", { class: "section" }, "Nodes"), nodes, none,
-    h("h2", { class: "section" }, "Definitions"),
-    h("div", { class: "table workers", role: "table", "aria-label": "Worker definitions" },
-      titles(["Worker", "State", "Queue", "Queued", "Running", "Timeout", "Retries", ""]), body), noWorkers, rest);
-
-  const turn = repeat(signal, 2, async () => {
-    const [workers, found, queues] = await Promise.all([
-      someWorkers(pages, { signal }), list("/v1/ava/nodes", { signal }), get("/v1/ava/queues", { signal }),
-    ]);
-    const counts = new Map(queues.data.by_worker.map((count) => [count.worker_id, count]));
-    shownWorkers.show(workers.workers.map((worker) => ({ ...worker, ...counts.get(worker.id), id: worker.id })));
-    shownNodes.show(found.entries);
-    none.hidden = found.entries.length > 0;
-    noWorkers.hidden = workers.workers.length > 0;
-    rest.hidden = !workers.hasMore;
-    say(first, `These are the first ${number(workers.workers.length)}.`);
-  });
-  if (session.get().isOperator) {
-    repeat(signal, 10, async () => showPromotion(promotions, (await get("/v1/ava/promotions", { signal })).data[0]));
-  }
+  return mount(main, html`<${Workers} />`, signal);
 }
 
-/** Says when a standby of PostgreSQL was promoted last, if that is news. */
-function showPromotion(element, latest) {
-  element.hidden = !latest || Date.now() - Date.parse(latest.seen_at) > PROMOTION_DAYS * 86_400_000;
-  if (element.hidden || element.dataset.timeline === String(latest.timeline)) return;
-  element.dataset.timeline = latest.timeline;
-  element.classList.toggle("error", latest.lossy);
-  put(element, "A standby of PostgreSQL was promoted ", when(latest.seen_at).element, latest.lossy
-    ? " without the last commits: the latest jobs, outcomes and firings are lost. "
-    : ", and no loss was seen. ", `${number(latest.running)} runs were checked again.`);
+function Workers() {
+  const [query, setQuery] = useQuery();
+  const status = query.get("status") ?? "";
+  const text = query.get("q") ?? "";
+  const cursor = query.get("cursor");
+  const asked = { "filter[status]": status, q: text, per_page: "100", cursor };
+  const { data, pagination, reload } = useApi("/v1/ava/workers", { query: asked, every: 2 });
+  const counts = useApi("/v1/ava/queues", { every: 2 }).data?.by_worker ?? [];
+  const countOf = new Map(counts.map((count) => [count.worker_id, count]));
+  const filter = (changes) => setQuery({ ...changes, cursor: null });
+  const search = (event) => filter({ q: event.currentTarget.value.trim() });
+  const create =
+    mayWrite() && html`<${Button} icon="plus" onclick=${() => openForm(reload)}>New worker<//>`;
+  return html`
+    <${Heading} title="Workers" actions=${create} />
+    <div class="row between toolbar">
+      <${Tabs} label="Workers by status" items=${STATES} current=${status}
+        onSelect=${(key) => filter({ status: key })} />
+      <input type="search" name="q" aria-label="Find workers" placeholder="Name or id"
+        value=${text} onchange=${search} />
+    </div>
+    ${text && html`<${Chip} label="Name" value=${text} onRemove=${() => filter({ q: "" })} />`}
+    <${Table} label="Worker definitions" columns=${columnsOf(countOf)} rows=${data}
+      onOpen=${(worker) => (location.hash = pageOf(worker))}
+      empty=${status || text ? html`<${Empty} title="No workers match this filter." />` : NONE} />
+    <${Pager} pagination=${pagination} noun=${["worker", "workers"]} />
+  `;
 }
 
-/** A worker of the tenant's own, whose runs are claimed over HTTP. */
-function openForm(refresh) {
-  ask({
-    title: "New worker", action: "Create",
-    text: "A pull worker: any program with an API key of role worker claims its runs over HTTP. Python handlers need no form, because their nodes register them.",
-    fields: [
-      field("Slug", h("input", { name: "slug", required: true, pattern: "[a-z][a-z0-9_]{0,58}", autocomplete: "off" }), "The id becomes wkr_ followed by the slug."),
-      field("Name", h("input", { name: "name", maxlength: "200", autocomplete: "off" }), "Empty: same as the slug."),
-      field("Timeout in seconds", h("input", { name: "timeout", type: "number", min: "1", max: "3600", value: "300", required: true })),
-      field("Retries", h("input", { name: "retries", type: "number", min: "0", max: "25", value: "0", required: true })),
-    ],
-    async submit({ slug, name, timeout, retries }) {
-      await post("/v1/ava/workers", { slug, runtime: "pull", name: name || null, timeout_seconds: Number(timeout), retry: { max: Number(retries) } });
-      notify(`Created wkr_${slug}. Now create an API key of role worker for it.`);
-      refresh();
-    },
-  });
-}
+const NONE = html`<${Empty} title="No workers yet." command="ava start node">
+  A node registers its handlers as workers when it starts.
+<//>`;
+
+const pageOf = (worker) => `#/workers/${worker.id}`;
 
 /** A number of jobs; at the bound up to which the API counts them, it is a lower bound. */
-const counted = (count) => `${number(count)}${count >= MAX_COUNTED ? " or more" : ""}`;
+const counted = (count = 0) => `${number(count)}${count >= MAX_COUNTED ? " or more" : ""}`;
+
+const columnsOf = (countOf) => [
+  column(
+    "Worker",
+    "minmax(14rem, 2.4fr)",
+    (worker) => html`<a href=${pageOf(worker)} data-worker=${worker.id}>${worker.name}</a>
+      <small class="mono">${worker.id}</small>
+      ${worker.description && html`<small class="clamp">${worker.description}</small>`}`,
+  ),
+  state("7.5rem", (worker) => stateOf(worker)),
+  column("Queue", "minmax(5rem, 1fr)", ({ queue }) => {
+    return html`<a href=${`#/queues/${encodeURIComponent(queue)}`}>${queue}</a>`;
+  }),
+  numeric("Queued", ({ id }) => counted(countOf.get(id)?.queued)),
+  numeric("Running", ({ id }) => counted(countOf.get(id)?.running)),
+  numeric("Timeout", (worker) => span(worker.timeout_seconds * 1000)),
+  numeric("Retries", (worker) => number(worker.max_retries)),
+  column("", "5.5rem", ({ id, status }) => {
+    if (status === "deprecated" || !mayWrite()) return null;
+    return html`<${Button} icon="play" onclick=${() => void openTrigger(id)}>Run<//>`;
+  }),
+];
 
 /** What a worker does at the moment, in a word. */
-export const stateOf = (worker) => (worker.status !== "active" ? worker.status : worker.live ? "live" : worker.runtime === "pull" ? "no claim" : "no node");
-
-function workerRow(worker) {
-  const state = pill();
-  const queued = h("span", { role: "cell", "data-label": "Queued" });
-  const running = h("span", { role: "cell", "data-label": "Running" });
-  const element = h("div", { role: "row", "data-worker": worker.id },
-    h("span", { role: "cell", class: "first" }, h("a", { href: `#/workers/${worker.id}` }, worker.name), h("small", { class: "mono" }, worker.id), worker.description ? h("small", {}, worker.description) : null),
-    h("span", { role: "cell", "data-label": "State" }, state.element),
-    h("span", { role: "cell", "data-label": "Queue" }, worker.queue), queued, running,
-    h("span", { role: "cell", "data-label": "Timeout" }, span(worker.timeout_seconds * 1000)),
-    h("span", { role: "cell", "data-label": "Retries" }, String(worker.max_retries)),
-    h("span", { role: "cell" }, worker.status !== "deprecated" ? runButton(worker.id) : null));
-  return {
-    element,
-    update(next) {
-      state.update(stateOf(next));
-      say(queued, counted(next.queued ?? 0));
-      say(running, counted(next.running ?? 0));
-    },
-  };
+export function stateOf({ status, live, runtime }) {
+  if (status !== "active") return status;
+  if (live) return "live";
+  return runtime === "pull" ? "no claim" : "no node";
 }
 
-const pathOf = (node) => `/v1/ava/nodes/${encodeURIComponent(node.id)}`;
+const ABOUT_PULL =
+  "A pull worker: any program with an API key of role worker claims its runs over HTTP. " +
+  "Python handlers need no form, because their nodes register them.";
 
-const refusal = (reasons) => `This node refuses messages of the broker (${reasons.join(", ")}): ${
-  reasons.includes("unsigned") ? "the node's AVA_MESSAGE_KEY lacks the signing key, so their jobs wait." : "another program writes them."}`;
-
-function nodeCard(node, refresh) {
-  const state = pill();
-  const heartbeat = when(node.seen_at);
-  const slots = h("div", { class: "slots", role: "img" });
-  const memory = h("dd", {});
-  const busy = h("dd", {});
-  const queues = h("dd", {});
-  const refused = h("dd", {});
-  const refusedRow = h("div", { hidden: true }, h("dt", {}, "Refused by the broker"), refused);
-  const problem = h("p", { class: "bad", role: "status", hidden: true });
-  const list = h("ul", { class: "plain running" });
-  const pause = pauseParts(pathOf(node), {
-    name: node.name, changed: refresh, text: "It finishes its running jobs and takes no new ones from any tenant until it is resumed or restarted.",
+/** A worker of the tenant's own, whose runs are claimed over HTTP. */
+function openForm(reload) {
+  ask({
+    title: "New worker",
+    action: "Create",
+    text: ABOUT_PULL,
+    body: html`
+      <${Input} label="Slug" name="slug" required pattern="[a-z][a-z0-9_]{0,58}"
+        hint="The id becomes wkr_ followed by the slug." />
+      <${Input} label="Name" name="name" maxlength="200" hint="Empty: same as the slug." />
+      <${Input} label="Timeout in seconds" name="timeout" value="300" type="number" min="1"
+        max="3600" required />
+      <${Input} label="Retries" name="retries" value="0" type="number" min="0" max="25" required />
+    `,
+    async submit({ slug, name, timeout, retries }) {
+      const retry = { max: Number(retries) };
+      const body = { slug, runtime: "pull", timeout_seconds: Number(timeout), retry };
+      await post("/v1/ava/workers", { ...body, name: name || null });
+      notify(`Created wkr_${slug}. Now create an API key of role worker for it.`);
+      reload();
+    },
   });
-  const jobs = new Keyed(list, (job) => job.id, runningLine);
-  const element = h("section", { class: "card node", "aria-label": `Node ${node.name}` },
-    h("header", {}, h("h3", {}, node.host ?? "Node"), h("div", { class: "row" }, state.element, session.get().isOperator ? pause.button : null)),
-    pause.line,
-    h("p", { class: "mono muted" }, node.name),
-    problem,
-    slots,
-    h("dl", {}, [["Busy", busy], ["Memory", memory], ["Last heartbeat", h("dd", {}, heartbeat.element)], ["Started", h("dd", {}, when(node.started_at).element)],
-      ["Version", h("dd", {}, node.version)], ["Queues", queues]].map(([name, value]) => h("div", {}, h("dt", {}, name), value)), refusedRow),
-    list);
-  return {
-    element,
-    update(next) {
-      const isLive = next.state === "live";
-      state.update(isLive && next.paused ? "paused" : next.state);
-      pause.update(next.paused);
-      pause.button.hidden = !isLive;
-      heartbeat.update(next.seen_at);
-      say(busy, `${busyProcesses(next)} of ${next.processes} ${places(next)}${whose()}`);
-      say(queues, next.queues.join(", ") || "–");
-      say(refused, next.refused_queues.join(", "));
-      refusedRow.hidden = next.refused_queues.length === 0;
-      say(problem, refusal(next.refused_messages));
-      problem.hidden = !isLive || next.refused_messages.length === 0;
-      say(memory, bytes(next.memory_bytes));
-      if (slots.dataset.busy !== `${next.busy}/${next.processes}`) {
-        slots.dataset.busy = `${next.busy}/${next.processes}`;
-        slots.setAttribute("aria-label", `${busyProcesses(next)} of ${next.processes} ${places(next)} are busy${whose()}`);
-        put(slots, Array.from({ length: Math.min(next.processes, 64) }, (_, place) => h("i", { class: place < next.busy ? "busy" : "" })));
-      }
-      jobs.show(next.state === "stopped" ? [] : next.jobs);
-    },
-  };
-}
-
-function runningLine(job) {
-  const progress = h("span", { class: "muted" });
-  const element = h("li", {}, h("a", { href: `#/jobs/${job.id}`, class: "mono", title: job.id }, short(job.id)), " ", job.worker_id, " ", when(job.started_at).element, " ", progress);
-  return { element, update: (next) => say(progress, next.progress ? `${Math.round(next.progress.fraction * 100)} %` : "") };
 }

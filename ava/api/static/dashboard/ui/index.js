@@ -4,6 +4,7 @@ export * from "./address.js";
 export * from "./data.js";
 export * from "./dialog.js";
 export * from "./elements.js";
+export * from "./fields.js";
 export * from "./hash.js";
 export * from "./icons.js";
 export * from "./json.js";

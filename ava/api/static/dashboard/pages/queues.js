@@ -1,0 +1,45 @@
+// Queues: the tenant's jobs in each queue, and the pauses of queues.
+
+import { number, span } from "../format.js";
+import { column, numeric } from "../records_page.js";
+import { Empty, Heading, html, mount, PauseLine, Pauses, Pill, Table } from "../ui/index.js";
+import { useApi, useSession } from "../ui/index.js";
+
+const PATH = "/v1/ava/queues";
+const PAUSE = "All tenants' jobs in this queue are accepted but wait. Running jobs continue.";
+const NONE = html`<${Empty} title="No worker uses a queue yet." command="ava start node" />`;
+
+export function open(main, { signal }) {
+  return mount(main, html`<${Queues} />`, signal);
+}
+
+function Queues() {
+  const { isOperator } = useSession();
+  const { data, reload } = useApi(PATH, { every: 3 });
+  return html`
+    <${Heading} title="Queues" />
+    <p class="muted lead">Jobs of your tenant.</p>
+    <${Table} label="Queues" columns=${columnsOf(isOperator, reload)} rows=${data?.queues ?? null}
+      keyOf=${({ queue }) => queue} empty=${NONE} />
+  `;
+}
+
+const columnsOf = (isOperator, reload) => [
+  column("Queue", "minmax(10rem, 1.4fr)", ({ queue }) => {
+    const href = `#/queues/${encodeURIComponent(queue)}`;
+    return html`<a class="mono" href=${href} data-queue=${queue}>${queue}</a>`;
+  }),
+  column("State", "7rem", ({ paused }) => html`<${Pill} state=${paused ? "paused" : "active"} />`),
+  numeric("Queued", ({ queued }) => number(queued)),
+  numeric("Running", ({ running }) => number(running)),
+  numeric("Waiting", ({ waiting }) => number(waiting)),
+  numeric("Oldest startable", ({ oldest_seconds: seconds }) =>
+    seconds === null ? "–" : span(seconds * 1000),
+  ),
+  column("Pause", "minmax(9rem, 1.6fr)", (record) => {
+    const path = `${PATH}/${encodeURIComponent(record.queue)}`;
+    const button = html`<${Pauses} record=${record} path=${path} name=${record.queue} text=${PAUSE}
+      onChange=${reload} />`;
+    return html`<${PauseLine} paused=${record.paused} />${isOperator && button}`;
+  }),
+];
