@@ -41,7 +41,7 @@ PAGES = (
 _CUT_OFF = """
 document.querySelector(".tenant").textContent = "ten_" + "x".repeat(60);
 return [...document.querySelectorAll(".side nav a .label")]
-    .filter((label) => label.checkVisibility() && label.scrollWidth > label.clientWidth + 1)
+    .filter((label) => label.clientWidth > 1 && label.scrollWidth > label.clientWidth + 1)
     .map((label) => label.innerText);
 """
 #: The tables whose titles are one below the other.
