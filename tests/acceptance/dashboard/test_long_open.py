@@ -10,7 +10,7 @@ from harness.polling import wait_until
 from harness.system import SECRET, System
 from tests.browser import Browser
 
-#: The timers of the page run so many times as fast, so that an hour's reads take a minute and a half.
+#: The timers of the page run so many times as fast, so that an hour's reads take minutes.
 _FASTER = 40
 _HURRY = f"""
 const wait = window.setTimeout.bind(window);
@@ -25,7 +25,8 @@ window.fetch = (...all) => {{
 }};
 """
 _READS_OF_WARM_UP = 150
-_SECONDS = 3600 / _FASTER
+#: A page reads every 2 seconds.
+_READS_OF_AN_HOUR = 1800
 _MAX_GROWTH = 30 * 1024 * 1024
 
 
@@ -37,7 +38,7 @@ def _heap(browser: Browser) -> int:
     return used
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("page", ["", "jobs"])
 def test_a_tab_that_is_open_for_an_hour_under_load_grows_by_less_than_30_mib(
     browser: Browser, running: System, page: str
@@ -50,12 +51,12 @@ def test_a_tab_that_is_open_for_an_hour_under_load_grows_by_less_than_30_mib(
         reads = "return window.reads"
         wait_until(lambda: browser.script(reads) > _READS_OF_WARM_UP, seconds=60, what="the page reads")
         before = _heap(browser)
-        until = time.monotonic() + _SECONDS
-        while time.monotonic() < until:
+        until = browser.script(reads) + _READS_OF_AN_HOUR
+        while browser.script(reads) < until:
             jobs = [{"worker_id": "wkr_echo", "input": {"text": "x" * 200}} for _ in range(20)]
             running.post("/v1/ava/jobs/bulk", json={"jobs": jobs}).raise_for_status()
+            # Load, not a wait: twenty jobs a second change what the page shows.
             time.sleep(1)
-        assert browser.script(reads) > 10 * _READS_OF_WARM_UP, "it has read as often as in an hour"
         assert _heap(browser) - before < _MAX_GROWTH
     finally:
         browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": script["identifier"]})
