@@ -31,8 +31,8 @@ def examples() -> Iterator[dict[str, Any]]:
     sys.modules.update(dict.fromkeys(names, module))
     for page in PAGES:
         for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-            # A block that is indented is a part of a function.
-            if not block.startswith(" "):
+            # A block that is indented is a part of a function; calls of a client need a system.
+            if not block.startswith((" ", "client.")):
                 exec(compile(block, str(page), "exec"), found)
     yield found
     for name in names:

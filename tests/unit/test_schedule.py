@@ -313,7 +313,7 @@ def table_of(day: date) -> list[str]:
     """Returns the rows of the table in the documentation: a night in Berlin, hour by real hour."""
     rows = []
     begin = datetime(day.year, day.month, day.day, tzinfo=time_zones.zone(BERLIN)).astimezone(UTC)
-    for hour in range(6):
+    for hour in range(1, 5):
         start = begin + timedelta(hours=hour)
         local = start.astimezone(time_zones.zone(BERLIN))
         cells = [_cell(cron, start) for cron in _TABLE_PATTERNS]

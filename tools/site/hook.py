@@ -1,14 +1,16 @@
 """A hook of MkDocs for the site of docs/ (`make docs`).
 
 The site also has the pages that lie beside the code. Links lead where they lead in the repository, and nothing is
-loaded from another server. Each page is also there as Markdown (`start/quickstart.md` beside `start/quickstart.html`),
-and `llms.txt` lists these for language models (https://llmstxt.org).
+loaded from another server. Neighbouring examples for curl, Python and TypeScript are tabs. Each page is also there as
+Markdown (`start/quickstart.md` beside `start/quickstart.html`), and `llms.txt` lists these for language models
+(https://llmstxt.org).
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,10 @@ _CODE_IN_ROW = re.compile(r"(?<=\|)[^\n]*`[^`\n]*\\\|[^\n]*(?=\|$)", re.MULTILIN
 #: A link, whose words remain.
 _LINKED = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
+#: The title of an example's tab, by the language of its block.
+_TABS = {"sh": "curl", "python": "Python", "ts": "TypeScript"}
+_EXAMPLE = rf"```({'|'.join(_TABS)})\n(?:(?!```).*\n)*```\n"
+_EXAMPLES = re.compile(rf"^{_EXAMPLE}(?:\n{_EXAMPLE})+", re.MULTILINE)
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -39,6 +45,15 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
+    """Write a page's Markdown beside its HTML. Returns it with tabs for the examples that follow each other."""
+    markdown = _with_links(markdown, page, config)
+    target = Path(config.site_dir, page.file.src_uri)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(markdown)
+    return _EXAMPLES.sub(_in_tabs, markdown)
+
+
+def _with_links(markdown: str, page: Any, config: Any) -> str:
     """Returns a page whose links lead to pages of the site, or to files of the repository."""
     here = page.file.src_uri
     path = here.removeprefix("project/") if here.startswith("project/") else f"docs/{here}"
@@ -56,12 +71,12 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     return _LINK.sub(lead, _CODE_IN_ROW.sub(lambda row: re.sub(r"`[^`]*`", _unescaped, row[0]), markdown))
 
 
-def on_post_page(output: str, page: Any, config: Any) -> str:
-    """Write a page's Markdown beside its HTML."""
-    target = Path(config.site_dir, page.file.src_uri)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page.markdown)
-    return output
+def _in_tabs(examples: re.Match[str]) -> str:
+    """Returns examples as tabs, unless two have the same language and so are steps."""
+    found = [(example[1], example[0]) for example in re.finditer(_EXAMPLE, examples[0])]
+    if len({language for language, _ in found}) < len(found):
+        return examples[0]
+    return "\n".join(f'=== "{_TABS[language]}"\n\n{textwrap.indent(code, "    ")}' for language, code in found)
 
 
 def on_env(env: Any, config: Any, **_: Any) -> Any:
