@@ -21,8 +21,6 @@ from tests import npm
 from tests.acceptance.conftest import on_redis
 from tools.pages import blocks
 
-pytestmark = on_redis
-
 _LANGUAGES = ("sh", "python", "ts")
 #: The ids that an example may use, as variables of the shell.
 _IDS = ("JOB_ID", "WEBHOOK_ID", "HOOK_ID", "KEY_ID")
@@ -89,6 +87,7 @@ def compiled(fleet: System, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "dist"
 
 
+@on_redis
 @pytest.mark.parametrize("example", _EXAMPLES, ids=lambda example: example.name)
 def test_an_example_runs_and_has_the_same_effect_in_each_language(
     fleet: System, compiled: Path, example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -151,7 +150,7 @@ class _Tenant:
         code = "\n".join(example.code.values())
         for slug in sorted(set(re.findall(r"\bwkr_(\w+)", code)) - {"sleep", "incident_notify"}):
             # An example may create its worker itself.
-            if f'"{slug}"' not in code:
+            if f'"slug": "{slug}"' not in code:
                 self._created("/v1/ava/workers", slug=slug, runtime="pull")
         for name in filter(example.uses, _IDS):
             environ[name] = self._record(name, code)["id"]

@@ -45,13 +45,14 @@ export class Workers extends Resource {
   }
 
   /** Pauses a worker: its jobs are accepted and wait until it is resumed. Scope `platform`: for all tenants. */
-  async pause(id: string, { reason, scope = "tenant", ...options }: PauseOptions & Scoped = {}): Promise<Worker> {
-    return this.calls.data("post", `${WORKER}/pause`, [id], { ...options, body: { reason: reason ?? null, scope } });
+  async pause(id: string, { reason, scope, ...options }: PauseOptions & Scoped = {}): Promise<Worker> {
+    const body = { reason: reason ?? null, ...(scope && { scope }) };
+    return this.calls.data("post", `${WORKER}/pause`, [id], { ...options, body });
   }
 
   /** Ends the tenant's pause of a worker, or with scope `platform` the platform's. */
-  async resume(id: string, { scope = "tenant", ...options }: CallOptions & Scoped = {}): Promise<Worker> {
-    return this.calls.data("post", `${WORKER}/resume`, [id], { ...options, body: { scope } });
+  async resume(id: string, { scope, ...options }: CallOptions & Scoped = {}): Promise<Worker> {
+    return this.calls.data("post", `${WORKER}/resume`, [id], { ...options, body: { ...(scope && { scope }) } });
   }
 
   /** Deletes a worker that was created here; 409 while it has waiting or running jobs. */

@@ -8,6 +8,10 @@ type Schemas = components["schemas"];
 export type Operation = Received<Schemas["OperationRecord"]>;
 export type RetryFilter = Sent<Schemas["RetryFilter"]>;
 export type CancelFilter = Sent<Schemas["CancelFilter"]>;
+interface Filters {
+  retry: RetryFilter;
+  cancel: CancelFilter;
+}
 
 const OPERATION = "/v1/ava/operations/{operation_id}";
 
@@ -24,14 +28,15 @@ export class Operations extends Resource {
   }
 
   /** Returns how many jobs a `retry` or `cancel` would act on now; changes nothing. */
-  async count(
-    kind: "retry" | "cancel",
-    filter: RetryFilter & CancelFilter,
+  async count<Kind extends keyof Filters>(
+    kind: Kind,
+    filter: Filters[Kind],
     options: CallOptions = {},
   ): Promise<number> {
-    const body = { filter, dryRun: true };
-    const found = await this.calls.data("post", `/v1/ava/jobs/${kind}`, [], { ...options, body });
-    return found.total;
+    // TypeScript does not know that the filter is of the kind in the path.
+    const body = { filter: filter as RetryFilter & CancelFilter, dryRun: true };
+    const path: `/v1/ava/jobs/${keyof Filters}` = `/v1/ava/jobs/${kind}`;
+    return (await this.calls.data("post", path, [], { ...options, body })).total;
   }
 
   async get(id: string, options: CallOptions = {}): Promise<Operation> {
