@@ -118,6 +118,12 @@ def test_a_chart_is_also_a_table(charts: Browser) -> None:
     assert findings(charts) == []
 
 
+def test_the_page_of_a_worker_shows_its_jobs_against_its_limit(charts: Browser) -> None:
+    charts.script("location.hash = '#/workers/wkr_echo'")
+    wait_until(lambda: "4 running, 5 limit" in chart_text(charts, "Running jobs"), what="the limit is in the chart")
+    charts.await_text("Over time", "No schedules start it.", "Last failures", "AVA_CODE_VERSION is not set")
+
+
 def test_charts_fit_a_phone(charts: Browser) -> None:
     charts.resize(390, 844)
     wait_until(lambda: _drawn(charts, "Run time"), what="the chart is drawn")

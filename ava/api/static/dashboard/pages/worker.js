@@ -1,128 +1,181 @@
-// One worker: how its jobs ended, its settings, the nodes that run it, the schema of its input, its newest jobs.
+// The home of a worker: its health over time, its limits, schedules, settings and nodes.
 
-import { get, list, session } from "../api.js";
-import { h, Keyed, put, say } from "../dom.js";
-import { number, ran, short, span } from "../format.js";
-import { busyProcesses, card, empty, json, pill, places, RecordReads, repeat, tile, when, whose } from "../parts.js";
-import { runButton } from "../trigger.js";
-import { pathOf, pauseOf, settingsCards, statusButtons } from "../worker_settings.js";
-import { stateOf } from "./workers.js";
+import { number, ran, span } from "../format.js";
+import { RangePicker, SeriesCharts } from "../series_charts.js";
+import { openTrigger } from "../trigger.js";
+import {
+  Button,
+  Card,
+  Empty,
+  Heading,
+  html,
+  Id,
+  Json,
+  mayWrite,
+  mount,
+  PauseLine,
+  Pauses,
+  Pill,
+  useApi,
+  useSession,
+  When,
+} from "../ui/index.js";
+import { Tiles } from "../ui/tile.js";
+import { pathOf, SettingsCards, StatusButtons } from "../worker_settings.js";
 
 const DAYS = "30";
-const JOBS = "10";
-const JOB_FIELDS = "id,status,created_at,started_at,completed_at,duration_ms,error";
+const JOBS = "8";
+const FIELDS = "id,status,created_at,started_at,completed_at,duration_ms,error";
+const PAUSE =
+  "Its jobs are accepted but wait until it is resumed. Its schedules still create jobs.";
+const NO_SCHEMA = "The handler declares no schema, so any object is accepted.";
 
-export async function open(main, { signal, rest: [id] }) {
-  let worker;
-  try {
-    worker = (await get(pathOf(id), { signal })).data;
-  } catch (error) {
-    if (error.status !== 404) throw error;
-    put(main, h("h1", {}, "No such worker"), h("p", {}, error.message));
-    return;
+export function open(main, { signal, rest: [id] }) {
+  return mount(main, html`<${WorkerPage} key=${id} id=${id} />`, signal);
+}
+
+function WorkerPage({ id }) {
+  const { data: worker, error, reload } = useApi(pathOf(id), { every: 3 });
+  if (!worker && error?.status === 404) {
+    return html`<h1>No such worker</h1><p>${error.message}</p>`;
   }
+  if (!worker) return null;
   document.title = `${worker.name} · Workers · AVA Jobs`;
-  const view = workerView(worker);
-  put(main, view.element);
   const only = { "filter[worker_id]": id };
-  const reads = new RecordReads(signal, (whileShown) => repeat(whileShown, 3, async () => {
-    const options = { signal: whileShown };
-    const [found, jobs, nodes] = await Promise.all([
-      get(pathOf(id), options), get("/v1/ava/jobs", { query: { ...only, per_page: JOBS, fields: JOB_FIELDS }, ...options }), list("/v1/ava/nodes", options),
-    ]);
-    view.update(found.data, reads);
-    view.showJobs(jobs.data);
-    view.showNodes(nodes.entries.filter((node) => node.state !== "stopped" && node.workers.includes(id)));
-  }));
-  view.update(worker, reads);
-  repeat(signal, 10, async () => view.showRate((await get("/v1/ava/analytics", { query: { ...only, days: DAYS, percentiles: "true" }, signal })).data));
+  const { max_running_per: per, input_schema: schema } = worker;
+  return html`
+    <${Heading} title=${worker.name} crumbs=${[["Workers", "#/workers"]]}
+      actions=${html`<${Actions} worker=${worker} reload=${reload} />`}>
+      <${Pill} state=${stateOf(worker)} /><${Id} id=${id} isWhole />
+    <//>
+    ${worker.description && html`<p class="why">${worker.description}</p>`}
+    <${PauseLine} paused=${worker.paused} />
+    <${Health} worker=${worker} />
+    <div class="row between"><h2 class="section">Over time</h2><${RangePicker} /></div>
+    <${SeriesCharts} filters=${only} jobs=${only} limit=${per ? `limit per ${per}` : "limit"} />
+    <div class="columns wide">
+      <${Jobs} title="Newest jobs" filters=${only} none="No jobs yet." />
+      <${Jobs} title="Last failures" filters=${{ ...only, "filter[status]": "failed" }}
+        none="No failed jobs." />
+      <${Schedules} id=${id} />
+      <${Nodes} id=${id} isPull=${worker.runtime === "pull"} />
+      <${SettingsCards} worker=${worker} onChange=${reload} />
+    </div>
+    <${Card} title="Input schema" class="wide">
+      ${schema ? html`<${Json} value=${schema} name="Input schema" />` : NO_SCHEMA}
+    <//>
+  `;
 }
 
-function workerView(first) {
-  const state = pill();
-  const actions = h("div", { class: "row" });
-  const paused = h("div", {});
-  const tiles = ["Success rate", "Ended", "Average run time", "Time to start"].map(tile);
-  const settings = settingsCards();
-  const schema = h("div", {});
-  const jobs = h("ul", { class: "plain" });
-  const noJobs = empty("No jobs yet.");
-  const nodes = h("ul", { class: "plain" });
-  const noNodes = empty("No live node has the handler, so the jobs wait. Start a node with it.");
-  const shownJobs = new Keyed(jobs, (job) => job.id, jobLine);
-  const shownNodes = new Keyed(nodes, (node) => node.id, nodeLine);
-  const query = new URLSearchParams({ "filter[worker_id]": first.id });
-  let shown = "";
-  noJobs.hidden = noNodes.hidden = true;
-  return {
-    element: h("div", {},
-      h("div", { class: "heading" },
-        h("div", {}, h("p", { class: "crumbs" }, h("a", { href: "#/workers" }, "Workers"), " / ", h("span", { class: "mono" }, first.id)),
-          h("h1", {}, first.name, " ", state.element)),
-        actions),
-      first.description ? h("p", { class: "why" }, first.description) : null,
-      paused,
-      h("div", { class: "tiles" }, tiles.map((part) => part.element)),
-      h("div", { class: "columns wide" }, settings.elements),
-      h("div", { class: "columns wide" },
-        card("Newest jobs", { actions: h("a", { href: `#/jobs?${query}` }, "All jobs") }, jobs, noJobs),
-        card("Nodes", {}, nodes, noNodes)),
-      card("Input schema", { wide: true }, schema)),
-    update(worker, reads) {
-      const refresh = () => reads.now();
-      const key = JSON.stringify(worker);
-      // Unchanged elements are kept, so that a button keeps its focus.
-      if (key === shown) return;
-      shown = key;
-      state.update(stateOf(worker));
-      const pause = pauseOf(worker, reads);
-      put(actions, worker.status === "deprecated" ? null : runButton(worker.id), session.mayWrite ? [pause.button, ...statusButtons(worker, reads)] : null);
-      put(paused, pause.line);
-      settings.update(worker, refresh);
-      put(schema, worker.input_schema ? json(worker.input_schema) : empty("The handler declares no schema, so any object is accepted."));
-    },
-    showRate({ jobs: ended, percentiles: { wait, run } }) {
-      const [rate, total, average, start] = tiles;
-      rate.update(ended.success_rate === null ? "–" : `${ended.success_rate} %`, `of ${DAYS} days`);
-      total.update(number(ended.total), `${number(ended.failed)} failed, ${number(ended.cancelled)} cancelled`);
-      average.update(span(ended.avg_duration_ms), `p95 ${span(run.p95_ms)}`);
-      start.update(span(wait.p50_ms), `p95 ${span(wait.p95_ms)}`);
-    },
-    showJobs(found) {
-      shownJobs.show(found);
-      noJobs.hidden = found.length > 0;
-    },
-    showNodes(found) {
-      shownNodes.show(found);
-      noNodes.hidden = found.length > 0;
-    },
-  };
+/** Return the state of a worker; of an active one whose jobs would wait, what is missing. */
+export function stateOf({ status, live, runtime }) {
+  if (status !== "active" || live) return status;
+  return runtime === "pull" ? "no claim" : "no node";
 }
 
-function jobLine(job) {
-  const status = pill();
-  const duration = h("span", { class: "muted" });
-  const error = h("p", { class: "error" });
-  const element = h("li", { "data-job": job.id }, status.element, " ", h("a", { href: `#/jobs/${job.id}`, class: "mono", title: job.id }, short(job.id)), " ",
-    when(job.created_at).element, " ", duration, error);
-  return {
-    element,
-    update(next) {
-      status.update(next.status);
-      say(duration, next.duration_ms === null ? "" : ran(next));
-      say(error, next.error ?? "");
-    },
+/** Only a platform role resumes what the platform has paused for all tenants. */
+function Actions({ worker, reload }) {
+  const { isOperator } = useSession();
+  const ofPlatform = worker.platform?.status === "paused";
+  const mayPause = worker.status !== "deprecated" && (!ofPlatform || isOperator);
+  const pause = html`<${Pauses} record=${worker} path=${pathOf(worker.id)} name=${worker.name}
+    text=${PAUSE} body=${ofPlatform ? { scope: "platform" } : {}} onChange=${reload} />`;
+  const run = () => {
+    openTrigger(worker.id);
   };
+  const mayRun = mayWrite() && worker.status !== "deprecated";
+  return html`
+    ${mayRun && html`<${Button} kind="primary" icon="play" onclick=${run}>Run<//>`}
+    ${mayPause && pause}
+    <${StatusButtons} worker=${worker} onChange=${reload} />
+  `;
 }
 
-function nodeLine(node) {
-  const state = pill();
-  const more = h("small", { class: "muted" });
-  return {
-    element: h("li", { "data-node": node.id }, h("span", { class: "mono" }, node.name), " ", state.element, h("p", {}, more)),
-    update(next) {
-      state.update(next.state === "live" && next.paused ? "paused" : next.state);
-      say(more, `Version ${next.version}, ${busyProcesses(next)} of ${next.processes} ${places(next)} are busy${whose()}`);
-    },
-  };
+/** The success rate, the latency, and the limits in use. */
+function Health({ worker }) {
+  const asked = { "filter[worker_id]": worker.id, days: DAYS, percentiles: "true" };
+  const { data } = useApi("/v1/ava/analytics", { query: asked, every: 10 });
+  const { data: counts } = useApi("/v1/ava/queues", { every: 3 });
+  if (!data) return html`<${Tiles} items=${[]} />`;
+  const own = counts?.by_worker.find((count) => count.worker_id === worker.id);
+  return html`<${Tiles} items=${tilesOf(worker, data, own)} />`;
 }
+
+function tilesOf({ max_running: max, max_running_per: per, ...worker }, data, counts) {
+  const { jobs, percentiles } = data;
+  const { wait, run } = percentiles;
+  const rate = jobs.success_rate === null ? "–" : `${jobs.success_rate} %`;
+  const others = `${number(jobs.failed)} failed, ${number(jobs.cancelled)} cancelled`;
+  const running = number(counts?.running ?? 0);
+  const limit = max === null ? "no limit" : `at most ${number(max)}${per ? ` per ${per}` : ""}`;
+  const starts = worker.rate && `${worker.rate}${worker.rate_per ? ` per ${worker.rate_per}` : ""}`;
+  return [
+    ["Success rate", rate, `of ${DAYS} days`],
+    ["Ended", number(jobs.total), others],
+    ["Average run time", span(jobs.avg_duration_ms), `p95 ${span(run.p95_ms)}`],
+    ["Time to start", span(wait.p50_ms), `p95 ${span(wait.p95_ms)}`],
+    ["Running", max === null || per ? running : `${running} of ${number(max)}`, limit],
+    ["Waiting", number(counts?.queued ?? 0), starts ? `starts ${starts}` : "no rate limit"],
+  ];
+}
+
+function Jobs({ title, filters, none }) {
+  const asked = { ...filters, per_page: JOBS, fields: FIELDS };
+  const { data } = useApi("/v1/ava/jobs", { query: asked, every: 3 });
+  const all = html`<a href=${`#/jobs?${new URLSearchParams(filters)}`}>All jobs</a>`;
+  const line = (job) => html`<li key=${job.id} data-job=${job.id}>
+    <${Pill} state=${job.status} /> <${Id} id=${job.id} href=${`#/jobs/${job.id}`} />
+    ${" "}<${When} ts=${job.created_at} />
+    ${" "}<span class="muted">${job.duration_ms !== null && ran(job)}</span>
+    ${job.error && html`<p class="error">${job.error}</p>`}
+  </li>`;
+  return html`<${Card} title=${title} actions=${all}>
+    ${data?.length === 0 && html`<${Empty} title=${none} />`}
+    <ul class="plain">${data?.map(line)}</ul>
+  <//>`;
+}
+
+function Schedules({ id }) {
+  const asked = { "filter[worker_id]": id, per_page: "20" };
+  const { data } = useApi("/v1/ava/schedules", { query: asked, every: 10 });
+  const all = html`<a href="#/schedules">All schedules</a>`;
+  const command = `ava schedules create ${id} "0 3 * * *"`;
+  const next = ({ next_run_at: at }) => (at ? html`next <${When} ts=${at} />` : "no next firing");
+  const line = (each) => html`<li key=${each.id}>
+    <strong>${each.name ?? each.cron}</strong> ${each.paused && html`<${Pill} state="paused" />`}
+    <p><small class="mono">${each.cron}, ${each.timezone}</small></p>
+    <p><small>${next(each)}</small></p>
+  </li>`;
+  return html`<${Card} title="Schedules" actions=${all}>
+    ${data?.length === 0 && html`<${Empty} title="No schedules start it." command=${command} />`}
+    <ul class="plain">${data?.map(line)}</ul>
+  <//>`;
+}
+
+const NO_VERSION = "AVA_CODE_VERSION is not set";
+const CLAIMED = html`<${Empty} title="Runs of this worker are claimed over HTTP." />`;
+const NO_NODE = html`<${Empty} title="No live node has the handler, so the jobs wait."
+  command="ava start node" />`;
+
+/** The nodes with its handler, each with the version of its code. */
+function Nodes({ id, isPull }) {
+  const { data } = useApi("/v1/ava/nodes", { query: { per_page: "100" }, every: 3 });
+  const whose = useSession().isOperator ? "" : " with your jobs";
+  const isShown = (node) => node.state !== "stopped" && node.workers.includes(id);
+  const nodes = (data ?? []).filter(isShown);
+  const versions = new Set(nodes.map((node) => node.code_version)).size;
+  const line = (node) => html`<li key=${node.id} data-node=${node.id}>
+    <span class="mono">${node.name}</span>${" "}
+    <${Pill} state=${node.state === "live" && node.paused ? "paused" : node.state} />
+    <p><small>Code: <span class="mono">${node.code_version ?? NO_VERSION}</span></small></p>
+    <p><small>Version ${node.version}, ${busyOf(node)}${whose}</small></p>
+  </li>`;
+  return html`<${Card} title="Nodes">
+    ${versions > 1 && html`<p class="why">Its nodes run ${versions} versions of its code.</p>`}
+    ${data && nodes.length === 0 && (isPull ? CLAIMED : NO_NODE)}
+    <ul class="plain">${nodes.map(line)}</ul>
+  <//>`;
+}
+
+const busyOf = ({ busy, processes, has_slots: hasSlots }) =>
+  `${Math.min(busy, processes)} of ${processes} ${hasSlots ? "slots" : "processes"} are busy`;
