@@ -10,7 +10,7 @@ import {
   rangeOf,
   rowsOf,
   stacked,
-} from "../../../ava/api/static/dashboard/ui/chart_data.js";
+} from "../dashboard/ui/chart_data.js";
 
 const series = (values, isStacked = false) => ({ label: "x", values, isStacked });
 
