@@ -48,7 +48,6 @@ blueprint = Blueprint("bulk", __name__, url_prefix="/v1/ava/jobs")
     takes_durability=True,
 )
 def trigger(specs: Sequence[JobSpec], key: str | None, is_replicated: bool) -> Response:
-    """Trigger many jobs."""
     _refuse_two_keys(specs, key)
     try:
         with replicating(is_replicated) as stored:

@@ -50,7 +50,6 @@ _STARTING = STARTED | {"other_records": {200: CountRecord()}, "failures": (413, 
     **_STARTING,
 )
 def retry(body: BulkActionRequest, key: str | None) -> Response:
-    """Retry all jobs that match a filter."""
     return _start(BulkKind.RETRY, body, key)
 
 
@@ -63,7 +62,6 @@ def retry(body: BulkActionRequest, key: str | None) -> Response:
     **_STARTING,
 )
 def cancel(body: BulkActionRequest, key: str | None) -> Response:
-    """Cancel all jobs that match a filter."""
     return _start(BulkKind.CANCEL, body, key)
 
 
@@ -103,7 +101,6 @@ def _record_operation(found: BulkOperation) -> None:
     reads_standby=True,
 )
 def list_operations(query: OperationListRequest) -> Response:
-    """Show a page of operations."""
     found, total = context().bulk_operations.page(
         caller(), state=query.state, limit=query.limit, offset=query.offset, before_id=query.after_id
     )
@@ -121,7 +118,6 @@ def list_operations(query: OperationListRequest) -> Response:
     failures=(404,),
 )
 def show(operation_id: str, wait_seconds: int | None) -> Response:
-    "Show one operation, immediately or when it has ended."
     found = context().bulk_operations.show(caller(), operation_id)
     if wait_seconds is not None and found.state is BulkState.RUNNING:
         with watching(context().shares.waits, caller().tenant_id), request_turns.suspended():
@@ -142,7 +138,6 @@ def show(operation_id: str, wait_seconds: int | None) -> Response:
     is_write=True,
 )
 def abort(operation_id: str) -> Response:
-    """Abort one operation."""
     aborted = context().bulk_operations.abort(caller(), operation_id)
     _record_operation(aborted)
     return responses.data(write_operation(aborted))

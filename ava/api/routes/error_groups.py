@@ -46,7 +46,6 @@ _CHANGE: dict[str, Any] = {
     reads_standby=True,
 )
 def list_errors(query: ErrorListRequest) -> Response:
-    """Show a page of groups."""
     found, total = context().admin.errors.page(
         caller(),
         since=query.since,
@@ -76,7 +75,6 @@ def show(error_id: str, query: dict[str, Any]) -> Response:
     **_CHANGE,
 )
 def resolve(error_id: str) -> Response:
-    """Resolve one group."""
     return _change(error_id, ErrorStatus.RESOLVED)
 
 
@@ -91,14 +89,12 @@ def resolve(error_id: str) -> Response:
     **STARTED,
 )
 def retry(error_id: str, key: str | None) -> Response:
-    """Retry the jobs of one group."""
     return start_operation(BulkKind.RETRY, context().admin.errors.retry_filter(caller(), error_id), key)
 
 
 @blueprint.post("/<error_id>/ignore")
 @operation(summary="Ignore an error group", description="Its jobs are still counted.", **_CHANGE)
 def ignore(error_id: str) -> Response:
-    """Ignore one group."""
     return _change(error_id, ErrorStatus.IGNORED)
 
 

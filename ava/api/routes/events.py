@@ -80,7 +80,6 @@ def _read_cloud_events() -> SentEvents | None:
     takes_key=True,
 )
 def send(sent: SentEvents, key: str | None) -> Response:
-    """Send one event or several."""
     found, is_replay = context().events.send(caller(), sent.specs, key)
     records = [write_sent(event) for event in found]
     response = responses.data(f"[{','.join(records)}]" if sent.is_bulk else records[0], 201)
@@ -101,7 +100,6 @@ def send(sent: SentEvents, key: str | None) -> Response:
     reads_standby=True,
 )
 def list_events(query: EventListRequest) -> Response:
-    """Show a page of events."""
     found, total = context().events.page(
         caller(), query.event_filter, limit=query.limit, offset=query.offset, before_id=query.after_id
     )
@@ -116,7 +114,6 @@ def list_events(query: EventListRequest) -> Response:
     failures=(404,),
 )
 def show(event_id: str) -> Response:
-    """Show one event."""
     return responses.data(write_event(_shown_to(caller(), context().events.show(caller(), event_id))))
 
 

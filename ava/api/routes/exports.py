@@ -35,7 +35,6 @@ ReadBatch = Callable[[str | None], JobBatch]
     media_type=NDJSON,
 )
 def export(job_filter: JobFilter) -> Response:
-    """Export jobs."""
     who, jobs, watches, is_disconnected = caller(), context().jobs, context().watches, client_watch()
 
     def read(before_id: str | None) -> JobBatch:

@@ -58,7 +58,6 @@ CALLS = "/v1/hooks"
     takes_key=True,
 )
 def create(new: NewHookRequest, key: str | None) -> Response:
-    """Create a hook."""
     created, is_replay = context().hooks.create(caller(), new.spec, secret=new.secret, paused=new.paused, key=key)
     response = _shown_once(created, 201)
     response.headers["Location"] = f"{blueprint.url_prefix}/{created.hook.id}"
@@ -75,7 +74,6 @@ def _shown_once(new: NewHook, status: int) -> Response:
 @blueprint.get("")
 @operation(summary="List hooks", description="Newest first.", query=HookListQuery(), record=HookRecord(), is_list=True)
 def list_hooks(query: PausedListRequest) -> Response:
-    """Show a page of hooks."""
     found, total = context().hooks.page(
         caller(), paused=query.paused, limit=query.limit, offset=query.offset, before_id=query.after_id
     )
@@ -104,7 +102,6 @@ def show(hook_id: str) -> Response:
     needs_payloads=True,
 )
 def change(hook_id: str, asked: HookChangeRequest) -> Response:
-    """Change one hook."""
     before = write_hook(context().hooks.show(caller(), hook_id))
     changed = context().hooks.change(
         caller(), hook_id, asked.changes, secret=asked.secret, keep_secret_seconds=asked.keep_secret_seconds
@@ -146,7 +143,6 @@ add_pauses(
     takes_key=True,
 )
 def rotate(hook_id: str, keep_seconds: int, key: str | None) -> Response:
-    """Rotate the token of one hook."""
     rotated, is_replay = context().hooks.rotate(caller(), hook_id, keep_seconds=keep_seconds, key=key)
     response = _shown_once(rotated, 200)
     if is_replay:
@@ -165,7 +161,6 @@ def rotate(hook_id: str, keep_seconds: int, key: str | None) -> Response:
     needs_payloads=True,
 )
 def delete(hook_id: str) -> Response:
-    """Delete one hook."""
     context().hooks.delete(caller(), hook_id)
     return responses.data(f'{{"id":"{hook_id}","deleted":true}}')
 
@@ -178,14 +173,12 @@ def delete(hook_id: str) -> Response:
     **deliveries.LIST,
 )
 def list_deliveries(hook_id: str, query: DeliveryListRequest) -> Response:
-    """Show a page of a hook's deliveries."""
     return deliveries.page(context().received_deliveries, hook_id, query)
 
 
 @blueprint.get("/<hook:hook_id>/deliveries/<delivery_id>")
 @operation(summary="Show a hook's delivery", description="The delivery with its body.", **deliveries.SHOW)
 def show_delivery(hook_id: str, delivery_id: str) -> Response:
-    """Show one delivery."""
     return deliveries.show(context().received_deliveries, hook_id, delivery_id)
 
 
@@ -199,7 +192,6 @@ def show_delivery(hook_id: str, delivery_id: str) -> Response:
     **deliveries.AGAIN,
 )
 def replay(hook_id: str, delivery_id: str, key: str | None) -> Response:
-    """Replay one delivery."""
     made, is_repeated = context().received_deliveries.replay(caller(), hook_id, delivery_id, key)
     return deliveries.accepted(made, is_repeated=is_repeated)
 
@@ -214,7 +206,6 @@ def replay(hook_id: str, delivery_id: str, key: str | None) -> Response:
     **deliveries.MANY_AGAIN,
 )
 def replay_many(hook_id: str, wanted: DeliveryFilter, key: str | None) -> Response:
-    """Replay many deliveries."""
     total, is_repeated = context().received_deliveries.replay_many(caller(), hook_id, wanted, key)
     return deliveries.accepted(total, is_repeated=is_repeated)
 
@@ -233,5 +224,4 @@ def replay_many(hook_id: str, wanted: DeliveryFilter, key: str | None) -> Respon
     needs_payloads=True,
 )
 def test(hook_id: str, asked: dict[str, Any]) -> Response:
-    """Send a hook a test."""
     return responses.data(write_test(context().received_deliveries.send_test(caller(), hook_id, **asked)))

@@ -25,8 +25,8 @@ runs = Blueprint("job_runs", __name__, url_prefix="/v1/ava/jobs")
 @runs.get("/<job:job_id>/runs", endpoint="list")
 @operation(
     summary="List a job's runs",
-    description="Oldest first: each attempt, and each run that was lost or interrupted, with its times. A job whose "
-    "handler waits has a run before and after each wait.",
+    description="Oldest first: each attempt, and each run that was lost or interrupted, with its times. A handler "
+    "that waits has a run before and after each wait.",
     query=paging.job_page_query(),
     record=JobRunRecord(),
     is_list=True,
@@ -34,7 +34,6 @@ runs = Blueprint("job_runs", __name__, url_prefix="/v1/ava/jobs")
     reads_standby=True,
 )
 def list_runs(job_id: str, query: PageRequest) -> Response:
-    """Show a page of the runs of one job."""
     found, total = context().jobs.runs(
         caller(), job_id, after=query.after_line(job_id), limit=query.limit, offset=query.offset
     )
@@ -55,7 +54,6 @@ reasons = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
     failures=(404,),
 )
 def show_reason(job_id: str) -> Response:
-    """Explain one job's state."""
     explanation = context().jobs.explain(caller(), job_id, node_dead_seconds=context().settings.node_dead_seconds)
     return responses.data(write_explanation(explanation))
 
@@ -110,7 +108,6 @@ journals = Blueprint("journals", __name__, url_prefix="/v1/ava/jobs")
     reads_standby=True,
 )
 def list_journal(job_id: str, query: PageRequest) -> Response:
-    """Show a page of a job's journal."""
     found, total = context().jobs.journal(
         caller(), job_id, after=query.after_line(job_id), limit=query.limit, offset=query.offset
     )
@@ -123,7 +120,7 @@ waits = Blueprint("waits", __name__, url_prefix="/v1/ava/jobs")
 @waits.get("/<job:job_id>/waits", endpoint="list")
 @operation(
     summary="List a job's waits",
-    description="Latest first, each with its jobs or event, its start, and the time at which the handler continued.",
+    description="Latest first, each with its jobs or event, its start, and when the handler continued.",
     query=paging.job_page_query(),
     record=JobWaitRecord(),
     is_list=True,
@@ -131,7 +128,6 @@ waits = Blueprint("waits", __name__, url_prefix="/v1/ava/jobs")
     reads_standby=True,
 )
 def list_waits(job_id: str, query: PageRequest) -> Response:
-    """Show a page of a job's waits."""
     found, total = context().jobs.waits(
         caller(), job_id, after=query.after_line(job_id), limit=query.limit, offset=query.offset
     )
@@ -149,7 +145,6 @@ told = Blueprint("job_deliveries", __name__, url_prefix="/v1/ava/jobs")
     **deliveries.LIST,
 )
 def list_deliveries(job_id: str, query: PageRequest) -> Response:
-    """Show a page of the deliveries about a job."""
     job = context().jobs.show(caller(), job_id)
     found, total = context().sent_deliveries.of_job(
         caller(), job.id, limit=query.limit, offset=query.offset, before_id=query.after_id

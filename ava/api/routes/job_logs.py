@@ -43,7 +43,6 @@ blueprint = Blueprint("job_logs", __name__, url_prefix="/v1/ava/jobs")
     reads_standby=True,
 )
 def logs(job_id: str, query: LogRequest) -> Response:
-    """Show lines of a job's log."""
     wanted = _wanted(job_id, query)
     if query.wanted.search is not None:
         payloads.require()
@@ -108,7 +107,6 @@ def _pagination(
     media_type="text/plain",
 )
 def download(job_id: str, query: LogRange) -> Response:
-    """Send a job's log as a file."""
     if query.search is not None:
         payloads.require()
     context().jobs.logs(caller(), job_id, replace(query, limit=1))

@@ -59,7 +59,6 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
     takes_durability=True,
 )
 def trigger(spec: JobSpec, key: str | None, is_replicated: bool) -> Response:
-    """Trigger one job."""
     with replicating(is_replicated) as stored:
         (job,), is_replay = context().jobs.trigger(caller(), [spec], key)
         stored.append(job)
@@ -114,7 +113,6 @@ def created(job: Job, is_replay: bool) -> Response:
     takes_durability=True,
 )
 def retry(job_id: str, body: dict[str, Any], key: str | None, is_replicated: bool) -> Response:
-    """Trigger one job again."""
     jobs = context().jobs
     with replicating(is_replicated) as stored:
         if body["from_"] is None:
@@ -143,7 +141,6 @@ def retry(job_id: str, body: dict[str, Any], key: str | None, is_replicated: boo
     reads_standby=True,
 )
 def list_jobs(query: JobListRequest) -> Response:
-    """Show a page of jobs."""
     found, total = context().jobs.page(
         caller(),
         query.job_filter,
@@ -177,7 +174,6 @@ def list_jobs(query: JobListRequest) -> Response:
     may_be_unchanged=True,
 )
 def show(job_id: str, query: ShowRequest) -> Response:
-    """Show one job, at once or when it is final."""
     job = context().jobs.show(caller(), job_id)
     if query.wait_seconds is not None and not job.is_final:
         with watching(context().shares.waits, caller().tenant_id), request_turns.suspended():
@@ -201,7 +197,6 @@ def show(job_id: str, query: ShowRequest) -> Response:
     is_write=True,
 )
 def change(job_id: str, wanted: JobChange) -> Response:
-    """Change one queued job."""
     before, changed = context().jobs.change(caller(), job_id, wanted)
     record_change(write_job.whole(before), write_job.whole(changed), _CHANGED)
     return responses.data(write_job(changed))
@@ -220,5 +215,4 @@ def change(job_id: str, wanted: JobChange) -> Response:
     is_write=True,
 )
 def cancel(job_id: str) -> Response:
-    """Cancel one job."""
     return responses.data(write_job(context().jobs.cancel(caller(), job_id)))

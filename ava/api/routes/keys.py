@@ -41,7 +41,6 @@ _AUDITED = ("name", "role", "expires_at", "workers")
     takes_key=True,
 )
 def create(spec: ApiKeySpec, key: str | None) -> Response:
-    """Create an API key."""
     created, is_replay = context().api_keys.create(caller(), spec, key)
     response = responses.data(write_new_key(created), 201)
     response.headers["Location"] = f"{blueprint.url_prefix}/{created.id}"
@@ -61,7 +60,6 @@ def create(spec: ApiKeySpec, key: str | None) -> Response:
     is_list=True,
 )
 def list_keys(query: PageRequest) -> Response:
-    """Show a page of API keys."""
     found, total = context().api_keys.page(caller(), limit=query.limit, offset=query.offset, before_id=query.after_id)
     return page_of(query, found, total, write_key)
 
@@ -77,6 +75,5 @@ def list_keys(query: PageRequest) -> Response:
     needs_payloads=True,
 )
 def delete(key_id: str) -> Response:
-    """Revoke one API key."""
     record_change(write_key(context().api_keys.revoke(caller(), key_id)), "{}", _AUDITED)
     return responses.data(f'{{"id":"{key_id}","deleted":true}}')

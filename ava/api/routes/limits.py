@@ -39,7 +39,6 @@ blueprint = Blueprint("limits", __name__, url_prefix="/v1/ava/limits")
     is_list=True,
 )
 def show(query: PageRequest) -> Response:
-    """Show a page of the limits."""
     found = context().limits.show(caller())
     first = query.offset if query.after_id is None else _NAMES.index(query.after_id) + 1
     return page_of(
@@ -60,7 +59,6 @@ def show(query: PageRequest) -> Response:
     is_list=True,
 )
 def show_workers(query: PageRequest) -> Response:
-    """Show a page of the limits of workers."""
     found, total = context().limits.of_workers(
         caller(), limit=query.limit, offset=query.offset, after_id=query.after_id
     )
@@ -78,7 +76,6 @@ tenants = Blueprint("tenants", __name__, url_prefix="/v1/ava/tenants")
     failures=(404,),
 )
 def show_limits(tenant_id: str) -> Response:
-    """Show the limits that are set for a tenant."""
     return responses.data(write_tenant_limits(context().tenants.show(caller(), tenant_id)))
 
 
@@ -95,7 +92,6 @@ def show_limits(tenant_id: str) -> Response:
     is_for_operators=True,
 )
 def put_limits(tenant_id: str, fields: dict[str, Any]) -> Response:
-    """Replace the limits of a tenant."""
     before = write_tenant_limits(context().tenants.show(caller(), tenant_id))
     after = write_tenant_limits(context().tenants.put(caller(), tenant_id, fields))
     record_change(before, after, TenantLimitsBody().fields)

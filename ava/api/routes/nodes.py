@@ -26,7 +26,6 @@ blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
     reads_standby=True,
 )
 def list_nodes(query: NodeListRequest) -> Response:
-    """Show a page of the nodes."""
     found, total = context().admin.nodes.page(
         caller(), limit=query.limit, offset=query.offset, after=query.after, is_paused=query.is_paused
     )

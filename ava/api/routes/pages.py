@@ -73,7 +73,7 @@ def docs_page() -> Response:
 @docs.get("/docs/static/<path:name>", endpoint="asset")
 @open_to_all
 def docs_asset(name: str) -> Response:
-    """Send one of that page's files."""
+    """Send a file of that page."""
     return _with_docs_policy(_file(_STATIC, name, max_age=3600))
 
 
@@ -111,7 +111,7 @@ def dashboard_page() -> Response:
 @dashboard.get("/dashboard/<path:name>", endpoint="asset")
 @open_to_all
 def dashboard_asset(name: str) -> Response:
-    """Send one of the dashboard's files; browsers revalidate it each time and get 304 if it has not changed."""
+    """Send a file of the dashboard; browsers revalidate it each time and get 304 if it has not changed."""
     return _with_dashboard_policy(_file(_DASHBOARD, name, max_age=0))
 
 

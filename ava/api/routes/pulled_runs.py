@@ -62,7 +62,6 @@ def _check_protocol() -> None:
     failures=(413, 415, 422),
 )
 def claim_runs(claim: ClaimRequest) -> Response:
-    """Claim runs; wait for them for up to `wait_seconds`."""
     if caller().role is not Role.WORKER:
         raise Forbidden("Claiming runs needs an API key of the role worker.")
     claims, deadline = context().claims, time.monotonic() + claim.wait_seconds
@@ -101,7 +100,6 @@ def _write(runs: list[PulledRun]) -> str:
     failures=(404, 409, 413, 415, 422),
 )
 def append_lines(run: str, body: dict[str, list[SentLine]]) -> Response:
-    """Store log lines of a run."""
     return _stop(context().runs.append(run, body["lines"]))
 
 
@@ -134,7 +132,6 @@ def _stop(is_to_stop: bool) -> Response:
     failures=(404, 409, 413, 415, 422),
 )
 def end_run(run: str, ending: SentOutcome) -> Response:
-    """End a run."""
     status = context().runs.end(run, ending)
     return responses.data(json.dumps({"status": status}, separators=(",", ":")))
 

@@ -28,7 +28,6 @@ blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
     reads_standby=True,
 )
 def show(query: dict[str, Any]) -> Response:
-    """Show the tenant's counts and queues."""
     return responses.data(write_queues(*context().queues.counts(caller(), **query)))
 
 

@@ -41,7 +41,6 @@ overview = Blueprint("overview", __name__, url_prefix="/v1/ava")
     reads_standby=True,
 )
 def show_overview() -> Response:
-    """Show the tenant's overview."""
     return responses.data(write_overview(context().admin.overviews.overview(caller())))
 
 
@@ -58,7 +57,6 @@ analytics = Blueprint("analytics", __name__, url_prefix="/v1/ava")
     reads_standby=True,
 )
 def show_analytics(query: dict[str, Any]) -> Response:
-    """Show the analytics."""
     found = context().admin.analytics.read(
         caller(),
         days=query["days"],
@@ -86,7 +84,6 @@ series = Blueprint("series", __name__, url_prefix="/v1/ava")
     failures=(403,),
 )
 def show_series(query: dict[str, Any]) -> Response:
-    """Show the series."""
     of_platform = query.pop("scope") is Scope.PLATFORM
     return responses.data(write_series(context().admin.series.read(caller(), of_platform=of_platform, **query)))
 
@@ -106,7 +103,6 @@ tenant_loads = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")
     reads_standby=True,
 )
 def list_tenants(query: PageRequest) -> Response:
-    """Show a page of the load of tenants."""
     found = context().admin.overviews.tenants(caller(), limit=query.limit, offset=query.offset, after_id=query.after_id)
     has_more = found.scanned_until is not None
     return page_of(
@@ -127,7 +123,6 @@ promotions = Blueprint("promotions", __name__, url_prefix="/v1/ava/promotions")
     is_list=True,
 )
 def list_promotions(query: PageRequest) -> Response:
-    """Show a page of the promotions."""
     before = None if query.after_id is None else int(query.after_id)
     found, total = context().admin.overviews.promotions(caller(), limit=query.limit, offset=query.offset, before=before)
     return page_of(query, found, total, write_promotion, cursor_of=lambda promotion: cursor_of_name(promotion.timeline))

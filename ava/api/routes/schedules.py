@@ -56,7 +56,6 @@ blueprint = Blueprint("schedules", __name__, url_prefix="/v1/ava/schedules")
     takes_key=True,
 )
 def create(spec: ScheduleSpec, key: str | None) -> Response:
-    """Create a schedule."""
     schedule, is_replay = context().schedules.create(caller(), spec, key)
     response = responses.data(write_schedule(schedule), 201)
     response.headers["Location"] = f"{blueprint.url_prefix}/{schedule.id}"
@@ -75,7 +74,6 @@ def create(spec: ScheduleSpec, key: str | None) -> Response:
     reads_standby=True,
 )
 def list_schedules(query: ScheduleListRequest) -> Response:
-    """Show a page of schedules."""
     found, total = context().schedules.page(
         caller(), query.schedule_filter, limit=query.limit, offset=query.offset, before_id=query.after_id
     )
@@ -93,7 +91,6 @@ def list_schedules(query: ScheduleListRequest) -> Response:
     failures=(413, 415, 422),
 )
 def show_preview(preview: PreviewRequest) -> Response:
-    """Show the slots of a pattern."""
     return responses.data(write_preview(context().schedules.preview(**vars(preview))))
 
 
@@ -120,7 +117,6 @@ def show(schedule_id: str) -> Response:
     is_write=True,
 )
 def change(schedule_id: str, changes: dict[str, Any]) -> Response:
-    """Change one schedule."""
     before = write_schedule(context().schedules.show(caller(), schedule_id))
     after = write_schedule(context().schedules.change(caller(), schedule_id, changes))
     record_change(before, after, ScheduleChangeBody().fields)
@@ -151,7 +147,6 @@ add_pauses(
     is_write=True,
 )
 def delete(schedule_id: str) -> Response:
-    """Delete one schedule."""
     context().schedules.delete(caller(), schedule_id)
     return responses.data(f'{{"id":"{schedule_id}","deleted":true}}')
 
@@ -167,7 +162,6 @@ def delete(schedule_id: str) -> Response:
     failures=(404,),
 )
 def list_next(schedule_id: str, count: int) -> Response:
-    """Show the next slots of one schedule."""
     return responses.data(
         _array(write_slot(found) for found in context().schedules.next_firing_times(caller(), schedule_id, count))
     )
@@ -191,7 +185,6 @@ def _array(items: Iterable[str]) -> str:
     takes_key=True,
 )
 def run(schedule_id: str, key: str | None) -> Response:
-    """Trigger a job of one schedule."""
     return created(*context().schedules.run(caller(), schedule_id, key))
 
 
@@ -207,7 +200,6 @@ def run(schedule_id: str, key: str | None) -> Response:
     reads_standby=True,
 )
 def list_firings(schedule_id: str, query: PageRequest) -> Response:
-    """Show a page of a schedule's firings."""
     found, total = context().schedules.firings(
         caller(), schedule_id, limit=query.limit, offset=query.offset, before_id=query.after_id
     )

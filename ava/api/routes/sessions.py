@@ -62,7 +62,6 @@ class _Ended:
     is_audited=True,
 )
 def start() -> Response:
-    """Start a session."""
     _refuse_nested()
     return _with_cookie(context().sessions.start(caller()), 201)
 
@@ -74,7 +73,6 @@ def start() -> Response:
     record=SessionRecord(),
 )
 def show() -> Response:
-    """Show who is calling."""
     use: SessionUse | None = g.get("session_use")
     return responses.data(_identity(None if use is None else use.session.expires_at))
 
@@ -91,7 +89,6 @@ def show() -> Response:
     is_audited=True,
 )
 def change(tenant_id: str) -> Response:
-    "Switch to another tenant"
     return _with_cookie(current_session().at(tenant_id), 200, tenant_id=tenant_id)
 
 
@@ -104,7 +101,6 @@ def change(tenant_id: str) -> Response:
     is_audited=True,
 )
 def end() -> Response:
-    """End the session."""
     context().sessions.end(current_session().session)
     response = responses.data(_identity(datetime.now(UTC)))
     response.delete_cookie(cookie_name(request.host), path="/", httponly=True, samesite="Strict")
@@ -120,7 +116,6 @@ def end() -> Response:
     is_audited=True,
 )
 def end_all() -> Response:
-    """End all sessions of the caller's user."""
     return responses.data(write_ended(_Ended(context().sessions.end_all(caller()))))
 
 
@@ -137,7 +132,6 @@ def end_all() -> Response:
     is_audited=True,
 )
 def make_link() -> Response:
-    """Make a link."""
     _refuse_nested()
     link, token = context().sessions.make_link(caller())
     return responses.data(write_link(_Link(path=f"/#/signin?link={token}", expires_at=link.expires_at)), 201)

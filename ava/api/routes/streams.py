@@ -48,7 +48,6 @@ _RETRY_MS = 2_000
     media_type="text/event-stream",
 )
 def stream(job_id: str) -> Response:
-    """Follow one job."""
     who, jobs, shares = caller(), context().jobs, context().shares
     job = jobs.show(who, job_id)
     after_seq, is_disconnected = _resume_seq(job), client_watch()

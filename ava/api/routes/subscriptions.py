@@ -50,7 +50,6 @@ blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptio
     takes_key=True,
 )
 def create(fields: dict[str, Any], key: str | None) -> Response:
-    """Create a subscription."""
     created, is_replay = context().subscriptions.create(caller(), **fields, key=key)
     response = responses.data(write_subscription(created), 201)
     response.headers["Location"] = f"{blueprint.url_prefix}/{created.id}"
@@ -69,7 +68,6 @@ def create(fields: dict[str, Any], key: str | None) -> Response:
     reads_standby=True,
 )
 def list_subscriptions(query: SubscriptionListRequest) -> Response:
-    """Show a page of subscriptions."""
     found, total = context().subscriptions.page(
         caller(), query.subscription_filter, limit=query.limit, offset=query.offset, before_id=query.after_id
     )
@@ -87,7 +85,6 @@ def list_subscriptions(query: SubscriptionListRequest) -> Response:
     failures=(413, 415, 422),
 )
 def test(asked: SubscriptionTestRequest) -> Response:
-    """Try a pattern and a template."""
     return responses.data(write_tried(try_rule(asked.event, event_type=asked.event_type, rule=asked.rule)))
 
 
@@ -112,7 +109,6 @@ def show(subscription_id: str) -> Response:
     needs_payloads=True,
 )
 def change(subscription_id: str, changes: dict[str, Any]) -> Response:
-    """Change one subscription."""
     before = write_subscription(context().subscriptions.show(caller(), subscription_id))
     after = write_subscription(context().subscriptions.change(caller(), subscription_id, changes))
     record_change(before, after, SubscriptionChangeBody().fields)
@@ -145,6 +141,5 @@ add_pauses(
     needs_payloads=True,
 )
 def delete(subscription_id: str) -> Response:
-    """Delete one subscription."""
     context().subscriptions.delete(caller(), subscription_id)
     return responses.data(f'{{"id":"{subscription_id}","deleted":true}}')

@@ -57,7 +57,6 @@ blueprint = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
     takes_key=True,
 )
 def create(fields: dict[str, Any], key: str | None) -> Response:
-    """Create a webhook."""
     endpoint, is_replay = context().webhooks.create(caller(), **fields, key=key)
     response = responses.data(write_webhook(endpoint), 201)
     response.headers["Location"] = f"{blueprint.url_prefix}/{endpoint.id}"
@@ -71,7 +70,6 @@ def create(fields: dict[str, Any], key: str | None) -> Response:
     summary="List webhooks", description="Newest first.", query=WebhookListQuery(), record=WebhookRecord(), is_list=True
 )
 def list_webhooks(query: PausedListRequest) -> Response:
-    """Show a page of webhooks."""
     found, total = context().webhooks.page(
         caller(), paused=query.paused, limit=query.limit, offset=query.offset, before_id=query.after_id
     )
@@ -100,7 +98,6 @@ def show(webhook_id: str) -> Response:
     needs_payloads=True,
 )
 def change(webhook_id: str, changes: dict[str, Any]) -> Response:
-    """Change one webhook."""
     before = context().webhooks.show(caller(), webhook_id)
     changed = context().webhooks.change(caller(), webhook_id, **changes)
     hidden: dict[str, tuple[str, str]] = {}
@@ -144,7 +141,6 @@ add_pauses(
     needs_payloads=True,
 )
 def delete(webhook_id: str) -> Response:
-    """Delete one webhook."""
     context().webhooks.delete(caller(), webhook_id)
     return responses.data(f'{{"id":"{webhook_id}","deleted":true}}')
 
@@ -162,7 +158,6 @@ def delete(webhook_id: str) -> Response:
     is_write=True,
 )
 def test(webhook_id: str) -> Response:
-    """Send a test event."""
     return responses.data(write_delivery(context().webhooks.send_test(caller(), webhook_id)), 201)
 
 
@@ -174,7 +169,6 @@ def test(webhook_id: str) -> Response:
     **deliveries.LIST,
 )
 def list_deliveries(webhook_id: str, query: DeliveryListRequest) -> Response:
-    """Show a page of a webhook's deliveries."""
     return deliveries.page(context().sent_deliveries, webhook_id, query)
 
 
@@ -185,7 +179,6 @@ def list_deliveries(webhook_id: str, query: DeliveryListRequest) -> Response:
     **deliveries.SHOW,
 )
 def show_delivery(webhook_id: str, delivery_id: str) -> Response:
-    """Show one delivery."""
     return deliveries.show(context().sent_deliveries, webhook_id, delivery_id)
 
 
@@ -197,7 +190,6 @@ def show_delivery(webhook_id: str, delivery_id: str) -> Response:
     **deliveries.AGAIN,
 )
 def redeliver(webhook_id: str, delivery_id: str) -> Response:
-    """Send one delivery again."""
     return deliveries.accepted(context().sent_deliveries.redeliver(caller(), webhook_id, delivery_id))
 
 
@@ -210,5 +202,4 @@ def redeliver(webhook_id: str, delivery_id: str) -> Response:
     **deliveries.MANY_AGAIN,
 )
 def redeliver_many(webhook_id: str, wanted: DeliveryFilter) -> Response:
-    """Send many deliveries again."""
     return deliveries.accepted(context().sent_deliveries.redeliver_many(caller(), webhook_id, wanted))

@@ -50,7 +50,6 @@ _DEFINED = ("name", "runtime", "timeout_seconds", "max_retries", "max_running", 
     is_list=True,
 )
 def list_workers(query: WorkerListRequest) -> Response:
-    """Show a page of workers."""
     found, total = context().workers.page(
         caller(), query.worker_filter, limit=query.limit, after_id=query.after_id, offset=query.offset
     )
@@ -73,7 +72,6 @@ def list_workers(query: WorkerListRequest) -> Response:
     takes_key=True,
 )
 def create(made: tuple[PullWorkerSpec, bool], key: str | None) -> Response:
-    """Create one worker."""
     spec, is_of_platform = made
     created, is_replay = context().workers.create(caller(), spec, key, is_of_platform=is_of_platform)
     record = write_worker_with_settings(created)
@@ -98,7 +96,6 @@ def create(made: tuple[PullWorkerSpec, bool], key: str | None) -> Response:
     needs_payloads=True,
 )
 def delete(worker_id: str, is_of_platform: bool) -> Response:
-    """Delete one worker."""
     deleted = context().workers.delete(caller(), worker_id, is_of_platform=is_of_platform)
     record_change(write_worker_with_settings(deleted), "{}", _DEFINED)
     return responses.data(f'{{"id":"{worker_id}","deleted":true}}')
@@ -130,7 +127,6 @@ def show(worker_id: str) -> Response:
     needs_payloads=True,
 )
 def change(worker_id: str, change: WorkerChange) -> Response:
-    """Change settings of one worker."""
     before, after = context().workers.change(caller(), worker_id, change)
     not_shown = {f"secrets.{name}": value for name, value in change.secrets.items()}
     if change.is_of_platform:

@@ -26,7 +26,7 @@ limit_option = click.option(
     "--limit", type=click.IntRange(1), default=20, show_default=True, help="Max number to print."
 )
 
-reason_option = click.option("--reason", help="Why, for those who see the pause.")
+reason_option = click.option("--reason", help="The reason, shown with the pause.")
 #: Of `list` and of `create`.
 paused_option = click.option("--paused/--not-paused", default=None, help="Only paused ones, or only the others.")
 new_paused_option = click.option("--paused", is_flag=True, help="Create it paused.")
@@ -93,11 +93,11 @@ class Resource:
 
     @cached_property
     def group(self) -> click.Group:
-        """The group, to which other commands can be added."""
+        """The group; a caller may add commands."""
         return click.Group(self.name, help=self.help)
 
     def add_list(self, help_text: str, *filters: Decorator, empty: str = "") -> None:
-        """Add `list`, with options whose names are filters of the client's list."""
+        """Add `list`; its options are named after filters of the client's list."""
 
         def run(client: Client, limit: int, printer: RecordPrinter, **given: Any) -> None:
             found = getattr(client, self.name).list(per_page=min(limit, 100), **given)
@@ -161,7 +161,7 @@ class _Setting(click.Choice[str]):
 
 
 def unset_option(*names: str) -> Decorator:
-    """Return the option `--unset NAME`; names are those of the command's options."""
+    """Return the option `--unset NAME`, which takes the names of the command's options."""
     return click.option(
         "--unset",
         multiple=True,

@@ -135,7 +135,7 @@ UPDATE worker_settings SET status = NULL WHERE worker_id = %(worker_id)s AND ten
 
 
 def drop_active(connection: Connection, worker_id: str) -> None:
-    """Drop the tenants' own status `active`, in the transaction in which the platform pauses the worker."""
+    """Drop the tenants' own status `active`, in the transaction that pauses the worker for the platform."""
     connection.exec_driver_sql(_DROP_ACTIVE, {"worker_id": worker_id})
 
 

@@ -42,7 +42,7 @@ def earlier_runs(row: str) -> str:
 
 
 _EARLIER_RUNS = earlier_runs("j")
-#: The columns of a job, in the order in which `job` reads them.
+#: The columns of a job, in the order of `job`.
 JOB_COLUMNS = (
     "j.id::text, j.worker_id, j.tenant_id, j.status, j.trigger, j.priority, j.input::text, j.triggered_by, "
     "j.created_at, j.started_at, j.completed_at, j.output::text, j.error, j.scheduled_at, j.attempt, j.max_attempts, "
@@ -170,7 +170,7 @@ class FoundLines:
     lines: Sequence[LogLine]
     #: Whether more lines follow, or precede if the last lines were requested.
     has_more: bool
-    #: The `seq` at which a search stopped before it found enough lines.
+    #: The last searched `seq`, if a search stopped before it found enough lines.
     scanned_until: int | None = None
 
 

@@ -11,7 +11,7 @@ export class Resource {
 }
 
 export interface PauseOptions extends CallOptions {
-  /** Why, for those who see the pause. */
+  /** The reason, shown with the pause. */
   reason?: string | undefined;
 }
 
