@@ -90,7 +90,7 @@ def _overdue(number: int, job_id: str = "job_" + "a" * 26) -> OverdueRun:
 @pytest.mark.parametrize("slots", [1, 40, 2000])
 def test_the_exit_report_of_a_process_names_all_late_runs(slots: int) -> None:
     member = _member(slots)
-    assert (read_exit_report(member.exit_report), member.count_silent_checks(), member.is_ready) == ([], 0, False)
+    assert (read_exit_report(member.exit_report), member.check_silence(1), member.is_ready) == ([], 0, False)
     overdue = [_overdue(number) for number in range(slots)]
     member.write_exit_report(overdue)
     report = member.exit_report
@@ -109,14 +109,34 @@ def test_an_exit_report_names_the_runs_for_which_there_is_space() -> None:
     assert read_exit_report(pool.exit_report) == []
 
 
-def test_checks_without_a_newer_sign_of_life_are_counted_since_the_first_one() -> None:
+def test_the_seconds_without_a_newer_sign_of_life_are_counted_since_the_first_one() -> None:
     member = _member(1)
     member.renew()
-    assert [member.count_silent_checks() for _ in range(3)] == [0, 0, 0]
+    assert [member.check_silence(1) for _ in range(3)] == [0, 0, 0]
     member.show_life()
-    assert [member.count_silent_checks() for _ in range(3)] == [0, 1, 2]
+    assert [member.check_silence(0.5) for _ in range(3)] == [0, 0.5, 1]
     member.show_life()
-    assert member.count_silent_checks() == 0
+    assert member.check_silence(0.5) == 0
+
+
+@pytest.mark.parametrize(("every_seconds", "found_after"), [(0.2499, 10.5), (0.4, 10.8), (0.9, 12), (60.0, 720)])
+def test_a_silent_process_is_killed_after_ten_seconds_in_which_the_command_was_not_frozen(
+    monkeypatch: pytest.MonkeyPatch, every_seconds: float, found_after: float
+) -> None:
+    killed: list[int] = []
+    now = [1000.0]
+    monkeypatch.setattr(command.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(command.process_tree, "kill_tree", killed.append)
+    member = _member(1)
+    node = command._Command(load(ENVIRON), [member], None)
+    member.pid = 7
+    member.show_life()
+    node._check()
+    while not killed:
+        now[0] += every_seconds
+        node._check()
+    assert killed == [7]
+    assert 10 < now[0] - 1000 <= found_after
 
 
 def test_the_runs_of_a_process_are_written_off_only_if_it_has_consumed(monkeypatch: pytest.MonkeyPatch) -> None:

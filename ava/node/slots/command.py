@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 #: The signals for which the command waits, blocked in it but not in its forks.
 _SIGNALS = (signal.SIGCHLD, signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 _CHECK_SECONDS = 0.25
+#: The most that one check adds to the silence of a process, because the command may have been frozen too.
+_MAX_STEP_SECONDS = 1.0
 #: A slot process without a liveness record for this many seconds is killed, because something in it holds the GIL.
 #: Shortly afterwards its node would count as dead, and other nodes would get its runs.
 _SILENT_SECONDS = 10.0
@@ -79,7 +81,7 @@ class _Command:
         self._on_ready = on_ready
         #: The processes that write the outcomes of dead processes' runs.
         self._writers: set[int] = set()
-        self._next_check_at = 0.0
+        self._checked_at = time.monotonic()
         #: One shared byte: whether the node ends. The writers read it.
         self._ending = mmap.mmap(-1, 1)
         self._exit_code = 0
@@ -164,12 +166,10 @@ class _Command:
         return 0
 
     def _check(self) -> None:
-        # Signals may end the wait early.
-        if (now := time.monotonic()) < self._next_check_at:
-            return
-        self._next_check_at = now + _CHECK_SECONDS
+        now = time.monotonic()
+        passed_seconds, self._checked_at = min(now - self._checked_at, _MAX_STEP_SECONDS), now
         for member in self._members:
-            if member.pid and member.count_silent_checks() * _CHECK_SECONDS > _SILENT_SECONDS:
+            if member.pid and member.check_silence(passed_seconds) > _SILENT_SECONDS:
                 _log.error("Node: its %s sends no heartbeat and is killed", member.name)
                 process_tree.kill_tree(member.pid)
         if self._on_ready is not None and all(member.is_ready for member in self._members):

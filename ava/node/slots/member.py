@@ -53,9 +53,9 @@ class Member:
         #: Whether it has ever consumed. If the first start fails, the command ends, because a setting may be wrong.
         self.was_ready = False
         self._memory = mmap.mmap(-1, _REPORT_AT + _BYTES_PER_SLOT * slots)
-        #: The last liveness record, and the number of consecutive checks without a newer one.
+        #: The last liveness record, and the seconds of checks without a newer one.
         self._sign = 0.0
-        self._silent_checks = 0
+        self._silent_seconds = 0.0
 
     # In the process ------------------------------------------------------------------------------------------------
 
@@ -88,17 +88,17 @@ class Member:
     def renew(self) -> None:
         """Clear the memory before the process is started again."""
         self._memory[:] = bytes(len(self._memory))
-        self.node_id, self._sign, self._silent_checks = str(ids.new_uuid()), 0.0, 0
+        self.node_id, self._sign, self._silent_seconds = str(ids.new_uuid()), 0.0, 0.0
 
-    def count_silent_checks(self) -> int:
-        """Return the number of consecutive checks, with this one, that found no new liveness record.
+    def check_silence(self, passed_seconds: float) -> float:
+        """Return for how many seconds no check has found a new liveness record; 0 before the first record.
 
-        Not seconds, because the command may have been frozen too.
+        `passed_seconds`: since the last check.
         """
         found: float = _STAMP.unpack_from(self._memory, 0)[0]
-        self._silent_checks = self._silent_checks + 1 if found and found == self._sign else 0
+        self._silent_seconds = self._silent_seconds + passed_seconds if found and found == self._sign else 0.0
         self._sign = found
-        return self._silent_checks
+        return self._silent_seconds
 
     @property
     def is_ready(self) -> bool:
