@@ -13,6 +13,11 @@ from harness.system import SECRET, System
 from tests.acceptance.dashboard.test_looks import findings
 from tests.browser import Browser
 
+#: The panel has read its record, and no longer slides in.
+_IS_FILLED = """
+const panel = document.querySelector(".panel");
+return panel && !panel.innerText.includes("Loading") && panel.getAnimations().length === 0;
+"""
 #: The panel covers the screen, and its page does not scroll sideways.
 _COVERS = """
 const { left, right } = document.querySelector(".panel").getBoundingClientRect();
@@ -99,7 +104,7 @@ def records(running: System) -> Iterator[dict[str, str]]:
     secret = "made up, a secret"
     bodies: dict[str, tuple[str, dict[str, Any]]] = {
         "webhooks": ("/v1/webhooks", {"url": running.url, "events": ["ava.job.failed"], "secret": secret}),
-        "hooks": ("/v1/ava/hooks", {"name": "panels", "provider": "github"}),
+        "hooks": ("/v1/ava/hooks", {"name": "panels", "provider": "github", "worker_id": "wkr_echo"}),
         "subscriptions": ("/v1/ava/subscriptions", {"event_type": "shop.paneled", "worker_id": "wkr_echo"}),
         "schedules": ("/v1/ava/schedules", {"worker_id": "wkr_echo", "cron": "0 3 * * *", "timezone": "UTC"}),
     }
@@ -117,9 +122,7 @@ def test_each_panel_is_accessible_and_fills_a_phone(browser: Browser, records: d
     for page, record in records.items():
         browser.resize(1280)
         _go(browser, f"#/{page}?id={record}")
-        browser.find(".panel h2")
-        # The panel has read its record.
-        wait_until(lambda: "Loading" not in browser.find(".panel").text, what=f"the panel of {page} is filled")
+        wait_until(lambda: browser.script(_IS_FILLED), what=f"the panel of {page} is filled")
         for scheme in ("light", "dark"):
             browser.prefer(scheme)
             found[page, scheme] = findings(browser)

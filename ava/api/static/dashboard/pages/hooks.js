@@ -15,7 +15,9 @@ const PAUSE =
   "Its deliveries are accepted and stored as skipped. They start nothing until you replay them.";
 
 const resultOf = ({ worker_id: worker, event_type: type }) =>
-  worker ? html`a job of ${workerLink(worker)}` : `an event ${type ?? ""}`;
+  worker
+    ? html`<span class="in-text">a job of ${workerLink(worker)}</span>`
+    : `an event ${type ?? ""}`;
 
 const COLUMNS = [
   column(
