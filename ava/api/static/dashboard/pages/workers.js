@@ -6,6 +6,7 @@ import { column, numeric, state } from "../records_page.js";
 import { openTrigger } from "../trigger.js";
 import { ask, Button, Chip, Empty, Heading, html, Input, mayWrite, mount } from "../ui/index.js";
 import { notify, Pager, Table, Tabs, useApi, useQuery } from "../ui/index.js";
+import { stateOf } from "./worker.js";
 
 /** The queued and the running jobs of one worker are counted up to here. */
 const MAX_COUNTED = 10_000;
@@ -64,7 +65,7 @@ const columnsOf = (countOf) => [
       <small class="mono">${worker.id}</small>
       ${worker.description && html`<small class="clamp">${worker.description}</small>`}`,
   ),
-  state("7.5rem", (worker) => stateOf(worker)),
+  state("7.5rem", stateOf),
   column("Queue", "minmax(5rem, 1fr)", ({ queue }) => {
     return html`<a href=${`#/queues/${encodeURIComponent(queue)}`}>${queue}</a>`;
   }),
@@ -77,13 +78,6 @@ const columnsOf = (countOf) => [
     return html`<${Button} icon="play" onclick=${() => void openTrigger(id)}>Run<//>`;
   }),
 ];
-
-/** What a worker does at the moment, in a word. */
-export function stateOf({ status, live, runtime }) {
-  if (status !== "active") return status;
-  if (live) return "live";
-  return runtime === "pull" ? "no claim" : "no node";
-}
 
 const ABOUT_PULL =
   "A pull worker: any program with an API key of role worker claims its runs over HTTP. " +
