@@ -107,9 +107,9 @@ def test_a_shared_link_shows_its_filters_once_signed_in(browser: Browser, runnin
     browser.open(link)
     browser.sign_in(SECRET)
     browser.find(f"[data-job='{failed['id']}']")
-    assert browser.script("return document.querySelector('[name=\"filter[status]\"]').value") == "failed"
+    assert browser.find("[role=tab][aria-selected=true]").text.startswith("Failed")
     assert f'data-job="{other["id"]}"' not in browser.driver.page_source
-    browser.find("[name='filter[status]']").send_keys("completed")
+    browser.click("[role=tab][id$=-completed]")
     wait_until(lambda: "completed" in browser.script("return location.hash"), what="the filter is in the address")
     browser.await_text("No jobs match this filter.")
 
@@ -130,7 +130,8 @@ def test_rows_keep_up_to_date_and_selected_jobs_are_cancelled_and_retried(signed
     signed_in.await_text("1 retried")
     (retried,) = running.get("/v1/ava/jobs?filter[worker_id]=wkr_sleep&per_page=1").json()["data"]
     running.wait_for(retried["id"], "running")
-    signed_in.click("button", "Cancel all matching")
+    signed_in.click("button", "All matching")
+    signed_in.click("[role=menuitem]", "Cancel all matching …")
     signed_in.await_text("2 jobs match worker_id wkr_sleep; 1 of them are running.")
     signed_in.click("button", "Cancel 2 jobs")
     signed_in.await_text("2 jobs cancelled, 1 of them asked to stop")
@@ -151,8 +152,11 @@ def test_all_that_match_are_retried_with_their_number_typed_and_the_selection_su
     signed_in.await_text("2 selected")
     signed_in.click("a", "Newest")
     wait_until(lambda: signed_in.script("return document.querySelectorAll('.rows input:checked').length") == 1)
-    assert not signed_in.find("button", "Cancel all matching").is_enabled(), "failed jobs cannot be cancelled"
-    signed_in.click("button", "Retry all matching")
+    signed_in.click("button", "All matching")
+    # Failed jobs cannot be cancelled.
+    refused = signed_in.find("[role=menuitem]", "Cancel all matching … (only queued, running jobs)")
+    assert not refused.is_enabled()
+    signed_in.click("[role=menuitem]", "Retry all matching …")
     signed_in.await_text("1,200 jobs match trigger webhook, status failed")
     signed_in.fill("typed", "120")
     signed_in.click("button", "Retry 1,200 jobs")
@@ -165,7 +169,8 @@ def test_all_that_match_are_retried_with_their_number_typed_and_the_selection_su
     assert running.query(retried) == [(1200, 1200)]
     go(signed_in, "#/jobs")
     signed_in.await_text("None selected")
-    assert not signed_in.find("button", "Retry all matching").is_enabled(), "there is no filter"
+    signed_in.click("button", "All matching")
+    assert not signed_in.find("[role=menuitem]", "Retry all matching … (choose a filter first)").is_enabled()
     running.query("DELETE FROM jobs WHERE trigger = 'webhook'")
 
 

@@ -12,7 +12,7 @@ from harness.system import SECRET, System
 from tests.browser import Browser
 from tests.commands import ava
 
-_FAULT = "return document.getElementById(arguments[0].id + '-fault').innerText"
+_FAULT = "return document.getElementById(arguments[0].id + '-error')?.innerText ?? ''"
 
 
 @pytest.fixture

@@ -1,92 +1,79 @@
-// How the list of jobs is shown: its columns, density, clock and order. The address holds all of it, so that a view can be shared.
+// How the list of jobs is shown: columns, density, clock, length. The address holds all of it.
 
-import { h, put } from "./dom.js";
-import { ask, button, field, options } from "./parts.js";
+import {
+  ask,
+  Button,
+  changeQuery,
+  Field,
+  html,
+  Icon,
+  Select,
+  useRef,
+  useState,
+} from "./ui/index.js";
 
-/** The columns: their name in the address, their title, their width, and whether they are shown at first. */
+/** The columns: name in the address, title, width, and whether they are shown at first. */
 export const COLUMNS = [
-  ["status", "Status", "7rem", true], ["job", "Job", "minmax(9rem, 1.6fr)", true], ["worker", "Worker", "minmax(8rem, 1.2fr)", true],
-  ["priority", "Priority", "4rem", true], ["trigger", "Trigger", "5.5rem", true], ["user", "User", "minmax(7rem, 1fr)", false],
-  ["created", "Created", "8rem", true], ["waited", "Waited", "5.5rem", false], ["duration", "Duration", "5.5rem", true],
-  ["ended", "Ended", "8rem", false], ["attempt", "Attempt", "4.5rem", false], ["tags", "Tags", "minmax(7rem, 1fr)", false],
+  ["status", "Status", "7rem", true],
+  ["job", "Job", "minmax(8rem, 1fr)", true],
+  ["worker", "Worker", "minmax(8rem, 1.4fr)", true],
+  ["priority", "Priority", "4rem", false],
+  ["trigger", "Trigger", "5.5rem", false],
+  ["user", "User", "minmax(7rem, 1fr)", false],
+  ["tags", "Tags", "minmax(7rem, 1.4fr)", true],
+  ["created", "Created", "7rem", true],
+  ["waited", "Waited", "5.5rem", false],
+  ["duration", "Duration", "6.5rem", true],
+  ["ended", "Ended", "7rem", false],
+  ["attempt", "Attempt", "4.5rem", false],
 ];
+/** The columns that are left beside an open job. */
+const BESIDE = ["status", "job", "worker", "duration"];
 const TIMES = ["created", "ended"];
-const SORTS = [
-  ["", "Newest first"], ["-duration", "Longest first"], ["duration", "Shortest first"], ["-waited", "Longest wait first"],
-  ["priority", "Most urgent first"], ["-priority", "Least urgent first"],
+export const SORTS = [
+  ["", "Newest first"],
+  ["-duration", "Longest first"],
+  ["duration", "Shortest first"],
+  ["-waited", "Longest wait first"],
+  ["priority", "Most urgent first"],
+  ["-priority", "Least urgent first"],
 ];
-const DENSITIES = [["", "Normal"], ["compact", "Compact"], ["roomy", "Roomy"]];
-/** The parameters of the address that the API does not know. */
-const SHOWN_ONLY = ["columns", "density", "times"];
+const DENSITIES = [
+  ["", "Normal"],
+  ["compact", "Compact"],
+  ["roomy", "Roomy"],
+];
+const LENGTHS = [
+  ["", "25"],
+  ["50", "50"],
+  ["100", "100"],
+];
 const VIEWS = "ava.jobs.views";
 
-const keep = (name, value) => localStorage.setItem(`ava.jobs.${name}`, value);
-const kept = (query, name) => query.get(name) ?? localStorage.getItem(`ava.jobs.${name}`) ?? "";
+const stored = (query, name) => query.get(name) ?? localStorage.getItem(`ava.jobs.${name}`) ?? "";
 
-/** What the API is asked for. */
-export const askedOf = (query) => Object.fromEntries([...query].filter(([name]) => !SHOWN_ONLY.includes(name)));
-
-/** The address of the list with some parameters changed; an empty value removes one. */
-export const address = (query, changes) => {
-  const next = new URLSearchParams(query);
-  for (const [name, value] of Object.entries(changes)) value ? next.set(name, value) : next.delete(name);
-  return `#/jobs${next.size ? `?${next}` : ""}`;
-};
-
-/** What the address says of the view, else what was chosen last. */
+/** Return the view of the address, else the one that was chosen last. */
 export function viewOf(query) {
-  const names = kept(query, "columns").split(",").filter(Boolean);
-  const found = COLUMNS.filter(([name, , , isShown]) => (names.length ? names.includes(name) : isShown));
-  const columns = found.length ? found : COLUMNS.filter(([, , , isShown]) => isShown);
-  return { columns, density: kept(query, "density"), isExact: kept(query, "times") === "exact" };
-}
-
-/** The widths of the columns; an exact time is wider than how long ago it was. */
-export const widths = ({ columns, isExact }) =>
-  ["1.2rem", ...columns.map(([name, , width]) => (isExact && TIMES.includes(name) ? "10rem" : width))].join(" ");
-
-/** The order of the list, beside the filters. Sorted lists are among the newest 20,000 jobs. */
-export function sortField(change) {
-  const control = h("select", { name: "sort", title: "Other orders sort what matches among the newest 20,000 jobs", onchange: () => change({ sort: control.value, cursor: "", page: "" }) }, options(SORTS, ""));
-  return { element: field("Order", control), show: (query) => (control.value = query.get("sort") ?? "") };
-}
-
-/** The menu of the columns, the density, the clock and the saved views. It stays open while they are changed. */
-export function viewMenu(queryNow) {
-  const change = (name, value) => {
-    keep(name, value);
-    location.hash = address(queryNow(), { [name]: value });
-  };
-  const boxes = COLUMNS.map(([name, title]) => [name, h("input", { type: "checkbox", onchange: (event) => {
-    const shown = viewOf(queryNow()).columns.map(([each]) => each);
-    change("columns", COLUMNS.map(([each]) => each).filter((each) => (each === name ? event.target.checked : shown.includes(each))).join(","));
-  } }), title]);
-  const density = h("select", { name: "density", onchange: () => change("density", density.value) }, options(DENSITIES, ""));
-  const exact = h("input", { type: "checkbox", onchange: () => change("times", exact.checked ? "exact" : "") });
-  const views = h("div", { class: "views" });
-  const box = (control, title) => h("label", { class: "row check" }, control, title);
-  const element = h("details", { class: "menu" }, h("summary", {}, "View"), h("div", {},
-    boxes.map(([, control, title]) => box(control, title)),
-    field("Rows", density), box(exact, "Exact times"), views,
-    button("Save this view", () => saveView(queryNow(), showViews), { kind: "quiet" })));
-  const showViews = () => put(views, Object.entries(savedViews()).map(([name, query]) => h("div", { class: "row between" },
-    h("a", { href: `#/jobs?${query}` }, name),
-    h("button", { type: "button", class: "quiet", "aria-label": `Forget the view ${name}`, onclick: () => (saveViews({ ...savedViews(), [name]: undefined }), showViews()) }, "×"))));
-  showViews();
-  element.addEventListener("keydown", ({ key }) => {
-    if (key !== "Escape" || !element.open) return;
-    element.open = false;
-    element.querySelector("summary").focus();
-  });
+  const names = stored(query, "columns").split(",").filter(Boolean);
+  const isShown = ([name, , , isDefault]) => (names.length ? names.includes(name) : isDefault);
+  const columns = COLUMNS.filter(isShown);
   return {
-    element,
-    show(query) {
-      const view = viewOf(query);
-      for (const [name, control] of boxes) control.checked = view.columns.some(([other]) => other === name);
-      density.value = view.density;
-      exact.checked = view.isExact;
-    },
+    columns: columns.length ? columns : COLUMNS.filter(([, , , isDefault]) => isDefault),
+    density: stored(query, "density"),
+    isExact: stored(query, "times") === "exact",
+    perPage: stored(query, "per_page"),
   };
+}
+
+/** Return the view beside an open job, with the columns that tell the jobs apart. */
+export function narrowed(view) {
+  const columns = view.columns.filter(([name]) => BESIDE.includes(name));
+  return { ...view, columns: columns.length ? columns : view.columns.slice(0, 2) };
+}
+
+/** Return the width of a column; an exact time is wider than how long ago it was. */
+export function widthOf(name, { isExact }) {
+  return isExact && TIMES.includes(name) ? "10rem" : COLUMNS.find(([each]) => each === name)[2];
 }
 
 function savedViews() {
@@ -97,19 +84,81 @@ function savedViews() {
   }
 }
 
-const saveViews = (views) => localStorage.setItem(VIEWS, JSON.stringify(views));
+/** Return the address of a view without its place in the list and its open job. */
+function viewAddress(query) {
+  const columns = viewOf(query)
+    .columns.map(([name]) => name)
+    .join();
+  return changeQuery(`#/jobs?${query}`, { columns, cursor: "", page: "", job: "" });
+}
 
-function saveView(query, saved) {
-  ask({
-    title: "Save this view", action: "Save", text: "This browser keeps its filters, order and columns under a name. The address holds them too, for others.",
-    fields: [field("Name", h("input", { name: "name", required: true, maxlength: "40", autocomplete: "off" }))],
-    submit: ({ name }) => {
-      // A place in the list is no part of a view.
-      const address = new URLSearchParams([...query].filter(([each]) => !["cursor", "page"].includes(each)));
-      const view = viewOf(query);
-      address.set("columns", view.columns.map(([each]) => each).join(","));
-      saveViews({ ...savedViews(), [name]: String(address) });
-      saved();
-    },
-  });
+/** The saved views of this browser, and the button that saves the current one. */
+function Views({ query }) {
+  const [views, setViews] = useState(savedViews);
+  const keep = (changes) => {
+    localStorage.setItem(VIEWS, JSON.stringify({ ...views, ...changes }));
+    setViews(savedViews());
+  };
+  const save = () =>
+    void ask({
+      title: "Save this view",
+      action: "Save",
+      text: "This browser keeps it under a name. The address holds it too, for others.",
+      body: html`<${Field} label="Name">
+        <input name="name" required maxlength="40" autocomplete="off" /><//>`,
+      submit: ({ name }) => keep({ [name]: viewAddress(query) }),
+    });
+  const line = ([name, address]) => html`<div class="row between" key=${name}>
+    <a href=${address}>${name}</a>
+    <${Button} kind="quiet" icon="cross" title=${`Forget the view ${name}`}
+      onclick=${() => keep({ [name]: undefined })} />
+  </div>`;
+  return html`<div class="views">
+    ${Object.entries(views).map(line)}<${Button} kind="quiet" onclick=${save}>Save this view<//>
+  </div>`;
+}
+
+const Check = ({ checked, onCheck, children }) => html`<label class="row check">
+  <input type="checkbox" checked=${checked} onchange=${(event) => onCheck(event.target.checked)} />
+  ${children}</label>`;
+
+/** The menu of the columns, density, clock and saved views. It stays open while they change. */
+export function ViewMenu({ query, setQuery }) {
+  const view = viewOf(query);
+  const menu = useRef(/** @type {HTMLDetailsElement | null} */ (null));
+  const change = (name, value) => {
+    localStorage.setItem(`ava.jobs.${name}`, value);
+    setQuery({ [name]: value, cursor: "", page: "" });
+  };
+  const shown = view.columns.map(([name]) => name);
+  const toggle = (name, isShown) => {
+    const next = COLUMNS.map(([each]) => each);
+    change(
+      "columns",
+      next.filter((each) => (each === name ? isShown : shown.includes(each))).join(),
+    );
+  };
+  const close = (event) => {
+    if (event.key !== "Escape" || !menu.current.open) return;
+    event.preventDefault();
+    menu.current.open = false;
+    menu.current.querySelector("summary").focus();
+  };
+  const choice = (label, name, value, options) => html`<${Field} label=${label}>
+    <${Select} name=${name} value=${value} options=${options}
+      onchange=${(next) => change(name, next)} /><//>`;
+  return html`<details class="menu" ref=${menu} onkeydown=${close}>
+    <summary class="button"><${Icon} name="columns" /> View</summary>
+    <div>
+      ${COLUMNS.map(
+        ([name, title]) => html`<${Check} key=${name} checked=${shown.includes(name)}
+        onCheck=${(isShown) => toggle(name, isShown)}>${title}<//>`,
+      )}
+      ${choice("Rows", "density", view.density, DENSITIES)}
+      ${choice("Jobs on a page", "per_page", view.perPage, LENGTHS)}
+      <${Check} checked=${view.isExact}
+        onCheck=${(isExact) => change("times", isExact ? "exact" : "")}>Exact times<//>
+      <${Views} query=${query} />
+    </div>
+  </details>`;
 }

@@ -1,60 +1,79 @@
-// The keyboard: / searches, j and k walk over the rows, x selects one, Enter opens it, ? shows this list.
+// The keyboard: / searches, j and k walk over the rows, x selects, Enter opens, ? lists the keys.
 
-import { h } from "./dom.js";
+import { ask, html } from "./ui/index.js";
 
 const OFF = "ava.keys.off";
-const KEYS = [
-  ["/", "Go to the search"],
-  ["j", "Next row"],
-  ["k", "Previous row"],
-  ["x", "Select the row, or not"],
-  ["Enter", "Open the row"],
-  ["?", "Show this list"],
-];
+const KEYS = {
+  "/": "Go to the search",
+  j: "Next row",
+  k: "Previous row",
+  x: "Select the row, or not",
+  Enter: "Open the row",
+  Escape: "Close the job beside the list",
+  "?": "Show this list",
+};
+const ROW = "[role=row], .plain > li, .endpoint, .schedule";
+const ROWS = "main .rows [role=row], main .plain > li, main .endpoint, main .schedule";
+const SEARCHES = ["main [role=search] input", "[role=search] :is(input, select)"];
+const FIELD = "input:not([type=checkbox]), select, textarea, [contenteditable]";
 
-const isTyping = (target) => target.closest?.("input:not([type=checkbox]), select, textarea, [contenteditable]") !== null;
-const rows = () => [...document.querySelectorAll("main .rows [role=row], main .plain > li, main .endpoint, main .schedule")]
-  .filter((row) => row.checkVisibility() && row.querySelector("a[href]"));
-const current = () => document.activeElement?.closest("[role=row], .plain > li, .endpoint, .schedule");
+const rows = () =>
+  [...document.querySelectorAll(ROWS)].filter(
+    (row) => row.checkVisibility() && row.querySelector("a[href]"),
+  );
+/** The row whose record is open beside the list. */
+const opened = () => document.querySelector("main .rows [aria-current=true]");
+const current = () => document.activeElement?.closest(ROW) ?? opened();
 
-/** Move the focus to the link of the row that is so many rows further, and show the row. */
+/** Move the focus to the link of the row that is `step` rows further, and show the row. */
 function walk(step) {
   const all = rows();
   if (!all.length) return;
   const here = all.indexOf(current());
-  const next = all[Math.max(0, Math.min(all.length - 1, here === -1 ? (step > 0 ? 0 : all.length - 1) : here + step))];
-  next.querySelector("a[href]").focus({ preventScroll: true });
-  next.scrollIntoView({ block: "nearest" });
+  const first = step > 0 ? 0 : all.length - 1;
+  const place = here === -1 ? first : Math.max(0, Math.min(all.length - 1, here + step));
+  const link = /** @type {HTMLElement} */ (all[place].querySelector("a[href]"));
+  link.focus({ preventScroll: true });
+  all[place].scrollIntoView({ block: "nearest" });
+  // Beside an open record the next one opens with its row.
+  if (opened()) link.click();
 }
 
+const click = (element) => /** @type {HTMLElement | null} */ (element)?.click();
+const focus = (element) => /** @type {HTMLElement | null} */ (element)?.focus();
+
 const ACTS = {
-  "/": () => document.querySelector("[role=search] :is(input, select)")?.focus(),
+  "/": () => focus(SEARCHES.map((each) => document.querySelector(each)).find(Boolean)),
   j: () => walk(1),
   k: () => walk(-1),
-  x: () => current()?.querySelector("input[type=checkbox]")?.click(),
-  "?": showKeys,
+  x: () => click(current()?.querySelector("input[type=checkbox]")),
+  "?": () => void ask({ title: "Keyboard", action: "Done", body: html`<${Keys} />` }),
 };
 
-/** Listen for the keys for as long as the page is open. They can be switched off, because some people dictate. */
+/** Listen for the keys. They can be switched off, because some people dictate. */
 export function listen() {
   document.addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
-    if (document.querySelector("dialog[open]") || (localStorage.getItem(OFF) && event.key !== "?")) return;
-    const act = ACTS[event.key];
+    const isModified = event.ctrlKey || event.metaKey || event.altKey;
+    const target = /** @type {Element} */ (event.target);
+    if (event.defaultPrevented || isModified || target.closest(FIELD)) return;
+    if (document.querySelector("dialog[open]")) return;
+    const act = localStorage.getItem(OFF) && event.key !== "?" ? null : ACTS[event.key];
     if (!act) return;
     event.preventDefault();
     act();
   });
 }
 
-function showKeys() {
-  const box = h("input", { type: "checkbox", checked: !localStorage.getItem(OFF), onchange: (event) =>
-    (event.target.checked ? localStorage.removeItem(OFF) : localStorage.setItem(OFF, "1")) });
-  const dialog = h("dialog", { "aria-label": "Keyboard", onclose: () => dialog.remove() }, h("form", { method: "dialog" },
-    h("h2", {}, "Keyboard"),
-    h("dl", { class: "keys" }, KEYS.map(([key, text]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, text)))),
-    h("label", { class: "row check" }, box, "Keys without Ctrl or Alt are on"),
-    h("div", { class: "row end" }, h("button", { class: "primary" }, "Close"))));
-  document.body.append(dialog);
-  dialog.showModal();
+/** The list of the keys, and the switch. */
+function Keys() {
+  const change = ({ target }) => {
+    if (target.checked) localStorage.removeItem(OFF);
+    else localStorage.setItem(OFF, "1");
+  };
+  const line = ([key, text]) =>
+    html`<div key=${key}><dt><kbd>${key}</kbd></dt><dd>${text}</dd></div>`;
+  return html`<dl class="keys">${Object.entries(KEYS).map(line)}</dl>
+    <label class="row check">
+      <input type="checkbox" defaultChecked=${!localStorage.getItem(OFF)} onchange=${change} />
+      Keys without Ctrl or Alt are on</label>`;
 }

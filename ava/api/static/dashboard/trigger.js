@@ -1,94 +1,138 @@
-// The form that triggers a job.
+// The forms that trigger a job, run one again and change a queued one.
 
 import { call, get, post, session } from "./api.js";
-import { h, put } from "./dom.js";
-import { typedMoment } from "./format.js";
-import { inputEditor, parseInput } from "./input_form.js";
-import { ask, button, field, momentField, options } from "./parts.js";
+import { toTyped, typedMoment, zone } from "./format.js";
+import { InputEditor } from "./input_form.js";
+import { parseInput, parseTags, writeTags } from "./input_model.js";
+import { ask, Button, Field, html, Select, useEffect, useState } from "./ui/index.js";
 import { allWorkers } from "./worker_list.js";
 
-/** A button that opens the form; the page of the new job follows. */
-export function runButton(workerId) {
+/** The longest time in seconds after which a job expires. */
+const MAX_EXPIRY = "31622400";
+
+/** The button that opens the form of a new job, of one worker or of any. */
+export function RunButton({ workerId }) {
   if (!session.mayWrite) return null;
-  return button(workerId ? "Run" : "New job", () => openTrigger(workerId), { kind: workerId ? "" : "primary" });
+  const open = () => void openTrigger(workerId);
+  return workerId
+    ? html`<${Button} icon="play" onclick=${open}>Run<//>`
+    : html`<${Button} kind="primary" onclick=${open}>New job<//>`;
 }
 
-export async function openTrigger(workerId) {
-  const workers = await allWorkers();
-  const active = workers.filter((worker) => worker.status !== "deprecated").map((worker) => [worker.id, `${worker.name} (${worker.id})`]);
-  if (workerId && !workers.some((worker) => worker.id === workerId)) active.unshift([workerId]);
-  const input = workerInput(h("select", { name: "worker", required: true }, options(active, workerId)));
-  ask({
+const Priority = ({ value = 5 }) => html`<${Field} label="Priority" hint="1 starts first">
+  <input name="priority" type="number" min="1" max="10" required
+    defaultValue=${String(value)} /><//>`;
+
+const Scheduled = ({ at = null }) => html`<${Field} label="Scheduled for"
+  hint=${`Leave empty to start now; in ${zone.fullName}`}>
+  <input name="scheduled" type="datetime-local" defaultValue=${toTyped(at)} /><//>`;
+
+const Tags = ({ tags = {} }) => html`<${Field} label="Tags"
+  hint="To find the job, such as team=security, order=17">
+  <input name="tags" autocomplete="off" spellcheck="false" defaultValue=${writeTags(tags)} /><//>`;
+
+/** A field for `expires_in_seconds`, which may be empty. */
+const Expiry = ({ seconds = "", hint }) => html`<${Field} label="Expires after" hint=${hint}>
+  <input name="expires_in_seconds" type="number" min="1" max=${MAX_EXPIRY}
+    defaultValue=${seconds} /><//>`;
+
+/** The input of a worker, by the schema that is read of it. `input.current` is null until then. */
+function WorkerInput({ workerId, input }) {
+  const [found, setFound] = useState(null);
+  useEffect(() => {
+    input.current = null;
+    const leaving = new AbortController();
+    const { signal } = leaving;
+    const take = (schema) => signal.aborted || setFound({ workerId, schema });
+    const path = `/v1/ava/workers/${encodeURIComponent(workerId)}`;
+    // Without its schema a worker still takes JSON.
+    const read = ({ data }) => take(data.input_schema);
+    if (workerId) get(path, { signal }).then(read, () => take(null));
+    return () => leaving.abort();
+  }, [workerId]);
+  if (found?.workerId === workerId) {
+    return html`<${InputEditor} key=${workerId} schema=${found.schema} editor=${input} />`;
+  }
+  return html`<p class="muted" role="status">Loading the worker's input fields …</p>`;
+}
+
+/** Return the workers to choose from; null until they are read. */
+function useChoices(workerId) {
+  const [choices, setChoices] = useState(null);
+  useEffect(() => {
+    const take = (found) => {
+      const active = found.filter(({ status }) => status !== "deprecated");
+      const known = active.map(({ id, name }) => [id, `${name} (${id})`]);
+      const isMissing = workerId && !found.some(({ id }) => id === workerId);
+      setChoices(isMissing ? [[workerId, workerId], ...known] : known);
+    };
+    allWorkers().then(take, () => take([]));
+  }, []);
+  return choices;
+}
+
+/** The fields of a new job. */
+function JobFields({ workerId, input }) {
+  const choices = useChoices(workerId);
+  const [chosen, setChosen] = useState(workerId);
+  if (!choices) return html`<p class="muted" role="status">Loading the workers …</p>`;
+  const worker = chosen ?? choices[0]?.[0] ?? "";
+  return html`<${Field} label="Worker">
+      <${Select} name="worker" required value=${worker} options=${choices}
+        onchange=${setChosen} /><//>
+    <${WorkerInput} workerId=${worker} input=${input} />
+    <div class="row">
+      <${Priority} /><${Scheduled} />
+      <${Expiry} hint="Seconds until the job is cancelled if it has not started" />
+    </div>
+    <${Tags} />`;
+}
+
+/** Trigger the job of a form, and open its page. Faults of the input are shown at its fields. */
+async function trigger(values, input) {
+  if (!input.current) throw new Error("Loading the worker's input fields …");
+  input.current.show({});
+  try {
+    const { worker, priority, scheduled, expires_in_seconds: expiry, tags } = values;
+    const body = { worker_id: worker, input: input.current.value(), priority: Number(priority) };
+    if (scheduled) body.scheduled_at = typedMoment(scheduled);
+    if (expiry) body.expires_in_seconds = Number(expiry);
+    if (tags.trim()) body.tags = parseTags(tags);
+    const { data } = await post("/v1/ava/jobs", body);
+    location.hash = `#/jobs/${data.id}`;
+  } catch (error) {
+    input.current?.show(error.fields ?? {});
+    throw error;
+  }
+}
+
+/**
+ * Open the form of a new job; the page of the new job follows.
+ * @param {string} [workerId]
+ */
+export function openTrigger(workerId) {
+  const input = { current: null };
+  return ask({
     title: "New job",
     action: "Trigger",
-    fields: [
-      ...input.fields,
-      h("div", { class: "row" },
-        field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: "5", required: true }), "1 starts first"),
-        momentField("Scheduled for", "scheduled", { hint: "Leave empty to start now" }),
-        expiryField(null, "Seconds until the job is cancelled if it has not started")),
-      field("Tags", h("input", { name: "tags", autocomplete: "off", spellcheck: "false" }), "To find the job, such as team=security, order=17"),
-    ],
-    submit: (values) => input.withFaults(async () => {
-      const body = { worker_id: values.worker, input: input.value(), priority: Number(values.priority) };
-      if (values.scheduled) body.scheduled_at = typedMoment(values.scheduled);
-      if (values.expires_in_seconds) body.expires_in_seconds = Number(values.expires_in_seconds);
-      if (values.tags.trim()) body.tags = parseTags(values.tags);
-      const { data } = await post("/v1/ava/jobs", body);
-      location.hash = `#/jobs/${data.id}`;
-    }),
+    body: html`<${JobFields} workerId=${workerId} input=${input} />`,
+    submit: (values) => trigger(values, input),
   });
 }
 
-/** A worker and its input: the schema of the worker that is chosen makes the fields. */
-function workerInput(worker) {
-  const editor = inputEditor();
-  const place = h("div", {});
-  let isReady = false;
-  const choose = async () => {
-    const id = worker.value;
-    isReady = false;
-    put(place, h("p", { class: "muted", role: "status" }, "The fields of this worker are being read."));
-    // Without its schema a worker still takes JSON.
-    const found = id ? await get(`/v1/ava/workers/${encodeURIComponent(id)}`).catch(() => null) : null;
-    if (worker.value !== id) return;
-    editor.take(found?.data.input_schema ?? null);
-    put(place, editor.element);
-    isReady = true;
-  };
-  worker.addEventListener("change", choose);
-  choose();
-  return {
-    fields: [field("Worker", worker), place],
-    value() {
-      if (!isReady) throw new Error("Loading the worker's input fields …");
-      return editor.value();
-    },
-    /** Run `act`, and show what is wrong with the input at its fields. */
-    async withFaults(act) {
-      editor.show({});
-      try {
-        await act();
-      } catch (error) {
-        editor.show(error.fields ?? {});
-        throw error;
-      }
-    },
-  };
-}
-
-/** The form that triggers a job like a final one, with its input in an editor; the page of the new job follows. */
+/** Open the form that runs a final job again with its input in an editor; the new job follows. */
 export function editAndRunAgain(job) {
   // Hidden payloads are left unchanged.
   const before = job.payload_hidden ? "" : JSON.stringify(job.input, null, 2);
-  ask({
+  const hint = `A JSON object${job.payload_hidden ? "; empty: as before" : ""}`;
+  return ask({
     title: "Run again with changes",
     action: "Run again",
     text: `A new job of ${job.worker_id} is triggered.`,
-    fields: [
-      field("Input", h("textarea", { name: "input", rows: "14", spellcheck: "false", class: "editor" }, before), job.payload_hidden ? "A JSON object; empty: as before" : "A JSON object"),
-      field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: String(job.priority), required: true }), "1 starts first"),
-    ],
+    body: html`<${Field} label="Input" hint=${hint}>
+        <textarea name="input" rows="14" spellcheck="false" class="editor"
+          defaultValue=${before}></textarea><//>
+      <${Priority} value=${job.priority} />`,
     submit: async (values) => {
       const body = {};
       // Omit unchanged values, because large numbers would lose digits in JavaScript.
@@ -100,43 +144,42 @@ export function editAndRunAgain(job) {
   });
 }
 
-/** The form that changes a queued job; `done` follows. */
+/** Open the form that changes a queued job; `done` follows. */
 export function changeQueued(job, done) {
-  const tags = Object.entries(job.tags).map(([key, value]) => `${key}=${value}`).join(", ");
   const hasStarted = job.attempt > 0;
-  ask({
+  const limits = "The job has already started, so only its priority and tags can be changed.";
+  const hint = `Seconds from now; empty: ${job.expires_at ? "unchanged" : "never"}`;
+  return ask({
     title: "Change this job",
     action: "Change",
-    text: hasStarted ? "The job has already started, so only its priority and tags can be changed." : "",
-    fields: [
-      field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: String(job.priority), required: true }), "1 starts first"),
-      hasStarted ? null : h("div", { class: "row" },
-        momentField("Scheduled for", "scheduled", { at: job.scheduled_at, hint: "Leave empty to start now" }),
-        expiryField(null, job.expires_at ? "Seconds from now; empty: unchanged" : "Seconds from now; empty: never")),
-      field("Tags", h("input", { name: "tags", autocomplete: "off", spellcheck: "false", value: tags }), "Such as team=security, order=17"),
-    ].filter(Boolean),
+    text: hasStarted && limits,
+    body: html`<${Priority} value=${job.priority} />
+      ${
+        !hasStarted &&
+        html`<div class="row">
+          <${Scheduled} at=${job.scheduled_at} /><${Expiry} hint=${hint} />
+        </div>`
+      }
+      <${Tags} tags=${job.tags} />`,
     submit: async (values) => {
-      const body = {};
-      if (Number(values.priority) !== job.priority) body.priority = Number(values.priority);
-      const date = values.scheduled ? typedMoment(values.scheduled) : null;
-      if (!hasStarted && (date ? new Date(date).getTime() : null) !== (job.scheduled_at ? new Date(job.scheduled_at).getTime() : null)) body.scheduled_at = date;
-      if (values.expires_in_seconds) body.expires_in_seconds = Number(values.expires_in_seconds);
-      if (values.tags.trim() !== tags) body.tags = values.tags.trim() ? parseTags(values.tags) : {};
+      const body = changesOf(job, values, hasStarted);
       if (Object.keys(body).length) await call("PATCH", `/v1/ava/jobs/${job.id}`, { body });
       done();
     },
   });
 }
 
-/** A field for `expires_in_seconds`, which may be empty. */
-export function expiryField(seconds, hint) {
-  return field("Expires after", h("input", { name: "expires_in_seconds", type: "number", min: "1", max: "31622400", value: seconds ?? "" }), hint);
-}
+const timeOf = (text) => (text ? Date.parse(text) : null);
 
-function parseTags(text) {
-  return Object.fromEntries(text.split(",").map((tag) => {
-    const [, key, value] = /^\s*([^=]+?)\s*=\s*(.+?)\s*$/.exec(tag) ?? [];
-    if (!key) throw new Error(`Tags: ${tag.trim() || "an empty tag"} is not in the form team=security.`);
-    return [key, value];
-  }));
+/** Return what the values of the form change in a queued job. */
+function changesOf(job, values, hasStarted) {
+  const body = {};
+  if (Number(values.priority) !== job.priority) body.priority = Number(values.priority);
+  const date = values.scheduled ? typedMoment(values.scheduled) : null;
+  if (!hasStarted && timeOf(date) !== timeOf(job.scheduled_at)) body.scheduled_at = date;
+  const expiry = values.expires_in_seconds;
+  if (expiry) body.expires_in_seconds = Number(expiry);
+  const tags = values.tags.trim();
+  if (tags !== writeTags(job.tags)) body.tags = tags ? parseTags(tags) : {};
+  return body;
 }

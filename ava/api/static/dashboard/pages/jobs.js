@@ -1,195 +1,126 @@
-// Jobs: a list that keeps up to date. The address holds the API's filters and the view, so that both can be shared.
+// Jobs: a list that keeps up to date, and the open job beside it. The address holds all of it.
 
-import { get, session } from "../api.js";
-import { bulkActions, RunningOperations, Selection } from "../bulk.js";
-import { h, Keyed, put, say } from "../dom.js";
-import { full, number, ran, short, span, toTyped, typedMoment, zone } from "../format.js";
-import { address, askedOf, sortField, viewMenu, viewOf, widths } from "../job_view.js";
-import { empty, field, heading, options, pill, repeat, titles, when } from "../parts.js";
-import { runButton } from "../trigger.js";
-import { REASONS, reasonOf, stateOf } from "../wait_reasons.js";
-import { allWorkers } from "../worker_list.js";
+import { session } from "../api.js";
+import { BulkBar, Operations, useOperations, useSelection } from "../bulk.js";
+import { FilterBar, StatusTabs } from "../filter_bar.js";
+import { full } from "../format.js";
+import { barsOf, reportOf } from "../job_counts.js";
+import { askedOf, FINAL, filtersOf, isSearched, titleOf } from "../job_filters.js";
+import { Histogram } from "../job_histogram.js";
+import { FIELDS, JobTable } from "../job_table.js";
+import { narrowed, ViewMenu, viewOf } from "../job_view.js";
+import { RunButton } from "../trigger.js";
+import {
+  addressWith,
+  Empty,
+  Heading,
+  html,
+  mount,
+  Pager,
+  Panel,
+  useApi,
+  useEffect,
+  useQuery,
+  useState,
+} from "../ui/index.js";
 
-const FINAL = ["completed", "failed", "cancelled"];
-const STATUSES = ["queued", "running", ...FINAL];
-const TRIGGERS = ["manual", "scheduled", "webhook", "event"];
+/** Jobs of a page unless the view has another number. */
 const PER_PAGE = "25";
-/** What the rows show; inputs and outputs are not read. */
-const FIELDS = "id,worker_id,status,trigger,priority,triggered_by,created_at,started_at,completed_at,duration_ms,error,scheduled_at,attempt,max_attempts,cancel_requested_at,tags,waits_for";
-const FILTERS = ["filter[status]", "filter[waits_for]", "filter[worker_id]", "filter[trigger]", "filter[created_after]", "filter[created_before]"];
+/** Seconds between two reads of the list; each search reads up to 20,000 jobs. */
+const LIST_SECONDS = 2;
+const SEARCH_SECONDS = 10;
+const HISTOGRAM_SECONDS = 10;
+const COMMAND = "ava jobs trigger wkr_echo --input '{}'";
 
-const selection = new Selection();
+export function open(main, { signal }) {
+  return mount(main, html`<${JobsPage} />`, signal);
+}
 
-export function open(main, { signal, query: first }) {
-  let query = first;
-  const menu = viewMenu(() => query);
-  const form = filters(() => query);
-  const bulk = h("div", {});
-  const table = h("div", { class: "table jobs", role: "table", "aria-label": "Jobs" });
-  const none = empty("No jobs match this filter. ", h("a", { href: "#/jobs" }, "Clear the filter"));
-  const until = h("span", {});
-  const unreached = empty("None of the searched jobs match", until, "; continue with Older.");
-  const noneYet = empty("No jobs yet. ", session.mayWrite ? "Create one above, or with " : "Programs create them, and so does ", h("code", {}, "ava jobs trigger"), ".");
-  const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
-  let refresh = () => {};
-  const operations = new RunningOperations(signal, () => refresh());
-  put(main, heading("Jobs", menu.element, runButton()), form.element, bulk, operations.element, table, none, unreached, noneYet, pager);
-  const showEmpty = (shown) => [none, unreached, noneYet].forEach((each) => (each.hidden = each !== shown));
+function JobsPage() {
+  const [query, setQuery] = useQuery();
+  const view = viewOf(query);
+  const opened = query.get("job");
+  const found = useApi("/v1/ava/jobs", {
+    query: { per_page: view.perPage || PER_PAGE, fields: FIELDS, ...askedOf(query) },
+    every: isSearched(query) ? SEARCH_SECONDS : LIST_SECONDS,
+    isRepeated: true,
+  });
+  const { data: jobs, pagination } = found;
+  const selected = useSelection(query, jobs ?? []);
+  const operations = useOperations(found.reload);
+  useEffect(() => {
+    document.title = titleOf(query);
+  }, [String(query)]);
+  // Other filters begin at their first page.
+  const go = (changes) => setQuery({ ...changes, cursor: "", page: "" });
+  // Walking over the rows beside an open job is one step of the history.
+  const open = (job) => setQuery({ job: job.id }, { isReplaced: Boolean(opened) });
+  const actions = html`<${ViewMenu} query=${query} setQuery=${setQuery} /><${RunButton} />`;
+  const table = html`<${JobTable} jobs=${jobs} view=${opened ? narrowed(view) : view}
+    selected=${selected.chosen} onSelect=${session.mayWrite ? selected.select : undefined}
+    current=${opened} onOpen=${open} />`;
+  return html`<${Heading} title="Jobs" actions=${actions} />
+    <${StatusTabs} query=${query} go=${go} />
+    <${FilterBar} query=${query} go=${go} />
+    <${Bars} query=${query} />
+    <${BulkBar} selected=${selected} query=${query} reload=${found.reload}
+      onStart=${operations.add} />
+    <${Operations} ...${operations} />
+    ${jobs?.length === 0 ? html`<${Nothing} query=${query} pagination=${pagination} />` : table}
+    <${Pager} pagination=${pagination} noun=${["job", "jobs"]} />
+    ${opened && html`<${JobBeside} id=${opened} onClose=${() => setQuery({ job: "" })} />`}`;
+}
 
-  let rows;
-  let actions;
-  let drawn;
-  const drawTable = () => {
-    const view = viewOf(query);
-    const key = JSON.stringify(view);
-    if (key === drawn) return;
-    drawn = key;
-    const body = h("div", { class: "rows", role: "rowgroup" });
-    rows = new Keyed(body, (job) => job.id, (job) => row(job, view, selection.chosen, () => actions.update()));
-    put(table, titles(["", ...view.columns.map(([, title]) => title)], "Select"), body);
-    table.style.setProperty("--columns", widths(view));
-    table.dataset.density = view.density;
-  };
-
-  // A changed address changes the rows; the controls stay, and keep the focus.
-  let reading = new AbortController();
-  const change = (next) => {
-    query = next;
-    reading.abort();
-    reading = new AbortController();
-    const current = AbortSignal.any([signal, reading.signal]);
-    selection.begin(query);
-    menu.show(query);
-    form.show(query);
-    drawTable();
-    showEmpty(null);
-    actions = bulkActions(selection, query, { refresh: () => refresh(), started: (operation) => operations.add(operation) });
-    put(bulk, actions.element);
-    const words = [...query].filter(([name]) => name.startsWith("filter[")).map(([, value]) => value);
-    document.title = `${["Jobs", ...words].join(", ")} · AVA Jobs`;
-    const isFiltered = words.length > 0 || query.has("cursor") || query.has("page");
-    // Each search reads up to 20,000 jobs.
-    const isSearched = [...query.keys()].some((name) => /^(sort|filter\[(waits_for|error|error_id|triggered_by|priority|id|completed_.+|tag\..+|input\..+)\])$/.test(name));
-    refresh = repeat(current, isSearched ? 10 : 2, async () => {
-      const found = await get("/v1/ava/jobs", { query: { per_page: PER_PAGE, fields: FIELDS, ...askedOf(query) }, signal: current, isRepeated: true });
-      selection.refresh(found.data);
-      rows.show(found.data);
-      showEmpty(found.data.length ? null : found.pagination.has_more ? unreached : isFiltered ? none : noneYet);
-      const scannedUntil = found.pagination.scanned_until;
-      say(until, scannedUntil ? `, back to ${full(scannedUntil)}` : "");
-      actions.update();
-      showPager(pager, query, found.pagination);
+/** The bars of ended jobs. Only the filters by worker, status and time have counts over time. */
+function Bars({ query }) {
+  const status = query.get("filter[status]");
+  const worker = query.get("filter[worker_id]");
+  const report = reportOf(query);
+  const isShown = !status || FINAL.includes(status);
+  const { data } = useApi(report.path, {
+    query: report.query,
+    every: HISTOGRAM_SECONDS,
+    skip: !isShown,
+  });
+  if (!isShown) return null;
+  const addressOf = (from, until) =>
+    addressWith({
+      "filter[completed_after]": from,
+      "filter[completed_before]": until,
+      "filter[created_after]": "",
+      "filter[created_before]": "",
+      ...{ last: "", cursor: "", page: "" },
     });
-    if (document.activeElement === document.body) main.focus({ preventScroll: true });
-  };
-  change(query);
-  return { change };
+  return html`<${Histogram} bars=${barsOf(report, data)} unit=${report.span} status=${status}
+    about=${`Ended jobs of ${worker ?? "all workers"}`} addressOf=${addressOf} />`;
 }
 
-/** The controls of the filters. They stay while the address changes; `show` sets what they hold. */
-function filters(queryNow) {
-  const go = (changes) => (location.hash = address(queryNow(), changes));
-  const change = (name, value) => go({ [name]: value, cursor: "", page: "" });
-  const select = (label, name, choices) => {
-    const control = h("select", { name, onchange: () => change(name, control.value) }, options([["", "Any"], ...choices], ""));
-    return { element: field(label, control), show: (query) => (control.value = query.get(name) ?? "") };
-  };
-  const workers = h("datalist", { id: "workers" });
-  const worker = h("input", { name: "filter[worker_id]", list: "workers", placeholder: "Any", autocomplete: "off", spellcheck: "false",
-    onchange: () => change("filter[worker_id]", worker.value.trim()), onfocus: () => fillWorkers(workers) });
-  const time = (label, name) => {
-    const control = h("input", { type: "datetime-local", name, title: `In ${zone.fullName}`, onchange: () => change(name, typedMoment(control.value) ?? "") });
-    return { element: field(label, control), show: (query) => {
-      const value = toTyped(query.get(name));
-      if (control.value !== value) control.value = value;
-    } };
-  };
-  const controls = [
-    select("Status", "filter[status]", STATUSES.map((status) => [status])),
-    select("Waits for", "filter[waits_for]", Object.entries(REASONS)),
-    { element: field("Worker", worker), show: (query) => (worker.value = query.get("filter[worker_id]") ?? "") },
-    select("Trigger", "filter[trigger]", TRIGGERS.map((trigger) => [trigger])),
-    time("Created after", "filter[created_after]"), time("Created before", "filter[created_before]"), sortField(go),
-  ];
-  const more = h("div", { class: "row" });
-  const element = h("form", { class: "filters", role: "search", "aria-label": "Filter jobs" }, controls.map((each) => each.element), workers, more);
-  element.addEventListener("submit", (event) => event.preventDefault());
-  return {
-    element,
-    show(query) {
-      controls.forEach((each) => each.show(query));
-      put(more, others(query), query.size ? h("a", { class: "clear", href: "#/jobs" }, "Clear") : null);
-    },
-  };
+/** The open job beside the list. Its module is loaded with the first job that is opened. */
+function JobBeside({ id, onClose }) {
+  const [JobPanel, setPanel] = useState(null);
+  useEffect(() => {
+    import("./job.js").then((module) => {
+      if ("JobPanel" in module) setPanel(() => module.JobPanel);
+      else location.replace(`#/jobs/${id}`);
+    });
+  }, []);
+  return html`<${Panel} title=${id} href=${`#/jobs/${id}`} label="The open job" onClose=${onClose}>
+    ${JobPanel && html`<${JobPanel} id=${id} />`}<//>`;
 }
 
-/** The filters of the search box and of charts, each with a link that removes it. */
-function others(query) {
-  const found = [...query].filter(([name]) => name.startsWith("filter[") && !FILTERS.includes(name));
-  return found.map(([name, value]) => h("a", { class: "tag", href: address(query, { [name]: "", cursor: "", page: "" }), title: "Remove this filter" },
-    `${name.slice(7, -1).replace("completed_", "ended ")}: ${value} ×`));
-}
-
-/** Offer every worker by its id and name, whatever their number. */
-async function fillWorkers(list) {
-  if (list.childElementCount) return;
-  list.append(...(await allWorkers()).map((worker) => h("option", { value: worker.id, label: worker.name })));
-}
-
-function row(job, { columns, isExact }, selected, changed) {
-  const status = pill();
-  const created = when(job.created_at, isExact);
-  const ended = when(job.completed_at, isExact);
-  const duration = h("span", {});
-  const waited = h("span", {});
-  const attempt = h("span", {});
-  const error = h("span", { class: "error" });
-  const box = h("input", { type: "checkbox", "aria-label": `Select ${job.id}`, onchange: (event) => {
-    event.target.checked ? selected.set(job.id, job) : selected.delete(job.id);
-    changed();
-  } });
-  const cells = {
-    status: status.element,
-    job: [h("a", { href: `#/jobs/${job.id}`, title: job.id, class: "mono" }, short(job.id)), error],
-    worker: job.worker_id,
-    priority: String(job.priority),
-    trigger: job.trigger,
-    user: job.triggered_by,
-    created: created.element,
-    waited,
-    duration,
-    ended: ended.element,
-    attempt,
-    tags: h("span", { class: "tags" }, Object.entries(job.tags).map(([key, value]) => h("span", { class: "tag" }, `${key}=${value}`))),
-  };
-  const element = h("div", { role: "row", "data-job": job.id },
-    h("span", { role: "cell", class: "choose" }, box),
-    columns.map(([name, title]) => h("span", { role: "cell", "data-label": title }, cells[name])));
-  return {
-    element,
-    update(next) {
-      status.update(stateOf(next));
-      status.element.title = next.waits_for ? `Waits for ${reasonOf(next)}` : "";
-      box.checked = selected.has(next.id);
-      say(duration, next.duration_ms !== null ? ran(next) : next.started_at ? span(Date.now() - new Date(next.started_at)) : "–");
-      say(waited, next.started_at ? span(Math.max(0, new Date(next.started_at) - new Date(next.scheduled_at ?? next.created_at))) : "–");
-      say(attempt, `${next.attempt} of ${next.max_attempts}`);
-      ended.update(next.completed_at);
-      say(error, next.error ?? "");
-    },
-  };
-}
-
-function showPager(pager, query, pagination) {
-  const total = pagination.total >= 1000 ? "1,000 or more" : number(pagination.total);
-  const key = JSON.stringify([total, pagination, String(query)]);
-  if (pager.dataset.key === key) return;
-  pager.dataset.key = key;
-  const { page, has_more: hasMore, next_cursor: cursor } = pagination;
-  // A sorted list has pages by number.
-  const further = cursor ? h("a", { href: address(query, { cursor, page: "" }) }, "Older")
-    : hasMore ? h("a", { href: address(query, { page: String(page + 1) }) }, "Next") : null;
-  const back = query.get("cursor") ? h("a", { href: address(query, { cursor: "" }) }, "Newest")
-    : page > 1 ? h("a", { href: address(query, { page: "" }) }, "First") : null;
-  put(pager, h("span", {}, `${total} ${total === "1" ? "job" : "jobs"}`), h("span", { class: "row" }, back, further));
+/** Why the list is empty, and the next step. */
+function Nothing({ query, pagination }) {
+  if (pagination.has_more) {
+    const until = pagination.scanned_until;
+    const searched = until ? `Searched back to ${full(until)}. ` : "";
+    return html`<${Empty} title="None of the searched jobs match">
+      ${searched}Continue with Older.<//>`;
+  }
+  if (filtersOf(query).length || query.has("cursor") || query.has("page")) {
+    const clear = html`<a href="#/jobs">Clear the filter</a>`;
+    return html`<${Empty} title="No jobs match this filter.">${clear}<//>`;
+  }
+  return html`<${Empty} title="No jobs yet." command=${COMMAND}>
+    ${session.mayWrite ? "Create one with New job, or with this command:" : "Programs create them."}
+    <//>`;
 }

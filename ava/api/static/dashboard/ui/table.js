@@ -60,7 +60,7 @@ export function Table({
 
 /** A click on a control, or one that ends the selection of a text, does not open the row. */
 const isElsewhere = (event) =>
-  event.target.closest("a, button, input, select, textarea, label, summary") ||
+  event.target.closest("a, button, input, select, textarea, label, summary, .choose") ||
   !getSelection().isCollapsed;
 const isPlain = (event) =>
   !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || event.button);
