@@ -57,7 +57,13 @@ def filled(shop: System) -> Iterator[dict[str, str]]:
     """The ids of the records whose pages are taken, by the name of the page."""
     with closing(Receiver(_answer)) as receiver:
         report = _fill(shop, receiver.url.removesuffix("/hook"))
-        yield {"job": report, "worker": "wkr_send_invoice", "tree": _make_tree(shop)}
+        yield {
+            "job": report,
+            "worker": "wkr_send_invoice",
+            "queue": "default",
+            "tenant": "ten_acme",
+            "tree": _make_tree(shop),
+        }
     shop.post("/v1/ava/jobs/cancel", json={"filter": {"created_after": "2020-01-01T00:00:00Z"}})
 
 

@@ -124,6 +124,21 @@ def test_the_page_of_a_worker_shows_its_jobs_against_its_limit(charts: Browser) 
     charts.await_text("Over time", "No schedules start it.", "Last failures", "AVA_CODE_VERSION is not set")
 
 
+def test_a_queue_and_a_tenant_have_their_own_charts(charts: Browser) -> None:
+    charts.script("location.hash = '#/queues/default'")
+    charts.await_text("Suspended", "Waiting by queue and priority")
+    charts.script("location.hash = '#/queues/none'")
+    charts.await_text("No such queue")
+    charts.enter(SECRET, tenant="ten_test", role="platform-admin")
+    charts.script("location.hash = '#/tenants/ten_charts'")
+    wait_until(
+        lambda: chart_text(charts, "Ended per minute").startswith("Highest: 100 completed"),
+        what="an operator sees the tenant's jobs",
+    )
+    charts.await_text("Max running jobs", "Its jobs")
+    assert findings(charts) == []
+
+
 def test_charts_fit_a_phone(charts: Browser) -> None:
     charts.resize(390, 844)
     wait_until(lambda: _drawn(charts, "Run time"), what="the chart is drawn")

@@ -35,7 +35,18 @@ PAGES = (
         "analytics",
         "errors",
     ),
-    *("webhooks", "hooks", "events", "subscriptions", "keys", "audit", "nodes", "queues"),
+    *(
+        "webhooks",
+        "hooks",
+        "events",
+        "subscriptions",
+        "keys",
+        "audit",
+        "nodes",
+        "queues",
+        "queues/default",
+        "tenants/ten_test",
+    ),
 )
 #: The entries of the sidebar whose text is cut off, whatever the tenant's name.
 _CUT_OFF = """

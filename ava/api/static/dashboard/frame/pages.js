@@ -71,13 +71,20 @@ export const GROUPS = [
     "Fleet",
     [
       { name: "nodes", title: "Nodes", icon: "node", load: () => import("../pages/nodes.js") },
-      { name: "queues", title: "Queues", icon: "queue", load: () => import("../pages/queues.js") },
+      {
+        name: "queues",
+        title: "Queues",
+        icon: "queue",
+        load: () => import("../pages/queues.js"),
+        record: () => import("../pages/queue.js"),
+      },
       { name: "limits", title: "Limits", icon: "gauge", load: () => import("../pages/limits.js") },
       {
         name: "tenants",
         title: "Tenants",
         icon: "tenant",
         load: () => import("../pages/tenants.js"),
+        record: () => import("../pages/tenant.js"),
         isOpen: (who) => who.isOperator,
       },
     ],

@@ -66,9 +66,10 @@ const COLUMNS = [
   numeric("Share", ({ share }) => (share === null ? "–" : `${(100 * share).toFixed(1)} %`)),
   column(
     "",
-    "7rem",
+    "11rem",
     ({ tenant_id: id }) =>
-      html`<${Button} kind="quiet" aria-label=${`Limits of ${id}`}
-        onclick=${() => askForLimits(id)}>Limits …<//>`,
+      html`<a href=${`#/tenants/${id}`} aria-label=${`Charts of ${id}`}>Charts</a>
+        <${Button} kind="quiet" aria-label=${`Limits of ${id}`}
+          onclick=${() => askForLimits(id)}>Limits …<//>`,
   ),
 ];

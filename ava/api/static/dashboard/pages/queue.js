@@ -1,0 +1,72 @@
+// A queue: its jobs of the tenant over time, its workers, and its pause.
+
+import { number, span } from "../format.js";
+import { RangePicker, SeriesCharts } from "../series_charts.js";
+import {
+  Card,
+  Empty,
+  Heading,
+  html,
+  mount,
+  PauseLine,
+  Pauses,
+  Pill,
+  useApi,
+  useSession,
+} from "../ui/index.js";
+import { Tiles } from "../ui/tile.js";
+import { stateOf } from "./worker.js";
+
+const PATH = "/v1/ava/queues";
+const PAUSE = "All tenants' jobs in this queue are accepted but wait. Running jobs continue.";
+
+export function open(main, { signal, rest: [queue] }) {
+  document.title = `${queue} · Queues · AVA Jobs`;
+  return mount(main, html`<${QueuePage} key=${queue} queue=${queue} />`, signal);
+}
+
+function QueuePage({ queue }) {
+  const { data, reload } = useApi(PATH, { every: 3 });
+  const { isOperator } = useSession();
+  if (!data) return null;
+  const found = data.queues.find((each) => each.queue === queue);
+  if (!found) {
+    return html`<h1>No such queue</h1>
+      <p>No worker that this tenant can use has the queue ${queue}.</p>`;
+  }
+  const pause = html`<${Pauses} record=${found} path=${`${PATH}/${encodeURIComponent(queue)}`}
+    name=${queue} text=${PAUSE} onChange=${reload} />`;
+  const actions = html`<${RangePicker} />${isOperator && pause}`;
+  return html`
+    <${Heading} title=${queue} crumbs=${[["Queues", "#/queues"]]} actions=${actions}>
+      ${found.paused && html`<${Pill} state="paused" />`}
+    <//>
+    <${PauseLine} paused=${found.paused} />
+    <${Tiles} items=${tilesOf(found)} />
+    <${SeriesCharts} filters=${{ "filter[queue]": queue }} jobs=${null} />
+    <${Workers} queue=${queue} />
+  `;
+}
+
+const tilesOf = ({ queued, running, waiting, oldest_seconds: oldest }) => [
+  ["Waiting", number(queued), "startable jobs"],
+  ["Running", number(running), "of this tenant"],
+  ["Suspended", number(waiting), "wait for jobs, events or a time"],
+  ["Oldest waiting", oldest === null ? "–" : span(oldest * 1000), "since it was startable"],
+];
+
+function Workers({ queue }) {
+  const { data } = useApi("/v1/ava/workers", { query: { per_page: "100" }, every: 10 });
+  const own = (data ?? []).filter((worker) => worker.queue === queue);
+  const limit = ({ max_running: max }) =>
+    max === null ? "no limit" : `at most ${number(max)} running`;
+  const line = (worker) => html`<li key=${worker.id}>
+    <a href=${`#/workers/${worker.id}`}>${worker.name}</a>${" "}
+    <${Pill} state=${stateOf(worker)} />${" "}<small>${limit(worker)}</small>
+  </li>`;
+  const none = html`<${Empty} title="None of the first 100 workers has this queue." />`;
+  return html`<${Card} title="Workers" class="wide">
+    ${data && own.length === 0 && none}
+    <ul class="plain">${own.map(line)}</ul>
+  <//>`;
+}
