@@ -10,7 +10,7 @@ const MAPS = ["by_worker"];
 /** Query parameters that are no filters. */
 const PLAIN = new Set([
   "page", "per_page", "cursor", "fields", "sort", "q", "since", "until", "days", "group_by", "percentiles", "wait", "limit",
-  "tail", "after", "before", "count", "scope", "dry_run",
+  "tail", "after", "before", "count", "scope", "dry_run", "range_seconds",
 ]);
 
 type Payload = (typeof PAYLOADS)[number];

@@ -15,6 +15,7 @@ import pytest
 import ava
 from ava.cli.apply.file import SECTIONS
 from ava.cli.main import cli
+from harness.system import ROOT
 from tools.openapi import description
 
 _UNIT = re.compile(r"_(seconds|ms|days)$")
@@ -152,3 +153,11 @@ def test_each_operation_has_an_id_of_a_verb_and_a_noun(document: dict[str, Any])
     for method, path, operation in _operations(document):
         verb = operation["operationId"].partition("_")[0]
         assert verb in verbs.get(method, (verb,)), (method, path, verb)
+
+
+def test_the_typescript_client_sends_each_parameter_that_is_no_filter_by_its_name(document: dict[str, Any]) -> None:
+    source = (ROOT / "clients/typescript/src/wire.ts").read_text()
+    (plain,) = re.findall(r"const PLAIN = new Set\(\[(.*?)\]\)", source, re.DOTALL)
+    operations = [each for methods in document["paths"].values() for each in methods.values()]
+    queries = [each["name"] for call in operations for each in call.get("parameters", ()) if each["in"] == "query"]
+    assert set(re.findall(r'"(\w+)"', plain)) == {name for name in queries if not name.startswith("filter[")}
