@@ -26,6 +26,14 @@ def go(browser: Browser, where: str) -> None:
     browser.script("location.hash = arguments[0]", where)
 
 
+def open_part(browser: Browser, part: str) -> None:
+    """Open a tab of the page of a job by its key: payloads, log, runs, tree, record or deliveries."""
+    # The bar at the bottom of a phone may cover it.
+    browser.script("arguments[0].scrollIntoView({block: 'center'})", browser.find(f"[role=tab][id$='-{part}']"))
+    browser.click(f"[role=tab][id$='-{part}']")
+    browser.find(f".job-part[data-part={part}]")
+
+
 def test_a_wrong_secret_shows_the_apis_message(browser: Browser) -> None:
     browser.open("/")
     browser.fill("secret", "wrong")
@@ -56,19 +64,37 @@ def test_a_job_is_triggered_watched_and_cancelled(signed_in: Browser, running: S
 def test_a_jobs_end_its_attempts_and_its_output_appear_without_a_reload(signed_in: Browser, running: System) -> None:
     job = running.trigger("wkr_report", input={"steps": 5, "seconds": 0.3})
     go(signed_in, f"#/jobs/{job['id']}")
-    signed_in.await_text("completed", "Handler completed in", '"steps": 5', "That was all")
+    open_part(signed_in, "log")
+    signed_in.await_text("completed", "Handler completed in", "That was all")
+    open_part(signed_in, "payloads")
+    signed_in.await_text('"steps": 5')
     failed = running.trigger("wkr_fail", input={"why": "no such channel"})
     go(signed_in, f"#/jobs/{failed['id']}")
     signed_in.await_text("ValueError: no such channel", "2 of 2", "Failed at")
     # Its time is that of the page's clock.
     assert re.search(r"^Failed at \d+ \w+ 20\d\d, [\d:]+ \S+ in attempt 2 of 2: ", signed_in.find(".why").text)
-    timeline = signed_in.script("return document.querySelector('.timeline').innerText")
-    assert [line for line in timeline.splitlines() if line.startswith("Run ")] == [
-        "Run 1 started", "Run 1 failed", "Run 2 started",
-    ]  # fmt: skip
+    wait_until(
+        lambda: rows_of(signed_in) == [["Attempt 1", "failed"], ["Attempt 2", "failed"]],
+        what=lambda: rows_of(signed_in),
+    )
     signed_in.click("button", "Retry")
     signed_in.click("button", "Retry job")
-    signed_in.await_text("Retry of", failed["id"])
+    _await_retry_of(signed_in, failed["id"])
+
+
+def rows_of(browser: Browser) -> list[list[str]]:
+    """Returns the label and the state of each row of the waterfall."""
+    found: list[list[str]] = browser.script(
+        "return [...document.querySelectorAll('.waterfall > .spans > li')]"
+        ".map((row) => [row.querySelector('.name').innerText, row.dataset.state])"
+    )
+    return found
+
+
+def _await_retry_of(browser: Browser, job_id: str) -> None:
+    wait_until(lambda: not browser.script("return location.hash").endswith(job_id), what="the page of the new job")
+    open_part(browser, "record")
+    browser.await_text("Retry of", job_id)
 
 
 def test_a_job_is_run_again_with_another_input(signed_in: Browser, running: System) -> None:
@@ -83,8 +109,8 @@ def test_a_job_is_run_again_with_another_input(signed_in: Browser, running: Syst
     signed_in.fill("input", '{"text": "second"}')
     signed_in.fill("priority", "2")
     signed_in.click("button", "Run again")
-    signed_in.await_text("Retry of", job["id"])
-    again = running.show(signed_in.script("return location.hash").rpartition("/")[2])
+    _await_retry_of(signed_in, job["id"])
+    again = running.show(signed_in.script("return location.hash").split("/")[2])
     assert (again["input"], again["priority"]) == ({"text": "second"}, 2)
 
 
@@ -92,8 +118,9 @@ def test_log_lines_are_filtered_by_level(signed_in: Browser, running: System) ->
     job = running.trigger("wkr_report", input={"steps": 2, "seconds": 0})
     running.wait_for(job["id"], "completed")
     go(signed_in, f"#/jobs/{job['id']}")
+    open_part(signed_in, "log")
     signed_in.await_text("Step 1 of 2", "That was all")
-    signed_in.find(".card select").send_keys("Warnings")
+    signed_in.find("[name=level]").send_keys("Warnings")
     wait_until(lambda: "Step 1 of 2" not in signed_in.text, what="lines of level info are hidden")
     assert "That was all" in signed_in.text
 
@@ -273,8 +300,11 @@ def test_lower_roles_see_no_buttons_that_write(browser: Browser, running: System
     browser.open(f"/#/jobs/{job['id']}")
     browser.sign_in(SECRET, role="tenant-user")
     browser.await_text("Input", "Record")
-    offered = browser.script("return [...document.querySelectorAll('main button')].filter((b) => b.checkVisibility())")
-    assert [button.text for button in offered] == ["Copy id", "Download"]
+    # Those of the waterfall, the tabs and the JSON only show more.
+    offered = "return [...document.querySelectorAll('main button:not([role=tab], .span, .copy, .fold)')]"
+    for part, names in {"payloads": [], "log": ["Download"], "runs": [], "record": [], "deliveries": []}.items():
+        open_part(browser, part)
+        assert [button.text for button in browser.script(offered) if button.is_displayed()] == names, part
 
 
 def test_another_tenant_does_not_see_the_job(browser: Browser, running: System) -> None:

@@ -12,6 +12,7 @@ from harness.busy import busy_factor
 from harness.polling import wait_until
 from harness.system import System
 from harness.timestamps import LATER
+from tests.acceptance.dashboard.test_dashboard import open_part
 from tests.browser import Browser
 
 _LARGE_JOBS = """
@@ -92,6 +93,7 @@ def test_jobs_are_found_by_what_they_wait_for_and_their_pages_say_it(signed_in: 
     _search(signed_in, "waits:retry")
     signed_in.await_text("No jobs match this filter.")
     signed_in.script("location.hash = arguments[0]", f"#/jobs/{dated}")
+    open_part(signed_in, "record")
     signed_in.await_text("Waits for", "its scheduled time")
 
 
@@ -202,25 +204,34 @@ def test_a_log_of_100000_lines_opens_at_its_end_and_is_searched(signed_in: Brows
     ((uuid,),) = running.query("SELECT id::text FROM jobs ORDER BY id DESC LIMIT 1")
     running.query(_LONG_LOG.format(uuid=uuid))
     started = time.monotonic()
-    signed_in.script("location.hash = arguments[0]", f"#/jobs/{job['id']}")
+    signed_in.script("location.hash = arguments[0]", f"#/jobs/{job['id']}/log")
     signed_in.await_text("Row 100000 copied", "last 500 lines")
     assert time.monotonic() - started < 1.5 * busy_factor()
     log = "document.querySelector('.log')"
     assert signed_in.script(f"return {log}.scrollTop + {log}.clientHeight >= {log}.scrollHeight - 2")
     signed_in.script(f"{log}.scrollTop = 0")
-    signed_in.await_text("last 1,000 lines", "Row 99001 copied")
+    signed_in.await_text("last 1,000 lines")
+    # What is seen stays in place, and the lines far from it are not drawn.
+    signed_in.await_text("Row 99501 copied", "Row 99490 copied")
+    for count in (1500, 2000, 2500, 3000):
+        signed_in.script(f"{log}.scrollTop = 0")
+        signed_in.await_text(f"last {count:,} lines")
+    wait_until(
+        lambda: signed_in.script("return document.querySelectorAll('.log p').length") < 700, what="few are drawn"
+    )
     # The server finds all errors, not only those among the lines on the page.
-    signed_in.find(".card select").send_keys("Errors")
+    signed_in.find("[name=level]").send_keys("Errors")
     signed_in.await_text("20 lines", "Row 5000 copied")
     # Keys would be added to those of the choice before.
     signed_in.script(
-        "const level = document.querySelector('.card select');"
+        "const level = document.querySelector('[name=level]');"
         "level.value = ''; level.dispatchEvent(new Event('change'))"
     )
     signed_in.await_text("last 500 lines")
     signed_in.fill("log-search", "row 4321 ")
-    signed_in.await_text("1 line\n", "Row 4321 copied")
+    signed_in.await_text("Row 4321 copied")
+    assert signed_in.find(".log-count").text == "1 line"
     assert signed_in.script("return document.querySelector('.log mark').innerText") == "Row 4321 "
     signed_in.click("button", "Download")
-    signed_in.click(".card label", "Wrap")
+    signed_in.click("label", "Wrap")
     assert signed_in.script(f"return {log}.classList.contains('nowrap')")

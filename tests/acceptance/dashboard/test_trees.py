@@ -14,7 +14,7 @@ import pytest
 from ava.client import Client
 from harness.polling import wait_until
 from harness.system import SECRET, System
-from tests.acceptance.dashboard.test_dashboard import go
+from tests.acceptance.dashboard.test_dashboard import go, open_part, rows_of
 from tests.acceptance.dashboard.test_looks import findings
 from tests.browser import Browser
 from tests.commands import ava, on_a_terminal
@@ -26,7 +26,7 @@ return [...document.querySelectorAll(".box")]
 """
 #: Each row of the time line: its name and the kinds of its parts.
 _ROWS = """
-return [...document.querySelectorAll(".spans li")].map((row) =>
+return [...document.querySelectorAll(".times .spans li")].map((row) =>
     [row.querySelector("a").innerText, [...row.querySelectorAll("i")].map((part) => part.dataset.part).join(" ")]);
 """
 
@@ -65,16 +65,31 @@ def test_a_tree_is_seen_as_a_graph_and_as_a_time_line_while_it_runs(
     gate.write_text("")
     wait_until(lambda: ["crawl", "completed"] in signed_in.script(_BOXES), what=lambda: signed_in.script(_BOXES))
     signed_in.click(".box a", None)
-    signed_in.await_text("Steps and waits", "list pages", "wkr_fetch[11]", "Handler continues")
+    signed_in.find(".job-part[data-part=payloads]")
+    wait_until(lambda: ["12 × fetch", "failed"] in rows_of(signed_in), what=lambda: rows_of(signed_in))
+    signed_in.click("[data-row=children] button")
+    signed_in.await_text("list pages", "fetch[11]", "12 of 12 ended, 1 failed")
+    open_part(signed_in, "log")
+    signed_in.await_text("Handler continues")
 
 
 def test_the_page_of_a_job_has_its_steps_and_waits(signed_in: Browser, client: Client) -> None:
     job = client.jobs.wait(client.jobs.trigger("wkr_crawl", {"pages": 3}).id)
     go(signed_in, f"#/jobs/{job.id}")
-    signed_in.await_text("Steps and waits", '["page 0","page 1","page 2"]', "fetch[2]", "approval")
-    assert len(re.findall(r"Waited for job_…", signed_in.text)) == 2
-    outcomes = signed_in.script("return [...document.querySelectorAll('.runs .pill')].map((each) => each.innerText)")
-    assert outcomes == ["waits", "waits", "completed"]
+    wanted = {"Run 1", "list pages", "fetch[0]", "fetch[1]", "fetch[2]", "Wait: 3 jobs", "Run 2", "approval", "Run 3"}
+    wait_until(
+        lambda: {name for name, _ in rows_of(signed_in)} == {*wanted, "Wait: 1 job"}, what=lambda: rows_of(signed_in)
+    )
+    states = dict(rows_of(signed_in))
+    assert (states["fetch[0]"], states["fetch[2]"], states["Wait: 3 jobs"]) == ("completed", "failed", "waits")
+    signed_in.click("[data-row=step] button")
+    signed_in.await_text('"page 0"', '"page 2"')
+    signed_in.click("[data-row=wait] button")
+    assert len(re.findall(r"job_…", signed_in.find("[data-row=wait] .span-detail").text)) == 3
+    open_part(signed_in, "runs")
+    outcomes = "return [...document.querySelectorAll('[data-run] .pill')].map((each) => each.innerText)"
+    wait_until(lambda: signed_in.script(outcomes) == ["waits", "waits", "completed"], what="the runs")
+    open_part(signed_in, "record")
     signed_in.click("a", "The tree of this job")
     signed_in.await_text("5 jobs of crawl")
 
@@ -88,7 +103,7 @@ def test_a_graph_that_failed_is_retried_from_there(signed_in: Browser, client: C
     signed_in.await_text("5 jobs of collect")
     states = {"collect": "completed", "publish": "failed", "report": "completed"}
     assert dict(signed_in.script(_BOXES)) == {**states, "announce": "cancelled", "clean_up": "completed"}
-    kinds = signed_in.script("return [...document.querySelectorAll('.edges g')].map((line) => line.dataset.kind)")
+    kinds = signed_in.script("return [...document.querySelectorAll('.edges g')].map((line) => line.dataset.edge)")
     assert sorted(kinds) == ["completed"] * 4 + ["failed"] * 2
     for scheme in ("light", "dark"):
         signed_in.prefer(scheme)

@@ -10,6 +10,7 @@ import pytest
 
 from harness.polling import wait_until
 from harness.system import SECRET, System
+from tests.acceptance.dashboard.test_dashboard import open_part
 from tests.browser import Browser
 
 
@@ -45,6 +46,7 @@ def test_a_cut_network_is_a_lasting_banner_and_no_empty_list(signed_in: Browser,
         signed_in.await_text("This page could not be loaded", "Try again")
         assert "No such job" not in signed_in.text
     signed_in.click("button", "Try again")
+    open_part(signed_in, "log")
     signed_in.await_text("Handler completed in")
     wait_until(lambda: "cannot be reached" not in signed_in.text, what="the banner is gone")
     # Chromium logs each request that failed.
@@ -103,10 +105,14 @@ def test_one_clock_names_its_zone_and_can_be_utc(signed_in: Browser, running: Sy
         job = running.trigger("wkr_echo")
         created = running.wait_for(job["id"], "completed")["created_at"]
         signed_in.open(f"/#/jobs/{job['id']}")
+        open_part(signed_in, "record")
         signed_in.await_text("Triggered", "GMT+5:30")
         assert f" at {created[11:19]}" not in signed_in.text
         signed_in.click("button", "Times are in GMT+5:30, switch")
-        signed_in.await_text(f"{created[11:19]} UTC", "Handler completed in")
+        open_part(signed_in, "record")
+        signed_in.await_text(f"{created[11:19]} UTC")
+        open_part(signed_in, "log")
+        signed_in.await_text("Handler completed in")
         shown = signed_in.script("return document.querySelector('.log time').innerText")
         assert shown[:8] == running.logs(job["id"])[0]["ts"][11:19], "the log has the same clock"
         signed_in.open("/")
@@ -151,6 +157,7 @@ def test_each_attempt_has_a_row_and_the_job_its_wait_and_its_sum(signed_in: Brow
     job = running.trigger("wkr_fail")
     running.wait_for(job["id"], "failed")
     signed_in.script("location.hash = arguments[0]", f"#/jobs/{job['id']}")
+    open_part(signed_in, "runs")
     signed_in.find("[data-run='2']")
     signed_in.await_text("Waited to start", "Ran")
     found = running.get(f"/v1/ava/jobs/{job['id']}/runs").json()["data"]

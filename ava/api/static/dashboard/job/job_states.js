@@ -1,16 +1,32 @@
-// The jobs of a tree, as the graph and the time line show them.
+// The states of jobs and runs, as the page of a job and the tree show them. No DOM.
 
 export const FINAL = ["completed", "failed", "cancelled"];
 const STATES = ["running", "cancelling", "waits", "queued", "completed", "failed", "cancelled"];
+/** How a run ended: the state whose colour it has, and its verb. */
+const OUTCOMES = {
+  lost: ["failed", "was lost"],
+  interrupted: ["failed", "was interrupted"],
+  deferred: ["queued", "deferred its job"],
+  waits: ["waits", "waits"],
+};
+
+export const isFinal = ({ status }) => FINAL.includes(status);
 
 /** The state of a job as it is shown: a queued one that waits for others `waits`. */
 export function stateOf(job) {
   if (job.status === "queued" && job.waiting_for) return "waits";
-  return !FINAL.includes(job.status) && job.cancel_requested_at ? "cancelling" : job.status;
+  return !isFinal(job) && job.cancel_requested_at ? "cancelling" : job.status;
 }
 
 /** The name of a job in its tree. */
 export const nameOf = (job) => (job.name ?? job.worker_id).replace(/^wkr_/, "");
+
+/** The state whose colour a run has, and what happened, as a verb. */
+export function outcomeOf(run, job) {
+  if (!run.outcome && job.cancel_requested_at) return ["cancelling", "is asked to stop"];
+  if (!run.outcome) return ["running", "is running"];
+  return OUTCOMES[run.outcome] ?? [run.outcome, run.outcome];
+}
 
 /** How many jobs are in each state, those that are under way first. */
 export function countsOf(jobs) {

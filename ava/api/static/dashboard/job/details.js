@@ -1,0 +1,160 @@
+// The parts of a job beside its log and its tree: input and output, runs, record and deliveries.
+
+import { full, number, ran, short, span } from "../format.js";
+import { Empty, html, Json, Pill, Table, useApi, useState, When } from "../ui/index.js";
+import { reasonOf } from "../wait_reasons.js";
+import { pathOf } from "./data.js";
+import { isFinal, outcomeOf } from "./job_states.js";
+import { usageOf } from "./usage.js";
+
+const HIDDEN = "Your role or API key may not see payloads.";
+
+/** Input and output, beside those of the job that it retries. */
+export function Payloads({ job }) {
+  const { data: before } = useApi(job.retry_of ? pathOf(job.retry_of) : null);
+  return html`<div class="payloads" data-count=${before ? 2 : 1}>
+    <${PayloadsOf} job=${job} title=${before && "This job"} />
+    ${
+      before &&
+      html`<${PayloadsOf} job=${before} other=${job} title=${html`<a href=${`#/jobs/${before.id}`}>
+        The job that it retries, ${short(before.id)}</a>`} />`
+    }
+  </div>`;
+}
+
+function PayloadsOf({ job, other, title }) {
+  const Title = title ? "h3" : "h2";
+  const shared = { job, other, Title };
+  return html`<section aria-label=${other ? "The job that it retries" : "Input and output"}>
+    ${title && html`<h2>${title}</h2>`}
+    <${Payload} ...${shared} name="Input" field="input" />
+    ${isFinal(job) && html`<${Payload} ...${shared} name="Output" field="output" />`}
+    ${!isFinal(job) && html`<div><${Title}>Output<//><${Empty} title="No output yet." /></div>`}
+  </section>`;
+}
+
+function Payload({ job, other, name, field, Title }) {
+  const value = job[field];
+  const isSame = other && value !== null && JSON.stringify(value) === JSON.stringify(other[field]);
+  return html`<div>
+    <${Title}>${name} ${isSame && html`<small>the same</small>`}<//>
+    ${field === "output" && job.error && html`<p class="error">${job.error}</p>`}
+    <${Json} value=${value} hidden=${job.payload_hidden && HIDDEN} name=${name} />
+  </div>`;
+}
+
+/** How long a job waited and ran, and each of its runs. */
+export function Runs({ job, runs }) {
+  const numeric = (key, title, width, cell) => ({ key, title, width, cell, numeric: true });
+  const pill = (run) =>
+    html`<${Pill} state=${outcomeOf(run, job)[0]}>${run.outcome ?? "running"}<//>`;
+  const columns = [
+    numeric("run", "Run", "3rem", (run) => run.place),
+    numeric("attempt", "Attempt", "4.5rem", (run) => run.attempt),
+    { key: "outcome", title: "Outcome", width: "9rem", cell: pill },
+    { key: "started", title: "Started", cell: (run) => full(run.started_at) },
+    numeric("waited", "Waited", "6rem", (run) => span(run.wait_ms)),
+    numeric("ran", "Ran", "6rem", (run) => span(run.duration_ms)),
+    numeric("cpu", "Processor", "6rem", (run) => span(run.cpu_ms)),
+    numeric("memory", "Peak memory", "7rem", (run) =>
+      run.peak_memory_mb === null ? "–" : `${number(run.peak_memory_mb)} MiB`,
+    ),
+  ];
+  const rows = runs.map((run, place) => ({ ...run, place: place + 1 }));
+  return html`<dl class="facts-line">
+      <div><dt>Waited to start</dt><dd>${span(job.usage?.wait_ms)}</dd></div>
+      <div><dt>Ran</dt><dd>${ran(job)}</dd></div>
+    </dl>
+    <${Table} label="Runs" columns=${columns} rows=${rows} keyOf=${(run) => String(run.place)}
+      attributes=${(run) => ({ "data-run": run.place })}
+      empty=${html`<${Empty} title="It has not started yet." />`} />`;
+}
+
+/** The fields of the record, and the record as JSON. */
+export function Record({ job }) {
+  const [isRaw, setRaw] = useState(false);
+  const facts = [
+    ["ID", html`<span class="mono">${job.id}</span>`],
+    ["Trigger", `${job.trigger}, by ${job.triggered_by}`],
+    ["Priority", `${job.priority} of 10`],
+    ["Attempt", `${job.attempt} of ${job.max_attempts}`],
+    ["Triggered", timeOf(job.created_at)],
+    ["Scheduled for", timeOf(job.scheduled_at)],
+    ["Started", timeOf(job.started_at)],
+    ["Ended", timeOf(job.completed_at)],
+    ["Expires", timeOf(job.expires_at)],
+    ["Deadline", timeOf(job.deadline_at)],
+    ["Cancel requested", timeOf(job.cancel_requested_at)],
+    ["Cancelled by", job.cancelled_by],
+    ["Waits for", job.waits_for && waitOf(job)],
+    ["Used", job.usage && usageOf(job.usage)],
+    ["Tags", Object.keys(job.tags).length > 0 && tagsOf(job.tags)],
+    ["Parent", linkOf(job.parent_id)],
+    ["Tree", job.tree_id && html`<a href=${`#/jobs/${job.id}/tree`}>The tree of this job</a>`],
+    ["Retry of", linkOf(job.retry_of)],
+  ].filter(([, value]) => value);
+  const raw = isRaw && html`<${Json} value=${job} name="Record" />`;
+  return html`<dl class="record">
+      ${facts.map(factOf)}
+    </dl>
+    <details ontoggle=${(event) => setRaw(event.target.open)}>
+      <summary>As JSON</summary>${raw}
+    </details>`;
+}
+
+const factOf = ([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`;
+
+const timeOf = (text) => text && html`${full(text)}, <${When} ts=${text} />`;
+const linkOf = (id) => id && html`<a class="mono" href=${`#/jobs/${id}`}>${id}</a>`;
+
+const tagsOf = (tags) =>
+  html`<span class="tags">${Object.entries(tags).map(([key, value]) => {
+    const query = new URLSearchParams({ [`filter[tag.${key}]`]: value });
+    return html`<a key=${key} class="tag" href=${`#/jobs?${query}`}>${key}=${value}</a>`;
+  })}</span>`;
+
+function waitOf(job) {
+  if (!job.waiting_for) return reasonOf(job);
+  const { jobs, event, until } = job.waiting_for;
+  const links = jobs.slice(0, 3).map((id, place) => html`${place ? ", " : ""}${shortLink(id)}`);
+  const more = jobs.length > 3 ? ` and ${jobs.length - 3} more` : "";
+  const end = until && `${jobs.length || event ? ", at most until " : ""}${full(until)}`;
+  return html`${reasonOf(job)}: ${links}${more}${event && `event ${event.type ?? ""}`}${end}`;
+}
+
+/** A link to a job by its short id. */
+export const shortLink = (id) => html`<a class="mono" href=${`#/jobs/${id}`}>${short(id)}</a>`;
+
+/** The deliveries of all webhooks about this job. */
+export function Deliveries({ path }) {
+  const { data, pagination } = useApi(`${path}/deliveries`, {
+    query: { per_page: "100" },
+    every: 5,
+  });
+  const webhookOf = ({ webhook_id: id }) =>
+    html`<a class="mono" href="#/webhooks" title=${id}>${id ? short(id) : "–"}</a>`;
+  const columns = [
+    { key: "status", title: "Status", width: "8rem", cell: stateOf },
+    { key: "event", title: "Event", cell: eventOf },
+    { key: "webhook", title: "Webhook", cell: webhookOf },
+    { key: "created", title: "Created", width: "9rem", cell: createdOf },
+    { key: "response", title: "Response", width: "minmax(0, 2fr)", cell: responseOf },
+  ];
+  const empty = html`<${Empty} title="No webhook was sent an event of this job.">
+    A <a href="#/webhooks">webhook</a> sends the events to which it subscribes.
+  <//>`;
+  return html`<${Table} label="Deliveries" columns=${columns} rows=${data} empty=${empty} />
+    ${pagination?.has_more && html`<p class="muted">These are the newest ${data.length}.</p>`}`;
+}
+
+const stateOf = ({ status }) => html`<${Pill} state=${status} />`;
+const eventOf = ({ event_type: type }) => (type ?? "–").replace(/^ava\./, "");
+const createdOf = ({ created_at: created }) => html`<${When} ts=${created} />`;
+
+function responseOf({ attempts, next_attempt_at: next }) {
+  const last = attempts?.at(-1);
+  const count = attempts?.length > 1 ? `${number(attempts.length)} requests, last: ` : "";
+  const outcome = last ? (last.error ?? `status ${last.status}`) : "not sent yet";
+  const took = last?.duration_ms === undefined ? "" : `, ${span(last.duration_ms)}`;
+  return html`${count}${outcome}${took}${next && html`; next <${When} ts=${next} />`}`;
+}

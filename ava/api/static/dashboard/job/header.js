@@ -1,0 +1,106 @@
+// The head of a job: its state, its duration, why it is in that state, and its actions.
+
+import { post } from "../api.js";
+import { withLocalTimes } from "../format.js";
+import { changeQueued, editAndRunAgain } from "../trigger.js";
+import { ask, Button, Duration, html, Id, mayWrite, notify, Pill, Progress } from "../ui/index.js";
+import { isFinal } from "./job_states.js";
+
+export function Header({ job, why, reload, isPanel }) {
+  const isStopping = job.status === "running" && job.cancel_requested_at;
+  const attempts = job.max_attempts;
+  const actions = html`<div class="row actions"><${Actions} job=${job} reload=${reload} /></div>`;
+  const crumbs = html`<p class="crumbs">
+    <a href="#/jobs">Jobs</a> / <${Id} id=${job.id} isWhole=${true} />
+  </p>`;
+  const Title = isPanel ? "h2" : "h1";
+  return html`<header class="job-head">
+    <div class="heading">
+      <div>
+        ${!isPanel && crumbs}
+        <${Title} class="row">
+          <a href=${`#/workers/${job.worker_id}`}>${job.worker_id}</a>
+          <${Pill} state=${isStopping ? "cancelling" : job.status} />
+        <//>
+        <p class="row job-numbers">
+          <strong><${Duration} job=${job} /></strong>
+          ${attempts > 1 && html`<span>attempt ${job.attempt} of ${attempts}</span>`}
+          <span>priority ${job.priority}</span>
+        </p>
+      </div>
+      ${mayWrite() && actions}
+    </div>
+    <p class="why">${why ? sentenceOf(why) : ""}</p>
+    <${JobProgress} job=${job} />
+  </header>`;
+}
+
+function sentenceOf({ sentence }) {
+  const text = withLocalTimes(sentence);
+  return text[0].toUpperCase() + text.slice(1);
+}
+
+function JobProgress({ job: { progress, status } }) {
+  if (!progress) return null;
+  // A handler need not report that it is done.
+  const value = status === "completed" ? 1 : progress.fraction;
+  return html`<${Progress} value=${value} message=${progress.message} />`;
+}
+
+function Actions({ job, reload }) {
+  const change = () => changeQueued(job, reload);
+  const cancel = () => askToCancel(job, reload);
+  if (!isFinal(job)) {
+    const isQueued = job.status === "queued";
+    return html`${isQueued && html`<${Button} icon="edit" onclick=${change}>Change …<//>`}
+      <${Button} kind="danger" icon="stop" onclick=${cancel}>Cancel<//>`;
+  }
+  const isPart = job.tree_id && job.parent_id === null && job.status !== "completed";
+  const again = () => editAndRunAgain(job);
+  return html`<${Button} kind="quiet" icon="edit" onclick=${again}>Run again …<//>
+    ${isPart && html`<${Button} onclick=${() => askToRetryFrom(job)}>Retry from here<//>`}
+    <${Button} kind="primary" icon="retry" onclick=${() => askToRetry(job)}>Retry<//>`;
+}
+
+function askToCancel(job, reload) {
+  const isRunning = job.status === "running";
+  ask({
+    title: "Cancel this job?",
+    action: "Cancel job",
+    kind: "danger",
+    text: isRunning
+      ? "Its process is asked to stop. Its effects so far are not undone."
+      : "It will not start.",
+    submit: async () => {
+      await post(`/v1/ava/jobs/${job.id}/cancel`);
+      notify("Cancel requested.");
+      reload();
+    },
+  });
+}
+
+function askToRetry(job) {
+  ask({
+    title: "Retry this job?",
+    action: "Retry job",
+    text: "A new job is triggered with the same worker, input and priority.",
+    submit: async () => {
+      const { data } = await post(`/v1/ava/jobs/${job.id}/retry`);
+      location.hash = `#/jobs/${data.id}`;
+    },
+  });
+}
+
+function askToRetryFrom(job) {
+  ask({
+    title: "Retry this entry and its followers?",
+    action: "Retry from here",
+    text:
+      "This entry and all following entries that did not complete are triggered again as new " +
+      "jobs. Completed entries are reused, not rerun.",
+    submit: async () => {
+      const { data } = await post(`/v1/ava/jobs/${job.id}/retry`, { from: "failed" });
+      location.hash = `#/jobs/${data.id}/tree`;
+    },
+  });
+}
