@@ -1,6 +1,8 @@
-// The home of a worker: its health over time, its limits, schedules, settings and nodes.
+// The home of a worker: its health over time, its form, limits, schedules, settings and nodes.
 
+import { post } from "../api.js";
 import { number, ran, span } from "../format.js";
+import { InputEditor } from "../input_form.js";
 import { RangePicker, SeriesCharts } from "../series_charts.js";
 import { openTrigger } from "../trigger.js";
 import {
@@ -17,6 +19,7 @@ import {
   Pauses,
   Pill,
   useApi,
+  useRef,
   useSession,
   When,
 } from "../ui/index.js";
@@ -54,6 +57,7 @@ function WorkerPage({ id }) {
     <div class="row between"><h2 class="section">Over time</h2><${RangePicker} /></div>
     <${SeriesCharts} filters=${only} jobs=${only} limit=${per ? `limit per ${per}` : "limit"} />
     <div class="columns wide">
+      <${Trigger} worker=${worker} />
       <${Jobs} title="Newest jobs" filters=${only} none="No jobs yet." />
       <${Jobs} title="Last failures" filters=${{ ...only, "filter[status]": "failed" }}
         none="No failed jobs." />
@@ -80,15 +84,7 @@ function Actions({ worker, reload }) {
   const mayPause = worker.status !== "deprecated" && (!ofPlatform || isOperator);
   const pause = html`<${Pauses} record=${worker} path=${pathOf(worker.id)} name=${worker.name}
     text=${PAUSE} body=${ofPlatform ? { scope: "platform" } : {}} onChange=${reload} />`;
-  const run = () => {
-    openTrigger(worker.id);
-  };
-  const mayRun = mayWrite() && worker.status !== "deprecated";
-  return html`
-    ${mayRun && html`<${Button} kind="primary" icon="play" onclick=${run}>Run<//>`}
-    ${mayPause && pause}
-    <${StatusButtons} worker=${worker} onChange=${reload} />
-  `;
+  return html`${mayPause && pause}<${StatusButtons} worker=${worker} onChange=${reload} />`;
 }
 
 /** The success rate, the latency, and the limits in use. */
@@ -117,6 +113,33 @@ function tilesOf({ max_running: max, max_running_per: per, ...worker }, data, co
     ["Running", max === null || per ? running : `${running} of ${number(max)}`, limit],
     ["Waiting", number(counts?.queued ?? 0), starts ? `starts ${starts}` : "no rate limit"],
   ];
+}
+
+/** The form of a new job, by the schema of its input. */
+function Trigger({ worker }) {
+  const editor = useRef(/** @type {any} */ (null));
+  if (!mayWrite() || worker.status === "deprecated") return null;
+  const trigger = async () => {
+    editor.current.show({});
+    try {
+      const body = { worker_id: worker.id, input: editor.current.value() };
+      const { data } = await post("/v1/ava/jobs", body);
+      location.hash = `#/jobs/${data.id}`;
+    } catch (error) {
+      editor.current?.show(error.fields ?? {});
+      throw error;
+    }
+  };
+  const options = () => {
+    openTrigger(worker.id);
+  };
+  const more = html`<${Button} kind="quiet" onclick=${options}>More options …<//>`;
+  return html`<${Card} title="New job" actions=${more}>
+    <div class="more">
+      <${InputEditor} schema=${worker.input_schema} editor=${editor} />
+      <div class="row"><${Button} kind="primary" onclick=${trigger}>Trigger<//></div>
+    </div>
+  <//>`;
 }
 
 function Jobs({ title, filters, none }) {
