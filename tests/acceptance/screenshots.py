@@ -237,11 +237,17 @@ def _add_history(shop: System) -> None:
                                            THEN 3000 ELSE 0 END))::int) AS d (jobs)
            ON CONFLICT DO NOTHING"""
     )
+    # Without series the duty writes those of a whole day.
+    shop.query("DELETE FROM series")
 
 
 def _await_errors(shop: System) -> None:
+    """Wait until the failed jobs are in groups, and the history is in the charts."""
     deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and len(shop.get("/v1/ava/errors").json()["data"]) < 2:
+    while time.monotonic() < deadline:
+        ((minutes,),) = shop.query("SELECT count(*) FROM series WHERE span = 'minute'")
+        if minutes > 59 and len(shop.get("/v1/ava/errors").json()["data"]) >= 2:
+            return
         time.sleep(1)
 
 
