@@ -12,6 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from harness.busy import busy_factor
 from harness.polling import wait_until
 from harness.system import SECRET, System
+from tests.acceptance.dashboard.test_looks import findings
 from tests.browser import Browser
 
 TENANT = "ten_lists"
@@ -165,6 +166,37 @@ def test_bars_count_the_ended_jobs_and_lead_to_them(jobs: Browser) -> None:
         query["filter[completed_before]"],
     )
     assert 5 <= hours <= 8, query
+
+
+def test_a_job_opens_beside_the_list_and_the_keys_walk_on(jobs: Browser, day: list[str]) -> None:
+    jobs.click(f"[data-job='{day[1]}'] a")
+    _await_address(jobs, f"job={day[1]}")
+    panel = jobs.find("aside.panel")
+    wait_until(lambda: "wkr_echo" in panel.text, what="the job is shown")
+    assert jobs.find(f"[data-job='{day[1]}']").get_attribute("aria-current") == "true"
+    jobs.press("j")
+    _await_address(jobs, f"job={day[2]}")
+    jobs.press("k", "k")
+    _await_address(jobs, f"job={day[0]}")
+    assert jobs.script("return document.activeElement.closest('[data-job]').dataset.job") == day[0]
+    assert findings(jobs) == []
+    jobs.press(Keys.ESCAPE)
+    wait_until(lambda: "job=" not in _address(jobs), what="the panel is closed")
+    # The rows that were walked over are one step of the history.
+    jobs.driver.back()
+    jobs.find("aside.panel")
+    jobs.click("aside.panel a", "Open page")
+    _await_address(jobs, f"#/jobs/{day[0]}")
+    jobs.find("main h1")
+
+
+def test_on_a_phone_the_job_fills_the_screen(jobs: Browser) -> None:
+    jobs.resize(390, 844)
+    jobs.click("[data-job] a")
+    panel = jobs.find("aside.panel")
+    wait_until(lambda: panel.size["width"] == 390, what="the panel is as wide as the screen")
+    jobs.click("aside.panel [aria-label=Close]")
+    wait_until(lambda: jobs.script("return document.querySelector('aside.panel') === null"), what="it is closed")
 
 
 def test_a_phone_filters_selects_and_acts_with_a_thumb(jobs: Browser) -> None:

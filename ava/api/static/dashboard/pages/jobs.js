@@ -99,10 +99,7 @@ function Bars({ query }) {
 function JobBeside({ id, onClose }) {
   const [JobPanel, setPanel] = useState(null);
   useEffect(() => {
-    import("./job.js").then((module) => {
-      if ("JobPanel" in module) setPanel(() => module.JobPanel);
-      else location.replace(`#/jobs/${id}`);
-    });
+    import("./job.js").then((module) => setPanel(() => module.JobPanel));
   }, []);
   return html`<${Panel} title=${id} href=${`#/jobs/${id}`} label="The open job" onClose=${onClose}>
     ${JobPanel && html`<${JobPanel} id=${id} />`}<//>`;
