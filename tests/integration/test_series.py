@@ -237,4 +237,4 @@ def test_a_round_is_due_after_each_minute_and_rests_after_a_slow_one(api: Api) -
     assert rounds.run_once(0) >= 1
     assert 5 <= rounds.pause_seconds() <= 66
     rounds._took_seconds = 30
-    assert rounds.pause_seconds() == 600
+    assert rounds.pause_seconds() == 150

@@ -34,7 +34,7 @@ _PAUSE_SECONDS = 10.0
 _TENANTS_PER_STATEMENT = 1_000
 #: Seconds from the end of a minute to its round, because counts lag, and the minimum idle time per busy time.
 _SECONDS_AFTER_MINUTE = 5.0
-_IDLE_FACTOR = 20
+_IDLE_FACTOR = 5
 
 
 def count_ended_jobs(
