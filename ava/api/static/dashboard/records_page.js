@@ -91,15 +91,15 @@ function Page({ kind }) {
 
 function RecordPanel({ kind, id, open, rows, reloadList }) {
   const path = `${kind.path}/${encodeURIComponent(id)}`;
-  // A record that was deleted is not read again.
-  const [isGone, setGone] = useState(false);
-  const { data, error, reload } = useApi(path, { every: 3, skip: kind.isListed || isGone });
-  useEffect(() => setGone((before) => before || error?.status === 404), [error]);
+  // What is said in place of a record that is being deleted, or was: it is not read again.
+  const [ended, setEnded] = useState("");
+  const { data, error, reload } = useApi(path, { every: 3, skip: kind.isListed || ended });
+  const missing = `There is no such ${kind.noun[0]}.`;
+  useEffect(() => setEnded((before) => before || (error?.status === 404 ? missing : "")), [error]);
   const close = () => open(null);
-  const record = kind.isListed ? rows?.find((each) => each.id === id) : !isGone && data;
+  const record = kind.isListed ? rows?.find((each) => each.id === id) : !ended && data;
   if (!record) {
-    const isMissing = isGone || (kind.isListed && rows);
-    const text = isMissing ? `There is no such ${kind.noun[0]}.` : "Loading …";
+    const text = ended || (kind.isListed && rows ? missing : "Loading …");
     return html`<${Panel} title=${id} onClose=${close}><${Empty} title=${text} /><//>`;
   }
   const changed = () => {
@@ -109,7 +109,12 @@ function RecordPanel({ kind, id, open, rows, reloadList }) {
   const { title, state: name, pause, remove } = kind.describe(record);
   const pauses = html`<${Pauses} record=${record} path=${path} name=${title} text=${pause}
     onChange=${changed} />`;
-  const deletes = () => askToDelete(kind.noun[0], remove, path, { open, id, reloadList });
+  const done = async () => {
+    // The list has left the record out before its rows, which read more of each, are wide again.
+    await reloadList();
+    close();
+  };
+  const deletes = () => askToDelete(kind.noun[0], remove, path, { setEnded, done });
   const buttons = html`<div class="row">
     ${kind.actions?.(record, changed)} ${pause && pauses}
     ${remove && html`<${Button} kind="danger" onclick=${deletes}>Delete<//>`}
@@ -124,17 +129,17 @@ function RecordPanel({ kind, id, open, rows, reloadList }) {
   <//>`;
 }
 
-function askToDelete(noun, text, path, { open, id, reloadList }) {
+function askToDelete(noun, text, path, { setEnded, done }) {
   const submit = async () => {
     // The panel's reads end before the record is deleted, because a later one would not find it.
-    open(null);
+    setEnded("Deleting …");
     try {
       await call("DELETE", path);
     } catch (error) {
-      open(id);
+      setEnded("");
       throw error;
     }
-    reloadList();
+    await done();
   };
   ask({ title: `Delete this ${noun}?`, action: `Delete ${noun}`, kind: "danger", text, submit });
 }
