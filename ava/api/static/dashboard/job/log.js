@@ -102,6 +102,7 @@ function Lines({ log, wraps, hrefOf, onLine }) {
   const near = useNear(scroller);
   const { blocks, firstN, after } = log.lines;
   const before = useRef({ firstN, height: 0 });
+  const top = useRef(0);
   useLayoutEffect(() => {
     const list = scroller.current;
     const { scrollHeight: height } = list;
@@ -115,7 +116,9 @@ function Lines({ log, wraps, hrefOf, onLine }) {
   const scrolled = () => {
     const list = scroller.current;
     const left = list.scrollHeight - list.scrollTop - list.clientHeight;
-    if (log.follows && left > EDGE) log.setFollows(false);
+    // A resized window leaves the end without a reader who scrolled up.
+    if (log.follows && list.scrollTop < top.current && left > EDGE) log.setFollows(false);
+    top.current = list.scrollTop;
     if (list.scrollTop < EDGE && beforeOf(log.lines)) report(log.readUp());
     if (left < EDGE && after) report(log.readDown());
   };
