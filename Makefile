@@ -68,6 +68,7 @@ static: $(INSTALLED) $(VENV)/dashboard/complete ## Check style, types, scripts, 
 	@$(BIN)/python -m tools.statements
 	@$(BIN)/python -m tools.pages
 	@$(BIN)/python -m tools.figures
+	@$(BIN)/python -m tools.dashboard check
 
 limits: $(INSTALLED) ## Write the table of docs/reference/limits.md from ava/domain/limits/table.py
 	@$(BIN)/python -m tools.limits

@@ -22,4 +22,4 @@ export function stateOf(job) {
 }
 
 /** The reason in words; empty of a job that does not wait. A later release may have others. */
-export const reasonOf = (job) => (job.waits_for ? REASONS[job.waits_for] ?? job.waits_for : "");
+export const reasonOf = (job) => (job.waits_for ? (REASONS[job.waits_for] ?? job.waits_for) : "");

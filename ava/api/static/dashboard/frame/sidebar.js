@@ -153,7 +153,8 @@ function Foot({ who, onTenant, onZone, onSignOut }) {
 function BottomBar({ current, counts, onFind, isOpen, onMenu }) {
   const link = (name, title, icon) => html`<a href=${`#/${name}`}
     aria-current=${name === current ? "page" : undefined}>
-    <${Icon} name=${icon} /><span>${title}</span>${counts[name]?.isBad && html`<i class="mark"></i>`}</a>`;
+    <${Icon} name=${icon} /><span>${title}</span>
+    ${counts[name]?.isBad && html`<i class="mark"></i>`}</a>`;
   return html`<div class="bottom" role="navigation" aria-label="Main pages">
     ${link("", "Overview", "overview")}${link("jobs", "Jobs", "jobs")}
     ${link("errors", "Errors", "alert")}
