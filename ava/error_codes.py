@@ -65,6 +65,10 @@ class ErrorCode(StrEnum):
             "or lacks a required one."
         },
     )
+    STEP_INTERRUPTED = (
+        "step_interrupted",
+        {409: "An earlier run began this step of a handler and recorded no result, so it may have taken effect."},
+    )
     PAYLOAD_TOO_LARGE = (
         "payload_too_large",
         {413: "The body or the input exceeds a limit, which the message names."},

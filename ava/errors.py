@@ -196,6 +196,28 @@ class RunLost(RequestError):
     code = ErrorCode.RESOURCE_CONFLICT
 
 
+class RunToStop(RequestError):
+    """The job is to be cancelled, so this run creates no children; end it."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class StepRecorded(RequestError):
+    """The step has another result already, which stays; read the journal of the run."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class InterruptedStep(RequestError):
+    """An earlier run began this step and did not record its result; check whether it took effect."""
+
+    code = ErrorCode.STEP_INTERRUPTED
+
+
+class JournalFull(InvalidFields):
+    """The journal of the job has reached a limit, which the message names."""
+
+
 class RunNotFound(NotFound):
     """No such run; the token may be wrong, or the run ended long ago."""
 

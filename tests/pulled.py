@@ -38,7 +38,7 @@ def claim(api: Api, key: dict[str, str | None], *worker_ids: str, **fields: Any)
     return found
 
 
-def call(api: Api, run: dict[str, Any], name: str, **body: Any) -> TestResponse:
+def call(api: Api, run: dict[str, Any], name: str, /, **body: Any) -> TestResponse:
     return api.post(f"{RUNS}/{run['run']}/{name}", json=body, headers=dict.fromkeys(HEADERS))
 
 

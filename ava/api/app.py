@@ -18,6 +18,7 @@ from ava.api.routes import (
     audit,
     bulk,
     bulk_operations,
+    durable_runs,
     error_groups,
     events,
     exports,
@@ -31,7 +32,6 @@ from ava.api.routes import (
     nodes,
     pages,
     probes,
-    pulled_runs,
     queues,
     reports,
     schedules,
@@ -55,7 +55,10 @@ from ava.services.api_keys import ApiKeys
 from ava.services.bulk_batches import BulkBatches
 from ava.services.bulk_operations import BulkOperations
 from ava.services.claims import Claims
+from ava.services.creation.child_creator import ChildCreator
+from ava.services.creation.quotas import TenantQuotas, TriggerRules
 from ava.services.deliveries import SentDeliveries
+from ava.services.durable_runs import DurableRuns
 from ava.services.events.event_jobs import EventJobs
 from ava.services.events.events import Events
 from ava.services.events.hook_deliveries import ReceivedDeliveries
@@ -98,7 +101,8 @@ _BLUEPRINTS = (
     job_details.told,
     schedules.blueprint,
     workers.blueprint,
-    pulled_runs.blueprint,
+    # Also the routes of `pulled_runs`: both have one blueprint.
+    durable_runs.blueprint,
     queues.blueprint,
     webhooks.blueprint,
     events.blueprint,
@@ -235,6 +239,7 @@ def _make_context(settings: Settings) -> Context:
     jobs_service.on_published = claims.see_offered
     event_jobs = EventJobs(jobs_service.creator)
     hooks_service = Hooks(database, Sealer(settings.encryption_keys), jobs_service, mark=settings.cell)
+    pulled = PulledRuns(database)
     receiving = Receiving(database, jobs_service, event_jobs, run_long=offload.run)
     return Context(
         settings=settings,
@@ -261,7 +266,13 @@ def _make_context(settings: Settings) -> Context:
         watches=Watches(database),
         api_keys=ApiKeys(database, mark=settings.cell),
         claims=claims,
-        runs=PulledRuns(database),
+        runs=pulled,
+        durable_runs=DurableRuns(
+            database,
+            pulled,
+            creator=ChildCreator(creator=jobs_service.creator, rules=TriggerRules.of(settings)),
+            waiting_jobs=TenantQuotas.of(settings).waiting_jobs,
+        ),
         admin=make_admin(settings, database),
         limits=TenantLimits(database, settings),
         replication=Replication(database),

@@ -26,19 +26,23 @@ class Keys(ApiResource[Mode]):
         expires_at: datetime | str | None = None,
         payloads: bool = True,
         workers: Sequence[str] | None = None,
+        triggers: Sequence[str] | None = None,
         scope: str | None = None,
         idempotency_key: str | None = None,
     ) -> Flow[ApiKey]:
         """Create a key. Its `token` is in this response only; it is None if a retry found the key already created.
 
         With `payloads=False` its holder sees no input, output or log line. `workers`: with the role `worker`, the
-        workers whose runs it may claim; `scope="platform"`: of all tenants.
+        workers whose runs it may claim; `scope="platform"`: of all tenants; `triggers`: the workers of which these
+        runs may create children, `["*"]` for all.
         """
         body: dict[str, Any] = {"name": name, "role": role, "expires_at": sent_time(expires_at)}
         if not payloads:
             body["payloads"] = False
         if workers is not None:
             body["workers"] = list(workers)
+        if triggers is not None:
+            body["triggers"] = list(triggers)
         if scope is not None:
             body["scope"] = scope
         headers = key_header(idempotency_key)

@@ -540,6 +540,7 @@ class ApiKey:
     payloads: bool  # True if its holder sees payloads.
     #: For the role `worker`: the workers that the key may claim runs of; None for other roles.
     workers: list[str] | None = None
+    triggers: list[str]  # The workers of which the runs that the key claims may create children; `*`: all.
     #: The token: `ava_`, two characters that name the installation, a dot, the 16 characters of `prefix`, and 43 secret
     #: characters.
     token: str | None = field(default=None, repr=False)
@@ -903,7 +904,8 @@ class JournalEntry:
     attempt: int  # The last attempt that used it.
     value: Any = None  # The return value of a step; None if it is large.
     value_bytes: int | None = None  # Size in bytes of a value over 16 KiB.
-    child_id: str | None = None  # The child; for `wait_any` the child that it returned.
+    #: The child; for `wait_any` the child that it returned: `id`, `worker_id`, `status`, `error`, `payload_hidden`.
+    child: dict[str, Any] | None = None
     until: datetime | None = None  # The end of a sleep, or the timeout of a wait.
     written_at: datetime
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry, Wait, WaitCondition
-from ava.handler.acts import Steps, run_async
+from ava.handler.acts import Steps, run, run_async
 from ava.handler.call_arguments import joined_names
 from ava.handler.entries import JournalEntries
-from ava.handler.errors import Suspended, SuspensionSwallowed, WaitInTask
+from ava.handler.errors import Suspended, SuspensionSwallowed, WaitInTask, WaitTimeout
 
 
 @dataclass(eq=False, slots=True)
@@ -147,6 +147,30 @@ class Branches:
                 await run_async(self._write(replace(gather.entries[0], value_json="{}")))
             self._suspend(_union(waits))
         return results
+
+    def try_each(self, calls: Iterable[Steps[Any]]) -> tuple[Wait | None, Sequence[NewEntry]]:
+        """Run calls that wait, each as a branch; for a handler whose waits arrive over HTTP.
+
+        Return the wait that any of them satisfies, or None if a call has returned or timed out; and the entries of the
+        calls that wait.
+        """
+        waits: list[Wait] = []
+        is_satisfied = False
+        for call in calls:
+            part = _Part()
+            token = _branch.set(part)
+            try:
+                run(call)
+                is_satisfied = True
+            except WaitTimeout:
+                is_satisfied = True
+            except Suspended:
+                assert part.wait is not None
+                waits.append(part.wait)
+            finally:
+                _branch.reset(token)
+        entries = [entry for wait in waits for entry in wait.entries]
+        return None if is_satisfied else _union(waits), entries
 
     def _begin_gather(self, count: int) -> tuple[_Gather, dict[str, int]]:
         """Begin a gather of `count` branches. Return it, and the waits where an earlier run abandoned branches."""

@@ -14,9 +14,9 @@ from ava.handler.children import ChildJob, json_of
 from ava.handler.typed_values import is_typed, to_json, to_payload
 
 #: Max characters of a name in the journal.
-_MAX_NAME = 200
+MAX_NAME = 200
 #: 366 days.
-_MAX_WAIT_SECONDS = 31_622_400.0
+MAX_WAIT_SECONDS = 31_622_400.0
 
 
 def read_children(children: Sequence[object]) -> list[ChildJob]:
@@ -27,8 +27,8 @@ def read_children(children: Sequence[object]) -> list[ChildJob]:
 
 
 def check_name(name: object) -> None:
-    if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
-        raise ValueError(f"a name in the journal must be a string of 1 to {_MAX_NAME} characters")
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+        raise ValueError(f"a name in the journal must be a string of 1 to {MAX_NAME} characters")
     if "\x00" in name or any("\ud800" <= char <= "\udfff" for char in name):
         raise ValueError("a name in the journal must not contain a NUL or half a character (a lone surrogate)")
 
@@ -38,10 +38,19 @@ def check_earlier_names(was: Sequence[str]) -> None:
         raise TypeError(f"was= takes a list of earlier names, such as [{was!r:.80}], not a string")
 
 
+#: The name of a sleep without `key`.
+SLEEP_NAME = "sleep"
+
+
+def name_of_wait(children: Sequence[str], *, is_any: bool) -> str:
+    """Return the name of a wait for children with these names, if the handler gives none."""
+    return ("any of " if is_any else "") + joined_names(children)
+
+
 def joined_names(names: Sequence[str]) -> str:
     """Join names, or return their hash if they are too long."""
-    joined = ", ".join(names)
-    return joined if 0 < len(joined) <= _MAX_NAME // 2 else "sha256:" + hashlib.sha256(joined.encode()).hexdigest()
+    text = ", ".join(names)
+    return text if 0 < len(text) <= MAX_NAME // 2 else "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_worker_id(worker: object) -> str:
@@ -74,6 +83,6 @@ def _part_as_json(value: Any) -> Any:
 
 
 def check_seconds(name: str, seconds: object, *, minimum: float = 0.0) -> float:
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not minimum <= seconds <= _MAX_WAIT_SECONDS:
-        raise ValueError(f"{name} must be a number of seconds from {minimum:g} to {_MAX_WAIT_SECONDS:,.0f}")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not minimum <= seconds <= MAX_WAIT_SECONDS:
+        raise ValueError(f"{name} must be a number of seconds from {minimum:g} to {MAX_WAIT_SECONDS:,.0f}")
     return float(seconds)

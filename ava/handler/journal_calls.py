@@ -28,11 +28,12 @@ from ava.domain.jobs.waits import (
 from ava.handler.acts import Act, Steps, UnawaitedCalls
 from ava.handler.branches import Branches
 from ava.handler.call_arguments import (
+    SLEEP_NAME,
     check_earlier_names,
     check_priority,
     check_seconds,
     encode_input,
-    joined_names,
+    name_of_wait,
     read_worker_id,
 )
 from ava.handler.child_calls import ChildCalls, ChildStore, NumberedChildren
@@ -243,7 +244,7 @@ class Calls:
     ) -> Steps[Outputs]:
         """Wait until all children have ended, and return their outputs."""
         self._enter(waits=True)
-        entry = None if timeout is None and key is None else self._wait_entry("", children, timeout, key)
+        entry = None if timeout is None and key is None else self._wait_entry(children, timeout, key, is_any=False)
         state = None if entry is None else entry.state
         if state is EntryState.TIMED_OUT or any(child.is_unfinished for child in children):
             yield from self._suspend(WaitCondition.ENDED, children, timeout, entry)
@@ -256,7 +257,7 @@ class Calls:
         self._enter(waits=True)
         if not children:
             raise ValueError("env.wait_any needs a child")
-        entry = self._wait_entry("any of ", children, timeout, key)
+        entry = self._wait_entry(children, timeout, key, is_any=True)
         if entry.found is not None and (chosen := self._children.get(entry.found.child_id)) is not None:
             return chosen
         ended = [child for child in children if not child.is_unfinished]
@@ -276,7 +277,7 @@ class Calls:
             pause = self.pause or (asyncio.sleep if self.is_async else time.sleep)
             yield Act(lambda: pause(seconds))
             return
-        name = "sleep" if key is None else key
+        name = SLEEP_NAME if key is None else key
         found = self._entries.find(JournalKind.SLEEP, name, ())
         if found is not None and found.state is EntryState.DONE:
             return
@@ -303,11 +304,12 @@ class Calls:
         return found
 
     def _wait_entry(
-        self, prefix: str, children: Sequence[ChildJob], timeout: float | None, key: str | None
+        self, children: Sequence[ChildJob], timeout: float | None, key: str | None, *, is_any: bool
     ) -> _WaitEntry:
         if timeout is not None:
             check_seconds("timeout", timeout)
-        name = key if key is not None else prefix + joined_names([self._children.name_of(each) for each in children])
+        named = [self._children.name_of(each) for each in children]
+        name = name_of_wait(named, is_any=is_any) if key is None else key
         if timeout is not None or key is not None:
             return _WaitEntry(name, self._entries.find(JournalKind.WAIT, name, ()))
         # Names distinguish timeouts. Without one, the same children may be awaited again, with the same first child.
@@ -357,6 +359,14 @@ class Calls:
         """Return the results of branches that may wait."""
         self._enter()
         return await self._branches.gather(awaitables, return_exceptions=return_exceptions)
+
+    def child(self, job_id: str) -> ChildJob | None:
+        """Return a child by its job's id."""
+        return self._children.get(job_id)
+
+    def try_each(self, calls: Iterable[Steps[Any]]) -> tuple[Wait | None, Sequence[NewEntry]]:
+        """Run calls that wait, as `Branches.try_each` does."""
+        return self._branches.try_each(calls)
 
     # The journal ---------------------------------------------------------------------------------------------------
 

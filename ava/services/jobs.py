@@ -214,8 +214,8 @@ class Jobs:
         """Return entries of a job's journal as the caller may see them, and the total. Raise `JobNotFound`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            found = journals.entries(connection, job, after=after or 0, limit=limit, offset=offset)
-            total = journals.count_entries(connection, job)
+            found = journals.entries(connection, job.key, after=after or 0, limit=limit, offset=offset)
+            total = journals.count_entries(connection, job.key)
         return [shown_to(caller, entry) for entry in found], total
 
     def waits(

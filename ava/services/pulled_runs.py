@@ -87,7 +87,7 @@ class PulledRuns:
         """
         if (found := self.known_caller_of([token_string]) or self.find_caller_of([token_string])) is None:
             with self._database.connect() as connection:
-                raise _refusal(connection, _parse(token_string))
+                raise _refusal(connection, parse_token(token_string))
         return found
 
     def known_caller_of(self, token_strings: Sequence[str]) -> Caller | None:
@@ -128,9 +128,9 @@ class PulledRuns:
         """
         by_seq = {line.seq: line for line in reversed(lines)}
         stored = [(line, storable(line.msg)) for line in lines if by_seq[line.seq] is line]
-        token, size = _parse(token_string), sum(len(msg.encode()) for _, msg in stored)
+        token, size = parse_token(token_string), sum(len(msg.encode()) for _, msg in stored)
         with self._database.transaction() as connection:
-            run = self._hear(connection, token, log_bytes=size)
+            run = self.hear(connection, token, log_bytes=size)
             if run.log_bytes > RUN_LOG_BYTES.value:
                 sentence = f"The log of this run has reached its limit of {RUN_LOG_BYTES.value:,} bytes."
                 raise PayloadTooLarge(RUN_LOG_BYTES.message(sentence))
@@ -151,7 +151,7 @@ class PulledRuns:
         """Store a run's progress. Return True if the run must stop. Raise like `append`."""
         progress_json = json.dumps({"fraction": fraction, "message": one_line(message)})
         with self._database.transaction() as connection:
-            run = self._hear(connection, _parse(token_string))
+            run = self.hear(connection, parse_token(token_string))
             self._append(connection, run, [], progress_json)
         return run.is_to_stop
 
@@ -168,7 +168,8 @@ class PulledRuns:
         ):
             raise RunLost
 
-    def _hear(self, connection: Connection, token: Token, *, log_bytes: int = 0) -> LeasedRun:
+    def hear(self, connection: Connection, token: Token, *, log_bytes: int = 0) -> LeasedRun:
+        """Renew a run's lease. Raise `RunLost`, `RunNotFound`, `RunKeyEnded`."""
         run = pull.renew(connection, token, log_bytes=log_bytes)
         if run is None:
             raise _refusal(connection, token)
@@ -192,7 +193,7 @@ class PulledRuns:
 
         Raise `RunLost` if it ended differently or has lost its job, `RunNotFound`, `RunKeyEnded`.
         """
-        token = _parse(token_string)
+        token = parse_token(token_string)
         with self._database.transaction() as connection:
             run = pull.lock(connection, token)
             if run is None:
@@ -206,8 +207,7 @@ class PulledRuns:
             if job is None:
                 raise RunLost
             outcome = self._decide(run, sent)
-            seq = run.run.run_no * SEQ_PER_RUN + _CLOSING_SEQ
-            closing = closing_line(seq, clock.now(connection), outcome)
+            closing = closing_of(connection, outcome)
             status = end.end(connection, EndedRun.of(job, outcome, claim_id=run.claim_id, closing=closing))
             if status is None:
                 raise RunLost
@@ -248,7 +248,13 @@ def _parsed(token_strings: Sequence[str]) -> list[Token]:
     return [token for token_string in token_strings if (token := tokens.parse(token_string, TokenKind.RUN)) is not None]
 
 
-def _parse(token_string: str) -> Token:
+def closing_of(connection: Connection, outcome: RunOutcome) -> LogLine:
+    """Return the closing line of a run, now."""
+    return closing_line(outcome.run.run_no * SEQ_PER_RUN + _CLOSING_SEQ, clock.now(connection), outcome)
+
+
+def parse_token(token_string: str) -> Token:
+    """Return the parsed token of a run. Raise `RunNotFound`."""
     token = tokens.parse(token_string, TokenKind.RUN)
     if token is None:
         raise RunNotFound

@@ -543,6 +543,10 @@ CREATE TABLE pulled_runs (
     -- When the dispatcher ends the run: after timeout and grace, or after the grace that follows a stop request.
     end_by timestamptz NOT NULL,
     log_bytes bigint NOT NULL DEFAULT 0,
+    -- Once the run has used its journal: the last entry of earlier runs, and the steps and events with their bytes.
+    journal_n bigint,
+    journal_values integer NOT NULL DEFAULT 0,
+    journal_bytes bigint NOT NULL DEFAULT 0,
     -- When it ended or was lost; if the worker reported the end, a digest that detects a repeated report.
     ended_at timestamptz,
     end_digest bytea,
@@ -1302,6 +1306,8 @@ CREATE TABLE api_keys (
     -- For the role `worker`: the workers whose runs it may claim, and whether of every tenant.
     workers text[],
     is_of_platform boolean NOT NULL DEFAULT false,
+    -- The workers of which its runs may create children; `*` stands for all.
+    triggers text[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, made_with) REFERENCES api_keys ON DELETE CASCADE,
     CONSTRAINT workers_of_the_role_worker CHECK ((role = 'worker') = (workers IS NOT NULL))

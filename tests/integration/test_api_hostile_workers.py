@@ -201,4 +201,4 @@ def test_every_limit_of_runs_refuses_by_its_name(api: Api) -> None:
             api.post(f"{RUNS}/claim", json=claimed | {"capacity": 1, "wait": 1}, headers=key), 429, "waiting_claims"
         )
     # The run goes on all the same.
-    assert data(call(api, run, "end", output=None)) == {"status": "completed"}
+    assert data(call(api, run, "end", output=None)) == {"status": "completed", "suspended": False}

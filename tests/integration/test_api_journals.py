@@ -33,9 +33,10 @@ def test_a_journal_has_steps_children_and_sleeps_in_their_order_and_the_waits_of
     graphs.journal(run, claim_id, NewEntry(kind=SLEEP, name="sleep", state=EntryState.WAITS, until_in_seconds=60))
     graphs.wait(run, claim_id, child)
     found = graphs.api.get(f"{JOBS}/{parent}/journal").get_json()
-    names = ("kind", "name", "state", "value", "value_bytes", "child_id")
+    names = ("kind", "name", "state", "value", "value_bytes", "child")
+    shown = {"id": child, "worker_id": "wkr_sleep", "status": "queued", "error": None, "payload_hidden": False}
     assert [[entry[name] for name in names] for entry in found["data"]] == [
-        ["child", "one", "done", None, None, child],
+        ["child", "one", "done", None, None, shown],
         ["step", "pay", "done", {"paid": 3}, None, None],
         ["step", "large", "done", None, 20_002, None],
         ["sleep", "sleep", "waits", None, None, None],

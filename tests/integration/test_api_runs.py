@@ -33,9 +33,9 @@ def test_a_run_is_claimed_reports_and_ends(api: Api, key: dict[str, str | None])
     assert data(call(api, run, "progress", fraction=0.5, message="half")) == {"stop": False}
     assert show(api, job)["progress"] == {"fraction": 0.5, "message": "half"}
     assert heartbeat(api, run) == {"stop": [], "lost": []}
-    assert data(call(api, run, "end", output={"bytes": 7})) == {"status": "completed"}
+    assert data(call(api, run, "end", output={"bytes": 7})) == {"status": "completed", "suspended": False}
     # The same end again is no other one.
-    assert data(call(api, run, "end", output={"bytes": 7})) == {"status": "completed"}
+    assert data(call(api, run, "end", output={"bytes": 7})) == {"status": "completed", "suspended": False}
     error_of(call(api, run, "end", output={"bytes": 8}), 409, "resource_conflict")
     error_of(call(api, run, "lines", lines=lines), 409, "resource_conflict")
     assert heartbeat(api, run) == {"stop": [], "lost": [run["run"]]}
@@ -88,16 +88,16 @@ def test_a_failed_run_is_repeated_unless_it_gives_up(api: Api) -> None:
     claim(api, key)
     job = api.trigger("wkr_resize")
     (run,) = claim(api, key)
-    assert data(call(api, run, "end", error="TypeError: x is undefined")) == {"status": "queued"}
+    assert data(call(api, run, "end", error="TypeError: x is undefined")) == {"status": "queued", "suspended": False}
     api.execute("UPDATE jobs SET waits_for = NULL, run_at = NULL, published_at = now()")
     (run,) = claim(api, key)
     assert run["job"]["attempt"] == 2
-    assert data(call(api, run, "end", retry_later_seconds=0, reason="busy")) == {"status": "queued"}
+    assert data(call(api, run, "end", retry_later_seconds=0, reason="busy")) == {"status": "queued", "suspended": False}
     api.execute("UPDATE jobs SET waits_for = NULL, run_at = NULL, published_at = now()")
     (run,) = claim(api, key)
     # The attempt was given back.
     assert run["job"]["attempt"] == 2
-    assert data(call(api, run, "end", error="TypeError: x", give_up=True)) == {"status": "failed"}
+    assert data(call(api, run, "end", error="TypeError: x", give_up=True)) == {"status": "failed", "suspended": False}
     assert show(api, job)["error"] == "TypeError: x"
 
 
@@ -121,7 +121,7 @@ def test_a_failed_run_is_repeated_after_the_delays_of_its_worker(
     api.trigger("wkr_resize")
     for expected in seconds:
         (run,) = claim(api, key)
-        assert data(call(api, run, "end", error="OSError: no")) == {"status": "queued"}
+        assert data(call(api, run, "end", error="OSError: no")) == {"status": "queued", "suspended": False}
         ((waits,),) = api.execute("SELECT extract(epoch FROM run_at - now())::float8 FROM jobs")
         assert waits == pytest.approx(expected, abs=20)
         api.execute("UPDATE jobs SET waits_for = NULL, run_at = NULL, published_at = now()")
@@ -146,7 +146,7 @@ def test_a_cancelled_run_learns_of_the_stop_and_ends_cancelled(api: Api, key: di
     assert data(api.post(f"{JOBS}/{job['id']}/cancel"))["status"] == "running"
     assert heartbeat(api, run) == {"stop": [run["run"]], "lost": []}
     assert data(call(api, run, "progress", fraction=1)) == {"stop": True}
-    assert data(call(api, run, "end", output=None)) == {"status": "cancelled"}
+    assert data(call(api, run, "end", output=None)) == {"status": "cancelled", "suspended": False}
 
 
 @pytest.mark.parametrize("word", ["heartbeat", "lines", "progress"])
@@ -243,7 +243,7 @@ def test_tokens_of_other_runs_are_worth_nothing(api: Api, key: dict[str, str | N
     for token in (forged, "avarun_00.x", "x" * 500, "%00"):
         error_of(call(api, {"run": token}, "end", output=1), 404, "resource_not_found")
     assert heartbeat(api, {"run": forged}, {"run": "nothing"}) == {"stop": [], "lost": [forged, "nothing"]}
-    assert data(call(api, run, "end", output=1)) == {"status": "completed"}
+    assert data(call(api, run, "end", output=1)) == {"status": "completed", "suspended": False}
 
 
 _WRONG_CALLS: list[tuple[str, dict[str, Any], str]] = [
@@ -270,7 +270,7 @@ def test_a_wrong_call_of_a_run_names_the_field_and_writes_nothing(api: Api, key:
         assert wrong in error["fields"], body
         assert error["message"].startswith(wrong), body
         assert show(api, job)["status"] == "running", body
-    assert data(call(api, run, "end", error=f"Odd: {chr(0)}\ud800")) == {"status": "failed"}
+    assert data(call(api, run, "end", error=f"Odd: {chr(0)}\ud800")) == {"status": "failed", "suspended": False}
 
 
 def test_an_unknown_version_of_the_protocol_is_refused_with_the_known_ones(

@@ -17,6 +17,7 @@ from ava.services.audit import Audit
 from ava.services.bulk_operations import BulkOperations
 from ava.services.claims import Claims
 from ava.services.deliveries import SentDeliveries
+from ava.services.durable_runs import DurableRuns
 from ava.services.error_groups import ErrorReports
 from ava.services.events.events import Events
 from ava.services.events.hook_deliveries import ReceivedDeliveries
@@ -89,6 +90,7 @@ class Context:
     api_keys: ApiKeys
     claims: Claims
     runs: PulledRuns
+    durable_runs: DurableRuns
     events: Events
     subscriptions: Subscriptions
     hooks: Hooks

@@ -124,13 +124,13 @@ class PageRequest:
         return seq
 
 
-def per_page_field() -> WholeNumber:
+def per_page_field(*, maximum: int = 100, default: int = 20) -> WholeNumber:
     """The parameter `per_page`."""
     return WholeNumber(
         minimum=1,
-        maximum=100,
+        maximum=maximum,
         is_string=True,
-        load_default=20,
+        load_default=default,
         metadata={"description": "The number of items per page."},
     )
 
@@ -183,9 +183,13 @@ def page_query(find_id: Callable[[str], str | None]) -> Schema:
     return PlainPageQuery.from_dict({"cursor": cursor_field(find_id)})()
 
 
-def job_page_query() -> Schema:
-    """Return the parameters of a paged list that belongs to a job; `PageRequest.after_line` decodes its cursor."""
-    return page_query(lambda cursor: cursor if ids.decode(_LOG_PREFIX, cursor) is not None else None)
+def job_page_query(**per_page: int) -> Schema:
+    """Return the parameters of a paged list that belongs to a job; `PageRequest.after_line` decodes its cursor.
+
+    `per_page`: arguments of `per_page_field`.
+    """
+    cursor = cursor_field(lambda cursor: cursor if ids.decode(_LOG_PREFIX, cursor) is not None else None)
+    return PlainPageQuery.from_dict({"cursor": cursor, "per_page": per_page_field(**per_page)})()
 
 
 def take_page(values: dict[str, Any]) -> dict[str, Any]:

@@ -28,8 +28,10 @@ from ava.api.schemas.pulled_runs import (
     write_claimed,
 )
 from ava.domain.access.caller import Role
+from ava.domain.jobs.job import Status
 from ava.domain.jobs.pull import PROTOCOLS
 from ava.errors import Forbidden, InvalidParameters
+from ava.services.durable_runs import SentWaits
 from ava.services.pulled_runs import SentLine, SentOutcome
 from ava.store.jobs.transitions.pull import PulledRun
 
@@ -100,7 +102,7 @@ def _write(runs: list[PulledRun]) -> str:
     failures=(404, 409, 413, 415, 422),
 )
 def append_lines(run: str, body: dict[str, list[SentLine]]) -> Response:
-    return _stop(context().runs.append(run, body["lines"]))
+    return stop_response(context().runs.append(run, body["lines"]))
 
 
 @blueprint.post("/<run>/progress")
@@ -114,10 +116,11 @@ def append_lines(run: str, body: dict[str, list[SentLine]]) -> Response:
 def report_progress(run: str, body: dict[str, float | str]) -> Response:
     """Store the progress of a run."""
     fraction, message = float(body["fraction"]), str(body["message"])
-    return _stop(context().runs.report(run, fraction=fraction, message=message))
+    return stop_response(context().runs.report(run, fraction=fraction, message=message))
 
 
-def _stop(is_to_stop: bool) -> Response:
+def stop_response(is_to_stop: bool) -> Response:
+    """Tell a worker whether its run must stop."""
     return responses.data(json.dumps({"stop": is_to_stop}, separators=(",", ":")))
 
 
@@ -125,15 +128,22 @@ def _stop(is_to_stop: bool) -> Response:
 @open_to_workers
 @operation(
     summary="End a run",
-    description="The same end again is 200, a different one 409. After a stop, every end makes the job `cancelled`.",
+    description="The same end again is 200, a different one 409. After a stop, every end makes the job `cancelled`. "
+    "With `waits` the job waits, and a later run continues its handler.",
     body=EndBody(),
     body_as="ending",
     record=EndRecord(),
-    failures=(404, 409, 413, 415, 422),
+    failures=(404, 409, 413, 415, 422, 429),
 )
-def end_run(run: str, ending: SentOutcome) -> Response:
-    status = context().runs.end(run, ending)
-    return responses.data(json.dumps({"status": status}, separators=(",", ":")))
+def end_run(run: str, ending: SentOutcome | SentWaits) -> Response:
+    if isinstance(ending, SentWaits):
+        status = context().durable_runs.wait(run, ending)
+        return _ended(status, is_suspended=status is not Status.RUNNING)
+    return _ended(context().runs.end(run, ending), is_suspended=False)
+
+
+def _ended(status: Status, *, is_suspended: bool) -> Response:
+    return responses.data(json.dumps({"status": status, "suspended": is_suspended}, separators=(",", ":")))
 
 
 @blueprint.post("/heartbeat")

@@ -7,9 +7,19 @@ from marshmallow import Schema, fields
 from ava.api.http import payloads
 from ava.api.http.fields import Choice, Id, Instant, JsonString, String, WholeNumber
 from ava.api.http.records import compile_schema
+from ava.domain.jobs.job import Status
 from ava.domain.jobs.waits import EntryState, JournalKind, WaitCondition
 
 _SIZE = 2**53
+
+
+class ChildRecord(Schema):
+    """A child in a journal."""
+
+    id = Id("job")
+    worker_id = String()
+    status = Choice(Status)
+    error = String(allow_none=True, metadata={"payload": payloads.hide_error})
 
 
 class JournalEntryRecord(Schema):
@@ -37,8 +47,10 @@ class JournalEntryRecord(Schema):
     value_bytes = WholeNumber(
         minimum=0, maximum=_SIZE, allow_none=True, metadata={"description": "Size in bytes of a value over 16 KiB."}
     )
-    child_id = Id(
-        "job", allow_none=True, metadata={"description": "The child; for `wait_any` the child that it returned."}
+    child = fields.Nested(
+        ChildRecord(),
+        allow_none=True,
+        metadata={"description": "The child; for `wait_any` the child that it returned. Null once it was deleted."},
     )
     until = Instant(allow_none=True, metadata={"description": "The end of a sleep, or the timeout of a wait."})
     written_at = Instant()

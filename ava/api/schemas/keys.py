@@ -18,6 +18,8 @@ from ava.domain.limits.table import WORKERS_PER_KEY
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _ROLES = [role.header for role in Role]
+#: Stands for every worker in the list `triggers`.
+ANY_WORKER = "*"
 WORKER_ID = re.compile(r"wkr_[a-z][a-z0-9_]{0,58}")
 
 
@@ -48,6 +50,13 @@ class WorkerIds(Plain):
         if not all(isinstance(each, str) and WORKER_ID.fullmatch(each) for each in value):
             raise ValidationError("Each entry must be the id of a worker, such as wkr_resize.")
         return list(dict.fromkeys(value))
+
+
+class _Triggers(WorkerIds):
+    """A list of ids of workers, or `["*"]`."""
+
+    def read(self, value: Any) -> list[str]:
+        return [ANY_WORKER] if value == [ANY_WORKER] else super().read(value)
 
 
 class KeyBody(Strict):
@@ -93,6 +102,18 @@ class KeyBody(Strict):
             "runs of.",
         },
     )
+    triggers = _Triggers(
+        load_default=None,
+        allow_none=True,
+        metadata={
+            "type": "array",
+            "items": {"type": "string"},
+            "minItems": 1,
+            "maxItems": WORKERS_PER_KEY.value,
+            "description": "Only for the role `worker`: the workers of which the runs that the key claims may create "
+            'children; `["*"]`: all of the tenant. Without it they create none.',
+        },
+    )
     scope = Choice(
         Scope,
         load_default=Scope.TENANT,
@@ -115,9 +136,12 @@ class KeyBody(Strict):
             raise ValidationError(
                 {"payloads": ["It must be true for the role worker, which gets the inputs of the runs that it claims."]}
             )
+        triggers = values.pop("triggers")
+        if triggers is not None and not is_worker:
+            raise ValidationError({"triggers": ["It is allowed only for the role worker."]})
         if is_of_platform and not is_worker:
             raise ValidationError({"scope": ["It is allowed only for the role worker."]})
-        return ApiKeySpec(**values, worker_ids=worker_ids, is_of_platform=is_of_platform)
+        return ApiKeySpec(**values, worker_ids=worker_ids, triggers=triggers or (), is_of_platform=is_of_platform)
 
 
 # Out -------------------------------------------------------------------------------------------------------------
@@ -126,7 +150,7 @@ class KeyBody(Strict):
 class KeyRecord(RecordSchema, of=ApiKey):
     """An API key."""
 
-    names = "id name role prefix created_by created_at expires_at last_used_at payloads workers"
+    names = "id name role prefix created_by created_at expires_at last_used_at payloads workers triggers"
     role = String(attribute="role_name", metadata={"enum": _ROLES})
     workers = JsonString(
         attribute="worker_ids",
@@ -135,6 +159,14 @@ class KeyRecord(RecordSchema, of=ApiKey):
             "type": "array",
             "items": {"type": "string"},
             "description": "For the role `worker`: the workers that the key may claim runs of; null for other roles.",
+        },
+    )
+
+    triggers = JsonString(
+        metadata={
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "The workers of which the runs that the key claims may create children; `*`: all.",
         },
     )
 
@@ -159,5 +191,5 @@ class KeyDeletedRecord(Schema):
     deleted = Flag()
 
 
-write_key = compile_schema(KeyRecord(), workers=json.dumps)
-write_new_key = compile_schema(CreatedKeyRecord(), workers=json.dumps)
+write_key = compile_schema(KeyRecord(), workers=json.dumps, triggers=json.dumps)
+write_new_key = compile_schema(CreatedKeyRecord(), workers=json.dumps, triggers=json.dumps)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +10,14 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load
 
-from ava.api.http.fields import Choice, Flag, Instant, JsonString, Number, Plain, String, WholeNumber
+from ava.api.http.fields import Choice, Flag, Instant, JsonString, Plain, String
 from ava.api.http.strict import Entries, Strict
+from ava.api.schemas.durable_runs import WaitBody
 from ava.api.schemas.jobs import light_writer
 from ava.api.schemas.keys import WORKER_ID, WorkerIds
+from ava.api.schemas.run_fields import BoundedJson, BoundedNumber, BoundedString, LimitedNumber
 from ava.domain.jobs.job import LogLevel, Status
-from ava.domain.limits.limit import Limit
+from ava.domain.limits.graph_limits import WAITS_PER_CALL
 from ava.domain.limits.table import (
     OUTPUT_BYTES,
     RUN_LINES,
@@ -27,7 +28,7 @@ from ava.domain.limits.table import (
 )
 from ava.domain.record import format_time
 from ava.domain.strings import storable
-from ava.errors import PayloadTooLarge
+from ava.services.durable_runs import SentWaits
 from ava.services.pulled_runs import SentLine, SentOutcome
 from ava.store.jobs.transitions.pull import PulledRun
 
@@ -36,48 +37,6 @@ _LONGEST_ERROR = 10_000
 _LONGEST_TEXT = 1_000
 _LONGEST_NAME = 100
 _MAX_RETRY_LATER_SECONDS = 366 * 86_400
-
-
-class _BoundedString(String):
-    """A string of bounded length."""
-
-    def __init__(self, *, longest: int, shortest: int = 0, **rest: Any) -> None:
-        rest["metadata"] = {"minLength": shortest, "maxLength": longest} | rest.get("metadata", {})
-        super().__init__(**rest)
-        self.longest = longest
-        self.shortest = shortest
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not self.shortest <= len(value) <= self.longest:
-            raise ValidationError(f"It must be a string of {self.shortest} to {self.longest:,} characters.")
-        return value
-
-
-class _Bounded(Number):
-    """A JSON number within bounds."""
-
-    def __init__(self, *, minimum: float, maximum: float, **rest: Any) -> None:
-        super().__init__(**rest)
-        self.minimum = minimum
-        self.maximum = maximum
-
-    def read(self, value: Any) -> float:
-        if type(value) not in (int, float) or not self.minimum <= value <= self.maximum:
-            raise ValidationError(f"It must be a number from {self.minimum:g} to {self.maximum:g}.")
-        return float(value)
-
-
-class _Limited(WholeNumber):
-    """A JSON integer up to a limit; its refusal names the limit."""
-
-    def __init__(self, limit: Limit, *, minimum: int, maximum: int, **rest: Any) -> None:
-        super().__init__(minimum=minimum, maximum=maximum, **rest)
-        self.limit = limit
-
-    def read(self, value: Any) -> int:
-        if type(value) is int and value > self.maximum:
-            raise ValidationError(self.limit.message(f"It must be an integer from {self.minimum} to {self.maximum}."))
-        return super().read(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +62,14 @@ class ClaimBody(Strict):
             "description": "The workers to claim runs of; the key must list each of them.",
         },
     )
-    capacity = _Limited(
+    capacity = LimitedNumber(
         RUNS_PER_CLAIM,
         minimum=1,
         maximum=RUNS_PER_CLAIM.value,
         load_default=1,
         metadata={"description": "Max number of runs to claim."},
     )
-    wait = _Bounded(
+    wait = BoundedNumber(
         minimum=0,
         maximum=30,
         load_default=0,
@@ -120,7 +79,7 @@ class ClaimBody(Strict):
             "maximum": 30,
         },
     )
-    name = _BoundedString(
+    name = BoundedString(
         longest=_LONGEST_NAME,
         load_default=None,
         allow_none=True,
@@ -141,7 +100,7 @@ class ClaimBody(Strict):
 class LineBody(Strict):
     """A log line."""
 
-    seq = _Limited(
+    seq = LimitedNumber(
         RUN_LINES,
         minimum=0,
         maximum=RUN_LINES.value - 1,
@@ -151,7 +110,7 @@ class LineBody(Strict):
         },
     )
     level = Choice(LogLevel, load_default=LogLevel.INFO)
-    msg = _BoundedString(longest=2**20, required=True, metadata={"description": "The message; a long message is cut."})
+    msg = BoundedString(longest=2**20, required=True, metadata={"description": "The message; a long message is cut."})
     ts = Instant(load_default=None, allow_none=True, metadata={"description": "The time of the line; null: now."})
 
     @post_load
@@ -168,40 +127,13 @@ class LinesBody(Strict):
 class ProgressBody(Strict):
     """The progress of a run."""
 
-    fraction = _Bounded(
+    fraction = BoundedNumber(
         minimum=0,
         maximum=1,
         required=True,
         metadata={"description": "The completed part of the work, 0 to 1.", "minimum": 0, "maximum": 1},
     )
-    message = _BoundedString(longest=_LONGEST_TEXT, load_default="")
-
-
-class _Output(Plain):
-    """Any JSON value, stored as ASCII JSON."""
-
-    def read(self, value: Any) -> str:
-        json_string = json.dumps(value, separators=(",", ":"))
-        if not _is_finite(value):
-            raise ValidationError("It has a number that is too large for a double.")
-        if len(json_string) > OUTPUT_BYTES.value:
-            raise PayloadTooLarge(
-                OUTPUT_BYTES.message(f"The output is too large; at most {OUTPUT_BYTES.value:,} bytes are accepted.")
-            )
-        return json_string
-
-
-def _is_finite(value: Any) -> bool:
-    waiting = [value]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, float) and not math.isfinite(each):
-            return False
-        if isinstance(each, dict):
-            waiting += each.values()
-        elif isinstance(each, list):
-            waiting += each
-    return True
+    message = BoundedString(longest=_LONGEST_TEXT, load_default="")
 
 
 class _Error(String):
@@ -218,12 +150,17 @@ class _Error(String):
 class EndBody(Strict):
     """The end of a run: its output, its error, or when the job starts again."""
 
-    output = _Output(allow_none=True, metadata={"description": "The return value of the handler, any JSON value."})
+    output = BoundedJson(
+        limit=OUTPUT_BYTES,
+        what="output",
+        allow_none=True,
+        metadata={"description": "The return value of the handler, any JSON value."},
+    )
     error = _Error(
         metadata={"description": "Why the run failed, as `Kind: reason`.", "pattern": "^[A-Za-z_][A-Za-z0-9_.]{0,99}: "}
     )
     give_up = Flag(load_default=False, metadata={"description": "Only with `error`: true prevents further attempts."})
-    retry_later_seconds = _Bounded(
+    retry_later_seconds = BoundedNumber(
         minimum=0,
         maximum=_MAX_RETRY_LATER_SECONDS,
         metadata={
@@ -232,19 +169,29 @@ class EndBody(Strict):
             "maximum": _MAX_RETRY_LATER_SECONDS,
         },
     )
-    reason = _BoundedString(
+    reason = BoundedString(
         longest=_LONGEST_TEXT, load_default="", metadata={"description": "Only with `retry_later_seconds`: the reason."}
+    )
+    waits = Entries(
+        WaitBody(),
+        limit=WAITS_PER_CALL,
+        metadata={
+            "description": "The waits of the handler: the job continues when any is satisfied. If one is satisfied "
+            "already, the run does not end (`suspended: false`), and its journal has the outcome."
+        },
     )
 
     @post_load
-    def _ending(self, values: dict[str, Any], **_: Any) -> SentOutcome:
-        named = [name for name in ("output", "error", "retry_later_seconds") if name in values]
+    def _ending(self, values: dict[str, Any], **_: Any) -> SentOutcome | SentWaits:
+        named = [name for name in ("output", "error", "retry_later_seconds", "waits") if name in values]
         if len(named) != 1:
-            raise ValidationError("It must have exactly one of output, error and retry_later_seconds.")
+            raise ValidationError("It must have exactly one of output, error, retry_later_seconds and waits.")
         if values["give_up"] and "error" not in values:
             raise ValidationError({"give_up": ["It is allowed only together with error."]})
         if values["reason"] and "retry_later_seconds" not in values:
             raise ValidationError({"reason": ["It is allowed only together with retry_later_seconds."]})
+        if "waits" in values:
+            return SentWaits(values["waits"])
         output = values.get("output")
         return SentOutcome(
             output_json=("null" if output is None else output) if "output" in values else None,
@@ -294,6 +241,9 @@ class ClaimedRunRecord(Schema):
     input = JsonString(metadata={"type": "object"})
     config = JsonString(metadata={"type": "object", "description": "The configuration of the worker, without secrets."})
     timeout_at = Instant(metadata={"description": "When the run times out."})
+    has_journal = Flag(
+        metadata={"description": "True if earlier runs of the job recorded steps, children or waits: read the journal."}
+    )
 
 
 class StopRecord(Schema):
@@ -306,7 +256,14 @@ class EndRecord(Schema):
     """The job's next status."""
 
     status = Choice(
-        Status, metadata={"description": "`cancelled` if a cancel was requested; `queued` if the job starts again."}
+        Status,
+        metadata={
+            "description": "`cancelled` if a cancel was requested; `queued` if the job starts again; `running` if a "
+            "wait is satisfied already."
+        },
+    )
+    suspended = Flag(
+        metadata={"description": "True if the run has ended because its handler waits; false if it continues or ended."}
     )
 
 
@@ -335,5 +292,6 @@ def write_claimed(run: PulledRun, config: Mapping[str, str]) -> str:
         "input": run.job.input_json,
         "config": json.dumps(dict(config)),
         "timeout_at": json.dumps(format_time(run.timeout_at)),
+        "has_journal": json.dumps(run.job.has_journal),
     }
     return "{" + ",".join(f'"{name}":{written}' for name, written in parts.items()) + "}"

@@ -55,6 +55,13 @@ keys = _keys.group
     type=WORKER_ID,
     help="A pull worker: the key gets the role `worker` and may claim its runs; repeatable.",
 )
+@click.option(
+    "--trigger",
+    "triggers",
+    multiple=True,
+    metavar="WORKER",
+    help="With --worker: a worker of which these runs may create children, `*` for all; repeatable.",
+)
 @click.option("--platform", is_flag=True, help="With --worker: runs of all tenants (requires platform-admin or above).")
 @click.option("--expires-at", type=TIMESTAMP, help=f"When the key expires: {ISO_FORM}.  [default: never]")
 @click.option("--no-payloads", is_flag=True, help="Hide inputs, outputs and log lines from users of the key.")
@@ -65,6 +72,7 @@ def create(
     name: str,
     key_role: str | None,
     workers: tuple[str, ...],
+    triggers: tuple[str, ...],
     expires_at: datetime | None,
     printer: RecordPrinter,
     *,
@@ -81,6 +89,12 @@ def create(
     role = key_role or (Role.WORKER if workers else Role.TENANT_SYSTEM_ADMIN).header
     scope = "platform" if platform else None
     made = client.keys.create(
-        name, role, expires_at=expires_at, payloads=not no_payloads, workers=workers or None, scope=scope
+        name,
+        role,
+        expires_at=expires_at,
+        payloads=not no_payloads,
+        workers=workers or None,
+        triggers=triggers or None,
+        scope=scope,
     )
     printer.record(made)

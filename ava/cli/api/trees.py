@@ -53,8 +53,8 @@ _COLUMNS = (
 
 
 def _value(entry: Any) -> str | None:
-    if entry.child_id is not None:
-        return str(entry.child_id)
+    if entry.child is not None:
+        return str(entry.child["id"])
     if entry.value_bytes is not None:
         return f"{entry.value_bytes:,} bytes"
     return printing.as_json(entry.value) if entry.kind == "step" and entry.state == "done" else None

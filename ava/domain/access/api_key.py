@@ -23,6 +23,8 @@ class ApiKeySpec:
     worker_ids: Sequence[str] | None = None
     #: Whether it may claim runs of all tenants.
     is_of_platform: bool = False
+    #: The workers of which its runs may create children; `*` stands for all.
+    triggers: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +42,7 @@ class ApiKey:
     #: As in `ApiKeySpec`.
     worker_ids: Sequence[str] | None = None
     is_of_platform: bool = False
+    triggers: Sequence[str] = ()
     #: The token, only in the response to its creation.
     token: str | None = None
 

@@ -24,14 +24,14 @@ TREE_JOBS = Limit(
     name="tree_jobs",
     unit="jobs",
     meaning="Jobs below the root of a tree; the handler's call for a further child fails.",
-    status=None,
+    status=422,
     fixed=10_000,
 )
 TREE_DEPTH = Limit(
     name="tree_depth",
     unit="jobs",
     meaning="Levels of a tree; the handler's call for a deeper child fails.",
-    status=None,
+    status=422,
     fixed=32,
 )
 DEADLINE_SECONDS = Limit(
@@ -45,20 +45,37 @@ STEPS = Limit(
     name="steps",
     unit="steps",
     meaning="Steps of a job, and events that it waits for; `env.step` and `env.wait_event` refuse further ones.",
-    status=None,
+    status=422,
     fixed=waits.MAX_STEPS,
 )
 STEP_BYTES = Limit(
     name="step_bytes",
     unit="bytes",
     meaning="Bytes of the result of a step, as JSON.",
-    status=None,
+    status=413,
     fixed=waits.MAX_STEP_BYTES,
 )
 ALL_STEPS_BYTES = Limit(
     name="all_steps_bytes",
     unit="bytes",
     meaning="Bytes of the results of all steps of a job, and of the events that it received.",
-    status=None,
+    status=422,
     fixed=waits.MAX_ALL_STEPS_BYTES,
+)
+CHILDREN_PER_CALL = Limit(
+    name="children_per_call",
+    unit="jobs",
+    meaning="Children that one call of a run over HTTP creates.",
+    status=422,
+    fixed=1_000,
+)
+OUTPUTS_PER_CALL = Limit(
+    name="outputs_per_call",
+    unit="jobs",
+    meaning="Children whose outputs one call of a run over HTTP reads.",
+    status=422,
+    fixed=1_000,
+)
+WAITS_PER_CALL = Limit(
+    name="waits_per_call", unit="waits", meaning="Waits that end one run over HTTP.", status=422, fixed=100
 )

@@ -7,9 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import UUID
 
-from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.waits import ChildState, JournalKind, NewChild, NewEntry
 from ava.errors import RequestError, RunStopped
@@ -18,9 +16,9 @@ from ava.node.outcome import Stop
 from ava.node.process_tree import BLOCKABLE_SIGNALS
 from ava.node.runs.run import Run
 from ava.node.runs.run_writer import HOLD_SECONDS, persist
+from ava.services.events.event_search import search_event
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
-from ava.store.events import awaited, events
 from ava.store.jobs import journal
 from ava.store.jobs.transitions import claim
 
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
     from ava.services.creation.quotas import QueuedJobsQuota
 
 Result = TypeVar("Result")
-
-#: Events that one statement reads, to match them against a pattern.
-_EVENTS_PER_STATEMENT = 20
 
 
 class Creators:
@@ -94,7 +89,8 @@ class RunJournal:
             if is_repeated and (found := self._made(new)) is not None:
                 return found
             is_repeated = True
-            return creator.create(self._database, self._run.job, claim_id=self._run.claim_id, new=new)
+            with self._database.transaction() as connection:
+                return creator.create(connection, self._run.job, claim_id=self._run.claim_id, new=new)
 
         try:
             return self._repeat(act)
@@ -131,24 +127,7 @@ class RunJournal:
         self, wanted: AwaitedEvent, *, event_id: str | None, taken: Collection[str]
     ) -> Mapping[str, Any] | None:
         """Return the record of the event with this id, or of the first matching event since the job's creation."""
-        tenant_id = self._run.job.tenant_id
-        if event_id is not None:
-            found = self._read(lambda c: events.show(c, tenant_id=tenant_id, event_id=event_id))
-            return None if found is None or event_id in taken else found.record()
-        after = str(UUID(int=ids.first_uuid(self._run.job.created_at).int - 1))
-        limit = 1 if wanted.match is None else _EVENTS_PER_STATEMENT
-        while True:
-            page = self._read(
-                lambda c, after=after: awaited.find(  # type: ignore[misc]
-                    c, tenant_id=tenant_id, type_=wanted.type, after=after, taken=taken, limit=limit
-                )
-            )
-            for event in page:
-                if wanted.matches(record := event.record()):
-                    return record
-            if len(page) < limit:
-                return None
-            after = str(ids.decode("evt", page[-1].id))
+        return search_event(self._read, self._run.job, wanted, event_id=event_id, taken=taken)
 
     def _stop(self) -> None:
         """Stop the handler, because its job is being cancelled or the run has lost it."""

@@ -14,7 +14,7 @@ from ava.domain.limits.graph_limits import TREE_DEPTH, TREE_JOBS
 from ava.errors import ChildrenRefused, RunStopped
 from ava.services.creation.job_creator import JobCreator
 from ava.services.creation.quotas import TriggerRules
-from ava.store.engine.database import Connection, Database
+from ava.store.engine.database import Connection
 from ava.store.jobs import journal
 from ava.store.jobs.transitions import children
 
@@ -25,24 +25,23 @@ class ChildCreator:
         self._rules = rules
 
     def create(
-        self, database: Database, job: Job, *, claim_id: str | None, new: Sequence[NewChild]
+        self, connection: Connection, job: Job, *, claim_id: str | None, new: Sequence[NewChild]
     ) -> list[ChildState]:
-        """Create children of a job's run, all or none, with their journal entries, in one transaction.
+        """Create children of a job's run, all or none, with their journal entries, in a transaction.
 
         Return the children's states. Raise `RunStopped` if the run has lost its job or will be cancelled,
         `ChildrenRefused` if its tree would have too many jobs, and the first child's refusal.
         """
-        with database.transaction() as connection:
-            tree_uuid = children.enter_tree(connection, run=job.run, claim_id=claim_id)
-            if tree_uuid is None:
-                raise RunStopped
-            self._check_capacity(connection, job, tree_uuid, len(new))
-            created = self._creator.create_all(connection, self._prepare(job, tree_uuid, new))
-            entries = [
-                NewEntry(kind=JournalKind.CHILD, name=each.name, state=EntryState.DONE, child_id=child.id)
-                for each, child in zip(new, created, strict=True)
-            ]
-            journal.write(connection, run=job.run, claim_id=claim_id, attempt=job.attempt, entries=entries)
+        tree_uuid = children.enter_tree(connection, run=job.run, claim_id=claim_id)
+        if tree_uuid is None:
+            raise RunStopped
+        self._check_capacity(connection, job, tree_uuid, len(new))
+        created = self._creator.create_all(connection, self._prepare(job, tree_uuid, new))
+        entries = [
+            NewEntry(kind=JournalKind.CHILD, name=each.name, state=EntryState.DONE, child_id=child.id)
+            for each, child in zip(new, created, strict=True)
+        ]
+        journal.write(connection, run=job.run, claim_id=claim_id, attempt=job.attempt, entries=entries)
         return [ChildState(id=child.id, worker_id=child.worker_id, status=child.status) for child in created]
 
     def _check_capacity(self, connection: Connection, job: Job, tree_uuid: str, count: int) -> None:

@@ -36,10 +36,11 @@ _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('api key
 # No key outlives the key that created it.
 _CREATE = Statement(f"""
 INSERT INTO api_keys AS k (tenant_id, name, role, lookup, hash, created_by, made_with, payloads, expires_at, workers,
-                           is_of_platform)
+                           is_of_platform, triggers)
 SELECT %(tenant_id)s, %(name)s, %(role)s, %(lookup)s, %(hash)s, %(created_by)s, %(made_with)s::uuid, %(payloads)s,
     least(%(expires_at)s, (SELECT m.expires_at FROM api_keys AS m
-        WHERE m.tenant_id = %(tenant_id)s AND m.id = %(made_with)s::uuid)), %(workers)s::text[], %(is_of_platform)s
+        WHERE m.tenant_id = %(tenant_id)s AND m.id = %(made_with)s::uuid)), %(workers)s::text[], %(is_of_platform)s,
+    %(triggers)s::text[]
 WHERE (SELECT count(*) FROM api_keys WHERE tenant_id = %(tenant_id)s) < %(max_keys)s
     AND (%(made_with)s::uuid IS NULL OR EXISTS (SELECT FROM api_keys AS e
         WHERE e.tenant_id = %(tenant_id)s AND e.id = %(made_with)s::uuid))
@@ -73,6 +74,7 @@ def create(
         "payloads": spec.payloads,
         "workers": None if spec.worker_ids is None else list(spec.worker_ids),
         "is_of_platform": spec.is_of_platform,
+        "triggers": list(spec.triggers),
         "max_keys": max_keys,
     }
     row = connection.exec_driver_sql(_CREATE, parameters).first()

@@ -106,15 +106,23 @@ UPDATE job_journal AS k SET state = 'done' FROM jobs AS j, {ONE_RUN} AS r
 WHERE {OWNS} AND k.tenant_id = j.tenant_id AND k.job_id = j.id AND k.kind = 'sleep' AND k.state = 'waits'
     AND k.until <= clock_timestamp()
 """)
+#: The columns that `read_entry` reads, of an entry `k` and its child `c`.
+ENTRY_COLUMNS = """k.kind, k.name, k.state, k.value::text, k.child_id::text, k.event_id::text,
+    extract(epoch FROM k.until - clock_timestamp())::float8, k.n, c.worker_id, c.status, c.error, c.end_no"""
+CHILD_OF_ENTRY = "LEFT JOIN jobs AS c ON c.tenant_id = k.tenant_id AND c.id = k.child_id"
 # Returns at least one row while the run owns its job.
 _LOAD = Statement(f"""
-SELECT k.kind, k.name, k.state, k.value::text, k.child_id::text, k.event_id::text,
-    extract(epoch FROM k.until - clock_timestamp())::float8, k.n, c.worker_id, c.status, c.error, c.end_no
+SELECT {ENTRY_COLUMNS}
 FROM {ONE_RUN} AS r JOIN jobs AS j ON {OWNS}
 LEFT JOIN job_journal AS k ON k.tenant_id = j.tenant_id AND k.job_id = j.id
-LEFT JOIN jobs AS c ON c.tenant_id = k.tenant_id AND c.id = k.child_id AND k.kind = 'child'
+{CHILD_OF_ENTRY} AND k.kind = 'child'
 ORDER BY k.n
 """)
+
+
+def before_reading(attempt: int) -> list[str]:
+    """Return the statements that adapt a journal to the time and to a run's attempt."""
+    return [_LOCK, *([_CARRY] if attempt > 1 else []), _END_SLEEPS]
 
 
 def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: int) -> LoadedJournal | None:
@@ -125,31 +133,42 @@ def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: 
     """
     given = rows.run_parameters(run) | {"held_claim_id": claim_id, "attempt": attempt}
     # One message to the server, and so one transaction.
-    statements = ";".join([_LOCK, *([_CARRY] if attempt > 1 else []), _END_SLEEPS, _LOAD])
+    statements = ";".join([*before_reading(attempt), _LOAD])
     found = connection.exec_driver_sql(statements, given).all()
+    return loaded(found) if found else None
+
+
+def loaded(found: Sequence[Any]) -> LoadedJournal:
+    """Return the entries of rows with `ENTRY_COLUMNS`, and the states of their children."""
     entries: list[JournalEntry] = []
     children: dict[str, ChildState] = {}
-    for kind, name, state, value_json, child_uuid, found_uuid, until, n, worker_id, status, error, end_no in found:
-        if kind is None:
+    for row in found:
+        if row[0] is None:
             continue
-        child_id = None if child_uuid is None else ids.encode("job", child_uuid)
-        entries.append(
-            JournalEntry(
-                kind=JournalKind(kind),
-                name=name,
-                state=EntryState(state),
-                value_json=value_json,
-                child_id=child_id,
-                until_in_seconds=until,
-                n=n,
-                event_id=None if found_uuid is None else ids.encode("evt", found_uuid),
-            )
-        )
-        if child_id is not None and status is not None:
-            children[child_id] = ChildState(
-                id=child_id, worker_id=worker_id, status=Status(status), error=error, end_no=end_no
-            )
-    return LoadedJournal(entries=entries, children=children) if found else None
+        entry, child = read_entry(row)
+        entries.append(entry)
+        if child is not None and entry.kind is JournalKind.CHILD:
+            children[child.id] = child
+    return LoadedJournal(entries=entries, children=children)
+
+
+def read_entry(row: Any) -> tuple[JournalEntry, ChildState | None]:
+    """Return an entry and the state of its child; None if it has none or the child was deleted."""
+    kind, name, state, value_json, child_uuid, event_uuid_, until, n, worker_id, status, error, end_no = row
+    child_id = None if child_uuid is None else ids.encode("job", child_uuid)
+    entry = JournalEntry(
+        kind=JournalKind(kind),
+        name=name,
+        state=EntryState(state),
+        value_json=value_json,
+        child_id=child_id,
+        until_in_seconds=until,
+        n=n,
+        event_id=None if event_uuid_ is None else ids.encode("evt", event_uuid_),
+    )
+    if child_id is None or status is None:
+        return entry, None
+    return entry, ChildState(id=child_id, worker_id=worker_id, status=Status(status), error=error, end_no=end_no)
 
 
 _STATES = Statement("""
@@ -160,11 +179,15 @@ FROM unnest(%(ids)s::uuid[]) AS c (id) JOIN jobs AS j ON j.tenant_id = %(tenant_
 
 def states(connection: Connection, *, tenant_id: str, job_ids: Sequence[str]) -> dict[str, ChildState]:
     given = {"tenant_id": tenant_id, "ids": [rows.job_uuid(job_id) for job_id in job_ids]}
-    found = [
-        ChildState(id=ids.encode("job", uuid), worker_id=worker_id, status=Status(status), error=error, end_no=end_no)
-        for uuid, worker_id, status, error, end_no in connection.exec_driver_sql(_STATES, given)
-    ]
+    found = [_child_state(row) for row in connection.exec_driver_sql(_STATES, given)]
     return {state.id: state for state in found}
+
+
+def _child_state(row: Any) -> ChildState:
+    uuid, worker_id, status, error, end_no = row
+    return ChildState(
+        id=ids.encode("job", uuid), worker_id=worker_id, status=Status(status), error=error, end_no=end_no
+    )
 
 
 _OUTPUTS = Statement("""

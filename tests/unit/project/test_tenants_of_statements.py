@@ -70,7 +70,8 @@ _ACROSS = {
     "a token says of which tenant its caller is": """
         access.api_keys.find events.hooks.find jobs.transitions.pull.owner_of""",
     "the key that has claimed a run may be the platform's": """
-        jobs.transitions.pull.lock jobs.transitions.pull.renew jobs.transitions.pull.renew_all""",
+        jobs.transitions.pull.lock jobs.transitions.pull.renew jobs.transitions.pull.renew_all
+        jobs.pulled_journal.triggers_of""",
     "what is set of tenants and workers is read as a whole": """
         fleet.tenants.rules_version fleet.tenants.fair_queue_rules fleet.workers.announce
         fleet.workers.queues fleet.workers.changed_at fleet.workers.unserved fleet.workers.changed_since

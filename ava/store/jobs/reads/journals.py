@@ -8,9 +8,9 @@ from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.counts import MAX_IN_TOTAL
-from ava.domain.jobs.job import Job
-from ava.domain.jobs.waits import EntryState, JournalKind, WaitCondition
-from ava.domain.limits.table import PAYLOAD_BYTES
+from ava.domain.jobs.job import Job, JobKey, Status
+from ava.domain.jobs.waits import ChildState, EntryState, JournalKind, WaitCondition
+from ava.domain.limits.table import PAYLOAD_BYTES, RESPONSE_BYTES
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -35,7 +35,8 @@ class ShownEntry:
     value_json: str | None
     #: Size of a large value in bytes; otherwise None.
     value_bytes: int | None
-    child_id: str | None
+    #: None if the entry has none, or if retention has deleted it.
+    child: ChildState | None
     #: When a sleep ends, or a wait times out.
     until: datetime | None
     written_at: datetime
@@ -43,20 +44,32 @@ class ShownEntry:
     n: int
 
 
+# Stops after the entry with which the values exceed the size of a response.
 _ENTRIES = Statement("""
-SELECT k.kind, k.name, k.state, k.attempt, CASE WHEN s.bytes <= %(large)s THEN k.value::text END,
-    CASE WHEN s.bytes > %(large)s THEN s.bytes END, k.child_id::text, k.until, k.written_at, k.n
+SELECT k.kind, k.name, k.state, k.attempt, CASE WHEN k.bytes <= %(large)s THEN k.value::text END,
+    CASE WHEN k.bytes > %(large)s THEN k.bytes END, k.until, k.written_at, k.n,
+    c.id::text, c.worker_id, c.status, c.error
 FROM (
-    SELECT * FROM job_journal WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND n > %(after)s
-    ORDER BY n LIMIT %(limit)s OFFSET %(offset)s
-) AS k CROSS JOIN LATERAL (SELECT octet_length(k.value::text) AS bytes OFFSET 0) AS s
-ORDER BY k.n
+    SELECT k.*, s.bytes, sum(least(s.bytes, %(large)s)) OVER (ORDER BY k.n) - least(s.bytes, %(large)s) AS before
+    FROM (
+        SELECT * FROM job_journal WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND n > %(after)s
+        ORDER BY n LIMIT %(limit)s OFFSET %(offset)s
+    ) AS k CROSS JOIN LATERAL (SELECT coalesce(octet_length(k.value::text), 0) AS bytes OFFSET 0) AS s
+) AS k
+LEFT JOIN jobs AS c ON c.tenant_id = k.tenant_id AND c.id = k.child_id
+WHERE k.before <= %(max_bytes)s ORDER BY k.n
 """)
 
 
-def entries(connection: Connection, job: Job, *, after: int, limit: int, offset: int) -> list[ShownEntry]:
-    """Return entries of a job's journal, in the order of writing."""
-    given = rows.job_parameters(job.key) | {"after": after, "limit": limit, "offset": offset}
+def entries(
+    connection: Connection, job: JobKey, *, after: int, limit: int, offset: int = 0, large: int = PAYLOAD_BYTES.value
+) -> list[ShownEntry]:
+    """Return entries of a job's journal, in the order of writing. Values of more than `large` bytes are left out.
+
+    One entry more than fits into a response is the last.
+    """
+    given = rows.job_parameters(job) | {"after": after, "limit": limit, "offset": offset, "large": large}
+    found = connection.exec_driver_sql(_ENTRIES, given | {"max_bytes": RESPONSE_BYTES.value})
     return [
         ShownEntry(
             kind=JournalKind(kind),
@@ -65,15 +78,17 @@ def entries(connection: Connection, job: Job, *, after: int, limit: int, offset:
             attempt=attempt,
             value_json=value_json,
             value_bytes=value_bytes,
-            child_id=None if child_uuid is None else ids.encode("job", child_uuid),
+            child=None if child[0] is None else _child(*child),
             until=until,
             written_at=written_at,
             n=n,
         )
-        for kind, name, state, attempt, value_json, value_bytes, child_uuid, until, written_at, n in (
-            connection.exec_driver_sql(_ENTRIES, given | {"large": PAYLOAD_BYTES.value})
-        )
+        for kind, name, state, attempt, value_json, value_bytes, until, written_at, n, *child in found
     ]
+
+
+def _child(uuid: str, worker_id: str, status: str, error: str | None) -> ChildState:
+    return ChildState(id=ids.encode("job", uuid), worker_id=worker_id, status=Status(status), error=error)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,9 +138,9 @@ SELECT count(*) FROM (
 _COUNT_ENTRIES, _COUNT_WAITS = _count("job_journal"), _count("job_waits")
 
 
-def count_entries(connection: Connection, job: Job) -> int:
+def count_entries(connection: Connection, job: JobKey) -> int:
     """Return the number of entries of a job's journal, counted up to `MAX_IN_TOTAL`."""
-    return int(connection.exec_driver_sql(_COUNT_ENTRIES, rows.job_parameters(job.key)).scalar_one())
+    return int(connection.exec_driver_sql(_COUNT_ENTRIES, rows.job_parameters(job)).scalar_one())
 
 
 def count_waits(connection: Connection, job: Job) -> int:

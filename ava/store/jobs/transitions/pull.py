@@ -154,6 +154,11 @@ class LeasedRun:
     #: Whether the worker must stop: a cancel was requested or the timeout has passed.
     is_to_stop: bool
     timeout_seconds: float
+    #: The last journal entry of earlier runs; None until the run uses its journal.
+    journal_n: int | None
+    #: Number of the journal's steps and events, and the bytes of their values, once the run uses its journal.
+    journal_values: int
+    journal_bytes: int
     #: None: the default. Read only when the run ends.
     retry: Retry | None = None
 
@@ -162,12 +167,13 @@ _COLUMNS = """r.tenant_id, r.job_id::text, r.run_no, r.claim_id::text, r.log_byt
     r.end_digest, r.end_status, j.worker_id, j.attempt, j.max_attempts,
     greatest(0, round(extract(epoch FROM clock_timestamp() - r.claimed_at) * 1000))::bigint,
     j.cancel_requested_at IS NOT NULL OR clock_timestamp() >= r.timeout_at,
-    extract(epoch FROM r.timeout_at - r.claimed_at)::float8"""
+    extract(epoch FROM r.timeout_at - r.claimed_at)::float8, r.journal_n, r.journal_values, r.journal_bytes"""
 
 
 def _leased(row: Any) -> LeasedRun:
     (tenant_id, job_id, run_no, claim_id, log_bytes, has_ended, end_digest, end_status, worker_id, attempt,
-     max_attempts, elapsed_ms, is_to_stop, timeout_seconds, *more) = row  # fmt: skip
+     max_attempts, elapsed_ms, is_to_stop, timeout_seconds, journal_n, journal_values, journal_bytes,
+     *more) = row  # fmt: skip
     return LeasedRun(
         run=RunKey(tenant_id, ids.encode("job", job_id), run_no),
         claim_id=claim_id,
@@ -181,6 +187,9 @@ def _leased(row: Any) -> LeasedRun:
         elapsed_ms=elapsed_ms,
         is_to_stop=is_to_stop,
         timeout_seconds=timeout_seconds,
+        journal_n=journal_n,
+        journal_values=journal_values,
+        journal_bytes=journal_bytes,
         retry=retry.read(more[0]) if more else None,
     )
 

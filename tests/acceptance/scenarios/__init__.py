@@ -1,0 +1,1 @@
+"""Scenarios of durable functions, for every kind of worker."""

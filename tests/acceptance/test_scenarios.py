@@ -1,0 +1,134 @@
+"""Durable functions keep their promises with every kind of worker: one suite of scenarios for all.
+
+`scenarios/README.md` describes the scripts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ava.domain import ids
+from harness.polling import wait_until
+from harness.system import ROOT, System
+from tests.acceptance.conftest import on_redis, running_system
+from tests.acceptance.scenarios import random_scripts
+
+# The journal is in the database.
+pytestmark = [on_redis, pytest.mark.timeout(600)]
+_SCENARIOS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "scenarios/scenarios.json").read_text())
+#: The workers that play, by the number of their retries.
+_PLAYERS = {
+    "node": ["t_scenario", "t_scenario_retried"],
+    "slot": ["t_scenario_slot", "t_scenario_slot_retried"],
+    "http": ["t_scenario_http", "t_scenario_http_retried"],
+}
+#: Scripts played at the same time: a kill would end all runs that share a slot process.
+_AT_ONCE = {"node": 20, "slot": 1, "http": 20}
+_SHARES = {"node": 0.45, "slot": 0.1, "http": 0.45}
+_LACKS = {"http": {"gather", "map"}}
+_HTTP_PROCESSES = 8
+
+
+@pytest.fixture(scope="module")
+def system(
+    module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """A node with processes and slots, and workers over plain HTTP."""
+    start = {
+        "concurrency": 4,
+        "environ": {"AVA_HANDLERS": "tests.acceptance.scenarios.handlers", "AVA_SLOTS": "20"},
+    }
+    folder = tmp_path_factory.mktemp("scenarios")
+    with running_system(folder, module_database_url, module_broker_url, **start) as running, _http_workers(running):
+        yield running
+
+
+class _http_workers:
+    """Workers over plain HTTP that are started again when they are killed."""
+
+    def __init__(self, system: System) -> None:
+        for retries, slug in enumerate(_PLAYERS["http"]):
+            body = {"slug": slug, "runtime": "pull", "retry": {"max": retries, "delays_seconds": [0]}}
+            assert system.post("/v1/ava/workers", json=body).status_code == 201
+        workers = [f"wkr_{slug}" for slug in _PLAYERS["http"]]
+        body = {"name": "http", "role": "worker", "workers": workers, "triggers": ["wkr_t_scenario_part"]}
+        token = system.post("/v1/ava/keys", json=body).json()["data"]["token"]
+        module = "tests.acceptance.scenarios.http_player"
+        self._argv = [sys.executable, "-m", module, system.url, token, *workers]
+        self._is_over = threading.Event()
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    def __enter__(self) -> None:
+        self._threads = [threading.Thread(target=self._supervise) for _ in range(_HTTP_PROCESSES)]
+        for thread in self._threads:
+            thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        for process in list(self._running):
+            process.kill()
+        for thread in self._threads:
+            thread.join()
+
+    def _supervise(self) -> None:
+        while not self._is_over.is_set():
+            process = subprocess.Popen(self._argv, cwd=ROOT)
+            self._running.add(process)
+            process.wait()
+            self._running.discard(process)
+
+
+@pytest.mark.parametrize("player", _PLAYERS)
+def test_every_scenario_keeps_its_promises(player: str, system: System, tmp_path: Path) -> None:
+    played = [each for each in _SCENARIOS if not _LACKS.get(player, set()) & set(each.get("needs", ()))]
+    assert _differences(system, player, played, tmp_path) == {}
+
+
+@pytest.mark.parametrize("player", _PLAYERS)
+def test_random_histories_keep_their_promises(player: str, system: System, tmp_path: Path) -> None:
+    """A hundred with all players; `AVA_TEST_HISTORIES=1000` plays a thousand."""
+    count = int(int(os.environ.get("AVA_TEST_HISTORIES", "100")) * _SHARES[player])
+    played = [random_scripts.scenario(seed) for seed in range(count)]
+    assert _differences(system, player, played, tmp_path) == {}
+
+
+def _differences(system: System, player: str, played: list[dict[str, Any]], tmp_path: Path) -> dict[str, Any]:
+    with ThreadPoolExecutor(_AT_ONCE[player]) as pool:
+        found = list(pool.map(lambda each: _play(system, player, each, tmp_path / each["name"]), played))
+    return {each["name"]: difference for each, difference in zip(played, found, strict=True) if difference}
+
+
+def _play(system: System, player: str, scenario: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Play a scenario. Return what differs from its expectations."""
+    folder.mkdir()
+    worker = _PLAYERS[player][scenario.get("max_retries", 0)]
+    job = system.trigger(f"wkr_{worker}", input={"folder": str(folder), "script": scenario["script"]})["id"]
+    if any("of_job" in call for call in scenario["script"]):
+        wait_until(lambda: system.show(job)["waits_for"] == "event", seconds=90, what="it waits for its event")
+        event = {"type": "scenario.approved", "data": {"of": job, "n": 7}}
+        assert system.post("/v1/ava/events", json=event).status_code == 201
+    system.wait_for(job, "completed", "failed", "cancelled", seconds=400)
+    record, expected = system.show(job), dict(scenario["expect"])
+    journal = system.get(f"/v1/ava/jobs/{job}/journal?per_page=100").json()["data"]
+    effects = folder / "effects"
+    children = system.query("SELECT count(*) FROM jobs WHERE parent_id = %s", str(ids.decode("job", job)))
+    actual = {
+        "status": record["status"],
+        "output": record["output"],
+        "effects": dict(Counter(effects.read_text().splitlines())) if effects.exists() else {},
+        "children": children[0][0],
+        "journal": sorted([entry["kind"], entry["name"], entry["state"]] for entry in journal),
+    }
+    expected |= {"children": expected.get("children", 0), "journal": sorted(expected["journal"])}
+    return {name: (actual[name], expected[name]) for name in actual if actual[name] != expected[name]}
