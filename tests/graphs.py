@@ -122,7 +122,9 @@ class Graphs:
 
         def make(*names: str) -> list[str]:
             new = [NewChild(name=name, worker_id=worker_id, input_json="{}", is_detached=is_detached) for name in names]
-            return [child.id for child in creator.create(self.api.database, job, claim_id=claim_id, new=new)]
+            with self.api.database.transaction() as connection:
+                made = creator.create(connection, job, claim_id=claim_id, new=new)
+            return [child.id for child in made]
 
         return make
 

@@ -36,7 +36,7 @@ def test_a_key_stands_for_the_four_headers(api: Api) -> None:
     key = create(api)
     assert list(key) == [
         *("id", "name", "role", "prefix", "created_by", "created_at", "expires_at", "last_used_at"),
-        *("payloads", "workers", "token"),
+        *("payloads", "workers", "triggers", "token"),
     ]
     assert re.fullmatch(r"ava_00\.[A-Za-z0-9_-]{59}", key["token"])
     assert key["token"][len("ava_00.") :][:16] == key["prefix"]

@@ -189,7 +189,8 @@ def test_a_child_is_refused_by_a_count_of_that_moment(graphs: Graphs, api_settin
 
     def make(name: str) -> str:
         new = [NewChild(name=name, worker_id="wkr_open", input_json="{}")]
-        return creator.create(graphs.api.database, job, claim_id=claim_id, new=new)[0].id
+        with graphs.api.database.transaction() as connection:
+            return creator.create(connection, job, claim_id=claim_id, new=new)[0].id
 
     child = make("one")
     with pytest.raises(TooMany, match="1 queued jobs, 0 more"):

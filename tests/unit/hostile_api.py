@@ -84,7 +84,7 @@ LISTS = {
     "/v1/ava/operations": OPERATION, "/v1/ava/promotions": PROMOTION,
     "/v1/ava/jobs": JOB, "/v1/ava/workers": WORKER, "/v1/ava/limits": _record(client.Limit), "/v1/ava/nodes": NODE,
     "/v1/ava/limits/workers": _record(client.WorkerLimit), "/v1/ava/jobs/job_1/waits": _record(client.JobWait),
-    "/v1/ava/jobs/job_1/journal": _record(client.JournalEntry, child={"id": HOSTILE}),
+    "/v1/ava/jobs/job_1/deliveries": DELIVERY, "/v1/ava/jobs/job_1/journal": _record(client.JournalEntry, child={"id": HOSTILE}),
     **dict.fromkeys((f"/v1/ava/jobs/{name}/runs" for name in ("job_1", JOB["id"])), RUN),
     "/v1/ava/schedules": SCHEDULE, "/v1/ava/schedules/sch_1/firings": FIRING, "/v1/ava/schedules/sch_1/next": SLOT,
     "/v1/ava/audit": AUDIT_ENTRY, "/v1/webhooks": _record(client.Webhook), "/v1/webhooks/wh_1/deliveries": DELIVERY,

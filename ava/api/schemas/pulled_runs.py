@@ -15,7 +15,7 @@ from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.durable_runs import WaitBody
 from ava.api.schemas.jobs import light_writer
 from ava.api.schemas.keys import WORKER_ID, WorkerIds
-from ava.api.schemas.run_fields import BoundedJson, BoundedNumber, BoundedString, LimitedNumber
+from ava.api.schemas.run_fields import BoundedJson, BoundedNumber, LimitedString, LimitedNumber
 from ava.domain.jobs.job import LogLevel, Status
 from ava.domain.limits.graph_limits import WAITS_PER_CALL
 from ava.domain.limits.table import (
@@ -79,7 +79,7 @@ class ClaimBody(Strict):
             "maximum": 30,
         },
     )
-    name = BoundedString(
+    name = LimitedString(
         longest=_LONGEST_NAME,
         load_default=None,
         allow_none=True,
@@ -110,7 +110,7 @@ class LineBody(Strict):
         },
     )
     level = Choice(LogLevel, load_default=LogLevel.INFO)
-    msg = BoundedString(longest=2**20, required=True, metadata={"description": "The message; a long message is cut."})
+    msg = LimitedString(longest=2**20, required=True, metadata={"description": "The message; a long message is cut."})
     ts = Instant(load_default=None, allow_none=True, metadata={"description": "The time of the line; null: now."})
 
     @post_load
@@ -133,7 +133,7 @@ class ProgressBody(Strict):
         required=True,
         metadata={"description": "The completed part of the work, 0 to 1.", "minimum": 0, "maximum": 1},
     )
-    message = BoundedString(longest=_LONGEST_TEXT, load_default="")
+    message = LimitedString(longest=_LONGEST_TEXT, load_default="")
 
 
 class _Error(String):
@@ -169,7 +169,7 @@ class EndBody(Strict):
             "maximum": _MAX_RETRY_LATER_SECONDS,
         },
     )
-    reason = BoundedString(
+    reason = LimitedString(
         longest=_LONGEST_TEXT, load_default="", metadata={"description": "Only with `retry_later_seconds`: the reason."}
     )
     waits = Entries(

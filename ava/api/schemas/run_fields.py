@@ -13,7 +13,7 @@ from ava.domain.limits.limit import Limit
 from ava.errors import PayloadTooLarge
 
 
-class BoundedString(String):
+class LimitedString(String):
     """A string of bounded length."""
 
     def __init__(self, *, longest: int, shortest: int = 0, **rest: Any) -> None:

@@ -169,7 +169,8 @@ class Driver:
             job = lists.show(connection, tenant_id=run.key.tenant_id, job_id=run.job_id)
         assert job is not None
         creator = ChildCreator(creator=self.jobs.creator, rules=self.jobs.rules)
-        creator.create(self.database, replace(job, run_no=run.run_no), claim_id=run.claim, new=new)
+        with self.database.transaction() as connection:
+            creator.create(connection, replace(job, run_no=run.run_no), claim_id=run.claim, new=new)
 
     def fail_unresolved(self, job: JobState, run_no: int) -> None:
         """End a waiting job, because its input could not be made."""
