@@ -30,7 +30,7 @@ test("steps, children and waits lie between the runs that a wait divides", () =>
     runs: [run(1, 1, 3, "waits"), run(1, 7, 9, "completed")],
     entries: [
       { kind: "step", name: "list", state: "done", written_at: at(2) },
-      { kind: "child", name: "wkr_fetch[0]", child_id: "job_1", state: "done", written_at: at(2.5) },
+      { kind: "child", name: "wkr_fetch[0]", child: { id: "job_1" }, state: "done", written_at: at(2.5) },
     ],
     waits: [{ condition: "ended", jobs: ["job_1"], began_at: at(3), ended_at: at(7) }],
     children: [{ id: "job_1", worker_id: "wkr_fetch", status: "failed", created_at: at(2.5), started_at: at(4), completed_at: at(6) }],
