@@ -34,7 +34,7 @@ def test_a_journal_has_steps_children_and_sleeps_in_their_order_and_the_waits_of
     graphs.wait(run, claim_id, child)
     found = graphs.api.get(f"{JOBS}/{parent}/journal").get_json()
     names = ("kind", "name", "state", "value", "value_bytes", "child")
-    shown = {"id": child, "worker_id": "wkr_sleep", "status": "queued", "error": None, "payload_hidden": False}
+    shown = {"id": child, "worker_id": "wkr_open", "status": "queued", "error": None}
     assert [[entry[name] for name in names] for entry in found["data"]] == [
         ["child", "one", "done", None, None, shown],
         ["step", "pay", "done", {"paid": 3}, None, None],

@@ -15,7 +15,7 @@ from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.durable_runs import WaitBody
 from ava.api.schemas.jobs import light_writer
 from ava.api.schemas.keys import WORKER_ID, WorkerIds
-from ava.api.schemas.run_fields import BoundedJson, BoundedNumber, LimitedString, LimitedNumber
+from ava.api.schemas.run_fields import BoundedJson, BoundedNumber, LimitedNumber, LimitedString
 from ava.domain.jobs.job import LogLevel, Status
 from ava.domain.limits.graph_limits import WAITS_PER_CALL
 from ava.domain.limits.table import (
