@@ -311,27 +311,6 @@ def test_a_node_has_several_slot_processes_and_lets_their_runs_end(slots: System
 
 
 @on_redis
-def test_a_durable_wait_holds_no_slot(slots: System) -> None:
-    job_id = slots.trigger("wkr_slot_wait")["id"]
-    record = slots.wait_for(job_id)
-    assert (record["status"], record["output"]) == ("completed", [1, 2]), record
-    assert "Handler continues" in slots.messages(job_id)
-
-
-@on_redis
-def test_a_handler_returns_what_its_map_returned(slots: System) -> None:
-    record = slots.wait_for(slots.trigger("wkr_slot_returns_outputs")["id"], seconds=60)
-    assert [output["number"] for output in record["output"]] == list(range(120))
-
-
-@on_redis
-def test_a_forgotten_await_fails_the_run_with_the_name_of_the_call(slots: System) -> None:
-    record = slots.wait_for(slots.trigger("wkr_slot_forgets_await")["id"])
-    assert record["status"] == "failed"
-    assert record["error"].startswith("CallNotAwaited: env.step('pay') was not awaited")
-
-
-@on_redis
 def test_a_run_that_blocks_the_loop_is_named_and_the_others_lose_nothing_but_time(slots: System) -> None:
     pid = slot_pid(slots)
     ids = trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 1})
