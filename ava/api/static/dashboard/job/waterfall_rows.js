@@ -121,7 +121,8 @@ const awaited = (count) =>
 
 function childRows(entries, children, now) {
   const names = new Map();
-  for (const { kind, name, child } of entries) if (kind === "child" && child) names.set(child.id, name);
+  for (const { kind, name, child } of entries)
+    if (kind === "child" && child) names.set(child.id, name);
   const alike = new Map();
   for (const child of children) {
     const rows = alike.get(child.worker_id) ?? [];
