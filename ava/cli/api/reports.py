@@ -29,15 +29,15 @@ _WORKERS = (
 )
 _POINTS = (
     Column(title="FROM", value=lambda row: row["at"]),
-    Column(title="COMPLETED", value=lambda row: row["completed"]),
-    Column(title="FAILED", value=lambda row: row["failed"]),
+    Column(title="COMPLETED", value=lambda row: row["completed"], min_width=9),
+    Column(title="FAILED", value=lambda row: row["failed"], min_width=6),
     Column(title="CANCELLED", value=lambda row: row["cancelled"], is_wide=True),
-    Column(title="START P95", value=lambda row: milliseconds(row["start"])),
-    Column(title="RUN P95", value=lambda row: milliseconds(row["run"])),
-    Column(title="RUNNING", value=lambda row: row["running"]),
-    Column(title="LIMIT", value=lambda row: row["max_running"], is_optional=True),
-    Column(title="WAITING", value=lambda row: row["waiting"]),
-    Column(title="MARKS", value=lambda row: row["marks"], is_optional=True),
+    Column(title="START P95", value=lambda row: milliseconds(row["start"]), min_width=9),
+    Column(title="RUN P95", value=lambda row: milliseconds(row["run"]), min_width=8),
+    Column(title="RUNNING", value=lambda row: row["running"], min_width=7),
+    Column(title="LIMIT", value=lambda row: row["max_running"], is_wide=True),
+    Column(title="WAITING", value=lambda row: row["waiting"], min_width=7),
+    Column(title="MARKS", value=lambda row: row["marks"], is_optional=True, min_width=8),
 )
 _PROMOTIONS = (
     Column(title="TIMELINE", value=lambda promotion: str(promotion.timeline)),
