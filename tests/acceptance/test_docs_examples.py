@@ -58,7 +58,19 @@ def _examples_of(page: Path) -> list[Example]:
     return found
 
 
-_EXAMPLES = [example for page in sorted((ROOT / "docs").rglob("*.md")) for example in _examples_of(page)]
+_ALL = [example for page in sorted((ROOT / "docs").rglob("*.md")) for example in _examples_of(page)]
+#: Handlers, and tests of them, run in workers and without a system.
+_WITHOUT_SYSTEM = ("@worker", "def charge", "import testing")
+_HANDLERS = [each for each in _ALL if any(part in each.code.get("python", "") for part in _WITHOUT_SYSTEM)]
+_EXAMPLES = [each for each in _ALL if each not in _HANDLERS]
+#: The tutorial's TypeScript uses these modules of Node, whose types a project need not have.
+_NODE = """
+declare module "node:test" { export function test(name: string, act: () => unknown): void; }
+declare module "node:assert/strict" {
+  const assert: Record<"deepEqual" | "equal" | "match", (found: any, expected: any) => void>;
+  export default assert;
+}
+"""
 (_BEGINNING,) = (example for example in _EXAMPLES if "export AVA_KEY=" in example.code.get("sh", ""))
 
 
@@ -81,6 +93,11 @@ def compiled(fleet: System, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "src/worker.ts").unlink()
     for example in _EXAMPLES:
         (folder / f"src/{example.name}.ts").write_text(_typescript(example))
+    (folder / "src/node.d.ts").write_text(_NODE)
+    handlers = [example.code["ts"] for example in _HANDLERS]
+    for module, part in (("worker", "worker.handle("), ("billing", "function charge"), ("waits.test", "node:test")):
+        code = "".join(each for each in handlers if part in each)
+        (folder / f"src/{module}.ts").write_text((_PROCESS if module == "worker" else "") + code)
     npm.build_client(folder / "node_modules/ava-jobs", fleet.get("/openapi.json").content)
     (folder / "node_modules/.bin").symlink_to(npm.packages() / "node_modules/.bin")
     npm.made("npm", "run", "build", folder=folder)
@@ -107,6 +124,15 @@ def test_an_example_runs_and_has_the_same_effect_in_each_language(
         changes[language] = tenant.changes()
     first, *others = changes.values()
     assert all(other == first for other in others), changes
+
+
+@on_redis
+def test_the_tests_of_the_handlers_in_typescript_pass(compiled: Path) -> None:
+    """They run without a system; the worker is only created."""
+    environ = {"AVA_URL": "http://127.0.0.1:1", "AVA_KEY": "ava_00.x"}
+    done = npm.run("node", "--test", "waits.test.js", folder=compiled, environ=environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"pass 5\b", done.stdout), done.stdout
 
 
 def test_the_docs_show_the_main_calls_in_three_languages() -> None:

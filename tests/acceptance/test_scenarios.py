@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,23 +22,26 @@ import pytest
 from ava.domain import ids
 from harness.polling import wait_until
 from harness.system import ROOT, System
+from tests import npm
 from tests.acceptance.conftest import on_redis, running_system
 from tests.acceptance.scenarios import random_scripts
 
 # The journal is in the database.
 pytestmark = [on_redis, pytest.mark.timeout(600)]
 _SCENARIOS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "scenarios/scenarios.json").read_text())
+_PROGRAM = Path(__file__).parent / "typescript/scenarios.ts"
 #: The workers that play, by the number of their retries.
 _PLAYERS = {
     "node": ["t_scenario", "t_scenario_retried"],
     "slot": ["t_scenario_slot", "t_scenario_slot_retried"],
     "http": ["t_scenario_http", "t_scenario_http_retried"],
+    "typescript": ["t_scenario_typescript", "t_scenario_typescript_retried"],
 }
 #: Scripts played at the same time: a kill would end all runs that share a slot process.
-_AT_ONCE = {"node": 20, "slot": 1, "http": 20}
-_SHARES = {"node": 0.45, "slot": 0.1, "http": 0.45}
+_AT_ONCE = {"node": 20, "slot": 1, "http": 20, "typescript": 20}
+_SHARES = {"node": 0.3, "slot": 0.1, "http": 0.3, "typescript": 0.3}
 _LACKS = {"http": {"gather", "map"}}
-_HTTP_PROCESSES = 8
+_PROCESSES = {"http": 8, "typescript": 4}
 
 
 @pytest.fixture(scope="module")
@@ -50,27 +54,47 @@ def system(
         "environ": {"AVA_HANDLERS": "tests.acceptance.scenarios.handlers", "AVA_SLOTS": "20"},
     }
     folder = tmp_path_factory.mktemp("scenarios")
-    with running_system(folder, module_database_url, module_broker_url, **start) as running, _http_workers(running):
-        yield running
+    module = "tests.acceptance.scenarios.http_player"
+    with running_system(folder, module_database_url, module_broker_url, **start) as running:
+        token, workers = _pull_workers(running, "http"), [f"wkr_{slug}" for slug in _PLAYERS["http"]]
+        with _processes("http", [sys.executable, "-m", module, running.url, token, *workers], {}):
+            yield running
 
 
-class _http_workers:
-    """Workers over plain HTTP that are started again when they are killed."""
+@pytest.fixture(scope="module")
+def typescript(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Workers in TypeScript."""
+    package = tmp_path_factory.mktemp("scenarios") / "package"
+    npm.build_client(package, system.get("/openapi.json").content)
+    shutil.copy(_PROGRAM, package)
+    options = ("--target", "es2022", "--module", "nodenext", "--strict", "--skipLibCheck")
+    npm.made("npx", "--no-install", "tsc", *options, _PROGRAM.name, folder=package)
+    environ = {"AVA_URL": system.url, "AVA_KEY": _pull_workers(system, "typescript")}
+    environ["WORKERS"] = ",".join(_PLAYERS["typescript"])
+    with _processes("typescript", ["node", str(package / _PROGRAM.with_suffix(".js").name)], environ):
+        yield
 
-    def __init__(self, system: System) -> None:
-        for retries, slug in enumerate(_PLAYERS["http"]):
-            body = {"slug": slug, "runtime": "pull", "retry": {"max": retries, "delays_seconds": [0]}}
-            assert system.post("/v1/ava/workers", json=body).status_code == 201
-        workers = [f"wkr_{slug}" for slug in _PLAYERS["http"]]
-        body = {"name": "http", "role": "worker", "workers": workers, "triggers": ["wkr_t_scenario_part"]}
-        token = system.post("/v1/ava/keys", json=body).json()["data"]["token"]
-        module = "tests.acceptance.scenarios.http_player"
-        self._argv = [sys.executable, "-m", module, system.url, token, *workers]
+
+def _pull_workers(system: System, player: str) -> str:
+    """Create the workers of a player. Return the key that claims their runs."""
+    for retries, slug in enumerate(_PLAYERS[player]):
+        body = {"slug": slug, "runtime": "pull", "retry": {"max": retries, "delays_seconds": [0]}}
+        assert system.post("/v1/ava/workers", json=body).status_code == 201
+    workers = [f"wkr_{slug}" for slug in _PLAYERS[player]]
+    body = {"name": player, "role": "worker", "workers": workers, "triggers": ["wkr_t_scenario_part"]}
+    return str(system.post("/v1/ava/keys", json=body).json()["data"]["token"])
+
+
+class _processes:
+    """Processes of a player that are started again when they are killed."""
+
+    def __init__(self, player: str, argv: list[str], environ: dict[str, str]) -> None:
+        self._count, self._argv, self._environ = _PROCESSES[player], argv, os.environ | environ
         self._is_over = threading.Event()
         self._running: set[subprocess.Popen[bytes]] = set()
 
     def __enter__(self) -> None:
-        self._threads = [threading.Thread(target=self._supervise) for _ in range(_HTTP_PROCESSES)]
+        self._threads = [threading.Thread(target=self._supervise) for _ in range(self._count)]
         for thread in self._threads:
             thread.start()
 
@@ -83,19 +107,28 @@ class _http_workers:
 
     def _supervise(self) -> None:
         while not self._is_over.is_set():
-            process = subprocess.Popen(self._argv, cwd=ROOT)
+            process = subprocess.Popen(self._argv, cwd=ROOT, env=self._environ)
             self._running.add(process)
             process.wait()
             self._running.discard(process)
 
 
+@pytest.fixture
+def _player(player: str, request: pytest.FixtureRequest) -> None:
+    """Start the player's processes, if the system does not have them."""
+    if player == "typescript":
+        request.getfixturevalue("typescript")
+
+
 @pytest.mark.parametrize("player", _PLAYERS)
+@pytest.mark.usefixtures("_player")
 def test_every_scenario_keeps_its_promises(player: str, system: System, tmp_path: Path) -> None:
     played = [each for each in _SCENARIOS if not _LACKS.get(player, set()) & set(each.get("needs", ()))]
     assert _differences(system, player, played, tmp_path) == {}
 
 
 @pytest.mark.parametrize("player", _PLAYERS)
+@pytest.mark.usefixtures("_player")
 def test_random_histories_keep_their_promises(player: str, system: System, tmp_path: Path) -> None:
     """A hundred with all players; `AVA_TEST_HISTORIES=1000` plays a thousand."""
     count = int(int(os.environ.get("AVA_TEST_HISTORIES", "100")) * _SHARES[player])

@@ -27,7 +27,7 @@ from tests.browser import running_browser
 _PROGRAMS = Path(__file__).with_name("typescript")
 #: What the worker that was started last has printed.
 _OUTPUT = "worker.txt"
-_WORKERS = ("resize", "fails", "gives_up", "later", "slow", "unfit", "logs")
+_WORKERS = ("resize", "fails", "gives_up", "later", "slow", "unfit", "logs", "branches")
 #: The program of each runtime, in the npm package of this machine's kind, and its arguments.
 _RUNTIMES = {
     "node": ("", "node"),
@@ -41,6 +41,7 @@ _FOUND = {
     "failed": ["failed", "TypeError: x is undefined", 1],
     "gave up": ["GiveUp: no use", 1],
     "later": 1,
+    "branches": [["slept", "slept"], ["direct", "direct"], 2],
     "unfit": ["OutputError", "OutputError", "OutputError", None],
     "cancelled": "cancelled",
     "changed": [2, {"team": "a"}, True, None],
@@ -258,6 +259,7 @@ def _check_curl(system: System) -> None:
     job, (claimed,) = answers(claim.replace("ava_00.…", key["token"]))
     assert (claimed["job"]["id"], claimed["input"]) == (job["id"], {"width": 300})
     ends = answers(report.replace("avarun_00.…", claimed["run"]))
-    assert ends == [{"stop": False}, {"stop": False}, {"stop": [], "lost": []}, {"status": "completed"}]
+    ended = {"status": "completed", "suspended": False}
+    assert ends == [{"stop": False}, {"stop": False}, {"stop": [], "lost": []}, ended]
     record = system.get(f"/v1/ava/jobs/{job['id']}", headers=tenant).json()["data"]
     assert (record["output"], record["progress"]) == ({"bytes": 7}, {"fraction": 0.5, "message": "half"})

@@ -50,7 +50,7 @@ _REPEATABLE = {
     *(f"/v1/ava/errors/{{error_id}}/{act}" for act in ("resolve", "ignore", "reopen")),
     *(f"/v1/ava/{path}/{act}" for path in _PAUSABLE for act in ("pause", "resume")),
     *(f"/v1/webhooks/{{webhook_id}}/{act}" for act in ("pause", "resume")),
-    *(f"/v1/ava/runs/{{run}}/{act}" for act in ("lines", "progress", "end")),
+    *(f"/v1/ava/runs/{{run}}/{act}" for act in ("lines", "progress", "end", "steps", "children", "outputs")),
     "/v1/ava/jobs/{job_id}/cancel",
     "/v1/ava/operations/{operation_id}/abort",
     # A claim whose response is lost has not begun.
@@ -67,7 +67,9 @@ _RECORDS = {"filter", "job", "platform", "progress", "result", "retry", "waiting
 _NO_METHODS = {
     "post /v1/hooks/{}",
     "get /v1/ava/jobs/{}/logs/download",
-    *(f"post /v1/ava/runs/{act}" for act in ("claim", "heartbeat", "{}/lines", "{}/progress", "{}/end")),
+    *(f"post /v1/ava/runs/{act}" for act in ("claim", "heartbeat")),
+    *(f"post /v1/ava/runs/{{}}/{act}" for act in ("lines", "progress", "end", "steps", "children", "outputs")),
+    "get /v1/ava/runs/{}/journal",
     *(f"{method} /v1/ava/session" for method in ("post", "get", "patch", "delete")),
 }
 

@@ -46,7 +46,7 @@ export class RunStopped extends Error {
   }
 }
 
-/** A job or an operation that has not ended in time. */
+/** A job, an operation or a wait of a handler that has not ended in time. */
 export class WaitTimeout extends Error {
   override readonly name = "WaitTimeout";
 }
@@ -54,4 +54,65 @@ export class WaitTimeout extends Error {
 /** A webhook that is not genuine, or too old. */
 export class WebhookUnverified extends Error {
   override readonly name = "WebhookUnverified";
+}
+
+/** A child that did not complete. */
+export class ChildFailed extends Error {
+  override readonly name = "ChildFailed";
+  constructor(
+    message: string,
+    /** The child, with its `id`, `status` and `error`. */
+    readonly child: { readonly id: string; readonly status: string; readonly error: string | null; toJSON(): object },
+  ) {
+    super(message);
+  }
+
+  toJSON(): object {
+    return this.child.toJSON();
+  }
+}
+
+/** A child cannot be created: an unknown worker, one that is not in the key's `triggers`, an invalid input, a limit. */
+export class ChildRefused extends Error {
+  override readonly name = "ChildRefused";
+}
+
+/** Two calls of one run have the same name in the journal; give one call another `key`. */
+export class DuplicateName extends Error {
+  override readonly name = "DuplicateName";
+}
+
+/** A step does not fit into the journal: too large, too many, not JSON, or with a nested journal call. */
+export class StepError extends Error {
+  override readonly name = "StepError";
+}
+
+/** A step that runs at most once had begun when its run ended; whether it took effect is unknown. */
+export class StepInterrupted extends Error {
+  override readonly name = "StepInterrupted";
+}
+
+/** The handler waits: its run ends, and a later run enters it again from its top. A `catch` must throw it again. */
+export class Suspended extends Error {
+  override readonly name = "Suspended";
+}
+
+/** The handler went on after it was suspended, because it caught `Suspended`; throw it again. */
+export class SuspensionSwallowed extends Error {
+  override readonly name = "SuspensionSwallowed";
+}
+
+/** A call of the handler was made but not awaited, so it did nothing. */
+export class CallNotAwaited extends Error {
+  override readonly name = "CallNotAwaited";
+}
+
+/** The tenant has reached its limit of waiting jobs, so the handler cannot wait now. */
+export class TooManyWaiting extends Error {
+  override readonly name = "TooManyWaiting";
+}
+
+/** A wait would abandon other calls of the handler; make branches that wait with `env.gather`. */
+export class WaitInTask extends Error {
+  override readonly name = "WaitInTask";
 }

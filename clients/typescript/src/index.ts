@@ -1,7 +1,14 @@
 export type { CallOptions, ClientOptions, CreateOptions, WaitOptions } from "./calls.js";
+export { Child } from "./children.js";
 export { Client } from "./client.js";
 export type { Delivery } from "./deliveries.js";
-export { ApiError, GiveUp, RetryLater, RunStopped, WaitTimeout, WebhookUnverified } from "./errors.js";
+export type {
+  Branch, ChildOptions, ChildWaitOptions, Durable, Env, EventWaitOptions, Handler, MapOptions, StepOptions,
+} from "./env.js";
+export {
+  ApiError, CallNotAwaited, ChildFailed, ChildRefused, DuplicateName, GiveUp, RetryLater, RunStopped, StepError,
+  StepInterrupted, Suspended, SuspensionSwallowed, TooManyWaiting, WaitInTask, WaitTimeout, WebhookUnverified,
+} from "./errors.js";
 export type { Event, Hook, SentEvent, Subscription } from "./events.js";
 export type { ErrorGroup, Node, Queue, TenantLimits, Worker } from "./fleet.js";
 export type {
@@ -14,4 +21,4 @@ export type { Schedule } from "./schedules.js";
 export { verifyWebhook, type WebhookEvent } from "./verification.js";
 export type { Webhook } from "./webhooks.js";
 export type { Query, Received, Sent } from "./wire.js";
-export { PullWorker, type Env, type Handler, type RunOptions } from "./worker.js";
+export { PullWorker, type RunOptions } from "./worker.js";

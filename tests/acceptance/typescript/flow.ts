@@ -36,6 +36,10 @@ export async function flow(url: string, key: string, name: string): Promise<Reco
   const givenUp = await ended("gives_up");
   found["gave up"] = [givenUp.error, givenUp.attempt];
   found["later"] = (await ended("later")).output;
+  const branches = await jobs.triggerAndWait("wkr_branches", {});
+  let journalled = 0;
+  for await (const _ of jobs.journal(branches.id)) journalled += 1;
+  found["branches"] = [...(branches.output as unknown as string[][]), journalled - 1];
   found["unfit"] = [];
   for (const kind of ["large", "bigint", "circular", "nothing"]) {
     const { error, output } = await ended("unfit", { kind });

@@ -36,6 +36,15 @@ worker.handle<{ kind: string }>("unfit", ({ kind }) => {
   circular["itself"] = circular;
   return { large: "x".repeat(2 ** 20), bigint: 1n, circular, nothing: undefined }[kind];
 });
+worker.handle("branches", (_input, env) =>
+  env.gather(
+    ["slept", "direct"].map((name) => async () => {
+      if (name === "slept") await env.sleep(1);
+      // Each runtime knows which branch and which step code belongs to.
+      return [name, await env.step(name, async () => (await Promise.resolve(), env.stepKey.split(":")[1]))];
+    }),
+  ),
+);
 worker.handle("logs", async (_input, env) => {
   for (let number = 0; number < 300; number += 1) env.log.info(number, "x".repeat(8_000));
   env.progress(Number.NaN);
