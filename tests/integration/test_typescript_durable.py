@@ -74,9 +74,11 @@ def test_names_and_calls_follow_the_rules_of_python(find: Find) -> None:
     found = find("rules")
     kinds = ["DuplicateName", "StepError", "TypeError", "StepError", "TypeError", "WaitInTask"]
     assert found["output"] == [*kinds, "called", "StepError"]
-    assert (
-        find("unawaited") == 'CallNotAwaited: env.step("a") was not awaited, so it did nothing: write `await` before it'
-    )
+    assert find("unawaited") == 'CallNotAwaited: env.step("a") did nothing: write await before it'
+
+
+def test_a_call_after_the_handler_was_left_ends_no_process(find: Find) -> None:
+    assert find("behind") == ["done", "no process has ended"]
 
 
 def test_branches_wait_independently(find: Find) -> None:

@@ -13,8 +13,6 @@ import { joinedNames, JournalEntries, nameOfWait, type Entry, type JournalStore,
 import type { Scopes } from "./scopes.js";
 import { fromWire } from "./wire.js";
 
-const SWALLOWED = "The handler went on after it was suspended, because it caught Suspended; throw it again.";
-
 /** Shorter sleeps stay in the process. */
 const MIN_SLEEP_SECONDS = 1;
 /** Max children per request. */
@@ -30,6 +28,8 @@ export class DurableCalls implements Durable {
   readonly #root = new Part();
   /** Calls that were made but not awaited. */
   readonly #unawaited = new Map<Call<unknown>, string>();
+  /** Whether the handler has been left; code that it did not await may still make calls. */
+  #hasLeft = false;
   /** Whether the service has ended the run with a wait. */
   #hasEnded = false;
 
@@ -48,12 +48,13 @@ export class DurableCalls implements Durable {
     } catch (error) {
       if (this.#root.waits === null) throw this.#explained(error);
       if (error instanceof Suspended) return null;
-      throw new SuspensionSwallowed(SWALLOWED, { cause: error });
+      throw new SuspensionSwallowed({ cause: error });
+    } finally {
+      this.#hasLeft = true;
     }
-    if (this.#root.waits !== null) throw new SuspensionSwallowed(SWALLOWED);
-    for (const call of this.#unawaited.values()) {
-      throw new CallNotAwaited(`${call} was not awaited, so it did nothing: write \`await\` before it`);
-    }
+    if (this.#root.waits !== null) throw new SuspensionSwallowed();
+    const [call] = this.#unawaited.values();
+    if (call !== undefined) throw new CallNotAwaited(`${call} did nothing: write await before it`);
     return { output };
   }
 
@@ -80,8 +81,7 @@ export class DurableCalls implements Durable {
     const found = this.#entries.find("step", whole, was);
     if (found?.state === "done") return found.value as T;
     if (found !== undefined) {
-      const sentence = `The step ${quoted(whole)} had begun when its run ended`;
-      throw new StepInterrupted(`${sentence}; check whether it took effect.`);
+      throw new StepInterrupted(`The step ${quoted(whole)} had begun in an earlier run; check whether it took effect.`);
     }
     if (once === "at_most") await this.#writeStep(whole, "began");
     const value = await this.#scopes.run({ owner: this, part, step: whole }, async () => this.execute(whole, name, fn));
@@ -310,9 +310,8 @@ export class DurableCalls implements Durable {
     part.check();
     for (const [n, end] of ends.entries()) {
       const isWaiting = gather.branches[n]?.waits !== null;
-      if (isWaiting && !(end.status === "rejected" && end.reason instanceof Suspended)) {
-        throw new SuspensionSwallowed(SWALLOWED);
-      }
+      const isLeft = end.status === "rejected" && end.reason instanceof Suspended;
+      if (isWaiting && !isLeft) throw new SuspensionSwallowed();
       if (end.status === "fulfilled" || isWaiting || returnExceptions) continue;
       if (JSON.stringify(gather.left) !== JSON.stringify(left)) await this.#writeLeft(gather.all);
       throw end.reason;
@@ -373,9 +372,10 @@ export class DurableCalls implements Durable {
     const { part: own, step } = this.#scope;
     const call: Call<T> = new Call(own, async (part) => {
       this.#unawaited.delete(call);
+      // An error that nobody awaits would end the process.
+      if (this.#hasLeft) return new Promise(() => undefined);
       if (step !== null) {
-        const sentence = `The step ${quoted(step)} calls the journal`;
-        throw new StepError(`${sentence}; a step contains no other step, child or wait.`);
+        throw new StepError(`The step ${quoted(step)} calls the journal; it contains no other step, child or wait.`);
       }
       this.#root.check();
       part.check();
@@ -393,9 +393,8 @@ export class DurableCalls implements Durable {
   /** Returns a handler's error with the first unawaited call, because it may be the cause. */
   #explained(error: unknown): unknown {
     const [call] = this.#unawaited.values();
-    if (call !== undefined && error instanceof Error && !("cause" in error)) {
-      error.cause = new CallNotAwaited(`${call} was not awaited, so it did nothing`);
-    }
+    const isOpen = call !== undefined && error instanceof Error && !("cause" in error);
+    if (isOpen) error.cause = new CallNotAwaited(`${call} was not awaited, so it did nothing`);
     return error;
   }
 }

@@ -100,6 +100,9 @@ export class Suspended extends Error {
 /** The handler went on after it was suspended, because it caught `Suspended`; throw it again. */
 export class SuspensionSwallowed extends Error {
   override readonly name = "SuspensionSwallowed";
+  constructor(options?: ErrorOptions) {
+    super("The handler went on after it was suspended, because it caught Suspended; throw it again.", options);
+  }
 }
 
 /** A call of the handler was made but not awaited, so it did nothing. */

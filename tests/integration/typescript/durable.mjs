@@ -173,6 +173,18 @@ const cases = {
       return found;
     }),
 
+  /** Code that the handler does not await makes a call after the handler was left. */
+  async behind() {
+    let behind;
+    const found = await testRun(async (_input, env) => {
+      behind = new Promise((resolve) => setTimeout(resolve, 20)).then(() => env.step("late", () => 1));
+      await env.sleep(60);
+      return "done";
+    });
+    const later = new Promise((resolve) => setTimeout(() => resolve("no process has ended"), 60));
+    return [found.output, await Promise.race([behind, later])];
+  },
+
   async unawaited() {
     const found = await testRun((_input, env) => {
       env.step("a", () => 1);
