@@ -93,7 +93,7 @@ function Search({ go }) {
   const option = ([value, label]) => html`<option key=${value} value=${value}>${label}</option>`;
   return html`<form class="row" role="search" aria-label="Filter jobs" onsubmit=${submit}>
     <input type="search" name="find" ref=${box} value=${text} list="found" title=${HINT}
-      placeholder="Add a filter: error text, worker:, tag:" aria-label="Add a filter"
+      placeholder="Add a filter: error message, worker:, tag:" aria-label="Add a filter"
       autocomplete="off" spellcheck="false" oninput=${(event) => change(event.target.value)} />
     <datalist id="found">${filters.suggestions(text, workers ?? []).map(option)}</datalist>
     <${Menu} label="Filter" icon="filter" items=${items} />
@@ -131,7 +131,7 @@ export function FilterBar({ query, go }) {
     each,
   ) => html`<${Chip} key=${each.names[0]} label=${each.label} value=${textOf(each)}
     onRemove=${() => go(Object.fromEntries(each.names.map((name) => [name, ""])))} />`;
-  // The typed times of creation have controls of their own.
+  // Creation times have separate controls.
   const chips = filters.chipsOf(query).filter(({ names }) => names[0] !== AFTER);
   return html`<div class="filters">
     <${Search} go=${go} />

@@ -75,7 +75,7 @@ function draw() {
   );
   const age = oldest.goodAt ? `Updated ${ago(oldest.goodAt)}` : "Nothing is loaded yet";
   const text = plain(`${claim(oldest)} ${age}; trying again.`);
-  // A text that has not changed stays, with what is selected in it.
+  // Keep an unchanged element, so that a selection in it survives.
   if (banner.textContent !== text) banner.textContent = text;
 }
 

@@ -9,7 +9,7 @@ const KEYS = {
   k: "Previous row",
   x: "Select the row, or not",
   Enter: "Open the row",
-  Escape: "Close the job beside the list",
+  Escape: "Close the open job",
   "?": "Show this list",
 };
 const ROW = "[role=row], .plain > li, .endpoint, .schedule";
@@ -35,7 +35,7 @@ function walk(step) {
   const link = /** @type {HTMLElement} */ (all[place].querySelector("a[href]"));
   link.focus({ preventScroll: true });
   all[place].scrollIntoView({ block: "nearest" });
-  // Beside an open record the next one opens with its row.
+  // With an open record, moving to a row opens its record.
   if (opened()) link.click();
 }
 

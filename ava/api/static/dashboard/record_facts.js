@@ -1,4 +1,4 @@
-// What records of hooks, webhooks, nodes, errors and the audit trail mean, in words and numbers.
+// Descriptions of records (hooks, webhooks, nodes, errors, audit trail) in words and numbers.
 
 import { ago, number, short, span } from "./format.js";
 

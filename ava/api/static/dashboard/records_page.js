@@ -91,7 +91,7 @@ function Page({ kind }) {
 
 function RecordPanel({ kind, id, open, rows, reloadList }) {
   const path = `${kind.path}/${encodeURIComponent(id)}`;
-  // What is said in place of a record that is being deleted, or was: it is not read again.
+  // The text for a deleted record, which is not read again.
   const [ended, setEnded] = useState("");
   const { data, error, reload } = useApi(path, { every: 3, skip: kind.isListed || ended });
   const missing = `There is no such ${kind.noun[0]}.`;

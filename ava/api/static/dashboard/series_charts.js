@@ -81,7 +81,7 @@ export function ZoomOut() {
 }
 
 /**
- * All charts. `filters` are those of the API; `jobs` are the filters of the lists of jobs to which
+ * All charts. `filters`: as in the API; `jobs` are the filters of the lists of jobs to which
  * a step leads, null if there is none. `range` is the standard one; `hasEnded` is false where the
  * page shows the ended jobs itself.
  * @param {{ filters?: Record<string, string | undefined>, jobs?: Record<string, string> | null,

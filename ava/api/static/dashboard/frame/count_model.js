@@ -1,4 +1,4 @@
-// The counts beside the pages, from what the API says.
+// The sidebar's counts, computed from API responses.
 
 /**
  * Return the counts of an overview and of the paused queues, by the name of the page that shows

@@ -1,4 +1,4 @@
-// The counts beside the pages: what needs attention, read again every 15 seconds.
+// The sidebar's counts of records that need attention, refreshed every 15 seconds.
 
 import { get } from "../api.js";
 import { useEffect, useState } from "../ui/index.js";

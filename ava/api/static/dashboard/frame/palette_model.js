@@ -1,4 +1,4 @@
-// What the palette offers for a text: pages, actions and workers whose words begin with it.
+// The palette's results: pages, actions and workers with words that begin with the input.
 
 /**
  * An entry. `run` opens or does it; `hint` is shown behind its title, and `words` are also found.

@@ -1,4 +1,4 @@
-// The parts of a job beside its log and its tree: input and output, runs, record and deliveries.
+// A job's tabs except its log and its tree: input and output, runs, record and deliveries.
 
 import { full, number, ran, short, span } from "../format.js";
 import { Empty, html, Json, Pill, Table, useApi, useState, When } from "../ui/index.js";

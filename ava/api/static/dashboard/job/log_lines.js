@@ -1,4 +1,4 @@
-// The lines of a log that a page holds, in blocks; the list draws those that are seen. No DOM.
+// The loaded lines of a log, in blocks; the list draws the visible ones. No DOM.
 
 /** Lines of one block. */
 export const PER_BLOCK = 100;
@@ -33,7 +33,7 @@ const parts = (lines) =>
 export function prepend(held, lines, before) {
   const found = parts(lines);
   const firstN = held.firstN - Math.max(found.length, 1);
-  // A block without lines holds the place of a search that goes on.
+  // A block without lines stores the position of an unfinished search.
   const added = (found.length ? found : [[]]).map((each, n) => ({
     n: firstN + n,
     before: n ? null : before,

@@ -1,4 +1,4 @@
-// The jobs that belong together: as a graph, in which similar jobs share a box, and as a time line.
+// A job tree: as a graph, in which similar jobs share a box, and as a time line.
 
 import { post } from "../api.js";
 import { full, number, ran, short, span } from "../format.js";

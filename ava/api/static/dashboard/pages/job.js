@@ -1,4 +1,4 @@
-// The page of one job, and the same job in the panel beside a list.
+// The page of one job, and its side panel next to a list.
 
 import { get } from "../api.js";
 import { short } from "../format.js";

@@ -1,4 +1,4 @@
-// Jobs: a list that keeps up to date, and the open job beside it. The address holds all of it.
+// Jobs: a live list with the open job in a side panel. The address stores the whole view.
 
 import { session } from "../api.js";
 import { BulkBar, Operations, useOperations, useSelection } from "../bulk.js";
@@ -53,7 +53,7 @@ function JobsPage() {
   }, [String(query)]);
   // Other filters begin at their first page.
   const go = (changes) => setQuery({ ...changes, cursor: "", page: "" });
-  // Walking over the rows beside an open job is one step of the history.
+  // Moving through the rows while a job is open is one step of the history.
   const open = (job) => setQuery({ job: job.id }, { isReplaced: Boolean(opened) });
   const actions = html`<${ViewMenu} query=${query} setQuery=${setQuery} /><${RunButton} />`;
   const table = html`<${JobTable} jobs=${jobs} view=${opened ? narrowed(view) : view}

@@ -1,4 +1,4 @@
-// Limits: those of the tenant, the use of workers' limits, and every limit of the installation.
+// Limits: of the tenant, of workers with their use, and of the installation.
 
 import { bytes, number } from "../format.js";
 import { column, numeric, workerLink } from "../records_page.js";

@@ -1,4 +1,4 @@
-// Nodes: the Celery worker processes that run jobs, what each runs now, and its pause.
+// Nodes: the Celery worker processes, their current runs, and their pauses.
 
 import { bytes, number } from "../format.js";
 import { aboutBusy, refusalOf } from "../record_facts.js";

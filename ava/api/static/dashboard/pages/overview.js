@@ -1,4 +1,4 @@
-// Overview: what waits, runs and ends, over time; the nodes, and the newest failures.
+// Overview: waiting, running and ended jobs over time, the nodes, and the newest failures.
 
 import { number, span } from "../format.js";
 import { RangePicker, SeriesCharts } from "../series_charts.js";

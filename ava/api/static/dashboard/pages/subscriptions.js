@@ -1,4 +1,4 @@
-// Subscriptions: which events start which jobs, and a tester that says whether an event matches.
+// Subscriptions: rules that start jobs for events, and a tester for one event.
 
 import { call, post } from "../api.js";
 import { column, minor, recordsPage, state, when, workerLink } from "../records_page.js";

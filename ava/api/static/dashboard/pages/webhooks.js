@@ -1,4 +1,4 @@
-// Webhooks: the endpoints to which AVA Jobs sends events, and their deliveries.
+// Webhooks: endpoints that receive events, and their deliveries.
 
 import { call, post } from "../api.js";
 import { Deliveries, SENT } from "../deliveries.js";

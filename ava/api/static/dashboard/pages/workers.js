@@ -1,4 +1,4 @@
-// Workers: the definitions whose jobs can be triggered, with their state, backlog and settings.
+// Workers: definitions for new jobs, with their state, backlog and settings.
 
 import { post } from "../api.js";
 import { number, span } from "../format.js";

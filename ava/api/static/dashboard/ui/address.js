@@ -1,4 +1,4 @@
-// The address: `#/jobs/job_…?tab=log`. Pages keep in its query what a copied link shows again.
+// The address: `#/jobs/job_…?tab=log`. Pages store the state that a copied link restores in its query.
 
 import { changeQuery, parseAddress } from "./hash.js";
 import { useCallback, useEffect, useReducer } from "./preact.js";

@@ -1,4 +1,4 @@
-// What charts compute from series: sums, ranges, steps, units.
+// Values that charts compute from series: sums, ranges, steps, units.
 
 import { number, span } from "../format.js";
 

@@ -1,5 +1,4 @@
-// What components read: the API's records, again and again while the page is visible, the session,
-// and the clock.
+// Hooks for components: API records, polled while the page is visible, the session and the clock.
 
 import { get, Unreachable, url } from "../api.js";
 import { feed } from "../freshness.js";
@@ -90,7 +89,7 @@ export function useApi(path, { query, every = null, isRepeated = false, skip = f
     return () => leaving.abort();
   }, [address, every]);
   const reload = useCallback(() => turn.current(), []);
-  // What belongs to another record is not shown as this one's.
+  // Do not show another record's data as this one's.
   const answer = state.path === path ? state.answer : null;
   const isCurrent = state.address === address;
   return {

@@ -1,4 +1,4 @@
-// The fragment of an address, `#/jobs/job_…?tab=log`, as text.
+// Build the fragment of an address: `#/jobs/job_…?tab=log`.
 
 /**
  * Split an address's fragment into the page's name, the rest of the path, and the query.

@@ -1,4 +1,4 @@
-// The icons: drawn on 16 by 16 pixels with strokes of the text's colour, so that they need no file
+// The icons: drawn on 16 by 16 pixels with strokes in the current colour, so that they need no file
 // and follow the theme.
 
 import { html } from "./preact.js";

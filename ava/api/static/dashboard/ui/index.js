@@ -1,4 +1,4 @@
-// What pages import: Preact, what reads data, and the components.
+// The exports for pages: Preact, data hooks and components.
 
 export * from "./address.js";
 export * from "./data.js";

@@ -1,4 +1,4 @@
-// JSON as lines of text, some of them folded: what the component `Json` draws.
+// JSON as foldable lines, for the component `Json`.
 
 /** Characters of a string that are shown before it is unfolded. */
 const LONG = 2000;
@@ -6,7 +6,7 @@ const LONG = 2000;
 const DEEP = 3;
 
 /**
- * One line. `kind` colours its text; `path` is that of a value that can be folded, else null.
+ * One line. `kind` is its colour; `path` is the path of a foldable value, or null.
  * @typedef {{ path: string | null, depth: number, name: string | null, text: string, kind: string,
  *   isFolded: boolean, end: string }} Line
  */

@@ -1,5 +1,4 @@
-// The pause of a record, in one form on every page: what it says, and the button that begins and
-// ends it.
+// The pause of a record, in the same form on every page: its description and its button.
 
 import { post } from "../api.js";
 import { mayWrite } from "./data.js";
@@ -10,7 +9,7 @@ import { html } from "./preact.js";
 const LONGEST_REASON = 500;
 
 /**
- * The button that pauses or resumes the record at `path`. `text` is what a pause does; `body` is
+ * The button that pauses or resumes the record at `path`. `text` describes the effect; `body` is
  * sent with both calls.
  * @param {{ record: any, path: string, name: string, text?: string, body?: object,
  *   onChange?: () => any, class?: string }} props

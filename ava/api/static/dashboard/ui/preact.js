@@ -1,4 +1,4 @@
-// Preact and htm: the dashboard draws with them alone, and never parses a string as HTML.
+// Preact and htm, the dashboard's only renderer. It never parses a string as HTML.
 
 import htm from "htm";
 import { Component, cloneElement, createContext, Fragment, h, options, render } from "preact";

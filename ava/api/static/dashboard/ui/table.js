@@ -1,4 +1,4 @@
-// Tables of records, which are lists of cards on a phone, their pages, and the panel beside them.
+// Tables of records (lists of cards on a phone) with paging and a side panel.
 
 import { number } from "../format.js";
 import { addressWith, useQuery } from "./address.js";
