@@ -1,5 +1,5 @@
-// The sidebar: pages in groups, the search, and at its foot the tenant, the time zone, the theme and
-// the sign-out.
+// The sidebar: pages in groups, the search, and at its foot the tenant, time zone, theme and
+// sign-out.
 
 import { number, shortCount, zone } from "../format.js";
 import { HINT, search } from "../search.js";

@@ -1,4 +1,4 @@
-// Events: sent by other systems or received by hooks, each with the jobs that it started or resumed.
+// Events: sent by systems or received by hooks, each with the jobs that it started or resumed.
 
 import { post } from "../api.js";
 import { column, exact, Facts, jobLink, minor, recordsPage, when } from "../records_page.js";

@@ -1,4 +1,4 @@
-// The address: `#/jobs/job_…?tab=log`. Pages store the state that a copied link restores in its query.
+// The address: `#/jobs/job_…?tab=log`. Its query stores the state that a copied link restores.
 
 import { changeQuery, parseAddress } from "./hash.js";
 import { useCallback, useEffect, useReducer } from "./preact.js";
