@@ -85,7 +85,7 @@ def test_pulled_runs_survive_an_outage_of_the_api_and_a_dead_one_is_found_after_
     assert PULLED_SILENT_SECONDS - 10 < found_after < PULLED_SILENT_SECONDS + 10
     for run in alive:
         response = requests.post(f"{nodes.url}/v1/ava/runs/{run}/end", json={"output": 1}, timeout=10)
-        assert (response.status_code, response.json()["data"]) == (200, {"status": "completed"})
+        assert (response.status_code, response.json()["data"]) == (200, {"status": "completed", "suspended": False})
     heartbeats.stop()
     assert nodes.query(losses, uuids(jobs[:-1])) == [(0,)]
     response = requests.post(f"{nodes.url}/v1/ava/runs/{dead}/end", json={"output": 1}, timeout=10)

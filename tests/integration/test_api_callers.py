@@ -100,7 +100,8 @@ def test_every_route_but_the_open_ones_asks_for_a_caller(shared_api: Api) -> Non
     described = shared_api.get("/openapi.json").get_json()["paths"]
     is_open = {path for path, methods in described.items() if any({} in each["security"] for each in methods.values())}
     # The token of a run says whose it is.
-    by_run = {f"{RUNS}/{{run}}/{call}" for call in ("lines", "progress", "end")}
+    calls = ("lines", "progress", "end", "journal", "steps", "children", "outputs")
+    by_run = {f"{RUNS}/{{run}}/{call}" for call in calls}
     assert is_open <= {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path) for path in OPEN} | by_run
 
 

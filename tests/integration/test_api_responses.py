@@ -162,7 +162,7 @@ def test_a_bulk_leaves_out_inputs_that_its_answer_has_no_bytes_for(api: Api) -> 
 
 def test_the_answers_of_a_tenant_that_are_being_sent_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     shares = TenantShares(RESPONSES_IN_FLIGHT_BYTES, 1_000_000)
-    object.__setattr__(api.app.extensions["ava"].shares, "answers", shares)
+    object.__setattr__(api.app.extensions["ava"].shares, "responses", shares)
     path = f"{JOBS}/{api.trigger(input={'x': 'y' * 700_000})['id']}"
     first = api.get(path)
     assert shares.used("ten_test") > 700_000

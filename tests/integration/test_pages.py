@@ -11,6 +11,7 @@ import pytest
 
 from ava.domain import ids
 from harness.api import JOBS, Api, error_of
+from tests.pulled import call, claim, data, make_key, make_worker
 
 #: Arrays without pages, each with its reason.
 WITHOUT_PAGES = {"/v1/ava/schedules/{schedule_id}/next": "computed slots, at most 50"}
@@ -79,6 +80,17 @@ def _waits(api: Api) -> str:
     path = _WAITS(api)
     api.execute("UPDATE jobs SET run_no = 3")
     return f"{path}/waits"
+
+
+def _run_journal(api: Api) -> str:
+    make_worker(api)
+    key = make_key(api)
+    claim(api, key)
+    api.trigger("wkr_resize")
+    (run,) = claim(api, key)
+    for name in ("one", "two", "three"):
+        data(call(api, run, "steps", name=name, state="done"))
+    return f"/v1/ava/runs/{run['run']}/journal"
 
 
 def _job_deliveries(api: Api) -> str:
@@ -191,6 +203,7 @@ FILLED: dict[str, Callable[[Api], str]] = {
     "/v1/ava/jobs/{job_id}/runs": lambda api: f"{_RUNS(api)}/runs",
     "/v1/ava/jobs/{job_id}/journal": lambda api: f"{_ENTRIES(api)}/journal",
     "/v1/ava/jobs/{job_id}/waits": _waits,
+    "/v1/ava/runs/{run}/journal": _run_journal,
     "/v1/ava/jobs/{job_id}/deliveries": _job_deliveries,
     "/v1/ava/operations": _operations,
     "/v1/ava/schedules": lambda api: _create_many(api, "/v1/ava/schedules", **_DAILY),

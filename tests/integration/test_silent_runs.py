@@ -26,7 +26,7 @@ def test_a_silent_run_is_rescued_and_its_token_writes_nothing_more(api: Api, key
     assert heartbeat(api, run) == {"stop": [], "lost": [run["run"]]}
     api.execute("UPDATE jobs SET published_at = now()")
     (again,) = claim(api, key)
-    assert data(call(api, again, "end", output=2)) == {"status": "completed"}
+    assert data(call(api, again, "end", output=2)) == {"status": "completed", "suspended": False}
     error_of(call(api, run, "end", output=1), 409, "resource_conflict")
     assert show(api, job)["output"] == 2
 

@@ -60,10 +60,10 @@ _IN_STEP = "date_bin(%(step)s * interval '1 second', s.starts_at, %(since)s)"
 # Rows by hour until `hours_until`, then rows by minute. Each part of the union is a few ranges of the primary key.
 _SPANS = """(
         SELECT r.* FROM series AS r WHERE r.tenant_id = {tenant} AND r.span = 'hour' AND {condition}
-            AND r.starts_at >= %(since)s AND r.starts_at < least(%(until)s, %(hours_until)s)
+            AND r.starts_at >= %(since)s AND r.starts_at < least(%(until)s::timestamptz, %(hours_until)s)
         UNION ALL
         SELECT r.* FROM series AS r WHERE r.tenant_id = {tenant} AND r.span = 'minute' AND {condition}
-            AND r.starts_at >= greatest(%(since)s, %(hours_until)s) AND r.starts_at < %(until)s
+            AND r.starts_at >= greatest(%(since)s::timestamptz, %(hours_until)s) AND r.starts_at < %(until)s
     )"""
 _OF_WORKERS = "r.kind IN ('worker', 'failures') AND r.subject = ANY(%(workers)s::text[])"
 _OF_QUEUES = "r.kind = 'backlog' AND (%(queue)s::text IS NULL OR r.subject = %(queue)s)"
@@ -100,7 +100,7 @@ SELECT 'worker', %(subject)s, '', date_bin(%(step)s * interval '1 second', c.min
     coalesce(sum(c.jobs) FILTER (WHERE c.status = 'cancelled'), 0)::bigint,
     {by_bucket("wait_bucket")}, {by_bucket("run_bucket")}, NULL::bigint, NULL::bigint
 FROM job_minutes AS c
-WHERE c.minute >= greatest(%(since)s, %(stored_until)s) AND c.minute < %(until)s
+WHERE c.minute >= greatest(%(since)s::timestamptz, %(stored_until)s) AND c.minute < %(until)s
     AND (c.tenant_id = %(tenant_id)s OR %(tenant_id)s = '*')
     AND (%(workers)s::text[] IS NULL OR c.worker_id = ANY(%(workers)s::text[]))
 GROUP BY 4
