@@ -11,8 +11,8 @@ from pathlib import Path
 from harness.system import ROOT
 from tests import npm
 
-_STATIC = ROOT / "ava" / "api" / "static"
-_DASHBOARD = _STATIC / "dashboard"
+STATIC = ROOT / "ava" / "api" / "static"
+_DASHBOARD = STATIC / "dashboard"
 _TESTS = Path(__file__).parent / "dashboard"
 #: Bytes that the page and the overview need, compressed as the API does it; the other pages are loaded when idle.
 _MAX_BYTES = 160 * 1024
@@ -36,7 +36,7 @@ def test_the_formatters_and_reducers_pass_their_own_tests(tmp_path: Path) -> Non
 
 def first_load() -> set[Path]:
     """Return the files that the page and the overview need; the other pages are loaded when the browser is idle."""
-    libraries = {_STATIC / found for found in re.findall(r'": "/docs/static/(libraries/[^"]+)"', _PAGE)}
+    libraries = {STATIC / found for found in re.findall(r'": "/docs/static/(libraries/[^"]+)"', _PAGE)}
     assert len(libraries) == 4
     return {*_loaded(), *libraries, *_closure({_DASHBOARD / "main.js", _DASHBOARD / "pages/overview.js"})}
 

@@ -12,7 +12,7 @@ from harness.polling import wait_until
 from harness.system import SECRET, System
 from tests.acceptance.dashboard.test_looks import findings
 from tests.browser import Browser
-from tests.unit.test_dashboard_modules import first_load
+from tests.unit.test_dashboard_modules import STATIC, first_load
 
 _COUNTS = "return [...document.querySelectorAll('.side .count')].map((each) => each.getAttribute('aria-label'))"
 _FOUND = "return [...document.querySelectorAll('.palette [role=option]')].map((each) => each.innerText)"
@@ -164,16 +164,17 @@ def test_a_phone_has_the_main_pages_at_the_bottom_and_the_others_in_a_drawer(bro
 
 def test_the_first_load_transfers_at_most_160_kib(signed_in: Browser, running: System) -> None:
     # The modules of other pages follow when the browser is idle.
-    needed = {path.name for path in first_load()}
+    needed = {str(path.relative_to(STATIC)) for path in first_load()}
     signed_in.driver.execute_cdp_cmd("Network.enable", {})
     signed_in.driver.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
     try:
         signed_in.open("/")
         signed_in.await_text("Sign out", "Waiting", "Run time")
+        signed_in.find(".uplot canvas")
         found = signed_in.script(
             "return performance.getEntriesByType('resource').map((e) => [new URL(e.name).pathname, e.transferSize])"
         )
-        sizes = {name: size for name, size in found if name.rpartition("/")[2] in needed}
+        sizes = {name: size for name, size in found if name.removeprefix("/docs/static").lstrip("/") in needed}
         assert len(sizes) > 30
         assert all(sizes.values()), "nothing comes from the cache"
         assert sum(sizes.values()) <= 160 * 1024, json.dumps(sizes, indent=1)

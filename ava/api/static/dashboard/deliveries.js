@@ -4,8 +4,9 @@ import { post } from "./api.js";
 import { bytes, number, typedMoment } from "./format.js";
 import { aboutReceived, lastRequest } from "./record_facts.js";
 import { jobLink, when } from "./records_page.js";
-import { ask, Button, Choice, Empty, html, Input, Json, mayWrite } from "./ui/index.js";
+import { ask, Button, Choice, Empty, html, Input, mayWrite } from "./ui/index.js";
 import { MomentField, notify, Pill, useApi, useState } from "./ui/index.js";
+import { Json } from "./ui/json.js";
 
 const SHOWN = "20";
 const DAY_MS = 24 * 3600 * 1000;

@@ -3,7 +3,6 @@
 import { session } from "./api.js";
 import { zone } from "./format.js";
 import { loadPages, pageOf } from "./frame/pages.js";
-import { Palette } from "./frame/palette.js";
 import { Sidebar } from "./frame/sidebar.js";
 import { SignIn } from "./frame/signin.js";
 import { applyTheme, toggleTheme } from "./frame/theme.js";
@@ -17,6 +16,7 @@ import {
   html,
   mayWrite,
   mount,
+  notify,
   parseAddress,
   render,
 } from "./ui/index.js";
@@ -29,6 +29,8 @@ let leaving = new AbortController();
  */
 let opened = null;
 let hasPalette = false;
+/** The component of the palette, loaded when the browser is idle or the palette is opened. */
+let Palette = null;
 let paletteActions = [];
 
 async function show() {
@@ -143,9 +145,18 @@ function actions() {
   ].filter(Boolean);
 }
 
-function setPalette(isOpen) {
+async function loadPalette() {
+  Palette ??= (await import("./frame/palette.js")).Palette;
+}
+
+async function setPalette(isOpen) {
+  try {
+    if (isOpen && !Palette) await loadPalette();
+  } catch (error) {
+    return notify(reason(error), "bad");
+  }
   hasPalette = isOpen && session.get() !== null;
-  drawShell();
+  return drawShell();
 }
 
 function drawShell() {
@@ -203,7 +214,10 @@ window.addEventListener("signed-out", () => {
   show();
 });
 session.onStart(begin);
-(window.requestIdleCallback ?? setTimeout)(loadPages);
+(window.requestIdleCallback ?? setTimeout)(() => {
+  loadPages();
+  loadPalette().catch(() => {});
+});
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();

@@ -2,8 +2,9 @@
 
 import { call } from "./api.js";
 import { ask, Button, Empty, Heading, html, Id, mayWrite, mount, Pager } from "./ui/index.js";
-import { Panel, PauseLine, Pauses, Pill, Table, useApi, useEffect, useQuery } from "./ui/index.js";
+import { Panel, Pill, Table, useApi, useEffect, useQuery } from "./ui/index.js";
 import { useState, When } from "./ui/index.js";
+import { PauseLine, Pauses } from "./ui/pauses.js";
 
 /**
  * A column of a table. `isMinor`: it is left out beside an open panel.

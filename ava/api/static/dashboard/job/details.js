@@ -1,7 +1,8 @@
 // A job's tabs except its log and its tree: input and output, runs, record and deliveries.
 
 import { full, number, ran, short, span } from "../format.js";
-import { Empty, html, Json, Pill, Table, useApi, useState, When } from "../ui/index.js";
+import { Empty, html, Pill, Table, useApi, useState, When } from "../ui/index.js";
+import { Json } from "../ui/json.js";
 import { reasonOf } from "../wait_reasons.js";
 import { pathOf } from "./data.js";
 import { isFinal, outcomeOf } from "./job_states.js";

@@ -2,7 +2,8 @@
 // reason and its log lines.
 
 import { bytes, full, number, span, withLocalTimes } from "../format.js";
-import { Button, html, Json, useApi, useNow, useState } from "../ui/index.js";
+import { Button, html, useApi, useNow, useState } from "../ui/index.js";
+import { Json } from "../ui/json.js";
 import { pathOf } from "./data.js";
 import { shortLink } from "./details.js";
 import { isFinal } from "./job_states.js";

@@ -2,8 +2,9 @@
 
 import { post } from "../api.js";
 import { column, exact, Facts, jobLink, minor, recordsPage, when } from "../records_page.js";
-import { addressWith, ask, Chip, Empty, html, Input, Json, notify } from "../ui/index.js";
+import { addressWith, ask, Chip, Empty, html, Input, notify } from "../ui/index.js";
 import { readJson, TextArea, useQuery } from "../ui/index.js";
+import { Json } from "../ui/json.js";
 
 const PATH = "/v1/ava/events";
 const HIDDEN = "Your role or your key may not see payloads.";

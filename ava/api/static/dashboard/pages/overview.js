@@ -2,7 +2,6 @@
 
 import { number, span } from "../format.js";
 import { RangePicker, SeriesCharts } from "../series_charts.js";
-import { openTrigger } from "../trigger.js";
 import {
   Button,
   Card,
@@ -27,9 +26,7 @@ export function open(main, { signal }) {
 
 function Overview() {
   const { data } = useApi("/v1/ava/overview", { every: 2 });
-  const trigger = () => {
-    openTrigger();
-  };
+  const trigger = async () => void (await import("../trigger.js")).openTrigger();
   const button = html`<${Button} kind="primary" onclick=${trigger}>New job<//>`;
   const actions = html`<${RangePicker} />${mayWrite() && button}`;
   const all = html`<a href=${FAILED}>All failures</a>`;

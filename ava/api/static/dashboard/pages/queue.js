@@ -2,18 +2,8 @@
 
 import { number, span } from "../format.js";
 import { RangePicker, SeriesCharts } from "../series_charts.js";
-import {
-  Card,
-  Empty,
-  Heading,
-  html,
-  mount,
-  PauseLine,
-  Pauses,
-  Pill,
-  useApi,
-  useSession,
-} from "../ui/index.js";
+import { Card, Empty, Heading, html, mount, Pill, useApi, useSession } from "../ui/index.js";
+import { PauseLine, Pauses } from "../ui/pauses.js";
 import { Tiles } from "../ui/tile.js";
 import { stateOf } from "./worker.js";
 

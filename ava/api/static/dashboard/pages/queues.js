@@ -2,8 +2,9 @@
 
 import { number, span } from "../format.js";
 import { column, numeric } from "../records_page.js";
-import { Empty, Heading, html, mount, PauseLine, Pauses, Pill, Table } from "../ui/index.js";
+import { Empty, Heading, html, mount, Pill, Table } from "../ui/index.js";
 import { useApi, useSession } from "../ui/index.js";
+import { PauseLine, Pauses } from "../ui/pauses.js";
 
 const PATH = "/v1/ava/queues";
 const PAUSE = "All tenants' jobs in this queue are accepted but wait. Running jobs continue.";

@@ -3,7 +3,8 @@
 import { call, post } from "../api.js";
 import { column, minor, recordsPage, state, when, workerLink } from "../records_page.js";
 import { addressWith, ask, Button, Card, Choice, Empty, Field, html, Input } from "../ui/index.js";
-import { Json, readJson, TextArea, useEffect, useState } from "../ui/index.js";
+import { readJson, TextArea, useEffect, useState } from "../ui/index.js";
+import { Json } from "../ui/json.js";
 import { allWorkers } from "../worker_list.js";
 
 const PATH = "/v1/ava/subscriptions";

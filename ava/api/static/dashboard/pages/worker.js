@@ -12,17 +12,16 @@ import {
   Heading,
   html,
   Id,
-  Json,
   mayWrite,
   mount,
-  PauseLine,
-  Pauses,
   Pill,
   useApi,
   useRef,
   useSession,
   When,
 } from "../ui/index.js";
+import { Json } from "../ui/json.js";
+import { PauseLine, Pauses } from "../ui/pauses.js";
 import { Tiles } from "../ui/tile.js";
 import { pathOf, SettingsCards, StatusButtons } from "../worker_settings.js";
 

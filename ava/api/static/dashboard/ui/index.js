@@ -1,4 +1,5 @@
-// The exports for pages: Preact, data hooks and components.
+// The exports for pages: Preact, data hooks and components, without those that the overview does
+// not need.
 
 export * from "./address.js";
 export * from "./data.js";
@@ -7,8 +8,6 @@ export * from "./elements.js";
 export * from "./fields.js";
 export * from "./hash.js";
 export * from "./icons.js";
-export * from "./json.js";
-export * from "./pauses.js";
 export * from "./preact.js";
 export * from "./table.js";
 export * from "./tabs.js";
