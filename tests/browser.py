@@ -13,7 +13,12 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import JavascriptException, WebDriverException
+from selenium.common.exceptions import (
+    InvalidElementStateException,
+    JavascriptException,
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
@@ -99,11 +104,23 @@ class Browser:
         wait_until(has_clicked, what=lambda: f"{selector} {label or ''} can be clicked on in\n{self.text}")
 
     def fill(self, name: str, value: str) -> None:
-        """Fill the field with this name."""
-        element = self.find(f"[name='{name}']")
-        if element.tag_name != "select":
-            element.clear()
-        element.send_keys(value)
+        """Fill the field with this name once it is visible and enabled."""
+        selector = f"[name='{name}']"
+
+        def has_filled() -> bool:
+            try:
+                element = self._find_visible(selector, None)
+                if element is None or not element.is_enabled():
+                    return False
+                if element.tag_name != "select":
+                    element.clear()
+                element.send_keys(value)
+            except (InvalidElementStateException, StaleElementReferenceException):
+                # The page has redrawn the field, or a dialog now covers it.
+                return False
+            return True
+
+        wait_until(has_filled, what=lambda: f"{selector} can be filled in\n{self.text}")
 
     def sign_in(self, secret: str, *, tenant: str = "ten_test", role: str = "tenant-system-admin") -> None:
         """Sign in with the form."""

@@ -29,6 +29,13 @@ def _go(browser: Browser, where: str) -> None:
     browser.script("location.hash = arguments[0]", where)
 
 
+def test_a_dialog_is_open_before_the_key_that_follows_the_click(signed_in: Browser, running: System) -> None:
+    _go(signed_in, "#/events")
+    button = signed_in.find("button", "Send an event")
+    opens = "arguments[0].click(); return document.activeElement.closest('dialog')?.open"
+    assert signed_in.script(opens, button)
+
+
 def test_an_event_is_sent_found_by_its_type_and_read_in_a_panel(signed_in: Browser, running: System) -> None:
     running.post("/v1/ava/events", json={"type": "shop.closed", "data": {}})
     _go(signed_in, "#/events")

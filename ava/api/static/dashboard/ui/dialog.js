@@ -1,7 +1,7 @@
 // Dialogs and notices.
 
 import { plain } from "../format.js";
-import { html, render, useEffect, useRef, useState } from "./preact.js";
+import { html, render, useLayoutEffect, useRef, useState } from "./preact.js";
 
 /**
  * Show a message that disappears after some seconds.
@@ -36,7 +36,8 @@ export function Dialog({
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const [refusal, setRefusal] = useState("");
   const [isBusy, setBusy] = useState(false);
-  useEffect(() => {
+  // An effect runs after the next frame; keys until then would reach the page behind the dialog.
+  useLayoutEffect(() => {
     dialog.current.showModal();
   }, []);
   const submit = async (event) => {
