@@ -11,6 +11,7 @@ from standardwebhooks.webhooks import Webhook
 
 from harness.polling import wait_until
 from harness.system import System
+from tests.acceptance.dashboard.test_dashboard import open_part, rows_of
 from tests.browser import Browser
 from tests.commands import ava, on_a_terminal
 
@@ -123,10 +124,15 @@ def test_the_sender_of_an_event_sees_which_jobs_waited_for_it(signed_in: Browser
     entries = running.get(f"/v1/ava/jobs/{job}/journal").json()["data"]
     assert [(entry["kind"], entry["state"]) for entry in entries] == [("sleep", "done"), ("event", "done")]
     signed_in.script(f"location.hash = '#/jobs/{job}'")
-    signed_in.await_text("Steps and waits", "order.approved", "sleep")
+    names = ["Run 1", "Wait: sleep", "Run 2", "Wait: event order.approved", "Run 3"]
+    wait_until(lambda: [name for name, _ in rows_of(signed_in)] == names, what=lambda: rows_of(signed_in))
     # The duration of its runs and the total time, which has the sleep.
-    ran = "return document.querySelector('.runs').parentElement.querySelector('dl').innerText"
-    wait_until(lambda: re.search(r"Ran\s+\d+ ms of \d+(\.\d)? s", signed_in.script(ran)), what="both are shown")
+    open_part(signed_in, "runs")
+    ran = "return document.querySelector('.job-part[data-part=runs] dl').innerText"
+    wait_until(
+        lambda: re.search(r"Ran\s+\d+ ms of \d+(\.\d)? s", signed_in.script(ran)),
+        what=lambda: signed_in.script(ran),
+    )
 
 
 def _event_of(system: System, job_id: str) -> dict[str, object] | None:

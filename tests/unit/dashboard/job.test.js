@@ -44,6 +44,21 @@ test("steps, children and waits lie between the runs that a wait divides", () =>
   ]);
 });
 
+test("a wait has the name of its own sleep or event, also after another wait", () => {
+  const labels = (entries, waits) => rows({ job: job({ completed_at: at(9) }), entries, waits }, 9).map(([, label]) => label);
+  const sleep = (name, written) => ({ kind: "sleep", name, state: "done", written_at: at(written) });
+  const event = (name, written, state = "done") => ({ kind: "event", name, state, written_at: at(written) });
+  const wait = (condition, from, to) => ({ condition, jobs: [], began_at: at(from), ended_at: to === null ? null : at(to) });
+  assert.deepEqual(
+    labels(
+      [sleep("sleep", 1), event("order.approved", 4.1), event("order.paid", 4.2), sleep("an hour", 4.4), event("order.sent", 6.1, "timed_out"), event("order.closed", 6.9, "waits")],
+      [wait("event", 7, null), wait("event", 5.5, 6), wait("time", 4.4, 5), wait("event", 2.1, 4), wait("time", 1, 2)],
+    ),
+    ["Wait: sleep", "Wait: event order.approved", "Wait: sleep an hour", "Wait: event order.sent", "Wait: event order.closed"],
+  );
+  assert.deepEqual(labels([], [wait("event", 1, 2)]), ["Wait: event"]);
+});
+
 test("what has not ended lasts until now, and a queued job has a row of its own", () => {
   const running = job({ status: "running" });
   assert.deepEqual(rows({ job: running, runs: [run(1, 1, null, null)] }, 5), [["run", "Run", "running", 1, "runs 4"]]);

@@ -8,9 +8,8 @@ const MAX_ALIKE = 6;
 const RANKS = { run: 0, step: 1, child: 2, children: 2, wait: 3, queue: 4 };
 /** Outcomes after which the next run begins with a delay. */
 const DELAYED = ["failed", "lost", "interrupted", "deferred"];
-/** Journal entries that name a wait, and milliseconds by which they may follow its beginning. */
-const NAMING = ["sleep", "event", "wait"];
-const NAMING_MS = 100;
+/** The kinds of journal entries that name a wait, by its condition. */
+const NAMING = { event: "event", time: "sleep" };
 
 /**
  * @typedef {{ part: "queued" | "delay" | "runs" | "waits", from: number, to: number }} Bar
@@ -30,7 +29,7 @@ export function rowsOf({ job, runs, entries, waits, children }, now) {
   const rows = [
     ...runRows(job, runs, now),
     ...stepRows(runs, entries, now),
-    ...waits.map((wait) => waitRow(wait, entries, job, now)),
+    ...waits.map((wait) => waitRow(wait, labelOfWait(wait, waits, entries), job, now)),
     ...childRows(entries, children, now),
     ...queueRow(job, runs, waits, now),
   ];
@@ -99,15 +98,25 @@ function stepRow(entry, run, begun, written, now) {
   });
 }
 
-function waitRow(wait, entries, job, now) {
+/**
+ * Return the name of a wait. The job writes a sleep's entry when the wait begins. It writes an
+ * event's entry before the wait begins, and replaces it after the wait has ended.
+ */
+function labelOfWait(wait, waits, entries) {
+  const kind = NAMING[wait.condition];
+  if (!kind) return awaited(wait.jobs.length);
+  const from = at(wait.began_at);
+  const next = Math.min(...waits.map((each) => at(each.began_at)).filter((time) => time > from));
+  const alike = entries.filter((entry) => entry.kind === kind);
+  const named =
+    alike.find(({ written_at: written }) => at(written) >= from && at(written) < next) ??
+    alike.findLast(({ written_at: written, state }) => state === "waits" && at(written) < from);
+  // A sleep without a key has the name "sleep".
+  return named && named.name !== kind ? `${kind} ${named.name}` : kind;
+}
+
+function waitRow(wait, name, job, now) {
   const [from, to] = [at(wait.began_at), at(wait.ended_at) ?? now];
-  const named = entries.findLast(
-    ({ kind, written_at: written }) => NAMING.includes(kind) && at(written) <= from + NAMING_MS,
-  );
-  const kinds = { event: "event", time: "sleep" };
-  const name = kinds[wait.condition]
-    ? [kinds[wait.condition], named?.name].filter(Boolean).join(" ")
-    : awaited(wait.jobs.length);
   return row({
     ...{ kind: "wait", key: `wait ${wait.began_at}`, label: `Wait: ${name}`, state: "waits" },
     verb: wait.ended_at ? "ended" : job.completed_at ? "was cut short" : "waits",
