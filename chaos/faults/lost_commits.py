@@ -38,6 +38,7 @@ _LOST = "SELECT count(*) FROM jobs WHERE losses > 0"
 _ORPHANED = "Orphaned run rescued"
 
 API = "an API request: tests/integration/test_lost_commits_api.py cuts it"
+RUNS = "a call of a run over HTTP: tests/integration/test_lost_commits_api.py cuts it"
 _RARE = "rare in this load: tests/integration/test_lost_commits.py cuts it"
 _LEASE = "a lease, which a sender takes once: tests/integration/test_webhooks_endpoint_leases.py cuts it"
 RETENTION = "retention: tests/integration/test_lost_commits_retention.py cuts it"
@@ -64,6 +65,7 @@ _ELSEWHERE = {
         "webhooks.endpoints.create", "webhooks.endpoints.delete", "webhooks.endpoints.pause",
         "webhooks.endpoints.resume",
     ),
+    RUNS: ("jobs.pulled_journal.record_size",),
     _RARE: ("jobs.transitions.claim.claim_together", "jobs.transitions.end.end_stopped"),
     _LEASE: ("webhooks.endpoint_leases.acquire",),
     RETENTION: (

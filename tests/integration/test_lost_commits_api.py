@@ -24,7 +24,7 @@ from ava.errors import DatabaseUnavailable
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.jobs.transitions import end, pull, rescue
-from chaos.faults.lost_commits import API, ELSEWHERE
+from chaos.faults.lost_commits import API, ELSEWHERE, RUNS
 from harness.api import Api
 from harness.commit_cuts import CommitCuts
 from harness.polling import wait_until
@@ -158,6 +158,29 @@ def test_a_pulled_run_that_is_ended_again_has_one_end(api: Api, client: _Client,
     assert _insist(lambda: pulled.call(client.cut, run, "end", output=1))["status"] == "completed"
     assert any("jobs.transitions.pull.mark_ended" in kind for kind in cuts.cut)
     assert (pulled.show(api, job)["status"], pulled.show(api, job)["attempt"]) == ("completed", 1)
+
+
+def test_durable_calls_of_a_pulled_run_are_repeated_without_a_second_effect(
+    api: Api, client: _Client, cuts: CommitCuts
+) -> None:
+    pulled.make_worker(api)
+    key = pulled.make_key(api, triggers=["*"])
+    pulled.claim(api, key)
+    job = api.trigger("wkr_resize")
+    (run,) = pulled.claim(api, key)
+    for name in ("one", "two"):
+        assert _insist(lambda name=name: pulled.call(client.cut, run, "steps", name=name, state="done")) == {
+            "stop": False
+        }
+    children = [{"name": "part", "worker_id": "wkr_resize"}]
+    made = [_insist(lambda: pulled.call(client.cut, run, "children", children=children)) for _ in range(2)]
+    assert made[0] == made[1]
+    waits = [{"name": "pause", "seconds": 60}]
+    assert _insist(lambda: pulled.call(client.cut, run, "end", waits=waits)) == {"status": "queued", "suspended": True}
+    assert {name for name, reason in ELSEWHERE.items() if reason is RUNS} - cut_statements(cuts) == set()
+    assert count_jobs(api) == 2
+    entries = api.get(f"/v1/ava/jobs/{job['id']}/journal").get_json()["data"]
+    assert sorted(entry["name"] for entry in entries) == ["one", "part", "pause", "two"]
 
 
 def test_a_pulled_claim_without_its_response_is_no_loss(api: Api, client: _Client, cuts: CommitCuts) -> None:
