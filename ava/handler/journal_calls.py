@@ -90,7 +90,8 @@ class Calls:
     loaded_at: float | None = None
     #: Function for the tasks of an async handler; in a slot process other runs share its event loop.
     all_tasks: Callable[[], Iterable[asyncio.Task[Any]]] = asyncio.all_tasks
-    thread_id: int = field(default_factory=threading.get_ident)
+    # In the API gevent replaces `get_ident` after this module was imported.
+    thread_id: int = field(default_factory=lambda: threading.get_ident())  # noqa: PLW0108 - looked up when called
     unawaited: UnawaitedCalls = field(default_factory=UnawaitedCalls)
 
     def __post_init__(self) -> None:

@@ -7,7 +7,6 @@ journal. What a node's process keeps in memory, the sizes of its journal, is par
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -226,8 +225,7 @@ class DurableRuns:
                 raise RunLost
             loaded = self._load(connection, run, sent)
         store = _Store(self._database, token, job, self)
-        # The default of `thread_id` is of before gevent's patch.
-        calls = Calls(store=store, job_id=job.id, journal=loaded, thread_id=threading.get_ident())
+        calls = Calls(store=store, job_id=job.id, journal=loaded)
         try:
             pending, entries = calls.try_each([_call(calls, each) for each in sent.waits])
         except (DuplicateName, TypeError, ValueError) as error:

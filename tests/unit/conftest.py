@@ -6,7 +6,14 @@ from contextlib import ExitStack
 import pytest
 
 from ava.handler import registry
+from ava.handler.env import leave
 from tests.unit.process_states import NewState, process_state
+
+
+@pytest.fixture(autouse=True)
+def _handlers_left() -> None:
+    """A test that calls a handler as a node does leaves no other test in the place of a handler."""
+    leave()
 
 
 @pytest.fixture

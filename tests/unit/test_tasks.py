@@ -25,7 +25,6 @@ from ava import client as ava_client
 from ava.client import Client
 from ava.client.errors import ApiUnavailable
 from ava.handler import registry
-from ava.handler.env import leave
 from ava.local.start import free_port
 from tests.unit.task_handlers import Order, Parcel, Part, Receipt, pack, task_bill, task_total
 
@@ -36,11 +35,9 @@ _VARIABLES = ("AVA_URL", "AVA_API_KEY", "AVA_INTERNAL_SECRET", "AVA_TENANT_ID", 
 
 @pytest.fixture
 def _outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This process runs no handler, and has no client."""
+    """This process has no client."""
     for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    # Other tests of this process have called handlers as a node does.
-    leave()
     ava.configure(None)
     yield
     ava.configure(None)
