@@ -31,28 +31,23 @@ class ChildCalls:
     def __init__(self, store: ChildStore, entries: JournalEntries, journal: LoadedJournal) -> None:
         self._store = store
         self._entries = entries
-        self._children = {id_: ChildJob(state, store.outputs) for id_, state in journal.children.items()}
-        self._names = {entry.child_id: entry.name for entry in journal.entries if entry.kind is JournalKind.CHILD}
-
-    def get(self, job_id: str | None) -> ChildJob | None:
-        """Return a child by its job's id."""
-        return self._children.get(job_id or "")
-
-    def name_of(self, child: ChildJob) -> str:
-        return self._names.get(child.id, child.id)
+        #: The children, and their names in the journal, by job id.
+        self.by_id = {id_: ChildJob(state, store.outputs) for id_, state in journal.children.items()}
+        of_children = (entry for entry in journal.entries if entry.kind is JournalKind.CHILD)
+        self.names = {entry.child_id or "": entry.name for entry in of_children}
 
     def find(self, name: str, was: Sequence[str]) -> ChildJob | None:
         """Return the child with the name, or with an earlier name. Raise `DuplicateName`."""
         found = self._entries.find(JournalKind.CHILD, name, was)
-        return None if found is None else self.get(found.child_id)
+        return None if found is None else self.by_id.get(found.child_id or "")
 
     def create(self, new: Sequence[NewChild]) -> Steps[list[ChildJob]]:
         """Create children in one transaction."""
         self._entries.catch_up()
         states = yield Act(lambda: self._store.make_children(new), is_statement=True)
         created = [ChildJob(state, self._store.outputs) for state in states]
-        self._children |= {child.id: child for child in created}
-        self._names |= {child.id: each.name for child, each in zip(created, new, strict=True)}
+        self.by_id |= {child.id: child for child in created}
+        self.names |= {child.id: each.name for child, each in zip(created, new, strict=True)}
         return created
 
 

@@ -60,7 +60,7 @@ class ChildJob:
 
     @property
     def is_unfinished(self) -> bool:
-        return self._state.status in (Status.QUEUED, Status.RUNNING)
+        return self._state.is_unfinished
 
     @property
     def end_no(self) -> int | None:

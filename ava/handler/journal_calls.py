@@ -17,7 +17,6 @@ from typing import Any, Protocol
 from ava.domain.jobs.waits import (
     MAX_STEP_BYTES,
     EntryState,
-    JournalEntry,
     JournalKind,
     LoadedJournal,
     NewChild,
@@ -28,19 +27,17 @@ from ava.domain.jobs.waits import (
 from ava.handler.acts import Act, Steps, UnawaitedCalls
 from ava.handler.branches import Branches
 from ava.handler.call_arguments import (
-    SLEEP_NAME,
     check_earlier_names,
     check_priority,
     check_seconds,
     encode_input,
-    name_of_wait,
     read_worker_id,
 )
 from ava.handler.child_calls import ChildCalls, ChildStore, NumberedChildren
 from ava.handler.children import ChildJob, Outputs, json_of
 from ava.handler.entries import JournalEntries
 from ava.handler.errors import StepError, StepInterrupted, WaitInTask
-from ava.handler.event_waits import EventStore, EventWaits, timeout_error
+from ava.handler.wait_calls import WaitCalls, WaitStore
 
 #: Shorter sleeps stay in the process.
 _MIN_SLEEP_SECONDS = 1.0
@@ -48,31 +45,14 @@ _MIN_SLEEP_SECONDS = 1.0
 _step: ContextVar[str | None] = ContextVar("ava_step", default=None)
 
 
-class JournalStore(EventStore, ChildStore, Protocol):
+class JournalStore(WaitStore, ChildStore, Protocol):
     """Stores a run's journal, creates its job's children, and finds events.
 
     The methods raise an exception if the run must end.
     """
 
-    def write(self, entries: Sequence[NewEntry]) -> None:
-        """Write entries."""
-
     def admit_wait(self) -> None:
         """Raise `TooManyWaiting` if the tenant has reached its limit of waiting jobs."""
-
-
-@dataclass(slots=True)
-class _WaitEntry:
-    """The name of a wait in the journal, and its entry."""
-
-    name: str
-    found: JournalEntry | None
-    #: The child that this run has chosen as the first to end.
-    first: ChildJob | None = None
-
-    @property
-    def state(self) -> EntryState | None:
-        return None if self.found is None else self.found.state
 
 
 @dataclass(kw_only=True)
@@ -90,8 +70,7 @@ class Calls:
     loaded_at: float | None = None
     #: Function for the tasks of an async handler; in a slot process other runs share its event loop.
     all_tasks: Callable[[], Iterable[asyncio.Task[Any]]] = asyncio.all_tasks
-    # In the API gevent replaces `get_ident` after this module was imported.
-    thread_id: int = field(default_factory=lambda: threading.get_ident())  # noqa: PLW0108 - looked up when called
+    thread_id: int = field(default_factory=threading.get_ident)
     unawaited: UnawaitedCalls = field(default_factory=UnawaitedCalls)
 
     def __post_init__(self) -> None:
@@ -99,13 +78,17 @@ class Calls:
             self.journal, on_caught_up=self.on_caught_up, now=self.now, loaded_at=self.loaded_at
         )
         self._children = ChildCalls(self.store, self._entries, self.journal)
-        self._waits: dict[str, _WaitEntry] = {}
         self._branches = Branches(
             self._entries, self._write, self.store.admit_wait, is_async=self.is_async, all_tasks=self.all_tasks
         )
-        done = (entry for entry in self.journal.entries if entry.state is EntryState.DONE)
-        self._events = EventWaits(
-            self.store, self._entries, {entry.event_id for entry in done if entry.event_id is not None}, self._write
+        self._waits = WaitCalls(
+            self.store,
+            self.journal,
+            entries=self._entries,
+            branches=self._branches,
+            write=self._write,
+            children=self._children.by_id,
+            names=self._children.names,
         )
 
     @property
@@ -183,11 +166,11 @@ class Calls:
                 continue
             if max_concurrency is not None and many.unfinished >= max_concurrency:
                 yield from many.create()
-                yield from self._suspend(WaitCondition.ANY, many.children)
+                self._waits.suspend(WaitCondition.ANY, many.children)
             yield from many.add(number, name, item)
         yield from many.create()
         if many.unfinished:
-            yield from self._suspend(WaitCondition.ENDED, many.children)
+            self._waits.suspend(WaitCondition.ENDED, many.children)
         return self._outputs(many.children, return_exceptions=return_exceptions)
 
     # Steps ---------------------------------------------------------------------------------------------------------
@@ -245,30 +228,14 @@ class Calls:
     ) -> Steps[Outputs]:
         """Wait until all children have ended, and return their outputs."""
         self._enter(waits=True)
-        entry = None if timeout is None and key is None else self._wait_entry(children, timeout, key, is_any=False)
-        state = None if entry is None else entry.state
-        if state is EntryState.TIMED_OUT or any(child.is_unfinished for child in children):
-            yield from self._suspend(WaitCondition.ENDED, children, timeout, entry)
-        if entry is not None and state is EntryState.WAITS:
-            yield from self._decide(entry, EntryState.DONE)
+        yield from self._waits.for_all(children, timeout=timeout, key=key)
         return self._outputs(children, return_exceptions=return_exceptions)
 
     def wait_for_any(self, children: Sequence[ChildJob], *, timeout: float | None, key: str | None) -> Steps[ChildJob]:
         """Wait until a child has ended, with any outcome, and return it."""
         self._enter(waits=True)
-        if not children:
-            raise ValueError("env.wait_any needs a child")
-        entry = self._wait_entry(children, timeout, key, is_any=True)
-        if entry.found is not None and (chosen := self._children.get(entry.found.child_id)) is not None:
-            return chosen
-        ended = [child for child in children if not child.is_unfinished]
-        if entry.state is EntryState.TIMED_OUT or not ended:
-            yield from self._suspend(WaitCondition.ANY, children, timeout, entry)
-        if entry.first is None:
-            first = min(ended, key=lambda child: child.end_no or 0)
-            yield from self._decide(entry, EntryState.DONE, first.id)
-            entry.first = first
-        return entry.first
+        first = yield from self._waits.for_any(children, timeout=timeout, key=key)
+        return first
 
     def sleep(self, seconds: float, *, key: str | None) -> Steps[None]:
         """Return after `seconds`."""
@@ -277,77 +244,16 @@ class Calls:
         if seconds < _MIN_SLEEP_SECONDS:
             pause = self.pause or (asyncio.sleep if self.is_async else time.sleep)
             yield Act(lambda: pause(seconds))
-            return
-        name = SLEEP_NAME if key is None else key
-        found = self._entries.find(JournalKind.SLEEP, name, ())
-        if found is not None and found.state is EntryState.DONE:
-            return
-        left = seconds if found is None else self._entries.seconds_left(found)
-        if left <= 0:
-            # The time has passed since the run loaded the journal.
-            yield from self._write(
-                NewEntry(kind=JournalKind.SLEEP, name=name, state=EntryState.DONE, until_in_seconds=left)
-            )
         else:
-            begun = NewEntry(kind=JournalKind.SLEEP, name=name, state=EntryState.WAITS, until_in_seconds=seconds)
-            entries = (begun,) if found is None else ()
-            wait = Wait(condition=WaitCondition.TIME, timeout_seconds=left, entries=entries)
-            self._branches.suspend(wait)
+            yield from self._waits.sleep(seconds, key=key)
 
     def wait_for_event(
         self, type_: str, match: Mapping[str, Any] | None, *, timeout: float | None, key: str | None
     ) -> Steps[Mapping[str, Any]]:
         """Return the record of the first event that matches and that no other wait has returned."""
         self._enter(waits=True)
-        found = yield from self._events.wait(type_, match, timeout=timeout, key=key)
-        if isinstance(found, Wait):
-            self._branches.suspend(found)
-        return found
-
-    def _wait_entry(
-        self, children: Sequence[ChildJob], timeout: float | None, key: str | None, *, is_any: bool
-    ) -> _WaitEntry:
-        if timeout is not None:
-            check_seconds("timeout", timeout)
-        named = [self._children.name_of(each) for each in children]
-        name = name_of_wait(named, is_any=is_any) if key is None else key
-        if timeout is not None or key is not None:
-            return _WaitEntry(name, self._entries.find(JournalKind.WAIT, name, ()))
-        # Names distinguish timeouts. Without one, the same children may be awaited again, with the same first child.
-        if name not in self._waits:
-            self._waits[name] = _WaitEntry(name, self._entries.find(JournalKind.WAIT, name, ()))
-        return self._waits[name]
-
-    def _suspend(
-        self,
-        condition: WaitCondition,
-        children: Sequence[ChildJob],
-        timeout: float | None = None,
-        entry: _WaitEntry | None = None,
-    ) -> Steps[None]:
-        """Suspend the branch until its children have ended. Raise `WaitTimeout` if the wait has timed out."""
-        left = timeout
-        if timeout is not None and entry is not None and entry.found is not None:
-            left = self._entries.seconds_left(entry.found)
-        has_timed_out = entry is not None and entry.state is EntryState.TIMED_OUT
-        if entry is not None and (has_timed_out or (left is not None and left <= 0)):
-            if not has_timed_out:
-                yield from self._decide(entry, EntryState.TIMED_OUT)
-            raise timeout_error(f"The wait {entry.name!r} did not end", timeout)
-        entries: tuple[NewEntry, ...] = ()
-        if timeout is not None and entry is not None and entry.found is None:
-            begun = NewEntry(kind=JournalKind.WAIT, name=entry.name, state=EntryState.WAITS, until_in_seconds=left)
-            entries = (begun,)
-        job_ids = dict.fromkeys(child.id for child in children if child.is_unfinished)
-        wait = Wait(condition=condition, job_ids=tuple(job_ids), timeout_seconds=left, entries=entries)
-        self._branches.suspend(wait)
-
-    def _decide(self, entry: _WaitEntry, state: EntryState, child_id: str | None = None) -> Steps[None]:
-        """Write a wait's result before the handler sees it, so that later runs of the attempt get the same result."""
-        until = None if entry.found is None else self._entries.seconds_left(entry.found)
-        yield from self._write(
-            NewEntry(kind=JournalKind.WAIT, name=entry.name, state=state, child_id=child_id, until_in_seconds=until)
-        )
+        event = yield from self._waits.for_event(type_, match, timeout=timeout, key=key)
+        return event
 
     def _outputs(self, children: Sequence[ChildJob], *, return_exceptions: bool) -> Outputs:
         if not return_exceptions:
@@ -360,14 +266,6 @@ class Calls:
         """Return the results of branches that may wait."""
         self._enter()
         return await self._branches.gather(awaitables, return_exceptions=return_exceptions)
-
-    def child(self, job_id: str) -> ChildJob | None:
-        """Return a child by its job's id."""
-        return self._children.get(job_id)
-
-    def try_each(self, calls: Iterable[Steps[Any]]) -> tuple[Wait | None, Sequence[NewEntry]]:
-        """Run calls that wait, as `Branches.try_each` does."""
-        return self._branches.try_each(calls)
 
     # The journal ---------------------------------------------------------------------------------------------------
 

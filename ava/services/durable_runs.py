@@ -30,10 +30,12 @@ from ava.errors import (
     RunToStop,
     StepRecorded,
 )
-from ava.handler.acts import Steps
+from ava.handler.acts import Act, Steps
+from ava.handler.branches import Branches
 from ava.handler.call_arguments import SLEEP_NAME, name_of_wait
+from ava.handler.entries import JournalEntries
 from ava.handler.errors import DuplicateName
-from ava.handler.journal_calls import Calls
+from ava.handler.wait_calls import WaitCalls
 from ava.services.creation.child_creator import ChildCreator
 from ava.services.creation.quotas import QueuedJobsQuota
 from ava.services.events.event_search import search_event
@@ -225,10 +227,10 @@ class DurableRuns:
                 raise RunLost
             loaded = self._load(connection, run, sent)
         store = _Store(self._database, token, job, self)
-        calls = Calls(store=store, job_id=job.id, journal=loaded)
+        branches, calls = _waits(store, loaded)
         try:
-            pending, entries = calls.try_each([_call(calls, each) for each in sent.waits])
-        except (DuplicateName, TypeError, ValueError) as error:
+            pending, entries = branches.try_each([_call(calls, loaded.children, each) for each in sent.waits])
+        except (DuplicateName, ValueError) as error:
             message = one_line(str(error))
             raise InvalidFields(message, {"waits": [message]}) from error
         if pending is None:
@@ -324,20 +326,35 @@ def _name(sent: SentWait, children: Mapping[str, str]) -> str:
     return name_of_wait([children[id_] for id_ in sent.job_ids], is_any=sent.is_any)
 
 
-def _call(calls: Calls, sent: SentWait) -> Steps[Any]:
-    """Return the handler's call that the wait stands for."""
+def _waits(store: _Store, loaded: LoadedJournal) -> tuple[Branches, WaitCalls[ChildState]]:
+    """Return the waits of a run, with its loaded journal."""
+
+    def write(*new: NewEntry) -> Steps[None]:
+        yield Act(lambda: store.write(new))
+
+    entries = JournalEntries(loaded)
+    # Each wait is a branch; the transaction that ends the run admits it.
+    branches = Branches(entries, write, lambda: None, is_async=False, all_tasks=tuple)
+    names = {entry.child_id or "": entry.name for entry in loaded.entries if entry.kind is JournalKind.CHILD}
+    calls = WaitCalls(
+        store, loaded, entries=entries, branches=branches, write=write, children=loaded.children, names=names
+    )
+    return branches, calls
+
+
+def _call(calls: WaitCalls[ChildState], known: Mapping[str, ChildState], sent: SentWait) -> Steps[Any]:
+    """Return the call of a handler on a node that the wait stands for."""
     if sent.event is not None:
-        return calls.wait_for_event(sent.event.type, sent.event.match, timeout=sent.timeout_seconds, key=sent.name)
+        return calls.for_event(sent.event.type, sent.event.match, timeout=sent.timeout_seconds, key=sent.name)
     if sent.seconds is not None:
         return calls.sleep(sent.seconds, key=sent.name)
-    children = [child for id_ in sent.job_ids if (child := calls.child(id_)) is not None]
-    if sent.is_any:
-        return calls.wait_for_any(children, timeout=sent.timeout_seconds, key=sent.name)
-    return calls.wait_for_all(children, timeout=sent.timeout_seconds, key=sent.name, return_exceptions=True)
+    children = [known[id_] for id_ in sent.job_ids]
+    wait_for = calls.for_any if sent.is_any else calls.for_all
+    return wait_for(children, timeout=sent.timeout_seconds, key=sent.name)
 
 
 class _Store:
-    """The journal of a run for `Calls`, with a transaction for each call."""
+    """What the waits of a run read and write, with a transaction for each call."""
 
     def __init__(self, database: Database, token: Token, job: Job, runs: DurableRuns) -> None:
         self._database = database
@@ -357,12 +374,3 @@ class _Store:
     def _read(self, act: Callable[[Connection], Result]) -> Result:
         with self._database.connect() as connection:
             return act(connection)
-
-    def admit_wait(self) -> None:
-        """The transaction that ends the run admits its wait."""
-
-    def make_children(self, new: Sequence[NewChild]) -> Sequence[ChildState]:
-        raise NotImplementedError("a wait creates no children")
-
-    def outputs(self, job_ids: Sequence[str]) -> Mapping[str, str | None]:
-        raise NotImplementedError("a wait reads no outputs")

@@ -95,6 +95,10 @@ class ChildState:
     #: Sequence number of its end, roughly in order; None before.
     end_no: int | None = None
 
+    @property
+    def is_unfinished(self) -> bool:
+        return self.status in (Status.QUEUED, Status.RUNNING)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedJournal:
