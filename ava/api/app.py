@@ -98,7 +98,7 @@ _BLUEPRINTS = (
     job_details.trees,
     job_details.journals,
     job_details.waits,
-    job_details.told,
+    job_details.job_deliveries,
     schedules.blueprint,
     workers.blueprint,
     # Also the routes of `pulled_runs`: both have one blueprint.

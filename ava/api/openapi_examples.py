@@ -10,7 +10,7 @@ from ava.api.http.operations import NDJSON
 
 _SUFFIX = "01jwnqrgt0e3rt0q9vz5k8x2mc"
 _MOMENT = "2025-06-01T10:00:00Z"
-#: Examples by field name, where the type alone would give an unhelpful one.
+#: Examples by field name, for types without a helpful example.
 _BY_NAME: dict[str, Any] = {
     "url": "https://example.com/hooks",
     "secret": "a-secret-of-16-characters",

@@ -39,7 +39,7 @@ class TenantShares:
         return self._used.get(tenant_id, 0)
 
     def acquire(self, tenant_id: str, amount: int = 1) -> None:
-        """Acquire a share, which `release` returns. A share above the limit is granted if the tenant uses nothing else.
+        """Acquire a share, which `release` returns. A tenant without other shares may exceed the limit.
 
         Raises `TooMany` if the share is not free in time.
         """
@@ -104,7 +104,7 @@ class Shares:
 
     #: Bytes of large bodies during their requests.
     large_bodies: TenantShares
-    #: Requests whose large body is being checked, parsed or stored: max one.
+    #: Requests with a large body that is being checked, parsed or stored: max one.
     large_requests: TenantShares
     #: Bodies that clients have not sent yet.
     pending_bodies: TenantShares

@@ -56,7 +56,7 @@ class Strict(Schema):
 
 
 class Entries(fields.List[Any]):
-    """A list whose length is checked before its entries; the check stops after `NAMED_ERRORS` invalid entries."""
+    """A list. Checks the length first, then the entries until `NAMED_ERRORS` of them are invalid."""
 
     def __init__(self, entry: Strict, *, limit: Limit, **rest: Any) -> None:
         super().__init__(fields.Nested(entry), **rest)
@@ -92,8 +92,8 @@ class DryRunQuery(Strict):
     dry_run = QueryFlag(
         load_default=False,
         metadata={
-            "description": "True: check the request and store nothing. The response is that of the change, but an id "
-            "in it refers to nothing."
+            "description": "True: check the request and store nothing. The response is the same as without it, but "
+            "its ids refer to nothing."
         },
     )
 

@@ -28,7 +28,7 @@ _HEADER = "x-mcp-header"
 def offered() -> tuple[list[WorkerTool], bool]:
     """Return the workers that are tools of the caller's tenant, and True if there are more than a list can hold.
 
-    In that case the list has only workers whose handlers declare themselves as tools.
+    In that case the list has only workers with handlers that are declared as tools.
     """
     found = _read(ToolFilter(patterns=_patterns()), limit=MCP_TOOLS.value + 1)
     if len(found) <= MCP_TOOLS.value:
@@ -44,7 +44,7 @@ def find(worker_id: str) -> WorkerTool | None:
 
 
 def search(wanted: str, after_id: str | None) -> list[WorkerTool]:
-    """Return the workers whose id, name or description contains a string, by id."""
+    """Return the workers with a string in their id, name or description, by id."""
     return _read(ToolFilter(patterns=_patterns(), search=wanted), limit=_MAX_FOUND, after_id=after_id)
 
 

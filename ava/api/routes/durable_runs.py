@@ -27,7 +27,7 @@ from ava.domain.jobs.waits import NewChild
 from ava.domain.limits.table import BULK_BODY_BYTES
 from ava.services.durable_runs import SentStep
 
-#: With the other routes of a run, because a run's token is accepted by this blueprint alone.
+#: Shared with the other routes of a run, because only this blueprint accepts a run's token.
 blueprint = pulled_runs.blueprint
 #: Entries of one page of a journal.
 _ENTRIES_PER_PAGE = 1_000
@@ -38,7 +38,7 @@ _ENTRIES_PER_PAGE = 1_000
 @operation(
     summary="List a run's journal",
     description="The recorded steps, children and waits of the job, oldest first, with whole values. The first call of "
-    "a new attempt deletes what the attempt repeats: failed and cancelled children, and waits.",
+    "a new attempt deletes failed and cancelled children and waits, because the attempt repeats them.",
     query=paging.job_page_query(maximum=_ENTRIES_PER_PAGE, default=_ENTRIES_PER_PAGE),
     record=JournalEntryRecord(),
     is_list=True,

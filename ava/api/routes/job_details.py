@@ -48,8 +48,8 @@ reasons = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
     summary="Explain a job",
     description="One sentence, and its facts. `ahead` counts the tenant's own jobs that start before this one, up to "
     "10,000, among the first 20,000 of all tenants. The estimate considers all of these jobs, each with the duration "
-    "of the tenant's newest jobs of the worker. Without completed jobs of the worker there is no estimate, and the "
-    "sentence says so.",
+    "of the tenant's newest jobs of the worker. Without completed jobs of the worker the sentence "
+    "has no estimate.",
     record=ExplanationRecord(),
     failures=(404,),
 )
@@ -72,7 +72,7 @@ trees = Blueprint("trees", __name__, url_prefix="/v1/ava/jobs")
     failures=(404,),
 )
 def tree(job_id: str, query: dict[str, Any]) -> Response:
-    """Show a tree, at once or when each job of it is final."""
+    """Show a tree, immediately or once all its jobs are final."""
     job = context().jobs.show(caller(), job_id)
     if query["wait"] is not None:
         _wait(job.id, query["wait"])
@@ -134,13 +134,13 @@ def list_waits(job_id: str, query: PageRequest) -> Response:
     return page_of(query, found, total, write_job_wait, cursor_of=lambda wait: cursor_of_line(job_id, wait.run_no))
 
 
-told = Blueprint("job_deliveries", __name__, url_prefix="/v1/ava/jobs")
+job_deliveries = Blueprint("job_deliveries", __name__, url_prefix="/v1/ava/jobs")
 
 
-@told.get("/<job:job_id>/deliveries", endpoint="list")
+@job_deliveries.get("/<job:job_id>/deliveries", endpoint="list")
 @operation(
     summary="List a job's deliveries",
-    description="Newest first: what all webhooks of the tenant have sent about the job, without bodies.",
+    description="The deliveries of all webhooks of the tenant about the job, newest first, without bodies.",
     query=paging.page_query(paging.id_reader("del")),
     **deliveries.LIST,
 )

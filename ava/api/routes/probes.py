@@ -48,7 +48,7 @@ metrics = Blueprint("metrics", __name__)
 def scrape() -> Response:
     """Show the metrics of the system and of the API's processes. They name tenants, so they need the shared key.
 
-    The key comes in `x-internal-secret` or, as Prometheus sends it, in `Authorization: Bearer …`. If the database is
+    The key is in `x-internal-secret` or, as Prometheus sends it, in `Authorization: Bearer …`. If the database is
     unreachable, only the processes' own metrics are shown, and `ava_database_up` is 0. Raises `Unauthorized`.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
