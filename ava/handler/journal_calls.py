@@ -37,7 +37,8 @@ from ava.handler.child_calls import ChildCalls, ChildStore, NumberedChildren
 from ava.handler.children import ChildJob, Outputs, json_of
 from ava.handler.entries import JournalEntries
 from ava.handler.errors import StepError, StepInterrupted, WaitInTask
-from ava.handler.wait_calls import WaitCalls, WaitStore
+from ava.handler.event_waits import EventStore
+from ava.handler.wait_calls import WaitCalls
 
 #: Shorter sleeps stay in the process.
 _MIN_SLEEP_SECONDS = 1.0
@@ -45,11 +46,14 @@ _MIN_SLEEP_SECONDS = 1.0
 _step: ContextVar[str | None] = ContextVar("ava_step", default=None)
 
 
-class JournalStore(WaitStore, ChildStore, Protocol):
+class JournalStore(EventStore, ChildStore, Protocol):
     """Stores a run's journal, creates its job's children, and finds events.
 
     The methods raise an exception if the run must end.
     """
+
+    def write(self, entries: Sequence[NewEntry]) -> None:
+        """Write entries."""
 
     def admit_wait(self) -> None:
         """Raise `TooManyWaiting` if the tenant has reached its limit of waiting jobs."""

@@ -26,13 +26,6 @@ from ava.handler.entries import JournalEntries
 from ava.handler.event_waits import EventStore, EventWaits, timeout_error
 
 
-class WaitStore(EventStore, Protocol):
-    """Stores the entries of waits, and finds events."""
-
-    def write(self, entries: Sequence[NewEntry]) -> None:
-        """Write entries."""
-
-
 class AwaitedChild(Protocol):
     """A child that a handler may wait for."""
 

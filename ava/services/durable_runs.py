@@ -1,7 +1,7 @@
 """Use cases of durable handlers over HTTP: the journal of a pulled run's job, its steps, children and waits.
 
-The rules are those of handlers on a node: the same functions decide about waits, and the same statements write the
-journal. What a node's process keeps in memory, the sizes of its journal, is part of the run's lease here.
+Handlers on a node have the same rules: the same functions decide about waits, and the same statements write the
+journal. A node's process keeps the sizes of its journal in memory; here the run's lease has them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from ava.domain.access.tokens import Token
@@ -35,23 +36,23 @@ from ava.handler.branches import Branches
 from ava.handler.call_arguments import SLEEP_NAME, name_of_wait
 from ava.handler.entries import JournalEntries
 from ava.handler.errors import DuplicateName
+from ava.handler.event_waits import EventStore
 from ava.handler.wait_calls import WaitCalls
 from ava.services.creation.child_creator import ChildCreator
 from ava.services.creation.quotas import QueuedJobsQuota
 from ava.services.events.event_search import search_event
-from ava.services.pulled_runs import PulledRuns, closing_of, parse_token
+from ava.services.pulled_runs import PulledRuns, ended_run, parse_token
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import journal, pulled_journal
 from ava.store.jobs.pulled_journal import ChildOutput, JournalSize
 from ava.store.jobs.reads import journals
 from ava.store.jobs.reads.journals import ShownEntry
-from ava.store.jobs.transitions import claim, pull, wait
-from ava.store.jobs.transitions.ended_runs import EndedRun
+from ava.store.jobs.transitions import claim, wait
 from ava.store.jobs.transitions.pull import LeasedRun
 
 Result = TypeVar("Result")
 
-#: Max bytes of a value that a run reads: above those of steps and events.
+#: Max bytes of a value that a run reads: more than any step or event has.
 _WHOLE_VALUES = 2**31 - 1
 #: Stands for every worker in a key's `triggers`.
 _ANY_WORKER = "*"
@@ -153,20 +154,13 @@ class DurableRuns:
             values=run.journal_values + is_new,
             bytes=run.journal_bytes + len(sent.value_json or ""),
         )
-        self._check_size(size)
+        _check_size(size)
         entry = NewEntry(kind=JournalKind.STEP, name=sent.name, state=sent.state, value_json=sent.value_json)
         _write(connection, run, [entry])
         pulled_journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
 
-    def _check_size(self, size: JournalSize) -> None:
-        if size.values > STEPS.value:
-            raise _full(STEPS.message(f"A job has at most {STEPS.value:,} steps and events."))
-        if size.bytes > ALL_STEPS_BYTES.value:
-            most = f"{ALL_STEPS_BYTES.value:,} bytes of JSON"
-            raise _full(ALL_STEPS_BYTES.message(f"All steps and events of a job together may have at most {most}."))
-
     def make_children(self, token_string: str, new: Sequence[NewChild]) -> list[ChildState]:
-        """Create children, all or none, but for those that exist by their names. Return all.
+        """Create the children whose names do not exist yet, all or none. Return all children.
 
         Raise `Forbidden` unless the key that claimed the run may trigger each worker, `RunToStop`, the refusal of the
         first refused child, and like `journal`.
@@ -210,33 +204,35 @@ class DurableRuns:
         """
         token = parse_token(token_string)
         try:
-            return self._wait(token, sent)
+            pending = self._find_pending(token, sent)
         except RunLost:
             # The same request may have ended the run before, or at the same time.
-            with self._database.transaction() as connection:
-                run = pull.lock(connection, token)
-            if run is None or run.end_digest != sent.digest or run.end_status is None:
-                raise
-            return Status(run.end_status)
+            return self._runs.end_once(token, sent.digest, lambda *_: None)
+        if pending is None:
+            return Status.RUNNING
+        return self._runs.end_once(token, sent.digest, partial(self._suspend, pending=pending))
 
-    def _wait(self, token: Token, sent: SentWaits) -> Status:
+    def _find_pending(self, token: Token, sent: SentWaits) -> Wait | None:
+        """Return the wait that ends the run; None if a wait is already satisfied. The journal has the outcomes."""
         with self._database.transaction() as connection:
             run = self._begin(connection, token)
             job = claim.lock(connection, run.run)
             if job is None:
                 raise RunLost
             loaded = self._load(connection, run, sent)
-        store = _Store(self._database, token, job, self)
-        branches, calls = _waits(store, loaded)
+
+        def write(*new: NewEntry) -> Steps[None]:
+            yield Act(lambda: self._write_waits(token, new))
+
+        branches, calls = _waits(_Events(self._database, job), loaded, write)
         try:
             pending, entries = branches.try_each([_call(calls, loaded.children, each) for each in sent.waits])
         except (DuplicateName, ValueError) as error:
             message = one_line(str(error))
             raise InvalidFields(message, {"waits": [message]}) from error
-        if pending is None:
-            store.write(entries)
-            return Status.RUNNING
-        return self._suspend(token, pending, sent)
+        if pending is None and entries:
+            self._write_waits(token, entries)
+        return pending
 
     def _load(self, connection: Connection, run: LeasedRun, sent: SentWaits) -> LoadedJournal:
         job_ids = list(dict.fromkeys(id_ for each in sent.waits for id_ in each.job_ids))
@@ -246,23 +242,11 @@ class DurableRuns:
         waits = pulled_journal.load_waits(connection, run.run, [_name(each, named) for each in sent.waits])
         return LoadedJournal(entries=[*children.entries, *waits.entries], children=children.children)
 
-    def _suspend(self, token: Token, pending: Wait, sent: SentWaits) -> Status:
-        with self._database.transaction() as connection:
-            run = pull.lock(connection, token)
-            if run is None or run.has_ended:
-                raise RunLost
-            job = claim.lock(connection, run.run)
-            if job is None:
-                raise RunLost
-            if not self._waiting_jobs.admit(connection, job.tenant_id, 1):
-                raise self._waiting_jobs.refusal(job.tenant_id)
-            outcome = RunOutcome(run=run.run, ending=Ending.WAITED, elapsed_ms=run.elapsed_ms, wait=pending)
-            closing = closing_of(connection, outcome)
-            status = wait.end_waiting(connection, EndedRun.of(job, outcome, claim_id=run.claim_id, closing=closing))
-            if status is None:
-                raise RunLost
-            pull.mark_ended(connection, token, tenant_id=run.run.tenant_id, digest=sent.digest, status=status)
-        return status
+    def _suspend(self, connection: Connection, run: LeasedRun, job: Job, *, pending: Wait) -> Status | None:
+        if not self._waiting_jobs.admit(connection, job.tenant_id, 1):
+            raise self._waiting_jobs.refusal(job.tenant_id)
+        outcome = RunOutcome(run=run.run, ending=Ending.WAITED, elapsed_ms=run.elapsed_ms, wait=pending)
+        return wait.end_waiting(connection, ended_run(connection, run, job, outcome))
 
     def _begin(self, connection: Connection, token: Token) -> LeasedRun:
         """Renew the run's lease; before its first use of the journal, adapt the journal to the run."""
@@ -275,8 +259,7 @@ class DurableRuns:
         pulled_journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
         return replace(run, journal_n=size.n, journal_values=size.values, journal_bytes=size.bytes)
 
-    def write_waits(self, token: Token, entries: Sequence[NewEntry]) -> None:
-        """Write entries of waits. Raise `JournalFull`, and like `journal`."""
+    def _write_waits(self, token: Token, entries: Sequence[NewEntry]) -> None:
         with self._database.transaction() as connection:
             run = self._begin(connection, token)
             events = [entry for entry in entries if entry.kind is JournalKind.EVENT]
@@ -286,7 +269,7 @@ class DurableRuns:
                 values=run.journal_values + sum(entry.state is EntryState.WAITS for entry in events),
                 bytes=run.journal_bytes + sum(len(entry.value_json or "") for entry in events),
             )
-            self._check_size(size)
+            _check_size(size)
             _write(connection, run, entries)
             if events:
                 pulled_journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
@@ -303,8 +286,15 @@ def _check_known(job_ids: Sequence[str], known: Collection[str]) -> None:
         raise InvalidFields(message, {"jobs": [message]})
 
 
-def _full(message: str) -> JournalFull:
-    return JournalFull(message, {"name": [message]})
+def _check_size(size: JournalSize) -> None:
+    message = None
+    if size.values > STEPS.value:
+        message = STEPS.message(f"A job has at most {STEPS.value:,} steps and events.")
+    elif size.bytes > ALL_STEPS_BYTES.value:
+        most = f"{ALL_STEPS_BYTES.value:,} bytes of JSON"
+        message = ALL_STEPS_BYTES.message(f"All steps and events of a job together may have at most {most}.")
+    if message is not None:
+        raise JournalFull(message, {"name": [message]})
 
 
 def _check_triggers(allowed: frozenset[str], new: Sequence[NewChild]) -> None:
@@ -326,12 +316,10 @@ def _name(sent: SentWait, children: Mapping[str, str]) -> str:
     return name_of_wait([children[id_] for id_ in sent.job_ids], is_any=sent.is_any)
 
 
-def _waits(store: _Store, loaded: LoadedJournal) -> tuple[Branches, WaitCalls[ChildState]]:
+def _waits(
+    store: EventStore, loaded: LoadedJournal, write: Callable[..., Steps[None]]
+) -> tuple[Branches, WaitCalls[ChildState]]:
     """Return the waits of a run, with its loaded journal."""
-
-    def write(*new: NewEntry) -> Steps[None]:
-        yield Act(lambda: store.write(new))
-
     entries = JournalEntries(loaded)
     # Each wait is a branch; the transaction that ends the run admits it.
     branches = Branches(entries, write, lambda: None, is_async=False, all_tasks=tuple)
@@ -353,18 +341,12 @@ def _call(calls: WaitCalls[ChildState], known: Mapping[str, ChildState], sent: S
     return wait_for(children, timeout=sent.timeout_seconds, key=sent.name)
 
 
-class _Store:
-    """What the waits of a run read and write, with a transaction for each call."""
+class _Events:
+    """Finds the events that a job waits for, each page with its own connection."""
 
-    def __init__(self, database: Database, token: Token, job: Job, runs: DurableRuns) -> None:
+    def __init__(self, database: Database, job: Job) -> None:
         self._database = database
-        self._token = token
         self._job = job
-        self._runs = runs
-
-    def write(self, entries: Sequence[NewEntry]) -> None:
-        if entries:
-            self._runs.write_waits(self._token, entries)
 
     def find_event(
         self, wanted: AwaitedEvent, *, event_id: str | None, taken: Collection[str]

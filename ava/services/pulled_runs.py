@@ -15,7 +15,7 @@ from ava.domain.access import tokens
 from ava.domain.access.caller import Caller, Role
 from ava.domain.access.tokens import Token, TokenKind
 from ava.domain.jobs import retry
-from ava.domain.jobs.job import LogLevel, LogLine, Status
+from ava.domain.jobs.job import Job, LogLevel, LogLine, Status
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.domain.limits.table import RUN_LINES, RUN_LOG_BYTES
 from ava.domain.strings import one_line, storable
@@ -193,25 +193,33 @@ class PulledRuns:
 
         Raise `RunLost` if it ended differently or has lost its job, `RunNotFound`, `RunKeyEnded`.
         """
-        token = parse_token(token_string)
+
+        def write(connection: Connection, run: LeasedRun, job: Job) -> Status | None:
+            return end.end(connection, ended_run(connection, run, job, self._decide(run, sent)))
+
+        return self.end_once(parse_token(token_string), sent.digest, write)
+
+    def end_once(
+        self, token: Token, digest: bytes, write: Callable[[Connection, LeasedRun, Job], Status | None]
+    ) -> Status:
+        """End a run with `write`, unless a request with the same digest has ended it. Return the job's new status.
+
+        `write` returns the status, or None if the run has lost its job. Raise like `end`.
+        """
         with self._database.transaction() as connection:
             run = pull.lock(connection, token)
             if run is None:
                 raise _refusal(connection, token)
             if run.has_ended:
-                if run.end_digest != sent.digest or run.end_status is None:
+                if run.end_digest != digest or run.end_status is None:
                     raise RunLost
                 return Status(run.end_status)
             # Lock the job after the run's row: all transactions that end a pulled run use this order.
             job = claim.lock(connection, run.run)
-            if job is None:
-                raise RunLost
-            outcome = self._decide(run, sent)
-            closing = closing_of(connection, outcome)
-            status = end.end(connection, EndedRun.of(job, outcome, claim_id=run.claim_id, closing=closing))
+            status = None if job is None else write(connection, run, job)
             if status is None:
                 raise RunLost
-            pull.mark_ended(connection, token, tenant_id=run.run.tenant_id, digest=sent.digest, status=status)
+            pull.mark_ended(connection, token, tenant_id=run.run.tenant_id, digest=digest, status=status)
         return status
 
     def _decide(self, run: LeasedRun, given: SentOutcome) -> RunOutcome:
@@ -248,9 +256,10 @@ def _parsed(token_strings: Sequence[str]) -> list[Token]:
     return [token for token_string in token_strings if (token := tokens.parse(token_string, TokenKind.RUN)) is not None]
 
 
-def closing_of(connection: Connection, outcome: RunOutcome) -> LogLine:
-    """Return the closing line of a run, now."""
-    return closing_line(outcome.run.run_no * SEQ_PER_RUN + _CLOSING_SEQ, clock.now(connection), outcome)
+def ended_run(connection: Connection, run: LeasedRun, job: Job, outcome: RunOutcome) -> EndedRun:
+    """Return a run that ends now, with its closing line."""
+    closing = closing_line(run.run.run_no * SEQ_PER_RUN + _CLOSING_SEQ, clock.now(connection), outcome)
+    return EndedRun.of(job, outcome, claim_id=run.claim_id, closing=closing)
 
 
 def parse_token(token_string: str) -> Token:
