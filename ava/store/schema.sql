@@ -126,7 +126,7 @@ CREATE TABLE worker_settings (
     secrets json NOT NULL DEFAULT '{}',
     timeout_seconds double precision CHECK (timeout_seconds > 0 AND timeout_seconds <= 3600),
     max_retries integer CHECK (max_retries BETWEEN 0 AND 25),
-    -- Retry delays (`ava.domain.jobs.retry.text`).
+    -- Retry delays (`ava.domain.jobs.retry.write`).
     retry json,
     max_running integer CHECK (max_running >= 0),
     rate_jobs integer CHECK (rate_jobs > 0),

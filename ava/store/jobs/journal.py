@@ -147,28 +147,25 @@ def loaded(found: Sequence[Any]) -> LoadedJournal:
             continue
         entry, child = read_entry(row)
         entries.append(entry)
-        if child is not None and entry.kind is JournalKind.CHILD:
+        if child is not None:
             children[child.id] = child
     return LoadedJournal(entries=entries, children=children)
 
 
 def read_entry(row: Any) -> tuple[JournalEntry, ChildState | None]:
     """Return an entry and the state of its child; None if it has none or the child was deleted."""
-    kind, name, state, value_json, child_uuid, event_uuid_, until, n, worker_id, status, error, end_no = row
-    child_id = None if child_uuid is None else ids.encode("job", child_uuid)
+    kind, name, state, value_json, child_uuid, found_uuid, until, n, worker_id, status, error, end_no = row
     entry = JournalEntry(
         kind=JournalKind(kind),
         name=name,
         state=EntryState(state),
         value_json=value_json,
-        child_id=child_id,
+        child_id=None if child_uuid is None else ids.encode("job", child_uuid),
         until_in_seconds=until,
         n=n,
-        event_id=None if event_uuid_ is None else ids.encode("evt", event_uuid_),
+        event_id=None if found_uuid is None else ids.encode("evt", found_uuid),
     )
-    if child_id is None or status is None:
-        return entry, None
-    return entry, ChildState(id=child_id, worker_id=worker_id, status=Status(status), error=error, end_no=end_no)
+    return entry, None if status is None else child_state(child_uuid, worker_id, status, error, end_no)
 
 
 _STATES = Statement("""
@@ -179,12 +176,11 @@ FROM unnest(%(ids)s::uuid[]) AS c (id) JOIN jobs AS j ON j.tenant_id = %(tenant_
 
 def states(connection: Connection, *, tenant_id: str, job_ids: Sequence[str]) -> dict[str, ChildState]:
     given = {"tenant_id": tenant_id, "ids": [rows.job_uuid(job_id) for job_id in job_ids]}
-    found = [_child_state(row) for row in connection.exec_driver_sql(_STATES, given)]
+    found = [child_state(*row) for row in connection.exec_driver_sql(_STATES, given)]
     return {state.id: state for state in found}
 
 
-def _child_state(row: Any) -> ChildState:
-    uuid, worker_id, status, error, end_no = row
+def child_state(uuid: str, worker_id: str, status: str, error: str | None, end_no: int | None = None) -> ChildState:
     return ChildState(
         id=ids.encode("job", uuid), worker_id=worker_id, status=Status(status), error=error, end_no=end_no
     )

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain import ids
 from ava.domain.counts import MAX_IN_TOTAL
-from ava.domain.jobs.job import Job, JobKey, Status
+from ava.domain.jobs.job import Job, JobKey
 from ava.domain.jobs.waits import ChildState, EntryState, JournalKind, WaitCondition
 from ava.domain.limits.table import PAYLOAD_BYTES, RESPONSE_BYTES
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
+from ava.store.jobs.journal import CHILD_OF_ENTRY, child_state
 from ava.store.jobs.transitions.log_lines import SEQ_PER_RUN
 
 #: When the handler was entered after the wait `w`: the time of the next run's first line. Null until then.
@@ -45,7 +45,7 @@ class ShownEntry:
 
 
 # Stops after the entry with which the values exceed the size of a response.
-_ENTRIES = Statement("""
+_ENTRIES = Statement(f"""
 SELECT k.kind, k.name, k.state, k.attempt, CASE WHEN k.bytes <= %(large)s THEN k.value::text END,
     CASE WHEN k.bytes > %(large)s THEN k.bytes END, k.until, k.written_at, k.n,
     c.id::text, c.worker_id, c.status, c.error
@@ -56,7 +56,7 @@ FROM (
         ORDER BY n LIMIT %(limit)s OFFSET %(offset)s
     ) AS k CROSS JOIN LATERAL (SELECT coalesce(octet_length(k.value::text), 0) AS bytes OFFSET 0) AS s
 ) AS k
-LEFT JOIN jobs AS c ON c.tenant_id = k.tenant_id AND c.id = k.child_id
+{CHILD_OF_ENTRY}
 WHERE k.before <= %(max_bytes)s ORDER BY k.n
 """)
 
@@ -78,17 +78,13 @@ def entries(
             attempt=attempt,
             value_json=value_json,
             value_bytes=value_bytes,
-            child=None if child[0] is None else _child(*child),
+            child=None if child[0] is None else child_state(*child),
             until=until,
             written_at=written_at,
             n=n,
         )
         for kind, name, state, attempt, value_json, value_bytes, until, written_at, n, *child in found
     ]
-
-
-def _child(uuid: str, worker_id: str, status: str, error: str | None) -> ChildState:
-    return ChildState(id=ids.encode("job", uuid), worker_id=worker_id, status=Status(status), error=error)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,7 +25,7 @@ class CancelRequest:
     job_id: str
     #: The requesting user, key, schedule or job, if any.
     cancelled_by: str | None
-    #: The error of a job that the system cancels (`ava.domain.system_cancel`).
+    #: The error of a job that the system cancels (`ava.domain.jobs.system_cancel`).
     error: str | None = None
     #: The status that the job must still have; None: queued or running.
     status: Status | None = None
