@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -50,7 +50,7 @@ class Grid:
     since: datetime
     step_seconds: int
     count: int
-    #: Whether points are older than the minutes that are kept, so that they are read by hour.
+    #: Whether rows by hour are read, because the first point is older than `MINUTES_KEPT`.
     is_hourly: bool
 
     @property
@@ -79,7 +79,7 @@ def grid(since: datetime, until: datetime, now: datetime) -> Grid:
     return Grid(since=datetime.fromtimestamp(first, UTC), step_seconds=step, count=count, is_hourly=is_hourly)
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Times:
     """Percentiles of durations in milliseconds, one value per point; None: no job."""
 
@@ -88,7 +88,7 @@ class Times:
     p99: Values
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Backlog:
     """The waiting jobs of a queue and priority; both None: of all further ones together."""
 
@@ -97,7 +97,7 @@ class Backlog:
     jobs: Values
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Failures:
     """The failed jobs with one kind of error; None: with all further kinds together."""
 
@@ -105,7 +105,7 @@ class Failures:
     jobs: Values
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
     """All series of a tenant, worker or queue at the same points."""
 
@@ -120,9 +120,9 @@ class Series:
     running: Values
     #: The concurrency limit; None: no limit, or nothing was running.
     max_running: Values
-    backlog: list[Backlog] = field(default_factory=list)
-    failures: list[Failures] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
+    backlog: list[Backlog]
+    failures: list[Failures]
+    marks: list[Mark]
 
 
 def percentiles(jobs: Sequence[int], bounds: Sequence[float]) -> list[float | None]:

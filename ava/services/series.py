@@ -1,4 +1,4 @@
-"""The use case of series: everything that the charts of a tenant, a worker or a queue show over a time range."""
+"""The use case of series: the values in the charts of a tenant, a worker or a queue over a time range."""
 
 from __future__ import annotations
 
@@ -18,16 +18,8 @@ from ava.store.reports.statistics import BOUNDS
 
 Key = TypeVar("Key")
 
-#: Backlogs and kinds of failures with their own values, those with the most jobs; the others are summed up.
-MAX_SHOWN = 12
-
-
-def series_tenant(caller: Caller, *, tenant_id: str | None, of_platform: bool) -> str:
-    """Return the tenant whose series a caller reads; `*` is all tenants together. Raise `OperatorsOnly`."""
-    wanted = PLATFORM if of_platform else tenant_id or caller.tenant_id
-    if wanted != caller.tenant_id and not caller.is_operator:
-        raise OperatorsOnly
-    return wanted
+#: Max backlogs and kinds of failures with their own values: the largest. The others are added up.
+_MAX_SHOWN = 12
 
 
 class SeriesReports:
@@ -47,7 +39,7 @@ class SeriesReports:
         of_platform: bool = False,
     ) -> Series:
         """Return the series from `since` to `until`; by default the last `range_seconds`. Raise `OperatorsOnly`."""
-        tenant_id = series_tenant(caller, tenant_id=tenant_id, of_platform=of_platform)
+        tenant_id = _tenant_of(caller, tenant_id=tenant_id, of_platform=of_platform)
         with self._database.connect() as connection:
             progress = series_reads.progress(connection)
             end = until or progress.now
@@ -75,20 +67,31 @@ class SeriesReports:
                 connection, points, now=progress.now, tenant_id=tenant_id, workers=workers, queues=sorted(shown_queues)
             )
         counted.update(start for start in points.starts if stored_until <= start < progress.counted_until)
-        result = _make_series(points, progress.counted_until, found, counted, sampled)
-        result.marks = _once(marks)
-        return result
+        return _make_series(points, progress.counted_until, found, counted, sampled, marks)
+
+
+def _tenant_of(caller: Caller, *, tenant_id: str | None, of_platform: bool) -> str:
+    """Return the tenant of the rows to read; the platform's rows have the sums of all tenants."""
+    wanted = PLATFORM if of_platform else tenant_id or caller.tenant_id
+    if wanted != caller.tenant_id and not caller.is_operator:
+        raise OperatorsOnly
+    return wanted
 
 
 def _workers(queues: dict[str, str], worker_id: str | None, queue: str | None) -> list[str] | None:
-    """Return the workers whose series are added up; None: the sums of all workers are stored."""
+    """Return the workers to add up; None: all, with stored sums."""
     if worker_id is not None:
         return [worker_id]
     return None if queue is None else sorted(id_ for id_, own_queue in queues.items() if own_queue == queue)
 
 
 def _make_series(
-    points: Grid, counted_until: datetime, found: Sequence[Point], counted: set[datetime], sampled: set[datetime]
+    points: Grid,
+    counted_until: datetime,
+    found: Sequence[Point],
+    counted: set[datetime],
+    sampled: set[datetime],
+    marks: Iterable[Mark],
 ) -> Series:
     starts = points.starts
     of_workers = [point for point in found if point.kind == "worker"]
@@ -117,6 +120,7 @@ def _make_series(
             for key, jobs in _largest(waiting)
         ],
         failures=[Failures(kind=kind, jobs=jobs) for kind, jobs in _largest(failing)],
+        marks=_without_repeated_deploys(marks),
     )
 
 
@@ -148,8 +152,8 @@ def _times(points: Grid, found: Iterable[Point], name: str) -> Times:
 def _largest(values: dict[Key, Values]) -> list[tuple[Key | None, Values]]:
     """Return the entries with the most jobs, and the sum of the others under None."""
     ordered = sorted(values.items(), key=lambda item: -sum(value or 0 for value in item[1]))
-    shown: list[tuple[Key | None, Values]] = [*ordered[:MAX_SHOWN]]
-    if others := [jobs for _, jobs in ordered[MAX_SHOWN:]]:
+    shown: list[tuple[Key | None, Values]] = [*ordered[:_MAX_SHOWN]]
+    if others := [jobs for _, jobs in ordered[_MAX_SHOWN:]]:
         shown.append((None, [_sum(step) for step in zip(*others, strict=True)]))
     return shown
 
@@ -159,8 +163,8 @@ def _sum(values: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _once(marks: Iterable[Mark]) -> list[Mark]:
-    """Return marks without a deploy that repeats the version before: groups of nodes follow one another."""
+def _without_repeated_deploys(marks: Iterable[Mark]) -> list[Mark]:
+    """Return marks without deploys of the same version as the deploy before, which other groups of nodes repeat."""
     shown: list[Mark] = []
     version = None
     for mark in marks:

@@ -17,10 +17,10 @@ from ava.store.reports.statistics import BOUNDS
 
 #: Groups of waiting jobs (queue, priority, tenant) that a sample counts in each index, and jobs counted per group.
 _MAX_GROUPS = 2_000
-MAX_COUNTED = 20_000
+_MAX_COUNTED = 20_000
 #: Published jobs per queue and priority; no window is larger, unless `AVA_WINDOW` is.
 _MAX_PUBLISHED = 2_000
-#: Failed jobs of a tenant and minute whose error is read. The kinds of more failures are in proportion.
+#: Failed jobs of a tenant and minute with a known kind of error. The kinds of more failures are in proportion.
 _MAX_FAILURES = 1_000
 _MAX_KIND = 200
 _MAX_DELETED = 100_000
@@ -122,13 +122,13 @@ WITH RECURSIVE progress AS MATERIALIZED (
 ), queued AS (
     SELECT g.tenant_id, g.queue, g.priority, (SELECT count(*) FROM (
         SELECT FROM jobs AS j WHERE {_IN_BACKLOG} AND j.queue = g.queue AND j.priority = g.priority
-            AND j.tenant_id = g.tenant_id LIMIT {MAX_COUNTED}) AS c) AS jobs
+            AND j.tenant_id = g.tenant_id LIMIT {_MAX_COUNTED}) AS c) AS jobs
     FROM backlog_groups AS g
     UNION ALL
     SELECT g.tenant_id, g.queue, g.priority, (SELECT count(*) FROM (
         SELECT FROM jobs AS j WHERE {IS_PARKED} AND j.waits_for = g.waits_for AND j.queue = g.queue
             AND j.priority = g.priority AND j.worker_id = g.worker_id AND j.tenant_id = g.tenant_id
-        LIMIT {MAX_COUNTED}) AS c)
+        LIMIT {_MAX_COUNTED}) AS c)
     FROM parked_groups AS g
     UNION ALL
     SELECT published.tenant_id, w.queue, w.priority, 1 FROM waiting AS w CROSS JOIN LATERAL (
@@ -139,7 +139,7 @@ WITH RECURSIVE progress AS MATERIALIZED (
     SELECT g.tenant_id, permit.queue, permit.priority, 1 FROM permit_tenants AS g CROSS JOIN LATERAL (
         SELECT j.queue, j.priority FROM jobs AS j
         WHERE {IS_WAITING} AND j.waits_for = 'permit' AND j.tenant_id = g.tenant_id
-        ORDER BY j.waits_for, j.tenant_id, j.id LIMIT {MAX_COUNTED}) AS permit
+        ORDER BY j.waits_for, j.tenant_id, j.id LIMIT {_MAX_COUNTED}) AS permit
 ), backlog AS (
     SELECT coalesce(q.tenant_id, '*') AS tenant_id, q.queue, q.priority, sum(q.jobs) AS jobs
     FROM (SELECT tenant_id, split_part(queue, ':', 1) AS queue, priority, jobs FROM queued) AS q
@@ -223,9 +223,9 @@ FROM (
     SELECT f.*, row_number() OVER (
         PARTITION BY f.tenant_id, f.span, f.starts_at
         ORDER BY f.kind <> 'worker' OR f.subject <> '', greatest(f.completed + f.failed + f.cancelled, f.jobs) DESC,
-            f.kind, f.subject, f.part) AS place
+            f.kind, f.subject, f.part) AS rank
     FROM found AS f
-) AS r WHERE r.place <= %(max_rows)s
+) AS r WHERE r.rank <= %(max_rows)s
 ON CONFLICT (tenant_id, span, kind, subject, part, starts_at) DO UPDATE SET
     ends_at = coalesce(excluded.ends_at, t.ends_at), completed = coalesce(excluded.completed, t.completed),
     failed = coalesce(excluded.failed, t.failed), cancelled = coalesce(excluded.cancelled, t.cancelled),

@@ -20,7 +20,7 @@ _MAX_MARKS = 500
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeriesProgress:
-    #: The time up to which ended jobs are counted, are in rows by minute, and in rows by hour; None: none are.
+    #: Ended jobs before these times are counted, are in rows by minute, and in rows by hour; None: none are.
     counted_until: datetime
     stored_until: datetime | None
     summed_until: datetime | None
@@ -125,7 +125,7 @@ GROUP BY 1
 
 
 def measured(connection: Connection, grid: Grid, *, hours_until: datetime) -> tuple[set[datetime], set[datetime]]:
-    """Return the steps whose ended jobs are counted, and the steps with a sample of running and waiting jobs."""
+    """Return the steps with counted ended jobs, and the steps with a sample of running and waiting jobs."""
     found = connection.exec_driver_sql(_MEASURED, _parameters(grid, hours_until)).all()
     return {row[0] for row in found if row[1]}, {row[0] for row in found if row[2]}
 
