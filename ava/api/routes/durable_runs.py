@@ -12,7 +12,6 @@ from ava.api.http.context import context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, cursor_of_line, page_of
 from ava.api.routes import pulled_runs
-from ava.api.routes.pulled_runs import stop_response
 from ava.api.schemas.durable_runs import (
     ChildOutputRecord,
     ChildrenBody,
@@ -45,7 +44,6 @@ _ENTRIES_PER_PAGE = 1_000
     failures=(404, 409),
 )
 def list_journal(run: str, query: PageRequest) -> Response:
-    """Show a page of the journal of a run's job."""
     job_id, found, total = context().durable_runs.journal(
         run, after=query.after_line, limit=query.limit, offset=query.offset
     )
@@ -65,7 +63,6 @@ def list_journal(run: str, query: PageRequest) -> Response:
     failures=(404, 409, 413, 415, 422),
 )
 def list_outputs(run: str, body: dict[str, list[str]]) -> Response:
-    """Show children of a run's job with their outputs."""
     found = context().durable_runs.outputs(run, body["jobs"])
     return responses.data("[" + ",".join(write_child_output.whole(each) for each in found) + "]")
 
@@ -82,8 +79,7 @@ def list_outputs(run: str, body: dict[str, list[str]]) -> Response:
     failures=(404, 409, 413, 415, 422),
 )
 def record_step(run: str, step: SentStep) -> Response:
-    """Record that a step begins, or its result."""
-    return stop_response(context().durable_runs.write_step(run, step))
+    return pulled_runs.stop_response(context().durable_runs.write_step(run, step))
 
 
 @blueprint.post("/<run>/children")
@@ -100,6 +96,5 @@ def record_step(run: str, step: SentStep) -> Response:
     max_bytes=BULK_BODY_BYTES,
 )
 def create_children(run: str, children: Sequence[NewChild]) -> Response:
-    """Create children of a run's job."""
     made = context().durable_runs.make_children(run, children)
     return responses.data("[" + ",".join(map(write_child.whole, made)) + "]")
