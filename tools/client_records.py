@@ -56,7 +56,7 @@ SECRETS = ("ApiKey.token", "Hook.url", "Hook.secret")
 _HIDDEN = "payload_hidden"
 _SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 _EMPTY = {"list": "field(default_factory=list)", "dict": "field(default_factory=dict)", "bool": "False"}
-_REFERENCES = {f"{name}Record": name for name in CLASSES} | {schema: name for name, schema in SCHEMAS.items()}
+_REFERENCES = {SCHEMAS.get(name, f"{name}Record"): name for name in CLASSES}
 _WIDTH = 120
 
 

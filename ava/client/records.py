@@ -739,8 +739,9 @@ class Analytics:
     jobs: dict[str, Any]
     #: `total`, `completed`, `failed`, `expired`, `avg_duration_ms`, `cpu_ms`, `wait_ms`.
     by_worker: dict[str, dict[str, Any]]
-    #: Only with `group_by`: one entry for each hour or day, oldest first, without gaps.
-    series: list[Series] | None = None
+    #: Only with `group_by`: one entry for each hour or day, oldest first, without gaps: `starts_at`, `total`,
+    #: `completed`, `failed`, `cancelled`, `expired`, `avg_duration_ms`, `cpu_ms`, `wait_ms`.
+    series: list[dict[str, Any]] | None = None
     percentiles: dict[str, Any] | None = None  # Only with `percentiles=true`: `wait`, `run`.
 
 
