@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from ava.domain.access.api_key import ANY_WORKER
 from ava.domain.access.tokens import Token
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import Job, JobKey, Status
@@ -54,8 +55,6 @@ Result = TypeVar("Result")
 
 #: Max bytes of a value that a run reads: more than any step or event has.
 _WHOLE_VALUES = 2**31 - 1
-#: Stands for every worker in a key's `triggers`.
-_ANY_WORKER = "*"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -298,7 +297,7 @@ def _check_size(size: JournalSize) -> None:
 
 
 def _check_triggers(allowed: frozenset[str], new: Sequence[NewChild]) -> None:
-    if _ANY_WORKER in allowed:
+    if ANY_WORKER in allowed:
         return
     refused = next((child.worker_id for child in new if child.worker_id not in allowed), None)
     if refused is not None:

@@ -12,14 +12,12 @@ from ava.api.http.fields import Choice, Flag, Id, Instant, JsonString, Plain, St
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import Scope
-from ava.domain.access.api_key import LONGEST_NAME, ApiKey, ApiKeySpec
+from ava.domain.access.api_key import ANY_WORKER, LONGEST_NAME, ApiKey, ApiKeySpec
 from ava.domain.access.caller import Role
 from ava.domain.limits.table import WORKERS_PER_KEY
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _ROLES = [role.header for role in Role]
-#: Stands for every worker in the list `triggers`.
-ANY_WORKER = "*"
 WORKER_ID = re.compile(r"wkr_[a-z][a-z0-9_]{0,58}")
 
 

@@ -9,6 +9,8 @@ from datetime import datetime
 from ava.domain.access.caller import Role
 
 LONGEST_NAME = 100
+#: Stands for every worker in `triggers`.
+ANY_WORKER = "*"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +25,7 @@ class ApiKeySpec:
     worker_ids: Sequence[str] | None = None
     #: Whether it may claim runs of all tenants.
     is_of_platform: bool = False
-    #: The workers of which its runs may create children; `*` stands for all.
+    #: The workers of which its runs may create children; `ANY_WORKER` stands for all.
     triggers: Sequence[str] = ()
 
 
