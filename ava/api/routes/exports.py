@@ -61,7 +61,7 @@ def _lines(
     A failure ends the connection without the last chunk, so that the client notices it.
     """
     while True:
-        yield _csv_lines(batch, write)
+        yield _ndjson_lines(batch, write)
         if batch.before_id is None:
             return
         if has_ended():
@@ -70,7 +70,7 @@ def _lines(
         batch = read(batch.before_id)
 
 
-def _csv_lines(batch: JobBatch, write_job: Callable[[Job], str]) -> bytes:
+def _ndjson_lines(batch: JobBatch, write_job: Callable[[Job], str]) -> bytes:
     size = sum(len(job.input_json) + len(job.output_json or "") for job in batch.jobs)
 
     def write() -> bytes:

@@ -1,4 +1,4 @@
-"""`/v1/ava/jobs/:id/logs`: a job's log in pages, or as a plain file to download."""
+"""`/v1/ava/jobs/:id/logs`: a job's log in pages, or as plain text to download."""
 
 from __future__ import annotations
 
