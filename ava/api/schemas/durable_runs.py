@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import ValidationError, post_load
 
-from ava.api.http.fields import ClientId, Flag, JsonObject, JsonString, Plain, String, WholeNumber
+from ava.api.http.fields import Choice, ClientId, Flag, JsonObject, JsonString, Plain, String, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.journals import ChildRecord
@@ -20,8 +20,6 @@ from ava.domain.limits.graph_limits import CHILDREN_PER_CALL, OUTPUTS_PER_CALL, 
 from ava.domain.limits.limit import Limit
 from ava.handler.call_arguments import MAX_NAME, MAX_WAIT_SECONDS, check_name
 from ava.services.durable_runs import SentStep, SentWait
-
-_STEP_STATES = (EntryState.BEGAN, EntryState.DONE)
 
 
 class _JournalName(String):
@@ -60,24 +58,15 @@ class _ChildIds(Plain):
         return list(dict.fromkeys(value))
 
 
-class _StepState(String):
-    """The state of a step."""
-
-    def read(self, value: Any) -> EntryState:
-        if value not in [state.value for state in _STEP_STATES]:
-            raise ValidationError("It must be began or done.")
-        return EntryState(value)
-
-
 class StepBody(Strict):
     """The beginning or the result of a step."""
 
     name = _name(required=True)
-    state = _StepState(
+    state = Choice(
+        (EntryState.BEGAN, EntryState.DONE),
         required=True,
         metadata={
-            "enum": [state.value for state in _STEP_STATES],
-            "description": "`began`, before it runs: only for a step that must run at most once; `done`: its result.",
+            "description": "`began`, before it runs: only for a step that must run at most once; `done`: its result."
         },
     )
     value = BoundedJson(
@@ -169,22 +158,14 @@ class WaitBody(Strict):
     seconds = BoundedNumber(
         minimum=1,
         maximum=MAX_WAIT_SECONDS,
-        metadata={
-            "description": "The time to sleep, from the first request with this name.",
-            "minimum": 1,
-            "maximum": MAX_WAIT_SECONDS,
-        },
+        metadata={"description": "The time to sleep, from the first request with this name."},
     )
     timeout_seconds = BoundedNumber(
         minimum=0,
         maximum=MAX_WAIT_SECONDS,
         load_default=None,
         allow_none=True,
-        metadata={
-            "description": "With `jobs` or `event`: the wait then ends as `timed_out`.",
-            "minimum": 0,
-            "maximum": MAX_WAIT_SECONDS,
-        },
+        metadata={"description": "With `jobs` or `event`: the wait then ends as `timed_out`."},
     )
 
     @post_load

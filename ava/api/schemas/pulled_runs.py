@@ -73,11 +73,7 @@ class ClaimBody(Strict):
         minimum=0,
         maximum=30,
         load_default=0,
-        metadata={
-            "description": "Max seconds to wait for a run before the response.",
-            "minimum": 0,
-            "maximum": 30,
-        },
+        metadata={"description": "Max seconds to wait for a run before the response."},
     )
     name = LimitedString(
         longest=_LONGEST_NAME,
@@ -131,7 +127,7 @@ class ProgressBody(Strict):
         minimum=0,
         maximum=1,
         required=True,
-        metadata={"description": "The completed part of the work, 0 to 1.", "minimum": 0, "maximum": 1},
+        metadata={"description": "The completed part of the work, 0 to 1."},
     )
     message = LimitedString(longest=_LONGEST_TEXT, load_default="")
 
@@ -163,11 +159,7 @@ class EndBody(Strict):
     retry_later_seconds = BoundedNumber(
         minimum=0,
         maximum=_MAX_RETRY_LATER_SECONDS,
-        metadata={
-            "description": "Seconds until the job starts again; the attempt does not count.",
-            "minimum": 0,
-            "maximum": _MAX_RETRY_LATER_SECONDS,
-        },
+        metadata={"description": "Seconds until the job starts again; the attempt does not count."},
     )
     reason = LimitedString(
         longest=_LONGEST_TEXT, load_default="", metadata={"description": "Only with `retry_later_seconds`: the reason."}

@@ -32,6 +32,7 @@ class BoundedNumber(Number):
     """A JSON number within bounds."""
 
     def __init__(self, *, minimum: float, maximum: float, **rest: Any) -> None:
+        rest["metadata"] = rest.get("metadata", {}) | {"minimum": minimum, "maximum": maximum}
         super().__init__(**rest)
         self.minimum = minimum
         self.maximum = maximum
