@@ -42,6 +42,11 @@ class _RoleName(String):
 class WorkerIds(Plain):
     """A list of ids of workers."""
 
+    def __init__(self, **rest: Any) -> None:
+        items = {"type": "string", "pattern": f"^{WORKER_ID.pattern}$"}
+        of_array = {"type": "array", "items": items, "minItems": 1, "maxItems": WORKERS_PER_KEY.value}
+        super().__init__(**rest | {"metadata": of_array | rest.get("metadata", {})})
+
     def read(self, value: Any) -> list[str]:
         if not isinstance(value, list) or not 1 <= len(value) <= WORKERS_PER_KEY.value:
             raise ValidationError(WORKERS_PER_KEY.message(f"It must be a list of 1 to {WORKERS_PER_KEY.value} ids."))
@@ -92,10 +97,6 @@ class KeyBody(Strict):
         load_default=None,
         allow_none=True,
         metadata={
-            "type": "array",
-            "items": {"type": "string", "pattern": f"^{WORKER_ID.pattern}$"},
-            "minItems": 1,
-            "maxItems": WORKERS_PER_KEY.value,
             "description": "Required for the role `worker`, and only for it: the pull workers that the key may claim "
             "runs of.",
         },
@@ -104,10 +105,7 @@ class KeyBody(Strict):
         load_default=None,
         allow_none=True,
         metadata={
-            "type": "array",
             "items": {"type": "string"},
-            "minItems": 1,
-            "maxItems": WORKERS_PER_KEY.value,
             "description": "Only for the role `worker`: the workers of which the runs that the key claims may create "
             'children; `["*"]`: all of the tenant. Without it they create none.',
         },

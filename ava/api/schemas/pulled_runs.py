@@ -14,7 +14,7 @@ from ava.api.http.fields import Choice, Flag, Instant, JsonString, Plain, String
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.durable_runs import WaitBody
 from ava.api.schemas.jobs import light_writer
-from ava.api.schemas.keys import WORKER_ID, WorkerIds
+from ava.api.schemas.keys import WorkerIds
 from ava.api.schemas.run_fields import BoundedJson, BoundedNumber, LimitedNumber, LimitedString
 from ava.domain.jobs.job import LogLevel, Status
 from ava.domain.limits.graph_limits import WAITS_PER_CALL
@@ -24,7 +24,6 @@ from ava.domain.limits.table import (
     RUN_LINES_PER_CALL,
     RUNS_PER_CLAIM,
     RUNS_PER_HEARTBEAT,
-    WORKERS_PER_KEY,
 )
 from ava.domain.record import format_time
 from ava.domain.strings import storable
@@ -54,13 +53,7 @@ class ClaimBody(Strict):
 
     workers = WorkerIds(
         required=True,
-        metadata={
-            "type": "array",
-            "items": {"type": "string", "pattern": f"^{WORKER_ID.pattern}$"},
-            "minItems": 1,
-            "maxItems": WORKERS_PER_KEY.value,
-            "description": "The workers to claim runs of; the key must list each of them.",
-        },
+        metadata={"description": "The workers to claim runs of; the key must list each of them."},
     )
     capacity = LimitedNumber(
         RUNS_PER_CLAIM,
