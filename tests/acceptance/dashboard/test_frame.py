@@ -79,6 +79,18 @@ def test_the_palette_finds_pages_and_workers_and_runs_actions(signed_in: Browser
     signed_in.find("dialog [name='worker']")
 
 
+def test_the_palette_is_open_before_the_key_that_follows_its_own(signed_in: Browser) -> None:
+    # Its module is loaded by then.
+    _open_palette(signed_in, "")
+    signed_in.press(Keys.ESCAPE)
+    wait_until(lambda: signed_in.script("return document.querySelector('dialog') === null"), what="the palette is gone")
+    opens = (
+        "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'k', ctrlKey: true, bubbles: true }));"
+        "return document.activeElement.closest('dialog')?.open"
+    )
+    assert signed_in.script(opens)
+
+
 def test_the_palette_offers_nothing_that_the_role_may_not_do(browser: Browser, running: System) -> None:
     browser.enter(SECRET, role="tenant-user")
     _open_palette(browser, "")

@@ -11,6 +11,7 @@ import {
   Pill,
   placeAfter,
   useEffect,
+  useLayoutEffect,
   useMemo,
   useRef,
   useState,
@@ -121,8 +122,9 @@ export function Palette({ actions, onClose }) {
   const [at, setAt] = useState(0);
   const [workers, setWorkers] = useState([]);
   const jobs = useJobs(text);
+  // An effect runs after the next frame; keys until then would reach the page behind the dialog.
+  useLayoutEffect(() => dialog.current.showModal(), []);
   useEffect(() => {
-    dialog.current.showModal();
     get("/v1/ava/workers", { query: { per_page: "100" } })
       .then(({ data }) => setWorkers(data))
       .catch(() => {});

@@ -94,10 +94,11 @@ function Group({ title, pages, who, current, counts, onLeave }) {
 
 function Count({ of }) {
   if (!of) return null;
-  const name = `${number(of.count)}${of.isMore ? " or more" : ""} ${of.what}`;
-  return html`<a class=${classes("count", of.isBad && "bad")} href=${of.href} title=${name}
-    aria-label=${name}>
-    ${shortCount(of.count)}${of.isMore && "+"}</a>`;
+  const shown = `${shortCount(of.count)}${of.isMore ? "+" : ""}`;
+  const title = `${number(of.count)}${of.isMore ? " or more" : ""} ${of.what}`;
+  // The name begins with the visible text, by which a person who dictates calls the link.
+  return html`<a class=${classes("count", of.isBad && "bad")} href=${of.href} title=${title}
+    aria-label=${`${shown} ${of.what}`}>${shown}</a>`;
 }
 
 /**
