@@ -63,7 +63,7 @@ export const GROUPS = [
         icon: "chart",
         load: () => import("../pages/analytics.js"),
       },
-      { name: "errors", title: "Errors", icon: "alert", load: () => import("../pages/errors.js") },
+      { name: "errors", title: "Errors", icon: "warn", load: () => import("../pages/errors.js") },
       { name: "audit", title: "Audit", icon: "audit", load: () => import("../pages/audit.js") },
     ],
   ],

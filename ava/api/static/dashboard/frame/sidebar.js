@@ -158,7 +158,7 @@ function BottomBar({ current, counts, onFind, isOpen, onMenu }) {
     ${counts[name]?.isBad && html`<i class="mark"></i>`}</a>`;
   return html`<div class="bottom" role="navigation" aria-label="Main pages">
     ${link("", "Overview", "overview")}${link("jobs", "Jobs", "jobs")}
-    ${link("errors", "Errors", "alert")}
+    ${link("errors", "Errors", "warn")}
     <button type="button" class="quiet" onclick=${onFind}><${Icon} name="search" /><span>Find</span>
     </button>
     <button type="button" class="quiet" aria-expanded=${isOpen} onclick=${onMenu}>

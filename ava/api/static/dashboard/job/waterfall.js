@@ -2,7 +2,7 @@
 // reason and its log lines.
 
 import { bytes, full, number, span, withLocalTimes } from "../format.js";
-import { Button, html, useApi, useNow, useState } from "../ui/index.js";
+import { Button, html, useApi, useClock, useState } from "../ui/index.js";
 import { Json } from "../ui/json.js";
 import { pathOf } from "./data.js";
 import { shortLink } from "./details.js";
@@ -19,9 +19,6 @@ const FIRST_ROWS = 12;
 /** Log lines of a bar that are read, and that are shown. */
 const READ_LINES = "200";
 const SHOWN_LINES = 40;
-/** Milliseconds between two drawings of a job that has not ended. */
-const LIVE_MS = 1000;
-const NEVER_MS = 2 ** 31 - 1;
 const PARTS = ["queued", "delay", "runs", "waits"];
 
 /** `onLine(key)` shows a line in the log of the job. */
@@ -29,8 +26,8 @@ export function Waterfall({ job, parts, why, onLine }) {
   const [open, setOpen] = useState(null);
   const [isWhole, setWhole] = useState(false);
   const [part, setPart] = useState(null);
-  const now = useNow(isFinal(job) ? NEVER_MS : LIVE_MS);
-  const rows = rowsOf({ job, ...parts }, isFinal(job) ? Date.parse(job.completed_at) : now);
+  const now = useClock(() => (isFinal(job) ? Date.parse(job.completed_at) : Date.now()));
+  const rows = rowsOf({ job, ...parts }, now);
   const axis = part ?? axisOfRows(rows, now);
   const bars = rows.flatMap((row) => row.bars).filter(({ from, to }) => to > from);
   const drawn = (row) => html`<${Row} key=${row.key} row=${row} axis=${axis}

@@ -19,7 +19,7 @@ const RETRY_SECONDS = 5;
  * @param {() => Promise<void>} read
  * @param {(error: any) => void} [failed]
  */
-export function repeatRead(signal, every, read, failed = () => {}) {
+function repeatRead(signal, every, read, failed = () => {}) {
   const state = feed(signal);
   let timer;
   let newest = 0;
@@ -132,17 +132,4 @@ export function useClock(compute) {
     return () => clocks.delete(tick);
   }, []);
   return compute();
-}
-
-/**
- * Return the present time in milliseconds, which draws the component again every `ms`.
- * @param {number} [ms]
- */
-export function useNow(ms = 1000) {
-  const [now, setNow] = useState(Date.now());
-  useEffect(() => {
-    const timer = setInterval(() => document.hidden || setNow(Date.now()), ms);
-    return () => clearInterval(timer);
-  }, [ms]);
-  return now;
 }

@@ -21,18 +21,9 @@ export function notify(text, kind = "good") {
  * stays open and shows the message, else `onClose` follows.
  * @param {{ title: string, text?: import("preact").ComponentChildren, action: string,
  *   kind?: "primary" | "danger", onSubmit: (values: any) => any,
- *   onClose: () => void, children?: import("preact").ComponentChildren, class?: string }} props
+ *   onClose: () => void, children?: import("preact").ComponentChildren }} props
  */
-export function Dialog({
-  title,
-  text,
-  action,
-  kind = "primary",
-  onSubmit,
-  onClose,
-  children,
-  class: name,
-}) {
+function Dialog({ title, text, action, kind = "primary", onSubmit, onClose, children }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const [refusal, setRefusal] = useState("");
   const [isBusy, setBusy] = useState(false);
@@ -52,7 +43,7 @@ export function Dialog({
       setBusy(false);
     }
   };
-  return html`<dialog ref=${dialog} class=${name} aria-label=${title} onclose=${onClose}>
+  return html`<dialog ref=${dialog} aria-label=${title} onclose=${onClose}>
     <form method="dialog" onsubmit=${submit}>
       <h2>${title}</h2>
       ${text && html`<p>${text}</p>`}

@@ -55,11 +55,11 @@ export function Card({ title, actions, children, class: name, ...rest }) {
 /**
  * The heading of a page. `crumbs` are pairs of a title and an address; `children` follow the title
  * in its line.
- * @param {{ title: Children, crumbs?: [string, string][], actions?: Children, children?: Children,
- *   class?: string }} props
+ * @param {{ title: Children, crumbs?: [string, string][], actions?: Children,
+ *   children?: Children }} props
  */
-export function Heading({ title, crumbs = [], actions, children, class: name }) {
-  return html`<div class=${classes("heading", name)}>
+export function Heading({ title, crumbs = [], actions, children }) {
+  return html`<div class="heading">
     <div>
       ${
         crumbs.length > 0 &&
@@ -76,67 +76,60 @@ export function Heading({ title, crumbs = [], actions, children, class: name }) 
   </div>`;
 }
 
-/** The icon of each state: its shape says what its colour says. */
-const STATE_ICONS = {
-  ...{
-    completed: "check",
-    delivered: "check",
-    accepted: "check",
-    fired: "check",
-    satisfied: "check",
-  },
-  ...{ failed: "cross", abandoned: "cross", refused: "cross", missed: "cross", lost: "cross" },
-  ...{ silent: "warn", degraded: "warn", "no node": "warn", "no claim": "warn" },
-  ...{ cancelled: "stop", cancelling: "stop", skipped: "skip", expired: "clock", revoked: "stop" },
-  ...{
-    running: "play",
-    pending: "dots",
-    queued: "wait",
-    scheduled: "clock",
-    waiting: "wait",
-    paused: "pause",
-  },
-  ...{ live: "dot", active: "dot", enabled: "dot", disabled: "stop" },
+/** The states of each icon, whose shape says what their colour says. */
+const STATES = {
+  check: ["completed", "delivered", "accepted", "fired", "satisfied"],
+  cross: ["failed", "abandoned", "refused", "missed", "lost"],
+  warn: ["silent", "degraded", "no node", "no claim"],
+  stop: ["cancelled", "cancelling", "revoked", "disabled"],
+  skip: ["skipped"],
+  clock: ["expired", "scheduled"],
+  play: ["running"],
+  dots: ["pending"],
+  wait: ["queued", "waiting"],
+  pause: ["paused"],
+  dot: ["live", "active", "enabled"],
 };
+const iconOf = (state) => Object.keys(STATES).find((icon) => STATES[icon].includes(state));
 
 /**
  * A state as a word with an icon and a colour.
- * @param {{ state: string, children?: Children, class?: string, title?: string }} props
+ * @param {{ state: string, children?: Children, title?: string }} props
  */
-export function Pill({ state, children, class: name, ...rest }) {
-  const icon = STATE_ICONS[state];
-  return html`<span class=${classes("pill", icon && "shaped", name)} data-state=${state} ...${rest}>
+export function Pill({ state, children, title }) {
+  const icon = iconOf(state);
+  return html`<span class=${classes("pill", icon && "shaped")} data-state=${state} title=${title}>
     ${icon && html`<${Icon} name=${icon} />`}${children ?? state}</span>`;
 }
 
 /**
  * A time as how long ago, kept up to date; the exact time is its title. `isExact`: the other way
  * around.
- * @param {{ ts: string | null | undefined, isExact?: boolean, class?: string }} props
+ * @param {{ ts: string | null | undefined, isExact?: boolean }} props
  */
-export function When({ ts, isExact = false, class: name }) {
+export function When({ ts, isExact = false }) {
   const relative = useClock(() => ago(ts));
-  if (!ts) return html`<span class=${classes("muted", name)}>–</span>`;
+  if (!ts) return html`<span class="muted">–</span>`;
   const title = isExact ? `${full(ts)}, ${relative}` : full(ts);
-  return html`<time class=${name} datetime=${ts} title=${title} data-exact=${isExact || undefined}>
+  return html`<time datetime=${ts} title=${title} data-exact=${isExact || undefined}>
     ${isExact ? moment(ts) : relative}</time>`;
 }
 
 /**
  * How long a job ran, or has run.
- * @param {{ job: { started_at?: string, completed_at?: string, duration_ms?: number | null },
- *   class?: string }} props
+ * @param {{ job: { started_at?: string, completed_at?: string,
+ *   duration_ms?: number | null } }} props
  */
-export function Duration({ job, class: name }) {
+export function Duration({ job }) {
   const isLive = Boolean(job.started_at) && !job.completed_at;
   const text = useClock(() => lasted(job, Date.now()));
-  return html`<span class=${classes("duration", isLive && "live", name)}>${text}</span>`;
+  return html`<span class=${classes("duration", isLive && "live")}>${text}</span>`;
 }
 
 /**
  * Copy a text; outside of HTTPS and localhost a browser has no clipboard that scripts may write.
  */
-export async function copyText(text) {
+async function copyText(text) {
   if (navigator.clipboard) await navigator.clipboard.writeText(text);
   else {
     const area = document.createElement("textarea");
@@ -151,25 +144,20 @@ export async function copyText(text) {
 
 /**
  * A button that copies a text.
- * @param {{ text: string | (() => string), label?: string, class?: string,
- *   children?: Children }} props
+ * @param {{ text: string, label?: string }} props
  */
-export function Copy({ text, label = "Copy", class: name, children }) {
-  const copy = () => copyText(typeof text === "function" ? text() : text);
-  return html`<${Button} kind="quiet" icon="copy" class=${classes("copy", name)} title=${label}
-    onclick=${copy}>
-    ${children}<//>`;
+export function Copy({ text, label = "Copy" }) {
+  return html`<${Button} kind="quiet" icon="copy" class="copy" title=${label}
+    onclick=${() => copyText(text)} />`;
 }
 
 /**
  * An id, shortened to what differs between neighbours, with a button that copies all of it.
- * @param {{ id: string | null | undefined, href?: string, class?: string,
- *   isWhole?: boolean }} props
+ * @param {{ id: string, href?: string, isWhole?: boolean }} props
  */
-export function Id({ id, href, class: name, isWhole = false }) {
-  if (!id) return html`<span class="muted">–</span>`;
+export function Id({ id, href, isWhole = false }) {
   const text = isWhole ? id : short(id);
-  return html`<span class=${classes("id mono", name)} title=${id}>
+  return html`<span class="id mono" title=${id}>
     ${href ? html`<a href=${href}>${text}</a>` : html`<span>${text}</span>`}<${Copy} text=${id}
       label=${`Copy ${id}`} />
   </span>`;
@@ -178,10 +166,10 @@ export function Id({ id, href, class: name, isWhole = false }) {
 /**
  * What is shown in place of an empty list: why it is empty, the next step, and a command that takes
  * it.
- * @param {{ title: Children, command?: string, children?: Children, class?: string }} props
+ * @param {{ title: Children, command?: string, children?: Children }} props
  */
-export function Empty({ title, command, children, class: name }) {
-  return html`<div class=${classes("empty", name)}>
+export function Empty({ title, command, children }) {
+  return html`<div class="empty">
     <p><strong>${title}</strong></p>
     ${children && html`<p>${children}</p>`}
     ${
@@ -194,13 +182,12 @@ export function Empty({ title, command, children, class: name }) {
 
 /**
  * A filter that applies, with a button that removes it.
- * @param {{ label?: string, value: Children, onRemove?: () => void, class?: string }} props
+ * @param {{ label: string, value: string, onRemove: () => void }} props
  */
-export function Chip({ label, value, onRemove, class: name }) {
-  const remove = `Remove the filter ${label ?? ""} ${value}`.replaceAll("  ", " ");
-  return html`<span class=${classes("chip", name)}>
-    ${label && html`<small>${label}</small>`}<span>${value}</span>
-    ${onRemove && html`<${Button} kind="quiet" icon="cross" title=${remove} onclick=${onRemove} />`}
+export function Chip({ label, value, onRemove }) {
+  return html`<span class="chip"><small>${label}</small><span>${value}</span>
+    <${Button} kind="quiet" icon="cross" title=${`Remove the filter ${label} ${value}`}
+      onclick=${onRemove} />
   </span>`;
 }
 
@@ -208,13 +195,12 @@ let fieldNumber = 0;
 
 /**
  * A labelled control: the first child, which may be followed by its datalist.
- * @param {{ label: string, hint?: Children, error?: Children, children?: any,
- *   class?: string }} props
+ * @param {{ label: string, hint?: Children, error?: Children, children?: any }} props
  */
-export function Field({ label, hint, error, children, class: name }) {
+export function Field({ label, hint, error, children }) {
   const [own] = useState(() => `field-${++fieldNumber}`);
-  const isControl = (child) => child?.props && child.type !== "datalist";
-  const control = [children].flat().find(isControl);
+  const parts = [children].flat();
+  const control = parts.find((child) => child?.props && child.type !== "datalist");
   const id = control?.props.id ?? own;
   const notes = [hint && `${id}-hint`, error && `${id}-error`].filter(Boolean).join(" ");
   // A description without values is one object for all fields that are drawn with it.
@@ -223,10 +209,8 @@ export function Field({ label, hint, error, children, class: name }) {
     "aria-describedby": notes || undefined,
     ...(error && { "aria-invalid": "true" }),
   };
-  const labelled = [children]
-    .flat()
-    .map((child) => (child === control ? cloneElement(child, attributes) : child));
-  return html`<div class=${classes("field", name)}>
+  const labelled = parts.map((part) => (part === control ? cloneElement(part, attributes) : part));
+  return html`<div class="field">
     <label for=${id}>${label}</label>${labelled}
     ${hint && html`<small id=${`${id}-hint`}>${hint}</small>`}
     ${error && html`<small class="refusal" id=${`${id}-error`} role="alert">${error}</small>`}
@@ -243,8 +227,7 @@ export function Select({ value, options, onchange, ...rest }) {
     onchange=${(event) => onchange?.(event.currentTarget.value)}>
     ${options.map((option) => {
       const [key, text] = Array.isArray(option) ? option : [option, option];
-      return html`<option key=${key} value=${key} selected=${key === value}>${text ?? key}
-      </option>`;
+      return html`<option key=${key} value=${key} selected=${key === value}>${text}</option>`;
     })}
   </select>`;
 }
@@ -259,19 +242,4 @@ export function Progress({ value, message, class: name }) {
     <progress max="1" value=${value ?? undefined} aria-label="Progress"></progress>
     <span>${[percent, message].filter(Boolean).join(" ")}</span>
   </div>`;
-}
-
-/**
- * A line of values without axes.
- * @param {{ values: (number | null)[], label: string, class?: string }} props
- */
-export function Sparkline({ values, label, class: name }) {
-  const most = Math.max(1e-9, ...values.map((value) => value ?? 0));
-  const step = 100 / Math.max(1, values.length - 1);
-  const points = values.map(
-    (value, at) => `${(at * step).toFixed(1)},${(23 - (22 * (value ?? 0)) / most).toFixed(1)}`,
-  );
-  return html`<svg class=${classes("sparkline", name)} viewBox="0 0 100 24"
-    preserveAspectRatio="none" role="img"
-    aria-label=${label}><polyline points=${points.join(" ")} /></svg>`;
 }

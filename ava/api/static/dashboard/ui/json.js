@@ -1,7 +1,7 @@
 // JSON that folds, is searched and copied.
 
 import { bytes } from "../format.js";
-import { Button, Copy, classes } from "./elements.js";
+import { Button, Copy } from "./elements.js";
 import { findJson, jsonLines } from "./json_lines.js";
 import { html, useMemo, useState } from "./preact.js";
 
@@ -10,9 +10,9 @@ const LINES = 500;
 /**
  * A JSON value. `hidden` is the reason why the caller may not see it; `name` is what it is called:
  * "Input".
- * @param {{ value: any, hidden?: string | false | null, name?: string, class?: string }} props
+ * @param {{ value: any, hidden?: string | false | null, name: string }} props
  */
-export function Json({ value, hidden, name = "JSON", class: more }) {
+export function Json({ value, hidden, name }) {
   const [chosen, setChosen] = useState(/** @type {Map<string, boolean>} */ (new Map()));
   const [sought, setSought] = useState("");
   const [max, setMax] = useState(LINES);
@@ -27,7 +27,7 @@ export function Json({ value, hidden, name = "JSON", class: more }) {
   const { lines, isCut } = jsonLines(value, open, max);
   const fold = ({ path, isFolded }) => setChosen(new Map(chosen).set(path, !isFolded));
   const isLong = lines.length > 12 || isCut || sought;
-  return html`<div class=${classes("json-box", more)}>
+  return html`<div class="json-box">
     <div class="row json-tools">
       <small>${bytes(size)}</small>
       ${

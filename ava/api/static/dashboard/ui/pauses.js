@@ -3,7 +3,8 @@
 import { post } from "../api.js";
 import { mayWrite } from "./data.js";
 import { ask } from "./dialog.js";
-import { Button, Field, When } from "./elements.js";
+import { Button, When } from "./elements.js";
+import { Input } from "./fields.js";
 import { html } from "./preact.js";
 
 const LONGEST_REASON = 500;
@@ -11,29 +12,28 @@ const LONGEST_REASON = 500;
 /**
  * The button that pauses or resumes the record at `path`. `text` describes the effect; `body` is
  * sent with both calls.
- * @param {{ record: any, path: string, name: string, text?: string, body?: object,
- *   onChange?: () => any, class?: string }} props
+ * @param {{ record: any, path: string, name: string, text: string, body?: object,
+ *   onChange: () => any }} props
  */
-export function Pauses({ record, path, name, text, body = {}, onChange, class: more }) {
+export function Pauses({ record, path, name, text, body = {}, onChange }) {
   if (!mayWrite()) return null;
   const act = async (verb, given = {}) => {
     await post(`${path}/${verb}`, { ...body, ...given });
-    await onChange?.();
+    await onChange();
   };
-  const input = html`<input name="reason" maxlength=${LONGEST_REASON} autocomplete="off" />`;
   const pause = () => {
     ask({
       title: `Pause ${name}?`,
       action: "Pause",
       text,
-      body: html`<${Field} label="Reason" hint="Optional">${input}<//>`,
+      body: html`<${Input} label="Reason" name="reason" maxlength=${LONGEST_REASON}
+        hint="Optional" />`,
       submit: ({ reason }) => act("pause", { reason: reason || null }),
     });
   };
   const isPaused = Boolean(record.paused);
   const verb = isPaused ? "Resume" : "Pause";
-  return html`<${Button} class=${more} icon=${isPaused ? "play" : "pause"}
-    aria-label=${`${verb} ${name}`}
+  return html`<${Button} icon=${isPaused ? "play" : "pause"} aria-label=${`${verb} ${name}`}
     onclick=${isPaused ? () => act("resume") : pause}>${isPaused ? "Resume" : "Pause …"}<//>`;
 }
 

@@ -2,7 +2,7 @@
 
 import { number } from "../format.js";
 import { addressWith, useQuery } from "./address.js";
-import { Button, classes, Empty } from "./elements.js";
+import { Button, classes } from "./elements.js";
 import { html, useEffect, useRef } from "./preact.js";
 
 /**
@@ -19,11 +19,12 @@ import { html, useEffect, useRef } from "./preact.js";
  * set of keys, with `onSelect` told of each change. Keys: j and k walk, Enter opens, x selects (see
  * keys.js). `after` draws a line of its own in a row.
  * @param {{ label: string, columns: Column[], rows: any[] | null, keyOf?: (row: any) => string,
- *   href?: (row: any) => string, selected?: { has: (key: string) => boolean }, current?: string |
- * null,
- *   onSelect?: (key: string, isSelected: boolean, row: any) => void, onOpen?: (row: any) => void,
- *   after?: (row: any) => import("preact").ComponentChildren, attributes?: (row: any) =>
- * Record<string, any>, empty?: import("preact").ComponentChildren, class?: string }} props
+ *   href?: (row: any) => string, selected?: { has: (key: string) => boolean },
+ *   current?: string | null, onOpen?: (row: any) => void,
+ *   onSelect?: (key: string, isSelected: boolean, row: any) => void,
+ *   after?: (row: any) => import("preact").ComponentChildren,
+ *   attributes?: (row: any) => Record<string, any>,
+ *   empty?: import("preact").ComponentChild, class?: string }} props
  */
 export function Table({
   label,
@@ -35,7 +36,7 @@ export function Table({
   class: name,
   ...rest
 }) {
-  if (rows?.length === 0) return empty ?? html`<${Empty} title="Nothing here yet." />`;
+  if (rows?.length === 0) return empty;
   const canSelect = Boolean(rest.onSelect);
   const widths = [canSelect && "1.2rem", ...columns.map(({ width }) => width ?? "minmax(0, 1fr)")];
   const style = { "--columns": widths.filter(Boolean).join(" ") };
@@ -98,23 +99,19 @@ function Row({ id, row, columns, isSelected, onSelect, onOpen, href, after, attr
 
 /**
  * The pages of a list: how many match, and links to the next page and back to the first. The
- * address holds the cursor, or the number of the page for a sorted list; `onCursor` keeps it
- * elsewhere.
- * @param {{ pagination: any, noun?: [string, string], cursor?: string,
- *   onCursor?: (cursor: string) => void, class?: string }} props
+ * address holds the cursor, or the number of the page for a sorted list.
+ * @param {{ pagination: any, noun: [string, string] }} props
  */
-export function Pager({ pagination, noun = ["entry", "entries"], cursor, onCursor, class: name }) {
+export function Pager({ pagination, noun }) {
   const [query] = useQuery();
   if (!pagination) return null;
   const { page, total, has_more: hasMore, next_cursor: next } = pagination;
-  const isFirst = !(onCursor ? cursor : query.get("cursor") || query.get("page"));
+  const isFirst = !(query.get("cursor") || query.get("page"));
   const count =
     total === undefined || total === null ? null : total >= 1000 ? "1,000 or more" : number(total);
   const link = (title, changes) =>
-    onCursor
-      ? html`<${Button} kind="quiet" onclick=${() => onCursor(changes.cursor ?? "")}>${title}<//>`
-      : html`<a href=${addressWith({ cursor: null, page: null, ...changes })}>${title}</a>`;
-  return html`<nav class=${classes("row between pager", name)} aria-label="Pages of the list">
+    html`<a href=${addressWith({ cursor: null, page: null, ...changes })}>${title}</a>`;
+  return html`<nav class="row between pager" aria-label="Pages of the list">
     <span>${count !== null && `${count} ${noun[total === 1 ? 0 : 1]}`}</span>
     <span class="row">
       ${!isFirst && link(query.get("page") ? "First" : "Newest", {})}
@@ -128,9 +125,9 @@ export function Pager({ pagination, noun = ["entry", "entries"], cursor, onCurso
  * A panel beside a list, which fills the screen of a phone. Escape closes it, and the focus returns
  * to where it was.
  * @param {{ title: import("preact").ComponentChildren, href?: string, label?: string,
- *   onClose: () => void, children?: import("preact").ComponentChildren, class?: string }} props
+ *   onClose: () => void, children?: import("preact").ComponentChildren }} props
  */
-export function Panel({ title, href, label = "Details", onClose, children, class: name }) {
+export function Panel({ title, href, label = "Details", onClose, children }) {
   const panel = useRef(/** @type {HTMLElement | null} */ (null));
   const close = useRef(onClose);
   close.current = onClose;
@@ -152,7 +149,7 @@ export function Panel({ title, href, label = "Details", onClose, children, class
       if (before?.isConnected) before.focus({ preventScroll: true });
     };
   }, []);
-  return html`<aside class=${classes("panel", name)} aria-label=${label} tabindex="-1" ref=${panel}>
+  return html`<aside class="panel" aria-label=${label} tabindex="-1" ref=${panel}>
     <header>
       <h2>${title}</h2>
       <div class="row">

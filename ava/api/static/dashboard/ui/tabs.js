@@ -25,10 +25,9 @@ let tabsNumber = 0;
  * Tabs. Items are a key, a title, and a count that may be null. The content follows as the only
  * child.
  * @param {{ label: string, items: [string, string, (number | string | null)?][], current: string,
- *   onSelect: (key: string) => void, children?: import("preact").ComponentChildren, class?: string
- * }} props
+ *   onSelect: (key: string) => void, children?: import("preact").ComponentChildren }} props
  */
-export function Tabs({ label, items, current, onSelect, children, class: name }) {
+export function Tabs({ label, items, current, onSelect, children }) {
   const [id] = useState(() => `tabs-${++tabsNumber}`);
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   const move = (event) => {
@@ -55,8 +54,7 @@ export function Tabs({ label, items, current, onSelect, children, class: name })
     }
   </button>`;
   return html`
-    <div class=${classes("tabs", name)} role="tablist" aria-label=${label} ref=${list}
-      onkeydown=${move}>
+    <div class="tabs" role="tablist" aria-label=${label} ref=${list} onkeydown=${move}>
       ${items.map(tab)}
     </div>
     ${
@@ -67,11 +65,11 @@ export function Tabs({ label, items, current, onSelect, children, class: name })
 }
 
 /**
- * A button that opens a menu of actions. Items that are false are left out.
- * @param {{ label: string, icon?: string, class?: string, items: any[] }} props each item is
- *   `{ label, icon, action, kind, disabled }`
+ * A button that opens a menu of actions.
+ * @param {{ label: string, icon: string, items: any[] }} props each item is
+ *   `{ label, action, kind, disabled }`
  */
-export function Menu({ label, icon = "dots", items, class: name }) {
+export function Menu({ label, icon, items }) {
   const [id] = useState(() => `menu-${++tabsNumber}`);
   const button = useRef(/** @type {HTMLElement | null} */ (null));
   const menu = useRef(/** @type {HTMLElement | null} */ (null));
@@ -106,21 +104,16 @@ export function Menu({ label, icon = "dots", items, class: name }) {
       notify(error.message, "bad");
     }
   };
-  const isNamed = icon === "dots";
-  return html`<span class=${classes("menu-of", name)}>
-    <button type="button" class=${isNamed ? "quiet icon-only" : ""} ref=${button}
-      popovertarget=${id} aria-haspopup="menu"
-      aria-label=${isNamed ? label : undefined} title=${isNamed ? label : undefined}>
-      <${Icon} name=${icon} />${!isNamed && label}</button>
+  return html`<span class="menu-of">
+    <button type="button" ref=${button} popovertarget=${id} aria-haspopup="menu">
+      <${Icon} name=${icon} />${label}</button>
     <div class="menu-list" popover="auto" id=${id} role="menu" aria-label=${label} ref=${menu}
       ontoggle=${place}
       onkeydown=${move}>
-      ${items.filter(Boolean).map(
-        (item) => html`<button type="button" role="menuitem"
-        key=${item.label} tabindex="-1"
-        class=${classes("quiet", item.kind)} disabled=${item.disabled}
-          onclick=${() => run(item.action)}>
-        ${item.icon && html`<${Icon} name=${item.icon} />`}${item.label}</button>`,
+      ${items.map(
+        (item) => html`<button type="button" role="menuitem" key=${item.label} tabindex="-1"
+          class=${classes("quiet", item.kind)} disabled=${item.disabled}
+          onclick=${() => run(item.action)}>${item.label}</button>`,
       )}
     </div>
   </span>`;

@@ -1,24 +1,17 @@
-// A number with its label and a hint.
+// Numbers, each with its label and a hint.
 
 import { html } from "./preact.js";
 
 /**
- * @param {{ label: string, value: any, hint?: any, href?: string, kind?: "" | "bad" }} props
+ * Tiles side by side: each a label, a value, a hint, and where its value leads and whether it is bad.
+ * @param {{ items: [string, any, any, { href?: string, kind?: "" | "bad" }?][] }} props
  */
-export function Tile({ label, value, hint, href, kind = "" }) {
-  return html`<div class="tile" data-tile=${label}>
+export function Tiles({ items }) {
+  const tile = ([label, value, hint, { href, kind } = {}]) => html`<div class="tile" key=${label}
+    data-tile=${label}>
     <span>${label}</span>
     <strong class=${kind}>${href ? html`<a href=${href}>${value}</a>` : value}</strong>
     <small>${hint}</small>
   </div>`;
-}
-
-/** Tiles side by side: each a label, a value, a hint, and further properties of its tile. */
-export function Tiles({ items }) {
-  return html`<div class="tiles">
-    ${items.map(
-      ([label, value, hint, more]) =>
-        html`<${Tile} key=${label} label=${label} value=${value} hint=${hint} ...${more} />`,
-    )}
-  </div>`;
+  return html`<div class="tiles">${items.map(tile)}</div>`;
 }
