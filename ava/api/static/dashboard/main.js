@@ -4,16 +4,16 @@ import { session } from "./api.js";
 import { zone } from "./format.js";
 import { loadPages, pageOf } from "./frame/pages.js";
 import { Sidebar } from "./frame/sidebar.js";
-import { SignIn } from "./frame/signin.js";
+import { SignIn, TENANT } from "./frame/signin.js";
 import { applyTheme, toggleTheme } from "./frame/theme.js";
 import { reason } from "./freshness.js";
 import { listen } from "./keys.js";
 import {
   ask,
   Button,
-  Field,
   Fragment,
   html,
+  Input,
   mayWrite,
   mount,
   notify,
@@ -24,9 +24,7 @@ import {
 const main = document.getElementById("main");
 const shell = document.getElementById("shell");
 let leaving = new AbortController();
-/**
- * The path of the open page, and what it does itself when only the query of its address changes.
- */
+/** The path of the open page, if it follows the query of its address itself. */
 let opened = null;
 let hasPalette = false;
 /** The component of the palette, loaded when the browser is idle or the palette is opened. */
@@ -50,8 +48,8 @@ async function show() {
   try {
     const module = await (here.rest.length && page.record ? page.record() : page.load());
     if (signal.aborted) return undefined;
-    const { change } = (await module.open(main, { signal, ...here })) ?? {};
-    if (change && !signal.aborted) opened = { path: pathOf(location.hash), change };
+    const followsQuery = await module.open(main, { signal, ...here });
+    if (followsQuery && !signal.aborted) opened = pathOf(location.hash);
   } catch (error) {
     // A page that is left aborts its pending requests.
     if (!signal.aborted) mount(main, html`<${Unloaded} error=${error} />`, signal);
@@ -95,14 +93,12 @@ ${reason(error)}</p>
     onclick=${() => (navigator.onLine ? location.reload() : show())}>Try again<//>`;
 
 function switchTenant() {
-  const input = html`<input name="tenant" required defaultValue=${session.get().tenant}
-    pattern="ten_[0-9a-z_]{1,60}"
-    title="ten_ and 1 to 60 of a-z, 0-9 and _" autocomplete="off" spellcheck=${false} />`;
   const hint = "The URL contains the tenant, so a copied link shows the same tenant";
   ask({
     title: "View another tenant",
     action: "View",
-    body: html`<${Field} label="Tenant" hint=${hint}>${input}<//>`,
+    body: html`<${Input} label="Tenant" name="tenant" value=${session.get().tenant} required
+      ...${TENANT} spellcheck=${false} hint=${hint} />`,
     submit: async ({ tenant }) => {
       await session.look(tenant);
       show();
@@ -192,8 +188,7 @@ async function begin() {
 
 applyTheme();
 window.addEventListener("hashchange", async () => {
-  if (opened?.path === pathOf(location.hash))
-    return opened.change(parseAddress(location.hash).query);
+  if (opened === pathOf(location.hash)) return;
   await show();
   main.focus({ preventScroll: true });
 });

@@ -1,7 +1,7 @@
 // A page of records: a table whose rows open a panel, with the pause, actions and deletion of one.
 
 import { call } from "./api.js";
-import { ask, Button, Empty, Heading, html, Id, mayWrite, mount, Pager } from "./ui/index.js";
+import { ask, Button, Empty, Heading, html, Id, mayWrite, Pager, page } from "./ui/index.js";
 import { Panel, Pill, Table, useApi, useEffect, useQuery } from "./ui/index.js";
 import { useState, When } from "./ui/index.js";
 import { PauseLine, Pauses } from "./ui/pauses.js";
@@ -58,10 +58,7 @@ export function Facts({ items, class: name }) {
  * Return what opens the page of a kind. The address holds the id of the open record.
  * @param {Kind} kind
  */
-export const recordsPage =
-  (kind) =>
-  (main, { signal }) =>
-    mount(main, html`<${Page} kind=${kind} />`, signal);
+export const recordsPage = (kind) => page(() => html`<${Page} kind=${kind} />`);
 
 function Page({ kind }) {
   const { title, path, noun, create, perPage = 50, label = `New ${noun[0]}` } = kind;

@@ -1,7 +1,7 @@
 // Signing in: an API key, or the four headers, become a session.
 
 import { isKey, session } from "../session.js";
-import { Field, html, Select, useEffect, useRef, useState } from "../ui/index.js";
+import { Choice, Field, html, Input, useEffect, useRef, useState } from "../ui/index.js";
 
 const ROLES = [
   "tenant-user",
@@ -10,7 +10,10 @@ const ROLES = [
   "platform-admin",
   "platform-system-admin",
 ];
-const TENANT = { pattern: "ten_[0-9a-z_]{1,60}", title: "ten_ and 1 to 60 of a-z, 0-9 and _" };
+export const TENANT = {
+  pattern: "ten_[0-9a-z_]{1,60}",
+  title: "ten_ and 1 to 60 of a-z, 0-9 and _",
+};
 const USER = { pattern: "usr_[0-9a-z_]{1,60}", title: "usr_ and 1 to 60 of a-z, 0-9 and _" };
 const PLAIN = { required: true, autocomplete: "off", spellcheck: false, autocapitalize: "none" };
 
@@ -42,12 +45,12 @@ export function SignIn({ onDone, refusal = "" }) {
       <input ref=${secret} type="password" name="secret" ...${PLAIN} autocomplete="current-password"
         oninput=${(event) => setKey(isKey(event.currentTarget.value))} /><//>
     <fieldset class="plain" disabled=${hasKey}>
-      <${Field} label="Tenant"><input name="tenant" placeholder="ten_01hxyz" ...${PLAIN}
-        ...${TENANT} defaultValue=${last.tenant} /><//>
-      <${Field} label="User"><input name="user" placeholder="usr_01hxyz" ...${PLAIN} ...${USER}
-        defaultValue=${user} /><//>
-      <${Field} label="Role"><${Select} name="role" options=${ROLES}
-        value=${last.role ?? "tenant-system-admin"} /><//>
+      <${Input} label="Tenant" name="tenant" placeholder="ten_01hxyz" ...${PLAIN} ...${TENANT}
+        value=${last.tenant} />
+      <${Input} label="User" name="user" placeholder="usr_01hxyz" ...${PLAIN} ...${USER}
+        value=${user} />
+      <${Choice} label="Role" name="role" options=${ROLES}
+        value=${last.role ?? "tenant-system-admin"} />
     </fieldset>
     <p class="refusal" role="alert">${message}</p>
     <button type="submit" class="primary">Sign in</button>

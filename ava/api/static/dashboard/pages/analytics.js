@@ -10,7 +10,7 @@ import {
   Field,
   Heading,
   html,
-  mount,
+  page,
   Select,
   Table,
   useApi,
@@ -26,9 +26,7 @@ const PERIODS = [
 ];
 const iso = (seconds) => new Date(seconds * 1000).toISOString();
 
-export function open(main, { signal }) {
-  return mount(main, html`<${Analytics} />`, signal);
-}
+export const open = page(Analytics);
 
 function Analytics() {
   const [query, setQuery] = useQuery();

@@ -2,7 +2,7 @@
 
 import { describeChanges, pageOf } from "../record_facts.js";
 import { column, when } from "../records_page.js";
-import { addressWith, Chip, Empty, Heading, html, mount, Pager, Select } from "../ui/index.js";
+import { addressWith, Chip, Empty, Heading, html, page, Pager, Select } from "../ui/index.js";
 import { Table, useApi, useQuery } from "../ui/index.js";
 
 /** The filters of the address, with their names on a chip. */
@@ -19,9 +19,7 @@ const RANGES = [
   ["168", "Last 7 days"],
 ];
 const HOUR_MS = 3_600_000;
-export function open(main, { signal }) {
-  return mount(main, html`<${Audit} />`, signal);
-}
+export const open = page(Audit);
 
 function Audit() {
   const [query, setQuery] = useQuery();

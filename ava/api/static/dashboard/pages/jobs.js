@@ -15,7 +15,7 @@ import {
   Empty,
   Heading,
   html,
-  mount,
+  page,
   Pager,
   Panel,
   useApi,
@@ -32,9 +32,7 @@ const SEARCH_SECONDS = 10;
 const HISTOGRAM_SECONDS = 10;
 const COMMAND = "ava jobs trigger wkr_echo --input '{}'";
 
-export function open(main, { signal }) {
-  return mount(main, html`<${JobsPage} />`, signal);
-}
+export const open = page(JobsPage);
 
 function JobsPage() {
   const [query, setQuery] = useQuery();

@@ -4,7 +4,7 @@ import { call, post } from "../api.js";
 import { typedMoment } from "../format.js";
 import { column, when } from "../records_page.js";
 import { ask, Button, CheckBox, Choice, Copy, Empty, Heading, html, Input } from "../ui/index.js";
-import { mayWrite, MomentField, mount, notify, Pager, Table, useApi } from "../ui/index.js";
+import { mayWrite, MomentField, notify, page, Pager, Table, useApi } from "../ui/index.js";
 import { useQuery, useSession } from "../ui/index.js";
 
 const PATH = "/v1/ava/keys";
@@ -14,9 +14,7 @@ const WORKER = "worker";
 const USUAL = "tenant-system-admin";
 const ROLES = ["tenant-user", "tenant-admin", USUAL, "platform-admin", "platform-system-admin"];
 
-export function open(main, { signal }) {
-  return mount(main, html`<${Keys} />`, signal);
-}
+export const open = page(Keys);
 
 function Keys() {
   const [query] = useQuery();

@@ -3,12 +3,10 @@
 import { bytes, number } from "../format.js";
 import { column, numeric, workerLink } from "../records_page.js";
 import { askForLimits, pathOf, TenantFacts } from "../tenant_limits.js";
-import { Button, Card, Empty, Heading, html, mount, Pager, Table } from "../ui/index.js";
+import { Button, Card, Empty, Heading, html, page, Pager, Table } from "../ui/index.js";
 import { useApi, useQuery, useSession } from "../ui/index.js";
 
-export function open(main, { signal }) {
-  return mount(main, html`<${Limits} />`, signal);
-}
+export const open = page(Limits);
 
 function Limits() {
   const { isOperator, tenant } = useSession();

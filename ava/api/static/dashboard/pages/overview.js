@@ -9,7 +9,7 @@ import {
   Heading,
   html,
   mayWrite,
-  mount,
+  page,
   useApi,
   useSession,
   When,
@@ -20,9 +20,7 @@ const FAILED = `#/jobs?${new URLSearchParams({ "filter[status]": "failed" })}`;
 /** Processes that are drawn one by one. */
 const MAX_DRAWN = 120;
 
-export function open(main, { signal }) {
-  return mount(main, html`<${Overview} />`, signal);
-}
+export const open = page(Overview);
 
 function Overview() {
   const { data } = useApi("/v1/ava/overview", { every: 2 });

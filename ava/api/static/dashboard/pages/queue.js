@@ -2,7 +2,7 @@
 
 import { number, span } from "../format.js";
 import { RangePicker, SeriesCharts } from "../series_charts.js";
-import { Card, Empty, Heading, html, mount, Pill, useApi, useSession } from "../ui/index.js";
+import { Card, Empty, Heading, html, page, Pill, useApi, useSession } from "../ui/index.js";
 import { PauseLine, Pauses } from "../ui/pauses.js";
 import { Tiles } from "../ui/tile.js";
 import { stateOf } from "./worker.js";
@@ -10,12 +10,10 @@ import { stateOf } from "./worker.js";
 const PATH = "/v1/ava/queues";
 const PAUSE = "All tenants' jobs in this queue are accepted but wait. Running jobs continue.";
 
-export function open(main, { signal, rest: [queue] }) {
-  document.title = `${queue} · Queues · AVA Jobs`;
-  return mount(main, html`<${QueuePage} key=${queue} queue=${queue} />`, signal);
-}
+export const open = page(QueuePage);
 
-function QueuePage({ queue }) {
+function QueuePage({ rest: [queue] }) {
+  document.title = `${queue} · Queues · AVA Jobs`;
   const { data, reload } = useApi(PATH, { every: 3 });
   const { isOperator } = useSession();
   if (!data) return null;

@@ -2,7 +2,7 @@
 
 import { number, span } from "../format.js";
 import { column, numeric } from "../records_page.js";
-import { Empty, Heading, html, mount, Pill, Table } from "../ui/index.js";
+import { Empty, Heading, html, page, Pill, Table } from "../ui/index.js";
 import { useApi, useSession } from "../ui/index.js";
 import { PauseLine, Pauses } from "../ui/pauses.js";
 
@@ -10,9 +10,7 @@ const PATH = "/v1/ava/queues";
 const PAUSE = "All tenants' jobs in this queue are accepted but wait. Running jobs continue.";
 const NONE = html`<${Empty} title="No worker uses a queue yet." command="ava start node" />`;
 
-export function open(main, { signal }) {
-  return mount(main, html`<${Queues} />`, signal);
-}
+export const open = page(Queues);
 
 function Queues() {
   const { isOperator } = useSession();

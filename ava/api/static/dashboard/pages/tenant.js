@@ -2,14 +2,12 @@
 
 import { RangePicker, SeriesCharts } from "../series_charts.js";
 import { askForLimits, pathOf, TenantFacts } from "../tenant_limits.js";
-import { Button, Card, Heading, html, mount, useApi } from "../ui/index.js";
+import { Button, Card, Heading, html, page, useApi } from "../ui/index.js";
 
-export function open(main, { signal, rest: [id] }) {
+export const open = page(TenantPage);
+
+function TenantPage({ rest: [id] }) {
   document.title = `${id} · Tenants · AVA Jobs`;
-  return mount(main, html`<${TenantPage} key=${id} id=${id} />`, signal);
-}
-
-function TenantPage({ id }) {
   const { data: limits, error, reload } = useApi(pathOf(id), { every: 10 });
   if (error && !limits) return html`<h1>No such tenant</h1><p>${error.message}</p>`;
   const jobs = `/?tenant=${encodeURIComponent(id)}#/jobs`;

@@ -3,15 +3,13 @@
 import { number } from "../format.js";
 import { column, numeric } from "../records_page.js";
 import { askForLimits } from "../tenant_limits.js";
-import { Button, Empty, Heading, html, mount, Pager, Table, useApi } from "../ui/index.js";
+import { Button, Empty, Heading, html, page, Pager, Table, useApi } from "../ui/index.js";
 import { useQuery } from "../ui/index.js";
 
 /** Waiting and running jobs are counted up to this many. */
 const MAX_COUNTED = 1000;
 
-export function open(main, { signal }) {
-  return mount(main, html`<${Tenants} />`, signal);
-}
+export const open = page(Tenants);
 
 function Tenants() {
   const [query] = useQuery();

@@ -13,7 +13,7 @@ import {
   html,
   Id,
   mayWrite,
-  mount,
+  page,
   Pill,
   useApi,
   useRef,
@@ -32,11 +32,9 @@ const PAUSE =
   "Its jobs are accepted but wait until it is resumed. Its schedules still create jobs.";
 const NO_SCHEMA = "The handler declares no schema, so any object is accepted.";
 
-export function open(main, { signal, rest: [id] }) {
-  return mount(main, html`<${WorkerPage} key=${id} id=${id} />`, signal);
-}
+export const open = page(WorkerPage);
 
-function WorkerPage({ id }) {
+function WorkerPage({ rest: [id] }) {
   const { data: worker, error, reload } = useApi(pathOf(id), { every: 3 });
   if (!worker && error?.status === 404) {
     return html`<h1>No such worker</h1><p>${error.message}</p>`;

@@ -4,7 +4,7 @@ import { post } from "../api.js";
 import { number, span } from "../format.js";
 import { column, numeric, state } from "../records_page.js";
 import { openTrigger } from "../trigger.js";
-import { ask, Button, Chip, Empty, Heading, html, Input, mayWrite, mount } from "../ui/index.js";
+import { ask, Button, Chip, Empty, Heading, html, Input, mayWrite, page } from "../ui/index.js";
 import { notify, Pager, Table, Tabs, useApi, useQuery } from "../ui/index.js";
 import { stateOf } from "./worker.js";
 
@@ -15,9 +15,7 @@ const STATES = [
   ...["Active", "Paused", "Deprecated"].map((name) => [name.toLowerCase(), name]),
 ];
 
-export function open(main, { signal }) {
-  return mount(main, html`<${Workers} />`, signal);
-}
+export const open = page(Workers);
 
 function Workers() {
   const [query, setQuery] = useQuery();

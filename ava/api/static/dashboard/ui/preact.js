@@ -76,8 +76,7 @@ export class Boundary extends Component {
 }
 
 /**
- * Draw a page into `main` until `signal` aborts. A change of the address's query draws it again by
- * `useQuery`.
+ * Draw into `main` until `signal` aborts.
  * @param {Element} main
  * @param {import("preact").ComponentChild} vnode
  * @param {AbortSignal} signal
@@ -85,5 +84,17 @@ export class Boundary extends Component {
 export function mount(main, vnode, signal) {
   render(html`<${Boundary}>${vnode}<//>`, main);
   signal.addEventListener("abort", () => render(null, main));
-  return { change: () => {} };
 }
+
+/**
+ * Return what opens a page: it draws a component, whose `rest` is the address's path after the
+ * page's name. It returns true, because the component follows the address's query by `useQuery`.
+ * @param {(props: { rest: string[] }) => any} Page
+ * @returns {(main: Element, here: { signal: AbortSignal, rest: string[] }) => boolean}
+ */
+export const page =
+  (Page) =>
+  (main, { signal, rest }) => {
+    mount(main, html`<${Page} rest=${rest} />`, signal);
+    return true;
+  };
