@@ -3,7 +3,7 @@
 import { get, post, session } from "./api.js";
 import { number } from "./format.js";
 import { bulkFilter, FINAL, filtersOf, inWords, OPEN } from "./job_filters.js";
-import { ask, Button, Field, html, Menu, notify, useEffect, useRef, useState } from "./ui/index.js";
+import { ask, Button, html, Input, Menu, notify, useEffect, useRef, useState } from "./ui/index.js";
 
 /** More jobs than this are only taken once their number was typed. */
 const TYPED = 1000;
@@ -139,8 +139,8 @@ async function askMatching(kind, filter, onStart) {
     text: `${found}${running ? `; ${number(running)} of them are running` : ""}. ${text}`,
     body:
       isTyped &&
-      html`<${Field} label=${`Type ${total} to confirm`}>
-        <input name="typed" autocomplete="off" inputmode="numeric" required /><//>`,
+      html`<${Input} label=${`Type ${total} to confirm`} name="typed" inputmode="numeric"
+        required />`,
     submit: async ({ typed = "" }) => {
       if (isTyped && typed.replace(/\D/g, "") !== String(total)) {
         throw new Error(`Type ${total}, the number of jobs.`);

@@ -6,11 +6,11 @@ import { SORTS } from "./job_view.js";
 import { find, HINT } from "./search.js";
 import {
   Chip,
+  Choice,
   Field,
   html,
   Menu,
   notify,
-  Select,
   Tabs,
   useApi,
   useRef,
@@ -114,8 +114,8 @@ function Time({ query, go }) {
       value=${toTyped(query.get(name))}
       onchange=${(event) => type(name, event.target.value)} /><//>`;
   const chosen = isTyped ? "custom" : (query.get("last") ?? "");
-  return html`<${Field} label="Created">
-      <${Select} name="last" value=${chosen} options=${TIMES} onchange=${choose} /><//>
+  return html`<${Choice} label="Created" name="last" value=${chosen} options=${TIMES}
+      onchange=${choose} />
     ${isTyped && html`${typed("From", AFTER)}${typed("Until", BEFORE)}`}`;
 }
 
@@ -137,9 +137,9 @@ export function FilterBar({ query, go }) {
     <${Search} go=${go} />
     ${chips.length > 0 && html`<div class="row chips">${chips.map(chip)}</div>`}
     <${Time} query=${query} go=${go} />
-    <${Field} label="Order">
-      <${Select} name="sort" title="Other orders sort the matches among the newest 20,000 jobs"
-        value=${query.get("sort") ?? ""} options=${SORTS} onchange=${(sort) => go({ sort })} /><//>
+    <${Choice} label="Order" name="sort"
+      title="Other orders sort the matches among the newest 20,000 jobs"
+      value=${query.get("sort") ?? ""} options=${SORTS} onchange=${(sort) => go({ sort })} />
     ${filters.filtersOf(query).length > 0 && html`<a class="clear" href="#/jobs">Clear</a>`}
   </div>`;
 }

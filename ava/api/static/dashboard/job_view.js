@@ -1,16 +1,7 @@
 // How the list of jobs is shown: columns, density, clock, length. The address holds all of it.
 
-import {
-  ask,
-  Button,
-  changeQuery,
-  Field,
-  html,
-  Icon,
-  Select,
-  useRef,
-  useState,
-} from "./ui/index.js";
+import { ask, Button, changeQuery, CheckBox, Choice, html, Icon, Input } from "./ui/index.js";
+import { useRef, useState } from "./ui/index.js";
 
 /** The columns: name in the address, title, width, and whether they are shown at first. */
 export const COLUMNS = [
@@ -104,8 +95,7 @@ function Views({ query }) {
       title: "Save this view",
       action: "Save",
       text: "This browser keeps it under a name. The address holds it too, for others.",
-      body: html`<${Field} label="Name">
-        <input name="name" required maxlength="40" autocomplete="off" /><//>`,
+      body: html`<${Input} label="Name" name="name" required maxlength="40" />`,
       submit: ({ name }) => keep({ [name]: viewAddress(query) }),
     });
   const line = ([name, address]) => html`<div class="row between" key=${name}>
@@ -117,10 +107,6 @@ function Views({ query }) {
     ${Object.entries(views).map(line)}<${Button} kind="quiet" onclick=${save}>Save this view<//>
   </div>`;
 }
-
-const Check = ({ checked, onCheck, children }) => html`<label class="row check">
-  <input type="checkbox" checked=${checked} onchange=${(event) => onCheck(event.target.checked)} />
-  ${children}</label>`;
 
 /** The menu of the columns, density, clock and saved views. It stays open while they change. */
 export function ViewMenu({ query, setQuery }) {
@@ -144,20 +130,20 @@ export function ViewMenu({ query, setQuery }) {
     menu.current.open = false;
     menu.current.querySelector("summary").focus();
   };
-  const choice = (label, name, value, options) => html`<${Field} label=${label}>
-    <${Select} name=${name} value=${value} options=${options}
-      onchange=${(next) => change(name, next)} /><//>`;
+  const choice = (label, name, value, options) => html`<${Choice} label=${label}
+    ...${{ name, value, options }} onchange=${(next) => change(name, next)} />`;
   return html`<details class="menu" ref=${menu} onkeydown=${close}>
     <summary class="button"><${Icon} name="columns" /> View</summary>
     <div>
       ${COLUMNS.map(
-        ([name, title]) => html`<${Check} key=${name} checked=${shown.includes(name)}
-        onCheck=${(isShown) => toggle(name, isShown)}>${title}<//>`,
+        ([name, title]) => html`<${CheckBox} key=${name} label=${title}
+          checked=${shown.includes(name)}
+          onchange=${(event) => toggle(name, event.target.checked)} />`,
       )}
       ${choice("Rows", "density", view.density, DENSITIES)}
       ${choice("Jobs on a page", "per_page", view.perPage, LENGTHS)}
-      <${Check} checked=${view.isExact}
-        onCheck=${(isExact) => change("times", isExact ? "exact" : "")}>Exact times<//>
+      <${CheckBox} label="Exact times" checked=${view.isExact}
+        onchange=${(event) => change("times", event.target.checked ? "exact" : "")} />
       <${Views} query=${query} />
     </div>
   </details>`;

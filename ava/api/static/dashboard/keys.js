@@ -1,6 +1,6 @@
 // The keyboard: / searches, j and k walk over the rows, x selects, Enter opens, ? lists the keys.
 
-import { ask, html } from "./ui/index.js";
+import { ask, CheckBox, html } from "./ui/index.js";
 
 const OFF = "ava.keys.off";
 const KEYS = {
@@ -73,7 +73,6 @@ function Keys() {
   const line = ([key, text]) =>
     html`<div key=${key}><dt><kbd>${key}</kbd></dt><dd>${text}</dd></div>`;
   return html`<dl class="keys">${Object.entries(KEYS).map(line)}</dl>
-    <label class="row check">
-      <input type="checkbox" defaultChecked=${!localStorage.getItem(OFF)} onchange=${change} />
-      Keys without Ctrl or Alt are on</label>`;
+    <${CheckBox} label="Keys without Ctrl or Alt are on" onchange=${change}
+      defaultChecked=${!localStorage.getItem(OFF)} />`;
 }

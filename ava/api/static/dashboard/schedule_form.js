@@ -4,7 +4,7 @@ import { call, post } from "./api.js";
 import { localTime, typedMoment } from "./format.js";
 import { ask, CheckBox, Choice, html, Input, MomentField, Pill, readJson } from "./ui/index.js";
 import { TextArea, useEffect, useState } from "./ui/index.js";
-import { allWorkers } from "./worker_list.js";
+import { workerOptions } from "./worker_list.js";
 
 const OVERLAPS = [
   ["allow", "Create the job"],
@@ -43,14 +43,11 @@ const NEW = {
  * @param {(saved: any) => void} done gets the saved schedule
  */
 export async function openForm(schedule, done) {
-  const workers = await allWorkers();
-  const choices = workers.map(({ id, name }) => [id, `${name} (${id})`]);
-  const own = schedule?.worker_id;
-  if (own && !workers.some(({ id }) => id === own)) choices.unshift([own, own]);
+  const workers = await workerOptions(schedule?.worker_id);
   ask({
     title: schedule ? "Edit schedule" : "New schedule",
     action: schedule ? "Save" : "Create",
-    body: html`<${Fields} now=${schedule ?? NEW} workers=${choices} />`,
+    body: html`<${Fields} now=${schedule ?? NEW} workers=${workers} />`,
     async submit(values) {
       const body = bodyOf(values);
       const path = "/v1/ava/schedules";
@@ -77,7 +74,7 @@ function Fields({ now, workers }) {
     <details>
       <summary>More options</summary>
       <div class="more">
-        <${CheckBox} label="Enabled" name="enabled" checked=${now.enabled} />
+        <${CheckBox} label="Enabled" name="enabled" defaultChecked=${now.enabled} />
         <div class="row">
           ${choice("If the previous job is unfinished", "overlap", OVERLAPS)}
           ${choice("Missed firings to catch up", "catch_up", CATCH_UPS)}

@@ -3,7 +3,7 @@
 import { full, number, toTyped, typedMoment } from "./format.js";
 import { Chart } from "./ui/chart.js";
 import { count, perMinute, RANGES, rangeOf, time } from "./ui/chart_data.js";
-import { Button, Card, Field, html, Select, useApi, useQuery, useState } from "./ui/index.js";
+import { Button, Card, html, Input, Select, useApi, useQuery, useState } from "./ui/index.js";
 
 const NAMES = {
   "15m": "15 minutes",
@@ -55,16 +55,15 @@ export function RangePicker() {
     const { since, until } = Object.fromEntries(new FormData(event.target));
     setQuery({ since: typedMoment(since), until: typedMoment(until) });
   };
-  const moment = (key) => html`<input name=${key} type="datetime-local" required
-    defaultValue=${toTyped(chosen[key])} />`;
+  const moment = (label, name) => html`<${Input} label=${label} name=${name} type="datetime-local"
+    required value=${toTyped(chosen[name])} />`;
   return html`<div class="row range">
     <${Select} aria-label="Range" name="range" value=${isCustom ? "custom" : name}
       options=${[...Object.entries(NAMES), ["custom", "From … until …"]]} onchange=${choose} />
     ${
       isCustom &&
       html`<form class="row" onsubmit=${apply}>
-        <${Field} label="From">${moment("since")}<//>
-        <${Field} label="Until">${moment("until")}<//>
+        ${moment("From", "since")}${moment("Until", "until")}
         <button type="submit">Apply</button>
       </form>`
     }

@@ -1,11 +1,12 @@
 // The forms that trigger a job, run one again and change a queued one.
 
 import { call, get, post, session } from "./api.js";
-import { toTyped, typedMoment, zone } from "./format.js";
+import { typedMoment } from "./format.js";
 import { InputEditor } from "./input_form.js";
 import { parseInput, parseTags, writeTags } from "./input_model.js";
-import { ask, Button, Field, html, Select, useEffect, useState } from "./ui/index.js";
-import { allWorkers } from "./worker_list.js";
+import { ask, Button, Choice, html, Input, MomentField } from "./ui/index.js";
+import { TextArea, useEffect, useState } from "./ui/index.js";
+import { workerOptions } from "./worker_list.js";
 
 /** The longest time in seconds after which a job expires. */
 const MAX_EXPIRY = "31622400";
@@ -19,22 +20,18 @@ export function RunButton({ workerId }) {
     : html`<${Button} kind="primary" onclick=${open}>New job<//>`;
 }
 
-const Priority = ({ value = 5 }) => html`<${Field} label="Priority" hint="1 starts first">
-  <input name="priority" type="number" min="1" max="10" required
-    defaultValue=${String(value)} /><//>`;
+const Priority = ({ value = 5 }) => html`<${Input} label="Priority" name="priority" type="number"
+  min="1" max="10" required value=${value} hint="1 starts first" />`;
 
-const Scheduled = ({ at = null }) => html`<${Field} label="Scheduled for"
-  hint=${`Leave empty to start now; in ${zone.fullName}`}>
-  <input name="scheduled" type="datetime-local" defaultValue=${toTyped(at)} /><//>`;
+const Scheduled = ({ at = null }) => html`<${MomentField} label="Scheduled for" name="scheduled"
+  value=${at} hint="Leave empty to start now" />`;
 
-const Tags = ({ tags = {} }) => html`<${Field} label="Tags"
-  hint="To find the job, such as team=security, order=17">
-  <input name="tags" autocomplete="off" spellcheck="false" defaultValue=${writeTags(tags)} /><//>`;
+const Tags = ({ tags = {} }) => html`<${Input} label="Tags" name="tags" spellcheck=${false}
+  value=${writeTags(tags)} hint="To find the job, such as team=security, order=17" />`;
 
 /** A field for `expires_in_seconds`, which may be empty. */
-const Expiry = ({ seconds = "", hint }) => html`<${Field} label="Expires after" hint=${hint}>
-  <input name="expires_in_seconds" type="number" min="1" max=${MAX_EXPIRY}
-    defaultValue=${seconds} /><//>`;
+const Expiry = ({ hint }) => html`<${Input} label="Expires after" name="expires_in_seconds"
+  type="number" min="1" max=${MAX_EXPIRY} hint=${hint} />`;
 
 /** The input of a worker, by the schema that is read of it. `input.current` is null until then. */
 function WorkerInput({ workerId, input }) {
@@ -56,30 +53,19 @@ function WorkerInput({ workerId, input }) {
   return html`<p class="muted" role="status">Loading the worker's input fields …</p>`;
 }
 
-/** Return the workers to choose from; null until they are read. */
-function useChoices(workerId) {
-  const [choices, setChoices] = useState(null);
-  useEffect(() => {
-    const take = (found) => {
-      const active = found.filter(({ status }) => status !== "deprecated");
-      const known = active.map(({ id, name }) => [id, `${name} (${id})`]);
-      const isMissing = workerId && !found.some(({ id }) => id === workerId);
-      setChoices(isMissing ? [[workerId, workerId], ...known] : known);
-    };
-    allWorkers().then(take, () => take([]));
-  }, []);
-  return choices;
-}
-
 /** The fields of a new job. */
 function JobFields({ workerId, input }) {
-  const choices = useChoices(workerId);
+  const [choices, setChoices] = useState(null);
+  useEffect(() => {
+    const isOffered = ({ status }) => status !== "deprecated";
+    const fail = () => setChoices(workerId ? [[workerId, workerId]] : []);
+    workerOptions(workerId, isOffered).then(setChoices, fail);
+  }, []);
   const [chosen, setChosen] = useState(workerId);
   if (!choices) return html`<p class="muted" role="status">Loading the workers …</p>`;
   const worker = chosen ?? choices[0]?.[0] ?? "";
-  return html`<${Field} label="Worker">
-      <${Select} name="worker" required value=${worker} options=${choices}
-        onchange=${setChosen} /><//>
+  return html`<${Choice} label="Worker" name="worker" required value=${worker} options=${choices}
+      onchange=${setChosen} />
     <${WorkerInput} workerId=${worker} input=${input} />
     <div class="row">
       <${Priority} /><${Scheduled} />
@@ -88,22 +74,29 @@ function JobFields({ workerId, input }) {
     <${Tags} />`;
 }
 
-/** Trigger the job of a form, and open its page. Faults of the input are shown at its fields. */
-async function trigger(values, input) {
-  if (!input.current) throw new Error("Loading the worker's input fields …");
-  input.current.show({});
+/**
+ * Trigger a job with the input of an editor, and open its page. Faults are shown at their fields.
+ * @param {{ current: any }} editor
+ * @param {(input: any) => any} bodyOf
+ */
+export async function trigger(editor, bodyOf) {
+  if (!editor.current) throw new Error("Loading the worker's input fields …");
+  editor.current.show({});
   try {
-    const { worker, priority, scheduled, expires_in_seconds: expiry, tags } = values;
-    const body = { worker_id: worker, input: input.current.value(), priority: Number(priority) };
-    if (scheduled) body.scheduled_at = typedMoment(scheduled);
-    if (expiry) body.expires_in_seconds = Number(expiry);
-    if (tags.trim()) body.tags = parseTags(tags);
-    const { data } = await post("/v1/ava/jobs", body);
+    const { data } = await post("/v1/ava/jobs", bodyOf(editor.current.value()));
     location.hash = `#/jobs/${data.id}`;
   } catch (error) {
-    input.current?.show(error.fields ?? {});
+    editor.current?.show(error.fields ?? {});
     throw error;
   }
+}
+
+function bodyOf({ worker, priority, scheduled, expires_in_seconds: expiry, tags }, input) {
+  const body = { worker_id: worker, input, priority: Number(priority) };
+  if (scheduled) body.scheduled_at = typedMoment(scheduled);
+  if (expiry) body.expires_in_seconds = Number(expiry);
+  if (tags.trim()) body.tags = parseTags(tags);
+  return body;
 }
 
 /**
@@ -116,7 +109,7 @@ export function openTrigger(workerId) {
     title: "New job",
     action: "Trigger",
     body: html`<${JobFields} workerId=${workerId} input=${input} />`,
-    submit: (values) => trigger(values, input),
+    submit: (values) => trigger(input, (value) => bodyOf(values, value)),
   });
 }
 
@@ -129,9 +122,8 @@ export function editAndRunAgain(job) {
     title: "Run again with changes",
     action: "Run again",
     text: `A new job of ${job.worker_id} is triggered.`,
-    body: html`<${Field} label="Input" hint=${hint}>
-        <textarea name="input" rows="14" spellcheck="false" class="editor"
-          defaultValue=${before}></textarea><//>
+    body: html`<${TextArea} label="Input" name="input" rows="14" class="editor" value=${before}
+        hint=${hint} />
       <${Priority} value=${job.priority} />`,
     submit: async (values) => {
       const body = {};

@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { full, span } from "./format.js";
-import { ask, Button, Card, Empty, Field, html, mayWrite, notify } from "./ui/index.js";
+import { ask, Button, Card, Empty, html, Input, mayWrite, notify, TextArea } from "./ui/index.js";
 
 const NAME = "[A-Za-z_][A-Za-z0-9_]{0,63}";
 const NAME_TITLE = "A letter or _, then letters, digits and _; at most 64";
@@ -149,21 +149,19 @@ function SetButton({ kind, worker, onChange }) {
   if (!mayWrite()) return null;
   const isSecret = kind === "secrets";
   const title = isSecret ? "Set a secret" : "Set an entry";
-  const hint = isSecret ? "4 to 8,192 characters; it is never shown again" : null;
   const value = isSecret
-    ? html`<input name="value" type="password" required minlength="4" maxlength="8192"
-        autocomplete="new-password" />`
-    : html`<textarea name="value" rows="2" spellcheck=${false} maxlength="8192"></textarea>`;
+    ? html`<${Input} label="Value" name="value" type="password" required minlength="4"
+        maxlength="8192" autocomplete="new-password"
+        hint="4 to 8,192 characters; it is never shown again" />`
+    : html`<${TextArea} label="Value" name="value" rows="2" maxlength="8192" />`;
   const where = isSecret ? 'env.secrets["NAME"]' : 'env["NAME"]';
   const set = () => {
     ask({
       title,
       action: "Save",
       text: `Handlers read it as ${where}, in jobs that start from now on.`,
-      body: html`
-        <${Field} label="Name"><input name="name" required pattern=${NAME} title=${NAME_TITLE}
-          autocomplete="off" spellcheck=${false} /><//>
-        <${Field} label="Value" hint=${hint}>${value}<//>`,
+      body: html`<${Input} label="Name" name="name" required pattern=${NAME} title=${NAME_TITLE}
+        spellcheck=${false} />${value}`,
       submit: async ({ name, value: text }) => {
         await patch(worker.id, { [kind]: { [name]: text } });
         notify(`${name} is set.`);
@@ -189,10 +187,8 @@ const limitsOf = (worker) =>
 
 function askLimits(worker, onChange) {
   const limits = limitsOf(worker);
-  const field = ({ name, label, step, value, max }) => html`
-    <${Field} key=${name} label=${label} hint=${`Max ${max}; empty: the handler's value`}>
-      <input name=${name} type="number" min="0" max=${String(max)} step=${step}
-        defaultValue=${value} /><//>`;
+  const field = ({ key, ...rest }) => html`<${Input} key=${key} ...${rest} type="number" min="0"
+    hint=${`Max ${rest.max}; empty: the handler's value`} />`;
   ask({
     title: `Settings of ${worker.name}`,
     action: "Save",

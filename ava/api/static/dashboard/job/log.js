@@ -3,6 +3,7 @@
 import { full, number, precise } from "../format.js";
 import {
   Button,
+  CheckBox,
   Component,
   html,
   notify,
@@ -59,8 +60,8 @@ export function Log({ job, log, lineKey, hrefOf, onLine }) {
       <${Select} aria-label="Level" name="level" value=${log.filter.level} options=${LEVELS}
         onchange=${choose} />
       <${Search} log=${log} />
-      <${Check} title="Wrap" checked=${wraps} onchange=${wrap} />
-      <${Check} title="Follow" checked=${log.follows} onchange=${follow} />
+      <${CheckBox} label="Wrap" checked=${wraps} onchange=${wrap} />
+      <${CheckBox} label="Follow" checked=${log.follows} onchange=${follow} />
       <${Button} kind="quiet" icon="download" onclick=${() => log.download()}>Download<//>
       <span class="muted log-count" role="status">${sumOf(log, job)}</span>
     </div>
@@ -71,9 +72,6 @@ export function Log({ job, log, lineKey, hrefOf, onLine }) {
     <${Lines} log=${log} wraps=${wraps} hrefOf=${hrefOf} onLine=${onLine} />
   </section>`;
 }
-
-const Check = ({ title, ...rest }) =>
-  html`<label class="row check"><input type="checkbox" ...${rest} />${title}</label>`;
 
 function Search({ log }) {
   const pause = useRef(0);

@@ -4,18 +4,7 @@ import { dayOf, hour, number, span } from "../format.js";
 import { barsOf, jobsOf, SeriesCharts, ZoomOut } from "../series_charts.js";
 import { Chart } from "../ui/chart.js";
 import { count } from "../ui/chart_data.js";
-import {
-  Card,
-  Empty,
-  Field,
-  Heading,
-  html,
-  page,
-  Select,
-  Table,
-  useApi,
-  useQuery,
-} from "../ui/index.js";
+import { Card, Choice, Empty, Heading, html, page, Table, useApi, useQuery } from "../ui/index.js";
 import { Tiles } from "../ui/tile.js";
 
 const PERIODS = [
@@ -40,10 +29,10 @@ function Analytics() {
   const ids = [...new Set([...counts.map(([id]) => id), worker].filter(Boolean))].sort();
   const workers = [["", "All workers"], ...ids.map((id) => [id, id])];
   const actions = html`
-    <${Field} label="Period"><${Select} name="days" value=${days} options=${PERIODS}
-      onchange=${(value) => setQuery({ days: value, since: null, until: null })} /><//>
-    <${Field} label="Worker"><${Select} name="worker" value=${worker} options=${workers}
-      onchange=${(value) => setQuery({ worker: value })} /><//>`;
+    <${Choice} label="Period" name="days" value=${days} options=${PERIODS}
+      onchange=${(value) => setQuery({ days: value, since: null, until: null })} />
+    <${Choice} label="Worker" name="worker" value=${worker} options=${workers}
+      onchange=${(value) => setQuery({ worker: value })} />`;
   return html`
     <${Heading} title="Analytics" actions=${actions} />
     ${data && html`<${Report} data=${data} days=${days} groupBy=${groupBy} filters=${filters} />`}

@@ -98,7 +98,8 @@ function openForm(ownRole, reload) {
       <${Choice} label="Role" name="role" value=${chosen} options=${roles} />
       <${Input} label="Workers" name="workers" hint=${WORKERS_HINT} />
       <${MomentField} label="Expires" name="expires_at" hint="Empty: never" />
-      <${CheckBox} label="Sees payloads: inputs, outputs, log lines" name="payloads" checked />
+      <${CheckBox} label="Sees payloads: inputs, outputs, log lines" name="payloads"
+        defaultChecked />
     `,
     async submit({ name, role, workers, expires_at: end, payloads }) {
       const ids = role === WORKER ? { workers: workers.split(/[\s,]+/).filter(Boolean) } : {};

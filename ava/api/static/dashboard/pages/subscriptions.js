@@ -5,7 +5,7 @@ import { column, minor, recordsPage, state, when, workerLink } from "../records_
 import { addressWith, ask, Button, Card, Choice, Empty, Field, html, Input } from "../ui/index.js";
 import { readJson, TextArea, useEffect, useState } from "../ui/index.js";
 import { Json } from "../ui/json.js";
-import { allWorkers } from "../worker_list.js";
+import { workerOptions } from "../worker_list.js";
 
 const PATH = "/v1/ava/subscriptions";
 /** Milliseconds after the last key until the tester asks. */
@@ -101,9 +101,8 @@ async function tryOut(texts, signal) {
 
 /** The form of a new subscription (null), or of one that exists. */
 async function openForm(found, done) {
-  const workers = (await allWorkers()).map(({ id, name }) => [id, name]);
   const own = found?.worker_id;
-  if (own && !workers.some(([id]) => id === own)) workers.unshift([own, own]);
+  const workers = await workerOptions(own);
   ask({
     title: found ? "Change this subscription" : "New subscription",
     action: found ? "Save" : "Create",

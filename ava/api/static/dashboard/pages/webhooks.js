@@ -70,7 +70,8 @@ const HINTS = {
 function openForm(webhook, done) {
   const { url, events: chosen, roots_only: rootsOnly } = webhook ?? { events: EVENTS.slice(0, 3) };
   const event = (name) =>
-    html`<${CheckBox} key=${name} label=${name} name=${name} checked=${chosen.includes(name)} />`;
+    html`<${CheckBox} key=${name} label=${name} name=${name}
+      defaultChecked=${chosen.includes(name)} />`;
   ask({
     title: webhook ? "Change this webhook" : "New webhook",
     action: webhook ? "Save" : "Create",
@@ -78,7 +79,8 @@ function openForm(webhook, done) {
       <${Input} label="URL" name="url" value=${url} type="url" required
         placeholder="https://example.com/hooks" />
       <fieldset class="events"><legend>Events</legend>${EVENTS.map(event)}</fieldset>
-      <${CheckBox} label="No events of child jobs" name="roots_only" checked=${rootsOnly} />
+      <${CheckBox} label="No events of child jobs" name="roots_only"
+        defaultChecked=${rootsOnly} />
       <${Input} label="Secret" name="secret" hint=${webhook ? HINTS.change : HINTS.create}
         required=${!webhook} type="password" minlength="16" maxlength="256"
         autocomplete="new-password" />

@@ -1,10 +1,9 @@
 // The home of a worker: its health over time, its form, limits, schedules, settings and nodes.
 
-import { post } from "../api.js";
 import { number, ran, span } from "../format.js";
 import { InputEditor } from "../input_form.js";
 import { RangePicker, SeriesCharts } from "../series_charts.js";
-import { openTrigger } from "../trigger.js";
+import { openTrigger, trigger } from "../trigger.js";
 import {
   Button,
   Card,
@@ -116,17 +115,7 @@ function tilesOf({ max_running: max, max_running_per: per, ...worker }, data, co
 function Trigger({ worker }) {
   const editor = useRef(/** @type {any} */ (null));
   if (!mayWrite() || worker.status === "deprecated") return null;
-  const trigger = async () => {
-    editor.current.show({});
-    try {
-      const body = { worker_id: worker.id, input: editor.current.value() };
-      const { data } = await post("/v1/ava/jobs", body);
-      location.hash = `#/jobs/${data.id}`;
-    } catch (error) {
-      editor.current?.show(error.fields ?? {});
-      throw error;
-    }
-  };
+  const run = () => trigger(editor, (input) => ({ worker_id: worker.id, input }));
   const options = () => {
     openTrigger(worker.id);
   };
@@ -134,7 +123,7 @@ function Trigger({ worker }) {
   return html`<${Card} title="New job" actions=${more}>
     <div class="more">
       <${InputEditor} schema=${worker.input_schema} editor=${editor} />
-      <div class="row"><${Button} kind="primary" onclick=${trigger}>Trigger<//></div>
+      <div class="row"><${Button} kind="primary" onclick=${run}>Trigger<//></div>
     </div>
   <//>`;
 }

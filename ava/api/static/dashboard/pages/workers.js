@@ -3,7 +3,7 @@
 import { post } from "../api.js";
 import { number, span } from "../format.js";
 import { column, numeric, state } from "../records_page.js";
-import { openTrigger } from "../trigger.js";
+import { RunButton } from "../trigger.js";
 import { ask, Button, Chip, Empty, Heading, html, Input, mayWrite, page } from "../ui/index.js";
 import { notify, Pager, Table, Tabs, useApi, useQuery } from "../ui/index.js";
 import { stateOf } from "./worker.js";
@@ -72,8 +72,7 @@ const columnsOf = (countOf) => [
   numeric("Timeout", (worker) => span(worker.timeout_seconds * 1000)),
   numeric("Retries", (worker) => number(worker.max_retries)),
   column("", "5.5rem", ({ id, status }) => {
-    if (status === "deprecated" || !mayWrite()) return null;
-    return html`<${Button} icon="play" onclick=${() => void openTrigger(id)}>Run<//>`;
+    return status !== "deprecated" && html`<${RunButton} workerId=${id} />`;
   }),
 ];
 

@@ -25,11 +25,9 @@ export const TextArea = ({ label, hint, value = "", ...rest }) =>
 export const Choice = ({ label, hint, ...rest }) =>
   html`<${Field} label=${label} hint=${hint}><${Select} ...${rest} /><//>`;
 
-/** @param {{ label: string, name: string, checked: boolean }} props */
-export const CheckBox = ({ label, name, checked }) =>
-  html`<label class="row check">
-    <input type="checkbox" name=${name} defaultChecked=${checked} />${label}
-  </label>`;
+/** @param {{ label: string, [attribute: string]: any }} props */
+export const CheckBox = ({ label, ...rest }) =>
+  html`<label class="row check"><input type="checkbox" ...${rest} />${label}</label>`;
 
 /**
  * A field for a time, which `typedMoment` of format.js reads. Its hint names the zone of the page.

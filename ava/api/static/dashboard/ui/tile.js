@@ -3,7 +3,7 @@
 import { html } from "./preact.js";
 
 /**
- * Tiles side by side: each a label, a value, a hint, and where its value leads and whether it is bad.
+ * Tiles side by side: each a label, a value, a hint, where its value leads and whether it is bad.
  * @param {{ items: [string, any, any, { href?: string, kind?: "" | "bad" }?][] }} props
  */
 export function Tiles({ items }) {
