@@ -1,7 +1,7 @@
 // The deliveries of a hook (in) or a webhook (out): a list with filters, and the content of each.
 
 import { post } from "./api.js";
-import { bytes, number, typedMoment } from "./format.js";
+import { bytes, number, titled, typedMoment } from "./format.js";
 import { aboutReceived, lastRequest } from "./record_facts.js";
 import { jobLink, when } from "./records_page.js";
 import { ask, Button, Choice, Empty, html, Input, mayWrite } from "./ui/index.js";
@@ -10,7 +10,6 @@ import { Json } from "./ui/json.js";
 
 const SHOWN = "20";
 const DAY_MS = 24 * 3600 * 1000;
-const titled = (name) => name[0].toUpperCase() + name.slice(1);
 const choices = (names) => names.map((name) => [name, titled(name)]);
 const ALL = ["", "All"];
 

@@ -1,6 +1,6 @@
 // The filters of the list of jobs: tabs by status, a search that adds chips, the time, the order.
 
-import { full, toTyped, typedMoment, zone } from "./format.js";
+import { full, titled, toTyped, typedMoment, zone } from "./format.js";
 import * as filters from "./job_filters.js";
 import { SORTS } from "./job_view.js";
 import { find, HINT } from "./search.js";
@@ -53,9 +53,8 @@ export function StatusTabs({ query, go }) {
     return useApi("/v1/ava/jobs", { query: one, every }).pagination?.total;
   });
   const sum = totals.reduce((one, other) => one + other, 0);
-  const tabs = filters.STATUSES.map((status, place) => {
-    return [status, status[0].toUpperCase() + status.slice(1), counted(totals[place])];
-  });
+  const tab = (status, place) => [status, titled(status), counted(totals[place])];
+  const tabs = filters.STATUSES.map(tab);
   const items = [["", "All", Number.isNaN(sum) ? null : counted(sum)], ...tabs];
   return html`<${Tabs} label="Status" items=${items} current=${query.get("filter[status]") ?? ""}
     onSelect=${(status) => go({ "filter[status]": status })} />`;

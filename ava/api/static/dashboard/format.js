@@ -7,6 +7,9 @@ const TURNING = /[\u202a-\u202e\u2066-\u2069]/g;
 export const plain = (text) =>
   text.replace(TURNING, (found) => `\\u${found.charCodeAt(0).toString(16)}`);
 
+/** A text with its first letter as a capital. */
+export const titled = (text) => text[0].toUpperCase() + text.slice(1);
+
 const whole = new Intl.NumberFormat("en");
 const ZONE = "ava.zone";
 

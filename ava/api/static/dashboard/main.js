@@ -2,7 +2,7 @@
 
 import { session } from "./api.js";
 import { zone } from "./format.js";
-import { loadPages, pageOf } from "./frame/pages.js";
+import { loadPages, pageOf, titleOf } from "./frame/pages.js";
 import { Sidebar } from "./frame/sidebar.js";
 import { SignIn, TENANT } from "./frame/signin.js";
 import { applyTheme, toggleTheme } from "./frame/theme.js";
@@ -44,7 +44,7 @@ async function show() {
   if (!session.get()) return showSignIn();
   if (session.foreign) return mount(main, html`<${Foreign} />`, signal);
   if (!page) return mount(main, NOT_FOUND, signal);
-  document.title = `${page.title} · AVA Jobs`;
+  document.title = `${titleOf(page)} · AVA Jobs`;
   try {
     const module = await (here.rest.length && page.record ? page.record() : page.load());
     if (signal.aborted) return undefined;

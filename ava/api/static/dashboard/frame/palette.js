@@ -16,7 +16,7 @@ import {
   useRef,
   useState,
 } from "../ui/index.js";
-import { openPages } from "./pages.js";
+import { openPages, titleOf } from "./pages.js";
 import { fitting } from "./palette_model.js";
 
 /** Milliseconds without a key after which jobs are sought. */
@@ -28,12 +28,12 @@ const go = (hash) => () => {
 const openTrigger = async (id) => (await import("../trigger.js")).openTrigger(id);
 
 const pageEntries = () =>
-  openPages(session.get()).map(({ name, title, icon }) => ({
-    key: `page ${name}`,
-    title,
-    icon,
+  openPages(session.get()).map((page) => ({
+    key: `page ${page.name}`,
+    title: titleOf(page),
+    icon: page.icon,
     hint: "Page",
-    run: go(`#/${name}`),
+    run: go(`#/${page.name}`),
   }));
 
 const workerEntries = (workers) =>

@@ -14,7 +14,7 @@ import {
   useState,
 } from "../ui/index.js";
 import { useCounts } from "./counts.js";
-import { GROUPS } from "./pages.js";
+import { GROUPS, openPages, titleOf } from "./pages.js";
 import { toggleTheme } from "./theme.js";
 
 const NARROW = "ava.sidebar";
@@ -64,7 +64,7 @@ export function Sidebar({ current, onFind, ...actions }) {
       </div>
       <${SearchBox} onFind=${onFind} />
       <nav aria-label="Pages">
-        ${GROUPS.map(
+        ${Object.entries(GROUPS).map(
           ([title, pages]) => html`<${Group} key=${title}
           ...${{ title, pages, who, current, counts }} onLeave=${() => setOpen(false)} />`,
         )}
@@ -77,18 +77,15 @@ export function Sidebar({ current, onFind, ...actions }) {
 }
 
 function Group({ title, pages, who, current, counts, onLeave }) {
-  const shown = pages.filter(({ isOpen }) => !isOpen || isOpen(who));
-  if (!shown.length) return null;
+  const entry = (page) => html`<li key=${page.name}>
+    <a href=${`#/${page.name}`} title=${titleOf(page)} aria-label=${titleOf(page)}
+      aria-current=${page.name === current ? "page" : undefined} onclick=${onLeave}>
+      <${Icon} name=${page.icon} /><span class="label">${titleOf(page)}</span></a>
+    <${Count} of=${counts[page.name]} />
+  </li>`;
   return html`<div>
     <p class="group-title" id=${`pages-${title}`}>${title}</p>
-    <ul aria-labelledby=${`pages-${title}`}>${shown.map(
-      (page) => html`<li key=${page.name}>
-      <a href=${`#/${page.name}`} title=${page.title} aria-label=${page.title}
-        aria-current=${page.name === current ? "page" : undefined}
-        onclick=${onLeave}><${Icon} name=${page.icon} /><span class="label">${page.title}</span></a>
-      <${Count} of=${counts[page.name]} />
-    </li>`,
-    )}</ul>
+    <ul aria-labelledby=${`pages-${title}`}>${openPages(who, pages).map(entry)}</ul>
   </div>`;
 }
 

@@ -1,7 +1,7 @@
 // The head of a job: its state, its duration, why it is in that state, and its actions.
 
 import { post } from "../api.js";
-import { withLocalTimes } from "../format.js";
+import { titled, withLocalTimes } from "../format.js";
 import { changeQueued, editAndRunAgain } from "../trigger.js";
 import { ask, Button, Duration, html, Id, mayWrite, notify, Pill, Progress } from "../ui/index.js";
 import { isFinal } from "./job_states.js";
@@ -30,14 +30,9 @@ export function Header({ job, why, reload, isPanel }) {
       </div>
       ${mayWrite() && actions}
     </div>
-    <p class="why">${why ? sentenceOf(why) : ""}</p>
+    <p class="why">${why ? titled(withLocalTimes(why.sentence)) : ""}</p>
     <${JobProgress} job=${job} />
   </header>`;
-}
-
-function sentenceOf({ sentence }) {
-  const text = withLocalTimes(sentence);
-  return text[0].toUpperCase() + text.slice(1);
 }
 
 function JobProgress({ job: { progress, status } }) {

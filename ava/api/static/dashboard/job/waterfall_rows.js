@@ -1,5 +1,6 @@
 // The rows of a job's waterfall: its runs, steps, waits and children, each with its bars. No DOM.
 
+import { titled } from "../format.js";
 import { nameOf, outcomeOf, stateOf } from "./job_states.js";
 import { at, axisOf } from "./time_axis.js";
 
@@ -67,7 +68,7 @@ function runRow({ run, before, key, label, job, now }) {
   const isDelayed = before && DELAYED.includes(before.outcome);
   const from = isDelayed ? Math.min(at(before.ended_at), ready) : ready;
   return row({
-    ...{ kind: "run", key, label: label[0].toUpperCase() + label.slice(1), state, verb, depth: 0 },
+    ...{ kind: "run", key, label: titled(label), state, verb, depth: 0 },
     ...{ from, start, to, isOpen: !run.ended_at, record: run },
     bars: [bar("delay", from, ready), bar("queued", ready, start), bar("runs", start, to)],
   });

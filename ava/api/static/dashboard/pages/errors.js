@@ -1,7 +1,7 @@
 // Errors: groups of failed jobs with one cause, each with its failures by day.
 
 import { post } from "../api.js";
-import { dayOf, number } from "../format.js";
+import { dayOf, number, titled } from "../format.js";
 import { DAYS, perDay } from "../record_facts.js";
 import { column, exact, Facts, minor, numeric } from "../records_page.js";
 import { recordsPage, state, when, workerLink } from "../records_page.js";
@@ -11,7 +11,7 @@ import { Tabs, useQuery } from "../ui/index.js";
 const PATH = "/v1/ava/errors";
 const DAY_MS = 24 * 3600 * 1000;
 const HEIGHT = 24;
-const STATES = ["Open", "Resolved", "Ignored", "All"].map((name) => [name.toLowerCase(), name]);
+const STATES = ["open", "resolved", "ignored", "all"].map((status) => [status, titled(status)]);
 /** What can be done with a group by its status, and what is said then. */
 const ACTIONS = { open: ["resolve", "ignore"], resolved: ["reopen"], ignored: ["reopen"] };
 const DONE = { resolve: "resolved", ignore: "ignored", reopen: "open again" };
@@ -59,8 +59,7 @@ const statusButtons = (group, reload) =>
       notify(`${group.kind}: ${DONE[action]}.`);
       reload();
     };
-    const label = action[0].toUpperCase() + action.slice(1);
-    return html`<${Button} key=${action} onclick=${act}>${label}<//>`;
+    return html`<${Button} key=${action} onclick=${act}>${titled(action)}<//>`;
   });
 
 export const open = recordsPage({

@@ -1,7 +1,7 @@
 // Workers: definitions for new jobs, with their state, backlog and settings.
 
 import { post } from "../api.js";
-import { number, span } from "../format.js";
+import { number, span, titled } from "../format.js";
 import { column, numeric, state } from "../records_page.js";
 import { RunButton } from "../trigger.js";
 import { ask, Button, Chip, Empty, Heading, html, Input, mayWrite, page } from "../ui/index.js";
@@ -12,7 +12,7 @@ import { stateOf } from "./worker.js";
 const MAX_COUNTED = 10_000;
 const STATES = [
   ["", "All"],
-  ...["Active", "Paused", "Deprecated"].map((name) => [name.toLowerCase(), name]),
+  ...["active", "paused", "deprecated"].map((name) => [name, titled(name)]),
 ];
 
 export const open = page(Workers);
