@@ -26,7 +26,7 @@ export function idOf(worker: string): string {
 
 export function newChild(name: string, workerId: string, input: object, priority?: number, detached = false): NewChild {
   // A copy, because a repeated request must be the same.
-  const copy = JSON.parse(JSON.stringify(input)) as Record<string, unknown>;
+  const copy = jsonCopy(input) as Record<string, unknown>;
   return { name, workerId, input: copy, detached, ...(priority === undefined ? {} : { priority }) };
 }
 
@@ -48,10 +48,13 @@ export function timeoutError(sentence: string, timeoutSeconds: number | undefine
   return new WaitTimeout(`${sentence} ${when}.`);
 }
 
-/** Returns a value as JSON stores it. Throws `StepError`. */
+/** Returns a value as JSON stores it. */
+export const jsonCopy = (value: unknown): unknown => JSON.parse(JSON.stringify(value) ?? "null");
+
+/** Returns the result of a step as JSON stores it. Throws `StepError`. */
 export function jsonOf(name: string, value: unknown): unknown {
   try {
-    return JSON.parse(JSON.stringify(value) ?? "null");
+    return jsonCopy(value);
   } catch (error) {
     const sentence = `JSON cannot represent the return value of step ${quoted(name)}: ${String(error)}`;
     throw new StepError(sentence, { cause: error });

@@ -1,5 +1,4 @@
 import { describe, Gather, Part } from "./branches.js";
-import { Call } from "./call.js";
 import {
   checkSeconds, childrenOf, idOf, idsOf, jsonOf, lateWait, newChild, quoted, timeoutError, timeoutOf, type WaitEntry,
 } from "./call_arguments.js";
@@ -10,6 +9,7 @@ import type {
 import { CallNotAwaited, StepError, StepInterrupted, Suspended, SuspensionSwallowed } from "./errors.js";
 import type { Event } from "./events.js";
 import { joinedNames, JournalEntries, nameOfWait, type Entry, type JournalStore, type SentWait } from "./journal.js";
+import { LazyCall } from "./lazy_call.js";
 import type { Scopes } from "./scopes.js";
 import { fromWire } from "./wire.js";
 
@@ -27,7 +27,7 @@ export class DurableCalls implements Durable {
   readonly #waits = new Map<string, WaitEntry>();
   readonly #root = new Part();
   /** Calls that were made but not awaited. */
-  readonly #unawaited = new Map<Call<unknown>, string>();
+  readonly #unawaited = new Map<LazyCall<unknown>, string>();
   /** Whether the handler has been left; code that it did not await may still make calls. */
   #hasLeft = false;
   /** Whether the service has ended the run with a wait. */
@@ -72,7 +72,7 @@ export class DurableCalls implements Durable {
   // Steps ------------------------------------------------------------------------------------------------------------
 
   readonly step = <T>(name: string, fn: () => T | PromiseLike<T>, options: StepOptions = {}): Promise<T> =>
-    this.#call(`env.step(${JSON.stringify(name)})`, (part) => this.#step(part, name, fn, options));
+    this.#call(`env.step(${quoted(name)})`, (part) => this.#step(part, name, fn, options));
 
   async #step<T>(part: Part, name: string, fn: () => T | PromiseLike<T>, options: StepOptions): Promise<T> {
     const { key, was, once = "at_least" } = options;
@@ -111,7 +111,7 @@ export class DurableCalls implements Durable {
   readonly trigger = <Output = unknown>(
     worker: string, input: object = {}, options: ChildOptions = {},
   ): Promise<Child<Output>> =>
-    this.#call(`env.trigger(${JSON.stringify(worker)})`, async () => {
+    this.#call(`env.trigger(${quoted(worker)})`, async () => {
       const workerId = idOf(worker);
       const was = options.was ?? [];
       const [child] = await this.#make([{ name: options.key ?? workerId, input, was }], workerId, options);
@@ -121,7 +121,7 @@ export class DurableCalls implements Durable {
   readonly triggerMany = <Output = unknown>(
     worker: string, inputs: Iterable<object>, options: ChildOptions = {},
   ): Promise<Child<Output>[]> =>
-    this.#call(`env.triggerMany(${JSON.stringify(worker)})`, async () => {
+    this.#call(`env.triggerMany(${quoted(worker)})`, async () => {
       const workerId = idOf(worker);
       const base = options.key ?? workerId;
       const wanted = Array.from(inputs, (input, n) => {
@@ -133,7 +133,7 @@ export class DurableCalls implements Durable {
   readonly map = <Output = unknown>(
     worker: string, items: Iterable<object>, options: MapOptions = {},
   ): Promise<Output[]> =>
-    this.#call(`env.map(${JSON.stringify(worker)})`, async (part) => {
+    this.#call(`env.map(${quoted(worker)})`, async (part) => {
       part.beginWait();
       const { key, maxConcurrency = Number.POSITIVE_INFINITY, returnExceptions = false } = options;
       if (!(maxConcurrency >= 1)) throw new TypeError("maxConcurrency must be a number from 1");
@@ -255,7 +255,7 @@ export class DurableCalls implements Durable {
   }
 
   readonly waitEvent = (type: string, options: EventWaitOptions = {}): Promise<Event> =>
-    this.#call(`env.waitEvent(${JSON.stringify(type)})`, async (part) => {
+    this.#call(`env.waitEvent(${quoted(type)})`, async (part) => {
       part.beginWait();
       const { match, timeoutSeconds, key } = options;
       if (timeoutSeconds !== undefined) checkSeconds("timeoutSeconds", timeoutSeconds);
@@ -357,7 +357,7 @@ export class DurableCalls implements Durable {
 
   #enterBranch(part: Part, branch: Branch<unknown>): Promise<unknown> {
     return this.#scopes.run({ owner: this, part, step: null }, async () => {
-      return typeof branch === "function" ? branch() : branch instanceof Call ? branch.begin(part) : branch;
+      return typeof branch === "function" ? branch() : branch instanceof LazyCall ? branch.begin(part) : branch;
     });
   }
 
@@ -368,9 +368,9 @@ export class DurableCalls implements Durable {
     return scope?.owner === this ? scope : { part: this.#root, step: null };
   }
 
-  #call<T>(text: string, act: (part: Part) => Promise<T>): Call<T> {
+  #call<T>(text: string, act: (part: Part) => Promise<T>): LazyCall<T> {
     const { part: own, step } = this.#scope;
-    const call: Call<T> = new Call(own, async (part) => {
+    const call: LazyCall<T> = new LazyCall(own, async (part) => {
       this.#unawaited.delete(call);
       // An error that nobody awaits would end the process.
       if (this.#hasLeft) return new Promise(() => undefined);

@@ -55,7 +55,7 @@ export interface JournalStore {
 
 /** Max characters of a name. */
 const MAX_NAME = 200;
-const keyOf = (kind: string, name: string): string => `${kind} ${name}`;
+export const keyOf = (kind: string, name: string): string => `${kind} ${name}`;
 
 /** A journal's entries for one run: by name, each name used once. */
 export class JournalEntries {

@@ -1,6 +1,7 @@
-import { errorOf } from "./run.js";
-import type { ChildState, Entry, JournalStore, NewChild, SentWait } from "./journal.js";
+import { jsonCopy } from "./call_arguments.js";
+import { keyOf, type ChildState, type Entry, type JournalStore, type NewChild, type SentWait } from "./journal.js";
 import { matches } from "./patterns.js";
+import { errorOf } from "./run.js";
 
 /** A child's outcome or a step's result: a value, an error, or a function that returns or throws it. */
 export type Given = unknown;
@@ -37,7 +38,7 @@ export class TestJournal implements JournalStore {
   readonly #given: Readonly<Record<string, Given>>;
   readonly #events: TestEvent[];
   /** The ids of the events that have arrived. */
-  readonly #come = new Set<string>();
+  readonly #arrived = new Set<string>();
   readonly #entries = new Map<string, TestEntry>();
   readonly #states = new Map<string, ChildState & { endNo?: number }>();
   readonly #outputs = new Map<string, unknown>();
@@ -94,12 +95,11 @@ export class TestJournal implements JournalStore {
     return new Map(jobIds.map((id) => [id, structuredClone(this.#outputs.get(id))]));
   }
 
-  #write(entry: TestEntry): TestEntry {
-    const key = `${entry.kind} ${entry.name}`;
+  #write(entry: TestEntry): void {
+    const key = keyOf(entry.kind, entry.name);
     // A changed entry is the newest one.
     this.#entries.delete(key);
     this.#entries.set(key, entry);
-    return entry;
   }
 
   // Waits ------------------------------------------------------------------------------------------------------------
@@ -111,10 +111,10 @@ export class TestJournal implements JournalStore {
   /** Returns true if a wait is satisfied or timed out, and records it. Otherwise records that it has begun. */
   #isSatisfied(wait: SentWait): boolean {
     const { name = "", seconds, timeoutSeconds = seconds } = wait;
-    const kind = seconds !== undefined ? "sleep" : wait.event !== undefined ? "event" : "wait";
+    const kind = kindOf(wait);
     const until = timeoutSeconds === undefined ? {} : { until: this.#now + timeoutSeconds };
     const begun: TestEntry = { kind, name, state: "waits", value: null, child: null, ...until };
-    const entry = this.#entries.get(`${kind} ${name}`) ?? begun;
+    const entry = this.#entries.get(keyOf(kind, name)) ?? begun;
     const isNamed = kind !== "wait" || wait.any === true || timeoutSeconds !== undefined;
     const found = kind === "event" ? this.#findEvent(wait, entry) : kind === "wait" && this.#hasEnded(wait, entry);
     if (found) entry.state = "done";
@@ -135,7 +135,8 @@ export class TestJournal implements JournalStore {
 
   #findEvent({ event }: SentWait, entry: TestEntry): boolean {
     const taken = new Set([...this.#entries.values()].map(({ eventId }) => eventId));
-    const found = this.#events.find((each) => this.#come.has(each.id) && !taken.has(each.id) && isWanted(event, each));
+    const free = this.#events.filter(({ id }) => this.#arrived.has(id) && !taken.has(id));
+    const found = free.find((each) => isWanted(event, each));
     if (found === undefined) return false;
     entry.value = found;
     entry.eventId = found.id;
@@ -150,7 +151,7 @@ export class TestJournal implements JournalStore {
     const ending = unfinished.filter((child) => namesOf(child).some((name) => Object.hasOwn(this.#given, name)));
     for (const child of isAny ? ending.slice(0, 1) : ending) this.#end(child);
     if (ending.length > 0 && (isAny || ending.length === unfinished.length)) return;
-    if (this.#letEventsCome(waits)) return;
+    if (this.#deliverEvents(waits)) return;
     const times = waits.map((wait) => this.#secondsLeft(wait)).filter((each) => each !== undefined);
     if (times.length > 0) {
       this.#skippedSeconds += Math.max(0, Math.min(...times)) + 1e-6;
@@ -165,17 +166,16 @@ export class TestJournal implements JournalStore {
     throw new Error(`Nothing ends the child ${name}: give run() children: ${given}, or the wait a timeout.`);
   }
 
-  #secondsLeft({ name, seconds, timeoutSeconds, event }: SentWait): number | undefined {
-    const kind = seconds !== undefined ? "sleep" : event !== undefined ? "event" : "wait";
-    const until = this.#entries.get(`${kind} ${name}`)?.until;
-    return until === undefined ? (seconds ?? timeoutSeconds) : until - this.#now;
+  #secondsLeft(wait: SentWait): number | undefined {
+    const until = this.#entries.get(keyOf(kindOf(wait), wait.name ?? ""))?.until;
+    return until === undefined ? (wait.seconds ?? wait.timeoutSeconds) : until - this.#now;
   }
 
-  #letEventsCome(waits: SentWait[]): boolean {
+  #deliverEvents(waits: SentWait[]): boolean {
     const wanted = waits.filter(({ event }) => event !== undefined);
     for (const event of this.#events) {
-      if (wanted.length === 0 || this.#come.has(event.id)) continue;
-      this.#come.add(event.id);
+      if (wanted.length === 0 || this.#arrived.has(event.id)) continue;
+      this.#arrived.add(event.id);
       if (wanted.some((wait) => isWanted(wait.event, event))) return true;
     }
     return false;
@@ -187,13 +187,17 @@ export class TestJournal implements JournalStore {
     this.#endNo += 1;
     state.endNo = this.#endNo;
     try {
-      this.#outputs.set(child.id, JSON.parse(JSON.stringify(valueOf(this.#given[name], child.input)) ?? "null"));
+      this.#outputs.set(child.id, jsonCopy(valueOf(this.#given[name], child.input)));
       state.status = "completed";
     } catch (error) {
       state.status = "failed";
       state.error = errorOf(error);
     }
   }
+}
+
+function kindOf({ seconds, event }: SentWait): string {
+  return seconds !== undefined ? "sleep" : event !== undefined ? "event" : "wait";
 }
 
 function isWanted(wanted: SentWait["event"], event: TestEvent): boolean {
@@ -215,5 +219,5 @@ function eventOf(given: GivenEvent): TestEvent {
   const created_at = new Date().toISOString();
   const empty = { source_id: null, source: "test", subject: null, time: null, data: null, headers: null };
   const record = { id: newId("evt"), ...empty, extensions: {}, created_at, ...given };
-  return JSON.parse(JSON.stringify(record)) as TestEvent;
+  return jsonCopy(record) as TestEvent;
 }

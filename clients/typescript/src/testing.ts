@@ -1,4 +1,5 @@
 import { describe } from "./branches.js";
+import { jsonCopy } from "./call_arguments.js";
 import { DurableCalls } from "./durable.js";
 import type { Handler, Level } from "./env.js";
 import { GiveUp, RetryLater } from "./errors.js";
@@ -92,7 +93,7 @@ export async function run<Input>(
         if (!isReplaying) result.progress.push({ fraction, message });
       },
     });
-    const copy = JSON.parse(JSON.stringify(input ?? {})) as Input;
+    const copy = jsonCopy(input ?? {}) as Input;
     const next = await enter(calls, () => handler(copy, env), result);
     result.steps = journal.steps;
     if (next === null) return result;
@@ -108,7 +109,7 @@ async function enter(
     const found = await calls.enter(handler);
     if (found === null) return { waits: calls.waits, entries: await calls.suspend() };
     const { error, output } = outputOf(found.output);
-    Object.assign(result, error === undefined ? { output: copyOf(output) } : { status: "failed", error });
+    Object.assign(result, error === undefined ? { output: jsonCopy(output) } : { status: "failed", error });
   } catch (error) {
     result.exception = error;
     result.status = error instanceof RetryLater ? "queued" : "failed";
@@ -122,8 +123,4 @@ function passWait(journal: TestJournal, waits: SentWait[], result: TestResult): 
   result.waits.push(describe(waits));
   journal.advance(waits);
   return journal.load();
-}
-
-function copyOf(output: unknown): unknown {
-  return JSON.parse(JSON.stringify(output) ?? "null");
 }

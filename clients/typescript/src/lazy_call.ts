@@ -1,8 +1,8 @@
 import type { Part } from "./branches.js";
 
 /** A call of a handler, which begins once it is awaited. `env.gather` begins it in a branch of its own. */
-export class Call<T> implements Promise<T> {
-  readonly [Symbol.toStringTag] = "Call";
+export class LazyCall<T> implements Promise<T> {
+  readonly [Symbol.toStringTag] = "LazyCall";
   #promise: Promise<T> | null = null;
   readonly #part: Part;
   readonly #act: (part: Part) => Promise<T>;
