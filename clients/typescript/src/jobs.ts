@@ -245,7 +245,7 @@ export class Jobs extends Resource {
     return this.calls.list(`${JOB}/waits`, [id], { perPage: 100, ...query }, options);
   }
 
-  /** Yields what webhooks have sent about a job, newest first, without bodies. */
+  /** Yields the webhook deliveries of a job, newest first, without bodies. */
   deliveries(
     id: string,
     query: Query<"/v1/ava/jobs/{job_id}/deliveries"> = {},
