@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from selenium import webdriver
@@ -57,6 +58,15 @@ class Browser:
         """Load an address from scratch, as from a link in a message."""
         self.driver.get("about:blank")
         self.driver.get(self.url + where)
+
+    def go(self, where: str) -> None:
+        """Open a page within the loaded dashboard, by the fragment of its address."""
+        self.script("location.hash = arguments[0]", where)
+
+    @property
+    def address(self) -> str:
+        """The decoded fragment of the address, which names the page and its filters."""
+        return unquote(self.script("return location.hash"))
 
     def script(self, source: str, *arguments: Any) -> Any:
         """Run the body of a function in the page. Returns what it returns."""

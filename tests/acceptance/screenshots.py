@@ -22,7 +22,6 @@ from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
 from harness.system import ROOT, SECRET, System
 from tests.acceptance.conftest import running_system
-from tests.acceptance.dashboard.test_dashboard import go
 from tests.browser import Browser, running_browser
 from tests.dashboard_pages import pages, picture
 
@@ -252,7 +251,7 @@ def _await_errors(shop: System) -> None:
 
 
 def _open(browser: Browser, where: str) -> None:
-    go(browser, where)
+    browser.go(where)
     browser.find("main h1")
     # A fixed time is enough here, because a picture asserts nothing; the page loads its data meanwhile.
     time.sleep(3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from urllib.parse import unquote
 
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
@@ -52,10 +51,6 @@ def charts(browser: Browser, running: System) -> Iterator[Browser]:
     running.query(_DELETE)
 
 
-def _hash(browser: Browser) -> str:
-    return unquote(str(browser.script("return location.hash")))
-
-
 def _drawn(browser: Browser, label: str) -> bool:
     """Returns True if the canvas of a chart has pixels."""
     script = """
@@ -88,7 +83,7 @@ def test_a_step_is_read_by_keyboard_and_leads_to_its_jobs(charts: Browser) -> No
         what=lambda: chart_text(charts, "Ended per minute"),
     )
     charts.press(Keys.ENTER)
-    wait_until(lambda: "filter[completed_after]" in _hash(charts), what="the list of its jobs is open")
+    wait_until(lambda: "filter[completed_after]" in charts.address, what="the list of its jobs is open")
 
 
 def test_dragging_zooms_into_a_range_that_the_address_keeps(charts: Browser) -> None:
@@ -98,16 +93,16 @@ def test_dragging_zooms_into_a_range_that_the_address_keeps(charts: Browser) -> 
     width = over.size["width"]
     actions = ActionChains(charts.driver).move_to_element_with_offset(over, -width // 4, 0).click_and_hold()
     actions.move_by_offset(width // 8, 0).move_by_offset(width // 8, 0).release().perform()
-    wait_until(lambda: "since=" in _hash(charts) and "until=" in _hash(charts), what=lambda: _hash(charts))
+    wait_until(lambda: "since=" in charts.address and "until=" in charts.address, what=lambda: charts.address)
     charts.await_text("Back to now")
-    address = _hash(charts)
+    address = charts.address
     charts.open(f"/{address}")
     charts.await_text("Back to now")
-    assert _hash(charts) == address
+    assert charts.address == address
     charts.click("button", "Back to now")
-    wait_until(lambda: "since=" not in _hash(charts), what="the range ends now again")
+    wait_until(lambda: "since=" not in charts.address, what="the range ends now again")
     charts.find("[name=range]").send_keys("7 days")
-    wait_until(lambda: "range=7d" in _hash(charts), what="the range is in the address")
+    wait_until(lambda: "range=7d" in charts.address, what="the range is in the address")
 
 
 def test_a_chart_is_also_a_table(charts: Browser) -> None:
@@ -119,18 +114,18 @@ def test_a_chart_is_also_a_table(charts: Browser) -> None:
 
 
 def test_the_page_of_a_worker_shows_its_jobs_against_its_limit(charts: Browser) -> None:
-    charts.script("location.hash = '#/workers/wkr_echo'")
+    charts.go("#/workers/wkr_echo")
     wait_until(lambda: "4 running, 5 limit" in chart_text(charts, "Running jobs"), what="the limit is in the chart")
     charts.await_text("Over time", "No schedules start it.", "Last failures", "AVA_CODE_VERSION is not set")
 
 
 def test_a_queue_and_a_tenant_have_their_own_charts(charts: Browser) -> None:
-    charts.script("location.hash = '#/queues/default'")
+    charts.go("#/queues/default")
     charts.await_text("Suspended", "Waiting by queue and priority")
-    charts.script("location.hash = '#/queues/none'")
+    charts.go("#/queues/none")
     charts.await_text("No such queue")
     charts.enter(SECRET, tenant="ten_test", role="platform-admin")
-    charts.script("location.hash = '#/tenants/ten_charts'")
+    charts.go("#/tenants/ten_charts")
     wait_until(
         lambda: chart_text(charts, "Ended per minute").startswith("Highest: 100 completed"),
         what="an operator sees the tenant's jobs",

@@ -22,10 +22,6 @@ PAGES = (
 )
 
 
-def go(browser: Browser, where: str) -> None:
-    browser.script("location.hash = arguments[0]", where)
-
-
 def open_part(browser: Browser, part: str) -> None:
     """Open a tab of the page of a job by its key: payloads, log, runs, tree, record or deliveries."""
     # The bar at the bottom of a phone may cover it.
@@ -50,7 +46,7 @@ def test_a_job_is_triggered_watched_and_cancelled(signed_in: Browser, running: S
     signed_in.fill("input", '{"steps": 300, "seconds": 0.1}')
     signed_in.click("button", "Trigger")
     signed_in.await_text("Worker handler started", "Step 2 of 300", "Running on node")
-    job_id = signed_in.script("return location.hash").rpartition("/")[2]
+    job_id = signed_in.address.rpartition("/")[2]
     # The line and the progress come by two requests.
     wait_until(
         lambda: re.search(r"\d+ % step \d+ of 300", signed_in.text), what=lambda: f"progress in {signed_in.text}"
@@ -63,13 +59,13 @@ def test_a_job_is_triggered_watched_and_cancelled(signed_in: Browser, running: S
 
 def test_a_jobs_end_its_attempts_and_its_output_appear_without_a_reload(signed_in: Browser, running: System) -> None:
     job = running.trigger("wkr_report", input={"steps": 5, "seconds": 0.3})
-    go(signed_in, f"#/jobs/{job['id']}")
+    signed_in.go(f"#/jobs/{job['id']}")
     open_part(signed_in, "log")
     signed_in.await_text("completed", "Handler completed in", "That was all")
     open_part(signed_in, "payloads")
     signed_in.await_text('"steps": 5')
     failed = running.trigger("wkr_fail", input={"why": "no such channel"})
-    go(signed_in, f"#/jobs/{failed['id']}")
+    signed_in.go(f"#/jobs/{failed['id']}")
     signed_in.await_text("ValueError: no such channel", "2 of 2", "Failed at")
     # Its time is that of the page's clock.
     assert re.search(r"^Failed at \d+ \w+ 20\d\d, [\d:]+ \S+ in attempt 2 of 2: ", signed_in.find(".why").text)
@@ -92,7 +88,7 @@ def rows_of(browser: Browser) -> list[list[str]]:
 
 
 def _await_retry_of(browser: Browser, job_id: str) -> None:
-    wait_until(lambda: not browser.script("return location.hash").endswith(job_id), what="the page of the new job")
+    wait_until(lambda: not browser.address.endswith(job_id), what="the page of the new job")
     open_part(browser, "record")
     browser.await_text("Retry of", job_id)
 
@@ -100,7 +96,7 @@ def _await_retry_of(browser: Browser, job_id: str) -> None:
 def test_a_job_is_run_again_with_another_input(signed_in: Browser, running: System) -> None:
     job = running.trigger("wkr_echo", input={"text": "first"}, priority=4)
     running.wait_for(job["id"], "completed")
-    go(signed_in, f"#/jobs/{job['id']}")
+    signed_in.go(f"#/jobs/{job['id']}")
     signed_in.click("button", "Run again …")
     assert '"text": "first"' in signed_in.find("[name='input']").get_attribute("value")
     signed_in.fill("input", "{nonsense")
@@ -110,14 +106,14 @@ def test_a_job_is_run_again_with_another_input(signed_in: Browser, running: Syst
     signed_in.fill("priority", "2")
     signed_in.click("button", "Run again")
     _await_retry_of(signed_in, job["id"])
-    again = running.show(signed_in.script("return location.hash").split("/")[2])
+    again = running.show(signed_in.address.split("/")[2])
     assert (again["input"], again["priority"]) == ({"text": "second"}, 2)
 
 
 def test_log_lines_are_filtered_by_level(signed_in: Browser, running: System) -> None:
     job = running.trigger("wkr_report", input={"steps": 2, "seconds": 0})
     running.wait_for(job["id"], "completed")
-    go(signed_in, f"#/jobs/{job['id']}")
+    signed_in.go(f"#/jobs/{job['id']}")
     open_part(signed_in, "log")
     signed_in.await_text("Step 1 of 2", "That was all")
     signed_in.find("[name=level]").send_keys("Warnings")
@@ -137,12 +133,12 @@ def test_a_shared_link_shows_its_filters_once_signed_in(browser: Browser, runnin
     assert browser.find("[role=tab][aria-selected=true]").text.startswith("Failed")
     assert f'data-job="{other["id"]}"' not in browser.driver.page_source
     browser.click("[role=tab][id$=-completed]")
-    wait_until(lambda: "completed" in browser.script("return location.hash"), what="the filter is in the address")
+    wait_until(lambda: "completed" in browser.address, what="the filter is in the address")
     browser.await_text("No jobs match this filter.")
 
 
 def test_rows_keep_up_to_date_and_selected_jobs_are_cancelled_and_retried(signed_in: Browser, running: System) -> None:
-    go(signed_in, f"#/jobs?{quote('filter[worker_id]')}=wkr_sleep")
+    signed_in.go("#/jobs?filter[worker_id]=wkr_sleep")
     jobs = [running.trigger("wkr_sleep", input={"seconds": 60}, scheduled_at=LATER) for _ in range(3)]
     for job in jobs[:2]:
         signed_in.click(f"input[aria-label='Select {job['id']}']")
@@ -170,8 +166,8 @@ def test_all_that_match_are_retried_with_their_number_typed_and_the_selection_su
     signed_in: Browser, running: System
 ) -> None:
     insert_failed(running, 1200, worker_id="wkr_echo", trigger="webhook")
-    where = f"#/jobs?{quote('filter[trigger]')}=webhook&{quote('filter[status]')}=failed"
-    go(signed_in, where)
+    where = "#/jobs?filter[trigger]=webhook&filter[status]=failed"
+    signed_in.go(where)
     signed_in.click(".rows [role='row']:nth-child(2) input")
     signed_in.click("a", "Older")
     signed_in.await_text("Newest", "1 selected")
@@ -194,7 +190,7 @@ def test_all_that_match_are_retried_with_their_number_typed_and_the_selection_su
     # Jobs of other tests may have this trigger, but are no retries.
     retried = "SELECT count(retry_of), count(DISTINCT retry_of) FROM jobs WHERE trigger = 'webhook'"
     assert running.query(retried) == [(1200, 1200)]
-    go(signed_in, "#/jobs")
+    signed_in.go("#/jobs")
     signed_in.await_text("None selected")
     signed_in.click("button", "All matching")
     assert not signed_in.find("[role=menuitem]", "Retry all matching … (choose a filter first)").is_enabled()
@@ -208,7 +204,7 @@ def test_an_operation_shows_its_progress_and_is_aborted(signed_in: Browser, runn
         " request_id) VALUES ('ten_test', 'retry', '{}', 3004, 1500, ava_uuid7(), 'infinity', 'usr_test',"
         " 'TENANT_SYSTEM_ADMIN', 'req_x')"
     )
-    go(signed_in, "#/jobs")
+    signed_in.go("#/jobs")
     signed_in.await_text("1,500 of 3,004 retried")
     signed_in.click("button", "Abort")
     signed_in.await_text("Aborted: 1,500 jobs retried")
@@ -221,10 +217,10 @@ def test_html_in_values_is_shown_as_text_on_every_page(signed_in: Browser, runni
     running.wait_for(job["id"], "completed")
     running.wait_for(failed["id"], "failed")
     for where in (f"#/jobs/{job['id']}", f"#/jobs/{failed['id']}", "#/jobs", "#/"):
-        go(signed_in, where)
+        signed_in.go(where)
         signed_in.await_text("onerror=" if "/jobs/" in where else "wkr_" if where == "#/" else failed["id"][-8:])
         assert signed_in.script("return document.querySelectorAll('main img, main script').length") == 0
-    go(signed_in, "#/workers")
+    signed_in.go("#/workers")
     signed_in.await_text("<b>Echo</b>")
     assert signed_in.script("return window.pwned ?? null") is None
 
@@ -276,7 +272,7 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(signed_in: Browser,
     running.wait_for(failed["id"], "failed")
     signed_in.resize(360, 740)
     for where in (*PAGES, f"#/jobs/{job['id']}", f"#/jobs/{failed['id']}"):
-        go(signed_in, where)
+        signed_in.go(where)
         signed_in.find("main h1")
         wait_until(lambda: signed_in.script("return document.documentElement.scrollWidth") <= 360, what=where)
 
@@ -320,7 +316,7 @@ def test_the_overview_counts_what_ends_and_the_nodes_show_what_runs(signed_in: B
     running.wait_for(running.trigger("wkr_echo")["id"], "completed")
     job = running.trigger("wkr_sleep", input={"seconds": 60})
     running.wait_for(job["id"], "running")
-    go(signed_in, "#/")
+    signed_in.go("#/")
     wait_until(
         lambda: signed_in.script("return Number(document.querySelector('[data-tile=Running] strong')?.innerText) >= 1"),
         what="the running job is counted",
@@ -329,7 +325,7 @@ def test_the_overview_counts_what_ends_and_the_nodes_show_what_runs(signed_in: B
         lambda: re.search(r"Highest: [1-9]\S* completed", chart_text(signed_in, "Ended per minute")),
         what="ended jobs are in the chart",
     )
-    go(signed_in, "#/nodes")
+    signed_in.go("#/nodes")
     signed_in.click("[data-node]")
     signed_in.find(f".running a[href='#/jobs/{job['id']}']")
     running.cancel(job["id"])
@@ -349,7 +345,7 @@ def test_with_many_jobs_the_first_paint_is_fast_and_no_request_is_slow(browser: 
     for _ in range(3):
         browser.open("/")
         browser.await_text("Newest failures", "Busy processes")
-        go(browser, "#/jobs")
+        browser.go("#/jobs")
         browser.await_text("1,000 or more")
         paints.append(browser.script("return performance.getEntriesByName('first-contentful-paint')[0].startTime"))
         requests.append(

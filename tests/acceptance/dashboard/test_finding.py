@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from urllib.parse import quote
 
 from selenium.webdriver.common.keys import Keys
 
@@ -48,11 +47,6 @@ def _search(browser: Browser, query: str) -> None:
     browser.press(Keys.ENTER)
 
 
-def _hash(browser: Browser) -> str:
-    found: str = browser.script("return decodeURIComponent(location.hash)")
-    return found
-
-
 def test_a_job_is_found_by_its_id_its_error_its_user_and_its_tags(signed_in: Browser, running: System) -> None:
     fields = {"input": {"why": "channel Zürich-17 is gone"}, "tags": {"team": "säfe"}, "priority": 3}
     job = running.trigger("wkr_fail", **fields)
@@ -64,14 +58,14 @@ def test_a_job_is_found_by_its_id_its_error_its_user_and_its_tags(signed_in: Bro
         running.wait_for(job["id"], "failed")
     for query in (job["id"], job["id"][-8:], job["id"][12:22], f"job_…{job['id'][-8:]}"):
         _search(signed_in, query)
-        wait_until(lambda: _hash(signed_in) == f"#/jobs/{job['id']}", what=f"{query} opens the job")
+        wait_until(lambda: signed_in.address == f"#/jobs/{job['id']}", what=f"{query} opens the job")
         signed_in.await_text("channel Zürich-17 is gone")
         assert signed_in.driver.title == f"failed · wkr_fail · job_…{job['id'][-8:]} · AVA Jobs"
-        signed_in.script("location.hash = '#/jobs'")
+        signed_in.go("#/jobs")
     signed_in.click("a", "Jobs")
     for query in ("error:zürich-17", "zürich-17 is", "tag:team=säfe", "worker:fail user:usr_test priority:3", WHERE):
         _search(signed_in, query)
-        wait_until(lambda: "filter[" in _hash(signed_in), what="the filter is in the address")
+        wait_until(lambda: "filter[" in signed_in.address, what="the filter is in the address")
         signed_in.find(f"[data-job='{job['id']}']")
         signed_in.await_text("1 job")
         signed_in.click("a", "Clear")
@@ -83,16 +77,16 @@ def test_a_job_is_found_by_its_id_its_error_its_user_and_its_tags(signed_in: Bro
 
 def test_jobs_are_found_by_what_they_wait_for_and_their_pages_say_it(signed_in: Browser, running: System) -> None:
     dated = running.trigger("wkr_echo", scheduled_at=LATER)["id"]
-    signed_in.script("location.hash = '#/jobs'")
+    signed_in.go("#/jobs")
     _search(signed_in, "waits:schedule")
-    wait_until(lambda: _hash(signed_in) == "#/jobs?filter[waits_for]=schedule", what="the filter is in the address")
+    wait_until(lambda: signed_in.address == "#/jobs?filter[waits_for]=schedule", what="the filter is in the address")
     row = signed_in.find(f"[data-job='{dated}']")
     assert row.find_element("css selector", ".pill[data-state='scheduled']").get_attribute("title") == (
         "Waits for its scheduled time"
     )
     _search(signed_in, "waits:retry")
     signed_in.await_text("No jobs match this filter.")
-    signed_in.script("location.hash = arguments[0]", f"#/jobs/{dated}")
+    signed_in.go(f"#/jobs/{dated}")
     open_part(signed_in, "record")
     signed_in.await_text("Waits for", "its scheduled time")
 
@@ -120,13 +114,13 @@ def test_words_are_read_as_what_people_mean_by_them(signed_in: Browser, running:
     job = running.trigger("wkr_fail", input={"why": "order 918273 is gone"})
     running.wait_for(job["id"], "failed")
     _search(signed_in, "918273")
-    wait_until(lambda: _hash(signed_in) == "#/jobs?filter[error]=918273", what="it is a part of an error")
+    wait_until(lambda: signed_in.address == "#/jobs?filter[error]=918273", what="it is a part of an error")
     signed_in.find(f"[data-job='{job['id']}']")
 
 
 def test_the_view_of_the_list_is_chosen_and_is_in_the_address(signed_in: Browser, running: System) -> None:
     running.trigger("wkr_echo", tags={"team": "columns"})
-    signed_in.script("location.hash = arguments[0]", f"#/jobs?{quote('filter[tag.team]')}=columns")
+    signed_in.go("#/jobs?filter[tag.team]=columns")
     signed_in.click("summary", "View")
     signed_in.find(".menu label", "User").click()
     signed_in.await_text("usr_test")
@@ -135,12 +129,12 @@ def test_the_view_of_the_list_is_chosen_and_is_in_the_address(signed_in: Browser
     wait_until(lambda: re.search(r"\d+ [A-Z][a-z]{2}, \d\d:\d\d:\d\d", signed_in.text), what="the time")
     signed_in.fill("density", "Compact")
     signed_in.find(".jobs.compact")
-    assert "times=exact&density=compact" in _hash(signed_in)
+    assert "times=exact&density=compact" in signed_in.address
     signed_in.click("button", "Save this view")
     signed_in.fill("name", "mine")
     signed_in.click("button", "Save")
     assert "density=compact" in signed_in.find(".views a", "mine").get_attribute("href")
-    assert "columns=status,job,worker,user,tags,created,duration" in _hash(signed_in)
+    assert "columns=status,job,worker,user,tags,created,duration" in signed_in.address
     signed_in.driver.refresh()
     signed_in.await_text("usr_test", "1 job")
     signed_in.script("localStorage.clear()")
@@ -154,7 +148,7 @@ def test_a_filter_changes_the_rows_alone_and_keeps_the_focus(signed_in: Browser,
     first, second = (running.trigger("wkr_echo", priority=priority, tags=tags)["id"] for priority in (2, 1))
     for job_id in (first, second):
         running.wait_for(job_id, "completed")
-    signed_in.script("location.hash = arguments[0]", f"#/jobs?{quote('filter[tag.team]')}=focus")
+    signed_in.go("#/jobs?filter[tag.team]=focus")
     signed_in.find(f"[data-job='{second}']")
     signed_in.script("document.querySelectorAll('main *').forEach((each) => { each.old = true; })")
     for selector, keys, shown in (
@@ -185,7 +179,7 @@ def test_an_open_list_of_large_jobs_transfers_less_than_a_megabyte_a_minute(
     signed_in: Browser, running: System
 ) -> None:
     running.query(_LARGE_JOBS)
-    signed_in.script("location.hash = arguments[0]", f"#/jobs?{quote('filter[worker_id]')}=wkr_large")
+    signed_in.go("#/jobs?filter[worker_id]=wkr_large")
     signed_in.await_text("25 jobs")
     signed_in.script("performance.clearResourceTimings()")
     started = signed_in.script("return performance.now()")
@@ -204,7 +198,7 @@ def test_a_log_of_100000_lines_opens_at_its_end_and_is_searched(signed_in: Brows
     ((uuid,),) = running.query("SELECT id::text FROM jobs ORDER BY id DESC LIMIT 1")
     running.query(_LONG_LOG.format(uuid=uuid))
     started = time.monotonic()
-    signed_in.script("location.hash = arguments[0]", f"#/jobs/{job['id']}/log")
+    signed_in.go(f"#/jobs/{job['id']}/log")
     signed_in.await_text("Row 100000 copied", "last 500 lines")
     assert time.monotonic() - started < 1.5 * busy_factor()
     log = "document.querySelector('.log')"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from urllib.parse import unquote
 
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
@@ -20,10 +19,6 @@ _ACTIVE = """
 const input = document.activeElement;
 return document.getElementById(input.getAttribute("aria-activedescendant"))?.innerText ?? "";
 """
-
-
-def _hash(browser: Browser) -> str:
-    return unquote(str(browser.script("return location.hash")))
 
 
 def _open_palette(browser: Browser, text: str) -> None:
@@ -44,13 +39,15 @@ def test_the_palette_finds_a_job_by_id_tag_and_input_and_opens_it(signed_in: Bro
         )
         assert job["id"][-8:] in signed_in.script(_ACTIVE), "the first job is the one that Enter opens"
         signed_in.press(Keys.ENTER)
-        wait_until(lambda: _hash(signed_in) == f"#/jobs/{job['id']}", what="its page is open")
-        signed_in.script("location.hash = '#/keys'")
+        wait_until(lambda: signed_in.address == f"#/jobs/{job['id']}", what="its page is open")
+        signed_in.go("#/keys")
         signed_in.find("main h1", "API keys")
     _open_palette(signed_in, "tag:team=palette")
     wait_until(lambda: any("All jobs for" in each for each in signed_in.script(_FOUND)), what="the list is offered")
     signed_in.press(Keys.ARROW_DOWN, Keys.ENTER)
-    wait_until(lambda: _hash(signed_in).endswith("filter[tag.team]=palette"), what="the list of the tag's jobs is open")
+    wait_until(
+        lambda: signed_in.address.endswith("filter[tag.team]=palette"), what="the list of the tag's jobs is open"
+    )
 
 
 def test_the_palette_finds_pages_and_workers_and_runs_actions(signed_in: Browser, running: System) -> None:
@@ -58,7 +55,7 @@ def test_the_palette_finds_pages_and_workers_and_runs_actions(signed_in: Browser
     wait_until(lambda: "Subscriptions" in signed_in.script(_ACTIVE), what="the page is offered")
     assert findings(signed_in) == []
     signed_in.press(Keys.ENTER)
-    wait_until(lambda: _hash(signed_in) == "#/subscriptions", what="the page is open")
+    wait_until(lambda: signed_in.address == "#/subscriptions", what="the page is open")
     signed_in.find("main h1")
     _open_palette(signed_in, "Report")
     wait_until(
@@ -72,7 +69,7 @@ def test_the_palette_finds_pages_and_workers_and_runs_actions(signed_in: Browser
     wait_until(lambda: "Toggle theme" in signed_in.script(_ACTIVE), what="the action is offered")
     signed_in.press(Keys.ENTER)
     wait_until(lambda: signed_in.script(dark) == "dark", what="the action has run")
-    assert _hash(signed_in) == "#/subscriptions"
+    assert signed_in.address == "#/subscriptions"
     _open_palette(signed_in, "new job")
     wait_until(lambda: "New job" in signed_in.script(_ACTIVE), what="the action is offered")
     signed_in.press(Keys.ENTER)
@@ -118,7 +115,7 @@ def test_the_sidebar_counts_failures_of_the_hour_and_what_is_paused(browser: Bro
             what=lambda: f"failures are counted in {browser.script(_COUNTS)}",
         )
         browser.click(".side .count.bad")
-        wait_until(lambda: "filter[status]=failed" in _hash(browser), what="the count leads to the failed jobs")
+        wait_until(lambda: "filter[status]=failed" in browser.address, what="the count leads to the failed jobs")
     finally:
         running.post("/v1/ava/queues/default/resume", json={}, headers=platform).raise_for_status()
 
@@ -133,7 +130,7 @@ def test_the_sidebar_stays_as_narrow_as_it_was_made(signed_in: Browser) -> None:
     # An icon alone is still the link of its page.
     signed_in.tab_to("Jobs")
     signed_in.press(Keys.ENTER)
-    wait_until(lambda: _hash(signed_in) == "#/jobs", what="the page is open")
+    wait_until(lambda: signed_in.address == "#/jobs", what="the page is open")
     signed_in.open("/#/jobs")
     signed_in.find("main h1")
     assert signed_in.script(width) < 70, "it is kept"
@@ -148,7 +145,7 @@ def test_a_phone_has_the_main_pages_at_the_bottom_and_the_others_in_a_drawer(bro
     low = "return [...document.querySelectorAll('.bottom > *')].map((each) => each.getBoundingClientRect().bottom)"
     assert max(browser.script(low)) <= 844.5
     browser.click(".bottom a", "Jobs")
-    wait_until(lambda: _hash(browser) == "#/jobs", what="the page is open")
+    wait_until(lambda: browser.address == "#/jobs", what="the page is open")
     browser.click(".bottom a", "Overview")
     browser.find("main h1", "Overview")
     for scheme in ("light", "dark"):
@@ -163,7 +160,7 @@ def test_a_phone_has_the_main_pages_at_the_bottom_and_the_others_in_a_drawer(bro
         )
     browser.click(".bottom button", "Menu")
     browser.click(".side nav a", "Keys")
-    wait_until(lambda: _hash(browser) == "#/keys", what="the page is open")
+    wait_until(lambda: browser.address == "#/keys", what="the page is open")
     wait_until(
         lambda: not browser.script("return document.querySelector('.side').checkVisibility()"),
         what="the drawer has closed with the page's opening",

@@ -21,7 +21,7 @@ READ = "return performance.getEntriesByType('resource').map(({ name }) => name).
 
 
 def test_a_hook_is_made_receives_is_tested_replayed_and_deleted(signed_in: Browser, running: System) -> None:
-    signed_in.script("location.hash = '#/hooks'")
+    signed_in.go("#/hooks")
     signed_in.click("button", "New hook")
     signed_in.fill("name", "pulls")
     signed_in.fill("provider", "Standard Webhooks")
@@ -76,7 +76,7 @@ def test_a_hook_is_made_receives_is_tested_replayed_and_deleted(signed_in: Brows
 def test_a_pattern_is_tried_while_it_is_typed_and_our_own_webhook_makes_a_job_by_a_hook(
     signed_in: Browser, running: System
 ) -> None:
-    signed_in.script("location.hash = '#/subscriptions'")
+    signed_in.go("#/subscriptions")
     signed_in.await_text("The event matches. The job's input:", '"number": 7')
     signed_in.fill("event", '{"type": "order.paid", "data": {"total": 5}}')
     signed_in.await_text('data.total: 5 does not match [{"numeric": [">", 100]}]')
@@ -97,7 +97,7 @@ def test_a_pattern_is_tried_while_it_is_typed_and_our_own_webhook_makes_a_job_by
         assert event["source"] == f"/hooks/{made['id']}"
         echo = running.wait_for(event["job_ids"][0], "completed")
         assert echo["input"]["event"]["data"]["data"]["input"] == {"text": "out and in"}
-        signed_in.script("location.hash = '#/events'")
+        signed_in.go("#/events")
         signed_in.await_text("standard.ava.job.completed")
     finally:
         # Each job that ends sends another webhook, so the circle is cut.
@@ -112,7 +112,7 @@ def test_the_sender_of_an_event_sees_which_jobs_waited_for_it(signed_in: Browser
     event = {"type": "order.approved", "data": {"order": "A-17", "by": "Ada"}}
     sent = running.post("/v1/ava/events", json=event).json()["data"]
     assert running.wait_for(job, "completed")["output"] == "Ada"
-    signed_in.script("location.hash = '#/events'")
+    signed_in.go("#/events")
     signed_in.await_text("order.approved", "woke")
     signed_in.click(f"[data-event='{sent['id']}']")
     signed_in.find(f"dd a[href='#/jobs/{job}']")
@@ -123,7 +123,7 @@ def test_the_sender_of_an_event_sees_which_jobs_waited_for_it(signed_in: Browser
     assert (code, "WOKEN" in output) == (0, True)
     entries = running.get(f"/v1/ava/jobs/{job}/journal").json()["data"]
     assert [(entry["kind"], entry["state"]) for entry in entries] == [("sleep", "done"), ("event", "done")]
-    signed_in.script(f"location.hash = '#/jobs/{job}'")
+    signed_in.go(f"#/jobs/{job}")
     names = ["Run 1", "Wait: sleep", "Run 2", "Wait: event order.approved", "Run 3"]
     wait_until(lambda: [name for name, _ in rows_of(signed_in)] == names, what=lambda: rows_of(signed_in))
     # The duration of its runs and the total time, which has the sleep.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import unquote
 
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
@@ -52,12 +51,8 @@ return box.left >= 0 && box.right <= innerWidth && box.bottom <= innerHeight && 
 """
 
 
-def _address(browser: Browser) -> str:
-    return unquote(browser.script("return location.hash"))
-
-
 def _await_address(browser: Browser, part: str) -> None:
-    wait_until(lambda: part in _address(browser), what=lambda: f"{part} in {_address(browser)}")
+    wait_until(lambda: part in browser.address, what=lambda: f"{part} in {browser.address}")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +72,7 @@ def jobs(browser: Browser, day: list[str]) -> Browser:
     """The list of these jobs."""
     browser.resize(1440, 900)
     browser.enter(SECRET, tenant=TENANT)
-    browser.script("location.hash = '#/jobs'")
+    browser.go("#/jobs")
     browser.find("[data-job]")
     return browser
 
@@ -117,11 +112,11 @@ def test_filters_are_chips_that_a_click_removes_and_the_address_holds_them(jobs:
     jobs.fill("last", "Last hour")
     _await_address(jobs, "last=1h")
     jobs.await_text("120 jobs")
-    address = _address(jobs)
+    address = jobs.address
     jobs.driver.refresh()
     wait_until(lambda: jobs.script(chips) == wanted[:2], what="the address holds the filters")
     assert jobs.find("[name=last]").get_property("value") == "1h"
-    assert _address(jobs) == address
+    assert jobs.address == address
     # A typed time replaces the preset.
     jobs.fill("last", "Custom")
     jobs.find("[name='filter[created_after]']")
@@ -130,7 +125,7 @@ def test_filters_are_chips_that_a_click_removes_and_the_address_holds_them(jobs:
         "from.value = '2026-01-01T00:00'; from.dispatchEvent(new Event('change'))"
     )
     _await_address(jobs, "filter[created_after]=2026-01-01T00:00:00.000Z")
-    assert "last=" not in _address(jobs)
+    assert "last=" not in jobs.address
 
 
 def test_bars_count_the_ended_jobs_and_lead_to_them(jobs: Browser) -> None:
@@ -181,7 +176,7 @@ def test_a_job_opens_beside_the_list_and_the_keys_walk_on(jobs: Browser, day: li
     assert jobs.script("return document.activeElement.closest('[data-job]').dataset.job") == day[0]
     assert findings(jobs) == []
     jobs.press(Keys.ESCAPE)
-    wait_until(lambda: "job=" not in _address(jobs), what="the panel is closed")
+    wait_until(lambda: "job=" not in jobs.address, what="the panel is closed")
     # The rows that were walked over are one step of the history.
     jobs.driver.back()
     jobs.find("aside.panel")
@@ -219,10 +214,10 @@ def test_a_phone_filters_selects_and_acts_with_a_thumb(jobs: Browser) -> None:
 
 def test_an_empty_list_says_the_next_step(browser: Browser, running: System) -> None:
     browser.enter(SECRET, tenant="ten_nothing")
-    browser.script("location.hash = '#/jobs'")
+    browser.go("#/jobs")
     browser.await_text("No jobs yet.", "ava jobs trigger wkr_echo --input '{}'")
     browser.find("[aria-label='Copy the command']")
-    browser.script("location.hash = '#/jobs?filter[status]=failed'")
+    browser.go("#/jobs?filter[status]=failed")
     browser.await_text("No jobs match this filter.")
     browser.click("a", "Clear the filter")
     browser.await_text("No jobs yet.")

@@ -10,7 +10,7 @@ from selenium.webdriver.common.keys import Keys
 from harness.busy import busy_factor
 from harness.polling import wait_until
 from harness.system import System
-from tests.acceptance.dashboard.test_dashboard import go, open_part, rows_of
+from tests.acceptance.dashboard.test_dashboard import open_part, rows_of
 from tests.acceptance.dashboard.test_looks import findings
 from tests.acceptance.ids import uuids
 from tests.browser import Browser
@@ -34,7 +34,7 @@ PARTS = ("payloads", "log", "runs", "record", "deliveries")
 
 
 def _open(browser: Browser, job_id: str) -> None:
-    go(browser, f"#/jobs/{job_id}")
+    browser.go(f"#/jobs/{job_id}")
     browser.find(".waterfall")
 
 
@@ -108,7 +108,7 @@ def test_the_deliveries_about_a_job_are_on_its_page(signed_in: Browser, running:
     running.query(_DELIVERY, *uuids([job["id"]]))
     signed_in.open(f"/#/jobs/{job['id']}/deliveries")
     signed_in.await_text("abandoned", "job.completed", "2 requests, last: connection refused, 12 ms")
-    go(signed_in, f"#/jobs/{other['id']}/deliveries")
+    signed_in.go(f"#/jobs/{other['id']}/deliveries")
     signed_in.await_text("No webhook was sent an event of this job.")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from selenium.webdriver.common.keys import Keys
@@ -74,10 +73,6 @@ return [...document.querySelectorAll("button, select, input, nav a, .bottom a, .
 """
 
 
-def _go(browser: Browser, where: str) -> None:
-    browser.script("location.hash = arguments[0]", where)
-
-
 def findings(browser: Browser, *rules: str) -> list[str]:
     """Returns what axe finds on the page, by these rules or else by all."""
     if not browser.script("return Boolean(window.axe)"):
@@ -127,11 +122,11 @@ def test_axe_finds_nothing_on_any_page_in_light_and_dark(browser: Browser, fille
     found = _findings_in_both(browser, "sign in")
     browser.enter(SECRET, role="platform-system-admin")
     for page in (*PAGES, f"jobs/{filled['id']}"):
-        _go(browser, f"#/{'' if page == 'overview' else page}")
+        browser.go(f"#/{'' if page == 'overview' else page}")
         browser.find("main h1")
         wait_until(lambda: browser.script("return document.querySelector('main').innerText.length") > 60)
         found |= _findings_in_both(browser, page)
-    _go(browser, "#/jobs")
+    browser.go("#/jobs")
     browser.click("button", "New job")
     found["dialog", "dark"] = findings(browser)
     for page in ("/docs/errors", "/docs"):
@@ -143,14 +138,14 @@ def test_axe_finds_nothing_on_any_page_in_light_and_dark(browser: Browser, fille
 
 
 def test_fifteen_jobs_are_above_the_fold_and_three_on_a_phone(signed_in: Browser, filled: dict[str, Any]) -> None:
-    _go(signed_in, f"#/jobs?{quote('filter[status]')}=completed")
+    signed_in.go("#/jobs?filter[status]=completed")
     for width, height, least in ((1024, 700, 15), (390, 844, 3)):
         signed_in.resize(width, height)
         wait_until(lambda least=least: signed_in.script(_ROWS_SHOWN) >= least, what=f"{least} rows are shown")
         assert signed_in.script("return document.documentElement.scrollWidth <= innerWidth")
     assert filled["error"].startswith("ValueError")
     signed_in.resize(1024, 700)
-    _go(signed_in, f"#/jobs?{quote('filter[status]')}=failed")
+    signed_in.go("#/jobs?filter[status]=failed")
     error = signed_in.find(f"[data-job='{filled['id']}'] .error")
     # The error has a line of its own, nearly as wide as the table.
     assert error.size["width"] > 700
@@ -159,7 +154,7 @@ def test_fifteen_jobs_are_above_the_fold_and_three_on_a_phone(signed_in: Browser
 def test_what_is_touched_is_at_least_40_pixels(operator: Browser, filled: dict[str, Any]) -> None:
     operator.resize(390, 844)
     for page in (*PAGES, f"jobs/{filled['id']}"):
-        _go(operator, f"#/{'' if page == 'overview' else page}")
+        operator.go(f"#/{'' if page == 'overview' else page}")
         operator.find("main h1")
         if page == "jobs":
             operator.find("[data-job]")
@@ -185,7 +180,7 @@ def test_the_sidebar_shows_every_page_at_every_width(operator: Browser) -> None:
 def test_the_cells_of_each_table_are_beside_each_other(operator: Browser) -> None:
     operator.resize(1280)
     for page in PAGES:
-        _go(operator, f"#/{'' if page == 'overview' else page}")
+        operator.go(f"#/{'' if page == 'overview' else page}")
         operator.find("main h1")
         assert operator.script(_STACKED) == [], page
 
@@ -194,12 +189,12 @@ def test_a_text_that_turns_the_direction_shows_how_it_is_written(operator: Brows
     running.post(
         "/v1/ava/subscriptions", json={"event_type": "a.b", "worker_id": "wkr_sleep", "name": "\u202elive\u202c"}
     )
-    _go(operator, "#/subscriptions")
+    operator.go("#/subscriptions")
     operator.await_text(r"\u202elive\u202c")
 
 
 def test_the_list_is_used_by_keyboard_alone(signed_in: Browser, filled: dict[str, Any]) -> None:
-    _go(signed_in, "#/jobs")
+    signed_in.go("#/jobs")
     signed_in.find(f"[data-job='{filled['id']}']")
     assert signed_in.script("return getComputedStyle(document.querySelector('main')).outlineStyle") == "none"
     focused = "return document.activeElement.closest('[data-job]')?.dataset.job ?? document.activeElement.name"
@@ -212,8 +207,8 @@ def test_the_list_is_used_by_keyboard_alone(signed_in: Browser, filled: dict[str
     signed_in.await_text("Next row")
     signed_in.press(Keys.ESCAPE)
     signed_in.press("j", Keys.ENTER)
-    wait_until(lambda: ids[2] in signed_in.script("return location.hash"), what="the row is opened")
-    _go(signed_in, "#/jobs")
+    wait_until(lambda: ids[2] in signed_in.address, what="the row is opened")
+    signed_in.go("#/jobs")
     signed_in.find("[data-job]")
     signed_in.press("/")
     name = signed_in.script(focused)
@@ -223,7 +218,7 @@ def test_the_list_is_used_by_keyboard_alone(signed_in: Browser, filled: dict[str
 
 
 def test_text_from_right_to_left_turns_nothing_beside_it(signed_in: Browser, filled: dict[str, Any]) -> None:
-    _go(signed_in, "#/jobs")
+    signed_in.go("#/jobs")
     signed_in.find(f"[data-job='{filled['id']}']")
     kinds = (
         "return [...document.querySelectorAll('[role=cell], .error')].map((cell) => getComputedStyle(cell).unicodeBidi)"
@@ -233,7 +228,7 @@ def test_text_from_right_to_left_turns_nothing_beside_it(signed_in: Browser, fil
 
 def test_a_queue_is_paused_and_resumed_on_the_page_of_queues(operator: Browser, running: System) -> None:
     operator.resize(1440)
-    _go(operator, "#/queues")
+    operator.go("#/queues")
     operator.click("[aria-label='Pause default']")
     operator.fill("reason", "the database moves")
     operator.click("button", "Pause")
@@ -249,7 +244,7 @@ def test_a_queue_is_paused_and_resumed_on_the_page_of_queues(operator: Browser, 
 def test_an_operator_sets_the_limits_of_a_tenant_and_the_tenant_reads_them(operator: Browser, running: System) -> None:
     job = running.trigger("wkr_echo")
     running.wait_for(job["id"], "completed")
-    _go(operator, "#/tenants")
+    operator.go("#/tenants")
     operator.click("[aria-label='Limits of ten_test']")
     operator.fill("max_running", "3")
     operator.fill("weight", "2.5")
@@ -257,7 +252,7 @@ def test_an_operator_sets_the_limits_of_a_tenant_and_the_tenant_reads_them(opera
     operator.await_text("The limits of ten_test are set.")
     set_now = running.get("/v1/ava/tenants/ten_test/limits").json()["data"]
     assert (set_now["max_running"], set_now["weight"], set_now["retention_days"]) == (3, 2.5, None)
-    _go(operator, "#/limits")
+    operator.go("#/limits")
     operator.await_text("Max running jobs\n3", "Weight\n2.5", "Job retention in days\ndefault of the installation")
     operator.click("button", "Change …")
     for name in ("max_running", "weight"):

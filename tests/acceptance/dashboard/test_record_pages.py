@@ -25,12 +25,8 @@ return left <= 0.5 && right >= innerWidth - 0.5 && document.documentElement.scro
 """
 
 
-def _go(browser: Browser, where: str) -> None:
-    browser.script("location.hash = arguments[0]", where)
-
-
 def test_a_dialog_is_open_before_the_key_that_follows_the_click(signed_in: Browser, running: System) -> None:
-    _go(signed_in, "#/events")
+    signed_in.go("#/events")
     button = signed_in.find("button", "Send an event")
     opens = "arguments[0].click(); return document.activeElement.closest('dialog')?.open"
     assert signed_in.script(opens, button)
@@ -38,7 +34,7 @@ def test_a_dialog_is_open_before_the_key_that_follows_the_click(signed_in: Brows
 
 def test_an_event_is_sent_found_by_its_type_and_read_in_a_panel(signed_in: Browser, running: System) -> None:
     running.post("/v1/ava/events", json={"type": "shop.closed", "data": {}})
-    _go(signed_in, "#/events")
+    signed_in.go("#/events")
     signed_in.click("button", "Send an event")
     signed_in.fill("type", "shop.opened")
     signed_in.fill("data", '{"door": 7}')
@@ -52,7 +48,7 @@ def test_an_event_is_sent_found_by_its_type_and_read_in_a_panel(signed_in: Brows
     signed_in.find(".panel")
     signed_in.await_text('"door": 7')
     # A copied link shows the same filter and the same panel.
-    assert "id=evt_" in signed_in.script("return location.hash")
+    assert "id=evt_" in signed_in.address
     signed_in.press(Keys.ESCAPE)
     wait_until(lambda: signed_in.script("return document.querySelector('.panel') === null"), what="the panel is closed")
     focused = "return document.activeElement.dataset.event ?? null"
@@ -64,7 +60,7 @@ def test_an_event_is_sent_found_by_its_type_and_read_in_a_panel(signed_in: Brows
 def test_a_subscription_is_changed_in_its_panel(signed_in: Browser, running: System) -> None:
     body = {"event_type": "shop.visited", "worker_id": "wkr_echo", "match": {"data": {"door": [7]}}}
     made = running.post("/v1/ava/subscriptions", json=body).json()["data"]["id"]
-    _go(signed_in, "#/subscriptions")
+    signed_in.go("#/subscriptions")
     signed_in.click(f"[data-subscription='{made}']")
     signed_in.await_text('"door"', "The input is the whole event.")
     signed_in.click("button", "Edit")
@@ -85,7 +81,7 @@ def test_the_audit_trail_is_filtered_by_a_click(signed_in: Browser, running: Sys
         lambda: running.get("/v1/ava/audit", params={"filter[action]": "events.send"}).json()["data"],
         what="the request is recorded",
     )
-    _go(signed_in, "#/audit")
+    signed_in.go("#/audit")
     signed_in.click("a", "events.send")
     signed_in.find("button", "Remove the filter Action events.send")
     actions = "return [...document.querySelectorAll('[data-label=Action] > a')].map((each) => each.innerText)"
@@ -96,13 +92,13 @@ def test_the_audit_trail_is_filtered_by_a_click(signed_in: Browser, running: Sys
 
 def test_workers_are_found_by_name_and_status(signed_in: Browser) -> None:
     shown = "return [...document.querySelectorAll('[data-worker]')].map((each) => each.dataset.worker)"
-    _go(signed_in, "#/workers")
+    signed_in.go("#/workers")
     signed_in.find("[data-worker='wkr_report']")
     signed_in.fill("q", f"report{Keys.ENTER}")
     wait_until(lambda: signed_in.script(shown) == ["wkr_report"], what="one worker has this name")
     signed_in.click("[role=tab]", "Deprecated")
     signed_in.await_text("No workers match this filter.")
-    assert signed_in.script("return location.hash") == "#/workers?q=report&status=deprecated"
+    assert signed_in.address == "#/workers?q=report&status=deprecated"
 
 
 @pytest.fixture
@@ -128,7 +124,7 @@ def test_each_panel_is_accessible_and_fills_a_phone(browser: Browser, records: d
     found = {}
     for page, record in records.items():
         browser.resize(1280)
-        _go(browser, f"#/{page}?id={record}")
+        browser.go(f"#/{page}?id={record}")
         wait_until(lambda: browser.script(_IS_FILLED), what=f"the panel of {page} is filled")
         for scheme in ("light", "dark"):
             browser.prefer(scheme)

@@ -24,7 +24,7 @@ def _resolve_others(system: System, message: str) -> bool:
 def test_failed_jobs_become_an_error_that_is_resolved(signed_in: Browser, running: System) -> None:
     for why in ("no channel 17", "no channel 4"):
         running.wait_for(running.trigger("wkr_fail", input={"why": why})["id"], "failed")
-    signed_in.script("location.hash = '#/errors'")
+    signed_in.go("#/errors")
     signed_in.await_text("ValueError", "no channel *", "2 failed", seconds=30)
     # Jobs are counted in the order of their ends, so all that failed before are counted by now.
     wait_until(lambda: _resolve_others(running, "no channel *"), what="the errors of other tests are resolved")
@@ -43,7 +43,7 @@ def test_failed_jobs_become_an_error_that_is_resolved(signed_in: Browser, runnin
 def test_analytics_show_what_ended(signed_in: Browser, running: System) -> None:
     job = running.trigger("wkr_report", input={"steps": 1, "seconds": 0})
     running.wait_for(job["id"], "completed")
-    signed_in.script("location.hash = '#/analytics?days=7'")
+    signed_in.go("#/analytics?days=7")
     signed_in.await_text("Success rate", "wkr_report", "manual", "Ended per day", seconds=30)
     wait_until(lambda: re.match(r"Highest: [1-9]", chart_text(signed_in, "Ended jobs")), what="the chart has the jobs")
     assert re.search(r"p95 [\d.]+ m?s, p99", signed_in.text)
@@ -53,11 +53,11 @@ def test_analytics_show_what_ended(signed_in: Browser, running: System) -> None:
     wait_until(lambda: re.match(r"\d+ \w+: [1-9]", chart_text(signed_in, "Ended jobs")), what="the day is read")
     signed_in.press(Keys.ENTER)
     signed_in.find(f"[data-job='{job['id']}']")
-    assert "completed_before" in signed_in.script("return location.hash")
+    assert "completed_before" in signed_in.address
 
 
 def test_a_key_is_created_used_and_revoked(signed_in: Browser, running: System) -> None:
-    signed_in.script("location.hash = '#/keys'")
+    signed_in.go("#/keys")
     signed_in.await_text("No API keys yet.")
     signed_in.click("button", "New key")
     signed_in.fill("name", "deploy")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from selenium.webdriver.common.keys import Keys
 
 from harness.system import SECRET, System
-from tests.acceptance.dashboard.test_dashboard import EVIL, go
+from tests.acceptance.dashboard.test_dashboard import EVIL
 from tests.browser import Browser
 
 
@@ -48,7 +48,7 @@ def test_a_schedule_is_made_in_a_zone_with_an_overlap_by_keyboard_alone(browser:
     browser.tab_to("Run now")
     browser.press(Keys.ENTER)
     browser.await_text("Worker handler started")
-    go(browser, f"#/schedules?id={made['id']}")
+    browser.go(f"#/schedules?id={made['id']}")
     browser.find("button", "Delete")
     browser.tab_to("Delete")
     browser.press(Keys.ENTER)
@@ -68,7 +68,7 @@ def test_firings_are_a_strip_with_the_last_job_s_result(signed_in: Browser, runn
     running.query(
         "UPDATE schedules SET decided_until = now() - interval '9 min 30 s', next_run_at = now() - interval '9 min'"
     )
-    go(signed_in, "#/schedules")
+    signed_in.go("#/schedules")
     signed_in.await_text("wkr_echo · * * * * * · UTC", "completed")
     strip = signed_in.find(".strip[aria-label*=' fired, '][aria-label*='missed']")
     outcomes = signed_in.script("return [...arguments[0].children].map((box) => box.dataset.outcome)", strip)

@@ -51,7 +51,7 @@ def test_a_link_signs_in_once_and_its_tenant_can_be_switched(browser: Browser, r
     browser.click("button", "View")
     browser.find("button", "Tenant ten_other, switch")
     assert "?tenant=ten_other" in browser.script("return location.href")
-    browser.script("location.hash = '#/jobs'")
+    browser.go("#/jobs")
     browser.find(f"[data-job='{theirs['id']}']")
     # A pasted link names its tenant, whatever was looked at last.
     browser.open(f"/?tenant=ten_test#/jobs/{theirs['id']}")

@@ -14,7 +14,7 @@ import pytest
 from ava.client import Client
 from harness.polling import wait_until
 from harness.system import SECRET, System
-from tests.acceptance.dashboard.test_dashboard import go, open_part, rows_of
+from tests.acceptance.dashboard.test_dashboard import open_part, rows_of
 from tests.acceptance.dashboard.test_looks import findings
 from tests.browser import Browser
 from tests.commands import ava, on_a_terminal
@@ -55,7 +55,7 @@ def test_a_tree_is_seen_as_a_graph_and_as_a_time_line_while_it_runs(
 ) -> None:
     gate = tmp_path / "open"
     job = client.jobs.trigger("wkr_crawl", {"pages": 12, "until": str(gate)})
-    go(signed_in, f"#/jobs/{job.id}/tree")
+    signed_in.go(f"#/jobs/{job.id}/tree")
     signed_in.await_text("14 jobs of crawl", "12 × fetch", "11 completed, 1 failed")
     wait_until(lambda: ["approval", "running"] in signed_in.script(_BOXES), what=lambda: signed_in.script(_BOXES))
     assert ["crawl", "waits"] in signed_in.script(_BOXES)
@@ -75,7 +75,7 @@ def test_a_tree_is_seen_as_a_graph_and_as_a_time_line_while_it_runs(
 
 def test_the_page_of_a_job_has_its_steps_and_waits(signed_in: Browser, client: Client) -> None:
     job = client.jobs.wait(client.jobs.trigger("wkr_crawl", {"pages": 3}).id)
-    go(signed_in, f"#/jobs/{job.id}")
+    signed_in.go(f"#/jobs/{job.id}")
     wanted = {"Run 1", "list pages", "fetch[0]", "fetch[1]", "fetch[2]", "Wait: 3 jobs", "Run 2", "approval", "Run 3"}
     wait_until(
         lambda: {name for name, _ in rows_of(signed_in)} == {*wanted, "Wait: 1 job"}, what=lambda: rows_of(signed_in)
@@ -99,7 +99,7 @@ def test_a_graph_that_failed_is_retried_from_there(signed_in: Browser, client: C
     found = client.jobs.tree(ids[0])
     while not found.is_final:
         found = client.jobs.tree(ids[0], wait_seconds=20)
-    go(signed_in, f"#/jobs/{ids[1]}/tree")
+    signed_in.go(f"#/jobs/{ids[1]}/tree")
     signed_in.await_text("5 jobs of collect")
     states = {"collect": "completed", "publish": "failed", "report": "completed"}
     assert dict(signed_in.script(_BOXES)) == {**states, "announce": "cancelled", "clean_up": "completed"}
@@ -108,7 +108,7 @@ def test_a_graph_that_failed_is_retried_from_there(signed_in: Browser, client: C
     for scheme in ("light", "dark"):
         signed_in.prefer(scheme)
         assert findings(signed_in) == []
-    go(signed_in, f"#/jobs/{ids[1]}")
+    signed_in.go(f"#/jobs/{ids[1]}")
     signed_in.click("button", "Retry from here")
     signed_in.click("dialog button", "Retry from here")
     signed_in.await_text("2 jobs of publish", "announce")

@@ -29,7 +29,7 @@ def cut_network(browser: Browser) -> Iterator[None]:
 def test_a_cut_network_is_a_lasting_banner_and_no_empty_list(signed_in: Browser, running: System) -> None:
     job = running.trigger("wkr_echo")
     running.wait_for(job["id"], "completed")
-    signed_in.script("location.hash = '#/jobs'")
+    signed_in.go("#/jobs")
     signed_in.find(f"[data-job='{job['id']}']")
     loaded = "return performance.getEntriesByType('resource').filter((e) => e.name.includes('/pages/')).length"
     wait_until(lambda: signed_in.script(loaded) >= 7, what="the modules of all pages are there")
@@ -39,10 +39,10 @@ def test_a_cut_network_is_a_lasting_banner_and_no_empty_list(signed_in: Browser,
         wait_until(lambda: age.search(signed_in.text), what="the banner lasts, and names the age of what is shown")
         assert signed_in.script("return document.getElementById('main').className") == "dimmed"
         assert job["id"] in signed_in.driver.page_source, "what was there stays"
-        signed_in.script("location.hash = '#/webhooks'")
+        signed_in.go("#/webhooks")
         signed_in.await_text("Nothing is loaded yet; trying again.")
         assert "No webhooks yet." not in signed_in.text
-        signed_in.script("location.hash = arguments[0]", f"#/jobs/{job['id']}")
+        signed_in.go(f"#/jobs/{job['id']}")
         signed_in.await_text("This page could not be loaded", "Try again")
         assert "No such job" not in signed_in.text
     signed_in.click("button", "Try again")
@@ -129,7 +129,7 @@ def test_a_typed_time_is_read_in_the_zone_that_is_shown(signed_in: Browser, runn
         signed_in.click("button", "Times are in GMT-5, switch")
         assert _scheduled(signed_in, running, "UTC") == "2027-06-01T09:00:00Z"
         # A filter of the list is read and shown in the same zone.
-        signed_in.script("location.hash = '#/jobs?filter[created_after]=2027-06-01T09:00:00Z'")
+        signed_in.go("#/jobs?filter[created_after]=2027-06-01T09:00:00Z")
         found = signed_in.find("[name='filter[created_after]']")
         wait_until(lambda: found.get_property("value") == "2027-06-01T09:00", what="the filter is shown in UTC")
     finally:
@@ -139,7 +139,7 @@ def test_a_typed_time_is_read_in_the_zone_that_is_shown(signed_in: Browser, runn
 
 def _scheduled(browser: Browser, running: System, zone: str) -> str:
     """Triggers a job for nine o'clock with the form, whose hint names the zone. Returns when it is scheduled."""
-    browser.script("location.hash = '#/jobs'")
+    browser.go("#/jobs")
     browser.click("button", "New job")
     browser.fill("worker", "<b>Echo")
     browser.await_text(f"Leave empty to start now; in {zone}")
@@ -156,7 +156,7 @@ def _scheduled(browser: Browser, running: System, zone: str) -> str:
 def test_each_attempt_has_a_row_and_the_job_its_wait_and_its_sum(signed_in: Browser, running: System) -> None:
     job = running.trigger("wkr_fail")
     running.wait_for(job["id"], "failed")
-    signed_in.script("location.hash = arguments[0]", f"#/jobs/{job['id']}")
+    signed_in.go(f"#/jobs/{job['id']}")
     open_part(signed_in, "runs")
     signed_in.find("[data-run='2']")
     signed_in.await_text("Waited to start", "Ran")

@@ -7,7 +7,7 @@ from tests.browser import Browser
 
 
 def test_a_webhook_is_created_tested_paused_changed_and_deleted(signed_in: Browser, running: System) -> None:
-    signed_in.script("location.hash = '#/webhooks'")
+    signed_in.go("#/webhooks")
     signed_in.click("button", "New webhook")
     signed_in.fill("url", f"{running.url}/livez")
     signed_in.fill("secret", "a-secret-of-the-tests")

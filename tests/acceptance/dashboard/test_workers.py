@@ -18,7 +18,7 @@ _FAULT = "return document.getElementById(arguments[0].id + '-error')?.innerText 
 @pytest.fixture
 def form(signed_in: Browser) -> Iterator[Browser]:
     """The form of a new job on the page of the worker with a schema."""
-    signed_in.script("location.hash = '#/workers/wkr_order'")
+    signed_in.go("#/workers/wkr_order")
     signed_in.find("[name='input.customer']")
     yield signed_in
     # Chromium logs each answer that refuses an input.
@@ -93,7 +93,7 @@ def test_a_form_and_json_stand_for_the_same_input(form: Browser) -> None:
 def test_the_page_shows_and_changes_the_settings_of_a_worker(signed_in: Browser, running: System) -> None:
     job = running.trigger("wkr_order", input={"customer": "Ada", "address": {"city": "Bonn"}})
     running.wait_for(job["id"], "completed")
-    signed_in.script("location.hash = '#/workers'")
+    signed_in.go("#/workers")
     signed_in.click("a", "Order")
     signed_in.await_text("Success rate", "Newest jobs", "100 %", '"customer"', "Version", "No secrets.", seconds=30)
     assert signed_in.find(f"[data-job='{job['id']}']")
@@ -134,7 +134,7 @@ def test_operators_see_that_a_promotion_lost_commits(browser: Browser, running: 
     running.query("INSERT INTO promotions (timeline, running, is_lossy) VALUES (900, 12, true)")
     try:
         browser.enter(SECRET, role="platform-admin")
-        browser.script("location.hash = '#/nodes'")
+        browser.go("#/nodes")
         browser.await_text("promoted", "without the last commits", "12 runs were checked again")
         shown = ava(running, "promotions", "list", "--role", "platform-admin")
         found = json.loads(shown.stdout.splitlines()[0])
@@ -159,14 +159,14 @@ def many(running: System) -> Iterator[str]:
 def test_beyond_a_hundred_workers_none_is_missing_in_silence(signed_in: Browser, running: System, many: str) -> None:
     count = len(running.get("/v1/ava/workers", params={"per_page": 100}).json()["data"])
     assert count == 100
-    signed_in.script("location.hash = '#/workers'")
+    signed_in.go("#/workers")
     total = running.get("/v1/ava/workers", params={"per_page": 100}).json()["pagination"]["total"]
     signed_in.await_text(f"{total} workers")
     assert signed_in._find_visible(f"[data-worker='{many}']", None) is None
     signed_in.click("a", "Older")
     signed_in.find(f"[data-worker='{many}']")
     assert signed_in._find_visible("a", "Older") is None, "there are no others"
-    signed_in.script("location.hash = '#/jobs'")
+    signed_in.go("#/jobs")
     signed_in.click("button", "New job")
     signed_in.find("[name='worker']")
     choices = signed_in.script(
