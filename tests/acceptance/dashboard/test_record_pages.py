@@ -10,7 +10,7 @@ from selenium.webdriver.common.keys import Keys
 
 from harness.polling import wait_until
 from harness.system import SECRET, System
-from tests.acceptance.dashboard.test_looks import findings
+from tests.acceptance.dashboard.test_looks import findings_in_both
 from tests.browser import Browser
 
 #: The panel has read its record, and no longer slides in.
@@ -126,9 +126,7 @@ def test_each_panel_is_accessible_and_fills_a_phone(browser: Browser, records: d
         browser.resize(1280)
         browser.go(f"#/{page}?id={record}")
         wait_until(lambda: browser.script(_IS_FILLED), what=f"the panel of {page} is filled")
-        for scheme in ("light", "dark"):
-            browser.prefer(scheme)
-            found[page, scheme] = findings(browser)
+        found[page] = findings_in_both(browser)
         browser.resize(390, 844)
         wait_until(lambda: browser.script(_COVERS), what=f"the panel of {page} fills the phone")
         browser.click("button", "Close")

@@ -15,7 +15,7 @@ from ava.client import Client
 from harness.polling import wait_until
 from harness.system import SECRET, System
 from tests.acceptance.dashboard.test_dashboard import open_part, rows_of
-from tests.acceptance.dashboard.test_looks import findings
+from tests.acceptance.dashboard.test_looks import findings_in_both
 from tests.browser import Browser
 from tests.commands import ava, on_a_terminal
 
@@ -105,9 +105,7 @@ def test_a_graph_that_failed_is_retried_from_there(signed_in: Browser, client: C
     assert dict(signed_in.script(_BOXES)) == {**states, "announce": "cancelled", "clean_up": "completed"}
     kinds = signed_in.script("return [...document.querySelectorAll('.edges g')].map((line) => line.dataset.edge)")
     assert sorted(kinds) == ["completed"] * 4 + ["failed"] * 2
-    for scheme in ("light", "dark"):
-        signed_in.prefer(scheme)
-        assert findings(signed_in) == []
+    assert findings_in_both(signed_in) == []
     signed_in.go(f"#/jobs/{ids[1]}")
     signed_in.click("button", "Retry from here")
     signed_in.click("dialog button", "Retry from here")
