@@ -16,10 +16,6 @@ from tests.browser import Browser, chart_text
 from tests.failed_jobs import insert_failed
 
 EVIL = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
-PAGES = (
-    *("#/", "#/jobs", "#/schedules", "#/workers", "#/analytics", "#/errors", "#/webhooks", "#/keys", "#/audit"),
-    *("#/hooks", "#/events", "#/subscriptions", "#/nodes", "#/queues", "#/limits"),
-)
 
 
 def open_part(browser: Browser, part: str) -> None:
@@ -263,18 +259,6 @@ def test_every_action_works_with_the_keyboard(browser: Browser, running: System)
     browser.find("dialog [name='worker']")
     browser.press(Keys.ESCAPE)
     wait_until(lambda: browser.script("return document.querySelector('dialog') === null"), what="the dialog is gone")
-
-
-def test_a_phone_shows_every_page_without_scrolling_sideways(signed_in: Browser, running: System) -> None:
-    job = running.trigger("wkr_echo", input={"text": "long" * 500})
-    failed = running.trigger("wkr_fail", input={"why": "long" * 500})
-    running.wait_for(job["id"], "completed")
-    running.wait_for(failed["id"], "failed")
-    signed_in.resize(360, 740)
-    for where in (*PAGES, f"#/jobs/{job['id']}", f"#/jobs/{failed['id']}"):
-        signed_in.go(where)
-        signed_in.find("main h1")
-        wait_until(lambda: signed_in.script("return document.documentElement.scrollWidth") <= 360, what=where)
 
 
 def test_the_theme_follows_the_browser_and_the_users_choice(signed_in: Browser) -> None:
