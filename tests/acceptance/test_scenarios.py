@@ -14,6 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tests.acceptance.scenarios import random_scripts
 # The journal is in the database.
 pytestmark = [on_redis, pytest.mark.timeout(600)]
 _SCENARIOS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "scenarios/scenarios.json").read_text())
+_HANDLERS = "tests.acceptance.scenarios.handlers,tests.acceptance.slot_handlers"
 _PROGRAM = Path(__file__).parent / "typescript/scenarios.ts"
 #: The workers that play, by the number of their retries.
 _PLAYERS = {
@@ -49,10 +51,7 @@ def system(
     module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
     """A node with processes and slots, and workers over plain HTTP."""
-    start = {
-        "concurrency": 4,
-        "environ": {"AVA_HANDLERS": "tests.acceptance.scenarios.handlers", "AVA_SLOTS": "20"},
-    }
+    start = {"concurrency": 4, "environ": {"AVA_HANDLERS": _HANDLERS, "AVA_SLOTS": "20"}}
     folder = tmp_path_factory.mktemp("scenarios")
     module = "tests.acceptance.scenarios.http_player"
     with running_system(folder, module_database_url, module_broker_url, **start) as running:
@@ -85,32 +84,32 @@ def _pull_workers(system: System, player: str) -> str:
     return str(system.post("/v1/ava/keys", json=body).json()["data"]["token"])
 
 
-class _processes:
-    """Processes of a player that are started again when they are killed."""
+@contextmanager
+def _processes(player: str, argv: list[str], environ: dict[str, str]) -> Iterator[None]:
+    """Run the processes of a player, and start them again when they are killed."""
+    running: set[subprocess.Popen[bytes]] = set()
+    has_ended = threading.Event()
 
-    def __init__(self, player: str, argv: list[str], environ: dict[str, str]) -> None:
-        self._count, self._argv, self._environ = _PROCESSES[player], argv, os.environ | environ
-        self._is_over = threading.Event()
-        self._running: set[subprocess.Popen[bytes]] = set()
-
-    def __enter__(self) -> None:
-        self._threads = [threading.Thread(target=self._supervise) for _ in range(self._count)]
-        for thread in self._threads:
-            thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        for process in list(self._running):
-            process.kill()
-        for thread in self._threads:
-            thread.join()
-
-    def _supervise(self) -> None:
-        while not self._is_over.is_set():
-            process = subprocess.Popen(self._argv, cwd=ROOT, env=self._environ)
-            self._running.add(process)
+    def supervise() -> None:
+        while not has_ended.is_set():
+            process = subprocess.Popen(argv, cwd=ROOT, env=os.environ | environ)
+            running.add(process)
             process.wait()
-            self._running.discard(process)
+            running.discard(process)
+
+    threads = [threading.Thread(target=supervise) for _ in range(_PROCESSES[player])]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        has_ended.set()
+        for thread in threads:
+            while thread.is_alive():
+                # It may have started one since the last kill.
+                for process in list(running):
+                    process.kill()
+                thread.join(0.1)
 
 
 @pytest.fixture
@@ -134,6 +133,24 @@ def test_random_histories_keep_their_promises(player: str, system: System, tmp_p
     count = int(int(os.environ.get("AVA_TEST_HISTORIES", "100")) * _SHARES[player])
     played = [random_scripts.scenario(seed) for seed in range(count)]
     assert _differences(system, player, played, tmp_path) == {}
+
+
+def test_a_durable_wait_holds_no_slot(system: System) -> None:
+    job_id = system.trigger("wkr_slot_wait")["id"]
+    record = system.wait_for(job_id)
+    assert (record["status"], record["output"]) == ("completed", [1, 2]), record
+    assert "Handler continues" in system.messages(job_id)
+
+
+def test_a_handler_in_a_slot_returns_the_outputs_of_its_map(system: System) -> None:
+    record = system.wait_for(system.trigger("wkr_slot_returns_outputs")["id"], seconds=60)
+    assert [output["number"] for output in record["output"]] == list(range(120))
+
+
+def test_a_forgotten_await_in_a_slot_fails_the_run_with_the_name_of_the_call(system: System) -> None:
+    record = system.wait_for(system.trigger("wkr_slot_forgets_await")["id"])
+    assert record["status"] == "failed"
+    assert record["error"].startswith("CallNotAwaited: env.step('pay') was not awaited")
 
 
 def _differences(system: System, player: str, played: list[dict[str, Any]], tmp_path: Path) -> dict[str, Any]:
