@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 
 from harness.api import HEADERS, Api
 from harness.system import System
+from tests.unit.project.test_openapi import schemas_in
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 #: Random examples per operation, beside those for every constraint of the schemas; `chaos.fuzz` makes many more.
@@ -128,7 +128,7 @@ def _known(parameter: re.Match[str]) -> str:
 
 def test_every_object_names_its_fields_or_says_that_it_has_others(shared_api: Api) -> None:
     description = json.loads(shared_api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
-    closed = [path for path, schema in _schemas(description) if _is_closed(schema)]
+    closed = [path for path, schema in schemas_in(description) if _is_closed(schema)]
     assert closed == []
 
 
@@ -148,7 +148,7 @@ def test_a_batch_and_an_export_say_what_each_of_their_entries_is(api: Api) -> No
 
 def test_no_schema_names_a_type_twice(shared_api: Api) -> None:
     description = json.loads(shared_api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
-    types = [(path, schema["type"]) for path, schema in _schemas(description) if isinstance(schema.get("type"), list)]
+    types = [(path, schema["type"]) for path, schema in schemas_in(description) if isinstance(schema.get("type"), list)]
     assert types
     assert [each for each in types if len(each[1]) != len(set(each[1]))] == []
 
@@ -160,18 +160,6 @@ def test_each_maker_of_a_job_matches_the_pattern_of_its_record(shared_api: Api) 
         for maker in ("usr_a", "key_01", "sch_01", "job_01", "hk_01", "sub_01"):
             assert re.search(record[field]["pattern"], maker), (field, maker)
         assert not re.search(record[field]["pattern"], "ten_01")
-
-
-def _schemas(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields every object of a description with its place; examples are none of them."""
-    if isinstance(node, dict):
-        yield path, node
-        for name, inner in node.items():
-            if name != "example":
-                yield from _schemas(inner, f"{path}/{name}")
-    elif isinstance(node, list):
-        for number, inner in enumerate(node):
-            yield from _schemas(inner, f"{path}/{number}")
 
 
 def _is_closed(schema: dict[str, Any]) -> bool:

@@ -102,7 +102,7 @@ def test_the_reason_names_the_path_that_does_not_match(pattern: Any, reason: str
     assert compile_pattern(pattern).reason(EVENT) == reason
 
 
-def _nested(levels: int, inner: Any) -> Any:
+def nested(levels: int, inner: Any) -> Any:
     for _ in range(levels):
         inner = {"a": inner}
     return inner
@@ -131,7 +131,7 @@ def _nested(levels: int, inner: Any) -> Any:
         ({"data": {"a": [{"anything-but": {"numeric": 1}}]}}, "data.a[0].anything-but"),
         ({"data": {"a": [{"anything-but": []}]}}, "data.a[0].anything-but"),
         ({"$or": [{"a": ["b"]}]}, "$or"),
-        (_nested(MAX_LEVELS + 1, ["x"]), ".".join("a" * MAX_LEVELS)),
+        (nested(MAX_LEVELS + 1, ["x"]), ".".join("a" * MAX_LEVELS)),
         ({"data": {"a": ["x"] * 101}}, "data.a"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_wrong_pattern_is_refused_with_its_path(pattern: Any, path: str) -> No
 
 
 def test_a_pattern_may_be_twenty_levels_deep() -> None:
-    assert compile_pattern(_nested(MAX_LEVELS, ["x"])).matches(_nested(MAX_LEVELS, "x"))
+    assert compile_pattern(nested(MAX_LEVELS, ["x"])).matches(nested(MAX_LEVELS, "x"))
 
 
 _JSON = st.recursive(

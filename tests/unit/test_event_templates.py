@@ -10,29 +10,7 @@ import pytest
 from ava.domain.events.subscription import Rule, make_input
 from ava.domain.events.templates import TemplateError, TemplateTooLarge, compile_template
 from ava.errors import PayloadTooLarge
-
-EVENT: dict[str, Any] = {
-    "type": "github.pull_request.opened",
-    "subject": None,
-    "headers": {"x-github-event": "pull_request"},
-    "data": {
-        "number": 7,
-        "price": 3.5,
-        "draft": False,
-        "title": "Fix it",
-        "ip": "10.1.2.3",
-        "labels": [{"name": "bug", "open": True}, {"name": "ui", "open": False}],
-        "tags": ["a", "b"],
-        "empty": [],
-        "nothing": None,
-    },
-}
-
-
-def _nested(levels: int, inner: Any) -> Any:
-    for _ in range(levels):
-        inner = {"a": inner}
-    return inner
+from tests.unit.test_event_patterns import EVENT, nested
 
 
 @pytest.mark.parametrize(
@@ -68,7 +46,7 @@ def test_a_template_takes_values_of_the_event(template: Any, filled: Any) -> Non
         ({"a": {"$get": "data", "else": 1}}, "a"),
         ({"a": {"$get": "data." + "x." * 40 + "y"}}, "a"),
         ({"a": [{"$get": "data"}] * 101}, ""),
-        (_nested(21, 1), ".".join("a" * 20)),
+        (nested(21, 1), ".".join("a" * 20)),
     ],
 )
 def test_a_wrong_template_is_refused_with_its_path(template: Any, path: str) -> None:

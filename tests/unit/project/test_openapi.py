@@ -32,23 +32,23 @@ def document() -> dict[str, Any]:
     return description()
 
 
-def _schemas(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def schemas_in(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every object of a part of the description with its path, without examples."""
     if isinstance(node, dict):
         yield path, node
         for name, inner in node.items():
             if name != "example":
-                yield from _schemas(inner, f"{path}/{name}")
+                yield from schemas_in(inner, f"{path}/{name}")
     elif isinstance(node, list):
         for number, inner in enumerate(node):
-            yield from _schemas(inner, f"{path}/{number}")
+            yield from schemas_in(inner, f"{path}/{number}")
 
 
 def _with_references(parts: Any, schemas: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every object of some parts and of the schemas that they refer to."""
     waiting, seen = [("", parts)], set()
     while waiting:
-        for path, found in _schemas(waiting[0][1], waiting.pop(0)[0]):
+        for path, found in schemas_in(waiting[0][1], waiting.pop(0)[0]):
             yield path, found
             name = str(found.get("$ref", "")).rpartition("/")[2]
             if name in schemas and name not in seen:
@@ -94,7 +94,7 @@ def test_the_enumerations_of_responses_are_open_and_those_of_requests_are_closed
 
 def _numbers(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the name and description of each number in a body, record or query; of a list, its entries count."""
-    for _, schema in _schemas(document):
+    for _, schema in schemas_in(document):
         named = [*schema.get("properties", {}).items()] if isinstance(schema.get("properties"), dict) else []
         if schema.get("in") == "query":
             named.append((schema["name"], schema["schema"] | {"description": schema.get("description", "")}))
@@ -124,7 +124,7 @@ def test_each_duration_of_a_handler_a_file_and_a_command_names_its_unit(document
     numeric = {name for name, each in options.items() if re.search(r"\b(int|float)\b", str(each.annotation))}
     numeric |= {each.name for each in fields(ava.Retry) if each.type not in ("str", "bool")}
     assert {name for name in numeric if not _UNIT.search(name)} <= _COUNT_OPTIONS
-    known = {name for _, schema in _schemas(document) for name in schema.get("properties", ())}
+    known = {name for _, schema in schemas_in(document) for name in schema.get("properties", ())}
     assert {name for section in SECTIONS.values() for name in section.fields} <= known
     spans = [option for option in _cli_options(cli) if _is_number(option) and _SPAN.search(option.help or "")]
     names = {str(option.name) for option in spans}
