@@ -88,9 +88,8 @@ class Sender:
 
     def _learn(self, number: int, request: Request, response: RestResponse) -> None:
         if request.is_stream:
-            self.known.events += [line[4:] for line in response.body.decode().splitlines() if line.startswith("id: ")][
-                :3
-            ]
+            lines = response.body.decode().splitlines()
+            self.known.events += [line[4:] for line in lines if line.startswith("id: ")][:3]
         data = response.data
         if response.status == 201 and "/jobs" in request.path:
             self._learn_jobs(number, request, data if isinstance(data, list) else [data])

@@ -140,28 +140,14 @@ def _make_tree(shop: System) -> str:
     ]  # fmt: skip
     names = [each["name"] for each in invoices]
     report = {"worker_id": "wkr_monthly_report", "input": {"month": "2026-11"}, "priority": 1}
+    image = {"worker_id": "wkr_resize_image", "input": {"url": "https://example.com"}}
+    reminder = {"worker_id": "wkr_send_invoice", "input": invoices[0]["input"]}
     jobs = [
-        {
-            "worker_id": "wkr_resize_image",
-            "name": "close_books",
-            "input": {"url": "https://example.com"},
-            "priority": 1,
-        },
+        {**image, "name": "close_books", "priority": 1},
         *invoices,
         {**report, "name": "report", "after": names},
-        {
-            "worker_id": "wkr_send_invoice",
-            "name": "remind",
-            "after": names,
-            "when": "failed",
-            "input": invoices[0]["input"],
-        },
-        {
-            "worker_id": "wkr_resize_image",
-            "name": "publish",
-            "after": ["report"],
-            "input": {"url": "https://example.com"},
-        },
+        {**reminder, "name": "remind", "after": names, "when": "failed"},
+        {**image, "name": "publish", "after": ["report"]},
     ]
     made = shop.post("/v1/ava/jobs/bulk", json={"jobs": jobs}).json()["data"]
     shop.wait_for(made[4]["id"], "running", seconds=120)

@@ -241,10 +241,8 @@ def _feed_once(backlog: Backlog) -> tuple[list[tuple[int, int, bool]], dict[str,
         heads = tenant_backlogs.heads(connection, tenants=found, each=10, **window)
         publish.publish(connection, [job for jobs in heads.values() for job in jobs])
     dedicated = backlog.database.dedicated()
-    with limit_keys.locked_key_states(dedicated, ["wkr_none"], dead_after_seconds=14, max_next=50) as (
-        connection,
-        states,
-    ):
+    locked = limit_keys.locked_key_states(dedicated, ["wkr_none"], dead_after_seconds=14, max_next=50)
+    with locked as (connection, states):
         assert states == []
         assert permit_waits.waiting_jobs(connection, [("wkr_none", 5, "ten_test")], each=10) == []
         assert permits.admit(connection, []) == []
