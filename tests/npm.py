@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ava.local import project
+
 SOURCES = Path(__file__).parent / "integration/typescript"
 _CLIENT = Path(__file__).parent.parent / "clients/typescript"
 
@@ -65,6 +67,18 @@ def build_client(folder: Path, openapi: bytes) -> None:
             made("npm", "run", "build", "--", "--skipLibCheck", folder=built)
             complete.write_text(digest)
         shutil.copytree(built, folder, symlinks=True)
+
+
+def build_project(folder: Path, openapi: bytes, programs: dict[str, str]) -> Path:
+    """Make a new project with the package and these programs by their names. Return the folder of what it compiles."""
+    project.create(folder, is_typescript=True)
+    (folder / "src/worker.ts").unlink()
+    for name, program in programs.items():
+        (folder / "src" / name).write_text(program)
+    build_client(folder / "node_modules/ava-jobs", openapi)
+    (folder / "node_modules/.bin").symlink_to(packages() / "node_modules/.bin")
+    made("npm", "run", "build", folder=folder)
+    return folder / "dist"
 
 
 def made(*argv: str, folder: Path) -> str:

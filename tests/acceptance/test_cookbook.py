@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from ava.cli.screen import output
-from ava.local import project
 from harness.polling import wait_until
 from harness.system import ROOT, System
 from tests import npm
@@ -175,15 +174,11 @@ def _key(system: System, **fields: Any) -> str:
 @contextmanager
 def _typescript(system: System, folder: Path) -> Iterator[None]:
     """Compile the worker in a new project, and run it until the block ends."""
-    folder = folder / "thumbnails"
-    project.create(folder, is_typescript=True)
-    (folder / "src/worker.ts").write_text((_FOLDER / "thumbnail.ts").read_text())
-    npm.build_client(folder / "node_modules/ava-jobs", system.get("/openapi.json").content)
-    (folder / "node_modules/.bin").symlink_to(npm.packages() / "node_modules/.bin")
-    npm.made("npm", "run", "build", folder=folder)
+    programs = {"worker.ts": (_FOLDER / "thumbnail.ts").read_text()}
+    compiled = npm.build_project(folder / "thumbnails", system.get("/openapi.json").content, programs)
     key = _key(system, role="worker", workers=["wkr_thumbnail"])
     environ = {**os.environ, "AVA_URL": system.url, "AVA_KEY": key}
-    worker = subprocess.Popen(["node", "dist/worker.js"], cwd=folder, env=environ)
+    worker = subprocess.Popen(["node", "worker.js"], cwd=compiled, env=environ)
     try:
         yield
         worker.send_signal(signal.SIGTERM)

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from ava.local import project
 from harness.system import ROOT, SECRET, System
 from harness.timestamps import LATER
 from tests import npm
@@ -88,20 +87,13 @@ def _camel(name: str) -> str:
 @pytest.fixture(scope="module")
 def compiled(fleet: System, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the examples in TypeScript, which compile under the strict options of a new project."""
-    folder = tmp_path_factory.mktemp("examples") / "examples"
-    project.create(folder, is_typescript=True)
-    (folder / "src/worker.ts").unlink()
-    for example in _EXAMPLES:
-        (folder / f"src/{example.name}.ts").write_text(_typescript(example))
-    (folder / "src/node.d.ts").write_text(_NODE)
+    programs = {f"{example.name}.ts": _typescript(example) for example in _EXAMPLES} | {"node.d.ts": _NODE}
     handlers = [example.code["ts"] for example in _HANDLERS]
     for module, part in (("worker", "worker.handle("), ("billing", "function charge"), ("waits.test", "node:test")):
         code = "".join(each for each in handlers if part in each)
-        (folder / f"src/{module}.ts").write_text((_PROCESS if module == "worker" else "") + code)
-    npm.build_client(folder / "node_modules/ava-jobs", fleet.get("/openapi.json").content)
-    (folder / "node_modules/.bin").symlink_to(npm.packages() / "node_modules/.bin")
-    npm.made("npm", "run", "build", folder=folder)
-    return folder / "dist"
+        programs[f"{module}.ts"] = (_PROCESS if module == "worker" else "") + code
+    folder = tmp_path_factory.mktemp("examples") / "examples"
+    return npm.build_project(folder, fleet.get("/openapi.json").content, programs)
 
 
 @on_redis

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -63,14 +62,11 @@ def system(
 @pytest.fixture(scope="module")
 def typescript(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Workers in TypeScript."""
-    package = tmp_path_factory.mktemp("scenarios") / "package"
-    npm.build_client(package, system.get("/openapi.json").content)
-    shutil.copy(_PROGRAM, package)
-    options = ("--target", "es2022", "--module", "nodenext", "--strict", "--skipLibCheck")
-    npm.made("npx", "--no-install", "tsc", *options, _PROGRAM.name, folder=package)
+    folder, programs = tmp_path_factory.mktemp("scenarios") / "player", {"player.ts": _PROGRAM.read_text()}
+    compiled = npm.build_project(folder, system.get("/openapi.json").content, programs)
     environ = {"AVA_URL": system.url, "AVA_KEY": _pull_workers(system, "typescript")}
     environ["WORKERS"] = ",".join(_PLAYERS["typescript"])
-    with _processes("typescript", ["node", str(package / _PROGRAM.with_suffix(".js").name)], environ):
+    with _processes("typescript", ["node", str(compiled / "player.js")], environ):
         yield
 
 
