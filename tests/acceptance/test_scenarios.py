@@ -28,9 +28,9 @@ from tests.acceptance.scenarios import random_scripts
 
 # The journal is in the database.
 pytestmark = [on_redis, pytest.mark.timeout(600)]
-_SCENARIOS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "scenarios/scenarios.json").read_text())
+_FOLDER = Path(__file__).parent / "scenarios"
+_SCENARIOS: list[dict[str, Any]] = json.loads((_FOLDER / "scenarios.json").read_text())
 _HANDLERS = "tests.acceptance.scenarios.handlers,tests.acceptance.slot_handlers"
-_PROGRAM = Path(__file__).parent / "typescript/scenarios.ts"
 #: The workers that play, by the number of their retries.
 _PLAYERS = {
     "node": ["t_scenario", "t_scenario_retried"],
@@ -62,7 +62,10 @@ def system(
 @pytest.fixture(scope="module")
 def typescript(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Workers in TypeScript."""
-    folder, programs = tmp_path_factory.mktemp("scenarios") / "player", {"player.ts": _PROGRAM.read_text()}
+    folder, programs = (
+        tmp_path_factory.mktemp("scenarios") / "player",
+        {"player.ts": (_FOLDER / "player.ts").read_text()},
+    )
     compiled = npm.build_project(folder, system.get("/openapi.json").content, programs)
     environ = {"AVA_URL": system.url, "AVA_KEY": _pull_workers(system, "typescript")}
     environ["WORKERS"] = ",".join(_PLAYERS["typescript"])

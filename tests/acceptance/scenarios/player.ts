@@ -1,4 +1,4 @@
-// Plays the scenarios of durable functions, see ../scenarios/README.md.
+// Plays the scenarios of durable functions, see README.md.
 import { PullWorker, Suspended, type Child, type Env } from "ava-jobs";
 
 // Without the types of Node, which a project need not install.
@@ -15,7 +15,6 @@ interface Node {
 const node = (globalThis as unknown as { process: Node }).process;
 const files = node.getBuiltinModule("node:fs") as Files;
 
-// eslint-disable-next-line @typescript-eslint/no-explicit-any
 type Action = Record<string, any>;
 type Input = { folder: string; script: Action[] };
 
