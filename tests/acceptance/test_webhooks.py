@@ -227,7 +227,8 @@ def test_an_address_is_checked_when_it_is_called(shared: System, receive: Receiv
 def test_endpoints_that_hang_delay_no_other_endpoint(shared: System, receive: Receive, deaf: SilentServer) -> None:
     # A short form of `python -m bench webhooks`, where there are a thousand.
     receiver = receive()
-    _send(shared)
+    # Far longer than a busy machine takes for the first request to each endpoint.
+    _send(shared, AVA_WEBHOOK_TIMEOUT_SECONDS="60")
     _announce(shared)
     webhook_id = _subscribe(shared, receiver.url, ["ava.job.queued"])
     # Copied in the database, because creating them through the API takes longer than the rest of the test.
@@ -241,10 +242,10 @@ def test_endpoints_that_hang_delay_no_other_endpoint(shared: System, receive: Re
     for number in range(1, 11):
         start = time.time()
         shared.trigger("wkr_open", scheduled_at=LATER)
-        wait_until(lambda number=number: len(receiver.received) == number)
+        wait_until(lambda number=number: len(receiver.received) == number, seconds=90)
         delays.append(receiver.received[-1].at - start)
-    # A request that hangs takes ten seconds.
-    assert max(delays) < 5, delays
+    # A request that hangs takes 60 seconds.
+    assert max(delays) < 30, delays
     wait_until(lambda: len(_deliveries(shared, webhook_id, "delivered")) == 10)
     assert shared.query("SELECT count(*) FROM webhook_deliveries WHERE status = 'pending'")[0][0] == 1500
 

@@ -7,10 +7,12 @@ import { html } from "./preact.js";
  * @param {{ items: [string, any, any, { href?: string, kind?: "" | "bad" }?][] }} props
  */
 export function Tiles({ items }) {
-  const tile = ([label, value, hint, { href, kind } = {}]) => html`<div class="tile" key=${label}
-    data-tile=${label}>
+  const tile = ([label, value, hint, more]) => html`<div
+    class="tile" key=${label} data-tile=${label}>
     <span>${label}</span>
-    <strong class=${kind}>${href ? html`<a href=${href}>${value}</a>` : value}</strong>
+    <strong class=${more?.kind}>
+      ${more?.href ? html`<a href=${more.href}>${value}</a>` : value}
+    </strong>
     <small>${hint}</small>
   </div>`;
   return html`<div class="tiles">${items.map(tile)}</div>`;
