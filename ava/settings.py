@@ -91,6 +91,11 @@ class Settings(OutboundSettings):
     handler_modules: tuple[str, ...] = _setting("AVA_HANDLERS", values.handler_modules, ("workers",))
     #: Celery applications with tasks that are workers, as `proj.celery:app`.
     celery_apps: tuple[str, ...] = _setting("AVA_CELERY_APPS", values.names, ())
+    #: Patterns of the names of tasks, as in a shell: the only ones that are offered, and those that are not.
+    celery_only: tuple[str, ...] = _setting("AVA_CELERY_ONLY", values.names, ())
+    celery_skip: tuple[str, ...] = _setting("AVA_CELERY_SKIP", values.names, ())
+    #: Whether a node refuses to start if a selected task cannot be a worker, instead of skipping the task.
+    celery_is_strict: bool = _setting("AVA_CELERY_STRICT", values.flag, False)
     #: The configuration of workers: every variable with the prefix `AVA_WORKER_`, by the rest of its name,
     #: `<SLUG>_<KEY>`.
     worker_config: Mapping[str, str] = _setting("AVA_WORKER_", values.by_prefix, {}, is_secret=True)

@@ -43,7 +43,7 @@ def of_handlers() -> dict[str, str]:
     shared = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(("AVA_WORKER_", "AVA_HANDLERS", "AVA_CELERY_APPS"))
+        if name.startswith(("AVA_WORKER_", "AVA_HANDLERS", "AVA_CELERY_"))
     }
     return shared | {handler_folder.VARIABLE: handler_folder.folders()[0]}
 

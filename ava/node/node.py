@@ -45,7 +45,7 @@ class Node:
         self.run_monitor = RunMonitor(settings, self.id, self.refusals, runs or PoolRuns(self.id))
         self.handlers_app = HandlersApp()
         #: The workers of each of the author's Celery applications.
-        self.celery_workers: Mapping[str, list[str]] = {}
+        self.celery_workers: Mapping[str, tuple[list[str], list[str]]] = {}
         self.child: Child | None = None
         self._pool: Any = None
         self._board: RunBoard | None = None
@@ -97,8 +97,10 @@ class Node:
                 _log.info("Handler module %s declares %s", module, ", ".join(workers))
             else:
                 _log.warning("Handler module %s declares no worker", module)
-        for app, workers in self.celery_workers.items():
+        for app, (workers, faults) in self.celery_workers.items():
             _log.info("Celery application %s declares %s", app, ", ".join(workers) or "no task")
+            for fault in faults:
+                _log.warning("Celery application %s: skipped %s", app, fault)
         for handler in registry.handlers().values():
             if handler.doubt is not None:
                 _log.warning("%s", handler.doubt)

@@ -137,7 +137,7 @@ def prepare(app: Celery, node: Node, settings: Settings, part: Part, chosen: Seq
         with node.handlers_app.noted():
             registry.load(settings.handler_modules)
             if settings.celery_apps:
-                node.celery_workers = registry.celery_tasks("load")(settings.celery_apps)
+                node.celery_workers = registry.celery_tasks("load")(settings)
         names = _queue_names(part, chosen)
         machine_use.check_memory_limits((each.spec for each in registry.handlers().values()), settings.max_memory_mb)
     except StartError as error:

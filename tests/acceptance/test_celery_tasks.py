@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,11 @@ CALLS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "tasks.divide": ([1, 0], {}),
     "tasks.fails_at_once": ([], {}),
     "tasks.get_foo": ([], {}),
+    "tasks.replaced_by_a_task": (["FOLDER", 1], {}),
+    "tasks.replaced_by_a_chain": ([1], {}),
+    "tasks.replaced_by_a_group": ([1], {}),
+    "tasks.replaced_by_a_chord": ([1], {}),
+    "tasks.replaced_by_a_failure": ([], {}),
     "tasks.render_scene": (["a.blend"], {}),
     "tasks.requeues": (["FOLDER"], {}),
     "tasks.dies": ([], {}),
@@ -283,31 +290,63 @@ def test_beats_entries_become_schedules_once(system: System) -> None:
 
 
 @pytest.mark.redis
-def test_a_node_refuses_tasks_that_would_behave_otherwise(system: System) -> None:
-    node = _ava(system, "worker", AVA_CELERY_APPS=f"{PROJECT}.unfit:app")
-    assert node.returncode == 1
-    assert f"{PROJECT}.unfit.pickled: serializer='pickle'" in node.stderr
-    assert "Traceback" not in node.stderr
-    checked = _ava(system, "celery", "check", f"{PROJECT}.unfit:app")
-    assert checked.returncode == 1
-    assert f"ok  {PROJECT}.unfit.fine: wkr_" in checked.stdout
-    assert _ava(system, "celery", "check", APP).returncode == 0
+def test_a_node_skips_tasks_that_would_behave_otherwise_and_a_strict_one_refuses_them(system: System) -> None:
+    unfit = f"{PROJECT}.unfit:app"
+    only = {"AVA_CELERY_APPS": unfit, "AVA_CELERY_ONLY": f"{PROJECT}.unfit.*", "AVA_CELERY_SKIP": "*.long"}
+    strict = _ava(system, "worker", **only, AVA_CELERY_STRICT="1")
+    assert (strict.returncode, "Traceback" in strict.stderr) == (1, False)
+    assert f"{PROJECT}.unfit.pickled: serializer='pickle'" in strict.stderr
+    doctor = _ava(system, "doctor", **only)
+    assert f"in workers, {unfit}" in doctor.stdout
+    with _node(system, only) as log:
+        wait_until(
+            lambda: f"skipped {PROJECT}.unfit.pickled: serializer" in log.read_text(), seconds=20, what="a warning"
+        )
+        done = system.trigger(f"wkr_{slug_of(f'{PROJECT}.unfit.fine')}", input={"args": ["x"]})["id"]
+        assert system.wait_for(done, "completed")["output"] == "x"
+    checked = _ava(system, "celery", "check", unfit, **only)
+    assert checked.returncode == 0
+    assert f"ok  {PROJECT}.unfit.limited: wkr_" in checked.stdout
+    assert "100/minute in the whole system" in checked.stdout
+    assert "fix: set serializer=" in checked.stdout
+    assert f"--  {PROJECT}.unfit.long: left out" in checked.stdout
+    assert _ava(system, "celery", "check", unfit, "--strict").returncode == 1
+    assert _ava(system, "celery", "check", APP, "--strict").returncode == 0
     missing = _ava(system, "celery", "check", "no_such_module:app")
     assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
 
 
-def _ava(system: System, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+@contextmanager
+def _node(system: System, environ: dict[str, str]) -> Iterator[Path]:
+    """Run one more node. Yields its log."""
+    log = Path(tempfile.mkdtemp()) / "node.log"
+    command = (sys.executable, "-m", "ava.cli.main", "worker", "-c", "1")
+    with log.open("wb") as output:
+        node = subprocess.Popen(command, cwd=ROOT, env=_environ(system, environ), stdout=output, stderr=output)
+    try:
+        yield log
+    finally:
+        node.terminate()
+        node.wait(40)
+
+
+def _environ(system: System, more: dict[str, str]) -> dict[str, str]:
     given = {
         "AVA_URL": system.url,
         "AVA_INTERNAL_SECRET": SECRET,
         "AVA_TENANT_ID": HEADERS["x-tenant-id"],
+        "AVA_USER_ID": HEADERS["x-user-id"],
         "DATABASE_URL": system.database_url,
         "BROKER_URL": system.broker_url,
     }
+    return os.environ | given | more
+
+
+def _ava(system: System, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         (sys.executable, "-m", "ava.cli.main", *arguments),
         cwd=ROOT,
-        env=os.environ | given | environ,
+        env=_environ(system, environ),
         capture_output=True,
         text=True,
         check=False,

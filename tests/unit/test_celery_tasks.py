@@ -10,9 +10,12 @@ from uuid import UUID
 
 import pytest
 from ava_celery import beat, faults, load, workers
+from ava_celery.exceptions import exception_of
 from ava_celery.handler import TaskHandler
 from ava_celery.results import as_json
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery, Task
+from celery.exceptions import Reject
 from celery.schedules import crontab
 
 from ava import testing
@@ -43,22 +46,41 @@ def test_a_slug_is_the_path_with_underscores_and_a_hash_where_it_is_cut() -> Non
     assert slug_of(long) != slug_of(f"{long}b")
 
 
-def test_each_task_that_would_behave_otherwise_is_refused_by_its_name() -> None:
-    checked = load.check("tests.acceptance.celery_project.unfit:app")
-    found = {name.rpartition(".")[2]: " ".join(reasons) for name, reasons in checked.faults.items()}
+def test_each_task_that_would_behave_otherwise_is_skipped_with_its_reason_and_the_fix() -> None:
+    checked = load.check("tests.acceptance.celery_project.unfit:app", load.Selection())
+    found = {name.rpartition(".")[2]: " ".join(map(str, faults)) for name, faults in checked.faults.items()}
     for name, part in {
-        "pickled": "serializer='pickle'",
-        "endless": "max_retries=None",
-        "limited": "rate_limit='100/m'",
+        "pickled": "serializer='pickle', but arguments and results are JSON here; set serializer=\"json\"",
+        "endless": "max_retries=None is unlimited, but here a job must end; set 0 to 25",
+        "unlimited": "rate_limit='often' is no rate; set one such as",
         "waits_for_a_task": "page.get() waits for a task",
-        "waits_for_a_group": "waits for a task",
-        "replaces": "self.replace() puts another task in its place",
-        "long": "time_limit=7200",
+        "waits_for_a_group": "use a chain or a chord",
+        "adds_to_its_chord": "self.add_to_chord() changes a chord that has begun; use self.replace",
+        "long": "time_limit=7200; set above 0, and at most 3600 s",
         "awaited": "async def",
-        "named": "would both be wkr_twice_named",
+        "twice_named": "would both be wkr_twice_named; set another name=",
     }.items():
         assert part in found.pop(name)
     assert found == {}
+    assert [task.name.rpartition(".")[2] for task in checked.workers] == ["named", "fine", "limited", "replaces"]
+
+
+def test_patterns_select_tasks(app: Celery) -> None:
+    selection = load.Selection(only=("shop.*", "mail.send"), skip=("*.slow_?",))
+    names = ("shop.a", "shop.slow_1", "shop.slow_10", "mail.send", "mail.sends", "t")
+    assert [name for name in names if selection.includes(name)] == ["shop.a", "shop.slow_10", "mail.send"]
+
+
+@pytest.mark.parametrize(
+    ("given", "rate"),
+    [(None, None), (0, None), ("100/m", "100/minute"), (5, "5/second"), ("2/h", "2/hour"), ("0.5/s", "1/2 seconds")],
+)
+def test_a_rate_limit_is_the_rate_of_the_worker(app: Celery, given: Any, rate: str | None) -> None:
+    @app.task(shared=False, rate_limit=given)
+    def limited() -> None: ...
+
+    found = workers.spec_of(app, app.tasks[limited.name]).limits.rate
+    assert (None if found is None else str(found)) == rate
 
 
 def test_a_soft_limit_after_the_end_of_the_job_is_refused(app: Celery) -> None:
@@ -69,7 +91,7 @@ def test_a_soft_limit_after_the_end_of_the_job_is_refused(app: Celery) -> None:
     def killed_before() -> None: ...
 
     (fault,) = faults.of_task(app, app.tasks[long.name])
-    assert fault.startswith("soft_time_limit=4000: below 3600 here")
+    assert str(fault) == "soft_time_limit=4000, but the job ends after 3600 s; set less than 3600"
     assert faults.of_task(app, app.tasks[killed_before.name]) == []
 
 
@@ -220,7 +242,8 @@ def test_the_retries_of_retry_kwargs_have_the_limit_of_all_retries(app: Celery) 
     @app.task(shared=False, autoretry_for=(OSError,), retry_kwargs={"max_retries": 26})
     def endless() -> None: ...
 
-    assert faults.of_task(app, app.tasks[endless.name]) == ["retry_kwargs has max_retries=26: 0 to 25 here"]
+    (fault,) = faults.of_task(app, app.tasks[endless.name])
+    assert str(fault) == "retry_kwargs has max_retries=26; set 0 to 25"
 
 
 def test_a_state_is_progress(app: Celery, run: Callable[..., testing.Result]) -> None:
@@ -236,11 +259,19 @@ def test_a_state_is_progress(app: Celery, run: Callable[..., testing.Result]) ->
     assert found.progress[2][1] == "DONE"
 
 
-def test_a_task_that_replaces_itself_by_another_function_fails_by_name(
-    app: Celery, run: Callable[..., testing.Result]
-) -> None:
-    @app.task(bind=True, shared=False)
-    def hidden(self: Task) -> None:
-        getattr(self, "replace")(app.signature("t"))  # noqa: B009 - the source does not show it
-
-    assert "replaces itself" in str(run(app.tasks[hidden.name]).error)
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        ("ValueError: no such page", ValueError, "no such page"),
+        ("KeyError: 'foo'", KeyError, "'foo'"),
+        ("Timeout: exceeded 1 s", TimeLimitExceeded, "TimeLimitExceeded(1.0,)"),
+        ("WorkerLost: the worker process died (signal 9)", WorkerLostError, "the worker process died (signal 9)"),
+        ("GiveUp: rejected: busy", Reject, "('busy', False)"),
+        ("Unheard: of", Exception, "of"),
+        ("UnicodeDecodeError: 'utf-8' codec", Exception, "'utf-8' codec"),
+    ],
+)
+def test_the_error_of_a_job_is_an_exception_again(error: str, kind: type[BaseException], text: str) -> None:
+    found = exception_of(error, None)
+    assert isinstance(found, kind)
+    assert str(found) == text

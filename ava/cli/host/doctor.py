@@ -274,7 +274,7 @@ def _check_handlers(settings: Settings) -> str:
     handler_folder.search(handler_folder.folders(), settings.imported_modules)
     registry.load(settings.handler_modules)
     if settings.celery_apps:
-        registry.celery_tasks("load")(settings.celery_apps)
+        registry.celery_tasks("load")(settings)
     prefixes = tuple(f"{handler.slug.upper()}_" for handler in registry.handlers().values())
     others = sorted(f"AVA_WORKER_{name}" for name in settings.worker_config if not name.startswith(prefixes))
     # Another node may have the handler.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,34 +24,40 @@ def celery() -> None:
 
 @celery.command()
 @click.argument("app")
-def check(app: str) -> None:
-    """List the tasks of APP, such as proj.celery:app: the worker that each becomes, or why it cannot.
+@click.option("--strict", is_flag=True, help="Exit with 1 if a task is skipped, as a node with AVA_CELERY_STRICT does.")
+def check(app: str, *, strict: bool) -> None:
+    """List the tasks of APP, such as proj.celery:app: the worker of each, or why a node skips it, and the fix.
 
-    The exit code is 1 if a task would behave differently than with plain Celery.
+    AVA_CELERY_ONLY and AVA_CELERY_SKIP select tasks, as on a node.
 
     \b
-    ava celery check proj.celery:app
+    ava celery check proj.celery:app --strict
     """
+    checked = _load(app)
+    for task in checked.tasks:
+        for fault in checked.faults.get(task.name, ()):
+            printing.print_plain(f"!!  {task.name}: {fault.reason}\n      fix: {fault.fix}")
+        if task.name not in checked.faults:
+            printing.print_plain(f"ok  {task.name}: {_described(checked, task)}")
+    for name in checked.left_out:
+        printing.print_plain(f"--  {name}: left out by AVA_CELERY_ONLY or AVA_CELERY_SKIP")
+    if not checked.tasks:
+        printing.print_plain(f"!!  {app}: no task is selected; name their modules in its include=")
+    if not checked.workers or (strict and checked.faults):
+        sys.exit(1)
+
+
+def _described(checked: CheckedApp, task: Any) -> str:
+    """Return a task's worker and its options in words."""
     from ava_celery import workers
 
-    checked = _load(app)
-    for line in checked.faults.get(app, ()):
-        printing.print_plain(f"!!  {app}: {line}")
-    for task in checked.tasks:
-        if reasons := checked.faults.get(task.name):
-            for reason in reasons:
-                printing.print_plain(f"!!  {task.name}: {reason}")
-            continue
-        spec = workers.spec_of(checked.app, task)
-        lost = "runs again" if spec.on_worker_lost == "requeue" else "fails"
-        printing.print_plain(
-            f"ok  {task.name}: {spec.id}, queue {spec.queue}, at most {spec.timeout_seconds:g} s, "
-            f"{spec.max_retries} retries, {lost} if its process is lost"
-        )
-    if not checked.tasks:
-        printing.print_plain(f"!!  {app}: it has no task; name their modules in its include=")
-    if checked.faults or not checked.tasks:
-        sys.exit(1)
+    spec = workers.spec_of(checked.app, task)
+    rate = "" if spec.limits.rate is None else f", {spec.limits.rate} in the whole system"
+    lost = "runs again" if spec.on_worker_lost == "requeue" else "fails"
+    return (
+        f"{spec.id}, queue {spec.queue}, at most {spec.timeout_seconds:g} s, "
+        f"{spec.max_retries} retries{rate}, {lost} if its process is lost"
+    )
 
 
 @celery.command("import-schedules")
@@ -93,10 +100,12 @@ def import_schedules(client: Client, app: str, *, dry_run: bool) -> None:
 
 def _load(app: str) -> CheckedApp:
     from ava.local import handler_folder
+    from ava.setting_values import names
     from ava_celery import apps, load
 
     handler_folder.search(handler_folder.folders(), [apps.module_of(app)])
-    return load.check(app)
+    only, skip = names(os.environ, "AVA_CELERY_ONLY"), names(os.environ, "AVA_CELERY_SKIP")
+    return load.check(app, load.Selection(only=only, skip=skip))
 
 
 def _put(client: Client, entry: BeatEntry, known: Schedule | None, *, dry_run: bool) -> str:

@@ -1,4 +1,4 @@
-"""Find the tasks that would behave differently than on plain Celery. A node refuses to start with one."""
+"""Find the tasks that would behave differently than on plain Celery, with the change that makes them fit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 
 from celery import Celery
@@ -22,57 +23,65 @@ _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _JSON = "json"
 
 
-def of_app(app: Celery) -> list[str]:
-    """Return the faults of an application's settings, which concern each of its tasks."""
-    found = []
-    if others := sorted({str(each) for each in app.conf.accept_content or ()} - {_JSON, "application/json"}):
-        found.append(f"accept_content has {', '.join(others)}; arguments and results are JSON here")
-    return found
+@dataclass(frozen=True)
+class Fault:
+    """Why a task cannot be a worker, and the change that removes the reason."""
+
+    reason: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.fix}"
 
 
-def of_tasks(tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
-    """Yield each task that shares its worker id with another task, with the reason."""
+def of_tasks(tasks: Iterable[Task]) -> Iterator[tuple[str, Fault]]:
+    """Yield each task whose worker id another task before it has, with the fault."""
     by_slug = defaultdict(list)
     for task in tasks:
         by_slug[slug_of(task.name)].append(task.name)
-    for slug, names in by_slug.items():
-        if len(set(names)) > 1:
-            yield names[0], f"it and {', '.join(names[1:])} would both be wkr_{slug}; set another name= for one task"
+    for slug, (first, *others) in by_slug.items():
+        for name in others:
+            yield name, Fault(f"it and {first} would both be wkr_{slug}", "set another name= for one task")
 
 
-def of_task(app: Celery, task: Task) -> list[str]:
-    """Return why a task cannot be a worker; empty if it can."""
-    return [*_options(app, task), *sources.faults(task)]
+def of_task(app: Celery, task: Task) -> list[Fault]:
+    """Return the faults of a task; empty if it can be a worker."""
+    return [*_options(app, task), *(Fault(*found) for found in sources.faults(task))]
 
 
-def _options(app: Celery, task: Task) -> Iterator[str]:
+def _options(app: Celery, task: Task) -> Iterator[Fault]:
     for name, serializer in (("serializer", task.serializer), ("result_serializer", app.conf.result_serializer)):
         if serializer not in (None, _JSON):
-            yield f"{name}={serializer!r}: arguments and results are JSON here"
+            yield Fault(f"{name}={serializer!r}, but arguments and results are JSON here", f'set {name}="json"')
     yield from _retries(task)
-    if task.rate_limit:
-        yield (
-            f"rate_limit={task.rate_limit!r} applies per worker instance in Celery; here a rate of the worker "
-            f"wkr_{slug_of(task.name)} applies to the whole system"
-        )
-    if (hard := workers.hard_limit(app, task)) is not None and not 0 < hard <= workers.MAX_TIMEOUT_SECONDS:
-        yield f"time_limit={hard:g}: above 0, and at most {workers.MAX_TIMEOUT_SECONDS} s here"
-    elif hard is None and (soft := workers.soft_limit(app, task)) is not None and soft >= workers.MAX_TIMEOUT_SECONDS:
-        yield f"soft_time_limit={soft:g}: below {workers.MAX_TIMEOUT_SECONDS} here, because the job ends then"
+    yield from _limits(app, task)
     if not _can_expire(task.expires):
-        yield f"expires={task.expires!r}: whole seconds from 1 to {trigger_options.MAX_EXPIRY_SECONDS} here"
+        yield Fault(f"expires={task.expires!r}", f"set whole seconds from 1 to {trigger_options.MAX_EXPIRY_SECONDS}")
     if inspect.iscoroutinefunction(workers.body_of(task)):
-        yield "it is async def, which Celery does not await; declare it with ava.worker"
+        yield Fault("it is async def, which Celery does not await", "declare it with ava.worker")
     yield from _queue(app, task)
 
 
-def _retries(task: Task) -> Iterator[str]:
+def _limits(app: Celery, task: Task) -> Iterator[Fault]:
+    longest = workers.MAX_TIMEOUT_SECONDS
+    try:
+        workers.rate_of(task)
+    except ValueError:
+        yield Fault(f"rate_limit={task.rate_limit!r} is no rate", 'set one such as "100/m"')
+    if (hard := workers.hard_limit(app, task)) is not None and not 0 < hard <= longest:
+        yield Fault(f"time_limit={hard:g}", f"set above 0, and at most {longest} s")
+    elif hard is None and (soft := workers.soft_limit(app, task)) is not None and soft >= longest:
+        yield Fault(f"soft_time_limit={soft:g}, but the job ends after {longest} s", f"set less than {longest}")
+
+
+def _retries(task: Task) -> Iterator[Fault]:
+    fix = f"set 0 to {MAX_RETRIES}"
     if task.max_retries is None:
-        yield f"max_retries=None is unlimited, but here a job must end; set 0 to {MAX_RETRIES}"
+        yield Fault("max_retries=None is unlimited, but here a job must end", fix)
     elif not 0 <= task.max_retries <= MAX_RETRIES:
-        yield f"max_retries={task.max_retries}: at most {MAX_RETRIES} here"
+        yield Fault(f"max_retries={task.max_retries}", fix)
     if (repeats := workers.autoretry_max_retries(task)) is not None and not 0 <= repeats <= MAX_RETRIES:
-        yield f"retry_kwargs has max_retries={repeats}: 0 to {MAX_RETRIES} here"
+        yield Fault(f"retry_kwargs has max_retries={repeats}", fix)
 
 
 def _can_expire(expires: object) -> bool:
@@ -85,11 +94,11 @@ def _can_expire(expires: object) -> bool:
     )
 
 
-def _queue(app: Celery, task: Task) -> Iterator[str]:
+def _queue(app: Celery, task: Task) -> Iterator[Fault]:
     try:
         queue = workers.queue_of(app, task)
     except Exception as error:
-        yield f"its route cannot be read without arguments: {type(error).__name__}: {error}"
+        yield Fault(f"its route fails without arguments: {type(error).__name__}: {error}", "route it by its name")
         return
     if not _QUEUE.fullmatch(queue) or queue.startswith(RESERVED):
-        yield f"queue {queue!r}: a queue must match {_QUEUE.pattern} here, and not begin with {RESERVED}"
+        yield Fault(f"queue {queue!r}", f"use a name that matches {_QUEUE.pattern} and does not begin with {RESERVED}")

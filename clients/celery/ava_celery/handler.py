@@ -12,7 +12,8 @@ from typing import Any
 from celery import Celery, _state, states
 from celery.app.task import Task
 from celery.app.trace import build_tracer
-from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
+from celery.canvas import Signature
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from celery.utils.time import maybe_make_aware
 
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
@@ -20,7 +21,7 @@ from ava.handler.env import Env
 from ava.handler.errors import GiveUp, RetryLater
 from ava.handler.retry_rules import NextAttempt
 from ava.node.outcome import explain
-from ava_celery import workers
+from ava_celery import replacement, workers
 from ava_celery.results import StateReport, as_json
 
 #: Seconds until a soft limit is raised again, because CPython may notice a signal just before a blocking call.
@@ -44,18 +45,23 @@ class TaskHandler:
         #: Requests of the current run, set by the task's methods below.
         self._retry: _NotSent | None = None
         self._report: StateReport | None = None
+        self._replacement: Signature | None = None
         self.__module__, self.__qualname__, self.__doc__ = task.__module__, task.name, task.__doc__
-        self._own_retry, self._own_update_state = task.retry, task.update_state
+        self._own_retry, self._own_update_state, self._own_replace = task.retry, task.update_state, task.replace
         self._own_signature = task.signature_from_request
         task.signature_from_request = self._keep_retry
-        task.retry, task.update_state, task.replace = self._checked_retry, self._update_state, self._refuse_replace
+        task.retry, task.update_state, task.replace = self._checked_retry, self._update_state, self._replace
 
     def __call__(self, input: Mapping[str, Any], env: Env) -> Any:
         """Run the task once. Return its result as a JSON value, or raise the error that ends the run."""
+        if replacement.is_recorded(env):
+            return replacement.run(env, self._app, self._task, Signature)
         args, kwargs = list(input.get("args", ())), dict(input.get("kwargs", {}))
-        self._retry, self._report = None, (report := StateReport(env))
+        self._retry, self._replacement, self._report = None, None, (report := StateReport(env))
         with self._in_app(), self._soft_limited():
             value, ended = self._trace(env.job["id"], args, kwargs, self._request(env))[:2]
+        if (signature := self._asked_replacement()) is not None:
+            return replacement.run(env, self._app, self._task, lambda: signature)
         retry = self._asked_retry()
         if retry is not None and not isinstance(getattr(ended, "retval", None), Reject):
             raise self._next_attempt(retry, ended, env.job["id"])
@@ -132,8 +138,15 @@ class TaskHandler:
             return NextAttempt(retry.seconds, exceeded, f"Retry in {retry.seconds:g} s")
         return NextAttempt(retry.seconds, _of_author(error), f"Retry in {retry.seconds:g} s: {explain(error)}")
 
-    def _refuse_replace(self, *_: Any, **__: Any) -> Any:
-        raise GiveUp(f"{self._task.name} replaces itself by another task, but a job is one call of one worker")
+    def _replace(self, sig: Signature) -> Any:
+        """Replace `Task.replace`: children run the signature, and their output is the job's."""
+        if self._task.request.is_eager:
+            return self._own_replace(sig)
+        self._replacement = sig.clone()
+        raise Ignore("Replaced by new task")
+
+    def _asked_replacement(self) -> Signature | None:
+        return self._replacement
 
     def _update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **more: Any

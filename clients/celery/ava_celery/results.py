@@ -14,7 +14,7 @@ from celery import states
 from ava.handler.env import Env
 
 #: Max characters of a message that shows a state's meta data.
-_MAX_META = 500
+_MAX_META = 900
 
 
 def as_json(value: Any) -> Any:

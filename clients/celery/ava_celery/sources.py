@@ -1,4 +1,4 @@
-"""Find in a task's source that it waits for another task, or replaces itself."""
+"""Find in a task's source that it waits for another task, or adds one to its chord."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ava_celery import workers
 
 _RESULTS = frozenset({"delay", "apply_async", "send_task", "AsyncResult", "GroupResult"})
 _WAITS = frozenset({"get", "join", "join_native", "iter_native", "wait", "wait_for", "collect"})
-#: Methods of a task that replace it by another one.
-_REPLACEMENTS = frozenset({"replace", "replace_in_chord", "add_to_chord"})
+#: Methods of a task that add another one to its chord.
+_ADDITIONS = frozenset({"replace_in_chord", "add_to_chord"})
 
 
-def faults(task: Task) -> Iterator[str]:
-    """Yield the calls in a task's source that cannot work here; nothing if there is no source."""
+def faults(task: Task) -> Iterator[tuple[str, str]]:
+    """Yield the calls in a task's source that cannot work here, with the fix; nothing if there is no source."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(workers.body_of(task)))))
     except (OSError, TypeError, SyntaxError):
@@ -31,11 +31,11 @@ def faults(task: Task) -> Iterator[str]:
         owner, method = node.func.value, node.func.attr
         if method in _WAITS and (_is_result(owner) or (isinstance(owner, ast.Name) and owner.id in results)):
             yield (
-                f"{ast.unparse(node.func)}() waits for a task inside a task, which holds a process; "
-                "declare it with ava.worker and use env.trigger and env.wait"
+                f"{ast.unparse(node.func)}() waits for a task inside a task, which holds a process",
+                "use a chain or a chord, or declare it with ava.worker and use env.trigger and env.wait",
             )
-        elif method in _REPLACEMENTS and isinstance(owner, ast.Name) and owner.id == itself:
-            yield f"{ast.unparse(node.func)}() puts another task in its place, but a job is one call of one worker"
+        elif method in _ADDITIONS and isinstance(owner, ast.Name) and owner.id == itself:
+            yield f"{ast.unparse(node.func)}() changes a chord that has begun", "use self.replace"
 
 
 def _names_of_results(tree: ast.AST) -> Iterator[str]:

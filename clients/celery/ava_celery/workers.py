@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 from celery import Celery
@@ -12,10 +13,13 @@ from celery.app.task import Task
 
 from ava.client.slugs import slug_of
 from ava.domain.jobs.messages import DEFAULT_QUEUE
-from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.domain.limits.rates import Rate
+from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
 
 #: Max timeout of a run in seconds, and the timeout of a task without a hard limit.
 MAX_TIMEOUT_SECONDS = 3600
+#: Seconds of the units of a `rate_limit`.
+_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def spec_of(app: Celery, task: Task) -> WorkerSpec:
@@ -31,9 +35,24 @@ def spec_of(app: Celery, task: Task) -> WorkerSpec:
         queue=queue_of(app, task),
         tenants=None,
         on_worker_lost=OnWorkerLost.REQUEUE if requeues else OnWorkerLost.FAIL,
+        limits=WorkerLimits(rate=rate_of(task)),
         input_schema_json=json.dumps(input_schema(task)),
         expires_in_seconds=None if task.expires is None else int(task.expires),
     )
+
+
+def rate_of(task: Task) -> Rate | None:
+    """Return the rate of a task's `rate_limit`, such as `100/m`. Here it applies to the whole system.
+
+    Raises `ValueError` for an invalid one.
+    """
+    count, _, unit = str(task.rate_limit or 0).partition("/")
+    if unit not in ("", *_UNITS):
+        raise ValueError(unit)
+    if (exact := Fraction(count).limit_denominator(1_000_000)) < 0:
+        raise ValueError(count)
+    seconds = float(exact.denominator * _UNITS[unit or "s"])
+    return Rate(jobs=exact.numerator, seconds=seconds) if exact else None
 
 
 def hard_limit(app: Celery, task: Task) -> float | None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from celery import Task, chain, group, shared_task
+from celery import Task, chain, chord, group, shared_task
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.log import get_task_logger
 
@@ -171,6 +171,40 @@ def fails_at_once(self):
 @app.task(throws=(KeyError,))
 def get_foo():
     raise KeyError("foo")
+
+
+# Tasks that replace themselves ---------------------------------------------------------------------------------------
+
+
+def _witness(folder, word):
+    with (Path(folder) / f"words-{os.environ.get('PROJECT_SIDE', 'here')}").open("a") as file:
+        file.write(f"{word}\n")
+
+
+@app.task(bind=True)
+def replaced_by_a_task(self, folder, x):
+    _witness(folder, "the body of a replaced task runs once")
+    return self.replace(add.s(x, 1))
+
+
+@app.task(bind=True)
+def replaced_by_a_chain(self, x):
+    return self.replace(chain(add.s(x, 1), mul.s(2), add.si(x, 5)))
+
+
+@app.task(bind=True)
+def replaced_by_a_group(self, x):
+    return self.replace(group(add.s(x, i) for i in range(3)))
+
+
+@app.task(bind=True)
+def replaced_by_a_chord(self, x):
+    return self.replace(chord([add.s(x, i) for i in range(3)], xsum.s()))
+
+
+@app.task(bind=True)
+def replaced_by_a_failure(self):
+    return self.replace(divide.s(1, 0))
 
 
 # Rejected messages ----------------------------------------------------------------------------------------------------

@@ -38,6 +38,16 @@ def replaces(self, url):
     raise self.replace(fine.s(url))
 
 
+@app.task(shared=False, rate_limit="often")
+def unlimited():
+    pass
+
+
+@app.task(shared=False, bind=True)
+def adds_to_its_chord(self, url):
+    self.add_to_chord(fine.s(url))
+
+
 @app.task(shared=False, time_limit=7200)
 def long():
     pass
