@@ -108,14 +108,17 @@ def test_a_workers_options_are_those_of_its_task(app: Celery) -> None:
     found = workers.spec_of(app, app.tasks[safe.name])
     assert (found.timeout_seconds, found.max_retries, found.expires_in_seconds, found.queue) == (60, 7, 90, "feeds")
     assert (found.on_worker_lost, found.description) == ("requeue", "Does it.")
+    request = {"type": "object"}
     assert workers.input_schema(app.tasks[safe.name])["properties"] == {
         "args": {"type": "array", "maxItems": 2},
+        "request": request,
         "kwargs": {"type": "object", "properties": {"a": True, "b": True, "c": True}, "additionalProperties": False},
     }
     other = workers.spec_of(app, app.tasks[plain.name])
     assert (other.timeout_seconds, other.max_retries, other.on_worker_lost) == (3600, 3, "fail")
     assert workers.input_schema(app.tasks[plain.name])["properties"] == {
         "args": {"type": "array"},
+        "request": request,
         "kwargs": {"type": "object"},
     }
 

@@ -12,8 +12,9 @@ from celery.local import Proxy
 from ava.domain.jobs.messages import TASK
 from ava.errors import HandlerError
 
-#: The prefix of the tasks that each application registers itself.
+#: The prefix of the tasks that each application registers itself, and those of them that canvases call.
 _CELERYS_OWN = "celery."
+_OF_CANVASES = ("celery.accumulate", "celery.map", "celery.starmap")
 
 
 def module_of(app_name: str) -> str:
@@ -60,3 +61,8 @@ def tasks_of(app: Celery) -> Iterator[Task]:
     for name in sorted(app.tasks):
         if name != TASK and not name.startswith(_CELERYS_OWN):
             yield app.tasks[name]
+
+
+def canvas_tasks_of(app: Celery) -> Iterator[Task]:
+    """Yield Celery's own tasks that canvases call, such as `celery.starmap`."""
+    yield from (app.tasks[name] for name in _OF_CANVASES)

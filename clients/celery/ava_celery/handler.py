@@ -22,7 +22,7 @@ from ava.handler.errors import GiveUp, RetryLater
 from ava.handler.retry_rules import NextAttempt
 from ava.node.outcome import explain
 from ava_celery import replacement, workers
-from ava_celery.results import StateReport, as_json
+from ava_celery.results import StateReport, as_json, decoded
 
 #: Seconds until a soft limit is raised again, because CPython may notice a signal just before a blocking call.
 _REPEAT_SECONDS = 0.1
@@ -56,10 +56,11 @@ class TaskHandler:
         """Run the task once. Return its result as a JSON value, or raise the error that ends the run."""
         if replacement.is_recorded(env):
             return replacement.run(env, self._app, self._task, Signature)
-        args, kwargs = list(input.get("args", ())), dict(input.get("kwargs", {}))
+        args, kwargs = decoded(list(input.get("args", ()))), decoded(dict(input.get("kwargs", {})))
+        request = self._request(env) | dict(input.get("request", {}))
         self._retry, self._replacement, self._report = None, None, (report := StateReport(env))
         with self._in_app(), self._soft_limited():
-            value, ended = self._trace(env.job["id"], args, kwargs, self._request(env))[:2]
+            value, ended = self._trace(request["id"], args, kwargs, request)[:2]
         if (signature := self._asked_replacement()) is not None:
             return replacement.run(env, self._app, self._task, lambda: signature)
         retry = self._asked_retry()

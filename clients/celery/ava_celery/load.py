@@ -109,7 +109,9 @@ def load(settings: Settings) -> Mapping[str, tuple[list[str], list[str]]]:
 def _declare(checked: CheckedApp) -> list[str]:
     apps.connect_fixups(checked.app)
     ids = []
-    for task in checked.workers:
+    # Celery's own tasks belong to the first application.
+    of_canvases = [each for each in apps.canvas_tasks_of(checked.app) if registry.find(workers.id_of(each)) is None]
+    for task in [*checked.workers, *(of_canvases if checked.workers else ())]:
         spec = workers.spec_of(checked.app, task)
         function = TaskHandler(checked.app, task)
         registry.register(Handler(spec=spec, function=function, is_async=False, takes_env=True, retries=RETRIES))

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import states
+from kombu.utils.json import object_hook
 
 from ava.handler.env import Env
 
@@ -30,6 +31,16 @@ def as_json(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, Decimal | UUID):
         return str(value)
+    return value
+
+
+def decoded(value: Any) -> Any:
+    """Return an argument with the dates, decimals and UUIDs that Celery's JSON marks by their type."""
+    if isinstance(value, list):
+        return [decoded(part) for part in value]
+    if isinstance(value, dict):
+        found = {key: decoded(part) for key, part in value.items()}
+        return object_hook(found) if found.keys() == {"__type__", "__value__"} else found
     return value
 
 

@@ -22,11 +22,16 @@ MAX_TIMEOUT_SECONDS = 3600
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
+def id_of(task: Task) -> str:
+    """Return the id of a task's worker."""
+    return f"wkr_{slug_of(task.name)}"
+
+
 def spec_of(app: Celery, task: Task) -> WorkerSpec:
     """Return the definition of a task's worker. The task has no faults (`faults.of_task`)."""
     hard, requeues = hard_limit(app, task), task.acks_late and task.reject_on_worker_lost
     return WorkerSpec(
-        id=f"wkr_{slug_of(task.name)}",
+        id=id_of(task),
         name=task.name,
         description=inspect.getdoc(body_of(task)) or "",
         timeout_seconds=hard or MAX_TIMEOUT_SECONDS,
@@ -95,7 +100,7 @@ def body_of(task: Task) -> Callable[..., Any]:
 
 
 def input_schema(task: Task) -> dict[str, Any]:
-    """Return the JSON Schema of `{"args": […], "kwargs": {…}}`: the arguments that the task can take."""
+    """Return the JSON Schema of `{"args": […], "kwargs": {…}, "request": {…}}`, with the arguments of the task."""
     args: dict[str, Any] = {"type": "array"}
     kwargs: dict[str, Any] = {"type": "object"}
     if task.typing:
@@ -110,6 +115,7 @@ def input_schema(task: Task) -> dict[str, Any]:
             kwargs |= {"properties": dict.fromkeys(names, True), "additionalProperties": False}
     return {
         "type": "object",
-        "properties": {"args": args, "kwargs": kwargs},
+        # `request`: fields of `self.request` that callers send (`entries.call_of`).
+        "properties": {"args": args, "kwargs": kwargs, "request": {"type": "object"}},
         "additionalProperties": False,
     }
