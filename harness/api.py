@@ -34,7 +34,7 @@ FIELDS = [
     *("id", "worker_id", "tenant_id", "status", "trigger", "priority", "input", "triggered_by", "created_at"),
     *("started_at", "completed_at", "duration_ms", "output", "error", "scheduled_at", "attempt", "max_attempts"),
     *("cancel_requested_at", "cancelled_by", "progress", "retry_of", "tags", "expires_at"),
-    *("parent_id", "tree_id", "waiting_for", "deadline_at", "usage", "waits_for"),
+    *("parent_id", "tree_id", "waiting_for", "deadline_at", "usage", "waits_for", "origin"),
 ]
 
 

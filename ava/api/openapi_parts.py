@@ -236,6 +236,7 @@ _JOB = {
     "deadline_at": None,
     "usage": {"cpu_ms": 412, "peak_memory_mb": 71, "wait_ms": 9},
     "waits_for": None,
+    "origin": {"id": "usr_01hxyz", "kind": "user", "via": "headers", "label": None},
 }
 STREAM_EXAMPLE = (
     'id: 1\nevent: log\ndata: {"ts":"2025-06-01T10:00:01.120Z","level":"info","msg":"Worker handler started"}\n\n'

@@ -292,6 +292,9 @@ class Job(JobProperties):
     usage: dict[str, Any] | None = None
     #: The wait reason of a queued job: what blocks it before it is considered for a start; None for other jobs.
     waits_for: JobWaitsFor | None = None
+    #: The identity that caused its creation: its caller, the creator of its schedule or hook, or the sender of its
+    #: event.
+    origin: Actor
     payload_hidden: bool = False  # True if the caller may not see payloads: they are None or replaced.
     input_bytes: int | None = None  # Size in bytes of an omitted input.
     output_bytes: int | None = None  # Size in bytes of an omitted output.

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ava.domain.access.actor import Actor, ActorKind
 from ava.domain.worker import DeclaredSchedule
 
 if TYPE_CHECKING:
     # Every node imports this module without needing cron patterns or time zones.
     from ava.domain.schedules.schedule_record import Schedule
 
-#: `created_by` of declared schedules.
-DECLARER = "usr_handlers"
+#: `created_by` of declared schedules: no user, whatever a caller names itself.
+DECLARER = Actor(id="usr_handlers", kind=ActorKind.SYSTEM, via=None)
 
 
 @dataclass(frozen=True)

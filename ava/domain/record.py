@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from ava.domain.access.actor import Actor
 from ava.domain.jobs.job import Job
 
 
@@ -30,6 +31,8 @@ def _plain(record: Any, name: str) -> Any:
         return format_time(value)
     if name == "paused":
         return None if value is None else value.record
+    if isinstance(value, Actor):
+        return value.id
     return value.value if isinstance(value, StrEnum) else value
 
 
@@ -65,4 +68,5 @@ def make_record(job: Job) -> dict[str, Any]:
         "deadline_at": format_time(job.deadline_at),
         "usage": job.usage,
         "waits_for": None if job.waits_for is None else job.waits_for.value,
+        "origin": as_record(job.origin, "id kind via label"),
     }

@@ -94,7 +94,7 @@ class BulkBatches:
             CancelRequest(
                 tenant_id=operation.tenant_id,
                 job_id=job_id,
-                cancelled_by=operation.created_by,
+                cancelled_by=operation.caller.user_id,
                 status=operation.job_filter.status,
             )
             for job_id in found.job_ids
@@ -149,7 +149,12 @@ class BulkBatches:
         caller, creator = operation.caller, self._jobs.creator
         size, refusal = len(specs), None
         while size:
-            new = creator.prepare(tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs[:size][::-1])
+            new = creator.prepare(
+                tenant_id=caller.tenant_id,
+                user_id=caller.user_id,
+                specs=specs[:size][::-1],
+                identities=[operation.created_by],
+            )
             outcomes = creator.create(connection, new, in_part=False)
             too_many = next((outcome for outcome in outcomes if isinstance(outcome, TooMany)), None)
             if too_many is None:
@@ -190,7 +195,7 @@ def _ending(operation: BulkOperation) -> AuditRecord:
     }
     return AuditRecord(
         tenant_id=operation.tenant_id,
-        user_id=operation.created_by,
+        user_id=operation.caller.user_id,
         role=operation.role.header,
         action="operations.done",
         target=operation.id,

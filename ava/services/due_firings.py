@@ -150,6 +150,7 @@ class DueFirings:
             may_publish=False,
             uuid=decided.job_uuid,
             is_due=True,
+            origin_text=schedule.created_by.text,
             after=None
             if decided.earlier_uuid is None
             else After(uuids=(decided.earlier_uuid,), condition=WaitCondition.ENDED),

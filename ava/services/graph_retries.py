@@ -9,7 +9,7 @@ from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.domain.jobs.graphs import Entry
 from ava.domain.jobs.job import Job, JobSpec, Status
-from ava.domain.jobs.new_job import UNMATCHED, UNRESOLVED, After, NewJob, TreePosition
+from ava.domain.jobs.new_job import UNMATCHED, UNRESOLVED, After, NewJob, TreePosition, origin_text
 from ava.errors import InvalidFields, JobStateConflict
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
@@ -49,6 +49,7 @@ def prepare(
             uuid=uuid,
             position=TreePosition(tree_uuid=uuids[0], name=each.job.name, is_awaited=_uuid(each.job) in awaited),
             after=_after(each, renewed),
+            origin_text=origin_text(caller.user_id, [caller.actor]),
         )
         for each, uuid in zip(followers, uuids, strict=True)
     ]

@@ -99,7 +99,9 @@ class Jobs:
         if not caller.sees_payloads and any(spec.entry is not None and spec.entry.has_references for spec in specs):
             raise PayloadsHidden("Only callers who see payloads may send an output to another job with $output.")
         self.rules.refuse_urgent(caller, specs)
-        return self.creator.prepare(tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs)
+        return self.creator.prepare(
+            tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs, identities=[caller.actor]
+        )
 
     def _create_all(self, connection: Connection, new: Sequence[NewJob]) -> list[Job]:
         is_graph = graphs.is_graph([each.spec for each in new])

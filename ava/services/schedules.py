@@ -89,7 +89,6 @@ class Schedules:
                 spec,
                 schedule_id=schedule_id,
                 tenant_id=caller.tenant_id,
-                user_id=caller.principal,
                 decided_until=now,
                 next_run_at=spec.first_run(schedule_id, now),
                 timezone_data=timezone_data_version(),

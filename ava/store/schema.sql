@@ -295,6 +295,9 @@ CREATE TABLE jobs (
     peak_memory_mb integer,
     -- When the current run of a job with several runs became startable; `job_runs` has the earlier runs.
     ready_at timestamptz,
+    -- The identities behind it (`ava.domain.access.actor.join`): the first caused its creation, others created the
+    -- subscription or hook through which it came. Children inherit all. Null: the user or API key `triggered_by`.
+    origin text,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT final_exactly_when_completed
         CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
@@ -1057,6 +1060,8 @@ CREATE TABLE events (
     copied_bytes integer NOT NULL DEFAULT 0,
     traceparent text
         CONSTRAINT events_traceparent_form CHECK (traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'),
+    -- As `jobs.origin`.
+    sender text NOT NULL DEFAULT 'system',
     PRIMARY KEY (tenant_id, id)
 ) PARTITION BY RANGE (id);
 -- A tenant's events of a type, or of a source, by creation time.
@@ -1298,6 +1303,8 @@ CREATE TABLE api_keys (
     created_by text NOT NULL,
     -- The key that created it. This key is deleted with it, and expires no later.
     made_with uuid,
+    -- The user who created the first key of that chain.
+    person text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz,
     last_used_at timestamptz,
@@ -1315,6 +1322,29 @@ CREATE TABLE api_keys (
 -- To find the key that claimed a run, possibly the platform's.
 CREATE UNIQUE INDEX api_keys_by_id ON api_keys (id);
 CREATE INDEX api_keys_made_with ON api_keys (tenant_id, made_with) WHERE made_with IS NOT NULL;
+
+-- Revoked keys, for `AVA_AUDIT_DAYS`: who stands behind a job or an audit entry stays known.
+CREATE TABLE former_keys (
+    tenant_id text NOT NULL,
+    id uuid NOT NULL,
+    made_with uuid,
+    person text NOT NULL,
+    revoked_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, id)
+);
+CREATE INDEX former_keys_made_with ON former_keys (tenant_id, made_with) WHERE made_with IS NOT NULL;
+CREATE INDEX former_keys_person ON former_keys (tenant_id, person);
+CREATE INDEX former_keys_old ON former_keys (revoked_at);
+
+-- A trigger, because the foreign key deletes the keys of the chain.
+CREATE FUNCTION ava_keep_former_key() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO former_keys (tenant_id, id, made_with, person)
+    VALUES (OLD.tenant_id, OLD.id, OLD.made_with, OLD.person) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER keep_former_key AFTER DELETE ON api_keys FOR EACH ROW EXECUTE FUNCTION ava_keep_former_key();
 
 -- Dashboard sessions, and the links that start them. Ended sessions and used links have no row. The sessions of an API
 -- key end with it.

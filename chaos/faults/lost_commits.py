@@ -69,7 +69,8 @@ _ELSEWHERE = {
     _RARE: ("jobs.transitions.claim.claim_together", "jobs.transitions.end.end_stopped"),
     _LEASE: ("webhooks.endpoint_leases.acquire",),
     RETENTION: (
-        "access.sessions.delete_expired", "errors.counting.delete_old_days", "errors.counting.delete_old_groups",
+        "access.persons.delete_old", "access.sessions.delete_expired", "errors.counting.delete_old_days",
+        "errors.counting.delete_old_groups",
         "events.old_rows.delete_deliveries", "events.old_rows.delete_deliveries_of_rest",
         "events.old_rows.delete_events", "events.old_rows.delete_events_of_rest",
         "events.old_rows.delete_first_deliveries", "events.old_rows.delete_first_events",

@@ -50,7 +50,7 @@ def test_the_contracts_request_returns_the_contracts_record(shared_api: Api) -> 
         "output": None, "error": None, "scheduled_at": None, "attempt": 0, "max_attempts": 1,
         "cancel_requested_at": None, "cancelled_by": None, "progress": None, "retry_of": None, "tags": {},
         "expires_at": None, "parent_id": None, "tree_id": None, "waiting_for": None, "deadline_at": None, "usage": None,
-        "waits_for": None,
+        "waits_for": None, "origin": {"id": "usr_test", "kind": "user", "via": "headers", "label": None},
     }  # fmt: skip
 
 

@@ -234,8 +234,8 @@ def test_a_process_asks_the_database_once_for_a_while(api: Api) -> None:
 
 def test_the_number_of_keys_is_limited_exactly(api: Api) -> None:
     api.execute(
-        "INSERT INTO api_keys (tenant_id, name, role, lookup, hash, created_by) "
-        "SELECT 'ten_test', 'k', 'tenant-user', n::text, '', 'usr_test' "
+        "INSERT INTO api_keys (tenant_id, name, role, lookup, hash, created_by, person) "
+        "SELECT 'ten_test', 'k', 'tenant-user', n::text, '', 'usr_test', 'usr_test' "
         f"FROM generate_series(3, {API_KEYS.value}) AS n"
     )
     with ThreadPoolExecutor(4) as threads:

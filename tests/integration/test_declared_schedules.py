@@ -81,7 +81,7 @@ def fleet(database_settings: Settings) -> Iterator[Fleet]:
 def test_a_declaration_becomes_a_schedule_that_fires_and_goes_with_it(fleet: Fleet) -> None:
     fleet.join(0, "0 3 * * *", timezone="Europe/Berlin")
     (made,) = fleet.schedules()
-    assert (made.worker_id, made.timezone, made.created_by) == (WORKER, "Europe/Berlin", "usr_handlers")
+    assert (made.worker_id, made.timezone, made.created_by.text) == (WORKER, "Europe/Berlin", "usr_handlers system")
     assert made.next_run_at is not None
     fleet.join(1, "0 4 * * *", timezone="Europe/Berlin")
     (changed,) = fleet.schedules()

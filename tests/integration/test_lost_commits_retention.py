@@ -56,6 +56,7 @@ _FURTHER_ROWS = {
     f" SELECT %(tenant)s, {_ID}, 1, {_ID}, %(tenant)s || %(age)s::text, '', {_AT}, 1, {_AT}, {_AT}",
     "sessions": "(tenant_id, id, user_id, role, is_link, lookup, hash, expires_at)"
     f" SELECT %(tenant)s, {_ID}, '', '', false, %(tenant)s || %(age)s::text, '', {_AT}",
+    "former_keys": f"(tenant_id, id, person, revoked_at) SELECT %(tenant)s, {_ID}, 'usr_a', {_AT}",
     "schedule_firings": "(tenant_id, schedule_id, timezone, slot, fold, at, outcome, reason)"
     f" SELECT %(tenant)s, {_ID}, 'UTC', now(), 0, {_AT}, 'missed', ''",
     "bulk_operations": "(tenant_id, id, kind, filter, state, total, before_id, created_by, role, request_id,"

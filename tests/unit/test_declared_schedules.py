@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from ava.domain.declarations import Declaration, ModuleSchedule, NodeDeclarations, plan_declarations
+from ava.domain.declarations import DECLARER, Declaration, ModuleSchedule, NodeDeclarations, plan_declarations
 from ava.domain.schedules.schedule_record import Schedule
 from ava.domain.worker import DeclaredSchedule
 
@@ -30,7 +30,7 @@ def exists(module: str, slug: str, cron: str) -> ModuleSchedule:
         next_run_at=None,
         last_run_at=None,
         last_job_id=None,
-        created_by="usr_handlers",
+        created_by=DECLARER,
         created_at=TIMESTAMP,
         updated_at=TIMESTAMP,
     )

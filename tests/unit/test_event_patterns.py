@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ava.domain.access.actor import Actor
 from ava.domain.events.event import EventSpec, InboundEvent
 from ava.domain.events.pattern_rules import PatternError
 from ava.domain.events.patterns import MAX_COMPARISONS, MAX_LEVELS, Comparisons, TooManyComparisons, compile_pattern
@@ -314,7 +315,8 @@ def _subscription(event_type: str, id_: str = "sub_1", match: Any = None) -> Sub
     now = datetime(2026, 1, 1, tzinfo=UTC)
     return Subscription(
         id=id_, tenant_id="ten_a", event_type=event_type, worker_id="wkr_a", priority=5, paused=None,
-        created_by="usr_a", created_at=now, updated_at=now, match_json=None if match is None else json.dumps(match),
+        created_by=Actor.parse("usr_a"), created_at=now, updated_at=now,
+        match_json=None if match is None else json.dumps(match),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ava.domain.access.actor import Actor
 from ava.domain.jobs.job import Status
 from ava.domain.schedules.firing import (
     MAX_LISTED,
@@ -41,7 +42,7 @@ def _due(*, down_for: timedelta = MINUTE, **fields: Any) -> DueSchedule:
             "next_run_at": NOW - down_for + MINUTE,
             "last_run_at": None,
             "last_job_id": "job_last",
-            "created_by": "usr_test",
+            "created_by": Actor.parse("usr_test"),
             "created_at": NOW,
             "updated_at": NOW,
             **fields,

@@ -21,6 +21,7 @@ from marshmallow.schema import SchemaMeta
 
 from ava.api.http import payloads
 from ava.api.http.fields import Choice, Flag, Id, Instant, JsonString, Number, String, WholeNumber
+from ava.domain.access.actor import Actor
 from ava.domain.record import format_time
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
@@ -80,7 +81,7 @@ def _derive(name: str, field: dataclasses.Field[Any], type_: Any) -> fields.Fiel
     if get_origin(type_) in (list, Sequence):
         return fields.List(Id(*prefixes) if prefixes else String(), metadata=about)
     if prefixes:
-        return Id(*prefixes, **options)
+        return Id(*prefixes, attribute=f"{name}.id" if type_ is Actor else None, **options)
     inner = next(one for one in get_args(type_) or [type_] if one is not NoneType)
     return Choice(inner, **options) if issubclass(inner, StrEnum) else _KINDS[inner](**options)
 

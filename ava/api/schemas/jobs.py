@@ -28,6 +28,7 @@ from ava.api.http.records import RecordSchema, RecordWriter, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.job_details import UsageRecord, write_usage
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
+from ava.api.schemas.pause_fields import ActorRecord
 from ava.api.schemas.trigger_fields import (
     StartTime,
     debounce_field,
@@ -244,7 +245,7 @@ class JobRecord(RecordSchema, of=Job):
     names = (
         "id worker_id tenant_id status trigger priority input triggered_by created_at started_at completed_at "
         "duration_ms output error scheduled_at attempt max_attempts cancel_requested_at cancelled_by progress retry_of "
-        "tags expires_at parent_id tree_id waiting_for deadline_at usage waits_for"
+        "tags expires_at parent_id tree_id waiting_for deadline_at usage waits_for origin"
     )
     priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST)
     input = JsonString(
@@ -326,6 +327,13 @@ class JobRecord(RecordSchema, of=Job):
         UsageRecord,
         allow_none=True,
         metadata={"description": "Resource usage of its runs; null before the first start."},
+    )
+    origin = fields.Nested(
+        ActorRecord,
+        metadata={
+            "description": "The identity that caused its creation: its caller, the creator of its schedule or hook, or "
+            "the sender of its event. Children inherit it."
+        },
     )
 
 

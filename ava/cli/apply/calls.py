@@ -58,7 +58,7 @@ def cure(section: str, error: Exception) -> str:
 def _listed(client: Client, section: str) -> Iterable[tuple[str, Record]]:
     records: Iterable[Any] = _resource(client, section).list()
     for record in records:
-        is_declared = section == "schedules" and record.created_by == DECLARER
+        is_declared = section == "schedules" and record.created_by == DECLARER.id
         name = record.url if section == "webhooks" else record.name or record.id
         values = {**vars(record), "paused": record.paused is not None}
         yield name, Record(id=record.id, values=values, is_ours=not is_declared)

@@ -8,7 +8,7 @@ from math import ceil
 
 from ava.errors import DatabaseUnavailable
 from ava.store import partitions
-from ava.store.access import sessions
+from ava.store.access import persons, sessions
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
 from ava.store.events import old_rows, subscriptions
@@ -146,7 +146,8 @@ def of_jobs(
     database: Database, *, retention_days: float, audit_days: float, silent_nodes: Callable[[], Collection[str]]
 ) -> Retention:
     """Return the duty that deletes ended jobs with their log lines, expired idempotency keys and sessions, debounce
-    keys, pulled runs, ended nodes and operations, firings, audit entries, counts of ended jobs, and error groups.
+    keys, pulled runs, ended nodes and operations, firings, audit entries, revoked keys, counts of ended jobs, and error
+    groups.
 
     `silent_nodes` returns the ids of dead nodes.
     """
@@ -159,6 +160,7 @@ def of_jobs(
         lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: bulk_operations.delete_old(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: audit.delete_old(connection, retention_days=audit_days, limit=limit),
+        lambda connection, limit: persons.delete_old(connection, retention_days=audit_days, limit=limit),
         lambda connection, limit: analytics.delete_old(connection, limit=limit),
         lambda connection, limit: job_times.delete_old(connection, limit=limit),
         lambda connection, limit: counting.delete_old(connection, limit=limit),

@@ -145,7 +145,7 @@ def _create(connection: Connection, declaration: Declaration) -> None:
         spec,
         schedule_id=schedule_id,
         tenant_id=wanted.tenant_id,
-        user_id=DECLARER,
+        by=DECLARER,
         decided_until=now,
         next_run_at=spec.first_run(schedule_id, now),
         timezone_data=timezone_data_version(),

@@ -1,11 +1,16 @@
-"""The actor: who did something, as records and the database store it."""
+"""The actor: who did something, as records and the database store it.
+
+`Actor.text` is the form in columns such as `jobs.origin` and `created_by`: `usr_a`, `usr_a oidc`, `key_1`, or
+`key_1 key usr_a`. The part before the first space is the identity; a label after it grants nothing.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 
@@ -44,8 +49,22 @@ class Actor:
 
     @property
     def json(self) -> str:
-        """Return the actor as the database stores it."""
+        """Return the actor as the columns of pauses store it."""
         return json.dumps(asdict(self))
+
+    @property
+    def name(self) -> str:
+        """Return the user that it stands for, as `triggered_by` names it: its label or id."""
+        return self.label or self.id or _SYSTEM
+
+    @property
+    def text(self) -> str:
+        """Return the actor as `parse` reads it, without `is_operator`; its id alone if that implies the rest."""
+        if self.kind is ActorKind.SYSTEM:
+            return _SYSTEM if self.id is None else f"{self.id} {_SYSTEM}"
+        if self.label is None and self.via is _IMPLIED.get(self.kind):
+            return str(self.id)
+        return " ".join(filter(None, (self.id, self.via, self.label)))
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Actor:
@@ -53,6 +72,33 @@ class Actor:
         via = None if stored["via"] is None else Via(stored["via"])
         return cls(**{**stored, "kind": ActorKind(stored["kind"]), "via": via})
 
+    @staticmethod
+    @lru_cache(maxsize=4_096)
+    def parse(text: str) -> Actor:
+        """Return the actor of its `text`."""
+        id_, _, rest = text.partition(" ")
+        via, _, label = rest.partition(" ")
+        kind = _KINDS.get(id_.partition("_")[0])
+        if kind is None or via == _SYSTEM:
+            return Actor(id=None if id_ == _SYSTEM else id_, kind=ActorKind.SYSTEM, via=None)
+        return Actor(id=id_, kind=kind, via=Via(via) if via else _IMPLIED[kind], label=label or None)
 
+
+#: Stands for a process of this installation in `Actor.text`.
+_SYSTEM = "system"
+#: By the prefix of its id: the kind of an actor.
+_KINDS = {"usr": ActorKind.USER, "key": ActorKind.KEY, "job": ActorKind.JOB}
+#: By kind: how an actor proved its identity unless its `text` says otherwise.
+_IMPLIED = {ActorKind.USER: Via.HEADERS, ActorKind.KEY: Via.KEY, ActorKind.JOB: Via.HANDLER}
 #: A process of this installation.
 SYSTEM = Actor(id=None, kind=ActorKind.SYSTEM, via=None)
+
+
+def join(actors: Iterable[Actor]) -> str:
+    """Return the text of several actors, without repetitions."""
+    return ",".join(dict.fromkeys(each.text for each in actors))
+
+
+def split(text: str) -> tuple[Actor, ...]:
+    """Return the actors of a text by `join`."""
+    return tuple(Actor.parse(each) for each in text.split(","))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ava.domain.access.actor import Actor
 from ava.domain.access.caller import Role
 
 LONGEST_NAME = 100
@@ -36,7 +37,7 @@ class ApiKey:
     name: str
     role: Role
     prefix: str = field(metadata={"description": "The 16 characters of the token after the dot. They are not secret."})
-    created_by: str = field(metadata={"description": "The user or API key that created it."})
+    created_by: Actor = field(metadata={"description": "The user or API key that created it."})
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None = field(metadata={"description": "The time of the last use, at most a minute old."})

@@ -56,11 +56,6 @@ class Caller:
     is_of_platform: bool = False
 
     @property
-    def principal(self) -> str:
-        """Return the API key, whatever user its holder names; without one, the user."""
-        return self.key_id or self.user_id
-
-    @property
     def actor(self) -> Actor:
         """Return the identity that acts: the API key, labelled with the user that its holder names, or the user."""
         if self.key_id is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from ava.domain.access.actor import SYSTEM
 from ava.domain.record import format_time
 from ava.domain.secrets.redaction import redact
 
@@ -84,6 +85,8 @@ class InboundEvent:
     #: Whether an earlier request had the same source and id.
     is_duplicate: bool = False
     traceparent: str | None = None
+    #: Its sender, as `actor.join` writes it; with a hook, the hook's creator and whoever replayed the delivery.
+    sender: str = SYSTEM.text
 
     @property
     def type(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NoReturn
 
+from ava.domain.access.actor import Actor
 from ava.domain.access.tokens import without_secrets
 from ava.domain.events.subscription import Rule
 from ava.domain.events.verifiers import PROVIDERS, DedupeBy, Provider, Verifier
@@ -66,7 +67,7 @@ class Hook(HookSpec):
         metadata={"description": "When the previous URL, before the last rotation, stops working."}
     )
     secret_count: int
-    created_by: str
+    created_by: Actor
     created_at: datetime
     updated_at: datetime
     #: The full URL; only in the response to its creation.

@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from ava.domain.access.actor import Actor
 from ava.domain.events.event import OWN_PREFIX, compact_json
 from ava.domain.events.patterns import Comparisons, Pattern, compile_pattern
 from ava.domain.events.templates import Template, TemplateTooLarge, compile_template, utf8_bytes
@@ -97,7 +98,7 @@ class Subscription(SubscriptionSpec):
     id: str = field(metadata={"prefix": "sub"})
     tenant_id: str
     paused: Pause | None
-    created_by: str
+    created_by: Actor
     created_at: datetime
     updated_at: datetime
 

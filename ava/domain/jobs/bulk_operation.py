@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from ava.domain.access.actor import Actor
 from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.job import FINAL, Status
 from ava.domain.jobs.job_filter import JobFilter
@@ -55,7 +56,7 @@ class BulkOperation:
     reason: str | None = field(
         metadata={"description": "Why jobs failed, or why the operation is waiting; otherwise null."}
     )
-    created_by: str = field(metadata={"description": "The user or API key that created it."})
+    created_by: Actor = field(metadata={"description": "The user or API key that created it."})
     role: Role
     request_id: str
     created_at: datetime
@@ -66,7 +67,7 @@ class BulkOperation:
     @property
     def caller(self) -> Caller:
         """Return the creator, on whose behalf the operation acts."""
-        return Caller(tenant_id=self.tenant_id, user_id=self.created_by, role=self.role)
+        return Caller(tenant_id=self.tenant_id, user_id=self.created_by.name, role=self.role)
 
     @property
     def filter(self) -> Mapping[str, object]:

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ava.domain.access import actor
+from ava.domain.access.actor import Actor
 from ava.domain.jobs import run_usage, trigger_options
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.jobs.trigger_options import Debounce, Dedupe
@@ -190,10 +192,22 @@ class Job:
     stop_status: Status | None = None
     #: Whether an earlier run has written to the journal. Only a claim reads it.
     has_journal: bool = False
+    #: The identities behind it, as `actor.join` writes them; None: `triggered_by` itself.
+    origin_text: str | None = None
 
     @property
     def key(self) -> JobKey:
         return JobKey(self.tenant_id, self.id)
+
+    @property
+    def identities(self) -> tuple[Actor, ...]:
+        """Return the origin, and the creators of the subscription or hook through which it or a job above it came."""
+        return actor.split(self.origin_text or self.triggered_by)
+
+    @property
+    def origin(self) -> Actor:
+        """Return the identity that caused its creation; its children inherit it."""
+        return self.identities[0]
 
     @property
     def run(self) -> RunKey:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ava.domain.access import actor
+from ava.domain.access.actor import Actor
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.waits import WaitCondition
 from ava.errors import RequestError
@@ -54,3 +57,14 @@ class NewJob:
     is_due: bool = False
     after: After | None = None
     position: TreePosition | None = None
+    #: As in `Job.origin_text`.
+    origin_text: str | None = None
+
+
+def origin_text(user_id: str, identities: Iterable[Actor]) -> str | None:
+    """Return the `origin_text` of a job of these identities, the first of which caused its creation.
+
+    `user_id`: its triggering user, API key or schedule.
+    """
+    text = actor.join(identities)
+    return None if text in ("", user_id) else text

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from ava.domain.access.actor import Actor
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.pause import Pause
 from ava.domain.record import as_record
@@ -99,7 +100,7 @@ class Schedule(ScheduleSpec):
     )
     last_run_at: datetime | None = field(metadata={"description": "When it last created a job."})
     last_job_id: str | None = field(metadata={"prefix": "job", "description": "The last job that it created."})
-    created_by: str = field(metadata={"description": "The user or API key that created it."})
+    created_by: Actor = field(metadata={"description": "The user or API key that created it."})
     created_at: datetime
     updated_at: datetime = field(
         metadata={"description": "When it was last changed or paused; a firing does not change it."}

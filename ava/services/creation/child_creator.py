@@ -77,6 +77,7 @@ class ChildCreator:
                     is_detached=each.is_detached,
                     is_awaited=True,
                 ),
+                origin_text=job.origin_text or job.triggered_by,
             )
             for spec, match, each in zip(specs, matches, new, strict=True)
         ]

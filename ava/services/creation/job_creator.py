@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from ava.domain.access.actor import Actor
 from ava.domain.input_schema import InputMismatch
 from ava.domain.jobs.graphs import Entry
 from ava.domain.jobs.job import Job, JobSpec
-from ava.domain.jobs.new_job import UNMATCHED, After, JobOrRefusal, NewJob, TreePosition
+from ava.domain.jobs.new_job import UNMATCHED, After, JobOrRefusal, NewJob, TreePosition, origin_text
 from ava.domain.jobs.waits import WaitCondition
 from ava.domain.limits.table import TENANT_RUNNING_JOBS
 from ava.domain.worker import WorkerStatus
@@ -64,13 +65,16 @@ class JobCreator:
             max_published=0 if is_limited else _MAX_PUBLISHED,
         )
 
-    def prepare(self, *, tenant_id: str, user_id: str, specs: Sequence[JobSpec]) -> list[NewJob]:
+    def prepare(
+        self, *, tenant_id: str, user_id: str, specs: Sequence[JobSpec], identities: Sequence[Actor] = ()
+    ) -> list[NewJob]:
         """Return a user's new jobs, with inputs validated against this process's cached schemas.
 
-        From the first mismatch on, `create` validates the inputs against the current schema.
+        From the first mismatch on, `create` validates the inputs against the current schema. `identities`: as in `Job`;
+        none: `user_id`.
         """
         matches = self.schemas.matches(tenant_id, specs, until_first=True)
-        traceparent = tracing.current()
+        traceparent, origin = tracing.current(), origin_text(user_id, identities)
         return [
             NewJob(
                 tenant_id=tenant_id,
@@ -79,6 +83,7 @@ class JobCreator:
                 schema_version=UNMATCHED if isinstance(match, InputMismatch) else match,
                 may_publish=position < self._max_published,
                 traceparent=traceparent,
+                origin_text=origin,
             )
             for position, (spec, match) in enumerate(zip(specs, matches, strict=True))
         ]

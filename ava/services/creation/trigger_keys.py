@@ -44,10 +44,12 @@ def defer_debounced(connection: Connection, entries: _Entries) -> dict[int, Job 
     Return the earlier job for each entry; if there is none to defer, the new job with its date.
     """
     found: dict[int, Job | NewJob] = {}
-    for (tenant_id, user_id), those in _by_user(entries, kind="debounce").items():
+    for (tenant_id, user_id, origin_text), those in _by_user(entries, kind="debounce").items():
         now = debounce.reserve(connection, tenant_id=tenant_id, keys=_keys(those))
         dated = {entry: replace(new, spec=_dated(new.spec, now)) for entry, new in those.items()}
-        deferred = debounce.defer(connection, tenant_id=tenant_id, user_id=user_id, new=list(dated.values()))
+        deferred = debounce.defer(
+            connection, tenant_id=tenant_id, user_id=user_id, origin_text=origin_text, new=list(dated.values())
+        )
         for entry, new in dated.items():
             job = deferred.get(new.spec.key) if new.spec.key else None
             found[entry] = new if job is None else replace(job, is_existing=True)
@@ -57,7 +59,7 @@ def defer_debounced(connection: Connection, entries: _Entries) -> dict[int, Job 
 def start_debounced(connection: Connection, entries: _Entries, made: Mapping[int, Job]) -> None:
     """Record the new jobs of the keys that `defer_debounced` has locked."""
     started = {entry: new for entry, new in entries.items() if entry in made}
-    for (tenant_id, _), those in _by_user(started, kind="debounce").items():
+    for (tenant_id, *_), those in _by_user(started, kind="debounce").items():
         debounce.start(
             connection,
             tenant_id=tenant_id,
@@ -82,7 +84,7 @@ def cancel_replaced(connection: Connection, entries: _Entries) -> dict[int, NewJ
     """Cancel queued jobs that deduplicated jobs replace. Return the new jobs with the ids that the errors name."""
     found: dict[int, NewJob] = {}
     replacing = {entry: new for entry, new in entries.items() if _mode(new.spec) is DedupeMode.REPLACE}
-    for (tenant_id, _), those in _by_user(replacing, kind="dedupe").items():
+    for (tenant_id, *_), those in _by_user(replacing, kind="dedupe").items():
         locked = cancel.lock_replaced(connection, tenant_id=tenant_id, keys=_keys(those))
         requests = [
             CancelRequest(
@@ -106,7 +108,7 @@ def find_earlier(connection: Connection, entries: _Entries) -> dict[int, JobOrRe
     Each outcome is the earlier job or a conflict. Omit entries if that job has just ended.
     """
     found: dict[int, JobOrRefusal] = {}
-    for (tenant_id, _), those in _by_user(entries, kind="dedupe").items():
+    for (tenant_id, *_), those in _by_user(entries, kind="dedupe").items():
         earlier = idempotency.find_deduped(connection, tenant_id=tenant_id, keys=_keys(those))
         for entry, new in those.items():
             job = earlier.get(new.spec.key) if new.spec.key else None
@@ -119,11 +121,11 @@ def find_earlier(connection: Connection, entries: _Entries) -> dict[int, JobOrRe
     return found
 
 
-def _by_user(entries: _Entries, *, kind: str) -> dict[tuple[str, str], dict[int, NewJob]]:
-    found: dict[tuple[str, str], dict[int, NewJob]] = defaultdict(dict)
+def _by_user(entries: _Entries, *, kind: str) -> dict[tuple[str, str, str | None], dict[int, NewJob]]:
+    found: dict[tuple[str, str, str | None], dict[int, NewJob]] = defaultdict(dict)
     for entry, new in entries.items():
         if getattr(new.spec, kind) is not None:
-            found[new.tenant_id, new.user_id][entry] = new
+            found[new.tenant_id, new.user_id, new.origin_text][entry] = new
     return found
 
 

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from ava.domain import ids
+from ava.domain.access import actor
 from ava.domain.events.event import InboundEvent, Refusal
 from ava.domain.events.patterns import Comparisons
 from ava.domain.events.subscription import Subscription, make_input
@@ -208,6 +209,7 @@ class EventJobs:
                 user_id=subscription.id,
                 may_publish=each.may_publish and may_publish,
                 traceparent=each.traceparent or event.traceparent,
+                origin_text=actor.join([*actor.split(event.sender), subscription.created_by]),
             )
             for each, (subscription, _) in zip(prepared, asked, strict=True)
         ]

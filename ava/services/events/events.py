@@ -64,7 +64,14 @@ class Events:
         reserved = events.reserve(connection, tenant_id=tenant_id, count=len(specs))
         traceparent = tracing.current()
         new = [
-            InboundEvent(id=event_id, tenant_id=tenant_id, spec=spec, created_at=reserved.now, traceparent=traceparent)
+            InboundEvent(
+                id=event_id,
+                tenant_id=tenant_id,
+                spec=spec,
+                created_at=reserved.now,
+                traceparent=traceparent,
+                sender=caller.actor.text,
+            )
             for event_id, spec in zip(reserved.event_ids, specs, strict=True)
         ]
         first = self._find_first(connection, tenant_id, new)

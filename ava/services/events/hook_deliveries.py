@@ -106,7 +106,7 @@ class ReceivedDeliveries(Deliveries):
             )
             if found is None:
                 raise HookNotFound
-            receipt, jobs = self._replay(connection, opened, found, Capacity())
+            receipt, jobs = self._replay(connection, caller, opened, found, Capacity())
             if key is not None:
                 uuids = [delivery_uuid(receipt.delivery_id)]
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
@@ -118,7 +118,7 @@ class ReceivedDeliveries(Deliveries):
         return replace(self._show(connection, caller, hook_id, delivery_id), body=None)
 
     def _replay(
-        self, connection: Connection, opened: OpenHook, stored: StoredRequest, capacity: Capacity
+        self, connection: Connection, caller: Caller, opened: OpenHook, stored: StoredRequest, capacity: Capacity
     ) -> tuple[Receipt, Sequence[Job]]:
         delivery, hook = stored.delivery, opened.hook
         if stored.body is None or len(stored.body) < (delivery.body_bytes or 0):
@@ -137,7 +137,15 @@ class ReceivedDeliveries(Deliveries):
         arrival = make_arrival(hook, read, delivery.address or "", replay_of=delivery.id)
         may_repeat = delivery.status is not DeliveryStatus.SKIPPED
         made = self._receiving.store(
-            connection, hook, read, data_json, arrival, capacity, now=opened.now(self._clock()), may_repeat=may_repeat
+            connection,
+            hook,
+            read,
+            data_json,
+            arrival,
+            capacity,
+            now=opened.now(self._clock()),
+            by=[caller.actor],
+            may_repeat=may_repeat,
         )
         return made.receipt, made.jobs
 
@@ -172,7 +180,7 @@ class ReceivedDeliveries(Deliveries):
                 )
                 for each in (each for each in found if each.delivery.replay_of is None):
                     with suppress(HookStateConflict):
-                        receipt, made = self._replay(connection, opened, each, capacity)
+                        receipt, made = self._replay(connection, caller, opened, each, capacity)
                         done += [] if receipt.is_duplicate else [receipt.delivery_id]
                         jobs += made
                 if len(found) < _BATCH:
@@ -214,7 +222,7 @@ class ReceivedDeliveries(Deliveries):
             opened = self._hooks.open(connection, caller, hook_id)
         request = _signed(opened, mode, body, headers, now=opened.now(self._clock()))
         try:
-            receipt = self._receiving.receive(opened, request, address=f"test of {caller.user_id}")
+            receipt = self._receiving.receive(opened, request, address=f"test of {caller.user_id}", by=[caller.actor])
         except RequestError as error:
             if error.status >= 500:
                 raise

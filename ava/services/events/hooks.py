@@ -114,10 +114,10 @@ class Hooks:
                 connection,
                 spec,
                 tenant_id=caller.tenant_id,
-                user_id=caller.principal,
+                by=caller.actor,
                 token=token,
                 sealed_secrets=[] if given is None else [sealer.seal(given)],
-                paused_by=caller.actor if paused else None,
+                is_paused=paused,
                 max_hooks=HOOKS.value,
             )
             if created is None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from ava.domain.access import actor
+from ava.domain.access.actor import Actor
 from ava.domain.access.caller import Caller, Role
 from ava.domain.access.tokens import without_secrets
 from ava.domain.delivery import DeliveryStatus
@@ -87,8 +89,8 @@ class Receiving:
         self._run_long = run_long
         self._clock = clock
 
-    def receive(self, opened: OpenHook, request: Received, *, address: str) -> Receipt:
-        """Verify a request, store it and create its jobs. On return it is durable.
+    def receive(self, opened: OpenHook, request: Received, *, address: str, by: Sequence[Actor] = ()) -> Receipt:
+        """Verify a request, store it and create its jobs. On return it is durable. `by`: as for `store`.
 
         Store refused requests, too, if the database is available. Raise `SignatureRefused`, `PayloadTooLarge`,
         `TooMany` if a tenant's quota refuses the job, `TooManyComparisons`.
@@ -111,7 +113,7 @@ class Receiving:
         arrival = make_arrival(opened.hook, read, address)
         try:
             with self._database.transaction() as connection:
-                stored = self.store(connection, opened.hook, read, data_json, arrival, Capacity(), now=now)
+                stored = self.store(connection, opened.hook, read, data_json, arrival, Capacity(), now=now, by=by)
         except (TooMany, TooManyComparisons) as error:
             self._refuse(opened.hook, read, address, error)
             raise
@@ -163,12 +165,14 @@ class Receiving:
         capacity: Capacity,
         *,
         now: float,
+        by: Sequence[Actor] = (),
         may_repeat: bool = False,
     ) -> Stored:
         """Store an authentic request with its event and jobs, in a transaction; a paused hook processes only replays.
 
-        `capacity`: the transaction's remaining capacity for events. `may_repeat`: a deliberate replay, which is not
-        deduplicated. Raise `TooMany` and `TooManyComparisons`, which must end the transaction.
+        `capacity`: the transaction's remaining capacity for events. `by`: the caller who sends a test or a replay; the
+        sender is otherwise the hook's creator. `may_repeat`: a deliberate replay, which is not deduplicated. Raise
+        `TooMany` and `TooManyComparisons`, which must end the transaction.
         """
         self._jobs.creator.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(request.body))
         is_skipped = hook.paused is not None and arrival.replay_of is None
@@ -186,10 +190,11 @@ class Receiving:
         )
         if arrived.duplicate_of is not None:
             return Stored(receipt=self._first(connection, hook, arrived.duplicate_of))
+        senders = (*by, hook.created_by)
         if arrived.job_uuid is not None:
-            return self._make_job(connection, hook, spec, arrived, keys)
+            return self._make_job(connection, hook, spec, arrived, keys, senders)
         if arrived.event_id is not None:
-            return self._make_event(connection, hook, spec, arrived, capacity)
+            return self._make_event(connection, hook, spec, arrived, capacity, senders)
         return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, is_skipped=is_skipped))
 
     def _first(self, connection: Connection, hook: Hook, delivery_id: str) -> Receipt:
@@ -207,6 +212,7 @@ class Receiving:
         spec: EventSpec,
         arrived: Arrived,
         keys: Sequence[tuple[bytes, float]],
+        senders: Sequence[Actor],
     ) -> Stored:
         event = InboundEvent(id=arrived.delivery_id, tenant_id=hook.tenant_id, spec=spec, created_at=arrived.created_at)
         outcome: Job | RequestError
@@ -217,7 +223,9 @@ class Receiving:
                 trigger=Trigger.WEBHOOK,
                 priority=hook.priority,
             )
-            (new,) = self._jobs.creator.prepare(tenant_id=hook.tenant_id, user_id=hook.id, specs=[job_spec])
+            (new,) = self._jobs.creator.prepare(
+                tenant_id=hook.tenant_id, user_id=hook.id, specs=[job_spec], identities=senders
+            )
             (outcome,) = self._jobs.creator.create(connection, [replace(new, uuid=arrived.job_uuid)])
         except PayloadTooLarge as error:
             outcome = error
@@ -239,7 +247,13 @@ class Receiving:
         return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, refused=refused))
 
     def _make_event(
-        self, connection: Connection, hook: Hook, spec: EventSpec, arrived: Arrived, capacity: Capacity
+        self,
+        connection: Connection,
+        hook: Hook,
+        spec: EventSpec,
+        arrived: Arrived,
+        capacity: Capacity,
+        senders: Sequence[Actor],
     ) -> Stored:
         event = InboundEvent(
             id=arrived.event_id or "",
@@ -247,6 +261,7 @@ class Receiving:
             spec=spec,
             created_at=arrived.created_at,
             traceparent=tracing.current(),
+            sender=actor.join(senders),
         )
         made = self._event_jobs.make(connection, [event], capacity, version=arrived.version)
         events.insert(

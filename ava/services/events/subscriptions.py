@@ -77,8 +77,8 @@ class Subscriptions:
                 connection,
                 spec,
                 tenant_id=caller.tenant_id,
-                user_id=caller.principal,
-                paused_by=caller.actor if paused else None,
+                by=caller.actor,
+                is_paused=paused,
             )
             if key is not None:
                 uuids = [subscription_uuid(created.id)]

@@ -35,9 +35,11 @@ _COLUMNS, _key = _ROWS.columns, _ROWS.read
 _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('api keys of ' || %(tenant_id)s, 0))")
 # No key outlives the key that created it.
 _CREATE = Statement(f"""
-INSERT INTO api_keys AS k (tenant_id, name, role, lookup, hash, created_by, made_with, payloads, expires_at, workers,
-                           is_of_platform, triggers)
-SELECT %(tenant_id)s, %(name)s, %(role)s, %(lookup)s, %(hash)s, %(created_by)s, %(made_with)s::uuid, %(payloads)s,
+INSERT INTO api_keys AS k (tenant_id, name, role, lookup, hash, created_by, made_with, person, payloads, expires_at,
+                           workers, is_of_platform, triggers)
+SELECT %(tenant_id)s, %(name)s, %(role)s, %(lookup)s, %(hash)s, %(created_by)s, %(made_with)s::uuid,
+    CASE WHEN %(made_with)s::uuid IS NULL THEN %(user_id)s ELSE (SELECT c.person FROM api_keys AS c
+        WHERE c.tenant_id = %(tenant_id)s AND c.id = %(made_with)s::uuid) END, %(payloads)s,
     least(%(expires_at)s, (SELECT m.expires_at FROM api_keys AS m
         WHERE m.tenant_id = %(tenant_id)s AND m.id = %(made_with)s::uuid)), %(workers)s::text[], %(is_of_platform)s,
     %(triggers)s::text[]
@@ -68,7 +70,8 @@ def create(
         "role": spec.role.header,
         "lookup": token.lookup,
         "hash": tokens.hash_of(token),
-        "created_by": caller.principal,
+        "created_by": caller.actor.text,
+        "user_id": caller.user_id,
         "made_with": None if caller.key_id is None else key_uuid(caller.key_id),
         "expires_at": spec.expires_at,
         "payloads": spec.payloads,

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from ava.domain import ids
+from ava.domain.access.actor import Actor
 
 Record = TypeVar("Record")
 Reader = Callable[[Any], Any]
@@ -18,7 +19,7 @@ class RecordRows(Generic[Record]):
     """The columns of a record and the reader of their rows.
 
     The column of a field has its name; that of a field `…_json` lacks this ending and is read as a string. A field with
-    a `prefix` in its metadata is an id, and a UUID in the table.
+    a `prefix` in its metadata is an id, and a UUID in the table; the column of an actor has its `text`.
     """
 
     def __init__(
@@ -67,4 +68,6 @@ def _reader(type_: Any, prefix: str | None) -> Reader | None:
     if prefix is not None:
         encode = partial(ids.encode, prefix)
         return (lambda uuids: [encode(uuid) for uuid in uuids]) if get_origin(type_) is Sequence else encode
+    if type_ is Actor:
+        return Actor.parse
     return next((kind for kind in (type_, *get_args(type_)) if isinstance(kind, EnumType)), None)

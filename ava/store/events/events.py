@@ -107,17 +107,17 @@ WITH woken AS (
 )
 INSERT INTO events (tenant_id, id, type, source, source_id, subject, time, data, extensions, headers, created_at,
                     hook_id, delivery_id, job_ids, refused, more_count, fanned_out_to, subscriptions_version,
-                    copied_bytes, traceparent)
+                    copied_bytes, traceparent, sender)
 SELECT %(tenant_id)s, g.id::uuid, g.type, g.source, g.source_id, g.subject, g.time, g.data::json, g.extensions::json,
     g.headers::json, g.created_at, %(hook_id)s::uuid, %(delivery_id)s::uuid, g.job_ids::uuid[], g.refused::json,
     g.more_count, g.fanned_out_to::uuid, CASE WHEN g.fanned_out_to IS NOT NULL THEN %(version)s::bigint END,
-    g.copied_bytes, g.traceparent
+    g.copied_bytes, g.traceparent, g.sender
 FROM unnest(%(ids)s::text[], %(types)s::text[], %(sources)s::text[], %(source_ids)s::text[], %(subjects)s::text[],
             %(times)s::timestamptz[], %(datas)s::text[], %(extensions)s::text[], %(headers)s::text[],
             %(created)s::timestamptz[], %(job_ids)s::text[], %(refused)s::text[], %(more_counts)s::integer[],
-            %(fanned_out)s::text[], %(copied)s::integer[], %(traceparents)s::text[])
+            %(fanned_out)s::text[], %(copied)s::integer[], %(traceparents)s::text[], %(senders)s::text[])
     AS g (id, type, source, source_id, subject, time, data, extensions, headers, created_at, job_ids, refused,
-          more_count, fanned_out_to, copied_bytes, traceparent)
+          more_count, fanned_out_to, copied_bytes, traceparent, sender)
 """)
 
 
@@ -159,6 +159,7 @@ def insert(
         "fanned_out": [_subscription_uuid(fanned_out_to.get(event.id)) for event in events],
         "copied": [event.copied_bytes for event in events],
         "traceparents": [event.traceparent for event in events],
+        "senders": [event.sender for event in events],
     }
     connection.exec_driver_sql(_INSERT, parameters)
 

@@ -44,7 +44,7 @@ INSERT INTO hooks AS h (tenant_id, name, provider, verifier, secrets, worker_id,
                         dedupe, tolerance_seconds, paused_at, paused_by, lookup, hash, created_by)
 SELECT %(tenant_id)s, %(name)s, %(provider)s, %(verifier)s::json, %(secrets)s::json, %(worker_id)s, %(event_type)s,
     %(match)s::json, %(input)s::json, %(priority)s, %(dedupe)s, %(tolerance_seconds)s, {PAUSED_AT},
-    %(paused_by)s::jsonb, %(lookup)s, %(hash)s, %(user_id)s
+    %(paused_by)s::jsonb, %(lookup)s, %(hash)s, %(created_by)s
 WHERE (SELECT count(*) FROM hooks AS c WHERE c.tenant_id = %(tenant_id)s) < %(max_hooks)s
 RETURNING {_COLUMNS}
 """)
@@ -55,24 +55,24 @@ def create(
     spec: HookSpec,
     *,
     tenant_id: str,
-    user_id: str,
+    by: Actor,
     token: Token,
     sealed_secrets: Sequence[str],
-    paused_by: Actor | None,
+    is_paused: bool,
     max_hooks: int,
 ) -> Hook | None:
-    """Create a hook, paused if `paused_by` is an actor, in a transaction.
+    """Create a hook in a transaction.
 
     Returns None if the tenant has reached `max_hooks`.
     """
     connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
     parameters = _fields(spec) | {
         "tenant_id": tenant_id,
-        "user_id": user_id,
+        "created_by": by.text,
         "secrets": json.dumps([{"sealed": sealed, "until": None} for sealed in sealed_secrets]),
         "lookup": token.lookup,
         "hash": tokens.hash_of(token),
-        "paused_by": None if paused_by is None else paused_by.json,
+        "paused_by": by.json if is_paused else None,
         "max_hooks": max_hooks,
     }
     row = connection.exec_driver_sql(_CREATE, parameters).first()

@@ -50,17 +50,17 @@ _CREATE = Statement(f"""
 INSERT INTO subscriptions AS s (tenant_id, event_type, worker_id, name, match, input, priority, paused_at, paused_by,
     created_by, since_version)
 VALUES (%(tenant_id)s, %(event_type)s, %(worker_id)s, %(name)s, %(match)s::json, %(input)s::json, %(priority)s,
-    {PAUSED_AT}, %(paused_by)s::jsonb, %(user_id)s, {_VERSION_NOW})
+    {PAUSED_AT}, %(paused_by)s::jsonb, %(created_by)s, {_VERSION_NOW})
 RETURNING {_COLUMNS}
 """)
 
 
 def create(
-    connection: Connection, spec: SubscriptionSpec, *, tenant_id: str, user_id: str, paused_by: Actor | None
+    connection: Connection, spec: SubscriptionSpec, *, tenant_id: str, by: Actor, is_paused: bool
 ) -> Subscription:
-    """Create a subscription, paused if `paused_by` is an actor, in the transaction of `has_capacity`."""
-    parameters = parameters_of(SubscriptionSpec, spec) | {"tenant_id": tenant_id, "user_id": user_id}
-    parameters["paused_by"] = None if paused_by is None else paused_by.json
+    """Create a subscription, in the transaction of `has_capacity`."""
+    parameters = parameters_of(SubscriptionSpec, spec) | {"tenant_id": tenant_id, "created_by": by.text}
+    parameters["paused_by"] = by.json if is_paused else None
     return _subscription(connection.exec_driver_sql(_CREATE, parameters).one())
 
 

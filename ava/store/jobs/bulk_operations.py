@@ -52,7 +52,7 @@ _CREATE = Statement(f"""
 INSERT INTO bulk_operations AS o (id, tenant_id, kind, filter, total, before_id, created_by, role, request_id)
 SELECT new.id, %(tenant_id)s, %(kind)s, %(filter)s::json, %(total)s,
     CASE WHEN newest.id >= new.id THEN (left(newest.id::text, 13) || '-7fff-bfff-ffffffffffff')::uuid ELSE new.id END,
-    %(user_id)s, %(role)s, %(request_id)s
+    %(created_by)s, %(role)s, %(request_id)s
 FROM (SELECT ava_uuid7() AS id OFFSET 0) AS new
 LEFT JOIN (
     SELECT j.id FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s ORDER BY j.tenant_id DESC, j.id DESC LIMIT 1
@@ -70,7 +70,7 @@ def create(
         "kind": kind.value,
         "filter": json.dumps(job_filter.as_record()),
         "total": total,
-        "user_id": caller.principal,
+        "created_by": caller.actor.text,
         "role": caller.role.name,
         "request_id": request_id,
     }

@@ -67,7 +67,7 @@ INSERT INTO schedules AS s (id, tenant_id, worker_id, name, cron, timezone, inpu
                             timezone_data, created_by, may_be_urgent, expires_in_seconds, paused_at, paused_by)
 VALUES (%(id)s::uuid, %(tenant_id)s, %(worker_id)s, %(name)s, %(cron)s, %(timezone)s, %(input)s::json, %(priority)s,
         %(overlap)s, %(catch_up)s, %(catch_up_seconds)s, %(spread_seconds)s, %(starts_at)s, %(ends_at)s,
-        %(decided_until)s, %(next_run_at)s, %(timezone_data)s, %(user_id)s, %(may_be_urgent)s,
+        %(decided_until)s, %(next_run_at)s, %(timezone_data)s, %(created_by)s, %(may_be_urgent)s,
         %(expires_in_seconds)s, CASE WHEN NOT %(enabled)s THEN now() END,
         CASE WHEN NOT %(enabled)s THEN %(paused_by)s::jsonb END)
 RETURNING {SCHEDULE_COLUMNS}
@@ -80,11 +80,10 @@ def create(
     *,
     schedule_id: str,
     tenant_id: str,
-    user_id: str,
     decided_until: datetime,
     next_run_at: datetime | None,
     timezone_data: str,
-    by: Actor = SYSTEM,
+    by: Actor,
 ) -> Schedule:
     """Create a schedule with its first firing after `decided_until`.
 
@@ -93,7 +92,7 @@ def create(
     parameters = parameters_of(ScheduleSpec, spec) | {
         "id": schedule_uuid(schedule_id),
         "tenant_id": tenant_id,
-        "user_id": user_id,
+        "created_by": by.text,
         "decided_until": decided_until,
         "next_run_at": next_run_at,
         "timezone_data": timezone_data,

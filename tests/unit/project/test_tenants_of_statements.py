@@ -49,7 +49,8 @@ _ACROSS = {
         events.old_rows.delete_events events.old_rows.delete_first_events events.old_rows.delete_events_of_rest
         events.old_rows.delete_deliveries events.old_rows.delete_first_deliveries
         events.old_rows.delete_deliveries_of_rest
-        access.sessions.delete_expired errors.counting.delete_old_groups errors.counting.delete_old_days
+        access.persons.delete_old access.sessions.delete_expired errors.counting.delete_old_groups
+        errors.counting.delete_old_days
         jobs.bulk_operations.delete_old jobs.transitions.debounce.delete_old jobs.old_jobs.job_retention
         jobs.old_jobs.scan reports.analytics.delete_old reports.audit.delete reports.audit.delete_first
         reports.audit.delete_of_rest reports.job_times.delete_old reports.statistics.delete_old

@@ -89,19 +89,22 @@ WITH last AS MATERIALIZED (
 ), changed AS (
     UPDATE jobs AS j SET expires_at = j.scheduled_at + l.expires_in_seconds * interval '1 second',
         input = l.input::json, input_bytes = l.input_bytes, priority = l.priority, trigger = l.trigger,
-        tags = l.tags::json, triggered_by = %(user_id)s, limit_key = l.limit_key, rate_key = l.rate_key
+        tags = l.tags::json, triggered_by = %(user_id)s, origin = %(origin)s, limit_key = l.limit_key,
+        rate_key = l.rate_key
     FROM last AS l WHERE j.tenant_id = %(tenant_id)s AND j.id = l.id RETURNING j.*
 )
 SELECT {rows.JOB_COLUMNS} FROM changed AS j
 """)
 
 
-def defer(connection: Connection, *, tenant_id: str, user_id: str, new: Sequence[NewJob]) -> dict[tuple[str, str], Job]:
+def defer(
+    connection: Connection, *, tenant_id: str, user_id: str, origin_text: str | None, new: Sequence[NewJob]
+) -> dict[tuple[str, str], Job]:
     """Defer the jobs of keys that `reserve` has locked, each to its trigger's date, at most to its latest start.
 
-    With `keep: last`, the job also takes over the trigger's input, priority, tags, kind, user and expiry, which counts
-    from the date. Returns the jobs by worker and key, except due or final ones, and jobs of workers that the tenant may
-    not run.
+    With `keep: last`, the job also takes over the trigger's input, priority, tags, kind, user, origin and expiry, which
+    counts from the date. Returns the jobs by worker and key, except due or final ones, and jobs of workers that the
+    tenant may not run.
     """
     keyed = [(each, each.spec.key) for each in new if each.spec.key is not None]
     parameters: dict[str, Any] = {
@@ -111,7 +114,8 @@ def defer(connection: Connection, *, tenant_id: str, user_id: str, new: Sequence
     }
     found = {row[-1] - 1: rows.job(row) for row in connection.exec_driver_sql(_DEFER, parameters)}
     last = {job.id: keyed[n][0].spec for n, job in found.items() if _is_last(keyed[n][0].spec)}
-    changed = _take_over(connection, tenant_id, user_id, last)
+    by = {"tenant_id": tenant_id, "user_id": user_id, "origin": origin_text}
+    changed = _take_over(connection, by, last)
     return {keyed[n][1]: changed.get(job.id, job) for n, job in found.items()}
 
 
@@ -119,14 +123,13 @@ def _is_last(spec: JobSpec) -> bool:
     return spec.debounce is not None and spec.debounce.keep is Keep.LAST
 
 
-def _take_over(connection: Connection, tenant_id: str, user_id: str, last: Mapping[str, JobSpec]) -> dict[str, Job]:
+def _take_over(connection: Connection, by: Mapping[str, str | None], last: Mapping[str, JobSpec]) -> dict[str, Job]:
     """Apply the last triggers' values to jobs that `_DEFER` has locked, by job id. Returns the changed jobs by id."""
     if not last:
         return {}
     specs = list(last.values())
     parameters: dict[str, Any] = {
-        "tenant_id": tenant_id,
-        "user_id": user_id,
+        **by,
         "ids": [rows.job_uuid(job_id) for job_id in last],
         "triggers": [spec.trigger.value for spec in specs],
         "priorities": [spec.priority for spec in specs],

@@ -50,7 +50,7 @@ _ASKED_MORE = {
     "input_bytes": "int",
     "retries": "int",
     "expiry": "int",
-    "start_before": "timestamptz",
+    "start_by": "timestamptz",
     "deadline": "float8",
     "dedupe_key": "text",
     "parent_id": "uuid",
@@ -59,12 +59,13 @@ _ASKED_MORE = {
     "is_detached": "bool",
     "is_awaited": "bool",
     "reason": "text",
-    "has_template": "bool",
+    "template": "bool",
+    "origin": "text",
 }
 #: Columns of `jobs` that are copied from the request unchanged.
 _TAKEN_MORE = (
     *("scheduled_at", "retry_of", "input_bytes", "dedupe_key", "parent_id", "tree_id", "name"),
-    *("is_detached", "is_awaited"),
+    *("is_detached", "is_awaited", "origin"),
 )
 _ARRAYS = f"unnest({', '.join(f'%({name})s::{type_}[]' for name, type_ in _ASKED.items())})"
 #: One JSON record per job: as arrays, this many columns would take half of the statement's time.
@@ -99,18 +100,18 @@ _PLAIN = _Parts()
 _WITH_MORE = _Parts(
     asked=f"ROWS FROM ({_ARRAYS}, {_RECORDS})",
     ruled=""",
-           CASE WHEN s.reason = 'jobs' OR s.scheduled_at > now() THEN s.reason END AS waits_first""",
+           CASE WHEN s.reason = 'jobs' OR s.scheduled_at > now() THEN s.reason END AS awaits""",
     columns=", tags, run_at" + "".join(f", {name}" for name in _TAKEN_MORE),
     values=", tags::json, "
-    "CASE WHEN waits_first <> 'jobs' THEN scheduled_at END" + "".join(f", {name}" for name in _TAKEN_MORE),
+    "CASE WHEN awaits <> 'jobs' THEN scheduled_at END" + "".join(f", {name}" for name in _TAKEN_MORE),
     new_id="coalesce(e.uuid, ava_uuid7())",
-    schema=f"({_PLAIN.schema} OR s.has_template)",
+    schema=f"({_PLAIN.schema} OR s.template)",
     max_retries="least(w.max_retries, coalesce(own.max_retries, platform.max_retries), s.retries)",
     expires_in_seconds="coalesce(s.expiry, w.expires_in_seconds)",
-    waits_first="coalesce(waits_first, ",
+    waits_first="coalesce(awaits, ",
     waits_end=")",
     expires_from="CASE WHEN is_due THEN scheduled_at ELSE greatest(scheduled_at, now()) END",
-    expires_before="start_before",
+    expires_before="start_by",
     deadline_seconds="coalesce(s.deadline, w.deadline_seconds)",
     deadline_from="greatest(created, scheduled_at)",
     end="ORDER BY tenant_id, worker_id, dedupe_key, ordinality ON CONFLICT DO NOTHING\n",
@@ -182,7 +183,7 @@ _NO_TAGS = "{}"
 
 #: Read the attributes of a new job that only `_ASKED_MORE` has columns for. `_NO_REST` are their values in a plain job.
 _rest_of = attrgetter(
-    *("uuid", "is_due", "after", "position"),
+    *("uuid", "is_due", "after", "position", "origin_text"),
     *(
         f"spec.{name}"
         for name in ("scheduled_at", "retry_of", "tags_json", "max_retries", "expires_in_seconds", "start_before")
@@ -303,6 +304,7 @@ def _job(row: tuple[Any, ...], new: NewJob) -> Job:
         tree_id=None if position is None else ids.encode("job", position.tree_uuid),
         name=None if position is None else position.name,
         deadline_at=deadline_at,
+        origin_text=new.origin_text,
     )
 
 
@@ -339,11 +341,12 @@ def _record(new: NewJob) -> dict[str, object]:
         "input_bytes": rows.large_bytes(spec.input_json),
         "retries": spec.max_retries,
         "expiry": spec.expires_in_seconds,
-        "start_before": spec.start_before,
+        "start_by": spec.start_before,
         "deadline": spec.deadline_seconds,
         "dedupe_key": None if spec.dedupe is None else spec.dedupe.key,
         "reason": _waits_for(new),
-        "has_template": (new.after is not None and new.after.has_template) or None,
+        "origin": new.origin_text,
+        "template": (new.after is not None and new.after.has_template) or None,
     }
     if position is not None:
         record |= {
