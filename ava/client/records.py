@@ -471,14 +471,14 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A schedule: a worker and the cron pattern that starts it."""
+    """A schedule: a worker, and the cron pattern or the interval that starts it."""
 
     id: str
     worker_id: str
     tenant_id: str
     name: str | None = None
-    cron: str
-    timezone: str
+    cron: str | None = None
+    timezone: str | None = None
     input: dict[str, Any]
     priority: int  # The priority of the created jobs, 1 (highest) to 10 (lowest).
     enabled: bool
@@ -495,6 +495,8 @@ class Schedule:
     created_at: datetime
     updated_at: datetime  # When it was last changed or paused; a firing does not change it.
     paused: Pause | None = None  # Its pause; None: it is not paused.
+    #: In place of `cron` and `timezone`: it fires at the multiples of this interval since the Unix epoch.
+    every_seconds: int | None = None
     expires_in_seconds: int | None = None  # Seconds from its slot until a job that has not started is cancelled.
 
 
@@ -512,7 +514,7 @@ class ScheduleSlot:
 class SchedulePreview:
     """A pattern in words, and its next slots."""
 
-    description: str  # The cron pattern in words.
+    description: str  # The cron pattern, or the interval, in words.
     next: list[ScheduleSlot]
 
 

@@ -18,6 +18,8 @@ _SCHEDULES = "/v1/ava/schedules"
 class ScheduleOptions(TypedDict, total=False):
     """Optional fields of a schedule; the API has a default for each."""
 
+    #: 1 to 59, in place of `cron` and `timezone`: it fires at the multiples of this interval.
+    every_seconds: int
     name: str | None
     #: The input of its jobs.
     input: Mapping[str, Any]
@@ -55,14 +57,17 @@ class Schedules(PausableResource[Mode, Schedule]):
     def create(
         self,
         worker_id: str,
-        cron: str,
-        timezone: str,
+        cron: str | None = None,
+        timezone: str | None = None,
         *,
         idempotency_key: str | None = None,
         **options: Unpack[ScheduleOptions],
     ) -> Flow[Schedule]:
-        """Create a schedule: `cron` has five fields, `timezone` is an IANA name such as `Europe/Berlin`."""
-        body = _body({"worker_id": worker_id, "cron": cron, "timezone": timezone, **options})
+        """Create a schedule: `cron` has five fields, `timezone` is an IANA name such as `Europe/Berlin`.
+
+        `every_seconds` replaces both.
+        """
+        body = _body({"worker_id": worker_id, **_timing(cron, timezone), **options})
         headers = key_header(idempotency_key)
         return self._calls.record(Schedule, "POST", _SCHEDULES, body=body, headers=headers)
 
@@ -109,15 +114,27 @@ class Schedules(PausableResource[Mode, Schedule]):
         return self._calls.record(Job, "POST", f"{_SCHEDULES}/{segment(schedule_id)}/run", headers=headers)
 
     @call
-    def preview(self, cron: str, timezone: str, count: int = 10) -> Flow[SchedulePreview]:
-        """Return the pattern in words and its next 1 to 50 firings; saves nothing."""
-        body = {"cron": cron, "timezone": timezone, "count": count}
+    def preview(
+        self,
+        cron: str | None = None,
+        timezone: str | None = None,
+        count: int = 10,
+        *,
+        every_seconds: int | None = None,
+    ) -> Flow[SchedulePreview]:
+        """Return a pattern or an interval in words, and its next 1 to 50 firings; saves nothing."""
+        interval = {} if every_seconds is None else {"every_seconds": every_seconds}
+        body = {**_timing(cron, timezone), **interval, "count": count}
         return self._calls.record(SchedulePreview, "POST", f"{_SCHEDULES}/preview", body=body)
 
     @listing
     def firings(self, schedule_id: str, *, per_page: int = 100) -> Listing[Firing]:
         """Return a schedule's firings, newest first."""
         return self._calls.records(Firing, f"{_SCHEDULES}/{segment(schedule_id)}/firings", {"per_page": per_page})
+
+
+def _timing(cron: str | None, timezone: str | None) -> dict[str, Any]:
+    return {name: value for name, value in (("cron", cron), ("timezone", timezone)) if value is not None}
 
 
 def _body(fields: Mapping[str, Any]) -> dict[str, Any]:

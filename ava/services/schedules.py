@@ -15,7 +15,7 @@ from ava.domain.access.caller import Caller
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.limits.table import SCHEDULES
 from ava.domain.schedules.firing import Firing
-from ava.domain.schedules.schedule import FiringTime, describe, firing_times_after
+from ava.domain.schedules.schedule import FiringTime
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.domain.schedules.time_zones import timezone_data_version
 from ava.domain.secrets.redaction import shown_to
@@ -36,11 +36,11 @@ from ava.store.schedules import declared, definitions, firings
 from ava.store.schedules.definitions import ScheduleFilter, schedule_uuid
 
 #: Fields that determine the firing times. Changes of other fields leave due and missed firings as they are.
-_DECISIVE = ("cron", "timezone", "enabled", "starts_at", "ends_at")
+_DECISIVE = ("cron", "timezone", "every_seconds", "enabled", "starts_at", "ends_at")
 #: Fields that affect neither the jobs nor their times: changing them leaves the schedule's permitted urgency.
 _INDIFFERENT = ("name", "enabled")
 #: Fields that a handler module determines if it declares the schedule.
-_DECLARED = ("worker_id", "cron", "timezone")
+_DECLARED = ("worker_id", "cron", "timezone", "every_seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +158,7 @@ class Schedules:
             if locked is None:
                 raise ScheduleNotFound
             schedule, now = locked
-            changed = replace(schedule, **changes)
+            changed = replace(schedule, **_with_timing(changes))
             if changed == schedule:
                 return schedule
             if changed.worker_id != schedule.worker_id and "input_json" not in changes and not caller.sees_payloads:
@@ -204,10 +204,10 @@ class Schedules:
             now = clock.now(connection)
         return list(islice(schedule.firing_times_after(now), count))
 
-    def preview(self, *, cron: str, timezone: str, count: int) -> Preview:
-        """Return the meaning of a pattern, and its next firing times, without a database query."""
-        found = list(islice(firing_times_after(cron, timezone, datetime.now(UTC)), count))
-        return Preview(description=describe(cron, timezone), next=found)
+    def preview(self, spec: ScheduleSpec, count: int) -> Preview:
+        """Return the meaning of a pattern or an interval, and its next firing times, without a database query."""
+        found = list(islice(spec.firing_times_after(datetime.now(UTC)), count))
+        return Preview(description=spec.describe(), next=found)
 
     def run(self, caller: Caller, schedule_id: str, key: str | None = None) -> tuple[Job, bool]:
         """Trigger a job like a schedule's, now. Return it, and True for a repeated call.
@@ -251,7 +251,19 @@ def _show(connection: Connection, caller: Caller, schedule_id: str) -> Schedule:
     return found
 
 
+def _with_timing(changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return changes in which a pattern replaces an interval, and an interval a pattern."""
+    if "every_seconds" in changes:
+        return {**changes, "cron": None, "timezone": None}
+    return {**changes, "every_seconds": None} if changes.keys() & {"cron", "timezone"} else changes
+
+
 def _check(spec: ScheduleSpec) -> None:
+    if spec.every_seconds is None:
+        for name in ("cron", "timezone"):
+            if getattr(spec, name) is None:
+                reason = f"It must be sent too, because the schedule has every_seconds and no {name}."
+                raise InvalidFields(f"{name}: {reason}", {name: [reason]})
     if spec.starts_at is not None and spec.ends_at is not None and spec.ends_at <= spec.starts_at:
         reason = "It must be later than starts_at."
         raise InvalidFields(f"ends_at: {reason}", {"ends_at": [reason]})

@@ -712,8 +712,10 @@ CREATE TABLE schedules (
     id uuid NOT NULL DEFAULT ava_uuid7(),
     worker_id text NOT NULL,
     name text,
-    cron text NOT NULL,
-    timezone text NOT NULL,
+    -- A pattern in a time zone, or an interval.
+    cron text,
+    timezone text,
+    every_seconds smallint CHECK (every_seconds BETWEEN 1 AND 59),
     input json NOT NULL,
     priority smallint NOT NULL CHECK (priority BETWEEN 1 AND 10),
     overlap text NOT NULL CHECK (overlap IN ('allow', 'skip', 'queue_one', 'cancel_running')),
@@ -746,6 +748,8 @@ CREATE TABLE schedules (
     CONSTRAINT pause_is_whole CHECK (
         (paused_at IS NULL) = (paused_by IS NULL) AND (pause_reason IS NULL OR paused_at IS NOT NULL)),
     CONSTRAINT paused_does_not_fire CHECK (paused_at IS NULL OR next_run_at IS NULL),
+    CONSTRAINT pattern_or_interval CHECK (
+        (cron IS NULL) = (timezone IS NULL) AND (cron IS NULL) = (every_seconds IS NOT NULL)),
     CONSTRAINT ends_after_its_start CHECK (ends_at > starts_at)
 ) WITH (fillfactor = 85);
 CREATE INDEX schedules_due ON schedules (next_run_at) WHERE next_run_at IS NOT NULL;

@@ -13,7 +13,7 @@ SCHEDULES = "/v1/ava/schedules"
 FIELDS = [
     *("id", "worker_id", "tenant_id", "name", "cron", "timezone", "input", "priority", "enabled", "overlap"),
     *("catch_up", "catch_up_seconds", "spread_seconds", "starts_at", "ends_at", "next_run_at", "last_run_at"),
-    *("last_job_id", "created_by", "created_at", "updated_at", "paused", "expires_in_seconds"),
+    *("last_job_id", "created_by", "created_at", "updated_at", "paused", "every_seconds", "expires_in_seconds"),
 ]
 DAILY = {"worker_id": "wkr_open", "cron": "30 9 * * 1-5", "timezone": "Europe/Berlin"}
 
@@ -305,6 +305,49 @@ def test_a_preview_describes_a_pattern_and_lists_its_slots(api: Api) -> None:
     error_of(api.post(f"{SCHEDULES}/preview", json=body, headers=reader), 422, "validation_error")
     actions = [entry["action"] for entry in api.get("/v1/ava/audit").get_json()["data"]]
     assert "schedules.show_preview" not in actions
+
+
+def test_an_interval_replaces_the_pattern_and_the_time_zone(shared_api: Api) -> None:
+    every = {"worker_id": "wkr_open", "every_seconds": 10}
+    record = shared_api.post(SCHEDULES, json=every).get_json()["data"]
+    assert (record["cron"], record["timezone"], record["every_seconds"]) == (None, None, 10)
+    slots = shared_api.get(f"{SCHEDULES}/{record['id']}/next?count=6").get_json()["data"]
+    assert sorted(int(slot["at"][17:19]) for slot in slots) == [0, 10, 20, 30, 40, 50]
+    assert {slot["note"] for slot in slots} == {None}
+    preview = shared_api.post(f"{SCHEDULES}/preview", json={"every_seconds": 1, "count": 2}).get_json()["data"]
+    assert (preview["description"], len(preview["next"])) == ("Every second", 2)
+    changed = _change(shared_api, record, every_seconds=15)
+    assert changed["every_seconds"] == 15
+    by_cron = _change(shared_api, record, cron="0 9 * * *", timezone="UTC")
+    assert (by_cron["cron"], by_cron["timezone"], by_cron["every_seconds"]) == ("0 9 * * *", "UTC", None)
+    again = _change(shared_api, record, every_seconds=59)
+    assert (again["cron"], again["timezone"], again["every_seconds"]) == (None, None, 59)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "wrong"),
+    [
+        ({"every_seconds": 0}, 422, "every_seconds"),
+        ({"every_seconds": 60}, 422, "every_seconds"),
+        ({"every_seconds": 1.5}, 422, "every_seconds"),
+        ({"every_seconds": 10, "cron": "* * * * *"}, 422, "cron"),
+        ({"every_seconds": 10, "timezone": "UTC"}, 422, "timezone"),
+        ({}, 400, "cron"),
+        ({"cron": "* * * * *"}, 400, "timezone"),
+    ],
+)
+def test_a_schedule_has_either_an_interval_or_a_pattern(
+    shared_api: Api, fields: dict[str, Any], status: int, wrong: str
+) -> None:
+    for path, more in ((SCHEDULES, {"worker_id": "wkr_open"}), (f"{SCHEDULES}/preview", {})):
+        error = error_of(shared_api.post(path, json={**more, **fields}), status, "validation_error")
+        assert list(error["fields"]) == [wrong]
+
+
+def test_a_pattern_without_a_time_zone_does_not_replace_an_interval(shared_api: Api) -> None:
+    record = shared_api.post(SCHEDULES, json={"worker_id": "wkr_open", "every_seconds": 10}).get_json()["data"]
+    response = shared_api.request("PATCH", f"{SCHEDULES}/{record['id']}", json={"cron": "* * * * *"})
+    assert list(error_of(response, 422, "validation_error")["fields"]) == ["timezone"]
 
 
 def test_run_now_makes_a_manual_job_and_no_firing(shared_api: Api) -> None:

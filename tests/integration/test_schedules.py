@@ -58,6 +58,18 @@ def test_a_firing_time_makes_one_job_that_any_dispatcher_feeds(scheduled: Schedu
     assert total == 1
 
 
+def test_an_interval_fires_once_at_each_multiple_with_the_rules_of_overlap(scheduled: Scheduled) -> None:
+    every = {"cron": None, "timezone": None, "every_seconds": 20}
+    schedule, skips = scheduled.create(**every), scheduled.create(**every, overlap=Overlap.SKIP)
+    # The database's clock may be anywhere in the first minute.
+    assert scheduled.fire(1) >= 2
+    assert [scheduled.fire(second / 60) for second in (70, 80, 81, 99, 100, 119, 120)] == [0, 2, 0, 0, 2, 0, 2]
+    found, _ = scheduled.service.firings(CALLER, schedule.id, limit=3)
+    assert [(each.at - scheduled.now).total_seconds() for each in found] == [120, 100, 80]
+    outcomes = [outcome for outcome, _ in scheduled.outcomes(skips)]
+    assert (outcomes[0], set(outcomes[1:])) == ("fired", {"skipped"})
+
+
 def test_five_hundred_due_schedules_are_one_transaction_and_more_are_several(scheduled: Scheduled) -> None:
     for _ in range(3):
         scheduled.create()

@@ -16,7 +16,7 @@ from ava_celery.results import as_json
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery, Task
 from celery.exceptions import Reject
-from celery.schedules import crontab
+from celery.schedules import crontab, solar
 
 from ava import testing
 from ava.client.slugs import MAX_LENGTH, slug_of
@@ -146,10 +146,25 @@ def test_an_entry_of_beat_has_its_pattern(app: Celery, given: Any, cron: str) ->
     parse_cron(entry.cron)
 
 
+def _sunset() -> solar:
+    """Returns a schedule without the package that its creation needs."""
+    found = solar.__new__(solar)
+    found.event = "sunset"
+    return found
+
+
+@pytest.mark.parametrize("given", [10, 10.0, timedelta(seconds=10)])
+def test_an_entry_below_a_minute_is_an_interval(app: Celery, given: Any) -> None:
+    app.conf.beat_schedule = {"e": {"task": "t", "schedule": given}}
+    (entry,) = beat.entries(app)
+    assert (entry.fault, entry.cron, entry.timezone, entry.every_seconds) == (None, None, None, 10)
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"schedule": 10}, "more often than once a minute"),
+        ({"schedule": 0.5}, "below a minute an interval has whole seconds"),
+        ({"schedule": _sunset()}, "solar('sunset') depends on the sun"),
         ({"schedule": 420}, "divides neither"),
         ({"schedule": crontab(0, 0, day_of_month=13, day_of_week=5)}, "together"),
         ({"schedule": 60, "task": "unknown"}, "no task 'unknown'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,6 +53,17 @@ def _due(*, down_for: timedelta = MINUTE, **fields: Any) -> DueSchedule:
     return DueSchedule(
         schedule=schedule, **{"worker": worker, "last_status": None, "has_waiting": False, "gone": 0, **facts}
     )
+
+
+def test_a_week_of_missed_seconds_is_decided_at_once() -> None:
+    week = {"cron": None, "timezone": None, "every_seconds": 1, "catch_up": CatchUp.ALL, "catch_up_seconds": 604_800}
+    began = time.monotonic()
+    decision = decide(_due(down_for=7 * DAY, **week), NOW)
+    assert time.monotonic() - began < 1
+    assert len(_fired(decision)) <= MAX_LISTED
+    assert (decision.times[0].outcome, decision.decided_until) == (Outcome.MISSED, NOW)
+    assert _fired(decision)[-1] == NOW
+    assert decision.next_run_at == NOW + SECOND
 
 
 def _outcomes(decision: FiringDecision) -> list[Outcome]:

@@ -30,6 +30,15 @@ def _slots(cron: str, timezone: str, after: datetime, hours: float = 12) -> list
     return [(f"{each.local_time:%H:%M}", f"{each.at:%H:%M}", each.note) for each in found]
 
 
+def test_an_interval_fires_at_its_multiples_since_the_epoch() -> None:
+    after = datetime(2026, 1, 1, 0, 0, 58, 500, tzinfo=UTC)
+    found = [each.at.second for each in islice(schedule.multiples_after(7, after), 3)]
+    multiples = [at for at in range(int(after.timestamp()), int(after.timestamp()) + 30) if at % 7 == 0][:3]
+    assert found == [datetime.fromtimestamp(at, UTC).second for at in multiples]
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    assert next(schedule.multiples_after(10, at)).at == at + timedelta(seconds=10)
+
+
 # Slots -----------------------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ _CURSOR = {"type": "string", "description": "The next_cursor of the previous res
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": _MAX_PER_PAGE, "default": 20}
 _DATE = {"type": "string", "format": "date-time"}
 _CRON = {"type": "string", "description": "Five fields, as in crontab(5)."}
+_EVERY_SECONDS = {"type": "integer", "minimum": 1, "maximum": 59, "description": "In place of cron and timezone."}
 _TIMEZONE = {"type": "string", "description": "An IANA name, such as Europe/Berlin."}
 _INPUT = {"type": "object", "description": "The input of the worker's handler."}
 
@@ -328,30 +329,31 @@ _TOOLS = (
     Tool(
         name="preview_schedule",
         title="Preview a schedule",
-        description="Describes a cron pattern in words, with its next firings. Nothing is saved.",
+        description="Describes a cron pattern, or an interval, in words, with its next firings. Nothing is saved.",
         arguments={
             "cron": _CRON,
             "timezone": _TIMEZONE,
+            "every_seconds": _EVERY_SECONDS,
             "count": {"type": "integer", "minimum": 1, "maximum": 50, "default": 10},
         },
-        required=("cron", "timezone"),
         run=partial(_post, "/v1/ava/schedules/preview", "the next firings of a pattern"),
     ),
     Tool(
         name="create_schedule",
         title="Create a schedule",
-        description="Triggers a worker by a cron pattern in a time zone.",
+        description="Triggers a worker by a cron pattern in a time zone, or by an interval below a minute.",
         arguments={
             "worker_id": _WORKER_ID,
             "cron": _CRON,
             "timezone": _TIMEZONE,
+            "every_seconds": _EVERY_SECONDS,
             "name": _STRING,
             "input": _INPUT,
             "priority": {"type": "integer", "minimum": 1, "maximum": 10, "default": 5},
             "enabled": {"type": "boolean", "default": True},
             "overlap": {"type": "string", "enum": ["allow", "skip", "queue_one", "cancel_running"], "default": "allow"},
         },
-        required=("worker_id", "cron", "timezone"),
+        required=("worker_id",),
         run=partial(_post, "/v1/ava/schedules", "the record of the new schedule"),
         is_write=True,
     ),

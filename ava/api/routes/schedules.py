@@ -1,4 +1,4 @@
-"""`/v1/ava/schedules`: start workers by a cron pattern in a time zone."""
+"""`/v1/ava/schedules`: start workers by a cron pattern in a time zone, or by an interval below a minute."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ blueprint = Blueprint("schedules", __name__, url_prefix="/v1/ava/schedules")
 @operation(
     summary="Create a schedule",
     description="From now on the schedule creates a job at each slot, i.e. at each local time in its time zone that "
-    "matches its cron pattern. Each slot fires exactly once, even when clocks change or a process crashes.",
+    "matches its cron pattern, or at each multiple of `every_seconds` since the Unix epoch. Each slot fires exactly "
+    "once, even when clocks change or a process crashes.",
     body=ScheduleBody(),
     body_as="spec",
     max_bytes=limits.SCHEDULE_BODY_BYTES,
@@ -91,7 +92,7 @@ def list_schedules(query: ScheduleListRequest) -> Response:
     failures=(413, 415, 422),
 )
 def show_preview(preview: PreviewRequest) -> Response:
-    return responses.data(write_preview(context().schedules.preview(**vars(preview))))
+    return responses.data(write_preview(context().schedules.preview(preview.spec, preview.count)))
 
 
 @blueprint.get("/<schedule:schedule_id>")

@@ -12,6 +12,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validates_sc
 
 from ava.api.http import paging, payloads
 from ava.api.http.fields import (
+    REQUIRED,
     Choice,
     ClientId,
     Flag,
@@ -124,16 +125,37 @@ def _priority(**rest: Any) -> WholeNumber:
     return WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": description}, **rest)
 
 
+def _every_seconds(**rest: Any) -> WholeNumber:
+    description = "In place of `cron` and `timezone`: it fires at the multiples of this interval since the Unix epoch."
+    return WholeNumber(minimum=1, maximum=59, metadata={"description": description}, **rest)
+
+
 def _seconds(maximum: int, metadata: dict[str, Any], **rest: Any) -> WholeNumber:
     return WholeNumber(minimum=0, maximum=maximum, metadata=metadata, **rest)
 
 
+def _check_timing(values: dict[str, Any], *, is_whole: bool) -> None:
+    """Raise `ValidationError` unless there is an interval, or a pattern with its time zone.
+
+    `is_whole`: whether one of them is required.
+    """
+    if values.get("every_seconds") is not None:
+        for name in ("cron", "timezone"):
+            if values.get(name) is not None:
+                raise ValidationError(f"It cannot be combined with every_seconds; send {name} or every_seconds.", name)
+    elif is_whole:
+        for name in ("cron", "timezone"):
+            if values.get(name) is None:
+                raise ValidationError(REQUIRED, name)
+
+
 class ScheduleBody(Strict):
-    """A schedule to create."""
+    """A schedule to create: `cron` with `timezone`, or `every_seconds`."""
 
     worker_id = ClientId("wkr", required=True, metadata={"description": "ID of the worker to run."})
-    cron = _Cron(required=True, metadata=_CRON)
-    timezone = _TimeZone(required=True, metadata=_TIMEZONE)
+    cron = _Cron(metadata=_CRON)
+    timezone = _TimeZone(metadata=_TIMEZONE)
+    every_seconds = _every_seconds()
     name = _ScheduleName(load_default=None, allow_none=True, metadata=_NAME)
     input = JsonObject(load_default="{}", limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
     priority = _priority(load_default=priority.DEFAULT)
@@ -146,6 +168,10 @@ class ScheduleBody(Strict):
     starts_at = Instant(load_default=None, allow_none=True, metadata=_STARTS)
     ends_at = Instant(load_default=None, allow_none=True, metadata=_ENDS)
     expires_in_seconds = expiry_field(_EXPIRY)
+
+    @validates_schema
+    def _timing(self, values: dict[str, Any], **_: Any) -> None:
+        _check_timing(values, is_whole=True)
 
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> ScheduleSpec:
@@ -163,6 +189,7 @@ class ScheduleChangeBody(Strict):
     worker_id = ClientId("wkr", metadata={"description": "ID of the worker to run."})
     cron = _Cron(metadata=_CRON)
     timezone = _TimeZone(metadata=_TIMEZONE)
+    every_seconds = _every_seconds()
     name = _ScheduleName(allow_none=True, metadata=_NAME)
     input = JsonObject(limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
     priority = _priority()
@@ -186,6 +213,7 @@ class ScheduleChangeBody(Strict):
     def _any(self, values: dict[str, Any], **_: Any) -> None:
         if not values:
             raise ValidationError("It must have at least one field.")
+        _check_timing(values, is_whole=False)
 
     @post_load
     def _changes(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -244,32 +272,38 @@ class NextQuery(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewRequest:
-    """A pattern and the number of its slots to preview."""
+    """A pattern or an interval, and the number of its slots to preview."""
 
-    cron: str
-    timezone: str
+    spec: ScheduleSpec
     count: int
 
 
 class PreviewBody(Strict):
-    """A pattern to preview."""
+    """A pattern with its time zone, or an interval, to preview."""
 
-    cron = _Cron(required=True, metadata=_CRON)
-    timezone = _TimeZone(required=True, metadata=_TIMEZONE)
+    cron = _Cron(metadata=_CRON)
+    timezone = _TimeZone(metadata=_TIMEZONE)
+    every_seconds = _every_seconds()
     count = _slot_count()
+
+    @validates_schema
+    def _timing(self, values: dict[str, Any], **_: Any) -> None:
+        _check_timing(values, is_whole=True)
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> PreviewRequest:
-        return PreviewRequest(**values)
+        count: int = values.pop("count")
+        return PreviewRequest(spec=ScheduleSpec(worker_id="", **values), count=count)
 
 
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
 class ScheduleRecord(RecordSchema, of=Schedule):
-    """A schedule: a worker and the cron pattern that starts it."""
+    """A schedule: a worker, and the cron pattern or the interval that starts it."""
 
     names = RECORD
+    every_seconds = _every_seconds(allow_none=True)
     input = JsonString(attribute="input_json", metadata={"type": "object", "payload": payloads.hide_value})
     priority = _priority()
     catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
@@ -307,7 +341,7 @@ class SlotRecord(Schema):
 class PreviewRecord(Schema):
     """A pattern in words, and its next slots."""
 
-    description = String(metadata={"description": "The cron pattern in words."})
+    description = String(metadata={"description": "The cron pattern, or the interval, in words."})
     next = fields.List(fields.Nested(SlotRecord))
 
 

@@ -28,7 +28,7 @@ _COLUMNS = (
     Column(title="ID", value=lambda schedule: schedule.id),
     Column(title="NAME", value=lambda schedule: schedule.name, min_width=8, is_optional=True),
     Column(title="WORKER", value=lambda schedule: schedule.worker_id, min_width=8),
-    Column(title="CRON", value=lambda schedule: schedule.cron, min_width=8),
+    Column(title="CRON", value=lambda schedule: schedule.cron or f"every {schedule.every_seconds} s", min_width=8),
     Column(title="TIMEZONE", value=lambda schedule: schedule.timezone, is_wide=True),
     Column(title="NEXT", value=lambda schedule: "paused" if schedule.paused else schedule.next_run_at),
     Column(title="LAST", value=lambda schedule: schedule.last_run_at, is_wide=True),
@@ -116,6 +116,13 @@ _settings = with_options(
 )
 
 
+_every_option = click.option(
+    "--every-seconds",
+    type=click.IntRange(1, 59),
+    help="Interval in place of a pattern and a time zone.",
+)
+
+
 @schedules.command()
 @click.argument("schedule_id", type=SCHEDULE_ID)
 @click.option(
@@ -139,8 +146,9 @@ def show(client: Client, schedule_id: str, firings: int, printer: RecordPrinter)
 
 @schedules.command()
 @click.argument("worker_id", type=WORKER_ID)
-@click.argument("cron")
-@click.argument("timezone")
+@click.argument("cron", required=False)
+@click.argument("timezone", required=False)
+@_every_option
 @_settings
 @click.option("--paused", is_flag=True, help="Create the schedule paused: it does not fire until it is resumed.")
 @click.option("--key", help="An idempotency key: calls with the same key create one schedule.")
@@ -149,8 +157,8 @@ def show(client: Client, schedule_id: str, firings: int, printer: RecordPrinter)
 def create(
     client: Client,
     worker_id: str,
-    cron: str,
-    timezone: str,
+    cron: str | None,
+    timezone: str | None,
     *,
     key: str | None,
     printer: RecordPrinter,
@@ -158,10 +166,12 @@ def create(
 ) -> None:
     """Create a schedule of WORKER_ID.
 
-    CRON has five fields: minute, hour, day of month, month, day of week. TIMEZONE is an IANA name.
+    CRON has five fields: minute, hour, day of month, month, day of week. TIMEZONE is an IANA name. --every-seconds
+    replaces both.
 
     \b
     ava schedules create wkr_nightly "0 3 * * *" Europe/Berlin --overlap skip
+    ava schedules create wkr_poll --every-seconds 10
     """
     given = {name: value for name, value in options.items() if value is not None}
     printer.record(client.schedules.create(worker_id, cron, timezone, idempotency_key=key, **given))
@@ -172,6 +182,7 @@ def create(
 @click.option("--worker", "worker_id", type=WORKER_ID, help="New worker.")
 @click.option("--cron", help="New pattern: minute, hour, day of month, month, day of week.")
 @click.option("--timezone", help="New time zone, an IANA name.")
+@_every_option
 @_settings
 @unset_option("name", "starts-at", "ends-at", "expires-in-seconds")
 @output_options

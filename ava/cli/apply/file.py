@@ -45,10 +45,21 @@ SECTIONS = {
     ),
     "schedules": Section(
         fields=frozenset(
-            {"worker_id", "cron", "timezone", "input", "priority", "enabled", "paused", "overlap", "catch_up"}
+            {
+                "worker_id",
+                "cron",
+                "timezone",
+                "every_seconds",
+                "input",
+                "priority",
+                "enabled",
+                "paused",
+                "overlap",
+                "catch_up",
+            }
             | {"catch_up_seconds", "spread_seconds", "starts_at", "ends_at", "expires_in_seconds"}
         ),
-        required=("worker_id", "cron", "timezone"),
+        required=("worker_id",),
     ),
     "subscriptions": Section(fields=frozenset(_RULE), required=("event_type", "worker_id")),
     "hooks": Section(

@@ -216,7 +216,11 @@ def _walk(schedule: Schedule, until: datetime) -> tuple[DecidedTime | None, Sequ
 
     Before them it returns the oldest unlisted firing time, which represents all unlisted ones; None without any.
     """
-    horizon = until - timedelta(seconds=max(schedule.catch_up_seconds, ON_TIME_SECONDS))
+    listed_seconds = max(schedule.catch_up_seconds, ON_TIME_SECONDS)
+    if schedule.every_seconds is not None:
+        # Otherwise the walk would pass each second of a week.
+        listed_seconds = min(listed_seconds, schedule.every_seconds * MAX_LISTED)
+    horizon = until - timedelta(seconds=listed_seconds)
     after, unlisted = schedule.decided_until, None
     if after < horizon:
         oldest = next(schedule.firing_times_after(after), None)

@@ -1,4 +1,4 @@
-"""The firing times of a cron pattern in a time zone.
+"""The firing times of a cron pattern in a time zone, and of an interval below a minute.
 
 A *firing time* is a local time that the pattern names. With a fixed hour field, i.e. without a leading `*`, each occurs
 exactly once: in a gap (clocks go forward) at the first instant after it, where several lost times are merged; in an
@@ -24,6 +24,7 @@ Note = Literal["gap", "overlap"]
 
 #: Earlier instants have no local time in some time zones.
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: No time zone's clock goes back by more, or changes twice within this time (tested for 2000 to 2037).
 _LONGEST_OVERLAP = timedelta(days=1)
 
@@ -60,6 +61,20 @@ def firing_times_after(cron: str, timezone: str, after: datetime) -> Iterator[Fi
     if after.year > LAST_YEAR:
         return iter(())
     return walk(pattern, zone_info, max(after, _EARLIEST).astimezone(UTC))
+
+
+def multiples_after(every_seconds: int, after: datetime) -> Iterator[FiringTime]:
+    """Yield the multiples of an interval since the Unix epoch after an instant, until the year 9900."""
+    interval = timedelta(seconds=every_seconds)
+    at = _EPOCH + ((after - _EPOCH) // interval + 1) * interval
+    while at.year <= LAST_YEAR:
+        yield FiringTime(at.replace(tzinfo=None), at, None)
+        at += interval
+
+
+def describe_interval(every_seconds: int) -> str:
+    """Return a description such as `Every 10 seconds`."""
+    return "Every second" if every_seconds == 1 else f"Every {every_seconds} seconds"
 
 
 def describe(cron: str, timezone: str) -> str:

@@ -13,7 +13,13 @@ from ava.domain.access.actor import Actor
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.pause import Pause
 from ava.domain.record import as_record
-from ava.domain.schedules.schedule import FiringTime, firing_times_after
+from ava.domain.schedules.schedule import (
+    FiringTime,
+    describe,
+    describe_interval,
+    firing_times_after,
+    multiples_after,
+)
 
 DEFAULT_CATCH_UP_SECONDS = 3_600
 #: A week: a catch-up then has at most one firing time per minute of a week, which is listed within seconds.
@@ -45,10 +51,12 @@ class ScheduleSpec:
     """A schedule as a client requests it."""
 
     worker_id: str
-    #: Five fields, as in crontab(5).
-    cron: str
-    #: An IANA name, as the client wrote it.
-    timezone: str
+    #: Five fields, as in crontab(5); None: it has an interval.
+    cron: str | None = None
+    #: An IANA name, as the client wrote it; None without a pattern.
+    timezone: str | None = None
+    #: 1 to 59: it fires at the multiples of this interval since the Unix epoch; None: it has a pattern.
+    every_seconds: int | None = None
     name: str | None = None
     #: The payload of its jobs, a serialized JSON object.
     input_json: str = "{}"
@@ -71,13 +79,24 @@ class ScheduleSpec:
         if self.starts_at is not None and self.starts_at > after:
             after = self.starts_at - _MOMENT
         try:
-            for found in firing_times_after(self.cron, self.timezone, after):
+            for found in self._all_after(after):
                 if self.ends_at is not None and found.at >= self.ends_at:
                     return
                 yield found
         except OverflowError:
             # Beyond the year 9999.
             return
+
+    def _all_after(self, after: datetime) -> Iterator[FiringTime]:
+        if self.every_seconds is not None:
+            return multiples_after(self.every_seconds, after)
+        return firing_times_after(self.cron or "", self.timezone or "", after)
+
+    def describe(self) -> str:
+        """Return a description of its firing times in words."""
+        if self.every_seconds is not None:
+            return describe_interval(self.every_seconds)
+        return describe(self.cron or "", self.timezone or "")
 
     def first_run(self, schedule_id: str, after: datetime) -> datetime | None:
         """Return the first firing after an instant, with its delay; None if it is paused or has ended."""
@@ -111,7 +130,8 @@ class Schedule(ScheduleSpec):
 #: The fields of a schedule's record, in the contract's order.
 RECORD = (
     "id worker_id tenant_id name cron timezone input priority enabled overlap catch_up catch_up_seconds spread_seconds "
-    "starts_at ends_at next_run_at last_run_at last_job_id created_by created_at updated_at paused expires_in_seconds"
+    "starts_at ends_at next_run_at last_run_at last_job_id created_by created_at updated_at paused every_seconds "
+    "expires_in_seconds"
 )
 
 

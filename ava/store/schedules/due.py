@@ -130,7 +130,7 @@ SELECT CASE WHEN NOT EXISTS (
         AND f.slot = g.slot AND f.fold = g.fold
 ) THEN ava_uuid7()::text END
 FROM (
-    SELECT u.*, s.timezone
+    SELECT u.*, coalesce(s.timezone, 'UTC') AS timezone
     FROM unnest(%(tenants)s::text[], %(schedule_ids)s::uuid[], %(slots)s::timestamp[], %(folds)s::smallint[])
         WITH ORDINALITY AS u (tenant_id, schedule_id, slot, fold, n)
     JOIN schedules AS s ON s.tenant_id = u.tenant_id AND s.id = u.schedule_id
@@ -159,7 +159,7 @@ def _times(times: Sequence[tuple[FiringDecision, DecidedTime]]) -> dict[str, Any
 
 _WRITE_FIRINGS = Statement("""
 INSERT INTO schedule_firings (tenant_id, schedule_id, timezone, slot, fold, at, outcome, reason, job_id)
-SELECT u.tenant_id, u.schedule_id, s.timezone, u.slot, u.fold, u.at, u.outcome, u.reason, u.job_id
+SELECT u.tenant_id, u.schedule_id, coalesce(s.timezone, 'UTC'), u.slot, u.fold, u.at, u.outcome, u.reason, u.job_id
 FROM unnest(%(tenants)s::text[], %(schedule_ids)s::uuid[], %(slots)s::timestamp[], %(folds)s::smallint[],
             %(ats)s::timestamptz[], %(outcomes)s::text[], %(reasons)s::text[], %(jobs)s::uuid[])
      AS u (tenant_id, schedule_id, slot, fold, at, outcome, reason, job_id)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery import Celery
-from celery.schedules import crontab, schedule
+from celery.schedules import crontab, schedule, solar
 
 from ava.client.slugs import slug_of
 from ava_celery import workers
@@ -28,12 +28,19 @@ class BeatEntry:
 
     name: str
     worker_id: str = ""
-    cron: str = ""
-    timezone: str = ""
+    cron: str | None = None
+    timezone: str | None = None
+    #: In place of both, below a minute.
+    every_seconds: int | None = None
     input: Mapping[str, Any] | None = None
     expires_in_seconds: int | None = None
     #: Why it cannot be a schedule here; None if it can.
     fault: str | None = None
+
+    @property
+    def timing(self) -> str:
+        """Return when it fires, in one line."""
+        return f"every {self.every_seconds} s" if self.every_seconds else f"{self.cron} {self.timezone}"
 
 
 def entries(app: Celery) -> Iterator[BeatEntry]:
@@ -57,8 +64,7 @@ def _entry(app: Celery, name: str, given: Mapping[str, Any]) -> BeatEntry:
     return BeatEntry(
         name=name,
         worker_id=f"wkr_{slug_of(task.name)}",
-        cron=_cron(given["schedule"]),
-        timezone=_timezone(app),
+        **_timing(app, given["schedule"]),
         input=_input(given),
         expires_in_seconds=_expires_in_seconds(options.get("expires")),
     )
@@ -73,16 +79,20 @@ def _input(given: Mapping[str, Any]) -> Mapping[str, Any]:
     return input
 
 
-def _cron(given: Any) -> str:
-    """Return the cron pattern of a Celery schedule. Raises ValueError if it has none."""
+def _timing(app: Celery, given: Any) -> dict[str, Any]:
+    """Return the cron pattern and the time zone of a Celery schedule, or its interval. Raises ValueError."""
     if isinstance(given, crontab):
-        return _pattern(given)
+        return {"cron": _pattern(given), "timezone": _timezone(app)}
+    if isinstance(given, solar):
+        raise ValueError(f"solar({given.event!r}) depends on the sun, and a schedule on the clock; use a crontab")
     if type(given) is schedule:
         given = given.run_every
     if isinstance(given, timedelta):
         given = given.total_seconds()
     if isinstance(given, int | float) and not isinstance(given, bool):
-        return _every(float(given))
+        if given in range(1, 60):
+            return {"every_seconds": int(given)}
+        return {"cron": _every(float(given)), "timezone": _timezone(app)}
     raise ValueError(f"a {type(given).__name__} cannot be written as a cron pattern")
 
 
@@ -124,7 +134,7 @@ def _every(seconds: float) -> str:
     """Return the pattern of an interval that divides an hour or a day. Raises ValueError for another one."""
     minutes, rest = divmod(seconds, 60)
     if seconds < 60:
-        raise ValueError(f"every {seconds:g} s is more often than once a minute")
+        raise ValueError(f"every {seconds:g} s: below a minute an interval has whole seconds, 1 to 59")
     if rest == 0 and 60 % minutes == 0 and minutes < 60:
         return f"*/{minutes:.0f} * * * *" if minutes > 1 else "* * * * *"
     if seconds % 3600 == 0 and _DAY % seconds == 0:

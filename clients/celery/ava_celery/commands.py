@@ -88,7 +88,7 @@ def import_schedules(client: Client, app: str, *, dry_run: bool) -> None:
             except (ApiConflict, ApiForbidden, ApiNotFound, ApiRefused) as error:
                 fault = str(error)
         if fault is None:
-            printing.print_plain(f"ok  {entry.name}: {done} {entry.worker_id}, {entry.cron} {entry.timezone}")
+            printing.print_plain(f"ok  {entry.name}: {done} {entry.worker_id}, {entry.timing}")
         else:
             printing.print_plain(f"!!  {entry.name}: {fault}")
             faults += 1
@@ -111,25 +111,20 @@ def _load(app: str) -> CheckedApp:
 def _put(client: Client, entry: BeatEntry, known: Schedule | None, *, dry_run: bool) -> str:
     """Create or change the schedule of an entry. Returns the action, such as `created` or `would create`."""
     input = dict(entry.input or {})
-    wanted = (entry.cron, entry.timezone, input, entry.expires_in_seconds)
+    timing = {name: getattr(entry, name) for name in ("cron", "timezone", "every_seconds")}
+    given = {name: value for name, value in timing.items() if value is not None}
+    wanted = (*timing.values(), input, entry.expires_in_seconds)
     if dry_run:
         # The API refuses an invalid pattern or time zone here too.
-        client.schedules.preview(entry.cron, entry.timezone, 1)
+        client.schedules.preview(**given, count=1)
     if known is None:
         if not dry_run:
             client.schedules.create(
-                entry.worker_id,
-                entry.cron,
-                entry.timezone,
-                name=entry.name,
-                input=input,
-                expires_in_seconds=entry.expires_in_seconds,
+                entry.worker_id, **given, name=entry.name, input=input, expires_in_seconds=entry.expires_in_seconds
             )
         return "would create" if dry_run else "created"
-    if wanted == (known.cron, known.timezone, known.input, known.expires_in_seconds):
+    if wanted == (known.cron, known.timezone, known.every_seconds, known.input, known.expires_in_seconds):
         return "unchanged"
     if not dry_run:
-        client.schedules.update(
-            known.id, cron=entry.cron, timezone=entry.timezone, input=input, expires_in_seconds=entry.expires_in_seconds
-        )
+        client.schedules.update(known.id, **given, input=input, expires_in_seconds=entry.expires_in_seconds)
     return "would change" if dry_run else "changed"

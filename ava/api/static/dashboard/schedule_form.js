@@ -25,6 +25,7 @@ const NEW = {
   name: "",
   cron: "0 9 * * 1-5",
   timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+  every_seconds: null,
   input: {},
   priority: 5,
   enabled: true,
@@ -36,6 +37,10 @@ const NEW = {
   ends_at: null,
   expires_in_seconds: null,
 };
+
+/** When a schedule fires, in one line. */
+export const timingOf = ({ cron, timezone, every_seconds: every }) =>
+  every ? `every ${every} s` : `${cron} · ${timezone}`;
 
 /**
  * Open the form: of a new schedule (null), or of one that exists.
@@ -98,19 +103,22 @@ function Fields({ now, workers }) {
 function Pattern({ now }) {
   const [cron, setCron] = useState(now.cron);
   const [timezone, setTimezone] = useState(now.timezone);
+  const [every, setEvery] = useState(now.every_seconds ?? "");
   const type = (set) => (event) => set(event.currentTarget.value);
   return html`
     <div class="row">
-      <${Input} label="Cron" name="cron" class="mono" value=${now.cron} required
+      <${Input} label="Cron" name="cron" class="mono" value=${now.cron ?? ""} required=${!every}
         spellcheck=${false} oninput=${type(setCron)}
         hint="minute, hour, day of month, month, day of week" />
-      <${Input} label="Time zone" name="timezone" value=${now.timezone} required list="time-zones"
+      <${Input} label="Time zone" name="timezone" value=${now.timezone ?? ""} required=${!every} list="time-zones"
         spellcheck=${false} oninput=${type(setTimezone)} hint="such as Europe/Berlin" />
+      <${Input} label="Or every" name="every_seconds" type="number" min="1" max="59" value=${now.every_seconds ?? ""}
+        oninput=${type(setEvery)} hint="1 to 59 seconds, in place of both" />
     </div>
     <datalist id="time-zones">
       ${ZONES.map((zone) => html`<option key=${zone} value=${zone} />`)}
     </datalist>
-    <div class="preview"><${Preview} cron=${cron} timezone=${timezone} /></div>
+    <div class="preview"><${Preview} cron=${cron} timezone=${timezone} every=${Number(every)} /></div>
   `;
 }
 
@@ -118,8 +126,9 @@ function bodyOf(values) {
   return {
     worker_id: values.worker,
     name: values.name || null,
-    cron: values.cron,
-    timezone: values.timezone,
+    ...(values.every_seconds
+      ? { every_seconds: Number(values.every_seconds) }
+      : { cron: values.cron, timezone: values.timezone }),
     input: readJson("Input", values.input) ?? {},
     priority: Number(values.priority),
     enabled: values.enabled === "on",
@@ -134,18 +143,18 @@ function bodyOf(values) {
 }
 
 /**
- * A pattern in words and its next ten firings, read again a moment after each change, and after
+ * A pattern or an interval in words and its next ten firings, read again a moment after each change, and after
  * each firing if `after` is the next one.
- * @param {{ cron: string, timezone: string, after?: string }} props
+ * @param {{ cron: string, timezone: string, every?: number, after?: string }} props
  */
-export function Preview({ cron, timezone, after }) {
+export function Preview({ cron, timezone, every, after }) {
   const [found, setFound] = useState({ description: "", next: [], error: null });
   useEffect(() => {
     const reading = new AbortController();
     const { signal } = reading;
     const read = async () => {
       try {
-        const body = { cron, timezone };
+        const body = every ? { every_seconds: every } : { cron, timezone };
         const { data } = await post("/v1/ava/schedules/preview", body, { signal });
         setFound({ ...data, error: null });
       } catch (error) {
@@ -157,11 +166,11 @@ export function Preview({ cron, timezone, after }) {
       clearTimeout(timer);
       reading.abort();
     };
-  }, [cron, timezone, after]);
+  }, [cron, timezone, every, after]);
   const { error, description, next } = found;
   return html`
     <p role="status" class=${error ? "refusal" : ""}>${error?.message ?? description}</p>
-    <${SlotList} slots=${next} cron=${cron} />
+    <${SlotList} slots=${next} cron=${cron ?? ""} />
   `;
 }
 

@@ -3,7 +3,7 @@
 import { get, post } from "../api.js";
 import { full, localTime } from "../format.js";
 import { column, jobLink, minor, recordsPage, state, when } from "../records_page.js";
-import { openForm, Preview } from "../schedule_form.js";
+import { openForm, Preview, timingOf } from "../schedule_form.js";
 import { addressWith, Button, Empty, html, notify, Pill, useApi } from "../ui/index.js";
 import { useEffect, useState } from "../ui/index.js";
 
@@ -24,7 +24,7 @@ const COLUMNS = [
     "minmax(12rem, 2fr)",
     (found) => html`
       <a href=${addressWith({ id: found.id })} data-schedule=${found.id}>${nameOf(found)}</a>
-      <small class="mono">${`${found.worker_id} · ${found.cron} · ${found.timezone}`}</small>`,
+      <small class="mono">${`${found.worker_id} · ${timingOf(found)}`}</small>`,
   ),
   state("7rem", stateOf),
   column("Next", "8rem", (schedule) => when(schedule.next_run_at)),
@@ -41,7 +41,7 @@ export const open = recordsPage({
   perPage: 20,
   columns: () => COLUMNS,
   empty: html`<${Empty} title="No schedules yet." command=${COMMAND}>
-    A schedule triggers jobs by a cron pattern.
+    A schedule triggers jobs by a cron pattern, or by an interval below a minute.
   <//>`,
   create: (done) => openForm(null, done),
   describe: (schedule) => ({
@@ -112,16 +112,16 @@ function Strip({ schedule }) {
 
 /** The pattern in words, the next firings and the last ones. */
 function Firings({ schedule }) {
-  const { cron, timezone, next_run_at: next } = schedule;
+  const { cron, timezone, every_seconds: every, next_run_at: next } = schedule;
   const past = useFirings(schedule);
   const line = ({ slot, at, outcome, job_id: job, reason }) => html`<li key=${slot}>
     <span title=${full(at)}>${localTime(slot)}</span>
     <${Pill} state=${outcome} />${job ? jobLink(job) : html`<small>${reason ?? ""}</small>`}
   </li>`;
   return html`
-    <p class="mono">${`${cron} · ${timezone}`}</p>
+    <p class="mono">${timingOf(schedule)}</p>
     <h3>Next</h3>
-    <${Preview} cron=${cron} timezone=${timezone} after=${next} />
+    <${Preview} cron=${cron} timezone=${timezone} every=${every} after=${next} />
     <h3>Last</h3>
     ${past.length === 0 && html`<p class="muted">No firings yet</p>`}
     <ol class="plain past">${past.map(line)}</ol>

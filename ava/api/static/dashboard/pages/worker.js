@@ -2,6 +2,7 @@
 
 import { number, ran, span } from "../format.js";
 import { InputEditor } from "../input_form.js";
+import { timingOf } from "../schedule_form.js";
 import { RangePicker, SeriesCharts } from "../series_charts.js";
 import { openTrigger, trigger } from "../trigger.js";
 import {
@@ -151,8 +152,8 @@ function Schedules({ id }) {
   const command = `ava schedules create ${id} "0 3 * * *"`;
   const next = ({ next_run_at: at }) => (at ? html`next <${When} ts=${at} />` : "no next firing");
   const line = (each) => html`<li key=${each.id}>
-    <strong>${each.name ?? each.cron}</strong> ${each.paused && html`<${Pill} state="paused" />`}
-    <p><small class="mono">${each.cron}, ${each.timezone}</small></p>
+    <strong>${each.name ?? timingOf(each)}</strong> ${each.paused && html`<${Pill} state="paused" />`}
+    <p><small class="mono">${timingOf(each)}</small></p>
     <p><small>${next(each)}</small></p>
   </li>`;
   return html`<${Card} title="Schedules" actions=${all}>
