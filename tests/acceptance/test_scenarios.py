@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ pytestmark = [on_redis, pytest.mark.timeout(600)]
 _FOLDER = Path(__file__).parent / "scenarios"
 _SCENARIOS: list[dict[str, Any]] = json.loads((_FOLDER / "scenarios.json").read_text())
 _HANDLERS = "tests.acceptance.scenarios.handlers,tests.acceptance.slot_handlers"
+_HTTP_PLAYER = [sys.executable, "-m", "tests.acceptance.scenarios.http_player"]
 #: The workers that play, by the number of their retries.
 _PLAYERS = {
     "node": ["t_scenario", "t_scenario_retried"],
@@ -38,8 +40,7 @@ _PLAYERS = {
     "http": ["t_scenario_http", "t_scenario_http_retried"],
     "typescript": ["t_scenario_typescript", "t_scenario_typescript_retried"],
 }
-#: Scripts played at the same time: a kill would end all runs that share a slot process.
-_AT_ONCE = {"node": 20, "slot": 1, "http": 20, "typescript": 20}
+_AT_ONCE = 40
 _SHARES = {"node": 0.3, "slot": 0.1, "http": 0.3, "typescript": 0.3}
 _LACKS = {"http": {"gather", "map"}}
 _PROCESSES = {"http": 8, "typescript": 4}
@@ -52,51 +53,64 @@ def system(
     """A node with processes and slots, and workers over plain HTTP."""
     start = {"concurrency": 4, "environ": {"AVA_HANDLERS": _HANDLERS, "AVA_SLOTS": "20"}}
     folder = tmp_path_factory.mktemp("scenarios")
-    module = "tests.acceptance.scenarios.http_player"
-    with running_system(folder, module_database_url, module_broker_url, **start) as running:
-        token, workers = _pull_workers(running, "http"), [f"wkr_{slug}" for slug in _PLAYERS["http"]]
-        with _processes("http", [sys.executable, "-m", module, running.url, token, *workers], {}):
-            yield running
+    with (
+        running_system(folder, module_database_url, module_broker_url, **start) as running,
+        _workers(running, _HTTP_PLAYER, "http"),
+    ):
+        yield running
 
 
 @pytest.fixture(scope="module")
-def typescript(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def typescript_player(system: System, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command of a worker in TypeScript."""
+    folder = tmp_path_factory.mktemp("scenarios") / "player"
+    programs = {"player.ts": (_FOLDER / "player.ts").read_text()}
+    return ["node", str(npm.build_project(folder, system.get("/openapi.json").content, programs) / "player.js")]
+
+
+@pytest.fixture(scope="module")
+def typescript(system: System, typescript_player: list[str]) -> Iterator[None]:
     """Workers in TypeScript."""
-    folder, programs = (
-        tmp_path_factory.mktemp("scenarios") / "player",
-        {"player.ts": (_FOLDER / "player.ts").read_text()},
-    )
-    compiled = npm.build_project(folder, system.get("/openapi.json").content, programs)
-    environ = {"AVA_URL": system.url, "AVA_KEY": _pull_workers(system, "typescript")}
-    environ["WORKERS"] = ",".join(_PLAYERS["typescript"])
-    with _processes("typescript", ["node", str(compiled / "player.js")], environ):
+    with _workers(system, typescript_player, "typescript"):
         yield
 
 
-def _pull_workers(system: System, player: str) -> str:
-    """Create the workers of a player. Return the key that claims their runs."""
+@contextmanager
+def _workers(system: System, command: list[str], player: str) -> Iterator[None]:
+    """Run the processes of a player, for new workers."""
     for retries, slug in enumerate(_PLAYERS[player]):
-        body = {"slug": slug, "runtime": "pull", "retry": {"max": retries, "delays_seconds": [0]}}
-        assert system.post("/v1/ava/workers", json=body).status_code == 201
-    workers = [f"wkr_{slug}" for slug in _PLAYERS[player]]
-    body = {"name": player, "role": "worker", "workers": workers, "triggers": ["wkr_t_scenario_part"]}
-    return str(system.post("/v1/ava/keys", json=body).json()["data"]["token"])
+        _create_worker(system, slug, retry={"max": retries, "delays_seconds": [0]})
+    token = _create_key(system, *_PLAYERS[player])["token"]
+    with _processes([*command, system.url, token, *(f"wkr_{slug}" for slug in _PLAYERS[player])], _PROCESSES[player]):
+        yield
+
+
+def _create_worker(system: System, slug: str, **fields: Any) -> None:
+    body = {"slug": slug, "runtime": "pull", **fields}
+    assert system.post("/v1/ava/workers", json=body).status_code == 201
+
+
+def _create_key(system: System, *slugs: str) -> dict[str, Any]:
+    """Return a new key that claims the runs of workers."""
+    workers = [f"wkr_{slug}" for slug in slugs]
+    body = {"name": "player", "role": "worker", "workers": workers, "triggers": ["wkr_t_scenario_part"]}
+    return dict(system.post("/v1/ava/keys", json=body).json()["data"])
 
 
 @contextmanager
-def _processes(player: str, argv: list[str], environ: dict[str, str]) -> Iterator[None]:
-    """Run the processes of a player, and start them again when they are killed."""
+def _processes(argv: list[str], count: int) -> Iterator[None]:
+    """Run processes of a command, and start them again when they are killed."""
     running: set[subprocess.Popen[bytes]] = set()
     has_ended = threading.Event()
 
     def supervise() -> None:
         while not has_ended.is_set():
-            process = subprocess.Popen(argv, cwd=ROOT, env=os.environ | environ)
+            process = subprocess.Popen(argv, cwd=ROOT)
             running.add(process)
             process.wait()
             running.discard(process)
 
-    threads = [threading.Thread(target=supervise) for _ in range(_PROCESSES[player])]
+    threads = [threading.Thread(target=supervise) for _ in range(count)]
     for thread in threads:
         thread.start()
     try:
@@ -152,32 +166,100 @@ def test_a_forgotten_await_in_a_slot_fails_the_run_with_the_name_of_the_call(sys
     assert record["error"].startswith("CallNotAwaited: env.step('pay') was not awaited")
 
 
+@pytest.mark.parametrize("player", ["http", "typescript"])
+def test_a_suspended_run_frees_its_permit_and_its_capacity_at_once(
+    player: str, system: System, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """One process, which has one run at a time, plays a worker of which one job may run."""
+    command = _HTTP_PLAYER if player == "http" else request.getfixturevalue("typescript_player")
+    slug = f"t_scenario_single_{player}"
+    _create_worker(system, slug, max_running=1)
+    scripts = [{"wait_event": "approval", "type": "scenario.approved", "of_job": True}], [{"step": "ship", "value": 1}]
+    with _processes([*command, system.url, _create_key(system, slug)["token"], f"wkr_{slug}"], 1):
+        inputs = [{"folder": str(tmp_path), "script": script} for script in scripts]
+        waiting, other = [system.trigger(f"wkr_{slug}", input=input)["id"] for input in inputs]
+        record = system.wait_for(other, "completed", seconds=60)
+        (run,) = system.get(f"/v1/ava/jobs/{waiting}/runs").json()["data"]
+        freed, taken = datetime.fromisoformat(run["ended_at"]), datetime.fromisoformat(record["started_at"])
+        assert timedelta() <= taken - freed < timedelta(seconds=3)
+        _send_events(system, waiting, scripts[0])
+        assert system.wait_for(waiting, "completed", seconds=60)["output"] == {"approval": 0}
+
+
+def test_a_worker_whose_key_is_revoked_during_a_run_records_nothing_more_and_another_one_continues(
+    system: System, tmp_path: Path, typescript_player: list[str]
+) -> None:
+    _create_worker(system, "t_scenario_revoked", retry={"max": 0})
+    key = _create_key(system, "t_scenario_revoked")
+    script = [{"step": "pay", "value": 3}, {"step": "ship", "value": 4, "holds": True}]
+    job = system.trigger("wkr_t_scenario_revoked", input={"folder": str(tmp_path), "script": script})["id"]
+    argv = [*typescript_player, system.url, key["token"], "wkr_t_scenario_revoked"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as revoked:
+        try:
+            wait_until(lambda: _effects(tmp_path) == {"pay": 1, "ship": 1}, seconds=60, what="the second step runs")
+            assert system.request("DELETE", f"/v1/ava/keys/{key['id']}").ok
+            (tmp_path / "release").touch()
+            assert "unauthorized" in revoked.communicate(timeout=60)[1]
+        finally:
+            revoked.kill()
+    assert revoked.returncode == 1
+    assert _journal(system, job) == [["step", "pay", "done"]]
+    argv[-2] = _create_key(system, "t_scenario_revoked")["token"]
+    with _processes(argv, 1):
+        record = system.wait_for(job, "completed", "failed", seconds=60)
+    assert (record["status"], record["output"]) == ("completed", {"pay": 3, "ship": 4})
+    assert system.query("SELECT losses FROM jobs WHERE id = %s", str(ids.decode("job", job))) == [(1,)]
+    assert _effects(tmp_path) == {"pay": 1, "ship": 2}
+
+
 def _differences(system: System, player: str, played: list[dict[str, Any]], tmp_path: Path) -> dict[str, Any]:
-    with ThreadPoolExecutor(_AT_ONCE[player]) as pool:
-        found = list(pool.map(lambda each: _play(system, player, each, tmp_path / each["name"]), played))
-    return {each["name"]: difference for each, difference in zip(played, found, strict=True) if difference}
+    def play(scenario: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        return scenario["name"], _play(system, player, scenario, tmp_path / scenario["name"])
+
+    # A kill ends all runs that share a slot process.
+    alone = [each for each in played if player == "slot" and '"kill' in json.dumps(each["script"])]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = [*pool.map(play, (each for each in played if each not in alone)), *map(play, alone)]
+    return {name: difference for name, difference in found if difference}
 
 
 def _play(system: System, player: str, scenario: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Play a scenario. Return what differs from its expectations."""
     folder.mkdir()
-    worker = _PLAYERS[player][scenario.get("max_retries", 0)]
-    job = system.trigger(f"wkr_{worker}", input={"folder": str(folder), "script": scenario["script"]})["id"]
-    if any("of_job" in call for call in scenario["script"]):
-        wait_until(lambda: system.show(job)["waits_for"] == "event", seconds=90, what="it waits for its event")
-        event = {"type": "scenario.approved", "data": {"of": job, "n": 7}}
-        assert system.post("/v1/ava/events", json=event).status_code == 201
+    worker, script = _PLAYERS[player][scenario.get("max_retries", 0)], scenario["script"]
+    job = system.trigger(f"wkr_{worker}", input={"folder": str(folder), "script": script})["id"]
+    _send_events(system, job, script)
     system.wait_for(job, "completed", "failed", "cancelled", seconds=400)
     record, expected = system.show(job), dict(scenario["expect"])
-    journal = system.get(f"/v1/ava/jobs/{job}/journal?per_page=100").json()["data"]
-    effects = folder / "effects"
     children = system.query("SELECT count(*) FROM jobs WHERE parent_id = %s", str(ids.decode("job", job)))
     actual = {
         "status": record["status"],
         "output": record["output"],
-        "effects": dict(Counter(effects.read_text().splitlines())) if effects.exists() else {},
+        "effects": _effects(folder),
         "children": children[0][0],
-        "journal": sorted([entry["kind"], entry["name"], entry["state"]] for entry in journal),
+        "journal": sorted(_journal(system, job)),
     }
+    if any("detached" in call for call in script):
+        # A child that no one waits for would hold a process from the next scenarios.
+        assert system.post("/v1/ava/jobs/cancel", json={"filter": {"parent_id": job}}).ok
     expected |= {"children": expected.get("children", 0), "journal": sorted(expected["journal"])}
     return {name: (actual[name], expected[name]) for name in actual if actual[name] != expected[name]}
+
+
+def _send_events(system: System, job: str, script: list[dict[str, Any]]) -> None:
+    """Send the events of a script, each once the job waits for it."""
+    for number, call in enumerate(call for call in script if "of_job" in call):
+        entry = ["event", call["wait_event"], "waits"]
+        wait_until(lambda entry=entry: entry in _journal(system, job), seconds=90, what="it waits for its event")
+        event = {"type": call["type"], "data": {"of": job, "n": number}}
+        assert system.post("/v1/ava/events", json=event).status_code == 201
+
+
+def _journal(system: System, job: str) -> list[list[str]]:
+    journal = system.get(f"/v1/ava/jobs/{job}/journal?per_page=100").json()["data"]
+    return [[entry["kind"], entry["name"], entry["state"]] for entry in journal]
+
+
+def _effects(folder: Path) -> dict[str, int]:
+    effects = folder / "effects"
+    return dict(Counter(effects.read_text().splitlines())) if effects.exists() else {}

@@ -45,6 +45,9 @@ class Marks:
         self.act(call["step"])
         if call.get("kills"):
             self.kill(f"within {call['step']}")
+        fails = call.get("fails")
+        if fails == "always" or (fails == "once" and self.is_first(f"failed {call['step']}")):
+            raise TypeError("on purpose")
         return call["value"]
 
 

@@ -1,13 +1,14 @@
-// Plays the scenarios of durable functions, see README.md.
+// Plays the scenarios of durable functions, see README.md: `node player.js API KEY WORKER…`.
 import { PullWorker, Suspended, type Child, type Env } from "ava-jobs";
 
 // Without the types of Node, which a project need not install.
 interface Files {
   appendFileSync(path: string, text: string): void;
+  existsSync(path: string): boolean;
   writeFileSync(path: string, text: string, options: { flag: string }): void;
 }
 interface Node {
-  env: Record<string, string | undefined>;
+  argv: string[];
   pid: number;
   kill(pid: number, signal: string): void;
   getBuiltinModule(name: string): unknown;
@@ -40,6 +41,13 @@ class Marks {
   async runStep(action: Action): Promise<unknown> {
     files.appendFileSync(`${this.folder}/effects`, `${action["step"]}\n`);
     if (action["kills"]) await this.kill(`within ${action["step"]}`);
+    const fails = action["fails"];
+    if (fails === "always" || (fails === "once" && this.isFirst(`failed ${action["step"]}`))) {
+      throw new TypeError("on purpose");
+    }
+    while (action["holds"] && !files.existsSync(`${this.folder}/release`)) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
     return action["value"];
   }
 }
@@ -127,12 +135,10 @@ async function fetchUnreliably(address: string, init: RequestInit): Promise<Resp
   return chance < 0.2 ? fetch(address, init) : response;
 }
 
-const worker = new PullWorker({
-  url: node.env["AVA_URL"] ?? "",
-  apiKey: node.env["AVA_KEY"] ?? "",
-  fetch: fetchUnreliably as typeof fetch,
-});
-for (const slug of (node.env["WORKERS"] ?? "").split(",")) {
+const [url = "", apiKey = "", ...workers] = node.argv.slice(2);
+const worker = new PullWorker({ url, apiKey, fetch: fetchUnreliably as typeof fetch });
+for (const id of workers) {
+  const slug = id.slice("wkr_".length);
   worker.handle<Input>(slug, ({ folder, script }, env) => new Player(env, folder).play(script));
 }
 await worker.run();
