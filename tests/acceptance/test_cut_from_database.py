@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -83,11 +83,13 @@ def _assert_jobs_start_after_two_cuts(system: System, proxy: Proxy) -> None:
     assert "was taken by no job" not in node.output
 
 
-def _assert_ends(system: System, node: RunningProcess, number: signal.Signals) -> None:
-    node.send(number)
-    node.wait(_END_SECONDS)
-    assert "Traceback" not in node.output
-    system.workers.remove(node)
+def _assert_end(system: System, nodes: list[RunningProcess], number: signal.Signals) -> None:
+    for node in nodes:
+        node.send(number)
+    for node in nodes:
+        node.wait(_END_SECONDS)
+        assert "Traceback" not in node.output
+        system.workers.remove(node)
 
 
 def _assert_jobs_run_elsewhere(system: System, ids: list[str]) -> None:
@@ -99,20 +101,20 @@ def _assert_jobs_run_elsewhere(system: System, ids: list[str]) -> None:
 @on_redis
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 def test_a_node_ends_although_no_end_of_a_run_can_be_written(nodes: System, number: signal.Signals) -> None:
-    ids: list[str] = []
     # A closed proxy refuses connections, one that is cut accepts them and answers nothing, and `drop` loses packets.
-    for fault in (Proxy.close, Proxy.cut, Proxy.drop):
-        with closing(proxy_to(nodes.database_url)) as proxy:
-            # With processes for the jobs of the nodes before.
-            node = _start(nodes, proxy, "--slots", "40", "-c", "3")
-            own = trigger_many(nodes, 5, worker_id="wkr_slot_sleep", input={"seconds": 2})
-            own += trigger_many(nodes, 1, worker_id="wkr_sleep", input={"seconds": 2})
-            await_running(nodes, own)
+    faults = (Proxy.close, Proxy.cut, Proxy.drop)
+    with ExitStack() as proxies:
+        cut = [proxies.enter_context(closing(proxy_to(nodes.database_url))) for _ in faults]
+        started = [_start(nodes, proxy, "--slots", "5", "-c", "1") for proxy in cut]
+        # As many as the nodes have slots and processes.
+        ids = trigger_many(nodes, 15, worker_id="wkr_slot_sleep", input={"seconds": 3})
+        ids += trigger_many(nodes, 3, worker_id="wkr_sleep", input={"seconds": 3})
+        await_running(nodes, ids)
+        for fault, proxy in zip(faults, cut, strict=True):
             fault(proxy)
-            # The handlers return meanwhile.
-            time.sleep(3)
-            _assert_ends(nodes, node, number)
-            ids += own
+        # The handlers return meanwhile.
+        time.sleep(4)
+        _assert_end(nodes, started, number)
     _assert_jobs_run_elsewhere(nodes, ids)
 
 
@@ -160,28 +162,30 @@ def _ticks(file: Path) -> dict[str, tuple[float, float]]:
 @on_redis
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 def test_a_node_ends_although_no_message_can_be_claimed(nodes: System, number: signal.Signals) -> None:
-    ids: list[str] = []
-    for worker_id, arguments in (("wkr_slot_sleep", ("--slots", "40", "-c", "0")), ("wkr_sleep", ("-c", "2"))):
-        with closing(proxy_to(nodes.database_url)) as proxy:
-            node = _start(nodes, proxy, *arguments)
+    kinds = {"wkr_slot_sleep": ("--slots", "40", "-c", "0"), "wkr_sleep": ("-c", "2", "-q", "default")}
+    with ExitStack() as proxies:
+        cut = [proxies.enter_context(closing(proxy_to(nodes.database_url))) for _ in kinds]
+        started = [_start(nodes, proxy, *arguments) for proxy, arguments in zip(cut, kinds.values(), strict=True)]
+        for proxy in cut:
             proxy.drop()
-            ids += trigger_many(nodes, 2, worker_id=worker_id, input={"seconds": 0})
-            # The node takes the messages meanwhile.
-            time.sleep(2)
-            _assert_ends(nodes, node, number)
+        ids = [job for kind in kinds for job in trigger_many(nodes, 2, worker_id=kind, input={"seconds": 0})]
+        # The nodes take the messages meanwhile.
+        time.sleep(2)
+        _assert_end(nodes, started, number)
     _assert_jobs_run_elsewhere(nodes, ids)
 
 
 @on_redis
-@pytest.mark.parametrize("fault", ["cut", "drop"])
-def test_doctor_waits_for_a_silent_database_only_once(nodes: System, fault: str) -> None:
-    with closing(proxy_to(nodes.database_url)) as proxy:
-        getattr(proxy, fault)()
-        doctor = nodes.spawn("doctor", environ=_urls(nodes, proxy))
+def test_doctor_waits_for_a_silent_database_only_once(nodes: System) -> None:
+    with closing(proxy_to(nodes.database_url)) as cut, closing(proxy_to(nodes.database_url)) as dropping:
+        cut.cut()
+        dropping.drop()
+        doctors = [nodes.spawn("doctor", environ=_urls(nodes, proxy)) for proxy in (cut, dropping)]
         # Five seconds for the connection, and the other checks on a busy machine.
-        assert doctor.wait(20) == 1
-    lines = {line[4:].partition(":")[0]: line for line in doctor.output.splitlines()}
-    assert "the database cannot be reached: connection to server" in lines["database"]
-    assert lines["connections"] == "!!  connections: not checked, because the database cannot be reached"
-    assert lines["broker"].startswith("ok  "), lines["broker"]
-    assert lines["queues"].startswith("ok  "), lines["queues"]
+        assert [doctor.wait(20) for doctor in doctors] == [1, 1]
+    for doctor in doctors:
+        lines = {line[4:].partition(":")[0]: line for line in doctor.output.splitlines()}
+        assert "the database cannot be reached: connection to server" in lines["database"]
+        assert lines["connections"] == "!!  connections: not checked, because the database cannot be reached"
+        assert lines["broker"].startswith("ok  "), lines["broker"]
+        assert lines["queues"].startswith("ok  "), lines["queues"]
