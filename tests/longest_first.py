@@ -17,6 +17,7 @@ import pytest
 #: The files that take longest, in their order (`make test ARGS=--durations=80`), and folders of `tests.one_tester`.
 LONGEST = (
     "acceptance/dashboard",
+    "acceptance/test_scenarios.py",
     "acceptance/test_shutdown.py",
     "integration/test_api_openapi.py",
     "acceptance/test_outages.py",
@@ -71,6 +72,7 @@ LONGEST = (
     "integration/test_api_keys.py",
     "integration/test_broker_tls.py",
     "acceptance/test_broker_failover.py",
+    "acceptance/test_docs_examples.py",
     "acceptance/test_cookbook.py",
     "acceptance/test_tasks.py",
     "acceptance/test_shipped_handlers.py",
