@@ -98,7 +98,7 @@ SELECT tenant_id, '{_ENDPOINT}', id, type, n, 'delivered', NULL, '[{{"number": 1
 FROM webhook_events ORDER BY id
 """
 _AUDIT = f"""
-INSERT INTO audit (id, tenant_id, user_id, role, action, target, status, address, request_id, at)
+INSERT INTO audit (id, tenant_id, actor_id, role, action, target, status, address, request_id, at)
 SELECT {_ID}, 'ten_bench', 'usr_' || n %% 50, 'tenant-admin', 'jobs.cancel', 'job_' || n, 200, '127.0.0.1', 'req_' || n,
        now() - n * interval '1 second'
 FROM generate_series(%(rows)s, 1, -1) AS n

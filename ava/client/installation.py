@@ -113,14 +113,16 @@ class Audit(ApiResource[Mode]):
         self,
         *,
         action: str | None = None,
-        user_id: str | None = None,
+        actor_id: str | None = None,
+        label: str | None = None,
         target: str | None = None,
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         per_page: int = 100,
     ) -> Listing[AuditEntry]:
-        """Return the matching entries of the audit trail, newest first."""
-        filters = {"filter[action]": action, "filter[user_id]": user_id, "filter[target]": target}
+        """Return the matching entries of the audit trail, newest first. `label`: the user that an API key named."""
+        names = {"action": action, "actor_id": actor_id, "label": label, "target": target}
+        filters = {f"filter[{name}]": value for name, value in names.items()}
         return self._calls.records(
             AuditEntry, "/v1/ava/audit", filters | time_range(since, until) | {"per_page": per_page}
         )

@@ -840,7 +840,7 @@ class AuditEntry:
     id: str
     at: datetime
     tenant_id: str
-    user_id: str
+    actor: Actor  # Who sent the request.
     role: str
     action: str
     target: str | None = None
@@ -850,7 +850,6 @@ class AuditEntry:
     #: The number of refusals that the entry stands for, if it is a sample of similar refusals.
     occurrences: int | None = None
     changes: dict[str, Any] | None = None  # The changed fields, as `{field: [old, new]}`.
-    key_id: str | None = None  # The API key of the request, or of the session that sent it; otherwise None.
 
 
 @dataclass(frozen=True, kw_only=True)

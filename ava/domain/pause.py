@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ava.domain.access.actor import Actor, ActorKind
+from ava.domain.access.actor import Actor
 from ava.domain.record import as_record, format_time
 
 
@@ -23,13 +23,8 @@ class Pause:
     def sentence(self) -> str:
         """Return the pause in one line: by whom, since when, and why."""
         why = "" if self.reason is None else f": {' '.join(self.reason.split())}"
-        return f"paused by {self._who} since {format_time(self.at)}{why}"
-
-    @property
-    def _who(self) -> str:
-        if self.by is None:
-            return "the platform"
-        return "the system" if self.by.kind is ActorKind.SYSTEM else str(self.by.label or self.by.id)
+        who = "the platform" if self.by is None else self.by.words
+        return f"paused by {who} since {format_time(self.at)}{why}"
 
     @property
     def record(self) -> dict[str, Any]:

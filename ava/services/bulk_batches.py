@@ -195,7 +195,7 @@ def _ending(operation: BulkOperation) -> AuditRecord:
     }
     return AuditRecord(
         tenant_id=operation.tenant_id,
-        user_id=operation.caller.user_id,
+        actor=operation.created_by,
         role=operation.role.header,
         action="operations.done",
         target=operation.id,

@@ -1375,7 +1375,10 @@ CREATE TABLE audit (
     tenant_id text NOT NULL,
     id uuid NOT NULL DEFAULT ava_uuid7(),
     at timestamptz NOT NULL DEFAULT now(),
-    user_id text NOT NULL,
+    -- The actor (`ava.domain.access.actor`): its identity, how it proved it, and the user that its API key named.
+    actor_id text,
+    via text,
+    label text,
     role text NOT NULL,
     action text NOT NULL,
     target text,
@@ -1386,13 +1389,12 @@ CREATE TABLE audit (
     occurrences integer,
     -- The changed values.
     changes json,
-    -- The API key, if one was used.
-    key_id text,
     PRIMARY KEY (tenant_id, id)
 ) PARTITION BY RANGE (id);
 CREATE INDEX audit_by_action ON audit (tenant_id, action, id);
 CREATE INDEX audit_by_target ON audit (tenant_id, target, id) WHERE target IS NOT NULL;
-CREATE INDEX audit_by_user ON audit (tenant_id, user_id, id);
+CREATE INDEX audit_by_actor ON audit (tenant_id, actor_id, id);
+CREATE INDEX audit_by_label ON audit (tenant_id, label, id) WHERE label IS NOT NULL;
 CREATE INDEX audit_old ON audit (id);
 
 CREATE TABLE audit_rest PARTITION OF audit DEFAULT;

@@ -47,9 +47,14 @@ def test_a_key_stands_for_the_four_headers(api: Api) -> None:
     named = bearer(key, x_user_id="usr_named", x_tenant_id="ten_other", x_platform_role="platform-admin")
     job = api.trigger(headers=named)
     assert (job["tenant_id"], job["triggered_by"]) == ("ten_test", "usr_named")
-    # The trail names the key beside the user that its holder has named.
-    audited = {entry["user_id"]: entry["key_id"] for entry in api.get("/v1/ava/audit").get_json()["data"]}
-    assert audited == {"usr_test": None, key["id"]: key["id"], "usr_named": key["id"]}
+    # To the trail, too, it is the key, and the user that its holder has named is a label.
+    audited = [entry["actor"] for entry in api.get("/v1/ava/audit").get_json()["data"]]
+    by_key = {"id": key["id"], "kind": "key", "via": "key", "label": None}
+    by_user = {"id": "usr_test", "kind": "user", "via": "headers", "label": None}
+    assert audited == [by_key | {"label": "usr_named"}, by_key, by_user]
+    for name, value, number in (("actor_id", key["id"], 2), ("label", "usr_named", 1), ("actor_id", "usr_named", 0)):
+        found = api.get("/v1/ava/audit", query_string={f"filter[{name}]": value}).get_json()["data"]
+        assert len(found) == number, (name, value)
     error_of(api.get(JOBS, headers=bearer(key, x_user_id="nobody")), 400, "validation_error")
 
 
@@ -62,7 +67,7 @@ def test_the_trail_has_the_entries_that_are_being_written(api: Api) -> None:
             read = threads.submit(api.get, "/v1/ava/audit")
             with pytest.raises(TimeoutError):
                 read.result(0.5)
-        assert [entry["user_id"] for entry in read.result(30).get_json()["data"]] == ["usr_test"]
+        assert [entry["actor"]["id"] for entry in read.result(30).get_json()["data"]] == ["usr_test"]
 
 
 def test_a_key_has_its_role_and_grants_none_above_its_makers(shared_api: Api) -> None:

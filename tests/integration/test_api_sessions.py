@@ -240,7 +240,7 @@ def test_sessions_are_audited_and_deleted_after_their_end(api: Api) -> None:
         sign_in(api)
     entries = api.get("/v1/ava/audit", query_string={"filter[action]": "sessions.start"}).get_json()["data"]
     assert 201 in {entry["status"] for entry in entries}
-    assert "usr_test" in {entry["user_id"] for entry in entries}
+    assert "usr_test" in {entry["actor"]["id"] for entry in entries}
     api.execute("UPDATE sessions SET expires_at = now() - interval '1 second' WHERE expires_at > now()")
     with api.database.connect() as connection:
         assert sessions.delete_expired(connection, limit=2) == 2

@@ -367,7 +367,7 @@ def test_the_audit_entry_has_the_filter_and_the_numbers(api: Api) -> None:
     asked, done = entries()["operations.cancel"], entries()["operations.done"]
     assert asked["target"] == done["target"] == started["id"]
     assert asked["request_id"] == done["request_id"]
-    assert (done["user_id"], done["role"], done["address"]) == ("usr_test", "tenant-system-admin", "dispatcher")
+    assert (done["actor"]["id"], done["role"], done["address"]) == ("usr_test", "tenant-system-admin", "dispatcher")
     assert asked["changes"]["filter"] == [None, {"trigger": "manual"}]
     assert (asked["changes"]["total"], done["changes"]["done"]) == ([None, 501], [0, 501])
 

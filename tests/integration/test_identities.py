@@ -15,6 +15,7 @@ from ava.store.access import persons
 from ava.store.jobs.reads import lists
 from harness.api import HEADERS, JOBS, Api
 from tests.integration.hook_sender import Hook
+from tests.integration.test_api_sessions import sign_in, with_cookie
 from tests.pulled import call, claim, data, make_key, make_worker
 
 KEYS = "/v1/ava/keys"
@@ -48,6 +49,8 @@ def _identities(api: Api, job_id: str) -> list[str]:
 
 def test_the_origin_is_the_caller_and_a_label_is_no_identity(shared_api: Api) -> None:
     key_id, key = _key(shared_api)
+    declarer = shared_api.trigger(headers={"x-user-id": "usr_handlers"})
+    assert declarer["origin"] == {**TEST, "id": "usr_handlers"}
     assert shared_api.trigger()["origin"] == TEST
     by_key = shared_api.trigger(headers=key)
     assert by_key["origin"] == _of_key(key_id)
@@ -58,6 +61,16 @@ def test_the_origin_is_the_caller_and_a_label_is_no_identity(shared_api: Api) ->
     assert stored == {"usr_test": None, key_id: None, "usr_other": f"{key_id} key usr_other"}
     shown = data(shared_api.get(JOBS, query_string={"fields": "id,origin"}))
     assert [job["origin"] for job in shown[:3]] == [labelled["origin"], by_key["origin"], TEST]
+
+
+def test_a_session_of_a_key_has_the_keys_identity_whatever_user_it_names(shared_api: Api) -> None:
+    key_id, key = _key(shared_api)
+    cookie = sign_in(shared_api, key | AS_OTHER)
+    body = {"worker_id": "wkr_open"}
+    response = with_cookie(shared_api, "POST", JOBS, cookie, {"x-tenant-id": "ten_test"}, json=body)
+    assert data(response, 201)["origin"] == _of_key(key_id, "usr_other")
+    (entry, *_) = data(shared_api.get("/v1/ava/audit", query_string={"filter[action]": "jobs.trigger"}))
+    assert entry["actor"] == _of_key(key_id, "usr_other")
 
 
 def test_a_schedules_jobs_have_its_creator_and_a_run_now_the_caller(api: Api) -> None:

@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 
 from ava.delivery.fan_out import FanOut
 from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.domain.access.actor import Actor
 from ava.domain.jobs.bulk_operation import BulkKind
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.schedules.schedule_record import Overlap
@@ -188,14 +189,14 @@ def test_the_audit_trail_has_each_change_once(bench: Bench) -> None:
     for user_id in ("usr_a", "usr_b"):
         trail.record(
             AuditRecord(
-                tenant_id="ten_test", user_id=user_id, role="r", action="jobs.cancel", target=None, status=200,
-                address="", request_id="", at=datetime.now(UTC),
+                tenant_id="ten_test", actor=Actor.parse(user_id), role="r", action="jobs.cancel", target=None,
+                status=200, address="", request_id="", at=datetime.now(UTC),
             )
         )  # fmt: skip
     bench.repeat(trail.flush)
     trail.close()
     assert ("reports.audit.insert",) in bench.cuts.cut
-    assert bench.api.execute("SELECT user_id FROM audit ORDER BY id") == [("usr_a",), ("usr_b",)]
+    assert bench.api.execute("SELECT actor_id FROM audit ORDER BY id") == [("usr_a",), ("usr_b",)]
 
 
 def insist_on(hook: Hook) -> dict[str, Any]:

@@ -36,7 +36,7 @@ _ROWS = {
     "events": f"(tenant_id, id, type, source, data, extensions) SELECT %(tenant)s, {_ID}, 'a', '/', '1', '{{}}'",
     "hook_deliveries": "(tenant_id, id, hook_id, status, response_status, address, headers, body_bytes)"
     f" SELECT %(tenant)s, {_ID}, {_ID}, 'accepted', 202, '', '{{}}', 0",
-    "audit": "(tenant_id, id, user_id, role, action, status, address, request_id)"
+    "audit": "(tenant_id, id, actor_id, role, action, status, address, request_id)"
     f" SELECT %(tenant)s, {_ID}, '', '', '', 200, '', ''",
 }
 #: Rows with the same retention in every installation, and the parts of a job.

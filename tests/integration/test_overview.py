@@ -191,7 +191,7 @@ def test_every_change_and_every_refusal_is_in_the_audit_trail(api: Api) -> None:
     api.get(f"/v1/ava/jobs/{job['id']}")
     response = api.get("/v1/ava/audit")
     entries = response.get_json()["data"]
-    assert [(e["action"], e["status"], e["user_id"], e["role"]) for e in entries] == [
+    assert [(e["action"], e["status"], e["actor"]["id"], e["role"]) for e in entries] == [
         ("jobs.trigger", 403, "usr_test", "tenant-user"),
         ("jobs.cancel", 200, "usr_other", "tenant-system-admin"),
         ("jobs.trigger", 201, "usr_test", "tenant-system-admin"),
@@ -278,22 +278,24 @@ def test_a_change_keeps_old_and_new_values_and_no_secret(api: Api) -> None:
 def test_every_filter_of_the_audit_trail_reads_an_index(api: Api) -> None:
     # What is looked for is older than everything else of its tenant, and other tenants have as much.
     api.execute(
-        "INSERT INTO audit (tenant_id, user_id, role, action, target, status, address, request_id, at)"
+        "INSERT INTO audit (tenant_id, actor_id, label, role, action, target, status, address, request_id, at)"
         " SELECT CASE WHEN n %% 2 = 0 THEN 'ten_test' ELSE 'ten_other' END, CASE WHEN n <= 20 THEN 'usr_a' ELSE 'usr_b'"
-        " END, 'r', CASE WHEN n <= 20 THEN 'jobs.cancel' ELSE 'jobs.trigger' END, CASE WHEN n <= 20 THEN 'job_a' ELSE"
+        " END, CASE WHEN n <= 20 THEN 'usr_l' ELSE 'usr_m' END, 'r',"
+        " CASE WHEN n <= 20 THEN 'jobs.cancel' ELSE 'jobs.trigger' END, CASE WHEN n <= 20 THEN 'job_a' ELSE"
         " 'job_' || n END, 200, 'a', 'r', now() FROM generate_series(1, 40000) AS n"
     )
     api.execute("VACUUM ANALYZE audit")
     ((middle,),) = api.execute("SELECT id::text FROM audit ORDER BY id OFFSET 20000 LIMIT 1")
     until = format_time(ids.timestamp_of("aud", ids.encode("aud", middle)))
-    filters = ("filter[action]=jobs.cancel", "filter[user_id]=usr_a", "filter[target]=job_a", f"until={until}")
+    filters = ("filter[action]=jobs.cancel", "filter[actor_id]=usr_a", "filter[label]=usr_l")
+    filters += ("filter[target]=job_a", f"until={until}")
     for query in ("", *filters):
         before = api.rows_read("audit")
         found = api.get(f"/v1/ava/audit?per_page=10&{query}").get_json()
         assert len(found["data"]) == 10
         assert found["pagination"]["total"] == (1_000 if query in ("", filters[-1]) else 10)
         assert api.rows_read("audit") - before < 1_100, query
-    combined = api.get("/v1/ava/audit?filter[action]=jobs.cancel&filter[user_id]=usr_a").get_json()
+    combined = api.get("/v1/ava/audit?filter[action]=jobs.cancel&filter[actor_id]=usr_a").get_json()
     assert combined["pagination"]["total"] == 10
 
 

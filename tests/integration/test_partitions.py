@@ -29,7 +29,7 @@ _INSERTS = {
     " (id, tenant_id, hook_id, status, response_status, address, headers, body_bytes)"
     f" SELECT {{id}}, 'ten_a', '{_ENDPOINT}', 'accepted', 202, 'x', '{{{{}}}}', 0"
     " FROM generate_series(1, {count}) AS i",
-    "audit": "INSERT INTO audit (id, tenant_id, user_id, role, action, status, address, request_id)"
+    "audit": "INSERT INTO audit (id, tenant_id, actor_id, role, action, status, address, request_id)"
     " SELECT {id}, 'ten_a', 'usr_a', 'r', 'a', 200, 'x', 'x' FROM generate_series(1, {count}) AS i",
 }
 

@@ -172,6 +172,8 @@ def test_a_job_that_waits_for_more_than_its_position_names_the_reason() -> None:
     assert why(paused=pause) == f"queued: paused by usr_op {said}"
     assert why(paused=pause.for_tenants) == f"queued: paused by the platform {said}"
     assert "paused by the system since" in why(paused=replace(pause, by=SYSTEM))
+    labelled = replace(pause, by=Actor.parse("key_1 key usr_x"))
+    assert why(paused=labelled) == f"queued: paused by key_1 (labelled usr_x) {said}"
     assert of_limit() == "queued: limit: wkr_x runs 5 of 5, 3rd in line"
     assert of_limit(per="tenant") == "queued: limit: wkr_x of this tenant runs 5 of 5, 3rd in line"
     assert of_limit(per="input.account.id", value="42", position=11).endswith("account.id 42 runs 5 of 5, 11th in line")

@@ -59,7 +59,7 @@ def record(asked: Request, response: Response) -> None:
     context().admin.audit.record(
         AuditRecord(
             tenant_id=who.tenant_id,
-            user_id=who.user_id,
+            actor=who.actor,
             role=who.role.header,
             action=endpoint,
             target=_target(asked, response),
@@ -68,7 +68,6 @@ def record(asked: Request, response: Response) -> None:
             request_id=request_id(),
             at=datetime.now(UTC),
             changes_json=_changes(asked, response),
-            key_id=who.key_id,
         )
     )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import ValidationError, post_load
+from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http import payloads
-from ava.api.http.fields import ClientId, Id, JsonString, String, WholeNumber
+from ava.api.http.fields import ClientId, JsonString, String, WholeNumber
 from ava.api.http.paging import PageRequest, cursor_field, per_page_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.time_ranges import TimeRangeQuery
+from ava.api.schemas.pause_fields import ActorRecord
 from ava.domain import ids
 from ava.store.reports.audit import AuditEntry, AuditFilter
 
@@ -44,7 +45,19 @@ class AuditListQuery(TimeRangeQuery):
         allow_none=False,
         metadata={"description": "The action, such as `jobs.cancel`."},
     )
-    user_id = ClientId("usr", data_key="filter[user_id]", load_default=None, allow_none=False)
+    actor_id = _Name(
+        data_key="filter[actor_id]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The identity: a user (`usr_…`) or an API key (`key_…`)."},
+    )
+    label = ClientId(
+        "usr",
+        data_key="filter[label]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "The user that an API key's holder named in `x-user-id`."},
+    )
     target = _Name(
         data_key="filter[target]",
         load_default=None,
@@ -63,8 +76,11 @@ class AuditListQuery(TimeRangeQuery):
 class AuditEntryRecord(RecordSchema, of=AuditEntry):
     """A request for a change."""
 
-    names = "id at tenant_id user_id role action target status address request_id occurrences changes key_id"
-    user_id = Id("usr", "key")
+    names = "id at tenant_id actor role action target status address request_id occurrences changes"
+    actor = fields.Nested(
+        ActorRecord,
+        metadata={"description": "Who sent the request. The label of an API key is no identity: its holder chose it."},
+    )
     status = WholeNumber(
         minimum=100,
         maximum=599,

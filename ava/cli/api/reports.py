@@ -47,8 +47,9 @@ _PROMOTIONS = (
 )
 _ENTRIES = (
     Column(title="AT", value=lambda entry: entry.at),
-    Column(title="USER", value=lambda entry: entry.user_id, min_width=10),
-    Column(title="KEY", value=lambda entry: entry.key_id, is_wide=True),
+    Column(title="ACTOR", value=lambda entry: entry.actor.id or entry.actor.kind, min_width=10),
+    Column(title="VIA", value=lambda entry: entry.actor.via, is_wide=True),
+    Column(title="LABEL", value=lambda entry: entry.actor.label, is_wide=True),
     Column(title="ROLE", value=lambda entry: entry.role, is_wide=True),
     Column(title="ACTION", value=lambda entry: entry.action, min_width=12),
     Column(title="TARGET", value=lambda entry: entry.target, min_width=12),
@@ -234,7 +235,8 @@ _audit = Resource(name="audit", help="Read the audit trail.", noun="entry", exam
 _audit.add_list(
     "List who changed what, newest first; refused requests are listed too.",
     click.option("--action", help="Only this action, as in jobs.cancel."),
-    click.option("--by", "user_id", help="Only requests of this user."),
+    click.option("--by", "actor_id", help="Only requests of this user or API key."),
+    click.option("--label", help="Only requests whose API key named this user."),
     click.option("--target", help="Only changes of the record with this id."),
     time_range_options,
     empty="No entries match.",

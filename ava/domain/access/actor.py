@@ -53,6 +53,11 @@ class Actor:
         return json.dumps(asdict(self))
 
     @property
+    def words(self) -> str:
+        """Return the actor in words: its identity, and the name that a key's holder chose as a label."""
+        return f"{self.id or 'the system'}{f' (labelled {self.label})' if self.label else ''}"
+
+    @property
     def name(self) -> str:
         """Return the user that it stands for, as `triggered_by` names it: its label or id."""
         return self.label or self.id or _SYSTEM
@@ -71,6 +76,11 @@ class Actor:
         """Return the actor that the database stores as a JSON object."""
         via = None if stored["via"] is None else Via(stored["via"])
         return cls(**{**stored, "kind": ActorKind(stored["kind"]), "via": via})
+
+    @classmethod
+    def of_columns(cls, id_: str | None, via: str | None, label: str | None) -> Actor:
+        """Return the actor of the columns of its id, `via` and label; without `via` it is of the system."""
+        return cls.parse(" ".join(filter(None, (id_, via or _SYSTEM, label))))
 
     @staticmethod
     @lru_cache(maxsize=4_096)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from ava.domain import ids
+from ava.domain.access.actor import Actor
 from ava.domain.counts import MAX_IN_TOTAL
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
@@ -18,7 +20,7 @@ from ava.store.partitions import rows_to_delete
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditRecord:
     tenant_id: str
-    user_id: str
+    actor: Actor
     role: str
     #: Such as `jobs.cancel`.
     action: str
@@ -35,13 +37,6 @@ class AuditRecord:
     occurrences: int | None = None
     #: `{"field": [old, new]}`, as JSON.
     changes_json: str | None = None
-    key_id: str | None = field(
-        default=None,
-        metadata={
-            "prefix": "key",
-            "description": "The API key of the request, or of the session that sent it; otherwise null.",
-        },
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,22 +49,25 @@ class AuditFilter:
     """A filter for audit entries; None means any."""
 
     action: str | None = None
-    user_id: str | None = None
+    actor_id: str | None = None
+    label: str | None = None
     target: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
 
-_COLUMNS = "tenant_id, user_id, role, action, target, status, address, request_id, at, occurrences, key_id"
+_VALUES = ("tenant_id", "role", "action", "target", "status", "address", "request_id", "at", "occurrences")
+_COLUMNS = f"{', '.join(_VALUES)}, actor_id, via, label"
 
 _INSERT = Prepared(
     "insert_audit",
     f"""
 INSERT INTO audit (id, {_COLUMNS}, changes)
 SELECT id, {_COLUMNS}, changes::json
-FROM unnest(%(id)s::uuid[], %(tenant_id)s::text[], %(user_id)s::text[], %(role)s::text[], %(action)s::text[],
-            %(target)s::text[], %(status)s::smallint[], %(address)s::text[], %(request_id)s::text[],
-            %(at)s::timestamptz[], %(occurrences)s::integer[], %(key_id)s::text[], %(changes_json)s::text[])
+FROM unnest(%(id)s::uuid[], %(tenant_id)s::text[], %(role)s::text[], %(action)s::text[], %(target)s::text[],
+            %(status)s::smallint[], %(address)s::text[], %(request_id)s::text[], %(at)s::timestamptz[],
+            %(occurrences)s::integer[], %(actor_id)s::text[], %(via)s::text[], %(label)s::text[],
+            %(changes_json)s::text[])
     AS d (id, {_COLUMNS}, changes)
 ON CONFLICT DO NOTHING
 """,
@@ -78,9 +76,14 @@ ON CONFLICT DO NOTHING
 
 def insert(connection: Connection, records: Mapping[str, AuditRecord]) -> None:
     """Insert records, by their new UUIDs, with one statement. A repetition inserts none twice."""
-    names = [*_COLUMNS.split(", "), "changes_json"]
-    given = {name: text_array([getattr(record, name) for record in records.values()]) for name in names}
-    _INSERT.run(connection, given | {"id": text_array(records)})
+    those = records.values()
+    given = {name: text_array([getattr(each, name) for each in those]) for name in (*_VALUES, "changes_json")}
+    by = {
+        "actor_id": text_array([each.actor.id for each in those]),
+        "via": text_array([each.actor.via for each in those]),
+        "label": text_array([each.actor.label for each in those]),
+    }
+    _INSERT.run(connection, given | by | {"id": text_array(records)})
 
 
 #: Entries of the leading filter that are searched for the other filters.
@@ -94,7 +97,7 @@ def _search(*leading: str) -> str:
     tenants.
     """
     columns, values = ", ".join(leading), ", ".join(f"%({name})s" for name in leading)
-    # The index of targets only has entries with a target, which the planner does not infer from a range.
+    # The indexes of targets and labels only have entries with one, which the planner does not infer from a range.
     are_there = " AND ".join(f"{name} IS NOT NULL" for name in leading)
     order = ", ".join(f"{name} DESC" for name in leading)
     return f"""(
@@ -103,8 +106,8 @@ def _search(*leading: str) -> str:
         AND {are_there}
     ORDER BY {order}, id DESC LIMIT CASE WHEN %(filters)s > 1 THEN {_MAX_SEARCHED} ELSE %(limit)s END
 ) AS newest
-WHERE (%(action)s::text IS NULL OR action = %(action)s) AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
-    AND (%(target)s::text IS NULL OR target = %(target)s)"""
+WHERE (%(action)s::text IS NULL OR action = %(action)s) AND (%(actor_id)s::text IS NULL OR actor_id = %(actor_id)s)
+    AND (%(label)s::text IS NULL OR label = %(label)s) AND (%(target)s::text IS NULL OR target = %(target)s)"""
 
 
 def _page(*leading: str) -> Statement:
@@ -119,7 +122,8 @@ def _count(*leading: str) -> Statement:
 
 _PAGE, _COUNT = _page("tenant_id"), _count("tenant_id")
 _PAGE_OF_ACTION, _COUNT_OF_ACTION = _page("tenant_id", "action"), _count("tenant_id", "action")
-_PAGE_OF_USER, _COUNT_OF_USER = _page("tenant_id", "user_id"), _count("tenant_id", "user_id")
+_PAGE_OF_ACTOR, _COUNT_OF_ACTOR = _page("tenant_id", "actor_id"), _count("tenant_id", "actor_id")
+_PAGE_OF_LABEL, _COUNT_OF_LABEL = _page("tenant_id", "label"), _count("tenant_id", "label")
 _PAGE_OF_TARGET, _COUNT_OF_TARGET = _page("tenant_id", "target"), _count("tenant_id", "target")
 
 
@@ -127,8 +131,10 @@ def _statements(audit_filter: AuditFilter) -> tuple[Statement, Statement]:
     """Return the statements for a page and its count, with the most selective filter leading."""
     if audit_filter.target is not None:
         return _PAGE_OF_TARGET, _COUNT_OF_TARGET
-    if audit_filter.user_id is not None:
-        return _PAGE_OF_USER, _COUNT_OF_USER
+    if audit_filter.label is not None:
+        return _PAGE_OF_LABEL, _COUNT_OF_LABEL
+    if audit_filter.actor_id is not None:
+        return _PAGE_OF_ACTOR, _COUNT_OF_ACTOR
     if audit_filter.action is not None:
         return _PAGE_OF_ACTION, _COUNT_OF_ACTION
     return _PAGE, _COUNT
@@ -142,13 +148,15 @@ def page(
     With several filters, the newest entries of the leading filter are searched for the others.
     """
     parameters = _filter_parameters(tenant_id, audit_filter, before_id) | {"limit": limit}
-    names = _COLUMNS.split(", ")
     statement, _ = _statements(audit_filter)
-    found = connection.exec_driver_sql(statement, parameters)
-    return [
-        AuditEntry(id=ids.encode("aud", id_), changes_json=changes, **dict(zip(names, row, strict=True)))
-        for id_, changes, *row in found
-    ]
+    return [_entry(*row) for row in connection.exec_driver_sql(statement, parameters)]
+
+
+def _entry(uuid: str, changes: str | None, *row: Any) -> AuditEntry:
+    values = dict(zip(_VALUES, row, strict=False))
+    return AuditEntry(
+        id=ids.encode("aud", uuid), changes_json=changes, actor=Actor.of_columns(*row[len(_VALUES) :]), **values
+    )
 
 
 def count(connection: Connection, *, tenant_id: str, audit_filter: AuditFilter) -> int:
@@ -162,10 +170,8 @@ def _filter_parameters(tenant_id: str, audit_filter: AuditFilter, before_id: str
     return {
         **ids.uuid_range("aud", since=audit_filter.since, until=audit_filter.until, before_id=before_id),
         "tenant_id": tenant_id,
-        "action": audit_filter.action,
-        "user_id": audit_filter.user_id,
-        "target": audit_filter.target,
-        "filters": sum(value is not None for value in (audit_filter.action, audit_filter.user_id, audit_filter.target)),
+        **vars(audit_filter),
+        "filters": sum(getattr(audit_filter, name) is not None for name in ("action", "actor_id", "label", "target")),
     }
 
 

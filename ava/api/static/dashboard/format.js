@@ -175,3 +175,7 @@ export function bytes(value) {
 /** An id shortened to its prefix and its last characters, which differ between neighbours. */
 export const short = (id) =>
   id.length > 14 ? `${id.slice(0, id.indexOf("_") + 1)}…${id.slice(-8)}` : id;
+
+/** An actor in words: its identity, and the name that a key's holder chose as a label. */
+export const actorOf = ({ id, label }) =>
+  `${id ?? "the system"}${label ? ` (labelled ${label})` : ""}`;

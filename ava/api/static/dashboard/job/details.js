@@ -1,6 +1,6 @@
 // A job's tabs except its log and its tree: input and output, runs, record and deliveries.
 
-import { full, number, ran, short, span } from "../format.js";
+import { actorOf, full, number, ran, short, span } from "../format.js";
 import { Empty, html, Pill, Table, useApi, useState, When } from "../ui/index.js";
 import { Json } from "../ui/json.js";
 import { reasonOf } from "../wait_reasons.js";
@@ -77,6 +77,7 @@ export function Record({ job }) {
   const facts = [
     ["ID", html`<span class="mono">${job.id}</span>`],
     ["Trigger", `${job.trigger}, by ${job.triggered_by}`],
+    ["Origin", job.origin.id !== job.triggered_by && actorOf(job.origin)],
     ["Priority", `${job.priority} of 10`],
     ["Attempt", `${job.attempt} of ${job.max_attempts}`],
     ["Triggered", timeOf(job.created_at)],

@@ -8,7 +8,8 @@ import { Table, useApi, useQuery } from "../ui/index.js";
 /** The filters of the address, with their names on a chip. */
 const FILTERS = [
   ["filter[action]", "Action"],
-  ["filter[user_id]", "User"],
+  ["filter[actor_id]", "Actor"],
+  ["filter[label]", "Label"],
   ["filter[target]", "Target"],
 ];
 /** Hours before now. */
@@ -59,11 +60,11 @@ const only = (name, value) =>
 const COLUMNS = [
   column("Time", "8rem", (entry) => when(entry.at)),
   column(
-    "User",
+    "Actor",
     "minmax(8rem, 1fr)",
-    ({ user_id: user, role, key_id: key }) =>
-      html`${only("filter[user_id]", user)}<small>${role}</small>
-      ${key && key !== user && html`<small>by ${key}</small>`}`,
+    ({ actor: { id, kind, via, label }, role }) =>
+      html`${id ? only("filter[actor_id]", id) : kind}<small>${role}${via && `, by ${via}`}</small>
+      ${label && html`<small>labelled ${only("filter[label]", label)}</small>`}`,
   ),
   column(
     "Action",

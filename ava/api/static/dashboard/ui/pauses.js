@@ -1,6 +1,7 @@
 // The pause of a record, in the same form on every page: its description and its button.
 
 import { post } from "../api.js";
+import { actorOf } from "../format.js";
 import { mayWrite } from "./data.js";
 import { ask } from "./dialog.js";
 import { Button, When } from "./elements.js";
@@ -43,8 +44,7 @@ export function Pauses({ record, path, name, text, body = {}, onChange }) {
  */
 export function PauseLine({ paused }) {
   if (!paused) return null;
-  const by =
-    paused.by === null ? "the platform" : (paused.by?.label ?? paused.by?.id ?? "the system");
+  const by = paused.by ? actorOf(paused.by) : "the platform";
   return html`<p class="pause" role="status">
     Paused by <span class="mono">${by}</span> <${When} ts=${paused.at} />
     ${paused.reason && `: ${paused.reason}`}</p>`;
