@@ -175,5 +175,5 @@ $(COMPILED): $(RUNNABLE)
 
 $(LOWEST)/installed: $(INSTALLER) $(DISTRIBUTIONS) tools/install.sh tools/lowest_constraints.py
 	@$(BIN)/python tools/lowest_constraints.py >$(VENV)/lowest_constraints.txt
-	@VENV=$(LOWEST) INSTALLER=$(VENV) EXTRAS=embedded,flower,otel,test CONSTRAINTS=$(VENV)/lowest_constraints.txt tools/install.sh
+	@VENV=$(LOWEST) INSTALLER=$(VENV) EXTRAS=embedded,flower,oidc,otel,test CONSTRAINTS=$(VENV)/lowest_constraints.txt tools/install.sh
 	@touch $@

@@ -162,6 +162,28 @@ class Forbidden(RequestError):
     code = ErrorCode.FORBIDDEN
 
 
+class ClaimMissing(Forbidden):
+    """The identity provider's claims give no tenant and role; ask your administrator for access."""
+
+
+class StepUpRequired(Forbidden):
+    """This needs a more recent or stronger sign-in; open /oidc/sign-in?step_up=true, then try again."""
+
+
+class SignInRefused(Unauthorized):
+    """The sign-in has expired, was used, or began in another browser; sign in again."""
+
+
+class ProviderUnavailable(RequestError):
+    """The identity provider does not respond as it should; try again shortly."""
+
+    code = ErrorCode.UNAVAILABLE
+
+
+class ProviderRefused(AvaError):
+    """The identity provider refuses a person, a code or a token."""
+
+
 class NotFound(RequestError):
     """No such resource."""
 
@@ -507,6 +529,8 @@ class SessionMissing(RequestError):
 
 
 class SessionNested(RequestError):
-    """A session cannot start another session or create a link; send an API key or the four headers."""
+    """A session, or a token of the identity provider, cannot start a session or create a link; send an API key or the
+    four headers, or sign in at /oidc/sign-in.
+    """
 
     code = ErrorCode.RESOURCE_CONFLICT

@@ -27,6 +27,7 @@ _MIN_KEY_CHARACTERS = 32
 SECRETS = (
     *("DATABASE_URL", "DATABASE_POOL_URL", "DATABASE_READ_URL", "DATABASE_OWNER_URL", "BROKER_URL"),
     *("AVA_INTERNAL_SECRET", "AVA_API_KEY", "AVA_OUTBOX_DATABASE_URL", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
+    "AVA_OIDC_CLIENT_SECRET",
 )
 #: Maximum bytes of a secret's file.
 _MAX_SECRET_BYTES = 64 * 1024
@@ -222,6 +223,21 @@ def public_url(env: Mapping[str, str], name: str) -> str:
     if url and not re.fullmatch(r"https?://[^/?#@\s]+", url):
         raise SettingsError(name, "it must have the form https://jobs.example.com, without a path")
     return url
+
+
+def issuer(env: Mapping[str, str], name: str) -> str:
+    """Return the URL of an identity provider, exactly as the provider writes it; empty if it is not set."""
+    url = string(env, name)
+    is_local = re.match(r"http://(localhost|127\.0\.0\.1|\[::1\])[:/]", f"{url}/")
+    if url and not (re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", url) and (is_local or url.startswith("https:"))):
+        raise SettingsError(name, "it must have the form https://login.example.com/path, or http on this machine")
+    return url
+
+
+def scopes(env: Mapping[str, str], name: str) -> str:
+    """Return the scopes of a sign-in, with `openid`; empty if it is not set."""
+    found = string(env, name).split()
+    return " ".join(dict.fromkeys(("openid", *found))) if found else ""
 
 
 def cell(env: Mapping[str, str], name: str) -> str:

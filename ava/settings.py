@@ -194,6 +194,21 @@ class Settings(OutboundSettings):
     public_url: str = _setting("AVA_PUBLIC_URL", values.public_url, "")
     #: The two characters that identify this installation in its tokens.
     cell: str = _setting("AVA_CELL", values.cell, "00")
+    #: The OpenID Connect provider by which people sign in; empty: none.
+    oidc_issuer: str = _setting("AVA_OIDC_ISSUER", values.issuer, "")
+    #: This installation as a client of the provider; without a secret it is a public client.
+    oidc_client_id: str = _setting("AVA_OIDC_CLIENT_ID", values.string, "")
+    oidc_client_secret: str = _setting("AVA_OIDC_CLIENT_SECRET", values.string, "", is_secret=True)
+    #: The scopes of a sign-in, separated by spaces.
+    oidc_scopes: str = _setting("AVA_OIDC_SCOPES", values.scopes, "openid profile email")
+    #: A YAML or JSON file that maps claims to tenants and roles: `ava.domain.access.claim_mapping`.
+    oidc_mapping: str = _setting("AVA_OIDC_MAPPING", values.file, "")
+    #: The audience of the provider's tokens for this API; empty: `public_url`.
+    oidc_audience: str = _setting("AVA_OIDC_AUDIENCE", values.string, "")
+    #: Maximum age of the authentication for a decision, in seconds; 0: any.
+    oidc_step_up_seconds: int = _setting("AVA_OIDC_STEP_UP_SECONDS", values.whole, 0, between=(0, 86_400))
+    #: The authentication context classes (`acr`) that a decision accepts; empty: any.
+    oidc_step_up_acr: tuple[str, ...] = _setting("AVA_OIDC_STEP_UP_ACR", values.names, ())
     #: The explanation of errors, the `docs_url` of every error response; a path refers to the API.
     docs_url: str = _setting("AVA_DOCS_URL", values.string, "/docs/errors")
     #: The socket for reporting readiness to the supervisor; set by systemd.
@@ -296,11 +311,31 @@ def _refuse_contradictions(settings: Settings) -> None:
             "BROKER_URL uses no TLS, so no certificate is checked: begin BROKER_URL with rediss:// or amqps://, or "
             "unset this",
         )
+    _refuse_incomplete_sign_in(settings)
     if settings.database_read_url and settings.database_read_url in (
         settings.database_url,
         settings.database_pool_url,
     ):
         raise SettingsError("DATABASE_READ_URL", "it is the URL of the primary; set it to a standby's URL, or unset it")
+
+
+def _refuse_incomplete_sign_in(settings: Settings) -> None:
+    """Raise `SettingsError` if people cannot sign in by the provider that AVA_OIDC_ISSUER names."""
+    if not settings.oidc_issuer:
+        return
+    for variable, value in (
+        ("AVA_OIDC_CLIENT_ID", settings.oidc_client_id),
+        ("AVA_OIDC_MAPPING", settings.oidc_mapping),
+        ("AVA_PUBLIC_URL", settings.public_url),
+    ):
+        if not value:
+            raise SettingsError(variable, "it is not set; AVA_OIDC_ISSUER needs it")
+    if settings.oidc_audience == settings.oidc_client_id:
+        raise SettingsError(
+            "AVA_OIDC_AUDIENCE",
+            "it is AVA_OIDC_CLIENT_ID, the audience of ID tokens, which are no credentials; set the provider's name "
+            "for this API",
+        )
 
 
 def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:

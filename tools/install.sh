@@ -5,7 +5,7 @@
 set -eu
 : "${VENV:=.venv}"
 : "${INSTALLER:=$VENV}"
-: "${EXTRAS:=embedded,flower,otel,test,dev}"
+: "${EXTRAS:=embedded,flower,oidc,otel,test,dev}"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 if ! [ -x "$VENV/bin/python" ]; then

@@ -12,7 +12,7 @@ trap 'rm -rf "$place"' EXIT
 echo 'setuptools>=77' >"$place/build.in"
 {
     echo '# Written by "make lock"; the image installs exactly this (pip install --require-hashes).'
-    "$place/bin/uv" pip compile setup.cfg "$place/build.in" --extra flower --extra otel --universal --generate-hashes \
+    "$place/bin/uv" pip compile setup.cfg "$place/build.in" --extra flower --extra oidc --extra otel --universal --generate-hashes \
         --python-version 3.13 --no-header --no-annotate --no-emit-index-url --quiet
 } >"$place/requirements.lock"
 mv "$place/requirements.lock" requirements.lock

@@ -36,6 +36,7 @@ from ava.api.routes import (
     reports,
     schedules,
     sessions,
+    sign_in,
     streams,
     subscriptions,
     webhooks,
@@ -72,6 +73,7 @@ from ava.services.pulled_runs import PulledRuns
 from ava.services.replication import Replication
 from ava.services.schedules import Schedules
 from ava.services.sessions import Sessions
+from ava.services.sign_in import make_sign_in
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
@@ -111,6 +113,7 @@ _BLUEPRINTS = (
     hook_calls.blueprint,
     keys.blueprint,
     sessions.blueprint,
+    sign_in.blueprint,
     limits_route.blueprint,
     limits_route.tenants,
     mcp.blueprint,
@@ -239,6 +242,9 @@ def _make_context(settings: Settings) -> Context:
     jobs_service.on_published = claims.see_offered
     event_jobs = EventJobs(jobs_service.creator)
     hooks_service = Hooks(database, Sealer(settings.encryption_keys), jobs_service, mark=settings.cell)
+    sessions_service = Sessions(database, settings)
+    if (sign_in_service := make_sign_in(database, settings, forget_sessions=sessions_service.forget)) is not None:
+        sessions_service.check = sign_in_service.check
     pulled = PulledRuns(database)
     receiving = Receiving(database, jobs_service, event_jobs, run_long=offload.run)
     return Context(
@@ -254,7 +260,8 @@ def _make_context(settings: Settings) -> Context:
             Sealer(worker_keys(settings.encryption_keys)),
             node_dead_seconds=settings.node_dead_seconds,
         ),
-        sessions=Sessions(database, settings),
+        sessions=sessions_service,
+        sign_in=sign_in_service,
         events=Events(database, jobs_service, event_jobs),
         subscriptions=Subscriptions(database, jobs_service),
         hooks=hooks_service,

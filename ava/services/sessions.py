@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ava.domain.access import tokens
@@ -31,19 +31,30 @@ class SessionUse:
 
     @property
     def caller(self) -> Caller:
+        return replace(_caller(self.session), tenant_id=self.tenant_id, role=self.roles[self.tenant_id])
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """Return the caller's role in each tenant of its own, and in the viewed one."""
         session = self.session
-        return replace(_caller(session), tenant_id=self.tenant_id)
+        own = {session.tenant_id: session.role} if session.provider is None else session.provider.roles
+        return {self.tenant_id: session.role, **own}
 
     def at(self, tenant_id: str) -> SessionUse:
         """Return the session with another viewed tenant. Raise `Forbidden` if its role may not view it."""
+        session = self.session
+        own = {session.tenant_id} if session.provider is None else {session.tenant_id, *session.provider.roles}
         # An API key belongs to one tenant, whatever its role, and so does a session that it started.
-        is_free = self.session.role >= Role.PLATFORM_ADMIN and self.session.key_id is None
-        if tenant_id != self.session.tenant_id and not is_free:
+        is_free = session.role >= Role.PLATFORM_ADMIN and session.key_id is None
+        if tenant_id not in own and not is_free:
             raise Forbidden("Only platform roles may view another tenant.")
         return replace(self, tenant_id=tenant_id)
 
 
 class Sessions:
+    #: Checks a session with the identity provider; returns True if it was renewed or ended. None without a provider.
+    check: Callable[[Session], bool] | None = None
+
     def __init__(self, database: Database, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._keys, self._mark = settings.internal_secrets, settings.cell
@@ -103,8 +114,18 @@ class Sessions:
         if found is None or found[1] <= 0:
             raise SessionEnded
         session, seconds_left = found
+        if session.provider is not None and self.check is None:
+            # AVA_OIDC_ISSUER was removed.
+            raise SessionEnded
+        if session.provider is not None and session.provider.is_check_due and self.check and self.check(session):
+            # Read what the check has changed.
+            return self._find(token)
         self._known.put(name, session, until=now + min(_TRUST_SECONDS, seconds_left))
         return session
+
+    def forget(self) -> None:
+        """Read every session again at its next use."""
+        self._known.clear()
 
     def end(self, session: Session) -> None:
         """End a session, immediately here and within 2 s in other processes."""
@@ -127,4 +148,5 @@ def _caller(session: Session) -> Caller:
         role=session.role,
         key_id=session.key_id,
         sees_payloads=session.payloads,
+        sign_in=None if session.provider is None else session.provider.proof,
     )

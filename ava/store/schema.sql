@@ -1371,6 +1371,39 @@ CREATE INDEX sessions_by_end ON sessions (expires_at);
 CREATE INDEX sessions_of_key ON sessions (tenant_id, key_id) WHERE key_id IS NOT NULL;
 CREATE INDEX sessions_of_user ON sessions (tenant_id, user_id);
 
+-- What the identity provider said of a session's person at the last successful check. `sessions.expires_at` follows the
+-- checks, so a session that cannot be checked expires.
+CREATE TABLE oidc_sessions (
+    tenant_id text NOT NULL,
+    session_id uuid NOT NULL,
+    -- The provider's names of the person and of its own session; a back-channel logout names either.
+    subject text NOT NULL,
+    sid text,
+    name text,
+    -- The role by tenant.
+    roles jsonb NOT NULL,
+    -- The refresh token, or without one the access token, sealed.
+    token text NOT NULL,
+    is_refresh boolean NOT NULL,
+    -- When and how the person authenticated, if the provider says so.
+    authenticated_at timestamptz,
+    acr text,
+    next_check_at timestamptz NOT NULL,
+    -- No check extends the session beyond this.
+    ends_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, session_id),
+    FOREIGN KEY (tenant_id, session_id) REFERENCES sessions ON DELETE CASCADE
+);
+CREATE INDEX oidc_sessions_of_subject ON oidc_sessions (subject);
+CREATE INDEX oidc_sessions_of_sid ON oidc_sessions (sid) WHERE sid IS NOT NULL;
+
+-- Hashes of nonces and logout tokens of the identity provider, each of which is used once.
+CREATE TABLE oidc_used (
+    hash bytea PRIMARY KEY,
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX oidc_used_by_end ON oidc_used (expires_at);
+
 CREATE TABLE audit (
     tenant_id text NOT NULL,
     id uuid NOT NULL DEFAULT ava_uuid7(),

@@ -69,8 +69,8 @@ _ELSEWHERE = {
     _RARE: ("jobs.transitions.claim.claim_together", "jobs.transitions.end.end_stopped"),
     _LEASE: ("webhooks.endpoint_leases.acquire",),
     RETENTION: (
-        "access.persons.delete_old", "access.sessions.delete_expired", "errors.counting.delete_old_days",
-        "errors.counting.delete_old_groups",
+        "access.oidc_sessions.delete_used", "access.persons.delete_old", "access.sessions.delete_expired",
+        "errors.counting.delete_old_days", "errors.counting.delete_old_groups",
         "events.old_rows.delete_deliveries", "events.old_rows.delete_deliveries_of_rest",
         "events.old_rows.delete_events", "events.old_rows.delete_events_of_rest",
         "events.old_rows.delete_first_deliveries", "events.old_rows.delete_first_events",
@@ -102,6 +102,8 @@ _ELSEWHERE = {
         "jobs.journal.carry", "jobs.transitions.park.park_unclaimed", "jobs.transitions.permits.defer_rate",
     ),
     REQUESTS: (
+        "access.oidc_sessions.add", "access.oidc_sessions.claim_check", "access.oidc_sessions.log_out",
+        "access.oidc_sessions.renew", "access.oidc_sessions.use",
         "access.sessions.delete", "access.sessions.take_link", "events.hook_deliveries.forget_keys",
         "events.hook_deliveries.make_nothing", "events.hook_deliveries.refuse", "events.hooks.reseal",
         "fleet.worker_settings.reseal", "fleet.workers.apply_limits", "jobs.bulk_operations.abort",

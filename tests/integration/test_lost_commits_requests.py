@@ -17,12 +17,18 @@ from werkzeug.test import TestResponse
 from ava.delivery.fan_out import FanOut
 from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.domain.access.actor import Actor
+from ava.domain.access.caller import Role
+from ava.domain.access.claim_mapping import ClaimMapping, ClaimRule
 from ava.domain.jobs.bulk_operation import BulkKind
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.schedules.schedule_record import Overlap
+from ava.errors import BadRequest, DatabaseUnavailable, SignInRefused
+from ava.outbound.identity_provider import Grant
 from ava.services.audit import Audit
 from ava.services.reports import recount
 from ava.services.sealed_secrets import reseal_all, unreadable
+from ava.services.sessions import Sessions
+from ava.services.sign_in import ProviderResponse, SignIn
 from ava.store.jobs import bulk_operations
 from ava.store.reports.audit import AuditRecord
 from ava.store.webhooks import dead_letters
@@ -36,6 +42,9 @@ from tests.scheduled import CALLER, Scheduled
 _SCENARIOS = Scenarios()
 _ABANDON = "UPDATE webhook_deliveries SET status = 'abandoned', due_at = NULL, completed_at = now(), failures = 6"
 _SESSION = "/v1/ava/session"
+IN_OPS = ClaimRule(
+    claim=("groups",), values=frozenset(("ops",)), tenant_id="ten_test", tenant_claim=None, role=Role.TENANT_ADMIN
+)
 
 
 @_SCENARIOS.cuts("events.hook_deliveries.make_nothing", "events.hook_deliveries.forget_keys")
@@ -105,6 +114,61 @@ def _sign_in_by_a_link_and_sign_out(bench: Bench) -> None:
     assert bench.only("SELECT count(*) FROM sessions") == 1
     own = {**dict.fromkeys(HEADERS), "cookie": cookie, "x-tenant-id": "ten_test"}
     assert bench.call("DELETE", _SESSION, headers=own)[0] == 503
+    assert bench.only("SELECT count(*) FROM sessions") == 0
+
+
+class _Provider:
+    """An identity provider that knows one person."""
+
+    issuer = "https://login.example.com"
+    grant = Grant(claims={"sub": "alice", "groups": ["ops"]}, token="refresh", is_refresh=True)
+
+    def authorization_url(self, *, state: str, **_: object) -> str:
+        return state
+
+    def redeem(self, _code: str, **_: object) -> Grant:
+        return self.grant
+
+    def check(self, _token: str, **_: object) -> Grant:
+        return self.grant
+
+    def verify_logout_token(self, _token: str) -> dict[str, str]:
+        return {"sub": "alice", "jti": "1"}
+
+
+@_SCENARIOS.cuts(
+    *(f"access.oidc_sessions.{name}" for name in ("use", "add", "claim_check", "renew", "log_out")),
+)
+def _sign_in_by_the_identity_provider(bench: Bench) -> None:
+    mapping = ClaimMapping(issuer=_Provider.issuer, user_claim=None, rules=(IN_OPS,))
+    sessions = Sessions(bench.database, bench.settings)
+    provider: Any = _Provider()
+    sign_in = SignIn(bench.database, bench.settings, provider, mapping, forget_sessions=sessions.forget)
+    state, cookie = sign_in.begin("/", is_step_up=False)
+    response = ProviderResponse(state=state, code="c", issuer="", error="")
+    with pytest.raises(DatabaseUnavailable):
+        sign_in.finish(cookie, response)
+    settle(bench.api.database)
+    # The sign-in is used up, so the browser signs in again.
+    with pytest.raises(SignInRefused):
+        sign_in.finish(cookie, response)
+    state, cookie = sign_in.begin("/", is_step_up=False)
+    session = sign_in.finish(cookie, replace(response, state=state))[0].session
+    bench.api.execute("UPDATE oidc_sessions SET next_check_at = now()")
+    with pytest.raises(DatabaseUnavailable):
+        sign_in.check(session)
+    settle(bench.api.database)
+    assert not sign_in.check(session), "the check is claimed for a minute"
+    bench.api.execute("UPDATE oidc_sessions SET next_check_at = now()")
+    with pytest.raises(DatabaseUnavailable):
+        sign_in.check(session)
+    settle(bench.api.database)
+    assert bench.only("SELECT count(*) FROM oidc_sessions WHERE next_check_at > now() + interval '4 minutes'") == 1
+    with pytest.raises(DatabaseUnavailable):
+        sign_in.log_out("token")
+    settle(bench.api.database)
+    with pytest.raises(BadRequest, match="used before"):
+        sign_in.log_out("token")
     assert bench.only("SELECT count(*) FROM sessions") == 0
 
 

@@ -57,6 +57,7 @@ _FURTHER_ROWS = {
     "sessions": "(tenant_id, id, user_id, role, is_link, lookup, hash, expires_at)"
     f" SELECT %(tenant)s, {_ID}, '', '', false, %(tenant)s || %(age)s::text, '', {_AT}",
     "former_keys": f"(tenant_id, id, person, revoked_at) SELECT %(tenant)s, {_ID}, 'usr_a', {_AT}",
+    "oidc_used": f"SELECT convert_to(%(tenant)s || %(age)s::text, 'UTF8'), {_AT}",
     "schedule_firings": "(tenant_id, schedule_id, timezone, slot, fold, at, outcome, reason)"
     f" SELECT %(tenant)s, {_ID}, 'UTC', now(), 0, {_AT}, 'missed', ''",
     "bulk_operations": "(tenant_id, id, kind, filter, state, total, before_id, created_by, role, request_id,"

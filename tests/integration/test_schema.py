@@ -54,6 +54,8 @@ _OF_THE_PLATFORM = {
         "job_totals",
     ),
     *("nodes", "queues", "closed_windows", "rate_states", "webhook_senders"),
+    # The provider names people, and no tenants.
+    "oidc_used",
 }
 
 

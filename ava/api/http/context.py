@@ -33,6 +33,7 @@ from ava.services.reports import AnalyticsReports, Overviews
 from ava.services.schedules import Schedules
 from ava.services.series import SeriesReports
 from ava.services.sessions import Sessions
+from ava.services.sign_in import SignIn
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
@@ -83,6 +84,8 @@ class Context:
     tenants: Tenants
     schedules: Schedules
     sessions: Sessions
+    #: None without an identity provider.
+    sign_in: SignIn | None
     webhooks: Webhooks
     workers: Workers
     readiness: Readiness

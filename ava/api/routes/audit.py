@@ -21,6 +21,8 @@ from ava.store.reports.audit import AuditRecord
 blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")
 
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
+#: A browser that comes back from the identity provider begins a session with a GET.
+_SIGN_IN = "oidc.finish"
 #: MCP's tools call the routes, which record those requests.
 _MCP = "mcp"
 #: Max characters of a value's JSON; of a longer value only their number is recorded.
@@ -48,7 +50,9 @@ def list_entries(query: AuditListRequest) -> Response:
 def record(asked: Request, response: Response) -> None:
     """Record a request that asked for a change, with its response's status, if its caller is known."""
     endpoint = asked.endpoint
-    if asked.method not in _CHANGING or endpoint is None or (who := g.get("caller")) is None:
+    if (who := g.get("caller")) is None or endpoint is None:
+        return
+    if asked.method not in _CHANGING and endpoint != _SIGN_IN:
         return
     if asked.blueprint == _MCP:
         return

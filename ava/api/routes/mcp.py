@@ -21,6 +21,7 @@ from ava.api.mcp import methods, rest_calls, rpc_messages
 from ava.api.mcp.protocol import INTERNAL_ERROR, PARSE_ERROR, RpcError
 from ava.error_codes import ErrorCode, code_of
 from ava.errors import BadRequest, Forbidden, RequestError, TooMany
+from ava.services.sign_in import METADATA
 
 blueprint = Blueprint("mcp", __name__)
 
@@ -109,5 +110,11 @@ def _failure(
     response = responses.as_json(json.dumps(envelope, separators=(",", ":")) + "\n", status)
     response.headers.update({**g.get("mcp_headers", {}), **headers})
     if status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
+        response.headers["WWW-Authenticate"] = _challenge()
     return response
+
+
+def _challenge() -> str:
+    """Return the challenge of a 401, which leads a client to the identity provider if there is one."""
+    found = context()
+    return f'Bearer resource_metadata="{found.settings.public_url}{METADATA}"' if found.sign_in else "Bearer"

@@ -15,7 +15,7 @@ from pathlib import Path
 from flask import Blueprint, Response, current_app, send_from_directory
 
 from ava.api import openapi
-from ava.api.http import offload, responses
+from ava.api.http import offload, response_hooks, responses
 from ava.api.http.callers.auth import open_to_all
 from ava.api.http.context import context
 from ava.error_codes import ErrorCode
@@ -105,7 +105,12 @@ def _with_docs_policy(response: Response) -> Response:
 @open_to_all
 def dashboard_page() -> Response:
     """Show the dashboard; its scripts draw the page that the address's fragment names."""
-    return _with_dashboard_policy(_file(_DASHBOARD, "index.html", max_age=0))
+    if not (issuer := context().settings.oidc_issuer):
+        return _with_dashboard_policy(_file(_DASHBOARD, "index.html", max_age=0))
+    # The page to sign in offers the provider.
+    host = escape(issuer.partition("://")[2].partition("/")[0])
+    page = (_DASHBOARD / "index.html").read_text().replace("<html ", f'<html data-sign-in="{host}" ', 1)
+    return _with_dashboard_policy(response_hooks.keep_until_changed(Response(page, mimetype="text/html")))
 
 
 @dashboard.get("/dashboard/<path:name>", endpoint="asset")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, g, request
@@ -29,12 +30,22 @@ blueprint = Blueprint("sessions", __name__, url_prefix="/v1/ava")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _TenantRole:
+    tenant_id: str
+    role: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Identity:
     tenant_id: str
     user_id: str
     role: str
     expires_at: datetime | None
     payloads: bool
+    via: str
+    name: str | None
+    tenants: Sequence[_TenantRole]
+    sign_out_url: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,19 +80,18 @@ def start() -> Response:
 @blueprint.get("/session")
 @operation(
     summary="Show the caller",
-    description="The tenant, user and role of the request.",
+    description="The identity of the request, its tenant and role, and the other tenants of a session.",
     record=SessionRecord(),
 )
 def show() -> Response:
-    use: SessionUse | None = g.get("session_use")
-    return responses.data(_identity(None if use is None else use.session.expires_at))
+    return responses.data(_identity(g.get("session_use")))
 
 
 @blueprint.patch("/session")
 @operation(
     summary="Switch the session's tenant",
-    description="For roles of the platform. The new cookie selects the tenant for requests that cannot name one in "
-    "`x-tenant-id`, such as downloads and streams.",
+    description="For roles of the platform, and people whom the identity provider gives several tenants. The new "
+    "cookie selects the tenant for requests that cannot name one in `x-tenant-id`, such as downloads and streams.",
     body=SessionBody(),
     body_as="tenant_id",
     record=SessionRecord(),
@@ -89,20 +99,23 @@ def show() -> Response:
     is_audited=True,
 )
 def change(tenant_id: str) -> Response:
-    return _with_cookie(current_session().at(tenant_id), 200, tenant_id=tenant_id)
+    return _with_cookie(current_session().at(tenant_id), 200)
 
 
 @blueprint.delete("/session")
 @operation(
     summary="End the session",
-    description="Signs out. Every process refuses the cookie within 2 seconds.",
+    description="Signs out. Every process refuses the cookie within 2 seconds. At `sign_out_url` the browser also "
+    "signs out of the identity provider.",
     record=SessionRecord(),
     failures=(409,),
     is_audited=True,
 )
 def end() -> Response:
-    context().sessions.end(current_session().session)
-    response = responses.data(_identity(datetime.now(UTC)))
+    use, sign_in = current_session(), context().sign_in
+    context().sessions.end(use.session)
+    url = sign_in.sign_out_url if sign_in is not None and use.session.provider is not None else None
+    response = responses.data(_identity(use, ended_at=datetime.now(UTC), sign_out_url=url))
     response.delete_cookie(cookie_name(request.host), path="/", httponly=True, samesite="Strict")
     return response
 
@@ -138,33 +151,45 @@ def make_link() -> Response:
 
 
 def _refuse_nested() -> None:
-    """Raise `SessionNested` in a session, which could otherwise renew itself for ever."""
-    if g.get("session_use") is not None:
+    """Raise `SessionNested` in a session, which could otherwise renew itself for ever, and for a provider's token."""
+    if g.get("session_use") is not None or caller().sign_in is not None:
         raise SessionNested
 
 
-def _with_cookie(use: SessionUse, status: int, *, tenant_id: str | None = None) -> Response:
-    response = responses.data(_identity(use.session.expires_at, tenant_id=tenant_id), status)
+def _with_cookie(use: SessionUse, status: int) -> Response:
+    response = responses.data(_identity(use), status)
+    set_cookie(response, use)
+    return response
+
+
+def set_cookie(response: Response, use: SessionUse) -> None:
+    """Give the browser the cookie of a session."""
     response.set_cookie(
         cookie_name(request.host),
         context().sessions.cookie_of(use),
-        expires=use.session.expires_at,
+        expires=use.session.ends_at,
         path="/",
         secure=request.is_secure or context().settings.public_url.startswith("https://"),
         httponly=True,
         samesite="Strict",
     )
-    return response
 
 
-def _identity(expires_at: datetime | None, *, tenant_id: str | None = None) -> str:
-    who = caller()
+def _identity(use: SessionUse | None, *, ended_at: datetime | None = None, sign_out_url: str | None = None) -> str:
+    """Return the record of a session's user, or of the caller without a session."""
+    who = caller() if use is None else replace(use.caller, sees_payloads=caller().sees_payloads)
+    provider = None if use is None else use.session.provider
+    roles = {who.tenant_id: who.role} if use is None else use.roles
     return write_session(
         _Identity(
-            tenant_id=tenant_id or who.tenant_id,
+            tenant_id=who.tenant_id,
             user_id=who.user_id,
             role=who.role.header,
-            expires_at=expires_at,
+            expires_at=ended_at or (None if use is None else use.session.ends_at),
             payloads=who.sees_payloads,
+            via=str(who.actor.via),
+            name=None if provider is None else provider.name,
+            tenants=[_TenantRole(tenant_id=each, role=role.header) for each, role in sorted(roles.items())],
+            sign_out_url=sign_out_url,
         )
     )

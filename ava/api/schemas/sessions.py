@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from marshmallow import Schema, post_load
+from marshmallow import Schema, fields, post_load
 
 from ava.api.http.callers.credentials import ROLES
 from ava.api.http.fields import ClientId, Flag, Id, Instant, String, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
+from ava.domain.access.actor import Via
 
 
 class SessionBody(Strict):
@@ -20,6 +21,13 @@ class SessionBody(Strict):
         return data["tenant_id"]
 
 
+class SessionTenantRecord(Schema):
+    """A tenant of the caller."""
+
+    tenant_id = Id("ten")
+    role = String(metadata={"enum": list(ROLES)})
+
+
 class SessionRecord(Schema):
     """The current caller."""
 
@@ -30,6 +38,17 @@ class SessionRecord(Schema):
         allow_none=True, metadata={"description": "When the session ends; null: the request has no session."}
     )
     payloads = Flag(metadata={"description": "True if the caller has payload permission."})
+    via = String(
+        metadata={"enum": [Via.HEADERS, Via.OIDC, Via.KEY], "description": "How the caller proved its identity."}
+    )
+    name = String(allow_none=True, metadata={"description": "The person's name; null unless the provider tells it."})
+    tenants = fields.List(
+        fields.Nested(SessionTenantRecord), metadata={"description": "The caller's tenants, and the shown one."}
+    )
+    sign_out_url = String(
+        allow_none=True,
+        metadata={"description": "Where the browser signs out of the identity provider; null except after sign-out."},
+    )
 
 
 class LinkRecord(Schema):

@@ -24,6 +24,7 @@ from gunicorn.glogging import Logger
 from ava.domain.limits import table as limits
 from ava.errors import AvaError, PortInUse, SettingsError, StartError
 from ava.process.startup import raise_open_files_limit, without_collections
+from ava.services.sign_in import require_usable
 from ava.settings import Settings
 from ava.store import installation
 from ava.store.engine import schema
@@ -59,6 +60,7 @@ def run(settings: Settings, host: str, port: int) -> None:
     """
     if not settings.internal_secrets:
         raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; generate one with `openssl rand -hex 24`")
+    require_usable(settings)
     logs.configure(settings, "api")
     tracing.warn_if_unusable(settings)
     schema.check(settings)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _Check: TypeAlias = "Callable[[Settings], str]"
 
 #: The checks that make sense while the database is unreachable.
-_WITHOUT_DATABASE = ("broker", "node", "handlers", "queues")
+_WITHOUT_DATABASE = ("broker", "node", "handlers", "queues", "sign-in")
 #: Max tolerated difference of two clocks, in seconds; beyond it logs of two machines are hard to compare.
 _MAX_CLOCK_DIFFERENCE_SECONDS = 2.0
 _PROMOTION_DAYS = 7
@@ -95,6 +95,8 @@ def _all_checks(settings: Settings, *, is_reachable: bool) -> Iterator[tuple[str
     yield "workers", fleet_checks.check_workers
     yield "agents", fleet_checks.check_agents
     yield "encryption", _check_encryption
+    if settings.oidc_issuer:
+        yield "sign-in", server_checks.check_sign_in
     yield "webhooks", _check_webhooks
     yield "processes", fleet_checks.check_processes
 

@@ -131,3 +131,11 @@ def check_partitions(settings: Settings) -> str:
             "added none. Start a dispatcher, or look for the duty's error in its log; no row is lost until then."
         )
     return f"partitions exist for the next {days:.0f} days"
+
+
+def check_sign_in(settings: Settings) -> str:
+    """Check the identity provider and the mapping of its claims. Raises `AvaError`."""
+    from ava.services import sign_in
+
+    sign_in.require_usable(settings)
+    return sign_in.make_provider(settings).describe()

@@ -8,7 +8,7 @@ from math import ceil
 
 from ava.errors import DatabaseUnavailable
 from ava.store import partitions
-from ava.store.access import persons, sessions
+from ava.store.access import oidc_sessions, persons, sessions
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
 from ava.store.events import old_rows, subscriptions
@@ -145,8 +145,9 @@ class Retention:
 def of_jobs(
     database: Database, *, retention_days: float, audit_days: float, silent_nodes: Callable[[], Collection[str]]
 ) -> Retention:
-    """Return the duty that deletes ended jobs with their log lines, expired idempotency keys and sessions, debounce
-    keys, pulled runs, ended nodes and operations, firings, audit entries, revoked keys, counts of ended jobs, and error
+    """Return the duty that deletes ended jobs with their log lines, expired idempotency keys and sessions, used nonces,
+    debounce keys, pulled runs, ended nodes and operations, firings, audit entries, revoked keys, counts of ended jobs,
+    and error
     groups.
 
     `silent_nodes` returns the ids of dead nodes.
@@ -156,6 +157,7 @@ def of_jobs(
         lambda connection, limit: debounce.delete_old(connection, limit=limit),
         lambda connection, limit: pull.delete_old(connection, limit=limit),
         lambda connection, limit: sessions.delete_expired(connection, limit=limit),
+        lambda connection, limit: oidc_sessions.delete_used(connection, limit=limit),
         lambda connection, _: nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS, silent=silent_nodes()),
         lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: bulk_operations.delete_old(connection, retention_days=retention_days, limit=limit),

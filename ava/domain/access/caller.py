@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 
 from ava.domain.access.actor import Actor, ActorKind, Via
@@ -39,6 +40,16 @@ class Role(IntEnum):
 _BY_NAME = {role.header: role for role in Role if role is not Role.WORKER}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SignInProof:
+    """How the identity provider authenticated a person."""
+
+    #: None: the provider does not say.
+    at: datetime | None
+    #: The authentication context class, such as `phr` for a hardware key.
+    acr: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Caller:
     """The author of a request. Everything that it reads or writes belongs to its tenant."""
@@ -54,12 +65,15 @@ class Caller:
     #: For the role `worker`: the workers that it may claim runs of, and whether for all tenants.
     worker_ids: frozenset[str] = frozenset()
     is_of_platform: bool = False
+    #: Set if the identity provider identified the user.
+    sign_in: SignInProof | None = None
 
     @property
     def actor(self) -> Actor:
         """Return the identity that acts: the API key, labelled with the user that its holder names, or the user."""
         if self.key_id is None:
-            return Actor(id=self.user_id, kind=ActorKind.USER, via=Via.HEADERS, is_operator=self.is_operator)
+            via = Via.HEADERS if self.sign_in is None else Via.OIDC
+            return Actor(id=self.user_id, kind=ActorKind.USER, via=via, is_operator=self.is_operator)
         label = None if self.user_id == self.key_id else self.user_id
         return Actor(id=self.key_id, kind=ActorKind.KEY, via=Via.KEY, label=label, is_operator=self.is_operator)
 

@@ -7,16 +7,31 @@ The rest is in the database, so that a session can be ended there.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.access import tokens
-from ava.domain.access.caller import Role
+from ava.domain.access.caller import Role, SignInProof
 from ava.domain.access.tokens import Token, TokenKind
 
 SESSION_SECONDS = 12 * 3600
 LINK_SECONDS = 600
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderSession:
+    """The part of a session that the identity provider determines."""
+
+    proof: SignInProof
+    #: The person's name, if the provider tells one.
+    name: str | None
+    roles: Mapping[str, Role]
+    #: No check extends the session beyond this.
+    ends_at: datetime
+    #: Whether the next check with the provider is due.
+    is_check_due: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +48,13 @@ class Session:
     #: None with another method.
     key_id: str | None = None
     payloads: bool = True
+    #: None: it began with another credential.
+    provider: ProviderSession | None = None
+
+    @property
+    def ends_at(self) -> datetime:
+        """Return when the session ends at the latest. The next check with the provider may end it earlier."""
+        return self.expires_at if self.provider is None else self.provider.ends_at
 
 
 def write_cookie(token: str, *, tenant_id: str, own_tenant_id: str) -> str:

@@ -23,6 +23,10 @@ class Sealer:
         """Return a sealer with keys for this tenant's secrets only."""
         return Sealer([_derived(key, f"tenant {tenant_id}") for key in self._given])
 
+    def of_purpose(self, purpose: str) -> Sealer:
+        """Return a sealer with keys for this purpose only."""
+        return Sealer([_derived(key, purpose) for key in self._given])
+
     def seal(self, secret: str) -> str:
         """Encrypt a secret. Raise `EncryptionKeyMissing`."""
         return self._keys().encrypt(secret.encode()).decode()

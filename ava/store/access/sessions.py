@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ava.domain import ids
 from ava.domain.access import tokens
-from ava.domain.access.caller import Caller, Role
-from ava.domain.access.session import Session
+from ava.domain.access.caller import Caller, Role, SignInProof
+from ava.domain.access.session import ProviderSession, Session
 from ava.domain.access.tokens import Token, TokenKind
 from ava.store.access.api_keys import key_uuid
 from ava.store.engine.database import Connection
@@ -18,6 +19,7 @@ from ava.store.engine.statement import Statement
 _COLUMNS = """s.id::text, s.tenant_id, s.user_id, s.role, s.expires_at, s.key_id::text,
     s.key_id IS NULL OR EXISTS (SELECT FROM api_keys AS p
         WHERE p.tenant_id = s.tenant_id AND p.id = s.key_id AND p.payloads)"""
+_PROVIDER = "o.authenticated_at, o.acr, o.name, o.roles, o.ends_at, o.next_check_at <= now()"
 
 # No session outlives the API key that created it.
 _CREATE = Statement(f"""
@@ -73,8 +75,9 @@ def _owner(caller: Caller) -> dict[str, object]:
 
 # Not scoped to a tenant, because the session determines it.
 _FIND = Statement(f"""
-SELECT {_COLUMNS}, extract(epoch FROM s.expires_at - clock_timestamp())::float8, s.hash
-FROM sessions AS s WHERE s.lookup = %(lookup)s AND s.is_link = %(is_link)s
+SELECT {_COLUMNS}, {_PROVIDER}, extract(epoch FROM s.expires_at - clock_timestamp())::float8, s.hash
+FROM sessions AS s LEFT JOIN oidc_sessions AS o ON o.tenant_id = s.tenant_id AND o.session_id = s.id
+WHERE s.lookup = %(lookup)s AND s.is_link = %(is_link)s
 """)
 
 
@@ -87,7 +90,7 @@ def find(connection: Connection, token: Token, *, keys: Sequence[str]) -> tuple[
     row = connection.exec_driver_sql(_FIND, parameters).first()
     if not tokens.is_hash_of(None if row is None else bytes(row[-1]), token, keys) or row is None:
         return None
-    return _session(row[:-2]), row[-2]
+    return replace(_session(row[:7]), provider=_provider(row[7:-2])), row[-2]
 
 
 _TAKE_LINK = Statement("""
@@ -127,6 +130,15 @@ DELETE FROM sessions AS s WHERE (s.tenant_id, s.id) IN (
 def delete_expired(connection: Connection, *, limit: int) -> int:
     """Delete expired sessions and links, oldest first. Returns their number."""
     return connection.exec_driver_sql(_DELETE_EXPIRED, {"limit": limit}).rowcount
+
+
+def _provider(row: Any) -> ProviderSession | None:
+    authenticated_at, acr, name, roles, ends_at, is_check_due = row
+    if roles is None:
+        return None
+    known = {tenant_id: role for tenant_id, name_ in roles.items() if (role := Role.parse(name_)) is not None}
+    proof = SignInProof(at=authenticated_at, acr=acr)
+    return ProviderSession(proof=proof, name=name, roles=known, ends_at=ends_at, is_check_due=is_check_due)
 
 
 def _session(row: Any) -> Session:

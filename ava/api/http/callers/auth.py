@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from flask import current_app, g, request
 
 from ava.api.http.callers.credentials import by_headers, by_key, by_run
+from ava.api.http.callers.provider import by_provider
 from ava.api.http.callers.session import by_link, by_session
 from ava.api.http.context import context
 from ava.domain import ids
@@ -18,7 +19,9 @@ from ava.errors import Forbidden, Unauthorized
 
 #: Functions that identify a caller. Each returns None if the request lacks its credential, and raises if the credential
 #: is invalid; so the first credential that a request has decides.
-_WAYS: tuple[Callable[[], Caller | None], ...] = (by_run, by_headers, by_key, by_link, by_session)
+_WAYS: tuple[Callable[[], Caller | None], ...] = (
+    by_run, by_headers, by_provider, by_key, by_link, by_session,
+)  # fmt: skip
 
 View = TypeVar("View", bound=Callable[..., Any])
 

@@ -11,6 +11,7 @@ import { listen } from "./keys.js";
 import {
   ask,
   Button,
+  Choice,
   Fragment,
   html,
   Input,
@@ -94,11 +95,14 @@ ${reason(error)}</p>
 
 function switchTenant() {
   const hint = "The URL contains the tenant, so a copied link shows the same tenant";
+  const { isOperator, tenant: value, tenants } = session.get();
+  const own = html`<${Choice} label="Tenant" name="tenant" options=${tenants} value=${value} />`;
+  const any = html`<${Input} label="Tenant" name="tenant" value=${value} required ...${TENANT}
+    spellcheck=${false} hint=${hint} />`;
   ask({
     title: "View another tenant",
     action: "View",
-    body: html`<${Input} label="Tenant" name="tenant" value=${session.get().tenant} required
-      ...${TENANT} spellcheck=${false} hint=${hint} />`,
+    body: isOperator ? any : own,
     submit: async ({ tenant }) => {
       await session.look(tenant);
       show();
@@ -118,7 +122,8 @@ function switchZone() {
 async function signOut() {
   const ending = session.end();
   show();
-  await ending;
+  const url = await ending;
+  if (url) location.assign(url);
 }
 
 /** Return what the palette offers beside pages: it depends on the role. */
@@ -136,7 +141,7 @@ function actions() {
     mayWrite() && entry("New job", "plus", trigger, "trigger run create"),
     entry(zone.isUtc ? "Show local times" : "Show times in UTC", "clock", switchZone, "zone"),
     entry("Toggle theme", "moon", toggleTheme, "dark light"),
-    session.get().isOperator && entry("View another tenant", "tenant", switchTenant, "switch"),
+    session.get().canSwitch && entry("View another tenant", "tenant", switchTenant, "switch"),
     entry("Sign out", "out", signOut, "log out"),
   ].filter(Boolean);
 }

@@ -9,6 +9,9 @@ let who = null;
 /** True if a text has the form of an API key, which says which tenant and role it is of. */
 export const isKey = (text) => /^ava_[a-z0-9]{2}\.[A-Za-z0-9_-]{59}$/.test(text);
 
+/** The identity provider by which people sign in, as its host, if there is one. */
+export const provider = () => document.documentElement.dataset.signIn;
+
 /** The tenant that this tab looks at, if its address names one: `/?tenant=ten_acme#/jobs`. */
 const named = () => new URLSearchParams(location.search).get("tenant");
 
@@ -35,23 +38,29 @@ async function ask(method, { headers = {}, body } = {}) {
 }
 
 /**
- * Keep whose session it is. Only a role of the platform may look at the tenant that the address
- * names.
+ * Keep whose session it is. A role of the platform may look at every tenant that the address names,
+ * and a person at each of its own.
  */
-function keep({ tenant_id: own, user_id: user, role }) {
+function keep({ tenant_id: own, user_id: user, name, role, tenants }) {
+  const roles = Object.fromEntries(tenants.map((each) => [each.tenant_id, each.role]));
   const isOperator = PLATFORM.includes(role);
-  who = { own, user, role, isOperator, tenant: isOperator ? (named() ?? own) : own };
+  const tenant = named() && (isOperator || named() in roles) ? named() : own;
+  const ids = Object.keys(roles);
+  const canSwitch = isOperator || ids.length > 1;
+  const shown = { tenant, role: roles[tenant] ?? role };
+  who = { own, user, name, isOperator, canSwitch, tenants: ids, ...shown };
   remember();
   return who;
 }
 
-// A platform role's address names the tenant, so that a copied link shows the same to a colleague.
+// The address of a user of several tenants names the tenant, so that a copied link shows the same
+// to a colleague.
 function remember() {
   localStorage.setItem(
     LAST,
     JSON.stringify({ tenant: who.tenant, user: who.user, role: who.role, isIn: true }),
   );
-  if (who.isOperator && named() !== who.tenant)
+  if (who.canSwitch && named() !== who.tenant)
     history.replaceState(null, "", `/?tenant=${who.tenant}${location.hash}`);
 }
 
@@ -92,7 +101,7 @@ export const session = {
 
   /** Take up the session that the cookie names, if there is one. */
   async resume() {
-    if (!last().isIn) return null;
+    if (!last().isIn && !provider()) return null;
     try {
       return keep(await ask("GET"));
     } catch (error) {
@@ -121,16 +130,19 @@ export const session = {
 
   /** Look at another tenant, in this tab and in those that are opened from now on. */
   async look(tenant) {
-    await ask("PATCH", { headers: { "x-tenant-id": who.tenant }, body: { tenant_id: tenant } });
-    who.tenant = tenant;
+    const headers = { "x-tenant-id": who.tenant };
+    const { role } = await ask("PATCH", { headers, body: { tenant_id: tenant } });
+    Object.assign(who, { tenant, role });
     remember();
   },
 
-  /** End the session, for every tab. */
+  /** End the session, for every tab. Return where to sign out of the identity provider. */
   async end() {
     const tenant = who?.tenant;
     forget();
-    if (tenant) await ask("DELETE", { headers: { "x-tenant-id": tenant } }).catch(() => {});
+    if (!tenant) return null;
+    const ended = await ask("DELETE", { headers: { "x-tenant-id": tenant } }).catch(() => null);
+    return ended?.sign_out_url;
   },
 
   /** Call `act` when another tab has signed in. */

@@ -126,14 +126,14 @@ function Foot({ who, onTenant, onZone, onSignOut }) {
   const tenant = html`<${Icon} name="tenant" /><span class="label tenant">${who.tenant}</span>`;
   return html`<div class="side-foot">
     ${
-      who.isOperator
+      who.canSwitch
         ? html`<button type="button" class="quiet" title=${title}
           aria-label=${`Tenant ${who.tenant}, switch`}
             onclick=${onTenant}>${tenant}</button>`
         : html`<span class="line" title=${title}>${tenant}</span>`
     }
     <span class="line label" title=${title}>
-      <${Icon} name="user" /><span class="tenant">${who.user}</span>
+      <${Icon} name="user" /><span class="tenant">${who.name ?? who.user}</span>
     </span>
     <div class="row">
       <button type="button" class="quiet" aria-label=${`Times are in ${zone.name}, switch`}

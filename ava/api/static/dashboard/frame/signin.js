@@ -1,6 +1,6 @@
 // Signing in: an API key, or the four headers, become a session.
 
-import { isKey, session } from "../session.js";
+import { isKey, provider, session } from "../session.js";
 import { Choice, Field, html, Input, useEffect, useRef, useState } from "../ui/index.js";
 
 const ROLES = [
@@ -16,6 +16,13 @@ export const TENANT = {
 };
 const USER = { pattern: "usr_[0-9a-z_]{1,60}", title: "usr_ and 1 to 60 of a-z, 0-9 and _" };
 const PLAIN = { required: true, autocomplete: "off", spellcheck: false, autocapitalize: "none" };
+
+/** The link to the identity provider, which leads back to the page of the address. */
+function WithProvider() {
+  const next = encodeURIComponent(`/${location.search}${location.hash || "#/"}`);
+  return html`<p><a class="button primary" href=${`/oidc/sign-in?next=${next}`}>
+    Sign in with ${provider()}</a></p>`;
+}
 
 /**
  * The page that signs in. `refusal` says why a link did not.
@@ -41,6 +48,7 @@ export function SignIn({ onDone, refusal = "" }) {
     <div class="row"><img src="/dashboard/icon.svg" alt="" width="32" height="32" />
     <h1>Sign in to AVA Jobs</h1></div>
     <p>For 12 hours, in every tab of this browser.</p>
+    ${provider() && html`<${WithProvider} />`}
     <${Field} label="API key or internal secret">
       <input ref=${secret} type="password" name="secret" ...${PLAIN} autocomplete="current-password"
         oninput=${(event) => setKey(isKey(event.currentTarget.value))} /><//>
