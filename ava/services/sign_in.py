@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ava.domain.access import claim_mapping, tokens
 from ava.domain.access.caller import Caller, SignInProof
 from ava.domain.access.claim_mapping import ClaimMapping
-from ava.domain.access.session import SESSION_SECONDS, Session
+from ava.domain.access.session import SESSION_SECONDS, ProviderSession, Session
 from ava.domain.access.sign_in import PENDING_SECONDS, PendingSignIn, StepUpRules, is_own_path
 from ava.domain.access.tokens import TokenKind
 from ava.domain.limits.table import USER_SESSIONS
@@ -176,7 +176,10 @@ class SignIn:
                 sealed=self._sealer.seal(grant.token),
                 is_refresh=grant.is_refresh,
             )
-        return SessionUse(session=session, tenant_id=tenant_id, token=token.encoded)
+        provider = ProviderSession(
+            proof=proof, name=person.name, roles=person.roles, ends_at=session.expires_at, is_check_due=False
+        )
+        return SessionUse(session=replace(session, provider=provider), tenant_id=tenant_id, token=token.encoded)
 
     # Checks ---------------------------------------------------------------------------------------------------------
 
