@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from werkzeug.test import TestResponse
 
 from harness.api import HEADERS, Api
@@ -52,3 +54,11 @@ def make_check_due(api: Api, *, last_seconds_ago: int = 400) -> None:
         last_seconds_ago,
     )
     api.execute("UPDATE oidc_sessions SET next_check_at = now() - interval '1 second'")
+
+
+def show(api: Api, cookie: str, **headers: str) -> dict[str, Any]:
+    """Return the record of a session."""
+    response = as_browser(api, "/v1/ava/session", cookie, **headers)
+    assert response.status_code == 200, response.text
+    found: dict[str, Any] = response.get_json()["data"]
+    return found

@@ -160,7 +160,7 @@ class IdentityProvider:
     def describe(self) -> str:
         """Return a sentence about the provider, read anew. Raise `ProviderUnavailable`."""
         self._read_description()
-        return f"{self.issuer} responds, and has {len(self._read_keys().keys)} keys that sign"
+        return f"{self.issuer} responds; keys that sign: {len(self._read_keys().keys)}"
 
     # Tokens ---------------------------------------------------------------------------------------------------------
 
