@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from ava.client.slugs import slug_of
+from harness.polling import wait_until
 from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
@@ -22,6 +24,8 @@ from tests.acceptance.conftest import running_system
 
 PROJECT = "tests.acceptance.celery_calls"
 APP = f"{PROJECT}.celery:app"
+#: Kills of the caller, with every third one also of the node, and of the API.
+KILLS = int(os.environ.get("CELERY_KILLS", "4"))
 NAMES = [each.__name__ for each in scenario.SCENARIOS]
 
 
@@ -120,6 +124,42 @@ def test_an_unreachable_api_raises_what_an_unreachable_broker_raises(project_url
         "except OperationalError as error: print('raised')"
     )
     assert _run(environ, code) == "raised\n"
+
+
+@pytest.mark.redis
+@pytest.mark.timeout(60 + 20 * KILLS)
+def test_each_call_is_one_job_whatever_is_killed(system: System, project_url: str) -> None:
+    environ, first = _environ(system, project_url), 0
+    for kill in range(KILLS):
+        caller = subprocess.Popen(
+            (sys.executable, "-m", f"{PROJECT}.caller", str(first)),
+            cwd=ROOT,
+            env=environ,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert caller.stdout
+        for _ in range(random.randint(1, 20)):
+            caller.stdout.readline()
+        if kill % 3 == 1:
+            system.workers[-1].kill()
+            system.start_worker(concurrency=3)
+        if kill % 3 == 2:
+            assert system.api
+            system.api.kill()
+        caller.kill()
+        # Numbers that were printed have returned; the next call may have reached the API or not, and is repeated.
+        returned = [int(line) for line in caller.communicate()[0].split()]
+        first = returned[-1] + 1 if returned else first
+        if kill % 3 == 2:
+            system.start_api()
+    statement = "SELECT count(*), count(DISTINCT tags->>'task_id') FROM jobs WHERE tags->>'task_id' LIKE 'kill-%%'"
+    unfinished = f"{statement} AND status IN ('queued', 'running')"
+    wait_until(lambda: system.query(unfinished)[0][0] == 0, seconds=60, what="every job has ended")
+    ((jobs, ids),) = system.query(statement)
+    assert jobs == ids >= first
+    wrong = "AND (status <> 'completed' OR output::text::int <> (input->'args'->>0)::int + 1)"
+    assert system.query(f"{statement} {wrong}") == [(0, 0)]
 
 
 @pytest.mark.redis

@@ -131,8 +131,7 @@ class Callers:
         ids: list[str] = []
         for first in range(0, len(calls), _MAX_JOBS):
             part = calls[first : first + _MAX_JOBS]
-            entries = [_entry(call) for call in part]
-            jobs = configured_client.call("trigger_many", entries)
+            jobs = configured_client.call("trigger_many", _entries(part), idempotency_key=part[-1].task_id)
             ids += [call.task_id or job.id for call, job in zip(part, jobs, strict=True)]
         return ids
 
@@ -162,13 +161,10 @@ class Callers:
             parent.add_trail(result)
 
 
-def _entry(call: Call) -> dict[str, Any]:
+def _entries(calls: Sequence[Call]) -> list[dict[str, Any]]:
     from ava.client.jobs import Jobs
 
-    options = dict(call.options)
-    if call.task_id is not None and "after" not in options:
-        options["idempotency_key"] = call.task_id
-    return Jobs.entry(call.worker_id, call.input, **options)
+    return [Jobs.entry(call.worker_id, call.input, **call.options) for call in calls]
 
 
 def _of_call(options: Mapping[str, Any]) -> dict[str, Any]:

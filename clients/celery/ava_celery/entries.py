@@ -124,6 +124,8 @@ def _request(options: Mapping[str, Any]) -> dict[str, Any]:
         "stamped_headers": list(stamped),
         "stamps": {name: options[name] for name in stamped if name in options},
         "shadow": options.get("shadow"),
+        "ignore_result": options.get("ignore_result"),
+        "replaced_task_nesting": options.get("replaced_task_nesting"),
     }
     return {name: value for name, value in found.items() if value}
 

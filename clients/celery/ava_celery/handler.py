@@ -13,7 +13,8 @@ from celery import Celery, _state, states
 from celery.app.task import Task
 from celery.app.trace import build_tracer
 from celery.canvas import Signature
-from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
+from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
+from celery.utils.saferepr import saferepr
 from celery.utils.time import maybe_make_aware
 
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
@@ -57,7 +58,8 @@ class TaskHandler:
         if replacement.is_recorded(env):
             return replacement.run(env, self._app, self._task, Signature)
         args, kwargs = decoded(list(input.get("args", ()))), decoded(dict(input.get("kwargs", {})))
-        request = self._request(env) | dict(input.get("request", {}))
+        request = self._request(env) | {"argsrepr": saferepr(args), "kwargsrepr": saferepr(kwargs)}
+        request |= input.get("request", {})
         self._retry, self._replacement, self._report = None, None, (report := StateReport(env))
         with self._in_app(), self._soft_limited():
             value, ended = self._trace(request["id"], args, kwargs, request)[:2]
@@ -67,7 +69,7 @@ class TaskHandler:
         if retry is not None and not isinstance(getattr(ended, "retval", None), Reject):
             raise self._next_attempt(retry, ended, env.job["id"])
         if ended is None:
-            return None if self._task.ignore_result else as_json(value)
+            return None if self._task.ignore_result or request.get("ignore_result") else as_json(value)
         return self._end(ended.state, ended.retval, report)
 
     def _end(self, state: str, raised: BaseException, report: StateReport) -> Any:
@@ -143,8 +145,11 @@ class TaskHandler:
         """Replace `Task.replace`: children run the signature, and their output is the job's."""
         if self._task.request.is_eager:
             return self._own_replace(sig)
-        self._replacement = sig.clone()
-        raise Ignore("Replaced by new task")
+        found = sig.clone()
+        found.options["replaced_task_nesting"] = self._task.request.get("replaced_task_nesting", 0) + 1
+        # `on_replace`, which a task's class may override, calls it and raises `Ignore`.
+        found.delay = lambda: setattr(self, "_replacement", found)
+        return self._task.on_replace(found)
 
     def _asked_replacement(self) -> Signature | None:
         return self._replacement

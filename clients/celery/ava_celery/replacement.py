@@ -9,10 +9,10 @@ from celery import Celery
 from celery.app.task import Task
 from celery.canvas import Signature, _chain, _chord, _maybe_group, group, signature
 
-from ava.client.slugs import slug_of
 from ava.domain.jobs.waits import JournalKind
 from ava.handler.env import Env
 from ava.handler.errors import ChildFailed, GiveUp
+from ava_celery.entries import call_of
 from ava_celery.exceptions import exception_of
 from ava_celery.results import as_json
 
@@ -32,7 +32,8 @@ def run(env: Env, app: Celery, task: Task, replace: Callable[[], Signature]) -> 
     """Record the replacement of a task, run it and return its output. Raises the error of a child as the task's own."""
     recorded: Mapping[str, Any] = env.step(_NAME, lambda: as_json(dict(replace())))
     try:
-        return _Replacement(env, app).output(signature(recorded, app=app), (), _NAME)
+        found = signature(recorded, app=app)
+        return _Replacement(env, app, found.options["replaced_task_nesting"]).output(found, (), _NAME)
     except ChildFailed as error:
         raise exception_of(error.child.error or f"ChildFailed: {error}", task) from error
 
@@ -40,8 +41,9 @@ def run(env: Env, app: Celery, task: Task, replace: Callable[[], Signature]) -> 
 class _Replacement:
     """The children of one job. Each is named after its position in the signature."""
 
-    def __init__(self, env: Env, app: Celery) -> None:
-        self._env, self._app = env, app
+    def __init__(self, env: Env, app: Celery, nesting: int) -> None:
+        """`nesting`: the number of replacements that led to these children."""
+        self._env, self._app, self._nesting = env, app, nesting
 
     def output(self, given: Signature, partial: tuple[Any, ...], name: str) -> Any:
         """Return the output of a signature; `partial` are the outputs that precede its own arguments."""
@@ -69,5 +71,7 @@ class _Replacement:
         if unsupported := sorted(_LEFT_OUT & given.options.keys()):
             raise GiveUp(f"self.replace: {given.task} has {', '.join(unsupported)}, which a child does not support")
         args = list(given.args) if given.immutable else [*partial, *given.args]
-        input = {"args": as_json(args), "kwargs": as_json(dict(given.kwargs))}
-        return self._env.trigger(f"wkr_{slug_of(given.task)}", input, key=name)
+        options = {option: value for option, value in given.options.items() if option != "task_id"}
+        options["replaced_task_nesting"] = self._nesting
+        call = call_of(self._app, given.task, args, given.kwargs, options)
+        return self._env.trigger(call.worker_id, call.input, key=name, priority=call.options.get("priority"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from celery import Celery
@@ -16,63 +17,72 @@ if os.environ.get("PROJECT_SIDE") != "celery":
 
     ava_celery.install(app, only=("tests.acceptance.celery_calls.celery.*",))
 
+# Celery shares other tasks with the applications that the same process creates later, such as those of other tests.
+task = partial(app.task, shared=False)
+
 
 class Refused(Exception):
     """A card was refused."""
 
 
-@app.task
+@task
 def add(x, y):
     return x + y
 
 
-@app.task
+@task(acks_late=True, reject_on_worker_lost=True)
+def survives(x, y):
+    time.sleep(0.01)
+    return x + y
+
+
+@task
 def total(numbers):
     return sum(numbers)
 
 
-@app.task
+@task
 def same(value):
     return value
 
 
-@app.task
+@task
 def nothing():
     pass
 
 
-@app.task
+@task
 def refuse(card):
     raise Refused(card)
 
 
-@app.task
+@task
 def missing(key):
     return {}[key]
 
 
-@app.task(bind=True)
+@task(bind=True)
 def context(self):
     request = self.request
     return [request.headers and request.headers.get("customer"), request.retries, len(request.id) > 0]
 
 
-@app.task(bind=True)
+@task(bind=True)
 def own_id(self):
     return self.request.id
 
 
-@app.task
+@task
 def at():
     return time.time()
 
 
-@app.task
+@task
 def day_of(when):
     return [type(when).__name__, when.astimezone(UTC).isoformat()]
 
 
-@app.task(bind=True)
+@task(bind=True)
 def long_task(self, folder):
     """Reports its state as in flask-celery-example, and ends once a file is there."""
     self.update_state(state="PROGRESS", meta={"current": 3, "total": 10, "status": "Charging silent reticulator"})
@@ -83,28 +93,28 @@ def long_task(self, folder):
     return {"current": 100, "total": 100, "status": "Task completed!", "result": 42}
 
 
-@app.task
+@task
 def write(folder, name, *values):
     (Path(folder) / name).write_text(repr(values))
 
 
-@app.task
+@task
 def on_error(request, exc, traceback, folder):
     (Path(folder) / "on_error").write_text(f"{type(exc).__name__}: {exc}")
 
 
-@app.task
+@task
 def on_error_by_id(task_id, folder):
     (Path(folder) / "on_error_by_id").write_text(task_id)
 
 
-@app.task
+@task
 def starts_another(folder, value):
     write.delay(folder, "another", value)
     return value
 
 
-@app.task(name="stays.on_celery")
+@task(name="stays.on_celery")
 def stays(x):
     return x
 

@@ -1,0 +1,39 @@
+"""A pytest plugin: installs the callers in the applications of Celery's fixtures, and starts no worker of Celery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ava_celery
+import celery.contrib.testing.app
+import celery.contrib.testing.worker
+import pytest
+from celery.contrib.testing.manager import Manager
+
+#: Seconds for which a test waits for a result, in place of a minute.
+_SECONDS = 10
+_make_app = celery.contrib.testing.app.TestApp
+
+
+def _installed_app(*args: Any, **options: Any) -> Any:
+    app = _make_app(*args, **options)
+    ava_celery.install(app)
+    return app
+
+
+@contextmanager
+def _no_worker(*_: Any, **__: Any) -> Iterator[None]:
+    yield None
+
+
+celery.contrib.testing.app.TestApp = _installed_app
+celery.contrib.testing.worker.start_worker = _no_worker
+Manager.wait_until_idle = lambda _self: None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if hasattr(item, "module"):
+            item.module.TIMEOUT = _SECONDS

@@ -1,0 +1,143 @@
+"""Celery's own examples, unmodified except for one line: the same results on Celery and on AVA Jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.servers.postgres import Databases
+from harness.servers.redis import fresh_redis_url
+from harness.servers.server import Server
+from harness.system import HEADERS, ROOT, SECRET
+from tests.acceptance.celery_suite import sources
+from tests.acceptance.conftest import running_system
+
+#: The line that moves a project.
+LINE = "import ava_celery; ava_celery.install(app)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """An example of Celery's: where its application is, and calls with their results."""
+
+    app: str
+    #: The file that gets the line.
+    file: str
+    #: Statements before the calls.
+    imports: str
+    #: Expressions, and what their results' `get` returns.
+    calls: Mapping[str, Any]
+
+
+EXAMPLES = {
+    "next-steps": Example(
+        app="proj.celery:app",
+        file="proj/celery.py",
+        imports="from proj.tasks import add, mul, xsum; from celery import chord",
+        calls={
+            "add.delay(2, 2)": 4,
+            "add.apply_async((2, 2), countdown=1)": 4,
+            "(add.s(4, 4) | mul.s(8))()": 64,
+            "chord(add.s(i, i) for i in range(10))(xsum.s())": 90,
+        },
+    ),
+    "tutorial": Example(
+        app="tasks:app", file="tasks.py", imports="from tasks import add", calls={"add.delay(4, 4)": 8}
+    ),
+    "periodic-tasks": Example(
+        app="myapp:app", file="myapp.py", imports="from myapp import say", calls={"say.delay('hello')": None}
+    ),
+    "pydantic": Example(
+        app="tasks:app",
+        file="tasks.py",
+        imports="from tasks import x",
+        calls={"x.delay({'value': 1})": {"value": "example: 1"}},
+    ),
+    "stamping": Example(
+        app="myapp:app",
+        file="config.py",
+        imports="from tasks import identity, identity_task; from visitors import MonitoringIdStampingVisitor\n"
+        "from revoke_example import create_canvas\n"
+        "canvas = create_canvas(n=3); canvas.stamp(MonitoringIdStampingVisitor())",
+        calls={"canvas.delay()": 180, "identity_task.delay('x')": "x", "identity.delay('sig1')": "sig1"},
+    ),
+}
+
+
+@pytest.fixture
+def database_url(_databases: Databases) -> Iterator[str]:
+    with _databases.fresh(is_pooled=False) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sources.unpack(tmp_path_factory.mktemp("sources")) / "examples"
+
+
+def _results(example: Example, folder: Path, environ: Mapping[str, str], settings: Mapping[str, str]) -> Any:
+    """Makes the calls in a process of the project. Returns the results by call."""
+    module, _, name = example.app.partition(":")
+    code = (
+        f"import json; from {module} import {name} as app; app.conf.update({dict(settings)!r})\n{example.imports}\n"
+        f"results = {{text: eval(text) for text in {list(example.calls)!r}}}\n"
+        "print(json.dumps({text: found.get(timeout=30) for text, found in results.items()}))"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", code),
+        cwd=folder,
+        env=dict(environ),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@contextmanager
+def _celery_worker(example: Example, folder: Path, url: str) -> Iterator[None]:
+    app = example.app.partition(":")[0]
+    command = (sys.executable, "-m", "celery", "-A", app, "-b", url, "--result-backend", url, "worker", "-c", "2")
+    with (folder / "worker.log").open("wb") as log:
+        worker = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        worker.terminate()
+        worker.wait(30)
+
+
+@pytest.mark.redis
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_has_the_same_results_on_celery_and_on_ava(
+    name: str, examples: Path, database_url: str, redis_server: Server, tmp_path: Path
+) -> None:
+    example, url = EXAMPLES[name], fresh_redis_url(redis_server)
+    plain, moved = tmp_path / "celery", tmp_path / "ava"
+    shutil.copytree(examples / name, plain)
+    shutil.copytree(examples / name, moved)
+    settings = {"broker_url": url, "result_backend": url}
+    with _celery_worker(example, plain, url):
+        on_celery = _results(example, plain, os.environ, settings)
+    with (moved / example.file).open("a") as file:
+        file.write(f"\n{LINE}\n")
+    environ = {"AVA_CELERY_APPS": example.app, "AVA_HANDLERS": "workers", "AVA_HANDLER_FOLDER": str(moved)}
+    broker_url = fresh_redis_url(redis_server)
+    with running_system(tmp_path, database_url, broker_url, concurrency=2, environ=environ) as system:
+        caller = {"AVA_URL": system.url, "AVA_INTERNAL_SECRET": SECRET, "AVA_TENANT_ID": HEADERS["x-tenant-id"]}
+        caller |= {"AVA_USER_ID": HEADERS["x-user-id"], "PYTHONPATH": str(ROOT)}
+        on_ava = _results(example, moved, os.environ | caller, {})
+    assert on_celery == on_ava == example.calls
