@@ -14,6 +14,7 @@ from datetime import datetime
 
 from ava.broker.control import Control
 from ava.domain import ids
+from ava.domain.access import actor
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.jobs.new_job import After, NewJob
@@ -150,7 +151,7 @@ class DueFirings:
             may_publish=False,
             uuid=decided.job_uuid,
             is_due=True,
-            origin_text=schedule.created_by.text,
+            origin_text=actor.join([schedule.created_by, *actor.split(schedule.changers)]),
             after=None
             if decided.earlier_uuid is None
             else After(uuids=(decided.earlier_uuid,), condition=WaitCondition.ENDED),

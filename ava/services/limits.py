@@ -106,5 +106,5 @@ class Tenants:
         if not ids.is_client_id("ten", tenant_id):
             raise TenantNotFound
         with self._database.connect() as connection:
-            tenants.write(connection, TenantRules(tenant_id=tenant_id, updated_by=caller.user_id, **fields))
+            tenants.write(connection, TenantRules(tenant_id=tenant_id, updated_by=caller.actor.id, **fields))
             return tenants.read(connection, tenant_id)

@@ -295,8 +295,8 @@ CREATE TABLE jobs (
     peak_memory_mb integer,
     -- When the current run of a job with several runs became startable; `job_runs` has the earlier runs.
     ready_at timestamptz,
-    -- The identities behind it (`ava.domain.access.actor.join`): the first caused its creation, others created the
-    -- subscription or hook through which it came. Children inherit all. Null: the user or API key `triggered_by`.
+    -- The identities behind it (`ava.domain.access.actor.join`): the first caused its creation, others created or
+    -- changed the schedule, subscription or hook through which it came (its `changers`). Children inherit all. Null: the user or API key `triggered_by`.
     origin text,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT final_exactly_when_completed
@@ -733,6 +733,7 @@ CREATE TABLE schedules (
     -- The time zone data version used for the next firing.
     timezone_data text NOT NULL,
     created_by text NOT NULL,
+    changers text,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- The handler module that declares it; null if a client created it.
@@ -959,6 +960,7 @@ CREATE TABLE subscriptions (
     paused_by jsonb,
     pause_reason text,
     created_by text NOT NULL,
+    changers text,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- The version of the tenant's subscriptions that its last change created.
@@ -1012,6 +1014,7 @@ CREATE TABLE hooks (
     previous_hash bytea,
     previous_until timestamptz,
     created_by text NOT NULL,
+    changers text,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant_id, id),

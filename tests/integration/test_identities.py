@@ -83,6 +83,13 @@ def test_a_schedules_jobs_have_its_creator_and_a_run_now_the_caller(api: Api) ->
     fired = _show(api, data(api.get(f"/v1/ava/schedules/{schedule['id']}"))["last_job_id"])
     assert (fired["triggered_by"], fired["origin"]) == (schedule["id"], _of_key(key_id, "usr_other"))
     assert data(api.post(f"/v1/ava/schedules/{schedule['id']}/run"), 201)["origin"] == TEST
+    # Another input, sent with a key, has a person behind it; another name changes nothing.
+    _, others = _key(api, AS_OTHER)
+    for fields, headers in (({"input": {"a": 1}}, others), ({"name": "n"}, {"x-user-id": "usr_third"})):
+        data(api.request("PATCH", f"/v1/ava/schedules/{schedule['id']}", json=fields, headers=headers))
+    assert fire_due_schedules(api.database, firings, now=datetime.now(UTC) + timedelta(minutes=2)) == 1
+    fired = data(api.get(f"/v1/ava/schedules/{schedule['id']}"))["last_job_id"]
+    assert _identities(api, fired) == [f"{key_id} key usr_other", "usr_other"]
 
 
 def test_an_events_jobs_have_its_sender_and_retain_the_subscriptions_creator(api: Api) -> None:
@@ -90,10 +97,14 @@ def test_an_events_jobs_have_its_sender_and_retain_the_subscriptions_creator(api
     subscription = data(api.post(path, json=body, headers=AS_OTHER), 201)
     event = data(api.post("/v1/ava/events", json={"type": "a.b", "data": {}}), 201)
     (job_id,) = event["job_ids"]
-    # Without the subscription its creator is still known.
+    # Without the subscription its creator is still known, and whoever changed it.
+    third = {"x-user-id": "usr_third"}
+    data(api.request("PATCH", f"{path}/{subscription['id']}", json={"input": {"a": 1}}, headers=third))
+    (changed_id,) = data(api.post("/v1/ava/events", json={"type": "a.b", "data": {}}), 201)["job_ids"]
     assert api.request("DELETE", f"{path}/{subscription['id']}").status_code == 200
     assert _show(api, job_id)["origin"] == TEST
     assert _identities(api, job_id) == ["usr_test", "usr_other"]
+    assert _identities(api, changed_id) == ["usr_test", "usr_other", "usr_third"]
 
 
 @pytest.mark.parametrize("is_subscribed", [False, True])
@@ -107,8 +118,11 @@ def test_a_hooks_jobs_have_its_creator_and_a_replay_its_caller_too(api: Api, is_
     behind = ["usr_third"] if is_subscribed else []
     assert (_show(api, job_id)["origin"], _identities(api, job_id)) == (TEST, ["usr_test", *behind])
     path = f"/v1/ava/hooks/{hook.id}/deliveries/{received['delivery_id']}/replay"
+    changed = {"json": {"tolerance_seconds": 60}, "headers": {"x-user-id": "usr_fourth"}}
+    data(api.request("PATCH", f"/v1/ava/hooks/{hook.id}", **changed))
     (again,) = data(api.post(path, headers=AS_OTHER), 202)["job_ids"]
-    assert (_show(api, again)["origin"], _identities(api, again)) == (OTHER, ["usr_other", "usr_test", *behind])
+    assert _show(api, again)["origin"] == OTHER
+    assert _identities(api, again) == ["usr_other", "usr_test", "usr_fourth", *behind]
 
 
 def test_children_inherit_all_identities_and_a_retry_has_its_callers(api: Api) -> None:

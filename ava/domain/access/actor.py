@@ -109,6 +109,6 @@ def join(actors: Iterable[Actor]) -> str:
     return ",".join(dict.fromkeys(each.text for each in actors))
 
 
-def split(text: str) -> tuple[Actor, ...]:
-    """Return the actors of a text by `join`."""
-    return tuple(Actor.parse(each) for each in text.split(","))
+def split(*texts: str | None) -> tuple[Actor, ...]:
+    """Return the actors of texts by `join`, without None."""
+    return tuple(Actor.parse(each) for text in texts if text is not None for each in text.split(","))

@@ -68,6 +68,8 @@ class Hook(HookSpec):
     )
     secret_count: int
     created_by: Actor
+    #: The persons who have changed it, as `actor.join` writes them.
+    changers: str | None = None
     created_at: datetime
     updated_at: datetime
     #: The full URL; only in the response to its creation.

@@ -99,6 +99,8 @@ class Subscription(SubscriptionSpec):
     tenant_id: str
     paused: Pause | None
     created_by: Actor
+    #: The persons who have changed it, as `actor.join` writes them.
+    changers: str | None = None
     created_at: datetime
     updated_at: datetime
 

@@ -201,7 +201,7 @@ class Job:
 
     @property
     def identities(self) -> tuple[Actor, ...]:
-        """Return the origin, and the creators of the subscription or hook through which it or a job above it came."""
+        """Return the origin, and all others behind the schedule, subscription or hook through which it came."""
         return actor.split(self.origin_text or self.triggered_by)
 
     @property

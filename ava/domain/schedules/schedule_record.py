@@ -125,6 +125,8 @@ class Schedule(ScheduleSpec):
         metadata={"description": "When it was last changed or paused; a firing does not change it."}
     )
     paused: Pause | None = None
+    #: The persons who have changed what it does or when, as `actor.join` writes them.
+    changers: str | None = None
 
 
 #: The fields of a schedule's record, in the contract's order.

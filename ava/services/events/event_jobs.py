@@ -209,7 +209,9 @@ class EventJobs:
                 user_id=subscription.id,
                 may_publish=each.may_publish and may_publish,
                 traceparent=each.traceparent or event.traceparent,
-                origin_text=actor.join([*actor.split(event.sender), subscription.created_by]),
+                origin_text=actor.join(
+                    [*actor.split(event.sender), subscription.created_by, *actor.split(subscription.changers)]
+                ),
             )
             for each, (subscription, _) in zip(prepared, asked, strict=True)
         ]

@@ -26,6 +26,7 @@ from ava.errors import HookNotFound, HooksFull, HookUnknown, InvalidFields
 from ava.services import replays
 from ava.services.jobs import Jobs
 from ava.services.key_cache import KeyCache, cache_name
+from ava.store.access import persons
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.events import hooks
@@ -168,7 +169,8 @@ class Hooks:
             if locked is None:
                 raise HookNotFound
             hook, stored = locked
-            changed = replace(hook, **changes)
+            changers = persons.with_changer(connection, caller, hook.changers)
+            changed = replace(hook, **changes, changers=changers)
             check(changed)
             _check_secret(changed.verifier, secret)
             if (changed.worker_id, changed.priority) != (hook.worker_id, hook.priority):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ava.domain import ids
-from ava.domain.access.actor import Actor, ActorKind
+from ava.domain.access.actor import Actor, ActorKind, join, split
+from ava.domain.access.caller import Caller
 from ava.store.access.api_keys import key_uuid
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -35,6 +36,16 @@ def behind(connection: Connection, *, tenant_id: str, actors: Iterable[Actor]) -
         rows = connection.exec_driver_sql(_BEHIND, {"tenant_id": tenant_id, "ids": uuids})
         found.update((ids.encode("key", uuid), person) for uuid, person in rows)
     return found
+
+
+def with_changer(connection: Connection, caller: Caller, changers: str | None) -> str:
+    """Return the `changers` of a schedule, subscription or hook once the caller has changed it.
+
+    Persons, because a client may send each change with another key.
+    """
+    by = caller.actor
+    person = behind(connection, tenant_id=caller.tenant_id, actors=[by])[str(by.id)]
+    return join([*split(changers), by if person is None else Actor.parse(person)])
 
 
 _KEYS_OF = Statement(f"""

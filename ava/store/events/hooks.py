@@ -119,7 +119,7 @@ _CHANGE = Statement(f"""
 UPDATE hooks AS h SET name = %(name)s, provider = %(provider)s, verifier = %(verifier)s::json,
     secrets = coalesce(%(secrets)s::json, h.secrets), worker_id = %(worker_id)s, event_type = %(event_type)s,
     match = %(match)s::json, input = %(input)s::json, priority = %(priority)s, dedupe = %(dedupe)s,
-    tolerance_seconds = %(tolerance_seconds)s, updated_at = clock_timestamp()
+    tolerance_seconds = %(tolerance_seconds)s, changers = %(changers)s, updated_at = clock_timestamp()
 WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid
 RETURNING {_COLUMNS}
 """)
@@ -130,6 +130,7 @@ def change(connection: Connection, hook: Hook, *, secrets: Sequence[Mapping[str,
     parameters = _fields(hook) | {
         "tenant_id": hook.tenant_id,
         "id": hook_uuid(hook.id),
+        "changers": hook.changers,
         "secrets": None if secrets is None else json.dumps(list(secrets)),
     }
     return _hook(connection.exec_driver_sql(_CHANGE, parameters).one())

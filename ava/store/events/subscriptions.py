@@ -99,7 +99,8 @@ _FORMER = f"""former AS (
 _CHANGE = Statement(f"""
 WITH {_FORMER}
 UPDATE subscriptions AS s SET event_type = %(event_type)s, worker_id = %(worker_id)s, name = %(name)s,
-    match = %(match)s::json, input = %(input)s::json, priority = %(priority)s, updated_at = clock_timestamp(),
+    match = %(match)s::json, input = %(input)s::json, priority = %(priority)s, changers = %(changers)s,
+    updated_at = clock_timestamp(),
     since_version = {_VERSION_NOW}
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid
 RETURNING {_COLUMNS}
@@ -111,6 +112,7 @@ def change(connection: Connection, subscription: Subscription) -> Subscription:
     parameters = parameters_of(SubscriptionSpec, subscription) | {
         "tenant_id": subscription.tenant_id,
         "id": subscription_uuid(subscription.id),
+        "changers": subscription.changers,
     }
     return _subscription(connection.exec_driver_sql(_CHANGE, parameters).one())
 

@@ -144,7 +144,8 @@ UPDATE schedules AS s SET
     paused_at = CASE WHEN NOT %(enabled)s THEN coalesce(s.paused_at, clock_timestamp()) END,
     paused_by = CASE WHEN NOT %(enabled)s THEN coalesce(s.paused_by, %(paused_by)s::jsonb) END,
     pause_reason = CASE WHEN s.paused_at IS NULL THEN %(pause_reason)s WHEN NOT %(enabled)s THEN s.pause_reason END,
-    may_be_urgent = coalesce(%(may_be_urgent)s, s.may_be_urgent), gone = 0, updated_at = clock_timestamp()
+    may_be_urgent = coalesce(%(may_be_urgent)s, s.may_be_urgent), changers = %(changers)s, gone = 0,
+    updated_at = clock_timestamp()
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid
 RETURNING {SCHEDULE_COLUMNS}
 """)
@@ -173,6 +174,7 @@ def change(
         "next_run_at": next_run_at,
         "timezone_data": timezone_data,
         "may_be_urgent": may_be_urgent,
+        "changers": schedule.changers,
         **pause_columns.parameters(by, reason),
     }
     return read_schedule(connection.exec_driver_sql(_CHANGE, parameters).one())
