@@ -65,6 +65,10 @@ class ErrorCode(StrEnum):
             "or lacks a required one."
         },
     )
+    CONTAINED = (
+        "contained",
+        {409: "An active containment covers the job or its trigger; `containment_id` names it."},
+    )
     STEP_INTERRUPTED = (
         "step_interrupted",
         {409: "An earlier run began this step of a handler and recorded no result, so it may have taken effect."},

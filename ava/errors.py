@@ -268,6 +268,32 @@ class WorkerDeprecated(JobStateConflict):
     """The worker is deprecated and takes no new jobs; trigger the worker that replaces it."""
 
 
+class Contained(RequestError):
+    """A containment covers this; GET /v1/ava/containments lists the active ones."""
+
+    code = ErrorCode.CONTAINED
+
+    def __init__(self, containment_id: str) -> None:
+        super().__init__(f"The containment {containment_id} covers this; it must be lifted first.")
+        self.containment_id = containment_id
+
+
+class ContainmentNotFound(NotFound):
+    """No such containment; GET /v1/ava/containments lists all containments within their retention."""
+
+
+class ContainmentEnded(RequestError):
+    """The containment is not active any more."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class ContainmentsFull(RequestError):
+    """The tenant has reached its limit of active containments; lift one first."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
 class ChildrenRefused(RequestError):
     """A handler requests more children than its job tree may have."""
 

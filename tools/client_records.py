@@ -32,7 +32,8 @@ _NAMES = (
     "Job LogLine Operation Worker WorkerLimit Actor Pause QueueCount Queue Queues Limit Explanation "
     "Schedule ScheduleSlot SchedulePreview Firing ApiKey ErrorGroup SentEvent ReceivedEvent Subscription "
     "TriedSubscription Hook HookTest Webhook Delivery Overview Analytics Series Node "
-    "Promotion TenantLoad TenantRules AuditEntry JobRun TreeJob TreeEdge Tree JournalEntry JobWait"
+    "Promotion TenantLoad TenantRules AuditEntry JobRun TreeJob TreeEdge Tree JournalEntry JobWait "
+    "ContainedRun Containment RehearsedWorker Rehearsal"
 )
 CLASSES = _NAMES.split()
 SCHEMAS = {

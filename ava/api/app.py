@@ -18,6 +18,7 @@ from ava.api.routes import (
     audit,
     bulk,
     bulk_operations,
+    containments,
     durable_runs,
     error_groups,
     events,
@@ -56,6 +57,7 @@ from ava.services.api_keys import ApiKeys
 from ava.services.bulk_batches import BulkBatches
 from ava.services.bulk_operations import BulkOperations
 from ava.services.claims import Claims
+from ava.services.containments import Containments
 from ava.services.creation.child_creator import ChildCreator
 from ava.services.creation.quotas import TenantQuotas, TriggerRules
 from ava.services.deliveries import SentDeliveries
@@ -94,6 +96,7 @@ _BLUEPRINTS = (
     bulk.blueprint,
     job_logs.blueprint,
     bulk_operations.blueprint,
+    containments.blueprint,
     exports.blueprint,
     streams.blueprint,
     job_details.reasons,
@@ -148,6 +151,12 @@ class _ScheduleIds(BaseConverter):
     regex = r"sch_[0-9a-z_]{1,60}"
 
 
+class _ContainmentIds(BaseConverter):
+    """A containment's id or something of its form."""
+
+    regex = r"con_[0-9a-z_]{1,60}"
+
+
 class _HookIds(BaseConverter):
     """A hook's id or something of its form."""
 
@@ -176,6 +185,7 @@ def install_converters(app: Flask) -> None:
     """Register the converters; to be called before the routes that use them are registered."""
     app.url_map.converters["job"] = _JobIds
     app.url_map.converters["schedule"] = _ScheduleIds
+    app.url_map.converters["containment"] = _ContainmentIds
     app.url_map.converters["hook"] = _HookIds
     app.url_map.converters["subscription"] = _SubscriptionIds
     app.url_map.converters["tenant"] = _TenantIds
@@ -251,6 +261,7 @@ def _make_context(settings: Settings) -> Context:
         settings=settings,
         jobs=jobs_service,
         bulk_operations=BulkOperations(database, BulkBatches(database, jobs_service, control)),
+        containments=Containments(database, node_dead_seconds=settings.node_dead_seconds),
         queues=Queues(database),
         tenants=Tenants(database),
         schedules=Schedules(database, jobs_service, max_schedules=SCHEDULES.of(settings)),

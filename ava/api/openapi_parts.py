@@ -293,6 +293,8 @@ EXAMPLES: dict[str, Any] = {
     "BulkBody": {"jobs": [_TRIGGER]},
     "CancelManyBody": {"filter": {"worker_id": "wkr_incident_notify", "status": "queued"}},
     "RetryManyBody": {"filter": {"worker_id": "wkr_incident_notify", "status": "failed"}},
+    "ContainmentBody": {"scope": {"tag": {"key": "agent", "value": "importer-7"}}, "reason": "deletes invoices"},
+    "LiftBody": {"held": "release"},
     "RetryBody": {"input": _PAYLOAD, "priority": 2},
     "OperationRecord": _OPERATION,
     "JobRecord": _JOB,

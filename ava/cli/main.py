@@ -12,6 +12,7 @@ import click
 
 from ava.cli.api import (
     apply,
+    containments,
     dashboard,
     deliveries,
     error_groups,
@@ -41,13 +42,12 @@ _SECTIONS = {
     "On this machine": {
         "up, demo": "Run the whole system; run one job on it and stop",
         "new, dev": "Create a project; run its handlers, and reload them",
-        "doctor": "Check the settings, servers and processes",
-        "completion": "Print the completion script of bash, zsh or fish",
+        "doctor, completion": "Check this installation; complete commands in a shell",
     },
     "Jobs": {
         "jobs": "Trigger, watch, change, cancel and retry jobs",
-        "operations": "Show and abort bulk retries and cancels",
-        "errors": "Show errors of failed jobs; resolve or retry them",
+        "operations, errors": "Follow bulk operations; retry failed jobs",
+        "contain, containments": "Stop jobs of a scope, and lift that",
         "overview, analytics, series": "Show totals, statistics and charts of jobs",
         "dashboard": "Print a link that signs in to the dashboard",
     },
@@ -125,6 +125,7 @@ def cli(profile: str | None) -> None:
 def _commands() -> Iterator[click.Command]:
     yield from (up.up, up.demo, dashboard.dashboard, dev.new, dev.dev, processes.start, servers.db, servers.broker)
     yield from (celery, apply.apply, doctor.doctor, jobs.jobs, operations.operations, workers.workers)
+    yield from (containments.containments, containments.contain)
     yield from (error_groups.errors, keys.keys, limits.limits, mcp.mcp, reports.overview, reports.analytics)
     yield from (reports.series, queues.queues, nodes.nodes, reports.promotions, reports.audit, schedules.schedules)
     yield from (inbound.hooks, inbound.subscriptions, inbound.events, webhooks.webhooks, deliveries.deliveries)

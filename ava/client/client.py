@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Generic, TypedDict, Unpack, cast
 
 from ava.client.calls import Calls
+from ava.client.containments import Containments
 from ava.client.error_groups import ErrorGroups
 from ava.client.errors import ApiUnauthorized
 from ava.client.flows import Awaited, Blocking, Mode, Sender
@@ -44,6 +45,7 @@ class Resources(Generic[Mode]):
         self.webhooks: Webhooks[Mode] = Webhooks(calls, sender)
         #: Retries and cancels all jobs that match filters, and shows the progress.
         self.operations: Operations[Mode] = Operations(calls, sender)
+        self.containments: Containments[Mode] = Containments(calls, sender)
         #: Lists the errors of failed jobs in groups; resolves, ignores and reopens them.
         self.errors: ErrorGroups[Mode] = ErrorGroups(calls, sender)
         #: Creates, lists and deletes API keys: `client.keys.create(…)`.

@@ -46,6 +46,7 @@ class JobWaitsFor(OpenEnum):
     NODE = "node"
     WORKER = "worker"
     QUEUE = "queue"
+    CONTAINED = "contained"
     UNKNOWN = "unknown"
 
 
@@ -62,6 +63,7 @@ class OperationKind(OpenEnum):
 
     RETRY = "retry"
     CANCEL = "cancel"
+    LIFT = "lift"
 
 
 class OperationState(OpenEnum):
@@ -249,6 +251,28 @@ class JobWaitCondition(OpenEnum):
     TIME = "time"
 
 
+class ContainmentState(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    ACTIVE = "active"
+    LIFTED = "lifted"
+    ENDED = "ended"
+
+
+class ContainmentRunningJobs(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    CANCEL = "cancel"
+    LET_END = "let_end"
+
+
+class ContainmentTriggers(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    REFUSE = "refuse"
+    HOLD = "hold"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job(JobProperties):
     """A job: one execution of a worker with one input."""
@@ -314,11 +338,11 @@ class Operation(OperationProperties):
     """An operation on all jobs that a filter finds."""
 
     id: str
-    kind: OperationKind  # `retry`, `cancel`.
+    kind: OperationKind  # `retry`, `cancel`, `lift`.
     filter: dict[str, Any]  # The filter, as it was sent.
     state: OperationState  # `aborted`: it handles no further jobs; jobs that it has handled stay changed.
     total: int  # The number of matching jobs at the start of the operation, as far as they are counted.
-    done: int  # Retried or cancelled jobs.
+    done: int  # Retried, cancelled or released jobs.
     failed: int  # Jobs that could not be retried; `reason` explains why.
     created_by: str  # The user or API key that created it.
     created_at: datetime
@@ -923,3 +947,57 @@ class JobWait:
     jobs: list[str]  # The jobs that it waits for, at most 100.
     began_at: datetime
     ended_at: datetime | None = None  # When the handler was entered again after the wait; None before.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainedRun:
+    """A running job of the scope."""
+
+    job_id: str
+    node: str | None = None  # The node, or the name that a program gave itself when it claimed the run.
+    since: datetime
+    #: When the run is lost unless its node or its program sends another heartbeat.
+    lease_ends_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Containment:
+    """A containment: no job of its scope starts while it is active."""
+
+    id: str
+    scope: dict[str, Any]  # The contained jobs, as `scope` was sent.
+    reason: str
+    state: ContainmentState  # `active`, `lifted`, `ended`.
+    effective_at: datetime | None = None  # From this time on no handler of the scope is entered; None: not yet reached.
+    complete_at: datetime | None = None  # From this time on no run of the scope can write; None: not yet reached.
+    by: Actor | None = None  # Who created it; None for the roles of a tenant if an operator did.
+    held_count: int  # Jobs that it holds now, or held when it was lifted.
+    stopped_count: int  # Running jobs that it has asked to stop.
+    running: list[ContainedRun]  # Up to 100 running jobs of the scope, until it is complete.
+    running_count: int  # The number of running jobs of the scope.
+    lifted_at: datetime | None = None
+    #: Who lifted it; None if nobody did, or for the roles of a tenant if an operator did.
+    lifted_by: Actor | None = None
+    running_jobs: ContainmentRunningJobs  # `cancel`, `let_end`.
+    triggers: ContainmentTriggers  # `refuse`, `hold`.
+    created_at: datetime
+    ends_at: datetime | None = None  # When it ends by itself; None: when it is lifted.
+
+
+@dataclass(frozen=True, kw_only=True)
+class RehearsedWorker:
+    """The jobs of one tenant and worker."""
+
+    tenant_id: str
+    worker_id: str
+    held_count: int
+    running_count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """The jobs that a containment would hold and stop now."""
+
+    held_count: int  # Jobs to hold.
+    running_count: int  # Running jobs to stop.
+    by_worker: list[RehearsedWorker]  # The same by tenant and worker.

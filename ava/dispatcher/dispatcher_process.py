@@ -12,6 +12,7 @@ from ava.broker.celery_app import make_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.dispatcher.duties import retention
+from ava.dispatcher.duties.containments import ContainmentProgress
 from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.dispatcher.duties.lost_runs import (
     Heartbeats,
@@ -90,12 +91,14 @@ def _waits(
     moved, paused = MovedWorkers(database), PausedWorkers(database)
     parked = ParkedJobs(database, node_dead_seconds=settings.node_dead_seconds)
     wakes = Wakes(database, schemas=creator.schemas)
+    containments = ContainmentProgress(database, control)
     return [
         Duty("due", 1.0, "jobs due", lambda _: move_due_jobs(database), work=Work.DUE_JOBS, on_change=returned),
         Duty("wakes", 1.0, "jobs continued after a wait", wakes.run_once, work=Work.WAKES, on_change=returned),
         Duty("moved_workers", 1.0, "jobs moved to another queue or limit", moved.run_once, on_change=returned),
         Duty("paused_workers", 0.5, "jobs parked, because a worker was paused", paused.run_once, on_change=returned),
         Duty("parked_jobs", 0.5, "parked jobs returned to the backlog", parked.run_once, on_change=returned),
+        Duty("containments", 0.5, "jobs held, stopped or released", containments.run_once, on_change=returned),
         Duty("expired_jobs", 1.0, "jobs expired", lambda _: cancel_expired_jobs(database), work=Work.EXPIRED_JOBS),
         Duty(
             "deadlines",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from ava.broker.control import Control
+from ava.domain import ids
 from ava.domain.jobs import graphs
 from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.jobs.job import Job, JobSpec, Status
@@ -14,11 +15,12 @@ from ava.domain.jobs.new_job import JobOrRefusal
 from ava.errors import TooMany
 from ava.services.fleet import revoke_all
 from ava.services.jobs import Jobs
+from ava.store.containments import records
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations
 from ava.store.jobs.reads import batches
-from ava.store.jobs.transitions import cancel
+from ava.store.jobs.transitions import cancel, contain
 from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.reports import audit
 from ava.store.reports.audit import AuditRecord
@@ -78,8 +80,33 @@ class BulkBatches:
         return moved
 
     def _run(self, connection: Connection, operation: BulkOperation) -> tuple[BulkOperation, _AfterCommit]:
-        run = self._retry if operation.kind is BulkKind.RETRY else self._cancel
-        return run(connection, operation)
+        runs = {BulkKind.RETRY: self._retry, BulkKind.CANCEL: self._cancel, BulkKind.LIFT: self._lift}
+        return runs[operation.kind](connection, operation)
+
+    def _lift(self, connection: Connection, operation: BulkOperation) -> tuple[BulkOperation, _AfterCommit]:
+        """Release or cancel held jobs, oldest first, unless another containment covers them.
+
+        No position is needed, because each batch removes its jobs from the held ones.
+        """
+        lifted = records.show(connection, tenant_id=operation.tenant_id, containment_id=operation.containment_id or "")
+        count, limit = 0, BATCH
+        cancelled: list[Job] = []
+        if lifted is not None and operation.cancels_held:
+            found = contain.uncovered(connection, lifted.scope, limit=limit)
+            requests = [
+                CancelRequest(
+                    tenant_id=tenant_id,
+                    job_id=ids.encode("job", uuid),
+                    cancelled_by=operation.created_by.id,
+                    status=Status.QUEUED,
+                )
+                for tenant_id, uuid in found
+            ]
+            cancelled, count = cancel.cancel_each(connection, requests), len(found)
+        elif lifted is not None:
+            count = contain.release(connection, tenant_id=lifted.tenant_id, limit=limit)
+        moved = bulk_operations.move(connection, operation, done=count, is_done=count < limit)
+        return moved, lambda: revoke_all(self._database, self._control, cancelled)
 
     def _cancel(self, connection: Connection, operation: BulkOperation) -> tuple[BulkOperation, _AfterCommit]:
         found = batches.next_ids(

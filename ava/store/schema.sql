@@ -33,6 +33,12 @@ CREATE FUNCTION ava_first_uuid(at timestamptz) RETURNS uuid LANGUAGE sql STABLE 
 $$;
 
 
+-- The time in a UUIDv7, in milliseconds. The planner inlines it.
+CREATE FUNCTION ava_uuid_time(id uuid) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT to_timestamp(('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 1e3)
+$$;
+
+
 -- Code that may run on this schema ------------------------------------------------------------------------------------
 
 -- One row, which every process compares with its code (see `ava.store.migrations.compatibility`).
@@ -312,7 +318,7 @@ CREATE TABLE jobs (
     CONSTRAINT waits_for_matches_its_columns CHECK (
         CASE WHEN waits_for IS NULL THEN run_at IS NULL
              ELSE waits_for IN ('schedule', 'retry', 'deferred', 'debounce', 'children', 'jobs', 'event', 'sleep',
-                                'permit', 'node', 'worker', 'queue')
+                                'permit', 'node', 'worker', 'queue', 'contained')
                  AND status = 'queued' AND published_at IS NULL
                  AND CASE WHEN waits_for IN ('schedule', 'retry', 'deferred', 'debounce', 'sleep') THEN run_at IS NOT NULL
                           ELSE run_at IS NULL OR waits_for IN ('children', 'event') END
@@ -393,6 +399,81 @@ CREATE TRIGGER number_end_of_new BEFORE INSERT ON jobs FOR EACH ROW
     WHEN (NEW.completed_at IS NOT NULL) EXECUTE FUNCTION ava_number_end();
 CREATE TRIGGER number_end_of_move BEFORE UPDATE OF status ON jobs FOR EACH ROW
     WHEN (OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL) EXECUTE FUNCTION ava_number_end();
+
+-- Containments --------------------------------------------------------------------------------------------------------
+
+-- The active containments, as claims and inserts of jobs compare them. A job is in the scope if it matches all parts; a
+-- null part matches each job. `tenant_id` is `*` for a containment of all tenants. A separate table, because nearly
+-- always it is empty, and then the comparison costs a claim nothing.
+CREATE TABLE contained_scopes (
+    tenant_id text NOT NULL,
+    containment_id uuid NOT NULL,
+    -- Whether triggers are refused instead of held.
+    refuses boolean NOT NULL,
+    worker_id text,
+    tag_key text,
+    tag_value text,
+    tree_id uuid,
+    PRIMARY KEY (tenant_id, containment_id)
+);
+
+-- Whether a job is in a scope of its tenant. Called only for the rows of `contained_scopes`.
+CREATE FUNCTION ava_in_scope(c contained_scopes, worker_id text, job_id uuid, tree_id uuid, tags json) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(c.worker_id = worker_id, true) AND (c.tree_id IS NULL OR c.tree_id IN (job_id, tree_id)) IS TRUE
+        AND (c.tag_key IS NULL OR tags ->> c.tag_key = c.tag_value) IS TRUE
+$$;
+
+-- `contained` if an active containment covers a job, otherwise null. Reads the job only while its tenant has an active
+-- containment.
+CREATE FUNCTION ava_contained(of_tenant text, of_job uuid) RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM contained_scopes AS c WHERE c.tenant_id IN (of_tenant, '*')) THEN
+        RETURN NULL;
+    END IF;
+    RETURN (
+        SELECT 'contained' FROM jobs AS j JOIN contained_scopes AS c ON c.tenant_id IN (j.tenant_id, '*')
+        WHERE j.tenant_id = of_tenant AND j.id = of_job AND ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags)
+        LIMIT 1);
+END
+$$;
+
+-- The records of containments, with the scope as the row of `contained_scopes` that it has while it is active.
+-- `claims_ended_at`: when every transaction had ended that might have claimed or created a job of the scope without
+-- seeing the containment. `swept_at`: when all startable jobs were held and all running ones were found.
+CREATE TABLE containments (
+    tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
+    scope json NOT NULL,
+    reason text NOT NULL,
+    running text NOT NULL CHECK (running IN ('cancel', 'let_end')),
+    triggers text NOT NULL CHECK (triggers IN ('refuse', 'hold')),
+    state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'lifted', 'ended')),
+    by jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ends_at timestamptz,
+    claims_ended_at timestamptz,
+    swept_at timestamptz,
+    effective_at timestamptz,
+    complete_at timestamptz,
+    held_count bigint NOT NULL DEFAULT 0,
+    stopped_count bigint NOT NULL DEFAULT 0,
+    lifted_at timestamptz,
+    lifted_by jsonb,
+    PRIMARY KEY (tenant_id, id),
+    CONSTRAINT lifted_exactly_when_not_active CHECK ((state = 'active') = (lifted_at IS NULL)),
+    CONSTRAINT complete_after_effective CHECK (complete_at IS NULL OR effective_at IS NOT NULL)
+) WITH (fillfactor = 70);
+CREATE INDEX containments_active ON containments (id) WHERE state = 'active';
+
+-- The jobs that a containment has asked to stop.
+CREATE TABLE contained_stops (
+    tenant_id text NOT NULL,
+    containment_id uuid NOT NULL,
+    job_tenant_id text NOT NULL,
+    job_id uuid NOT NULL,
+    PRIMARY KEY (tenant_id, containment_id, job_tenant_id, job_id)
+);
 
 -- The runs of jobs with several ---------------------------------------------------------------------------------------
 
@@ -590,7 +671,7 @@ CREATE INDEX debounces_old ON debounces (fires_at);
 CREATE TABLE bulk_operations (
     tenant_id text NOT NULL,
     id uuid NOT NULL DEFAULT ava_uuid7(),
-    kind text NOT NULL CHECK (kind IN ('retry', 'cancel')),
+    kind text NOT NULL CHECK (kind IN ('retry', 'cancel', 'lift')),
     filter json NOT NULL,
     state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'done', 'aborted')),
     total bigint NOT NULL,
@@ -605,7 +686,12 @@ CREATE TABLE bulk_operations (
     request_id text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     completed_at timestamptz,
+    -- Of a lift: the containment, and whether it cancels the held jobs.
+    containment_id uuid,
+    cancels_held boolean,
     PRIMARY KEY (tenant_id, id),
+    CONSTRAINT lift_has_its_containment CHECK (
+        (kind = 'lift') = (containment_id IS NOT NULL) AND (kind = 'lift') = (cancels_held IS NOT NULL)),
     CONSTRAINT counts_are_not_negative CHECK (total >= 0 AND done >= signalled AND signalled >= 0 AND failed >= 0),
     CONSTRAINT ended_exactly_when_completed CHECK ((state = 'running') = (completed_at IS NULL))
 ) WITH (fillfactor = 70);

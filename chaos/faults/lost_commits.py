@@ -49,7 +49,8 @@ REQUESTS = "a request or a command: tests/integration/test_lost_commits_requests
 _ELSEWHERE = {
     API: (
         "access.api_keys.create", "access.api_keys.delete", "access.sessions.create",
-        "access.sessions.delete_all_of", "access.sessions.end_oldest", "errors.groups.change", "events.hooks.change",
+        "access.sessions.delete_all_of", "containments.records.create",
+        "containments.records.end", "access.sessions.end_oldest", "errors.groups.change", "events.hooks.change",
         "events.hooks.create", "events.hooks.delete", "events.hooks.pause", "events.hooks.resume",
         "events.hooks.rotate", "events.subscriptions.change", "events.subscriptions.create",
         "events.subscriptions.delete", "events.subscriptions.pause", "events.subscriptions.raise_version",
@@ -70,6 +71,7 @@ _ELSEWHERE = {
     _LEASE: ("webhooks.endpoint_leases.acquire",),
     RETENTION: (
         "access.oidc_sessions.delete_used", "access.persons.delete_old", "access.sessions.delete_expired",
+        "containments.records.delete_old",
         "errors.counting.delete_old_days", "errors.counting.delete_old_groups",
         "events.old_rows.delete_deliveries", "events.old_rows.delete_deliveries_of_rest",
         "events.old_rows.delete_events", "events.old_rows.delete_events_of_rest",
@@ -89,7 +91,10 @@ _ELSEWHERE = {
     ),
     DUTIES: (
         "engine.leader_lease.free", "events.awaited.forget_ended", "events.events.advance",
-        "jobs.bulk_operations.postpone", "jobs.feed.permit_waits.read_rates", "jobs.feed.permit_waits.write_rates",
+        "containments.records.advance", "containments.records.record_stops",
+        "jobs.bulk_operations.postpone",
+        "jobs.transitions.contain.hold", "jobs.transitions.contain.release",
+        "jobs.feed.permit_waits.read_rates", "jobs.feed.permit_waits.write_rates",
         "jobs.transitions.expire.expire", "jobs.transitions.park.return_parked",
         "jobs.transitions.permits.follow_limits", "jobs.transitions.recall.recall_all",
         "jobs.transitions.recall.recall_moved", "jobs.transitions.recall.recall_runs",

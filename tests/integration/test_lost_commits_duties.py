@@ -15,6 +15,7 @@ import pytest
 from ava.broker.publisher import Publisher
 from ava.delivery.fan_out import FanOut
 from ava.delivery.sender import Sender
+from ava.dispatcher.duties.containments import ContainmentProgress
 from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.dispatcher.duties.probed_work import EventFanOut
 from ava.dispatcher.duties.schedules import DeclaredSchedules, recompute_next_firings
@@ -22,6 +23,7 @@ from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.dispatcher.duties.waiting_jobs import MovedWorkers, ParkedJobs, cancel_expired_jobs
 from ava.dispatcher.duties.wakes import Wakes
 from ava.dispatcher.feed.window import WindowFeed
+from ava.domain.containment import ContainedScope, ContainmentSpec
 from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.domain.jobs.bulk_operation import BulkKind
 from ava.domain.jobs.job_filter import JobFilter
@@ -37,6 +39,7 @@ from ava.services.due_firings import DueFirings
 from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.services.events.event_jobs import EventJobs
 from ava.settings import Settings
+from ava.store.containments import records
 from ava.store.engine.leader_lease import LeaderLease
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
@@ -222,6 +225,31 @@ def _new_time_zone_data(bench: Bench) -> None:
     bench.repeat(lambda: recompute_next_firings(bench.database))
     assert scheduled.show(created).next_run_at == created.next_run_at
     assert recompute_next_firings(bench.api.database) == 0
+
+
+@_SCENARIOS.cuts(
+    "containments.records.advance",
+    "containments.records.record_stops",
+    "jobs.transitions.contain.hold",
+    "jobs.transitions.contain.release",
+)
+def _containment(bench: Bench) -> None:
+    bench.stored.join()
+    running, *_ = bench.stored.insert(3, is_published=True)
+    assert bench.stored.claim(running) is not None
+    spec = ContainmentSpec(scope=ContainedScope(tenant_id="ten_test"), reason="a test")
+    with bench.api.database.transaction() as connection:
+        made = records.create(connection, spec, by=CALLER.actor)
+    duty = ContainmentProgress(bench.database, bench.control)
+    for now in (0, 1, 2):
+        bench.repeat(lambda now=now: duty.run_once(now))
+    assert bench.api.execute("SELECT held_count, stopped_count FROM containments") == [(2, 1)]
+    assert bench.stored.count("waits_for = 'contained'") == 2
+    assert bench.stored.count("stop_status = 'cancelled'") == 1
+    with bench.api.database.transaction() as connection:
+        records.end(connection, made, held_count=2, by=CALLER.actor)
+    bench.repeat(lambda: duty.run_once(3))
+    assert bench.stored.count("waits_for IS NULL AND status = 'queued'") == 2
 
 
 @_SCENARIOS.cuts("jobs.bulk_operations.postpone")

@@ -36,6 +36,9 @@ _ROWS = {
     "events": f"(tenant_id, id, type, source, data, extensions) SELECT %(tenant)s, {_ID}, 'a', '/', '1', '{{}}'",
     "hook_deliveries": "(tenant_id, id, hook_id, status, response_status, address, headers, body_bytes)"
     f" SELECT %(tenant)s, {_ID}, {_ID}, 'accepted', 202, '', '{{}}', 0",
+    "containments": "(tenant_id, id, scope, reason, running, triggers, state, by, lifted_at)"
+    f" SELECT %(tenant)s, {_ID}, '{{}}', '', 'cancel', 'hold', 'lifted', '{{}}', {_AT}",
+    "contained_stops": f"SELECT %(tenant)s, {_ID}, %(tenant)s, {_ID}",
     "audit": "(tenant_id, id, actor_id, role, action, status, address, request_id)"
     f" SELECT %(tenant)s, {_ID}, '', '', '', 200, '', ''",
 }

@@ -110,6 +110,23 @@ def _operations(api: Api) -> str:
     return "/v1/ava/operations"
 
 
+def _containments(api: Api) -> str:
+    for worker in ("wkr_open", "wkr_paused", "wkr_none"):
+        scope = {"worker_id": worker, "tag": {"key": "agent", "value": "none"}}
+        _create(api, "/v1/ava/containments", {"scope": scope, "reason": "a test"})
+    return "/v1/ava/containments"
+
+
+def _contained_jobs(api: Api) -> str:
+    scope = {"tag": {"key": "agent", "value": "none"}}
+    id_ = _create(api, "/v1/ava/containments", {"scope": scope, "reason": "a test"})
+    uuid = ids.decode("con", id_)
+    for _ in range(3):
+        job_uuid = ids.decode("job", api.trigger()["id"])
+        api.execute(f"INSERT INTO contained_stops VALUES ('ten_test', '{uuid}', 'ten_test', '{job_uuid}')")
+    return f"/v1/ava/containments/{id_}/jobs"
+
+
 def _firings(api: Api) -> str:
     id_ = _create(api, "/v1/ava/schedules", _DAILY)
     api.execute(
@@ -206,6 +223,8 @@ FILLED: dict[str, Callable[[Api], str]] = {
     "/v1/ava/runs/{run}/journal": _run_journal,
     "/v1/ava/jobs/{job_id}/deliveries": _job_deliveries,
     "/v1/ava/operations": _operations,
+    "/v1/ava/containments": _containments,
+    "/v1/ava/containments/{containment_id}/jobs": _contained_jobs,
     "/v1/ava/schedules": lambda api: _create_many(api, "/v1/ava/schedules", **_DAILY),
     "/v1/ava/schedules/{schedule_id}/firings": _firings,
     "/v1/ava/workers": lambda _: "/v1/ava/workers",

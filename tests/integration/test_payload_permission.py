@@ -124,6 +124,8 @@ def fill(api: Api) -> dict[str, list[str]]:
     )
     assert api.request("PATCH", "/v1/ava/workers/wkr_open", json={"config": {"TEXT": MARK}}).status_code == 200
     found = api.post(f"{JOBS}/cancel", json={"filter": {"input": {"text": MARK}, "priority": 9}})
+    scope = {"tag": {"key": "agent", "value": "none"}}
+    contained = api.post("/v1/ava/containments", json={"scope": scope, "reason": "a test"})
     ((delivery,),) = api.execute("SELECT id::text FROM webhook_deliveries LIMIT 1") or (("",),)
 
     came_in = _receive(api)
@@ -135,6 +137,7 @@ def fill(api: Api) -> dict[str, list[str]]:
         "schedule_id": [schedule],
         "error_id": [api.get("/v1/ava/errors").get_json()["data"][0]["id"]],
         "operation_id": [found.get_json()["data"]["id"]],
+        "containment_id": [contained.get_json()["data"]["id"]],
         "worker_id": ["wkr_open"],
         "key_id": [api.post(KEYS, json={"name": "other", "role": "tenant-user"}).get_json()["data"]["id"]],
         "tenant_id": ["ten_test"],

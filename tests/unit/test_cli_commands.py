@@ -16,7 +16,8 @@ from harness.servers.peer import Peer, answering
 
 _VERBS = {"list", "show", "create", "update", "delete", "pause", "resume"}
 #: Programs and tools: they are no resources, and have no verb.
-_TOOLS = {"up", "demo", "dev", "new", "apply", "doctor", "dashboard", "mcp", "completion"}
+#: `contain` is short for `containments create`, because in an emergency each word counts.
+_TOOLS = {"up", "demo", "dev", "new", "apply", "doctor", "dashboard", "mcp", "completion", "contain"}
 
 
 @pytest.fixture

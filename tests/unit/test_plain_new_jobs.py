@@ -23,6 +23,8 @@ _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _RARE: dict[str, Any] = {
     "uuid": _UUID,
     "is_due": True,
+    "is_held": True,
+    "origin_text": "usr_b",
     "after": After(uuids=(_UUID,), condition=WaitCondition.ENDED),
     "position": TreePosition(tree_uuid=_UUID),
 }

@@ -16,6 +16,7 @@ from ava.services.api_keys import ApiKeys
 from ava.services.audit import Audit
 from ava.services.bulk_operations import BulkOperations
 from ava.services.claims import Claims
+from ava.services.containments import Containments
 from ava.services.deliveries import SentDeliveries
 from ava.services.durable_runs import DurableRuns
 from ava.services.error_groups import ErrorReports
@@ -80,6 +81,7 @@ class Context:
     settings: Settings
     jobs: Jobs
     bulk_operations: BulkOperations
+    containments: Containments
     queues: Queues
     tenants: Tenants
     schedules: Schedules

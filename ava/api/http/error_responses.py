@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -28,7 +29,13 @@ def install(app: Flask) -> None:
 
 
 def error_body(
-    code: ErrorCode, message: str, *, request_id: str, docs_url: str, fields: Mapping[str, object] | None = None
+    code: ErrorCode,
+    message: str,
+    *,
+    request_id: str,
+    docs_url: str,
+    fields: Mapping[str, object] | None = None,
+    containment_id: str | None = None,
 ) -> str:
     error: dict[str, object] = {
         "code": code,
@@ -38,16 +45,20 @@ def error_body(
     }
     if fields:
         error["fields"] = fields
+    if containment_id is not None:
+        error["containment_id"] = containment_id
     return json.dumps({"error": error}, separators=(",", ":")) + "\n"
 
 
-def _failure(status: int, code: ErrorCode, message: str, fields: Mapping[str, object] | None = None) -> Response:
-    body = error_body(code, message, request_id=request_id(), docs_url=docs_url(), fields=fields)
+def _failure(status: int, code: ErrorCode, message: str, **more: Any) -> Response:
+    body = error_body(code, message, request_id=request_id(), docs_url=docs_url(), **more)
     return as_json(body, status)
 
 
 def _handle_request_error(error: RequestError) -> Response:
-    response = _failure(error.status, error.code, str(error), error.fields)
+    response = _failure(
+        error.status, error.code, str(error), fields=error.fields, containment_id=getattr(error, "containment_id", None)
+    )
     if error.code is ErrorCode.UNAVAILABLE:
         # Without a traceback, because an outage fails many requests the same way.
         reason = None if error.__cause__ is None else " ".join(str(error.__cause__).split())

@@ -9,6 +9,7 @@ from math import ceil
 from ava.errors import DatabaseUnavailable
 from ava.store import partitions
 from ava.store.access import oidc_sessions, persons, sessions
+from ava.store.containments import records
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
 from ava.store.events import old_rows, subscriptions
@@ -163,6 +164,7 @@ def of_jobs(
         lambda connection, limit: bulk_operations.delete_old(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: audit.delete_old(connection, retention_days=audit_days, limit=limit),
         lambda connection, limit: persons.delete_old(connection, retention_days=audit_days, limit=limit),
+        lambda connection, limit: records.delete_old(connection, retention_days=audit_days, limit=limit),
         lambda connection, limit: analytics.delete_old(connection, limit=limit),
         lambda connection, limit: job_times.delete_old(connection, limit=limit),
         lambda connection, limit: counting.delete_old(connection, limit=limit),

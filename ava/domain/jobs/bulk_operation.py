@@ -16,6 +16,8 @@ from ava.domain.jobs.job_filter import JobFilter
 class BulkKind(StrEnum):
     RETRY = "retry"
     CANCEL = "cancel"
+    #: Releases or cancels the held jobs of a lifted containment.
+    LIFT = "lift"
 
     @property
     def statuses(self) -> frozenset[Status]:
@@ -49,7 +51,7 @@ class BulkOperation:
             "job that no longer matches when it is handled counts as neither done nor failed."
         }
     )
-    done: int = field(metadata={"description": "Retried or cancelled jobs."})
+    done: int = field(metadata={"description": "Retried, cancelled or released jobs."})
     failed: int = field(metadata={"description": "Jobs that could not be retried; `reason` explains why."})
     #: The part of `done` that were running and were asked to stop.
     signalled: int
@@ -63,6 +65,9 @@ class BulkOperation:
     completed_at: datetime | None
     #: Cursor: jobs with smaller ids are not processed yet.
     before_id: str = field(metadata={"prefix": "job"})
+    #: Of a lift: the containment, and whether it cancels the held jobs.
+    containment_id: str | None = field(default=None, metadata={"prefix": "con"})
+    cancels_held: bool | None = None
 
     @property
     def caller(self) -> Caller:
@@ -75,7 +80,7 @@ class BulkOperation:
 
     @property
     def result(self) -> Mapping[str, int] | None:
-        """Return the numbers of cancelled queued jobs and of running jobs asked to stop; None for a retry."""
-        if self.kind is BulkKind.RETRY:
+        """Return the numbers of cancelled queued jobs and of running jobs asked to stop; None for other kinds."""
+        if self.kind is not BulkKind.CANCEL:
             return None
         return {"cancelled": self.done - self.signalled, "signalled": self.signalled}

@@ -161,8 +161,10 @@ def _why_cancelled(job: Job) -> str:
 
 
 def _why_paused(facts: Facts) -> str | None:
-    """Return why a job of a paused worker waits; None if nothing is paused."""
+    """Return why a contained job or a job of a paused worker waits; None for other jobs."""
     job = facts.job
+    if job.waits_for is WaitsFor.CONTAINED:
+        return f"queued: {_why_contained(facts.waiting or Waiting())}"
     if job.waits_for in (*DATED, *SUSPENDED):
         return None
     if facts.worker_paused is not None:
@@ -194,6 +196,12 @@ def _why_queued(facts: Facts) -> str:
     if job.waits_for is WaitsFor.QUEUE:
         return f"queued: the queue {shown(job.queue)} is no longer paused; the dispatcher returns the job to it"
     return f"queued: waits for an unknown reason ({job.waits_for}), perhaps of a newer release"
+
+
+def _why_contained(waiting: Waiting) -> str:
+    if not waiting.containment_ids:
+        return "its containment was lifted; the dispatcher returns the job to the queue"
+    return f"contained by {' and '.join(waiting.containment_ids)}; it is held until that is lifted"
 
 
 def _is_unasked(facts: Facts) -> bool:

@@ -11,7 +11,7 @@ from ava.domain.jobs.wait_reasons import PARKED, WaitsFor
 from ava.errors import InvalidFields, JobStateConflict
 
 #: Wait reasons that allow a new date. The others end with other jobs, which no date replaces.
-_DATABLE = (None, WaitsFor.SCHEDULE, WaitsFor.DEFERRED, WaitsFor.DEBOUNCE, WaitsFor.PERMIT, *PARKED)
+_DATABLE = (None, WaitsFor.SCHEDULE, WaitsFor.DEFERRED, WaitsFor.DEBOUNCE, WaitsFor.PERMIT, WaitsFor.CONTAINED, *PARKED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,8 @@ def check(job: Job, change: JobChange) -> None:
         raise JobStateConflict(f"The job is {job.status}; only a queued job can be changed.")
     if job.first_run_no is not None and (fixed := change.names - {"priority", "tags"}):
         raise JobStateConflict(f"The job has started; its {' and '.join(sorted(fixed))} can no longer be changed.")
+    if "tags" in change.names and job.waits_for is WaitsFor.CONTAINED:
+        raise JobStateConflict("A containment holds the job; its tags cannot be changed until it is lifted.")
     if "scheduled_at" not in change.names:
         return
     if job.waits_for not in _DATABLE:

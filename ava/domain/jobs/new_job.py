@@ -57,6 +57,8 @@ class NewJob:
     is_due: bool = False
     after: After | None = None
     position: TreePosition | None = None
+    #: Whether a containment holds it from its creation on.
+    is_held: bool = False
     #: As in `Job.origin_text`.
     origin_text: str | None = None
 

@@ -32,6 +32,8 @@ class WaitsFor(StrEnum):
     WORKER = "worker"
     #: The end of its queue's pause.
     QUEUE = "queue"
+    #: The end of the containments that cover it.
+    CONTAINED = "contained"
     #: A reason that this release does not know; never stored.
     UNKNOWN = "unknown"
 

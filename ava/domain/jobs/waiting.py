@@ -62,6 +62,8 @@ class Waiting:
     #: Time of the first debounced trigger, and the latest start; None: no limit.
     debounced_at: datetime | None = None
     debounced_until: datetime | None = None
+    #: The active containments that hold it.
+    containment_ids: tuple[str, ...] = ()
 
     def without_payloads(self) -> Waiting:
         limit = self.limit

@@ -456,6 +456,13 @@ RUN_LINES = Limit(
     status=422,
     fixed=1_000_000,
 )
+ACTIVE_CONTAINMENTS = Limit(
+    name="active_containments",
+    unit="containments",
+    meaning="Active containments of a tenant, or of all tenants together.",
+    status=409,
+    fixed=20,
+)
 RUN_LINES_PER_CALL = Limit(
     name="run_lines_per_call", unit="lines", meaning="Log lines that one call appends.", status=422, fixed=1_000
 )
@@ -504,6 +511,7 @@ LIMITS: tuple[Limit, ...] = (
     BULK_JOBS,
     TAGS,
     RUNNING_OPERATIONS,
+    ACTIVE_CONTAINMENTS,
     RESPONSE_BYTES,
     PAYLOAD_BYTES,
     SEARCHED_JOBS,

@@ -107,7 +107,7 @@ class Child:
         assert self._process_state is not None
         run.cpu_before_us = machine_use.own_cpu_us()
         self.steps.publication.running(run)
-        self._ownership.ask_if_needed(run, self.steps.writer.owns_job)
+        self._ownership.ask_if_needed(run, self.steps.writer.may_begin)
         pipes = run.redirect()
         before, began, has_ended = other_threads(), time.monotonic(), False
         try:

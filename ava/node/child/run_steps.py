@@ -112,7 +112,7 @@ class RunSteps:
             self._queue.record_claimed([queued], [job], claim_id, time.monotonic())
 
     def _begin(self, queued: QueuedRun, began_ns: int) -> ProcessRun | None:
-        """Return the run of a claimed job, or None if it has lost its job since."""
+        """Return the run of a claimed job, or None if it has lost its job since, or is contained."""
         queue, job = self._queue, queued.job
         assert job is not None
         assert job.started_at is not None
@@ -122,10 +122,10 @@ class RunSteps:
         if queued.is_to_check or outranked_by > claim.NO_PRIORITY:
             self.publication.claiming(queued.key, queued.claim_id)
             found = self.writer.check(job, queued.claim_id, outranked_by=outranked_by)
-            if found is None and queued.is_to_check:
+            if found is None:
                 queue.drop_next()
                 return None
-            check = found or check
+            check = found
         if check.is_outranked:
             queue.make_way()
         if queued.is_shared:

@@ -15,7 +15,8 @@ _MAX_UNCHECKED_NS = 1_000_000_000
 
 
 def needs_check(run: Run) -> bool:
-    return time.time_ns() - run.claim_sent_ns > _MAX_UNCHECKED_NS and run.stopped_for is None
+    # Less than 0: the clock was set back.
+    return not 0 <= time.time_ns() - run.claim_sent_ns <= _MAX_UNCHECKED_NS and run.stopped_for is None
 
 
 class OwnershipCheck:
@@ -41,21 +42,22 @@ class OwnershipCheck:
         finally:
             self._is_asking = False
 
-    def ask_if_needed(self, run: Run, owns_job: Callable[[Run], bool]) -> None:
+    def ask_if_needed(self, run: Run, may_begin: Callable[[Run], bool]) -> None:
         """Check before a handler starts long after its claim was sent. Called in the main thread.
 
-        The process may have been frozen since. Its node may count as dead, and another node may have run the job.
+        The process may have been frozen since. Its node may count as dead, another node may have run the job, or a
+        containment may have begun, which relies on this check.
         """
         while needs_check(run):
-            if self.is_answered(run, owns_job):
+            if self.is_answered(run, may_begin):
                 return
             time.sleep(PAUSE_SECONDS)
 
-    def is_answered(self, run: Run, owns_job: Callable[[Run], bool]) -> bool:
+    def is_answered(self, run: Run, may_continue: Callable[[Run], bool]) -> bool:
         """Ask once. Returns False if there is no valid response."""
         count = self._count
         try:
-            if not owns_job(run):
+            if not may_continue(run):
                 run.stop_as_lost()
         except DatabaseUnavailable:
             return False

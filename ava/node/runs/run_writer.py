@@ -42,7 +42,8 @@ class RunWriter:
         return self._persist(lambda c: claim.claim(c, wanted) or claim.claimed(c, wanted))
 
     def claim_or_park(self, run: RunKey, worker_id: str, claim_id: str) -> Job | None:
-        """Start a run. If it cannot be claimed, return None and park the job if its worker is paused.
+        """Start a run. If it cannot be claimed, return None, and park the job if it is contained or its
+        worker is paused.
 
         A message that names another worker than the job's row counts as dropped.
         """
@@ -65,15 +66,26 @@ class RunWriter:
         return self._persist(attempt)
 
     def check(self, job: Job, claim_id: str | None, *, outranked_by: int) -> RunCheck | None:
-        """Return the checks before a claimed run begins, or None if the run has lost its job."""
-        return self._persist(lambda c: claim.check(c, run=job.run, claim_id=claim_id, outranked_by=outranked_by))
+        """Return the checks before a claimed run begins, or None if it must not: it has lost its job, or is contained.
+
+        A contained run returns to the queue.
+        """
+
+        def act(connection: Connection) -> RunCheck | None:
+            found = claim.check(connection, run=job.run, claim_id=claim_id, outranked_by=outranked_by)
+            if found is None or not found.is_contained or found.is_to_be_cancelled:
+                return found
+            rescue.release(connection, [(job.run, claim_id or "")])
+            return None
+
+        return self._persist(act)
 
     def worker_settings(self, job: Job) -> tuple[WorkerSettings | None, WorkerSettings | None]:
         """Return the tenant's and the platform's settings for a job's worker."""
         return self._persist(lambda c: worker_settings.read(c, tenant_id=job.tenant_id, worker_id=job.worker_id))
 
     def _park_paused(self, run: RunKey, worker_id: str) -> bool:
-        """Park a job that could not be claimed. Returns False unless its worker is paused."""
+        """Park a job that could not be claimed. Returns False unless it is contained or its worker is paused."""
         return self._persist(lambda c: park.park_unclaimed(c, run=run, worker_id=worker_id))
 
     def _names_other_worker(self, run: RunKey, worker_id: str) -> bool:
@@ -100,6 +112,18 @@ class RunWriter:
         with self.database.connect() as connection:
             nodes.heartbeat_if_silent(connection, self._node_id, silent_seconds=nodes.FRESH_SECONDS)
             return claim.owns_job(connection, run=run.job.run, claim_id=run.claim_id)
+
+    def may_begin(self, run: Run) -> bool:
+        """Return True if a claimed run may still enter its handler: it owns its job, and no containment covers it.
+
+        A contained run returns to the queue. Raises like `owns_job`.
+        """
+        if not self.owns_job(run):
+            return False
+        with self.database.connect() as connection:
+            if is_contained := claim.is_contained(connection, run=run.job.run):
+                rescue.release(connection, [(run.job.run, run.claim_id or "")])
+            return not is_contained
 
     def store_lines(self, run: Run) -> bool:
         """Store a run's buffered lines and its progress. Returns False if the run has lost its job.

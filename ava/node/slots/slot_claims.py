@@ -40,9 +40,12 @@ class SlotClaims(Batches[WantedRun, SlotRun | None]):
         super().__init__("ava-claims", loop, writer)
         self._new_runs = NewRuns(settings, lambda _began_ns: None, SlotRun, SlotJournal)
 
-    def owns_job(self, run: Run) -> bool:
-        """Return True if a run still owns its job; blocks. Raises `DatabaseUnavailable` at the first failure."""
-        return self._writer.owns_job(run)
+    def may_begin(self, run: Run) -> bool:
+        """Return True if a run may still enter its handler; blocks.
+
+        Raises `DatabaseUnavailable` at the first failure.
+        """
+        return self._writer.may_begin(run)
 
     def process(self, items: Sequence[WantedRun]) -> Sequence[SlotRun | None]:
         """Claim runs by worker, and then recall runs. Returns a run for each claimed one."""

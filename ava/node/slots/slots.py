@@ -109,7 +109,7 @@ class Slots:
         """Check ownership before a handler starts long after its claim: its node may count as dead by now."""
         while needs_check(run):
             asked_ns = time.time_ns()
-            if await self._loop.run_in_executor(None, self._ownership.is_answered, run, self._claims.owns_job):
+            if await self._loop.run_in_executor(None, self._ownership.is_answered, run, self._claims.may_begin):
                 # Ask again if that took long.
                 run.claim_sent_ns = asked_ns
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -16,12 +16,13 @@ from ava.domain.jobs.new_job import UNMATCHED, After, JobOrRefusal, NewJob, Tree
 from ava.domain.jobs.waits import WaitCondition
 from ava.domain.limits.table import TENANT_RUNNING_JOBS
 from ava.domain.worker import WorkerStatus
-from ava.errors import DatabaseUnavailable, RequestError, TooMany, WorkerDeprecated, WorkerNotFound
+from ava.errors import Contained, DatabaseUnavailable, RequestError, TooMany, WorkerDeprecated, WorkerNotFound
 from ava.process.pauses import Pauses
 from ava.services.creation import trigger_keys
 from ava.services.creation.input_schemas import InputSchemas, Match
 from ava.services.creation.quotas import TenantQuotas
 from ava.settings import Settings
+from ava.store.containments import scopes
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.jobs.transitions import edges, make
@@ -135,6 +136,8 @@ class _Call:
     admitted: set[int] = field(default_factory=set)
     #: A call may create a thousand jobs, each with edges, so it pauses in between.
     pauses: Pauses = field(default_factory=Pauses)
+    #: The active containments (UUIDs) with which the jobs in `left` were compared.
+    checked: Collection[str] = ()
 
     def run(self, new: Sequence[NewJob]) -> list[JobOrRefusal]:
         self.left = dict(enumerate(new))
@@ -148,6 +151,7 @@ class _Call:
             self._try(keyed)
             if self.left:
                 self._compare_again(self.left)
+                self._compare_with_containments()
                 if self.left and time.monotonic() > ends:
                     raise DatabaseUnavailable(
                         "Too many concurrent triggers with one key, or changes of its worker; try again shortly."
@@ -161,7 +165,7 @@ class _Call:
         self._admit()
         if keyed:
             self._settle(trigger_keys.cancel_replaced(self.connection, self._part(keyed)))
-        stored = make.insert(self.connection, list(self.left.values())) if self.left else []
+        stored = make.insert(self.connection, list(self.left.values()), checked=self.checked) if self.left else []
         created = {entry: job for entry, job in zip(self.left, stored, strict=True) if job is not None}
         self.pauses.after_work()
         if any(self.left[entry].after for entry in created):
@@ -223,6 +227,21 @@ class _Call:
                 version = None if isinstance(match, InputMismatch) else match
                 self._settle({entry: refusal or replace(each, schema_version=version)})
 
+    def _compare_with_containments(self) -> None:
+        """Refuse or hold the jobs that active containments cover. Children are held, because their parent runs."""
+        tenants = {each.tenant_id for each in self.left.values()}
+        self.checked = scopes.active_of(self.connection, tenants) if tenants else ()
+        if not self.checked:
+            return
+        entries = list(self.left.items())
+        found = scopes.covering(self.connection, [_facts(each) for _, each in entries])
+        for position, verdict in found.items():
+            entry, each = entries[position]
+            is_child = each.position is not None and each.position.parent_uuid is not None
+            is_refused = verdict.refuses and not is_child
+            held = replace(each, is_held=True, may_publish=False)
+            self._settle({entry: Contained(verdict.containment_id) if is_refused else held})
+
     def _settle(self, outcomes: Mapping[int, JobOrRefusal | NewJob]) -> None:
         """Store outcomes and changed entries. Raise the first refusal if all jobs must be created."""
         for entry, outcome in sorted(outcomes.items()):
@@ -234,6 +253,16 @@ class _Call:
                 raise outcome
             self.outcomes[entry] = outcome
             del self.left[entry]
+
+
+def _facts(new: NewJob) -> scopes.NewJobFacts:
+    return scopes.NewJobFacts(
+        tenant_id=new.tenant_id,
+        worker_id=new.spec.worker_id,
+        uuid=new.uuid,
+        tree_uuid=None if new.position is None else new.position.tree_uuid,
+        tags_json=new.spec.tags_json,
+    )
 
 
 def _refusal(status: WorkerStatus | None, match: Match) -> RequestError | None:

@@ -49,10 +49,11 @@ def has_capacity(connection: Connection, *, tenant_id: str, max_operations: int)
 # Ids are ordered by time, so jobs with smaller ids existed before the operation. If the clock was set back, older jobs
 # have greater ids: then the bound is the end of the newest job's millisecond.
 _CREATE = Statement(f"""
-INSERT INTO bulk_operations AS o (id, tenant_id, kind, filter, total, before_id, created_by, role, request_id)
+INSERT INTO bulk_operations AS o (id, tenant_id, kind, filter, total, before_id, created_by, role, request_id,
+                                  containment_id, cancels_held)
 SELECT new.id, %(tenant_id)s, %(kind)s, %(filter)s::json, %(total)s,
     CASE WHEN newest.id >= new.id THEN (left(newest.id::text, 13) || '-7fff-bfff-ffffffffffff')::uuid ELSE new.id END,
-    %(created_by)s, %(role)s, %(request_id)s
+    %(created_by)s, %(role)s, %(request_id)s, %(containment_id)s::uuid, %(cancels_held)s
 FROM (SELECT ava_uuid7() AS id OFFSET 0) AS new
 LEFT JOIN (
     SELECT j.id FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s ORDER BY j.tenant_id DESC, j.id DESC LIMIT 1
@@ -62,7 +63,15 @@ RETURNING {_COLUMNS}
 
 
 def create(
-    connection: Connection, caller: Caller, *, kind: BulkKind, job_filter: JobFilter, total: int, request_id: str
+    connection: Connection,
+    caller: Caller,
+    *,
+    kind: BulkKind,
+    job_filter: JobFilter,
+    total: int,
+    request_id: str,
+    containment_id: str | None = None,
+    cancels_held: bool | None = None,
 ) -> BulkOperation:
     """Create an operation; its first batch may run immediately."""
     parameters = {
@@ -73,6 +82,8 @@ def create(
         "created_by": caller.actor.text,
         "role": caller.role.name,
         "request_id": request_id,
+        "containment_id": None if containment_id is None else ids.to_uuid("con", containment_id),
+        "cancels_held": cancels_held,
     }
     return _operation(connection.exec_driver_sql(_CREATE, parameters).one())
 
@@ -139,6 +150,16 @@ def abort(connection: Connection, *, tenant_id: str, operation_id: str) -> BulkO
 #: Condition: the next batch of some operation is due.
 IS_DUE = """(SELECT next_at FROM bulk_operations WHERE state = 'running' AND next_at <= now()
     ORDER BY next_at LIMIT 1) IS NOT NULL"""
+
+_IS_LIFTING = Statement("""
+SELECT EXISTS (SELECT FROM bulk_operations WHERE state = 'running' AND kind = 'lift')
+""")
+
+
+def is_lifting(connection: Connection) -> bool:
+    """Return True while an operation of any tenant releases or cancels the jobs of a lifted containment."""
+    return bool(connection.exec_driver_sql(_IS_LIFTING).scalar_one())
+
 
 _CLAIM_DUE = Statement(f"""
 SELECT {_COLUMNS} FROM bulk_operations AS o WHERE o.state = 'running' AND o.next_at <= clock_timestamp()

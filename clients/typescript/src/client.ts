@@ -1,4 +1,5 @@
 import { Calls, type ClientOptions } from "./calls.js";
+import { Containments } from "./containments.js";
 import { Events, Hooks, Subscriptions } from "./events.js";
 import {
   Audit, Errors, Keys, Limits, Nodes, Promotions, Queues, Reports, Sessions, Tenants, Workers,
@@ -15,6 +16,7 @@ import { Webhooks } from "./webhooks.js";
 export class Client {
   readonly jobs: Jobs;
   readonly operations: Operations;
+  readonly containments: Containments;
   readonly workers: Workers;
   readonly schedules: Schedules;
   readonly events: Events;
@@ -36,6 +38,7 @@ export class Client {
     const calls = new Calls(options);
     this.jobs = new Jobs(calls);
     this.operations = new Operations(calls);
+    this.containments = new Containments(calls);
     this.workers = new Workers(calls);
     this.schedules = new Schedules(calls);
     this.events = new Events(calls);

@@ -1,6 +1,7 @@
 export type { CallOptions, ClientOptions, CreateOptions, WaitOptions } from "./calls.js";
 export { Child } from "./children.js";
 export { Client } from "./client.js";
+export type { Containment, NewContainment, Rehearsal } from "./containments.js";
 export type { Delivery } from "./deliveries.js";
 export type {
   Branch, ChildOptions, ChildWaitOptions, Durable, Env, EventWaitOptions, Handler, MapOptions, StepOptions,

@@ -28,6 +28,7 @@ from ava.dispatcher.feed.window import WindowFeed
 from ava.domain import ids
 from ava.domain.access.actor import SYSTEM
 from ava.domain.access.caller import Caller, Role
+from ava.domain.containment import ContainedScope, ContainmentSpec
 from ava.domain.jobs.bulk_operation import BulkKind
 from ava.domain.jobs.job import Job, JobSpec, RunKey
 from ava.domain.jobs.job_change import JobChange
@@ -46,12 +47,14 @@ from ava.services.due_firings import DueFirings
 from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.services.jobs import Jobs
 from ava.services.schedules import Schedules
+from ava.store.containments import records
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes, pull_workers, queues, tenants, worker_claims, worker_settings, workers
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs.feed import permit_waits
 from ava.store.jobs.reads import lists
-from ava.store.jobs.transitions import cancel, debounce, recall, rescue, wake
+from ava.store.jobs.transitions import cancel, contain, debounce, recall, rescue, wake
+from ava.store.jobs.transitions.park import ListPosition
 from ava.store.jobs.transitions.wake import EndedWait, ResolvedInput, WaitVerdict
 from ava.store.schedules.definitions import schedule_uuid
 from tests.integration.model.broker import Broker
@@ -65,7 +68,8 @@ _TABLES = (
     "wakes, events, job_edges, job_waits, job_journal, job_logs, job_tags, jobs, debounces, "
     "rate_states, closed_windows, "
     "queues, worker_settings, tenant_limits, "
-    "schedule_firings, schedules, bulk_operations, error_groups, error_days, nodes, workers, worker_claims, pulled_runs"
+    "schedule_firings, schedules, containments, contained_scopes, "
+    "bulk_operations, error_groups, error_days, nodes, workers, worker_claims, pulled_runs"
 )
 
 
@@ -229,6 +233,14 @@ class Driver:
 
     def follow_paused(self) -> None:
         PausedWorkers(self.database).run_once(self.clock.now)
+
+    def contain_and_lift(self, tenant: str) -> None:
+        spec = ContainmentSpec(scope=ContainedScope(tenant_id=tenant), reason="a test")
+        with self.database.connect() as connection:
+            made = records.create(connection, spec, by=SYSTEM)
+            contain.hold(connection, spec.scope, tenant_id=tenant, after=ListPosition())
+            records.end(connection, made, held_count=0, by=SYSTEM)
+            contain.release(connection, tenant_id=tenant, limit=1000)
 
     def return_parked(self) -> None:
         ParkedJobs(self.database, node_dead_seconds=DEAD_AFTER_SECONDS).run_once(self.clock.now)

@@ -7,11 +7,11 @@ from typing import Any
 
 from ava.errors import BrokerUnavailable
 from tests.integration.model import transitions
-from tests.integration.model.cast import QUEUES, World
+from tests.integration.model.cast import QUEUES, TENANTS, World
 from tests.integration.model.expected import Expected, ModelError
 from tests.integration.model.history import History, rule
 from tests.integration.model.recorder import Killed
-from tests.integration.model.state import JobState
+from tests.integration.model.state import PERMIT, JobState
 from tests.integration.model.transitions import Transitions
 
 #: Seconds within which a busy machine may make a job due while a step is under way.
@@ -105,6 +105,19 @@ def follow_paused(history: History) -> None:
         if any(worker == job.worker and tenant in (job.tenant, "*") for worker, tenant in history.paused_once)
     ]
     history.act(Expected.of(wanted), history.driver.follow_paused)
+
+
+@rule(weight=1)
+def contain_and_lift(history: History) -> None:
+    """A tenant is contained, which holds its jobs that can start, and the containment is lifted."""
+    tenant = history.choose(TENANTS)
+    history.say(tenant)
+    wanted = [
+        transitions.return_to_backlog(transitions.park(job, "contained"), history.world)
+        for job in history.jobs.values()
+        if job.tenant == tenant and (job.is_startable or job.waits == PERMIT)
+    ]
+    history.act(Expected.of(wanted), lambda: history.driver.contain_and_lift(tenant), can_be_killed=False)
 
 
 @rule(weight=2)

@@ -42,6 +42,9 @@ _REASONS = {
     "The duty `parked_jobs` returns a job for 2 s after each change, and every 10 s, if its reason is out of date.": (
         "jobs.transitions.park.park_unclaimed",
     ),
+    "The duty `containments` releases held jobs again for 15 s after each change of the active containments.": (
+        "jobs.transitions.contain.release",
+    ),
     "The children of a marked job do not grow in number, and each that ends writes a wake.": (
         "jobs.transitions.wake.cancel_marked",
     ),

@@ -43,14 +43,15 @@ _ACROSS = {
     "a duty finds what is due, of all tenants": """
         pending_work.find jobs.transitions.expire.expire jobs.transitions.park.make_due
         jobs.transitions.park.unpark_conditions jobs.transitions.pull.missed jobs.transitions.expire.overdue
-        jobs.bulk_operations.claim_due schedules.due.lock_due schedules.due.are_due
+        jobs.bulk_operations.claim_due jobs.bulk_operations.is_lifting containments.records.active
+        schedules.due.lock_due schedules.due.are_due
         schedules.due.claim_outdated""",
     "retention deletes what is old": """
         events.old_rows.delete_events events.old_rows.delete_first_events events.old_rows.delete_events_of_rest
         events.old_rows.delete_deliveries events.old_rows.delete_first_deliveries
         events.old_rows.delete_deliveries_of_rest
         access.persons.delete_old access.sessions.delete_expired errors.counting.delete_old_groups
-        errors.counting.delete_old_days
+        errors.counting.delete_old_days containments.records.delete_old
         jobs.bulk_operations.delete_old jobs.transitions.debounce.delete_old jobs.old_jobs.job_retention
         jobs.old_jobs.scan reports.analytics.delete_old reports.audit.delete reports.audit.delete_first
         reports.audit.delete_of_rest reports.job_times.delete_old reports.statistics.delete_old

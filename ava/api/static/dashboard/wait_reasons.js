@@ -13,6 +13,7 @@ export const REASONS = {
   node: "a node with its handler",
   worker: "its worker, which is paused",
   queue: "its queue, which is paused",
+  contained: "the end of its containments",
 };
 
 /** The state of a job as lists show it. */

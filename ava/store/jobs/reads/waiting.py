@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ava.domain import ids
 from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.waiting import MAX_TENANTS, LimitFacts, Waiting
 from ava.domain.limits.rates import Rate
@@ -33,7 +34,9 @@ SELECT {pause_columns.column("q")}, j.waits_for IS NOT DISTINCT FROM 'permit', j
          THEN (SELECT l.msgs[cardinality(l.msgs)] FROM job_logs AS l
                WHERE l.tenant_id = %(tenant_id)s AND l.job_id = %(id)s::uuid AND l.seq >= j.run_no * {SEQ_PER_RUN}
                ORDER BY l.seq DESC LIMIT 1) END,
-    d.first_at, d.latest_at
+    d.first_at, d.latest_at,
+    ARRAY(SELECT c.containment_id::text FROM contained_scopes AS c WHERE j.waits_for = 'contained'
+        AND c.tenant_id IN (j.tenant_id, '*') AND ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags))
 FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")}
 LEFT JOIN queues AS q ON q.queue = split_part(j.queue, ':', 1)
 LEFT JOIN debounces AS d ON d.tenant_id = j.tenant_id AND d.job_id = j.id
@@ -49,7 +52,7 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
     if row is None:
         return None
     (paused, has_no_permit, worker_id, key, per, max_running, rate_jobs, rate_seconds, running, wait,
-     before, deferral, debounced_at, debounced_until) = row  # fmt: skip
+     before, deferral, debounced_at, debounced_until, containments) = row  # fmt: skip
     limit = None
     if has_no_permit:
         limit = LimitFacts(
@@ -78,4 +81,5 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
         deferral=deferral,
         debounced_at=debounced_at,
         debounced_until=debounced_until,
+        containment_ids=tuple(ids.encode("con", uuid) for uuid in containments),
     )

@@ -11,7 +11,7 @@ from ava.domain.jobs.wait_reasons import DATED
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
-from ava.store.jobs.transitions.rules import IS_PAUSED
+from ava.store.jobs.transitions.rules import IS_CONTAINED, IS_PAUSED
 
 _LOCK_KEY = Statement("""
 SELECT FROM debounces AS d WHERE d.tenant_id = %(tenant_id)s AND d.job_id = %(id)s::uuid FOR UPDATE
@@ -72,7 +72,8 @@ UPDATE jobs AS j SET
         ELSE greatest(clock_timestamp(), c.scheduled_at) + %(expires_in_seconds)s::int * interval '1 second' END,
     waits_for = CASE WHEN c.is_dated AND c.is_debounced THEN 'debounce' WHEN c.is_dated THEN 'schedule'
         WHEN %(has_date)s AND j.waits_for IN {rows.reasons(DATED)} THEN
-            CASE WHEN {IS_PAUSED} THEN 'worker' WHEN j.limit_key IS NOT NULL THEN 'permit' END
+            CASE WHEN {IS_CONTAINED} THEN 'contained' WHEN {IS_PAUSED} THEN 'worker'
+                 WHEN j.limit_key IS NOT NULL THEN 'permit' END
         ELSE j.waits_for END,
     run_at = CASE WHEN c.is_dated THEN c.wanted_at WHEN NOT %(has_date)s THEN j.run_at END,
     published_at = CASE WHEN NOT c.has_new_priority AND NOT c.is_dated THEN j.published_at END,

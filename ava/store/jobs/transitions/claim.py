@@ -22,7 +22,9 @@ from ava.store.jobs.transitions import log_lines
 from ava.store.jobs.transitions.log_lines import CONTINUING, OPENING, SEQ_PER_RUN
 from ava.store.jobs.transitions.rules import (
     CLAIM_SET,
+    CONTAINED,
     HAS_SETTINGS,
+    IS_CONTAINED,
     IS_PAUSED,
     IS_STARTABLE,
     IS_UNEXPIRED,
@@ -48,7 +50,8 @@ def claims(where: str) -> str:
 #: Condition: `j` is the job of a single claim and can be claimed.
 IS_WANTED = f"""j.tenant_id = %(next_tenant_id)s AND j.id = %(next_id)s::uuid
         AND j.run_no = %(next_run_no)s - 1 AND {IS_STARTABLE}
-        AND j.worker_id IS NOT DISTINCT FROM %(next_worker_id)s AND {IS_UNEXPIRED} AND NOT {IS_PAUSED}"""
+        AND j.worker_id IS NOT DISTINCT FROM %(next_worker_id)s AND {IS_UNEXPIRED} AND NOT {IS_PAUSED}
+        AND {CONTAINED} IS NULL"""
 #: The opening log lines of the runs in `claimed`, as rows of `job_logs`.
 FIRST_LINES = f"""    SELECT tenant_id, id, run_no * {SEQ_PER_RUN}, ARRAY[started_at], 'i',
         ARRAY[CASE WHEN first_started_at IS NULL THEN %(opening)s ELSE '{CONTINUING}' END] FROM claimed"""
@@ -132,6 +135,7 @@ WITH wanted AS (
     JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id
     WHERE j.run_no = r.run_no - 1 AND {IS_STARTABLE} AND j.worker_id IS NOT DISTINCT FROM %(worker_id)s
         AND j.losses = 0 AND (j.expires_at IS NULL OR j.first_run_no IS NOT NULL) AND NOT {IS_PAUSED}
+        AND {CONTAINED} IS NULL
     FOR UPDATE OF j SKIP LOCKED
 ), {claims("FROM wanted WHERE j.tenant_id = wanted.tenant_id AND j.id = wanted.id")}
 SELECT {CLAIMED_COLUMNS} FROM claimed AS j
@@ -199,6 +203,8 @@ class RunCheck(NamedTuple):
     is_to_be_cancelled: bool
     #: Whether a more urgent job's message waits in the same queue.
     is_outranked: bool
+    #: Whether an active containment covers the job, so that its handler must not be entered.
+    is_contained: bool = False
 
 
 NOTHING = RunCheck(is_to_be_cancelled=False, is_outranked=False)
@@ -227,7 +233,7 @@ def outranked_parameters(outranked_by: int) -> dict[str, object]:
 _CHECK = Prepared(
     "check_before_begin",
     f"""
-SELECT j.cancel_requested_at IS NOT NULL, {is_outranked("j.queue")}
+SELECT j.cancel_requested_at IS NOT NULL, {is_outranked("j.queue")}, {IS_CONTAINED}
 FROM jobs AS j
 WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s
     AND j.status IS NOT DISTINCT FROM 'running' AND j.claim_id = %(claim_id)s::uuid
@@ -257,6 +263,16 @@ SELECT FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS} FOR KEY SHARE OF j
 def owns_job(connection: Connection, *, run: RunKey, claim_id: str | None = None) -> bool:
     parameters = rows.run_parameters(run) | {"held_claim_id": claim_id}
     return connection.exec_driver_sql(_OWNS_JOB, parameters).first() is not None
+
+
+_IS_CONTAINED = Statement(f"""
+SELECT {IS_CONTAINED} FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
+""")
+
+
+def is_contained(connection: Connection, *, run: RunKey) -> bool:
+    """Return True if an active containment covers the job of a run."""
+    return bool(connection.exec_driver_sql(_IS_CONTAINED, rows.run_parameters(run)).scalar())
 
 
 _NAMES_OTHER_WORKER = Statement("""

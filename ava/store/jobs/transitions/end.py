@@ -35,7 +35,7 @@ from ava.store.jobs.transitions.ended_runs import (
     requeue_parameters,
     stopped_parameters,
 )
-from ava.store.jobs.transitions.rules import ONE_RUN, OWNS
+from ava.store.jobs.transitions.rules import CONTAINED, ONE_RUN, OWNS
 
 # Ordinary ends --------------------------------------------------------------------------------------------------------
 
@@ -121,10 +121,10 @@ REQUEUE = Prepared(
     f"""
 WITH ended AS (
     UPDATE jobs AS j SET status = 'queued',
-        waits_for = coalesce(r.waits_for, CASE WHEN j.rate_key IS NOT NULL THEN 'permit' END),
+        waits_for = coalesce(r.waits_for, {CONTAINED}, CASE WHEN j.rate_key IS NOT NULL THEN 'permit' END),
         run_at = clock_timestamp() + r.delay,
         ready_at = coalesce(clock_timestamp() + r.ready, j.ready_at),
-        published_at = NULL, started_at = NULL, node_id = NULL, attempt = r.attempt, first_run_no = r.first_run_no,
+        published_at = NULL, started_at = NULL, node_id = NULL, attempt = r.attempt, first_run_no = r.first_no,
         first_started_at = r.first_at, progress = coalesce(r.progress::json, j.progress),
         cpu_us = r.cpu_us, peak_memory_mb = r.peak_mb, losses = coalesce(r.losses, j.losses),
         node_losses = coalesce(r.node_losses, j.node_losses), queue = coalesce(r.queue, j.queue)
@@ -134,14 +134,14 @@ WITH ended AS (
                 %(losses)s::int[], %(node_losses)s::int[], %(queues)s::text[], %(outcomes)s::text[],
                 %(run_attempts)s::int[], %(run_started)s::timestamptz[], %(run_cpu_us)s::bigint[],
                 %(run_peaks)s::int[], %(run_waits)s::bigint[])
-         AS r (tenant_id, id, run_no, claim_id, waits_for, delay, ready, attempt, first_run_no, first_at,
+         AS r (tenant_id, id, run_no, claim_id, waits_for, delay, ready, attempt, first_no, first_at,
                progress, cpu_us, peak_mb, losses, node_losses, queue, outcome, tried, began,
-               own_cpu, own_peak, own_wait)
+               cpu, peak, wait)
     WHERE {OWNS} AND j.stop_status IS NULL
     RETURNING r.*
 ), runs AS (
     INSERT INTO job_runs (tenant_id, job_id, run_no, attempt, started_at, outcome, cpu_us, peak_memory_mb, wait_ms)
-    SELECT tenant_id, id, run_no, tried, began, outcome, own_cpu, own_peak, own_wait
+    SELECT tenant_id, id, run_no, tried, began, outcome, cpu, peak, wait
     FROM ended
     RETURNING tenant_id, job_id AS id, ava_duration(tenant_id, job_id, attempt, started_at, ended_at, outcome) AS ran
 ), stored AS (

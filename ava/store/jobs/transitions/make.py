@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -35,7 +35,7 @@ _ASKED = {
     "worker_id": "text",
     "trigger": "text",
     "urgency": "int",
-    "input": "text",
+    "input": "json",
     "version": "text",
     "traceparent": "text",
     "publishable": "bool",
@@ -72,6 +72,12 @@ _ARRAYS = f"unnest({', '.join(f'%({name})s::{type_}[]' for name, type_ in _ASKED
 _RECORDS = f"json_to_recordset(%(more)s::json) AS ({', '.join(map(' '.join, _ASKED_MORE.items()))})"
 
 
+# The caller compares a job with the scopes only if its tenant has an active containment, and names those that it has
+# compared. So the insert need not compare, and misses none that is committed before it begins.
+_IS_CHECKED = """NOT EXISTS (SELECT FROM contained_scopes
+        WHERE tenant_id IN (e.tenant_id, '*') AND containment_id <> ALL(%(checked)s))"""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Parts:
     """SQL parts that differ between the two insert statements."""
@@ -100,10 +106,11 @@ _PLAIN = _Parts()
 _WITH_MORE = _Parts(
     asked=f"ROWS FROM ({_ARRAYS}, {_RECORDS})",
     ruled=""",
-           CASE WHEN s.reason = 'jobs' OR s.scheduled_at > now() THEN s.reason END AS awaits""",
+           CASE WHEN s.reason IN ('jobs', 'contained') OR s.scheduled_at > now() THEN s.reason END AS awaits""",
     columns=", tags, run_at" + "".join(f", {name}" for name in _TAKEN_MORE),
     values=", tags::json, "
-    "CASE WHEN awaits <> 'jobs' THEN scheduled_at END" + "".join(f", {name}" for name in _TAKEN_MORE),
+    "CASE WHEN awaits NOT IN ('jobs', 'contained') THEN scheduled_at END"
+    + "".join(f", {name}" for name in _TAKEN_MORE),
     new_id="coalesce(e.uuid, ava_uuid7())",
     schema=f"({_PLAIN.schema} OR s.template)",
     max_retries="least(w.max_retries, coalesce(own.max_retries, platform.max_retries), s.retries)",
@@ -129,16 +136,15 @@ def _insert_jobs(parts: _Parts) -> str:
 INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by,
                        limit_key, rate_key, waits_for, published_at, max_attempts, traceparent, expires_at,
                        deadline_at{parts.columns})
-SELECT id, created, tenant_id, worker_id, queue, trigger, priority, input::json, user_id,
-       CASE WHEN is_limited THEN ava_limit_key(
-           worker_id, CASE WHEN max_running IS NULL THEN rate_per ELSE max_running_per END, tenant_id, input::json) END,
-       CASE WHEN rate_jobs IS NOT NULL THEN ava_limit_key(worker_id, rate_per, tenant_id, input::json) END,
-       waits, CASE WHEN may_publish AND waits IS NULL AND NOT EXISTS (
-           SELECT FROM closed_windows AS c WHERE c.queue = m.queue AND c.priority = m.priority) THEN now() END,
+SELECT id, created, tenant_id, worker_id, queue, trigger, priority, input, user_id,
+       CASE WHEN is_limited THEN ava_limit_key(worker_id, per, tenant_id, input) END,
+       CASE WHEN rate_jobs IS NOT NULL THEN ava_limit_key(worker_id, rate_per, tenant_id, input) END,
+       waits,
+       CASE WHEN may_publish AND waits IS NULL AND (queue, priority) NOT IN (TABLE closed_windows) THEN now() END,
        max_retries + 1, traceparent,
-       coalesce({parts.expires_before}, {parts.expires_from} + lifetime * interval '1 second'),
-       {parts.deadline_from} + deadline_seconds * interval '1 second'{parts.values}
-FROM (SELECT f.*, to_timestamp(('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 1e3) AS created,
+       coalesce({parts.expires_before}, {parts.expires_from} + lifetime * interval '1s'),
+       {parts.deadline_from} + deadline_seconds * interval '1s'{parts.values}
+FROM (SELECT f.*, ava_uuid_time(id) AS created,
     {parts.waits_first}CASE WHEN status = 'paused' THEN 'worker' WHEN is_limited THEN 'permit' END{parts.waits_end}
     AS waits
 FROM (SELECT {parts.new_id} AS id, e.* FROM (
@@ -148,8 +154,9 @@ FROM (SELECT {parts.new_id} AS id, e.* FROM (
            {workers.queue("s.tenant_id")} AS queue,
            {parts.max_retries} AS max_retries,
            {worker_settings.STATUS} AS status,
-           w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL AS is_limited,
-           w.max_running, w.max_running_per, w.rate_jobs, w.rate_per, {parts.deadline_seconds} AS deadline_seconds,
+           coalesce(w.max_running, w.rate_jobs) IS NOT NULL AS is_limited,
+           CASE WHEN w.max_running IS NULL THEN w.rate_per ELSE w.max_running_per END AS per,
+           w.rate_jobs, w.rate_per, {parts.deadline_seconds} AS deadline_seconds,
            {parts.expires_in_seconds} AS lifetime{parts.ruled}
     FROM {parts.asked} WITH ORDINALITY AS s ({", ".join(_ASKED)})
     JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
@@ -157,7 +164,7 @@ FROM (SELECT {parts.new_id} AS id, e.* FROM (
     LEFT JOIN tenant_limits AS t ON t.tenant_id = s.tenant_id
     {worker_settings.joined("s.tenant_id")}
     ORDER BY s.ordinality
-) AS e WHERE status <> 'deprecated' OFFSET 0) AS f) AS m
+) AS e WHERE status <> 'deprecated' AND {_IS_CHECKED} OFFSET 0) AS f) AS m
 {parts.end}"""
 
 
@@ -183,7 +190,7 @@ _NO_TAGS = "{}"
 
 #: Read the attributes of a new job that only `_ASKED_MORE` has columns for. `_NO_REST` are their values in a plain job.
 _rest_of = attrgetter(
-    *("uuid", "is_due", "after", "position", "origin_text"),
+    *("uuid", "is_due", "after", "position", "is_held", "origin_text"),
     *(
         f"spec.{name}"
         for name in ("scheduled_at", "retry_of", "tags_json", "max_retries", "expires_in_seconds", "start_before")
@@ -193,11 +200,12 @@ _rest_of = attrgetter(
 _NO_REST = _rest_of(NewJob(tenant_id="", user_id="", spec=JobSpec(worker_id="")))
 
 
-def insert(connection: Connection, new: Sequence[NewJob]) -> list[Job | None]:
+def insert(connection: Connection, new: Sequence[NewJob], *, checked: Collection[str] = ()) -> list[Job | None]:
     """Insert jobs. Returns the job of each entry, in order; None if it was skipped.
 
     A job is skipped if its tenant may not run the worker, if its input was validated against another schema version
-    than the current one, or if an unfinished job has its `dedupe` key (an open transaction with the key is waited for).
+    than the current one, if its tenant has an active containment that is not in `checked` (UUIDs), or if an unfinished
+    job has its `dedupe` key (an open transaction with the key is waited for).
     Jobs of a paused worker wait.
 
     Jobs of closed windows, of tenants with a concurrency limit, and jobs that are not due are stored unpublished; the
@@ -209,7 +217,7 @@ def insert(connection: Connection, new: Sequence[NewJob]) -> list[Job | None]:
     stored: dict[tuple[_Worker, str | None], deque[tuple[Any, ...]]] = defaultdict(deque)
     pauses = Pauses()
     for part in _parts(alike):
-        for row in _insert_together(connection, part):
+        for row in _insert_together(connection, part, checked):
             stored[(row[0], row[1]), row[-1]].append(row)
         pauses.after_work()
     return [_take(stored, each) if each.schema_version == versions[_worker(each)] else None for each in new]
@@ -234,9 +242,9 @@ def _parts(new: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
     yield part
 
 
-def _insert_together(connection: Connection, new: Sequence[NewJob]) -> list[tuple[Any, ...]]:
+def _insert_together(connection: Connection, new: Sequence[NewJob], checked: Collection[str]) -> list[tuple[Any, ...]]:
     """Insert jobs in one statement. Returns rows of `DECIDED_COLUMNS` plus the deduplication key."""
-    parameters = _parameters(new)
+    parameters = _parameters(new) | {"checked": array(checked)}
     if all(map(_is_plain, new)):
         return _INSERT.run(connection, parameters)
     return _INSERT_MORE.run(connection, parameters | {"more": _more(new)})
@@ -252,7 +260,7 @@ def _waits_for(new: NewJob) -> WaitsFor | None:
     if new.after is not None:
         return WaitsFor.JOBS
     if new.spec.scheduled_at is None or new.is_due:
-        return None
+        return WaitsFor.CONTAINED if new.is_held else None
     return WaitsFor.SCHEDULE if new.spec.debounce is None else WaitsFor.DEBOUNCE
 
 

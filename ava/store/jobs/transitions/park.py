@@ -21,6 +21,7 @@ from ava.store.fleet import nodes
 from ava.store.fleet import workers as worker_rows
 from ava.store.jobs import rows
 from ava.store.jobs.transitions.rules import (
+    IS_CONTAINED,
     IS_PARKED,
     IS_PAUSED,
     IS_STARTABLE,
@@ -131,7 +132,8 @@ _MIN_DEFER_SECONDS = 0.1
 _MAX_DEFER_SECONDS = 5.0
 _PARK_UNCLAIMED = Statement(f"""
 WITH chosen AS (
-    SELECT j.tenant_id, j.id, CASE WHEN {IS_PAUSED} THEN 'worker' WHEN NOT %(lacks_handler)s THEN NULL
+    SELECT j.tenant_id, j.id, CASE WHEN {IS_CONTAINED} THEN 'contained' WHEN {IS_PAUSED} THEN 'worker'
+                      WHEN NOT %(lacks_handler)s THEN NULL
                       WHEN {is_served()} THEN 'deferred' ELSE 'node' END AS reason
     FROM jobs AS j
     WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s - 1
@@ -152,11 +154,12 @@ def park_unclaimed(
     lacks_handler: bool = False,
     dead_after_seconds: float = 0.0,
 ) -> bool:
-    """Park a job whose message a node received but cannot run: the worker is paused, or the node lacks the handler.
+    """Park a job whose message a node received but cannot run: it is contained, its worker is paused, or the node
+    lacks the handler.
 
     If another live node has the handler, the job is deferred by its age, within `_MIN_DEFER_SECONDS` and
     `_MAX_DEFER_SECONDS`: a new job soon reaches the right node, and a job with only busy nodes costs one statement
-    every few seconds. Returns False if neither reason holds, or if the job no longer waits or has another worker.
+    every few seconds. Returns False if no reason holds, or if the job no longer waits or has another worker.
     """
     parameters = rows.run_parameters(run) | {"worker_id": worker_id}
     parameters |= {"lacks_handler": lacks_handler, "dead_after": dead_after_seconds}

@@ -27,7 +27,7 @@ from ava.store.jobs import rows
 from ava.store.jobs.transitions import log_lines
 from ava.store.jobs.transitions.claim import CLAIMED_COLUMNS, FIRST_LINES, claimed_job, claims
 from ava.store.jobs.transitions.log_lines import OPENING
-from ava.store.jobs.transitions.rules import IS_PAUSED, IS_UNEXPIRED, is_paused_queue
+from ava.store.jobs.transitions.rules import CONTAINED, IS_PAUSED, IS_UNEXPIRED, is_paused_queue
 
 #: Hours for which an ended run's row is retained, so that the worker can repeat its report.
 _KEPT_HOURS = 24
@@ -71,6 +71,7 @@ WITH wanted AS (
         SELECT j.tenant_id, j.id, coalesce(j.input_bytes, {PAYLOAD_BYTES.value}) AS bytes FROM jobs AS j
         WHERE j.queue = p.queue AND j.priority = p.priority AND j.status = 'queued' AND j.waits_for IS NULL
             AND j.published_at IS NOT NULL AND {IS_UNEXPIRED} AND NOT {IS_PAUSED}
+            AND {CONTAINED} IS NULL
         ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT p.count FOR UPDATE OF j SKIP LOCKED
     ) AS j
     WHERE NOT {is_paused_queue(f"'{QUEUE}'")}

@@ -12,6 +12,9 @@ IS_PAUSED = """coalesce((
     SELECT s.status FROM worker_settings AS s
     WHERE s.worker_id = j.worker_id AND s.tenant_id IN (j.tenant_id, '*') AND s.status IS NOT NULL
     ORDER BY s.tenant_id = '*' LIMIT 1) = 'paused', false)"""
+#: `contained` if an active containment covers the job, otherwise null.
+CONTAINED = "ava_contained(j.tenant_id, j.id)"
+IS_CONTAINED = f"{CONTAINED} IS NOT NULL"
 #: Whether the tenant or the platform has settings for the job's worker.
 HAS_SETTINGS = """EXISTS (
     SELECT FROM worker_settings AS s WHERE s.worker_id = j.worker_id AND s.tenant_id IN (j.tenant_id, '*'))"""
@@ -93,7 +96,8 @@ IS_WOKEN = f"j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IN {rows.rea
 _QUEUE_NOW = f"""coalesce(
         (SELECT {workers.queue("j.tenant_id")} FROM workers AS w WHERE {workers.of("j")}), j.queue)"""
 #: Set when a parked or dated job returns: its next reason to wait, and the current queue of its worker.
-RETURN_SET = f"""waits_for = CASE WHEN {IS_PAUSED} THEN 'worker' WHEN j.limit_key IS NOT NULL THEN 'permit' END,
+RETURN_SET = f"""waits_for = CASE WHEN {IS_CONTAINED} THEN 'contained' WHEN {IS_PAUSED} THEN 'worker'
+        WHEN j.limit_key IS NOT NULL THEN 'permit' END,
     run_at = NULL, queue = {_QUEUE_NOW}"""
 
 
@@ -103,8 +107,8 @@ def wake_set(limit_key: str = "j.limit_key") -> str:
     A schedule's job does not: its date has passed when the schedule fires.
     """
     is_dated = "j.run_no = 0 AND j.scheduled_at > now() AND left(j.triggered_by, 4) <> 'sch_'"
-    return f"""waits_for = CASE WHEN {is_dated} THEN 'schedule' WHEN {IS_PAUSED} THEN 'worker'
-        WHEN {limit_key} IS NOT NULL THEN 'permit' END,
+    return f"""waits_for = CASE WHEN {is_dated} THEN 'schedule' WHEN {IS_CONTAINED} THEN 'contained'
+        WHEN {IS_PAUSED} THEN 'worker' WHEN {limit_key} IS NOT NULL THEN 'permit' END,
     run_at = CASE WHEN {is_dated} THEN j.scheduled_at END, ready_at = clock_timestamp(), queue = {_QUEUE_NOW}"""
 
 

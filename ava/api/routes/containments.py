@@ -1,0 +1,132 @@
+"""`/v1/ava/containments`: stop everything in a scope of jobs, until it is lifted."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from ava.api.http import request_turns, responses
+from ava.api.http.callers import auth
+from ava.api.http.context import caller, context, request_id
+from ava.api.http.operations import operation
+from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
+from ava.api.routes.audit import record_values
+from ava.api.routes.jobs import REPLAYED
+from ava.api.routes.streams import client_watch, watching
+from ava.api.schemas.bulk_operations import OperationRecord, write_operation
+from ava.api.schemas.containments import (
+    ContainmentBody,
+    ContainmentListQuery,
+    ContainmentListRequest,
+    ContainmentQuery,
+    ContainmentRecord,
+    ContainmentRequest,
+    LiftBody,
+    RehearsalRecord,
+    write_containment,
+    write_rehearsal,
+)
+from ava.api.schemas.jobs import LightJobRecord, light_writer
+from ava.domain.containment import HeldJobs
+
+blueprint = Blueprint("containments", __name__, url_prefix="/v1/ava/containments")
+
+
+@blueprint.post("")
+@operation(
+    summary="Create a containment",
+    description="After the response no job of the scope starts: startable jobs are held, running ones are asked to "
+    "stop (or left to end), and new triggers are refused (or held). From `effective_at` on no handler of the scope is "
+    "entered, from `complete_at` on no run of it can write. With `dry_run` the response is 200 with the jobs to hold "
+    "and to stop.",
+    body=ContainmentBody(),
+    record=ContainmentRecord(),
+    status=201,
+    other_records={200: RehearsalRecord()},
+    failures=(409, 413, 415, 422),
+    is_write=True,
+    takes_key=True,
+)
+def create(body: ContainmentRequest, key: str | None) -> Response:
+    spec = body.spec
+    record_values(scope=spec.scope.record, running=spec.running, triggers=spec.triggers, dry_run=body.is_dry_run)
+    if body.is_dry_run:
+        return responses.data(write_rehearsal(context().containments.rehearse(caller(), spec)))
+    created, is_replay = context().containments.create(caller(), spec, key=key)
+    response = responses.data(write_containment(created), 201)
+    response.headers["Location"] = f"{blueprint.url_prefix}/{created.id}"
+    if is_replay:
+        response.headers[REPLAYED] = "true"
+    return response
+
+
+@blueprint.get("")
+@operation(
+    summary="List containments",
+    description="Newest first: the tenant's containments, and those of all tenants. They are retained as long as the "
+    "audit trail.",
+    query=ContainmentListQuery(),
+    record=ContainmentRecord(),
+    is_list=True,
+)
+def list_containments(query: ContainmentListRequest) -> Response:
+    found, total = context().containments.page(
+        caller(), state=query.state, limit=query.limit, offset=query.offset, before_id=query.after_id
+    )
+    return page_of(query, found, total, write_containment)
+
+
+@blueprint.get("/<containment:containment_id>")
+@operation(
+    summary="Show a containment",
+    description="With `wait` the response comes when it is complete or no longer active, or after that number of "
+    "seconds.",
+    query=ContainmentQuery(),
+    query_as="wait_seconds",
+    record=ContainmentRecord(),
+    failures=(404,),
+)
+def show(containment_id: str, wait_seconds: int | None) -> Response:
+    containments = context().containments
+    if wait_seconds is None:
+        return responses.data(write_containment(containments.show(caller(), containment_id)))
+    with watching(context().shares.waits, caller().tenant_id), request_turns.suspended():
+        found = containments.wait(caller(), containment_id, wait_seconds, client_watch())
+    auth.identify()
+    return responses.data(write_containment(found))
+
+
+@blueprint.get("/<containment:containment_id>/jobs")
+@operation(
+    summary="List the jobs of a containment",
+    description="Newest first: the jobs that it holds now, and the running jobs that it has asked to stop.",
+    query=page_query(id_reader("job")),
+    record=LightJobRecord(),
+    is_list=True,
+    failures=(404,),
+)
+def jobs(containment_id: str, query: PageRequest) -> Response:
+    found = context().containments.jobs(
+        caller(), containment_id, limit=query.limit, offset=query.offset, before_id=query.after_id
+    )
+    return page_of(query, found.jobs, found.total, light_writer())
+
+
+@blueprint.post("/<containment:containment_id>/lift")
+@operation(
+    summary="Lift a containment",
+    description="From the response on, new triggers are accepted. The operation releases the held jobs in batches, "
+    "oldest first, or cancels them. Jobs that another active containment covers stay held. Running jobs that were "
+    "asked to stop still stop.",
+    body=LiftBody(),
+    may_be_empty=True,
+    record=OperationRecord(),
+    status=202,
+    failures=(404, 409, 413, 415, 422),
+    is_write=True,
+)
+def lift(containment_id: str, body: dict[str, HeldJobs]) -> Response:
+    record_values(held=body["held"])
+    started = context().containments.lift(caller(), containment_id, body["held"], request_id=request_id())
+    response = responses.data(write_operation(started), 202)
+    response.headers["Location"] = f"/v1/ava/operations/{started.id}"
+    return response

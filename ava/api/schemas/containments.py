@@ -1,0 +1,239 @@
+"""Containments: schemas of requests and responses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load
+
+from ava.api.http import paging
+from ava.api.http.context import caller
+from ava.api.http.fields import REQUIRED, Choice, ClientId, Flag, JsonString, String, WholeNumber, wait_field
+from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.strict import Strict
+from ava.api.schemas.event_fields import ShortString
+from ava.api.schemas.pause_fields import ActorRecord, ReasonString
+from ava.domain import ids
+from ava.domain.access.actor import Actor
+from ava.domain.containment import (
+    ALL_TENANTS,
+    ContainedRun,
+    ContainedScope,
+    Containment,
+    ContainmentSpec,
+    ContainmentState,
+    HeldJobs,
+    NewTriggers,
+    RunningJobs,
+)
+from ava.domain.limits.table import PAUSE_REASON
+
+_MAX_COUNT = 2**53
+_MAX_SECONDS = 366 * 86400
+
+# In ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainmentRequest:
+    """A containment to create, or to rehearse."""
+
+    spec: ContainmentSpec
+    is_dry_run: bool
+
+
+class _OnlyTrue(Flag):
+    """A part of a scope that is only present or absent."""
+
+    def read(self, value: Any) -> bool:
+        if value is not True:
+            raise ValidationError("It must be true, or absent.")
+        return True
+
+
+class TagPart(Strict):
+    """A tag that the jobs of a scope have."""
+
+    key = ShortString(longest=32, required=True)
+    value = ShortString(longest=64, required=True)
+
+
+class ScopeBody(Strict):
+    """Which jobs to contain: those that match all parts; at least one part."""
+
+    tenant = _OnlyTrue(metadata={"description": "True: all jobs of the tenant."})
+    all = _OnlyTrue(metadata={"description": "True: the jobs of all tenants; only platform roles may send it."})
+    worker_id = ClientId("wkr", metadata={"description": "Only jobs of this worker."})
+    tag = fields.Nested(TagPart(), metadata={"description": "Only jobs with this tag."})
+    tree_id = ClientId("job", metadata={"description": "Only the jobs of this tree, given by its root."})
+
+    @post_load
+    def _scope(self, values: dict[str, Any], **_: Any) -> ContainedScope:
+        if not values:
+            raise ValidationError("It must have at least one part, so that nobody contains a tenant by accident.")
+        if "all" in values and "tenant" in values:
+            raise ValidationError("Send either tenant or all.", "all")
+        if "tree_id" in values and ids.decode("job", values["tree_id"]) is None:
+            # Never a scope without this part, which would contain more.
+            raise ValidationError("It must be the id of a job.", "tree_id")
+        tag = values.get("tag")
+        return ContainedScope(
+            tenant_id=ALL_TENANTS if "all" in values else caller().tenant_id,
+            worker_id=values.get("worker_id"),
+            tag=None if tag is None else (tag["key"], tag["value"]),
+            tree_id=values.get("tree_id"),
+        )
+
+
+class ContainmentBody(Strict):
+    """A containment to create."""
+
+    scope = fields.Nested(
+        ScopeBody(),
+        required=True,
+        error_messages={"required": REQUIRED, "null": "It must not be null.", "type": "It must be an object."},
+    )
+    reason = ReasonString(
+        required=True,
+        metadata={"description": "Why the jobs are contained.", "minLength": 1, "maxLength": PAUSE_REASON.value},
+    )
+    running = Choice(
+        RunningJobs,
+        load_default=RunningJobs.CANCEL,
+        metadata={"description": "`cancel` (the default) stops running jobs, `let_end` lets them end."},
+    )
+    triggers = Choice(
+        NewTriggers,
+        load_default=NewTriggers.REFUSE,
+        metadata={"description": "`refuse` (the default): new triggers are 409; `hold`: they create held jobs."},
+    )
+    ends_in_seconds = WholeNumber(
+        minimum=1,
+        maximum=_MAX_SECONDS,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Seconds until it ends by itself; without it, it lasts until it is lifted."},
+    )
+    dry_run = Flag(
+        load_default=False,
+        metadata={"description": "True: return 200 with the jobs to hold and to stop, and contain nothing."},
+    )
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> ContainmentRequest:
+        is_dry_run = values.pop("dry_run")
+        return ContainmentRequest(spec=ContainmentSpec(**values), is_dry_run=is_dry_run)
+
+
+class LiftBody(Strict):
+    """What happens to the held jobs."""
+
+    held = Choice(
+        HeldJobs,
+        load_default=HeldJobs.RELEASE,
+        metadata={"description": "`release` (the default) returns the held jobs to the queue, `cancel` cancels them."},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainmentListRequest(PageRequest):
+    """A page and filters of containments."""
+
+    state: ContainmentState | None
+
+
+class ContainmentListQuery(PageQuery):
+    """The parameters of the list of containments."""
+
+    state = Choice(
+        ContainmentState,
+        data_key="filter[state]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Only containments in this state."},
+    )
+    cursor = cursor_field(paging.id_reader("con"))
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> ContainmentListRequest:
+        return ContainmentListRequest(**take_page(values), **values)
+
+
+class ContainmentQuery(Strict):
+    """The parameters of one containment."""
+
+    wait = wait_field("the containment is complete")
+
+    @post_load
+    def _seconds(self, values: dict[str, Any], **_: Any) -> int | None:
+        seconds: int | None = values["wait"]
+        return seconds
+
+
+# Out -----------------------------------------------------------------------------------------------------------------
+
+
+class ContainedRunRecord(RecordSchema, of=ContainedRun):
+    """A running job of the scope."""
+
+    names = "job_id node since lease_ends_at"
+
+
+_write_actor = compile_schema(ActorRecord())
+
+
+def _shown_actor(actor: Actor) -> str:
+    return "null" if actor.is_operator and not caller().is_operator else _write_actor(actor)
+
+
+def _actor_field(description: str) -> fields.Nested:
+    return fields.Nested(ActorRecord, allow_none=True, metadata={"description": description, "write": _shown_actor})
+
+
+class ContainmentRecord(RecordSchema, of=Containment):
+    """A containment: no job of its scope starts while it is active."""
+
+    names = (
+        "id scope reason state effective_at complete_at by held_count stopped_count running running_count lifted_at "
+        "lifted_by running_jobs triggers created_at ends_at"
+    )
+    scope = JsonString(metadata={"type": "object", "description": "The contained jobs, as `scope` was sent."})
+    by = _actor_field("Who created it; null for the roles of a tenant if an operator did.")
+    lifted_by = _actor_field("Who lifted it; null if nobody did, or for the roles of a tenant if an operator did.")
+    running = fields.List(
+        fields.Nested(ContainedRunRecord()),
+        metadata={"description": "Up to 100 running jobs of the scope, until it is complete."},
+    )
+    running_count = WholeNumber(
+        minimum=0, maximum=_MAX_COUNT, metadata={"description": "The number of running jobs of the scope."}
+    )
+
+
+class RehearsedWorkerRecord(Schema):
+    """The jobs of one tenant and worker."""
+
+    tenant_id = String()
+    worker_id = String()
+    held_count = WholeNumber(minimum=0, maximum=_MAX_COUNT)
+    running_count = WholeNumber(minimum=0, maximum=_MAX_COUNT)
+
+
+class RehearsalRecord(Schema):
+    """The jobs that a containment would hold and stop now."""
+
+    held_count = WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata={"description": "Jobs to hold."})
+    running_count = WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata={"description": "Running jobs to stop."})
+    by_worker = fields.List(
+        fields.Nested(RehearsedWorkerRecord()), metadata={"description": "The same by tenant and worker."}
+    )
+
+
+def _write_json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+write_containment = compile_schema(ContainmentRecord(), scope=lambda scope: _write_json(scope.record))
+write_rehearsal = compile_schema(RehearsalRecord(), by_worker=_write_json)

@@ -1,0 +1,114 @@
+"""`ava containments …`: stop everything in a scope of jobs, until it is lifted. `ava contain` is `create`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ava.cli.options.connection import connected
+from ava.cli.options.resources import Resource
+from ava.cli.screen import printing
+from ava.cli.screen.output import RecordPrinter, output_options
+from ava.cli.screen.tables import Column
+
+if TYPE_CHECKING:
+    from ava.client import Client
+
+_COLUMNS = (
+    Column(title="ID", value=lambda found: found.id),
+    Column(title="STATE", value=lambda found: found.state),
+    Column(title="SCOPE", value=lambda found: printing.as_json(found.scope), min_width=12),
+    Column(title="HELD", value=lambda found: found.held_count),
+    Column(title="STOPPED", value=lambda found: found.stopped_count),
+    Column(title="RUNNING", value=lambda found: found.running_count),
+    Column(title="EFFECTIVE", value=lambda found: found.effective_at, is_wide=True),
+    Column(title="COMPLETE", value=lambda found: found.complete_at, is_wide=True),
+    Column(title="REASON", value=lambda found: found.reason, is_wide=True),
+)
+_containments = Resource(
+    name="containments",
+    help="Stop everything in a scope of jobs, until it is lifted.",
+    noun="containment",
+    example="con_01…",
+    columns=_COLUMNS,
+)
+_containments.add_list(
+    "List containments, newest first.",
+    click.option("--state", type=click.Choice(["active", "lifted", "ended"]), help="Only containments in this state."),
+)
+_containments.add_show("Show a containment with its running jobs.")
+_containments.add_action(
+    "lift",
+    "Lift containments. An operation returns the held jobs to the queue, or cancels them.",
+    click.option(
+        "--held",
+        type=click.Choice(["release", "cancel"]),
+        default="release",
+        show_default=True,
+        help="What happens to the held jobs.",
+    ),
+)
+containments = _containments.group
+
+
+@containments.command()
+@click.option("--tenant-wide", is_flag=True, help="All jobs of the tenant.")
+@click.option("--all-tenants", is_flag=True, help="The jobs of all tenants; requires --role platform-admin.")
+@click.option("--worker", "worker_id", help="Only jobs of this worker.")
+@click.option("--tag", metavar="KEY=VALUE", help="Only jobs with this tag.")
+@click.option("--tree", "tree_id", help="Only the jobs of this tree.")
+@click.option("--reason", required=True, help="Why the jobs are contained.")
+@click.option("--let-end", is_flag=True, help="Let running jobs end; without it they are asked to stop.")
+@click.option("--hold", is_flag=True, help="Hold the jobs of new triggers; without it triggers are refused.")
+@click.option("--ends-in-seconds", type=click.IntRange(1), help="Seconds until it ends by itself.")
+@click.option("--dry-run", is_flag=True, help="Show the jobs to hold and to stop, and contain nothing.")
+@click.option("--wait", is_flag=True, help="Wait until it is complete; exit 1 if it is lifted before.")
+@output_options
+@connected
+def create(client: Client, printer: RecordPrinter, dry_run: bool, wait: bool, **given: Any) -> None:
+    """Contain the jobs that match all given parts of a scope.
+
+    \b
+    ava containments create --worker wkr_import --reason "it deletes invoices" --wait
+    """
+    scope = _scope(**{name: given.pop(name) for name in ("tenant_wide", "all_tenants", "worker_id", "tag", "tree_id")})
+    if dry_run:
+        printer.record(client.containments.rehearse(scope))
+        return
+    found = client.containments.create(
+        scope,
+        reason=given["reason"],
+        running="let_end" if given["let_end"] else "cancel",
+        triggers="hold" if given["hold"] else "refuse",
+        ends_in_seconds=given["ends_in_seconds"],
+    )
+    if wait:
+        found = client.containments.wait(found.id)
+    printer.record(found)
+    sys.exit(1 if wait and found.complete_at is None else 0)
+
+
+contain = click.Command(
+    "contain",
+    callback=create.callback,
+    params=create.params,
+    help=(create.help or "").replace("ava containments create", "ava contain"),
+)
+
+
+def _scope(
+    *, tenant_wide: bool, all_tenants: bool, worker_id: str | None, tag: str | None, tree_id: str | None
+) -> dict[str, Any]:
+    parts: dict[str, Any] = {"worker_id": worker_id, "tree_id": tree_id}
+    if tag is not None:
+        key, mark, value = tag.partition("=")
+        if not mark:
+            raise click.UsageError("--tag must have the form KEY=VALUE.")
+        parts["tag"] = {"key": key, "value": value}
+    parts |= {"tenant": tenant_wide or None, "all": all_tenants or None}
+    scope = {name: value for name, value in parts.items() if value is not None}
+    if not scope:
+        raise click.UsageError("Give a scope: --tenant-wide, --worker, --tag, --tree or --all-tenants.")
+    return scope

@@ -1,0 +1,139 @@
+"""Containments: no job of a scope starts until the containment is lifted or ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from ava.domain.access.actor import Actor
+from ava.domain.jobs.job import Job
+
+#: The tenant of a containment of all tenants.
+ALL_TENANTS = "*"
+#: Max running jobs in a record.
+MAX_RUNNING_SHOWN = 100
+
+
+class ContainmentState(StrEnum):
+    ACTIVE = "active"
+    LIFTED = "lifted"
+    #: Its time was over.
+    ENDED = "ended"
+
+
+class RunningJobs(StrEnum):
+    """What happens to the running jobs of a scope."""
+
+    CANCEL = "cancel"
+    LET_END = "let_end"
+
+
+class NewTriggers(StrEnum):
+    """What happens to new triggers of a scope."""
+
+    REFUSE = "refuse"
+    HOLD = "hold"
+
+
+class HeldJobs(StrEnum):
+    """What happens to the held jobs when a containment is lifted."""
+
+    RELEASE = "release"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContainedScope:
+    """The contained jobs: those that match all parts; None matches each job."""
+
+    #: `ALL_TENANTS`: of all tenants.
+    tenant_id: str
+    worker_id: str | None = None
+    tag: tuple[str, str] | None = None
+    tree_id: str | None = None
+
+    @property
+    def record(self) -> dict[str, object]:
+        """Return the parts as clients send them."""
+        parts: dict[str, object] = {"worker_id": self.worker_id, "tree_id": self.tree_id}
+        if self.tag is not None:
+            parts["tag"] = {"key": self.tag[0], "value": self.tag[1]}
+        found = {name: value for name, value in parts.items() if value is not None}
+        if self.tenant_id == ALL_TENANTS:
+            return {"all": True, **found}
+        return found or {"tenant": True}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContainmentSpec:
+    scope: ContainedScope
+    reason: str
+    running: RunningJobs = RunningJobs.CANCEL
+    triggers: NewTriggers = NewTriggers.REFUSE
+    #: Seconds until it ends; None: it lasts until it is lifted.
+    ends_in_seconds: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContainedRun:
+    """A running job of a scope."""
+
+    job_id: str = field(metadata={"prefix": "job"})
+    node: str | None = field(
+        metadata={"description": "The node, or the name that a program gave itself when it claimed the run."}
+    )
+    since: datetime
+    lease_ends_at: datetime | None = field(
+        metadata={"description": "When the run is lost unless its node or its program sends another heartbeat."}
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Containment:
+    id: str = field(metadata={"prefix": "con"})
+    tenant_id: str
+    scope: ContainedScope
+    reason: str
+    running_jobs: RunningJobs
+    triggers: NewTriggers
+    state: ContainmentState
+    by: Actor
+    created_at: datetime
+    ends_at: datetime | None = field(metadata={"description": "When it ends by itself; null: when it is lifted."})
+    claims_ended_at: datetime | None
+    swept_at: datetime | None
+    effective_at: datetime | None = field(
+        metadata={"description": "From this time on no handler of the scope is entered; null: not yet reached."}
+    )
+    complete_at: datetime | None = field(
+        metadata={"description": "From this time on no run of the scope can write; null: not yet reached."}
+    )
+    held_count: int = field(metadata={"description": "Jobs that it holds now, or held when it was lifted."})
+    stopped_count: int = field(metadata={"description": "Running jobs that it has asked to stop."})
+    lifted_at: datetime | None
+    lifted_by: Actor | None
+    running: Sequence[ContainedRun] = ()
+    running_count: int = 0
+
+    @property
+    def is_active(self) -> bool:
+        return self.state is ContainmentState.ACTIVE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rehearsal:
+    """The jobs that a containment would hold and stop, by tenant and worker."""
+
+    held_count: int
+    running_count: int
+    by_worker: Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContainedJobs:
+    """A page of the jobs that a containment holds or has stopped."""
+
+    jobs: Sequence[Job]
+    total: int

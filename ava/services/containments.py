@@ -1,0 +1,157 @@
+"""Use cases of containments: create, rehearse, show, list and lift."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+from ava.domain import ids
+from ava.domain.access.caller import Caller
+from ava.domain.containment import (
+    ALL_TENANTS,
+    ContainedJobs,
+    ContainedScope,
+    Containment,
+    ContainmentSpec,
+    ContainmentState,
+    HeldJobs,
+    Rehearsal,
+)
+from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation
+from ava.domain.jobs.job_filter import JobFilter
+from ava.domain.jobs.wait_reasons import WaitsFor
+from ava.domain.limits.table import ACTIVE_CONTAINMENTS
+from ava.errors import ContainmentEnded, ContainmentNotFound, ContainmentsFull, Forbidden, OperatorsOnly
+from ava.services import replays
+from ava.store.containments import records, scopes
+from ava.store.containments.records import containment_uuid
+from ava.store.engine.database import Connection, Database
+from ava.store.jobs import bulk_operations, idempotency
+
+#: Seconds between two polls of a response that waits for a containment to complete.
+_POLL_SECONDS = 0.25
+
+
+class Containments:
+    """Use cases of containments. The dispatcher carries them out."""
+
+    def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
+        self._database = database
+        self._node_dead_seconds = node_dead_seconds
+
+    def create(self, caller: Caller, spec: ContainmentSpec, *, key: str | None = None) -> tuple[Containment, bool]:
+        """Create a containment. Return it, and True for a repeated call.
+
+        Raise `OperatorsOnly` for all tenants, `ContainmentsFull`, `IdempotencyKeyReused`.
+        """
+        _check_scope(caller, spec.scope)
+        with self._database.transaction() as connection:
+            asked = asdict(spec)
+            if (earlier := replays.reserve(connection, caller, key, kind="containment", asked=asked)) is not None:
+                return self._show(connection, caller, ids.encode("con", earlier)), True
+            max_containments = ACTIVE_CONTAINMENTS.value
+            if not records.has_capacity(connection, tenant_id=spec.scope.tenant_id, max_containments=max_containments):
+                sentence = f"There are {max_containments} active containments already; lift one first."
+                raise ContainmentsFull(ACTIVE_CONTAINMENTS.message(sentence))
+            created = records.create(connection, spec, by=caller.actor)
+            if key is not None:
+                uuids = [containment_uuid(created.id)]
+                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+        return self.show(caller, created.id), False
+
+    def rehearse(self, caller: Caller, spec: ContainmentSpec) -> Rehearsal:
+        """Return the jobs that a containment would hold and stop. Raise `OperatorsOnly`."""
+        _check_scope(caller, spec.scope)
+        with self._database.connect() as connection:
+            return scopes.rehearse(connection, spec.scope)
+
+    def show(self, caller: Caller, containment_id: str) -> Containment:
+        """Return a containment with its running jobs. Raise `ContainmentNotFound`."""
+        with self._database.connect() as connection:
+            return self._show(connection, caller, containment_id)
+
+    def wait(
+        self, caller: Caller, containment_id: str, seconds: float, is_disconnected: Callable[[], bool]
+    ) -> Containment:
+        """Return a containment once it is complete or not active any more, at the latest after some seconds."""
+        deadline = time.monotonic() + seconds
+        found = self.show(caller, containment_id)
+        while found.is_active and found.complete_at is None and time.monotonic() < deadline and not is_disconnected():
+            time.sleep(_POLL_SECONDS)
+            found = self.show(caller, containment_id)
+        return found
+
+    def page(
+        self,
+        caller: Caller,
+        *,
+        state: ContainmentState | None,
+        limit: int,
+        offset: int = 0,
+        before_id: str | None = None,
+    ) -> tuple[list[Containment], int]:
+        """Return containments of the caller's tenant and of all tenants, newest first, and the total."""
+        with self._database.connect() as connection:
+            found, total = records.page(
+                connection, tenant_id=caller.tenant_id, state=state, limit=limit, offset=offset, before_id=before_id
+            )
+            return [self._with_running(connection, caller, each) for each in found], total
+
+    def jobs(
+        self, caller: Caller, containment_id: str, *, limit: int, offset: int = 0, before_id: str | None = None
+    ) -> ContainedJobs:
+        """Return the jobs that a containment holds or has stopped. Raise `ContainmentNotFound`, `OperatorsOnly`."""
+        with self._database.connect() as connection:
+            found = self._show(connection, caller, containment_id)
+            if found.tenant_id == ALL_TENANTS and not caller.is_operator:
+                raise OperatorsOnly
+            return scopes.page(connection, found, limit=limit, offset=offset, before_id=before_id)
+
+    def lift(self, caller: Caller, containment_id: str, held: HeldJobs, *, request_id: str) -> BulkOperation:
+        """Lift a containment: new triggers are accepted, and an operation releases or cancels the held jobs.
+
+        Raise `ContainmentNotFound`, `ContainmentEnded`, `Forbidden` if a platform role created it.
+        """
+        with self._database.transaction() as connection:
+            found = records.show(connection, tenant_id=caller.tenant_id, containment_id=containment_id, locks=True)
+            if found is None:
+                raise ContainmentNotFound
+            if found.by.is_operator and not caller.is_operator:
+                raise Forbidden("A platform role created this containment; only a platform role lifts it.")
+            held_count = scopes.count_held(connection, found.scope)
+            if records.end(connection, found, held_count=held_count, by=caller.actor) is None:
+                raise ContainmentEnded(f"The containment is not active any more; it was {found.state}.")
+            return bulk_operations.create(
+                connection,
+                caller,
+                kind=BulkKind.LIFT,
+                job_filter=JobFilter(waits_for=WaitsFor.CONTAINED),
+                total=held_count,
+                request_id=request_id,
+                containment_id=containment_id,
+                cancels_held=held is HeldJobs.CANCEL,
+            )
+
+    def _show(self, connection: Connection, caller: Caller, containment_id: str) -> Containment:
+        found = records.show(connection, tenant_id=caller.tenant_id, containment_id=containment_id)
+        if found is None:
+            raise ContainmentNotFound
+        return self._with_running(connection, caller, found)
+
+    def _with_running(self, connection: Connection, caller: Caller, found: Containment) -> Containment:
+        """Return a containment with its running jobs; of all tenants only for operators."""
+        if found.complete_at is not None or not found.is_active:
+            return found
+        if found.tenant_id == ALL_TENANTS and not caller.is_operator:
+            return found
+        running, count = scopes.show_running(connection, found.scope, dead_after_seconds=self._node_dead_seconds)
+        if not caller.is_operator:
+            # A node's name contains its host.
+            running = [replace(each, node=None) for each in running]
+        return replace(found, running=running, running_count=count)
+
+
+def _check_scope(caller: Caller, scope: ContainedScope) -> None:
+    if scope.tenant_id == ALL_TENANTS and not caller.is_operator:
+        raise OperatorsOnly

@@ -1,0 +1,1 @@
+"""Containments: their records, the comparison of jobs with their scopes, and their progress."""

@@ -1,0 +1,224 @@
+"""Compare jobs with the scopes of containments: new jobs, held jobs and running jobs; and wait for older writers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.containment import (
+    ALL_TENANTS,
+    MAX_RUNNING_SHOWN,
+    ContainedJobs,
+    ContainedRun,
+    ContainedScope,
+    Containment,
+    Rehearsal,
+)
+from ava.domain.counts import MAX_IN_TOTAL
+from ava.domain.jobs.pull import PULLED_SILENT_SECONDS
+from ava.domain.limits.table import PAYLOAD_BYTES
+from ava.store.containments.records import containment_uuid, scope_json
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
+
+#: A scope as the row `c` of `contained_scopes`, whether its containment is active or not.
+_SCOPE = "json_populate_record(NULL::contained_scopes, %(scope)s::json) AS c"
+#: Conditions: the job `j` is of the scope's tenant; it is in the scope `c`.
+_OF_TENANT = f"(c.tenant_id = '{ALL_TENANTS}' OR j.tenant_id = c.tenant_id)"
+IN_SCOPE = "ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags)"
+
+
+# New jobs ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewJobFacts:
+    """The facts of a job to be created that scopes compare."""
+
+    tenant_id: str
+    worker_id: str
+    uuid: str | None
+    tree_uuid: str | None
+    tags_json: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Covering:
+    """The containment that covers a new job; one that refuses triggers precedes others."""
+
+    containment_id: str
+    refuses: bool
+
+
+_ACTIVE_OF = Statement(f"""
+SELECT c.containment_id::text FROM contained_scopes AS c
+WHERE c.tenant_id = ANY(%(tenants)s::text[]) OR c.tenant_id = '{ALL_TENANTS}'
+""")
+
+
+def active_of(connection: Connection, tenants: Collection[str]) -> list[str]:
+    """Return the UUIDs of the active containments that may cover jobs of these tenants."""
+    return list(connection.exec_driver_sql(_ACTIVE_OF, {"tenants": list(tenants)}).scalars())
+
+
+_COVERING = Statement(f"""
+SELECT DISTINCT ON (j.n) j.n, c.containment_id::text, c.refuses
+FROM unnest(%(tenants)s::text[], %(workers)s::text[], %(ids)s::uuid[], %(trees)s::uuid[], %(tags)s::text[])
+     WITH ORDINALITY AS j (tenant_id, worker_id, id, tree_id, tags_json, n)
+JOIN contained_scopes AS c ON c.tenant_id IN (j.tenant_id, '{ALL_TENANTS}')
+    AND ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags_json::json)
+ORDER BY j.n, c.refuses DESC, c.containment_id
+""")
+
+
+def covering(connection: Connection, new: Sequence[NewJobFacts]) -> dict[int, Covering]:
+    """Return the containments that cover new jobs, by the position of the job."""
+    parameters = {
+        "tenants": [each.tenant_id for each in new],
+        "workers": [each.worker_id for each in new],
+        "ids": [each.uuid for each in new],
+        "trees": [each.tree_uuid for each in new],
+        "tags": [each.tags_json for each in new],
+    }
+    return {
+        n - 1: Covering(containment_id=ids.encode("con", uuid), refuses=refuses)
+        for n, uuid, refuses in connection.exec_driver_sql(_COVERING, parameters)
+    }
+
+
+# Older writers -------------------------------------------------------------------------------------------------------
+
+# A statement locks its tables before it takes its snapshot, and the lock lasts until its transaction ends. So each
+# transaction that may have claimed or created a job without seeing a committed containment holds this lock on `jobs`
+# after the commit. A comparison of transaction ids would miss a statement that has its snapshot and no id yet.
+_WRITERS = Statement("""
+SELECT l.virtualtransaction FROM pg_locks AS l
+WHERE l.locktype = 'relation' AND l.relation = 'jobs'::regclass AND l.granted AND l.mode = 'RowExclusiveLock'
+    AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+""")
+
+
+def writers(connection: Connection) -> frozenset[str]:
+    """Return the transactions that are writing jobs now."""
+    return frozenset(connection.exec_driver_sql(_WRITERS).scalars())
+
+
+# The jobs of a scope -------------------------------------------------------------------------------------------------
+
+_HELD = Statement(f"""
+SELECT count(*) FROM {_SCOPE} JOIN jobs AS j ON {_OF_TENANT}
+WHERE j.status = 'queued' AND (j.waits_for IS NOT NULL) IS TRUE AND j.waits_for = 'contained' AND {IN_SCOPE}
+""")
+
+
+def count_held(connection: Connection, scope: ContainedScope) -> int:
+    """Return the number of held jobs of a scope."""
+    return int(connection.exec_driver_sql(_HELD, {"scope": scope_json(scope)}).scalar_one())
+
+
+_RUNNING = f"FROM {_SCOPE} JOIN jobs AS j ON {_OF_TENANT} AND j.status = 'running' AND {IN_SCOPE}"
+_RUNNING_KEYS = Statement(f"SELECT j.tenant_id, j.id::text, j.stop_status IS NOT NULL {_RUNNING} ORDER BY j.id")
+
+
+def running(connection: Connection, scope: ContainedScope) -> list[tuple[str, str, bool]]:
+    """Return the running jobs of a scope: tenant, UUID, and whether the job was asked to stop."""
+    return [tuple(row) for row in connection.exec_driver_sql(_RUNNING_KEYS, {"scope": scope_json(scope)})]
+
+
+# A run over HTTP has begun if its token was used, because its program calls after the claim and before the handler.
+_UNUSED = Statement(f"""
+SELECT EXISTS (
+    SELECT {_RUNNING} JOIN pulled_runs AS r ON r.tenant_id = j.tenant_id AND r.job_id = j.id AND r.run_no = j.run_no
+    WHERE r.ended_at IS NULL AND NOT r.is_used)
+""")
+
+
+def has_unused_claims(connection: Connection, scope: ContainedScope) -> bool:
+    """Return True if a program has claimed a run of the scope over HTTP and has not called since."""
+    return bool(connection.exec_driver_sql(_UNUSED, {"scope": scope_json(scope)}).scalar_one())
+
+
+_SHOW_RUNNING = Statement(f"""
+SELECT count(*) OVER (), j.id::text, coalesce(n.name, r.name), j.started_at, CASE WHEN n.id IS NOT NULL
+    THEN n.seen_at + %(dead_after)s * interval '1 second'
+    ELSE r.heartbeat_at + {PULLED_SILENT_SECONDS} * interval '1 second' END
+{_RUNNING}
+LEFT JOIN nodes AS n ON n.id = j.node_id
+LEFT JOIN pulled_runs AS r ON r.tenant_id = j.tenant_id AND r.job_id = j.id AND r.run_no = j.run_no
+ORDER BY j.id LIMIT {MAX_RUNNING_SHOWN}
+""")
+
+
+def show_running(
+    connection: Connection, scope: ContainedScope, *, dead_after_seconds: float
+) -> tuple[list[ContainedRun], int]:
+    """Return the oldest running jobs of a scope, each with the end of its lease, and their total number."""
+    parameters = {"scope": scope_json(scope), "dead_after": dead_after_seconds}
+    found: Sequence[Any] = connection.exec_driver_sql(_SHOW_RUNNING, parameters).all()
+    shown = [
+        ContainedRun(job_id=ids.encode("job", uuid), node=node, since=since, lease_ends_at=lease_ends_at)
+        for _, uuid, node, since, lease_ends_at in found
+    ]
+    return shown, found[0][0] if found else 0
+
+
+#: Startable jobs and jobs without a permit, as a containment holds them.
+_IS_HOLDABLE = "j.status = 'queued' AND (j.waits_for IS NULL OR j.waits_for = 'permit')"
+_REHEARSE = Statement(f"""
+SELECT j.tenant_id, j.worker_id, count(*) FILTER (WHERE j.status = 'queued'),
+    count(*) FILTER (WHERE j.status = 'running')
+FROM {_SCOPE} JOIN jobs AS j ON {_OF_TENANT} AND (j.status = 'running' OR {_IS_HOLDABLE}) AND {IN_SCOPE}
+GROUP BY j.tenant_id, j.worker_id ORDER BY count(*) DESC, j.tenant_id, j.worker_id
+""")
+
+
+def rehearse(connection: Connection, scope: ContainedScope) -> Rehearsal:
+    """Count the jobs that a containment of a scope would hold, and the running ones."""
+    found = connection.exec_driver_sql(_REHEARSE, {"scope": scope_json(scope)}).all()
+    return Rehearsal(
+        held_count=sum(held for _, _, held, _ in found),
+        running_count=sum(count for _, _, _, count in found),
+        by_worker=[
+            {"tenant_id": tenant_id, "worker_id": worker_id, "held_count": held, "running_count": count}
+            for tenant_id, worker_id, held, count in found
+        ],
+    )
+
+
+# Held jobs while the containment is active, and the jobs that it has asked to stop.
+_JOBS = f"""
+    SELECT j.tenant_id, j.id FROM {_SCOPE} JOIN jobs AS j ON {_OF_TENANT}
+    WHERE %(is_active)s AND j.status = 'queued' AND (j.waits_for IS NOT NULL) IS TRUE AND j.waits_for = 'contained'
+        AND {IN_SCOPE}
+    UNION
+    SELECT s.job_tenant_id, s.job_id FROM contained_stops AS s
+    WHERE s.tenant_id = %(tenant_id)s AND s.containment_id = %(id)s::uuid"""
+_PAGE = Statement(f"""
+SELECT {rows.LIGHT_COLUMNS} FROM ({_JOBS}) AS f JOIN jobs AS j ON j.tenant_id = f.tenant_id AND j.id = f.id
+{rows.SIZES}
+WHERE %(before_id)s::uuid IS NULL OR j.id < %(before_id)s::uuid
+ORDER BY j.id DESC LIMIT %(limit)s OFFSET %(offset)s
+""")
+_COUNT = Statement(f"SELECT count(*) FROM (SELECT FROM ({_JOBS}) AS f LIMIT {MAX_IN_TOTAL}) AS counted")
+
+
+def page(
+    connection: Connection, containment: Containment, *, limit: int, offset: int = 0, before_id: str | None = None
+) -> ContainedJobs:
+    """Return the held and stopped jobs of a containment, newest first; deleted jobs are left out."""
+    parameters: dict[str, Any] = {
+        "scope": scope_json(containment.scope),
+        "is_active": containment.is_active,
+        "tenant_id": containment.tenant_id,
+        "id": containment_uuid(containment.id),
+        "limit": limit,
+        "offset": offset,
+        "before_id": None if before_id is None else rows.job_uuid(before_id),
+        "large_input": PAYLOAD_BYTES.value,
+        "large_output": PAYLOAD_BYTES.value,
+    }
+    found = [rows.light_job(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+    return ContainedJobs(jobs=found, total=int(connection.exec_driver_sql(_COUNT, parameters).scalar_one()))

@@ -1,0 +1,93 @@
+"""Hold the startable jobs of a containment, and release held jobs that no active containment covers any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ava.domain.containment import ALL_TENANTS, ContainedScope
+from ava.store.containments.records import scope_json
+from ava.store.containments.scopes import IN_SCOPE
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.engine.transactions import one_transaction
+from ava.store.jobs.transitions.park import ListPosition
+from ava.store.jobs.transitions.rules import CONTAINED, IS_CONTAINED, RETURN_SET, park_set
+
+#: Queued jobs that one statement compares with a scope.
+_SCANNED = 5000
+#: Jobs that can start, apart from a permit. Jobs with another wait are held when it ends (`rules.RETURN_SET`).
+_IS_HOLDABLE = "j.status IS NOT DISTINCT FROM 'queued' AND (j.waits_for IS NULL OR j.waits_for = 'permit')"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Swept:
+    """A part of a sweep: the held jobs, and the position behind it; None: nothing is left."""
+
+    count: int
+    position: ListPosition | None
+
+
+# Continues at the index entry where the last statement stopped. Waits for locked rows, because a scope is swept only
+# once, and locks in the order of ids, as `cancel` does.
+_SCAN = Statement(f"""
+    SELECT j.trigger, j.id::text FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.status = 'queued'
+        AND (j.trigger, j.id) > (%(trigger)s, %(after_id)s::uuid)
+    ORDER BY j.trigger, j.id OFFSET {_SCANNED - 1} LIMIT 1
+""")
+_HOLD = Statement(f"""
+WITH scanned AS MATERIALIZED (
+    SELECT j.tenant_id, j.id FROM json_populate_record(NULL::contained_scopes, %(scope)s::json) AS c
+    CROSS JOIN LATERAL (
+        SELECT * FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.status = 'queued'
+            AND (j.trigger, j.id) > (%(trigger)s, %(after_id)s::uuid)
+            AND (%(last_id)s::uuid IS NULL OR (j.trigger, j.id) <= (%(last_trigger)s, %(last_id)s::uuid))
+    ) AS j
+    WHERE {_IS_HOLDABLE} AND {IN_SCOPE}
+), chosen AS (
+    SELECT j.tenant_id, j.id FROM scanned AS s JOIN jobs AS j ON j.tenant_id = s.tenant_id AND j.id = s.id
+    WHERE {_IS_HOLDABLE} AND {IS_CONTAINED} ORDER BY j.id FOR UPDATE OF j
+)
+UPDATE jobs AS j SET {park_set("'contained'")}, run_at = NULL FROM chosen
+WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
+""")
+
+
+def hold(connection: Connection, scope: ContainedScope, *, tenant_id: str, after: ListPosition) -> Swept:
+    """Hold the startable jobs of a scope among the next queued jobs of a tenant."""
+    parameters: dict[str, object] = {"tenant_id": tenant_id, "trigger": after.trigger, "after_id": after.id}
+    with one_transaction(connection):
+        last = connection.exec_driver_sql(_SCAN, parameters).first()
+        parameters |= {"last_trigger": None if last is None else last[0], "last_id": None if last is None else last[1]}
+        count = connection.exec_driver_sql(_HOLD, parameters | {"scope": scope_json(scope)}).rowcount
+    return Swept(count=count, position=None if last is None else ListPosition(trigger=last[0], id=last[1]))
+
+
+_IS_HELD = "j.status = 'queued' AND (j.waits_for IS NOT NULL) IS TRUE AND j.waits_for = 'contained'"
+_UNCOVERED = f"""
+    SELECT j.tenant_id, j.id FROM jobs AS j
+    WHERE {_IS_HELD} AND (%(tenant_id)s = '{ALL_TENANTS}' OR j.tenant_id = %(tenant_id)s) AND {CONTAINED} IS NULL
+    ORDER BY j.tenant_id, j.id LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED"""
+_RELEASE = Statement(f"""
+WITH chosen AS ({_UNCOVERED}
+)
+UPDATE jobs AS j SET {RETURN_SET} FROM chosen
+WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
+""")
+
+
+def release(connection: Connection, *, tenant_id: str, limit: int) -> int:
+    """Return held jobs that no active containment covers to the backlog, oldest first. Returns their number."""
+    return connection.exec_driver_sql(_RELEASE, {"tenant_id": tenant_id, "limit": limit}).rowcount
+
+
+_LIST_UNCOVERED = Statement(f"""
+SELECT j.tenant_id, j.id::text FROM json_populate_record(NULL::contained_scopes, %(scope)s::json) AS c
+JOIN jobs AS j ON (%(tenant_id)s = '{ALL_TENANTS}' OR j.tenant_id = %(tenant_id)s)
+WHERE {_IS_HELD} AND {IN_SCOPE} AND {CONTAINED} IS NULL ORDER BY j.tenant_id, j.id LIMIT %(limit)s
+""")
+
+
+def uncovered(connection: Connection, scope: ContainedScope, *, limit: int) -> list[tuple[str, str]]:
+    """Return held jobs of a lifted containment's scope that no active one covers, oldest first: tenant and UUID."""
+    parameters = {"scope": scope_json(scope), "tenant_id": scope.tenant_id, "limit": limit}
+    return [(tenant_id, uuid) for tenant_id, uuid in connection.exec_driver_sql(_LIST_UNCOVERED, parameters)]
