@@ -44,6 +44,9 @@ def test_a_link_signs_in_once_and_its_tenant_can_be_switched(browser: Browser, r
     platform = {"x-platform-role": "platform-system-admin"}
     link = running.post("/v1/ava/session/links", headers=platform).json()["data"]["path"]
     browser.open(link)
+    browser.find("button", "Sign in with the link")
+    assert browser.script("return document.cookie + localStorage.length") == "0", "nobody is signed in unasked"
+    browser.click("button", "Sign in with the link")
     browser.await_text("Sign out", "Ended per minute")
     assert "link=" not in browser.script("return location.href")
     browser.click("button", "Tenant ten_test, switch")
@@ -60,5 +63,6 @@ def test_a_link_signs_in_once_and_its_tenant_can_be_switched(browser: Browser, r
     browser.await_text("of the other tenant")
     browser.click("button", "Sign out")
     browser.open(link)
+    browser.click("button", "Sign in with the link")
     browser.await_text("The link was already used")
     browser.errors()

@@ -66,19 +66,27 @@ function showSignIn(refusal = "") {
 }
 
 /**
- * Use up a link that signs in once. Its token leaves the address, and so the history, before
- * anything is sent.
+ * Offer to use up a link that signs in once: whoever follows an attacker's link would work in the
+ * attacker's account. Its token leaves the address, and so the history, before anything is sent.
  */
-async function openLink(token) {
+function openLink(token) {
   history.replaceState(null, "", `${location.pathname}${location.search}#/`);
-  try {
-    if (!session.get()) await session.open(token ?? "");
-  } catch (error) {
-    drawShell();
-    return showSignIn(error.message);
-  }
-  return show();
+  if (session.get()) return show();
+  drawShell();
+  const use = async () => {
+    try {
+      await session.open(token ?? "");
+    } catch (error) {
+      return showSignIn(error.message);
+    }
+    return show();
+  };
+  return mount(main, html`<${LinkQuestion} onUse=${use} />`, leaving.signal);
 }
+
+const LinkQuestion = ({ onUse }) => html`<div class="card signin"><h1>Sign in with this link?</h1>
+  <p>You will act as the user who created it. Continue only if that is you.</p>
+  <${Button} kind="primary" onclick=${onUse}>Sign in with the link<//></div>`;
 
 const NOT_FOUND = html`<h1>Page not found</h1><p><a href="#/">Go to the overview</a></p>`;
 
