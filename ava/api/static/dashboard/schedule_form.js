@@ -110,15 +110,19 @@ function Pattern({ now }) {
       <${Input} label="Cron" name="cron" class="mono" value=${now.cron ?? ""} required=${!every}
         spellcheck=${false} oninput=${type(setCron)}
         hint="minute, hour, day of month, month, day of week" />
-      <${Input} label="Time zone" name="timezone" value=${now.timezone ?? ""} required=${!every} list="time-zones"
-        spellcheck=${false} oninput=${type(setTimezone)} hint="such as Europe/Berlin" />
-      <${Input} label="Or every" name="every_seconds" type="number" min="1" max="59" value=${now.every_seconds ?? ""}
-        oninput=${type(setEvery)} hint="1 to 59 seconds, in place of both" />
+      <${Input} label="Time zone" name="timezone" value=${now.timezone ?? ""} required=${!every}
+        list="time-zones" spellcheck=${false} oninput=${type(setTimezone)}
+        hint="such as Europe/Berlin" />
+      <${Input} label="Or every" name="every_seconds" type="number" min="1" max="59"
+        value=${now.every_seconds ?? ""} oninput=${type(setEvery)}
+        hint="1 to 59 seconds, in place of both" />
     </div>
     <datalist id="time-zones">
       ${ZONES.map((zone) => html`<option key=${zone} value=${zone} />`)}
     </datalist>
-    <div class="preview"><${Preview} cron=${cron} timezone=${timezone} every=${Number(every)} /></div>
+    <div class="preview">
+      <${Preview} cron=${cron} timezone=${timezone} every=${Number(every)} />
+    </div>
   `;
 }
 
@@ -143,8 +147,8 @@ function bodyOf(values) {
 }
 
 /**
- * A pattern or an interval in words and its next ten firings, read again a moment after each change, and after
- * each firing if `after` is the next one.
+ * A pattern or an interval in words and its next ten firings, read again a moment after each
+ * change, and after each firing if `after` is the next one.
  * @param {{ cron: string, timezone: string, every?: number, after?: string }} props
  */
 export function Preview({ cron, timezone, every, after }) {

@@ -17,7 +17,7 @@ export function RunButton({ workerId }) {
   const open = () => void openTrigger(workerId);
   return workerId
     ? html`<${Button} icon="play" onclick=${open}>Run<//>`
-    : html`<${Button} kind="primary" onclick=${open}>New job<//>`;
+    : html`<${Button} kind="primary" icon="plus" onclick=${open}>New job<//>`;
 }
 
 const Priority = ({ value = 5 }) => html`<${Input} label="Priority" name="priority" type="number"

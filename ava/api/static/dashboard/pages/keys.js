@@ -22,9 +22,10 @@ function Keys() {
   const asked = { per_page: "50", cursor: query.get("cursor") };
   const { data, pagination, reload } = useApi(PATH, { query: asked, every: 5 });
   const form = () => openForm(role, reload);
+  const create = html`<${Button} kind="primary" icon="plus" onclick=${form}>New key<//>`;
   return html`
     <${Heading} title="API keys"
-      actions=${mayWrite() && html`<${Button} kind="primary" onclick=${form}>New key<//>`} />
+      actions=${mayWrite() && create} />
     <p class="muted lead">
       A key stands for this tenant and a role. Programs send it as Authorization: Bearer, commands
       as AVA_API_KEY, and agents (MCP) to <code>${new URL("/mcp", location.href).href}</code>.

@@ -152,7 +152,8 @@ function Schedules({ id }) {
   const command = `ava schedules create ${id} "0 3 * * *"`;
   const next = ({ next_run_at: at }) => (at ? html`next <${When} ts=${at} />` : "no next firing");
   const line = (each) => html`<li key=${each.id}>
-    <strong>${each.name ?? timingOf(each)}</strong> ${each.paused && html`<${Pill} state="paused" />`}
+    <strong>${each.name ?? timingOf(each)}</strong>
+    ${" "}${each.paused && html`<${Pill} state="paused" />`}
     <p><small class="mono">${timingOf(each)}</small></p>
     <p><small>${next(each)}</small></p>
   </li>`;

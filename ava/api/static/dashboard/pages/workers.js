@@ -29,7 +29,8 @@ function Workers() {
   const filter = (changes) => setQuery({ ...changes, cursor: null });
   const search = (event) => filter({ q: event.currentTarget.value.trim() });
   const create =
-    mayWrite() && html`<${Button} icon="plus" onclick=${() => openForm(reload)}>New worker<//>`;
+    mayWrite() &&
+    html`<${Button} kind="primary" icon="plus" onclick=${() => openForm(reload)}>New worker<//>`;
   return html`
     <${Heading} title="Workers" actions=${create} />
     <div class="row between toolbar">

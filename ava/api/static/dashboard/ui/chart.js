@@ -17,6 +17,8 @@ const FONT = "11px system-ui, sans-serif";
 /** Pixels that a pointer moves before it drags. */
 const DRAG = 6;
 const DAY = 86400;
+/** Steps of the axis of values: jobs and milliseconds are whole. */
+const STEPS = Array.from({ length: 15 }, (_, n) => [1, 2, 5].map((step) => step * 10 ** n)).flat();
 
 /** The library, loaded with the first chart. */
 let library;
@@ -107,7 +109,15 @@ function frameOf(Plot, latest, host) {
     tzDate: (seconds) => (zone.isUtc ? Plot.tzDate(local(seconds), "Etc/UTC") : local(seconds)),
     axes: [
       { ...axis, grid: { show: false }, size: 26, space: 60, values: (_, all) => labelsOf(all) },
-      { ...axis, grid, size: 54, gap: 4, space: 32, values: (_, all) => all.map(unit) },
+      {
+        ...axis,
+        grid,
+        size: 66,
+        gap: 4,
+        space: 32,
+        incrs: STEPS,
+        values: (_, all) => all.map(unit),
+      },
     ],
   };
 }
@@ -168,7 +178,8 @@ function keepPlot(host, latest, plot) {
     if (size.width) plot.current?.setSize(size);
   });
   resized.observe(host);
-  const redraw = () => plot.current?.redraw(false);
+  // uPlot keeps the colours with the paths.
+  const redraw = () => plot.current?.redraw();
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", redraw);
   const theme = new MutationObserver(redraw);
