@@ -314,6 +314,22 @@ class WebhookStateConflict(RequestError):
     code = ErrorCode.RESOURCE_CONFLICT
 
 
+class NoticeNotFound(NotFound):
+    """No such notice or delivery; GET /v1/ava/notices lists the notices, and old deliveries are deleted."""
+
+
+class NoticeStateConflict(RequestError):
+    """The notice is paused; resume it first with POST /v1/ava/notices/:id/resume."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class NoticesFull(RequestError):
+    """The tenant has reached its limit of notices; delete one first."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
 class NodeNotFound(NotFound):
     """No such node, or it has stopped; GET /v1/ava/nodes lists all nodes."""
 

@@ -10,7 +10,7 @@ import base64
 import os
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ava.errors import SettingsError
 
@@ -28,6 +28,7 @@ SECRETS = (
     *("DATABASE_URL", "DATABASE_POOL_URL", "DATABASE_READ_URL", "DATABASE_OWNER_URL", "BROKER_URL"),
     *("AVA_INTERNAL_SECRET", "AVA_API_KEY", "AVA_OUTBOX_DATABASE_URL", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
     "AVA_OIDC_CLIENT_SECRET",
+    "AVA_SMTP_URL",
 )
 #: Maximum bytes of a secret's file.
 _MAX_SECRET_BYTES = 64 * 1024
@@ -238,6 +239,41 @@ def scopes(env: Mapping[str, str], name: str) -> str:
     """Return the scopes of a sign-in, with `openid`; empty if it is not set."""
     found = string(env, name).split()
     return " ".join(dict.fromkeys(("openid", *found))) if found else ""
+
+
+_MAIL_DOMAIN = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+")
+_MAIL_ADDRESS = re.compile(r"[\w.+-]{1,64}@[\w.-]{1,253}", re.ASCII)
+
+
+def mail_domains(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Return domains of mail addresses in lower case."""
+    found = tuple(each.lower() for each in names(env, name))
+    if not all(map(_MAIL_DOMAIN.fullmatch, found)):
+        raise SettingsError(name, "each must be a domain such as example.com")
+    return found
+
+
+def smtp_url(env: Mapping[str, str], name: str) -> str:
+    """Return the URL of a mail server; empty if it is not set. The message does not repeat it: it has a password."""
+    url = string(env, name)
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url)
+        is_valid = parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid or not _MAIL_ADDRESS.fullmatch(mail_sender(url)):
+        raise SettingsError(
+            name, "it must have the form smtps://user:password@mail.example.com:465?from=jobs@example.com"
+        )
+    return url
+
+
+def mail_sender(url: str) -> str:
+    """Return the sender's address of an SMTP URL: its parameter `from`, otherwise its user."""
+    parts = urlsplit(url)
+    return dict(parse_qsl(parts.query)).get("from") or unquote(parts.username or "")
 
 
 def cell(env: Mapping[str, str], name: str) -> str:

@@ -151,6 +151,11 @@ class Settings(OutboundSettings):
     webhook_niceness: int = _setting("AVA_WEBHOOK_NICENESS", values.whole, 10, between=(0, 19))
     #: Factor for the retry delays of a delivery, for tests.
     webhook_time_scale: float = _setting("AVA_WEBHOOK_TIME_SCALE", values.number, 1.0, between=(0.0001, 1))
+    #: The mail server of notices, as `smtps://user:password@host:465` or `smtp://…` (STARTTLS), with `?from=ADDRESS`
+    #: unless the user is the address; empty: the sender sends no mail.
+    smtp_url: str = _setting("AVA_SMTP_URL", values.smtp_url, "", is_secret=True)
+    #: The domains to which notices may send mail; empty: none.
+    mail_domains: tuple[str, ...] = _setting("AVA_MAIL_DOMAINS", values.mail_domains, ())
     #: Number of processes that serve HTTP requests.
     api_processes: int = _setting("AVA_API_PROCESSES", values.whole, 2, between=(1, 64))
     #: Maximum connections to PostgreSQL per API process.

@@ -31,7 +31,7 @@ from ava.client.reading import JobProperties, OpenEnum, OperationProperties, Tre
 _NAMES = (
     "Job LogLine Operation Worker WorkerLimit Actor Pause QueueCount Queue Queues Limit Explanation "
     "Schedule ScheduleSlot SchedulePreview Firing ApiKey ErrorGroup SentEvent ReceivedEvent Subscription "
-    "TriedSubscription Hook HookTest Webhook Delivery Overview Analytics Series Node "
+    "TriedSubscription Hook HookTest Webhook Notice Delivery Overview Analytics Series Node "
     "Promotion TenantLoad TenantRules AuditEntry JobRun TreeJob TreeEdge Tree JournalEntry JobWait "
     "ContainedRun Containment RehearsedWorker Rehearsal"
 )

@@ -48,13 +48,14 @@ REASONS: dict[str, dict[str, str]] = {
         "delete": "it ends with its process",
     },
     "webhooks": {},
+    "notices": {},
     "subscriptions": {},
     "hooks": {},
     "deliveries": {
-        "create": "a request to a hook, or an event of a webhook, creates it",
+        "create": "a request to a hook, or an event of a webhook or a notice, creates it",
         "update": "it is a record of what happened",
         "delete": _RETENTION,
-        **dict.fromkeys(_PAUSE, "pause its hook or its webhook"),
+        **dict.fromkeys(_PAUSE, "pause its hook, webhook or notice"),
     },
     "events": {
         "update": "it is a record of what happened",

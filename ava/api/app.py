@@ -31,6 +31,7 @@ from ava.api.routes import (
     keys,
     mcp,
     nodes,
+    notices,
     pages,
     probes,
     queues,
@@ -71,6 +72,7 @@ from ava.services.events.subscriptions import Subscriptions
 from ava.services.fleet import Queues
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits, Tenants
+from ava.services.notices import TenantNotices
 from ava.services.pulled_runs import PulledRuns
 from ava.services.replication import Replication
 from ava.services.schedules import Schedules
@@ -110,6 +112,7 @@ _BLUEPRINTS = (
     durable_runs.blueprint,
     queues.blueprint,
     webhooks.blueprint,
+    notices.blueprint,
     events.blueprint,
     subscriptions.blueprint,
     hooks.blueprint,
@@ -266,6 +269,7 @@ def _make_context(settings: Settings) -> Context:
         tenants=Tenants(database),
         schedules=Schedules(database, jobs_service, max_schedules=SCHEDULES.of(settings)),
         webhooks=Webhooks(database, Sealer(settings.encryption_keys), rules=OutboundRules.of(settings)),
+        notices=TenantNotices(database, Sealer(settings.encryption_keys), settings),
         workers=Workers(
             database,
             Sealer(worker_keys(settings.encryption_keys)),
@@ -279,6 +283,7 @@ def _make_context(settings: Settings) -> Context:
         receiving=receiving,
         received_deliveries=ReceivedDeliveries(database, jobs_service, hooks_service, receiving),
         sent_deliveries=SentDeliveries(database),
+        notice_deliveries=SentDeliveries(database, of_notices=True),
         hook_gate=HookGate(settings),
         readiness=Readiness(database, settings),
         watches=Watches(database),

@@ -287,6 +287,7 @@ EXAMPLES: dict[str, Any] = {
     "HookBody": {"name": "pulls", "provider": "github", "worker_id": "wkr_incident_notify"},
     "HookChangeBody": {"tolerance_seconds": 120},
     "RedeliverBody": {"since": "2025-06-01T10:00:00Z", "status": "abandoned"},
+    "NoticeRedeliverBody": {"since": "2025-06-01T10:00:00Z", "status": "abandoned"},
     "ReplayBody": {"since": "2025-06-01T10:00:00Z", "status": "refused"},
     "HookTestBody": {"mode": "signed", "body": "{}", "headers": {"x-github-event": "push"}},
     "TriggerBody": _TRIGGER,

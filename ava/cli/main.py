@@ -23,6 +23,7 @@ from ava.cli.api import (
     limits,
     mcp,
     nodes,
+    notices,
     operations,
     queues,
     reports,
@@ -57,7 +58,7 @@ _SECTIONS = {
         "events": "Send and show events",
         "subscriptions": "Start jobs for events",
         "hooks": "Receive webhooks of other services",
-        "webhooks": "Send events to your endpoints",
+        "webhooks, notices": "Send events to your endpoints, and messages to people",
         "deliveries": "Show, redeliver and replay requests of both kinds",
         "apply": "Apply a file of all these settings",
         "keys, sessions": "Manage API keys; end sessions of the dashboard",
@@ -128,8 +129,8 @@ def _commands() -> Iterator[click.Command]:
     yield from (containments.containments, containments.contain)
     yield from (error_groups.errors, keys.keys, limits.limits, mcp.mcp, reports.overview, reports.analytics)
     yield from (reports.series, queues.queues, nodes.nodes, reports.promotions, reports.audit, schedules.schedules)
-    yield from (inbound.hooks, inbound.subscriptions, inbound.events, webhooks.webhooks, deliveries.deliveries)
-    yield from (dashboard.sessions, tenants.tenants, completion.completion)
+    yield from (inbound.hooks, inbound.subscriptions, inbound.events, webhooks.webhooks, notices.notices)
+    yield from (deliveries.deliveries, dashboard.sessions, tenants.tenants, completion.completion)
 
 
 def _hidden(found: Any) -> Any:

@@ -16,6 +16,7 @@ from ava.client.inbound import Events, Hooks, Subscriptions
 from ava.client.installation import Audit, Limits, Mcp, Nodes, Promotions, QueueCalls, Reports, Sessions, Tenants
 from ava.client.jobs import Jobs
 from ava.client.keys import Keys
+from ava.client.notices import Notices
 from ava.client.operations import Operations
 from ava.client.schedules import Schedules
 from ava.client.senders import Connection, RequestsSender
@@ -43,6 +44,8 @@ class Resources(Generic[Mode]):
         self.hooks: Hooks[Mode] = Hooks(calls, sender)
         #: Creates, tests and changes webhooks, with their `deliveries`.
         self.webhooks: Webhooks[Mode] = Webhooks(calls, sender)
+        #: Creates, tests and changes notices, with their `deliveries`.
+        self.notices: Notices[Mode] = Notices(calls, sender)
         #: Retries and cancels all jobs that match filters, and shows the progress.
         self.operations: Operations[Mode] = Operations(calls, sender)
         self.containments: Containments[Mode] = Containments(calls, sender)

@@ -58,7 +58,7 @@ class Deliveries(ApiResource[Mode]):
 
 
 class SentDeliveries(Deliveries[Mode]):
-    """Calls about the deliveries of webhooks."""
+    """Calls about the deliveries of webhooks, or of notices."""
 
     _owners = "/v1/webhooks"
 
@@ -74,6 +74,12 @@ class SentDeliveries(Deliveries[Mode]):
         Returns their number.
         """
         return self._many("redeliver", webhook_id, since, options)
+
+
+class NoticeDeliveries(SentDeliveries[Mode]):
+    """Calls about the deliveries of notices."""
+
+    _owners = "/v1/ava/notices"
 
 
 class ReceivedDeliveries(Deliveries[Mode]):

@@ -194,6 +194,15 @@ class WebhookStatus(OpenEnum):
     DEGRADED = "degraded"
 
 
+class NoticeChannel(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    SLACK = "slack"
+    TEAMS = "teams"
+    EMAIL = "email"
+    WEBHOOK = "webhook"
+
+
 class DeliveryDirection(OpenEnum):
     """The values of a field; a newer server may return others."""
 
@@ -708,6 +717,21 @@ class Webhook:
     #: Until then, requests are also signed with the previous secret; None: they are not.
     previous_secret_until: datetime | None = None
     roots_only: bool  # True if it receives no events of jobs that a handler created.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """A notice: messages about events to a channel."""
+
+    id: str
+    name: str
+    channel: NoticeChannel  # `slack`, `teams`, `email`, `webhook`.
+    target: str  # The host or the mail domains of the target, which is never shown.
+    on: list[dict[str, Any]]  # The events that the notice is about.
+    status: WebhookStatus  # `degraded`: a delivery was abandoned and none has succeeded since.
+    paused: Pause | None = None  # Its pause; None: it is not paused.
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

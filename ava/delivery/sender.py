@@ -21,19 +21,23 @@ import gevent.lock
 
 from ava.delivery.endpoint_queue import EndpointQueue, shared_capacities
 from ava.delivery.fan_out import FanOut
+from ava.delivery.notice_request import NoticeSender
 from ava.delivery.sender_limits import CpuThrottle, SendBudget
 from ava.delivery.webhook_request import send_event
 from ava.domain import ids
+from ava.domain.limits.table import NOTICE_MAILS
+from ava.domain.notices.notice import NoticeEvent
 from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.secrets.sealing import Sealer
-from ava.domain.webhooks.webhook import EndpointHealth, RequestResult, describe_request, judge
+from ava.domain.webhooks.webhook import EndpointHealth, EndpointStatus, RequestResult, describe_request, judge
 from ava.errors import DatabaseUnavailable
 from ava.metrics import counters
 from ava.outbound.connections import Connections
 from ava.outbound.http import Limits
+from ava.services.notices import note
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from ava.store.webhooks import endpoint_leases, outcomes
+from ava.store.webhooks import endpoint_leases, notices, outcomes
 from ava.store.webhooks.endpoint_leases import DueDelivery
 from ava.store.webhooks.outcomes import DeliveryOutcome
 from ava.telemetry import tracing
@@ -70,6 +74,7 @@ class Sender:
         self._settings = settings
         limits = Limits(exchange_timeout_seconds=settings.webhook_timeout_seconds, rules=OutboundRules.of(settings))
         self._connections = Connections(limits)
+        self._notices = NoticeSender(self._connections, settings, self._reserve_mails)
         self._fan_out = FanOut(database)
         self._id = str(ids.new_uuid())
         self._wakeup = gevent.event.Event()
@@ -189,8 +194,19 @@ class Sender:
         batch = self._results[:_MAX_WRITTEN]
         if not batch:
             return
-        with self._database.connect() as connection:
+        with self._database.transaction() as connection:
             changes = outcomes.record(connection, [self._outcome(*result) for result in batch])
+            for change in changes:
+                # A notice reports nothing about notices, so that none begins a circle.
+                if change.status == EndpointStatus.DEGRADED and not change.is_notice:
+                    webhook_id = change.endpoint_id
+                    note(
+                        connection,
+                        change.tenant_id,
+                        NoticeEvent.WEBHOOK_DEGRADED,
+                        subject=webhook_id,
+                        webhook_id=webhook_id,
+                    )
         # Only now: a delivery must not be loaded again before its outcome is stored.
         del self._results[: len(batch)]
         for delivery, result, _ in batch:
@@ -199,7 +215,10 @@ class Sender:
             self._queues[delivery.endpoint].finish(delivery.id)
         for change in changes:
             _log.warning(
-                "Webhook %s: status is now %s%s", change.webhook_id, change.status, ", paused" if change.is_gone else ""
+                "Webhook sender: status of %s is now %s%s",
+                change.endpoint_id,
+                change.status,
+                ", paused" if change.is_gone else "",
             )
         if self._results:
             self._has_backlog = True
@@ -325,6 +344,9 @@ class Sender:
             return endpoint_leases.read_body(connection, tenant_id=delivery.tenant_id, event_id=delivery.event_id) or ""
 
     def _send(self, delivery: DueDelivery, body: str) -> RequestResult:
+        if delivery.channel is not None:
+            target = self._sealer.open(*delivery.sealed_secrets)
+            return self._notices.send(delivery, channel=delivery.channel, target=target, body=body)
         with _start_span(delivery) as span:
             result = send_event(
                 self._connections,
@@ -341,6 +363,10 @@ class Sender:
             if not result.is_success:
                 span.record_failure("not taken")
         return result
+
+    def _reserve_mails(self, tenant_id: str, mails: int) -> bool:
+        with self._body_turn, self._database.connect() as connection:
+            return notices.reserve_mails(connection, tenant_id=tenant_id, mails=mails, max_mails=NOTICE_MAILS.value)
 
     def _open(self, sealed: str) -> str:
         if len(self._secrets) > 10_000:

@@ -46,10 +46,11 @@ def send_event(
             error=str(error),
             is_timeout=isinstance(error, OutboundTimeout),
         )
-    return _result_of(response)
+    return result_of(response)
 
 
-def _result_of(response: HttpResponse) -> RequestResult:
+def result_of(response: HttpResponse) -> RequestResult:
+    """Return the result of a request that got a response."""
     is_redirect = 300 <= response.status < 400
     return RequestResult(
         status=response.status,

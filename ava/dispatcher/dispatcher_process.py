@@ -21,6 +21,7 @@ from ava.dispatcher.duties.lost_runs import (
     warn_silent_nodes,
     watch_heartbeats,
 )
+from ava.dispatcher.duties.notices import check_backlogs, send_due_notices
 from ava.dispatcher.duties.probed_work import EventFanOut, run_bulk_batches, wake_duties
 from ava.dispatcher.duties.pulled_runs import PulledRunWatch
 from ava.dispatcher.duties.schedules import DeclaredSchedules, fire_due_schedules, recompute_next_firings
@@ -236,6 +237,13 @@ def _records(settings: Settings, database: Database, heartbeats: Heartbeats[str]
             lambda _: retention.roll_partitions(database, **days),
         ),
         Duty("statistics", 1.0, "error groups opened", lambda _: count_ended_jobs(database)),
+        Duty(
+            "notices",
+            1.0,
+            "messages of notices created",
+            lambda _: send_due_notices(database, public_url=settings.public_url),
+        ),
+        Duty("backlog_notices", 10.0, "backlogs reported to notices", lambda _: check_backlogs(database)),
         Duty("series", rounds.pause_seconds, "rows of series written", rounds.run_once),
         # Without the limit nothing is measured, because a pass reads every row.
         *([stored] if settings.tenant_max_stored_bytes else []),

@@ -70,6 +70,9 @@ class FailedJob:
     #: The first characters of its error.
     error: str
     completed_at: datetime
+    #: What the rules of notices may name.
+    queue: str
+    tags: Mapping[str, str]
 
 
 @dataclass(kw_only=True, slots=True)

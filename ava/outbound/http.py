@@ -221,13 +221,13 @@ def dial(target: Target, limits: Limits, tls: ssl.SSLContext | None, resolve: Re
     `resolve` replaces the name lookup.
     """
     seconds = limits.connect_timeout_seconds
-    trusted = (tls or _trusted_certificates()) if target.scheme == "https" else None
+    trusted = (tls or trusted_certificates()) if target.scheme == "https" else None
     with _translate_errors(target, "accept a connection", seconds):
         return connect(target, Deadline.after(seconds), rules=limits.rules, tls=trusted, resolve=resolve)
 
 
 @functools.cache
-def _trusted_certificates() -> ssl.SSLContext:
+def trusted_certificates() -> ssl.SSLContext:
     """Return the system's certificates, or certifi's if this Python knows no system store."""
     context = ssl.create_default_context()
     paths = ssl.get_default_verify_paths()

@@ -1,4 +1,4 @@
-"""Use cases of the deliveries of hooks and webhooks: list, show, and send again."""
+"""Use cases of the deliveries of hooks, webhooks and notices: list, show, and send again."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from ava.domain.access.caller import Caller, Role
 from ava.domain.delivery import Delivery
-from ava.errors import NotFound, WebhookNotFound, WebhookStateConflict
+from ava.domain.notices.notice import Notice
+from ava.domain.webhooks.webhook import Endpoint
+from ava.errors import NotFound, NoticeNotFound, NoticeStateConflict, WebhookNotFound, WebhookStateConflict
 from ava.store.delivery_table import DeliveryFilter, DeliveryTable
 from ava.store.engine.database import Connection, Database
-from ava.store.webhooks import deliveries, endpoints
+from ava.store.webhooks import deliveries, endpoints, notices
 from ava.store.webhooks.deliveries import SENT_TABLE
 
 #: Max deliveries per statement of a redelivery.
@@ -84,16 +86,16 @@ class Deliveries:
 
 
 class SentDeliveries(Deliveries):
-    """Use cases of the deliveries of webhooks."""
+    """Use cases of the deliveries of webhooks, or of notices."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, of_notices: bool = False) -> None:
+        self._conflict = NoticeStateConflict if of_notices else WebhookStateConflict
+        self._find = _find_notice if of_notices else _find_webhook
         super().__init__(
             database,
             SENT_TABLE,
-            not_found=WebhookNotFound,
-            is_known=lambda connection, tenant_id, id_: (
-                endpoints.show(connection, tenant_id=tenant_id, webhook_id=id_) is not None
-            ),
+            not_found=NoticeNotFound if of_notices else WebhookNotFound,
+            is_known=lambda *asked: self._find(*asked) is not None,
         )
 
     def of_job(
@@ -105,18 +107,18 @@ class SentDeliveries(Deliveries):
                 connection, tenant_id=caller.tenant_id, job_id=job_id, limit=limit, offset=offset, before_id=before_id
             )
 
-    def redeliver(self, caller: Caller, webhook_id: str, delivery_id: str) -> Delivery:
-        """Send a delivery again. Raise `WebhookNotFound`, `WebhookStateConflict` if the endpoint is paused."""
+    def redeliver(self, caller: Caller, owner_id: str, delivery_id: str) -> Delivery:
+        """Send a delivery again. Raise `NotFound`, and a conflict if the owner is paused."""
         with self._database.connect() as connection:
-            _refuse_paused(connection, caller, webhook_id)
+            self._refuse_paused(connection, caller, owner_id)
             delivery = deliveries.redeliver(
-                connection, tenant_id=caller.tenant_id, webhook_id=webhook_id, delivery_id=delivery_id
+                connection, tenant_id=caller.tenant_id, endpoint_id=owner_id, delivery_id=delivery_id
             )
         if delivery is None:
-            raise WebhookNotFound
+            raise self._not_found
         return delivery
 
-    def redeliver_many(self, caller: Caller, webhook_id: str, delivery_filter: DeliveryFilter) -> int:
+    def redeliver_many(self, caller: Caller, owner_id: str, delivery_filter: DeliveryFilter) -> int:
         """Send ended deliveries of one status again, in batches, so that locks are brief.
 
         Return their number. Raise like `redeliver`.
@@ -124,11 +126,11 @@ class SentDeliveries(Deliveries):
         total, last = 0, None
         while True:
             with self._database.connect() as connection:
-                _refuse_paused(connection, caller, webhook_id)
+                self._refuse_paused(connection, caller, owner_id)
                 batch = deliveries.redeliver_many(
                     connection,
                     tenant_id=caller.tenant_id,
-                    webhook_id=webhook_id,
+                    endpoint_id=owner_id,
                     delivery_filter=delivery_filter,
                     after=last,
                     limit=_BATCH,
@@ -137,10 +139,17 @@ class SentDeliveries(Deliveries):
             if last is None:
                 return total
 
+    def _refuse_paused(self, connection: Connection, caller: Caller, owner_id: str) -> None:
+        owner = self._find(connection, caller.tenant_id, owner_id)
+        if owner is None:
+            raise self._not_found
+        if owner.paused is not None:
+            raise self._conflict
 
-def _refuse_paused(connection: Connection, caller: Caller, webhook_id: str) -> None:
-    endpoint = endpoints.show(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id)
-    if endpoint is None:
-        raise WebhookNotFound
-    if endpoint.paused is not None:
-        raise WebhookStateConflict
+
+def _find_webhook(connection: Connection, tenant_id: str, webhook_id: str) -> Endpoint | None:
+    return endpoints.show(connection, tenant_id=tenant_id, webhook_id=webhook_id)
+
+
+def _find_notice(connection: Connection, tenant_id: str, notice_id: str) -> Notice | None:
+    return notices.show(connection, tenant_id=tenant_id, notice_id=notice_id)

@@ -19,6 +19,7 @@ from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.jobs.new_job import After, NewJob
 from ava.domain.jobs.waits import WaitCondition
+from ava.domain.notices.notice import NoticeEvent
 from ava.domain.schedules.firing import (
     DecidedTime,
     DueSchedule,
@@ -37,6 +38,7 @@ from ava.domain.webhooks.webhook_events import Event, EventType, make_body
 from ava.metrics import counters
 from ava.services.creation.job_creator import JobCreator
 from ava.services.fleet import revoke_all
+from ava.services.notices import note
 from ava.store.engine.database import Connection, Database
 from ava.store.schedules import due as due_schedules
 from ava.store.webhooks import webhook_events
@@ -218,6 +220,15 @@ def _write_event(connection: Connection, schedule: Schedule) -> None:
     record = make_schedule_record(schedule)
     shown = {**record, "input": redact(record["input"]), "reason": record["paused"]["reason"]}
     webhook_events.insert(connection, event, make_body(event, shown))
+    note(
+        connection,
+        schedule.tenant_id,
+        NoticeEvent.SCHEDULE_DISABLED,
+        subject=schedule.id,
+        worker_id=schedule.worker_id,
+        schedule_id=schedule.id,
+        name=schedule.name or schedule.id,
+    )
 
 
 def _count(decision: FiringDecision) -> None:

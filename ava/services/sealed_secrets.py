@@ -1,4 +1,4 @@
-"""Reseal the secrets of webhooks, hooks and workers, and find unreadable ones."""
+"""Reseal the secrets of webhooks, notices, hooks and workers, and find unreadable ones."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def unreadable(database: Database, keys: Sequence[str]) -> tuple[int, list[str]]
 
 def _all_sealed(connection: Connection, keys: Sequence[str]) -> Iterator[_Sealed]:
     of_webhooks, of_workers = Sealer(keys), Sealer(worker_keys(keys))
-    for tenant_id, uuid, secret, previous in endpoints.sealed_secrets(connection):
+    for tenant_id, uuid, secret, previous, is_notice in endpoints.sealed_secrets(connection):
 
         def replace_webhook(
             new: Mapping[str, str], tenant_id: str = tenant_id, uuid: str = uuid, old: str = secret
@@ -60,7 +60,7 @@ def _all_sealed(connection: Connection, keys: Sequence[str]) -> Iterator[_Sealed
             )
 
         yield _Sealed(
-            owner=ids.encode("wh", uuid),
+            owner=ids.encode("ntc" if is_notice else "wh", uuid),
             is_of_worker=False,
             sealer=of_webhooks,
             secrets={"secret": secret} if previous is None else {"secret": secret, "previous_secret": previous},

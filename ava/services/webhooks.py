@@ -131,20 +131,20 @@ class Webhooks:
         """Pause an endpoint. Return whether it was paused before, and its record. Raise `WebhookNotFound`."""
         with self._database.transaction() as connection:
             is_new = endpoints.pause(
-                connection, tenant_id=caller.tenant_id, webhook_id=webhook_id, by=caller.actor, reason=reason
+                connection, tenant_id=caller.tenant_id, endpoint_id=webhook_id, by=caller.actor, reason=reason
             )
             return not is_new, self._show(connection, caller, webhook_id)
 
     def resume(self, caller: Caller, webhook_id: str, /) -> tuple[bool, Endpoint]:
         """Resume an endpoint. Return whether it was paused before, and its record. Raise `WebhookNotFound`."""
         with self._database.transaction() as connection:
-            was_paused = endpoints.resume(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id)
+            was_paused = endpoints.resume(connection, tenant_id=caller.tenant_id, endpoint_id=webhook_id)
             return was_paused, self._show(connection, caller, webhook_id)
 
     def delete(self, caller: Caller, webhook_id: str) -> None:
         """Delete an endpoint. Raise `WebhookNotFound`."""
         with self._database.connect() as connection:
-            if not endpoints.delete(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id):
+            if not endpoints.delete(connection, tenant_id=caller.tenant_id, endpoint_id=webhook_id):
                 raise WebhookNotFound
 
     def send_test(self, caller: Caller, webhook_id: str) -> Delivery:
@@ -161,7 +161,7 @@ class Webhooks:
                 sequence=0,
             )
             data = {"webhook_id": endpoint.id, "url": endpoint.url, "created_at": format_time(endpoint.created_at)}
-            return deliveries.insert_test(connection, webhook_id=endpoint.id, event=event, body=make_body(event, data))
+            return deliveries.insert_test(connection, endpoint_id=endpoint.id, event=event, body=make_body(event, data))
 
 
 def _shown_to(caller: Caller, endpoint: Endpoint) -> Endpoint:

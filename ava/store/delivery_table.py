@@ -34,20 +34,20 @@ class DeliveryTable:
         name: str,
         *,
         owner: str,
-        prefix: str,
+        prefixes: Sequence[str],
         leading: Sequence[str],
         statuses: Sequence[DeliveryStatus],
         columns: Mapping[str, str],
         joins: str,
         body: str,
     ) -> None:
-        """`owner` is the column of the hook or webhook, and `prefix` the prefix of its id.
+        """`owner` is the column of the hook, webhook or notice, and `prefixes` are the prefixes of its id.
 
         `leading` are the columns before the status in the indexes, `columns` the expressions of fields without a column
         of the same name, and `joins` further tables for these and for `body`, the column of the whole body.
         """
         self._name = name
-        self._prefix = prefix
+        self._prefixes = prefixes
         self._leading = leading
         self._statuses = statuses
         self._rows = RecordRows(Delivery, "d", columns=columns, without=("body", "created_at"))
@@ -123,7 +123,7 @@ SELECT {self.columns} FROM (
         return {
             **ids.uuid_range("del", since=wanted.since, until=wanted.until, before_id=before_id),
             "tenant_id": tenant_id,
-            "owner_id": ids.to_uuid(self._prefix, owner_id),
+            "owner_id": self._owner_uuid(owner_id),
             "statuses": [each.value for each in self._statuses if wanted.status in (None, each)],
             "event_type": wanted.event_type,
         }
@@ -132,9 +132,12 @@ SELECT {self.columns} FROM (
         """Return the parameters of `is_one`."""
         return {
             "tenant_id": tenant_id,
-            "owner_id": ids.to_uuid(self._prefix, owner_id),
+            "owner_id": self._owner_uuid(owner_id),
             "id": delivery_uuid(delivery_id),
         }
+
+    def _owner_uuid(self, owner_id: str) -> str | None:
+        return next(filter(None, (ids.to_uuid(prefix, owner_id) for prefix in self._prefixes)), None)
 
     def read(self, row: Sequence[Any], body: str | None = None) -> Delivery:
         """Return the delivery of a row that begins with `columns`."""

@@ -883,16 +883,24 @@ CREATE TABLE webhook_endpoints (
     previous_secret_until timestamptz,
     -- Whether it receives no events of child jobs.
     roots_only boolean NOT NULL DEFAULT false,
+    -- Of a notice, an endpoint with its own messages: `url` describes its target, which is sealed in `secret`.
+    channel text CHECK (channel IN ('slack', 'teams', 'email', 'webhook')),
+    name text,
+    rules json,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, id),
+    CONSTRAINT notice_is_whole CHECK ((channel IS NULL) = (name IS NULL) AND (channel IS NULL) = (rules IS NULL)),
     CONSTRAINT pause_is_whole CHECK ((paused_at IS NULL) = (paused_by IS NULL)
         AND (pause_reason IS NULL OR paused_at IS NOT NULL)),
     CONSTRAINT no_secret_exactly_when_deleted CHECK ((status = 'deleted') = (secret IS NULL)),
     CONSTRAINT previous_secret_for_a_time CHECK ((previous_secret IS NULL) = (previous_secret_until IS NULL))
 );
 -- Every state transition of a job checks whether an endpoint subscribes to it.
-CREATE INDEX webhook_endpoints_told ON webhook_endpoints (tenant_id) WHERE status <> 'deleted' AND paused_at IS NULL;
+CREATE INDEX webhook_endpoints_told ON webhook_endpoints (tenant_id)
+    WHERE status <> 'deleted' AND paused_at IS NULL AND channel IS NULL;
+CREATE INDEX webhook_endpoints_notices ON webhook_endpoints (tenant_id)
+    WHERE status <> 'deleted' AND paused_at IS NULL AND channel IS NOT NULL;
 CREATE INDEX webhook_endpoints_deleted ON webhook_endpoints (id) WHERE status = 'deleted';
 
 -- The leases of endpoints: the sender that holds it, and the endpoint's recent behavior. A separate table because every
@@ -910,6 +918,35 @@ CREATE TABLE webhook_lanes (
 ) WITH (fillfactor = 50);
 CREATE INDEX webhook_lanes_due ON webhook_lanes (due_at) WHERE sender_id IS NULL AND due_at IS NOT NULL;
 CREATE INDEX webhook_lanes_held ON webhook_lanes (sender_id, endpoint_id) WHERE sender_id IS NOT NULL;
+
+-- The events of a notice since its last message, for each rule and error group (`subject`, empty without a group), and
+-- its window: until `ends_at`, `messages_left` further messages may be sent.
+CREATE TABLE notice_windows (
+    tenant_id text NOT NULL,
+    endpoint_id uuid NOT NULL,
+    rule smallint NOT NULL,
+    subject text NOT NULL,
+    events bigint NOT NULL,
+    -- Of the last event.
+    facts json NOT NULL,
+    -- When the next message is due.
+    due_at timestamptz,
+    messages_left smallint NOT NULL DEFAULT 0,
+    ends_at timestamptz,
+    PRIMARY KEY (tenant_id, endpoint_id, rule, subject),
+    CONSTRAINT due_exactly_with_events CHECK ((events = 0) = (due_at IS NULL)),
+    CONSTRAINT new_window_is_due CHECK (due_at IS NOT NULL OR ends_at IS NOT NULL)
+) WITH (fillfactor = 70);
+CREATE INDEX notice_windows_due ON notice_windows (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX notice_windows_ended ON notice_windows (ends_at) WHERE due_at IS NULL;
+
+-- The mails of a tenant's notices, one for each address.
+CREATE TABLE notice_mails (
+    tenant_id text NOT NULL,
+    day date NOT NULL,
+    mails integer NOT NULL,
+    PRIMARY KEY (tenant_id, day)
+) WITH (fillfactor = 50);
 
 CREATE TABLE webhook_senders (
     id uuid PRIMARY KEY,
@@ -1011,7 +1048,7 @@ DECLARE
 BEGIN
     IF EXISTS (SELECT 1 FROM webhook_endpoints AS e
                WHERE e.tenant_id = NEW.tenant_id AND e.status <> 'deleted' AND e.paused_at IS NULL
-                   AND event = ANY(e.events) AND (NEW.parent_id IS NULL OR NOT e.roots_only)) THEN
+                   AND e.channel IS NULL AND event = ANY(e.events) AND (NEW.parent_id IS NULL OR NOT e.roots_only)) THEN
         INSERT INTO webhook_events (tenant_id, type, job_id, sequence, status, attempt, started_at, completed_at,
                                     cancel_requested_at, cancelled_by, progress, is_of_child)
         VALUES (NEW.tenant_id, event, NEW.id,

@@ -64,7 +64,7 @@ _ELSEWHERE = {
         "schedules.definitions.change", "schedules.definitions.create", "schedules.definitions.delete",
         "webhooks.deliveries.insert_test", "webhooks.deliveries.redeliver", "webhooks.endpoints.change",
         "webhooks.endpoints.create", "webhooks.endpoints.delete", "webhooks.endpoints.pause",
-        "webhooks.endpoints.resume",
+        "webhooks.endpoints.resume", "webhooks.notices.change", "webhooks.notices.create",
     ),
     RUNS: ("jobs.pulled_journal.record_size",),
     _RARE: ("jobs.transitions.claim.claim_together", "jobs.transitions.end.end_stopped"),
@@ -87,7 +87,7 @@ _ELSEWHERE = {
         "webhooks.webhook_events.delete_deliveries_of_rest", "webhooks.webhook_events.delete_endpoints",
         "webhooks.webhook_events.delete_events", "webhooks.webhook_events.delete_events_of_rest",
         "webhooks.webhook_events.delete_first_deliveries", "webhooks.webhook_events.delete_first_events",
-        "webhooks.webhook_events.delete_dead_letters",
+        "webhooks.webhook_events.delete_dead_letters", "webhooks.webhook_events.delete_notice_mails",
     ),
     DUTIES: (
         "engine.leader_lease.free", "events.awaited.forget_ended", "events.events.advance",
@@ -101,6 +101,9 @@ _ELSEWHERE = {
         "jobs.transitions.wake.fail_unresolved",
         "jobs.wake_queue.advance_events", "reports.ended.move", "schedules.declared.set_module",
         "schedules.due.write_next_runs", "webhooks.endpoint_leases.release", "webhooks.fan_out.add_dead_letter",
+        "webhooks.notice_windows.count_events", "webhooks.notice_windows.delete",
+        "webhooks.notice_windows.delete_ended", "webhooks.notice_windows.end_messages",
+        "webhooks.notice_windows.send", "webhooks.notices.reserve_mails",
     ),
     NODES: (
         "fleet.nodes.heartbeat_if_silent", "fleet.nodes.pause", "fleet.nodes.resume", "fleet.nodes.write_queues",

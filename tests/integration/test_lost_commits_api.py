@@ -40,7 +40,10 @@ _TRIES, _PAUSE_SECONDS = 30, 0.1
 #: These create nothing that a client has asked for, or in as many rows as there are requests.
 _UNCOUNTED = ("audit", "audit_first", "audit_rest", "sessions", "session_links", "idempotency_keys", "wakes")
 #: These do something anew each time, and take no key.
-_DONE_ANEW = ("POST /v1/webhooks/{webhook_id}/test", "POST /v1/ava/session", "POST /v1/ava/session/links")
+_DONE_ANEW = (
+    *("POST /v1/webhooks/{webhook_id}/test", "POST /v1/ava/notices/{notice_id}/test"),
+    *("POST /v1/ava/session", "POST /v1/ava/session/links"),
+)
 _TABLES = """
 SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition

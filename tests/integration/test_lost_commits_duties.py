@@ -17,6 +17,7 @@ from ava.delivery.fan_out import FanOut
 from ava.delivery.sender import Sender
 from ava.dispatcher.duties.containments import ContainmentProgress
 from ava.dispatcher.duties.lost_messages import LostMessages
+from ava.dispatcher.duties.notices import send_due_notices
 from ava.dispatcher.duties.probed_work import EventFanOut
 from ava.dispatcher.duties.schedules import DeclaredSchedules, recompute_next_firings
 from ava.dispatcher.duties.statistics import count_ended_jobs
@@ -45,7 +46,7 @@ from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs import bulk_operations
 from ava.store.jobs.transitions import end
-from ava.store.webhooks import endpoint_leases
+from ava.store.webhooks import endpoint_leases, notices
 from chaos.faults.lost_commits import DUTIES, ELSEWHERE
 from harness.api import Api
 from tests import limited
@@ -317,6 +318,51 @@ def _lease_of_an_idle_endpoint(bench: Bench) -> None:
         endpoint_leases.heartbeat(connection, sender_id=other, host="h", pid=1, dead_after_seconds=60, held=[])
         leases = endpoint_leases.acquire(connection, sender_id=other, health=EndpointHealth.UNKNOWN, limit=9)
     assert len(leases) == 1
+
+
+def _notice(bench: Bench, name: str) -> str:
+    body = {"name": name, "channel": "slack", "target": "https://example.com/", "on": [{"event": "job.failed"}]}
+    notice_id: str = bench.api.post("/v1/ava/notices", json=body).get_json()["data"]["id"]
+    return notice_id
+
+
+@_SCENARIOS.cuts(
+    "webhooks.notice_windows.count_events", "webhooks.notice_windows.send", "webhooks.notice_windows.end_messages",
+    "webhooks.notice_windows.delete", "webhooks.notice_windows.delete_ended",
+)  # fmt: skip
+def _failures_with_notices(bench: Bench) -> None:
+    _notice(bench, "kept")
+    paused = _notice(bench, "paused")
+    bench.api.execute(
+        "INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts, status,"
+        " error, completed_at) SELECT 'ten_test', 'wkr_open', 'manual', 5, 'default', '{}', 'usr_test', 1, 'failed',"
+        " 'ValueError: no', now() FROM generate_series(1, 7)"
+    )
+    for _ in range(2):
+        bench.repeat(lambda: count_ended_jobs(bench.database))
+    assert bench.api.post(f"/v1/ava/notices/{paused}/pause").status_code == 200
+    bench.repeat(lambda: send_due_notices(bench.database, public_url=""))
+    bodies = bench.api.execute("SELECT body::json -> 'data' -> 'count' FROM webhook_events JOIN webhook_deliveries"
+                               " ON event_id = webhook_events.id")  # fmt: skip
+    assert bodies == [(7,)]
+    bench.api.execute("UPDATE notice_windows SET ends_at = now() - interval '1 s'")
+    bench.repeat(lambda: send_due_notices(bench.database, public_url=""))
+    assert bench.only("SELECT count(*) FROM notice_windows") == 0
+
+
+@_SCENARIOS.cuts("webhooks.notices.reserve_mails")
+def _mails_of_a_day(bench: Bench) -> None:
+    def reserve() -> bool:
+        with bench.database.connect() as connection:
+            return notices.reserve_mails(connection, tenant_id="ten_test", mails=2, max_mails=6)
+
+    bench.repeat(reserve)
+    # A repeated reservation counts again: fewer mails are sent, never more.
+    assert bench.only("SELECT mails FROM notice_mails") in (4, 6)
+    bench.cuts.is_cutting = False
+    while reserve():
+        pass
+    assert bench.only("SELECT mails FROM notice_mails") == 6
 
 
 def test_a_sender_that_ends_stores_its_results_and_leaves_after_a_lost_response(

@@ -75,6 +75,7 @@ _FURTHER_ROWS = {
     "former_subscriptions": "(tenant_id, id, event_type, worker_id, priority, created_by, created_at,"
     f" updated_at, since_version, until_version, ended_at)"
     f" SELECT %(tenant)s, {_ID}, 'a', '', 5, '', {_AT}, {_AT}, 1, 2, {_AT}",
+    "notice_mails": f"SELECT %(tenant)s, {_AT}::date, 1",
     "rate_states": f"SELECT %(tenant)s || %(age)s::text, {_AT}, {_AT}",
 }
 #: Nodes belong to no tenant.

@@ -155,6 +155,25 @@ def _webhooks(api: Api) -> str:
     return "/v1/webhooks"
 
 
+def _notice(api: Api) -> str:
+    rules = [{"event": "job.failed"}]
+    body = {"name": "n", "channel": "slack", "target": "https://example.com/x", "on": rules}
+    return _create(api, "/v1/ava/notices", body)
+
+
+def _notices(api: Api) -> str:
+    for _ in range(3):
+        _notice(api)
+    return "/v1/ava/notices"
+
+
+def _notice_deliveries(api: Api) -> str:
+    path = f"/v1/ava/notices/{_notice(api)}"
+    for _ in range(3):
+        api.post(f"{path}/test")
+    return f"{path}/deliveries"
+
+
 def _hook_deliveries(api: Api) -> str:
     hook = api.post("/v1/ava/hooks", json={"name": "h", "provider": "none", "event_type": "t"}).get_json()["data"]
     for number in range(3):
@@ -229,6 +248,8 @@ FILLED: dict[str, Callable[[Api], str]] = {
     "/v1/ava/schedules/{schedule_id}/firings": _firings,
     "/v1/ava/workers": lambda _: "/v1/ava/workers",
     "/v1/webhooks": _webhooks,
+    "/v1/ava/notices": _notices,
+    "/v1/ava/notices/{notice_id}/deliveries": _notice_deliveries,
     "/v1/webhooks/{webhook_id}/deliveries": _webhook_deliveries,
     "/v1/ava/events": _events,
     "/v1/ava/subscriptions": lambda api: _create_many(

@@ -129,8 +129,10 @@ def fill(api: Api) -> dict[str, list[str]]:
     ((delivery,),) = api.execute("SELECT id::text FROM webhook_deliveries LIMIT 1") or (("",),)
 
     came_in = _receive(api)
+    notice = {"name": "n", "channel": "slack", "target": "https://example.com/", "on": [{"event": "job.failed"}]}
     return {
         **came_in,
+        "notice_id": [api.post("/v1/ava/notices", json=notice).get_json()["data"]["id"]],
         "job_id": [failed, done, waiting, deferred, awaiting],
         "webhook_id": [hook_id],
         "delivery_id": [ids.encode("del", delivery), *came_in["delivery_id"]],

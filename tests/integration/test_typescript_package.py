@@ -43,7 +43,7 @@ _METHODS = {"get", "post", "put", "patch", "delete"}
 
 _PAUSABLE = (
     *("nodes/{node_id}", "queues/{queue}", "schedules/{schedule_id}", "workers/{worker_id}"),
-    *("subscriptions/{subscription_id}", "hooks/{hook_id}"),
+    *("subscriptions/{subscription_id}", "hooks/{hook_id}", "notices/{notice_id}"),
 )
 #: POSTs without an idempotency key that are the same when they are done twice.
 _REPEATABLE = {

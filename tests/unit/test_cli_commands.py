@@ -116,7 +116,7 @@ def test_unset_clears_the_field_of_an_option_and_contradicts_its_value() -> None
     assert CliRunner().invoke(change, ["--unset", "other"]).exit_code == 2
 
 
-@pytest.mark.parametrize("resource", ["workers", "schedules", "subscriptions", "hooks", "webhooks"])
+@pytest.mark.parametrize("resource", ["workers", "schedules", "subscriptions", "hooks", "webhooks", "notices"])
 def test_every_setting_has_the_same_verbs(resource: str) -> None:
     assert set(cli.commands[resource].commands) >= _VERBS  # type: ignore[attr-defined]
 

@@ -67,6 +67,17 @@ def test_the_url_names_the_kind_of_broker(url: str, is_redis: bool) -> None:
     assert _load(BROKER_URL=url).broker_is_redis is is_redis
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["https://u@mail.example.com", "smtps://?from=s3cret", "smtps://s3cret.com", "smtps://u:s3cret@example.com:x"],
+)
+def test_a_mail_server_needs_a_host_and_a_senders_address_and_no_error_shows_its_password(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^AVA_SMTP_URL: it must have the form smtps") as refused:
+        _load(AVA_SMTP_URL=url)
+    assert "s3cret" not in str(refused.value)
+    assert _load(AVA_MAIL_DOMAINS="Example.com").mail_domains == ("example.com",)
+
+
 NEW, OLD = "the-new-one-of-two", "the-old-one-of-two"
 
 
@@ -283,6 +294,7 @@ def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
         "AVA_ENCRYPTION_KEY": "b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=",
         "AVA_OIDC_CLIENT_SECRET": "of-a-client",
         "AVA_API_KEY": "ava_00.key", "AVA_MESSAGE_KEY": "k" * 32, "AVA_OUTBOX_DATABASE_URL": "sqlite:///shop",
+        "AVA_SMTP_URL": "smtps://ava%40example.com:pass@mail.example.com",
     }  # fmt: skip
     file = tmp_path / "secret"
     file.write_text(f"{values[name]}\n")

@@ -28,6 +28,7 @@ from ava.services.events.subscriptions import Subscriptions
 from ava.services.fleet import Nodes, Queues
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits, Tenants
+from ava.services.notices import TenantNotices
 from ava.services.pulled_runs import PulledRuns
 from ava.services.replication import Replication
 from ava.services.reports import AnalyticsReports, Overviews
@@ -89,6 +90,7 @@ class Context:
     #: None without an identity provider.
     sign_in: SignIn | None
     webhooks: Webhooks
+    notices: TenantNotices
     workers: Workers
     readiness: Readiness
     watches: Watches
@@ -102,6 +104,7 @@ class Context:
     receiving: Receiving
     received_deliveries: ReceivedDeliveries
     sent_deliveries: SentDeliveries
+    notice_deliveries: SentDeliveries
     hook_gate: HookGate
     admin: Admin
     limits: TenantLimits

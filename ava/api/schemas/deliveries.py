@@ -21,13 +21,13 @@ from ava.store.delivery_table import DeliveryFilter
 
 _STATUS = {"description": "Only deliveries with this status."}
 _EVENT_TYPE = {"description": "Only deliveries of events of this type."}
-_STATUS_FILTER: dict[str, Any] = {
+STATUS_FILTER: dict[str, Any] = {
     "data_key": "filter[status]",
     "load_default": None,
     "allow_none": False,
     "metadata": _STATUS,
 }
-_TYPE_FILTER: dict[str, Any] = {
+TYPE_FILTER: dict[str, Any] = {
     "data_key": "filter[event_type]",
     "load_default": None,
     "allow_none": False,
@@ -42,7 +42,9 @@ class DeliveryListRequest(PageRequest):
     delivery_filter: DeliveryFilter
 
 
-class _DeliveryListQuery(PageQuery, TimeRangeQuery):
+class DeliveryListQuery(PageQuery, TimeRangeQuery):
+    """The parameters of every list of deliveries."""
+
     cursor = cursor_field(paging.id_reader("del"))
 
     @post_load
@@ -51,34 +53,36 @@ class _DeliveryListQuery(PageQuery, TimeRangeQuery):
         return DeliveryListRequest(**page, delivery_filter=DeliveryFilter(**values))
 
 
-class SentDeliveryListQuery(_DeliveryListQuery):
+class SentDeliveryListQuery(DeliveryListQuery):
     """The parameters of the list of a webhook's deliveries."""
 
-    status = Choice(SENT, **_STATUS_FILTER)
-    event_type = Choice(EventType, **_TYPE_FILTER)
+    status = Choice(SENT, **STATUS_FILTER)
+    event_type = Choice(EventType, **TYPE_FILTER)
 
 
-class ReceivedDeliveryListQuery(_DeliveryListQuery):
+class ReceivedDeliveryListQuery(DeliveryListQuery):
     """The parameters of the list of a hook's deliveries."""
 
-    status = Choice(RECEIVED, **_STATUS_FILTER)
-    event_type = EventTypeField(**_TYPE_FILTER)
+    status = Choice(RECEIVED, **STATUS_FILTER)
+    event_type = EventTypeField(**TYPE_FILTER)
 
 
-class _RepeatedBody(TimeRangeBody):
+class RepeatedBody(TimeRangeBody):
+    """The fields that every body about many deliveries has."""
+
     @post_load
     def _filter(self, values: dict[str, Any], **_: Any) -> DeliveryFilter:
         return DeliveryFilter(**values)
 
 
-class RedeliverBody(_RepeatedBody):
+class RedeliverBody(RepeatedBody):
     """Which deliveries to send again."""
 
     status = Choice(REDELIVERABLE, load_default=DeliveryStatus.ABANDONED, allow_none=False, metadata=_STATUS)
     event_type = Choice(EventType, load_default=None, allow_none=True, metadata=_EVENT_TYPE)
 
 
-class ReplayBody(_RepeatedBody):
+class ReplayBody(RepeatedBody):
     """Which deliveries to process again."""
 
     status = Choice(REPLAYABLE, load_default=None, allow_none=True, metadata=_STATUS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ava.cli.options.arguments import DELIVERER_ID, HOOK_ID, PAST_FORM, PAST_TIMESTAMP, WEBHOOK_ID
+from ava.cli.options.arguments import DELIVERER_ID, HOOK_ID, PAST_FORM, PAST_TIMESTAMP
 from ava.cli.options.connection import connected
 from ava.cli.options.resources import limit_option, time_range_options
 from ava.cli.screen import printing
@@ -36,19 +36,23 @@ DELIVERY_COLUMNS = (
 
 @click.group()
 def deliveries() -> None:
-    """List and show deliveries of hooks and webhooks; redeliver or replay them."""
+    """List and show deliveries of hooks, webhooks and notices; redeliver or replay them."""
 
 
 def _calls_about(client: Client, owner_id: str) -> Any:
-    """Return the client's calls about the deliveries of a hook or a webhook. Raises `BadParameter`."""
-    calls = {"hk": client.hooks.deliveries, "wh": client.webhooks.deliveries}
+    """Return the client's calls about the deliveries of a hook, a webhook or a notice. Raises `BadParameter`."""
+    calls = {
+        "hk": client.hooks.deliveries,
+        "wh": client.webhooks.deliveries,
+        "ntc": client.notices.deliveries,
+    }
     found = calls.get(owner_id.partition("_")[0])
     if found is None:
-        raise click.BadParameter("give the id of a hook (hk_…) or of a webhook (wh_…).")
+        raise click.BadParameter("give the id of a hook (hk_…), a webhook (wh_…) or a notice (ntc_…).")
     return found
 
 
-_owner = click.argument("owner_id", metavar="HOOK_OR_WEBHOOK_ID", type=DELIVERER_ID)
+_owner = click.argument("owner_id", metavar="OWNER_ID", type=DELIVERER_ID)
 
 
 @deliveries.command("list")
@@ -64,7 +68,7 @@ _owner = click.argument("owner_id", metavar="HOOK_OR_WEBHOOK_ID", type=DELIVERER
 @output_options
 @connected
 def list_deliveries(client: Client, owner_id: str, limit: int, printer: RecordPrinter, **filters: Any) -> None:
-    """List the deliveries of a hook or a webhook, newest first.
+    """List the deliveries of a hook, a webhook or a notice, newest first.
 
     \b
     ava deliveries list wh_01… --status abandoned
@@ -80,7 +84,7 @@ def list_deliveries(client: Client, owner_id: str, limit: int, printer: RecordPr
 @output_options
 @connected
 def show(client: Client, owner_id: str, delivery_id: str, printer: RecordPrinter) -> None:
-    """Show a delivery of a hook or a webhook with its body.
+    """Show a delivery of a hook, a webhook or a notice with its body.
 
     \b
     ava deliveries show hk_01… del_01…
@@ -123,14 +127,14 @@ def _add_again(verb: str, help_text: str, owner: str, owner_type: Any, statuses:
 
 _add_again(
     "redeliver",
-    """Send deliveries of a webhook again, with the same ids and bytes: abandoned ones unless --status is given.
+    """Send deliveries of a webhook or a notice again, unchanged: abandoned ones unless --status is given.
 
     \b
     ava deliveries redeliver wh_01… del_01…
     ava deliveries redeliver wh_01… --since 2h --status abandoned
     """,
-    "webhook_id",
-    WEBHOOK_ID,
+    "owner_id",
+    DELIVERER_ID,
     REDELIVERABLE,
 )
 _add_again(

@@ -122,41 +122,46 @@ def update(
     printer.record(client.webhooks.update(webhook_id, **changed_fields(given)))
 
 
-@webhooks.command()
-@click.argument("webhook_id", type=WEBHOOK_ID)
-@click.option("--wait", is_flag=True, help="Wait for the endpoint's response; exit 0 only if it accepted the event.")
-@output_options
-@connected
-def test(client: Client, webhook_id: str, wait: bool, printer: RecordPrinter) -> None:
-    """Send a test event to a webhook.
+def add_test(group: click.Group, noun: str, id_type: Any, calls_of: Callable[[Client], Any]) -> None:
+    """Add `test ID`, which sends a test of a webhook or a notice."""
 
-    \b
-    ava webhooks test wh_01… --wait
-    """
-    delivery = client.webhooks.test(webhook_id)
-    if wait:
-        delivery = _await_request(client, webhook_id, delivery)
-    printer.record(delivery)
-    if wait and delivery.status != "delivered":
-        sys.exit(1)
+    @click.argument("owner_id", metavar=f"{noun.upper()}_ID", type=id_type)
+    @click.option("--wait", is_flag=True, help="Wait for the response; exit 0 only if it was delivered.")
+    @output_options
+    @connected
+    def run(client: Client, owner_id: str, wait: bool, printer: RecordPrinter) -> None:
+        calls = calls_of(client)
+        delivery = calls.test(owner_id)
+        if wait:
+            delivery = _await_request(calls, owner_id, delivery)
+        printer.record(delivery)
+        if wait and delivery.status != "delivered":
+            sys.exit(1)
+
+    example = {"webhook": "wh_01…", "notice": "ntc_01…"}[noun]
+    help_text = f"Send a test of a {noun}.\n\n\b\nava {noun}s test {example} --wait"
+    group.command("test", help=help_text)(run)
 
 
-def _await_request(client: Client, webhook_id: str, delivery: Delivery) -> Delivery:
+def _await_request(calls: Any, owner_id: str, delivery: Delivery) -> Delivery:
     """Return a delivery once its first request has ended, or unchanged after `_TEST_SECONDS`."""
     import time
 
     deadline = time.monotonic() + _TEST_SECONDS
     while not delivery.attempts and time.monotonic() < deadline:
         time.sleep(0.3)
-        delivery = client.webhooks.deliveries.get(webhook_id, delivery.id)
+        delivery = calls.deliveries.get(owner_id, delivery.id)
     return delivery
 
 
-def read_secret(path: str | None) -> str:
+add_test(webhooks, "webhook", WEBHOOK_ID, lambda client: client.webhooks)
+
+
+def read_secret(path: str | None, *, prompt: str = "Secret", option: str = "--secret-file") -> str:
     """Return the secret from a file or `-` (stdin), or ask the user for it. Raises `click.BadParameter`."""
     if path is None:
-        return str(click.prompt("Secret", hide_input=True, confirmation_prompt=True, err=True))
+        return str(click.prompt(prompt, hide_input=True, confirmation_prompt=True, err=True))
     try:
         return (sys.stdin.read() if path == "-" else Path(path).read_text()).strip()
     except (OSError, UnicodeDecodeError):
-        raise click.BadParameter(f"{path} cannot be read.", param_hint="--secret-file") from None
+        raise click.BadParameter(f"{path} cannot be read.", param_hint=option) from None

@@ -124,8 +124,9 @@ SUBSCRIPTION_ID = _RecordId(
     "subscription_id", lambda client: client.subscriptions.list(), lambda found: str(found.event_type)
 )
 WEBHOOK_ID = _RecordId("webhook_id", lambda client: client.webhooks.list(), lambda webhook: str(webhook.url))
+NOTICE_ID = _RecordId("notice_id", lambda client: client.notices.list(), lambda notice: str(notice.name))
 DELIVERER_ID = _RecordId(
-    "hook_or_webhook_id",
-    lambda client: chain(client.webhooks.list(), client.hooks.list()),
+    "owner_id",
+    lambda client: chain(client.webhooks.list(), client.hooks.list(), client.notices.list()),
     lambda found: str(getattr(found, "name", None) or found.url),
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 
 from ava.domain import fingerprint, ids
 from ava.domain.error_group import (
@@ -17,7 +19,9 @@ from ava.domain.error_group import (
     make_error_record,
 )
 from ava.domain.limits.table import ERROR_GROUPS, SERIES_ROWS
+from ava.domain.notices.notice import NoticeEvent, Occurrence
 from ava.domain.webhooks.webhook_events import Event, EventType, make_body
+from ava.services.notices import note_all
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
@@ -82,7 +86,47 @@ def _group_errors(connection: Connection, failed: Failed, max_groups: int) -> in
     for kind, changed in ((EventType.ERROR_OPENED, new), (EventType.ERROR_REGRESSED, returned)):
         for update in changed:
             _notify(connection, kind, update)
+    note_all(connection, [*_failures(jobs, ungrouped), *_about_groups(new, returned)])
     return len(new) + len(returned)
+
+
+def _failures(jobs: Sequence[FailedJob], ungrouped: Mapping[str, str]) -> list[Occurrence]:
+    """Return the failures for notices: one occurrence for equal ones, however many jobs failed."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    last: dict[tuple[str, ...], FailedJob] = {}
+    for job in jobs:
+        error_id = ungrouped.get(job.error_id, job.error_id)
+        same = (job.tenant_id, error_id, job.queue, *chain.from_iterable(sorted(job.tags.items())))
+        counts[same] += 1
+        last[same] = job
+    found = []
+    for same, count in counts.items():
+        job = last[same]
+        kind = fingerprint.UNGROUPED if job.error_id in ungrouped else fingerprint.kind_and_template(job.error)[0]
+        occurrence = _occurrence(NoticeEvent.JOB_FAILED, job, error_id=same[1], kind=kind, job_id=job.id)
+        found.append(replace(occurrence, count=count, queue=job.queue, tags=job.tags))
+    return found
+
+
+def _about_groups(new: Sequence[ErrorGroupUpdate], returned: Sequence[ErrorGroupUpdate]) -> list[Occurrence]:
+    return [
+        _occurrence(event, update, error_id=update.id, kind=update.kind, job_id=update.sample_job_id)
+        for event, changed in ((NoticeEvent.ERROR_OPENED, new), (NoticeEvent.ERROR_REGRESSED, returned))
+        for update in changed
+    ]
+
+
+def _occurrence(
+    event: NoticeEvent, of: FailedJob | ErrorGroupUpdate, *, error_id: str, kind: str, job_id: str
+) -> Occurrence:
+    group, job = ids.encode("err", error_id), ids.encode("job", job_id)
+    return Occurrence(
+        tenant_id=of.tenant_id,
+        event=event,
+        facts={"kind": kind, "worker_id": of.worker_id, "error_id": group, "job_id": job},
+        subject=group,
+        worker_id=of.worker_id,
+    )
 
 
 def _beyond_limit(connection: Connection, jobs: Sequence[FailedJob], max_groups: int) -> dict[str, str]:

@@ -235,6 +235,18 @@ WEBHOOKS = Limit(
     status=409,
     fixed=100,
 )
+NOTICES = Limit(name="notices", unit="notices", meaning="Notices of a tenant.", status=409, fixed=50)
+NOTICE_RULES = Limit(name="notice_rules", unit="rules", meaning="Rules of a notice.", status=422, fixed=20)
+NOTICE_RECIPIENTS = Limit(
+    name="notice_recipients", unit="addresses", meaning="Mail addresses of a notice.", status=422, fixed=20
+)
+NOTICE_MAILS = Limit(
+    name="notice_mails",
+    unit="mails",
+    meaning="Mails of a tenant's notices a day (UTC), one for each address; later ones wait for the next day.",
+    status=None,
+    fixed=1_000,
+)
 API_KEYS = Limit(
     name="api_keys", unit="keys", meaning="API keys of a tenant, including expired keys.", status=409, fixed=200
 )
@@ -548,6 +560,10 @@ LIMITS: tuple[Limit, ...] = (
     SCHEDULE_BODY_BYTES,
     SCHEDULE_INPUT_BYTES,
     WEBHOOKS,
+    NOTICES,
+    NOTICE_RULES,
+    NOTICE_RECIPIENTS,
+    NOTICE_MAILS,
     HOOKS,
     HOOK_BODY_BYTES,
     SUBSCRIPTIONS,

@@ -19,7 +19,7 @@ from ava.store.events.hooks import hook_uuid
 RECEIVED_TABLE = DeliveryTable(
     "hook_deliveries",
     owner="d.hook_id",
-    prefix="hk",
+    prefixes=("hk",),
     leading=("d.tenant_id", "d.hook_id"),
     statuses=RECEIVED,
     columns={

@@ -117,6 +117,7 @@ def _ended(condition: str) -> str:
     return f"""ended AS MATERIALIZED (
     SELECT j.id, j.tenant_id, j.worker_id, j.trigger, j.status, j.attempt, j.losses, j.completed_at, j.error_id,
         CASE WHEN j.status = 'failed' THEN left(j.error, 1200) END AS error,
+        CASE WHEN j.status = 'failed' THEN j.queue END AS queue, CASE WHEN j.status = 'failed' THEN j.tags END AS tags,
         j.status = 'cancelled' AND j.cancelled_by IS NULL AND starts_with(j.error, '{SystemCancel.EXPIRED}: ')
             AS is_expired,
         CASE WHEN j.started_at IS NOT NULL
@@ -146,8 +147,8 @@ _COUNT = Prepared(
     f"""
 WITH {_ended("j.end_no > %(after)s AND j.end_no <= %(to)s")}, {statistics.STORE}, {analytics.STORE}, {job_times.STORE},
 moved AS ({_MOVED})
-SELECT id::text, error_id::text, tenant_id, worker_id, error, completed_at FROM ended WHERE status = 'failed'
-ORDER BY completed_at
+SELECT id::text, error_id::text, tenant_id, worker_id, error, completed_at, queue, tags FROM ended
+WHERE status = 'failed' ORDER BY completed_at
 """,
     plan_seconds=_PLAN_SECONDS,
 )
@@ -177,7 +178,7 @@ def count(connection: Connection, before: Progress, after: Progress) -> Failed:
         connection.exec_driver_sql(_MOVE, parameters)
         return Failed()
     jobs, unlabelled = [], []
-    for id_, known_id, tenant_id, worker_id, error, completed_at in _COUNT.run(connection, parameters):
+    for id_, known_id, tenant_id, worker_id, error, completed_at, queue, tags in _COUNT.run(connection, parameters):
         job = FailedJob(
             id=id_,
             error_id=known_id or str(error_id(tenant_id=tenant_id, worker_id=worker_id, error=error)),
@@ -185,6 +186,8 @@ def count(connection: Connection, before: Progress, after: Progress) -> Failed:
             worker_id=worker_id,
             error=error,
             completed_at=completed_at,
+            queue=queue,
+            tags=tags or {},
         )
         jobs.append(job)
         if known_id is None:

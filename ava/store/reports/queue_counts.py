@@ -135,7 +135,7 @@ def by_queue(connection: Connection, counts: QueueCounts, *, tenant_id: str) -> 
             sums["queued"] += count.queued
             sums["running"] += count.running
     busy = [own_queue for own_queue, queue in queues.items() if found[queue]["queued"]]
-    for own_queue, seconds in _oldest(connection, busy, tenant_id=tenant_id).items():
+    for own_queue, seconds in oldest_seconds(connection, busy, tenant_id=tenant_id).items():
         sums = found[queues[own_queue]]
         sums["oldest_seconds"] = max(sums["oldest_seconds"] or 0.0, seconds)
     return found
@@ -165,7 +165,7 @@ GROUP BY q.queue
 """)
 
 
-def _oldest(connection: Connection, queues: list[str], *, tenant_id: str) -> dict[str, float]:
+def oldest_seconds(connection: Connection, queues: list[str], *, tenant_id: str) -> dict[str, float]:
     """Return the waiting time in seconds of the oldest startable job of each queue that has one."""
     if not queues:
         return {}

@@ -37,7 +37,13 @@ SELECT
         WHERE tenant_id = %(tenant_id)s AND status = 'running' LIMIT {MAX_COUNTED_IN_USE + 1}) AS r)
         AS tenant_running_jobs,
     (SELECT count(*) FROM (SELECT 1 FROM webhook_endpoints
-        WHERE tenant_id = %(tenant_id)s AND status <> 'deleted' LIMIT {MAX_COUNTED_IN_USE + 1}) AS w) AS webhooks,
+        WHERE tenant_id = %(tenant_id)s AND status <> 'deleted' AND channel IS NULL
+        LIMIT {MAX_COUNTED_IN_USE + 1}) AS w) AS webhooks,
+    (SELECT count(*) FROM (SELECT 1 FROM webhook_endpoints
+        WHERE tenant_id = %(tenant_id)s AND status <> 'deleted' AND channel IS NOT NULL
+        LIMIT {MAX_COUNTED_IN_USE + 1}) AS n) AS notices,
+    (SELECT coalesce(sum(mails), 0) FROM notice_mails
+        WHERE tenant_id = %(tenant_id)s AND day = (now() AT TIME ZONE 'UTC')::date) AS notice_mails,
     (SELECT count(*) FROM (SELECT 1 FROM schedules
         WHERE tenant_id = %(tenant_id)s LIMIT {MAX_COUNTED_IN_USE + 1}) AS s) AS schedules,
     (SELECT count(*) FROM (SELECT 1 FROM hooks

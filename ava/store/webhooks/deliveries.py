@@ -1,4 +1,4 @@
-"""List and redeliver the deliveries of a tenant's endpoints."""
+"""List and redeliver the deliveries of a tenant's endpoints and notices."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from ava.domain.webhooks.webhook_events import Event
 from ava.store.delivery_table import DeliveryFilter, DeliveryTable
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.webhooks.endpoints import webhook_uuid
+from ava.store.webhooks.endpoints import endpoint_uuid
 
 SENT_TABLE = DeliveryTable(
     "webhook_deliveries",
     owner="d.endpoint_id",
-    prefix="wh",
+    prefixes=("wh", "ntc"),
     leading=("d.endpoint_id",),
     statuses=SENT,
     columns={
         "direction": "'out'",
-        "webhook_id": "d.endpoint_id::text",
+        # The events of notices have other names.
+        "webhook_id": "CASE WHEN starts_with(d.event_type, 'ava.') THEN d.endpoint_id::text END",
+        "notice_id": "CASE WHEN NOT starts_with(d.event_type, 'ava.') THEN d.endpoint_id::text END",
         "job_ids": "array_remove(ARRAY[d.job_id::text], NULL)",
         "reason": "d.history -> -1 ->> 'error'",
         "next_attempt_at": "d.due_at",
@@ -31,9 +33,7 @@ SENT_TABLE = DeliveryTable(
         "response_status": "(d.history -> -1 ->> 'status')::integer",
         # PostgreSQL knows the size of a stored value without reading it.
         "body_bytes": "octet_length(e.body)",
-        **dict.fromkeys(
-            ("hook_id", "notice_id", "source_id", "duplicate_of", "replay_of", "address", "headers_json"), "NULL"
-        ),
+        **dict.fromkeys(("hook_id", "source_id", "duplicate_of", "replay_of", "address", "headers_json"), "NULL"),
     },
     joins="LEFT JOIN webhook_events AS e ON e.tenant_id = d.tenant_id AND e.id = d.event_id",
     body="e.body",
@@ -86,12 +86,12 @@ SELECT {SENT_TABLE.columns} FROM again AS d {SENT_TABLE.joins}
 """)
 
 
-def redeliver(connection: Connection, *, tenant_id: str, webhook_id: str, delivery_id: str) -> Delivery | None:
+def redeliver(connection: Connection, *, tenant_id: str, endpoint_id: str, delivery_id: str) -> Delivery | None:
     """Send a delivery again now, with the same id and bytes.
 
     Returns None if there is no such delivery, or its endpoint is paused.
     """
-    parameters = SENT_TABLE.one(tenant_id, webhook_id, delivery_id)
+    parameters = SENT_TABLE.one(tenant_id, endpoint_id, delivery_id)
     row = connection.exec_driver_sql(_REDELIVER, parameters).first()
     return None if row is None else SENT_TABLE.read(row)
 
@@ -138,13 +138,13 @@ def redeliver_many(
     connection: Connection,
     *,
     tenant_id: str,
-    webhook_id: str,
+    endpoint_id: str,
     delivery_filter: DeliveryFilter,
     after: UUID | None,
     limit: int,
 ) -> Redelivered:
     """Send ended deliveries of one status again, at most `limit`, behind the delivery `after`, oldest first."""
-    parameters = SENT_TABLE.parameters(tenant_id, webhook_id, delivery_filter)
+    parameters = SENT_TABLE.parameters(tenant_id, endpoint_id, delivery_filter)
     (parameters["status"],) = cast(list[str], parameters.pop("statuses"))
     if after is not None:
         parameters["first"] = str(UUID(int=after.int + 1))
@@ -156,25 +156,25 @@ def redeliver_many(
 _INSERT_TEST = Statement(f"""
 WITH event AS (
     INSERT INTO webhook_events (id, tenant_id, type, sequence, created_at, endpoint_id, body, fanned_out_at)
-    VALUES (%(event_id)s::uuid, %(tenant_id)s, %(type)s, %(sequence)s, %(created_at)s, %(webhook_id)s::uuid, %(body)s,
+    VALUES (%(event_id)s::uuid, %(tenant_id)s, %(type)s, %(sequence)s, %(created_at)s, %(endpoint_id)s::uuid, %(body)s,
             now())
     RETURNING id, n, body
 ), delivery AS (
     INSERT INTO webhook_deliveries (tenant_id, endpoint_id, event_id, event_type, n)
-    SELECT %(tenant_id)s, %(webhook_id)s::uuid, id, %(type)s, n FROM event
+    SELECT %(tenant_id)s, %(endpoint_id)s::uuid, id, %(type)s, n FROM event
     RETURNING *
 ), lease AS (
     UPDATE webhook_lanes SET due_at = greatest(now(), not_before)
-    WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(webhook_id)s::uuid
+    WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(endpoint_id)s::uuid
 )
 SELECT {SENT_TABLE.columns} FROM delivery AS d LEFT JOIN event AS e ON e.id = d.event_id
 """)
 
 
-def insert_test(connection: Connection, *, webhook_id: str, event: Event, body: str) -> Delivery:
+def insert_test(connection: Connection, *, endpoint_id: str, event: Event, body: str) -> Delivery:
     """Insert a test event and its delivery to one endpoint. The caller has checked that it is the tenant's."""
     parameters = {
-        "webhook_id": webhook_uuid(webhook_id),
+        "endpoint_id": endpoint_uuid(endpoint_id),
         "event_id": str(ids.decode("evt", event.id)),
         "tenant_id": event.tenant_id,
         "type": event.type,

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from ava.domain import ids
+from ava.domain.notices.notice import Channel
 from ava.domain.webhooks.webhook import EndpointHealth
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
@@ -166,6 +167,8 @@ class DueDelivery:
     url: str
     #: The endpoint's sealed secrets, the current one first.
     sealed_secrets: tuple[str, ...]
+    #: The channel of a notice, whose sealed secret is its target; None: a webhook.
+    channel: Channel | None = None
 
 
 #: Min size of a body that is only read when its request begins. Most bodies are smaller.
@@ -204,7 +207,8 @@ SELECT d.id::text, p.id::text, p.tenant_id, d.job_id::text, d.failures, d.due_at
        jsonb_array_length(d.history), e.id::text,
        CASE WHEN octet_length(e.body) < {_LARGE_BODY_BYTES} THEN e.body END,
        CASE WHEN octet_length(e.body) >= {_LARGE_BODY_BYTES} THEN octet_length(e.body) ELSE 0 END,
-       e.traceparent, p.url, p.secret, CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END
+       e.traceparent, p.url, p.secret, CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END,
+       p.channel
 FROM unnest(%(endpoints)s::uuid[], %(capacities)s::int[]) AS w (endpoint_id, capacity)
 JOIN webhook_lanes AS l ON l.endpoint_id = w.endpoint_id AND l.sender_id = %(sender_id)s::uuid
 JOIN webhook_endpoints AS p ON p.tenant_id = l.tenant_id AND p.id = w.endpoint_id AND p.status <> 'deleted'
@@ -245,7 +249,7 @@ def due_deliveries(
 
 def _due_delivery(row: Any) -> DueDelivery:
     (id_, endpoint, tenant_id, job, failures, due_at, requests, event, body, bytes_to_read, traceparent, url, secret,
-     previous_secret) = row  # fmt: skip
+     previous_secret, channel) = row  # fmt: skip
     return DueDelivery(
         id=id_,
         endpoint=endpoint,
@@ -260,6 +264,7 @@ def _due_delivery(row: Any) -> DueDelivery:
         traceparent=traceparent,
         url=url,
         sealed_secrets=(secret,) if previous_secret is None else (secret, previous_secret),
+        channel=None if channel is None else Channel(channel),
     )
 
 

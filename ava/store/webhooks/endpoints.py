@@ -1,4 +1,7 @@
-"""Create and change webhook endpoints of tenants. Secrets are stored sealed, and only senders read them."""
+"""Create and change webhook endpoints of tenants. Secrets are stored sealed, and only senders read them.
+
+Notices are endpoints too, with a channel: `ava.store.webhooks.notices`. Statements about both take `is_notice`.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +37,18 @@ _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(%(key)s, hashtext(%(tenan
 #: The key of that lock: "whks" as a number.
 _LOCK_KEY = 0x77686B73
 
+
+def lock_tenant(connection: Connection, tenant_id: str) -> None:
+    connection.exec_driver_sql(_LOCK_TENANT, {"key": _LOCK_KEY, "tenant_id": tenant_id})
+
+
 _CREATE = Statement(f"""
 WITH created AS (
     INSERT INTO webhook_endpoints (tenant_id, url, events, secret, roots_only, paused_at, paused_by)
     SELECT %(tenant_id)s, %(url)s, %(events)s::text[], %(secret)s, %(roots_only)s, {PAUSED_AT}, %(paused_by)s::jsonb
     WHERE (
-        SELECT count(*) FROM webhook_endpoints WHERE tenant_id = %(tenant_id)s AND status <> 'deleted'
+        SELECT count(*) FROM webhook_endpoints
+        WHERE tenant_id = %(tenant_id)s AND status <> 'deleted' AND channel IS NULL
     ) < %(max_endpoints)s
     RETURNING *
 ), lease AS (
@@ -64,7 +73,7 @@ def create(
 
     Returns None if the tenant has `max_endpoints` endpoints.
     """
-    connection.exec_driver_sql(_LOCK_TENANT, {"key": _LOCK_KEY, "tenant_id": tenant_id})
+    lock_tenant(connection, tenant_id)
     parameters = {
         "tenant_id": tenant_id,
         "url": url,
@@ -80,7 +89,7 @@ def create(
 
 _SHOW = Statement(f"""
 SELECT {_COLUMNS} FROM webhook_endpoints AS e
-WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::uuid
+WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.channel IS NULL AND e.id = %(id)s::uuid
 """)
 
 
@@ -93,7 +102,7 @@ def show(connection: Connection, *, tenant_id: str, webhook_id: str) -> Endpoint
 
 _PAGE = Statement(f"""
 SELECT {_COLUMNS} FROM webhook_endpoints AS e
-WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted'
+WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.channel IS NULL
     AND (%(paused)s::bool IS NULL OR (e.paused_at IS NOT NULL) = %(paused)s::bool)
     AND (%(before_id)s::uuid IS NULL OR e.id < %(before_id)s::uuid)
 ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s
@@ -117,14 +126,15 @@ def page(
 
 _COUNT = Statement("""
 SELECT count(*) FROM webhook_endpoints AS e
-WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted'
+WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND (e.channel IS NOT NULL) = %(is_notice)s
     AND (%(paused)s::bool IS NULL OR (e.paused_at IS NOT NULL) = %(paused)s::bool)
 """)
 
 
-def count(connection: Connection, *, tenant_id: str, paused: bool | None) -> int:
-    """Return the number of a tenant's endpoints; `paused` as in `page`."""
-    return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id, "paused": paused}).scalar_one())
+def count(connection: Connection, *, tenant_id: str, paused: bool | None, is_notice: bool = False) -> int:
+    """Return the number of a tenant's endpoints, or of its notices; `paused` as in `page`."""
+    parameters = {"tenant_id": tenant_id, "paused": paused, "is_notice": is_notice}
+    return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
 
 
 # Any change makes the endpoint due immediately, because the client may have fixed it.
@@ -139,7 +149,7 @@ WITH changed AS (
                                      ELSE now() + {ROTATION_HOURS} * interval '1 hour' END,
         secret = coalesce(%(secret)s, e.secret),
         updated_at = clock_timestamp()
-    WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::uuid
+    WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.channel IS NULL AND e.id = %(id)s::uuid
     RETURNING *
 ), lease AS (
     UPDATE webhook_lanes AS l SET due_at = now(), timeouts = 0, not_before = NULL
@@ -175,22 +185,28 @@ def change(
     return None if row is None else _endpoint(row)
 
 
+# The prefix of its id tells whether it is a notice.
+_IS_ONE = """e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::uuid
+    AND (e.channel IS NOT NULL) = %(is_notice)s"""
 _PAUSE = Statement(f"""
 UPDATE webhook_endpoints AS e SET {PAUSE_SET}, updated_at = clock_timestamp()
-WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::uuid AND e.paused_at IS NULL
+WHERE {_IS_ONE} AND e.paused_at IS NULL
 """)
 
 
-def pause(connection: Connection, *, tenant_id: str, webhook_id: str, by: Actor, reason: str | None) -> bool:
-    """Pause an endpoint: it gets no new deliveries, and its pending ones wait. Returns False if nothing changed."""
-    parameters = {"tenant_id": tenant_id, "id": webhook_uuid(webhook_id)} | pause_columns.parameters(by, reason)
+def pause(connection: Connection, *, tenant_id: str, endpoint_id: str, by: Actor, reason: str | None) -> bool:
+    """Pause an endpoint or a notice: it gets no new deliveries, and its pending ones wait.
+
+    Returns False if nothing changed.
+    """
+    parameters = _one(tenant_id, endpoint_id) | pause_columns.parameters(by, reason)
     return connection.exec_driver_sql(_PAUSE, parameters).rowcount == 1
 
 
 _RESUME = Statement(f"""
 WITH resumed AS (
     UPDATE webhook_endpoints AS e SET {RESUME_SET}, updated_at = clock_timestamp()
-    WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::uuid AND e.paused_at IS NOT NULL
+    WHERE {_IS_ONE} AND e.paused_at IS NOT NULL
     RETURNING e.tenant_id, e.id
 )
 UPDATE webhook_lanes AS l SET due_at = now(), timeouts = 0, not_before = NULL
@@ -198,33 +214,38 @@ FROM resumed WHERE l.tenant_id = resumed.tenant_id AND l.endpoint_id = resumed.i
 """)
 
 
-def resume(connection: Connection, *, tenant_id: str, webhook_id: str) -> bool:
-    """Resume an endpoint; its pending deliveries are due. Returns False if it was not paused."""
-    parameters = {"tenant_id": tenant_id, "id": webhook_uuid(webhook_id)}
-    return connection.exec_driver_sql(_RESUME, parameters).rowcount == 1
+def resume(connection: Connection, *, tenant_id: str, endpoint_id: str) -> bool:
+    """Resume an endpoint or a notice; its pending deliveries are due. Returns False if it was not paused."""
+    return connection.exec_driver_sql(_RESUME, _one(tenant_id, endpoint_id)).rowcount == 1
 
 
-_DELETE = Statement("""
+_DELETE = Statement(f"""
 UPDATE webhook_endpoints AS e SET status = 'deleted', secret = NULL, previous_secret = NULL,
     previous_secret_until = NULL, updated_at = clock_timestamp()
-WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::uuid
+WHERE {_IS_ONE}
 """)
 
 
-def delete(connection: Connection, *, tenant_id: str, webhook_id: str) -> bool:
-    """Delete an endpoint with its secrets; retention deletes its deliveries. Returns False if there is none."""
-    parameters = {"tenant_id": tenant_id, "id": webhook_uuid(webhook_id)}
-    return connection.exec_driver_sql(_DELETE, parameters).rowcount == 1
+def delete(connection: Connection, *, tenant_id: str, endpoint_id: str) -> bool:
+    """Delete an endpoint or a notice with its secrets; retention deletes its deliveries.
+
+    Returns False if there is none.
+    """
+    return connection.exec_driver_sql(_DELETE, _one(tenant_id, endpoint_id)).rowcount == 1
 
 
 _SEALED_SECRETS = Statement("""
-SELECT tenant_id, id::text, secret, previous_secret FROM webhook_endpoints WHERE status <> 'deleted' ORDER BY id
+SELECT tenant_id, id::text, secret, previous_secret, channel IS NOT NULL FROM webhook_endpoints
+WHERE status <> 'deleted' ORDER BY id
 """)
 
 
-def sealed_secrets(connection: Connection) -> list[tuple[str, str, str, str | None]]:
-    """Return every endpoint's tenant, id (a UUID), sealed secret and sealed previous secret."""
-    return [(row[0], row[1], row[2], row[3]) for row in connection.exec_driver_sql(_SEALED_SECRETS)]
+def sealed_secrets(connection: Connection) -> list[tuple[str, str, str, str | None, bool]]:
+    """Return every endpoint's tenant, id (a UUID), sealed secret, sealed previous secret, and whether it is a notice.
+
+    The secret of a notice is its target.
+    """
+    return [(row[0], row[1], row[2], row[3], row[4]) for row in connection.exec_driver_sql(_SEALED_SECRETS)]
 
 
 _RESEAL = Statement("""
@@ -241,3 +262,14 @@ def reseal(connection: Connection, *, tenant_id: str, uuid: str, old: str, secre
 
 
 webhook_uuid = partial(ids.to_uuid, "wh")
+notice_uuid = partial(ids.to_uuid, "ntc")
+
+
+def endpoint_uuid(endpoint_id: str) -> str | None:
+    """Return the UUID of a webhook or of a notice; None if the id is malformed."""
+    return webhook_uuid(endpoint_id) or notice_uuid(endpoint_id)
+
+
+def _one(tenant_id: str, endpoint_id: str) -> dict[str, object]:
+    is_notice = notice_uuid(endpoint_id) is not None
+    return {"tenant_id": tenant_id, "id": endpoint_uuid(endpoint_id), "is_notice": is_notice}

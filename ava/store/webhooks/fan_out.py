@@ -95,8 +95,8 @@ FROM tenants AS t CROSS JOIN share CROSS JOIN LATERAL (
 ) AS e CROSS JOIN LATERAL (
     SELECT count(*) AS deliveries FROM (
         SELECT 1 FROM webhook_endpoints AS p
-        WHERE p.tenant_id = e.tenant_id AND p.status <> 'deleted' AND p.paused_at IS NULL AND e.type = ANY(p.events)
-            AND (e.is_of_child IS NOT TRUE OR NOT p.roots_only)
+        WHERE p.tenant_id = e.tenant_id AND p.status <> 'deleted' AND p.paused_at IS NULL AND p.channel IS NULL
+            AND e.type = ANY(p.events) AND (e.is_of_child IS NOT TRUE OR NOT p.roots_only)
             AND p.created_at <= e.created_at AND (e.fanned_out_to IS NULL OR p.id > e.fanned_out_to)
         LIMIT {MAX_DELIVERIES_PER_EVENT} + 1
     ) AS p
@@ -207,7 +207,7 @@ WITH given AS (
     FROM given CROSS JOIN LATERAL (
         SELECT p.id AS endpoint_id FROM webhook_endpoints AS p
         WHERE p.tenant_id = given.tenant_id AND p.status <> 'deleted' AND p.paused_at IS NULL
-            AND given.type = ANY(p.events) AND (given.is_of_child IS NOT TRUE OR NOT p.roots_only)
+            AND p.channel IS NULL AND given.type = ANY(p.events) AND (given.is_of_child IS NOT TRUE OR NOT p.roots_only)
             AND p.created_at <= given.created_at AND (given.fanned_out_to IS NULL OR p.id > given.fanned_out_to)
         ORDER BY p.id LIMIT {MAX_DELIVERIES_PER_EVENT}
     ) AS p

@@ -41,7 +41,10 @@ class DeliveryOutcome:
 class StatusChange:
     """An endpoint that an outcome changed."""
 
-    webhook_id: str
+    tenant_id: str
+    #: Of a webhook or of a notice.
+    endpoint_id: str
+    is_notice: bool
     status: str
     #: Whether it is paused, because it responded 410.
     is_gone: bool
@@ -93,7 +96,7 @@ UPDATE webhook_endpoints AS p SET
 FROM summed
 WHERE p.tenant_id = summed.tenant_id AND p.id = summed.endpoint_id AND p.status <> 'deleted'
     AND (p.status <> summed.status OR summed.is_gone AND p.paused_at IS NULL)
-RETURNING p.id::text, p.status, summed.is_gone
+RETURNING p.tenant_id, p.id::text, p.channel IS NOT NULL, p.status, summed.is_gone
 """,
 )
 
@@ -113,4 +116,13 @@ def record(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> list[
         "gone_reason": GONE_REASON,
     }
     found = _RECORD.run(connection, parameters, before=BY_INDEX)
-    return [StatusChange(webhook_id=ids.encode("wh", row[0]), status=row[1], is_gone=row[2]) for row in found]
+    return [
+        StatusChange(
+            tenant_id=tenant_id,
+            endpoint_id=ids.encode("ntc" if is_notice else "wh", uuid),
+            is_notice=is_notice,
+            status=status,
+            is_gone=is_gone,
+        )
+        for tenant_id, uuid, is_notice, status, is_gone in found
+    ]

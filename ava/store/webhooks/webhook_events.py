@@ -18,7 +18,7 @@ INSERT INTO webhook_events (id, tenant_id, type, sequence, created_at, body)
 SELECT %(id)s::uuid, %(tenant_id)s, %(type)s, %(sequence)s, %(created_at)s, %(body)s
 WHERE EXISTS (SELECT FROM webhook_endpoints AS e
               WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.paused_at IS NULL
-                AND %(type)s = ANY(e.events))
+                AND e.channel IS NULL AND %(type)s = ANY(e.events))
 """)
 
 
@@ -70,6 +70,7 @@ _DELETE = {
     "webhook_events_first": _DELETE_FIRST_EVENTS,
     "webhook_events_rest": _DELETE_EVENTS_OF_REST,
 }
+_DELETE_NOTICE_MAILS = Statement("DELETE FROM notice_mails WHERE day < current_date - 1")
 _DELETE_DEAD_LETTERS = Statement("DELETE FROM webhook_dead_letters WHERE event_id < %(before)s::uuid")
 # Each time, not only after it has deleted their deliveries: the response of that commit may be lost. The LIMIT makes
 # PostgreSQL probe an index for each deleted endpoint, whatever the statistics.
@@ -84,8 +85,8 @@ _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
     """Delete the oldest events past retention that are not dropped with a partition, and their deliveries.
 
-    Also deletes endpoints with the status `deleted` that have no deliveries left. Returns the number of events and
-    deliveries: at most `limit` deliveries, and about as many events.
+    Also deletes the numbers of mails of past days, and endpoints with the status `deleted` that have no
+    deliveries left. Returns the number of events and deliveries: at most `limit` deliveries, and about as many events.
     """
     oldest = clock.now(connection) - timedelta(days=retention_days)
     events, deliveries = (
@@ -100,6 +101,7 @@ def delete_old(connection: Connection, *, retention_days: float, limit: int) -> 
         count += connection.exec_driver_sql(statement, parameters).rowcount
         if count >= limit:
             return count
+    connection.exec_driver_sql(_DELETE_NOTICE_MAILS, {})
     connection.exec_driver_sql(_DELETE_DEAD_LETTERS, {"before": str(events.dropped_before)})
     for table in events.tables:
         statement, parameters = _DELETE[table], {"before": str(events.before), "limit": limit}

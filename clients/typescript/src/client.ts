@@ -5,6 +5,7 @@ import {
   Audit, Errors, Keys, Limits, Nodes, Promotions, Queues, Reports, Sessions, Tenants, Workers,
 } from "./fleet.js";
 import { Jobs } from "./jobs.js";
+import { Notices } from "./notices.js";
 import { Operations } from "./operations.js";
 import { Schedules } from "./schedules.js";
 import { Webhooks } from "./webhooks.js";
@@ -23,6 +24,7 @@ export class Client {
   readonly subscriptions: Subscriptions;
   readonly hooks: Hooks;
   readonly webhooks: Webhooks;
+  readonly notices: Notices;
   readonly queues: Queues;
   readonly nodes: Nodes;
   readonly errors: Errors;
@@ -45,6 +47,7 @@ export class Client {
     this.subscriptions = new Subscriptions(calls);
     this.hooks = new Hooks(calls);
     this.webhooks = new Webhooks(calls);
+    this.notices = new Notices(calls);
     this.queues = new Queues(calls);
     this.nodes = new Nodes(calls);
     this.errors = new Errors(calls);

@@ -9,6 +9,7 @@ type Schemas = components["schemas"];
 export type Delivery = Received<Schemas["DeliveryRecord"]>;
 
 const SENT = "/v1/webhooks/{webhook_id}/deliveries";
+const OF_NOTICES = "/v1/ava/notices/{notice_id}/deliveries";
 const RECEIVED = "/v1/ava/hooks/{hook_id}/deliveries";
 
 /** Shows the deliveries of webhooks, and sends them again. */
@@ -35,6 +36,33 @@ export class SentDeliveries extends Resource {
     options: CallOptions = {},
   ): Promise<number> {
     return (await this.calls.data("post", `${SENT}/redeliver`, [webhookId], { ...options, body: range })).total;
+  }
+}
+
+/** Shows the deliveries of notices, and sends them again. */
+export class NoticeDeliveries extends Resource {
+  /** Yields the matching deliveries, newest first, without bodies. */
+  list(noticeId: string, query: Query<typeof OF_NOTICES> = {}, options: CallOptions = {}): AsyncGenerator<Delivery> {
+    return this.calls.list(OF_NOTICES, [noticeId], { perPage: 100, ...query }, options);
+  }
+
+  /** Returns a delivery with its message. */
+  async get(noticeId: string, id: string, options: CallOptions = {}): Promise<Delivery> {
+    return this.calls.data("get", `${OF_NOTICES}/{delivery_id}`, [noticeId, id], options);
+  }
+
+  /** Sends a message again. */
+  async redeliver(noticeId: string, id: string, options: CallOptions = {}): Promise<Delivery> {
+    return this.calls.data("post", `${OF_NOTICES}/{delivery_id}/redeliver`, [noticeId, id], options);
+  }
+
+  /** Sends the messages of a time range again that are `abandoned` or `delivered`. Returns their number. */
+  async redeliverMany(
+    noticeId: string,
+    range: Sent<Schemas["NoticeRedeliverBody"]>,
+    options: CallOptions = {},
+  ): Promise<number> {
+    return (await this.calls.data("post", `${OF_NOTICES}/redeliver`, [noticeId], { ...options, body: range })).total;
   }
 }
 

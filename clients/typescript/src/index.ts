@@ -20,6 +20,7 @@ export type { CancelFilter, Operation, RetryFilter } from "./operations.js";
 export type { PauseOptions } from "./resource.js";
 export type { Schedule } from "./schedules.js";
 export { verifyWebhook, type WebhookEvent } from "./verification.js";
+export type { Notice } from "./notices.js";
 export type { Webhook } from "./webhooks.js";
 export type { Query, Received, Sent } from "./wire.js";
 export { PullWorker, type RunOptions } from "./worker.js";

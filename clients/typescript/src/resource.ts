@@ -21,7 +21,8 @@ type Pausable =
   | "/v1/ava/schedules/{schedule_id}"
   | "/v1/ava/subscriptions/{subscription_id}"
   | "/v1/ava/hooks/{hook_id}"
-  | "/v1/webhooks/{webhook_id}";
+  | "/v1/webhooks/{webhook_id}"
+  | "/v1/ava/notices/{notice_id}";
 
 /** The calls about records that can be paused. */
 export abstract class PausableResource<Kept> extends Resource {

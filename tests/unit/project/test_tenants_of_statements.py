@@ -45,7 +45,8 @@ _ACROSS = {
         jobs.transitions.park.unpark_conditions jobs.transitions.pull.missed jobs.transitions.expire.overdue
         jobs.bulk_operations.claim_due jobs.bulk_operations.is_lifting containments.records.active
         schedules.due.lock_due schedules.due.are_due
-        schedules.due.claim_outdated""",
+        schedules.due.claim_outdated
+        webhooks.notice_windows.backlog_rules""",
     "retention deletes what is old": """
         events.old_rows.delete_events events.old_rows.delete_first_events events.old_rows.delete_events_of_rest
         events.old_rows.delete_deliveries events.old_rows.delete_first_deliveries
@@ -58,7 +59,8 @@ _ACROSS = {
         webhooks.webhook_events.delete_deliveries webhooks.webhook_events.delete_first_deliveries
         webhooks.webhook_events.delete_deliveries_of_rest webhooks.webhook_events.delete_events
         webhooks.webhook_events.delete_first_events webhooks.webhook_events.delete_events_of_rest
-        webhooks.webhook_events.delete_dead_letters""",
+        webhooks.webhook_events.delete_dead_letters webhooks.webhook_events.delete_notice_mails
+        webhooks.notice_windows.delete_ended""",
     "counts are of all tenants": """
         reports.series.write
         reports.ended.first_day reports.ended.delete_counts reports.ended.delete_times

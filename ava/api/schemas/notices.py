@@ -1,0 +1,224 @@
+"""Notices: schemas of requests and responses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+
+from ava.api.http import paging
+from ava.api.http.fields import REQUIRED, Choice, ClientId, Id, JsonString, String, WholeNumber
+from ava.api.http.paging import PageQuery, cursor_field, take_page
+from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.strict import Strict
+from ava.api.schemas.deliveries import STATUS_FILTER, TYPE_FILTER, DeliveryListQuery, RepeatedBody
+from ava.api.schemas.pause_fields import PausedListRequest, new_paused, paused_field, paused_filter
+from ava.domain.delivery import REDELIVERABLE, SENT, DeliveryStatus
+from ava.domain.limits.table import NOTICE_RULES
+from ava.domain.notices.notice import (
+    CONDITIONS,
+    DEFAULT_SECONDS,
+    MAX_MESSAGES,
+    MAX_SECONDS,
+    Channel,
+    Notice,
+    NoticeEvent,
+    NoticeRule,
+)
+from ava.domain.outbound.outbound_url import MAX_URL_CHARS
+
+_LONGEST_NAME = 200
+_LONGEST_QUEUE = 100
+_EVENTS = ", ".join(f"`{event}`" for event in NoticeEvent)
+
+
+class _Line(String):
+    """A string of printable characters."""
+
+    def __init__(self, longest: int, **rest: Any) -> None:
+        metadata = {"minLength": 1, "maxLength": longest, **rest.pop("metadata", {})}
+        super().__init__(metadata=metadata, **rest)
+        self.longest = longest
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= self.longest or not value.isprintable():
+            raise ValidationError(f"It must be a string of 1 to {self.longest} printable characters.")
+        return value
+
+
+class _NoticeTag(Strict):
+    """A tag of a job."""
+
+    key = _Line(32, required=True)
+    value = _Line(64, required=True)
+
+
+class _AtMost(Strict):
+    """The max number of messages in a time."""
+
+    count = WholeNumber(minimum=1, maximum=MAX_MESSAGES, required=True)
+    seconds = WholeNumber(minimum=1, maximum=MAX_SECONDS, required=True)
+
+
+class NoticeRuleBody(Strict):
+    """Which events a notice is about."""
+
+    event = Choice(NoticeEvent, required=True, metadata={"description": "The event."})
+    worker_id = ClientId("wkr", metadata={"description": "Only events of this worker."})
+    tag = fields.Nested(_NoticeTag, metadata={"description": "`job.failed`: only jobs with this tag."})
+    queue = _Line(
+        _LONGEST_QUEUE,
+        metadata={"description": "`backlog`: the queue. `job.failed`: only jobs of this queue."},
+    )
+    older_than_seconds = WholeNumber(
+        minimum=1,
+        maximum=MAX_SECONDS,
+        metadata={"description": "`backlog`: the minimum waiting time of the tenant's oldest startable job."},
+    )
+    at_most = fields.Nested(
+        _AtMost,
+        metadata={
+            "description": "The max messages in a time, for each error group. Default: one in "
+            f"{DEFAULT_SECONDS} seconds. A message has the number of events since the last one."
+        },
+    )
+
+    @validates_schema
+    def _check_conditions(self, values: dict[str, Any], **_: Any) -> None:
+        event: NoticeEvent = values["event"]
+        allowed = CONDITIONS.get(event, ())
+        for name in set(values) - {"event", "at_most", *allowed}:
+            raise ValidationError(f"A rule about {event} does not have this field.", name)
+        if event is NoticeEvent.BACKLOG:
+            for name in allowed:
+                if name not in values:
+                    raise ValidationError(f"A rule about {event} needs this field.", name)
+
+    @post_load
+    def _rule(self, values: dict[str, Any], **_: Any) -> NoticeRule:
+        tag: Mapping[str, str] | None = values.pop("tag", None)
+        at_most: Mapping[str, int] = values.pop("at_most", {})
+        return NoticeRule(
+            **values,
+            tag=None if tag is None else (tag["key"], tag["value"]),
+            max_messages=at_most.get("count", 1),
+            seconds=at_most.get("seconds", DEFAULT_SECONDS),
+        )
+
+
+def _rules(**rest: Any) -> fields.List[Any]:
+    return fields.List(
+        fields.Nested(NoticeRuleBody),
+        attribute="rules",
+        data_key="on",
+        validate=validate.Length(
+            1, NOTICE_RULES.value, error=NOTICE_RULES.message(f"It must have 1 to {NOTICE_RULES.value} rules.")
+        ),
+        error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
+        metadata={
+            "description": f"The events that the notice is about. Events: {_EVENTS}.",
+            "example": [{"event": "job.failed", "at_most": {"count": 1, "seconds": DEFAULT_SECONDS}}],
+        },
+        **rest,
+    )
+
+
+_TARGET = {
+    "description": "`slack`, `teams`: the address of an incoming webhook. `email`: mail addresses, separated by "
+    "commas. `webhook`: a URL. It is encrypted and never shown.",
+    "example": "https://hooks.slack.com/services/T0/B0/x",
+}
+_NAME = {"description": "A display name, which each message contains."}
+_CHANNEL = {"description": "`slack`, `teams`, `email` or `webhook`."}
+
+
+class NoticeBody(Strict):
+    """A notice to create."""
+
+    name = _Line(_LONGEST_NAME, required=True, metadata=_NAME)
+    channel = Choice(Channel, required=True, metadata=_CHANNEL)
+    target = _Line(MAX_URL_CHARS, required=True, metadata=_TARGET)
+    rules = _rules(required=True)
+    paused = new_paused()
+
+
+class NoticeChangeBody(Strict):
+    """Changes to a notice; at least one field. A new channel needs a target."""
+
+    name = _Line(_LONGEST_NAME, metadata=_NAME)
+    channel = Choice(Channel, metadata=_CHANNEL)
+    target = _Line(MAX_URL_CHARS, metadata=_TARGET)
+    rules = _rules()
+
+    @validates_schema
+    def _any(self, values: dict[str, Any], **_: Any) -> None:
+        if not values:
+            raise ValidationError("It must have at least one of name, channel, target and on.")
+
+
+class NoticeListQuery(PageQuery):
+    """The parameters of the list of notices."""
+
+    paused = paused_filter("notices")
+    cursor = cursor_field(paging.id_reader("ntc"))
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> PausedListRequest:
+        return PausedListRequest(**take_page(values), **values)
+
+
+class NoticeDeliveryListQuery(DeliveryListQuery):
+    """The parameters of the list of a notice's deliveries."""
+
+    status = Choice(SENT, **STATUS_FILTER)
+    event_type = Choice(NoticeEvent, **TYPE_FILTER)
+
+
+class NoticeRedeliverBody(RepeatedBody):
+    """Which deliveries of a notice to send again."""
+
+    status = Choice(REDELIVERABLE, load_default=DeliveryStatus.ABANDONED, allow_none=False)
+    event_type = Choice(NoticeEvent, load_default=None, allow_none=True)
+
+
+# Out -------------------------------------------------------------------------------------------------------------
+
+_NULLABLE = {"type": ["string", "null"]}
+_TAG = {"type": ["object", "null"], "properties": {"key": {"type": "string"}, "value": {"type": "string"}}}
+_COUNT = {"type": "object", "properties": {"count": {"type": "integer"}, "seconds": {"type": "integer"}}}
+
+
+class NoticeRecord(RecordSchema, of=Notice):
+    """A notice: messages about events to a channel."""
+
+    names = "id name channel target on status paused created_at updated_at"
+    on = JsonString(
+        attribute="on_json",
+        metadata={
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "event": {"type": "string"},
+                    "worker_id": _NULLABLE,
+                    "tag": _TAG,
+                    "queue": _NULLABLE,
+                    "older_than_seconds": {"type": ["integer", "null"]},
+                    "at_most": _COUNT,
+                },
+            },
+            "description": "The events that the notice is about.",
+        },
+    )
+    paused = paused_field()
+
+
+class DeletedNoticeRecord(Schema):
+    """The notice that was deleted."""
+
+    id = Id("ntc")
+    deleted = fields.Boolean(metadata={"type": "boolean"})
+
+
+write_notice = compile_schema(NoticeRecord())

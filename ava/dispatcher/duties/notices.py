@@ -1,0 +1,81 @@
+"""Duties that create the messages of notices whose window is due, and check backlogs for notices."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+
+from ava.domain import ids
+from ava.domain.notices.messages import make_message_body
+from ava.domain.notices.notice import NoticeEvent, NoticeRule
+from ava.services.notices import new_event
+from ava.store.engine.database import Connection, Database
+from ava.store.reports import queue_counts
+from ava.store.webhooks import notice_windows
+from ava.store.webhooks.notice_windows import DueWindow, NoticeMessage, WindowKey
+
+_WINDOWS_PER_TRANSACTION = 500
+_CALL_SECONDS = 2.0
+
+
+def send_due_notices(database: Database, *, public_url: str) -> int:
+    """Create a delivery for each window with a due message, and delete windows that have ended.
+
+    One transaction creates the delivery and resets the count, so a crash neither repeats nor loses a message. Returns
+    the number of messages.
+    """
+    sent, until = 0, time.monotonic() + _CALL_SECONDS
+    while time.monotonic() < until:
+        with database.transaction() as connection:
+            found = notice_windows.lock_due(connection, limit=_WINDOWS_PER_TRANSACTION)
+            messages = [_message(connection, each, each.rule, public_url) for each in found if each.rule is not None]
+            notice_windows.send(connection, messages)
+            notice_windows.delete(connection, [each.key for each in found if each.rule is None])
+            if len(found) < _WINDOWS_PER_TRANSACTION:
+                notice_windows.delete_ended(connection, limit=_WINDOWS_PER_TRANSACTION)
+        sent += len(messages)
+        if len(found) < _WINDOWS_PER_TRANSACTION:
+            break
+    return sent
+
+
+def _message(connection: Connection, window: DueWindow, rule: NoticeRule, public_url: str) -> NoticeMessage:
+    event = new_event(connection, window.key.tenant_id, rule.event)
+    body = make_message_body(
+        event,
+        window.facts,
+        notice_id=ids.encode("ntc", window.key.notice),
+        notice=window.name or "",
+        count=window.events,
+        public_url=public_url,
+    )
+    return NoticeMessage(window=window, event=event, body=body)
+
+
+def check_backlogs(database: Database) -> int:
+    """Report queues in which a tenant's oldest startable job has waited longer than a rule allows.
+
+    One statement per tenant with such rules. Returns the number of these rules.
+    """
+    with database.connect() as connection:
+        found = notice_windows.backlog_rules(connection)
+    of_tenant: dict[str, list[tuple[WindowKey, NoticeRule]]] = defaultdict(list)
+    for each in found:
+        for number, rule in enumerate(each.rules):
+            if rule.event is NoticeEvent.BACKLOG:
+                key = WindowKey(tenant_id=each.tenant_id, notice=each.notice, rule=number, subject="")
+                of_tenant[each.tenant_id].append((key, rule))
+    return sum(_check_tenant(database, tenant_id, rules) for tenant_id, rules in of_tenant.items())
+
+
+def _check_tenant(database: Database, tenant_id: str, rules: list[tuple[WindowKey, NoticeRule]]) -> int:
+    with database.transaction() as connection:
+        queues = list({rule.queue for _, rule in rules if rule.queue is not None})
+        oldest = queue_counts.oldest_seconds(connection, queues, tenant_id=tenant_id)
+        late = {
+            key: (1, {"queue": rule.queue, "oldest_seconds": int(oldest[rule.queue])})
+            for key, rule in rules
+            if rule.queue in oldest and oldest[rule.queue] >= (rule.older_than_seconds or 0)
+        }
+        notice_windows.count_events(connection, late, is_state=True)
+    return len(late)

@@ -1,0 +1,1 @@
+"""Notices: messages to people about events of their tenant."""

@@ -1,0 +1,218 @@
+"""Use cases of notices, and `note`, by which other use cases and duties report events to them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.access.caller import Caller
+from ava.domain.delivery import Delivery
+from ava.domain.limits.table import NOTICES
+from ava.domain.notices.messages import make_message_body
+from ava.domain.notices.notice import (
+    TEST,
+    Channel,
+    Notice,
+    NoticeEvent,
+    NoticeRule,
+    Occurrence,
+    describe_addresses,
+    read_addresses,
+)
+from ava.domain.outbound import outbound_url
+from ava.domain.outbound.outbound_rules import OutboundRules
+from ava.domain.secrets.sealing import Sealer
+from ava.domain.webhooks.webhook_events import Event
+from ava.errors import InvalidFields, NoticeNotFound, NoticesFull, NoticeStateConflict, OutboundError
+from ava.services import replays
+from ava.settings import Settings
+from ava.store.engine import clock
+from ava.store.engine.database import Connection, Database
+from ava.store.jobs import idempotency
+from ava.store.webhooks import deliveries, endpoints, notice_windows, notices
+from ava.store.webhooks.notice_windows import NoticeRules, WindowKey
+
+
+def note(
+    connection: Connection,
+    tenant_id: str,
+    event: NoticeEvent,
+    *,
+    subject: str = "",
+    worker_id: str | None = None,
+    **facts: str | int,
+) -> None:
+    """Report an event to the tenant's notices, within the transaction of the event.
+
+    `facts` are what messages say: `approval_id` and `title`, or `containment_id`. They contain no payload. `worker_id`,
+    which rules may name, is a fact too. Events with the same `subject` share their messages.
+    """
+    if worker_id is not None:
+        facts["worker_id"] = worker_id
+    occurrence = Occurrence(tenant_id=tenant_id, event=event, facts=facts, subject=subject, worker_id=worker_id)
+    note_all(connection, [occurrence])
+
+
+def note_all(connection: Connection, occurrences: Sequence[Occurrence]) -> None:
+    """Report events of any tenants, like `note`: two statements, however many events."""
+    if not occurrences:
+        return
+    tenants = list(dict.fromkeys(each.tenant_id for each in occurrences))
+    found = notice_windows.rules_about(connection, tenants, list(dict.fromkeys(each.event for each in occurrences)))
+    notice_windows.count_events(connection, _count(occurrences, found))
+
+
+def _count(
+    occurrences: Iterable[Occurrence], found: Iterable[NoticeRules]
+) -> Mapping[WindowKey, tuple[int, Mapping[str, str | int]]]:
+    """Return the number of events for each window, with the facts of the last one."""
+    rules_of: dict[str, list[tuple[str, int, NoticeRule]]] = defaultdict(list)
+    for each in found:
+        rules_of[each.tenant_id] += [(each.notice, number, rule) for number, rule in enumerate(each.rules)]
+    counted: dict[WindowKey, tuple[int, Mapping[str, str | int]]] = {}
+    for one in occurrences:
+        for notice, number, rule in rules_of[one.tenant_id]:
+            if rule.matches(one):
+                key = WindowKey(tenant_id=one.tenant_id, notice=notice, rule=number, subject=one.subject)
+                counted[key] = (counted.get(key, (0,))[0] + one.count, one.facts)
+    return counted
+
+
+class TenantNotices:
+    """Use cases of notices."""
+
+    def __init__(self, database: Database, sealer: Sealer, settings: Settings) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._rules = OutboundRules.of(settings)
+        self._mail_domains = settings.mail_domains
+        self._public_url = settings.public_url
+
+    def create(
+        self,
+        caller: Caller,
+        *,
+        name: str,
+        channel: Channel,
+        target: str,
+        rules: Sequence[NoticeRule],
+        paused: bool = False,
+        key: str | None = None,
+    ) -> tuple[Notice, bool]:
+        """Create a notice. Return it, and True for a repeated call.
+
+        Raise `InvalidFields` if the target may not be called, `EncryptionKeyMissing`, `NoticesFull`, and
+        `IdempotencyKeyReused`.
+        """
+        described, sealed = self._describe(channel, target), self._sealer.seal(target)
+        asked = [name, channel, target, [rule.record for rule in rules], paused]
+        with self._database.transaction() as connection:
+            if (earlier := replays.reserve(connection, caller, key, kind="notice", asked=asked)) is not None:
+                return self._show(connection, caller, ids.encode("ntc", earlier)), True
+            created = notices.create(
+                connection,
+                tenant_id=caller.tenant_id,
+                name=name,
+                channel=channel,
+                target=described,
+                sealed_target=sealed,
+                rules=rules,
+                paused_by=caller.actor if paused else None,
+                max_notices=NOTICES.value,
+            )
+            if created is None:
+                sentence = f"The tenant has reached its limit of {NOTICES.value} notices; delete one first."
+                raise NoticesFull(NOTICES.message(sentence))
+            if key is not None:
+                uuids = [endpoints.notice_uuid(created.id)]
+                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+        return created, False
+
+    def _describe(self, channel: Channel, target: str) -> str:
+        """Return what is shown of a target. Raise `InvalidFields`."""
+        if channel is Channel.EMAIL and not self._mail_domains:
+            message = "This installation sends no mail, because AVA_MAIL_DOMAINS is not set."
+            raise InvalidFields(f"channel: {message}", {"channel": [message]})
+        try:
+            if channel is Channel.EMAIL:
+                return describe_addresses(read_addresses(target, self._mail_domains))
+            return outbound_url.parse(target, rules=self._rules).origin
+        except (OutboundError, ValueError) as error:
+            raise InvalidFields(f"target: {error}", {"target": [str(error)]}) from None
+
+    def show(self, caller: Caller, notice_id: str) -> Notice:
+        """Return a notice. Raise `NoticeNotFound`."""
+        with self._database.connect() as connection:
+            return self._show(connection, caller, notice_id)
+
+    def _show(self, connection: Connection, caller: Caller, notice_id: str, *, is_locked: bool = False) -> Notice:
+        found = notices.show(connection, tenant_id=caller.tenant_id, notice_id=notice_id, is_locked=is_locked)
+        if found is None:
+            raise NoticeNotFound
+        return found
+
+    def page(
+        self, caller: Caller, *, paused: bool | None, limit: int, offset: int = 0, before_id: str | None = None
+    ) -> tuple[list[Notice], int]:
+        tenant_id = caller.tenant_id
+        with self._database.connect() as connection:
+            found = notices.page(
+                connection, tenant_id=tenant_id, paused=paused, limit=limit, offset=offset, before_id=before_id
+            )
+            return found, endpoints.count(connection, tenant_id=tenant_id, paused=paused, is_notice=True)
+
+    def change(self, caller: Caller, notice_id: str, **changes: Any) -> tuple[Notice, Notice]:
+        """Change the given fields: `name`, `channel`, `target`, `rules`. Return the notice before and after.
+
+        Raise `NoticeNotFound`, and like `create`; also `InvalidFields` for a new channel without a target.
+        """
+        target, channel = changes.pop("target", None), changes.get("channel")
+        sealed = None if target is None else self._sealer.seal(target)
+        with self._database.transaction() as connection:
+            before = self._show(connection, caller, notice_id, is_locked=True)
+            if target is None and channel not in (None, before.channel):
+                message = "A new channel needs its own target."
+                raise InvalidFields(f"target: {message}", {"target": [message]})
+            if target is not None:
+                changes |= {"target": self._describe(channel or before.channel, target), "sealed_target": sealed}
+            return before, notices.change(connection, tenant_id=caller.tenant_id, notice_id=notice_id, **changes)
+
+    def pause(self, caller: Caller, notice_id: str, /, *, reason: str | None = None) -> tuple[bool, Notice]:
+        """Pause a notice. Return whether it was paused before, and its record. Raise `NoticeNotFound`."""
+        with self._database.transaction() as connection:
+            is_new = endpoints.pause(
+                connection, tenant_id=caller.tenant_id, endpoint_id=notice_id, by=caller.actor, reason=reason
+            )
+            return not is_new, self._show(connection, caller, notice_id)
+
+    def resume(self, caller: Caller, notice_id: str, /) -> tuple[bool, Notice]:
+        """Resume a notice. Return whether it was paused before, and its record. Raise `NoticeNotFound`."""
+        with self._database.transaction() as connection:
+            was_paused = endpoints.resume(connection, tenant_id=caller.tenant_id, endpoint_id=notice_id)
+            return was_paused, self._show(connection, caller, notice_id)
+
+    def delete(self, caller: Caller, notice_id: str) -> None:
+        """Delete a notice. Raise `NoticeNotFound`."""
+        with self._database.connect() as connection:
+            if not endpoints.delete(connection, tenant_id=caller.tenant_id, endpoint_id=notice_id):
+                raise NoticeNotFound
+
+    def send_test(self, caller: Caller, notice_id: str) -> Delivery:
+        """Send a test message. Raise `NoticeNotFound`, `NoticeStateConflict` if the notice is paused."""
+        with self._database.transaction() as connection:
+            notice = self._show(connection, caller, notice_id)
+            if notice.paused is not None:
+                raise NoticeStateConflict
+            event = new_event(connection, caller.tenant_id, TEST)
+            body = make_message_body(
+                event, {}, notice_id=notice.id, notice=notice.name, count=1, public_url=self._public_url
+            )
+            return deliveries.insert_test(connection, endpoint_id=notice.id, event=event, body=body)
+
+
+def new_event(connection: Connection, tenant_id: str, type_: str) -> Event:
+    """Return a new event of a notice."""
+    id_ = ids.encode("evt", ids.new_uuid())
+    return Event(id=id_, type=type_, created_at=clock.now(connection), tenant_id=tenant_id, sequence=0)
