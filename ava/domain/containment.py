@@ -53,11 +53,21 @@ class ContainedScope:
     worker_id: str | None = None
     tag: tuple[str, str] | None = None
     tree_id: str | None = None
+    #: Only jobs of this identity: of a key, with all keys that it has created, or of a user, with all keys of his.
+    key_id: str | None = None
+    user_id: str | None = None
+    #: The identity and these keys.
+    identity_ids: tuple[str, ...] = ()
+
+    @property
+    def identity_id(self) -> str | None:
+        return self.key_id or self.user_id
 
     @property
     def record(self) -> dict[str, object]:
         """Return the parts as clients send them."""
-        parts: dict[str, object] = {"worker_id": self.worker_id, "tree_id": self.tree_id}
+        names = ("key_id", "user_id", "worker_id", "tree_id")
+        parts: dict[str, object] = {name: getattr(self, name) for name in names}
         if self.tag is not None:
             parts["tag"] = {"key": self.tag[0], "value": self.tag[1]}
         found = {name: value for name, value in parts.items() if value is not None}

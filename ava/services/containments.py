@@ -22,8 +22,9 @@ from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.limits.table import ACTIVE_CONTAINMENTS
-from ava.errors import ContainmentEnded, ContainmentNotFound, ContainmentsFull, Forbidden, OperatorsOnly
+from ava.errors import Contained, ContainmentEnded, ContainmentNotFound, ContainmentsFull, Forbidden, OperatorsOnly
 from ava.services import replays
+from ava.store.access import api_keys, persons
 from ava.store.containments import records, scopes
 from ava.store.containments.records import containment_uuid
 from ava.store.engine.database import Connection, Database
@@ -54,6 +55,7 @@ class Containments:
             if not records.has_capacity(connection, tenant_id=spec.scope.tenant_id, max_containments=max_containments):
                 sentence = f"There are {max_containments} active containments already; lift one first."
                 raise ContainmentsFull(ACTIVE_CONTAINMENTS.message(sentence))
+            spec = replace(spec, scope=_with_keys(connection, spec.scope))
             created = records.create(connection, spec, by=caller.actor)
             if key is not None:
                 uuids = [containment_uuid(created.id)]
@@ -64,7 +66,15 @@ class Containments:
         """Return the jobs that a containment would hold and stop. Raise `OperatorsOnly`."""
         _check_scope(caller, spec.scope)
         with self._database.connect() as connection:
-            return scopes.rehearse(connection, spec.scope)
+            return scopes.rehearse(connection, _with_keys(connection, spec.scope))
+
+    def refuse_contained(self, caller: Caller) -> None:
+        """Raise `Contained` if a containment of the caller's identity is active: it may write nothing."""
+        identity_id = caller.actor.id
+        with self._database.connect() as connection:
+            found = scopes.of_identity(connection, tenant_id=caller.tenant_id, identity_id=identity_id or "")
+        if found is not None:
+            raise Contained(found)
 
     def show(self, caller: Caller, containment_id: str) -> Containment:
         """Return a containment with its running jobs. Raise `ContainmentNotFound`."""
@@ -150,6 +160,18 @@ class Containments:
             # A node's name contains its host.
             running = [replace(each, node=None) for each in running]
         return replace(found, running=running, running_count=count)
+
+
+def _with_keys(connection: Connection, scope: ContainedScope) -> ContainedScope:
+    """Return a scope with the keys of its identity, in the transaction that creates the containment.
+
+    No key is created at the same time.
+    """
+    if scope.identity_id is None:
+        return scope
+    api_keys.lock(connection, tenant_id=scope.tenant_id)
+    found = persons.keys_of(connection, tenant_id=scope.tenant_id, identity_id=scope.identity_id)
+    return replace(scope, identity_ids=(scope.identity_id, *(each for each in found if each != scope.identity_id)))
 
 
 def _check_scope(caller: Caller, scope: ContainedScope) -> None:

@@ -35,6 +35,7 @@ from ava.domain.schedules.schedule_record import Schedule, make_schedule_record
 from ava.domain.schedules.time_zones import timezone_data_version
 from ava.domain.secrets.redaction import redact
 from ava.domain.webhooks.webhook_events import Event, EventType, make_body
+from ava.errors import Contained
 from ava.metrics import counters
 from ava.services.creation.job_creator import JobCreator
 from ava.services.fleet import revoke_all
@@ -128,7 +129,7 @@ class DueFirings:
         for some in _batches(new):
             outcomes = self._creator.create(connection, some)
             refusals |= {
-                each.uuid: str(outcome)
+                each.uuid: "contained" if isinstance(outcome, Contained) else str(outcome)
                 for each, outcome in zip(some, outcomes, strict=True)
                 if each.uuid is not None and not isinstance(outcome, Job)
             }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.system import System
+from harness.timestamps import LATER
 from tests.acceptance.conftest import on_redis
 from tests.acceptance.witness import Witness
 
@@ -77,3 +78,38 @@ def test_a_tag_is_contained_and_lifted(fleet: System, witness: Witness) -> None:
         assert fleet.wait_for(job["id"])["status"] == "completed"
     assert fleet.get(f"{PATH}/{made['id']}").json()["data"]["state"] == "lifted"
     assert fleet.post(f"{PATH}/{made['id']}/lift", json={}).status_code == 409
+
+
+def test_a_contained_key_may_only_cancel_and_its_jobs_are_held(fleet: System) -> None:
+    body = {"name": "agent", "role": "tenant-system-admin"}
+    key = fleet.post("/v1/ava/keys", json=body).json()["data"]
+    headers = {"Authorization": f"Bearer {key['token']}"}
+    only = dict.fromkeys(fleet.session.headers, None) | headers
+    below = fleet.post("/v1/ava/keys", json=body, headers=only).json()["data"]
+    of_below = only | {"Authorization": f"Bearer {below['token']}"}
+    later = {"worker_id": "wkr_t_echo", "scheduled_at": LATER}
+    waiting = fleet.post("/v1/ava/jobs", json=later, headers=of_below).json()["data"]
+    assert waiting["origin"]["id"] == below["id"]
+
+    made = contain(fleet, {"key_id": key["id"]}, triggers="hold")
+    for sent in (only, of_below):
+        for path, refused in (
+            ("/v1/ava/jobs", {"worker_id": "wkr_t_echo"}),
+            ("/v1/ava/keys", body),
+            (f"{PATH}/{made['id']}/lift", {}),
+        ):
+            response = fleet.post(path, json=refused, headers=sent)
+            assert (response.status_code, response.json()["error"]["code"]) == (409, "contained"), path
+    # A label is no identity.
+    named = fleet.post("/v1/ava/jobs", json={"worker_id": "wkr_t_echo"}, headers={"x-user-id": "usr_other"})
+    assert fleet.wait_for(named.json()["data"]["id"])["status"] == "completed"
+    complete(fleet, made["id"])
+    # The date of a job of the contained key comes, and it is held.
+    assert fleet.request("PATCH", f"/v1/ava/jobs/{waiting['id']}", json={"scheduled_at": None}).status_code == 200
+    assert fleet.show(waiting["id"])["waits_for"] == "contained"
+    assert fleet.request("PATCH", f"/v1/ava/jobs/{waiting['id']}", json={"tags": {"a": "b"}}).status_code == 409
+    other = fleet.post("/v1/ava/jobs", json=later).json()["data"]
+    assert fleet.post(f"/v1/ava/jobs/{other['id']}/cancel", headers=only).status_code == 200
+    lift(fleet, made["id"])
+    assert fleet.wait_for(waiting["id"])["status"] == "completed"
+    assert fleet.post("/v1/ava/jobs", json={"worker_id": "wkr_t_echo"}, headers=only).status_code == 201

@@ -64,6 +64,8 @@ class Operation:
     failures: tuple[int, ...] = ()
     #: Whether it requires a role with write access.
     is_write: bool = False
+    #: Whether a contained identity may call it: it only cancels, or it creates only jobs, whose creation refuses it.
+    is_for_contained: bool = False
     #: Whether it creates outgoing requests, which have a separate rate limit.
     is_outgoing: bool = False
     #: Whether it is audited although every role may call it.
@@ -90,6 +92,8 @@ def operation(**declared: Any) -> Callable[[View], View]:
         def run(**arguments: Any) -> Response:
             if declaration.is_write and not caller().may_write:
                 raise Forbidden
+            if declaration.is_write and not declaration.is_for_contained:
+                context().containments.refuse_contained(caller())
             if declaration.is_for_operators and not caller().is_operator:
                 raise OperatorsOnly
             if declaration.needs_payloads:

@@ -44,6 +44,7 @@ blueprint = Blueprint("bulk", __name__, url_prefix="/v1/ava/jobs")
     status=201,
     failures=(404, 409, 413, 415, 422),
     is_write=True,
+    is_for_contained=True,
     takes_key=True,
     takes_durability=True,
 )

@@ -59,6 +59,7 @@ def retry(body: BulkActionRequest, key: str | None) -> Response:
     description="Cancels all queued and running jobs that match the filter when the call arrives. In `result`, "
     f"`cancelled` counts the queued jobs, `signalled` the running jobs, which were requested to stop. {_HOW}",
     body=CancelManyBody(),
+    is_for_contained=True,
     **_STARTING,
 )
 def cancel(body: BulkActionRequest, key: str | None) -> Response:

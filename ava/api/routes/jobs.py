@@ -55,6 +55,7 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
     status=201,
     failures=(404, 409, 413, 415, 422),
     is_write=True,
+    is_for_contained=True,
     takes_key=True,
     takes_durability=True,
 )
@@ -213,6 +214,7 @@ def change(job_id: str, wanted: JobChange) -> Response:
     record=JobRecord(),
     failures=(404, 409, 413, 415, 422),
     is_write=True,
+    is_for_contained=True,
 )
 def cancel(job_id: str) -> Response:
     return responses.data(write_job(context().jobs.cancel(caller(), job_id)))

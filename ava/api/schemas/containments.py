@@ -66,6 +66,8 @@ class ScopeBody(Strict):
 
     tenant = _OnlyTrue(metadata={"description": "True: all jobs of the tenant."})
     all = _OnlyTrue(metadata={"description": "True: the jobs of all tenants; only platform roles may send it."})
+    key_id = ClientId("key", metadata={"description": "Only jobs of this API key and of all keys that it has created."})
+    user_id = ClientId("usr", metadata={"description": "Only jobs of this user and of all keys of his."})
     worker_id = ClientId("wkr", metadata={"description": "Only jobs of this worker."})
     tag = fields.Nested(TagPart(), metadata={"description": "Only jobs with this tag."})
     tree_id = ClientId("job", metadata={"description": "Only the jobs of this tree, given by its root."})
@@ -79,12 +81,18 @@ class ScopeBody(Strict):
         if "tree_id" in values and ids.decode("job", values["tree_id"]) is None:
             # Never a scope without this part, which would contain more.
             raise ValidationError("It must be the id of a job.", "tree_id")
+        if "key_id" in values and "user_id" in values:
+            raise ValidationError("Send either key_id or user_id.", "user_id")
+        if "all" in values and ("key_id" in values or "user_id" in values):
+            raise ValidationError("An identity belongs to one tenant; send x-tenant-id, without all.", "all")
         tag = values.get("tag")
         return ContainedScope(
             tenant_id=ALL_TENANTS if "all" in values else caller().tenant_id,
             worker_id=values.get("worker_id"),
             tag=None if tag is None else (tag["key"], tag["value"]),
             tree_id=values.get("tree_id"),
+            key_id=values.get("key_id"),
+            user_id=values.get("user_id"),
         )
 
 

@@ -27,6 +27,8 @@ _COLUMNS = (
     Column(title="COMPLETE", value=lambda found: found.complete_at, is_wide=True),
     Column(title="REASON", value=lambda found: found.reason, is_wide=True),
 )
+#: The options of a scope.
+_PARTS = ("tenant_wide", "all_tenants", "key_id", "user_id", "worker_id", "tag", "tree_id")
 _containments = Resource(
     name="containments",
     help="Stop everything in a scope of jobs, until it is lifted.",
@@ -57,6 +59,8 @@ containments = _containments.group
 @click.option("--tenant-wide", is_flag=True, help="All jobs of the tenant.")
 @click.option("--all-tenants", is_flag=True, help="The jobs of all tenants; requires --role platform-admin.")
 @click.option("--worker", "worker_id", help="Only jobs of this worker.")
+@click.option("--by-key", "key_id", help="Only jobs of this API key and of all keys that it has created.")
+@click.option("--by-user", "user_id", help="Only jobs of this user and of all keys of his.")
 @click.option("--tag", metavar="KEY=VALUE", help="Only jobs with this tag.")
 @click.option("--tree", "tree_id", help="Only the jobs of this tree.")
 @click.option("--reason", required=True, help="Why the jobs are contained.")
@@ -73,7 +77,7 @@ def create(client: Client, printer: RecordPrinter, dry_run: bool, wait: bool, **
     \b
     ava containments create --worker wkr_import --reason "it deletes invoices" --wait
     """
-    scope = _scope(**{name: given.pop(name) for name in ("tenant_wide", "all_tenants", "worker_id", "tag", "tree_id")})
+    scope = _scope(**{name: given.pop(name) for name in _PARTS})
     if dry_run:
         printer.record(client.containments.rehearse(scope))
         return
@@ -98,10 +102,8 @@ contain = click.Command(
 )
 
 
-def _scope(
-    *, tenant_wide: bool, all_tenants: bool, worker_id: str | None, tag: str | None, tree_id: str | None
-) -> dict[str, Any]:
-    parts: dict[str, Any] = {"worker_id": worker_id, "tree_id": tree_id}
+def _scope(*, tenant_wide: bool, all_tenants: bool, tag: str | None, **ids: str | None) -> dict[str, Any]:
+    parts: dict[str, Any] = dict(ids)
     if tag is not None:
         key, mark, value = tag.partition("=")
         if not mark:
@@ -110,5 +112,7 @@ def _scope(
     parts |= {"tenant": tenant_wide or None, "all": all_tenants or None}
     scope = {name: value for name, value in parts.items() if value is not None}
     if not scope:
-        raise click.UsageError("Give a scope: --tenant-wide, --worker, --tag, --tree or --all-tenants.")
+        raise click.UsageError(
+            "Give a scope: --tenant-wide, --by-key, --by-user, --worker, --tag, --tree or --all-tenants."
+        )
     return scope

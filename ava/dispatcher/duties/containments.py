@@ -82,9 +82,8 @@ class ContainmentProgress:
         return stopped + held
 
     def _end(self, containment: Containment) -> bool:
-        with self._database.transaction() as connection:
-            held_count = scopes.count_held(connection, containment.scope)
-            return records.end(connection, containment, held_count=held_count, by=None) is not None
+        with self._database.connect() as connection:
+            return records.end(connection, containment, held_count=containment.held_count, by=None) is not None
 
     def _have_writers_ended(self, progress: _Progress, now: float) -> bool:
         """Return True once each transaction has ended that may have claimed or created a job of the scope unseen."""

@@ -30,6 +30,8 @@ from ava.telemetry import tracing
 
 #: The dispatcher publishes further jobs of a call, fairly among tenants.
 _MAX_PUBLISHED = 16
+#: The prefixes of the ids of objects that create jobs for the identity that has created them.
+_OBJECTS = ("sch_", "hk_", "sub_", "job_")
 #: Max seconds of retries while others change the call's workers, or create and end jobs with its keys.
 _TRY_SECONDS = 5.0
 
@@ -262,6 +264,8 @@ def _facts(new: NewJob) -> scopes.NewJobFacts:
         uuid=new.uuid,
         tree_uuid=None if new.position is None else new.position.tree_uuid,
         tags_json=new.spec.tags_json,
+        origin_id=(new.origin_text or new.user_id).split(",")[0].split(" ")[0],
+        is_own=not new.user_id.startswith(_OBJECTS),
     )
 
 

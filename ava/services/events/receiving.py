@@ -22,7 +22,15 @@ from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.limits.inbound_limits import HOOK_BODY_BYTES, REFUSED_BYTES
 from ava.domain.strings import storable
-from ava.errors import DatabaseUnavailable, PayloadTooLarge, RequestError, SignatureRefused, TooMany, TooManyComparisons
+from ava.errors import (
+    Contained,
+    DatabaseUnavailable,
+    PayloadTooLarge,
+    RequestError,
+    SignatureRefused,
+    TooMany,
+    TooManyComparisons,
+)
 from ava.metrics import counters
 from ava.services.events.event_jobs import Capacity, EventJobs
 from ava.services.events.hooks import OpenHook
@@ -233,6 +241,7 @@ class Receiving:
             return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, job_ids=[outcome.id]), jobs=[outcome])
         if isinstance(outcome, TooMany):
             raise outcome
+        is_contained = isinstance(outcome, Contained)
         # The sender is not at fault, and would only resend the same request.
         hook_deliveries.make_nothing(
             connection,
@@ -242,7 +251,10 @@ class Receiving:
             response_status=hook.verifier.answer_status,
             reason=storable(str(outcome), _MAX_REASON),
             digests=[digest for digest, _ in keys],
+            status=DeliveryStatus.SKIPPED if is_contained else DeliveryStatus.REFUSED,
         )
+        if is_contained:
+            return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, is_skipped=True))
         refused = [Refusal(subscription_id=hook.id, reason=str(outcome))]
         return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, refused=refused))
 

@@ -33,7 +33,14 @@ _COLUMNS, _key = _ROWS.columns, _ROWS.read
 
 # The lock serializes the creations of one tenant, so that the count is exact.
 _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('api keys of ' || %(tenant_id)s, 0))")
-# No key outlives the key that created it.
+
+
+def lock(connection: Connection, *, tenant_id: str) -> None:
+    """Block the creation of a tenant's keys until the transaction ends."""
+    connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
+
+
+# No key outlives the key that created it. A contained identity creates none.
 _CREATE = Statement(f"""
 INSERT INTO api_keys AS k (tenant_id, name, role, lookup, hash, created_by, made_with, person, payloads, expires_at,
                            workers, is_of_platform, triggers)
@@ -44,6 +51,8 @@ SELECT %(tenant_id)s, %(name)s, %(role)s, %(lookup)s, %(hash)s, %(created_by)s, 
         WHERE m.tenant_id = %(tenant_id)s AND m.id = %(made_with)s::uuid)), %(workers)s::text[], %(is_of_platform)s,
     %(triggers)s::text[]
 WHERE (SELECT count(*) FROM api_keys WHERE tenant_id = %(tenant_id)s) < %(max_keys)s
+    AND NOT EXISTS (SELECT FROM contained_scopes AS s
+        WHERE s.tenant_id = %(tenant_id)s AND split_part(%(created_by)s, ' ', 1) = ANY(s.identity_ids))
     AND (%(made_with)s::uuid IS NULL OR EXISTS (SELECT FROM api_keys AS e
         WHERE e.tenant_id = %(tenant_id)s AND e.id = %(made_with)s::uuid))
 RETURNING {_COLUMNS}
@@ -63,7 +72,7 @@ def create(
     Returns None if the tenant has reached `max_keys`, or if the caller's API key was revoked.
     """
     tenant_id = caller.tenant_id
-    connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
+    lock(connection, tenant_id=tenant_id)
     parameters = {
         "tenant_id": tenant_id,
         "name": spec.name,

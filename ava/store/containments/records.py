@@ -32,6 +32,9 @@ def _scope(json_string: str) -> ContainedScope:
         worker_id=row["worker_id"],
         tag=None if row["tag_key"] is None else (row["tag_key"], row["tag_value"]),
         tree_id=None if row["tree_id"] is None else ids.encode("job", row["tree_id"]),
+        key_id=row["key_id"],
+        user_id=row["user_id"],
+        identity_ids=tuple(row["identity_ids"] or ()),
     )
 
 
@@ -56,6 +59,9 @@ def scope_json(scope: ContainedScope, *, refuses: bool = True) -> str:
             "tag_key": key,
             "tag_value": value,
             "tree_id": None if scope.tree_id is None else job_uuid(scope.tree_id),
+            "key_id": scope.key_id,
+            "user_id": scope.user_id,
+            "identity_ids": list(scope.identity_ids) or None,
         }
     )
 
@@ -81,8 +87,9 @@ WITH c AS (
         clock_timestamp() + %(ends_in_seconds)s * interval '1 second'
     RETURNING c.*
 ), active AS (
-    INSERT INTO contained_scopes (tenant_id, containment_id, refuses, worker_id, tag_key, tag_value, tree_id)
-    SELECT c.tenant_id, c.id, s.refuses, s.worker_id, s.tag_key, s.tag_value, s.tree_id
+    INSERT INTO contained_scopes (tenant_id, containment_id, refuses, worker_id, tag_key, tag_value, tree_id,
+                                  identity_ids)
+    SELECT c.tenant_id, c.id, s.refuses, s.worker_id, s.tag_key, s.tag_value, s.tree_id, s.identity_ids
     FROM c CROSS JOIN LATERAL json_populate_record(NULL::contained_scopes, c.scope) AS s
 )
 SELECT {_COLUMNS} FROM c

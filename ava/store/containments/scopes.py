@@ -19,6 +19,7 @@ from ava.domain.containment import (
 from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs.pull import PULLED_SILENT_SECONDS
 from ava.domain.limits.table import PAYLOAD_BYTES
+from ava.store.access.persons import ORIGIN_ID
 from ava.store.containments.records import containment_uuid, scope_json
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -28,7 +29,9 @@ from ava.store.jobs import rows
 _SCOPE = "json_populate_record(NULL::contained_scopes, %(scope)s::json) AS c"
 #: Conditions: the job `j` is of the scope's tenant; it is in the scope `c`.
 _OF_TENANT = f"(c.tenant_id = '{ALL_TENANTS}' OR j.tenant_id = c.tenant_id)"
-IN_SCOPE = "ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags)"
+IN_SCOPE = f"ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags, {ORIGIN_ID})"
+#: Condition: the scope `c` is that of an identity, without another part.
+IS_OF_IDENTITY = "c.identity_ids IS NOT NULL AND num_nonnulls(c.worker_id, c.tag_key, c.tree_id) = 0"
 
 
 # New jobs ------------------------------------------------------------------------------------------------------------
@@ -43,6 +46,10 @@ class NewJobFacts:
     uuid: str | None
     tree_uuid: str | None
     tags_json: str | None
+    #: The identity that causes its creation.
+    origin_id: str
+    #: Whether that identity creates it itself, not through a schedule, hook, subscription or job.
+    is_own: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,12 +72,14 @@ def active_of(connection: Connection, tenants: Collection[str]) -> list[str]:
 
 
 _COVERING = Statement(f"""
-SELECT DISTINCT ON (j.n) j.n, c.containment_id::text, c.refuses
-FROM unnest(%(tenants)s::text[], %(workers)s::text[], %(ids)s::uuid[], %(trees)s::uuid[], %(tags)s::text[])
-     WITH ORDINALITY AS j (tenant_id, worker_id, id, tree_id, tags_json, n)
+SELECT DISTINCT ON (j.n) j.n, c.containment_id::text, refuses.triggers
+FROM unnest(%(tenants)s::text[], %(workers)s::text[], %(ids)s::uuid[], %(trees)s::uuid[], %(tags)s::text[],
+            %(origins)s::text[], %(own)s::bool[])
+     WITH ORDINALITY AS j (tenant_id, worker_id, id, tree_id, tags_json, origin_id, is_own, n)
 JOIN contained_scopes AS c ON c.tenant_id IN (j.tenant_id, '{ALL_TENANTS}')
-    AND ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags_json::json)
-ORDER BY j.n, c.refuses DESC, c.containment_id
+    AND ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags_json::json, j.origin_id)
+CROSS JOIN LATERAL (SELECT c.refuses OR (j.is_own AND {IS_OF_IDENTITY}) AS triggers) AS refuses
+ORDER BY j.n, refuses.triggers DESC, c.containment_id
 """)
 
 
@@ -82,11 +91,26 @@ def covering(connection: Connection, new: Sequence[NewJobFacts]) -> dict[int, Co
         "ids": [each.uuid for each in new],
         "trees": [each.tree_uuid for each in new],
         "tags": [each.tags_json for each in new],
+        "origins": [each.origin_id for each in new],
+        "own": [each.is_own for each in new],
     }
     return {
         n - 1: Covering(containment_id=ids.encode("con", uuid), refuses=refuses)
         for n, uuid, refuses in connection.exec_driver_sql(_COVERING, parameters)
     }
+
+
+_OF_IDENTITY = Statement(f"""
+SELECT c.containment_id::text FROM contained_scopes AS c
+WHERE c.tenant_id = %(tenant_id)s AND %(identity_id)s = ANY(c.identity_ids) AND {IS_OF_IDENTITY} LIMIT 1
+""")
+
+
+def of_identity(connection: Connection, *, tenant_id: str, identity_id: str) -> str | None:
+    """Return the containment of an identity, which may write nothing then; None if there is none."""
+    parameters = {"tenant_id": tenant_id, "identity_id": identity_id}
+    uuid = connection.exec_driver_sql(_OF_IDENTITY, parameters).scalar()
+    return None if uuid is None else ids.encode("con", uuid)
 
 
 # Older writers -------------------------------------------------------------------------------------------------------

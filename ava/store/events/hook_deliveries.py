@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.delivery import RECEIVED, REPLAYABLE, Delivery
+from ava.domain.delivery import RECEIVED, REPLAYABLE, Delivery, DeliveryStatus
 from ava.store.delivery_table import DeliveryFilter, DeliveryTable, delivery_uuid
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import IN_ORDER, Statement
@@ -161,7 +161,7 @@ def refuse(connection: Connection, arrival: Arrival, *, response_status: int, re
 
 
 _MAKE_NOTHING = Statement("""
-UPDATE hook_deliveries AS d SET status = 'refused', response_status = %(response_status)s, reason = %(reason)s,
+UPDATE hook_deliveries AS d SET status = %(status)s, response_status = %(response_status)s, reason = %(reason)s,
     job_ids = '{}'
 WHERE d.tenant_id = %(tenant_id)s AND d.id = %(id)s::uuid
 """)
@@ -180,8 +180,9 @@ def make_nothing(
     response_status: int,
     reason: str,
     digests: Sequence[bytes],
+    status: DeliveryStatus = DeliveryStatus.REFUSED,
 ) -> None:
-    """Refuse a delivery in the transaction that stored it, because it cannot create a job; delete its keys."""
+    """Refuse or skip a delivery in the transaction that stored it, because it cannot create a job; delete its keys."""
     parameters = {
         "tenant_id": tenant_id,
         "hook_id": hook_uuid(hook_id),
@@ -189,6 +190,7 @@ def make_nothing(
         "response_status": response_status,
         "reason": reason,
         "digests": list(digests),
+        "status": status.value,
     }
     connection.exec_driver_sql(_MAKE_NOTHING, parameters)
     if digests:

@@ -7,6 +7,7 @@ from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.waiting import MAX_TENANTS, LimitFacts, Waiting
 from ava.domain.limits.rates import Rate
 from ava.store import pause_columns
+from ava.store.containments.scopes import IN_SCOPE
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import tenants, workers
@@ -36,7 +37,7 @@ SELECT {pause_columns.column("q")}, j.waits_for IS NOT DISTINCT FROM 'permit', j
                ORDER BY l.seq DESC LIMIT 1) END,
     d.first_at, d.latest_at,
     ARRAY(SELECT c.containment_id::text FROM contained_scopes AS c WHERE j.waits_for = 'contained'
-        AND c.tenant_id IN (j.tenant_id, '*') AND ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags))
+        AND c.tenant_id IN (j.tenant_id, '*') AND {IN_SCOPE})
 FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")}
 LEFT JOIN queues AS q ON q.queue = split_part(j.queue, ':', 1)
 LEFT JOIN debounces AS d ON d.tenant_id = j.tenant_id AND d.job_id = j.id

@@ -19,6 +19,7 @@ from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.pull import QUEUE
 from ava.domain.jobs.retry import Retry
 from ava.domain.limits.table import PAYLOAD_BYTES, RESPONSE_BYTES, RUNS_HELD
+from ava.store.containments.scopes import IS_OF_IDENTITY
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import IN_ORDER, Statement
@@ -75,6 +76,7 @@ WITH wanted AS (
         ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT p.count FOR UPDATE OF j SKIP LOCKED
     ) AS j
     WHERE NOT {is_paused_queue(f"'{QUEUE}'")}
+        AND NOT EXISTS (SELECT FROM contained_scopes AS c WHERE %(key)s = ANY(c.identity_ids) AND {IS_OF_IDENTITY})
     LIMIT least(%(capacity)s, {RUNS_HELD.value} - (SELECT count(*) FROM (
         SELECT FROM pulled_runs WHERE key_id = %(key_id)s::uuid AND ended_at IS NULL LIMIT {RUNS_HELD.value}) AS held))
 ), fitting AS (
@@ -129,6 +131,7 @@ def claim(
         "hashes": [tokens.hash_of(token) for token in made],
         "claim_id": claim_id,
         "key_id": key_id,
+        "key": None if key_id is None else ids.encode("key", key_id),
         "name": name,
         "node_id": None,
         "opening": OPENING,
