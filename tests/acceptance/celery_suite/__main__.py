@@ -16,6 +16,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
+import redis
+
 from harness.servers.postgres import running_postgres
 from harness.servers.redis import fresh_redis_url, running_redis
 from harness.system import HEADERS, ROOT, SECRET, System
@@ -47,12 +49,17 @@ _REASONS = {
 
 def main(options: Sequence[str]) -> int:
     """Run the tests. Returns 1 if one fails without a known reason."""
-    with tempfile.TemporaryDirectory() as name, running_postgres() as postgres, running_redis() as redis:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        running_postgres() as postgres,
+        running_redis() as broker,
+        running_redis() as own,
+    ):
         folder = Path(name)
         tests = folder / "tests"
         shutil.copytree(sources.unpack(folder) / "t", tests / "t")
-        system = System(folder, database_url=postgres.url, broker_url=fresh_redis_url(redis))
-        environ = _environ(system, tests, fresh_redis_url(redis))
+        system = System(folder, database_url=postgres.url, broker_url=fresh_redis_url(broker))
+        environ = _environ(system, tests, _without_password(own.url))
         system.run("db", "upgrade")
         system.start(workers=0, environ=environ)
         try:
@@ -80,6 +87,13 @@ def _environ(system: System, tests: Path, redis_url: str) -> dict[str, str]:
         "TEST_BROKER": redis_url,
         "TEST_BACKEND": redis_url,
     }
+
+
+def _without_password(url: str) -> str:
+    """Remove the password of a Redis, because the tests know only its port. Returns the URL."""
+    with redis.Redis.from_url(url) as connection:
+        connection.config_set("requirepass", "")
+    return f"redis://127.0.0.1:{urlsplit(url).port}"
 
 
 def _run(tests: Path, report: Path, environ: dict[str, str], options: Sequence[str]) -> None:
