@@ -37,7 +37,7 @@ export class Containments extends Resource {
 
   /** Yields the jobs that a containment holds, and the running ones that it has asked to stop. */
   jobs(id: string, options: CallOptions = {}): AsyncGenerator<Job> {
-    return this.calls.list(`${CONTAINMENT}/jobs`, [id], { perPage: 100 }, options);
+    return this.calls.list(`${CONTAINMENT}/jobs`, [id], { perPage: 100 }, options) as AsyncGenerator<Job>;
   }
 
   /** Lifts a containment. The operation releases the held jobs, or cancels them. */
