@@ -97,6 +97,7 @@ const PAGES = {
   sub: "subscriptions?id=",
   evt: "events?id=",
   err: "errors?id=",
+  ntc: "notices?id=",
 };
 
 /**

@@ -59,7 +59,10 @@ export const GROUPS = {
       isOpen: (who) => who.isOperator,
     },
   ],
-  Settings: [{ name: "keys", icon: "key", load: () => import("../pages/keys.js") }],
+  Settings: [
+    { name: "keys", icon: "key", load: () => import("../pages/keys.js") },
+    { name: "notices", icon: "info", load: () => import("../pages/notices.js") },
+  ],
 };
 
 const PAGES = Object.values(GROUPS).flat();
