@@ -58,7 +58,7 @@ _SECTIONS = {
         "events": "Send and show events",
         "subscriptions": "Start jobs for events",
         "hooks": "Receive webhooks of other services",
-        "webhooks, notices": "Send events to your endpoints, and messages to people",
+        "webhooks, notices": "Send events to endpoints, messages to people",
         "deliveries": "Show, redeliver and replay requests of both kinds",
         "apply": "Apply a file of all these settings",
         "keys, sessions": "Manage API keys; end sessions of the dashboard",

@@ -66,6 +66,8 @@ _WORDS = [
     *("webhooks list", "webhooks show wh_1", "webhooks create https://example.com/ --secret-file -"),
     *("webhooks update wh_1 --to https://example.com/", "webhooks pause wh_1", "webhooks resume wh_1"),
     *("webhooks test wh_1", "deliveries list wh_1", "deliveries redeliver wh_1 del_1"),
+    *("notices list", "notices show ntc_1", "notices create one --channel slack --target-file -"),
+    *("notices update ntc_1 --name two", "notices pause ntc_1", "notices resume ntc_1", "notices test ntc_1"),
     *("deliveries show wh_1 del_1", "deliveries replay hk_1 del_1"),
     *("schedules list", "schedules show sch_1", "schedules show sch_1 --firings 1", "schedules pause sch_1"),
     *(

@@ -19,13 +19,19 @@ from ava.domain.notices.notice import Channel, NoticeEvent
 if TYPE_CHECKING:
     from ava.client import Client
 
+
+def _event_of(rule: Any) -> str:
+    # A foreign server may return anything.
+    return str(rule.get("event") if isinstance(rule, dict) else rule)
+
+
 _COLUMNS = (
     Column(title="ID", value=lambda notice: notice.id),
     Column(title="STATUS", value=lambda notice: "paused" if notice.paused else notice.status),
     Column(title="NAME", value=lambda notice: notice.name, min_width=10),
     Column(title="CHANNEL", value=lambda notice: notice.channel),
     Column(title="TARGET", value=lambda notice: notice.target, min_width=14),
-    Column(title="ON", value=lambda notice: ", ".join(rule["event"] for rule in notice.on), min_width=14),
+    Column(title="ON", value=lambda notice: ", ".join(map(_event_of, notice.on)), min_width=14),
     Column(title="CREATED", value=lambda notice: notice.created_at, is_wide=True),
 )
 
