@@ -394,6 +394,24 @@ class ErrorGroupNotFound(NotFound):
     """No such error; GET /v1/ava/errors lists the groups of failed jobs."""
 
 
+class ApprovalNotFound(NotFound):
+    """No such approval; GET /v1/ava/approvals lists the approvals that are stored."""
+
+
+class ApprovalConflict(RequestError):
+    """The approval is decided, its content differs from the content that this decision names, or this person has
+    decided already.
+    """
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class DecisionForbidden(RequestError):
+    """The approval names other roles or users, or the caller caused the job."""
+
+    code = ErrorCode.FORBIDDEN
+
+
 class EncryptionKeyMissing(RequestError):
     """Secrets cannot be stored without AVA_ENCRYPTION_KEY; set it, as with `openssl rand -base64 32`."""
 

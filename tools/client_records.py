@@ -32,6 +32,7 @@ _NAMES = (
     "Job LogLine Operation Worker WorkerLimit Actor Pause QueueCount Queue Queues Limit Explanation "
     "Schedule ScheduleSlot SchedulePreview Firing ApiKey ErrorGroup SentEvent ReceivedEvent Subscription "
     "TriedSubscription Hook HookTest Webhook Notice Delivery Overview Analytics Series Node "
+    "ApprovalDecision Approval "
     "Promotion TenantLoad TenantRules AuditEntry JobRun TreeJob TreeEdge Tree JournalEntry JobWait "
     "ContainedRun Containment RehearsedWorker Rehearsal"
 )

@@ -68,6 +68,12 @@ REASONS: dict[str, dict[str, str]] = {
         "delete": _RETENTION,
         **dict.fromkeys(_PAUSE, "`abort` ends it"),
     },
+    "approvals": {
+        "create": "a job creates it, by `env.approve`",
+        "update": "`approve` and `deny` decide it",
+        "delete": "retention deletes it with its job",
+        **dict.fromkeys(_PAUSE, "it holds nothing while it is pending"),
+    },
     "errors": {
         "create": "a failed job creates it",
         "update": "`resolve`, `ignore` and `reopen` change its status",

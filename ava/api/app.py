@@ -15,6 +15,7 @@ from ava.api.http import body, error_responses, offload, operations, rate_limits
 from ava.api.http.callers import auth
 from ava.api.http.context import EXTENSION, Context, make_admin, tenant_of_request
 from ava.api.routes import (
+    approvals,
     audit,
     bulk,
     bulk_operations,
@@ -55,6 +56,7 @@ from ava.health.readiness import Readiness
 from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter
 from ava.services.api_keys import ApiKeys
+from ava.services.approvals import Approvals
 from ava.services.bulk_batches import BulkBatches
 from ava.services.bulk_operations import BulkOperations
 from ava.services.claims import Claims
@@ -128,6 +130,7 @@ _BLUEPRINTS = (
     reports.overview,
     reports.analytics,
     reports.series,
+    approvals.blueprint,
     error_groups.blueprint,
     nodes.blueprint,
     reports.promotions,
@@ -263,6 +266,7 @@ def _make_context(settings: Settings) -> Context:
     return Context(
         settings=settings,
         jobs=jobs_service,
+        approvals=Approvals(database),
         bulk_operations=BulkOperations(database, BulkBatches(database, jobs_service, control)),
         containments=Containments(database, node_dead_seconds=settings.node_dead_seconds),
         queues=Queues(database),

@@ -28,6 +28,7 @@ _BY_NAME: dict[str, Any] = {
     "timezone": "Europe/Berlin",
     "cron": "30 2 * * *",
     "name": "Incident notify",
+    "payload_hash": f"sha256:{0:064}",
     "next_cursor": None,
     "has_more": False,
 }

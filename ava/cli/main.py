@@ -12,6 +12,7 @@ import click
 
 from ava.cli.api import (
     apply,
+    approvals,
     containments,
     dashboard,
     deliveries,
@@ -126,7 +127,7 @@ def cli(profile: str | None) -> None:
 def _commands() -> Iterator[click.Command]:
     yield from (up.up, up.demo, dashboard.dashboard, dev.new, dev.dev, processes.start, servers.db, servers.broker)
     yield from (celery, apply.apply, doctor.doctor, jobs.jobs, operations.operations, workers.workers)
-    yield from (containments.containments, containments.contain)
+    yield from (approvals.approvals, containments.containments, containments.contain)
     yield from (error_groups.errors, keys.keys, limits.limits, mcp.mcp, reports.overview, reports.analytics)
     yield from (reports.series, queues.queues, nodes.nodes, reports.promotions, reports.audit, schedules.schedules)
     yield from (inbound.hooks, inbound.subscriptions, inbound.events, webhooks.webhooks, notices.notices)

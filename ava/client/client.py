@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypedDict, Unpack, cast
 
+from ava.client.approvals import Approvals
 from ava.client.calls import Calls
 from ava.client.containments import Containments
 from ava.client.error_groups import ErrorGroups
@@ -49,6 +50,8 @@ class Resources(Generic[Mode]):
         #: Retries and cancels all jobs that match filters, and shows the progress.
         self.operations: Operations[Mode] = Operations(calls, sender)
         self.containments: Containments[Mode] = Containments(calls, sender)
+        #: Lists and decides what jobs ask persons: `client.approvals.list(mine=True)`.
+        self.approvals: Approvals[Mode] = Approvals(calls, sender)
         #: Lists the errors of failed jobs in groups; resolves, ignores and reopens them.
         self.errors: ErrorGroups[Mode] = ErrorGroups(calls, sender)
         #: Creates, lists and deletes API keys: `client.keys.create(…)`.

@@ -41,6 +41,7 @@ class JobWaitsFor(OpenEnum):
     CHILDREN = "children"
     JOBS = "jobs"
     EVENT = "event"
+    APPROVAL = "approval"
     SLEEP = "sleep"
     PERMIT = "permit"
     NODE = "node"
@@ -230,6 +231,16 @@ class NodeState(OpenEnum):
     STOPPED = "stopped"
 
 
+class ApprovalStatus(OpenEnum):
+    """The values of a field; a newer server may return others."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
 class JournalEntryKind(OpenEnum):
     """The values of a field; a newer server may return others."""
 
@@ -238,6 +249,7 @@ class JournalEntryKind(OpenEnum):
     SLEEP = "sleep"
     WAIT = "wait"
     EVENT = "event"
+    APPROVAL = "approval"
 
 
 class JournalEntryState(OpenEnum):
@@ -257,6 +269,7 @@ class JobWaitCondition(OpenEnum):
     FAILED = "failed"
     ANY = "any"
     EVENT = "event"
+    APPROVAL = "approval"
     TIME = "time"
 
 
@@ -318,7 +331,7 @@ class Job(JobProperties):
     parent_id: str | None = None  # The job that created it from its handler.
     tree_id: str | None = None  # The root of its tree; None for a job without a tree.
     #: The wait of a queued job: `jobs` (the first 100 ids), `event` (its `type` and `match`; of several events the
-    #: first), and `until`, the timeout.
+    #: first), `approval` (its id; of several the first), and `until`, the timeout.
     waiting_for: dict[str, Any] | None = None
     deadline_at: datetime | None = None  # When it fails if it has not ended; None: never.
     #: Resource usage of its runs; None before the first start: `cpu_ms`, `peak_memory_mb`, `wait_ms`.
@@ -845,6 +858,42 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ApprovalDecision:
+    """The decision of one person."""
+
+    by: Actor  # Who decided.
+    approved: bool
+    comment: str | None = None
+    data: Any = None  # The answer, as `schema` describes it.
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """A decision of persons that a job waits for."""
+
+    id: str
+    job_id: str
+    worker_id: str
+    name: str | None = None  # Its name in the job's journal; None: before the first start.
+    title: str
+    payload: Any = None  # The content to decide about, any JSON value.
+    #: `sha256:` and the SHA-256 in hex of `{title, payload, schema}` in the form of RFC 8785, before secrets were
+    #: masked.
+    payload_hash: str
+    schema: dict[str, Any] | None = None
+    roles: list[str]
+    users: list[str] | None = None  # If given, only these users may decide, whatever their role.
+    not_by: bool
+    count: int
+    decisions: list[ApprovalDecision]
+    status: ApprovalStatus  # `pending`, `approved`, `denied`, `expired`, `cancelled`.
+    requested_at: datetime
+    expires_at: datetime
+    decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Promotion:
     """A PostgreSQL standby that became the primary."""
 
@@ -950,12 +999,12 @@ class Tree(TreeProperties):
 class JournalEntry:
     """A named step, child or wait of a handler."""
 
-    kind: JournalEntryKind  # `step`, `child`, `sleep`, `wait`, `event`.
+    kind: JournalEntryKind  # `step`, `child`, `sleep`, `wait`, `event`, `approval`.
     name: str
     #: `began`: a step that runs at most once; `done`; `waits`: a sleep, or a wait with a timeout; `timed_out`.
     state: JournalEntryState
     attempt: int  # The last attempt that used it.
-    value: Any = None  # The return value of a step; None if it is large.
+    value: Any = None  # The return value of a step, or the state of an approval; None if it is large.
     value_bytes: int | None = None  # Size in bytes of a value over 16 KiB.
     #: The child; for `wait_any` the child that it returned: `id`, `worker_id`, `status`, `error`, `payload_hidden`.
     child: dict[str, Any] | None = None
@@ -967,7 +1016,7 @@ class JournalEntry:
 class JobWait:
     """A wait of a job."""
 
-    condition: JobWaitCondition  # `completed`, `ended`, `failed`, `any`, `event`, `time`.
+    condition: JobWaitCondition  # `completed`, `ended`, `failed`, `any`, `event`, `approval`, `time`.
     jobs: list[str]  # The jobs that it waits for, at most 100.
     began_at: datetime
     ended_at: datetime | None = None  # When the handler was entered again after the wait; None before.

@@ -38,15 +38,17 @@ _LONGEST_NAME = 100
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def check_schema(schema: Mapping[str, Any], patterns: Patterns = HANDLERS) -> str:
+def check_schema(
+    schema: Mapping[str, Any], patterns: Patterns = HANDLERS, *, max_bytes: int = _MAX_SCHEMA_BYTES
+) -> str:
     """Return the serialized schema. Raise ValueError if it is invalid, or too expensive to validate inputs."""
     try:
         json_string = json.dumps(schema, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):
         raise ValueError("it must be a JSON object without NaN, infinity or Python objects") from None
-    if len(json_string) > _MAX_SCHEMA_BYTES:
-        raise ValueError(f"it has {len(json_string)} bytes of JSON; at most {_MAX_SCHEMA_BYTES} are accepted")
-    if schema.get("$schema", DIALECT).rstrip("#") != DIALECT:
+    if len(json_string) > max_bytes:
+        raise ValueError(f"it has {len(json_string)} bytes of JSON; at most {max_bytes} are accepted")
+    if str(schema.get("$schema", DIALECT)).rstrip("#") != DIALECT:
         raise ValueError(f"$schema must be {DIALECT} if it is given")
     InputSchema(json_string, patterns)
     return json_string

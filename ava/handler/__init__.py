@@ -1,5 +1,6 @@
 """The API for handler authors: `worker`, `Env`, and the exceptions in handlers."""
 
+from ava.domain.approval import Decision
 from ava.domain.jobs.retry import Retry
 from ava.handler.children import ChildJob
 from ava.handler.configured_client import configure
@@ -36,6 +37,7 @@ __all__ = [
     "ChildFailed",
     "ChildJob",
     "ChildRefused",
+    "Decision",
     "DuplicateName",
     "Env",
     "GiveUp",

@@ -210,12 +210,21 @@ def _union(waits: Sequence[Wait]) -> Wait:
     times = [wait.timeout_seconds for wait in waits if wait.timeout_seconds is not None]
     events = [wait.event for wait in waits if wait.event is not None]
     names = tuple(name for wait in waits for name in wait.event_names)
-    condition = WaitCondition.ANY if job_ids else WaitCondition.EVENT if names else WaitCondition.TIME
+    approvals = tuple(name for wait in waits for name in wait.approval_names)
+    conditions = {
+        WaitCondition.ANY: job_ids,
+        WaitCondition.EVENT: names,
+        WaitCondition.APPROVAL: approvals,
+        WaitCondition.TIME: True,
+    }
+    condition = next(each for each, is_awaited in conditions.items() if is_awaited)
     return Wait(
         condition=condition,
         job_ids=tuple(job_ids),
         timeout_seconds=min(times, default=None),
         event=events[0] if events else None,
         event_names=names,
+        approval_id=next((wait.approval_id for wait in waits if wait.approval_id is not None), None),
+        approval_names=approvals,
         entries=tuple(entry for wait in waits for entry in wait.entries),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from ava.domain.jobs.waits import MAX_ALL_STEPS_BYTES, MAX_STEPS, JournalEntry, JournalKind, LoadedJournal
+from ava.domain.jobs.waits import MAX_ALL_STEPS_BYTES, MAX_STEPS, VALUED, JournalEntry, JournalKind, LoadedJournal
 from ava.handler.call_arguments import check_earlier_names, check_name
 from ava.handler.errors import DuplicateName, StepError
 
@@ -29,7 +29,7 @@ class JournalEntries:
         self._now = now
         self._loaded_at = now() if loaded_at is None else loaded_at
         self._used: set[tuple[JournalKind, str]] = set()
-        values = [entry for entry in journal.entries if entry.kind in (JournalKind.STEP, JournalKind.EVENT)]
+        values = [entry for entry in journal.entries if entry.kind in VALUED]
         self._values, self._values_bytes = len(values), sum(len(entry.value_json or "") for entry in values)
 
     def find(self, kind: JournalKind, name: str, was: Sequence[str]) -> JournalEntry | None:

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ava.domain.approval import DEFAULT_ROLES, DEFAULT_TIMEOUT_SECONDS, ApprovalRequest
 from ava.domain.jobs.job import Job
 from ava.domain.record import make_record
 from ava.handler import acts
@@ -242,6 +243,42 @@ class Env(Mapping[str, str]):
         Its name in the journal is `key`, by default `type`. Raise `WaitTimeout` after `timeout` seconds.
         """
         return self._do("wait_event", type, self._calls.wait_for_event(type, match, timeout=timeout, key=key))
+
+    def approve(  # noqa: PLR0913 - the contract names these arguments
+        self,
+        name: str,
+        title: str,
+        *,
+        payload: Any = None,
+        schema: Mapping[str, Any] | None = None,
+        roles: Sequence[str] = DEFAULT_ROLES,
+        users: Sequence[str] | None = None,
+        not_by: bool = True,
+        count: int = 1,
+        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        on_timeout: str = "deny",
+        key: str | None = None,
+        was: Sequence[str] = (),
+    ) -> Any:
+        """Ask persons for a decision, and wait for it. Return a `Decision`.
+
+        A decision holds in every attempt for the same title, payload and schema; a change asks again. `roles` may
+        decide, or only `users`, but with `not_by` no person who caused the job. `count` persons must approve, one
+        denial denies. `schema`: the JSON Schema of the answer, `Decision.data`. After `timeout` seconds the decision
+        is not approved, or with `on_timeout="fail"` `WaitTimeout` is raised.
+        """
+        wanted = ApprovalRequest.of(
+            title,
+            payload=payload,
+            schema=schema,
+            roles=roles,
+            users=users,
+            not_by=not_by,
+            count=count,
+            timeout_seconds=timeout,
+            on_timeout=on_timeout,
+        )
+        return self._do("approve", name, self._calls.approve(name, wanted, key=key, was=was))
 
     def sleep(self, seconds: float, *, key: str | None = None) -> Any:
         """Sleep; from one second on, without occupying a process."""

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ava.domain.approval import ApprovalRequest, Decision
 from ava.domain.jobs.waits import (
     MAX_STEP_BYTES,
     EntryState,
@@ -37,8 +38,7 @@ from ava.handler.child_calls import ChildCalls, ChildStore, NumberedChildren
 from ava.handler.children import ChildJob, Outputs, json_of
 from ava.handler.entries import JournalEntries
 from ava.handler.errors import StepError, StepInterrupted, WaitInTask
-from ava.handler.event_waits import EventStore
-from ava.handler.wait_calls import WaitCalls
+from ava.handler.wait_calls import WaitCalls, WaitStore
 
 #: Shorter sleeps stay in the process.
 _MIN_SLEEP_SECONDS = 1.0
@@ -46,8 +46,8 @@ _MIN_SLEEP_SECONDS = 1.0
 _step: ContextVar[str | None] = ContextVar("ava_step", default=None)
 
 
-class JournalStore(EventStore, ChildStore, Protocol):
-    """Stores a run's journal, creates its job's children, and finds events.
+class JournalStore(WaitStore, ChildStore, Protocol):
+    """Stores a run's journal, creates its job's children, finds events, and requests decisions.
 
     The methods raise an exception if the run must end.
     """
@@ -258,6 +258,12 @@ class Calls:
         self._enter(waits=True)
         event = yield from self._waits.for_event(type_, match, timeout=timeout, key=key)
         return event
+
+    def approve(self, name: str, wanted: ApprovalRequest, *, key: str | None, was: Sequence[str]) -> Steps[Decision]:
+        """Return the decision of persons about a request."""
+        self._enter(waits=True)
+        decision = yield from self._waits.for_decision(name if key is None else f"{name}/{key}", wanted, was)
+        return decision
 
     def _outputs(self, children: Sequence[ChildJob], *, return_exceptions: bool) -> Outputs:
         if not return_exceptions:

@@ -1,4 +1,4 @@
-"""The waits of a run: for children, for an event and for a time. No I/O.
+"""The waits of a run: for children, for an event, for a decision and for a time. No I/O.
 
 A handler on a node calls them through `ava.handler.journal_calls`, and the API for a handler whose waits arrive over
 HTTP.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
+from ava.domain.approval import ApprovalRequest, Decision
 from ava.domain.jobs.waits import (
     EntryState,
     JournalEntry,
@@ -20,10 +21,15 @@ from ava.domain.jobs.waits import (
     WaitCondition,
 )
 from ava.handler.acts import Steps
+from ava.handler.approval_waits import ApprovalStore, ApprovalWaits
 from ava.handler.branches import Branches
 from ava.handler.call_arguments import SLEEP_NAME, check_seconds, name_of_wait
 from ava.handler.entries import JournalEntries
 from ava.handler.event_waits import EventStore, EventWaits, timeout_error
+
+
+class WaitStore(EventStore, ApprovalStore, Protocol):
+    """What waits read and request."""
 
 
 class AwaitedChild(Protocol):
@@ -59,7 +65,7 @@ class _WaitEntry(Generic[Child]):
 class WaitCalls(Generic[Child]):
     def __init__(
         self,
-        store: EventStore,
+        store: WaitStore,
         journal: LoadedJournal,
         *,
         entries: JournalEntries,
@@ -79,6 +85,7 @@ class WaitCalls(Generic[Child]):
         done = (entry for entry in journal.entries if entry.state is EntryState.DONE)
         taken = {entry.event_id for entry in done if entry.event_id is not None}
         self._events = EventWaits(store, entries, taken, write)
+        self._approvals = ApprovalWaits(store, entries, write)
 
     def for_all(self, children: Sequence[Child], *, timeout: float | None, key: str | None) -> Steps[None]:
         """Return once all children have ended. Raise `WaitTimeout`."""
@@ -127,6 +134,13 @@ class WaitCalls(Generic[Child]):
     ) -> Steps[Mapping[str, Any]]:
         """Return the record of the first event that matches and that no other wait has returned."""
         found = yield from self._events.wait(type_, match, timeout=timeout, key=key)
+        if isinstance(found, Wait):
+            self._branches.suspend(found)
+        return found
+
+    def for_decision(self, name: str, wanted: ApprovalRequest, was: Sequence[str]) -> Steps[Decision]:
+        """Return the decision about a request. Raise `WaitTimeout` if it fails on its timeout."""
+        found = yield from self._approvals.wait(name, wanted, was)
         if isinstance(found, Wait):
             self._branches.suspend(found)
         return found

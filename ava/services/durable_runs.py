@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 from ava.domain.access.api_key import ANY_WORKER
 from ava.domain.access.tokens import Token
+from ava.domain.approval import ApprovalRequest
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import Job, JobKey, Status
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
-from ava.domain.jobs.waits import ChildState, EntryState, JournalKind, LoadedJournal, NewChild, NewEntry, Wait
+from ava.domain.jobs.waits import VALUED, ChildState, EntryState, JournalKind, LoadedJournal, NewChild, NewEntry, Wait
 from ava.domain.limits.graph_limits import ALL_STEPS_BYTES, STEPS
 from ava.domain.limits.table import RESPONSE_BYTES
 from ava.domain.strings import one_line
@@ -37,14 +38,13 @@ from ava.handler.branches import Branches
 from ava.handler.call_arguments import SLEEP_NAME, name_of_wait
 from ava.handler.entries import JournalEntries
 from ava.handler.errors import DuplicateName
-from ava.handler.event_waits import EventStore
-from ava.handler.wait_calls import WaitCalls
+from ava.handler.wait_calls import WaitCalls, WaitStore
 from ava.services.creation.child_creator import ChildCreator
 from ava.services.creation.quotas import QueuedJobsQuota
 from ava.services.events.event_search import search_event
 from ava.services.pulled_runs import PulledRuns, ended_run, parse_token
 from ava.store.engine.database import Connection, Database
-from ava.store.jobs import journal, pulled_journal
+from ava.store.jobs import approvals, journal, pulled_journal
 from ava.store.jobs.pulled_journal import ChildOutput, JournalSize
 from ava.store.jobs.reads import journals
 from ava.store.jobs.reads.journals import ShownEntry
@@ -67,13 +67,14 @@ class SentStep:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentWait:
-    """A wait of a handler: for children, for an event or for a time."""
+    """A wait of a handler: for children, for an event, for a decision or for a time."""
 
     name: str | None
     job_ids: Sequence[str] = ()
     #: Whether the first child to end satisfies it.
     is_any: bool = False
     event: AwaitedEvent | None = None
+    approval: ApprovalRequest | None = None
     seconds: float | None = None
     timeout_seconds: float | None = None
 
@@ -223,7 +224,8 @@ class DurableRuns:
         def write(*new: NewEntry) -> Steps[None]:
             yield Act(lambda: self._write_waits(token, new))
 
-        branches, calls = _waits(_Events(self._database, job), loaded, write)
+        store = _Store(self._database, job, partial(self._request_approval, token))
+        branches, calls = _waits(store, loaded, write)
         try:
             pending, entries = branches.try_each([_call(calls, loaded.children, each) for each in sent.waits])
         except (DuplicateName, ValueError) as error:
@@ -258,20 +260,35 @@ class DurableRuns:
         pulled_journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
         return replace(run, journal_n=size.n, journal_values=size.values, journal_bytes=size.bytes)
 
+    def _request_approval(self, token: Token, name: str, wanted: ApprovalRequest) -> NewEntry:
+        with self._database.transaction() as connection:
+            run = self._begin(connection, token)
+            entry = approvals.request(
+                connection, run=run.run, claim_id=run.claim_id, attempt=run.attempt, name=name, wanted=wanted
+            )
+            if entry is None:
+                raise RunLost
+            self._record_size(connection, token, run, [entry])
+            return entry
+
     def _write_waits(self, token: Token, entries: Sequence[NewEntry]) -> None:
         with self._database.transaction() as connection:
             run = self._begin(connection, token)
-            events = [entry for entry in entries if entry.kind is JournalKind.EVENT]
+            self._record_size(connection, token, run, entries)
+            _write(connection, run, entries)
+
+    def _record_size(self, connection: Connection, token: Token, run: LeasedRun, entries: Sequence[NewEntry]) -> None:
+        """Record the size of the journal with new entries. Raise `JournalFull`."""
+        valued = [entry for entry in entries if entry.kind in VALUED]
+        if valued:
             size = JournalSize(
                 n=run.journal_n or 0,
-                # Each event's entry is written when its wait begins, and again with the event.
-                values=run.journal_values + sum(entry.state is EntryState.WAITS for entry in events),
-                bytes=run.journal_bytes + sum(len(entry.value_json or "") for entry in events),
+                # The entry of an event or a decision is written when its wait begins, and again with the result.
+                values=run.journal_values + sum(entry.state is EntryState.WAITS for entry in valued),
+                bytes=run.journal_bytes + sum(len(entry.value_json or "") for entry in valued),
             )
             _check_size(size)
-            _write(connection, run, entries)
-            if events:
-                pulled_journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
+            pulled_journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
 
 
 def _write(connection: Connection, run: LeasedRun, entries: Sequence[NewEntry]) -> None:
@@ -316,7 +333,7 @@ def _name(sent: SentWait, children: Mapping[str, str]) -> str:
 
 
 def _waits(
-    store: EventStore, loaded: LoadedJournal, write: Callable[..., Steps[None]]
+    store: WaitStore, loaded: LoadedJournal, write: Callable[..., Steps[None]]
 ) -> tuple[Branches, WaitCalls[ChildState]]:
     """Return the waits of a run, with its loaded journal."""
     entries = JournalEntries(loaded)
@@ -333,6 +350,8 @@ def _call(calls: WaitCalls[ChildState], known: Mapping[str, ChildState], sent: S
     """Return the call of a handler on a node that the wait stands for."""
     if sent.event is not None:
         return calls.for_event(sent.event.type, sent.event.match, timeout=sent.timeout_seconds, key=sent.name)
+    if sent.approval is not None:
+        return calls.for_decision(sent.name or "", sent.approval, ())
     if sent.seconds is not None:
         return calls.sleep(sent.seconds, key=sent.name)
     children = [known[id_] for id_ in sent.job_ids]
@@ -340,12 +359,15 @@ def _call(calls: WaitCalls[ChildState], known: Mapping[str, ChildState], sent: S
     return wait_for(children, timeout=sent.timeout_seconds, key=sent.name)
 
 
-class _Events:
-    """Finds the events that a job waits for, each page with its own connection."""
+class _Store:
+    """Finds the events that a job waits for, each page with its own connection, and requests decisions."""
 
-    def __init__(self, database: Database, job: Job) -> None:
+    def __init__(
+        self, database: Database, job: Job, request_approval: Callable[[str, ApprovalRequest], NewEntry]
+    ) -> None:
         self._database = database
         self._job = job
+        self.request_approval = request_approval
 
     def find_event(
         self, wanted: AwaitedEvent, *, event_id: str | None, taken: Collection[str]

@@ -8,7 +8,7 @@ from enum import Enum
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.events import events
-from ava.store.jobs import bulk_operations, wake_queue
+from ava.store.jobs import approvals, bulk_operations, wake_queue
 from ava.store.jobs.transitions import expire, park
 from ava.store.schedules import due
 
@@ -23,6 +23,7 @@ class Work(Enum):
     EVENT_JOBS = events.ARE_UNFINISHED
     WAKES = wake_queue.ARE_THERE
     DEADLINES = expire.ARE_OVERDUE
+    APPROVALS = approvals.ARE_DUE
 
 
 # Replanned before a table that was empty has grown much.

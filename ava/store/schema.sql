@@ -318,10 +318,10 @@ CREATE TABLE jobs (
     CONSTRAINT waits_for_matches_its_columns CHECK (
         CASE WHEN waits_for IS NULL THEN run_at IS NULL
              ELSE waits_for IN ('schedule', 'retry', 'deferred', 'debounce', 'children', 'jobs', 'event', 'sleep',
-                                'permit', 'node', 'worker', 'queue', 'contained')
+                                'approval', 'permit', 'node', 'worker', 'queue', 'contained')
                  AND status = 'queued' AND published_at IS NULL
                  AND CASE WHEN waits_for IN ('schedule', 'retry', 'deferred', 'debounce', 'sleep') THEN run_at IS NOT NULL
-                          ELSE run_at IS NULL OR waits_for IN ('children', 'event') END
+                          ELSE run_at IS NULL OR waits_for IN ('children', 'event', 'approval') END
                  AND (waits_for <> 'permit' OR limit_key IS NOT NULL) END),
     CONSTRAINT child_belongs_to_a_tree CHECK (parent_id IS NULL OR tree_id IS NOT NULL),
     CONSTRAINT failed_has_an_error CHECK (status <> 'failed' OR error IS NOT NULL),
@@ -529,7 +529,7 @@ CREATE TABLE job_waits (
     tenant_id text NOT NULL,
     job_id uuid NOT NULL,
     run_no integer NOT NULL,
-    condition text NOT NULL CHECK (condition IN ('completed', 'ended', 'failed', 'any', 'event', 'time')),
+    condition text NOT NULL CHECK (condition IN ('completed', 'ended', 'failed', 'any', 'event', 'approval', 'time')),
     waiting_for json NOT NULL,
     template json,
     began_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -553,13 +553,13 @@ CREATE INDEX job_edges_after ON job_edges (tenant_id, after_id);
 CREATE TABLE job_journal (
     tenant_id text NOT NULL,
     job_id uuid NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('step', 'child', 'sleep', 'wait', 'event')),
+    kind text NOT NULL CHECK (kind IN ('step', 'child', 'sleep', 'wait', 'event', 'approval')),
     name text NOT NULL,
     attempt smallint NOT NULL,
     state text NOT NULL CHECK (state IN ('began', 'done', 'waits', 'timed_out')),
     value json,
     child_id uuid,
-    -- The event that was found for a wait.
+    -- The event that was found for a wait, or the approval that was decided.
     event_id uuid,
     until timestamptz,
     -- The key by which an event finds a wait (`ava.domain.events.match_keys`).
@@ -577,6 +577,40 @@ CREATE INDEX job_journal_events ON job_journal (tenant_id, (value ->> 'type'), m
 -- The jobs that received an event by a wait.
 CREATE INDEX job_journal_found ON job_journal (tenant_id, event_id, job_id) WHERE event_id IS NOT NULL;
 
+-- Decisions of persons that jobs wait for. A `pending` row changes once: by the deciding person, at `expires_at`, or
+-- with its job's end. `decisions` are those so far, `deciders` the persons behind them.
+CREATE TABLE approvals (
+    tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
+    job_id uuid NOT NULL,
+    worker_id text NOT NULL,
+    -- Its name in the job's journal; null: the job waits before its first start.
+    name text,
+    title text NOT NULL,
+    payload json NOT NULL,
+    payload_hash text NOT NULL,
+    schema json,
+    roles text[] NOT NULL,
+    users text[],
+    not_by boolean NOT NULL,
+    -- The persons behind its job, who may not decide with `not_by`.
+    requesters text[] NOT NULL DEFAULT '{}',
+    count smallint NOT NULL CHECK (count >= 1),
+    on_timeout text NOT NULL CHECK (on_timeout IN ('deny', 'fail')),
+    decisions json NOT NULL DEFAULT '[]',
+    deciders text[] NOT NULL DEFAULT '{}',
+    status text NOT NULL DEFAULT 'pending'
+        CHECK (status IN ('pending', 'approved', 'denied', 'expired', 'cancelled')),
+    requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at timestamptz NOT NULL,
+    decided_at timestamptz,
+    PRIMARY KEY (tenant_id, id),
+    CONSTRAINT decided_exactly_when_not_pending CHECK ((status = 'pending') = (decided_at IS NULL))
+);
+CREATE INDEX approvals_listed ON approvals (tenant_id, status, id);
+CREATE INDEX approvals_of_job ON approvals (tenant_id, job_id, name, id);
+CREATE INDEX approvals_due ON approvals (expires_at) WHERE status = 'pending';
+
 -- Events that may end waits: a job became final or began to wait, or an event arrived (`ava.store.jobs.wake_queue`).
 -- `source_id` is the job or the event. `after_key` and `after_id` are the key and job of the last wait matched with an
 -- event, if one transaction does not match all. Duplicate rows are harmless.
@@ -593,8 +627,11 @@ CREATE TABLE wakes (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 10000);
 
+-- The end of a job that may be awaited, or that has asked for a decision.
 CREATE FUNCTION ava_wake() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    UPDATE approvals SET status = 'cancelled', decided_at = clock_timestamp()
+    WHERE tenant_id = NEW.tenant_id AND job_id = NEW.id AND status IS NOT DISTINCT FROM 'pending';
     INSERT INTO wakes (tenant_id, kind, source_id) VALUES (NEW.tenant_id, 'job', NEW.id);
     RETURN NULL;
 END

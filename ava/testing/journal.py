@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ava.domain import ids
+from ava.domain.approval import ApprovalRequest, Decision
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.events.event import DEFAULT_SOURCE, compact_json
 from ava.domain.jobs.job import Status
@@ -47,12 +48,22 @@ class CreatedChild:
 class Journal:
     """The journal and children of one job: the `JournalStore` of its runs."""
 
-    def __init__(self, children: Mapping[str, Given], events: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        children: Mapping[str, Given],
+        events: Sequence[Mapping[str, Any]] = (),
+        approvals: Mapping[str, bool | Decision | None] | None = None,
+    ) -> None:
         """`children`: each child's outcome by name or worker. `events`: each arrives when it is awaited.
+
+        `approvals`: the decisions by name; None: nobody decides in time.
 
         Raise `ValueError` for an event without a type.
         """
         self._given = children
+        self._decisions = approvals or {}
+        #: The seconds in which each approval must be decided.
+        self._approval_seconds: dict[str, float] = {}
         self._events = [_event_record(event) for event in events]
         #: The ids of the events that have arrived.
         self._come: set[str] = set()
@@ -135,6 +146,17 @@ class Journal:
                 return event
         return None
 
+    def request_approval(self, name: str, wanted: ApprovalRequest) -> NewEntry:
+        """Request a decision, which comes once a run waits for it."""
+        self._approval_seconds[name] = wanted.timeout_seconds
+        value = {"id": ids.encode("apr", ids.new_uuid()), "payload_hash": wanted.payload_hash, "status": "pending"}
+        empty: dict[str, Any] = {"data": None, "comment": None, "by": [], "at": None}
+        entry = NewEntry(
+            kind=JournalKind.APPROVAL, name=name, state=EntryState.WAITS, value_json=json.dumps(value | empty)
+        )
+        self.write([entry])
+        return entry
+
     @property
     def steps(self) -> dict[str, Any]:
         """Return the results of the steps by name."""
@@ -154,7 +176,7 @@ class Journal:
         has_ended = bool(ends) and (is_any or len(ends) == len(wait.job_ids))
         for job_id in ends[:1] if is_any else ends:
             self._end(job_id)
-        if has_ended or self._let_events_come(wait):
+        if has_ended or self._let_events_come(wait) or self._decide(wait):
             return
         if wait.timeout_seconds is None and wait.event_names:
             names = ", ".join(map(repr, wait.event_names))
@@ -168,6 +190,37 @@ class Journal:
                 "or the wait a timeout."
             )
         self._skipped_seconds += wait.timeout_seconds
+
+    def _decide(self, wait: Wait) -> bool:
+        """Decide the first approval that has a decision. Return False if none has. Raise `HandlerError`."""
+        for name in wait.approval_names:
+            if (given := self._decisions.get(name)) is not None:
+                decision = Decision(approved=given) if isinstance(given, bool) else given
+                self._set_decision(name, "approved" if decision.approved else "denied", decision)
+                return True
+        if wait.timeout_seconds is not None or wait.event_names:
+            return False
+        for name in wait.approval_names:
+            if name not in self._decisions:
+                raise HandlerError(
+                    f"Nobody decides {name!r}: give run() approvals={{{name!r}: True}}, False, an ava.Decision, or "
+                    "None for a timeout."
+                )
+            self._skipped_seconds += self._approval_seconds[name]
+            self._set_decision(name, "expired", Decision(approved=False))
+            return True
+        return False
+
+    def _set_decision(self, name: str, status: str, decision: Decision) -> None:
+        entry = self._entries[JournalKind.APPROVAL, name]
+        value = json.loads(entry.value_json or "{}") | {
+            "status": status,
+            "data": decision.data,
+            "comment": decision.comment,
+            "by": list(decision.by),
+            "at": (decision.at or datetime.now(UTC)).isoformat(),
+        }
+        self._entries[JournalKind.APPROVAL, name] = replace(entry, value_json=json.dumps(value))
 
     def _let_events_come(self, wait: Wait) -> bool:
         """Deliver events up to the first that satisfies a wait. Return False if none does."""

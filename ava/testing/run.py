@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ava.domain import ids
+from ava.domain.approval import Decision
 from ava.domain.input_schema import InputMismatch, InputSchema
 from ava.domain.jobs import retry
 from ava.domain.jobs.job import Job, LogLevel, LogLine, Status, Trigger
@@ -116,6 +117,7 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
     steps: Mapping[str, Any] | None = None,
     children: Mapping[str, Any] | None = None,
     events: Sequence[Mapping[str, Any]] = (),
+    approvals: Mapping[str, bool | Decision | None] | None = None,
     tenant_id: str = "ten_test",
     user_id: str = "usr_test",
 ) -> Result:
@@ -129,7 +131,8 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
     A handler that waits is entered again from its top, as in a node, until it ends; waits take no real time. `steps`:
     results of steps by name; their functions are not called. `children`: outcomes of children by name or worker.
     Each is a value, an exception, or a function of the step's arguments or the child's input. `events`: the events that
-    arrive once the handler waits for them, in this order, with at least a `type`.
+    arrive once the handler waits for them, in this order, with at least a `type`. `approvals`: the decision for each
+    name, True, False or an `ava.Decision`; None: nobody decides in time.
 
     An input that does not match the worker's schema is `failed` with `InputInvalid` and the API's message, without
     calling the handler, because the API would refuse it.
@@ -151,7 +154,7 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
         fault=_fault_of(found, input_json),
     )
     log = JobLog(first_seq=0, started_at=datetime.now(UTC), mask=settings.mask)
-    job, journal = _job(found, input_json, attempt, tenant_id, user_id), Journal(children or {}, events)
+    job, journal = _job(found, input_json, attempt, tenant_id, user_id), Journal(children or {}, events, approvals)
 
     def calls(one: Run) -> Calls:
         return GivenCalls(

@@ -40,6 +40,7 @@ _ORPHANED = "Orphaned run rescued"
 API = "an API request: tests/integration/test_lost_commits_api.py cuts it"
 RUNS = "a call of a run over HTTP: tests/integration/test_lost_commits_api.py cuts it"
 _RARE = "rare in this load: tests/integration/test_lost_commits.py cuts it"
+DECISIONS = "rare in this load: tests/integration/test_approvals.py cuts it"
 _LEASE = "a lease, which a sender takes once: tests/integration/test_webhooks_endpoint_leases.py cuts it"
 RETENTION = "retention: tests/integration/test_lost_commits_retention.py cuts it"
 DUTIES = "rare in this load: tests/integration/test_lost_commits_duties.py cuts it"
@@ -48,7 +49,7 @@ REQUESTS = "a request or a command: tests/integration/test_lost_commits_requests
 #: The tests that cut the writing statements that this row does not drive.
 _ELSEWHERE = {
     API: (
-        "access.api_keys.create", "access.api_keys.delete", "access.sessions.create",
+        "access.api_keys.create", "jobs.approvals.change", "access.api_keys.delete", "access.sessions.create",
         "access.sessions.delete_all_of", "containments.records.create",
         "containments.records.end", "access.sessions.end_oldest", "errors.groups.change", "events.hooks.change",
         "events.hooks.create", "events.hooks.delete", "events.hooks.pause", "events.hooks.resume",
@@ -67,6 +68,7 @@ _ELSEWHERE = {
         "webhooks.endpoints.resume", "webhooks.notices.change", "webhooks.notices.create",
     ),
     RUNS: ("jobs.pulled_journal.record_size",),
+    DECISIONS: ("jobs.approvals.insert", "jobs.approvals.withdraw"),
     _RARE: ("jobs.transitions.claim.claim_together", "jobs.transitions.end.end_stopped"),
     _LEASE: ("webhooks.endpoint_leases.acquire",),
     RETENTION: (

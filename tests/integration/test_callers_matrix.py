@@ -139,7 +139,7 @@ def test_every_write_has_an_entry_of_its_own_in_the_audit_trail(matrix: Matrix) 
             response = matrix.call(call, {})
             if response.status_code < 300 or response.status_code == 403:
                 (newest,) = matrix.api.get("/v1/ava/audit?per_page=1").get_json()["data"]
-                assert (newest["status"], newest["user_id"]) == (response.status_code, "usr_test"), call.name
+                assert (newest["status"], newest["actor"]["id"]) == (response.status_code, "usr_test"), call.name
                 assert newest["id"] not in seen, call.name
                 seen.add(newest["id"])
     assert len(seen) > 30

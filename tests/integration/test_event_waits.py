@@ -115,7 +115,12 @@ def test_an_event_continues_the_jobs_that_it_matches_and_no_others(waiters: Wait
         waiters.waiting(match) for match in (None, {"data": {"n": [7]}}, {"data": {"n": [{"numeric": [">", 7]}]}})
     )
     record = waiters.show(seven)
-    assert record["waiting_for"] == {"jobs": [], "event": {"type": PAID, "match": None}, "until": None}
+    assert record["waiting_for"] == {
+        "jobs": [],
+        "event": {"type": PAID, "match": None},
+        "approval": None,
+        "until": None,
+    }
     why = waiters.api.get(f"{JOBS}/{seven}/why").get_json()["data"]
     assert f"its handler waits for an event {PAID}" in json.dumps(why)
     waiters.send(7, type_="order.sent")

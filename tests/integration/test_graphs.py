@@ -31,7 +31,7 @@ def test_a_diamond_runs_in_its_order_and_passes_outputs_on(graphs: Graphs) -> No
     )
     assert graphs.startable(jobs) == {"a"}
     waiting = graphs.show(jobs["d"])
-    assert waiting["waiting_for"] == {"jobs": [jobs["b"], jobs["c"]], "event": None, "until": None}
+    assert waiting["waiting_for"] == {"jobs": [jobs["b"], jobs["c"]], "event": None, "approval": None, "until": None}
     assert {graphs.show(job_id)["tree_id"] for job_id in jobs.values()} == {jobs["a"]}
     graphs.finish(jobs["a"], {"rows": [{"id": 3}]})
     assert graphs.startable(jobs) == {"b", "c"}

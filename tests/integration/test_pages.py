@@ -187,6 +187,17 @@ def _events(api: Api) -> str:
     return "/v1/ava/events"
 
 
+def _approvals(api: Api) -> str:
+    for _ in range(4):
+        api.trigger()
+    api.execute(
+        "INSERT INTO approvals (tenant_id, job_id, worker_id, name, title, payload, payload_hash, roles, not_by, count,"
+        " on_timeout, expires_at) SELECT tenant_id, id, worker_id, 'a', 'A?', 'null', 'sha256:', '{tenant-admin}',"
+        " true, 1, 'deny', now() + interval '1 hour' FROM jobs"
+    )
+    return "/v1/ava/approvals"
+
+
 def _errors(api: Api) -> str:
     api.execute(
         "INSERT INTO error_groups (id, tenant_id, worker_id, kind, message, first_seen_at, last_seen_at, sample_job_id)"
@@ -261,6 +272,7 @@ FILLED: dict[str, Callable[[Api], str]] = {
     "/v1/ava/limits": lambda _: "/v1/ava/limits",
     "/v1/ava/limits/workers": _worker_limits,
     "/v1/ava/nodes": _nodes,
+    "/v1/ava/approvals": _approvals,
     "/v1/ava/errors": _errors,
     "/v1/ava/promotions": _promotions,
     "/v1/ava/tenants": _tenants,

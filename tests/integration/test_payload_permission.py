@@ -42,6 +42,16 @@ _WAIT = (
     "INSERT INTO job_waits (tenant_id, job_id, run_no, condition, waiting_for)"
     " SELECT tenant_id, id, run_no, 'event', %s::json FROM jobs WHERE triggered_by = 'usr_awaiting'"
 )
+_APPROVAL = (
+    "INSERT INTO approvals (tenant_id, job_id, worker_id, name, title, payload, payload_hash, schema, roles, not_by,"
+    " count, on_timeout, expires_at, decisions, deciders)"
+    " SELECT tenant_id, id, worker_id, 'pay', %(mark)s, to_json(%(mark)s::text), %(hash)s, '{}',"
+    " '{tenant-system-admin}', false, 2, 'deny', now() + interval '1 hour',"
+    " json_build_array(json_build_object('by', json_build_object("
+    " 'id', 'usr_a', 'kind', 'user', 'via', 'headers', 'label', NULL, 'is_operator', false), 'approved', true,"
+    " 'comment', %(mark)s::text, 'data', %(mark)s::text, 'at', now())), '{usr_a}'"
+    " FROM jobs WHERE triggered_by = 'usr_awaiting' RETURNING id::text"
+)
 #: Operations on which a caller who sees payloads sees the mark.
 _SHOWN = {
     *("list_jobs", "show_job", "trigger_job", "trigger_many_jobs", "retry_job", "cancel_job", "follow_job"),
@@ -50,6 +60,7 @@ _SHOWN = {
     *("list_webhook_deliveries", "show_webhook_delivery", "list_error_groups", "show_error_group"),
     *("resolve_error_group", "list_audit_trail", "show_overview", "show_worker", "update_worker"),
     *("list_events", "show_event", "list_hooks", "list_hook_deliveries", "show_hook_delivery"),
+    *("list_approvals", "show_approval", "approve_request"),
     *("list_subscriptions", "show_subscription", "list_operations", "show_operation"),
 }
 
@@ -107,6 +118,8 @@ def fill(api: Api) -> dict[str, list[str]]:
     )
     event = {"type": "order.paid", "match": {"data": {"text": [MARK]}}}
     api.execute(_WAIT, json.dumps({"jobs": [], "event": event, "until": None}))
+    with api.database.connect() as connection:
+        approval = connection.exec_driver_sql(_APPROVAL, {"mark": MARK, "hash": f"sha256:{0:064}"}).scalar_one()
     FanOut(api.database).run_once()
     api.execute(
         "UPDATE webhook_deliveries SET history = %s::jsonb",
@@ -137,6 +150,7 @@ def fill(api: Api) -> dict[str, list[str]]:
         "webhook_id": [hook_id],
         "delivery_id": [ids.encode("del", delivery), *came_in["delivery_id"]],
         "schedule_id": [schedule],
+        "approval_id": [ids.encode("apr", approval)],
         "error_id": [api.get("/v1/ava/errors").get_json()["data"][0]["id"]],
         "operation_id": [found.get_json()["data"]["id"]],
         "containment_id": [contained.get_json()["data"]["id"]],

@@ -47,6 +47,7 @@ _PAUSABLE = (
 )
 #: POSTs without an idempotency key that are the same when they are done twice.
 _REPEATABLE = {
+    *(f"/v1/ava/approvals/{{approval_id}}/{act}" for act in ("approve", "deny")),
     *(f"/v1/ava/errors/{{error_id}}/{act}" for act in ("resolve", "ignore", "reopen")),
     *(f"/v1/ava/{path}/{act}" for path in _PAUSABLE for act in ("pause", "resume")),
     *(f"/v1/webhooks/{{webhook_id}}/{act}" for act in ("pause", "resume")),

@@ -76,10 +76,11 @@ TENANT_RULES = _record(client.TenantRules, max_running=HOSTILE, weight=HOSTILE, 
 SCHEDULE, FIRING, SLOT = _record(client.Schedule), _record(client.Firing), _record(client.ScheduleSlot)
 HOOK = _record(client.Hook)
 EVENT = {**_record(client.SentEvent), **_record(client.ReceivedEvent)}
+APPROVAL = _record(client.Approval, payload={HOSTILE: HOSTILE}, schema={HOSTILE: 1}, decisions=[])
 LISTS = {
     "/v1/ava/hooks": HOOK, "/v1/ava/hooks/hk_1/deliveries": DELIVERY,
     "/v1/ava/subscriptions": _record(client.Subscription), "/v1/ava/events": EVENT,
-    "/v1/ava/keys": _record(client.ApiKey), "/v1/ava/errors": ERROR_GROUP,
+    "/v1/ava/keys": _record(client.ApiKey), "/v1/ava/errors": ERROR_GROUP, "/v1/ava/approvals": APPROVAL,
     "/v1/ava/tenants": _record(client.TenantLoad),
     "/v1/ava/operations": OPERATION, "/v1/ava/promotions": PROMOTION,
     "/v1/ava/jobs": JOB, "/v1/ava/workers": WORKER, "/v1/ava/limits": _record(client.Limit), "/v1/ava/nodes": NODE,
@@ -103,6 +104,7 @@ RECORDS = {
         ("/v1/ava/errors/err_1", *(f"/v1/ava/errors/err_1/{name}" for name in ("resolve", "ignore", "reopen"))),
         ERROR_GROUP,
     ),
+    **dict.fromkeys((f"/v1/ava/approvals/apr_1{act}" for act in ("", "/approve", "/deny")), APPROVAL),
     "/v1/ava/operations/op_1": OPERATION, "/v1/ava/operations/op_1/abort": OPERATION, "/v1/ava/jobs/retry": OPERATION,
     **dict.fromkeys(_forms("/v1/ava/workers/wkr_a"), WORKER),
     "/v1/ava/overview": OVERVIEW, "/v1/ava/jobs/job_1/tree": TREE,

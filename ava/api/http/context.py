@@ -13,6 +13,7 @@ from ava.domain.access.caller import Caller
 from ava.health.readiness import Readiness
 from ava.metrics.system_metrics import SystemMetrics
 from ava.services.api_keys import ApiKeys
+from ava.services.approvals import Approvals
 from ava.services.audit import Audit
 from ava.services.bulk_operations import BulkOperations
 from ava.services.claims import Claims
@@ -81,6 +82,7 @@ class Context:
 
     settings: Settings
     jobs: Jobs
+    approvals: Approvals
     bulk_operations: BulkOperations
     containments: Containments
     queues: Queues

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Request, Response, current_app, g
 
-from ava.api.http.context import caller, context, request_id
+from ava.api.http.context import caller, context, request_id, this_request
 from ava.api.http.operations import find_operation, operation
 from ava.api.http.paging import page_of
 from ava.api.mcp.rest_calls import TOOL
@@ -50,29 +51,43 @@ def list_entries(query: AuditListRequest) -> Response:
 def record(asked: Request, response: Response) -> None:
     """Record a request that asked for a change, with its response's status, if its caller is known."""
     endpoint = asked.endpoint
-    if (who := g.get("caller")) is None or endpoint is None:
+    if endpoint is None or g.get("caller") is None:
         return
     if asked.method not in _CHANGING and endpoint != _SIGN_IN:
         return
-    if asked.blueprint == _MCP:
+    if asked.blueprint == _MCP or (g.get("is_recorded") and response.status_code < 400):
         return
     declared = find_operation(current_app.view_functions[endpoint])
     if declared is not None and not (declared.is_write or declared.is_audited):
         # It is a POST only to have a body, such as the preview of a schedule, or it is a request to a hook.
         return
     context().admin.audit.record(
-        AuditRecord(
-            tenant_id=who.tenant_id,
-            actor=who.actor,
-            role=who.role.header,
-            action=endpoint,
+        replace(
+            _record_of(asked, response.status_code),
             target=_target(asked, response),
-            status=response.status_code,
-            address=_address(asked),
-            request_id=request_id(),
-            at=datetime.now(UTC),
             changes_json=_changes(asked, response),
         )
+    )
+
+
+def record_within(status: int) -> AuditRecord:
+    """Return this request's entry, for a service that writes it in its own transaction if it succeeds."""
+    g.is_recorded = True
+    return _record_of(this_request(), status)
+
+
+def _record_of(asked: Request, status: int) -> AuditRecord:
+    who = caller()
+    return AuditRecord(
+        tenant_id=who.tenant_id,
+        actor=who.actor,
+        role=who.role.header,
+        action=asked.endpoint or "",
+        target=_target_in_path(asked),
+        status=status,
+        address=_address(asked),
+        request_id=request_id(),
+        at=datetime.now(UTC),
     )
 
 
@@ -106,11 +121,13 @@ def _changes(asked: Request, response: Response) -> str | None:
 
 def _target(asked: Request, response: Response) -> str | None:
     """Return the id of the changed resource: the last id in the path, or the id of a created resource."""
-    if asked.view_args:
-        # An id in a path may contain any character, and one entry must not fail its batch's statement.
-        return storable(str(list(asked.view_args.values())[-1]), 100)
     location = response.headers.get("Location", "")
-    return location.rpartition("/")[2] or None
+    return _target_in_path(asked) or location.rpartition("/")[2] or None
+
+
+def _target_in_path(asked: Request) -> str | None:
+    # An id in a path may contain any character, and one entry must not fail its batch's statement.
+    return storable(str(list(asked.view_args.values())[-1]), 100) if asked.view_args else None
 
 
 def _address(asked: Request) -> str:

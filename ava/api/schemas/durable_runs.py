@@ -10,6 +10,7 @@ from marshmallow import ValidationError, post_load
 from ava.api.http.fields import Choice, ClientId, Flag, JsonObject, JsonString, Plain, String, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
+from ava.api.schemas.approvals import ApprovalField
 from ava.api.schemas.journals import ChildRecord
 from ava.api.schemas.run_fields import BoundedJson, BoundedNumber
 from ava.domain import ids
@@ -142,7 +143,7 @@ class _Event(Plain):
 
 
 class WaitBody(Strict):
-    """A wait of a handler: for children, an event or a time."""
+    """A wait of a handler: for children, an event, a decision or a time."""
 
     name = _name(load_default=None, allow_none=True, metadata={"description": "Its name in the journal."})
     jobs = _ChildIds(limit=TREE_JOBS, metadata={"description": "The children that the handler waits for."})
@@ -154,6 +155,9 @@ class WaitBody(Strict):
             "type": "object",
             "description": "The type of the event, and in `match` a pattern as of a subscription.",
         }
+    )
+    approval = ApprovalField(
+        metadata={"description": "The request for a decision of persons; `name` is required with it."}
     )
     seconds = BoundedNumber(
         minimum=1,
@@ -170,17 +174,20 @@ class WaitBody(Strict):
 
     @post_load
     def _wait(self, values: dict[str, Any], **_: Any) -> SentWait:
-        if sum(name in values for name in ("jobs", "event", "seconds")) != 1:
-            raise ValidationError("It must have exactly one of jobs, event and seconds.")
+        if sum(name in values for name in ("jobs", "event", "approval", "seconds")) != 1:
+            raise ValidationError("It must have exactly one of jobs, event, approval and seconds.")
+        if "approval" in values and values["name"] is None:
+            raise ValidationError({"name": ["It is required with approval."]})
         if values["any"] and "jobs" not in values:
             raise ValidationError({"any": ["It is allowed only with jobs."]})
-        if values["timeout_seconds"] is not None and "seconds" in values:
+        if values["timeout_seconds"] is not None and not values.keys() & {"jobs", "event"}:
             raise ValidationError({"timeout_seconds": ["It is allowed only with jobs or event."]})
         return SentWait(
             name=values["name"],
             job_ids=tuple(values.get("jobs", ())),
             is_any=values["any"],
             event=values.get("event"),
+            approval=values.get("approval"),
             seconds=values.get("seconds"),
             timeout_seconds=values["timeout_seconds"],
         )

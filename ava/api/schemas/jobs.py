@@ -318,7 +318,8 @@ class JobRecord(RecordSchema, of=Job):
         metadata={
             "type": "object",
             "description": "The wait of a queued job: `jobs` (the first 100 ids), `event` (its `type` and `match`; "
-            "of several events the first), and `until`, the timeout. `match` is null for callers without payload "
+            "of several events the first), `approval` (its id; of several "
+            "the first), and `until`, the timeout. `match` is null for callers without payload "
             "permission.",
             "payload": payloads.hide_waiting_for,
         },

@@ -39,7 +39,8 @@ class JournalEntryRecord(Schema):
         attribute="value_json",
         allow_none=True,
         metadata={
-            "description": "The return value of a step; null if it is large. For a `gather` that suspended: the "
+            "description": "The return value of a step, or the state of an approval; null if it is large. "
+            "For a `gather` that suspended: the "
             "numbers of its waiting branches, each with the number of the wait at which it stops in this attempt.",
             "payload": payloads.hide_value,
         },

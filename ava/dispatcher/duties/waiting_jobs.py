@@ -14,6 +14,7 @@ from ava.services.fleet import revoke_all
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings, workers
 from ava.store.fleet.worker_settings import PLATFORM, WorkerStatusChange
+from ava.store.jobs import approvals
 from ava.store.jobs.transitions import cancel, expire, park, permits, recall
 from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.jobs.transitions.park import ListPosition
@@ -94,6 +95,19 @@ def stop_overdue_jobs(database: Database, control: Control) -> int:
         stopped = cancel.cancel_each(connection, requests)
     revoke_all(database, control, stopped)
     return len(stopped)
+
+
+def expire_approvals(database: Database) -> int:
+    """End approvals that were not decided in time. `Wakes` continues their jobs. Returns their number."""
+
+    expired = 0
+    for _ in range(_MAX_STATEMENTS):
+        with database.transaction() as connection:
+            count = len(approvals.expire(connection, limit=_STOPPED_PER_TRANSACTION))
+        expired += count
+        if count < _STOPPED_PER_TRANSACTION:
+            break
+    return expired
 
 
 class MovedWorkers:

@@ -22,6 +22,8 @@ class WaitsFor(StrEnum):
     JOBS = "jobs"
     #: An event for its handler.
     EVENT = "event"
+    #: The decision of a person.
+    APPROVAL = "approval"
     #: The end of its handler's sleep.
     SLEEP = "sleep"
     #: A permit of its limit.
@@ -46,11 +48,11 @@ class WaitsFor(StrEnum):
 KNOWN = tuple(each for each in WaitsFor if each is not WaitsFor.UNKNOWN)
 #: The job waits for a time, but not inside its handler: the dispatcher returns it to the backlog at `run_at`.
 DATED = (WaitsFor.SCHEDULE, WaitsFor.RETRY, WaitsFor.DEFERRED, WaitsFor.DEBOUNCE)
-#: A wake-up ends the wait: another job's end, or an event.
-WOKEN = (WaitsFor.CHILDREN, WaitsFor.JOBS, WaitsFor.EVENT)
-#: The job waits for other jobs, an event or a sleep. It occupies nothing and counts for no queue.
+#: A wake-up ends the wait: another job's end, an event, or a decision.
+WOKEN = (WaitsFor.CHILDREN, WaitsFor.JOBS, WaitsFor.EVENT, WaitsFor.APPROVAL)
+#: The job waits for other jobs, an event, a decision or a sleep. It occupies nothing and counts for no queue.
 SUSPENDED = (*WOKEN, WaitsFor.SLEEP)
 #: The job cannot start for reasons outside itself.
 PARKED = (WaitsFor.NODE, WaitsFor.WORKER, WaitsFor.QUEUE)
 #: `run_at` ends the wait, at the latest.
-TIMED = (*DATED, WaitsFor.CHILDREN, WaitsFor.EVENT, WaitsFor.SLEEP)
+TIMED = (*DATED, WaitsFor.CHILDREN, WaitsFor.EVENT, WaitsFor.APPROVAL, WaitsFor.SLEEP)

@@ -28,6 +28,11 @@ class JournalKind(StrEnum):
     #: A wait with a timeout, or for any of several children.
     WAIT = "wait"
     EVENT = "event"
+    APPROVAL = "approval"
+
+
+#: The kinds whose entries have values; their number and bytes are limited.
+VALUED = (JournalKind.STEP, JournalKind.EVENT, JournalKind.APPROVAL)
 
 
 class EntryState(StrEnum):
@@ -35,7 +40,7 @@ class EntryState(StrEnum):
     BEGAN = "began"
     #: Finished: the step or event returned, the child was created, or `wait_any` has chosen.
     DONE = "done"
-    #: A sleep, a wait with a timeout, or a wait for an event has started.
+    #: A sleep, a wait with a timeout, or a wait for an event or a decision has started.
     WAITS = "waits"
     TIMED_OUT = "timed_out"
 
@@ -49,10 +54,15 @@ class WaitCondition(StrEnum):
     FAILED = "failed"
     ANY = "any"
     EVENT = "event"
+    APPROVAL = "approval"
     TIME = "time"
 
 
-_REASONS = {WaitCondition.EVENT: WaitsFor.EVENT, WaitCondition.TIME: WaitsFor.SLEEP}
+_REASONS = {
+    WaitCondition.EVENT: WaitsFor.EVENT,
+    WaitCondition.APPROVAL: WaitsFor.APPROVAL,
+    WaitCondition.TIME: WaitsFor.SLEEP,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +140,9 @@ class Wait:
     event: Mapping[str, Any] | None = None
     #: The journal names of all awaited events.
     event_names: Sequence[str] = ()
+    #: The id of the awaited approval, the first of several, and the journal names of all.
+    approval_id: str | None = None
+    approval_names: Sequence[str] = ()
     #: Written by the end of the run.
     entries: Sequence[NewEntry] = ()
 
@@ -148,6 +161,9 @@ class Wait:
         if self.event_names:
             count = len(self.event_names)
             parts.append("an event" if count == 1 else f"one of {count} events")
+        if self.approval_names:
+            count = len(self.approval_names)
+            parts.append("a decision" if count == 1 else f"one of {count} decisions")
         if self.timeout_seconds is not None:
             parts.append(f"at most {self.timeout_seconds:g} s" if parts else f"{self.timeout_seconds:g} s")
         return ", ".join(parts)

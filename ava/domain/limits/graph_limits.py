@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ava.domain import approval
 from ava.domain.jobs import waits
 from ava.domain.limits.limit import Limit
 
@@ -44,7 +45,8 @@ DEADLINE_SECONDS = Limit(
 STEPS = Limit(
     name="steps",
     unit="steps",
-    meaning="Steps of a job, and events that it waits for; `env.step` and `env.wait_event` refuse further ones.",
+    meaning="Steps of a job, and events and decisions that it waits for; `env.step`, `env.wait_event` and "
+    "`env.approve` refuse further ones.",
     status=422,
     fixed=waits.MAX_STEPS,
 )
@@ -75,6 +77,13 @@ OUTPUTS_PER_CALL = Limit(
     meaning="Children whose outputs one call of a run over HTTP reads.",
     status=422,
     fixed=1_000,
+)
+APPROVAL_BYTES = Limit(
+    name="approval_bytes",
+    unit="bytes",
+    meaning="Bytes of an approval's payload, of its schema, and of the answer, as JSON.",
+    status=413,
+    fixed=approval.MAX_CONTENT_BYTES,
 )
 WAITS_PER_CALL = Limit(
     name="waits_per_call", unit="waits", meaning="Waits that end one run over HTTP.", status=422, fixed=100

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ava.domain.jobs import waits
 from ava.domain.limits.graph_limits import (
     ALL_STEPS_BYTES,
+    APPROVAL_BYTES,
     DEADLINE_SECONDS,
     GRAPH_EDGES,
     STEP_BYTES,
@@ -545,6 +546,7 @@ LIMITS: tuple[Limit, ...] = (
     STEPS,
     STEP_BYTES,
     ALL_STEPS_BYTES,
+    APPROVAL_BYTES,
     TENANT_STORED_BYTES,
     TENANT_RUNNING_JOBS,
     MOST_URGENT_PRIORITY,

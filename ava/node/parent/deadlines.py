@@ -59,13 +59,13 @@ class RunState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class DeadlineDecision:
     run: RunState
     send: Stop | None = None
     is_kill_due: bool = False
 
 
-def decide(run: RunState, now: float, node: NodeState) -> Decision:
+def decide(run: RunState, now: float, node: NodeState) -> DeadlineDecision:
     """Decide whether to stop or kill a run, based on its deadlines and the node's shutdown."""
     short_grace_seconds = min(run.grace_seconds, SHORT_GRACE_SECONDS)
     if node.is_hurried:
@@ -83,22 +83,22 @@ def decide(run: RunState, now: float, node: NodeState) -> Decision:
     # Send a stop repeatedly, because the first one may have arrived before the child knew its run.
     send = run.stop
     if node.is_abandoning:
-        return Decision(run=replace(run, stop=run.stop or Stop.SHUTDOWN), send=send, is_kill_due=True)
-    return Decision(run=run, send=send, is_kill_due=_is_kill_due(run, now))
+        return DeadlineDecision(run=replace(run, stop=run.stop or Stop.SHUTDOWN), send=send, is_kill_due=True)
+    return DeadlineDecision(run=run, send=send, is_kill_due=_is_kill_due(run, now))
 
 
-def decide_directive(run: RunState, now: float, *, has_ended: bool, is_cancelled: bool) -> Decision:
+def decide_directive(run: RunState, now: float, *, has_ended: bool, is_cancelled: bool) -> DeadlineDecision:
     """Decide the action for a run that the database reports as ended for this node, or as cancelled.
 
     Unless the handler is running, the child learns this by itself.
     """
     if run.phase is not Phase.RUNNING or run.stop is not None or not (has_ended or is_cancelled):
-        return Decision(run=run)
+        return DeadlineDecision(run=run)
     if has_ended:
         run = _ask(run, Stop.LOST, now, max(run.grace_seconds, MIN_REPORT_SECONDS))
     else:
         run = _ask(run, Stop.CANCEL, now, run.grace_seconds)
-    return Decision(run=run, send=run.stop)
+    return DeadlineDecision(run=run, send=run.stop)
 
 
 def _ask(run: RunState, reason: Stop, now: float, grace_seconds: float) -> RunState:

@@ -18,7 +18,7 @@ from ava.node import machine_use, process_tree
 from ava.node.mailbox import send_stop
 from ava.node.outcome import Stop
 from ava.node.parent import deadlines
-from ava.node.parent.deadlines import SHORT_GRACE_SECONDS, Decision, NodeState
+from ava.node.parent.deadlines import SHORT_GRACE_SECONDS, DeadlineDecision, NodeState
 from ava.node.parent.tracked_run import DeadProcess, GivenRuns, TrackedRun
 from ava.node.run_board import Phase, RunBoard
 from ava.store.fleet.nodes import RunDirectives
@@ -145,7 +145,7 @@ class PoolRuns:
                 decision = deadlines.decide_directive(run.state, clock, has_ended=has_ended, is_cancelled=is_cancelled)
                 self._follow(run, decision)
 
-    def _follow(self, run: TrackedRun, decision: Decision) -> None:
+    def _follow(self, run: TrackedRun, decision: DeadlineDecision) -> None:
         run.state = decision.run
         if decision.send is not None:
             # The process compares the id with its current run.

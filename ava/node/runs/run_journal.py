@@ -6,8 +6,9 @@ import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from ava.domain.approval import ApprovalRequest
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.waits import ChildState, JournalKind, NewChild, NewEntry
 from ava.errors import RequestError, RunStopped
@@ -19,7 +20,7 @@ from ava.node.runs.run_writer import HOLD_SECONDS, persist
 from ava.services.events.event_search import search_event
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
-from ava.store.jobs import journal
+from ava.store.jobs import approvals, journal
 from ava.store.jobs.transitions import claim
 
 if TYPE_CHECKING:
@@ -129,6 +130,22 @@ class RunJournal:
         """Return the record of the event with this id, or of the first matching event since the job's creation."""
         return search_event(self._read, self._run.job, wanted, event_id=event_id, taken=taken)
 
+    def request_approval(self, name: str, wanted: ApprovalRequest) -> NewEntry:
+        """Request a decision, and return the journal's entry. Stops the handler if the run has lost its job."""
+        job, claim_id, mask = self._run.job, self._run.claim_id, self._run.mask
+        shown = wanted if mask is None else wanted.masked(mask)
+
+        def act() -> NewEntry | None:
+            with self._database.transaction() as connection:
+                return approvals.request(
+                    connection, run=job.run, claim_id=claim_id, attempt=job.attempt, name=name, wanted=shown
+                )
+
+        entry = self._repeat(act)
+        if entry is None:
+            self._stop_as_lost()
+        return entry
+
     def _stop(self) -> None:
         """Stop the handler, because its job is being cancelled or the run has lost it."""
         job, claim_id = self._run.job, self._run.claim_id
@@ -137,7 +154,7 @@ class RunJournal:
             raise JobCancelled
         self._stop_as_lost()
 
-    def _stop_as_lost(self) -> None:
+    def _stop_as_lost(self) -> NoReturn:
         self._run.stop(Stop.LOST)
         raise JobInterrupted
 

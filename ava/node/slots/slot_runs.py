@@ -14,7 +14,7 @@ from ava.domain.jobs.job import RunKey
 from ava.errors import DatabaseUnavailable
 from ava.node.outcome import Stop
 from ava.node.parent import deadlines
-from ava.node.parent.deadlines import Decision, NodeState
+from ava.node.parent.deadlines import DeadlineDecision, NodeState
 from ava.node.parent.pool_runs import PoolRuns
 from ava.node.parent.tracked_run import DeadProcess, TrackedRun
 from ava.node.slots.slot_run import SlotRun
@@ -87,7 +87,7 @@ class SlotRuns(PoolRuns):
         with self._deciding:
             super().apply_directives(runs, directives)
 
-    def _follow(self, run: Any, decision: Decision) -> None:
+    def _follow(self, run: Any, decision: DeadlineDecision) -> None:
         run.state = decision.run
         if decision.send is not None:
             run.stop(decision.send)

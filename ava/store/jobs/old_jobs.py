@@ -165,6 +165,8 @@ WITH gone AS (
     ) AS g WHERE t.tenant_id = g.tenant_id AND t.key = g.key AND t.value = g.value AND t.job_id = g.id
 ), forgotten AS (
     DELETE FROM job_journal AS k USING gone WHERE k.tenant_id = gone.tenant_id AND k.job_id = gone.id
+), decided AS (
+    DELETE FROM approvals AS a USING gone WHERE a.tenant_id = gone.tenant_id AND a.job_id = gone.id
 ), waited AS (
     DELETE FROM job_waits AS w USING gone WHERE w.tenant_id = gone.tenant_id AND w.job_id = gone.id
 ), ran AS (

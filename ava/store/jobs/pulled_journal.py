@@ -28,8 +28,8 @@ class JournalSize:
 
 
 _SIZE = Statement(f"""
-SELECT coalesce(max(k.n), 0), count(*) FILTER (WHERE k.kind IN ('step', 'event')),
-    coalesce(sum(octet_length(k.value::text)) FILTER (WHERE k.kind IN ('step', 'event')), 0)::bigint
+SELECT coalesce(max(k.n), 0), count(*) FILTER (WHERE k.kind IN ('step', 'event', 'approval')),
+    coalesce(sum(octet_length(k.value::text)) FILTER (WHERE k.kind IN ('step', 'event', 'approval')), 0)::bigint
 FROM {ONE_RUN} AS r JOIN jobs AS j ON {OWNS}
 LEFT JOIN job_journal AS k ON k.tenant_id = j.tenant_id AND k.job_id = j.id
 HAVING count(*) > 0
@@ -67,7 +67,7 @@ WHERE {_OF_JOB} AND k.kind = 'child' AND k.child_id = ANY(%(ids)s::uuid[])
 _WAITS = Statement(f"""
 SELECT {ENTRY_COLUMNS.replace("k.value::text", "CASE WHEN k.name = ANY(%(names)s::text[]) THEN k.value::text END")}
 FROM job_journal AS k {CHILD_OF_ENTRY} AND k.kind = 'child'
-WHERE {_OF_JOB} AND (k.kind IN ('wait', 'sleep', 'event') AND k.name = ANY(%(names)s::text[])
+WHERE {_OF_JOB} AND (k.kind IN ('wait', 'sleep', 'event', 'approval') AND k.name = ANY(%(names)s::text[])
     OR k.kind = 'event' AND k.event_id IS NOT NULL)
 """)
 

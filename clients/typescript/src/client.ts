@@ -2,7 +2,7 @@ import { Calls, type ClientOptions } from "./calls.js";
 import { Containments } from "./containments.js";
 import { Events, Hooks, Subscriptions } from "./events.js";
 import {
-  Audit, Errors, Keys, Limits, Nodes, Promotions, Queues, Reports, Sessions, Tenants, Workers,
+  Approvals, Audit, Errors, Keys, Limits, Nodes, Promotions, Queues, Reports, Sessions, Tenants, Workers,
 } from "./fleet.js";
 import { Jobs } from "./jobs.js";
 import { Notices } from "./notices.js";
@@ -27,6 +27,7 @@ export class Client {
   readonly notices: Notices;
   readonly queues: Queues;
   readonly nodes: Nodes;
+  readonly approvals: Approvals;
   readonly errors: Errors;
   readonly keys: Keys;
   readonly tenants: Tenants;
@@ -50,6 +51,7 @@ export class Client {
     this.notices = new Notices(calls);
     this.queues = new Queues(calls);
     this.nodes = new Nodes(calls);
+    this.approvals = new Approvals(calls);
     this.errors = new Errors(calls);
     this.keys = new Keys(calls);
     this.tenants = new Tenants(calls);

@@ -10,6 +10,7 @@ export type Worker = Received<Schemas["WorkerWithSettingsRecord"]>;
 export type Queue = Received<Schemas["QueueRecord"]>;
 export type Node = Received<Schemas["NodeRecord"]>;
 export type ErrorGroup = Received<Schemas["ErrorGroupRecord"]>;
+export type Approval = Received<Schemas["ApprovalRecord"]>;
 export type TenantLimits = Received<Schemas["TenantLimitsRecord"]>;
 
 const WORKER = "/v1/ava/workers/{worker_id}";
@@ -17,6 +18,7 @@ interface Scoped {
   scope?: "tenant" | "platform";
 }
 
+const APPROVAL = "/v1/ava/approvals/{approval_id}";
 const ERROR = "/v1/ava/errors/{error_id}";
 const TENANT_LIMITS = "/v1/ava/tenants/{tenant_id}/limits";
 
@@ -125,6 +127,28 @@ export class Errors extends Resource {
   /** Triggers a new job for each failed job of a group, at most the newest 10,000. */
   async retry(id: string, options: CreateOptions = {}): Promise<Operation> {
     return this.calls.data("post", `${ERROR}/retry`, [id], options);
+  }
+}
+
+/** Lists and decides what jobs ask persons. */
+export class Approvals extends Resource {
+  /** Yields the approvals: pending ones oldest first, others newest first. */
+  list(query: Query<"/v1/ava/approvals"> = {}, options: CallOptions = {}): AsyncGenerator<Approval> {
+    return this.calls.list("/v1/ava/approvals", [], { perPage: 100, ...query }, options);
+  }
+
+  async get(id: string, options: CallOptions = {}): Promise<Approval> {
+    return this.calls.data("get", APPROVAL, [id], options);
+  }
+
+  /** Approves the content with this `payloadHash`. `data`: the answer, if the approval has a schema. */
+  async approve(id: string, fields: Sent<Schemas["DecisionBody"]>, options: CallOptions = {}): Promise<Approval> {
+    return this.calls.data("post", `${APPROVAL}/approve`, [id], { ...options, body: fields });
+  }
+
+  /** Denies the content with this `payloadHash`. */
+  async deny(id: string, fields: Sent<Schemas["DecisionBody"]>, options: CallOptions = {}): Promise<Approval> {
+    return this.calls.data("post", `${APPROVAL}/deny`, [id], { ...options, body: fields });
   }
 }
 

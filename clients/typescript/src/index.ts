@@ -11,7 +11,7 @@ export {
   StepInterrupted, Suspended, SuspensionSwallowed, TooManyWaiting, WaitInTask, WaitTimeout, WebhookUnverified,
 } from "./errors.js";
 export type { Event, Hook, SentEvent, Subscription } from "./events.js";
-export type { ErrorGroup, Node, Queue, TenantLimits, Worker } from "./fleet.js";
+export type { Approval, ErrorGroup, Node, Queue, TenantLimits, Worker } from "./fleet.js";
 export type {
   BulkEntry, BulkOptions, Job, JobEvent, JobLine, JobQuery, JobRun, JobWait, JournalEntry, LogChoice, Tree,
   TriggerOptions,

@@ -16,6 +16,7 @@ DECIDING = (
 )  # fmt: skip
 #: What no step drives, and why. No statement that writes `jobs` is here.
 NOT_DRIVEN: Mapping[str, str] = {
+    "jobs.approvals.change": "decides an approval; tests/integration/test_approvals.py",
     "fleet.pull_workers.delete": "deletes a worker that has no unfinished job",
     "fleet.worker_settings.drop_active": "rare here; tests/integration/test_worker_settings.py has its effect",
     "fleet.worker_settings.reseal": "changes the seal of secrets",

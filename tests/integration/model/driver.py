@@ -65,7 +65,7 @@ from tests.integration.model.state import JobState
 from tests.integration.model.transitions import Run
 
 _TABLES = (
-    "wakes, events, job_edges, job_waits, job_journal, job_logs, job_tags, jobs, debounces, "
+    "wakes, events, job_edges, job_waits, job_journal, approvals, job_logs, job_tags, jobs, debounces, "
     "rate_states, closed_windows, "
     "queues, worker_settings, tenant_limits, "
     "schedule_firings, schedules, containments, contained_scopes, "

@@ -19,8 +19,9 @@ MAX_LISTED = 100
 
 # The job wakes itself, because an awaited job may have ended before the edges existed, or its event may already have
 # been found. Edges of an earlier wait are obsolete; edges with run number 0 belong to its bulk. A pending wait for an
-# event that the handler no longer requests is deleted, because it would end this wait. The statement uses the row that
-# `REQUEUE` has written and locked, and writes nothing if the wait already exists.
+# event or a decision that the handler no longer requests is deleted, because it would end this wait. Its approval is
+# cancelled. The statement uses the row that `REQUEUE` has written and locked, and writes nothing if the wait already
+# exists.
 _BEGIN_WAIT = Prepared(
     "begin_wait",
     f"""
@@ -41,8 +42,14 @@ WITH waiting AS (
     WHERE e.tenant_id = w.tenant_id AND e.job_id = w.id AND e.run_no > 0 AND e.run_no < w.run_no
 ), abandoned AS (
     DELETE FROM job_journal AS k USING waiting AS w
-    WHERE k.tenant_id = w.tenant_id AND k.job_id = w.id AND k.kind = 'event' AND k.state = 'waits'
-        AND k.name <> ALL(%(retained_names)s::text[])
+    WHERE k.tenant_id = w.tenant_id AND k.job_id = w.id AND k.state = 'waits'
+        AND (k.kind = 'event' AND k.name <> ALL(%(retained_names)s::text[])
+            OR k.kind = 'approval' AND k.name <> ALL(%(approval_names)s::text[]))
+    RETURNING k.tenant_id, k.job_id, k.kind, k.name
+), withdrawn AS (
+    UPDATE approvals AS a SET status = 'cancelled', decided_at = clock_timestamp() FROM abandoned AS k
+    WHERE k.kind = 'approval' AND a.tenant_id = k.tenant_id AND a.job_id = k.job_id AND a.name = k.name
+        AND a.status IS NOT DISTINCT FROM 'pending'
 ), journalled AS (
     {journal.stores("waiting")}
 ), woken AS (
@@ -69,6 +76,7 @@ def end_waiting(connection: Connection, ended: EndedRun) -> Status | None:
         "reason": wait.waits_for.value,
         "condition": wait.condition.value,
         "waiting_for": waiting_for_json(wait),
+        "approval_names": list(wait.approval_names),
         "retained_names": [*wait.event_names, *(entry.name for entry in wait.entries)],
         "after": [rows.job_uuid(job_id) for job_id in wait.job_ids],
         **journal.parameters(wait.entries, attempt=ended.values.run_attempt),
@@ -83,6 +91,7 @@ def waiting_for_json(wait: Wait) -> str:
     shown: dict[str, Any] = {
         "jobs": list(wait.job_ids[:MAX_LISTED]),
         "event": None if wait.event is None else dict(wait.event),
+        "approval": wait.approval_id,
         # Must be last, because `rows.job` inserts the time here.
         "until": None,
     }

@@ -62,14 +62,15 @@ WITH woken AS (
         AND j.cancel_requested_at IS NULL
 )
 SELECT w.tenant_id, w.id::text, w.run_no, w.has_template,
-    CASE WHEN w.condition IN ('ended', 'any', 'event') OR (w.condition = 'failed') = (unmet.completed IS FALSE)
+    CASE WHEN w.condition IN ('ended', 'any', 'event', 'approval')
+              OR (w.condition = 'failed') = (unmet.completed IS FALSE)
          THEN 'start' ELSE 'unmet' END,
     unmet.id::text, unmet.name, unmet.status
 FROM waiting AS w CROSS JOIN LATERAL (
-    SELECT CASE WHEN w.condition IN ('any', 'event') AND EXISTS (
-        SELECT FROM job_journal AS k WHERE k.tenant_id = w.tenant_id AND k.job_id = w.id AND k.kind = 'event'
-            AND k.state = 'waits' AND k.event_id IS NOT NULL
-    ) THEN true WHEN w.condition = 'event' THEN false WHEN w.condition = 'any' THEN NOT EXISTS (
+    SELECT CASE WHEN w.condition IN ('any', 'event', 'approval') AND EXISTS (
+        SELECT FROM job_journal AS k WHERE k.tenant_id = w.tenant_id AND k.job_id = w.id
+            AND k.kind IN ('event', 'approval') AND k.state = 'waits' AND k.event_id IS NOT NULL
+    ) THEN true WHEN w.condition IN ('event', 'approval') THEN false WHEN w.condition = 'any' THEN NOT EXISTS (
         SELECT FROM job_edges AS e WHERE e.tenant_id = w.tenant_id AND e.job_id = w.id AND e.run_no = w.run_no
     ) OR EXISTS (
         SELECT FROM job_edges AS e CROSS JOIN LATERAL (

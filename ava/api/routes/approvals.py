@@ -1,0 +1,83 @@
+"""`/v1/ava/approvals`: decisions of persons that jobs wait for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from flask import Blueprint, Response
+
+from ava.api.http import responses
+from ava.api.http.callers.provider import require_step_up
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.paging import page_of
+from ava.api.routes.audit import record_within
+from ava.api.schemas.approvals import (
+    ApprovalListQuery,
+    ApprovalListRequest,
+    ApprovalRecord,
+    DecisionBody,
+    write_approval,
+)
+from ava.domain.approval import SentDecision
+
+blueprint = Blueprint("approvals", __name__, url_prefix="/v1/ava/approvals")
+
+_DECISION: dict[str, Any] = {
+    "body": DecisionBody(),
+    "record": ApprovalRecord(),
+    "failures": (404, 409, 413, 415, 422),
+    "is_audited": True,
+    "needs_payloads": True,
+}
+
+
+@blueprint.get("")
+@operation(
+    summary="List approvals",
+    description="Pending approvals are listed oldest first, all others newest first. Callers without payload "
+    "permission see no title, payload, schema, comment or data.",
+    query=ApprovalListQuery(),
+    record=ApprovalRecord(),
+    is_list=True,
+)
+def list_approvals(query: ApprovalListRequest) -> Response:
+    found, total = context().approvals.page(
+        caller(), query.approval_filter, limit=query.limit, offset=query.offset, after_id=query.after_id
+    )
+    return page_of(query, found, total, write_approval)
+
+
+@blueprint.get("/<approval_id>")
+@operation(summary="Show an approval", record=ApprovalRecord(), failures=(404,))
+def show(approval_id: str) -> Response:
+    """Show one approval."""
+    return responses.data(write_approval(context().approvals.show(caller(), approval_id)))
+
+
+@blueprint.post("/<approval_id>/approve")
+@operation(
+    summary="Approve a request",
+    description="For the roles or users that the approval names. The job continues once `count` persons have "
+    "approved. The same decision again by the same caller returns 200.",
+    **_DECISION,
+)
+def approve(approval_id: str, body: SentDecision) -> Response:
+    return _decide(approval_id, body)
+
+
+@blueprint.post("/<approval_id>/deny")
+@operation(
+    summary="Deny a request",
+    description="For the roles or users that the approval names. One denial decides.",
+    **_DECISION,
+)
+def deny(approval_id: str, body: SentDecision) -> Response:
+    return _decide(approval_id, replace(body, approved=False))
+
+
+def _decide(approval_id: str, sent: SentDecision) -> Response:
+    require_step_up()
+    found = context().approvals.decide(caller(), approval_id, sent, record_within(200))
+    return responses.data(write_approval(found))

@@ -1,0 +1,171 @@
+"""Approvals: schemas of requests and responses."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import ValidationError, fields, post_load
+
+from ava.api.http import paging, payloads
+from ava.api.http.fields import Choice, ClientId, Instant, JsonString, Plain, QueryFlag, String
+from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.strict import Strict
+from ava.api.schemas.pause_fields import ActorRecord
+from ava.api.schemas.run_fields import BoundedJson
+from ava.domain.approval import (
+    MAX_COMMENT_CHARS,
+    Approval,
+    ApprovalDecision,
+    ApprovalFilter,
+    ApprovalRequest,
+    ApprovalStatus,
+    SentDecision,
+)
+from ava.domain.limits.graph_limits import APPROVAL_BYTES
+from ava.domain.strings import storable
+
+_NAMES = tuple(inspect.signature(ApprovalRequest.of).parameters)
+
+
+#: The form of a hash.
+_HASH = "^sha256:[0-9a-f]{64}$"
+
+
+class ApprovalField(Plain):
+    """A request for a decision, as an object with the fields of `env.approve`."""
+
+    def read(self, value: Any) -> ApprovalRequest:
+        if not isinstance(value, dict) or "title" not in value:
+            raise ValidationError('It must be an object such as {"title": "Restart the database?"}.')
+        if unknown := sorted(value.keys() - set(_NAMES)):
+            raise ValidationError(f"It has no field {unknown[0][:100]!r}; it has {', '.join(_NAMES)}.")
+        try:
+            return ApprovalRequest.of(**value)
+        except ValueError as error:
+            raise ValidationError(f"{str(error)[:500]}.") from None
+
+
+class _Comment(String):
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= MAX_COMMENT_CHARS or storable(value) != value:
+            raise ValidationError(f"It must be a string of 1 to {MAX_COMMENT_CHARS:,} characters without NUL.")
+        return value
+
+
+class _Hash(String):
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(_HASH, value):
+            raise ValidationError("It must be the payload_hash of the approval, unchanged.")
+        return value
+
+
+class DecisionBody(Strict):
+    """A decision about the content that was shown."""
+
+    payload_hash = _Hash(
+        required=True, metadata={"description": "The `payload_hash` of the content that was shown.", "pattern": _HASH}
+    )
+    data = BoundedJson(
+        limit=APPROVAL_BYTES,
+        what="answer",
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "The answer; it must match the approval's `schema`."},
+    )
+    comment = _Comment(
+        load_default=None, allow_none=True, metadata={"description": "The reason.", "maxLength": MAX_COMMENT_CHARS}
+    )
+
+    @post_load
+    def _decision(self, values: dict[str, Any], **_: Any) -> SentDecision:
+        return SentDecision(
+            approved=True, payload_hash=values["payload_hash"], comment=values["comment"], data_json=values["data"]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalListRequest(PageRequest):
+    """A page and filters of approvals."""
+
+    approval_filter: ApprovalFilter
+
+
+class ApprovalListQuery(PageQuery):
+    """The parameters of the list of approvals."""
+
+    status = Choice(
+        ApprovalStatus,
+        data_key="filter[status]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Only approvals with this status."},
+    )
+    job_id = ClientId(
+        "job",
+        data_key="filter[job_id]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Only approvals of this job."},
+    )
+    mine = QueryFlag(
+        data_key="filter[mine]",
+        load_default=False,
+        allow_none=False,
+        metadata={"description": "True: only pending approvals that the caller may decide. Default: false."},
+    )
+    cursor = cursor_field(paging.id_reader("apr"))
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> ApprovalListRequest:
+        wanted = ApprovalFilter(status=values.pop("status"), job_id=values.pop("job_id"), is_mine=values.pop("mine"))
+        return ApprovalListRequest(**take_page(values), approval_filter=wanted)
+
+
+# Out -----------------------------------------------------------------------------------------------------------------
+
+
+class ApprovalDecisionRecord(RecordSchema, of=ApprovalDecision):
+    """The decision of one person."""
+
+    names = "by approved comment data at"
+    by = fields.Nested(ActorRecord(), metadata={"description": "Who decided."})
+    comment = String(allow_none=True, metadata={"payload": payloads.hide_string})
+    data = JsonString(
+        attribute="data_json",
+        allow_none=True,
+        metadata={"description": "The answer, as `schema` describes it.", "payload": payloads.hide_value},
+    )
+    at = Instant()
+
+
+class ApprovalRecord(RecordSchema, of=Approval):
+    """A decision of persons that a job waits for."""
+
+    names = (
+        "id job_id worker_id name title payload payload_hash schema roles users not_by count decisions status "
+        "requested_at expires_at decided_at"
+    )
+    payload = JsonString(
+        attribute="payload_json",
+        allow_none=True,
+        metadata={"description": "The content to decide about, any JSON value.", "payload": payloads.hide_value},
+    )
+    payload_hash = String(
+        metadata={
+            "description": "`sha256:` and the SHA-256 in hex of `{title, payload, schema}` in the form of RFC 8785, "
+            "before secrets were masked. A decision names it."
+        }
+    )
+    users = fields.List(
+        String(),
+        allow_none=True,
+        metadata={"description": "If given, only these users may decide, whatever their role."},
+    )
+    decisions = fields.List(fields.Nested(ApprovalDecisionRecord()))
+
+
+write_approval = compile_schema(ApprovalRecord())

@@ -1,0 +1,212 @@
+"""Approvals: a run requests a decision, a person decides, or the time passes. All race for one `pending` row.
+
+Each transaction locks the approval's job first, as the end of a job does, and then changes the row if it is still
+pending. The same statement writes the result into the job's journal, and the wake.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.access import actor
+from ava.domain.approval import Approval, ApprovalDecision, ApprovalRequest, ApprovalStatus
+from ava.domain.jobs.job import RunKey
+from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
+from ava.store.access import persons
+from ava.store.engine import clock
+from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
+from ava.store.engine.statement import Statement, text_array
+from ava.store.jobs import journal, rows
+from ava.store.jobs.transitions import edges
+from ava.store.jobs.transitions.rules import ONE_RUN, OWNS
+
+ROWS = RecordRows(
+    Approval,
+    "a",
+    columns={"decisions": "a.decisions::text"},
+    readers={"decisions": lambda stored: [ApprovalDecision.read(each) for each in json.loads(stored)]},
+)
+approval_uuid = partial(ids.to_uuid, "apr")
+
+# Requests -------------------------------------------------------------------------------------------------------------
+
+_LOCK_RUN = Statement(f"""
+SELECT j.worker_id, coalesce(j.origin, j.triggered_by) FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS} FOR UPDATE OF j
+""")
+_LATEST = Statement(f"""
+SELECT {ROWS.columns} FROM approvals AS a
+WHERE a.tenant_id = %(tenant_id)s AND a.job_id = %(id)s::uuid AND a.name = %(name)s
+    AND (a.status = 'pending' OR a.payload_hash = %(payload_hash)s AND a.status IN ('approved', 'denied'))
+ORDER BY a.id DESC LIMIT 1
+""")
+_WITHDRAW = Statement("""
+UPDATE approvals AS a SET status = 'cancelled', decided_at = clock_timestamp()
+WHERE a.tenant_id = %(tenant_id)s AND a.id = %(approval_id)s::uuid AND a.status IS NOT DISTINCT FROM 'pending'
+""")
+_INSERT = Statement(f"""
+INSERT INTO approvals AS a (tenant_id, job_id, worker_id, name, title, payload, payload_hash, schema, roles, users,
+    not_by, requesters, count, on_timeout, expires_at)
+VALUES (%(tenant_id)s, %(id)s::uuid, %(worker_id)s, %(name)s, %(title)s, %(payload)s::json, %(payload_hash)s,
+    %(schema)s::json, %(roles)s::text[], %(users)s::text[], %(not_by)s, %(requesters)s::text[], %(count)s,
+    %(on_timeout)s, clock_timestamp() + %(timeout)s * interval '1 second')
+RETURNING {ROWS.columns}
+""")
+
+
+def request(
+    connection: Connection, *, run: RunKey, claim_id: str | None, attempt: int, name: str, wanted: ApprovalRequest
+) -> NewEntry | None:
+    """Request a decision in a run's transaction. Returns the journal's entry; None if the run has lost its job.
+
+    A pending request or a decision with the same content is reused; a pending one with other content is withdrawn.
+    """
+    given = rows.run_parameters(run) | {"held_claim_id": claim_id, "name": name, "payload_hash": wanted.payload_hash}
+    job = connection.exec_driver_sql(_LOCK_RUN, given).first()
+    if job is None:
+        return None
+    worker_id, identities = job
+    row = connection.exec_driver_sql(_LATEST, given).first()
+    found = None if row is None else ROWS.read(row)
+    if found is not None and found.payload_hash != wanted.payload_hash:
+        connection.exec_driver_sql(_WITHDRAW, given | {"approval_id": approval_uuid(found.id)})
+        row = connection.exec_driver_sql(_LATEST, given).first()
+        found = None if row is None else ROWS.read(row)
+    if found is None:
+        behind = persons.behind(connection, tenant_id=run.tenant_id, actors=actor.split(identities))
+        given |= {"worker_id": worker_id, "requesters": [each for each in behind.values() if each is not None]}
+        found = ROWS.read(connection.exec_driver_sql(_INSERT, given | _columns(wanted)).one())
+        # So that the end of the job withdraws the request.
+        edges.mark_awaited(connection, [(run.tenant_id, str(rows.job_uuid(run.job_id)))])
+    is_pending = found.status is ApprovalStatus.PENDING
+    entry = NewEntry(
+        kind=JournalKind.APPROVAL,
+        name=name,
+        state=EntryState.WAITS if is_pending else EntryState.DONE,
+        value_json=found.journal_json,
+    )
+    written = journal.write(connection, run=run, claim_id=claim_id, attempt=attempt, entries=[entry])
+    return entry if written else None
+
+
+def _columns(wanted: ApprovalRequest) -> dict[str, Any]:
+    return {
+        "title": wanted.title,
+        "payload": wanted.payload_json,
+        "schema": wanted.schema_json,
+        "roles": list(wanted.roles),
+        "users": None if wanted.users is None else list(wanted.users),
+        "not_by": wanted.not_by,
+        "count": wanted.count,
+        "on_timeout": wanted.on_timeout.value,
+        "timeout": wanted.timeout_seconds,
+    }
+
+
+# Decisions and timeouts -----------------------------------------------------------------------------------------------
+
+_LOCK_JOBS = Statement("""
+SELECT j.id::text FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS w (tenant_id, id)
+JOIN jobs AS j ON j.tenant_id = w.tenant_id AND j.id = w.id ORDER BY j.id FOR NO KEY UPDATE OF j
+""")
+# A separate statement, because one that waits for a lock still sees other tables as they were when it began.
+_LOCK = Statement(f"""
+SELECT {ROWS.columns}, clock_timestamp() FROM approvals AS a
+WHERE a.tenant_id = %(tenant_id)s AND a.id = %(id)s::uuid FOR UPDATE OF a
+""")
+
+
+def lock(connection: Connection, *, tenant_id: str, approval_id: str) -> tuple[Approval, datetime] | None:
+    """Lock a tenant's approval and its job. Returns it and PostgreSQL's time; None if there is no such approval."""
+    found = show(connection, tenant_id=tenant_id, approval_id=approval_id)
+    if found is None:
+        return None
+    _lock_jobs(connection, [found])
+    row = connection.exec_driver_sql(_LOCK, {"tenant_id": tenant_id, "id": approval_uuid(approval_id)}).first()
+    return None if row is None else (ROWS.read(row), row[-1])
+
+
+def _lock_jobs(connection: Connection, of: Sequence[Approval]) -> None:
+    given = {"tenants": [each.tenant_id for each in of], "ids": [rows.job_uuid(each.job_id) for each in of]}
+    connection.exec_driver_sql(_LOCK_JOBS, given)
+
+
+# The job that waits is woken by itself. A result stays in an entry that waits until the handler reads it, as an event.
+_CHANGE = Statement("""
+WITH changed AS (
+    UPDATE approvals AS a SET status = c.status, decisions = c.decisions::json, deciders = c.deciders::text[],
+        decided_at = CASE WHEN c.status <> 'pending' THEN c.at END
+    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(statuses)s::text[], %(decisions)s::text[],
+                %(deciders)s::text[], %(values)s::text[], %(ats)s::timestamptz[])
+         AS c (tenant_id, id, status, decisions, deciders, value, at)
+    WHERE a.tenant_id = c.tenant_id AND a.id = c.id AND a.status IS NOT DISTINCT FROM 'pending'
+    RETURNING a.tenant_id, a.id, a.job_id, a.name, a.status, c.value
+), marked AS (
+    UPDATE job_journal AS k SET event_id = c.id, value = c.value::json FROM changed AS c
+    WHERE k.tenant_id = c.tenant_id AND k.job_id = c.job_id AND k.kind = 'approval' AND k.name = c.name
+        AND k.state = 'waits' AND c.status <> 'pending'
+), woken AS (
+    INSERT INTO wakes (tenant_id, kind, source_id)
+    SELECT tenant_id, 'job', job_id FROM changed WHERE status <> 'pending'
+)
+SELECT tenant_id, id::text FROM changed
+""")
+
+
+def change(connection: Connection, changed: Sequence[Approval]) -> set[str]:
+    """Write the new statuses and decisions of pending approvals, in a transaction that has locked them.
+
+    Returns the ids of the approvals that were still pending.
+    """
+    if not changed:
+        return set()
+    given = {
+        "tenants": [each.tenant_id for each in changed],
+        "ids": [approval_uuid(each.id) for each in changed],
+        "statuses": [each.status.value for each in changed],
+        "decisions": [json.dumps([decision.record() for decision in each.decisions]) for each in changed],
+        "deciders": [text_array(each.deciders) for each in changed],
+        "values": [each.journal_json for each in changed],
+        "ats": [each.decided_at for each in changed],
+    }
+    return {ids.encode("apr", uuid) for _, uuid in connection.exec_driver_sql(_CHANGE, given)}
+
+
+#: Condition: some approval has not been decided in time.
+ARE_DUE = """(SELECT expires_at FROM approvals WHERE status = 'pending' AND expires_at <= now()
+    ORDER BY expires_at LIMIT 1) IS NOT NULL"""
+_DUE = f"SELECT {ROWS.columns} FROM approvals AS a WHERE a.status = 'pending' AND a.expires_at <= now()"
+_FIND_DUE = Statement(f"{_DUE} ORDER BY a.expires_at LIMIT %(limit)s")
+_LOCK_DUE = Statement(f"{_DUE} AND a.id = ANY(%(ids)s::uuid[]) FOR UPDATE OF a")
+
+
+def expire(connection: Connection, *, limit: int) -> list[Approval]:
+    """End approvals that were not decided in time, in a transaction. Returns them."""
+    due = [ROWS.read(row) for row in connection.exec_driver_sql(_FIND_DUE, {"limit": limit})]
+    if not due:
+        return []
+    _lock_jobs(connection, due)
+    now = clock.now(connection)
+    given = {"ids": [approval_uuid(each.id) for each in due]}
+    locked = [ROWS.read(row) for row in connection.exec_driver_sql(_LOCK_DUE, given)]
+    expired = [replace(each, status=ApprovalStatus.EXPIRED, decided_at=now) for each in locked]
+    change(connection, expired)
+    return expired
+
+
+# Reads ----------------------------------------------------------------------------------------------------------------
+
+_SHOW = Statement(
+    f"SELECT {ROWS.columns} FROM approvals AS a WHERE a.tenant_id = %(tenant_id)s AND a.id = %(id)s::uuid"
+)
+
+
+def show(connection: Connection, *, tenant_id: str, approval_id: str) -> Approval | None:
+    row = connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": approval_uuid(approval_id)}).first()
+    return None if row is None else ROWS.read(row)
