@@ -31,7 +31,7 @@ from ava.dispatcher.duties.waiting_jobs import (
     ParkedJobs,
     PausedWorkers,
     cancel_expired_jobs,
-    expire_approvals,
+    follow_approvals,
     move_due_jobs,
     stop_overdue_jobs,
 )
@@ -102,7 +102,13 @@ def _waits(
         Duty("parked_jobs", 0.5, "parked jobs returned to the backlog", parked.run_once, on_change=returned),
         Duty("containments", 0.5, "jobs held, stopped or released", containments.run_once, on_change=returned),
         Duty("expired_jobs", 1.0, "jobs expired", lambda _: cancel_expired_jobs(database), work=Work.EXPIRED_JOBS),
-        Duty("approvals", 1.0, "approvals expired", lambda _: expire_approvals(database), work=Work.APPROVALS),
+        Duty(
+            "approvals",
+            1.0,
+            "approvals expired or reminded of",
+            lambda _: follow_approvals(database),
+            work=Work.APPROVALS,
+        ),
         Duty(
             "deadlines",
             1.0,

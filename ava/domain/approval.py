@@ -16,6 +16,7 @@ from ava.domain import ids
 from ava.domain.access.actor import Actor
 from ava.domain.access.caller import Role
 from ava.domain.input_schema import check_schema
+from ava.domain.record import format_time
 from ava.domain.strings import one_line, printable
 
 MAX_TITLE_CHARS = 200
@@ -115,6 +116,13 @@ class ApprovalRequest:
             escalate_roles=None if escalate_roles is None else _roles("escalate_roles", escalate_roles),
         )
 
+    @property
+    def reminder_seconds(self) -> float | None:
+        """Return the seconds from the request to the reminder; None: no reminder."""
+        if self.remind_seconds is None and self.escalate_roles is not None:
+            return self.timeout_seconds / 2
+        return self.remind_seconds
+
     def masked(self, mask: Any) -> ApprovalRequest:
         """Return the request with the secrets of its run replaced; the hash stays that of the unmasked content."""
         return replace(self, title=mask.string(self.title), payload_json=mask.json_string(self.payload_json))
@@ -207,6 +215,12 @@ class ApprovalDecision:
             "at": self.at.isoformat(),
         }
 
+    def shown(self) -> dict[str, Any]:
+        """Return its record for clients."""
+        by = self.by
+        actor = {"id": by.id, "kind": by.kind.value, "via": by.via, "label": by.label}
+        return self.record() | {"by": actor, "at": format_time(self.at)}
+
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> ApprovalDecision:
         data = stored["data"]
@@ -261,6 +275,28 @@ class Approval:
         decided_at = None if status is ApprovalStatus.PENDING else decision.at
         deciders = [*self.deciders, person]
         return replace(self, decisions=decisions, deciders=deciders, status=status, decided_at=decided_at)
+
+    def record(self) -> dict[str, Any]:
+        """Return the record of webhooks, as the API writes it."""
+        return {
+            "id": self.id,
+            "job_id": self.job_id,
+            "worker_id": self.worker_id,
+            "name": self.name,
+            "title": self.title,
+            "payload": json.loads(self.payload_json),
+            "payload_hash": self.payload_hash,
+            "schema": None if self.schema_json is None else json.loads(self.schema_json),
+            "roles": list(self.roles),
+            "users": None if self.users is None else list(self.users),
+            "not_by": self.not_by,
+            "count": self.count,
+            "decisions": [each.shown() for each in self.decisions],
+            "status": self.status.value,
+            "requested_at": format_time(self.requested_at),
+            "expires_at": format_time(self.expires_at),
+            "decided_at": None if self.decided_at is None else format_time(self.decided_at),
+        }
 
     @property
     def journal_json(self) -> str:

@@ -257,6 +257,8 @@ class Env(Mapping[str, str]):
         count: int = 1,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         on_timeout: str = "deny",
+        remind_seconds: float | None = None,
+        escalate_roles: Sequence[str] | None = None,
         key: str | None = None,
         was: Sequence[str] = (),
     ) -> Any:
@@ -265,7 +267,8 @@ class Env(Mapping[str, str]):
         A decision holds in every attempt for the same title, payload and schema; a change asks again. `roles` may
         decide, or only `users`, but with `not_by` no person who caused the job. `count` persons must approve, one
         denial denies. `schema`: the JSON Schema of the answer, `Decision.data`. After `timeout` seconds the decision
-        is not approved, or with `on_timeout="fail"` `WaitTimeout` is raised.
+        is not approved, or with `on_timeout="fail"` `WaitTimeout` is raised. After `remind_seconds` a webhook reminds;
+        from then on `escalate_roles` may decide too.
         """
         wanted = ApprovalRequest.of(
             title,
@@ -277,6 +280,8 @@ class Env(Mapping[str, str]):
             count=count,
             timeout_seconds=timeout,
             on_timeout=on_timeout,
+            remind_seconds=remind_seconds,
+            escalate_roles=escalate_roles,
         )
         return self._do("approve", name, self._calls.approve(name, wanted, key=key, was=was))
 

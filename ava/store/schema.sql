@@ -602,6 +602,9 @@ CREATE TABLE approvals (
     status text NOT NULL DEFAULT 'pending'
         CHECK (status IN ('pending', 'approved', 'denied', 'expired', 'cancelled')),
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- When to send the reminder, and the roles that may decide from then on; null once it was sent.
+    remind_at timestamptz,
+    escalate_roles text[],
     expires_at timestamptz NOT NULL,
     decided_at timestamptz,
     PRIMARY KEY (tenant_id, id),
@@ -610,6 +613,7 @@ CREATE TABLE approvals (
 CREATE INDEX approvals_listed ON approvals (tenant_id, status, id);
 CREATE INDEX approvals_of_job ON approvals (tenant_id, job_id, name, id);
 CREATE INDEX approvals_due ON approvals (expires_at) WHERE status = 'pending';
+CREATE INDEX approvals_to_remind ON approvals (remind_at) WHERE status = 'pending' AND remind_at IS NOT NULL;
 
 -- Events that may end waits: a job became final or began to wait, or an event arrived (`ava.store.jobs.wake_queue`).
 -- `source_id` is the job or the event. `after_key` and `after_id` are the key and job of the last wait matched with an

@@ -68,7 +68,7 @@ _ELSEWHERE = {
         "webhooks.endpoints.resume", "webhooks.notices.change", "webhooks.notices.create",
     ),
     RUNS: ("jobs.pulled_journal.record_size",),
-    DECISIONS: ("jobs.approvals.insert", "jobs.approvals.withdraw"),
+    DECISIONS: ("jobs.approvals.insert", "jobs.approvals.remind", "jobs.approvals.withdraw"),
     _RARE: ("jobs.transitions.claim.claim_together", "jobs.transitions.end.end_stopped"),
     _LEASE: ("webhooks.endpoint_leases.acquire",),
     RETENTION: (

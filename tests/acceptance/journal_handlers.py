@@ -115,6 +115,16 @@ def payments(input: Input, env: Env) -> list[str]:
     return booked
 
 
+@worker("t_approved", on_worker_lost="requeue")
+def approved(input: Input, env: Env) -> dict[str, Any]:
+    """Ask a person. A process is killed before the request and after the decision, if asked."""
+    _kill_once(input, "before the request")
+    decision = env.approve("act", "Act?", payload={"n": 1}, schema={"type": "object"})
+    _kill_once(input, "after the decision")
+    record(input, "acted")
+    return {"approved": decision.approved, "data": decision.data, "by": [each["id"] for each in decision.by]}
+
+
 @worker("t_branches")
 async def branches(input: Input, env: Env) -> list[int]:
     """Wait in two branches at once."""

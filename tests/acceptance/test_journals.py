@@ -205,6 +205,22 @@ def test_a_handler_gets_each_event_that_it_waits_for_whatever_is_killed(
     assert {word for word, count in Counter(witness.words).items() if count > 2} == repeated
 
 
+@pytest.mark.parametrize("kill_at", ["", "before the request", "after the decision"])
+def test_a_decision_reaches_its_job_whatever_is_killed(system: System, witness: Witness, kill_at: str) -> None:
+    job_id = system.trigger("wkr_t_approved", input={**witness.input, "kill_at": kill_at})["id"]
+    path = f"/v1/ava/approvals?filter[job_id]={job_id}"
+    (asked,) = wait_until(lambda: system.get(path).json()["data"], what="it asks")
+    wait_until(lambda: system.show(job_id)["waits_for"] == "approval", what="it has left its process")
+    assert system.show(job_id)["waiting_for"]["approval"] == asked["id"]
+    body = {"payload_hash": asked["payload_hash"], "data": {"n": 2}}
+    headers = {"x-user-id": "usr_another"}
+    response = system.post(f"/v1/ava/approvals/{asked['id']}/approve", json=body, headers=headers)
+    assert response.status_code == 200, response.text
+    job = _await(system, job_id, seconds=120)
+    assert job["output"] == {"approved": True, "data": {"n": 2}, "by": ["usr_another"]}
+    assert (len(system.get(path).json()["data"]), witness.words.count("acted")) == (1, 1)
+
+
 def test_an_event_that_does_not_come_in_time_fails_its_job_and_holds_no_process(
     system: System, witness: Witness
 ) -> None:

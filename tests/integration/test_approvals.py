@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher.duties.waiting_jobs import expire_approvals
+from ava.dispatcher.duties.waiting_jobs import follow_approvals
 from ava.domain.approval import ApprovalRequest, JournalledApproval
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.waits import EntryState, Wait, WaitCondition
+from ava.domain.secrets.redaction import HIDDEN
 from ava.settings import Settings
 from ava.store.jobs import approvals
 from chaos.faults.lost_commits import DECISIONS, ELSEWHERE
@@ -76,7 +77,14 @@ def test_a_request_whose_commit_lost_its_response_is_repeated_and_asks_once(benc
 
         bench.repeat(act)
     assert bench.api.execute("SELECT status FROM approvals ORDER BY id") == [("cancelled",), ("pending",)]
-    names = {"jobs.approvals.insert", "jobs.approvals.withdraw"}
+    bench.api.execute(
+        "UPDATE approvals SET remind_at = now(), escalate_roles = '{tenant-user}' WHERE status = 'pending'"
+    )
+    bench.subscribe("ava.approval.reminded")
+    bench.repeat(lambda: follow_approvals(bench.database))
+    assert bench.only("SELECT roles FROM approvals WHERE status = 'pending'") == ["tenant-admin", "tenant-user"]
+    assert bench.only("SELECT count(*) FROM webhook_events") == 1
+    names = {"jobs.approvals.insert", "jobs.approvals.remind", "jobs.approvals.withdraw"}
     assert names == {name for name, reason in ELSEWHERE.items() if reason is DECISIONS}
     assert names <= cut_statements(bench.cuts)
 
@@ -215,7 +223,7 @@ def test_a_timeout_and_the_end_of_the_job_end_a_pending_approval(askers: Askers)
     askers.api.execute("UPDATE approvals SET expires_at = now() - interval '1 second' WHERE job_id = "
                        f"(SELECT id FROM jobs WHERE id = '{_uuid(late_id)}')")  # fmt: skip
     assert askers.decide(late).status_code == 409
-    assert expire_approvals(askers.api.database) == 1
+    assert follow_approvals(askers.api.database) == 1
     askers.wake()
     assert (askers.approval(late["id"])["status"], askers.result(late_id).status) == ("expired", "expired")
     assert askers.api.post(f"/v1/ava/jobs/{cancelled_id}/cancel").status_code == 200
@@ -227,6 +235,21 @@ def _uuid(job_id: str) -> str:
     from ava.domain import ids
 
     return str(ids.decode("job", job_id))
+
+
+def test_webhooks_follow_an_approval_with_its_record(askers: Askers) -> None:
+    types = [f"ava.approval.{name}" for name in ("requested", "reminded", "decided", "expired")]
+    hook = {"url": "https://example.com/", "events": types, "secret": "s3cret-of-the-tests"}
+    assert askers.api.post("/v1/webhooks", json=hook).status_code == 201
+    _, asked = askers.ask(remind_seconds=1, escalate_roles=["tenant-user"], payload={"password": "hunter2", "n": 1})
+    askers.api.execute("UPDATE approvals SET remind_at = now()")
+    assert askers.decide(asked, role="tenant-user").status_code == 403
+    assert follow_approvals(askers.api.database) == 1
+    decided = askers.decide(asked, role="tenant-user").get_json()["data"]
+    rows = askers.api.execute("SELECT type, body::json -> 'data' FROM webhook_events ORDER BY n")
+    assert [kind for kind, _ in rows] == types[:3]
+    assert [record["status"] for _, record in rows] == ["pending", "pending", "approved"]
+    assert rows[-1][1] == decided | {"payload": {"password": HIDDEN, "n": 1}}
 
 
 def test_the_inbox_has_what_the_caller_may_decide_oldest_first(askers: Askers) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ava.domain.approval import ApprovalRequest
 from harness.system import ROOT
 from tests import npm
 
@@ -26,6 +27,13 @@ def find(tmp_path_factory: pytest.TempPathFactory) -> Find:
     npm.build_client(folder, npm.made(sys.executable, "-m", "tools.openapi", folder=ROOT).encode())
     shutil.copy(npm.SOURCES / "durable.mjs", folder)
     return lambda case: json.loads(npm.made("node", "durable.mjs", case, folder=folder))
+
+
+def test_decisions_are_about_the_content_whose_hash_the_server_computes_too(find: Find) -> None:
+    found = find("approvals")
+    assert found["output"] == [True, {"n": 2}, True, False, "WaitTimeout"]
+    payload = {"é": [1.5, 1e21, None], "b": {"z": True, "a": "€"}, "10": 0}
+    assert found["hash"] == ApprovalRequest.of("Resize?", payload=payload, schema={"type": "object"}).payload_hash
 
 
 def test_a_step_is_one_request_and_a_wait_ends_the_run(find: Find) -> None:

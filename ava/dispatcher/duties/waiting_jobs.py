@@ -97,17 +97,20 @@ def stop_overdue_jobs(database: Database, control: Control) -> int:
     return len(stopped)
 
 
-def expire_approvals(database: Database) -> int:
-    """End approvals that were not decided in time. `Wakes` continues their jobs. Returns their number."""
+def follow_approvals(database: Database) -> int:
+    """Send due reminders, and end approvals that were not decided in time. Returns the number of both.
 
-    expired = 0
+    `Wakes` continues the jobs.
+    """
+    with database.transaction() as connection:
+        changed = approvals.remind(connection, limit=_STOPPED_PER_TRANSACTION)
     for _ in range(_MAX_STATEMENTS):
         with database.transaction() as connection:
             count = len(approvals.expire(connection, limit=_STOPPED_PER_TRANSACTION))
-        expired += count
+        changed += count
         if count < _STOPPED_PER_TRANSACTION:
             break
-    return expired
+    return changed
 
 
 class MovedWorkers:

@@ -31,6 +31,10 @@ class EventType(StrEnum):
     SCHEDULE_DISABLED = "ava.schedule.disabled"
     ERROR_OPENED = "ava.error.opened"
     ERROR_REGRESSED = "ava.error.regressed"
+    APPROVAL_REQUESTED = "ava.approval.requested"
+    APPROVAL_REMINDED = "ava.approval.reminded"
+    APPROVAL_DECIDED = "ava.approval.decided"
+    APPROVAL_EXPIRED = "ava.approval.expired"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,8 @@ from ava.domain.access import actor
 from ava.domain.approval import Approval, ApprovalDecision, ApprovalRequest, ApprovalStatus
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
+from ava.domain.secrets.redaction import redact
+from ava.domain.webhooks.webhook_events import Event, EventType, make_body
 from ava.store.access import persons
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
@@ -26,6 +28,7 @@ from ava.store.engine.statement import Statement, text_array
 from ava.store.jobs import journal, rows
 from ava.store.jobs.transitions import edges
 from ava.store.jobs.transitions.rules import ONE_RUN, OWNS
+from ava.store.webhooks import webhook_events
 
 ROWS = RecordRows(
     Approval,
@@ -52,10 +55,11 @@ WHERE a.tenant_id = %(tenant_id)s AND a.id = %(approval_id)s::uuid AND a.status 
 """)
 _INSERT = Statement(f"""
 INSERT INTO approvals AS a (tenant_id, job_id, worker_id, name, title, payload, payload_hash, schema, roles, users,
-    not_by, requesters, count, on_timeout, expires_at)
+    not_by, requesters, count, on_timeout, escalate_roles, remind_at, expires_at)
 VALUES (%(tenant_id)s, %(id)s::uuid, %(worker_id)s, %(name)s, %(title)s, %(payload)s::json, %(payload_hash)s,
     %(schema)s::json, %(roles)s::text[], %(users)s::text[], %(not_by)s, %(requesters)s::text[], %(count)s,
-    %(on_timeout)s, clock_timestamp() + %(timeout)s * interval '1 second')
+    %(on_timeout)s, %(escalate_roles)s::text[], clock_timestamp() + %(remind)s * interval '1 second',
+    clock_timestamp() + %(timeout)s * interval '1 second')
 RETURNING {ROWS.columns}
 """)
 
@@ -82,6 +86,7 @@ def request(
         behind = persons.behind(connection, tenant_id=run.tenant_id, actors=actor.split(identities))
         given |= {"worker_id": worker_id, "requesters": [each for each in behind.values() if each is not None]}
         found = ROWS.read(connection.exec_driver_sql(_INSERT, given | _columns(wanted)).one())
+        notify(connection, EventType.APPROVAL_REQUESTED, found)
         # So that the end of the job withdraws the request.
         edges.mark_awaited(connection, [(run.tenant_id, str(rows.job_uuid(run.job_id)))])
     is_pending = found.status is ApprovalStatus.PENDING
@@ -106,6 +111,8 @@ def _columns(wanted: ApprovalRequest) -> dict[str, Any]:
         "count": wanted.count,
         "on_timeout": wanted.on_timeout.value,
         "timeout": wanted.timeout_seconds,
+        "remind": wanted.reminder_seconds,
+        "escalate_roles": None if wanted.escalate_roles is None else list(wanted.escalate_roles),
     }
 
 
@@ -175,7 +182,12 @@ def change(connection: Connection, changed: Sequence[Approval]) -> set[str]:
         "values": [each.journal_json for each in changed],
         "ats": [each.decided_at for each in changed],
     }
-    return {ids.encode("apr", uuid) for _, uuid in connection.exec_driver_sql(_CHANGE, given)}
+    found = {ids.encode("apr", uuid) for _, uuid in connection.exec_driver_sql(_CHANGE, given)}
+    for each in changed:
+        if each.id in found and each.status is not ApprovalStatus.PENDING:
+            is_late = each.status is ApprovalStatus.EXPIRED
+            notify(connection, EventType.APPROVAL_EXPIRED if is_late else EventType.APPROVAL_DECIDED, each)
+    return found
 
 
 #: Condition: some approval has not been decided in time.
@@ -198,6 +210,35 @@ def expire(connection: Connection, *, limit: int) -> list[Approval]:
     expired = [replace(each, status=ApprovalStatus.EXPIRED, decided_at=now) for each in locked]
     change(connection, expired)
     return expired
+
+
+_REMIND = Statement(f"""
+UPDATE approvals AS a SET remind_at = NULL, escalate_roles = NULL, roles = a.roles || coalesce(a.escalate_roles, '{{}}')
+FROM (
+    SELECT tenant_id, id FROM approvals WHERE status = 'pending' AND remind_at <= now()
+    ORDER BY remind_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+) AS d WHERE a.tenant_id = d.tenant_id AND a.id = d.id RETURNING {ROWS.columns}
+""")
+
+
+def remind(connection: Connection, *, limit: int) -> int:
+    """Send the reminders of pending approvals, from which further roles may decide. Returns their number."""
+    found = [ROWS.read(row) for row in connection.exec_driver_sql(_REMIND, {"limit": limit})]
+    for each in found:
+        notify(connection, EventType.APPROVAL_REMINDED, each)
+    return len(found)
+
+
+def notify(connection: Connection, kind: EventType, approval: Approval) -> None:
+    """Store the event of an approval, in the transaction that changes it."""
+    event = Event(
+        id=ids.encode("evt", ids.new_uuid()),
+        type=kind,
+        created_at=clock.now(connection),
+        tenant_id=approval.tenant_id,
+        sequence=0,
+    )
+    webhook_events.insert(connection, event, make_body(event, redact(approval.record())))
 
 
 # Reads ----------------------------------------------------------------------------------------------------------------

@@ -82,6 +82,8 @@ export function describe(waits: SentWait[]): string {
   const parts: string[] = [];
   if (jobs > 0) parts.push(jobs === 1 ? "1 job" : `${isAny ? "one of " : ""}${jobs} jobs`);
   if (events > 0) parts.push(events === 1 ? "an event" : `one of ${events} events`);
+  const decisions = waits.filter(({ approval }) => approval !== undefined).length;
+  if (decisions > 0) parts.push(decisions === 1 ? "a decision" : `one of ${decisions} decisions`);
   if (Number.isFinite(seconds)) parts.push(`${parts.length > 0 ? "at most " : ""}${seconds} s`);
   return parts.join(", ");
 }

@@ -1,14 +1,16 @@
 import { describe, Gather, Part } from "./branches.js";
 import {
-  checkSeconds, childrenOf, idOf, idsOf, jsonOf, lateWait, newChild, quoted, timeoutError, timeoutOf, type WaitEntry,
+  checkSeconds, childrenOf, idOf, idsOf, jsonCopy, jsonOf, lateWait, newChild, quoted, timeoutError, timeoutOf, type WaitEntry,
 } from "./call_arguments.js";
 import { Child } from "./children.js";
 import type {
-  Branch, ChildOptions, ChildWaitOptions, Durable, EventWaitOptions, MapOptions, StepOptions,
+  ApprovalOptions, Branch, ChildOptions, ChildWaitOptions, Decision, Durable, EventWaitOptions, MapOptions, StepOptions,
 } from "./env.js";
 import { CallNotAwaited, StepError, StepInterrupted, Suspended, SuspensionSwallowed } from "./errors.js";
 import type { Event } from "./events.js";
-import { joinedNames, JournalEntries, nameOfWait, type Entry, type JournalStore, type SentWait } from "./journal.js";
+import {
+  joinedNames, JournalEntries, nameOfWait, payloadHash, type Entry, type JournalStore, type SentWait,
+} from "./journal.js";
 import { LazyCall } from "./lazy_call.js";
 import type { Scopes } from "./scopes.js";
 import { fromWire } from "./wire.js";
@@ -17,6 +19,21 @@ import { fromWire } from "./wire.js";
 const MIN_SLEEP_SECONDS = 1;
 /** Max children per request. */
 const CHILDREN_PER_CALL = 100;
+
+/** The value of an approval in the journal, with the names of the API. */
+interface JournalledApproval {
+  payload_hash: string;
+  status: string;
+  data: unknown;
+  comment: string | null;
+  by: Decision["by"];
+  at: string | null;
+}
+
+function decisionOf({ status, data, comment, by, at }: JournalledApproval): Decision {
+  const deciders = by.map(({ id, kind, via, label }) => ({ id, kind, via, label }));
+  return { approved: status === "approved", data, comment, by: deciders, at: status === "expired" ? null : at };
+}
 
 /** The calls of one entry of a handler. */
 export class DurableCalls implements Durable {
@@ -265,6 +282,27 @@ export class DurableCalls implements Durable {
       if (found?.state === "timed_out") throw timeoutError(`The event ${quoted(name)} did not arrive`, timeoutSeconds);
       const event = { type, ...(match === undefined ? {} : { match }) };
       return this.#suspend(part, { name, event, ...timeoutOf(timeoutSeconds) });
+    });
+
+  readonly approve = (name: string, title: string, options: ApprovalOptions = {}): Promise<Decision> =>
+    this.#call(`env.approve(${quoted(name)})`, async (part) => {
+      part.beginWait();
+      const { key, was, payload, schema = null, ...rest } = options;
+      const approval = { title, payload: jsonCopy(payload), schema: jsonCopy(schema) as object | null, ...rest };
+      const found = this.#entries.find("approval", key === undefined ? name : `${name}/${key}`, was);
+      const wait = { name: found?.name ?? (key === undefined ? name : `${name}/${key}`), approval };
+      let value = found?.value as JournalledApproval | undefined;
+      if (value?.payload_hash !== (await payloadHash(approval)) || value.status === "pending") {
+        return this.#suspend(part, wait);
+      }
+      if (found?.state === "waits") {
+        await this.#decide(wait);
+        value = this.#entries.get("approval", wait.name)?.value as JournalledApproval;
+      }
+      if (value.status === "expired" && rest.onTimeout === "fail") {
+        throw timeoutError(`The approval ${quoted(wait.name)} was not decided`, rest.timeoutSeconds);
+      }
+      return decisionOf(value);
     });
 
   readonly sleep = (seconds: number, { key }: { key?: string } = {}): Promise<void> =>

@@ -38,6 +38,40 @@ export interface EventWaitOptions {
   timeoutSeconds?: number;
   key?: string;
 }
+export interface ApprovalOptions {
+  /** The content that persons decide about, any JSON value. */
+  payload?: unknown;
+  /** The JSON Schema of the answer. */
+  schema?: object;
+  /** The roles that may decide; `tenant-admin` by default. */
+  roles?: readonly string[];
+  /** If given, only these users decide, whatever their role. */
+  users?: readonly string[];
+  /** False: the persons who caused the job may decide too. */
+  notBy?: boolean;
+  /** Number of different persons who must approve. */
+  count?: number;
+  /** Seconds until it is denied; a day by default. */
+  timeoutSeconds?: number;
+  /** `fail`: `WaitTimeout` is thrown after the timeout. */
+  onTimeout?: "deny" | "fail";
+  remindSeconds?: number;
+  /** Further roles that may decide from the reminder on. */
+  escalateRoles?: readonly string[];
+  key?: string;
+  /** Its earlier names. */
+  was?: readonly string[];
+}
+/** The result of `env.approve`. */
+export interface Decision {
+  approved: boolean;
+  /** The answer, as `schema` describes it. */
+  data: unknown;
+  comment: string | null;
+  /** The deciders. */
+  by: { id: string | null; kind: string; via: string | null; label: string | null }[];
+  at: string | null;
+}
 /** A function, or a call such as `env.wait(…)`. */
 export type Branch<T> = (() => T | PromiseLike<T>) | PromiseLike<T>;
 
@@ -62,6 +96,8 @@ export interface Durable {
   waitAny<C extends Child>(children: readonly C[], options?: Omit<ChildWaitOptions, "returnExceptions">): Promise<C>;
   /** Returns the first event of the type since the job's creation that matches and that no other wait has returned. */
   waitEvent(type: string, options?: EventWaitOptions): Promise<Event>;
+  /** Asks persons for a decision, which holds in every attempt for the same title, payload and schema. */
+  approve(name: string, title: string, options?: ApprovalOptions): Promise<Decision>;
   /** Sleeps; from one second on, without a run. */
   sleep(seconds: number, options?: { key?: string }): Promise<void>;
   /** Runs branches that may wait at the same time. Returns their results. */

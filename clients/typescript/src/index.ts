@@ -4,7 +4,7 @@ export { Client } from "./client.js";
 export type { Containment, NewContainment, Rehearsal } from "./containments.js";
 export type { Delivery } from "./deliveries.js";
 export type {
-  Branch, ChildOptions, ChildWaitOptions, Durable, Env, EventWaitOptions, Handler, MapOptions, StepOptions,
+  ApprovalOptions, Branch, ChildOptions, ChildWaitOptions, Decision, Durable, Env, EventWaitOptions, Handler, MapOptions, StepOptions,
 } from "./env.js";
 export {
   ApiError, CallNotAwaited, ChildFailed, ChildRefused, DuplicateName, GiveUp, RetryLater, RunStopped, StepError,

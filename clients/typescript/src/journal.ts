@@ -24,13 +24,23 @@ export interface NewChild {
   detached?: boolean;
 }
 
-/** A wait of a handler: for children, an event or a time. */
+/** The request for a decision. */
+export interface SentApproval {
+  title: string;
+  payload: unknown;
+  schema: object | null;
+  timeoutSeconds?: number;
+  onTimeout?: "deny" | "fail";
+}
+
+/** A wait of a handler: for children, an event, a decision or a time. */
 export interface SentWait {
   name?: string;
   jobs?: string[];
   /** Whether the first child to end satisfies it. */
   any?: boolean;
   event?: { type: string; match?: object };
+  approval?: SentApproval;
   seconds?: number;
   timeoutSeconds?: number;
 }
@@ -115,11 +125,27 @@ export async function nameOfWait(names: string[], isAny: boolean): Promise<strin
   return (isAny ? "any of " : "") + (await joinedNames(names));
 }
 
+/** Returns the hash of an approval's content: SHA-256 of its canonical JSON (RFC 8785). */
+export async function payloadHash({ title, payload, schema }: SentApproval): Promise<string> {
+  return sha256(canonical({ title, payload, schema }));
+}
+
+function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  const entries = Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1));
+  return `{${entries.map(([name, each]) => `${JSON.stringify(name)}:${canonical(each)}`).join(",")}}`;
+}
+
 /** Joins names, or returns their hash if they are too long. */
 export async function joinedNames(names: string[]): Promise<string> {
   const text = names.join(", ");
   const { length } = [...text];
   if (length > 0 && length <= MAX_NAME / 2) return text;
+  return sha256(text);
+}
+
+async function sha256(text: string): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
   return `sha256:${Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }

@@ -1,5 +1,8 @@
 import { jsonCopy } from "./call_arguments.js";
-import { keyOf, type ChildState, type Entry, type JournalStore, type NewChild, type SentWait } from "./journal.js";
+import type { Decision } from "./env.js";
+import {
+  keyOf, payloadHash, type ChildState, type Entry, type JournalStore, type NewChild, type SentWait,
+} from "./journal.js";
 import { matches } from "./patterns.js";
 import { errorOf } from "./run.js";
 
@@ -7,6 +10,9 @@ import { errorOf } from "./run.js";
 export type Given = unknown;
 /** An event that arrives; only its type is required. */
 export type GivenEvent = { type: string; data?: unknown; id?: string; subject?: string | null; source?: string };
+
+/** A decision about an approval; null: nobody decides in time. */
+export type GivenDecision = boolean | (Partial<Decision> & { approved: boolean }) | null;
 
 /** A child that a handler created in a test. */
 export interface CreatedChild extends NewChild {
@@ -37,6 +43,7 @@ export class TestJournal implements JournalStore {
   readonly children: CreatedChild[] = [];
   readonly #given: Readonly<Record<string, Given>>;
   readonly #events: TestEvent[];
+  readonly #decisions: Readonly<Record<string, GivenDecision>>;
   /** The ids of the events that have arrived. */
   readonly #arrived = new Set<string>();
   readonly #entries = new Map<string, TestEntry>();
@@ -47,7 +54,9 @@ export class TestJournal implements JournalStore {
 
   constructor(
     jobId: string, attempt: number, children: Readonly<Record<string, Given>>, events: readonly GivenEvent[],
+    approvals: Readonly<Record<string, GivenDecision>> = {},
   ) {
+    this.#decisions = approvals;
     this.jobId = jobId;
     this.attempt = attempt;
     this.#given = children;
@@ -105,6 +114,14 @@ export class TestJournal implements JournalStore {
   // Waits ------------------------------------------------------------------------------------------------------------
 
   async end(waits: SentWait[]): Promise<boolean> {
+    for (const { name = "", approval } of waits) {
+      if (approval === undefined) continue;
+      const payload_hash = await payloadHash(approval);
+      const known = this.#entries.get(keyOf("approval", name))?.value as { payload_hash?: string } | undefined;
+      if (known?.payload_hash === payload_hash) continue;
+      const value = { payload_hash, status: "pending", data: null, comment: null, by: [], at: null };
+      this.#write({ kind: "approval", name, state: "waits", value, child: null });
+    }
     return waits.map((wait) => this.#isSatisfied(wait)).every((each) => !each);
   }
 
@@ -112,6 +129,7 @@ export class TestJournal implements JournalStore {
   #isSatisfied(wait: SentWait): boolean {
     const { name = "", seconds, timeoutSeconds = seconds } = wait;
     const kind = kindOf(wait);
+    if (kind === "approval") return this.#isDecided(name);
     const until = timeoutSeconds === undefined ? {} : { until: this.#now + timeoutSeconds };
     const begun: TestEntry = { kind, name, state: "waits", value: null, child: null, ...until };
     const entry = this.#entries.get(keyOf(kind, name)) ?? begun;
@@ -122,6 +140,34 @@ export class TestJournal implements JournalStore {
     // A wait for the first child has an entry once it has a timeout or a result.
     if (isNamed && (entry.state !== "waits" || entry.until !== undefined || kind === "event")) this.#write(entry);
     return entry.state !== "waits";
+  }
+
+  #isDecided(name: string): boolean {
+    const entry = this.#entries.get(keyOf("approval", name)) as TestEntry;
+    const { status } = entry.value as { status: string };
+    if (status !== "pending") entry.state = status === "expired" ? "timed_out" : "done";
+    return status !== "pending";
+  }
+
+  /** Decides the first approval that has a decision. Throws if none has and nothing else can end the wait. */
+  #decide(waits: SentWait[]): boolean {
+    for (const { name = "", approval } of waits) {
+      if (approval === undefined) continue;
+      const given = this.#decisions[name];
+      if (given === undefined) {
+        if (waits.length > 1) continue;
+        const key = JSON.stringify(name);
+        throw new Error(`Nobody decides ${key}: give run() approvals: {${key}: true}, false, a decision or null.`);
+      }
+      const entry = this.#entries.get(keyOf("approval", name)) as TestEntry;
+      const decision = typeof given === "boolean" || given === null ? { approved: given === true } : given;
+      const status = given === null ? "expired" : decision.approved ? "approved" : "denied";
+      if (given === null) this.#skippedSeconds += approval.timeoutSeconds ?? 86_400;
+      const at = new Date().toISOString();
+      entry.value = { ...(entry.value as object), at, ...jsonCopy(decision) as object, status };
+      return true;
+    }
+    return false;
   }
 
   #hasEnded({ jobs = [], any = false }: SentWait, entry: TestEntry): boolean {
@@ -151,7 +197,7 @@ export class TestJournal implements JournalStore {
     const ending = unfinished.filter((child) => namesOf(child).some((name) => Object.hasOwn(this.#given, name)));
     for (const child of isAny ? ending.slice(0, 1) : ending) this.#end(child);
     if (ending.length > 0 && (isAny || ending.length === unfinished.length)) return;
-    if (this.#deliverEvents(waits)) return;
+    if (this.#deliverEvents(waits) || this.#decide(waits)) return;
     const times = waits.map((wait) => this.#secondsLeft(wait)).filter((each) => each !== undefined);
     if (times.length > 0) {
       this.#skippedSeconds += Math.max(0, Math.min(...times)) + 1e-6;
@@ -196,7 +242,8 @@ export class TestJournal implements JournalStore {
   }
 }
 
-function kindOf({ seconds, event }: SentWait): string {
+function kindOf({ seconds, event, approval }: SentWait): string {
+  if (approval !== undefined) return "approval";
   return seconds !== undefined ? "sleep" : event !== undefined ? "event" : "wait";
 }
 

@@ -7,9 +7,9 @@ import type { Job } from "./jobs.js";
 import type { Entry, JournalStore, SentWait } from "./journal.js";
 import { errorOf, outputOf, textOf } from "./run.js";
 import { makeScopes, type Scopes } from "./scopes.js";
-import { newId, TestJournal, valueOf, type CreatedChild, type Given, type GivenEvent } from "./test_journal.js";
+import { newId, TestJournal, valueOf, type CreatedChild, type Given, type GivenDecision, type GivenEvent } from "./test_journal.js";
 
-export type { CreatedChild, Given, GivenEvent } from "./test_journal.js";
+export type { CreatedChild, Given, GivenDecision, GivenEvent } from "./test_journal.js";
 
 export interface TestOptions {
   config?: Record<string, string>;
@@ -23,6 +23,8 @@ export interface TestOptions {
   children?: Record<string, Given>;
   /** Events that arrive once the handler waits for them, in this order. */
   events?: readonly GivenEvent[];
+  /** The decisions about approvals by name; null: nobody decides in time. */
+  approvals?: Readonly<Record<string, GivenDecision>>;
   /** `env.signal`, which a test may abort. */
   signal?: AbortSignal;
 }
@@ -71,9 +73,9 @@ class GivenCalls extends DurableCalls {
 export async function run<Input>(
   handler: Handler<Input>, input: Input, options: TestOptions = {},
 ): Promise<TestResult> {
-  const { attempt = 1, workerId = "wkr_test", steps = {}, children = {}, events = [] } = options;
+  const { attempt = 1, workerId = "wkr_test", steps = {}, children = {}, events = [], approvals = {} } = options;
   const job = { id: newId("job"), workerId, status: "running", attempt, input } as unknown as Job;
-  const journal = new TestJournal(job.id, attempt, children, events);
+  const journal = new TestJournal(job.id, attempt, children, events, approvals);
   const result: TestResult = {
     status: "completed", output: null, error: null, exception: null, isRetried: false,
     logs: [], progress: [], steps: {}, children: journal.children, waits: [],

@@ -1,5 +1,6 @@
 // Durable handlers of the package, with a server that is a function here, or in tests of `ava-jobs/testing`.
 // `node durable.mjs CASE` prints what the case finds.
+import { payloadHash } from "./dist/journal.js";
 import { PullWorker, Suspended } from "./dist/index.js";
 import { run } from "./dist/testing.js";
 
@@ -247,6 +248,22 @@ const cases = {
       },
       { events: [{ type: "e", data: { n: 4, ip: "10.0.0.1" } }, { type: "e", data: { n: 3, ip: "10.2.0.1" } }] },
     ),
+
+  /** Decisions of persons, and the hash of their content. */
+  async approvals() {
+    const payload = { "é": [1.5, 1e21, null], b: { z: true, a: "\u20ac" }, 10: 0 };
+    const found = await testRun(
+      async (_input, env) => {
+        const size = await env.approve("size", "Resize?", { payload, schema: { type: "object" } });
+        await env.sleep(60);
+        const [one, other] = await env.gather([() => env.approve("a", "A?"), () => env.approve("b", "B?")]);
+        const late = await kindOf(env.approve("late", "Late?", { timeoutSeconds: 60, onTimeout: "fail" }));
+        return [size.approved, size.data, one.approved, other.approved, late];
+      },
+      { approvals: { size: { approved: true, data: { n: 2 } }, a: true, b: false, late: null } },
+    );
+    return { ...found, hash: await payloadHash({ title: "Resize?", payload, schema: { type: "object" } }) };
+  },
 
   async map() {
     let most = 0;
