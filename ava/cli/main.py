@@ -47,7 +47,7 @@ _SECTIONS = {
         "doctor, completion": "Check this installation; complete commands in a shell",
     },
     "Jobs": {
-        "jobs": "Trigger, watch, change, cancel and retry jobs",
+        "jobs, approvals": "Trigger and follow jobs; decide what they ask",
         "operations, errors": "Follow bulk operations; retry failed jobs",
         "contain, containments": "Stop jobs of a scope, and lift that",
         "overview, analytics, series": "Show totals, statistics and charts of jobs",

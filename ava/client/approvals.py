@@ -48,4 +48,4 @@ class Approvals(ApiResource[Mode]):
         body: dict[str, Any] = {"payload_hash": payload_hash, "comment": comment}
         if data is not None:
             body["data"] = data
-        return self._calls.record(Approval, "POST", f"{_APPROVALS}/{segment(approval_id)}/{action}", json=body)
+        return self._calls.record(Approval, "POST", f"{_APPROVALS}/{segment(approval_id)}/{action}", body=body)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ava.node.outcome import Stop
-from ava.node.parent.deadlines import DATABASE_SECONDS, Decision, NodeState, RunState, decide, decide_directive
+from ava.node.parent.deadlines import DATABASE_SECONDS, DeadlineDecision, NodeState, RunState, decide, decide_directive
 from ava.node.run_board import Phase
 
 NOW = 1000.0
@@ -95,7 +95,7 @@ def test_hurry_shortens_the_grace_of_a_run_once() -> None:
 @pytest.mark.parametrize("reason", list(Stop))
 def test_a_stop_is_sent_again_until_the_run_ends(reason: Stop) -> None:
     run = asked(reason, kill_at=NOW + 7)
-    assert decide(run, NOW, RUNS) == Decision(run=run, send=reason)
+    assert decide(run, NOW, RUNS) == DeadlineDecision(run=run, send=reason)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_run_that_has_ended_or_is_cancelled_in_the_database_is_stopped(
 @pytest.mark.parametrize(("has_ended", "is_cancelled"), [(True, False), (False, True)])
 def test_the_first_reason_to_stop_a_run_stays(reason: Stop, has_ended: bool, is_cancelled: bool) -> None:
     run = asked(reason, kill_at=NOW + 7)
-    assert decide_directive(run, NOW, has_ended=has_ended, is_cancelled=is_cancelled) == Decision(run=run)
+    assert decide_directive(run, NOW, has_ended=has_ended, is_cancelled=is_cancelled) == DeadlineDecision(run=run)
 
 
 @pytest.mark.parametrize("phase", [Phase.CLAIMING, Phase.ENDING, Phase.ENDED])
@@ -171,7 +171,7 @@ def test_the_database_stops_a_handler_alone_because_a_child_asks_it_by_itself_at
     phase: Phase, has_ended: bool, is_cancelled: bool
 ) -> None:
     run = replace(RUN, phase=phase)
-    assert decide_directive(run, NOW, has_ended=has_ended, is_cancelled=is_cancelled) == Decision(run=run)
+    assert decide_directive(run, NOW, has_ended=has_ended, is_cancelled=is_cancelled) == DeadlineDecision(run=run)
 
 
 @pytest.mark.parametrize(

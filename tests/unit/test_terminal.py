@@ -62,6 +62,7 @@ _WORDS = [
     *("keys list", "keys create one", "keys create one --worker wkr_a"),
     *("errors list", "errors show err_1", "errors resolve err_1", "errors ignore err_1", "errors reopen err_1"),
     "errors retry err_1",
+    *("approvals list", "approvals show apr_1", "approvals approve apr_1 --hash x", "approvals deny apr_1 --hash x"),
     "audit list",
     *("webhooks list", "webhooks show wh_1", "webhooks create https://example.com/ --secret-file -"),
     *("webhooks update wh_1 --to https://example.com/", "webhooks pause wh_1", "webhooks resume wh_1"),

@@ -88,3 +88,5 @@ APPROVAL_BYTES = Limit(
 WAITS_PER_CALL = Limit(
     name="waits_per_call", unit="waits", meaning="Waits that end one run over HTTP.", status=422, fixed=100
 )
+#: The limits of what a job's journal contains.
+JOURNAL_LIMITS = (STEPS, STEP_BYTES, ALL_STEPS_BYTES, APPROVAL_BYTES)

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from ava.domain.jobs import waits
 from ava.domain.limits.graph_limits import (
-    ALL_STEPS_BYTES,
-    APPROVAL_BYTES,
     DEADLINE_SECONDS,
     GRAPH_EDGES,
-    STEP_BYTES,
-    STEPS,
+    JOURNAL_LIMITS,
     TREE_DEPTH,
     TREE_JOBS,
     WAITING_JOBS,
@@ -543,10 +540,7 @@ LIMITS: tuple[Limit, ...] = (
     TREE_JOBS,
     TREE_DEPTH,
     DEADLINE_SECONDS,
-    STEPS,
-    STEP_BYTES,
-    ALL_STEPS_BYTES,
-    APPROVAL_BYTES,
+    *JOURNAL_LIMITS,
     TENANT_STORED_BYTES,
     TENANT_RUNNING_JOBS,
     MOST_URGENT_PRIORITY,
