@@ -281,20 +281,6 @@ class ContainmentState(OpenEnum):
     ENDED = "ended"
 
 
-class ContainmentRunningJobs(OpenEnum):
-    """The values of a field; a newer server may return others."""
-
-    CANCEL = "cancel"
-    LET_END = "let_end"
-
-
-class ContainmentTriggers(OpenEnum):
-    """The values of a field; a newer server may return others."""
-
-    REFUSE = "refuse"
-    HOLD = "hold"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Job(JobProperties):
     """A job: one execution of a worker with one input."""
@@ -1051,10 +1037,6 @@ class Containment:
     lifted_at: datetime | None = None
     #: Who lifted it; None if nobody did, or for the roles of a tenant if an operator did.
     lifted_by: Actor | None = None
-    running_jobs: ContainmentRunningJobs  # `cancel`, `let_end`.
-    triggers: ContainmentTriggers  # `refuse`, `hold`.
-    created_at: datetime
-    ends_at: datetime | None = None  # When it ends by itself; None: when it is lifted.
 
 
 @dataclass(frozen=True, kw_only=True)

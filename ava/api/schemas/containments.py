@@ -206,7 +206,7 @@ class ContainmentRecord(RecordSchema, of=Containment):
 
     names = (
         "id scope reason state effective_at complete_at by held_count stopped_count running running_count lifted_at "
-        "lifted_by running_jobs triggers created_at ends_at"
+        "lifted_by"
     )
     scope = JsonString(metadata={"type": "object", "description": "The contained jobs, as `scope` was sent."})
     by = _actor_field("Who created it; null for the roles of a tenant if an operator did.")

@@ -138,6 +138,8 @@ class _Call:
     admitted: set[int] = field(default_factory=set)
     #: A call may create a thousand jobs, each with edges, so it pauses in between.
     pauses: Pauses = field(default_factory=Pauses)
+    #: Entries that have replaced an earlier job with their key.
+    replacing: set[int] = field(default_factory=set)
     #: The active containments (UUIDs) with which the jobs in `left` were compared.
     checked: Collection[str] = ()
 
@@ -163,10 +165,12 @@ class _Call:
     def _try(self, keyed: Sequence[int]) -> None:
         """Create the jobs that can be created now. Jobs that another transaction blocks stay in `left`."""
         if keyed:
-            self._settle(trigger_keys.defer_debounced(self.connection, self._part(keyed)))
+            self._settle(trigger_keys.defer_debounced(self.connection, self._part(keyed), self.checked))
         self._admit()
         if keyed:
-            self._settle(trigger_keys.cancel_replaced(self.connection, self._part(keyed)))
+            replacing = trigger_keys.cancel_replaced(self.connection, self._part(keyed), self.checked)
+            self.replacing.update(replacing)
+            self._settle(replacing)
         stored = make.insert(self.connection, list(self.left.values()), checked=self.checked) if self.left else []
         created = {entry: job for entry, job in zip(self.left, stored, strict=True) if job is not None}
         self.pauses.after_work()
@@ -179,7 +183,7 @@ class _Call:
             trigger_keys.start_debounced(self.connection, self._part(keyed), created)
         self._settle(created)
         if keyed and self.left:
-            self._settle(trigger_keys.find_earlier(self.connection, self._part(keyed)))
+            self._settle(trigger_keys.find_earlier(self.connection, self._part(keyed), self.checked))
 
     def _part(self, entries: Iterable[int]) -> dict[int, NewJob]:
         """Return the given entries that are still left, in their current form."""
@@ -230,7 +234,10 @@ class _Call:
                 self._settle({entry: refusal or replace(each, schema_version=version)})
 
     def _compare_with_containments(self) -> None:
-        """Refuse or hold the jobs that active containments cover. Children are held, because their parent runs."""
+        """Refuse or hold the jobs that active containments cover.
+
+        Children are held, because their parent runs, and so are jobs that have replaced one before the containment.
+        """
         tenants = {each.tenant_id for each in self.left.values()}
         self.checked = scopes.active_of(self.connection, tenants) if tenants else ()
         if not self.checked:
@@ -240,7 +247,7 @@ class _Call:
         for position, verdict in found.items():
             entry, each = entries[position]
             is_child = each.position is not None and each.position.parent_uuid is not None
-            is_refused = verdict.refuses and not is_child
+            is_refused = verdict.refuses and not is_child and entry not in self.replacing
             held = replace(each, is_held=True, may_publish=False)
             self._settle({entry: Contained(verdict.containment_id) if is_refused else held})
 

@@ -1,9 +1,12 @@
-"""Apply triggers' keys (`dedupe`, `debounce`) in the transaction that creates their jobs."""
+"""Apply triggers' keys (`dedupe`, `debounce`) in the transaction that creates their jobs.
+
+`checked`: the active containments with which the jobs were compared; while there are others, no key applies.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -38,7 +41,7 @@ def repeated(entries: _Entries) -> dict[int, InvalidFields]:
     return errors
 
 
-def defer_debounced(connection: Connection, entries: _Entries) -> dict[int, Job | NewJob]:
+def defer_debounced(connection: Connection, entries: _Entries, checked: Collection[str]) -> dict[int, Job | NewJob]:
     """Lock the keys of debounced jobs, and defer earlier jobs with them.
 
     Return the earlier job for each entry; if there is none to defer, the new job with its date.
@@ -48,7 +51,12 @@ def defer_debounced(connection: Connection, entries: _Entries) -> dict[int, Job 
         now = debounce.reserve(connection, tenant_id=tenant_id, keys=_keys(those))
         dated = {entry: replace(new, spec=_dated(new.spec, now)) for entry, new in those.items()}
         deferred = debounce.defer(
-            connection, tenant_id=tenant_id, user_id=user_id, origin_text=origin_text, new=list(dated.values())
+            connection,
+            tenant_id=tenant_id,
+            user_id=user_id,
+            origin_text=origin_text,
+            new=list(dated.values()),
+            checked=checked,
         )
         for entry, new in dated.items():
             job = deferred.get(new.spec.key) if new.spec.key else None
@@ -80,12 +88,12 @@ def _first_at(spec: JobSpec) -> datetime | None:
     return spec.scheduled_at - timedelta(seconds=spec.debounce.seconds)
 
 
-def cancel_replaced(connection: Connection, entries: _Entries) -> dict[int, NewJob]:
+def cancel_replaced(connection: Connection, entries: _Entries, checked: Collection[str]) -> dict[int, NewJob]:
     """Cancel queued jobs that deduplicated jobs replace. Return the new jobs with the ids that the errors name."""
     found: dict[int, NewJob] = {}
     replacing = {entry: new for entry, new in entries.items() if _mode(new.spec) is DedupeMode.REPLACE}
     for (tenant_id, *_), those in _by_user(replacing, kind="dedupe").items():
-        locked = cancel.lock_replaced(connection, tenant_id=tenant_id, keys=_keys(those))
+        locked = cancel.lock_replaced(connection, tenant_id=tenant_id, keys=_keys(those), checked=checked)
         requests = [
             CancelRequest(
                 tenant_id=tenant_id,
@@ -102,14 +110,14 @@ def cancel_replaced(connection: Connection, entries: _Entries) -> dict[int, NewJ
     return found
 
 
-def find_earlier(connection: Connection, entries: _Entries) -> dict[int, JobOrRefusal]:
+def find_earlier(connection: Connection, entries: _Entries, checked: Collection[str]) -> dict[int, JobOrRefusal]:
     """Return the outcomes of deduplicated jobs that were not created because an unfinished job has their key.
 
     Each outcome is the earlier job or a conflict. Omit entries if that job has just ended.
     """
     found: dict[int, JobOrRefusal] = {}
     for (tenant_id, *_), those in _by_user(entries, kind="dedupe").items():
-        earlier = idempotency.find_deduped(connection, tenant_id=tenant_id, keys=_keys(those))
+        earlier = idempotency.find_deduped(connection, tenant_id=tenant_id, keys=_keys(those), checked=checked)
         for entry, new in those.items():
             job = earlier.get(new.spec.key) if new.spec.key else None
             if job is None:

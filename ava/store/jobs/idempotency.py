@@ -5,13 +5,14 @@ Of two concurrent calls with one key, the second waits at the key's row until th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ava.domain.jobs.job import Job
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Statement, array
 from ava.store.jobs import rows
+from ava.store.jobs.transitions.rules import is_compared
 
 HOURS = 24
 
@@ -118,14 +119,15 @@ SELECT {rows.JOB_COLUMNS}, j.dedupe_key
 FROM unnest(%(worker_ids)s::text[], %(keys)s::text[]) AS k (worker_id, key) CROSS JOIN LATERAL (
     SELECT * FROM jobs WHERE tenant_id = %(tenant_id)s AND worker_id = k.worker_id AND dedupe_key = k.key
         AND status IN ('queued', 'running') LIMIT 1
-) AS j
+) AS j WHERE {is_compared()}
 """)
 
 
 def find_deduped(
-    connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str, str]]
+    connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str, str]], checked: Collection[str]
 ) -> dict[tuple[str, str], Job]:
-    found = connection.exec_driver_sql(_DEDUPED, _dedupe_parameters(tenant_id, keys))
+    """Return the unfinished jobs of keys; none while a containment is active that is not in `checked` (UUIDs)."""
+    found = connection.exec_driver_sql(_DEDUPED, _dedupe_parameters(tenant_id, keys) | {"checked": array(checked)})
     return {(job.worker_id, row[-1]): job for row in found for job in [rows.job(row)]}
 
 

@@ -45,6 +45,9 @@ _REASONS = {
     "The duty `containments` releases held jobs again for 15 s after each change of the active containments.": (
         "jobs.transitions.contain.release",
     ),
+    "If it misses a containment that began while it waited, the insert after it finds it and holds the new job.": (
+        "jobs.transitions.cancel.lock_replaced",
+    ),
     "The children of a marked job do not grow in number, and each that ends writes a wake.": (
         "jobs.transitions.wake.cancel_marked",
     ),

@@ -7,7 +7,7 @@ stays marked; `wake` cancels it once its descendants have ended.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ava.domain import ids
@@ -15,8 +15,9 @@ from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.wait_reasons import SUSPENDED, WaitsFor
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Statement, array
 from ava.store.jobs import rows
+from ava.store.jobs.transitions.rules import is_compared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,7 +250,7 @@ class Replacement:
 
 
 # Locks the rows in the order of ids, as a cancel of the same jobs does.
-_LOCK_REPLACED = Statement("""
+_LOCK_REPLACED = Statement(f"""
 WITH found AS MATERIALIZED (
     SELECT k.worker_id, k.key, j.id
     FROM (
@@ -262,18 +263,22 @@ WITH found AS MATERIALIZED (
 )
 SELECT f.worker_id, f.key, j.id::text, ava_uuid7()::text
 FROM found AS f JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.id = f.id
-WHERE j.status IS NOT DISTINCT FROM 'queued' ORDER BY j.id FOR UPDATE OF j
+WHERE j.status IS NOT DISTINCT FROM 'queued' AND {is_compared()} ORDER BY j.id FOR UPDATE OF j
 """)
 
 
 def lock_replaced(
-    connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str, str]]
+    connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str, str]], checked: Collection[str]
 ) -> dict[tuple[str, str], Replacement]:
-    """Lock the queued jobs with these `dedupe` keys (worker, key), to replace them."""
+    """Lock the queued jobs with these `dedupe` keys (worker, key), to replace them.
+
+    None while the tenant has an active containment that is not in `checked` (UUIDs).
+    """
     parameters = {
         "tenant_id": tenant_id,
         "worker_ids": [worker_id for worker_id, _ in keys],
         "keys": [key for _, key in keys],
+        "checked": array(checked),
     }
     return {
         (worker_id, key): Replacement(

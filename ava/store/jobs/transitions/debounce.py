@@ -6,7 +6,7 @@ or cancelled, the next trigger creates another; `delete_old` deletes rows left b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,10 +14,10 @@ from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.trigger_options import Keep
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Statement, array
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
-from ava.store.jobs.transitions.rules import limit_key, rate_key
+from ava.store.jobs.transitions.rules import is_compared, limit_key, rate_key
 
 # Ordered by key, so that two calls with the same keys do not deadlock.
 _RESERVE = Statement("""
@@ -54,7 +54,7 @@ WITH locked AS MATERIALIZED (
             AND status IS NOT DISTINCT FROM 'queued' AND run_no = 0 AND waits_for = 'debounce'
             AND run_at > clock_timestamp() LIMIT 1 FOR UPDATE
     ) AS j
-    WHERE {worker_settings.STATUS} <> 'deprecated'
+    WHERE {worker_settings.STATUS} <> 'deprecated' AND {is_compared()}
 ), deferred AS (
     UPDATE debounces AS d SET fires_at = h.start_at FROM locked AS h
     WHERE d.tenant_id = %(tenant_id)s AND d.worker_id = h.worker_id AND d.key = h.key
@@ -98,19 +98,26 @@ SELECT {rows.JOB_COLUMNS} FROM changed AS j
 
 
 def defer(
-    connection: Connection, *, tenant_id: str, user_id: str, origin_text: str | None, new: Sequence[NewJob]
+    connection: Connection,
+    *,
+    tenant_id: str,
+    user_id: str,
+    origin_text: str | None,
+    new: Sequence[NewJob],
+    checked: Collection[str],
 ) -> dict[tuple[str, str], Job]:
     """Defer the jobs of keys that `reserve` has locked, each to its trigger's date, at most to its latest start.
 
     With `keep: last`, the job also takes over the trigger's input, priority, tags, kind, user, origin and expiry, which
-    counts from the date. Returns the jobs by worker and key, except due or final ones, and jobs of workers that the
-    tenant may not run.
+    counts from the date. Returns the jobs by worker and key, except due or final ones, jobs of workers that the
+    tenant may not run, and all while the tenant has an active containment that is not in `checked` (UUIDs).
     """
     keyed = [(each, each.spec.key) for each in new if each.spec.key is not None]
     parameters: dict[str, Any] = {
         **_parameters(tenant_id, [key for _, key in keyed]),
         "starts": [each.spec.scheduled_at for each, _ in keyed],
         "schemas": [each.schema_version for each, _ in keyed],
+        "checked": array(checked),
     }
     found = {row[-1] - 1: rows.job(row) for row in connection.exec_driver_sql(_DEFER, parameters)}
     last = {job.id: keyed[n][0].spec for n, job in found.items() if _is_last(keyed[n][0].spec)}

@@ -20,6 +20,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import array, text_array
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
+from ava.store.jobs.transitions.rules import is_compared
 
 #: Maximum characters of inputs per statement for several jobs. The driver quotes them in one call, which holds the
 #: interpreter lock for 5 ms per million characters.
@@ -70,12 +71,6 @@ _TAKEN_MORE = (
 _ARRAYS = f"unnest({', '.join(f'%({name})s::{type_}[]' for name, type_ in _ASKED.items())})"
 #: One JSON record per job: as arrays, this many columns would take half of the statement's time.
 _RECORDS = f"json_to_recordset(%(more)s::json) AS ({', '.join(map(' '.join, _ASKED_MORE.items()))})"
-
-
-# The caller compares a job with the scopes only if its tenant has an active containment, and names those that it has
-# compared. So the insert need not compare, and misses none that is committed before it begins.
-_IS_CHECKED = """NOT EXISTS (SELECT FROM contained_scopes
-        WHERE tenant_id IN (e.tenant_id, '*') AND containment_id <> ALL(%(checked)s))"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +159,7 @@ FROM (SELECT {parts.new_id} AS id, e.* FROM (
     LEFT JOIN tenant_limits AS t ON t.tenant_id = s.tenant_id
     {worker_settings.joined("s.tenant_id")}
     ORDER BY s.ordinality
-) AS e WHERE status <> 'deprecated' AND {_IS_CHECKED} OFFSET 0) AS f) AS m
+) AS e WHERE status <> 'deprecated' AND {is_compared("e.tenant_id")} OFFSET 0) AS f) AS m
 {parts.end}"""
 
 

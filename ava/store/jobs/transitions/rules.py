@@ -15,6 +15,18 @@ IS_PAUSED = """coalesce((
 #: `contained` if an active containment covers the job, otherwise null.
 CONTAINED = "ava_contained(j.tenant_id, j.id)"
 IS_CONTAINED = f"{CONTAINED} IS NOT NULL"
+
+
+def is_compared(tenant_id: str = "%(tenant_id)s") -> str:
+    """Return the condition that the caller has compared its new jobs with all active containments of a tenant.
+
+    `checked`: the containments (UUIDs) with which it has compared them. It compares only if there are others, so that
+    it asks nothing while there are none; a statement misses no containment that is committed before it begins.
+    """
+    return f"""NOT EXISTS (SELECT FROM contained_scopes
+        WHERE tenant_id IN ({tenant_id}, '*') AND containment_id <> ALL(%(checked)s::uuid[]))"""
+
+
 #: Whether the tenant or the platform has settings for the job's worker.
 HAS_SETTINGS = """EXISTS (
     SELECT FROM worker_settings AS s WHERE s.worker_id = j.worker_id AND s.tenant_id IN (j.tenant_id, '*'))"""
