@@ -57,6 +57,11 @@ REASONS: dict[str, dict[str, str]] = {
         "delete": _RETENTION,
         **dict.fromkeys(_PAUSE, "pause its hook, webhook or notice"),
     },
+    "containments": {
+        "update": "contain another scope, then lift this one",
+        "delete": "`lift` ends it, and " + _RETENTION,
+        **dict.fromkeys(_PAUSE, "`lift` ends it"),
+    },
     "events": {
         "update": "it is a record of what happened",
         "delete": _RETENTION,

@@ -85,6 +85,8 @@ OPEN = {
     *("/", "/dashboard/<path:name>"),
     # It is for operators and needs the shared key only.
     "/metrics",
+    # Before a browser or a client has an identity; the provider's answer is checked.
+    *("/oidc/sign-in", "/oidc/callback", "/oidc/logout", "/.well-known/oauth-protected-resource"),
     # Its body names runs by their tokens.
     f"{RUNS}/heartbeat",
     # Its token says whose it is.

@@ -75,11 +75,13 @@ TREE = _record(
 TENANT_RULES = _record(client.TenantRules, max_running=HOSTILE, weight=HOSTILE, most_urgent_priority=HOSTILE)
 SCHEDULE, FIRING, SLOT = _record(client.Schedule), _record(client.Firing), _record(client.ScheduleSlot)
 HOOK = _record(client.Hook)
+NOTICE, CONTAINMENT = _record(client.Notice, on=[{"event": HOSTILE}]), _record(client.Containment)
 EVENT = {**_record(client.SentEvent), **_record(client.ReceivedEvent)}
 APPROVAL = _record(client.Approval, payload={HOSTILE: HOSTILE}, schema={HOSTILE: 1}, decisions=[])
 LISTS = {
     "/v1/ava/hooks": HOOK, "/v1/ava/hooks/hk_1/deliveries": DELIVERY,
     "/v1/ava/subscriptions": _record(client.Subscription), "/v1/ava/events": EVENT,
+    "/v1/ava/notices": NOTICE, "/v1/ava/containments": CONTAINMENT,
     "/v1/ava/keys": _record(client.ApiKey), "/v1/ava/errors": ERROR_GROUP, "/v1/ava/approvals": APPROVAL,
     "/v1/ava/tenants": _record(client.TenantLoad),
     "/v1/ava/operations": OPERATION, "/v1/ava/promotions": PROMOTION,
@@ -115,7 +117,10 @@ RECORDS = {
     "/v1/ava/tenants/ten_1/limits": TENANT_RULES,
     "/v1/ava/jobs/cancel": OPERATION, "/v1/ava/sessions": {"ended": 1}, "/v1/ava/session/links": {"path": HOSTILE},
     **dict.fromkeys((f"/v1/webhooks{id_}" for id_ in ("", *_forms("/wh_1"))), _record(client.Webhook)),
-    "/v1/webhooks/wh_1/test": DELIVERY,
+    "/v1/webhooks/wh_1/test": DELIVERY, "/v1/ava/notices/ntc_1/test": DELIVERY,
+    **dict.fromkeys((f"/v1/ava/notices{id_}" for id_ in ("", *_forms("/ntc_1"))), NOTICE),
+    **dict.fromkeys((f"/v1/ava/containments{id_}" for id_ in ("", "/con_1")), CONTAINMENT),
+    "/v1/ava/containments/con_1/lift": OPERATION,
     "/v1/webhooks/wh_1/deliveries/del_1/redeliver": DELIVERY, "/v1/webhooks/wh_1/deliveries/del_1": DELIVERY,
     "/v1/ava/hooks/hk_1/deliveries/del_1/replay": DELIVERY,
 }  # fmt: skip

@@ -70,6 +70,8 @@ _WORDS = [
     *("notices list", "notices show ntc_1", "notices create one --channel slack --target-file -"),
     *("notices update ntc_1 --name two", "notices pause ntc_1", "notices resume ntc_1", "notices test ntc_1"),
     *("deliveries show wh_1 del_1", "deliveries replay hk_1 del_1"),
+    *("containments list", "containments show con_1", "containments lift con_1"),
+    *("containments create --worker wkr_a --reason x", "contain --worker wkr_a --reason x"),
     *("schedules list", "schedules show sch_1", "schedules show sch_1 --firings 1", "schedules pause sch_1"),
     *(
         "schedules pause refused",
@@ -92,6 +94,7 @@ UNFORMED = [
     ["keys", "delete", "refused", "--yes"],
     ["workers", "delete", "wkr_refused", "--yes"],
     ["webhooks", "delete", "refused", "--yes"],
+    ["notices", "delete", "refused", "--yes"],
     ["schedules", "delete", "refused", "--yes"],
     ["hooks", "delete", "refused", "--yes"],
     ["subscriptions", "delete", "refused", "--yes"],

@@ -28,10 +28,10 @@ def _event_of(rule: Any) -> str:
 _COLUMNS = (
     Column(title="ID", value=lambda notice: notice.id),
     Column(title="STATUS", value=lambda notice: "paused" if notice.paused else notice.status),
-    Column(title="NAME", value=lambda notice: notice.name, min_width=10),
-    Column(title="CHANNEL", value=lambda notice: notice.channel),
-    Column(title="TARGET", value=lambda notice: notice.target, min_width=14),
-    Column(title="ON", value=lambda notice: ", ".join(map(_event_of, notice.on)), min_width=14),
+    Column(title="NAME", value=lambda notice: notice.name, min_width=8),
+    Column(title="CHANNEL", value=lambda notice: notice.channel, min_width=7),
+    Column(title="TARGET", value=lambda notice: notice.target, min_width=7),
+    Column(title="ON", value=lambda notice: ", ".join(map(_event_of, notice.on)), min_width=7),
     Column(title="CREATED", value=lambda notice: notice.created_at, is_wide=True),
 )
 
