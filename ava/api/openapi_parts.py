@@ -331,6 +331,7 @@ EXAMPLES: dict[str, Any] = {
         "updated_at": "2025-06-01T10:00:00Z",
         "paused": None,
         "expires_in_seconds": None,
+        "every_seconds": None,
     },
     "PreviewBody": {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "count": 1},
     "PreviewRecord": {"description": "Every day at 02:30, Berlin time", "next": [_SLOT]},
