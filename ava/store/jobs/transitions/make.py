@@ -20,7 +20,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import array, text_array
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
-from ava.store.jobs.transitions.rules import is_compared
+from ava.store.jobs.transitions.rules import ARE_CONTAINED, is_compared
 
 #: Maximum characters of inputs per statement for several jobs. The driver quotes them in one call, which holds the
 #: interpreter lock for 5 ms per million characters.
@@ -94,6 +94,7 @@ class _Parts:
     expires_before: str = "NULL"
     deadline_seconds: str = "w.deadline_seconds"
     deadline_from: str = "created"
+    compared: str = f"NOT ({ARE_CONTAINED} AND NOT {is_compared('e.tenant_id')})"
     end: str = ""
 
 
@@ -116,6 +117,7 @@ _WITH_MORE = _Parts(
     expires_before="start_by",
     deadline_seconds="coalesce(s.deadline, w.deadline_seconds)",
     deadline_from="greatest(created, scheduled_at)",
+    compared=is_compared("e.tenant_id"),
     end="ORDER BY tenant_id, worker_id, dedupe_key, ordinality ON CONFLICT DO NOTHING\n",
 )
 
@@ -159,7 +161,7 @@ FROM (SELECT {parts.new_id} AS id, e.* FROM (
     LEFT JOIN tenant_limits AS t ON t.tenant_id = s.tenant_id
     {worker_settings.joined("s.tenant_id")}
     ORDER BY s.ordinality
-) AS e WHERE status <> 'deprecated' AND {is_compared("e.tenant_id")} OFFSET 0) AS f) AS m
+) AS e WHERE status <> 'deprecated' AND {parts.compared} OFFSET 0) AS f) AS m
 {parts.end}"""
 
 

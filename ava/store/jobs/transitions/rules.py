@@ -15,6 +15,9 @@ IS_PAUSED = """coalesce((
 #: `contained` if an active containment covers the job, otherwise null.
 CONTAINED = "ava_contained(j.tenant_id, j.id)"
 IS_CONTAINED = f"{CONTAINED} IS NOT NULL"
+#: Whether there is an active containment of any tenant. PostgreSQL evaluates it once for each statement, so that claims
+#: call no function for each job while there is none.
+ARE_CONTAINED = "EXISTS (TABLE contained_scopes)"
 
 
 def is_compared(tenant_id: str = "%(tenant_id)s") -> str:
