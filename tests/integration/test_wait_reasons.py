@@ -61,8 +61,9 @@ def _wait_for_each(graphs: Graphs) -> dict[str, str]:
         "node": api.trigger()["id"],
         "queue": api.trigger()["id"],
         "contained": api.trigger()["id"],
+        "approval": api.trigger()["id"],
     }
-    for reason in ("node", "queue", "contained"):
+    for reason in ("node", "queue", "contained", "approval"):
         parked = "UPDATE jobs SET waits_for = %s, published_at = NULL WHERE id = %s::uuid"
         api.execute(parked, reason, ids.decode("job", jobs[reason]))
     api.execute("UPDATE workers SET max_running = 1 WHERE id = 'wkr_open'")
