@@ -62,7 +62,7 @@ _REPEATABLE = {
 
 
 #: Fields whose schema is any object, but which are records with fields of their own.
-_RECORDS = {"filter", "job", "platform", "progress", "result", "retry", "waiting_for", "by_worker"}
+_RECORDS = {"filter", "job", "platform", "progress", "result", "retry", "scope", "waiting_for", "by_worker"}
 #: Operations that are no method: those of pull workers, of a browser's session and of a sender to a hook, and the
 #: download of a log, which `jobs.logs` reads.
 _NO_METHODS = {

@@ -51,7 +51,7 @@ interface Page {
 
 const TRANSIENT = new Set([0, 429, 502, 503, 504]);
 /** POSTs that are not idempotent and take no idempotency key. */
-const NOT_IDEMPOTENT = /^\/v1\/(hooks\/.+|(webhooks|ava\/notices)\/.+(test|redeliver)|ava\/(session(\/links)?|(hooks|subscriptions)\/.*test))$/;
+const NOT_IDEMPOTENT = /^\/v1\/(hooks\/.+|(webhooks|ava\/notices)\/.+(test|redeliver)|ava\/(session(\/links)?|containments\/.+lift|(hooks|subscriptions)\/.*test))$/;
 const MAX_PAUSE_MS = 30_000;
 /** Max delay of a timer. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
