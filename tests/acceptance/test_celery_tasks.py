@@ -305,7 +305,9 @@ def test_a_node_skips_tasks_that_would_behave_otherwise_and_a_strict_one_refuses
         wait_until(
             lambda: f"skipped {PROJECT}.unfit.pickled: serializer" in log.read_text(), seconds=20, what="a warning"
         )
-        done = system.trigger(f"wkr_{slug_of(f'{PROJECT}.unfit.fine')}", input={"args": ["x"]})["id"]
+        fine = f"wkr_{slug_of(f'{PROJECT}.unfit.fine')}"
+        wait_until(lambda: system.get(f"/v1/ava/workers/{fine}").status_code == 200, what="the node offers the others")
+        done = system.trigger(fine, input={"args": ["x"]})["id"]
         assert system.wait_for(done, "completed")["output"] == "x"
     checked = _ava(system, "celery", "check", unfit, **only)
     assert checked.returncode == 0

@@ -129,10 +129,12 @@ def test_a_flood_of_failures_sends_each_channel_at_most_its_bound_and_the_right_
         # The first message, and those at the end of at most two windows in which the duty counts the flood.
         assert len(counts(notice_id)) <= bound
     assert _deliveries(system, others) == []
-    subjects = [mail.message["Subject"] for mail in mail.mails]
-    assert subjects
-    assert all(re.fullmatch(r"ValueError in wkr_flood: [\d,]+ jobs? failed", each) for each in subjects)
-    assert f"{PUBLIC_URL}/?tenant=ten_test#/errors?id=err_" in mail.mails[0].message.get_content()
+    # Other tests send mails too.
+    mails = [each.message for each in mail.mails if "wkr_flood" in each.message["Subject"]]
+    assert mails
+    subjects = [each["Subject"] for each in mails]
+    assert all(re.fullmatch(r"ValueError in wkr_flood: [\d,]+ jobs? failed", each) for each in subjects), subjects
+    assert f"{PUBLIC_URL}/?tenant=ten_test#/errors?id=err_" in mails[0].get_content()
     assert {each.path for each in receiver.received} == {"/hook/slack", "/hook/teams", "/hook/plain"}
 
 

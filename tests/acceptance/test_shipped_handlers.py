@@ -151,7 +151,8 @@ def test_a_job_of_each_worker_completes(shipped: System, server: Receiver, worke
 
 def test_no_worker_that_ships_or_that_the_docs_declare_is_left_out(shipped: System) -> None:
     served = shipped.get("/v1/ava/workers", params={"filter[live]": "true", "per_page": 100}).json()["data"]
-    assert {worker["id"] for worker in served} == set(_RUNS)
+    # test_celery_calls.py runs the tasks that Celery itself adds to an app.
+    assert {worker["id"] for worker in served if not worker["id"].startswith("wkr_celery_")} == set(_RUNS)
 
 
 @pytest.mark.parametrize("worker_id", ["wkr_fetch_status", "wkr_http_request"])

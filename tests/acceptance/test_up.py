@@ -326,7 +326,7 @@ def test_the_demo_shows_a_job_from_trigger_to_record() -> None:
     assert "201 CREATED" in result.stdout.upper()
     assert "info   Worker handler started" in result.stdout
     assert "info   Handler completed in" in result.stdout
-    assert '"status": "completed"' in result.stdout.splitlines()[-40:].__str__()
+    assert '"status": "completed"' in result.stdout.splitlines()[-60:].__str__()
     assert "Traceback" not in result.stdout + result.stderr
 
 

@@ -76,7 +76,7 @@ def test_a_list_says_the_bytes_of_what_it_leaves_out_and_does_not_read_it(api: A
     assert (first["id"], first["input"]) == (large["id"], None)
     assert (first["input_bytes"], first["output_bytes"]) == (16_999, None)
     assert (second["input"], second["output"], second["output_bytes"]) == (small["input"], None, 18_004)
-    assert list(second)[-3:] == ["waits_for", "input_bytes", "output_bytes"]
+    assert list(second)[-4:] == ["waits_for", "origin", "input_bytes", "output_bytes"]
     assert "input_bytes" not in api.get(JOBS, query_string={"fields": "*"}).get_json()["data"][0]
 
 

@@ -126,7 +126,7 @@ def test_a_run_sees_a_cancel_and_a_lost_claim_before_it_begins(connection: Conne
     (job,) = trigger(connection, 1)
     claim(connection, [job])
     for expected in (False, True):
-        assert claims.check(connection, run=RunKey(*job.key, 1), claim_id=CLAIM) == (expected, False)
+        assert claims.check(connection, run=RunKey(*job.key, 1), claim_id=CLAIM) == claims.RunCheck(expected, False)
         if not expected:
             cancel(connection, job)
     assert claims.check(connection, run=RunKey(*job.key, 1), claim_id=OTHER_CLAIM) is None

@@ -75,7 +75,7 @@ def test_a_single_run_is_all_of_its_job(api: Api) -> None:
     assert runs_of(api, job) == [("completed", 42, 71, 2)]
     assert api.execute("SELECT ready_at FROM jobs") == [(None,)]
     assert api.execute("SELECT count(*) FROM job_runs") == [(0,)]
-    assert list(shown(api, job))[-2] == "usage"
+    assert list(shown(api, job))[-3] == "usage"
 
 
 def test_several_runs_are_added_up_and_each_is_kept(api: Api) -> None:

@@ -86,6 +86,12 @@ def describe_pause(pause: Any) -> str:
     return f"by {by} since {_local(pause.at, '%Y-%m-%d')}" + (f": {pause.reason}" if pause.reason else "")
 
 
+def describe_actor(actor: Any) -> str:
+    """Return an actor's id, how it is known, and its label."""
+    via = f" via {actor.via}" if actor.via else ""
+    return f"{actor.id or 'the system'}{via}" + (f", labelled {actor.label}" if actor.label else "")
+
+
 def coloured_status(status: str) -> str:
     """Return a status in its colour, or any other string unchanged."""
     return click.style(status, fg=_STATUS_COLOURS[status]) if status in _STATUS_COLOURS else status
@@ -99,6 +105,8 @@ def _shown(name: str, value: Any, margin: int | None) -> str:
         return _local(value, "%Y-%m-%d")
     if name == "paused":
         return clean(describe_pause(value))
+    if name == "origin":
+        return clean(describe_actor(value))
     if isinstance(value, dict | list):
         return as_json(value) if margin is None else fold(value, margin)
     return coloured_status(clean(str(value))) if name == "status" else clean(str(value))

@@ -126,6 +126,7 @@ def test_the_sidebar_stays_as_narrow_as_it_was_made(signed_in: Browser) -> None:
     assert signed_in.script(width) > 180
     signed_in.click("button", "Narrow the sidebar")
     wait_until(lambda: signed_in.script(width) < 70, what="it is narrow")
+    wait_until(lambda: signed_in.script("return document.querySelector('h1') !== null"), what="the page is shown")
     assert findings(signed_in) == []
     # An icon alone is still the link of its page.
     signed_in.tab_to("Jobs")
