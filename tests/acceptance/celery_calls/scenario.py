@@ -224,6 +224,8 @@ def failing_canvases() -> Any:
     in_header = chord([add.s(1, 1), project.refuse.s("visa")])(total.s())
     grouped = group(add.s(1, 1), project.refuse.s("visa"))()
     failed = _raised(in_header).partition(":")[0]
+    # Celery raises the header's error before it has stored the state of the body.
+    _wait_for(lambda: in_header.state != "PENDING")
     return [_raised(chained), failed, in_header.state, _raised(grouped)]
 
 

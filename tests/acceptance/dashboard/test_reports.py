@@ -22,22 +22,22 @@ def _resolve_others(system: System, message: str) -> bool:
 
 
 def test_failed_jobs_become_an_error_that_is_resolved(signed_in: Browser, running: System) -> None:
-    for why in ("no channel 17", "no channel 4"):
+    for why in ("no route 17", "no route 4"):
         running.wait_for(running.trigger("wkr_fail", input={"why": why})["id"], "failed")
     signed_in.go("#/errors")
-    signed_in.await_text("ValueError", "no channel *", "2 failed", seconds=30)
+    signed_in.await_text("ValueError", "no route *", "2 failed", seconds=30)
     # Jobs are counted in the order of their ends, so all that failed before are counted by now.
-    wait_until(lambda: _resolve_others(running, "no channel *"), what="the errors of other tests are resolved")
+    wait_until(lambda: _resolve_others(running, "no route *"), what="the errors of other tests are resolved")
     bars = "return document.querySelectorAll('.spark rect').length"
     wait_until(lambda: signed_in.script(bars) == 1, what="one error has failed jobs on one day")
     signed_in.click("button", "Resolve")
     signed_in.await_text("No errors with this status.")
     # A job that fails in this way again opens it again.
-    running.wait_for(running.trigger("wkr_fail", input={"why": "no channel 9"})["id"], "failed")
+    running.wait_for(running.trigger("wkr_fail", input={"why": "no route 9"})["id"], "failed")
     signed_in.await_text("3 failed", seconds=30)
     signed_in.click("[data-error]")
     signed_in.click("a", "Its jobs")
-    signed_in.await_text("no channel 17", "no channel 4", "no channel 9")
+    signed_in.await_text("no route 17", "no route 4", "no route 9")
 
 
 def test_analytics_show_what_ended(signed_in: Browser, running: System) -> None:
