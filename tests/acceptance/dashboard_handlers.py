@@ -69,3 +69,12 @@ def approved(input: dict[str, Any], env: Env) -> str:
     env.sleep(1)
     event = env.wait_event("order.approved", {"data": {"order": [input["order"]]}})
     return str(event["data"]["by"])
+
+
+@worker("restart", name="Restart", description="Asks a person before it restarts a host.")
+def restart(input: dict[str, Any], env: Env) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {"minutes": {"type": "integer"}}, "required": ["minutes"]}
+    decision = env.approve(
+        "restart", f"Restart {input['host']}?", payload=input, schema=schema if input.get("asks") else None
+    )
+    return {"approved": decision.approved, "data": decision.data, "comment": decision.comment}

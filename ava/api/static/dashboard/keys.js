@@ -9,7 +9,8 @@ const KEYS = {
   k: "Previous row",
   x: "Select the row, or not",
   Enter: "Open the row",
-  Escape: "Close the open job",
+  "a, d": "Approve or deny the request",
+  Escape: "Close the panel",
   "?": "Show this list",
 };
 const ROW = "[role=row], .plain > li, .endpoint, .schedule";
@@ -50,6 +51,14 @@ const ACTS = {
   "?": () => void ask({ title: "Keyboard", action: "Done", body: html`<${Keys} />` }),
 };
 
+/** The button for a key, of the open record, else of the current row, else of the first row. */
+function actionOf(key) {
+  if (!/^[a-z]$/.test(key)) return null;
+  const from = document.querySelector(".panel") ?? current() ?? document.querySelector("main");
+  const button = from.querySelector(`[aria-keyshortcuts="${key}"]:not(:disabled)`);
+  return button && (() => click(button));
+}
+
 /** Listen for the keys. They can be switched off, because some people dictate. */
 export function listen() {
   document.addEventListener("keydown", (event) => {
@@ -57,7 +66,8 @@ export function listen() {
     const target = /** @type {Element} */ (event.target);
     if (event.defaultPrevented || isModified || target.closest(FIELD)) return;
     if (document.querySelector("dialog[open]")) return;
-    const act = localStorage.getItem(OFF) && event.key !== "?" ? null : ACTS[event.key];
+    const isOff = localStorage.getItem(OFF) && event.key !== "?";
+    const act = isOff ? null : (ACTS[event.key] ?? actionOf(event.key));
     if (!act) return;
     event.preventDefault();
     act();

@@ -98,6 +98,7 @@ const PAGES = {
   evt: "events?id=",
   err: "errors?id=",
   ntc: "notices?id=",
+  apr: "approvals?id=",
 };
 
 /**

@@ -44,7 +44,7 @@ export function Facts({ items, class: name }) {
  * @property {(record: any) => { title: string, state?: string, pause?: string, remove?: string }}
  *   describe the heading, and what a pause and a deletion do; without one, no button for it
  * @property {(record: any, reload: () => void) => any} [actions] further buttons of a record
- * @property {(record: any) => any} content of the panel
+ * @property {(record: any, reload: () => void) => any} content of the panel
  * @property {(done: (created?: any) => void) => void} [create] opens a form
  * @property {string} [label] of the button that opens it
  * @property {() => { filter: Record<string, any>, toolbar: any }} [useFilter]
@@ -123,7 +123,7 @@ function RecordPanel({ kind, id, open, rows, reloadList }) {
     </div>
     ${mayWrite() && buttons}
     <${PauseLine} paused=${record.paused} />
-    ${kind.content(record)}
+    ${kind.content(record, changed)}
   <//>`;
 }
 

@@ -3,7 +3,15 @@
 
 const PATH = "/v1/ava/session";
 const LAST = "ava.last";
-const PLATFORM = ["platform-admin", "platform-system-admin"];
+/** The roles, each with the rights of those before it. */
+export const ROLES = [
+  "tenant-user",
+  "tenant-admin",
+  "tenant-system-admin",
+  "platform-admin",
+  "platform-system-admin",
+];
+const PLATFORM = ROLES.slice(3);
 let who = null;
 
 /** True if a text has the form of an API key, which says which tenant and role it is of. */

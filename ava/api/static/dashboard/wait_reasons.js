@@ -8,6 +8,7 @@ export const REASONS = {
   children: "jobs, or the first of several conditions",
   jobs: "its predecessors",
   event: "an event",
+  approval: "a person's decision",
   sleep: "the end of a sleep",
   permit: "a permit of its concurrency or rate limit",
   node: "a node with its handler",

@@ -1,13 +1,18 @@
 // The sidebar's counts, computed from API responses.
 
+/** The API counts a list up to this many. */
+const MAX_COUNTED = 1000;
+
 /**
- * Return the counts of an overview and of the paused queues, by the name of the page that shows
+ * Return the counts of the responses of the overview, of the paused queues and of the approvals
+ * that the caller may decide, by the name of the page that shows
  * each: how many, whether there may be more, what it counts, the page that lists them, and whether
  * it is bad.
- * @param {any} overview
- * @param {any[]} pausedQueues
+ * @param {any[]} responses
  */
-export function countsOf(overview, pausedQueues) {
+export function countsOf([{ data: overview }, { data: paused }, approvals]) {
+  const { queues } = paused;
+  const { total } = approvals.pagination;
   const failed = overview.minutes.reduce((sum, minute) => sum + minute.failed, 0);
   const waiting = overview.queued - overview.scheduled;
   return {
@@ -23,6 +28,12 @@ export function countsOf(overview, pausedQueues) {
       what: "waiting",
       href: "#/jobs?filter%5Bstatus%5D=queued",
     },
-    queues: pausedQueues.length && { count: pausedQueues.length, what: "paused", href: "#/queues" },
+    queues: queues.length && { count: queues.length, what: "paused", href: "#/queues" },
+    approvals: total && {
+      count: total,
+      isMore: total >= MAX_COUNTED,
+      what: "to decide",
+      href: "#/approvals",
+    },
   };
 }

@@ -5,6 +5,10 @@ import { useEffect, useState } from "../ui/index.js";
 import { countsOf } from "./count_model.js";
 
 const SECONDS = 15;
+const CHANGED = "counts-changed";
+
+/** Read the counts now. */
+export const readCounts = () => dispatchEvent(new Event(CHANGED));
 
 /** Return the counts by page. None is shown while they cannot be read: the page itself says so. */
 export function useCounts() {
@@ -17,15 +21,18 @@ export function useCounts() {
       clearTimeout(timer);
       if (!document.hidden) {
         const paused = { query: { "filter[paused]": "true" }, signal };
+        const mine = { query: { "filter[mine]": "true", per_page: "1" }, signal };
         const found = await Promise.all([
           get("/v1/ava/overview", { signal }),
           get("/v1/ava/queues", paused),
-        ]).catch(() => null);
-        if (!signal.aborted) setCounts(found ? countsOf(found[0].data, found[1].data.queues) : {});
+          get("/v1/ava/approvals", mine),
+        ]).then(countsOf, () => ({}));
+        if (!signal.aborted) setCounts(found);
       }
       if (!signal.aborted) timer = setTimeout(read, SECONDS * 1000);
     };
     document.addEventListener("visibilitychange", read, { signal });
+    addEventListener(CHANGED, read, { signal });
     read();
     return () => {
       leaving.abort();

@@ -19,6 +19,7 @@ export const GROUPS = {
       load: () => import("../pages/jobs.js"),
       record: () => import("../pages/job.js"),
     },
+    { name: "approvals", icon: "check", load: () => import("../pages/approvals.js") },
     { name: "schedules", icon: "clock", load: () => import("../pages/schedules.js") },
     {
       name: "workers",

@@ -1,15 +1,8 @@
 // Signing in: an API key, or the four headers, become a session.
 
-import { isKey, provider, session } from "../session.js";
+import { isKey, provider, ROLES, session } from "../session.js";
 import { Choice, Field, html, Input, useEffect, useRef, useState } from "../ui/index.js";
 
-const ROLES = [
-  "tenant-user",
-  "tenant-admin",
-  "tenant-system-admin",
-  "platform-admin",
-  "platform-system-admin",
-];
 export const TENANT = {
   pattern: "ten_[0-9a-z_]{1,60}",
   title: "ten_ and 1 to 60 of a-z, 0-9 and _",

@@ -9,6 +9,7 @@ import { isFinal } from "./job_states.js";
 export function Header({ job, why, reload, isPanel }) {
   const isStopping = job.status === "running" && job.cancel_requested_at;
   const attempts = job.max_attempts;
+  const approval = !isFinal(job) && job.waiting_for?.approval;
   const actions = html`<div class="row actions"><${Actions} job=${job} reload=${reload} /></div>`;
   const crumbs = html`<p class="crumbs">
     <a href="#/jobs">Jobs</a> / <${Id} id=${job.id} isWhole=${true} />
@@ -31,6 +32,7 @@ export function Header({ job, why, reload, isPanel }) {
       ${mayWrite() && actions}
     </div>
     <p class="why">${why ? titled(withLocalTimes(why.sentence)) : ""}</p>
+    ${approval && html`<p><a class="button" href=${`#/approvals?id=${approval}`}>Decide</a></p>`}
     <${JobProgress} job=${job} />
   </header>`;
 }

@@ -10,7 +10,7 @@ const RANKS = { run: 0, step: 1, child: 2, children: 2, wait: 3, queue: 4 };
 /** Outcomes after which the next run begins with a delay. */
 const DELAYED = ["failed", "lost", "interrupted", "deferred"];
 /** The kinds of journal entries that name a wait, by its condition. */
-const NAMING = { event: "event", time: "sleep" };
+const NAMING = { event: "event", time: "sleep", approval: "approval" };
 
 /**
  * @typedef {{ part: "queued" | "delay" | "runs" | "waits", from: number, to: number }} Bar

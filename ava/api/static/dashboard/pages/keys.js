@@ -3,6 +3,7 @@
 import { call, post } from "../api.js";
 import { typedMoment } from "../format.js";
 import { column, when } from "../records_page.js";
+import { ROLES } from "../session.js";
 import { ask, Button, CheckBox, Choice, Copy, Empty, Heading, html, Input } from "../ui/index.js";
 import { mayWrite, MomentField, notify, page, Pager, Table, useApi } from "../ui/index.js";
 import { useQuery, useSession } from "../ui/index.js";
@@ -12,7 +13,6 @@ const PATH = "/v1/ava/keys";
 const WORKER = "worker";
 /** The role of a new key, as in the CLI, or the caller's own if that is lower. */
 const USUAL = "tenant-system-admin";
-const ROLES = ["tenant-user", "tenant-admin", USUAL, "platform-admin", "platform-system-admin"];
 
 export const open = page(Keys);
 
