@@ -29,12 +29,18 @@ test("the palette prefers titles that begin with the text, then words, then part
   assert.equal(fit("night", { title: "Toggle theme", words: "dark light night" }), 2);
 });
 
-test("the counts are of the last hour's failures, waiting jobs, paused queues and decisions to take", () => {
+test("the counts are of the last hour's failures, waiting jobs, paused queues, decisions and containments", () => {
   const overview = { minutes: [{ failed: 2 }, { failed: 3 }], queued: 12, scheduled: 4, queued_is_exact: false };
-  const responses = (data, queues, total) => [{ data }, { data: { queues } }, { pagination: { total } }];
-  const counts = countsOf(responses(overview, [{ queue: "default" }], 1000));
+  const responses = (data, queues, total, active) => [
+    { data },
+    { data: { queues } },
+    { pagination: { total } },
+    { data: active, pagination: { total: active.length } },
+  ];
+  const counts = countsOf(responses(overview, [{ queue: "default" }], 1000, [{ id: "con_1" }]));
   assert.deepEqual([counts.errors.count, counts.jobs.count, counts.jobs.isMore, counts.queues.count], [5, 8, true, 1]);
   assert.deepEqual([counts.approvals.count, counts.approvals.isMore], [1000, true]);
-  const none = countsOf(responses({ ...overview, minutes: [], queued: 4 }, [], 0));
-  assert.deepEqual([none.errors, none.jobs, none.queues, none.approvals], [0, false, 0, 0]);
+  assert.deepEqual([counts.containments.count, counts.containments.newest.id], [1, "con_1"]);
+  const none = countsOf(responses({ ...overview, minutes: [], queued: 4 }, [], 0, []));
+  assert.deepEqual([none.errors, none.jobs, none.queues, none.approvals, none.containments], [0, false, 0, 0, false]);
 });

@@ -52,7 +52,10 @@ async function read(response) {
 
 // The API takes a write with the cookie only if it names the tenant, which pages of others cannot
 // do.
-const headers = (more = {}) => ({ "x-tenant-id": session.get()?.tenant ?? "", ...more });
+const headers = (more = {}, tenant = session.get()?.tenant ?? "") => ({
+  "x-tenant-id": tenant,
+  ...more,
+});
 
 async function failure(response) {
   const body = await response.json().catch(() => null);
@@ -90,10 +93,11 @@ export function url(path, query) {
  * response. With `isRepeated` an unchanged answer is the object of the call before.
  * @param {string} method
  * @param {string} path
- * @param {{ query?: Record<string, any>, body?: any, signal?: AbortSignal, isRepeated?: boolean }}
- *   [options]
+ * A platform role may name another `tenant`.
+ * @param {{ query?: Record<string, any>, body?: any, signal?: AbortSignal, isRepeated?: boolean,
+ *   tenant?: string }} [options]
  */
-export async function call(method, path, { query, body, signal, isRepeated } = {}) {
+export async function call(method, path, { query, body, signal, isRepeated, tenant } = {}) {
   const address = url(path, query);
   const last = isRepeated ? kept.get(address) : undefined;
   const known = last ? { "if-none-match": last.etag } : {};
@@ -101,7 +105,7 @@ export async function call(method, path, { query, body, signal, isRepeated } = {
   const response = await send(address, {
     method,
     signal: signal ? AbortSignal.any([signal, late]) : late,
-    headers: headers(body === undefined ? known : { "content-type": "application/json" }),
+    headers: headers(body === undefined ? known : { "content-type": "application/json" }, tenant),
     body: body === undefined ? undefined : JSON.stringify(body),
     cache: "no-store",
   });

@@ -99,6 +99,7 @@ const PAGES = {
   err: "errors?id=",
   ntc: "notices?id=",
   apr: "approvals?id=",
+  con: "containments?id=",
 };
 
 /**

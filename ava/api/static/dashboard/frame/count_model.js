@@ -4,13 +4,13 @@
 const MAX_COUNTED = 1000;
 
 /**
- * Return the counts of the responses of the overview, of the paused queues and of the approvals
- * that the caller may decide, by the name of the page that shows
+ * Return the counts of the responses of the overview, of the paused queues, of the approvals that
+ * the caller may decide and of the newest active containment, by the name of the page that shows
  * each: how many, whether there may be more, what it counts, the page that lists them, and whether
  * it is bad.
  * @param {any[]} responses
  */
-export function countsOf([{ data: overview }, { data: paused }, approvals]) {
+export function countsOf([{ data: overview }, { data: paused }, approvals, active]) {
   const { queues } = paused;
   const { total } = approvals.pagination;
   const failed = overview.minutes.reduce((sum, minute) => sum + minute.failed, 0);
@@ -34,6 +34,13 @@ export function countsOf([{ data: overview }, { data: paused }, approvals]) {
       isMore: total >= MAX_COUNTED,
       what: "to decide",
       href: "#/approvals",
+    },
+    containments: active.data.length > 0 && {
+      count: active.pagination.total,
+      what: "active",
+      href: "#/containments",
+      isBad: true,
+      newest: active.data[0],
     },
   };
 }

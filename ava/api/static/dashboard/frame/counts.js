@@ -12,7 +12,7 @@ export const readCounts = () => dispatchEvent(new Event(CHANGED));
 
 /** Return the counts by page. None is shown while they cannot be read: the page itself says so. */
 export function useCounts() {
-  const [counts, setCounts] = useState({});
+  const [counts, setCounts] = useState(/** @type {Record<string, any>} */ ({}));
   useEffect(() => {
     const leaving = new AbortController();
     const { signal } = leaving;
@@ -22,10 +22,12 @@ export function useCounts() {
       if (!document.hidden) {
         const paused = { query: { "filter[paused]": "true" }, signal };
         const mine = { query: { "filter[mine]": "true", per_page: "1" }, signal };
+        const active = { query: { "filter[state]": "active", per_page: "1" }, signal };
         const found = await Promise.all([
           get("/v1/ava/overview", { signal }),
           get("/v1/ava/queues", paused),
           get("/v1/ava/approvals", mine),
+          get("/v1/ava/containments", active),
         ]).then(countsOf, () => ({}));
         if (!signal.aborted) setCounts(found);
       }

@@ -51,6 +51,7 @@ export const GROUPS = {
       load: () => import("../pages/queues.js"),
       record: () => import("../pages/queue.js"),
     },
+    { name: "containments", icon: "stop", load: () => import("../pages/containments.js") },
     { name: "limits", icon: "gauge", load: () => import("../pages/limits.js") },
     {
       name: "tenants",

@@ -1,6 +1,7 @@
 // The sidebar: pages in groups, the search, and at its foot the tenant, time zone, theme and
 // sign-out.
 
+import { Banner } from "../contain.js";
 import { number, shortCount, zone } from "../format.js";
 import { HINT, search } from "../search.js";
 import {
@@ -72,6 +73,7 @@ export function Sidebar({ current, onFind, ...actions }) {
       <${Foot} who=${who} ...${actions} />
     </header>
     ${isOpen && html`<div class="side-veil" onclick=${() => setOpen(false)}></div>`}
+    <${Banner} of=${counts.containments} />
     <${BottomBar} current=${current} counts=${counts} onFind=${onFind} isOpen=${isOpen}
       onMenu=${() => setOpen(!isOpen)} />`;
 }

@@ -1,6 +1,7 @@
 // The head of a job: its state, its duration, why it is in that state, and its actions.
 
 import { post } from "../api.js";
+import { Contain } from "../contain.js";
 import { titled, withLocalTimes } from "../format.js";
 import { changeQueued, editAndRunAgain } from "../trigger.js";
 import { ask, Button, Duration, html, Id, mayWrite, notify, Pill, Progress } from "../ui/index.js";
@@ -50,6 +51,7 @@ function Actions({ job, reload }) {
   if (!isFinal(job)) {
     const isQueued = job.status === "queued";
     return html`${isQueued && html`<${Button} icon="edit" onclick=${change}>Change …<//>`}
+      <${Contain} parts=${partsOf(job)} />
       <${Button} kind="danger" icon="stop" onclick=${cancel}>Cancel<//>`;
   }
   const isPart = job.tree_id && job.parent_id === null && job.status !== "completed";
@@ -58,6 +60,13 @@ function Actions({ job, reload }) {
     ${isPart && html`<${Button} onclick=${() => askToRetryFrom(job)}>Retry from here<//>`}
     <${Button} kind="primary" icon="retry" onclick=${() => askToRetry(job)}>Retry<//>`;
 }
+
+/** What a containment of this job's kind can cover. */
+const partsOf = ({ tree_id: tree, worker_id: worker, tags }) => [
+  ...(tree ? [{ tree_id: tree }] : []),
+  { worker_id: worker },
+  ...Object.entries(tags).map(([key, value]) => ({ tag: { key, value } })),
+];
 
 function askToCancel(job, reload) {
   const isRunning = job.status === "running";

@@ -1,6 +1,7 @@
 // A job tree: as a graph, in which similar jobs share a box, and as a time line.
 
 import { post } from "../api.js";
+import { Contain } from "../contain.js";
 import { full, number, ran, short, span } from "../format.js";
 import {
   ask,
@@ -67,7 +68,10 @@ function Summary({ tree, isOver, reload }) {
     <p class="row tree-counts">${countsOf(tree.jobs).map(
       ([state, count]) => html`<${Pill} key=${state} state=${state}>${number(count)} ${state}<//>`,
     )}</p>
-    ${!isOver && mayWrite() && html`<${Button} kind="danger" onclick=${cancel}>Cancel all<//>`}
+    <div class="row">
+      ${!isOver && mayWrite() && html`<${Button} kind="danger" onclick=${cancel}>Cancel all<//>`}
+      <${Contain} parts=${[{ tree_id: tree.tree_id }]} />
+    </div>
   </div>`;
 }
 

@@ -1,6 +1,7 @@
 // API keys: create one, see its token once, revoke it.
 
 import { call, post } from "../api.js";
+import { Contain } from "../contain.js";
 import { typedMoment } from "../format.js";
 import { column, when } from "../records_page.js";
 import { ROLES } from "../session.js";
@@ -63,9 +64,11 @@ const columnsOf = (reload) => [
     if (!at) return "never";
     return html`<span class=${Date.parse(at) <= Date.now() ? "error" : ""}>${when(at)}</span>`;
   }),
-  column("", "7rem", (key) => {
+  column("", "15rem", (key) => {
     const revoke = () => openRevoke(key, reload);
-    return mayWrite() && html`<${Button} kind="quiet" onclick=${revoke}>Revoke …<//>`;
+    const contain = html`<${Contain} parts=${[{ key_id: key.id }]} />`;
+    const button = html`<${Button} kind="quiet" onclick=${revoke}>Revoke …<//>`;
+    return mayWrite() && html`<div class="row">${contain}${button}</div>`;
   }),
 ];
 

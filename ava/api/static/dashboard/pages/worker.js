@@ -1,5 +1,6 @@
 // The home of a worker: its health over time, its form, limits, schedules, settings and nodes.
 
+import { Contain } from "../contain.js";
 import { number, ran, span } from "../format.js";
 import { InputEditor } from "../input_form.js";
 import { timingOf } from "../schedule_form.js";
@@ -81,7 +82,9 @@ function Actions({ worker, reload }) {
   const mayPause = worker.status !== "deprecated" && (!ofPlatform || isOperator);
   const pause = html`<${Pauses} record=${worker} path=${pathOf(worker.id)} name=${worker.name}
     text=${PAUSE} body=${ofPlatform ? { scope: "platform" } : {}} onChange=${reload} />`;
-  return html`${mayPause && pause}<${StatusButtons} worker=${worker} onChange=${reload} />`;
+  const contain = html`<${Contain} parts=${[{ worker_id: worker.id }]} />`;
+  return html`${mayPause && pause}${contain}
+    <${StatusButtons} worker=${worker} onChange=${reload} />`;
 }
 
 /** The success rate, the latency, and the limits in use. */

@@ -81,7 +81,7 @@ const STATES = {
   check: ["completed", "delivered", "accepted", "fired", "satisfied"],
   cross: ["failed", "abandoned", "refused", "missed", "lost"],
   warn: ["silent", "degraded", "no node", "no claim"],
-  stop: ["cancelled", "cancelling", "revoked", "disabled"],
+  stop: ["contained", "cancelled", "cancelling", "revoked", "disabled"],
   skip: ["skipped"],
   clock: ["expired", "scheduled"],
   play: ["running"],
