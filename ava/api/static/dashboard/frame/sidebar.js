@@ -161,7 +161,8 @@ function BottomBar({ current, counts, onFind, isOpen, onMenu }) {
     <button type="button" class="quiet" onclick=${onFind}><${Icon} name="search" /><span>Find</span>
     </button>
     <button type="button" class="quiet" aria-expanded=${isOpen} onclick=${onMenu}>
-      <${Icon} name="menu" /><span>Menu</span>${counts.approvals && html`<i class="mark"></i>`}
+      <${Icon} name="menu" /><span>Menu</span>
+      ${counts.approvals ? html`<i class="mark"></i>` : null}
     </button>
   </div>`;
 }
