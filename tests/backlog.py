@@ -71,7 +71,7 @@ class Backlog:
         node_id: str = NODE,
         *,
         busy: int = 0,
-        quiet_seconds: float = 0,
+        free_seconds: float = 0,
         handlers: Sequence[str] = (WORKER,),
         queues: Sequence[str] = ("default",),
     ) -> None:
@@ -81,7 +81,7 @@ class Backlog:
         )
         with self.database.connect() as connection:
             nodes.register(connection, spec)
-            nodes.heartbeat(connection, node_id, busy=busy, quiet_seconds=quiet_seconds)
+            nodes.heartbeat(connection, node_id, busy=busy, free_seconds=free_seconds)
 
     def claim(self, job: Job, *, run_no: int = 1, node_id: str = NODE, claim_id: str | None = None) -> Job | None:
         """Claim a job for a node."""

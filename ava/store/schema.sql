@@ -164,7 +164,8 @@ CREATE TABLE nodes (
     -- Whether `processes` are slots of one process.
     has_slots boolean NOT NULL DEFAULT false,
     busy integer NOT NULL DEFAULT 0,
-    quiet_since timestamptz NOT NULL DEFAULT now(),
+    -- Since when at least one of its processes has been free; if none is, the last heartbeat.
+    free_since timestamptz NOT NULL DEFAULT now(),
     started_at timestamptz NOT NULL DEFAULT now(),
     seen_at timestamptz NOT NULL DEFAULT now(),
     stopped_at timestamptz,

@@ -151,7 +151,7 @@ def _publish(backlog: Backlog, count: int, seconds_ago: float) -> None:
 def test_messages_that_wait_for_their_turn_are_not_published_again(backlog: Backlog) -> None:
     duty = _lost_messages(backlog)
     duty.run_once(0)
-    backlog.join(busy=4, quiet_seconds=100)
+    backlog.join(busy=4, free_seconds=100)
     _publish(backlog, 50, seconds_ago=3600)
     assert [duty.run_once(now) for now in range(5)] == [0] * 5
     backlog.await_messages(50)
@@ -160,7 +160,7 @@ def test_messages_that_wait_for_their_turn_are_not_published_again(backlog: Back
 def test_messages_that_an_idle_node_does_not_receive_are_published_again(backlog: Backlog) -> None:
     duty = _lost_messages(backlog)
     duty.run_once(0)
-    backlog.join(busy=1, quiet_seconds=10)
+    backlog.join(busy=1, free_seconds=10)
     _publish(backlog, 50, seconds_ago=9)
     backlog.empty_broker()
     assert duty.run_once(0) == 50
@@ -175,7 +175,7 @@ def test_messages_for_a_node_that_receives_nothing_are_republished_less_and_less
     published: list[int] = []
     _publish(backlog, 1, seconds_ago=9)
     for now in range(60):
-        backlog.join(quiet_seconds=60)
+        backlog.join(free_seconds=60)
         if duty.run_once(now):
             published.append(now)
         backlog.run("UPDATE jobs SET published_at = now() - interval '9 seconds'")
@@ -252,7 +252,7 @@ def _feed_once(backlog: Backlog) -> tuple[list[tuple[int, int, bool]], dict[str,
 
 @pytest.mark.parametrize("is_analyzed", [False, True], ids=["grown since it was analyzed", "analyzed"])
 def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
-    stored.join(quiet_seconds=60)
+    stored.join(free_seconds=60)
     [running] = stored.insert(is_published=True)
     assert stored.claim(running)
     stored.run("ANALYZE jobs")

@@ -49,7 +49,7 @@ def _node_that_is_paused(bench: Bench) -> None:
 
     def heartbeat() -> None:
         with bench.database.connect() as connection:
-            row.heartbeat(connection, busy=0, quiet_seconds=0, every_seconds=0)
+            row.heartbeat(connection, busy=0, free_seconds=0, every_seconds=0)
 
     bench.repeat(heartbeat)
     node_id = bench.api.get("/v1/ava/nodes", headers=OPERATOR).get_json()["data"][0]["id"]
@@ -72,7 +72,7 @@ def test_queues_that_could_not_be_written_are_written_with_the_next_heartbeat(
 
     intake = Intake()
     row = NodeRow(_SPEC, [], Refusals(), intake)
-    heartbeat = partial(row.heartbeat, busy=0, quiet_seconds=0, every_seconds=0)
+    heartbeat = partial(row.heartbeat, busy=0, free_seconds=0, every_seconds=0)
     with api.database.connect() as connection:
         heartbeat(connection)
         intake.is_consuming = False

@@ -32,10 +32,11 @@ class NodeRow:
     def is_heartbeat_due(self) -> bool:
         return time.monotonic() >= self._next_heartbeat_at
 
-    def heartbeat(self, connection: Connection, *, busy: int, quiet_seconds: float, every_seconds: float) -> None:
+    def heartbeat(self, connection: Connection, *, busy: int, free_seconds: float, every_seconds: float) -> None:
         """Send a heartbeat, or register the node if it has no row.
 
-        `busy`: processes with a run. `quiet_seconds`: since a run began. `every_seconds`: until the next heartbeat.
+        `busy`: processes with a run. `free_seconds`: for which a process has been free. `every_seconds`: until the next
+        heartbeat.
         """
         if not self.is_registered:
             workers.announce(connection, list(self._specs))
@@ -45,7 +46,7 @@ class NodeRow:
                 connection,
                 self._node.id,
                 busy=busy,
-                quiet_seconds=quiet_seconds,
+                free_seconds=free_seconds,
                 memory_bytes=machine_use.used_bytes(),
                 refused_messages=DROPPED.take_reasons(),
             )

@@ -42,7 +42,10 @@ class PoolRuns:
         #: The current run of each busy process, by pid.
         self._tracked: dict[int, TrackedRun] = {}
         self._lock = threading.Lock()
-        self._last_started_at = time.monotonic()
+        #: Number of processes or slots; the run monitor sets it before the first message.
+        self.processes = 0
+        #: When a run last started, and when all processes last had one.
+        self._last_started_at = self._full_at = time.monotonic()
         self._next_use_at = 0.0
         #: Since when a drained node has been waiting for the claim of a message.
         self._unclaimed_since: float | None = None
@@ -56,10 +59,12 @@ class PoolRuns:
         with self._lock:
             self._given.add(given)
             self._last_started_at = time.monotonic()
+            self._see_full()
 
     def take_back(self, given: GivenRuns) -> bool:
         """Record that a process has reported the end of a message, or has died. Returns False if already recorded."""
         with self._lock:
+            self._see_full()
             was_given = given in self._given
             self._given.discard(given)
             return was_given
@@ -229,7 +234,14 @@ class PoolRuns:
     @property
     def busy(self) -> int:
         with self._lock:
-            return len({given.pid for given in self._given} | set(self._tracked))
+            return self._count_busy()
+
+    def _count_busy(self) -> int:
+        return len({given.pid for given in self._given} | set(self._tracked))
+
+    def _see_full(self) -> None:
+        if self._count_busy() >= self.processes:
+            self._full_at = time.monotonic()
 
     @property
     def has_runs(self) -> bool:
@@ -237,4 +249,12 @@ class PoolRuns:
 
     @property
     def quiet_seconds(self) -> float:
+        """Return the seconds since a run started."""
         return time.monotonic() - self._last_started_at
+
+    @property
+    def free_seconds(self) -> float:
+        """Return the seconds for which at least one process has been free, however many runs the others started."""
+        with self._lock:
+            self._see_full()
+            return time.monotonic() - self._full_at

@@ -96,6 +96,7 @@ class RunMonitor:
         Raises `DatabaseUnavailable` after `_START_SECONDS`, so that the supervisor notices.
         """
         self._row = NodeRow(node, specs, self._refusals, self.intake)
+        self._pool_runs.processes = node.processes
         # Before the first message: runs of a node without a row are rescued like those of a dead node.
         deadline = time.monotonic() + _START_SECONDS
         while not self._row.is_registered:
@@ -276,7 +277,7 @@ class RunMonitor:
             self._row.heartbeat(
                 connection,
                 busy=self._pool_runs.busy,
-                quiet_seconds=self._pool_runs.quiet_seconds,
+                free_seconds=self._pool_runs.free_seconds,
                 every_seconds=self._settings.heartbeat_seconds,
             )
             for orphan in self._orphans.find(connection, self._pool_runs.keys()):

@@ -123,10 +123,8 @@ class SlotRuns(PoolRuns):
         """Return the runs that have begun and left this process although their ends were not written."""
         return self._left
 
-    @property
-    def busy(self) -> int:
-        with self._lock:
-            return len(self._given)
+    def _count_busy(self) -> int:
+        return len(self._given)
 
     @property
     def has_runs(self) -> bool:

@@ -91,7 +91,7 @@ def write_queues(connection: Connection, node: NodeSpec) -> None:
 # The reasons of the last refusal stay until the next one.
 _HEARTBEAT = Statement("""
 UPDATE nodes SET seen_at = now(), stopped_at = NULL, busy = %(busy)s,
-    quiet_since = now() - %(quiet)s * interval '1 second', memory_bytes = coalesce(%(memory)s, memory_bytes),
+    free_since = now() - %(free)s * interval '1 second', memory_bytes = coalesce(%(memory)s, memory_bytes),
     refused_messages = CASE WHEN %(refused)s::text[] = '{}' THEN refused_messages ELSE %(refused)s::text[] END,
     refused_messages_at = CASE WHEN %(refused)s::text[] = '{}' THEN refused_messages_at ELSE now() END
 WHERE id = %(id)s::uuid RETURNING paused_at IS NULL
@@ -103,11 +103,11 @@ def heartbeat(
     node_id: str,
     *,
     busy: int,
-    quiet_seconds: float,
+    free_seconds: float,
     memory_bytes: int | None = None,
     refused_messages: Sequence[str] = (),
 ) -> bool | None:
-    """Write a node's heartbeat: its busy processes, the seconds since it last started a job, and its memory.
+    """Write a node's heartbeat: its busy processes, the seconds for which one has been free, and its memory.
 
     `refused_messages`: why it has refused messages since its last heartbeat.
 
@@ -117,7 +117,7 @@ def heartbeat(
     parameters = {
         "id": node_id,
         "busy": busy,
-        "quiet": quiet_seconds,
+        "free": free_seconds,
         "memory": memory_bytes,
         "refused": list(refused_messages),
     }

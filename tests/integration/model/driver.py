@@ -349,7 +349,7 @@ class Driver:
     def heartbeat(self, node_id: str) -> None:
         """An idle node is seen."""
         with self.database.connect() as connection:
-            nodes.heartbeat(connection, node_id, busy=0, quiet_seconds=1000)
+            nodes.heartbeat(connection, node_id, busy=0, free_seconds=1000)
 
     def fall_silent(self, node_id: str) -> None:
         """A node has not been seen for so long that it is dead."""

@@ -49,9 +49,9 @@ def publish(connection: Connection, chosen: Sequence[WaitingJob]) -> list[Job]:
 
 
 # A message was lost if later ones have been delivered. Two signs: jobs run that are behind it in its queue (the same
-# priority and published later, or less urgent and started later); or a node of the queue has had a free process and
-# started nothing since the message was published. `settle` (seconds) is the maximum delivery time, and the tolerance of
-# the order.
+# priority and published later, or less urgent and started later); or a node of the queue has had a free process
+# since the message was published, whatever other jobs it has started: the broker would have delivered the message.
+# `settle` (seconds) is the maximum delivery time, and the tolerance of the order.
 _LOST = f"""
 WITH running AS (
     SELECT priority, max(published_at) AS published_at, max(started_at) AS started_at
@@ -59,7 +59,7 @@ WITH running AS (
 ), idle AS (
     SELECT max(n.seen_at) AS seen_at FROM nodes AS n
     WHERE %(trust_idle_nodes)s AND {nodes.IS_LIVE} AND %(queue)s = ANY(n.queues) AND n.busy < n.processes
-        AND n.quiet_since < n.seen_at - %(settle)s * interval '1 second'
+        AND n.free_since < n.seen_at - %(settle)s * interval '1 second'
 ), turns AS (
     -- For each priority, the time before which a message was published if its turn has come.
     SELECT p.priority::smallint AS priority, greatest(
