@@ -70,7 +70,8 @@ class ContainmentProgress:
         if containment.ends_at is not None and self._end(containment):
             return 1
         if containment.complete_at is not None:
-            return self._count(containment, progress, now)
+            self._count(containment, progress, now)
+            return 0
         stopped = self._stop_running(containment)
         if containment.claims_ended_at is None and not self._have_writers_ended(progress, now):
             return stopped
@@ -78,7 +79,7 @@ class ContainmentProgress:
         held = 0
         if containment.swept_at is None:
             held = sum(self._hold(containment, tenant_id) for tenant_id in self._tenants(containment))
-        self._record(containment, is_entered=now >= progress.ended_at + _ENTRY_SECONDS)
+        self._record(containment, progress, now, is_entered=now >= progress.ended_at + _ENTRY_SECONDS)
         return stopped + held
 
     def _end(self, containment: Containment) -> bool:
@@ -141,8 +142,9 @@ class ContainmentProgress:
                 return count
             position = swept.position
 
-    def _record(self, containment: Containment, *, is_entered: bool) -> None:
+    def _record(self, containment: Containment, progress: _Progress, now: float, *, is_entered: bool) -> None:
         """Record how far the containment is. The runs of the scope can only become fewer from now on."""
+        is_counted = now >= progress.counted_at + _COUNT_SECONDS
         with self._database.connect() as connection:
             is_idle = not scopes.running(connection, containment.scope)
             is_effective = is_idle or (is_entered and not scopes.has_unused_claims(connection, containment.scope))
@@ -153,17 +155,19 @@ class ContainmentProgress:
                 swept=True,
                 effective=is_effective,
                 complete=is_idle,
-                held_count=scopes.count_held(connection, containment.scope),
+                held_count=scopes.count_held(connection, containment.scope) if is_counted else None,
             )
-
-    def _count(self, containment: Containment, progress: _Progress, now: float) -> int:
-        if now >= progress.counted_at + _COUNT_SECONDS:
+        if is_counted:
             progress.counted_at = now
-            with self._database.connect() as connection:
-                held_count = scopes.count_held(connection, containment.scope)
-                if held_count != containment.held_count:
-                    records.advance(connection, containment, held_count=held_count)
-        return 0
+
+    def _count(self, containment: Containment, progress: _Progress, now: float) -> None:
+        if now < progress.counted_at + _COUNT_SECONDS:
+            return
+        progress.counted_at = now
+        with self._database.connect() as connection:
+            held_count = scopes.count_held(connection, containment.scope)
+            if held_count != containment.held_count:
+                records.advance(connection, containment, held_count=held_count)
 
     # Lifted containments -------------------------------------------------------------------------------------------
 
@@ -182,10 +186,11 @@ class ContainmentProgress:
 
     def _release_some(self) -> int:
         with self._database.connect() as connection:
-            if bulk_operations.is_lifting(connection):
-                # The operation counts the jobs that it releases, or cancels them.
+            # The operation counts the jobs that it releases, or cancels them.
+            lifting = bulk_operations.lifting(connection)
+            if ALL_TENANTS in lifting:
                 return 0
-            return contain.release(connection, tenant_id=ALL_TENANTS, limit=_JOBS_PER_STATEMENT)
+            return contain.release(connection, tenant_id=ALL_TENANTS, limit=_JOBS_PER_STATEMENT, excluded=lifting)
 
 
 def _canceller(by: Actor) -> str | None:

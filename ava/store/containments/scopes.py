@@ -24,11 +24,14 @@ from ava.store.containments.records import containment_uuid, scope_json
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
+from ava.store.jobs.transitions.rules import IS_WAITING
 
 #: A scope as the row `c` of `contained_scopes`, whether its containment is active or not.
 _SCOPE = "json_populate_record(NULL::contained_scopes, %(scope)s::json) AS c"
-#: Conditions: the job `j` is of the scope's tenant; it is in the scope `c`.
-_OF_TENANT = f"(c.tenant_id = '{ALL_TENANTS}' OR j.tenant_id = c.tenant_id)"
+#: Condition: the job `j` is of the scope's tenant. It names a parameter and not the column of `c`, because the planner
+#: would read the jobs of all tenants to compare them with that column.
+IS_OF_TENANT = f"(%(tenant_id)s = '{ALL_TENANTS}' OR j.tenant_id = %(tenant_id)s)"
+#: Condition: the job `j` is in the scope `c`.
 IN_SCOPE = f"ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags, {ORIGIN_ID})"
 #: Condition: the scope `c` is that of an identity, without another part.
 IS_OF_IDENTITY = "c.identity_ids IS NOT NULL AND num_nonnulls(c.worker_id, c.tag_key, c.tree_id) = 0"
@@ -132,24 +135,30 @@ def writers(connection: Connection) -> frozenset[str]:
 
 # The jobs of a scope -------------------------------------------------------------------------------------------------
 
+#: Condition: the job `j` is held.
+IS_HELD = f"{IS_WAITING} AND j.waits_for = 'contained'"
 _HELD = Statement(f"""
-SELECT count(*) FROM {_SCOPE} JOIN jobs AS j ON {_OF_TENANT}
-WHERE j.status = 'queued' AND (j.waits_for IS NOT NULL) IS TRUE AND j.waits_for = 'contained' AND {IN_SCOPE}
+SELECT count(*) FROM {_SCOPE} JOIN jobs AS j ON {IS_OF_TENANT} WHERE {IS_HELD} AND {IN_SCOPE}
 """)
+
+
+def scope_parameters(scope: ContainedScope) -> dict[str, object]:
+    """Return the parameters of `IS_OF_TENANT` and of the row `c`."""
+    return {"tenant_id": scope.tenant_id, "scope": scope_json(scope)}
 
 
 def count_held(connection: Connection, scope: ContainedScope) -> int:
     """Return the number of held jobs of a scope."""
-    return int(connection.exec_driver_sql(_HELD, {"scope": scope_json(scope)}).scalar_one())
+    return int(connection.exec_driver_sql(_HELD, scope_parameters(scope)).scalar_one())
 
 
-_RUNNING = f"FROM {_SCOPE} JOIN jobs AS j ON {_OF_TENANT} AND j.status = 'running' AND {IN_SCOPE}"
+_RUNNING = f"FROM {_SCOPE} JOIN jobs AS j ON {IS_OF_TENANT} AND j.status = 'running' AND {IN_SCOPE}"
 _RUNNING_KEYS = Statement(f"SELECT j.tenant_id, j.id::text, j.stop_status IS NOT NULL {_RUNNING} ORDER BY j.id")
 
 
 def running(connection: Connection, scope: ContainedScope) -> list[tuple[str, str, bool]]:
     """Return the running jobs of a scope: tenant, UUID, and whether the job was asked to stop."""
-    return [tuple(row) for row in connection.exec_driver_sql(_RUNNING_KEYS, {"scope": scope_json(scope)})]
+    return [tuple(row) for row in connection.exec_driver_sql(_RUNNING_KEYS, scope_parameters(scope))]
 
 
 # A run over HTTP has begun if its token was used, because its program calls after the claim and before the handler.
@@ -162,7 +171,7 @@ SELECT EXISTS (
 
 def has_unused_claims(connection: Connection, scope: ContainedScope) -> bool:
     """Return True if a program has claimed a run of the scope over HTTP and has not called since."""
-    return bool(connection.exec_driver_sql(_UNUSED, {"scope": scope_json(scope)}).scalar_one())
+    return bool(connection.exec_driver_sql(_UNUSED, scope_parameters(scope)).scalar_one())
 
 
 _SHOW_RUNNING = Statement(f"""
@@ -180,7 +189,7 @@ def show_running(
     connection: Connection, scope: ContainedScope, *, dead_after_seconds: float
 ) -> tuple[list[ContainedRun], int]:
     """Return the oldest running jobs of a scope, each with the end of its lease, and their total number."""
-    parameters = {"scope": scope_json(scope), "dead_after": dead_after_seconds}
+    parameters = scope_parameters(scope) | {"dead_after": dead_after_seconds}
     found: Sequence[Any] = connection.exec_driver_sql(_SHOW_RUNNING, parameters).all()
     shown = [
         ContainedRun(job_id=ids.encode("job", uuid), node=node, since=since, lease_ends_at=lease_ends_at)
@@ -194,14 +203,14 @@ _IS_HOLDABLE = "j.status = 'queued' AND (j.waits_for IS NULL OR j.waits_for = 'p
 _REHEARSE = Statement(f"""
 SELECT j.tenant_id, j.worker_id, count(*) FILTER (WHERE j.status = 'queued'),
     count(*) FILTER (WHERE j.status = 'running')
-FROM {_SCOPE} JOIN jobs AS j ON {_OF_TENANT} AND (j.status = 'running' OR {_IS_HOLDABLE}) AND {IN_SCOPE}
+FROM {_SCOPE} JOIN jobs AS j ON {IS_OF_TENANT} AND (j.status = 'running' OR {_IS_HOLDABLE}) AND {IN_SCOPE}
 GROUP BY j.tenant_id, j.worker_id ORDER BY count(*) DESC, j.tenant_id, j.worker_id
 """)
 
 
 def rehearse(connection: Connection, scope: ContainedScope) -> Rehearsal:
     """Count the jobs that a containment of a scope would hold, and the running ones."""
-    found = connection.exec_driver_sql(_REHEARSE, {"scope": scope_json(scope)}).all()
+    found = connection.exec_driver_sql(_REHEARSE, scope_parameters(scope)).all()
     return Rehearsal(
         held_count=sum(held for _, _, held, _ in found),
         running_count=sum(count for _, _, _, count in found),
@@ -212,37 +221,45 @@ def rehearse(connection: Connection, scope: ContainedScope) -> Rehearsal:
     )
 
 
-# Held jobs while the containment is active, and the jobs that it has asked to stop.
+# Held jobs while the containment is active, and the jobs that it has asked to stop. Each part ends at its limit, so
+# that a page reads no more held jobs than it skips and shows.
 _JOBS = f"""
-    SELECT j.tenant_id, j.id FROM {_SCOPE} JOIN jobs AS j ON {_OF_TENANT}
-    WHERE %(is_active)s AND j.status = 'queued' AND (j.waits_for IS NOT NULL) IS TRUE AND j.waits_for = 'contained'
-        AND {IN_SCOPE}
-    UNION
-    SELECT s.job_tenant_id, s.job_id FROM contained_stops AS s
-    WHERE s.tenant_id = %(tenant_id)s AND s.containment_id = %(id)s::uuid"""
+    SELECT j.tenant_id, j.id FROM {_SCOPE} CROSS JOIN LATERAL (
+        SELECT j.tenant_id, j.id FROM jobs AS j
+        WHERE %(is_active)s AND {IS_OF_TENANT} AND {IS_HELD} AND {IN_SCOPE}
+            AND (%(before_id)s::uuid IS NULL OR j.id < %(before_id)s::uuid)
+        ORDER BY j.id DESC LIMIT %(max)s) AS j
+    UNION (
+        SELECT s.job_tenant_id, s.job_id FROM contained_stops AS s
+        JOIN jobs AS j ON j.tenant_id = s.job_tenant_id AND j.id = s.job_id
+        WHERE s.tenant_id = %(tenant_id)s AND s.containment_id = %(id)s::uuid
+            AND (%(before_id)s::uuid IS NULL OR s.job_id < %(before_id)s::uuid)
+        ORDER BY s.job_id DESC LIMIT %(max)s)"""
 _PAGE = Statement(f"""
 SELECT {rows.LIGHT_COLUMNS} FROM ({_JOBS}) AS f JOIN jobs AS j ON j.tenant_id = f.tenant_id AND j.id = f.id
 {rows.SIZES}
-WHERE %(before_id)s::uuid IS NULL OR j.id < %(before_id)s::uuid
 ORDER BY j.id DESC LIMIT %(limit)s OFFSET %(offset)s
 """)
-_COUNT = Statement(f"SELECT count(*) FROM (SELECT FROM ({_JOBS}) AS f LIMIT {MAX_IN_TOTAL}) AS counted")
+_COUNT = Statement(f"SELECT least(count(*), {MAX_IN_TOTAL}) FROM ({_JOBS}) AS f")
 
 
 def page(
     connection: Connection, containment: Containment, *, limit: int, offset: int = 0, before_id: str | None = None
 ) -> ContainedJobs:
     """Return the held and stopped jobs of a containment, newest first; deleted jobs are left out."""
-    parameters: dict[str, Any] = {
-        "scope": scope_json(containment.scope),
+    counted: dict[str, Any] = scope_parameters(containment.scope) | {
         "is_active": containment.is_active,
-        "tenant_id": containment.tenant_id,
         "id": containment_uuid(containment.id),
+        "before_id": None,
+        "max": MAX_IN_TOTAL,
+    }
+    shown = counted | {
+        "before_id": None if before_id is None else rows.job_uuid(before_id),
+        "max": offset + limit,
         "limit": limit,
         "offset": offset,
-        "before_id": None if before_id is None else rows.job_uuid(before_id),
         "large_input": PAYLOAD_BYTES.value,
         "large_output": PAYLOAD_BYTES.value,
     }
-    found = [rows.light_job(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
-    return ContainedJobs(jobs=found, total=int(connection.exec_driver_sql(_COUNT, parameters).scalar_one()))
+    found = [rows.light_job(row) for row in connection.exec_driver_sql(_PAGE, shown)]
+    return ContainedJobs(jobs=found, total=int(connection.exec_driver_sql(_COUNT, counted).scalar_one()))

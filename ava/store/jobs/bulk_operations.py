@@ -8,6 +8,7 @@ from functools import partial
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
+from ava.domain.containment import ALL_TENANTS
 from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.jobs.job_filter import JobFilter
@@ -151,14 +152,16 @@ def abort(connection: Connection, *, tenant_id: str, operation_id: str) -> BulkO
 IS_DUE = """(SELECT next_at FROM bulk_operations WHERE state = 'running' AND next_at <= now()
     ORDER BY next_at LIMIT 1) IS NOT NULL"""
 
-_IS_LIFTING = Statement("""
-SELECT EXISTS (SELECT FROM bulk_operations WHERE state = 'running' AND kind = 'lift')
+_LIFTING = Statement(f"""
+SELECT DISTINCT c.tenant_id FROM bulk_operations AS o
+JOIN containments AS c ON c.tenant_id IN (o.tenant_id, '{ALL_TENANTS}') AND c.id = o.containment_id
+WHERE o.state = 'running' AND o.kind = 'lift'
 """)
 
 
-def is_lifting(connection: Connection) -> bool:
-    """Return True while an operation of any tenant releases or cancels the jobs of a lifted containment."""
-    return bool(connection.exec_driver_sql(_IS_LIFTING).scalar_one())
+def lifting(connection: Connection) -> list[str]:
+    """Return the tenants of lifted containments whose jobs an operation releases or cancels now."""
+    return list(connection.exec_driver_sql(_LIFTING).scalars())
 
 
 _CLAIM_DUE = Statement(f"""

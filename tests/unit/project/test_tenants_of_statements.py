@@ -44,7 +44,7 @@ _ACROSS = {
         pending_work.find jobs.transitions.expire.expire jobs.transitions.park.make_due
         jobs.transitions.park.unpark_conditions jobs.transitions.pull.missed jobs.transitions.expire.overdue
         jobs.approvals.find_due jobs.approvals.lock_due jobs.approvals.remind
-        jobs.bulk_operations.claim_due jobs.bulk_operations.is_lifting containments.records.active
+        jobs.bulk_operations.claim_due jobs.bulk_operations.lifting containments.records.active
         schedules.due.lock_due schedules.due.are_due
         schedules.due.claim_outdated
         webhooks.notice_windows.backlog_rules""",

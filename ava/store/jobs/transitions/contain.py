@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ava.domain.containment import ALL_TENANTS, ContainedScope
 from ava.store.containments.records import scope_json
-from ava.store.containments.scopes import IN_SCOPE
+from ava.store.containments.scopes import IN_SCOPE, IS_HELD, IS_OF_TENANT, scope_parameters
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.engine.transactions import one_transaction
 from ava.store.jobs.transitions.park import ListPosition
-from ava.store.jobs.transitions.rules import CONTAINED, IS_CONTAINED, RETURN_SET, park_set
+from ava.store.jobs.transitions.rules import IS_CONTAINED, RETURN_SET, park_set
 
 #: Queued jobs that one statement compares with a scope.
 _SCANNED = 5000
@@ -62,32 +63,38 @@ def hold(connection: Connection, scope: ContainedScope, *, tenant_id: str, after
     return Swept(count=count, position=None if last is None else ListPosition(trigger=last[0], id=last[1]))
 
 
-_IS_HELD = "j.status = 'queued' AND (j.waits_for IS NOT NULL) IS TRUE AND j.waits_for = 'contained'"
-_UNCOVERED = f"""
-    SELECT j.tenant_id, j.id FROM jobs AS j
-    WHERE {_IS_HELD} AND (%(tenant_id)s = '{ALL_TENANTS}' OR j.tenant_id = %(tenant_id)s) AND {CONTAINED} IS NULL
-    ORDER BY j.tenant_id, j.id LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED"""
+#: Condition: no active containment covers the job `j`. A function for each job (`rules.CONTAINED`) would read its row
+#: again.
+_IS_UNCOVERED = f"""NOT EXISTS (SELECT FROM contained_scopes AS c
+        WHERE c.tenant_id IN (j.tenant_id, '{ALL_TENANTS}') AND {IN_SCOPE})"""
 _RELEASE = Statement(f"""
-WITH chosen AS ({_UNCOVERED}
+WITH chosen AS (
+    SELECT j.tenant_id, j.id FROM jobs AS j
+    WHERE {IS_HELD} AND {IS_OF_TENANT} AND j.tenant_id <> ALL(%(excluded)s::text[]) AND {_IS_UNCOVERED}
+    ORDER BY j.tenant_id, j.id LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
 )
 UPDATE jobs AS j SET {RETURN_SET} FROM chosen
 WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 """)
 
 
-def release(connection: Connection, *, tenant_id: str, limit: int) -> int:
-    """Return held jobs that no active containment covers to the backlog, oldest first. Returns their number."""
-    return connection.exec_driver_sql(_RELEASE, {"tenant_id": tenant_id, "limit": limit}).rowcount
+def release(connection: Connection, *, tenant_id: str, limit: int, excluded: Collection[str] = ()) -> int:
+    """Return held jobs that no active containment covers to the backlog, oldest first. Returns their number.
+
+    `excluded`: tenants whose jobs stay held.
+    """
+    parameters = {"tenant_id": tenant_id, "limit": limit, "excluded": list(excluded)}
+    return connection.exec_driver_sql(_RELEASE, parameters).rowcount
 
 
-_LIST_UNCOVERED = Statement(f"""
+_UNCOVERED = Statement(f"""
 SELECT j.tenant_id, j.id::text FROM json_populate_record(NULL::contained_scopes, %(scope)s::json) AS c
-JOIN jobs AS j ON (%(tenant_id)s = '{ALL_TENANTS}' OR j.tenant_id = %(tenant_id)s)
-WHERE {_IS_HELD} AND {IN_SCOPE} AND {CONTAINED} IS NULL ORDER BY j.tenant_id, j.id LIMIT %(limit)s
+JOIN jobs AS j ON {IS_OF_TENANT}
+WHERE {IS_HELD} AND {IN_SCOPE} AND {_IS_UNCOVERED} ORDER BY j.tenant_id, j.id LIMIT %(limit)s
 """)
 
 
 def uncovered(connection: Connection, scope: ContainedScope, *, limit: int) -> list[tuple[str, str]]:
     """Return held jobs of a lifted containment's scope that no active one covers, oldest first: tenant and UUID."""
-    parameters = {"scope": scope_json(scope), "tenant_id": scope.tenant_id, "limit": limit}
-    return [(tenant_id, uuid) for tenant_id, uuid in connection.exec_driver_sql(_LIST_UNCOVERED, parameters)]
+    found = connection.exec_driver_sql(_UNCOVERED, scope_parameters(scope) | {"limit": limit})
+    return [(tenant_id, uuid) for tenant_id, uuid in found]

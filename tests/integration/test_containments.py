@@ -1,0 +1,84 @@
+"""The jobs that containments hold: their counts and pages, and their release while others are lifted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from ava.broker.control import Control
+from ava.dispatcher.duties.containments import ContainmentProgress
+from ava.domain import ids
+from ava.domain.access.caller import Caller, Role
+from ava.domain.containment import ContainedScope, Containment, ContainmentSpec, ContainmentState, HeldJobs
+from ava.services.containments import Containments
+from ava.settings import Settings
+from ava.store.containments import records, scopes
+from ava.store.jobs.transitions import contain
+from ava.store.jobs.transitions.park import ListPosition
+from tests.backlog import NODE, WORKER, Backlog, open_backlog
+
+CALLER = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.TENANT_ADMIN)
+
+
+@pytest.fixture
+def backlog(database_settings: Settings) -> Iterator[Backlog]:
+    with open_backlog(database_settings) as backlog:
+        yield backlog
+
+
+def _contain(backlog: Backlog, jobs: int, tenant_id: str = "ten_test", **scope: str) -> Containment:
+    """Insert jobs of a tenant, and hold them."""
+    backlog.insert(jobs, tenant_id=tenant_id)
+    spec = ContainmentSpec(scope=ContainedScope(tenant_id=tenant_id, **scope), reason="a test")
+    with backlog.database.transaction() as connection:
+        created = records.create(connection, spec, by=CALLER.actor)
+    with backlog.database.connect() as connection:
+        contain.hold(connection, spec.scope, tenant_id=tenant_id, after=ListPosition())
+    return created
+
+
+def test_a_tenant_reads_none_of_the_jobs_that_others_hold(backlog: Backlog) -> None:
+    _contain(backlog, 500, "ten_large")
+    small = _contain(backlog, 5, worker_id=WORKER)
+    backlog.run("ANALYZE jobs")
+    before = sum(backlog.rows_read())
+    with backlog.database.connect() as connection:
+        connection.exec_driver_sql("SET enable_seqscan = off")
+        assert scopes.count_held(connection, small.scope) == 5
+        assert scopes.running(connection, small.scope) == []
+        page = scopes.page(connection, small, limit=2, offset=1)
+        assert contain.uncovered(connection, small.scope, limit=10) == []
+    assert page.total == 5
+    assert sum(backlog.rows_read()) - before < 100
+
+
+def test_the_pages_of_a_containment_show_each_held_and_each_stopped_job_once(backlog: Backlog) -> None:
+    created = _contain(backlog, 6, worker_id=WORKER)
+    jobs = [uuid for (uuid,) in backlog.run("SELECT id::text FROM jobs ORDER BY id DESC")]
+    # Of the jobs that it has stopped, one is held, one is not, and one was deleted.
+    backlog.run("UPDATE jobs SET waits_for = NULL WHERE id = %(id)s::uuid", id=jobs[2])
+    stopped = [("ten_test", uuid) for uuid in [*jobs[1:3], NODE]]
+    with backlog.database.connect() as connection:
+        records.record_stops(connection, created, stopped)
+        pages = [scopes.page(connection, created, limit=2, offset=offset) for offset in (0, 2, 4, 6)]
+        after = scopes.page(connection, created, limit=10, before_id=ids.encode("job", jobs[2]))
+        lifted = scopes.page(connection, replace(created, state=ContainmentState.LIFTED), limit=10)
+    assert [ids.decode("job", job.id) for page in pages for job in page.jobs] == [UUID(uuid) for uuid in jobs]
+    assert {page.total for page in pages} == {6}
+    assert [job.id for job in after.jobs] == [ids.encode("job", uuid) for uuid in jobs[3:]]
+    assert [job.id for job in lifted.jobs] == [ids.encode("job", uuid) for uuid in jobs[1:3]]
+
+
+def test_a_lift_of_one_tenant_delays_no_release_of_another(backlog: Backlog) -> None:
+    own, theirs = _contain(backlog, 2), _contain(backlog, 3, "ten_other")
+    Containments(backlog.database, node_dead_seconds=15).lift(CALLER, own.id, HeldJobs.CANCEL, request_id="r")
+    with backlog.database.connect() as connection:
+        records.end(connection, theirs, held_count=3, by=CALLER.actor)
+    duty = ContainmentProgress(backlog.database, Control(backlog.app))
+    assert duty.run_once(0) == 3
+    assert backlog.count("waits_for = 'contained' AND tenant_id = 'ten_test'") == 2
+    backlog.run("UPDATE bulk_operations SET state = 'done', completed_at = now()")
+    assert duty.run_once(1) == 2
