@@ -26,20 +26,19 @@ from ava.delivery.sender_limits import CpuThrottle, SendBudget
 from ava.delivery.webhook_request import send_event
 from ava.domain import ids
 from ava.domain.limits.table import NOTICE_MAILS
-from ava.domain.notices.notice import NoticeEvent
+from ava.domain.notices.notice import NoticeEvent, Occurrence
 from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.secrets.sealing import Sealer
-from ava.domain.webhooks.webhook import EndpointHealth, EndpointStatus, RequestResult, describe_request, judge
+from ava.domain.webhooks.webhook import EndpointHealth, RequestResult, describe_request, judge
 from ava.errors import DatabaseUnavailable
 from ava.metrics import counters
 from ava.outbound.connections import Connections
 from ava.outbound.http import Limits
-from ava.services.notices import note
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from ava.store.webhooks import endpoint_leases, notices, outcomes
+from ava.store.webhooks import endpoint_leases, notice_windows, notices, outcomes
 from ava.store.webhooks.endpoint_leases import DueDelivery
-from ava.store.webhooks.outcomes import DeliveryOutcome
+from ava.store.webhooks.outcomes import DeliveryOutcome, StatusChange
 from ava.telemetry import tracing
 from ava.telemetry.span import NOTHING, Kind, Span
 
@@ -196,17 +195,7 @@ class Sender:
             return
         with self._database.transaction() as connection:
             changes = outcomes.record(connection, [self._outcome(*result) for result in batch])
-            for change in changes:
-                # A notice reports nothing about notices, so that none begins a circle.
-                if change.status == EndpointStatus.DEGRADED and not change.is_notice:
-                    webhook_id = change.endpoint_id
-                    note(
-                        connection,
-                        change.tenant_id,
-                        NoticeEvent.WEBHOOK_DEGRADED,
-                        subject=webhook_id,
-                        webhook_id=webhook_id,
-                    )
+            notice_windows.note(connection, [_degraded(change) for change in changes if change.is_degraded_webhook])
         # Only now: a delivery must not be loaded again before its outcome is stored.
         del self._results[: len(batch)]
         for delivery, result, _ in batch:
@@ -386,6 +375,11 @@ class Sender:
             endpoint_leases.release(connection, sender_id=self._id, leases=[queue.end() for queue in idle])
         for queue in idle:
             del self._queues[queue.endpoint]
+
+
+def _degraded(change: StatusChange) -> Occurrence:
+    facts = {"webhook_id": change.endpoint_id}
+    return Occurrence(tenant_id=change.tenant_id, event=NoticeEvent.WEBHOOK_DEGRADED, facts=facts)
 
 
 def _start_span(delivery: DueDelivery) -> Span:

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from ava.domain.access.actor import Actor
 from ava.domain.jobs.job import Job
+from ava.domain.notices.notice import NoticeEvent, Occurrence
 
 #: The tenant of a containment of all tenants.
 ALL_TENANTS = "*"
@@ -126,6 +127,10 @@ class Containment:
     lifted_by: Actor | None
     running: Sequence[ContainedRun] = ()
     running_count: int = 0
+
+    def occurrence(self, event: NoticeEvent) -> Occurrence:
+        """Return an event of it, as notices report it."""
+        return Occurrence(tenant_id=self.tenant_id, event=event, facts={"containment_id": self.id})
 
     @property
     def is_active(self) -> bool:

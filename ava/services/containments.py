@@ -22,6 +22,7 @@ from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.limits.table import ACTIVE_CONTAINMENTS
+from ava.domain.notices.notice import NoticeEvent
 from ava.errors import Contained, ContainmentEnded, ContainmentNotFound, ContainmentsFull, Forbidden, OperatorsOnly
 from ava.services import replays
 from ava.store.access import api_keys, persons
@@ -29,6 +30,7 @@ from ava.store.containments import records, scopes
 from ava.store.containments.records import containment_uuid
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations, idempotency
+from ava.store.webhooks import notice_windows
 
 #: Seconds between two polls of a response that waits for a containment to complete.
 _POLL_SECONDS = 0.25
@@ -57,6 +59,7 @@ class Containments:
                 raise ContainmentsFull(ACTIVE_CONTAINMENTS.message(sentence))
             spec = replace(spec, scope=_with_keys(connection, spec.scope))
             created = records.create(connection, spec, by=caller.actor)
+            notice_windows.note(connection, [created.occurrence(NoticeEvent.CONTAINMENT_STARTED)])
             if key is not None:
                 uuids = [containment_uuid(created.id)]
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.broker.control import Control
-from ava.domain import ids
 from ava.domain.access import actor
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.jobs.new_job import After, NewJob
 from ava.domain.jobs.waits import WaitCondition
-from ava.domain.notices.notice import NoticeEvent
+from ava.domain.notices.notice import NoticeEvent, Occurrence
 from ava.domain.schedules.firing import (
     DecidedTime,
     DueSchedule,
@@ -39,10 +38,9 @@ from ava.errors import Contained
 from ava.metrics import counters
 from ava.services.creation.job_creator import JobCreator
 from ava.services.fleet import revoke_all
-from ava.services.notices import note
 from ava.store.engine.database import Connection, Database
 from ava.store.schedules import due as due_schedules
-from ava.store.webhooks import webhook_events
+from ava.store.webhooks import notice_windows, webhook_events
 
 _log = logging.getLogger(__name__)
 
@@ -106,8 +104,10 @@ class DueFirings:
         cancelled = due_schedules.cancel_jobs(connection, decisions)
         firings = due_schedules.write_firings(connection, decisions)
         due_schedules.advance(connection, decisions, timezone_data=timezone_data_version(), now=now)
-        for schedule in due_schedules.paused(connection, decisions):
+        disabled = due_schedules.paused(connection, decisions)
+        for schedule in disabled:
             _write_event(connection, schedule)
+        notice_windows.note(connection, [_occurrence(schedule) for schedule in disabled])
         return FiredBatch(decisions=decisions, firings=firings, cancelled=cancelled)
 
     def report(self, batch: FiredBatch) -> None:
@@ -211,25 +211,15 @@ def _batches(new: Sequence[NewJob]) -> Iterator[list[NewJob]]:
 
 def _write_event(connection: Connection, schedule: Schedule) -> None:
     """Write the event that a schedule was disabled, in the same transaction."""
-    event = Event(
-        id=ids.encode("evt", ids.new_uuid()),
-        type=EventType.SCHEDULE_DISABLED,
-        created_at=schedule.updated_at,
-        tenant_id=schedule.tenant_id,
-        sequence=0,
-    )
+    event = Event.new(EventType.SCHEDULE_DISABLED, tenant_id=schedule.tenant_id, created_at=schedule.updated_at)
     record = make_schedule_record(schedule)
     shown = {**record, "input": redact(record["input"]), "reason": record["paused"]["reason"]}
     webhook_events.insert(connection, event, make_body(event, shown))
-    note(
-        connection,
-        schedule.tenant_id,
-        NoticeEvent.SCHEDULE_DISABLED,
-        subject=schedule.id,
-        worker_id=schedule.worker_id,
-        schedule_id=schedule.id,
-        name=schedule.name or schedule.id,
-    )
+
+
+def _occurrence(schedule: Schedule) -> Occurrence:
+    facts = {"schedule_id": schedule.id, "name": schedule.name or schedule.id, "worker_id": schedule.worker_id}
+    return Occurrence(tenant_id=schedule.tenant_id, event=NoticeEvent.SCHEDULE_DISABLED, facts=facts)
 
 
 def _count(decision: FiringDecision) -> None:

@@ -1,9 +1,8 @@
-"""Use cases of notices, and `note`, by which other use cases and duties report events to them."""
+"""Use cases of notices."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ava.domain import ids
@@ -15,9 +14,7 @@ from ava.domain.notices.notice import (
     TEST,
     Channel,
     Notice,
-    NoticeEvent,
     NoticeRule,
-    Occurrence,
     describe_addresses,
     read_addresses,
 )
@@ -31,53 +28,7 @@ from ava.settings import Settings
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import idempotency
-from ava.store.webhooks import deliveries, endpoints, notice_windows, notices
-from ava.store.webhooks.notice_windows import NoticeRules, WindowKey
-
-
-def note(
-    connection: Connection,
-    tenant_id: str,
-    event: NoticeEvent,
-    *,
-    subject: str = "",
-    worker_id: str | None = None,
-    **facts: str | int,
-) -> None:
-    """Report an event to the tenant's notices, within the transaction of the event.
-
-    `facts` are what messages say: `approval_id` and `title`, or `containment_id`. They contain no payload. `worker_id`,
-    which rules may name, is a fact too. Events with the same `subject` share their messages.
-    """
-    if worker_id is not None:
-        facts["worker_id"] = worker_id
-    occurrence = Occurrence(tenant_id=tenant_id, event=event, facts=facts, subject=subject, worker_id=worker_id)
-    note_all(connection, [occurrence])
-
-
-def note_all(connection: Connection, occurrences: Sequence[Occurrence]) -> None:
-    """Report events of any tenants, like `note`: two statements, however many events."""
-    if not occurrences:
-        return
-    tenants = list(dict.fromkeys(each.tenant_id for each in occurrences))
-    found = notice_windows.rules_about(connection, tenants, list(dict.fromkeys(each.event for each in occurrences)))
-    notice_windows.count_events(connection, _count(occurrences, found))
-
-
-def _count(
-    occurrences: Iterable[Occurrence], found: Iterable[NoticeRules]
-) -> Mapping[WindowKey, tuple[int, Mapping[str, str | int]]]:
-    """Return the number of events for each window, with the facts of the last one."""
-    rules_of: dict[str, list[tuple[str, int, NoticeRule]]] = defaultdict(list)
-    for each in found:
-        rules_of[each.tenant_id] += [(each.notice, number, rule) for number, rule in enumerate(each.rules)]
-    counted: dict[WindowKey, tuple[int, Mapping[str, str | int]]] = {}
-    for one in occurrences:
-        for notice, number, rule in rules_of[one.tenant_id]:
-            if rule.matches(one):
-                key = WindowKey(tenant_id=one.tenant_id, notice=notice, rule=number, subject=one.subject)
-                counted[key] = (counted.get(key, (0,))[0] + one.count, one.facts)
-    return counted
+from ava.store.webhooks import deliveries, endpoints, notices
 
 
 class TenantNotices:
@@ -205,14 +156,8 @@ class TenantNotices:
             notice = self._show(connection, caller, notice_id)
             if notice.paused is not None:
                 raise NoticeStateConflict
-            event = new_event(connection, caller.tenant_id, TEST)
+            event = Event.new(TEST, tenant_id=caller.tenant_id, created_at=clock.now(connection))
             body = make_message_body(
                 event, {}, notice_id=notice.id, notice=notice.name, count=1, public_url=self._public_url
             )
             return deliveries.insert_test(connection, endpoint_id=notice.id, event=event, body=body)
-
-
-def new_event(connection: Connection, tenant_id: str, type_: str) -> Event:
-    """Return a new event of a notice."""
-    id_ = ids.encode("evt", ids.new_uuid())
-    return Event(id=id_, type=type_, created_at=clock.now(connection), tenant_id=tenant_id, sequence=0)

@@ -153,13 +153,7 @@ class Webhooks:
             endpoint = self._show(connection, caller, webhook_id)
             if endpoint.paused is not None:
                 raise WebhookStateConflict
-            event = Event(
-                id=ids.encode("evt", ids.new_uuid()),
-                type=TEST,
-                created_at=clock.now(connection),
-                tenant_id=caller.tenant_id,
-                sequence=0,
-            )
+            event = Event.new(TEST, tenant_id=caller.tenant_id, created_at=clock.now(connection))
             data = {"webhook_id": endpoint.id, "url": endpoint.url, "created_at": format_time(endpoint.created_at)}
             return deliveries.insert_test(connection, endpoint_id=endpoint.id, event=event, body=make_body(event, data))
 

@@ -10,16 +10,23 @@ from typing import Any
 
 import pytest
 
+from ava.broker.celery_app import make_app
+from ava.broker.control import Control
+from ava.dispatcher.duties.containments import ContainmentProgress
 from ava.dispatcher.duties.notices import send_due_notices
+from ava.dispatcher.duties.waiting_jobs import follow_approvals
 from ava.domain.notices.messages import mail_of
 from ava.domain.notices.notice import NoticeEvent, Occurrence
 from ava.errors import OutboundFailed
 from ava.outbound.mail import MailServer
-from ava.services.notices import note, note_all
 from ava.settings import Settings
+from ava.store.webhooks import notice_windows
 from harness.api import Api, error_of, wrong_fields
 from harness.servers.smtp import MailReceiver
 from harness.servers.tls import Authority, tls_in_front_of
+from tests.backlog import WORKER, open_backlog
+from tests.integration.test_approvals import Askers
+from tests.scheduled import Scheduled
 
 NOTICES = "/v1/ava/notices"
 TARGET = "https://hooks.slack.com/services/T0/B0/of-the-tests"
@@ -114,7 +121,7 @@ def _fail(api: Api, count: int, subject: str = "err_1", **rest: Any) -> None:
         tenant_id="ten_test", event=NoticeEvent.JOB_FAILED, facts=facts, subject=subject, count=count, **rest
     )
     with api.database.transaction() as connection:
-        note_all(connection, [one, one])
+        notice_windows.note(connection, [one, one])
 
 
 def _end_windows(api: Api) -> None:
@@ -152,20 +159,46 @@ def test_rules_choose_by_worker_queue_and_tag_and_a_paused_notice_counts_nothing
     assert [each["data"]["count"] for each in _bodies(api)] == [2]
 
 
-def test_approvals_and_containments_are_noted_and_a_notice_deleted_in_between_sends_nothing(api: Api) -> None:
-    notice_id = _made(api, on=[{"event": "approval.requested"}, {"event": "containment.started"}])["id"]
-    with api.database.transaction() as connection:
-        note(connection, "ten_test", NoticeEvent.APPROVAL_REQUESTED, approval_id="apr_1", title="Pay\n<!channel>")
-        note(connection, "ten_test", NoticeEvent.CONTAINMENT_STARTED, containment_id="con_1")
-    assert {each["data"]["title"] for each in _bodies(api)} == {
-        "Approval requested: Pay <!channel>",
-        "Containment started: con_1",
-    }
-    with api.database.transaction() as connection:
-        note(connection, "ten_test", NoticeEvent.APPROVAL_REQUESTED, approval_id="apr_2", title="x")
-    _end_windows(api)
+def test_approvals_and_containments_are_reported_once_for_each_rule(api: Api, api_settings: Settings) -> None:
+    events = ["approval.requested", "approval.reminded", "containment.started", "containment.completed"]
+    _made(api, on=[{"event": event} for event in events])
+    _made(api, on=[{"event": "approval.requested", "worker_id": "wkr_other"}])
+    askers = Askers(api, api_settings)
+    approvals = [askers.ask(title=f"Pay <!channel> {number}", remind_seconds=600)[1]["id"] for number in (1, 2)]
+    api.execute("UPDATE approvals SET remind_at = now()")
+    follow_approvals(api.database)
+    spec = {"scope": {"worker_id": "wkr_theirs"}, "reason": "of the tests"}
+    contained = api.post("/v1/ava/containments", json=spec).get_json()["data"]["id"]
+    duty = ContainmentProgress(api.database, Control(make_app(api_settings)))
+    for now in (0, 1, 2):
+        duty.run_once(now)
+    found = {each["type"]: each["data"] for each in _bodies(api)}
+    assert list(found) == events
+    assert [each["count"] for each in found.values()] == [2, 2, 1, 1]
+    assert found["approval.requested"]["title"] == "Approval requested: Pay <!channel> 2 (2 events)"
+    assert found["approval.reminded"]["approval_id"] in approvals
+    assert {found[event]["containment_id"] for event in events[2:]} == {contained}
+    assert "of the tests" not in str(found)
+
+
+def test_schedules_that_are_disabled_together_share_a_message(api: Api, api_settings: Settings) -> None:
+    _made(api, on=[{"event": "schedule.disabled", "worker_id": WORKER}])
+    with open_backlog(api_settings) as backlog:
+        scheduled = Scheduled(backlog)
+        for name in ("Nightly", "Weekly"):
+            scheduled.create(worker_id=WORKER, name=name)
+        backlog.run("UPDATE workers SET tenants = '{ten_other}'")
+        for minute in (1, 2, 3):
+            scheduled.fire(minute)
+    (message,) = _bodies(api)
+    assert message["data"]["title"] in {f"Schedule disabled: {name} (2 events)" for name in ("Nightly", "Weekly")}
+
+
+def test_a_notice_that_is_deleted_before_its_message_sends_nothing(api: Api) -> None:
+    notice_id = _made(api)["id"]
+    _fail(api, 1)
     assert api.request("DELETE", f"{NOTICES}/{notice_id}").status_code == 200
-    assert len(_bodies(api)) == 2
+    assert _bodies(api) == []
     assert api.execute("SELECT count(*) FROM notice_windows") == [(0,)]
 
 

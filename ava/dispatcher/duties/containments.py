@@ -10,6 +10,7 @@ from ava.domain import ids
 from ava.domain.access.actor import Actor
 from ava.domain.containment import ALL_TENANTS, Containment, RunningJobs
 from ava.domain.jobs.job import Status
+from ava.domain.notices.notice import NoticeEvent
 from ava.services.fleet import revoke_all
 from ava.store.containments import records, scopes
 from ava.store.engine.database import Database
@@ -17,6 +18,7 @@ from ava.store.jobs import bulk_operations
 from ava.store.jobs.transitions import cancel, contain, park
 from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.jobs.transitions.park import ListPosition
+from ava.store.webhooks import notice_windows
 
 #: Seconds between the two reads of the writing transactions. A prepared statement takes its snapshot microseconds
 #: before it locks its tables, so the first read may miss one.
@@ -145,10 +147,10 @@ class ContainmentProgress:
     def _record(self, containment: Containment, progress: _Progress, now: float, *, is_entered: bool) -> None:
         """Record how far the containment is. The runs of the scope can only become fewer from now on."""
         is_counted = now >= progress.counted_at + _COUNT_SECONDS
-        with self._database.connect() as connection:
+        with self._database.transaction() as connection:
             is_idle = not scopes.running(connection, containment.scope)
             is_effective = is_idle or (is_entered and not scopes.has_unused_claims(connection, containment.scope))
-            records.advance(
+            recorded = records.advance(
                 connection,
                 containment,
                 claims_ended=True,
@@ -157,6 +159,8 @@ class ContainmentProgress:
                 complete=is_idle,
                 held_count=scopes.count_held(connection, containment.scope) if is_counted else None,
             )
+            if recorded is not None and is_idle:
+                notice_windows.note(connection, [recorded.occurrence(NoticeEvent.CONTAINMENT_COMPLETED)])
         if is_counted:
             progress.counted_at = now
 

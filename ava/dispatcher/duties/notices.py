@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.notices.messages import make_message_body
 from ava.domain.notices.notice import NoticeEvent, NoticeRule
-from ava.services.notices import new_event
-from ava.store.engine.database import Connection, Database
+from ava.domain.webhooks.webhook_events import Event
+from ava.store.engine import clock
+from ava.store.engine.database import Database
 from ava.store.reports import queue_counts
 from ava.store.webhooks import notice_windows
 from ava.store.webhooks.notice_windows import DueWindow, NoticeMessage, WindowKey
@@ -28,7 +30,8 @@ def send_due_notices(database: Database, *, public_url: str) -> int:
     while time.monotonic() < until:
         with database.transaction() as connection:
             found = notice_windows.lock_due(connection, limit=_WINDOWS_PER_TRANSACTION)
-            messages = [_message(connection, each, each.rule, public_url) for each in found if each.rule is not None]
+            now = clock.now(connection)
+            messages = [_message(each, each.rule, now, public_url) for each in found if each.rule is not None]
             notice_windows.send(connection, messages)
             notice_windows.delete(connection, [each.key for each in found if each.rule is None])
             if len(found) < _WINDOWS_PER_TRANSACTION:
@@ -39,8 +42,8 @@ def send_due_notices(database: Database, *, public_url: str) -> int:
     return sent
 
 
-def _message(connection: Connection, window: DueWindow, rule: NoticeRule, public_url: str) -> NoticeMessage:
-    event = new_event(connection, window.key.tenant_id, rule.event)
+def _message(window: DueWindow, rule: NoticeRule, now: datetime, public_url: str) -> NoticeMessage:
+    event = Event.new(rule.event, tenant_id=window.key.tenant_id, created_at=now)
     body = make_message_body(
         event,
         window.facts,

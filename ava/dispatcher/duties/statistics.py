@@ -21,13 +21,12 @@ from ava.domain.error_group import (
 from ava.domain.limits.table import ERROR_GROUPS, SERIES_ROWS
 from ava.domain.notices.notice import NoticeEvent, Occurrence
 from ava.domain.webhooks.webhook_events import Event, EventType, make_body
-from ava.services.notices import note_all
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
 from ava.store.reports import ended, series, storage
 from ava.store.reports.ended import Failed
-from ava.store.webhooks import webhook_events
+from ava.store.webhooks import notice_windows, webhook_events
 
 _JOBS_PER_TRANSACTION = 5_000
 _CALL_SECONDS = 3.0
@@ -86,7 +85,7 @@ def _group_errors(connection: Connection, failed: Failed, max_groups: int) -> in
     for kind, changed in ((EventType.ERROR_OPENED, new), (EventType.ERROR_REGRESSED, returned)):
         for update in changed:
             _notify(connection, kind, update)
-    note_all(connection, [*_failures(jobs, ungrouped), *_about_groups(new, returned)])
+    notice_windows.note(connection, [*_failures(jobs, ungrouped), *_about_groups(new, returned)])
     return len(new) + len(returned)
 
 
@@ -125,7 +124,6 @@ def _occurrence(
         event=event,
         facts={"kind": kind, "worker_id": of.worker_id, "error_id": group, "job_id": job},
         subject=group,
-        worker_id=of.worker_id,
     )
 
 
@@ -149,13 +147,7 @@ def _beyond_limit(connection: Connection, jobs: Sequence[FailedJob], max_groups:
 
 
 def _notify(connection: Connection, kind: EventType, update: ErrorGroupUpdate) -> None:
-    event = Event(
-        id=ids.encode("evt", ids.new_uuid()),
-        type=kind,
-        created_at=clock.now(connection),
-        tenant_id=update.tenant_id,
-        sequence=0,
-    )
+    event = Event.new(kind, tenant_id=update.tenant_id, created_at=clock.now(connection))
     group = ErrorGroup(
         id=ids.encode("err", update.id),
         worker_id=update.worker_id,

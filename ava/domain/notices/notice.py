@@ -103,7 +103,7 @@ class NoticeRule:
         """Return True if an occurrence meets the rule."""
         return (
             self.event is occurrence.event
-            and self.worker_id in (None, occurrence.worker_id)
+            and self.worker_id in (None, occurrence.facts.get("worker_id"))
             and self.queue in (None, occurrence.queue)
             and (self.tag is None or occurrence.tags.get(self.tag[0]) == self.tag[1])
         )
@@ -115,12 +115,12 @@ class Occurrence:
 
     tenant_id: str
     event: NoticeEvent
-    #: What messages say about it: names, ids, the kind of an error, the title of an approval; never a payload.
+    #: What messages say about it: names, ids, the kind of an error, the title of an approval; never a payload. Rules
+    #: compare `worker_id`.
     facts: Mapping[str, str | int]
-    #: The error group, which has its own messages; empty: none.
+    #: The error group, which has its own messages; empty: none, and the events of a rule share their messages.
     subject: str = ""
     count: int = 1
-    worker_id: str | None = None
     queue: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
+from ava.domain import ids
 from ava.domain.record import format_time
 
 #: `POST /v1/webhooks/:id/test`; no endpoint subscribes to it.
@@ -48,6 +49,12 @@ class Event:
     tenant_id: str
     #: Increases over the events of a job, with gaps; 0 for events without a job.
     sequence: int
+
+    @classmethod
+    def new(cls, type_: str, *, tenant_id: str, created_at: datetime) -> Self:
+        """Return a new event that belongs to no job."""
+        id_ = ids.encode("evt", ids.new_uuid())
+        return cls(id=id_, type=type_, created_at=created_at, tenant_id=tenant_id, sequence=0)
 
 
 def make_body(event: Event, data: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from ava.domain.access import actor
 from ava.domain.approval import Approval, ApprovalDecision, ApprovalRequest, ApprovalStatus
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
+from ava.domain.notices.notice import NoticeEvent, Occurrence
 from ava.domain.secrets.redaction import redact
 from ava.domain.webhooks.webhook_events import Event, EventType, make_body
 from ava.store.access import persons
@@ -28,7 +29,7 @@ from ava.store.engine.statement import Statement, text_array
 from ava.store.jobs import journal, rows
 from ava.store.jobs.transitions import edges
 from ava.store.jobs.transitions.rules import ONE_RUN, OWNS
-from ava.store.webhooks import webhook_events
+from ava.store.webhooks import notice_windows, webhook_events
 
 ROWS = RecordRows(
     Approval,
@@ -86,7 +87,7 @@ def request(
         behind = persons.behind(connection, tenant_id=run.tenant_id, actors=actor.split(identities))
         given |= {"worker_id": worker_id, "requesters": [each for each in behind.values() if each is not None]}
         found = ROWS.read(connection.exec_driver_sql(_INSERT, given | _columns(wanted)).one())
-        notify(connection, EventType.APPROVAL_REQUESTED, found)
+        _notify(connection, EventType.APPROVAL_REQUESTED, [found])
         # So that the end of the job withdraws the request.
         edges.mark_awaited(connection, [(run.tenant_id, str(rows.job_uuid(run.job_id)))])
     is_pending = found.status is ApprovalStatus.PENDING
@@ -183,10 +184,10 @@ def change(connection: Connection, changed: Sequence[Approval]) -> set[str]:
         "ats": [each.decided_at for each in changed],
     }
     found = {ids.encode("apr", uuid) for _, uuid in connection.exec_driver_sql(_CHANGE, given)}
-    for each in changed:
-        if each.id in found and each.status is not ApprovalStatus.PENDING:
-            is_late = each.status is ApprovalStatus.EXPIRED
-            notify(connection, EventType.APPROVAL_EXPIRED if is_late else EventType.APPROVAL_DECIDED, each)
+    ended = [each for each in changed if each.id in found and each.status is not ApprovalStatus.PENDING]
+    late = [each for each in ended if each.status is ApprovalStatus.EXPIRED]
+    _notify(connection, EventType.APPROVAL_EXPIRED, late)
+    _notify(connection, EventType.APPROVAL_DECIDED, [each for each in ended if each not in late])
     return found
 
 
@@ -224,21 +225,29 @@ FROM (
 def remind(connection: Connection, *, limit: int) -> int:
     """Send the reminders of pending approvals, from which further roles may decide. Returns their number."""
     found = [ROWS.read(row) for row in connection.exec_driver_sql(_REMIND, {"limit": limit})]
-    for each in found:
-        notify(connection, EventType.APPROVAL_REMINDED, each)
+    _notify(connection, EventType.APPROVAL_REMINDED, found)
     return len(found)
 
 
-def notify(connection: Connection, kind: EventType, approval: Approval) -> None:
-    """Store the event of an approval, in the transaction that changes it."""
-    event = Event(
-        id=ids.encode("evt", ids.new_uuid()),
-        type=kind,
-        created_at=clock.now(connection),
-        tenant_id=approval.tenant_id,
-        sequence=0,
-    )
-    webhook_events.insert(connection, event, make_body(event, redact(approval.record())))
+#: The events that notices report too.
+_NOTICE_EVENTS = {
+    EventType.APPROVAL_REQUESTED: NoticeEvent.APPROVAL_REQUESTED,
+    EventType.APPROVAL_REMINDED: NoticeEvent.APPROVAL_REMINDED,
+}
+
+
+def _notify(connection: Connection, kind: EventType, of: Sequence[Approval]) -> None:
+    """Store the events of approvals, and report them to notices, in the transaction that changes them."""
+    for each in of:
+        event = Event.new(kind, tenant_id=each.tenant_id, created_at=clock.now(connection))
+        webhook_events.insert(connection, event, make_body(event, redact(each.record())))
+    if kind in _NOTICE_EVENTS:
+        notice_windows.note(connection, [_occurrence(_NOTICE_EVENTS[kind], each) for each in of])
+
+
+def _occurrence(event: NoticeEvent, of: Approval) -> Occurrence:
+    facts = {"approval_id": of.id, "title": of.title, "worker_id": of.worker_id, "job_id": of.job_id}
+    return Occurrence(tenant_id=of.tenant_id, event=event, facts=facts)
 
 
 # Reads ----------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Count events for notices in windows, and create the deliveries of their messages.
+"""Report events to notices: count them in windows, and create the deliveries of their messages.
 
 A window belongs to a rule and an error group of a notice. Its row counts the events since the last message, so a flood
 of events writes one row per batch.
@@ -7,12 +7,13 @@ of events writes one row per batch.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.notices.notice import NoticeEvent, NoticeRule
+from ava.domain.notices.notice import NoticeRule, Occurrence
 from ava.domain.webhooks.webhook_events import Event
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -39,12 +40,6 @@ SELECT e.tenant_id, e.id::text, e.rules FROM webhook_endpoints AS e
 WHERE e.status <> 'deleted' AND e.paused_at IS NULL AND e.channel IS NOT NULL AND 'backlog' = ANY(e.events)
 ORDER BY e.tenant_id
 """)
-
-
-def rules_about(connection: Connection, tenants: Sequence[str], events: Sequence[NoticeEvent]) -> Sequence[NoticeRules]:
-    """Return the rules of the tenants' notices that name one of the events."""
-    parameters = {"tenants": list(tenants), "events": [event.value for event in events]}
-    return [_rules(row) for row in connection.exec_driver_sql(_RULES, parameters)]
 
 
 def backlog_rules(connection: Connection) -> Sequence[NoticeRules]:
@@ -99,6 +94,38 @@ def count_events(
         "is_state": is_state,
     }
     connection.exec_driver_sql(_COUNT_EVENTS, parameters)
+
+
+def note(connection: Connection, occurrences: Sequence[Occurrence]) -> None:
+    """Report events of any tenants to their notices, in the transaction of the events. Facts contain no payload.
+
+    Two statements, however many events. Callers report all events of a transaction in one call, because calls in
+    another order would wait for each other's windows.
+    """
+    if not occurrences:
+        return
+    parameters = {
+        "tenants": list({each.tenant_id for each in occurrences}),
+        "events": list({each.event.value for each in occurrences}),
+    }
+    found = [_rules(row) for row in connection.exec_driver_sql(_RULES, parameters)]
+    count_events(connection, _count(occurrences, found))
+
+
+def _count(
+    occurrences: Iterable[Occurrence], found: Iterable[NoticeRules]
+) -> Mapping[WindowKey, tuple[int, Mapping[str, str | int]]]:
+    """Return the number of events for each window, with the facts of the last one."""
+    rules_of: dict[str, list[tuple[str, int, NoticeRule]]] = defaultdict(list)
+    for each in found:
+        rules_of[each.tenant_id] += [(each.notice, number, rule) for number, rule in enumerate(each.rules)]
+    counted: dict[WindowKey, tuple[int, Mapping[str, str | int]]] = {}
+    for one in occurrences:
+        for notice, number, rule in rules_of[one.tenant_id]:
+            if rule.matches(one):
+                key = WindowKey(tenant_id=one.tenant_id, notice=notice, rule=number, subject=one.subject)
+                counted[key] = (counted.get(key, (0,))[0] + one.count, one.facts)
+    return counted
 
 
 def _key_parameters(keys: Sequence[WindowKey]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.access.actor import SYSTEM
 from ava.domain.delivery import DeliveryStatus
-from ava.domain.webhooks.webhook import GONE_REASON
+from ava.domain.webhooks.webhook import GONE_REASON, EndpointStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import BY_INDEX
@@ -48,6 +48,11 @@ class StatusChange:
     status: str
     #: Whether it is paused, because it responded 410.
     is_gone: bool
+
+    @property
+    def is_degraded_webhook(self) -> bool:
+        """Whether notices report it. They report nothing about notices, so that none begins a circle."""
+        return self.status == EndpointStatus.DEGRADED and not self.is_notice
 
 
 #: Max requests in a delivery's history.
