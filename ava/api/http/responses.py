@@ -25,9 +25,18 @@ def as_json(body: str, status: int = 200) -> Response:
     return _JsonBody(body, status, mimetype="application/json")
 
 
-def data(json_value: str, status: int = 200) -> Response:
-    """Return `{"data": …}` around a record's JSON."""
-    return as_json(f'{{"data":{json_value}}}\n', status)
+#: Header of a response that repeats that of an earlier call with the same `Idempotency-Key`.
+_REPLAYED = "Idempotent-Replayed"
+
+
+def data(json_value: str, status: int = 200, *, location: str | None = None, is_replay: bool = False) -> Response:
+    """Return `{"data": …}` around a record's JSON. `location`: the path of a new record."""
+    response = as_json(f'{{"data":{json_value}}}\n', status)
+    if location is not None:
+        response.headers["Location"] = location
+    if is_replay:
+        response.headers[_REPLAYED] = "true"
+    return response
 
 
 def with_share(response: Response, *, is_write: bool) -> Response:

@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.routes.jobs import REPLAYED, mark_replicated, replicating
+from ava.api.routes.jobs import mark_replicated, replicating
 from ava.api.schemas.bulk_jobs import BulkBody
 from ava.api.schemas.jobs import LightJobRecord, light_writer
 from ava.domain.input_schema import InputMismatch
@@ -64,10 +64,8 @@ def trigger(specs: Sequence[JobSpec], key: str | None, is_replicated: bool) -> R
         raise InputMismatch.of(error.fields, error.entry, f"jobs[{error.entry}].") from None
     except PriorityTooUrgent as error:
         raise PriorityTooUrgent(error.reason, error.entry, f"jobs[{error.entry}].priority") from None
-    response = responses.data(f"[{','.join(_records(jobs))}]", 201)
+    response = responses.data(f"[{','.join(_records(jobs))}]", 201, is_replay=is_replay)
     mark_replicated(response, is_replicated)
-    if is_replay:
-        response.headers[REPLAYED] = "true"
     return response
 
 

@@ -6,15 +6,13 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ava.api.http import request_turns, responses
-from ava.api.http.callers import auth
+from ava.api.http import responses
 from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.strict import NoBody
 from ava.api.routes.audit import record_values
-from ava.api.routes.jobs import REPLAYED
-from ava.api.routes.streams import client_watch, watching
+from ava.api.routes.streams import client_watch, waiting
 from ava.api.schemas.bulk_operations import (
     BulkActionRequest,
     CancelManyBody,
@@ -80,11 +78,9 @@ def start_operation(kind: BulkKind, job_filter: JobFilter, key: str | None) -> R
     operations = context().bulk_operations
     started, is_replay = operations.start(caller(), kind, job_filter, request_id=request_id(), key=key)
     _record_operation(started)
-    response = responses.data(write_operation(started), 202)
-    response.headers["Location"] = f"{blueprint.url_prefix}/operations/{started.id}"
-    if is_replay:
-        response.headers[REPLAYED] = "true"
-    return response
+    return responses.data(
+        write_operation(started), 202, location=f"{blueprint.url_prefix}/operations/{started.id}", is_replay=is_replay
+    )
 
 
 def _record_operation(found: BulkOperation) -> None:
@@ -121,9 +117,8 @@ def list_operations(query: OperationListRequest) -> Response:
 def show(operation_id: str, wait_seconds: int | None) -> Response:
     found = context().bulk_operations.show(caller(), operation_id)
     if wait_seconds is not None and found.state is BulkState.RUNNING:
-        with watching(context().shares.waits, caller().tenant_id), request_turns.suspended():
+        with waiting():
             context().watches.wait(found.id, wait_seconds, client_watch(), tenant_id=found.tenant_id)
-        auth.identify()
         found = context().bulk_operations.show(caller(), operation_id)
     return responses.data(write_operation(found))
 

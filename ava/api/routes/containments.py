@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from ava.api.http import request_turns, responses
-from ava.api.http.callers import auth
+from ava.api.http import responses
 from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
 from ava.api.routes.audit import record_values
-from ava.api.routes.jobs import REPLAYED
-from ava.api.routes.streams import client_watch, watching
+from ava.api.routes.streams import client_watch, waiting
 from ava.api.schemas.bulk_operations import OperationRecord, write_operation
 from ava.api.schemas.containments import (
     ContainmentBody,
@@ -52,11 +50,9 @@ def create(body: ContainmentRequest, key: str | None) -> Response:
     if body.is_dry_run:
         return responses.data(write_rehearsal(context().containments.rehearse(caller(), spec)))
     created, is_replay = context().containments.create(caller(), spec, key=key)
-    response = responses.data(write_containment(created), 201)
-    response.headers["Location"] = f"{blueprint.url_prefix}/{created.id}"
-    if is_replay:
-        response.headers[REPLAYED] = "true"
-    return response
+    return responses.data(
+        write_containment(created), 201, location=f"{blueprint.url_prefix}/{created.id}", is_replay=is_replay
+    )
 
 
 @blueprint.get("")
@@ -89,9 +85,8 @@ def show(containment_id: str, wait_seconds: int | None) -> Response:
     containments = context().containments
     if wait_seconds is None:
         return responses.data(write_containment(containments.show(caller(), containment_id)))
-    with watching(context().shares.waits, caller().tenant_id), request_turns.suspended():
+    with waiting():
         found = containments.wait(caller(), containment_id, wait_seconds, client_watch())
-    auth.identify()
     return responses.data(write_containment(found))
 
 
@@ -127,6 +122,4 @@ def jobs(containment_id: str, query: PageRequest) -> Response:
 def lift(containment_id: str, body: dict[str, HeldJobs]) -> Response:
     record_values(held=body["held"])
     started = context().containments.lift(caller(), containment_id, body["held"], request_id=request_id())
-    response = responses.data(write_operation(started), 202)
-    response.headers["Location"] = f"/v1/ava/operations/{started.id}"
-    return response
+    return responses.data(write_operation(started), 202, location=f"/v1/ava/operations/{started.id}")

@@ -10,7 +10,6 @@ from ava.api.http import responses
 from ava.api.http.context import caller
 from ava.api.http.paging import page_of
 from ava.api.http.strict import NoBody
-from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.deliveries import DeliveryListRequest, DeliveryRecord, DeliveryTotalRecord, write_delivery
 from ava.domain.delivery import Delivery
 from ava.services.deliveries import Deliveries
@@ -42,7 +41,4 @@ def show(service: Deliveries, owner_id: str, delivery_id: str) -> Response:
 def accepted(made: Delivery | int, *, is_repeated: bool = False) -> Response:
     """Return a delivery that is sent or processed again, or the number of many. `is_repeated`: for a repeated call."""
     data = f'{{"total":{made}}}' if isinstance(made, int) else write_delivery(made)
-    response = responses.data(data, 202)
-    if is_repeated:
-        response.headers[REPLAYED] = "true"
-    return response
+    return responses.data(data, 202, is_replay=is_repeated)

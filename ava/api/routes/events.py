@@ -11,7 +11,6 @@ from ava.api.http import body, offload, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
-from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.events import (
     EventListQuery,
     EventListRequest,
@@ -82,12 +81,10 @@ def _read_cloud_events() -> SentEvents | None:
 def send(sent: SentEvents, key: str | None) -> Response:
     found, is_replay = context().events.send(caller(), sent.specs, key)
     records = [write_sent(event) for event in found]
-    response = responses.data(f"[{','.join(records)}]" if sent.is_bulk else records[0], 201)
-    if not sent.is_bulk:
-        response.headers["Location"] = f"{blueprint.url_prefix}/{found[0].id}"
-    if is_replay:
-        response.headers[REPLAYED] = "true"
-    return response
+    if sent.is_bulk:
+        return responses.data(f"[{','.join(records)}]", 201, is_replay=is_replay)
+    location = f"{blueprint.url_prefix}/{found[0].id}"
+    return responses.data(records[0], 201, location=location, is_replay=is_replay)
 
 
 @blueprint.get("")

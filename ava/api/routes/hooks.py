@@ -14,7 +14,6 @@ from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes import deliveries
 from ava.api.routes.audit import record_change
-from ava.api.routes.jobs import REPLAYED
 from ava.api.routes.pause_calls import add_pauses
 from ava.api.schemas.deliveries import DeliveryListRequest, ReceivedDeliveryListQuery, ReplayBody
 from ava.api.schemas.hook_requests import HookTestBody, HookTestRecord, write_test
@@ -59,16 +58,13 @@ CALLS = "/v1/hooks"
 )
 def create(new: NewHookRequest, key: str | None) -> Response:
     created, is_replay = context().hooks.create(caller(), new.spec, secret=new.secret, paused=new.paused, key=key)
-    response = _shown_once(created, 201)
-    response.headers["Location"] = f"{blueprint.url_prefix}/{created.hook.id}"
-    if is_replay:
-        response.headers[REPLAYED] = "true"
-    return response
+    location = f"{blueprint.url_prefix}/{created.hook.id}"
+    return responses.data(_write_once(created), 201, location=location, is_replay=is_replay)
 
 
-def _shown_once(new: NewHook, status: int) -> Response:
+def _write_once(new: NewHook) -> str:
     url = None if new.token is None else f"{public_url()}{CALLS}/{new.token}"
-    return responses.data(write_hook(new.hook, url=url, secret=new.secret), status)
+    return write_hook(new.hook, url=url, secret=new.secret)
 
 
 @blueprint.get("")
@@ -144,10 +140,7 @@ add_pauses(
 )
 def rotate(hook_id: str, keep_seconds: int, key: str | None) -> Response:
     rotated, is_replay = context().hooks.rotate(caller(), hook_id, keep_seconds=keep_seconds, key=key)
-    response = _shown_once(rotated, 200)
-    if is_replay:
-        response.headers[REPLAYED] = "true"
-    return response
+    return responses.data(_write_once(rotated), is_replay=is_replay)
 
 
 @blueprint.delete("/<hook:hook_id>")

@@ -8,15 +8,14 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ava.api.http import request_turns, response_hooks, responses
-from ava.api.http.callers import auth
+from ava.api.http import response_hooks, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.parsing import DURABILITY, REPLICATED
 from ava.api.http.strict import NoBody
 from ava.api.routes.audit import record_change
-from ava.api.routes.streams import client_watch, watching
+from ava.api.routes.streams import client_watch, waiting
 from ava.api.schemas.job_changes import ChangeBody, RetryBody
 from ava.api.schemas.jobs import (
     JobListQuery,
@@ -32,8 +31,6 @@ from ava.api.schemas.jobs import (
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.job_change import JobChange
 
-#: Response header: the jobs are those of an earlier call with the same Idempotency-Key.
-REPLAYED = "Idempotent-Replayed"
 #: Response header: an earlier trigger with the same key (`dedupe`, `debounce`) created the job.
 EXISTING = "Existing-Job"
 
@@ -89,10 +86,7 @@ def mark_replicated(response: Response, is_replicated: bool) -> Response:
 
 def created(job: Job, is_replay: bool) -> Response:
     """Return the response to a request that created a job, now or in an earlier call."""
-    response = responses.data(write_job(job), 201)
-    response.headers["Location"] = f"{blueprint.url_prefix}/{job.id}"
-    if is_replay:
-        response.headers[REPLAYED] = "true"
+    response = responses.data(write_job(job), 201, location=f"{blueprint.url_prefix}/{job.id}", is_replay=is_replay)
     if job.is_existing:
         response.headers[EXISTING] = "true"
     return response
@@ -177,9 +171,8 @@ def list_jobs(query: JobListRequest) -> Response:
 def show(job_id: str, query: ShowRequest) -> Response:
     job = context().jobs.show(caller(), job_id)
     if query.wait_seconds is not None and not job.is_final:
-        with watching(context().shares.waits, caller().tenant_id), request_turns.suspended():
+        with waiting():
             context().watches.wait(job.id, query.wait_seconds, client_watch(), tenant_id=job.tenant_id)
-        auth.identify()
         job = context().jobs.show(caller(), job_id)
     response = responses.data(light_writer(query.fields)(job))
     return response_hooks.keep_until_changed(response) if job.is_final else response

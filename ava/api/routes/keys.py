@@ -9,7 +9,6 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
 from ava.api.routes.audit import record_change
-from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.keys import (
     CreatedKeyRecord,
     KeyBody,
@@ -42,11 +41,10 @@ _AUDITED = ("name", "role", "expires_at", "workers")
 )
 def create(spec: ApiKeySpec, key: str | None) -> Response:
     created, is_replay = context().api_keys.create(caller(), spec, key)
-    response = responses.data(write_new_key(created), 201)
-    response.headers["Location"] = f"{blueprint.url_prefix}/{created.id}"
-    if is_replay:
-        response.headers[REPLAYED] = "true"
-    else:
+    response = responses.data(
+        write_new_key(created), 201, location=f"{blueprint.url_prefix}/{created.id}", is_replay=is_replay
+    )
+    if not is_replay:
         record_change("{}", write_key(created), _AUDITED)
     return response
 

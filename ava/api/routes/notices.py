@@ -13,7 +13,6 @@ from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes import deliveries
 from ava.api.routes.audit import record_change
-from ava.api.routes.jobs import REPLAYED
 from ava.api.routes.pause_calls import add_pauses
 from ava.api.schemas.deliveries import DeliveryListRequest, DeliveryRecord, write_delivery
 from ava.api.schemas.notices import (
@@ -53,11 +52,9 @@ blueprint = Blueprint("notices", __name__, url_prefix="/v1/ava/notices")
 )
 def create(fields: dict[str, Any], key: str | None) -> Response:
     notice, is_replay = context().notices.create(caller(), **fields, key=key)
-    response = responses.data(write_notice(notice), 201)
-    response.headers["Location"] = f"{blueprint.url_prefix}/{notice.id}"
-    if is_replay:
-        response.headers[REPLAYED] = "true"
-    return response
+    return responses.data(
+        write_notice(notice), 201, location=f"{blueprint.url_prefix}/{notice.id}", is_replay=is_replay
+    )
 
 
 @blueprint.get("")

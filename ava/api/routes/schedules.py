@@ -13,7 +13,7 @@ from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
 from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes.audit import record_change
-from ava.api.routes.jobs import REPLAYED, created
+from ava.api.routes.jobs import created
 from ava.api.routes.pause_calls import add_pauses
 from ava.api.schemas.jobs import JobRecord
 from ava.api.schemas.schedules import (
@@ -58,11 +58,9 @@ blueprint = Blueprint("schedules", __name__, url_prefix="/v1/ava/schedules")
 )
 def create(spec: ScheduleSpec, key: str | None) -> Response:
     schedule, is_replay = context().schedules.create(caller(), spec, key)
-    response = responses.data(write_schedule(schedule), 201)
-    response.headers["Location"] = f"{blueprint.url_prefix}/{schedule.id}"
-    if is_replay:
-        response.headers[REPLAYED] = "true"
-    return response
+    return responses.data(
+        write_schedule(schedule), 201, location=f"{blueprint.url_prefix}/{schedule.id}", is_replay=is_replay
+    )
 
 
 @blueprint.get("")

@@ -10,7 +10,8 @@ from typing import Any, AnyStr, Generic
 from flask import Blueprint, Response, request
 
 from ava.api.gate.tenant_shares import ALL_TENANTS, TenantShares
-from ava.api.http import paging, payloads
+from ava.api.http import paging, payloads, request_turns
+from ava.api.http.callers import auth
 from ava.api.http.callers.credentials import revocation_watch
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
@@ -86,6 +87,14 @@ def watching(shares: TenantShares, tenant_id: str) -> Iterator[None]:
     """Hold one watcher's share during the block. Raises `TooMany` beyond the limit of its tenant or of all tenants."""
     with shares.take(tenant_id), context().shares.watchers.take(ALL_TENANTS):
         yield
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Hold the share of a waiting call during the block, and no turn. Identify the caller again afterwards."""
+    with watching(context().shares.waits, caller().tenant_id), request_turns.suspended():
+        yield
+    auth.identify()
 
 
 class SharedStream(Generic[AnyStr]):

@@ -12,7 +12,6 @@ from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import record_change
-from ava.api.routes.jobs import REPLAYED
 from ava.api.routes.pause_calls import add_pauses
 from ava.api.schemas.subscriptions import (
     SubscriptionBody,
@@ -51,11 +50,9 @@ blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptio
 )
 def create(fields: dict[str, Any], key: str | None) -> Response:
     created, is_replay = context().subscriptions.create(caller(), **fields, key=key)
-    response = responses.data(write_subscription(created), 201)
-    response.headers["Location"] = f"{blueprint.url_prefix}/{created.id}"
-    if is_replay:
-        response.headers[REPLAYED] = "true"
-    return response
+    return responses.data(
+        write_subscription(created), 201, location=f"{blueprint.url_prefix}/{created.id}", is_replay=is_replay
+    )
 
 
 @blueprint.get("")

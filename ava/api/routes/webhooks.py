@@ -14,7 +14,6 @@ from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes import deliveries
 from ava.api.routes.audit import record_change
-from ava.api.routes.jobs import REPLAYED
 from ava.api.routes.pause_calls import add_pauses
 from ava.api.schemas.deliveries import (
     DeliveryListRequest,
@@ -58,11 +57,9 @@ blueprint = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
 )
 def create(fields: dict[str, Any], key: str | None) -> Response:
     endpoint, is_replay = context().webhooks.create(caller(), **fields, key=key)
-    response = responses.data(write_webhook(endpoint), 201)
-    response.headers["Location"] = f"{blueprint.url_prefix}/{endpoint.id}"
-    if is_replay:
-        response.headers[REPLAYED] = "true"
-    return response
+    return responses.data(
+        write_webhook(endpoint), 201, location=f"{blueprint.url_prefix}/{endpoint.id}", is_replay=is_replay
+    )
 
 
 @blueprint.get("")

@@ -13,7 +13,6 @@ from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import record_change
-from ava.api.routes.jobs import REPLAYED
 from ava.api.routes.pause_calls import add_pauses
 from ava.api.schemas.pull_workers import WorkerBody, WorkerDeletedRecord, WorkerDeleteQuery
 from ava.api.schemas.workers import (
@@ -75,11 +74,8 @@ def create(made: tuple[PullWorkerSpec, bool], key: str | None) -> Response:
     spec, is_of_platform = made
     created, is_replay = context().workers.create(caller(), spec, key, is_of_platform=is_of_platform)
     record = write_worker_with_settings(created)
-    response = responses.data(record, 201)
-    response.headers["Location"] = f"{blueprint.url_prefix}/{created.id}"
-    if is_replay:
-        response.headers[REPLAYED] = "true"
-    else:
+    response = responses.data(record, 201, location=f"{blueprint.url_prefix}/{created.id}", is_replay=is_replay)
+    if not is_replay:
         record_change("{}", record, _DEFINED)
     return response
 
