@@ -97,7 +97,7 @@ class BulkBatches:
                 CancelRequest(
                     tenant_id=tenant_id,
                     job_id=ids.encode("job", uuid),
-                    cancelled_by=operation.created_by.id,
+                    cancelled_by=operation.caller.user_id,
                     status=Status.QUEUED,
                 )
                 for tenant_id, uuid in found

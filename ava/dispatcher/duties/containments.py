@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ava.broker.control import Control
+from ava.dispatcher.duties.waiting_jobs import ReleaseTimes, repeat, tenants_of
 from ava.domain import ids
-from ava.domain.access.actor import Actor
 from ava.domain.containment import ALL_TENANTS, Containment, RunningJobs
 from ava.domain.jobs.job import Status
 from ava.domain.notices.notice import NoticeEvent
 from ava.services.fleet import revoke_all
 from ava.store.containments import records, scopes
-from ava.store.engine.database import Database
+from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations
-from ava.store.jobs.transitions import cancel, contain, park
+from ava.store.jobs.transitions import cancel, contain
 from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.jobs.transitions.park import ListPosition
 from ava.store.webhooks import notice_windows
@@ -34,7 +33,6 @@ _AFTER_CHANGE_SECONDS = 15.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _JOBS_PER_STATEMENT = 2000
 _STOPPED_PER_TRANSACTION = 500
-_MAX_TENANTS = 1000
 
 
 @dataclass(kw_only=True)
@@ -55,8 +53,9 @@ class ContainmentProgress:
         self._database = database
         self._control = control
         self._progress: dict[str, _Progress] = {}
-        self._known: frozenset[str] | None = None
-        self._until = self._next_at = float("-inf")
+        self._release_times = ReleaseTimes(
+            after_change_seconds=_AFTER_CHANGE_SECONDS, pause_seconds=_LONGEST_PAUSE_SECONDS
+        )
 
     def run_once(self, now: float) -> int:
         """Advance each active containment, end those whose time is over, and release jobs. Returns their number."""
@@ -64,9 +63,9 @@ class ContainmentProgress:
             active = records.active(connection)
         self._progress = {each.id: self._progress.get(each.id, _Progress()) for each in active}
         changed = sum(self._advance(each, self._progress[each.id], now) for each in active)
-        return changed + self._release(frozenset(each.id for each in active), now)
-
-    # Active containments -------------------------------------------------------------------------------------------
+        if self._release_times.is_due([each.id for each in active], now):
+            changed += repeat(self._database, _release, limit=_JOBS_PER_STATEMENT)
+        return changed
 
     def _advance(self, containment: Containment, progress: _Progress, now: float) -> int:
         if containment.ends_at is not None and self._end(containment):
@@ -80,7 +79,8 @@ class ContainmentProgress:
         progress.ended_at = now if progress.ended_at is None else progress.ended_at
         held = 0
         if containment.swept_at is None:
-            held = sum(self._hold(containment, tenant_id) for tenant_id in self._tenants(containment))
+            tenants = tenants_of(self._database, containment.tenant_id)
+            held = sum(self._hold(containment, tenant_id) for tenant_id in tenants)
         self._record(containment, progress, now, is_entered=now >= progress.ended_at + _ENTRY_SECONDS)
         return stopped + held
 
@@ -109,7 +109,7 @@ class ContainmentProgress:
                 CancelRequest(
                     tenant_id=tenant_id,
                     job_id=ids.encode("job", uuid),
-                    cancelled_by=_canceller(containment.by),
+                    cancelled_by=containment.by.name,
                     status=Status.RUNNING,
                 )
                 for tenant_id, uuid, is_stopped in running
@@ -122,17 +122,6 @@ class ContainmentProgress:
                 records.record_stops(connection, containment, recorded)
         revoke_all(self._database, self._control, stopped)
         return len(stopped)
-
-    def _tenants(self, containment: Containment) -> Iterator[str]:
-        if containment.tenant_id != ALL_TENANTS:
-            yield containment.tenant_id
-            return
-        after, found = "", [""]
-        while found:
-            with self._database.connect() as connection:
-                found = park.tenants(connection, after=after, limit=_MAX_TENANTS)
-            yield from found
-            after = found[-1] if found else after
 
     def _hold(self, containment: Containment, tenant_id: str) -> int:
         count, position = 0, ListPosition()
@@ -173,29 +162,10 @@ class ContainmentProgress:
             if held_count != containment.held_count:
                 records.advance(connection, containment, held_count=held_count)
 
-    # Lifted containments -------------------------------------------------------------------------------------------
 
-    def _release(self, active: frozenset[str], now: float) -> int:
-        """Release the jobs that no active containment covers, repeatedly after each change."""
-        if active != self._known:
-            self._known, self._until = active, now + _AFTER_CHANGE_SECONDS
-        elif now > self._until and now < self._next_at:
-            return 0
-        self._next_at = now + _LONGEST_PAUSE_SECONDS
-        released, count = 0, _JOBS_PER_STATEMENT
-        while count == _JOBS_PER_STATEMENT:
-            count = self._release_some()
-            released += count
-        return released
-
-    def _release_some(self) -> int:
-        with self._database.connect() as connection:
-            # The operation counts the jobs that it releases, or cancels them.
-            lifting = bulk_operations.lifting(connection)
-            if ALL_TENANTS in lifting:
-                return 0
-            return contain.release(connection, tenant_id=ALL_TENANTS, limit=_JOBS_PER_STATEMENT, excluded=lifting)
-
-
-def _canceller(by: Actor) -> str | None:
-    return by.label or by.id
+def _release(connection: Connection, limit: int) -> int:
+    """Release jobs that no active containment covers, except those that an operation releases or cancels now."""
+    lifting = bulk_operations.lifting(connection)
+    if ALL_TENANTS in lifting:
+        return 0
+    return contain.release(connection, tenant_id=ALL_TENANTS, limit=limit, excluded=lifting)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
 
 from ava.broker.control import Control
 from ava.domain.jobs import system_cancel
@@ -39,7 +38,7 @@ _LONGEST_PAUSE_SECONDS = 10.0
 _PARKED_FOR = (WaitsFor.NODE, WaitsFor.QUEUE, WaitsFor.WORKER)
 
 
-def _repeat(
+def repeat(
     database: Database, run: Callable[[Connection, int], int], *, limit: int, max_statements: int = sys.maxsize
 ) -> int:
     """Repeat a statement that changes up to `limit` jobs until it changes fewer. Returns the number of jobs."""
@@ -53,9 +52,28 @@ def _repeat(
     return changed
 
 
+class ReleaseTimes:
+    """The times to release waiting jobs: each pass for some seconds after a change, and rare passes otherwise."""
+
+    def __init__(self, *, after_change_seconds: float, pause_seconds: float) -> None:
+        self._after_change_seconds = after_change_seconds
+        self._pause_seconds = pause_seconds
+        self._known: object = None
+        self._until = self._next_at = float("-inf")
+
+    def is_due(self, conditions: object, now: float) -> bool:
+        """Return True if a pass is due. `conditions` decide which jobs it releases."""
+        if conditions != self._known:
+            self._known, self._until = conditions, now + self._after_change_seconds
+        elif now > self._until and now < self._next_at:
+            return False
+        self._next_at = now + self._pause_seconds
+        return True
+
+
 def move_due_jobs(database: Database) -> int:
     """Requeue due scheduled jobs and due retries. Returns the number of jobs."""
-    return _repeat(
+    return repeat(
         database,
         lambda connection, limit: park.make_due(connection, limit=limit),
         limit=_JOBS_PER_STATEMENT,
@@ -68,7 +86,7 @@ def cancel_expired_jobs(database: Database) -> int:
 
     Returns the number of jobs.
     """
-    return _repeat(
+    return repeat(
         database,
         lambda connection, limit: expire.expire(connection, limit=limit),
         limit=_EXPIRED_PER_STATEMENT,
@@ -132,7 +150,7 @@ class MovedWorkers:
         is_new = changed_at != self._changed_at
         if not is_new and now < self._next_at:
             return 0
-        moved = _repeat(
+        moved = repeat(
             self._database,
             lambda connection, limit: recall.recall_moved(connection, limit=limit),
             limit=_MOVED_PER_STATEMENT,
@@ -146,7 +164,7 @@ class MovedWorkers:
             changed = workers.changed_since(connection, self._changed_at)
         if not changed:
             return 0
-        return _repeat(
+        return repeat(
             self._database,
             # Each job once, so that jobs that are admitted in between are not parked repeatedly.
             lambda connection, limit: permits.follow_limits(connection, workers=changed, limit=limit),
@@ -164,24 +182,31 @@ class ParkedJobs:
     def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
         self._database = database
         self._node_dead_seconds = node_dead_seconds
-        self._known: tuple[Any, ...] | None = None
-        #: Each call returns jobs until the first time, and the next call after the second one does so even without a
-        #: change.
-        self._until = self._next_at = float("-inf")
+        self._times = ReleaseTimes(after_change_seconds=_AFTER_CHANGE_SECONDS, pause_seconds=_LONGEST_PAUSE_SECONDS)
 
     def run_once(self, now: float) -> int:
         """Return jobs if something has changed. Returns the number of jobs."""
         with self._database.connect() as connection:
             found = park.unpark_conditions(connection, dead_after_seconds=self._node_dead_seconds)
-        if found != self._known:
-            self._known, self._until = found, now + _AFTER_CHANGE_SECONDS
-        elif now > self._until and now < self._next_at:
+        if not self._times.is_due(found, now):
             return 0
-        self._next_at = now + _LONGEST_PAUSE_SECONDS
-        return _repeat(self._database, self._return, limit=_JOBS_PER_STATEMENT)
+        return repeat(self._database, self._return, limit=_JOBS_PER_STATEMENT)
 
     def _return(self, connection: Connection, limit: int) -> int:
         return park.return_parked(connection, _PARKED_FOR, limit=limit, dead_after_seconds=self._node_dead_seconds)
+
+
+def tenants_of(database: Database, tenant_id: str) -> Iterator[str]:
+    """Yield the tenant of a setting; for the platform (`*`) all tenants that have jobs."""
+    if tenant_id != PLATFORM:
+        yield tenant_id
+        return
+    after, found = "", [""]
+    while found:
+        with database.connect() as connection:
+            found = park.tenants(connection, after=after, limit=_MAX_READ)
+        yield from found
+        after = found[-1] if found else after
 
 
 class PausedWorkers:
@@ -209,18 +234,8 @@ class PausedWorkers:
         return parked
 
     def _park(self, change: WorkerStatusChange) -> int:
-        return sum(self._park_of(tenant_id, change.worker_id) for tenant_id in self._tenants(change))
-
-    def _tenants(self, change: WorkerStatusChange) -> Iterator[str]:
-        if change.tenant_id != PLATFORM:
-            yield change.tenant_id
-            return
-        after, found = "", [""]
-        while found:
-            with self._database.connect() as connection:
-                found = park.tenants(connection, after=after, limit=_MAX_READ)
-            yield from found
-            after = found[-1] if found else after
+        tenants = tenants_of(self._database, change.tenant_id)
+        return sum(self._park_of(tenant_id, change.worker_id) for tenant_id in tenants)
 
     def _park_of(self, tenant_id: str, worker_id: str) -> int:
         position = ListPosition()
@@ -232,4 +247,4 @@ class PausedWorkers:
             )
             return count
 
-        return _repeat(self._database, park_next, limit=_JOBS_PER_STATEMENT)
+        return repeat(self._database, park_next, limit=_JOBS_PER_STATEMENT)
