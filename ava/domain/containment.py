@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from ava.domain.access import actor
 from ava.domain.access.actor import Actor
 from ava.domain.jobs.job import Job
 from ava.domain.notices.notice import NoticeEvent, Occurrence
@@ -59,15 +60,25 @@ class ContainedScope:
     user_id: str | None = None
     #: The identity and these keys.
     identity_ids: tuple[str, ...] = ()
+    #: Only jobs that a delivery of this hook, or an event of this source, has caused, and their children.
+    hook_id: str | None = None
+    source: str | None = None
 
     @property
     def identity_id(self) -> str | None:
         return self.key_id or self.user_id
 
     @property
+    def causes(self) -> list[str]:
+        """Return the hook and the source as `Job.identities` has them."""
+        hooks = [] if self.hook_id is None else [actor.cause_of(self.hook_id)]
+        sources = [] if self.source is None else [actor.source_cause(self.source)]
+        return [each.text for each in (*hooks, *sources)]
+
+    @property
     def record(self) -> dict[str, object]:
         """Return the parts as clients send them."""
-        names = ("key_id", "user_id", "worker_id", "tree_id")
+        names = ("key_id", "user_id", "worker_id", "tree_id", "hook_id", "source")
         parts: dict[str, object] = {name: getattr(self, name) for name in names}
         if self.tag is not None:
             parts["tag"] = {"key": self.tag[0], "value": self.tag[1]}

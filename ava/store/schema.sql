@@ -417,16 +417,20 @@ CREATE TABLE contained_scopes (
     tree_id uuid,
     -- A key or a user, with all keys that it has created.
     identity_ids text[],
+    -- A hook, and a source of events, as `jobs.origin` has them.
+    causes text[],
     PRIMARY KEY (tenant_id, containment_id)
 );
 
 -- Whether a job is in a scope of its tenant. Called only for the rows of `contained_scopes`.
 CREATE FUNCTION ava_in_scope(
-    c contained_scopes, worker_id text, job_id uuid, tree_id uuid, tags json, origin_id text
+    c contained_scopes, worker_id text, job_id uuid, tree_id uuid, tags json, origins text
 ) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT coalesce(c.worker_id = worker_id, true) AND (c.tree_id IS NULL OR c.tree_id IN (job_id, tree_id)) IS TRUE
         AND (c.tag_key IS NULL OR tags ->> c.tag_key = c.tag_value) IS TRUE
-        AND (c.identity_ids IS NULL OR origin_id = ANY(c.identity_ids)) IS TRUE
+        AND (c.identity_ids IS NULL
+             OR split_part(split_part(origins, ',', 1), ' ', 1) = ANY(c.identity_ids)) IS TRUE
+        AND (c.causes IS NULL OR c.causes <@ string_to_array(origins, ',')) IS TRUE
 $$;
 
 -- `contained` if an active containment covers a job, otherwise null. Reads the job only while its tenant has an active
@@ -439,8 +443,7 @@ BEGIN
     RETURN (
         SELECT 'contained' FROM jobs AS j JOIN contained_scopes AS c ON c.tenant_id IN (j.tenant_id, '*')
         WHERE j.tenant_id = of_tenant AND j.id = of_job AND ava_in_scope(
-            c, j.worker_id, j.id, j.tree_id, j.tags,
-            split_part(split_part(coalesce(j.origin, j.triggered_by), ',', 1), ' ', 1))
+            c, j.worker_id, j.id, j.tree_id, j.tags, coalesce(j.origin, j.triggered_by))
         LIMIT 1);
 END
 $$;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,7 +19,9 @@ from ava.settings import Settings
 from ava.store.containments import records, scopes
 from ava.store.jobs.transitions import contain
 from ava.store.jobs.transitions.park import ListPosition
+from harness.api import Api
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
+from tests.integration.hook_sender import Hook
 
 CALLER = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.TENANT_ADMIN)
 
@@ -82,3 +85,45 @@ def test_a_lift_of_one_tenant_delays_no_release_of_another(backlog: Backlog) -> 
     assert backlog.count("waits_for = 'contained' AND tenant_id = 'ten_test'") == 2
     backlog.run("UPDATE bulk_operations SET state = 'done', completed_at = now()")
     assert duty.run_once(1) == 2
+
+
+def _contain_by_api(api: Api, scope: dict[str, str], **more: str) -> str:
+    response = api.post("/v1/ava/containments", json={"scope": scope, "reason": "a test", **more})
+    assert response.status_code == 201, response.text
+    assert response.get_json()["data"]["scope"] == scope
+    return str(response.get_json()["data"]["id"])
+
+
+@pytest.mark.parametrize("triggers", ["refuse", "hold"])
+def test_a_hook_and_a_source_are_contained_with_the_jobs_that_they_caused(api: Api, triggers: str) -> None:
+    """Of a hook that creates jobs, of one whose events create them, and of events with a source; no others."""
+    subscription = {"event_type": "seen.it", "worker_id": "wkr_open"}
+    assert api.post("/v1/ava/subscriptions", json=subscription).status_code == 201
+    by_job, by_event = Hook(api, worker_id="wkr_open"), Hook(api, event_type="seen.it")
+
+    def send(source: str) -> dict[str, Any]:
+        response = api.post("/v1/ava/events", json={"type": "seen.it", "source": source, "data": {}})
+        assert response.status_code == 201
+        return dict(response.get_json()["data"])
+
+    earlier = [by_job.accepted({"n": 0}, {"x-github-delivery": "d0"})["job_ids"][0], send("/a,b c")["job_ids"][0]]
+    for hook in (by_job, by_event):
+        _contain_by_api(api, {"hook_id": hook.id}, triggers=triggers)
+    _contain_by_api(api, {"source": "/a,b c"}, triggers=triggers)
+    by_job_now, by_event_now = (hook.accepted({"n": 1}, {"x-github-delivery": "d1"}) for hook in (by_job, by_event))
+    event, free = send("/a,b c"), send("/a,b")
+    (free_id,) = free["job_ids"]
+    assert api.get(f"/v1/ava/jobs/{free_id}").get_json()["data"]["waits_for"] is None
+    contained = [*by_job_now["job_ids"], *by_event_now["job_ids"], *event["job_ids"]]
+    if triggers == "refuse":
+        assert contained == []
+        assert by_job.delivery(by_job_now["delivery_id"])["status"] == "skipped"
+        assert len(event["refused"]) == 1
+    else:
+        assert len(contained) == 3
+    with api.database.connect() as connection:
+        for each in records.active(connection):
+            contain.hold(connection, each.scope, tenant_id="ten_test", after=ListPosition())
+    for job_id in [*earlier, *contained]:
+        assert api.get(f"/v1/ava/jobs/{job_id}").get_json()["data"]["waits_for"] == "contained"
+    assert api.get(f"/v1/ava/jobs/{free_id}").get_json()["data"]["waits_for"] is None

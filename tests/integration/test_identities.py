@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ava.dispatcher.duties.schedules import fire_due_schedules
-from ava.domain.access.actor import SYSTEM, Actor
+from ava.domain.access.actor import SYSTEM, Actor, source_cause
 from ava.domain.declarations import DECLARER
 from ava.services.due_firings import DueFirings
 from ava.store.access import persons
@@ -103,8 +103,9 @@ def test_an_events_jobs_have_its_sender_and_retain_the_subscriptions_creator(api
     (changed_id,) = data(api.post("/v1/ava/events", json={"type": "a.b", "data": {}}), 201)["job_ids"]
     assert api.request("DELETE", f"{path}/{subscription['id']}").status_code == 200
     assert _show(api, job_id)["origin"] == TEST
-    assert _identities(api, job_id) == ["usr_test", "usr_other"]
-    assert _identities(api, changed_id) == ["usr_test", "usr_other", "usr_third"]
+    cause = source_cause("/").text
+    assert _identities(api, job_id) == ["usr_test", "usr_other", cause]
+    assert _identities(api, changed_id) == ["usr_test", "usr_other", "usr_third", cause]
 
 
 @pytest.mark.parametrize("is_subscribed", [False, True])
@@ -115,7 +116,8 @@ def test_a_hooks_jobs_have_its_creator_and_a_replay_its_caller_too(api: Api, is_
     hook = Hook(api, worker_id=None if is_subscribed else "wkr_open", event_type="hook.mine" if is_subscribed else None)
     received = hook.accepted()
     (job_id,) = received["job_ids"]
-    behind = ["usr_third"] if is_subscribed else []
+    source = source_cause(f"/hooks/{hook.id}").text
+    behind = [f"{hook.id} system", *(["usr_third", source] if is_subscribed else [])]
     assert (_show(api, job_id)["origin"], _identities(api, job_id)) == (TEST, ["usr_test", *behind])
     path = f"/v1/ava/hooks/{hook.id}/deliveries/{received['delivery_id']}/replay"
     changed = {"json": {"tolerance_seconds": 60}, "headers": {"x-user-id": "usr_fourth"}}
@@ -135,7 +137,7 @@ def test_children_inherit_all_identities_and_a_retry_has_its_callers(api: Api) -
     for _ in range(2):
         (run,) = claim(api, key)
         (child,) = data(call(api, run, "children", children=[{"name": "one", "worker_id": "wkr_resize"}]))
-        assert _identities(api, child["id"]) == ["usr_test", "usr_other"]
+        assert _identities(api, child["id"]) == ["usr_test", "usr_other", source_cause("/").text]
         # The worker's key runs the job, and stands behind nothing.
         assert _show(api, child["id"])["origin"] == TEST
         # As the dispatcher does.

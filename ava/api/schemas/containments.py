@@ -29,6 +29,7 @@ from ava.domain.containment import (
     NewTriggers,
     RunningJobs,
 )
+from ava.domain.events.event import MAX_TEXT_CHARS
 from ava.domain.limits.table import PAUSE_REASON
 
 _MAX_COUNT = 2**53
@@ -71,6 +72,10 @@ class ScopeBody(Strict):
     worker_id = ClientId("wkr", metadata={"description": "Only jobs of this worker."})
     tag = fields.Nested(TagPart(), metadata={"description": "Only jobs with this tag."})
     tree_id = ClientId("job", metadata={"description": "Only the jobs of this tree, given by its root."})
+    hook_id = ClientId("hk", metadata={"description": "Only jobs of this hook's deliveries, and their children."})
+    source = ShortString(
+        longest=MAX_TEXT_CHARS, metadata={"description": "Only jobs of events with this source, and their children."}
+    )
 
     @post_load
     def _scope(self, values: dict[str, Any], **_: Any) -> ContainedScope:
@@ -93,6 +98,8 @@ class ScopeBody(Strict):
             tree_id=values.get("tree_id"),
             key_id=values.get("key_id"),
             user_id=values.get("user_id"),
+            hook_id=values.get("hook_id"),
+            source=values.get("source"),
         )
 
 

@@ -28,7 +28,7 @@ _COLUMNS = (
     Column(title="REASON", value=lambda found: found.reason, is_wide=True),
 )
 #: The options of a scope.
-_PARTS = ("tenant_wide", "all_tenants", "key_id", "user_id", "worker_id", "tag", "tree_id")
+_PARTS = ("tenant_wide", "all_tenants", "key_id", "user_id", "worker_id", "tag", "tree_id", "hook_id", "source")
 _containments = Resource(
     name="containments",
     help="Stop everything in a scope of jobs, until it is lifted.",
@@ -63,6 +63,8 @@ containments = _containments.group
 @click.option("--by-user", "user_id", help="Only jobs of this user and of all keys of his.")
 @click.option("--tag", metavar="KEY=VALUE", help="Only jobs with this tag.")
 @click.option("--tree", "tree_id", help="Only the jobs of this tree.")
+@click.option("--hook", "hook_id", help="Only jobs of this hook's deliveries, and their children.")
+@click.option("--source", help="Only jobs of events with this source, and their children.")
 @click.option("--reason", required=True, help="Why the jobs are contained.")
 @click.option("--let-end", is_flag=True, help="Let running jobs end; without it they are asked to stop.")
 @click.option("--hold", is_flag=True, help="Hold the jobs of new triggers; without it triggers are refused.")
@@ -113,6 +115,7 @@ def _scope(*, tenant_wide: bool, all_tenants: bool, tag: str | None, **ids: str 
     scope = {name: value for name, value in parts.items() if value is not None}
     if not scope:
         raise click.UsageError(
-            "Give a scope: --tenant-wide, --by-key, --by-user, --worker, --tag, --tree or --all-tenants."
+            "Give a scope: --tenant-wide, --by-key, --by-user, --worker, --tag, --tree, --hook, --source or "
+            "--all-tenants."
         )
     return scope

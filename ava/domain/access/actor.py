@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -102,6 +103,16 @@ _KINDS = {"usr": ActorKind.USER, "key": ActorKind.KEY, "job": ActorKind.JOB}
 _IMPLIED = {ActorKind.USER: Via.HEADERS, ActorKind.KEY: Via.KEY, ActorKind.JOB: Via.HANDLER}
 #: A process of this installation.
 SYSTEM = Actor(id=None, kind=ActorKind.SYSTEM, via=None)
+
+
+def cause_of(object_id: str) -> Actor:
+    """Return a hook as a cause among the identities of a job. It is no person, and grants and denies nothing."""
+    return Actor(id=object_id, kind=ActorKind.SYSTEM, via=None)
+
+
+def source_cause(source: str) -> Actor:
+    """Return the source of an event as a cause among the identities of a job: its digest, because it is any text."""
+    return cause_of(f"src_{hashlib.sha256(source.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}")
 
 
 def join(actors: Iterable[Actor]) -> str:

@@ -201,7 +201,7 @@ class Job:
 
     @property
     def identities(self) -> tuple[Actor, ...]:
-        """Return the origin, and all others behind the schedule, subscription or hook through which it came."""
+        """Return the origin, all others behind the schedule, subscription or hook through which it came, and causes."""
         return actor.split(self.origin_text or self.triggered_by)
 
     @property

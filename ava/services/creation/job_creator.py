@@ -271,7 +271,7 @@ def _facts(new: NewJob) -> scopes.NewJobFacts:
         uuid=new.uuid,
         tree_uuid=None if new.position is None else new.position.tree_uuid,
         tags_json=new.spec.tags_json,
-        origin_id=(new.origin_text or new.user_id).split(",")[0].split(" ")[0],
+        origins=new.origin_text or new.user_id,
         is_own=not new.user_id.startswith(_OBJECTS),
     )
 

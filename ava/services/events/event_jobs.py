@@ -202,6 +202,7 @@ class EventJobs:
         asked = _ask(matching, capacity, batch, pauses)
         if not asked:
             return batch
+        source = actor.source_cause(event.spec.source)
         prepared = self._creator.prepare(tenant_id=event.tenant_id, user_id="", specs=[spec for _, spec in asked])
         new = [
             replace(
@@ -210,7 +211,7 @@ class EventJobs:
                 may_publish=each.may_publish and may_publish,
                 traceparent=each.traceparent or event.traceparent,
                 origin_text=actor.join(
-                    [*actor.split(event.sender), subscription.created_by, *actor.split(subscription.changers)]
+                    [*actor.split(event.sender), subscription.created_by, *actor.split(subscription.changers), source]
                 ),
             )
             for each, (subscription, _) in zip(prepared, asked, strict=True)

@@ -198,7 +198,7 @@ class Receiving:
         )
         if arrived.duplicate_of is not None:
             return Stored(receipt=self._first(connection, hook, arrived.duplicate_of))
-        senders = (*by, hook.created_by, *actor.split(hook.changers))
+        senders = (*by, hook.created_by, *actor.split(hook.changers), actor.cause_of(hook.id))
         if arrived.job_uuid is not None:
             return self._make_job(connection, hook, spec, arrived, keys, senders)
         if arrived.event_id is not None:

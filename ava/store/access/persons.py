@@ -11,9 +11,6 @@ from ava.store.access.api_keys import key_uuid
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: The id of the origin of the job `j`, as SQL.
-ORIGIN_ID = "split_part(split_part(coalesce(j.origin, j.triggered_by), ',', 1), ' ', 1)"
-
 # Inlined, so that each condition on `all_keys` reads an index of both tables.
 _ALL_KEYS = """all_keys AS NOT MATERIALIZED (
     SELECT k.id, k.made_with, k.person FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s

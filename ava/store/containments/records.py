@@ -35,6 +35,8 @@ def _scope(json_string: str) -> ContainedScope:
         key_id=row["key_id"],
         user_id=row["user_id"],
         identity_ids=tuple(row["identity_ids"] or ()),
+        hook_id=row["hook_id"],
+        source=row["source"],
     )
 
 
@@ -62,6 +64,9 @@ def scope_json(scope: ContainedScope, *, refuses: bool = True) -> str:
             "key_id": scope.key_id,
             "user_id": scope.user_id,
             "identity_ids": list(scope.identity_ids) or None,
+            "hook_id": scope.hook_id,
+            "source": scope.source,
+            "causes": scope.causes or None,
         }
     )
 
@@ -88,8 +93,9 @@ WITH c AS (
     RETURNING c.*
 ), active AS (
     INSERT INTO contained_scopes (tenant_id, containment_id, refuses, worker_id, tag_key, tag_value, tree_id,
-                                  identity_ids)
-    SELECT c.tenant_id, c.id, s.refuses, s.worker_id, s.tag_key, s.tag_value, s.tree_id, s.identity_ids
+                                  identity_ids, causes)
+    SELECT c.tenant_id, c.id, s.refuses, s.worker_id, s.tag_key, s.tag_value, s.tree_id, s.identity_ids,
+        s.causes
     FROM c CROSS JOIN LATERAL json_populate_record(NULL::contained_scopes, c.scope) AS s
 )
 SELECT {_COLUMNS} FROM c

@@ -19,7 +19,6 @@ from ava.domain.containment import (
 from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs.pull import PULLED_SILENT_SECONDS
 from ava.domain.limits.table import PAYLOAD_BYTES
-from ava.store.access.persons import ORIGIN_ID
 from ava.store.containments.records import containment_uuid, scope_json
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -32,9 +31,9 @@ _SCOPE = "json_populate_record(NULL::contained_scopes, %(scope)s::json) AS c"
 #: would read the jobs of all tenants to compare them with that column.
 IS_OF_TENANT = f"(%(tenant_id)s = '{ALL_TENANTS}' OR j.tenant_id = %(tenant_id)s)"
 #: Condition: the job `j` is in the scope `c`.
-IN_SCOPE = f"ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags, {ORIGIN_ID})"
+IN_SCOPE = "ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags, coalesce(j.origin, j.triggered_by))"
 #: Condition: the scope `c` is that of an identity, without another part.
-IS_OF_IDENTITY = "c.identity_ids IS NOT NULL AND num_nonnulls(c.worker_id, c.tag_key, c.tree_id) = 0"
+IS_OF_IDENTITY = "c.identity_ids IS NOT NULL AND num_nonnulls(c.worker_id, c.tag_key, c.tree_id, c.causes) = 0"
 
 
 # New jobs ------------------------------------------------------------------------------------------------------------
@@ -49,9 +48,9 @@ class NewJobFacts:
     uuid: str | None
     tree_uuid: str | None
     tags_json: str | None
-    #: The identity that causes its creation.
-    origin_id: str
-    #: Whether that identity creates it itself, not through a schedule, hook, subscription or job.
+    #: The identities behind it, as in `Job.origin_text`.
+    origins: str
+    #: Whether the first of them creates it itself, not through a schedule, hook, subscription or job.
     is_own: bool
 
 
@@ -78,9 +77,9 @@ _COVERING = Statement(f"""
 SELECT DISTINCT ON (j.n) j.n, c.containment_id::text, refuses.triggers
 FROM unnest(%(tenants)s::text[], %(workers)s::text[], %(ids)s::uuid[], %(trees)s::uuid[], %(tags)s::text[],
             %(origins)s::text[], %(own)s::bool[])
-     WITH ORDINALITY AS j (tenant_id, worker_id, id, tree_id, tags_json, origin_id, is_own, n)
+     WITH ORDINALITY AS j (tenant_id, worker_id, id, tree_id, tags_json, origins, is_own, n)
 JOIN contained_scopes AS c ON c.tenant_id IN (j.tenant_id, '{ALL_TENANTS}')
-    AND ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags_json::json, j.origin_id)
+    AND ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags_json::json, j.origins)
 CROSS JOIN LATERAL (SELECT c.refuses OR (j.is_own AND {IS_OF_IDENTITY}) AS triggers) AS refuses
 ORDER BY j.n, refuses.triggers DESC, c.containment_id
 """)
@@ -94,7 +93,7 @@ def covering(connection: Connection, new: Sequence[NewJobFacts]) -> dict[int, Co
         "ids": [each.uuid for each in new],
         "trees": [each.tree_uuid for each in new],
         "tags": [each.tags_json for each in new],
-        "origins": [each.origin_id for each in new],
+        "origins": [each.origins for each in new],
         "own": [each.is_own for each in new],
     }
     return {

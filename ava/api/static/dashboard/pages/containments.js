@@ -21,6 +21,8 @@ const KINDS = {
   user: ["A user", (id) => ({ user_id: id })],
   tree: ["A tree of jobs", (id) => ({ tree_id: id })],
   tag: ["A tag, key=value", tagOf],
+  hook: ["A hook", (id) => ({ hook_id: id })],
+  source: ["A source of events", (source) => ({ source })],
 };
 
 function tagOf(text) {

@@ -1,5 +1,6 @@
 // Hooks: URLs that receive providers' webhooks, and their deliveries.
 
+import { Contain } from "../contain.js";
 import { Deliveries, RECEIVED } from "../deliveries.js";
 import { create, rotate, setSecret, tryOut } from "../hook_forms.js";
 import { column, minor, recordsPage, state, when, workerLink } from "../records_page.js";
@@ -51,6 +52,7 @@ export const open = recordsPage({
     <${Button} onclick=${() => tryOut(hook, pathOf(hook))}>Test …<//>
     <${Button} onclick=${() => setSecret(hook, pathOf(hook), changed)}>Secret …<//>
     <${Button} onclick=${() => rotate(hook, pathOf(hook), changed)}>New URL …<//>
+    <${Contain} parts=${[{ hook_id: hook.id }]} />
   `,
   content: (hook) => html`
     <p>${hook.provider}. Each delivery becomes ${resultOf(hook)}.</p>
