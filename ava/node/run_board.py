@@ -1,7 +1,7 @@
 """Shared memory in which each pool process publishes its current run.
 
 The node's parent can read it at any time, even while Celery's event loop is blocked or the process holds the GIL. The
-next run is published before the last one is withdrawn.
+next run is published before the last one is withdrawn. The companion thread publishes that the handler was entered.
 
 A process also buffers unwritten ends of runs there. If it dies, the parent writes them.
 """
@@ -34,6 +34,8 @@ _READS = 10
 
 #: Offset of the run's memory, which the parent writes: `began_ns` of the run, and its peak in bytes.
 _PEAK_AT = 16
+#: Offset of `began_ns` of the last run whose handler was seen to be entered.
+_ENTERED_AT = 32
 
 #: number, pid, phase, since, began_ns, timeout_seconds, grace_seconds, max_memory_mb, cpu_us, run, claim_id, next run.
 #: A run is its tenant, its job and its number.
@@ -72,6 +74,8 @@ class CurrentRun:
     next_run: RunKey | None = None
     #: Start of the phase, in seconds of the monotonic clock, which all processes of a machine share.
     since: float = 0.0
+    #: Whether its handler was seen to be entered.
+    is_entered: bool = False
 
     @property
     def job_id(self) -> str:
@@ -120,6 +124,10 @@ class ProcessBoard:
         self._memory[at : at + len(entry) + _CHECKSUM.size] = entry + _CHECKSUM.pack(zlib.crc32(entry))
         _NUMBER.pack_into(self._memory, self._start, self._number)
 
+    def show_entered(self, began_ns: int) -> None:
+        """Publish that a handler was entered: that of the run that began at `began_ns`."""
+        _NUMBER.pack_into(self._memory, self._start + _ENTERED_AT, began_ns)
+
     def keep_end(self, ended: EndedRun) -> bool:
         """Buffer the end of a run until it is written. Returns False if there is no space."""
         encoded = _encode(ended)
@@ -158,7 +166,8 @@ class ProcessBoard:
             (checksum,) = _CHECKSUM.unpack_from(self._memory, at + _ENTRY.size)
             found = _ENTRY.unpack(entry)
             if found[0] == number and zlib.crc32(entry) == checksum:
-                return found[1], _decode_run(found)
+                (entered_ns,) = _NUMBER.unpack_from(self._memory, self._start + _ENTERED_AT)
+                return found[1], _decode_run(found, entered_ns)
         return 0, None
 
     def read_ends(self) -> Sequence[EndedRun]:
@@ -217,7 +226,7 @@ def _unpacked(tenant_id: bytes, job_id: bytes, run_no: int) -> RunKey:
     return RunKey(_string(tenant_id), _string(job_id), run_no)
 
 
-def _decode_run(entry: tuple[Any, ...]) -> CurrentRun | None:
+def _decode_run(entry: tuple[Any, ...], entered_ns: int) -> CurrentRun | None:
     _, _, phase, since, began_ns, timeout_seconds, grace_seconds, max_memory_mb, cpu_us, *rest = entry
     tenant_id, job_id, run_no, claim_id, *next_run = rest
     if not phase:
@@ -233,6 +242,7 @@ def _decode_run(entry: tuple[Any, ...]) -> CurrentRun | None:
         cpu_us=cpu_us,
         next_run=_unpacked(*next_run) if next_run[-1] else None,
         since=since,
+        is_entered=0 < began_ns == entered_ns or phase in (Phase.ENDING, Phase.ENDED),
     )
 
 

@@ -286,6 +286,8 @@ CREATE TABLE jobs (
     expires_at timestamptz,
     -- The run that first entered its handler, set by the claim; null if the job has not started.
     first_run_no integer,
+    -- The run whose handler was seen to be entered; recorded only while a containment covers the job.
+    entered_run_no integer,
     -- The job whose handler created it, and the root of its tree; null for a job without a tree.
     parent_id uuid,
     tree_id uuid,
@@ -433,9 +435,19 @@ CREATE FUNCTION ava_in_scope(
         AND (c.causes IS NULL OR c.causes <@ string_to_array(origins, ',')) IS TRUE
 $$;
 
+-- Volatile functions see each containment that was committed before they are called. A statement alone may miss one,
+-- because EXECUTE takes its snapshot before it locks its tables: `ava.store.containments.scopes.writers` relies on this.
+
+-- Whether there is an active containment of any tenant.
+CREATE FUNCTION ava_are_contained() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN EXISTS (TABLE contained_scopes);
+END
+$$;
+
 -- `contained` if an active containment covers a job, otherwise null. Reads the job only while its tenant has an active
 -- containment.
-CREATE FUNCTION ava_contained(of_tenant text, of_job uuid) RETURNS text LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+CREATE FUNCTION ava_contained(of_tenant text, of_job uuid) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM contained_scopes AS c WHERE c.tenant_id IN (of_tenant, '*')) THEN
         RETURN NULL;

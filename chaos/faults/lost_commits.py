@@ -95,7 +95,7 @@ _ELSEWHERE = {
         "engine.leader_lease.free", "events.awaited.forget_ended", "events.events.advance",
         "containments.records.advance", "containments.records.record_stops",
         "jobs.bulk_operations.postpone",
-        "jobs.transitions.contain.hold", "jobs.transitions.contain.release",
+        "jobs.transitions.contain.hold", "jobs.transitions.contain.record_entered", "jobs.transitions.contain.release",
         "jobs.feed.permit_waits.read_rates", "jobs.feed.permit_waits.write_rates",
         "jobs.transitions.expire.expire", "jobs.transitions.park.return_parked",
         "jobs.transitions.permits.follow_limits", "jobs.transitions.recall.recall_all",

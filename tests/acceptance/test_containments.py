@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,29 @@ def test_runs_that_are_left_to_end_create_held_children(fleet: System, tmp_path:
     assert fleet.wait_for(child)["status"] == "completed"
 
 
+def test_a_containment_is_effective_only_after_a_claimed_run_was_entered(fleet: System, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    job = fleet.trigger("wkr_t_behind_gate", input={"until": str(gate)})
+    fleet.wait_for(job["id"], "running")
+    made = contain(fleet, {"tree_id": job["id"]}, running="let_end")
+    # The containment has settled, apart from this run.
+    other = contain(fleet, {"worker_id": "wkr_t_behind_gate", "tree_id": fleet.trigger("wkr_t_echo")["id"]})
+    complete(fleet, other["id"])
+    assert data(fleet, "GET", f"{PATH}/{made['id']}", 200)["effective_at"] is None
+    gate.touch()
+    shown = wait_until(
+        lambda: (found := data(fleet, "GET", f"{PATH}/{made['id']}", 200))["effective_at"] and found,
+        what="the handler was entered",
+    )
+    assert shown["complete_at"] is None
+    Path(f"{gate}.end").touch()
+    entered_at = fleet.wait_for(job["id"], "completed")["output"]
+    assert entered_at < datetime.fromisoformat(shown["effective_at"]).timestamp()
+    complete(fleet, made["id"])
+    for each in (made, other):
+        lift(fleet, each["id"])
+
+
 def test_slots_and_pulled_runs_are_contained(fleet: System) -> None:
     tags = {"agent": "many"}
     slots = [fleet.trigger("wkr_slot_sleep", input={"seconds": 60}, tags=tags)["id"] for _ in range(3)]
@@ -194,7 +218,10 @@ def test_slots_and_pulled_runs_are_contained(fleet: System) -> None:
     for job_id in slots:
         fleet.wait_for(job_id, "running")
     claim = {"workers": ["wkr_afar"], "capacity": 5, "wait": 5, "name": "box"}
-    (run,) = data(fleet, "POST", "/v1/ava/runs/claim", 200, json=claim, headers=box)
+    (first,) = data(fleet, "POST", "/v1/ava/runs/claim", 200, json=claim, headers=box)
+    data(fleet, "POST", "/v1/ava/runs/heartbeat", 200, json={"runs": [first["run"]]}, headers=box)
+    unused = fleet.trigger("wkr_afar", tags=tags)["id"]
+    (second,) = data(fleet, "POST", "/v1/ava/runs/claim", 200, json=claim, headers=box)
     left = fleet.trigger("wkr_afar", tags=tags)["id"]
 
     made = contain(fleet, {"tag": {"key": "agent", "value": "many"}})
@@ -202,18 +229,31 @@ def test_slots_and_pulled_runs_are_contained(fleet: System) -> None:
     for job_id in slots:
         assert fleet.wait_for(job_id)["status"] == "cancelled"
     wait_until(lambda: is_held(fleet, left), what="the job that nobody claims is held")
-    # The program may still begin the run that it has claimed.
+    # The program of the one run has begun, and that of the other may not begin any more.
+    wait_until(lambda: is_held(fleet, unused), what="the unused claim is requeued")
+    for path, body in ((f"{second['run']}/progress", {"fraction": 0}), ("heartbeat", {"runs": [second["run"]]})):
+        response = fleet.post(f"/v1/ava/runs/{path}", json=body, headers=box)
+        assert response.status_code == 409 or response.json()["data"] == {"stop": [], "lost": [second["run"]]}
     shown = data(fleet, "GET", f"{PATH}/{made['id']}", 200, headers=OPERATOR)
     assert (shown["effective_at"], shown["running_count"], shown["stopped_count"]) == (None, 1, 4)
     assert (shown["running"][0]["job_id"], shown["running"][0]["node"]) == (claimed, "box")
-    beat = data(fleet, "POST", "/v1/ava/runs/heartbeat", 200, json={"runs": [run["run"]]}, headers=box)
-    assert beat == {"stop": [run["run"]], "lost": []}
-    ended = data(fleet, "POST", f"/v1/ava/runs/{run['run']}/end", 200, json={"output": None}, headers=box)
+    beat = data(fleet, "POST", "/v1/ava/runs/heartbeat", 200, json={"runs": [first["run"]]}, headers=box)
+    assert beat == {"stop": [first["run"]], "lost": []}
+    shown = wait_until(
+        lambda: (found := data(fleet, "GET", f"{PATH}/{made['id']}", 200))["effective_at"] and found,
+        what="it is effective, because the program has gone on",
+    )
+    assert shown["complete_at"] is None
+    ended = data(fleet, "POST", f"/v1/ava/runs/{first['run']}/end", 200, json={"output": None}, headers=box)
     assert ended["status"] == "cancelled"
     complete(fleet, made["id"])
     lift(fleet, made["id"])
-    (again,) = data(fleet, "POST", "/v1/ava/runs/claim", 200, json=claim, headers=box)
-    assert again["job"]["id"] == left
+    again: set[str] = set()
+    while len(again) < 2:
+        claimed_now = data(fleet, "POST", "/v1/ava/runs/claim", 200, json=claim, headers=box)
+        assert claimed_now
+        again |= {each["job"]["id"] for each in claimed_now}
+    assert again == {unused, left}
 
 
 @pytest.mark.parametrize("triggers", ["refuse", "hold"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -14,12 +15,16 @@ from ava.dispatcher.duties.containments import ContainmentProgress
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
 from ava.domain.containment import ContainedScope, Containment, ContainmentSpec, ContainmentState, HeldJobs
+from ava.domain.jobs.job import RunKey
 from ava.services.containments import Containments
 from ava.settings import Settings
 from ava.store.containments import records, scopes
-from ava.store.jobs.transitions import contain
+from ava.store.engine.database import Connection
+from ava.store.jobs.transitions import claim, contain
+from ava.store.jobs.transitions.claim import Claim
 from ava.store.jobs.transitions.park import ListPosition
 from harness.api import Api
+from harness.polling import wait_until
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 from tests.integration.hook_sender import Hook
 
@@ -127,3 +132,30 @@ def test_a_hook_and_a_source_are_contained_with_the_jobs_that_they_caused(api: A
     for job_id in [*earlier, *contained]:
         assert api.get(f"/v1/ava/jobs/{job_id}").get_json()["data"]["waits_for"] == "contained"
     assert api.get(f"/v1/ava/jobs/{free_id}").get_json()["data"]["waits_for"] is None
+
+
+def test_a_claim_that_waits_for_the_table_sees_a_containment_that_was_committed_meanwhile(backlog: Backlog) -> None:
+    """A claim takes its snapshot before it locks the table: `LOCK TABLE` holds it in between."""
+    backlog.insert(2, is_published=True)
+    jobs = [RunKey("ten_test", ids.encode("job", uuid), 1) for (uuid,) in backlog.run("SELECT id::text FROM jobs")]
+    single = Claim(run=jobs[0], worker_id=WORKER, node_id=NODE, claim_id=NODE)
+    claims: list[Callable[[Connection], object]] = [
+        lambda c: claim.claim(c, single),
+        lambda c: claim.claim_together(c, jobs, worker_id=WORKER, node_id=NODE, claim_id=NODE),
+    ]
+    with ThreadPoolExecutor(len(claims)) as threads, backlog.database.transaction() as connection:
+        connection.exec_driver_sql("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+        found = [threads.submit(_run, backlog, each) for each in claims]
+        waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'jobs'::regclass AND NOT granted"
+        wait_until(lambda: backlog.run(waiting) == [(len(claims),)], what="the claims wait for the table")
+        with backlog.database.transaction() as other:
+            records.create(
+                other, ContainmentSpec(scope=ContainedScope(tenant_id="ten_test"), reason="a test"), by=CALLER.actor
+            )
+        connection.rollback()
+    assert [each.result() for each in found] == [None, []]
+
+
+def _run(backlog: Backlog, act: Callable[[Connection], object]) -> object:
+    with backlog.database.connect() as connection:
+        return act(connection)

@@ -27,6 +27,7 @@ from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.containment import ContainedScope, ContainmentSpec
 from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.domain.jobs.bulk_operation import BulkKind
+from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.limits.rates import Rate
 from ava.domain.secrets.sealing import Sealer
@@ -45,7 +46,7 @@ from ava.store.engine.leader_lease import LeaderLease
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs import bulk_operations
-from ava.store.jobs.transitions import end
+from ava.store.jobs.transitions import contain, end
 from ava.store.webhooks import endpoint_leases, notices
 from chaos.faults.lost_commits import DUTIES, ELSEWHERE
 from harness.api import Api
@@ -232,6 +233,7 @@ def _new_time_zone_data(bench: Bench) -> None:
     "containments.records.advance",
     "containments.records.record_stops",
     "jobs.transitions.contain.hold",
+    "jobs.transitions.contain.record_entered",
     "jobs.transitions.contain.release",
 )
 def _containment(bench: Bench) -> None:
@@ -241,6 +243,7 @@ def _containment(bench: Bench) -> None:
     spec = ContainmentSpec(scope=ContainedScope(tenant_id="ten_test"), reason="a test")
     with bench.api.database.transaction() as connection:
         made = records.create(connection, spec, by=CALLER.actor)
+    bench.repeat(lambda: _record_entered(bench, RunKey(*running.key, 1)))
     duty = ContainmentProgress(bench.database, bench.control)
     for now in (0, 1, 2):
         bench.repeat(lambda now=now: duty.run_once(now))
@@ -251,6 +254,11 @@ def _containment(bench: Bench) -> None:
         records.end(connection, made, held_count=2, by=CALLER.actor)
     bench.repeat(lambda: duty.run_once(3))
     assert bench.stored.count("waits_for IS NULL AND status = 'queued'") == 2
+
+
+def _record_entered(bench: Bench, run: RunKey) -> None:
+    with bench.database.connect() as connection:
+        contain.record_entered(connection, NODE, [run])
 
 
 @_SCENARIOS.cuts("jobs.bulk_operations.postpone")

@@ -106,7 +106,7 @@ class Store:
     def deregister(self, _connection: Any, node_id: str) -> None:
         self.calls.append(("deregister", node_id))
 
-    def check_runs(self, _connection: Any, _node_id: str, runs: Collection[RunKey]) -> RunDirectives:
+    def check_runs(self, _connection: Any, _node_id: str, runs: Collection[RunKey], _entered: Any) -> RunDirectives:
         self.checks += 1
         return RunDirectives(
             running_seconds={},

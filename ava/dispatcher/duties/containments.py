@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from ava.broker.control import Control
+from ava.dispatcher.duties.pulled_runs import rescue_silent
 from ava.dispatcher.duties.waiting_jobs import ReleaseTimes, repeat, tenants_of
 from ava.domain import ids
 from ava.domain.containment import ALL_TENANTS, Containment, RunningJobs
-from ava.domain.jobs.job import Status
+from ava.domain.jobs.job import RunKey, Status
 from ava.domain.notices.notice import NoticeEvent
 from ava.services.fleet import revoke_all
 from ava.store.containments import records, scopes
+from ava.store.containments.scopes import RunningJob
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations
 from ava.store.jobs.transitions import cancel, contain
@@ -19,12 +23,6 @@ from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.jobs.transitions.park import ListPosition
 from ava.store.webhooks import notice_windows
 
-#: Seconds between the two reads of the writing transactions. A prepared statement takes its snapshot microseconds
-#: before it locks its tables, so the first read may miss one.
-_GAP_SECONDS = 1.0
-#: Seconds from the end of the last such transaction until the containment is effective: within the first of them a
-#: process enters a claimed run without asking the database (`ava.node.runs.ownership_check`).
-_ENTRY_SECONDS = 2.0
 #: Seconds between two counts of held jobs.
 _COUNT_SECONDS = 2.0
 #: Seconds after a change of the active containments during which jobs are released repeatedly, because a transaction
@@ -39,13 +37,17 @@ _STOPPED_PER_TRANSACTION = 500
 class _Progress:
     """The progress of one containment that a restarted dispatcher begins anew."""
 
-    #: The transactions that may not see the containment, and when they were read first, and for the second time.
+    #: The transactions that may not see the containment, and have not ended.
     writers: frozenset[str] | None = None
-    read_at: float = 0.0
-    read_again_at: float | None = None
-    #: When the last of them was known to have ended.
-    ended_at: float | None = None
+    #: The first heartbeat of each used run over HTTP. The next one shows that its program has entered the handler.
+    heartbeats: dict[RunKey, datetime] = field(default_factory=dict)
     counted_at: float = field(default=float("-inf"))
+
+    def has_entered(self, running: RunningJob) -> bool:
+        """Return True if the handler of a claimed run was entered."""
+        if running.heartbeat_at is None:
+            return running.is_entered
+        return running.is_used and self.heartbeats.setdefault(running.run, running.heartbeat_at) != running.heartbeat_at
 
 
 class ContainmentProgress:
@@ -73,50 +75,52 @@ class ContainmentProgress:
         if containment.complete_at is not None:
             self._count(containment, progress, now)
             return 0
-        stopped = self._stop_running(containment)
-        if containment.claims_ended_at is None and not self._have_writers_ended(progress, now):
-            return stopped
-        progress.ended_at = now if progress.ended_at is None else progress.ended_at
-        held = 0
+        has_claims = containment.claims_ended_at is None and not self._have_writers_ended(progress)
+        with self._database.connect() as connection:
+            running = scopes.running(connection, containment.scope)
+        changed = self._stop_running(containment, running)
+        if has_claims:
+            return changed
+        pulled = [(each, each.heartbeat_at) for each in running if each.heartbeat_at is not None]
+        changed += rescue_silent(self._database, [(each.run, at) for each, at in pulled if not each.is_used])
+        is_effective = not [each for each in running if not progress.has_entered(each)]
         if containment.swept_at is None:
+            # A sweep may take seconds.
+            with self._database.connect() as connection:
+                records.advance(connection, containment, claims_ended=True, effective=is_effective)
             tenants = tenants_of(self._database, containment.tenant_id)
-            held = sum(self._hold(containment, tenant_id) for tenant_id in tenants)
-        self._record(containment, progress, now, is_entered=now >= progress.ended_at + _ENTRY_SECONDS)
-        return stopped + held
+            changed += sum(self._hold(containment, tenant_id) for tenant_id in tenants)
+        self._record(containment, progress, now, is_effective=is_effective, is_idle=not running)
+        return changed
 
     def _end(self, containment: Containment) -> bool:
         with self._database.connect() as connection:
             return records.end(connection, containment, held_count=containment.held_count, by=None) is not None
 
-    def _have_writers_ended(self, progress: _Progress, now: float) -> bool:
-        """Return True once each transaction has ended that may have claimed or created a job of the scope unseen."""
+    def _have_writers_ended(self, progress: _Progress) -> bool:
+        """Return True once each transaction has ended that may have claimed a job of the scope unseen."""
         with self._database.connect() as connection:
             writing = scopes.writers(connection)
-        if progress.writers is None:
-            progress.writers, progress.read_at = writing, now
-        elif progress.read_again_at is None and now >= progress.read_at + _GAP_SECONDS:
-            progress.writers, progress.read_again_at = (progress.writers | writing), now
-        progress.writers &= writing
-        return progress.read_again_at is not None and not progress.writers
+        progress.writers = writing if progress.writers is None else progress.writers & writing
+        return not progress.writers
 
-    def _stop_running(self, containment: Containment) -> int:
+    def _stop_running(self, containment: Containment, running: Sequence[RunningJob]) -> int:
         """Ask a batch of the scope's running jobs to stop. Returns the number of jobs."""
-        if containment.running_jobs is RunningJobs.LET_END:
+        requests = [
+            CancelRequest(
+                tenant_id=each.run.tenant_id,
+                job_id=each.run.job_id,
+                cancelled_by=containment.by.name,
+                status=Status.RUNNING,
+            )
+            for each in running
+            if each.may_stop and not each.is_stopped
+        ][:_STOPPED_PER_TRANSACTION]
+        if containment.running_jobs is RunningJobs.LET_END or not requests:
             return 0
         with self._database.transaction() as connection:
-            running = scopes.running(connection, containment.scope)
-            requests = [
-                CancelRequest(
-                    tenant_id=tenant_id,
-                    job_id=ids.encode("job", uuid),
-                    cancelled_by=containment.by.name,
-                    status=Status.RUNNING,
-                )
-                for tenant_id, uuid, is_stopped in running
-                if not is_stopped
-            ]
-            asked = {each.job_id for each in requests[:_STOPPED_PER_TRANSACTION]}
-            stopped = cancel.cancel_each(connection, requests[:_STOPPED_PER_TRANSACTION])
+            asked = {each.job_id for each in requests}
+            stopped = cancel.cancel_each(connection, requests)
             recorded = [(job.tenant_id, str(ids.decode("job", job.id))) for job in stopped if job.id in asked]
             if recorded:
                 records.record_stops(connection, containment, recorded)
@@ -133,12 +137,12 @@ class ContainmentProgress:
                 return count
             position = swept.position
 
-    def _record(self, containment: Containment, progress: _Progress, now: float, *, is_entered: bool) -> None:
+    def _record(
+        self, containment: Containment, progress: _Progress, now: float, *, is_effective: bool, is_idle: bool
+    ) -> None:
         """Record how far the containment is. The runs of the scope can only become fewer from now on."""
         is_counted = now >= progress.counted_at + _COUNT_SECONDS
         with self._database.transaction() as connection:
-            is_idle = not scopes.running(connection, containment.scope)
-            is_effective = is_idle or (is_entered and not scopes.has_unused_claims(connection, containment.scope))
             recorded = records.advance(
                 connection,
                 containment,

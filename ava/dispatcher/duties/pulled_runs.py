@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from ava.dispatcher.duties.lost_runs import Heartbeats
@@ -42,7 +43,7 @@ class PulledRunWatch:
             self._check_api(now, worker_claims.api_heartbeat_at(connection))
         self._heartbeats.observe(now, found)
         silent = list(self._heartbeats.silent(now, seconds=self._silent_seconds).items())
-        return self._rescue(silent[:_RUNS_PER_STATEMENT]) + self._end_overdue()
+        return rescue_silent(self._database, silent[:_RUNS_PER_STATEMENT]) + self._end_overdue()
 
     def _check_api(self, now: float, api_heartbeat_at: datetime | None) -> None:
         """Discard the observations if no API process could receive heartbeats of runs."""
@@ -50,22 +51,6 @@ class PulledRunWatch:
             self._api_heartbeat_at, self._api_read_at = api_heartbeat_at, now
         if now - self._api_read_at > _API_GAP_SECONDS:
             self._heartbeats.forget(now)
-
-    def _rescue(self, silent: list[tuple[RunKey, datetime]]) -> int:
-        if not silent:
-            return 0
-        with self._database.transaction() as connection:
-            locked = pull.lock_expired(connection, silent)
-            for has_begun, msg in (
-                (True, "Handler lost: its worker is silent"),
-                (False, "The claim was not used: the run had not begun"),
-            ):
-                runs = [(run, claim_id) for run, claim_id, is_used in locked if is_used is has_begun]
-                if runs:
-                    error = "WorkerLost: the worker was silent"
-                    rescue.rescue_pulled(connection, runs, msg=msg, error=error, has_begun=has_begun)
-            pull.mark_lost(connection, [run for run, _, _ in locked])
-        return len(locked)
 
     def _end_overdue(self) -> int:
         with self._database.transaction() as connection:
@@ -81,3 +66,21 @@ class PulledRunWatch:
                 )
             pull.mark_lost(connection, [run.run for run in overdue])
         return len(overdue)
+
+
+def rescue_silent(database: Database, silent: Sequence[tuple[RunKey, datetime]]) -> int:
+    """Rescue runs that sent no heartbeat since the given one. Unused claims return to the queue. Returns the number."""
+    if not silent:
+        return 0
+    with database.transaction() as connection:
+        locked = pull.lock_expired(connection, silent)
+        for has_begun, msg in (
+            (True, "Handler lost: its worker is silent"),
+            (False, "The claim was not used: the run had not begun"),
+        ):
+            runs = [(run, claim_id) for run, claim_id, is_used in locked if is_used is has_begun]
+            if runs:
+                error = "WorkerLost: the worker was silent"
+                rescue.rescue_pulled(connection, runs, msg=msg, error=error, has_begun=has_begun)
+        pull.mark_lost(connection, [run for run, _, _ in locked])
+    return len(locked)

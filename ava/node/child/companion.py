@@ -43,6 +43,8 @@ class Companion:
         while True:
             try:
                 self._read_mailbox()
+                if (run := self._steps.run) is not None and run.is_entered:
+                    self._steps.publication.entered(run)
                 if self._steps.must_requeue:
                     self._steps.requeue()
                 if self._steps.must_write_ends:

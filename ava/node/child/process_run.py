@@ -75,7 +75,10 @@ class ProcessRun(Run):
     def _invoke(self, logger: Any) -> Any:
         arguments = self.make_arguments(logger)
         if not self.handler.is_async:
-            return None if self._has_expired() else self._as_json(self.handler.function(*arguments))
+            if self._has_expired():
+                return None
+            self.is_entered = True
+            return self._as_json(self.handler.function(*arguments))
         with asyncio.Runner() as runner:
             return runner.run(self._await(arguments))
 

@@ -293,7 +293,7 @@ class RunSteps:
 
 
 class Publication:
-    """Publishes the current run of one process, from its main thread."""
+    """Publishes the current run of one process, from its main thread, except that its handler was entered."""
 
     def __init__(self, board: ProcessBoard) -> None:
         self._board = board
@@ -304,6 +304,10 @@ class Publication:
 
     def running(self, run: ProcessRun) -> None:
         self._publish(run, Phase.RUNNING)
+
+    def entered(self, run: ProcessRun) -> None:
+        """Publish that the handler was entered. Called by the companion thread, which has seen it."""
+        self._board.show_entered(run.began_ns)
 
     def ending(self, run: ProcessRun, next_run: RunKey | None = None) -> None:
         """Publish that the end of a run is about to be written, by a statement that may claim `next_run`."""

@@ -35,6 +35,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
+from ava.store.jobs.transitions import contain
 
 _log = logging.getLogger(__name__)
 
@@ -287,8 +288,10 @@ class RunMonitor:
             # Before the query, so that a concurrent `check_now` causes another check.
             self._next_check_at = now + _CHECK_SECONDS
             if current := self._pool_runs.poll():
-                directives = nodes.check_runs(connection, self._node_id, [run.key for run in current])
+                entered = {run.key for run in current if run.is_entered}
+                directives = nodes.check_runs(connection, self._node_id, [run.key for run in current], entered)
                 self._pool_runs.apply_directives(current, directives)
+                contain.record_entered(connection, self._node_id, directives.unrecorded)
 
     def _write_deferred(self, connection: Connection) -> None:
         while not self._deferred_writes.empty():

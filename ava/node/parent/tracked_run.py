@@ -63,6 +63,10 @@ class TrackedRun:
         return self.current.job_id
 
     @property
+    def is_entered(self) -> bool:
+        return self.current.is_entered
+
+    @property
     def task_id(self) -> str:
         """Return the run's id in a stop request."""
         return task_id(self.key)

@@ -46,7 +46,7 @@ class OwnershipCheck:
         """Check before a handler starts long after its claim was sent. Called in the main thread.
 
         The process may have been frozen since. Its node may count as dead, another node may have run the job, or a
-        containment may have begun, which relies on this check.
+        containment may have begun.
         """
         while needs_check(run):
             if self.is_answered(run, may_begin):

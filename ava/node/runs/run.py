@@ -72,6 +72,9 @@ class Run(ABC):
         self.begins_before: float | None = None
         #: Whether the job had expired before the handler was entered.
         self.is_expired = False
+        #: Whether the handler was entered: set right before its call, so that CPython switches to another thread only
+        #: after that. A thread of this process that reads True thus knows that the handler's frame exists.
+        self.is_entered = False
         #: The handler's last progress report, as a JSON string; None once it is stored.
         self.progress_json: str | None = None
         self._settings = settings
@@ -207,6 +210,7 @@ class Run(ABC):
         if self._has_expired():
             return None
         try:
+            self.is_entered = True
             output = await self.handler.function(*arguments)
         except BaseException as error:
             if self._calls is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ava.domain import ids
@@ -17,6 +18,7 @@ from ava.domain.containment import (
     Rehearsal,
 )
 from ava.domain.counts import MAX_IN_TOTAL
+from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.pull import PULLED_SILENT_SECONDS
 from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.store.containments.records import containment_uuid, scope_json
@@ -117,8 +119,8 @@ def of_identity(connection: Connection, *, tenant_id: str, identity_id: str) -> 
 
 # Older writers -------------------------------------------------------------------------------------------------------
 
-# A statement locks its tables before it takes its snapshot, and the lock lasts until its transaction ends. So each
-# transaction that may have claimed or created a job without seeing a committed containment holds this lock on `jobs`
+# A claim locks `jobs` until its transaction ends, and looks for containments after that, with a snapshot of its own
+# (`rules.IS_COVERED`). So each transaction that may claim a job without seeing a committed containment holds this lock
 # after the commit. A comparison of transaction ids would miss a statement that has its snapshot and no id yet.
 _WRITERS = Statement("""
 SELECT l.virtualtransaction FROM pg_locks AS l
@@ -152,25 +154,51 @@ def count_held(connection: Connection, scope: ContainedScope) -> int:
 
 
 _RUNNING = f"FROM {_SCOPE} JOIN jobs AS j ON {IS_OF_TENANT} AND j.status = 'running' AND {IN_SCOPE}"
-_RUNNING_KEYS = Statement(f"SELECT j.tenant_id, j.id::text, j.stop_status IS NOT NULL {_RUNNING} ORDER BY j.id")
-
-
-def running(connection: Connection, scope: ContainedScope) -> list[tuple[str, str, bool]]:
-    """Return the running jobs of a scope: tenant, UUID, and whether the job was asked to stop."""
-    return [tuple(row) for row in connection.exec_driver_sql(_RUNNING_KEYS, scope_parameters(scope))]
-
-
-# A run over HTTP has begun if its token was used, because its program calls after the claim and before the handler.
-_UNUSED = Statement(f"""
-SELECT EXISTS (
-    SELECT {_RUNNING} JOIN pulled_runs AS r ON r.tenant_id = j.tenant_id AND r.job_id = j.id AND r.run_no = j.run_no
-    WHERE r.ended_at IS NULL AND NOT r.is_used)
+_PULLED = "pulled_runs AS r ON r.tenant_id = j.tenant_id AND r.job_id = j.id AND r.run_no = j.run_no"
+#: Seconds after which a run is asked to stop although nobody has reported that its handler was entered.
+_STUCK_SECONDS = 5
+_RUNNING_JOBS = Statement(f"""
+SELECT j.tenant_id, j.id::text, j.run_no, j.stop_status IS NOT NULL, j.entered_run_no IS NOT DISTINCT FROM j.run_no,
+    j.started_at < clock_timestamp() - interval '{_STUCK_SECONDS} seconds', r.heartbeat_at, r.is_used IS TRUE
+{_RUNNING} LEFT JOIN {_PULLED} ORDER BY j.id
 """)
 
 
-def has_unused_claims(connection: Connection, scope: ContainedScope) -> bool:
-    """Return True if a program has claimed a run of the scope over HTTP and has not called since."""
-    return bool(connection.exec_driver_sql(_UNUSED, scope_parameters(scope)).scalar_one())
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunningJob:
+    """A running job of a scope."""
+
+    run: RunKey
+    #: Whether it was asked to stop.
+    is_stopped: bool
+    #: Whether its node has recorded that its handler was entered.
+    is_entered: bool
+    #: Whether it has been running for `_STUCK_SECONDS`.
+    is_old: bool
+    #: Of a run over HTTP: its last heartbeat, and whether its token was used.
+    heartbeat_at: datetime | None
+    is_used: bool
+
+    @property
+    def may_stop(self) -> bool:
+        """Return False while its process or program may still leave the handler unentered, so that it is held."""
+        return self.is_used if self.heartbeat_at is not None else self.is_entered or self.is_old
+
+
+def running(connection: Connection, scope: ContainedScope) -> list[RunningJob]:
+    """Return the running jobs of a scope, oldest first."""
+    found = connection.exec_driver_sql(_RUNNING_JOBS, scope_parameters(scope))
+    return [
+        RunningJob(
+            run=RunKey(tenant_id, ids.encode("job", uuid), run_no),
+            is_stopped=is_stopped,
+            is_entered=is_entered,
+            is_old=is_old,
+            heartbeat_at=heartbeat_at,
+            is_used=is_used,
+        )
+        for tenant_id, uuid, run_no, is_stopped, is_entered, is_old, heartbeat_at, is_used in found
+    ]
 
 
 _SHOW_RUNNING = Statement(f"""
@@ -179,7 +207,7 @@ SELECT count(*) OVER (), j.id::text, coalesce(n.name, r.name), j.started_at, CAS
     ELSE r.heartbeat_at + {PULLED_SILENT_SECONDS} * interval '1 second' END
 {_RUNNING}
 LEFT JOIN nodes AS n ON n.id = j.node_id
-LEFT JOIN pulled_runs AS r ON r.tenant_id = j.tenant_id AND r.job_id = j.id AND r.run_no = j.run_no
+LEFT JOIN {_PULLED}
 ORDER BY j.id LIMIT {MAX_RUNNING_SHOWN}
 """)
 

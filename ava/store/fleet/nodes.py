@@ -232,6 +232,8 @@ class RunDirectives:
     cancelled: frozenset[RunKey]
     #: Runs that have ended or were rescued, so the node must stop them.
     over: frozenset[RunKey]
+    #: Entered runs whose jobs a containment covers, until `transitions.contain.record_entered` records them.
+    unrecorded: Sequence[RunKey] = ()
 
 
 # An unclaimed run is in none of these sets, because its number is above the job's. Trees are cancelled bottom-up: a run
@@ -241,25 +243,35 @@ SELECT r.n, j.cancel_requested_at IS NOT NULL AND (j.tree_id IS NULL OR NOT EXIS
            SELECT FROM jobs AS c WHERE c.tenant_id = j.tenant_id AND c.parent_id = j.id
                AND c.is_detached IS NOT TRUE AND c.completed_at IS NULL)),
        CASE WHEN j.run_no = r.run_no AND j.status = 'running' AND j.node_id = %(node_id)s::uuid
-            THEN extract(epoch FROM clock_timestamp() - j.started_at)::float END
-FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]) WITH ORDINALITY AS r (tenant_id, id, run_no, n)
+            THEN extract(epoch FROM clock_timestamp() - j.started_at)::float END,
+       r.is_entered AND EXISTS (TABLE contained_scopes) AND j.entered_run_no IS DISTINCT FROM r.run_no
+           AND ava_contained(j.tenant_id, j.id) IS NOT NULL
+FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(entered)s::bool[]) WITH ORDINALITY
+     AS r (tenant_id, id, run_no, is_entered, n)
 JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no >= r.run_no
 """)
 
 
-def check_runs(connection: Connection, node_id: str, runs: Sequence[RunKey]) -> RunDirectives:
-    """Return which of a node's runs continue, which must be cancelled, and which have ended."""
+def check_runs(
+    connection: Connection, node_id: str, runs: Sequence[RunKey], entered: Collection[RunKey] = ()
+) -> RunDirectives:
+    """Return which of a node's runs continue, which must be cancelled, and which have ended.
+
+    `entered`: the runs whose handlers were seen to be entered.
+    """
     parameters: dict[str, object] = {
         "node_id": node_id,
         "tenants": [run.tenant_id for run in runs],
         "ids": [rows.job_uuid(run.job_id) for run in runs],
         "run_nos": [run.run_no for run in runs],
+        "entered": [run in entered for run in runs],
     }
     found = [(runs[n - 1], *more) for n, *more in connection.exec_driver_sql(_CHECK_RUNS, parameters)]
     return RunDirectives(
-        running_seconds={run: seconds for run, _, seconds in found if seconds is not None},
-        cancelled=frozenset(run for run, is_asked, seconds in found if is_asked and seconds is not None),
-        over=frozenset(run for run, _, seconds in found if seconds is None),
+        running_seconds={run: seconds for run, _, seconds, _ in found if seconds is not None},
+        cancelled=frozenset(run for run, is_asked, seconds, _ in found if is_asked and seconds is not None),
+        over=frozenset(run for run, _, seconds, _ in found if seconds is None),
+        unrecorded=[run for run, _, seconds, is_unrecorded in found if is_unrecorded and seconds is not None],
     )
 
 

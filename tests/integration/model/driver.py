@@ -239,6 +239,8 @@ class Driver:
         with self.database.connect() as connection:
             made = records.create(connection, spec, by=SYSTEM)
             contain.hold(connection, spec.scope, tenant_id=tenant, after=ListPosition())
+            for node_id in NODES:
+                contain.record_entered(connection, node_id, nodes.runs_of(connection, node_id))
             records.end(connection, made, held_count=0, by=SYSTEM)
             contain.release(connection, tenant_id=tenant, limit=1000)
 

@@ -21,10 +21,10 @@ from ava.store.jobs.journal import HAS_JOURNAL
 from ava.store.jobs.transitions import log_lines
 from ava.store.jobs.transitions.log_lines import CONTINUING, OPENING, SEQ_PER_RUN
 from ava.store.jobs.transitions.rules import (
-    ARE_CONTAINED,
     CLAIM_SET,
     HAS_SETTINGS,
     IS_CONTAINED,
+    IS_COVERED,
     IS_PAUSED,
     IS_STARTABLE,
     IS_UNEXPIRED,
@@ -51,7 +51,7 @@ def claims(where: str) -> str:
 IS_WANTED = f"""j.tenant_id = %(next_tenant_id)s AND j.id = %(next_id)s::uuid
         AND j.run_no = %(next_run_no)s - 1 AND {IS_STARTABLE}
         AND j.worker_id IS NOT DISTINCT FROM %(next_worker_id)s AND {IS_UNEXPIRED} AND NOT {IS_PAUSED}
-        AND NOT ({ARE_CONTAINED} AND {IS_CONTAINED})"""
+        AND NOT {IS_COVERED}"""
 #: The opening log lines of the runs in `claimed`, as rows of `job_logs`.
 FIRST_LINES = f"""    SELECT tenant_id, id, run_no * {SEQ_PER_RUN}, ARRAY[started_at], 'i',
         ARRAY[CASE WHEN first_started_at IS NULL THEN %(opening)s ELSE '{CONTINUING}' END] FROM claimed"""
@@ -135,7 +135,7 @@ WITH wanted AS (
     JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id
     WHERE j.run_no = r.run_no - 1 AND {IS_STARTABLE} AND j.worker_id IS NOT DISTINCT FROM %(worker_id)s
         AND j.losses = 0 AND (j.expires_at IS NULL OR j.first_run_no IS NOT NULL) AND NOT {IS_PAUSED}
-        AND NOT ({ARE_CONTAINED} AND {IS_CONTAINED})
+        AND NOT {IS_COVERED}
     FOR UPDATE OF j SKIP LOCKED
 ), {claims("FROM wanted WHERE j.tenant_id = wanted.tenant_id AND j.id = wanted.id")}
 SELECT {CLAIMED_COLUMNS} FROM claimed AS j

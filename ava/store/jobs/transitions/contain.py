@@ -6,11 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from ava.domain.containment import ALL_TENANTS, ContainedScope
+from ava.domain.jobs.job import RunKey
 from ava.store.containments.records import scope_json
 from ava.store.containments.scopes import IN_SCOPE, IS_HELD, IS_OF_TENANT, scope_parameters
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.engine.transactions import one_transaction
+from ava.store.jobs.rows import job_uuid
 from ava.store.jobs.transitions.park import ListPosition
 from ava.store.jobs.transitions.rules import IS_CONTAINED, RETURN_SET, park_set
 
@@ -61,6 +63,29 @@ def hold(connection: Connection, scope: ContainedScope, *, tenant_id: str, after
         parameters |= {"last_trigger": None if last is None else last[0], "last_id": None if last is None else last[1]}
         count = connection.exec_driver_sql(_HOLD, parameters | {"scope": scope_json(scope)}).rowcount
     return Swept(count=count, position=None if last is None else ListPosition(trigger=last[0], id=last[1]))
+
+
+_RECORD_ENTERED = Statement("""
+WITH entered AS (
+    SELECT j.tenant_id, j.id FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[])
+        AS r (tenant_id, id, run_no)
+    JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no = r.run_no
+    WHERE j.status IS NOT DISTINCT FROM 'running' AND j.node_id = %(node_id)s::uuid ORDER BY j.id FOR NO KEY UPDATE OF j
+)
+UPDATE jobs AS j SET entered_run_no = j.run_no FROM entered WHERE j.tenant_id = entered.tenant_id AND j.id = entered.id
+""")
+
+
+def record_entered(connection: Connection, node_id: str, runs: Collection[RunKey]) -> None:
+    """Record that the handlers of a node's runs, whose jobs are contained, were entered."""
+    if runs:
+        parameters = {
+            "node_id": node_id,
+            "tenants": [run.tenant_id for run in runs],
+            "ids": [job_uuid(run.job_id) for run in runs],
+            "run_nos": [run.run_no for run in runs],
+        }
+        connection.exec_driver_sql(_RECORD_ENTERED, parameters)
 
 
 #: Condition: no active containment covers the job `j`. A function for each job (`rules.CONTAINED`) would read its row

@@ -20,7 +20,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import array, text_array
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
-from ava.store.jobs.transitions.rules import ARE_CONTAINED, is_compared
+from ava.store.jobs.transitions.rules import is_compared
 
 #: Maximum characters of inputs per statement for several jobs. The driver quotes them in one call, which holds the
 #: interpreter lock for 5 ms per million characters.
@@ -94,7 +94,7 @@ class _Parts:
     expires_before: str = "NULL"
     deadline_seconds: str = "w.deadline_seconds"
     deadline_from: str = "created"
-    compared: str = f"NOT ({ARE_CONTAINED} AND NOT {is_compared('e.tenant_id')})"
+    compared: str = f"NOT (EXISTS (TABLE contained_scopes) AND NOT {is_compared('e.tenant_id')})"
     end: str = ""
 
 

@@ -15,9 +15,10 @@ IS_PAUSED = """coalesce((
 #: `contained` if an active containment covers the job, otherwise null.
 CONTAINED = "ava_contained(j.tenant_id, j.id)"
 IS_CONTAINED = f"{CONTAINED} IS NOT NULL"
-#: Whether there is an active containment of any tenant. PostgreSQL evaluates it once for each statement, so that claims
-#: call no function for each job while there is none.
-ARE_CONTAINED = "EXISTS (TABLE contained_scopes)"
+#: The condition `IS_CONTAINED` in a claim. PostgreSQL evaluates its first part once for each statement, so that a claim
+#: calls no function for each job while there is no active containment. Both parts see each containment that was
+#: committed before the claim locked `jobs`.
+IS_COVERED = f"((SELECT ava_are_contained()) AND {IS_CONTAINED})"
 
 
 def is_compared(tenant_id: str = "%(tenant_id)s") -> str:
