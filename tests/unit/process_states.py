@@ -32,6 +32,7 @@ def process_state(needed_descriptors: Sequence[int] = ()) -> Iterator[ProcessSta
     finally:
         setattr(loop_class, "remove_signal_handler", remove)  # noqa: B010 - mypy takes no method
         setattr(threading.Thread, "start", start)  # noqa: B010 - likewise
+        delattr(logging.Logger, "__setattr__")
         gc.callbacks[:] = callbacks
         for number in state._descriptors:
             os.close(number)

@@ -9,6 +9,9 @@ import logging
 import logging.handlers
 import sys
 import warnings
+from collections.abc import Callable
+
+import pytest
 
 from ava.domain.jobs.job import LogLevel
 from tests.unit.process_states import NewState, run
@@ -39,6 +42,34 @@ def test_a_logger_that_a_handler_made_keeps_nothing_of_it(new_state: NewState) -
     for _ in range(2):
         run(state, handler)
         assert run(state, log) == said
+
+
+_CHANGES: dict[str, Callable[[logging.Logger], object]] = {
+    "a handler": lambda it: it.addHandler(logging.NullHandler()),
+    "no handler": lambda it: it.handlers.clear(),
+    "another handler": lambda it: it.handlers.__setitem__(slice(0, 1), [logging.StreamHandler()]),
+    "more handlers": lambda it: it.handlers.__iadd__([logging.NullHandler()]),
+    "another list": lambda it: setattr(it, "handlers", [logging.NullHandler()]),
+    "a filter": lambda it: it.filters.insert(0, lambda _record: False),
+    "its level": lambda it: it.setLevel(logging.CRITICAL),
+    "no propagation": lambda it: setattr(it, "propagate", False),
+    "switched off": lambda it: setattr(it, "disabled", True),
+}
+
+
+@pytest.mark.parametrize("change", _CHANGES.values(), ids=_CHANGES)
+def test_each_change_of_a_known_logger_is_undone_in_each_run(
+    new_state: NewState, change: Callable[[logging.Logger], object]
+) -> None:
+    logger, own = logging.getLogger("vendor_c"), logging.NullHandler()
+    logger.addHandler(own)
+    state = new_state()
+    for _ in range(2):
+        run(state, lambda: change(logger))
+        assert (logger.handlers, logger.filters) == ([own], [])
+        assert (logger.level, logger.propagate, logger.disabled) == (logging.NOTSET, True, False)
+        assert run(state, lambda: logger.info("logged")) == [(LogLevel.INFO, "logged")]
+    logger.removeHandler(own)
 
 
 def test_what_all_loggers_share_is_restored(new_state: NewState) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import operator
 from collections.abc import Callable
@@ -18,9 +19,48 @@ _GLOBALS = (
 _get_globals = operator.itemgetter(*_GLOBALS)
 _get_level_names = operator.itemgetter("_levelToName", "_nameToLevel")
 _get_classes = operator.attrgetter("loggerClass", "logRecordFactory")
-_get_logger_state = operator.itemgetter("level", "disabled", "propagate", "handlers", "filters")
+#: The attributes of a logger that are restored.
+_STATE = ("level", "disabled", "propagate", "handlers", "filters")
+_get_logger_state = operator.itemgetter(*_STATE)
 #: The state of an unchanged logger.
 _NEW_LOGGER: tuple[Any, ...] = (logging.NOTSET, False, True, [], [])
+
+
+class _Changes:
+    """Whether a logger was created or changed since the last run.
+
+    Comparing all loggers takes a tenth of a brief job, because their attributes are not in the processor's cache.
+    """
+
+    are_any = False
+
+
+class _WatchedList(list[Any]):
+    """A logger's handlers or filters, which loggers and programs change in place."""
+
+
+def _watched(name: str) -> Callable[..., Any]:
+    change = getattr(list, name)
+
+    def changed(*given: Any) -> Any:
+        _Changes.are_any = True
+        return change(*given)
+
+    return functools.wraps(change)(changed)
+
+
+for _name in (
+    *("append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"),
+    *("__setitem__", "__delitem__", "__iadd__", "__imul__"),
+):
+    setattr(_WatchedList, _name, _watched(_name))
+
+
+def _set_attribute(logger: logging.Logger, name: str, value: Any) -> None:
+    """Set an attribute of a logger, also of one that is being created."""
+    if name in _STATE:
+        _Changes.are_any = True
+    object.__setattr__(logger, name, value)
 
 
 class LoggingState:
@@ -41,8 +81,12 @@ class LoggingState:
         self._logger_dicts = list(map(vars, self._loggers))
         # Copied, because loggers change the lists in place.
         self._logger_states = [
-            (*plain, list(handlers), list(filters)) for *plain, handlers, filters in _states(self._logger_dicts)
+            (*plain, list(handlers), list(filters))
+            for *plain, handlers, filters in map(_get_logger_state, self._logger_dicts)
         ]
+        for attributes in self._logger_dicts:
+            _watch(attributes)
+        setattr(logging.Logger, "__setattr__", _set_attribute)  # noqa: B010 - mypy takes no method
         self._job_logger.capture = None
         attributes = vars(self._job_logger)
         self._job_logger_names = attributes.keys() | ()
@@ -54,7 +98,7 @@ class LoggingState:
         Returns the handler's logger.
         """
         capture = self._job_logger.capture = LogCapture(log, is_foreign, self._root_handlers)
-        logging.root.handlers = [capture]
+        vars(logging.root)["handlers"] = _WatchedList([capture])
         _set_level(logging.INFO)
         return self._job_logger
 
@@ -67,12 +111,15 @@ class LoggingState:
             # The companion thread would wait for it forever.
             if lock is not None and lock._is_owned():
                 lock._release_save()
+        vars(logging.root)["handlers"] = _WatchedList(self._root_handlers)
+        if _Changes.are_any:
+            _Changes.are_any = False
+            self._restore_loggers()
         self._restore_globals()
-        self._restore_loggers()
+        self._restore_job_logger()
 
     def _restore_globals(self) -> None:
         manager = logging.root.manager
-        logging.root.handlers = list(self._root_handlers)
         _set_level(self._root_level)
         if manager.disable != self._disabled_level:
             logging.disable(self._disabled_level)
@@ -89,9 +136,14 @@ class LoggingState:
         # Compare the loggers, not their number: a logger may replace the placeholder of its children.
         if (known := list(logging.root.manager.loggerDict.values())) != self._known:
             self._add_loggers(known)
-        if _states(self._logger_dicts) != self._logger_states:
-            for logger, state in zip(self._loggers, self._logger_states, strict=True):
-                _restore_logger(logger, state)
+        for attributes, state in zip(self._logger_dicts, self._logger_states, strict=True):
+            if _get_logger_state(attributes) != state:
+                attributes.update(zip(_STATE, state, strict=True))
+            _watch(attributes)
+        # As a change of a level does.
+        logging.root.manager._clear_cache()  # type: ignore[attr-defined]
+
+    def _restore_job_logger(self) -> None:
         attributes = vars(self._job_logger)
         if len(attributes) != len(self._job_logger_names):
             for name in attributes.keys() - self._job_logger_names:
@@ -113,15 +165,11 @@ def _loggers_in(entries: list[Any]) -> list[logging.Logger]:
     return [it for it in entries if isinstance(it, logging.Logger)]
 
 
-def _states(attributes: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    return list(map(_get_logger_state, attributes))
-
-
-def _restore_logger(logger: logging.Logger, state: tuple[Any, ...]) -> None:
-    level, logger.disabled, logger.propagate, handlers, filters = state
-    if logger.level != level:
-        logger.setLevel(level)
-    logger.handlers, logger.filters = list(handlers), list(filters)
+def _watch(attributes: dict[str, Any]) -> None:
+    """Replace a logger's lists by watched ones, which are also copies of the lists in its state."""
+    for name in ("handlers", "filters"):
+        if type(attributes[name]) is not _WatchedList:
+            attributes[name] = _WatchedList(attributes[name])
 
 
 def _set_level(level: int) -> None:
