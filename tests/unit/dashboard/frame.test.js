@@ -42,5 +42,12 @@ test("the counts are of the last hour's failures, waiting jobs, paused queues, d
   assert.deepEqual([counts.approvals.count, counts.approvals.isMore], [1000, true]);
   assert.deepEqual([counts.containments.count, counts.containments.newest.id], [1, "con_1"]);
   const none = countsOf(responses({ ...overview, minutes: [], queued: 4 }, [], 0, []));
-  assert.deepEqual([none.errors, none.jobs, none.queues, none.approvals, none.containments], [0, false, 0, 0, false]);
+  assert.deepEqual(Object.values(none), [false, false, false, false, false]);
+});
+
+test("a refused response hides its own counts alone", () => {
+  const active = { data: [{ id: "con_1" }], pagination: { total: 1 } };
+  const counts = countsOf([null, { data: { queues: [{}] } }, null, active]);
+  assert.deepEqual([counts.queues.count, counts.containments.newest.id], [1, "con_1"]);
+  assert.deepEqual([counts.errors, counts.jobs, counts.approvals], [undefined, undefined, undefined]);
 });

@@ -1,46 +1,51 @@
-// The sidebar's counts, computed from API responses.
+// The sidebar's counts: what is read for them, and how responses become counts.
 
+const entry = (count, what, href, isBad = false) =>
+  count > 0 && { count, what, href, isBad, isMore: false };
 /** The API counts a list up to this many. */
-const MAX_COUNTED = 1000;
+const listed = ({ total }, ...more) => {
+  const found = entry(total, ...more);
+  return found && { ...found, isMore: total >= 1000 };
+};
+const withStatus = (status) => `#/jobs?filter%5Bstatus%5D=${status}`;
 
-/**
- * Return the counts of the responses of the overview, of the paused queues, of the approvals that
- * the caller may decide and of the newest active containment, by the name of the page that shows
- * each: how many, whether there may be more, what it counts, the page that lists them, and whether
- * it is bad.
- * @param {any[]} responses
- */
-export function countsOf([{ data: overview }, { data: paused }, approvals, active]) {
-  const { queues } = paused;
-  const { total } = approvals.pagination;
-  const failed = overview.minutes.reduce((sum, minute) => sum + minute.failed, 0);
-  const waiting = overview.queued - overview.scheduled;
+function ofJobs({ data: { minutes, queued, scheduled, queued_is_exact: isExact } }) {
+  const failed = minutes.reduce((sum, minute) => sum + minute.failed, 0);
+  const waiting = entry(queued - scheduled, "waiting", withStatus("queued"));
   return {
-    errors: failed && {
-      count: failed,
-      what: "failed in the last hour",
-      href: "#/jobs?filter%5Bstatus%5D=failed",
-      isBad: true,
-    },
-    jobs: waiting > 0 && {
-      count: waiting,
-      isMore: !overview.queued_is_exact,
-      what: "waiting",
-      href: "#/jobs?filter%5Bstatus%5D=queued",
-    },
-    queues: queues.length && { count: queues.length, what: "paused", href: "#/queues" },
-    approvals: total && {
-      count: total,
-      isMore: total >= MAX_COUNTED,
-      what: "to decide",
-      href: "#/approvals",
-    },
-    containments: active.data.length > 0 && {
-      count: active.pagination.total,
-      what: "active",
-      href: "#/containments",
-      isBad: true,
-      newest: active.data[0],
-    },
+    errors: entry(failed, "failed in the last hour", withStatus("failed"), true),
+    jobs: waiting && { ...waiting, isMore: !isExact },
   };
 }
+
+function ofContainments({ data: [newest], pagination }) {
+  const active = listed(pagination, "active", "#/containments", true);
+  return { containments: active && { ...active, newest } };
+}
+
+/**
+ * What is read, with its query, and the counts that a response has, by the name of their page.
+ * @type {[string, Record<string, string>, (response: any) => Record<string, any>][]}
+ */
+export const SOURCES = [
+  ["overview", {}, ofJobs],
+  [
+    "queues",
+    { "filter[paused]": "true" },
+    ({ data }) => ({ queues: entry(data.queues.length, "paused", "#/queues") }),
+  ],
+  [
+    "approvals",
+    { "filter[mine]": "true", per_page: "1" },
+    ({ pagination }) => ({ approvals: listed(pagination, "to decide", "#/approvals") }),
+  ],
+  ["containments", { "filter[state]": "active", per_page: "1" }, ofContainments],
+];
+
+/**
+ * Return the counts by the name of their page. `responses` are those of `SOURCES`; one that is
+ * refused is null, and only its counts are missing.
+ * @param {any[]} responses
+ */
+export const countsOf = (responses) =>
+  Object.assign({}, ...SOURCES.map(([, , counts], at) => responses[at] && counts(responses[at])));

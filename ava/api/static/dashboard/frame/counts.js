@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { useEffect, useState } from "../ui/index.js";
-import { countsOf } from "./count_model.js";
+import { countsOf, SOURCES } from "./count_model.js";
 
 const SECONDS = 15;
 const CHANGED = "counts-changed";
@@ -10,7 +10,7 @@ const CHANGED = "counts-changed";
 /** Read the counts now. */
 export const readCounts = () => dispatchEvent(new Event(CHANGED));
 
-/** Return the counts by page. None is shown while they cannot be read: the page itself says so. */
+/** Return the counts by page. One that cannot be read is not shown: the page itself says so. */
 export function useCounts() {
   const [counts, setCounts] = useState(/** @type {Record<string, any>} */ ({}));
   useEffect(() => {
@@ -20,16 +20,12 @@ export function useCounts() {
     const read = async () => {
       clearTimeout(timer);
       if (!document.hidden) {
-        const paused = { query: { "filter[paused]": "true" }, signal };
-        const mine = { query: { "filter[mine]": "true", per_page: "1" }, signal };
-        const active = { query: { "filter[state]": "active", per_page: "1" }, signal };
-        const found = await Promise.all([
-          get("/v1/ava/overview", { signal }),
-          get("/v1/ava/queues", paused),
-          get("/v1/ava/approvals", mine),
-          get("/v1/ava/containments", active),
-        ]).then(countsOf, () => ({}));
-        if (!signal.aborted) setCounts(found);
+        const found = await Promise.all(
+          SOURCES.map(([name, query]) =>
+            get(`/v1/ava/${name}`, { query, signal }).catch(() => null),
+          ),
+        );
+        if (!signal.aborted) setCounts(countsOf(found));
       }
       if (!signal.aborted) timer = setTimeout(read, SECONDS * 1000);
     };
