@@ -105,11 +105,6 @@ test("the address of a line tells lines of the same time apart", () => {
   assert.equal(held.timeOfKey(one), at(0));
 });
 
-test("what is searched for is marked", () => {
-  assert.deepEqual(held.marked("A row, a Row", "row"), [["A ", false], ["row", true], [", a ", false], ["Row", true]]);
-  assert.equal(held.marked("x".repeat(5000), "x").filter(([, isWanted]) => isWanted).length, 200);
-});
-
 test("an axis has at most seven ticks and clips its bars", () => {
   for (const length of [0, 7, 999, 61_000, 86_400_000 * 300]) {
     const ticks = ticksOf(axisOf(0, length));

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { findJson, jsonLines } from "../dashboard/ui/json_lines.js";
+import { findJson, jsonLines, marked } from "../dashboard/ui/json_lines.js";
 
 const textOf = (value, chosen = new Map(), max = 1000) =>
   jsonLines(value, chosen, max).lines.map(({ depth, name, text, end }) =>
@@ -35,4 +35,9 @@ test("a search finds names and values, and unfolds what they are in", () => {
   assert.equal(count, 2);
   assert.deepEqual([...paths].sort(), ["", "/order", "/order/lines", "/order/lines/0"]);
   assert.equal(findJson(value, "").count, 0);
+});
+
+test("what is searched for is marked", () => {
+  assert.deepEqual(marked("A row, a Row", "row"), [["A ", false], ["row", true], [", a ", false], ["Row", true]]);
+  assert.equal(marked("x".repeat(5000), "x").filter(([, isWanted]) => isWanted).length, 200);
 });

@@ -52,8 +52,8 @@ async function read(response) {
 
 // The API takes a write with the cookie only if it names the tenant, which pages of others cannot
 // do.
-const headers = (more = {}, tenant = session.get()?.tenant ?? "") => ({
-  "x-tenant-id": tenant,
+const headers = (more = {}, tenant = session.get()?.tenant) => ({
+  ...(tenant && { "x-tenant-id": tenant }),
   ...more,
 });
 
@@ -95,17 +95,25 @@ export function url(path, query) {
  * @param {string} path
  * A platform role may name another `tenant`.
  * @param {{ query?: Record<string, any>, body?: any, signal?: AbortSignal, isRepeated?: boolean,
- *   tenant?: string }} [options]
+ *   tenant?: string, headers?: Record<string, string> }} [options]
  */
-export async function call(method, path, { query, body, signal, isRepeated, tenant } = {}) {
+export async function call(
+  method,
+  path,
+  { query, body, signal, isRepeated, tenant, ...more } = {},
+) {
   const address = url(path, query);
   const last = isRepeated ? kept.get(address) : undefined;
-  const known = last ? { "if-none-match": last.etag } : {};
+  const given = {
+    ...more.headers,
+    ...(last && { "if-none-match": last.etag }),
+    ...(body !== undefined && { "content-type": "application/json" }),
+  };
   const late = AbortSignal.timeout(MAX_CALL_MS);
   const response = await send(address, {
     method,
     signal: signal ? AbortSignal.any([signal, late]) : late,
-    headers: headers(body === undefined ? known : { "content-type": "application/json" }, tenant),
+    headers: headers(given, tenant),
     body: body === undefined ? undefined : JSON.stringify(body),
     cache: "no-store",
   });
@@ -141,6 +149,14 @@ export async function list(path, { query, pages = Infinity, ...options } = {}) {
 }
 
 export const get = (path, options) => call("GET", path, options);
+/** Save a record: `found`, or a new one if it is null. Returns the saved record. */
+export async function saveRecord(path, found, body) {
+  const saved = found
+    ? call("PATCH", `${path}/${encodeURIComponent(found.id)}`, { body })
+    : post(path, body);
+  return (await saved).data;
+}
+
 export const post = (path, body = {}, options = {}) => call("POST", path, { ...options, body });
 
 /** Save what an address returns as a file. A link would not name the tenant. */

@@ -1,7 +1,7 @@
 // Bulk actions on the selected jobs, or on all that match, as an operation with its progress.
 
 import { get, post, session } from "./api.js";
-import { number } from "./format.js";
+import { counted, number } from "./format.js";
 import { bulkFilter, FINAL, filtersOf, inWords, OPEN } from "./job_filters.js";
 import { ask, Button, html, Input, Menu, notify, useEffect, useRef, useState } from "./ui/index.js";
 
@@ -31,7 +31,7 @@ const KINDS = {
   },
 };
 
-const jobs = (count) => `${number(count)} ${count === 1 ? "job" : "jobs"}`;
+const jobs = (count) => counted(count, "job");
 const ofStates = (chosen, states) =>
   [...chosen.values()].filter((job) => states.includes(job.status));
 

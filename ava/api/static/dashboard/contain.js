@@ -1,10 +1,10 @@
 // Containments: the red button, its form with a rehearsal, and the banner while one is active.
 
 import { post } from "./api.js";
-import { number } from "./format.js";
+import { counted, number } from "./format.js";
 import { readCounts } from "./frame/counts.js";
 import { ask, Button, CheckBox, Choice, html, Input, mayWrite, notify } from "./ui/index.js";
-import { useEffect, useState } from "./ui/index.js";
+import { useRead, useState } from "./ui/index.js";
 
 export const PATH = "/v1/ava/containments";
 const RUNNING = [
@@ -74,21 +74,16 @@ export function askToContain(parts, tenant = undefined) {
 /** The parts to choose from, and what a containment of the chosen ones would hold and stop now. */
 function Scope({ parts, chosen, tenant }) {
   const [places, setPlaces] = useState([0]);
-  const [text, setText] = useState("");
   const scope = Object.assign({}, ...places.map((place) => parts[place]));
   chosen.current = scope;
-  useEffect(() => {
-    const leaving = new AbortController();
-    const { signal } = leaving;
-    setText(places.length ? "Counting …" : "Choose at least one part.");
-    const say = (found) => signal.aborted || setText(found);
+  const rehearse = async (signal) => {
+    if (!places.length) return "Choose at least one part.";
     const body = { scope, reason: "rehearsal", dry_run: true };
-    const told = ({ data: { held_count: held, running_count: running } }) =>
-      say(`Now it would hold ${number(held)} and stop ${number(running)} jobs.`);
-    const fail = (error) => say(error.message);
-    if (places.length) post(PATH, body, { signal, tenant }).then(told, fail);
-    return () => leaving.abort();
-  }, [places.join()]);
+    const { data } = await post(PATH, body, { signal, tenant });
+    const { held_count: held, running_count: running } = data;
+    return `Now it would hold ${number(held)} and stop ${counted(running, "job")}.`;
+  };
+  const { value, error } = useRead(rehearse, [places.join()]);
   const toggle = (place) => (event) => {
     const others = places.filter((each) => each !== place);
     setPlaces(event.currentTarget.checked ? [...others, place] : others);
@@ -96,7 +91,7 @@ function Scope({ parts, chosen, tenant }) {
   const part = (each, place) => html`<${CheckBox} key=${place} label=${inWords(each)}
     checked=${places.includes(place)} onchange=${toggle(place)} />`;
   return html`<fieldset class="events"><legend>Scope</legend>${parts.map(part)}</fieldset>
-    <p role="status">${text}</p>`;
+    <p role="status">${error?.message ?? value ?? "Counting …"}</p>`;
 }
 
 /** The banner of the frame while a containment is active. */

@@ -1,16 +1,15 @@
 // The deliveries of a hook (in) or a webhook (out): a list with filters, and the content of each.
 
 import { post } from "./api.js";
-import { bytes, number, titled, typedMoment } from "./format.js";
+import { bytes, counted, iso, titled, typedMoment } from "./format.js";
 import { aboutReceived, lastRequest } from "./record_facts.js";
-import { jobLink, when } from "./records_page.js";
+import { jobLink, titles, when } from "./records_page.js";
 import { ask, Button, Choice, Empty, html, Input, mayWrite } from "./ui/index.js";
 import { MomentField, notify, Pill, useApi, useState } from "./ui/index.js";
 import { Json } from "./ui/json.js";
 
 const SHOWN = "20";
 const DAY_MS = 24 * 3600 * 1000;
-const choices = (names) => names.map((name) => [name, titled(name)]);
 const ALL = ["", "All"];
 
 /** What differs between the directions: the verb, the statuses, and those that can be repeated. */
@@ -55,7 +54,7 @@ export function Deliveries({ kind, path, types, summary }) {
     ${summary && newest && html`<p class="health">${summary(newest)}</p>`}
     <div class="row">
       <${Choice} label="Status" name="status" value=${status} onchange=${setStatus}
-        options=${[ALL, ...choices(kind.statuses)]} />
+        options=${[ALL, ...titles(kind.statuses)]} />
       ${typeField(types, type, setType)}
     </div>
     ${data?.length === 0 && html`<${Empty} title=${none} />`}
@@ -95,7 +94,7 @@ function Content({ delivery, list, kind, reload, isIn }) {
   const again = async () => {
     const { data: repeated } = await post(`${path}/${kind.verb}`);
     const jobs = repeated.job_ids.length;
-    notify(isIn ? `Replayed: ${jobs === 1 ? "1 job" : `${jobs} jobs`}.` : "Delivery queued again.");
+    notify(isIn ? `Replayed: ${counted(jobs, "job")}.` : "Delivery queued again.");
     reload();
   };
   const canRepeat = mayWrite() && delivery.status !== "pending";
@@ -144,13 +143,13 @@ function askForMany(list, kind, { status, type, types }, reload) {
   const { verb, repeatable } = kind;
   const isSent = kind === SENT;
   const chosen = repeatable.includes(status) ? status : repeatable[0];
-  const yesterday = new Date(Date.now() - DAY_MS).toISOString();
+  const yesterday = iso(Date.now() - DAY_MS);
   ask({
     title: `${titled(verb)} deliveries?`,
     action: isSent ? "Send again" : "Replay",
     text: ABOUT[verb],
     body: html`
-      <${Choice} label="Status" name="status" value=${chosen} options=${choices(repeatable)} />
+      <${Choice} label="Status" name="status" value=${chosen} options=${titles(repeatable)} />
       ${typeField(types, type)}
       <${MomentField} label="Created since" name="since" value=${yesterday} required />
       <${MomentField} label="Created before" name="until" hint="Empty: until now" />
@@ -160,7 +159,9 @@ function askForMany(list, kind, { status, type, types }, reload) {
       if (until) body.until = typedMoment(until);
       if (name) body.event_type = name;
       const { data } = await post(`${list}/${verb}`, body);
-      notify(`${number(data.total)} deliveries ${isSent ? "queued again" : "replayed"}.`);
+      notify(
+        `${counted(data.total, "delivery", "deliveries")} ${isSent ? "queued again" : "replayed"}.`,
+      );
       reload();
     },
   });

@@ -4,18 +4,8 @@ import { full, titled, toTyped, typedMoment, zone } from "./format.js";
 import * as filters from "./job_filters.js";
 import { SORTS } from "./job_view.js";
 import { find, HINT } from "./search.js";
-import {
-  Chip,
-  Choice,
-  Field,
-  html,
-  Menu,
-  notify,
-  Tabs,
-  useApi,
-  useRef,
-  useState,
-} from "./ui/index.js";
+import { Chip, Choice, Field, html, Menu, notify, Tabs } from "./ui/index.js";
+import { useApi, useRef, useState } from "./ui/index.js";
 import { allWorkers } from "./worker_list.js";
 
 /** Up to here the API counts the jobs of a list. */

@@ -10,6 +10,9 @@ export const plain = (text) =>
 /** A text with its first letter as a capital. */
 export const titled = (text) => text[0].toUpperCase() + text.slice(1);
 
+/** A time in milliseconds since 1970 as the API writes it. */
+export const iso = (milliseconds) => new Date(milliseconds).toISOString();
+
 const whole = new Intl.NumberFormat("en");
 const ZONE = "ava.zone";
 
@@ -54,6 +57,10 @@ function formats() {
 
 export const number = (value) =>
   value === null || value === undefined ? "–" : whole.format(value);
+
+/** A count with its noun: `1 job`, `1,200 jobs`. */
+export const counted = (count, noun, several = `${noun}s`) =>
+  `${number(count)} ${count === 1 ? noun : several}`;
 
 /** A count in at most five characters: `950`, `1.2k`, `34k`, `2M`. */
 export function shortCount(count) {

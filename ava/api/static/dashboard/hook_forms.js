@@ -1,7 +1,7 @@
 // The forms of hooks: create one with the provider's instructions, set its secret or URL, test it.
 
 import { call, post } from "./api.js";
-import { number } from "./format.js";
+import { counted } from "./format.js";
 import { ask, Choice, Copy, html, Input, notify, TextArea } from "./ui/index.js";
 import { allWorkers } from "./worker_list.js";
 
@@ -155,7 +155,7 @@ export function tryOut(hook, path) {
       const headers = EVENT_HEADERS[hook.provider] ?? {};
       const { data } = await post(`${path}/test`, { mode, body, headers });
       const jobs = data.job_ids.length;
-      const created = `It created ${number(jobs)} ${jobs === 1 ? "job" : "jobs"}.`;
+      const created = `It created ${counted(jobs, "job")}.`;
       const outcome = data.duplicate ? "It duplicates an earlier delivery." : created;
       // The dialog stays open, so that another one can be sent.
       throw new Error(`The sender gets status ${data.status}. ${data.reason ?? outcome}`);

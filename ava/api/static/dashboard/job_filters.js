@@ -1,5 +1,6 @@
 // The filters of the list of jobs as its address holds them. Pure functions, which touch no page.
 
+import { iso } from "./format.js";
 import { REASONS, reasonOf } from "./wait_reasons.js";
 
 export const FINAL = ["completed", "failed", "cancelled"];
@@ -67,7 +68,7 @@ export function askedOf(query, now = Date.now()) {
   const preset = presetOf(query);
   if (preset) {
     const from = Math.floor(now / MINUTE) * MINUTE - preset;
-    asked["filter[created_after]"] = new Date(from).toISOString();
+    asked["filter[created_after]"] = iso(from);
   }
   return asked;
 }

@@ -1,13 +1,12 @@
 // Bars of ended jobs over time: a bar leads to its jobs, and dragging over several chooses a time.
 
-import { dayOf, hour, moment, number } from "./format.js";
+import { dayOf, hour, iso, moment, number } from "./format.js";
 import { sumsOf } from "./job_counts.js";
 import { html, placeAfter, useEffect, useRef, useState } from "./ui/index.js";
 
 const HOUR = 3600000;
 const KINDS = ["failed", "cancelled", "completed"];
 
-const iso = (milliseconds) => new Date(milliseconds).toISOString();
 const counted = (counts, kinds) =>
   kinds.map((kind) => `${number(counts[kind])} ${kind}`).join(", ");
 

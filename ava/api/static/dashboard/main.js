@@ -8,19 +8,8 @@ import { SignIn, TENANT } from "./frame/signin.js";
 import { applyTheme, toggleTheme } from "./frame/theme.js";
 import { reason } from "./freshness.js";
 import { listen } from "./keys.js";
-import {
-  ask,
-  Button,
-  Choice,
-  Fragment,
-  html,
-  Input,
-  mayWrite,
-  mount,
-  notify,
-  parseAddress,
-  render,
-} from "./ui/index.js";
+import { ask, Button, Choice, Fragment, html, Input, mayWrite } from "./ui/index.js";
+import { mount, notify, parseAddress, render } from "./ui/index.js";
 
 const main = document.getElementById("main");
 const shell = document.getElementById("shell");

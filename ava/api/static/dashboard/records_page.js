@@ -1,8 +1,9 @@
 // A page of records: a table whose rows open a panel, with the pause, actions and deletion of one.
 
 import { call } from "./api.js";
+import { titled } from "./format.js";
 import { ask, Button, Empty, Heading, html, Id, mayWrite, Pager, page } from "./ui/index.js";
-import { Panel, Pill, Table, useApi, useEffect, useQuery } from "./ui/index.js";
+import { Panel, Pill, Table, Tabs, useApi, useEffect, useQuery } from "./ui/index.js";
 import { useState, When } from "./ui/index.js";
 import { PauseLine, Pauses } from "./ui/pauses.js";
 
@@ -32,6 +33,23 @@ export function Facts({ items, class: name }) {
   const line = ([title, value]) => html`<div key=${title}><dt>${title}</dt><dd>${value}</dd></div>`;
   return html`<dl class=${name}>${items.filter(([, value]) => value).map(line)}</dl>`;
 }
+
+/**
+ * Tabs that choose a filter, which the address holds. Returns the chosen key, at first that of the
+ * first item, and the tabs.
+ * @param {string} label
+ * @param {string} name of the parameter
+ * @param {[string, string][]} items
+ */
+export function useTabs(label, name, items) {
+  const [query, setQuery] = useQuery();
+  const current = query.get(name) ?? items[0][0];
+  const onSelect = (key) => setQuery({ [name]: key, cursor: null, id: null });
+  return [current, html`<${Tabs} ...${{ label, items, current, onSelect }} />`];
+}
+
+/** The items of tabs, and options, of these keys. @returns {[string, string][]} */
+export const titles = (keys) => keys.map((key) => [key, titled(key)]);
 
 /**
  * What differs between pages of records.

@@ -1,9 +1,9 @@
 // The form of a schedule, with a live preview of its next firings.
 
-import { call, post } from "./api.js";
+import { post, saveRecord } from "./api.js";
 import { localTime, typedMoment } from "./format.js";
 import { ask, CheckBox, Choice, html, Input, MomentField, Pill, readJson } from "./ui/index.js";
-import { TextArea, useEffect, useState } from "./ui/index.js";
+import { TextArea, useRead, useState } from "./ui/index.js";
 import { workerOptions } from "./worker_list.js";
 
 const OVERLAPS = [
@@ -54,12 +54,7 @@ export async function openForm(schedule, done) {
     action: schedule ? "Save" : "Create",
     body: html`<${Fields} now=${schedule ?? NEW} workers=${workers} />`,
     async submit(values) {
-      const body = bodyOf(values);
-      const path = "/v1/ava/schedules";
-      const saved = schedule
-        ? call("PATCH", `${path}/${encodeURIComponent(schedule.id)}`, { body })
-        : post(path, body);
-      done((await saved).data);
+      done(await saveRecord("/v1/ava/schedules", schedule, bodyOf(values)));
     },
   });
 }
@@ -152,29 +147,17 @@ function bodyOf(values) {
  * @param {{ cron: string, timezone: string, every?: number, after?: string }} props
  */
 export function Preview({ cron, timezone, every, after }) {
-  const [found, setFound] = useState({ description: "", next: [], error: null });
-  useEffect(() => {
-    const reading = new AbortController();
-    const { signal } = reading;
-    const read = async () => {
-      try {
-        const body = every ? { every_seconds: every } : { cron, timezone };
-        const { data } = await post("/v1/ava/schedules/preview", body, { signal });
-        setFound({ ...data, error: null });
-      } catch (error) {
-        if (!signal.aborted) setFound({ description: "", next: [], error });
-      }
-    };
-    const timer = setTimeout(read, TYPING_MS);
-    return () => {
-      clearTimeout(timer);
-      reading.abort();
-    };
-  }, [cron, timezone, every, after]);
-  const { error, description, next } = found;
+  const { value, error } = useRead(
+    async (signal) => {
+      const body = every ? { every_seconds: every } : { cron, timezone };
+      return (await post("/v1/ava/schedules/preview", body, { signal })).data;
+    },
+    [cron, timezone, every, after],
+    TYPING_MS,
+  );
   return html`
-    <p role="status" class=${error ? "refusal" : ""}>${error?.message ?? description}</p>
-    <${SlotList} slots=${next} cron=${cron ?? ""} />
+    <p role="status" class=${error ? "refusal" : ""}>${error?.message ?? value?.description}</p>
+    <${SlotList} slots=${value?.next ?? []} cron=${cron ?? ""} />
   `;
 }
 

@@ -1,6 +1,6 @@
 // The charts of a tenant, a worker or a queue over a range that the address names.
 
-import { full, number, toTyped, typedMoment } from "./format.js";
+import { full, iso, number, toTyped, typedMoment } from "./format.js";
 import { Chart } from "./ui/chart.js";
 import { count, perMinute, RANGES, rangeOf, time } from "./ui/chart_data.js";
 import { Button, Card, html, Input, Select, useApi, useQuery, useState } from "./ui/index.js";
@@ -24,7 +24,6 @@ export const OUTCOMES = [
 ];
 /** Seconds between two reads of a range of up to this many seconds that ends now, and of others. */
 const [SHORT_RANGE, SHORT_EVERY, LONG_EVERY] = [21_600, 5, 60];
-const iso = (seconds) => new Date(seconds * 1000).toISOString();
 const colour = (n) => `series-${(n % COLOURS) + 1}`;
 
 /**
@@ -93,7 +92,7 @@ export function SeriesCharts({ filters = {}, jobs = {}, limit = "limit", range, 
   const step = data.step_seconds;
   const first = Date.parse(data.since) / 1000;
   const times = data.running.map((_, at) => first + at * step);
-  const zoom = (since, until) => setQuery({ since: iso(since), until: iso(until) });
+  const zoom = (since, until) => setQuery({ since: iso(since * 1000), until: iso(until * 1000) });
   const hrefOf = (more) => jobs && ((since, until) => jobsOf({ ...jobs, ...more }, since, until));
   const common = { times, step, marks: data.marks, onRange: zoom };
   const chart = ({ title, ...rest }) => html`
@@ -114,7 +113,10 @@ export function SeriesCharts({ filters = {}, jobs = {}, limit = "limit", range, 
 
 /** Return the address of the jobs that ended in a step. */
 export function jobsOf(filters, since, until) {
-  const ended = { "filter[completed_after]": iso(since), "filter[completed_before]": iso(until) };
+  const ended = {
+    "filter[completed_after]": iso(since * 1000),
+    "filter[completed_before]": iso(until * 1000),
+  };
   return `#/jobs?${new URLSearchParams({ ...filters, ...ended })}`;
 }
 

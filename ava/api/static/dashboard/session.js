@@ -1,6 +1,8 @@
 // Who is signed in. A cookie that scripts cannot read holds the session, so every tab has it; a tab
 // only knows its user and tenant.
 
+import { call } from "./api.js";
+
 const PATH = "/v1/ava/session";
 const LAST = "ava.last";
 /** The roles, each with the rights of those before it. */
@@ -22,28 +24,6 @@ export const provider = () => document.documentElement.dataset.signIn;
 
 /** The tenant that this tab looks at, if its address names one: `/?tenant=ten_acme#/jobs`. */
 const named = () => new URLSearchParams(location.search).get("tenant");
-
-/**
- * @param {string} method
- * @param {{ headers?: Record<string, string>, body?: any }} [options]
- */
-async function ask(method, { headers = {}, body } = {}) {
-  const json = body ? { "content-type": "application/json" } : {};
-  const response = await fetch(PATH, {
-    method,
-    headers: { ...json, ...headers },
-    body: body && JSON.stringify(body),
-    cache: "no-store",
-  });
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) {
-    const error = new Error(
-      answer.error?.message ?? `The server answered with status ${response.status}.`,
-    );
-    throw Object.assign(error, { status: response.status });
-  }
-  return answer.data;
-}
 
 /**
  * Keep whose session it is. A role of the platform may look at every tenant that the address names,
@@ -111,7 +91,7 @@ export const session = {
   async resume() {
     if (!last().isIn && !provider()) return null;
     try {
-      return keep(await ask("GET"));
+      return keep((await call("GET", PATH)).data);
     } catch (error) {
       if (error.status !== 401) throw error;
       return forget();
@@ -119,28 +99,28 @@ export const session = {
   },
 
   /** Start a session with what the form holds: an API key, or the four headers. */
-  start: async ({ secret, tenant, user, role }) =>
-    keep(
-      await ask("POST", {
-        headers: isKey(secret)
-          ? { authorization: `Bearer ${secret}` }
-          : {
-              "x-internal-secret": secret,
-              "x-tenant-id": tenant,
-              "x-user-id": user,
-              "x-platform-role": role,
-            },
-      }),
-    ),
+  async start({ secret, tenant, user, role }) {
+    const headers = isKey(secret)
+      ? { authorization: `Bearer ${secret}` }
+      : {
+          "x-internal-secret": secret,
+          "x-tenant-id": tenant,
+          "x-user-id": user,
+          "x-platform-role": role,
+        };
+    return keep((await call("POST", PATH, { headers })).data);
+  },
 
   /** Start a session with the token of a link, which works once. */
-  open: async (token) => keep(await ask("POST", { headers: { authorization: `Link ${token}` } })),
+  async open(token) {
+    const headers = { authorization: `Link ${token}` };
+    return keep((await call("POST", PATH, { headers })).data);
+  },
 
   /** Look at another tenant, in this tab and in those that are opened from now on. */
   async look(tenant) {
-    const headers = { "x-tenant-id": who.tenant };
-    const { role } = await ask("PATCH", { headers, body: { tenant_id: tenant } });
-    Object.assign(who, { tenant, role });
+    const { data } = await call("PATCH", PATH, { body: { tenant_id: tenant } });
+    Object.assign(who, { tenant, role: data.role });
     remember();
   },
 
@@ -149,8 +129,8 @@ export const session = {
     const tenant = who?.tenant;
     forget();
     if (!tenant) return null;
-    const ended = await ask("DELETE", { headers: { "x-tenant-id": tenant } }).catch(() => null);
-    return ended?.sign_out_url;
+    const ended = await call("DELETE", PATH, { tenant }).catch(() => null);
+    return ended?.data.sign_out_url;
   },
 
   /** Call `act` when another tab has signed in. */

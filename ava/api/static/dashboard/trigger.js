@@ -5,7 +5,7 @@ import { typedMoment } from "./format.js";
 import { InputEditor } from "./input_form.js";
 import { parseInput, parseTags, writeTags } from "./input_model.js";
 import { ask, Button, Choice, html, Input, MomentField } from "./ui/index.js";
-import { TextArea, useEffect, useState } from "./ui/index.js";
+import { TextArea, useRead, useState } from "./ui/index.js";
 import { workerOptions } from "./worker_list.js";
 
 /** The longest time in seconds after which a job expires. */
@@ -35,32 +35,25 @@ const Expiry = ({ hint }) => html`<${Input} label="Expires after" name="expires_
 
 /** The input of a worker, by the schema that is read of it. `input.current` is null until then. */
 function WorkerInput({ workerId, input }) {
-  const [found, setFound] = useState(null);
-  useEffect(() => {
-    input.current = null;
-    const leaving = new AbortController();
-    const { signal } = leaving;
-    const take = (schema) => signal.aborted || setFound({ workerId, schema });
+  const read = async (signal) => {
     const path = `/v1/ava/workers/${encodeURIComponent(workerId)}`;
     // Without its schema a worker still takes JSON.
-    const read = ({ data }) => take(data.input_schema);
-    if (workerId) get(path, { signal }).then(read, () => take(null));
-    return () => leaving.abort();
-  }, [workerId]);
+    const { data } = await get(path, { signal }).catch(() => ({ data: { input_schema: null } }));
+    return { workerId, schema: data.input_schema };
+  };
+  const { value: found } = useRead(read, [workerId]);
   if (found?.workerId === workerId) {
     return html`<${InputEditor} key=${workerId} schema=${found.schema} editor=${input} />`;
   }
+  input.current = null;
   return html`<p class="muted" role="status">Loading the worker's input fields …</p>`;
 }
 
 /** The fields of a new job. */
 function JobFields({ workerId, input }) {
-  const [choices, setChoices] = useState(null);
-  useEffect(() => {
-    const isOffered = ({ status }) => status !== "deprecated";
-    const fail = () => setChoices(workerId ? [[workerId, workerId]] : []);
-    workerOptions(workerId, isOffered).then(setChoices, fail);
-  }, []);
+  const isOffered = ({ status }) => status !== "deprecated";
+  const known = useRead(() => workerOptions(workerId, isOffered), []);
+  const choices = known.error ? [[workerId, workerId]] : known.value;
   const [chosen, setChosen] = useState(workerId);
   if (!choices) return html`<p class="muted" role="status">Loading the workers …</p>`;
   const worker = chosen ?? choices[0]?.[0] ?? "";

@@ -3,19 +3,8 @@
 import { get, session } from "../api.js";
 import { ago, short } from "../format.js";
 import { find, HINT } from "../search.js";
-import {
-  html,
-  Icon,
-  mayWrite,
-  notify,
-  Pill,
-  placeAfter,
-  useEffect,
-  useLayoutEffect,
-  useMemo,
-  useRef,
-  useState,
-} from "../ui/index.js";
+import { html, Icon, mayWrite, notify, Pill, placeAfter, useEffect } from "../ui/index.js";
+import { useLayoutEffect, useMemo, useRead, useRef, useState } from "../ui/index.js";
 import { openPages, titleOf } from "./pages.js";
 import { fitting } from "./palette_model.js";
 
@@ -83,32 +72,19 @@ async function soughtJobs(text, signal) {
   return [...data.map(jobEntry), ...(data.length && !job ? [all] : [])];
 }
 
-/**
- * Return the jobs for a text, once it has not changed for a while; what is wrong with it is no
- * error here.
- */
+/** Return the jobs for a text; what is wrong with it is no error here. */
 function useJobs(text) {
-  const [jobs, setJobs] = useState({ text: "", entries: [], refusal: "" });
-  useEffect(() => {
-    if (text.trim().length < 2) return undefined;
-    const leaving = new AbortController();
-    const timer = setTimeout(async () => {
-      try {
-        setJobs({ text, entries: await soughtJobs(text, leaving.signal), refusal: "" });
-      } catch (error) {
-        if (error.name !== "AbortError") setJobs({ text, entries: [], refusal: error.message });
-      }
-    }, PAUSE_MS);
-    return () => {
-      clearTimeout(timer);
-      leaving.abort();
-    };
-  }, [text]);
-  const isCurrent = jobs.text === text;
+  const isSought = text.trim().length >= 2;
+  const read = async (signal) => ({
+    text,
+    entries: isSought ? await soughtJobs(text, signal) : [],
+  });
+  const { value, error } = useRead(read, [text], PAUSE_MS);
+  const isCurrent = value?.text === text;
   return {
-    entries: isCurrent ? jobs.entries : [],
-    refusal: isCurrent ? jobs.refusal : "",
-    isCurrent,
+    entries: isCurrent ? value.entries : [],
+    refusal: error?.message ?? "",
+    isCurrent: isCurrent || !isSought,
   };
 }
 
@@ -120,23 +96,19 @@ export function Palette({ actions, onClose }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
-  const [workers, setWorkers] = useState([]);
+  const all = useRead(() => get("/v1/ava/workers", { query: { per_page: "100" } }), []);
+  const workers = all.value?.data ?? [];
   const jobs = useJobs(text);
   // An effect runs after the next frame; keys until then would reach the page behind the dialog.
   useLayoutEffect(() => dialog.current.showModal(), []);
-  useEffect(() => {
-    get("/v1/ava/workers", { query: { per_page: "100" } })
-      .then(({ data }) => setWorkers(data))
-      .catch(() => {});
-  }, []);
   const known = useMemo(() => [...pageEntries(), ...actions], [actions]);
   /** @type {[string, any[]][]} */
-  const all = [
+  const found = [
     ["Jobs", jobs.entries],
     ["Pages and actions", fitting(text, known, text ? 6 : known.length)],
     ["Workers", text ? fitting(text, workerEntries(workers), 6) : []],
   ];
-  const groups = all.filter(([, each]) => each.length);
+  const groups = found.filter(([, each]) => each.length);
   const entries = groups.flatMap(([, each]) => each);
   const place = Math.min(at, Math.max(0, entries.length - 1));
   const run = async (entry) => {
@@ -184,12 +156,7 @@ export function Palette({ actions, onClose }) {
         )}
       </div>
       <p class="palette-note" role="status">${
-        jobs.refusal ||
-        (entries.length
-          ? ""
-          : jobs.isCurrent || text.trim().length < 2
-            ? "Nothing found."
-            : "Searching …")
+        jobs.refusal || (entries.length ? "" : jobs.isCurrent ? "Nothing found." : "Searching …")
       }</p>
       <p class="palette-help"
         aria-hidden="true">An id, a tag (tag:team=billing), an input field (input.customer:ada),

@@ -4,16 +4,8 @@
 import { Banner } from "../contain.js";
 import { number, shortCount, zone } from "../format.js";
 import { HINT, search } from "../search.js";
-import {
-  Button,
-  classes,
-  html,
-  Icon,
-  notify,
-  useEffect,
-  useSession,
-  useState,
-} from "../ui/index.js";
+import { Button, classes, html, Icon, notify, useEffect } from "../ui/index.js";
+import { useSession, useState } from "../ui/index.js";
 import { useCounts } from "./counts.js";
 import { GROUPS, openPages, titleOf } from "./pages.js";
 import { toggleTheme } from "./theme.js";

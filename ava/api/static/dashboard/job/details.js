@@ -3,12 +3,11 @@
 import { actorOf, full, number, ran, short, span } from "../format.js";
 import { Empty, html, Pill, Table, useApi, useState, When } from "../ui/index.js";
 import { Json } from "../ui/json.js";
+import { lastRequest } from "../record_facts.js";
 import { reasonOf } from "../wait_reasons.js";
 import { pathOf } from "./data.js";
 import { isFinal, outcomeOf } from "./job_states.js";
 import { usageOf } from "./usage.js";
-
-const HIDDEN = "Your role or API key may not see payloads.";
 
 /** Input and output, beside those of the job that it retries. */
 export function Payloads({ job }) {
@@ -40,7 +39,7 @@ function Payload({ job, other, name, field, Title }) {
   return html`<div>
     <${Title}>${name} ${isSame && html`<small>the same</small>`}<//>
     ${field === "output" && job.error && html`<p class="error">${job.error}</p>`}
-    <${Json} value=${value} hidden=${job.payload_hidden && HIDDEN} name=${name} />
+    <${Json} value=${value} isHidden=${job.payload_hidden} name=${name} />
   </div>`;
 }
 
@@ -140,7 +139,7 @@ export function Deliveries({ path }) {
     { key: "event", title: "Event", cell: eventOf },
     { key: "webhook", title: "Webhook", cell: webhookOf },
     { key: "created", title: "Created", width: "9rem", cell: createdOf },
-    { key: "response", title: "Response", width: "minmax(0, 2fr)", cell: responseOf },
+    { key: "response", title: "Response", width: "minmax(0, 2fr)", cell: lastRequest },
   ];
   const empty = html`<${Empty} title="No webhook was sent an event of this job.">
     A <a href="#/webhooks">webhook</a> sends the events to which it subscribes.
@@ -152,11 +151,3 @@ export function Deliveries({ path }) {
 const stateOf = ({ status }) => html`<${Pill} state=${status} />`;
 const eventOf = ({ event_type: type }) => (type ?? "–").replace(/^ava\./, "");
 const createdOf = ({ created_at: created }) => html`<${When} ts=${created} />`;
-
-function responseOf({ attempts, next_attempt_at: next }) {
-  const last = attempts?.at(-1);
-  const count = attempts?.length > 1 ? `${number(attempts.length)} requests, last: ` : "";
-  const outcome = last ? (last.error ?? `status ${last.status}`) : "not sent yet";
-  const took = last?.duration_ms === undefined ? "" : `, ${span(last.duration_ms)}`;
-  return html`${count}${outcome}${took}${next && html`; next <${When} ts=${next} />`}`;
-}

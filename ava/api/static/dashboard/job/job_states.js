@@ -1,6 +1,7 @@
 // The states of jobs and runs, as the page of a job and the tree show them. No DOM.
 
-export const FINAL = ["completed", "failed", "cancelled"];
+import { FINAL } from "../job_filters.js";
+
 const STATES = ["running", "cancelling", "waits", "queued", "completed", "failed", "cancelled"];
 /** How a run ended: the state whose colour it has, and its verb. */
 const OUTCOMES = {

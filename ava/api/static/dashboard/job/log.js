@@ -1,21 +1,11 @@
 // The log of a job as a list that draws only the blocks of lines near the part that is seen.
 
-import { full, number, precise } from "../format.js";
-import {
-  Button,
-  CheckBox,
-  Component,
-  html,
-  notify,
-  Select,
-  useEffect,
-  useLayoutEffect,
-  useReducer,
-  useRef,
-  useState,
-} from "../ui/index.js";
+import { counted, full, precise } from "../format.js";
+import { Button, CheckBox, Component, html, notify, Select, useEffect } from "../ui/index.js";
+import { useLayoutEffect, useReducer, useRef, useState } from "../ui/index.js";
+import { Marked } from "../ui/json.js";
 import { isFinal } from "./job_states.js";
-import { beforeOf, countOf, keyOf, marked } from "./log_lines.js";
+import { beforeOf, countOf, keyOf } from "./log_lines.js";
 
 const WRAP = "ava.log.wrap";
 const SEARCH_MS = 300;
@@ -87,8 +77,7 @@ function Search({ log }) {
 
 function sumOf(log, job) {
   if (log.isHidden) return "Your role or API key may not see log lines.";
-  const count = countOf(log.lines);
-  const lines = `${number(count)} ${count === 1 ? "line" : "lines"}`;
+  const lines = counted(countOf(log.lines), "line");
   const isCut = log.lines.after || beforeOf(log.lines);
   const part = log.lines.after ? `${lines} of a part` : isCut ? `last ${lines}` : lines;
   return `${part}${isFinal(job) ? "" : ", live"}`;
@@ -197,11 +186,10 @@ function lineOf(line, { wanted, selected, hrefOf, onSelect }) {
     onSelect(key);
   };
   const time = html`<time title=${full(line.ts)}>${precise(line.ts)}</time>`;
-  const mark = ([text, isWanted]) => (isWanted ? html`<mark>${text}</mark>` : text);
   return html`<p data-level=${line.level} class=${key === selected ? "selected" : null}>
     ${hrefOf ? html`<a href=${hrefOf(key)} tabindex="-1" onclick=${select}>${time}</a>` : time}
     <span class="level">${line.level}</span>
-    <span class="msg">${marked(line.msg, wanted).map(mark)}</span>
+    <span class="msg"><${Marked} text=${line.msg} wanted=${wanted} /></span>
   </p>`;
 }
 

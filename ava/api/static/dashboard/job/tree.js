@@ -2,18 +2,9 @@
 
 import { post } from "../api.js";
 import { Contain } from "../contain.js";
-import { full, number, ran, short, span } from "../format.js";
-import {
-  ask,
-  Button,
-  html,
-  mayWrite,
-  notify,
-  Pill,
-  useApi,
-  useMemo,
-  useState,
-} from "../ui/index.js";
+import { counted, full, iso, number, ran, short, span } from "../format.js";
+import { ask, Button, html, mayWrite, notify, Pill } from "../ui/index.js";
+import { useApi, useMemo, useState } from "../ui/index.js";
 import { countsOf, inOrder, isFinal, nameOf, stateOf } from "./job_states.js";
 import { at, axisOf, barStyle, ticksOf } from "./time_axis.js";
 import { barsOf, HEIGHT, layout, MAX_BOXES, pathsOf, sizeOf, WIDTH } from "./tree_layout.js";
@@ -64,7 +55,7 @@ function Summary({ tree, isOver, reload }) {
     });
   };
   return html`<div class="row between">
-    <h2>${number(tree.jobs.length)} ${tree.jobs.length === 1 ? "job" : "jobs"} of ${name}</h2>
+    <h2>${counted(tree.jobs.length, "job")} of ${name}</h2>
     <p class="row tree-counts">${countsOf(tree.jobs).map(
       ([state, count]) => html`<${Pill} key=${state} state=${state}>${number(count)} ${state}<//>`,
     )}</p>
@@ -177,7 +168,7 @@ function Span({ job, depth, axis, now, isCurrent }) {
 /** The bars of a row, on an axis. */
 export function Track({ axis, bars }) {
   const drawn = ({ part, from, to }) => {
-    const title = `${part} ${span(to - from)}, from ${full(new Date(from).toISOString())}`;
+    const title = `${part} ${span(to - from)}, from ${full(iso(from))}`;
     return html`<i data-part=${part} title=${title} style=${barStyle(axis, from, to)}></i>`;
   };
   // A run of less than a millisecond is seen too.

@@ -1,7 +1,7 @@
 // The waterfall of a job: its runs, steps, waits and children on one time axis. A row opens its
 // reason and its log lines.
 
-import { bytes, full, number, span, withLocalTimes } from "../format.js";
+import { bytes, full, iso, number, span, withLocalTimes } from "../format.js";
 import { Button, html, useApi, useClock, useState } from "../ui/index.js";
 import { Json } from "../ui/json.js";
 import { pathOf } from "./data.js";
@@ -76,8 +76,6 @@ function Row({ row, axis, isOpen, onToggle, children }) {
     ${isOpen && html`<div class="span-detail">${children}</div>`}
   </li>`;
 }
-
-const iso = (time) => new Date(time).toISOString();
 
 function Detail({ row, job, why, onLine, onZoom }) {
   const { kind, record } = row;

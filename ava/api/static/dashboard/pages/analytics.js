@@ -1,6 +1,6 @@
 // Analytics: exact statistics of the jobs that ended in whole days, and the charts of that period.
 
-import { dayOf, hour, number, span } from "../format.js";
+import { dayOf, hour, iso, number, span } from "../format.js";
 import { barsOf, jobsOf, SeriesCharts, ZoomOut } from "../series_charts.js";
 import { Chart } from "../ui/chart.js";
 import { count } from "../ui/chart_data.js";
@@ -13,7 +13,6 @@ const PERIODS = [
   ["30", "30 days"],
   ["90", "90 days"],
 ];
-const iso = (seconds) => new Date(seconds * 1000).toISOString();
 
 export const open = page(Analytics);
 
@@ -94,7 +93,7 @@ function Ended({ points, groupBy, filters }) {
   const times = points.map((point) => Date.parse(point.starts_at) / 1000);
   const series = barsOf((label) => points.map((point) => point[label]));
   return html`<${Chart} label="Ended jobs" times=${times} step=${isHourly ? 3600 : 86400}
-    series=${series} unit=${count} nameOf=${(at) => (isHourly ? hour : dayOf)(iso(at))}
+    series=${series} unit=${count} nameOf=${(at) => (isHourly ? hour : dayOf)(iso(at * 1000))}
     hrefOf=${(since, until) => jobsOf(filters, since, until)} />`;
 }
 

@@ -5,31 +5,26 @@ import { actorOf, titled } from "../format.js";
 import { readCounts } from "../frame/counts.js";
 import { InputEditor } from "../input_form.js";
 import { column, exact, Facts, jobLink, minor } from "../records_page.js";
-import { recordsPage, state, when, workerLink } from "../records_page.js";
+import { recordsPage, state, titles, useTabs, when, workerLink } from "../records_page.js";
 import { ROLES } from "../session.js";
 import { addressWith, ask, Button, Empty, html, Input, notify } from "../ui/index.js";
-import { Tabs, useApi, useQuery, useSession } from "../ui/index.js";
+import { useApi, useSession } from "../ui/index.js";
 import { Json } from "../ui/json.js";
 
 const PATH = "/v1/ava/approvals";
-const HIDDEN = "Your role or your key may not see payloads.";
-const STATES = ["pending", "approved", "denied", "expired", "cancelled"];
-const TABS = [["mine", "For you"], ...STATES.map((name) => [name, titled(name)]), ["all", "All"]];
+const STATES = ["pending", "approved", "denied", "expired", "cancelled", "all"];
+/** @type {[string, string][]} */
+const TABS = [["mine", "For you"], ...titles(STATES)];
 const titleOf = ({ title, name, id }) => title || name || id;
 
 function useFilter() {
-  const [query, setQuery] = useQuery();
-  const status = query.get("status") ?? "mine";
-  const select = (key) => setQuery({ status: key, cursor: null, id: null });
-  const toolbar = html`<div class="toolbar">
-    <${Tabs} label="Approvals by status" items=${TABS} current=${status} onSelect=${select} />
-  </div>`;
+  const [status, tabs] = useTabs("Approvals by status", "status", TABS);
   const isMine = status === "mine";
   const filter = {
     "filter[status]": isMine ? "pending" : status === "all" ? null : status,
     "filter[mine]": isMine && "true",
   };
-  return { filter, toolbar };
+  return { filter, toolbar: html`<div class="toolbar">${tabs}</div>` };
 }
 
 const columns = (reload) => [
@@ -113,7 +108,7 @@ function Content({ approval, changed }) {
 
 const Said = ({ approved }) => html`<strong>${approved ? "Approved" : "Denied"}</strong>`;
 const Payload = ({ approval: { payload, payload_hidden: isHidden } }) =>
-  html`<${Json} value=${payload} hidden=${isHidden && HIDDEN} name="Content" />`;
+  html`<${Json} value=${payload} isHidden=${isHidden} name="Content" />`;
 
 /** Why a person is asked: by the handler, or before the first start. */
 const reasonOf = ({ name }) =>

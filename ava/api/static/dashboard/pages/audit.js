@@ -1,5 +1,6 @@
 // Audit: who changed what, from where.
 
+import { iso } from "../format.js";
 import { describeChanges, pageOf } from "../record_facts.js";
 import { column, when } from "../records_page.js";
 import { addressWith, Chip, Empty, Heading, html, page, Pager, Select } from "../ui/index.js";
@@ -28,7 +29,7 @@ function Audit() {
   const hours = query.get("hours") ?? "";
   // The address of a reading changes once a minute.
   const minute = Math.floor(Date.now() / 60_000) * 60_000;
-  const since = hours && new Date(minute - Number(hours) * HOUR_MS).toISOString();
+  const since = hours && iso(minute - Number(hours) * HOUR_MS);
   const asked = { ...filters, since, per_page: "50", cursor: query.get("cursor") };
   const { data, pagination } = useApi("/v1/ava/audit", { query: asked });
   const filter = (name, value) => setQuery({ [name]: value, cursor: null });

@@ -2,15 +2,15 @@
 
 import { post } from "../api.js";
 import { askToContain, inWords, PATH } from "../contain.js";
-import { actorOf, number, titled } from "../format.js";
+import { actorOf, number } from "../format.js";
 import { readCounts } from "../frame/counts.js";
 import { column, exact, Facts, jobLink, minor, numeric } from "../records_page.js";
-import { recordsPage, state, when } from "../records_page.js";
+import { recordsPage, state, titles, useTabs, when } from "../records_page.js";
 import { addressWith, ask, Button, Choice, Empty, html, Id, Input } from "../ui/index.js";
-import { notify, Pill, Tabs, useApi, useQuery } from "../ui/index.js";
+import { notify, Pill, useApi } from "../ui/index.js";
 import { Tiles } from "../ui/tile.js";
 
-const TABS = ["active", "lifted", "ended", "all"].map((name) => [name, titled(name)]);
+const TABS = titles(["active", "lifted", "ended", "all"]);
 const JOBS = "20";
 const pathOf = ({ id }) => `${PATH}/${encodeURIComponent(id)}`;
 /** What can be contained, and how its scope is written. */
@@ -32,13 +32,9 @@ function tagOf(text) {
 }
 
 function useFilter() {
-  const [query, setQuery] = useQuery();
-  const current = query.get("state") ?? "active";
-  const select = (key) => setQuery({ state: key, cursor: null, id: null });
-  const toolbar = html`<div class="toolbar">
-    <${Tabs} label="Containments by state" items=${TABS} current=${current} onSelect=${select} />
-  </div>`;
-  return { filter: { "filter[state]": current === "all" ? null : current }, toolbar };
+  const [current, tabs] = useTabs("Containments by state", "state", TABS);
+  const filter = { "filter[state]": current === "all" ? null : current };
+  return { filter, toolbar: html`<div class="toolbar">${tabs}</div>` };
 }
 
 const COLUMNS = [

@@ -1,17 +1,17 @@
 // Errors: groups of failed jobs with one cause, each with its failures by day.
 
 import { post } from "../api.js";
-import { dayOf, number, titled } from "../format.js";
+import { counted, dayOf, iso, number, titled } from "../format.js";
 import { DAYS, perDay } from "../record_facts.js";
 import { column, exact, Facts, minor, numeric } from "../records_page.js";
-import { recordsPage, state, when, workerLink } from "../records_page.js";
+import { recordsPage, state, titles, useTabs, when, workerLink } from "../records_page.js";
 import { addressWith, ask, Button, Chip, Empty, html, mayWrite, notify } from "../ui/index.js";
-import { Tabs, useQuery } from "../ui/index.js";
+import { useQuery } from "../ui/index.js";
 
 const PATH = "/v1/ava/errors";
 const DAY_MS = 24 * 3600 * 1000;
 const HEIGHT = 24;
-const STATES = ["open", "resolved", "ignored", "all"].map((status) => [status, titled(status)]);
+const STATES = titles(["open", "resolved", "ignored", "all"]);
 /** What can be done with a group by its status, and what is said then. */
 const ACTIONS = { open: ["resolve", "ignore"], resolved: ["reopen"], ignored: ["reopen"] };
 const DONE = { resolve: "resolved", ignore: "ignored", reopen: "open again" };
@@ -22,13 +22,11 @@ const WORKER = "filter[worker_id]";
 
 function useFilter() {
   const [query, setQuery] = useQuery();
-  const status = query.get("status") ?? "open";
+  const [status, tabs] = useTabs("Errors by status", "status", STATES);
   const worker = query.get(WORKER);
-  const select = (key) => setQuery({ status: key, cursor: null, id: null });
   const remove = () => setQuery({ [WORKER]: null, cursor: null });
   const toolbar = html`<div class="row between toolbar">
-    <${Tabs} label="Errors by status" items=${STATES} current=${status} onSelect=${select} />
-    ${worker && html`<${Chip} label="Worker" value=${worker} onRemove=${remove} />`}
+    ${tabs} ${worker && html`<${Chip} label="Worker" value=${worker} onRemove=${remove} />`}
   </div>`;
   const filter = { "filter[status]": status === "all" ? null : status, [WORKER]: worker };
   return { filter, toolbar };
@@ -85,7 +83,7 @@ function Days({ daily }) {
   const most = Math.max(1, ...values);
   const bar = (jobs, place) => {
     const tall = Math.max(2, (HEIGHT * jobs) / most);
-    const day = dayOf(new Date(Date.now() - (DAYS - place) * DAY_MS).toISOString());
+    const day = dayOf(iso(Date.now() - (DAYS - place) * DAY_MS));
     return html`<rect key=${place} x=${place * 4} y=${HEIGHT - tall} width="3" height=${tall}
       class="bar failed"><title>${`${day}: ${number(jobs)} failed`}</title></rect>`;
   };
@@ -123,8 +121,12 @@ function openRetry(group) {
     action: "Retry all",
     async submit() {
       const { data } = await post(`${PATH}/${encodeURIComponent(group.id)}/retry`);
-      const retried = `${number(data.done)} jobs are retried.`;
-      notify(data.state === "done" ? retried : `${number(data.total)} jobs are being retried.`);
+      const isDone = data.state === "done";
+      notify(
+        isDone
+          ? `Retried ${counted(data.done, "job")}.`
+          : `Retrying ${counted(data.total, "job")}.`,
+      );
     },
   });
 }

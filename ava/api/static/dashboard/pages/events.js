@@ -1,13 +1,13 @@
 // Events: sent by systems or received by hooks, each with the jobs that it started or resumed.
 
 import { post } from "../api.js";
+import { counted } from "../format.js";
 import { column, exact, Facts, jobLink, minor, recordsPage, when } from "../records_page.js";
 import { addressWith, ask, Chip, Empty, html, Input, notify } from "../ui/index.js";
 import { readJson, TextArea, useQuery } from "../ui/index.js";
 import { Json } from "../ui/json.js";
 
 const PATH = "/v1/ava/events";
-const HIDDEN = "Your role or your key may not see payloads.";
 /** Jobs of an event that a row shows, and the panel. */
 const MAX_SHOWN = 3;
 const MAX_LISTED = 100;
@@ -85,13 +85,13 @@ function Content({ event }) {
     ["Created", exact(event.created_at)],
     ["Jobs", jobLinks(event.job_ids, MAX_LISTED)],
     ["Woken jobs", jobLinks(event.woken_job_ids, MAX_LISTED)],
-    ["Still to start", event.more_count > 0 && `${event.more_count} jobs`],
+    ["Still to start", event.more_count > 0 && counted(event.more_count, "job")],
   ];
   return html`
     <${Facts} items=${facts} />
     ${event.refused.map(refusal)}
     <h3>Data</h3>
-    <${Json} value=${event.data} hidden=${event.payload_hidden && HIDDEN} name="Data" />
+    <${Json} value=${event.data} isHidden=${event.payload_hidden} name="Data" />
     ${part("Headers", event.headers)} ${part("Extensions", event.extensions)}
   `;
 }
@@ -112,7 +112,7 @@ function openForm(done) {
       const body = { type, data: readJson("Data", text), ...(subject && { subject }) };
       const { data } = await post(PATH, body);
       const jobs = data.job_ids.length + data.more_count;
-      notify(`Sent. It started ${jobs === 1 ? "1 job" : `${jobs} jobs`}.`);
+      notify(`Sent. It started ${counted(jobs, "job")}.`);
       done();
     },
   });

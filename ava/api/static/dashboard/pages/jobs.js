@@ -10,19 +10,8 @@ import { Histogram } from "../job_histogram.js";
 import { FIELDS, JobTable } from "../job_table.js";
 import { narrowed, ViewMenu, viewOf } from "../job_view.js";
 import { RunButton } from "../trigger.js";
-import {
-  addressWith,
-  Empty,
-  Heading,
-  html,
-  page,
-  Pager,
-  Panel,
-  useApi,
-  useEffect,
-  useQuery,
-  useState,
-} from "../ui/index.js";
+import { addressWith, Empty, Heading, html, page, Pager, Panel } from "../ui/index.js";
+import { useApi, useEffect, useQuery, useState } from "../ui/index.js";
 
 /** Jobs of a page unless the view has another number. */
 const PER_PAGE = "25";

@@ -1,6 +1,6 @@
 // Notices: messages to Slack, Teams, mail or an address about failures, backlogs and decisions.
 
-import { call, post } from "../api.js";
+import { post, saveRecord } from "../api.js";
 import { Deliveries, SENT } from "../deliveries.js";
 import { span } from "../format.js";
 import { column, minor, recordsPage, state, when } from "../records_page.js";
@@ -129,8 +129,7 @@ function openForm(notice, done) {
       );
       const isSame = notice?.channel === channel && !target;
       const body = { name, on, ...(isSame ? {} : { channel, ...(target && { target }) }) };
-      const saved = notice ? call("PATCH", pathOf(notice), { body }) : post(PATH, body);
-      done((await saved).data);
+      done(await saveRecord(PATH, notice, body));
     },
   });
 }

@@ -2,18 +2,8 @@
 
 import { number, span } from "../format.js";
 import { RangePicker, SeriesCharts } from "../series_charts.js";
-import {
-  Button,
-  Card,
-  Empty,
-  Heading,
-  html,
-  mayWrite,
-  page,
-  useApi,
-  useSession,
-  When,
-} from "../ui/index.js";
+import { Button, Card, Empty, Heading, html, mayWrite, page } from "../ui/index.js";
+import { useApi, useSession, When } from "../ui/index.js";
 import { Tiles } from "../ui/tile.js";
 
 const FAILED = `#/jobs?${new URLSearchParams({ "filter[status]": "failed" })}`;

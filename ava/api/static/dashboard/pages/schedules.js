@@ -2,17 +2,17 @@
 
 import { get, post } from "../api.js";
 import { full, localTime } from "../format.js";
+import { isFinal } from "../job/job_states.js";
 import { column, jobLink, minor, recordsPage, state, when } from "../records_page.js";
 import { openForm, Preview, timingOf } from "../schedule_form.js";
 import { addressWith, Button, Empty, html, notify, Pill, useApi } from "../ui/index.js";
-import { useEffect, useState } from "../ui/index.js";
+import { useEffect, useRead, useState } from "../ui/index.js";
 
 const PATH = "/v1/ava/schedules";
 /** Firings in a row's strip and in the panel. */
 const STRIP = "30";
-/** Milliseconds between two readings of a last job that has not ended. */
+/** Milliseconds between two reads of a last job that has not ended. */
 const JOB_MS = 3000;
-const FINAL = ["completed", "failed", "cancelled"];
 const pathOf = (schedule) => `${PATH}/${encodeURIComponent(schedule.id)}`;
 const nameOf = (schedule) => schedule.name ?? schedule.worker_id;
 const stateOf = (schedule) => (schedule.paused ? "paused" : "enabled");
@@ -74,20 +74,13 @@ function useFirings(schedule) {
 
 /** How the last job ended, read until it has. An old job may be past its retention. */
 function LastJob({ id }) {
-  const [job, setJob] = useState(null);
+  const [round, setRound] = useState(0);
+  const query = { fields: "id,status" };
+  const read = async (signal) => id && (await get(`/v1/ava/jobs/${id}`, { query, signal })).data;
+  const { value: job } = useRead(read, [id, round], round && JOB_MS);
   useEffect(() => {
-    const leaving = new AbortController();
-    const { signal } = leaving;
-    const path = `/v1/ava/jobs/${id}`;
-    const read = async () => {
-      const found = await get(path, { query: { fields: "id,status" }, signal }).catch(() => null);
-      if (!found || signal.aborted) return;
-      setJob(found.data);
-      if (!FINAL.includes(found.data.status)) setTimeout(() => signal.aborted || read(), JOB_MS);
-    };
-    if (id) read();
-    return () => leaving.abort();
-  }, [id]);
+    if (job && !isFinal(job)) setRound(round + 1);
+  }, [job]);
   return job && html`<${Pill} state=${job.status} />${jobLink(job.id)}`;
 }
 

@@ -1,9 +1,9 @@
 // Subscriptions: rules that start jobs for events, and a tester for one event.
 
-import { call, post } from "../api.js";
+import { post, saveRecord } from "../api.js";
 import { column, minor, recordsPage, state, when, workerLink } from "../records_page.js";
 import { addressWith, ask, Button, Card, Choice, Empty, Field, html, Input } from "../ui/index.js";
-import { readJson, TextArea, useEffect, useState } from "../ui/index.js";
+import { readJson, TextArea, useRead, useState } from "../ui/index.js";
 import { Json } from "../ui/json.js";
 import { workerOptions } from "../worker_list.js";
 
@@ -65,17 +65,7 @@ const rulesOf = ({ match, input }) => ({
 /** Says, a moment after each key, whether an event matches, and what input its job gets. */
 function Tester() {
   const [texts, setTexts] = useState(SAMPLE);
-  const [verdict, setVerdict] = useState({ text: "", input: null });
-  useEffect(() => {
-    const reading = new AbortController();
-    const { signal } = reading;
-    const fail = (error) => signal.aborted || setVerdict({ text: error.message, input: null });
-    const timer = setTimeout(() => tryOut(texts, signal).then(setVerdict, fail), TYPING_MS);
-    return () => {
-      clearTimeout(timer);
-      reading.abort();
-    };
-  }, [texts]);
+  const { value, error } = useRead((signal) => tryOut(texts, signal), [texts], TYPING_MS);
   const type = ({ currentTarget: { name, value } }) =>
     setTexts((before) => ({ ...before, [name]: value }));
   const area = (name, label) => html`<${Field} label=${label}>
@@ -87,8 +77,8 @@ function Tester() {
       <section>${area("event", "Event")}</section>
       <section>${area("match", "Pattern")} ${area("input", "Template")}</section>
     </div>
-    <p role="status" data-tester>${verdict.text}</p>
-    ${verdict.input && html`<${Json} value=${verdict.input} name="The job's input" />`}
+    <p role="status" data-tester>${error?.message ?? value?.text}</p>
+    ${value?.input && html`<${Json} value=${value.input} name="The job's input" />`}
   `;
 }
 
@@ -121,8 +111,7 @@ async function openForm(found, done) {
     async submit({ type, worker, name, match, input }) {
       const rules = rulesOf({ match, input });
       const body = { event_type: type, worker_id: worker, name: name || null, ...rules };
-      const path = `${PATH}/${encodeURIComponent(found?.id)}`;
-      done((await (found ? call("PATCH", path, { body }) : post(PATH, body))).data);
+      done(await saveRecord(PATH, found, body));
     },
   });
 }

@@ -1,6 +1,6 @@
 // Webhooks: endpoints that receive events, and their deliveries.
 
-import { call, post } from "../api.js";
+import { post, saveRecord } from "../api.js";
 import { Deliveries, SENT } from "../deliveries.js";
 import { healthOf } from "../record_facts.js";
 import { column, minor, recordsPage, state, when } from "../records_page.js";
@@ -92,8 +92,7 @@ function openForm(webhook, done) {
         roots_only: Boolean(values.roots_only),
         ...(values.secret && { secret: values.secret }),
       };
-      const saved = webhook ? call("PATCH", pathOf(webhook), { body }) : post(PATH, body);
-      done((await saved).data);
+      done(await saveRecord(PATH, webhook, body));
     },
   });
 }

@@ -6,21 +6,8 @@ import { InputEditor } from "../input_form.js";
 import { timingOf } from "../schedule_form.js";
 import { RangePicker, SeriesCharts } from "../series_charts.js";
 import { openTrigger, trigger } from "../trigger.js";
-import {
-  Button,
-  Card,
-  Empty,
-  Heading,
-  html,
-  Id,
-  mayWrite,
-  page,
-  Pill,
-  useApi,
-  useRef,
-  useSession,
-  When,
-} from "../ui/index.js";
+import { Button, Card, Empty, Heading, html, Id, mayWrite, page, Pill } from "../ui/index.js";
+import { useApi, useRef, useSession, When } from "../ui/index.js";
 import { Json } from "../ui/json.js";
 import { PauseLine, Pauses } from "../ui/pauses.js";
 import { Tiles } from "../ui/tile.js";

@@ -1,45 +1,42 @@
 // Workers: definitions for new jobs, with their state, backlog and settings.
 
 import { post } from "../api.js";
-import { number, span, titled } from "../format.js";
-import { column, numeric, state } from "../records_page.js";
+import { number, span } from "../format.js";
+import { column, numeric, state, titles, useTabs } from "../records_page.js";
 import { RunButton } from "../trigger.js";
 import { ask, Button, Chip, Empty, Heading, html, Input, mayWrite, page } from "../ui/index.js";
-import { notify, Pager, Table, Tabs, useApi, useQuery } from "../ui/index.js";
+import { notify, Pager, Table, useApi, useQuery } from "../ui/index.js";
 import { stateOf } from "./worker.js";
 
 /** The queued and the running jobs of one worker are counted up to here. */
 const MAX_COUNTED = 10_000;
-const STATES = [
-  ["", "All"],
-  ...["active", "paused", "deprecated"].map((name) => [name, titled(name)]),
-];
+/** @type {[string, string][]} */
+const STATES = [["", "All"], ...titles(["active", "paused", "deprecated"])];
 
 export const open = page(Workers);
 
 function Workers() {
   const [query, setQuery] = useQuery();
-  const status = query.get("status") ?? "";
+  const [status, tabs] = useTabs("Workers by status", "status", STATES);
   const text = query.get("q") ?? "";
   const cursor = query.get("cursor");
   const asked = { "filter[status]": status, q: text, per_page: "100", cursor };
   const { data, pagination, reload } = useApi("/v1/ava/workers", { query: asked, every: 2 });
   const counts = useApi("/v1/ava/queues", { every: 2 }).data?.by_worker ?? [];
   const countOf = new Map(counts.map((count) => [count.worker_id, count]));
-  const filter = (changes) => setQuery({ ...changes, cursor: null });
-  const search = (event) => filter({ q: event.currentTarget.value.trim() });
+  const find = (q) => setQuery({ q, cursor: null });
+  const search = (event) => find(event.currentTarget.value.trim());
   const create =
     mayWrite() &&
     html`<${Button} kind="primary" icon="plus" onclick=${() => openForm(reload)}>New worker<//>`;
   return html`
     <${Heading} title="Workers" actions=${create} />
     <div class="row between toolbar">
-      <${Tabs} label="Workers by status" items=${STATES} current=${status}
-        onSelect=${(key) => filter({ status: key })} />
+      ${tabs}
       <input type="search" name="q" aria-label="Find workers" placeholder="Name or id"
         value=${text} onchange=${search} />
     </div>
-    ${text && html`<${Chip} label="Name" value=${text} onRemove=${() => filter({ q: "" })} />`}
+    ${text && html`<${Chip} label="Name" value=${text} onRemove=${() => find("")} />`}
     <${Table} label="Worker definitions" columns=${columnsOf(countOf)} rows=${data}
       onOpen=${(worker) => (location.hash = pageOf(worker))}
       empty=${status || text ? html`<${Empty} title="No workers match this filter." />` : NONE} />

@@ -1,6 +1,6 @@
 // A chart of time series on uPlot: its values are read by pointer, by keyboard, and as a table.
 
-import { hour, moment, number, zone } from "../format.js";
+import { hour, iso, moment, number, zone } from "../format.js";
 import { atX, domain, rowsOf, stacked } from "./chart_data.js";
 import { classes } from "./elements.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
@@ -35,11 +35,9 @@ function colourOf(element, name, opacity = 1) {
   return opacity === 1 ? colour : colour.replace(/^rgba?\((.*)\)$/, `rgba($1, ${opacity})`);
 }
 
-const iso = (seconds) => new Date(seconds * 1000).toISOString();
-
 /** Return the name of a step, as precise as the step is long. */
 const stepName = (seconds, step) =>
-  step < 3600 ? hour(iso(seconds)) : moment(iso(seconds)).replace(/:\d\d$/, "");
+  step < 3600 ? hour(iso(seconds * 1000)) : moment(iso(seconds * 1000)).replace(/:\d\d$/, "");
 
 /** Return uPlot's options of a series. Colours are read at each drawing: they follow the theme. */
 function optionsOf(Plot, { label, colour, kind = "line", isStacked }, host) {
@@ -86,8 +84,8 @@ function drawMarks(plot, marks, host) {
 function labelsOf(splits) {
   const step = splits.length > 1 ? splits[1] - splits[0] : 0;
   return splits.map((seconds) => {
-    const [day, time] = moment(iso(seconds)).split(", ");
-    return step >= DAY || time?.startsWith("00:00") ? day : hour(iso(seconds));
+    const [day, time] = moment(iso(seconds * 1000)).split(", ");
+    return step >= DAY || time?.startsWith("00:00") ? day : hour(iso(seconds * 1000));
   });
 }
 

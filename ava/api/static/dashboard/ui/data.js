@@ -102,6 +102,29 @@ export function useApi(path, { query, every = null, isRepeated = false, skip = f
 }
 
 /**
+ * Return what `read(signal)` returned or threw last: it is called at first and whenever one of
+ * `keys` changes, after `pause` milliseconds without a further change.
+ * @param {(signal: AbortSignal) => Promise<any>} read
+ * @param {any[]} keys
+ * @returns {{ value: any, error: any }}
+ */
+export function useRead(read, keys, pause = 0) {
+  const [found, setFound] = useState({ value: null, error: null });
+  useEffect(() => {
+    const leaving = new AbortController();
+    const { signal } = leaving;
+    const take = (value) => signal.aborted || setFound({ value, error: null });
+    const fail = (error) => signal.aborted || setFound({ value: null, error });
+    const timer = setTimeout(() => read(signal).then(take, fail), pause);
+    return () => {
+      clearTimeout(timer);
+      leaving.abort();
+    };
+  }, keys);
+  return found;
+}
+
+/**
  * Return whose session it is: `{ user, role, tenant, isOperator }`. A change of it draws the page
  * anew.
  */

@@ -2,24 +2,23 @@
 
 import { bytes } from "../format.js";
 import { Button, Copy } from "./elements.js";
-import { findJson, jsonLines } from "./json_lines.js";
+import { findJson, jsonLines, marked } from "./json_lines.js";
 import { html, useMemo, useState } from "./preact.js";
 
 const LINES = 500;
 
 /**
- * A JSON value. `hidden` is the reason why the caller may not see it; `name` is what it is called:
- * "Input".
- * @param {{ value: any, hidden?: string | false | null, name: string }} props
+ * A JSON value. `name` is what it is called: "Input".
+ * @param {{ value: any, isHidden?: boolean, name: string }} props
  */
-export function Json({ value, hidden, name }) {
+export function Json({ value, isHidden, name }) {
   const [chosen, setChosen] = useState(/** @type {Map<string, boolean>} */ (new Map()));
   const [sought, setSought] = useState("");
   const [max, setMax] = useState(LINES);
   const whole = useMemo(() => JSON.stringify(value, null, 2) ?? "null", [value]);
   const size = useMemo(() => new TextEncoder().encode(whole).length, [whole]);
   const found = useMemo(() => findJson(value, sought), [value, sought]);
-  if (hidden) return html`<p class="muted">${hidden}</p>`;
+  if (isHidden) return html`<p class="muted">Your role or API key may not see payloads.</p>`;
   const open = new Map([
     ...chosen,
     ...[...found.paths].map((path) => /** @type {const} */ ([path, false])),
@@ -58,21 +57,13 @@ function Line({ line, sought, onFold }) {
         onclick=${() => onFold(line)}
         aria-label=${`${isFolded ? "Unfold" : "Fold"} ${name ?? "the value"}`}></button>`
     }
-    ${name !== null && html`<span class="key">${marked(name, sought)}</span>: `}
-    <span class=${kind || undefined}>${marked(text, sought)}</span>${end}
+    ${name !== null && html`<span class="key"><${Marked} text=${name} wanted=${sought} /></span>: `}
+    <span class=${kind || undefined}><${Marked} text=${text} wanted=${sought} /></span>${end}
   </div>`;
 }
 
-/** Mark each place of a text in another. */
-function marked(text, sought) {
-  if (!sought) return text;
-  const parts = [];
-  const lower = text.toLowerCase();
-  const wanted = sought.toLowerCase();
-  let from = 0;
-  for (let at = lower.indexOf(wanted); at !== -1; at = lower.indexOf(wanted, from)) {
-    parts.push(text.slice(from, at), html`<mark>${text.slice(at, at + wanted.length)}</mark>`);
-    from = at + wanted.length;
-  }
-  return [...parts, text.slice(from)];
-}
+/** A text in which each place of another one is marked. */
+export const Marked = ({ text, wanted }) =>
+  marked(text, wanted.toLowerCase()).map(([part, isWanted]) =>
+    isWanted ? html`<mark>${part}</mark>` : part,
+  );

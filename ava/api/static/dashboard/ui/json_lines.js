@@ -130,3 +130,22 @@ export function findJson(value, text) {
   if (wanted) look(null, value, "");
   return { count, paths };
 }
+
+/** Places of a text that are marked. */
+const MAX_MARKS = 200;
+
+/** Split a text at each place where `wanted` is, up to `MAX_MARKS`: `[text, isWanted]`. */
+export function marked(text, wanted) {
+  if (!wanted) return [[text, false]];
+  const found = [];
+  const lower = text.toLowerCase();
+  let from = 0;
+  while (found.length < 2 * MAX_MARKS) {
+    const place = lower.indexOf(wanted, from);
+    if (place < 0) break;
+    const end = place + wanted.length;
+    found.push([text.slice(from, place), false], [text.slice(place, end), true]);
+    from = end;
+  }
+  return [...found, [text.slice(from), false]].filter(([part]) => part);
+}

@@ -1,36 +1,12 @@
 // Preact and htm, the dashboard's only renderer. It never parses a string as HTML.
 
 import htm from "htm";
-import { Component, cloneElement, createContext, Fragment, h, options, render } from "preact";
-import {
-  useCallback,
-  useContext,
-  useEffect,
-  useLayoutEffect,
-  useMemo,
-  useReducer,
-  useRef,
-  useState,
-} from "preact/hooks";
+import { Component, h, options, render } from "preact";
 import { plain } from "../format.js";
 import { feed } from "../freshness.js";
 
-export {
-  Component,
-  cloneElement,
-  createContext,
-  Fragment,
-  h,
-  render,
-  useCallback,
-  useContext,
-  useEffect,
-  useLayoutEffect,
-  useMemo,
-  useReducer,
-  useRef,
-  useState,
-};
+export * from "preact";
+export * from "preact/hooks";
 
 /** Preact draws each string as a node without a type; its text must not turn what is beside it. */
 options.vnode = (node) => {
