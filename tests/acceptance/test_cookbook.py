@@ -33,8 +33,8 @@ _RECIPES = dict(section.split("\n", 1) for section in _PAGE.split("\n## ")[1:])
 _HANDLERS = ("triage", "nightly_import", "fan_out", "stripe_orders", "support_tools", "album", "payout")
 #: The tenant of `ava dev`.
 _TENANT = "ten_01hxyz"
-_ID = re.compile(r"\b(del|evt|hk|job|sch)_[0-9a-z]{26}\b|(?<=Process )(\d+)")
-_PLACEHOLDERS = {"JOB_ID": "job", "SCHEDULE_ID": "sch", "HOOK_ID": "hk"}
+_ID = re.compile(r"\b(apr|del|evt|hk|job|sch)_[0-9a-z]{26}\b|(?<=Process )(\d+)")
+_PLACEHOLDERS = {"APPROVAL_ID": "apr", "JOB_ID": "job", "SCHEDULE_ID": "sch", "HOOK_ID": "hk"}
 _TIME = re.compile(r"(\d{4}-)?\d\d-\d\d \d\d:\d\d(:\d\d\.\d{3} UTC)?")
 
 
