@@ -57,6 +57,8 @@ from ava.store.pending_work import Work
 from ava.telemetry import logs, tracing
 
 _CONNECTIONS = 5
+#: Seconds between calls of a duty that the probe wakes as soon as there is work; so often only if the probe fails.
+_PROBED_SECONDS = 10.0
 
 
 def make_duties(settings: Settings, database: Database, publisher: Publisher, control: Control) -> list[Duty]:
@@ -95,13 +97,28 @@ def _waits(
     wakes = Wakes(database, schemas=creator.schemas)
     containments = ContainmentProgress(database, control)
     return [
-        Duty("due", 1.0, "jobs due", lambda _: move_due_jobs(database), work=Work.DUE_JOBS, on_change=returned),
-        Duty("wakes", 1.0, "jobs continued after a wait", wakes.run_once, work=Work.WAKES, on_change=returned),
+        Duty(
+            "due",
+            _PROBED_SECONDS,
+            "jobs due",
+            lambda _: move_due_jobs(database),
+            work=Work.DUE_JOBS,
+            on_change=returned,
+        ),
+        Duty(
+            "wakes", _PROBED_SECONDS, "jobs continued after a wait", wakes.run_once, work=Work.WAKES, on_change=returned
+        ),
         Duty("moved_workers", 1.0, "jobs moved to another queue or limit", moved.run_once, on_change=returned),
         Duty("paused_workers", 0.5, "jobs parked, because a worker was paused", paused.run_once, on_change=returned),
         Duty("parked_jobs", 0.5, "parked jobs returned to the backlog", parked.run_once, on_change=returned),
         Duty("containments", 0.5, "jobs held, stopped or released", containments.run_once, on_change=returned),
-        Duty("expired_jobs", 1.0, "jobs expired", lambda _: cancel_expired_jobs(database), work=Work.EXPIRED_JOBS),
+        Duty(
+            "expired_jobs",
+            _PROBED_SECONDS,
+            "jobs expired",
+            lambda _: cancel_expired_jobs(database),
+            work=Work.EXPIRED_JOBS,
+        ),
         Duty(
             "approvals",
             1.0,
@@ -111,7 +128,7 @@ def _waits(
         ),
         Duty(
             "deadlines",
-            1.0,
+            _PROBED_SECONDS,
             "jobs stopped by their deadline",
             lambda _: stop_overdue_jobs(database, control),
             work=Work.DEADLINES,
@@ -154,7 +171,7 @@ def _losses(
             max_rest_seconds=MAX_REST_SECONDS,
             max_wait_seconds=lambda: heartbeats.seconds_until_silent(time.monotonic(), seconds=dead_seconds),
         ),
-        Duty("pulled_runs", 0.5, "pulled runs rescued or ended", PulledRunWatch(database).run_once, on_change=returned),
+        Duty("pulled_runs", 1.0, "pulled runs rescued or ended", PulledRunWatch(database).run_once, on_change=returned),
         Duty(
             "lost_messages",
             1.0,
@@ -187,7 +204,7 @@ def _requests(
     return [
         Duty(
             "schedules",
-            1.0,
+            _PROBED_SECONDS,
             "firings of schedules",
             lambda _: fire_due_schedules(database, firings),
             work=Work.SCHEDULES,
@@ -206,12 +223,12 @@ def _requests(
         ),
         Duty(
             "bulk_operations",
-            1.0,
+            _PROBED_SECONDS,
             "jobs retried or cancelled by operations",
             lambda _: run_bulk_batches(batches),
             work=Work.BULK_OPERATIONS,
         ),
-        Duty("event_jobs", 1.0, "jobs of events created", event_jobs.run_once, work=Work.EVENT_JOBS),
+        Duty("event_jobs", _PROBED_SECONDS, "jobs of events created", event_jobs.run_once, work=Work.EVENT_JOBS),
     ]
 
 
