@@ -42,6 +42,12 @@ def plain(_input: dict[str, Any]) -> None:
     """Do nothing, with any input."""
 
 
+@worker("asks")
+def asks(_input: dict[str, Any], env: Env) -> bool:
+    """Ask a person."""
+    return env.approve("go_on", "Go on?").approved
+
+
 @worker("fails")
 def fails(_input: dict[str, Any]) -> None:
     """Fail, with any input."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain import ids
+from ava.domain.access.actor import Actor
 from ava.domain.access.caller import Caller
 from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs import graphs, job_change
@@ -73,20 +74,21 @@ class Jobs:
         self.on_published: Callable[[Sequence[Job]], object] = lambda _jobs: None
         self._groups = TriggerGroups()
 
-    def trigger(self, caller: Caller, specs: Sequence[JobSpec], key: str | None = None) -> tuple[list[Job], bool]:
+    def trigger(
+        self, caller: Caller, specs: Sequence[JobSpec], key: str | None = None, *, behind: Sequence[Actor] = ()
+    ) -> tuple[list[Job], bool]:
         """Store all jobs or none, then publish the jobs that can start now. If the broker is down, they start later.
 
-        With idempotency keys of the call or its entries, earlier calls may have stored some of the jobs. Return the
-        jobs in order, and True if earlier calls stored all of them.
-
-        Raise for the first invalid entry: `PayloadsHidden` for an output that the caller may not see, `InputMismatch`,
-        `WorkerNotFound`, `WorkerDeprecated`, `IdempotencyKeyReused`, or `JobStateConflict` if its key is taken.
+        Return the jobs in order, and True if earlier calls with the same idempotency keys stored all of them. `behind`:
+        identities behind the jobs besides the caller's, if no entry has a key. Raise for the first invalid entry:
+        `PayloadsHidden` for an output that the caller may not see, `InputMismatch`, `WorkerNotFound`,
+        `WorkerDeprecated`, `IdempotencyKeyReused`, or `JobStateConflict` if its key is taken.
         """
         if key is not None:
-            return self._trigger_once(caller, specs, key)
+            return self._trigger_once(caller, specs, key, behind)
         if any(spec.idempotency_key is not None for spec in specs):
             return self._trigger_each_once(caller, specs)
-        new = self._prepare(caller, specs)
+        new = self._prepare(caller, specs, behind)
         if len(new) == 1 and is_groupable(new[0]) and (job := self._trigger_grouped(new[0])) is not None:
             return [job], False
         needs_transaction = len(specs) > 1 or specs[0].key is not None or specs[0].entry is not None
@@ -95,12 +97,12 @@ class Jobs:
         self.publish(created)
         return created, False
 
-    def _prepare(self, caller: Caller, specs: Sequence[JobSpec]) -> list[NewJob]:
+    def _prepare(self, caller: Caller, specs: Sequence[JobSpec], behind: Sequence[Actor] = ()) -> list[NewJob]:
         if not caller.sees_payloads and any(spec.entry is not None and spec.entry.has_references for spec in specs):
             raise PayloadsHidden("Only callers who see payloads may send an output to another job with $output.")
         self.rules.refuse_urgent(caller, specs)
         return self.creator.prepare(
-            tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs, identities=[caller.actor]
+            tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs, identities=[caller.actor, *behind]
         )
 
     def _create_all(self, connection: Connection, new: Sequence[NewJob]) -> list[Job]:
@@ -123,12 +125,14 @@ class Jobs:
             raise trigger.outcome
         return trigger.outcome
 
-    def _trigger_once(self, caller: Caller, specs: Sequence[JobSpec], key: str) -> tuple[list[Job], bool]:
+    def _trigger_once(
+        self, caller: Caller, specs: Sequence[JobSpec], key: str, behind: Sequence[Actor]
+    ) -> tuple[list[Job], bool]:
         digest = self._long(specs, lambda: replays.digest_of_jobs(specs))
         with self._database.transaction() as connection:
             if (earlier := replays.reserve_for(connection, caller, key, digest)) is not None:
                 return _show_all(connection, caller, [ids.encode("job", uuid) for uuid in earlier]), True
-            created = self._create_all(connection, self._prepare(caller, specs))
+            created = self._create_all(connection, self._prepare(caller, specs, behind))
             job_ids = [job.id for job in created]
             idempotency.record_jobs(connection, tenant_id=caller.tenant_id, key=key, job_ids=job_ids)
         self.publish(created)

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from ava.domain import ids
+from ava.domain.access import actor
 from ava.domain.access.caller import Caller
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.limits.table import SCHEDULES
@@ -214,8 +215,9 @@ class Schedules:
     def run(self, caller: Caller, schedule_id: str, key: str | None = None) -> tuple[Job, bool]:
         """Trigger a job like a schedule's, now. Return it, and True for a repeated call.
 
-        Its priority is bounded by the caller's role. It is not a firing: neither the overlap rule nor the next firing
-        depends on it. Raise `ScheduleNotFound`, and every error of `Jobs.trigger`.
+        Its priority is bounded by the caller's role, and the persons behind the schedule are behind the job too. It is
+        not a firing: neither the overlap rule nor the next firing depends on it. Raise `ScheduleNotFound`, and every
+        error of `Jobs.trigger`.
         """
         schedule = self.show(caller, schedule_id)
         priority = self._jobs.rules.bounded_by_role(caller, schedule.priority)
@@ -225,7 +227,9 @@ class Schedules:
             priority=priority,
             expires_in_seconds=schedule.expires_in_seconds,
         )
-        (job,), is_replay = self._jobs.trigger(caller, [spec], key)
+        (job,), is_replay = self._jobs.trigger(
+            caller, [spec], key, behind=[schedule.created_by, *actor.split(schedule.changers)]
+        )
         return job, is_replay
 
     def firings(

@@ -17,6 +17,7 @@ from ava.settings import Settings
 from ava.store.jobs import approvals
 from chaos.faults.lost_commits import DECISIONS, ELSEWHERE
 from harness.api import HEADERS, Api
+from tests.integration.hook_sender import Hook
 from tests.integration.test_event_waits import Waiters
 from tests.lost_commits import Bench, cut_statements
 
@@ -215,6 +216,20 @@ def test_no_key_label_or_child_lets_a_person_approve_an_own_request_or_count_twi
     ]
     assert [each.status_code for each in found] == [200, 409, 409, 200]
     assert found[-1].get_json()["data"]["status"] == "approved"
+
+
+def test_no_creator_of_a_schedule_hook_or_subscription_decides_on_its_jobs(askers: Askers) -> None:
+    api = askers.api
+    by_hook = {"event_type": "hook.mine", "worker_id": "wkr_open"}
+    assert api.post("/v1/ava/subscriptions", json=by_hook, headers={"x-user-id": "usr_subscriber"}).status_code == 201
+    (hooked,) = Hook(api, event_type="hook.mine").accepted()["job_ids"]
+    daily = {"worker_id": "wkr_open", "cron": "0 0 * * *", "timezone": "UTC"}
+    schedule = api.post("/v1/ava/schedules", json=daily, headers={"x-user-id": "usr_planner"}).get_json()["data"]
+    run_now = api.post(f"/v1/ava/schedules/{schedule['id']}/run", headers={"x-user-id": "usr_hasty"})
+    scheduled = run_now.get_json()["data"]["id"]
+    for job_id, users in ((hooked, ("usr_test", "usr_subscriber")), (scheduled, ("usr_planner", "usr_hasty"))):
+        asked = askers.approval(askers.request(*askers.start(job_id)).id)
+        assert [askers.decide(asked, user=user).status_code for user in (*users, "usr_other")] == [403, 403, 200]
 
 
 def test_a_timeout_and_the_end_of_the_job_end_a_pending_approval(askers: Askers) -> None:

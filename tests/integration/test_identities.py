@@ -82,7 +82,8 @@ def test_a_schedules_jobs_have_its_creator_and_a_run_now_the_caller(api: Api) ->
     assert fire_due_schedules(api.database, firings, now=datetime.now(UTC) + timedelta(minutes=1)) == 1
     fired = _show(api, data(api.get(f"/v1/ava/schedules/{schedule['id']}"))["last_job_id"])
     assert (fired["triggered_by"], fired["origin"]) == (schedule["id"], _of_key(key_id, "usr_other"))
-    assert data(api.post(f"/v1/ava/schedules/{schedule['id']}/run"), 201)["origin"] == TEST
+    now = data(api.post(f"/v1/ava/schedules/{schedule['id']}/run"), 201)
+    assert (now["origin"], _identities(api, now["id"])) == (TEST, ["usr_test", f"{key_id} key usr_other"])
     # Another input, sent with a key, has a person behind it; another name changes nothing.
     _, others = _key(api, AS_OTHER)
     for fields, headers in (({"input": {"a": 1}}, others), ({"name": "n"}, {"x-user-id": "usr_third"})):

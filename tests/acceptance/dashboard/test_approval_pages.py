@@ -8,6 +8,7 @@ from selenium.webdriver.common.keys import Keys
 
 from harness.polling import wait_until
 from harness.system import System
+from tests.acceptance.dashboard.test_dashboard import EVIL
 from tests.acceptance.dashboard.test_looks import _TARGETS, findings_in_both
 from tests.browser import Browser
 
@@ -53,13 +54,15 @@ def test_the_oldest_request_is_approved_by_two_keys_and_the_next_is_answered_by_
 
 
 def test_a_request_is_opened_from_its_job_and_denied_on_a_phone(signed_in: Browser, running: System) -> None:
-    job, asked = _ask(running, "db-3")
+    job, asked = _ask(running, EVIL)
     own = running.trigger("wkr_restart", input={"host": "db-4"})["id"]
     signed_in.resize(390, 844)
     signed_in.go(f"#/jobs/{job}")
     signed_in.click("a", "Decide")
     wait_until(lambda: asked in signed_in.address, what="the request is open")
     signed_in.find("button", "Deny …")
+    signed_in.await_text(f"Restart {EVIL}?")
+    assert signed_in.script("return window.pwned ?? null") is None
     assert signed_in.script(_TARGETS) == []
     assert signed_in.script("return document.documentElement.scrollWidth") <= 390
     signed_in.click(".panel button", "Deny …")
