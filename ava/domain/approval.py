@@ -317,9 +317,12 @@ class Approval:
 
     @property
     def denial(self) -> str:
-        """Return the error of a job that its denial cancels."""
-        comment = self.decisions[-1].comment if self.decisions else None
-        return one_line(f"Denied: {comment or 'no comment'}")
+        """Return the error of a job that its denial or its timeout ends before the first start."""
+        if self.status is ApprovalStatus.EXPIRED:
+            seconds = round((self.expires_at - self.requested_at).total_seconds(), 3)
+            kind = "WaitTimeout" if self.on_timeout is OnTimeout.FAIL else "Denied"
+            return f"{kind}: not decided within {seconds:g} s"
+        return one_line(f"Denied: {self.decisions[-1].comment or 'no comment'}")
 
 
 _DECIDED = (ApprovalStatus.APPROVED, ApprovalStatus.DENIED)

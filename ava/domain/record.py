@@ -26,7 +26,7 @@ def as_record(record: Any, names: str) -> dict[str, Any]:
 
 
 def _plain(record: Any, name: str) -> Any:
-    value = getattr(record, name) if hasattr(record, name) else json.loads(getattr(record, f"{name}_json"))
+    value = getattr(record, name) if hasattr(record, name) else json.loads(getattr(record, f"{name}_json") or "null")
     if isinstance(value, datetime):
         return format_time(value)
     if name == "paused":

@@ -87,6 +87,8 @@ class WorkerSpec:
     max_memory_mb: int | None = None
     #: Whether a run may share its process and event loop with other runs.
     is_concurrent: bool = False
+    #: The approval that its jobs need before their first start (`approval_rule`), as JSON.
+    approval_json: str | None = None
 
     @property
     def input_schema_version(self) -> str | None:
@@ -152,6 +154,8 @@ class Worker:
     #: Retry delays from the settings, or of a pull worker from its creation; None: the handler's.
     retry: Retry | None = None
     input_schema_json: str | None = None
+    #: The approval that its handler declares.
+    handler_approval_json: str | None = None
     #: None if there are none or they were not read.
     own: WorkerSettings | None = None
     #: The platform's settings, as above.
@@ -169,6 +173,11 @@ class Worker:
     @property
     def config(self) -> dict[str, str]:
         return {} if self.own is None else dict(self.own.config)
+
+    @property
+    def approval_json(self) -> str | None:
+        """Return the tenant's own approval, which applies where the handler's and the platform's do not."""
+        return None if self.own is None else self.own.approval_json
 
     @property
     def secrets(self) -> list[str]:
@@ -201,3 +210,5 @@ class WorkerSettings:
     #: Limits that only the platform sets; the handler declares their scope.
     max_running: int | None = None
     rate: Rate | None = None
+    #: As in `WorkerSpec`.
+    approval_json: str | None = None

@@ -126,3 +126,16 @@ def read_limits(
     if wrong:
         raise HandlerError(f"Worker {slug!r}: {'; '.join(wrong)}.")
     return WorkerLimits(max_running=max_running, max_running_per=max_running_per, rate=parsed, rate_per=rate_per)
+
+
+def read_approval(slug: str, approval: object) -> str | None:
+    """Return the declared approval as JSON. Raise `HandlerError` if it is invalid."""
+    if approval is None:
+        return None
+    # Imported lazily: few handler modules need it.
+    from ava.domain.approval_rule import rule_json
+
+    try:
+        return rule_json(approval)
+    except ValueError as error:
+        raise HandlerError(f"Worker {slug!r}: approval: {error}.") from error

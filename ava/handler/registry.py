@@ -87,6 +87,7 @@ def worker(
     mcp: str | None = ...,
     max_memory_mb: int | None = ...,
     concurrent: bool = ...,
+    approval: Mapping[str, Any] | None = ...,
 ) -> Declare: ...
 
 
@@ -119,6 +120,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     mcp: str | None = None,
     max_memory_mb: int | None = None,
     concurrent: bool = False,
+    approval: Mapping[str, Any] | None = None,
     **unknown: Any,
 ) -> Any:
     """Declare a function as the handler of the worker `wkr_<slug>`; without a slug, the function's name is the slug.
@@ -152,6 +154,8 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     - `max_memory_mb`: max MiB of a run with all its subprocesses; above, the run fails as `MemoryExceeded`.
     - `concurrent`: runs of this `async def` may share a process and its event loop, on nodes with slots, and with them
       everything per process: directory, environment, signals, globals.
+    - `approval`: the decision that a job needs before its first start: `{"title": "Delete the account?"}`, with the
+      fields of `env.approve`, and in `when` a pattern that the input must match.
 
     Raise `HandlerError` for an invalid declaration, and `WorkerConflict` if another function has the slug.
     """
@@ -189,6 +193,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             mcp=McpUse(mcp) if mcp in _MCP_USES else None,
             max_memory_mb=max_memory_mb,
             is_concurrent=bool(concurrent),
+            approval_json=option_checks.read_approval(own_slug, approval),
         )
         check(own_slug, spec, on_worker_lost)
         refuse(own_slug, [] if mcp is None or mcp in _MCP_USES else [f"mcp must be one of {', '.join(_MCP_USES)}"])

@@ -148,6 +148,7 @@ class DueFirings:
                 priority=max(schedule.priority, most_urgent),
                 scheduled_at=decided.time.at,
                 expires_in_seconds=schedule.expires_in_seconds,
+                approval_json=schedule.approval_json,
             ),
             schema_version=None if due.worker is None else due.worker.schema_version,
             # The dispatcher publishes it with the backlog, even if this process dies after the commit.

@@ -253,6 +253,7 @@ class Jobs:
             tags_json=job.tags_json,
             expires_in_seconds=job.expires_in_seconds,
             deadline_seconds=job.deadline_seconds,
+            approval_json=job.approval_json,
         )
 
     def publish(self, created: Sequence[Job]) -> None:

@@ -83,7 +83,7 @@ def digest_of_jobs(specs: Sequence[JobSpec]) -> bytes:
             asked.append(asdict(spec.entry))
         if spec.deadline_seconds is not None:
             asked.append({"deadline_seconds": spec.deadline_seconds})
-        for name in ("expires_in_seconds", "start_before", "max_retries"):
+        for name in ("expires_in_seconds", "start_before", "max_retries", "approval_json"):
             if (value := getattr(spec, name)) is not None:
                 asked.append({name: value})
         digest.update(json.dumps(asked, sort_keys=True, default=str).encode())

@@ -226,6 +226,7 @@ class Schedules:
             input_json=schedule.input_json,
             priority=priority,
             expires_in_seconds=schedule.expires_in_seconds,
+            approval_json=schedule.approval_json,
         )
         (job,), is_replay = self._jobs.trigger(
             caller, [spec], key, behind=[schedule.created_by, *actor.split(schedule.changers)]

@@ -104,6 +104,8 @@ CREATE TABLE workers (
     deadline_seconds integer CHECK (deadline_seconds > 0),
     -- The kind of MCP tool, declared by the handler; null: AVA_MCP_WORKERS decides.
     mcp text CHECK (mcp IN ('answer', 'task', 'off')),
+    -- The approval that its jobs need before their first start (`ava.domain.approval_rule`), declared by the handler.
+    approval json,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT schema_has_its_version CHECK ((input_schema IS NULL) = (input_schema_version IS NULL)),
     -- Runs of these workers are claimed over HTTP. A tenant can only have pull workers.
@@ -137,6 +139,8 @@ CREATE TABLE worker_settings (
     max_running integer CHECK (max_running >= 0),
     rate_jobs integer CHECK (rate_jobs > 0),
     rate_seconds double precision CHECK (rate_seconds > 0),
+    -- As in `workers`: it applies if the handler's does not.
+    approval json,
     PRIMARY KEY (tenant_id, worker_id),
     CONSTRAINT status_was_set CHECK (status IS NULL OR status_at IS NOT NULL),
     CONSTRAINT paused_has_its_status CHECK ((paused_at IS NOT NULL) = (status IS NOT DISTINCT FROM 'paused')),
@@ -307,6 +311,8 @@ CREATE TABLE jobs (
     -- The identities behind it (`ava.domain.access.actor.join`): the first caused its creation, others created or
     -- changed the schedule, subscription or hook through which it came (its `changers`). Children inherit all. Null: the user or API key `triggered_by`.
     origin text,
+    -- The approval that its trigger or schedule asks for: it applies if none of the worker does.
+    approval json,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT final_exactly_when_completed
         CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
@@ -631,6 +637,20 @@ CREATE INDEX approvals_of_job ON approvals (tenant_id, job_id, name, id);
 CREATE INDEX approvals_due ON approvals (expires_at) WHERE status = 'pending';
 CREATE INDEX approvals_to_remind ON approvals (remind_at) WHERE status = 'pending' AND remind_at IS NOT NULL;
 
+-- A job begins to wait for a decision before its first start. It wakes itself, so that the decision is requested even if
+-- the process dies that was about to request it.
+CREATE FUNCTION ava_wait_for_approval() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO job_waits (tenant_id, job_id, run_no, condition, waiting_for)
+    VALUES (NEW.tenant_id, NEW.id, NEW.run_no, 'approval', '{"jobs": [], "event": null, "approval": null, "until": null}')
+    ON CONFLICT DO NOTHING;
+    INSERT INTO wakes (tenant_id, kind, source_id) VALUES (NEW.tenant_id, 'job', NEW.id);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER wait_for_approval AFTER INSERT OR UPDATE OF waits_for ON jobs FOR EACH ROW
+    WHEN (NEW.waits_for = 'approval' AND NEW.first_run_no IS NULL) EXECUTE FUNCTION ava_wait_for_approval();
+
 -- Events that may end waits: a job became final or began to wait, or an event arrived (`ava.store.jobs.wake_queue`).
 -- `source_id` is the job or the event. `after_key` and `after_id` are the key and job of the last wait matched with an
 -- event, if one transaction does not match all. Duplicate rows are harmless.
@@ -891,6 +911,8 @@ CREATE TABLE schedules (
     may_be_urgent boolean NOT NULL DEFAULT false,
     -- Seconds from its slot after which an unstarted job expires; null: the worker's setting.
     expires_in_seconds integer CHECK (expires_in_seconds > 0),
+    -- As in `jobs`.
+    approval json,
     paused_at timestamptz,
     paused_by jsonb,
     pause_reason text,

@@ -68,7 +68,10 @@ _ELSEWHERE = {
         "webhooks.endpoints.resume", "webhooks.notices.change", "webhooks.notices.create",
     ),
     RUNS: ("jobs.pulled_journal.record_size",),
-    DECISIONS: ("jobs.approvals.insert", "jobs.approvals.remind", "jobs.approvals.withdraw"),
+    DECISIONS: (
+        "jobs.approvals.insert", "jobs.approvals.remind", "jobs.approvals.withdraw", "jobs.start_approvals.show_wait",
+        "jobs.wake_queue.put_back",
+    ),
     _RARE: ("jobs.transitions.claim.claim_together", "jobs.transitions.end.end_stopped"),
     _LEASE: ("webhooks.endpoint_leases.acquire",),
     RETENTION: (

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from ava.dispatcher.duties.waiting_jobs import follow_approvals
+from ava.domain import ids
 from ava.domain.approval import ApprovalRequest, JournalledApproval
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.waits import EntryState, Wait, WaitCondition
 from ava.domain.secrets.redaction import HIDDEN
+from ava.services.creation import approval_requests
 from ava.settings import Settings
 from ava.store.jobs import approvals
 from chaos.faults.lost_commits import DECISIONS, ELSEWHERE
@@ -85,7 +87,25 @@ def test_a_request_whose_commit_lost_its_response_is_repeated_and_asks_once(benc
     bench.repeat(lambda: follow_approvals(bench.database))
     assert bench.only("SELECT roles FROM approvals WHERE status = 'pending'") == ["tenant-admin", "tenant-user"]
     assert bench.only("SELECT count(*) FROM webhook_events") == 1
-    names = {"jobs.approvals.insert", "jobs.approvals.remind", "jobs.approvals.withdraw"}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(approval_requests, "_MAX_JOBS", 1)
+        jobs = [bench.api.trigger(approval={"title": f"{n}"}) for n in range(2)]
+        bench.api.execute("DELETE FROM approvals WHERE name IS NULL")
+        keys = [("ten_test", str(ids.decode("job", job["id"]))) for job in jobs]
+
+        def ask() -> None:
+            with bench.database.connect() as connection:
+                approval_requests.ask(connection, keys)
+
+        bench.repeat(ask)
+    assert bench.only("SELECT count(*) FROM approvals WHERE name IS NULL") == 1
+    names = {
+        "jobs.approvals.insert",
+        "jobs.start_approvals.show_wait",
+        "jobs.wake_queue.put_back",
+        "jobs.approvals.remind",
+        "jobs.approvals.withdraw",
+    }
     assert names == {name for name, reason in ELSEWHERE.items() if reason is DECISIONS}
     assert names <= cut_statements(bench.cuts)
 
@@ -247,8 +267,6 @@ def test_a_timeout_and_the_end_of_the_job_end_a_pending_approval(askers: Askers)
 
 
 def _uuid(job_id: str) -> str:
-    from ava.domain import ids
-
     return str(ids.decode("job", job_id))
 
 

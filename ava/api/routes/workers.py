@@ -35,7 +35,10 @@ from ava.services.workers import WorkerChange
 blueprint = Blueprint("workers", __name__, url_prefix="/v1/ava/workers")
 
 #: Audited fields of a changed worker.
-_AUDITED = ("status", "config", "timeout_seconds", "max_retries", "retry", "max_running", "rate", "platform", "name")
+_AUDITED = (
+    *("status", "config", "timeout_seconds", "max_retries", "retry", "max_running", "rate", "platform", "name"),
+    "approval",
+)
 #: Audited fields of a created or deleted worker.
 _DEFINED = ("name", "runtime", "timeout_seconds", "max_retries", "max_running", "rate", "scope")
 

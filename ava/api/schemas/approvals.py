@@ -25,6 +25,7 @@ from ava.domain.approval import (
     ApprovalStatus,
     SentDecision,
 )
+from ava.domain.approval_rule import rule_json
 from ava.domain.limits.graph_limits import APPROVAL_BYTES
 from ava.domain.strings import storable
 
@@ -47,6 +48,30 @@ class ApprovalField(Plain):
             return ApprovalRequest.of(**value)
         except ValueError as error:
             raise ValidationError(f"{str(error)[:500]}.") from None
+
+
+class _Rule(Plain):
+    def read(self, value: Any) -> str:
+        try:
+            return rule_json(value)
+        except ValueError as error:
+            raise ValidationError(f"{str(error)[:500]}.") from None
+
+
+def rule_field(description: str, **rest: Any) -> Plain:
+    """The field `approval` of a worker, trigger or schedule; `description` begins its description."""
+    fields_ = "`title`, `when` (a pattern over the input, as of a subscription), and those of `env.approve`"
+    metadata = {
+        "type": "object",
+        "description": f"{description} Fields: {fields_}. The input is the content that is approved.",
+    }
+    return _Rule(allow_none=True, metadata=metadata, **rest)
+
+
+def shown_rule(description: str, **rest: Any) -> JsonString:
+    """The same field of a record."""
+    metadata = {"type": "object", "description": description, "payload": payloads.hide_value}
+    return JsonString(allow_none=True, metadata=metadata, **rest)
 
 
 class _Comment(String):

@@ -26,6 +26,7 @@ from ava.api.http.fields import (
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, RecordWriter, compile_schema
 from ava.api.http.strict import Strict
+from ava.api.schemas.approvals import rule_field
 from ava.api.schemas.job_details import UsageRecord, write_usage
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
 from ava.api.schemas.pause_fields import ActorRecord
@@ -116,6 +117,10 @@ class TriggerBody(Strict):
             "fails, waits included. Default: the worker's."
         },
     )
+    approval = rule_field(
+        "The decision of persons that the job needs before its first start, if none of its worker applies.",
+        load_default=None,
+    )
 
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> JobSpec:
@@ -138,6 +143,7 @@ class TriggerBody(Strict):
             dedupe=values["dedupe"],
             debounce=values["debounce"],
             deadline_seconds=values["deadline_seconds"],
+            approval_json=values["approval"],
         )
 
 

@@ -27,6 +27,7 @@ from ava.api.http.fields import (
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
+from ava.api.schemas.approvals import rule_field, shown_rule
 from ava.api.schemas.pause_fields import paused_field, paused_filter
 from ava.api.schemas.trigger_fields import expiry_field
 from ava.domain.jobs import priority
@@ -117,6 +118,7 @@ _SPREAD = {
 }
 _STARTS = {"description": "The schedule does not fire before this time."}
 _EXPIRY = "Seconds from its slot until a job that has not started is cancelled. Default: the worker's."
+_APPROVAL = "The decision of persons that each job needs before its first start, if none of its worker applies."
 _ENDS = {"description": "The schedule does not fire from this time on."}
 
 
@@ -168,6 +170,7 @@ class ScheduleBody(Strict):
     starts_at = Instant(load_default=None, allow_none=True, metadata=_STARTS)
     ends_at = Instant(load_default=None, allow_none=True, metadata=_ENDS)
     expires_in_seconds = expiry_field(_EXPIRY)
+    approval = rule_field(_APPROVAL, load_default=None)
 
     @validates_schema
     def _timing(self, values: dict[str, Any], **_: Any) -> None:
@@ -179,7 +182,10 @@ class ScheduleBody(Strict):
         if enabled is not None and enabled is paused:
             raise ValidationError("It contradicts enabled; send only one of them.", "paused")
         return ScheduleSpec(
-            input_json=values.pop("input"), enabled=not paused if enabled is None else enabled, **values
+            input_json=values.pop("input"),
+            approval_json=values.pop("approval"),
+            enabled=not paused if enabled is None else enabled,
+            **values,
         )
 
 
@@ -208,6 +214,7 @@ class ScheduleChangeBody(Strict):
     expires_in_seconds = WholeNumber(
         minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRY}
     )
+    approval = rule_field(_APPROVAL)
 
     @validates_schema
     def _any(self, values: dict[str, Any], **_: Any) -> None:
@@ -217,8 +224,9 @@ class ScheduleChangeBody(Strict):
 
     @post_load
     def _changes(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
-        if "input" in values:
-            values["input_json"] = values.pop("input")
+        for name in ("input", "approval"):
+            if name in values:
+                values[f"{name}_json"] = values.pop(name)
         return values
 
 
@@ -312,6 +320,7 @@ class ScheduleRecord(RecordSchema, of=Schedule):
     expires_in_seconds = WholeNumber(
         minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRY}
     )
+    approval = shown_rule(_APPROVAL, attribute="approval_json")
 
 
 class ScheduleDeletedRecord(Schema):

@@ -24,6 +24,7 @@ from ava.api.http.fields import (
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
+from ava.api.schemas.approvals import rule_field, shown_rule
 from ava.api.schemas.pause_fields import PauseBody, paused_field, paused_filter
 from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, WorkerName
 from ava.api.schemas.setting_fields import BoundedString, NamedStrings, RateString, Scope
@@ -38,7 +39,11 @@ from ava.store.fleet.workers import WorkerFilter
 
 #: Min characters of a secret: a shorter one would also be masked where it occurs in ordinary text.
 _SHORTEST_SECRET = 4
-_SETTINGS = ("status", "timeout_seconds", "max_retries", "retry", "max_running", "rate")
+#: Fields of `WorkerSettings`, by the fields of the body.
+_SETTINGS = {
+    **{name: name for name in ("status", "timeout_seconds", "max_retries", "retry", "max_running", "rate")},
+    "approval": "approval_json",
+}
 
 
 # In ------------------------------------------------------------------------------------------------------------------
@@ -151,6 +156,10 @@ class WorkerChangeBody(Strict):
             "description": "Max starts per period, such as `100/minute`. Needs scope `platform`, as `max_running` does."
         },
     )
+    approval = rule_field(
+        "The decision of persons that each new job needs before its first start. The first applies whose `when` "
+        "matches: the handler's, the platform's, then the tenant's. Jobs that already wait keep theirs."
+    )
     name = WorkerName(allow_none=True, metadata={"description": "Can be changed only for a pull worker, by its owner."})
     input_schema = JsonSchema(allow_none=True, metadata=SCHEMA)
     retry = fields.Nested(RetryDelaysBody(), allow_none=True)
@@ -200,7 +209,7 @@ class WorkerChangeBody(Strict):
         return WorkerChange(
             is_of_platform=scope is Scope.PLATFORM,
             definition={target: values[name] for name, target in definition.items() if name in values},
-            fields={name: values[name] for name in _SETTINGS if name in values},
+            fields={target: values[name] for name, target in _SETTINGS.items() if name in values},
             config=values.get("config", {}),
             secrets=values.get("secrets", {}),
         )
@@ -313,7 +322,8 @@ class WorkerRecord(Schema):
 
 
 def _hide_config(_record: object, settings: WorkerSettings | None) -> str:
-    return "null" if settings is None else json.dumps({**_platform(settings), "config": None})
+    hidden = {"config": None, "approval": None}
+    return "null" if settings is None else json.dumps({**_platform(settings), **hidden})
 
 
 class WorkerWithSettingsRecord(WorkerRecord):
@@ -338,13 +348,17 @@ class WorkerWithSettingsRecord(WorkerRecord):
             "description": "The names of the tenant's own secrets.",
         },
     )
+    approval = shown_rule("The tenant's own approval before the first start of a job.", attribute="approval_json")
+    handler_approval = shown_rule(
+        "The approval that the handler declares; it precedes all others.", attribute="handler_approval_json"
+    )
     platform = JsonString(
         allow_none=True,
         metadata={
             "type": "object",
             "description": "The settings of all tenants; a tenant's settings override them: `status`, `config`, "
-            "`secrets` (their names), `timeout_seconds`, `max_retries`, `retry`, `max_running`, `rate`. For roles "
-            "below platform-admin the values of `config` are hidden. Null if there are none.",
+            "`secrets` (their names), `timeout_seconds`, `max_retries`, `retry`, `max_running`, `rate`, "
+            "`approval`. For roles below platform-admin the values of `config` are hidden. Null if there are none.",
             "payload": _hide_config,
         },
     )
@@ -364,6 +378,7 @@ def _platform(settings: WorkerSettings) -> dict[str, Any]:
         "retry": json.loads(write_retry(settings.retry)),
         "max_running": settings.max_running,
         "rate": None if settings.rate is None else str(settings.rate),
+        "approval": None if settings.approval_json is None else json.loads(settings.approval_json),
     }
 
 

@@ -41,6 +41,7 @@ SECTIONS = {
     "workers": Section(
         fields=frozenset(
             {"status", "config", "secrets", "timeout_seconds", "max_retries", "retry", "max_running", "rate", "scope"}
+            | {"approval"}
         )
     ),
     "schedules": Section(
@@ -57,7 +58,7 @@ SECTIONS = {
                 "overlap",
                 "catch_up",
             }
-            | {"catch_up_seconds", "spread_seconds", "starts_at", "ends_at", "expires_in_seconds"}
+            | {"catch_up_seconds", "spread_seconds", "starts_at", "ends_at", "expires_in_seconds", "approval"}
         ),
         required=("worker_id",),
     ),

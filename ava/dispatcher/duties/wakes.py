@@ -12,6 +12,7 @@ from ava.domain.jobs import output_references, system_cancel
 from ava.domain.jobs.job import JobKey, JobSpec, Status
 from ava.domain.limits.table import INPUT_BYTES, NESTING
 from ava.domain.strings import one_line
+from ava.services.creation import approval_requests
 from ava.services.creation.input_schemas import InputSchemas
 from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.store.engine.database import Connection, Database
@@ -80,7 +81,12 @@ class Wakes:
         keys = set(marked)
         # Start only these jobs: the transaction has locked exactly these, in lock order.
         return wake.start(
-            connection, [each for each in wake.decide(connection, marked) if (each.tenant_id, each.uuid) in keys]
+            connection,
+            [
+                each
+                for each in wake.decide(connection, marked)
+                if each.verdict is WaitVerdict.START and (each.tenant_id, each.uuid) in keys
+            ],
         )
 
     def _end_waits(self, connection: Connection, woken: Sequence[tuple[str, str]]) -> int:
@@ -90,6 +96,8 @@ class Wakes:
         unmet = [_unmet(each) for each in ended if each.verdict is WaitVerdict.UNMET]
         if ended:
             wake.lock(connection, woken, ended)
+        if asking := [(each.tenant_id, each.uuid) for each in ended if each.verdict is WaitVerdict.ASK]:
+            approval_requests.ask(connection, asking)
         return (
             len(wake.cancel_marked(connection, woken))
             + len(cancel.cancel_each(connection, unmet))

@@ -234,8 +234,8 @@ def _why_waiting(facts: Facts) -> str:
     if job.waits_for is WaitsFor.EVENT:
         return f"its handler waits for an event {(waiting_for.get('event') or {}).get('type', '')}{at_most}"
     if job.waits_for is WaitsFor.APPROVAL:
-        who = "waits" if job.run_no == 0 else "its handler waits"
-        return f"{who} for the decision {waiting_for.get('approval')}{at_most}"
+        who = "waits" if job.first_run_no is None else "its handler waits"
+        return f"{who} for the decision {waiting_for.get('approval') or 'that is requested next'}{at_most}"
     jobs = waiting_for.get("jobs", [])
     named = ", ".join(jobs[:_MAX_NAMED]) + (f" and {len(jobs) - _MAX_NAMED} more" if len(jobs) > _MAX_NAMED else "")
     who = "waits" if job.waits_for is WaitsFor.JOBS else "its handler waits"

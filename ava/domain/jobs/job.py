@@ -90,6 +90,8 @@ class JobSpec:
     debounce: Debounce | None = None
     #: Seconds from creation, or from `scheduled_at`, until the job fails; None: the worker's setting.
     deadline_seconds: float | None = None
+    #: The approval that it needs before its first start, if none of its worker applies (`approval_rule`), as JSON.
+    approval_json: str | None = None
     #: The job's entry in a bulk request's graph, if it has a name or predecessors.
     entry: Entry | None = None
     #: For an entry of a bulk request: repeated requests within 24 hours create one job.
@@ -194,6 +196,8 @@ class Job:
     has_journal: bool = False
     #: The identities behind it, as `actor.join` writes them; None: `triggered_by` itself.
     origin_text: str | None = None
+    #: As in `JobSpec`.
+    approval_json: str | None = None
 
     @property
     def key(self) -> JobKey:

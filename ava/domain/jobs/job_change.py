@@ -10,7 +10,7 @@ from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.wait_reasons import PARKED, WaitsFor
 from ava.errors import InvalidFields, JobStateConflict
 
-#: Wait reasons that allow a new date. The others end with other jobs, which no date replaces.
+#: Wait reasons that allow a new date. The others end with other jobs or a decision, which no date replaces.
 _DATABLE = (None, WaitsFor.SCHEDULE, WaitsFor.DEFERRED, WaitsFor.DEBOUNCE, WaitsFor.PERMIT, WaitsFor.CONTAINED, *PARKED)
 
 
@@ -36,7 +36,7 @@ def check(job: Job, change: JobChange) -> None:
     if "scheduled_at" not in change.names:
         return
     if job.waits_for not in _DATABLE:
-        raise JobStateConflict("The job waits for another job; its scheduled_at cannot be changed.")
+        raise JobStateConflict("The job waits for another job or a decision; its scheduled_at cannot be changed.")
     is_too_late = (
         "expires_in_seconds" not in change.names
         and job.expires_at is not None

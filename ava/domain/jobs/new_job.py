@@ -59,6 +59,8 @@ class NewJob:
     position: TreePosition | None = None
     #: Whether a containment holds it from its creation on.
     is_held: bool = False
+    #: Whether it may wait for an approval: the quota of waiting jobs has admitted it.
+    may_ask: bool = False
     #: As in `Job.origin_text`.
     origin_text: str | None = None
 

@@ -74,6 +74,8 @@ class ScheduleSpec:
     ends_at: datetime | None = None
     #: Seconds from the firing time until an unstarted job expires; None: the worker's setting.
     expires_in_seconds: int | None = None
+    #: The approval of its jobs, as in `JobSpec`.
+    approval_json: str | None = None
 
     def firing_times_after(self, after: datetime) -> Iterator[FiringTime]:
         if self.starts_at is not None and self.starts_at > after:
@@ -133,7 +135,7 @@ class Schedule(ScheduleSpec):
 RECORD = (
     "id worker_id tenant_id name cron timezone input priority enabled overlap catch_up catch_up_seconds spread_seconds "
     "starts_at ends_at next_run_at last_run_at last_job_id created_by created_at updated_at paused every_seconds "
-    "expires_in_seconds"
+    "expires_in_seconds approval"
 )
 
 

@@ -8,28 +8,34 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from ava.domain import ids
 from ava.domain.access.actor import Actor
 from ava.domain.input_schema import InputMismatch
 from ava.domain.jobs.graphs import Entry
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.new_job import UNMATCHED, After, JobOrRefusal, NewJob, TreePosition, origin_text
+from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.jobs.waits import WaitCondition
 from ava.domain.limits.table import TENANT_RUNNING_JOBS
 from ava.domain.worker import WorkerStatus
 from ava.errors import Contained, DatabaseUnavailable, RequestError, TooMany, WorkerDeprecated, WorkerNotFound
 from ava.process.pauses import Pauses
-from ava.services.creation import trigger_keys
+from ava.services.creation import approval_requests, trigger_keys
 from ava.services.creation.input_schemas import InputSchemas, Match
 from ava.services.creation.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.containments import scopes
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
+from ava.store.fleet import workers
+from ava.store.jobs.reads import lists
 from ava.store.jobs.transitions import edges, make
 from ava.telemetry import tracing
 
 #: The dispatcher publishes further jobs of a call, fairly among tenants.
 _MAX_PUBLISHED = 16
+#: The dispatcher requests the decisions about further jobs of a call.
+_MAX_ASKED = 16
 #: The prefixes of the ids of objects that create jobs for the identity that has created them.
 _OBJECTS = ("sch_", "hk_", "sub_", "job_")
 #: Max seconds of retries while others change the call's workers, or create and end jobs with its keys.
@@ -86,6 +92,7 @@ class JobCreator:
                 schema_version=UNMATCHED if isinstance(match, InputMismatch) else match,
                 may_publish=position < self._max_published,
                 traceparent=traceparent,
+                may_ask=spec.approval_json is not None,
                 origin_text=origin,
             )
             for position, (spec, match) in enumerate(zip(specs, matches, strict=True))
@@ -134,8 +141,8 @@ class _Call:
     is_whole: bool = False
     left: dict[int, NewJob] = field(default_factory=dict)
     outcomes: dict[int, JobOrRefusal] = field(default_factory=dict)
-    #: Entries that are already counted against the quotas.
-    admitted: set[int] = field(default_factory=set)
+    #: Entries that are already counted against the quotas, of queued jobs (False) and of waiting ones (True).
+    admitted: set[tuple[int, bool]] = field(default_factory=set)
     #: A call may create a thousand jobs, each with edges, so it pauses in between.
     pauses: Pauses = field(default_factory=Pauses)
     #: Entries that have replaced an earlier job with their key.
@@ -173,6 +180,7 @@ class _Call:
             self._settle(replacing)
         stored = make.insert(self.connection, list(self.left.values()), checked=self.checked) if self.left else []
         created = {entry: job for entry, job in zip(self.left, stored, strict=True) if job is not None}
+        self._ask(created)
         self.pauses.after_work()
         if any(self.left[entry].after for entry in created):
             self._mark_awaited()
@@ -185,22 +193,35 @@ class _Call:
         if keyed and self.left:
             self._settle(trigger_keys.find_earlier(self.connection, self._part(keyed), self.checked))
 
+    def _ask(self, created: dict[int, Job]) -> None:
+        """Request the decisions that the first of these jobs need; the dispatcher does the same for the others."""
+        waiting = [entry for entry, job in created.items() if job.waits_for is WaitsFor.APPROVAL][:_MAX_ASKED]
+        if not waiting:
+            return
+        keys = [(created[entry].tenant_id, str(ids.decode("job", created[entry].id))) for entry in waiting]
+        approval_requests.ask(self.connection, keys)
+        for entry in waiting:
+            job = created[entry]
+            (created[entry],) = lists.show_many(self.connection, tenant_id=job.tenant_id, job_ids=[job.id])
+
     def _part(self, entries: Iterable[int]) -> dict[int, NewJob]:
         """Return the given entries that are still left, in their current form."""
         return {entry: self.left[entry] for entry in entries if entry in self.left}
 
     def _admit(self) -> None:
-        """Count each job once against its tenant's quotas."""
+        """Count each job once against its tenant's quotas. One that may wait for an approval counts for both kinds."""
         uncounted: dict[tuple[str, bool], list[int]] = defaultdict(list)
         for entry, each in self.left.items():
-            if entry not in self.admitted:
-                uncounted[each.tenant_id, each.after is not None].append(entry)
-        for (tenant_id, are_waiting), entries in uncounted.items():
+            for are_waiting in (True,) if each.after is not None else (False, True) if each.may_ask else (False,):
+                if (entry, are_waiting) not in self.admitted:
+                    uncounted[each.tenant_id, are_waiting].append(entry)
+        for (tenant_id, are_waiting), counted in uncounted.items():
+            entries = [entry for entry in counted if entry in self.left]
             sizes = [len(self.left[entry].spec.input_json) for entry in entries]
             taken, refusal = self.quota.admit(
                 self.connection, tenant_id, sizes, in_part=self.in_part, are_waiting=are_waiting
             )
-            self.admitted.update(entries[:taken])
+            self.admitted.update((entry, are_waiting) for entry in entries[:taken])
             if refusal is not None:
                 # A separate error per entry, because several threads may raise them.
                 seconds = refusal.retry_after_seconds
@@ -228,10 +249,12 @@ class _Call:
             specs = [each.spec for each in of_tenant.values()]
             statuses = self.schemas.refresh(self.connection, tenant_id, {spec.worker_id for spec in specs})
             matches = self.schemas.matches(tenant_id, specs, until_first=self.is_whole)
+            asking = workers.asking(self.connection, tenant_id=tenant_id, worker_ids={spec.worker_id for spec in specs})
             for (entry, each), match in zip(of_tenant.items(), matches, strict=True):
                 refusal = _refusal(statuses.get(each.spec.worker_id), match)
                 version = None if isinstance(match, InputMismatch) else match
-                self._settle({entry: refusal or replace(each, schema_version=version)})
+                may_ask = each.spec.approval_json is not None or each.spec.worker_id in asking
+                self._settle({entry: refusal or replace(each, schema_version=version, may_ask=may_ask)})
 
     def _compare_with_containments(self) -> None:
         """Refuse or hold the jobs that active containments cover.

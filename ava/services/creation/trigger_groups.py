@@ -124,6 +124,7 @@ def is_groupable(new: NewJob) -> bool:
     return (
         new.spec.key is None
         and new.spec.entry is None
+        and new.spec.approval_json is None
         and len(new.spec.input_json) <= _MAX_CHARACTERS
         and new.schema_version != UNMATCHED
     )

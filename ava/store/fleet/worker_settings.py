@@ -38,7 +38,7 @@ LEFT JOIN worker_settings AS platform ON platform.worker_id = {worker_id} AND pl
 
 _COLUMNS = (
     "s.status, s.config::text, s.secrets::text, s.timeout_seconds, s.max_retries, "
-    "s.max_running, s.rate_jobs, s.rate_seconds, s.retry::text"
+    "s.max_running, s.rate_jobs, s.rate_seconds, s.retry::text, s.approval::text"
 )
 
 _READ = Statement(f"""
@@ -80,14 +80,15 @@ UPDATE worker_settings SET
         WHEN %(status)s = 'paused' THEN pause_reason END,
     status = %(status)s, config = %(config)s::json, secrets = %(secrets)s::json,
     timeout_seconds = %(timeout_seconds)s, max_retries = %(max_retries)s, max_running = %(max_running)s,
-    rate_jobs = %(rate_jobs)s, rate_seconds = %(rate_seconds)s, retry = %(retry)s::json
+    rate_jobs = %(rate_jobs)s, rate_seconds = %(rate_seconds)s, retry = %(retry)s::json,
+    approval = %(approval)s::json
 WHERE worker_id = %(worker_id)s AND tenant_id = %(tenant_id)s
 """)
 _DELETE_EMPTY = Statement("""
 DELETE FROM worker_settings
 WHERE worker_id = %(worker_id)s AND tenant_id = %(tenant_id)s AND status_at IS NULL AND timeout_seconds IS NULL
     AND max_retries IS NULL AND retry IS NULL AND max_running IS NULL AND rate_jobs IS NULL AND config::text = '{}'
-    AND secrets::text = '{}'
+    AND secrets::text = '{}' AND approval IS NULL
 """)
 
 
@@ -114,6 +115,7 @@ def write(
         "rate_jobs": None if settings.rate is None else settings.rate.jobs,
         "rate_seconds": None if settings.rate is None else settings.rate.seconds,
         "retry": retry.write(settings.retry),
+        "approval": settings.approval_json,
     }
     connection.exec_driver_sql(_WRITE, parameters)
     connection.exec_driver_sql(_DELETE_EMPTY, parameters)
@@ -195,7 +197,7 @@ def reseal(
 
 def _settings(row: Any) -> WorkerSettings:
     (status, config, secrets, timeout_seconds, max_retries, max_running, rate_jobs,
-     rate_seconds, retry_json) = row  # fmt: skip
+     rate_seconds, retry_json, approval_json) = row  # fmt: skip
     return WorkerSettings(
         status=None if status is None else WorkerStatus(status),
         config=json.loads(config),
@@ -205,4 +207,5 @@ def _settings(row: Any) -> WorkerSettings:
         retry=retry.read(retry_json),
         max_running=max_running,
         rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
+        approval_json=approval_json,
     )

@@ -54,13 +54,13 @@ INSERT INTO workers AS w (id, name, description, timeout_seconds, max_retries, c
                           on_worker_lost, declared_max_running, max_running_per, declared_rate_jobs,
                           declared_rate_seconds, rate_per, max_running, rate_jobs, rate_seconds,
                           input_schema, input_schema_version, retention_days, expires_in_seconds, mcp,
-                          deadline_seconds, max_memory_mb)
+                          deadline_seconds, max_memory_mb, approval)
 SELECT %(id)s, %(name)s, %(description)s, %(timeout_seconds)s, %(max_retries)s, %(cancel_grace_seconds)s, %(queue)s,
        %(tenants)s::text[], %(on_worker_lost)s, %(max_running)s::int, %(max_running_per)s, %(rate_jobs)s::int,
        %(rate_seconds)s::float8, %(rate_per)s, coalesce(s.max_running, %(max_running)s::int),
        coalesce(s.rate_jobs, %(rate_jobs)s::int), coalesce(s.rate_seconds, %(rate_seconds)s::float8),
        %(input_schema)s::json, %(input_schema_version)s, %(retention_days)s::float8,
-       %(expires_in_seconds)s::int, %(mcp)s, %(deadline_seconds)s::int, %(max_memory_mb)s::int
+       %(expires_in_seconds)s::int, %(mcp)s, %(deadline_seconds)s::int, %(max_memory_mb)s::int, %(approval)s::json
 FROM (SELECT) AS one LEFT JOIN worker_settings AS s ON s.worker_id = %(id)s AND s.tenant_id = '*'
 ON CONFLICT (tenant_id, id) DO UPDATE SET
     name = excluded.name, description = excluded.description, timeout_seconds = excluded.timeout_seconds,
@@ -72,19 +72,19 @@ ON CONFLICT (tenant_id, id) DO UPDATE SET
     input_schema = excluded.input_schema, input_schema_version = excluded.input_schema_version,
     retention_days = excluded.retention_days, expires_in_seconds = excluded.expires_in_seconds, mcp = excluded.mcp,
     deadline_seconds = excluded.deadline_seconds, max_memory_mb = excluded.max_memory_mb,
-    updated_at = now()
+    approval = excluded.approval, updated_at = now()
 WHERE w.runtime = 'python'
     AND (w.name, w.description, w.timeout_seconds, w.max_retries, w.cancel_grace_seconds, w.queue, w.tenants,
        w.on_worker_lost, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per,
        w.declared_max_running, w.declared_rate_jobs, w.declared_rate_seconds, w.input_schema_version,
-       w.retention_days, w.expires_in_seconds, w.mcp, w.deadline_seconds, w.max_memory_mb)
+       w.retention_days, w.expires_in_seconds, w.mcp, w.deadline_seconds, w.max_memory_mb, w.approval::text)
     IS DISTINCT FROM
       (excluded.name, excluded.description, excluded.timeout_seconds, excluded.max_retries,
        excluded.cancel_grace_seconds, excluded.queue, excluded.tenants, excluded.on_worker_lost, excluded.max_running,
        excluded.max_running_per, excluded.rate_jobs, excluded.rate_seconds, excluded.rate_per,
        excluded.declared_max_running, excluded.declared_rate_jobs, excluded.declared_rate_seconds,
        excluded.input_schema_version, excluded.retention_days, excluded.expires_in_seconds, excluded.mcp,
-       excluded.deadline_seconds, excluded.max_memory_mb)
+       excluded.deadline_seconds, excluded.max_memory_mb, excluded.approval::text)
 """)
 
 
@@ -119,6 +119,7 @@ def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
                 "mcp": spec.mcp,
                 "deadline_seconds": spec.deadline_seconds,
                 "max_memory_mb": spec.max_memory_mb,
+                "approval": spec.approval_json,
             },
         )
 
@@ -159,7 +160,7 @@ FROM workers AS w
 WHERE {IS_VISIBLE}
 """
 _SHOW = Statement(
-    f"SELECT v.*, s.input_schema::text FROM ({_VIEWS} AND w.id = %(id)s) AS v"
+    f"SELECT v.*, s.input_schema::text, s.approval::text FROM ({_VIEWS} AND w.id = %(id)s) AS v"
     " JOIN workers AS s ON s.tenant_id = v.tenant_id AND s.id = v.id"
 )
 
@@ -168,7 +169,7 @@ def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_s
     """Return one worker that the tenant may use, with its schema, or None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": worker_id, "dead_after": dead_after_seconds}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
-    return None if row is None else _worker(row, input_schema_json=row[-1])
+    return None if row is None else _worker(row, input_schema_json=row[-2], approval_json=row[-1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +234,20 @@ def schemas(
     return {id_: (WorkerStatus(status), *schema) for id_, status, *schema in found}
 
 
+_ASKING = Statement(f"""
+SELECT w.id FROM workers AS w
+{worker_settings.joined("%(tenant_id)s")}
+WHERE w.id = ANY(%(ids)s::text[]) AND {IS_VISIBLE}
+    AND coalesce(w.approval, own.approval, platform.approval) IS NOT NULL
+""")
+
+
+def asking(connection: Connection, *, tenant_id: str, worker_ids: Collection[str]) -> set[str]:
+    """Return the workers whose jobs may need an approval before their first start."""
+    found = connection.exec_driver_sql(_ASKING, {"ids": list(worker_ids), "tenant_id": tenant_id})
+    return set(found.scalars())
+
+
 _IS_TAKEN = Statement("SELECT EXISTS (SELECT FROM workers WHERE id = %(id)s AND tenant_id = '*')")
 
 
@@ -286,7 +301,7 @@ def changed_since(connection: Connection, since: datetime | None) -> list[str]:
     return list(connection.exec_driver_sql(_CHANGED_SINCE, {"since": since}).scalars())
 
 
-def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
+def _worker(row: Any, *, input_schema_json: str | None = None, approval_json: str | None = None) -> Worker:
     (id_, name, description, runtime, status, timeout, retries, queue, created_at, updated_at, is_live, paused,
      handler_timeout, handler_retries, max_running, max_running_per, rate_jobs, rate_seconds,
      rate_per, retention_days, expires_in_seconds, mcp, deadline_seconds, max_memory_mb, retry_json,
@@ -320,4 +335,5 @@ def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
             rate_per=rate_per,
         ),
         input_schema_json=input_schema_json,
+        handler_approval_json=approval_json,
     )

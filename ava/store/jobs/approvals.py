@@ -7,15 +7,15 @@ pending. The same statement writes the result into the job's journal, and the wa
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from ava.domain import ids
 from ava.domain.access import actor
-from ava.domain.approval import Approval, ApprovalDecision, ApprovalRequest, ApprovalStatus
+from ava.domain.access.actor import Actor
+from ava.domain.approval import Approval, ApprovalDecision, ApprovalRequest, ApprovalStatus, OnTimeout
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
 from ava.domain.notices.notice import NoticeEvent, Occurrence
@@ -27,7 +27,8 @@ from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement, text_array
 from ava.store.jobs import journal, rows
-from ava.store.jobs.transitions import edges
+from ava.store.jobs.transitions import cancel, edges
+from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.jobs.transitions.rules import ONE_RUN, OWNS
 from ava.store.webhooks import notice_windows, webhook_events
 
@@ -84,10 +85,15 @@ def request(
         row = connection.exec_driver_sql(_LATEST, given).first()
         found = None if row is None else ROWS.read(row)
     if found is None:
-        behind = persons.behind(connection, tenant_id=run.tenant_id, actors=actor.split(identities))
-        given |= {"worker_id": worker_id, "requesters": [each for each in behind.values() if each is not None]}
-        found = ROWS.read(connection.exec_driver_sql(_INSERT, given | _columns(wanted)).one())
-        _notify(connection, EventType.APPROVAL_REQUESTED, [found])
+        found = insert(
+            connection,
+            wanted,
+            tenant_id=run.tenant_id,
+            job_uuid=str(given["id"]),
+            worker_id=worker_id,
+            name=name,
+            identities=actor.split(identities),
+        )
         # So that the end of the job withdraws the request.
         edges.mark_awaited(connection, [(run.tenant_id, str(rows.job_uuid(run.job_id)))])
     is_pending = found.status is ApprovalStatus.PENDING
@@ -101,8 +107,25 @@ def request(
     return entry if written else None
 
 
-def _columns(wanted: ApprovalRequest) -> dict[str, Any]:
-    return {
+def insert(
+    connection: Connection,
+    wanted: ApprovalRequest,
+    *,
+    tenant_id: str,
+    job_uuid: str,
+    worker_id: str,
+    name: str | None,
+    identities: Iterable[Actor],
+) -> Approval:
+    """Store a request of a job with these identities, and its events, in a transaction. Returns the approval."""
+    behind = persons.behind(connection, tenant_id=tenant_id, actors=identities)
+    given = {
+        "tenant_id": tenant_id,
+        "id": job_uuid,
+        "worker_id": worker_id,
+        "name": name,
+        "payload_hash": wanted.payload_hash,
+        "requesters": [each for each in behind.values() if each is not None],
         "title": wanted.title,
         "payload": wanted.payload_json,
         "schema": wanted.schema_json,
@@ -115,6 +138,9 @@ def _columns(wanted: ApprovalRequest) -> dict[str, Any]:
         "remind": wanted.reminder_seconds,
         "escalate_roles": None if wanted.escalate_roles is None else list(wanted.escalate_roles),
     }
+    found = ROWS.read(connection.exec_driver_sql(_INSERT, given).one())
+    _notify(connection, EventType.APPROVAL_REQUESTED, [found])
+    return found
 
 
 # Decisions and timeouts -----------------------------------------------------------------------------------------------
@@ -170,7 +196,8 @@ SELECT tenant_id, id::text FROM changed
 def change(connection: Connection, changed: Sequence[Approval]) -> set[str]:
     """Write the new statuses and decisions of pending approvals, in a transaction that has locked them.
 
-    Returns the ids of the approvals that were still pending.
+    A denial, or a timeout, of a job before its first start cancels the job. Returns the ids of the approvals that were
+    still pending.
     """
     if not changed:
         return set()
@@ -188,7 +215,21 @@ def change(connection: Connection, changed: Sequence[Approval]) -> set[str]:
     late = [each for each in ended if each.status is ApprovalStatus.EXPIRED]
     _notify(connection, EventType.APPROVAL_EXPIRED, late)
     _notify(connection, EventType.APPROVAL_DECIDED, [each for each in ended if each not in late])
+    refused = [each for each in ended if each.name is None and each.status is not ApprovalStatus.APPROVED]
+    cancel.cancel_each(connection, [_cancel_of(each) for each in refused])
     return found
+
+
+def _cancel_of(refused: Approval) -> CancelRequest:
+    """Return the end of a job that waited before its first start."""
+    is_late = refused.status is ApprovalStatus.EXPIRED
+    return CancelRequest(
+        tenant_id=refused.tenant_id,
+        job_id=refused.job_id,
+        cancelled_by=None if is_late else refused.decisions[-1].by.id,
+        error=refused.denial,
+        is_overdue=is_late and refused.on_timeout is OnTimeout.FAIL,
+    )
 
 
 #: Condition: some approval has not been decided in time.

@@ -49,12 +49,13 @@ JOB_COLUMNS = (
     "j.cancel_requested_at, j.cancelled_by, j.progress::text, j.retry_of::text, j.queue, j.run_no, j.waits_for, "
     "j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text, j.expires_at, j.first_run_no, "
     f"j.parent_id::text, j.tree_id::text, j.name, {_WAITING_FOR}, j.deadline_at, j.first_started_at, "
-    f"j.cpu_us, j.peak_memory_mb, j.ready_at, j.stop_status, {_EARLIER_RUNS}, j.origin"
+    f"j.cpu_us, j.peak_memory_mb, j.ready_at, j.stop_status, {_EARLIER_RUNS}, j.origin, "
+    "j.approval::text"
 )
 #: The columns of a job that starts. Without subselects, because PostgreSQL opens the tables of waits and runs at each
 #: execution of a statement that names them.
 STARTED_COLUMNS = JOB_COLUMNS.replace(_WAITING_FOR, "NULL").replace(_EARLIER_RUNS, "NULL")
-_COLUMNS = 42
+_COLUMNS = 43
 
 #: The sizes of a job's input and output in bytes, as a FROM item. `OFFSET 0` avoids computing them twice. Large sizes
 #: are stored, because measuring a payload means reading it; payloads from older releases are measured.
@@ -96,7 +97,8 @@ def job(row: Any) -> Job:
      completed_at, output_json, error, scheduled_at, attempt, max_attempts, cancel_requested_at, cancelled_by,
      progress_json, retry_of, queue, run_no, waits_for, run_at, published_at, node_id, traceparent, tags_json,
      expires_at, first_run_no, parent_id, tree_id, name, waiting_for_json, deadline_at, first_started_at,
-     cpu_us, peak_memory_mb, ready_at, stop_status, earlier_runs, origin_text) = row[:_COLUMNS]  # fmt: skip
+     cpu_us, peak_memory_mb, ready_at, stop_status, earlier_runs, origin_text,
+     approval_json) = row[:_COLUMNS]  # fmt: skip
     return Job(
         id=ids.encode("job", id_),
         worker_id=worker_id,
@@ -141,6 +143,7 @@ def job(row: Any) -> Job:
         wait_ms=None if earlier_runs is None else earlier_runs[1],
         stop_status=None if stop_status is None else Status(stop_status),
         origin_text=origin_text,
+        approval_json=approval_json,
     )
 
 

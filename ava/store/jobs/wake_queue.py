@@ -69,6 +69,19 @@ def take_jobs(connection: Connection, *, after_tenant: str, limit: int) -> JobWa
     )
 
 
+_PUT_BACK = Statement("""
+INSERT INTO wakes (tenant_id, kind, source_id)
+SELECT tenant_id, 'job', id FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS w (tenant_id, id)
+""")
+
+
+def put_back(connection: Connection, jobs: Sequence[tuple[str, str]]) -> None:
+    """Return job wakes that a transaction has taken but does not process."""
+    if jobs:
+        given = {"tenants": [tenant_id for tenant_id, _ in jobs], "ids": [uuid for _, uuid in jobs]}
+        connection.exec_driver_sql(_PUT_BACK, given)
+
+
 _DROP_UNAWAITED = Statement(f"""
 WITH {_oldest("event")}, dropped AS (
     DELETE FROM wakes WHERE ctid = ANY(ARRAY(

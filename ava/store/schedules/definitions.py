@@ -64,12 +64,13 @@ def has_capacity(connection: Connection, *, tenant_id: str, max_schedules: int) 
 _CREATE = Statement(f"""
 INSERT INTO schedules AS s (id, tenant_id, worker_id, name, cron, timezone, every_seconds, input, priority, overlap,
                             catch_up, catch_up_seconds, spread_seconds, starts_at, ends_at, decided_until, next_run_at,
-                            timezone_data, created_by, may_be_urgent, expires_in_seconds, paused_at, paused_by)
+                            timezone_data, created_by, may_be_urgent, expires_in_seconds, approval, paused_at,
+                            paused_by)
 VALUES (%(id)s::uuid, %(tenant_id)s, %(worker_id)s, %(name)s, %(cron)s, %(timezone)s, %(every_seconds)s,
         %(input)s::json, %(priority)s, %(overlap)s, %(catch_up)s, %(catch_up_seconds)s, %(spread_seconds)s,
         %(starts_at)s, %(ends_at)s, %(decided_until)s, %(next_run_at)s, %(timezone_data)s, %(created_by)s,
         %(may_be_urgent)s,
-        %(expires_in_seconds)s, CASE WHEN NOT %(enabled)s THEN now() END,
+        %(expires_in_seconds)s, %(approval)s::json, CASE WHEN NOT %(enabled)s THEN now() END,
         CASE WHEN NOT %(enabled)s THEN %(paused_by)s::jsonb END)
 RETURNING {SCHEDULE_COLUMNS}
 """)
@@ -139,7 +140,8 @@ UPDATE schedules AS s SET
     every_seconds = %(every_seconds)s, input = %(input)s::json, priority = %(priority)s, overlap = %(overlap)s,
     catch_up = %(catch_up)s,
     catch_up_seconds = %(catch_up_seconds)s, spread_seconds = %(spread_seconds)s, starts_at = %(starts_at)s,
-    ends_at = %(ends_at)s, expires_in_seconds = %(expires_in_seconds)s, decided_until = %(decided_until)s,
+    ends_at = %(ends_at)s, expires_in_seconds = %(expires_in_seconds)s, approval = %(approval)s::json,
+    decided_until = %(decided_until)s,
     next_run_at = %(next_run_at)s, timezone_data = %(timezone_data)s,
     paused_at = CASE WHEN NOT %(enabled)s THEN coalesce(s.paused_at, clock_timestamp()) END,
     paused_by = CASE WHEN NOT %(enabled)s THEN coalesce(s.paused_by, %(paused_by)s::jsonb) END,

@@ -17,6 +17,8 @@ DECIDING = (
 #: What no step drives, and why. No statement that writes `jobs` is here.
 NOT_DRIVEN: Mapping[str, str] = {
     "jobs.approvals.change": "decides an approval; tests/integration/test_approvals.py",
+    "jobs.start_approvals.show_wait": "names a requested approval; tests/integration/test_start_approvals.py",
+    "jobs.wake_queue.put_back": "defers requests of approvals; tests/integration/test_start_approvals.py",
     "fleet.pull_workers.delete": "deletes a worker that has no unfinished job",
     "fleet.worker_settings.drop_active": "rare here; tests/integration/test_worker_settings.py has its effect",
     "fleet.worker_settings.reseal": "changes the seal of secrets",

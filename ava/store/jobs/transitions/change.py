@@ -32,7 +32,8 @@ def lock(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
     return None if row is None else rows.job(row)
 
 
-# A job that loses its date next waits for the worker or a permit, like a job that becomes due.
+# A job that loses its date next waits for the worker or a permit, like a job that becomes due. A debounced one becomes
+# due: its input is final then, and may need a decision.
 _CHANGE = Statement(f"""
 WITH c AS MATERIALIZED (
     SELECT j.tenant_id, j.id, j.tags AS earlier_tags, w.wanted_at, w.tags, w.priority,
@@ -70,12 +71,13 @@ UPDATE jobs AS j SET
     scheduled_at = c.scheduled_at,
     expires_at = CASE WHEN NOT %(has_expiry)s THEN j.expires_at
         ELSE greatest(clock_timestamp(), c.scheduled_at) + %(expires_in_seconds)s::int * interval '1 second' END,
-    waits_for = CASE WHEN c.is_dated AND c.is_debounced THEN 'debounce' WHEN c.is_dated THEN 'schedule'
+    waits_for = CASE WHEN %(has_date)s AND c.is_debounced THEN 'debounce' WHEN c.is_dated THEN 'schedule'
         WHEN %(has_date)s AND j.waits_for IN {rows.reasons(DATED)} THEN
             CASE WHEN {IS_CONTAINED} THEN 'contained' WHEN {IS_PAUSED} THEN 'worker'
                  WHEN j.limit_key IS NOT NULL THEN 'permit' END
         ELSE j.waits_for END,
-    run_at = CASE WHEN c.is_dated THEN c.wanted_at WHEN NOT %(has_date)s THEN j.run_at END,
+    run_at = CASE WHEN c.is_dated THEN c.wanted_at WHEN c.is_debounced AND %(has_date)s THEN now()
+        WHEN NOT %(has_date)s THEN j.run_at END,
     published_at = CASE WHEN NOT c.has_new_priority AND NOT c.is_dated THEN j.published_at END,
     run_no = j.run_no
         + (j.published_at IS NOT NULL AND (c.has_new_priority OR c.is_dated))::int

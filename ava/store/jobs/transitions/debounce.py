@@ -72,8 +72,8 @@ WITH last AS MATERIALIZED (
         greatest(s.asked_priority, t.most_urgent_priority) AS priority,
         {limit_key(**_ITS_INPUT)} AS limit_key, {rate_key(**_ITS_INPUT)} AS rate_key
     FROM unnest(%(ids)s::uuid[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[], %(sizes)s::int[],
-                %(tags)s::text[], %(expires_in_seconds)s::int[])
-         AS s (id, trigger, asked_priority, input, input_bytes, tags, expiry)
+                %(tags)s::text[], %(expires_in_seconds)s::int[], %(approvals)s::text[])
+         AS s (id, trigger, asked_priority, input, input_bytes, tags, expiry, approval)
     JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.id = s.id JOIN workers AS w ON {workers.of("j")}
     LEFT JOIN tenant_limits AS t ON t.tenant_id = j.tenant_id
 ), untagged AS (
@@ -90,7 +90,7 @@ WITH last AS MATERIALIZED (
     UPDATE jobs AS j SET expires_at = j.scheduled_at + l.expires_in_seconds * interval '1 second',
         input = l.input::json, input_bytes = l.input_bytes, priority = l.priority, trigger = l.trigger,
         tags = l.tags::json, triggered_by = %(user_id)s, origin = %(origin)s, limit_key = l.limit_key,
-        rate_key = l.rate_key
+        rate_key = l.rate_key, approval = coalesce(l.approval::json, j.approval)
     FROM last AS l WHERE j.tenant_id = %(tenant_id)s AND j.id = l.id RETURNING j.*
 )
 SELECT {rows.JOB_COLUMNS} FROM changed AS j
@@ -108,9 +108,10 @@ def defer(
 ) -> dict[tuple[str, str], Job]:
     """Defer the jobs of keys that `reserve` has locked, each to its trigger's date, at most to its latest start.
 
-    With `keep: last`, the job also takes over the trigger's input, priority, tags, kind, user, origin and expiry, which
-    counts from the date. Returns the jobs by worker and key, except due or final ones, jobs of workers that the
-    tenant may not run, and all while the tenant has an active containment that is not in `checked` (UUIDs).
+    With `keep: last`, the job also takes over the trigger's input, priority, tags, kind, user, origin, approval (if it
+    has one) and expiry, which counts from the date. Returns the jobs by worker and key, except due or final ones, jobs
+    of workers that the tenant may not run, and all while the tenant has an active containment that is not in `checked`
+    (UUIDs).
     """
     keyed = [(each, each.spec.key) for each in new if each.spec.key is not None]
     parameters: dict[str, Any] = {
@@ -144,6 +145,7 @@ def _take_over(connection: Connection, by: Mapping[str, str | None], last: Mappi
         "sizes": [rows.large_bytes(spec.input_json) for spec in specs],
         "tags": [None if spec.tags_json == "{}" else spec.tags_json for spec in specs],
         "expires_in_seconds": [spec.expires_in_seconds for spec in specs],
+        "approvals": [spec.approval_json for spec in specs],
     }
     return {job.id: job for row in connection.exec_driver_sql(_TAKE_OVER, parameters) for job in [rows.job(row)]}
 

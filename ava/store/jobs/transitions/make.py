@@ -62,11 +62,13 @@ _ASKED_MORE = {
     "reason": "text",
     "template": "bool",
     "origin": "text",
+    "approval": "json",
+    "may_ask": "bool",
 }
 #: Columns of `jobs` that are copied from the request unchanged.
 _TAKEN_MORE = (
     *("scheduled_at", "retry_of", "input_bytes", "dedupe_key", "parent_id", "tree_id", "name"),
-    *("is_detached", "is_awaited", "origin"),
+    *("is_detached", "is_awaited", "origin", "approval"),
 )
 _ARRAYS = f"unnest({', '.join(f'%({name})s::{type_}[]' for name, type_ in _ASKED.items())})"
 #: One JSON record per job: as arrays, this many columns would take half of the statement's time.
@@ -79,7 +81,8 @@ class _Parts:
 
     #: The requested jobs, and further columns derived from them.
     asked: str = _ARRAYS
-    ruled: str = ""
+    ruled: str = """,
+           coalesce(w.approval, own.approval, platform.approval) IS NOT NULL AS asks"""
     #: Further columns of `jobs`, and their values.
     columns: str = ""
     values: str = ""
@@ -94,7 +97,7 @@ class _Parts:
     expires_before: str = "NULL"
     deadline_seconds: str = "w.deadline_seconds"
     deadline_from: str = "created"
-    compared: str = f"NOT (EXISTS (TABLE contained_scopes) AND NOT {is_compared('e.tenant_id')})"
+    compared: str = f"NOT (EXISTS (TABLE contained_scopes) AND NOT {is_compared('e.tenant_id')}) AND NOT e.asks"
     end: str = ""
 
 
@@ -102,11 +105,12 @@ _PLAIN = _Parts()
 _WITH_MORE = _Parts(
     asked=f"ROWS FROM ({_ARRAYS}, {_RECORDS})",
     ruled=""",
-           CASE WHEN s.reason IN ('jobs', 'contained') OR s.scheduled_at > now() THEN s.reason END AS awaits""",
+           CASE WHEN s.reason = 'jobs' OR s.reason = 'debounce' AND s.scheduled_at > now() THEN s.reason
+                WHEN coalesce(s.approval, w.approval, own.approval, platform.approval) IS NOT NULL THEN 'approval'
+                WHEN s.reason = 'contained' OR s.scheduled_at > now() THEN s.reason END AS awaits""",
     columns=", tags, run_at" + "".join(f", {name}" for name in _TAKEN_MORE),
     values=", tags::json, "
-    "CASE WHEN awaits NOT IN ('jobs', 'contained') THEN scheduled_at END"
-    + "".join(f", {name}" for name in _TAKEN_MORE),
+    "CASE WHEN awaits IN ('schedule', 'debounce') THEN scheduled_at END" + "".join(f", {name}" for name in _TAKEN_MORE),
     new_id="coalesce(e.uuid, ava_uuid7())",
     schema=f"({_PLAIN.schema} OR s.template)",
     max_retries="least(w.max_retries, coalesce(own.max_retries, platform.max_retries), s.retries)",
@@ -117,7 +121,7 @@ _WITH_MORE = _Parts(
     expires_before="start_by",
     deadline_seconds="coalesce(s.deadline, w.deadline_seconds)",
     deadline_from="greatest(created, scheduled_at)",
-    compared=is_compared("e.tenant_id"),
+    compared=f"{is_compared('e.tenant_id')} AND (e.awaits IS DISTINCT FROM 'approval' OR e.may_ask)",
     end="ORDER BY tenant_id, worker_id, dedupe_key, ordinality ON CONFLICT DO NOTHING\n",
 )
 
@@ -187,12 +191,12 @@ _NO_TAGS = "{}"
 
 #: Read the attributes of a new job that only `_ASKED_MORE` has columns for. `_NO_REST` are their values in a plain job.
 _rest_of = attrgetter(
-    *("uuid", "is_due", "after", "position", "is_held", "origin_text"),
+    *("uuid", "is_due", "after", "position", "is_held", "origin_text", "may_ask"),
     *(
         f"spec.{name}"
         for name in ("scheduled_at", "retry_of", "tags_json", "max_retries", "expires_in_seconds", "start_before")
     ),
-    *("spec.deadline_seconds", "spec.dedupe"),
+    *("spec.deadline_seconds", "spec.dedupe", "spec.approval_json"),
 )
 _NO_REST = _rest_of(NewJob(tenant_id="", user_id="", spec=JobSpec(worker_id="")))
 
@@ -201,9 +205,9 @@ def insert(connection: Connection, new: Sequence[NewJob], *, checked: Collection
     """Insert jobs. Returns the job of each entry, in order; None if it was skipped.
 
     A job is skipped if its tenant may not run the worker, if its input was validated against another schema version
-    than the current one, if its tenant has an active containment that is not in `checked` (UUIDs), or if an unfinished
-    job has its `dedupe` key (an open transaction with the key is waited for).
-    Jobs of a paused worker wait.
+    than the current one, if its tenant has an active containment that is not in `checked` (UUIDs), if it would wait for
+    an approval without `may_ask`, or if an unfinished job has its `dedupe` key (an open transaction with the key is
+    waited for). Jobs of a paused worker wait.
 
     Jobs of closed windows, of tenants with a concurrency limit, and jobs that are not due are stored unpublished; the
     dispatcher publishes them.
@@ -310,6 +314,7 @@ def _job(row: tuple[Any, ...], new: NewJob) -> Job:
         name=None if position is None else position.name,
         deadline_at=deadline_at,
         origin_text=new.origin_text,
+        approval_json=spec.approval_json,
     )
 
 
@@ -351,6 +356,8 @@ def _record(new: NewJob) -> dict[str, object]:
         "dedupe_key": None if spec.dedupe is None else spec.dedupe.key,
         "reason": _waits_for(new),
         "origin": new.origin_text,
+        "may_ask": new.may_ask or None,
+        "approval": None if spec.approval_json is None else json.loads(spec.approval_json),
         "template": (new.after is not None and new.after.has_template) or None,
     }
     if position is not None:

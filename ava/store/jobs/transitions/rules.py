@@ -31,6 +31,13 @@ def is_compared(tenant_id: str = "%(tenant_id)s") -> str:
         WHERE tenant_id IN ({tenant_id}, '*') AND containment_id <> ALL(%(checked)s::uuid[]))"""
 
 
+#: Whether the job may need a decision before its first start: its trigger, or its worker for its tenant, has an
+#: approval. Whether it applies to the job's input is decided in Python.
+MAY_ASK = f"""(j.approval IS NOT NULL
+        OR EXISTS (SELECT FROM workers AS w WHERE {workers.of("j")} AND w.approval IS NOT NULL)
+        OR EXISTS (SELECT FROM worker_settings AS s WHERE s.worker_id = j.worker_id
+                   AND s.tenant_id IN (j.tenant_id, '*') AND s.approval IS NOT NULL))"""
+
 #: Whether the tenant or the platform has settings for the job's worker.
 HAS_SETTINGS = """EXISTS (
     SELECT FROM worker_settings AS s WHERE s.worker_id = j.worker_id AND s.tenant_id IN (j.tenant_id, '*'))"""
@@ -111,8 +118,10 @@ IS_WOKEN = f"j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IN {rows.rea
 #: The current queue of the job's worker.
 _QUEUE_NOW = f"""coalesce(
         (SELECT {workers.queue("j.tenant_id")} FROM workers AS w WHERE {workers.of("j")}), j.queue)"""
-#: Set when a parked or dated job returns: its next reason to wait, and the current queue of its worker.
-RETURN_SET = f"""waits_for = CASE WHEN {IS_CONTAINED} THEN 'contained' WHEN {IS_PAUSED} THEN 'worker'
+#: Set when a parked or dated job returns: its next reason to wait, and the current queue of its worker. The input of a
+#: debounced job is final only then.
+RETURN_SET = f"""waits_for = CASE WHEN j.waits_for = 'debounce' AND {MAY_ASK} THEN 'approval'
+        WHEN {IS_CONTAINED} THEN 'contained' WHEN {IS_PAUSED} THEN 'worker'
         WHEN j.limit_key IS NOT NULL THEN 'permit' END,
     run_at = NULL, queue = {_QUEUE_NOW}"""
 
@@ -120,12 +129,16 @@ RETURN_SET = f"""waits_for = CASE WHEN {IS_CONTAINED} THEN 'contained' WHEN {IS_
 def wake_set(limit_key: str = "j.limit_key") -> str:
     """Return the columns set when a job's wait ends. An entry of a bulk may also have a date, which it waits for next.
 
-    A schedule's job does not: its date has passed when the schedule fires.
+    A schedule's job does not: its date has passed when the schedule fires. The input of a job that waited for others is
+    final only now, so the decision about it is a further wait, with a number of its own.
     """
-    is_dated = "j.run_no = 0 AND j.scheduled_at > now() AND left(j.triggered_by, 4) <> 'sch_'"
-    return f"""waits_for = CASE WHEN {is_dated} THEN 'schedule' WHEN {IS_CONTAINED} THEN 'contained'
+    asks = f"j.waits_for = 'jobs' AND {MAY_ASK}"
+    is_dated = "j.first_run_no IS NULL AND j.scheduled_at > now() AND left(j.triggered_by, 4) <> 'sch_'"
+    return f"""run_no = j.run_no + ({asks})::int,
+    waits_for = CASE WHEN {asks} THEN 'approval' WHEN {is_dated} THEN 'schedule' WHEN {IS_CONTAINED} THEN 'contained'
         WHEN {IS_PAUSED} THEN 'worker' WHEN {limit_key} IS NOT NULL THEN 'permit' END,
-    run_at = CASE WHEN {is_dated} THEN j.scheduled_at END, ready_at = clock_timestamp(), queue = {_QUEUE_NOW}"""
+    run_at = CASE WHEN {is_dated} AND NOT ({asks}) THEN j.scheduled_at END,
+    ready_at = clock_timestamp(), queue = {_QUEUE_NOW}"""
 
 
 #: When the rate `r` admits its next job. If PostgreSQL's clock was set back after the write, the time moves back by the

@@ -25,6 +25,8 @@ class WaitVerdict(StrEnum):
     """Next step of a job after its wait ends."""
 
     START = "start"
+    #: No decision was requested yet that the job needs before its first start, if its input needs one.
+    ASK = "ask"
     #: The condition cannot become true any more.
     UNMET = "unmet"
 
@@ -55,19 +57,26 @@ WITH woken AS (
     FROM woken AS w JOIN job_edges AS e ON e.tenant_id = w.tenant_id AND e.after_id = w.id
     UNION SELECT tenant_id, id FROM woken
 ), waiting AS (
-    SELECT j.tenant_id, j.id, j.run_no, c.condition, c.template IS NOT NULL AS has_template
+    SELECT j.tenant_id, j.id, j.run_no, c.template IS NOT NULL AS has_template,
+        CASE WHEN j.waits_for = 'approval' AND j.first_run_no IS NULL THEN 'start' ELSE c.condition END AS condition
     FROM about AS a JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
     JOIN job_waits AS c ON c.tenant_id = j.tenant_id AND c.job_id = j.id AND c.run_no = j.run_no
     WHERE {IS_WOKEN}
         AND j.cancel_requested_at IS NULL
 )
 SELECT w.tenant_id, w.id::text, w.run_no, w.has_template,
-    CASE WHEN w.condition IN ('ended', 'any', 'event', 'approval')
+    CASE WHEN w.condition = 'start' AND NOT EXISTS (
+             SELECT FROM approvals AS a WHERE a.tenant_id = w.tenant_id AND a.job_id = w.id AND a.name IS NULL)
+         THEN 'ask'
+         WHEN w.condition IN ('ended', 'any', 'event', 'approval', 'start')
               OR (w.condition = 'failed') = (unmet.completed IS FALSE)
          THEN 'start' ELSE 'unmet' END,
     unmet.id::text, unmet.name, unmet.status
 FROM waiting AS w CROSS JOIN LATERAL (
-    SELECT CASE WHEN w.condition IN ('any', 'event', 'approval') AND EXISTS (
+    SELECT CASE WHEN w.condition = 'start' THEN NOT EXISTS (
+        SELECT FROM approvals AS a
+        WHERE a.tenant_id = w.tenant_id AND a.job_id = w.id AND a.name IS NULL AND a.status <> 'approved'
+    ) WHEN w.condition IN ('any', 'event', 'approval') AND EXISTS (
         SELECT FROM job_journal AS k WHERE k.tenant_id = w.tenant_id AND k.job_id = w.id
             AND k.kind IN ('event', 'approval') AND k.state = 'waits' AND k.event_id IS NOT NULL
     ) THEN true WHEN w.condition IN ('event', 'approval') THEN false WHEN w.condition = 'any' THEN NOT EXISTS (
