@@ -402,8 +402,10 @@ class Worker:
     input_schema: dict[str, Any] | None = None  # JSON Schema 2020-12; None: any object is accepted.
     config: dict[str, Any] = field(default_factory=dict)  # The tenant's own configuration.
     secrets: list[str] = field(default_factory=list)  # The names of the tenant's own secrets.
+    approval: dict[str, Any] | None = None  # The tenant's own approval before the first start of a job.
+    handler_approval: dict[str, Any] | None = None  # The approval that the handler declares; it precedes all others.
     #: The settings of all tenants; a tenant's settings override them: `status`, `config`, `secrets` (their names),
-    #: `timeout_seconds`, `max_retries`, `retry`, `max_running`, `rate`.
+    #: `timeout_seconds`, `max_retries`, `retry`, `max_running`, `rate`, `approval`.
     platform: dict[str, Any] | None = None
 
 
@@ -530,6 +532,8 @@ class Schedule:
     #: In place of `cron` and `timezone`: it fires at the multiples of this interval since the Unix epoch.
     every_seconds: int | None = None
     expires_in_seconds: int | None = None  # Seconds from its slot until a job that has not started is cancelled.
+    #: The decision of persons that each job needs before its first start, if none of its worker applies.
+    approval: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,8 @@ class ScheduleOptions(TypedDict, total=False):
     ends_at: datetime | str | None
     #: Seconds after its slot until an unstarted job is cancelled.
     expires_in_seconds: int | None
+    #: `{"title": …, "when": …}`: the decision that each job needs before its first start.
+    approval: Mapping[str, Any] | None
 
 
 class _ScheduleChanges(ScheduleOptions, total=False):

@@ -47,6 +47,8 @@ class TriggerOptions(TypedDict, total=False):
     max_retries: int | None
     #: Fail the job unless it is final these seconds after its start time or creation, waits included.
     deadline_seconds: int | None
+    #: `{"title": …, "when": …}`: the decision that it needs before its first start, if none of its worker applies.
+    approval: Mapping[str, Any] | None
     #: In an entry of a bulk: its name, the names of its predecessors, and their required outcome (`completed`, `ended`,
     #: `failed`).
     name: str | None
@@ -96,6 +98,8 @@ class WorkerChanges(TypedDict, total=False):
     #: The worker's limits (`100/minute`), only with scope `platform`.
     max_running: int | None
     rate: str | None
+    #: `{"title": …, "when": …}`: the decision that new jobs need before their first start.
+    approval: Mapping[str, Any] | None
     #: `platform` for all tenants, by platform-admin or above; `tenant` otherwise.
     scope: str
 

@@ -11,7 +11,7 @@ import click
 from ava.cli.options.arguments import ISO_FORM, JOB_ID, PAST_FORM, PAST_TIMESTAMP, TAG, TIMESTAMP, WHERE, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.options.input_values import INPUT_VALUE, with_values
-from ava.cli.options.inputs import JSON_OBJECT, key_options, take_keys
+from ava.cli.options.inputs import JSON_OBJECT, approval_option, key_options, take_keys
 from ava.cli.options.resources import limit_option, priority_option, with_options
 from ava.cli.screen import printing
 from ava.cli.screen.following import follow_to_end, until_interrupted
@@ -132,6 +132,7 @@ def jobs() -> None:
 @click.option("--deadline-seconds", type=click.IntRange(1), help="Seconds until the job fails if it has not ended.")
 @click.option("--start-before", type=TIMESTAMP, help="Cancel the job if it has not started by this time.")
 @click.option("--tag", "tags", type=TAG, multiple=True, help="A tag to find the job by, KEY=VALUE; repeatable.")
+@approval_option
 @key_options
 @click.option("--key", help="An idempotency key: calls with the same key trigger one job.")
 @click.option(

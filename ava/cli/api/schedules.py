@@ -9,7 +9,7 @@ import click
 
 from ava.cli.options.arguments import ISO_FORM, SCHEDULE_ID, TIMESTAMP, WORKER_ID
 from ava.cli.options.connection import connected
-from ava.cli.options.inputs import JSON_OBJECT
+from ava.cli.options.inputs import JSON_OBJECT, approval_option
 from ava.cli.options.resources import (
     RecordOption,
     Resource,
@@ -113,6 +113,7 @@ _settings = with_options(
         type=int,
         help="Seconds after the firing time until a job that has not started is cancelled.",
     ),
+    approval_option,
 )
 
 
@@ -184,7 +185,7 @@ def create(
 @click.option("--timezone", help="New time zone, an IANA name.")
 @_every_option
 @_settings
-@unset_option("name", "starts-at", "ends-at", "expires-in-seconds")
+@unset_option("name", "starts-at", "ends-at", "expires-in-seconds", "approval")
 @output_options
 @connected
 def update(client: Client, schedule_id: str, printer: RecordPrinter, **given: Any) -> None:

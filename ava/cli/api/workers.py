@@ -9,7 +9,7 @@ import click
 
 from ava.cli.options.arguments import WORKER_ID
 from ava.cli.options.connection import connected
-from ava.cli.options.inputs import JSON_OBJECT
+from ava.cli.options.inputs import JSON_OBJECT, approval_option
 from ava.cli.options.resources import Resource, changed_fields, unset_option
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
@@ -123,7 +123,8 @@ def create(
     type=click.Choice(["active", "paused", "deprecated"]),
     help="Of a deprecated worker, new jobs are refused and waiting jobs still run.",
 )
-@unset_option("timeout-seconds", "max-retries", "retry-delays-seconds", "max-running", "rate", "status")
+@approval_option
+@unset_option("timeout-seconds", "max-retries", "retry-delays-seconds", "max-running", "rate", "status", "approval")
 @_platform
 @output_options
 @connected

@@ -45,6 +45,13 @@ def _read_source(value: str) -> str:
 JSON_VALUE, JSON_OBJECT = _Json(is_object=False), _Json(is_object=True)
 
 
+#: The approval of a trigger, a schedule or a worker.
+approval_option = click.option(
+    "--approval",
+    type=JSON_OBJECT,
+    help='The decision that jobs need before they start, as JSON such as {"title": …, "when": …}; or @FILE, or -.',
+)
+
 #: The key options that several triggers share.
 key_options = with_options(
     click.option("--dedupe", help="Deduplication key: at most one unfinished job per worker and key."),

@@ -2,7 +2,8 @@
 
 import { call } from "./api.js";
 import { full, span } from "./format.js";
-import { ask, Button, Card, Empty, html, Input, mayWrite, notify, TextArea } from "./ui/index.js";
+import { ask, Button, Card, Empty, html, Input, mayWrite, notify } from "./ui/index.js";
+import { readJson, TextArea } from "./ui/index.js";
 
 const NAME = "[A-Za-z_][A-Za-z0-9_]{0,63}";
 const NAME_TITLE = "A letter or _, then letters, digits and _; at most 64";
@@ -94,12 +95,24 @@ function Facts({ worker }) {
     ["Memory", memory === null ? "as its nodes allow" : `at most ${memory} MiB per run`],
     ["Unstarted jobs", expiry === null ? "never expire" : `are cancelled after ${expiry} s`],
     ["Job retention", days === null ? "default of the tenant or installation" : `${days} days`],
+    ["Approval before the start", approvals(worker)],
     ["MCP tool", MCP[worker.mcp] ?? "as set by AVA_MCP_WORKERS"],
     ["Updated", full(worker.updated_at)],
   ];
   return html`<dl>
     ${rows.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
   </dl>`;
+}
+
+/** The titles of the approvals that its jobs may need; the first that applies counts. */
+function approvals({ handler_approval: handler, approval, platform }) {
+  const given = { handler, platform: platform?.approval, tenant: approval };
+  const said = Object.entries(given).filter(([, each]) => each);
+  if (said.length === 0) return "none";
+  const line = ([by, { title, when }]) => html`<span key=${by}>
+    ${title} <small>by the ${by}${when ? ", for some inputs" : ""}</small>
+  </span>`;
+  return said.map(line);
 }
 
 /** After which delays attempts are repeated, if that was set. */
@@ -187,18 +200,23 @@ const limitsOf = (worker) =>
 
 function askLimits(worker, onChange) {
   const limits = limitsOf(worker);
+  const approval = worker.approval ? JSON.stringify(worker.approval) : "";
   const field = ({ key, ...rest }) => html`<${Input} key=${key} ...${rest} type="number" min="0"
     hint=${`Max ${rest.max}; empty: the handler's value`} />`;
   ask({
     title: `Settings of ${worker.name}`,
     action: "Save",
-    body: html`<div class="row">${limits.map(field)}</div>`,
+    body: html`<div class="row">${limits.map(field)}</div>
+      <${TextArea} label="Approval before the start" name="approval" rows="3" class="mono"
+        value=${approval} hint='Such as {"title": "Refund?", "when": {"amount": [500]}}; empty: none' />`,
     submit: async (values) => {
       // Omit unchanged values, so that they still follow the handler and the platform.
       const changed = limits.filter(({ name, value }) => values[name] !== value);
       const numberOf = ({ name }) => (values[name] === "" ? null : Number(values[name]));
       const body = Object.fromEntries(changed.map((each) => [each.key, numberOf(each)]));
-      if (changed.length) await patch(worker.id, body);
+      const wanted = values.approval.trim();
+      if (wanted !== approval) body.approval = readJson("Approval", wanted);
+      if (Object.keys(body).length) await patch(worker.id, body);
       onChange();
     },
   });
