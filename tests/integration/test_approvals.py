@@ -266,6 +266,23 @@ def test_a_timeout_and_the_end_of_the_job_end_a_pending_approval(askers: Askers)
     assert askers.decide(cancelled).status_code == 409
 
 
+def test_a_contained_person_and_its_keys_decide_nothing(askers: Askers) -> None:
+    _, asked = askers.ask()
+    key = _bearer(askers, "usr_ops")
+    body = {"scope": {"user_id": "usr_ops"}, "reason": "a test"}
+    contained = askers.api.post("/v1/ava/containments", json=body).get_json()["data"]
+    sent = {"payload_hash": asked["payload_hash"]}
+    for headers in ({"x-user-id": "usr_ops", "x-platform-role": "tenant-admin"}, key):
+        for call in ("approve", "deny"):
+            refused = askers.api.post(f"{APPROVALS}/{asked['id']}/{call}", json=sent, headers=headers)
+            assert (refused.status_code, refused.get_json()["error"]["code"]) == (409, "contained"), refused.text
+    assert askers.decide(asked, user="usr_other").status_code == 200
+    _, later = askers.ask()
+    lift = f"/v1/ava/containments/{contained['id']}/lift"
+    assert askers.api.post(lift, json={"held": "release"}).status_code == 202
+    assert askers.decide(later).status_code == 200
+
+
 def _uuid(job_id: str) -> str:
     return str(ids.decode("job", job_id))
 

@@ -78,6 +78,8 @@ def deny(approval_id: str, body: SentDecision) -> Response:
 
 
 def _decide(approval_id: str, sent: SentDecision) -> Response:
+    # A write, although roles may take it that have no other one.
+    context().containments.refuse_contained(caller())
     require_step_up()
     found = context().approvals.decide(caller(), approval_id, sent, record_within(200))
     return responses.data(write_approval(found))
