@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,64 @@ def test_a_job_is_a_task_from_its_trigger_to_its_end(api: Api) -> None:
     assert result(api, "tasks/cancel", {"taskId": job["id"]}, knows_tasks=True)["resultType"] == "complete"
     response = {"taskId": job["id"], "inputResponses": {"name": {"action": "accept"}}}
     assert result(api, "tasks/update", response, knows_tasks=True)["resultType"] == "complete"
+
+
+def _asking(api: Api, **approval: Any) -> tuple[str, dict[str, Any]]:
+    """Return a task whose job waits for a decision, and the capabilities of a client that asks its user."""
+    fields = {"title": "Open the gate?", "roles": ["tenant-user"], **approval}
+    body = {"approval": fields}
+    response = api.request("PATCH", "/v1/ava/workers/wkr_open", json=body)
+    assert response.status_code == 200, response.text
+    created = call(api, "open", {"gate": 7}, knows_tasks=True)
+    assert (created["resultType"], created["status"]) == ("task", "input_required")
+    capabilities = {"extensions": {TASKS: {}}, "elicitation": {"form": {}, "url": {}}}
+    return created["taskId"], {"io.modelcontextprotocol/clientCapabilities": capabilities}
+
+
+def _responses(task_id: str, request_id: str, action: str, **content: Any) -> dict[str, Any]:
+    response = {"action": action} | ({"content": content} if content else {})
+    return {"taskId": task_id, "inputResponses": {request_id: response, "apr_other": {"action": "decline"}}}
+
+
+def test_a_task_that_waits_for_a_decision_asks_for_it_and_its_response_decides(api: Api) -> None:
+    schema = {"type": "object", "properties": {"minutes": {"type": "integer"}}, "required": ["minutes"]}
+    task_id, meta = _asking(api, schema=schema)
+    other = {"x-user-id": "usr_other", "x-platform-role": "tenant-user"}
+    # The caller caused the job, so another person decides, on the page.
+    task = result(api, "tasks/get", {"taskId": task_id}, meta=meta)
+    ((request_id, asked),) = task["inputRequests"].items()
+    assert (asked["params"]["mode"], request_id in asked["params"]["url"]) == ("url", True)
+    refused = _responses(task_id, request_id, "accept", approved=True, minutes=5)
+    rpc_error(send(api, "tasks/update", refused, meta=meta), 403, 403)
+    # A client that cannot ask its user is only told that the task waits.
+    silent = result(api, "tasks/get", {"taskId": task_id}, knows_tasks=True)
+    assert (silent["status"], silent["inputRequests"]) == ("input_required", {})
+    task = result(api, "tasks/get", {"taskId": task_id}, meta=meta, headers=other)
+    asked = task["inputRequests"][request_id]
+    assert (asked["method"], asked["params"]["mode"]) == ("elicitation/create", "form")
+    assert asked["params"]["message"].startswith('Open the gate?\n\nContent: {"gate": 7}')
+    assert asked["params"]["requestedSchema"]["properties"].keys() == {"approved", "comment", "minutes"}
+    for action, content, status, code in (
+        ("accept", {}, 200, -32602),
+        ("accept", {"approved": True}, 422, 422),
+        ("accept", {"approved": True, "minutes": "five"}, 422, 422),
+    ):
+        sent = _responses(task_id, request_id, action, **content)
+        rpc_error(send(api, "tasks/update", sent, meta=meta, headers=other), status, code)
+    assert result(api, "tasks/get", {"taskId": task_id}, meta=meta)["status"] == "input_required"
+    given = _responses(task_id, request_id, "accept", approved=True, minutes=5, comment="go")
+    result(api, "tasks/update", given, meta=meta, headers=other)
+    (decision,) = api.get(f"/v1/ava/approvals/{request_id}").get_json()["data"]["decisions"]
+    assert (decision["by"]["id"], decision["data"], decision["comment"]) == ("usr_other", {"minutes": 5}, "go")
+
+
+@pytest.mark.parametrize("answer", [("decline", {}), ("accept", {"approved": False, "comment": "no"}), ("cancel", {})])
+def test_a_declined_decision_is_a_denial_and_a_dismissed_one_none(api: Api, answer: tuple[str, dict[str, Any]]) -> None:
+    task_id, meta = _asking(api, not_by=False)
+    ((request_id, _),) = result(api, "tasks/get", {"taskId": task_id}, meta=meta)["inputRequests"].items()
+    result(api, "tasks/update", _responses(task_id, request_id, answer[0], **answer[1]), meta=meta)
+    expected = "input_required" if answer[0] == "cancel" else "cancelled"
+    assert result(api, "tasks/get", {"taskId": task_id}, meta=meta)["status"] == expected
 
 
 def test_a_handlers_failure_is_a_completed_task_and_a_lost_process_a_failed_one(api: Api) -> None:

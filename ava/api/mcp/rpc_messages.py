@@ -55,8 +55,17 @@ class McpMessage:
     @property
     def knows_tasks(self) -> bool:
         """Return True if the client accepts a task as the result of a call."""
-        extensions = _object(_object(self.params.get("_meta")).get(CLIENT_CAPABILITIES)).get("extensions")
-        return self.is_modern and isinstance(_object(extensions).get(TASKS), dict)
+        return self.is_modern and isinstance(_object(self._capabilities.get("extensions")).get(TASKS), dict)
+
+    @property
+    def elicitation_modes(self) -> frozenset[str]:
+        """Return the modes, `form` and `url`, in which the client can ask its user."""
+        found = self._capabilities.get("elicitation")
+        return frozenset() if not isinstance(found, dict) else frozenset(found or ("form",))
+
+    @property
+    def _capabilities(self) -> Mapping[str, Any]:
+        return _object(_object(self.params.get("_meta")).get(CLIENT_CAPABILITIES))
 
     @property
     def traceparent(self) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ava.api.mcp import content, rest_calls
+from ava.api.mcp import content, rest_calls, task_inputs
 from ava.api.mcp.protocol import INTERNAL_ERROR, INVALID_PARAMS, RpcError, missing_tasks
 from ava.api.mcp.rpc_messages import McpMessage
 from ava.domain.ids import is_client_id
@@ -35,7 +35,9 @@ def get(message: McpMessage) -> dict[str, Any]:
     """Answer `tasks/get`."""
     job = _show(message)
     status, more = "working", {}
-    if job["status"] == _CANCELLED:
+    if task_inputs.is_asking(job):
+        status, more = "input_required", {"inputRequests": task_inputs.requests(message, job)}
+    elif job["status"] == _CANCELLED:
         status = "cancelled"
     elif is_final(job):
         try:
@@ -46,10 +48,15 @@ def get(message: McpMessage) -> dict[str, Any]:
 
 
 def update(message: McpMessage) -> dict[str, Any]:
-    """Answer `tasks/update`. No task asks for input, so no response can match an outstanding request."""
-    if not isinstance(message.params.get("inputResponses"), dict):
+    """Answer `tasks/update`. A response to a pending approval is a decision by the caller."""
+    responses = message.params.get("inputResponses")
+    if not isinstance(responses, dict):
         raise RpcError(INVALID_PARAMS, "params.inputResponses must be an object.")
-    _show(message)
+    job = _show(message)
+    try:
+        task_inputs.decide(job, responses)
+    except rest_calls.Refused as refusal:
+        raise RpcError(refusal.status, str(refusal), status=refusal.status) from refusal
     return {}
 
 
@@ -66,7 +73,7 @@ def cancel(message: McpMessage) -> dict[str, Any]:
 
 def created(job: Mapping[str, Any]) -> dict[str, Any]:
     """Return the result of a call with an unfinished job."""
-    return {"resultType": "task", **_task(job, "working")}
+    return {"resultType": "task", **_task(job, "input_required" if task_inputs.is_asking(job) else "working")}
 
 
 def result_of(job: Mapping[str, Any]) -> dict[str, Any]:
