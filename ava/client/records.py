@@ -531,9 +531,9 @@ class Schedule:
     paused: Pause | None = None  # Its pause; None: it is not paused.
     #: In place of `cron` and `timezone`: it fires at the multiples of this interval since the Unix epoch.
     every_seconds: int | None = None
-    expires_in_seconds: int | None = None  # Seconds from its slot until a job that has not started is cancelled.
     #: The decision of persons that each job needs before its first start, if none of its worker applies.
     approval: dict[str, Any] | None = None
+    expires_in_seconds: int | None = None  # Seconds from its slot until a job that has not started is cancelled.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,11 +39,7 @@ from ava.store.fleet.workers import WorkerFilter
 
 #: Min characters of a secret: a shorter one would also be masked where it occurs in ordinary text.
 _SHORTEST_SECRET = 4
-#: Fields of `WorkerSettings`, by the fields of the body.
-_SETTINGS = {
-    **{name: name for name in ("status", "timeout_seconds", "max_retries", "retry", "max_running", "rate")},
-    "approval": "approval_json",
-}
+_SETTINGS = ("status", "timeout_seconds", "max_retries", "retry", "max_running", "rate", "approval_json")
 
 
 # In ------------------------------------------------------------------------------------------------------------------
@@ -193,6 +189,8 @@ class WorkerChangeBody(Strict):
     @post_load
     def _change(self, values: dict[str, Any], **_: Any) -> WorkerChange:
         scope = values.pop("scope")
+        if "approval" in values:
+            values["approval_json"] = values.pop("approval")
         if not values:
             raise ValidationError("It must have at least one setting.")
         retry = values.get("retry")
@@ -209,7 +207,7 @@ class WorkerChangeBody(Strict):
         return WorkerChange(
             is_of_platform=scope is Scope.PLATFORM,
             definition={target: values[name] for name, target in definition.items() if name in values},
-            fields={target: values[name] for name, target in _SETTINGS.items() if name in values},
+            fields={name: values[name] for name in _SETTINGS if name in values},
             config=values.get("config", {}),
             secrets=values.get("secrets", {}),
         )

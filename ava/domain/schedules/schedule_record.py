@@ -135,7 +135,7 @@ class Schedule(ScheduleSpec):
 RECORD = (
     "id worker_id tenant_id name cron timezone input priority enabled overlap catch_up catch_up_seconds spread_seconds "
     "starts_at ends_at next_run_at last_run_at last_job_id created_by created_at updated_at paused every_seconds "
-    "expires_in_seconds approval"
+    "approval expires_in_seconds"
 )
 
 

@@ -207,8 +207,8 @@ function askLimits(worker, onChange) {
     title: `Settings of ${worker.name}`,
     action: "Save",
     body: html`<div class="row">${limits.map(field)}</div>
-      <${TextArea} label="Approval before the start" name="approval" rows="3" class="mono"
-        value=${approval} hint='Such as {"title": "Refund?", "when": {"amount": [500]}}; empty: none' />`,
+      <${TextArea} label="Approval before the start" name="approval" rows="3" value=${approval}
+        hint='Such as {"title": "Refund?", "when": {"amount": [500]}}; empty: none' />`,
     submit: async (values) => {
       // Omit unchanged values, so that they still follow the handler and the platform.
       const changed = limits.filter(({ name, value }) => values[name] !== value);
