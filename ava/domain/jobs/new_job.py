@@ -59,10 +59,15 @@ class NewJob:
     position: TreePosition | None = None
     #: Whether a containment holds it from its creation on.
     is_held: bool = False
-    #: Whether it may wait for an approval: the quota of waiting jobs has admitted it.
+    #: Whether an approval of its worker may apply; once its input is final, `approval_requests` decides.
     may_ask: bool = False
     #: As in `Job.origin_text`.
     origin_text: str | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Return True if it may need a decision before its first start."""
+        return self.may_ask or self.spec.approval_json is not None
 
 
 def origin_text(user_id: str, identities: Iterable[Actor]) -> str | None:

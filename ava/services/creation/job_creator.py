@@ -92,7 +92,6 @@ class JobCreator:
                 schema_version=UNMATCHED if isinstance(match, InputMismatch) else match,
                 may_publish=position < self._max_published,
                 traceparent=traceparent,
-                may_ask=spec.approval_json is not None,
                 origin_text=origin,
             )
             for position, (spec, match) in enumerate(zip(specs, matches, strict=True))
@@ -212,7 +211,7 @@ class _Call:
         """Count each job once against its tenant's quotas. One that may wait for an approval counts for both kinds."""
         uncounted: dict[tuple[str, bool], list[int]] = defaultdict(list)
         for entry, each in self.left.items():
-            for are_waiting in (True,) if each.after is not None else (False, True) if each.may_ask else (False,):
+            for are_waiting in (True,) if each.after is not None else (False, True) if each.asks else (False,):
                 if (entry, are_waiting) not in self.admitted:
                     uncounted[each.tenant_id, are_waiting].append(entry)
         for (tenant_id, are_waiting), counted in uncounted.items():
@@ -253,7 +252,7 @@ class _Call:
             for (entry, each), match in zip(of_tenant.items(), matches, strict=True):
                 refusal = _refusal(statuses.get(each.spec.worker_id), match)
                 version = None if isinstance(match, InputMismatch) else match
-                may_ask = each.spec.approval_json is not None or each.spec.worker_id in asking
+                may_ask = each.spec.worker_id in asking
                 self._settle({entry: refusal or replace(each, schema_version=version, may_ask=may_ask)})
 
     def _compare_with_containments(self) -> None:

@@ -81,8 +81,7 @@ class _Parts:
 
     #: The requested jobs, and further columns derived from them.
     asked: str = _ARRAYS
-    ruled: str = """,
-           coalesce(w.approval, own.approval, platform.approval) IS NOT NULL AS asks"""
+    ruled: str = ""
     #: Further columns of `jobs`, and their values.
     columns: str = ""
     values: str = ""
@@ -97,7 +96,9 @@ class _Parts:
     expires_before: str = "NULL"
     deadline_seconds: str = "w.deadline_seconds"
     deadline_from: str = "created"
-    compared: str = f"NOT (EXISTS (TABLE contained_scopes) AND NOT {is_compared('e.tenant_id')}) AND NOT e.asks"
+    compared: str = f"NOT (EXISTS (TABLE contained_scopes) AND NOT {is_compared('e.tenant_id')})"
+    #: Whether no approval of its worker may apply, or the caller has considered it.
+    may_start: str = "coalesce(w.approval, own.approval, platform.approval) IS NULL"
     end: str = ""
 
 
@@ -105,9 +106,8 @@ _PLAIN = _Parts()
 _WITH_MORE = _Parts(
     asked=f"ROWS FROM ({_ARRAYS}, {_RECORDS})",
     ruled=""",
-           CASE WHEN s.reason = 'jobs' OR s.reason = 'debounce' AND s.scheduled_at > now() THEN s.reason
-                WHEN coalesce(s.approval, w.approval, own.approval, platform.approval) IS NOT NULL THEN 'approval'
-                WHEN s.reason = 'contained' OR s.scheduled_at > now() THEN s.reason END AS awaits""",
+           CASE WHEN s.reason IN ('jobs', 'approval', 'contained') OR s.scheduled_at > now()
+                THEN s.reason END AS awaits""",
     columns=", tags, run_at" + "".join(f", {name}" for name in _TAKEN_MORE),
     values=", tags::json, "
     "CASE WHEN awaits IN ('schedule', 'debounce') THEN scheduled_at END" + "".join(f", {name}" for name in _TAKEN_MORE),
@@ -121,7 +121,8 @@ _WITH_MORE = _Parts(
     expires_before="start_by",
     deadline_seconds="coalesce(s.deadline, w.deadline_seconds)",
     deadline_from="greatest(created, scheduled_at)",
-    compared=f"{is_compared('e.tenant_id')} AND (e.awaits IS DISTINCT FROM 'approval' OR e.may_ask)",
+    compared=is_compared("e.tenant_id"),
+    may_start=f"{_PLAIN.may_start} OR s.may_ask",
     end="ORDER BY tenant_id, worker_id, dedupe_key, ordinality ON CONFLICT DO NOTHING\n",
 )
 
@@ -164,7 +165,7 @@ FROM (SELECT {parts.new_id} AS id, e.* FROM (
                      AND {parts.schema}
     LEFT JOIN tenant_limits AS t ON t.tenant_id = s.tenant_id
     {worker_settings.joined("s.tenant_id")}
-    ORDER BY s.ordinality
+    WHERE {parts.may_start} ORDER BY s.ordinality
 ) AS e WHERE status <> 'deprecated' AND {parts.compared} OFFSET 0) AS f) AS m
 {parts.end}"""
 
@@ -205,9 +206,9 @@ def insert(connection: Connection, new: Sequence[NewJob], *, checked: Collection
     """Insert jobs. Returns the job of each entry, in order; None if it was skipped.
 
     A job is skipped if its tenant may not run the worker, if its input was validated against another schema version
-    than the current one, if its tenant has an active containment that is not in `checked` (UUIDs), if it would wait for
-    an approval without `may_ask`, or if an unfinished job has its `dedupe` key (an open transaction with the key is
-    waited for). Jobs of a paused worker wait.
+    than the current one, if its tenant has an active containment that is not in `checked` (UUIDs), if its worker has
+    an approval that the caller has not considered (`asks`), or if an unfinished job has its `dedupe` key (an open
+    transaction with the key is waited for). Jobs of a paused worker wait.
 
     Jobs of closed windows, of tenants with a concurrency limit, and jobs that are not due are stored unpublished; the
     dispatcher publishes them.
@@ -260,9 +261,13 @@ def _waits_for(new: NewJob) -> WaitsFor | None:
     """Return the job's first reason to wait; it does not apply if the date has passed at the insert."""
     if new.after is not None:
         return WaitsFor.JOBS
+    if new.spec.debounce is not None:
+        return WaitsFor.DEBOUNCE
+    if new.asks:
+        return WaitsFor.APPROVAL
     if new.spec.scheduled_at is None or new.is_due:
         return WaitsFor.CONTAINED if new.is_held else None
-    return WaitsFor.SCHEDULE if new.spec.debounce is None else WaitsFor.DEBOUNCE
+    return WaitsFor.SCHEDULE
 
 
 def _worker(new: NewJob) -> _Worker:
@@ -356,7 +361,7 @@ def _record(new: NewJob) -> dict[str, object]:
         "dedupe_key": None if spec.dedupe is None else spec.dedupe.key,
         "reason": _waits_for(new),
         "origin": new.origin_text,
-        "may_ask": new.may_ask or None,
+        "may_ask": new.asks or None,
         "approval": None if spec.approval_json is None else json.loads(spec.approval_json),
         "template": (new.after is not None and new.after.has_template) or None,
     }

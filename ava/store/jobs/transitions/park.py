@@ -21,6 +21,7 @@ from ava.store.fleet import nodes
 from ava.store.fleet import workers as worker_rows
 from ava.store.jobs import rows
 from ava.store.jobs.transitions.rules import (
+    DUE_SET,
     IS_CONTAINED,
     IS_PARKED,
     IS_PAUSED,
@@ -52,12 +53,12 @@ def _park(connection: Connection, reason: WaitsFor, chosen: Sequence[Any]) -> in
     return connection.exec_driver_sql(_PARK, parameters).rowcount
 
 
-def _returns(chosen: str, *, before: str = "WITH") -> Statement:
+def _returns(chosen: str, *, before: str = "WITH", columns: str = RETURN_SET) -> Statement:
     """Return the statement that unparks the jobs selected by `chosen`; `before` has the CTEs that it needs."""
     return Statement(f"""
 {before} chosen AS ({chosen}
 )
-UPDATE jobs AS j SET {RETURN_SET} FROM chosen
+UPDATE jobs AS j SET {columns} FROM chosen
 WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 """)
 
@@ -184,9 +185,12 @@ def park_less_urgent(connection: Connection, *, key: str, priority: int, limit: 
 _IS_TIMED = f"status = 'queued' AND waits_for IN {rows.reasons(TIMED)} AND run_at IS NOT NULL"
 ARE_DUE = f"""(SELECT run_at FROM jobs WHERE {_IS_TIMED} AND run_at <= now()
     ORDER BY run_at LIMIT 1) IS NOT NULL"""
-_MAKE_DUE = _returns(f"""
+_MAKE_DUE = _returns(
+    f"""
     SELECT tenant_id, id FROM jobs WHERE {_IS_TIMED} AND run_at <= now()
-    ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED""")
+    ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED""",
+    columns=DUE_SET,
+)
 
 
 def make_due(connection: Connection, *, limit: int) -> int:

@@ -118,26 +118,34 @@ IS_WOKEN = f"j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IN {rows.rea
 #: The current queue of the job's worker.
 _QUEUE_NOW = f"""coalesce(
         (SELECT {workers.queue("j.tenant_id")} FROM workers AS w WHERE {workers.of("j")}), j.queue)"""
-#: Set when a parked or dated job returns: its next reason to wait, and the current queue of its worker. The input of a
-#: debounced job is final only then.
-RETURN_SET = f"""waits_for = CASE WHEN j.waits_for = 'debounce' AND {MAY_ASK} THEN 'approval'
-        WHEN {IS_CONTAINED} THEN 'contained' WHEN {IS_PAUSED} THEN 'worker'
+
+
+def _return_set(first: str = "") -> str:
+    """Return the columns set when a parked or dated job returns. `first`: the first case of its next reason to wait."""
+    return f"""waits_for = CASE {first}WHEN {IS_CONTAINED} THEN 'contained' WHEN {IS_PAUSED} THEN 'worker'
         WHEN j.limit_key IS NOT NULL THEN 'permit' END,
     run_at = NULL, queue = {_QUEUE_NOW}"""
 
 
-def wake_set(limit_key: str = "j.limit_key") -> str:
+RETURN_SET = _return_set()
+#: For dated jobs: the input of a debounced one is final now, so it may need a decision.
+DUE_SET = _return_set(f"WHEN j.waits_for = 'debounce' AND {MAY_ASK} THEN 'approval' ")
+#: Whether a woken job may need a decision, because its input, made of other jobs' outputs, is final now.
+WOKEN_ASKS = f"j.waits_for = 'jobs' AND {MAY_ASK} AS asks"
+
+
+def wake_set(chosen: str, limit_key: str = "j.limit_key") -> str:
     """Return the columns set when a job's wait ends. An entry of a bulk may also have a date, which it waits for next.
 
-    A schedule's job does not: its date has passed when the schedule fires. The input of a job that waited for others is
-    final only now, so the decision about it is a further wait, with a number of its own.
+    A schedule's job does not: its date has passed when the schedule fires. The row `chosen` has `WOKEN_ASKS`: a
+    decision is a further wait, with a number of its own.
     """
-    asks = f"j.waits_for = 'jobs' AND {MAY_ASK}"
+    asks = f"{chosen}.asks"
     is_dated = "j.first_run_no IS NULL AND j.scheduled_at > now() AND left(j.triggered_by, 4) <> 'sch_'"
-    return f"""run_no = j.run_no + ({asks})::int,
+    return f"""run_no = j.run_no + {asks}::int,
     waits_for = CASE WHEN {asks} THEN 'approval' WHEN {is_dated} THEN 'schedule' WHEN {IS_CONTAINED} THEN 'contained'
         WHEN {IS_PAUSED} THEN 'worker' WHEN {limit_key} IS NOT NULL THEN 'permit' END,
-    run_at = CASE WHEN {is_dated} AND NOT ({asks}) THEN j.scheduled_at END,
+    run_at = CASE WHEN {is_dated} AND NOT {asks} THEN j.scheduled_at END,
     ready_at = clock_timestamp(), queue = {_QUEUE_NOW}"""
 
 

@@ -18,7 +18,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
-from ava.store.jobs.transitions.rules import IS_WOKEN, limit_key, rate_key, wake_set
+from ava.store.jobs.transitions.rules import IS_WOKEN, WOKEN_ASKS, limit_key, rate_key, wake_set
 
 
 class WaitVerdict(StrEnum):
@@ -156,7 +156,7 @@ def lock(connection: Connection, woken: Sequence[tuple[str, str]], over: Sequenc
 
 # Wait for locked rows, because their wakes are deleted. Lock in the order of ids, as `cancel` does.
 _CHOSEN = f"""
-    SELECT j.tenant_id, j.id{{columns}}
+    SELECT j.tenant_id, j.id, {WOKEN_ASKS}{{columns}}
     FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]{{arrays}})
          AS s (tenant_id, id, run_no{{names}})
     JOIN jobs AS j ON j.tenant_id = s.tenant_id AND j.id = s.id
@@ -166,7 +166,7 @@ _CHOSEN = f"""
 _START = Statement(f"""
 WITH chosen AS ({_CHOSEN.format(columns="", arrays="", names="")}
 )
-UPDATE jobs AS j SET {wake_set()} FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
+UPDATE jobs AS j SET {wake_set("chosen")} FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 """)
 
 
@@ -190,7 +190,7 @@ WITH chosen AS ({
     LEFT JOIN workers AS w ON {workers.of("j")}
 )
 UPDATE jobs AS j SET input = k.input, input_bytes = k.input_bytes, limit_key = k.limit_key, rate_key = k.rate_key,
-    {wake_set("k.limit_key")}
+    {wake_set("k", "k.limit_key")}
 FROM keyed AS k WHERE j.tenant_id = k.tenant_id AND j.id = k.id
 """)
 
