@@ -36,14 +36,24 @@ def append(path: str, effect: Effect) -> None:
 
 def read(path: Path) -> list[Effect]:
     """Return every effect so far, in the order of their times."""
-    content = path.read_text() if path.exists() else ""
+    return read_from(path, 0)[0]
+
+
+def read_from(path: Path, position: int) -> tuple[list[Effect], int]:
+    """Return the effects behind a position of the file, in the order of their times, and the next position."""
+    content = b""
+    if path.exists():
+        with path.open("rb") as file:
+            file.seek(position)
+            content = file.read()
     # A write that crosses a page may be read half-written.
-    found = [line.split(" ", 4) for line in content[: content.rfind("\n") + 1].split("\n")[:-1]]
+    content = content[: content.rfind(b"\n") + 1]
+    found = [line.split(" ", 4) for line in content.decode().split("\n")[:-1]]
     effects = [
         Effect(job_id=job_id, run=run, kind=kind, at=float(at), detail=detail)
         for job_id, run, kind, at, detail in found
     ]
-    return sorted(effects, key=lambda effect: effect.at)
+    return sorted(effects, key=lambda effect: effect.at), position + len(content)
 
 
 def begins(path: Path) -> list[tuple[int, float]]:

@@ -69,6 +69,15 @@ def chaos_awaits(input: dict[str, Any], env: Env) -> dict[str, Any]:
     return chaos_effect(input, env)
 
 
+@worker("chaos_tree", timeout_seconds=300, cancel_grace_seconds=5)
+def chaos_tree(input: dict[str, Any], env: Env) -> dict[str, Any]:
+    """Create detached children of these workers one by one, then record effects."""
+    for number, worker_id in enumerate(input["workers"]):
+        env.trigger(worker_id, {"seconds": 0.1}, key=f"child.{number}", detached=True)
+        time.sleep(_TICK_SECONDS)
+    return chaos_effect(input, env)
+
+
 # Additional workers, each with its own queue: `wkr_chaos_1` in the queue `chaos.1`, and so on.
 for _number in range(1, int(os.environ.get("CHAOS_QUEUES", "0")) + 1):
     worker(f"chaos_{_number}", queue=f"chaos.{_number}", timeout_seconds=300)(chaos_effect)

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,15 +76,19 @@ class Load:
 
     def trigger_one(self, *, tenant_id: str = HEADERS["x-tenant-id"], **fields: Any) -> str:
         """Trigger a job with these additional fields. Returns its id."""
-        return self._insist_on_all("/v1/ava/jobs", {**self._job(), **fields}, tenant_id)[-1]
+        return self._insist_on_all("/v1/ava/jobs", {**self._job(), **fields}, {**HEADERS, "x-tenant-id": tenant_id})[-1]
 
     def trigger_bulk(self, *worker_ids: str, count: int, seconds: float = 0.02, **fields: Any) -> list[str]:
         """Trigger `count` jobs of each of these workers in bulk, in addition to the load. Returns their ids."""
         jobs = [
             {"worker_id": each, "input": {"seconds": seconds}, **fields} for each in worker_ids for _ in range(count)
         ]
+        return self.trigger_jobs(jobs)
+
+    def trigger_jobs(self, jobs: Sequence[Mapping[str, Any]], headers: Mapping[str, str] = HEADERS) -> list[str]:
+        """Trigger these jobs in bulk, in addition to the load. Returns their ids."""
         self._total += len(jobs)
-        return self._insist_on_all("/v1/ava/jobs/bulk", {"jobs": jobs})
+        return self._insist_on_all("/v1/ava/jobs/bulk", {"jobs": jobs}, headers)
 
     def trigger_replicated(self, has_ended: threading.Event) -> str | None:
         """Trigger a job with `Durability: replicated` until it is accepted. Returns its id.
@@ -126,10 +131,10 @@ class Load:
     def _insist(self, path: str, body: dict[str, Any]) -> str:
         return self._insist_on_all(path, body)[-1]
 
-    def _insist_on_all(self, path: str, body: dict[str, Any], tenant_id: str = HEADERS["x-tenant-id"]) -> list[str]:
+    def _insist_on_all(self, path: str, body: dict[str, Any], headers: Mapping[str, str] = HEADERS) -> list[str]:
         """Send a request until it is accepted, or the load is stopped. Returns the ids of its jobs."""
-        headers = {**HEADERS, "x-tenant-id": tenant_id, "Idempotency-Key": uuid.uuid4().hex}
-        while not (accepted := self._attempt(path, body, headers)) and not self._is_stopped.is_set():
+        repeated = {**headers, "Idempotency-Key": uuid.uuid4().hex}
+        while not (accepted := self._attempt(path, body, repeated)) and not self._is_stopped.is_set():
             time.sleep(0.1)
         return accepted
 

@@ -15,19 +15,20 @@ from typing import Any
 import requests
 
 from chaos.effects import Effect, append
-from harness.system import System
+from harness.system import HEADERS, System
 
 WORKER = "wkr_chaos_pulled"
 _HEARTBEAT_SECONDS = 4.0
 _numbers = itertools.count(1)
 
 
-def make_worker(system: System) -> str:
-    """Create the worker. Returns the token of a key that claims its runs."""
+def make_worker(system: System, tenant_id: str = HEADERS["x-tenant-id"]) -> str:
+    """Create the worker of a tenant. Returns the token of a key that claims its runs."""
+    headers = {"x-tenant-id": tenant_id}
     body = {"slug": WORKER.removeprefix("wkr_"), "runtime": "pull", "retry": {"max": 0}}
-    assert system.post("/v1/ava/workers", json=body).status_code == 201
+    assert system.post("/v1/ava/workers", json=body, headers=headers).status_code == 201
     body = {"name": "chaos", "role": "worker", "workers": [WORKER]}
-    return str(system.post("/v1/ava/keys", json=body).json()["data"]["token"])
+    return str(system.post("/v1/ava/keys", json=body, headers=headers).json()["data"]["token"])
 
 
 @dataclass(kw_only=True)
@@ -105,8 +106,9 @@ class PulledWorker:
     def _work(self) -> None:
         while not self._is_ending.is_set():
             claimed = self.claim()
-            self._held |= {each["run"] for each in claimed}
             names = {each["run"]: self.begin(each) for each in claimed}
+            # Not earlier: a heartbeat would tell the service that the run has begun.
+            self._held |= {each["run"] for each in claimed}
             time.sleep(self.seconds)
             for each in claimed:
                 if self._is_dead:

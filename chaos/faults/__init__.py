@@ -7,6 +7,7 @@ from chaos.faults import (
     awaited_events,
     chords,
     clocks,
+    containments,
     deploys,
     fairness,
     groups,
@@ -41,6 +42,7 @@ FAULTS = (
     *outbox.FAULTS,
     *policies.FAULTS,
     *awaited_events.FAULTS,
+    *containments.FAULTS,
     *histories.FAULTS,
     *lost_commits.FAULTS,
 )

@@ -30,7 +30,8 @@ def _kill_amid_histories(cluster: Cluster) -> Injury:
     seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(10**6))
     print(f"{cluster.broker_name}: histories of seed {seed}", flush=True)
     load = MixedLoad(cluster, seed=seed, per_second=float(os.environ.get(RATE) or _RATE), has_deaths=True)
-    kills = Kills(cluster, load, seed)
+    more = {"relay": (load.kill_relay, 4), "pulled worker": (load.kill_pulled_worker, 5)}
+    kills = Kills(cluster, seed, more)
     try:
         load.start()
         load.begin_round()

@@ -6,13 +6,12 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from random import Random
 
 from chaos.cluster import Cluster
 from chaos.faults.processes import kill_api
-from chaos.mixed.load import MixedLoad
 from harness.running_process import RunningProcess
 
 #: Seconds between two kills.
@@ -22,9 +21,9 @@ _PAUSES = (1.0, 6.0)
 class Kills:
     """Kills one process or server every few seconds."""
 
-    def __init__(self, cluster: Cluster, load: MixedLoad, seed: int) -> None:
+    def __init__(self, cluster: Cluster, seed: int, more: Mapping[str, tuple[Callable[[], None], int]]) -> None:
+        """`more`: further kinds by name, each with its function and weight."""
         self._cluster = cluster
-        self._load = load
         self._random = Random(f"{seed}/kills")
         self.done: Counter[str] = Counter()
         self._kinds: dict[str, tuple[Callable[[], None], int]] = {
@@ -34,10 +33,9 @@ class Kills:
             "dispatcher": (self._kill_dispatcher, 10),
             "API": (self._kill_api, 7),
             "sender": (self._kill_sender, 4),
-            "relay": (load.kill_relay, 4),
-            "pulled worker": (load.kill_pulled_worker, 5),
             "broker wiped": (cluster.wipe_broker, 5),
             "PostgreSQL": (self._restart_postgres, 2),
+            **more,
         }
 
     def run(self, seconds: float) -> None:
@@ -45,16 +43,23 @@ class Kills:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(left, self._random.uniform(*_PAUSES)))
-            (name,) = self._random.choices(list(self._kinds), [weight for _, weight in self._kinds.values()])
-            self._kinds[name][0]()
-            self.done[name] += 1
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill one process or server."""
+        (name,) = self._random.choices(list(self._kinds), [weight for _, weight in self._kinds.values()])
+        self._kinds[name][0]()
+        self.done[name] += 1
 
     def _kill_child(self) -> None:
-        """Kill a process of a pool."""
+        if pool := self.pool_pids():
+            _kill(self._random.choice(pool))
+
+    def pool_pids(self) -> list[int]:
+        """Return the processes of all pools."""
         slots = self._slot_pids()
         pids = [child.pid for node in self._cluster.system.workers for child in node.children]
-        if pool := [pid for pid in pids if pid not in slots]:
-            _kill(self._random.choice(pool))
+        return [pid for pid in pids if pid not in slots]
 
     def _kill_slots(self) -> None:
         if slots := self._slot_pids():
