@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 
 from ava.domain import ids
@@ -31,9 +29,6 @@ from ava.store.containments.records import containment_uuid
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations, idempotency
 from ava.store.webhooks import notice_windows
-
-#: Seconds between two polls of a response that waits for a containment to complete.
-_POLL_SECONDS = 0.25
 
 
 class Containments:
@@ -83,17 +78,6 @@ class Containments:
         """Return a containment with its running jobs. Raise `ContainmentNotFound`."""
         with self._database.connect() as connection:
             return self._show(connection, caller, containment_id)
-
-    def wait(
-        self, caller: Caller, containment_id: str, seconds: float, is_disconnected: Callable[[], bool]
-    ) -> Containment:
-        """Return a containment once it is complete or not active any more, at the latest after some seconds."""
-        deadline = time.monotonic() + seconds
-        found = self.show(caller, containment_id)
-        while found.is_active and found.complete_at is None and time.monotonic() < deadline and not is_disconnected():
-            time.sleep(_POLL_SECONDS)
-            found = self.show(caller, containment_id)
-        return found
 
     def page(
         self,

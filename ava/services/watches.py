@@ -18,6 +18,7 @@ from dataclasses import replace
 from ava.domain.jobs.job import Job, JobKey
 from ava.errors import DatabaseUnavailable
 from ava.services.followers import Follower
+from ava.store.containments import records
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations
 from ava.store.jobs.reads import watches
@@ -35,7 +36,8 @@ _CLIENT_CHECK_SECONDS = 5.0
 class _Waiter:
     def __init__(self, tenant_id: str, watched_id: str) -> None:
         self.key = JobKey(tenant_id, watched_id)
-        self.is_operation = watched_id.startswith("op_")
+        #: `job`, `op` (a bulk operation) or `con` (a containment).
+        self.kind = watched_id.partition("_")[0]
         self.is_final = False
         self.woken = threading.Event()
 
@@ -61,7 +63,7 @@ class Watches:
         return self._closing.is_set()
 
     def wait(self, watched_id: str, seconds: float, is_disconnected: Callable[[], bool], *, tenant_id: str) -> bool:
-        """Wait until the tenant's job is final, or its bulk operation has ended.
+        """Wait until the tenant's job is final, its bulk operation has ended, or its containment is complete or ended.
 
         Return False on timeout, disconnect of the client, or shutdown.
         """
@@ -166,12 +168,15 @@ class Watches:
     ) -> dict[int, WatchedState]:
         """Wake satisfied waiters. Return the jobs' new states by the numbers of their followers."""
         open_followers = [follower for follower in followers if follower.final is None]
-        jobs = {waiter.key for waiter in waiters if not waiter.is_operation}
-        jobs |= {follower.job for follower in open_followers}
-        operations = {waiter.key for waiter in waiters if waiter.is_operation}
+        keys: dict[str, set[JobKey]] = {kind: set() for kind in ("job", "op", "con")}
+        for waiter in waiters:
+            keys[waiter.kind].add(waiter.key)
+        jobs = keys["job"] | {follower.job for follower in open_followers}
         final = watches.final_states(connection, jobs) if jobs else {}
         states = _by_number(connection, open_followers) if open_followers else {}
-        ended = bulk_operations.ended(connection, operations) if operations else frozenset()
+        ended = bulk_operations.ended(connection, keys["op"]) if keys["op"] else set()
+        if keys["con"]:
+            ended |= records.settled(connection, keys["con"])
         for waiter in waiters:
             if waiter.key in final or waiter.key.id in ended:
                 waiter.is_final = True

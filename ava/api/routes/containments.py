@@ -82,11 +82,11 @@ def list_containments(query: ContainmentListRequest) -> Response:
     failures=(404,),
 )
 def show(containment_id: str, wait_seconds: int | None) -> Response:
-    containments = context().containments
-    if wait_seconds is None:
-        return responses.data(write_containment(containments.show(caller(), containment_id)))
-    with waiting():
-        found = containments.wait(caller(), containment_id, wait_seconds, client_watch())
+    found = context().containments.show(caller(), containment_id)
+    if wait_seconds is not None and found.is_active and found.complete_at is None:
+        with waiting():
+            context().watches.wait(found.id, wait_seconds, client_watch(), tenant_id=found.tenant_id)
+        found = context().containments.show(caller(), containment_id)
     return responses.data(write_containment(found))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -127,6 +127,22 @@ def show(connection: Connection, *, tenant_id: str, containment_id: str, locks: 
     statement = _LOCK if locks else _SHOW
     row = connection.exec_driver_sql(statement, parameters).first()
     return None if row is None else _containment(row)
+
+
+_SETTLED = Statement("""
+SELECT c.id::text FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS g (tenant_id, id)
+JOIN containments AS c ON c.tenant_id = g.tenant_id AND c.id = g.id
+WHERE c.complete_at IS NOT NULL OR c.state <> 'active'
+""")
+
+
+def settled(connection: Connection, containments: Collection[tuple[str, str]]) -> set[str]:
+    """Return the ids of complete or ended containments among these, given as tenant and id."""
+    parameters = {
+        "tenants": [tenant_id for tenant_id, _ in containments],
+        "ids": [containment_uuid(containment_id) for _, containment_id in containments],
+    }
+    return {ids.encode("con", uuid) for uuid in connection.exec_driver_sql(_SETTLED, parameters).scalars()}
 
 
 _WHERE = f"{_IS_VISIBLE} AND (%(state)s::text IS NULL OR c.state = %(state)s)"
