@@ -44,7 +44,7 @@ def _contain(backlog: Backlog, jobs: int, tenant_id: str = "ten_test", **scope: 
     with backlog.database.transaction() as connection:
         created = records.create(connection, spec, by=CALLER.actor)
     with backlog.database.connect() as connection:
-        contain.hold(connection, spec.scope, tenant_id=tenant_id, after=ListPosition())
+        contain.hold(connection, created, tenant_id=tenant_id, after=ListPosition())
     return created
 
 
@@ -128,7 +128,7 @@ def test_a_hook_and_a_source_are_contained_with_the_jobs_that_they_caused(api: A
         assert len(contained) == 3
     with api.database.connect() as connection:
         for each in records.active(connection):
-            contain.hold(connection, each.scope, tenant_id="ten_test", after=ListPosition())
+            contain.hold(connection, each, tenant_id="ten_test", after=ListPosition())
     for job_id in [*earlier, *contained]:
         assert api.get(f"/v1/ava/jobs/{job_id}").get_json()["data"]["waits_for"] == "contained"
     assert api.get(f"/v1/ava/jobs/{free_id}").get_json()["data"]["waits_for"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,8 +24,9 @@ from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.jobs.transitions.park import ListPosition
 from ava.store.webhooks import notice_windows
 
-#: Seconds between two counts of held jobs.
+#: Min seconds between two counts of held jobs, and their ratio to the seconds that a count takes.
 _COUNT_SECONDS = 2.0
+_COUNT_RATIO = 20
 #: Seconds after a change of the active containments during which jobs are released repeatedly, because a transaction
 #: that began earlier may hold another one; and seconds between two passes at all other times.
 _AFTER_CHANGE_SECONDS = 15.0
@@ -41,7 +43,8 @@ class _Progress:
     writers: frozenset[str] | None = None
     #: The first heartbeat of each used run over HTTP. The next one shows that its program has entered the handler.
     heartbeats: dict[RunKey, datetime] = field(default_factory=dict)
-    counted_at: float = field(default=float("-inf"))
+    #: When the held jobs are counted next.
+    count_at: float = field(default=float("-inf"))
 
     def has_entered(self, running: RunningJob) -> bool:
         """Return True if the handler of a claimed run was entered."""
@@ -73,7 +76,10 @@ class ContainmentProgress:
         if containment.ends_at is not None and self._end(containment):
             return 1
         if containment.complete_at is not None:
-            self._count(containment, progress, now)
+            with self._database.connect() as connection:
+                held_count = _count(connection, containment, progress, now)
+                if held_count not in (None, containment.held_count):
+                    records.advance(connection, containment, held_count=held_count)
             return 0
         has_claims = containment.claims_ended_at is None and not self._have_writers_ended(progress)
         with self._database.connect() as connection:
@@ -131,7 +137,7 @@ class ContainmentProgress:
         count, position = 0, ListPosition()
         while True:
             with self._database.connect() as connection:
-                swept = contain.hold(connection, containment.scope, tenant_id=tenant_id, after=position)
+                swept = contain.hold(connection, containment, tenant_id=tenant_id, after=position)
             count += swept.count
             if swept.position is None:
                 return count
@@ -141,7 +147,6 @@ class ContainmentProgress:
         self, containment: Containment, progress: _Progress, now: float, *, is_effective: bool, is_idle: bool
     ) -> None:
         """Record how far the containment is. The runs of the scope can only become fewer from now on."""
-        is_counted = now >= progress.counted_at + _COUNT_SECONDS
         with self._database.transaction() as connection:
             recorded = records.advance(
                 connection,
@@ -150,21 +155,20 @@ class ContainmentProgress:
                 swept=True,
                 effective=is_effective,
                 complete=is_idle,
-                held_count=scopes.count_held(connection, containment.scope) if is_counted else None,
+                held_count=_count(connection, containment, progress, now),
             )
             if recorded is not None and is_idle:
                 notice_windows.note(connection, [recorded.occurrence(NoticeEvent.CONTAINMENT_COMPLETED)])
-        if is_counted:
-            progress.counted_at = now
 
-    def _count(self, containment: Containment, progress: _Progress, now: float) -> None:
-        if now < progress.counted_at + _COUNT_SECONDS:
-            return
-        progress.counted_at = now
-        with self._database.connect() as connection:
-            held_count = scopes.count_held(connection, containment.scope)
-            if held_count != containment.held_count:
-                records.advance(connection, containment, held_count=held_count)
+
+def _count(connection: Connection, containment: Containment, progress: _Progress, now: float) -> int | None:
+    """Return the number of held jobs; None between two counts."""
+    if now < progress.count_at:
+        return None
+    began = time.monotonic()
+    held_count = scopes.count_held(connection, containment.scope)
+    progress.count_at = now + max(_COUNT_SECONDS, _COUNT_RATIO * (time.monotonic() - began))
+    return held_count
 
 
 def _release(connection: Connection, limit: int) -> int:

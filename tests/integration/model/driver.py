@@ -238,7 +238,7 @@ class Driver:
         spec = ContainmentSpec(scope=ContainedScope(tenant_id=tenant), reason="a test")
         with self.database.connect() as connection:
             made = records.create(connection, spec, by=SYSTEM)
-            contain.hold(connection, spec.scope, tenant_id=tenant, after=ListPosition())
+            contain.hold(connection, made, tenant_id=tenant, after=ListPosition())
             for node_id in NODES:
                 contain.record_entered(connection, node_id, nodes.runs_of(connection, node_id))
             records.end(connection, made, held_count=0, by=SYSTEM)

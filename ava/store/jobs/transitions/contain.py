@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ava.domain.containment import ALL_TENANTS, ContainedScope
+from ava.domain.containment import ALL_TENANTS, ContainedScope, Containment
 from ava.domain.jobs.job import RunKey
-from ava.store.containments.records import scope_json
+from ava.store.containments.records import containment_uuid, scope_json
 from ava.store.containments.scopes import IN_SCOPE, IS_HELD, IS_OF_TENANT, scope_parameters
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.engine.transactions import one_transaction
 from ava.store.jobs.rows import job_uuid
 from ava.store.jobs.transitions.park import ListPosition
-from ava.store.jobs.transitions.rules import IS_CONTAINED, RETURN_SET, park_set
+from ava.store.jobs.transitions.rules import RETURN_SET, park_set
 
 #: Queued jobs that one statement compares with a scope.
 _SCANNED = 5000
@@ -30,6 +30,10 @@ class Swept:
     position: ListPosition | None
 
 
+# A lift waits for the jobs that are being held, and holds none later.
+_LOCK = Statement("""
+SELECT FROM contained_scopes AS c WHERE c.tenant_id = %(of_tenant)s AND c.containment_id = %(id)s::uuid FOR KEY SHARE
+""")
 # Continues at the index entry where the last statement stopped. Waits for locked rows, because a scope is swept only
 # once, and locks in the order of ids, as `cancel` does.
 _SCAN = Statement(f"""
@@ -48,20 +52,23 @@ WITH scanned AS MATERIALIZED (
     WHERE {_IS_HOLDABLE} AND {IN_SCOPE}
 ), chosen AS (
     SELECT j.tenant_id, j.id FROM scanned AS s JOIN jobs AS j ON j.tenant_id = s.tenant_id AND j.id = s.id
-    WHERE {_IS_HOLDABLE} AND {IS_CONTAINED} ORDER BY j.id FOR UPDATE OF j
+    WHERE {_IS_HOLDABLE} ORDER BY j.id FOR UPDATE OF j
 )
 UPDATE jobs AS j SET {park_set("'contained'")}, run_at = NULL FROM chosen
 WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 """)
 
 
-def hold(connection: Connection, scope: ContainedScope, *, tenant_id: str, after: ListPosition) -> Swept:
-    """Hold the startable jobs of a scope among the next queued jobs of a tenant."""
+def hold(connection: Connection, containment: Containment, *, tenant_id: str, after: ListPosition) -> Swept:
+    """Hold the startable jobs of a containment among the next queued jobs of a tenant; none once it is not active."""
     parameters: dict[str, object] = {"tenant_id": tenant_id, "trigger": after.trigger, "after_id": after.id}
+    lock = {"of_tenant": containment.tenant_id, "id": containment_uuid(containment.id)}
     with one_transaction(connection):
+        if connection.exec_driver_sql(_LOCK, lock).first() is None:
+            return Swept(count=0, position=None)
         last = connection.exec_driver_sql(_SCAN, parameters).first()
         parameters |= {"last_trigger": None if last is None else last[0], "last_id": None if last is None else last[1]}
-        count = connection.exec_driver_sql(_HOLD, parameters | {"scope": scope_json(scope)}).rowcount
+        count = connection.exec_driver_sql(_HOLD, parameters | {"scope": scope_json(containment.scope)}).rowcount
     return Swept(count=count, position=None if last is None else ListPosition(trigger=last[0], id=last[1]))
 
 
