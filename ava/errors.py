@@ -282,8 +282,8 @@ class ContainmentNotFound(NotFound):
     """No such containment; GET /v1/ava/containments lists all containments within their retention."""
 
 
-class ContainmentEnded(RequestError):
-    """The containment is not active any more."""
+class ContainmentConflict(RequestError):
+    """There is no proof yet: it is written once the containment is complete, and once it is lifted."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 

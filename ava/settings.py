@@ -137,6 +137,8 @@ class Settings(OutboundSettings):
     log_level: str = _setting("AVA_LOG_LEVEL", values.choice, "INFO", choices=_LOG_LEVELS)
     #: The keys that encrypt webhook secrets, 32 bytes in base64 each, the newest first.
     encryption_keys: tuple[str, ...] = _setting("AVA_ENCRYPTION_KEY", values.keys, (), is_secret=True)
+    #: The Ed25519 key that signs proofs, 32 bytes in base64; empty: one is created and stored sealed.
+    signing_key: tuple[str, ...] = _setting("AVA_SIGNING_KEY", values.keys, (), is_secret=True)
     #: Timeout of a webhook's receiver in seconds, not counting the connection.
     webhook_timeout_seconds: float = _setting("AVA_WEBHOOK_TIMEOUT_SECONDS", values.number, 10.0, between=(0.1, 60))
     #: Maximum open connections of one webhook sender.

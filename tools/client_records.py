@@ -34,7 +34,7 @@ _NAMES = (
     "TriedSubscription Hook HookTest Webhook Notice Delivery Overview Analytics Series Node "
     "ApprovalDecision Approval "
     "Promotion TenantLoad TenantRules AuditEntry JobRun TreeJob TreeEdge Tree JournalEntry JobWait "
-    "ContainedRun Containment RehearsedWorker Rehearsal"
+    "ContainedRun Containment RehearsedWorker Rehearsal Proofs"
 )
 CLASSES = _NAMES.split()
 SCHEMAS = {

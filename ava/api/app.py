@@ -80,6 +80,7 @@ from ava.services.replication import Replication
 from ava.services.schedules import Schedules
 from ava.services.sessions import Sessions
 from ava.services.sign_in import make_sign_in
+from ava.services.signing import ContainmentSigner
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
@@ -101,6 +102,7 @@ _BLUEPRINTS = (
     job_logs.blueprint,
     bulk_operations.blueprint,
     containments.blueprint,
+    containments.keys_blueprint,
     exports.blueprint,
     streams.blueprint,
     job_details.reasons,
@@ -262,13 +264,15 @@ def _make_context(settings: Settings) -> Context:
     if (sign_in_service := make_sign_in(database, settings, forget_sessions=sessions_service.forget)) is not None:
         sessions_service.check = sign_in_service.check
     pulled = PulledRuns(database)
+    signer = ContainmentSigner(database, settings)
     receiving = Receiving(database, jobs_service, event_jobs, run_long=offload.run)
     return Context(
         settings=settings,
         jobs=jobs_service,
         approvals=Approvals(database),
         bulk_operations=BulkOperations(database, BulkBatches(database, jobs_service, control)),
-        containments=Containments(database, node_dead_seconds=settings.node_dead_seconds),
+        containments=Containments(database, signer),
+        signing=signer.signing,
         queues=Queues(database),
         tenants=Tenants(database),
         schedules=Schedules(database, jobs_service, max_schedules=SCHEDULES.of(settings)),

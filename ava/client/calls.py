@@ -23,6 +23,7 @@ from ava.client.errors import (
     WaitTimeout,
 )
 from ava.client.flows import (
+    Chunk,
     ConnectionFailed,
     Flow,
     Item,
@@ -55,6 +56,8 @@ _ERRORS: dict[int, type[ApiError]] = {
 #: Statuses of transient failures; the caller does not cause an outage.
 OUTAGES = (502, 503, 504)
 _PASSING = (429, *OUTAGES)
+#: Max bytes per read of an export.
+_EXPORT_BYTES = 2**16
 #: Max seconds of a response's Retry-After that are obeyed.
 _LONGEST_PAUSE_SECONDS = 60.0
 #: Max seconds that one request waits for the end of a record, within the API's limit.
@@ -125,6 +128,21 @@ class Calls:
             # A sorted list has no cursor.
             cursor = pagination["next_cursor"]
             position = {"page": pagination["page"] + 1} if cursor is None else {"cursor": cursor}
+
+    def lines(self, kind: type[Record], path: str, params: Mapping[str, Any] | None = None) -> Listing[Record]:
+        """Yield the records of an export, over one connection. Raises `ApiUnavailable` if it breaks before the last."""
+        buffer = b""
+        request = Request(method="GET", url=path, params=params, is_stream=True, chunk_bytes=_EXPORT_BYTES)
+        response = yield from self.send(request)
+        try:
+            while chunk := (yield Chunk(response)):
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                for line in lines:
+                    yield Item(read(kind, json.loads(line)))
+            if buffer:
+                yield Item(read(kind, json.loads(buffer)))
+        except ConnectionFailed as error:
+            raise ApiUnavailable("The export ended before its last record; start it again.") from error
 
     def until(
         self, has_ended: Callable[[Record], bool], kind: type[Record], path: str, timeout_seconds: float | None

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ava.client.calls import ApiResource, key_header
-from ava.client.flows import Flow, Listing, Mode, call, listing
-from ava.client.records import Containment, Job, Operation, Rehearsal
+from ava.client.flows import Flow, Listing, Mode, Request, call, listing
+from ava.client.records import Containment, Job, Operation, Proofs, Rehearsal
 from ava.client.sent import segment
 
 _CONTAINMENTS = "/v1/ava/containments"
@@ -54,6 +54,23 @@ class Containments(ApiResource[Mode]):
     def jobs(self, containment_id: str, *, per_page: int = 100) -> Listing[Job]:
         """Return the jobs that a containment holds, and the running ones that it has asked to stop, newest first."""
         return self._calls.records(Job, f"{_CONTAINMENTS}/{segment(containment_id)}/jobs", {"per_page": per_page})
+
+    @listing
+    def export(self, containment_id: str) -> Listing[Job]:
+        """Return these jobs over one connection. Raises `ApiUnavailable` if it breaks before the last job."""
+        return self._calls.lines(Job, f"{_CONTAINMENTS}/{segment(containment_id)}/jobs/export")
+
+    @call
+    def proofs(self, containment_id: str) -> Flow[Proofs]:
+        """Return the signed records (JWS). Raises `ApiConflict` before it is complete or lifted."""
+        return self._calls.record(Proofs, "GET", f"{_CONTAINMENTS}/{segment(containment_id)}/proof")
+
+    @call
+    def signing_keys(self) -> Flow[dict[str, Any]]:
+        """Return the public keys that verify proofs, as a JWKS."""
+        response = yield from self._calls.send(Request(method="GET", url="/.well-known/ava-signing-keys"))
+        found: dict[str, Any] = response.json()
+        return found
 
     @call
     def lift(self, containment_id: str, *, held: str = "release") -> Flow[Operation]:

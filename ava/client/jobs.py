@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
 from ava.client.calls import ApiResource, key_header
-from ava.client.errors import ApiConflict, ApiUnavailable
+from ava.client.errors import ApiConflict
 from ava.client.events import Event, follow
-from ava.client.flows import Chunk, ConnectionFailed, Flow, Item, Listing, Mode, Request, call, listing
+from ava.client.flows import Flow, Listing, Mode, call, listing
 from ava.client.logs import LogChoice, read_log
 from ava.client.operations import JobFilters, filter_params, start, wait
 from ava.client.reading import read
@@ -18,8 +17,6 @@ from ava.client.records import Delivery, Explanation, Job, JobRun, JobWait, Jour
 from ava.client.sent import JobChanges, TriggerOptions, segment, sent_time, trigger_entry
 
 _JOBS = "/v1/ava/jobs"
-#: Max bytes per read of an export.
-_EXPORT_BYTES = 2**16
 
 
 class Jobs(ApiResource[Mode]):
@@ -125,18 +122,7 @@ class Jobs(ApiResource[Mode]):
 
         Raises `ApiUnavailable` if the connection breaks before the last job.
         """
-        params, buffer = filter_params(filters), b""
-        request = Request(method="GET", url=f"{_JOBS}/export", params=params, is_stream=True, chunk_bytes=_EXPORT_BYTES)
-        response = yield from self._calls.send(request)
-        try:
-            while chunk := (yield Chunk(response)):
-                *lines, buffer = (buffer + chunk).split(b"\n")
-                for line in lines:
-                    yield Item(read(Job, json.loads(line)))
-            if buffer:
-                yield Item(read(Job, json.loads(buffer)))
-        except ConnectionFailed as error:
-            raise ApiUnavailable("The export ended before its last job; start it again.") from error
+        return self._calls.lines(Job, f"{_JOBS}/export", filter_params(filters))
 
     @listing
     def logs(

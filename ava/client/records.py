@@ -1060,3 +1060,11 @@ class Rehearsal:
     held_count: int  # Jobs to hold.
     running_count: int  # Running jobs to stop.
     by_worker: list[RehearsedWorker]  # The same by tenant and worker.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proofs:
+    """The signed records of a containment, each a compact JWS."""
+
+    complete: str | None = None  # Of the time when it became complete; None: it did not.
+    lifted: str | None = None  # Of the time when it was lifted or ended; None: it is active.

@@ -46,6 +46,7 @@ from ava.services.creation.job_creator import JobCreator
 from ava.services.due_firings import DueFirings
 from ava.services.events.event_jobs import EventJobs
 from ava.services.jobs import Jobs
+from ava.services.signing import ContainmentSigner
 from ava.settings import Settings
 from ava.store import installation
 from ava.store.engine import schema, timeouts
@@ -95,7 +96,7 @@ def _waits(
     moved, paused = MovedWorkers(database), PausedWorkers(database)
     parked = ParkedJobs(database, node_dead_seconds=settings.node_dead_seconds)
     wakes = Wakes(database, schemas=creator.schemas)
-    containments = ContainmentProgress(database, control)
+    containments = ContainmentProgress(database, control, ContainmentSigner(database, settings))
     return [
         Duty(
             "due",

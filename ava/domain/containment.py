@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from ava.domain.access import actor
 from ava.domain.access.actor import Actor
 from ava.domain.jobs.job import Job
-from ava.domain.notices.notice import NoticeEvent, Occurrence
+from ava.domain.record import as_record, format_time
 
 #: The tenant of a containment of all tenants.
 ALL_TENANTS = "*"
@@ -139,13 +140,34 @@ class Containment:
     running: Sequence[ContainedRun] = ()
     running_count: int = 0
 
-    def occurrence(self, event: NoticeEvent) -> Occurrence:
-        """Return an event of it, as notices report it."""
-        return Occurrence(tenant_id=self.tenant_id, event=event, facts={"containment_id": self.id})
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return the record as the roles of its tenant see it, for webhooks and proofs."""
+        found = as_record(self, "id reason state effective_at complete_at held_count stopped_count running_count")
+        runs = [as_record(each, "job_id since lease_ends_at") | {"node": None} for each in self.running]
+        return found | {
+            "scope": self.scope.record,
+            "by": _shown(self.by),
+            "running": runs,
+            "lifted_at": format_time(self.lifted_at),
+            "lifted_by": None if self.lifted_by is None else _shown(self.lifted_by),
+        }
 
     @property
     def is_active(self) -> bool:
         return self.state is ContainmentState.ACTIVE
+
+
+def _shown(by: Actor) -> dict[str, str | None] | None:
+    return None if by.is_operator else {"id": by.id, "kind": by.kind.value, "via": by.via, "label": by.label}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContainmentProofs:
+    """The signed records of a containment, as compact JWS."""
+
+    complete: str | None = field(metadata={"description": "Of the time when it became complete; null: it did not."})
+    lifted: str | None = field(metadata={"description": "Of the time when it was lifted or ended; null: it is active."})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

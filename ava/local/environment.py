@@ -18,11 +18,11 @@ _FILE = Path(".ava") / "environment"
 _NEEDED = {
     "db": ("DATABASE_URL", "DATABASE_OWNER_URL"),
     "worker": ("DATABASE_URL", "BROKER_URL", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
-    "dispatcher": ("DATABASE_URL", "BROKER_URL", "AVA_MESSAGE_KEY"),
+    "dispatcher": ("DATABASE_URL", "BROKER_URL", "AVA_ENCRYPTION_KEY", "AVA_SIGNING_KEY", "AVA_MESSAGE_KEY"),
     "webhooks": ("DATABASE_URL", "AVA_ENCRYPTION_KEY", "AVA_SMTP_URL"),
     "api": (
         *("DATABASE_URL", "BROKER_URL", "AVA_INTERNAL_SECRET", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
-        "AVA_OIDC_CLIENT_SECRET",
+        *("AVA_SIGNING_KEY", "AVA_OIDC_CLIENT_SECRET"),
     ),
 }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
@@ -11,6 +14,7 @@ from ava.domain.containment import (
     ContainedJobs,
     ContainedScope,
     Containment,
+    ContainmentProofs,
     ContainmentSpec,
     ContainmentState,
     HeldJobs,
@@ -20,23 +24,49 @@ from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.limits.table import ACTIVE_CONTAINMENTS
-from ava.domain.notices.notice import NoticeEvent
-from ava.errors import Contained, ContainmentEnded, ContainmentNotFound, ContainmentsFull, Forbidden, OperatorsOnly
+from ava.errors import (
+    Contained,
+    ContainmentConflict,
+    ContainmentNotFound,
+    ContainmentsFull,
+    Forbidden,
+    OperatorsOnly,
+)
 from ava.services import replays
+from ava.services.signing import ContainmentSigner
 from ava.store.access import api_keys, persons
 from ava.store.containments import records, scopes
 from ava.store.containments.records import containment_uuid
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations, idempotency
-from ava.store.webhooks import notice_windows
+from ava.store.jobs.reads.batches import JobBatch
+
+#: Why there is no proof of a containment that should have one.
+_NO_KEY = "There is no proof, because no signing key could be read when it was due; see `ava doctor`."
+#: Seconds for which the streams of a process share a read of a containment, between two polls.
+_POLL_SECONDS = 0.5
+#: Seconds after which an unused shared read is forgotten.
+_WATCHED_SECONDS = 30.0
+#: Jobs per statement of an export.
+_EXPORT_BATCH = 500
+
+
+@dataclass(kw_only=True)
+class _Watched:
+    """A containment that streams follow, and when one of them read it last."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    found: Containment | None = None
+    read_at: float = field(default_factory=time.monotonic)
 
 
 class Containments:
     """Use cases of containments. The dispatcher carries them out."""
 
-    def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
+    def __init__(self, database: Database, signer: ContainmentSigner) -> None:
         self._database = database
-        self._node_dead_seconds = node_dead_seconds
+        self._signer = signer
+        self._watched: dict[tuple[str, bool, str], _Watched] = {}
 
     def create(self, caller: Caller, spec: ContainmentSpec, *, key: str | None = None) -> tuple[Containment, bool]:
         """Create a containment. Return it, and True for a repeated call.
@@ -54,7 +84,6 @@ class Containments:
                 raise ContainmentsFull(ACTIVE_CONTAINMENTS.message(sentence))
             spec = replace(spec, scope=_with_keys(connection, spec.scope))
             created = records.create(connection, spec, by=caller.actor)
-            notice_windows.note(connection, [created.occurrence(NoticeEvent.CONTAINMENT_STARTED)])
             if key is not None:
                 uuids = [containment_uuid(created.id)]
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
@@ -79,6 +108,26 @@ class Containments:
         with self._database.connect() as connection:
             return self._show(connection, caller, containment_id)
 
+    def follow(self, caller: Caller, containment_id: str) -> Iterator[Containment]:
+        """Yield a containment at every poll until it is complete or no longer active. Raise `ContainmentNotFound`."""
+        found = self.show(caller, containment_id)
+        while found.is_active and found.complete_at is None:
+            yield found
+            time.sleep(_POLL_SECONDS)
+            found = self._read_together(caller, containment_id)
+        yield found
+
+    def _read_together(self, caller: Caller, containment_id: str) -> Containment:
+        """Return a containment that another stream of this process may have read within the last poll."""
+        now = time.monotonic()
+        self._watched = {key: each for key, each in self._watched.items() if now - each.read_at < _WATCHED_SECONDS}
+        key = (caller.tenant_id, caller.is_operator, containment_id)
+        watched = self._watched.setdefault(key, _Watched())
+        with watched.lock:
+            if watched.found is None or time.monotonic() - watched.read_at > _POLL_SECONDS:
+                watched.found, watched.read_at = self.show(caller, containment_id), time.monotonic()
+            return watched.found
+
     def page(
         self,
         caller: Caller,
@@ -100,15 +149,41 @@ class Containments:
     ) -> ContainedJobs:
         """Return the jobs that a containment holds or has stopped. Raise `ContainmentNotFound`, `OperatorsOnly`."""
         with self._database.connect() as connection:
-            found = self._show(connection, caller, containment_id)
-            if found.tenant_id == ALL_TENANTS and not caller.is_operator:
-                raise OperatorsOnly
+            found = self._visible(connection, caller, containment_id)
             return scopes.page(connection, found, limit=limit, offset=offset, before_id=before_id)
+
+    def batch(self, caller: Caller, containment_id: str, *, before_id: str | None) -> JobBatch:
+        """Return the next jobs of an export, newest first. Raise `ContainmentNotFound`, `OperatorsOnly`."""
+        with self._database.connect() as connection:
+            found = self._visible(connection, caller, containment_id)
+            jobs = scopes.jobs(connection, found, limit=_EXPORT_BATCH, before_id=before_id)
+        return JobBatch(jobs=jobs, before_id=jobs[-1].id if len(jobs) == _EXPORT_BATCH else None)
+
+    def _visible(self, connection: Connection, caller: Caller, containment_id: str) -> Containment:
+        """Return a containment whose jobs the caller may see. Raise `ContainmentNotFound`, `OperatorsOnly`."""
+        found = records.show(connection, tenant_id=caller.tenant_id, containment_id=containment_id)
+        if found is None:
+            raise ContainmentNotFound
+        _check_scope(caller, found.scope)
+        return found
+
+    def proofs(self, caller: Caller, containment_id: str) -> ContainmentProofs:
+        """Return the signed records of a containment.
+
+        Raise `ContainmentNotFound`, `OperatorsOnly`, and `ContainmentConflict` if there are none.
+        """
+        with self._database.connect() as connection:
+            found = self._visible(connection, caller, containment_id)
+            proofs = records.proofs(connection, found)
+        if proofs.complete is None and proofs.lifted is None:
+            is_due = found.complete_at is not None or not found.is_active
+            raise ContainmentConflict(_NO_KEY) if is_due else ContainmentConflict()
+        return proofs
 
     def lift(self, caller: Caller, containment_id: str, held: HeldJobs, *, request_id: str) -> BulkOperation:
         """Lift a containment: new triggers are accepted, and an operation releases or cancels the held jobs.
 
-        Raise `ContainmentNotFound`, `ContainmentEnded`, `Forbidden` if a platform role created it.
+        Raise `ContainmentNotFound`, `ContainmentConflict`, `Forbidden` if a platform role created it.
         """
         with self._database.transaction() as connection:
             found = records.show(connection, tenant_id=caller.tenant_id, containment_id=containment_id, locks=True)
@@ -116,15 +191,15 @@ class Containments:
                 raise ContainmentNotFound
             if found.by.is_operator and not caller.is_operator:
                 raise Forbidden("A platform role created this containment; only a platform role lifts it.")
-            held_count = scopes.count_held(connection, found.scope)
-            if records.end(connection, found, held_count=held_count, by=caller.actor) is None:
-                raise ContainmentEnded(f"The containment is not active any more; it was {found.state}.")
+            ended = self._signer.end(connection, found, by=caller.actor)
+            if ended is None:
+                raise ContainmentConflict(f"The containment is not active any more; it was {found.state}.")
             return bulk_operations.create(
                 connection,
                 caller,
                 kind=BulkKind.LIFT,
                 job_filter=JobFilter(waits_for=WaitsFor.CONTAINED),
-                total=held_count,
+                total=ended.held_count,
                 request_id=request_id,
                 containment_id=containment_id,
                 cancels_held=held is HeldJobs.CANCEL,
@@ -142,7 +217,7 @@ class Containments:
             return found
         if found.tenant_id == ALL_TENANTS and not caller.is_operator:
             return found
-        running, count = scopes.show_running(connection, found.scope, dead_after_seconds=self._node_dead_seconds)
+        running, count = scopes.show_running(connection, found.scope, dead_after_seconds=self._signer.node_dead_seconds)
         if not caller.is_operator:
             # A node's name contains its host.
             running = [replace(each, node=None) for each in running]

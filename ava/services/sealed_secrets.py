@@ -1,4 +1,4 @@
-"""Reseal the secrets of webhooks, notices, hooks and workers, and find unreadable ones."""
+"""Reseal the secrets of webhooks, notices, hooks and workers, and the signing key, and find unreadable ones."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 from ava.domain import ids
 from ava.domain.secrets.sealing import Sealer, worker_keys
+from ava.services.signing import sealer_of
+from ava.store import installation
 from ava.store.engine.database import Connection, Database
 from ava.store.events import hooks
 from ava.store.fleet import worker_settings
 from ava.store.fleet.worker_settings import PLATFORM
 from ava.store.webhooks import endpoints
+
+_SIGNING_KEY = "the signing key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ def reseal_all(database: Database, keys: Sequence[str]) -> tuple[int, int]:
     with database.connect() as connection:
         for each in _all_sealed(connection, keys):
             done = each.replace({name: each.sealer.reseal(sealed) for name, sealed in each.secrets.items()})
-            webhooks += done and not each.is_of_worker
+            webhooks += done and not each.is_of_worker and each.owner != _SIGNING_KEY
             of_workers += done and each.is_of_worker
     return webhooks, of_workers
 
@@ -49,6 +53,7 @@ def unreadable(database: Database, keys: Sequence[str]) -> tuple[int, list[str]]
 
 def _all_sealed(connection: Connection, keys: Sequence[str]) -> Iterator[_Sealed]:
     of_webhooks, of_workers = Sealer(keys), Sealer(worker_keys(keys))
+    yield from _sealed_signing_key(connection, keys)
     for tenant_id, uuid, secret, previous, is_notice in endpoints.sealed_secrets(connection):
 
         def replace_webhook(
@@ -103,4 +108,16 @@ def _all_sealed(connection: Connection, keys: Sequence[str]) -> Iterator[_Sealed
             sealer=of_workers.of_tenant(tenant_id),
             secrets=secrets,
             replace=replace_worker,
+        )
+
+
+def _sealed_signing_key(connection: Connection, keys: Sequence[str]) -> Iterator[_Sealed]:
+    sealed = installation.current_key(connection)
+    if sealed is not None:
+        yield _Sealed(
+            owner=_SIGNING_KEY,
+            is_of_worker=False,
+            sealer=sealer_of(keys),
+            secrets={"key": sealed},
+            replace=lambda new: installation.reseal_key(connection, old=sealed, new=new["key"]),
         )

@@ -60,6 +60,14 @@ CREATE TABLE installation (
 ) WITH (fillfactor = 50);
 INSERT INTO installation DEFAULT VALUES;
 
+-- The Ed25519 keys that sign proofs of containments, former ones too. `sealed`: the private half of the current one;
+-- null: it is a former one, or from a setting.
+CREATE TABLE signing_keys (
+    public_key text PRIMARY KEY,
+    sealed text,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE UNIQUE INDEX signing_keys_current ON signing_keys ((true)) WHERE sealed IS NOT NULL;
 
 -- Workers, nodes and queues -------------------------------------------------------------------------------------------
 
@@ -488,6 +496,9 @@ CREATE TABLE containments (
     stopped_count bigint NOT NULL DEFAULT 0,
     lifted_at timestamptz,
     lifted_by jsonb,
+    -- The signed records, written once when it is complete and once when it is lifted.
+    complete_proof text,
+    lifted_proof text,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT lifted_exactly_when_not_active CHECK ((state = 'active') = (lifted_at IS NULL)),
     CONSTRAINT complete_after_effective CHECK (complete_at IS NULL OR effective_at IS NOT NULL)

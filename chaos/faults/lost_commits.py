@@ -51,7 +51,8 @@ _ELSEWHERE = {
     API: (
         "access.api_keys.create", "jobs.approvals.change", "access.api_keys.delete", "access.sessions.create",
         "access.sessions.delete_all_of", "containments.records.create",
-        "containments.records.end", "access.sessions.end_oldest", "errors.groups.change", "events.hooks.change",
+        "containments.records.end", "containments.records.write_proof",
+        "access.sessions.end_oldest", "errors.groups.change", "events.hooks.change",
         "events.hooks.create", "events.hooks.delete", "events.hooks.pause", "events.hooks.resume",
         "events.hooks.rotate", "events.subscriptions.change", "events.subscriptions.create",
         "events.subscriptions.delete", "events.subscriptions.pause", "events.subscriptions.raise_version",
@@ -119,6 +120,7 @@ _ELSEWHERE = {
         "access.oidc_sessions.renew", "access.oidc_sessions.use",
         "access.sessions.delete", "access.sessions.take_link", "events.hook_deliveries.forget_keys",
         "events.hook_deliveries.make_nothing", "events.hook_deliveries.refuse", "events.hooks.reseal",
+        "installation.add_key", "installation.reseal_key", "installation.retire_key",
         "fleet.worker_settings.reseal", "fleet.workers.apply_limits", "jobs.bulk_operations.abort",
         "jobs.transitions.edges.drop", "reports.ended.delete_counts", "reports.ended.delete_times",
         "reports.ended.recount", "webhooks.deliveries.redeliver_many", "webhooks.deliveries.redeliver_many_of_type",

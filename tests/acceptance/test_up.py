@@ -182,7 +182,7 @@ NEEDED = {
     "api": ("AVA_ENCRYPTION_KEY", "AVA_INTERNAL_SECRET"),
     "node": ("AVA_ENCRYPTION_KEY",),
     "sender": ("AVA_ENCRYPTION_KEY",),
-    "dispatcher": (),
+    "dispatcher": ("AVA_ENCRYPTION_KEY",),
 }
 
 

@@ -87,6 +87,8 @@ OPEN = {
     "/metrics",
     # Before a browser or a client has an identity; the provider's answer is checked.
     *("/oidc/sign-in", "/oidc/callback", "/oidc/logout", "/.well-known/oauth-protected-resource"),
+    # Public keys, by which anyone verifies a proof.
+    "/.well-known/ava-signing-keys",
     # Its body names runs by their tokens.
     f"{RUNS}/heartbeat",
     # Its token says whose it is.

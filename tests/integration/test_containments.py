@@ -17,6 +17,7 @@ from ava.domain.access.caller import Caller, Role
 from ava.domain.containment import ContainedScope, Containment, ContainmentSpec, ContainmentState, HeldJobs
 from ava.domain.jobs.job import RunKey
 from ava.services.containments import Containments
+from ava.services.signing import ContainmentSigner
 from ava.settings import Settings
 from ava.store.containments import records, scopes
 from ava.store.engine.database import Connection
@@ -80,12 +81,16 @@ def test_the_pages_of_a_containment_show_each_held_and_each_stopped_job_once(bac
     assert [job.id for job in lifted.jobs] == [ids.encode("job", uuid) for uuid in jobs[1:3]]
 
 
-def test_a_lift_of_one_tenant_delays_no_release_of_another(backlog: Backlog) -> None:
+def test_a_lift_of_one_tenant_delays_no_release_of_another(backlog: Backlog, database_settings: Settings) -> None:
     own, theirs = _contain(backlog, 2), _contain(backlog, 3, "ten_other")
-    Containments(backlog.database, node_dead_seconds=15).lift(CALLER, own.id, HeldJobs.CANCEL, request_id="r")
+    Containments(backlog.database, ContainmentSigner(backlog.database, database_settings)).lift(
+        CALLER, own.id, HeldJobs.CANCEL, request_id="r"
+    )
     with backlog.database.connect() as connection:
         records.end(connection, theirs, held_count=3, by=CALLER.actor)
-    duty = ContainmentProgress(backlog.database, Control(backlog.app))
+    duty = ContainmentProgress(
+        backlog.database, Control(backlog.app), ContainmentSigner(backlog.database, database_settings)
+    )
     assert duty.run_once(0) == 3
     assert backlog.count("waits_for = 'contained' AND tenant_id = 'ten_test'") == 2
     backlog.run("UPDATE bulk_operations SET state = 'done', completed_at = now()")

@@ -40,6 +40,7 @@ from ava.services.creation.job_creator import JobCreator
 from ava.services.due_firings import DueFirings
 from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.services.events.event_jobs import EventJobs
+from ava.services.signing import ContainmentSigner
 from ava.settings import Settings
 from ava.store.containments import records
 from ava.store.engine.leader_lease import LeaderLease
@@ -244,7 +245,7 @@ def _containment(bench: Bench) -> None:
     with bench.api.database.transaction() as connection:
         made = records.create(connection, spec, by=CALLER.actor)
     bench.repeat(lambda: _record_entered(bench, RunKey(*running.key, 1)))
-    duty = ContainmentProgress(bench.database, bench.control)
+    duty = ContainmentProgress(bench.database, bench.control, ContainmentSigner(bench.database, bench.settings))
     for now in (0, 1, 2):
         bench.repeat(lambda now=now: duty.run_once(now))
     assert bench.api.execute("SELECT held_count, stopped_count FROM containments") == [(2, 1)]

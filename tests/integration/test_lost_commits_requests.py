@@ -29,13 +29,14 @@ from ava.services.reports import recount
 from ava.services.sealed_secrets import reseal_all, unreadable
 from ava.services.sessions import Sessions
 from ava.services.sign_in import ProviderResponse, SignIn
+from ava.services.signing import Signing
 from ava.store.jobs import bulk_operations
 from ava.store.reports.audit import AuditRecord
 from ava.store.webhooks import dead_letters
 from chaos.faults.lost_commits import ELSEWHERE, REQUESTS
 from harness.api import HEADERS, Api
 from tests.integration.hook_sender import Hook, count_jobs
-from tests.lost_commits import Bench, Scenario, Scenarios, name_of, read_tables, settle
+from tests.lost_commits import Bench, Scenario, Scenarios, insist, name_of, read_tables, settle
 from tests.pulled import OPERATOR
 from tests.scheduled import CALLER, Scheduled
 
@@ -186,6 +187,20 @@ def _new_encryption_key(bench: Bench) -> None:
         hook.api = restarted
         assert hook.send().status_code in (202, 503)
         assert hook.accepted({"number": 8}, {"x-github-delivery": "d2"})["job_ids"]
+
+
+@_SCENARIOS.cuts("installation.add_key", "installation.retire_key", "installation.reseal_key")
+def _rotated_signing_key(bench: Bench) -> None:
+    signing = Signing(bench.database, bench.settings)
+    first = insist(signing.public_keys)
+    insist(signing.rotate)
+    new = Fernet.generate_key().decode()
+    bench.repeat(lambda: reseal_all(bench.database, [new, *bench.settings.encryption_keys]))
+    later = Signing(bench.api.database, replace(bench.settings, encryption_keys=(new,))).public_keys()
+    # A repeated rotation has published one key more.
+    assert len(later) in (2, 3)
+    assert later[-1] == first[0]
+    assert bench.only("SELECT count(*) FROM signing_keys WHERE sealed IS NOT NULL") == 1
 
 
 @_SCENARIOS.cuts("jobs.bulk_operations.abort")

@@ -19,6 +19,7 @@ from ava.domain.notices.messages import mail_of
 from ava.domain.notices.notice import NoticeEvent, Occurrence
 from ava.errors import OutboundFailed
 from ava.outbound.mail import MailServer
+from ava.services.signing import ContainmentSigner
 from ava.settings import Settings
 from ava.store.webhooks import notice_windows
 from harness.api import Api, error_of, wrong_fields
@@ -169,7 +170,9 @@ def test_approvals_and_containments_are_reported_once_for_each_rule(api: Api, ap
     follow_approvals(api.database)
     spec = {"scope": {"worker_id": "wkr_theirs"}, "reason": "of the tests"}
     contained = api.post("/v1/ava/containments", json=spec).get_json()["data"]["id"]
-    duty = ContainmentProgress(api.database, Control(make_app(api_settings)))
+    duty = ContainmentProgress(
+        api.database, Control(make_app(api_settings)), ContainmentSigner(api.database, api_settings)
+    )
     for now in (0, 1, 2):
         duty.run_once(now)
     found = {each["type"]: each["data"] for each in _bodies(api)}

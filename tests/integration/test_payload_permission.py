@@ -197,8 +197,8 @@ def _visit(api: Api, headers: dict[str, str | None]) -> tuple[dict[str, str], se
 
 
 def _is_final(api: Api, path: str) -> bool:
-    status: str = api.get(path.removesuffix("/stream")).get_json()["data"]["status"]
-    return status in ("completed", "failed", "cancelled")
+    record = api.get(path.removesuffix("/stream")).get_json()["data"]
+    return record.get("status") in ("completed", "failed", "cancelled")
 
 
 def test_no_route_shows_a_payload_to_a_key_without_them(

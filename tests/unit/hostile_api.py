@@ -121,6 +121,7 @@ RECORDS = {
     **dict.fromkeys((f"/v1/ava/notices{id_}" for id_ in ("", *_forms("/ntc_1"))), NOTICE),
     **dict.fromkeys((f"/v1/ava/containments{id_}" for id_ in ("", "/con_1")), CONTAINMENT),
     "/v1/ava/containments/con_1/lift": OPERATION,
+    "/v1/ava/containments/con_1/proof": {"complete": HOSTILE, "lifted": HOSTILE},
     "/v1/webhooks/wh_1/deliveries/del_1/redeliver": DELIVERY, "/v1/webhooks/wh_1/deliveries/del_1": DELIVERY,
     "/v1/ava/hooks/hk_1/deliveries/del_1/replay": DELIVERY,
 }  # fmt: skip

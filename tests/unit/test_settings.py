@@ -292,7 +292,7 @@ def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
         "DATABASE_POOL_URL": "postgresql://ava:pass@pool/ava", "DATABASE_READ_URL": "postgresql://ava:pass@standby/ava",
         "AVA_INTERNAL_SECRET": f"{NEW},{OLD}",
         "AVA_ENCRYPTION_KEY": "b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=",
-        "AVA_OIDC_CLIENT_SECRET": "of-a-client",
+        "AVA_SIGNING_KEY": "b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=", "AVA_OIDC_CLIENT_SECRET": "of-a-client",
         "AVA_API_KEY": "ava_00.key", "AVA_MESSAGE_KEY": "k" * 32, "AVA_OUTBOX_DATABASE_URL": "sqlite:///shop",
         "AVA_SMTP_URL": "smtps://ava%40example.com:pass@mail.example.com",
     }  # fmt: skip

@@ -91,6 +91,8 @@ COMMANDS = [*(words.split() for words in _WORDS), ["schedules", "create", "wkr_a
 #: Commands without `-o`. Those that print nothing of a response are refused.
 UNFORMED = [
     ["jobs", "export"],
+    *(["containments", verb, "con_1"] for verb in ("export", "proof")),
+    ["containments", "verify", __file__],
     ["keys", "delete", "refused", "--yes"],
     ["workers", "delete", "wkr_refused", "--yes"],
     ["webhooks", "delete", "refused", "--yes"],

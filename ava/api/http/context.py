@@ -37,6 +37,7 @@ from ava.services.schedules import Schedules
 from ava.services.series import SeriesReports
 from ava.services.sessions import Sessions
 from ava.services.sign_in import SignIn
+from ava.services.signing import Signing
 from ava.services.watches import Watches
 from ava.services.webhooks import Webhooks
 from ava.services.workers import Workers
@@ -91,6 +92,7 @@ class Context:
     sessions: Sessions
     #: None without an identity provider.
     sign_in: SignIn | None
+    signing: Signing
     webhooks: Webhooks
     notices: TenantNotices
     workers: Workers

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain
+
 from flask import Blueprint, Response
 
 from ava.api.http import responses
+from ava.api.http.callers.auth import open_to_all
 from ava.api.http.context import caller, context, request_id
-from ava.api.http.operations import operation
+from ava.api.http.operations import NDJSON, operation
 from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
 from ava.api.routes.audit import record_values
-from ava.api.routes.streams import client_watch, waiting
+from ava.api.routes.exports import export_response
+from ava.api.routes.streams import HEARTBEAT_SECONDS, client_watch, event_stream, waiting
 from ava.api.schemas.bulk_operations import OperationRecord, write_operation
 from ava.api.schemas.containments import (
     ContainmentBody,
@@ -19,14 +26,29 @@ from ava.api.schemas.containments import (
     ContainmentRecord,
     ContainmentRequest,
     LiftBody,
+    ProofsRecord,
     RehearsalRecord,
+    containment_writer,
     write_containment,
+    write_proofs,
     write_rehearsal,
 )
 from ava.api.schemas.jobs import LightJobRecord, light_writer
-from ava.domain.containment import HeldJobs
+from ava.domain.containment import Containment, HeldJobs
+from ava.store.jobs.reads.batches import JobBatch
 
 blueprint = Blueprint("containments", __name__, url_prefix="/v1/ava/containments")
+#: Beside the API's paths, and open to all.
+keys_blueprint = Blueprint("signing_keys", __name__)
+
+
+@keys_blueprint.get("/.well-known/ava-signing-keys")
+@open_to_all
+def signing_keys() -> Response:
+    """Return the public keys that verify proofs, former ones too, as a JWKS (RFC 7517)."""
+    response = responses.as_json(json.dumps({"keys": [each.jwk for each in context().signing.public_keys()]}))
+    response.headers["Cache-Control"] = "public, max-age=300"
+    return response
 
 
 @blueprint.post("")
@@ -104,6 +126,70 @@ def jobs(containment_id: str, query: PageRequest) -> Response:
         caller(), containment_id, limit=query.limit, offset=query.offset, before_id=query.after_id
     )
     return page_of(query, found.jobs, found.total, light_writer())
+
+
+@blueprint.get("/<containment:containment_id>/jobs/export")
+@operation(
+    summary="Export the jobs of a containment",
+    description="All of them, newest first, one record per line, as in the list. The export counts as a stream. If the "
+    "connection ends without the last chunk of the response, the export is incomplete.",
+    record=LightJobRecord(),
+    media_type=NDJSON,
+    failures=(404,),
+)
+def export(containment_id: str) -> Response:
+    who, containments = caller(), context().containments
+
+    def read(before_id: str | None) -> JobBatch:
+        return containments.batch(who, containment_id, before_id=before_id)
+
+    return export_response(read, light_writer().shown(is_visible=who.sees_payloads))
+
+
+@blueprint.get("/<containment:containment_id>/stream")
+@operation(
+    summary="Follow a containment",
+    description="Server-Sent Events: `containment` with the record whenever it changes, and `end` with the record once "
+    "it is complete or no longer active. Comments are heartbeats.",
+    failures=(404,),
+    media_type="text/event-stream",
+)
+def stream(containment_id: str) -> Response:
+    records = context().containments.follow(caller(), containment_id)
+    # Read before the response begins, so that a failure gets its own status.
+    records = chain([next(records)], records)
+    watches, is_disconnected = context().watches, client_watch()
+    return event_stream(_events(records, containment_writer(), lambda: watches.is_closing or is_disconnected()))
+
+
+def _events(
+    records: Iterator[Containment], write: Callable[[Containment], str], has_ended: Callable[[], bool]
+) -> Generator[str]:
+    sent, sent_at = "", time.monotonic()
+    for each in records:
+        if has_ended():
+            return
+        text = f"data: {write(each)}\n\n"
+        if text != sent:
+            sent, sent_at = text, time.monotonic()
+            yield f"event: containment\n{text}"
+        elif time.monotonic() - sent_at > HEARTBEAT_SECONDS:
+            sent_at = time.monotonic()
+            yield ":\n\n"
+    yield f"event: end\n{sent}"
+
+
+@blueprint.get("/<containment:containment_id>/proof")
+@operation(
+    summary="Show the proofs of a containment",
+    description="The record with its counts, signed by this installation: a compact JWS (EdDSA) over RFC 8785 JSON, "
+    "written once when the containment is complete and once when it is lifted. `GET /.well-known/ava-signing-keys` has "
+    "the public keys. Before it is complete or lifted: 409.",
+    record=ProofsRecord(),
+    failures=(404, 409),
+)
+def proof(containment_id: str) -> Response:
+    return responses.data(write_proofs(context().containments.proofs(caller(), containment_id)))
 
 
 @blueprint.post("/<containment:containment_id>/lift")

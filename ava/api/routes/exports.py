@@ -35,15 +35,20 @@ ReadBatch = Callable[[str | None], JobBatch]
     media_type=NDJSON,
 )
 def export(job_filter: JobFilter) -> Response:
-    who, jobs, watches, is_disconnected = caller(), context().jobs, context().watches, client_watch()
+    who, jobs = caller(), context().jobs
 
     def read(before_id: str | None) -> JobBatch:
         return jobs.batch(who, job_filter, before_id=before_id)
 
+    return export_response(read, write_job.shown(is_visible=who.sees_payloads))
+
+
+def export_response(read: ReadBatch, write: Callable[[Job], str]) -> Response:
+    """Return a response with all jobs that `read` returns, batch by batch. It counts as a stream."""
+    watches, is_disconnected = context().watches, client_watch()
     with ExitStack() as share:
-        share.enter_context(watching(context().shares.streams, who.tenant_id))
+        share.enter_context(watching(context().shares.streams, caller().tenant_id))
         # Read before the response begins, so that a failure gets its own status.
-        write = write_job.shown(is_visible=who.sees_payloads)
         lines = request_turns.part_by_part(
             _lines(read(None), read, write, lambda: watches.is_closing or is_disconnected())
         )

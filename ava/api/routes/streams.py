@@ -26,7 +26,7 @@ from ava.store.jobs.reads.watches import WatchedState
 blueprint = Blueprint("streams", __name__, url_prefix="/v1/ava/jobs")
 
 #: Seconds without an event after which a stream sends a comment, so that neither side considers it broken.
-_HEARTBEAT_SECONDS = 10
+HEARTBEAT_SECONDS = 10
 #: Bytes of a stream that the kernel buffers until the client has received them (it uses twice that, for its own
 #: records). By default it would buffer up to 4 MB for a client that does not read, and this process would read as much
 #: of the log from PostgreSQL for it.
@@ -49,13 +49,18 @@ _RETRY_MS = 2_000
     media_type="text/event-stream",
 )
 def stream(job_id: str) -> Response:
-    who, jobs, shares = caller(), context().jobs, context().shares
+    who, jobs = caller(), context().jobs
     job = jobs.show(who, job_id)
     after_seq, is_disconnected = _resume_seq(job), client_watch()
-    share = ExitStack()
-    share.enter_context(watching(shares.streams, who.tenant_id))
     writer = _EventTexts(job_id, is_visible=who.sees_payloads)
     events = _events(context().watches, job, after_seq, is_disconnected, writer, lambda: jobs.show(who, job_id))
+    return event_stream(events)
+
+
+def event_stream(events: Generator[str]) -> Response:
+    """Return a response of Server-Sent Events. Raises `TooMany` beyond the limit of streams."""
+    share = ExitStack()
+    share.enter_context(watching(context().shares.streams, caller().tenant_id))
     parts = _with_bounded_buffer(request.environ.get("gunicorn.socket"), events)
     response = Response(SharedStream(parts, share), mimetype="text/event-stream")
     # Prevents nginx from buffering the events.
@@ -155,7 +160,7 @@ def _events(
     with watches.follow(job, after_seq) as follower:
         yield f"retry: {_RETRY_MS}\n\n{writer.begin(follower.seen)}"
         while not watches.is_closing:
-            updates = follower.read(_HEARTBEAT_SECONDS)
+            updates = follower.read(HEARTBEAT_SECONDS)
             if is_disconnected():
                 return
             has_ended = bool(updates) and updates[-1].is_end

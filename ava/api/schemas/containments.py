@@ -12,7 +12,7 @@ from ava.api.http import paging
 from ava.api.http.context import caller
 from ava.api.http.fields import REQUIRED, Choice, ClientId, Flag, JsonString, String, WholeNumber, wait_field
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.records import RecordSchema, RecordWriter, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import ShortString
 from ava.api.schemas.pause_fields import ActorRecord, ReasonString
@@ -23,6 +23,7 @@ from ava.domain.containment import (
     ContainedRun,
     ContainedScope,
     Containment,
+    ContainmentProofs,
     ContainmentSpec,
     ContainmentState,
     HeldJobs,
@@ -200,12 +201,12 @@ class ContainedRunRecord(RecordSchema, of=ContainedRun):
 _write_actor = compile_schema(ActorRecord())
 
 
-def _shown_actor(actor: Actor) -> str:
-    return "null" if actor.is_operator and not caller().is_operator else _write_actor(actor)
+def _write_for_tenant(actor: Actor) -> str:
+    return "null" if actor.is_operator else _write_actor(actor)
 
 
 def _actor_field(description: str) -> fields.Nested:
-    return fields.Nested(ActorRecord, allow_none=True, metadata={"description": description, "write": _shown_actor})
+    return fields.Nested(ActorRecord, allow_none=True, metadata={"description": description})
 
 
 class ContainmentRecord(RecordSchema, of=Containment):
@@ -225,6 +226,12 @@ class ContainmentRecord(RecordSchema, of=Containment):
     running_count = WholeNumber(
         minimum=0, maximum=_MAX_COUNT, metadata={"description": "The number of running jobs of the scope."}
     )
+
+
+class ProofsRecord(RecordSchema, of=ContainmentProofs):
+    """The signed records of a containment, each a compact JWS."""
+
+    names = "complete lifted"
 
 
 class RehearsedWorkerRecord(Schema):
@@ -250,5 +257,23 @@ def _write_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-write_containment = compile_schema(ContainmentRecord(), scope=lambda scope: _write_json(scope.record))
+#: By whether an operator reads them.
+_writers = {
+    is_operator: compile_schema(
+        ContainmentRecord(), scope=lambda scope: _write_json(scope.record), by=write_actor, lifted_by=write_actor
+    )
+    for is_operator, write_actor in ((False, _write_for_tenant), (True, _write_actor))
+}
+
+
+def containment_writer() -> RecordWriter:
+    """Return a function that writes a containment as JSON for the caller; a stream needs it after the request."""
+    return _writers[caller().is_operator]
+
+
+def write_containment(containment: Containment) -> str:
+    return containment_writer()(containment)
+
+
+write_proofs = compile_schema(ProofsRecord())
 write_rehearsal = compile_schema(RehearsalRecord(), by_worker=_write_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -12,6 +12,7 @@ from ava.cli.options.resources import Resource
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
+from ava.errors import CallFailed
 
 if TYPE_CHECKING:
     from ava.client import Client
@@ -27,6 +28,8 @@ _COLUMNS = (
     Column(title="COMPLETE", value=lambda found: found.complete_at, is_wide=True),
     Column(title="REASON", value=lambda found: found.reason, is_wide=True),
 )
+#: Max characters of a proof or of keys, and one more.
+_MAX_READ = 2**20 + 1
 #: The options of a scope.
 _PARTS = ("tenant_wide", "all_tenants", "key_id", "user_id", "worker_id", "tag", "tree_id", "hook_id", "source")
 _containments = Resource(
@@ -94,6 +97,63 @@ def create(client: Client, printer: RecordPrinter, dry_run: bool, wait: bool, **
         found = client.containments.wait(found.id)
     printer.record(found)
     sys.exit(1 if wait and found.complete_at is None else 0)
+
+
+@containments.command()
+@click.argument("containment_id")
+@click.option(
+    "--of", type=click.Choice(["complete", "lifted"]), default="complete", show_default=True, help="Which one."
+)
+@connected
+def proof(client: Client, containment_id: str, of: str) -> None:
+    """Print the signed record (JWS) of the time when a containment became complete, or was lifted.
+
+    \b
+    ava containments proof con_01… > con_01.jws
+    """
+    found = getattr(client.containments.proofs(containment_id), of)
+    if found is None:
+        raise CallFailed(f"There is no proof that it is {of}; --of chooses the other one.")
+    printing.print_plain(found)
+
+
+@containments.command()
+@click.argument("containment_id")
+@connected
+def export(client: Client, containment_id: str) -> None:
+    """Print the jobs that a containment holds or has stopped, one line of JSON each.
+
+    \b
+    ava containments export con_01… > jobs.ndjson
+    """
+    for job in client.containments.export(containment_id):
+        printing.print_json(job)
+
+
+@containments.command()
+@click.argument("file", type=click.File("r", encoding="latin-1"))
+@click.option(
+    "--keys",
+    type=click.File("r", encoding="latin-1"),
+    help="The public keys: a JWKS or one JWK. Without it the installation's /.well-known/ava-signing-keys.",
+)
+@connected
+def verify(client: Client, file: TextIO, keys: TextIO | None) -> None:
+    """Verify a proof, with --keys offline, and print its record; exit 1 if it is not valid.
+
+    \b
+    ava containments verify con_01.jws --keys keys.json
+    """
+    from ava.domain.secrets import signing
+
+    try:
+        # A proof is read up to one character beyond the limit, which refuses it.
+        key_set = client.containments.signing_keys() if keys is None else signing.read_keys(keys.read(_MAX_READ))
+        record, kid = signing.verify(file.read(_MAX_READ), key_set)
+    except signing.InvalidProof as error:
+        raise CallFailed(f"NOT VALID: {error}") from error
+    printing.print_plain(f"Valid: signed by the key {kid}.", is_error=True)
+    printing.print_json(record)
 
 
 contain = click.Command(

@@ -133,12 +133,20 @@ def node(concurrency: int | None, slots: int | None, slot_processes: int, queues
 
 
 @start.command()
-def dispatcher() -> None:
+@click.option(
+    "--rotate-signing-key",
+    is_flag=True,
+    help="Create a new key that signs proofs, publish it beside the former ones, and exit.",
+)
+def dispatcher(rotate_signing_key: bool) -> None:
     """Run the dispatcher's duties: due jobs, backlog, lost messages, dead nodes, retention.
 
     \b
     ava start dispatcher
     """
+    if rotate_signing_key:
+        _rotate_signing_key()
+        return
     with without_collections():
         from ava import settings as settings_module
         from ava.dispatcher import dispatcher_process
@@ -183,6 +191,16 @@ def sender(reseal: bool, retry_dead_letters: bool) -> None:
 
     with serving(settings):
         sender_process.run(settings)
+
+
+def _rotate_signing_key() -> None:
+    from ava import settings as settings_module
+    from ava.services.signing import Signing
+    from ava.store.engine.database import Database
+
+    settings = settings_module.load(uses_broker=False)
+    with closing(Database.of(settings, name="rotate", pool_size=1)) as database:
+        click.echo(f"Proofs are signed with the new key {Signing(database, settings).rotate().kid} from now on.")
 
 
 def _reseal(settings: Settings) -> None:

@@ -13,8 +13,8 @@ from ava.dispatcher.duties.waiting_jobs import ReleaseTimes, repeat, tenants_of
 from ava.domain import ids
 from ava.domain.containment import ALL_TENANTS, Containment, RunningJobs
 from ava.domain.jobs.job import RunKey, Status
-from ava.domain.notices.notice import NoticeEvent
 from ava.services.fleet import revoke_all
+from ava.services.signing import ContainmentSigner
 from ava.store.containments import records, scopes
 from ava.store.containments.scopes import RunningJob
 from ava.store.engine.database import Connection, Database
@@ -22,7 +22,6 @@ from ava.store.jobs import bulk_operations
 from ava.store.jobs.transitions import cancel, contain
 from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.jobs.transitions.park import ListPosition
-from ava.store.webhooks import notice_windows
 
 #: Min seconds between two counts of held jobs, and their ratio to the seconds that a count takes.
 _COUNT_SECONDS = 2.0
@@ -54,8 +53,9 @@ class _Progress:
 
 
 class ContainmentProgress:
-    def __init__(self, database: Database, control: Control) -> None:
+    def __init__(self, database: Database, control: Control, signer: ContainmentSigner) -> None:
         self._database = database
+        self._signer = signer
         self._control = control
         self._progress: dict[str, _Progress] = {}
         self._release_times = ReleaseTimes(
@@ -100,8 +100,8 @@ class ContainmentProgress:
         return changed
 
     def _end(self, containment: Containment) -> bool:
-        with self._database.connect() as connection:
-            return records.end(connection, containment, held_count=containment.held_count, by=None) is not None
+        with self._database.transaction() as connection:
+            return self._signer.end(connection, containment, by=None) is not None
 
     def _have_writers_ended(self, progress: _Progress) -> bool:
         """Return True once each transaction has ended that may have claimed a job of the scope unseen."""
@@ -155,15 +155,17 @@ class ContainmentProgress:
                 swept=True,
                 effective=is_effective,
                 complete=is_idle,
-                held_count=_count(connection, containment, progress, now),
+                held_count=_count(connection, containment, progress, now, is_last=is_idle),
             )
             if recorded is not None and is_idle:
-                notice_windows.note(connection, [recorded.occurrence(NoticeEvent.CONTAINMENT_COMPLETED)])
+                self._signer.write(connection, recorded)
 
 
-def _count(connection: Connection, containment: Containment, progress: _Progress, now: float) -> int | None:
-    """Return the number of held jobs; None between two counts."""
-    if now < progress.count_at:
+def _count(
+    connection: Connection, containment: Containment, progress: _Progress, now: float, *, is_last: bool = False
+) -> int | None:
+    """Return the number of held jobs; None between two counts. `is_last`: count in any case."""
+    if now < progress.count_at and not is_last:
         return None
     began = time.monotonic()
     held_count = scopes.count_held(connection, containment.scope)

@@ -36,6 +36,10 @@ class EventType(StrEnum):
     APPROVAL_REMINDED = "ava.approval.reminded"
     APPROVAL_DECIDED = "ava.approval.decided"
     APPROVAL_EXPIRED = "ava.approval.expired"
+    CONTAINMENT_STARTED = "ava.containment.started"
+    CONTAINMENT_EFFECTIVE = "ava.containment.effective"
+    CONTAINMENT_COMPLETED = "ava.containment.completed"
+    CONTAINMENT_LIFTED = "ava.containment.lifted"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,14 +13,20 @@ from ava.domain.containment import (
     ALL_TENANTS,
     ContainedScope,
     Containment,
+    ContainmentProofs,
     ContainmentSpec,
     ContainmentState,
     NewTriggers,
 )
+from ava.domain.notices.notice import NoticeEvent, Occurrence
+from ava.domain.webhooks.webhook_events import Event, EventType, make_body
+from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
+from ava.store.engine.transactions import one_transaction
 from ava.store.jobs.rows import job_uuid
+from ava.store.webhooks import notice_windows, webhook_events
 
 containment_uuid = partial(ids.to_uuid, "con")
 
@@ -113,7 +119,26 @@ def create(connection: Connection, spec: ContainmentSpec, *, by: Actor) -> Conta
         "by": by.json,
         "ends_in_seconds": spec.ends_in_seconds,
     }
-    return _containment(connection.exec_driver_sql(_CREATE, parameters).one())
+    created = _containment(connection.exec_driver_sql(_CREATE, parameters).one())
+    _report(connection, created, EventType.CONTAINMENT_STARTED)
+    return created
+
+
+#: The events that notices report too.
+_NOTICE_EVENTS = {
+    EventType.CONTAINMENT_STARTED: NoticeEvent.CONTAINMENT_STARTED,
+    EventType.CONTAINMENT_COMPLETED: NoticeEvent.CONTAINMENT_COMPLETED,
+}
+
+
+def _report(connection: Connection, of: Containment, kind: EventType) -> None:
+    """Store an event of a containment, and report it to notices, in the transaction that changes it."""
+    event = Event.new(kind, tenant_id=of.tenant_id, created_at=clock.now(connection))
+    webhook_events.insert(connection, event, make_body(event, of.record))
+    if kind in _NOTICE_EVENTS:
+        facts = {"containment_id": of.id}
+        noted = Occurrence(tenant_id=of.tenant_id, event=_NOTICE_EVENTS[kind], facts=facts)
+        notice_windows.note(connection, [noted])
 
 
 _IS_VISIBLE = f"(c.tenant_id = %(tenant_id)s OR c.tenant_id = '{ALL_TENANTS}')"
@@ -199,8 +224,13 @@ def end(connection: Connection, containment: Containment, *, held_count: int, by
         "by": None if by is None else by.json,
         "held_count": held_count,
     }
-    row = connection.exec_driver_sql(_END, parameters).first()
-    return None if row is None else _containment(row)
+    with one_transaction(connection):
+        row = connection.exec_driver_sql(_END, parameters).first()
+        if row is None:
+            return None
+        ended = _containment(row)
+        _report(connection, ended, EventType.CONTAINMENT_LIFTED)
+    return ended
 
 
 def _key(containment: Containment) -> dict[str, object]:
@@ -209,6 +239,10 @@ def _key(containment: Containment) -> dict[str, object]:
 
 # Each time is set once, in this order.
 _ADVANCE = Statement(f"""
+WITH was AS MATERIALIZED (
+    SELECT w.effective_at, w.complete_at FROM containments AS w
+    WHERE w.tenant_id = %(tenant_id)s AND w.id = %(id)s::uuid AND w.state = 'active' FOR UPDATE
+)
 UPDATE containments AS c SET
     claims_ended_at = CASE WHEN %(claims_ended)s THEN coalesce(c.claims_ended_at, clock_timestamp())
                            ELSE c.claims_ended_at END,
@@ -216,8 +250,9 @@ UPDATE containments AS c SET
     effective_at = CASE WHEN %(effective)s THEN coalesce(c.effective_at, clock_timestamp()) ELSE c.effective_at END,
     complete_at = CASE WHEN %(complete)s THEN coalesce(c.complete_at, clock_timestamp()) ELSE c.complete_at END,
     held_count = coalesce(%(held_count)s, c.held_count)
-WHERE c.tenant_id = %(tenant_id)s AND c.id = %(id)s::uuid AND c.state = 'active'
-RETURNING {_COLUMNS}
+FROM was WHERE c.tenant_id = %(tenant_id)s AND c.id = %(id)s::uuid AND c.state = 'active'
+RETURNING {_COLUMNS}, was.effective_at IS NULL AND c.effective_at IS NOT NULL,
+    was.complete_at IS NULL AND c.complete_at IS NOT NULL
 """)
 
 
@@ -239,8 +274,43 @@ def advance(
         "complete": complete,
         "held_count": held_count,
     }
-    row = connection.exec_driver_sql(_ADVANCE, parameters).first()
-    return None if row is None else _containment(row)
+    with one_transaction(connection):
+        row = connection.exec_driver_sql(_ADVANCE, parameters).first()
+        if row is None:
+            return None
+        found = _containment(row)
+        *_, became_effective, became_complete = row
+        if became_effective:
+            _report(connection, found, EventType.CONTAINMENT_EFFECTIVE)
+        if became_complete:
+            _report(connection, found, EventType.CONTAINMENT_COMPLETED)
+    return found
+
+
+# Each proof is written once.
+_WRITE_PROOF = Statement("""
+UPDATE containments AS c SET complete_proof = coalesce(c.complete_proof, %(complete)s),
+    lifted_proof = coalesce(c.lifted_proof, %(lifted)s)
+WHERE c.tenant_id = %(tenant_id)s AND c.id = %(id)s::uuid
+""")
+
+
+def write_proof(connection: Connection, containment: Containment, jws: str) -> None:
+    """Store the signed record of a containment: of its completion while it is active, otherwise of its lift."""
+    kinds = {"complete": None, "lifted": None, "complete" if containment.is_active else "lifted": jws}
+    connection.exec_driver_sql(_WRITE_PROOF, _key(containment) | kinds)
+
+
+_PROOFS = Statement("""
+SELECT c.complete_proof, c.lifted_proof FROM containments AS c
+WHERE c.tenant_id = %(tenant_id)s AND c.id = %(id)s::uuid
+""")
+
+
+def proofs(connection: Connection, containment: Containment) -> ContainmentProofs:
+    """Return the signed records of a containment."""
+    complete, lifted = connection.exec_driver_sql(_PROOFS, _key(containment)).one()
+    return ContainmentProofs(complete=complete, lifted=lifted)
 
 
 # A job that another containment has asked to stop before counts for both.

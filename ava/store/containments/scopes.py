@@ -18,7 +18,7 @@ from ava.domain.containment import (
     Rehearsal,
 )
 from ava.domain.counts import MAX_IN_TOTAL
-from ava.domain.jobs.job import RunKey
+from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.pull import PULLED_SILENT_SECONDS
 from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.store.containments.records import containment_uuid, scope_json
@@ -274,19 +274,28 @@ def page(
     connection: Connection, containment: Containment, *, limit: int, offset: int = 0, before_id: str | None = None
 ) -> ContainedJobs:
     """Return the held and stopped jobs of a containment, newest first; deleted jobs are left out."""
-    counted: dict[str, Any] = scope_parameters(containment.scope) | {
-        "is_active": containment.is_active,
-        "id": containment_uuid(containment.id),
-        "before_id": None,
-        "max": MAX_IN_TOTAL,
-    }
-    shown = counted | {
-        "before_id": None if before_id is None else rows.job_uuid(before_id),
-        "max": offset + limit,
+    found = jobs(connection, containment, limit=limit, offset=offset, before_id=before_id)
+    total = connection.exec_driver_sql(_COUNT, _parameters(containment, max_jobs=MAX_IN_TOTAL)).scalar_one()
+    return ContainedJobs(jobs=found, total=int(total))
+
+
+def jobs(
+    connection: Connection, containment: Containment, *, limit: int, offset: int = 0, before_id: str | None = None
+) -> list[Job]:
+    """Return held and stopped jobs of a containment as `page` does."""
+    parameters = _parameters(containment, max_jobs=offset + limit, before_id=before_id) | {
         "limit": limit,
         "offset": offset,
         "large_input": PAYLOAD_BYTES.value,
         "large_output": PAYLOAD_BYTES.value,
     }
-    found = [rows.light_job(row) for row in connection.exec_driver_sql(_PAGE, shown)]
-    return ContainedJobs(jobs=found, total=int(connection.exec_driver_sql(_COUNT, counted).scalar_one()))
+    return [rows.light_job(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+
+
+def _parameters(containment: Containment, *, max_jobs: int, before_id: str | None = None) -> dict[str, Any]:
+    return scope_parameters(containment.scope) | {
+        "is_active": containment.is_active,
+        "id": containment_uuid(containment.id),
+        "before_id": None if before_id is None else rows.job_uuid(before_id),
+        "max": max_jobs,
+    }

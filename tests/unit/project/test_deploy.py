@@ -34,7 +34,7 @@ POD_SECRETS = {
     "ava-migrate": {"ava-jobs", "ava-jobs-owner"},
     "ava-api": {"ava-jobs", "ava-jobs-callers", "ava-jobs-encryption", "ava-jobs-messages"},
     "ava-worker": {"ava-jobs", "ava-jobs-encryption", "ava-jobs-messages"},
-    "ava-dispatcher": {"ava-jobs", "ava-jobs-messages"},
+    "ava-dispatcher": {"ava-jobs", "ava-jobs-encryption", "ava-jobs-messages"},
     "ava-webhooks": {"ava-jobs", "ava-jobs-encryption"},
 }
 COMMANDS = {"start api", "start node", "start dispatcher", "start sender", "db upgrade"}
@@ -271,7 +271,7 @@ def test_compose_gives_no_process_a_secret_that_it_does_not_need() -> None:
     holders = _compose_holders()
     assert holders["DATABASE_OWNER_URL"] == {"migrate"}
     assert holders["AVA_INTERNAL_SECRET"] == {"api"}
-    assert holders["AVA_ENCRYPTION_KEY"] == {"api", "webhooks", "worker"}
+    assert holders["AVA_ENCRYPTION_KEY"] == {"api", "dispatcher", "webhooks", "worker"}
     assert holders["AVA_MESSAGE_KEY"] == {"api", "dispatcher", "worker"}
 
 
@@ -288,7 +288,7 @@ def test_compose_passes_each_limit_to_the_processes_that_apply_it() -> None:
 def test_compose_passes_the_outbound_rules_to_the_processes_that_call_out_and_the_brokers_authority_to_all() -> None:
     holders = _compose_holders()
     for name in ("AVA_OUTBOUND_ALLOW", "AVA_OUTBOUND_DENY", "AVA_OUTBOUND_NAT64", "AVA_WEBHOOK_ALLOW_PRIVATE"):
-        assert holders.get(name) == {"api", "webhooks", "worker"}, name
+        assert holders.get(name) == {"api", "dispatcher", "webhooks", "worker"}, name
     assert holders.get("AVA_BROKER_CA") == holders["BROKER_URL"]
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     for service in holders["BROKER_URL"]:
