@@ -249,8 +249,7 @@ def _containment(bench: Bench) -> None:
     for now in (0, 1, 2):
         bench.repeat(lambda now=now: duty.run_once(now))
     assert bench.api.execute("SELECT held_count, stopped_count FROM containments") == [(2, 1)]
-    assert bench.stored.count("waits_for = 'contained'") == 2
-    assert bench.stored.count("stop_status = 'cancelled'") == 1
+    assert [bench.stored.count(each) for each in ("waits_for = 'contained'", "stop_status = 'cancelled'")] == [2, 1]
     with bench.api.database.transaction() as connection:
         records.end(connection, made, held_count=2, by=CALLER.actor)
     bench.repeat(lambda: duty.run_once(3))

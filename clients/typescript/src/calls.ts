@@ -1,4 +1,5 @@
 import { ApiError, WaitTimeout } from "./errors.js";
+import { linesOf } from "./streams.js";
 import {
   fromWire, queryText, toWire, type Body, type Ids, type Item, type Method, type Path, type Reply,
 } from "./wire.js";
@@ -197,6 +198,20 @@ export class Calls {
    * Calls `ask` with the seconds for which the server may hold its response, until the result is final. Waits out an
    * outage; gives up if the API itself fails (500) more often than `retries` in sequence.
    */
+  /** Yields the records of an export, over one connection. */
+  async *lines<T>(path: Path, ids: string[], query: object, { signal }: CallOptions): AsyncGenerator<T> {
+    const open = () => this.open("get", path, ids, { query: { ...query }, signal });
+    const { response, end } = await repeat(this.retries, signal, open);
+    try {
+      for await (const line of linesOf(response)) yield fromWire<T>(JSON.parse(line));
+    } catch (error) {
+      signal?.throwIfAborted();
+      unreachable(error);
+    } finally {
+      end();
+    }
+  }
+
   async wait<T>(
     ask: (request: Request & { query: { wait?: number } }) => Promise<T>,
     isFinal: (found: T) => boolean,

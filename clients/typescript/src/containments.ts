@@ -8,6 +8,7 @@ import type { Query, Received, Sent } from "./wire.js";
 type Schemas = components["schemas"];
 
 export type Containment = Received<Schemas["ContainmentRecord"]>;
+export type Proofs = Received<Schemas["ProofsRecord"]>;
 export type Rehearsal = Received<Schemas["RehearsalRecord"]>;
 export type NewContainment = Omit<Sent<Schemas["ContainmentBody"]>, "dryRun">;
 
@@ -38,6 +39,16 @@ export class Containments extends Resource {
   /** Yields the jobs that a containment holds, and the running ones that it has asked to stop. */
   jobs(id: string, options: CallOptions = {}): AsyncGenerator<Job> {
     return this.calls.list(`${CONTAINMENT}/jobs`, [id], { perPage: 100 }, options) as AsyncGenerator<Job>;
+  }
+
+  /** Yields all of these jobs, over one connection. */
+  export(id: string, options: CallOptions = {}): AsyncGenerator<Job> {
+    return this.calls.lines(`${CONTAINMENT}/jobs/export`, [id], {}, options);
+  }
+
+  /** Returns the signed records (JWS) of the times when it became complete, and when it was lifted. */
+  async proofs(id: string, options: CallOptions = {}): Promise<Proofs> {
+    return this.calls.data("get", `${CONTAINMENT}/proof`, [id], options);
   }
 
   /** Lifts a containment. The operation releases the held jobs, or cancels them. */

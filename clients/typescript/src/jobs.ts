@@ -1,12 +1,10 @@
-import {
-  mayRepeat, pauseMs, repeat, sleep, unreachable, type CallOptions, type CreateOptions, type WaitOptions,
-} from "./calls.js";
+import { mayRepeat, pauseMs, sleep, type CallOptions, type CreateOptions, type WaitOptions } from "./calls.js";
 import type { Delivery } from "./deliveries.js";
 import { ApiError } from "./errors.js";
 import type { components } from "./openapi.js";
 import { Operations, type CancelFilter } from "./operations.js";
 import { Resource } from "./resource.js";
-import { eventsOf, linesOf } from "./streams.js";
+import { eventsOf } from "./streams.js";
 import { fromWire, type Query, type Received, type Sent } from "./wire.js";
 
 type Schemas = components["schemas"];
@@ -92,17 +90,8 @@ export class Jobs extends Resource {
   }
 
   /** Yields all jobs that match, newest first and with all fields, over one connection. */
-  async *export(query: Query<"/v1/ava/jobs/export"> = {}, { signal }: CallOptions = {}): AsyncGenerator<Job> {
-    const open = () => this.calls.open("get", "/v1/ava/jobs/export", [], { query, signal });
-    const { response, end } = await repeat(this.calls.retries, signal, open);
-    try {
-      for await (const line of linesOf(response)) yield fromWire<Job>(JSON.parse(line));
-    } catch (error) {
-      signal?.throwIfAborted();
-      unreachable(error);
-    } finally {
-      end();
-    }
+  export(query: Query<"/v1/ava/jobs/export"> = {}, options: CallOptions = {}): AsyncGenerator<Job> {
+    return this.calls.lines("/v1/ava/jobs/export", [], query, options);
   }
 
   async get(id: string, options: CallOptions = {}): Promise<Job> {

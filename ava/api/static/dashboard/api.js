@@ -163,8 +163,13 @@ export const post = (path, body = {}, options = {}) => call("POST", path, { ...o
 export async function save(address, name) {
   const response = await send(address, { headers: headers(), cache: "no-store" });
   if (!response.ok) throw await failure(response);
+  saveBlob(await response.blob(), name);
+}
+
+/** Save data as a file. */
+export function saveBlob(blob, name) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(await response.blob());
+  link.href = URL.createObjectURL(blob);
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);

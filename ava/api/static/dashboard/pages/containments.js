@@ -1,6 +1,6 @@
 // Containments: what is stopped, with live counts, where it still runs, and how it is lifted.
 
-import { post } from "../api.js";
+import { get, post, save, saveBlob } from "../api.js";
 import { askToContain, inWords, PATH } from "../contain.js";
 import { actorOf, number } from "../format.js";
 import { readCounts } from "../frame/counts.js";
@@ -64,9 +64,16 @@ export const open = recordsPage({
   create: () => openForm(),
   label: "Contain …",
   describe: ({ scope, state: name }) => ({ title: inWords(scope), state: name }),
-  actions: (found, changed) =>
-    found.state === "active" &&
-    html`<${Button} kind="danger" onclick=${() => lift(found, changed)}>Lift …<//>`,
+  actions: (found, changed) => html`
+    ${
+      (found.complete_at || found.lifted_at) &&
+      html`<${Button} icon="download" onclick=${() => saveProofs(found)}>Proof<//>`
+    }
+    ${
+      found.state === "active" &&
+      html`<${Button} kind="danger" onclick=${() => lift(found, changed)}>Lift …<//>`
+    }
+  `,
   content: (found) => html`<${Content} found=${found} />`,
 });
 
@@ -109,10 +116,23 @@ function Jobs({ found }) {
   const line = ({ id, worker_id: worker, status }) => html`<li key=${id}>
     <${Pill} state=${status} /> <${Id} id=${id} href=${`#/jobs/${id}`} /> ${worker}
   </li>`;
+  const download = () => save(`${pathOf(found)}/jobs/export`, `${found.id}.ndjson`);
   return html`<h3>Jobs</h3>
     ${data?.length === 0 && html`<p class="muted">It holds none now.</p>`}
     <ul class="plain">${data?.map(line)}</ul>
-    ${pagination?.has_more && html`<p class="muted">These are the newest ${data.length}.</p>`}`;
+    ${pagination?.has_more && html`<p class="muted">These are the newest ${data.length}.</p>`}
+    ${
+      data?.length > 0 &&
+      html`<${Button} kind="quiet" icon="download" onclick=${download}>Download all<//>`
+    }`;
+}
+
+/** Save the signed records, each as the file that `ava containments verify` reads. */
+async function saveProofs(found) {
+  const { data } = await get(`${pathOf(found)}/proof`);
+  for (const [name, jws] of Object.entries(data)) {
+    if (jws) saveBlob(new Blob([`${jws}\n`]), `${found.id}.${name}.jws`);
+  }
 }
 
 const HELD = [
