@@ -13,7 +13,7 @@
 | `system` | the whole system as real processes: see `harness.system.System` |
 
 A test that needs one broker only says `@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)`.
-What is tested reaches its database through PgBouncer, except in the half on Redis of a test that runs on both brokers.
+What is tested on RabbitMQ reaches its database through PgBouncer, and so do the API that a file shares and its server.
 A missing server program skips the test, and fails it if `CI` is set.
 """
 
@@ -159,7 +159,7 @@ def _databases(postgres_server: Server) -> Iterator[Databases]:
 
 @pytest.fixture
 def database_url(_databases: Databases, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A fresh, migrated database, dropped afterwards. What is tested reaches most of them through PgBouncer."""
+    """A fresh, migrated database, dropped afterwards. What runs on RabbitMQ reaches it through PgBouncer."""
     parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
     template = with_workers(_databases) if "api_settings" in request.fixturenames else "ava"
     with _databases.fresh(is_pooled=is_pooled(request.node, parameters.get("broker_url")), template=template) as url:
@@ -175,15 +175,14 @@ def with_workers(databases: Databases) -> str:
 
 
 def is_pooled(tests: pytest.Item | pytest.Collector, broker: str | None) -> bool:
-    """Returns whether a test, or the tests of a file, reach their database through PgBouncer.
+    """Returns whether a test, or the tests of a file, reach their database through PgBouncer: those on RabbitMQ.
 
-    What runs on both brokers has sessions of its own on Redis; so each test goes through the pool once.
+    So each test on both brokers goes through the pool once. The API does as well (`shared_api`), and its tests of the
+    server. Elsewhere each statement would be planned anew, for a fifth of an idle system's processor time.
     """
     if tests.get_closest_marker("needs_session"):
         return False
-    names = ("broker_url", "module_broker_url")
-    is_on_one_broker = any(marker.args[0] in names for marker in tests.iter_markers("parametrize"))
-    return broker != "redis" or is_on_one_broker
+    return broker is not None and broker.startswith(("rabbitmq", "amqp"))
 
 
 def _pooler_if_installed(server: Server) -> AbstractContextManager[PgBouncer | None]:

@@ -109,7 +109,7 @@ def own_redis() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def _cut_off(_databases: Databases, own_redis: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A system with one child on that Redis."""
-    with _databases.fresh(is_pooled=True) as url:
+    with _databases.fresh() as url:
         folder = tmp_path_factory.mktemp("cut_off")
         system = System(folder, database_url=url, broker_url=own_redis.url, api_processes=1)
         system.expects_traceback = True  # Of processes that lose the broker.

@@ -26,7 +26,7 @@ def running(_databases: Databases, redis_server: Server, tmp_path_factory: pytes
     }
     folder, broker_url = tmp_path_factory.mktemp("dashboard"), fresh_redis_url(redis_server)
     with (
-        _databases.fresh(is_pooled=True) as url,
+        _databases.fresh() as url,
         running_system(folder, url, broker_url, concurrency=3, environ=environ) as system,
     ):
         yield system
