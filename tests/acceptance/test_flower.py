@@ -49,6 +49,8 @@ def flower(system: System, tmp_path: Path) -> Iterator[Flower]:
     flower.child.stop()
 
 
+# tests/integration/test_reply_queue.py: what it asks, on both brokers.
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_flower_shows_the_nodes_and_the_jobs_that_run(flower: Flower, system: System) -> None:
     wait_until(
         lambda: any(flower.get("workers", status="true").values()),

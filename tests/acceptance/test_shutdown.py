@@ -95,6 +95,7 @@ def test_a_cancel_during_the_drain_is_a_cancel_and_a_second_sigterm_ends_the_dra
         assert (record["status"], record["attempt"]) == ("queued", 0)
 
 
+@on_redis
 def test_sigquit_kills_at_once_and_returns_the_job_to_the_queue(nodes: System, witness: Witness) -> None:
     start(nodes, drain_seconds=60, concurrency=1)
     job = nodes.trigger("wkr_t_step", input={**witness.input, "seconds": 3})
