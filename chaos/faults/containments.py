@@ -164,7 +164,13 @@ class _Containments:
         self.complete.append(complete_at - made_at)
         self.counts += Counter({scope.kind: 1, "held": len(held), "stopped": shown["stopped_count"]})
         found = self._judge(set(jobs), held, effective_at=effective_at, complete_at=complete_at, lifted_at=lifted_at)
-        self.broken += [f"{made['id']} ({scope.kind}, {running}, {dict(self.kills.done)}): {each}" for each in found]
+        print(
+            f"{self.cluster.broker_name}: {scope.kind}, {running}: effective after {self.effective[-1]:.2f} s, "
+            f"complete after {self.complete[-1]:.2f} s, {len(held)} held, {shown['stopped_count']} stopped; "
+            f"{found or 'kept'}",
+            flush=True,
+        )
+        self.broken += [f"{made['id']} ({scope.kind}, {running}): {each}" for each in found]
 
     def _create(self, body: Mapping[str, Any], scope: _Scope, *, pause: float) -> tuple[Any, float]:
         """Create a containment, in another thread: the main one kills, because processes end with their thread.
