@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import rfc8785
+from click.testing import CliRunner
 
+from ava.cli.main import cli
 from ava.domain.secrets.signing import PROOF_TYPE, InvalidProof, SigningKey, read_keys, verify
 
 # Fixed, because they are part of the names of the tests.
@@ -86,3 +89,19 @@ def test_every_other_proof_is_refused_in_a_sentence(jws: str, sentence: str) -> 
 def test_keys_that_are_none_are_refused_in_a_sentence(keys: str) -> None:
     with pytest.raises(InvalidProof):
         verify(JWS, read_keys(keys))
+
+
+def test_the_command_verifies_offline_without_settings(tmp_path: Path) -> None:
+    proof, keys = tmp_path / "con_1.jws", tmp_path / "keys.json"
+    keys.write_text(json.dumps(JWKS))
+    argv = ["containments", "verify", str(proof), "--keys", str(keys)]
+    for text, code in ((f"{JWS}\n", 0), (JWS[:-3], 1), (f"{HEADER}.{PAYLOAD}.{_encoded(bytes(64))}", 1)):
+        proof.write_text(text)
+        result = CliRunner(env={"AVA_INTERNAL_SECRET": "", "AVA_API_KEY": ""}).invoke(cli, argv)
+        assert result.exit_code == code, result.output
+        if code == 0:
+            assert json.loads(result.stdout) == RECORD
+            assert result.stderr == f"Valid: signed by the key {KEY.public.kid}.\n"
+        else:
+            assert "NOT VALID" in result.stderr
+            assert result.stdout == ""

@@ -137,8 +137,7 @@ def export(client: Client, containment_id: str) -> None:
     type=click.File("r", encoding="latin-1"),
     help="The public keys: a JWKS or one JWK. Without it the installation's /.well-known/ava-signing-keys.",
 )
-@connected
-def verify(client: Client, file: TextIO, keys: TextIO | None) -> None:
+def verify(file: TextIO, keys: TextIO | None) -> None:
     """Verify a proof, with --keys offline, and print its record; exit 1 if it is not valid.
 
     \b
@@ -148,12 +147,17 @@ def verify(client: Client, file: TextIO, keys: TextIO | None) -> None:
 
     try:
         # A proof is read up to one character beyond the limit, which refuses it.
-        key_set = client.containments.signing_keys() if keys is None else signing.read_keys(keys.read(_MAX_READ))
+        key_set = _published_keys() if keys is None else signing.read_keys(keys.read(_MAX_READ))
         record, kid = signing.verify(file.read(_MAX_READ), key_set)
     except signing.InvalidProof as error:
         raise CallFailed(f"NOT VALID: {error}") from error
     printing.print_plain(f"Valid: signed by the key {kid}.", is_error=True)
     printing.print_json(record)
+
+
+@connected
+def _published_keys(client: Client) -> Any:
+    return client.containments.signing_keys()
 
 
 contain = click.Command(
