@@ -212,7 +212,7 @@ def _requests(
         ),
         Duty(
             "time_zones",
-            1.0,
+            10.0,
             "next firings recomputed, because the time zone data has changed",
             lambda _: recompute_next_firings(database),
         ),

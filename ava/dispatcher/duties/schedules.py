@@ -42,18 +42,22 @@ def fire_due_schedules(database: Database, firings: DueFirings, *, now: datetime
 
 
 def recompute_next_firings(database: Database) -> int:
-    """Recompute the next firings of a batch of schedules that were computed with other time zone data.
+    """Recompute the next firings of schedules that were computed with other time zone data.
 
     Decided firing times stay; the first one after them is computed. The duty that fires schedules uses the same data.
     Returns the number of schedules.
     """
-    version = timezone_data_version()
-    with database.transaction() as connection:
-        found = due_schedules.claim_outdated(connection, version=version, limit=_SCHEDULES_PER_TRANSACTION)
-        if found:
-            next_runs = [(schedule, _next_run(schedule)) for schedule in found]
-            due_schedules.write_next_runs(connection, next_runs, version=version)
-    return len(found)
+    version, count = timezone_data_version(), 0
+    for _ in range(_MAX_TRANSACTIONS):
+        with database.transaction() as connection:
+            found = due_schedules.claim_outdated(connection, version=version, limit=_SCHEDULES_PER_TRANSACTION)
+            if found:
+                next_runs = [(schedule, _next_run(schedule)) for schedule in found]
+                due_schedules.write_next_runs(connection, next_runs, version=version)
+        count += len(found)
+        if len(found) < _SCHEDULES_PER_TRANSACTION:
+            break
+    return count
 
 
 def _next_run(schedule: Schedule) -> datetime | None:
