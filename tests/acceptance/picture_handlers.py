@@ -55,3 +55,11 @@ def monthly_report(input: dict[str, str], env: Env) -> dict[str, int]:
         env.progress(page / 1500, f"page {page} of 1,500")
         time.sleep(0.4)
     return {"pages": 1500}
+
+
+@worker("refund", name="Refund an order")
+def refund(input: dict[str, int], env: Env) -> dict[str, bool]:
+    """Asks a person, and refunds the order."""
+    title = f"Refund order {input['order']}, {input['cents'] / 100:,.2f} EUR"
+    decision = env.approve("refund", title, payload={**input, "reason": "arrived damaged"})
+    return {"refunded": decision.approved}

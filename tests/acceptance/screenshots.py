@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from tests.dashboard_pages import pages, picture
 _CUSTOMERS = ("ada", "grace", "edsger", "barbara", "donald", "radia", "ken")
 _SHOTS = ROOT / "build" / "screenshots"
 _SIZES = ((1440, 900), (390, 844))
+#: The pages whose panel of a record is taken too.
+_WITH_PANEL = ("approvals", "schedules", "webhooks", "nodes", "containments")
 _FAILED = Reply(status=503, body=b"maintenance")
 
 
@@ -75,17 +77,26 @@ def browser(shop: System) -> Iterator[Browser]:
         yield browser
 
 
-def test_every_page_of_the_dashboard_has_its_picture(browser: Browser, filled: dict[str, str]) -> None:
+def test_every_page_of_the_dashboard_has_its_picture(browser: Browser, shop: System, filled: dict[str, str]) -> None:
     # New pages first.
     for page, where in sorted(pages().items(), key=lambda each: picture(each[0]).exists()):
-        _open(browser, where.format(id=filled.get(page, "")))
-        _keep(browser, picture(page))
+        with _contained(shop, page):
+            _open(browser, where.format(id=filled.get(page, "")))
+            _keep(browser, picture(page))
 
 
-def test_every_page_is_taken_large_and_small_light_and_dark(browser: Browser, filled: dict[str, str]) -> None:
+def test_every_page_is_taken_large_and_small_light_and_dark(
+    browser: Browser, shop: System, filled: dict[str, str]
+) -> None:
     for page, where in pages().items():
-        _open(browser, where.format(id=filled.get(page, "")))
-        _keep_each(browser, page)
+        with _contained(shop, page):
+            _open(browser, where.format(id=filled.get(page, "")))
+            _keep_each(browser, page)
+            if page in _WITH_PANEL:
+                browser.click("main .rows a")
+                browser.find(".panel h3")
+                time.sleep(1)
+                _keep_each(browser, f"{page}_panel")
     for name, button in (("palette", "Ctrl K: find anything, or run an action"), ("new_job", "New job")):
         _open(browser, "#/jobs")
         browser.click("button", button)
@@ -114,6 +125,7 @@ def _fill(shop: System, receiver: str) -> str:
         assert shop.post("/v1/webhooks", json=body).ok
     _make_schedules(shop)
     _make_hooks(shop)
+    _make_requests(shop, receiver)
     for name, role in (("shop backend", "tenant-system-admin"), ("grafana", "tenant-user")):
         assert shop.post("/v1/ava/keys", json={"name": name, "role": role}).ok
     report = shop.trigger("wkr_monthly_report", input={"month": "2026-10"}, priority=2, tags={"team": "finance"})
@@ -125,6 +137,10 @@ def _fill(shop: System, receiver: str) -> str:
     shop.request("PATCH", "/v1/ava/workers/wkr_send_invoice", json={"config": {"SENDER": "billing@example.com"}})
     _add_history(shop)
     _await_errors(shop)
+    shop.query(
+        """UPDATE series SET jobs = 2 + round(sin(extract(epoch FROM starts_at) / 600))
+           WHERE tenant_id = 'ten_acme' AND span = 'minute' AND kind = 'worker' AND jobs IS NULL"""
+    )
     # One of these runs at a time, so most of them wait in the pictures.
     assert shop.post("/v1/ava/jobs/bulk", json={"jobs": [_sync(rng, pause=4) for _ in range(120)]}).ok
     running: str = report["id"]
@@ -178,19 +194,52 @@ def _sync(rng: random.Random, **given: Any) -> dict[str, Any]:
 
 
 def _make_schedules(shop: System) -> None:
-    for name, worker_id, cron, given in (
-        ("Report of the month", "wkr_monthly_report", "0 6 1 * *", {"month": "2026-10"}),
-        ("Sync of account 1", "wkr_sync_crm", "*/15 8-18 * * 1-5", {"account": 1}),
+    daily = {"cron": "*/15 8-18 * * 1-5", "timezone": "Europe/Berlin"}
+    for name, worker_id, times, given in (
+        ("Report of the month", "wkr_monthly_report", {**daily, "cron": "0 6 1 * *"}, {"month": "2026-10"}),
+        ("Sync of account 1", "wkr_sync_crm", daily, {"account": 1}),
+        ("Picture of the day", "wkr_resize_image", {"every_seconds": 20}, {"url": "https://cdn.example.com/day.jpg"}),
     ):
-        body = {"worker_id": worker_id, "cron": cron, "timezone": "Europe/Berlin", "name": name, "input": given}
+        body = {"worker_id": worker_id, **times, "name": name, "input": given}
         assert shop.post("/v1/ava/schedules", json=body).ok
 
 
 def _make_hooks(shop: System) -> None:
     for name, provider in (("pulls", "github"), ("payments", "stripe")):
         shop.post("/v1/ava/hooks", json={"name": name, "provider": provider})
-    for event_type, worker_id in (("stripe.invoice.paid", "wkr_send_invoice"), ("shop.product.*", "wkr_resize_image")):
-        shop.post("/v1/ava/subscriptions", json={"event_type": event_type, "worker_id": worker_id})
+    template = {"url": {"$get": "data.url"}}
+    for event_type, worker_id, given in (
+        ("stripe.invoice.paid", "wkr_send_invoice", {}),
+        ("shop.product.*", "wkr_resize_image", {"input": template}),
+    ):
+        shop.post("/v1/ava/subscriptions", json={"event_type": event_type, "worker_id": worker_id, **given})
+
+
+def _make_requests(shop: System, receiver: str) -> None:
+    """Ask for decisions, and make what tells people about them."""
+    for order, cents in ((20418, 128_000), (20421, 4_990)):
+        shop.trigger("wkr_refund", input={"order": order, "cents": cents}, priority=1)
+    rules = [{"event": "error.opened"}, {"event": "backlog", "queue": "crm", "older_than_seconds": 300}]
+    body = {"name": "on call", "channel": "webhook", "target": f"{receiver}/hooks", "on": rules}
+    assert shop.post("/v1/ava/notices", json=body).ok
+    for number in range(3):
+        event = {"type": "shop.product.changed", "data": {"url": f"https://example.com/{number}.jpg"}}
+        assert shop.post("/v1/ava/events", json=event).ok
+
+
+@contextmanager
+def _contained(shop: System, page: str) -> Iterator[None]:
+    """Contain the jobs of a team while the page of containments is open: its banner is on every page."""
+    if page != "containments":
+        yield
+        return
+    tag = {"key": "team", "value": "sales"}
+    body = {"scope": {"tag": tag}, "reason": "Accounts got wrong prices", "triggers": "hold", "running": "let_end"}
+    response = shop.post("/v1/ava/containments", json=body)
+    assert response.ok, response.text
+    yield
+    lifted = shop.post(f"/v1/ava/containments/{response.json()['data']['id']}/lift", json={"held": "release"})
+    assert lifted.ok, lifted.text
 
 
 def _add_history(shop: System) -> None:
@@ -199,9 +248,10 @@ def _add_history(shop: System) -> None:
         """INSERT INTO job_minutes
                (tenant_id, minute, worker_id, status, wait_bucket, run_bucket, jobs, retries, losses, wait_seconds,
                 run_seconds)
-           SELECT 'ten_acme', date_trunc('minute', now()) - n * interval '1 minute', w.id, s.status, 0, 0,
-                  (s.share * w.share * (60 + 40 * sin(n / 7.0) + random() * 25))::int + 1, 0, 0, 0, 0
+           SELECT 'ten_acme', date_trunc('minute', now()) - n * interval '1 minute', w.id, s.status, b.wait, b.run,
+                  (s.share * w.share * b.share * (60 + 40 * sin(n / 7.0) + random() * 25))::int + 1, 0, 0, 0, 0
            FROM generate_series(1, 59) AS n
+           CROSS JOIN (VALUES (2, 5, 0.6), (4, 6, 0.3), (6, 7, 0.1)) AS b (wait, run, share)
            CROSS JOIN (VALUES ('wkr_send_invoice', 1), ('wkr_resize_image', 0.6)) AS w (id, share)
            CROSS JOIN (VALUES ('completed', 1), ('failed', 0.04), ('cancelled', 0.01)) AS s (status, share)
            ON CONFLICT DO NOTHING"""

@@ -38,6 +38,14 @@ return [size(lists), size(rows), rows.length, performance.now()];
 """
 
 
+#: Whether a line is in the middle of the log's part that is on the screen.
+_SEES_LINE = """
+const box = document.querySelector(".log").getBoundingClientRect();
+const middle = (Math.max(0, box.top) + Math.min(innerHeight - 60, box.bottom)) / 2;
+// There are gaps between the lines.
+return [-8, 0, 8].some((y) => document.elementFromPoint(box.left + 30, middle + y)?.closest(".log p"));
+"""
+
 #: A search by a value of the input.
 WHERE = 'input.why="channel Zürich-17 is gone"'
 
@@ -213,6 +221,13 @@ def test_a_log_of_100000_lines_opens_at_its_end_and_is_searched(signed_in: Brows
     wait_until(
         lambda: signed_in.script("return document.querySelectorAll('.log p').length") < 700, what="few are drawn"
     )
+    # The lines of a phone are taller, and those at the place that is seen are drawn.
+    for width in (390, 1280):
+        signed_in.resize(width, 844)
+        signed_in.script(f"{log}.scrollIntoView()")
+        for place in (0, 0.5, 1):
+            signed_in.script(f"{log}.scrollTop = {place} * {log}.scrollHeight")
+            wait_until(lambda: signed_in.script(_SEES_LINE), what=f"a line is seen at {place} of {width} pixels")
     # The server finds all errors, not only those among the lines on the page.
     signed_in.find("[name=level]").send_keys("Errors")
     signed_in.await_text("20 lines", "Row 5000 copied")

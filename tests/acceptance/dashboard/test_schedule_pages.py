@@ -82,8 +82,28 @@ def test_firings_are_a_strip_with_the_last_job_s_result(signed_in: Browser, runn
     signed_in.click("button", "Save")
     signed_in.await_text("day of month: no date ever matches")
     signed_in.click("button", "Close")
-    signed_in.click("button", "Delete")
-    signed_in.click("button", "Delete schedule")
-    signed_in.await_text("No schedules yet.")
+    # An interval of seconds takes the place of the pattern, and is edited like it.
+    _save_interval(signed_in, "59", open_by="Edit", save_by="Save")
+    _save_interval(signed_in, "20", open_by="Edit", save_by="Save")
+    (saved,) = running.get("/v1/ava/schedules").json()["data"]
+    assert (saved["every_seconds"], saved["cron"], saved["timezone"]) == (20, None, None)
+    _delete_open(signed_in)
+    _save_interval(signed_in, "45", open_by="New schedule", save_by="Create")
+    _delete_open(signed_in)
     # Chromium logs each response of 422.
     assert all("422" in message for message in signed_in.errors())
+
+
+def _save_interval(browser: Browser, seconds: str, *, open_by: str, save_by: str) -> None:
+    browser.click("button", open_by)
+    browser.fill("worker", "Report")
+    browser.fill("every_seconds", seconds)
+    browser.await_text(f"Every {seconds} seconds")
+    browser.click("button", save_by)
+    browser.await_text(f"every {seconds} s")
+
+
+def _delete_open(browser: Browser) -> None:
+    browser.click("button", "Delete")
+    browser.click("button", "Delete schedule")
+    browser.await_text("No schedules yet.")

@@ -97,6 +97,9 @@ def test_the_page_shows_and_changes_the_settings_of_a_worker(signed_in: Browser,
     signed_in.click("a", "Order")
     signed_in.await_text("Success rate", "Newest jobs", "100 %", '"customer"', "Version", "No secrets.", seconds=30)
     assert signed_in.find(f"[data-job='{job['id']}']")
+    signed_in.click("button", "Last input")
+    city = "return document.querySelector('[name=\"input.address.city\"]').value"
+    wait_until(lambda: signed_in.script(city) == "Bonn", what="the form has the input of the newest job")
     signed_in.click("button", "Set a secret")
     signed_in.fill("name", "TOKEN")
     signed_in.fill("value", "a made-up secret")

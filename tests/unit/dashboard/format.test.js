@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 globalThis.localStorage = { getItem: () => "utc", setItem() {} };
-const { ago, bytes, full, lasted, number, ran, short, shortCount, span, toTyped, typedMoment, withLocalTimes } =
+const { ago, bytes, full, lasted, localTime, number, ran, short, shortCount, span, toTyped, typedMoment, withLocalTimes } =
   await import("../dashboard/format.js");
 
 test("a duration has at most two units", () => {
@@ -52,4 +52,9 @@ test("sizes, numbers, counts and ids are short", () => {
   assert.deepEqual([0, 1234567, null].map(number), ["0", "1,234,567", "–"]);
   assert.deepEqual([7, 999, 1290, 34_900, 2_100_000].map(shortCount), ["7", "999", "1.2k", "34k", "2.1M"]);
   assert.equal(short("job_01k3v9m8h6e7x2c4b5n6m7q8r9"), "job_…n6m7q8r9");
+});
+
+test("a firing has seconds where several are in a minute", () => {
+  assert.equal(localTime("2026-12-01T21:13:20"), "Tue, 1 Dec 2026, 21:13");
+  assert.equal(localTime("2026-12-01T21:13:20", true), "Tue, 1 Dec 2026, 21:13:20");
 });

@@ -107,7 +107,7 @@ export function toTyped(text) {
 export const typedMoment = (text) =>
   text ? new Date(zone.isUtc ? `${text}Z` : text).toISOString() : null;
 
-const wall = new Intl.DateTimeFormat("en-GB", {
+const DAY_AND_TIME = /** @type {const} */ ({
   weekday: "short",
   day: "numeric",
   month: "short",
@@ -116,9 +116,12 @@ const wall = new Intl.DateTimeFormat("en-GB", {
   minute: "2-digit",
   timeZone: "UTC",
 });
+const wall = new Intl.DateTimeFormat("en-GB", DAY_AND_TIME);
+const wallWithSeconds = new Intl.DateTimeFormat("en-GB", { ...DAY_AND_TIME, second: "2-digit" });
 
-/** A local time without a zone, as people read it. */
-export const localTime = (slot) => wall.format(new Date(`${slot}Z`));
+/** A local time without a zone, as people read it; with seconds for what fires within a minute. */
+export const localTime = (slot, hasSeconds = false) =>
+  (hasSeconds ? wallWithSeconds : wall).format(new Date(`${slot}Z`));
 
 /** A duration: `340 ms`, `12.4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`. */
 export function span(milliseconds) {

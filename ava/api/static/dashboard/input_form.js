@@ -1,5 +1,6 @@
 // The controls of an input: a form by the schema of its worker, with JSON as the alternative.
 
+import { get } from "./api.js";
 import * as model from "./input_model.js";
 import { Button, Field, html, Select, useEffect, useRef, useState } from "./ui/index.js";
 
@@ -40,9 +41,10 @@ function Fields({ fields, texts, faults, onText }) {
 
 /**
  * The editor of an input. `editor.current` becomes what reads it: `value()`, which throws an error
- * if it cannot be read, and `show(faults)`, which shows the API's faults at their fields.
+ * if it cannot be read, and `show(faults)`, which shows the API's faults at their fields. With
+ * `workerId` the input of the worker's newest job can be taken.
  */
-export function InputEditor({ schema, editor }) {
+export function InputEditor({ schema, editor, workerId = null }) {
   const [fields, setFields] = useState(() => model.fieldsOf(schema));
   const [texts, setTexts] = useState(() => model.textsOf(fields ?? []));
   const [json, setJson] = useState("{}");
@@ -55,16 +57,31 @@ export function InputEditor({ schema, editor }) {
   useEffect(() => {
     /** @type {HTMLElement} */ (element.current.querySelector("[aria-invalid=true]"))?.focus();
   }, [faults]);
+  const fill = (input) => {
+    const next = model.fieldsFor(schema, input);
+    setFields(next);
+    setTexts(model.textsOf(next));
+  };
+  const fillJson = (input) => {
+    setJson(JSON.stringify(input, null, 2));
+    setFields(null);
+  };
   const change = () => {
-    if (fields) {
-      setJson(JSON.stringify(value(), null, 2));
-      setFields(null);
-    } else {
-      const next = model.fieldsFor(schema, model.parseInput(json));
-      setFields(next);
-      setTexts(model.textsOf(next));
-    }
+    if (fields) fillJson(value());
+    else fill(model.parseInput(json));
     setFaults({});
+  };
+  const fillWithLast = async () => {
+    const query = { "filter[worker_id]": workerId, per_page: "1", fields: "input" };
+    const [job] = (await get("/v1/ava/jobs", { query })).data;
+    if (!job?.input) throw new Error("The worker has no job whose input can be shown.");
+    setFaults({});
+    try {
+      fill(job.input);
+    } catch {
+      // The form cannot show all of it.
+      fillJson(job.input);
+    }
   };
   const toggle = () => {
     setNote("");
@@ -89,6 +106,7 @@ export function InputEditor({ schema, editor }) {
         model.fieldsOf(schema) &&
         html`<${Button} kind="quiet" onclick=${toggle}>${fields ? "As JSON" : "As a form"}<//>`
       }
+      ${workerId && html`<${Button} kind="quiet" onclick=${fillWithLast}>Last input<//>`}
       <small>${note}</small>
     </div>
   </div>`;

@@ -5,11 +5,14 @@ import { widthOf } from "./job_view.js";
 import { addressWith, Duration, html, Pill, Progress, Table, When } from "./ui/index.js";
 import { reasonOf, stateOf } from "./wait_reasons.js";
 
-/** The fields that the rows show; inputs and outputs are not read. */
-export const FIELDS = [
+const FIELDS = [
   "id,worker_id,status,trigger,priority,triggered_by,created_at,started_at,completed_at",
   "duration_ms,error,scheduled_at,attempt,max_attempts,cancel_requested_at,tags,waits_for,progress",
-].join();
+];
+
+/** Return the fields that the rows of a view show; inputs are read only for their column. */
+export const fieldsOf = ({ columns }) =>
+  [...FIELDS, ...(columns.some(([name]) => name === "input") ? ["input"] : [])].join();
 
 function waitOf(job) {
   if (!job.started_at) return "–";
@@ -47,6 +50,8 @@ const CELLS = {
   trigger: (job) => job.trigger,
   user: (job) => job.triggered_by,
   tags: (job) => html`<${Tags} tags=${job.tags} />`,
+  // A large or hidden input is null.
+  input: ({ input }) => (input ? html`<span class="mono">${JSON.stringify(input)}</span>` : "–"),
   created: (job, isExact) => html`<${When} ts=${job.created_at} isExact=${isExact} />`,
   waited: waitOf,
   duration: (job) => html`<${Duration} job=${job} />`,

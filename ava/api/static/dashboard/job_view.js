@@ -12,6 +12,7 @@ export const COLUMNS = [
   ["trigger", "Trigger", "5.5rem", false],
   ["user", "User", "minmax(7rem, 1fr)", false],
   ["tags", "Tags", "minmax(7rem, 1.4fr)", true],
+  ["input", "Input", "minmax(8rem, 2fr)", false],
   ["created", "Created", "7rem", true],
   ["waited", "Waited", "5.5rem", false],
   ["duration", "Duration", "6.5rem", true],

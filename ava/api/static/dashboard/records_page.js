@@ -59,14 +59,18 @@ export const titles = (keys) => keys.map((key) => [key, titled(key)]);
  * @property {[string, string]} noun one record and several
  * @property {(reload: () => void) => ReturnType<typeof column>[]} columns
  * @property {any} empty what is shown in place of an empty list
+ * @property {(record: any, reload: () => void) => any} [content] of the panel; without one, no
+ *   record opens
  * @property {(record: any) => { title: string, state?: string, pause?: string, remove?: string }}
- *   describe the heading, and what a pause and a deletion do; without one, no button for it
+ *   [describe] the heading, and what a pause and a deletion do; without one, no button for it
  * @property {(record: any, reload: () => void) => any} [actions] further buttons of a record
- * @property {(record: any, reload: () => void) => any} content of the panel
  * @property {(done: (created?: any) => void) => void} [create] opens a form
  * @property {string} [label] of the button that opens it
- * @property {() => { filter: Record<string, any>, toolbar: any }} [useFilter]
+ * @property {() => { filter: Record<string, any>, toolbar: any, empty?: any }} [useFilter]
  * @property {any} [toolbar]
+ * @property {(rows: any[]) => any[]} [sorted]
+ * @property {(record: any) => string} [keyOf]
+ * @property {number | null} [every] seconds between two reads; null: one read
  * @property {any} [after] what follows the list
  * @property {number} [perPage]
  * @property {boolean} [isListed] a record is not read by itself, because the list has all of it
@@ -79,13 +83,15 @@ export const titles = (keys) => keys.map((key) => [key, titled(key)]);
 export const recordsPage = (kind) => page(() => html`<${Page} kind=${kind} />`);
 
 function Page({ kind }) {
-  const { title, path, noun, create, perPage = 50, label = `New ${noun[0]}` } = kind;
+  const { title, path, noun, create, content, keyOf, sorted = (rows) => rows } = kind;
+  const { perPage = 50, every = 3, label = `New ${noun[0]}` } = kind;
   const [query, setQuery] = useQuery();
-  const { filter, toolbar } = kind.useFilter?.() ?? {};
+  const { filter, toolbar = kind.toolbar, empty = kind.empty } = kind.useFilter?.() ?? {};
   const asked = { ...filter, per_page: String(perPage), cursor: query.get("cursor") };
-  const { data, pagination, reload } = useApi(path, { query: asked, every: 3 });
+  const { data, pagination, reload } = useApi(path, { query: asked, every });
   const id = query.get("id");
   const open = (other) => setQuery({ id: other });
+  const openRow = content && ((record) => open(record.id));
   const done = (created) => {
     reload();
     if (created) open(created.id);
@@ -96,12 +102,12 @@ function Page({ kind }) {
   const panel = { kind, id, open, rows: data, reloadList: reload };
   return html`
     <${Heading} title=${title} actions=${create && mayWrite() && button} />
-    ${toolbar ?? kind.toolbar}
-    <${Table} label=${title} columns=${columns} rows=${data} current=${id} empty=${kind.empty}
-      onOpen=${(record) => open(record.id)} />
+    ${toolbar}
+    <${Table} label=${title} columns=${columns} rows=${data && sorted(data)} keyOf=${keyOf}
+      current=${id} empty=${empty} onOpen=${openRow} />
     <${Pager} pagination=${pagination} noun=${noun} />
     ${kind.after}
-    ${id && html`<${RecordPanel} key=${id} ...${panel} />`}
+    ${id && content && html`<${RecordPanel} key=${id} ...${panel} />`}
   `;
 }
 

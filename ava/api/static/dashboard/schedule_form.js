@@ -157,12 +157,12 @@ export function Preview({ cron, timezone, every, after }) {
   );
   return html`
     <p role="status" class=${error ? "refusal" : ""}>${error?.message ?? value?.description}</p>
-    <${SlotList} slots=${value?.next ?? []} cron=${cron ?? ""} />
+    <${SlotList} slots=${value?.next ?? []} cron=${cron ?? ""} hasSeconds=${Boolean(every)} />
   `;
 }
 
 /** Firings to come; a gap and an overlap of the clock changes are marked and explained. */
-function SlotList({ slots, cron }) {
+function SlotList({ slots, cron, hasSeconds }) {
   const repeatsHourly = (cron.trim().split(/\s+/)[1] ?? "").startsWith("*");
   const times = repeatsHourly ? "both times" : "the first time";
   const about = {
@@ -170,8 +170,8 @@ function SlotList({ slots, cron }) {
     overlap: `exists twice; fires ${times}`,
   };
   const line = ({ slot, at, note }) => html`<li key=${at} data-note=${note}>
-    <span>${localTime(slot)}</span>
-    <small>${`${at.slice(0, 16).replace("T", " ")} UTC`}</small>
+    <span>${localTime(slot, hasSeconds)}</span>
+    <small>${`${at.slice(0, hasSeconds ? 19 : 16).replace("T", " ")} UTC`}</small>
     ${note && html`<${Pill} state=${note} /><small>${about[note]}</small>`}
   </li>`;
   return html`<ol class="slotlist plain" aria-label="The next ten firings">${slots.map(line)}</ol>`;

@@ -1,6 +1,7 @@
 // The charts of a tenant, a worker or a queue over a range that the address names.
 
 import { full, iso, number, toTyped, typedMoment } from "./format.js";
+import { STEPS } from "./job/time_axis.js";
 import { Chart } from "./ui/chart.js";
 import { count, perMinute, RANGES, rangeOf, time } from "./ui/chart_data.js";
 import { Button, Card, html, Input, Select, useApi, useQuery, useState } from "./ui/index.js";
@@ -102,8 +103,8 @@ export function SeriesCharts({ filters = {}, jobs = {}, limit = "limit", range, 
   const charts = [
     hasEnded && endedOf(data, times, hrefOf({})),
     { title: "Running jobs", series: runningOf(data, limit), unit: count },
-    { title: "Time to start", series: percentilesOf(data.start), unit: time },
-    { title: "Run time", series: percentilesOf(data.run), unit: time },
+    { title: "Time to start", series: percentilesOf(data.start), ...IN_TIME },
+    { title: "Run time", series: percentilesOf(data.run), ...IN_TIME },
     data.backlog.length > 0 && backlogOf(data.backlog),
     data.failures.length > 0 && failuresOf(data.failures, hrefOf({ "filter[status]": "failed" })),
   ];
@@ -140,6 +141,8 @@ function runningOf(data, limit) {
   return [running, { label: limit, values: data.max_running, colour: "warn", kind: "limit" }];
 }
 
+/** An axis of durations has steps of whole seconds, minutes and hours. */
+const IN_TIME = { unit: time, steps: STEPS };
 const percentilesOf = (found) =>
   PERCENTILES.map((label, n) => ({ label, values: found[`${label}_ms`], colour: colour(n) }));
 

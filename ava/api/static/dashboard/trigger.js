@@ -43,7 +43,8 @@ function WorkerInput({ workerId, input }) {
   };
   const { value: found } = useRead(read, [workerId]);
   if (found?.workerId === workerId) {
-    return html`<${InputEditor} key=${workerId} schema=${found.schema} editor=${input} />`;
+    return html`<${InputEditor} key=${workerId} schema=${found.schema} editor=${input}
+      workerId=${workerId} />`;
   }
   input.current = null;
   return html`<p class="muted" role="status">Loading the worker's input fields …</p>`;

@@ -7,7 +7,6 @@ import { lastRequest } from "../record_facts.js";
 import { reasonOf } from "../wait_reasons.js";
 import { pathOf } from "./data.js";
 import { isFinal, outcomeOf } from "./job_states.js";
-import { usageOf } from "./usage.js";
 
 /** Input and output, beside those of the job that it retries. */
 export function Payloads({ job }) {
@@ -101,6 +100,16 @@ export function Record({ job }) {
     <details ontoggle=${(event) => setRaw(event.target.open)}>
       <summary>As JSON</summary>${raw}
     </details>`;
+}
+
+/** The known resource usage of a run, or of all runs of a job. */
+export function usageOf({ cpu_ms: cpu, peak_memory_mb: peak, wait_ms: waited }) {
+  const parts = [
+    cpu === null ? null : `${span(cpu)} of processor time`,
+    peak === null ? null : `peak ${peak} MiB`,
+    waited === null ? null : `waited ${span(waited)}`,
+  ];
+  return html`<small>${parts.filter(Boolean).join(", ")}</small>`;
 }
 
 const factOf = ([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`;

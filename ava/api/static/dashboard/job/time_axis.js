@@ -1,7 +1,7 @@
 // A time axis: where a time is on it, in percent, and its ticks. No DOM.
 
 /** Milliseconds between two ticks. */
-const STEPS = [
+export const STEPS = [
   1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 15000, 30000, 60000, 120000, 300000,
   600000, 1800000, 3600000, 10800000, 21600000, 43200000, 86400000, 259200000, 604800000,
 ];

@@ -187,7 +187,7 @@ export function Ticks({ axis }) {
 }
 
 /** What the parts of bars mean. */
-export const Legend = ({ parts }) =>
-  html`<ul class="legend">
+export const Legend = ({ parts, state = "completed" }) =>
+  html`<ul class="legend" data-state=${state}>
     ${parts.map((part) => html`<li key=${part} data-part=${part}>${part}</li>`)}
   </ul>`;

@@ -5,13 +5,12 @@ import { bytes, full, iso, number, span, withLocalTimes } from "../format.js";
 import { Button, html, useApi, useClock, useState } from "../ui/index.js";
 import { Json } from "../ui/json.js";
 import { pathOf } from "./data.js";
-import { shortLink } from "./details.js";
-import { isFinal } from "./job_states.js";
+import { shortLink, usageOf } from "./details.js";
+import { isFinal, stateOf } from "./job_states.js";
 import { PlainLines } from "./log.js";
 import { keyOf } from "./log_lines.js";
 import { axisOf } from "./time_axis.js";
 import { Legend, Ticks, Track } from "./tree.js";
-import { usageOf } from "./usage.js";
 import { axisOfRows, rowsOf } from "./waterfall_rows.js";
 
 /** Rows that are shown before the reader asks for all. */
@@ -36,7 +35,8 @@ export function Waterfall({ job, parts, why, onLine }) {
   <//>`;
   return html`<section class="card waterfall" aria-label="Waterfall">
     <div class="row between">
-      <${Legend} parts=${PARTS.filter((kind) => bars.some((bar) => bar.part === kind))} />
+      <${Legend} state=${stateOf(job)}
+        parts=${PARTS.filter((kind) => bars.some((bar) => bar.part === kind))} />
       ${part && html`<${Button} kind="quiet" onclick=${() => setPart(null)}>Show all times<//>`}
     </div>
     <${Ticks} axis=${axis} />

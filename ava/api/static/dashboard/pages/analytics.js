@@ -4,8 +4,18 @@ import { dayOf, hour, iso, number, span } from "../format.js";
 import { barsOf, jobsOf, SeriesCharts, ZoomOut } from "../series_charts.js";
 import { Chart } from "../ui/chart.js";
 import { count } from "../ui/chart_data.js";
-import { Card, Choice, Empty, Heading, html, page, Table, useApi, useQuery } from "../ui/index.js";
-import { Tiles } from "../ui/tile.js";
+import {
+  Card,
+  Choice,
+  Empty,
+  Heading,
+  html,
+  page,
+  Table,
+  useApi,
+  useQuery,
+  Tiles,
+} from "../ui/index.js";
 
 const PERIODS = [
   ["1", "1 day"],
@@ -118,7 +128,7 @@ const columns = (days) => [
   numeric("ended", "Ended", ([, found]) => number(found.total)),
   numeric("completed", "Completed", ([, found]) => number(found.completed)),
   numeric("failed", "Failed", ([id, { failed }]) =>
-    failed ? html`<a class="error" href=${errorsOf(id)}>${number(failed)}</a>` : "0",
+    failed ? html`<a class="bad" href=${errorsOf(id)}>${number(failed)}</a>` : "0",
   ),
   numeric("success", "Success", ([, found]) => rateOf(found)),
   numeric("average", "Average", ([, found]) => span(found.avg_duration_ms)),

@@ -37,9 +37,9 @@ const columns = (reload) => [
       <small class="mono">${approval.worker_id}</small>`,
   ),
   state("7.5rem", ({ status }) => status),
-  column("Requested", "7rem", ({ requested_at: at }) => when(at)),
-  minor("Expires", "7rem", ({ status, expires_at: at }) => when(status === "pending" ? at : null)),
-  minor("", "12rem", (approval) => {
+  column("Requested", "9rem", ({ requested_at: at }) => when(at)),
+  minor("Expires", "9rem", ({ status, expires_at: at }) => when(status === "pending" ? at : null)),
+  minor("", "14rem", (approval) => {
     return html`<div class="row"><${Decide} approval=${approval} changed=${reload} /></div>`;
   }),
 ];

@@ -2,9 +2,8 @@
 
 import { iso } from "../format.js";
 import { describeChanges, pageOf } from "../record_facts.js";
-import { column, when } from "../records_page.js";
-import { addressWith, Chip, Empty, Heading, html, page, Pager, Select } from "../ui/index.js";
-import { Table, useApi, useQuery } from "../ui/index.js";
+import { column, recordsPage, when } from "../records_page.js";
+import { addressWith, Chip, Empty, html, Select, useQuery } from "../ui/index.js";
 
 /** The filters of the address, with their names on a chip. */
 const FILTERS = [
@@ -21,35 +20,28 @@ const RANGES = [
   ["168", "Last 7 days"],
 ];
 const HOUR_MS = 3_600_000;
-export const open = page(Audit);
 
-function Audit() {
+function useFilter() {
   const [query, setQuery] = useQuery();
   const filters = Object.fromEntries(FILTERS.map(([name]) => [name, query.get(name)]));
   const hours = query.get("hours") ?? "";
   // The address of a reading changes once a minute.
   const minute = Math.floor(Date.now() / 60_000) * 60_000;
   const since = hours && iso(minute - Number(hours) * HOUR_MS);
-  const asked = { ...filters, since, per_page: "50", cursor: query.get("cursor") };
-  const { data, pagination } = useApi("/v1/ava/audit", { query: asked });
-  const filter = (name, value) => setQuery({ [name]: value, cursor: null });
+  const set = (name, value) => setQuery({ [name]: value, cursor: null });
   const chosen = FILTERS.filter(([name]) => filters[name]);
   const chip = ([name, label]) => html`<${Chip} key=${name} label=${label} value=${filters[name]}
-    onRemove=${() => filter(name, null)} />`;
+    onRemove=${() => set(name, null)} />`;
+  const toolbar = html`<div class="row toolbar">
+    <${Select} aria-label="Time range" value=${hours} options=${RANGES}
+      onchange=${(value) => set("hours", value)} />
+    ${chosen.map(chip)}
+  </div>`;
   const isFiltered = chosen.length > 0 || hours;
-  return html`
-    <${Heading} title="Audit trail" />
-    <div class="row toolbar">
-      <${Select} aria-label="Time range" value=${hours} options=${RANGES}
-        onchange=${(value) => filter("hours", value)} />
-      ${chosen.map(chip)}
-    </div>
-    <${Table} label="Audit trail" columns=${COLUMNS} rows=${data}
-      empty=${isFiltered ? html`<${Empty} title="No entries match this filter." />` : NONE} />
-    <${Pager} pagination=${pagination} noun=${["entry", "entries"]} />
-  `;
+  return { filter: { ...filters, since }, toolbar, empty: isFiltered ? NO_MATCH : NONE };
 }
 
+const NO_MATCH = html`<${Empty} title="No entries match this filter." />`;
 const NONE = html`<${Empty} title="No entries yet.">
   Every request that changes data, or is refused, is listed here.
 <//>`;
@@ -93,3 +85,13 @@ const COLUMNS = [
     ({ address }) => html`<span class="mono">${address}</span>`,
   ),
 ];
+
+export const open = recordsPage({
+  title: "Audit trail",
+  path: "/v1/ava/audit",
+  noun: ["entry", "entries"],
+  every: null,
+  columns: () => COLUMNS,
+  empty: NONE,
+  useFilter,
+});

@@ -7,8 +7,7 @@ import { readCounts } from "../frame/counts.js";
 import { column, exact, Facts, jobLink, minor, numeric } from "../records_page.js";
 import { recordsPage, state, titles, useTabs, when } from "../records_page.js";
 import { addressWith, ask, Button, Choice, Empty, html, Id, Input } from "../ui/index.js";
-import { notify, Pill, useApi } from "../ui/index.js";
-import { Tiles } from "../ui/tile.js";
+import { notify, Pill, useApi, Tiles } from "../ui/index.js";
 
 const TABS = titles(["active", "lifted", "ended", "all"]);
 const JOBS = "20";

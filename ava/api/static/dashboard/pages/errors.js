@@ -42,9 +42,9 @@ const columns = (reload) => [
       <small class="mono">${worker}</small>`,
   ),
   { ...state("7rem", ({ status }) => status), isMinor: true },
-  numeric("Failed", ({ count }) => `${number(count)} failed`, "6rem"),
+  numeric("Jobs", ({ count }) => `${number(count)} failed`, "6rem"),
   minor("30 days", "9rem", ({ daily }) => html`<${Days} daily=${daily} />`),
-  minor("Last", "7rem", (group) => when(group.last_seen_at)),
+  minor("Last", "9rem", (group) => when(group.last_seen_at)),
   minor("", "12.5rem", (group) => {
     return mayWrite() && html`<div class="row">${statusButtons(group, reload)}</div>`;
   }),

@@ -7,7 +7,7 @@ import { full } from "../format.js";
 import { barsOf, reportOf } from "../job_counts.js";
 import { askedOf, FINAL, filtersOf, isSearched, titleOf } from "../job_filters.js";
 import { Histogram } from "../job_histogram.js";
-import { FIELDS, JobTable } from "../job_table.js";
+import { fieldsOf, JobTable } from "../job_table.js";
 import { narrowed, ViewMenu, viewOf } from "../job_view.js";
 import { RunButton } from "../trigger.js";
 import { addressWith, Empty, Heading, html, page, Pager, Panel } from "../ui/index.js";
@@ -28,7 +28,7 @@ function JobsPage() {
   const view = viewOf(query);
   const opened = query.get("job");
   const found = useApi("/v1/ava/jobs", {
-    query: { per_page: view.perPage || PER_PAGE, fields: FIELDS, ...askedOf(query) },
+    query: { per_page: view.perPage || PER_PAGE, fields: fieldsOf(view), ...askedOf(query) },
     every: isSearched(query) ? SEARCH_SECONDS : LIST_SECONDS,
     isRepeated: true,
   });

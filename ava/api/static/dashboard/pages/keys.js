@@ -3,11 +3,10 @@
 import { call, post } from "../api.js";
 import { Contain } from "../contain.js";
 import { typedMoment } from "../format.js";
-import { column, when } from "../records_page.js";
-import { ROLES } from "../session.js";
-import { ask, Button, CheckBox, Choice, Copy, Empty, Heading, html, Input } from "../ui/index.js";
-import { mayWrite, MomentField, notify, page, Pager, Table, useApi } from "../ui/index.js";
-import { useQuery, useSession } from "../ui/index.js";
+import { column, recordsPage, when } from "../records_page.js";
+import { ROLES, session } from "../session.js";
+import { ask, Button, CheckBox, Choice, Copy, Empty, html, Input } from "../ui/index.js";
+import { mayWrite, MomentField, notify } from "../ui/index.js";
 
 const PATH = "/v1/ava/keys";
 // This role may only claim runs, and has no rank among the other roles.
@@ -15,32 +14,12 @@ const WORKER = "worker";
 /** The role of a new key, as in the CLI, or the caller's own if that is lower. */
 const USUAL = "tenant-system-admin";
 
-export const open = page(Keys);
+const lead = html`<p class="muted lead">
+  A key stands for this tenant and a role. Programs send it as Authorization: Bearer, commands as
+  AVA_API_KEY, and agents (MCP) to <code>${new URL("/mcp", location.href).href}</code>.
+</p>`;
 
-function Keys() {
-  const [query] = useQuery();
-  const { role } = useSession();
-  const asked = { per_page: "50", cursor: query.get("cursor") };
-  const { data, pagination, reload } = useApi(PATH, { query: asked, every: 5 });
-  const form = () => openForm(role, reload);
-  const create = html`<${Button} kind="primary" icon="plus" onclick=${form}>New key<//>`;
-  return html`
-    <${Heading} title="API keys"
-      actions=${mayWrite() && create} />
-    <p class="muted lead">
-      A key stands for this tenant and a role. Programs send it as Authorization: Bearer, commands
-      as AVA_API_KEY, and agents (MCP) to <code>${new URL("/mcp", location.href).href}</code>.
-    </p>
-    <${Table} label="API keys" columns=${columnsOf(reload)} rows=${data} empty=${NONE} />
-    <${Pager} pagination=${pagination} noun=${["key", "keys"]} />
-  `;
-}
-
-const NONE = html`<${Empty} title="No API keys yet." command="ava keys create deploy">
-  Each program that calls the API has its own key; a tenant-system-admin creates them.
-<//>`;
-
-const columnsOf = (reload) => [
+const columns = (reload) => [
   column(
     "Name",
     "minmax(10rem, 1.4fr)",
@@ -72,6 +51,19 @@ const columnsOf = (reload) => [
   }),
 ];
 
+export const open = recordsPage({
+  title: "API keys",
+  path: PATH,
+  noun: ["key", "keys"],
+  every: 5,
+  columns,
+  toolbar: lead,
+  empty: html`<${Empty} title="No API keys yet." command="ava keys create deploy">
+    Each program that calls the API has its own key; a tenant-system-admin creates them.
+  <//>`,
+  create: openForm,
+});
+
 function openRevoke(key, reload) {
   ask({
     title: `Revoke ${key.name}`,
@@ -90,7 +82,8 @@ const WORKERS_HINT =
   "With the role worker: ids of the pull workers for which it claims runs, " +
   "such as wkr_resize, wkr_crop.";
 
-function openForm(ownRole, reload) {
+function openForm(reload) {
+  const ownRole = session.get().role;
   const roles = [WORKER, ...ROLES.filter((_, rank) => rank <= ROLES.indexOf(ownRole))];
   const chosen = roles.includes(USUAL) ? USUAL : roles.at(-1);
   ask({

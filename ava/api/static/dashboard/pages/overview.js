@@ -3,8 +3,7 @@
 import { number, span } from "../format.js";
 import { RangePicker, SeriesCharts } from "../series_charts.js";
 import { Button, Card, Empty, Heading, html, mayWrite, page } from "../ui/index.js";
-import { useApi, useSession, When } from "../ui/index.js";
-import { Tiles } from "../ui/tile.js";
+import { useApi, useSession, When, Tiles } from "../ui/index.js";
 
 const FAILED = `#/jobs?${new URLSearchParams({ "filter[status]": "failed" })}`;
 /** Processes that are drawn one by one. */

@@ -2,9 +2,8 @@
 
 import { number, span } from "../format.js";
 import { RangePicker, SeriesCharts } from "../series_charts.js";
-import { Card, Empty, Heading, html, page, Pill, useApi, useSession } from "../ui/index.js";
+import { Card, Empty, Heading, html, page, Pill, useApi, useSession, Tiles } from "../ui/index.js";
 import { PauseLine, Pauses } from "../ui/pauses.js";
-import { Tiles } from "../ui/tile.js";
 import { stateOf } from "./worker.js";
 
 const PATH = "/v1/ava/queues";
@@ -37,10 +36,10 @@ function QueuePage({ rest: [queue] }) {
 }
 
 const tilesOf = ({ queued, running, waiting, oldest_seconds: oldest }) => [
-  ["Waiting", number(queued), "startable jobs"],
+  ["Queued", number(queued), "have not started"],
   ["Running", number(running), "of this tenant"],
   ["Suspended", number(waiting), "wait for jobs, events or a time"],
-  ["Oldest waiting", oldest === null ? "–" : span(oldest * 1000), "since it was startable"],
+  ["Oldest startable", oldest === null ? "–" : span(oldest * 1000), "since it was startable"],
 ];
 
 function Workers({ queue }) {

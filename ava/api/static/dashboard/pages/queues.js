@@ -31,7 +31,7 @@ const columnsOf = (isOperator, reload) => [
   column("State", "7rem", ({ paused }) => html`<${Pill} state=${paused ? "paused" : "active"} />`),
   numeric("Queued", ({ queued }) => number(queued)),
   numeric("Running", ({ running }) => number(running)),
-  numeric("Waiting", ({ waiting }) => number(waiting)),
+  numeric("Suspended", ({ waiting }) => number(waiting)),
   numeric("Oldest startable", ({ oldest_seconds: seconds }) =>
     seconds === null ? "–" : span(seconds * 1000),
   ),

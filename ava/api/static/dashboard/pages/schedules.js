@@ -84,8 +84,8 @@ function LastJob({ id }) {
   return job && html`<${Pill} state=${job.status} />${jobLink(job.id)}`;
 }
 
-const aboutFiring = ({ slot, outcome, reason }) =>
-  `${localTime(slot)}: ${outcome}${reason ? `, ${reason}` : ""}`;
+const aboutFiring = ({ slot, outcome, reason }, every) =>
+  `${localTime(slot, Boolean(every))}: ${outcome}${reason ? `, ${reason}` : ""}`;
 
 /** The last firings as small boxes, the oldest first; the label says what the colours show. */
 function Strip({ schedule }) {
@@ -97,7 +97,8 @@ function Strip({ schedule }) {
     .map(([count, outcome]) => `${count} ${outcome}`);
   const label = `The last ${firings.length} firings: ${words.join(", ")}`;
   const box = (firing) =>
-    html`<i key=${firing.slot} data-outcome=${firing.outcome} title=${aboutFiring(firing)}></i>`;
+    html`<i key=${firing.slot} data-outcome=${firing.outcome} 
+      title=${aboutFiring(firing, schedule.every_seconds)}></i>`;
   return html`<div class="strip" role="img" aria-label=${label}>
     ${firings.toReversed().map(box)}
   </div>`;
@@ -108,7 +109,7 @@ function Firings({ schedule }) {
   const { cron, timezone, every_seconds: every, next_run_at: next } = schedule;
   const past = useFirings(schedule);
   const line = ({ slot, at, outcome, job_id: job, reason }) => html`<li key=${slot}>
-    <span title=${full(at)}>${localTime(slot)}</span>
+    <span title=${full(at)}>${localTime(slot, Boolean(every))}</span>
     <${Pill} state=${outcome} />${job ? jobLink(job) : html`<small>${reason ?? ""}</small>`}
   </li>`;
   return html`

@@ -69,7 +69,7 @@ function Tester() {
   const type = ({ currentTarget: { name, value } }) =>
     setTexts((before) => ({ ...before, [name]: value }));
   const area = (name, label) => html`<${Field} label=${label}>
-    <textarea name=${name} rows="6" class="mono" spellcheck=${false} value=${texts[name]}
+    <textarea name=${name} rows="6" class="mono growing" spellcheck=${false} value=${texts[name]}
       oninput=${type} />
   <//>`;
   return html`

@@ -1,35 +1,12 @@
 // Tenants: the waiting, running and failed jobs of each tenant, for platform roles.
 
 import { number } from "../format.js";
-import { column, numeric } from "../records_page.js";
+import { column, numeric, recordsPage } from "../records_page.js";
 import { askForLimits } from "../tenant_limits.js";
-import { Button, Empty, Heading, html, page, Pager, Table, useApi } from "../ui/index.js";
-import { useQuery } from "../ui/index.js";
+import { Button, Empty, html } from "../ui/index.js";
 
 /** Waiting and running jobs are counted up to this many. */
 const MAX_COUNTED = 1000;
-
-export const open = page(Tenants);
-
-function Tenants() {
-  const [query] = useQuery();
-  const asked = { per_page: "100", cursor: query.get("cursor") };
-  const { data, pagination } = useApi("/v1/ava/tenants", { query: asked, every: 4 });
-  return html`
-    <${Heading} title="Tenants" />
-    <p class="muted lead">
-      Failed, completed and cancelled jobs are from the last hour. Share: the tenant's part of the
-      total run time of all jobs that ended in it. Click a tenant to see its jobs.
-    </p>
-    <${Table} label="Tenants" columns=${COLUMNS} rows=${data?.toSorted(byUrgency) ?? null}
-      keyOf=${(load) => load.tenant_id} empty=${NONE} />
-    <${Pager} pagination=${pagination} noun=${["tenant", "tenants"]} />
-  `;
-}
-
-const NONE = html`<${Empty} title="No tenant has jobs">
-  that wait, run, or ended in the last hour.
-<//>`;
 
 /** Tenants with failures first, then those with the most waiting and running jobs. */
 const byUrgency = (one, other) =>
@@ -54,10 +31,8 @@ const COLUMNS = [
   numeric("Waiting", (load) => counted(load.waiting, unstarted(load))),
   numeric("Scheduled", (load) => counted(load.scheduled, unstarted(load))),
   numeric("Running", (load) => counted(load.running, load.running)),
-  numeric(
-    "Failed",
-    ({ tenant_id: id, failed }) =>
-      html`<a class=${failed ? "error" : ""} href=${jobsOf(id, FAILED)}>${number(failed)}</a>`,
+  numeric("Failed", ({ tenant_id: id, failed }) =>
+    failed ? html`<a class="bad" href=${jobsOf(id, FAILED)}>${number(failed)}</a>` : "0",
   ),
   numeric("Completed", (load) => number(load.completed)),
   numeric("Cancelled", (load) => number(load.cancelled)),
@@ -71,3 +46,21 @@ const COLUMNS = [
           onclick=${() => askForLimits(id)}>Limits …<//>`,
   ),
 ];
+
+export const open = recordsPage({
+  title: "Tenants",
+  path: "/v1/ava/tenants",
+  noun: ["tenant", "tenants"],
+  perPage: 100,
+  every: 4,
+  columns: () => COLUMNS,
+  sorted: (rows) => rows.toSorted(byUrgency),
+  keyOf: (load) => load.tenant_id,
+  toolbar: html`<p class="muted lead">
+    Failed, completed and cancelled jobs are from the last hour. Share: the tenant's part of the
+    total run time of all jobs that ended in it. Click a tenant to see its jobs.
+  </p>`,
+  empty: html`<${Empty} title="No tenant has jobs">
+    that wait, run, or ended in the last hour.
+  <//>`,
+});

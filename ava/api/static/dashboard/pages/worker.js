@@ -7,10 +7,9 @@ import { timingOf } from "../schedule_form.js";
 import { RangePicker, SeriesCharts } from "../series_charts.js";
 import { openTrigger, trigger } from "../trigger.js";
 import { Button, Card, Empty, Heading, html, Id, mayWrite, page, Pill } from "../ui/index.js";
-import { useApi, useRef, useSession, When } from "../ui/index.js";
+import { useApi, useRef, useSession, When, Tiles } from "../ui/index.js";
 import { Json } from "../ui/json.js";
 import { PauseLine, Pauses } from "../ui/pauses.js";
-import { Tiles } from "../ui/tile.js";
 import { pathOf, SettingsCards, StatusButtons } from "../worker_settings.js";
 
 const DAYS = "30";
@@ -39,7 +38,7 @@ function WorkerPage({ rest: [id] }) {
     ${worker.description && html`<p class="why">${worker.description}</p>`}
     <${PauseLine} paused=${worker.paused} />
     <${Health} worker=${worker} />
-    <div class="row between"><h2 class="section">Over time</h2><${RangePicker} /></div>
+    <div class="row between section"><h2>Over time</h2><${RangePicker} /></div>
     <${SeriesCharts} filters=${only} jobs=${only} limit=${per ? `limit per ${per}` : "limit"} />
     <div class="columns wide">
       <${Trigger} worker=${worker} />
@@ -113,7 +112,7 @@ function Trigger({ worker }) {
   const more = html`<${Button} kind="quiet" onclick=${options}>More options …<//>`;
   return html`<${Card} title="New job" actions=${more}>
     <div class="more">
-      <${InputEditor} schema=${worker.input_schema} editor=${editor} />
+      <${InputEditor} schema=${worker.input_schema} editor=${editor} workerId=${worker.id} />
       <div class="row"><${Button} kind="primary" onclick=${run}>Trigger<//></div>
     </div>
   <//>`;

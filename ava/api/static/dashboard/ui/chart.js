@@ -91,7 +91,7 @@ function labelsOf(splits) {
 
 /** Return uPlot's options of the scales, axes and grid. */
 function frameOf(Plot, latest, host) {
-  const { unit, max, height } = latest.current;
+  const { unit, steps, max, height } = latest.current;
   const axis = { stroke: () => colourOf(host, "muted"), font: FONT, ticks: { show: false } };
   const grid = { stroke: () => colourOf(host, "line"), width: 1 };
   const local = (seconds) => new Date(seconds * 1000);
@@ -113,7 +113,7 @@ function frameOf(Plot, latest, host) {
         size: 66,
         gap: 4,
         space: 32,
-        incrs: STEPS,
+        incrs: steps,
         values: (_, all) => all.map(unit),
       },
     ],
@@ -197,12 +197,13 @@ function keepPlot(host, latest, plot) {
  * `onRange` with two times in seconds; a click on a step, or Enter, opens the address that `hrefOf`
  * returns for its start and end.
  * @param {{ label: string, times: number[], step: number, series: ChartSeries[], marks?: Mark[],
- *   height?: number, unit?: (value: number) => string, max?: number, class?: string,
+ *   height?: number, unit?: (value: number) => string, steps?: number[], max?: number,
+ *   class?: string,
  *   onRange?: (since: number, until: number) => void, nameOf?: (start: number) => string,
  *   hrefOf?: (since: number, until: number) => string }} props
  */
 export function Chart({ label, times, step, series, marks = [], unit = number, ...more }) {
-  const { height = 170, max = 1, onRange, hrefOf, class: name } = more;
+  const { height = 170, max = 1, steps = STEPS, onRange, hrefOf, class: name } = more;
   const { nameOf = (seconds) => stepName(seconds, step) } = more;
   const host = useRef(/** @type {HTMLElement | null} */ (null));
   const plot = useRef(/** @type {any} */ (null));
@@ -213,7 +214,8 @@ export function Chart({ label, times, step, series, marks = [], unit = number, .
     if (hrefOf && times[at] !== undefined) location.hash = hrefOf(times[at], times[at] + step);
   };
   const data = [times, ...stacked(series)];
-  latest.current = { times, step, series, marks, height, unit, max, onRange, data, setPlace, open };
+  const drawn = { times, step, series, marks, height, unit, steps, max };
+  latest.current = { ...drawn, onRange, data, setPlace, open };
   const kinds = series.map((each) => [each.label, each.colour, each.kind]);
   const shape = JSON.stringify([height, max, Boolean(onRange), kinds]);
   useEffect(() => keepPlot(host.current, latest, plot), [shape]);

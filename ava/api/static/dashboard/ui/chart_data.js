@@ -59,7 +59,7 @@ export function rowsOf(times, series) {
 }
 
 /** Return a duration in milliseconds for an axis. @param {number} value */
-export const time = (value) => (value === 0 ? "0" : span(value));
+export const time = (value) => (value === 0 ? "0" : span(value).replace(".0 ", " "));
 
 /** Return a number of jobs for an axis: `12k`, `1.2M`. @param {number} value */
 export function count(value) {

@@ -64,10 +64,7 @@ export function Heading({ title, crumbs = [], actions, children }) {
       ${
         crumbs.length > 0 &&
         html`<nav class="crumbs" aria-label="Path">
-          ${crumbs.map(
-            ([text, href]) => html`<a key=${href} href=${href}>${text}</a><span
-            aria-hidden="true">/</span>`,
-          )}
+          ${crumbs.map(([text, href]) => html`<a key=${href} href=${href}>${text}</a>`)}
         </nav>`
       }
       <div class="row"><h1>${title}</h1>${children}</div>
@@ -86,7 +83,7 @@ const STATES = {
   clock: ["expired", "scheduled"],
   play: ["running"],
   dots: ["pending"],
-  wait: ["queued", "waiting"],
+  wait: ["queued", "waiting", "waits"],
   pause: ["paused"],
   dot: ["live", "active", "enabled"],
 };
@@ -240,6 +237,22 @@ export function Progress({ value, message, class: name }) {
   const percent = value === null || value === undefined ? "" : `${Math.floor(value * 100)} %`;
   return html`<div class=${classes("progress", name)}>
     <progress max="1" value=${value ?? undefined} aria-label="Progress"></progress>
-    <span>${[percent, message].filter(Boolean).join(" ")}</span>
+    <span>${[percent, message].filter(Boolean).join(" · ")}</span>
   </div>`;
+}
+
+/**
+ * Tiles side by side: each a label, a value, a hint, where its value leads and whether it is bad.
+ * @param {{ items: [string, any, any, { href?: string, kind?: "" | "bad" }?][] }} props
+ */
+export function Tiles({ items }) {
+  const tile = ([label, value, hint, more]) => html`<div
+    class="tile" key=${label} data-tile=${label}>
+    <span>${label}</span>
+    <strong class=${more?.kind}>
+      ${more?.href ? html`<a href=${more.href}>${value}</a>` : value}
+    </strong>
+    <small>${hint}</small>
+  </div>`;
+  return html`<div class="tiles">${items.map(tile)}</div>`;
 }
