@@ -6,6 +6,7 @@ import {
   atX,
   count,
   domain,
+  lonePlaces,
   perMinute,
   rangeOf,
   rowsOf,
@@ -72,4 +73,9 @@ test("the range is that of the address, or the standard one", () => {
     since: "2026-01-01T00:00:00.000Z",
     until: "2026-01-01T00:10:00.000Z",
   });
+});
+
+test("a value without neighbours is a point", () => {
+  assert.deepEqual(lonePlaces([1, null, 2, 3, null, 0]), [0, 5]);
+  assert.deepEqual(lonePlaces([1, 2]), []);
 });

@@ -1,7 +1,7 @@
 // A chart of time series on uPlot: its values are read by pointer, by keyboard, and as a table.
 
 import { hour, iso, moment, number, zone } from "../format.js";
-import { atX, domain, rowsOf, stacked } from "./chart_data.js";
+import { atX, domain, lonePlaces, rowsOf, stacked } from "./chart_data.js";
 import { classes } from "./elements.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
 
@@ -42,7 +42,8 @@ const stepName = (seconds, step) =>
 /** Return uPlot's options of a series. Colours are read at each drawing: they follow the theme. */
 function optionsOf(Plot, { label, colour, kind = "line", isStacked }, host) {
   const stroke = () => colourOf(host, colour);
-  const base = { label, stroke, points: { show: false } };
+  const filter = (plot, n) => (kind === "bars" ? null : lonePlaces(plot.data[n]));
+  const base = { label, stroke, points: { show: false, size: 5, fill: stroke, filter } };
   if (kind === "bars") {
     const paths = Plot.paths.bars({ size: [0.85, 48], align: 1 });
     return { ...base, fill: stroke, width: 0, paths };

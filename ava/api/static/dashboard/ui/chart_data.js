@@ -27,6 +27,16 @@ export function stacked(series) {
 }
 
 /**
+ * Return the places of the values without a neighbour, which a line does not show.
+ * @param {(number | null)[]} values
+ */
+export const lonePlaces = (values) =>
+  values.flatMap((value, at) => {
+    const isLone = [values[at - 1], values[at + 1]].every((near) => (near ?? null) === null);
+    return value !== null && isLone ? [at] : [];
+  });
+
+/**
  * Return the range of an axis of times: from the first step to the end of the last.
  * @param {{ times: number[], step: number }} chart
  */
