@@ -72,6 +72,8 @@ class WorkerSpec:
     schedule: DeclaredSchedule | None = None
     #: Whether the standard output and error of its subprocesses go to the job's log.
     captures_subprocesses: bool = False
+    #: Whether one statement may write the ends of several of its runs.
+    shares_ends: bool = True
     limits: WorkerLimits = WorkerLimits()
     #: Serialized; None: any object is accepted.
     input_schema_json: str | None = None

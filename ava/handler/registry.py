@@ -73,6 +73,7 @@ def worker(
     tenants: Iterable[str] | None = ...,
     on_worker_lost: str = ...,
     capture_subprocesses: bool = ...,
+    share_ends: bool = ...,
     schedule: str | None = ...,
     timezone: str | None = ...,
     schedule_tenant: str | None = ...,
@@ -106,6 +107,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     tenants: Iterable[str] | None = None,
     on_worker_lost: str = "requeue",
     capture_subprocesses: bool = False,
+    share_ends: bool = True,
     schedule: str | None = None,
     timezone: str | None = None,
     schedule_tenant: str | None = None,
@@ -139,6 +141,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     - `tenants`: the tenants that may run it; None means all.
     - `on_worker_lost`: `requeue` or `fail`.
     - `capture_subprocesses`: log the standard output and error of its subprocesses.
+    - `share_ends`: write the ends of runs below 20 ms together, at most 25 ms late.
     - `schedule`: a cron pattern in `timezone` (an IANA name) that creates jobs of the tenant `schedule_tenant`.
     - `max_running`: max running jobs, in total or per `max_running_per`: "tenant" or a path ("input.account.id").
     - `rate`: max starts per period, such as "100/minute", in total or per `rate_per`, as above.
@@ -184,6 +187,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             tenants=None if tenants is None else tuple(tenants),
             on_worker_lost=OnWorkerLost(on_worker_lost if on_worker_lost in _ON_WORKER_LOST else "requeue"),
             captures_subprocesses=capture_subprocesses,
+            shares_ends=share_ends,
             schedule=None if schedule is None else DeclaredSchedule(schedule, timezone or "", schedule_tenant or ""),
             limits=option_checks.read_limits(own_slug, max_running, max_running_per, rate, rate_per),
             input_schema_json=schema_json(own_slug, described, annotated),

@@ -73,7 +73,10 @@ _ELSEWHERE = {
         "jobs.approvals.insert", "jobs.approvals.remind", "jobs.approvals.withdraw", "jobs.start_approvals.show_wait",
         "jobs.wake_queue.put_back",
     ),
-    _RARE: ("jobs.transitions.claim.claim_together", "jobs.transitions.end.end_stopped"),
+    _RARE: (
+        "jobs.transitions.claim.claim_together", "jobs.transitions.end.end_and_check",
+        "jobs.transitions.end.end_stopped",
+    ),
     _LEASE: ("webhooks.endpoint_leases.acquire",),
     RETENTION: (
         "access.oidc_sessions.delete_used", "access.persons.delete_old", "access.sessions.delete_expired",

@@ -19,7 +19,8 @@ SECONDS = 6.0
 run_groups.SECONDS = run_groups.LONG_SECONDS = SECONDS
 # Likewise, a more urgent job is looked for before each run, and for a minute.
 run_groups.POLL_SECONDS, run_groups.URGENT_SECONDS = 0.0, 60.0
-# Likewise, what is brief there, so that runs share their claim.
+# Likewise, what is brief there, so that runs share their claim and the statement of their ends.
+run_groups.SHOWN_SECONDS = run_groups.END_SECONDS = SECONDS
 handler_times.BRIEF_SECONDS = 0.5
 
 

@@ -133,6 +133,22 @@ def test_a_run_sees_a_cancel_and_a_lost_claim_before_it_begins(connection: Conne
     assert claims.check(connection, run=RunKey(*job.key, 2), claim_id=CLAIM) is None
 
 
+def test_an_end_sees_a_cancel_and_a_lost_claim_of_the_next_run(connection: Connection) -> None:
+    following, *first = trigger(connection, 5)
+    claimed = claim(connection, [following, *first])
+    run, checked = RunKey(*following.key, 1), []
+    for number, job in enumerate(claimed[each.id] for each in first):
+        if number == 1:
+            cancel(connection, following)
+        by = CLAIM if number < 3 else OTHER_CLAIM
+        status, check = ends.end_and_check(connection, completed(job), run, by)
+        assert status is Status.COMPLETED
+        checked.append(check)
+        assert ends.end_and_check(connection, completed(job), run, by) == (None, check)
+    cancelled = claims.RunCheck(is_to_be_cancelled=True, is_outranked=False)
+    assert checked == [claims.NOTHING, cancelled, cancelled, None]
+
+
 def test_a_run_sees_a_published_job_that_is_more_urgent(connection: Connection) -> None:
     (job,) = trigger(connection, 1)
     claim(connection, [job])

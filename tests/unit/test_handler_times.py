@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,8 @@ BRIEF = 0.0005
 def times(monkeypatch: pytest.MonkeyPatch) -> HandlerTimes:
     def find(worker_id: str) -> Any:
         lost = OnWorkerLost.FAIL if worker_id == "wkr_once" else OnWorkerLost.REQUEUE
-        return None if worker_id == "wkr_gone" else SimpleNamespace(spec=SimpleNamespace(on_worker_lost=lost))
+        spec = SimpleNamespace(on_worker_lost=lost, shares_ends=worker_id != "wkr_single")
+        return None if worker_id == "wkr_gone" else SimpleNamespace(spec=spec)
 
     monkeypatch.setattr(registry, "find", find)
     return HandlerTimes()
@@ -32,6 +34,14 @@ def test_runs_share_a_claim_once_their_handler_is_known_as_brief(times: HandlerT
     assert times.max_together("wkr_a") >= handler_times._MIN_TOGETHER
     times.record("wkr_a", 10 * handler_times.BRIEF_SECONDS)
     assert times.max_together("wkr_a") == 1
+
+
+def test_an_author_can_have_each_end_written_immediately(times: HandlerTimes) -> None:
+    for worker_id in ("wkr_a", "wkr_single"):
+        times.record(worker_id, BRIEF)
+        assert times.max_together(worker_id) > 1
+    assert times.next_end_seconds("wkr_a") < run_groups.END_SECONDS
+    assert times.next_end_seconds("wkr_single") == math.inf
 
 
 def test_one_run_without_a_processor_makes_no_handler_slow(times: HandlerTimes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from types import SimpleNamespace
@@ -45,8 +46,8 @@ def _begin(queue: RunQueue, *, together: int = 1, claimed: tuple[tuple[str, int]
     return queue.begin(NOW)
 
 
-def _decide(queue: RunQueue, **changes: bool) -> Way:
-    return queue.decide_way(**{"is_completed": True, "goes_on": True, **changes})
+def _decide(queue: RunQueue, **changes: Any) -> Way:
+    return queue.decide_way(**{"is_completed": True, "goes_on": True, "next_seconds": 0.001, "now": NOW, **changes})
 
 
 def _keys(runs: Any) -> list[tuple[str, int]]:
@@ -181,7 +182,10 @@ ALONE = Message(WORKER, (FIRST,))
         pytest.param(GROUP, 1, {"goes_on": False}, Way.ALONE, None, id="the process has to end"),
         pytest.param(GROUP, 3, {}, Way.KEEP, SECOND, id="a shared claim: it is kept"),
         pytest.param(GROUP, 2, {}, Way.KEEP, SECOND, id="also if the one after the next is not claimed"),
-        pytest.param(GROUP, 3, {"goes_on": False}, Way.TOGETHER, None, id="or if the process has to end"),
+        pytest.param(
+            GROUP, 3, {"goes_on": False}, Way.ALONE, None, id="the first of a claim, and the process must end"
+        ),
+        pytest.param(GROUP, 3, {"next_seconds": math.inf}, Way.ALONE, SECOND, id="its end shares no statement"),
         pytest.param(GROUP, 3, {"is_completed": False}, Way.ALONE, SECOND, id="a failure is written at once"),
     ],
 )
@@ -201,6 +205,30 @@ def test_the_last_run_of_a_shared_claim_is_written_with_the_others() -> None:
         _begin(queue, together=3)
         ways.append(_decide(queue))
     assert ways == [Way.KEEP, Way.KEEP, Way.TOGETHER]
+
+
+def test_a_buffered_end_is_written_before_a_run_that_would_delay_it_too_much() -> None:
+    runs = (*GROUP.runs, _run("job_d"), _run("job_e"))
+    queue = _received(Message(WORKER, runs))
+    ways, now, brief = [], NOW, run_groups.END_SECONDS * 0.4
+    for _ in runs:
+        _begin(queue, together=5, claimed=runs)
+        ways.append(_decide(queue, next_seconds=brief, now=now))
+        if ways[-1] is not Way.KEEP:
+            queue.forget_kept()
+        assert (queue.write_at is None) == (ways[-1] is not Way.KEEP)
+        now += brief
+    assert ways == [Way.KEEP, Way.KEEP, Way.TOGETHER, Way.KEEP, Way.TOGETHER]
+
+
+def test_runs_that_have_shown_as_running_for_too_long_return_instead_of_beginning() -> None:
+    queue = _received()
+    _begin(queue, together=2)
+    _decide(queue)
+    assert not queue.return_overdue(NOW + run_groups.SHOWN_SECONDS * 0.9)
+    assert queue.return_overdue(NOW + run_groups.SHOWN_SECONDS * 1.1)
+    assert queue.next is None
+    assert _keys(queue.take_to_requeue()) == [SECOND, THIRD]
 
 
 # Back to the backlog -----------------------------------------------------------------------------------------------

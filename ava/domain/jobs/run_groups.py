@@ -25,6 +25,11 @@ SECONDS = 0.02
 ALONE_SECONDS = 0.1
 #: A job that takes longer requeues the rest of its group.
 LONG_SECONDS = ALONE_SECONDS / 2
+#: Runs that share a claim show as running before their handlers begin, for at most this many seconds. Later ones return
+#: to the backlog.
+SHOWN_SECONDS = 0.06
+#: The end of a run that shares the statement of other ends is written at most this many seconds after its handler.
+END_SECONDS = 0.025
 #: Seconds between two polls for a more urgent job; a poll costs about a tenth of a brief job.
 POLL_SECONDS = 0.004
 #: Maximum age of a published job that ends groups. Processes take the most urgent message first, so a message that

@@ -62,7 +62,7 @@ class Companion:
                 time.sleep(LINES_SECONDS)
 
     def _read_mailbox(self) -> None:
-        if (request := self.mailbox.receive(LINES_SECONDS)) is None:
+        if (request := self.mailbox.receive(self._steps.poll_seconds)) is None:
             return
         task_id, reason = request
         run = self._steps.run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from ava.domain.jobs import run_groups
@@ -11,8 +12,8 @@ from ava.handler import registry
 
 #: Minimum of runs that share a claim; fewer save little.
 _MIN_TOGETHER = 4
-#: A handler below this is short: `_MIN_TOGETHER` of its runs take no longer than a message.
-BRIEF_SECONDS = run_groups.SECONDS / _MIN_TOGETHER
+#: A handler below this is short: all but the last of `_MIN_TOGETHER` runs take at most `SHOWN_SECONDS`.
+BRIEF_SECONDS = run_groups.SHOWN_SECONDS / (_MIN_TOGETHER - 1)
 #: Weight of the latest interval between runs in the average.
 _NEWEST = 0.2
 #: Weight of a run that was slower or faster than its handler's average.
@@ -43,8 +44,16 @@ class HandlerTimes:
             self._run_seconds += _NEWEST * (now - self._began_at - self._run_seconds)
         self._began_at = now
 
-    def _is_brief(self, worker_id: str) -> bool:
-        return self._seconds.get(worker_id, BRIEF_SECONDS) < BRIEF_SECONDS
+    def seconds(self, worker_id: str) -> float:
+        """Return the recent run time of a worker; that of a long run if it has not run yet."""
+        return self._seconds.get(worker_id, BRIEF_SECONDS)
+
+    def next_end_seconds(self, worker_id: str) -> float:
+        """Return the seconds until the end of a worker's next run; infinity if its ends share no statement."""
+        handler = registry.find(worker_id)
+        if handler is None or not handler.spec.shares_ends:
+            return math.inf
+        return max(self._run_seconds, self.seconds(worker_id))
 
     def max_together(self, worker_id: str) -> int:
         """Return the maximum number of a worker's runs that may share a claim; 1: each is claimed individually.
@@ -52,7 +61,9 @@ class HandlerTimes:
         A killed process loses all runs of its claim, so workers that treat a loss as a failure share none.
         """
         handler = registry.find(worker_id)
-        if handler is None or handler.spec.on_worker_lost is not OnWorkerLost.REQUEUE or not self._is_brief(worker_id):
+        if handler is None or handler.spec.on_worker_lost is not OnWorkerLost.REQUEUE:
+            return 1
+        if self.seconds(worker_id) >= BRIEF_SECONDS:
             return 1
         # Half of a message's time, because claimed jobs that wait are shown as running.
         return max(_MIN_TOGETHER, int(run_groups.SECONDS / 2 / max(self._run_seconds, self._seconds[worker_id])))

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from ava.domain.jobs import run_groups
 from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.messages import Message
+from ava.store.jobs.transitions.claim import RunCheck
 
 
 class Way(Enum):
@@ -47,6 +48,8 @@ class QueuedRun:
     is_claimed_singly: bool = False
     #: Whether other runs have begun since its claim, so that it must be checked first.
     is_to_check: bool = False
+    #: The check that the statement of the last run's end has made, if any.
+    check: RunCheck | None = None
 
     @property
     def message(self) -> Message:
@@ -67,6 +70,8 @@ class RunQueue:
         #: From the first time on, the current run is long, and the runs behind it must be requeued. The second is the
         #: next priority check.
         self._long_at = self._poll_at = 0.0
+        #: When the handler of the first buffered end returned, 0 if none is buffered.
+        self._kept_at = 0.0
 
     # Starting a run ------------------------------------------------------------------------------------------------
 
@@ -106,6 +111,16 @@ class RunQueue:
         self._is_shared = run.is_shared
         return run
 
+    def return_overdue(self, now: float) -> bool:
+        """Return the rest of the message to the backlog if its claimed runs have shown as running for too long."""
+        run = self.next
+        if run is None or not run.is_to_check or now - run.claimed_at < run_groups.SHOWN_SECONDS:
+            return False
+        self.next = None
+        self._returning.append(run)
+        self._return(self._waiting)
+        return True
+
     def drop_next(self) -> None:
         """Drop the next run, because it cannot be claimed or has lost its job."""
         self.next = None
@@ -129,15 +144,34 @@ class RunQueue:
 
     # Ending a run --------------------------------------------------------------------------------------------------
 
-    def decide_way(self, *, is_completed: bool, goes_on: bool) -> Way:
+    def decide_way(self, *, is_completed: bool, goes_on: bool, next_seconds: float, now: float) -> Way:
         """Decide how the current run ends, and take the next one of its message unless a more urgent job is waiting.
 
-        `goes_on`: the process may have another run.
+        `goes_on`: the process may have another run, which takes about `next_seconds` (infinity: its end shares no
+        statement).
         """
         self.take_next(goes_on=goes_on)
         if is_completed and self._is_shared:
-            return Way.TOGETHER if self.next is None else Way.KEEP
+            kept_at = self._kept_at or now
+            if self.next is not None and now + next_seconds < kept_at + run_groups.END_SECONDS:
+                self._kept_at = kept_at
+                return Way.KEEP
+            if self._kept_at:
+                return Way.TOGETHER
         return Way.WITH_NEXT if self.next is not None and self.next.job is None else Way.ALONE
+
+    @property
+    def write_at(self) -> float | None:
+        """Return the time at which another thread must write the buffered ends; None without any."""
+        return self._kept_at + 0.9 * run_groups.END_SECONDS if self._kept_at else None
+
+    @property
+    def may_keep_ends(self) -> bool:
+        """Return True if the end of the current run may be buffered, because others of its claim are waiting."""
+        return self._is_shared and bool(self._waiting)
+
+    def forget_kept(self) -> None:
+        self._kept_at = 0.0
 
     def take_next(self, *, goes_on: bool) -> None:
         if goes_on and not self._makes_way:

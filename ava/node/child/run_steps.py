@@ -3,8 +3,8 @@
 Celery's signals trigger the steps (`ava.node.signals`): a run is claimed when its task begins, and its end is written
 after the task.
 
-Short runs of a message may share a claim (`HandlerTimes.max_together`): one statement claims them, and one writes the
-ends of the completed ones. Each still checks for a cancel in the database before it begins.
+Short runs of a message may share a claim (`HandlerTimes.max_together`). Each still checks for a cancel in the database
+before it begins, mostly in the statement that ends the previous one. The ends of very short ones share a statement.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
+from ava.domain.jobs import run_groups
 from ava.domain.jobs.job import JobKey, RunKey, Status
 from ava.domain.jobs.messages import Message
 from ava.domain.jobs.run_outcome import RunOutcome
@@ -33,6 +34,7 @@ from ava.node.outcome import Stop
 from ava.node.run_board import CurrentRun, Phase, ProcessBoard
 from ava.node.runs import run_reports
 from ava.node.runs.new_run import NewRuns, SentClaim
+from ava.node.runs.run import LINES_SECONDS
 from ava.node.runs.run_writer import RunWriter
 from ava.settings import Settings
 from ava.store.jobs.transitions import claim, end, recall, rescue
@@ -92,6 +94,9 @@ class RunSteps:
             self.handler_times.record_begin(is_first=is_first)
         if queue.next.job is None:
             queue.drop_next()
+        elif queue.return_overdue(time.monotonic()):
+            with suppress(DatabaseUnavailable):
+                self.requeue()
         else:
             self.run = self._begin(queue.next, began_ns)
 
@@ -116,16 +121,17 @@ class RunSteps:
         queue, job = self._queue, queued.job
         assert job is not None
         assert job.started_at is not None
-        must_poll = queued.is_shared and queue.must_poll(time.monotonic())
-        outranked_by = job.priority - 1 if must_poll else claim.NO_PRIORITY
-        check = claim.NOTHING
-        if queued.is_to_check or outranked_by > claim.NO_PRIORITY:
-            self.publication.claiming(queued.key, queued.claim_id)
-            found = self.writer.check(job, queued.claim_id, outranked_by=outranked_by)
-            if found is None:
-                queue.drop_next()
-                return None
-            check = found
+        check = queued.check
+        if check is None:
+            must_poll = queued.is_shared and queue.must_poll(time.monotonic())
+            outranked_by = job.priority - 1 if must_poll else claim.NO_PRIORITY
+            check = claim.NOTHING
+            if queued.is_to_check or outranked_by > claim.NO_PRIORITY:
+                self.publication.claiming(queued.key, queued.claim_id)
+                check = self.writer.check(job, queued.claim_id, outranked_by=outranked_by) or claim.LOST
+        if check.is_lost:
+            queue.drop_next()
+            return None
         if check.is_outranked:
             queue.make_way()
         if queued.is_shared:
@@ -155,7 +161,10 @@ class RunSteps:
             self._queue.take_next(goes_on=self._goes_on)
         else:
             is_completed = run.end is not None and run.end.status is Status.COMPLETED
-            self._way = self._queue.decide_way(is_completed=is_completed, goes_on=self._goes_on)
+            next_seconds = self.handler_times.next_end_seconds(run.job.worker_id)
+            self._way = self._queue.decide_way(
+                is_completed=is_completed, goes_on=self._goes_on, next_seconds=next_seconds, now=time.monotonic()
+            )
         return self._queue.next is not None
 
     @property
@@ -209,7 +218,7 @@ class RunSteps:
 
     def _keep(self, run: ProcessRun) -> bool:
         """Buffer the end of a run. Returns False if the run board is full, so that the parent cannot see it."""
-        ended = run_reports.ended_run(run, began_at=run.job.started_at)
+        ended = run_reports.ended_run(run)
         self._buffered.append((run, ended))
         return self._board.keep_end(ended)
 
@@ -222,7 +231,9 @@ class RunSteps:
         if queued is None:
             self._announce_end()
             queued = self._take_ahead_first() if self._goes_on else None
-        if queued is None or queued.job is not None:
+        if queued is not None and queued.is_to_check:
+            return self._end_and_check(ended, queued)
+        if queued is None or queued.job is not None or self._shares_next_claim(queued):
             return writer.end(ended)[0]
         claiming = SentClaim.new()
         self.publication.ending(run, queued.key)
@@ -235,6 +246,18 @@ class RunSteps:
             self._queue.make_way()
             self._announce_end()
         return status
+
+    def _end_and_check(self, ended: EndedRun, queued: QueuedRun) -> Status | None:
+        assert queued.job is not None
+        must_poll = self._queue.must_poll(time.monotonic())
+        outranked_by = queued.job.priority - 1 if must_poll else claim.NO_PRIORITY
+        status, check = self.writer.end_and_check(ended, queued.job, queued.claim_id, outranked_by=outranked_by)
+        queued.check = check or claim.LOST
+        return status
+
+    def _shares_next_claim(self, queued: QueuedRun) -> bool:
+        """Return True if the next run of the message shares its claim, which is then another statement."""
+        return queued.is_within and len(self._queue.to_claim(self.handler_times.max_together(queued.worker_id))) > 1
 
     def _take_ahead_first(self) -> QueuedRun | None:
         """Return the first run of the next message, if that has arrived and its runs are not claimed together."""
@@ -255,14 +278,23 @@ class RunSteps:
             return
         statuses = act([ended for _, ended in self._buffered])
         written, self._buffered = self._buffered, []
+        self._queue.forget_kept()
         self._board.forget_ends()
         run_reports.report_written([run for run, _ in written], statuses)
 
     # During a long run ---------------------------------------------------------------------------------------------
 
     @property
+    def poll_seconds(self) -> float:
+        """Return the seconds until the companion thread must call again."""
+        if (write_at := self._queue.write_at) is not None:
+            return min(LINES_SECONDS, max(0.0, write_at - time.monotonic()))
+        return run_groups.END_SECONDS / 2 if self._queue.may_keep_ends else LINES_SECONDS
+
+    @property
     def must_write_ends(self) -> bool:
-        return bool(self._buffered) and self._queue.is_long(time.monotonic())
+        write_at = self._queue.write_at
+        return write_at is not None and time.monotonic() >= write_at
 
     def write_buffered_ends(self) -> None:
         with self.writer.database.connect() as connection:

@@ -135,6 +135,7 @@ class NewRuns(Generic[Made]):
         if job.start_seconds is not None:
             run.begins_before = claim.sent_at + job.start_seconds
         if is_shared:
+            run.began_at = job.started_at
             run_reports.open_log(run)
         if journal is None:
             run.stop(Stop.LOST)

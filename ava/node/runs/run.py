@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from ava.domain.jobs.job import Job, LogLevel
@@ -68,6 +69,8 @@ class Run(ABC):
         self.is_decided = False
         #: The outcome to write; None if the job returns to the queue, or if the run has lost it.
         self.end: RunOutcome | None = None
+        #: Start of the handler in the database's time, if the run shares its claim.
+        self.began_at: datetime | None = None
         #: The handler must be entered before this monotonic time.
         self.begins_before: float | None = None
         #: Whether the job had expired before the handler was entered.

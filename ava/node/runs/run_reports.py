@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
 
 from ava.domain.jobs.job import Job, JobKey, LogLevel, Status
 from ava.domain.secrets.masking import SecretMask
@@ -100,8 +99,8 @@ def close_log(run: Run) -> None:
         run.span.record_failure(run.stopped_for.value)
 
 
-def ended_run(run: Run, *, began_at: datetime | None = None) -> EndedRun:
-    """Return a run's decided end, with its buffered log lines. `began_at`: see `EndedRun`."""
+def ended_run(run: Run) -> EndedRun:
+    """Return a run's decided end, with its buffered log lines."""
     assert run.end is not None
     closing = run.end.closing
     assert closing is not None
@@ -113,7 +112,7 @@ def ended_run(run: Run, *, began_at: datetime | None = None) -> EndedRun:
         lines=lines,
         closing=last,
         progress_json=run.progress_json,
-        began_at=began_at,
+        began_at=run.began_at,
     )
 
 

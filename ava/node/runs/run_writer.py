@@ -73,10 +73,7 @@ class RunWriter:
 
         def act(connection: Connection) -> RunCheck | None:
             found = claim.check(connection, run=job.run, claim_id=claim_id, outranked_by=outranked_by)
-            if found is None or not found.is_contained or found.is_to_be_cancelled:
-                return found
-            rescue.release(connection, [(job.run, claim_id or "")])
-            return None
+            return _released_if_contained(connection, job, claim_id or "", found)
 
         return self._persist(act)
 
@@ -172,6 +169,25 @@ class RunWriter:
 
         return self._persist_end(ended, end_and_claim), claimed, is_outranked
 
+    def end_and_check(
+        self, ended: EndedRun, following: Job, claim_id: str, *, outranked_by: int
+    ) -> tuple[Status | None, RunCheck | None]:
+        """Write a run's outcome, and check the `following` run, which shares its claim, in the same statement.
+
+        Returns the status as `end` does, and the checks as `check` does.
+        """
+        if not ended.is_plain:
+            return self.end(ended)[0], self.check(following, claim_id, outranked_by=outranked_by)
+        checked: RunCheck | None = None
+
+        def act(connection: Connection) -> Status | None:
+            nonlocal checked
+            status, found = end.end_and_check(connection, ended, following.run, claim_id, outranked_by=outranked_by)
+            checked = _released_if_contained(connection, following, claim_id, found)
+            return status or end.end_stopped(connection, [ended]).get(ended.key)
+
+        return self._persist_end(ended, act), checked
+
     def _persist_end(self, ended: EndedRun, act: Callable[[Connection], Status | None]) -> Status | None:
         tries = count()
 
@@ -238,6 +254,13 @@ class RunWriter:
 
     def close(self) -> None:
         self._dedicated.close()
+
+
+def _released_if_contained(connection: Connection, job: Job, claim_id: str, found: RunCheck | None) -> RunCheck | None:
+    if found is None or not found.is_contained or found.is_to_be_cancelled:
+        return found
+    rescue.release(connection, [(job.run, claim_id)])
+    return None
 
 
 def _defer_rate(connection: Connection, ended: EndedRun) -> bool:

@@ -38,10 +38,7 @@ class SlotEnds(Batches[SlotRun, None]):
                 run.is_ending = True
             run_reports.close_log(run)
             if run.end is not None and run.end.wait is None and not run.end.is_rate_limited:
-                is_completed = run.end.status is Status.COMPLETED
-                together.append(
-                    (run, run_reports.ended_run(run, began_at=run.job.started_at if is_completed else None))
-                )
+                together.append((run, run_reports.ended_run(run)))
             else:
                 self._write([run], lambda run=run: run_reports.write_single(run, self._writer, self._end))  # type: ignore[misc]
         if together and not self._write_together(together):

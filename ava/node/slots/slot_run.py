@@ -29,6 +29,7 @@ class SlotRun(Run):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
+        self.began_at = self.job.started_at
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         #: Raises `TooManyWaiting` if the job may not wait; None if it does not wait.
         self.admit_wait: Callable[[], None] | None = None

@@ -16,9 +16,9 @@ from tests.integration.model.recorder import Recorder, open_database
 from tests.integration.model.runner import Runner
 
 _CLAIMS = ("claim", "claim_together", "end_and_claim")
-_ENDS = ("end", "end_together", "end_and_claim", "requeue", "end_stopped")
+_ENDS = ("end", "end_together", "end_and_claim", "end_and_check", "requeue", "end_stopped")
 #: Those that write only what nobody has asked to stop.
-_FINAL_ENDS = ("end", "end_together", "end_and_claim")
+_FINAL_ENDS = ("end", "end_together", "end_and_claim", "end_and_check")
 _NEXT_VALUES = "ava.domain.jobs.run_outcome:next_values"
 
 MUTANTS: tuple[Mutant | FunctionMutant, ...] = (

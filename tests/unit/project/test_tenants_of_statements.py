@@ -35,7 +35,7 @@ _ACROSS = {
     "a claim over HTTP takes what is offered in its queues, and its key may have runs of any tenant": """
         jobs.feed.published.read_offers jobs.feed.published.read_all_offers jobs.transitions.pull.claim""",
     "a run gives way to more urgent jobs of any tenant in its queue": """
-        jobs.transitions.claim.check jobs.transitions.end.end_and_claim""",
+        jobs.transitions.claim.check jobs.transitions.end.end_and_check jobs.transitions.end.end_and_claim""",
     "an explanation counts the jobs of all tenants that come before": "jobs.reads.why.read_facts",
     "a node has runs of any tenant": """
         fleet.nodes.runs_of fleet.nodes.delete_old jobs.transitions.rescue.runs_of_nodes

@@ -205,9 +205,12 @@ class RunCheck(NamedTuple):
     is_outranked: bool
     #: Whether an active containment covers the job, so that its handler must not be entered.
     is_contained: bool = False
+    #: Whether the run must not begin: it has lost its job, or has returned to the queue because of a containment.
+    is_lost: bool = False
 
 
 NOTHING = RunCheck(is_to_be_cancelled=False, is_outranked=False)
+LOST = RunCheck(is_to_be_cancelled=False, is_outranked=False, is_lost=True)
 
 
 def is_outranked(queue: str) -> str:
@@ -230,16 +233,23 @@ def outranked_parameters(outranked_by: int) -> dict[str, object]:
     return {"outranked_by": outranked_by, "urgent_seconds": run_groups.URGENT_SECONDS}
 
 
-_CHECK = Prepared(
-    "check_before_begin",
-    f"""
-SELECT j.cancel_requested_at IS NOT NULL, {is_outranked("j.queue")}, {IS_CONTAINED}
+#: The fields of `RunCheck` of a claimed run; no row if it has lost its job.
+CHECKS = f"""SELECT j.cancel_requested_at IS NOT NULL, {is_outranked("j.queue")},
+    EXISTS (TABLE contained_scopes) AND {IS_CONTAINED}
 FROM jobs AS j
-WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s
-    AND j.status IS NOT DISTINCT FROM 'running' AND j.claim_id = %(claim_id)s::uuid
-""",
-    plan_seconds=_PLAN_SECONDS,
-)
+WHERE j.tenant_id = %(next_tenant_id)s AND j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s
+    AND j.status IS NOT DISTINCT FROM 'running' AND j.claim_id = %(claim_id)s::uuid"""
+_CHECK = Prepared("check_before_begin", CHECKS, plan_seconds=_PLAN_SECONDS)
+
+
+def check_parameters(run: RunKey, claim_id: str | None, outranked_by: int) -> dict[str, object]:
+    return {
+        "next_tenant_id": run.tenant_id,
+        "next_id": rows.job_uuid(run.job_id),
+        "next_run_no": run.run_no,
+        "claim_id": claim_id,
+        **outranked_parameters(outranked_by),
+    }
 
 
 def check(
@@ -249,8 +259,7 @@ def check(
 
     `outranked_by`: the least urgent priority to check for; by default none.
     """
-    parameters = {**rows.run_parameters(run), "claim_id": claim_id, **outranked_parameters(outranked_by)}
-    found = _CHECK.run(connection, parameters, before=IN_ORDER)
+    found = _CHECK.run(connection, check_parameters(run, claim_id, outranked_by), before=IN_ORDER)
     return RunCheck(*found[0]) if found else None
 
 

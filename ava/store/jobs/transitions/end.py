@@ -10,18 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ava.domain import ids
-from ava.domain.jobs.job import Job, JobKey, Status
+from ava.domain.jobs.job import Job, JobKey, RunKey, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.jobs import rows
 from ava.store.jobs.transitions import log_lines
 from ava.store.jobs.transitions.claim import (
+    CHECKS,
     CLAIMED_COLUMNS,
     FIRST_LINES,
     IS_WANTED,
     NO_PRIORITY,
     Claim,
+    RunCheck,
+    check_parameters,
     claimed_job,
     claims,
     is_outranked,
@@ -39,10 +42,16 @@ from ava.store.jobs.transitions.rules import CONTAINED, ONE_RUN, OWNS
 
 # Ordinary ends --------------------------------------------------------------------------------------------------------
 
+# `completed_at` is never before the transaction's start, because the counts of ended jobs rely on that. Of a run that
+# shares its claim, `started_at` becomes the start of its handler: it moves with `completed_at` by at most 0.1 s, so
+# that a job's duration is its handler's.
+_STARTED_AT = """coalesce(least(
+            clock_timestamp() - {seconds} * interval '1 second', {began_at} + interval '0.1 second'), j.started_at)"""
 _DURATION = "ava_duration(j.tenant_id, j.id, j.attempt, j.started_at, j.completed_at, r.outcome) AS ran"
 #: The CTE `ended` for a single run: the job becomes final.
 _ENDED = f"""ended AS (
     UPDATE jobs AS j SET status = %(status)s, completed_at = clock_timestamp(),
+        started_at = {_STARTED_AT.format(seconds="%(seconds)s::float8", began_at="%(began_at)s::timestamptz")},
         error = %(error)s, error_id = %(error_id)s::uuid,
         output = %(output)s::json, output_bytes = %(output_bytes)s::int,
         progress = coalesce(%(progress)s::json, j.progress),
@@ -77,17 +86,24 @@ SELECT (SELECT count(*) FROM ended), (SELECT is_outranked FROM polled), {CLAIMED
 FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
 """,
 )
+_END_AND_CHECK = Prepared(
+    "end_and_check",
+    f"""
+WITH {_ENDED}, stored AS (
+    {log_lines.stores(_LINES)}
+)
+SELECT (SELECT count(*) FROM ended), checked.* FROM (SELECT) AS always LEFT JOIN LATERAL (
+{CHECKS}) AS checked ON true
+""",
+)
 #: Seconds between replans of statements for several runs. A plan made while the table is nearly empty reads all of it.
 _PLAN_SECONDS = 60.0
-# `completed_at` is never before the transaction's start, because the counts of ended jobs rely on that. `started_at`
-# moves with it by at most 0.1 s, so that a job's duration is its handler's.
 _END_TOGETHER = Prepared(
     "end_together",
     f"""
 WITH ended AS (
     UPDATE jobs AS j SET status = r.status, completed_at = clock_timestamp(),
-        started_at = coalesce(least(
-            clock_timestamp() - r.seconds * interval '1 second', r.began_at + interval '0.1 second'), j.started_at),
+        started_at = {_STARTED_AT.format(seconds="r.seconds", began_at="r.began_at")},
         error = r.error, error_id = r.error_id, output = r.output::json, output_bytes = r.output_bytes,
         progress = coalesce(r.progress::json, j.progress), cpu_us = r.cpu_us, peak_memory_mb = r.peak_memory_mb,
         losses = coalesce(r.losses, j.losses), node_losses = coalesce(r.node_losses, j.node_losses),
@@ -164,23 +180,24 @@ _END_STOPPED = Prepared(
     f"""
 WITH ended AS (
     UPDATE jobs AS j SET status = j.stop_status, completed_at = clock_timestamp(), output = r.output::json,
-        output_bytes = r.output_bytes, progress = coalesce(r.progress::json, j.progress),
-        first_run_no = r.first_run_no, cpu_us = r.cpu_us, peak_memory_mb = r.peak_memory_mb,
-        losses = coalesce(r.losses, j.losses), node_losses = coalesce(r.node_losses, j.node_losses),
+        started_at = coalesce(r.began, j.started_at),
+        output_bytes = r.bytes, progress = coalesce(r.progress::json, j.progress),
+        first_run_no = r.first_no, cpu_us = r.cpu, peak_memory_mb = r.peak,
+        losses = coalesce(r.losses, j.losses), node_losses = coalesce(r.node_lost, j.node_losses),
         queue = coalesce(r.queue, j.queue)
     FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(claim_ids)s::uuid[], %(outputs)s::text[],
                 %(output_bytes)s::int[], %(progresses)s::text[], %(first_run_nos)s::int[], %(cpu_us)s::bigint[],
                 %(peaks)s::int[], %(losses)s::int[], %(node_losses)s::int[], %(queues)s::text[], %(outcomes)s::text[],
-                %(run_cpu_us)s::bigint[], %(run_peaks)s::int[], %(run_waits)s::bigint[])
-         AS r (tenant_id, id, run_no, claim_id, output, output_bytes, progress, first_run_no, cpu_us, peak_memory_mb,
-               losses, node_losses, queue, outcome, own_cpu, own_peak, own_wait)
+                %(run_cpu_us)s::bigint[], %(run_peaks)s::int[], %(run_waits)s::bigint[], %(began)s::timestamptz[])
+         AS r (tenant_id, id, run_no, claim_id, output, bytes, progress, first_no, cpu, peak,
+               losses, node_lost, queue, outcome, own_cpu, own_peak, wait, began)
     WHERE {OWNS} AND j.stop_status IS NOT NULL
     RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.started_at, j.status, r.outcome, r.own_cpu, r.own_peak,
-        r.own_wait, {_DURATION}
+        r.wait, {_DURATION}
 ), runs AS (
     INSERT INTO job_runs (tenant_id, job_id, run_no, attempt, started_at, outcome, cpu_us, peak_memory_mb, wait_ms)
     SELECT tenant_id, id, run_no, attempt, started_at, CASE outcome WHEN 'stopped' THEN status ELSE outcome END,
-        own_cpu, own_peak, own_wait
+        own_cpu, own_peak, wait
     FROM ended WHERE outcome IS NOT NULL
 ), stored AS (
     {log_lines.stores(_CLOSED_LINES)}
@@ -217,6 +234,18 @@ def end_and_claim(
     parameters = end_parameters(ended) | wanted.parameters | outranked_parameters(outranked_by)
     ((count, is_outranked, *job),) = _END_AND_CLAIM.run(connection, parameters, before=IN_ORDER)
     return ended.values.status if count else None, claimed_job(job) if job[0] else None, is_outranked
+
+
+def end_and_check(
+    connection: Connection, ended: EndedRun, run: RunKey, claim_id: str, *, outranked_by: int = NO_PRIORITY
+) -> tuple[Status | None, RunCheck | None]:
+    """End a run with a final status, and check the process's next run, which shares its claim.
+
+    Returns the job's status, as `end_and_claim` does, and the response of `claim.check`.
+    """
+    parameters = end_parameters(ended) | check_parameters(run, claim_id, outranked_by)
+    ((count, *checked),) = _END_AND_CHECK.run(connection, parameters, before=IN_ORDER)
+    return ended.values.status if count else None, None if checked[0] is None else RunCheck(*checked)
 
 
 def end_each(connection: Connection, ended: Sequence[EndedRun]) -> dict[JobKey, Status]:

@@ -25,7 +25,7 @@ class EndedRun:
     #: Stored if the outcome has one. For a stopped job its message is replaced.
     closing: LogLine | None = None
     progress_json: str | None = None
-    #: Start of the handler, for a run that shares its claim; becomes the run's start. None: no change.
+    #: Start of the handler, for a run that shares its claim; becomes the job's start. None: no change.
     began_at: datetime | None = None
 
     @classmethod
@@ -89,6 +89,8 @@ def end_parameters(ended: EndedRun) -> dict[str, object]:
         "progress": ended.progress_json,
         "cpu_us": values.cpu_us,
         "peak_memory_mb": values.peak_memory_mb,
+        "began_at": ended.began_at,
+        "seconds": ended.seconds,
         **columns(rows_of(ended.all_lines)),
     }
 
@@ -114,6 +116,8 @@ def _shared_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
 
 def _output_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
     return {
+        "began": text_array([each.began_at for each in ended]),
+        "seconds": text_array([each.seconds for each in ended]),
         "outputs": text_array([each.outcome.output_json for each in ended]),
         "output_bytes": text_array([rows.large_bytes(each.outcome.output_json) for each in ended]),
     }
@@ -136,8 +140,6 @@ def final_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
         "statuses": array([each.values.status.value for each in ended]),
         "errors": text_array([each.outcome.error for each in ended]),
         "error_ids": text_array([each.outcome.error_id for each in ended]),
-        "began": text_array([each.began_at for each in ended]),
-        "seconds": text_array([each.seconds for each in ended]),
         **_lines_parameters(ended, lambda each: each.all_lines),
     }
 
