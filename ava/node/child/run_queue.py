@@ -21,7 +21,7 @@ class Way(Enum):
 
     #: Buffer it for the other ends of its claim; the next run begins.
     KEEP = auto()
-    #: Write it with the other ends of its claim; no run follows.
+    #: Write it with the other ends of its claim, because no run follows or the next one would delay them too much.
     TOGETHER = auto()
     #: Write it individually, and claim the next run of the message.
     WITH_NEXT = auto()

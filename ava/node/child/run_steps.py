@@ -208,7 +208,7 @@ class RunSteps:
             if is_seen and self._way is Way.KEEP:
                 return
             self.publication.ending(run)
-            if self._way is Way.TOGETHER:
+            if self._way is Way.TOGETHER and self._queue.next is None:
                 self._announce_end()
             self._write_buffered(writer.end_together)
             return
@@ -251,6 +251,8 @@ class RunSteps:
         assert queued.job is not None
         must_poll = self._queue.must_poll(time.monotonic())
         outranked_by = queued.job.priority - 1 if must_poll else claim.NO_PRIORITY
+        # If the process is frozen after the check, the run is checked again (`ownership_check`).
+        queued.sent_ns = time.time_ns()
         status, check = self.writer.end_and_check(ended, queued.job, queued.claim_id, outranked_by=outranked_by)
         queued.check = check or claim.LOST
         return status
