@@ -17,8 +17,8 @@ from typing import Any
 
 from ava import settings as settings_module
 from ava.dispatcher.duties.wakes import Wakes
+from ava.domain.events.awaited import pattern_key
 from ava.domain.events.event import EventSpec, InboundEvent
-from ava.domain.events.match_keys import pattern_key
 from ava.store.engine import schema
 from ava.store.engine.database import Database
 from ava.store.events import events

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import psutil
 
 from ava.domain import ids
+from ava.domain.schedules.schedule import timezone_data_version
 from ava.domain.schedules.schedule_record import spread_delay
-from ava.domain.schedules.time_zones import timezone_data_version
 from bench.load import percentile
 from bench.measures import drain
 from bench.servers import until

@@ -16,7 +16,7 @@ from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.job import JobSpec
-from ava.domain.schedules.time_zones import timezone_data_version
+from ava.domain.schedules.schedule import timezone_data_version
 from ava.services.jobs import Jobs
 from ava.settings import Settings, load
 from ava.store.engine import schema

@@ -6,7 +6,7 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
-from ava.dispatcher.duties.pulled_runs import PulledRunWatch
+from ava.dispatcher.duties.lost_runs import PulledRunWatch
 from harness.api import HEADERS, JOBS, Api
 
 RUNS = "/v1/ava/runs"

@@ -8,7 +8,8 @@ from celery import Celery
 from celery.exceptions import ImproperlyConfigured
 from kombu import Queue
 
-from ava.broker import broker_url, tls
+from ava.broker import broker_url
+from ava.broker.broker_url import tls_options
 from ava.broker.connectivity import make_connection
 from ava.domain.jobs import priority
 from ava.domain.jobs.messages import DEFAULT_QUEUE
@@ -50,7 +51,7 @@ def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
     )
     app.config_from_object("celery_config")
     app.conf.update(
-        broker_use_ssl=tls.options(settings),
+        broker_use_ssl=tls_options(settings),
         broker_transport_options=_transport_options(settings, consumes),
         broker_connection_timeout=3 if consumes else 1,
         task_default_queue=DEFAULT_QUEUE,

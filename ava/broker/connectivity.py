@@ -11,7 +11,8 @@ from celery import Celery
 from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES
 
-from ava.broker import broker_url, reset_marker, tls
+from ava.broker import broker_url, reset_marker
+from ava.broker.broker_url import explain_tls, tls_options
 from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
@@ -59,12 +60,12 @@ _CLOSES = (
 
 # These transports drop messages that they cannot decode.
 TRANSPORT_ALIASES |= {
-    "redis": "ava.broker.redis_transport:GuardedTransport",
-    "rediss": "ava.broker.redis_transport:GuardedTransport",
-    "sentinel": "ava.broker.redis_transport:GuardedSentinelTransport",
-    "amqp": "ava.broker.rabbitmq_transport:NamedTransport",
-    "amqps": "ava.broker.rabbitmq_transport:NamedTransport",
-    "pyamqp": "ava.broker.rabbitmq_transport:NamedTransport",
+    "redis": "ava.broker.transports:GuardedTransport",
+    "rediss": "ava.broker.transports:GuardedTransport",
+    "sentinel": "ava.broker.transports:GuardedSentinelTransport",
+    "amqp": "ava.broker.transports:NamedTransport",
+    "amqps": "ava.broker.transports:NamedTransport",
+    "pyamqp": "ava.broker.transports:NamedTransport",
 }
 
 
@@ -76,7 +77,7 @@ def make_connection(settings: Settings) -> Connection:
     try:
         return Connection(
             broker_url.plain_url(settings),
-            ssl=tls.options(settings),
+            ssl=tls_options(settings),
             connect_timeout=3,
             transport_options=broker_url.transport_options(settings),
         )
@@ -229,7 +230,7 @@ def describe_other(owner: str, *, is_redis: bool, installation: str) -> str:
 
 def explain(problem: BaseException) -> str:
     """Return the reason of a transport's error in one line."""
-    return tls.explain(problem) or str(problem.__cause__ or problem).strip() or type(problem).__name__
+    return explain_tls(problem) or str(problem.__cause__ or problem).strip() or type(problem).__name__
 
 
 def require_safe_redis(settings: Settings) -> None:

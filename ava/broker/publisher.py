@@ -15,9 +15,10 @@ from kombu import Queue
 from ava.broker import connectivity, refused_queues, reset_marker
 from ava.broker.celery_app import make_queue
 from ava.broker.producer_channel import ProducerChannel, producer_channel_of
-from ava.domain.jobs import priority, pull, run_groups
+from ava.domain.jobs import priority, run_groups
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.messages import SIGNATURE, TASK, Message, sign
+from ava.domain.worker import is_pulled
 from ava.errors import BrokerOfAnother, BrokerUnavailable, QueueRefused
 from ava.settings import Settings
 from ava.telemetry import tracing
@@ -70,7 +71,7 @@ class Publisher:
         Raises `BrokerUnavailable`, possibly after publishing some messages; duplicates are harmless. Raises
         `QueueRefused` if the broker refused queues; all other jobs are published.
         """
-        waiting = [job for job in jobs if not pull.is_pulled(job.queue)]
+        waiting = [job for job in jobs if not is_pulled(job.queue)]
         if waiting:
             with tracing.of_jobs("publish", Kind.PRODUCER, waiting):
                 refused = [
@@ -87,7 +88,7 @@ class Publisher:
 
         A remaining message is harmless: its run number is outdated.
         """
-        if pull.is_pulled(queue):
+        if is_pulled(queue):
             return
         with suppress(BrokerUnavailable):
             self._run(lambda connection: connection.default_channel.queue_purge(queue))

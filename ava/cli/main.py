@@ -16,20 +16,17 @@ from ava.cli.api import (
     containments,
     dashboard,
     deliveries,
-    error_groups,
+    fleet,
     inbound,
     job_actions,
     jobs,
     keys,
     limits,
     mcp,
-    nodes,
     notices,
     operations,
-    queues,
     reports,
     schedules,
-    tenants,
     trees,
     webhooks,
     workers,
@@ -128,10 +125,10 @@ def _commands() -> Iterator[click.Command]:
     yield from (up.up, up.demo, dashboard.dashboard, dev.new, dev.dev, processes.start, servers.db, servers.broker)
     yield from (celery, apply.apply, doctor.doctor, jobs.jobs, operations.operations, workers.workers)
     yield from (approvals.approvals, containments.containments, containments.contain)
-    yield from (error_groups.errors, keys.keys, limits.limits, mcp.mcp, reports.overview, reports.analytics)
-    yield from (reports.series, queues.queues, nodes.nodes, reports.promotions, reports.audit, schedules.schedules)
+    yield from (reports.errors, keys.keys, limits.limits, mcp.mcp, reports.overview, reports.analytics)
+    yield from (reports.series, fleet.queues, fleet.nodes, reports.promotions, reports.audit, schedules.schedules)
     yield from (inbound.hooks, inbound.subscriptions, inbound.events, webhooks.webhooks, notices.notices)
-    yield from (deliveries.deliveries, dashboard.sessions, tenants.tenants, completion.completion)
+    yield from (deliveries.deliveries, dashboard.sessions, limits.tenants, completion.completion)
 
 
 def _hidden(found: Any) -> Any:

@@ -14,9 +14,8 @@ from ava.client.error_groups import ErrorGroups
 from ava.client.errors import ApiUnauthorized
 from ava.client.flows import Awaited, Blocking, Mode, Sender
 from ava.client.inbound import Events, Hooks, Subscriptions
-from ava.client.installation import Audit, Limits, Mcp, Nodes, Promotions, QueueCalls, Reports, Sessions, Tenants
+from ava.client.installation import Audit, Keys, Limits, Mcp, Nodes, Promotions, QueueCalls, Reports, Sessions, Tenants
 from ava.client.jobs import Jobs
-from ava.client.keys import Keys
 from ava.client.notices import Notices
 from ava.client.operations import Operations
 from ava.client.schedules import Schedules

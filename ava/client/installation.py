@@ -1,14 +1,16 @@
-"""Calls about queues, nodes, promotions, tenants, limits, the audit trail, reports, sessions and MCP."""
+"""Calls about keys, queues, nodes, promotions, tenants, limits, the audit trail, reports, sessions and MCP."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from ava.client.calls import OUTAGES, ApiResource, PausableResource, flag
+from ava.client.calls import OUTAGES, ApiResource, PausableResource, flag, key_header
 from ava.client.flows import Flow, Listing, Mode, Request, call, listing
 from ava.client.records import (
     Analytics,
+    ApiKey,
     AuditEntry,
     Limit,
     Node,
@@ -21,7 +23,7 @@ from ava.client.records import (
     TenantRules,
     WorkerLimit,
 )
-from ava.client.sent import segment, time_range
+from ava.client.sent import segment, sent_time, time_range
 
 #: Timeout of an MCP message in seconds; its response may wait 25 s for a job.
 _MCP_SECONDS = 60
@@ -199,3 +201,51 @@ class Mcp(ApiResource[Mode]):
         request = Request(method="POST", url="/mcp", content=message, headers=headers, read_seconds=_MCP_SECONDS)
         response = yield from self._calls.exchange(request, OUTAGES)
         return response.content
+
+
+_KEYS = "/v1/ava/keys"
+
+
+class Keys(ApiResource[Mode]):
+    """Calls about API keys."""
+
+    @call
+    def create(
+        self,
+        name: str,
+        role: str,
+        *,
+        expires_at: datetime | str | None = None,
+        payloads: bool = True,
+        workers: Sequence[str] | None = None,
+        triggers: Sequence[str] | None = None,
+        scope: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Flow[ApiKey]:
+        """Create a key. Its `token` is in this response only; it is None if a retry found the key already created.
+
+        With `payloads=False` its holder sees no input, output or log line. `workers`: with the role `worker`, the
+        workers whose runs it may claim; `scope="platform"`: of all tenants; `triggers`: the workers of which these
+        runs may create children, `["*"]` for all.
+        """
+        body: dict[str, Any] = {"name": name, "role": role, "expires_at": sent_time(expires_at)}
+        if not payloads:
+            body["payloads"] = False
+        if workers is not None:
+            body["workers"] = list(workers)
+        if triggers is not None:
+            body["triggers"] = list(triggers)
+        if scope is not None:
+            body["scope"] = scope
+        headers = key_header(idempotency_key)
+        return self._calls.record(ApiKey, "POST", _KEYS, body=body, headers=headers)
+
+    @listing
+    def list(self, *, per_page: int = 100) -> Listing[ApiKey]:
+        """Return the tenant's keys, newest first."""
+        return self._calls.records(ApiKey, _KEYS, {"per_page": per_page})
+
+    @call
+    def delete(self, key_id: str) -> Flow[None]:
+        """Revoke a key; every process refuses it within 2 s."""
+        return self._calls.delete(f"{_KEYS}/{segment(key_id)}")

@@ -17,13 +17,13 @@ from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.dispatcher.duties.lost_runs import (
     Heartbeats,
     Promotions,
+    PulledRunWatch,
     rescue_from_dead_nodes,
     warn_silent_nodes,
     watch_heartbeats,
 )
 from ava.dispatcher.duties.notices import check_backlogs, send_due_notices
 from ava.dispatcher.duties.probed_work import EventFanOut, run_bulk_batches, wake_duties
-from ava.dispatcher.duties.pulled_runs import PulledRunWatch
 from ava.dispatcher.duties.schedules import DeclaredSchedules, fire_due_schedules, recompute_next_firings
 from ava.dispatcher.duties.statistics import SeriesRounds, StoredBytes, count_ended_jobs
 from ava.dispatcher.duties.waiting_jobs import (

@@ -1,4 +1,4 @@
-"""The worker: a definition that can be run."""
+"""The worker: a definition that can be run. Nodes run its handler, or programs claim its runs over HTTP (pull)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,57 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from ava.domain.jobs import pull
 from ava.domain.jobs.retry import Retry
 from ava.domain.limits.rates import Rate
 from ava.domain.pause import Pause
+
+#: Bounds of a retention in days: about 90 seconds and 100 years. The worker's retention takes precedence over the
+#: tenant's, and that over the installation's.
+MIN_RETENTION_DAYS = 0.001
+MAX_RETENTION_DAYS = 36_500
+#: The runtime of pull workers, and the queue name that clients see. No node consumes it.
+PULL_RUNTIME = "pull"
+PULL_QUEUE = "pull"
+#: A worker is live for this long after a claim.
+PULL_LIVE_SECONDS = 45
+#: Heartbeat timeout of a run; then it is rescued.
+PULLED_SILENT_SECONDS = 15.0
+PULL_PROTOCOLS = ("1",)
+
+#: Handlers cannot name such a queue: their queue names have no colon.
+_PREFIX = f"{PULL_QUEUE}:"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PullQueue:
+    """The queue of one worker's jobs of one tenant: the feed offers them to claims.
+
+    Each tenant of a platform worker has its own queue, so that unclaimed jobs of one tenant do not block the others.
+    """
+
+    #: `*` is the platform.
+    owner: str
+    worker_id: str
+    tenant_id: str
+
+    @property
+    def name(self) -> str:
+        return f"{_PREFIX}{self.owner}:{self.worker_id}:{self.tenant_id}"
+
+    @classmethod
+    def parse(cls, name: str) -> PullQueue:
+        """Parse a queue's name. Raise `ValueError` if it is not a pull queue's."""
+        _, owner, worker_id, tenant_id = name.split(":")
+        return cls(owner=owner, worker_id=worker_id, tenant_id=tenant_id)
+
+
+def is_pulled(queue: str) -> bool:
+    """Return True if jobs of the queue are claimed over HTTP and have no messages in the broker."""
+    return queue.startswith(_PREFIX)
+
+
+def shown_queue(queue: str) -> str:
+    return queue.partition(":")[0]
 
 
 class WorkerStatus(StrEnum):
@@ -165,7 +212,7 @@ class Worker:
 
     @property
     def is_pulled(self) -> bool:
-        return self.runtime == pull.RUNTIME
+        return self.runtime == PULL_RUNTIME
 
     @property
     def scope(self) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ava.domain.jobs import pull, trigger_options
+from ava.domain.jobs import trigger_options
 from ava.domain.jobs.messages import RESERVED
 from ava.domain.limits import rates
 from ava.domain.strings import did_you_mean
-from ava.domain.tenant import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
-from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
+from ava.domain.worker import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, PULL_QUEUE, OnWorkerLost, WorkerLimits, WorkerSpec
 from ava.errors import HandlerError
 
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
@@ -65,7 +64,7 @@ def check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
             ),
             (_QUEUE.fullmatch(spec.queue), "queue must match [A-Za-z0-9][A-Za-z0-9_.-]{0,99}"),
             (not spec.queue.startswith(RESERVED), f"queue must not begin with {RESERVED}, which is reserved"),
-            (spec.queue != pull.QUEUE, f"queue must not be {pull.QUEUE}, which no node consumes"),
+            (spec.queue != PULL_QUEUE, f"queue must not be {PULL_QUEUE}, which no node consumes"),
             (on_worker_lost in _ON_WORKER_LOST, "on_worker_lost must be requeue or fail"),
             *(
                 (

@@ -235,8 +235,7 @@ def _check_schedule(slug: str, spec: WorkerSpec, timezone: str | None, tenant: s
         refuse(slug, ["timezone and schedule_tenant need a schedule"] if timezone or tenant else [])
         return
     # Imported lazily: handler modules without schedules need no time zones.
-    from ava.domain.schedules.schedule import check_cron
-    from ava.domain.schedules.time_zones import check_timezone
+    from ava.domain.schedules.schedule import check_cron, check_timezone
 
     wrong = []
     for name, accept, value in (("schedule", check_cron, spec.schedule.cron), ("timezone", check_timezone, timezone)):

@@ -1,10 +1,13 @@
-"""Start a server and wait until it, or the whole system, is ready. An error quotes the last line of a log."""
+"""Start a server on a free port and wait until it, or the whole system, is ready. Errors quote the last log line."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import http.client
 import json
 import random
+import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ava.errors import ServerFailed
+from ava.errors import PortInUse, ServerFailed
 from ava.local.data_folder import open_private
 from ava.local.output import last_line
 from ava.local.postgres import Postgres
@@ -83,3 +86,72 @@ def _get(url: str, path: str, headers: Mapping[str, str]) -> Any:
         return None
     finally:
         connection.close()
+
+
+def require_free(host: str, port: int) -> None:
+    """Raise `PortInUse` if `port` is taken or privileged, or `host` is not an address of this machine."""
+    try:
+        family, kind, protocol, _, socket_address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # Like servers, so that connections in TIME_WAIT do not block the port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(socket_address)
+            probe.listen(1)
+    except OSError as problem:
+        raise PortInUse(_explain(host, port, problem)) from problem
+
+
+def address(host: str, port: int) -> str:
+    """Return the URL for clients on this machine of a server that listens on `host` and `port`."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - not bound here
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _explain(host: str, port: int, problem: OSError) -> str:
+    if problem.errno == errno.EADDRINUSE:
+        return f"Port {port} of {host} is in use; choose another with --port."
+    if problem.errno == errno.EACCES:
+        return f"Port {port} needs more rights than ours; choose one above 1023 with --port."
+    return f"{host} is no address of this machine ({problem.strerror}); choose another with --host."
+
+
+_READY = b"READY=1"
+
+
+class NotifySocket:
+    """The supervisor's side: an abstract socket that receives one process's readiness."""
+
+    def __init__(self) -> None:
+        #: The process's NOTIFY_SOCKET. A leading @ marks an abstract name, outside the file system.
+        self.name = f"@ava-{secrets.token_hex(16)}"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(_address(self.name))
+        self._socket.setblocking(False)
+        self._is_ready = False
+
+    def __enter__(self) -> NotifySocket:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def expect_another(self) -> None:
+        """Reset the readiness, because another process replaces this one."""
+        self.is_ready()
+        self._is_ready = False
+
+    def is_ready(self) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            while not self._is_ready:
+                self._is_ready = _READY in self._socket.recv(4096).splitlines()
+        return self._is_ready
+
+
+def notify(name: str) -> None:
+    """Report this process's readiness to the socket `name`. Do nothing if no process listens there."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(_READY, _address(name))
+
+
+def _address(name: str) -> str:
+    return "\0" + name[1:] if name.startswith("@") else name

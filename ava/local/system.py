@@ -10,14 +10,13 @@ from signal import SIGQUIT
 
 from ava import settings as settings_module
 from ava.errors import StartError
-from ava.local import environment, example, ports, programs
+from ava.local import environment, example, programs
 from ava.local.account import Account, can_import, for_processes
 from ava.local.data_folder import DataFolder, open_folder, server_folder
 from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess, Program, ava_argv
 from ava.local.redis import Redis
-from ava.local.sd_notify import NotifySocket
-from ava.local.start import free_port, is_system_ready, wait_until_ready
+from ava.local.start import NotifySocket, address, free_port, is_system_ready, require_free, wait_until_ready
 from ava.local.supervisor import Service, Supervisor
 from ava.process.concealment import close_memory, overwrite
 from ava.setting_values import SECRETS
@@ -69,7 +68,7 @@ def start_system(
     # The child processes inherit them; handlers of the same account must not read them from this process.
     overwrite(SECRETS)
     close_memory()
-    ports.require_free(host, port)
+    require_free(host, port)
     folder = open_folder(data_dir)
     try:
         with NotifySocket() as node_ready, Supervisor(write) as supervisor:
@@ -78,11 +77,11 @@ def start_system(
             settings = settings_module.load(environ)
             system = System(
                 supervisor=supervisor,
-                url=ports.address(host, port),
+                url=address(host, port),
                 secret=settings.internal_secrets[0],
                 broker="" if environment.own("BROKER_URL") else programs.describe_redis(_redis(folder).server),
                 environment=environment.write_file(
-                    folder, {**environment.of_handlers(), **additions, **_caller(ports.address(host, port))}
+                    folder, {**environment.of_handlers(), **additions, **_caller(address(host, port))}
                 ),
                 node_ready=node_ready,
             )

@@ -17,11 +17,11 @@ from ava.errors import DiskFull
 from ava.store import partitions
 from ava.store.engine import leader_lease
 from ava.store.engine.database import Connection, Database
-from ava.store.reports import metrics, promotions, server, statistics, tenant_waits
+from ava.store.reports import metrics, promotions, server, statistics, tenant_loads
 from ava.store.reports.metrics import UnfinishedEvents
 from ava.store.reports.statistics import BOUNDS, NEVER, Total
-from ava.store.reports.tenant_waits import TenantWait
-from ava.store.webhooks import dead_letters, endpoint_leases
+from ava.store.reports.tenant_loads import TenantWait
+from ava.store.webhooks import endpoint_leases, fan_out
 
 #: Maximum number of workers with their own label. All others share one label.
 _MAX_WORKERS = 100
@@ -69,7 +69,7 @@ class SystemMetrics:
             *_of_events(metrics.unfinished_events(connection)),
             *_of_running(metrics.running_jobs(connection)),
             *_of_recent(metrics.ended_recently(connection)),
-            *_of_tenants(tenant_waits.read(connection)),
+            *_of_tenants(tenant_loads.read_waits(connection)),
             *_of_fleet(metrics.node_counts(connection, dead_after_seconds=self._node_dead_seconds)),
             _gauges(
                 "ava_queue_refused",
@@ -89,7 +89,7 @@ class SystemMetrics:
             _gauge(
                 "ava_webhook_dead_letters",
                 "Dead letters: events whose fan-out failed, so no webhook gets them.",
-                dead_letters.count(connection),
+                fan_out.count(connection),
             ),
             *_of_totals(_bounded(statistics.totals(connection))),
             _of_promotions(promotions.counts(connection)),

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import ava
-from ava.domain import fingerprint
+from ava.domain.error_group import error_id
 from ava.domain.jobs import retry
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
@@ -176,7 +176,7 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
 
 def _error_id(job: Job, error: str, raised: BaseException | None) -> str:
     frames = () if raised is None else own_frames(raised)
-    return str(fingerprint.error_id(tenant_id=job.tenant_id, worker_id=job.worker_id, error=error, frames=frames))
+    return str(error_id(tenant_id=job.tenant_id, worker_id=job.worker_id, error=error, frames=frames))
 
 
 def own_frames(error: BaseException) -> Sequence[str]:

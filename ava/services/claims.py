@@ -20,12 +20,12 @@ from ava.domain.access.caller import Caller
 from ava.domain.access.tokens import TokenKind
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job
-from ava.domain.jobs.pull import PullQueue, is_pulled
 from ava.domain.limits.fair_queueing import DEFAULT_WEIGHT, FairQueueClock, WaitingJob
+from ava.domain.worker import PullQueue, is_pulled
 from ava.errors import DatabaseUnavailable, Forbidden, InvalidFields
 from ava.store.access import api_keys
 from ava.store.engine.database import Database
-from ava.store.fleet import pull_workers, tenants, worker_claims
+from ava.store.fleet import pull_workers, tenants
 from ava.store.fleet.worker_settings import PLATFORM
 from ava.store.jobs.feed import published
 from ava.store.jobs.transitions import pull
@@ -148,7 +148,7 @@ class Claims:
         ]
         if due:
             with self._database.connect() as connection:
-                worker_claims.record(connection, tenant_id=tenant_id, worker_ids=due)
+                pull_workers.record(connection, tenant_id=tenant_id, worker_ids=due)
             if len(self._recorded_at) >= _MAX_REMEMBERED:
                 self._recorded_at.clear()
             self._recorded_at.update({(tenant_id, id_): now for id_ in due})

@@ -30,8 +30,8 @@ from ava.domain.schedules.firing import (
     settle,
     skip_delayed,
 )
+from ava.domain.schedules.schedule import timezone_data_version
 from ava.domain.schedules.schedule_record import Schedule, make_schedule_record
-from ava.domain.schedules.time_zones import timezone_data_version
 from ava.domain.secrets.redaction import redact
 from ava.domain.webhooks.webhook_events import Event, EventType, make_body
 from ava.errors import Contained

@@ -41,7 +41,7 @@ from ava.handler.errors import DuplicateName
 from ava.handler.wait_calls import WaitCalls, WaitStore
 from ava.services.creation.child_creator import ChildCreator
 from ava.services.creation.quotas import QueuedJobsQuota
-from ava.services.events.event_search import search_event
+from ava.services.events.awaiting_jobs import search_event
 from ava.services.pulled_runs import PulledRuns, ended_run, parse_token
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import approvals, journal, pulled_journal

@@ -1,4 +1,4 @@
-"""The use cases of nodes and queues: list, pause and resume; and asking nodes to stop runs."""
+"""The use cases of nodes, queues and the broker: list, pause, resume, recall; and asking nodes to stop runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ava.broker.control import Control
+from ava.broker.publisher import Publisher
 from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.domain.jobs.job import Job, Status
@@ -16,6 +17,8 @@ from ava.store.engine.database import Connection, Database
 from ava.store.fleet import node_reads, nodes, queues, workers
 from ava.store.fleet.node_reads import NodeFilter, NodeLiveness, NodeView
 from ava.store.fleet.queues import Queue
+from ava.store.jobs.feed import published
+from ava.store.jobs.transitions import recall
 from ava.store.reports import queue_counts
 from ava.store.reports.queue_counts import QueueCounts
 
@@ -135,3 +138,24 @@ def revoke_all(database: Database, control: Control, cancelled: Sequence[Job]) -
         with suppress(BrokerUnavailable):
             # Nodes that miss the message read the cancel from the database.
             control.revoke_all(runs=runs, node_name=name)
+
+
+#: Maximum time of the recall; it covers the full windows of many queues.
+_RECALL_SECONDS = 600.0
+
+
+def reset_broker(database: Database, publisher: Publisher) -> int:
+    """Return every published but unstarted job to the backlog, and delete the messages of the broker's queues.
+
+    The active dispatcher publishes the jobs again. Messages that remain anywhere are refused at the claim, because
+    their run number is outdated. Running jobs continue.
+
+    Returns the number of jobs. If the broker is unreachable, its messages stay.
+    """
+    with database.connect() as connection:
+        queues = {*workers.queues(connection), *published.queues(connection)}
+    # Delete the messages first: jobs published before that are recalled afterwards.
+    for queue in sorted(queues):
+        publisher.purge(queue)
+    with database.transaction() as connection:
+        return recall.recall_all(connection, max_seconds=_RECALL_SECONDS)

@@ -32,7 +32,7 @@ from ava.services.fleet import revoke_all
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import idempotency
-from ava.store.jobs.reads import batches, job_logs, job_runs, journals, lists, trees, waiting, why
+from ava.store.jobs.reads import batches, job_logs, journals, lists, trees, why
 from ava.store.jobs.reads.batches import JobBatch
 from ava.store.jobs.reads.job_logs import LogRange
 from ava.store.jobs.reads.journals import ShownEntry, ShownWait
@@ -338,8 +338,8 @@ class Jobs:
         after = after or 0
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            count, last_no = job_runs.count(connection, job=job.key)
-            retained = job_runs.retained_runs(connection, job=job.key, after=after, limit=limit, offset=offset)
+            count, last_no = lists.count_runs(connection, job=job.key)
+            retained = lists.retained_runs(connection, job=job.key, after=after, limit=limit, offset=offset)
         found = [retained_run(each, job) for each in retained]
         own = None if last_no == job.run_no else own_run(job)
         if own is not None and len(found) < limit and after < own.run_no and offset <= count:
@@ -387,7 +387,7 @@ class Jobs:
             facts = replace(
                 facts,
                 firing=firings.firing_of(connection, job),
-                waiting=waiting.read_waiting(connection, job, tenant_max_running=self.rules.tenant_max_running),
+                waiting=why.read_waiting(connection, job, tenant_max_running=self.rules.tenant_max_running),
             )
         if not caller.sees_payloads:
             facts = facts.without_payloads()

@@ -8,16 +8,14 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
-from ava.domain.limits.limit import Limit
+from ava.domain.limits.limit import Limit, TenantRules
 from ava.domain.limits.table import LIMITS, MOST_URGENT_PRIORITY, TENANT_RUNNING_JOBS, TENANT_STORED_BYTES
-from ava.domain.tenant import TenantRules
 from ava.errors import TenantNotFound
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import tenants
-from ava.store.reports import tenant_usage, worker_limits
-from ava.store.reports.tenant_usage import MAX_COUNTED_IN_USE
-from ava.store.reports.worker_limits import WorkerLimitUse
+from ava.store.reports import tenant_usage
+from ava.store.reports.tenant_usage import MAX_COUNTED_IN_USE, WorkerLimitUse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +69,10 @@ class TenantLimits:
         """Return limited workers with the usage of the caller's tenant, by id, and the total."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
-            found = worker_limits.page(
+            found = tenant_usage.worker_limits_page(
                 connection, tenant_id=tenant_id, after=after_id or "", limit=limit, offset=offset
             )
-            return found, worker_limits.count(connection, tenant_id=tenant_id)
+            return found, tenant_usage.count_worker_limits(connection, tenant_id=tenant_id)
 
     def _use_of(self, limit: Limit, used: int | None, own: int | None) -> LimitUse:
         """`own` is the tenant's own value from operators."""

@@ -10,20 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain import fingerprint, ids
+from ava.domain import ids
 from ava.domain.access import tokens
 from ava.domain.access.caller import Caller, Role
 from ava.domain.access.tokens import Token, TokenKind
+from ava.domain.error_group import error_id
 from ava.domain.jobs import retry
 from ava.domain.jobs.job import Job, LogLevel, LogLine, Status
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.domain.limits.table import RUN_LINES, RUN_LOG_BYTES
 from ava.domain.strings import one_line, storable
 from ava.errors import PayloadTooLarge, RequestError, RunKeyEnded, RunLost, RunNotFound
-from ava.services.key_cache import KeyCache, cache_name
+from ava.services.api_keys import KeyCache, cache_name
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
-from ava.store.fleet import worker_claims, worker_settings
+from ava.store.fleet import pull_workers, worker_settings
 from ava.store.jobs.transitions import claim, end, log_lines, pull
 from ava.store.jobs.transitions.ended_runs import EndedRun, closing_line
 from ava.store.jobs.transitions.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
@@ -177,7 +178,7 @@ class PulledRuns:
 
     def record_api_heartbeat(self) -> None:
         with self._database.connect(of_process=True) as connection:
-            worker_claims.record_api_heartbeat(connection)
+            pull_workers.record_api_heartbeat(connection)
 
     def renew(self, token_strings: Sequence[str]) -> tuple[list[str], list[str]]:
         """Renew the runs' leases. Return the tokens of runs that must stop, and of lost runs."""
@@ -239,7 +240,7 @@ class PulledRuns:
             delay = (run.retry or retry.DEFAULT).delay_seconds(attempt=run.attempt, draw=self._draw())
             return RunOutcome(run=run.run, ending=Ending.RETRIED, elapsed_ms=run.elapsed_ms, delay_seconds=delay)
         error = one_line(given.error)
-        group = fingerprint.error_id(tenant_id=run.run.tenant_id, worker_id=run.worker_id, error=error)
+        group = error_id(tenant_id=run.run.tenant_id, worker_id=run.worker_id, error=error)
         return RunOutcome(
             run=run.run, ending=Ending.FAILED, elapsed_ms=run.elapsed_ms, error=error, error_id=str(group)
         )

@@ -16,9 +16,8 @@ from ava.domain.access.caller import Caller
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.limits.table import SCHEDULES
 from ava.domain.schedules.firing import Firing
-from ava.domain.schedules.schedule import FiringTime
+from ava.domain.schedules.schedule import FiringTime, timezone_data_version
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
-from ava.domain.schedules.time_zones import timezone_data_version
 from ava.domain.secrets.redaction import shown_to
 from ava.errors import (
     InvalidFields,
@@ -34,8 +33,8 @@ from ava.store.access import persons
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database, is_dry_run
 from ava.store.jobs import idempotency
-from ava.store.schedules import declared, definitions, firings
-from ava.store.schedules.definitions import ScheduleFilter, schedule_uuid
+from ava.store.schedules import definitions, firings
+from ava.store.schedules.definitions import ScheduleFilter, is_declared, schedule_uuid
 
 #: Fields that determine the firing times. Changes of other fields leave due and missed firings as they are.
 _DECISIVE = ("cron", "timezone", "every_seconds", "enabled", "starts_at", "ends_at")
@@ -167,7 +166,7 @@ class Schedules:
                 raise PayloadsHidden("Only callers who see payloads may give another worker the schedule's input.")
             _check(changed)
             is_redefined = any(getattr(changed, name) != getattr(schedule, name) for name in _DECLARED)
-            if is_redefined and declared.is_declared(connection, schedule):
+            if is_redefined and is_declared(connection, schedule):
                 raise ScheduleDeclared
             if (changed.worker_id, changed.input_json) != (schedule.worker_id, schedule.input_json):
                 self._check_worker(connection, caller, changed)

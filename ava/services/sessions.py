@@ -12,7 +12,7 @@ from ava.domain.access.session import LINK_SECONDS, SESSION_SECONDS, Session, re
 from ava.domain.access.tokens import Token, TokenKind
 from ava.domain.limits.table import USER_SESSIONS
 from ava.errors import Forbidden, SessionEnded, Unauthorized
-from ava.services.key_cache import KeyCache, cache_name
+from ava.services.api_keys import KeyCache, cache_name
 from ava.settings import Settings
 from ava.store.access import sessions
 from ava.store.engine.database import Database

@@ -9,7 +9,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.events import events
 from ava.store.jobs import approvals, bulk_operations, wake_queue
-from ava.store.jobs.transitions import expire, park
+from ava.store.jobs.transitions import cancel, park
 from ava.store.schedules import due
 
 
@@ -17,12 +17,12 @@ class Work(Enum):
     """A kind of work. The value is the SQL condition that there is some; an index answers it."""
 
     DUE_JOBS = park.ARE_DUE
-    EXPIRED_JOBS = expire.ARE_EXPIRED
+    EXPIRED_JOBS = cancel.ARE_EXPIRED
     SCHEDULES = due.ARE_DUE
     BULK_OPERATIONS = bulk_operations.IS_DUE
     EVENT_JOBS = events.ARE_UNFINISHED
     WAKES = wake_queue.ARE_THERE
-    DEADLINES = expire.ARE_OVERDUE
+    DEADLINES = cancel.ARE_OVERDUE
     APPROVALS = approvals.ARE_DUE
 
 

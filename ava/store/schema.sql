@@ -254,7 +254,7 @@ CREATE TABLE jobs (
     triggered_by text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     scheduled_at timestamptz,
-    -- The reason why a queued job waits (`ava.domain.jobs.wait_reasons`); null for jobs in the backlog, published jobs
+    -- The reason why a queued job waits (`ava.domain.jobs.waiting`); null for jobs in the backlog, published jobs
     -- and jobs that are not queued.
     waits_for text,
     -- When it returns to the backlog: its date, or the timeout of its handler's wait.
@@ -595,7 +595,7 @@ CREATE TABLE job_journal (
     -- The event that was found for a wait, or the approval that was decided.
     event_id uuid,
     until timestamptz,
-    -- The key by which an event finds a wait (`ava.domain.events.match_keys`).
+    -- The key by which an event finds a wait (`ava.domain.events.awaited`).
     match_key uuid,
     n bigint GENERATED ALWAYS AS IDENTITY,
     written_at timestamptz NOT NULL DEFAULT clock_timestamp(),

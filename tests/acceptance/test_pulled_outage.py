@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from ava.domain.jobs.pull import PULLED_SILENT_SECONDS
+from ava.domain.worker import PULLED_SILENT_SECONDS
 from harness.polling import wait_until
 from harness.running_process import lives
 from harness.system import System

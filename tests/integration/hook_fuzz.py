@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ava import settings as settings_module
-from ava.domain.events.received import Received
+from ava.domain.events.hook import Received
 from ava.domain.events.verification import sign, verify
 from ava.domain.events.verifiers import Verifier
 from ava.store.engine import schema

@@ -8,7 +8,7 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
-from ava.domain.events.received import Received
+from ava.domain.events.hook import Received
 from ava.domain.events.verification import sign
 from ava.domain.events.verifiers import PROVIDERS, Provider, Verifier, read_row
 from harness.api import HEADERS, Api

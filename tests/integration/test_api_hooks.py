@@ -13,7 +13,7 @@ import pytest
 
 from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind
-from ava.domain.events.received import Received
+from ava.domain.events.hook import Received
 from ava.domain.events.verification import sign
 from harness.api import Api, error_of, wrong_fields
 from tests.integration.hook_sender import GITHUB, HOOKS, NO_HEADERS, PULL, SECRET, Hook, count_jobs

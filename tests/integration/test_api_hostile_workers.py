@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher.duties.pulled_runs import PulledRunWatch
+from ava.dispatcher.duties.lost_runs import PulledRunWatch
 from ava.domain import ids
 from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind

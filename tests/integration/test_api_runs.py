@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from ava.dispatcher.duties.pulled_runs import PulledRunWatch
+from ava.dispatcher.duties.lost_runs import PulledRunWatch
 from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind
 from ava.domain.limits.table import RUNS_HELD

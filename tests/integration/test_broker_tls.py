@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ava.broker import connectivity, queues, tls
+from ava.broker import connectivity, queues
+from ava.broker.broker_url import tls_options
 from ava.broker.celery_app import make_app
 from ava.broker.publisher import Publisher
 from ava.errors import BrokerUnavailable, SettingsError, StartError
@@ -110,7 +111,7 @@ def test_a_name_may_go_unchecked(database_settings: Settings, broker_url: str, a
 def test_an_unknown_option_is_refused(database_settings: Settings, query: str) -> None:
     for scheme in ("rediss", "amqps"):
         with pytest.raises(SettingsError, match="ssl_ca_certs"):
-            tls.options(replace(database_settings, broker_url=f"{scheme}://localhost/?{query}"))
+            tls_options(replace(database_settings, broker_url=f"{scheme}://localhost/?{query}"))
 
 
 def _counts_of_two_processes(settings: Settings) -> list[int]:

@@ -14,7 +14,7 @@ from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.limits.fair_queueing import WaitingJob
 from ava.errors import BrokerUnavailable
-from ava.services import broker_reset
+from ava.services import fleet
 from ava.store.jobs.feed import limit_keys, permit_waits, polls, published, tenant_backlogs
 from ava.store.jobs.transitions import park, permits, publish
 from tests.backlog import Backlog
@@ -287,7 +287,7 @@ def test_after_a_reset_no_old_message_starts_a_job_and_each_is_published_anew(ba
     backlog.join()
     running = backlog.claim(jobs[0])
     assert running is not None
-    assert broker_reset.reset(backlog.database, backlog.publisher) == 4
+    assert fleet.reset_broker(backlog.database, backlog.publisher) == 4
     assert backlog.messages() == 0
     # A message in another broker, or in a node's memory.
     assert backlog.claim(jobs[1]) is None

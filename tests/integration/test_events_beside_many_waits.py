@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ava.domain import ids
-from ava.domain.events.match_keys import pattern_key
+from ava.domain.events.awaited import pattern_key
 from ava.services.events import awaiting_jobs
 from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.store.events import awaited

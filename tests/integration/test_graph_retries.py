@@ -28,7 +28,7 @@ from ava.settings import Settings
 from ava.store.fleet import workers
 from ava.store.jobs import old_jobs
 from ava.store.jobs.reads import lists
-from ava.store.jobs.transitions import children
+from ava.store.jobs.transitions import edges
 from harness.api import Api, error_of
 from harness.timestamps import LATER
 from tests.graphs import BULK, JOBS, Graphs
@@ -215,9 +215,9 @@ def test_a_run_makes_children_once_those_of_another_run_of_its_tree_are_there(gr
     thread = threading.Thread(target=lambda: made.extend(graphs.children(parents[1], runs[1][1], "one")))
     with graphs.api.database.transaction() as connection:
         run, claim_id = runs[0]
-        tree_uuid = children.enter_tree(connection, run=run, claim_id=claim_id)
+        tree_uuid = edges.enter_tree(connection, run=run, claim_id=claim_id)
         assert tree_uuid is not None
-        children.read_tree_size(connection, run=run, tree_uuid=tree_uuid, max_depth=32, max_jobs=10)
+        edges.read_tree_size(connection, run=run, tree_uuid=tree_uuid, max_depth=32, max_jobs=10)
         thread.start()
         graphs.api.wait_for_blocked()
         assert made == []

@@ -13,7 +13,7 @@ from ava.domain import ids
 from ava.domain.jobs.job import JobSpec, Trigger
 from ava.domain.jobs.new_job import NewJob, TreePosition
 from ava.domain.jobs.trigger_options import Dedupe
-from ava.domain.tenant import TenantRules
+from ava.domain.limits.limit import TenantRules
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import tenants, workers

@@ -19,7 +19,7 @@ from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.new_job import JobOrRefusal, NewJob
 from ava.domain.jobs.trigger_options import Debounce, Dedupe, DedupeMode
 from ava.domain.jobs.wait_reasons import WaitsFor
-from ava.domain.tenant import TenantRules
+from ava.domain.limits.limit import TenantRules
 from ava.domain.worker import Rate, WorkerLimits
 from ava.errors import InvalidFields, JobStateConflict, TooMany, WorkerDeprecated, WorkerNotFound
 from ava.services.creation import job_creator

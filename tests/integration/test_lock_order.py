@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from uuid import uuid4
 
-from ava.dispatcher.duties.pulled_runs import PulledRunWatch
+from ava.dispatcher.duties.lost_runs import PulledRunWatch
 from ava.dispatcher.duties.wakes import Wakes
 from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind
@@ -20,7 +20,7 @@ from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.trigger_options import Dedupe, DedupeMode
 from ava.domain.worker import PullWorkerSpec
 from ava.services.creation.job_creator import JobCreator, arrange
-from ava.store.fleet import pull_workers, worker_claims
+from ava.store.fleet import pull_workers
 from ava.store.jobs import rows
 from ava.store.jobs.transitions import cancel, change, pull, recall
 from ava.store.jobs.transitions.cancel import CancelRequest
@@ -94,7 +94,7 @@ def test_the_end_of_overdue_runs_and_a_cancel(stored: Backlog) -> None:
     with stored.database.transaction() as connection:
         spec = PullWorkerSpec(id=PULLED, name="pulled")
         assert pull_workers.create(connection, spec, tenant_id=TENANT, max_workers=1)
-        worker_claims.record(connection, tenant_id=TENANT, worker_ids=[PULLED])
+        pull_workers.record(connection, tenant_id=TENANT, worker_ids=[PULLED])
     older, newer = stored.insert(2, is_published=True, worker_id=PULLED)
     picks = [pull.Pick(queue=older.queue, priority=older.priority, count=2)]
     with stored.database.connect() as connection:

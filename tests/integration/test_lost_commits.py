@@ -193,7 +193,7 @@ def test_children_are_created_once(cuts: CommitCuts, graphs: Graphs, api_setting
     new = [NewChild(name=name, worker_id="wkr_open", input_json="{}", is_detached=False) for name in ("one", "two")]
     states = RunJournal(run, database, Creators(api_settings)).make_children(new)
     database.close()
-    assert _was_cut(cuts, "jobs.transitions.children.enter_tree")
+    assert _was_cut(cuts, "jobs.transitions.edges.enter_tree")
     assert {job["id"] for job in graphs.tree(parent)["jobs"]} == {parent, *(state.id for state in states)}
 
 

@@ -131,7 +131,7 @@ def _worker_with_another_queue_and_limit(bench: Bench) -> None:
     assert bench.stored.count(found) == 3
 
 
-@_SCENARIOS.cuts("jobs.transitions.expire.expire")
+@_SCENARIOS.cuts("jobs.transitions.cancel.expire")
 def _expiry(bench: Bench) -> None:
     bench.subscribe("ava.job.cancelled")
     bench.stored.insert(3)
@@ -207,7 +207,7 @@ def _count_of_ended_jobs(bench: Bench) -> None:
     assert bench.only("SELECT count(*) FROM webhook_events WHERE type = 'ava.error.opened'") == 1
 
 
-@_SCENARIOS.cuts("schedules.declared.set_module")
+@_SCENARIOS.cuts("schedules.definitions.set_module")
 def _declared_schedule(bench: Bench) -> None:
     with bench.api.database.connect() as connection:
         nodes.register(connection, _SPEC)

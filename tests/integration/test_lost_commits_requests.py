@@ -32,7 +32,7 @@ from ava.services.sign_in import ProviderResponse, SignIn
 from ava.services.signing import Signing
 from ava.store.jobs import bulk_operations
 from ava.store.reports.audit import AuditRecord
-from ava.store.webhooks import dead_letters
+from ava.store.webhooks import fan_out
 from chaos.faults.lost_commits import ELSEWHERE, REQUESTS
 from harness.api import HEADERS, Api
 from tests.integration.hook_sender import Hook, count_jobs
@@ -242,7 +242,7 @@ def _redelivery_of_all_that_failed(bench: Bench) -> None:
         assert bench.only("SELECT due_at <= now() FROM webhook_lanes")
 
 
-@_SCENARIOS.cuts("webhooks.dead_letters.retry")
+@_SCENARIOS.cuts("webhooks.fan_out.retry")
 def _return_of_dead_letters(bench: Bench) -> None:
     bench.subscribe("ava.job.queued")
     for _ in range(3):
@@ -254,7 +254,7 @@ def _return_of_dead_letters(bench: Bench) -> None:
 
     def retry() -> int:
         with bench.database.connect() as connection:
-            return dead_letters.retry(connection)
+            return fan_out.retry_dead_letters(connection)
 
     bench.repeat(retry)
     assert bench.only("SELECT count(*) FROM webhook_dead_letters") == 0

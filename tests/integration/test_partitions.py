@@ -10,9 +10,9 @@ import pytest
 
 from ava.dispatcher.duties.retention import roll_partitions
 from ava.store import partitions
-from ava.store.events import old_rows
+from ava.store.events import hook_deliveries
 from ava.store.reports import audit
-from ava.store.webhooks import dead_letters, endpoint_leases, fan_out, webhook_events
+from ava.store.webhooks import endpoint_leases, fan_out, webhook_events
 from tests.backlog import Backlog
 
 _TABLES = ("webhook_events", "webhook_deliveries", "hook_deliveries", "events", "audit")
@@ -81,8 +81,8 @@ def _delete_old(stored: Backlog, *, days: float = 7) -> int:
         return (
             webhook_events.delete_old(connection, retention_days=days, limit=1_000)
             + audit.delete_old(connection, retention_days=days, limit=1_000)
-            + old_rows.delete_old(connection, "events", retention_days=days, limit=1_000)
-            + old_rows.delete_old(connection, "hook_deliveries", retention_days=days, limit=1_000)
+            + hook_deliveries.delete_old(connection, "events", retention_days=days, limit=1_000)
+            + hook_deliveries.delete_old(connection, "hook_deliveries", retention_days=days, limit=1_000)
         )
 
 
@@ -144,7 +144,7 @@ def test_events_stay_as_long_as_they_have_deliveries(stored: Backlog) -> None:
     assert _count(stored, "webhook_events") == 5
     assert _delete_old(stored) == 5, "the late deliveries, row by row"
     with stored.database.connect() as connection:
-        assert dead_letters.count(connection) == 0
+        assert fan_out.count(connection) == 0
     for _ in range(3):
         _roll(stored)
     assert _count(stored, "webhook_events") == 0

@@ -14,7 +14,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers
 from ava.store.jobs import rows
-from ava.store.jobs.reads import job_runs
+from ava.store.jobs.reads import lists
 from ava.store.jobs.transitions import cancel as cancels
 from ava.store.jobs.transitions import claim as claims
 from ava.store.jobs.transitions import end as ends
@@ -71,7 +71,7 @@ def completed(job: Job, output: str = "{}") -> EndedRun:
 
 def lines(connection: Connection, job: Job) -> list[tuple[str, str]]:
     statement = "SELECT level, msg FROM job_lines WHERE job_id = %(id)s::uuid ORDER BY seq"
-    found = connection.exec_driver_sql(statement, {"id": job_runs.rows.job_uuid(job.id)})
+    found = connection.exec_driver_sql(statement, {"id": lists.rows.job_uuid(job.id)})
     return [(level, msg) for level, msg in found]
 
 

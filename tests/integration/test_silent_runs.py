@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ava.dispatcher.duties.pulled_runs import PulledRunWatch
+from ava.dispatcher.duties.lost_runs import PulledRunWatch
 from ava.settings import Settings
 from harness.api import Api, error_of
 from tests.pulled import call, claim, data, heartbeat, make_key, make_worker, show, watch

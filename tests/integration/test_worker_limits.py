@@ -15,7 +15,7 @@ from ava.domain import ids
 from ava.domain.access.actor import SYSTEM
 from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.run_outcome import Ending
-from ava.domain.tenant import TenantRules
+from ava.domain.limits.limit import TenantRules
 from ava.settings import Settings
 from ava.store.engine.notices import Notices
 from ava.store.fleet import queues, tenants

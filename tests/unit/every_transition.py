@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
-from ava.domain.schedules import time_zones
+from ava.domain.schedules import schedule
 
 from . import cron_oracle as oracle
 from .test_schedule_transitions import firing_times
@@ -37,4 +37,4 @@ def _compare(name: str, seen: oracle.Window) -> None:
 
 def test_aliases_have_the_data_of_the_zones_that_were_looked_at() -> None:
     known = set(oracle.zones()).union(*oracle.zones().values())
-    assert time_zones.timezone_names() <= known
+    assert schedule.timezone_names() <= known

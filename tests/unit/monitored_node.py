@@ -20,9 +20,8 @@ from ava.domain.jobs.job import LogLine, RunKey
 from ava.errors import DatabaseUnavailable
 from ava.node import mailbox
 from ava.node.parent import run_monitor
-from ava.node.parent.pool_runs import PoolRuns
+from ava.node.parent.pool_runs import GivenRuns, PoolRuns, TrackedRun
 from ava.node.parent.run_monitor import RunMonitor
-from ava.node.parent.tracked_run import GivenRuns, TrackedRun
 from ava.node.run_board import CurrentRun, Phase, ProcessBoard, RunBoard
 from ava.settings import load
 from ava.store.fleet.nodes import NodeSpec, RunDirectives

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ava.broker import broker_url, tls
+from ava.broker import broker_url
 from ava.settings import Settings, load
 
 
@@ -57,7 +57,7 @@ def test_rate_limits_are_counted_in_the_master_that_the_sentinels_name() -> None
 
 
 def test_each_server_of_rabbitmq_is_verified_under_its_own_name() -> None:
-    assert tls.options(_settings("amqps://a;amqps://b")) == {
-        "cert_reqs": tls.ssl.CERT_REQUIRED,
+    assert broker_url.tls_options(_settings("amqps://a;amqps://b")) == {
+        "cert_reqs": broker_url.ssl.CERT_REQUIRED,
         "server_hostname": None,
     }

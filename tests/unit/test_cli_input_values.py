@@ -9,7 +9,7 @@ import pytest
 from click.shell_completion import CompletionItem, get_completion_class
 
 from ava.cli.host import completion
-from ava.cli.options.input_values import schema_paths, with_values
+from ava.cli.options.inputs import schema_paths, with_values
 
 SCHEMA: dict[str, Any] = {
     "properties": {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ava.cli.options import profiles
+from ava.cli.options import connection
 from ava.errors import SettingsError
 from ava.settings import ClientSettings
 
@@ -21,16 +21,16 @@ def _settings(folder: Path, content: str, mode: int = 0o600) -> ClientSettings:
 
 
 def test_a_profile_replaces_the_environment_and_its_key(tmp_path: Path) -> None:
-    found = profiles.with_profile(_settings(tmp_path, PROD), "prod")
+    found = connection.with_profile(_settings(tmp_path, PROD), "prod")
     assert (found.url, found.secret, found.tenant) == ("https://jobs.example.com", "of-prod", "ten_a")
     assert (found.user, found.proxy) == ("usr_me", "")
-    assert profiles.names(_settings(tmp_path, PROD)) == ["prod"]
+    assert connection.names(_settings(tmp_path, PROD)) == ["prod"]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o601])
 def test_a_file_that_others_can_open_is_refused(tmp_path: Path, mode: int) -> None:
     with pytest.raises(SettingsError, match="chmod 600"):
-        profiles.with_profile(_settings(tmp_path, PROD, mode), "prod")
+        connection.with_profile(_settings(tmp_path, PROD, mode), "prod")
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ def test_a_file_that_cannot_be_used_is_refused_by_name(tmp_path: Path, content: 
     settings = _settings(tmp_path, "")
     Path(settings.config_file).write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(SettingsError, match=reason) as refused:
-        profiles.with_profile(settings, "prod")
+        connection.with_profile(settings, "prod")
     assert "of-prod" not in str(refused.value)
 
 
 def test_a_missing_file_is_named_and_has_no_profiles(tmp_path: Path) -> None:
     settings = ClientSettings(config_file=str(tmp_path / "none.toml"))
     with pytest.raises(SettingsError, match=r"none\.toml"):
-        profiles.with_profile(settings, "prod")
-    assert profiles.names(settings) == []
+        connection.with_profile(settings, "prod")
+    assert connection.names(settings) == []

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from ava.domain.access.actor import Actor
 from ava.domain.events.event import EventSpec, InboundEvent
+from ava.domain.events.hook import BodyTooLarge, read_body, unpacked
 from ava.domain.events.pattern_rules import PatternError
 from ava.domain.events.patterns import MAX_COMPARISONS, MAX_LEVELS, Comparisons, TooManyComparisons, compile_pattern
-from ava.domain.events.received import BodyTooLarge, read_body, unpacked
 from ava.domain.events.subscription import Subscription, SubscriptionIndex, is_event_type, matches_type
 from ava.domain.events.templates import TemplateError, compile_template
 

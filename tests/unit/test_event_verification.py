@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from ava.domain.events.received import Received
+from ava.domain.events.hook import Received
 from ava.domain.events.verification import (
     check_secret,
     dedupe_keys,

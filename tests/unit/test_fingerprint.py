@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from ava.domain.fingerprint import MAX_FRAMES, error_id, kind_and_template, ungrouped_id
+from ava.domain.error_group import MAX_FRAMES, error_id, kind_and_template, ungrouped_id
 from chaos.failures import MESSAGES, values
 
 

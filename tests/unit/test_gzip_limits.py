@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from ava.outbound.gzip_limits import Decoder
+from ava.outbound.http import Decoder
 
 
 def decoded(data: bytes, *, encoding: str = "gzip", step: int = 1000) -> bytes:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ava.domain.events import match_keys
-from ava.domain.events.match_keys import TooManyKeys, event_keys, pattern_key
+from ava.domain.events import awaited
+from ava.domain.events.awaited import TooManyKeys, event_keys, pattern_key
 from ava.domain.events.patterns import compile_pattern
 
 _SCALARS: list[Any] = [None, True, False, 0, 1, 1.0, -0.0, 2**60, float(2**60), 0.1, "", "1", "true", "a", "ä\ud800"]
@@ -69,10 +69,10 @@ def test_the_key_has_the_paths_and_the_values_of_exact_fields(pattern: Any, same
 
 def test_keys_of_the_same_paths_are_a_range_and_no_other_is_in_it() -> None:
     key = pattern_key({"data": {"n": [1]}})
-    first, last = match_keys.first_key(key), match_keys.last_key(key)
+    first, last = awaited.first_key(key), awaited.last_key(key)
     assert all(first < pattern_key({"data": {"n": [n]}}) <= last for n in range(100))
     assert not any(first < pattern_key({"data": {f"m{n}": [1]}}) <= last for n in range(100))
-    assert match_keys.first_key(last) == match_keys.first_key(first) == first
+    assert awaited.first_key(last) == awaited.first_key(first) == first
 
 
 def test_an_event_has_a_key_for_each_combination_of_its_lists_up_to_a_bound() -> None:

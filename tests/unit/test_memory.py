@@ -22,7 +22,7 @@ from ava.node.child.child import Wear
 from ava.node.outcome import MIB, Stop
 from ava.node.parent import deadlines
 from ava.node.parent.oom_kills import OomKills
-from ava.node.parent.tracked_run import TrackedRun
+from ava.node.parent.pool_runs import TrackedRun
 from ava.node.run_board import CurrentRun, Phase
 
 HOLDS = "held = b'x' * ({mb} << 20); print(len(held), flush=True); input()"

@@ -13,7 +13,7 @@ import pytest
 from ava.domain.jobs.job import LogLevel, LogLine
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.node.parent import loop_liveness
-from ava.node.parent.tracked_run import GivenRuns
+from ava.node.parent.pool_runs import GivenRuns
 from ava.node.run_board import Phase
 from ava.store.jobs.transitions.ended_runs import EndedRun
 from harness.polling import wait_until

@@ -12,7 +12,7 @@ from celery.worker.state import reserved_requests
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from ava.metrics import counters
-from ava.node.celery_internals.pool_leaks import PoolLeaks
+from ava.node.celery_internals.pool import PoolLeaks
 
 
 class Request:

@@ -6,8 +6,7 @@ import pytest
 
 from ava.domain.jobs.job import RunKey
 from ava.node.parent import pool_runs
-from ava.node.parent.pool_runs import PoolRuns
-from ava.node.parent.tracked_run import GivenRuns
+from ava.node.parent.pool_runs import GivenRuns, PoolRuns
 
 
 def _given(pid: int) -> GivenRuns:

@@ -11,8 +11,8 @@ import pytest
 from kombu import Queue
 from kombu.entity import Queue as Entity
 
-from ava.node.celery_internals import queue_trials
-from ava.node.celery_internals.queue_trials import try_queues
+from ava.node.celery_internals import queue_consumer
+from ava.node.celery_internals.queue_consumer import try_queues
 
 SILENT_SECONDS = 0.2
 
@@ -34,7 +34,7 @@ class Cluster:
         self.transport_options: dict[str, Any] = {}
 
     def clone(self, **options: Any) -> Cluster:
-        assert options["transport_options"]["read_timeout"] == queue_trials._ANSWER_SECONDS
+        assert options["transport_options"]["read_timeout"] == queue_consumer._ANSWER_SECONDS
         return self
 
     def connect(self) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from ava.domain.jobs.job import Status
+from ava.domain.jobs.job import NO_USAGE, RunUsage, Status
 from ava.domain.jobs.run_log import EndedJobRun, own_run, retained_run
 from ava.domain.jobs.run_outcome import Ending
-from ava.domain.jobs.run_usage import NO_USAGE, RunUsage
 from tests.unit.handlers import JOB
 
 _DUE = datetime(2025, 6, 1, 10, tzinfo=UTC)

@@ -17,7 +17,7 @@ from ava.domain.jobs.job import RunKey
 from ava.errors import DatabaseUnavailable
 from ava.node import process_tree
 from ava.node.parent import run_monitor
-from ava.node.parent.tracked_run import DeadProcess, GivenRuns
+from ava.node.parent.pool_runs import DeadProcess, GivenRuns
 from ava.node.run_board import Phase
 from harness.polling import wait_until
 from harness.running_process import lives

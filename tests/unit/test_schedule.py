@@ -14,7 +14,7 @@ import tzdata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ava.domain.schedules import schedule, time_zones
+from ava.domain.schedules import schedule
 from ava.domain.schedules.cron import CronError
 from ava.domain.schedules.schedule import FiringTime
 from harness.system import ROOT
@@ -259,7 +259,7 @@ def test_zones_are_those_of_the_package_and_not_of_the_machine(tmp_path: Path) -
         (tmp_path / "Asia" / "Tokyo").write_bytes(utc.read())
     zoneinfo.reset_tzpath(to=[str(tmp_path)])
     try:
-        time_zones.zone.cache_clear()
+        schedule.zone.cache_clear()
         assert zoneinfo.ZoneInfo.no_cache("Asia/Tokyo").utcoffset(datetime(2026, 1, 1)) == timedelta(0)
         assert next(schedule.firing_times_after("0 0 * * *", "Asia/Tokyo", NIGHT_OF_THE_GAP)).at.hour == 15
     finally:
@@ -267,11 +267,11 @@ def test_zones_are_those_of_the_package_and_not_of_the_machine(tmp_path: Path) -
 
 
 def test_each_zone_of_the_package_can_be_used() -> None:
-    for name in time_zones.timezone_names():
+    for name in schedule.timezone_names():
         each = next(schedule.firing_times_after("0 0 * * *", name, datetime(2026, 6, 1, tzinfo=UTC)))
         assert (each.local_time.hour, each.note) == (0, None)
-    assert len(time_zones.timezone_names()) > 500
-    assert time_zones.timezone_data_version()[:2] == "20"
+    assert len(schedule.timezone_names()) > 500
+    assert schedule.timezone_data_version()[:2] == "20"
 
 
 # Words -----------------------------------------------------------------------------------------------------------
@@ -321,10 +321,10 @@ _TABLE_PATTERNS = ("30 2 * * *", "*/15 2 * * *", "0 1-4 * * *", "30 * * * *")
 def table_of(day: date) -> list[str]:
     """Returns the rows of the table in the documentation: a night in Berlin, hour by real hour."""
     rows = []
-    begin = datetime(day.year, day.month, day.day, tzinfo=time_zones.zone(BERLIN)).astimezone(UTC)
+    begin = datetime(day.year, day.month, day.day, tzinfo=schedule.zone(BERLIN)).astimezone(UTC)
     for hour in range(1, 5):
         start = begin + timedelta(hours=hour)
-        local = start.astimezone(time_zones.zone(BERLIN))
+        local = start.astimezone(schedule.zone(BERLIN))
         cells = [_cell(cron, start) for cron in _TABLE_PATTERNS]
         rows.append(f"| {local:%H:%M %Z} | {start:%H:%M} | {' | '.join(cells)} |")
     return rows

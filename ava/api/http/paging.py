@@ -1,10 +1,11 @@
-"""Pages of a list: the requested page, the response, and cursors: opaque positions in a list."""
+"""Pages of a list: the requested page or time range, the response, and cursors: opaque positions in a list."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,7 +13,7 @@ from uuid import UUID
 from flask import Response
 from marshmallow import Schema, ValidationError, post_load, validates_schema
 
-from ava.api.http.fields import INVALID_CURSOR, Cursor, WholeNumber
+from ava.api.http.fields import INVALID_CURSOR, Cursor, Instant, QueryInstant, WholeNumber
 from ava.api.http.responses import as_json
 from ava.api.http.strict import Strict
 from ava.domain import ids
@@ -250,3 +251,30 @@ def within_response(records: Iterable[str]) -> list[str]:
             break
         fitting.append(record)
     return fitting
+
+
+_SINCE = {"description": "Only records of this time or later, in ISO 8601."}
+_UNTIL = {"description": "Only records before this time, in ISO 8601."}
+
+
+class _TimeRange(Strict):
+    @validates_schema
+    def _check_range(self, values: dict[str, Any], **_: Any) -> None:
+        since: datetime | None = values.get("since")
+        until: datetime | None = values.get("until")
+        if since is not None and until is not None and until <= since:
+            raise ValidationError("It must be later than `since`.", "until")
+
+
+class TimeRangeQuery(_TimeRange):
+    """Query parameters of a list: an optional time range."""
+
+    since = QueryInstant(load_default=None, allow_none=False, metadata=_SINCE)
+    until = QueryInstant(load_default=None, allow_none=False, metadata=_UNTIL)
+
+
+class TimeRangeBody(_TimeRange):
+    """Fields of a body: a time range that ends now unless it has an end."""
+
+    since = Instant(required=True, metadata=_SINCE)
+    until = Instant(load_default=None, allow_none=True, metadata=_UNTIL)

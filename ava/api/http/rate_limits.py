@@ -13,7 +13,8 @@ from flask.typing import ResponseReturnValue
 from ava.api.http.callers.auth import is_open
 from ava.api.http.context import caller
 from ava.api.http.operations import find_operation
-from ava.broker import broker_url, tls
+from ava.broker import broker_url
+from ava.broker.broker_url import redis_options
 from ava.domain.limits import table as limits
 from ava.domain.limits.limit import Limit
 from ava.settings import Settings
@@ -44,7 +45,7 @@ def install(app: Flask, settings: Settings) -> None:
             ),
         ],
         storage_uri=storage,
-        storage_options={**options, **tls.redis_options(settings)},
+        storage_options={**options, **redis_options(settings)},
         strategy="moving-window",
         headers_enabled=True,
         retry_after="delta-seconds",

@@ -9,7 +9,7 @@ from typing import Any
 from ava.api.http import rate_limits
 from ava.api.http.context import caller
 from ava.api.mcp import content, rest_calls, tasks, tools, worker_tools
-from ava.api.mcp.protocol import (
+from ava.api.mcp.rpc_messages import (
     CAPABILITIES,
     INVALID_PARAMS,
     LEGACY_VERSIONS,
@@ -17,9 +17,9 @@ from ava.api.mcp.protocol import (
     SERVER_INFO,
     TASKS,
     VERSIONS,
+    McpMessage,
     RpcError,
 )
-from ava.api.mcp.rpc_messages import McpMessage
 from ava.version import VERSION
 
 _INFO = {"name": "ava-jobs", "title": "AVA Jobs", "version": VERSION}

@@ -14,7 +14,7 @@ from flask import current_app, g, request
 
 from ava.api.http import offload
 from ava.api.http.context import request_id
-from ava.api.mcp.protocol import INTERNAL_ERROR, RpcError
+from ava.api.mcp.rpc_messages import INTERNAL_ERROR, RpcError
 from ava.domain.strings import storable
 from ava.error_codes import ErrorCode
 from ava.errors import AvaError

@@ -8,8 +8,7 @@ from typing import Any
 
 from ava.api.http.client_addresses import public_url
 from ava.api.mcp import rest_calls
-from ava.api.mcp.protocol import INVALID_PARAMS, RpcError
-from ava.api.mcp.rpc_messages import McpMessage
+from ava.api.mcp.rpc_messages import INVALID_PARAMS, McpMessage, RpcError
 from ava.domain.limits.table import MCP_TEXT
 
 _APPROVALS = "/v1/ava/approvals"

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ava.api.mcp import content, rest_calls, task_inputs
-from ava.api.mcp.protocol import INTERNAL_ERROR, INVALID_PARAMS, RpcError, missing_tasks
-from ava.api.mcp.rpc_messages import McpMessage
+from ava.api.mcp.rpc_messages import INTERNAL_ERROR, INVALID_PARAMS, McpMessage, RpcError, missing_tasks
 from ava.domain.ids import is_client_id
 
 _COMPLETED, _FAILED, _CANCELLED = "completed", "failed", "cancelled"

@@ -8,8 +8,7 @@ from typing import Any
 
 from ava.api.http.context import caller, context
 from ava.api.mcp import content, rest_calls, tasks
-from ava.api.mcp.protocol import RpcError
-from ava.api.mcp.rpc_messages import McpMessage
+from ava.api.mcp.rpc_messages import McpMessage, RpcError
 from ava.domain.ids import is_client_id
 from ava.domain.limits.table import MCP_TOOLS
 from ava.domain.worker import McpUse, WorkerStatus, WorkerTool

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.callers.provider import require_step_up
+from ava.api.http.callers.credentials import require_step_up
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of

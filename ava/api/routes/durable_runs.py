@@ -20,7 +20,7 @@ from ava.api.schemas.durable_runs import (
     write_child,
     write_child_output,
 )
-from ava.api.schemas.journals import ChildRecord, JournalEntryRecord, write_journal_entry
+from ava.api.schemas.job_details import ChildRecord, JournalEntryRecord, write_journal_entry
 from ava.api.schemas.pulled_runs import StopRecord
 from ava.domain.jobs.waits import NewChild
 from ava.domain.limits.table import BULK_BODY_BYTES

@@ -10,8 +10,8 @@ from ava.api.http.client_addresses import client_address
 from ava.api.http.context import context
 from ava.api.http.operations import described
 from ava.api.routes.hooks import CALLS
-from ava.api.schemas.hook_requests import ReceiptRecord, write_receipt
-from ava.domain.events.received import Received
+from ava.api.schemas.hooks import ReceiptRecord, write_receipt
+from ava.domain.events.hook import Received
 from ava.domain.limits.inbound_limits import HOOK_BODY_BYTES
 from ava.errors import HookUnknown, PayloadTooLarge, SignatureRefused
 from ava.services.events.hooks import OpenHook

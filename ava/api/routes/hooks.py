@@ -16,7 +16,6 @@ from ava.api.routes import deliveries
 from ava.api.routes.audit import record_change
 from ava.api.routes.pause_calls import add_pauses
 from ava.api.schemas.deliveries import DeliveryListRequest, ReceivedDeliveryListQuery, ReplayBody
-from ava.api.schemas.hook_requests import HookTestBody, HookTestRecord, write_test
 from ava.api.schemas.hooks import (
     HookBody,
     HookChangeBody,
@@ -25,8 +24,11 @@ from ava.api.schemas.hooks import (
     HookListQuery,
     HookRecord,
     HookRotateBody,
+    HookTestBody,
+    HookTestRecord,
     NewHookRequest,
     write_hook,
+    write_test,
 )
 from ava.api.schemas.pause_fields import PausedListRequest
 from ava.domain.limits import inbound_limits

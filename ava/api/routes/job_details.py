@@ -15,8 +15,16 @@ from ava.api.http.paging import PageRequest, cursor_of_line, page_of
 from ava.api.routes import deliveries
 from ava.api.routes.streams import client_watch, watching
 from ava.api.schemas.deliveries import write_delivery
-from ava.api.schemas.job_details import ExplanationRecord, JobRunRecord, write_explanation, write_job_run
-from ava.api.schemas.journals import JobWaitRecord, JournalEntryRecord, write_job_wait, write_journal_entry
+from ava.api.schemas.job_details import (
+    ExplanationRecord,
+    JobRunRecord,
+    JobWaitRecord,
+    JournalEntryRecord,
+    write_explanation,
+    write_job_run,
+    write_job_wait,
+    write_journal_entry,
+)
 from ava.api.schemas.trees import TreeQuery, TreeRecord, write_tree
 
 runs = Blueprint("job_runs", __name__, url_prefix="/v1/ava/jobs")

@@ -20,8 +20,15 @@ from ava.api.http.paging import (
 )
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import record_change
-from ava.api.schemas.limits import LimitRecord, WorkerLimitRecord, write_limit, write_worker_limit
-from ava.api.schemas.tenants import TenantLimitsBody, TenantLimitsRecord, write_tenant_limits
+from ava.api.schemas.limits import (
+    LimitRecord,
+    TenantLimitsBody,
+    TenantLimitsRecord,
+    WorkerLimitRecord,
+    write_limit,
+    write_tenant_limits,
+    write_worker_limit,
+)
 from ava.domain.limits.table import LIMITS
 
 #: The limits in the order of the list.

@@ -18,7 +18,7 @@ from ava.api.http.client_addresses import docs_url
 from ava.api.http.context import context, request_id
 from ava.api.http.error_responses import RETRY_AFTER_SECONDS, log_unexpected
 from ava.api.mcp import methods, rest_calls, rpc_messages
-from ava.api.mcp.protocol import INTERNAL_ERROR, PARSE_ERROR, RpcError
+from ava.api.mcp.rpc_messages import INTERNAL_ERROR, PARSE_ERROR, RpcError
 from ava.error_codes import ErrorCode, code_of
 from ava.errors import BadRequest, Forbidden, RequestError, TooMany
 from ava.services.sign_in import METADATA

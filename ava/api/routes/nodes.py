@@ -8,7 +8,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.routes.pause_calls import add_pauses
-from ava.api.schemas.nodes import NodeListQuery, NodeListRequest, NodeRecord, node_cursor, write_node
+from ava.api.schemas.fleet import NodeListQuery, NodeListRequest, NodeRecord, node_cursor, write_node
 
 blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
 

@@ -29,7 +29,7 @@ from ava.api.schemas.pulled_runs import (
 )
 from ava.domain.access.caller import Role
 from ava.domain.jobs.job import Status
-from ava.domain.jobs.pull import PROTOCOLS
+from ava.domain.worker import PULL_PROTOCOLS
 from ava.errors import Forbidden, InvalidParameters
 from ava.services.durable_runs import SentWaits
 from ava.services.pulled_runs import SentLine, SentOutcome
@@ -44,9 +44,9 @@ _FUTILE_SECONDS = 1.0
 
 @blueprint.before_request
 def _check_protocol() -> None:
-    version = request.headers.get(_PROTOCOL, PROTOCOLS[0])
-    if version not in PROTOCOLS:
-        reason = f"This protocol version is not supported; supported are {', '.join(PROTOCOLS)}."
+    version = request.headers.get(_PROTOCOL, PULL_PROTOCOLS[0])
+    if version not in PULL_PROTOCOLS:
+        reason = f"This protocol version is not supported; supported are {', '.join(PULL_PROTOCOLS)}."
         raise InvalidParameters(f"Header {_PROTOCOL}: {reason}", {_PROTOCOL: [reason]})
 
 

@@ -10,7 +10,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.pause_calls import add_pauses
-from ava.api.schemas.queues import QueueRecord, QueuesQuery, QueuesRecord, write_queue, write_queues
+from ava.api.schemas.fleet import QueueRecord, QueuesQuery, QueuesRecord, write_queue, write_queues
 from ava.domain.jobs import priority
 
 blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")

@@ -9,9 +9,8 @@ from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http import payloads
 from ava.api.http.fields import ClientId, JsonString, String, WholeNumber
-from ava.api.http.paging import PageRequest, cursor_field, per_page_field, take_page
+from ava.api.http.paging import PageRequest, TimeRangeQuery, cursor_field, per_page_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
-from ava.api.http.time_ranges import TimeRangeQuery
 from ava.api.schemas.pause_fields import ActorRecord
 from ava.domain import ids
 from ava.store.reports.audit import AuditEntry, AuditFilter

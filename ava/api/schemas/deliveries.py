@@ -9,9 +9,8 @@ from marshmallow import Schema, post_load
 
 from ava.api.http import paging, payloads
 from ava.api.http.fields import Choice, JsonString, String, WholeNumber
-from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.paging import PageQuery, PageRequest, TimeRangeBody, TimeRangeQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
-from ava.api.http.time_ranges import TimeRangeBody, TimeRangeQuery
 from ava.api.schemas.event_fields import EventTypeField
 from ava.domain.delivery import RECEIVED, REDELIVERABLE, REPLAYABLE, SENT, Delivery, DeliveryStatus
 from ava.domain.webhooks.webhook_events import EventType

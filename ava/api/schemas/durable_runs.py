@@ -11,7 +11,7 @@ from ava.api.http.fields import Choice, ClientId, Flag, JsonObject, JsonString, 
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.approvals import ApprovalField
-from ava.api.schemas.journals import ChildRecord
+from ava.api.schemas.job_details import ChildRecord
 from ava.api.schemas.run_fields import BoundedJson, BoundedNumber
 from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent

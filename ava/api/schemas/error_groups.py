@@ -12,9 +12,8 @@ from marshmallow import Schema, fields, post_load
 
 from ava.api.http import paging
 from ava.api.http.fields import Choice, ClientId, Instant, QueryInstant, WholeNumber
-from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.paging import PageQuery, PageRequest, TimeRangeQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
-from ava.api.http.time_ranges import TimeRangeQuery
 from ava.domain.error_group import ErrorDay, ErrorGroup, ErrorStatus
 from ava.domain.record import format_time
 

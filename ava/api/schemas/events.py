@@ -10,10 +10,9 @@ from marshmallow import Schema, fields, post_load
 
 from ava.api.http import paging, payloads
 from ava.api.http.fields import REQUIRED, Flag, Id, Instant, JsonString, String, WholeNumber
-from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.paging import PageQuery, PageRequest, TimeRangeQuery, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
-from ava.api.http.time_ranges import TimeRangeQuery
 from ava.api.schemas.event_fields import (
     EventTypeField,
     JsonValue,

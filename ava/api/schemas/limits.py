@@ -1,13 +1,16 @@
-"""Limits: schemas of responses."""
+"""Limits of the installation and of tenants: schemas of requests and responses."""
 
 from __future__ import annotations
 
 from marshmallow import Schema
 
-from ava.api.http.fields import Flag, String, WholeNumber
+from ava.api.http.fields import Flag, Id, Instant, Number, PositiveNumber, String, WholeNumber
 from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.strict import Strict
+from ava.domain.jobs import priority
 from ava.domain.limits.rates import Rate
-from ava.store.reports.worker_limits import WorkerLimitUse
+from ava.domain.worker import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
+from ava.store.reports.tenant_usage import WorkerLimitUse
 
 _MAX_COUNT = 2**53
 
@@ -56,3 +59,55 @@ def _write_rate(rate: Rate | None) -> str:
 
 
 write_worker_limit = compile_schema(WorkerLimitRecord(), rate=_write_rate)
+
+
+_MAX_RUNNING = 1_000_000
+_MAX_WEIGHT = 1_000.0
+
+
+class TenantLimitsBody(Strict):
+    """Limits of a tenant; a missing or null field uses the installation's default."""
+
+    max_running = WholeNumber(
+        minimum=0,
+        maximum=_MAX_RUNNING,
+        allow_none=True,
+        metadata={"description": "Max number of its running jobs; 0: none."},
+    )
+    weight = PositiveNumber(
+        maximum=_MAX_WEIGHT,
+        allow_none=True,
+        metadata={"description": "Its weight in fair queueing (default 1), relative to the weights of other tenants."},
+    )
+    most_urgent_priority = WholeNumber(
+        minimum=priority.FIRST,
+        maximum=priority.LAST,
+        allow_none=True,
+        metadata={
+            "description": "The smallest priority number that its jobs may have; a smaller number is raised to it."
+        },
+    )
+    retention_days = PositiveNumber(
+        minimum=MIN_RETENTION_DAYS,
+        maximum=MAX_RETENTION_DAYS,
+        allow_none=True,
+        metadata={
+            "description": "Retention of its ended jobs and their log lines, in days; a worker's own "
+            "`retention_days` takes precedence. A change applies to stored jobs within ten minutes."
+        },
+    )
+
+
+class TenantLimitsRecord(Schema):
+    """The limits that operators have set for a tenant; null: the installation's default."""
+
+    tenant_id = Id("ten")
+    max_running = WholeNumber(minimum=0, maximum=_MAX_RUNNING, allow_none=True)
+    weight = PositiveNumber(maximum=_MAX_WEIGHT, allow_none=True)
+    most_urgent_priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, allow_none=True)
+    retention_days = Number(allow_none=True)
+    updated_by = Id("usr", "key", allow_none=True)
+    updated_at = Instant(allow_none=True)
+
+
+write_tenant_limits = compile_schema(TenantLimitsRecord())

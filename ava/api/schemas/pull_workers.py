@@ -13,12 +13,11 @@ from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import RateString, Scope
 from ava.api.schemas.trigger_fields import RetryDelaysBody
 from ava.domain.input_schema import check_schema
-from ava.domain.jobs import pull
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.graph_limits import DEADLINE_SECONDS
 from ava.domain.schema_costs import TENANTS
 from ava.domain.strings import storable
-from ava.domain.worker import PullWorkerSpec
+from ava.domain.worker import PULL_RUNTIME, PullWorkerSpec
 
 MAX_RUNNING = 1_000_000
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
@@ -28,7 +27,7 @@ _LONGEST_NAME = 200
 class _Runtime(StrEnum):
     """The runtimes of workers that clients can create."""
 
-    PULL = pull.RUNTIME
+    PULL = PULL_RUNTIME
 
 
 class _Slug(String):

@@ -35,7 +35,7 @@ from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.table import SCHEDULE_INPUT_BYTES
 from ava.domain.schedules.cron import LONGEST_CRON, CronError
 from ava.domain.schedules.firing import Outcome
-from ava.domain.schedules.schedule import FiringTime, check_cron
+from ava.domain.schedules.schedule import FiringTime, check_cron, check_timezone
 from ava.domain.schedules.schedule_record import (
     DEFAULT_CATCH_UP_SECONDS,
     MAX_CATCH_UP_SECONDS,
@@ -47,7 +47,6 @@ from ava.domain.schedules.schedule_record import (
     ScheduleSpec,
     format_local_time,
 )
-from ava.domain.schedules.time_zones import check_timezone
 from ava.store.schedules.definitions import ScheduleFilter
 
 #: Max characters of a name.

@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from ava.api.http.fields import Choice, ClientId, Instant, Number, String, WholeNumber
-from ava.api.http.time_ranges import TimeRangeQuery
+from ava.api.http.paging import TimeRangeQuery
 from ava.api.schemas.setting_fields import BoundedString, Scope
 from ava.domain.jobs import priority
 from ava.domain.record import format_time

@@ -15,9 +15,9 @@ from ava.cli.options.connection import connected
 from ava.cli.options.inputs import JSON_OBJECT
 from ava.cli.options.resources import changed_fields, unset_option, with_options
 from ava.cli.screen import printing
-from ava.cli.screen.following import follow_to_end
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.terminal import confirm, yes_option
+from ava.cli.screen.watching import follow_to_end
 from ava.domain.jobs import priority as priorities
 
 if TYPE_CHECKING:

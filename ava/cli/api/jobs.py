@@ -10,14 +10,19 @@ import click
 
 from ava.cli.options.arguments import ISO_FORM, JOB_ID, PAST_FORM, PAST_TIMESTAMP, TAG, TIMESTAMP, WHERE, WORKER_ID
 from ava.cli.options.connection import connected
-from ava.cli.options.input_values import INPUT_VALUE, with_values
-from ava.cli.options.inputs import JSON_OBJECT, approval_option, key_options, take_keys
+from ava.cli.options.inputs import (
+    INPUT_VALUE,
+    JSON_OBJECT,
+    approval_option,
+    key_options,
+    take_keys,
+    with_values,
+)
 from ava.cli.options.resources import limit_option, priority_option, with_options
 from ava.cli.screen import printing
-from ava.cli.screen.following import follow_to_end, until_interrupted
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column, milliseconds, ran
-from ava.cli.screen.watching import watch_list
+from ava.cli.screen.watching import follow_to_end, until_interrupted, watch_list
 from ava.domain.jobs import priority as priorities
 from ava.domain.jobs.wait_reasons import KNOWN
 

@@ -11,10 +11,10 @@ import click
 from ava.cli.options.connection import connected
 from ava.cli.options.resources import Resource
 from ava.cli.screen import printing
-from ava.cli.screen.following import INTERRUPTED
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 from ava.cli.screen.terminal import StatusLine
+from ava.cli.screen.watching import INTERRUPTED
 
 if TYPE_CHECKING:
     from ava.client import Client, Operation

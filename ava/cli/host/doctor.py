@@ -373,11 +373,11 @@ def _check_webhooks(settings: Settings) -> str:
     from ava.errors import StartError
     from ava.store.engine import schema
     from ava.store.engine.database import Database
-    from ava.store.webhooks import dead_letters
+    from ava.store.webhooks import fan_out
 
     schema.check(settings)
     with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
-        found = dead_letters.find(connection)
+        found = fan_out.find_dead_letters(connection)
     if found.count:
         shown = "; ".join(f"{event_id} of {tenant_id} ({error})" for event_id, tenant_id, error in found.newest)
         events = (

@@ -60,7 +60,7 @@ def api(host: str, port: int) -> None:
         from ava import settings as settings_module
         from ava.api.server import api_processes
         from ava.errors import SettingsError
-        from ava.local import ports
+        from ava.local.start import require_free
         from ava.metrics.sharing import shared_counters
         from ava.process.concealment import close_memory, conceal
         from ava.setting_values import SECRETS
@@ -68,7 +68,7 @@ def api(host: str, port: int) -> None:
     settings = settings_module.load()
     if not settings.internal_secrets:
         raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; generate one with `openssl rand -hex 24`")
-    ports.require_free(host, port)
+    require_free(host, port)
     conceal(SECRETS)
     close_memory()
     with shared_counters():
@@ -106,13 +106,14 @@ def node(concurrency: int | None, slots: int | None, slot_processes: int, queues
     with without_collections():
         from ava import settings as settings_module
         from ava.health.port import serving
-        from ava.local import environment, handler_folder, sd_notify
+        from ava.local import environment, handler_folder
+        from ava.local.start import notify
         from ava.metrics import sharing
 
     if file := environment.use_running_system():
         click.echo(f"ava: this node joins the system of `ava up` in this folder (settings from {file})", err=True)
     settings = settings_module.load()
-    on_ready = partial(sd_notify.notify, settings.notify_socket) if settings.notify_socket else None
+    on_ready = partial(notify, settings.notify_socket) if settings.notify_socket else None
     handler_folder.search(handler_folder.folders(), settings.imported_modules)
     names = tuple(name.strip() for name in queues.split(",") if name.strip())
     slots = settings.slots if slots is None else slots
@@ -214,10 +215,10 @@ def _reseal(settings: Settings) -> None:
 
 def _retry_dead_letters(settings: Settings) -> None:
     from ava.store.engine.database import Database
-    from ava.store.webhooks import dead_letters
+    from ava.store.webhooks import fan_out
 
     count = 0
     with closing(Database.of(settings, name="retry", pool_size=1)) as database, database.connect() as found:
-        while returned := dead_letters.retry(found):
+        while returned := fan_out.retry_dead_letters(found):
             count += returned
     click.echo(f"Returned {count} event{'' if count == 1 else 's'} to the fan-out.")

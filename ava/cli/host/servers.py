@@ -137,7 +137,7 @@ def reset() -> None:
     from ava.broker import connectivity
     from ava.broker.celery_app import make_app
     from ava.broker.publisher import Publisher
-    from ava.services import broker_reset
+    from ava.services import fleet
     from ava.store import installation
     from ava.store.engine import schema
     from ava.store.engine.database import Database
@@ -151,7 +151,7 @@ def reset() -> None:
         closing(Database(settings.database_url, name="broker reset", is_pooled=not settings.has_sessions)) as database,
         closing(Publisher(make_app(settings), settings)) as publisher,
     ):
-        count = broker_reset.reset(database, publisher)
+        count = fleet.reset_broker(database, publisher)
     click.echo(
         f"{count:,} job{' returns' if count == 1 else 's return'} to the backlog; the dispatcher publishes "
         f"{'it' if count == 1 else 'them'} again."

@@ -1,20 +1,95 @@
-"""The connection of the operator's commands to the API: settings, a profile, options, and the secret of `ava up`."""
+"""The connection of commands to the API: settings, a profile, options, and the secret of `ava up`; and profiles."""
 
 from __future__ import annotations
 
+import os
+import stat
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
 from ava.errors import CallFailed, SettingsError
+from ava.settings import ClientSettings
 
 if TYPE_CHECKING:
     from ava.client import ApiError, Client
     from ava.settings import ClientSettings
+
+
+#: The fields of a profile. It requires the first, and one of the two keys.
+_FIELDS = ("url", "secret", "api_key", "tenant", "user", "role", "proxy")
+
+
+def with_profile(settings: ClientSettings, name: str) -> ClientSettings:
+    """Return the settings, overridden by a profile of the configuration file.
+
+    The key is always the profile's, because the environment's belongs to another installation. Raises `SettingsError`.
+    """
+    profiles = _read(Path(settings.config_file))
+    if name not in profiles:
+        known = ", ".join(sorted(profiles)) or "none"
+        raise SettingsError(
+            f"profile {name!r}", f"the file {settings.config_file} has no such profile; it has: {known}"
+        )
+    values = profiles[name]
+    problem = _problem(values)
+    if problem:
+        raise SettingsError(f"profile {name!r}", f"{problem}; it is in {settings.config_file}")
+    return replace(settings, **{"proxy": "", "secret": "", "api_key": "", **values})
+
+
+def names(settings: ClientSettings) -> list[str]:
+    """Return the names of all profiles. Raises `SettingsError` if the file cannot be used."""
+    path = Path(settings.config_file)
+    return sorted(_read(path)) if path.exists() else []
+
+
+def _problem(values: Any) -> str | None:
+    """Return the problem of a profile, or None."""
+    if not isinstance(values, dict):
+        return "it must be a table, as in [prod]"
+    if unknown := sorted(set(values) - set(_FIELDS)):
+        return f"unknown field {unknown[0]}; the fields are {', '.join(_FIELDS)}"
+    if wrong := [name for name in values if not isinstance(values[name], str)]:
+        return f"{wrong[0]} must be a string"
+    missing = [] if values.get("url") else ["url"]
+    if not values.get("secret") and not values.get("api_key"):
+        missing.append("secret (or api_key)")
+    if missing:
+        return f"it needs {' and '.join(missing)}"
+    if urlsplit(values["url"]).scheme not in ("http", "https"):
+        return "its url must begin with http:// or https://"
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the file's tables. Raises `SettingsError` if anyone but its owner may read or write it."""
+    try:
+        with path.open("rb") as file:
+            # Check the open file, because its path may name another file by then.
+            _require_private(path, os.fstat(file.fileno()))
+            return tomllib.load(file)
+    except OSError as problem:
+        raise SettingsError(str(path), f"it cannot be read ({problem.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        # The reader's message contains a position and no value.
+        raise SettingsError(str(path), f"it is not valid TOML: {problem}") from None
+
+
+def _require_private(path: Path, found: os.stat_result) -> None:
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise SettingsError(str(path), f"it contains keys, but other accounts can open it; run: chmod 600 {path}")
+    if found.st_uid not in (os.geteuid(), 0):
+        raise SettingsError(
+            str(path), "it belongs to another account, which could redirect the keys; use a file of your own"
+        )
+
 
 _MAX_FIELDS = 6
 #: Where `ava up` keeps the secret that it generates, in the folder that it is started in.
@@ -25,10 +100,9 @@ def _complete_profile(_: click.Context, __: click.Parameter, incomplete: str) ->
     from contextlib import suppress
 
     from ava import settings
-    from ava.cli.options import profiles
 
     with suppress(SettingsError):
-        return [name for name in profiles.names(settings.load_client()) if name.startswith(incomplete)]
+        return [name for name in names(settings.load_client()) if name.startswith(incomplete)]
     return []
 
 
@@ -101,14 +175,13 @@ def _similar_worker(client: Client, error: ApiError, arguments: Mapping[str, Any
 def connect(ctx: click.Context, **options: Any) -> Client:
     """Return a client. A connected command's options override the profile, which overrides the environment."""
     from ava import settings
-    from ava.cli.options import profiles
     from ava.client import Client
 
     chosen = {name: ctx.params[name] for name in _NAMES if ctx.params.get(name)}
     defaults = settings.load_client()
     profile = chosen.get("profile") or ctx.find_root().params.get("profile") or defaults.profile
     if profile:
-        defaults = profiles.with_profile(defaults, profile)
+        defaults = with_profile(defaults, profile)
     if defaults.api_key:
         return _connect_by_key(defaults, chosen, options)
     if not defaults.secret:

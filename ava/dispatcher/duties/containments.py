@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ava.broker.control import Control
-from ava.dispatcher.duties.pulled_runs import rescue_silent
+from ava.dispatcher.duties.lost_runs import rescue_silent
 from ava.dispatcher.duties.waiting_jobs import ReleaseTimes, repeat, tenants_of
 from ava.domain import ids
 from ava.domain.containment import ALL_TENANTS, Containment, RunningJobs

@@ -12,7 +12,7 @@ from ava.store.access import oidc_sessions, persons, sessions
 from ava.store.containments import records
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
-from ava.store.events import old_rows, subscriptions
+from ava.store.events import hook_deliveries, subscriptions
 from ava.store.fleet import nodes
 from ava.store.jobs import bulk_operations, idempotency, old_jobs
 from ava.store.jobs.old_jobs import FIRST_POSITION, Position
@@ -181,11 +181,13 @@ def of_events(database: Database, *, retention_days: float, event_days: float) -
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
         lambda connection, limit: webhook_events.delete_old(connection, retention_days=retention_days, limit=limit),
-        lambda connection, limit: old_rows.delete_old(connection, "events", retention_days=event_days, limit=limit),
-        lambda connection, limit: old_rows.delete_old(
+        lambda connection, limit: hook_deliveries.delete_old(
+            connection, "events", retention_days=event_days, limit=limit
+        ),
+        lambda connection, limit: hook_deliveries.delete_old(
             connection, "hook_deliveries", retention_days=event_days, limit=limit
         ),
-        lambda connection, limit: old_rows.delete_keys(connection, limit=limit),
+        lambda connection, limit: hook_deliveries.delete_keys(connection, limit=limit),
         lambda connection, limit: subscriptions.delete_former(connection, limit=limit),
     )
     return Retention(database, [OldRows(delete) for delete in kinds])

@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from ava.domain.declarations import DECLARER, Declaration, ModuleSchedule, plan_declarations
-from ava.domain.schedules.schedule import check_cron
+from ava.domain.schedules.schedule import check_cron, check_timezone, timezone_data_version
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
-from ava.domain.schedules.time_zones import check_timezone, timezone_data_version
 from ava.services.due_firings import DueFirings, FiredBatch
 from ava.store.engine.database import Connection, Database
-from ava.store.schedules import declared, definitions
+from ava.store.schedules import definitions
 from ava.store.schedules import due as due_schedules
+from ava.store.schedules.definitions import existing, newest_declarations, set_module, take_turn
 
 _log = logging.getLogger(__name__)
 
@@ -87,10 +87,10 @@ class DeclaredSchedules:
         """Compare once. Returns the number of schedules that were created, changed or removed."""
         batches = []
         with self._database.transaction() as connection:
-            if not declared.take_turn(connection):
+            if not take_turn(connection):
                 return 0
-            nodes = declared.newest_declarations(connection, dead_after_seconds=self._node_dead_seconds)
-            plan = plan_declarations(nodes, declared.existing(connection))
+            nodes = newest_declarations(connection, dead_after_seconds=self._node_dead_seconds)
+            plan = plan_declarations(nodes, existing(connection))
             creates = [each for each in plan.creates if self._is_usable(each)]
             changes = [(each, wanted) for each, wanted in plan.changes if self._is_usable(wanted)]
             for declaration in creates:
@@ -124,7 +124,7 @@ class DeclaredSchedules:
                 next_run_at=changed.first_run(schedule.id, decided_until),
                 timezone_data=timezone_data_version(),
             )
-        declared.set_module(connection, schedule, declaration.module)
+        set_module(connection, schedule, declaration.module)
         return batch
 
     def _is_usable(self, declaration: Declaration) -> bool:
@@ -154,4 +154,4 @@ def _create(connection: Connection, declaration: Declaration) -> None:
         next_run_at=spec.first_run(schedule_id, now),
         timezone_data=timezone_data_version(),
     )
-    declared.set_module(connection, created, declaration.module)
+    set_module(connection, created, declaration.module)

@@ -8,15 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from ava.domain import fingerprint, ids
+from ava.domain import ids
 from ava.domain.error_group import (
+    UNGROUPED,
     ErrorGroup,
     ErrorGroupUpdate,
     ErrorStatus,
     FailedJob,
     comes_back,
     gather,
+    kind_and_template,
     make_error_record,
+    ungrouped_id,
 )
 from ava.domain.limits.table import ERROR_GROUPS, SERIES_ROWS
 from ava.domain.notices.notice import NoticeEvent, Occurrence
@@ -101,7 +104,7 @@ def _failures(jobs: Sequence[FailedJob], ungrouped: Mapping[str, str]) -> list[O
     found = []
     for same, count in counts.items():
         job = last[same]
-        kind = fingerprint.UNGROUPED if job.error_id in ungrouped else fingerprint.kind_and_template(job.error)[0]
+        kind = UNGROUPED if job.error_id in ungrouped else kind_and_template(job.error)[0]
         occurrence = _occurrence(NoticeEvent.JOB_FAILED, job, error_id=same[1], kind=kind, job_id=job.id)
         found.append(replace(occurrence, count=count, queue=job.queue, tags=job.tags))
     return found
@@ -141,7 +144,7 @@ def _beyond_limit(connection: Connection, jobs: Sequence[FailedJob], max_groups:
         if free[job.tenant_id] > 0:
             free[job.tenant_id] -= 1
         else:
-            other = fingerprint.ungrouped_id(tenant_id=job.tenant_id, worker_id=job.worker_id)
+            other = ungrouped_id(tenant_id=job.tenant_id, worker_id=job.worker_id)
             decided[job.error_id] = str(other)
     return decided
 

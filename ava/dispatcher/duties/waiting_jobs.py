@@ -14,7 +14,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings, workers
 from ava.store.fleet.worker_settings import PLATFORM, WorkerStatusChange
 from ava.store.jobs import approvals
-from ava.store.jobs.transitions import cancel, expire, park, permits, recall
+from ava.store.jobs.transitions import cancel, park, permits, recall
 from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.jobs.transitions.park import ListPosition
 
@@ -88,7 +88,7 @@ def cancel_expired_jobs(database: Database) -> int:
     """
     return repeat(
         database,
-        lambda connection, limit: expire.expire(connection, limit=limit),
+        lambda connection, limit: cancel.expire(connection, limit=limit),
         limit=_EXPIRED_PER_STATEMENT,
         max_statements=_MAX_STATEMENTS,
     )
@@ -108,7 +108,7 @@ def stop_overdue_jobs(database: Database, control: Control) -> int:
                 error=system_cancel.overdue(each.seconds),
                 is_overdue=True,
             )
-            for each in expire.overdue(connection, limit=_STOPPED_PER_TRANSACTION)
+            for each in cancel.overdue(connection, limit=_STOPPED_PER_TRANSACTION)
         ]
         stopped = cancel.cancel_each(connection, requests)
     revoke_all(database, control, stopped)

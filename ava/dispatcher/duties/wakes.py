@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.jobs import output_references, system_cancel
+from ava.domain.jobs import system_cancel
+from ava.domain.jobs.graphs import resolve
 from ava.domain.jobs.job import JobKey, JobSpec, Status
 from ava.domain.limits.table import INPUT_BYTES, NESTING
 from ava.domain.strings import one_line
@@ -120,7 +121,7 @@ class Wakes:
     def _resolve_one(self, connection: Connection, job: EndedWait, template: InputTemplate) -> ResolvedInput:
         outputs = _Outputs(connection, job.tenant_id, template.job_ids)
         try:
-            resolved = output_references.resolve(json.loads(template.template_json), outputs.of)
+            resolved = resolve(json.loads(template.template_json), outputs.of)
             input_json = json.dumps(resolved, separators=(",", ":"))
         except RecursionError:
             sentence = f"with its outputs it nests too deep; at most {NESTING.value} levels are accepted."

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ava.domain.jobs.job import Job
-from ava.domain.jobs.pull import PullQueue, is_pulled
+from ava.domain.worker import PullQueue, is_pulled
 from ava.store.engine.database import Connection
 from ava.store.jobs.feed import polls
 from ava.store.jobs.feed.polls import Poll, ScanFloor, Window

@@ -11,13 +11,14 @@ from ava.broker.publisher import Publisher
 from ava.dispatcher.feed.admission import MAX_KEYS, Admission
 from ava.dispatcher.feed.fair_queue import FairQueue, SizedWindow
 from ava.dispatcher.feed.known_windows import KnownWindows, PullRoundRobin
-from ava.domain.jobs import priority, pull, run_groups
+from ava.domain.jobs import priority, run_groups
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.wait_reasons import WaitsFor
+from ava.domain.worker import is_pulled, shown_queue
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.notices import Notices
-from ava.store.fleet import worker_claims, workers
+from ava.store.fleet import pull_workers, workers
 from ava.store.jobs.feed import polls
 from ava.store.jobs.feed.polls import Poll, Window
 from ava.store.jobs.transitions import park, recall
@@ -170,7 +171,7 @@ class WindowFeed:
         if failure is not None:
             raise failure
         for queue, of_queue in of_queues.items():
-            if not pull.is_pulled(queue):
+            if not is_pulled(queue):
                 published += self._feed_queue(queue, of_queue, poll, closed, has_changed=has_changed)
         closed |= {(queue, number) for queue in poll.paused for number in _priorities()}
         self._close(closed, poll.closed)
@@ -192,7 +193,7 @@ class WindowFeed:
 
     def _find_unclaimed(self, pulled: Collection[str]) -> frozenset[str]:
         with self._database.connect() as connection:
-            return frozenset(pulled) - worker_claims.live(connection, pulled)
+            return frozenset(pulled) - pull_workers.live(connection, pulled)
 
     def _read(self, connection: Connection) -> Poll:
         return self._known.read(
@@ -213,7 +214,7 @@ class WindowFeed:
         processes = poll.processes.get(queue, 0)
         sizes = {window.priority: self._fair_queue.size(window, processes=processes) for window in windows}
         self._is_shared = self._is_shared or any(sized.is_shared for sized in sizes.values())
-        if pull.shown(queue) in poll.paused:
+        if shown_queue(queue) in poll.paused:
             self._park_queue(queue, self._empty(queue, windows), WaitsFor.QUEUE)
             return 0
         if queue in self._unclaimed:
@@ -297,7 +298,7 @@ class WindowFeed:
 
     def _park_unserved(self, window: Window, processes: int) -> list[str]:
         """Park jobs that no live node can run, at most once per second. Returns their workers."""
-        if not window.has_backlog or pull.is_pulled(window.queue):
+        if not window.has_backlog or is_pulled(window.queue):
             return []
         known, began = self._unserved.get(window.name, _Unserved()), time.monotonic()
         if began < known.until and known.processes == processes:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from ava.domain.events.event import MISSING, find_at_path
-from ava.domain.events.received import Received
+from ava.domain.events.hook import Received
 from ava.domain.events.verifiers import Algorithm, DedupeBy, Encoding, KeyForm, Scheme, TimeUnit, Verifier
 from ava.domain.strings import storable
 from ava.domain.webhooks.webhook_events import signing_key

@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.domain import ids
-from ava.domain.jobs import run_usage
-from ava.domain.jobs.job import Job, Status
-from ava.domain.jobs.pull import LIVE_SECONDS, PULLED_SILENT_SECONDS, PullQueue, is_pulled, shown
+from ava.domain.jobs.job import Job, Status, elapsed_ms
 from ava.domain.jobs.wait_reasons import DATED, SUSPENDED, WaitsFor
 from ava.domain.jobs.waiting import Waiting
 from ava.domain.pause import Pause
@@ -16,7 +14,7 @@ from ava.domain.record import format_time
 from ava.domain.schedules.schedule_record import format_local_time
 from ava.domain.secrets.redaction import without_payload
 from ava.domain.strings import printable
-from ava.domain.worker import WorkerStatus
+from ava.domain.worker import PULL_LIVE_SECONDS, PULLED_SILENT_SECONDS, PullQueue, WorkerStatus, is_pulled, shown_queue
 
 #: Max counted jobs ahead of a job: of its tenant …
 MAX_AHEAD = 10_000
@@ -92,7 +90,7 @@ class Facts:
 
     @property
     def queue(self) -> str:
-        return shown(self.job.queue)
+        return shown_queue(self.job.queue)
 
     @property
     def is_worker_active(self) -> bool | None:
@@ -145,7 +143,7 @@ def _sentence(facts: Facts) -> str:
 def _with_waits(job: Job) -> str:
     if job.first_started_at is None or job.completed_at is None:
         return ""
-    return f", {run_usage.elapsed_ms(job.first_started_at, job.completed_at)} ms with its waits"
+    return f", {elapsed_ms(job.first_started_at, job.completed_at)} ms with its waits"
 
 
 def _until(job: Job) -> str:
@@ -170,9 +168,8 @@ def _why_paused(facts: Facts) -> str | None:
     if facts.worker_paused is not None:
         return f"queued: {facts.worker_paused.sentence}; it waits until {job.worker_id} is active again"
     if job.waits_for is WaitsFor.WORKER:
-        return (
-            f"queued: {job.worker_id} is active again; the dispatcher returns the job to the queue {shown(job.queue)}"
-        )
+        queue = shown_queue(job.queue)
+        return f"queued: {job.worker_id} is active again; the dispatcher returns the job to the queue {queue}"
     return None
 
 
@@ -194,7 +191,7 @@ def _why_queued(facts: Facts) -> str:
     if is_unasked or job.waits_for in (None, WaitsFor.NODE):
         return _why_in_backlog(facts, waiting)
     if job.waits_for is WaitsFor.QUEUE:
-        return f"queued: the queue {shown(job.queue)} is no longer paused; the dispatcher returns the job to it"
+        return f"queued: the queue {shown_queue(job.queue)} is no longer paused; the dispatcher returns the job to it"
     return f"queued: waits for an unknown reason ({job.waits_for}), perhaps of a newer release"
 
 
@@ -207,14 +204,14 @@ def _why_contained(waiting: Waiting) -> str:
 def _is_unasked(facts: Facts) -> bool:
     """Return True if no live program claims runs of the job's pull worker, apart from its other waits."""
     seconds = facts.claimed_seconds
-    return is_pulled(facts.job.queue) and (seconds is None or seconds > LIVE_SECONDS)
+    return is_pulled(facts.job.queue) and (seconds is None or seconds > PULL_LIVE_SECONDS)
 
 
 def _why_offered(facts: Facts) -> str:
     worker_id, seconds = facts.job.worker_id, facts.claimed_seconds
     if seconds is None:
         return f"queued: no worker has ever polled for runs of {worker_id}"
-    if seconds > LIVE_SECONDS:
+    if seconds > PULL_LIVE_SECONDS:
         return f"queued: no worker has polled for runs of {worker_id} for {_span(seconds)}"
     more = "more than " if facts.ahead >= MAX_AHEAD else ""
     return f"queued: {more}{facts.ahead} ahead of it; a worker polled for runs of {worker_id} {_span(seconds)} ago"

@@ -4,19 +4,54 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ava.domain.access import actor
 from ava.domain.access.actor import Actor
-from ava.domain.jobs import run_usage, trigger_options
+from ava.domain.jobs import trigger_options
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.jobs.trigger_options import Debounce, Dedupe
 from ava.domain.jobs.wait_reasons import WaitsFor
 
 if TYPE_CHECKING:
     from ava.domain.jobs.graphs import Entry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunUsage:
+    """The resource usage of a run; None: unknown."""
+
+    #: Processor time, including child processes.
+    cpu_us: int | None = None
+    #: Peak memory in MiB, as sampled by the node.
+    peak_memory_mb: int | None = None
+
+
+_MILLISECOND = timedelta(milliseconds=1)
+NO_USAGE = RunUsage()
+
+
+def usage_record(*, cpu_us: int | None, peak_memory_mb: int | None, wait_ms: int | None) -> dict[str, int | None]:
+    return {
+        "cpu_ms": None if cpu_us is None else round(cpu_us / 1000),
+        "peak_memory_mb": peak_memory_mb,
+        "wait_ms": wait_ms,
+    }
+
+
+def elapsed_ms(started_at: datetime, ended_at: datetime) -> int:
+    """Return the whole milliseconds of a run. Durations of several runs are the sum of these."""
+    return max(0, (ended_at - started_at) // _MILLISECOND)
+
+
+def wait_ms(started_at: datetime | None, *ready: datetime | None) -> int | None:
+    """Return the milliseconds from the latest `ready` time to the start; None if it has not started."""
+    if started_at is None:
+        return None
+    ready_at = max(filter(None, ready))
+    return max(0, round((started_at - ready_at).total_seconds() * 1000))
 
 
 class Status(StrEnum):
@@ -255,7 +290,7 @@ class Job:
         """Return the milliseconds that the last attempt's runs took; None before the end, and if it never ran."""
         if self.began_at is None or self.completed_at is None:
             return None
-        last_ms = run_usage.elapsed_ms(self.started_at, self.completed_at) if self.started_at else 0
+        last_ms = elapsed_ms(self.started_at, self.completed_at) if self.started_at else 0
         return last_ms + (self.ran_ms or 0)
 
     @property
@@ -264,12 +299,12 @@ class Job:
         if self.first_run_no is None:
             return None
         waited_ms = (self.wait_ms or 0) + (self.last_wait_ms or 0)
-        return run_usage.record(cpu_us=self.cpu_us, peak_memory_mb=self.peak_memory_mb, wait_ms=waited_ms)
+        return usage_record(cpu_us=self.cpu_us, peak_memory_mb=self.peak_memory_mb, wait_ms=waited_ms)
 
     @property
     def last_wait_ms(self) -> int | None:
         """Return the milliseconds from when the current or last run could start to its start; None while queued."""
-        return run_usage.wait_ms(self.started_at, self.created_at, self.scheduled_at, self.ready_at)
+        return wait_ms(self.started_at, self.created_at, self.scheduled_at, self.ready_at)
 
     @property
     def waiting_for(self) -> dict[str, Any] | None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain.jobs import run_usage
-from ava.domain.jobs.job import Job, Status
+from ava.domain.jobs.job import NO_USAGE, Job, RunUsage, Status, elapsed_ms, usage_record
 from ava.domain.jobs.run_outcome import Ending
-from ava.domain.jobs.run_usage import NO_USAGE, RunUsage
 
 #: The API's names of endings that it names differently.
 _OUTCOMES = {Ending.RETRIED: "failed", Ending.WAITED: "waits"}
@@ -45,7 +43,7 @@ class JobRun:
 
     @property
     def duration_ms(self) -> int | None:
-        return None if self.ended_at is None else run_usage.elapsed_ms(self.started_at, self.ended_at)
+        return None if self.ended_at is None else elapsed_ms(self.started_at, self.ended_at)
 
 
 def retained_run(run: EndedJobRun, job: Job) -> JobRun:
@@ -70,7 +68,7 @@ def own_run(job: Job) -> JobRun | None:
 
 def _run(used: RunUsage, wait_ms: int | None, *, started_at: datetime, ended_at: datetime | None, run_no: int,
          attempt: int, outcome: str | None) -> JobRun:  # fmt: skip
-    found = run_usage.record(cpu_us=used.cpu_us, peak_memory_mb=used.peak_memory_mb, wait_ms=wait_ms)
+    found = usage_record(cpu_us=used.cpu_us, peak_memory_mb=used.peak_memory_mb, wait_ms=wait_ms)
     return JobRun(
         run_no=run_no,
         attempt=attempt,

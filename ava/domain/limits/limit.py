@@ -1,9 +1,10 @@
-"""A limit: its name, its value, and its mention in errors. `ava.domain.limits` has all limits."""
+"""A limit: its name, its value, and its mention in errors; and operators' limits of a tenant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ava.settings import Settings
@@ -65,3 +66,19 @@ def as_table(limits: Iterable[Limit]) -> str:
         setting = "" if limit.setting is None else f" (`{limit.setting}`)"
         rows.append(f"| `{limit.name}` | {default}{setting} | {limit.status or ''} | {limit.meaning} |")
     return "\n".join(rows) + "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenantRules:
+    """The limits and the weight of a tenant; None: the installation's."""
+
+    tenant_id: str
+    #: 0: none.
+    max_running: int | None = None
+    #: Its weight in fair queueing.
+    weight: float | None = None
+    #: Smaller priority numbers of its jobs are raised to it at creation.
+    most_urgent_priority: int | None = None
+    retention_days: float | None = None
+    updated_by: str | None = None
+    updated_at: datetime | None = None

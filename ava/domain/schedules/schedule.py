@@ -1,4 +1,4 @@
-"""The firing times of a cron pattern in a time zone, and of an interval below a minute.
+"""The firing times of a cron pattern in a time zone of `tzdata`, and of an interval below a minute.
 
 A *firing time* is a local time that the pattern names. With a fixed hour field, i.e. without a leading `*`, each occurs
 exactly once: in a gap (clocks go forward) at the first instant after it, where several lost times are merged; in an
@@ -6,6 +6,9 @@ overlap (clocks go back) at the first of the two instants. With an hour field th
 *cadence*: it occurs at every real instant with a local time that it names, i.e. never in a gap and twice in an overlap.
 
 `cronsim` yields local times without a time zone; this module maps them to instants.
+
+The operating system's time zones are ignored: machines of one installation may have different releases of them, and
+their dispatchers would disagree about the instant of a firing time.
 """
 
 from __future__ import annotations
@@ -13,12 +16,55 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import resources
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from ava.domain.schedules.cron import LAST_YEAR, CronPattern, parse_cron
-from ava.domain.schedules.cron_words import in_words
-from ava.domain.schedules.time_zones import check_timezone, zone
+import tzdata
+
+from ava.domain.schedules.cron import LAST_YEAR, CronPattern, in_words, parse_cron
+
+#: The database's placeholder for "not configured yet"; not valid for schedules.
+_PLACEHOLDER = "Factory"
+#: Max characters of an unknown name that an error repeats.
+_LONGEST_SHOWN = 60
+
+
+@cache
+def timezone_names() -> frozenset[str]:
+    """Return all names in the database, including aliases such as `Asia/Calcutta`."""
+    names = resources.files(tzdata).joinpath("zones").read_text("utf-8").split()
+    return frozenset(names) - {_PLACEHOLDER}
+
+
+@cache
+def _by_lower_case() -> dict[str, str]:
+    return {name.lower(): name for name in timezone_names()}
+
+
+def check_timezone(name: str) -> None:
+    """Raise `ValueError` if the database has no such time zone. Aliases are valid."""
+    if name in timezone_names():
+        return
+    meant = _by_lower_case().get(name.lower()) if len(name) <= _LONGEST_SHOWN else None
+    cure = f"did you mean {meant}?" if meant else "send a name such as Europe/Berlin or UTC"
+    raise ValueError(f"{name[:_LONGEST_SHOWN]!r} is not a time zone of the IANA database; {cure}")
+
+
+@cache
+def zone(name: str) -> ZoneInfo:
+    """Return a time zone. Raise `ValueError` if it does not exist."""
+    # Only a listed name becomes a path, so client input cannot lead outside the package.
+    check_timezone(name)
+    with resources.files(tzdata).joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+        return ZoneInfo.from_file(file, key=name)
+
+
+def timezone_data_version() -> str:
+    """Return the release of the time zone database, such as `2026a`."""
+    return str(tzdata.IANA_VERSION)
+
 
 Note = Literal["gap", "overlap"]
 

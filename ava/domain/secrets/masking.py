@@ -6,6 +6,7 @@ One search finds all secrets (Aho-Corasick), so its time depends on the string's
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,8 +14,87 @@ from typing import Any
 
 from ahocorasick_rs import AhoCorasick
 
-from ava.domain.secrets import escapes
 from ava.domain.secrets.redaction import HIDDEN
+
+#: Max layers that are undone: JSON in JSON in a URL has three.
+MAX_LAYERS = 5
+
+# Adjacent escapes of a kind form one match, because several bytes may encode one character.
+_ESCAPE = re.compile(
+    r"""(?:%[0-9A-Fa-f]{2})+
+      | (?:\\x[0-9A-Fa-f]{2})+
+      | (?:\\u[0-9A-Fa-f]{4})+
+      | \\[\\/"'abfnrtv]
+      | &(?:\#[0-9]{1,7}|\#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});""",
+    re.VERBOSE,
+)
+_CONTROL = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+#: Start and end of a character in the escaped string.
+Span = tuple[int, int]
+
+
+def layers(string: str) -> Iterator[str]:
+    """Yield a string, then without its outermost escapes, and so on until none is left or `MAX_LAYERS` are undone."""
+    yield string
+    for _ in range(MAX_LAYERS):
+        if "%" not in string and "\\" not in string and "&" not in string:
+            return
+        decoded = _ESCAPE.sub(lambda found: _decode(found[0]), string)
+        if decoded == string:
+            return
+        string = decoded
+        yield string
+
+
+def escape_spans(string: str) -> Sequence[Span]:
+    """Return, for each character of the next layer, its position in the escaped string."""
+    found: list[Span] = []
+    end = 0
+    for escape in _ESCAPE.finditer(string):
+        found += ((n, n + 1) for n in range(end, escape.start()))
+        found += _spans_of_escape(escape[0], escape.start())
+        end = escape.end()
+    found += ((n, n + 1) for n in range(end, len(string)))
+    return found
+
+
+def _decode(escape: str) -> str:
+    match escape[:2]:
+        case "\\x":
+            return _string(bytes.fromhex(escape.replace("\\x", "")))
+        case "\\u":
+            # Two surrogates encode one character.
+            return bytes.fromhex(escape.replace("\\u", "")).decode("utf-16-be", "surrogatepass")
+    match escape[0]:
+        case "%":
+            return _string(bytes.fromhex(escape.replace("%", "")))
+        case "&":
+            return html.unescape(escape)
+    return _CONTROL.get(escape[1], escape[1])
+
+
+def _string(data: bytes) -> str:
+    """Decode bytes as UTF-8, or as Latin-1, which `ascii()` writes."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _spans_of_escape(escape: str, start: int) -> Iterator[Span]:
+    decoded = _decode(escape)
+    step = {"%": 3, "\\x": 4, "\\u": 6}.get(escape[0] if escape[0] == "%" else escape[:2])
+    if step is None:
+        yield from ((start, start + len(escape)) for _ in decoded)
+        return
+    units = len(escape) // step
+    is_utf8 = step != 6 and len(decoded) != units
+    for char in decoded:
+        width = len(char.encode("utf-8", "surrogatepass")) if is_utf8 else 1 + (step == 6 and ord(char) > 0xFFFF)
+        yield start, start + width * step
+        start += width * step
+
 
 #: Min characters of a form to search for, except a secret itself.
 _MIN_FORM_CHARS = 6
@@ -65,7 +145,7 @@ class SecretMask:
     def __init__(self, secrets: Iterable[str]) -> None:
         known = {_searchable(secret) for secret in secrets if secret}
         lines = {line for secret in known for line in _lines(secret)}
-        self._plain = _Search({_spaced(layer) for string in known | lines for layer in escapes.layers(string)})
+        self._plain = _Search({_spaced(layer) for string in known | lines for layer in layers(string)})
         self._base64 = _Search({form for secret in known for form in _in_base64(secret.encode())})
         self._hex = _Search({form for secret in known if len(form := secret.encode().hex()) >= _MIN_FORM_CHARS})
 
@@ -96,14 +176,14 @@ class SecretMask:
     def _find(self, string: str) -> list[_Range]:
         found: list[_Range] = []
         above: list[str] = []
-        for layer in escapes.layers(_searchable(string)):
+        for layer in layers(_searchable(string)):
             here = self._plain.find(_spaced(layer))
             for search, table in ((self._base64, _BASE64), (self._hex, _HEX)):
                 if packed := search.find(_translated(layer, table)):
                     retained = [n for n, char in enumerate(layer) if table.get(ord(char), "") is not None]
                     here += [(retained[start], retained[end - 1] + 1) for start, end in packed]
             for upper in reversed(above) if here else ():
-                spans = escapes.spans(upper)
+                spans = escape_spans(upper)
                 here = [(spans[start][0], spans[end - 1][1]) for start, end in here]
             found += here
             above.append(layer)

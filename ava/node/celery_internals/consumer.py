@@ -18,7 +18,7 @@ from ava.broker.untrusted_messages import DROPPED
 from ava.domain.jobs.messages import is_signed
 from ava.node.celery_internals import inbound_messages
 from ava.node.celery_internals.job_request import JobRequest
-from ava.node.celery_internals.pool_leaks import CHECK_SECONDS, PoolLeaks
+from ava.node.celery_internals.pool import CHECK_SECONDS, PoolLeaks
 from ava.node.celery_internals.queue_consumer import POLL_SECONDS
 from ava.node.celery_internals.redis_lists import RedisLists
 from ava.node.parent import loop_liveness

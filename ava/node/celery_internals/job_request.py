@@ -19,8 +19,8 @@ from celery.worker.state import reserved_requests, task_ready
 from ava.domain.jobs.messages import Message
 from ava.node import process_tree
 from ava.node.outcome import Retirement
+from ava.node.parent.pool_runs import GivenRuns
 from ava.node.parent.run_monitor import RunMonitor
-from ava.node.parent.tracked_run import GivenRuns
 
 _EXIT = re.compile(r"(signal \d+|exitcode -?\d+)")
 _RETIREMENTS = {f"exitcode {code:d}": code for code in Retirement}

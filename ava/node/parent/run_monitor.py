@@ -27,9 +27,8 @@ from ava.node.parent.deadlines import NodeState
 from ava.node.parent.node_row import NodeRow
 from ava.node.parent.oom_kills import OOM_ERROR, OomKills
 from ava.node.parent.orphans import Orphans
-from ava.node.parent.pool_runs import PoolRuns
+from ava.node.parent.pool_runs import DeadProcess, GivenRuns, PoolRuns
 from ava.node.parent.run_rescue import rescue_runs
-from ava.node.parent.tracked_run import DeadProcess, GivenRuns
 from ava.node.run_board import RunBoard
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database

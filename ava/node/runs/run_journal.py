@@ -17,7 +17,7 @@ from ava.node.outcome import Stop
 from ava.node.process_tree import BLOCKABLE_SIGNALS
 from ava.node.runs.run import Run
 from ava.node.runs.run_writer import HOLD_SECONDS, persist
-from ava.services.events.event_search import search_event
+from ava.services.events.awaiting_jobs import search_event
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import approvals, journal

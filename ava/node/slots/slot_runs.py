@@ -15,8 +15,7 @@ from ava.errors import DatabaseUnavailable
 from ava.node.outcome import Stop
 from ava.node.parent import deadlines
 from ava.node.parent.deadlines import DeadlineDecision, NodeState
-from ava.node.parent.pool_runs import PoolRuns
-from ava.node.parent.tracked_run import DeadProcess, TrackedRun
+from ava.node.parent.pool_runs import DeadProcess, PoolRuns, TrackedRun
 from ava.node.slots.slot_run import SlotRun
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from ava.errors import DatabaseUnavailable, StartError
 from ava.handler import registry
 from ava.node.outcome import Stop
+from ava.node.parent.pool_runs import DeadProcess
 from ava.node.parent.run_rescue import rescue_runs
-from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase
 from ava.node.runs.run_writer import HOLD_SECONDS, persist
 from ava.node.slots.member import OverdueRun

@@ -16,7 +16,7 @@ from ava.services.creation.job_creator import JobCreator
 from ava.services.creation.quotas import TriggerRules
 from ava.store.engine.database import Connection
 from ava.store.jobs import journal
-from ava.store.jobs.transitions import children
+from ava.store.jobs.transitions import edges
 
 
 class ChildCreator:
@@ -32,7 +32,7 @@ class ChildCreator:
         Return the children's states. Raise `RunStopped` if the run has lost its job or will be cancelled,
         `ChildrenRefused` if its tree would have too many jobs, and the first child's refusal.
         """
-        tree_uuid = children.enter_tree(connection, run=job.run, claim_id=claim_id)
+        tree_uuid = edges.enter_tree(connection, run=job.run, claim_id=claim_id)
         if tree_uuid is None:
             raise RunStopped
         self._check_capacity(connection, job, tree_uuid, len(new))
@@ -45,7 +45,7 @@ class ChildCreator:
         return [ChildState(id=child.id, worker_id=child.worker_id, status=child.status) for child in created]
 
     def _check_capacity(self, connection: Connection, job: Job, tree_uuid: str, count: int) -> None:
-        tree = children.read_tree_size(
+        tree = edges.read_tree_size(
             connection, run=job.run, tree_uuid=tree_uuid, max_depth=TREE_DEPTH.value, max_jobs=TREE_JOBS.value
         )
         # `tree.jobs` includes the root; the limit does not.

@@ -1,24 +1,23 @@
-"""Match new events with waiting handlers.
+"""Match new events with waiting handlers, and search stored events for one that a handler waits for.
 
-An event looks up the keys of its values (`ava.domain.events.match_keys`) and is compared only with waits for these
+An event looks up the keys of its values (`ava.domain.events.awaited`) and is compared only with waits for these
 keys. So with exact fields, the cost per event does not depend on the number of waiting jobs.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.events import match_keys
-from ava.domain.events.awaited import AwaitedEvent
+from ava.domain.events.awaited import MAX_KEYS, AwaitedEvent, TooManyKeys, event_keys, first_key, last_key
 from ava.domain.events.event import InboundEvent
-from ava.domain.events.match_keys import MAX_KEYS, TooManyKeys
 from ava.domain.events.patterns import Comparisons
+from ava.domain.jobs.job import Job
 from ava.domain.limits.inbound_limits import EVENT_WAIT_COMPARISONS
 from ava.store.engine.database import Connection
 from ava.store.events import awaited, events
@@ -77,7 +76,7 @@ class AwaitingJobs:
         if reached is None and len(waits) >= limit:
             reached = waits[-1].position
         if reached is None and len(samples) == _MAX_PATHS:
-            reached = WaitPosition(key=match_keys.last_key(samples[-1][0]), job_uuid=_LAST_UUID)
+            reached = WaitPosition(key=last_key(samples[-1][0]), job_uuid=_LAST_UUID)
         wake_queue.advance_events(connection, wakes, to=reached, count=batch.count)
         return marked
 
@@ -129,10 +128,10 @@ class _ComparedEvents:
         new = _NewEvent(uuid=uuid, id=event.id, record=event.record())
         for sample_key, value_json in samples:
             try:
-                for key in match_keys.event_keys(_read(value_json).match, new.record):
+                for key in event_keys(_read(value_json).match, new.record):
                     self.by_key.setdefault(key, []).append(new)
             except TooManyKeys:
-                self.by_paths.setdefault(match_keys.first_key(sample_key), []).append(new)
+                self.by_paths.setdefault(first_key(sample_key), []).append(new)
 
     @property
     def max_waits(self) -> int:
@@ -142,8 +141,8 @@ class _ComparedEvents:
 
     def ranges(self) -> list[tuple[UUID, UUID]]:
         """Return disjoint key ranges of the waits to compare."""
-        exact = [(key, key) for key in self.by_key if match_keys.first_key(key) not in self.by_paths]
-        return [*exact, *((first, match_keys.last_key(first)) for first in self.by_paths)]
+        exact = [(key, key) for key in self.by_key if first_key(key) not in self.by_paths]
+        return [*exact, *((first, last_key(first)) for first in self.by_paths)]
 
     def match(self, waits: Sequence[EventWait]) -> tuple[list[FoundEvent], WaitPosition | None]:
         """Return each satisfied wait's first event, and the last position within the budget (None: all were compared).
@@ -170,10 +169,46 @@ class _ComparedEvents:
         since = ids.first_uuid(wait.job_created_at)
         wanted = _read(wait.value_json)
         key = wait.position.key
-        candidates: list[_NewEvent] = [*self.by_key.get(key, ()), *self.by_paths.get(match_keys.first_key(key), ())]
+        candidates: list[_NewEvent] = [*self.by_key.get(key, ()), *self.by_paths.get(first_key(key), ())]
         for event in sorted(candidates, key=lambda each: each.uuid):
             comparisons.count += 1
             is_new = event.uuid >= since and event.id not in wait.taken
             if is_new and wanted.matches(event.record, comparisons):
                 return event
         return None
+
+
+#: Events that one statement reads, to match them against a pattern.
+_EVENTS_PER_STATEMENT = 20
+
+
+def search_event(
+    read: Callable[[Callable[[Connection], Any]], Any],
+    job: Job,
+    wanted: AwaitedEvent,
+    *,
+    event_id: str | None,
+    taken: Collection[str],
+) -> Mapping[str, Any] | None:
+    """Return the record of the event with this id, or of the first matching event since the job's creation.
+
+    `read` calls a function with a connection. `taken`: ids of events to skip. None: there is no such event.
+    """
+    tenant_id = job.tenant_id
+    if event_id is not None:
+        found = read(lambda c: events.show(c, tenant_id=tenant_id, event_id=event_id))
+        return None if found is None or event_id in taken else found.record()
+    after = str(UUID(int=ids.first_uuid(job.created_at).int - 1))
+    limit = 1 if wanted.match is None else _EVENTS_PER_STATEMENT
+    while True:
+        page = read(
+            lambda c, after=after: awaited.find(  # type: ignore[misc]
+                c, tenant_id=tenant_id, type_=wanted.type, after=after, taken=taken, limit=limit
+            )
+        )
+        for event in page:
+            if wanted.matches(record := event.record()):
+                return dict(record)
+        if len(page) < limit:
+            return None
+        after = str(ids.decode("evt", page[-1].id))

@@ -14,8 +14,7 @@ from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.domain.delivery import Delivery, DeliveryStatus
 from ava.domain.events import verification
-from ava.domain.events.hook import SKIP_REASON
-from ava.domain.events.received import BodyTooLarge, Received
+from ava.domain.events.hook import SKIP_REASON, BodyTooLarge, Received
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job
 from ava.domain.limits.inbound_limits import REPLAYED_DELIVERIES

@@ -24,8 +24,8 @@ from ava.domain.secrets.redaction import shown_to
 from ava.domain.secrets.sealing import Sealer
 from ava.errors import HookNotFound, HooksFull, HookUnknown, InvalidFields
 from ava.services import replays
+from ava.services.api_keys import KeyCache, cache_name
 from ava.services.jobs import Jobs
-from ava.services.key_cache import KeyCache, cache_name
 from ava.store.access import persons
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database

@@ -15,8 +15,18 @@ from ava.domain.access.tokens import without_secrets
 from ava.domain.delivery import DeliveryStatus
 from ava.domain.events import verification
 from ava.domain.events.event import EventSpec, InboundEvent, Refusal, compact_json, source_of_hook
-from ava.domain.events.hook import SKIP_REASON, Hook, default_type, stored_headers, within_bytes
-from ava.domain.events.received import BodyTooLarge, Received, begin_of, read_body, unpacked
+from ava.domain.events.hook import (
+    SKIP_REASON,
+    BodyTooLarge,
+    Hook,
+    Received,
+    begin_of,
+    default_type,
+    read_body,
+    stored_headers,
+    unpacked,
+    within_bytes,
+)
 from ava.domain.events.subscription import make_input
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job, JobSpec, Trigger

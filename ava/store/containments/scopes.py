@@ -19,8 +19,8 @@ from ava.domain.containment import (
 )
 from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs.job import Job, RunKey
-from ava.domain.jobs.pull import PULLED_SILENT_SECONDS
 from ava.domain.limits.table import PAYLOAD_BYTES
+from ava.domain.worker import PULLED_SILENT_SECONDS
 from ava.store.containments.records import containment_uuid, scope_json
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement

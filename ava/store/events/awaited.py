@@ -12,7 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.events import match_keys
+from ava.domain.events import awaited
 from ava.domain.events.event import InboundEvent
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -59,7 +59,7 @@ def with_jobs(connection: Connection, found: Sequence[InboundEvent]) -> list[Inb
 _IS_OPEN = "k.kind = 'event' AND k.state = 'waits' AND k.event_id IS NULL"
 _OF_TYPE = f"k.tenant_id = %(tenant_id)s AND k.value ->> 'type' = %(type)s AND {_IS_OPEN}"
 
-# One index descent per list of paths. For the last key of a list see `match_keys.last_key`.
+# One index descent per list of paths. For the last key of a list see `last_key`.
 _SAMPLES = Statement(f"""
 WITH RECURSIVE samples AS (
     (SELECT k.match_key, k.value FROM job_journal AS k
@@ -80,7 +80,7 @@ def samples(connection: Connection, wakes: EventWakes, *, limit: int) -> list[tu
 
     Ordered by key, starting at the paths of the position that the events have reached.
     """
-    first_key = match_keys.first_key(wakes.after.key)
+    first_key = awaited.first_key(wakes.after.key)
     given = {"tenant_id": wakes.tenant_id, "type": wakes.type, "first_key": str(first_key), "limit": limit}
     return [(UUID(key), value_json) for key, value_json in connection.exec_driver_sql(_SAMPLES, given)]
 

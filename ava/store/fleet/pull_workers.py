@@ -1,12 +1,12 @@
-"""Pull workers, which clients create and claim over HTTP: a tenant's, or the platform's (`*`)."""
+"""Pull workers, which clients create and claim over HTTP: a tenant's or the platform's (`*`); and their last claims."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 
 from ava.domain.jobs import retry
-from ava.domain.jobs.pull import QUEUE, RUNTIME
-from ava.domain.worker import PullWorkerSpec
+from ava.domain.worker import PULL_LIVE_SECONDS, PULL_QUEUE, PULL_RUNTIME, PullQueue, PullWorkerSpec
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet.worker_settings import PLATFORM
@@ -19,11 +19,11 @@ INSERT INTO workers (tenant_id, id, name, runtime, queue, timeout_seconds, max_r
                      on_worker_lost, max_running, declared_max_running, rate_jobs, rate_seconds, declared_rate_jobs,
                      declared_rate_seconds, max_running_per, rate_per, input_schema, input_schema_version,
                      expires_in_seconds, deadline_seconds, retry)
-SELECT %(tenant_id)s, %(id)s, %(name)s, '{RUNTIME}', '{QUEUE}', %(timeout_seconds)s, %(max_retries)s, 10, 'requeue',
-    %(max_running)s::int, %(max_running)s::int, %(rate_jobs)s::int, %(rate_seconds)s::float8, %(rate_jobs)s::int,
-    %(rate_seconds)s::float8, %(per)s, %(per)s, %(input_schema)s::json, %(input_schema_version)s,
+SELECT %(tenant_id)s, %(id)s, %(name)s, '{PULL_RUNTIME}', '{PULL_QUEUE}', %(timeout_seconds)s, %(max_retries)s,
+    10, 'requeue', %(max_running)s::int, %(max_running)s::int, %(rate_jobs)s::int, %(rate_seconds)s::float8,
+    %(rate_jobs)s::int, %(rate_seconds)s::float8, %(per)s, %(per)s, %(input_schema)s::json, %(input_schema_version)s,
     %(expires_in_seconds)s::int, %(deadline_seconds)s::int, %(retry)s::json
-WHERE (SELECT count(*) FROM workers WHERE tenant_id = %(tenant_id)s AND runtime = '{RUNTIME}') < %(max_workers)s
+WHERE (SELECT count(*) FROM workers WHERE tenant_id = %(tenant_id)s AND runtime = '{PULL_RUNTIME}') < %(max_workers)s
 RETURNING true
 """)
 
@@ -36,7 +36,7 @@ def create(connection: Connection, spec: PullWorkerSpec, *, tenant_id: str, max_
 
 
 _LOCK = Statement(f"""
-SELECT FROM workers WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND runtime = '{RUNTIME}' FOR UPDATE
+SELECT FROM workers WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND runtime = '{PULL_RUNTIME}' FOR UPDATE
 """)
 
 
@@ -53,7 +53,7 @@ UPDATE workers SET name = %(name)s, timeout_seconds = %(timeout_seconds)s, max_r
     declared_rate_seconds = %(rate_seconds)s::float8, input_schema = %(input_schema)s::json,
     input_schema_version = %(input_schema_version)s, expires_in_seconds = %(expires_in_seconds)s::int,
     deadline_seconds = %(deadline_seconds)s::int, retry = %(retry)s::json, updated_at = clock_timestamp()
-WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND runtime = '{RUNTIME}'
+WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND runtime = '{PULL_RUNTIME}'
 """)
 
 
@@ -106,7 +106,7 @@ def has_unfinished_jobs(connection: Connection, *, tenant_id: str, worker_id: st
 
 _DELETE = Statement(f"""
 WITH deleted AS (
-    DELETE FROM workers WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND runtime = '{RUNTIME}' RETURNING id
+    DELETE FROM workers WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND runtime = '{PULL_RUNTIME}' RETURNING id
 ), settings AS (
     DELETE FROM worker_settings AS s USING deleted AS d WHERE s.tenant_id = %(tenant_id)s AND s.worker_id = d.id
 ), claims AS (
@@ -123,7 +123,7 @@ def delete(connection: Connection, *, tenant_id: str, worker_id: str) -> None:
 
 _OWNERS = Statement(f"""
 SELECT DISTINCT ON (w.id) w.id, w.tenant_id FROM workers AS w
-WHERE w.id = ANY(%(ids)s::text[]) AND w.runtime = '{RUNTIME}'
+WHERE w.id = ANY(%(ids)s::text[]) AND w.runtime = '{PULL_RUNTIME}'
     AND (w.tenant_id = %(tenant_id)s
          OR w.tenant_id = '{PLATFORM}' AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants)))
 ORDER BY w.id, w.tenant_id = '{PLATFORM}'
@@ -138,7 +138,7 @@ def owners(connection: Connection, *, tenant_id: str, worker_ids: Collection[str
 
 _HIDING = Statement(f"""
 SELECT w.tenant_id, w.id FROM workers AS w
-WHERE w.runtime = '{RUNTIME}' AND (
+WHERE w.runtime = '{PULL_RUNTIME}' AND (
     w.tenant_id <> '{PLATFORM}' AND EXISTS (
         SELECT FROM workers AS p WHERE p.tenant_id = '{PLATFORM}' AND p.id = w.id
             AND (p.tenants IS NULL OR w.tenant_id = ANY(p.tenants)))
@@ -151,3 +151,59 @@ ORDER BY w.tenant_id, w.id LIMIT %(limit)s
 def hiding(connection: Connection, *, limit: int) -> list[tuple[str, str]]:
     """Return the workers, with owner, that hide a platform worker or a node's handler with the same id."""
     return [(row[0], row[1]) for row in connection.exec_driver_sql(_HIDING, {"limit": limit})]
+
+
+# Ordered by key, so that two calls do not deadlock.
+_RECORD = Statement("""
+INSERT INTO worker_claims AS c (tenant_id, worker_id, claimed_at)
+SELECT %(tenant_id)s, w.id, clock_timestamp() FROM unnest(%(workers)s::text[]) AS w (id) ORDER BY w.id
+ON CONFLICT (tenant_id, worker_id) DO UPDATE SET claimed_at = excluded.claimed_at
+""")
+
+
+def record(connection: Connection, *, tenant_id: str, worker_ids: Collection[str]) -> None:
+    """Record that runs of workers are claimed now, by keys of a tenant or of the platform (`*`)."""
+    connection.exec_driver_sql(_RECORD, {"tenant_id": tenant_id, "workers": sorted(set(worker_ids))})
+
+
+_LIVE = Statement(f"""
+SELECT q.name FROM unnest(%(names)s::text[], %(owners)s::text[], %(workers)s::text[], %(tenants)s::text[])
+    AS q (name, owner, worker_id, tenant_id)
+WHERE EXISTS (
+    SELECT FROM worker_claims AS c WHERE c.worker_id = q.worker_id AND c.tenant_id IN (q.tenant_id, q.owner)
+        AND c.claimed_at > now() - interval '{PULL_LIVE_SECONDS} seconds')
+""")
+
+
+def live(connection: Connection, names: Collection[str]) -> frozenset[str]:
+    """Return the pull queues among `names` that have a live worker."""
+    queues = [PullQueue.parse(name) for name in names]
+    parameters = {
+        "names": list(names),
+        "owners": [queue.owner for queue in queues],
+        "workers": [queue.worker_id for queue in queues],
+        "tenants": [queue.tenant_id for queue in queues],
+    }
+    return frozenset(connection.exec_driver_sql(_LIVE, parameters).scalars())
+
+
+# Every API process calls this each second; one of them writes. A time in the future: PostgreSQL's clock was set back.
+_RECORD_API = Statement("""
+UPDATE installation SET api_heartbeat_at = clock_timestamp()
+WHERE EXISTS (SELECT FROM worker_claims) AND coalesce(
+    api_heartbeat_at NOT BETWEEN clock_timestamp() - interval '0.9 s' AND clock_timestamp(), true)
+""")
+
+
+def record_api_heartbeat(connection: Connection) -> None:
+    """Record that an API process can receive heartbeats of pulled runs now."""
+    connection.exec_driver_sql(_RECORD_API)
+
+
+_API_HEARTBEAT_AT = Statement("SELECT api_heartbeat_at FROM installation")
+
+
+def api_heartbeat_at(connection: Connection) -> datetime | None:
+    """Return when an API process could last receive heartbeats of pulled runs; None if none were ever claimed."""
+    found: datetime | None = connection.exec_driver_sql(_API_HEARTBEAT_AT).scalar_one()
+    return found

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain.tenant import TenantRules
+from ava.domain.limits.limit import TenantRules
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import WAITING_WINDOWS, Statement
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ava.domain.jobs import pull, retry
+from ava.domain.jobs import retry
 from ava.domain.limits.rates import Rate
-from ava.domain.worker import McpUse, Worker, WorkerLimits, WorkerSpec, WorkerStatus
+from ava.domain.worker import PULL_LIVE_SECONDS, PULL_QUEUE, McpUse, Worker, WorkerLimits, WorkerSpec, WorkerStatus
 from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -29,15 +29,15 @@ def of(row: str) -> str:
 
 def queue(tenant_id: str) -> str:
     """Return, in SQL, the queue of a tenant's jobs of a worker `w`; for pulled jobs that is `PullQueue.name`."""
-    return f"""CASE WHEN w.queue = '{pull.QUEUE}'
-        THEN '{pull.QUEUE}:' || w.tenant_id || ':' || w.id || ':' || {tenant_id} ELSE w.queue END"""
+    return f"""CASE WHEN w.queue = '{PULL_QUEUE}'
+        THEN '{PULL_QUEUE}:' || w.tenant_id || ':' || w.id || ':' || {tenant_id} ELSE w.queue END"""
 
 
 def is_claimed(tenant_id: str) -> str:
     """Return the SQL condition that runs of a worker `w` were recently claimed, for all tenants or for this one."""
     return f"""EXISTS (
         SELECT FROM worker_claims AS c WHERE c.worker_id = w.id AND c.tenant_id IN ({tenant_id}, w.tenant_id)
-            AND c.claimed_at > now() - interval '{pull.LIVE_SECONDS} seconds')"""
+            AND c.claimed_at > now() - interval '{PULL_LIVE_SECONDS} seconds')"""
 
 
 #: Condition: the tenant `%(tenant_id)s` may use the worker `w`. Its worker hides the platform's with the same id.
@@ -148,7 +148,7 @@ _VIEWS = f"""
 SELECT w.id, w.name, w.description, w.runtime, {worker_settings.STATUS} AS status,
        least(w.timeout_seconds, coalesce(own.timeout_seconds, platform.timeout_seconds)),
        least(w.max_retries, coalesce(own.max_retries, platform.max_retries)), w.queue, w.created_at, w.updated_at,
-       CASE WHEN w.queue = '{pull.QUEUE}' THEN {is_claimed("%(tenant_id)s")}
+       CASE WHEN w.queue = '{PULL_QUEUE}' THEN {is_claimed("%(tenant_id)s")}
             ELSE EXISTS (SELECT 1 FROM nodes AS n WHERE {nodes.IS_LIVE} AND w.id = ANY(n.workers)
                          AND w.queue = ANY(n.queues)) END AS is_live,
        {worker_settings.PAUSED},

@@ -1,4 +1,4 @@
-"""Declare which code may run on the schema: in each migration, and in one row of the database for older code.
+"""Declare which code may run on the schema: in each migration, and in one row for older code; migrate online.
 
 A migration's constant `oldest_code` is the revision of the oldest release that may run on the schema after it: the
 previous revision, if it only adds and accepts that release's writes.
@@ -19,6 +19,8 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+from alembic import op
 
 BASELINE = Path(__file__).parent.parent / "schema.sql"
 
@@ -49,3 +51,25 @@ def baseline_digest() -> str:
 def digest_of(schema: str) -> str:
     """Return the digest of a schema's statements, which ignores comment lines, line breaks and indentation."""
     return hashlib.sha256(" ".join(_COMMENT_LINE.sub("", schema).split()).encode()).hexdigest()
+
+
+def create_index(name: str, definition: str, *, is_unique: bool = False) -> None:
+    """Create an index without blocking writes, as in `create_index("jobs_x", "ON jobs (x)")`.
+
+    Ends the migration's transaction, so it must be the migration's only step. It can be repeated.
+    """
+    kind = "UNIQUE INDEX" if is_unique else "INDEX"
+    _run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}", f"CREATE {kind} CONCURRENTLY {name} {definition}")
+
+
+def drop_index(name: str) -> None:
+    """Drop an index without blocking writes; like `create_index`, it must be the migration's only step."""
+    _run(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+
+
+def _run(*statements: str) -> None:
+    # CONCURRENTLY waits for older transactions, but nothing waits for it, so it needs no lock timeout. If it fails, the
+    # next attempt drops the invalid index that it left.
+    with op.get_context().autocommit_block():
+        for statement in ("SET lock_timeout = 0", *statements, "RESET lock_timeout"):
+            op.execute(statement)

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ava.domain.analytics import MAX_DAYS
-from ava.domain.error_group import FailedJob
-from ava.domain.fingerprint import error_id
+from ava.domain.error_group import FailedJob, error_id
 from ava.domain.jobs.system_cancel import SystemCancel
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared

@@ -8,7 +8,7 @@ from typing import Any
 
 from ava.domain.jobs import run_groups
 from ava.domain.jobs.job import Job, RunKey
-from ava.domain.jobs.pull import is_pulled
+from ava.domain.worker import is_pulled
 from ava.errors import BrokerUnavailable, QueueRefused
 
 

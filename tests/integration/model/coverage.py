@@ -26,7 +26,7 @@ NOT_DRIVEN: Mapping[str, str] = {
     "jobs.bulk_operations.postpone": "follows an error of a batch",
     "jobs.pulled_journal.record_size": "counts the steps of a lease; tests/integration/test_durable_runs.py",
     "jobs.bulk_operations.delete_old": "deletes operations that have ended",
-    "schedules.declared.set_module": "says which module declares a schedule",
+    "schedules.definitions.set_module": "says which module declares a schedule",
     "schedules.definitions.change": "changes what fires next, no job",
     "schedules.firings.delete_old": "deletes firings that are past",
     "schedules.due.write_next_runs": "changes what fires next, no job",

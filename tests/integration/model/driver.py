@@ -35,11 +35,11 @@ from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.waits import NewChild
+from ava.domain.limits.limit import TenantRules
 from ava.domain.limits.rates import Rate
 from ava.domain.schedules.schedule_record import ScheduleSpec
-from ava.domain.tenant import TenantRules
 from ava.domain.worker import OnWorkerLost, PullWorkerSpec, WorkerLimits, WorkerSpec, WorkerStatus
-from ava.services import broker_reset
+from ava.services import fleet
 from ava.services.bulk_batches import BulkBatches
 from ava.services.bulk_operations import BulkOperations
 from ava.services.creation.child_creator import ChildCreator
@@ -49,7 +49,7 @@ from ava.services.jobs import Jobs
 from ava.services.schedules import Schedules
 from ava.store.containments import records
 from ava.store.engine.database import Database
-from ava.store.fleet import nodes, pull_workers, queues, tenants, worker_claims, worker_settings, workers
+from ava.store.fleet import nodes, pull_workers, queues, tenants, worker_settings, workers
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs.feed import permit_waits
 from ava.store.jobs.reads import lists
@@ -261,7 +261,7 @@ class Driver:
             recall.recall_runs(connection, runs)
 
     def reset_broker(self) -> None:
-        broker_reset.reset(self.database, cast(Publisher, self.broker))
+        fleet.reset_broker(self.database, cast(Publisher, self.broker))
 
     def recall_all(self) -> None:
         with self.database.connect() as connection:
@@ -302,7 +302,7 @@ class Driver:
     def record_claims(self, *, is_claimed: bool) -> None:
         """The platform's keys claim runs of the pulled worker, or none has for so long that it is not live."""
         with self.database.connect() as connection:
-            worker_claims.record(connection, tenant_id="*", worker_ids=["wkr_pulled"])
+            pull_workers.record(connection, tenant_id="*", worker_ids=["wkr_pulled"])
         # No history takes so long that a live one would not be any more.
         by = timedelta(hours=1 if is_claimed else -1)
         self.run("UPDATE worker_claims SET claimed_at = now() + %(by)s", by=by)

@@ -41,17 +41,18 @@ _ACROSS = {
         fleet.nodes.runs_of fleet.nodes.delete_old jobs.transitions.rescue.runs_of_nodes
         jobs.transitions.rescue.lock_of_node jobs.transitions.rescue.lock_of_dead_nodes""",
     "a duty finds what is due, of all tenants": """
-        pending_work.find jobs.transitions.expire.expire jobs.transitions.park.make_due
-        jobs.transitions.park.unpark_conditions jobs.transitions.pull.missed jobs.transitions.expire.overdue
+        pending_work.find jobs.transitions.cancel.expire jobs.transitions.park.make_due
+        jobs.transitions.park.unpark_conditions jobs.transitions.pull.missed jobs.transitions.cancel.overdue
         jobs.approvals.find_due jobs.approvals.lock_due jobs.approvals.remind
         jobs.bulk_operations.claim_due jobs.bulk_operations.lifting containments.records.active
         schedules.due.lock_due schedules.due.are_due
         schedules.due.claim_outdated
         webhooks.notice_windows.backlog_rules""",
     "retention deletes what is old": """
-        events.old_rows.delete_events events.old_rows.delete_first_events events.old_rows.delete_events_of_rest
-        events.old_rows.delete_deliveries events.old_rows.delete_first_deliveries
-        events.old_rows.delete_deliveries_of_rest
+        events.hook_deliveries.delete_events events.hook_deliveries.delete_first_events
+        events.hook_deliveries.delete_events_of_rest
+        events.hook_deliveries.delete_deliveries events.hook_deliveries.delete_first_deliveries
+        events.hook_deliveries.delete_deliveries_of_rest
         access.persons.delete_old access.sessions.delete_expired errors.counting.delete_old_groups
         errors.counting.delete_old_days containments.records.delete_old
         jobs.bulk_operations.delete_old jobs.transitions.debounce.delete_old jobs.old_jobs.job_retention
@@ -68,10 +69,10 @@ _ACROSS = {
         reports.metrics.queue_depths reports.metrics.unserved_jobs
         reports.metrics.waiting_jobs
         reports.metrics.running_jobs reports.metrics.schedules_overdue reports.promotions.record reports.storage.forget
-        reports.tenant_waits.read webhooks.dead_letters.count""",
+        reports.tenant_loads.read_waits webhooks.fan_out.count""",
     "senders lease endpoints of any tenant": """
         webhooks.endpoint_leases.deregister webhooks.endpoint_leases.find_work webhooks.endpoint_leases.acquire""",
-    "an API process records that it lives if runs of any tenant were ever claimed": "fleet.worker_claims.record_api",
+    "an API process records that it lives if runs of any tenant were ever claimed": "fleet.pull_workers.record_api",
     "a token says of which tenant its caller is": """
         access.api_keys.find events.hooks.find jobs.transitions.pull.owner_of""",
     "the key that has claimed a run may be the platform's": """
@@ -81,10 +82,10 @@ _ACROSS = {
         fleet.tenants.rules_version fleet.tenants.fair_queue_rules fleet.workers.announce
         fleet.workers.queues fleet.workers.changed_at fleet.workers.unserved fleet.workers.changed_since
         fleet.worker_tools.unmatched
-        schedules.declared.existing""",
+        schedules.definitions.existing""",
     "an operator's command acts on the whole installation": """
         events.hooks.sealed_secrets fleet.worker_settings.sealed webhooks.endpoints.sealed_secrets
-        webhooks.dead_letters.newest""",
+        webhooks.fan_out.newest""",
 }
 _REASONS = {name: reason for reason, names in _ACROSS.items() for name in names.split()}
 

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from flask import current_app, g, request
 
-from ava.api.http.callers.credentials import by_headers, by_key, by_run
-from ava.api.http.callers.provider import by_provider
+from ava.api.http.callers.credentials import by_headers, by_key, by_provider, by_run
 from ava.api.http.callers.session import by_link, by_session
 from ava.api.http.context import context
 from ava.domain import ids

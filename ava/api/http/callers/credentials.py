@@ -1,14 +1,15 @@
-"""Identify a caller by the four headers, an API key or the token of a run; notice that a credential was revoked."""
+"""Identify a caller by headers, an API key, a run's token or an identity provider's; notice that one has ended."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from functools import partial
 
 from flask import g, request
 
-from ava.api.http.context import context, this_request
+from ava.api.http.context import caller, context, this_request
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
 from ava.errors import DatabaseUnavailable, Forbidden, InvalidParameters, Unauthorized
@@ -112,3 +113,32 @@ def revocation_watch() -> Callable[[], bool]:
         return False
 
     return is_revoked
+
+
+#: A JWT has three parts; an API key has two.
+_DOTS_OF_JWT = 2
+
+
+def by_provider() -> Caller | None:
+    """Return the caller whom a JWT of the identity provider identifies; None without a provider or a JWT.
+
+    Raises `Unauthorized`, `ClaimMissing`, `InvalidParameters`, `Forbidden` or `ProviderUnavailable`.
+    """
+    sign_in = context().sign_in
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if sign_in is None or scheme.lower() != _BEARER or token.count(".") != _DOTS_OF_JWT:
+        return None
+    tenant_id = read_id("x-tenant-id", "ten") if request.headers.get("x-tenant-id") else None
+    check = partial(sign_in.caller_of, token.strip(), tenant_id)
+    found = check()
+    remember(check)
+    return found
+
+
+def require_step_up() -> None:
+    """Raise `StepUpRequired` if this decision needs a more recent or stronger sign-in by the identity provider.
+
+    Callers by headers, API key or run have no such sign-in, and are not affected.
+    """
+    if (sign_in := context().sign_in) is not None:
+        sign_in.step_up.require(caller(), datetime.now(UTC))

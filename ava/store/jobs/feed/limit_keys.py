@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ava.domain.jobs import pull
 from ava.domain.limits.rates import Rate
+from ava.domain.worker import PULL_QUEUE
 from ava.store.engine.database import Connection, DedicatedConnection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import PLAN_SECONDS
@@ -80,7 +80,7 @@ CROSS JOIN LATERAL (
                    THEN greatest(0, least(w.max_running - permits.taken, %(max_next)s)) ELSE 0 END) AS first
 ) AS next
 WHERE NOT EXISTS (SELECT FROM queues AS p WHERE p.queue = w.queue AND p.paused_at IS NOT NULL)
-    AND ({is_served_worker("head.tenant_id")} OR w.queue <> '{pull.QUEUE}'
+    AND ({is_served_worker("head.tenant_id")} OR w.queue <> '{PULL_QUEUE}'
         AND NOT EXISTS (SELECT FROM nodes AS n WHERE {nodes.IS_LIVE} AND w.queue = ANY(n.queues)))
 """
 _KEY_STATES = Prepared("key_states", _STATES, plan_seconds=PLAN_SECONDS)

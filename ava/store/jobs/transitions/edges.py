@@ -1,19 +1,20 @@
-"""Store edges: new jobs wait for other jobs, created with them or existing."""
+"""Store edges: new jobs wait for other jobs, created with them or existing. Children enter the tree of their parent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from ava.domain import ids
-from ava.domain.jobs.job import Job
+from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.waits import Wait
 from ava.process.pauses import Pauses
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement, array, text_array
 from ava.store.jobs import rows
+from ava.store.jobs.transitions.rules import ONE_RUN, OWNS
 from ava.store.jobs.transitions.wait import waiting_for_json
 
 # Wait for a job that is just ending. If it is final then, it needs no mark, because the new job wakes itself.
@@ -110,3 +111,56 @@ def _with_wait(new: NewJob, job: Job, encode: Callable[[str], str]) -> tuple[New
     waited = [encode(uuid) for uuid in new.after.uuids]
     waiting_for = waiting_for_json(Wait(condition=new.after.condition, job_ids=waited))
     return new, replace(job, waiting_for_json=waiting_for)
+
+
+# The row stays locked until the children are inserted. So a concurrent cancel finds them, and a process that has lost
+# its run creates none that the next run does not see.
+_ENTER_TREE = Statement(f"""
+UPDATE jobs AS j SET tree_id = coalesce(j.tree_id, j.id) FROM {ONE_RUN} AS r
+WHERE {OWNS} AND j.cancel_requested_at IS NULL
+RETURNING j.tree_id::text
+""")
+
+
+def enter_tree(connection: Connection, *, run: RunKey, claim_id: str | None) -> str | None:
+    """Make a run's job part of a tree, in the transaction that creates its children. Returns the tree's UUID.
+
+    Returns None if the run must not create children: it has lost its job or is to be cancelled.
+    """
+    parameters = rows.run_parameters(run) | {"held_claim_id": claim_id}
+    found = connection.exec_driver_sql(_ENTER_TREE, parameters).scalar()
+    return None if found is None else str(found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TreeSize:
+    #: Number of ancestors.
+    depth: int
+    #: Jobs in its tree, counted up to a limit.
+    jobs: int
+
+
+# The count stays valid until the transaction ends: the lock admits one run per tree.
+_LOCK_TREE = Statement("SELECT pg_advisory_xact_lock(hashtextextended('children in ' || %(tree_id)s, 0))")
+_TREE_SIZE = Statement("""
+WITH RECURSIVE above AS (
+    SELECT j.parent_id, 0 AS depth FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
+    UNION ALL
+    SELECT p.parent_id, a.depth + 1 FROM above AS a JOIN jobs AS p ON p.tenant_id = %(tenant_id)s AND p.id = a.parent_id
+    WHERE a.depth < %(max_depth)s
+)
+SELECT (SELECT max(depth) FROM above), (SELECT count(*) FROM (
+    SELECT FROM jobs AS t WHERE t.tenant_id = %(tenant_id)s AND t.tree_id = %(tree_id)s::uuid LIMIT %(max_jobs)s
+) AS counted)
+""")
+
+
+def read_tree_size(connection: Connection, *, run: RunKey, tree_uuid: str, max_depth: int, max_jobs: int) -> TreeSize:
+    """Return the size of the tree of a run's job, counted up to the limits.
+
+    No other run of the tree can create children until the transaction ends.
+    """
+    parameters = rows.run_parameters(run) | {"tree_id": tree_uuid, "max_depth": max_depth, "max_jobs": max_jobs + 1}
+    connection.exec_driver_sql(_LOCK_TREE, parameters)
+    depth, jobs = connection.exec_driver_sql(_TREE_SIZE, parameters).one()
+    return TreeSize(depth=depth, jobs=jobs)

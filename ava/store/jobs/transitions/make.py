@@ -10,10 +10,10 @@ from operator import attrgetter
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.jobs import pull
 from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.wait_reasons import WaitsFor
+from ava.domain.worker import PULL_QUEUE
 from ava.process.pauses import Pauses
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
@@ -152,7 +152,7 @@ FROM (SELECT f.*, ava_uuid_time(id) AS created,
 FROM (SELECT {parts.new_id} AS id, e.* FROM (
     SELECT s.*, greatest(s.urgency, t.most_urgent_priority) AS priority,
            s.publishable AND t.max_running IS NULL
-               AND (w.queue <> '{pull.QUEUE}' OR {workers.is_claimed("s.tenant_id")}) AS may_publish,
+               AND (w.queue <> '{PULL_QUEUE}' OR {workers.is_claimed("s.tenant_id")}) AS may_publish,
            {workers.queue("s.tenant_id")} AS queue,
            {parts.max_retries} AS max_retries,
            {worker_settings.STATUS} AS status,

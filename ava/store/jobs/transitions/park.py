@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.domain.jobs.job import RunKey
-from ava.domain.jobs.pull import LIVE_SECONDS
 from ava.domain.jobs.wait_reasons import TIMED, WaitsFor
+from ava.domain.worker import PULL_LIVE_SECONDS
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.engine.transactions import one_transaction
@@ -251,7 +251,7 @@ SELECT ARRAY(SELECT n.id::text FROM nodes AS n WHERE {nodes.IS_LIVE} ORDER BY n.
        ARRAY(SELECT queue FROM queues WHERE paused_at IS NOT NULL ORDER BY queue),
        (SELECT max(status_at) FROM worker_settings), (SELECT max(updated_at) FROM workers),
        (SELECT md5(string_agg(c.tenant_id || ' ' || c.worker_id, ',' ORDER BY c.tenant_id, c.worker_id))
-        FROM worker_claims AS c WHERE c.claimed_at > now() - interval '{LIVE_SECONDS} seconds')
+        FROM worker_claims AS c WHERE c.claimed_at > now() - interval '{PULL_LIVE_SECONDS} seconds')
 """)
 
 

@@ -16,9 +16,9 @@ from ava.domain.access import tokens
 from ava.domain.access.tokens import Token
 from ava.domain.jobs import retry
 from ava.domain.jobs.job import Job, RunKey
-from ava.domain.jobs.pull import QUEUE
 from ava.domain.jobs.retry import Retry
 from ava.domain.limits.table import PAYLOAD_BYTES, RESPONSE_BYTES, RUNS_HELD
+from ava.domain.worker import PULL_QUEUE
 from ava.store.containments.scopes import IS_OF_IDENTITY
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
@@ -75,7 +75,7 @@ WITH wanted AS (
             AND {CONTAINED} IS NULL
         ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT p.count FOR UPDATE OF j SKIP LOCKED
     ) AS j
-    WHERE NOT {is_paused_queue(f"'{QUEUE}'")}
+    WHERE NOT {is_paused_queue(f"'{PULL_QUEUE}'")}
         AND NOT EXISTS (SELECT FROM contained_scopes AS c WHERE %(key)s = ANY(c.identity_ids) AND {IS_OF_IDENTITY})
     LIMIT least(%(capacity)s, {RUNS_HELD.value} - (SELECT count(*) FROM (
         SELECT FROM pulled_runs WHERE key_id = %(key_id)s::uuid AND ended_at IS NULL LIMIT {RUNS_HELD.value}) AS held))

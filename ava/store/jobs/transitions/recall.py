@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ava.domain.jobs.job import Job, RunKey
-from ava.domain.jobs.pull import is_pulled
 from ava.domain.limits.fair_queueing import WaitingJob
+from ava.domain.worker import is_pulled
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import WAITING_WINDOWS, Statement
 from ava.store.engine.transactions import one_transaction

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ava.domain.jobs import pull
 from ava.domain.jobs.wait_reasons import PARKED, WOKEN
+from ava.domain.worker import PULL_QUEUE
 from ava.store.fleet import nodes, workers
 from ava.store.jobs import rows
 
@@ -51,7 +51,7 @@ def is_served(*, worker: str = "j.worker_id", queue: str = "j.queue") -> str:
 
 def is_served_worker(tenant_id: str) -> str:
     """Return the condition that the worker `w` is served for a tenant: by a live node, or by HTTP claims."""
-    return f"""CASE WHEN w.queue = '{pull.QUEUE}' THEN {workers.is_claimed(tenant_id)}
+    return f"""CASE WHEN w.queue = '{PULL_QUEUE}' THEN {workers.is_claimed(tenant_id)}
         ELSE {is_served(worker="w.id", queue="w.queue")} END"""
 
 
