@@ -36,7 +36,7 @@ from ava.cli.options.connection import profile_option
 from ava.errors import HandlerError
 from ava.version import build
 
-#: The rows of `ava --help` by section: commands, and what they do.
+#: The rows of `ava --help` by section: commands, and their purposes.
 _SECTIONS = {
     "On this machine": {
         "up, demo": "Run the whole system; run one job on it and stop",
@@ -44,7 +44,7 @@ _SECTIONS = {
         "doctor, completion": "Check this installation; complete commands in a shell",
     },
     "Jobs": {
-        "jobs, approvals": "Trigger and follow jobs; decide what they ask",
+        "jobs, approvals": "Trigger and follow jobs; approve or deny them",
         "operations, errors": "Follow bulk operations; retry failed jobs",
         "contain, containments": "Stop jobs of a scope, and lift that",
         "overview, analytics, series": "Show totals, statistics and charts of jobs",
@@ -73,7 +73,7 @@ _SECTIONS = {
 
 
 class _Root(processes.CommandGroup):
-    """The group of all commands, whose help fits a screen."""
+    """The group of all commands; its help fits a screen."""
 
     def format_options(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands by section."""
@@ -84,7 +84,7 @@ class _Root(processes.CommandGroup):
 
 
 class _CeleryCommands(click.Group):
-    """A group whose commands come from a distribution that may not be installed."""
+    """The commands of ava-celery, which may not be installed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands. Raises `HandlerError` if ava-celery is not installed."""

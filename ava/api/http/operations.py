@@ -45,7 +45,7 @@ class Operation:
     #: The name of the view's argument that gets the loaded body; no argument if the schema has no fields.
     body_as: str = "body"
     may_be_empty: bool = False
-    #: Reads a body of another media type; returns None if the request has none of `other_media`.
+    #: Reads a body of another media type; returns None if the request's type is not in `other_media`.
     other_body: Callable[[], Any] | None = None
     #: The media types that `other_body` reads, each with an example for the description.
     other_media: Mapping[str, Any] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Operation:
     failures: tuple[int, ...] = ()
     #: Whether it requires a role with write access.
     is_write: bool = False
-    #: Whether a contained identity may call it: it only cancels, or it creates only jobs, whose creation refuses it.
+    #: Whether a contained identity may call it: it only cancels, or only creates jobs, which is refused later.
     is_for_contained: bool = False
     #: Whether it creates outgoing requests, which have a separate rate limit.
     is_outgoing: bool = False
@@ -149,7 +149,7 @@ def described(**declared: Any) -> Callable[[View], View]:
 
 
 def _from_headers(declaration: Operation) -> dict[str, Any]:
-    """Return the view's arguments that come from headers. Raises `InvalidParameters`."""
+    """Return the view's arguments from headers. Raises `InvalidParameters`."""
     arguments: dict[str, Any] = {}
     if declaration.takes_key:
         arguments["key"] = load_key()

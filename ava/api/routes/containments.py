@@ -80,7 +80,7 @@ def create(body: ContainmentRequest, key: str | None) -> Response:
 @blueprint.get("")
 @operation(
     summary="List containments",
-    description="Newest first: the tenant's containments, and those of all tenants. They are retained as long as the "
+    description="Newest first: containments of the tenant and of all tenants. They are retained as long as the "
     "audit trail.",
     query=ContainmentListQuery(),
     record=ContainmentRecord(),
@@ -96,8 +96,7 @@ def list_containments(query: ContainmentListRequest) -> Response:
 @blueprint.get("/<containment:containment_id>")
 @operation(
     summary="Show a containment",
-    description="With `wait` the response comes when it is complete or no longer active, or after that number of "
-    "seconds.",
+    description="`wait` delays the response until it is complete or no longer active, or the seconds have passed.",
     query=ContainmentQuery(),
     query_as="wait_seconds",
     record=ContainmentRecord(),

@@ -1,4 +1,4 @@
-"""`/v1/ava/jobs/:id/logs`: a job's log in pages, or as plain text to download."""
+"""`/v1/ava/jobs/:id/logs`: a job's log in pages, or to download."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def download(job_id: str, query: LogRange) -> Response:
 
 
 def _pieces(job_id: str, wanted: LogRange) -> Generator[str]:
-    """Yield the lines of a log as plain text, page by page."""
+    """Yield the lines of a log, page by page."""
     # Read the caller and the services now, because the request has ended when the parts are sent.
     who, jobs, is_disconnected = caller(), context().jobs, client_watch()
 

@@ -46,7 +46,7 @@ def begin() -> Response:
 @blueprint.get(CALLBACK)
 @open_to_all
 def finish() -> Response:
-    """Start the session of a browser that comes back from the provider."""
+    """Start the session of a browser that returns from the provider."""
     sign_in = _sign_in()
     after_this_request(_drop_pending)
     given = ProviderResponse(
@@ -83,7 +83,7 @@ def log_out() -> Response:
 @blueprint.get(METADATA)
 @open_to_all
 def describe_resource() -> Response:
-    """Name the provider whose tokens this API accepts (RFC 9728)."""
+    """Name the provider of accepted tokens (RFC 9728)."""
     described = {
         "resource": context().settings.public_url,
         "authorization_servers": [_sign_in().issuer],

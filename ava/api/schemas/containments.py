@@ -64,7 +64,7 @@ class TagPart(Strict):
 
 
 class ScopeBody(Strict):
-    """Which jobs to contain: those that match all parts; at least one part."""
+    """Select jobs to contain: they match all parts, of which there is at least one."""
 
     tenant = _OnlyTrue(metadata={"description": "True: all jobs of the tenant."})
     all = _OnlyTrue(metadata={"description": "True: the jobs of all tenants; only platform roles may send it."})
@@ -81,7 +81,7 @@ class ScopeBody(Strict):
     @post_load
     def _scope(self, values: dict[str, Any], **_: Any) -> ContainedScope:
         if not values:
-            raise ValidationError("It must have at least one part, so that nobody contains a tenant by accident.")
+            raise ValidationError("It must have at least one part, so that no tenant is contained by accident.")
         if "all" in values and "tenant" in values:
             raise ValidationError("Send either tenant or all.", "all")
         if "tree_id" in values and ids.decode("job", values["tree_id"]) is None:
@@ -218,7 +218,7 @@ class ContainmentRecord(RecordSchema, of=Containment):
     )
     scope = JsonString(metadata={"type": "object", "description": "The contained jobs, as `scope` was sent."})
     by = _actor_field("Who created it; null for the roles of a tenant if an operator did.")
-    lifted_by = _actor_field("Who lifted it; null if nobody did, or for the roles of a tenant if an operator did.")
+    lifted_by = _actor_field("Who lifted it; null before, and for the roles of a tenant if an operator did.")
     running = fields.List(
         fields.Nested(ContainedRunRecord()),
         metadata={"description": "Up to 100 running jobs of the scope, until it is complete."},

@@ -106,8 +106,8 @@ class KeyBody(Strict):
         allow_none=True,
         metadata={
             "items": {"type": "string"},
-            "description": "Only for the role `worker`: the workers of which the runs that the key claims may create "
-            'children; `["*"]`: all of the tenant. Without it they create none.',
+            "description": "Only for the role `worker`: its claimed runs may create children of these workers; "
+            '`["*"]`: all of the tenant. Without it they create none.',
         },
     )
     scope = Choice(
@@ -162,7 +162,7 @@ class KeyRecord(RecordSchema, of=ApiKey):
         metadata={
             "type": "array",
             "items": {"type": "string"},
-            "description": "The workers of which the runs that the key claims may create children; `*`: all.",
+            "description": "Claimed runs may create children of these workers; `*`: all.",
         },
     )
 

@@ -1,4 +1,4 @@
-"""`ava approvals …`: list, show and decide what jobs ask persons."""
+"""`ava approvals …`: list, show and decide the approvals that jobs request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STATUSES = ["pending", "approved", "denied", "expired", "cancelled"]
 
 _approvals = Resource(
     name="approvals",
-    help="List, show, approve and deny what jobs ask persons.",
+    help="List and show requests for approval; approve or deny them.",
     noun="approval",
     example="apr_01…",
     columns=_COLUMNS,
