@@ -203,8 +203,7 @@ class Jobs:
             new = graph_retries.prepare(connection, caller, job, self.retry_spec)
             created = self.creator.create_all(connection, new)
             if key is not None:
-                job_ids = [created[0].id]
-                idempotency.record_jobs(connection, tenant_id=caller.tenant_id, key=key, job_ids=job_ids)
+                idempotency.record_jobs(connection, tenant_id=caller.tenant_id, key=key, job_ids=[created[0].id])
         self.publish(created)
         return created[0], False
 
@@ -319,10 +318,7 @@ class Jobs:
         return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs])
 
     def logs(self, caller: Caller, job_id: str, wanted: LogRange) -> tuple[Status, FoundLines]:
-        """Return a job's status and log lines, without lines for a caller who may not see payloads.
-
-        Raise `JobNotFound`.
-        """
+        """Return a job's status and log lines; none for a caller who may not see payloads. Raise `JobNotFound`."""
         with self._database.connect() as connection:
             status = lists.status(connection, tenant_id=caller.tenant_id, job_id=job_id)
             if status is None:

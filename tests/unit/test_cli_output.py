@@ -258,7 +258,7 @@ def test_a_number_that_has_reached_its_bound_says_that_there_may_be_more(capsys:
     # Waiting and scheduled jobs are counted together.
     ended = {"completed": 1_500, "failed": 0, "cancelled": 0}
     loads = [TenantLoad(tenant_id="ten_a", waiting=700, scheduled=300, running=999, **ended)]
-    out = _output(loads, limits._COLUMNS, capsys)
+    out = _output(loads, limits._TENANT_COLUMNS, capsys)
     assert re.search(r"ten_a +700 or more +999\b", out), out
 
 

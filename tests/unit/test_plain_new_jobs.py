@@ -24,6 +24,7 @@ _RARE: dict[str, Any] = {
     "uuid": _UUID,
     "is_due": True,
     "is_held": True,
+    "may_ask": True,
     "origin_text": "usr_b",
     "after": After(uuids=(_UUID,), condition=WaitCondition.ENDED),
     "position": TreePosition(tree_uuid=_UUID),
@@ -37,6 +38,7 @@ _RARE_OF_SPEC: dict[str, Any] = {
     "max_retries": 0,
     "dedupe": Dedupe(key="k"),
     "deadline_seconds": 5,
+    "approval_json": '{"title":"Go on?"}',
     "input_json": '"' + "x" * 2**15 + '"',
 }
 #: What every job has a column for, and what only becomes one of the others.

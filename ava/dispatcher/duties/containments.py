@@ -16,7 +16,7 @@ from ava.domain.jobs.job import RunKey, Status
 from ava.services.fleet import revoke_all
 from ava.services.signing import ContainmentSigner
 from ava.store.containments import records, scopes
-from ava.store.containments.scopes import RunningJob
+from ava.store.containments.scopes import RunInScope
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations
 from ava.store.jobs.transitions import cancel, contain
@@ -45,7 +45,7 @@ class _Progress:
     #: When the held jobs are counted next.
     count_at: float = field(default=float("-inf"))
 
-    def has_entered(self, running: RunningJob) -> bool:
+    def has_entered(self, running: RunInScope) -> bool:
         """Return True if the handler of a claimed run was entered."""
         if running.heartbeat_at is None:
             return running.is_entered
@@ -110,7 +110,7 @@ class ContainmentProgress:
         progress.writers = writing if progress.writers is None else progress.writers & writing
         return not progress.writers
 
-    def _stop_running(self, containment: Containment, running: Sequence[RunningJob]) -> int:
+    def _stop_running(self, containment: Containment, running: Sequence[RunInScope]) -> int:
         """Ask a batch of the scope's running jobs to stop. Returns the number of jobs."""
         requests = [
             CancelRequest(

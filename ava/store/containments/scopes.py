@@ -165,8 +165,8 @@ SELECT j.tenant_id, j.id::text, j.run_no, j.stop_status IS NOT NULL, j.entered_r
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunningJob:
-    """A running job of a scope."""
+class RunInScope:
+    """A current run of a job in a scope."""
 
     run: RunKey
     #: Whether it was asked to stop.
@@ -185,11 +185,11 @@ class RunningJob:
         return self.is_used if self.heartbeat_at is not None else self.is_entered or self.is_old
 
 
-def running(connection: Connection, scope: ContainedScope) -> list[RunningJob]:
+def running(connection: Connection, scope: ContainedScope) -> list[RunInScope]:
     """Return the running jobs of a scope, oldest first."""
     found = connection.exec_driver_sql(_RUNNING_JOBS, scope_parameters(scope))
     return [
-        RunningJob(
+        RunInScope(
             run=RunKey(tenant_id, ids.encode("job", uuid), run_no),
             is_stopped=is_stopped,
             is_entered=is_entered,

@@ -288,7 +288,7 @@ def test_compose_passes_each_limit_to_the_processes_that_apply_it() -> None:
 def test_compose_passes_the_outbound_rules_to_the_processes_that_call_out_and_the_brokers_authority_to_all() -> None:
     holders = _compose_holders()
     for name in ("AVA_OUTBOUND_ALLOW", "AVA_OUTBOUND_DENY", "AVA_OUTBOUND_NAT64", "AVA_WEBHOOK_ALLOW_PRIVATE"):
-        assert holders.get(name) == {"api", "dispatcher", "webhooks", "worker"}, name
+        assert holders.get(name) == {"api", "webhooks", "worker"}, name
     assert holders.get("AVA_BROKER_CA") == holders["BROKER_URL"]
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     for service in holders["BROKER_URL"]:

@@ -29,8 +29,8 @@ _REASONS = {
     ),
     "A statement before it holds the lock that what it reads depends on.": (
         "jobs.transitions.change.change", "jobs.transitions.debounce.defer", "jobs.transitions.permits.admit",
-        "jobs.transitions.permits.defer_rate", "jobs.transitions.pull.claim", "jobs.transitions.wake.start",
-        "jobs.transitions.wake.start_resolved",
+        "jobs.transitions.permits.defer_rate", "jobs.transitions.pull.claim", "jobs.transitions.wake.fail_unresolved",
+        "jobs.transitions.wake.start", "jobs.transitions.wake.start_resolved",
     ),
     "What changes a row that it reads locks the same row first, and the locked row says that it has ended.": (
         "jobs.transitions.pull.lock", "jobs.transitions.pull.lock_overdue", "jobs.transitions.pull.renew_all",
