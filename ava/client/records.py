@@ -581,7 +581,7 @@ class ApiKey:
     payloads: bool  # True if its holder sees payloads.
     #: For the role `worker`: the workers that the key may claim runs of; None for other roles.
     workers: list[str] | None = None
-    triggers: list[str]  # The workers of which the runs that the key claims may create children; `*`: all.
+    triggers: list[str]  # Claimed runs may create children of these workers; `*`: all.
     #: The token: `ava_`, two characters that name the installation, a dot, the 16 characters of `prefix`, and 43 secret
     #: characters.
     token: str | None = field(default=None, repr=False)
@@ -1039,8 +1039,7 @@ class Containment:
     running: list[ContainedRun]  # Up to 100 running jobs of the scope, until it is complete.
     running_count: int  # The number of running jobs of the scope.
     lifted_at: datetime | None = None
-    #: Who lifted it; None if nobody did, or for the roles of a tenant if an operator did.
-    lifted_by: Actor | None = None
+    lifted_by: Actor | None = None  # Who lifted it; None before, and for the roles of a tenant if an operator did.
 
 
 @dataclass(frozen=True, kw_only=True)
