@@ -21,6 +21,7 @@ from ava.domain import ids
 from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.errors import ServerProgramMissing
 from ava.local.start import free_port
+from ava.store import installation
 from ava.store.engine import schema
 from chaos.cluster import Cluster, Plan
 from chaos.fault import Fault, Injury
@@ -227,7 +228,7 @@ def _add_members(cluster: Cluster, *, home: int) -> None:
     cluster.members = [first, *(cluster.servers.enter_context(first.member()) for _ in range(2))]
     settings = settings_module.load(cluster.urls)
     schema.upgrade(settings)
-    own_id = schema.read_installation_id(settings)
+    own_id = installation.read_id(settings)
     # A queue lives on the server that declared it first.
     with kombu.Connection(cluster.members[home].url) as connection:
         make_queue(DEFAULT_QUEUE).bind(connection.default_channel).queue_declare()
