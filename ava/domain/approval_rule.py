@@ -69,7 +69,7 @@ def _compiled(stored: str) -> ApprovalRule:
 def first_request(rules: Iterable[str | None], input_json: str) -> ApprovalRequest | None:
     """Return the request of the first rule that applies to a job's input; None if no rule applies.
 
-    Its payload is the input with its credentials hidden, its hash that of the whole input. Raise `ValueError` if the
+    Its payload is the input with hidden credentials; its hash covers the whole input. Raise `ValueError` if the
     input cannot be the content of an approval.
     """
     job_input = json.loads(input_json)

@@ -18,7 +18,7 @@ _MAX_JOBS = 50
 
 
 def ask(connection: Connection, jobs: Sequence[tuple[str, str]]) -> None:
-    """Request the decisions of jobs, given as tenant and UUID, and start those that need none.
+    """Request the decisions of jobs, given as tenant and UUID, and start jobs that need none.
 
     A job fails if its input cannot be the content of an approval. Repeated calls ask once.
     """

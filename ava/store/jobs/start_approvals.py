@@ -1,4 +1,4 @@
-"""Approvals that jobs need before their first start: find the jobs for which no decision was requested yet."""
+"""Approvals that jobs need before their first start: find the jobs without a request, and request."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ SELECT j.id::text FROM {_GIVEN} JOIN jobs AS j ON j.tenant_id = u.tenant_id AND 
 WHERE j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for = 'approval' AND j.first_run_no IS NULL
 ORDER BY j.id FOR NO KEY UPDATE OF j
 """)
-# A separate statement, because one that waits for a lock still sees other tables as they were when it began. The first
-# rule that applies counts, so a tenant weakens neither the handler's nor the platform's, and a trigger none of these.
+# A separate statement, because a statement that waits for a lock still reads other tables in its old snapshot. The
+# first rule that applies counts, so no tenant weakens the rules of the handler and the platform, and no trigger weakens
+# any of these.
 _READ = Statement(f"""
 SELECT j.tenant_id, j.id::text, j.run_no, j.worker_id, j.input::text, coalesce(j.origin, j.triggered_by),
     w.approval::text, platform.approval::text, own.approval::text, j.approval::text
@@ -38,7 +39,7 @@ ORDER BY j.id
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnaskedJob:
-    """A job that waits for a decision before its first start, which nobody has requested yet."""
+    """A job that waits for a decision before its first start, without a request for it."""
 
     wait: EndedWait
     worker_id: str
@@ -50,7 +51,7 @@ class UnaskedJob:
 
 
 def lock_unasked(connection: Connection, jobs: Sequence[tuple[str, str]]) -> list[UnaskedJob]:
-    """Lock jobs, given as tenant and UUID, in a transaction. Returns those whose decisions are not requested yet."""
+    """Lock jobs, given as tenant and UUID, in a transaction. Returns the jobs without a request."""
     given = {"tenants": [tenant_id for tenant_id, _ in jobs], "ids": [uuid for _, uuid in jobs]}
     connection.exec_driver_sql(_LOCK, given)
     return [

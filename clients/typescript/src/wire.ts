@@ -3,7 +3,7 @@ import type { paths } from "./openapi.js";
 /** Fields whose content belongs to the user, or has names that are no fields: it keeps its names. */
 const PAYLOADS = [
   "input", "output", "data", "tags", "config", "secrets", "value", "event", "match", "headers", "extensions",
-  "input_schema", "verifier", "changes", "payload", "schema", "approval",
+  "input_schema", "verifier", "changes", "payload", "schema", "approval", "handler_approval",
 ] as const;
 /** Objects by id: each id stays, and what it has is a record. */
 const MAPS = ["by_worker"];
