@@ -50,7 +50,7 @@ class Size:
 
 
 _BOUND = Size(characters=2_500, ctes=4, cases=6, parameters=0)
-_BOUND_WITH_RULES = Size(characters=4_200, ctes=5, cases=10, parameters=0)
+_BOUND_WITH_RULES = Size(characters=4_000, ctes=5, cases=10, parameters=0)
 
 
 def size_of(sql: str) -> Size:

@@ -37,7 +37,7 @@ def is_claimed(tenant_id: str) -> str:
     """Return the SQL condition that runs of a worker `w` were recently claimed, for all tenants or for this one."""
     return f"""EXISTS (
         SELECT FROM worker_claims AS c WHERE c.worker_id = w.id AND c.tenant_id IN ({tenant_id}, w.tenant_id)
-            AND c.claimed_at > now() - interval '{PULL_LIVE_SECONDS} seconds')"""
+            AND c.claimed_at > now() - interval '{PULL_LIVE_SECONDS}s')"""
 
 
 #: Condition: the tenant `%(tenant_id)s` may use the worker `w`. Its worker hides the platform's with the same id.
