@@ -212,10 +212,10 @@ class Containments:
         return self._with_running(connection, caller, found)
 
     def _with_running(self, connection: Connection, caller: Caller, found: Containment) -> Containment:
-        """Return a containment with its running jobs; of all tenants only for operators."""
-        if found.complete_at is not None or not found.is_active:
-            return found
+        """Return a containment with its running jobs; of all tenants only for operators, and counts neither."""
         if found.tenant_id == ALL_TENANTS and not caller.is_operator:
+            return replace(found, held_count=0, stopped_count=0)
+        if found.complete_at is not None or not found.is_active:
             return found
         running, count = scopes.show_running(connection, found.scope, dead_after_seconds=self._signer.node_dead_seconds)
         if not caller.is_operator:

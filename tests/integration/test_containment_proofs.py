@@ -125,12 +125,15 @@ def test_the_signing_key_is_sealed_and_resealed(api: Api, api_settings: Settings
 
 
 def test_a_proof_names_no_operator_and_that_of_all_tenants_is_for_operators(api: Api, api_settings: Settings) -> None:
+    api.trigger("wkr_theirs", headers=OTHER_TENANT)
     own = _contain(api, OPERATOR)
     everywhere = _contain(api, OPERATOR, scope={"all": True})
     _complete(api, api_settings)
     for headers in (None, OPERATOR):
         record, _ = verify(str(_proofs(api, own, headers=headers)["complete"]), _keys(api))
         assert record["containment"]["by"] is None
+        shown = data(api.get(f"{PATH}/{everywhere}", headers=headers))
+        assert shown["held_count"] == (0 if headers is None else 1)
     for part in ("proof", "jobs/export"):
         assert api.get(f"{PATH}/{everywhere}/{part}").status_code == 403
         assert api.get(f"{PATH}/{everywhere}/{part}", headers=OPERATOR).status_code == 200

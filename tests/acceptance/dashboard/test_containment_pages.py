@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from ava.domain.secrets.signing import verify
 from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance.dashboard.test_looks import _TARGETS, findings_in_both
 from tests.browser import Browser
 
 ACTIVE = {"filter[state]": "active"}
+_CATCH_FILES = """
+window.caught = [];
+URL.createObjectURL = (blob) => { blob.text().then((text) => window.caught.push(text)); return "data:,"; };
+"""
 
 
 def test_a_job_is_contained_from_its_page_and_released_from_the_panel(signed_in: Browser, running: System) -> None:
@@ -33,6 +38,12 @@ def test_a_job_is_contained_from_its_page_and_released_from_the_panel(signed_in:
     assert running.post("/v1/ava/jobs", json=later).status_code == 409
     signed_in.await_text("Held", "Still running")
     assert findings_in_both(signed_in) == []
+    # Its proof is saved as a file once it is complete.
+    signed_in.script(_CATCH_FILES)
+    signed_in.click(".panel button", "Proof")
+    saved = wait_until(lambda: signed_in.script("return window.caught[0]"), what="the proof is saved")
+    record, _ = verify(saved, running.get("/.well-known/ava-signing-keys").json())
+    assert record["containment"]["id"] == found["id"]
     signed_in.resize(390, 844)
     assert signed_in.script(_TARGETS) == []
     assert signed_in.script("return document.documentElement.scrollWidth") <= 390
