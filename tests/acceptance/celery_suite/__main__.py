@@ -1,6 +1,7 @@
 """`python -m tests.acceptance.celery_suite [PYTEST OPTIONS]`: run Celery's tests of tasks and canvases on AVA Jobs.
 
-Prints the number of tests that pass, and a reason for each that does not.
+Writes RESULTS.md beside this file: the number of tests that pass, and a reason for each that does not apply. A test
+that does not apply is not run, because most of these wait until their timeout.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
@@ -24,8 +26,11 @@ from harness.system import HEADERS, ROOT, SECRET, System
 from tests.acceptance.celery_suite import sources
 
 _FILES = ("t/integration/test_tasks.py", "t/integration/test_canvas.py")
+_RESULTS = Path(__file__).with_name("RESULTS.md")
+_FAILED = ("failure", "error")
 #: Seconds of one test.
-_TIMEOUT = 30
+_TIMEOUT = 120
+_SIGNALS = "the test receives the signals of Celery's worker in its process"
 #: Why tests whose name has this part do not apply here.
 _REASONS = {
     "revoke_by_stamped_headers": "stamped headers select no jobs to revoke",
@@ -40,8 +45,22 @@ _REASONS = {
     "retry_preserves_ignore_result": "the test reads the state of Celery's worker in its process",
     "revoke_keeps_state": "the test starts workers of Celery",
     "unpickleable": "an exception is rebuilt from its line of text",
+    "replaced_task_nesting_level": _SIGNALS,
+    "replaced_task_nesting_chain": _SIGNALS,
+    "stamping_workflow": _SIGNALS,
+    "stamp_value_type": _SIGNALS,
+    "properties_not_affected": _SIGNALS,
+    "task_received_has": _SIGNALS,
+    "all_tasks_of_canvas": _SIGNALS,
+    "replace_merge_stamps": _SIGNALS,
+    "linking_stamped_sig": _SIGNALS,
+    "stamps_remain_on_task_retry": _SIGNALS,
+    "header_id_duplicated_on_rabbitmq": "before_task_publish is not sent",
+    "subscribed_channels_leak": "the test reads keys of Celery's Redis backend",
+    "test_chord::test_chord_on_error": "the test reads keys of Celery's Redis backend",
+    "test_add_to_chord": "self.add_to_chord is skipped (`ava celery check`)",
     "retried_priority": "the test reads the priority of Celery's message",
-    "test_properties": "the test reads the properties of Celery's message",
+    "test_tasks::test_properties": "the test reads the properties of Celery's message",
     "add_to_all": "self.add_to_chord is skipped (`ava celery check`)",
     "add_chord_to_chord": "self.add_to_chord is skipped (`ava celery check`)",
 }
@@ -69,13 +88,14 @@ def main(options: Sequence[str]) -> int:
             system.start_nodes(concurrency=4, environ=environ)
             report = folder / "report.xml"
             _run(tests, report, environ, options)
-            return _print(list(_outcomes(report)))
+            return _report([*_outcomes(report), *_left_out(report.with_name("left_out"))])
         finally:
             system.stop()
 
 
 def _environ(system: System, tests: Path, redis_url: str) -> dict[str, str]:
     return {
+        "CELERY_SUITE_LEFT_OUT": "\n".join(_REASONS),
         "AVA_CELERY_APPS": "tests.acceptance.celery_suite.application:app",
         "AVA_HANDLERS": "workers",
         "AVA_URL": system.url,
@@ -97,6 +117,7 @@ def _without_password(url: str) -> str:
 
 
 def _run(tests: Path, report: Path, environ: dict[str, str], options: Sequence[str]) -> None:
+    environ = environ | {"CELERY_SUITE_NOT_RUN": str(report.with_name("left_out"))}
     plugins = ("-p", "celery.contrib.pytest", "-p", "tests.acceptance.celery_suite.plugin")
     left_out = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist")
     settings = ("-c", os.devnull, "--rootdir", ".", "-o", "python_classes=test_*", "-W", "ignore")
@@ -104,6 +125,11 @@ def _run(tests: Path, report: Path, environ: dict[str, str], options: Sequence[s
     subprocess.run(
         (*command, "--timeout", str(_TIMEOUT), *_FILES, *options), cwd=tests, env=os.environ | environ, check=False
     )
+
+
+def _left_out(path: Path) -> Iterator[tuple[str, str, str]]:
+    for name in path.read_text().splitlines():
+        yield name, "left out", ""
 
 
 def _outcomes(report: Path) -> Iterator[tuple[str, str, str]]:
@@ -115,15 +141,28 @@ def _outcomes(report: Path) -> Iterator[tuple[str, str, str]]:
         yield f"{case.get('classname', '').rpartition('.')[2]}.{case.get('name')}", outcome, message
 
 
-def _print(found: Sequence[tuple[str, str, str]]) -> int:
-    unknown = 0
-    for name, outcome, message in found:
-        if outcome in ("failure", "error"):
-            reason = next((reason for part, reason in _REASONS.items() if part in name), None)
-            unknown += reason is None
-            print(f"{name}: {reason or f'UNEXPLAINED: {message[:120]}'}")  # noqa: T201 - the output of the command
-    print(", ".join(f"{count} {outcome}" for outcome, count in Counter(each[1] for each in found).most_common()))  # noqa: T201
-    return int(unknown > 0)
+def _report(found: Sequence[tuple[str, str, str]]) -> int:
+    """Write the results. Returns 1 if a test that applies has failed."""
+    counts = Counter(outcome for _, outcome, _ in found)
+    parts = [part for name, _, _ in found for part in _REASONS if part in name]
+    summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+    lines = [
+        f"# Celery {version('celery')}'s own tests on AVA Jobs",
+        "",
+        f"`python -m tests.acceptance.celery_suite`: {summary}. *left out* do not apply:",
+        "",
+        "| tests | number | why |",
+        "|---|---:|---|",
+        *(f"| `{part}` | {count} | {_REASONS[part]} |" for part, count in Counter(parts).items()),
+        *(f"| `{name}` | 1 | {message[:150]} |" for name, outcome, message in found if outcome == "skipped"),
+    ]
+    failed = [
+        f"| `{name}` | 1 | **fails**: {message[:150]} |" for name, outcome, message in found if outcome in _FAILED
+    ]
+    text = "\n".join([*lines, *failed]) + "\n"
+    sys.stdout.write(text)
+    _RESULTS.write_text(text)
+    return int(bool(failed))
 
 
 if __name__ == "__main__":
