@@ -143,8 +143,8 @@ def test_every_scenario_keeps_its_promises(player: str, system: System, tmp_path
 @pytest.mark.parametrize("player", _PLAYERS)
 @pytest.mark.usefixtures("_player")
 def test_random_histories_keep_their_promises(player: str, system: System, tmp_path: Path) -> None:
-    """Forty with all players; `AVA_TEST_HISTORIES=1000` plays a thousand."""
-    count = int(int(os.environ.get("AVA_TEST_HISTORIES", "40")) * _SHARES[player])
+    """A hundred with all players; `AVA_TEST_HISTORIES=1000` plays a thousand."""
+    count = int(int(os.environ.get("AVA_TEST_HISTORIES", "100")) * _SHARES[player])
     played = [random_scripts.scenario(seed) for seed in range(count)]
     assert _differences(system, player, played, tmp_path) == {}
 
