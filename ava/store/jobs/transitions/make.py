@@ -35,7 +35,7 @@ _ASKED = {
     "user_id": "text",
     "worker_id": "text",
     "trigger": "text",
-    "urgency": "int",
+    "asked": "int",
     "input": "json",
     "version": "text",
     "traceparent": "text",
@@ -122,7 +122,7 @@ _WITH_MORE = _Parts(
     deadline_from="greatest(created, scheduled_at)",
     compared=is_compared("e.tenant_id"),
     may_start=f"{_PLAIN.may_start} OR s.may_ask",
-    end="ORDER BY tenant_id, worker_id, dedupe_key, n ON CONFLICT DO NOTHING\n",
+    end="ORDER BY tenant_id, worker_id, dedupe_key, ordinality ON CONFLICT DO NOTHING\n",
 )
 
 
@@ -143,12 +143,12 @@ SELECT id, created, tenant_id, worker_id, queue, trigger, priority, input, user_
        waits,
        CASE WHEN may_publish AND waits IS NULL AND (queue, priority) NOT IN (TABLE closed_windows) THEN now() END,
        repeats + 1, traceparent,
-       coalesce({parts.expires_before}, {parts.expires_from} + lifetime * interval '1s'),
-       {parts.deadline_from} + within * interval '1s'{parts.values}
+       coalesce({parts.expires_before}, {parts.expires_from} + lasts * interval '1s'),
+       {parts.deadline_from} + span * interval '1s'{parts.values}
 FROM (SELECT f.*, ava_uuid_time(id) AS created,
     {parts.waits_first}CASE WHEN status = 'paused' THEN 'worker' WHEN is_limited THEN 'permit' END{parts.waits_end}
     AS waits
-FROM (SELECT {parts.new_id} AS id, e.* FROM (SELECT s.*, greatest(s.urgency, t.most_urgent_priority) AS priority,
+FROM (SELECT {parts.new_id} AS id, e.* FROM (SELECT s.*, greatest(s.asked, t.most_urgent_priority) AS priority,
            s.ready AND t.max_running IS NULL
                AND (w.queue <> '{PULL_QUEUE}' OR {workers.is_claimed("s.tenant_id")}) AS may_publish,
            {workers.queue("s.tenant_id")} AS queue,
@@ -156,14 +156,14 @@ FROM (SELECT {parts.new_id} AS id, e.* FROM (SELECT s.*, greatest(s.urgency, t.m
            {worker_settings.STATUS} AS status,
            coalesce(w.max_running, w.rate_jobs) IS NOT NULL AS is_limited,
            CASE WHEN w.max_running IS NULL THEN w.rate_per ELSE w.max_running_per END AS per,
-           w.rate_jobs, w.rate_per, {parts.deadline_seconds} AS within,
-           {parts.expires_in_seconds} AS lifetime{parts.ruled}
-    FROM {parts.asked} WITH ORDINALITY AS s ({", ".join(_ASKED)}, n)
+           w.rate_jobs, w.rate_per, {parts.deadline_seconds} AS span,
+           {parts.expires_in_seconds} AS lasts{parts.ruled}
+    FROM {parts.asked} WITH ORDINALITY AS s ({", ".join(_ASKED)})
     JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
                      AND {parts.schema}
     LEFT JOIN tenant_limits AS t ON t.tenant_id = s.tenant_id
     {worker_settings.joined("s.tenant_id")}
-    WHERE {parts.may_start} ORDER BY s.n
+    WHERE {parts.may_start} ORDER BY s.ordinality
 ) AS e WHERE status <> 'deprecated' AND {parts.compared} OFFSET 0) AS f) AS m
 {parts.end}"""
 
@@ -329,7 +329,7 @@ def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
         "user_id": text_array([each.user_id for each in new]),
         "worker_id": text_array([spec.worker_id for spec in specs]),
         "trigger": text_array([spec.trigger for spec in specs]),
-        "urgency": array([str(spec.priority) for spec in specs]),
+        "asked": array([str(spec.priority) for spec in specs]),
         # A Python list: a literal would escape quotes and backslashes twice, and inputs may be large.
         "input": [spec.input_json for spec in specs],
         "version": text_array([each.schema_version for each in new]),
