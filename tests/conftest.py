@@ -23,7 +23,7 @@ import gc
 import os
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,7 +38,7 @@ from harness.servers import pgbouncer
 from harness.servers.peer import serve  # noqa: F401 - a fixture
 from harness.servers.pgbouncer import PgBouncer, pool_url, running_pgbouncer
 from harness.servers.postgres import Databases, running_postgres
-from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq, shared_rabbitmq
+from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.redis import fresh_redis_url, running_redis
 from harness.servers.server import Server
 from harness.system import System
@@ -139,14 +139,10 @@ def redis_server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RabbitMQ:
-    """The RabbitMQ that all tests share, those of other testers among them."""
-    is_alone = not hasattr(request.config, "workerinput")
-    server = running_rabbitmq() if is_alone else shared_rabbitmq(tmp_path_factory.getbasetemp().parent / "rabbitmq")
-    # Not at the end of the last test: the wait for the other testers would be a part of it.
-    running = ExitStack()
-    request.config.add_cleanup(running.close)
-    return running.enter_context(available(server))
+def rabbitmq_server() -> Iterator[RabbitMQ]:
+    """The RabbitMQ that all tests share."""
+    with available(running_rabbitmq()) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

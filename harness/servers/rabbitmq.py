@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
-import os
 import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 import requests
 
@@ -44,13 +41,6 @@ class RabbitMQ:
         self._mapper: ChildProcess | None = None
         self._server: ChildProcess | None = None
         self.start()
-
-    @classmethod
-    def at(cls, port: int, management_port: int) -> RabbitMQ:
-        """One that another process runs: for its virtual hosts and users alone."""
-        found = cls.__new__(cls)
-        found.port, found._management_port = port, management_port
-        return found
 
     @property
     def url(self) -> str:
@@ -100,7 +90,7 @@ class RabbitMQ:
     @contextmanager
     def virtual_host(self, *, default_queue_type: str = "classic") -> Iterator[str]:
         """The URL of a new virtual host, deleted afterwards."""
-        name = f"test_{os.getpid()}_{next(_numbers)}"
+        name = f"test_{next(_numbers)}"
         self._call("PUT", f"vhosts/{name}", {"default_queue_type": default_queue_type})
         try:
             yield f"amqp://guest:guest@127.0.0.1:{self.port}/{name}"
@@ -110,7 +100,7 @@ class RabbitMQ:
     @contextmanager
     def user(self, url: str, *, read: str) -> Iterator[str]:
         """The URL of a virtual host for a new user who may consume only the queues that match a pattern."""
-        name, host = f"user_{os.getpid()}_{next(_numbers)}", url.rpartition("/")[2]
+        name, host = f"user_{next(_numbers)}", url.rpartition("/")[2]
         self._call("PUT", f"users/{name}", {"password": "of-the-tests", "tags": ""})
         self.permit(name, host, read=read)
         try:
@@ -206,38 +196,6 @@ def running_rabbitmq(*, in_alarm: bool = False) -> Iterator[RabbitMQ]:
             yield server
         finally:
             server.kill()
-
-
-@contextmanager
-def shared_rabbitmq(path: Path) -> Iterator[RabbitMQ]:
-    """The RabbitMQ of all processes that name this file.
-
-    The first one runs it, and waits at the end until the others have left: a start takes five seconds of processor
-    time, and an idle one a fortieth of a processor.
-    """
-    with path.open("a+") as file:
-        while True:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not (ports := _read(file)):
-                break
-            fcntl.flock(file, fcntl.LOCK_SH)
-            # The first process may have come in between, at its end.
-            if _read(file) == ports:
-                yield RabbitMQ.at(*ports)
-                return
-        with running_rabbitmq() as server:
-            print(server.port, server._management_port, file=file, flush=True)
-            fcntl.flock(file, fcntl.LOCK_SH)
-            try:
-                yield server
-            finally:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                file.truncate(0)
-
-
-def _read(file: TextIO) -> list[int]:
-    file.seek(0)
-    return [int(port) for port in file.read().split()]
 
 
 def program() -> str:
