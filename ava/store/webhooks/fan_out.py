@@ -166,7 +166,7 @@ SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence,
     CASE WHEN e.completed_at IS NOT NULL THEN j.cpu_us END,
     CASE WHEN e.completed_at IS NOT NULL THEN j.peak_memory_mb END,
     CASE WHEN j.ready_at <= coalesce(e.completed_at, e.started_at) THEN j.ready_at END,
-    j.stop_status, CASE WHEN e.completed_at IS NOT NULL THEN {rows.earlier_runs("j")} END, j.origin
+    j.stop_status, CASE WHEN e.completed_at IS NOT NULL THEN {rows.earlier_runs("j")} END, j.origin, j.approval::text
 FROM fitting JOIN asked USING (ordinal) JOIN webhook_events AS e ON e.id = asked.id
 LEFT JOIN jobs AS j ON j.tenant_id = e.tenant_id AND j.id = e.job_id
 WHERE {is_given("e.id")}
