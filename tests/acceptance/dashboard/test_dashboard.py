@@ -45,7 +45,7 @@ def test_a_job_is_triggered_watched_and_cancelled(signed_in: Browser, running: S
     job_id = signed_in.address.rpartition("/")[2]
     # The line and the progress come by two requests.
     wait_until(
-        lambda: re.search(r"\d+ % step \d+ of 300", signed_in.text), what=lambda: f"progress in {signed_in.text}"
+        lambda: re.search(r"\d+ % · step \d+ of 300", signed_in.text), what=lambda: f"progress in {signed_in.text}"
     )
     signed_in.click("button", "Cancel")
     signed_in.click("button", "Cancel job")
