@@ -46,7 +46,10 @@ const COLUMNS = [
   ),
   state("7rem", (found) => found.state),
   numeric("Held", ({ held_count: count }) => number(count), "5rem"),
-  minor("Stopped", "5rem", ({ stopped_count: count }) => number(count)),
+  column("Stopped", "5rem", ({ stopped_count: count }) => number(count), {
+    numeric: true,
+    isMinor: true,
+  }),
   numeric("Running", ({ running_count: count }) => number(count), "5rem"),
   minor("Complete", "8rem", ({ complete_at: at }) => when(at)),
 ];

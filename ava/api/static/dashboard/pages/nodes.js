@@ -37,7 +37,7 @@ const COLUMNS = [
   minor("Memory", "6rem", (node) => bytes(node.memory_bytes)),
   minor("Queues", "minmax(7rem, 1fr)", queuesOf),
   minor("Heartbeat", "7rem", (node) => when(node.seen_at)),
-  minor("Version", "11rem", (node) => node.version),
+  minor("Version", "12.5rem", (node) => node.version),
 ];
 
 export const open = recordsPage({
