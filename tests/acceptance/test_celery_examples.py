@@ -154,7 +154,8 @@ def test_an_example_has_the_same_results_on_celery_and_on_ava(
 ) -> None:
     example, url = EXAMPLES[name], fresh_redis_url(redis_server)
     # The result backend of an example is a file in the node's current folder.
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "current").mkdir()
+    monkeypatch.chdir(tmp_path / "current")
     plain, moved = tmp_path / "celery", tmp_path / "ava"
     shutil.copytree(examples / name, plain)
     shutil.copytree(examples / name, moved)
