@@ -11,7 +11,7 @@ from ava.domain.jobs.wait_reasons import DATED
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
-from ava.store.jobs.transitions.rules import IS_CONTAINED, IS_PAUSED
+from ava.store.jobs.transitions.rules import IS_CONTAINED, IS_PAUSED, MAY_ASK
 
 _LOCK_KEY = Statement("""
 SELECT FROM debounces AS d WHERE d.tenant_id = %(tenant_id)s AND d.job_id = %(id)s::uuid FOR UPDATE
@@ -32,14 +32,15 @@ def lock(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
     return None if row is None else rows.job(row)
 
 
-# A job that loses its date next waits for the worker or a permit, like a job that becomes due. A debounced one becomes
-# due: its input is final then, and may need a decision.
+# A job that loses its date next waits for the worker or a permit, like a job that becomes due. A debounced one that may
+# need a decision becomes due instead, which asks about its final input.
 _CHANGE = Statement(f"""
 WITH c AS MATERIALIZED (
     SELECT j.tenant_id, j.id, j.tags AS earlier_tags, w.wanted_at, w.tags, w.priority,
         w.priority IS DISTINCT FROM j.priority AS has_new_priority,
         w.has_date AND coalesce(w.wanted_at > now(), false) AND j.waits_for IS DISTINCT FROM 'jobs' AS is_dated,
         j.waits_for IS NOT DISTINCT FROM 'debounce' AS is_debounced,
+        w.has_date AND j.waits_for IS NOT DISTINCT FROM 'debounce' AND {MAY_ASK} AS asks,
         CASE WHEN w.has_date THEN w.wanted_at ELSE j.scheduled_at END AS scheduled_at
     FROM jobs AS j CROSS JOIN LATERAL (
         SELECT greatest(coalesce(%(priority)s::int, j.priority), CASE WHEN %(priority)s::int IS NOT NULL THEN (
@@ -71,13 +72,12 @@ UPDATE jobs AS j SET
     scheduled_at = c.scheduled_at,
     expires_at = CASE WHEN NOT %(has_expiry)s THEN j.expires_at
         ELSE greatest(clock_timestamp(), c.scheduled_at) + %(expires_in_seconds)s::int * interval '1 second' END,
-    waits_for = CASE WHEN %(has_date)s AND c.is_debounced THEN 'debounce' WHEN c.is_dated THEN 'schedule'
+    waits_for = CASE WHEN c.is_debounced AND (c.is_dated OR c.asks) THEN 'debounce' WHEN c.is_dated THEN 'schedule'
         WHEN %(has_date)s AND j.waits_for IN {rows.reasons(DATED)} THEN
             CASE WHEN {IS_CONTAINED} THEN 'contained' WHEN {IS_PAUSED} THEN 'worker'
                  WHEN j.limit_key IS NOT NULL THEN 'permit' END
         ELSE j.waits_for END,
-    run_at = CASE WHEN c.is_dated THEN c.wanted_at WHEN c.is_debounced AND %(has_date)s THEN now()
-        WHEN NOT %(has_date)s THEN j.run_at END,
+    run_at = CASE WHEN c.is_dated THEN c.wanted_at WHEN c.asks THEN now() WHEN NOT %(has_date)s THEN j.run_at END,
     published_at = CASE WHEN NOT c.has_new_priority AND NOT c.is_dated THEN j.published_at END,
     run_no = j.run_no
         + (j.published_at IS NOT NULL AND (c.has_new_priority OR c.is_dated))::int
