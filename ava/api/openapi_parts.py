@@ -330,6 +330,7 @@ EXAMPLES: dict[str, Any] = {
         "created_at": "2025-06-01T10:00:00Z",
         "updated_at": "2025-06-01T10:00:00Z",
         "paused": None,
+        "approval": None,
         "expires_in_seconds": None,
         "every_seconds": None,
     },

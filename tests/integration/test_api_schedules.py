@@ -13,7 +13,8 @@ SCHEDULES = "/v1/ava/schedules"
 FIELDS = [
     *("id", "worker_id", "tenant_id", "name", "cron", "timezone", "input", "priority", "enabled", "overlap"),
     *("catch_up", "catch_up_seconds", "spread_seconds", "starts_at", "ends_at", "next_run_at", "last_run_at"),
-    *("last_job_id", "created_by", "created_at", "updated_at", "paused", "every_seconds", "expires_in_seconds"),
+    *("last_job_id", "created_by", "created_at", "updated_at", "paused", "every_seconds", "approval"),
+    "expires_in_seconds",
 ]
 DAILY = {"worker_id": "wkr_open", "cron": "30 9 * * 1-5", "timezone": "Europe/Berlin"}
 
@@ -54,6 +55,7 @@ def test_a_schedule_has_the_contracts_fields_in_its_order_and_its_defaults(share
         "ends_at": None,
         "last_run_at": None,
         "last_job_id": None,
+        "approval": None,
         "created_by": "usr_test",
         "tenant_id": "ten_test",
     }
