@@ -145,11 +145,11 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
         old="(a.status = 'running' OR a.status = 'queued' AND a.waits_for IS NULL)",
         new="(a.status = 'running')",
     ),
-    Mutant(
+    FunctionMutant(
         name="a dated job is published by the API",
-        statements=("insert_more",),
-        old="OR s.scheduled_at > now() THEN s.reason",
-        new="THEN s.reason",
+        function="ava.store.jobs.transitions.make:_waits_for",
+        old="return WaitsFor.SCHEDULE",
+        new="return None",
     ),
     Mutant(
         name="a due job starts without a permit",
