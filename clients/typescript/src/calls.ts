@@ -161,6 +161,14 @@ export class Calls {
     });
   }
 
+  /** Returns the body of a response that is beside the API's paths, as it is. */
+  async json(path: string, options: CallOptions): Promise<unknown> {
+    return repeat(this.retries, options.signal, async () => {
+      const { response, end } = await this.open("get", path as Path, [], options, this.#timeoutSeconds);
+      return response.json().catch(unreachable).finally(end);
+    });
+  }
+
   /** Sends a request once. Returns the response, and a function to call once its body is read. Throws `ApiError`. */
   async open(
     method: Method,

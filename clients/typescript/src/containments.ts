@@ -12,8 +12,14 @@ export type Proofs = Received<Schemas["ProofsRecord"]>;
 export type Rehearsal = Received<Schemas["RehearsalRecord"]>;
 export type NewContainment = Omit<Sent<Schemas["ContainmentBody"]>, "dryRun">;
 
+/** A JWKS (RFC 7517): `x` is the public key in base64url. */
+export interface SigningKeys {
+  keys: { kty: "OKP"; crv: "Ed25519"; x: string; kid: string; use: "sig"; alg: "EdDSA" }[];
+}
+
 const CONTAINMENTS = "/v1/ava/containments";
 const CONTAINMENT = "/v1/ava/containments/{containment_id}";
+const SIGNING_KEYS = "/.well-known/ava-signing-keys";
 
 /** Stops everything in a scope of jobs, until it is lifted. */
 export class Containments extends Resource {
@@ -49,6 +55,11 @@ export class Containments extends Resource {
   /** Returns the signed records (JWS) of the times when it became complete, and when it was lifted. */
   async proofs(id: string, options: CallOptions = {}): Promise<Proofs> {
     return this.calls.data("get", `${CONTAINMENT}/proof`, [id], options);
+  }
+
+  /** Returns the public keys that verify proofs, as a JWKS. */
+  async signingKeys(options: CallOptions = {}): Promise<SigningKeys> {
+    return this.calls.json(SIGNING_KEYS, options) as Promise<SigningKeys>;
   }
 
   /** Lifts a containment. The operation releases the held jobs, or cancels them. */

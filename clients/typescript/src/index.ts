@@ -1,7 +1,7 @@
 export type { CallOptions, ClientOptions, CreateOptions, WaitOptions } from "./calls.js";
 export { Child } from "./children.js";
 export { Client } from "./client.js";
-export type { Containment, NewContainment, Proofs, Rehearsal } from "./containments.js";
+export type { Containment, NewContainment, Proofs, Rehearsal, SigningKeys } from "./containments.js";
 export type { Delivery } from "./deliveries.js";
 export type {
   ApprovalOptions, Branch, ChildOptions, ChildWaitOptions, Decision, Durable, Env, EventWaitOptions, Handler, MapOptions, StepOptions,
