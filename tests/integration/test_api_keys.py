@@ -210,7 +210,7 @@ def test_what_a_key_has_opened_ends_when_it_is_revoked(api: Api, monkeypatch: py
     key = create(api)
     job = api.trigger(headers=bearer(key))
     path = f"{JOBS}/{job['id']}"
-    monkeypatch.setattr(streams, "_HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.05)
     monkeypatch.setattr(watches, "_CLIENT_CHECK_SECONDS", 0.05)
     followed = iter(api.get(f"{path}/stream", headers=bearer(key)).response)
     assert b"event: status" in bytes(next(followed))
