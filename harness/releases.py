@@ -13,7 +13,7 @@ _MIGRATIONS = Path(ava.store.__file__).parent / "migrations"
 
 _MIGRATION = """
 from alembic import op
-from ava.store.migrations import online
+from ava.store.migrations import compatibility
 
 revision, down_revision = "{revision}", "{before}"
 branch_labels = depends_on = None
@@ -30,8 +30,8 @@ def downgrade():
 
 ADD_COLUMN = 'op.execute("ALTER TABLE jobs ADD COLUMN added text")'
 DROP_COLUMN = 'op.execute("ALTER TABLE jobs DROP COLUMN added")'
-CREATE_INDEX = 'online.create_index("jobs_added", "ON jobs (worker_id)")'
-DROP_INDEX = 'online.drop_index("jobs_added")'
+CREATE_INDEX = 'compatibility.create_index("jobs_added", "ON jobs (worker_id)")'
+DROP_INDEX = 'compatibility.drop_index("jobs_added")'
 
 
 def write_release(folder: Path, *migrations: tuple[str, str, str]) -> None:
