@@ -122,6 +122,21 @@ def test_ends_are_written_together_each_with_its_output_and_lines(connection: Co
     assert not ends.end_each(connection, all_completed)
 
 
+def test_a_cancelled_run_that_is_returned_before_its_handler_ends_with_both_lines(connection: Connection) -> None:
+    asked, free = trigger(connection, 2)
+    claim(connection, [asked, free])
+    cancel(connection, asked)
+    assert rescues.release(connection, [(RunKey(*job.key, 1), CLAIM) for job in (asked, free)]) == 2
+    shown = stored_job(connection, asked)
+    assert shown.status is Status.CANCELLED
+    assert lines(connection, asked) == [
+        ("info", "Worker handler started"),
+        ("warn", f"Handler cancelled after {shown.duration_ms}ms"),
+    ]
+    assert stored_job(connection, free).status is Status.QUEUED
+    assert lines(connection, free) == []
+
+
 def test_a_run_sees_a_cancel_and_a_lost_claim_before_it_begins(connection: Connection) -> None:
     (job,) = trigger(connection, 1)
     claim(connection, [job])

@@ -8,5 +8,5 @@ that file. After the release a change is the next number in `versions/`, with `u
   obsolete parts.
 - It holds locks only briefly: it is one transaction that changes one table, and `ava db upgrade` waits 1.2 s for a
   lock. Constraints are added `NOT VALID` and validated in another migration.
-- An index of a growing table is the only step of its migration: `online.create_index`, which can be repeated.
+- An index of a growing table is the only step of its migration: `compatibility.create_index`, which can be repeated.
 """

@@ -24,6 +24,8 @@ class EndedRun:
     lines: Sequence[LogLine] = ()
     #: Stored if the outcome has one. For a stopped job its message is replaced.
     closing: LogLine | None = None
+    #: Stored only if the job was asked to stop: the opening line of a run whose claim may not have stored it.
+    opening: LogLine | None = None
     progress_json: str | None = None
     #: Start of the handler, for a run that shares its claim; becomes the job's start. None: no change.
     began_at: datetime | None = None
@@ -198,7 +200,7 @@ def _outcome_if_stopped(ended: EndedRun) -> str | None:
 
 
 def _lines_if_stopped(ended: EndedRun) -> Sequence[LogLine]:
-    return ended.lines if ended.closing is None else [*ended.lines, ended.closing]
+    return [line for line in (ended.opening, *ended.lines, ended.closing) if line is not None]
 
 
 def closing_line(seq: int, ts: datetime, outcome: RunOutcome) -> LogLine:

@@ -260,18 +260,19 @@ def rescue_pulled(
 def release(connection: Connection, unbegun: Sequence[tuple[RunKey, str]]) -> int:
     """Return claimed but unstarted runs, each given with its claim id, to the backlog. Returns their number.
 
-    A run with a stop request ends instead.
+    A run with a stop request ends instead, and its log has the lines of a run that a check stopped before its handler.
     """
 
-    def decide(running: LockedRun) -> RunOutcome:
-        return RunOutcome(run=running.job.run, ending=Ending.RELEASED, has_begun=False)
+    def ended(running: LockedRun, now: datetime) -> EndedRun:
+        job = running.job
+        outcome = RunOutcome(run=job.run, ending=Ending.RELEASED, has_begun=False)
+        closing = closing_line(job.run_no * SEQ_PER_RUN + SEQ_OF_OTHERS, now, outcome)
+        opening = None if job.started_at is None else log_lines.opening_line(job)
+        return EndedRun.of(job, outcome, claim_id=running.claim_id, opening=opening, closing=closing)
 
     with one_transaction(connection):
-        ended = [
-            EndedRun.of(running.job, decide(running), claim_id=running.claim_id)
-            for running, _ in _read(connection, _lock_claimed(connection, unbegun))
-        ]
-        return len(end.end_each(connection, ended))
+        found = _read(connection, _lock_claimed(connection, unbegun))
+        return len(end.end_each(connection, [ended(*each) for each in found]))
 
 
 _RUNS_OF_NODES = Statement("""
