@@ -26,7 +26,6 @@ import psycopg2
 import requests
 
 from ava import settings as settings_module
-from ava.domain.jobs import run_groups
 from ava.store.engine import schema
 from ava.store.engine.database import Database
 from ava.store.jobs.transitions import cancel
@@ -62,11 +61,10 @@ def storm(system: System, *, count: int) -> Storm:
     answers = _cancel_around_the_end(system, targets)
     rows = _await_all(system, len(ids))
     others = [row for row in rows if row["id"] not in targets]
-    has_long = any(row["seconds"] >= run_groups.LONG_SECONDS for row in rows)
     return Storm(
         targets=Counter(row["status"] for row in rows if row["id"] in targets),
         answers=Counter(answers.values()),
-        harmed=[str(row) for row in others if not _is_unharmed(row, has_long=has_long)],
+        harmed=[str(row) for row in others if not _is_unharmed(row)],
         contradictions=[str(row) for row in rows if not _is_consistent(row, answers.get(row["id"]))],
         seconds=time.monotonic() - began,
     )
@@ -130,29 +128,32 @@ def _await_all(system: System, count: int) -> list[dict[str, Any]]:
     statement = """
         SELECT j.id::text, j.status, j.attempt, j.run_no, j.cancel_requested_at IS NOT NULL,
                (SELECT array_agg(l.msg ORDER BY l.seq) FROM job_lines AS l
-                WHERE l.tenant_id = j.tenant_id AND l.job_id = j.id),
-               coalesce(extract(epoch FROM j.completed_at - j.started_at), 0)::float8
+                WHERE l.tenant_id = j.tenant_id AND l.job_id = j.id)
         FROM jobs AS j ORDER BY j.id"""
-    names = ("id", "status", "attempt", "run_no", "is_asked", "messages", "seconds")
+    names = ("id", "status", "attempt", "run_no", "is_asked", "messages")
     rows = [dict(zip(names, row, strict=True)) for row in system.query(statement)]
     return [row | {"id": ids.encode("job", row["id"])} for row in rows]
 
 
-def _is_unharmed(row: dict[str, Any], *, has_long: bool) -> bool:
-    """`has_long`: a slow run on a busy machine made its group requeue the runs behind it, with a new number."""
-    has_run_once = (row["status"], row["attempt"], len(row["messages"])) == ("completed", 1, 3)
-    return has_run_once and (has_long or row["run_no"] == 1)
+def _is_unharmed(row: dict[str, Any]) -> bool:
+    """Its run number may be higher: claimed runs that wait too long behind others return to the queue."""
+    return (row["status"], row["attempt"], len(row["messages"] or ())) == ("completed", 1, 3)
 
 
 def _is_consistent(row: dict[str, Any], response: int | None) -> bool:
     """Return True if the record, the log and the response of the cancel call agree."""
-    first, *_, last = row["messages"]
     is_cancelled = row["status"] == "cancelled"
+    agrees = row["is_asked"] == is_cancelled == (response == 200)
+    if row["attempt"] == 0:
+        # Cancelled in the queue, to which its claimed run had returned before its handler.
+        return agrees and is_cancelled and not row["messages"]
+    messages = row["messages"] or [""]
+    first, last = messages[0], messages[-1]
     return (
-        first == "Worker handler started"
+        agrees
+        and first == "Worker handler started"
         and last.startswith(f"Handler {row['status']}")
-        and row["messages"].count(first) == row["attempt"] == 1
-        and row["is_asked"] == is_cancelled == (response == 200)
+        and messages.count(first) == row["attempt"] == 1
     )
 
 
