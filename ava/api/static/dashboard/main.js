@@ -26,7 +26,8 @@ async function show() {
   opened = null;
   leaving = new AbortController();
   const { signal } = leaving;
-  const here = parseAddress(location.hash);
+  const { hash } = location;
+  const here = parseAddress(hash);
   const page = pageOf(here.name);
   if (here.name === "signin") return openLink(here.query.get("link"));
   drawShell();
@@ -39,7 +40,8 @@ async function show() {
     const module = await (here.rest.length && page.record ? page.record() : page.load());
     if (signal.aborted) return undefined;
     const followsQuery = await module.open(main, { signal, ...here });
-    if (followsQuery && !signal.aborted) opened = pathOf(location.hash);
+    // The address may have changed since, with its event still to come.
+    if (followsQuery && !signal.aborted) opened = pathOf(hash);
   } catch (error) {
     // A page that is left aborts its pending requests.
     if (!signal.aborted) mount(main, html`<${Unloaded} error=${error} />`, signal);
