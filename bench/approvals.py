@@ -117,7 +117,7 @@ def _start_ms(system: System) -> float:
     for _ in range(_STARTS):
         system.wait_for(system.trigger("wkr_plain", input={})["id"])
     rows = system.query(
-        "SELECT (1000 * extract(epoch FROM first_started_at - created_at))::float8 FROM jobs "
+        "SELECT (1000 * extract(epoch FROM started_at - created_at))::float8 FROM jobs "
         "WHERE worker_id = 'wkr_plain' ORDER BY id DESC LIMIT %s",
         _STARTS,
     )
