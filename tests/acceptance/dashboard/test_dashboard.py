@@ -39,13 +39,13 @@ def test_a_wrong_secret_shows_the_apis_message(browser: Browser) -> None:
 def test_a_job_is_triggered_watched_and_cancelled(signed_in: Browser, running: System) -> None:
     signed_in.click("button", "New job")
     signed_in.fill("worker", "Report")
-    signed_in.fill("input", '{"steps": 300, "seconds": 0.1}')
+    signed_in.fill("input", '{"steps": 1000, "seconds": 0.1}')
     signed_in.click("button", "Trigger")
-    signed_in.await_text("Worker handler started", "Step 2 of 300", "Running on node")
+    signed_in.await_text("Worker handler started", "Step 2 of 1000", "Running on node")
     job_id = signed_in.address.rpartition("/")[2]
     # The line and the progress come by two requests.
     wait_until(
-        lambda: re.search(r"\d+ % · step \d+ of 300", signed_in.text), what=lambda: f"progress in {signed_in.text}"
+        lambda: re.search(r"\d+ % · step \d+ of 1000", signed_in.text), what=lambda: f"progress in {signed_in.text}"
     )
     signed_in.click("button", "Cancel")
     signed_in.click("button", "Cancel job")
