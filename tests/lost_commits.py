@@ -96,7 +96,7 @@ class Bench:
         cut = -1
         while cut != (cut := len(self.cuts.cut)):
             insist(act)
-            settle(self.api.database)
+            self.settle()
 
     def call(self, method: str, path: str, **rest: Any) -> tuple[int, int]:
         """Send a request until its response is none of an outage. Returns the first status and the last."""
@@ -104,8 +104,13 @@ class Bench:
         while not statuses or (statuses[-1] == 503 and len(statuses) < _TRIES):
             time.sleep(_PAUSE_SECONDS if statuses else 0)
             statuses.append(self.cut_api.request(method, path, **rest).status_code)
-        settle(self.api.database)
+        self.settle()
         return statuses[0], statuses[-1]
+
+    def settle(self) -> None:
+        """Wait for the slow commits that are under way. The next call then reaches the server."""
+        settle(self.api.database)
+        self.database.forget_silence()
 
     def subscribe(self, *types: str) -> str:
         """Create a webhook for types of events. Returns its id."""

@@ -56,7 +56,7 @@ from tests.backlog import NODE, WORKER
 from tests.graphs import Graphs
 from tests.integration.test_event_waits import Waiters
 from tests.limited import LIMITED
-from tests.lost_commits import Bench, Scenario, Scenarios, insist, name_of, settle
+from tests.lost_commits import Bench, Scenario, Scenarios, insist, name_of
 from tests.runs import ended
 from tests.scheduled import CALLER, Scheduled
 
@@ -158,7 +158,7 @@ def _broker_that_has_lost_everything(bench: Bench) -> None:
     publisher = SimpleNamespace(was_reset=iter([True, *[False] * 9]).__next__)
     duty = LostMessages(bench.database, cast("Publisher", publisher), node_dead_seconds=14)
     insist(lambda: duty.run_once(0))
-    settle(bench.api.database)
+    bench.settle()
     assert bench.stored.count("published_at IS NULL") == 3
     assert WindowFeed(bench.api.database, bench.publisher, window=10, node_dead_seconds=14).run_once(0) == 3
     bench.stored.await_messages(3)
@@ -284,7 +284,7 @@ def _dispatcher_that_ends(bench: Bench) -> None:
     assert ending.acquire()
     bench.cuts.is_cutting = True
     ending.release()
-    settle(bench.api.database)
+    bench.settle()
     assert not ending.may_act()
     assert other.acquire(), "at once, because the lease is free"
     other.release()

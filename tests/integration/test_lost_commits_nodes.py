@@ -32,7 +32,7 @@ from tests import limited
 from tests.backlog import NODE, WORKER
 from tests.graphs import Graphs
 from tests.limited import LIMITED
-from tests.lost_commits import Bench, Scenario, Scenarios, name_of, settle
+from tests.lost_commits import Bench, Scenario, Scenarios, name_of
 from tests.pulled import OPERATOR
 from tests.runs import ended
 
@@ -110,7 +110,7 @@ def _message_of_a_job_that_this_node_cannot_run(bench: Bench) -> None:
     assert DROPPED.take_reasons() == []
     bench.api.set_status(WORKER, "active")
     writer.defer(RunKey(*foreign.key, 1), WORKER, dead_after_seconds=14)
-    settle(bench.api.database)
+    bench.settle()
     assert bench.stored.run("SELECT waits_for, run_no FROM jobs ORDER BY id") == [("worker", 1), ("node", 1)]
 
 
@@ -130,7 +130,7 @@ def _run_that_defers_its_rate(bench: Bench) -> None:
             is_rate_limited=True,
         )  # fmt: skip
     _writer(bench).end(how)
-    settle(bench.api.database)
+    bench.settle()
     assert stored.run("SELECT waits_for FROM jobs ORDER BY id") == [("deferred",), ("permit",)]
     due = "next_at - clock_timestamp() BETWEEN interval '590 s' AND interval '600 s'"
     assert bench.only(f"SELECT {due} FROM rate_states")
@@ -157,7 +157,7 @@ def _journal_of_the_next_attempt(bench: Bench) -> None:
         job = lists.show(connection, tenant_id=run.tenant_id, job_id=run.job_id)
     assert job is not None
     loaded = _writer(bench).load_journal(replace(job, attempt=2), claim_id)
-    settle(bench.api.database)
+    bench.settle()
     assert loaded is not None
     assert [(entry.name, entry.value_json) for entry in loaded.entries] == [("pay", "7")]
     assert bench.api.execute("SELECT name, attempt FROM job_journal") == [("pay", 2)]

@@ -36,7 +36,7 @@ from ava.store.webhooks import fan_out
 from chaos.faults.lost_commits import ELSEWHERE, REQUESTS
 from harness.api import HEADERS, Api
 from tests.integration.hook_sender import Hook, count_jobs
-from tests.lost_commits import Bench, Scenario, Scenarios, insist, name_of, read_tables, settle
+from tests.lost_commits import Bench, Scenario, Scenarios, insist, name_of, read_tables
 from tests.pulled import OPERATOR
 from tests.scheduled import CALLER, Scheduled
 
@@ -69,7 +69,7 @@ def _delivery_with_a_wrong_signature(bench: Bench) -> None:
     hook.api = bench.cut_api
     # The response names the fault, although it is not known whether the request was stored.
     assert hook.send(secret="whsec_" + "A" * 32).status_code == 401
-    settle(bench.api.database)
+    bench.settle()
     assert [each["status"] for each in hook.deliveries()] == ["refused"]
     assert count_jobs(bench.api) == 0
 
@@ -102,7 +102,7 @@ def _sign_in_by_a_link_and_sign_out(bench: Bench) -> None:
         made = bench.api.post(f"{_SESSION}/links").get_json()["data"]
         link = {**dict.fromkeys(HEADERS), "authorization": f"Link {made['path'].partition('=')[2]}"}
         response = api.post(_SESSION, headers=link)
-        settle(bench.api.database)
+        bench.settle()
         # It works once, also if its user has not got the response, and its error says how to get another.
         again = bench.api.post(_SESSION, headers=link)
         assert again.status_code == 401
@@ -149,7 +149,7 @@ def _sign_in_by_the_identity_provider(bench: Bench) -> None:
     response = ProviderResponse(state=state, code="c", issuer="", error="")
     with pytest.raises(DatabaseUnavailable):
         sign_in.finish(cookie, response)
-    settle(bench.api.database)
+    bench.settle()
     # The sign-in is used up, so the browser signs in again.
     with pytest.raises(SignInRefused):
         sign_in.finish(cookie, response)
@@ -158,16 +158,16 @@ def _sign_in_by_the_identity_provider(bench: Bench) -> None:
     bench.api.execute("UPDATE oidc_sessions SET next_check_at = now()")
     with pytest.raises(DatabaseUnavailable):
         sign_in.check(session)
-    settle(bench.api.database)
+    bench.settle()
     assert not sign_in.check(session), "the check is claimed for a minute"
     bench.api.execute("UPDATE oidc_sessions SET next_check_at = now()")
     with pytest.raises(DatabaseUnavailable):
         sign_in.check(session)
-    settle(bench.api.database)
+    bench.settle()
     assert bench.only("SELECT count(*) FROM oidc_sessions WHERE next_check_at > now() + interval '4 minutes'") == 1
     with pytest.raises(DatabaseUnavailable):
         sign_in.log_out("token")
-    settle(bench.api.database)
+    bench.settle()
     with pytest.raises(BadRequest, match="used before"):
         sign_in.log_out("token")
     assert bench.only("SELECT count(*) FROM sessions") == 0

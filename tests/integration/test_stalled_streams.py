@@ -50,6 +50,7 @@ def test_of_a_stream_that_is_not_read_little_leaves_the_api(
         while read_first > 0:
             read_first -= len(client.recv(2**16))
         (process,) = api.children
+        wait_until(lambda: len(client.recv(2**16, socket.MSG_PEEK)) > 1000, what="the API sends the log")
         waits: list[float] = []
         # It is stalled once the API reads nothing more, whatever it had to send before.
         wait_until(lambda: _rests(waits, sum(process.cpu_times()[:2])), what="the API sends nothing more")
