@@ -38,7 +38,7 @@ class ApprovalStatus(StrEnum):
     DENIED = "denied"
     #: Not decided in time.
     EXPIRED = "expired"
-    #: Its job ended or asks for something else.
+    #: Its job ended or has another question now.
     CANCELLED = "cancelled"
 
 
@@ -260,7 +260,7 @@ class Approval:
     requested_at: datetime
     expires_at: datetime
     decided_at: datetime | None
-    #: The persons behind its job, and those behind its decisions.
+    #: The persons behind its job, and the persons behind its decisions.
     requesters: Sequence[str]
     deciders: Sequence[str]
 
@@ -300,7 +300,7 @@ class Approval:
 
     @property
     def journal_json(self) -> str:
-        """Return the value of its entry in the journal, from which a run reads the result."""
+        """Return the value of its journal entry, the result that a run reads."""
         last = self.decisions[-1].record() if self.decisions and self.status in _DECIDED else None
         return json.dumps(
             {

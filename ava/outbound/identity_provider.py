@@ -36,31 +36,31 @@ _LIMITS = http.Limits(
     # The operator chose the issuer, which may be in a private network.
     rules=outbound_rules.ANY,
 )
-#: Signatures by a private key of the provider: no `none`, and no HMAC, whose key could be a public one.
+#: Signatures by a private key of the provider: neither `none` nor HMAC, because an HMAC key could be a public key.
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 _KEY_TYPES = ("RSA", "EC")
-#: Providers add headers of their own, and `crit` is checked in any case.
+#: Providers add their own headers; the library always checks `crit`.
 _JWS = JWSRegistry(algorithms=_ALGORITHMS, strict_check_header=False)
 #: Maximum difference of the provider's clock and ours, in seconds.
 _CLOCK_SKEW_SECONDS = 60
 #: Maximum age of a logout token.
 _LOGOUT_SECONDS = 300
-#: Seconds for which the provider's description, and its keys, are cached.
+#: Cache lifetime of the provider's description and keys, in seconds.
 _DESCRIPTION_SECONDS, _KEYS_SECONDS = 3600.0, 600.0
 #: Minimum seconds between two reads of either, so that tokens with invented keys cause few calls.
 _REREAD_SECONDS = 5.0
 _LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
-#: Claims that an access token never has: those of an ID token, and of a logout token.
+#: Claims of ID tokens and logout tokens. An access token never has them.
 _NOT_OF_ACCESS = ("nonce", "at_hash", "c_hash", "s_hash", "events")
 _ACCESS_TYPES = ("", "jwt", "at+jwt", "application/at+jwt")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """What the provider grants, and says about the person."""
+    """A provider's response to a sign-in: claims about the person, and a token for later checks."""
 
     claims: Mapping[str, Any]
-    #: What a later check sends: the refresh token, or without one the access token.
+    #: The refresh token, otherwise the access token; a later check sends it.
     token: str = field(repr=False)
     is_refresh: bool
 
@@ -77,7 +77,7 @@ class IdentityProvider:
         redirect_uri: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`audiences`: a Bearer token must be for one of them. `clock` returns monotonic seconds."""
+        """`audiences`: a Bearer token must name at least one. `clock` returns monotonic seconds."""
         self.issuer = issuer
         self._client_id, self._client_secret = client_id, client_secret
         self._scopes, self._audiences, self._redirect_uri = scopes, audiences, redirect_uri
@@ -85,7 +85,7 @@ class IdentityProvider:
         self._keys = _Cached(self._read_keys, _KEYS_SECONDS, clock)
 
     def authorization_url(self, *, state: str, nonce: str, verifier: str, extra: Mapping[str, str]) -> str:
-        """Return the URL at which a browser signs in. Raise `ProviderUnavailable`."""
+        """Return the provider's sign-in URL for a browser. Raise `ProviderUnavailable`."""
         endpoint = self._endpoint("authorization_endpoint")
         url, _ = self._client().create_authorization_url(
             endpoint, state=state, code_verifier=verifier, nonce=nonce, **extra
@@ -93,7 +93,7 @@ class IdentityProvider:
         return str(url)
 
     def sign_out_url(self, return_to: str) -> str | None:
-        """Return the URL at which a browser signs out of the provider; None if the provider names none."""
+        """Return the provider's sign-out URL for a browser, if the provider has one."""
         endpoint = self._description.get().get("end_session_endpoint")
         if not isinstance(endpoint, str) or not self._is_safe(endpoint):
             return None
@@ -111,7 +111,7 @@ class IdentityProvider:
         return self._grant(token, claims)
 
     def check(self, token: str, *, is_refresh: bool, subject: str) -> Grant:
-        """Return what the provider says now about the person of an earlier grant.
+        """Ask the provider again about the person of an earlier grant, and return the new grant.
 
         Raise `ProviderRefused` if the person or the grant is gone, and `ProviderUnavailable`.
         """
@@ -158,7 +158,7 @@ class IdentityProvider:
         return claims
 
     def describe(self) -> str:
-        """Return a sentence about the provider, read anew. Raise `ProviderUnavailable`."""
+        """Read the provider's description again, and return a sentence about it. Raise `ProviderUnavailable`."""
         self._read_description()
         return f"{self.issuer} responds; keys that sign: {len(self._read_keys().keys)}"
 
@@ -183,7 +183,7 @@ class IdentityProvider:
         return found.claims
 
     def _decode(self, token: str) -> jwt.Token:
-        """Return a token whose signature is the provider's; a key that is unknown is looked for once more."""
+        """Return a token that the provider signed. Reads the provider's keys once more if the key is unknown."""
         try:
             try:
                 return jwt.decode(token, self._keys.get(), registry=_JWS)
@@ -305,7 +305,7 @@ class _Cached:
         return self._value
 
     def reread(self) -> Any:
-        """Return the value, read anew unless that was tried within `_REREAD_SECONDS`."""
+        """Read the value again unless the last read began within `_REREAD_SECONDS`, and return it."""
         asked_at = self._clock()
         with self._lock:
             if self._tried_at < asked_at - _REREAD_SECONDS:
@@ -345,7 +345,7 @@ class _Reply:
 
 
 class _Transport:
-    """The session with which Authlib posts."""
+    """Sends Authlib's POST requests."""
 
     def post(self, url: str, *, data: Mapping[str, str], headers: Mapping[str, str], auth: Any) -> _Reply:
         url, sent, body = auth.prepare("POST", url, dict(headers), urlencode(data))

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: The path to which the provider sends the browser back.
+#: The provider redirects the browser to this path after the sign-in.
 CALLBACK = "/oidc/callback"
-#: The path of the metadata by which a client finds the provider (RFC 9728).
+#: The path of the metadata (RFC 9728): clients read the provider's address there.
 METADATA = "/.well-known/oauth-protected-resource"
 _RANDOM_BYTES = 32
 
@@ -86,7 +86,7 @@ class SignIn:
 
     @property
     def sign_out_url(self) -> str | None:
-        """Return the address at which a browser signs out of the provider, if it has one and responds."""
+        """Return the provider's sign-out URL for a browser, if it has one and responds."""
         try:
             return self._provider.sign_out_url(f"{self._public_url}/")
         except ProviderUnavailable:
@@ -97,7 +97,7 @@ class SignIn:
     def begin(self, path: str, *, is_step_up: bool) -> tuple[str, str]:
         """Begin a sign-in that ends at `path`. Return the provider's URL and the sealed cookie.
 
-        Raise `InvalidParameters` unless the path is one of this installation, or `ProviderUnavailable`.
+        Raise `InvalidParameters` unless the path belongs to this installation, or `ProviderUnavailable`.
         """
         if not is_own_path(path):
             reason = "It must be a path of this installation, such as /#/jobs, of at most 1,000 characters."
@@ -132,7 +132,7 @@ class SignIn:
         return self._start(grant, proof, pending), pending.next
 
     def _pending(self, cookie: str, response: ProviderResponse) -> PendingSignIn:
-        """Return the sign-in of a cookie to which the response belongs. Raise `SignInRefused`."""
+        """Return the pending sign-in in a cookie, if the response belongs to it. Raise `SignInRefused`."""
         try:
             pending = PendingSignIn(**json.loads(self._sealer.open(cookie)))
         except (SecretUnreadable, ValueError, TypeError):
@@ -201,7 +201,7 @@ class SignIn:
         except (ProviderRefused, ClaimMissing, SecretUnreadable) as refusal:
             return self._end(session, refusal)
         if session.tenant_id not in person.roles:
-            return self._end(session, ClaimMissing("the person lost the tenant in which the session began"))
+            return self._end(session, ClaimMissing("the person no longer has a role in the session's tenant"))
         sealed = self._sealer.seal(grant.token)
         with self._database.connect() as connection:
             oidc_sessions.renew(connection, session, person, sealed=sealed, is_refresh=grant.is_refresh)
@@ -231,7 +231,7 @@ class SignIn:
     # Tokens ---------------------------------------------------------------------------------------------------------
 
     def caller_of(self, token: str, tenant_id: str | None) -> Caller:
-        """Return the caller of a Bearer token; `tenant_id` chooses one of several tenants.
+        """Return the caller of a Bearer token; `tenant_id` chooses among several tenants.
 
         Raise `Unauthorized`, `ClaimMissing`, `InvalidParameters`, `Forbidden` or `ProviderUnavailable`.
         """
@@ -242,7 +242,7 @@ class SignIn:
         person = self._mapping.person_of(claims)
         if tenant_id is None:
             if len(person.roles) > 1:
-                reason = "it is missing, and the token is for several tenants; send one of them"
+                reason = "it is missing, and the token is for several tenants; name a tenant"
                 raise InvalidParameters(f"Header x-tenant-id: {reason}.", {"x-tenant-id": [f"{reason.capitalize()}."]})
             tenant_id = person.first_tenant
         if tenant_id not in person.roles:

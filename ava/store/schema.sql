@@ -176,7 +176,7 @@ CREATE TABLE nodes (
     -- Whether `processes` are slots of one process.
     has_slots boolean NOT NULL DEFAULT false,
     busy integer NOT NULL DEFAULT 0,
-    -- Since when at least one of its processes has been free; if none is, the last heartbeat.
+    -- When it last had no free process; the last heartbeat if it has none now.
     free_since timestamptz NOT NULL DEFAULT now(),
     started_at timestamptz NOT NULL DEFAULT now(),
     seen_at timestamptz NOT NULL DEFAULT now(),
@@ -202,7 +202,7 @@ CREATE TABLE queues (
         (paused_at IS NULL) = (paused_by IS NULL) AND (pause_reason IS NULL OR paused_at IS NOT NULL))
 );
 
--- The windows to which the API must not publish (see `ava.dispatcher.feed.window`).
+-- The API must not publish to these windows (see `ava.dispatcher.feed.window`).
 CREATE TABLE closed_windows (
     queue text NOT NULL,
     priority smallint NOT NULL,
@@ -298,9 +298,9 @@ CREATE TABLE jobs (
     expires_at timestamptz,
     -- The run that first entered its handler, set by the claim; null if the job has not started.
     first_run_no integer,
-    -- The run whose handler was seen to be entered; recorded only while a containment covers the job.
+    -- The last run that entered its handler; recorded only while a containment covers the job.
     entered_run_no integer,
-    -- The job whose handler created it, and the root of its tree; null for a job without a tree.
+    -- The job that created it, and the root of its tree; null for a job without a tree.
     parent_id uuid,
     tree_id uuid,
     -- Its name among the entries of its bulk, or among its parent's children.
@@ -319,7 +319,7 @@ CREATE TABLE jobs (
     -- The identities behind it (`ava.domain.access.actor.join`): the first caused its creation, others created or
     -- changed the schedule, subscription or hook through which it came (its `changers`). Children inherit all. Null: the user or API key `triggered_by`.
     origin text,
-    -- The approval that its trigger or schedule asks for: it applies if none of the worker does.
+    -- The approval rule of its trigger or schedule; applies if the worker has no rule.
     approval json,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT final_exactly_when_completed
@@ -357,7 +357,7 @@ CREATE TABLE jobs (
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 10000);
 
--- Lists: any combination of filters reads a few ranges of one of these, newest first.
+-- Lists: any combination of filters reads a few ranges of an index, newest first.
 CREATE INDEX jobs_by_worker ON jobs (tenant_id, worker_id, status, trigger, id);
 CREATE INDEX jobs_by_status ON jobs (tenant_id, status, trigger, id);
 -- Jobs that wait for one reason, by tenant, newest first. `waits_for = 'permit'` does not imply this condition, so the
@@ -569,7 +569,7 @@ CREATE TABLE job_waits (
     PRIMARY KEY (tenant_id, job_id, run_no)
 );
 
--- The jobs awaited by a wait, in the order in which they were named. Rows never change: the statuses of the jobs decide
+-- The jobs awaited by a wait, in the caller's order. Rows never change: the statuses of the jobs decide
 -- whether the wait has ended.
 CREATE TABLE job_edges (
     tenant_id text NOT NULL,
@@ -595,7 +595,7 @@ CREATE TABLE job_journal (
     -- The event that was found for a wait, or the approval that was decided.
     event_id uuid,
     until timestamptz,
-    -- The key by which an event finds a wait (`ava.domain.events.awaited`).
+    -- The key of the index that finds an event's waits (`ava.domain.events.awaited`).
     match_key uuid,
     n bigint GENERATED ALWAYS AS IDENTITY,
     written_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -611,7 +611,7 @@ CREATE INDEX job_journal_events ON job_journal (tenant_id, (value ->> 'type'), m
 CREATE INDEX job_journal_found ON job_journal (tenant_id, event_id, job_id) WHERE event_id IS NOT NULL;
 
 -- Decisions of persons that jobs wait for. A `pending` row changes once: by the deciding person, at `expires_at`, or
--- with its job's end. `decisions` are those so far, `deciders` the persons behind them.
+-- with its job's end. `decisions` are the decisions so far, `deciders` their persons.
 CREATE TABLE approvals (
     tenant_id text NOT NULL,
     id uuid NOT NULL DEFAULT ava_uuid7(),
@@ -920,7 +920,7 @@ CREATE TABLE schedules (
     handler_module text,
     -- Whether a platform role created it: its jobs may then be more urgent than a tenant's roles allow.
     may_be_urgent boolean NOT NULL DEFAULT false,
-    -- Seconds from its slot after which an unstarted job expires; null: the worker's setting.
+    -- An unstarted job expires this many seconds after its slot; null: the worker's setting.
     expires_in_seconds integer CHECK (expires_in_seconds > 0),
     -- As in `jobs`.
     approval json,
@@ -1384,7 +1384,7 @@ CREATE TABLE job_totals (
 ) WITH (fillfactor = 50);
 
 -- By tenant, worker, trigger and hour or day. worker_id '' means all workers of the tenant, trigger '' all triggers.
--- The key has the order in which a period is read: the sums of all triggers by worker are adjacent.
+-- The key has the order of the reads of a period: the sums of all triggers by worker are adjacent.
 CREATE TABLE job_counts (
     tenant_id text NOT NULL,
     span text NOT NULL CHECK (span IN ('hour', 'day')),
@@ -1398,7 +1398,7 @@ CREATE TABLE job_counts (
     expired bigint NOT NULL,
     ran bigint NOT NULL,
     ran_ms bigint NOT NULL,
-    -- CPU time of the jobs that ran, and the time for which they waited to start.
+    -- CPU time of the jobs that ran, and their time from due to start.
     cpu_ms bigint NOT NULL,
     wait_ms bigint NOT NULL,
     PRIMARY KEY (tenant_id, span, trigger, worker_id, starts_at)
@@ -1536,10 +1536,10 @@ CREATE TABLE api_keys (
     last_used_at timestamptz,
     -- Whether its holder may see payloads.
     payloads boolean NOT NULL DEFAULT true,
-    -- For the role `worker`: the workers whose runs it may claim, and whether of every tenant.
+    -- For the role `worker`: it may claim runs of these workers, and whether of every tenant.
     workers text[],
     is_of_platform boolean NOT NULL DEFAULT false,
-    -- The workers of which its runs may create children; `*` stands for all.
+    -- Its runs may create children of these workers; `*` stands for all.
     triggers text[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, made_with) REFERENCES api_keys ON DELETE CASCADE,
@@ -1593,12 +1593,12 @@ CREATE INDEX sessions_by_end ON sessions (expires_at);
 CREATE INDEX sessions_of_key ON sessions (tenant_id, key_id) WHERE key_id IS NOT NULL;
 CREATE INDEX sessions_of_user ON sessions (tenant_id, user_id);
 
--- What the identity provider said of a session's person at the last successful check. `sessions.expires_at` follows the
--- checks, so a session that cannot be checked expires.
+-- The identity provider's claims about a session's person, as of the last successful check. `sessions.expires_at`
+-- follows the checks, so a session that cannot be checked expires.
 CREATE TABLE oidc_sessions (
     tenant_id text NOT NULL,
     session_id uuid NOT NULL,
-    -- The provider's names of the person and of its own session; a back-channel logout names either.
+    -- The provider's ids of the person and of the provider's session; a back-channel logout has either.
     subject text NOT NULL,
     sid text,
     name text,
@@ -1607,7 +1607,7 @@ CREATE TABLE oidc_sessions (
     -- The refresh token, or without one the access token, sealed.
     token text NOT NULL,
     is_refresh boolean NOT NULL,
-    -- When and how the person authenticated, if the provider says so.
+    -- When and how the person authenticated, if the provider reports it.
     authenticated_at timestamptz,
     acr text,
     next_check_at timestamptz NOT NULL,
@@ -1619,7 +1619,7 @@ CREATE TABLE oidc_sessions (
 CREATE INDEX oidc_sessions_of_subject ON oidc_sessions (subject);
 CREATE INDEX oidc_sessions_of_sid ON oidc_sessions (sid) WHERE sid IS NOT NULL;
 
--- Hashes of nonces and logout tokens of the identity provider, each of which is used once.
+-- Hashes of the identity provider's nonces and logout tokens. Each can be used once.
 CREATE TABLE oidc_used (
     hash bytea PRIMARY KEY,
     expires_at timestamptz NOT NULL

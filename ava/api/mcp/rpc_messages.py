@@ -38,7 +38,7 @@ HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION = -32020, -32021, -3202
 
 
 class RpcError(AvaError):
-    """A request whose response is a JSON-RPC error."""
+    """A request that gets a JSON-RPC error."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ _ENCODED = ("=?base64?", "?=")
 
 @dataclass(frozen=True, kw_only=True)
 class McpMessage:
-    """A request, or a notification, whose id is None."""
+    """A request, or a notification (without an id)."""
 
     id: str | int | None
     method: str
@@ -97,7 +97,7 @@ class McpMessage:
 
     @property
     def elicitation_modes(self) -> frozenset[str]:
-        """Return the modes, `form` and `url`, in which the client can ask its user."""
+        """Return the modes that the client supports to ask its user: `form`, `url`."""
         found = self._capabilities.get("elicitation")
         return frozenset() if not isinstance(found, dict) else frozenset(found or ("form",))
 

@@ -194,7 +194,7 @@ class WaitBody(Strict):
 
 
 class OutputsBody(Strict):
-    """The children whose outputs to read."""
+    """Children; the response has their outputs."""
 
     jobs = _ChildIds(limit=OUTPUTS_PER_CALL, required=True)
 

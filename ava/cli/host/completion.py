@@ -1,4 +1,4 @@
-"""`ava completion`: the script with which a shell completes commands, options and ids."""
+"""`ava completion`: the script that completes commands, options and ids in a shell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import click
 
-#: The variable with which the script asks for completions, named by click.
+#: The script sets this variable to ask for completions; click defines its name.
 _VARIABLE = "_AVA_COMPLETE"
 
 
@@ -41,7 +41,7 @@ def _add_bash() -> None:
     from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
     class _Bash(BashComplete):
-        """Completes `channel=ops`, which bash splits into three words and whose last one it replaces."""
+        """Completes `channel=ops`, which bash splits into three words before it replaces the last."""
 
         source_template = BashComplete.source_template.replace(
             "COMPREPLY+=($value)", "COMPREPLY+=($value)\n            [[ $value == *= ]] && compopt -o nospace"
@@ -61,7 +61,7 @@ def _add_bash() -> None:
 
 
 def _joined(words: list[str]) -> list[str]:
-    """Return the words after joining the two sides of an equals sign, except that of a long option."""
+    """Return the words after joining both sides of each equals sign, except in long options."""
     joined: list[str] = []
     for word in words:
         before = joined[-1] if joined else "--"

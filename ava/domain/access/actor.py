@@ -35,7 +35,7 @@ class Via(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """An identity that acted. `Caller.actor` returns that of a request."""
+    """An identity that acted. `Caller.actor` returns a request's actor."""
 
     id: str | None = field(
         metadata={"description": "The user (`usr_…`), API key (`key_…`) or job (`job_…`); null for the system."}
@@ -65,7 +65,7 @@ class Actor:
 
     @property
     def text(self) -> str:
-        """Return the actor as `parse` reads it, without `is_operator`; its id alone if that implies the rest."""
+        """Return the actor as `parse` reads it, without `is_operator`; only its id if that implies the rest."""
         if self.kind is ActorKind.SYSTEM:
             return _SYSTEM if self.id is None else f"{self.id} {_SYSTEM}"
         if self.label is None and self.via is _IMPLIED.get(self.kind):
@@ -111,7 +111,7 @@ def cause_of(object_id: str) -> Actor:
 
 
 def source_cause(source: str) -> Actor:
-    """Return the source of an event as a cause among the identities of a job: its digest, because it is any text."""
+    """Return the digest of an event's source, which may be any string, as a cause of a job."""
     return cause_of(f"src_{hashlib.sha256(source.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}")
 
 

@@ -33,7 +33,7 @@ class ClaimRule:
     role: Role
 
     def tenants(self, claims: Mapping[str, Any]) -> Sequence[str]:
-        """Return the tenants in which a person with these claims has the role."""
+        """Return the tenants where a person with these claims has the role."""
         found = _strings(claims, self.claim)
         if not found or (self.values and self.values.isdisjoint(found)):
             return ()
@@ -80,7 +80,7 @@ class ClaimMapping:
 def _strings(claims: Mapping[str, Any], path: _Path) -> Sequence[str]:
     """Return the strings of a claim, whether it is a string or a list."""
     if path == ("email",) and claims.get("email_verified") is not True:
-        # Anybody may register another person's address at many providers.
+        # At many providers, anyone may register another person's address.
         return ()
     value: Any = claims
     for name in path:
@@ -126,7 +126,7 @@ def _rules(rules: Sequence[Any]) -> Iterator[ClaimRule]:
         if not isinstance(rule, dict) or "claim" not in rule or set(rule) - _RULE_FIELDS:
             raise _wrong(f"{where} must have claim, role, tenant or tenant_claim, and optionally value")
         if ("tenant" in rule) == ("tenant_claim" in rule):
-            raise _wrong(f"{where} must have exactly one of tenant and tenant_claim")
+            raise _wrong(f"{where} must have either tenant or tenant_claim")
         role = Role.parse(str(rule.get("role")))
         if role is None:
             raise _wrong(f"{where}.role must be one of {', '.join(each.header for each in Role if each)}")

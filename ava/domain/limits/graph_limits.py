@@ -74,7 +74,7 @@ CHILDREN_PER_CALL = Limit(
 OUTPUTS_PER_CALL = Limit(
     name="outputs_per_call",
     unit="jobs",
-    meaning="Children whose outputs one call of a run over HTTP reads.",
+    meaning="Outputs of children that a run over HTTP reads in one call.",
     status=422,
     fixed=1_000,
 )
@@ -88,5 +88,5 @@ APPROVAL_BYTES = Limit(
 WAITS_PER_CALL = Limit(
     name="waits_per_call", unit="waits", meaning="Waits that end one run over HTTP.", status=422, fixed=100
 )
-#: The limits of what a job's journal contains.
+#: The limits of a job's journal.
 JOURNAL_LIMITS = (STEPS, STEP_BYTES, ALL_STEPS_BYTES, APPROVAL_BYTES)

@@ -1,7 +1,7 @@
 """The messages of notices: their facts, which are stored as JSON, and their form in each channel.
 
 A message has names, ids, the kind of an error, the title of an approval and one link, and no payload. Slack and Teams
-get elements of plain text, in which neither `<!channel>` nor Markdown has a meaning.
+get plain-text elements, where neither `<!channel>` nor Markdown has a meaning.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _PAGES = {
 def make_message_body(
     event: Event, facts: Mapping[str, str | int], *, notice_id: str, notice: str, count: int, public_url: str
 ) -> str:
-    """Return a message as JSON: the body of the channel `webhook`, from which the other channels are rendered.
+    """Return a message as JSON: the body of the channel `webhook`, and the source of the other channels' messages.
 
     `count`: the events since the last message. `public_url`: without it the message has no link.
     """
@@ -118,7 +118,7 @@ def _slack_section(kind: str, text: str) -> dict[str, Any]:
 
 
 def teams_json(message: Mapping[str, Any]) -> str:
-    """Return the request of a workflow of Teams: an adaptive card. Its text runs have no Markdown and no mentions."""
+    """Return the request of a workflow of Teams: an adaptive card. Its runs have no Markdown and no mentions."""
     data = message["data"]
     title = {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": data["title"], "weight": "Bolder"}]}
     open_url = {"type": "Action.OpenUrl", "title": "Open in AVA Jobs", "url": data["link"]}

@@ -29,7 +29,7 @@ def add(
     connection: Connection, session: Session, person: Person, *, sid: str | None, proof: SignInProof, sealed: str,
     is_refresh: bool,
 ) -> None:  # fmt: skip
-    """Add what the provider said to a new session, which then expires unless it is checked. `sealed`: the token."""
+    """Add the provider's claims to a new session, which expires unless it is checked. `sealed`: the token."""
     parameters = _checked(session, person, sealed=sealed, is_refresh=is_refresh) | {
         "subject": person.subject,
         "sid": sid,
@@ -85,7 +85,7 @@ FROM checked AS c WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid AND 
 
 
 def renew(connection: Connection, session: Session, person: Person, *, sealed: str, is_refresh: bool) -> bool:
-    """Record a successful check, from which on the session is valid for `CHECKED_SECONDS`. False: it has ended."""
+    """Record a successful check: the session is now valid for `CHECKED_SECONDS`. Returns False if it has ended."""
     parameters = _checked(session, person, sealed=sealed, is_refresh=is_refresh)
     parameters["role"] = person.roles[session.tenant_id].header
     return connection.exec_driver_sql(_RENEW, parameters).rowcount == 1
@@ -101,7 +101,7 @@ WHERE o.tenant_id = s.tenant_id AND o.session_id = s.id
 
 
 def log_out(connection: Connection, *, subject: str | None, sid: str | None) -> int:
-    """End the sessions of a person, or those that began in one session of the provider. Return their number."""
+    """End a person's sessions, or all that began in one session of the provider. Return their number."""
     return connection.exec_driver_sql(_LOG_OUT, {"subject": subject, "sid": sid}).rowcount
 
 
@@ -124,5 +124,5 @@ DELETE FROM oidc_used AS u WHERE u.hash IN (
 
 
 def delete_used(connection: Connection, *, limit: int) -> int:
-    """Delete what is invalid by its age. Return the number."""
+    """Delete used tokens that have expired. Return the number."""
     return connection.exec_driver_sql(_DELETE_USED, {"limit": limit}).rowcount

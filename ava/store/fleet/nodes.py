@@ -107,7 +107,7 @@ def heartbeat(
     memory_bytes: int | None = None,
     refused_messages: Sequence[str] = (),
 ) -> bool | None:
-    """Write a node's heartbeat: its busy processes, the seconds for which one has been free, and its memory.
+    """Write a node's heartbeat: its busy processes, how long a process has been free, and its memory.
 
     `refused_messages`: why it has refused messages since its last heartbeat.
 
@@ -157,7 +157,7 @@ def read_heartbeats(connection: Connection) -> dict[str, datetime]:
     return {row[0]: row[1] for row in connection.exec_driver_sql(_READ_HEARTBEATS)}
 
 
-#: Seconds for which a process that was frozen relies on the last heartbeat of its node; a node counts as dead later.
+#: How long a process that was frozen relies on its node's last heartbeat, in seconds; a node counts as dead later.
 FRESH_SECONDS = 1.0
 
 # A heartbeat in the future has expired too: PostgreSQL's clock was set back.
@@ -232,11 +232,11 @@ class RunDirectives:
     cancelled: frozenset[RunKey]
     #: Runs that have ended or were rescued, so the node must stop them.
     over: frozenset[RunKey]
-    #: Entered runs whose jobs a containment covers, until `transitions.contain.record_entered` records them.
+    #: Entered runs of contained jobs, until `transitions.contain.record_entered` records them.
     unrecorded: Sequence[RunKey] = ()
 
 
-# An unclaimed run is in none of these sets, because its number is above the job's. Trees are cancelled bottom-up: a run
+# These sets have no unclaimed run, because its number is above the job's. Trees are cancelled bottom-up: a run
 # is cancelled once its cancelled descendants have ended.
 _CHECK_RUNS = Statement("""
 SELECT r.n, j.cancel_requested_at IS NOT NULL AND (j.tree_id IS NULL OR NOT EXISTS (
@@ -257,7 +257,7 @@ def check_runs(
 ) -> RunDirectives:
     """Return which of a node's runs continue, which must be cancelled, and which have ended.
 
-    `entered`: the runs whose handlers were seen to be entered.
+    `entered`: the runs that have entered their handlers.
     """
     parameters: dict[str, object] = {
         "node_id": node_id,
@@ -305,7 +305,7 @@ AND NOT EXISTS (SELECT 1 FROM jobs AS j WHERE j.node_id = n.id AND j.status = 'r
 def delete_old(connection: Connection, *, after_seconds: float, silent: Collection[str]) -> int:
     """Delete the rows of nodes that ended more than `after_seconds` ago. Returns their number.
 
-    A node has ended if it shut down, or if it is one of `silent` (ids), with unchanged heartbeats.
+    A node has ended if it shut down, or if `silent` (ids) contains it and its heartbeat is unchanged.
     """
     parameters = {"after": after_seconds, "silent": list(silent)}
     return connection.exec_driver_sql(_DELETE_OLD, parameters).rowcount

@@ -48,7 +48,7 @@ def resume(connection: Connection, *, queue: str) -> bool:
     return connection.exec_driver_sql(_RESUME, {"queue": queue}).rowcount == 1
 
 
-# The table of queues has only those that were paused once.
+# The table contains only queues that were paused once.
 _VISIBLE = Statement(f"""
 SELECT u.queue, {pause_columns.column("q")} FROM (
     SELECT w.queue FROM workers AS w WHERE {IS_VISIBLE}
@@ -62,7 +62,7 @@ ORDER BY u.queue
 def visible(connection: Connection, *, tenant_id: str, has_all_paused: bool, queue: str | None = None) -> list[Queue]:
     """Return the queues of the workers that a tenant can use, by name, or only one of them.
 
-    `has_all_paused`: also those that are paused and that only other tenants' workers use, or none.
+    `has_all_paused`: also paused queues that no worker of the tenant uses.
     """
     parameters = {"tenant_id": tenant_id, "has_all_paused": has_all_paused, "queue": queue}
     found = connection.exec_driver_sql(_VISIBLE, parameters)

@@ -160,7 +160,7 @@ def _lock_run(connection: Connection, run: RunKey, node_id: str | None, *, is_of
 
 
 def interrupt_runs_of_node(connection: Connection, *, node_id: str, reason: str, is_shutdown: bool, limit: int) -> int:
-    """Requeue a batch of the runs of a node whose process has ended, oldest jobs first. Returns their number.
+    """Requeue a batch of an ended node's runs, oldest jobs first. Returns their number.
 
     A run fails if its worker treats a loss as a failure, except in a shutdown.
     """
