@@ -3,6 +3,7 @@
 import itertools
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ava import Env, MemoryExceeded, Retry, worker
@@ -21,6 +22,11 @@ _TICK_SECONDS = 0.02
 )
 def chaos_effect(input: dict[str, Any], env: Env) -> dict[str, Any]:
     """Work for `seconds`, and record an effect at every step."""
+    return _record_effects(input, env)
+
+
+def _record_effects(input: dict[str, Any], env: Env, prepare: Callable[[], None] | None = None) -> dict[str, Any]:
+    """Record the begin, call `prepare`, and work for `seconds`."""
     run = f"{os.getpid()}.{next(_numbers)}"
 
     def record(kind: str) -> None:
@@ -28,6 +34,8 @@ def chaos_effect(input: dict[str, Any], env: Env) -> dict[str, Any]:
         append(path, Effect(job_id=env.job["id"], run=run, kind=kind, at=time.monotonic()))
 
     record("begin")
+    if prepare is not None:
+        prepare()
     if input["seconds"] > 1:
         env.log.info("A long one")
     deadline = time.monotonic() + input["seconds"]
@@ -71,11 +79,14 @@ def chaos_awaits(input: dict[str, Any], env: Env) -> dict[str, Any]:
 
 @worker("chaos_tree", timeout_seconds=300, cancel_grace_seconds=5)
 def chaos_tree(input: dict[str, Any], env: Env) -> dict[str, Any]:
-    """Create detached children of these workers one by one, then record effects."""
-    for number, worker_id in enumerate(input["workers"]):
-        env.trigger(worker_id, {"seconds": 0.1}, key=f"child.{number}", detached=True)
-        time.sleep(_TICK_SECONDS)
-    return chaos_effect(input, env)
+    """Create detached children of these workers one by one, between the begin and the other effects."""
+
+    def create_children() -> None:
+        for number, worker_id in enumerate(input["workers"]):
+            env.trigger(worker_id, {"seconds": 0.1}, key=f"child.{number}", detached=True)
+            time.sleep(_TICK_SECONDS)
+
+    return _record_effects(input, env, create_children)
 
 
 # Additional workers, each with its own queue: `wkr_chaos_1` in the queue `chaos.1`, and so on.
