@@ -10,7 +10,7 @@ from ava.domain.jobs.job import RunKey
 from ava.store.containments.records import containment_uuid, scope_json
 from ava.store.containments.scopes import IN_SCOPE, IS_HELD, IS_OF_TENANT, scope_parameters
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import BY_INDEX, Statement
 from ava.store.engine.transactions import one_transaction
 from ava.store.jobs.rows import job_uuid
 from ava.store.jobs.transitions.park import ListPosition
@@ -34,25 +34,21 @@ class Swept:
 _LOCK = Statement("""
 SELECT FROM contained_scopes AS c WHERE c.tenant_id = %(of_tenant)s AND c.containment_id = %(id)s::uuid FOR KEY SHARE
 """)
-# Continues at the index entry where the last statement stopped. Waits for locked rows, because a scope is swept only
-# once, and locks in the order of ids, as `cancel` does.
+# Continues at the index entry where the last statement stopped.
 _SCAN = Statement(f"""
     SELECT j.trigger, j.id::text FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.status = 'queued'
         AND (j.trigger, j.id) > (%(trigger)s, %(after_id)s::uuid)
     ORDER BY j.trigger, j.id OFFSET {_SCANNED - 1} LIMIT 1
 """)
-_HOLD = Statement(f"""
-WITH scanned AS MATERIALIZED (
+# Waits for locked rows, because a scope is swept only once, and locks in the order of ids, as `cancel` does. Reads an
+# index, because the planner would scan the table for the first range of a tenant with most of the jobs.
+_HOLD = Statement(f"""{BY_INDEX}
+WITH chosen AS (
     SELECT j.tenant_id, j.id FROM json_populate_record(NULL::contained_scopes, %(scope)s::json) AS c
-    CROSS JOIN LATERAL (
-        SELECT * FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.status = 'queued'
-            AND (j.trigger, j.id) > (%(trigger)s, %(after_id)s::uuid)
-            AND (%(last_id)s::uuid IS NULL OR (j.trigger, j.id) <= (%(last_trigger)s, %(last_id)s::uuid))
-    ) AS j
-    WHERE {_IS_HOLDABLE} AND {IN_SCOPE}
-), chosen AS (
-    SELECT j.tenant_id, j.id FROM scanned AS s JOIN jobs AS j ON j.tenant_id = s.tenant_id AND j.id = s.id
-    WHERE {_IS_HOLDABLE} ORDER BY j.id FOR UPDATE OF j
+    JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.status = 'queued'
+        AND (j.trigger, j.id) > (%(trigger)s, %(after_id)s::uuid)
+        AND (%(last_id)s::uuid IS NULL OR (j.trigger, j.id) <= (%(last_trigger)s, %(last_id)s::uuid))
+    WHERE {_IS_HOLDABLE} AND {IN_SCOPE} ORDER BY j.id FOR UPDATE OF j
 )
 UPDATE jobs AS j SET {park_set("'contained'")}, run_at = NULL FROM chosen
 WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
