@@ -13,6 +13,7 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.exc import IntegrityError
 
 from ava import settings as settings_module
 from ava.errors import DatabaseAhead, DatabaseNotMigrated, DatabaseUnreleased, StartError
@@ -40,6 +41,42 @@ def test_growing_tables_have_autovacuum_settings_and_a_fillfactor(engine: Engine
         assert "autovacuum_vacuum_scale_factor=0.05" in found[table]
     for table in ("jobs", "nodes", "webhook_deliveries_first", "webhook_deliveries_rest"):
         assert any(option.startswith("fillfactor=") for option in found[table])
+
+
+#: Changes that each break one rule of `ava_is_consistent_job`, of a queued job and of one that runs.
+_INCONSISTENT = {
+    "queued": (
+        *("status = 'other'", "trigger = 'other'", "priority = 0", "priority = 11", "run_no = -1", "max_attempts = 0"),
+        *("attempt = -1", "attempt = 4", "traceparent = 'other'", "parent_id = id", "started_at = now()"),
+        *("node_id = id", "status = 'running'", "completed_at = now()", "end_no = 1", "run_at = now()"),
+        *("waits_for = 'other'", "waits_for = 'retry'", "waits_for = 'permit'", "waits_for = 'node', run_at = now()"),
+        *("waits_for = 'queue', published_at = now()", "error = 'e'", "stop_status = 'failed'"),
+        *("cancel_requested_at = now()", "cancel_requested_at = now(), stop_status = 'completed'"),
+    ),
+    "running": (
+        *("run_no = 0", "node_id = NULL", "started_at = NULL", "waits_for = 'jobs'", "status = 'completed'"),
+        *("status = 'failed', completed_at = now()", "status = 'cancelled', completed_at = now()"),
+        "status = 'completed', completed_at = now(), stop_status = 'failed', cancel_requested_at = now()",
+        "status = 'completed', completed_at = now(), error = 'e'",
+    ),
+}
+
+
+def test_no_statement_makes_a_job_inconsistent(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)"
+            " VALUES ('ten_a', 'wkr_a', 'manual', 5, 'default', '{}', 'usr_a', 3)"
+        )
+        for status, changes in _INCONSISTENT.items():
+            if status == "running":
+                connection.exec_driver_sql(
+                    "UPDATE jobs SET status = 'running', run_no = 1, started_at = now(), node_id = id"
+                )
+            for change in changes:
+                with pytest.raises(IntegrityError, match="jobs_consistent"), connection.begin_nested():
+                    connection.exec_driver_sql(f"UPDATE jobs SET {change}")
+        connection.rollback()
 
 
 #: Tables whose rows are of no tenant.

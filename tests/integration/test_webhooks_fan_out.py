@@ -154,7 +154,7 @@ REFUSALS = {
         "DROP TRIGGER refuse ON webhook_deliveries",
     ),
     "by our own code": (
-        "ALTER TABLE jobs DROP CONSTRAINT jobs_trigger_check",
+        "ALTER TABLE jobs DROP CONSTRAINT jobs_consistent",
         "UPDATE jobs SET trigger = 'secret text' WHERE id = (SELECT job_id FROM webhook_events WHERE n = {n})",
         "UPDATE jobs SET trigger = 'manual'",
     ),
