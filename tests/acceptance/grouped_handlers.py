@@ -34,3 +34,8 @@ def brief(input: dict[str, Any], env: Env) -> dict[str, Any]:
         raise ValueError("on purpose")
     env.log.info("done")
     return {"number": input["number"]}
+
+
+# The same for nodes that are killed with their processes.
+worker("t_killed", queue="killed")(brief)
+worker("t_killed_once", queue="killed_once", on_worker_lost="fail")(brief)

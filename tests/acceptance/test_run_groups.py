@@ -27,6 +27,8 @@ from tests.acceptance.ids import uuids
 from tests.acceptance.witness import Witness
 
 WORKER = "wkr_t_brief"
+#: Of nodes that are killed; `_once`: with `on_worker_lost="fail"`.
+KILLED = "wkr_t_killed"
 #: The number of one that is more urgent than all of them.
 URGENT = JOBS
 #: Those of the node.
@@ -48,7 +50,7 @@ def _groups(
         tmp_path_factory.mktemp("groups"),
         database_url=module_database_url,
         broker_url=module_broker_url,
-        workers=(WORKER, SHORT, LONG),
+        workers=(WORKER, SHORT, LONG, KILLED, f"{KILLED}_once"),
     ) as system:
         yield system
 
@@ -187,9 +189,7 @@ def test_a_cancel_of_a_claimed_job_before_its_turn_keeps_its_handler_from_runnin
     assert not set(map(str, claimed)) & set(witness.words)
 
 
-def test_a_killed_process_costs_the_jobs_of_its_claim_one_run_and_the_others_none(
-    system: System, witness: Witness, tmp_path: Path
-) -> None:
+def test_a_killed_process_repeats_only_its_current_run(system: System, witness: Witness, tmp_path: Path) -> None:
     go = tmp_path / "go"
     ids = _run(system, witness, {LATE: {"until": str(go)}})
     killed = witness.wait_for(str(LATE))
@@ -199,10 +199,60 @@ def test_a_killed_process_costs_the_jobs_of_its_claim_one_run_and_the_others_non
     runs = Counter(map(int, witness.words))
     assert set(runs) == set(range(JOBS))
     assert runs[LATE] == 2
-    again = [number for number, count in runs.items() if count > 1]
-    assert len(again) <= MAX_RUNS
-    assert max(runs.values()) == 2
+    # The parent has written the buffered ends of its earlier runs.
+    assert [number for number, count in runs.items() if count > 1] == [LATE]
     assert "Handler lost: the worker process died (signal 9)" in system.messages(ids[LATE])
+
+
+def _run_until(system: System, witness: Witness, worker_id: str, queue: str, go: Path) -> tuple[list[str], list[int]]:
+    """Have two processes run jobs until each waits for `go`. Returns the ids, and the numbers that they run then."""
+    ids = groups.run_together(
+        system, witness, worker_id, {n: {"until": str(go)} for n in range(LATE, JOBS)}, queue=queue
+    )
+
+    def running() -> list[int]:
+        return [int(word) for word in witness.words if int(word) >= LATE]
+
+    wait_until(lambda: len(running()) == PROCESSES, seconds=60, what="both processes wait")
+    return ids, running()
+
+
+@on_redis
+def test_a_killed_node_repeats_few_runs_and_reports_no_ended_one_as_lost(system: System, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    shared, once = Witness(tmp_path / "shared"), Witness(tmp_path / "once")
+    handlers = "tests.acceptance.grouped_handlers"
+    nodes = [
+        groups.start_node(system, handlers=handlers, processes=PROCESSES, queue=queue)
+        for queue in ("killed_once", "killed")
+    ]
+    of_once, lost = _run_until(system, once, f"{KILLED}_once", "killed_once", go)
+    of_shared, running = _run_until(system, shared, KILLED, "killed", go)
+    killed = {word.pid for word in shared.read()}
+    for node in nodes:
+        # The parent must not write what its dead processes have buffered.
+        node.send(signal.SIGSTOP)
+        for process in node.children:
+            process.kill()
+        node.kill()
+    go.touch()
+    for queue in ("killed_once", "killed"):
+        groups.start_node(system, handlers=handlers, processes=PROCESSES, queue=queue)
+    groups.await_others(system, of_shared)
+    groups.await_others(system, of_once, *lost)
+    # Each job ran, and each process repeats its current run and those whose ends it had buffered.
+    runs = Counter(map(int, shared.words))
+    assert set(runs) == set(range(JOBS))
+    assert max(runs.values()) == 2
+    first = {int(word.word): word.pid for word in reversed(shared.read())}
+    again = Counter(first[number] for number, count in runs.items() if count > 1)
+    assert set(again) == killed
+    assert max(again.values()) <= MAX_RUNS + 1
+    assert all(runs[number] == 2 for number in running)
+    # Ends that are not shared are written before the next run begins.
+    wait_until(lambda: "running" not in groups.statuses(system, of_once), seconds=60)
+    assert [n for n, status in enumerate(groups.statuses(system, of_once)) if status != "completed"] == sorted(lost)
+    assert max(Counter(once.words).values()) == 1
 
 
 # The current run -------------------------------------------------------------------------------------------------
