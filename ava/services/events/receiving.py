@@ -45,6 +45,8 @@ from ava.metrics import counters
 from ava.services.events.event_jobs import Capacity, EventJobs
 from ava.services.events.hooks import OpenHook
 from ava.services.jobs import Jobs
+from ava.store.containments import scopes
+from ava.store.containments.scopes import NewJobFacts
 from ava.store.delivery_table import delivery_uuid
 from ava.store.engine.database import Connection, Database
 from ava.store.events import events, hook_deliveries
@@ -68,7 +70,7 @@ class Receipt:
     job_ids: Sequence[str] = ()
     refused: Sequence[Refusal] = ()
     more_count: int = 0
-    #: Whether the hook is paused, so that the delivery starts nothing until it is replayed.
+    #: Whether the hook is paused or contained, so that the delivery starts nothing until it is replayed.
     is_skipped: bool = False
     #: The response to a handshake, which is not stored; None for a delivery.
     handshake: str | None = None
@@ -212,7 +214,7 @@ class Receiving:
         if arrived.job_uuid is not None:
             return self._make_job(connection, hook, spec, arrived, keys, senders)
         if arrived.event_id is not None:
-            return self._make_event(connection, hook, spec, arrived, capacity, senders)
+            return self._make_event(connection, hook, spec, arrived, keys, capacity, senders)
         return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, is_skipped=is_skipped))
 
     def _first(self, connection: Connection, hook: Hook, delivery_id: str) -> Receipt:
@@ -251,22 +253,7 @@ class Receiving:
             return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, job_ids=[outcome.id]), jobs=[outcome])
         if isinstance(outcome, TooMany):
             raise outcome
-        is_contained = isinstance(outcome, Contained)
-        # The sender is not at fault, and would only resend the same request.
-        hook_deliveries.make_nothing(
-            connection,
-            tenant_id=hook.tenant_id,
-            hook_id=hook.id,
-            delivery_id=arrived.delivery_id,
-            response_status=hook.verifier.answer_status,
-            reason=storable(str(outcome), _MAX_REASON),
-            digests=[digest for digest, _ in keys],
-            status=DeliveryStatus.SKIPPED if is_contained else DeliveryStatus.REFUSED,
-        )
-        if is_contained:
-            return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, is_skipped=True))
-        refused = [Refusal(subscription_id=hook.id, reason=str(outcome))]
-        return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, refused=refused))
+        return _make_nothing(connection, hook, arrived, keys, outcome)
 
     def _make_event(
         self,
@@ -274,9 +261,12 @@ class Receiving:
         hook: Hook,
         spec: EventSpec,
         arrived: Arrived,
+        keys: Sequence[tuple[bytes, float]],
         capacity: Capacity,
         senders: Sequence[Actor],
     ) -> Stored:
+        if arrived.may_be_contained and (contained := _containment_of(connection, hook, spec, senders)) is not None:
+            return _make_nothing(connection, hook, arrived, keys, contained)
         event = InboundEvent(
             id=arrived.event_id or "",
             tenant_id=hook.tenant_id,
@@ -302,6 +292,35 @@ class Receiving:
             more_count=stored.more_count,
         )
         return Stored(receipt=receipt, jobs=made.jobs, has_event=True)
+
+
+def _containment_of(connection: Connection, hook: Hook, spec: EventSpec, senders: Sequence[Actor]) -> Contained | None:
+    """Return the refusal of a hook's event by a containment that covers its jobs of all workers, tags and trees."""
+    origins = actor.join([*senders, actor.source_cause(spec.source)])
+    facts = NewJobFacts(
+        tenant_id=hook.tenant_id, worker_id="", uuid=None, tree_uuid=None, tags_json=None, origins=origins, is_own=False
+    )
+    found = scopes.covering(connection, [facts]).get(0)
+    return None if found is None or not found.refuses else Contained(found.containment_id)
+
+
+def _make_nothing(
+    connection: Connection, hook: Hook, arrived: Arrived, keys: Sequence[tuple[bytes, float]], error: RequestError
+) -> Stored:
+    """Skip a contained delivery, or refuse one. The sender is not at fault, and would only resend the same request."""
+    is_contained = isinstance(error, Contained)
+    hook_deliveries.make_nothing(
+        connection,
+        tenant_id=hook.tenant_id,
+        hook_id=hook.id,
+        delivery_id=arrived.delivery_id,
+        response_status=hook.verifier.answer_status,
+        reason=storable(str(error), _MAX_REASON),
+        digests=[digest for digest, _ in keys],
+        status=DeliveryStatus.SKIPPED if is_contained else DeliveryStatus.REFUSED,
+    )
+    refused = () if is_contained else (Refusal(subscription_id=hook.id, reason=str(error)),)
+    return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, is_skipped=is_contained, refused=refused))
 
 
 def caller_of(hook: Hook) -> Caller:

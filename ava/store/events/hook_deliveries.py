@@ -68,6 +68,8 @@ class Arrived:
     event_id: str | None
     #: The version of the tenant's subscriptions; None if the tenant never had any.
     version: int | None
+    #: Whether there is an active containment that may cover what it creates.
+    may_be_contained: bool
 
 
 # One statement, because every delivery pays for it. A concurrent transaction with an equal digest waits for this one.
@@ -93,7 +95,8 @@ SELECT %(tenant_id)s, own.id, %(hook_id)s::uuid,
     %(replay_of)s::uuid, %(address)s, %(headers)s::json, %(query)s::json, %(body)s, %(body_bytes)s
 FROM own LEFT JOIN earlier ON true
 RETURNING d.id::text, d.created_at, d.duplicate_of::text, d.job_ids::text[], d.event_id::text,
-    (SELECT v.version FROM subscription_versions AS v WHERE v.tenant_id = %(tenant_id)s)
+    (SELECT v.version FROM subscription_versions AS v WHERE v.tenant_id = %(tenant_id)s),
+    EXISTS (SELECT FROM contained_scopes AS c WHERE c.tenant_id IN (%(tenant_id)s, '*'))
 """)
 
 
@@ -121,7 +124,7 @@ def accept(
         "skipped": skipped,
     }
     row = connection.exec_driver_sql(_ACCEPT, parameters).one()
-    id_, created_at, duplicate_of, job_uuids, event_id, version = row
+    id_, created_at, duplicate_of, job_uuids, event_id, version, may_be_contained = row
     return Arrived(
         delivery_id=ids.encode("del", id_),
         created_at=created_at,
@@ -129,6 +132,7 @@ def accept(
         job_uuid=job_uuids[0] if job_uuids else None,
         event_id=None if event_id is None else ids.encode("evt", event_id),
         version=version,
+        may_be_contained=may_be_contained,
     )
 
 
@@ -164,7 +168,7 @@ def refuse(connection: Connection, arrival: Arrival, *, response_status: int, re
 
 _MAKE_NOTHING = Statement("""
 UPDATE hook_deliveries AS d SET status = %(status)s, response_status = %(response_status)s, reason = %(reason)s,
-    job_ids = '{}'
+    job_ids = '{}', event_id = NULL
 WHERE d.tenant_id = %(tenant_id)s AND d.id = %(id)s::uuid
 """)
 _FORGET_KEYS = Statement("""
@@ -184,7 +188,7 @@ def make_nothing(
     digests: Sequence[bytes],
     status: DeliveryStatus = DeliveryStatus.REFUSED,
 ) -> None:
-    """Refuse or skip a delivery in the transaction that stored it, because it cannot create a job; delete its keys."""
+    """Refuse or skip a delivery in the transaction that stored it, because it creates nothing; delete its keys."""
     parameters = {
         "tenant_id": tenant_id,
         "hook_id": hook_uuid(hook_id),
