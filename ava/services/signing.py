@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from ava.domain.access.actor import Actor
-from ava.domain.containment import Containment
+from ava.domain.access.actor import SYSTEM, Actor
+from ava.domain.containment import Containment, ContainmentState
 from ava.domain.record import format_time
 from ava.domain.secrets.sealing import Sealer
 from ava.domain.secrets.signing import PublicKey, SigningKey
@@ -19,6 +21,8 @@ from ava.store import installation
 from ava.store.containments import records, scopes
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
+from ava.store.reports import audit
+from ava.store.reports.audit import AuditRecord
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +112,9 @@ class ContainmentSigner:
             running, count = scopes.show_running(connection, ended.scope, dead_after_seconds=self.node_dead_seconds)
             ended = replace(ended, running=running, running_count=count)
         self.write(connection, ended)
+        if by is None and ended.lifted_at is not None:
+            (uuid,) = clock.new_uuids(connection, 1)
+            audit.insert(connection, {uuid: _ending(ended, ended.lifted_at)})
         return ended
 
     def write(self, connection: Connection, containment: Containment) -> None:
@@ -123,3 +130,20 @@ class ContainmentSigner:
         )
         if jws is not None:
             records.write_proof(connection, containment, jws)
+
+
+def _ending(ended: Containment, at: datetime) -> AuditRecord:
+    """Return the audit entry of a containment whose time is over. The lift of a caller is audited as a request."""
+    changes = {"state": [ContainmentState.ACTIVE, ended.state], "held_count": [None, ended.held_count]}
+    return AuditRecord(
+        tenant_id=ended.tenant_id,
+        actor=SYSTEM,
+        role=SYSTEM.kind.value,
+        action="containments.end",
+        target=ended.id,
+        status=200,
+        address="dispatcher",
+        request_id="",
+        at=at,
+        changes_json=json.dumps(changes),
+    )

@@ -92,6 +92,18 @@ def test_each_proof_is_written_once_and_stays_valid_when_the_key_is_rotated(api:
     assert events[2][1]["complete_at"] == shown["complete_at"]
 
 
+def test_a_containment_ends_at_its_time_with_a_proof_and_an_audit_entry(api: Api, api_settings: Settings) -> None:
+    api.trigger()
+    contained = _contain(api, ends_in_seconds=60)
+    _complete(api, api_settings)
+    api.execute("UPDATE containments SET ends_at = now()")
+    _complete(api, api_settings)
+    assert verify(str(_proofs(api, contained)["lifted"]), _keys(api))[0]["containment"]["state"] == "ended"
+    (entry,) = data(api.get(f"/v1/ava/audit?filter[target]={contained}&filter[action]=containments.end"))
+    assert (entry["actor"]["kind"], entry["role"], entry["address"]) == ("system", "system", "dispatcher")
+    assert entry["changes"] == {"state": ["active", "ended"], "held_count": [None, 1]}
+
+
 def test_the_key_may_be_a_setting_and_without_any_a_containment_is_still_lifted(
     api: Api, api_settings: Settings
 ) -> None:
