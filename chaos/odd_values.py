@@ -61,6 +61,6 @@ PATHS = (
         "/%00",
         "/\xff",
     ),
-    *("/dashboard/../../etc/passwd", "/docs/static/%2e%2e/x", "*", "http://127.0.0.1/v1/ava/jobs", "/v1/ava/jobs"),
+    *("/static/x/../../etc/passwd", "/static/x/%2e%2e/x", "*", "http://127.0.0.1/v1/ava/jobs", "/v1/ava/jobs"),
     *("/v1/ava/workers/wkr_%00", "/v1/webhooks/%ff", "/metrics", "/readyz", "/v1/ava/nodes", "/" + "a" * 9_000),
 )

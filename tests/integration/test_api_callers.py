@@ -80,9 +80,9 @@ def test_a_sane_request_id_comes_back_and_an_insane_one_does_not(shared_api: Api
 
 #: Routes that belong to no tenant and are open to all.
 OPEN = {
-    *("/livez", "/readyz", "/openapi.json", "/docs", "/docs/static/<path:name>", "/docs/errors"),
-    # The dashboard's files hold no data; its scripts read the API with the caller's headers.
-    *("/", "/dashboard/<path:name>"),
+    *("/livez", "/readyz", "/openapi.json", "/docs", "/docs/errors"),
+    # Static files hold no data; the dashboard's scripts read the API with the caller's headers.
+    *("/", "/static/<digest>/<path:name>"),
     # It is for operators and needs the shared key only.
     "/metrics",
     # Before a browser or a client has an identity; the provider's answer is checked.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -40,6 +41,20 @@ def test_large_responses_are_compressed_for_clients_that_accept_it(api: Api) -> 
     assert "Accept-Encoding" in plain.headers["Vary"]
     assert "Content-Encoding" not in api.get(path, headers={"Accept-Encoding": "gzip;q=0"}).headers
     assert "Content-Encoding" not in api.get("/livez", headers={"Accept-Encoding": "gzip"}).headers
+
+
+def test_static_files_are_cached_for_good_by_the_digest_of_all(shared_api: Api) -> None:
+    page = shared_api.get("/")
+    assert page.headers["Cache-Control"] == "private, no-cache"
+    assert shared_api.get("/", headers={"If-None-Match": page.headers["ETag"]}).status_code == 304
+    main = re.search(r'src="(/static/[0-9a-f]{16}/dashboard/main.js)"', page.text)
+    assert main
+    current = shared_api.get(main[1], buffered=True)
+    assert current.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    # During a rolling deploy, a page of the other version.
+    other = shared_api.get("/static/0123456789abcdef/dashboard/main.js", buffered=True)
+    assert (other.data, other.headers["Cache-Control"]) == (current.data, "no-store")
+    error_of(shared_api.get(main[1].replace("main", "nope")), 404, "resource_not_found")
 
 
 def test_other_origins_are_not_allowed_by_default(api: Api) -> None:

@@ -36,7 +36,7 @@ def test_the_formatters_and_reducers_pass_their_own_tests(tmp_path: Path) -> Non
 
 def first_load() -> set[Path]:
     """Return the files that the page and the overview need; the other pages are loaded when the browser is idle."""
-    libraries = {STATIC / found for found in re.findall(r'": "/docs/static/(libraries/[^"]+)"', _PAGE)}
+    libraries = {STATIC / found for found in re.findall(r'": "/static/(libraries/[^"]+)"', _PAGE)}
     assert len(libraries) == 4
     return {*_loaded(), *libraries, *_closure({_DASHBOARD / "main.js", _DASHBOARD / "pages/overview.js"})}
 
@@ -53,7 +53,8 @@ def test_each_file_is_reached_from_the_page_and_each_import_exists() -> None:
 
 def _loaded() -> set[Path]:
     """Return the page and the files that it names."""
-    return {_DASHBOARD / "index.html", *(_DASHBOARD / name for name in re.findall(r'"/dashboard/([^"]+)"', _PAGE))}
+    named = re.findall(r'"/static/(dashboard/[^"]+)"', _PAGE)
+    return {_DASHBOARD / "index.html", *(STATIC / name for name in named)}
 
 
 def _closure(files: set[Path], imports: str = r'(?:\bfrom|^import)\s*"(\.[^"]+)"') -> set[Path]:

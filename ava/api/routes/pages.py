@@ -1,6 +1,7 @@
 """Pages: the dashboard at `/`, the API's description at `/openapi.json` and `/docs`, and the error codes.
 
-The dashboard is static files, which read all that they show from this API with the caller's headers.
+The dashboard is static files, which read all that they show from this API with the caller's headers. The address of
+each file holds a digest of all of them, so that browsers cache them for good.
 """
 
 from __future__ import annotations
@@ -24,22 +25,40 @@ docs = Blueprint("docs", __name__)
 dashboard = Blueprint("dashboard", __name__)
 
 _STATIC = Path(__file__).parent.parent / "static"
+_IMPORT_MAP = re.compile(r'<script type="importmap">(.*?)</script>', re.DOTALL)
+
+
+def _digest_of_files() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(path for path in _STATIC.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(_STATIC)} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+#: The digest of all static files at the process's start.
+_DIGEST = _digest_of_files()
+
+
+def _read(name: str) -> str:
+    """Return a page whose addresses of static files have the digest."""
+    return (_STATIC / name).read_text().replace('"/static/', f'"/static/{_DIGEST}/')
+
+
+_DASHBOARD, _DOCS, _ERRORS = _read("dashboard/index.html"), _read("docs.html"), _read("errors.html")
+
+
+def _digest_of_import_map() -> str:
+    """Return the digest of the dashboard's import map as a policy names it; browsers take import maps only inline."""
+    found = _IMPORT_MAP.search(_DASHBOARD)
+    assert found
+    return base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()
+
+
 #: Only our own files; images may also be embedded in the style sheet.
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_DASHBOARD = _STATIC / "dashboard"
-_IMPORT_MAP = re.compile(r'<script type="importmap">(.*?)</script>', re.DOTALL)
-
-
-def _digest_of_import_map() -> str:
-    """Return the digest of the dashboard's import map as a policy names it; browsers take import maps only inline."""
-    found = _IMPORT_MAP.search((_DASHBOARD / "index.html").read_text())
-    assert found
-    return base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()
-
-
 #: Only our own files, and of inline scripts the import map alone: a value that contains HTML cannot run even if it is
 #: not escaped.
 _DASHBOARD_POLICY = (
@@ -67,14 +86,7 @@ def description() -> Response:
 @open_to_all
 def docs_page() -> Response:
     """Show a page to try the API."""
-    return _with_docs_policy(Response((_STATIC / "docs.html").read_bytes(), mimetype="text/html"))
-
-
-@docs.get("/docs/static/<path:name>", endpoint="asset")
-@open_to_all
-def docs_asset(name: str) -> Response:
-    """Send a file of that page."""
-    return _with_docs_policy(_file(_STATIC, name, max_age=3600))
+    return _with_docs_policy(Response(_DOCS, mimetype="text/html"))
 
 
 @docs.get("/docs/errors")
@@ -87,12 +99,7 @@ def explained_errors() -> Response:
         + "</div>"
         for code in ErrorCode
     )
-    return _with_docs_policy(
-        Response(
-            (_STATIC / "errors.html").read_text().replace("<!-- The codes -->", rows),
-            mimetype="text/html",
-        )
-    )
+    return _with_docs_policy(Response(_ERRORS.replace("<!-- The codes -->", rows), mimetype="text/html"))
 
 
 def _with_docs_policy(response: Response) -> Response:
@@ -105,31 +112,25 @@ def _with_docs_policy(response: Response) -> Response:
 @open_to_all
 def dashboard_page() -> Response:
     """Show the dashboard; its scripts draw the page that the address's fragment names."""
-    if not (issuer := context().settings.oidc_issuer):
-        return _with_dashboard_policy(_file(_DASHBOARD, "index.html", max_age=0))
-    # The page to sign in offers the provider.
-    host = escape(issuer.partition("://")[2].partition("/")[0])
-    page = (_DASHBOARD / "index.html").read_text().replace("<html ", f'<html data-sign-in="{host}" ', 1)
-    return _with_dashboard_policy(response_hooks.keep_until_changed(Response(page, mimetype="text/html")))
-
-
-@dashboard.get("/dashboard/<path:name>", endpoint="asset")
-@open_to_all
-def dashboard_asset(name: str) -> Response:
-    """Send a file of the dashboard; browsers revalidate it each time and get 304 if it has not changed."""
-    return _with_dashboard_policy(_file(_DASHBOARD, name, max_age=0))
-
-
-def _file(folder: Path, name: str, *, max_age: int) -> Response:
-    """Return a file as a response with a body, which is compressed like every other; a file by itself is not."""
-    response = send_from_directory(folder, name, max_age=max_age)
-    response.direct_passthrough = False
-    response.set_data(response.get_data())
-    return response
-
-
-def _with_dashboard_policy(response: Response) -> Response:
+    page = _DASHBOARD
+    if issuer := context().settings.oidc_issuer:
+        # The page to sign in offers the provider.
+        host = escape(issuer.partition("://")[2].partition("/")[0])
+        page = page.replace("<html ", f'<html data-sign-in="{host}" ', 1)
+    response = response_hooks.keep_until_changed(Response(page, mimetype="text/html"))
     response.headers["Content-Security-Policy"] = _DASHBOARD_POLICY
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     return response
+
+
+@dashboard.get("/static/<digest>/<path:name>", endpoint="asset")
+@open_to_all
+def static_file(digest: str, name: str) -> Response:
+    """Send a static file; during a rolling deploy, a page of another version gets this version's file, uncached."""
+    response = send_from_directory(_STATIC, name, etag=False)
+    # A response with a body is compressed, a file is not.
+    response.direct_passthrough = False
+    response.set_data(response.get_data())
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if digest == _DIGEST else "no-store"
+    return _with_docs_policy(response)

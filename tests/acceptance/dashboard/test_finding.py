@@ -99,7 +99,10 @@ def test_jobs_are_found_by_what_they_wait_for_and_their_pages_say_it(signed_in: 
     signed_in.await_text("Waits for", "its scheduled time")
 
 
-_READ = "const [text] = arguments; return import('/dashboard/search.js').then(({ readSearch }) => readSearch(text))"
+_READ = """
+const main = document.querySelector("script[src$='/main.js']").src;
+return import(new URL("search.js", main)).then(({ readSearch }) => readSearch(arguments[0]));
+"""
 
 
 def test_words_are_read_as_what_people_mean_by_them(signed_in: Browser, running: System) -> None:

@@ -4,8 +4,8 @@
 import { Banner } from "../contain.js";
 import { number, shortCount, zone } from "../format.js";
 import { HINT, search } from "../search.js";
-import { Button, classes, html, Icon, notify, useEffect } from "../ui/index.js";
-import { useSession, useState } from "../ui/index.js";
+import { Button, classes, html, Icon, LOGO, notify } from "../ui/index.js";
+import { useEffect, useSession, useState } from "../ui/index.js";
 import { useCounts } from "./counts.js";
 import { GROUPS, openPages, titleOf } from "./pages.js";
 import { toggleTheme } from "./theme.js";
@@ -49,7 +49,7 @@ export function Sidebar({ current, onFind, ...actions }) {
     <header class=${classes("side", isOpen && "open")} onkeydown=${closeByKey}>
       <div class="side-head">
         <a href="#/" class="brand" aria-label="AVA Jobs, overview">
-          <img src="/dashboard/icon.svg" alt="" width="24" height="24" />
+          <img src=${LOGO} alt="" width="24" height="24" />
           <span class="label">AVA Jobs</span>
         </a>
         <${Button} kind="quiet" icon="sidebar" class="fold-side" onclick=${toggle}

@@ -1,7 +1,8 @@
 // Signing in: an API key, or the four headers, become a session.
 
 import { isKey, provider, ROLES, session } from "../session.js";
-import { Choice, Field, html, Input, useEffect, useRef, useState } from "../ui/index.js";
+import { Choice, Field, html, Input, LOGO, useEffect, useRef } from "../ui/index.js";
+import { useState } from "../ui/index.js";
 
 export const TENANT = {
   pattern: "ten_[0-9a-z_]{1,60}",
@@ -38,7 +39,7 @@ export function SignIn({ onDone, refusal = "" }) {
   };
   const user = last.user?.startsWith("usr_") ? last.user : undefined;
   return html`<form class="card signin" onsubmit=${submit}>
-    <div class="row"><img src="/dashboard/icon.svg" alt="" width="32" height="32" />
+    <div class="row"><img src=${LOGO} alt="" width="32" height="32" />
     <h1>Sign in to AVA Jobs</h1></div>
     <p>For 12 hours, in every tab of this browser.</p>
     ${provider() && html`<${WithProvider} />`}

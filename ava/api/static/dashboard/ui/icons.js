@@ -3,6 +3,8 @@
 
 import { html } from "./preact.js";
 
+export const LOGO = new URL("../icon.svg", import.meta.url).href;
+
 const PATHS = {
   audit: "M3.5 2h6.2L12.5 5v9h-9zM9.5 2v3.2h3M5.8 8h4.4M5.8 10.8h4.4",
   chart: "M2 2v12h12M5 11V8M8.2 11V4.5M11.4 11V6.5",
