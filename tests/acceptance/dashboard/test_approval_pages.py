@@ -51,6 +51,16 @@ def test_the_oldest_request_is_approved_by_two_keys_and_the_next_is_answered_by_
     decision = {"approved": True, "data": {"minutes": 15}, "comment": "after the backup"}
     assert running.wait_for(second, "completed")["output"] == decision
     signed_in.await_text("Approved by usr_test", "after the backup")
+    # The form of a new job can ask for one before its start.
+    signed_in.go("#/jobs")
+    signed_in.click("button", "New job")
+    signed_in.fill("worker", "Report")
+    signed_in.fill("input", "{}")
+    signed_in.click("summary", "More options")
+    signed_in.fill("approval", '{"title": "Report it?"}')
+    signed_in.click("dialog button", "Trigger")
+    signed_in.find("a", "Decide")
+    running.post(f"/v1/ava/jobs/{signed_in.address.rpartition('/')[2]}/cancel")
 
 
 def test_a_request_is_opened_from_its_job_and_denied_on_a_phone(signed_in: Browser, running: System) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from selenium.webdriver.common.keys import Keys
 
+from harness.polling import wait_until
 from harness.system import SECRET, System
 from tests.acceptance.dashboard.test_dashboard import EVIL
 from tests.browser import Browser
@@ -84,9 +85,15 @@ def test_firings_are_a_strip_with_the_last_job_s_result(signed_in: Browser, runn
     signed_in.click("button", "Close")
     # An interval of seconds takes the place of the pattern, and is edited like it.
     _save_interval(signed_in, "59", open_by="Edit", save_by="Save")
+    signed_in.click("button", "Edit")
+    signed_in.click("summary", "More options")
+    signed_in.fill("approval", '{"title": "Report?"}')
+    signed_in.click("dialog button", "Save")
+    wait_until(lambda: running.get("/v1/ava/schedules").json()["data"][0]["approval"], what="its jobs need an approval")
     _save_interval(signed_in, "20", open_by="Edit", save_by="Save")
     (saved,) = running.get("/v1/ava/schedules").json()["data"]
     assert (saved["every_seconds"], saved["cron"], saved["timezone"]) == (20, None, None)
+    assert saved["approval"]["title"] == "Report?"
     _delete_open(signed_in)
     _save_interval(signed_in, "45", open_by="New schedule", save_by="Create")
     _delete_open(signed_in)

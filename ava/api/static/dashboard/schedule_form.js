@@ -2,8 +2,8 @@
 
 import { post, saveRecord } from "./api.js";
 import { localTime, typedMoment } from "./format.js";
-import { ask, CheckBox, Choice, html, Input, MomentField, Pill, readJson } from "./ui/index.js";
-import { TextArea, useRead, useState } from "./ui/index.js";
+import { ApprovalField, ask, changedApproval, CheckBox, Choice, html, Input } from "./ui/index.js";
+import { MomentField, Pill, readJson, TextArea, useRead, useState } from "./ui/index.js";
 import { workerOptions } from "./worker_list.js";
 
 const OVERLAPS = [
@@ -54,7 +54,7 @@ export async function openForm(schedule, done) {
     action: schedule ? "Save" : "Create",
     body: html`<${Fields} now=${schedule ?? NEW} workers=${workers} />`,
     async submit(values) {
-      done(await saveRecord("/v1/ava/schedules", schedule, bodyOf(values)));
+      done(await saveRecord("/v1/ava/schedules", schedule, bodyOf(values, schedule)));
     },
   });
 }
@@ -89,6 +89,7 @@ function Fields({ now, workers }) {
           <${MomentField} label="Not before" name="starts_at" value=${now.starts_at} />
           <${MomentField} label="Not after" name="ends_at" value=${now.ends_at} />
         </div>
+        <${ApprovalField} rule=${now.approval} />
       </div>
     </details>
   `;
@@ -121,7 +122,7 @@ function Pattern({ now }) {
   `;
 }
 
-function bodyOf(values) {
+function bodyOf(values, schedule) {
   return {
     worker_id: values.worker,
     name: values.name || null,
@@ -138,6 +139,7 @@ function bodyOf(values) {
     starts_at: typedMoment(values.starts_at),
     ends_at: typedMoment(values.ends_at),
     expires_in_seconds: values.expires_in_seconds ? Number(values.expires_in_seconds) : null,
+    ...changedApproval(values, schedule?.approval),
   };
 }
 

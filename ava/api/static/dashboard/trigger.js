@@ -4,8 +4,8 @@ import { call, get, post, session } from "./api.js";
 import { typedMoment } from "./format.js";
 import { InputEditor } from "./input_form.js";
 import { parseInput, parseTags, writeTags } from "./input_model.js";
-import { ask, Button, Choice, html, Input, MomentField } from "./ui/index.js";
-import { TextArea, useRead, useState } from "./ui/index.js";
+import { ApprovalField, ask, Button, Choice, html, Input, MomentField } from "./ui/index.js";
+import { changedApproval, TextArea, useRead, useState } from "./ui/index.js";
 import { workerOptions } from "./worker_list.js";
 
 /** The longest time in seconds after which a job expires. */
@@ -65,7 +65,8 @@ function JobFields({ workerId, input }) {
       <${Priority} /><${Scheduled} />
       <${Expiry} hint="Seconds until the job is cancelled if it has not started" />
     </div>
-    <${Tags} />`;
+    <${Tags} />
+    <details><summary>More options</summary><${ApprovalField} /></details>`;
 }
 
 /**
@@ -85,12 +86,13 @@ export async function trigger(editor, bodyOf) {
   }
 }
 
-function bodyOf({ worker, priority, scheduled, expires_in_seconds: expiry, tags }, input) {
+function bodyOf(values, input) {
+  const { worker, priority, scheduled, expires_in_seconds: expiry, tags } = values;
   const body = { worker_id: worker, input, priority: Number(priority) };
   if (scheduled) body.scheduled_at = typedMoment(scheduled);
   if (expiry) body.expires_in_seconds = Number(expiry);
   if (tags.trim()) body.tags = parseTags(tags);
-  return body;
+  return { ...body, ...changedApproval(values) };
 }
 
 /**

@@ -2,8 +2,9 @@
 
 import { call } from "./api.js";
 import { full, span } from "./format.js";
-import { ask, Button, Card, Empty, html, Input, mayWrite, notify } from "./ui/index.js";
-import { readJson, TextArea } from "./ui/index.js";
+import { Facts } from "./records_page.js";
+import { ApprovalField, ask, Button, Card, changedApproval, Empty, html } from "./ui/index.js";
+import { Input, mayWrite, notify, TextArea } from "./ui/index.js";
 
 const NAME = "[A-Za-z_][A-Za-z0-9_]{0,63}";
 const NAME_TITLE = "A letter or _, then letters, digits and _; at most 64";
@@ -70,7 +71,7 @@ export function SettingsCards({ worker, onChange }) {
   return html`
     <${Card} title="Settings"
       actions=${mayWrite() && html`<${Button} onclick=${limits}>Change …<//>`}>
-      <${Facts} worker=${worker} />
+      <${Facts} items=${factsOf(worker)} />
     <//>
     <${Card} title="Configuration" actions=${html`<${SetButton} kind="config" ...${props} />`}>
       <${Entries} kind="config" entries=${Object.entries(worker.config)} ...${props} />
@@ -80,13 +81,13 @@ export function SettingsCards({ worker, onChange }) {
     <//>`;
 }
 
-function Facts({ worker }) {
+function factsOf(worker) {
   const { timeout_seconds: timeout, handler_timeout_seconds: longest } = worker;
   const { max_retries: retries, handler_max_retries: most } = worker;
   const ofMost = (isOther, text) => isOther && html` <small>of at most ${text}</small>`;
   const queue = html`<a href=${`#/queues/${encodeURIComponent(worker.queue)}`}>${worker.queue}</a>`;
   const { max_memory_mb: memory, expires_in_seconds: expiry, retention_days: days } = worker;
-  const rows = [
+  return [
     ["Status", worker.status],
     ["Queue", queue],
     ["Runtime", worker.runtime],
@@ -99,9 +100,6 @@ function Facts({ worker }) {
     ["MCP tool", MCP[worker.mcp] ?? "as set by AVA_MCP_WORKERS"],
     ["Updated", full(worker.updated_at)],
   ];
-  return html`<dl>
-    ${rows.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
-  </dl>`;
 }
 
 /** The titles of the approvals that its jobs may need; the first that applies counts. */
@@ -200,22 +198,19 @@ const limitsOf = (worker) =>
 
 function askLimits(worker, onChange) {
   const limits = limitsOf(worker);
-  const approval = worker.approval ? JSON.stringify(worker.approval) : "";
   const field = ({ key, ...rest }) => html`<${Input} key=${key} ...${rest} type="number" min="0"
     hint=${`Max ${rest.max}; empty: the handler's value`} />`;
   ask({
     title: `Settings of ${worker.name}`,
     action: "Save",
     body: html`<div class="row">${limits.map(field)}</div>
-      <${TextArea} label="Approval before the start" name="approval" rows="3" value=${approval}
-        hint='Such as {"title": "Refund?", "when": {"amount": [500]}}; empty: none' />`,
+      <${ApprovalField} rule=${worker.approval} />`,
     submit: async (values) => {
       // Omit unchanged values, so that they still follow the handler and the platform.
       const changed = limits.filter(({ name, value }) => values[name] !== value);
       const numberOf = ({ name }) => (values[name] === "" ? null : Number(values[name]));
-      const body = Object.fromEntries(changed.map((each) => [each.key, numberOf(each)]));
-      const wanted = values.approval.trim();
-      if (wanted !== approval) body.approval = readJson("Approval", wanted);
+      const entries = changed.map((each) => [each.key, numberOf(each)]);
+      const body = { ...Object.fromEntries(entries), ...changedApproval(values, worker.approval) };
       if (Object.keys(body).length) await patch(worker.id, body);
       onChange();
     },

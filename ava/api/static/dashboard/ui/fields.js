@@ -21,6 +21,22 @@ export const TextArea = ({ label, hint, value = "", ...rest }) =>
     <textarea rows="6" class="mono" spellcheck=${false} ...${rest} defaultValue=${value} />
   <//>`;
 
+const ruleText = (rule) => (rule ? JSON.stringify(rule) : "");
+
+/**
+ * The field for the rule of an approval before the start.
+ * @param {{ rule?: object | null }} props
+ */
+export const ApprovalField = ({ rule }) => html`<${TextArea} label="Approval before the start"
+  name="approval" rows="3" value=${ruleText(rule)}
+  hint='Such as {"title": "Refund?", "when": {"amount": [500]}}; empty: none' />`;
+
+/** Return what the field's text changes; a rule that is hidden from the user stays. */
+export function changedApproval({ approval }, rule = null) {
+  const text = approval.trim();
+  return text === ruleText(rule) ? {} : { approval: readJson("Approval", text) };
+}
+
 /** @param {Props} props */
 export const Choice = ({ label, hint, ...rest }) =>
   html`<${Field} label=${label} hint=${hint}><${Select} ...${rest} /><//>`;
