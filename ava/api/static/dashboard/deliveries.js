@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { bytes, counted, iso, titled, typedMoment } from "./format.js";
-import { aboutReceived, lastRequest } from "./record_facts.js";
+import { aboutReceived, eventName, lastRequest } from "./record_facts.js";
 import { jobLink, titles, when } from "./records_page.js";
 import { ask, Button, Choice, Empty, html, Input, mayWrite } from "./ui/index.js";
 import { MomentField, notify, Pill, useApi, useState } from "./ui/index.js";
@@ -80,7 +80,7 @@ function Delivery({ delivery, list, kind, reload }) {
   return html`<details class="delivery" data-delivery=${delivery.id} ontoggle=${toggle}>
     <summary>
       <${Pill} state=${delivery.status} />
-      <span class="mono">${(delivery.event_type ?? "–").replace(/^ava\./, "")}</span>
+      <span class="mono">${eventName(delivery.event_type)}</span>
       <span class="muted">${isIn ? String(delivery.response_status) : lastRequest(delivery)}</span>
       ${when(delivery.created_at)}
     </summary>

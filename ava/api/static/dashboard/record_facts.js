@@ -48,6 +48,9 @@ export function aboutReceived({ reason, duplicate_of: first, replay_of: original
   return [reason, repeats, original && `Replays ${short(original)}.`].filter(Boolean).join(" ");
 }
 
+/** Return the type of a delivery's event as lists show it. */
+export const eventName = (type) => (type ?? "–").replace(/^ava\./, "");
+
 /**
  * Return the outcome of the newest request of a sent delivery, and when the next one is due.
  * @param {{ attempts: any[] | null, next_attempt_at: string | null }} delivery

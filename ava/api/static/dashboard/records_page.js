@@ -59,11 +59,12 @@ export const titles = (keys) => keys.map((key) => [key, titled(key)]);
  * @property {[string, string]} noun one record and several
  * @property {(reload: () => void) => ReturnType<typeof column>[]} columns
  * @property {any} empty what is shown in place of an empty list
- * @property {(record: any, reload: () => void) => any} [content] of the panel; without one, no
- *   record opens
+ * @property {(record: any, reload: () => void, path: string) => any} [content] of the panel;
+ *   without one, no record opens
  * @property {(record: any) => { title: string, state?: string, pause?: string, remove?: string }}
  *   [describe] the heading, and what a pause and a deletion do; without one, no button for it
- * @property {(record: any, reload: () => void) => any} [actions] further buttons of a record
+ * @property {(record: any, reload: () => void, path: string) => any} [actions] further buttons of a
+ *   record
  * @property {(done: (created?: any) => void) => void} [create] opens a form
  * @property {string} [label] of the button that opens it
  * @property {() => { filter: Record<string, any>, toolbar: any, empty?: any }} [useFilter]
@@ -138,7 +139,7 @@ function RecordPanel({ kind, id, open, rows, reloadList }) {
   };
   const deletes = () => askToDelete(kind.noun[0], remove, path, { setEnded, done });
   const buttons = html`<div class="row">
-    ${kind.actions?.(record, changed)} ${pause && pauses}
+    ${kind.actions?.(record, changed, path)} ${pause && pauses}
     ${remove && html`<${Button} kind="danger" onclick=${deletes}>Delete<//>`}
   </div>`;
   return html`<${Panel} title=${title} onClose=${close}>
@@ -147,7 +148,7 @@ function RecordPanel({ kind, id, open, rows, reloadList }) {
     </div>
     ${mayWrite() && buttons}
     <${PauseLine} paused=${record.paused} />
-    ${kind.content(record, changed)}
+    ${kind.content(record, changed, path)}
   <//>`;
 }
 

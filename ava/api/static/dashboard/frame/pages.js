@@ -5,65 +5,59 @@ import { titled } from "../format.js";
 /**
  * A page: its name in the address, its icon, and what loads its module. `record` loads the page of
  * one of its records, `#/jobs/job_…`; `isOpen` returns whether a user may open it.
- * @typedef {{ name: string, icon: string, load: () => Promise<any>, record?: () => Promise<any>,
- *   isOpen?: (who: any) => boolean }} Page
+ * @param {string} name
+ * @param {string} icon
+ * @param {() => Promise<any>} load
+ * @param {() => Promise<any>} [record]
+ * @param {(who: any) => boolean} [isOpen]
  */
+const page = (name, icon, load, record, isOpen = (_) => true) => {
+  return { name, icon, load, record, isOpen };
+};
+
+/** @typedef {ReturnType<typeof page>} Page */
+
+const job = () => import("../pages/job.js");
+const worker = () => import("../pages/worker.js");
+const queue = () => import("../pages/queue.js");
+const tenant = () => import("../pages/tenant.js");
 
 /** @type {Record<string, Page[]>} */
 export const GROUPS = {
   Work: [
-    { name: "", icon: "overview", load: () => import("../pages/overview.js") },
-    {
-      name: "jobs",
-      icon: "jobs",
-      load: () => import("../pages/jobs.js"),
-      record: () => import("../pages/job.js"),
-    },
-    { name: "approvals", icon: "check", load: () => import("../pages/approvals.js") },
-    { name: "schedules", icon: "clock", load: () => import("../pages/schedules.js") },
-    {
-      name: "workers",
-      icon: "worker",
-      load: () => import("../pages/workers.js"),
-      record: () => import("../pages/worker.js"),
-    },
+    page("", "overview", () => import("../pages/overview.js")),
+    page("jobs", "jobs", () => import("../pages/jobs.js"), job),
+    page("approvals", "check", () => import("../pages/approvals.js")),
+    page("schedules", "clock", () => import("../pages/schedules.js")),
+    page("workers", "worker", () => import("../pages/workers.js"), worker),
   ],
   Traffic: [
-    { name: "webhooks", icon: "webhook", load: () => import("../pages/webhooks.js") },
-    { name: "hooks", icon: "hook", load: () => import("../pages/hooks.js") },
-    { name: "events", icon: "event", load: () => import("../pages/events.js") },
-    {
-      name: "subscriptions",
-      icon: "subscription",
-      load: () => import("../pages/subscriptions.js"),
-    },
+    page("webhooks", "webhook", () => import("../pages/webhooks.js")),
+    page("hooks", "hook", () => import("../pages/hooks.js")),
+    page("events", "event", () => import("../pages/events.js")),
+    page("subscriptions", "subscription", () => import("../pages/subscriptions.js")),
   ],
   Insight: [
-    { name: "analytics", icon: "chart", load: () => import("../pages/analytics.js") },
-    { name: "errors", icon: "warn", load: () => import("../pages/errors.js") },
-    { name: "audit", icon: "audit", load: () => import("../pages/audit.js") },
+    page("analytics", "chart", () => import("../pages/analytics.js")),
+    page("errors", "warn", () => import("../pages/errors.js")),
+    page("audit", "audit", () => import("../pages/audit.js")),
   ],
   Fleet: [
-    { name: "nodes", icon: "node", load: () => import("../pages/nodes.js") },
-    {
-      name: "queues",
-      icon: "queue",
-      load: () => import("../pages/queues.js"),
-      record: () => import("../pages/queue.js"),
-    },
-    { name: "containments", icon: "stop", load: () => import("../pages/containments.js") },
-    { name: "limits", icon: "gauge", load: () => import("../pages/limits.js") },
-    {
-      name: "tenants",
-      icon: "tenant",
-      load: () => import("../pages/tenants.js"),
-      record: () => import("../pages/tenant.js"),
-      isOpen: (who) => who.isOperator,
-    },
+    page("nodes", "node", () => import("../pages/nodes.js")),
+    page("queues", "queue", () => import("../pages/queues.js"), queue),
+    page("containments", "stop", () => import("../pages/containments.js")),
+    page("limits", "gauge", () => import("../pages/limits.js")),
+    page(
+      "tenants",
+      "tenant",
+      () => import("../pages/tenants.js"),
+      tenant,
+      (who) => who.isOperator,
+    ),
   ],
   Settings: [
-    { name: "keys", icon: "key", load: () => import("../pages/keys.js") },
-    { name: "notices", icon: "info", load: () => import("../pages/notices.js") },
+    page("keys", "key", () => import("../pages/keys.js")),
+    page("notices", "info", () => import("../pages/notices.js")),
   ],
 };
 
@@ -76,8 +70,7 @@ export const titleOf = ({ name }) => (name ? titled(name) : "Overview");
 export const pageOf = (name) => PAGES.find((page) => page.name === name);
 
 /** Return those of these pages that a user may open. */
-export const openPages = (who, pages = PAGES) =>
-  pages.filter(({ isOpen }) => !isOpen || isOpen(who));
+export const openPages = (who, pages = PAGES) => pages.filter(({ isOpen }) => isOpen(who));
 
 /**
  * Load the modules of all pages, so that each page opens at once, and also while the network is

@@ -3,7 +3,8 @@
 import { actorOf, full, number, ran, short, span } from "../format.js";
 import { Empty, html, Pill, Table, useApi, useState, When } from "../ui/index.js";
 import { Json } from "../ui/json.js";
-import { lastRequest } from "../record_facts.js";
+import { eventName, lastRequest } from "../record_facts.js";
+import { column, Facts, numeric, state, when } from "../records_page.js";
 import { reasonOf } from "../wait_reasons.js";
 import { pathOf } from "./data.js";
 import { isFinal, outcomeOf } from "./job_states.js";
@@ -44,26 +45,25 @@ function Payload({ job, other, name, field, Title }) {
 
 /** How long a job waited and ran, and each of its runs. */
 export function Runs({ job, runs }) {
-  const numeric = (key, title, width, cell) => ({ key, title, width, cell, numeric: true });
   const pill = (run) =>
     html`<${Pill} state=${outcomeOf(run, job)[0]}>${run.outcome ?? "running"}<//>`;
+  const memory = ({ peak_memory_mb: peak }) => (peak === null ? "–" : `${number(peak)} MiB`);
   const columns = [
-    numeric("run", "Run", "3rem", (run) => run.place),
-    numeric("attempt", "Attempt", "4.5rem", (run) => run.attempt),
-    { key: "outcome", title: "Outcome", width: "9rem", cell: pill },
-    { key: "started", title: "Started", cell: (run) => full(run.started_at) },
-    numeric("waited", "Waited", "6rem", (run) => span(run.wait_ms)),
-    numeric("ran", "Ran", "6rem", (run) => span(run.duration_ms)),
-    numeric("cpu", "Processor", "6rem", (run) => span(run.cpu_ms)),
-    numeric("memory", "Peak memory", "7rem", (run) =>
-      run.peak_memory_mb === null ? "–" : `${number(run.peak_memory_mb)} MiB`,
-    ),
+    numeric("Run", (run) => run.place, "3rem"),
+    numeric("Attempt", (run) => run.attempt, "4.5rem"),
+    column("Outcome", "9rem", pill),
+    column("Started", "minmax(0, 1fr)", (run) => full(run.started_at)),
+    numeric("Waited", (run) => span(run.wait_ms), "6rem"),
+    numeric("Ran", (run) => span(run.duration_ms), "6rem"),
+    numeric("Processor", (run) => span(run.cpu_ms), "6rem"),
+    numeric("Peak memory", memory, "7rem"),
   ];
   const rows = runs.map((run, place) => ({ ...run, place: place + 1 }));
-  return html`<dl class="facts-line">
-      <div><dt>Waited to start</dt><dd>${span(job.usage?.wait_ms)}</dd></div>
-      <div><dt>Ran</dt><dd>${ran(job)}</dd></div>
-    </dl>
+  const facts = [
+    ["Waited to start", span(job.usage?.wait_ms)],
+    ["Ran", ran(job)],
+  ];
+  return html`<${Facts} class="facts-line" items=${facts} />
     <${Table} label="Runs" columns=${columns} rows=${rows} keyOf=${(run) => String(run.place)}
       attributes=${(run) => ({ "data-run": run.place })}
       empty=${html`<${Empty} title="It has not started yet." />`} />`;
@@ -92,11 +92,9 @@ export function Record({ job }) {
     ["Parent", linkOf(job.parent_id)],
     ["Tree", job.tree_id && html`<a href=${`#/jobs/${job.id}/tree`}>The tree of this job</a>`],
     ["Retry of", linkOf(job.retry_of)],
-  ].filter(([, value]) => value);
+  ];
   const raw = isRaw && html`<${Json} value=${job} name="Record" />`;
-  return html`<dl class="record">
-      ${facts.map(factOf)}
-    </dl>
+  return html`<${Facts} class="record" items=${facts} />
     <details ontoggle=${(event) => setRaw(event.target.open)}>
       <summary>As JSON</summary>${raw}
     </details>`;
@@ -111,8 +109,6 @@ export function usageOf({ cpu_ms: cpu, peak_memory_mb: peak, wait_ms: waited }) 
   ];
   return html`<small>${parts.filter(Boolean).join(", ")}</small>`;
 }
-
-const factOf = ([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`;
 
 const timeOf = (text) => text && html`${full(text)}, <${When} ts=${text} />`;
 const linkOf = (id) => id && html`<a class="mono" href=${`#/jobs/${id}`}>${id}</a>`;
@@ -144,11 +140,11 @@ export function Deliveries({ path }) {
   const webhookOf = ({ webhook_id: id }) =>
     html`<a class="mono" href="#/webhooks" title=${id}>${id ? short(id) : "–"}</a>`;
   const columns = [
-    { key: "status", title: "Status", width: "8rem", cell: stateOf },
-    { key: "event", title: "Event", cell: eventOf },
-    { key: "webhook", title: "Webhook", cell: webhookOf },
-    { key: "created", title: "Created", width: "9rem", cell: createdOf },
-    { key: "response", title: "Response", width: "minmax(0, 2fr)", cell: lastRequest },
+    state("8rem", ({ status }) => status),
+    column("Event", "minmax(0, 1fr)", ({ event_type: type }) => eventName(type)),
+    column("Webhook", "minmax(0, 1fr)", webhookOf),
+    column("Created", "9rem", ({ created_at: at }) => when(at)),
+    column("Response", "minmax(0, 2fr)", lastRequest),
   ];
   const empty = html`<${Empty} title="No webhook was sent an event of this job.">
     A <a href="#/webhooks">webhook</a> sends the events to which it subscribes.
@@ -156,7 +152,3 @@ export function Deliveries({ path }) {
   return html`<${Table} label="Deliveries" columns=${columns} rows=${data} empty=${empty} />
     ${pagination?.has_more && html`<p class="muted">These are the newest ${data.length}.</p>`}`;
 }
-
-const stateOf = ({ status }) => html`<${Pill} state=${status} />`;
-const eventOf = ({ event_type: type }) => (type ?? "–").replace(/^ava\./, "");
-const createdOf = ({ created_at: created }) => html`<${When} ts=${created} />`;

@@ -56,9 +56,11 @@ function Actions({ job, reload }) {
   }
   const isPart = job.tree_id && job.parent_id === null && job.status !== "completed";
   const again = () => editAndRunAgain(job);
+  const retry = () => askToRetry(job, RETRY);
+  const retryFrom = () => askToRetry(job, RETRY_FROM, { from: "failed" }, "/tree");
   return html`<${Button} kind="quiet" icon="edit" onclick=${again}>Run again …<//>
-    ${isPart && html`<${Button} onclick=${() => askToRetryFrom(job)}>Retry from here<//>`}
-    <${Button} kind="primary" icon="retry" onclick=${() => askToRetry(job)}>Retry<//>`;
+    ${isPart && html`<${Button} onclick=${retryFrom}>Retry from here<//>`}
+    <${Button} kind="primary" icon="retry" onclick=${retry}>Retry<//>`;
 }
 
 /** What a containment of this job's kind can cover. */
@@ -85,28 +87,23 @@ function askToCancel(job, reload) {
   });
 }
 
-function askToRetry(job) {
-  ask({
-    title: "Retry this job?",
-    action: "Retry job",
-    text: "A new job is triggered with the same worker, input and priority.",
-    submit: async () => {
-      const { data } = await post(`/v1/ava/jobs/${job.id}/retry`);
-      location.hash = `#/jobs/${data.id}`;
-    },
-  });
-}
+const RETRY = {
+  title: "Retry this job?",
+  action: "Retry job",
+  text: "A new job is triggered with the same worker, input and priority.",
+};
+const RETRY_FROM = {
+  title: "Retry this entry and its followers?",
+  action: "Retry from here",
+  text:
+    "This entry and all following entries that did not complete are triggered again as new " +
+    "jobs. Completed entries are reused, not rerun.",
+};
 
-function askToRetryFrom(job) {
-  ask({
-    title: "Retry this entry and its followers?",
-    action: "Retry from here",
-    text:
-      "This entry and all following entries that did not complete are triggered again as new " +
-      "jobs. Completed entries are reused, not rerun.",
-    submit: async () => {
-      const { data } = await post(`/v1/ava/jobs/${job.id}/retry`, { from: "failed" });
-      location.hash = `#/jobs/${data.id}/tree`;
-    },
-  });
+function askToRetry(job, question, body = {}, tab = "") {
+  const submit = async () => {
+    const { data } = await post(`/v1/ava/jobs/${job.id}/retry`, body);
+    location.hash = `#/jobs/${data.id}${tab}`;
+  };
+  ask({ ...question, submit });
 }

@@ -1,6 +1,7 @@
 // Analytics: exact statistics of the jobs that ended in whole days, and the charts of that period.
 
 import { dayOf, hour, iso, number, span } from "../format.js";
+import { column, numeric } from "../records_page.js";
 import { barsOf, jobsOf, SeriesCharts, ZoomOut } from "../series_charts.js";
 import { Chart } from "../ui/chart.js";
 import { count } from "../ui/chart_data.js";
@@ -107,31 +108,22 @@ function Ended({ points, groupBy, filters }) {
     hrefOf=${(since, until) => jobsOf(filters, since, until)} />`;
 }
 
-/** A column of numbers. */
-const numeric = (key, title, cell) => ({ key, title, numeric: true, cell });
-
 const errorsOf = (id) => `#/errors?${new URLSearchParams({ "filter[worker_id]": id })}`;
 const rateOf = ({ completed, total }) =>
   total ? `${(Math.round((1000 * completed) / total) / 10).toFixed(1)} %` : "–";
 
 const columns = (days) => [
-  {
-    key: "worker",
-    title: "Worker",
-    width: "minmax(12rem, 2fr)",
-    class: "mono",
-    cell: ([id]) => {
-      const href = `#/analytics?${new URLSearchParams({ days, worker: id })}`;
-      return html`<a href=${href}>${id}</a>`;
-    },
-  },
-  numeric("ended", "Ended", ([, found]) => number(found.total)),
-  numeric("completed", "Completed", ([, found]) => number(found.completed)),
-  numeric("failed", "Failed", ([id, { failed }]) =>
+  column("Worker", "minmax(12rem, 2fr)", ([id]) => {
+    const href = `#/analytics?${new URLSearchParams({ days, worker: id })}`;
+    return html`<a class="mono" href=${href}>${id}</a>`;
+  }),
+  numeric("Ended", ([, found]) => number(found.total)),
+  numeric("Completed", ([, found]) => number(found.completed)),
+  numeric("Failed", ([id, { failed }]) =>
     failed ? html`<a class="bad" href=${errorsOf(id)}>${number(failed)}</a>` : "0",
   ),
-  numeric("success", "Success", ([, found]) => rateOf(found)),
-  numeric("average", "Average", ([, found]) => span(found.avg_duration_ms)),
-  numeric("cpu", "Processor", ([, found]) => span(found.cpu_ms)),
-  numeric("waited", "Waited", ([, found]) => span(found.wait_ms)),
+  numeric("Success", ([, found]) => rateOf(found)),
+  numeric("Average", ([, found]) => span(found.avg_duration_ms)),
+  numeric("Processor", ([, found]) => span(found.cpu_ms)),
+  numeric("Waited", ([, found]) => span(found.wait_ms)),
 ];

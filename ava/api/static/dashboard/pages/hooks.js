@@ -7,7 +7,6 @@ import { column, minor, recordsPage, state, when, workerLink } from "../records_
 import { addressWith, Button, Empty, html } from "../ui/index.js";
 
 const PATH = "/v1/ava/hooks";
-const pathOf = (hook) => `${PATH}/${encodeURIComponent(hook.id)}`;
 const stateOf = (hook) => (hook.paused ? "paused" : "active");
 const needsSecret = (hook) => hook.verifier.scheme !== "none" && hook.secrets === 0;
 const COMMAND = "ava hooks create pulls --provider github";
@@ -48,15 +47,15 @@ export const open = recordsPage({
     pause: PAUSE,
     remove: `The URL of ${hook.name} stops working immediately; its jobs and events stay.`,
   }),
-  actions: (hook, changed) => html`
-    <${Button} onclick=${() => tryOut(hook, pathOf(hook))}>Test …<//>
-    <${Button} onclick=${() => setSecret(hook, pathOf(hook), changed)}>Secret …<//>
-    <${Button} onclick=${() => rotate(hook, pathOf(hook), changed)}>New URL …<//>
+  actions: (hook, changed, path) => html`
+    <${Button} onclick=${() => tryOut(hook, path)}>Test …<//>
+    <${Button} onclick=${() => setSecret(hook, path, changed)}>Secret …<//>
+    <${Button} onclick=${() => rotate(hook, path, changed)}>New URL …<//>
     <${Contain} parts=${[{ hook_id: hook.id }]} />
   `,
-  content: (hook) => html`
+  content: (hook, _, path) => html`
     <p>${hook.provider}. Each delivery becomes ${resultOf(hook)}.</p>
     ${needsSecret(hook) && html`<p class="bad" role="status">${NO_SECRET}</p>`}
-    <${Deliveries} kind=${RECEIVED} path=${pathOf(hook)} />
+    <${Deliveries} kind=${RECEIVED} path=${path} />
   `,
 });

@@ -8,7 +8,6 @@ import { addressWith, ask, Button, CheckBox, Choice, Empty, html, Input } from "
 import { notify } from "../ui/index.js";
 
 const PATH = "/v1/ava/notices";
-const pathOf = ({ id }) => `${PATH}/${encodeURIComponent(id)}`;
 /** The events, each with the conditions that the form offers for it. */
 const EVENTS = {
   "job.failed": ["worker_id"],
@@ -74,19 +73,19 @@ export const open = recordsPage({
     pause: "It sends no messages and counts no events until it is resumed.",
     remove: `${notice.name} sends no more messages.`,
   }),
-  actions: (notice, changed) => html`
-    <${Button} onclick=${() => test(notice)}>Test<//>
+  actions: (notice, changed, path) => html`
+    <${Button} onclick=${() => test(path)}>Test<//>
     <${Button} onclick=${() => openForm(notice, changed)}>Edit<//>
   `,
-  content: (notice) => html`
+  content: (notice, _, path) => html`
     <p>To ${notice.channel}: <span class="mono">${notice.target}</span></p>
     <ul>${notice.on.map((rule) => html`<li key=${ruleText(rule)}>${ruleText(rule)}</li>`)}</ul>
-    <${Deliveries} kind=${SENT} path=${pathOf(notice)} types=${Object.keys(EVENTS)} />
+    <${Deliveries} kind=${SENT} path=${path} types=${Object.keys(EVENTS)} />
   `,
 });
 
-async function test(notice) {
-  await post(`${pathOf(notice)}/test`);
+async function test(path) {
+  await post(`${path}/test`);
   notify("Test message queued.");
 }
 

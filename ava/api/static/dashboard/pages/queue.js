@@ -6,10 +6,14 @@ import { Card, Empty, Heading, html, page, Pill, useApi, useSession, Tiles } fro
 import { PauseLine, Pauses } from "../ui/pauses.js";
 import { stateOf } from "./worker.js";
 
-const PATH = "/v1/ava/queues";
+export const PATH = "/v1/ava/queues";
 const PAUSE = "All tenants' jobs in this queue are accepted but wait. Running jobs continue.";
 
 export const open = page(QueuePage);
+
+export const QueuePause = ({ record, reload }) => html`<${Pauses} record=${record}
+  path=${`${PATH}/${encodeURIComponent(record.queue)}`} name=${record.queue} text=${PAUSE}
+  onChange=${reload} />`;
 
 function QueuePage({ rest: [queue] }) {
   document.title = `${queue} · Queues · AVA Jobs`;
@@ -21,9 +25,8 @@ function QueuePage({ rest: [queue] }) {
     return html`<h1>No such queue</h1>
       <p>No worker that this tenant can use has the queue ${queue}.</p>`;
   }
-  const pause = html`<${Pauses} record=${found} path=${`${PATH}/${encodeURIComponent(queue)}`}
-    name=${queue} text=${PAUSE} onChange=${reload} />`;
-  const actions = html`<${RangePicker} />${isOperator && pause}`;
+  const pause = isOperator && html`<${QueuePause} record=${found} reload=${reload} />`;
+  const actions = html`<${RangePicker} />${pause}`;
   return html`
     <${Heading} title=${queue} crumbs=${[["Queues", "#/queues"]]} actions=${actions}>
       ${found.paused && html`<${Pill} state="paused" />`}

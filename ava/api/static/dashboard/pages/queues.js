@@ -4,10 +4,9 @@ import { number, span } from "../format.js";
 import { column, numeric } from "../records_page.js";
 import { Empty, Heading, html, page, Pill, Table } from "../ui/index.js";
 import { useApi, useSession } from "../ui/index.js";
-import { PauseLine, Pauses } from "../ui/pauses.js";
+import { PauseLine } from "../ui/pauses.js";
+import { PATH, QueuePause } from "./queue.js";
 
-const PATH = "/v1/ava/queues";
-const PAUSE = "All tenants' jobs in this queue are accepted but wait. Running jobs continue.";
 const NONE = html`<${Empty} title="No worker uses a queue yet." command="ava start node" />`;
 
 export const open = page(Queues);
@@ -36,9 +35,7 @@ const columnsOf = (isOperator, reload) => [
     seconds === null ? "–" : span(seconds * 1000),
   ),
   column("Pause", "minmax(9rem, 1.6fr)", (record) => {
-    const path = `${PATH}/${encodeURIComponent(record.queue)}`;
-    const button = html`<${Pauses} record=${record} path=${path} name=${record.queue} text=${PAUSE}
-      onChange=${reload} />`;
-    return html`<${PauseLine} paused=${record.paused} />${isOperator && button}`;
+    const button = isOperator && html`<${QueuePause} record=${record} reload=${reload} />`;
+    return html`<${PauseLine} paused=${record.paused} />${button}`;
   }),
 ];

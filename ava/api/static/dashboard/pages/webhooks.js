@@ -12,7 +12,6 @@ const EVENTS = [
   ...["ava.job.completed", "ava.job.failed", "ava.job.cancelled", "ava.job.started"],
   ...["ava.job.queued", "ava.schedule.disabled", "ava.error.opened", "ava.error.regressed"],
 ];
-const pathOf = (webhook) => `${PATH}/${encodeURIComponent(webhook.id)}`;
 const stateOf = (webhook) => (webhook.paused ? "paused" : webhook.status);
 const eventsOf = ({ events, roots_only: rootsOnly }) =>
   `${events.join(", ")}${rootsOnly ? ", not of child jobs" : ""}`;
@@ -45,19 +44,19 @@ export const open = recordsPage({
     pause: "No events are sent to it. Pending deliveries wait until it is resumed.",
     remove: `No more events will be sent to ${webhook.url}.`,
   }),
-  actions: (webhook, changed) => html`
-    <${Button} onclick=${() => test(webhook)}>Test<//>
+  actions: (webhook, changed, path) => html`
+    <${Button} onclick=${() => test(path)}>Test<//>
     <${Button} onclick=${() => openForm(webhook, changed)}>Edit<//>
   `,
-  content: (webhook) => html`
+  content: (webhook, _, path) => html`
     <p>${eventsOf(webhook)}</p>
-    <${Deliveries} kind=${SENT} path=${pathOf(webhook)} types=${EVENTS}
+    <${Deliveries} kind=${SENT} path=${path} types=${EVENTS}
       summary=${(newest) => healthOf(webhook, newest)} />
   `,
 });
 
-async function test(webhook) {
-  await post(`${pathOf(webhook)}/test`);
+async function test(path) {
+  await post(`${path}/test`);
   notify("Test event queued.");
 }
 
