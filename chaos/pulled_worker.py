@@ -97,10 +97,10 @@ class PulledWorker:
         self._record(claimed, name, "begin")
         return name
 
-    def _record(self, claimed: dict[str, Any], name: str, kind: str) -> None:
+    def _record(self, claimed: dict[str, Any], name: str, kind: str, at: float | None = None) -> None:
         job = claimed["job"]
         detail = json.dumps({"attempt": job["attempt"], "worker": job["worker_id"], "of": claimed["input"].get("of")})
-        effect = Effect(job_id=job["id"], run=name, kind=kind, at=time.monotonic(), detail=detail)
+        effect = Effect(job_id=job["id"], run=name, kind=kind, at=at or time.monotonic(), detail=detail)
         append(str(self.effects), effect)
 
     def _work(self) -> None:
@@ -118,9 +118,12 @@ class PulledWorker:
                 self._held.discard(each["run"])
 
     def _end(self, claimed: dict[str, Any], name: str) -> None:
-        self._record(claimed, name, "done")
+        """Report the end of a run, and record it if it is accepted: a lost run can write nothing."""
+        at = time.monotonic()
         response = self.call(claimed["run"], "end", {"output": {"run": name}})
-        if response.status_code != 200:
+        if response.status_code == 200:
+            self._record(claimed, name, "done", at)
+        else:
             self.broken.append(f"an end of a live worker was refused: {response.text}")
 
     def _beat(self) -> None:

@@ -96,7 +96,7 @@ class _Containments:
         self._threads.shutdown()
         for worker in self._pulled:
             worker.stop()
-        self.broken += [message for worker in self._pulled for message in worker.broken]
+        self.counts["refused"] += sum(len(worker.broken) for worker in self._pulled)
 
     # Scopes --------------------------------------------------------------------------------------------------------
 
@@ -225,7 +225,8 @@ class _Containments:
     def _kill_pulled(self) -> None:
         dead = self._pulled.pop(0)
         dead.die()
-        self.broken += dead.broken
+        # After a stop, or while the API is down for longer than a lease, an end is refused.
+        self.counts["refused"] += len(dead.broken)
         self._pulled.append(self._start_pulled(dead.token))
 
     # Requests ------------------------------------------------------------------------------------------------------
@@ -286,7 +287,8 @@ def _contain_amid_kills(cluster: Cluster) -> Injury:
         judged=containments.jobs,
         broken=[*found[:_MAX_SHOWN], *([f"{len(found)} violations, seed {seed}"] if found else [])],
         measured=[
-            f"{kinds}; {counts['held']} jobs held, {counts['stopped']} stopped; effective after "
+            f"{kinds}; {counts['held']} jobs held, {counts['stopped']} stopped, {counts['refused']} ends of pulled "
+            "runs refused; effective after "
             f"{statistics.median(effective):.1f} s ({max(effective):.1f}), complete after "
             f"{statistics.median(complete):.1f} s ({max(complete):.1f})",
             ", ".join(f"{count} × {name}" for name, count in containments.kills.done.most_common()),
