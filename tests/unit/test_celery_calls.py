@@ -10,7 +10,7 @@ import pytest
 from ava_celery import canvas
 from ava_celery.entries import call_of
 from celery import Celery, chain, chord, group
-from celery.canvas import Signature
+from celery.canvas import Signature, _chain
 
 
 @pytest.fixture
@@ -79,6 +79,14 @@ def test_a_canvas_has_an_edge_for_each_dependency(app: Celery) -> None:
         ("t5", ["t4"], [[{"$output": "t4"}]], False),
     ]
     assert all(call.options["priority"] == 5 for call in graph.calls)
+
+
+def test_empty_steps_of_a_canvas_are_skipped_and_pass_arguments_on(app: Celery) -> None:
+    add = app.tasks["add"]
+    given = _chain(_chain(), _chain(group(), add.s(1)), group(chain(), add.s(2), add.s(3)), app=app)
+    graph = canvas.Graph(app, lambda _: True)
+    graph.add(given, (5,), {}, {})
+    assert [call.input["args"] for call in graph.calls] == [[5, 1], [{"$output": "t0"}, 2], [{"$output": "t0"}, 3]]
 
 
 def test_in_a_transaction_calls_go_to_the_outbox_and_a_graph_is_refused_there(app: Celery) -> None:

@@ -136,7 +136,7 @@ class Graph:
             member = maybe_signature(part, app=self._app)
             if isinstance(member, group):
                 yield from self._flat(member)
-            else:
+            elif not _is_empty(member):
                 yield member
 
     def _task(self, found: Signature, before: _Before) -> Placed:
@@ -212,7 +212,8 @@ def _unrolled(step: Signature) -> Signature:
 
 
 def _is_empty(step: Signature) -> bool:
-    return isinstance(step, group) and not list(step.tasks)
+    """Return True for a group or chain without tasks, which Celery skips in a canvas."""
+    return isinstance(step, group | _chain) and not list(step.tasks)
 
 
 def _with(step: Signature, *, link: Sequence[Any], link_error: Sequence[Any]) -> Signature:

@@ -12,8 +12,8 @@ from typing import Any
 from celery import Celery, _state, states
 from celery.app.task import Task
 from celery.app.trace import build_tracer
-from celery.canvas import Signature
-from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
+from celery.canvas import Signature, _chain
+from celery.exceptions import ImproperlyConfigured, Reject, Retry, SoftTimeLimitExceeded
 from celery.utils.saferepr import saferepr
 from celery.utils.time import maybe_make_aware
 
@@ -145,6 +145,8 @@ class TaskHandler:
         """Replace `Task.replace`: children run the signature, and their output is the job's."""
         if self._task.request.is_eager:
             return self._own_replace(sig)
+        if isinstance(sig, _chain) and not sig.tasks:
+            raise ImproperlyConfigured("Cannot replace with an empty chain")
         found = sig.clone()
         found.options["replaced_task_nesting"] = self._task.request.get("replaced_task_nesting", 0) + 1
         # `on_replace`, which a task's class may override, calls it and raises `Ignore`.
