@@ -62,6 +62,9 @@ _REASONS = {
     "retried_priority": "the test reads the priority of Celery's message",
     "test_tasks::test_properties": "the test reads the properties of Celery's message",
     "add_to_all": "self.add_to_chord is skipped (`ava celery check`)",
+    "test_generator[": "a canvas is one request, so the generator of its header is consumed first",
+    "large_header": "a graph has at most 1,000 tasks, and the header alone has as many",
+    "test_parent_ids": "self.request.parent_id is the job that made the call, not the task before it in a canvas",
     "add_chord_to_chord": "self.add_to_chord is skipped (`ava celery check`)",
 }
 
