@@ -68,10 +68,11 @@ def test_a_claim_takes_fewer_runs_while_they_follow_each_other_slowly(
     monkeypatch.setattr(handler_times.time, "monotonic", lambda: now[0])
     times.record_begin(is_first=True)
     quick = times.max_together("wkr_a")
-    for _ in range(30):
-        now[0] += run_groups.SECONDS
-        times.record_begin(is_first=False)
-    assert handler_times._MIN_TOGETHER == times.max_together("wkr_a") < quick
+    for shown_part, expected in ((0.2, handler_times._MIN_TOGETHER), (0.3, 3), (0.5, 2), (0.9, 1)):
+        for _ in range(60):
+            now[0] += shown_part * run_groups.SHOWN_SECONDS
+            times.record_begin(is_first=False)
+        assert expected == times.max_together("wkr_a") < quick
     # The time between two messages says nothing.
     for _ in range(30):
         now[0] += BRIEF

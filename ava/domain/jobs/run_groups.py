@@ -35,9 +35,8 @@ POLL_SECONDS = 0.004
 #: Maximum age of a published job that ends groups. Processes take the most urgent message first, so a message that
 #: waits this long next to groups is lost.
 URGENT_SECONDS = 1.0
-#: With fewer groups per process, one process would idle while another has a group. With more, the runs of eight
-#: processes that have a common window would rarely share a claim.
-_GROUPS_OF_PROCESS = 2
+#: With fewer groups per process, one process would idle while another has a group.
+_GROUPS_OF_PROCESS = 4
 
 
 def size(run_seconds: float, *, waiting: int, processes: int, is_shared: bool = False) -> int:

@@ -10,8 +10,11 @@ from ava.domain.jobs.messages import MAX_RUNS
 from ava.domain.worker import OnWorkerLost
 from ava.handler import registry
 
-#: Minimum of runs that share a claim; fewer save little.
+#: Runs that share a claim, unless they follow each other so fast that more do.
 _MIN_TOGETHER = 4
+#: The share of `SHOWN_SECONDS` in which the last run of a claim should begin. Later ones return to the backlog, which
+#: costs more than the claim saves.
+_SHOWN_PART = 0.75
 #: A handler below this is short: all but the last of `_MIN_TOGETHER` runs take at most `SHOWN_SECONDS`.
 BRIEF_SECONDS = run_groups.SHOWN_SECONDS / (_MIN_TOGETHER - 1)
 #: Weight of the latest interval between runs in the average.
@@ -65,5 +68,7 @@ class HandlerTimes:
             return 1
         if self.seconds(worker_id) >= BRIEF_SECONDS:
             return 1
+        run_seconds = max(self._run_seconds, self._seconds[worker_id])
+        in_time = 1 + int(_SHOWN_PART * run_groups.SHOWN_SECONDS / run_seconds)
         # Half of a message's time, because claimed jobs that wait are shown as running.
-        return max(_MIN_TOGETHER, int(run_groups.SECONDS / 2 / max(self._run_seconds, self._seconds[worker_id])))
+        return max(min(_MIN_TOGETHER, in_time), int(run_groups.SECONDS / 2 / run_seconds))

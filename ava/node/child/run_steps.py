@@ -87,11 +87,9 @@ class RunSteps:
         if is_first:
             queue.receive(message, str(uuid.uuid4()), time.monotonic())
         assert queue.next is not None
+        self.handler_times.record_begin(is_first=is_first)
         if queue.next.job is None:
-            self.handler_times.record_begin(is_first=is_first)
             self._claim_next(message.worker_id)
-        elif queue.next.is_shared:
-            self.handler_times.record_begin(is_first=is_first)
         if queue.next.job is None:
             queue.drop_next()
         elif queue.return_overdue(time.monotonic()):
