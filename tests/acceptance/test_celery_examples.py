@@ -1,4 +1,4 @@
-"""Celery's own examples, unmodified except for one line: the same results on Celery and on AVA Jobs.
+"""Celery's own examples and django-ca, unmodified except for one line: the same results on Celery and on AVA Jobs.
 
 `CELERY_TABLE=1` prints the results of both sides as rows of the table in docs/how-to/from_celery.md.
 """
@@ -10,9 +10,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,15 @@ from harness.system import HEADERS, ROOT, SECRET
 from tests.acceptance.celery_suite import sources
 from tests.acceptance.conftest import running_system
 
+#: The last Django that runs on each Python of the tests.
+_DJANGO = "django==5.2.*"
 #: The line that moves a project.
 LINE = "import ava_celery; ava_celery.install(app)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """An example of Celery's: where its application is, and calls with their results."""
+    """A project: where its application is, and calls with their results."""
 
     app: str
     #: The file that gets the line.
@@ -44,7 +47,44 @@ class Example:
     after: Mapping[str, Any] = field(default_factory=dict)
     #: Commands of a Django project before the calls: arguments of Python.
     commands: Sequence[Sequence[str]] = ()
+    #: The source distribution that contains it, and the folder there; by default an example of Celery's.
+    source: str = ""
+    folder: str = ""
+    #: What pip installs for it.
+    needs: Sequence[str] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
 
+
+# A certificate authority: `init_ca` calls two tasks, whose effects the first call awaits. `generate_crls` calls another
+# task for each authority.
+_DJANGO_CA = """
+import time; import django; django.setup()
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.contrib.auth.models import User
+from django_ca.celery.messages import *
+from django_ca.models import *
+from django_ca.tasks import *
+
+def has(certificates, crls):
+    until = time.monotonic() + 60
+    while (Certificate.objects.count(), CertificateRevocationList.objects.count()) != (certificates, crls):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return True
+
+ca = CertificateAuthority.objects.get()
+assert has(1, 2)
+order = CertificateOrder.objects.create(certificate_authority=ca, user=User.objects.create_user("owner"))
+request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+csr = request.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+subject = [{"oid": "2.5.4.3", "value": "example.com"}]
+authority = UseCertificateAuthorityTaskArgs(serial=ca.serial, force=True)
+authorities = UseCertificateAuthoritiesTaskArgs(force=True)
+to_sign = ApiSignCertificateTaskArgs(order_pk=order.pk, csr=csr, subject=subject)
+missing = UseCertificateAuthorityTaskArgs(serial="AB")
+"""
 
 EXAMPLES = {
     "next-steps": Example(
@@ -83,6 +123,7 @@ EXAMPLES = {
         file="proj/celery.py",
         imports="import django; django.setup(); from demoapp.models import Widget\nfrom demoapp.tasks import *",
         commands=(("manage.py", "migrate", "-v0"),),
+        needs=(_DJANGO,),
         calls={
             "add.delay(2, 2)": 4,
             "(mul.s(2, 3) | add.s(4))()": 10,
@@ -90,6 +131,31 @@ EXAMPLES = {
             "rename_widget.delay(Widget.objects.create(name='old').id, 'new')": None,
         },
         after={"Widget.objects.get().name": "new", "count_widgets.delay().get(timeout=60)": 1},
+    ),
+    "django-ca": Example(
+        source="django-ca==3.2.0",
+        folder="ca",
+        needs=(_DJANGO, "django-ca==3.2.0"),
+        environ={"DJANGO_CA_SECRET_KEY": "of-the-tests"},
+        app="ca.celery:app",
+        file="ca/celery.py",
+        imports=_DJANGO_CA,
+        commands=(("manage.py", "migrate", "-v0"), ("manage.py", "init_ca", "--key-type", "EC", "root", "CN=root")),
+        calls={
+            "generate_crl.delay(authority)": None,
+            "generate_ocsp_key.delay(authority)": 2,
+            "generate_crls.delay(authorities)": None,
+            "api_sign_certificate.delay(to_sign)": 3,
+            "notify_watchers.delay()": None,
+            "acme_cleanup.delay()": None,
+        },
+        after={
+            "has(3, 6)": True,
+            "CertificateOrder.objects.get().status": "issued",
+            "repr(generate_crl.delay(missing).get(timeout=60, propagate=False))": (
+                "DoesNotExist('CertificateAuthority matching query does not exist.')"
+            ),
+        },
     ),
 }
 
@@ -101,8 +167,15 @@ def database_url(_databases: Databases) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sources.unpack(tmp_path_factory.mktemp("sources")) / "examples"
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Returns the function that finds an example's folder."""
+    unpack = cache(lambda requirement: sources.unpack(tmp_path_factory.mktemp("sources"), requirement))
+
+    def find(name: str) -> Path:
+        example = EXAMPLES[name]
+        return Path(unpack(example.source), example.folder or f"examples/{name}")
+
+    return find
 
 
 def _run(folder: Path, environ: Mapping[str, str], *arguments: str) -> str:
@@ -146,7 +219,7 @@ def _celery_worker(example: Example, folder: Path, url: str, environ: Mapping[st
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_has_the_same_results_on_celery_and_on_ava(
     name: str,
-    examples: Path,
+    examples: Callable[[str], Path],
     database_url: str,
     redis_server: Server,
     tmp_path: Path,
@@ -157,18 +230,18 @@ def test_an_example_has_the_same_results_on_celery_and_on_ava(
     (tmp_path / "current").mkdir()
     monkeypatch.chdir(tmp_path / "current")
     plain, moved = tmp_path / "celery", tmp_path / "ava"
-    shutil.copytree(examples / name, plain)
-    shutil.copytree(examples / name, moved)
-    libraries = str(sources.django()) if example.commands else ""
-    environ = os.environ | {"PYTHONPATH": os.pathsep.join((libraries, str(ROOT)))}
+    shutil.copytree(examples(name), plain)
+    shutil.copytree(examples(name), moved)
+    libraries = str(sources.installed(name, example.needs)) if example.needs else ""
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join((libraries, str(ROOT)))} | example.environ
     settings = {"broker_url": url, "result_backend": url}
     with _celery_worker(example, plain, url, environ):
-        on_celery = _results(example, plain, environ, settings)
+        on_celery = _results(example, plain, environ | {"CELERY_BROKER_URL": url}, settings)
     with (moved / example.file).open("a") as file:
         file.write(f"\n{LINE}\n")
     caller = {"AVA_TENANT_ID": HEADERS["x-tenant-id"], "AVA_USER_ID": HEADERS["x-user-id"]}
     node = {"AVA_CELERY_APPS": example.app, "AVA_HANDLERS": "workers", "AVA_HANDLER_FOLDER": str(moved)}
-    node |= {"PYTHONPATH": environ["PYTHONPATH"]}
+    node |= {"PYTHONPATH": environ["PYTHONPATH"], **example.environ}
     broker_url = fresh_redis_url(redis_server)
     with running_system(tmp_path, database_url, broker_url, workers=0) as system:
         caller |= {"AVA_URL": system.url, "AVA_INTERNAL_SECRET": SECRET}
