@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import psycopg2
 
 from ava.local import account, programs
-from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess, Program
+from ava.local.servers import Postgres
 from ava.local.start import free_port
 from harness.servers.rabbitmq import running_rabbitmq
 from harness.servers.redis import running_redis

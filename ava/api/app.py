@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
+from werkzeug.routing import BaseConverter
 
 from ava.api import request_records
 from ava.api.gate.hook_gate import HookGate
 from ava.api.gate.tenant_shares import make_shares
-from ava.api.http import body, error_responses, offload, operations, rate_limits, request_turns, response_hooks
+from ava.api.http import body, error_responses, offload, operations, rate_limits, request_turns, responses
 from ava.api.http.callers import auth
 from ava.api.http.context import EXTENSION, Context, make_admin, tenant_of_request
 from ava.api.routes import (
@@ -23,7 +24,7 @@ from ava.api.routes import (
     durable_runs,
     error_groups,
     events,
-    exports,
+    fleet,
     hook_calls,
     hooks,
     job_details,
@@ -31,11 +32,9 @@ from ava.api.routes import (
     jobs,
     keys,
     mcp,
-    nodes,
     notices,
     pages,
     probes,
-    queues,
     reports,
     schedules,
     sessions,
@@ -92,9 +91,6 @@ from ava.store.engine.standby import DatabaseWithStandby
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-
-from werkzeug.routing import BaseConverter
-
 _BLUEPRINTS = (
     jobs.blueprint,
     job_details.runs,
@@ -103,7 +99,7 @@ _BLUEPRINTS = (
     bulk_operations.blueprint,
     containments.blueprint,
     containments.keys_blueprint,
-    exports.blueprint,
+    jobs.exports_blueprint,
     streams.blueprint,
     job_details.reasons,
     job_details.trees,
@@ -114,7 +110,7 @@ _BLUEPRINTS = (
     workers.blueprint,
     # Also the routes of `pulled_runs`: both have one blueprint.
     durable_runs.blueprint,
-    queues.blueprint,
+    fleet.queues_blueprint,
     webhooks.blueprint,
     notices.blueprint,
     events.blueprint,
@@ -134,7 +130,7 @@ _BLUEPRINTS = (
     reports.series,
     approvals.blueprint,
     error_groups.blueprint,
-    nodes.blueprint,
+    fleet.blueprint,
     reports.promotions,
     reports.tenant_loads,
     audit.blueprint,
@@ -228,7 +224,7 @@ class _Application(Flask):
 def make_app(settings: Settings) -> Flask:
     """Build the application of one process, without connecting."""
     app = _Application("ava.api", static_folder=None)
-    # `response_hooks` answers OPTIONS. Other spellings of a route's path would respond with an HTML redirect.
+    # `responses` answers OPTIONS. Other spellings of a route's path would respond with an HTML redirect.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
@@ -236,7 +232,7 @@ def make_app(settings: Settings) -> Flask:
     app.extensions[EXTENSION] = _make_context(settings)
     app.before_request(auth.name_request)
     request_records.trace_requests(app)
-    response_hooks.install(app, settings)
+    responses.install_hooks(app, settings)
     app.before_request(auth.identify)
     rate_limits.install(app, settings)
     request_turns.install(app, settings.internal_secrets)

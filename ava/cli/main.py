@@ -12,10 +12,8 @@ import click
 
 from ava.cli.api import (
     apply,
-    approvals,
     containments,
     dashboard,
-    deliveries,
     fleet,
     inbound,
     job_actions,
@@ -124,11 +122,11 @@ def cli(profile: str | None) -> None:
 def _commands() -> Iterator[click.Command]:
     yield from (up.up, up.demo, dashboard.dashboard, dev.new, dev.dev, processes.start, servers.db, servers.broker)
     yield from (celery, apply.apply, doctor.doctor, jobs.jobs, operations.operations, workers.workers)
-    yield from (approvals.approvals, containments.containments, containments.contain)
+    yield from (job_actions.approvals, containments.containments, containments.contain)
     yield from (reports.errors, keys.keys, limits.limits, mcp.mcp, reports.overview, reports.analytics)
     yield from (reports.series, fleet.queues, fleet.nodes, reports.promotions, reports.audit, schedules.schedules)
     yield from (inbound.hooks, inbound.subscriptions, inbound.events, webhooks.webhooks, notices.notices)
-    yield from (deliveries.deliveries, dashboard.sessions, limits.tenants, completion.completion)
+    yield from (webhooks.deliveries, dashboard.sessions, limits.tenants, completion.completion)
 
 
 def _hidden(found: Any) -> Any:

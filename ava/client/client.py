@@ -7,20 +7,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypedDict, Unpack, cast
 
-from ava.client.approvals import Approvals
 from ava.client.calls import Calls
 from ava.client.containments import Containments
+from ava.client.deliveries import Notices, Webhooks
 from ava.client.error_groups import ErrorGroups
 from ava.client.errors import ApiUnauthorized
 from ava.client.flows import Awaited, Blocking, Mode, Sender
 from ava.client.inbound import Events, Hooks, Subscriptions
 from ava.client.installation import Audit, Keys, Limits, Mcp, Nodes, Promotions, QueueCalls, Reports, Sessions, Tenants
-from ava.client.jobs import Jobs
-from ava.client.notices import Notices
+from ava.client.jobs import Approvals, Jobs
 from ava.client.operations import Operations
 from ava.client.schedules import Schedules
 from ava.client.senders import Connection, RequestsSender
-from ava.client.webhook_calls import Webhooks
 from ava.client.workers import Workers
 
 

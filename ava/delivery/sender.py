@@ -21,9 +21,8 @@ import gevent.lock
 
 from ava.delivery.endpoint_queue import EndpointQueue, shared_capacities
 from ava.delivery.fan_out import FanOut
-from ava.delivery.notice_request import NoticeSender
+from ava.delivery.requests import NoticeSender, send_event
 from ava.delivery.sender_limits import CpuThrottle, SendBudget
-from ava.delivery.webhook_request import send_event
 from ava.domain import ids
 from ava.domain.limits.table import NOTICE_MAILS
 from ava.domain.notices.notice import NoticeEvent, Occurrence

@@ -1,4 +1,4 @@
-"""A handler's waits for events.
+"""A handler's waits for events and for decisions of persons.
 
 The run writes a wait to the journal before it searches for the event. If the search misses an event, the dispatcher
 matches it with the entry.
@@ -7,9 +7,10 @@ matches it with the entry.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
+from ava.domain.approval import ApprovalRequest, ApprovalStatus, Decision, JournalledApproval, OnTimeout
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.events.event import compact_json
 from ava.domain.jobs.waits import EntryState, JournalEntry, JournalKind, NewEntry, Wait, WaitCondition
@@ -122,3 +123,45 @@ class EventWaits:
 def timeout_error(sentence: str, timeout: float | None) -> WaitTimeout:
     """Return the error of a wait that timed out; `timeout` None: the handler no longer passes it."""
     return WaitTimeout(f"{sentence} in time." if timeout is None else f"{sentence} within {timeout:g} s.")
+
+
+class ApprovalStore(Protocol):
+    def request_approval(self, name: str, wanted: ApprovalRequest) -> NewEntry:
+        """Request a decision, and write the journal's entry. Return it: `done` if a decision holds already."""
+
+
+class ApprovalWaits:
+    def __init__(self, store: ApprovalStore, entries: JournalEntries, write: Callable[..., Steps[None]]) -> None:
+        self._store = store
+        self._entries = entries
+        self._write = write
+
+    def wait(self, name: str, wanted: ApprovalRequest, was: Sequence[str]) -> Steps[Decision | Wait]:
+        """Return the decision, or the wait while it is pending. Raise `WaitTimeout`."""
+        found = self._entries.find(JournalKind.APPROVAL, name, was)
+        known = None if found is None else JournalledApproval.read(found.value_json or "")
+        state = None if found is None else found.state
+        stored_name = name if found is None else found.name
+        if known is None or known.payload_hash != wanted.payload_hash:
+            if found is None:
+                self._entries.add_value()
+            self._entries.catch_up()
+            entry = yield Act(lambda: self._store.request_approval(name, wanted), is_statement=True)
+            known, state, stored_name = JournalledApproval.read(entry.value_json), entry.state, name
+        if known.status is ApprovalStatus.PENDING:
+            return Wait(condition=WaitCondition.APPROVAL, approval_id=known.id, approval_names=(stored_name,))
+        is_late = known.status is ApprovalStatus.EXPIRED
+        if state is EntryState.WAITS and found is not None:
+            # Decided since the job began to wait. A later run gets the same result, and no wait ends by it again.
+            self._entries.add_bytes(found.value_json or "")
+            yield from self._write(
+                NewEntry(
+                    kind=JournalKind.APPROVAL,
+                    name=found.name,
+                    state=EntryState.TIMED_OUT if is_late else EntryState.DONE,
+                    value_json=found.value_json,
+                )
+            )
+        if is_late and wanted.on_timeout is OnTimeout.FAIL:
+            raise timeout_error(f"The approval {name!r} was not decided", wanted.timeout_seconds)
+        return known.decision

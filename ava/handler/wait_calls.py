@@ -21,11 +21,10 @@ from ava.domain.jobs.waits import (
     WaitCondition,
 )
 from ava.handler.acts import Steps
-from ava.handler.approval_waits import ApprovalStore, ApprovalWaits
 from ava.handler.branches import Branches
 from ava.handler.call_arguments import SLEEP_NAME, check_seconds, name_of_wait
 from ava.handler.entries import JournalEntries
-from ava.handler.event_waits import EventStore, EventWaits, timeout_error
+from ava.handler.event_waits import ApprovalStore, ApprovalWaits, EventStore, EventWaits, timeout_error
 
 
 class WaitStore(EventStore, ApprovalStore, Protocol):

@@ -19,9 +19,8 @@ from urllib.parse import urlsplit
 from ava.errors import PortInUse, ServerFailed
 from ava.local.data_folder import open_private
 from ava.local.output import last_line
-from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess
-from ava.local.redis import Redis
+from ava.local.servers import Postgres, Redis
 
 #: Below the ports that Linux uses for outgoing connections (`net.ipv4.ip_local_port_range`, from 32768 by default).
 _PORTS = range(10_000, 32_768)

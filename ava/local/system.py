@@ -13,9 +13,8 @@ from ava.errors import StartError
 from ava.local import environment, example, programs
 from ava.local.account import Account, can_import, for_processes
 from ava.local.data_folder import DataFolder, open_folder, server_folder
-from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess, Program, ava_argv
-from ava.local.redis import Redis
+from ava.local.servers import Postgres, Redis
 from ava.local.start import NotifySocket, address, free_port, is_system_ready, require_free, wait_until_ready
 from ava.local.supervisor import Service, Supervisor
 from ava.process.concealment import close_memory, overwrite

@@ -19,11 +19,11 @@ from ava.domain.approval import (
 )
 from ava.domain.input_schema import InputSchema
 from ava.errors import ApprovalConflict, ApprovalNotFound, DecisionForbidden, InvalidFields, PayloadsHidden
-from ava.store.access import persons
+from ava.store.access import api_keys
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import approvals
-from ava.store.jobs.reads import approvals as reads
-from ava.store.jobs.reads.approvals import Decider
+from ava.store.jobs import approvals as reads
+from ava.store.jobs.approvals import Decider
 from ava.store.reports import audit
 from ava.store.reports.audit import AuditRecord
 
@@ -90,7 +90,7 @@ def _decider(connection: Connection, caller: Caller) -> Decider:
 
 def _person(connection: Connection, caller: Caller) -> str:
     """Return the person behind a caller. Raise `DecisionForbidden` if it is unknown."""
-    behind = persons.behind(connection, tenant_id=caller.tenant_id, actors=[caller.actor])
+    behind = api_keys.behind(connection, tenant_id=caller.tenant_id, actors=[caller.actor])
     if (person := behind.get(str(caller.actor.id))) is None:
         raise DecisionForbidden("No person is known behind this API key, so it decides nothing.")
     return person

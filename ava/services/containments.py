@@ -34,7 +34,7 @@ from ava.errors import (
 )
 from ava.services import replays
 from ava.services.signing import ContainmentSigner
-from ava.store.access import api_keys, persons
+from ava.store.access import api_keys
 from ava.store.containments import records, scopes
 from ava.store.containments.records import containment_uuid
 from ava.store.engine.database import Connection, Database
@@ -232,7 +232,7 @@ def _with_keys(connection: Connection, scope: ContainedScope) -> ContainedScope:
     if scope.identity_id is None:
         return scope
     api_keys.lock(connection, tenant_id=scope.tenant_id)
-    found = persons.keys_of(connection, tenant_id=scope.tenant_id, identity_id=scope.identity_id)
+    found = api_keys.keys_of(connection, tenant_id=scope.tenant_id, identity_id=scope.identity_id)
     return replace(scope, identity_ids=(scope.identity_id, *(each for each in found if each != scope.identity_id)))
 
 

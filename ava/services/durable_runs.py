@@ -44,8 +44,8 @@ from ava.services.creation.quotas import QueuedJobsQuota
 from ava.services.events.awaiting_jobs import search_event
 from ava.services.pulled_runs import PulledRuns, ended_run, parse_token
 from ava.store.engine.database import Connection, Database
-from ava.store.jobs import approvals, journal, pulled_journal
-from ava.store.jobs.pulled_journal import ChildOutput, JournalSize
+from ava.store.jobs import approvals, journal
+from ava.store.jobs.journal import ChildOutput, JournalSize
 from ava.store.jobs.reads import journals
 from ava.store.jobs.reads.journals import ShownEntry
 from ava.store.jobs.transitions import claim, wait
@@ -120,7 +120,7 @@ class DurableRuns:
         """
         with self._database.transaction() as connection:
             run = self._begin(connection, parse_token(token_string))
-            found = pulled_journal.child_outputs(connection, run.run, child_ids=job_ids, max_bytes=RESPONSE_BYTES.value)
+            found = journal.child_outputs(connection, run.run, child_ids=job_ids, max_bytes=RESPONSE_BYTES.value)
         _check_known(job_ids, {child.id for child in found})
         return [child for child in found if child.fits]
 
@@ -133,9 +133,7 @@ class DurableRuns:
         token = parse_token(token_string)
         with self._database.transaction() as connection:
             run = self._begin(connection, token)
-            found, _ = pulled_journal.find(connection, run.run, JournalKind.STEP, [sent.name]).get(
-                sent.name, (None, None)
-            )
+            found, _ = journal.find(connection, run.run, JournalKind.STEP, [sent.name]).get(sent.name, (None, None))
             if found is not None and found.state is EntryState.DONE:
                 if found.value_json != sent.value_json:
                     raise StepRecorded
@@ -157,7 +155,7 @@ class DurableRuns:
         _check_size(size)
         entry = NewEntry(kind=JournalKind.STEP, name=sent.name, state=sent.state, value_json=sent.value_json)
         _write(connection, run, [entry])
-        pulled_journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
+        journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
 
     def make_children(self, token_string: str, new: Sequence[NewChild]) -> list[ChildState]:
         """Create the children whose names do not exist yet, all or none. Return all children.
@@ -168,14 +166,14 @@ class DurableRuns:
         token = parse_token(token_string)
         with self._database.transaction() as connection:
             run = self._begin(connection, token)
-            _check_triggers(pulled_journal.triggers_of(connection, token), new)
+            _check_triggers(journal.triggers_of(connection, token), new)
             job = claim.lock(connection, run.run)
             if job is None:
                 raise RunLost
             names = [child.name for child in new]
             states = {
                 name: child
-                for name, (_, child) in pulled_journal.find(connection, run.run, JournalKind.CHILD, names).items()
+                for name, (_, child) in journal.find(connection, run.run, JournalKind.CHILD, names).items()
                 if child is not None
             }
             missing = [(number, child) for number, child in enumerate(new) if child.name not in states]
@@ -237,10 +235,10 @@ class DurableRuns:
 
     def _load(self, connection: Connection, run: LeasedRun, sent: SentWaits) -> LoadedJournal:
         job_ids = list(dict.fromkeys(id_ for each in sent.waits for id_ in each.job_ids))
-        children = pulled_journal.load_children(connection, run.run, job_ids)
+        children = journal.load_children(connection, run.run, job_ids)
         _check_known(job_ids, children.children)
         named = {entry.child_id or "": entry.name for entry in children.entries}
-        waits = pulled_journal.load_waits(connection, run.run, [_name(each, named) for each in sent.waits])
+        waits = journal.load_waits(connection, run.run, [_name(each, named) for each in sent.waits])
         return LoadedJournal(entries=[*children.entries, *waits.entries], children=children.children)
 
     def _suspend(self, connection: Connection, run: LeasedRun, job: Job, *, pending: Wait) -> Status | None:
@@ -254,10 +252,10 @@ class DurableRuns:
         run = self._runs.hear(connection, token)
         if run.journal_n is not None:
             return run
-        size = pulled_journal.begin(connection, run=run.run, claim_id=run.claim_id, attempt=run.attempt)
+        size = journal.begin(connection, run=run.run, claim_id=run.claim_id, attempt=run.attempt)
         if size is None:
             raise RunLost
-        pulled_journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
+        journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
         return replace(run, journal_n=size.n, journal_values=size.values, journal_bytes=size.bytes)
 
     def _request_approval(self, token: Token, name: str, wanted: ApprovalRequest) -> NewEntry:
@@ -288,7 +286,7 @@ class DurableRuns:
                 bytes=run.journal_bytes + sum(len(entry.value_json or "") for entry in valued),
             )
             _check_size(size)
-            pulled_journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
+            journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
 
 
 def _write(connection: Connection, run: LeasedRun, entries: Sequence[NewEntry]) -> None:

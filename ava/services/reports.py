@@ -12,7 +12,7 @@ from ava.domain.counts import MAX_IN_TOTAL
 from ava.errors import OperatorsOnly
 from ava.store.engine import clock
 from ava.store.engine.database import Database
-from ava.store.reports import analytics, ended, job_times, overview, promotions, tenant_loads
+from ava.store.reports import analytics, ended, overview, promotions, statistics, tenant_loads
 from ava.store.reports.overview import Overview
 from ava.store.reports.promotions import Promotion
 from ava.store.reports.tenant_loads import TenantLoads
@@ -42,7 +42,7 @@ class AnalyticsReports:
             by_worker = analytics.by_worker(connection, **scope)
             by_trigger = analytics.by_trigger(connection, **scope)
             found = None if group_by is None else analytics.series(connection, group_by=group_by, **scope)
-            times = job_times.read(connection, **scope) if with_percentiles else None
+            times = statistics.read_times(connection, **scope) if with_percentiles else None
         return Analytics(
             period_days=days,
             since=since,

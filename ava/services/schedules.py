@@ -29,7 +29,7 @@ from ava.errors import (
 from ava.services import replays
 from ava.services.due_firings import DueFirings, FiredBatch
 from ava.services.jobs import Jobs
-from ava.store.access import persons
+from ava.store.access import api_keys
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database, is_dry_run
 from ava.store.jobs import idempotency
@@ -173,7 +173,7 @@ class Schedules:
             is_taken_over = replace(changed, **{name: getattr(schedule, name) for name in _INDIFFERENT}) != schedule
             if is_taken_over:
                 self._refuse_urgent(caller, changed)
-                changed = replace(changed, changers=persons.with_changer(connection, caller, schedule.changers))
+                changed = replace(changed, changers=api_keys.with_changer(connection, caller, schedule.changers))
             is_decisive = any(getattr(changed, name) != getattr(schedule, name) for name in _DECISIVE)
             if is_decisive:
                 batch = self._due.fire_before_change(connection, schedule, now)

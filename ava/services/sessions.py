@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from ava.domain.access import tokens
 from ava.domain.access.caller import Caller, Role
-from ava.domain.access.session import LINK_SECONDS, SESSION_SECONDS, Session, read_cookie, write_cookie
+from ava.domain.access.sign_in import LINK_SECONDS, SESSION_SECONDS, Session, read_cookie, write_cookie
 from ava.domain.access.tokens import Token, TokenKind
 from ava.domain.limits.table import USER_SESSIONS
 from ava.errors import Forbidden, SessionEnded, Unauthorized

@@ -16,8 +16,15 @@ from typing import TYPE_CHECKING, Any
 from ava.domain.access import claim_mapping, tokens
 from ava.domain.access.caller import Caller, SignInProof
 from ava.domain.access.claim_mapping import ClaimMapping
-from ava.domain.access.session import SESSION_SECONDS, ProviderSession, Session
-from ava.domain.access.sign_in import PENDING_SECONDS, PendingSignIn, StepUpRules, is_own_path
+from ava.domain.access.sign_in import (
+    PENDING_SECONDS,
+    SESSION_SECONDS,
+    PendingSignIn,
+    ProviderSession,
+    Session,
+    StepUpRules,
+    is_own_path,
+)
 from ava.domain.access.tokens import TokenKind
 from ava.domain.limits.table import USER_SESSIONS
 from ava.domain.secrets.sealing import Sealer

@@ -68,7 +68,7 @@ _ELSEWHERE = {
         "webhooks.endpoints.create", "webhooks.endpoints.delete", "webhooks.endpoints.pause",
         "webhooks.endpoints.resume", "webhooks.notices.change", "webhooks.notices.create",
     ),
-    RUNS: ("jobs.pulled_journal.record_size",),
+    RUNS: ("jobs.journal.record_size",),
     DECISIONS: (
         "jobs.approvals.insert", "jobs.approvals.remind", "jobs.approvals.withdraw", "jobs.start_approvals.show_wait",
         "jobs.wake_queue.put_back",
@@ -79,7 +79,7 @@ _ELSEWHERE = {
     ),
     _LEASE: ("webhooks.endpoint_leases.acquire",),
     RETENTION: (
-        "access.oidc_sessions.delete_used", "access.persons.delete_old", "access.sessions.delete_expired",
+        "access.oidc_sessions.delete_used", "access.api_keys.delete_old", "access.sessions.delete_expired",
         "containments.records.delete_old",
         "errors.counting.delete_old_days", "errors.counting.delete_old_groups",
         "events.hook_deliveries.delete_deliveries", "events.hook_deliveries.delete_deliveries_of_rest",
@@ -90,7 +90,7 @@ _ELSEWHERE = {
         "jobs.idempotency.delete_expired", "jobs.transitions.debounce.delete_old", "jobs.transitions.pull.delete_old",
         "jobs.old_jobs.delete", "jobs.old_jobs.delete_lines", "jobs.old_jobs.delete_lines_of_rest",
         "jobs.old_jobs.delete_oldest", "reports.analytics.delete_old", "reports.audit.delete",
-        "reports.audit.delete_first", "reports.audit.delete_of_rest", "reports.job_times.delete_old",
+        "reports.audit.delete_first", "reports.audit.delete_of_rest", "reports.statistics.delete_old_times",
         "reports.statistics.delete_old", "reports.storage.forget", "reports.storage.save",
         "schedules.firings.delete_old", "webhooks.webhook_events.delete_deliveries",
         "webhooks.webhook_events.delete_deliveries_of_rest", "webhooks.webhook_events.delete_endpoints",

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import psycopg2
 
 from ava.domain import ids
-from ava.local.postgres import Postgres
+from ava.local.servers import Postgres
 from chaos.cluster import Cluster
 from chaos.fault import Fault, Injury
 from harness.polling import wait_until

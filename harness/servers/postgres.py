@@ -14,8 +14,8 @@ import psycopg2
 from sqlalchemy import NullPool, create_engine
 
 from ava.local import account, programs
-from ava.local.postgres import Postgres
 from ava.local.program import Program
+from ava.local.servers import Postgres
 from ava.local.start import free_port
 from ava.store.engine import session_settings
 from ava.store.engine.database import driver_url

@@ -13,7 +13,7 @@ import redis
 
 from ava.errors import PortInUse
 from ava.local import account, programs
-from ava.local.redis import Redis
+from ava.local.servers import Redis
 from ava.local.start import free_port, require_free
 from harness.polling import wait_until
 from harness.servers.server import Server, account_folder, private_folder

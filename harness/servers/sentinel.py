@@ -12,7 +12,7 @@ import redis
 
 from ava.local import account, programs
 from ava.local.program import Program
-from ava.local.redis import Redis
+from ava.local.servers import Redis
 from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.server import Server, account_folder, private_folder

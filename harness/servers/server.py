@@ -15,9 +15,8 @@ import psutil
 import psycopg2
 
 from ava.local import start
-from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess
-from ava.local.redis import Redis
+from ava.local.servers import Postgres, Redis
 
 _MEMORY_DISK = "/dev/shm"
 #: What all servers that run at the same time may need of it. In a container it often has 64 MiB.

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg2
 
 from ava.domain import ids
-from ava.local.postgres import Postgres
+from ava.local.servers import Postgres
 from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.server import Server, account_folder

@@ -17,7 +17,7 @@ from ava.domain.analytics import EndedCounts, bucket_ms, percentiles
 from ava.services.reports import recount
 from ava.settings import Settings
 from ava.store.engine import schema
-from ava.store.reports import analytics, job_times
+from ava.store.reports import analytics, statistics
 from harness.api import NODE, Api
 from harness.polling import wait_until
 from harness.servers.clock import SteppedClock
@@ -174,7 +174,7 @@ def test_old_counts_are_deleted(api: Api) -> None:
     api.execute("UPDATE job_time_histograms SET day = day - interval '95 days'")
     with api.database.connect() as connection:
         assert analytics.delete_old(connection, limit=10_000) > 0
-        assert job_times.delete_old(connection, limit=10_000) > 0
+        assert statistics.delete_old_times(connection, limit=10_000) > 0
     assert api.execute("SELECT count(*) FROM job_counts UNION ALL SELECT count(*) FROM job_time_histograms") == [
         (0,),
         (0,),

@@ -22,9 +22,8 @@ from ava.errors import DataDirectoryError, ServerFailed, ServerProgramMissing
 from ava.local import data_folder as folders
 from ava.local import program, programs
 from ava.local.data_folder import open_folder, server_folder
-from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess
-from ava.local.redis import Redis
+from ava.local.servers import Postgres, Redis
 from ava.local.start import free_port, start, wait_until_ready
 from harness.polling import wait_until
 from harness.servers.server import private_folder

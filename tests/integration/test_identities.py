@@ -11,7 +11,7 @@ from ava.dispatcher.duties.schedules import fire_due_schedules
 from ava.domain.access.actor import SYSTEM, Actor, source_cause
 from ava.domain.declarations import DECLARER
 from ava.services.due_firings import DueFirings
-from ava.store.access import persons
+from ava.store.access import api_keys
 from ava.store.jobs.reads import lists
 from harness.api import HEADERS, JOBS, Api
 from tests.integration.hook_sender import Hook
@@ -184,17 +184,17 @@ def test_behind_a_key_is_the_user_who_began_its_chain_also_after_it_was_revoked(
             assert api.request("DELETE", f"{KEYS}/{first_id}").status_code == 200
             assert api.execute("SELECT count(*) FROM api_keys WHERE tenant_id = 'ten_test'") == [(1,)]
         with api.database.connect() as connection:
-            assert persons.behind(connection, tenant_id="ten_test", actors=actors) == expected
+            assert api_keys.behind(connection, tenant_id="ten_test", actors=actors) == expected
             # Another tenant learns nothing.
-            assert persons.behind(connection, tenant_id="ten_other", actors=actors)[first_id] is None
+            assert api_keys.behind(connection, tenant_id="ten_other", actors=actors)[first_id] is None
             found = [
-                sorted(persons.keys_of(connection, tenant_id="ten_test", identity_id=identity_id))
+                sorted(api_keys.keys_of(connection, tenant_id="ten_test", identity_id=identity_id))
                 for identity_id in (first_id, second_id, third_id, "usr_other", "usr_test")
             ]
         assert found == [sorted(keys), sorted([second_id, third_id]), [third_id], sorted(keys), [own_id]]
     with api.database.transaction() as connection:
-        assert persons.delete_old(connection, retention_days=1, limit=10) == 0
+        assert api_keys.delete_old(connection, retention_days=1, limit=10) == 0
     api.execute("UPDATE former_keys SET revoked_at = now() - interval '2 days'")
     with api.database.transaction() as connection:
-        assert persons.delete_old(connection, retention_days=1, limit=10) == 3
-        assert persons.behind(connection, tenant_id="ten_test", actors=actors)[first_id] is None
+        assert api_keys.delete_old(connection, retention_days=1, limit=10) == 3
+        assert api_keys.behind(connection, tenant_id="ten_test", actors=actors)[first_id] is None

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import event
 
 from ava.errors import DatabaseUnavailable, StatementFailed
-from ava.local.postgres import Postgres
+from ava.local.servers import Postgres
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.store.engine.prepared import Prepared

@@ -14,11 +14,11 @@ import threading
 import gevent
 from flask import Flask, Response
 
-from ava.api.http import offload, response_hooks
+from ava.api.http import offload, responses
 from ava.settings import load
 
 app = Flask(__name__)
-response_hooks.install(app, load({"DATABASE_URL": "postgresql://localhost/x", "BROKER_URL": "redis://localhost/0",
+responses.install_hooks(app, load({"DATABASE_URL": "postgresql://localhost/x", "BROKER_URL": "redis://localhost/0",
                                   "AVA_INTERNAL_SECRET": "of-all-the-tests"}))
 
 @app.get("/<int:size>")

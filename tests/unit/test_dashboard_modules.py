@@ -16,7 +16,7 @@ _DASHBOARD = STATIC / "dashboard"
 _TESTS = Path(__file__).parent / "dashboard"
 #: Bytes that the page and the overview need, compressed as the API does it; the other pages are loaded when idle.
 _MAX_BYTES = 160 * 1024
-#: What the API compresses with: see ava.api.http.response_hooks.
+#: What the API compresses with: see ava.api.http.responses.
 _GZIP_LEVEL = 4
 _PAGE = (_DASHBOARD / "index.html").read_text()
 

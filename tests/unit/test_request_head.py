@@ -7,7 +7,7 @@ from gunicorn.config import Config
 from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.http.parser import RequestParser
 
-from ava.api.server.request_head import RequestHead, exceeded_limit
+from ava.api.server.request_body import RequestHead, exceeded_limit
 from ava.domain.limits import table as limits
 from ava.domain.limits.table import Limit
 

@@ -16,8 +16,7 @@ from ava.handler.errors import RateLimited
 from ava.handler.registry import worker
 from ava.node.outcome import Stop
 from ava.node.slots import slot_claims
-from ava.node.slots.slot_claims import SlotClaims, WantedRun
-from ava.node.slots.slot_ends import SlotEnds
+from ava.node.slots.slot_claims import SlotClaims, SlotEnds, WantedRun
 from ava.node.slots.slot_run import SlotRun
 from ava.settings import load
 from ava.store.jobs.transitions.ended_runs import EndedRun

@@ -19,11 +19,9 @@ from ava.handler.registry import worker
 from ava.node.outcome import Stop
 from ava.node.runs.run_writer import RunWriter
 from ava.node.slots import command, run_context
-from ava.node.slots.batches import Batches
 from ava.node.slots.loop_watch import LoopWatch
 from ava.node.slots.member import Member, OverdueRun, read_exit_report
-from ava.node.slots.slot_claims import SlotClaims, WantedRun
-from ava.node.slots.slot_ends import SlotEnds
+from ava.node.slots.slot_claims import Batches, SlotClaims, SlotEnds, WantedRun
 from ava.settings import load
 from ava.store.engine.database import Database
 from harness.polling import wait_until

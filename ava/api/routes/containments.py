@@ -15,7 +15,7 @@ from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import NDJSON, operation
 from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
 from ava.api.routes.audit import record_values
-from ava.api.routes.exports import export_response
+from ava.api.routes.jobs import export_response
 from ava.api.routes.streams import HEARTBEAT_SECONDS, client_watch, event_stream, waiting
 from ava.api.schemas.bulk_operations import OperationRecord, write_operation
 from ava.api.schemas.containments import (

@@ -16,7 +16,7 @@ from pathlib import Path
 from flask import Blueprint, Response, current_app, send_from_directory
 
 from ava.api import openapi
-from ava.api.http import offload, response_hooks, responses
+from ava.api.http import offload, responses
 from ava.api.http.callers.auth import open_to_all
 from ava.api.http.context import context
 from ava.error_codes import ErrorCode
@@ -117,7 +117,7 @@ def dashboard_page() -> Response:
         # The page to sign in offers the provider.
         host = escape(issuer.partition("://")[2].partition("/")[0])
         page = page.replace("<html ", f'<html data-sign-in="{host}" ', 1)
-    response = response_hooks.keep_until_changed(Response(page, mimetype="text/html"))
+    response = responses.keep_until_changed(Response(page, mimetype="text/html"))
     response.headers["Content-Security-Policy"] = _DASHBOARD_POLICY
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"

@@ -13,7 +13,7 @@ from ava.api.http.callers.session import current_session
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import NoBody
-from ava.api.schemas.sessions import (
+from ava.api.schemas.keys import (
     EndedSessionsRecord,
     LinkRecord,
     SessionBody,
@@ -22,7 +22,7 @@ from ava.api.schemas.sessions import (
     write_link,
     write_session,
 )
-from ava.domain.access.session import cookie_name
+from ava.domain.access.sign_in import cookie_name
 from ava.errors import SessionNested
 from ava.services.sessions import SessionUse
 

@@ -26,8 +26,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from ava.api.http.error_responses import error_body
 from ava.api.server.connection_server import ConnectionServer
-from ava.api.server.request_body import PIECE_BYTES, PendingBodies, TimedBody
-from ava.api.server.request_head import RequestHead, exceeded_limit
+from ava.api.server.request_body import PIECE_BYTES, PendingBodies, RequestHead, TimedBody, exceeded_limit
 from ava.domain import ids
 from ava.domain.limits import table as limits
 from ava.error_codes import code_of

@@ -1,7 +1,8 @@
-"""`ava jobs update|cancel|retry|export`: act on jobs that ids or filters select."""
+"""`ava jobs update|cancel|retry|export`, `ava approvals …`: act on jobs, by id or filter, and on approvals."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,16 +14,16 @@ from ava.cli.api.operations import follow_operation
 from ava.cli.options.arguments import ISO_FORM, JOB_ID, TAG, TIMESTAMP
 from ava.cli.options.connection import connected
 from ava.cli.options.inputs import JSON_OBJECT
-from ava.cli.options.resources import changed_fields, unset_option, with_options
+from ava.cli.options.resources import Decorator, Resource, changed_fields, unset_option, with_options
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
+from ava.cli.screen.tables import Column, ago
 from ava.cli.screen.terminal import confirm, yes_option
 from ava.cli.screen.watching import follow_to_end
 from ava.domain.jobs import priority as priorities
 
 if TYPE_CHECKING:
     from ava.client import Client, Job
-
 
 #: The options of a command that takes ids or filters.
 _many_options = with_options(
@@ -202,3 +203,52 @@ def _all_that_match(
     confirm(f"{kind.capitalize()} {jobs} ({words})?", yes=yes, instead=", or --dry-run to count the matching jobs")
     start = client.operations.retry if kind == "retry" else client.operations.cancel
     follow_operation(client, start(**chosen), printer)
+
+
+_COLUMNS = (
+    Column(title="ID", value=lambda approval: approval.id),
+    Column(title="TITLE", value=lambda approval: approval.title, min_width=8),
+    Column(title="WORKER", value=lambda approval: approval.worker_id, min_width=8),
+    Column(title="REQUESTED", value=lambda approval: ago(approval.requested_at)),
+    Column(title="STATUS", value=lambda approval: approval.status),
+    Column(title="JOB", value=lambda approval: approval.job_id, is_wide=True),
+    Column(title="ROLES", value=lambda approval: ", ".join(approval.users or approval.roles), is_wide=True),
+    Column(title="EXPIRES", value=lambda approval: approval.expires_at, is_wide=True),
+)
+_STATUSES = ["pending", "approved", "denied", "expired", "cancelled"]
+
+_approvals = Resource(
+    name="approvals",
+    help="List and show requests for approval; approve or deny them.",
+    noun="approval",
+    example="apr_01…",
+    columns=_COLUMNS,
+)
+_approvals.add_list(
+    "List approvals: pending ones oldest first, others newest first.",
+    click.option("--status", type=click.Choice(_STATUSES), help="Only approvals of this status."),
+    click.option("--job", "job_id", help="Only approvals of this job."),
+    click.option("--mine", is_flag=True, help="Only pending approvals that you may decide."),
+)
+_approvals.add_show("Show an approval with its content, its payload_hash and its decisions.")
+
+
+def _data(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
+    try:
+        return None if value is None else json.loads(value)
+    except ValueError as error:
+        raise click.BadParameter(f"it must be JSON: {error}") from None
+
+
+_DECISION: tuple[Decorator, ...] = (
+    with_options(
+        click.option(
+            "--hash", "payload_hash", required=True, help="The payload_hash of the content that you have seen."
+        ),
+        click.option("--data", callback=_data, help="The answer as JSON, if the approval has a schema."),
+        click.option("--comment", help="The reason."),
+    ),
+)
+_approvals.add_action("approve", "Approve the content with a payload_hash, as `show` prints it.", *_DECISION)
+_approvals.add_action("deny", "Deny the content with a payload_hash, as `show` prints it.", *_DECISION)
+approvals = _approvals.group

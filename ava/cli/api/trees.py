@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ava.cli.api.deliveries import DELIVERY_COLUMNS
+from ava.cli.api.webhooks import DELIVERY_COLUMNS
 from ava.cli.options.arguments import JOB_ID
 from ava.cli.options.connection import connected
 from ava.cli.screen import printing

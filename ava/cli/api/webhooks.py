@@ -1,22 +1,36 @@
-"""`ava webhooks …`: the operator's commands about webhooks, which call the public API."""
+"""`ava webhooks …`, `ava deliveries …`: commands about webhooks and deliveries, which call the public API."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ava.cli.options.arguments import WEBHOOK_ID
+from ava.cli.options.arguments import DELIVERER_ID, HOOK_ID, PAST_FORM, PAST_TIMESTAMP, WEBHOOK_ID
 from ava.cli.options.connection import connected
-from ava.cli.options.resources import RecordOption, Resource, changed_fields, new_paused_option, paused_option
+from ava.cli.options.resources import (
+    RecordOption,
+    Resource,
+    changed_fields,
+    limit_option,
+    new_paused_option,
+    paused_option,
+    time_range_options,
+)
+from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
+from ava.domain.delivery import RECEIVED, REDELIVERABLE, REPLAYABLE, SENT
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ava.client import Client, Delivery
+
 
 #: Max seconds that `test --wait` waits: an endpoint has ten seconds to respond.
 _TEST_SECONDS = 15.0
@@ -165,3 +179,133 @@ def read_secret(path: str | None, *, prompt: str = "Secret", option: str = "--se
         return (sys.stdin.read() if path == "-" else Path(path).read_text()).strip()
     except (OSError, UnicodeDecodeError):
         raise click.BadParameter(f"{path} cannot be read.", param_hint=option) from None
+
+
+DELIVERY_COLUMNS = (
+    Column(title="ID", value=lambda delivery: delivery.id),
+    Column(title="STATUS", value=lambda delivery: delivery.status, min_width=9),
+    Column(title="EVENT", value=lambda delivery: (delivery.event_type or "").removeprefix("ava."), min_width=9),
+    Column(title="RESPONSE", value=lambda delivery: delivery.response_status, min_width=8),
+    Column(title="JOBS", value=lambda delivery: len(delivery.job_ids)),
+    Column(title="REASON", value=lambda delivery: delivery.reason, min_width=8, is_optional=True),
+    Column(title="CREATED", value=lambda delivery: delivery.created_at, is_wide=True),
+    Column(title="NEXT", value=lambda delivery: delivery.next_attempt_at, is_wide=True),
+    Column(title="REQUESTS", value=lambda delivery: len(delivery.attempts or ()), is_wide=True),
+)
+
+
+@click.group()
+def deliveries() -> None:
+    """List and show deliveries of hooks, webhooks and notices; redeliver or replay them."""
+
+
+def _calls_about(client: Client, owner_id: str) -> Any:
+    """Return the client's calls about the deliveries of a hook, a webhook or a notice. Raises `BadParameter`."""
+    calls = {
+        "hk": client.hooks.deliveries,
+        "wh": client.webhooks.deliveries,
+        "ntc": client.notices.deliveries,
+    }
+    found = calls.get(owner_id.partition("_")[0])
+    if found is None:
+        raise click.BadParameter("give the id of a hook (hk_…), a webhook (wh_…) or a notice (ntc_…).")
+    return found
+
+
+_owner = click.argument("owner_id", metavar="OWNER_ID", type=DELIVERER_ID)
+
+
+@deliveries.command("list")
+@_owner
+@click.option(
+    "--status",
+    type=click.Choice([str(each) for each in (*SENT, *RECEIVED)]),
+    help=f"Only with this status: {', '.join(SENT)} of a webhook, {', '.join(RECEIVED)} of a hook.",
+)
+@click.option("--event-type", help="Only events of this type.")
+@time_range_options
+@limit_option
+@output_options
+@connected
+def list_deliveries(client: Client, owner_id: str, limit: int, printer: RecordPrinter, **filters: Any) -> None:
+    """List the deliveries of a hook, a webhook or a notice, newest first.
+
+    \b
+    ava deliveries list wh_01… --status abandoned
+    ava deliveries list hk_01… --since 2h
+    """
+    found = _calls_about(client, owner_id).list(owner_id, per_page=min(limit, 100), **filters)
+    printer.records(islice(found, limit), DELIVERY_COLUMNS, empty="No deliveries match.")
+
+
+@deliveries.command()
+@_owner
+@click.argument("delivery_id")
+@output_options
+@connected
+def show(client: Client, owner_id: str, delivery_id: str, printer: RecordPrinter) -> None:
+    """Show a delivery of a hook, a webhook or a notice with its body.
+
+    \b
+    ava deliveries show hk_01… del_01…
+    """
+    printer.record(_calls_about(client, owner_id).get(owner_id, delivery_id))
+
+
+def _add_again(verb: str, help_text: str, owner: str, owner_type: Any, statuses: Sequence[str]) -> None:
+    """Add the command that sends or processes deliveries again, chosen by their ids or by a time range."""
+
+    @click.argument(owner, type=owner_type)
+    @click.argument("delivery_ids", nargs=-1)
+    @click.option("--since", type=PAST_TIMESTAMP, help=f"Every delivery of that time or later: {PAST_FORM}.")
+    @click.option("--until", type=PAST_TIMESTAMP, help="With --since: only deliveries before that time.")
+    @click.option(
+        "--status",
+        type=click.Choice([str(each) for each in statuses]),
+        help="With --since: only deliveries with this status.",
+    )
+    @click.option("--event-type", help="With --since: only events of this type.")
+    @output_options
+    @connected
+    def run(
+        client: Client, delivery_ids: tuple[str, ...], since: datetime | None, printer: RecordPrinter, **given: Any
+    ) -> None:
+        owner_id = given.pop(owner)
+        calls, filters = _calls_about(client, owner_id), {name: each for name, each in given.items() if each}
+        if bool(delivery_ids) == bool(since):
+            raise click.UsageError("Give either DELIVERY_IDS or --since.")
+        if filters and not since:
+            raise click.UsageError("--until, --status and --event-type need --since.")
+        for delivery_id in delivery_ids:
+            printer.record(getattr(calls, verb)(owner_id, delivery_id))
+        if since:
+            total = getattr(calls, f"{verb}_many")(owner_id, since, **filters)
+            printing.print_plain(f"{total:,} deliveries: {verb} accepted.")
+
+    deliveries.command(verb, help=help_text)(run)
+
+
+_add_again(
+    "redeliver",
+    """Send deliveries of a webhook or a notice again, unchanged: abandoned ones unless --status is given.
+
+    \b
+    ava deliveries redeliver wh_01… del_01…
+    ava deliveries redeliver wh_01… --since 2h --status abandoned
+    """,
+    "owner_id",
+    DELIVERER_ID,
+    REDELIVERABLE,
+)
+_add_again(
+    "replay",
+    """Process deliveries of a hook again, with the current subscriptions.
+
+    \b
+    ava deliveries replay hk_01… del_01…
+    ava deliveries replay hk_01… --since 2h --status refused
+    """,
+    "hook_id",
+    HOOK_ID,
+    REPLAYABLE,
+)

@@ -8,7 +8,7 @@ from math import ceil
 
 from ava.errors import DatabaseUnavailable
 from ava.store import partitions
-from ava.store.access import oidc_sessions, persons, sessions
+from ava.store.access import api_keys, oidc_sessions, sessions
 from ava.store.containments import records
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
@@ -17,7 +17,7 @@ from ava.store.fleet import nodes
 from ava.store.jobs import bulk_operations, idempotency, old_jobs
 from ava.store.jobs.old_jobs import FIRST_POSITION, Position
 from ava.store.jobs.transitions import debounce, pull
-from ava.store.reports import analytics, audit, job_times, statistics
+from ava.store.reports import analytics, audit, statistics
 from ava.store.schedules import firings
 from ava.store.webhooks import webhook_events
 
@@ -163,10 +163,10 @@ def of_jobs(
         lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: bulk_operations.delete_old(connection, retention_days=retention_days, limit=limit),
         lambda connection, limit: audit.delete_old(connection, retention_days=audit_days, limit=limit),
-        lambda connection, limit: persons.delete_old(connection, retention_days=audit_days, limit=limit),
+        lambda connection, limit: api_keys.delete_old(connection, retention_days=audit_days, limit=limit),
         lambda connection, limit: records.delete_old(connection, retention_days=audit_days, limit=limit),
         lambda connection, limit: analytics.delete_old(connection, limit=limit),
-        lambda connection, limit: job_times.delete_old(connection, limit=limit),
+        lambda connection, limit: statistics.delete_old_times(connection, limit=limit),
         lambda connection, limit: counting.delete_old(connection, limit=limit),
         lambda connection, limit: statistics.delete_old(connection, keep_seconds=_MINUTES_SECONDS, limit=limit),
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from ava.broker.control import Control
-from ava.domain.jobs import system_cancel
+from ava.domain.jobs import run_outcome
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.services.fleet import revoke_all
 from ava.store.engine.database import Connection, Database
@@ -105,7 +105,7 @@ def stop_overdue_jobs(database: Database, control: Control) -> int:
                 tenant_id=each.tenant_id,
                 job_id=each.job_id,
                 cancelled_by=None,
-                error=system_cancel.overdue(each.seconds),
+                error=run_outcome.overdue(each.seconds),
                 is_overdue=True,
             )
             for each in cancel.overdue(connection, limit=_STOPPED_PER_TRANSACTION)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.jobs import system_cancel
+from ava.domain.jobs import run_outcome
 from ava.domain.jobs.graphs import resolve
 from ava.domain.jobs.job import JobKey, JobSpec, Status
 from ava.domain.limits.table import INPUT_BYTES, NESTING
@@ -175,5 +175,5 @@ def _unmet(job: EndedWait) -> CancelRequest:
         tenant_id=job.tenant_id,
         job_id=ids.encode("job", job.uuid),
         cancelled_by=unmet_id,
-        error=system_cancel.condition_unmet(name, job.unmet_status),
+        error=run_outcome.condition_unmet(name, job.unmet_status),
     )

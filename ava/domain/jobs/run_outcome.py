@@ -1,4 +1,4 @@
-"""A run's outcome, and the values that it writes into the job's row. No I/O.
+"""A run's outcome, the values that it writes into the job's row, and the errors of the system's cancels. No I/O.
 
 The process that decides the outcome computes them; `ava.store.jobs.transitions.end` writes them, guarded by the fencing
 token. A job that was asked to stop ends with its `stop_status` instead, whatever its run did.
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from ava.domain.jobs.job import NO_USAGE, Job, LogLevel, RunKey, RunUsage, Status
 from ava.domain.jobs.retry import MAX_LOSSES, MAX_NODE_LOSSES, Retry, may_retry
 from ava.domain.jobs.wait_reasons import WaitsFor
+from ava.domain.record import format_time
 
 if TYPE_CHECKING:
     from ava.domain.jobs.waits import Wait
-
 
 #: Stands for the duration of an attempt in its closing line. The statement that writes the end replaces it, so that it
 #: equals the duration in the job's record. Private use characters, which no other line has.
@@ -236,3 +236,47 @@ def of_killed_run(
         usage=usage,
         how=how,
     )
+
+
+class SystemCancel(StrEnum):
+    """The error kind of a job that the system, not a caller, cancelled."""
+
+    EXPIRED = "Expired"
+    REPLACED = "Replaced"
+    #: Its schedule fired again (`cancel_running`).
+    OVERLAP_CANCELLED = "OverlapCancelled"
+    #: Its parent was cancelled or exceeded its deadline.
+    PARENT_CANCELLED = "ParentCancelled"
+    #: Its predecessors in the bulk did not end as its `when` demands.
+    CONDITION_UNMET = "ConditionUnmet"
+
+
+def expired(timestamp: datetime) -> str:
+    return f"{SystemCancel.EXPIRED}: not started by {format_time(timestamp)}"
+
+
+def replaced(job_id: str) -> str:
+    return f"{SystemCancel.REPLACED}: {job_id} has the same deduplication key"
+
+
+def overlapped(schedule_id: str) -> str:
+    return f"{SystemCancel.OVERLAP_CANCELLED}: the next job of {schedule_id} was created"
+
+
+def parent_cancelled(job_id: str, *, is_overdue: bool = False) -> str:
+    why = "exceeded its deadline" if is_overdue else "was cancelled"
+    return f"{SystemCancel.PARENT_CANCELLED}: {job_id} {why}"
+
+
+def condition_unmet(name: str, status: Status | None) -> str:
+    """Return the error of a bulk entry; `name` is its first predecessor with the wrong outcome.
+
+    `status`: the predecessor's; None if it is deleted.
+    """
+    said = {Status.CANCELLED: "was cancelled", None: "is deleted"}.get(status) or str(status)
+    return f"{SystemCancel.CONDITION_UNMET}: {name} {said}"
+
+
+def overdue(seconds: float) -> str:
+    """Return the error of a job that fails because its deadline, `seconds` after its creation or date, passed."""
+    return f"Timeout: exceeded its deadline of {seconds:g} s"

@@ -31,8 +31,7 @@ from ava.node.runs.run_writer import RunWriter
 from ava.node.slots import run_context
 from ava.node.slots.loop_watch import LoopWatch
 from ava.node.slots.member import Member, OverdueRun
-from ava.node.slots.slot_claims import SlotClaims
-from ava.node.slots.slot_ends import SlotEnds, SlotLines
+from ava.node.slots.slot_claims import SlotClaims, SlotEnds, SlotLines
 from ava.node.slots.slot_run import SlotRun
 from ava.node.slots.slot_runs import SlotRuns
 from ava.node.slots.slots import Slots

@@ -19,8 +19,7 @@ from ava.node import task as celery_task
 from ava.node.outcome import Retirement
 from ava.node.runs.ownership_check import PAUSE_SECONDS, OwnershipCheck, needs_check
 from ava.node.slots.run_context import CURRENT
-from ava.node.slots.slot_claims import SlotClaims, WantedRun
-from ava.node.slots.slot_ends import SlotEnds
+from ava.node.slots.slot_claims import SlotClaims, SlotEnds, WantedRun
 from ava.node.slots.slot_run import SlotRun
 from ava.node.slots.slot_runs import SlotRuns
 

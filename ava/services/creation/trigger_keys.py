@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ava.domain.jobs import system_cancel
+from ava.domain.jobs import run_outcome
 from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.new_job import JobOrRefusal, NewJob
 from ava.domain.jobs.trigger_options import DedupeMode
@@ -99,7 +99,7 @@ def cancel_replaced(connection: Connection, entries: _Entries, checked: Collecti
                 tenant_id=tenant_id,
                 job_id=each.job_id,
                 cancelled_by=each.new_job_id,
-                error=system_cancel.replaced(each.new_job_id),
+                error=run_outcome.replaced(each.new_job_id),
             )
             for each in locked.values()
         ]

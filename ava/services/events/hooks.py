@@ -26,7 +26,7 @@ from ava.errors import HookNotFound, HooksFull, HookUnknown, InvalidFields
 from ava.services import replays
 from ava.services.api_keys import KeyCache, cache_name
 from ava.services.jobs import Jobs
-from ava.store.access import persons
+from ava.store.access import api_keys
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.events import hooks
@@ -169,7 +169,7 @@ class Hooks:
             if locked is None:
                 raise HookNotFound
             hook, stored = locked
-            changers = persons.with_changer(connection, caller, hook.changers)
+            changers = api_keys.with_changer(connection, caller, hook.changers)
             changed = replace(hook, **changes, changers=changers)
             check(changed)
             _check_secret(changed.verifier, secret)

@@ -26,7 +26,7 @@ from ava.domain.secrets.redaction import shown_to
 from ava.errors import RequestError, SubscriptionNotFound, SubscriptionsFull
 from ava.services import replays
 from ava.services.jobs import Jobs
-from ava.store.access import persons
+from ava.store.access import api_keys
 from ava.store.engine.database import Connection, Database
 from ava.store.events import subscriptions
 from ava.store.events.subscriptions import SubscriptionFilter, subscription_uuid
@@ -125,7 +125,7 @@ class Subscriptions:
         """
         with self._database.transaction() as connection:
             locked = _lock(connection, caller, subscription_id)
-            changers = persons.with_changer(connection, caller, locked.changers)
+            changers = api_keys.with_changer(connection, caller, locked.changers)
             changed = replace(locked, **changes, changers=changers)
             if (changed.worker_id, changed.priority) != (locked.worker_id, locked.priority):
                 self._check(connection, caller, changed)

@@ -7,8 +7,7 @@ import json
 from datetime import datetime
 
 from ava.domain.access.caller import SignInProof
-from ava.domain.access.session import Session
-from ava.domain.access.sign_in import CHECK_SECONDS, CHECKED_SECONDS, RECHECK_SECONDS, Person
+from ava.domain.access.sign_in import CHECK_SECONDS, CHECKED_SECONDS, RECHECK_SECONDS, Person, Session
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 

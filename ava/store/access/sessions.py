@@ -9,7 +9,7 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.access import tokens
 from ava.domain.access.caller import Caller, Role, SignInProof
-from ava.domain.access.session import ProviderSession, Session
+from ava.domain.access.sign_in import ProviderSession, Session
 from ava.domain.access.tokens import Token, TokenKind
 from ava.store.access.api_keys import key_uuid
 from ava.store.engine.database import Connection

@@ -7,21 +7,22 @@ pending. The same statement writes the result into the job's journal, and the wa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
 from ava.domain import ids
 from ava.domain.access import actor
 from ava.domain.access.actor import Actor
-from ava.domain.approval import Approval, ApprovalDecision, ApprovalRequest, ApprovalStatus, OnTimeout
+from ava.domain.approval import Approval, ApprovalDecision, ApprovalFilter, ApprovalRequest, ApprovalStatus, OnTimeout
+from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
 from ava.domain.notices.notice import NoticeEvent, Occurrence
 from ava.domain.secrets.redaction import redact
 from ava.domain.webhooks.webhook_events import Event, EventType, make_body
-from ava.store.access import persons
+from ava.store.access import api_keys
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
@@ -118,7 +119,7 @@ def insert(
     identities: Iterable[Actor],
 ) -> Approval:
     """Store a request of a job with these identities, and its events, in a transaction. Returns the approval."""
-    behind = persons.behind(connection, tenant_id=tenant_id, actors=identities)
+    behind = api_keys.behind(connection, tenant_id=tenant_id, actors=identities)
     given = {
         "tenant_id": tenant_id,
         "id": job_uuid,
@@ -301,3 +302,63 @@ _SHOW = Statement(
 def show(connection: Connection, *, tenant_id: str, approval_id: str) -> Approval | None:
     row = connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": approval_uuid(approval_id)}).first()
     return None if row is None else ROWS.read(row)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decider:
+    """Who may decide: a user or a key, with the person behind it and its role."""
+
+    id: str
+    person: str
+    #: The roles up to its own.
+    roles: Collection[str]
+
+
+_MATCHING = """a.tenant_id = %(tenant_id)s AND (%(status)s::text IS NULL OR a.status = %(status)s)
+    AND (%(job_id)s::uuid IS NULL OR a.job_id = %(job_id)s::uuid)
+    AND (%(decider)s::text IS NULL OR a.status = 'pending' AND %(person)s <> ALL(a.deciders)
+        AND NOT (a.not_by AND %(person)s = ANY(a.requesters))
+        AND CASE WHEN a.users IS NULL THEN a.roles && %(roles)s::text[] ELSE %(decider)s = ANY(a.users) END)"""
+_PAGE = f"""
+SELECT {ROWS.columns} FROM approvals AS a
+WHERE {_MATCHING} AND (%(after)s::uuid IS NULL OR a.id {{beyond}} %(after)s::uuid)
+ORDER BY a.id {{direction}} LIMIT %(limit)s OFFSET %(offset)s
+"""
+_OLDEST = Statement(_PAGE.format(beyond=">", direction="ASC"))
+_NEWEST = Statement(_PAGE.format(beyond="<", direction="DESC"))
+
+
+def page(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    wanted: ApprovalFilter,
+    decider: Decider | None,
+    limit: int,
+    offset: int,
+    after_id: str | None,
+) -> list[Approval]:
+    """Return a page of approvals: pending ones with the oldest first, other lists with the newest first."""
+    given = _parameters(tenant_id, wanted, decider) | {"limit": limit, "offset": offset}
+    given["after"] = None if after_id is None else approval_uuid(after_id)
+    statement = _OLDEST if wanted.is_of_pending else _NEWEST
+    return [ROWS.read(row) for row in connection.exec_driver_sql(statement, given)]
+
+
+_COUNT = Statement(f"SELECT count(*) FROM (SELECT FROM approvals AS a WHERE {_MATCHING} LIMIT {MAX_IN_TOTAL}) AS n")
+
+
+def count(connection: Connection, *, tenant_id: str, wanted: ApprovalFilter, decider: Decider | None) -> int:
+    """Return the number of matches, counted up to `MAX_IN_TOTAL`."""
+    return int(connection.exec_driver_sql(_COUNT, _parameters(tenant_id, wanted, decider)).scalar_one())
+
+
+def _parameters(tenant_id: str, wanted: ApprovalFilter, decider: Decider | None) -> dict[str, object]:
+    return {
+        "tenant_id": tenant_id,
+        "status": None if wanted.status is None else wanted.status.value,
+        "job_id": None if wanted.job_id is None else rows.job_uuid(wanted.job_id),
+        "decider": None if decider is None else decider.id,
+        "person": None if decider is None else decider.person,
+        "roles": [] if decider is None else list(decider.roles),
+    }

@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 
 from ava.domain.analytics import MAX_DAYS
 from ava.domain.error_group import FailedJob, error_id
-from ava.domain.jobs.system_cancel import SystemCancel
+from ava.domain.jobs.run_outcome import SystemCancel
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.transitions.rules import READY_AT
-from ava.store.reports import analytics, job_times, statistics
+from ava.store.reports import analytics, statistics
 
 #: Seconds between replans of the count. It runs every second, and planning takes longer than counting few jobs.
 _PLAN_SECONDS = 60.0
@@ -144,8 +144,8 @@ _MOVE = Statement(_MOVED)
 _COUNT = Prepared(
     "count_ended_jobs",
     f"""
-WITH {_ended("j.end_no > %(after)s AND j.end_no <= %(to)s")}, {statistics.STORE}, {analytics.STORE}, {job_times.STORE},
-moved AS ({_MOVED})
+WITH {_ended("j.end_no > %(after)s AND j.end_no <= %(to)s")}, {statistics.STORE}, {analytics.STORE},
+{statistics.STORE_TIMES}, moved AS ({_MOVED})
 SELECT id::text, error_id::text, tenant_id, worker_id, error, completed_at, queue, tags FROM ended
 WHERE status = 'failed' ORDER BY completed_at
 """,
@@ -215,7 +215,7 @@ _DELETE_COUNTS = Statement("DELETE FROM job_counts WHERE starts_at >= %(day)s AN
 _DELETE_TIMES = Statement("DELETE FROM job_time_histograms WHERE day >= %(day)s AND day < %(end)s")
 _RECOUNT = Statement(f"""
 WITH {_ended("j.completed_at >= %(day)s AND j.completed_at < %(end)s AND j.end_no <= %(to)s")}, {analytics.STORE},
-{job_times.STORE}
+{statistics.STORE_TIMES}
 SELECT count(*) FROM ended
 """)
 

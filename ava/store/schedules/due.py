@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from ava.domain.access.actor import SYSTEM
-from ava.domain.jobs import system_cancel
+from ava.domain.jobs import run_outcome
 from ava.domain.jobs.job import Job, Status
 from ava.domain.schedules.firing import DecidedTime, DueSchedule, FiringDecision, RunnableWorker
 from ava.domain.schedules.schedule_record import Schedule
@@ -244,7 +244,7 @@ def cancel_jobs(connection: Connection, decisions: Collection[FiringDecision]) -
             tenant_id=decision.due.schedule.tenant_id,
             job_id=decision.cancels_job_id,
             cancelled_by=decision.due.schedule.id,
-            error=system_cancel.overlapped(decision.due.schedule.id),
+            error=run_outcome.overlapped(decision.due.schedule.id),
         )
         for decision in decisions
         if decision.cancels_job_id is not None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from ava.domain.jobs import system_cancel
+from ava.domain.jobs import run_outcome
 from ava.domain.jobs.job import JobSpec, Status
 from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter
@@ -162,7 +162,7 @@ def _trigger_deduped(history: History, tenant: str, worker_id: str, mode: Dedupe
         expected = Expected(new=[new])
     elif mode is DedupeMode.REPLACE and not earlier.is_running:
         # The id of the new job is not known yet.
-        replaced = transitions.cancel_all(history.jobs, [earlier], REPLACING, error=system_cancel.replaced(REPLACING))
+        replaced = transitions.cancel_all(history.jobs, [earlier], REPLACING, error=run_outcome.replaced(REPLACING))
         expected = Expected(jobs=Expected.of(replaced).jobs, new=[new])
     else:
         expected = Expected()

@@ -24,7 +24,7 @@ NOT_DRIVEN: Mapping[str, str] = {
     "fleet.worker_settings.reseal": "changes the seal of secrets",
     "jobs.bulk_operations.abort": "ends an operation between two batches",
     "jobs.bulk_operations.postpone": "follows an error of a batch",
-    "jobs.pulled_journal.record_size": "counts the steps of a lease; tests/integration/test_durable_runs.py",
+    "jobs.journal.record_size": "counts the steps of a lease; tests/integration/test_durable_runs.py",
     "jobs.bulk_operations.delete_old": "deletes operations that have ended",
     "schedules.definitions.set_module": "says which module declares a schedule",
     "schedules.definitions.change": "changes what fires next, no job",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from ava.domain.jobs import system_cancel
+from ava.domain.jobs import run_outcome
 from tests.integration.model.cast import World
 from tests.integration.model.state import JobState
 from tests.integration.model.transitions import Transitions, closure, recall
@@ -71,7 +71,7 @@ def _named(wanted: JobState, made: list[JobState]) -> JobState:
     """Returns what a job is to be, with the id of the job that replaces it."""
     if wanted.cancelled_by != REPLACING or len(made) != 1:
         return wanted
-    return replace(wanted, cancelled_by=made[0].id, error=system_cancel.replaced(made[0].id))
+    return replace(wanted, cancelled_by=made[0].id, error=run_outcome.replaced(made[0].id))
 
 
 def _compare(before: JobState, after: JobState, wanted: JobState) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from ava.domain.jobs import system_cancel
+from ava.domain.jobs import run_outcome
 from ava.domain.jobs.job import Status
 from tests.integration.model.cast import World
 from tests.integration.model.state import CHILDREN, EVENT, JOBS, JobState
@@ -42,7 +42,7 @@ def _wake(job: JobState, jobs: Mapping[str, JobState], world: World) -> JobState
     if job.condition == "ended" or (job.condition == "failed") == (unmet is not None):
         return return_to_backlog(_resolve(job, after, world) if REFERENCE in job.input else job, world)
     unmet = unmet or after[0]
-    error = system_cancel.condition_unmet(unmet.name or unmet.id, Status(unmet.status))
+    error = run_outcome.condition_unmet(unmet.name or unmet.id, Status(unmet.status))
     return cancel(job, unmet.id, error=error)
 
 

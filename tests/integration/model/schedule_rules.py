@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ava.domain.jobs import system_cancel
+from ava.domain.jobs import run_outcome
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, ScheduleSpec
 from tests.integration.model import graph_rules, transitions
 from tests.integration.model.cast import PRIORITIES, TENANTS, World
@@ -62,7 +62,7 @@ def _fire(history: History) -> None:
     cancelled = {
         job.id: job
         for schedule_id, found in last.items()
-        for job in transitions.cancel_all(jobs, found, schedule_id, error=system_cancel.overlapped(schedule_id))
+        for job in transitions.cancel_all(jobs, found, schedule_id, error=run_outcome.overlapped(schedule_id))
     }
     # Another job may wait for its end from now on.
     awaited = {job.id for job in jobs.values() if job.trigger == "scheduled"}

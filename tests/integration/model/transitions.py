@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from ava.domain.jobs import system_cancel
+from ava.domain.jobs import run_outcome
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.retry import MAX_LOSSES, MAX_NODE_LOSSES
@@ -263,9 +263,7 @@ def cancel_all(
             changed.append(_cancel(job, by, error=error, stays_queued=each in busy))
         else:
             assert parent is not None
-            changed.append(
-                _cancel(job, parent, error=system_cancel.parent_cancelled(parent), stays_queued=each in busy)
-            )
+            changed.append(_cancel(job, parent, error=run_outcome.parent_cancelled(parent), stays_queued=each in busy))
     return [job for job in changed if job is not None]
 
 

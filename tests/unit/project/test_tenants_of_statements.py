@@ -53,11 +53,11 @@ _ACROSS = {
         events.hook_deliveries.delete_events_of_rest
         events.hook_deliveries.delete_deliveries events.hook_deliveries.delete_first_deliveries
         events.hook_deliveries.delete_deliveries_of_rest
-        access.persons.delete_old access.sessions.delete_expired errors.counting.delete_old_groups
+        access.api_keys.delete_old access.sessions.delete_expired errors.counting.delete_old_groups
         errors.counting.delete_old_days containments.records.delete_old
         jobs.bulk_operations.delete_old jobs.transitions.debounce.delete_old jobs.old_jobs.job_retention
         jobs.old_jobs.scan reports.analytics.delete_old reports.audit.delete reports.audit.delete_first
-        reports.audit.delete_of_rest reports.job_times.delete_old reports.statistics.delete_old
+        reports.audit.delete_of_rest reports.statistics.delete_old_times reports.statistics.delete_old
         webhooks.webhook_events.delete_deliveries webhooks.webhook_events.delete_first_deliveries
         webhooks.webhook_events.delete_deliveries_of_rest webhooks.webhook_events.delete_events
         webhooks.webhook_events.delete_first_events webhooks.webhook_events.delete_events_of_rest
@@ -77,7 +77,7 @@ _ACROSS = {
         access.api_keys.find events.hooks.find jobs.transitions.pull.owner_of""",
     "the key that has claimed a run may be the platform's": """
         jobs.transitions.pull.lock jobs.transitions.pull.renew jobs.transitions.pull.renew_all
-        jobs.pulled_journal.triggers_of""",
+        jobs.journal.triggers_of""",
     "what is set of tenants and workers is read as a whole": """
         fleet.tenants.rules_version fleet.tenants.fair_queue_rules fleet.workers.announce
         fleet.workers.queues fleet.workers.changed_at fleet.workers.unserved fleet.workers.changed_since

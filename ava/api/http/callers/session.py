@@ -20,7 +20,7 @@ from ava.api.http.callers import credentials
 from ava.api.http.callers.credentials import read_id
 from ava.api.http.context import context
 from ava.domain.access.caller import Caller
-from ava.domain.access.session import cookie_name
+from ava.domain.access.sign_in import cookie_name
 from ava.errors import Forbidden, SessionMissing
 from ava.services.sessions import SessionUse
 

@@ -13,9 +13,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ava.domain import ids
-from ava.domain.jobs import system_cancel
+from ava.domain.jobs import run_outcome
 from ava.domain.jobs.job import Job, Status
-from ava.domain.jobs.system_cancel import SystemCancel
+from ava.domain.jobs.run_outcome import SystemCancel
 from ava.domain.jobs.wait_reasons import SUSPENDED, WaitsFor
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement, array
@@ -29,7 +29,7 @@ class CancelRequest:
     job_id: str
     #: The requesting user, key, schedule or job, if any.
     cancelled_by: str | None
-    #: The error of a job that the system cancels (`ava.domain.jobs.system_cancel`).
+    #: The error of a job that the system cancels (`ava.domain.jobs.run_outcome`).
     error: str | None = None
     #: The status that the job must still have; None: queued or running.
     status: Status | None = None
@@ -218,7 +218,7 @@ def _children(below: Sequence[_Below], requests: Sequence[CancelRequest]) -> lis
             tenant_id=each.tenant_id,
             job_id=ids.encode("job", each.uuid),
             cancelled_by=ids.encode("job", each.parent_uuid),
-            error=system_cancel.parent_cancelled(
+            error=run_outcome.parent_cancelled(
                 ids.encode("job", each.parent_uuid), is_overdue=each.parent_uuid in overdue
             ),
         )

@@ -1,4 +1,4 @@
-"""Deliver a message of a notice with one request of its channel, and return the result."""
+"""Deliver an event to an endpoint, or a message of a notice to its channel, with one request, and return the result."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ava.delivery.webhook_request import result_of
 from ava.domain.limits.table import NOTICE_MAILS
 from ava.domain.notices.messages import mail_of, slack_json, teams_json
 from ava.domain.notices.notice import Channel, read_addresses
-from ava.domain.webhooks.webhook import RequestResult
+from ava.domain.webhooks.webhook import RequestResult, retry_after_seconds
+from ava.domain.webhooks.webhook_events import make_headers
 from ava.errors import OutboundError, OutboundTimeout
 from ava.outbound.connections import Connections
+from ava.outbound.http import HttpResponse
 from ava.outbound.mail import MailServer
 from ava.settings import Settings
 from ava.store.webhooks.endpoint_leases import DueDelivery
@@ -95,3 +96,53 @@ def _seconds_of_day_left() -> float:
     now = datetime.now(UTC)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return (midnight - now).total_seconds()
+
+
+#: Bytes of a response's body that are stored.
+_STORED_BYTES = 1024
+
+
+def send_event(
+    connections: Connections,
+    *,
+    endpoint: str,
+    tenant_id: str,
+    url: str,
+    event_id: str,
+    body: str,
+    secrets: Sequence[str],
+    traceparent: str | None = None,
+) -> RequestResult:
+    """Send an event to an endpoint once. An endpoint's failure is part of the result and never raised.
+
+    `endpoint`: the UUID that owns the connections. `secrets`: in plaintext, the current one first. `traceparent`: the
+    trace that the endpoint may join.
+    """
+    raw, start = body.encode(), time.monotonic()
+    headers = make_headers(event_id=event_id, body=raw, timestamp=int(time.time()), secrets=secrets)
+    if traceparent is not None:
+        headers["traceparent"] = traceparent
+    try:
+        response = connections.send("POST", url, owner=endpoint, tenant=tenant_id, headers=headers, body=raw)
+    except OutboundError as error:
+        return RequestResult(
+            status=None,
+            elapsed_ms=round((time.monotonic() - start) * 1000),
+            response_body="",
+            error=str(error),
+            is_timeout=isinstance(error, OutboundTimeout),
+        )
+    return result_of(response)
+
+
+def result_of(response: HttpResponse) -> RequestResult:
+    """Return the result of a request that got a response."""
+    is_redirect = 300 <= response.status < 400
+    return RequestResult(
+        status=response.status,
+        elapsed_ms=response.elapsed_ms,
+        # A PostgreSQL string cannot contain NUL.
+        response_body=response.body[:_STORED_BYTES].decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
+        error="It answered with a redirect, and none is followed; change the URL." if is_redirect else None,
+        retry_after_seconds=retry_after_seconds(response.headers.get("retry-after"), datetime.now(UTC)),
+    )

@@ -1,14 +1,29 @@
-"""`/v1/ava/nodes`: the nodes that run jobs."""
+"""`/v1/ava/nodes` and `/v1/ava/queues`: the nodes that run jobs, and the queues with their waiting and running jobs."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response
 
+from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.routes.pause_calls import add_pauses
-from ava.api.schemas.fleet import NodeListQuery, NodeListRequest, NodeRecord, node_cursor, write_node
+from ava.api.schemas.fleet import (
+    NodeListQuery,
+    NodeListRequest,
+    NodeRecord,
+    QueueRecord,
+    QueuesQuery,
+    QueuesRecord,
+    node_cursor,
+    write_node,
+    write_queue,
+    write_queues,
+)
+from ava.domain.jobs import priority
 
 blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
 
@@ -45,5 +60,39 @@ add_pauses(
         "For the roles of the platform. Within seconds the node claims jobs again.",
     ),
     record=NodeRecord(),
+    is_for_operators=True,
+)
+
+
+queues_blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
+
+
+@queues_blueprint.get("")
+@operation(
+    summary="Count waiting and running jobs",
+    description="By worker, for the caller's tenant. `high_priority` counts the queued jobs of priority "
+    f"{priority.FIRST} to {priority.HIGH}. The queued jobs of one worker are counted up to 10,000; beyond, its "
+    "numbers are lower bounds. `queues` lists the queues that the tenant's workers use, with the tenant's own jobs; "
+    "for platform-admin and above also the paused queues of other tenants' workers.",
+    query=QueuesQuery(),
+    record=QueuesRecord(),
+    reads_standby=True,
+)
+def show_queues(query: dict[str, Any]) -> Response:
+    return responses.data(write_queues(*context().queues.counts(caller(), **query)))
+
+
+add_pauses(
+    queues_blueprint,
+    "/<queue:queue>",
+    lambda: context().queues,
+    write_queue,
+    noun="a queue",
+    effects=(
+        "For the roles of the platform. Triggers for the queue are still accepted; within 2 s no more of its jobs "
+        "start, not even published jobs. Running jobs continue.",
+        "For the roles of the platform. The jobs of the queue start in their exact order.",
+    ),
+    record=QueueRecord(),
     is_for_operators=True,
 )
