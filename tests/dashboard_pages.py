@@ -14,8 +14,8 @@ _FRAME = ROOT / "ava" / "api" / "static" / "dashboard" / "frame" / "pages.js"
 def pages() -> dict[str, str]:
     """Returns the address of each page by the name of its picture; `{id}` stands for the id of a record."""
     source = _FRAME.read_text()
-    names = re.findall(r'\bname: "(\w*)"', source)
-    records = re.findall(r'\bname: "(\w+)",[^}]*?\brecord:', source)
+    names = re.findall(r'\bpage\(\s*"(\w*)"', source)
+    records = re.findall(r'\bpage\(\s*"(\w+)",\s*"\w+",\s*\(\) => import\("[^"]+"\),\s*\w', source)
     assert "jobs" in names, f"{_FRAME} lists no pages"
     return {
         **{name or "overview": f"#/{name}" for name in names},
