@@ -67,7 +67,7 @@ add_pauses(
 queues_blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
 
 
-@queues_blueprint.get("")
+@queues_blueprint.get("", endpoint="show")
 @operation(
     summary="Count waiting and running jobs",
     description="By worker, for the caller's tenant. `high_priority` counts the queued jobs of priority "

@@ -167,10 +167,12 @@ def test_all_that_match_are_retried_with_their_number_typed_and_the_selection_su
     signed_in.click(".rows [role='row']:nth-child(2) input")
     signed_in.click("a", "Older")
     signed_in.await_text("Newest", "1 selected")
+    count = "return document.querySelectorAll('.rows input:checked').length"
+    wait_until(lambda: signed_in.script(count) == 0, what="the older rows are there")
     signed_in.click(".rows [role='row']:nth-child(3) input")
     signed_in.await_text("2 selected")
     signed_in.click("a", "Newest")
-    wait_until(lambda: signed_in.script("return document.querySelectorAll('.rows input:checked').length") == 1)
+    wait_until(lambda: signed_in.script(count) == 1)
     signed_in.click("button", "All matching")
     # Failed jobs cannot be cancelled.
     refused = signed_in.find("[role=menuitem]", "Cancel all matching … (only queued, running jobs)")
