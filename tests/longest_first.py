@@ -18,6 +18,7 @@ import pytest
 LONGEST = (
     "acceptance/dashboard",
     "acceptance/test_scenarios.py",
+    "acceptance/test_celery_examples.py",
     "acceptance/test_shutdown.py",
     "integration/test_api_openapi.py",
     "acceptance/test_outages.py",
@@ -89,7 +90,7 @@ LONGEST = (
 )
 #: So many long files begin at once, one for each tester. This share of the others lies between the rest of them; the
 #: last ones are brief, so all testers end at about the same time.
-_AT_ONCE, _SHARE = 5, 0.85
+_AT_ONCE, _SHARE = 3, 0.85
 _TESTS = Path(__file__).parent
 _POSITIONS = {_TESTS / name: position for position, name in enumerate(LONGEST)}
 
