@@ -215,7 +215,7 @@ def _celery_worker(example: Example, folder: Path, url: str, environ: Mapping[st
 
 
 @pytest.mark.redis
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_has_the_same_results_on_celery_and_on_ava(
     name: str,
