@@ -43,9 +43,9 @@ from ava.store.jobs.reads.batches import JobBatch
 
 #: Why there is no proof of a containment that should have one.
 _NO_KEY = "There is no proof, because no signing key could be read when it was due; see `ava doctor`."
-#: Seconds for which the streams of a process share a read of a containment, between two polls.
+#: Seconds between two polls of a containment. All streams of a process share each read.
 _POLL_SECONDS = 0.5
-#: Seconds after which an unused shared read is forgotten.
+#: A shared read is forgotten after this many seconds without use.
 _WATCHED_SECONDS = 30.0
 #: Jobs per statement of an export.
 _EXPORT_BATCH = 500
@@ -53,7 +53,7 @@ _EXPORT_BATCH = 500
 
 @dataclass(kw_only=True)
 class _Watched:
-    """A containment that streams follow, and when one of them read it last."""
+    """A containment that streams follow, and the time of its last read."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     found: Containment | None = None
@@ -160,7 +160,7 @@ class Containments:
         return JobBatch(jobs=jobs, before_id=jobs[-1].id if len(jobs) == _EXPORT_BATCH else None)
 
     def _visible(self, connection: Connection, caller: Caller, containment_id: str) -> Containment:
-        """Return a containment whose jobs the caller may see. Raise `ContainmentNotFound`, `OperatorsOnly`."""
+        """Return a containment if the caller may see its jobs. Raise `ContainmentNotFound`, `OperatorsOnly`."""
         found = records.show(connection, tenant_id=caller.tenant_id, containment_id=containment_id)
         if found is None:
             raise ContainmentNotFound

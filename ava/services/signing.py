@@ -26,7 +26,7 @@ from ava.store.reports.audit import AuditRecord
 
 _log = logging.getLogger(__name__)
 
-#: Seconds for which a process caches the public keys, which anyone may read.
+#: Cache lifetime of the public keys in a process, in seconds.
 _KEYS_SECONDS = 5.0
 
 
@@ -36,7 +36,7 @@ def sealer_of(keys: Sequence[str]) -> Sealer:
 
 
 class Signing:
-    """The signing key: AVA_SIGNING_KEY, otherwise one that is created once and stored sealed."""
+    """The signing key: AVA_SIGNING_KEY, otherwise a key that is generated once and stored sealed."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
@@ -82,7 +82,7 @@ class Signing:
         return keys
 
     def rotate(self) -> PublicKey:
-        """Replace the stored key: delete the private one, and publish the new public key beside the former ones.
+        """Replace the stored key: delete it, and publish the new public key with all former ones.
 
         Raise `SettingsError` if the key is from a setting, `EncryptionKeyMissing`.
         """
@@ -101,7 +101,7 @@ class ContainmentSigner:
         self.node_dead_seconds = settings.node_dead_seconds
 
     def end(self, connection: Connection, containment: Containment, *, by: Actor | None) -> Containment | None:
-        """Lift a containment, or end it if its time is over (`by` is None). Return None if it is not active."""
+        """Lift a containment, or end it if it has expired (`by` is None). Return None if it is not active."""
         if by is None and (containment.ends_at is None or containment.ends_at > clock.now(connection)):
             return None
         held_count = scopes.count_held(connection, containment.scope)
@@ -133,7 +133,7 @@ class ContainmentSigner:
 
 
 def _ending(ended: Containment, at: datetime) -> AuditRecord:
-    """Return the audit entry of a containment whose time is over. The lift of a caller is audited as a request."""
+    """Return the audit entry of an expired containment. A lift is audited as a request."""
     changes = {"state": [ContainmentState.ACTIVE, ended.state], "held_count": [None, ended.held_count]}
     return AuditRecord(
         tenant_id=ended.tenant_id,

@@ -1,4 +1,4 @@
-"""JSON responses, and what every response gets: its request's id, compression, ETags, and CORS.
+"""JSON responses; and hooks for every response: request id, compression, ETags, and CORS.
 
 A large response counts for its tenant's share of responses in flight until it is sent.
 """
@@ -33,7 +33,7 @@ def as_json(body: str, status: int = 200) -> Response:
     return _JsonBody(body, status, mimetype="application/json")
 
 
-#: Header of a response that repeats that of an earlier call with the same `Idempotency-Key`.
+#: Header of a response that is replayed, because its `Idempotency-Key` was used before.
 _REPLAYED = "Idempotent-Replayed"
 
 

@@ -32,7 +32,7 @@ class _TreeRow:
 
     @property
     def title(self) -> str:
-        """Return its name, or else its worker."""
+        """Return its name, or its worker if it has none."""
         return f"{self.lines}{self.job.name or self.job.worker_id}"
 
     @property
@@ -120,7 +120,7 @@ def journal(client: Client, job_id: str, printer: RecordPrinter) -> None:
 @output_options
 @connected
 def waits(client: Client, job_id: str, printer: RecordPrinter) -> None:
-    """List what JOB_ID has waited for, the latest first.
+    """List the waits of JOB_ID, newest first.
 
     \b
     ava jobs waits job_01…
@@ -133,7 +133,7 @@ def waits(client: Client, job_id: str, printer: RecordPrinter) -> None:
 @output_options
 @connected
 def deliveries(client: Client, job_id: str, printer: RecordPrinter) -> None:
-    """List what webhooks have sent about JOB_ID, newest first.
+    """List the webhook deliveries of JOB_ID, newest first.
 
     \b
     ava jobs deliveries job_01…

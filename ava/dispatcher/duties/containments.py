@@ -36,7 +36,7 @@ _STOPPED_PER_TRANSACTION = 500
 
 @dataclass(kw_only=True)
 class _Progress:
-    """The progress of one containment that a restarted dispatcher begins anew."""
+    """The progress of one containment. A restarted dispatcher starts again."""
 
     #: The transactions that may not see the containment, and have not ended.
     writers: frozenset[str] | None = None
@@ -63,7 +63,7 @@ class ContainmentProgress:
         )
 
     def run_once(self, now: float) -> int:
-        """Advance each active containment, end those whose time is over, and release jobs. Returns their number."""
+        """Advance each active containment, end expired ones, and release jobs. Returns the number of changes."""
         with self._database.connect() as connection:
             active = records.active(connection)
         self._progress = {each.id: self._progress.get(each.id, _Progress()) for each in active}
@@ -177,7 +177,7 @@ def _count(
 
 
 def _release(connection: Connection, limit: int) -> int:
-    """Release jobs that no active containment covers, except those that an operation releases or cancels now."""
+    """Release jobs that no active containment covers, unless a lift's operation is releasing or cancelling them."""
     lifting = bulk_operations.lifting(connection)
     if ALL_TENANTS in lifting:
         return 0

@@ -17,11 +17,11 @@ from ava.domain.access.caller import Caller, Role, SignInProof
 from ava.domain.access.tokens import Token, TokenKind
 from ava.errors import StepUpRequired
 
-#: Seconds for which a browser may take to sign in at the provider.
+#: Maximum seconds of a sign-in at the provider.
 PENDING_SECONDS = 600
 #: A session ends when its last successful check with the provider is older.
 CHECKED_SECONDS = 900
-#: Seconds between two checks, and after one that the provider did not answer.
+#: Seconds between two checks, and after a check without a response from the provider.
 CHECK_SECONDS, RECHECK_SECONDS = 300, 60
 #: A path of this installation: browsers read `//host` and `/\\host` as another host, and drop tabs and line breaks.
 _PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,1000}")
@@ -134,7 +134,7 @@ class Session:
 
     #: A UUID.
     id: str
-    #: The tenant in which it began. Platform roles may view others.
+    #: The tenant of its start. Platform roles may view others.
     tenant_id: str
     user_id: str
     role: Role
