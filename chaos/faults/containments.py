@@ -41,6 +41,8 @@ _FROZEN_SECONDS = 3.0
 _MAX_SHOWN = 10
 _HELD = "SELECT id::text FROM jobs WHERE id = ANY(%s::uuid[]) AND waits_for = 'contained'"
 _UNFINISHED = "SELECT count(*) FROM jobs WHERE id = ANY(%s::uuid[]) AND completed_at IS NULL"
+#: The children of a tree's root.
+_CHILDREN = 45
 _OF_TREE = "SELECT id::text FROM jobs WHERE %s::uuid IN (id, tree_id)"
 #: Jobs that a containment has changed although none covers them.
 _TOUCHED = """SELECT id::text FROM jobs
@@ -108,7 +110,7 @@ class _Containments:
         return _Scope(kind="key", body={"key_id": self._key_id}, headers=HEADERS, creator=self._of_key)
 
     def _tree(self) -> _Scope:
-        workers = self._random.sample([WORKER, _SLOT, PULLED] * 15, 45)
+        workers = self._random.sample([WORKER, _SLOT, PULLED] * (_CHILDREN // 3), _CHILDREN)
         given = {"worker_id": "wkr_chaos_tree", "priority": 1, "input": {"workers": workers, "seconds": 1}}
         (root,) = self.cluster.load.trigger_jobs([given])
         return _Scope(kind="tree", body={"tree_id": root}, headers=HEADERS, creator=HEADERS, root=root)
@@ -138,10 +140,7 @@ class _Containments:
             seconds=_LONGEST_SECONDS,
             what=f"{made['id']} is complete",
         )
-        if scope.root:
-            found = self._query(_OF_TREE, str(ids.decode("job", scope.root)))
-            jobs = [ids.encode("job", uuid) for (uuid,) in found]
-            self.cluster.load.accepted += [Accepted(id=each, at=0) for each in jobs if each != scope.root]
+        jobs = self._of_tree(scope.root) if scope.root else jobs
         self.jobs += jobs
         time.sleep(self._random.uniform(0, 1))
         self._check_others()
@@ -154,11 +153,15 @@ class _Containments:
             seconds=_LONGEST_SECONDS,
             what="the jobs are released",
         )
-        wait_until(
-            lambda: self._query(_UNFINISHED, self._uuids(jobs)) == [(0,)],
-            seconds=_LONGEST_SECONDS,
-            what="the jobs of the scope have ended",
-        )
+        self._await_end(jobs)
+        if scope.root:
+            # A root that was killed goes on after the lift, and creates the rest of its children.
+            later = sorted(set(self._of_tree(scope.root)) - set(jobs))
+            self._await_end(later)
+            self.jobs += later
+            self.cluster.load.accepted += [Accepted(id=each, at=0) for each in (*jobs, *later) if each != scope.root]
+            if len(jobs) + len(later) > 1 + _CHILDREN:
+                self.broken.append(f"{scope.root} has {len(jobs) + len(later) - 1} children instead of {_CHILDREN}")
         effective_at, complete_at = (_seconds(shown[name]) for name in ("effective_at", "complete_at"))
         self.effective.append(effective_at - made_at)
         self.complete.append(complete_at - made_at)
@@ -171,6 +174,16 @@ class _Containments:
             flush=True,
         )
         self.broken += [f"{made['id']} ({scope.kind}, {running}): {each}" for each in found]
+
+    def _of_tree(self, root: str) -> list[str]:
+        return [ids.encode("job", uuid) for (uuid,) in self._query(_OF_TREE, str(ids.decode("job", root)))]
+
+    def _await_end(self, jobs: Collection[str]) -> None:
+        wait_until(
+            lambda: self._query(_UNFINISHED, self._uuids(jobs)) == [(0,)],
+            seconds=_LONGEST_SECONDS,
+            what="the jobs of the scope have ended",
+        )
 
     def _create(self, body: Mapping[str, Any], scope: _Scope, *, pause: float) -> tuple[Any, float]:
         """Create a containment, in another thread: the main one kills, because processes end with their thread.
