@@ -20,8 +20,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from alembic import op
-
 BASELINE = Path(__file__).parent.parent / "schema.sql"
 
 _COMMENT_LINE = re.compile(r"^\s*--.*$", re.MULTILINE)
@@ -68,6 +66,9 @@ def drop_index(name: str) -> None:
 
 
 def _run(*statements: str) -> None:
+    # Imported here because every process reads the digest, but few run migrations.
+    from alembic import op
+
     # CONCURRENTLY waits for older transactions, but nothing waits for it, so it needs no lock timeout. If it fails, the
     # next attempt drops the invalid index that it left.
     with op.get_context().autocommit_block():
