@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -90,43 +89,6 @@ def test_lists_go_over_all_pages_and_bulks_are_one_call(client: Client) -> None:
     assert client.jobs.cancel_all(worker_id="wkr_sleep") == (25, 0)
     assert client.workers.get("wkr_sleep").live
     assert "wkr_sleep" in [worker.id for worker in client.workers.list()]
-
-
-def test_schedules_are_created_changed_run_and_deleted(client: Client) -> None:
-    made = client.schedules.create(
-        "wkr_sleep",
-        "30 2 * 10 0L",
-        "Europe/Berlin",
-        name="Autumn",
-        input={"seconds": 0},
-        ends_at=datetime(2999, 1, 1, tzinfo=UTC),
-    )
-    assert (made.cron, made.timezone, made.input, made.overlap) == (
-        "30 2 * 10 0L",
-        "Europe/Berlin",
-        {"seconds": 0},
-        "allow",
-    )
-    assert client.schedules.get(made.id) == made
-    upcoming = client.schedules.next(made.id, 2)
-    assert [(slot.slot.hour, slot.at.hour, slot.note) for slot in upcoming] == [(2, 0, "overlap")] * 2
-    assert upcoming[0].at == made.next_run_at
-    preview = client.schedules.preview("0 9 * * 1-5", "Europe/Berlin", 3)
-    assert (preview.description, len(preview.next)) == ("Every weekday at 09:00, Berlin time", 3)
-    changed = client.schedules.update(made.id, cron="0 9 * * *", ends_at=None)
-    assert (changed.cron, changed.ends_at, changed.name) == ("0 9 * * *", None, "Autumn")
-    assert client.schedules.pause(made.id).next_run_at is None
-    assert [found.id for found in client.schedules.list(enabled=False)] == [made.id]
-    assert list(client.schedules.list(worker_id="wkr_sleep", enabled=True)) == []
-    assert client.schedules.resume(made.id).next_run_at
-    job = client.schedules.run(made.id)
-    assert (job.worker_id, job.trigger, client.jobs.wait(job.id, 20).status) == ("wkr_sleep", "manual", "completed")
-    assert list(client.schedules.firings(made.id)) == []
-    client.schedules.delete(made.id)
-    with pytest.raises(ApiNotFound):
-        client.schedules.get(made.id)
-    with pytest.raises(ApiRefused, match="hour: '25' is not valid"):
-        client.schedules.create("wkr_sleep", "0 25 * * *", "UTC")
 
 
 def test_refusals_are_typed_and_say_what_is_wrong(running: System, client: Client) -> None:
@@ -270,20 +232,13 @@ def test_on_a_terminal_people_see_tables_colours_and_a_progress_bar(running: Sys
     assert "yes" in workers
 
 
+# The tables are cut by tests/unit/test_cli_output.py.
 def test_every_list_fits_a_terminal_of_80_columns(running: System, client: Client) -> None:
     failed = client.jobs.wait(client.jobs.trigger("wkr_t_brief", {"seconds": -1}).id)
     client.jobs.trigger("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY)
     webhook = client.webhooks.create("https://hooks.example.com/a/rather/long/path", ["ava.job.failed"], "s" * 16)
     for arguments in (
-        *(
-            ("jobs", "list"),
-            ("workers", "list"),
-            ("limits", "list"),
-            ("overview", "show"),
-            ("queues", "list"),
-            ("nodes", "list"),
-        ),
-        *(("audit", "list"), ("webhooks", "list"), ("deliveries", "list", webhook.id)),
+        *(("overview", "show"), ("deliveries", "list", webhook.id)),
         *(("series", "show", "--since", "6h"), ("analytics", "show", "--days", "7"), ("jobs", "show", failed.id)),
     ):
         code, shown = _on_a_terminal(running, *arguments, columns=80)

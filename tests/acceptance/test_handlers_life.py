@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +12,7 @@ import redis
 
 from chaos import leaks
 from harness.polling import wait_until
-from harness.system import ROOT, System
+from harness.system import System
 from tests.acceptance.conftest import on_redis
 
 # What becomes of a run is in the database; `test_taken_ahead` and `test_pools` prove turns and losses on RabbitMQ too.
@@ -28,7 +26,7 @@ def run(fleet: System, worker_id: str, **payload: Any) -> tuple[dict[str, Any], 
 
 
 def test_a_handler_gets_its_input_and_its_output_is_kept(fleet: System) -> None:
-    payload = {"text": "Grüße, \u0000 \U0001f600", "number": 1.5, "list": [None, True, {}]}
+    payload = {"text": "Grüße, \u0000 \ud800 \U0001f600", "number": 1.5, "list": [None, True, {}]}
     record, messages = run(fleet, "wkr_t_echo", **payload)
     assert (record["status"], record["output"]) == ("completed", payload)
     assert record["duration_ms"] >= 0
@@ -97,13 +95,8 @@ def test_a_job_fails_with_the_error_of_its_last_attempt(fleet: System) -> None:
         ("set_trace", "RuntimeError: a node has no terminal for a debugger; call the handler with ava.testing.run"),
         ("recursion", "RecursionError: maximum recursion depth exceeded"),
         ("raise_cancelled", "JobCancelled: "),
+        # What else JSON cannot represent: tests/unit/test_outcome.py.
         ("bytes", "OutputError: output.rows[1].body is of type bytes, which JSON cannot represent"),
-        ("nan", "OutputError: output.mean is nan, which JSON cannot represent"),
-        ("endless", "OutputError: the output is nested too deep, or contains itself"),
-        ("deep", "OutputError: the output is nested too deep, or contains itself"),
-        ("large", "OutputError: the output is 1100002 bytes of JSON, more than the limit of 1048576"),
-        ("key", "OutputError: output has a key of type tuple; JSON allows only strings"),
-        ("set", "OutputError: output is of type set, which JSON cannot represent"),
     ],
 )
 def test_a_bad_end_is_a_failure_with_an_error(fleet: System, how: str, error: str) -> None:
@@ -143,45 +136,11 @@ def test_ten_megabytes_of_printed_text_are_bounded(fleet: System) -> None:
     assert (record["status"], len(messages)) == ("completed", 3)
 
 
-def test_closed_streams_are_restored_for_the_next_job(fleet: System) -> None:
-    for _ in range(4):
-        record, messages = run(fleet, "wkr_t_bad_end", how="close")
-        assert (record["status"], messages[1]) == ("completed", "still logged")
-    record, messages = run(fleet, "wkr_t_look_around")
-    assert "printed" in messages
-
-
-def test_lone_surrogates_and_nul_in_output_are_kept(fleet: System) -> None:
-    record, _ = run(fleet, "wkr_t_bad_end", how="surrogate")
-    assert record["status"] == "completed"
-    assert record["output"] == {"text": "\ud800 and \0"}
-
-
 def test_a_node_announces_its_workers(fleet: System) -> None:
     worker = fleet.get("/v1/ava/workers/wkr_t_fails").json()["data"]
     assert (worker["max_retries"], worker["status"], worker["runtime"]) == (2, "active", "python")
     # It logs them too, by module.
     assert re.search(r"Handler module tests\.acceptance\.handlers declares .*wkr_t_fails", fleet.workers[0].output)
-
-
-def test_two_handlers_with_one_slug_refuse_to_start(fleet: System) -> None:
-    code = "from ava import worker\nfor n in (1, 2):\n    exec(f'@worker(\"twice\")\\ndef f{n}(input): pass')\n"
-    result = subprocess.run(
-        [sys.executable, "-m", "ava.cli.main", "worker"],
-        env={**fleet.environ, "AVA_HANDLERS": "twice", "PYTHONPATH": f"{ROOT}:{_module(fleet, code)}"},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert result.returncode == 1
-    assert "Two handlers claim wkr_twice" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def _module(fleet: System, code: str) -> str:
-    assert fleet.api
-    folder = fleet.api.log.parent / "modules"
-    folder.mkdir(exist_ok=True)
-    (folder / "twice.py").write_text(code)
-    return str(folder)
 
 
 def test_jobs_start_in_the_order_of_their_priority(fleet: System) -> None:
@@ -322,15 +281,6 @@ def test_a_typed_handler_gets_its_type_and_a_tenants_configuration(fleet: System
     _patch(fleet, "wkr_t_typed", {"config": {"REGION": "us"}})
     job = fleet.wait_for(fleet.trigger("wkr_t_typed", input={"customer": "Ada"})["id"])
     assert job["output"] == "Ada: 1, us"
-
-
-def test_a_tenants_timeout_ends_a_run(fleet: System) -> None:
-    _patch(fleet, "wkr_t_work", {"timeout_seconds": 1})
-    try:
-        job = fleet.wait_for(fleet.trigger("wkr_t_work", input={"seconds": 20})["id"])
-        assert job["error"] == "Timeout: exceeded 1 s"
-    finally:
-        _patch(fleet, "wkr_t_work", {"timeout_seconds": None})
 
 
 def test_a_pause_holds_what_waits_within_seconds_and_a_resume_releases_it(fleet: System) -> None:

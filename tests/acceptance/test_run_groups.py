@@ -26,6 +26,8 @@ from tests.acceptance.groups import JOBS, LATE
 from tests.acceptance.ids import uuids
 from tests.acceptance.witness import Witness
 
+# What a claim, an end and a loss are is in the database; `test_faults` kills processes and nodes on RabbitMQ too.
+pytestmark = on_redis
 WORKER = "wkr_t_brief"
 #: Of nodes that are killed; `_once`: with `on_worker_lost="fail"`.
 KILLED = "wkr_t_killed"
@@ -111,7 +113,6 @@ def test_several_jobs_share_a_message_and_each_has_its_own_end_and_lines(
         assert [line.partition(" ")[0] for line in lines] == ["Worker", "done", "Handler"]
 
 
-@on_redis
 def test_a_slow_job_requeues_the_rest_of_its_group(system: System, witness: Witness, tmp_path: Path) -> None:
     go = tmp_path / "go"
     ids = _run(system, witness, {LATE: {"until": str(go)}})
@@ -122,7 +123,6 @@ def test_a_slow_job_requeues_the_rest_of_its_group(system: System, witness: Witn
     assert sorted(map(int, witness.words)) == list(range(JOBS))
 
 
-@on_redis
 def test_groups_make_way_for_a_more_urgent_job(system: System, witness: Witness, tmp_path: Path) -> None:
     _run_brief(system, witness)
     go = tmp_path / "go"
@@ -142,7 +142,6 @@ def test_groups_make_way_for_a_more_urgent_job(system: System, witness: Witness,
     assert sorted(map(int, witness.words)) == list(range(JOBS + 1))
 
 
-@on_redis
 def test_a_cancel_stops_the_job_of_a_group_that_runs_and_no_other(
     system: System, witness: Witness, tmp_path: Path
 ) -> None:
@@ -155,22 +154,6 @@ def test_a_cancel_stops_the_job_of_a_group_that_runs_and_no_other(
     assert sorted(map(int, witness.words)) == list(range(JOBS))
 
 
-@on_redis
-def test_a_job_that_is_cancelled_before_its_turn_never_runs(system: System, witness: Witness, tmp_path: Path) -> None:
-    go = tmp_path / "go"
-    ids = _run(system, witness, {number: {"until": str(go)} for number in range(JOBS)})
-    wait_until(lambda: len(witness.words) == 2, what="both processes are busy, and most of what they were given waits")
-    waiting = [id_ for id_, status in zip(ids, groups.statuses(system, ids), strict=True) if status == "queued"]
-    responses = {id_: system.cancel(id_).json()["data"]["status"] for id_ in waiting[:40]}
-    never = [id_ for id_, status in responses.items() if status == "cancelled"]
-    assert never
-    go.touch()
-    wait_until(lambda: set(groups.statuses(system, ids)) <= {"completed", "cancelled"}, seconds=60)
-    numbers = {str(ids.index(id_)) for id_ in never}
-    assert not numbers & set(witness.words)
-
-
-@on_redis
 def test_a_cancel_of_a_claimed_job_before_its_turn_keeps_its_handler_from_running(
     system: System, witness: Witness, tmp_path: Path
 ) -> None:
@@ -217,7 +200,6 @@ def _run_until(system: System, witness: Witness, worker_id: str, queue: str, go:
     return ids, running()
 
 
-@on_redis
 def test_a_killed_node_repeats_few_runs_and_reports_no_ended_one_as_lost(system: System, tmp_path: Path) -> None:
     go = tmp_path / "go"
     shared, once = Witness(tmp_path / "shared"), Witness(tmp_path / "once")
@@ -295,7 +277,6 @@ def _assert_each_ran_once(witness: Witness, *, but: Set[int] = frozenset()) -> N
     assert max(runs.values()) == 1, runs.most_common(20)
 
 
-@on_redis
 def test_a_job_that_holds_the_gil_past_its_time_out_costs_no_other_of_its_claim_anything(
     gil: System, witness: Witness
 ) -> None:
@@ -306,7 +287,6 @@ def test_a_job_that_holds_the_gil_past_its_time_out_costs_no_other_of_its_claim_
     assert _losses(gil, ids) == {}
 
 
-@on_redis
 def test_no_process_is_killed_for_a_job_that_is_cancelled_while_it_waits_in_a_claim(
     gil: System, witness: Witness, tmp_path: Path
 ) -> None:
@@ -323,7 +303,6 @@ def test_no_process_is_killed_for_a_job_that_is_cancelled_while_it_waits_in_a_cl
     assert len({word.pid for word in witness.read()}) == 1
 
 
-@on_redis
 def test_a_process_that_stands_still_between_two_runs_is_killed_and_no_run_is_lost(
     gil: System, witness: Witness
 ) -> None:
@@ -335,7 +314,6 @@ def test_a_process_that_stands_still_between_two_runs_is_killed_and_no_run_is_lo
     assert len({word.pid for word in witness.read()}) == 2
 
 
-@on_redis
 def test_a_run_that_is_lost_before_a_line_of_it_is_stored_has_its_first_line(
     gil: System, witness: Witness, tmp_path: Path
 ) -> None:
@@ -350,7 +328,6 @@ def test_a_run_that_is_lost_before_a_line_of_it_is_stored_has_its_first_line(
     assert [number for number, count in again.items() if count > 1] == [LATE]
 
 
-@on_redis
 def test_a_process_is_not_killed_for_the_job_before_while_its_next_one_holds_the_gil(
     gil: System, witness: Witness
 ) -> None:
@@ -368,7 +345,6 @@ def test_a_process_is_not_killed_for_the_job_before_while_its_next_one_holds_the
         assert len({word.pid for word in witness.read()}) == 1
 
 
-@on_redis
 def test_the_time_out_that_a_tenant_has_set_holds_for_code_that_holds_the_gil(gil: System, witness: Witness) -> None:
     worker = f"/v1/ava/workers/{LONG}"
     assert gil.request("PATCH", worker, json={"timeout_seconds": 1}).ok

@@ -47,6 +47,7 @@ def start(nodes: System, *, drain_seconds: float, concurrency: int = 2, **enviro
     return nodes.workers[-1]
 
 
+@on_redis
 def test_running_jobs_end_or_run_once_more_elsewhere(nodes: System, tmp_path: Path) -> None:
     first = start(nodes, drain_seconds=1.5)
     seconds = (1.0, 6.0)
@@ -164,6 +165,7 @@ def test_the_handlers_of_a_killed_node_and_their_subprocesses_end_with_it_and_no
 # Draining --------------------------------------------------------------------------------------------------------
 
 
+@on_redis
 def test_a_paused_node_finishes_what_runs_takes_no_more_and_can_be_resumed(nodes: System) -> None:
     process = start(nodes, drain_seconds=60, AVA_HEARTBEAT_SECONDS="0.5")
 

@@ -1,6 +1,6 @@
 """Slots: many runs of concurrent workers in one process.
 
-On RabbitMQ, where its event loop is uvloop: a run's start, cancel and log, an urgent job's turn, and how processes end.
+On RabbitMQ, where its event loop is uvloop: a run's start, cancel and log, an exit, and an urgent job's turn.
 """
 
 from __future__ import annotations
@@ -329,6 +329,7 @@ def test_a_run_that_swallows_its_cancel_costs_the_process_and_the_others_no_loss
     assert slot_pid(slots) != pid
 
 
+@on_redis
 def test_a_killed_slot_process_loses_no_job(slots: System) -> None:
     ids = trigger_many(slots, 30, worker_id="wkr_slot_sleep", input={"seconds": 3})
     await_running(slots, ids)
@@ -339,6 +340,7 @@ def test_a_killed_slot_process_loses_no_job(slots: System) -> None:
     assert pid not in {record["output"]["pid"] for record in records}
 
 
+@on_redis
 def test_a_node_that_is_killed_in_order_while_its_runs_end_counts_no_loss(slots: System) -> None:
     ids = trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 2})
     (long,) = trigger_many(slots, 1, worker_id="wkr_slot_sleep", input={"seconds": 60})

@@ -110,6 +110,3 @@ def test_a_trigger_may_lower_the_attempts_of_its_job(api: Api) -> None:
     assert api.trigger(max_retries=2)["max_attempts"] == 3
     assert api.trigger(max_retries=0)["max_attempts"] == 1
     assert api.trigger(max_retries=25)["max_attempts"] == 6
-    for wrong in (-1, 26, 1.5, "2", True):
-        response = api.post(JOBS, json={"worker_id": "wkr_open", "max_retries": wrong})
-        assert "max_retries" in wrong_fields(response)

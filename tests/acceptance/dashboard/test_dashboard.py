@@ -289,15 +289,6 @@ def test_lower_roles_see_no_buttons_that_write(browser: Browser, running: System
         assert [button.text for button in browser.script(offered) if button.is_displayed()] == names, part
 
 
-def test_another_tenant_does_not_see_the_job(browser: Browser, running: System) -> None:
-    job = running.trigger("wkr_echo", input={"text": "mine alone"})
-    browser.open(f"/#/jobs/{job['id']}")
-    browser.sign_in(SECRET, tenant="ten_other")
-    browser.await_text("No such job")
-    assert "mine alone" not in browser.text
-    browser.errors()
-
-
 def test_the_overview_counts_what_ends_and_the_nodes_show_what_runs(signed_in: Browser, running: System) -> None:
     running.wait_for(running.trigger("wkr_echo")["id"], "completed")
     job = running.trigger("wkr_sleep", input={"seconds": 60})
