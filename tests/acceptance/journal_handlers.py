@@ -7,7 +7,6 @@ import signal
 import time
 from typing import Any
 
-import ava
 from ava import Env, worker
 from tests.acceptance.witness import record
 
@@ -34,20 +33,6 @@ def chord(input: Input, env: Env) -> dict[str, Any]:
         record(input, "left")
     env.log.info("adds up")
     return {"total": total}
-
-
-@worker("t_map")
-def mapped(input: Input, env: Env) -> int:
-    """Return the sum of what many children return."""
-    outputs = env.map("t_part", ({"n": n} for n in range(input["parts"])), max_concurrency=input.get("at_once"))
-    return sum(outputs)
-
-
-@worker("t_family")
-def family(input: Input, env: Env) -> str:
-    """Wait for a child that fails."""
-    env.wait(env.trigger("t_part", {"n": 1, "fails": True}))
-    return "never"
 
 
 @worker("t_doze", max_retries=1)
@@ -125,38 +110,8 @@ def approved(input: Input, env: Env) -> dict[str, Any]:
     return {"approved": decision.approved, "data": decision.data, "by": [each["id"] for each in decision.by]}
 
 
-@worker("t_branches")
-async def branches(input: Input, env: Env) -> list[int]:
-    """Wait in two branches at once."""
-
-    async def branch(n: int) -> int:
-        child = await env.trigger("t_part", {"n": n}, key=f"part {n}")
-        await env.sleep(1.0, key=f"pause {n}")
-        (output,) = await env.wait(child)
-        return int(output)
-
-    return await env.gather(branch(1), branch(2))
-
-
 @worker("t_returns_outputs")
 def returns_outputs(input: Input, env: Env) -> dict[str, Any]:
     """Return what waits have returned."""
     child = env.trigger("t_part", {"n": 1}, key="alone")
     return {"one": env.wait(child), "map": env.map("t_part", ({"n": n} for n in range(120))), "child": child}
-
-
-@worker("t_forgets_await")
-async def forgets_await(input: Input, env: Env) -> str:
-    """Make a child without awaiting the call."""
-    env.trigger("t_part", {"n": 1})
-    return "done"
-
-
-@worker("t_impatient")
-def impatient(input: Input, env: Env) -> str:
-    """Wait for a child that takes longer than the wait."""
-    try:
-        env.wait(env.trigger("t_nap", {**input, "seconds": 3600}), timeout=1.0)
-    except ava.WaitTimeout:
-        return "went on"
-    return "waited"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ava.client import ApiConflict, Client
 from harness.polling import wait_until
-from harness.system import SECRET, System
+from harness.system import System
 from tests.failed_jobs import insert_failed
 
 JOBS = 6_004
@@ -40,24 +39,3 @@ def test_each_of_thousands_of_jobs_is_retried_once_though_the_dispatchers_are_ki
     ended = system.get(path, params={"wait": 60}, timeout=90).json()["data"]
     assert (ended["state"], ended["total"], ended["done"], ended["failed"]) == ("done", JOBS, JOBS, 0)
     assert system.query(ONCE) == [(JOBS, JOBS, JOBS)]
-
-
-@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_the_client_retries_waits_and_exports(system: System) -> None:
-    system.start(workers=0)
-    system.query(WORKER)
-    insert_failed(system, 600, worker_id="wkr_nightly", trigger="event")
-    with Client(system.url, secret=SECRET, tenant="ten_test", user="usr_test") as client:
-        assert client.operations.count("retry", status="failed") == 600
-        started = client.operations.retry(status="failed", idempotency_key="again")
-        assert client.operations.retry(status="failed", idempotency_key="again").id == started.id
-        done = client.operations.wait(started.id, 60)
-        assert (done.state, done.total, done.done, done.filter) == ("done", 600, 600, {"status": "failed"})
-        assert [found.id for found in client.operations.list(state="done")] == [done.id]
-        with pytest.raises(ApiConflict):
-            client.operations.abort(done.id)
-        assert client.jobs.cancel_all(trigger="event") == (600, 0)
-        changed = client.jobs.retry(next(client.jobs.list(status="failed")).id, input={"seconds": 0}, priority=2)
-        assert (changed.input, changed.priority) == ({"seconds": 0}, 2)
-        exported = list(client.jobs.export(trigger="event"))
-        assert (exported[0], len(exported)) == (changed, 1201)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,6 @@ import pytest
 from ava.client.slugs import slug_of
 from harness.polling import wait_until
 from harness.servers.postgres import Databases
-from harness.servers.rabbitmq import RabbitMQ
 from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
 from harness.system import FINAL, HEADERS, ROOT, SECRET, System
@@ -97,21 +95,6 @@ def _given(arguments: list[Any], folder: Path) -> list[Any]:
 @pytest.fixture(scope="module")
 def project_url(redis_server: Server) -> str:
     return fresh_redis_url(redis_server)
-
-
-@pytest.fixture(scope="module")
-def elsewhere(
-    _databases: Databases, rabbitmq_server: RabbitMQ, redis_server: Server, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Ends]:
-    """The ends of the tasks as jobs on RabbitMQ, in Celery's pool: neither is that of the other system."""
-    folder, project_url = tmp_path_factory.mktemp("elsewhere"), fresh_redis_url(redis_server)
-    environ = {"AVA_CELERY_APPS": APP, "PROJECT_BROKER_URL": project_url, "AVA_POOL": "celery"}
-    with (
-        rabbitmq_server.virtual_host() as broker_url,
-        _databases.fresh(is_pooled=False) as url,
-        running_system(folder, url, broker_url, concurrency=3, environ=environ) as system,
-    ):
-        yield _run_all(system, project_url, folder)
 
 
 @pytest.fixture(scope="module")
@@ -219,15 +202,6 @@ def test_a_task_ends_here_as_on_plain_celery(here: Ends, there: Ends, short: str
     else:
         assert {"SUCCESS": "completed", "FAILURE": "failed"}[state] == status
         assert value == expected
-
-
-@pytest.mark.redis
-@pytest.mark.rabbitmq
-def test_tasks_end_alike_on_rabbitmq_in_celerys_pool(here: Ends, elsewhere: Ends) -> None:
-    first, second = (re.sub(r"job_\w+", "job_…", repr(sorted(ends.of.items()))) for ends in (elsewhere, here))
-    assert first == second
-    assert sorted(elsewhere.words.splitlines()) == sorted(here.words.splitlines())
-    assert elsewhere.published == here.published
 
 
 @pytest.mark.redis

@@ -1,4 +1,4 @@
-"""The client and the operator's commands, against a running system."""
+"""The client and the operator's commands, against a running system; `test_client_modes` has the client's calls."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from ava.client import ApiConflict, ApiForbidden, ApiNotFound, ApiRefused, ApiUnauthorized, Client, WaitTimeout
+from ava.client import ApiUnauthorized, Client
 from harness.system import ROOT, SECRET, System
 from harness.timestamps import LATER_DAY
 from tests.commands import ava as _ava
@@ -45,65 +44,6 @@ def client(running: System) -> Iterator[Client]:
         yield client
 
 
-def test_a_job_is_triggered_followed_and_read_as_typed_records(client: Client) -> None:
-    job = client.jobs.trigger("wkr_sleep", {"seconds": 0.4, "steps": 4}, priority=2)
-    assert (job.status, job.priority, job.input) == ("queued", 2, {"seconds": 0.4, "steps": 4})
-    events = list(client.jobs.events(job.id))
-    messages = [event.line.msg for event in events if event.line]
-    assert (messages[0], messages[1]) == ("Worker handler started", "Sleeping for 0.4 s in 4 steps")
-    assert messages[-1].startswith("Handler completed in")
-    assert [event.status for event in events if event.status][-1] == "completed"
-    assert any(event.progress and event.progress.fraction > 0 for event in events)
-    assert events[-1].ended == client.jobs.get(job.id) == client.jobs.wait(job.id)
-    assert [line.msg for line in client.jobs.logs(job.id)] == messages
-    assert [line.msg for line in client.jobs.logs(job.id, follow=True)] == messages
-    assert list(client.jobs.logs(job.id, level="error")) == []
-    assert [line.msg for line in client.jobs.logs(job.id, tail=2)] == messages[-2:]
-    assert [line.msg for line in client.jobs.logs(job.id, tail=0, follow=True)] == []
-    assert [line.msg for line in client.jobs.logs(job.id, text="SLEEPING", since=job.created_at)] == messages[1:2]
-    assert client.jobs.why(job.id).sentence.startswith("completed at")
-    assert client.jobs.retry(job.id).retry_of == job.id
-
-
-def test_a_wait_ends_with_the_job_or_after_its_time_out(client: Client) -> None:
-    assert client.jobs.wait(client.jobs.trigger("wkr_sleep", {"seconds": 0.5}).id, 60).status == "completed"
-    job = client.jobs.trigger("wkr_sleep", {"seconds": 60})
-    with pytest.raises(WaitTimeout, match=job.id):
-        client.jobs.wait(job.id, 1.2)
-    assert client.jobs.cancel(job.id).cancel_requested_at
-    assert client.jobs.wait(job.id, 20).status == "cancelled"
-    # A second cancel is no conflict; a cancel of a completed job is one.
-    assert client.jobs.cancel(job.id).status == "cancelled"
-    with pytest.raises(ApiConflict):
-        client.jobs.cancel(client.jobs.wait(client.jobs.trigger("wkr_sleep", {"seconds": 0}).id).id)
-
-
-def test_lists_go_over_all_pages_and_bulks_are_one_call(client: Client) -> None:
-    made = client.jobs.trigger_many(
-        [client.jobs.entry("wkr_sleep", {"seconds": 0}, scheduled_at=LATER_DAY) for _ in range(25)]
-    )
-    assert [job.id for job in client.jobs.list(per_page=10)] == [job.id for job in made][::-1]
-    assert len(list(islice(client.jobs.list(status="queued", per_page=10), 15))) == 15
-    assert list(client.jobs.list(status="failed")) == []
-    assert client.queues.counts().total_queued == 25
-    assert client.jobs.cancel_all(worker_id="wkr_sleep") == (25, 0)
-    assert client.workers.get("wkr_sleep").live
-    assert "wkr_sleep" in [worker.id for worker in client.workers.list()]
-
-
-def test_refusals_are_typed_and_say_what_is_wrong(running: System, client: Client) -> None:
-    with pytest.raises(ApiRefused, match="priority") as refused:
-        client.jobs.trigger("wkr_sleep", priority=11)
-    assert (refused.value.status, refused.value.code) == (422, "validation_error")
-    assert set(refused.value.fields) == {"priority"}
-    assert refused.value.request_id
-    with pytest.raises(ApiNotFound):
-        client.jobs.trigger("wkr_none")
-    for options, error in (({"secret": "x"}, ApiUnauthorized), ({"role": "tenant-user"}, ApiForbidden)):
-        with _client(running, **options) as other, pytest.raises(error):
-            other.jobs.trigger("wkr_sleep")
-
-
 def test_a_call_survives_an_api_that_comes_back_and_makes_one_job(running: System) -> None:
     assert running.api
     running.api.kill()
@@ -115,19 +55,6 @@ def test_a_call_survives_an_api_that_comes_back_and_makes_one_job(running: Syste
         running.start_api()
         job = called.result(30)
         assert [found.id for found in client.jobs.list()] == [job.id]
-
-
-def test_following_resumes_after_the_api_restarts(running: System) -> None:
-    with Client(running.url, secret=SECRET, tenant="ten_test", user="usr_test", retries=8) as client:
-        job = client.jobs.trigger("wkr_sleep", {"seconds": 3, "steps": 30})
-        lines = []
-        for event in client.jobs.events(job.id):
-            if event.line:
-                lines.append(event.line.msg)
-            if event.line and len(lines) == 2 and running.api:
-                running.api.terminate()
-                running.start_api()
-        assert lines == [line.msg for line in client.jobs.logs(job.id)]
 
 
 @pytest.mark.parametrize(

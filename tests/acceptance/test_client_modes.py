@@ -13,6 +13,7 @@ import pytest
 
 from ava.client import (
     ApiConflict,
+    ApiForbidden,
     ApiNotFound,
     ApiRefused,
     ApiUnauthorized,
@@ -149,6 +150,9 @@ def test_following_resumes_after_the_api_restarts_and_a_wrong_secret_is_refused(
     async def run() -> None:
         async with _connected(mode, fleet, secret="x") as client:
             with pytest.raises(ApiUnauthorized):
+                await _value(client.jobs.trigger("wkr_sleep"))
+        async with _connected(mode, fleet, role="tenant-user") as client:
+            with pytest.raises(ApiForbidden):
                 await _value(client.jobs.trigger("wkr_sleep"))
         async with _connected(mode, fleet, retries=8) as client:
             job = await _value(client.jobs.trigger("wkr_sleep", {"seconds": 3, "steps": 30}))

@@ -14,7 +14,7 @@ import requests
 from ava.local.program import ChildProcess, Program
 from ava.local.start import free_port
 from harness.polling import wait_until
-from harness.system import ROOT, System
+from harness.system import System
 
 
 class Flower:
@@ -89,8 +89,3 @@ def test_flower_shows_the_nodes_and_the_jobs_that_run(flower: Flower, system: Sy
     wait_until(
         lambda: task_of(job, "REVOKED"), seconds=20, what=lambda: f"it was revoked; {json.dumps(flower.get('tasks'))}"
     )
-
-
-def test_the_procfile_and_the_containers_start_flower_too() -> None:
-    for name in ("Procfile", "docker-compose.yml"):
-        assert "flower" in (ROOT / name).read_text()

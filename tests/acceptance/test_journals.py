@@ -6,7 +6,6 @@ A deploy may change the handler of a job that waits.
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
@@ -153,35 +152,11 @@ def test_a_killed_process_repeats_at_most_the_step_that_was_under_way(
         assert set(taken) == {f"{step}:{id_}:{step}" for step in STEPS}, point
 
 
-def test_a_failed_child_fails_its_parent_with_its_error(system: System) -> None:
-    job = _await(system, system.trigger("wkr_t_family")["id"], "failed")
-    assert job["error"].startswith("ChildFailed: wkr_t_part (job_")
-    assert job["error"].endswith("ValueError: on purpose")
-
-
 def test_a_handler_returns_a_child_and_what_its_waits_returned(system: System) -> None:
     output = _await(system, system.trigger("wkr_t_returns_outputs")["id"])["output"]
     assert (output["one"], output["map"]) == ([10], [10 * n for n in range(120)])
     assert output["child"]["status"] == "completed"
     assert system.show(output["child"]["id"])["worker_id"] == output["child"]["worker_id"]
-
-
-def test_a_forgotten_await_fails_the_run_with_the_name_of_the_call(system: System) -> None:
-    job = _await(system, system.trigger("wkr_t_forgets_await")["id"], "failed")
-    assert job["error"].startswith("CallNotAwaited: env.trigger('t_part') was not awaited")
-    assert job["tree_id"] is None
-
-
-def test_a_map_keeps_the_order_and_its_width(system: System) -> None:
-    id_ = system.trigger("wkr_t_map", input={"parts": 60, "at_once": 20})["id"]
-    assert _await(system, id_, seconds=120)["output"] == sum(10 * n for n in range(60))
-
-
-def test_branches_of_an_async_handler_wait_at_once(system: System) -> None:
-    began = time.monotonic()
-    job = _await(system, system.trigger("wkr_t_branches")["id"])
-    assert job["output"] == [10, 20]
-    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("kill_at", ["", "before one", "within two"])
@@ -228,14 +203,6 @@ def test_an_event_that_does_not_come_in_time_fails_its_job_and_holds_no_process(
     job = _await(system, system.trigger("wkr_t_payments", input=data)["id"], "failed")
     assert job["error"] == "WaitTimeout: The event 'payment 0' did not arrive within 1.5 s."
     assert "Handler waits for an event, at most 1.5 s" in system.messages(job["id"])
-
-
-def test_a_cancel_of_a_job_that_waits_takes_its_children(system: System, witness: Witness) -> None:
-    id_ = system.trigger("wkr_t_impatient", input=witness.input)["id"]
-    assert _await(system, id_)["output"] == "went on"
-    nap = system.trigger("wkr_t_nap", input={**witness.input, "seconds": 3600})["id"]
-    wait_until(lambda: system.show(nap)["waiting_for"] is not None, what="it waits")
-    assert system.post(f"/v1/ava/jobs/{nap}/cancel").json()["data"]["status"] == "cancelled"
 
 
 # A deploy -----------------------------------------------------------------------------------------------------------

@@ -329,7 +329,7 @@ def test_help_imports_no_implementation() -> None:
         assert f"'{heavy}'" not in imported.stdout
 
 
-@pytest.mark.parametrize("command", ["start api", "start node", "start dispatcher", "start sender", "doctor"])
+@pytest.mark.parametrize("command", ["start node", "doctor"])
 def test_every_process_refuses_to_start_without_its_settings_in_one_line(command: str, tmp_path: Path) -> None:
     _assert_one_line(_run(*command.split(), cwd=tmp_path), "DATABASE_URL", "not set")
 

@@ -303,18 +303,6 @@ def test_a_dry_run_counts_and_changes_nothing(api: Api) -> None:
     assert api.get(OPERATIONS).get_json()["data"] == []
 
 
-def test_one_key_starts_one_operation(api: Api) -> None:
-    _make(api, 2)
-    key = {"Idempotency-Key": "once"}
-    body = {"filter": {"trigger": "manual"}}
-    first, again = (api.post(f"{JOBS}/cancel", json=body, headers=key) for _ in range(2))
-    assert first.get_json() == again.get_json()
-    assert again.headers["Idempotent-Replayed"] == "true"
-    assert first.headers["Location"] == f"{OPERATIONS}/{first.get_json()['data']['id']}"
-    for path, other in ((f"{JOBS}/cancel", {"filter": {"worker_id": "wkr_open"}}), (f"{JOBS}/retry", body)):
-        error_of(api.post(path, json=other, headers=key), 422, "idempotency_key_reused")
-
-
 def test_a_tenant_has_so_many_operations_at_once(api: Api) -> None:
     _make(api, 501)
     for _ in range(10):

@@ -87,29 +87,6 @@ def test_each_response_about_a_delivery_is_the_same_record_in_both_directions(ap
     assert test == listed
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status"),
-    [
-        ("GET", f"{HOOKS}/HOOK/deliveries?filter[verdict]=refused", None, 400),
-        ("GET", f"{HOOKS}/HOOK/deliveries?filter[created_after]=2020-01-01", None, 400),
-        ("GET", f"{HOOKS}/HOOK/deliveries?filter[status]=pending", None, 400),
-        ("GET", f"{WEBHOOKS}/WEBHOOK/deliveries?filter[event]=ava.job.failed", None, 400),
-        ("GET", f"{WEBHOOKS}/WEBHOOK/deliveries?filter[status]=accepted", None, 400),
-        ("GET", f"{WEBHOOKS}/WEBHOOK/deliveries?since=2020-01-02&until=2020-01-02", None, 400),
-        ("GET", f"{WEBHOOKS}/WEBHOOK/deliveries/del_x/body", None, 404),
-        ("POST", f"{HOOKS}/HOOK/replay", {"since": "2020-01-01"}, 404),
-        ("POST", f"{HOOKS}/HOOK/deliveries/replay", {"from": "2020-01-01"}, 400),
-        ("POST", f"{HOOKS}/HOOK/deliveries/replay", {"since": "2020-01-01", "status": "duplicate"}, 422),
-        ("POST", f"{WEBHOOKS}/WEBHOOK/deliveries/redeliver", {"since": "2020-01-01", "event": "ava.job.failed"}, 422),
-    ],
-)
-def test_a_former_route_filter_or_field_is_refused(
-    api: Api, method: str, path: str, body: dict[str, str] | None, status: int
-) -> None:
-    path = path.replace("WEBHOOK", _webhook(api)).replace("HOOK", Hook(api).id)
-    assert api.request(method, path, json=body).status_code == status
-
-
 def _filled(api: Api, direction: str, count: int) -> str:
     """Insert deliveries, one each second. Returns the path of their list."""
     if direction == "in":

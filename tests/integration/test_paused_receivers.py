@@ -13,7 +13,7 @@ import pytest
 from ava.domain.events.hook import SKIP_REASON
 from ava.settings import Settings
 from harness.api import Api, error_of
-from tests.integration.hook_sender import HOOKS, NO_HEADERS, PULL, Hook, count_jobs
+from tests.integration.hook_sender import HOOKS, PULL, Hook, count_jobs
 
 WEBHOOKS, SUBSCRIPTIONS = "/v1/webhooks", "/v1/ava/subscriptions"
 #: What creates a record of each path.
@@ -159,13 +159,6 @@ def test_a_skipped_delivery_counts_against_the_limits_of_its_hook_and_its_tenant
         for _ in range(2):
             hook.send()
         assert "rate_limit_hook" in error_of(hook.send(), 429, "rate_limited")["message"]
-
-
-def test_an_unknown_token_is_404_as_is_that_of_a_deleted_paused_hook(api: Api, hook: Hook) -> None:
-    other = hook.path[:-1] + ("A" if hook.path[-1] != "A" else "B")
-    error_of(api.post(other, headers=NO_HEADERS), 404, "resource_not_found")
-    api.request("DELETE", f"{HOOKS}/{hook.id}")
-    error_of(hook.send(), 404, "resource_not_found")
 
 
 def test_a_pause_applies_in_other_processes_within_two_seconds(api: Api, api_settings: Settings) -> None:

@@ -132,9 +132,3 @@ def test_a_queue_and_a_tenant_have_their_own_charts(charts: Browser) -> None:
     )
     charts.await_text("Max running jobs", "Its jobs")
     assert findings(charts) == []
-
-
-def test_charts_fit_a_phone(charts: Browser) -> None:
-    charts.resize(390, 844)
-    wait_until(lambda: _drawn(charts, "Run time"), what="the chart is drawn")
-    assert charts.script("return document.documentElement.scrollWidth <= innerWidth")

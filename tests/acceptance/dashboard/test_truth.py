@@ -156,18 +156,6 @@ def _scheduled(browser: Browser, running: System, zone: str) -> str:
     return str(running.show(job_id)["scheduled_at"])
 
 
-def test_each_attempt_has_a_row_and_the_job_its_wait_and_its_sum(signed_in: Browser, running: System) -> None:
-    job = running.trigger("wkr_fail")
-    running.wait_for(job["id"], "failed")
-    signed_in.go(f"#/jobs/{job['id']}")
-    open_part(signed_in, "runs")
-    signed_in.find("[data-run='2']")
-    signed_in.await_text("Waited to start", "Ran")
-    found = running.get(f"/v1/ava/jobs/{job['id']}/runs").json()["data"]
-    assert [(run["attempt"], run["outcome"]) for run in found] == [(1, "failed"), (2, "failed")]
-    assert found[1]["duration_ms"] == running.show(job["id"])["duration_ms"]
-
-
 def test_an_operator_sees_that_a_node_refuses_messages(browser: Browser, running: System) -> None:
     running.query("UPDATE nodes SET refused_messages = '{unsigned}', refused_messages_at = now()")
     try:

@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from chaos import table
 from chaos.effects import Run
 from chaos.faults.fairness import at_once, longest_below
 from chaos.faults.lost_commits import ELSEWHERE
-from chaos.result import Record, Result, is_true
+from chaos.result import Record, is_true
 from chaos.soak import Soak
 from chaos.soak_samples import Sample, has_more_idle_cpu, trends
 from harness.store_statements import writing_statements
-
-KEPT = Result(
-    broker="redis",
-    fault="a fault",
-    accepted=10,
-    finished=8,
-    lost=0,
-    invented=0,
-    twice=0,
-    untrue=0,
-    repeated=1,
-    failed=0,
-    recovery_seconds=1.25,
-    promised_seconds=5,
-    uncommitted=2,
-    refusals="",
-    broken=(),
-    measured=(),
-    appendix="",
-)
 
 
 def _run(name: str = "1.1", *, between: tuple[float, float] = (1, 2), is_done: bool = False) -> Run:
@@ -49,34 +27,6 @@ def test_only_the_last_run_may_have_completed_a_job() -> None:
     assert not is_true(Record(status="completed", run="2.1"), [runs[0], _run("2.1", is_done=False)])
     assert not is_true(Record(status="failed", run=None), runs)
     assert is_true(Record(status="queued", run=None), [])
-
-
-def test_a_row_counts_what_was_not_replicated_beside_what_was_lost() -> None:
-    assert "| 0 (and 2 not replicated) | 0 | 1 | 1.2 s | 5 s | yes |" in table.row(KEPT)
-    assert "NO (3 repeated)" in table.row(replace(KEPT, broken=("3 repeated",)))
-    assert "| yes; writes after 1 s |" in table.row(replace(KEPT, measured=("writes after 1 s",)))
-    assert "never" in table.row(replace(KEPT, recovery_seconds=None))
-
-
-def test_the_table_replaces_the_marked_block_of_a_page_alone(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(
-        "before\n<!-- The table that `python -m chaos` writes begins here. -->\nold\n<!-- It ends here. -->\nafter\n"
-    )
-    table.write(page, [KEPT], command="python -m chaos")
-    written = page.read_text()
-    assert written.startswith("before\n<!-- The table")
-    assert written.endswith("<!-- It ends here. -->\nafter\n")
-    assert table.row(KEPT) in written
-    assert "old\n" not in written
-
-
-def test_a_page_without_a_block_is_left_as_it_is(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("text\n")
-    with pytest.raises(ValueError, match="no block"):
-        table.write(page, [KEPT], command="python -m chaos")
-    assert page.read_text() == "text\n"
 
 
 def test_runs_that_follow_each_other_are_not_at_once() -> None:

@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
@@ -47,32 +45,3 @@ def test_what_a_run_leaves_out_is_in_its_closing_lines(tmp_path: Path, testers: 
 @pytest.mark.parametrize("names", [longest_first.LONGEST, quick.LONG])
 def test_every_long_file_exists(names: tuple[str, ...]) -> None:
     assert [name for name in names if not (ROOT / "tests" / name).exists()] == []
-
-
-def test_brief_files_begin_between_long_ones_and_each_file_in_one_piece() -> None:
-    tests = ROOT / "tests"
-    brief = [tests / f"unit/test_{number}.py" for number in range(300)]
-    paths = [*brief, *(tests / name for name in longest_first.LONGEST)]
-    items = [SimpleNamespace(path=path) for path in paths * 2]
-    longest_first.sort(cast("list[pytest.Item]", items))
-    begins = list(dict.fromkeys(item.path for item in items))
-    assert [item.path for item in items] == [path for path in begins for _ in range(2)]
-    assert [path for path in begins if path not in brief] == paths[300:]
-    at_once = longest_first._AT_ONCE
-    assert begins[:at_once] == paths[300:][:at_once]
-    last = begins.index(paths[-1])
-    assert 0.8 * len(paths) < last < 0.95 * len(paths)
-    assert sum(path in brief for path in begins[: last // 2]) > 100
-
-
-def test_tests_on_rabbitmq_whole_systems_and_long_files_are_deselected() -> None:
-    files = ["tests/integration/test_dispatcher.py", "tests/integration/test_metrics.py", "tests/acceptance/test_up.py"]
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "--quick", *files]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "tests/integration/test_dispatcher.py::" in listed
-    assert "[redis]" in listed
-    assert "rabbitmq]" not in listed
-    assert "tests/acceptance" not in listed
-    # It starts whole processes by the fixture `system`.
-    assert "test_request_counters_are_summed" not in listed
-    assert "deselected" in listed
