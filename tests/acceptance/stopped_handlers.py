@@ -1,7 +1,5 @@
 """Handlers that are stopped by a cancel, a timeout or a shutdown, each with its own way to react."""
 
-# One function tries many ways to be stuck.
-
 from __future__ import annotations
 
 import asyncio
@@ -51,17 +49,6 @@ async def wait_async(input, env: Env):
         record(input, "finally")
 
 
-@worker("t_broad", cancel_grace_seconds=5)
-def broad(input):
-    """Catch every `Exception`, as many handlers do."""
-    record(input, "begin")
-    while True:
-        try:
-            time.sleep(0.01)
-        except Exception:
-            record(input, "eaten")
-
-
 @worker("t_look", cancel_grace_seconds=5)
 def look(input, env: Env):
     """Ignore SIGTERM and check only `env.cancelled`."""
@@ -95,21 +82,6 @@ async def own_signal_async(input):
     await received.wait()
     record(input, "finally")
     return {"received": True}
-
-
-@worker("t_swallow", cancel_grace_seconds=5)
-def swallow(input):
-    """Be in `__del__`, where Python swallows exceptions, when the first SIGTERM comes."""
-
-    class Held:
-        def __del__(self):
-            record(input, "begin")
-            time.sleep(1)
-
-    held = Held()
-    del held
-    while True:
-        time.sleep(0.01)
 
 
 _children: list[subprocess.Popen[bytes]] = []
@@ -169,15 +141,6 @@ def times_out(input):
         if how == "return":
             return {"in": "time"}
         raise
-    finally:
-        record(input, "finally")
-
-
-@worker("t_times_out_async", timeout_seconds=0.5, cancel_grace_seconds=0.5)
-async def times_out_async(input):
-    record(input, "begin")
-    try:
-        await asyncio.sleep(60)
     finally:
         record(input, "finally")
 

@@ -81,11 +81,6 @@ def test_exceeded_memory_is_an_error_that_retry_on_may_name(system: System, work
     assert (record["status"], record["attempt"], record["output"]) == ("completed", 2, 2), record
 
 
-def test_retry_on_repeats_no_other_error(system: System) -> None:
-    record = run(system, "repeated", raises=True)
-    assert (record["attempt"], record["max_attempts"], record["error"]) == (1, 3, "ValueError: not repeated")
-
-
 def test_what_other_runs_keep_in_a_process_does_not_stop_a_run_with_a_limit(system: System) -> None:
     """Otherwise a job would fail because of what a job of another tenant has left in the process."""
     pids = set[int]()

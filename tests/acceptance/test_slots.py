@@ -26,7 +26,6 @@ from harness.polling import wait_until
 from harness.running_process import lives
 from harness.system import System
 from tests.acceptance.conftest import on_redis
-from tests.acceptance.groups import OPERATOR
 from tests.acceptance.ids import uuids
 from tests.acceptance.slot_system import await_ended, await_running, has_uvloop, running_slots, slot_pid, trigger_many
 
@@ -215,25 +214,6 @@ def test_a_limit_and_a_rate_hold_for_runs_in_slots(slots: System) -> None:
     starts = sorted(datetime.fromisoformat(slots.wait_for(job_id)["started_at"]) for job_id in rated)
     # Of eight at 0.2 s, any one may start late.
     assert (starts[-1] - starts[0]).total_seconds() >= 1.2
-
-
-@on_redis
-def test_a_paused_queue_starts_nothing(slots: System) -> None:
-    running = trigger_many(slots, 40, worker_id="wkr_slot_sleep", input={"seconds": 3})
-    await_running(slots, running)
-    waiting = trigger_many(slots, 5, worker_id="wkr_slot_sleep")
-    assert slots.post("/v1/ava/queues/concurrent/pause", headers=OPERATOR).ok
-    try:
-        waiting += trigger_many(slots, 5, worker_id="wkr_slot_sleep")
-        recalled = "SELECT count(*) FROM jobs WHERE id = ANY(%s::uuid[]) AND waits_for = 'queue'"
-        wait_until(lambda: slots.query(recalled, uuids(waiting)) == [(10,)], what="the queue's jobs are recalled")
-        assert {each["status"] for each in await_ended(slots, running)} == {"completed"}
-        assert slots.wait_for(slots.trigger("wkr_slot_beside")["id"])["status"] == "completed"
-        assert {slots.show(job_id)["status"] for job_id in waiting} == {"queued"}
-        assert "paused" in slots.get(f"/v1/ava/jobs/{waiting[0]}/why").json()["data"]["sentence"]
-    finally:
-        assert slots.post("/v1/ava/queues/concurrent/resume", headers=OPERATOR).ok
-    assert {slots.wait_for(job_id)["status"] for job_id in waiting} == {"completed"}
 
 
 def test_an_urgent_job_starts_before_others_that_wait_for_a_slot(slots: System) -> None:

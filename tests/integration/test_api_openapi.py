@@ -18,7 +18,7 @@ from tests.unit.project.test_openapi import schemas_in
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 #: Random examples per operation, beside those for every constraint of the schemas; `chaos.fuzz` makes many more.
-EXAMPLES = "4"
+EXAMPLES = "2"
 #: The prefixes of ids in paths.
 _PREFIXES = {"job_id": "job", "schedule_id": "sch", "operation_id": "op", "tenant_id": "ten", "webhook_id": "wh"}
 

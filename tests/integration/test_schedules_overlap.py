@@ -22,18 +22,6 @@ def scheduled(database_settings: Settings) -> Iterator[Scheduled]:
         yield Scheduled(backlog)
 
 
-def test_skip_makes_no_job_while_the_last_one_is_not_final(scheduled: Scheduled) -> None:
-    schedule = scheduled.create(overlap=Overlap.SKIP)
-    assert [scheduled.fire(1), scheduled.fire(2)] == [1, 1]
-    assert len(scheduled.jobs()) == 1
-    scheduled.backlog.run(
-        "UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now(),"
-        " stop_status = 'cancelled'"
-    )
-    scheduled.fire(3)
-    assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["fired", "skipped", "fired"]
-
-
 def test_one_job_waits_for_the_last_one_and_starts_when_it_is_final(scheduled: Scheduled) -> None:
     schedule = scheduled.create(overlap=Overlap.QUEUE_ONE)
     scheduled.fire(1)

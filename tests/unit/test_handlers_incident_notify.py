@@ -147,17 +147,12 @@ def test_an_incident_url_may_not_be_private(serve: Serve) -> None:
     [
         ({}, "input.incident_id is missing; it must be a string such as inc_01hxyz"),
         ({"incident_id": "inc_1"}, "input.channel is missing; it must be a string such as #security-ops"),
-        (PAGE | {"incident_id": ""}, "input.incident_id must be a string such as inc_01hxyz"),
         (PAGE | {"incident_id": 7}, "input.incident_id must be a string, not a number"),
         (PAGE | {"incident_id": "../../etc"}, "input.incident_id must be a string such as inc_01hxyz"),
         (PAGE | {"incident_id": "a" * 10**6}, "input.incident_id has 1000000 characters"),
         (PAGE | {"channel": "#a b"}, "input.channel must be a string such as #security-ops"),
         (PAGE | {"channel": "#a\x00"}, "input.channel contains a NUL"),
-        (PAGE | {"channel": ["#a"]}, "input.channel must be a string, not a list"),
-        (PAGE | {"title": 5}, "input.title must be a string, not a number"),
         (PAGE | {"message": "x" * 3001}, "input.message has 3001 characters; the maximum is 3000"),
-        (PAGE | {"message": "\ud800"}, "input.message contains a NUL, another control character or half a character"),
-        (PAGE | {"incident_url": {}}, "input.incident_url must be a string, not an object"),
         (PAGE | {"chanel": "#b"}, "input.chanel is unknown; this worker takes incident_id, channel"),
     ],
 )

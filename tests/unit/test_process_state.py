@@ -8,7 +8,6 @@ import decimal
 import gc
 import io
 import locale
-import logging
 import os
 import resource
 import signal
@@ -23,7 +22,6 @@ from pathlib import Path
 
 import pytest
 
-from ava.domain.jobs.job import LogLevel
 from ava.node.runs.job_log import JobLog
 from tests.unit.process_states import NewState, process_state, run
 
@@ -195,34 +193,6 @@ def test_a_loop_that_handled_sigterm_leaves_the_process_s_own_handler(own_signal
         assert signal.getsignal(signal.SIGTERM) is own
         os.kill(os.getpid(), signal.SIGTERM)
     assert own_signals == [signal.SIGTERM]
-
-
-def test_loggers_are_restored(new_state: NewState) -> None:
-    def handler() -> None:
-        logging.disable(logging.CRITICAL)
-        logging.root.setLevel(logging.CRITICAL)
-        logging.root.handlers = []
-        logger = logging.getLogger("ava.job")
-        logger.setLevel(logging.CRITICAL)
-        logger.disabled, logger.propagate = True, False
-        logger.addHandler(logging.NullHandler())
-        logger.addFilter(lambda _record: False)
-
-    def traits() -> list[object]:
-        logger = logging.getLogger("ava.job")
-        return [
-            logging.root.manager.disable, logging.root.level, list(logging.root.handlers), logger.level,
-            logger.disabled, logger.propagate, list(logger.handlers), list(logger.filters),
-        ]  # fmt: skip
-
-    # First, because it makes the policy that is restored.
-    loop = asyncio.new_event_loop()
-    state = new_state()
-    before = traits()
-    run(state, handler)
-    loop.close()
-    assert traits() == before
-    assert run(state, lambda: logging.getLogger("ava.job").info("said")) == [(LogLevel.INFO, "said")]
 
 
 def test_warning_filters_and_hooks_are_restored(new_state: NewState) -> None:

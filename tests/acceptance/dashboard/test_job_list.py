@@ -185,15 +185,6 @@ def test_a_job_opens_beside_the_list_and_the_keys_walk_on(jobs: Browser, day: li
     jobs.find("main h1")
 
 
-def test_on_a_phone_the_job_fills_the_screen(jobs: Browser) -> None:
-    jobs.resize(390, 844)
-    jobs.click("[data-job] a")
-    panel = jobs.find("aside.panel")
-    wait_until(lambda: panel.size["width"] == 390, what="the panel is as wide as the screen")
-    jobs.click("aside.panel [aria-label=Close]")
-    wait_until(lambda: jobs.script("return document.querySelector('aside.panel') === null"), what="it is closed")
-
-
 def test_a_phone_filters_selects_and_acts_with_a_thumb(jobs: Browser) -> None:
     jobs.resize(390, 844)
     for selector in ("[role=tablist]", "[name=find]", "[name=last]", ".histogram .bars"):
