@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from ava_celery import beat, faults, load, workers
+from ava_celery import beat, entries, faults, load, workers
 from ava_celery.exceptions import exception_of
-from ava_celery.handler import TaskHandler
+from ava_celery.handler import TaskHandler, _is_redelivered
 from ava_celery.results import as_json
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery, Task
 from celery.exceptions import Reject
+from celery.result import AsyncResult
 from celery.schedules import crontab, solar
 
 from ava import testing
 from ava.client.slugs import MAX_LENGTH, slug_of
 from ava.domain.schedules.cron import parse_cron
 from ava.handler import registry
+from ava.handler.env import Env
 from ava.handler.registry import Handler
 
 
@@ -186,6 +189,7 @@ def test_a_result_becomes_json_as_celery_writes_it() -> None:
     when, id_ = datetime(2026, 1, 2, tzinfo=UTC), UUID(int=1)
     found = as_json({"at": when, 1: (Decimal("1.10"), id_), None: {2}})
     assert found == {"at": "2026-01-02T00:00:00+00:00", "1": ["1.10", str(id_)], "null": [2]}
+    assert as_json(AsyncResult("b", parent=AsyncResult("a"))) == [["b", [["a", None], None]], None]
 
 
 @pytest.fixture
@@ -229,6 +233,14 @@ def test_a_retry_is_the_next_attempt_and_any_other_error_the_last(
     ):
         refused = run(task, kind)
         assert (reason in str(refused.error), refused.is_retried) == (True, False), refused.error
+
+
+def test_a_request_tells_the_priority_and_a_repeated_run(app: Celery) -> None:
+    assert [entries.priority_of(app, entries._priority(app, given) or 0) for given in range(10)] == [*range(10)]
+    # Runs 4 and 5 are the first and second attempt, and run 6 repeats the latter.
+    runs = [(4, 1), (5, 2), (6, 2)]
+    envs = [SimpleNamespace(_job=SimpleNamespace(first_run_no=4, run_no=no), attempt=attempt) for no, attempt in runs]
+    assert [_is_redelivered(cast("Env", env)) for env in envs] == [False, False, True]
 
 
 def test_autoretry_has_the_retries_and_the_countdown_of_its_retry_kwargs(
@@ -284,6 +296,7 @@ def test_a_state_is_progress(app: Celery, run: Callable[..., testing.Result]) ->
     [
         ("ValueError: no such page", ValueError, "no such page"),
         ("KeyError: 'foo'", KeyError, "'foo'"),
+        ("LookupError: ('a page', 3)", LookupError, "('a page', 3)"),
         ("Timeout: exceeded 1 s", TimeLimitExceeded, "TimeLimitExceeded(1.0,)"),
         ("WorkerLost: the worker process died (signal 9)", WorkerLostError, "the worker process died (signal 9)"),
         ("GiveUp: rejected: busy", Reject, "('busy', False)"),

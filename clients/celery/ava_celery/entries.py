@@ -93,8 +93,16 @@ def _priority(app: Celery, given: Any) -> int | None:
     if given is None:
         return None
     number = min(9, max(0, int(given)))
-    transport = str(app.conf.broker_url or "").partition("://")[0]
-    return number + 1 if transport in _ZERO_FIRST else 10 - number
+    return number + 1 if _is_zero_first(app) else 10 - number
+
+
+def priority_of(app: Celery, priority: int) -> int:
+    """Return the priority of a job as Celery's, 0 to 9, as a call would give it."""
+    return priority - 1 if _is_zero_first(app) else 10 - priority
+
+
+def _is_zero_first(app: Celery) -> bool:
+    return str(app.conf.broker_url or "").partition("://")[0] in _ZERO_FIRST
 
 
 def _tags(options: Mapping[str, Any]) -> dict[str, str] | None:

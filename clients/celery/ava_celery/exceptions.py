@@ -51,12 +51,16 @@ def _subclasses(kind: type[BaseException]) -> Iterator[type[BaseException]]:
 
 
 def _arguments(kind: str, reason: str) -> tuple[object, ...]:
-    """Return the arguments of the exception; `KeyError` shows the `repr` of its key."""
-    if kind == "KeyError":
+    """Return the arguments of the exception. `KeyError` shows the `repr` of its key, and several arguments theirs."""
+    if kind == "KeyError" or reason.startswith("("):
         try:
-            return (ast.literal_eval(reason),)
+            found = ast.literal_eval(reason)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            pass
+            return (reason,)
+        if kind == "KeyError":
+            return (found,)
+        if isinstance(found, tuple) and len(found) > 1:
+            return found
     return (reason,) if reason else ()
 
 

@@ -23,6 +23,7 @@ from ava.handler.errors import GiveUp, RetryLater
 from ava.handler.retry_rules import NextAttempt
 from ava.node.outcome import explain
 from ava_celery import replacement, workers
+from ava_celery.entries import priority_of
 from ava_celery.results import StateReport, as_json, decoded
 
 #: Seconds until a soft limit is raised again, because CPython may notice a signal just before a blocking call.
@@ -96,8 +97,8 @@ class TaskHandler:
             "delivery_info": {
                 "exchange": "",
                 "routing_key": workers.queue_of(self._app, self._task),
-                "priority": None,
-                "redelivered": False,
+                "priority": priority_of(self._app, job["priority"]),
+                "redelivered": _is_redelivered(env),
             },
             "timelimit": [self._hard_limit, self._soft_limit],
             "expires": job.get("expires_at"),
@@ -148,6 +149,8 @@ class TaskHandler:
         if isinstance(sig, _chain) and not sig.tasks:
             raise ImproperlyConfigured("Cannot replace with an empty chain")
         found = sig.clone()
+        for errback in self._task.request.errbacks or ():
+            found.link_error(errback)
         found.options["replaced_task_nesting"] = self._task.request.get("replaced_task_nesting", 0) + 1
         # `on_replace`, which a task's class may override, calls it and raises `Ignore`.
         found.delay = lambda: setattr(self, "_replacement", found)
@@ -203,6 +206,13 @@ class _NotSent:
     def apply_async(self) -> None:
         """Record that the task asks for another attempt."""
         self._record(self)
+
+
+def _is_redelivered(env: Env) -> bool:
+    """Return True if an earlier run of this attempt was lost, rejected or put back."""
+    # Such a run uses no attempt.
+    first = env._job.first_run_no
+    return first is not None and env._job.run_no - first >= env.attempt
 
 
 def _seconds(options: Mapping[str, Any], app: Celery) -> float:

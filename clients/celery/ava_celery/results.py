@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import states
+from celery.result import ResultBase
 from kombu.utils.json import object_hook
 
 from ava.handler.env import Env
@@ -21,12 +22,15 @@ _MAX_META = 900
 def as_json(value: Any) -> Any:
     """Return a result with strings in place of dates, times, decimals and UUIDs, which Celery's JSON takes as they are.
 
-    Keys that are numbers, booleans or None become strings, as `json.dumps` writes them.
+    The result of a call becomes its tuple, as in Celery's backends. Keys that are numbers, booleans or None become
+    strings, as `json.dumps` writes them.
     """
     if isinstance(value, Mapping):
         return {_key(key): as_json(part) for key, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [as_json(part) for part in value]
+    if isinstance(value, ResultBase):
+        return as_json(value.as_tuple())
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, Decimal | UUID):
