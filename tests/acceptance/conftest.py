@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,12 @@ def running_system(folder: Path, database_url: str, broker_url: str, **start: An
     finally:
         system.stop()
     system.assert_clean()
+
+
+def assert_failed_by_intent(found: Mapping[str, Any], expected: Iterable[str], output: str) -> None:
+    """Check the outcomes of another project's own tests: those with a reason have failed, and no others."""
+    assert (found.get("failed"), found.get("unexpected"), found.get("skipped")) == ([], [], []), output
+    assert sorted(name for name, _ in found["expected"]) == sorted(expected)
 
 
 @pytest.fixture(scope="module")

@@ -126,12 +126,26 @@ class AvaBackend(BaseBackend):  # type: ignore[misc]
         if job.status == "failed":
             return states.FAILURE, exception_of(job.error, task)
         if job.status == "cancelled":
-            return _cancelled(job)
+            return self._cancelled(job)
         if job.progress is not None and (found := _reported(job.progress.get("message") or "")) is not None:
             return found
         if job.status == "queued":
             return (states.RETRY, exception_of(job.error, task)) if job.waits_for == "retry" else (states.PENDING, None)
         return (states.STARTED if self.app.conf.task_track_started else states.PENDING), None
+
+    def _cancelled(self, job: Job) -> tuple[str, Any]:
+        kind, _, reason = (job.error or "").partition(": ")
+        if kind != "ConditionUnmet":
+            return states.REVOKED, TaskRevokedError("expired" if kind == "Expired" else "terminated")
+        tree = configured_client.call("tree", job.id)
+        # As in Celery, it has the exception of the task before it that has failed.
+        before, ids = {job.id}, {job.id}
+        while ids := {edge.from_id for edge in tree.edges if edge.to_id in ids and edge.kind != "child"} - before:
+            before |= ids
+        failed = next((each for each in tree.jobs if each.id in before and each.status == "failed"), None)
+        if failed is None:
+            return states.FAILURE, ChordError(f"a task before it did not complete: {reason}")
+        return states.FAILURE, exception_of(failed.error, self.app.tasks.get(self._task_name(failed)))
 
     def _task_name(self, job: Job) -> str:
         from ava.client.slugs import slug_of
@@ -266,13 +280,6 @@ for _name in (
     "set_chord_size",
 ):
     _delegate(_name)
-
-
-def _cancelled(job: Job) -> tuple[str, Any]:
-    kind, _, reason = (job.error or "").partition(": ")
-    if kind == "ConditionUnmet":
-        return states.FAILURE, ChordError(f"a task before it did not complete: {reason}")
-    return states.REVOKED, TaskRevokedError("expired" if kind == "Expired" else "terminated")
 
 
 def _reported(message: str) -> tuple[str, Any] | None:

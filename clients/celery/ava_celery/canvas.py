@@ -44,6 +44,8 @@ class _Before:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    #: The required outcome of the part before it; None: `completed`.
+    when: str | None = None
 
     def after(self, placed: Placed) -> _Before:
         """Return the place after a signature of the same canvas."""
@@ -113,6 +115,10 @@ class Graph:
         if (task_id := found.options.get("task_id")) is not None:
             body = body.clone().set(task_id=task_id)
         last = self._place(body, before.after(header))
+        for errback in as_list(body.options.get("link_error")):
+            # A failed header cancels the body, whose run calls its error callbacks. Others need the body's request.
+            if maybe_signature(errback, app=self._app).immutable:
+                self._place(errback, _Before(names=header.names, when="failed"))
         return replace(last, result=lambda ids, parent: last.result(ids, header.result(ids, parent)))
 
     def _group(self, found: group, before: _Before) -> Placed:
@@ -156,6 +162,8 @@ class Graph:
         call.options["name"] = name
         if before.names:
             call.options["after"] = list(before.names)
+        if before.when is not None:
+            call.options["when"] = before.when
         self.calls.append(call)
         placed = Placed(
             value={"$output": name},

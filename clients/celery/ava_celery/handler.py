@@ -60,7 +60,7 @@ class TaskHandler:
             return replacement.run(env, self._app, self._task, Signature)
         args, kwargs = decoded(list(input.get("args", ()))), decoded(dict(input.get("kwargs", {})))
         request = self._request(env) | {"argsrepr": saferepr(args), "kwargsrepr": saferepr(kwargs)}
-        request |= input.get("request", {})
+        request |= decoded(input.get("request", {}))
         self._retry, self._replacement, self._report = None, None, (report := StateReport(env))
         with self._in_app(), self._soft_limited():
             value, ended = self._trace(request["id"], args, kwargs, request)[:2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 from celery import Celery
 from celery.app.task import Context, Task
 from celery.canvas import Signature, _chain, _chord, _maybe_group, group, signature
+from kombu.utils.json import dumps
 
 from ava.domain.jobs.waits import JournalKind
 from ava.handler.env import Env
 from ava.handler.errors import ChildFailed, GiveUp
 from ava_celery.entries import as_list, call_of
 from ava_celery.exceptions import exception_of
-from ava_celery.results import as_json
+from ava_celery.results import decoded
 
 #: The name of the step that records the signature, and the prefix of the children's names.
 _NAME = "replacement"
@@ -31,9 +33,9 @@ def is_recorded(env: Env) -> bool:
 
 def run(env: Env, app: Celery, task: Task, replace: Callable[[], Signature]) -> Any:
     """Record the replacement of a task, run it and return its output. Raises the error of a child as the task's own."""
-    recorded: Mapping[str, Any] = env.step(_NAME, lambda: as_json(dict(replace())))
+    recorded: Mapping[str, Any] = env.step(_NAME, lambda: json.loads(dumps(dict(replace()))))
     try:
-        found = signature(recorded, app=app)
+        found = signature(decoded(recorded), app=app)
         return _Replacement(env, task, found.options["replaced_task_nesting"]).output(found, (), _NAME)
     except ChildFailed as error:
         raise exception_of(error.child.error or f"ChildFailed: {error}", task) from error
