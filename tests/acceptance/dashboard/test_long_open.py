@@ -1,4 +1,4 @@
-"""A tab that is left open: an hour of its reads, faster, under load."""
+"""A tab that is left open: the reads of twenty minutes, faster, under load."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.polling import wait_until
 from harness.system import SECRET, System
 from tests.browser import Browser
 
-#: The timers of the page run so many times as fast, so that an hour's reads take minutes.
+#: The timers of the page run so many times as fast, so that the reads of twenty minutes take one.
 _FASTER = 40
 _HURRY = f"""
 const wait = window.setTimeout.bind(window);
@@ -25,9 +25,10 @@ window.fetch = (...all) => {{
 }};
 """
 _READS_OF_WARM_UP = 150
-#: A page reads every 2 seconds.
-_READS_OF_AN_HOUR = 1800
-_MAX_GROWTH = 30 * 1024 * 1024
+#: A page reads every 2 seconds. After these the heap has grown by less than 1 MiB; what leaks grows with each read.
+_MINUTES = 20
+_READS = 30 * _MINUTES
+_MAX_GROWTH = 30 * 1024 * 1024 * _MINUTES // 60
 
 
 def _heap(browser: Browser) -> int:
@@ -40,7 +41,7 @@ def _heap(browser: Browser) -> int:
 
 @pytest.mark.timeout(500)
 @pytest.mark.parametrize("page", ["", "jobs"])
-def test_a_tab_that_is_open_for_an_hour_under_load_grows_by_less_than_30_mib(
+def test_a_tab_that_is_open_under_load_grows_by_less_than_30_mib_an_hour(
     browser: Browser, running: System, page: str
 ) -> None:
     script = browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _HURRY})
@@ -51,7 +52,7 @@ def test_a_tab_that_is_open_for_an_hour_under_load_grows_by_less_than_30_mib(
         reads = "return window.reads"
         wait_until(lambda: browser.script(reads) > _READS_OF_WARM_UP, seconds=60, what="the page reads")
         before = _heap(browser)
-        until = browser.script(reads) + _READS_OF_AN_HOUR
+        until = browser.script(reads) + _READS
         while browser.script(reads) < until:
             jobs = [{"worker_id": "wkr_echo", "input": {"text": "x" * 200}} for _ in range(20)]
             running.post("/v1/ava/jobs/bulk", json={"jobs": jobs}).raise_for_status()
