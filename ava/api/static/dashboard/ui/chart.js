@@ -99,7 +99,8 @@ function frameOf(Plot, latest, host) {
   return {
     height,
     width: Math.max(100, host.clientWidth),
-    padding: [8, 4, 0, 0],
+    // The last label of the axis of times has half its width beyond the plot.
+    padding: [8, 18, 0, 0],
     legend: { show: false },
     scales: {
       x: { time: true, range: () => domain(latest.current) },
