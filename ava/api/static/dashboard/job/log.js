@@ -92,13 +92,15 @@ function Lines({ log, wraps, hrefOf, onLine }) {
   const top = useRef(0);
   useLayoutEffect(() => {
     const list = scroller.current;
+    // Lines may still arrive while the page of the job is removed.
+    if (!list) return;
     const { scrollHeight: height } = list;
     if (log.follows) list.scrollTop = height;
     else if (firstN < before.current.firstN) list.scrollTop += height - before.current.height;
     before.current = { firstN, height };
   });
   useEffect(() => {
-    scroller.current.querySelector(".selected")?.scrollIntoView({ block: "center" });
+    scroller.current?.querySelector(".selected")?.scrollIntoView({ block: "center" });
   }, [log.selected, blocks.length > 0]);
   const scrolled = () => {
     const list = scroller.current;
