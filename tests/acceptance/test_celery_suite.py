@@ -90,12 +90,21 @@ _FAIL = {
     "a `task_id` is an idempotency key, so a frozen canvas runs once": """
         test_chord.test_reapplying_frozen_chord_dispatches_body_again
     """,
-    "a failed header cancels the body, and calls only its immutable error callbacks": """
+    "a failed header calls only immutable error callbacks of a body of one task, in a chord that begins a canvas": """
+        test_chord.test_chain_of_implicit_chords_body_failure[header]
+        test_chord.test_link_error_option_runs_on_header_failure[group]
+        test_chord.test_errbacks_of_group_body_tasks_run_on_header_failure
+        test_chord.test_errbacks_of_chord_in_group_body_run_on_header_failure
+        test_chord.test_errback_set_as_one_signature_runs_on_header_failure
         test_chord.test_mutable_errback_called_by_chord_from_simple
         test_chord.test_mutable_errback_called_by_chord_from_chain
         test_chord.test_mutable_errback_called_by_chord_from_chain_tail
         test_chord.test_mutable_errback_called_by_chord_from_group
         test_chord.test_mutable_errback_called_by_chord_from_group_fail_multiple_on_header_failure
+    """,
+    "a group's own option `link_error` is ignored": """
+        test_chord.test_link_error_option_with_link_error_of_group_body
+        test_chord.test_link_error_option_runs_once_for_chord_in_group_body_with_link_error
     """,
     "an error callback of a chord is also called for a failed chord in its header": """
         test_chord.test_nested_chord_header_link_error

@@ -116,8 +116,9 @@ class Graph:
             body = body.clone().set(task_id=task_id)
         last = self._place(body, before.after(header))
         for errback in as_list(body.options.get("link_error")):
-            # A failed header cancels the body, whose run calls its error callbacks. Others need the body's request.
-            if maybe_signature(errback, app=self._app).immutable:
+            # A failed header cancels the body, whose run calls its error callbacks. Others need the body's request. A
+            # header after another task is cancelled with it, and that task has called its own.
+            if not before.names and maybe_signature(errback, app=self._app).immutable:
                 self._place(errback, _Before(names=header.names, when="failed"))
         return replace(last, result=lambda ids, parent: last.result(ids, header.result(ids, parent)))
 
