@@ -62,9 +62,8 @@ def run(
 
 def without_secrets(settings: Settings) -> Settings:
     """Remove the settings that no process with handlers may have, and hide them from handlers."""
-    # The settings are read. From here on, handlers inherit no key of the service. The tasks of a Celery application may
-    # call others, with a key that the operator gives them.
-    conceal(name for name in SECRETS if name != "AVA_API_KEY" or not settings.celery_apps)
+    # The settings are read. From here on, handlers inherit no key of the service.
+    conceal(SECRETS)
     give_up_tracing()
     keys = worker_keys(settings.encryption_keys)
     return replace(settings, internal_secrets=(), encryption_keys=keys, database_owner_url="")
