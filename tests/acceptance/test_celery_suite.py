@@ -97,6 +97,7 @@ _FAIL = {
         test_chord.test_errbacks_of_chord_in_group_body_run_on_header_failure
         test_chord.test_errback_set_as_one_signature_runs_on_header_failure
         test_chord.test_mutable_errback_called_by_chord_from_simple
+        test_chord.test_link_error_option_runs_on_header_failure[chord]
         test_chord.test_mutable_errback_called_by_chord_from_chain
         test_chord.test_mutable_errback_called_by_chord_from_chain_tail
         test_chord.test_mutable_errback_called_by_chord_from_group
@@ -124,8 +125,11 @@ _FAIL = {
     """,
 }
 _EXPECTED = {name: reason for reason, names in _FAIL.items() for name in names.split()}
-#: Of these, the tests that pass at times.
-_MAY_PASS = [name for name in _EXPECTED if re.search(r"test_header_failure_fails_the_chords_after|large_group", name)]
+#: Of these, the tests that pass at times; two assert only in a receiver of a worker's signal, which nothing calls.
+_PASS_AT_TIMES = (
+    r"test_header_failure_fails_the_chords_after|large_group|replace_merge_stamps|stamps_remain_on_task_retry"
+)
+_MAY_PASS = [name for name in _EXPECTED if re.search(_PASS_AT_TIMES, name)]
 #: The tests of a short run.
 _SELECTED = """
     test_tasks.test_basic_task test_tasks.test_reject_with_requeue_redelivers_and_succeeds test_tasks.test_expired
