@@ -55,7 +55,7 @@ class _Scope:
 
     kind: str
     body: Mapping[str, Any]
-    #: The tenant's headers, and those of the requests that create its jobs.
+    #: The tenant's headers, and the headers of the requests that create its jobs.
     headers: Mapping[str, str]
     creator: Mapping[str, str]
     #: The root of a tree.
@@ -69,7 +69,7 @@ class _Containments:
     cluster: Cluster
     seed: int
     broken: list[str] = field(default_factory=list)
-    #: All jobs of scopes, and counts of what the containments held and stopped.
+    #: All jobs of scopes, and the numbers of held and stopped jobs.
     jobs: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     #: Seconds from the 201 until each was effective, and until it was complete.
@@ -155,7 +155,7 @@ class _Containments:
         )
         self._await_end(jobs)
         if scope.root:
-            # A root that was killed goes on after the lift, and creates the rest of its children.
+            # A killed root runs again after the lift and creates its remaining children.
             later = sorted(set(self._of_tree(scope.root)) - set(jobs))
             self._await_end(later)
             self.jobs += later

@@ -110,7 +110,7 @@ _FAIL = {
     "an error callback of a chord is also called for a failed chord in its header": """
         test_chord.test_nested_chord_header_link_error
     """,
-    "a task after a failed one ends moments later, and the test reads its state at once": """
+    "a task after a failed one ends slightly later, and the test reads its state immediately": """
         test_chain.test_header_failure_fails_the_chords_after_it
         test_chain.test_header_failure_fails_the_chords_after_a_group_body
     """,

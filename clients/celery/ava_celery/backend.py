@@ -23,12 +23,12 @@ from ava_celery.exceptions import exception_of
 #: The prefix of a result's id while the relay has not yet created its job.
 OUTBOX = "outbox_"
 _JOB = "job_"
-#: Max seconds of one wait for a job whose row the relay has not sent.
+#: Max seconds of one wait for the relay to send a job's row.
 _POLL_SECONDS = 0.5
 
 
 class AvaBackend(BaseBackend):  # type: ignore[misc]
-    """Reads results of jobs; results of tasks that stay on Celery are those of the backend `inner`."""
+    """Reads results of jobs. The backend `inner` has the results of tasks that stay on Celery."""
 
     thread_safe = True
     supports_native_join = False
@@ -258,7 +258,7 @@ class AvaControl(Control):  # type: ignore[misc]
 
 
 def _delegate(name: str) -> None:
-    """Let the other backend do what concerns only tasks that stay on Celery."""
+    """Let the other backend handle a method that concerns only tasks on Celery."""
     own = getattr(BaseBackend, name)
 
     def method(self: AvaBackend, *args: Any, **options: Any) -> Any:

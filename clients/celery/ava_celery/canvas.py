@@ -26,7 +26,7 @@ _OF_CANVAS = ("link", "link_error", "task_id", GROUP_ID, "chord", "root_id", "pa
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """A signature in the graph: what follows it gets its value once its last tasks have completed."""
+    """A signature in the graph. The next signature gets its value when its last tasks have completed."""
 
     #: JSON with the outputs of its last tasks, and the names of these.
     value: Any
@@ -116,8 +116,8 @@ class Graph:
             body = body.clone().set(task_id=task_id)
         last = self._place(body, before.after(header))
         for errback in as_list(body.options.get("link_error")):
-            # A failed header cancels the body, whose run calls its error callbacks. Others need the body's request. A
-            # header after another task is cancelled with it, and that task has called its own.
+            # If the header fails, the body is cancelled and cannot call its error callbacks. Immutable ones become jobs
+            # of the graph; others need the body's request. If a task before the header fails, it calls its own.
             if not before.names and maybe_signature(errback, app=self._app).immutable:
                 self._place(errback, _Before(names=header.names, when="failed"))
         return replace(last, result=lambda ids, parent: last.result(ids, header.result(ids, parent)))
@@ -130,7 +130,7 @@ class Graph:
         def result(ids: Sequence[str], parent: ResultBase | None) -> ResultBase:
             results = [member.result(ids, None) for member in members]
             if len(results) == 1 and isinstance(results[0], GroupResult):
-                # As in Celery, of a group whose only member is a chain that ends in a group.
+                # As in Celery: a group with one member, a chain that ends in a group, returns that group's result.
                 return results[0]
             return self._app.GroupResult(group_id, results, parent=parent)
 

@@ -21,17 +21,17 @@ _log = logging.getLogger(__name__)
 
 #: The tag with the `task_id` that a caller has chosen. Children inherit tags, so a lookup omits jobs with a parent.
 TASK_ID = "task_id"
-#: The tag with the id of the group to which a call belongs.
+#: The tag with the id of a call's group.
 GROUP_ID = "group_id"
 #: Max characters of a tag's value, and the form of its key.
 _MAX_VALUE = 64
 _KEY = re.compile(r"[a-z0-9_.-]{1,32}")
-#: Max tags of a job, less those above and the outbox's.
+#: Max tags of a job, without TASK_ID, GROUP_ID and the outbox's tag.
 _MAX_TAGS = 7
 _IGNORED = ("time_limit", "soft_time_limit", "queue", "exchange", "routing_key")
 #: Transports with 0 as the first priority; on the others 9 is the first.
 _ZERO_FIRST = ("redis", "rediss", "sentinel", "valkey")
-#: Options of which a warning was logged, with the task.
+#: The tasks and ignored options that were logged as a warning.
 _warned: set[tuple[str, str]] = set()
 
 
@@ -48,7 +48,7 @@ class Call:
 
 
 def call_of(app: Celery, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Call:
-    """Return the call of a task. Raises `TypeError` or `ValueError` for what a job cannot have."""
+    """Return the call of a task. Raises `TypeError` or `ValueError` if a job cannot have its arguments or options."""
     input = json.loads(dumps({"args": list(args), "kwargs": dict(kwargs)}))
     if request := _request(options):
         input["request"] = json.loads(dumps(request))
@@ -89,7 +89,7 @@ def _time(app: Celery, given: Any) -> datetime:
 
 
 def _priority(app: Celery, given: Any) -> int | None:
-    """Return the priority, 1 (first) to 10, of Celery's 0 to 9, whose direction is the transport's."""
+    """Convert Celery's priority, 0 to 9 in the transport's direction, to a job's, 1 (first) to 10."""
     if given is None:
         return None
     number = min(9, max(0, int(given)))

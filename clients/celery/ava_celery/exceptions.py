@@ -70,6 +70,6 @@ def _raised(kind: type[BaseException], arguments: tuple[object, ...]) -> BaseExc
     found.args = arguments
     if type(found).__str__ in (BaseException.__str__, KeyError.__str__) or str(found) == ": ".join(map(str, arguments)):
         return found
-    # A class whose text comes from attributes, which a line of text cannot restore.
+    # The class builds its message from attributes, and the stored message cannot restore them.
     plain = create_exception_cls(kind.__name__, kind.__module__)
     return plain(*arguments)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Run the signature with which a task has replaced itself: as children, whose output becomes the job's."""
+"""Run the signature that replaces a task as children. Their output becomes the job's output."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class _Replacement:
 
     @contextmanager
     def _errbacks(self, given: Signature) -> Iterator[None]:
-        """Call a signature's error callbacks if tasks fail for which it stands; a child calls its own in its run."""
+        """Call a signature's error callbacks if one of its tasks fails; a child calls its own in its run."""
         try:
             yield
         except ChildFailed as error:
