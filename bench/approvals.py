@@ -23,6 +23,7 @@ import requests
 from ava import settings as settings_module
 from ava.domain.access.caller import Caller, Role
 from ava.domain.approval import ApprovalFilter, ApprovalStatus
+from ava.domain.counts import PageBounds
 from ava.services.approvals import Approvals
 from ava.store.engine import schema
 from ava.store.engine.database import Database
@@ -161,7 +162,7 @@ def _measure(approvals: Approvals, wanted: ApprovalFilter, pages: int) -> list[f
     took = []
     for _ in range(pages):
         began = time.perf_counter()
-        found, _ = approvals.page(_CALLER, wanted, limit=21)
+        found, _ = approvals.page(_CALLER, wanted, bounds=PageBounds(limit=21))
         took.append((time.perf_counter() - began) * 1000)
         assert len(found) == 21
     return took

@@ -10,6 +10,7 @@ from ava.broker.publisher import Publisher
 from ava.dispatcher.duties.schedules import fire_due_schedules
 from ava.dispatcher.duties.wakes import Wakes
 from ava.domain.access.caller import Caller, Role
+from ava.domain.counts import PageBounds
 from ava.domain.jobs.job import RunKey
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.services.due_firings import DueFirings
@@ -52,7 +53,7 @@ class Scheduled:
 
     def outcomes(self, schedule: Schedule) -> list[tuple[str, str | None]]:
         """Returns the outcomes and reasons of a schedule's firings, oldest first."""
-        found, _ = self.service.firings(CALLER, schedule.id, limit=100)
+        found, _ = self.service.firings(CALLER, schedule.id, bounds=PageBounds(limit=100))
         return [(each.outcome.value, each.reason) for each in reversed(found)]
 
     def jobs(self, columns: str = "id") -> list[tuple[Any, ...]]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from ava.domain import ids
+
 #: Max counted queued and running jobs of one worker.
 MAX_COUNTED_OF_WORKER = 10_000
 #: In lists of tenants: maximum counted jobs per tenant that wait or are scheduled, together; and that run.
@@ -16,3 +20,20 @@ DEEPEST_ROW = MAX_IN_TOTAL
 def counted(count: int, *, is_exact: bool) -> int | str:
     """Return a count for display; an inexact one is marked as a lower bound."""
     return count if is_exact else f"{count:,} or more"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageBounds:
+    """The part of a list to read."""
+
+    #: Max items.
+    limit: int
+    #: Number of items before the part, behind `after_id` if it is given.
+    offset: int = 0
+    #: The id of the last item before the part.
+    after_id: str | None = None
+
+    def before(self, prefix: str) -> dict[str, object]:
+        """Return the parameters `limit`, `offset` and `before_id`, a UUID, of a list with the newest ids first."""
+        before_id = None if self.after_id is None else ids.to_uuid(prefix, self.after_id)
+        return {"limit": self.limit, "offset": self.offset, "before_id": before_id}

@@ -7,7 +7,7 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -16,6 +16,7 @@ from ava.domain.access import tokens
 from ava.domain.access.api_key import ApiKey, ApiKeySpec
 from ava.domain.access.caller import Caller
 from ava.domain.access.tokens import Token, TokenKind
+from ava.domain.counts import PageBounds
 from ava.domain.limits.table import API_KEYS
 from ava.errors import (
     ApiKeyNotFound,
@@ -121,13 +122,9 @@ class ApiKeys:
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
         return dataclasses.replace(created, token=token.encoded), False
 
-    def page(
-        self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None
-    ) -> tuple[Sequence[ApiKey], int]:
-        tenant_id = caller.tenant_id
+    def page(self, caller: Caller, *, bounds: PageBounds) -> tuple[list[ApiKey], int]:
         with self._database.connect() as connection:
-            found = api_keys.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
-            return found, api_keys.count(connection, tenant_id=tenant_id)
+            return api_keys.page(connection, tenant_id=caller.tenant_id, bounds=bounds)
 
     def revoke(self, caller: Caller, key_id: str) -> ApiKey:
         """Revoke a key and the keys that it created, immediately here and within 2 s in other processes.

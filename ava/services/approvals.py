@@ -17,6 +17,7 @@ from ava.domain.approval import (
     ApprovalStatus,
     SentDecision,
 )
+from ava.domain.counts import PageBounds
 from ava.domain.input_schema import InputSchema
 from ava.errors import ApprovalConflict, ApprovalNotFound, DecisionForbidden, InvalidFields, PayloadsHidden
 from ava.store.access import api_keys
@@ -32,22 +33,11 @@ class Approvals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def page(
-        self, caller: Caller, wanted: ApprovalFilter, *, limit: int, offset: int = 0, after_id: str | None = None
-    ) -> tuple[Sequence[Approval], int]:
+    def page(self, caller: Caller, wanted: ApprovalFilter, *, bounds: PageBounds) -> tuple[Sequence[Approval], int]:
         """Return a page of the tenant's approvals, and the number of matches."""
         with self._database.connect() as connection:
             decider = _decider(connection, caller) if wanted.is_mine else None
-            found = reads.page(
-                connection,
-                tenant_id=caller.tenant_id,
-                wanted=wanted,
-                decider=decider,
-                limit=limit,
-                offset=offset,
-                after_id=after_id,
-            )
-            return found, reads.count(connection, tenant_id=caller.tenant_id, wanted=wanted, decider=decider)
+            return reads.page(connection, tenant_id=caller.tenant_id, wanted=wanted, decider=decider, bounds=bounds)
 
     def show(self, caller: Caller, approval_id: str) -> Approval:
         """Return an approval. Raise `ApprovalNotFound`."""

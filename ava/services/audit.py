@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
+from ava.domain.counts import PageBounds
 from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Database
 from ava.store.reports import audit
@@ -59,16 +60,10 @@ class Audit:
                     self._thread = threading.Thread(target=self._write, name="ava-audit", daemon=True)
                     self._thread.start()
 
-    def page(
-        self, caller: Caller, audit_filter: AuditFilter, *, limit: int, before_id: str | None
-    ) -> tuple[list[AuditEntry], int]:
+    def page(self, caller: Caller, audit_filter: AuditFilter, *, bounds: PageBounds) -> tuple[list[AuditEntry], int]:
         self.flush()
-        tenant_id = caller.tenant_id
         with self._database.connect() as connection:
-            found = audit.page(
-                connection, tenant_id=tenant_id, audit_filter=audit_filter, limit=limit, before_id=before_id
-            )
-            return found, audit.count(connection, tenant_id=tenant_id, audit_filter=audit_filter)
+            return audit.page(connection, tenant_id=caller.tenant_id, audit_filter=audit_filter, bounds=bounds)
 
     def close(self) -> None:
         self._is_ending.set()

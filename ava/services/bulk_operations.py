@@ -7,6 +7,7 @@ import time
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
+from ava.domain.counts import PageBounds
 from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.limits.table import RUNNING_OPERATIONS
@@ -86,15 +87,9 @@ class BulkOperations:
         """Return an operation. Raise `OperationNotFound`."""
         return self._show(caller, operation_id)
 
-    def page(
-        self, caller: Caller, *, state: BulkState | None, limit: int, offset: int = 0, before_id: str | None = None
-    ) -> tuple[list[BulkOperation], int]:
-        tenant_id = caller.tenant_id
+    def page(self, caller: Caller, *, state: BulkState | None, bounds: PageBounds) -> tuple[list[BulkOperation], int]:
         with self._database.connect() as connection:
-            found = bulk_operations.page(
-                connection, tenant_id=tenant_id, state=state, limit=limit, offset=offset, before_id=before_id
-            )
-            return found, bulk_operations.count(connection, tenant_id=tenant_id, state=state)
+            return bulk_operations.page(connection, tenant_id=caller.tenant_id, state=state, bounds=bounds)
 
     def abort(self, caller: Caller, operation_id: str) -> BulkOperation:
         """Abort an operation; processed jobs stay as they are. Raise `OperationEnded`, `OperationNotFound`."""

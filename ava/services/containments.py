@@ -20,6 +20,7 @@ from ava.domain.containment import (
     HeldJobs,
     Rehearsal,
 )
+from ava.domain.counts import PageBounds
 from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.wait_reasons import WaitsFor
@@ -129,34 +130,23 @@ class Containments:
             return watched.found
 
     def page(
-        self,
-        caller: Caller,
-        *,
-        state: ContainmentState | None,
-        limit: int,
-        offset: int = 0,
-        before_id: str | None = None,
+        self, caller: Caller, *, state: ContainmentState | None, bounds: PageBounds
     ) -> tuple[list[Containment], int]:
         """Return containments of the caller's tenant and of all tenants, newest first, and the total."""
         with self._database.connect() as connection:
-            found, total = records.page(
-                connection, tenant_id=caller.tenant_id, state=state, limit=limit, offset=offset, before_id=before_id
-            )
+            found, total = records.page(connection, tenant_id=caller.tenant_id, state=state, bounds=bounds)
             return [self._with_running(connection, caller, each) for each in found], total
 
-    def jobs(
-        self, caller: Caller, containment_id: str, *, limit: int, offset: int = 0, before_id: str | None = None
-    ) -> ContainedJobs:
+    def jobs(self, caller: Caller, containment_id: str, *, bounds: PageBounds) -> ContainedJobs:
         """Return the jobs that a containment holds or has stopped. Raise `ContainmentNotFound`, `OperatorsOnly`."""
         with self._database.connect() as connection:
-            found = self._visible(connection, caller, containment_id)
-            return scopes.page(connection, found, limit=limit, offset=offset, before_id=before_id)
+            return scopes.page(connection, self._visible(connection, caller, containment_id), bounds=bounds)
 
     def batch(self, caller: Caller, containment_id: str, *, before_id: str | None) -> JobBatch:
         """Return the next jobs of an export, newest first. Raise `ContainmentNotFound`, `OperatorsOnly`."""
         with self._database.connect() as connection:
             found = self._visible(connection, caller, containment_id)
-            jobs = scopes.jobs(connection, found, limit=_EXPORT_BATCH, before_id=before_id)
+            jobs = scopes.jobs(connection, found, bounds=PageBounds(limit=_EXPORT_BATCH, after_id=before_id))
         return JobBatch(jobs=jobs, before_id=jobs[-1].id if len(jobs) == _EXPORT_BATCH else None)
 
     def _visible(self, connection: Connection, caller: Caller, containment_id: str) -> Containment:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ava.domain.access.caller import Caller, Role
+from ava.domain.counts import PageBounds
 from ava.domain.delivery import Delivery
 from ava.domain.notices.notice import Notice
 from ava.domain.webhooks.webhook import Endpoint
@@ -37,33 +38,20 @@ class Deliveries:
         self._is_known = is_known
 
     def page(
-        self,
-        caller: Caller,
-        owner_id: str,
-        delivery_filter: DeliveryFilter,
-        *,
-        limit: int,
-        offset: int = 0,
-        before_id: str | None = None,
+        self, caller: Caller, owner_id: str, delivery_filter: DeliveryFilter, *, bounds: PageBounds
     ) -> tuple[list[Delivery], int]:
         """Return a page of the deliveries of a hook or a webhook, newest first, and the number of matches.
 
         Raise `NotFound`.
         """
-        tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             self._check(connection, caller, owner_id)
-            found = self._table.page(
+            return self._table.page(
                 connection,
-                tenant_id=tenant_id,
+                tenant_id=caller.tenant_id,
                 owner_id=owner_id,
                 delivery_filter=delivery_filter,
-                limit=limit,
-                offset=offset,
-                before_id=before_id,
-            )
-            return found, self._table.count(
-                connection, tenant_id=tenant_id, owner_id=owner_id, delivery_filter=delivery_filter
+                bounds=bounds,
             )
 
     def show(self, caller: Caller, owner_id: str, delivery_id: str) -> Delivery:
@@ -98,14 +86,10 @@ class SentDeliveries(Deliveries):
             is_known=lambda *asked: self._find(*asked) is not None,
         )
 
-    def of_job(
-        self, caller: Caller, job_id: str, *, limit: int, offset: int, before_id: str | None
-    ) -> tuple[list[Delivery], int]:
+    def of_job(self, caller: Caller, job_id: str, *, bounds: PageBounds) -> tuple[list[Delivery], int]:
         """Return deliveries about a job, newest first, and their number."""
         with self._database.connect() as connection:
-            return deliveries.of_job(
-                connection, tenant_id=caller.tenant_id, job_id=job_id, limit=limit, offset=offset, before_id=before_id
-            )
+            return deliveries.of_job(connection, tenant_id=caller.tenant_id, job_id=job_id, bounds=bounds)
 
     def redeliver(self, caller: Caller, owner_id: str, delivery_id: str) -> Delivery:
         """Send a delivery again. Raise `NotFound`, and a conflict if the owner is paused."""

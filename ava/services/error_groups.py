@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
+from ava.domain.counts import PageBounds
 from ava.domain.error_group import MAX_RETRIED, ErrorGroup, ErrorStatus
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.job_filter import JobFilter
@@ -35,9 +36,7 @@ class ErrorReports:
         until: datetime | None = None,
         worker_id: str | None = None,
         status: ErrorStatus | None = None,
-        limit: int,
-        offset: int = 0,
-        before_id: str | None = None,
+        bounds: PageBounds,
     ) -> tuple[Sequence[ErrorGroup], int]:
         """Return a page of the groups with jobs that failed in a time range, and the number of matches.
 
@@ -46,15 +45,7 @@ class ErrorReports:
         with self._database.connect() as connection:
             since = since or _default_since(connection)
             error_filter = ErrorFilter(since=since, until=until, worker_id=worker_id, status=status)
-            found = groups.page(
-                connection,
-                tenant_id=caller.tenant_id,
-                error_filter=error_filter,
-                limit=limit,
-                offset=offset,
-                before_id=before_id,
-            )
-            return found, groups.count(connection, tenant_id=caller.tenant_id, error_filter=error_filter)
+            return groups.page(connection, tenant_id=caller.tenant_id, error_filter=error_filter, bounds=bounds)
 
     def show(
         self, caller: Caller, error_id: str, *, since: datetime | None = None, until: datetime | None = None

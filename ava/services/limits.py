@@ -8,6 +8,7 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
+from ava.domain.counts import PageBounds
 from ava.domain.limits.limit import Limit, TenantRules
 from ava.domain.limits.table import LIMITS, MOST_URGENT_PRIORITY, TENANT_RUNNING_JOBS, TENANT_STORED_BYTES
 from ava.errors import TenantNotFound
@@ -63,16 +64,10 @@ class TenantLimits:
         own = {TENANT_RUNNING_JOBS.name: rules.max_running, MOST_URGENT_PRIORITY.name: rules.most_urgent_priority}
         return [self._use_of(limit, used.get(limit.name), own.get(limit.name)) for limit in LIMITS]
 
-    def of_workers(
-        self, caller: Caller, *, limit: int, offset: int = 0, after_id: str | None = None
-    ) -> tuple[list[WorkerLimitUse], int]:
+    def of_workers(self, caller: Caller, *, bounds: PageBounds) -> tuple[list[WorkerLimitUse], int]:
         """Return limited workers with the usage of the caller's tenant, by id, and the total."""
-        tenant_id = caller.tenant_id
         with self._database.connect() as connection:
-            found = tenant_usage.worker_limits_page(
-                connection, tenant_id=tenant_id, after=after_id or "", limit=limit, offset=offset
-            )
-            return found, tenant_usage.count_worker_limits(connection, tenant_id=tenant_id)
+            return tenant_usage.worker_limits_page(connection, tenant_id=caller.tenant_id, bounds=bounds)
 
     def _use_of(self, limit: Limit, used: int | None, own: int | None) -> LimitUse:
         """`own` is the tenant's own value from operators."""

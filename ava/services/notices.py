@@ -7,6 +7,7 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
+from ava.domain.counts import PageBounds
 from ava.domain.delivery import Delivery
 from ava.domain.limits.table import NOTICES
 from ava.domain.notices.messages import make_message_body
@@ -104,15 +105,9 @@ class TenantNotices:
             raise NoticeNotFound
         return found
 
-    def page(
-        self, caller: Caller, *, paused: bool | None, limit: int, offset: int = 0, before_id: str | None = None
-    ) -> tuple[list[Notice], int]:
-        tenant_id = caller.tenant_id
+    def page(self, caller: Caller, *, paused: bool | None, bounds: PageBounds) -> tuple[list[Notice], int]:
         with self._database.connect() as connection:
-            found = notices.page(
-                connection, tenant_id=tenant_id, paused=paused, limit=limit, offset=offset, before_id=before_id
-            )
-            return found, endpoints.count(connection, tenant_id=tenant_id, paused=paused, is_notice=True)
+            return notices.page(connection, tenant_id=caller.tenant_id, paused=paused, bounds=bounds)
 
     def change(self, caller: Caller, notice_id: str, **changes: Any) -> tuple[Notice, Notice]:
         """Change the given fields: `name`, `channel`, `target`, `rules`. Return the notice before and after.

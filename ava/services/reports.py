@@ -8,7 +8,7 @@ from typing import Any
 
 from ava.domain.access.caller import Caller
 from ava.domain.analytics import Analytics, EndedCounts, GroupBy, SeriesPoint, percentiles
-from ava.domain.counts import MAX_IN_TOTAL
+from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.errors import OperatorsOnly
 from ava.store.engine import clock
 from ava.store.engine.database import Database
@@ -88,12 +88,12 @@ class Overviews:
         with self._database.connect() as connection:
             return overview.read(connection, tenant_id=caller.tenant_id)
 
-    def tenants(self, caller: Caller, *, limit: int, offset: int = 0, after_id: str | None = None) -> TenantLoads:
+    def tenants(self, caller: Caller, *, bounds: PageBounds) -> TenantLoads:
         """Return the load of tenants, by id, and the total. Raise `OperatorsOnly`."""
         if not caller.is_operator:
             raise OperatorsOnly
         with self._database.connect() as connection:
-            return tenant_loads.read(connection, limit=limit, offset=offset, after=after_id or "")
+            return tenant_loads.read(connection, bounds=bounds)
 
     def promotions(
         self, caller: Caller, *, limit: int, offset: int = 0, before: int | None = None

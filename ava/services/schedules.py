@@ -13,6 +13,7 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.access import actor
 from ava.domain.access.caller import Caller
+from ava.domain.counts import PageBounds
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.limits.table import SCHEDULES
 from ava.domain.schedules.firing import Firing
@@ -113,25 +114,12 @@ class Schedules:
             return shown_to(caller, _show(connection, caller, schedule_id))
 
     def page(
-        self,
-        caller: Caller,
-        schedule_filter: ScheduleFilter,
-        *,
-        limit: int,
-        offset: int = 0,
-        before_id: str | None = None,
+        self, caller: Caller, schedule_filter: ScheduleFilter, *, bounds: PageBounds
     ) -> tuple[list[Schedule], int]:
-        tenant_id = caller.tenant_id
         with self._database.connect() as connection:
-            found = definitions.page(
-                connection,
-                tenant_id=tenant_id,
-                schedule_filter=schedule_filter,
-                limit=limit,
-                offset=offset,
-                before_id=before_id,
+            found, total = definitions.page(
+                connection, tenant_id=caller.tenant_id, schedule_filter=schedule_filter, bounds=bounds
             )
-            total = definitions.count(connection, tenant_id=tenant_id, schedule_filter=schedule_filter)
         return [shown_to(caller, schedule) for schedule in found], total
 
     def pause(self, caller: Caller, schedule_id: str, /, *, reason: str | None = None) -> tuple[bool, Schedule]:
@@ -232,22 +220,11 @@ class Schedules:
         )
         return job, is_replay
 
-    def firings(
-        self, caller: Caller, schedule_id: str, *, limit: int, offset: int = 0, before_id: str | None = None
-    ) -> tuple[list[Firing], int]:
+    def firings(self, caller: Caller, schedule_id: str, *, bounds: PageBounds) -> tuple[list[Firing], int]:
         """Return a page of a schedule's firings, newest first, and the total. Raise `ScheduleNotFound`."""
-        tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             _show(connection, caller, schedule_id)
-            found = firings.page(
-                connection,
-                tenant_id=tenant_id,
-                schedule_id=schedule_id,
-                limit=limit,
-                offset=offset,
-                before_id=before_id,
-            )
-            return found, firings.count(connection, tenant_id=tenant_id, schedule_id=schedule_id)
+            return firings.page(connection, tenant_id=caller.tenant_id, schedule_id=schedule_id, bounds=bounds)
 
 
 def _show(connection: Connection, caller: Caller, schedule_id: str) -> Schedule:

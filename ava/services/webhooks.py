@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
+from ava.domain.counts import PageBounds
 from ava.domain.delivery import Delivery
 from ava.domain.limits.table import WEBHOOKS
 from ava.domain.outbound import outbound_url
@@ -82,15 +83,9 @@ class Webhooks:
             raise WebhookNotFound
         return found
 
-    def page(
-        self, caller: Caller, *, paused: bool | None, limit: int, offset: int = 0, before_id: str | None = None
-    ) -> tuple[list[Endpoint], int]:
-        tenant_id = caller.tenant_id
+    def page(self, caller: Caller, *, paused: bool | None, bounds: PageBounds) -> tuple[list[Endpoint], int]:
         with self._database.connect() as connection:
-            found = endpoints.page(
-                connection, tenant_id=tenant_id, paused=paused, limit=limit, offset=offset, before_id=before_id
-            )
-            total = endpoints.count(connection, tenant_id=tenant_id, paused=paused)
+            found, total = endpoints.page(connection, tenant_id=caller.tenant_id, paused=paused, bounds=bounds)
         return [_shown_to(caller, endpoint) for endpoint in found], total
 
     def change(

@@ -9,6 +9,7 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
+from ava.domain.counts import PageBounds
 from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import PULL_WORKERS, WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.secrets.redaction import HIDDEN, redact
@@ -70,15 +71,7 @@ class Workers:
             connection, tenant_id=caller.tenant_id, worker_id=worker_id, dead_after_seconds=self._node_dead_seconds
         )
 
-    def page(
-        self,
-        caller: Caller,
-        worker_filter: WorkerFilter,
-        *,
-        limit: int,
-        offset: int = 0,
-        after_id: str | None = None,
-    ) -> tuple[list[Worker], int]:
+    def page(self, caller: Caller, worker_filter: WorkerFilter, *, bounds: PageBounds) -> tuple[list[Worker], int]:
         """Return a page of workers, by id and without settings, and the number of matches."""
         with self._database.connect() as connection:
             return workers.page(
@@ -86,9 +79,7 @@ class Workers:
                 tenant_id=caller.tenant_id,
                 dead_after_seconds=self._node_dead_seconds,
                 worker_filter=worker_filter,
-                limit=limit,
-                offset=offset,
-                after_id=after_id,
+                bounds=bounds,
             )
 
     def tools(

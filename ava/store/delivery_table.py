@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.counts import MAX_IN_TOTAL
+from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.domain.delivery import Delivery, DeliveryStatus, decode_body
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
@@ -93,21 +93,19 @@ SELECT {self.columns} FROM (
         tenant_id: str,
         owner_id: str,
         delivery_filter: DeliveryFilter,
-        limit: int,
-        offset: int = 0,
-        before_id: str | None = None,
-    ) -> list[Delivery]:
-        """Return deliveries of a hook or a webhook, newest first, without bodies."""
-        parameters = self.parameters(tenant_id, owner_id, delivery_filter, before_id)
-        parameters |= {"limit": limit + offset, "offset": offset, "page": limit}
-        statement = self.pages[delivery_filter.event_type is not None]
-        return [self.read(row) for row in connection.exec_driver_sql(statement, parameters)]
+        bounds: PageBounds,
+    ) -> tuple[list[Delivery], int]:
+        """Return deliveries of a hook or a webhook, newest first, without bodies.
 
-    def count(self, connection: Connection, *, tenant_id: str, owner_id: str, delivery_filter: DeliveryFilter) -> int:
-        """Return the number of matching deliveries, exact up to `MAX_IN_TOTAL`."""
-        parameters = self.parameters(tenant_id, owner_id, delivery_filter) | {"limit": MAX_IN_TOTAL}
-        statement = self.counts[delivery_filter.event_type is not None]
-        return int(connection.exec_driver_sql(statement, parameters).scalar_one())
+        Also returns the number of matches, exact up to `MAX_IN_TOTAL`.
+        """
+        has_type = delivery_filter.event_type is not None
+        page, count = self.pages[has_type], self.counts[has_type]
+        part = self.parameters(tenant_id, owner_id, delivery_filter, bounds.after_id)
+        part |= {"limit": bounds.limit + bounds.offset, "offset": bounds.offset, "page": bounds.limit}
+        found = [self.read(row) for row in connection.exec_driver_sql(page, part)]
+        every = self.parameters(tenant_id, owner_id, delivery_filter) | {"limit": MAX_IN_TOTAL}
+        return found, int(connection.exec_driver_sql(count, every).scalar_one())
 
     def show(self, connection: Connection, *, tenant_id: str, owner_id: str, delivery_id: str) -> Delivery | None:
         """Return one delivery with its body; None if there is none."""

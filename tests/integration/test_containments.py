@@ -15,6 +15,7 @@ from ava.dispatcher.duties.containments import ContainmentProgress
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
 from ava.domain.containment import ContainedScope, Containment, ContainmentSpec, ContainmentState, HeldJobs
+from ava.domain.counts import PageBounds
 from ava.domain.jobs.job import RunKey
 from ava.services.containments import Containments
 from ava.services.signing import ContainmentSigner
@@ -58,7 +59,7 @@ def test_a_tenant_reads_none_of_the_jobs_that_others_hold(backlog: Backlog) -> N
         connection.exec_driver_sql("SET enable_seqscan = off")
         assert scopes.count_held(connection, small.scope) == 5
         assert scopes.running(connection, small.scope) == []
-        page = scopes.page(connection, small, limit=2, offset=1)
+        page = scopes.page(connection, small, bounds=PageBounds(limit=2, offset=1))
         assert contain.uncovered(connection, small.scope, limit=10) == []
     assert page.total == 5
     assert sum(backlog.rows_read()) - before < 100
@@ -72,9 +73,9 @@ def test_the_pages_of_a_containment_show_each_held_and_each_stopped_job_once(bac
     stopped = [("ten_test", uuid) for uuid in [*jobs[1:3], NODE]]
     with backlog.database.connect() as connection:
         records.record_stops(connection, created, stopped)
-        pages = [scopes.page(connection, created, limit=2, offset=offset) for offset in (0, 2, 4, 6)]
-        after = scopes.page(connection, created, limit=10, before_id=ids.encode("job", jobs[2]))
-        lifted = scopes.page(connection, replace(created, state=ContainmentState.LIFTED), limit=10)
+        pages = [scopes.page(connection, created, bounds=PageBounds(limit=2, offset=offset)) for offset in (0, 2, 4, 6)]
+        after = scopes.page(connection, created, bounds=PageBounds(limit=10, after_id=ids.encode("job", jobs[2])))
+        lifted = scopes.page(connection, replace(created, state=ContainmentState.LIFTED), bounds=PageBounds(limit=10))
     assert [ids.decode("job", job.id) for page in pages for job in page.jobs] == [UUID(uuid) for uuid in jobs]
     assert {page.total for page in pages} == {6}
     assert [job.id for job in after.jobs] == [ids.encode("job", uuid) for uuid in jobs[3:]]

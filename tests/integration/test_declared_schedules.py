@@ -11,6 +11,7 @@ from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.dispatcher.duties.schedules import DeclaredSchedules
 from ava.domain.access.caller import Caller, Role
+from ava.domain.counts import PageBounds
 from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.domain.schedules.schedule_record import Schedule
 from ava.domain.worker import DeclaredSchedule
@@ -65,7 +66,7 @@ class Fleet:
         """Compare once. Returns the schedules of the tenant."""
         self.duty.run_once(0)
         assert self.duty.run_once(0) == 0, "a second comparison changes nothing"
-        return self.service.page(CALLER, ScheduleFilter(), limit=10)[0]
+        return self.service.page(CALLER, ScheduleFilter(), bounds=PageBounds(limit=10))[0]
 
     def crons(self) -> list[str]:
         """Compare once. Returns the patterns."""
@@ -96,7 +97,7 @@ def test_a_changed_declaration_drops_no_firing_time_that_is_past(fleet: Fleet) -
     fleet.backlog.run("UPDATE schedules SET decided_until = now() - interval '1 min', next_run_at = now()")
     fleet.join(1, "0 4 * * *")
     fleet.schedules()
-    found, _ = fleet.service.firings(CALLER, made.id, limit=10)
+    found, _ = fleet.service.firings(CALLER, made.id, bounds=PageBounds(limit=10))
     assert [each.outcome for each in found] == ["fired"]
 
 

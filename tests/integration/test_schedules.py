@@ -16,6 +16,7 @@ from ava.delivery.fan_out import FanOut
 from ava.dispatcher.duties import retention
 from ava.dispatcher.duties.schedules import fire_due_schedules, recompute_next_firings
 from ava.domain.access.actor import SYSTEM
+from ava.domain.counts import PageBounds
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, make_schedule_record
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.metrics import counters
@@ -53,7 +54,7 @@ def test_a_firing_time_makes_one_job_that_any_dispatcher_feeds(scheduled: Schedu
     shown = scheduled.show(schedule)
     assert (shown.next_run_at, shown.last_run_at, shown.decided_until) == (at + MINUTE, at, at)
     assert shown.last_job_id is not None
-    found, total = scheduled.service.firings(CALLER, schedule.id, limit=10)
+    found, total = scheduled.service.firings(CALLER, schedule.id, bounds=PageBounds(limit=10))
     assert [(each.at, each.job_id) for each in found] == [(at, shown.last_job_id)]
     assert total == 1
 
@@ -64,7 +65,7 @@ def test_an_interval_fires_once_at_each_multiple_with_the_rules_of_overlap(sched
     # The database's clock may be anywhere in the first minute.
     assert scheduled.fire(1) >= 2
     assert [scheduled.fire(second / 60) for second in (70, 80, 81, 99, 100, 119, 120)] == [0, 2, 0, 0, 2, 0, 2]
-    found, _ = scheduled.service.firings(CALLER, schedule.id, limit=3)
+    found, _ = scheduled.service.firings(CALLER, schedule.id, bounds=PageBounds(limit=3))
     assert [(each.at - scheduled.now).total_seconds() for each in found] == [120, 100, 80]
     outcomes = [outcome for outcome, _ in scheduled.outcomes(skips)]
     assert (outcomes[0], set(outcomes[1:])) == ("fired", {"skipped"})
@@ -181,7 +182,7 @@ def test_the_second_hour_of_an_overlap_has_firings_of_its_own(scheduled: Schedul
     scheduled.now = datetime(2026, 10, 25, 1, 59, tzinfo=UTC)
     scheduled.backlog.run("UPDATE schedules SET catch_up_seconds = 10000")
     assert scheduled.fire(0) == 4
-    found, _ = scheduled.service.firings(CALLER, schedule.id, limit=10)
+    found, _ = scheduled.service.firings(CALLER, schedule.id, bounds=PageBounds(limit=10))
     times = [(each.local_time, each.at.hour) for each in reversed(found)]
     assert [(local.hour, local.minute, local.fold, hour) for local, hour in times] == [
         (2, 0, 0, 0), (2, 30, 0, 0), (2, 0, 1, 1), (2, 30, 1, 1)

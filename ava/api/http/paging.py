@@ -17,7 +17,7 @@ from ava.api.http.fields import INVALID_CURSOR, Cursor, Instant, QueryInstant, W
 from ava.api.http.responses import as_json
 from ava.api.http.strict import Strict
 from ava.domain import ids
-from ava.domain.counts import DEEPEST_ROW
+from ava.domain.counts import DEEPEST_ROW, PageBounds
 from ava.domain.limits.table import RESPONSE_BYTES
 from ava.domain.record import format_time
 from ava.errors import InvalidParameters
@@ -112,6 +112,10 @@ class PageRequest:
     def offset(self) -> int:
         """Number of items before a page that is requested by number."""
         return 0 if self.page is None else (self.page - 1) * self.per_page
+
+    @property
+    def bounds(self) -> PageBounds:
+        return PageBounds(limit=self.limit, offset=self.offset, after_id=self.after_id)
 
     def after_line(self, job_id: str) -> int | None:
         """Return the position in a job after which the page begins; None for the first page.

@@ -43,9 +43,7 @@ _DECISION: dict[str, Any] = {
     is_list=True,
 )
 def list_approvals(query: ApprovalListRequest) -> Response:
-    found, total = context().approvals.page(
-        caller(), query.approval_filter, limit=query.limit, offset=query.offset, after_id=query.after_id
-    )
+    found, total = context().approvals.page(caller(), query.approval_filter, bounds=query.bounds)
     return page_of(query, found, total, write_approval)
 
 

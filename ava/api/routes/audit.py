@@ -44,7 +44,7 @@ _MAX_FORWARDED = 200
     is_list=True,
 )
 def list_entries(query: AuditListRequest) -> Response:
-    found, total = context().admin.audit.page(caller(), query.audit_filter, limit=query.limit, before_id=query.after_id)
+    found, total = context().admin.audit.page(caller(), query.audit_filter, bounds=query.bounds)
     return page_of(query, found, total, write_audit_entry, cursor_of=lambda entry: entry.id)
 
 

@@ -98,9 +98,7 @@ def _record_operation(found: BulkOperation) -> None:
     reads_standby=True,
 )
 def list_operations(query: OperationListRequest) -> Response:
-    found, total = context().bulk_operations.page(
-        caller(), state=query.state, limit=query.limit, offset=query.offset, before_id=query.after_id
-    )
+    found, total = context().bulk_operations.page(caller(), state=query.state, bounds=query.bounds)
     return page_of(query, found, total, write_operation)
 
 

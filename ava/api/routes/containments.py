@@ -87,9 +87,7 @@ def create(body: ContainmentRequest, key: str | None) -> Response:
     is_list=True,
 )
 def list_containments(query: ContainmentListRequest) -> Response:
-    found, total = context().containments.page(
-        caller(), state=query.state, limit=query.limit, offset=query.offset, before_id=query.after_id
-    )
+    found, total = context().containments.page(caller(), state=query.state, bounds=query.bounds)
     return page_of(query, found, total, write_containment)
 
 
@@ -121,9 +119,7 @@ def show(containment_id: str, wait_seconds: int | None) -> Response:
     failures=(404,),
 )
 def jobs(containment_id: str, query: PageRequest) -> Response:
-    found = context().containments.jobs(
-        caller(), containment_id, limit=query.limit, offset=query.offset, before_id=query.after_id
-    )
+    found = context().containments.jobs(caller(), containment_id, bounds=query.bounds)
     return page_of(query, found.jobs, found.total, light_writer())
 
 

@@ -28,9 +28,7 @@ MANY_AGAIN: dict[str, Any] = _WRITE | {"body_as": "wanted", "record": DeliveryTo
 
 
 def page(service: Deliveries, owner_id: str, query: DeliveryListRequest) -> Response:
-    found, total = service.page(
-        caller(), owner_id, query.delivery_filter, limit=query.limit, offset=query.offset, before_id=query.after_id
-    )
+    found, total = service.page(caller(), owner_id, query.delivery_filter, bounds=query.bounds)
     return page_of(query, found, total, write_delivery)
 
 

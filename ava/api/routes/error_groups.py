@@ -52,9 +52,7 @@ def list_errors(query: ErrorListRequest) -> Response:
         until=query.until,
         worker_id=query.worker_id,
         status=query.status,
-        limit=query.limit,
-        offset=query.offset,
-        before_id=query.after_id,
+        bounds=query.bounds,
     )
     return page_of(query, found, total, write_error_group)
 

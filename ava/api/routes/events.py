@@ -97,9 +97,7 @@ def send(sent: SentEvents, key: str | None) -> Response:
     reads_standby=True,
 )
 def list_events(query: EventListRequest) -> Response:
-    found, total = context().events.page(
-        caller(), query.event_filter, limit=query.limit, offset=query.offset, before_id=query.after_id
-    )
+    found, total = context().events.page(caller(), query.event_filter, bounds=query.bounds)
     return page_of(query, [_shown_to(caller(), event) for event in found], total, write_event)
 
 

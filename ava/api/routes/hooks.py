@@ -72,9 +72,7 @@ def _write_once(new: NewHook) -> str:
 @blueprint.get("")
 @operation(summary="List hooks", description="Newest first.", query=HookListQuery(), record=HookRecord(), is_list=True)
 def list_hooks(query: PausedListRequest) -> Response:
-    found, total = context().hooks.page(
-        caller(), paused=query.paused, limit=query.limit, offset=query.offset, before_id=query.after_id
-    )
+    found, total = context().hooks.page(caller(), paused=query.paused, bounds=query.bounds)
     return page_of(query, found, total, write_hook)
 
 

@@ -154,7 +154,5 @@ job_deliveries = Blueprint("job_deliveries", __name__, url_prefix="/v1/ava/jobs"
 )
 def list_deliveries(job_id: str, query: PageRequest) -> Response:
     job = context().jobs.show(caller(), job_id)
-    found, total = context().sent_deliveries.of_job(
-        caller(), job.id, limit=query.limit, offset=query.offset, before_id=query.after_id
-    )
+    found, total = context().sent_deliveries.of_job(caller(), job.id, bounds=query.bounds)
     return page_of(query, found, total, write_delivery)

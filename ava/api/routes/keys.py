@@ -58,7 +58,7 @@ def create(spec: ApiKeySpec, key: str | None) -> Response:
     is_list=True,
 )
 def list_keys(query: PageRequest) -> Response:
-    found, total = context().api_keys.page(caller(), limit=query.limit, offset=query.offset, before_id=query.after_id)
+    found, total = context().api_keys.page(caller(), bounds=query.bounds)
     return page_of(query, found, total, write_key)
 
 

@@ -66,9 +66,7 @@ def show(query: PageRequest) -> Response:
     is_list=True,
 )
 def show_workers(query: PageRequest) -> Response:
-    found, total = context().limits.of_workers(
-        caller(), limit=query.limit, offset=query.offset, after_id=query.after_id
-    )
+    found, total = context().limits.of_workers(caller(), bounds=query.bounds)
     return page_of(query, found, total, write_worker_limit, cursor_of=lambda use: cursor_of_item(use.worker_id))
 
 

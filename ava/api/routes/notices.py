@@ -62,9 +62,7 @@ def create(fields: dict[str, Any], key: str | None) -> Response:
     summary="List notices", description="Newest first.", query=NoticeListQuery(), record=NoticeRecord(), is_list=True
 )
 def list_notices(query: PausedListRequest) -> Response:
-    found, total = context().notices.page(
-        caller(), paused=query.paused, limit=query.limit, offset=query.offset, before_id=query.after_id
-    )
+    found, total = context().notices.page(caller(), paused=query.paused, bounds=query.bounds)
     return page_of(query, found, total, write_notice)
 
 

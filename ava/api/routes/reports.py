@@ -103,7 +103,7 @@ tenant_loads = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")
     reads_standby=True,
 )
 def list_tenants(query: PageRequest) -> Response:
-    found = context().admin.overviews.tenants(caller(), limit=query.limit, offset=query.offset, after_id=query.after_id)
+    found = context().admin.overviews.tenants(caller(), bounds=query.bounds)
     has_more = found.scanned_until is not None
     return page_of(
         query, found.loads, found.total, write_tenant_load, has_more=has_more, scanned_until=found.scanned_until

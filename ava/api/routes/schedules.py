@@ -73,9 +73,7 @@ def create(spec: ScheduleSpec, key: str | None) -> Response:
     reads_standby=True,
 )
 def list_schedules(query: ScheduleListRequest) -> Response:
-    found, total = context().schedules.page(
-        caller(), query.schedule_filter, limit=query.limit, offset=query.offset, before_id=query.after_id
-    )
+    found, total = context().schedules.page(caller(), query.schedule_filter, bounds=query.bounds)
     return page_of(query, found, total, write_schedule)
 
 
@@ -199,7 +197,5 @@ def run(schedule_id: str, key: str | None) -> Response:
     reads_standby=True,
 )
 def list_firings(schedule_id: str, query: PageRequest) -> Response:
-    found, total = context().schedules.firings(
-        caller(), schedule_id, limit=query.limit, offset=query.offset, before_id=query.after_id
-    )
+    found, total = context().schedules.firings(caller(), schedule_id, bounds=query.bounds)
     return page_of(query, found, total, write_firing)

@@ -65,9 +65,7 @@ def create(fields: dict[str, Any], key: str | None) -> Response:
     reads_standby=True,
 )
 def list_subscriptions(query: SubscriptionListRequest) -> Response:
-    found, total = context().subscriptions.page(
-        caller(), query.subscription_filter, limit=query.limit, offset=query.offset, before_id=query.after_id
-    )
+    found, total = context().subscriptions.page(caller(), query.subscription_filter, bounds=query.bounds)
     return page_of(query, found, total, write_subscription)
 
 

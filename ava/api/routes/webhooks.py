@@ -67,9 +67,7 @@ def create(fields: dict[str, Any], key: str | None) -> Response:
     summary="List webhooks", description="Newest first.", query=WebhookListQuery(), record=WebhookRecord(), is_list=True
 )
 def list_webhooks(query: PausedListRequest) -> Response:
-    found, total = context().webhooks.page(
-        caller(), paused=query.paused, limit=query.limit, offset=query.offset, before_id=query.after_id
-    )
+    found, total = context().webhooks.page(caller(), paused=query.paused, bounds=query.bounds)
     return page_of(query, found, total, write_webhook)
 
 

@@ -52,9 +52,7 @@ _DEFINED = ("name", "runtime", "timeout_seconds", "max_retries", "max_running", 
     is_list=True,
 )
 def list_workers(query: WorkerListRequest) -> Response:
-    found, total = context().workers.page(
-        caller(), query.worker_filter, limit=query.limit, after_id=query.after_id, offset=query.offset
-    )
+    found, total = context().workers.page(caller(), query.worker_filter, bounds=query.bounds)
     return page_of(query, found, total, write_worker)
 
 

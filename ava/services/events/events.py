@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
+from ava.domain.counts import PageBounds
 from ava.domain.events.event import EventSpec, InboundEvent
 from ava.domain.jobs.job import Job
 from ava.errors import EventNotFound
@@ -99,21 +100,10 @@ class Events:
             raise EventNotFound
         return [found[event_id] for event_id in event_ids]
 
-    def page(
-        self, caller: Caller, event_filter: EventFilter, *, limit: int, offset: int = 0, before_id: str | None = None
-    ) -> tuple[list[InboundEvent], int]:
+    def page(self, caller: Caller, event_filter: EventFilter, *, bounds: PageBounds) -> tuple[list[InboundEvent], int]:
         """Return a page of events, newest first, and the number of matches, exact up to `counts.MAX_IN_TOTAL`."""
-        tenant_id = caller.tenant_id
         with self._database.connect() as connection:
-            found = events.page(
-                connection,
-                tenant_id=tenant_id,
-                event_filter=event_filter,
-                limit=limit,
-                offset=offset,
-                before_id=before_id,
-            )
-            total = events.count(connection, tenant_id=tenant_id, event_filter=event_filter)
+            found, total = events.page(connection, tenant_id=caller.tenant_id, event_filter=event_filter, bounds=bounds)
             return awaited.with_jobs(connection, found), total
 
     def show(self, caller: Caller, event_id: str) -> InboundEvent:

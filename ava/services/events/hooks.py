@@ -15,6 +15,7 @@ from ava.domain import ids
 from ava.domain.access import tokens
 from ava.domain.access.caller import Caller
 from ava.domain.access.tokens import Token, TokenKind
+from ava.domain.counts import PageBounds
 from ava.domain.events.hook import MAX_SECRETS, Hook, HookSpec, check
 from ava.domain.events.verification import check_secret
 from ava.domain.events.verifiers import KeyForm, Provider, Scheme, Verifier
@@ -140,15 +141,9 @@ class Hooks:
         with self._database.connect() as connection:
             return shown_to(caller, _show(connection, caller, hook_id))
 
-    def page(
-        self, caller: Caller, *, paused: bool | None, limit: int, offset: int = 0, before_id: str | None = None
-    ) -> tuple[list[Hook], int]:
-        tenant_id = caller.tenant_id
+    def page(self, caller: Caller, *, paused: bool | None, bounds: PageBounds) -> tuple[list[Hook], int]:
         with self._database.connect() as connection:
-            found = hooks.page(
-                connection, tenant_id=tenant_id, paused=paused, limit=limit, offset=offset, before_id=before_id
-            )
-            total = hooks.count(connection, tenant_id=tenant_id, paused=paused)
+            found, total = hooks.page(connection, tenant_id=caller.tenant_id, paused=paused, bounds=bounds)
         return [shown_to(caller, each) for each in found], total
 
     def change(

@@ -12,6 +12,7 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
+from ava.domain.counts import PageBounds
 from ava.domain.events.subscription import (
     Rule,
     Subscription,
@@ -97,25 +98,12 @@ class Subscriptions:
             return shown_to(caller, _show(connection, caller, subscription_id))
 
     def page(
-        self,
-        caller: Caller,
-        subscription_filter: SubscriptionFilter,
-        *,
-        limit: int,
-        offset: int = 0,
-        before_id: str | None = None,
+        self, caller: Caller, subscription_filter: SubscriptionFilter, *, bounds: PageBounds
     ) -> tuple[list[Subscription], int]:
-        tenant_id = caller.tenant_id
         with self._database.connect() as connection:
-            found = subscriptions.page(
-                connection,
-                tenant_id=tenant_id,
-                subscription_filter=subscription_filter,
-                limit=limit,
-                offset=offset,
-                before_id=before_id,
+            found, total = subscriptions.page(
+                connection, tenant_id=caller.tenant_id, subscription_filter=subscription_filter, bounds=bounds
             )
-            total = subscriptions.count(connection, tenant_id=tenant_id, subscription_filter=subscription_filter)
         return [shown_to(caller, each) for each in found], total
 
     def change(self, caller: Caller, subscription_id: str, changes: Mapping[str, Any]) -> Subscription:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +12,7 @@ from ava.domain.access.actor import Actor, ActorKind, join, split
 from ava.domain.access.api_key import ApiKey, ApiKeySpec
 from ava.domain.access.caller import Caller, Role
 from ava.domain.access.tokens import Token
+from ava.domain.counts import PageBounds
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
@@ -112,16 +113,11 @@ ORDER BY k.id DESC LIMIT %(limit)s OFFSET %(offset)s
 _COUNT = Statement("SELECT count(*) FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s")
 
 
-def page(
-    connection: Connection, *, tenant_id: str, limit: int, offset: int = 0, before_id: str | None = None
-) -> Sequence[ApiKey]:
-    before = None if before_id is None else key_uuid(before_id)
-    parameters = {"tenant_id": tenant_id, "limit": limit, "offset": offset, "before_id": before}
-    return [_key(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
-
-
-def count(connection: Connection, *, tenant_id: str) -> int:
-    return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id}).scalar_one())
+def page(connection: Connection, *, tenant_id: str, bounds: PageBounds) -> tuple[list[ApiKey], int]:
+    """Return keys of a tenant, newest first, and their number."""
+    given: dict[str, object] = {"tenant_id": tenant_id}
+    found = [_key(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("key"))]
+    return found, int(connection.exec_driver_sql(_COUNT, given).scalar_one())
 
 
 _DELETE = Statement(f"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from functools import partial
-from typing import Any
 
 from ava.domain import ids
 from ava.domain.access.actor import Actor
@@ -18,6 +17,7 @@ from ava.domain.containment import (
     ContainmentState,
     NewTriggers,
 )
+from ava.domain.counts import PageBounds
 from ava.domain.notices.notice import NoticeEvent, Occurrence
 from ava.domain.webhooks.webhook_events import Event, EventType, make_body
 from ava.store.engine import clock
@@ -180,17 +180,10 @@ _COUNT = Statement(f"SELECT count(*) FROM containments AS c WHERE {_WHERE}")
 
 
 def page(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    state: ContainmentState | None,
-    limit: int,
-    offset: int = 0,
-    before_id: str | None = None,
+    connection: Connection, *, tenant_id: str, state: ContainmentState | None, bounds: PageBounds
 ) -> tuple[list[Containment], int]:
     """Return containments of a tenant and of all tenants, newest first, and the total."""
-    parameters: dict[str, Any] = {"tenant_id": tenant_id, "state": state, "limit": limit, "offset": offset}
-    parameters["before_id"] = None if before_id is None else containment_uuid(before_id)
+    parameters = {"tenant_id": tenant_id, "state": state, **bounds.before("con")}
     found = [_containment(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
     return found, int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
 

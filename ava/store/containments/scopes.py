@@ -17,7 +17,7 @@ from ava.domain.containment import (
     Containment,
     Rehearsal,
 )
-from ava.domain.counts import MAX_IN_TOTAL
+from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.domain.jobs.job import Job, RunKey
 from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.domain.worker import PULLED_SILENT_SECONDS
@@ -270,32 +270,27 @@ ORDER BY j.id DESC LIMIT %(limit)s OFFSET %(offset)s
 _COUNT = Statement(f"SELECT least(count(*), {MAX_IN_TOTAL}) FROM ({_JOBS}) AS f")
 
 
-def page(
-    connection: Connection, containment: Containment, *, limit: int, offset: int = 0, before_id: str | None = None
-) -> ContainedJobs:
+def page(connection: Connection, containment: Containment, *, bounds: PageBounds) -> ContainedJobs:
     """Return the held and stopped jobs of a containment, newest first; deleted jobs are left out."""
-    found = jobs(connection, containment, limit=limit, offset=offset, before_id=before_id)
+    found = jobs(connection, containment, bounds=bounds)
     total = connection.exec_driver_sql(_COUNT, _parameters(containment, max_jobs=MAX_IN_TOTAL)).scalar_one()
     return ContainedJobs(jobs=found, total=int(total))
 
 
-def jobs(
-    connection: Connection, containment: Containment, *, limit: int, offset: int = 0, before_id: str | None = None
-) -> list[Job]:
+def jobs(connection: Connection, containment: Containment, *, bounds: PageBounds) -> list[Job]:
     """Return held and stopped jobs of a containment as `page` does."""
-    parameters = _parameters(containment, max_jobs=offset + limit, before_id=before_id) | {
-        "limit": limit,
-        "offset": offset,
+    parameters = _parameters(containment, max_jobs=bounds.offset + bounds.limit) | {
+        **bounds.before("job"),
         "large_input": PAYLOAD_BYTES.value,
         "large_output": PAYLOAD_BYTES.value,
     }
     return [rows.light_job(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
 
 
-def _parameters(containment: Containment, *, max_jobs: int, before_id: str | None = None) -> dict[str, Any]:
+def _parameters(containment: Containment, *, max_jobs: int) -> dict[str, Any]:
     return scope_parameters(containment.scope) | {
         "is_active": containment.is_active,
         "id": containment_uuid(containment.id),
-        "before_id": None if before_id is None else rows.job_uuid(before_id),
+        "before_id": None,
         "max": max_jobs,
     }

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ava.domain import ids
+from ava.domain.counts import PageBounds
 from ava.domain.error_group import ErrorDay, ErrorGroup, ErrorStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
@@ -65,31 +66,12 @@ _COUNT = Statement(f"SELECT count(*) FROM ({_MATCHING}) AS g")
 
 
 def page(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    error_filter: ErrorFilter,
-    limit: int,
-    offset: int = 0,
-    before_id: str | None = None,
-) -> Sequence[ErrorGroup]:
-    parameters = _filter_parameters(tenant_id, error_filter) | {"limit": limit, "offset": offset}
-    parameters["before_id"] = None if before_id is None else error_uuid(before_id)
-    return [_group(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
-
-
-def count(connection: Connection, *, tenant_id: str, error_filter: ErrorFilter) -> int:
-    return int(connection.exec_driver_sql(_COUNT, _filter_parameters(tenant_id, error_filter)).scalar_one())
-
-
-def _filter_parameters(tenant_id: str, error_filter: ErrorFilter) -> dict[str, object]:
-    return {
-        "tenant_id": tenant_id,
-        "since": error_filter.since,
-        "until": error_filter.until,
-        "worker_id": error_filter.worker_id,
-        "status": error_filter.status,
-    }
+    connection: Connection, *, tenant_id: str, error_filter: ErrorFilter, bounds: PageBounds
+) -> tuple[list[ErrorGroup], int]:
+    """Return groups of a tenant, the last seen first, and the number of matches."""
+    given: dict[str, object] = {"tenant_id": tenant_id, **vars(error_filter)}
+    found = [_group(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("err"))]
+    return found, int(connection.exec_driver_sql(_COUNT, given).scalar_one())
 
 
 _SHOW = Statement(

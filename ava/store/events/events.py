@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.counts import MAX_IN_TOTAL
+from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.domain.events.event import EventSpec, InboundEvent, Refusal
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
@@ -291,27 +291,19 @@ def _statements(wanted: EventFilter) -> tuple[Statement, Statement]:
 
 
 def page(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    event_filter: EventFilter,
-    limit: int,
-    offset: int = 0,
-    before_id: str | None = None,
-) -> list[InboundEvent]:
-    """Return events of a tenant, newest first."""
-    statement, _ = _statements(event_filter)
-    parameters = _filter_parameters(tenant_id, event_filter, before_id) | {"limit": limit, "offset": offset}
+    connection: Connection, *, tenant_id: str, event_filter: EventFilter, bounds: PageBounds
+) -> tuple[list[InboundEvent], int]:
+    """Return events of a tenant, newest first, and the number of matches, exact up to `MAX_IN_TOTAL`."""
+    page, count = _statements(event_filter)
     searches = event_filter.type is not None and event_filter.source is not None
-    parameters["searched"] = _MAX_SEARCHED if searches else offset + limit
-    return [event_of(row) for row in connection.exec_driver_sql(statement, parameters)]
-
-
-def count(connection: Connection, *, tenant_id: str, event_filter: EventFilter) -> int:
-    """Return the number of a tenant's matching events, exact up to `MAX_IN_TOTAL`."""
-    _, statement = _statements(event_filter)
-    parameters = _filter_parameters(tenant_id, event_filter, None) | {"limit": MAX_IN_TOTAL, "searched": _MAX_SEARCHED}
-    return int(connection.exec_driver_sql(statement, parameters).scalar_one())
+    part = _filter_parameters(tenant_id, event_filter, bounds.after_id) | {
+        "limit": bounds.limit,
+        "offset": bounds.offset,
+        "searched": _MAX_SEARCHED if searches else bounds.offset + bounds.limit,
+    }
+    found = [event_of(row) for row in connection.exec_driver_sql(page, part)]
+    every = _filter_parameters(tenant_id, event_filter, None) | {"limit": MAX_IN_TOTAL, "searched": _MAX_SEARCHED}
+    return found, int(connection.exec_driver_sql(count, every).scalar_one())
 
 
 def _filter_parameters(tenant_id: str, wanted: EventFilter, before_id: str | None) -> dict[str, object]:

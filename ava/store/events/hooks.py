@@ -13,6 +13,7 @@ from ava.domain import ids
 from ava.domain.access import tokens
 from ava.domain.access.actor import Actor
 from ava.domain.access.tokens import Token
+from ava.domain.counts import PageBounds
 from ava.domain.events.hook import Hook, HookSpec
 from ava.domain.events.verifiers import read_row, row_of
 from ava.store import pause_columns
@@ -202,24 +203,11 @@ WHERE h.tenant_id = %(tenant_id)s AND (%(paused)s::bool IS NULL OR (h.paused_at 
 """)
 
 
-def page(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    paused: bool | None,
-    limit: int,
-    offset: int = 0,
-    before_id: str | None = None,
-) -> list[Hook]:
-    """Return hooks of a tenant, newest first; `paused` None means paused ones and others."""
-    before = None if before_id is None else hook_uuid(before_id)
-    parameters = {"tenant_id": tenant_id, "paused": paused, "limit": limit, "offset": offset, "before_id": before}
-    return [_hook(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
-
-
-def count(connection: Connection, *, tenant_id: str, paused: bool | None) -> int:
-    """Return the number of a tenant's hooks, which a limit bounds; `paused` as in `page`."""
-    return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id, "paused": paused}).scalar_one())
+def page(connection: Connection, *, tenant_id: str, paused: bool | None, bounds: PageBounds) -> tuple[list[Hook], int]:
+    """Return hooks of a tenant, newest first, and their number; `paused` None means paused ones and others."""
+    given: dict[str, object] = {"tenant_id": tenant_id, "paused": paused}
+    found = [_hook(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("hk"))]
+    return found, int(connection.exec_driver_sql(_COUNT, given).scalar_one())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from functools import partial
 
 from ava.domain import ids
 from ava.domain.access.actor import Actor
+from ava.domain.counts import PageBounds
 from ava.domain.events.subscription import Subscription, SubscriptionSpec
 from ava.store import pause_columns
 from ava.store.engine.database import Connection
@@ -166,32 +167,12 @@ _COUNT = Statement(f"SELECT count(*) FROM subscriptions AS s WHERE {_WHERE}")
 
 
 def page(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    subscription_filter: SubscriptionFilter,
-    limit: int,
-    offset: int = 0,
-    before_id: str | None = None,
-) -> list[Subscription]:
-    """Return subscriptions of a tenant, newest first."""
-    parameters = _filter_parameters(tenant_id, subscription_filter) | {"limit": limit, "offset": offset}
-    parameters["before_id"] = None if before_id is None else subscription_uuid(before_id)
-    return [_subscription(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
-
-
-def count(connection: Connection, *, tenant_id: str, subscription_filter: SubscriptionFilter) -> int:
-    """Return the number of a tenant's matching subscriptions; a limit bounds their total."""
-    return int(connection.exec_driver_sql(_COUNT, _filter_parameters(tenant_id, subscription_filter)).scalar_one())
-
-
-def _filter_parameters(tenant_id: str, wanted: SubscriptionFilter) -> dict[str, object]:
-    return {
-        "tenant_id": tenant_id,
-        "event_type": wanted.event_type,
-        "worker_id": wanted.worker_id,
-        "paused": wanted.paused,
-    }
+    connection: Connection, *, tenant_id: str, subscription_filter: SubscriptionFilter, bounds: PageBounds
+) -> tuple[list[Subscription], int]:
+    """Return subscriptions of a tenant, newest first, and the number of matches; a limit bounds their total."""
+    given = {"tenant_id": tenant_id, **vars(subscription_filter)}
+    found = [_subscription(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("sub"))]
+    return found, int(connection.exec_driver_sql(_COUNT, given).scalar_one())
 
 
 _UNPAUSED = Statement(f"""

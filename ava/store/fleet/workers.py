@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from ava.domain.counts import PageBounds
 from ava.domain.jobs import retry
 from ava.domain.limits.rates import Rate
 from ava.domain.worker import PULL_LIVE_SECONDS, PULL_QUEUE, McpUse, Worker, WorkerLimits, WorkerSpec, WorkerStatus
@@ -203,13 +204,11 @@ def page(
     tenant_id: str,
     dead_after_seconds: float,
     worker_filter: WorkerFilter,
-    limit: int,
-    offset: int = 0,
-    after_id: str | None = None,
+    bounds: PageBounds,
 ) -> tuple[list[Worker], int]:
     """Return the workers that the tenant may use, by id and without schemas, and their total number."""
     parameters = {"tenant_id": tenant_id, "dead_after": dead_after_seconds, **worker_filter.parameters}
-    page_parameters = {"limit": limit, "offset": offset, "after_id": after_id or ""}
+    page_parameters = {"limit": bounds.limit, "offset": bounds.offset, "after_id": bounds.after_id or ""}
     found = [_worker(row) for row in connection.exec_driver_sql(_PAGE, parameters | page_parameters)]
     total = connection.exec_driver_sql(_COUNT, parameters | {"after_id": ""}).scalar_one()
     return found, int(total)

@@ -16,7 +16,7 @@ from ava.domain import ids
 from ava.domain.access import actor
 from ava.domain.access.actor import Actor
 from ava.domain.approval import Approval, ApprovalDecision, ApprovalFilter, ApprovalRequest, ApprovalStatus, OnTimeout
-from ava.domain.counts import MAX_IN_TOTAL
+from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
 from ava.domain.notices.notice import NoticeEvent, Occurrence
@@ -321,36 +321,25 @@ _MATCHING = """a.tenant_id = %(tenant_id)s AND (%(status)s::text IS NULL OR a.st
         AND CASE WHEN a.users IS NULL THEN a.roles && %(roles)s::text[] ELSE %(decider)s = ANY(a.users) END)"""
 _PAGE = f"""
 SELECT {ROWS.columns} FROM approvals AS a
-WHERE {_MATCHING} AND (%(after)s::uuid IS NULL OR a.id {{beyond}} %(after)s::uuid)
+WHERE {_MATCHING} AND (%(before_id)s::uuid IS NULL OR a.id {{beyond}} %(before_id)s::uuid)
 ORDER BY a.id {{direction}} LIMIT %(limit)s OFFSET %(offset)s
 """
 _OLDEST = Statement(_PAGE.format(beyond=">", direction="ASC"))
 _NEWEST = Statement(_PAGE.format(beyond="<", direction="DESC"))
-
-
-def page(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    wanted: ApprovalFilter,
-    decider: Decider | None,
-    limit: int,
-    offset: int,
-    after_id: str | None,
-) -> list[Approval]:
-    """Return a page of approvals: pending ones with the oldest first, other lists with the newest first."""
-    given = _parameters(tenant_id, wanted, decider) | {"limit": limit, "offset": offset}
-    given["after"] = None if after_id is None else approval_uuid(after_id)
-    statement = _OLDEST if wanted.is_of_pending else _NEWEST
-    return [ROWS.read(row) for row in connection.exec_driver_sql(statement, given)]
-
-
 _COUNT = Statement(f"SELECT count(*) FROM (SELECT FROM approvals AS a WHERE {_MATCHING} LIMIT {MAX_IN_TOTAL}) AS n")
 
 
-def count(connection: Connection, *, tenant_id: str, wanted: ApprovalFilter, decider: Decider | None) -> int:
-    """Return the number of matches, counted up to `MAX_IN_TOTAL`."""
-    return int(connection.exec_driver_sql(_COUNT, _parameters(tenant_id, wanted, decider)).scalar_one())
+def page(
+    connection: Connection, *, tenant_id: str, wanted: ApprovalFilter, decider: Decider | None, bounds: PageBounds
+) -> tuple[list[Approval], int]:
+    """Return a page of approvals: pending ones with the oldest first, other lists with the newest first.
+
+    Also returns the number of matches, counted up to `MAX_IN_TOTAL`.
+    """
+    given = _parameters(tenant_id, wanted, decider)
+    statement = _OLDEST if wanted.is_of_pending else _NEWEST
+    found = [ROWS.read(row) for row in connection.exec_driver_sql(statement, given | bounds.before("apr"))]
+    return found, int(connection.exec_driver_sql(_COUNT, given).scalar_one())
 
 
 def _parameters(tenant_id: str, wanted: ApprovalFilter, decider: Decider | None) -> dict[str, object]:

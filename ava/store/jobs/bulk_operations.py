@@ -9,7 +9,7 @@ from functools import partial
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
 from ava.domain.containment import ALL_TENANTS
-from ava.domain.counts import MAX_IN_TOTAL
+from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.jobs.job_filter import JobFilter
 from ava.store.engine.database import Connection
@@ -115,23 +115,12 @@ SELECT count(*) FROM (
 
 
 def page(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    state: BulkState | None,
-    limit: int,
-    offset: int = 0,
-    before_id: str | None = None,
-) -> list[BulkOperation]:
-    before = None if before_id is None else operation_uuid(before_id)
-    parameters = {"tenant_id": tenant_id, "state": state, "before_id": before, "limit": limit, "offset": offset}
-    return [_operation(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
-
-
-def count(connection: Connection, *, tenant_id: str, state: BulkState | None) -> int:
-    """Count a tenant's operations, exact up to `MAX_IN_TOTAL`."""
-    parameters = {"tenant_id": tenant_id, "state": state, "limit": MAX_IN_TOTAL}
-    return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
+    connection: Connection, *, tenant_id: str, state: BulkState | None, bounds: PageBounds
+) -> tuple[list[BulkOperation], int]:
+    """Return operations of a tenant, newest first, and their number, exact up to `MAX_IN_TOTAL`."""
+    given: dict[str, object] = {"tenant_id": tenant_id, "state": state}
+    found = [_operation(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("op"))]
+    return found, int(connection.exec_driver_sql(_COUNT, given | {"limit": MAX_IN_TOTAL}).scalar_one())
 
 
 _ABORT = Statement(f"""

@@ -9,7 +9,7 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.access.actor import Actor
-from ava.domain.counts import MAX_IN_TOTAL
+from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
@@ -141,15 +141,17 @@ def _statements(audit_filter: AuditFilter) -> tuple[Statement, Statement]:
 
 
 def page(
-    connection: Connection, *, tenant_id: str, audit_filter: AuditFilter, limit: int, before_id: str | None
-) -> list[AuditEntry]:
-    """Return entries of a tenant, newest first, older than `before_id`.
+    connection: Connection, *, tenant_id: str, audit_filter: AuditFilter, bounds: PageBounds
+) -> tuple[list[AuditEntry], int]:
+    """Return entries of a tenant, newest first, and the number of matches, exact up to `MAX_IN_TOTAL`.
 
     With several filters, the newest entries of the leading filter are searched for the others.
     """
-    parameters = _filter_parameters(tenant_id, audit_filter, before_id) | {"limit": limit}
-    statement, _ = _statements(audit_filter)
-    return [_entry(*row) for row in connection.exec_driver_sql(statement, parameters)]
+    page, count = _statements(audit_filter)
+    part = _filter_parameters(tenant_id, audit_filter, bounds.after_id) | {"limit": bounds.limit}
+    found = [_entry(*row) for row in connection.exec_driver_sql(page, part)]
+    every = _filter_parameters(tenant_id, audit_filter, None) | {"limit": MAX_IN_TOTAL}
+    return found, int(connection.exec_driver_sql(count, every).scalar_one())
 
 
 def _entry(uuid: str, changes: str | None, *row: Any) -> AuditEntry:
@@ -157,13 +159,6 @@ def _entry(uuid: str, changes: str | None, *row: Any) -> AuditEntry:
     return AuditEntry(
         id=ids.encode("aud", uuid), changes_json=changes, actor=Actor.of_columns(*row[len(_VALUES) :]), **values
     )
-
-
-def count(connection: Connection, *, tenant_id: str, audit_filter: AuditFilter) -> int:
-    """Return the number of matching entries, exact up to `MAX_IN_TOTAL`."""
-    parameters = _filter_parameters(tenant_id, audit_filter, None) | {"limit": MAX_IN_TOTAL}
-    _, statement = _statements(audit_filter)
-    return int(connection.exec_driver_sql(statement, parameters).scalar_one())
 
 
 def _filter_parameters(tenant_id: str, audit_filter: AuditFilter, before_id: str | None) -> dict[str, object]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ava.domain.counts import MAX_COUNTED_OF_TENANT, MAX_IN_TOTAL
+from ava.domain.counts import MAX_COUNTED_OF_TENANT, MAX_IN_TOTAL, PageBounds
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.transitions.rules import IS_SCHEDULED
@@ -97,22 +97,22 @@ SELECT count(*) FROM (
 """)
 
 
-def read(connection: Connection, *, limit: int, offset: int = 0, after: str = "") -> TenantLoads:
-    """Return the tenants behind `after` with waiting, running or recently ended jobs, by id.
+def read(connection: Connection, *, bounds: PageBounds) -> TenantLoads:
+    """Return the tenants behind `after_id` with waiting, running or recently ended jobs, by id.
 
     Scans at most `MAX_SCANNED` tenants.
     """
     found: list[TenantLoad] = []
-    until: str | None = after
+    until: str | None = bounds.after_id or ""
     for _ in range(MAX_SCANNED // _TENANTS_PER_STATEMENT):
         scanned = _scan(connection, after=until or "")
         found += [load for load in scanned if load.has_jobs]
         until = scanned[-1].tenant_id if len(scanned) == _TENANTS_PER_STATEMENT else None
-        if until is None or len(found) >= offset + limit:
+        if until is None or len(found) >= bounds.offset + bounds.limit:
             break
-    loads = found[offset : offset + limit]
+    loads = found[bounds.offset : bounds.offset + bounds.limit]
     total = connection.exec_driver_sql(_COUNT, {"after": "", "limit": MAX_SCANNED}).scalar_one()
-    return TenantLoads(loads=loads, total=total, scanned_until=until if len(loads) < limit else None)
+    return TenantLoads(loads=loads, total=total, scanned_until=until if len(loads) < bounds.limit else None)
 
 
 def _scan(connection: Connection, *, after: str) -> list[TenantLoad]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ava.domain.counts import MAX_IN_TOTAL
+from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.domain.jobs.wait_reasons import SUSPENDED
 from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection
@@ -137,14 +137,17 @@ CROSS JOIN LATERAL (SELECT count(*) AS jobs, count(*) FILTER (WHERE c.waits_for 
 WHERE {_IS_LIMITED} AND w.id COLLATE "C" > %(after)s
 ORDER BY w.id COLLATE "C" LIMIT %(limit)s OFFSET %(offset)s
 """)
+_COUNT = Statement(f"""
+SELECT count(*) FROM (SELECT FROM workers AS w WHERE {_IS_LIMITED} LIMIT {MAX_IN_TOTAL}) AS counted
+""")
 
 
 def worker_limits_page(
-    connection: Connection, *, tenant_id: str, after: str, limit: int, offset: int
-) -> list[WorkerLimitUse]:
-    """Return workers with a limit that a tenant may run, by id."""
-    given = {"tenant_id": tenant_id, "after": after, "limit": limit, "offset": offset}
-    return [
+    connection: Connection, *, tenant_id: str, bounds: PageBounds
+) -> tuple[list[WorkerLimitUse], int]:
+    """Return workers with a limit that a tenant may run, by id, and their number, counted up to `MAX_IN_TOTAL`."""
+    given: dict[str, object] = {"tenant_id": tenant_id, "after": bounds.after_id or ""}
+    found = [
         WorkerLimitUse(
             worker_id=id_,
             max_running=max_running,
@@ -156,16 +159,7 @@ def worker_limits_page(
             waiting_is_exact=is_exact,
         )
         for id_, max_running, max_running_per, rate_jobs, rate_seconds, rate_per, running, waiting, is_exact in (
-            connection.exec_driver_sql(_PAGE, given)
+            connection.exec_driver_sql(_PAGE, given | {"limit": bounds.limit, "offset": bounds.offset})
         )
     ]
-
-
-_COUNT = Statement(f"""
-SELECT count(*) FROM (SELECT FROM workers AS w WHERE {_IS_LIMITED} LIMIT {MAX_IN_TOTAL}) AS counted
-""")
-
-
-def count_worker_limits(connection: Connection, *, tenant_id: str) -> int:
-    """Return the number of these workers, counted up to `MAX_IN_TOTAL`."""
-    return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id}).scalar_one())
+    return found, int(connection.exec_driver_sql(_COUNT, given).scalar_one())

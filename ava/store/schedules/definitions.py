@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from uuid import UUID
 
 from ava.domain import ids
 from ava.domain.access.actor import SYSTEM, Actor
+from ava.domain.counts import PageBounds
 from ava.domain.declarations import ModuleSchedule, NodeDeclarations
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.store import pause_columns
@@ -218,28 +218,12 @@ WHERE s.tenant_id = %(tenant_id)s AND (%(worker_id)s::text IS NULL OR s.worker_i
 
 
 def page(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    schedule_filter: ScheduleFilter,
-    limit: int,
-    offset: int = 0,
-    before_id: str | None = None,
-) -> list[Schedule]:
-    """Return schedules of a tenant, newest first."""
-    before: UUID | None = None if before_id is None else ids.decode("sch", before_id)
-    parameters = _filter_parameters(tenant_id, schedule_filter) | {"limit": limit, "offset": offset}
-    parameters["before_id"] = None if before is None else str(before)
-    return [read_schedule(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
-
-
-def count(connection: Connection, *, tenant_id: str, schedule_filter: ScheduleFilter) -> int:
-    """Return the number of a tenant's matching schedules; `AVA_MAX_SCHEDULES` bounds their total."""
-    return int(connection.exec_driver_sql(_COUNT, _filter_parameters(tenant_id, schedule_filter)).scalar_one())
-
-
-def _filter_parameters(tenant_id: str, schedule_filter: ScheduleFilter) -> dict[str, object]:
-    return {"tenant_id": tenant_id, **vars(schedule_filter)}
+    connection: Connection, *, tenant_id: str, schedule_filter: ScheduleFilter, bounds: PageBounds
+) -> tuple[list[Schedule], int]:
+    """Return schedules of a tenant, newest first, and the number of matches; `AVA_MAX_SCHEDULES` bounds their total."""
+    given = {"tenant_id": tenant_id, **vars(schedule_filter)}
+    found = [read_schedule(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("sch"))]
+    return found, int(connection.exec_driver_sql(_COUNT, given).scalar_one())
 
 
 _TAKE_TURN = Statement("SELECT pg_try_advisory_xact_lock(hashtextextended('declared schedules', 0))")

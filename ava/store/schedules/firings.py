@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.counts import MAX_IN_TOTAL
+from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.domain.jobs.explanation import JobFiring
 from ava.domain.jobs.job import Job
 from ava.domain.schedules.firing import Firing, Outcome, firing_position
@@ -26,27 +26,19 @@ ORDER BY f.at DESC, f.slot DESC, f.fold DESC LIMIT %(limit)s OFFSET %(offset)s
 _NEWEST = (datetime.max, datetime.max)
 
 
-def page(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    schedule_id: str,
-    limit: int,
-    offset: int = 0,
-    before_id: str | None = None,
-) -> list[Firing]:
-    """Return firings of a schedule of a tenant, newest first."""
-    position = None if before_id is None else firing_position(before_id)
-    parameters = {
-        "tenant_id": tenant_id,
-        "schedule_id": schedule_uuid(schedule_id),
+def page(connection: Connection, *, tenant_id: str, schedule_id: str, bounds: PageBounds) -> tuple[list[Firing], int]:
+    """Return firings of a schedule of a tenant, newest first, and their number up to `MAX_IN_TOTAL`."""
+    position = None if bounds.after_id is None else firing_position(bounds.after_id)
+    given: dict[str, Any] = {"tenant_id": tenant_id, "schedule_id": schedule_uuid(schedule_id)}
+    parameters = given | {
         "at": "infinity" if position is None else position[0],
         "slot": "infinity" if position is None else position[1].replace(fold=0),
         "fold": 0 if position is None else position[1].fold,
-        "limit": limit,
-        "offset": offset,
+        "limit": bounds.limit,
+        "offset": bounds.offset,
     }
-    return [_firing(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+    found = [_firing(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+    return found, int(connection.exec_driver_sql(_COUNT, given | {"limit": MAX_IN_TOTAL}).scalar_one())
 
 
 def _firing(row: Any) -> Firing:
@@ -67,12 +59,6 @@ SELECT count(*) FROM (
     LIMIT %(limit)s
 ) AS c
 """)
-
-
-def count(connection: Connection, *, tenant_id: str, schedule_id: str) -> int:
-    """Return the number of a schedule's firings, counted up to `paging.MAX_IN_TOTAL`."""
-    parameters = {"tenant_id": tenant_id, "schedule_id": schedule_uuid(schedule_id), "limit": MAX_IN_TOTAL}
-    return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
 
 
 # The schedule may be deleted; its firings stay until retention.

@@ -7,7 +7,7 @@ from typing import cast
 from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.counts import MAX_IN_TOTAL
+from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.domain.delivery import SENT, Delivery
 from ava.domain.webhooks.webhook_events import Event
 from ava.store.delivery_table import DeliveryFilter, DeliveryTable
@@ -54,13 +54,11 @@ SELECT count(*) FROM (
 """)
 
 
-def of_job(
-    connection: Connection, *, tenant_id: str, job_id: str, limit: int, offset: int, before_id: str | None
-) -> tuple[list[Delivery], int]:
+def of_job(connection: Connection, *, tenant_id: str, job_id: str, bounds: PageBounds) -> tuple[list[Delivery], int]:
     """Return deliveries about a job, newest first, without bodies, and their number up to `MAX_IN_TOTAL`."""
     given: dict[str, object] = {"tenant_id": tenant_id, "job_id": ids.to_uuid("job", job_id)}
-    page = given | {"limit": limit, "offset": offset}
-    page["before"] = ids.uuid_range("del", since=None, until=None, before_id=before_id)["before"]
+    page = given | {"limit": bounds.limit, "offset": bounds.offset}
+    page["before"] = ids.uuid_range("del", since=None, until=None, before_id=bounds.after_id)["before"]
     found = [SENT_TABLE.read(row) for row in connection.exec_driver_sql(_OF_JOB, page)]
     count = connection.exec_driver_sql(_COUNT_OF_JOB, given | {"limit": MAX_IN_TOTAL}).scalar_one()
     return found, int(count)

@@ -10,6 +10,7 @@ from functools import partial
 
 from ava.domain import ids
 from ava.domain.access.actor import Actor
+from ava.domain.counts import PageBounds
 from ava.domain.webhooks.webhook import Endpoint
 from ava.store import pause_columns
 from ava.store.engine.database import Connection
@@ -107,34 +108,21 @@ WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.channel IS NUL
     AND (%(before_id)s::uuid IS NULL OR e.id < %(before_id)s::uuid)
 ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s
 """)
-
-
-def page(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    paused: bool | None,
-    limit: int,
-    offset: int = 0,
-    before_id: str | None = None,
-) -> list[Endpoint]:
-    """Return endpoints of a tenant, newest first; `paused` None means paused ones and others."""
-    parameters: dict[str, object] = {"tenant_id": tenant_id, "paused": paused, "limit": limit, "offset": offset}
-    parameters["before_id"] = None if before_id is None else webhook_uuid(before_id)
-    return [_endpoint(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
-
-
-_COUNT = Statement("""
+# Of endpoints, or of notices.
+COUNT = Statement("""
 SELECT count(*) FROM webhook_endpoints AS e
 WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND (e.channel IS NOT NULL) = %(is_notice)s
     AND (%(paused)s::bool IS NULL OR (e.paused_at IS NOT NULL) = %(paused)s::bool)
 """)
 
 
-def count(connection: Connection, *, tenant_id: str, paused: bool | None, is_notice: bool = False) -> int:
-    """Return the number of a tenant's endpoints, or of its notices; `paused` as in `page`."""
-    parameters = {"tenant_id": tenant_id, "paused": paused, "is_notice": is_notice}
-    return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
+def page(
+    connection: Connection, *, tenant_id: str, paused: bool | None, bounds: PageBounds
+) -> tuple[list[Endpoint], int]:
+    """Return endpoints of a tenant, newest first, and their number; `paused` None means paused ones and others."""
+    given = {"tenant_id": tenant_id, "paused": paused, "is_notice": False}
+    found = [_endpoint(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("wh"))]
+    return found, int(connection.exec_driver_sql(COUNT, given).scalar_one())
 
 
 # Any change makes the endpoint due immediately, because the client may have fixed it.

@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 
 from ava.domain.access.actor import Actor
+from ava.domain.counts import PageBounds
 from ava.domain.notices.notice import Channel, Notice, NoticeRule
 from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.pause_columns import PAUSED_AT
-from ava.store.webhooks.endpoints import lock_tenant, notice_uuid
+from ava.store.webhooks.endpoints import COUNT, lock_tenant, notice_uuid
 
 _ROWS = RecordRows(
     Notice,
@@ -109,18 +110,12 @@ ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s
 
 
 def page(
-    connection: Connection,
-    *,
-    tenant_id: str,
-    paused: bool | None,
-    limit: int,
-    offset: int = 0,
-    before_id: str | None = None,
-) -> list[Notice]:
-    """Return notices of a tenant, newest first; `paused` None means paused ones and others."""
-    parameters: dict[str, object] = {"tenant_id": tenant_id, "paused": paused, "limit": limit, "offset": offset}
-    parameters["before_id"] = None if before_id is None else notice_uuid(before_id)
-    return [_notice(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+    connection: Connection, *, tenant_id: str, paused: bool | None, bounds: PageBounds
+) -> tuple[list[Notice], int]:
+    """Return notices of a tenant, newest first, and their number; `paused` None means paused ones and others."""
+    given = {"tenant_id": tenant_id, "paused": paused, "is_notice": True}
+    found = [_notice(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("ntc"))]
+    return found, int(connection.exec_driver_sql(COUNT, given).scalar_one())
 
 
 # Its pending deliveries are due immediately, because the client may have fixed it. Other rules begin other windows.
