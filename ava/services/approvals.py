@@ -33,11 +33,15 @@ class Approvals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def page(self, caller: Caller, wanted: ApprovalFilter, *, bounds: PageBounds) -> tuple[Sequence[Approval], int]:
+    def page(
+        self, caller: Caller, approval_filter: ApprovalFilter, *, bounds: PageBounds
+    ) -> tuple[Sequence[Approval], int]:
         """Return a page of the tenant's approvals, and the number of matches."""
         with self._database.connect() as connection:
-            decider = _decider(connection, caller) if wanted.is_mine else None
-            return reads.page(connection, tenant_id=caller.tenant_id, wanted=wanted, decider=decider, bounds=bounds)
+            decider = _decider(connection, caller) if approval_filter.is_mine else None
+            return reads.page(
+                connection, tenant_id=caller.tenant_id, wanted=approval_filter, decider=decider, bounds=bounds
+            )
 
     def show(self, caller: Caller, approval_id: str) -> Approval:
         """Return an approval. Raise `ApprovalNotFound`."""

@@ -11,11 +11,10 @@ from ava.api.http import responses
 from ava.api.http.callers.credentials import require_step_up
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.paging import page_of
 from ava.api.routes.audit import record_within
+from ava.api.routes.resource_calls import ResourceCalls
 from ava.api.schemas.approvals import (
     ApprovalListQuery,
-    ApprovalListRequest,
     ApprovalRecord,
     DecisionBody,
     write_approval,
@@ -23,6 +22,14 @@ from ava.api.schemas.approvals import (
 from ava.domain.approval import SentDecision
 
 blueprint = Blueprint("approvals", __name__, url_prefix="/v1/ava/approvals")
+_calls = ResourceCalls(
+    blueprint=blueprint,
+    rule="/<approval_id>",
+    noun="an approval",
+    find=lambda: context().approvals,
+    write=write_approval,
+    record=ApprovalRecord(),
+)
 
 _DECISION: dict[str, Any] = {
     "body": DecisionBody(),
@@ -33,25 +40,13 @@ _DECISION: dict[str, Any] = {
 }
 
 
-@blueprint.get("")
-@operation(
-    summary="List approvals",
+_calls.add_list(
+    ApprovalListQuery(),
+    "approval_filter",
     description="Pending approvals are listed oldest first, all others newest first. Callers without payload "
     "permission see no title, payload, schema, comment or data.",
-    query=ApprovalListQuery(),
-    record=ApprovalRecord(),
-    is_list=True,
 )
-def list_approvals(query: ApprovalListRequest) -> Response:
-    found, total = context().approvals.page(caller(), query.approval_filter, bounds=query.bounds)
-    return page_of(query, found, total, write_approval)
-
-
-@blueprint.get("/<approval_id>")
-@operation(summary="Show an approval", record=ApprovalRecord(), failures=(404,))
-def show(approval_id: str) -> Response:
-    """Show one approval."""
-    return responses.data(write_approval(context().approvals.show(caller(), approval_id)))
+_calls.add_show()
 
 
 @blueprint.post("/<approval_id>/approve")

@@ -1,22 +1,26 @@
-"""Declarations and responses that the routes of received and of sent deliveries share."""
+"""The calls about received and sent deliveries, below the rules of hooks, webhooks and notices."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Response
+from marshmallow import Schema
 
 from ava.api.http import responses
 from ava.api.http.context import caller
+from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.strict import NoBody
+from ava.api.routes.resource_calls import ResourceCalls
 from ava.api.schemas.deliveries import DeliveryListRequest, DeliveryRecord, DeliveryTotalRecord, write_delivery
 from ava.domain.delivery import Delivery
-from ava.services.deliveries import Deliveries
+from ava.services.deliveries import Deliveries, SentDeliveries
+from ava.store.delivery_table import DeliveryFilter
 
 #: The declarations of the operations, without summary, description, query and body.
 LIST: dict[str, Any] = {"record": DeliveryRecord(), "is_list": True, "failures": (404,), "reads_standby": True}
-SHOW: dict[str, Any] = {"record": DeliveryRecord(), "failures": (404,)}
 _WRITE: dict[str, Any] = {
     "status": 202,
     "failures": (404, 409, 413, 415, 422),
@@ -27,13 +31,52 @@ AGAIN: dict[str, Any] = _WRITE | {"body": NoBody(), "may_be_empty": True, "recor
 MANY_AGAIN: dict[str, Any] = _WRITE | {"body_as": "wanted", "record": DeliveryTotalRecord()}
 
 
-def page(service: Deliveries, owner_id: str, query: DeliveryListRequest) -> Response:
-    found, total = service.page(caller(), owner_id, query.delivery_filter, bounds=query.bounds)
-    return page_of(query, found, total, write_delivery)
+def add_reads(calls: ResourceCalls, find: Callable[[], Deliveries], query: Schema, *, listed: str, shown: str) -> None:
+    """Add the list of an owner's deliveries, and one delivery. `listed` and `shown` describe them."""
+
+    @operation(summary=f"List {calls.noun}'s deliveries", description=listed, query=query, **LIST)
+    def list_deliveries(query: DeliveryListRequest, **path: str) -> Response:
+        (owner_id,) = path.values()
+        found, total = find().page(caller(), owner_id, query.delivery_filter, bounds=query.bounds)
+        return page_of(query, found, total, write_delivery)
+
+    @operation(summary=f"Show {calls.noun}'s delivery", description=shown, record=DeliveryRecord(), failures=(404,))
+    def show_delivery(delivery_id: str, **path: str) -> Response:
+        (owner_id,) = path.values()
+        return responses.data(write_delivery(find().show(caller(), owner_id, delivery_id)))
+
+    calls.add("/deliveries", "list_deliveries", list_deliveries)
+    calls.add("/deliveries/<delivery_id>", "show_delivery", show_delivery)
 
 
-def show(service: Deliveries, owner_id: str, delivery_id: str) -> Response:
-    return responses.data(write_delivery(service.show(caller(), owner_id, delivery_id)))
+def add_redeliveries(
+    calls: ResourceCalls, find: Callable[[], SentDeliveries], body: Schema, *, noun: str, same: str
+) -> None:
+    """Add the calls that send deliveries of a webhook or a notice again. `same` describes what is sent."""
+
+    @operation(
+        summary=f"Redeliver {noun}",
+        description=f"Sends {same} again, with a new retry schedule. A pending delivery becomes due now and keeps "
+        "its schedule.",
+        **AGAIN,
+    )
+    def redeliver(delivery_id: str, **path: str) -> Response:
+        (owner_id,) = path.values()
+        return accepted(find().redeliver(caller(), owner_id, delivery_id))
+
+    @operation(
+        summary=f"Redeliver many {noun.partition(' ')[2]}s",
+        description="Sends the deliveries of a time range again: abandoned deliveries, or deliveries with the given "
+        "`status`.",
+        body=body,
+        **MANY_AGAIN,
+    )
+    def redeliver_many(wanted: DeliveryFilter, **path: str) -> Response:
+        (owner_id,) = path.values()
+        return accepted(find().redeliver_many(caller(), owner_id, wanted))
+
+    calls.add("/deliveries/<delivery_id>/redeliver", "redeliver", redeliver, "POST")
+    calls.add("/deliveries/redeliver", "redeliver_many", redeliver_many, "POST")
 
 
 def accepted(made: Delivery | int, *, is_repeated: bool = False) -> Response:

@@ -10,7 +10,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
-from ava.api.routes.pause_calls import add_pauses
+from ava.api.routes.resource_calls import ResourceCalls
 from ava.api.schemas.fleet import (
     NodeListQuery,
     NodeListRequest,
@@ -47,19 +47,18 @@ def list_nodes(query: NodeListRequest) -> Response:
     return page_of(query, found, total, write_node, cursor_of=node_cursor)
 
 
-add_pauses(
-    blueprint,
-    "/<node_id>",
-    lambda: context().admin.nodes,
-    write_node,
+ResourceCalls(
+    blueprint=blueprint,
+    rule="/<node_id>",
     noun="a node",
-    effects=(
-        "For the roles of the platform. Within seconds the node stops claiming jobs; running jobs finish, however "
-        "long they take. The node stays paused and does not exit, because its supervisor would restart it: stop it "
-        "once `busy` is 0. A restarted node claims jobs.",
-        "For the roles of the platform. Within seconds the node claims jobs again.",
-    ),
+    find=lambda: context().admin.nodes,
+    write=write_node,
     record=NodeRecord(),
+).add_pauses(
+    pause="For the roles of the platform. Within seconds the node stops claiming jobs; running jobs finish, however "
+    "long they take. The node stays paused and does not exit, because its supervisor would restart it: stop it "
+    "once `busy` is 0. A restarted node claims jobs.",
+    resume="For the roles of the platform. Within seconds the node claims jobs again.",
     is_for_operators=True,
 )
 
@@ -82,17 +81,16 @@ def show_queues(query: dict[str, Any]) -> Response:
     return responses.data(write_queues(*context().queues.counts(caller(), **query)))
 
 
-add_pauses(
-    queues_blueprint,
-    "/<queue:queue>",
-    lambda: context().queues,
-    write_queue,
+ResourceCalls(
+    blueprint=queues_blueprint,
+    rule="/<queue:queue>",
     noun="a queue",
-    effects=(
-        "For the roles of the platform. Triggers for the queue are still accepted; within 2 s no more of its jobs "
-        "start, not even published jobs. Running jobs continue.",
-        "For the roles of the platform. The jobs of the queue start in their exact order.",
-    ),
+    find=lambda: context().queues,
+    write=write_queue,
     record=QueueRecord(),
+).add_pauses(
+    pause="For the roles of the platform. Triggers for the queue are still accepted; within 2 s no more of its jobs "
+    "start, not even published jobs. Running jobs continue.",
+    resume="For the roles of the platform. The jobs of the queue start in their exact order.",
     is_for_operators=True,
 )

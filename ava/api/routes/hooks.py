@@ -10,12 +10,11 @@ from ava.api.http import responses
 from ava.api.http.client_addresses import public_url
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes import deliveries
 from ava.api.routes.audit import record_change
-from ava.api.routes.pause_calls import add_pauses
-from ava.api.schemas.deliveries import DeliveryListRequest, ReceivedDeliveryListQuery, ReplayBody
+from ava.api.routes.resource_calls import ResourceCalls
+from ava.api.schemas.deliveries import ReceivedDeliveryListQuery, ReplayBody
 from ava.api.schemas.hooks import (
     HookBody,
     HookChangeBody,
@@ -30,13 +29,20 @@ from ava.api.schemas.hooks import (
     write_hook,
     write_test,
 )
-from ava.api.schemas.pause_fields import PausedListRequest
 from ava.domain.limits import inbound_limits
 from ava.domain.secrets.redaction import HIDDEN
 from ava.services.events.hooks import NewHook
 from ava.store.delivery_table import DeliveryFilter
 
 blueprint = Blueprint("hooks", __name__, url_prefix="/v1/ava/hooks")
+_calls = ResourceCalls(
+    blueprint=blueprint,
+    rule="/<hook:hook_id>",
+    noun="a hook",
+    find=lambda: context().hooks,
+    write=write_hook,
+    record=HookRecord(),
+)
 #: The path that providers call; a token follows.
 CALLS = "/v1/hooks"
 
@@ -69,18 +75,9 @@ def _write_once(new: NewHook) -> str:
     return write_hook(new.hook, url=url, secret=new.secret)
 
 
-@blueprint.get("")
-@operation(summary="List hooks", description="Newest first.", query=HookListQuery(), record=HookRecord(), is_list=True)
-def list_hooks(query: PausedListRequest) -> Response:
-    found, total = context().hooks.page(caller(), paused=query.paused, bounds=query.bounds)
-    return page_of(query, found, total, write_hook)
+_calls.add_list(HookListQuery(), "paused")
 
-
-@blueprint.get("/<hook:hook_id>")
-@operation(summary="Show a hook", record=HookRecord(), failures=(404,))
-def show(hook_id: str) -> Response:
-    """Show one hook."""
-    return responses.data(write_hook(context().hooks.show(caller(), hook_id)))
+_calls.add_show()
 
 
 @blueprint.patch("/<hook:hook_id>")
@@ -108,18 +105,10 @@ def change(hook_id: str, asked: HookChangeRequest) -> Response:
     return responses.data(write_hook(changed))
 
 
-add_pauses(
-    blueprint,
-    "/<hook:hook_id>",
-    lambda: context().hooks,
-    write_hook,
-    noun="a hook",
-    effects=(
-        "The hook still accepts deliveries, and stores them as `skipped`: they start nothing until they are "
-        "replayed. Applies within 2 s.",
-        "Deliveries from now on are processed, within 2 s. Earlier ones can be replayed.",
-    ),
-    record=HookRecord(),
+_calls.add_pauses(
+    pause="The hook still accepts deliveries, and stores them as `skipped`: they start nothing until they are "
+    "replayed. Applies within 2 s.",
+    resume="Deliveries from now on are processed, within 2 s. Earlier ones can be replayed.",
     needs_payloads=True,
 )
 
@@ -143,36 +132,20 @@ def rotate(hook_id: str, keep_seconds: int, key: str | None) -> Response:
     return responses.data(_write_once(rotated), is_replay=is_replay)
 
 
-@blueprint.delete("/<hook:hook_id>")
-@operation(
-    summary="Delete a hook",
-    description="The address stops working within 2 s. Jobs and events of the hook are retained.",
-    record=HookDeletedRecord(),
-    failures=(404,),
-    query=DryRunQuery(),
-    is_write=True,
+_calls.add_delete(
+    "The address stops working within 2 s. Jobs and events of the hook are retained.",
+    HookDeletedRecord(),
     needs_payloads=True,
 )
-def delete(hook_id: str) -> Response:
-    context().hooks.delete(caller(), hook_id)
-    return responses.data(f'{{"id":"{hook_id}","deleted":true}}')
 
 
-@blueprint.get("/<hook:hook_id>/deliveries")
-@operation(
-    summary="List a hook's deliveries",
-    description="Newest first, including refused and skipped deliveries, without bodies.",
-    query=ReceivedDeliveryListQuery(),
-    **deliveries.LIST,
+deliveries.add_reads(
+    _calls,
+    lambda: context().received_deliveries,
+    ReceivedDeliveryListQuery(),
+    listed="Newest first, including refused and skipped deliveries, without bodies.",
+    shown="The delivery with its body.",
 )
-def list_deliveries(hook_id: str, query: DeliveryListRequest) -> Response:
-    return deliveries.page(context().received_deliveries, hook_id, query)
-
-
-@blueprint.get("/<hook:hook_id>/deliveries/<delivery_id>")
-@operation(summary="Show a hook's delivery", description="The delivery with its body.", **deliveries.SHOW)
-def show_delivery(hook_id: str, delivery_id: str) -> Response:
-    return deliveries.show(context().received_deliveries, hook_id, delivery_id)
 
 
 @blueprint.post("/<hook:hook_id>/deliveries/<delivery_id>/replay")

@@ -14,7 +14,7 @@ from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
 from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes.audit import record_change
 from ava.api.routes.jobs import created
-from ava.api.routes.pause_calls import add_pauses
+from ava.api.routes.resource_calls import ResourceCalls
 from ava.api.schemas.jobs import JobRecord
 from ava.api.schemas.schedules import (
     FiringRecord,
@@ -26,7 +26,6 @@ from ava.api.schemas.schedules import (
     ScheduleChangeBody,
     ScheduleDeletedRecord,
     ScheduleListQuery,
-    ScheduleListRequest,
     ScheduleRecord,
     SlotRecord,
     write_firing,
@@ -38,6 +37,14 @@ from ava.domain.limits import table as limits
 from ava.domain.schedules.schedule_record import ScheduleSpec
 
 blueprint = Blueprint("schedules", __name__, url_prefix="/v1/ava/schedules")
+_calls = ResourceCalls(
+    blueprint=blueprint,
+    rule="/<schedule:schedule_id>",
+    noun="a schedule",
+    find=lambda: context().schedules,
+    write=write_schedule,
+    record=ScheduleRecord(),
+)
 
 
 @blueprint.post("")
@@ -58,23 +65,10 @@ blueprint = Blueprint("schedules", __name__, url_prefix="/v1/ava/schedules")
 )
 def create(spec: ScheduleSpec, key: str | None) -> Response:
     schedule, is_replay = context().schedules.create(caller(), spec, key)
-    return responses.data(
-        write_schedule(schedule), 201, location=f"{blueprint.url_prefix}/{schedule.id}", is_replay=is_replay
-    )
+    return _calls.created(schedule, is_replay=is_replay)
 
 
-@blueprint.get("")
-@operation(
-    summary="List schedules",
-    description="Newest first.",
-    query=ScheduleListQuery(),
-    record=ScheduleRecord(),
-    is_list=True,
-    reads_standby=True,
-)
-def list_schedules(query: ScheduleListRequest) -> Response:
-    found, total = context().schedules.page(caller(), query.schedule_filter, bounds=query.bounds)
-    return page_of(query, found, total, write_schedule)
+_calls.add_list(ScheduleListQuery(), "schedule_filter", reads_standby=True)
 
 
 @blueprint.post("/preview")
@@ -91,11 +85,7 @@ def show_preview(preview: PreviewRequest) -> Response:
     return responses.data(write_preview(context().schedules.preview(preview.spec, preview.count)))
 
 
-@blueprint.get("/<schedule:schedule_id>")
-@operation(summary="Show a schedule", record=ScheduleRecord(), failures=(404,))
-def show(schedule_id: str) -> Response:
-    """Show one schedule."""
-    return responses.data(write_schedule(context().schedules.show(caller(), schedule_id)))
+_calls.add_show()
 
 
 @blueprint.patch("/<schedule:schedule_id>")
@@ -120,32 +110,11 @@ def change(schedule_id: str, changes: dict[str, Any]) -> Response:
     return responses.data(after)
 
 
-add_pauses(
-    blueprint,
-    "/<schedule:schedule_id>",
-    lambda: context().schedules,
-    write_schedule,
-    noun="a schedule",
-    effects=(
-        "Firings are skipped until the schedule is resumed. Its jobs continue.",
-        "The next firing is at the first slot from now on; skipped firings are not caught up.",
-    ),
-    record=ScheduleRecord(),
+_calls.add_pauses(
+    pause="Firings are skipped until the schedule is resumed. Its jobs continue.",
+    resume="The next firing is at the first slot from now on; skipped firings are not caught up.",
 )
-
-
-@blueprint.delete("/<schedule:schedule_id>")
-@operation(
-    summary="Delete a schedule",
-    description="Deletes the schedule and its firings immediately. Its jobs continue.",
-    record=ScheduleDeletedRecord(),
-    failures=(404,),
-    query=DryRunQuery(),
-    is_write=True,
-)
-def delete(schedule_id: str) -> Response:
-    context().schedules.delete(caller(), schedule_id)
-    return responses.data(f'{{"id":"{schedule_id}","deleted":true}}')
+_calls.add_delete("Deletes the schedule and its firings immediately. Its jobs continue.", ScheduleDeletedRecord())
 
 
 @blueprint.get("/<schedule:schedule_id>/next")

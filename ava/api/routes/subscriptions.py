@@ -9,16 +9,14 @@ from flask import Blueprint, Response
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import record_change
-from ava.api.routes.pause_calls import add_pauses
+from ava.api.routes.resource_calls import ResourceCalls
 from ava.api.schemas.subscriptions import (
     SubscriptionBody,
     SubscriptionChangeBody,
     SubscriptionDeletedRecord,
     SubscriptionListQuery,
-    SubscriptionListRequest,
     SubscriptionRecord,
     SubscriptionTestBody,
     SubscriptionTestRecord,
@@ -30,6 +28,14 @@ from ava.domain.limits import inbound_limits
 from ava.services.events.subscriptions import try_rule
 
 blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptions")
+_calls = ResourceCalls(
+    blueprint=blueprint,
+    rule="/<subscription:subscription_id>",
+    noun="a subscription",
+    find=lambda: context().subscriptions,
+    write=write_subscription,
+    record=SubscriptionRecord(),
+)
 
 
 @blueprint.post("")
@@ -50,23 +56,10 @@ blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptio
 )
 def create(fields: dict[str, Any], key: str | None) -> Response:
     created, is_replay = context().subscriptions.create(caller(), **fields, key=key)
-    return responses.data(
-        write_subscription(created), 201, location=f"{blueprint.url_prefix}/{created.id}", is_replay=is_replay
-    )
+    return _calls.created(created, is_replay=is_replay)
 
 
-@blueprint.get("")
-@operation(
-    summary="List subscriptions",
-    description="Newest first.",
-    query=SubscriptionListQuery(),
-    record=SubscriptionRecord(),
-    is_list=True,
-    reads_standby=True,
-)
-def list_subscriptions(query: SubscriptionListRequest) -> Response:
-    found, total = context().subscriptions.page(caller(), query.subscription_filter, bounds=query.bounds)
-    return page_of(query, found, total, write_subscription)
+_calls.add_list(SubscriptionListQuery(), "subscription_filter", reads_standby=True)
 
 
 @blueprint.post("/test")
@@ -83,11 +76,7 @@ def test(asked: SubscriptionTestRequest) -> Response:
     return responses.data(write_tried(try_rule(asked.event, event_type=asked.event_type, rule=asked.rule)))
 
 
-@blueprint.get("/<subscription:subscription_id>")
-@operation(summary="Show a subscription", record=SubscriptionRecord(), failures=(404,))
-def show(subscription_id: str) -> Response:
-    """Show one subscription."""
-    return responses.data(write_subscription(context().subscriptions.show(caller(), subscription_id)))
+_calls.add_show()
 
 
 @blueprint.patch("/<subscription:subscription_id>")
@@ -110,31 +99,11 @@ def change(subscription_id: str, changes: dict[str, Any]) -> Response:
     return responses.data(after)
 
 
-add_pauses(
-    blueprint,
-    "/<subscription:subscription_id>",
-    lambda: context().subscriptions,
-    write_subscription,
-    noun="a subscription",
-    effects=(
-        "Events from now on create no jobs for the subscription, also after it is resumed.",
-        "Events from now on create jobs again.",
-    ),
-    record=SubscriptionRecord(),
+_calls.add_pauses(
+    pause="Events from now on create no jobs for the subscription, also after it is resumed.",
+    resume="Events from now on create jobs again.",
     needs_payloads=True,
 )
-
-
-@blueprint.delete("/<subscription:subscription_id>")
-@operation(
-    summary="Delete a subscription",
-    description="Deletes the subscription immediately. Its jobs continue.",
-    record=SubscriptionDeletedRecord(),
-    failures=(404,),
-    query=DryRunQuery(),
-    is_write=True,
-    needs_payloads=True,
+_calls.add_delete(
+    "Deletes the subscription immediately. Its jobs continue.", SubscriptionDeletedRecord(), needs_payloads=True
 )
-def delete(subscription_id: str) -> Response:
-    context().subscriptions.delete(caller(), subscription_id)
-    return responses.data(f'{{"id":"{subscription_id}","deleted":true}}')

@@ -10,19 +10,16 @@ from flask import Blueprint, Response
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes import deliveries
 from ava.api.routes.audit import record_change
-from ava.api.routes.pause_calls import add_pauses
+from ava.api.routes.resource_calls import ResourceCalls
 from ava.api.schemas.deliveries import (
-    DeliveryListRequest,
     DeliveryRecord,
     RedeliverBody,
     SentDeliveryListQuery,
     write_delivery,
 )
-from ava.api.schemas.pause_fields import PausedListRequest
 from ava.api.schemas.webhooks import (
     DeletedRecord,
     WebhookBody,
@@ -33,9 +30,16 @@ from ava.api.schemas.webhooks import (
 )
 from ava.domain.limits import table as limits
 from ava.domain.secrets.redaction import HIDDEN
-from ava.store.delivery_table import DeliveryFilter
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
+_calls = ResourceCalls(
+    blueprint=blueprint,
+    rule="/<webhook_id>",
+    noun="a webhook",
+    find=lambda: context().webhooks,
+    write=write_webhook,
+    record=WebhookRecord(),
+)
 
 
 @blueprint.post("")
@@ -57,25 +61,12 @@ blueprint = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
 )
 def create(fields: dict[str, Any], key: str | None) -> Response:
     endpoint, is_replay = context().webhooks.create(caller(), **fields, key=key)
-    return responses.data(
-        write_webhook(endpoint), 201, location=f"{blueprint.url_prefix}/{endpoint.id}", is_replay=is_replay
-    )
+    return _calls.created(endpoint, is_replay=is_replay)
 
 
-@blueprint.get("")
-@operation(
-    summary="List webhooks", description="Newest first.", query=WebhookListQuery(), record=WebhookRecord(), is_list=True
-)
-def list_webhooks(query: PausedListRequest) -> Response:
-    found, total = context().webhooks.page(caller(), paused=query.paused, bounds=query.bounds)
-    return page_of(query, found, total, write_webhook)
+_calls.add_list(WebhookListQuery(), "paused")
 
-
-@blueprint.get("/<webhook_id>")
-@operation(summary="Show a webhook", record=WebhookRecord(), failures=(404,))
-def show(webhook_id: str) -> Response:
-    """Show one webhook."""
-    return responses.data(write_webhook(context().webhooks.show(caller(), webhook_id)))
+_calls.add_show()
 
 
 @blueprint.patch("/<webhook_id>")
@@ -110,34 +101,14 @@ def _without_path(url: str) -> str:
     return f"{scheme}://{host}"
 
 
-add_pauses(
-    blueprint,
-    "/<webhook_id>",
-    lambda: context().webhooks,
-    write_webhook,
-    noun="a webhook",
-    effects=(
-        "Sends no further events to the webhook. Its pending deliveries are retained.",
-        "Sends the pending deliveries of the webhook, and events from now on.",
-    ),
-    record=WebhookRecord(),
+_calls.add_pauses(
+    pause="Sends no further events to the webhook. Its pending deliveries are retained.",
+    resume="Sends the pending deliveries of the webhook, and events from now on.",
     needs_payloads=True,
 )
-
-
-@blueprint.delete("/<webhook_id>")
-@operation(
-    summary="Delete a webhook",
-    description="Deletes the webhook and its secret. It gets no further requests.",
-    record=DeletedRecord(),
-    failures=(404,),
-    query=DryRunQuery(),
-    is_write=True,
-    needs_payloads=True,
+_calls.add_delete(
+    "Deletes the webhook and its secret. It gets no further requests.", DeletedRecord(), needs_payloads=True
 )
-def delete(webhook_id: str) -> Response:
-    context().webhooks.delete(caller(), webhook_id)
-    return responses.data(f'{{"id":"{webhook_id}","deleted":true}}')
 
 
 @blueprint.post("/<webhook_id>/test")
@@ -156,45 +127,13 @@ def test(webhook_id: str) -> Response:
     return responses.data(write_delivery(context().webhooks.send_test(caller(), webhook_id)), 201)
 
 
-@blueprint.get("/<webhook_id>/deliveries")
-@operation(
-    summary="List a webhook's deliveries",
-    description="Newest first, each with its requests (`attempts`), without bodies.",
-    query=SentDeliveryListQuery(),
-    **deliveries.LIST,
+deliveries.add_reads(
+    _calls,
+    lambda: context().sent_deliveries,
+    SentDeliveryListQuery(),
+    listed="Newest first, each with its requests (`attempts`), without bodies.",
+    shown="The delivery with its body, which is the same in each request.",
 )
-def list_deliveries(webhook_id: str, query: DeliveryListRequest) -> Response:
-    return deliveries.page(context().sent_deliveries, webhook_id, query)
-
-
-@blueprint.get("/<webhook_id>/deliveries/<delivery_id>")
-@operation(
-    summary="Show a webhook's delivery",
-    description="The delivery with its body, which is the same in each request.",
-    **deliveries.SHOW,
+deliveries.add_redeliveries(
+    _calls, lambda: context().sent_deliveries, RedeliverBody(), noun="an event", same="the same id and bytes"
 )
-def show_delivery(webhook_id: str, delivery_id: str) -> Response:
-    return deliveries.show(context().sent_deliveries, webhook_id, delivery_id)
-
-
-@blueprint.post("/<webhook_id>/deliveries/<delivery_id>/redeliver")
-@operation(
-    summary="Redeliver an event",
-    description="Sends the same id and bytes again, with a new retry schedule. A pending delivery becomes due now "
-    "and keeps its schedule.",
-    **deliveries.AGAIN,
-)
-def redeliver(webhook_id: str, delivery_id: str) -> Response:
-    return deliveries.accepted(context().sent_deliveries.redeliver(caller(), webhook_id, delivery_id))
-
-
-@blueprint.post("/<webhook_id>/deliveries/redeliver")
-@operation(
-    summary="Redeliver many events",
-    description="Sends the deliveries of a time range again: abandoned deliveries, or deliveries with the given "
-    "`status`.",
-    body=RedeliverBody(),
-    **deliveries.MANY_AGAIN,
-)
-def redeliver_many(webhook_id: str, wanted: DeliveryFilter) -> Response:
-    return deliveries.accepted(context().sent_deliveries.redeliver_many(caller(), webhook_id, wanted))

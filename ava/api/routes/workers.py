@@ -10,15 +10,13 @@ from ava.api.http import responses
 from ava.api.http.callers.auth import open_to_workers
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.paging import page_of
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import record_change
-from ava.api.routes.pause_calls import add_pauses
+from ava.api.routes.resource_calls import ResourceCalls
 from ava.api.schemas.pull_workers import WorkerBody, WorkerDeletedRecord, WorkerDeleteQuery
 from ava.api.schemas.workers import (
     WorkerChangeBody,
     WorkerListQuery,
-    WorkerListRequest,
     WorkerPauseBody,
     WorkerRecord,
     WorkerResumeBody,
@@ -33,6 +31,14 @@ from ava.errors import Forbidden
 from ava.services.workers import WorkerChange
 
 blueprint = Blueprint("workers", __name__, url_prefix="/v1/ava/workers")
+_calls = ResourceCalls(
+    blueprint=blueprint,
+    rule="/<worker_id>",
+    noun="a worker",
+    find=lambda: context().workers,
+    write=write_worker_with_settings,
+    record=WorkerWithSettingsRecord(),
+)
 
 #: Audited fields of a changed worker.
 _AUDITED = (
@@ -43,17 +49,9 @@ _AUDITED = (
 _DEFINED = ("name", "runtime", "timeout_seconds", "max_retries", "max_running", "rate", "scope")
 
 
-@blueprint.get("")
-@operation(
-    summary="List workers",
-    description="The workers by id, without schemas and settings.",
-    query=WorkerListQuery(),
-    record=WorkerRecord(),
-    is_list=True,
+replace(_calls, write=write_worker, record=WorkerRecord()).add_list(
+    WorkerListQuery(), "worker_filter", description="The workers by id, without schemas and settings."
 )
-def list_workers(query: WorkerListRequest) -> Response:
-    found, total = context().workers.page(caller(), query.worker_filter, bounds=query.bounds)
-    return page_of(query, found, total, write_worker)
 
 
 @blueprint.post("")
@@ -134,19 +132,11 @@ def change(worker_id: str, change: WorkerChange) -> Response:
     return responses.data(write_worker_with_settings(after))
 
 
-add_pauses(
-    blueprint,
-    "/<worker_id>",
-    lambda: context().workers,
-    write_worker_with_settings,
-    noun="a worker",
-    effects=(
-        "Triggers are still accepted, and schedules still create jobs; no job of the worker starts after the "
-        "response. 409 if it is deprecated.",
-        "Waiting jobs follow within two seconds. The platform's pause and the tenant's end separately. 409 if the "
-        "worker is deprecated.",
-    ),
-    record=WorkerWithSettingsRecord(),
+_calls.add_pauses(
+    pause="Triggers are still accepted, and schedules still create jobs; no job of the worker starts after the "
+    "response. 409 if it is deprecated.",
+    resume="Waiting jobs follow within two seconds. The platform's pause and the tenant's end separately. 409 if the "
+    "worker is deprecated.",
     bodies=(WorkerPauseBody(), WorkerResumeBody()),
     failures=(404, 409, 413, 415, 422),
     needs_payloads=True,
