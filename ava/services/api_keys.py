@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
 
 from ava.domain import ids
 from ava.domain.access import tokens
@@ -27,6 +24,7 @@ from ava.errors import (
     Unauthorized,
 )
 from ava.services import replays
+from ava.services.cache import Cache
 from ava.store.access import api_keys
 from ava.store.access.api_keys import FoundKey
 from ava.store.engine import clock
@@ -35,38 +33,10 @@ from ava.store.fleet import pull_workers
 from ava.store.fleet.worker_settings import PLATFORM
 from ava.store.jobs import idempotency
 
-Value = TypeVar("Value")
-
 
 def cache_name(token: Token) -> bytes:
     """Return a hash, so that no token stays in memory."""
     return hashlib.sha256(token.encoded.encode()).digest()
-
-
-class KeyCache(Generic[Value]):
-    """Values by token hash, each with an expiry. Beyond `max_entries` the oldest are dropped."""
-
-    def __init__(self, max_entries: int) -> None:
-        self._max_entries = max_entries
-        self._lock = threading.Lock()
-        self._entries: OrderedDict[bytes, tuple[float, Value]] = OrderedDict()
-
-    def get(self, token_hash: bytes, now: float) -> Value | None:
-        """Return a token's value; None if it is unknown or has expired. `now` is monotonic."""
-        with self._lock:
-            until, value = self._entries.get(token_hash, (now, None))
-            return value if now < until else None
-
-    def put(self, token_hash: bytes, value: Value, *, until: float) -> None:
-        with self._lock:
-            self._entries.pop(token_hash, None)
-            self._entries[token_hash] = (until, value)
-            while len(self._entries) > self._max_entries:
-                self._entries.popitem(last=False)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._entries.clear()
 
 
 #: A revoked key is refused everywhere within 2 s.
@@ -81,8 +51,8 @@ class ApiKeys:
         self._database = database
         self._mark = mark
         self._clock = clock
-        self._known: KeyCache[FoundKey] = KeyCache(_MAX_REMEMBERED)
-        self._unknown: KeyCache[bool] = KeyCache(_MAX_REMEMBERED)
+        self._known: Cache[bytes, FoundKey] = Cache(_MAX_REMEMBERED)
+        self._unknown: Cache[bytes, bool] = Cache(_MAX_REMEMBERED)
 
     def create(self, caller: Caller, spec: ApiKeySpec, key: str | None = None) -> tuple[ApiKey, bool]:
         """Create a key. Return it, and True for a repeated call.

@@ -21,7 +21,8 @@ from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.domain.limits.table import RUN_LINES, RUN_LOG_BYTES
 from ava.domain.strings import one_line, storable
 from ava.errors import PayloadTooLarge, RequestError, RunKeyEnded, RunLost, RunNotFound
-from ava.services.api_keys import KeyCache, cache_name
+from ava.services.api_keys import cache_name
+from ava.services.cache import Cache
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import pull_workers, worker_settings
@@ -79,7 +80,7 @@ class PulledRuns:
         self._database = database
         self._clock = clock
         self._draw = draw
-        self._callers: KeyCache[Caller] = KeyCache(_MAX_REMEMBERED)
+        self._callers: Cache[bytes, Caller] = Cache(_MAX_REMEMBERED)
 
     def caller_of(self, token_string: str) -> Caller:
         """Return the caller of a run's token.

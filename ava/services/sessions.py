@@ -12,7 +12,8 @@ from ava.domain.access.sign_in import LINK_SECONDS, SESSION_SECONDS, Session, re
 from ava.domain.access.tokens import Token, TokenKind
 from ava.domain.limits.table import USER_SESSIONS
 from ava.errors import Forbidden, SessionEnded, Unauthorized
-from ava.services.api_keys import KeyCache, cache_name
+from ava.services.api_keys import cache_name
+from ava.services.cache import Cache
 from ava.settings import Settings
 from ava.store.access import sessions
 from ava.store.engine.database import Database
@@ -59,7 +60,7 @@ class Sessions:
         self._database = database
         self._keys, self._mark = settings.internal_secrets, settings.cell
         self._clock = clock
-        self._known: KeyCache[Session] = KeyCache(_MAX_REMEMBERED)
+        self._known: Cache[bytes, Session] = Cache(_MAX_REMEMBERED)
 
     def start(self, caller: Caller) -> SessionUse:
         """Start a session; end the caller's oldest sessions beyond `USER_SESSIONS`."""

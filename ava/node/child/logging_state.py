@@ -1,4 +1,8 @@
-"""The state of Python's logging that a handler may change, restored after each run."""
+"""The state of Python's logging that a handler may change, restored after each run.
+
+Like `ProcessState` it keeps the promise that nothing of one run reaches the next. Handlers configure logging in
+ordinary runs, so replacing their process would cost each of them a fork.
+"""
 
 from __future__ import annotations
 

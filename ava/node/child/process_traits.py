@@ -1,4 +1,8 @@
-"""Limits and modes of a process that a handler may change, each readable within about a microsecond."""
+"""Limits and modes of a process that a handler may change, each readable within about a microsecond.
+
+Like `ProcessState` it keeps the promise that nothing of one run reaches the next. A process is replaced only for a
+trait that cannot be restored, because a fork costs more than a small job.
+"""
 
 from __future__ import annotations
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from typing import Any
@@ -14,6 +12,7 @@ from ava.domain.jobs.job import JobSpec
 from ava.domain.jobs.new_job import UNMATCHED, UNRESOLVED
 from ava.domain.schema_costs import HANDLERS, TENANTS, Patterns
 from ava.domain.worker import WorkerStatus
+from ava.services.cache import Cache
 from ava.store.engine.database import Connection
 from ava.store.fleet import workers
 
@@ -41,9 +40,8 @@ class InputSchemas:
     def __init__(self, run_long: Callable[[Callable[[], Any]], Any] = lambda work: work()) -> None:
         """`run_long` returns the result of long work, and serves other requests meanwhile."""
         self._run_long = run_long
-        self._lock = threading.Lock()
         #: By tenant, too, because a tenant that cannot see a worker must not learn its schema.
-        self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+        self._known: Cache[tuple[str, str], _Known] = Cache(_MAX_PAIRS)
 
     def matches(self, tenant_id: str, specs: Sequence[JobSpec], *, until_first: bool = False) -> list[Match]:
         """Return for each job the version of the schema that its input matches, or the mismatch.
@@ -68,17 +66,13 @@ class InputSchemas:
     def refresh(self, connection: Connection, tenant_id: str, worker_ids: Collection[str]) -> dict[str, WorkerStatus]:
         """Read the schemas of workers. Return the status of each worker that the tenant may see."""
         found = workers.schemas(connection, tenant_id=tenant_id, worker_ids=worker_ids)
-        with self._lock:
-            for worker_id in worker_ids:
-                _, version, schema_json, is_from_api = found.get(worker_id, (None, None, None, False))
-                self._known.pop((tenant_id, worker_id), None)
-                if version is not None and schema_json is not None:
-                    self._known[tenant_id, worker_id] = (
-                        version,
-                        _compiled(schema_json, TENANTS if is_from_api else HANDLERS),
-                    )
-            while len(self._known) > _MAX_PAIRS:
-                self._known.popitem(last=False)
+        for worker_id in worker_ids:
+            _, version, schema_json, is_from_api = found.get(worker_id, (None, None, None, False))
+            if version is None or schema_json is None:
+                self._known.drop((tenant_id, worker_id))
+            else:
+                compiled = _compiled(schema_json, TENANTS if is_from_api else HANDLERS)
+                self._known.put((tenant_id, worker_id), (version, compiled))
         return {worker_id: status for worker_id, (status, *_) in found.items()}
 
     def fault(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +24,7 @@ from ava.domain.limits.table import (
     TENANT_STORED_BYTES,
 )
 from ava.errors import PriorityTooUrgent, TooMany
+from ava.services.cache import Cache
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.reports import storage, tenant_usage
@@ -75,7 +75,7 @@ class QueuedJobsQuota:
         self._are_waiting = are_waiting
         self._full_seconds = 0.0 if recounts else _FULL_SECONDS
         self._lock = threading.Lock()
-        self._counts: OrderedDict[str, _QueuedCount] = OrderedDict()
+        self._counts: Cache[str, _QueuedCount] = Cache(_MAX_TENANTS)
 
     def admit(self, connection: Connection, tenant_id: str, jobs: int, *, in_part: bool = False) -> int:
         """Return how many of the jobs the tenant may add: all or none, unless `in_part`."""
@@ -95,15 +95,12 @@ class QueuedJobsQuota:
         left = self._max_jobs - count(connection, tenant_id=tenant_id, limit=self._max_jobs)
         taken = jobs if jobs <= left else max(0, left) * in_part
         budget = left if left <= _FEW else left // _PART
-        with self._lock:
-            self._counts[tenant_id] = _QueuedCount(read_at=now, left=left - taken, budget=max(0, budget - taken))
-            if len(self._counts) > _MAX_TENANTS:
-                self._counts.popitem(last=False)
+        counted = _QueuedCount(read_at=now, left=left - taken, budget=max(0, budget - taken))
+        self._counts.put(tenant_id, counted)
         return taken
 
     def refusal(self, tenant_id: str) -> TooMany:
-        with self._lock:
-            known = self._counts.get(tenant_id)
+        known = self._counts.get(tenant_id)
         left = 0 if known is None else known.left
         limit, kind = (WAITING_JOBS, "waiting") if self._are_waiting else (TENANT_QUEUED_JOBS, "queued")
         sentence = f"This tenant may have {self._max_jobs:,} {kind} jobs, {left:,} more now; try again shortly."
@@ -130,7 +127,7 @@ class StoredBytesQuota:
         self._max_bytes = max_bytes
         self._clock = clock
         self._lock = threading.Lock()
-        self._sums: OrderedDict[str, _StoredSum] = OrderedDict()
+        self._sums: Cache[str, _StoredSum] = Cache(_MAX_TENANTS)
 
     def admit(self, connection: Connection, tenant_id: str, sizes: Sequence[int], *, in_part: bool = False) -> int:
         """Return how many of the jobs the tenant may store; `sizes` are the bytes of their inputs.
@@ -140,8 +137,7 @@ class StoredBytesQuota:
         if self._max_bytes is None:
             return len(sizes)
         now = self._clock()
-        with self._lock:
-            known = self._sums.get(tenant_id)
+        known = self._sums.get(tenant_id)
         if known is None or now - known.read_at > _COUNT_SECONDS:
             known = self._read(connection, tenant_id, known, now)
         with self._lock:
@@ -154,8 +150,7 @@ class StoredBytesQuota:
             return taken
 
     def refusal(self, tenant_id: str) -> TooMany:
-        with self._lock:
-            known = self._sums.get(tenant_id)
+        known = self._sums.get(tenant_id)
         stored = 0 if known is None else known.stored + known.accepted
         sentence = f"This tenant may store {self._max_bytes:,} bytes; it has {stored:,}."
         return TooMany(TENANT_STORED_BYTES.message(sentence), retry_after_seconds=_FULL_RETRY_SECONDS)
@@ -166,10 +161,7 @@ class StoredBytesQuota:
         read = _StoredSum(read_at=now, stored=stored, measured_at=measured_at)
         if known is not None and known.measured_at == measured_at:
             read.accepted = known.accepted
-        with self._lock:
-            self._sums[tenant_id] = read
-            if len(self._sums) > _MAX_TENANTS:
-                self._sums.popitem(last=False)
+        self._sums.put(tenant_id, read)
         return read
 
 

@@ -25,7 +25,8 @@ from ava.domain.secrets.redaction import shown_to
 from ava.domain.secrets.sealing import Sealer
 from ava.errors import HookNotFound, HooksFull, HookUnknown, InvalidFields
 from ava.services import replays
-from ava.services.api_keys import KeyCache, cache_name
+from ava.services.api_keys import cache_name
+from ava.services.cache import Cache
 from ava.services.jobs import Jobs
 from ava.store.access import api_keys
 from ava.store.engine import clock
@@ -89,9 +90,9 @@ class Hooks:
         self._jobs = jobs
         self._mark = mark
         self._clock = clock
-        self._known: KeyCache[OpenHook] = KeyCache(_MAX_REMEMBERED)
-        self._unknown: KeyCache[bool] = KeyCache(_MAX_REMEMBERED)
-        self._found: KeyCache[bool] = KeyCache(_MAX_REMEMBERED)
+        self._known: Cache[bytes, OpenHook] = Cache(_MAX_REMEMBERED)
+        self._unknown: Cache[bytes, bool] = Cache(_MAX_REMEMBERED)
+        self._found: Cache[bytes, bool] = Cache(_MAX_REMEMBERED)
 
     def create(
         self, caller: Caller, spec: HookSpec, *, secret: str | None, paused: bool = False, key: str | None = None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +24,7 @@ from ava.domain.limits.inbound_limits import SUBSCRIPTIONS
 from ava.domain.secrets.redaction import shown_to
 from ava.errors import RequestError, SubscriptionNotFound, SubscriptionsFull
 from ava.services import replays
+from ava.services.cache import Cache
 from ava.services.jobs import Jobs
 from ava.store.access import api_keys
 from ava.store.engine.database import Connection, Database
@@ -173,8 +172,7 @@ class KnownSubscriptions:
     """Find the subscriptions to an event type. They are read once per version."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: OrderedDict[str, tuple[int, int, SubscriptionIndex]] = OrderedDict()
+        self._known: Cache[str, tuple[int, SubscriptionIndex]] = Cache(_MAX_TENANTS, max_weight=_MAX_KEPT)
 
     def candidates(
         self, connection: Connection, *, tenant_id: str, version: int | None, type_: str
@@ -186,18 +184,10 @@ class KnownSubscriptions:
         return [] if version is None else self._index(connection, tenant_id, version).candidates(type_)
 
     def _index(self, connection: Connection, tenant_id: str, version: int) -> SubscriptionIndex:
-        with self._lock:
-            known = self._known.get(tenant_id)
-            if known is not None and known[0] == version:
-                self._known.move_to_end(tenant_id)
-                return known[2]
+        known = self._known.get(tenant_id)
+        if known is not None and known[0] == version:
+            return known[1]
         found = subscriptions.unpaused(connection, tenant_id=tenant_id, version=version)
         index = SubscriptionIndex(found)
-        with self._lock:
-            self._known[tenant_id] = (version, len(found), index)
-            self._known.move_to_end(tenant_id)
-            while len(self._known) > 1 and (
-                len(self._known) > _MAX_TENANTS or sum(size for _, size, _ in self._known.values()) > _MAX_KEPT
-            ):
-                self._known.popitem(last=False)
+        self._known.put(tenant_id, (version, index), weight=len(found))
         return index

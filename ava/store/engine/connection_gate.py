@@ -1,4 +1,4 @@
-"""Share a pool's connections fairly between tenants.
+"""Share a pool's connections fairly between tenants: no tenant stops or slows the requests of another.
 
 A tenant may use only part of the connections. The next one goes to the waiting tenant that uses the fewest, and there
 to the longest waiter.
