@@ -87,9 +87,7 @@ class ApiKeys:
                     check_key(connection, caller, caller.key_id)
                 sentence = f"The tenant has reached its limit of {API_KEYS.value} API keys; revoke one first."
                 raise ApiKeysFull(API_KEYS.message(sentence))
-            if key is not None:
-                uuids = [api_keys.key_uuid(created.id)]
-                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[created.id])
         return dataclasses.replace(created, token=token.encoded), False
 
     def page(self, caller: Caller, *, bounds: PageBounds) -> tuple[list[ApiKey], int]:

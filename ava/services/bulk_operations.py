@@ -16,7 +16,6 @@ from ava.services import replays
 from ava.services.bulk_batches import BATCH, BulkBatches
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations, idempotency
-from ava.store.jobs.bulk_operations import operation_uuid
 from ava.store.jobs.reads import batches
 
 _log = logging.getLogger(__name__)
@@ -59,9 +58,7 @@ class BulkOperations:
             operation = bulk_operations.create(
                 connection, caller, kind=kind, job_filter=job_filter, total=total, request_id=request_id
             )
-            if key is not None:
-                uuids = [operation_uuid(operation.id)]
-                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[operation.id])
         return (self._run_small(operation) if is_exact and total <= BATCH else operation), False
 
     def _run_small(self, operation: BulkOperation) -> BulkOperation:

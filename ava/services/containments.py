@@ -37,7 +37,6 @@ from ava.services import replays
 from ava.services.signing import ContainmentSigner
 from ava.store.access import api_keys
 from ava.store.containments import records, scopes
-from ava.store.containments.records import containment_uuid
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations, idempotency
 from ava.store.jobs.reads.batches import JobBatch
@@ -85,9 +84,7 @@ class Containments:
                 raise ContainmentsFull(ACTIVE_CONTAINMENTS.message(sentence))
             spec = replace(spec, scope=_with_keys(connection, spec.scope))
             created = records.create(connection, spec, by=caller.actor)
-            if key is not None:
-                uuids = [containment_uuid(created.id)]
-                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[created.id])
         return self.show(caller, created.id), False
 
     def rehearse(self, caller: Caller, spec: ContainmentSpec) -> Rehearsal:

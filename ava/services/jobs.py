@@ -133,8 +133,7 @@ class Jobs:
             if (earlier := replays.reserve_for(connection, caller, key, digest)) is not None:
                 return _show_all(connection, caller, [ids.encode("job", uuid) for uuid in earlier]), True
             created = self._create_all(connection, self._prepare(caller, specs, behind))
-            job_ids = [job.id for job in created]
-            idempotency.record_jobs(connection, tenant_id=caller.tenant_id, key=key, job_ids=job_ids)
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[job.id for job in created])
         self.publish(created)
         return created, False
 
@@ -202,8 +201,7 @@ class Jobs:
                 return self._show(connection, caller, ids.encode("job", earlier)), True
             new = graph_retries.prepare(connection, caller, job, self.retry_spec)
             created = self.creator.create_all(connection, new)
-            if key is not None:
-                idempotency.record_jobs(connection, tenant_id=caller.tenant_id, key=key, job_ids=[created[0].id])
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[created[0].id])
         self.publish(created)
         return created[0], False
 

@@ -77,9 +77,7 @@ class TenantNotices:
             if created is None:
                 sentence = f"The tenant has reached its limit of {NOTICES.value} notices; delete one first."
                 raise NoticesFull(NOTICES.message(sentence))
-            if key is not None:
-                uuids = [endpoints.notice_uuid(created.id)]
-                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[created.id])
         return created, False
 
     def _describe(self, channel: Channel, target: str) -> str:

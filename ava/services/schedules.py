@@ -35,7 +35,7 @@ from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database, is_dry_run
 from ava.store.jobs import idempotency
 from ava.store.schedules import definitions, firings
-from ava.store.schedules.definitions import ScheduleFilter, is_declared, schedule_uuid
+from ava.store.schedules.definitions import ScheduleFilter, is_declared
 
 #: Fields that determine the firing times. Changes of other fields leave due and missed firings as they are.
 _DECISIVE = ("cron", "timezone", "every_seconds", "enabled", "starts_at", "ends_at")
@@ -96,9 +96,7 @@ class Schedules:
                 timezone_data=timezone_data_version(),
                 by=caller.actor,
             )
-            if key is not None:
-                uuid = schedule_uuid(schedule_id)
-                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=[uuid])
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[schedule_id])
         return created, False
 
     def _refuse_urgent(self, caller: Caller, spec: ScheduleSpec) -> None:

@@ -67,9 +67,7 @@ class Webhooks:
             if created is None:
                 sentence = f"The tenant has reached its limit of {WEBHOOKS.value} webhooks; delete one first."
                 raise WebhooksFull(WEBHOOKS.message(sentence))
-            if key is not None:
-                uuids = [endpoints.webhook_uuid(created.id)]
-                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[created.id])
         return created, False
 
     def show(self, caller: Caller, webhook_id: str) -> Endpoint:

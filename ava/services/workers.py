@@ -113,9 +113,10 @@ class Workers:
             if not pull_workers.create(connection, spec, tenant_id=tenant_id, max_workers=PULL_WORKERS.value):
                 sentence = f"The tenant has reached its limit of {PULL_WORKERS.value} pull workers; delete one first."
                 raise WorkersFull(PULL_WORKERS.message(sentence))
-            if key is not None:
-                # The request contains the id, so any UUID records the creation.
-                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=[str(ids.new_uuid())])
+            # The request contains the id, so any UUID records the creation.
+            idempotency.record(
+                connection, tenant_id=caller.tenant_id, key=key, made=[ids.encode("wkr", ids.new_uuid())]
+            )
             return _shown_to(caller, self._show(connection, caller, spec.id)), False
 
     def delete(self, caller: Caller, worker_id: str, *, is_of_platform: bool = False) -> Worker:

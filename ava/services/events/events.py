@@ -20,7 +20,7 @@ from ava.services.events.event_jobs import Capacity, EventJobs
 from ava.services.jobs import Jobs
 from ava.store.engine.database import Connection, Database
 from ava.store.events import awaited, events
-from ava.store.events.events import EventFilter, event_uuid
+from ava.store.events.events import EventFilter
 from ava.store.jobs import idempotency
 from ava.telemetry import tracing
 
@@ -49,9 +49,7 @@ class Events:
             size = sum(len(spec.data_json) for spec in specs)
             self._jobs.creator.admit_bytes(connection, tenant_id=caller.tenant_id, size=size)
             sent, jobs = self._store(connection, caller, specs)
-            if key is not None:
-                uuids = [event_uuid(event.id) for event in sent]
-                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[event.id for event in sent])
         self._jobs.publish(jobs)
         repeated = sum(event.is_duplicate for event in sent)
         counters.EVENTS.labels("api", "duplicate").inc(repeated)

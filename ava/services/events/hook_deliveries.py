@@ -25,7 +25,7 @@ from ava.services.events.event_jobs import Capacity
 from ava.services.events.hooks import Hooks, OpenHook
 from ava.services.events.receiving import Receipt, Receiving, fault, make_arrival, parsed
 from ava.services.jobs import Jobs
-from ava.store.delivery_table import DeliveryFilter, delivery_uuid
+from ava.store.delivery_table import DeliveryFilter
 from ava.store.engine.database import Connection, Database
 from ava.store.events import hook_deliveries, hooks
 from ava.store.events.hook_deliveries import RECEIVED_TABLE, StoredRequest
@@ -106,9 +106,7 @@ class ReceivedDeliveries(Deliveries):
             if found is None:
                 raise HookNotFound
             receipt, jobs = self._replay(connection, caller, opened, found, Capacity())
-            if key is not None:
-                uuids = [delivery_uuid(receipt.delivery_id)]
-                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[receipt.delivery_id])
             made = self._bodiless(connection, caller, hook_id, receipt.delivery_id)
         self._jobs.publish(jobs)
         return made, False
@@ -185,9 +183,7 @@ class ReceivedDeliveries(Deliveries):
                 if len(found) < _BATCH:
                     break
                 last = found[-1].delivery.id
-            if key is not None:
-                uuids = [delivery_uuid(delivery_id) for delivery_id in done]
-                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=done)
         self._jobs.publish(jobs)
         return len(done), False
 

@@ -32,7 +32,6 @@ from ava.store.access import api_keys
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.events import hooks
-from ava.store.events.hooks import hook_uuid
 from ava.store.jobs import idempotency
 
 #: Cache lifetime of a hook in seconds: a change applies everywhere within 2 s.
@@ -127,9 +126,7 @@ class Hooks:
                 raise HooksFull(
                     HOOKS.message(f"The tenant has reached its limit of {HOOKS.value:,} hooks; delete one first.")
                 )
-            if key is not None:
-                uuids = [hook_uuid(created.id)]
-                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[created.id])
         return NewHook(hook=created, token=token.encoded, secret=made_up), False
 
     def _check(self, connection: Connection, caller: Caller, spec: HookSpec) -> None:
@@ -221,8 +218,7 @@ class Hooks:
             )
             if rotated is None:
                 raise HookNotFound
-            if key is not None:
-                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=[hook_uuid(hook_id)])
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[hook_id])
         self._known.clear()
         return NewHook(hook=rotated, token=token.encoded), False
 

@@ -29,7 +29,7 @@ from ava.services.jobs import Jobs
 from ava.store.access import api_keys
 from ava.store.engine.database import Connection, Database
 from ava.store.events import subscriptions
-from ava.store.events.subscriptions import SubscriptionFilter, subscription_uuid
+from ava.store.events.subscriptions import SubscriptionFilter
 from ava.store.jobs import idempotency
 
 #: Max cached subscriptions of all tenants, and max tenants.
@@ -81,9 +81,7 @@ class Subscriptions:
                 by=caller.actor,
                 is_paused=paused,
             )
-            if key is not None:
-                uuids = [subscription_uuid(created.id)]
-                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+            idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[created.id])
         return created, False
 
     def _check(self, connection: Connection, caller: Caller, spec: SubscriptionSpec) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from ava.domain import ids
 from ava.domain.jobs.job import Job
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement, array
@@ -80,13 +81,14 @@ UPDATE idempotency_keys SET job_ids = %(uuids)s::uuid[] WHERE tenant_id = %(tena
 """)
 
 
-def record(connection: Connection, *, tenant_id: str, key: str, uuids: Sequence[str | None]) -> None:
-    """Store the UUIDs of the objects that a key's request created, in the transaction of `reserve`."""
-    connection.exec_driver_sql(_RECORD, {"tenant_id": tenant_id, "key": key, "uuids": list(uuids)})
+def record(connection: Connection, *, tenant_id: str, key: str | None, made: Sequence[str]) -> None:
+    """Store the ids of the objects that a key's request created, in the transaction of `reserve`.
 
-
-def record_jobs(connection: Connection, *, tenant_id: str, key: str, job_ids: Sequence[str]) -> None:
-    record(connection, tenant_id=tenant_id, key=key, uuids=[rows.job_uuid(job_id) for job_id in job_ids])
+    Without a key, nothing is stored.
+    """
+    if key is not None:
+        uuids = [ids.to_uuid(each.rpartition("_")[0], each) for each in made]
+        connection.exec_driver_sql(_RECORD, {"tenant_id": tenant_id, "key": key, "uuids": uuids})
 
 
 _RECORD_EACH = Statement("""
