@@ -10,11 +10,9 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import BaseConverter
 
 from ava.api import request_records
-from ava.api.gate.hook_gate import HookGate
-from ava.api.gate.tenant_shares import make_shares
-from ava.api.http import body, error_responses, offload, operations, rate_limits, request_turns, responses
+from ava.api.http import body, error_responses, rate_limits, request_turns, responses
 from ava.api.http.callers import auth
-from ava.api.http.context import EXTENSION, Context, make_admin, tenant_of_request
+from ava.api.http.context import EXTENSION, Context
 from ava.api.routes import (
     approvals,
     audit,
@@ -45,48 +43,7 @@ from ava.api.routes import (
     workers,
 )
 from ava.api.routes import limits as limits_route
-from ava.broker.celery_app import make_app as make_celery_app
-from ava.broker.control import Control
-from ava.broker.publisher import Publisher
-from ava.domain.limits.table import SCHEDULES
-from ava.domain.outbound.outbound_rules import OutboundRules
-from ava.domain.secrets.sealing import Sealer, worker_keys
-from ava.health.readiness import Readiness
-from ava.metrics import counters
-from ava.metrics.counters import ConnectionMeter
-from ava.services.api_keys import ApiKeys
-from ava.services.approvals import Approvals
-from ava.services.bulk_batches import BulkBatches
-from ava.services.bulk_operations import BulkOperations
-from ava.services.claims import Claims
-from ava.services.containments import Containments
-from ava.services.creation.child_creator import ChildCreator
-from ava.services.creation.quotas import TenantQuotas, TriggerRules
-from ava.services.deliveries import SentDeliveries
-from ava.services.durable_runs import DurableRuns
-from ava.services.events.event_jobs import EventJobs
-from ava.services.events.events import Events
-from ava.services.events.hook_deliveries import ReceivedDeliveries
-from ava.services.events.hooks import Hooks
-from ava.services.events.receiving import Receiving
-from ava.services.events.subscriptions import Subscriptions
-from ava.services.fleet import Queues
-from ava.services.jobs import Jobs
-from ava.services.limits import TenantLimits, Tenants
-from ava.services.notices import TenantNotices
-from ava.services.pulled_runs import PulledRuns
-from ava.services.replication import Replication
-from ava.services.schedules import Schedules
-from ava.services.sessions import Sessions
-from ava.services.sign_in import make_sign_in
-from ava.services.signing import ContainmentSigner
-from ava.services.watches import Watches
-from ava.services.webhooks import Webhooks
-from ava.services.workers import Workers
 from ava.settings import Settings
-from ava.store.engine.connection_gate import ConnectionGate
-from ava.store.engine.database import Database
-from ava.store.engine.standby import DatabaseWithStandby
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -138,62 +95,23 @@ _BLUEPRINTS = (
     pages.dashboard,
 )
 
-#: Seconds that a request waits for a free database connection; enough for a thousand clients that call simultaneously,
-#: as after a restart.
-_QUEUE_SECONDS = 8.0
-
-
-class _JobIds(BaseConverter):
-    """A job's id or something of its form. `/jobs/bulk` does not match, so a GET of it is answered with 405."""
-
-    regex = r"job_[0-9a-z_]{1,60}"
-
-
-class _ScheduleIds(BaseConverter):
-    """A schedule's id or something of its form. `/schedules/preview` does not match."""
-
-    regex = r"sch_[0-9a-z_]{1,60}"
-
-
-class _ContainmentIds(BaseConverter):
-    """A containment's id or something of its form."""
-
-    regex = r"con_[0-9a-z_]{1,60}"
-
-
-class _HookIds(BaseConverter):
-    """A hook's id or something of its form."""
-
-    regex = r"hk_[0-9a-z_]{1,60}"
-
-
-class _SubscriptionIds(BaseConverter):
-    """A subscription's id or something of its form. `/subscriptions/test` does not match."""
-
-    regex = r"sub_[0-9a-z_]{1,60}"
-
-
-class _TenantIds(BaseConverter):
-    """A tenant's id or something of its form."""
-
-    regex = r"ten_[0-9a-z_]{1,60}"
-
-
-class _QueueNames(BaseConverter):
-    """The name of a queue."""
-
-    regex = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+#: The converters of rules, each with the pattern of an id or of something of its form. A name such as `bulk` or
+#: `preview` in the place of an id does not match, so a GET of it is answered with 405.
+_PATTERNS = {
+    "job": r"job_[0-9a-z_]{1,60}",
+    "schedule": r"sch_[0-9a-z_]{1,60}",
+    "containment": r"con_[0-9a-z_]{1,60}",
+    "hook": r"hk_[0-9a-z_]{1,60}",
+    "subscription": r"sub_[0-9a-z_]{1,60}",
+    "tenant": r"ten_[0-9a-z_]{1,60}",
+    "queue": r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}",
+}
 
 
 def install_converters(app: Flask) -> None:
     """Register the converters; to be called before the routes that use them are registered."""
-    app.url_map.converters["job"] = _JobIds
-    app.url_map.converters["schedule"] = _ScheduleIds
-    app.url_map.converters["containment"] = _ContainmentIds
-    app.url_map.converters["hook"] = _HookIds
-    app.url_map.converters["subscription"] = _SubscriptionIds
-    app.url_map.converters["tenant"] = _TenantIds
-    app.url_map.converters["queue"] = _QueueNames
+    for name, pattern in _PATTERNS.items():
+        app.url_map.converters[name] = type(name, (BaseConverter,), {"regex": pattern})
 
 
 class _NoSessions(SessionInterface):
@@ -229,7 +147,7 @@ def make_app(settings: Settings) -> Flask:
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     install_converters(app)
-    app.extensions[EXTENSION] = _make_context(settings)
+    app.extensions[EXTENSION] = Context(settings)
     app.before_request(auth.name_request)
     request_records.trace_requests(app)
     responses.install_hooks(app, settings)
@@ -242,87 +160,3 @@ def make_app(settings: Settings) -> Flask:
         app.register_blueprint(blueprint)
     request_records.record_requests(app)
     return app
-
-
-def _make_context(settings: Settings) -> Context:
-    database = _make_database(settings)
-    celery = make_celery_app(settings)
-    publisher = Publisher(celery, settings)
-    publisher.on_reach = counters.BROKER_UP.labels("api").set
-    publisher.on_reach(True)
-    control = Control(celery, settings.message_keys)
-    jobs_service = Jobs(database, publisher, control, settings=settings, run_long=offload.run)
-    claims = Claims(database, mark=settings.cell)
-    jobs_service.on_published = claims.see_offered
-    event_jobs = EventJobs(jobs_service.creator)
-    hooks_service = Hooks(database, Sealer(settings.encryption_keys), jobs_service, mark=settings.cell)
-    sessions_service = Sessions(database, settings)
-    if (sign_in_service := make_sign_in(database, settings, forget_sessions=sessions_service.forget)) is not None:
-        sessions_service.check = sign_in_service.check
-    pulled = PulledRuns(database)
-    signer = ContainmentSigner(database, settings)
-    receiving = Receiving(database, jobs_service, event_jobs, run_long=offload.run)
-    return Context(
-        settings=settings,
-        jobs=jobs_service,
-        approvals=Approvals(database),
-        bulk_operations=BulkOperations(database, BulkBatches(database, jobs_service, control)),
-        containments=Containments(database, signer),
-        signing=signer.signing,
-        queues=Queues(database),
-        tenants=Tenants(database),
-        schedules=Schedules(database, jobs_service, max_schedules=SCHEDULES.of(settings)),
-        webhooks=Webhooks(database, Sealer(settings.encryption_keys), rules=OutboundRules.of(settings)),
-        notices=TenantNotices(database, Sealer(settings.encryption_keys), settings),
-        workers=Workers(
-            database,
-            Sealer(worker_keys(settings.encryption_keys)),
-            node_dead_seconds=settings.node_dead_seconds,
-        ),
-        sessions=sessions_service,
-        sign_in=sign_in_service,
-        events=Events(database, jobs_service, event_jobs),
-        subscriptions=Subscriptions(database, jobs_service),
-        hooks=hooks_service,
-        receiving=receiving,
-        received_deliveries=ReceivedDeliveries(database, jobs_service, hooks_service, receiving),
-        sent_deliveries=SentDeliveries(database),
-        notice_deliveries=SentDeliveries(database, of_notices=True),
-        hook_gate=HookGate(settings),
-        readiness=Readiness(database, settings),
-        watches=Watches(database),
-        api_keys=ApiKeys(database, mark=settings.cell),
-        claims=claims,
-        runs=pulled,
-        durable_runs=DurableRuns(
-            database,
-            pulled,
-            creator=ChildCreator(creator=jobs_service.creator, rules=TriggerRules.of(settings)),
-            waiting_jobs=TenantQuotas.of(settings).waiting_jobs,
-        ),
-        admin=make_admin(settings, database),
-        limits=TenantLimits(database, settings),
-        replication=Replication(database),
-        shares=make_shares(settings),
-        database=database,
-        publisher=publisher,
-    )
-
-
-def _make_database(settings: Settings) -> Database:
-    size = settings.api_connections
-
-    def options() -> dict[str, Any]:
-        gate = ConnectionGate(size, wait_seconds=_QUEUE_SECONDS, tenant=tenant_of_request)
-        return {"pool_size": size, "gate": gate}
-
-    primary: dict[str, Any] = {"name": "api", "meter": ConnectionMeter("api", size), **options()}
-    if not settings.database_read_url:
-        return Database.of(settings, **primary)
-    return DatabaseWithStandby.of(
-        settings,
-        standby=Database.of_standby(settings, name="api reads", meter=ConnectionMeter("api_reads", size), **options()),
-        max_lag_seconds=settings.replica_max_lag_ms / 1000,
-        current_read=operations.current_read,
-        **primary,
-    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any
 
-from flask import Response, g, has_request_context
+from flask import Response, g
 from marshmallow import Schema
 
 from ava.api.http import payloads, responses
@@ -163,12 +163,6 @@ def _from_headers(declaration: Operation) -> dict[str, Any]:
 def find_operation(view: Callable[..., Any]) -> Operation | None:
     """Return a view's declared operation, or None."""
     return getattr(view, "operation", None)
-
-
-def current_read() -> StandbyRead | None:
-    """Return the current request's read on the standby; None if it reads the primary, or outside a request."""
-    read: StandbyRead | None = g.get("standby_read") if has_request_context() else None
-    return read
 
 
 def respond_from_standby(view: Callable[[], Response], database: object) -> Response:
