@@ -129,12 +129,11 @@ def test_an_end_that_claims_the_next_run(cuts: CommitCuts, connection: Connectio
 
 
 def test_an_end_that_checks_the_next_run(cuts: CommitCuts, connection: Connection, writer: RunWriter) -> None:
-    runs = _trigger(connection, 2)
-    job, following = writer.claim_together(runs, WORKER, claim_id := str(uuid.uuid4()))
-    how = _end(connection, job.run, claim_id, Ending.COMPLETED)
+    *jobs, following = writer.claim_together(_trigger(connection, 3), WORKER, claim_id := str(uuid.uuid4()))
+    how = [_end(connection, job.run, claim_id, Ending.COMPLETED) for job in jobs]
     found = writer.end_and_check(how, following, claim_id, outranked_by=claim.NO_PRIORITY)
     assert _was_cut(cuts, "jobs.transitions.end.end_and_check")
-    assert found == (Status.COMPLETED, claim.NOTHING)
+    assert found == ({job.key: Status.COMPLETED for job in jobs}, claim.NOTHING)
 
 
 def test_ends_of_several_runs(cuts: CommitCuts, connection: Connection, writer: RunWriter) -> None:

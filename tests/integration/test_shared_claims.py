@@ -156,10 +156,10 @@ def test_an_end_sees_a_cancel_and_a_lost_claim_of_the_next_run(connection: Conne
         if number == 1:
             cancel(connection, following)
         by = CLAIM if number < 3 else OTHER_CLAIM
-        status, check = ends.end_and_check(connection, completed(job), run, by)
-        assert status is Status.COMPLETED
+        statuses, check = ends.end_and_check(connection, [completed(job)], run, by)
+        assert statuses == {job.key: Status.COMPLETED}
         checked.append(check)
-        assert ends.end_and_check(connection, completed(job), run, by) == (None, check)
+        assert ends.end_and_check(connection, [completed(job)], run, by) == ({}, check)
     cancelled = claims.RunCheck(is_to_be_cancelled=True, is_outranked=False)
     assert checked == [claims.NOTHING, cancelled, cancelled, None]
 

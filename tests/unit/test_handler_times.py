@@ -60,7 +60,7 @@ def test_runs_whose_loss_is_a_failure_share_no_claim(times: HandlerTimes, worker
     assert times.max_together(worker_id) == 1
 
 
-def test_a_claim_takes_fewer_runs_while_they_follow_each_other_slowly(
+def test_no_claim_is_shared_while_runs_follow_each_other_slowly(
     times: HandlerTimes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times.record("wkr_a", BRIEF)
@@ -68,7 +68,7 @@ def test_a_claim_takes_fewer_runs_while_they_follow_each_other_slowly(
     monkeypatch.setattr(handler_times.time, "monotonic", lambda: now[0])
     times.record_begin(is_first=True)
     quick = times.max_together("wkr_a")
-    for shown_part, expected in ((0.2, handler_times._MIN_TOGETHER), (0.3, 3), (0.5, 2), (0.9, 1)):
+    for shown_part, expected in ((0.1, 8), (0.2, handler_times._MIN_TOGETHER), (0.3, 1), (0.9, 1)):
         for _ in range(60):
             now[0] += shown_part * run_groups.SHOWN_SECONDS
             times.record_begin(is_first=False)

@@ -208,7 +208,7 @@ class RunSteps:
             self.publication.ending(run)
             if self._way is Way.TOGETHER and self._queue.next is None:
                 self._announce_end()
-            self._write_buffered(writer.end_together)
+            self._write_buffered(self._end_together)
             return
         self.publication.ending(run)
         self._write_buffered(writer.end_together)
@@ -230,7 +230,7 @@ class RunSteps:
             self._announce_end()
             queued = self._take_ahead_first() if self._goes_on else None
         if queued is not None and queued.is_to_check:
-            return self._end_and_check(ended, queued)
+            return self._end_and_check([ended], queued).get(ended.key)
         if queued is None or queued.job is not None or self._shares_next_claim(queued):
             return writer.end(ended)[0]
         claiming = SentClaim.new()
@@ -245,15 +245,21 @@ class RunSteps:
             self._announce_end()
         return status
 
-    def _end_and_check(self, ended: EndedRun, queued: QueuedRun) -> Status | None:
+    def _end_together(self, ended: Sequence[EndedRun]) -> dict[JobKey, Status]:
+        queued = self._queue.next
+        if queued is not None and queued.is_to_check:
+            return self._end_and_check(ended, queued)
+        return self.writer.end_together(ended)
+
+    def _end_and_check(self, ended: Sequence[EndedRun], queued: QueuedRun) -> dict[JobKey, Status]:
         assert queued.job is not None
         must_poll = self._queue.must_poll(time.monotonic())
         outranked_by = queued.job.priority - 1 if must_poll else claim.NO_PRIORITY
         # If the process is frozen after the check, the run is checked again (`ownership_check`).
         queued.sent_ns = time.time_ns()
-        status, check = self.writer.end_and_check(ended, queued.job, queued.claim_id, outranked_by=outranked_by)
+        statuses, check = self.writer.end_and_check(ended, queued.job, queued.claim_id, outranked_by=outranked_by)
         queued.check = check or claim.LOST
-        return status
+        return statuses
 
     def _shares_next_claim(self, queued: QueuedRun) -> bool:
         """Return True if the next run of the message shares its claim, which is then another statement."""

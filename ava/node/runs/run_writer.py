@@ -169,25 +169,6 @@ class RunWriter:
 
         return self._persist_end(ended, end_and_claim), claimed, is_outranked
 
-    def end_and_check(
-        self, ended: EndedRun, following: Job, claim_id: str, *, outranked_by: int
-    ) -> tuple[Status | None, RunCheck | None]:
-        """Write a run's outcome, and check the `following` run, which shares its claim, in the same statement.
-
-        Returns the status as `end` does, and the checks as `check` does.
-        """
-        if not ended.is_plain:
-            return self.end(ended)[0], self.check(following, claim_id, outranked_by=outranked_by)
-        checked: RunCheck | None = None
-
-        def act(connection: Connection) -> Status | None:
-            nonlocal checked
-            status, found = end.end_and_check(connection, ended, following.run, claim_id, outranked_by=outranked_by)
-            checked = _released_if_contained(connection, following, claim_id, found)
-            return status or end.end_stopped(connection, [ended]).get(ended.key)
-
-        return self._persist_end(ended, act), checked
-
     def _persist_end(self, ended: EndedRun, act: Callable[[Connection], Status | None]) -> Status | None:
         tries = count()
 
@@ -201,11 +182,36 @@ class RunWriter:
 
     def end_together(self, ended: Sequence[EndedRun]) -> dict[JobKey, Status]:
         """Write runs' outcomes. Returns the status of each job, except jobs that their runs have lost."""
+        return self._persist_ends(ended, lambda c: end.end_each(c, ended))
+
+    def end_and_check(
+        self, ended: Sequence[EndedRun], following: Job, claim_id: str, *, outranked_by: int
+    ) -> tuple[dict[JobKey, Status], RunCheck | None]:
+        """Write runs' outcomes, and check the `following` run, which shares its claim, in the same statement.
+
+        Returns the statuses as `end_together` does, and the checks as `check` does.
+        """
+        if not all(each.is_final for each in ended):
+            return self.end_together(ended), self.check(following, claim_id, outranked_by=outranked_by)
+        checked: RunCheck | None = None
+
+        def act(connection: Connection) -> dict[JobKey, Status]:
+            nonlocal checked
+            statuses, found = end.end_and_check(connection, ended, following.run, claim_id, outranked_by=outranked_by)
+            checked = _released_if_contained(connection, following, claim_id, found)
+            return statuses
+
+        return self._persist_ends(ended, act), checked
+
+    def _persist_ends(
+        self, ended: Sequence[EndedRun], act: Callable[[Connection], dict[JobKey, Status]]
+    ) -> dict[JobKey, Status]:
         tries = count()
 
         def attempt(connection: Connection) -> dict[JobKey, Status]:
             is_first = next(tries) == 0
-            statuses = end.end_each(connection, ended)
+            statuses = act(connection)
+            # An earlier attempt may have written the ends and lost the reply.
             if is_first or len(statuses) == len(ended):
                 return statuses
             return end.written(connection, ended) | statuses

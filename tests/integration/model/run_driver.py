@@ -99,10 +99,9 @@ class RunDriver:
     def end(self, run: Run, how: End) -> Status | None:
         with self._database.connect() as connection:
             ended = _ended(connection, run, how)
-            if not run.is_shared or not ended.is_plain:
+            if not run.is_shared or not ended.is_final:
                 return end.end(connection, ended)
-            status, _ = end.end_and_check(connection, ended, run.key, run.claim)
-            return status or end.end_stopped(connection, [ended]).get(ended.key)
+            return end.end_and_check(connection, [ended], run.key, run.claim)[0].get(ended.key)
 
     def end_waiting(self, run: Run, how: End, attempt: int) -> Status | None:
         """End a run because its handler waits."""

@@ -7,7 +7,8 @@ the outcome. So stop requests cost an ordinary end nothing, and a stopped run a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from ava.domain import ids
 from ava.domain.jobs.job import Job, JobKey, RunKey, Status
@@ -86,21 +87,10 @@ SELECT (SELECT count(*) FROM ended), (SELECT is_outranked FROM polled), {CLAIMED
 FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
 """,
 )
-_END_AND_CHECK = Prepared(
-    "end_and_check",
-    f"""
-WITH {_ENDED}, stored AS (
-    {log_lines.stores(_LINES)}
-)
-SELECT (SELECT count(*) FROM ended), checked.* FROM (SELECT) AS always LEFT JOIN LATERAL (
-{CHECKS}) AS checked ON true
-""",
-)
 #: Seconds between replans of statements for several runs. A plan made while the table is nearly empty reads all of it.
 _PLAN_SECONDS = 60.0
-_END_TOGETHER = Prepared(
-    "end_together",
-    f"""
+#: The CTEs that write final ends of several runs.
+_TOGETHER = f"""
 WITH ended AS (
     UPDATE jobs AS j SET status = r.status, completed_at = clock_timestamp(),
         started_at = {_STARTED_AT.format(seconds="r.seconds", began_at="r.began_at")},
@@ -125,8 +115,16 @@ WITH ended AS (
     WHERE outcome IS NOT NULL
 ), stored AS (
     {log_lines.stores(log_lines.of_many("ended"))}
+)"""
+_END_TOGETHER = Prepared(
+    "end_together", f"{_TOGETHER}\nSELECT tenant_id, id::text FROM ended", plan_seconds=_PLAN_SECONDS
 )
-SELECT tenant_id, id::text FROM ended
+# The result of the check is in each row; without an ended run there is one row.
+_END_AND_CHECK = Prepared(
+    "end_and_check",
+    f"""{_TOGETHER}
+SELECT ended.tenant_id, ended.id::text, checked.* FROM (SELECT) AS always LEFT JOIN ended ON true LEFT JOIN LATERAL (
+{CHECKS}) AS checked ON true
 """,
     plan_seconds=_PLAN_SECONDS,
 )
@@ -237,15 +235,17 @@ def end_and_claim(
 
 
 def end_and_check(
-    connection: Connection, ended: EndedRun, run: RunKey, claim_id: str, *, outranked_by: int = NO_PRIORITY
-) -> tuple[Status | None, RunCheck | None]:
-    """End a run with a final status, and check the process's next run, which shares its claim.
+    connection: Connection, ended: Sequence[EndedRun], run: RunKey, claim_id: str, *, outranked_by: int = NO_PRIORITY
+) -> tuple[dict[JobKey, Status], RunCheck | None]:
+    """End runs with final statuses, and check the process's next run, which shares its claim.
 
-    Returns the job's status, as `end_and_claim` does, and the response of `claim.check`.
+    Returns the statuses as `end_each` does, and the response of `claim.check`.
     """
-    parameters = end_parameters(ended) | check_parameters(run, claim_id, outranked_by)
-    ((count, *checked),) = _END_AND_CHECK.run(connection, parameters, before=IN_ORDER)
-    return ended.values.status if count else None, None if checked[0] is None else RunCheck(*checked)
+    parameters = final_parameters(in_lock_order(ended)) | check_parameters(run, claim_id, outranked_by)
+    found = _END_AND_CHECK.run(connection, parameters, before=IN_ORDER)
+    _, _, *checked = found[0]
+    statuses = _end_rest(connection, ended, _statuses(ended, [(tenant_id, uuid) for tenant_id, uuid, *_ in found]))
+    return statuses, None if checked[0] is None else RunCheck(*checked)
 
 
 def end_each(connection: Connection, ended: Sequence[EndedRun]) -> dict[JobKey, Status]:
@@ -253,11 +253,11 @@ def end_each(connection: Connection, ended: Sequence[EndedRun]) -> dict[JobKey, 
 
     Returns the jobs' statuses, without runs that have lost their jobs.
     """
-    final = [each for each in ended if each.values.status in (Status.COMPLETED, Status.FAILED)]
+    final = [each for each in ended if each.is_final]
     queued = [each for each in ended if each.values.status is Status.QUEUED]
     statuses = _write(connection, _END_TOGETHER, final, final_parameters)
     statuses |= _write(connection, REQUEUE, queued, requeue_parameters)
-    return statuses | end_stopped(connection, [each for each in ended if each.key not in statuses])
+    return _end_rest(connection, ended, statuses)
 
 
 def _write(
@@ -266,10 +266,20 @@ def _write(
     ended: Sequence[EndedRun],
     parameters: Callable[[Sequence[EndedRun]], dict[str, object]],
 ) -> dict[JobKey, Status]:
-    if not ended:
-        return {}
-    found = {(tenant_id, uuid) for tenant_id, uuid in statement.run(connection, parameters(in_lock_order(ended)))}
-    return {each.key: each.values.status for each in ended if (each.key[0], str(rows.job_uuid(each.key.id))) in found}
+    return _statuses(ended, statement.run(connection, parameters(in_lock_order(ended)))) if ended else {}
+
+
+def _statuses(ended: Sequence[EndedRun], found: Iterable[tuple[Any, ...]]) -> dict[JobKey, Status]:
+    """Return the statuses of the runs whose rows (tenant, uuid) a statement has returned."""
+    written = set(found)
+    return {each.key: each.values.status for each in ended if (each.key[0], str(rows.job_uuid(each.key.id))) in written}
+
+
+def _end_rest(
+    connection: Connection, ended: Sequence[EndedRun], statuses: dict[JobKey, Status]
+) -> dict[JobKey, Status]:
+    """End the runs without a status if they were asked to stop; return all statuses."""
+    return statuses | end_stopped(connection, [each for each in ended if each.key not in statuses])
 
 
 def end_stopped(connection: Connection, ended: Sequence[EndedRun]) -> dict[JobKey, Status]:

@@ -45,9 +45,13 @@ class EndedRun:
         return self.lines if self.closing is None or self.outcome.closing is None else [*self.lines, self.closing]
 
     @property
+    def is_final(self) -> bool:
+        return self.values.status in (Status.COMPLETED, Status.FAILED)
+
+    @property
     def is_plain(self) -> bool:
         """Return True in the usual case, which has a separate statement: a final status and no row for `job_runs`."""
-        return self.values.status in (Status.COMPLETED, Status.FAILED) and self.stored_outcome is None
+        return self.is_final and self.stored_outcome is None
 
     @property
     def stored_outcome(self) -> str | None:
