@@ -23,6 +23,7 @@ from ava.domain.jobs.job import Job
 from ava.domain.limits.fair_queueing import DEFAULT_WEIGHT, FairQueueClock, WaitingJob
 from ava.domain.worker import PullQueue, is_pulled
 from ava.errors import DatabaseUnavailable, Forbidden, InvalidFields
+from ava.services.cache import Cache
 from ava.store.access import api_keys
 from ava.store.engine.database import Database
 from ava.store.fleet import pull_workers, tenants
@@ -78,9 +79,10 @@ class Claims:
         self._thread: threading.Thread | None = None
         self._poll_now = threading.Event()
         self._closing = threading.Event()
-        #: Cached owners of a tenant's workers, with their expiry.
-        self._owners: dict[tuple[str, frozenset[str]], tuple[float, dict[str, str]]] = {}
-        self._recorded_at: dict[tuple[str, str], float] = {}
+        #: The owners of a tenant's workers.
+        self._owners: Cache[tuple[str, frozenset[str]], dict[str, str]] = Cache(_MAX_REMEMBERED)
+        #: The tenants and workers whose claims were recorded recently.
+        self._recorded: Cache[tuple[str, str], bool] = Cache(_MAX_REMEMBERED)
         self._clocks: dict[tuple[str, int], FairQueueClock] = {}
         self._weights: dict[str, float] = {}
         self._weights_at = float("-inf")
@@ -131,27 +133,20 @@ class Claims:
 
     def _owners_of(self, tenant_id: str, worker_ids: frozenset[str]) -> dict[str, str]:
         now = time.monotonic()
-        until, found = self._owners.get((tenant_id, worker_ids), (now, {}))
-        if until <= now:
+        if (found := self._owners.get((tenant_id, worker_ids), now)) is None:
             with self._database.connect() as connection:
                 found = pull_workers.owners(connection, tenant_id=tenant_id, worker_ids=worker_ids)
-            if len(self._owners) >= _MAX_REMEMBERED:
-                self._owners.clear()
-            self._owners[tenant_id, worker_ids] = now + _TRUST_SECONDS, found
+            self._owners.put((tenant_id, worker_ids), found, until=now + _TRUST_SECONDS)
         return found
 
     def _record(self, tenant_id: str, worker_ids: Sequence[str]) -> None:
         """Record that a worker's runs are claimed, unless that was recorded recently."""
         now = time.monotonic()
-        due = [
-            id_ for id_ in worker_ids if now - self._recorded_at.get((tenant_id, id_), float("-inf")) > _RECORD_SECONDS
-        ]
-        if due:
+        if due := [id_ for id_ in worker_ids if not self._recorded.get((tenant_id, id_), now)]:
             with self._database.connect() as connection:
                 pull_workers.record(connection, tenant_id=tenant_id, worker_ids=due)
-            if len(self._recorded_at) >= _MAX_REMEMBERED:
-                self._recorded_at.clear()
-            self._recorded_at.update({(tenant_id, id_): now for id_ in due})
+            for id_ in due:
+                self._recorded.put((tenant_id, id_), True, until=now + _RECORD_SECONDS)
 
     # Which jobs -----------------------------------------------------------------------------------------------------
 
