@@ -233,7 +233,7 @@ class ApprovalDecision:
         )
 
 
-_HIDDEN = {"is_payload": True}
+_HIDDEN = {"payload": "value"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -246,7 +246,7 @@ class Approval:
     worker_id: str
     #: Its name in the job's journal; None: the job waits before its first start.
     name: str | None = field(metadata={"description": "Its name in the job's journal; null: before the first start."})
-    title: str = field(metadata=_HIDDEN)
+    title: str = field(metadata={"payload": "string"})
     payload_json: str = field(metadata=_HIDDEN)
     payload_hash: str
     schema_json: str | None = field(metadata=_HIDDEN)

@@ -42,6 +42,22 @@ def _about(description: str, prefix: str | None = None) -> dict[str, str]:
     return {"description": description} | ({} if prefix is None else {"prefix": prefix})
 
 
+_ATTEMPTS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "number": {"type": "integer"},
+            "at": {"type": "string", "format": "date-time"},
+            "status": {"type": ["integer", "null"], "description": "The status of the response."},
+            "duration_ms": {"type": "integer"},
+            "answer": {"type": "string", "description": "The first 1 KiB of the response's body."},
+            "error": {"type": ["string", "null"]},
+        },
+    },
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
     """A request that a hook received (`in`), or an event that a webhook sends (`out`).
@@ -65,12 +81,15 @@ class Delivery:
             "was paused)."
         )
     )
-    reason: str | None = field(metadata=_about("In: why it was refused or skipped. Out: why the last request failed."))
+    reason: str | None = field(
+        metadata=_about("In: why it was refused or skipped. Out: why the last request failed.") | {"payload": "reason"}
+    )
     created_at: datetime
     completed_at: datetime | None = field(metadata=_about("Out: when it was delivered or abandoned."))
     next_attempt_at: datetime | None = field(metadata=_about("Out: when the next request is due, while pending."))
-    #: The requests so far, oldest first, as serialized JSON.
-    attempts_json: str | None
+    attempts_json: str | None = field(
+        metadata=_about("Out: the last 50 requests, oldest first.") | {"form": _ATTEMPTS, "payload": "responses"}
+    )
     source_id: str | None = field(metadata=_about("In: the sender's own id of the delivery."))
     duplicate_of: str | None = field(metadata=_about("In: the first delivery, if this one is a duplicate.", "del"))
     replay_of: str | None = field(metadata=_about("In: the original delivery, if this one is a replay.", "del"))
@@ -79,9 +98,15 @@ class Delivery:
         metadata=_about("The HTTP status of the response: in to the sender, out to the last request.")
     )
     #: A serialized JSON object with string values.
-    headers_json: str | None = field(metadata={"description": "In: secrets are masked.", "is_payload": True})
-    #: None if it was not read, or the caller may not see it.
-    body: str | None = None
+    headers_json: str | None = field(metadata={"description": "In: secrets are masked.", "payload": "value"})
+    body: str | None = field(
+        default=None,
+        metadata=_about(
+            "The body: a string, or base64 if it is not UTF-8. Null in a list, and for roles below `tenant-admin`. Of "
+            "a delivery refused with an error, the first 16 KiB are stored."
+        )
+        | {"payload": "value"},
+    )
     body_bytes: int | None
 
 

@@ -117,7 +117,7 @@ class ErrorGroup:
         metadata={"description": "The type of the exception, such as ValueError; also Timeout and WorkerLost."}
     )
     message: str = field(
-        metadata={"description": "The message, with `*` in place of numbers, ids and addresses.", "is_payload": True}
+        metadata={"description": "The message, with `*` in place of numbers, ids and addresses.", "payload": "string"}
     )
     count: int = field(metadata={"description": "The number of jobs that failed in the time range."})
     first_seen_at: datetime

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated, Any
 
-from ava.domain.jobs.retry import Retry
+from ava.domain.jobs.retry import MAX_RETRIES, Retry
+from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.rates import Rate
 from ava.domain.pause import Pause
 
@@ -93,14 +95,44 @@ class DeclaredSchedule:
     tenant_id: str
 
 
+def _about(description: str, **facts: Any) -> dict[str, Any]:
+    return {"description": description, **facts}
+
+
+_EXPIRES = (
+    "Time in seconds until its unstarted jobs are cancelled, as the handler declares; a trigger or schedule can "
+    "override it. Null: never."
+)
+_MCP = (
+    "Its use as an MCP tool, as the handler declares: `answer` (a call waits for the end), `task` (a call returns a "
+    "task) or `off`; null: set by AVA_MCP_WORKERS."
+)
+_MEMORY = (
+    "MiB of memory above which a run is stopped and fails as `MemoryExceeded`, as the handler declares; null: the "
+    "limit of its node (`AVA_MAX_MEMORY_MB`)."
+)
+_LIVE = (
+    "True if a live node has its handler and consumes its queue, or its runs were claimed in the last "
+    f"{PULL_LIVE_SECONDS} s."
+)
+_DECLARED = "The value that the handler declares."
+_OWN_CONFIG = _about("The tenant's own configuration.", payload="value")
+_OWN_SECRETS = _about("The names of the tenant's own secrets.")
+_OWN_APPROVAL = _about("The tenant's own approval before the first start of a job.", payload="value")
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkerLimits:
-    max_running: int | None = None
-    #: The scope of `max_running`: None for the whole worker, `tenant`, or a path in the input, `input.account.id`.
-    max_running_per: str | None = None
-    rate: Rate | None = None
-    #: The scope of `rate`, as above.
-    rate_per: str | None = None
+    max_running: int | None = field(
+        default=None, metadata=_about("Max number of its running jobs; null: no limit.", maximum=1_000_000)
+    )
+    #: A path is such as `input.account.id`.
+    max_running_per: str | None = field(
+        default=None,
+        metadata=_about("The scope of `max_running`: `tenant`, a path in the input, or null: the whole worker."),
+    )
+    rate: Rate | None = field(default=None, metadata=_about("Max starts per period; null: no limit."))
+    rate_per: str | None = field(default=None, metadata=_about("The scope of `rate`, like `max_running_per`."))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,40 +203,51 @@ def _version(input_schema_json: str | None) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Worker:
+class Worker(WorkerLimits):
     """A worker as clients see it."""
 
-    id: str
+    id: str = field(metadata={"prefixes": ("wkr",)})
     name: str
     description: str
-    runtime: str
+    runtime: str = field(metadata=_about("`python`: nodes run its handler. `pull`: its runs are claimed over HTTP."))
     status: WorkerStatus
     timeout_seconds: float
-    max_retries: int
+    max_retries: int = field(metadata={"maximum": MAX_RETRIES})
     queue: str
     created_at: datetime
     updated_at: datetime
-    #: Whether a live node has its handler and consumes its queue, or a program claimed its runs recently.
-    is_live: bool
+    is_live: bool = field(metadata=_about(_LIVE, name="live"))
     #: Whether it belongs to the tenant, not the platform.
     is_own: bool = False
-    limits: WorkerLimits = WorkerLimits()
     #: The pause that the tenant's jobs of it wait for, the platform's first.
     paused: Pause | None = None
-    #: The handler's declarations, which bound `timeout_seconds` and `max_retries`; the next fields are as in
-    #: `WorkerSpec`.
-    handler_timeout_seconds: float
-    handler_max_retries: int
-    retention_days: float | None = None
-    expires_in_seconds: int | None = None
+    #: The handler's declarations, which bound `timeout_seconds` and `max_retries`.
+    handler_timeout_seconds: float = field(metadata=_about(_DECLARED))
+    handler_max_retries: int = field(metadata=_about(_DECLARED, maximum=MAX_RETRIES))
+    #: Retry delays from the settings, or of a pull worker from its creation.
+    retry: Retry | None = field(
+        default=None, metadata=_about("The retry settings, if they were set; null: as its handler declares.")
+    )
+    retention_days: float | None = field(
+        default=None,
+        metadata=_about(
+            "Retention of its ended jobs in days, as the handler declares; null: the tenant's, or the installation's."
+        ),
+    )
+    expires_in_seconds: int | None = field(
+        default=None, metadata=_about(_EXPIRES, minimum=1, maximum=MAX_EXPIRY_SECONDS)
+    )
+    #: As in `WorkerSpec`.
     deadline_seconds: int | None = None
-    mcp: McpUse | None = None
-    max_memory_mb: int | None = None
-    #: Retry delays from the settings, or of a pull worker from its creation; None: the handler's.
-    retry: Retry | None = None
-    input_schema_json: str | None = None
-    #: The approval that its handler declares.
-    handler_approval_json: str | None = None
+    mcp: McpUse | None = field(default=None, metadata=_about(_MCP))
+    max_memory_mb: int | None = field(default=None, metadata=_about(_MEMORY, minimum=1, maximum=2**31))
+    input_schema_json: str | None = field(
+        default=None, metadata=_about("JSON Schema 2020-12; null: any object is accepted.")
+    )
+    handler_approval_json: str | None = field(
+        default=None,
+        metadata=_about("The approval that the handler declares; it precedes all others.", payload="value"),
+    )
     #: None if there are none or they were not read.
     own: WorkerSettings | None = None
     #: The platform's settings, as above.
@@ -220,16 +263,16 @@ class Worker:
         return "tenant" if self.is_own else "platform"
 
     @property
-    def config(self) -> dict[str, str]:
+    def config(self) -> Annotated[dict[str, str], _OWN_CONFIG]:
         return {} if self.own is None else dict(self.own.config)
 
     @property
-    def approval_json(self) -> str | None:
+    def approval_json(self) -> Annotated[str | None, _OWN_APPROVAL]:
         """Return the tenant's own approval, which applies where the handler's and the platform's do not."""
         return None if self.own is None else self.own.approval_json
 
     @property
-    def secrets(self) -> list[str]:
+    def secrets(self) -> Annotated[list[str], _OWN_SECRETS]:
         return [] if self.own is None else sorted(self.own.secrets)
 
 

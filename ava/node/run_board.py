@@ -19,8 +19,9 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-from ava.domain.jobs.job import LogLevel, LogLine, RunKey, RunUsage, Status
+from ava.domain.jobs.job import LogLevel, LogLine, RunKey, Status
 from ava.domain.jobs.run_outcome import Ending, RunOutcome, RunValues
+from ava.domain.jobs.usage import RunUsage
 from ava.store.jobs.transitions.ended_runs import EndedRun
 
 #: Bytes per process. Unused pages take no memory.

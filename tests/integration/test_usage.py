@@ -10,8 +10,9 @@ import pytest
 
 from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.dispatcher.duties.waiting_jobs import move_due_jobs
-from ava.domain.jobs.job import LogLevel, LogLine, RunKey, RunUsage
+from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.run_outcome import Ending
+from ava.domain.jobs.usage import RunUsage
 from ava.domain.jobs.waits import Wait, WaitCondition
 from ava.store.jobs.transitions import claim, end, log_lines, rescue, wait
 from ava.store.jobs.transitions.claim import Claim

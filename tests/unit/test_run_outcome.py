@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from ava.domain.jobs import run_outcome
-from ava.domain.jobs.job import Job, LogLevel, RunUsage, Status, Trigger
+from ava.domain.jobs.job import Job, LogLevel, Status, Trigger
 from ava.domain.jobs.retry import Retry
 from ava.domain.jobs.run_outcome import DURATION, Ending, LockedRun, RunOutcome, next_values
+from ava.domain.jobs.usage import RunUsage
 from ava.domain.jobs.waits import Wait, WaitCondition
 from ava.store.jobs.transitions.ended_runs import EndedRun
 

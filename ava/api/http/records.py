@@ -7,14 +7,14 @@ output, progress) that the database already stores as strings.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 from operator import attrgetter
 from types import NoneType
-from typing import Any, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 from marshmallow import Schema, fields
 from marshmallow.schema import SchemaMeta
@@ -28,7 +28,8 @@ _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 #: Prefixes of ids that are no UUIDs, by the names of their fields.
 _PREFIXES = {"worker_id": ("wkr",), "tenant_id": ("ten",), "created_by": ("usr", "key"), "updated_by": ("usr", "key")}
-_KINDS: dict[Any, Callable[..., fields.Field[Any]]] = {
+#: By the type of a dataclass's field: what makes the field of its schema. Each `RecordSchema` adds its dataclass.
+KINDS: dict[Any, Callable[..., fields.Field[Any]]] = {
     str: String,
     bool: Flag,
     float: Number,
@@ -41,7 +42,8 @@ class _RecordMeta(SchemaMeta):
     def __new__(mcs, name: str, bases: tuple[type, ...], attrs: dict[str, Any], of: Any = None) -> Any:
         created: Any = super().__new__(mcs, name, bases, attrs)
         if of is not None:
-            created._declared_fields = _fields_of(of, created.names.split(), created._declared_fields)
+            created._declared_fields = _fields_of(of, created.names, created._declared_fields)
+            KINDS.setdefault(of, partial(fields.Nested, created))
         return created
 
     def __init__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any], **_: Any) -> None:
@@ -51,39 +53,76 @@ class _RecordMeta(SchemaMeta):
 class RecordSchema(Schema, metaclass=_RecordMeta):
     """The schema of a dataclass: `class JobRecord(RecordSchema, of=Job)`. It declares only the fields that differ.
 
-    The dataclass declares the others. The metadata of its fields contains their `description`, the `prefix` of an id,
-    and `is_payload`. The record's field `input` may be `input_json` there.
+    The dataclass declares the others, also as properties whose type is `Annotated` or which `names` names. Facts about
+    a field, which are its metadata or annotation: its `description`; its `name` in the JSON, unless it is the
+    attribute's without `_json`; the `prefix` of an id, or its `prefixes` if it is no UUID; `minimum` and `maximum`; the
+    `form` of JSON in OpenAPI; as `payload` the function of `ava.api.http.payloads` that hides it; `nullable` if it is
+    null only where it is hidden; `internal` if no client sees it. A field `…_json` is serialized already.
     """
 
-    #: The fields in the order of the JSON.
+    #: The fields in the order of the JSON, if it differs from that of the dataclass.
     names = ""
 
 
-def _fields_of(
-    kind: type[Any], names: Iterable[str], declared: Mapping[str, fields.Field[Any]]
-) -> dict[str, fields.Field[Any]]:
-    known, types = {each.name: each for each in dataclasses.fields(kind)}, get_type_hints(kind)
-    found = {}
-    for name in names:
-        attribute = name if name in known else f"{name}_json"
-        found[name] = declared[name] if name in declared else _derive(name, known[attribute], types[attribute])
-    return found
+def deleted_record(name: str, prefix: str) -> type[Schema]:
+    """Return the schema of the response to a deletion."""
+    return Schema.from_dict({"id": Id(prefix), "deleted": Flag()}, name=name)
 
 
-def _derive(name: str, field: dataclasses.Field[Any], type_: Any) -> fields.Field[Any]:
-    about = {key: value for key, value in field.metadata.items() if key == "description"}
-    if field.metadata.get("is_payload"):
-        about["payload"] = payloads.hide_string if field.name == name else payloads.hide_value
-    options: dict[str, Any] = {"metadata": about, "allow_none": NoneType in get_args(type_)}
-    if field.name != name:
-        return JsonString(attribute=field.name, **options | {"metadata": {"type": "object", **about}})
-    prefixes = _PREFIXES.get(name) or tuple(filter(None, [field.metadata.get("prefix")]))
+class _Fact(NamedTuple):
+    attribute: str
+    type: Any
+    about: Mapping[str, Any]
+
+
+def _fields_of(kind: type[Any], names: str, declared: Mapping[str, fields.Field[Any]]) -> dict[str, fields.Field[Any]]:
+    known = _facts_of(kind)
+    shown = names.split() or [*(name for name, fact in known.items() if not fact.about.get("internal")), *declared]
+    return {name: declared[name] if name in declared else _derive(name, known[name]) for name in shown}
+
+
+def _facts_of(kind: type[Any]) -> dict[str, _Fact]:
+    types = get_type_hints(kind)
+    facts = [_Fact(each.name, types[each.name], each.metadata) for each in dataclasses.fields(kind)]
+    others = []
+    for name, each in inspect.getmembers(kind, lambda value: isinstance(value, property)):
+        type_ = get_type_hints(each.fget, include_extras=True)["return"]
+        if get_origin(type_) is Annotated:
+            facts.append(_Fact(name, *get_args(type_)))
+        else:
+            others.append(_Fact(name, type_, {"internal": True}))
+    found = {fact.about.get("name") or fact.attribute.removesuffix("_json"): fact for fact in facts}
+    return found | {fact.attribute: fact for fact in others if fact.attribute not in found}
+
+
+def _derive(name: str, fact: _Fact) -> fields.Field[Any]:
+    attribute, type_, about = fact
+    options: dict[str, Any] = {} if attribute == name else {"attribute": attribute}
+    metadata = {key: value for key, value in about.items() if key == "description"}
+    if "payload" in about:
+        metadata["payload"] = getattr(payloads, f"hide_{about['payload']}")
+    if NoneType in get_args(type_) or about.get("nullable"):
+        options["allow_none"] = True
+        type_ = next((one for one in get_args(type_) if one is not NoneType), type_)
+    if attribute.endswith("_json"):
+        return JsonString(**options, metadata=about.get("form", {"type": "object"}) | metadata)
+    prefixes = about.get("prefixes") or _PREFIXES.get(name) or tuple(filter(None, [about.get("prefix")]))
     if get_origin(type_) in (list, Sequence):
-        return fields.List(Id(*prefixes) if prefixes else String(), metadata=about)
+        inner = get_args(type_)[0]
+        return fields.List(Id(*prefixes) if prefixes else _field_of(inner, {}), **options, metadata=metadata)
     if prefixes:
-        return Id(*prefixes, attribute=f"{name}.id" if type_ is Actor else None, **options)
-    inner = next(one for one in get_args(type_) or [type_] if one is not NoneType)
-    return Choice(inner, **options) if issubclass(inner, StrEnum) else _KINDS[inner](**options)
+        return Id(*prefixes, **options | ({"attribute": f"{name}.id"} if type_ is Actor else {}), metadata=metadata)
+    if get_origin(type_) in (dict, Mapping):
+        return JsonString(**options, metadata={"type": "object", "write": _write_json} | metadata)
+    bounds = {key: about[key] for key in ("minimum", "maximum") if key in about}
+    return _field_of(type_, {**options, **bounds, "metadata": metadata})
+
+
+def _field_of(type_: Any, options: Mapping[str, Any]) -> fields.Field[Any]:
+    if dataclasses.is_dataclass(type_) and type_ not in KINDS:
+        # It adds itself.
+        _RecordMeta(f"{getattr(type_, '__name__', '')}Record", (RecordSchema,), {"__doc__": type_.__doc__}, of=type_)
+    return KINDS[type_](**options) if type_ in KINDS else Choice(type_, **options)
 
 
 class RecordWriter:
@@ -177,6 +216,10 @@ def _writer(field: fields.Field[Any], *, is_visible: bool) -> Callable[[Any], st
 
 def _list_writer(write: Callable[[Any], str]) -> Callable[[Iterable[Any]], str]:
     return lambda values: "[" + ",".join([write(value) for value in values]) + "]"
+
+
+def _write_json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _instant(timestamp: datetime) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 from marshmallow import Schema, post_load
 
-from ava.api.http import paging, payloads
-from ava.api.http.fields import Choice, JsonString, String, WholeNumber
+from ava.api.http import paging
+from ava.api.http.fields import Choice, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, TimeRangeBody, TimeRangeQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.schemas.event_fields import EventTypeField
@@ -96,46 +96,6 @@ class DeliveryRecord(RecordSchema, of=Delivery):
 
     A field that does not apply to the direction is null.
     """
-
-    names = (
-        "id direction hook_id webhook_id notice_id event_id event_type job_ids status reason created_at completed_at "
-        "next_attempt_at attempts source_id duplicate_of replay_of address response_status headers body body_bytes"
-    )
-    reason = String(
-        allow_none=True,
-        metadata={
-            "description": "In: why it was refused or skipped. Out: why the last request failed.",
-            "payload": payloads.hide_reason,
-        },
-    )
-    attempts = JsonString(
-        attribute="attempts_json",
-        allow_none=True,
-        metadata={
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "number": {"type": "integer"},
-                    "at": {"type": "string", "format": "date-time"},
-                    "status": {"type": ["integer", "null"], "description": "The status of the response."},
-                    "duration_ms": {"type": "integer"},
-                    "answer": {"type": "string", "description": "The first 1 KiB of the response's body."},
-                    "error": {"type": ["string", "null"]},
-                },
-            },
-            "description": "Out: the last 50 requests, oldest first.",
-            "payload": payloads.hide_responses,
-        },
-    )
-    body = String(
-        allow_none=True,
-        metadata={
-            "description": "The body: a string, or base64 if it is not UTF-8. Null in a list, and for roles below "
-            "`tenant-admin`. Of a delivery refused with an error, the first 16 KiB are stored.",
-            "payload": payloads.hide_value,
-        },
-    )
 
 
 class DeliveryTotalRecord(Schema):

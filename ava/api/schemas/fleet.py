@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, fields, post_load
+from marshmallow import fields, post_load
 
-from ava.api.http.fields import Id, Instant, Number, String, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, cursor_of_name, name_reader, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
-from ava.api.schemas.pause_fields import paused_field, paused_filter
+from ava.api.schemas.pause_fields import paused_filter
 from ava.domain import ids
-from ava.domain.jobs import priority
-from ava.store.fleet.node_reads import NodeView, RunningJob
+from ava.store.fleet.node_reads import NodeView
 from ava.store.fleet.queues import Queue
 from ava.store.reports.queue_counts import QueueCounts
 
@@ -53,24 +51,8 @@ class NodeListQuery(PageQuery):
         return NodeListRequest(**take_page(values), is_paused=values["is_paused"])
 
 
-class RunningJobRecord(RecordSchema, of=RunningJob):
-    """A job of the tenant that runs on a node."""
-
-    names = "id worker_id attempt started_at progress"
-    attempt = WholeNumber(minimum=0, maximum=6)
-
-
 class NodeRecord(RecordSchema, of=NodeView):
     """A node: one Celery worker process with its children."""
-
-    names = (
-        "id name host pid version code_version queues refused_queues refused_messages workers processes has_slots busy "
-        "memory_bytes state started_at seen_at stopped_at paused jobs"
-    )
-    paused = paused_field()
-    jobs = fields.List(
-        fields.Nested(RunningJobRecord), metadata={"description": "The jobs of the caller's tenant that it is running."}
-    )
 
 
 write_node = compile_schema(NodeRecord())
@@ -82,52 +64,14 @@ class QueuesQuery(Strict):
     is_paused = paused_filter("queues")
 
 
-class WorkerCountRecord(Schema):
-    """The numbers of waiting and running jobs of one worker."""
-
-    worker_id = Id("wkr")
-    queued = WholeNumber(minimum=0, maximum=2**53)
-    running = WholeNumber(minimum=0, maximum=2**53)
-    high_priority = WholeNumber(
-        minimum=0,
-        maximum=2**53,
-        metadata={"description": f"Queued jobs of priority {priority.FIRST} to {priority.HIGH}."},
-    )
-
-
-class QueueRecord(Schema):
+class QueueRecord(RecordSchema, of=Queue):
     """A queue, and the tenant's own jobs of the workers that use it."""
 
-    queue = String()
-    queued = WholeNumber(minimum=0, maximum=2**53)
-    running = WholeNumber(minimum=0, maximum=2**53)
-    waiting = WholeNumber(
-        minimum=0,
-        maximum=2**53,
-        metadata={"description": "Jobs that wait for other jobs, an event or a time; not among the queued jobs."},
-    )
-    paused = paused_field()
-    oldest_seconds = Number(
-        allow_none=True,
-        metadata={"description": "The waiting time of the oldest startable job; null if none could start."},
-    )
 
-
-class CountsRecord(Schema):
+class CountsRecord(RecordSchema, of=QueueCounts):
     """The numbers of waiting and running jobs."""
 
-    total_queued = WholeNumber(minimum=0, maximum=2**53)
-    total_running = WholeNumber(minimum=0, maximum=2**53)
-    total_waiting = WholeNumber(
-        minimum=0,
-        maximum=2**53,
-        metadata={
-            "description": "Jobs that wait for other jobs, an event or a time. They are not included in the "
-            "queued jobs."
-        },
-    )
-    by_worker = fields.List(fields.Nested(WorkerCountRecord))
-    sampled_at = Instant()
+    names = "total_queued total_running total_waiting by_worker sampled_at"
 
 
 class QueuesRecord(CountsRecord):

@@ -12,10 +12,10 @@ from marshmallow import Schema, ValidationError, fields, post_load, validates_sc
 from ava.api.http import paging, payloads
 from ava.api.http.fields import Choice, ClientId, Flag, Id, JsonString, Plain, String, WholeNumber
 from ava.api.http.paging import PageQuery, cursor_field, take_page
-from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import EventTypeField, PatternField, TemplateField, dedupe_field, priority_field
-from ava.api.schemas.pause_fields import PausedListRequest, new_paused, paused_field, paused_filter
+from ava.api.schemas.pause_fields import PausedListRequest, new_paused, paused_filter
 from ava.api.schemas.subscriptions import rules_renamed
 from ava.domain.events.hook import (
     DEFAULT_TOLERANCE_SECONDS,
@@ -233,7 +233,6 @@ class HookRecord(RecordSchema, of=Hook):
     priority = priority_field()
     dedupe = dedupe_field()
     tolerance_seconds = _tolerance()
-    paused = paused_field()
     url = String(
         allow_none=True,
         metadata={
@@ -245,13 +244,7 @@ class HookRecord(RecordSchema, of=Hook):
     )
 
 
-class HookDeletedRecord(Schema):
-    """The hook that was deleted."""
-
-    id = Id("hk")
-    deleted = fields.Boolean(metadata={"type": "boolean"})
-
-
+HookDeletedRecord = deleted_record("HookDeletedRecord", "hk")
 _write_hook = compile_schema(HookRecord())
 
 

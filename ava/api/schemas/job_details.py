@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from marshmallow import Schema, fields
 
 from ava.api.http import payloads
@@ -60,35 +58,6 @@ class JobRunRecord(Schema):
 
 
 write_job_run = compile_schema(JobRunRecord())
-
-
-class UsageRecord(Schema):
-    """Resource usage of a job's runs."""
-
-    cpu_ms = WholeNumber(
-        minimum=0,
-        maximum=2**53,
-        allow_none=True,
-        metadata={"description": "The total CPU time of the runs; null if it is not known, as for a pulled run."},
-    )
-    peak_memory_mb = WholeNumber(
-        minimum=0,
-        maximum=2**31,
-        allow_none=True,
-        metadata={
-            "description": "Peak memory in MiB, as measured by the nodes; null if all runs ended before the "
-            "first measurement."
-        },
-    )
-    wait_ms = WholeNumber(
-        minimum=0,
-        maximum=2**53,
-        metadata={"description": "The total waiting time: from when each run could start to its start."},
-    )
-
-
-def write_usage(usage: dict[str, int | None] | None) -> str:
-    return json.dumps(usage, separators=(",", ":"))
 
 
 class ExplanationFacts(Schema):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load, validates_schema
+from marshmallow import ValidationError, post_load, validates_schema
 
 from ava.api.http import paging, payloads
 from ava.api.http.fields import (
@@ -15,11 +15,8 @@ from ava.api.http.fields import (
     Choice,
     ClientId,
     FieldNames,
-    Id,
-    Instant,
     JsonObject,
     JsonString,
-    String,
     WholeNumber,
     wait_field,
 )
@@ -27,9 +24,7 @@ from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, RecordWriter, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.approvals import rule_field
-from ava.api.schemas.job_details import UsageRecord, write_usage
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
-from ava.api.schemas.pause_fields import ActorRecord
 from ava.api.schemas.trigger_fields import (
     StartTime,
     debounce_field,
@@ -39,14 +34,11 @@ from ava.api.schemas.trigger_fields import (
     refuse_two_rules,
 )
 from ava.domain.jobs import priority
-from ava.domain.jobs.job import Job, JobSpec, Trigger
+from ava.domain.jobs.job import RECORD, Job, JobSpec, Trigger
 from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.jobs.retry import MAX_RETRIES
 from ava.domain.limits.graph_limits import DEADLINE_SECONDS
 from ava.store.jobs.reads.lists import Payloads
-
-#: Id prefixes of what created or cancelled a job: user, API key, schedule, job, hook, subscription.
-_MAKERS = ("usr", "key", "sch", "job", "hk", "sub")
 
 # In ------------------------------------------------------------------------------------------------------------------
 
@@ -248,100 +240,8 @@ class ShowQuery(Strict):
 class JobRecord(RecordSchema, of=Job):
     """A job: one execution of a worker with one input."""
 
-    names = (
-        "id worker_id tenant_id status trigger priority input triggered_by created_at started_at completed_at "
-        "duration_ms output error scheduled_at attempt max_attempts cancel_requested_at cancelled_by progress retry_of "
-        "tags expires_at parent_id tree_id waiting_for deadline_at usage waits_for origin"
-    )
-    priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST)
-    input = JsonString(
-        attribute="input_json",
-        allow_none=True,
-        metadata={
-            "type": "object",
-            "description": "The payload. Null, with `payload_hidden: true`, for callers without payload permission.",
-            "payload": payloads.hide_value,
-        },
-    )
-    triggered_by = Id(
-        *_MAKERS,
-        metadata={"description": "The user or API key that triggered the job, or the schedule that created it."},
-    )
-    started_at = Instant(
-        attribute="began_at",
-        allow_none=True,
-        metadata={
-            "description": "Start of the current or last run; if the job has waited, of the first run of its last "
-            "attempt."
-        },
-    )
-    duration_ms = WholeNumber(
-        minimum=0,
-        maximum=2**53,
-        allow_none=True,
-        metadata={"description": "Total duration in milliseconds of the runs of its last attempt, without waits."},
-    )
-    output = JsonString(
-        attribute="output_json",
-        allow_none=True,
-        metadata={"description": "The return value of its handler.", "payload": payloads.hide_value},
-    )
-    error = String(
-        allow_none=True,
-        metadata={
-            "description": "`Kind: reason` in one line, if the job failed or the system cancelled it (`Expired`, "
-            "`Replaced`, `OverlapCancelled`); null if a caller cancelled it.",
-            "payload": payloads.hide_job_error,
-        },
-    )
-    attempt = WholeNumber(
-        minimum=0,
-        maximum=MAX_RETRIES + 1,
-        metadata={"description": "The number of the current or last attempt; 0 before the first."},
-    )
-    max_attempts = WholeNumber(minimum=1, maximum=MAX_RETRIES + 1)
-    cancelled_by = Id(
-        *_MAKERS,
-        allow_none=True,
-        metadata={
-            "description": "The user or API key that cancelled the job, the schedule with `cancel_running`, or the "
-            "job that replaced it (`dedupe`). Null if it expired."
-        },
-    )
-    progress = JsonString(
-        attribute="progress_json",
-        allow_none=True,
-        metadata={
-            "type": "object",
-            "description": "The last progress that its handler reported: fraction and message.",
-            "payload": payloads.hide_progress,
-        },
-    )
+    names = RECORD
     tags = JsonString(attribute="tags_json", metadata={"description": "The tags that its caller set.", **TAGS_FORM})
-    waiting_for = JsonString(
-        attribute="waiting_for_json",
-        allow_none=True,
-        metadata={
-            "type": "object",
-            "description": "The wait of a queued job: `jobs` (the first 100 ids), `event` (its `type` and `match`; "
-            "of several events the first), `approval` (its id; of several "
-            "the first), and `until`, the timeout. `match` is null for callers without payload "
-            "permission.",
-            "payload": payloads.hide_waiting_for,
-        },
-    )
-    usage = fields.Nested(
-        UsageRecord,
-        allow_none=True,
-        metadata={"description": "Resource usage of its runs; null before the first start."},
-    )
-    origin = fields.Nested(
-        ActorRecord,
-        metadata={
-            "description": "The identity that caused its creation: its caller, the creator of its schedule or hook, or "
-            "the sender of its event. Children inherit it."
-        },
-    )
 
 
 class LightJobRecord(JobRecord):
@@ -371,7 +271,7 @@ def light_writer(names: tuple[str, ...] | None = None) -> RecordWriter:
 
     The sizes of an omitted input or output follow the record's fields.
     """
-    write = write_job if names in (None, ALL_FIELDS) else compile_schema(JobRecord(only=names), usage=write_usage)
+    write = write_job if names in (None, ALL_FIELDS) else compile_schema(JobRecord(only=names))
     if names is not None and not {"input", "output"}.intersection(names):
         return write
     return RecordWriter(_with_sizes(write.whole), _with_sizes(write.hidden))
@@ -388,4 +288,4 @@ def _with_sizes(write: Callable[[Job], str]) -> Callable[[Job], str]:
     return write_light
 
 
-write_job = compile_schema(JobRecord(), usage=write_usage)
+write_job = compile_schema(JobRecord())

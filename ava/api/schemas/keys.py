@@ -10,7 +10,7 @@ from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http.callers.credentials import ROLES
 from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonString, Plain, String, WholeNumber
-from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import Scope
 from ava.domain.access.actor import Via
@@ -182,13 +182,7 @@ class CreatedKeyRecord(KeyRecord):
     )
 
 
-class KeyDeletedRecord(Schema):
-    """The API key that was revoked."""
-
-    id = Id("key")
-    deleted = Flag()
-
-
+KeyDeletedRecord = deleted_record("KeyDeletedRecord", "key")
 write_key = compile_schema(KeyRecord(), workers=json.dumps, triggers=json.dumps)
 write_new_key = compile_schema(CreatedKeyRecord(), workers=json.dumps, triggers=json.dumps)
 

@@ -8,7 +8,6 @@ from ava.api.http.fields import Flag, Id, Instant, Number, PositiveNumber, Strin
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.jobs import priority
-from ava.domain.limits.rates import Rate
 from ava.domain.worker import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from ava.store.reports.tenant_usage import WorkerLimitUse
 
@@ -50,15 +49,8 @@ write_limit = compile_schema(LimitRecord())
 class WorkerLimitRecord(RecordSchema, of=WorkerLimitUse):
     """A worker with a limit, and the tenant's use of it."""
 
-    names = "worker_id max_running max_running_per rate rate_per running waiting waiting_is_exact"
-    rate = String(allow_none=True, metadata={"description": "Max starts per period, such as `100/minute`."})
 
-
-def _write_rate(rate: Rate | None) -> str:
-    return "null" if rate is None else f'"{rate}"'
-
-
-write_worker_limit = compile_schema(WorkerLimitRecord(), rate=_write_rate)
+write_worker_limit = compile_schema(WorkerLimitRecord())
 
 
 _MAX_RUNNING = 1_000_000

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from ava.api.http import paging
-from ava.api.http.fields import REQUIRED, Choice, ClientId, Id, JsonString, String, WholeNumber
+from ava.api.http.fields import REQUIRED, Choice, ClientId, JsonString, String, WholeNumber
 from ava.api.http.paging import PageQuery, cursor_field, take_page
-from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.deliveries import STATUS_FILTER, TYPE_FILTER, DeliveryListQuery, RepeatedBody
-from ava.api.schemas.pause_fields import PausedListRequest, new_paused, paused_field, paused_filter
+from ava.api.schemas.pause_fields import PausedListRequest, new_paused, paused_filter
 from ava.domain.delivery import REDELIVERABLE, SENT, DeliveryStatus
 from ava.domain.limits.table import NOTICE_RULES
 from ava.domain.notices.notice import (
@@ -192,7 +192,6 @@ _COUNT = {"type": "object", "properties": {"count": {"type": "integer"}, "second
 class NoticeRecord(RecordSchema, of=Notice):
     """A notice: messages about events to a channel."""
 
-    names = "id name channel target on status paused created_at updated_at"
     on = JsonString(
         attribute="on_json",
         metadata={
@@ -211,14 +210,7 @@ class NoticeRecord(RecordSchema, of=Notice):
             "description": "The events that the notice is about.",
         },
     )
-    paused = paused_field()
 
 
-class DeletedNoticeRecord(Schema):
-    """The notice that was deleted."""
-
-    id = Id("ntc")
-    deleted = fields.Boolean(metadata={"type": "boolean"})
-
-
+DeletedNoticeRecord = deleted_record("DeletedNoticeRecord", "ntc")
 write_notice = compile_schema(NoticeRecord())

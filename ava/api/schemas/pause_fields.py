@@ -10,7 +10,7 @@ from marshmallow import ValidationError, fields
 from ava.api.http.context import caller
 from ava.api.http.fields import Flag, QueryFlag, String
 from ava.api.http.paging import PageRequest
-from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.records import KINDS, RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.access.actor import Actor
 from ava.domain.limits.table import PAUSE_REASON
@@ -63,28 +63,22 @@ class PausedListRequest(PageRequest):
 class ActorRecord(RecordSchema, of=Actor):
     """Who did something."""
 
-    names = "id kind via label"
-
 
 class PauseRecord(RecordSchema, of=Pause):
     """Who paused something, when and why."""
-
-    names = "by at reason"
-    by = fields.Nested(
-        ActorRecord,
-        allow_none=True,
-        metadata={"description": "Who paused it; null for the roles of a tenant if an operator did."},
-    )
 
 
 _write_pause = compile_schema(PauseRecord())
 
 
-def paused_field() -> fields.Nested:
+def _paused_field(*, metadata: dict[str, Any], **options: Any) -> fields.Nested:
     """Return the field `paused` of a record: its pause as the caller sees it, or null."""
 
     def write(pause: Pause) -> str:
         return _write_pause(pause if caller().is_operator else pause.for_tenants)
 
-    description = "Its pause; null: it is not paused."
-    return fields.Nested(PauseRecord, allow_none=True, metadata={"description": description, "write": write})
+    about = {"description": "Its pause; null: it is not paused.", "write": write}
+    return fields.Nested(PauseRecord, metadata=about | metadata, **options)
+
+
+KINDS[Pause] = _paused_field

@@ -6,9 +6,10 @@ import re
 from enum import StrEnum
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load
+from marshmallow import ValidationError, fields, post_load
 
-from ava.api.http.fields import Choice, Flag, Id, JsonString, PositiveNumber, String, WholeNumber
+from ava.api.http.fields import Choice, JsonString, PositiveNumber, String, WholeNumber
+from ava.api.http.records import deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import RateString, Scope
 from ava.api.schemas.trigger_fields import RetryDelaysBody
@@ -143,8 +144,4 @@ class WorkerDeleteQuery(Strict):
         return values["scope"] is Scope.PLATFORM
 
 
-class WorkerDeletedRecord(Schema):
-    """The worker that was deleted."""
-
-    id = Id("wkr")
-    deleted = Flag()
+WorkerDeletedRecord = deleted_record("WorkerDeletedRecord", "wkr")

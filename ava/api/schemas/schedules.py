@@ -25,10 +25,10 @@ from ava.api.http.fields import (
     WholeNumber,
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.approvals import rule_field, shown_rule
-from ava.api.schemas.pause_fields import paused_field, paused_filter
+from ava.api.schemas.pause_fields import paused_filter
 from ava.api.schemas.trigger_fields import expiry_field
 from ava.domain.jobs import priority
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
@@ -315,20 +315,13 @@ class ScheduleRecord(RecordSchema, of=Schedule):
     priority = _priority()
     catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
     spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD)
-    paused = paused_field()
     expires_in_seconds = WholeNumber(
         minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRY}
     )
     approval = shown_rule(_APPROVAL, attribute="approval_json")
 
 
-class ScheduleDeletedRecord(Schema):
-    """The schedule that was deleted."""
-
-    id = Id("sch")
-    deleted = fields.Boolean(metadata={"type": "boolean"})
-
-
+ScheduleDeletedRecord = deleted_record("ScheduleDeletedRecord", "sch")
 _SLOT_TEXT = {"description": "The local time, without an offset.", "example": "2026-10-25T02:30"}
 _NOTE_TEXT = {
     "type": ["string", "null"],

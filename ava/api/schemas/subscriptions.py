@@ -6,15 +6,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
+from marshmallow import Schema, ValidationError, post_load, validates_schema
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import ClientId, Flag, Id, JsonObject, JsonString, String
+from ava.api.http.fields import ClientId, Flag, JsonObject, JsonString, String
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import PatternField, ShortString, SubscribedTypeField, TemplateField, priority_field
-from ava.api.schemas.pause_fields import new_paused, paused_field, paused_filter
+from ava.api.schemas.pause_fields import new_paused, paused_filter
 from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec
 from ava.domain.events.templates import FIELDS
 from ava.domain.jobs import priority
@@ -164,14 +164,9 @@ class SubscriptionRecord(RecordSchema, of=Subscription):
     match = JsonString(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
     input = JsonString(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
     priority = priority_field()
-    paused = paused_field()
 
 
-class SubscriptionDeletedRecord(Schema):
-    """The subscription that was deleted."""
-
-    id = Id("sub")
-    deleted = fields.Boolean(metadata={"type": "boolean"})
+SubscriptionDeletedRecord = deleted_record("SubscriptionDeletedRecord", "sub")
 
 
 class SubscriptionTestRecord(Schema):

@@ -7,7 +7,8 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from ava.api.http.fields import Choice, Instant, JsonObject, Number, WholeNumber
+from ava.api.http.fields import Choice, Instant, JsonObject, JsonString, Number, WholeNumber
+from ava.api.http.records import KINDS
 from ava.api.http.strict import Strict
 from ava.api.schemas.job_filters import TAGS_FORM, Tags
 from ava.api.schemas.setting_fields import BoundedString
@@ -181,6 +182,14 @@ class RetryDelaysBody(Strict):
 
 def write_retry(given: Retry | None) -> str:
     return retry.write(given) or "null"
+
+
+def _retry_field(*, metadata: dict[str, Any], **options: Any) -> JsonString:
+    """Return the field `retry` of a record."""
+    return JsonString(metadata={"type": "object", "write": write_retry} | metadata, **options)
+
+
+KINDS[Retry] = _retry_field
 
 
 class ChangeBody(Strict):

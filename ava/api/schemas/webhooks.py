@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from ava.api.http import paging
-from ava.api.http.fields import REQUIRED, Choice, Flag, Id, String
+from ava.api.http.fields import REQUIRED, Choice, Flag, String
 from ava.api.http.paging import PageQuery, cursor_field, take_page
-from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
-from ava.api.schemas.pause_fields import PausedListRequest, new_paused, paused_field, paused_filter
+from ava.api.schemas.pause_fields import PausedListRequest, new_paused, paused_filter
 from ava.domain.webhooks.webhook import Endpoint
 from ava.domain.webhooks.webhook_events import EventType, signing_key
 
@@ -135,16 +135,8 @@ class WebhookListQuery(PageQuery):
 class WebhookRecord(RecordSchema, of=Endpoint):
     """A webhook: a URL that receives events."""
 
-    names = "id url events status created_at updated_at paused previous_secret_until roots_only"
     events = fields.List(Choice(EventType))
-    paused = paused_field()
 
 
-class DeletedRecord(Schema):
-    """The webhook that was deleted."""
-
-    id = Id("wh")
-    deleted = fields.Boolean(metadata={"type": "boolean"})
-
-
+DeletedRecord = deleted_record("DeletedRecord", "wh")
 write_webhook = compile_schema(WebhookRecord())

@@ -6,34 +6,28 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load
+from marshmallow import ValidationError, fields, post_load
 
-from ava.api.http import paging, payloads
+from ava.api.http import paging
 from ava.api.http.fields import (
     Choice,
-    Flag,
-    Id,
-    Instant,
     JsonString,
-    Number,
     PositiveNumber,
     QueryFlag,
-    String,
     WholeNumber,
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
-from ava.api.schemas.approvals import rule_field, shown_rule
-from ava.api.schemas.pause_fields import PauseBody, paused_field, paused_filter
+from ava.api.schemas.approvals import rule_field
+from ava.api.schemas.pause_fields import PauseBody, paused_filter
 from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, WorkerName
 from ava.api.schemas.setting_fields import BoundedString, NamedStrings, RateString, Scope
 from ava.api.schemas.trigger_fields import RetryDelaysBody, write_retry
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.graph_limits import DEADLINE_SECONDS
-from ava.domain.limits.rates import Rate
 from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
-from ava.domain.worker import McpUse, WorkerSettings, WorkerStatus
+from ava.domain.worker import Worker, WorkerSettings, WorkerStatus
 from ava.services.workers import WorkerChange
 from ava.store.fleet.workers import WorkerFilter
 
@@ -216,57 +210,16 @@ class WorkerChangeBody(Strict):
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
-class WorkerRecord(Schema):
+class WorkerRecord(RecordSchema, of=Worker):
     """A worker: a definition of jobs, with the settings that apply to the tenant."""
 
-    id = Id("wkr")
-    name = String()
-    description = String()
-    runtime = String(
-        metadata={"description": "`python`: nodes run its handler. `pull`: its runs are claimed over HTTP."}
-    )
-    status = Choice(WorkerStatus)
-    timeout_seconds = Number()
-    max_retries = WholeNumber(minimum=0, maximum=25)
-    queue = String()
-    created_at = Instant()
-    updated_at = Instant()
-    live = Flag(
-        attribute="is_live",
-        metadata={
-            "description": "True if a live node has its handler and consumes its queue, or its runs were claimed in "
-            "the last 45 s."
-        },
+    names = (
+        "id name description runtime status timeout_seconds max_retries queue created_at updated_at live scope paused "
+        "handler_timeout_seconds handler_max_retries retry retention_days expires_in_seconds deadline_seconds mcp "
+        "max_memory_mb max_running max_running_per rate rate_per"
     )
     scope = Choice(Scope, metadata={"description": "The owner of the worker: the tenant or the platform."})
-    paused = paused_field()
-    handler_timeout_seconds = Number(metadata={"description": "The value that the handler declares."})
-    handler_max_retries = WholeNumber(
-        minimum=0, maximum=25, metadata={"description": "The value that the handler declares."}
-    )
-    retry = JsonString(
-        allow_none=True,
-        metadata={
-            "type": "object",
-            "description": "The retry settings, if they were set; null: as its handler declares.",
-        },
-    )
-    retention_days = Number(
-        allow_none=True,
-        metadata={
-            "description": "Retention of its ended jobs in days, as the handler declares; null: the tenant's, or the "
-            "installation's."
-        },
-    )
-    expires_in_seconds = WholeNumber(
-        minimum=1,
-        maximum=MAX_EXPIRY_SECONDS,
-        allow_none=True,
-        metadata={
-            "description": "Time in seconds until its unstarted jobs are cancelled, as the handler declares; a "
-            "trigger or schedule can override it. Null: never."
-        },
-    )
+    # The domain of handlers reads no settings, and the limit is one.
     deadline_seconds = WholeNumber(
         minimum=1,
         maximum=DEADLINE_SECONDS.value,
@@ -276,47 +229,6 @@ class WorkerRecord(Schema):
             "included, as the handler declares; null: never."
         },
     )
-    mcp = Choice(
-        McpUse,
-        allow_none=True,
-        metadata={
-            "description": "Its use as an MCP tool, as the handler declares: `answer` (a call waits for the end), "
-            "`task` (a call returns a task) or `off`; null: set by AVA_MCP_WORKERS."
-        },
-    )
-    max_memory_mb = WholeNumber(
-        minimum=1,
-        maximum=2**31,
-        allow_none=True,
-        metadata={
-            "description": "MiB of memory above which a run is stopped and fails as `MemoryExceeded`, as the handler "
-            "declares; null: the limit of its node (`AVA_MAX_MEMORY_MB`)."
-        },
-    )
-    max_running = WholeNumber(
-        attribute="limits.max_running",
-        minimum=0,
-        maximum=MAX_RUNNING,
-        allow_none=True,
-        metadata={"description": "Max number of its running jobs; null: no limit."},
-    )
-    max_running_per = String(
-        attribute="limits.max_running_per",
-        allow_none=True,
-        metadata={
-            "description": "The scope of `max_running`: `tenant`, a path in the input, or null: the whole worker."
-        },
-    )
-    rate = String(
-        attribute="limits.rate",
-        allow_none=True,
-        metadata={"description": "Max starts per period; null: no limit."},
-    )
-    rate_per = String(
-        attribute="limits.rate_per",
-        allow_none=True,
-        metadata={"description": "The scope of `rate`, like `max_running_per`."},
-    )
 
 
 def _hide_config(_record: object, settings: WorkerSettings | None) -> str:
@@ -324,32 +236,10 @@ def _hide_config(_record: object, settings: WorkerSettings | None) -> str:
     return "null" if settings is None else json.dumps({**_platform(settings), **hidden})
 
 
-class WorkerWithSettingsRecord(WorkerRecord):
+class WorkerWithSettingsRecord(WorkerRecord, of=Worker):
     """A worker, with the schema of its input and its settings."""
 
-    input_schema = JsonString(
-        attribute="input_schema_json",
-        allow_none=True,
-        metadata={"type": "object", "description": "JSON Schema 2020-12; null: any object is accepted."},
-    )
-    config = JsonString(
-        metadata={
-            "type": "object",
-            "description": "The tenant's own configuration.",
-            "payload": payloads.hide_value,
-        }
-    )
-    secrets = JsonString(
-        metadata={
-            "type": "array",
-            "items": {"type": "string"},
-            "description": "The names of the tenant's own secrets.",
-        },
-    )
-    approval = shown_rule("The tenant's own approval before the first start of a job.", attribute="approval_json")
-    handler_approval = shown_rule(
-        "The approval that the handler declares; it precedes all others.", attribute="handler_approval_json"
-    )
+    names = f"{WorkerRecord.names} input_schema config secrets approval handler_approval platform"
     platform = JsonString(
         allow_none=True,
         metadata={
@@ -380,21 +270,5 @@ def _platform(settings: WorkerSettings) -> dict[str, Any]:
     }
 
 
-def _write_schema(schema_json: str | None) -> str:
-    return schema_json or "null"
-
-
-def _write_rate(rate: Rate | None) -> str:
-    return "null" if rate is None else json.dumps(str(rate))
-
-
-write_worker = compile_schema(WorkerRecord(), rate=_write_rate, retry=write_retry)
-write_worker_with_settings = compile_schema(
-    WorkerWithSettingsRecord(),
-    rate=_write_rate,
-    retry=write_retry,
-    input_schema=_write_schema,
-    config=json.dumps,
-    secrets=json.dumps,
-    platform=_write_platform,
-)
+write_worker = compile_schema(WorkerRecord())
+write_worker_with_settings = compile_schema(WorkerWithSettingsRecord(), platform=_write_platform)

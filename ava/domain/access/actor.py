@@ -46,7 +46,7 @@ class Actor:
         default=None, metadata={"description": "With an API key: the user that the request named, if any."}
     )
     #: Whether it acted with a role of the platform; the roles of a tenant do not see such an actor.
-    is_operator: bool = False
+    is_operator: bool = field(default=False, metadata={"internal": True})
 
     @property
     def json(self) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.domain import ids
-from ava.domain.jobs.job import Job, Status, elapsed_ms
+from ava.domain.jobs.job import Job, Status
+from ava.domain.jobs.usage import elapsed_ms
 from ava.domain.jobs.wait_reasons import DATED, SUSPENDED, WaitsFor
 from ava.domain.jobs.waiting import Waiting
 from ava.domain.pause import Pause

@@ -3,55 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from ava.domain.access import actor
 from ava.domain.access.actor import Actor
 from ava.domain.jobs import trigger_options
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
+from ava.domain.jobs.priority import FIRST as FIRST_PRIORITY
+from ava.domain.jobs.priority import LAST as LAST_PRIORITY
+from ava.domain.jobs.retry import MAX_RETRIES
 from ava.domain.jobs.trigger_options import Debounce, Dedupe
+from ava.domain.jobs.usage import Usage, cpu_ms, elapsed_ms, wait_ms
 from ava.domain.jobs.wait_reasons import WaitsFor
 
 if TYPE_CHECKING:
     from ava.domain.jobs.graphs import Entry
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunUsage:
-    """The resource usage of a run; None: unknown."""
-
-    #: Processor time, including child processes.
-    cpu_us: int | None = None
-    #: Peak memory in MiB, as sampled by the node.
-    peak_memory_mb: int | None = None
-
-
-_MILLISECOND = timedelta(milliseconds=1)
-NO_USAGE = RunUsage()
-
-
-def usage_record(*, cpu_us: int | None, peak_memory_mb: int | None, wait_ms: int | None) -> dict[str, int | None]:
-    return {
-        "cpu_ms": None if cpu_us is None else round(cpu_us / 1000),
-        "peak_memory_mb": peak_memory_mb,
-        "wait_ms": wait_ms,
-    }
-
-
-def elapsed_ms(started_at: datetime, ended_at: datetime) -> int:
-    """Return the whole milliseconds of a run. Durations of several runs are the sum of these."""
-    return max(0, (ended_at - started_at) // _MILLISECOND)
-
-
-def wait_ms(started_at: datetime | None, *ready: datetime | None) -> int | None:
-    """Return the milliseconds from the latest `ready` time to the start; None if it has not started."""
-    if started_at is None:
-        return None
-    ready_at = max(filter(None, ready))
-    return max(0, round((started_at - ready_at).total_seconds() * 1000))
 
 
 class Status(StrEnum):
@@ -140,36 +110,83 @@ class JobSpec:
 
 
 _ID = {"prefix": "job"}
+#: What creates or cancels a job: a user, API key, schedule, job, hook or subscription.
+_MAKERS = {"prefixes": ("usr", "key", "sch", "job", "hk", "sub")}
+_BEGAN = {
+    "description": "Start of the current or last run; if the job has waited, of the first run of its last attempt.",
+    "name": "started_at",
+}
+_DURATION = {"description": "Total duration in milliseconds of the runs of its last attempt, without waits."}
+_USAGE = {"description": "Resource usage of its runs; null before the first start."}
+_ORIGIN = {
+    "description": "The identity that caused its creation: its caller, the creator of its schedule or hook, or the "
+    "sender of its event. Children inherit it."
+}
+#: The fields of a job's record, in the contract's order.
+RECORD = (
+    "id worker_id tenant_id status trigger priority input triggered_by created_at started_at completed_at duration_ms "
+    "output error scheduled_at attempt max_attempts cancel_requested_at cancelled_by progress retry_of tags expires_at "
+    "parent_id tree_id waiting_for deadline_at usage waits_for origin"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One execution of a worker with one input, as stored."""
+    """One execution of a worker with one input, as stored. Its public fields and their facts make its record."""
 
     id: str = field(metadata=_ID)
     worker_id: str
     tenant_id: str
     status: Status
     trigger: Trigger
-    priority: int
-    input_json: str
-    triggered_by: str
+    priority: int = field(metadata={"minimum": FIRST_PRIORITY, "maximum": LAST_PRIORITY})
+    input_json: str = field(
+        metadata={
+            "description": "The payload. Null, with `payload_hidden: true`, for callers without payload permission.",
+            "payload": "value",
+            "nullable": True,
+        }
+    )
+    triggered_by: str = field(
+        metadata=_MAKERS
+        | {"description": "The user or API key that triggered the job, or the schedule that created it."}
+    )
     created_at: datetime
-    #: Start of the current or last run; None while queued.
+    #: Start of the current or last run; None while queued. The record has `began_at`.
     started_at: datetime | None
     completed_at: datetime | None = field(metadata={"description": "When it ended."})
-    #: The handler's return value, serialized.
-    output_json: str | None
-    #: One line: `Kind: reason`.
-    error: str | None
+    output_json: str | None = field(
+        metadata={"description": "The return value of its handler.", "form": {}, "payload": "value"}
+    )
+    error: str | None = field(
+        metadata={
+            "description": "`Kind: reason` in one line, if the job failed or the system cancelled it (`Expired`, "
+            "`Replaced`, `OverlapCancelled`); null if a caller cancelled it.",
+            "payload": "job_error",
+        }
+    )
     scheduled_at: datetime | None
-    #: Number of the current or last attempt, from 1; 0 before the first.
-    attempt: int
-    max_attempts: int
+    attempt: int = field(
+        metadata={
+            "description": "The number of the current or last attempt; 0 before the first.",
+            "maximum": MAX_RETRIES + 1,
+        }
+    )
+    max_attempts: int = field(metadata={"minimum": 1, "maximum": MAX_RETRIES + 1})
     cancel_requested_at: datetime | None
-    cancelled_by: str | None
-    #: The last progress report, serialized: `{"fraction": 0.5, "message": "…"}`.
-    progress_json: str | None
+    cancelled_by: str | None = field(
+        metadata=_MAKERS
+        | {
+            "description": "The user or API key that cancelled the job, the schedule with `cancel_running`, or the job "
+            "that replaced it (`dedupe`). Null if it expired."
+        }
+    )
+    progress_json: str | None = field(
+        metadata={
+            "description": "The last progress that its handler reported: fraction and message.",
+            "payload": "progress",
+        }
+    )
     retry_of: str | None = field(metadata=_ID | {"description": "The original of this retry."})
     queue: str
     #: Number of starts, part of the fencing token that every write of a run carries.
@@ -187,20 +204,13 @@ class Job:
     node_id: str | None
     #: The W3C `traceparent` of the request that created it.
     traceparent: str | None = None
-    #: A serialized JSON object with string values.
+    #: An object with string values.
     tags_json: str = "{}"
     expires_at: datetime | None = field(
         default=None, metadata={"description": "When it is cancelled if it has not started; null: never."}
     )
     #: The first run that entered the handler, set from its claim on.
     first_run_no: int | None = None
-    #: Whether the tenant or the platform has settings for its worker. Only a claim reads it.
-    has_settings: bool = False
-    #: Whether an earlier trigger with the same key created it. Only the response to a trigger sets it.
-    is_existing: bool = False
-    #: Size of a large input or output that this copy omits.
-    input_bytes: int | None = None
-    output_bytes: int | None = None
     parent_id: str | None = field(
         default=None, metadata=_ID | {"description": "The job that created it from its handler."}
     )
@@ -210,16 +220,20 @@ class Job:
     )
     #: Its name in its bulk request or among its parent's children.
     name: str | None = None
-    #: Serialized: `{"jobs": […], "event": …, "until": …}`.
-    waiting_for_json: str | None = None
+    waiting_for_json: str | None = field(
+        default=None,
+        metadata={
+            "description": "The wait of a queued job: `jobs` (the first 100 ids), `event` (its `type` and `match`; of "
+            "several events the first), `approval` (its id; of several the first), and `until`, the timeout. `match` "
+            "is null for callers without payload permission.",
+            "payload": "waiting_for",
+        },
+    )
     deadline_at: datetime | None = field(
         default=None, metadata={"description": "When it fails if it has not ended; null: never."}
     )
     #: Start of the first run of an attempt that has waited.
     first_started_at: datetime | None = None
-    #: Milliseconds that earlier runs of this attempt ran, and waited to start; None with a single run.
-    ran_ms: int | None = None
-    wait_ms: int | None = None
     #: Usage of the ended runs: microseconds of processor time, and peak memory in MiB; None: unknown.
     cpu_us: int | None = None
     peak_memory_mb: int | None = None
@@ -227,12 +241,21 @@ class Job:
     ready_at: datetime | None = None
     #: The status that a requested stop gives the job, whatever its run does.
     stop_status: Status | None = None
-    #: Whether an earlier run has written to the journal. Only a claim reads it.
-    has_journal: bool = False
+    #: Milliseconds that earlier runs of this attempt ran, and that all waited to start; None with a single run.
+    earlier_ms: Sequence[int | None] | None = None
     #: The identities behind it, as `actor.join` writes them; None: `triggered_by` itself.
     origin_text: str | None = None
     #: As in `JobSpec`.
     approval_json: str | None = None
+    #: Whether the tenant or the platform has settings for its worker. Only a claim reads it.
+    has_settings: bool = False
+    #: Whether an earlier run has written to the journal. Only a claim reads it.
+    has_journal: bool = False
+    #: Whether an earlier trigger with the same key created it. Only the response to a trigger sets it.
+    is_existing: bool = False
+    #: Size of a large input or output that this copy omits.
+    input_bytes: int | None = None
+    output_bytes: int | None = None
 
     @property
     def key(self) -> JobKey:
@@ -244,8 +267,8 @@ class Job:
         return actor.split(self.origin_text or self.triggered_by)
 
     @property
-    def origin(self) -> Actor:
-        """Return the identity that caused its creation; its children inherit it."""
+    def origin(self) -> Annotated[Actor, _ORIGIN]:
+        """Return the identity that caused its creation."""
         return self.identities[0]
 
     @property
@@ -281,25 +304,25 @@ class Job:
         return None if self.progress_json is None else json.loads(self.progress_json)
 
     @property
-    def began_at(self) -> datetime | None:
+    def began_at(self) -> Annotated[datetime | None, _BEGAN]:
         """Return the start of the attempt's first run; None while queued, and if it never ran."""
         return None if self.status is Status.QUEUED else self.first_started_at or self.started_at
 
     @property
-    def duration_ms(self) -> int | None:
+    def duration_ms(self) -> Annotated[int | None, _DURATION]:
         """Return the milliseconds that the last attempt's runs took; None before the end, and if it never ran."""
         if self.began_at is None or self.completed_at is None:
             return None
         last_ms = elapsed_ms(self.started_at, self.completed_at) if self.started_at else 0
-        return last_ms + (self.ran_ms or 0)
+        return last_ms + ((self.earlier_ms and self.earlier_ms[0]) or 0)
 
     @property
-    def usage(self) -> dict[str, int | None] | None:
+    def usage(self) -> Annotated[Usage | None, _USAGE]:
         """Return the usage of its runs and their waiting time; None if it has not started."""
         if self.first_run_no is None:
             return None
-        waited_ms = (self.wait_ms or 0) + (self.last_wait_ms or 0)
-        return usage_record(cpu_us=self.cpu_us, peak_memory_mb=self.peak_memory_mb, wait_ms=waited_ms)
+        waited_ms = ((self.earlier_ms and self.earlier_ms[1]) or 0) + (self.last_wait_ms or 0)
+        return Usage(cpu_ms=cpu_ms(self.cpu_us), peak_memory_mb=self.peak_memory_mb, wait_ms=waited_ms)
 
     @property
     def last_wait_ms(self) -> int | None:

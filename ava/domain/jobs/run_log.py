@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain.jobs.job import NO_USAGE, Job, RunUsage, Status, elapsed_ms, usage_record
+from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.run_outcome import Ending
+from ava.domain.jobs.usage import NO_USAGE, RunUsage, cpu_ms, elapsed_ms
 
 #: The API's names of endings that it names differently.
 _OUTCOMES = {Ending.RETRIED: "failed", Ending.WAITED: "waits"}
@@ -68,14 +69,13 @@ def own_run(job: Job) -> JobRun | None:
 
 def _run(used: RunUsage, wait_ms: int | None, *, started_at: datetime, ended_at: datetime | None, run_no: int,
          attempt: int, outcome: str | None) -> JobRun:  # fmt: skip
-    found = usage_record(cpu_us=used.cpu_us, peak_memory_mb=used.peak_memory_mb, wait_ms=wait_ms)
     return JobRun(
         run_no=run_no,
         attempt=attempt,
         started_at=started_at,
         ended_at=ended_at,
         outcome=outcome,
-        cpu_ms=found["cpu_ms"],
+        cpu_ms=cpu_ms(used.cpu_us),
         peak_memory_mb=used.peak_memory_mb,
         wait_ms=wait_ms,
     )

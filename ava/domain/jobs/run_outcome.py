@@ -11,8 +11,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ava.domain.jobs.job import NO_USAGE, Job, LogLevel, RunKey, RunUsage, Status
+from ava.domain.jobs.job import Job, LogLevel, RunKey, Status
 from ava.domain.jobs.retry import MAX_LOSSES, MAX_NODE_LOSSES, Retry, may_retry
+from ava.domain.jobs.usage import NO_USAGE, RunUsage
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.record import format_time
 

@@ -134,7 +134,7 @@ class Notice:
     channel: Channel
     #: The host of the target, or the number of mail addresses and their domains.
     target: str = field(metadata={"description": "The host or the mail domains of the target, which is never shown."})
-    rules: Sequence[NoticeRule]
+    rules: Sequence[NoticeRule] = field(metadata={"name": "on"})
     status: EndpointStatus = field(
         metadata={"description": "`degraded`: a delivery was abandoned and none has succeeded since."}
     )

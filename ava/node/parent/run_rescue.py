@@ -6,8 +6,9 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ava.domain.jobs.job import NO_USAGE, LogLevel, LogLine, RunKey, RunUsage
+from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.retry import DEFAULT, Retry
+from ava.domain.jobs.usage import NO_USAGE, RunUsage
 from ava.handler import registry
 from ava.handler.errors import Interruption
 from ava.node.outcome import EXCEEDED, Stop, exceeded_message, in_mb

@@ -15,9 +15,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ava.domain.jobs.job import Job, LogLevel, RunUsage
+from ava.domain.jobs.job import Job, LogLevel
 from ava.domain.jobs.messages import task_id
 from ava.domain.jobs.run_outcome import RunOutcome
+from ava.domain.jobs.usage import RunUsage
 from ava.handler.children import as_json
 from ava.handler.env import Env, enter
 from ava.handler.errors import JobCancelled, JobInterrupted, RetryLater, Suspended

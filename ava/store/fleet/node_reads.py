@@ -35,7 +35,7 @@ class RunningJob:
 
     id: str = field(metadata={"prefix": "job"})
     worker_id: str
-    attempt: int
+    attempt: int = field(metadata={"maximum": 6})
     started_at: datetime
     progress_json: str | None
 
@@ -68,11 +68,11 @@ class NodeView:
     )
     workers: list[str]
     processes: int = field(metadata={"description": "Max number of jobs that it can run."})
-    busy: int = field(
-        metadata={"description": "The number of running jobs of all tenants; for the roles of a tenant, only its own."}
-    )
     has_slots: bool = field(
         metadata={"description": "True if these are slots of one process, for the jobs of concurrent workers."}
+    )
+    busy: int = field(
+        metadata={"description": "The number of running jobs of all tenants; for the roles of a tenant, only its own."}
     )
     #: Memory of the parent and its children; also None before the first heartbeat.
     memory_bytes: int | None = field(metadata=_HIDDEN)
@@ -83,8 +83,8 @@ class NodeView:
     #: While it is paused it claims no new jobs and finishes its running jobs.
     paused: Pause | None
     #: Number of jobs that it runs for the tenant, and the oldest of them.
-    busy_of_tenant: int
-    jobs: list[RunningJob]
+    busy_of_tenant: int = field(metadata={"internal": True})
+    jobs: list[RunningJob] = field(metadata={"description": "The jobs of the caller's tenant that it is running."})
 
 
 _ROWS = RecordRows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ava.domain.access.actor import Actor
 from ava.domain.pause import Pause
@@ -20,11 +20,15 @@ class Queue:
     queue: str
     queued: int = 0
     running: int = 0
-    #: Jobs that wait for other jobs, an event or a time; not included in the queued jobs.
-    waiting: int = 0
+    waiting: int = field(
+        default=0,
+        metadata={"description": "Jobs that wait for other jobs, an event or a time; not among the queued jobs."},
+    )
     paused: Pause | None
-    #: The waiting time of the oldest startable job; None without one.
-    oldest_seconds: float | None = None
+    oldest_seconds: float | None = field(
+        default=None,
+        metadata={"description": "The waiting time of the oldest startable job; null if none could start."},
+    )
 
 
 _PAUSE = Statement(f"""

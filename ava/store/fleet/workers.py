@@ -10,7 +10,7 @@ from typing import Any
 from ava.domain.counts import PageBounds
 from ava.domain.jobs import retry
 from ava.domain.limits.rates import Rate
-from ava.domain.worker import PULL_LIVE_SECONDS, PULL_QUEUE, McpUse, Worker, WorkerLimits, WorkerSpec, WorkerStatus
+from ava.domain.worker import PULL_LIVE_SECONDS, PULL_QUEUE, McpUse, Worker, WorkerSpec, WorkerStatus
 from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -327,12 +327,10 @@ def _worker(row: Any, *, input_schema_json: str | None = None, approval_json: st
         deadline_seconds=deadline_seconds,
         max_memory_mb=max_memory_mb,
         retry=None if (set_retry := retry.read(retry_json)) is None else replace(set_retry, max=retries),
-        limits=WorkerLimits(
-            max_running=max_running,
-            max_running_per=max_running_per,
-            rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
-            rate_per=rate_per,
-        ),
+        max_running=max_running,
+        max_running_per=max_running_per,
+        rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
+        rate_per=rate_per,
         input_schema_json=input_schema_json,
         handler_approval_json=approval_json,
     )

@@ -9,10 +9,11 @@ from functools import lru_cache
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.jobs.job import Job, JobKey, LogLevel, LogLine, RunKey, Status, Trigger
+from ava.domain.jobs.job import Job, JobKey, LogLevel, LogLine, RunKey
 from ava.domain.jobs.wait_reasons import SUSPENDED, WaitsFor
 from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.domain.record import format_time
+from ava.store.engine.record_rows import RecordRows
 
 
 def reasons(those: Iterable[WaitsFor]) -> str:
@@ -41,21 +42,28 @@ def earlier_runs(row: str) -> str:
     WHERE e.tenant_id = {row}.tenant_id AND e.job_id = {row}.id AND e.run_no < {present}) END"""
 
 
-_EARLIER_RUNS = earlier_runs("j")
-#: The columns of a job, in the order of `job`.
-JOB_COLUMNS = (
-    "j.id::text, j.worker_id, j.tenant_id, j.status, j.trigger, j.priority, j.input::text, j.triggered_by, "
-    "j.created_at, j.started_at, j.completed_at, j.output::text, j.error, j.scheduled_at, j.attempt, j.max_attempts, "
-    "j.cancel_requested_at, j.cancelled_by, j.progress::text, j.retry_of::text, j.queue, j.run_no, j.waits_for, "
-    "j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text, j.expires_at, j.first_run_no, "
-    f"j.parent_id::text, j.tree_id::text, j.name, {_WAITING_FOR}, j.deadline_at, j.first_started_at, "
-    f"j.cpu_us, j.peak_memory_mb, j.ready_at, j.stop_status, {_EARLIER_RUNS}, j.origin, "
-    "j.approval::text"
+_ROWS = RecordRows(
+    Job,
+    "j",
+    columns={
+        "node_id": "j.node_id::text",
+        "tags_json": "coalesce(j.tags::text, '{}')",
+        "waiting_for_json": _WAITING_FOR,
+        "earlier_ms": earlier_runs("j"),
+        "origin_text": "j.origin",
+    },
+    without=("has_settings", "has_journal", "is_existing", "input_bytes", "output_bytes"),
 )
+JOB_COLUMNS = _ROWS.columns
 #: The columns of a job that starts. Without subselects, because PostgreSQL opens the tables of waits and runs at each
 #: execution of a statement that names them.
-STARTED_COLUMNS = JOB_COLUMNS.replace(_WAITING_FOR, "NULL").replace(_EARLIER_RUNS, "NULL")
-_COLUMNS = 43
+STARTED_COLUMNS = _ROWS.select(waiting_for_json="NULL", earlier_ms="NULL")
+
+
+def job_columns(**columns: str) -> str:
+    """Return `JOB_COLUMNS` with some columns replaced by other SQL."""
+    return _ROWS.select(**columns)
+
 
 #: The sizes of a job's input and output in bytes, as a FROM item. `OFFSET 0` avoids computing them twice. Large sizes
 #: are stored, because measuring a payload means reading it; payloads from older releases are measured.
@@ -65,18 +73,22 @@ SIZES = """CROSS JOIN LATERAL (
 ) AS size"""
 #: `JOB_COLUMNS` for `light_job`, used with `SIZES`: without an input of more than `large_input` bytes and an output of
 #: more than `large_output` bytes.
-LIGHT_COLUMNS = (
-    JOB_COLUMNS.replace("j.input::text", "CASE WHEN size.input <= %(large_input)s THEN j.input::text END").replace(
-        "j.output::text", "CASE WHEN size.output <= %(large_output)s THEN j.output::text END"
+_LARGE = "CASE WHEN size.{0} > %(large_{0})s THEN size.{0} END"
+LIGHT_COLUMNS = ", ".join(
+    (
+        _ROWS.select(
+            input_json="CASE WHEN size.input <= %(large_input)s THEN j.input::text END",
+            output_json="CASE WHEN size.output <= %(large_output)s THEN j.output::text END",
+        ),
+        _LARGE.format("input"),
+        _LARGE.format("output"),
     )
-    + ", CASE WHEN size.input > %(large_input)s THEN size.input END"
-    + ", CASE WHEN size.output > %(large_output)s THEN size.output END"
 )
 
 
 def light_job(row: Any) -> Job:
     """Return the job of a row of `LIGHT_COLUMNS`; `input_bytes` and `output_bytes` are sizes of omitted payloads."""
-    input_bytes, output_bytes = row[_COLUMNS:]
+    input_bytes, output_bytes = row[_ROWS.count :]
     light = job(row)
     if input_bytes is None and output_bytes is None:
         return light
@@ -92,65 +104,16 @@ def large_bytes(json_string: str | None) -> int | None:
     return size if size > PAYLOAD_BYTES.value else None
 
 
-def job(row: Any) -> Job:
-    (id_, worker_id, tenant_id, status, trigger, priority, input_json, triggered_by, created_at, started_at,
-     completed_at, output_json, error, scheduled_at, attempt, max_attempts, cancel_requested_at, cancelled_by,
-     progress_json, retry_of, queue, run_no, waits_for, run_at, published_at, node_id, traceparent, tags_json,
-     expires_at, first_run_no, parent_id, tree_id, name, waiting_for_json, deadline_at, first_started_at,
-     cpu_us, peak_memory_mb, ready_at, stop_status, earlier_runs, origin_text,
-     approval_json) = row[:_COLUMNS]  # fmt: skip
-    return Job(
-        id=ids.encode("job", id_),
-        worker_id=worker_id,
-        tenant_id=tenant_id,
-        status=Status(status),
-        trigger=Trigger(trigger),
-        priority=priority,
-        input_json=input_json,
-        triggered_by=triggered_by,
-        created_at=created_at,
-        started_at=started_at,
-        completed_at=completed_at,
-        output_json=output_json,
-        error=error,
-        scheduled_at=scheduled_at,
-        attempt=attempt,
-        max_attempts=max_attempts,
-        cancel_requested_at=cancel_requested_at,
-        cancelled_by=cancelled_by,
-        progress_json=progress_json,
-        retry_of=None if retry_of is None else ids.encode("job", retry_of),
-        queue=queue,
-        run_no=run_no,
-        waits_for=None if waits_for is None else WaitsFor(waits_for),
-        run_at=run_at,
-        published_at=published_at,
-        node_id=node_id,
-        traceparent=traceparent,
-        tags_json=tags_json or "{}",
-        expires_at=expires_at,
-        first_run_no=first_run_no,
-        parent_id=None if parent_id is None else ids.encode("job", parent_id),
-        tree_id=None if tree_id is None else ids.encode("job", tree_id),
-        name=name,
-        waiting_for_json=_with_time(waiting_for_json, run_at),
-        deadline_at=deadline_at,
-        first_started_at=first_started_at,
-        ran_ms=None if earlier_runs is None else earlier_runs[0],
-        cpu_us=cpu_us,
-        peak_memory_mb=peak_memory_mb,
-        ready_at=ready_at,
-        wait_ms=None if earlier_runs is None else earlier_runs[1],
-        stop_status=None if stop_status is None else Status(stop_status),
-        origin_text=origin_text,
-        approval_json=approval_json,
-    )
+def job(row: Any, **others: Any) -> Job:
+    """Return the job of a row that begins with the columns; `others` are its fields without a column."""
+    found = _ROWS.read(row, **others)
+    if found.waiting_for_json is None or found.run_at is None:
+        return found
+    return replace(found, waiting_for_json=_with_time(found.waiting_for_json, found.run_at))
 
 
-def _with_time(waiting_for_json: str | None, run_at: datetime | None) -> str | None:
+def _with_time(waiting_for_json: str, run_at: datetime) -> str:
     """Return the JSON of `waiting_for` with the time when the wait ends or times out."""
-    if waiting_for_json is None or run_at is None:
-        return waiting_for_json
     return f'{waiting_for_json.removesuffix("null}")}"{format_time(run_at)}"}}'
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from ava.domain.counts import MAX_COUNTED_OF_WORKER
 from ava.domain.jobs import priority
@@ -26,11 +26,19 @@ _MAX_NEXT = 20
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerCount:
+    """The numbers of waiting and running jobs of one worker."""
+
     worker_id: str
     queued: int
     running: int
-    #: Number of queued jobs with priority up to `priority.HIGH`.
-    high_priority: int
+    high_priority: int = field(
+        metadata={"description": f"Queued jobs of priority {priority.FIRST} to {priority.HIGH}."}
+    )
+
+
+_WAITING_TOTAL = {
+    "description": "Jobs that wait for other jobs, an event or a time. They are not included in the queued jobs."
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +59,7 @@ class QueueCounts:
         return sum(count.running for count in self.by_worker)
 
     @property
-    def total_waiting(self) -> int:
+    def total_waiting(self) -> Annotated[int, _WAITING_TOTAL]:
         return sum(self.waiting.values())
 
 

@@ -112,7 +112,7 @@ class WorkerLimitUse:
     max_running_per: str | None = field(
         metadata={"description": "`tenant`, a path in the input, or null: the whole worker."}
     )
-    rate: Rate | None
+    rate: Rate | None = field(metadata={"description": "Max starts per period, such as `100/minute`."})
     rate_per: str | None
     running: int = field(metadata={"description": "The tenant's running jobs of the worker."})
     waiting: int = field(

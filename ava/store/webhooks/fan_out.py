@@ -135,8 +135,26 @@ class NewEvent:
 
 
 # The recursion reads real sizes event by event, until the limit. Stored sizes would not do: a payload that compresses
-# well occupies a thousandth of its bytes. The columns are `rows.JOB_COLUMNS`; those that may change after the event are
-# read from the event.
+# well occupies a thousandth of its bytes. The columns that may change after the event are read from the event.
+_HAS_ENDED, _HAS_STARTED = "e.completed_at IS NOT NULL", "coalesce(e.completed_at, e.started_at) IS NOT NULL"
+_COLUMNS = rows.job_columns(
+    status="e.status",
+    started_at=f"CASE WHEN {_HAS_ENDED} THEN j.started_at ELSE e.started_at END",
+    completed_at="e.completed_at",
+    output_json=f"CASE WHEN {_HAS_ENDED} THEN j.output END::text",
+    error=f"CASE WHEN {_HAS_ENDED} THEN j.error END",
+    attempt="e.attempt",
+    cancel_requested_at="e.cancel_requested_at",
+    cancelled_by="e.cancelled_by",
+    progress_json="e.progress::text",
+    first_run_no=f"CASE WHEN {_HAS_STARTED} THEN j.first_run_no END",
+    waiting_for_json="NULL",
+    first_started_at=f"CASE WHEN {_HAS_ENDED} THEN j.first_started_at END",
+    cpu_us=f"CASE WHEN {_HAS_ENDED} THEN j.cpu_us END",
+    peak_memory_mb=f"CASE WHEN {_HAS_ENDED} THEN j.peak_memory_mb END",
+    ready_at="CASE WHEN j.ready_at <= coalesce(e.completed_at, e.started_at) THEN j.ready_at END",
+    earlier_ms=f"CASE WHEN {_HAS_ENDED} THEN {rows.earlier_runs('j')} END",
+)
 _PAYLOADS = Prepared(
     "fan_out_payloads",
     f"""
@@ -154,19 +172,7 @@ WITH RECURSIVE asked AS (
     WHERE fitting.bytes < {MAX_BYTES}
 )
 SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence,
-    j.id::text, j.worker_id, j.tenant_id, e.status, j.trigger, j.priority, j.input::text, j.triggered_by,
-    j.created_at, CASE WHEN e.completed_at IS NOT NULL THEN j.started_at ELSE e.started_at END, e.completed_at,
-    CASE WHEN e.completed_at IS NOT NULL THEN j.output END::text,
-    CASE WHEN e.completed_at IS NOT NULL THEN j.error END, j.scheduled_at, e.attempt, j.max_attempts,
-    e.cancel_requested_at, e.cancelled_by, e.progress::text, j.retry_of::text, j.queue, j.run_no,
-    j.waits_for, j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text,
-    j.expires_at, CASE WHEN coalesce(e.completed_at, e.started_at) IS NOT NULL THEN j.first_run_no END,
-    j.parent_id::text,
-    j.tree_id::text, j.name, NULL, j.deadline_at, CASE WHEN e.completed_at IS NOT NULL THEN j.first_started_at END,
-    CASE WHEN e.completed_at IS NOT NULL THEN j.cpu_us END,
-    CASE WHEN e.completed_at IS NOT NULL THEN j.peak_memory_mb END,
-    CASE WHEN j.ready_at <= coalesce(e.completed_at, e.started_at) THEN j.ready_at END,
-    j.stop_status, CASE WHEN e.completed_at IS NOT NULL THEN {rows.earlier_runs("j")} END, j.origin, j.approval::text
+    {_COLUMNS}
 FROM fitting JOIN asked USING (ordinal) JOIN webhook_events AS e ON e.id = asked.id
 LEFT JOIN jobs AS j ON j.tenant_id = e.tenant_id AND j.id = e.job_id
 WHERE {is_given("e.id")}

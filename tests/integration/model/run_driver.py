@@ -9,8 +9,9 @@ from typing import NamedTuple
 from ava.dispatcher.duties.lost_runs import PulledRunWatch
 from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind
-from ava.domain.jobs.job import NO_USAGE, Job, LogLevel, LogLine, RunKey, RunUsage, Status
+from ava.domain.jobs.job import Job, LogLevel, LogLine, RunKey, Status
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
+from ava.domain.jobs.usage import NO_USAGE, RunUsage
 from ava.domain.jobs.waits import NewEntry
 from ava.services.pulled_runs import PulledRuns
 from ava.store.engine.database import Connection, Database

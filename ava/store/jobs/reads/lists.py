@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ava.domain.counts import MAX_IN_TOTAL
-from ava.domain.jobs.job import Job, JobKey, RunUsage, Status
+from ava.domain.jobs.job import Job, JobKey, Status
 from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.jobs.run_log import EndedJobRun
 from ava.domain.jobs.run_outcome import Ending
+from ava.domain.jobs.usage import RunUsage
 from ava.domain.limits.table import PAYLOAD_BYTES, RESPONSE_BYTES
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement

@@ -7,7 +7,7 @@ the next run in the statement that ends the previous one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ava.domain.jobs import priority, run_groups
@@ -101,10 +101,7 @@ def claim(connection: Connection, wanted: Claim) -> Job | None:
 
 
 def claimed_job(row: Any) -> Job:
-    job, has_settings, has_journal = rows.job(row), row[-2], row[-1]
-    if has_settings or has_journal:
-        return replace(job, has_settings=has_settings, has_journal=has_journal)
-    return job
+    return rows.job(row, has_settings=row[-2], has_journal=row[-1])
 
 
 _CLAIMED = Statement(f"""

@@ -11,9 +11,10 @@ from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.jobs import run_outcome
-from ava.domain.jobs.job import NO_USAGE, JobKey, LogLevel, LogLine, RunKey, RunUsage, Status
+from ava.domain.jobs.job import JobKey, LogLevel, LogLine, RunKey, Status
 from ava.domain.jobs.retry import DEFAULT, Retry
 from ava.domain.jobs.run_outcome import Ending, LockedRun, RunOutcome
+from ava.domain.jobs.usage import NO_USAGE, RunUsage
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement, array, text_array
