@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from harness.polling import wait_until
-from harness.servers.postgres import Databases
+from harness.servers.postgres import Databases, running_postgres
 from harness.servers.redis import fresh_redis_url
+from harness.servers.server import Server
 from harness.system import System
 from tests.acceptance.witness import Witness
-from tests.conftest import is_pooled
+from tests.conftest import available, is_pooled, migrate
 
 HANDLERS = "workers,workers.sleep,tests.acceptance.handlers,tests.acceptance.secret_handlers"
 
@@ -107,6 +108,14 @@ def nodes(_without_nodes: System) -> Iterator[System]:
     wait_until(
         lambda: {process.pid for process in system.leftovers()} <= remaining, what="no process of a node is left"
     )
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[Server]:
+    """A migrated PostgreSQL for the tests of a file, which stop it and start it again."""
+    with available(running_postgres(in_memory=True)) as server:
+        migrate(server.url)
+        yield server
 
 
 @pytest.fixture

@@ -9,28 +9,18 @@ from pathlib import Path
 import pytest
 
 from harness.polling import wait_until
-from harness.servers.postgres import running_postgres
 from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
 from harness.system import ROOT, System
 from harness.timestamps import LATER
 from harness.tracebacks import tracebacks
 from tests.acceptance.ids import uuids
-from tests.conftest import available, migrate
 
 ENVIRON = {
     "AVA_HANDLERS": "tests.acceptance.impatient_handlers",
     "AVA_HEARTBEAT_SECONDS": "0.3",
     "AVA_NODE_DEAD_SECONDS": "10",
 }
-
-
-@pytest.fixture(scope="module")
-def own_postgres() -> Iterator[Server]:
-    """A PostgreSQL that a test kills and starts again."""
-    with available(running_postgres(in_memory=True)) as server:
-        migrate(server.url)
-        yield server
 
 
 @pytest.fixture(scope="module")

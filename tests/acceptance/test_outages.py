@@ -20,6 +20,7 @@ from ava.broker.celery_app import make_app
 from ava.settings import load
 from chaos import effects
 from harness.polling import wait_until
+from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
 from harness.system import HEADERS, System
 from tests.acceptance.conftest import on_redis, running_system
@@ -56,13 +57,22 @@ def _run(system: System, seconds: float, **fields: object) -> str:
     return str(system.trigger(WORKER, input={"seconds": seconds}, **fields)["id"])
 
 
-@ON_REDIS
-def test_a_database_outage_loses_and_repeats_no_job(system: System, private_postgres: Server, tmp_path: Path) -> None:
-    system.start(workers=1, environ=_environ(tmp_path, AVA_LOG_FORMAT="json"), database_url=private_postgres.url)
+@pytest.fixture(scope="module")
+def on_own(own_postgres: Server, redis_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A node, an API and a dispatcher on a PostgreSQL of their own, for tests after which all of them go on."""
+    folder = tmp_path_factory.mktemp("own")
+    environ = _environ(folder, AVA_LOG_FORMAT="json")
+    with running_system(folder, own_postgres.url, fresh_redis_url(redis_server), environ=environ) as system:
+        yield system
+
+
+@pytest.mark.redis
+def test_a_database_outage_loses_and_repeats_no_job(on_own: System, own_postgres: Server) -> None:
+    system = on_own
     short, long = _run(system, 2), _run(system, 9)
     system.wait_for(short, "running")
     system.wait_for(long, "running")
-    private_postgres.kill()
+    own_postgres.kill()
     down_at = time.monotonic()
     while time.monotonic() - down_at < 6:
         began = time.monotonic()
@@ -71,18 +81,63 @@ def test_a_database_outage_loses_and_repeats_no_job(system: System, private_post
         assert response.status_code == 503
         assert int(response.headers["Retry-After"]) > 0
         time.sleep(0.3)
-    private_postgres.start()
+    own_postgres.start()
     # No further request fails, and a new job runs soon.
     assert system.wait_for(_run(system, 0), "completed")["attempt"] == 1
     for job_id in (short, long):
         record = system.wait_for(job_id, "completed")
         assert record["attempt"] == 1
         assert "Handler lost: its node is dead" not in system.messages(job_id)
-    assert system.query("SELECT max(losses), max(run_no) FROM jobs") == [(0, 1)]
+    # Another test triggers jobs without an input.
+    assert system.query("SELECT max(losses), max(run_no) FROM jobs WHERE input::text <> '{}'") == [(0, 1)]
     # A line of JSON says why each request was answered 503. No process writes a traceback.
     assert system.api
     lines = [json.loads(line) for line in system.api.output.splitlines()]
     assert [line["reason"] for line in lines if line["msg"].startswith("The database is unreachable")]
+
+
+@pytest.mark.redis
+def test_while_the_primary_is_read_only_requests_get_503_and_results_are_kept(
+    on_own: System, own_postgres: Server
+) -> None:
+    """A demoted primary is read-only."""
+    job_ids = [_run(on_own, seconds) for seconds in (2, 9)]
+    for job_id in job_ids:
+        on_own.wait_for(job_id, "running")
+    with own_postgres.read_only():
+        # Nodes count as dead after 4 s.
+        late = on_own.start_worker(wait=False)
+        # Each session of PostgreSQL takes the changed setting once its signal has reached it.
+        wait_until(lambda: {_status_of_trigger(on_own) for _ in range(5)} == {503}, what="the primary is read-only")
+        statuses = set()
+        ends_at = time.monotonic() + 7
+        while time.monotonic() < ends_at:
+            statuses.add(_status_of_trigger(on_own))
+            time.sleep(0.1)
+        assert statuses == {503}
+    for job_id in job_ids:
+        assert on_own.wait_for(job_id, "completed")["attempt"] == 1
+    assert on_own.query("SELECT DISTINCT losses, run_no FROM jobs WHERE input::text <> '{}'") == [(0, 1)]
+    # The node that was started meanwhile has registered.
+    on_own.await_workers()
+    entries = on_own.query("SELECT status, count(*) > 10 FROM audit GROUP BY status ORDER BY status DESC LIMIT 1")
+    assert entries == [(503, True)]
+    on_own.workers.remove(late)
+    assert late.terminate() == 0
+
+
+def _status_of_trigger(system: System) -> int:
+    return system.post("/v1/ava/jobs", json={"worker_id": WORKER, "input": {}}).status_code
+
+
+@pytest.mark.redis
+def test_a_node_that_cannot_register_ends_with_one_line(on_own: System, own_postgres: Server) -> None:
+    before = {process.pid for process in on_own.leftovers()}
+    with own_postgres.read_only():
+        node = on_own.spawn("worker", "-c", "1", environ={"AVA_LOG_FORMAT": ""})
+        assert node.wait(30) == 1
+    assert len([line for line in node.output.splitlines() if "Node cannot start" in line]) == 1
+    wait_until(lambda: {process.pid for process in on_own.leftovers()} <= before, what="its processes have ended too")
 
 
 @ON_REDIS

@@ -1,15 +1,24 @@
-"""Every promise of a node holds on Celery's pool too (`AVA_POOL=celery`); the other files prove it for its own."""
+"""Every promise of a node holds on Celery's pool too (`AVA_POOL=celery`); the other files prove it for its own.
+
+Flower shows which jobs run, and never their input.
+"""
 
 from __future__ import annotations
 
+import json
 import signal
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import requests
 
+from ava.local.program import ChildProcess, Program
+from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance.conftest import on_redis
@@ -137,3 +146,82 @@ def _delayed(nodes: System, pool: str, shop_broker: str) -> dict[str, Any]:
     environ = {"AVA_HANDLERS": "tests.acceptance.celery_handlers", "AVA_POOL": pool, "SHOP_BROKER_URL": shop_broker}
     nodes.start_nodes(concurrency=1, environ=environ)
     return nodes.wait_for(nodes.trigger("wkr_t_delay")["id"], "completed", "failed")
+
+
+# Flower ------------------------------------------------------------------------------------------------------------
+
+
+class Flower:
+    """`celery -A ava.app flower`."""
+
+    def __init__(self, system: System, folder: Path) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.log = folder / "flower.log"
+        port = self.url.rpartition(":")[2]
+        arguments = ("-m", "celery", "-A", "ava.app", "flower", "--address=127.0.0.1", f"--port={port}")
+        environ = {**system.environ, "FLOWER_UNAUTHENTICATED_API": "true"}
+        with self.log.open("wb") as output:
+            self.child = ChildProcess.start(
+                Program(name="flower", argv=(sys.executable, *arguments), environ=environ), output
+            )
+
+    def get(self, path: str, **parameters: Any) -> dict[str, Any]:
+        """Returns what its API responds with; an empty mapping before it responds."""
+        try:
+            response = requests.get(f"{self.url}/api/{path}", params=parameters, timeout=10)
+        except requests.RequestException:
+            return {}
+        found: dict[str, Any] = response.json() if response.ok else {}
+        return found
+
+
+@pytest.fixture
+def flower(nodes: System, tmp_path: Path) -> Iterator[Flower]:
+    """Flower, started as in the Procfile."""
+    environ = {"AVA_HANDLERS": "tests.acceptance.dashboard_handlers", "AVA_POOL": "ava"}
+    nodes.start_nodes(concurrency=2, environ=environ)
+    flower = Flower(nodes, tmp_path)
+    yield flower
+    flower.child.stop()
+
+
+# tests/integration/test_reply_queue.py: what it asks, on both brokers.
+@on_redis
+def test_flower_shows_the_nodes_and_the_jobs_that_run(flower: Flower, nodes: System) -> None:
+    wait_until(
+        lambda: any(flower.get("workers", status="true").values()),
+        seconds=40,
+        what=lambda: f"a node is online; {flower.log.read_text()[-2000:]}",
+    )
+    # A node sends the events of its jobs once Flower has asked it to.
+    wait_until(
+        lambda: nodes.trigger("wkr_echo") and flower.get("tasks"),
+        seconds=60,
+        what=lambda: f"Flower shows a job; {flower.log.read_text()[-2000:]}",
+    )
+    secret = "for-the-handler-alone"
+    job = nodes.trigger("wkr_report", input={"steps": 600, "seconds": 0.1, "note": secret})
+    quick = nodes.trigger("wkr_echo")
+    nodes.wait_for(job["id"], "running")
+    nodes.wait_for(quick["id"], "completed")
+
+    def task_of(record: dict[str, Any], state: str) -> dict[str, Any] | None:
+        found = [task for task in flower.get("tasks").values() if record["id"] in str(task.get("args"))]
+        return next((task for task in found if task["state"] == state), None)
+
+    running = wait_until(lambda: task_of(job, "STARTED"), seconds=20, what="Flower shows the running job")
+    ended = wait_until(lambda: task_of(quick, "SUCCESS"), seconds=20, what="Flower shows the completed job")
+    assert running["name"] == "ava.run_job"
+    assert job["id"] in running["uuid"]
+    assert "wkr_report" in running["args"]
+    assert ended["runtime"] >= 0
+    assert secret not in json.dumps(flower.get("tasks"))
+    # `refresh` has Flower query the nodes; it does not wait for their replies.
+    wait_until(
+        lambda: "ava-" in json.dumps(flower.get("workers", refresh="1")), seconds=30, what="Flower knows the node"
+    )
+    nodes.cancel(job["id"])
+    nodes.wait_for(job["id"], "cancelled")
+    wait_until(
+        lambda: task_of(job, "REVOKED"), seconds=20, what=lambda: f"it was revoked; {json.dumps(flower.get('tasks'))}"
+    )
