@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,9 @@ import pytest
 from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
-from harness.system import HEADERS, ROOT, SECRET, System
+from harness.system import System
 from tests.acceptance.conftest import running_system
+from tests.commands import ava
 
 FILE = """
 limits:
@@ -49,23 +49,8 @@ def _apply(
     system: System, folder: Path, content: str, *options: str, role: str = "platform-admin"
 ) -> subprocess.CompletedProcess[str]:
     (folder / "ava.yaml").write_text(content)
-    given = {
-        "AVA_URL": system.url,
-        "AVA_INTERNAL_SECRET": SECRET,
-        "AVA_TENANT_ID": HEADERS["x-tenant-id"],
-        "AVA_ROLE": role,
-        "PYTHONPATH": str(ROOT),
-        "TEST_TOKEN": "secret-of-the-tests-0123456789",
-    }
-    return subprocess.run(
-        (sys.executable, "-m", "ava.cli.main", "apply", *options),
-        cwd=folder,
-        env=os.environ | given,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    with contextlib.chdir(folder):
+        return ava(system, "apply", *options, AVA_ROLE=role, TEST_TOKEN="secret-of-the-tests-0123456789")
 
 
 @pytest.mark.redis

@@ -89,7 +89,12 @@ def test_a_schedule_runs_a_job_at_each_slot(shifted: ShiftedSystem) -> None:
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_three_dispatchers_that_are_killed_at_random_fire_each_slot_once(shifted: ShiftedSystem) -> None:
     system = shifted.system
-    system.start(dispatchers=0, concurrency=1, environ={"AVA_HANDLERS": "tests.acceptance.handlers"})
+    # No node has the handler, so the jobs wait.
+    system.start(workers=0, dispatchers=0)
+    system.query(
+        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
+        " VALUES ('wkr_t_nothing', 'Nothing', 60, 0, 10, 'default', 'requeue')"
+    )
     shifted.create(catch_up="all")
     system.query(
         "INSERT INTO schedules (tenant_id, worker_id, cron, timezone, input, priority, overlap, catch_up,"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from click.testing import CliRunner
 
+from ava.cli.main import cli
 from ava.client import Client
 from ava.local.start import free_port
 from harness.servers.peer import Peer, answering
@@ -60,20 +60,17 @@ def test_a_datetime_without_a_time_zone_is_refused_before_it_is_sent(act: Callab
     ],
 )
 def test_a_command_reads_a_time_in_the_local_zone_unless_it_has_an_offset(
-    arguments: tuple[str, ...], path: str
+    arguments: tuple[str, ...], path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bytes] = []
     server = Peer(answering(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", seen=seen))
-    environ = os.environ | {"TZ": "America/New_York", "AVA_URL": server.url, "AVA_API_KEY": "ava_00.none"}
     try:
-        subprocess.run(
-            [sys.executable, "-m", "ava.cli.main", *arguments],
-            env=environ,
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
+        with monkeypatch.context() as context:
+            context.setenv("TZ", "America/New_York")
+            time.tzset()
+            CliRunner().invoke(cli, arguments, env={"AVA_URL": server.url, "AVA_API_KEY": "ava_00.none"})
     finally:
+        time.tzset()
         server.close()
     assert datetime.fromisoformat(_value(seen[0], path)) == NINE
 
