@@ -37,6 +37,7 @@ def test_a_wrong_secret_shows_the_apis_message(browser: Browser) -> None:
 
 
 def test_a_job_is_triggered_watched_and_cancelled(signed_in: Browser, running: System) -> None:
+    signed_in.go("#/jobs")
     signed_in.click("button", "New job")
     signed_in.fill("worker", "Report")
     signed_in.fill("input", '{"steps": 1000, "seconds": 0.1}')
