@@ -24,7 +24,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-quick model coverage check static lowest limits records commands resources manifests typescript libraries docs pictures screenshots bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick test-long model coverage check static lowest limits records commands resources manifests typescript libraries docs pictures screenshots bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -47,6 +47,10 @@ test: $(READY) ## Run every test, against real servers (ARGS="-k cancel")
 test-quick: $(READY) ## Run the unit tests, and the integration tests on Redis alone; at most three minutes on two cores
 	@tools/servers.sh redis
 	@$(BIN)/python -m pytest $(IN_PARALLEL) --quick tests/unit tests/integration $(ARGS)
+
+test-long: $(READY) ## Run the tests whose promises `make test` keeps by briefer ones
+	@tools/servers.sh redis nodejs npm golang jdk
+	@$(BIN)/python -m pytest $(IN_PARALLEL) -m long $(ARGS)
 
 coverage: $(READY) ## Run every test, one file at a time, and measure the coverage of all their processes
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs npm golang jdk faketime python3-venv

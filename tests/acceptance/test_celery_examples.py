@@ -1,5 +1,6 @@
 """Celery's own examples and django-ca, unmodified except for one line: the same results on Celery and on AVA Jobs.
 
+`make test` runs those that differ most, with canvases, stamps and Django, and `make test-long` the others.
 `CELERY_TABLE=1` prints the results of both sides as rows of the table in docs/how-to/from_celery.md.
 """
 
@@ -10,21 +11,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
-from harness.system import HEADERS, ROOT, SECRET
+from harness.system import HEADERS, ROOT, SECRET, System
 from tests.acceptance.celery_suite import sources
-from tests.acceptance.conftest import running_system
+from tests.acceptance.conftest import on_redis
 
 #: The last Django that runs on each Python of the tests.
 _DJANGO = "django==5.2.*"
@@ -160,22 +159,8 @@ EXAMPLES = {
 }
 
 
-@pytest.fixture
-def database_url(_databases: Databases) -> Iterator[str]:
-    with _databases.fresh(is_pooled=False) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Returns the function that finds an example's folder."""
-    unpack = cache(lambda requirement: sources.unpack(tmp_path_factory.mktemp("sources"), requirement))
-
-    def find(name: str) -> Path:
-        example = EXAMPLES[name]
-        return Path(unpack(example.source), example.folder or f"examples/{name}")
-
-    return find
+#: Those of `make test`.
+_BRIEF = ("next-steps", "stamping", "django")
 
 
 def _run(folder: Path, environ: Mapping[str, str], *arguments: str) -> str:
@@ -214,24 +199,22 @@ def _celery_worker(example: Example, folder: Path, url: str, environ: Mapping[st
         worker.wait(30)
 
 
-@pytest.mark.redis
+@on_redis
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in _BRIEF else pytest.mark.long) for name in EXAMPLES]
+)
 def test_an_example_has_the_same_results_on_celery_and_on_ava(
-    name: str,
-    examples: Callable[[str], Path],
-    database_url: str,
-    redis_server: Server,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, nodes: System, redis_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     example, url = EXAMPLES[name], fresh_redis_url(redis_server)
     # The result backend of an example is a file in the node's current folder.
     (tmp_path / "current").mkdir()
     monkeypatch.chdir(tmp_path / "current")
+    source = sources.unpacked(example.source) / (example.folder or f"examples/{name}")
     plain, moved = tmp_path / "celery", tmp_path / "ava"
-    shutil.copytree(examples(name), plain)
-    shutil.copytree(examples(name), moved)
+    shutil.copytree(source, plain)
+    shutil.copytree(source, moved)
     libraries = str(sources.installed(name, example.needs)) if example.needs else ""
     environ = os.environ | {"PYTHONPATH": os.pathsep.join((libraries, str(ROOT)))} | example.environ
     settings = {"broker_url": url, "result_backend": url}
@@ -239,17 +222,15 @@ def test_an_example_has_the_same_results_on_celery_and_on_ava(
         on_celery = _results(example, plain, environ | {"CELERY_BROKER_URL": url}, settings)
     with (moved / example.file).open("a") as file:
         file.write(f"\n{LINE}\n")
-    caller = {"AVA_TENANT_ID": HEADERS["x-tenant-id"], "AVA_USER_ID": HEADERS["x-user-id"]}
+    caller = {"AVA_TENANT_ID": str(nodes.session.headers["x-tenant-id"]), "AVA_USER_ID": HEADERS["x-user-id"]}
+    caller |= {"AVA_URL": nodes.url, "AVA_INTERNAL_SECRET": SECRET}
+    # A node's processes do not see the internal secret, and tasks call others.
+    key = nodes.post("/v1/ava/keys", json={"name": "project", "role": "tenant-system-admin"}).json()["data"]
     node = {"AVA_CELERY_APPS": example.app, "AVA_HANDLERS": "workers", "AVA_HANDLER_FOLDER": str(moved)}
-    node |= {"PYTHONPATH": environ["PYTHONPATH"], **example.environ}
-    broker_url = fresh_redis_url(redis_server)
-    with running_system(tmp_path, database_url, broker_url, workers=0) as system:
-        caller |= {"AVA_URL": system.url, "AVA_INTERNAL_SECRET": SECRET}
-        # A node's processes do not see the internal secret, and tasks call others.
-        key = system.post("/v1/ava/keys", json={"name": "project", "role": "tenant-system-admin"}).json()["data"]
-        # One process, because SQLite lets only one write.
-        system.start_nodes(concurrency=1, environ=node | {"AVA_URL": system.url, "AVA_API_KEY": key["token"]})
-        on_ava = _results(example, moved, environ | caller, {})
+    node |= {"PYTHONPATH": environ["PYTHONPATH"], "AVA_URL": nodes.url, "AVA_API_KEY": key["token"], **example.environ}
+    # One process, because SQLite lets only one write.
+    nodes.start_nodes(concurrency=1, environ=node)
+    on_ava = _results(example, moved, environ | caller, {})
     if os.environ.get("CELERY_TABLE"):
         for call, found in on_celery.items():
             sys.stdout.write(f"| {name} | `{call}` | `{found}` | `{on_ava[call]}` |\n")

@@ -155,7 +155,7 @@ def celerys_redis() -> Iterator[str]:
 @pytest.fixture
 def environ(tmp_path: Path, celerys_redis: str) -> dict[str, str]:
     tests = tmp_path / "tests"
-    shutil.copytree(sources.unpack(tmp_path) / "t", tests / "t")
+    shutil.copytree(sources.unpacked() / "t", tests / "t")
     return {
         "AVA_CELERY_APPS": "tests.acceptance.celery_suite.application:app",
         "AVA_HANDLERS": "workers",

@@ -19,7 +19,8 @@ from harness.system import HEADERS, ROOT, SECRET, System
 from tests import django_env
 from tests.acceptance.conftest import assert_failed_by_intent, running_system
 
-pytestmark = [pytest.mark.redis, pytest.mark.timeout(400)]
+# test_django.py has a project whose tasks use each part of the backend.
+pytestmark = [pytest.mark.redis, pytest.mark.timeout(400), pytest.mark.long]
 
 _HERE = ROOT / "tests/acceptance/django_suite"
 _ONE_QUEUE = "a worker has one queue, so using(queue_name=...) of another one is refused"

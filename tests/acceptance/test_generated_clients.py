@@ -1,7 +1,8 @@
 """Clients that generators write from /openapi.json compile as they are, and call the API.
 
-A build costs processor time (Java 9 s, Go 13 s, Python 4 s), so each description is built once. Other generators are
-out of reach of a registry of packages: oapi-codegen, and the libraries of the Java generator's default.
+A build costs processor time (Java 9 s, Go 13 s, Python 4 s), so each description is built once, and `make test` builds
+the client in Python alone. Other generators are out of reach of a registry of packages: oapi-codegen, and the libraries
+of the Java generator's default.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ def test_a_client_of_openapi_python_client_runs(fleet: System, serve: Serve) -> 
 
 
 @on_redis
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_client_of_openapi_generator_in_java_compiles_and_runs(fleet: System, serve: Serve) -> None:
     _require("javac")
@@ -115,6 +117,7 @@ def test_a_client_of_openapi_generator_in_java_compiles_and_runs(fleet: System, 
 
 
 @on_redis
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_client_of_openapi_generator_in_go_compiles_and_runs(fleet: System, serve: Serve) -> None:
     _require("java")

@@ -132,6 +132,8 @@ def test_the_conformance_suite_finds_no_failure(mcp: System, key: str, tmp_path:
     assert sum(each["status"] == "SUCCESS" for each in checks) >= 90
 
 
+# The conformance suite calls the same tools over HTTP, and the next test over stdio.
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_fastmcp_runs_workers_over_http_and_over_stdio(mcp: System, key: str, tmp_path: Path) -> None:
     program = agents.python(_SUITE / "requirements.txt")

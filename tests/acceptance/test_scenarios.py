@@ -25,13 +25,15 @@ from harness.polling import wait_until
 from harness.system import ROOT, System
 from tests import npm
 from tests.acceptance.conftest import on_redis, running_system
+from tests.acceptance.ids import uuids
 from tests.acceptance.scenarios import random_scripts
+from tests.acceptance.witness import Witness
 
 # The journal is in the database.
 pytestmark = [on_redis, pytest.mark.timeout(600)]
 _FOLDER = Path(__file__).parent / "scenarios"
 _SCENARIOS: list[dict[str, Any]] = json.loads((_FOLDER / "scenarios.json").read_text())
-_HANDLERS = "tests.acceptance.scenarios.handlers,tests.acceptance.slot_handlers"
+_HANDLERS = "tests.acceptance.scenarios.handlers,tests.acceptance.slot_handlers,tests.acceptance.decision_handlers"
 _HTTP_PLAYER = [sys.executable, "-m", "tests.acceptance.scenarios.http_player"]
 #: The workers that play, by the number of their retries.
 _PLAYERS = {
@@ -41,8 +43,9 @@ _PLAYERS = {
     "typescript": ["t_scenario_typescript", "t_scenario_typescript_retried"],
 }
 _AT_ONCE = 40
-#: A history over HTTP costs three times as much as one on a node.
-_SHARES = {"node": 0.5, "slot": 0.1, "http": 0.2, "typescript": 0.2}
+#: A history over HTTP costs three times as much as one on a node. Kills and lost requests are in the scenarios too.
+_SHARES = {"node": 1.0, "slot": 0.1, "http": 0.2, "typescript": 0.2}
+_LONG = ("slot", "http", "typescript")
 _LACKS = {"http": {"gather", "map"}}
 _PROCESSES = {"http": 8, "typescript": 4}
 
@@ -66,7 +69,8 @@ def typescript_player(system: System, tmp_path_factory: pytest.TempPathFactory) 
     """The command of a worker in TypeScript."""
     folder = tmp_path_factory.mktemp("scenarios") / "player"
     programs = {"player.ts": (_FOLDER / "player.ts").read_text()}
-    return ["node", str(npm.build_project(folder, system.get("/openapi.json").content, programs) / "player.js")]
+    compiled = npm.build_project(folder, system.get("/openapi.json").content, programs, is_checked=False)
+    return ["node", str(compiled / "player.js")]
 
 
 @pytest.fixture(scope="module")
@@ -140,10 +144,12 @@ def test_every_scenario_keeps_its_promises(player: str, system: System, tmp_path
     assert _differences(system, player, played, tmp_path) == {}
 
 
-@pytest.mark.parametrize("player", _PLAYERS)
+@pytest.mark.parametrize(
+    "player", [pytest.param(each, marks=pytest.mark.long if each in _LONG else ()) for each in _PLAYERS]
+)
 @pytest.mark.usefixtures("_player")
 def test_random_histories_keep_their_promises(player: str, system: System, tmp_path: Path) -> None:
-    """A hundred with all players; `AVA_TEST_HISTORIES=1000` plays a thousand."""
+    """A hundred on a node; `AVA_TEST_HISTORIES=1000` plays a thousand."""
     count = int(int(os.environ.get("AVA_TEST_HISTORIES", "100")) * _SHARES[player])
     played = [random_scripts.scenario(seed) for seed in range(count)]
     assert _differences(system, player, played, tmp_path) == {}
@@ -211,6 +217,36 @@ def test_a_worker_whose_key_is_revoked_during_a_run_records_nothing_more_and_ano
     assert (record["status"], record["output"]) == ("completed", {"pay": 3, "ship": 4})
     assert system.query("SELECT losses FROM jobs WHERE id = %s", str(ids.decode("job", job))) == [(1,)]
     assert _effects(tmp_path) == {"pay": 1, "ship": 2}
+
+
+# A timeout that a handler has seen holds in each later run of the attempt, whatever is refused or killed after it.
+@pytest.mark.parametrize("how", ["killed", "refused"])
+@pytest.mark.parametrize(
+    ("worker", "wait"),
+    [
+        ("wkr_d_order", "child"),
+        ("wkr_d_order", "event"),
+        ("wkr_d_slot_order", "child"),
+        ("wkr_d_slot_order", "event"),
+        ("wkr_d_slot_order", "branch"),
+    ],
+)
+def test_an_order_is_refunded_or_shipped_and_never_both(
+    system: System, witness: Witness, worker: str, wait: str, how: str
+) -> None:
+    gate = witness.path.with_suffix(".gate")
+    data = {**witness.input, "gate": str(gate), "wait": wait, "how": how}
+    job_id = system.trigger(worker, input=data)["id"]
+    witness.wait_for("refund", seconds=30)
+    # The child ends and the event arrives before the next run.
+    wait_until(gate.exists, what="the packing may end")
+    event = {"type": "d.packed", "data": {"order": str(gate)}}
+    assert system.post("/v1/ava/events", json=event).status_code == 201
+    job = system.wait_for(job_id, "completed", seconds=60)
+    assert set(witness.words) == {"refund"}
+    assert job["attempt"] == 1
+    losses = system.query("SELECT losses FROM jobs WHERE id = ANY(%s::uuid[])", uuids([job_id]))
+    assert losses == [(int(how == "killed"),)]
 
 
 def _differences(system: System, player: str, played: list[dict[str, Any]], tmp_path: Path) -> dict[str, Any]:
