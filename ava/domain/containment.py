@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -171,12 +171,22 @@ class ContainmentProofs:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RehearsedWorker:
+    """The jobs of one tenant and worker."""
+
+    tenant_id: str = field(metadata={"prefixes": ()})
+    worker_id: str = field(metadata={"prefixes": ()})
+    held_count: int
+    running_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rehearsal:
     """The jobs that a containment would hold and stop, by tenant and worker."""
 
-    held_count: int
-    running_count: int
-    by_worker: Sequence[Mapping[str, object]]
+    held_count: int = field(metadata={"description": "Jobs to hold."})
+    running_count: int = field(metadata={"description": "Running jobs to stop."})
+    by_worker: Sequence[RehearsedWorker] = field(metadata={"description": "The same by tenant and worker."})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -103,8 +103,8 @@ class ErrorStatus(StrEnum):
 class ErrorDay:
     """The number of a group's jobs that failed on one day (UTC)."""
 
-    day: datetime
-    jobs: int
+    day: datetime = field(metadata={"description": "Midnight UTC."})
+    jobs: int = field(metadata={"minimum": 1})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,8 +124,10 @@ class ErrorGroup:
     last_seen_at: datetime
     status: ErrorStatus
     sample_job_id: str = field(metadata={"prefix": "job", "description": "The most recent job of the group."})
-    #: The days of the time range with failures, oldest first.
-    daily: Sequence[ErrorDay] = ()
+    #: Oldest first.
+    daily: Sequence[ErrorDay] = field(
+        default=(), metadata={"description": "The days of the time range on which jobs failed."}
+    )
 
 
 def make_error_record(group: ErrorGroup) -> dict[str, Any]:

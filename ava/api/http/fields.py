@@ -114,6 +114,16 @@ class WholeNumber(Plain):
         return value
 
 
+def filtered(name: str, description: str) -> dict[str, Any]:
+    """Return the options of the parameter `filter[name]` of a list."""
+    return {
+        "data_key": f"filter[{name}]",
+        "load_default": None,
+        "allow_none": False,
+        "metadata": {"description": description},
+    }
+
+
 def wait_field(what: str) -> WholeNumber:
     """Return the parameter `wait`; `what` describes the condition, for the documentation."""
     return WholeNumber(

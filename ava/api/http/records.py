@@ -106,7 +106,7 @@ def _derive(name: str, fact: _Fact) -> fields.Field[Any]:
         type_ = next((one for one in get_args(type_) if one is not NoneType), type_)
     if attribute.endswith("_json"):
         return JsonString(**options, metadata=about.get("form", {"type": "object"}) | metadata)
-    prefixes = about.get("prefixes") or _PREFIXES.get(name) or tuple(filter(None, [about.get("prefix")]))
+    prefixes = about.get("prefixes", _PREFIXES.get(name) or tuple(filter(None, [about.get("prefix")])))
     if get_origin(type_) in (list, Sequence):
         inner = get_args(type_)[0]
         return fields.List(Id(*prefixes) if prefixes else _field_of(inner, {}), **options, metadata=metadata)

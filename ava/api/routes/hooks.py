@@ -20,7 +20,6 @@ from ava.api.schemas.hooks import (
     HookChangeBody,
     HookChangeRequest,
     HookDeletedRecord,
-    HookListQuery,
     HookRecord,
     HookRotateBody,
     HookTestBody,
@@ -29,6 +28,7 @@ from ava.api.schemas.hooks import (
     write_hook,
     write_test,
 )
+from ava.api.schemas.pause_fields import paused_list_query
 from ava.domain.limits import inbound_limits
 from ava.domain.secrets.redaction import HIDDEN
 from ava.services.events.hooks import NewHook
@@ -75,7 +75,7 @@ def _write_once(new: NewHook) -> str:
     return write_hook(new.hook, url=url, secret=new.secret)
 
 
-_calls.add_list(HookListQuery(), "paused")
+_calls.add_list(paused_list_query("hooks", "hk"), "paused")
 
 _calls.add_show()
 

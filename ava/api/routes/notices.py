@@ -19,11 +19,11 @@ from ava.api.schemas.notices import (
     NoticeBody,
     NoticeChangeBody,
     NoticeDeliveryListQuery,
-    NoticeListQuery,
     NoticeRecord,
     NoticeRedeliverBody,
     write_notice,
 )
+from ava.api.schemas.pause_fields import paused_list_query
 from ava.domain.limits import table as limits
 from ava.domain.secrets.redaction import HIDDEN
 
@@ -60,7 +60,7 @@ def create(fields: dict[str, Any], key: str | None) -> Response:
     return _calls.created(notice, is_replay=is_replay)
 
 
-_calls.add_list(NoticeListQuery(), "paused")
+_calls.add_list(paused_list_query("notices", "ntc"), "paused")
 
 _calls.add_show()
 

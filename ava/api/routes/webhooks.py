@@ -20,11 +20,11 @@ from ava.api.schemas.deliveries import (
     SentDeliveryListQuery,
     write_delivery,
 )
+from ava.api.schemas.pause_fields import paused_list_query
 from ava.api.schemas.webhooks import (
     DeletedRecord,
     WebhookBody,
     WebhookChangeBody,
-    WebhookListQuery,
     WebhookRecord,
     write_webhook,
 )
@@ -64,7 +64,7 @@ def create(fields: dict[str, Any], key: str | None) -> Response:
     return _calls.created(endpoint, is_replay=is_replay)
 
 
-_calls.add_list(WebhookListQuery(), "paused")
+_calls.add_list(paused_list_query("webhooks", "wh"), "paused")
 
 _calls.add_show()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from ava.api.http.fields import Choice, ClientId, Instant, Number, QueryFlag, WholeNumber
+from ava.api.http.fields import Choice, ClientId, Instant, Number, QueryFlag, WholeNumber, filtered
 from ava.api.http.strict import Strict
 from ava.domain.analytics import MAX_DAYS, Analytics, EndedCounts, GroupBy, Percentiles
 from ava.domain.jobs.job import Trigger
@@ -35,13 +35,7 @@ class AnalyticsQuery(Strict):
     group_by = Choice(
         GroupBy, load_default=None, allow_none=False, metadata={"description": "Add a series by hour or by day."}
     )
-    worker_id = ClientId(
-        "wkr",
-        data_key="filter[worker_id]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Count only the jobs of this worker."},
-    )
+    worker_id = ClientId("wkr", **filtered("worker_id", "Count only the jobs of this worker."))
     percentiles = QueryFlag(
         load_default=False,
         metadata={"description": "True to add percentiles of waiting and run times, accurate within 2 %."},

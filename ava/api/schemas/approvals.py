@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import Choice, ClientId, Instant, JsonString, Plain, QueryFlag, String
+from ava.api.http.fields import Choice, ClientId, Instant, JsonString, Plain, QueryFlag, String, filtered
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
@@ -122,20 +122,8 @@ class ApprovalListRequest(PageRequest):
 class ApprovalListQuery(PageQuery):
     """The parameters of the list of approvals."""
 
-    status = Choice(
-        ApprovalStatus,
-        data_key="filter[status]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only approvals with this status."},
-    )
-    job_id = ClientId(
-        "job",
-        data_key="filter[job_id]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only approvals of this job."},
-    )
+    status = Choice(ApprovalStatus, **filtered("status", "Only approvals with this status."))
+    job_id = ClientId("job", **filtered("job_id", "Only approvals of this job."))
     mine = QueryFlag(
         data_key="filter[mine]",
         load_default=False,

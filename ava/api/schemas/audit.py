@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http import payloads
-from ava.api.http.fields import ClientId, JsonString, String, WholeNumber
+from ava.api.http.fields import ClientId, JsonString, String, WholeNumber, filtered
 from ava.api.http.paging import PageRequest, TimeRangeQuery, cursor_field, per_page_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.schemas.pause_fields import ActorRecord
@@ -38,31 +38,10 @@ class AuditListRequest(PageRequest):
 class AuditListQuery(TimeRangeQuery):
     """The parameters of the audit trail."""
 
-    action = _Name(
-        data_key="filter[action]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The action, such as `jobs.cancel`."},
-    )
-    actor_id = _Name(
-        data_key="filter[actor_id]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The identity: a user (`usr_…`) or an API key (`key_…`)."},
-    )
-    label = ClientId(
-        "usr",
-        data_key="filter[label]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The user that an API key's holder named in `x-user-id`."},
-    )
-    target = _Name(
-        data_key="filter[target]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The id of the changed object."},
-    )
+    action = _Name(**filtered("action", "The action, such as `jobs.cancel`."))
+    actor_id = _Name(**filtered("actor_id", "The identity: a user (`usr_…`) or an API key (`key_…`)."))
+    label = ClientId("usr", **filtered("label", "The user that an API key's holder named in `x-user-id`."))
+    target = _Name(**filtered("target", "The id of the changed object."))
     per_page = per_page_field()
     cursor = cursor_field(lambda string: string if ids.decode("aud", string) is not None else None)
 

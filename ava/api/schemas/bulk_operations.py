@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import REQUIRED, Choice, Flag, JsonString, WholeNumber, wait_field
+from ava.api.http.fields import REQUIRED, Choice, Flag, JsonString, WholeNumber, filtered, wait_field
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
@@ -118,13 +118,7 @@ class OperationListRequest(PageRequest):
 class OperationListQuery(PageQuery):
     """The parameters of the list of operations."""
 
-    state = Choice(
-        BulkState,
-        data_key="filter[state]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only operations in this state."},
-    )
+    state = Choice(BulkState, **filtered("state", "Only operations in this state."))
     cursor = cursor_field(paging.id_reader("op"))
 
     @post_load

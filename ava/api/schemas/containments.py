@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load
+from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http import paging
 from ava.api.http.context import caller
-from ava.api.http.fields import REQUIRED, Choice, ClientId, Flag, JsonString, String, WholeNumber, wait_field
+from ava.api.http.fields import REQUIRED, Choice, ClientId, Flag, JsonString, WholeNumber, filtered, wait_field
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, RecordWriter, compile_schema
 from ava.api.http.strict import Strict
@@ -28,6 +28,7 @@ from ava.domain.containment import (
     ContainmentState,
     HeldJobs,
     NewTriggers,
+    Rehearsal,
     RunningJobs,
 )
 from ava.domain.events.event import MAX_TEXT_CHARS
@@ -164,13 +165,7 @@ class ContainmentListRequest(PageRequest):
 class ContainmentListQuery(PageQuery):
     """The parameters of the list of containments."""
 
-    state = Choice(
-        ContainmentState,
-        data_key="filter[state]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only containments in this state."},
-    )
+    state = Choice(ContainmentState, **filtered("state", "Only containments in this state."))
     cursor = cursor_field(paging.id_reader("con"))
 
     @post_load
@@ -234,23 +229,8 @@ class ProofsRecord(RecordSchema, of=ContainmentProofs):
     names = "complete lifted"
 
 
-class RehearsedWorkerRecord(Schema):
-    """The jobs of one tenant and worker."""
-
-    tenant_id = String()
-    worker_id = String()
-    held_count = WholeNumber(minimum=0, maximum=_MAX_COUNT)
-    running_count = WholeNumber(minimum=0, maximum=_MAX_COUNT)
-
-
-class RehearsalRecord(Schema):
+class RehearsalRecord(RecordSchema, of=Rehearsal):
     """The jobs that a containment would hold and stop now."""
-
-    held_count = WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata={"description": "Jobs to hold."})
-    running_count = WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata={"description": "Running jobs to stop."})
-    by_worker = fields.List(
-        fields.Nested(RehearsedWorkerRecord()), metadata={"description": "The same by tenant and worker."}
-    )
 
 
 def _write_json(value: Any) -> str:
@@ -276,4 +256,4 @@ def write_containment(containment: Containment) -> str:
 
 
 write_proofs = compile_schema(ProofsRecord())
-write_rehearsal = compile_schema(RehearsalRecord(), by_worker=_write_json)
+write_rehearsal = compile_schema(RehearsalRecord())

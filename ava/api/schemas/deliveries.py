@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import Schema, post_load
 
 from ava.api.http import paging
-from ava.api.http.fields import Choice, WholeNumber
+from ava.api.http.fields import Choice, WholeNumber, filtered
 from ava.api.http.paging import PageQuery, PageRequest, TimeRangeBody, TimeRangeQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.schemas.event_fields import EventTypeField
@@ -20,18 +20,8 @@ from ava.store.delivery_table import DeliveryFilter
 
 _STATUS = {"description": "Only deliveries with this status."}
 _EVENT_TYPE = {"description": "Only deliveries of events of this type."}
-STATUS_FILTER: dict[str, Any] = {
-    "data_key": "filter[status]",
-    "load_default": None,
-    "allow_none": False,
-    "metadata": _STATUS,
-}
-TYPE_FILTER: dict[str, Any] = {
-    "data_key": "filter[event_type]",
-    "load_default": None,
-    "allow_none": False,
-    "metadata": _EVENT_TYPE,
-}
+STATUS_FILTER = filtered("status", _STATUS["description"])
+TYPE_FILTER = filtered("event_type", _EVENT_TYPE["description"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from marshmallow import Schema, fields, post_load
+from marshmallow import post_load
 
 from ava.api.http import paging
-from ava.api.http.fields import Choice, ClientId, Instant, QueryInstant, WholeNumber
+from ava.api.http.fields import Choice, ClientId, QueryInstant, filtered
 from ava.api.http.paging import PageQuery, PageRequest, TimeRangeQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.domain.error_group import ErrorDay, ErrorGroup, ErrorStatus
@@ -45,20 +45,8 @@ class ErrorQuery(TimeRangeQuery):
 class ErrorListQuery(PageQuery, ErrorQuery):
     """The parameters of the list of groups."""
 
-    worker_id = ClientId(
-        "wkr",
-        data_key="filter[worker_id]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only errors of this worker."},
-    )
-    status = Choice(
-        ErrorStatus,
-        data_key="filter[status]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only errors with this status."},
-    )
+    worker_id = ClientId("wkr", **filtered("worker_id", "Only errors of this worker."))
+    status = Choice(ErrorStatus, **filtered("status", "Only errors with this status."))
     cursor = cursor_field(paging.id_reader("err"))
 
     @post_load
@@ -69,20 +57,8 @@ class ErrorListQuery(PageQuery, ErrorQuery):
 # Out -------------------------------------------------------------------------------------------------------------
 
 
-class ErrorDayRecord(Schema):
-    """The number of failed jobs of a group on one day."""
-
-    day = Instant(metadata={"description": "Midnight UTC."})
-    jobs = WholeNumber(minimum=1, maximum=_MAX_COUNT)
-
-
 class ErrorGroupRecord(RecordSchema, of=ErrorGroup):
     """Failed jobs of one worker with errors that differ only in numbers, ids and addresses."""
-
-    names = "id worker_id kind message count first_seen_at last_seen_at status sample_job_id daily"
-    daily = fields.List(
-        fields.Nested(ErrorDayRecord), metadata={"description": "The days of the time range on which jobs failed."}
-    )
 
 
 @lru_cache(maxsize=512)

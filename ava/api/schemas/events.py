@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import Schema, fields, post_load
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import REQUIRED, Flag, Id, Instant, JsonString, String, WholeNumber
+from ava.api.http.fields import REQUIRED, Flag, Id, Instant, JsonString, String, WholeNumber, filtered
 from ava.api.http.paging import PageQuery, PageRequest, TimeRangeQuery, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
@@ -131,21 +131,13 @@ class EventListRequest(PageRequest):
 class EventListQuery(PageQuery, TimeRangeQuery):
     """The parameters of the list of events."""
 
-    type = EventTypeField(
-        data_key="filter[type]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only events of this type."},
-    )
+    type = EventTypeField(**filtered("type", "Only events of this type."))
     source = ShortString(
         longest=MAX_TEXT_CHARS,
-        data_key="filter[source]",
-        load_default=None,
-        allow_none=False,
-        metadata={
-            "description": "Only events of this source. With `filter[type]`, the newest 10,000 events of that "
-            "type are searched."
-        },
+        **filtered(
+            "source",
+            "Only events of this source. With `filter[type]`, the newest 10,000 events of that type are searched.",
+        ),
     )
     cursor = cursor_field(paging.id_reader("evt"))
 

@@ -9,13 +9,12 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
-from ava.api.http import paging, payloads
+from ava.api.http import payloads
 from ava.api.http.fields import Choice, ClientId, Flag, Id, JsonString, Plain, String, WholeNumber
-from ava.api.http.paging import PageQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import EventTypeField, PatternField, TemplateField, dedupe_field, priority_field
-from ava.api.schemas.pause_fields import PausedListRequest, new_paused, paused_filter
+from ava.api.schemas.pause_fields import new_paused
 from ava.api.schemas.subscriptions import rules_renamed
 from ava.domain.events.hook import (
     DEFAULT_TOLERANCE_SECONDS,
@@ -193,17 +192,6 @@ class HookRotateBody(Strict):
     def _seconds(self, values: dict[str, Any], **_: Any) -> int:
         seconds: int = values["keep_seconds"]
         return seconds
-
-
-class HookListQuery(PageQuery):
-    """The parameters of the list of hooks."""
-
-    paused = paused_filter("hooks")
-    cursor = cursor_field(paging.id_reader("hk"))
-
-    @post_load
-    def _request(self, values: dict[str, Any], **_: Any) -> PausedListRequest:
-        return PausedListRequest(**take_page(values), **values)
 
 
 # Out -----------------------------------------------------------------------------------------------------------------

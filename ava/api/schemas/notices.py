@@ -7,13 +7,11 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from ava.api.http import paging
 from ava.api.http.fields import REQUIRED, Choice, ClientId, JsonString, String, WholeNumber
-from ava.api.http.paging import PageQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.deliveries import STATUS_FILTER, TYPE_FILTER, DeliveryListQuery, RepeatedBody
-from ava.api.schemas.pause_fields import PausedListRequest, new_paused, paused_filter
+from ava.api.schemas.pause_fields import new_paused
 from ava.domain.delivery import REDELIVERABLE, SENT, DeliveryStatus
 from ava.domain.limits.table import NOTICE_RULES
 from ava.domain.notices.notice import (
@@ -155,17 +153,6 @@ class NoticeChangeBody(Strict):
     def _any(self, values: dict[str, Any], **_: Any) -> None:
         if not values:
             raise ValidationError("It must have at least one of name, channel, target and on.")
-
-
-class NoticeListQuery(PageQuery):
-    """The parameters of the list of notices."""
-
-    paused = paused_filter("notices")
-    cursor = cursor_field(paging.id_reader("ntc"))
-
-    @post_load
-    def _request(self, values: dict[str, Any], **_: Any) -> PausedListRequest:
-        return PausedListRequest(**take_page(values), **values)
 
 
 class NoticeDeliveryListQuery(DeliveryListQuery):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import ValidationError, fields
+from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http.context import caller
-from ava.api.http.fields import Flag, QueryFlag, String
-from ava.api.http.paging import PageRequest
+from ava.api.http.fields import Flag, QueryFlag, String, filtered
+from ava.api.http.paging import PageQuery, PageRequest, cursor_field, id_reader, take_page
 from ava.api.http.records import KINDS, RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.access.actor import Actor
@@ -45,12 +45,7 @@ def new_paused() -> Flag:
 
 def paused_filter(of: str) -> QueryFlag:
     """Return the parameter `filter[paused]` of a list of `of`."""
-    return QueryFlag(
-        data_key="filter[paused]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": f"Only paused {of} (true), or only {of} that are not paused (false)."},
-    )
+    return QueryFlag(**filtered("paused", f"Only paused {of} (true), or only {of} that are not paused (false)."))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +53,19 @@ class PausedListRequest(PageRequest):
     """A page of records, and whether to list paused ones or the others; None: both."""
 
     paused: bool | None
+
+
+class _PausedListQuery(PageQuery):
+    """The parameters of a list with the filter of pauses only."""
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> PausedListRequest:
+        return PausedListRequest(**take_page(values), **values)
+
+
+def paused_list_query(of: str, prefix: str) -> Schema:
+    """Return the parameters of a list of `of`, whose ids have the prefix."""
+    return _PausedListQuery.from_dict({"paused": paused_filter(of), "cursor": cursor_field(id_reader(prefix))})()
 
 
 class ActorRecord(RecordSchema, of=Actor):

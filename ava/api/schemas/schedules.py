@@ -23,6 +23,7 @@ from ava.api.http.fields import (
     QueryFlag,
     String,
     WholeNumber,
+    filtered,
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
@@ -239,19 +240,8 @@ class ScheduleListRequest(PageRequest):
 class ScheduleListQuery(PageQuery):
     """The parameters of the list of schedules."""
 
-    worker_id = ClientId(
-        "wkr",
-        data_key="filter[worker_id]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only schedules of this worker."},
-    )
-    enabled = QueryFlag(
-        data_key="filter[enabled]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only schedules that fire (true), or only paused schedules (false)."},
-    )
+    worker_id = ClientId("wkr", **filtered("worker_id", "Only schedules of this worker."))
+    enabled = QueryFlag(**filtered("enabled", "Only schedules that fire (true), or only paused schedules (false)."))
     is_paused = paused_filter("schedules")
     cursor = cursor_field(paging.id_reader("sch"))
 

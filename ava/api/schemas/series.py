@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from ava.api.http.fields import Choice, ClientId, Instant, Number, String, WholeNumber
+from ava.api.http.fields import Choice, ClientId, Instant, Number, String, WholeNumber, filtered
 from ava.api.http.paging import TimeRangeQuery
 from ava.api.schemas.setting_fields import BoundedString, Scope
 from ava.domain.jobs import priority
@@ -27,13 +27,7 @@ class SeriesQuery(TimeRangeQuery):
         load_default=DEFAULT_RANGE_SECONDS,
         metadata={"description": "Without `since`: the length of the range that ends at `until`, or now."},
     )
-    worker_id = ClientId(
-        "wkr",
-        data_key="filter[worker_id]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only the jobs of this worker."},
-    )
+    worker_id = ClientId("wkr", **filtered("worker_id", "Only the jobs of this worker."))
     queue = BoundedString(
         data_key="filter[queue]",
         longest=_LONGEST_QUEUE,
@@ -41,13 +35,7 @@ class SeriesQuery(TimeRangeQuery):
         allow_none=False,
         metadata={"description": "Only the jobs of the workers with this queue, and its backlog."},
     )
-    tenant_id = ClientId(
-        "ten",
-        data_key="filter[tenant_id]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "For platform-admin and above: the jobs of this tenant."},
-    )
+    tenant_id = ClientId("ten", **filtered("tenant_id", "For platform-admin and above: the jobs of this tenant."))
     scope = Choice(
         Scope,
         load_default=Scope.TENANT,

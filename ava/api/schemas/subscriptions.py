@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, post_load, validates_schema
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import ClientId, Flag, JsonObject, JsonString, String
+from ava.api.http.fields import ClientId, Flag, JsonObject, JsonString, String, filtered
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
@@ -95,19 +95,8 @@ class SubscriptionListRequest(PageRequest):
 class SubscriptionListQuery(PageQuery):
     """The parameters of the list of subscriptions."""
 
-    event_type = SubscribedTypeField(
-        data_key="filter[event_type]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only subscriptions with exactly this `event_type`."},
-    )
-    worker_id = ClientId(
-        "wkr",
-        data_key="filter[worker_id]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only subscriptions of this worker."},
-    )
+    event_type = SubscribedTypeField(**filtered("event_type", "Only subscriptions with exactly this `event_type`."))
+    worker_id = ClientId("wkr", **filtered("worker_id", "Only subscriptions of this worker."))
     paused = paused_filter("subscriptions")
     cursor = cursor_field(paging.id_reader("sub"))
 

@@ -7,12 +7,10 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from ava.api.http import paging
 from ava.api.http.fields import REQUIRED, Choice, Flag, String
-from ava.api.http.paging import PageQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
-from ava.api.schemas.pause_fields import PausedListRequest, new_paused, paused_filter
+from ava.api.schemas.pause_fields import new_paused
 from ava.domain.webhooks.webhook import Endpoint
 from ava.domain.webhooks.webhook_events import EventType, signing_key
 
@@ -116,17 +114,6 @@ def _each_once(values: dict[str, Any]) -> dict[str, Any]:
     if "events" in values:
         values["events"] = list(dict.fromkeys(event.value for event in values["events"]))
     return values
-
-
-class WebhookListQuery(PageQuery):
-    """The parameters of the list of webhooks."""
-
-    paused = paused_filter("webhooks")
-    cursor = cursor_field(paging.id_reader("wh"))
-
-    @post_load
-    def _request(self, values: dict[str, Any], **_: Any) -> PausedListRequest:
-        return PausedListRequest(**take_page(values), **values)
 
 
 # Out -------------------------------------------------------------------------------------------------------------

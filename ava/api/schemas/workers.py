@@ -9,13 +9,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http import paging
-from ava.api.http.fields import (
-    Choice,
-    JsonString,
-    PositiveNumber,
-    QueryFlag,
-    WholeNumber,
-)
+from ava.api.http.fields import Choice, JsonString, PositiveNumber, QueryFlag, WholeNumber, filtered
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
@@ -49,18 +43,9 @@ class WorkerListRequest(PageRequest):
 class WorkerListQuery(PageQuery):
     """The parameters of the list of workers."""
 
-    status = Choice(
-        WorkerStatus,
-        data_key="filter[status]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only workers with this status."},
-    )
+    status = Choice(WorkerStatus, **filtered("status", "Only workers with this status."))
     is_live = QueryFlag(
-        data_key="filter[live]",
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "Only workers with a live node (true), or only workers without one (false)."},
+        **filtered("live", "Only workers with a live node (true), or only workers without one (false).")
     )
     search = BoundedString(
         longest=100,

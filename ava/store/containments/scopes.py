@@ -16,6 +16,7 @@ from ava.domain.containment import (
     ContainedScope,
     Containment,
     Rehearsal,
+    RehearsedWorker,
 )
 from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.domain.jobs.job import Job, RunKey
@@ -242,7 +243,7 @@ def rehearse(connection: Connection, scope: ContainedScope) -> Rehearsal:
         held_count=sum(held for _, _, held, _ in found),
         running_count=sum(count for _, _, _, count in found),
         by_worker=[
-            {"tenant_id": tenant_id, "worker_id": worker_id, "held_count": held, "running_count": count}
+            RehearsedWorker(tenant_id=tenant_id, worker_id=worker_id, held_count=held, running_count=count)
             for tenant_id, worker_id, held, count in found
         ],
     )

@@ -6,7 +6,7 @@ It keeps the promise that operators see when a promotion has lost commits (docs/
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -78,13 +78,26 @@ def record(connection: Connection, timeline: int, *, is_lossy: bool) -> int | No
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    timeline: int
-    #: When the dispatcher observed it.
-    seen_at: datetime
-    #: Number of runs that were active then.
-    running: int
-    #: True if commits are known to be lost.
-    is_lossy: bool
+    timeline: int = field(
+        metadata={
+            "description": "The PostgreSQL timeline that began with the promotion.",
+            "minimum": 1,
+            "maximum": 2**31,
+        }
+    )
+    seen_at: datetime = field(metadata={"description": "When the active dispatcher detected the promotion."})
+    running: int = field(
+        metadata={
+            "description": "The number of runs in progress at the promotion. Their processes ask the new primary "
+            "whether they still own them."
+        }
+    )
+    is_lossy: bool = field(
+        metadata={
+            "description": "True if committed transactions are known to be lost. False: no loss was detected.",
+            "name": "lossy",
+        }
+    )
 
 
 _LATEST = Statement("""
