@@ -16,7 +16,7 @@ from ava.domain import ids
 from ava.domain.access.actor import Actor
 from ava.domain.access.caller import Role
 from ava.domain.input_schema import check_schema
-from ava.domain.record import format_time
+from ava.domain.record import as_record
 from ava.domain.strings import one_line, printable
 
 MAX_TITLE_CHARS = 200
@@ -198,11 +198,12 @@ def _seconds(field_name: str, seconds: object) -> float:
 class ApprovalDecision:
     """The decision of one person."""
 
-    by: Actor
+    by: Actor = field(metadata={"description": "Who decided."})
     approved: bool
-    comment: str | None = None
-    #: Serialized; None without data.
-    data_json: str | None = None
+    comment: str | None = field(default=None, metadata={"payload": "string"})
+    data_json: str | None = field(
+        default=None, metadata={"description": "The answer, as `schema` describes it.", "form": {}, "payload": "value"}
+    )
     at: datetime
 
     def record(self) -> dict[str, Any]:
@@ -217,9 +218,7 @@ class ApprovalDecision:
 
     def shown(self) -> dict[str, Any]:
         """Return its record for clients."""
-        by = self.by
-        actor = {"id": by.id, "kind": by.kind.value, "via": by.via, "label": by.label}
-        return self.record() | {"by": actor, "at": format_time(self.at)}
+        return as_record(self, "by approved comment data at")
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> ApprovalDecision:
@@ -233,6 +232,11 @@ class ApprovalDecision:
         )
 
 
+#: The fields of an approval's record, in the contract's order.
+RECORD = (
+    "id job_id worker_id name title payload payload_hash schema roles users not_by count decisions status requested_at "
+    "expires_at decided_at"
+)
 _HIDDEN = {"payload": "value"}
 
 
@@ -247,11 +251,20 @@ class Approval:
     #: Its name in the job's journal; None: the job waits before its first start.
     name: str | None = field(metadata={"description": "Its name in the job's journal; null: before the first start."})
     title: str = field(metadata={"payload": "string"})
-    payload_json: str = field(metadata=_HIDDEN)
-    payload_hash: str
+    payload_json: str = field(
+        metadata=_HIDDEN | {"description": "The content to decide about, any JSON value.", "form": {}, "nullable": True}
+    )
+    payload_hash: str = field(
+        metadata={
+            "description": "`sha256:` and the SHA-256 in hex of `{title, payload, schema}` in the form of RFC 8785, "
+            "before secrets were masked. A decision names it."
+        }
+    )
     schema_json: str | None = field(metadata=_HIDDEN)
     roles: Sequence[str]
-    users: Sequence[str] | None
+    users: Sequence[str] | None = field(
+        metadata={"description": "If given, only these users may decide, whatever their role."}
+    )
     not_by: bool
     count: int
     on_timeout: OnTimeout
@@ -278,25 +291,7 @@ class Approval:
 
     def record(self) -> dict[str, Any]:
         """Return the record of webhooks, as the API writes it."""
-        return {
-            "id": self.id,
-            "job_id": self.job_id,
-            "worker_id": self.worker_id,
-            "name": self.name,
-            "title": self.title,
-            "payload": json.loads(self.payload_json),
-            "payload_hash": self.payload_hash,
-            "schema": None if self.schema_json is None else json.loads(self.schema_json),
-            "roles": list(self.roles),
-            "users": None if self.users is None else list(self.users),
-            "not_by": self.not_by,
-            "count": self.count,
-            "decisions": [each.shown() for each in self.decisions],
-            "status": self.status.value,
-            "requested_at": format_time(self.requested_at),
-            "expires_at": format_time(self.expires_at),
-            "decided_at": None if self.decided_at is None else format_time(self.decided_at),
-        }
+        return as_record(self, RECORD) | {"decisions": [each.shown() for each in self.decisions]}
 
     @property
     def journal_json(self) -> str:

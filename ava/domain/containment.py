@@ -158,8 +158,8 @@ class Containment:
         return self.state is ContainmentState.ACTIVE
 
 
-def _shown(by: Actor) -> dict[str, str | None] | None:
-    return None if by.is_operator else {"id": by.id, "kind": by.kind.value, "via": by.via, "label": by.label}
+def _shown(by: Actor) -> dict[str, Any] | None:
+    return None if by.is_operator else as_record(by, "id kind via label")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

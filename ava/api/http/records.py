@@ -125,6 +125,10 @@ def _field_of(type_: Any, options: Mapping[str, Any]) -> fields.Field[Any]:
     return KINDS[type_](**options) if type_ in KINDS else Choice(type_, **options)
 
 
+class ActorRecord(RecordSchema, of=Actor):
+    """Who did something."""
+
+
 class RecordWriter:
     """Writes objects of one schema as JSON."""
 

@@ -7,17 +7,17 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load
+from marshmallow import ValidationError, post_load
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import Choice, ClientId, Instant, JsonString, Plain, QueryFlag, String, filtered
+from ava.api.http.fields import Choice, ClientId, JsonString, Plain, QueryFlag, String, filtered
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
-from ava.api.schemas.pause_fields import ActorRecord
 from ava.api.schemas.run_fields import BoundedJson
 from ava.domain.approval import (
     MAX_COMMENT_CHARS,
+    RECORD,
     Approval,
     ApprovalDecision,
     ApprovalFilter,
@@ -144,41 +144,11 @@ class ApprovalListQuery(PageQuery):
 class ApprovalDecisionRecord(RecordSchema, of=ApprovalDecision):
     """The decision of one person."""
 
-    names = "by approved comment data at"
-    by = fields.Nested(ActorRecord(), metadata={"description": "Who decided."})
-    comment = String(allow_none=True, metadata={"payload": payloads.hide_string})
-    data = JsonString(
-        attribute="data_json",
-        allow_none=True,
-        metadata={"description": "The answer, as `schema` describes it.", "payload": payloads.hide_value},
-    )
-    at = Instant()
-
 
 class ApprovalRecord(RecordSchema, of=Approval):
     """A decision of persons that a job waits for."""
 
-    names = (
-        "id job_id worker_id name title payload payload_hash schema roles users not_by count decisions status "
-        "requested_at expires_at decided_at"
-    )
-    payload = JsonString(
-        attribute="payload_json",
-        allow_none=True,
-        metadata={"description": "The content to decide about, any JSON value.", "payload": payloads.hide_value},
-    )
-    payload_hash = String(
-        metadata={
-            "description": "`sha256:` and the SHA-256 in hex of `{title, payload, schema}` in the form of RFC 8785, "
-            "before secrets were masked. A decision names it."
-        }
-    )
-    users = fields.List(
-        String(),
-        allow_none=True,
-        metadata={"description": "If given, only these users may decide, whatever their role."},
-    )
-    decisions = fields.List(fields.Nested(ApprovalDecisionRecord()))
+    names = RECORD
 
 
 write_approval = compile_schema(ApprovalRecord())

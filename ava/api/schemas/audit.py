@@ -10,8 +10,7 @@ from marshmallow import ValidationError, fields, post_load
 from ava.api.http import payloads
 from ava.api.http.fields import ClientId, JsonString, String, WholeNumber, filtered
 from ava.api.http.paging import PageRequest, TimeRangeQuery, cursor_field, per_page_field, take_page
-from ava.api.http.records import RecordSchema, compile_schema
-from ava.api.schemas.pause_fields import ActorRecord
+from ava.api.http.records import ActorRecord, RecordSchema, compile_schema
 from ava.domain import ids
 from ava.store.reports.audit import AuditEntry, AuditFilter
 

@@ -12,10 +12,10 @@ from ava.api.http import paging
 from ava.api.http.context import caller
 from ava.api.http.fields import REQUIRED, Choice, ClientId, Flag, JsonString, WholeNumber, filtered, wait_field
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import RecordSchema, RecordWriter, compile_schema
+from ava.api.http.records import ActorRecord, RecordSchema, RecordWriter, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import ShortString
-from ava.api.schemas.pause_fields import ActorRecord, ReasonString
+from ava.api.schemas.pause_fields import ReasonString
 from ava.domain import ids
 from ava.domain.access.actor import Actor
 from ava.domain.containment import (

@@ -12,7 +12,6 @@ from ava.api.http.fields import Flag, QueryFlag, String, filtered
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, id_reader, take_page
 from ava.api.http.records import KINDS, RecordSchema, compile_schema
 from ava.api.http.strict import Strict
-from ava.domain.access.actor import Actor
 from ava.domain.limits.table import PAUSE_REASON
 from ava.domain.pause import Pause
 from ava.domain.strings import storable
@@ -66,10 +65,6 @@ class _PausedListQuery(PageQuery):
 def paused_list_query(of: str, prefix: str) -> Schema:
     """Return the parameters of a list of `of`, whose ids have the prefix."""
     return _PausedListQuery.from_dict({"paused": paused_filter(of), "cursor": cursor_field(id_reader(prefix))})()
-
-
-class ActorRecord(RecordSchema, of=Actor):
-    """Who did something."""
 
 
 class PauseRecord(RecordSchema, of=Pause):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ava.domain.jobs.job import Job, Status
+from ava.domain.jobs.retry import MAX_RETRIES
 from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.usage import NO_USAGE, RunUsage, cpu_ms, elapsed_ms
 
@@ -30,17 +31,37 @@ class EndedJobRun:
 @dataclass(frozen=True, kw_only=True)
 class JobRun:
     run_no: int
-    attempt: int
+    attempt: int = field(
+        metadata={
+            "description": "The attempt that the run belongs to. A job's `duration_ms` is the sum of the runs of its "
+            "last attempt.",
+            "minimum": 1,
+            "maximum": MAX_RETRIES + 1,
+        }
+    )
     started_at: datetime
-    #: None while it runs.
-    ended_at: datetime | None = None
-    #: `completed`, `failed`, `cancelled`, `lost` (with its process or node), `interrupted` (by a shutdown), `waits` or
-    #: `deferred`.
-    outcome: str | None = None
-    #: Milliseconds of processor time, peak memory in MiB, and milliseconds until its start; None: unknown.
-    cpu_ms: int | None = None
-    peak_memory_mb: int | None = None
-    wait_ms: int | None = None
+    ended_at: datetime | None = field(default=None, metadata={"description": "Null while the run lasts."})
+    outcome: str | None = field(
+        default=None,
+        metadata={
+            "description": "`completed`, `failed`, `cancelled`, `lost`, `interrupted`, `deferred` (the handler "
+            "deferred the job), or `waits` (the handler waited). Null while the run lasts."
+        },
+    )
+    cpu_ms: int | None = field(
+        default=None, metadata={"description": "CPU time; null during the run, and if it is not known."}
+    )
+    peak_memory_mb: int | None = field(
+        default=None,
+        metadata={
+            "description": "Peak memory in MiB, as measured by the node; null for a run that ended before the first "
+            "measurement.",
+            "maximum": 2**31,
+        },
+    )
+    wait_ms: int | None = field(
+        default=None, metadata={"description": "The time from when it could start to its start."}
+    )
 
     @property
     def duration_ms(self) -> int | None:

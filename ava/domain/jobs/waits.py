@@ -98,12 +98,12 @@ class JournalEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChildState:
-    id: str
-    worker_id: str
+    id: str = field(metadata={"prefix": "job"})
+    worker_id: str = field(metadata={"prefixes": ()})
     status: Status
-    error: str | None = None
+    error: str | None = field(default=None, metadata={"payload": "error"})
     #: Sequence number of its end, roughly in order; None before.
-    end_no: int | None = None
+    end_no: int | None = field(default=None, metadata={"internal": True})
 
     @property
     def is_unfinished(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ava.domain.counts import MAX_IN_TOTAL
@@ -27,21 +27,31 @@ class ShownEntry:
     """An entry of a journal."""
 
     kind: JournalKind
-    name: str
-    state: EntryState
-    #: The last attempt that it belongs to.
-    attempt: int
-    #: The result of a step as JSON; None if there is none or if it is large.
-    value_json: str | None
-    #: Size of a large value in bytes; otherwise None.
-    value_bytes: int | None
-    #: None if the entry has none, or if retention has deleted it.
-    child: ChildState | None
-    #: When a sleep ends, or a wait times out.
-    until: datetime | None
+    name: str = field(metadata={"payload": "string"})
+    state: EntryState = field(
+        metadata={
+            "description": "`began`: a step that runs at most once; `done`; `waits`: a sleep, or a wait with a timeout"
+            "; `timed_out`."
+        }
+    )
+    attempt: int = field(metadata={"description": "The last attempt that used it.", "minimum": 1})
+    value_json: str | None = field(
+        metadata={
+            "description": "The return value of a step, or the state of an approval; null if it is large. For a "
+            "`gather` that suspended: the numbers of its waiting branches, each with the number of the wait at which "
+            "it stops in this attempt.",
+            "form": {},
+            "payload": "value",
+        }
+    )
+    value_bytes: int | None = field(metadata={"description": "Size in bytes of a value over 16 KiB."})
+    child: ChildState | None = field(
+        metadata={"description": "The child; for `wait_any` the child that it returned. Null once it was deleted."}
+    )
+    until: datetime | None = field(metadata={"description": "The end of a sleep, or the timeout of a wait."})
     written_at: datetime
     #: Its position in the order of writing.
-    n: int
+    n: int = field(metadata={"internal": True})
 
 
 # Stops after the entry with which the values exceed the size of a response.
@@ -92,13 +102,15 @@ class ShownWait:
     """A wait of a job."""
 
     #: The run that began it; 0 for a job that waits from the beginning.
-    run_no: int
+    run_no: int = field(metadata={"internal": True})
     condition: WaitCondition
-    #: The first awaited jobs.
-    job_ids: Sequence[str]
+    job_ids: Sequence[str] = field(
+        metadata={"description": "The jobs that it waits for, at most 100.", "name": "jobs", "prefix": "job"}
+    )
     began_at: datetime
-    #: When the handler was entered after the wait; None before.
-    ended_at: datetime | None
+    ended_at: datetime | None = field(
+        metadata={"description": "When the handler was entered again after the wait; null before."}
+    )
 
 
 _WAITS = Statement(f"""
