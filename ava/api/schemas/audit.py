@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load
+from marshmallow import ValidationError, post_load
 
-from ava.api.http import payloads
-from ava.api.http.fields import ClientId, JsonString, String, WholeNumber, filtered
+from ava.api.http.fields import ClientId, String, filtered
 from ava.api.http.paging import PageRequest, TimeRangeQuery, cursor_field, per_page_field, take_page
-from ava.api.http.records import ActorRecord, RecordSchema, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.domain import ids
 from ava.store.reports.audit import AuditEntry, AuditFilter
 
@@ -54,32 +53,6 @@ class AuditEntryRecord(RecordSchema, of=AuditEntry):
     """A request for a change."""
 
     names = "id at tenant_id actor role action target status address request_id occurrences changes"
-    actor = fields.Nested(
-        ActorRecord,
-        metadata={"description": "Who sent the request. The label of an API key is no identity: its holder chose it."},
-    )
-    status = WholeNumber(
-        minimum=100,
-        maximum=599,
-        metadata={"description": "The HTTP status of the response. Refused requests have entries too."},
-    )
-    occurrences = WholeNumber(
-        minimum=1,
-        maximum=2**31,
-        allow_none=True,
-        metadata={
-            "description": "The number of refusals that the entry stands for, if it is a sample of similar refusals."
-        },
-    )
-    changes = JsonString(
-        attribute="changes_json",
-        allow_none=True,
-        metadata={
-            "type": "object",
-            "description": "The changed fields, as `{field: [old, new]}`.",
-            "payload": payloads.hide_changes,
-        },
-    )
 
 
 write_audit_entry = compile_schema(AuditEntryRecord())

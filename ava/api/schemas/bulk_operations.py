@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load
 
-from ava.api.http import paging, payloads
-from ava.api.http.fields import REQUIRED, Choice, Flag, JsonString, WholeNumber, filtered, wait_field
+from ava.api.http import paging
+from ava.api.http.fields import REQUIRED, Choice, Flag, WholeNumber, filtered, wait_field
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
@@ -156,21 +155,6 @@ class OperationRecord(RecordSchema, of=BulkOperation):
     """An operation on all jobs that a filter finds."""
 
     names = "id kind filter state total done failed created_by created_at completed_at result reason"
-    filter = JsonString(
-        metadata={"type": "object", "description": "The filter, as it was sent.", "payload": payloads.hide_filter}
-    )
-    result = JsonString(
-        allow_none=True,
-        metadata={
-            "type": "object",
-            "description": "For a cancel: `cancelled` counts the queued jobs, `signalled` the running jobs that were "
-            "requested to stop. Null for a retry.",
-        },
-    )
 
 
-def _as_text(value: Any) -> str:
-    return "null" if value is None else json.dumps(dict(value), separators=(",", ":"))
-
-
-write_operation = compile_schema(OperationRecord(), filter=_as_text, result=_as_text)
+write_operation = compile_schema(OperationRecord())

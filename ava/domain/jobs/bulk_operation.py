@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 from ava.domain.access.actor import Actor
 from ava.domain.access.caller import Caller, Role
@@ -28,6 +29,13 @@ class BulkState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     ABORTED = "aborted"
+
+
+_FILTER = {"description": "The filter, as it was sent.", "payload": "filter"}
+_RESULT = {
+    "description": "For a cancel: `cancelled` counts the queued jobs, `signalled` the running jobs that were requested "
+    "to stop. Null for a retry."
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +83,11 @@ class BulkOperation:
         return Caller(tenant_id=self.tenant_id, user_id=self.created_by.name, role=self.role)
 
     @property
-    def filter(self) -> Mapping[str, object]:
+    def filter(self) -> Annotated[Mapping[str, object], _FILTER]:
         return self.job_filter.as_record()
 
     @property
-    def result(self) -> Mapping[str, int] | None:
+    def result(self) -> Annotated[Mapping[str, int] | None, _RESULT]:
         """Return the numbers of cancelled queued jobs and of running jobs asked to stop; None for other kinds."""
         if self.kind is not BulkKind.CANCEL:
             return None

@@ -20,23 +20,38 @@ from ava.store.partitions import rows_to_delete
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditRecord:
     tenant_id: str
-    actor: Actor
+    actor: Actor = field(
+        metadata={"description": "Who sent the request. The label of an API key is no identity: its holder chose it."}
+    )
     role: str
     #: Such as `jobs.cancel`.
     action: str
     #: None if there is no single one, for example for bulk changes.
     target: str | None
-    #: Refused requests are recorded too.
-    status: int
+    status: int = field(
+        metadata={
+            "description": "The HTTP status of the response. Refused requests have entries too.",
+            "minimum": 100,
+            "maximum": 599,
+        }
+    )
     address: str = field(
         metadata={"description": "The address of the peer, and in `for` the addresses of x-forwarded-for."}
     )
     request_id: str
     at: datetime
-    #: Refusals that the record represents; None for other records.
-    occurrences: int | None = None
-    #: `{"field": [old, new]}`, as JSON.
-    changes_json: str | None = None
+    occurrences: int | None = field(
+        default=None,
+        metadata={
+            "description": "The number of refusals that the entry stands for, if it is a sample of similar refusals.",
+            "minimum": 1,
+            "maximum": 2**31,
+        },
+    )
+    changes_json: str | None = field(
+        default=None,
+        metadata={"description": "The changed fields, as `{field: [old, new]}`.", "payload": "changes"},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
