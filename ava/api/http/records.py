@@ -57,7 +57,8 @@ class RecordSchema(Schema, metaclass=_RecordMeta):
     a field, which are its metadata or annotation: its `description`; its `name` in the JSON, unless it is the
     attribute's without `_json`; the `prefix` of an id, or its `prefixes` if it is no UUID; `minimum` and `maximum`; the
     `form` of JSON in OpenAPI; as `payload` the function of `ava.api.http.payloads` that hides it; `nullable` if it is
-    null only where it is hidden; `internal` if no client sees it. A field `…_json` is serialized already.
+    null only where it is hidden; `flat` if the JSON has the fields of its dataclass instead; `internal` if no client
+    sees it. A field `…_json` is serialized already.
     """
 
     #: The fields in the order of the JSON, if it differs from that of the dataclass.
@@ -92,6 +93,9 @@ def _facts_of(kind: type[Any]) -> dict[str, _Fact]:
         else:
             others.append(_Fact(name, type_, {"internal": True}))
     found = {fact.about.get("name") or fact.attribute.removesuffix("_json"): fact for fact in facts}
+    for outer in [fact for fact in facts if fact.about.get("flat")]:
+        inner = _facts_of(outer.type).items()
+        found |= {name: fact._replace(attribute=f"{outer.attribute}.{fact.attribute}") for name, fact in inner}
     return found | {fact.attribute: fact for fact in others if fact.attribute not in found}
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, fields, post_load
+from marshmallow import fields, post_load
 
-from ava.api.http import paging, payloads
-from ava.api.http.fields import REQUIRED, Flag, Id, Instant, JsonString, String, WholeNumber, filtered
+from ava.api.http import paging
+from ava.api.http.fields import REQUIRED, Instant, WholeNumber, filtered
 from ava.api.http.paging import PageQuery, PageRequest, TimeRangeQuery, cursor_field, take_page
-from ava.api.http.records import compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.event_fields import (
     EventTypeField,
@@ -150,89 +150,25 @@ class EventListQuery(PageQuery, TimeRangeQuery):
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
-class RefusalRecord(Schema):
-    """A job that an event could not create."""
+class EventRecord(RecordSchema, of=InboundEvent):
+    """An event, as patterns, templates and handlers see it, with the jobs that it created."""
 
-    subscription_id = Id("sub", metadata={"description": "The subscription."})
-    reason = String(metadata={"payload": payloads.hide_reason})
+    names = (
+        "id source_id type source subject time data extensions headers created_at delivery_id job_ids refused "
+        "more_count woken_job_ids"
+    )
 
 
-class SentEventRecord(Schema):
+class SentEventRecord(RecordSchema, of=InboundEvent):
     """A sent event, with the jobs that it created."""
 
-    id = Id("evt")
-    job_ids = fields.List(Id("job"))
-    refused = fields.List(fields.Nested(RefusalRecord))
+    names = "id job_ids refused more_count duplicate"
     more_count = WholeNumber(
         minimum=0,
         maximum=2**31,
         metadata={"description": "The number of further jobs, created within the next 5 seconds."},
     )
-    duplicate = Flag(
-        attribute="is_duplicate",
-        metadata={
-            "description": "True if an earlier event has the same source and id. The response then describes "
-            "the earlier event."
-        },
-    )
-
-
-_OBJECT = {"type": "object", "payload": payloads.hide_value}
-
-
-class EventRecord(Schema):
-    """An event, as patterns, templates and handlers see it, with the jobs that it created."""
-
-    id = Id("evt")
-    source_id = String(allow_none=True, metadata={"description": "The sender's own id of the event."})
-    type = String()
-    source = String()
-    subject = String(allow_none=True)
-    time = Instant(allow_none=True)
-    data = JsonString(
-        attribute="data_json", metadata={"description": "Any JSON value.", "payload": payloads.hide_value}
-    )
-    extensions = JsonString(attribute="extensions_json", metadata=_OBJECT)
-    headers = JsonString(
-        attribute="headers_json",
-        allow_none=True,
-        metadata={
-            "type": "object",
-            "description": "The headers of the request that a hook received; otherwise null.",
-            "payload": payloads.hide_value,
-        },
-    )
-    created_at = Instant()
-    delivery_id = Id(
-        "del", allow_none=True, metadata={"description": "The hook delivery that contained the event; otherwise null."}
-    )
-    job_ids = fields.List(Id("job"))
-    refused = fields.List(fields.Nested(RefusalRecord))
-    more_count = WholeNumber(
-        minimum=0,
-        maximum=2**31,
-        metadata={"description": "Above 0 until the jobs of all matching subscriptions are created."},
-    )
-    woken_job_ids = fields.List(
-        Id("job"),
-        metadata={"description": "The waiting jobs (`env.wait_event`) that received the event, at most 100."},
-    )
 
 
 write_sent = compile_schema(SentEventRecord())
-_write_event = compile_schema(EventRecord())
-
-
-def write_event(event: InboundEvent) -> str:
-    return _write_event(_EventFields(event))
-
-
-class _EventFields:
-    """The fields of an event's record: the sent ones, and those that the service adds."""
-
-    def __init__(self, event: InboundEvent) -> None:
-        self._event = event
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._event, name, self)
-        return getattr(self._event.spec, name) if found is self else found
+write_event = compile_schema(EventRecord())

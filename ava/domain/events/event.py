@@ -45,45 +45,65 @@ class EventSpec:
 
     type: str
     source: str = DEFAULT_SOURCE
-    #: The sender's id for the event; None: no deduplication.
-    source_id: str | None = None
+    #: None: no deduplication.
+    source_id: str | None = field(default=None, metadata={"description": "The sender's own id of the event."})
     subject: str | None = None
     time: datetime | None = None
-    #: Any JSON value, serialized.
-    data_json: str = "null"
-    #: The CloudEvents extensions, a serialized JSON object.
-    extensions_json: str = "{}"
-    #: The headers of the request to a hook, a serialized JSON object with string values; None for other events.
-    headers_json: str | None = None
+    data_json: str = field(default="null", metadata={"description": "Any JSON value.", "form": {}, "payload": "value"})
+    #: The CloudEvents extensions.
+    extensions_json: str = field(default="{}", metadata={"payload": "value"})
+    headers_json: str | None = field(
+        default=None,
+        metadata={
+            "description": "The headers of the request that a hook received; otherwise null.",
+            "payload": "value",
+        },
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
     """A job that an event failed to create."""
 
-    subscription_id: str
-    reason: str
+    subscription_id: str = field(metadata={"prefix": "sub", "description": "The subscription."})
+    reason: str = field(metadata={"payload": "reason"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InboundEvent:
     id: str = field(metadata={"prefix": "evt"})
     tenant_id: str
-    spec: EventSpec
+    spec: EventSpec = field(metadata={"flat": True})
     created_at: datetime
     #: The jobs that it has created so far.
     job_ids: Sequence[str] = field(default=(), metadata={"prefix": "job"})
     refused: Sequence[Refusal] = ()
-    #: The first jobs with waits that it satisfied, if they were read.
-    woken_job_ids: Sequence[str] = ()
+    woken_job_ids: Sequence[str] = field(
+        default=(),
+        metadata={
+            "description": "The waiting jobs (`env.wait_event`) that received the event, at most 100.",
+            "prefix": "job",
+        },
+    )
     #: Matching subscriptions without a job yet when the event was stored.
-    more_count: int = 0
+    more_count: int = field(
+        default=0,
+        metadata={"description": "Above 0 until the jobs of all matching subscriptions are created.", "maximum": 2**31},
+    )
     #: Total bytes of the inputs of its jobs so far.
     copied_bytes: int = 0
-    #: The hook delivery that brought it.
-    delivery_id: str | None = field(default=None, metadata={"prefix": "del"})
-    #: Whether an earlier request had the same source and id.
-    is_duplicate: bool = False
+    delivery_id: str | None = field(
+        default=None,
+        metadata={"description": "The hook delivery that contained the event; otherwise null.", "prefix": "del"},
+    )
+    is_duplicate: bool = field(
+        default=False,
+        metadata={
+            "description": "True if an earlier event has the same source and id. The response then describes the "
+            "earlier event.",
+            "name": "duplicate",
+        },
+    )
     traceparent: str | None = None
     #: Its sender, as `actor.join` writes it; with a hook, the hook's creator and whoever replayed the delivery.
     sender: str = SYSTEM.text
