@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ava.domain import ids
@@ -21,35 +21,12 @@ from ava.store.reports.tenant_usage import MAX_COUNTED_IN_USE, WorkerLimitUse
 
 @dataclass(frozen=True, kw_only=True)
 class LimitUse:
-    limit: Limit
-    #: Or the tenant's own value from operators; None: unlimited.
-    value: int | None
-    #: The tenant's usage, at most `MAX_COUNTED_IN_USE`; None if it is not counted.
-    used: int | None
-    #: Otherwise it is a lower bound.
-    used_is_exact: bool | None
-
-    @property
-    def name(self) -> str:
-        return self.limit.name
-
-    @property
-    def unit(self) -> str:
-        return self.limit.unit
-
-    @property
-    def setting(self) -> str | None:
-        """Return the environment variable that sets the limit; None if it is fixed."""
-        return self.limit.setting
-
-    @property
-    def status(self) -> int | None:
-        """Return the HTTP status of a request beyond the limit; None if it is not an error."""
-        return self.limit.status
-
-    @property
-    def meaning(self) -> str:
-        return self.limit.meaning
+    limit: Limit = field(metadata={"flat": True})
+    #: Or the tenant's own value from operators.
+    value: int | None = field(metadata={"description": "Null: there is no limit."})
+    #: At most `MAX_COUNTED_IN_USE`.
+    used: int | None = field(metadata={"description": "The tenant's usage; null: not counted."})
+    used_is_exact: bool | None = field(metadata={"description": "False: `used` is a lower bound."})
 
 
 class TenantLimits:

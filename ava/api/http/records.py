@@ -95,7 +95,7 @@ def _facts_of(kind: type[Any]) -> dict[str, _Fact]:
     found = {fact.about.get("name") or fact.attribute.removesuffix("_json"): fact for fact in facts}
     for outer in [fact for fact in facts if fact.about.get("flat")]:
         inner = _facts_of(outer.type).items()
-        found |= {name: fact._replace(attribute=f"{outer.attribute}.{fact.attribute}") for name, fact in inner}
+        found = {name: each._replace(attribute=f"{outer.attribute}.{each.attribute}") for name, each in inner} | found
     return found | {fact.attribute: fact for fact in others if fact.attribute not in found}
 
 

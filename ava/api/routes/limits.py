@@ -53,7 +53,7 @@ def show(query: PageRequest) -> Response:
         found[first : first + query.limit],
         len(found),
         write_limit,
-        cursor_of=lambda use: cursor_of_name(use.name),
+        cursor_of=lambda use: cursor_of_name(use.limit.name),
     )
 
 

@@ -4,43 +4,21 @@ from __future__ import annotations
 
 from marshmallow import Schema
 
-from ava.api.http.fields import Flag, Id, Instant, Number, PositiveNumber, String, WholeNumber
+from ava.api.http.fields import Id, Instant, Number, PositiveNumber, WholeNumber
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.jobs import priority
 from ava.domain.worker import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
+from ava.services.limits import LimitUse
 from ava.store.reports.tenant_usage import WorkerLimitUse
 
 _MAX_COUNT = 2**53
 
 
-class LimitRecord(Schema):
+class LimitRecord(RecordSchema, of=LimitUse):
     """A limit of this installation, and the tenant's use of it."""
 
-    name = String(metadata={"description": "The name in errors, such as `bulk_jobs`."})
-    value = WholeNumber(
-        minimum=0, maximum=_MAX_COUNT, allow_none=True, metadata={"description": "Null: there is no limit."}
-    )
-    unit = String(metadata={"description": "The counted unit, such as `bytes`."})
-    used = WholeNumber(
-        minimum=0,
-        maximum=_MAX_COUNT,
-        allow_none=True,
-        metadata={"description": "The tenant's usage; null: not counted."},
-    )
-    used_is_exact = Flag(allow_none=True, metadata={"description": "False: `used` is a lower bound."})
-    setting = String(
-        allow_none=True, metadata={"description": "The environment variable that sets the limit; null: it is fixed."}
-    )
-    status = WholeNumber(
-        minimum=400,
-        maximum=599,
-        allow_none=True,
-        metadata={
-            "description": "The HTTP status when a request exceeds the limit; null: the response ends early instead."
-        },
-    )
-    meaning = String()
+    names = "name value unit used used_is_exact setting status meaning"
 
 
 write_limit = compile_schema(LimitRecord())

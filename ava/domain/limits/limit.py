@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from ava.settings import Settings
+
+_SETTING = {"description": "The environment variable that sets the limit; null: it is fixed."}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
     """A named limit with a fixed value, or the value of a setting."""
 
-    #: The name that errors, the API and the docs use, such as `bulk_jobs`.
-    name: str
-    unit: str
+    name: str = dataclasses.field(metadata={"description": "The name in errors, such as `bulk_jobs`."})
+    unit: str = dataclasses.field(metadata={"description": "The counted unit, such as `bytes`."})
     #: The limited quantity, as a sentence without a verb: "Bytes of a body …".
     meaning: str
-    #: The HTTP status of a request beyond the limit; None if the response is truncated instead.
-    status: int | None
+    status: int | None = dataclasses.field(
+        metadata={
+            "description": "The HTTP status when a request exceeds the limit; null: the response ends early instead.",
+            "minimum": 400,
+            "maximum": 599,
+        }
+    )
     #: None if a setting has the value.
     fixed: int | None = None
     field: str | None = None
 
     @property
-    def setting(self) -> str | None:
+    def setting(self) -> Annotated[str | None, _SETTING]:
         return None if self.field is None else Settings.__dataclass_fields__[self.field].metadata["variable"]
 
     @property
