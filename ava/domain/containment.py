@@ -101,7 +101,7 @@ class ContainmentSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContainedRun:
-    """A running job of a scope."""
+    """A running job of the scope."""
 
     job_id: str = field(metadata={"prefix": "job"})
     node: str | None = field(
@@ -122,7 +122,9 @@ class Containment:
     running_jobs: RunningJobs
     triggers: NewTriggers
     state: ContainmentState
-    by: Actor
+    by: Actor = field(
+        metadata={"description": "Who created it; null for the roles of a tenant if an operator did.", "nullable": True}
+    )
     created_at: datetime
     ends_at: datetime | None = field(metadata={"description": "When it ends by itself; null: when it is lifted."})
     claims_ended_at: datetime | None
@@ -136,9 +138,13 @@ class Containment:
     held_count: int = field(metadata={"description": "Jobs that it holds now, or held when it was lifted."})
     stopped_count: int = field(metadata={"description": "Running jobs that it has asked to stop."})
     lifted_at: datetime | None
-    lifted_by: Actor | None
-    running: Sequence[ContainedRun] = ()
-    running_count: int = 0
+    lifted_by: Actor | None = field(
+        metadata={"description": "Who lifted it; null before, and for the roles of a tenant if an operator did."}
+    )
+    running: Sequence[ContainedRun] = field(
+        default=(), metadata={"description": "Up to 100 running jobs of the scope, until it is complete."}
+    )
+    running_count: int = field(default=0, metadata={"description": "The number of running jobs of the scope."})
 
     @property
     def record(self) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from ava.domain import ids
 from ava.domain.access.actor import Actor
 from ava.domain.containment import (
     ALL_TENANTS,
-    ContainedRun,
     ContainedScope,
     Containment,
     ContainmentProofs,
@@ -187,21 +186,11 @@ class ContainmentQuery(Strict):
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
-class ContainedRunRecord(RecordSchema, of=ContainedRun):
-    """A running job of the scope."""
-
-    names = "job_id node since lease_ends_at"
-
-
 _write_actor = compile_schema(ActorRecord())
 
 
 def _write_for_tenant(actor: Actor) -> str:
     return "null" if actor.is_operator else _write_actor(actor)
-
-
-def _actor_field(description: str) -> fields.Nested:
-    return fields.Nested(ActorRecord, allow_none=True, metadata={"description": description})
 
 
 class ContainmentRecord(RecordSchema, of=Containment):
@@ -212,15 +201,6 @@ class ContainmentRecord(RecordSchema, of=Containment):
         "lifted_by"
     )
     scope = JsonString(metadata={"type": "object", "description": "The contained jobs, as `scope` was sent."})
-    by = _actor_field("Who created it; null for the roles of a tenant if an operator did.")
-    lifted_by = _actor_field("Who lifted it; null before, and for the roles of a tenant if an operator did.")
-    running = fields.List(
-        fields.Nested(ContainedRunRecord()),
-        metadata={"description": "Up to 100 running jobs of the scope, until it is complete."},
-    )
-    running_count = WholeNumber(
-        minimum=0, maximum=_MAX_COUNT, metadata={"description": "The number of running jobs of the scope."}
-    )
 
 
 class ProofsRecord(RecordSchema, of=ContainmentProofs):
