@@ -55,7 +55,6 @@ LONGEST = (
     "integration/test_migrations.py",
     "acceptance/test_journals.py",
     "integration/test_api_watching.py",
-    "acceptance/test_refused_queues.py",
     "acceptance/test_testing_plugin.py",
     "acceptance/test_held_results.py",
     "acceptance/test_fuzz.py",

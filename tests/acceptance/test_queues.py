@@ -1,11 +1,13 @@
-"""A node that serves several queues: none waits for another, and one that fails does not stop the others."""
+"""A node that serves several queues: none waits for another, and one that fails or is refused stops no other."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
+import kombu
 import pytest
+import redis
 
 from harness.polling import wait_until
 from harness.servers.rabbitmq import RabbitMQ
@@ -88,3 +90,64 @@ def test_a_virtual_host_whose_default_is_quorum_queues_will_do(system: System, r
             assert re.findall(r"^!!  (\w+)", doctor.output, re.MULTILINE) == ["durability"], doctor.output
         finally:
             system.stop()
+
+
+# A queue that the broker refuses to a node -----------------------------------------------------------------------
+
+#: The queue of the worker `wkr_a_busy`.
+_REFUSED = "a-busy"
+_KEY = f"{_REFUSED}\x06\x165"
+
+
+def _refuse(system: System) -> None:
+    """A stranger declares the queue with other arguments, or writes to one of its keys."""
+    if system.broker_url.startswith("redis"):
+        with redis.Redis.from_url(system.broker_url) as client:
+            client.set(_KEY, "a string")
+    else:
+        with kombu.Connection(system.broker_url) as stranger:
+            stranger.default_channel.queue_delete(_REFUSED)
+            stranger.default_channel.queue_declare(_REFUSED, durable=True, auto_delete=False)
+
+
+def _accept(system: System) -> None:
+    if system.broker_url.startswith("redis"):
+        with redis.Redis.from_url(system.broker_url) as client:
+            client.delete(_KEY)
+    else:
+        with kombu.Connection(system.broker_url) as stranger:
+            stranger.default_channel.queue_delete(_REFUSED)
+
+
+def _refused_by_the_api(system: System) -> list[str]:
+    (command,) = system.workers
+    pids = {command.pid, *(process.pid for process in command.children)}
+    found = system.get("/v1/ava/nodes", headers={"x-platform-role": "platform-admin"}).json()["data"]
+    (node,) = (each for each in found if each["pid"] in pids)
+    refused: list[str] = node["refused_queues"]
+    assert set(node["queues"]).isdisjoint(refused)
+    return refused
+
+
+def test_a_queue_that_is_refused_to_a_node_waits_and_stops_no_other(one_process: System) -> None:
+    system = one_process
+    system.workers.pop().terminate()
+    _refuse(system)
+    node = system.start_worker(concurrency=1)
+    theirs, ours = system.trigger("wkr_a_busy"), system.trigger("wkr_b_quiet")
+    assert system.wait_for(ours["id"])["status"] == "completed"
+    assert _refused_by_the_api(system) == [_REFUSED]
+    why = system.get(f"/v1/ava/jobs/{theirs['id']}/why").json()["data"]
+    assert why["sentence"].startswith(f"queued: the broker refuses the queue {_REFUSED}")
+    assert why["facts"]["queue_refused"] is True
+    assert node.output.count(f"The broker refuses the queue {_REFUSED}, will retry") == 1
+    metrics = system.get("/metrics", headers={"Authorization": "Bearer of-all-the-tests"}).text
+    assert f'ava_queue_refused{{queue="{_REFUSED}"}} 1.0' in metrics
+    doctor = system.spawn("doctor")
+    assert doctor.wait(30) == 1
+    assert f"!!  queues: the queue '{_REFUSED}'" in doctor.output
+    _accept(system)
+    assert system.wait_for(theirs["id"])["status"] == "completed"
+    wait_until(lambda: _refused_by_the_api(system) == [], seconds=10, what="no queue is refused")
+    assert f"The broker accepts the queue {_REFUSED} again." in node.output
+    assert node.exit_code is None
