@@ -68,7 +68,7 @@ def test_no_claim_is_shared_while_runs_follow_each_other_slowly(
     monkeypatch.setattr(handler_times.time, "monotonic", lambda: now[0])
     times.record_begin(is_first=True)
     quick = times.max_together("wkr_a")
-    for shown_part, expected in ((0.1, 8), (0.2, handler_times._MIN_TOGETHER), (0.3, 1), (0.9, 1)):
+    for shown_part, expected in ((0.2, handler_times._MIN_TOGETHER), (0.3, 1), (0.9, 1)):
         for _ in range(60):
             now[0] += shown_part * run_groups.SHOWN_SECONDS
             times.record_begin(is_first=False)
