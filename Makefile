@@ -41,7 +41,7 @@ demo: $(COMPILED) ## Run one job from its trigger to its final record
 	@exec $(BIN)/ava demo $(ARGS)
 
 test: $(READY) ## Run every test, against real servers (ARGS="-k cancel")
-	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs npm golang jdk faketime python3-venv
+	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs npm golang faketime python3-venv
 	@$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
 
 test-quick: $(READY) ## Run the unit tests, and the integration tests on Redis alone; at most three minutes on two cores
@@ -53,7 +53,7 @@ test-long: $(READY) ## Run the tests whose promises `make test` keeps by briefer
 	@$(BIN)/python -m pytest $(IN_PARALLEL) -m long $(ARGS)
 
 coverage: $(READY) ## Run every test, one file at a time, and measure the coverage of all their processes
-	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs npm golang jdk faketime python3-venv
+	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs npm golang faketime python3-venv
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 
