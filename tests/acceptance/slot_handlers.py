@@ -43,12 +43,13 @@ async def slot_speak(input: dict[str, Any], env: Env) -> dict[str, Any]:
 
     async def in_task() -> str:
         await asyncio.sleep(0.01)
-        print(f"task {tag}")  # noqa: T201 - what the test looks for
+        # In one write each, because `print` writes the line feed separately, and both print at once.
+        print(f"task {tag}\n", end="")  # noqa: T201 - what the test looks for
         return _trace_id()
 
     def in_thread() -> str:
         time.sleep(0.01)
-        print(f"thread {_tag.get()}")  # noqa: T201
+        print(f"thread {_tag.get()}\n", end="")  # noqa: T201
         _log.warning("thread's log %s", tag)
         return _trace_id()
 
