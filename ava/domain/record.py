@@ -30,10 +30,11 @@ _values_of_job = attrgetter(*("began_at" if name == "started_at" else name for n
 
 def as_record(record: Any, names: str) -> dict[str, Any]:
     """Return fields of a dataclass as plain values; the field `input` is the JSON of `input_json`."""
-    values = ((name, getattr(record, name, _PLAIN)) for name in names.split())
     return {
-        name: json.loads(getattr(record, f"{name}_json") or "null") if value is _PLAIN else _plain(name, value)
-        for name, value in values
+        name: _plain(name, getattr(record, name))
+        if hasattr(record, name)
+        else json.loads(getattr(record, f"{name}_json") or "null")
+        for name in names.split()
     }
 
 

@@ -28,7 +28,7 @@ _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 #: Prefixes of ids that are no UUIDs, by the names of their fields.
 _PREFIXES = {"worker_id": ("wkr",), "tenant_id": ("ten",), "created_by": ("usr", "key"), "updated_by": ("usr", "key")}
-#: By the type of a dataclass's field: what makes the field of its schema. Each `RecordSchema` adds its dataclass.
+#: Schema field constructors by the type of a dataclass's field. Each `RecordSchema` adds its dataclass.
 KINDS: dict[Any, Callable[..., fields.Field[Any]]] = {
     str: String,
     bool: Flag,
@@ -53,7 +53,7 @@ class _RecordMeta(SchemaMeta):
 class RecordSchema(Schema, metaclass=_RecordMeta):
     """The schema of a dataclass: `class JobRecord(RecordSchema, of=Job)`. It declares only the fields that differ.
 
-    The dataclass declares the others, also as properties whose type is `Annotated` or which `names` names. Facts about
+    The dataclass declares the others, also as properties that are `Annotated` or in `names`. Facts about
     a field, which are its metadata or annotation: its `description`; its `name` in the JSON, unless it is the
     attribute's without `_json`; the `prefix` of an id, or its `prefixes` if it is no UUID; `minimum` and `maximum`; the
     `form` of JSON in OpenAPI; as `payload` the function of `ava.api.http.payloads` that hides it; `nullable` if it is
@@ -61,7 +61,7 @@ class RecordSchema(Schema, metaclass=_RecordMeta):
     sees it. A field `…_json` is serialized already.
     """
 
-    #: The fields in the order of the JSON, if it differs from that of the dataclass.
+    #: The fields in the order of the JSON, if it differs from the dataclass.
     names = ""
 
 

@@ -1,6 +1,6 @@
 """The actor: who did something, as records and the database store it.
 
-`Actor.text` is the form in columns such as `jobs.origin` and `created_by`: `usr_a`, `usr_a oidc`, `key_1`, or
+Columns such as `jobs.origin` and `created_by` store it as a string: `usr_a`, `usr_a oidc`, `key_1`, or
 `key_1 key usr_a`. The part before the first space is the identity; a label after it grants nothing.
 """
 
@@ -86,7 +86,7 @@ class Actor:
     @staticmethod
     @lru_cache(maxsize=4_096)
     def parse(text: str) -> Actor:
-        """Return the actor of its `text`."""
+        """Return the actor of a stored string."""
         id_, _, rest = text.partition(" ")
         via, _, label = rest.partition(" ")
         kind = _KINDS.get(id_.partition("_")[0])
@@ -95,11 +95,11 @@ class Actor:
         return Actor(id=id_, kind=kind, via=Via(via) if via else _IMPLIED[kind], label=label or None)
 
 
-#: Stands for a process of this installation in `Actor.text`.
+#: A process of this installation, as a string.
 _SYSTEM = "system"
 #: By the prefix of its id: the kind of an actor.
 _KINDS = {"usr": ActorKind.USER, "key": ActorKind.KEY, "job": ActorKind.JOB}
-#: By kind: how an actor proved its identity unless its `text` says otherwise.
+#: The default proof of identity by kind.
 _IMPLIED = {ActorKind.USER: Via.HEADERS, ActorKind.KEY: Via.KEY, ActorKind.JOB: Via.HANDLER}
 #: A process of this installation.
 SYSTEM = Actor(id=None, kind=ActorKind.SYSTEM, via=None)
@@ -116,10 +116,10 @@ def source_cause(source: str) -> Actor:
 
 
 def join(actors: Iterable[Actor]) -> str:
-    """Return the text of several actors, without repetitions."""
+    """Return several actors as one string, without duplicates."""
     return ",".join(dict.fromkeys(each.text for each in actors))
 
 
 def split(*texts: str | None) -> tuple[Actor, ...]:
-    """Return the actors of texts by `join`, without None."""
+    """Return the actors of strings that `join` made; skips None."""
     return tuple(Actor.parse(each) for text in texts if text is not None for each in text.split(","))
