@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import product
 from typing import Any
 from urllib.parse import quote
@@ -66,7 +67,7 @@ def test_every_combination_of_filters_finds_exactly_the_matching_jobs(api: Api) 
     _seed(api)
     everything = _all(api)
     assert len(everything) == 40
-    assert everything == sorted(everything, key=lambda job: job["created_at"], reverse=True)
+    assert everything == sorted(everything, key=lambda job: datetime.fromisoformat(job["created_at"]), reverse=True)
     for values in product(*[[None, *choices] for choices in FILTERS.values()]):
         chosen = {name: value for name, value in zip(FILTERS, values, strict=True) if value}
         found = _all(api, "".join(f"&filter[{name}]={value}" for name, value in chosen.items()))

