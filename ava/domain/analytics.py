@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 #: The longest period, and the retention of counts.
 MAX_DAYS = 90
@@ -27,25 +28,38 @@ class EndedCounts:
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
-    #: Cancelled jobs that expired.
-    expired: int = 0
+    expired: int = field(default=0, metadata={"description": "The cancelled jobs that expired before they started."})
     ran: int = 0
     ran_ms: int = 0
-    #: Processor time and waiting time of the jobs that ran, in milliseconds.
-    cpu_ms: int = 0
-    wait_ms: int = 0
+    cpu_ms: int = field(
+        default=0,
+        metadata={"description": "Total CPU time of the jobs that ran, in milliseconds, as far as it is known."},
+    )
+    wait_ms: int = field(
+        default=0,
+        metadata={"description": "Total time that the jobs waited before they started, in milliseconds."},
+    )
 
     @property
     def total(self) -> int:
         return self.completed + self.failed + self.cancelled
 
     @property
-    def success_rate(self) -> float | None:
-        """Return the percentage of completed jobs, with one decimal; None without jobs."""
+    def success_rate(
+        self,
+    ) -> Annotated[
+        float | None,
+        {"description": "Completed jobs as a percentage of `total`, with one decimal; null if `total` is 0."},
+    ]:
         return round(100 * self.completed / self.total, 1) if self.total else None
 
     @property
-    def avg_duration_ms(self) -> int | None:
+    def avg_duration_ms(
+        self,
+    ) -> Annotated[
+        int | None,
+        {"description": "The average duration of the jobs that ran, in milliseconds; null if none ran."},
+    ]:
         return round(self.ran_ms / self.ran) if self.ran else None
 
     def __add__(self, other: EndedCounts) -> EndedCounts:
@@ -63,13 +77,15 @@ class EndedCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeriesPoint:
+    """The jobs that ended in one hour or day."""
+
     starts_at: datetime
-    counts: EndedCounts
+    counts: EndedCounts = field(metadata={"flat": True})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Percentiles:
-    """Percentiles of durations in milliseconds; None without data."""
+    """Percentiles of times in milliseconds, within 2 %; null without jobs."""
 
     p50_ms: float | None
     p95_ms: float | None
@@ -77,19 +93,41 @@ class Percentiles:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Analytics:
-    period_days: int
-    #: Midnight UTC.
-    since: datetime
-    jobs: EndedCounts
-    #: Jobs by trigger, without zeros.
+class Times:
+    """How long jobs waited, from the time they were due to their start, and ran."""
+
+    wait: Percentiles
+    run: Percentiles
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """The jobs that ended in the period."""
+
+    counts: EndedCounts = field(metadata={"flat": True})
+    #: Jobs by trigger, without zeros, in the order of `Trigger`.
     by_trigger: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Analytics:
+    """Statistics of the jobs that ended in a period."""
+
+    period_days: int = field(metadata={"minimum": 1, "maximum": MAX_DAYS})
+    since: datetime = field(metadata={"description": "Midnight UTC."})
+    jobs: Ended
     by_worker: Mapping[str, EndedCounts]
-    #: Oldest first, including spans without jobs; None if not requested.
-    series: Sequence[SeriesPoint] | None = None
-    #: From a job's due time to its start, and from its start to its end; None if not requested.
-    wait: Percentiles | None = None
-    run: Percentiles | None = None
+    #: None if not requested; so are `percentiles`.
+    series: Sequence[SeriesPoint] | None = field(
+        default=None,
+        metadata={
+            "nullable": False,
+            "description": "Only with `group_by`: one entry for each hour or day, oldest first, without gaps.",
+        },
+    )
+    percentiles: Times | None = field(
+        default=None, metadata={"nullable": False, "description": "Only with `percentiles=true`."}
+    )
 
 
 def bucket_ms(bucket: int) -> float:

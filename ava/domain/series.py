@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Annotated
+
+from ava.domain.jobs import priority
 
 #: Retention of points by minute and by hour; the second is the longest range.
 MINUTES_KEPT = timedelta(days=2)
@@ -35,26 +38,28 @@ class MarkType(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mark:
-    type: MarkType
-    #: The code version, the worker's id or the queue.
-    name: str
+    """A deploy or a pause."""
+
+    type: MarkType = field(metadata={"description": "`deploy`: a node started with another `AVA_CODE_VERSION`."})
+    name: str = field(metadata={"description": "The code version, the worker's id, or the queue."})
     starts_at: datetime
-    #: The end of a pause; None for a deploy, and while the pause continues.
-    ends_at: datetime | None
+    ends_at: datetime | None = field(
+        metadata={"description": "The end of a pause, within a minute; null while it continues."}
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
     """The points of a response: `count` steps from `since`, which is a multiple of the step."""
 
-    since: datetime
-    step_seconds: int
-    count: int
+    since: datetime = field(metadata={"description": "The start of the first step: a multiple of the step in UTC."})
+    step_seconds: int = field(metadata={"minimum": _STEPS[0], "maximum": _STEPS[-1]})
+    count: int = field(metadata={"internal": True})
     #: Whether rows by hour are read, because the first point is older than `MINUTES_KEPT`.
-    is_hourly: bool
+    is_hourly: bool = field(metadata={"internal": True})
 
     @property
-    def until(self) -> datetime:
+    def until(self) -> Annotated[datetime, {"description": "The end of the last step."}]:
         return self.since + timedelta(seconds=self.step_seconds * self.count)
 
     @property
@@ -80,49 +85,63 @@ def grid(since: datetime, until: datetime, now: datetime) -> Grid:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Times:
-    """Percentiles of durations in milliseconds, one value per point; None: no job."""
+class EndedSeries:
+    """The number of jobs that ended in each step; null: not counted yet."""
 
-    p50: Values
-    p95: Values
-    p99: Values
+    completed: Values = field(metadata={"description": "Completed jobs."})
+    failed: Values = field(metadata={"description": "Failed jobs."})
+    cancelled: Values = field(metadata={"description": "Cancelled jobs."})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TimeSeries:
+    """Percentiles in milliseconds, one value per point; null: no job. Interpolated within the buckets of metrics."""
+
+    p50_ms: Values = field(metadata={"description": "Half of the jobs took at most this."})
+    p95_ms: Values = field(metadata={"description": "95 % took at most this."})
+    p99_ms: Values = field(metadata={"description": "99 % took at most this."})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backlog:
-    """The waiting jobs of a queue and priority; both None: of all further ones together."""
+    """The waiting jobs of one queue and priority; both null: of all further ones together."""
 
     queue: str | None
-    priority: int | None
-    jobs: Values
+    priority: int | None = field(metadata={"minimum": priority.FIRST, "maximum": priority.LAST})
+    jobs: Values = field(metadata={"description": "The highest sample of each step; null: no sample."})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Failures:
-    """The failed jobs with one kind of error; None: with all further kinds together."""
+class FailureKind:
+    """The failed jobs with one kind of error; null: with all further kinds together."""
 
     kind: str | None
-    jobs: Values
+    jobs: Values = field(metadata={"description": "Failed jobs."})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
     """All series of a tenant, worker or queue at the same points."""
 
-    grid: Grid
-    #: All jobs that ended before it are counted.
-    counted_until: datetime
-    completed: Values
-    failed: Values
-    cancelled: Values
-    start: Times
-    run: Times
-    running: Values
-    #: The concurrency limit; None: no limit, or nothing was running.
-    max_running: Values
-    backlog: list[Backlog]
-    failures: list[Failures]
-    marks: list[Mark]
+    grid: Grid = field(metadata={"flat": True})
+    counted_until: datetime = field(metadata={"description": "The time until which ended jobs are counted."})
+    ended: EndedSeries
+    start: TimeSeries = field(metadata={"description": "From a job's due time to its start, on its first attempt."})
+    run: TimeSeries = field(metadata={"description": "From a handler's start to its end."})
+    running: Values = field(
+        metadata={"description": "Running jobs: the highest sample of each step, one per minute; null: no sample."}
+    )
+    max_running: Values = field(
+        metadata={
+            "description": "The concurrency limit of the worker or tenant; of all tenants together, the processes of "
+            "live nodes. Null: no limit, or nothing was running."
+        }
+    )
+    backlog: list[Backlog] = field(
+        metadata={"description": "The largest first. Of a queue and priority about 20,000 jobs are counted."}
+    )
+    failures: list[FailureKind] = field(metadata={"description": "The most frequent first."})
+    marks: list[Mark] = field(metadata={"description": "Oldest first."})
 
 
 def percentiles(jobs: Sequence[int], bounds: Sequence[float]) -> list[float | None]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ava.domain.access.caller import Caller
-from ava.domain.analytics import Analytics, EndedCounts, GroupBy, SeriesPoint, percentiles
+from ava.domain.analytics import Analytics, Ended, EndedCounts, GroupBy, SeriesPoint, Times, percentiles
 from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.errors import OperatorsOnly
 from ava.store.engine import clock
@@ -46,12 +46,12 @@ class AnalyticsReports:
         return Analytics(
             period_days=days,
             since=since,
-            jobs=sum(by_worker.values(), EndedCounts()),
-            by_trigger=by_trigger,
+            jobs=Ended(counts=sum(by_worker.values(), EndedCounts()), by_trigger=by_trigger),
             by_worker=by_worker,
             series=None if found is None or group_by is None else _complete(found, since, now, group_by),
-            wait=None if times is None else percentiles(times.get("wait", {})),
-            run=None if times is None else percentiles(times.get("run", {})),
+            percentiles=None
+            if times is None
+            else Times(wait=percentiles(times.get("wait", {})), run=percentiles(times.get("run", {}))),
         )
 
 

@@ -8,7 +8,19 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from ava.domain.access.caller import Caller
-from ava.domain.series import Backlog, Failures, Grid, Mark, MarkType, Series, Times, Values, grid, percentiles
+from ava.domain.series import (
+    Backlog,
+    EndedSeries,
+    FailureKind,
+    Grid,
+    Mark,
+    MarkType,
+    Series,
+    TimeSeries,
+    Values,
+    grid,
+    percentiles,
+)
 from ava.errors import OperatorsOnly
 from ava.store.engine.database import Database
 from ava.store.fleet.worker_settings import PLATFORM
@@ -108,9 +120,11 @@ def _make_series(
     return Series(
         grid=points,
         counted_until=counted_until,
-        completed=_summed(no_jobs, points, of_workers, "completed"),
-        failed=_summed(no_jobs, points, of_workers, "failed"),
-        cancelled=_summed(no_jobs, points, of_workers, "cancelled"),
+        ended=EndedSeries(
+            completed=_summed(no_jobs, points, of_workers, "completed"),
+            failed=_summed(no_jobs, points, of_workers, "failed"),
+            cancelled=_summed(no_jobs, points, of_workers, "cancelled"),
+        ),
         start=_times(points, of_workers, "wait_jobs"),
         run=_times(points, of_workers, "run_jobs"),
         running=_summed(none_waits, points, of_workers, "jobs"),
@@ -119,7 +133,7 @@ def _make_series(
             Backlog(queue=key and key[0], priority=None if key is None else int(key[1]), jobs=jobs)
             for key, jobs in _largest(waiting)
         ],
-        failures=[Failures(kind=kind, jobs=jobs) for kind, jobs in _largest(failing)],
+        failures=[FailureKind(kind=kind, jobs=jobs) for kind, jobs in _largest(failing)],
         marks=_without_repeated_deploys(marks),
     )
 
@@ -137,7 +151,7 @@ def _summed(first: Values, points: Grid, found: Iterable[Point], name: str) -> V
     return values
 
 
-def _times(points: Grid, found: Iterable[Point], name: str) -> Times:
+def _times(points: Grid, found: Iterable[Point], name: str) -> TimeSeries:
     by_step: dict[int, list[int]] = {}
     for point in found:
         if (jobs := getattr(point, name)) is not None:
@@ -146,7 +160,7 @@ def _times(points: Grid, found: Iterable[Point], name: str) -> Times:
             by_step[number] = list(jobs) if before is None else [a + b for a, b in zip(before, jobs, strict=True)]
     rows = [percentiles(by_step.get(number, ()), BOUNDS) for number in range(points.count)]
     p50, p95, p99 = ([row[number] for row in rows] for number in range(3))
-    return Times(p50=p50, p95=p95, p99=p99)
+    return TimeSeries(p50_ms=p50, p95_ms=p95, p99_ms=p99)
 
 
 def _largest(values: dict[Key, Values]) -> list[tuple[Key | None, Values]]:

@@ -56,9 +56,9 @@ class RecordSchema(Schema, metaclass=_RecordMeta):
     The dataclass declares the others, also as properties that are `Annotated` or in `names`. Facts about
     a field, which are its metadata or annotation: its `description`; its `name` in the JSON, unless it is the
     attribute's without `_json`; the `prefix` of an id, or its `prefixes` if it is no UUID; `minimum` and `maximum`; the
-    `form` of JSON in OpenAPI; as `payload` the function of `ava.api.http.payloads` that hides it; `nullable` if it is
-    null only where it is hidden; `flat` if the JSON has the fields of its dataclass instead; `internal` if no client
-    sees it. A field `…_json` is serialized already.
+    `form` of JSON in OpenAPI; as `payload` the function of `ava.api.http.payloads` that hides it; `nullable`, true if
+    it is null only where it is hidden, false if it is absent instead of null; `flat` if the JSON has the fields of its
+    dataclass instead; `internal` if no client sees it. A field `…_json` is serialized already.
     """
 
     #: The fields in the order of the JSON, if it differs from the dataclass.
@@ -105,9 +105,9 @@ def _derive(name: str, fact: _Fact) -> fields.Field[Any]:
     metadata = {key: value for key, value in about.items() if key == "description"}
     if "payload" in about:
         metadata["payload"] = getattr(payloads, f"hide_{about['payload']}")
-    if NoneType in get_args(type_) or about.get("nullable"):
+    if about.get("nullable", NoneType in get_args(type_)):
         options["allow_none"] = True
-        type_ = next((one for one in get_args(type_) if one is not NoneType), type_)
+    type_ = _without_none(type_)
     if attribute.endswith("_json"):
         return JsonString(**options, metadata=about.get("form", {"type": "object"}) | metadata)
     prefixes = about.get("prefixes", _PREFIXES.get(name) or tuple(filter(None, [about.get("prefix")])))
@@ -122,7 +122,14 @@ def _derive(name: str, fact: _Fact) -> fields.Field[Any]:
     return _field_of(type_, {**options, **bounds, "metadata": metadata})
 
 
+def _without_none(type_: Any) -> Any:
+    args = get_args(type_)
+    return next(one for one in args if one is not NoneType) if NoneType in args else type_
+
+
 def _field_of(type_: Any, options: Mapping[str, Any]) -> fields.Field[Any]:
+    if NoneType in get_args(type_):
+        return _field_of(_without_none(type_), {**options, "allow_none": True})
     if dataclasses.is_dataclass(type_) and type_ not in KINDS:
         # It adds itself.
         _RecordMeta(f"{getattr(type_, '__name__', '')}Record", (RecordSchema,), {"__doc__": type_.__doc__}, of=type_)
@@ -223,7 +230,7 @@ def _writer(field: fields.Field[Any], *, is_visible: bool) -> Callable[[Any], st
 
 
 def _list_writer(write: Callable[[Any], str]) -> Callable[[Iterable[Any]], str]:
-    return lambda values: "[" + ",".join([write(value) for value in values]) + "]"
+    return lambda values: "[" + ",".join(["null" if value is None else write(value) for value in values]) + "]"
 
 
 def _write_json(value: Any) -> str:

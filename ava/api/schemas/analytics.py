@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
 
 from marshmallow import Schema, fields
 
-from ava.api.http.fields import Choice, ClientId, Instant, Number, QueryFlag, WholeNumber, filtered
+from ava.api.http.fields import Choice, ClientId, QueryFlag, WholeNumber, filtered
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
-from ava.domain.analytics import MAX_DAYS, Analytics, EndedCounts, GroupBy, Percentiles
-from ava.domain.jobs.job import Trigger
-from ava.domain.record import format_time
+from ava.domain.analytics import MAX_DAYS, Analytics, Ended, EndedCounts, GroupBy, SeriesPoint
 
-_MAX_COUNT = 2**53
 _DEFAULT_DAYS = 30
 
 
@@ -45,149 +43,50 @@ class AnalyticsQuery(Strict):
 # Out -------------------------------------------------------------------------------------------------------------
 
 
-def _count(**metadata: Any) -> WholeNumber:
-    return WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata=metadata)
-
-
 class TriggerCounts(Schema):
     """The number of jobs by trigger; a trigger without jobs is omitted."""
 
-    manual = _count()
-    scheduled = _count()
-    webhook = _count()
-    event = _count()
+    manual = scheduled = webhook = event = WholeNumber(minimum=0, maximum=2**53)
 
 
-class EndedRecord(Schema):
+class EndedRecord(RecordSchema, of=Ended):
     """The jobs that ended in the period."""
 
-    total = _count()
-    completed = _count()
-    failed = _count()
-    cancelled = _count()
-    expired = _count(description="The cancelled jobs that expired before they started.")
-    success_rate = Number(
-        allow_none=True, metadata={"description": "Completed jobs as a percentage of `total`; null if `total` is 0."}
-    )
-    avg_duration_ms = WholeNumber(
-        minimum=0,
-        maximum=_MAX_COUNT,
-        allow_none=True,
-        metadata={"description": "The average duration of the jobs that ran, in milliseconds; null if none ran."},
-    )
-    by_trigger = fields.Nested(TriggerCounts)
-    cpu_ms = _count(description="Total CPU time of the jobs that ran, in milliseconds, as far as it is known.")
-    wait_ms = _count(description="Total time that the jobs waited before they started, in milliseconds.")
+    names = "total completed failed cancelled expired success_rate avg_duration_ms by_trigger cpu_ms wait_ms"
+    by_trigger = fields.Nested(TriggerCounts, metadata={"write": json.dumps})
 
 
-class WorkerCountsRecord(Schema):
+class WorkerCountsRecord(RecordSchema, of=EndedCounts):
     """The jobs of one worker."""
 
-    total = _count()
-    completed = _count()
-    failed = _count()
-    expired = _count()
-    avg_duration_ms = WholeNumber(minimum=0, maximum=_MAX_COUNT, allow_none=True)
-    cpu_ms = _count()
-    wait_ms = _count()
+    names = "total completed failed expired avg_duration_ms cpu_ms wait_ms"
 
 
-class SeriesRecord(Schema):
+class SeriesRecord(RecordSchema, of=SeriesPoint):
     """The jobs that ended in one hour or day."""
 
-    starts_at = Instant()
-    total = _count()
-    completed = _count()
-    failed = _count()
-    cancelled = _count()
-    expired = _count(description="The cancelled jobs that expired before they started.")
-    avg_duration_ms = WholeNumber(minimum=0, maximum=_MAX_COUNT, allow_none=True)
-    cpu_ms = _count()
-    wait_ms = _count()
+    names = "starts_at total completed failed cancelled expired avg_duration_ms cpu_ms wait_ms"
 
 
-class PercentilesRecord(Schema):
-    """Percentiles of times, within 2 %."""
-
-    p50_ms = Number(allow_none=True)
-    p95_ms = Number(allow_none=True)
-    p99_ms = Number(allow_none=True)
+_write_worker = compile_schema(WorkerCountsRecord()).whole
 
 
-class TimesRecord(Schema):
-    """How long jobs waited, from the time they were due to their start, and ran."""
-
-    wait = fields.Nested(PercentilesRecord)
-    run = fields.Nested(PercentilesRecord)
+def _write_workers(found: Mapping[str, EndedCounts]) -> str:
+    return "{" + ",".join(f"{json.dumps(worker)}:{_write_worker(counts)}" for worker, counts in found.items()) + "}"
 
 
-class AnalyticsRecord(Schema):
+class AnalyticsRecord(RecordSchema, of=Analytics):
     """Statistics of the jobs that ended in a period."""
 
-    period_days = WholeNumber(minimum=1, maximum=MAX_DAYS)
-    since = Instant(metadata={"description": "Midnight UTC."})
-    jobs = fields.Nested(EndedRecord)
-    by_worker = fields.Dict(keys=fields.String(), values=fields.Nested(WorkerCountsRecord))
-    series = fields.List(
-        fields.Nested(SeriesRecord),
-        metadata={"description": "Only with `group_by`: one entry for each hour or day, oldest first, without gaps."},
+    by_worker = fields.Dict(
+        keys=fields.String(), values=fields.Nested(WorkerCountsRecord), metadata={"write": _write_workers}
     )
-    percentiles = fields.Nested(TimesRecord, metadata={"description": "Only with `percentiles=true`."})
+
+
+_ON_REQUEST = ("series", "percentiles")
+_WRITERS = {absent: compile_schema(AnalyticsRecord(exclude=absent)) for absent in ((), *zip(_ON_REQUEST), _ON_REQUEST)}
 
 
 def write_analytics(found: Analytics) -> str:
-    jobs = found.jobs
-    record: dict[str, Any] = {
-        "period_days": found.period_days,
-        "since": format_time(found.since),
-        "jobs": {
-            **_ended(jobs),
-            "success_rate": jobs.success_rate,
-            "avg_duration_ms": jobs.avg_duration_ms,
-            "by_trigger": {each: found.by_trigger[each] for each in Trigger if found.by_trigger.get(each)},
-            **_usage(jobs),
-        },
-        "by_worker": {worker: _of_worker(counts) for worker, counts in found.by_worker.items()},
-    }
-    if found.series is not None:
-        record["series"] = [
-            {
-                "starts_at": format_time(point.starts_at),
-                **_ended(point.counts),
-                "avg_duration_ms": point.counts.avg_duration_ms,
-                **_usage(point.counts),
-            }
-            for point in found.series
-        ]
-    if found.wait is not None and found.run is not None:
-        record["percentiles"] = {"wait": _percentiles(found.wait), "run": _percentiles(found.run)}
-    return json.dumps(record, separators=(",", ":"))
-
-
-def _ended(counts: EndedCounts) -> dict[str, int]:
-    return {
-        "total": counts.total,
-        "completed": counts.completed,
-        "failed": counts.failed,
-        "cancelled": counts.cancelled,
-        "expired": counts.expired,
-    }
-
-
-def _of_worker(counts: EndedCounts) -> dict[str, int | None]:
-    return {
-        "total": counts.total,
-        "completed": counts.completed,
-        "failed": counts.failed,
-        "expired": counts.expired,
-        "avg_duration_ms": counts.avg_duration_ms,
-        **_usage(counts),
-    }
-
-
-def _usage(counts: EndedCounts) -> dict[str, int]:
-    return {"cpu_ms": counts.cpu_ms, "wait_ms": counts.wait_ms}
-
-
-def _percentiles(found: Percentiles) -> dict[str, float | None]:
-    return {"p50_ms": found.p50_ms, "p95_ms": found.p95_ms, "p99_ms": found.p99_ms}
+    """Return analytics as JSON, without what was not requested."""
+    return _WRITERS[tuple(name for name in _ON_REQUEST if getattr(found, name) is None)](found)

@@ -6,6 +6,7 @@ Rows with worker '' cover all workers of the tenant; rows with trigger '' cover 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 
 from ava.domain.analytics import MAX_DAYS, EndedCounts, GroupBy
@@ -50,8 +51,9 @@ def delete_old(connection: Connection, *, limit: int) -> int:
     return connection.exec_driver_sql(_DELETE_OLD, {"days": MAX_DAYS + 2, "limit": limit}).rowcount
 
 
-_SUMS = """sum(completed)::bigint, sum(failed)::bigint, sum(cancelled)::bigint, sum(expired)::bigint, sum(ran)::bigint,
-    sum(ran_ms)::bigint, sum(cpu_ms)::bigint, sum(wait_ms)::bigint"""
+_NAMES = [each.name for each in fields(EndedCounts)]
+_COUNTS = ", ".join(_NAMES)
+_SUMS = ", ".join(f"sum({name})::bigint" for name in _NAMES)
 _BY_WORKER = Statement(f"""
 SELECT worker_id, {_SUMS} FROM job_counts
 WHERE tenant_id = %(tenant_id)s AND span = 'day' AND trigger = '' AND worker_id > '' AND starts_at >= %(since)s
@@ -86,12 +88,13 @@ def by_trigger(connection: Connection, *, tenant_id: str, since: datetime, worke
     """Return how many jobs ended since a midnight by trigger, for one worker or all."""
     parameters = {"tenant_id": tenant_id, "since": since, "worker_id": worker_id or ""}
     parameters["triggers"] = [trigger.value for trigger in Trigger]
-    return {row[0]: row[1] for row in connection.exec_driver_sql(_BY_TRIGGER, parameters)}
+    found = {row[0]: row[1] for row in connection.exec_driver_sql(_BY_TRIGGER, parameters)}
+    return {trigger.value: found[trigger] for trigger in Trigger if found.get(trigger)}
 
 
 # The key has one row per start time, so no sum is needed.
-_SERIES = Statement("""
-SELECT starts_at, completed, failed, cancelled, expired, ran, ran_ms, cpu_ms, wait_ms FROM job_counts
+_SERIES = Statement(f"""
+SELECT starts_at, {_COUNTS} FROM job_counts
 WHERE tenant_id = %(tenant_id)s AND span = %(span)s AND trigger = '' AND worker_id = %(worker_id)s
     AND starts_at >= %(since)s
 """)
@@ -106,14 +109,4 @@ def series(
 
 
 def _counts(*sums: int) -> EndedCounts:
-    completed, failed, cancelled, expired, ran, ran_ms, cpu_ms, wait_ms = sums
-    return EndedCounts(
-        completed=completed,
-        failed=failed,
-        cancelled=cancelled,
-        expired=expired,
-        ran=ran,
-        ran_ms=ran_ms,
-        cpu_ms=cpu_ms,
-        wait_ms=wait_ms,
-    )
+    return EndedCounts(**dict(zip(_NAMES, sums, strict=True)))
