@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
+from marshmallow import ValidationError, post_load, validates_schema
 
 from ava.api.http import payloads
-from ava.api.http.fields import Choice, ClientId, Flag, Id, JsonString, Plain, String, WholeNumber
+from ava.api.http.fields import Choice, ClientId, JsonString, Plain, String, WholeNumber
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import EventTypeField, PatternField, TemplateField, dedupe_field, priority_field
@@ -26,7 +26,8 @@ from ava.domain.events.hook import (
 )
 from ava.domain.events.verifiers import PROVIDERS, Provider, RowError, Verifier, read_row, row_of
 from ava.domain.jobs import priority
-from ava.services.events.hook_deliveries import TestMode
+from ava.services.events.hook_deliveries import TestMode, TestResult
+from ava.services.events.receiving import Receipt
 
 _MAX_SECRET_CHARS = 2_048
 _MIN_SECRET_CHARS = 8
@@ -308,27 +309,14 @@ class HookTestBody(Strict):
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
-class ReceiptRecord(Schema):
+class ReceiptRecord(RecordSchema, of=Receipt):
     """The outcome of a request to a hook."""
 
-    delivery_id = Id("del")
-    duplicate = Flag(
-        attribute="is_duplicate",
-        metadata={"description": "True for a duplicate. The response then describes the first delivery."},
-    )
-    job_ids = fields.List(Id("job"))
+    names = "delivery_id duplicate job_ids"
 
 
-class HookTestRecord(Schema):
+class HookTestRecord(RecordSchema, of=TestResult):
     """The response that the sender of a test would get."""
-
-    status = WholeNumber(minimum=200, maximum=599)
-    reason = String(
-        allow_none=True, metadata={"description": "Why the delivery was refused or skipped, or created no job."}
-    )
-    delivery_id = Id("del", allow_none=True)
-    duplicate = Flag(attribute="is_duplicate")
-    job_ids = fields.List(Id("job"))
 
 
 write_receipt = compile_schema(ReceiptRecord())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from marshmallow import Schema
-
-from ava.api.http.fields import Id, Instant, Number, PositiveNumber, WholeNumber
+from ava.api.http.fields import PositiveNumber, WholeNumber
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.jobs import priority
+from ava.domain.limits.limit import MAX_RUNNING, TenantRules
 from ava.domain.worker import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from ava.services.limits import LimitUse
 from ava.store.reports.tenant_usage import WorkerLimitUse
@@ -31,7 +30,6 @@ class WorkerLimitRecord(RecordSchema, of=WorkerLimitUse):
 write_worker_limit = compile_schema(WorkerLimitRecord())
 
 
-_MAX_RUNNING = 1_000_000
 _MAX_WEIGHT = 1_000.0
 
 
@@ -40,7 +38,7 @@ class TenantLimitsBody(Strict):
 
     max_running = WholeNumber(
         minimum=0,
-        maximum=_MAX_RUNNING,
+        maximum=MAX_RUNNING,
         allow_none=True,
         metadata={"description": "Max number of its running jobs; 0: none."},
     )
@@ -68,16 +66,11 @@ class TenantLimitsBody(Strict):
     )
 
 
-class TenantLimitsRecord(Schema):
+class TenantLimitsRecord(RecordSchema, of=TenantRules):
     """The limits that operators have set for a tenant; null: the installation's default."""
 
-    tenant_id = Id("ten")
-    max_running = WholeNumber(minimum=0, maximum=_MAX_RUNNING, allow_none=True)
+    names = "tenant_id max_running weight most_urgent_priority retention_days updated_by updated_at"
     weight = PositiveNumber(maximum=_MAX_WEIGHT, allow_none=True)
-    most_urgent_priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, allow_none=True)
-    retention_days = Number(allow_none=True)
-    updated_by = Id("usr", "key", allow_none=True)
-    updated_at = Instant(allow_none=True)
 
 
 write_tenant_limits = compile_schema(TenantLimitsRecord())

@@ -16,7 +16,6 @@ from ava.api.http.fields import (
     Choice,
     ClientId,
     Flag,
-    Id,
     Instant,
     JsonObject,
     JsonString,
@@ -35,7 +34,7 @@ from ava.domain.jobs import priority
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.table import SCHEDULE_INPUT_BYTES
 from ava.domain.schedules.cron import LONGEST_CRON, CronError
-from ava.domain.schedules.firing import Outcome
+from ava.domain.schedules.firing import Firing
 from ava.domain.schedules.schedule import FiringTime, check_cron, check_timezone
 from ava.domain.schedules.schedule_record import (
     DEFAULT_CATCH_UP_SECONDS,
@@ -336,20 +335,11 @@ class PreviewRecord(Schema):
     next = fields.List(fields.Nested(SlotRecord))
 
 
-class FiringRecord(Schema):
+class FiringRecord(RecordSchema, of=Firing):
     """A past slot, and its outcome."""
 
+    names = "slot at outcome reason job_id"
     slot = String(attribute="local_time", metadata=_SLOT_TEXT)
-    at = Instant()
-    outcome = Choice(Outcome)
-    reason = String(
-        allow_none=True,
-        metadata={
-            "description": "Why the firing was skipped or missed; null if it fired.",
-            "payload": payloads.hide_reason,
-        },
-    )
-    job_id = Id("job", allow_none=True)
 
 
 def _write_slot(local_time: datetime) -> str:

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, ValidationError, post_load, validates_schema
+from marshmallow import ValidationError, post_load, validates_schema
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import ClientId, Flag, JsonObject, JsonString, String, filtered
+from ava.api.http.fields import ClientId, JsonObject, JsonString, filtered
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
@@ -18,6 +18,7 @@ from ava.api.schemas.pause_fields import new_paused, paused_filter
 from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec
 from ava.domain.events.templates import FIELDS
 from ava.domain.jobs import priority
+from ava.services.events.subscriptions import Tried
 from ava.store.events.subscriptions import SubscriptionFilter
 
 LONGEST_NAME = 200
@@ -158,19 +159,8 @@ class SubscriptionRecord(RecordSchema, of=Subscription):
 SubscriptionDeletedRecord = deleted_record("SubscriptionDeletedRecord", "sub")
 
 
-class SubscriptionTestRecord(Schema):
+class SubscriptionTestRecord(RecordSchema, of=Tried):
     """The job that a subscription would create for an event."""
-
-    matches = Flag()
-    reason = String(
-        allow_none=True,
-        metadata={"description": "The path that does not match and why, or why no input can be created."},
-    )
-    input = JsonString(
-        attribute="input_json",
-        allow_none=True,
-        metadata={"type": "object", "description": "The input of the job; null if it does not match."},
-    )
 
 
 write_subscription = compile_schema(SubscriptionRecord())

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
+from ava.domain.jobs import priority
 from ava.settings import Settings
+
+#: The highest limit of running jobs that operators can set for a tenant.
+MAX_RUNNING = 1_000_000
 
 _SETTING = {"description": "The environment variable that sets the limit; null: it is fixed."}
 
@@ -77,15 +81,17 @@ def as_table(limits: Iterable[Limit]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class TenantRules:
-    """The limits and the weight of a tenant; None: the installation's."""
+    """The limits that operators have set for a tenant; null: the installation's default."""
 
     tenant_id: str
     #: 0: none.
-    max_running: int | None = None
+    max_running: int | None = dataclasses.field(default=None, metadata={"minimum": 0, "maximum": MAX_RUNNING})
     #: Its weight in fair queueing.
     weight: float | None = None
     #: Smaller priority numbers of its jobs are raised to it at creation.
-    most_urgent_priority: int | None = None
+    most_urgent_priority: int | None = dataclasses.field(
+        default=None, metadata={"minimum": priority.FIRST, "maximum": priority.LAST}
+    )
     retention_days: float | None = None
     updated_by: str | None = None
     updated_at: datetime | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
@@ -43,12 +43,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Firing:
+    """A past slot, and its outcome."""
+
     #: Without a time zone.
-    local_time: datetime
+    local_time: datetime = field(metadata={"name": "slot"})
     at: datetime
     outcome: Outcome
-    reason: str | None
-    job_id: str | None
+    reason: str | None = field(
+        metadata={"description": "Why the firing was skipped or missed; null if it fired.", "payload": "reason"}
+    )
+    job_id: str | None = field(metadata={"prefix": "job"})
 
     @property
     def id(self) -> str:

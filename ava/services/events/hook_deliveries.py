@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ava.domain import ids
@@ -51,16 +51,15 @@ class TestMode(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class TestResult:
-    """The response that a sender would have received."""
+    """The response that the sender of a test would get."""
 
     __test__ = False
 
-    status: int
-    #: Why it was refused; None otherwise.
-    reason: str | None
-    delivery_id: str | None
-    is_duplicate: bool
-    job_ids: Sequence[str]
+    status: int = field(metadata={"minimum": 200, "maximum": 599})
+    reason: str | None = field(metadata={"description": "Why the delivery was refused or skipped, or created no job."})
+    delivery_id: str | None = field(metadata={"prefix": "del"})
+    is_duplicate: bool = field(metadata={"name": "duplicate"})
+    job_ids: Sequence[str] = field(metadata={"prefix": "job"})
 
 
 class ReceivedDeliveries(Deliveries):

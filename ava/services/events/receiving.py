@@ -59,15 +59,18 @@ _TOO_LARGE = HOOK_BODY_BYTES.message(
 )
 #: A body of this size takes long to verify and parse.
 _LONG_BYTES = 2**16
+_DUPLICATE = "True for a duplicate. The response then describes the first delivery."
 _MAX_REASON, _MAX_ADDRESS = 500, 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
+    """The outcome of a request to a hook."""
+
     #: The delivery; for a duplicate, the first one.
-    delivery_id: str = ""
-    is_duplicate: bool = False
-    job_ids: Sequence[str] = ()
+    delivery_id: str = field(default="", metadata={"prefix": "del"})
+    is_duplicate: bool = field(default=False, metadata={"name": "duplicate", "description": _DUPLICATE})
+    job_ids: Sequence[str] = field(default=(), metadata={"prefix": "job"})
     refused: Sequence[Refusal] = ()
     more_count: int = 0
     #: Whether the hook is paused or contained, so that the delivery starts nothing until it is replayed.

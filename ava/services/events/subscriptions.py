@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ava.domain import ids
@@ -39,13 +39,13 @@ _MAX_TENANTS = 5_000
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """The result of trying a subscription on an event."""
+    """The job that a subscription would create for an event."""
 
     matches: bool
-    #: Why it does not match, or no input can be built, with the path.
-    reason: str | None
-    #: The job's input, as serialized JSON; None if it does not match.
-    input_json: str | None
+    reason: str | None = field(
+        metadata={"description": "The path that does not match and why, or why no input can be created."}
+    )
+    input_json: str | None = field(metadata={"description": "The input of the job; null if it does not match."})
 
 
 class Subscriptions:
