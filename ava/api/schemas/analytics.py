@@ -88,5 +88,5 @@ _WRITERS = {absent: compile_schema(AnalyticsRecord(exclude=absent)) for absent i
 
 
 def write_analytics(found: Analytics) -> str:
-    """Return analytics as JSON, without what was not requested."""
+    """Return analytics as JSON; only requested fields are in it."""
     return _WRITERS[tuple(name for name in _ON_REQUEST if getattr(found, name) is None)](found)
