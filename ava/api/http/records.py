@@ -117,7 +117,7 @@ def _derive(name: str, fact: _Fact) -> fields.Field[Any]:
     if prefixes:
         return Id(*prefixes, **options | ({"attribute": f"{name}.id"} if type_ is Actor else {}), metadata=metadata)
     if get_origin(type_) in (dict, Mapping):
-        return JsonString(**options, metadata={"type": "object", "write": _write_json} | metadata)
+        return JsonString(**options, metadata={"type": "object", "write": write_json} | metadata)
     bounds = {key: about[key] for key in ("minimum", "maximum") if key in about}
     return _field_of(type_, {**options, **bounds, "metadata": metadata})
 
@@ -233,7 +233,8 @@ def _list_writer(write: Callable[[Any], str]) -> Callable[[Iterable[Any]], str]:
     return lambda values: "[" + ",".join(["null" if value is None else write(value) for value in values]) + "]"
 
 
-def _write_json(value: Any) -> str:
+def write_json(value: Any) -> str:
+    """Return a value as compact JSON."""
     return json.dumps(value, separators=(",", ":"))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from marshmallow import Schema, fields
 
 from ava.api.http.fields import Choice, ClientId, QueryFlag, WholeNumber, filtered
-from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema, write_json
 from ava.api.http.strict import Strict
 from ava.domain.analytics import MAX_DAYS, Analytics, Ended, EndedCounts, GroupBy, SeriesPoint
 
@@ -53,7 +53,7 @@ class EndedRecord(RecordSchema, of=Ended):
     """The jobs that ended in the period."""
 
     names = "total completed failed cancelled expired success_rate avg_duration_ms by_trigger cpu_ms wait_ms"
-    by_trigger = fields.Nested(TriggerCounts, metadata={"write": json.dumps})
+    by_trigger = fields.Nested(TriggerCounts, metadata={"write": write_json})
 
 
 class WorkerCountsRecord(RecordSchema, of=EndedCounts):
