@@ -57,9 +57,10 @@ def _due(*, down_for: timedelta = MINUTE, **fields: Any) -> DueSchedule:
 
 def test_a_week_of_missed_seconds_is_decided_at_once() -> None:
     week = {"cron": None, "timezone": None, "every_seconds": 1, "catch_up": CatchUp.ALL, "catch_up_seconds": 604_800}
-    began = time.monotonic()
+    # In seconds of the processor, which a busy machine does not lengthen much.
+    began = time.thread_time()
     decision = decide(_due(down_for=7 * DAY, **week), NOW)
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
     assert len(_fired(decision)) <= MAX_LISTED
     assert (decision.times[0].outcome, decision.decided_until) == (Outcome.MISSED, NOW)
     assert _fired(decision)[-1] == NOW
