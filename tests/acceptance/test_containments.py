@@ -90,7 +90,7 @@ def test_a_tag_is_contained_and_lifted(fleet: System, witness: Witness) -> None:
     assert refused.json()["error"]["containment_id"] == made["id"]
     assert fleet.post("/v1/ava/jobs", json={"worker_id": "wkr_t_echo", "tags": good}).status_code == 201
     found = complete(fleet, made["id"])
-    assert found["effective_at"] <= found["complete_at"]
+    assert datetime.fromisoformat(found["effective_at"]) <= datetime.fromisoformat(found["complete_at"])
     assert found["running_count"] == 0
     assert fleet.show(running["id"])["status"] == "cancelled"
     held = [job for job in waiting if job["tags"] == bad and fleet.show(job["id"])["status"] == "queued"]

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def test_jobs_start_in_the_order_of_their_priorities_and_a_child_ends_with_its_p
     (tmp_path / "all wait").touch()
     for job in jobs:
         assert nodes.wait_for(job["id"])["status"] == "completed"
-    started = sorted((nodes.show(job["id"]) for job in jobs), key=lambda record: record["started_at"])
+    records = [nodes.show(job["id"]) for job in jobs]
+    started = sorted(records, key=lambda record: datetime.fromisoformat(record["started_at"]))
     assert [record["priority"] for record in started] == list(range(1, 11))
     _kill_the_parent(nodes, witness)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from itertools import product
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -56,10 +56,11 @@ FILTERS = {
 
 
 def _matches(job: dict[str, Any], name: str, value: str) -> bool:
+    created_at = datetime.fromisoformat(job["created_at"])
     if name == "created_after":
-        return bool(job["created_at"] >= value)
+        return created_at >= datetime.fromisoformat(value)
     if name == "created_before":
-        return bool(job["created_at"] < "2025-06-02T08:00:00Z")
+        return created_at < datetime.fromisoformat(unquote(value))
     return bool(job[name] == value)
 
 

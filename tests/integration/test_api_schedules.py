@@ -168,7 +168,8 @@ def test_a_change_of_the_pattern_makes_the_next_firing_the_first_from_now(shared
     changed = _change(shared_api, schedule, cron="* * * * *")
     next_run = datetime.fromisoformat(changed["next_run_at"])
     assert timedelta(0) <= next_run - datetime.now(UTC) + timedelta(seconds=5) <= timedelta(seconds=65)
-    assert changed["updated_at"] > schedule["updated_at"]
+    before, after = (datetime.fromisoformat(record["updated_at"]) for record in (schedule, changed))
+    assert after > before
 
 
 def test_disabling_stops_it_and_enabling_catches_nothing_up(api: Api) -> None:
