@@ -20,6 +20,7 @@ from werkzeug.routing import Rule
 
 from ava.api import openapi_parts as parts
 from ava.api.http.fields import (
+    BoundedString,
     Choice,
     ClientId,
     Cursor,
@@ -37,7 +38,7 @@ from ava.api.http.operations import NDJSON, Operation, find_operation
 from ava.api.http.strict import Strict
 from ava.api.openapi_examples import add_examples
 from ava.api.schemas.events import SentEventRecord
-from ava.api.schemas.setting_fields import ENTRY_NAME, LONGEST_ENTRY, BoundedString, NamedStrings
+from ava.api.schemas.setting_fields import ENTRY_NAME, LONGEST_ENTRY, NamedStrings
 from ava.version import VERSION
 
 
@@ -289,7 +290,7 @@ def _entries(field: NamedStrings) -> dict[str, Any]:
 
 _OF_FIELDS: tuple[tuple[type[fields.Field[Any]], Callable[[Any], dict[str, Any]]], ...] = (
     (WholeNumber, lambda field: {"type": "integer", "minimum": field.minimum, "maximum": field.maximum}),
-    (BoundedString, lambda field: {"type": "string", "minLength": 1, "maxLength": field.longest}),
+    (BoundedString, lambda field: {"type": "string", "minLength": field.shortest, "maxLength": field.longest}),
     (String, lambda _: {"type": "string"}),
     (FieldNames, lambda field: {"type": "string", "pattern": field.pattern}),
     (Cursor, lambda _: {"type": "string", "minLength": 1}),

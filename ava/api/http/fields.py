@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from marshmallow import ValidationError, fields
 
 from ava.domain import ids
 from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import INPUT_BYTES
-from ava.domain.strings import parse_time
+from ava.domain.strings import parse_time, storable
 from ava.errors import PayloadTooLarge
 
 #: The result of `FieldNames` for `*`.
@@ -29,6 +29,7 @@ _LONGEST_NAME = 100
 _MOST_ASCII = 6
 #: Writes compact ASCII JSON. `json.dumps` would create an encoder for each call.
 _compact = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _WHOLE = re.compile(r"\d{1,12}", re.ASCII)
 
 
@@ -53,6 +54,54 @@ class Plain(fields.Field[Any]):
 
 class String(Plain):
     """A string."""
+
+
+class Characters(NamedTuple):
+    """Which characters a string may have: in words, and the function that checks a string."""
+
+    words: str
+    are_in: Callable[[str], object]
+
+
+ANY = Characters("characters", lambda _: True)
+STORABLE = Characters("characters, without NUL and lone surrogates", lambda string: storable(string) == string)
+#: No control characters of ASCII and no lone surrogates.
+PRINTABLE = Characters("printable characters", lambda string: _UNPRINTABLE.search(string) is None)
+#: Also no control, format and separator characters of Unicode.
+DISPLAYED = Characters("printable characters", str.isprintable)
+
+
+class BoundedString(String):
+    """A string of `shortest` to `longest` characters; a refusal names `limit`, if there is one."""
+
+    def __init__(
+        self, longest: int | Limit, *, shortest: int = 1, characters: Characters = PRINTABLE, **rest: Any
+    ) -> None:
+        super().__init__(**rest)
+        self.limit = longest if isinstance(longest, Limit) else None
+        self.longest = longest.value if isinstance(longest, Limit) else longest
+        self.shortest = shortest
+        self.characters = characters
+
+    def read(self, value: Any) -> str:
+        if isinstance(value, str) and self.shortest <= len(value) <= self.longest and self.characters.are_in(value):
+            return value
+        message = f"It must be a string of {self.shortest} to {self.longest:,} {self.characters.words}."
+        raise ValidationError(self.limit.message(message) if self.limit else message)
+
+
+class CheckedString(String):
+    """A string that `is_valid` accepts; `message` describes a valid one."""
+
+    def __init__(self, is_valid: Callable[[str], object], message: str, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.is_valid = is_valid
+        self.message = message
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not self.is_valid(value):
+            raise ValidationError(self.message)
+        return value
 
 
 class Flag(Plain):

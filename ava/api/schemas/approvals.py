@@ -10,7 +10,17 @@ from typing import Any
 from marshmallow import ValidationError, post_load
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import Choice, ClientId, JsonString, Plain, QueryFlag, String, filtered
+from ava.api.http.fields import (
+    STORABLE,
+    BoundedString,
+    CheckedString,
+    Choice,
+    ClientId,
+    JsonString,
+    Plain,
+    QueryFlag,
+    filtered,
+)
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
@@ -27,7 +37,6 @@ from ava.domain.approval import (
 )
 from ava.domain.approval_rule import rule_json
 from ava.domain.limits.graph_limits import APPROVAL_BYTES
-from ava.domain.strings import storable
 
 _NAMES = tuple(inspect.signature(ApprovalRequest.of).parameters)
 
@@ -74,25 +83,14 @@ def shown_rule(description: str, **rest: Any) -> JsonString:
     return JsonString(allow_none=True, metadata=metadata, **rest)
 
 
-class _Comment(String):
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= MAX_COMMENT_CHARS or storable(value) != value:
-            raise ValidationError(f"It must be a string of 1 to {MAX_COMMENT_CHARS:,} characters without NUL.")
-        return value
-
-
-class _Hash(String):
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not re.fullmatch(_HASH, value):
-            raise ValidationError("It must be the payload_hash of the approval, unchanged.")
-        return value
-
-
 class DecisionBody(Strict):
     """A decision about the content that was shown."""
 
-    payload_hash = _Hash(
-        required=True, metadata={"description": "The `payload_hash` of the content that was shown.", "pattern": _HASH}
+    payload_hash = CheckedString(
+        re.compile(_HASH).fullmatch,
+        "It must be the payload_hash of the approval, unchanged.",
+        required=True,
+        metadata={"description": "The `payload_hash` of the content that was shown.", "pattern": _HASH},
     )
     data = BoundedJson(
         limit=APPROVAL_BYTES,
@@ -101,8 +99,12 @@ class DecisionBody(Strict):
         allow_none=True,
         metadata={"description": "The answer; it must match the approval's `schema`."},
     )
-    comment = _Comment(
-        load_default=None, allow_none=True, metadata={"description": "The reason.", "maxLength": MAX_COMMENT_CHARS}
+    comment = BoundedString(
+        MAX_COMMENT_CHARS,
+        characters=STORABLE,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "The reason."},
     )
 
     @post_load

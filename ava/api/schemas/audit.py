@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from marshmallow import ValidationError, post_load
+from marshmallow import post_load
 
-from ava.api.http.fields import ClientId, String, filtered
+from ava.api.http.fields import DISPLAYED, BoundedString, ClientId, filtered
 from ava.api.http.paging import PageRequest, TimeRangeQuery, cursor_field, per_page_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.domain import ids
 from ava.store.reports.audit import AuditEntry, AuditFilter
 
-_MAX_LETTERS = 100
-
-
-class _Name(String):
-    """A name in a query."""
-
-    def read(self, value: Any) -> str:
-        """Return the name. Raises `ValidationError` if it cannot be one."""
-        if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value) <= _MAX_LETTERS:
-            raise ValidationError(f"It must be a name of 1 to {_MAX_LETTERS} letters.")
-        return value
+_Name = partial(BoundedString, 100, characters=DISPLAYED)
 
 
 @dataclass(frozen=True, kw_only=True)

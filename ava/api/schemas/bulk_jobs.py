@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_load
 
-from ava.api.http.fields import REQUIRED, Choice, String
+from ava.api.http.fields import REQUIRED, CheckedString, Choice
 from ava.api.http.parsing import KEY, WRONG_KEY
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.jobs import TriggerBody
@@ -18,23 +19,9 @@ from ava.domain.limits.graph_limits import GRAPH_EDGES
 from ava.domain.limits.table import BULK_JOBS, NAMED_ERRORS
 from ava.errors import InvalidFields
 
-
-class _EntryName(String):
-    """The name of an entry."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not graphs.NAME.fullmatch(value):
-            raise ValidationError("It must be 1 to 59 of `a-z`, `0-9` and `_`, and begin with a letter.")
-        return value
-
-
-class _Key(String):
-    """An idempotency key."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not KEY.fullmatch(value):
-            raise ValidationError(WRONG_KEY)
-        return value
+_EntryName = partial(
+    CheckedString, graphs.NAME.fullmatch, "It must be 1 to 59 of `a-z`, `0-9` and `_`, and begin with a letter."
+)
 
 
 def _unique(names: list[str]) -> None:
@@ -78,7 +65,9 @@ class BulkEntryBody(TriggerBody):
         },
     )
 
-    idempotency_key = _Key(
+    idempotency_key = CheckedString(
+        KEY.fullmatch,
+        WRONG_KEY,
         load_default=None,
         allow_none=True,
         metadata={

@@ -10,11 +10,20 @@ from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http import paging
 from ava.api.http.context import caller
-from ava.api.http.fields import REQUIRED, Choice, ClientId, Flag, JsonString, WholeNumber, filtered, wait_field
+from ava.api.http.fields import (
+    REQUIRED,
+    BoundedString,
+    Choice,
+    ClientId,
+    Flag,
+    JsonString,
+    WholeNumber,
+    filtered,
+    wait_field,
+)
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import ActorRecord, RecordSchema, RecordWriter, compile_schema
 from ava.api.http.strict import Strict
-from ava.api.schemas.event_fields import ShortString
 from ava.api.schemas.pause_fields import ReasonString
 from ava.domain import ids
 from ava.domain.access.actor import Actor
@@ -31,7 +40,6 @@ from ava.domain.containment import (
     RunningJobs,
 )
 from ava.domain.events.event import MAX_TEXT_CHARS
-from ava.domain.limits.table import PAUSE_REASON
 
 _MAX_COUNT = 2**53
 _MAX_SECONDS = 366 * 86400
@@ -59,8 +67,8 @@ class _OnlyTrue(Flag):
 class TagPart(Strict):
     """A tag that the jobs of a scope have."""
 
-    key = ShortString(longest=32, required=True)
-    value = ShortString(longest=64, required=True)
+    key = BoundedString(32, required=True)
+    value = BoundedString(64, required=True)
 
 
 class ScopeBody(Strict):
@@ -74,8 +82,8 @@ class ScopeBody(Strict):
     tag = fields.Nested(TagPart(), metadata={"description": "Only jobs with this tag."})
     tree_id = ClientId("job", metadata={"description": "Only the jobs of this tree, given by its root."})
     hook_id = ClientId("hk", metadata={"description": "Only jobs of this hook's deliveries, and their children."})
-    source = ShortString(
-        longest=MAX_TEXT_CHARS, metadata={"description": "Only jobs of events with this source, and their children."}
+    source = BoundedString(
+        MAX_TEXT_CHARS, metadata={"description": "Only jobs of events with this source, and their children."}
     )
 
     @post_load
@@ -114,7 +122,7 @@ class ContainmentBody(Strict):
     )
     reason = ReasonString(
         required=True,
-        metadata={"description": "Why the jobs are contained.", "minLength": 1, "maxLength": PAUSE_REASON.value},
+        metadata={"description": "Why the jobs are contained."},
     )
     running = Choice(
         RunningJobs,

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from marshmallow import ValidationError, post_load
 
-from ava.api.http.fields import Choice, ClientId, Flag, JsonObject, JsonString, Plain, String, WholeNumber
+from ava.api.http.fields import (
+    STORABLE,
+    BoundedString,
+    Choice,
+    ClientId,
+    Flag,
+    JsonObject,
+    JsonString,
+    Plain,
+    WholeNumber,
+)
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.approvals import ApprovalField
@@ -19,23 +30,10 @@ from ava.domain.jobs import priority
 from ava.domain.jobs.waits import EntryState, NewChild
 from ava.domain.limits.graph_limits import CHILDREN_PER_CALL, OUTPUTS_PER_CALL, STEP_BYTES, TREE_JOBS
 from ava.domain.limits.limit import Limit
-from ava.handler.call_arguments import MAX_NAME, MAX_WAIT_SECONDS, check_name
+from ava.handler.call_arguments import MAX_NAME, MAX_WAIT_SECONDS
 from ava.services.durable_runs import SentStep, SentWait
 
-
-class _JournalName(String):
-    """The name of a journal entry."""
-
-    def read(self, value: Any) -> str:
-        try:
-            check_name(value)
-        except ValueError:
-            raise ValidationError(f"It must be a string of 1 to {MAX_NAME} characters without NUL.") from None
-        return str(value)
-
-
-def _name(**rest: Any) -> _JournalName:
-    return _JournalName(metadata={"minLength": 1, "maxLength": MAX_NAME} | rest.pop("metadata", {}), **rest)
+_JournalName = partial(BoundedString, MAX_NAME, characters=STORABLE)
 
 
 class _ChildIds(Plain):
@@ -62,7 +60,7 @@ class _ChildIds(Plain):
 class StepBody(Strict):
     """The beginning or the result of a step."""
 
-    name = _name(required=True)
+    name = _JournalName(required=True)
     state = Choice(
         (EntryState.BEGAN, EntryState.DONE),
         required=True,
@@ -93,7 +91,9 @@ class StepBody(Strict):
 class _ChildBody(Strict):
     """A child to create."""
 
-    name = _name(required=True, metadata={"description": "The name of the child; a second call returns the same job."})
+    name = _JournalName(
+        required=True, metadata={"description": "The name of the child; a second call returns the same job."}
+    )
     worker_id = ClientId("wkr", required=True)
     input = JsonObject(load_default="{}")
     priority = WholeNumber(
@@ -145,7 +145,7 @@ class _Event(Plain):
 class WaitBody(Strict):
     """A wait of a handler: for children, an event, a decision or a time."""
 
-    name = _name(load_default=None, allow_none=True, metadata={"description": "Its name in the journal."})
+    name = _JournalName(load_default=None, allow_none=True, metadata={"description": "Its name in the journal."})
     jobs = _ChildIds(limit=TREE_JOBS, metadata={"description": "The children that the handler waits for."})
     any = Flag(
         load_default=False, metadata={"description": "Only with `jobs`: true waits for the first child that ends."}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
+from functools import partial
 from typing import Any
 
 from marshmallow import ValidationError
 
-from ava.api.http.fields import Choice, Plain, String, WholeNumber
+from ava.api.http.fields import CheckedString, Choice, Plain, WholeNumber
 from ava.domain.events.event import compact_json, is_client_type
 from ava.domain.events.pattern_rules import PatternError
 from ava.domain.events.patterns import compile_pattern
@@ -18,41 +18,17 @@ from ava.domain.jobs import priority
 from ava.domain.limits.table import INPUT_BYTES
 from ava.errors import PayloadTooLarge
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-
-
-class ShortString(String):
-    """A string of printable characters."""
-
-    def __init__(self, *, longest: int, **rest: Any) -> None:
-        super().__init__(**rest)
-        self.longest = longest
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= self.longest or _UNPRINTABLE.search(value):
-            raise ValidationError(f"It must be a string of 1 to {self.longest:,} printable characters.")
-        return value
-
-
-class EventTypeField(String):
-    """The type of an event."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not is_client_type(value):
-            raise ValidationError("It must be 1 to 200 visible ASCII characters, and not begin with `ava.`.")
-        return value
-
-
-class SubscribedTypeField(String):
-    """The type of the events of a subscription."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not is_event_type(value):
-            raise ValidationError(
-                "It must be an event type: 1 to 200 visible ASCII characters that do not begin with `ava.`. A final "
-                "`.*` matches any further parts."
-            )
-        return value
+#: The type of an event.
+EventTypeField = partial(
+    CheckedString, is_client_type, "It must be 1 to 200 visible ASCII characters, and not begin with `ava.`."
+)
+#: The type of the events of a subscription.
+SubscribedTypeField = partial(
+    CheckedString,
+    is_event_type,
+    "It must be an event type: 1 to 200 visible ASCII characters that do not begin with `ava.`. A final `.*` matches "
+    "any further parts.",
+)
 
 
 class JsonValue(Plain):

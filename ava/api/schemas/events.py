@@ -9,15 +9,11 @@ from typing import Any
 from marshmallow import fields, post_load
 
 from ava.api.http import paging
-from ava.api.http.fields import REQUIRED, Instant, WholeNumber, filtered
+from ava.api.http.fields import REQUIRED, BoundedString, Instant, WholeNumber, filtered
 from ava.api.http.paging import PageQuery, PageRequest, TimeRangeQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Entries, Strict
-from ava.api.schemas.event_fields import (
-    EventTypeField,
-    JsonValue,
-    ShortString,
-)
+from ava.api.schemas.event_fields import EventTypeField, JsonValue
 from ava.domain.events.event import DEFAULT_SOURCE, MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec, InboundEvent
 from ava.domain.limits.inbound_limits import BULK_EVENTS
 from ava.store.events.events import EventFilter
@@ -33,8 +29,8 @@ class EventBody(Strict):
         metadata={"description": "The type of the event, such as `order.paid`. The prefix `ava.` is reserved."},
     )
     data = JsonValue(required=True, allow_none=True, metadata={"description": "Any JSON value."})
-    id = ShortString(
-        longest=MAX_ID_CHARS,
+    id = BoundedString(
+        MAX_ID_CHARS,
         load_default=None,
         allow_none=True,
         metadata={
@@ -42,13 +38,13 @@ class EventBody(Strict):
             "hours is a duplicate."
         },
     )
-    source = ShortString(
-        longest=MAX_TEXT_CHARS,
+    source = BoundedString(
+        MAX_TEXT_CHARS,
         load_default=DEFAULT_SOURCE,
         metadata={"description": "The sender of the event, a URI reference."},
     )
-    subject = ShortString(
-        longest=MAX_TEXT_CHARS,
+    subject = BoundedString(
+        MAX_TEXT_CHARS,
         load_default=None,
         allow_none=True,
         metadata={"description": "The subject of the event, such as the id of an order."},
@@ -90,17 +86,17 @@ class EventsBody(Strict):
         }
     )
     data = JsonValue(allow_none=True, metadata={"description": "Any JSON value. Required."})
-    id = ShortString(
-        longest=MAX_ID_CHARS,
+    id = BoundedString(
+        MAX_ID_CHARS,
         allow_none=True,
         metadata={
             "description": "Your own id of the event. A second event with the same source and id within 24 "
             "hours is a duplicate."
         },
     )
-    source = ShortString(longest=MAX_TEXT_CHARS, metadata={"description": "The sender of the event. Default: `/`."})
-    subject = ShortString(
-        longest=MAX_TEXT_CHARS,
+    source = BoundedString(MAX_TEXT_CHARS, metadata={"description": "The sender of the event. Default: `/`."})
+    subject = BoundedString(
+        MAX_TEXT_CHARS,
         allow_none=True,
         metadata={"description": "The subject of the event, such as the id of an order."},
     )
@@ -132,8 +128,8 @@ class EventListQuery(PageQuery, TimeRangeQuery):
     """The parameters of the list of events."""
 
     type = EventTypeField(**filtered("type", "Only events of this type."))
-    source = ShortString(
-        longest=MAX_TEXT_CHARS,
+    source = BoundedString(
+        MAX_TEXT_CHARS,
         **filtered(
             "source",
             "Only events of this source. With `filter[type]`, the newest 10,000 events of that type are searched.",

@@ -5,12 +5,23 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from marshmallow import ValidationError, post_load, validates_schema
 
 from ava.api.http import payloads
-from ava.api.http.fields import Choice, ClientId, JsonString, Plain, String, WholeNumber
+from ava.api.http.fields import (
+    BoundedString,
+    Characters,
+    CheckedString,
+    Choice,
+    ClientId,
+    JsonString,
+    Plain,
+    String,
+    WholeNumber,
+)
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.event_fields import EventTypeField, PatternField, TemplateField, dedupe_field, priority_field
@@ -29,8 +40,6 @@ from ava.domain.jobs import priority
 from ava.services.events.hook_deliveries import TestMode, TestResult
 from ava.services.events.receiving import Receipt
 
-_MAX_SECRET_CHARS = 2_048
-_MIN_SECRET_CHARS = 8
 _MAX_KEPT_SECONDS = 7 * 24 * 3600
 _DAY_SECONDS = 24 * 3600
 _MAX_HEADERS, _MAX_HEADER_CHARS = 30, 2_000
@@ -40,29 +49,17 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 # In ------------------------------------------------------------------------------------------------------------------
 
 
-class _HookName(String):
-    """A name that may be part of an event type."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not is_name(value):
-            raise ValidationError("It must be 1 to 60 of a-z, 0-9, _, . and -, and begin with a letter or a digit.")
-        return value
-
-
-class _HookSecret(String):
-    """A secret. Error messages never repeat it."""
-
-    def read(self, value: Any) -> str:
-        if (
-            not isinstance(value, str)
-            or not _MIN_SECRET_CHARS <= len(value) <= _MAX_SECRET_CHARS
-            or any((ord(char) < 32 and char != "\n") or 0xD800 <= ord(char) < 0xE000 for char in value)
-        ):
-            raise ValidationError(
-                f"It must be a string of {_MIN_SECRET_CHARS} to {_MAX_SECRET_CHARS:,} characters, without control "
-                "characters."
-            )
-        return value
+_HookName = partial(
+    CheckedString, is_name, "It must be 1 to 60 of a-z, 0-9, _, . and -, and begin with a letter or a digit."
+)
+_HookSecret = partial(
+    BoundedString,
+    2_048,
+    shortest=8,
+    characters=Characters(
+        "characters, without control characters", re.compile(r"[^\x00-\x09\x0b-\x1f\ud800-\udfff]*").fullmatch
+    ),
+)
 
 
 class _Row(Plain):

@@ -6,12 +6,26 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from marshmallow import ValidationError, fields, pre_load
 
 from ava.api.http import payloads
-from ava.api.http.fields import Choice, ClientId, Flag, Instant, JsonObject, Plain, QueryFlag, QueryInstant, WholeNumber
+from ava.api.http.fields import (
+    BoundedString,
+    Characters,
+    CheckedString,
+    Choice,
+    ClientId,
+    Flag,
+    Instant,
+    JsonObject,
+    Plain,
+    QueryFlag,
+    QueryInstant,
+    WholeNumber,
+)
 from ava.api.http.strict import Strict
 from ava.domain import ids
 from ava.domain.jobs import priority
@@ -41,7 +55,6 @@ _MAKER = re.compile(r"[a-z]{2,3}_[0-9a-z_]{1,60}")
 _TAG_PARAMETER = re.compile(r"filter\[tag\.(.*)\]", re.DOTALL)
 #: The OpenAPI name of the tag parameters; each real one contains its own key.
 _TAG_EXAMPLE = "filter[tag.key]"
-_MIN_ERROR, _LONGEST_ERROR = 3, 200
 _INPUT_PARAMETER = re.compile(r"filter\[input\.(.*)\]", re.DOTALL)
 _INPUT_EXAMPLE = "filter[input.path]"
 _LONGEST_PATH, _LONGEST_INPUT = 200, 500
@@ -129,52 +142,11 @@ def _as_text(path: str, wanted: Any) -> str:
     return string
 
 
-class _ErrorPart(Plain):
-    """A part of an error."""
-
-    def read(self, value: Any) -> str:
-        is_string = isinstance(value, str) and _MIN_ERROR <= len(value) <= _LONGEST_ERROR
-        if not is_string or not _is_storable(value):
-            raise ValidationError(f"It must be {_MIN_ERROR} to {_LONGEST_ERROR} characters without control characters.")
-        return str(value)
-
-
-class _Maker(Plain):
-    """The id of the user, schedule or key that created a job."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not _MAKER.fullmatch(value):
-            raise ValidationError("It must be an id, such as usr_01hxyz: its prefix and 1 to 60 of a-z, 0-9 and _.")
-        return value
-
-
-class _ErrorId(Plain):
-    """The id of a group of errors."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or ids.decode("err", value) is None:
-            raise ValidationError("It must be the id of an error group, which begins with err_.")
-        return value
-
-
-class _JobId(Plain):
-    """A job's whole id."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or ids.decode("job", value) is None:
-            raise ValidationError("It must be the id of a job, which begins with job_.")
-        return value
-
-
-class _IdPart(Plain):
-    """A job's id or a part of it."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or ids.find_part("job", value) is None:
-            raise ValidationError("It must be a job's id, or at least 4 digits of one.")
-        return value
-
-
+_job_id = partial(
+    CheckedString,
+    lambda id_: ids.decode("job", id_) is not None,
+    "It must be the id of a job, which begins with job_.",
+)
 _INPUT_TEXT = "The exact value at a path in the input: a string, number, true, false or null, as it was written"
 
 
@@ -219,27 +191,38 @@ def _searched_fields(
             is_string=in_query,
             **named("priority", "Only jobs with this priority."),
         ),
-        "triggered_by": _Maker(
-            **named("triggered_by", "Only jobs triggered by this user, schedule or key.", **_MAKER_FORM)
+        "triggered_by": CheckedString(
+            _MAKER.fullmatch,
+            "It must be an id, such as usr_01hxyz: its prefix and 1 to 60 of a-z, 0-9 and _.",
+            **named("triggered_by", "Only jobs triggered by this user, schedule or key.", **_MAKER_FORM),
         ),
-        "error": _ErrorPart(
+        "error": BoundedString(
+            200,
+            shortest=3,
+            characters=Characters("characters without control characters", _is_storable),
             **named(
                 "error",
                 "A part of the error, at least 3 characters, in upper or lower case.",
                 **_ERROR_FORM,
-            )
+            ),
         ),
-        "error_id": _ErrorId(**named("error_id", "Only failed jobs of this error group.", **_ERROR_ID_FORM)),
-        "id": _IdPart(
+        "error_id": CheckedString(
+            lambda id_: ids.decode("err", id_) is not None,
+            "It must be the id of an error group, which begins with err_.",
+            **named("error_id", "Only failed jobs of this error group.", **_ERROR_ID_FORM),
+        ),
+        "id": CheckedString(
+            lambda part: ids.find_part("job", part) is not None,
+            "It must be a job's id, or at least 4 digits of one.",
             **named(
                 "id",
                 "A job's id, or at least 4 characters of it: its beginning (`job_01kq`), its end (`…8w3fq0za`) or "
                 "any other part (`3fq0`).",
                 **_ID_FORM,
-            )
+            ),
         ),
-        "parent_id": _JobId(**named("parent_id", "Only jobs that the handler of this job created.", **_WHOLE_ID_FORM)),
-        "tree_id": _JobId(
+        "parent_id": _job_id(**named("parent_id", "Only jobs that the handler of this job created.", **_WHOLE_ID_FORM)),
+        "tree_id": _job_id(
             **named(
                 "tree_id", "Only jobs of the tree with this id, which is the id of its first job.", **_WHOLE_ID_FORM
             )

@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
 from ava.api.http import payloads
-from ava.api.http.fields import Choice, Cursor, Id, Instant, Plain, QueryInstant, String, WholeNumber
+from ava.api.http.fields import STORABLE, BoundedString, Choice, Cursor, Id, Instant, QueryInstant, String, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.jobs.job import LogLevel, LogLine, Status
@@ -26,15 +26,6 @@ class LogRequest:
     before: str | None = None
 
 
-class _LinePart(Plain):
-    """A part of a line."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= 200 or "\0" in value:
-            raise ValidationError("It must be 1 to 200 characters without NUL.")
-        return value
-
-
 def _optional(description: str, **form: Any) -> dict[str, Any]:
     return {"load_default": None, "allow_none": False, "metadata": {"description": description, **form}}
 
@@ -43,9 +34,11 @@ class LogFilterQuery(Strict):
     """The parameters that filter lines of a job's log."""
 
     level = Choice(LogLevel, data_key="filter[level]", **_optional("Only lines of this level."))
-    search = _LinePart(
+    search = BoundedString(
+        200,
+        characters=STORABLE,
         data_key="q",
-        **_optional("A part of the line, in upper or lower case.", type="string", pattern="^[^\\x00]{1,200}$"),
+        **_optional("A part of the line, in upper or lower case.", pattern="^[^\\x00]{1,200}$"),
     )
     since = QueryInstant(**_optional("Only lines at or after this time, in ISO 8601."))
 

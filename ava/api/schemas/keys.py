@@ -9,7 +9,18 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http.callers.credentials import ROLES
-from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonString, Plain, String, WholeNumber
+from ava.api.http.fields import (
+    BoundedString,
+    Choice,
+    ClientId,
+    Flag,
+    Id,
+    Instant,
+    JsonString,
+    Plain,
+    String,
+    WholeNumber,
+)
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import Scope
@@ -18,18 +29,8 @@ from ava.domain.access.api_key import ANY_WORKER, LONGEST_NAME, ApiKey, ApiKeySp
 from ava.domain.access.caller import Role
 from ava.domain.limits.table import WORKERS_PER_KEY
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _ROLES = [role.header for role in Role]
 WORKER_ID = re.compile(r"wkr_[a-z][a-z0-9_]{0,58}")
-
-
-class _KeyName(String):
-    """A human-readable name."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or _UNPRINTABLE.search(value):
-            raise ValidationError(f"It must be a string of 1 to {LONGEST_NAME} printable characters.")
-        return value
 
 
 class _RoleName(String):
@@ -67,10 +68,7 @@ class _Triggers(WorkerIds):
 class KeyBody(Strict):
     """An API key to create."""
 
-    name = _KeyName(
-        required=True,
-        metadata={"description": "A display name.", "minLength": 1, "maxLength": LONGEST_NAME},
-    )
+    name = BoundedString(LONGEST_NAME, required=True, metadata={"description": "A display name."})
     role = _RoleName(
         required=True,
         metadata={

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from ava.api.http.fields import REQUIRED, Choice, ClientId, JsonString, String, WholeNumber
+from ava.api.http.fields import DISPLAYED, REQUIRED, BoundedString, Choice, ClientId, JsonString, WholeNumber
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.deliveries import STATUS_FILTER, TYPE_FILTER, DeliveryListQuery, RepeatedBody
@@ -31,25 +31,11 @@ _LONGEST_QUEUE = 100
 _EVENTS = ", ".join(f"`{event}`" for event in NoticeEvent)
 
 
-class _Line(String):
-    """A string of printable characters."""
-
-    def __init__(self, longest: int, **rest: Any) -> None:
-        metadata = {"minLength": 1, "maxLength": longest, **rest.pop("metadata", {})}
-        super().__init__(metadata=metadata, **rest)
-        self.longest = longest
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= self.longest or not value.isprintable():
-            raise ValidationError(f"It must be a string of 1 to {self.longest} printable characters.")
-        return value
-
-
 class _NoticeTag(Strict):
     """A tag of a job."""
 
-    key = _Line(32, required=True)
-    value = _Line(64, required=True)
+    key = BoundedString(32, characters=DISPLAYED, required=True)
+    value = BoundedString(64, characters=DISPLAYED, required=True)
 
 
 class _AtMost(Strict):
@@ -65,8 +51,9 @@ class NoticeRuleBody(Strict):
     event = Choice(NoticeEvent, required=True, metadata={"description": "The event."})
     worker_id = ClientId("wkr", metadata={"description": "Only events of this worker."})
     tag = fields.Nested(_NoticeTag, metadata={"description": "`job.failed`: only jobs with this tag."})
-    queue = _Line(
+    queue = BoundedString(
         _LONGEST_QUEUE,
+        characters=DISPLAYED,
         metadata={"description": "`backlog`: the queue. `job.failed`: only jobs of this queue."},
     )
     older_than_seconds = WholeNumber(
@@ -134,9 +121,9 @@ _CHANNEL = {"description": "`slack`, `teams`, `email` or `webhook`."}
 class NoticeBody(Strict):
     """A notice to create."""
 
-    name = _Line(_LONGEST_NAME, required=True, metadata=_NAME)
+    name = BoundedString(_LONGEST_NAME, characters=DISPLAYED, required=True, metadata=_NAME)
     channel = Choice(Channel, required=True, metadata=_CHANNEL)
-    target = _Line(MAX_URL_CHARS, required=True, metadata=_TARGET)
+    target = BoundedString(MAX_URL_CHARS, characters=DISPLAYED, required=True, metadata=_TARGET)
     rules = _rules(required=True)
     paused = new_paused()
 
@@ -144,9 +131,9 @@ class NoticeBody(Strict):
 class NoticeChangeBody(Strict):
     """Changes to a notice; at least one field. A new channel needs a target."""
 
-    name = _Line(_LONGEST_NAME, metadata=_NAME)
+    name = BoundedString(_LONGEST_NAME, characters=DISPLAYED, metadata=_NAME)
     channel = Choice(Channel, metadata=_CHANNEL)
-    target = _Line(MAX_URL_CHARS, metadata=_TARGET)
+    target = BoundedString(MAX_URL_CHARS, characters=DISPLAYED, metadata=_TARGET)
     rules = _rules()
 
     @validates_schema

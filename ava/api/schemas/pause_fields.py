@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load
+from marshmallow import Schema, fields, post_load
 
 from ava.api.http.context import caller
-from ava.api.http.fields import Flag, QueryFlag, String, filtered
+from ava.api.http.fields import STORABLE, BoundedString, Flag, QueryFlag, filtered
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, id_reader, take_page
 from ava.api.http.records import KINDS, RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.limits.table import PAUSE_REASON
 from ava.domain.pause import Pause
-from ava.domain.strings import storable
 
-
-class ReasonString(String):
-    """The reason of a pause."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= PAUSE_REASON.value or storable(value) != value:
-            message = f"It must be a string of 1 to {PAUSE_REASON.value} characters, without NUL and lone surrogates."
-            raise ValidationError(PAUSE_REASON.message(message))
-        return value
+#: The reason of a pause or a containment.
+ReasonString = partial(BoundedString, PAUSE_REASON, characters=STORABLE)
 
 
 class PauseBody(Strict):
@@ -33,7 +26,7 @@ class PauseBody(Strict):
     reason = ReasonString(
         load_default=None,
         allow_none=True,
-        metadata={"description": "Why it is paused.", "minLength": 1, "maxLength": PAUSE_REASON.value},
+        metadata={"description": "Why it is paused."},
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_load
 
-from ava.api.http.fields import Choice, JsonString, PositiveNumber, String, WholeNumber
+from ava.api.http.fields import STORABLE, BoundedString, CheckedString, Choice, JsonString, PositiveNumber, WholeNumber
 from ava.api.http.records import deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import RateString, Scope
@@ -22,7 +23,6 @@ from ava.domain.worker import PULL_RUNTIME, PullWorkerSpec
 
 MAX_RUNNING = 1_000_000
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
-_LONGEST_NAME = 200
 
 
 class _Runtime(StrEnum):
@@ -31,22 +31,8 @@ class _Runtime(StrEnum):
     PULL = PULL_RUNTIME
 
 
-class _Slug(String):
-    """The slug of a worker."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not _SLUG.fullmatch(value):
-            raise ValidationError("It must match [a-z][a-z0-9_]{0,58}, such as resize.")
-        return value
-
-
-class WorkerName(String):
-    """The name of a worker."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= _LONGEST_NAME or storable(value) != value:
-            raise ValidationError(f"It must be a string of 1 to {_LONGEST_NAME} characters, without NUL.")
-        return value
+#: The name of a worker.
+WorkerName = partial(BoundedString, 200, characters=STORABLE)
 
 
 class JsonSchema(JsonString):
@@ -69,14 +55,17 @@ SCHEMA = {"type": "object", "description": "JSON Schema 2020-12 of the input; nu
 class WorkerBody(Strict):
     """A pull worker to create."""
 
-    slug = _Slug(
-        required=True, metadata={"description": "The id is `wkr_` followed by the slug.", "pattern": _SLUG.pattern}
+    slug = CheckedString(
+        _SLUG.fullmatch,
+        "It must match [a-z][a-z0-9_]{0,58}, such as resize.",
+        required=True,
+        metadata={"description": "The id is `wkr_` followed by the slug.", "pattern": _SLUG.pattern},
     )
     runtime = Choice(_Runtime, required=True, metadata={"description": "`pull`: its runs are claimed over HTTP."})
     name = WorkerName(
         load_default=None,
         allow_none=True,
-        metadata={"description": "A display name. Default: the slug.", "minLength": 1, "maxLength": _LONGEST_NAME},
+        metadata={"description": "A display name. Default: the slug."},
     )
     timeout_seconds = PositiveNumber(maximum=3600, load_default=300, metadata=_TIMEOUT)
     retry = fields.Nested(RetryDelaysBody(), load_default=None, allow_none=True)

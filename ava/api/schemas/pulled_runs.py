@@ -6,16 +6,17 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load
 
-from ava.api.http.fields import Choice, Flag, Instant, JsonString, Plain, String
+from ava.api.http.fields import ANY, BoundedString, Choice, Flag, Instant, JsonString, Plain, String
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.durable_runs import WaitBody
 from ava.api.schemas.jobs import light_writer
 from ava.api.schemas.keys import WorkerIds
-from ava.api.schemas.run_fields import BoundedJson, BoundedNumber, LimitedNumber, LimitedString
+from ava.api.schemas.run_fields import BoundedJson, BoundedNumber, LimitedNumber
 from ava.domain.jobs.job import LogLevel, Status
 from ava.domain.limits.graph_limits import WAITS_PER_CALL
 from ava.domain.limits.table import (
@@ -36,6 +37,8 @@ _LONGEST_ERROR = 10_000
 _LONGEST_TEXT = 1_000
 _LONGEST_NAME = 100
 _MAX_RETRY_LATER_SECONDS = 366 * 86_400
+#: Of a run's messages: characters that cannot be stored are escaped.
+_Text = partial(BoundedString, shortest=0, characters=ANY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +71,8 @@ class ClaimBody(Strict):
         load_default=0,
         metadata={"description": "Max seconds to wait for a run before the response."},
     )
-    name = LimitedString(
-        longest=_LONGEST_NAME,
+    name = _Text(
+        _LONGEST_NAME,
         load_default=None,
         allow_none=True,
         metadata={"description": "A display name of the claiming process."},
@@ -99,7 +102,7 @@ class LineBody(Strict):
         },
     )
     level = Choice(LogLevel, load_default=LogLevel.INFO)
-    msg = LimitedString(longest=2**20, required=True, metadata={"description": "The message; a long message is cut."})
+    msg = _Text(2**20, required=True, metadata={"description": "The message; a long message is cut."})
     ts = Instant(load_default=None, allow_none=True, metadata={"description": "The time of the line; null: now."})
 
     @post_load
@@ -122,7 +125,7 @@ class ProgressBody(Strict):
         required=True,
         metadata={"description": "The completed part of the work, 0 to 1."},
     )
-    message = LimitedString(longest=_LONGEST_TEXT, load_default="")
+    message = _Text(_LONGEST_TEXT, load_default="")
 
 
 class _Error(String):
@@ -154,8 +157,8 @@ class EndBody(Strict):
         maximum=_MAX_RETRY_LATER_SECONDS,
         metadata={"description": "Seconds until the job starts again; the attempt does not count."},
     )
-    reason = LimitedString(
-        longest=_LONGEST_TEXT, load_default="", metadata={"description": "Only with `retry_later_seconds`: the reason."}
+    reason = _Text(
+        _LONGEST_TEXT, load_default="", metadata={"description": "Only with `retry_later_seconds`: the reason."}
     )
     waits = Entries(
         WaitBody(),

@@ -1,4 +1,4 @@
-"""Fields of the requests about runs: bounded strings and numbers, and JSON values."""
+"""Fields of the requests about runs: bounded numbers, and JSON values."""
 
 from __future__ import annotations
 
@@ -8,24 +8,9 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from ava.api.http.fields import Number, Plain, String, WholeNumber
+from ava.api.http.fields import Number, Plain, WholeNumber
 from ava.domain.limits.limit import Limit
 from ava.errors import PayloadTooLarge
-
-
-class LimitedString(String):
-    """A string of bounded length."""
-
-    def __init__(self, *, longest: int, shortest: int = 0, **rest: Any) -> None:
-        rest["metadata"] = {"minLength": shortest, "maxLength": longest} | rest.get("metadata", {})
-        super().__init__(**rest)
-        self.longest = longest
-        self.shortest = shortest
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not self.shortest <= len(value) <= self.longest:
-            raise ValidationError(f"It must be a string of {self.shortest} to {self.longest:,} characters.")
-        return value
 
 
 class BoundedNumber(Number):

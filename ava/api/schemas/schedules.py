@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validates_sc
 from ava.api.http import paging, payloads
 from ava.api.http.fields import (
     REQUIRED,
+    BoundedString,
     Choice,
     ClientId,
     Flag,
@@ -53,7 +53,6 @@ from ava.store.schedules.definitions import ScheduleFilter
 LONGEST_NAME = 200
 MAX_SLOTS = 50
 _DEFAULT_SLOTS = 10
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 # In ------------------------------------------------------------------------------------------------------------------
@@ -85,22 +84,13 @@ class _TimeZone(String):
         return value
 
 
-class _ScheduleName(String):
-    """A human-readable name."""
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_NAME or _UNPRINTABLE.search(value):
-            raise ValidationError(f"It must be a string of 1 to {LONGEST_NAME} printable characters.")
-        return value
-
-
 _CRON = {
     "description": "Five fields as in crontab(5): minute, hour, day of month, month, day of week; with names, `L` "
     "and `#`. If the hour does not begin with `*`, each local time fires exactly once, also when clocks change.",
     "maxLength": LONGEST_CRON,
 }
 _TIMEZONE = {"description": "The IANA name of the schedule's time zone, such as Europe/Berlin."}
-_NAME = {"description": "A display name.", "minLength": 1, "maxLength": LONGEST_NAME}
+_NAME = {"description": "A display name."}
 _INPUT = {"description": "The input of its jobs. At most 64 KiB."}
 _OVERLAP = {
     "description": "The effect of a firing while the last job of this schedule is not final: `allow` creates a job, "
@@ -157,7 +147,7 @@ class ScheduleBody(Strict):
     cron = _Cron(metadata=_CRON)
     timezone = _TimeZone(metadata=_TIMEZONE)
     every_seconds = _every_seconds()
-    name = _ScheduleName(load_default=None, allow_none=True, metadata=_NAME)
+    name = BoundedString(LONGEST_NAME, load_default=None, allow_none=True, metadata=_NAME)
     input = JsonObject(load_default="{}", limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
     priority = _priority(load_default=priority.DEFAULT)
     enabled = Flag(metadata={"description": "The opposite of `paused`."})
@@ -195,7 +185,7 @@ class ScheduleChangeBody(Strict):
     cron = _Cron(metadata=_CRON)
     timezone = _TimeZone(metadata=_TIMEZONE)
     every_seconds = _every_seconds()
-    name = _ScheduleName(allow_none=True, metadata=_NAME)
+    name = BoundedString(LONGEST_NAME, allow_none=True, metadata=_NAME)
     input = JsonObject(limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
     priority = _priority()
     enabled = Flag(

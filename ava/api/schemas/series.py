@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ava.api.http.fields import Choice, ClientId, WholeNumber, filtered
+from ava.api.http.fields import STORABLE, BoundedString, Choice, ClientId, WholeNumber, filtered
 from ava.api.http.paging import TimeRangeQuery
 from ava.api.http.records import RecordSchema, compile_schema
-from ava.api.schemas.setting_fields import BoundedString, Scope
+from ava.api.schemas.setting_fields import Scope
 from ava.domain.series import DEFAULT_RANGE_SECONDS, MAX_RANGE_SECONDS, MIN_RANGE_SECONDS, Series
 
 _LONGEST_QUEUE = 200
@@ -23,8 +23,9 @@ class SeriesQuery(TimeRangeQuery):
     )
     worker_id = ClientId("wkr", **filtered("worker_id", "Only the jobs of this worker."))
     queue = BoundedString(
+        _LONGEST_QUEUE,
+        characters=STORABLE,
         data_key="filter[queue]",
-        longest=_LONGEST_QUEUE,
         load_default=None,
         allow_none=False,
         metadata={"description": "Only the jobs of the workers with this queue, and its backlog."},

@@ -27,19 +27,6 @@ class Scope(StrEnum):
     PLATFORM = "platform"
 
 
-class BoundedString(String):
-    """A string of bounded length in a query."""
-
-    def __init__(self, *, longest: int, **rest: Any) -> None:
-        super().__init__(**rest)
-        self.longest = longest
-
-    def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= self.longest or storable(value) != value:
-            raise ValidationError(f"It must be a string of 1 to {self.longest} characters, without NUL.")
-        return value
-
-
 class RateString(String):
     """A rate, such as `100/minute`."""
 

@@ -9,11 +9,11 @@ from typing import Any
 from marshmallow import ValidationError, post_load, validates_schema
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import ClientId, JsonObject, JsonString, filtered
+from ava.api.http.fields import BoundedString, ClientId, JsonObject, JsonString, filtered
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
-from ava.api.schemas.event_fields import PatternField, ShortString, SubscribedTypeField, TemplateField, priority_field
+from ava.api.schemas.event_fields import PatternField, SubscribedTypeField, TemplateField, priority_field
 from ava.api.schemas.pause_fields import new_paused, paused_filter
 from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec
 from ava.domain.events.templates import FIELDS
@@ -49,7 +49,7 @@ class SubscriptionBody(Strict):
     worker_id = ClientId(
         "wkr", required=True, metadata={"description": "The worker. Each matching event creates a job."}
     )
-    name = ShortString(longest=LONGEST_NAME, load_default=None, allow_none=True)
+    name = BoundedString(LONGEST_NAME, load_default=None, allow_none=True)
     match = PatternField(load_default=None, allow_none=True, metadata=_MATCH)
     input = TemplateField(load_default=None, allow_none=True, metadata=_INPUT)
     priority = priority_field(load_default=priority.DEFAULT)
@@ -66,7 +66,7 @@ class SubscriptionChangeBody(Strict):
 
     event_type = SubscribedTypeField(metadata=_EVENT_TYPE)
     worker_id = ClientId("wkr", metadata={"description": "The worker. Each matching event creates a job."})
-    name = ShortString(longest=LONGEST_NAME, allow_none=True)
+    name = BoundedString(LONGEST_NAME, allow_none=True)
     match = PatternField(allow_none=True, metadata=_MATCH)
     input = TemplateField(allow_none=True, metadata=_INPUT)
     priority = priority_field()

@@ -7,11 +7,10 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from ava.api.http.fields import Choice, Instant, JsonObject, JsonString, Number, WholeNumber
+from ava.api.http.fields import STORABLE, BoundedString, Choice, Instant, JsonObject, JsonString, Number, WholeNumber
 from ava.api.http.records import KINDS
 from ava.api.http.strict import Strict
 from ava.api.schemas.job_filters import TAGS_FORM, Tags
-from ava.api.schemas.setting_fields import BoundedString
 from ava.domain.jobs import priority, retry
 from ava.domain.jobs.graphs import RetryFrom
 from ava.domain.jobs.job_change import JobChange
@@ -36,7 +35,7 @@ _DELAYS = "0 to 31,622,400 seconds"
 class DedupeBody(Strict):
     """Deduplication: at most one unfinished job per worker and key."""
 
-    key = BoundedString(longest=LONGEST_KEY, required=True, metadata={"description": _KEY})
+    key = BoundedString(LONGEST_KEY, characters=STORABLE, required=True, metadata={"description": _KEY})
     mode = Choice(
         DedupeMode,
         load_default=DedupeMode.RETURN,
@@ -55,7 +54,7 @@ class DedupeBody(Strict):
 class DebounceBody(Strict):
     """Debounce: one job per burst of triggers."""
 
-    key = BoundedString(longest=LONGEST_KEY, required=True, metadata={"description": _KEY})
+    key = BoundedString(LONGEST_KEY, characters=STORABLE, required=True, metadata={"description": _KEY})
     seconds = WholeNumber(
         minimum=1,
         maximum=LONGEST_DEBOUNCE_SECONDS,

@@ -9,14 +9,23 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http import paging
-from ava.api.http.fields import Choice, JsonString, PositiveNumber, QueryFlag, WholeNumber, filtered
+from ava.api.http.fields import (
+    STORABLE,
+    BoundedString,
+    Choice,
+    JsonString,
+    PositiveNumber,
+    QueryFlag,
+    WholeNumber,
+    filtered,
+)
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.approvals import rule_field
 from ava.api.schemas.pause_fields import PauseBody, paused_filter
 from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, WorkerName
-from ava.api.schemas.setting_fields import BoundedString, NamedStrings, RateString, Scope
+from ava.api.schemas.setting_fields import NamedStrings, RateString, Scope
 from ava.api.schemas.trigger_fields import RetryDelaysBody, write_retry
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.graph_limits import DEADLINE_SECONDS
@@ -48,7 +57,8 @@ class WorkerListQuery(PageQuery):
         **filtered("live", "Only workers with a live node (true), or only workers without one (false).")
     )
     search = BoundedString(
-        longest=100,
+        100,
+        characters=STORABLE,
         data_key="q",
         load_default=None,
         allow_none=False,
