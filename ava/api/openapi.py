@@ -35,7 +35,7 @@ from ava.api.http.fields import (
     WholeNumber,
 )
 from ava.api.http.operations import NDJSON, Operation, find_operation
-from ava.api.http.strict import Strict
+from ava.api.http.strict import Changes, Strict
 from ava.api.openapi_examples import add_examples
 from ava.api.schemas.events import SentEventRecord
 from ava.api.schemas.setting_fields import ENTRY_NAME, LONGEST_ENTRY, NamedStrings
@@ -89,7 +89,7 @@ class _Converter(OpenAPIConverter):
             found["example"] = parts.EXAMPLES[name]
         if isinstance(schema, Strict):
             found["additionalProperties"] = False
-            if name.endswith("Filter") or name == "ChangeBody":
+            if name.endswith("Filter") or isinstance(schema, Changes):
                 found["minProperties"] = 1
         elif not name.startswith("Light"):
             found["required"] = [each for each in found["properties"] if each not in parts.OPTIONAL.get(name, ())]

@@ -1,20 +1,56 @@
-"""Schemas of bodies and queries: an unknown field is refused with a message that lists the known fields."""
+"""Schemas of bodies and queries: an unknown field is refused with a message that lists the known fields.
+
+A body of changes derives its fields from the body that creates the record.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, missing
+from marshmallow import Schema, ValidationError, fields, missing, validates_schema
+from marshmallow.schema import SchemaMeta
 
 from ava.api.http.fields import QueryFlag
 from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import NAMED_ERRORS
 
 
-class Strict(Schema):
-    """A schema of a body or of query parameters that refuses unknown fields."""
+class _StrictMeta(SchemaMeta):
+    def __new__(
+        mcs,
+        name: str,
+        bases: tuple[type, ...],
+        attrs: dict[str, Any],
+        of: type[Schema] | None = None,
+        without: str = "",
+    ) -> Any:
+        created: Any = super().__new__(mcs, name, bases, attrs)
+        if of is not None:
+            taken = {name: field for name, field in of._declared_fields.items() if name not in without.split()}
+            derived = {name: created.optional(field) for name, field in taken.items()}
+            created._declared_fields = derived | created._declared_fields
+        return created
+
+    def __init__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any], **_: Any) -> None:
+        super().__init__(name, bases, attrs)  # type: ignore[no-untyped-call]
+
+
+class Strict(Schema, metaclass=_StrictMeta):
+    """A schema of a body or of query parameters that refuses unknown fields.
+
+    With `of`, another schema, it has the fields of that schema, none of them required; it declares the others, and
+    those that differ. `without` names the fields that it does not have.
+    """
+
+    @classmethod
+    def optional(cls, field: fields.Field[Any]) -> fields.Field[Any]:
+        """Return a field as this schema has it if it derives from another schema."""
+        field = copy.copy(field)
+        field.required = False
+        return field
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -53,6 +89,25 @@ class Strict(Schema):
             for key in islice((key for key in data if key not in self._known), NAMED_ERRORS.value):
                 error_store.store_error([self.error_messages["unknown"]], key)
         return loaded
+
+
+class Changes(Strict):
+    """Changes to a record, at least one: `class HookChangeBody(Changes, of=HookBody, without="provider")`.
+
+    An absent field stays as it is, so the derived fields have no defaults.
+    """
+
+    @classmethod
+    def optional(cls, field: fields.Field[Any]) -> fields.Field[Any]:
+        field = super().optional(field)
+        field.load_default = missing
+        return field
+
+    @validates_schema
+    def _any(self, values: dict[str, Any], **_: Any) -> None:
+        if not values.keys() - self._defaults.keys():
+            others = f" in addition to {', '.join(self._defaults)}" if self._defaults else ""
+            raise ValidationError(f"It must have at least one field{others}.")
 
 
 class Entries(fields.List[Any]):

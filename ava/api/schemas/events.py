@@ -77,30 +77,9 @@ class SentEvents:
     is_bulk: bool
 
 
-class EventsBody(Strict):
-    """An event to send, or up to 1,000 of them in `events`: all or none."""
+class EventsBody(Strict, of=EventBody):
+    """An event to send, with `type` and `data`, or up to 1,000 of them in `events`: all or none."""
 
-    type = EventTypeField(
-        metadata={
-            "description": "The type of the event, such as `order.paid`. Required. The prefix `ava.` is reserved."
-        }
-    )
-    data = JsonValue(allow_none=True, metadata={"description": "Any JSON value. Required."})
-    id = BoundedString(
-        MAX_ID_CHARS,
-        allow_none=True,
-        metadata={
-            "description": "Your own id of the event. A second event with the same source and id within 24 "
-            "hours is a duplicate."
-        },
-    )
-    source = BoundedString(MAX_TEXT_CHARS, metadata={"description": "The sender of the event. Default: `/`."})
-    subject = BoundedString(
-        MAX_TEXT_CHARS,
-        allow_none=True,
-        metadata={"description": "The subject of the event, such as the id of an order."},
-    )
-    time = Instant(allow_none=True, metadata={"description": "When it happened."})
     events = fields.List(
         fields.Nested(EventBody()),
         metadata={"minItems": 1, "maxItems": BULK_EVENTS.value, "description": "Several events, instead of one."},

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from marshmallow import ValidationError, post_load, validates_schema
+from marshmallow import ValidationError, post_load
 
 from ava.api.http import payloads
 from ava.api.http.fields import (
@@ -23,10 +23,9 @@ from ava.api.http.fields import (
     WholeNumber,
 )
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
-from ava.api.http.strict import Strict
+from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.event_fields import EventTypeField, PatternField, TemplateField, dedupe_field, priority_field
 from ava.api.schemas.pause_fields import new_paused
-from ava.api.schemas.subscriptions import rules_renamed
 from ava.domain.events.hook import (
     DEFAULT_TOLERANCE_SECONDS,
     MAX_SECRETS,
@@ -119,11 +118,11 @@ class HookBody(Strict):
     name = _HookName(required=True, metadata=_NAME)
     provider = Choice(Provider, required=True, metadata={"description": "The provider that sends the requests."})
     secret = _HookSecret(load_default=None, allow_none=True, metadata=_SECRET)
-    verifier = _Row(load_default=None, allow_none=True, metadata=_ROW)
+    verifier = _Row(attribute="custom", load_default=None, allow_none=True, metadata=_ROW)
     worker_id = ClientId("wkr", load_default=None, allow_none=True, metadata=_WORKER)
     event_type = EventTypeField(load_default=None, allow_none=True, metadata=_TYPE)
-    match = PatternField(load_default=None, allow_none=True, metadata=_MATCH)
-    input = TemplateField(load_default=None, allow_none=True, metadata=_INPUT)
+    match = PatternField(attribute="match_json", load_default=None, allow_none=True, metadata=_MATCH)
+    input = TemplateField(attribute="input_json", load_default=None, allow_none=True, metadata=_INPUT)
     priority = priority_field(load_default=priority.DEFAULT)
     dedupe = dedupe_field(load_default=None, allow_none=True)
     tolerance_seconds = _tolerance(load_default=DEFAULT_TOLERANCE_SECONDS)
@@ -131,14 +130,12 @@ class HookBody(Strict):
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> NewHookRequest:
-        values = rules_renamed(values)
-        secret, custom, provider = values.pop("secret"), values.pop("verifier"), values["provider"]
-        paused = values.pop("paused")
-        row = custom or PROVIDERS.get(provider)
+        secret, paused, provider = values.pop("secret"), values.pop("paused"), values["provider"]
+        row = values["custom"] or PROVIDERS.get(provider)
         if row is None:
             raise ValidationError({"verifier": ["It is missing; a hook with provider `custom` needs it."]})
         values["dedupe"] = values["dedupe"] or row.default_dedupe(provider)
-        return NewHookRequest(spec=HookSpec(custom=custom, **values), secret=secret, paused=paused)
+        return NewHookRequest(spec=HookSpec(**values), secret=secret, paused=paused)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,41 +147,26 @@ class HookChangeRequest:
     keep_secret_seconds: int
 
 
-class HookChangeBody(Strict):
+class HookChangeBody(Changes, of=HookBody, without="provider paused"):
     """Changes to a hook; at least one field."""
 
-    name = _HookName(metadata=_NAME)
     secret = _HookSecret(
         metadata={"description": "A new secret. Earlier secrets stay valid for `keep_secret_seconds`."}
     )
-    keep_secret_seconds = _seconds_valid(_DAY_SECONDS, "Seconds for which the earlier secrets stay valid.")
-    verifier = _Row(metadata=_ROW)
-    worker_id = ClientId("wkr", allow_none=True, metadata=_WORKER)
-    event_type = EventTypeField(allow_none=True, metadata=_TYPE)
-    match = PatternField(allow_none=True, metadata=_MATCH)
-    input = TemplateField(allow_none=True, metadata=_INPUT)
-    priority = priority_field()
+    keep_secret_seconds = _seconds_valid(_DAY_SECONDS, "How long the earlier secrets stay valid, in seconds.")
+    verifier = _Row(attribute="custom", metadata=_ROW)
     dedupe = dedupe_field()
-    tolerance_seconds = _tolerance()
-
-    @validates_schema
-    def _any(self, values: dict[str, Any], **_: Any) -> None:
-        if not set(values) - {"keep_secret_seconds"}:
-            raise ValidationError("It must have at least one field in addition to keep_secret_seconds.")
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> HookChangeRequest:
-        values = rules_renamed(values)
         secret, keep_seconds = values.pop("secret", None), values.pop("keep_secret_seconds")
-        if "verifier" in values:
-            values["custom"] = values.pop("verifier")
         return HookChangeRequest(changes=values, secret=secret, keep_secret_seconds=keep_seconds)
 
 
 class HookRotateBody(Strict):
     """Options for a hook's new URL."""
 
-    keep_seconds = _seconds_valid(0, "Seconds for which the previous address stays valid.")
+    keep_seconds = _seconds_valid(0, "How long the previous address stays valid, in seconds.")
 
     @post_load
     def _seconds(self, values: dict[str, Any], **_: Any) -> int:

@@ -9,7 +9,7 @@ from marshmallow import ValidationError, fields, post_load, validate, validates_
 
 from ava.api.http.fields import DISPLAYED, REQUIRED, BoundedString, Choice, ClientId, JsonString, WholeNumber
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
-from ava.api.http.strict import Strict
+from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.deliveries import STATUS_FILTER, TYPE_FILTER, DeliveryListQuery, RepeatedBody
 from ava.api.schemas.pause_fields import new_paused
 from ava.domain.delivery import REDELIVERABLE, SENT, DeliveryStatus
@@ -26,8 +26,6 @@ from ava.domain.notices.notice import (
 )
 from ava.domain.outbound.outbound_url import MAX_URL_CHARS
 
-_LONGEST_NAME = 200
-_LONGEST_QUEUE = 100
 _EVENTS = ", ".join(f"`{event}`" for event in NoticeEvent)
 
 
@@ -52,7 +50,7 @@ class NoticeRuleBody(Strict):
     worker_id = ClientId("wkr", metadata={"description": "Only events of this worker."})
     tag = fields.Nested(_NoticeTag, metadata={"description": "`job.failed`: only jobs with this tag."})
     queue = BoundedString(
-        _LONGEST_QUEUE,
+        100,
         characters=DISPLAYED,
         metadata={"description": "`backlog`: the queue. `job.failed`: only jobs of this queue."},
     )
@@ -92,11 +90,31 @@ class NoticeRuleBody(Strict):
         )
 
 
-def _rules(**rest: Any) -> fields.List[Any]:
-    return fields.List(
+class NoticeBody(Strict):
+    """A notice to create."""
+
+    name = BoundedString(
+        200,
+        characters=DISPLAYED,
+        required=True,
+        metadata={"description": "A display name, which each message contains."},
+    )
+    channel = Choice(Channel, required=True, metadata={"description": "`slack`, `teams`, `email` or `webhook`."})
+    target = BoundedString(
+        MAX_URL_CHARS,
+        characters=DISPLAYED,
+        required=True,
+        metadata={
+            "description": "`slack`, `teams`: the address of an incoming webhook. `email`: mail addresses, separated "
+            "by commas. `webhook`: a URL. It is encrypted and never shown.",
+            "example": "https://hooks.slack.com/services/T0/B0/x",
+        },
+    )
+    rules = fields.List(
         fields.Nested(NoticeRuleBody),
         attribute="rules",
         data_key="on",
+        required=True,
         validate=validate.Length(
             1, NOTICE_RULES.value, error=NOTICE_RULES.message(f"It must have 1 to {NOTICE_RULES.value} rules.")
         ),
@@ -105,41 +123,12 @@ def _rules(**rest: Any) -> fields.List[Any]:
             "description": f"The events that the notice is about. Events: {_EVENTS}.",
             "example": [{"event": "job.failed", "at_most": {"count": 1, "seconds": DEFAULT_SECONDS}}],
         },
-        **rest,
     )
-
-
-_TARGET = {
-    "description": "`slack`, `teams`: the address of an incoming webhook. `email`: mail addresses, separated by "
-    "commas. `webhook`: a URL. It is encrypted and never shown.",
-    "example": "https://hooks.slack.com/services/T0/B0/x",
-}
-_NAME = {"description": "A display name, which each message contains."}
-_CHANNEL = {"description": "`slack`, `teams`, `email` or `webhook`."}
-
-
-class NoticeBody(Strict):
-    """A notice to create."""
-
-    name = BoundedString(_LONGEST_NAME, characters=DISPLAYED, required=True, metadata=_NAME)
-    channel = Choice(Channel, required=True, metadata=_CHANNEL)
-    target = BoundedString(MAX_URL_CHARS, characters=DISPLAYED, required=True, metadata=_TARGET)
-    rules = _rules(required=True)
     paused = new_paused()
 
 
-class NoticeChangeBody(Strict):
+class NoticeChangeBody(Changes, of=NoticeBody, without="paused"):
     """Changes to a notice; at least one field. A new channel needs a target."""
-
-    name = BoundedString(_LONGEST_NAME, characters=DISPLAYED, metadata=_NAME)
-    channel = Choice(Channel, metadata=_CHANNEL)
-    target = BoundedString(MAX_URL_CHARS, characters=DISPLAYED, metadata=_TARGET)
-    rules = _rules()
-
-    @validates_schema
-    def _any(self, values: dict[str, Any], **_: Any) -> None:
-        if not values:
-            raise ValidationError("It must have at least one of name, channel, target and on.")
 
 
 class NoticeDeliveryListQuery(DeliveryListQuery):

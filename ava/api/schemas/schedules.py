@@ -26,7 +26,7 @@ from ava.api.http.fields import (
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
-from ava.api.http.strict import Strict
+from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.approvals import rule_field, shown_rule
 from ava.api.schemas.pause_fields import paused_filter
 from ava.api.schemas.trigger_fields import expiry_field
@@ -148,7 +148,7 @@ class ScheduleBody(Strict):
     timezone = _TimeZone(metadata=_TIMEZONE)
     every_seconds = _every_seconds()
     name = BoundedString(LONGEST_NAME, load_default=None, allow_none=True, metadata=_NAME)
-    input = JsonObject(load_default="{}", limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
+    input = JsonObject(attribute="input_json", load_default="{}", limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
     priority = _priority(load_default=priority.DEFAULT)
     enabled = Flag(metadata={"description": "The opposite of `paused`."})
     paused = Flag(metadata={"description": "True: the schedule does not fire until it is resumed.  Default: it fires."})
@@ -159,7 +159,7 @@ class ScheduleBody(Strict):
     starts_at = Instant(load_default=None, allow_none=True, metadata=_STARTS)
     ends_at = Instant(load_default=None, allow_none=True, metadata=_ENDS)
     expires_in_seconds = expiry_field(_EXPIRY)
-    approval = rule_field(_APPROVAL, load_default=None)
+    approval = rule_field(_APPROVAL, attribute="approval_json", load_default=None)
 
     @validates_schema
     def _timing(self, values: dict[str, Any], **_: Any) -> None:
@@ -171,52 +171,24 @@ class ScheduleBody(Strict):
         if enabled is not None and enabled is paused:
             raise ValidationError("It contradicts enabled; send only one of them.", "paused")
         return ScheduleSpec(
-            input_json=values.pop("input"),
-            approval_json=values.pop("approval"),
             enabled=not paused if enabled is None else enabled,
             **values,
         )
 
 
-class ScheduleChangeBody(Strict):
+class ScheduleChangeBody(Changes, of=ScheduleBody, without="paused"):
     """Changes to a schedule; at least one field."""
 
-    worker_id = ClientId("wkr", metadata={"description": "ID of the worker to run."})
-    cron = _Cron(metadata=_CRON)
-    timezone = _TimeZone(metadata=_TIMEZONE)
-    every_seconds = _every_seconds()
-    name = BoundedString(LONGEST_NAME, allow_none=True, metadata=_NAME)
-    input = JsonObject(limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
-    priority = _priority()
     enabled = Flag(
         metadata={
             "description": "False pauses the schedule, true resumes it: it fires from now on, and earlier firings are "
             "not caught up."
         }
     )
-    overlap = Choice(Overlap, metadata=_OVERLAP)
-    catch_up = Choice(CatchUp, metadata=_CATCH_UP)
-    catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
-    spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD)
-    starts_at = Instant(allow_none=True, metadata=_STARTS)
-    ends_at = Instant(allow_none=True, metadata=_ENDS)
-    expires_in_seconds = WholeNumber(
-        minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRY}
-    )
-    approval = rule_field(_APPROVAL)
 
     @validates_schema
-    def _any(self, values: dict[str, Any], **_: Any) -> None:
-        if not values:
-            raise ValidationError("It must have at least one field.")
+    def _timing(self, values: dict[str, Any], **_: Any) -> None:
         _check_timing(values, is_whole=False)
-
-    @post_load
-    def _changes(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
-        for name in ("input", "approval"):
-            if name in values:
-                values[f"{name}_json"] = values.pop(name)
-        return values
 
 
 @dataclass(frozen=True, kw_only=True)

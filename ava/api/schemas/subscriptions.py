@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import ValidationError, post_load, validates_schema
+from marshmallow import ValidationError, post_load
 
 from ava.api.http import paging, payloads
 from ava.api.http.fields import BoundedString, ClientId, JsonObject, JsonString, filtered
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
-from ava.api.http.strict import Strict
+from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.event_fields import PatternField, SubscribedTypeField, TemplateField, priority_field
 from ava.api.schemas.pause_fields import new_paused, paused_filter
 from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec
@@ -50,40 +50,19 @@ class SubscriptionBody(Strict):
         "wkr", required=True, metadata={"description": "The worker. Each matching event creates a job."}
     )
     name = BoundedString(LONGEST_NAME, load_default=None, allow_none=True)
-    match = PatternField(load_default=None, allow_none=True, metadata=_MATCH)
-    input = TemplateField(load_default=None, allow_none=True, metadata=_INPUT)
+    match = PatternField(attribute="match_json", load_default=None, allow_none=True, metadata=_MATCH)
+    input = TemplateField(attribute="input_json", load_default=None, allow_none=True, metadata=_INPUT)
     priority = priority_field(load_default=priority.DEFAULT)
     paused = new_paused()
 
     @post_load
     def _arguments(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
         paused = values.pop("paused")
-        return {"spec": SubscriptionSpec(**rules_renamed(values)), "paused": paused}
+        return {"spec": SubscriptionSpec(**values), "paused": paused}
 
 
-class SubscriptionChangeBody(Strict):
+class SubscriptionChangeBody(Changes, of=SubscriptionBody, without="paused"):
     """Changes to a subscription; at least one field."""
-
-    event_type = SubscribedTypeField(metadata=_EVENT_TYPE)
-    worker_id = ClientId("wkr", metadata={"description": "The worker. Each matching event creates a job."})
-    name = BoundedString(LONGEST_NAME, allow_none=True)
-    match = PatternField(allow_none=True, metadata=_MATCH)
-    input = TemplateField(allow_none=True, metadata=_INPUT)
-    priority = priority_field()
-
-    @validates_schema
-    def _any(self, values: dict[str, Any], **_: Any) -> None:
-        if not values:
-            raise ValidationError("It must have at least one field.")
-
-    @post_load
-    def _changes(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
-        return rules_renamed(values)
-
-
-def rules_renamed(values: dict[str, Any]) -> dict[str, Any]:
-    """Return loaded values with `match` and `input` under the domain's names for their JSON."""
-    return {f"{name}_json" if name in ("match", "input") else name: value for name, value in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +103,8 @@ class SubscriptionTestBody(Strict):
         metadata={"description": f"The event, with any of the fields {', '.join(FIELDS)}; the others are null."},
     )
     event_type = SubscribedTypeField(load_default=None, allow_none=True, metadata=_EVENT_TYPE)
-    match = PatternField(load_default=None, allow_none=True, metadata=_MATCH)
-    input = TemplateField(load_default=None, allow_none=True, metadata=_INPUT)
+    match = PatternField(attribute="match_json", load_default=None, allow_none=True, metadata=_MATCH)
+    input = TemplateField(attribute="input_json", load_default=None, allow_none=True, metadata=_INPUT)
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> SubscriptionTestRequest:
@@ -136,7 +115,7 @@ class SubscriptionTestBody(Strict):
             )
         if values["event_type"] is not None and not isinstance(event.get("type"), str):
             raise ValidationError({"event": {"type": ["It must be a string, because event_type is compared with it."]}})
-        rule = Rule(match_json=values["match"], input_json=values["input"])
+        rule = Rule(match_json=values["match_json"], input_json=values["input_json"])
         record = dict.fromkeys(FIELDS) | event
         return SubscriptionTestRequest(event=record, event_type=values["event_type"], rule=rule)
 

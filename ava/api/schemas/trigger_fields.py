@@ -9,7 +9,7 @@ from marshmallow import ValidationError, fields, post_load, validate, validates_
 
 from ava.api.http.fields import STORABLE, BoundedString, Choice, Instant, JsonObject, JsonString, Number, WholeNumber
 from ava.api.http.records import KINDS
-from ava.api.http.strict import Strict
+from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.job_filters import TAGS_FORM, Tags
 from ava.domain.jobs import priority, retry
 from ava.domain.jobs.graphs import RetryFrom
@@ -191,7 +191,7 @@ def _retry_field(*, metadata: dict[str, Any], **options: Any) -> JsonString:
 KINDS[Retry] = _retry_field
 
 
-class ChangeBody(Strict):
+class ChangeBody(Changes):
     """Changes to a queued job; at least one field."""
 
     priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": "The new priority."})
@@ -208,11 +208,6 @@ class ChangeBody(Strict):
         },
     )
     tags = Tags(metadata={"description": "The new tags, which replace the earlier tags.", **TAGS_FORM})
-
-    @validates_schema
-    def _any(self, values: dict[str, Any], **_: Any) -> None:
-        if not values:
-            raise ValidationError("It must have at least one field.")
 
     @post_load
     def _change(self, values: dict[str, Any], **_: Any) -> JobChange:

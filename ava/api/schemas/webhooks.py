@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load, validate, validates_schema
+from marshmallow import ValidationError, fields, post_load, validate
 
 from ava.api.http.fields import REQUIRED, Choice, Flag, String
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
-from ava.api.http.strict import Strict
+from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.pause_fields import new_paused
 from ava.domain.webhooks.webhook import Endpoint
 from ava.domain.webhooks.webhook_events import EventType, signing_key
@@ -55,21 +55,25 @@ class _Secret(String):
         return value
 
 
-def _event_list(**rest: Any) -> fields.List[Any]:
-    return fields.List(
-        Choice(EventType),
-        validate=validate.Length(1, 20, error="It must have at least one entry."),
-        error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
-        metadata={"description": "The types of events to send."},
-        **rest,
-    )
+@post_load
+def _once(_schema: Strict, values: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Return loaded values with each event once."""
+    if "events" in values:
+        values["events"] = list(dict.fromkeys(event.value for event in values["events"]))
+    return values
 
 
 class WebhookBody(Strict):
     """A webhook to create."""
 
     url = _Url(required=True, metadata={"description": "The target URL: a public http(s) address."})
-    events = _event_list(required=True)
+    events = fields.List(
+        Choice(EventType),
+        required=True,
+        validate=validate.Length(1, 20, error="It must have at least one entry."),
+        error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
+        metadata={"description": "The types of events to send."},
+    )
     secret = _Secret(
         required=True,
         metadata={
@@ -83,37 +87,19 @@ class WebhookBody(Strict):
     )
     paused = new_paused()
 
-    @post_load
-    def _once(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
-        return _each_once(values)
+    once = _once
 
 
-class WebhookChangeBody(Strict):
+class WebhookChangeBody(Changes, of=WebhookBody, without="paused"):
     """Changes to a webhook; at least one field."""
 
-    url = _Url()
-    events = _event_list()
     secret = _Secret(
         metadata={
             "description": "A new secret. For 24 hours, requests are signed with both the new and the previous secret."
         }
     )
-    roots_only = Flag(metadata={"description": "True: send no events of jobs that a handler created."})
 
-    @validates_schema
-    def _any(self, values: dict[str, Any], **_: Any) -> None:
-        if not values:
-            raise ValidationError("It must have at least one of url, events, secret and roots_only.")
-
-    @post_load
-    def _arguments(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
-        return _each_once(values)
-
-
-def _each_once(values: dict[str, Any]) -> dict[str, Any]:
-    if "events" in values:
-        values["events"] = list(dict.fromkeys(event.value for event in values["events"]))
-    return values
+    once = _once
 
 
 # Out -------------------------------------------------------------------------------------------------------------
