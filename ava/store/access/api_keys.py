@@ -91,8 +91,7 @@ def create(
         "triggers": list(spec.triggers),
         "max_keys": max_keys,
     }
-    row = connection.exec_driver_sql(_CREATE, parameters).first()
-    return None if row is None else _key(row)
+    return _ROWS.first(connection.exec_driver_sql(_CREATE, parameters))
 
 
 _SHOW = Statement(f"""
@@ -101,8 +100,7 @@ SELECT {_COLUMNS} FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s AND k.id 
 
 
 def show(connection: Connection, *, tenant_id: str, key_id: str) -> ApiKey | None:
-    row = connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": key_uuid(key_id)}).first()
-    return None if row is None else _key(row)
+    return _ROWS.first(connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": key_uuid(key_id)}))
 
 
 _PAGE = Statement(f"""
@@ -127,8 +125,7 @@ DELETE FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s AND k.id = %(id)s::u
 
 def delete(connection: Connection, *, tenant_id: str, key_id: str) -> ApiKey | None:
     """Delete a key and all keys created with it. Returns the key; None if the tenant has none."""
-    row = connection.exec_driver_sql(_DELETE, {"tenant_id": tenant_id, "id": key_uuid(key_id)}).first()
-    return None if row is None else _key(row)
+    return _ROWS.first(connection.exec_driver_sql(_DELETE, {"tenant_id": tenant_id, "id": key_uuid(key_id)}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -150,8 +150,7 @@ def show(connection: Connection, *, tenant_id: str, containment_id: str, locks: 
     """Return a containment of a tenant or of all tenants. `locks`: lock it until the transaction ends."""
     parameters = {"tenant_id": tenant_id, "id": containment_uuid(containment_id)}
     statement = _LOCK if locks else _SHOW
-    row = connection.exec_driver_sql(statement, parameters).first()
-    return None if row is None else _containment(row)
+    return _ROWS.first(connection.exec_driver_sql(statement, parameters))
 
 
 _SETTLED = Statement("""

@@ -8,6 +8,8 @@ from enum import EnumType
 from functools import partial
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
+from sqlalchemy import CursorResult
+
 from ava.domain import ids
 from ava.domain.access.actor import Actor
 
@@ -56,6 +58,11 @@ class RecordRows(Generic[Record]):
         names = tuple(others)
         read = self._reads.get(names) or self._reads.setdefault(names, self._compile(names))
         return read(*row[: self.count], *others.values())
+
+    def first(self, result: CursorResult[Any]) -> Record | None:
+        """Return the record of the first row; None if there is none."""
+        row = result.first()
+        return None if row is None else self.read(row)
 
     def _compile(self, others: Sequence[str]) -> Callable[..., Record]:
         """Return the function that reads the values of the columns, and of other fields.

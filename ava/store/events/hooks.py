@@ -76,8 +76,7 @@ def create(
         "paused_by": by.json if is_paused else None,
         "max_hooks": max_hooks,
     }
-    row = connection.exec_driver_sql(_CREATE, parameters).first()
-    return None if row is None else _hook(row)
+    return _ROWS.first(connection.exec_driver_sql(_CREATE, parameters))
 
 
 def _fields(spec: HookSpec) -> dict[str, object]:
@@ -93,8 +92,7 @@ SELECT {_COLUMNS}, h.secrets::text FROM hooks AS h WHERE h.tenant_id = %(tenant_
 
 def show(connection: Connection, *, tenant_id: str, hook_id: str) -> Hook | None:
     """Return a tenant's hook; None if there is none."""
-    row = connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": hook_uuid(hook_id)}).first()
-    return None if row is None else _hook(row)
+    return _ROWS.first(connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": hook_uuid(hook_id)}))
 
 
 def lock(connection: Connection, *, tenant_id: str, hook_id: str) -> tuple[Hook, list[dict[str, Any]]] | None:
@@ -157,8 +155,7 @@ def rotate(connection: Connection, *, tenant_id: str, hook_id: str, token: Token
         "hash": tokens.hash_of(token),
         "overlap_seconds": overlap_seconds,
     }
-    row = connection.exec_driver_sql(_ROTATE, parameters).first()
-    return None if row is None else _hook(row)
+    return _ROWS.first(connection.exec_driver_sql(_ROTATE, parameters))
 
 
 _PAUSE = Statement(f"""

@@ -86,8 +86,7 @@ def lock(connection: Connection, *, tenant_id: str, subscription_id: str) -> Sub
 
 def _one(connection: Connection, statement: Statement, tenant_id: str, subscription_id: str) -> Subscription | None:
     parameters = {"tenant_id": tenant_id, "id": subscription_uuid(subscription_id)}
-    row = connection.exec_driver_sql(statement, parameters).first()
-    return None if row is None else _subscription(row)
+    return _ROWS.first(connection.exec_driver_sql(statement, parameters))
 
 
 # The former state of an unpaused subscription, for events of earlier versions. One transaction may change it twice.

@@ -300,8 +300,7 @@ _SHOW = Statement(
 
 
 def show(connection: Connection, *, tenant_id: str, approval_id: str) -> Approval | None:
-    row = connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": approval_uuid(approval_id)}).first()
-    return None if row is None else ROWS.read(row)
+    return ROWS.first(connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": approval_uuid(approval_id)}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

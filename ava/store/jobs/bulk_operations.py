@@ -96,8 +96,7 @@ SELECT {_COLUMNS} FROM bulk_operations AS o WHERE o.tenant_id = %(tenant_id)s AN
 
 def show(connection: Connection, *, tenant_id: str, operation_id: str) -> BulkOperation | None:
     parameters = {"tenant_id": tenant_id, "id": operation_uuid(operation_id)}
-    row = connection.exec_driver_sql(_SHOW, parameters).first()
-    return None if row is None else _operation(row)
+    return _ROWS.first(connection.exec_driver_sql(_SHOW, parameters))
 
 
 _PAGE = Statement(f"""
@@ -133,8 +132,7 @@ RETURNING {_COLUMNS}
 def abort(connection: Connection, *, tenant_id: str, operation_id: str) -> BulkOperation | None:
     """Abort an operation after its current batch. Returns None if it has ended or does not exist."""
     parameters = {"tenant_id": tenant_id, "id": operation_uuid(operation_id)}
-    row = connection.exec_driver_sql(_ABORT, parameters).first()
-    return None if row is None else _operation(row)
+    return _ROWS.first(connection.exec_driver_sql(_ABORT, parameters))
 
 
 #: Condition: the next batch of some operation is due.
@@ -161,8 +159,7 @@ ORDER BY o.next_at LIMIT 1 FOR UPDATE SKIP LOCKED
 
 def claim_due(connection: Connection) -> BulkOperation | None:
     """Lock the operation that is overdue the longest. Returns None if none is due, or if all due ones are locked."""
-    row = connection.exec_driver_sql(_CLAIM_DUE).first()
-    return None if row is None else _operation(row)
+    return _ROWS.first(connection.exec_driver_sql(_CLAIM_DUE))
 
 
 def _key(operation: BulkOperation) -> dict[str, object]:
@@ -177,8 +174,7 @@ WHERE o.tenant_id = %(tenant_id)s AND o.id = %(id)s::uuid AND o.state = 'running
 
 def claim(connection: Connection, operation: BulkOperation) -> BulkOperation | None:
     """Lock one operation until the transaction ends. Returns None if it has ended."""
-    row = connection.exec_driver_sql(_CLAIM, _key(operation)).first()
-    return None if row is None else _operation(row)
+    return _ROWS.first(connection.exec_driver_sql(_CLAIM, _key(operation)))
 
 
 # `total` may have been capped at the creation, so it grows with the processed jobs.

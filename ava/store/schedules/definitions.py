@@ -114,8 +114,7 @@ SELECT {SCHEDULE_COLUMNS} FROM schedules AS s WHERE s.tenant_id = %(tenant_id)s 
 def show(connection: Connection, *, tenant_id: str, schedule_id: str) -> Schedule | None:
     """Return a tenant's schedule; None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
-    row = connection.exec_driver_sql(_SHOW, parameters).first()
-    return None if row is None else read_schedule(row)
+    return _ROWS.first(connection.exec_driver_sql(_SHOW, parameters))
 
 
 _LOCK = Statement(f"""

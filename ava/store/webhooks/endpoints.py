@@ -84,8 +84,7 @@ def create(
         "paused_by": None if paused_by is None else paused_by.json,
         "max_endpoints": max_endpoints,
     }
-    row = connection.exec_driver_sql(_CREATE, parameters).first()
-    return None if row is None else _endpoint(row)
+    return _ROWS.first(connection.exec_driver_sql(_CREATE, parameters))
 
 
 _SHOW = Statement(f"""
@@ -97,8 +96,7 @@ WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.channel IS NUL
 def show(connection: Connection, *, tenant_id: str, webhook_id: str) -> Endpoint | None:
     """Return a tenant's endpoint; None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": webhook_uuid(webhook_id)}
-    row = connection.exec_driver_sql(_SHOW, parameters).first()
-    return None if row is None else _endpoint(row)
+    return _ROWS.first(connection.exec_driver_sql(_SHOW, parameters))
 
 
 _PAGE = Statement(f"""
@@ -169,8 +167,7 @@ def change(
         "secret": sealed_secret,
         "roots_only": roots_only,
     }
-    row = connection.exec_driver_sql(_CHANGE, parameters).first()
-    return None if row is None else _endpoint(row)
+    return _ROWS.first(connection.exec_driver_sql(_CHANGE, parameters))
 
 
 # The prefix of its id tells whether it is a notice.

@@ -74,8 +74,7 @@ def create(
         "max_notices": max_notices,
         **_rule_parameters(rules),
     }
-    row = connection.exec_driver_sql(_CREATE, parameters).first()
-    return None if row is None else _notice(row)
+    return _ROWS.first(connection.exec_driver_sql(_CREATE, parameters))
 
 
 def _rule_parameters(rules: Sequence[NoticeRule] | None) -> dict[str, object]:
@@ -96,8 +95,7 @@ _LOCK = Statement(f"{_SHOW_WHOLE} FOR UPDATE")
 def show(connection: Connection, *, tenant_id: str, notice_id: str, is_locked: bool = False) -> Notice | None:
     """Return a tenant's notice, locked until the end of the transaction if asked; None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": notice_uuid(notice_id)}
-    row = connection.exec_driver_sql(_LOCK if is_locked else _SHOW, parameters).first()
-    return None if row is None else _notice(row)
+    return _ROWS.first(connection.exec_driver_sql(_LOCK if is_locked else _SHOW, parameters))
 
 
 _PAGE = Statement(f"""
