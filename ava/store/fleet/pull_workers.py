@@ -8,8 +8,9 @@ from datetime import datetime
 from ava.domain.jobs import retry
 from ava.domain.worker import PULL_LIVE_SECONDS, PULL_QUEUE, PULL_RUNTIME, PullQueue, PullWorkerSpec
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import parameters_of
 from ava.store.engine.statement import Statement
-from ava.store.fleet.worker_settings import PLATFORM
+from ava.store.fleet.worker_settings import PLATFORM, rate_parameters
 
 # The lock serializes the creations of one tenant, so that the count is exact.
 _LOCK_CREATIONS = Statement("SELECT pg_advisory_xact_lock(hashtextextended('workers of ' || %(tenant_id)s, 0))")
@@ -64,20 +65,12 @@ def update(connection: Connection, spec: PullWorkerSpec, *, tenant_id: str) -> N
 
 def _parameters(spec: PullWorkerSpec, tenant_id: str) -> dict[str, object]:
     return {
+        **parameters_of(PullWorkerSpec, spec),
+        **rate_parameters(spec.rate),
         "tenant_id": tenant_id,
-        "id": spec.id,
-        "name": spec.name,
-        "timeout_seconds": spec.timeout_seconds,
-        "max_retries": spec.max_retries,
-        "max_running": spec.max_running,
-        "rate_jobs": None if spec.rate is None else spec.rate.jobs,
-        "rate_seconds": None if spec.rate is None else spec.rate.seconds,
         "per": None if tenant_id == PLATFORM else "tenant",
-        "input_schema": spec.input_schema_json,
         "input_schema_version": spec.input_schema_version,
-        "expires_in_seconds": spec.expires_in_seconds,
         "retry": retry.write(spec.retry),
-        "deadline_seconds": spec.deadline_seconds,
     }
 
 

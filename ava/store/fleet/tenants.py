@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ava.domain.limits.limit import TenantRules
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows, parameters_of
 from ava.store.engine.statement import WAITING_WINDOWS, Statement
 
 
@@ -82,30 +83,17 @@ def uses(connection: Connection, tenant_ids: Collection[str], *, max_running: in
     }
 
 
-_READ = Statement("""
-SELECT max_running, weight, most_urgent_priority, updated_by, updated_at, retention_days FROM tenant_limits
-WHERE tenant_id = %(tenant)s
-""")
+_ROWS = RecordRows(TenantRules, "l")
+_READ = Statement(f"SELECT {_ROWS.columns} FROM tenant_limits AS l WHERE l.tenant_id = %(tenant_id)s")
 
 
 def read(connection: Connection, tenant_id: str) -> TenantRules:
-    row = connection.exec_driver_sql(_READ, {"tenant": tenant_id}).first()
-    if row is None:
-        return TenantRules(tenant_id=tenant_id)
-    return TenantRules(
-        tenant_id=tenant_id,
-        max_running=row[0],
-        weight=row[1],
-        most_urgent_priority=row[2],
-        updated_by=row[3],
-        updated_at=row[4],
-        retention_days=row[5],
-    )
+    return _ROWS.first(connection.exec_driver_sql(_READ, {"tenant_id": tenant_id})) or TenantRules(tenant_id=tenant_id)
 
 
 _WRITE = Statement("""
 INSERT INTO tenant_limits (tenant_id, max_running, weight, most_urgent_priority, retention_days, updated_by, updated_at)
-VALUES (%(tenant)s, %(max_running)s, %(weight)s, %(most_urgent_priority)s, %(retention_days)s, %(updated_by)s,
+VALUES (%(tenant_id)s, %(max_running)s, %(weight)s, %(most_urgent_priority)s, %(retention_days)s, %(updated_by)s,
         clock_timestamp())
 ON CONFLICT (tenant_id) DO UPDATE SET
     max_running = excluded.max_running, weight = excluded.weight,
@@ -116,12 +104,4 @@ ON CONFLICT (tenant_id) DO UPDATE SET
 
 def write(connection: Connection, limits: TenantRules) -> None:
     """Store the settings of a tenant; None means no setting."""
-    parameters = {
-        "tenant": limits.tenant_id,
-        "max_running": limits.max_running,
-        "weight": limits.weight,
-        "most_urgent_priority": limits.most_urgent_priority,
-        "retention_days": limits.retention_days,
-        "updated_by": limits.updated_by,
-    }
-    connection.exec_driver_sql(_WRITE, parameters)
+    connection.exec_driver_sql(_WRITE, parameters_of(TenantRules, limits))

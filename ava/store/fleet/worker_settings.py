@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from ava.domain.access.actor import SYSTEM, Actor
 from ava.domain.jobs import retry
 from ava.domain.limits.rates import Rate
-from ava.domain.worker import WorkerSettings, WorkerStatus
+from ava.domain.worker import WorkerSettings
 from ava.store import pause_columns
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows, parameters_of
 from ava.store.engine.statement import Statement
 
 PLATFORM = "*"
@@ -36,13 +36,30 @@ def joined(tenant_id: str, *, worker_id: str = "w.id") -> str:
 LEFT JOIN worker_settings AS platform ON platform.worker_id = {worker_id} AND platform.tenant_id = '{PLATFORM}'"""
 
 
-_COLUMNS = (
-    "s.status, s.config::text, s.secrets::text, s.timeout_seconds, s.max_retries, "
-    "s.max_running, s.rate_jobs, s.rate_seconds, s.retry::text, s.approval::text"
+def rate(alias: str) -> str:
+    """Return the column that `read_rate` reads, as SQL; null if the row of this alias has no rate."""
+    return f"CASE WHEN {alias}.rate_jobs IS NOT NULL THEN ARRAY[{alias}.rate_jobs, {alias}.rate_seconds] END"
+
+
+def read_rate(stored: Sequence[float]) -> Rate:
+    """Return the rate of a row's `rate`."""
+    return Rate(jobs=int(stored[0]), seconds=stored[1])
+
+
+def rate_parameters(given: Rate | None) -> dict[str, object]:
+    """Return the parameters of a statement that writes a rate."""
+    return {"rate_jobs": given and given.jobs, "rate_seconds": given and given.seconds}
+
+
+_ROWS = RecordRows(
+    WorkerSettings,
+    "s",
+    columns={"config": "s.config::text", "secrets": "s.secrets::text", "retry": "s.retry::text", "rate": rate("s")},
+    readers={"config": json.loads, "secrets": json.loads, "retry": retry.read, "rate": read_rate},
 )
 
 _READ = Statement(f"""
-SELECT s.tenant_id, {_COLUMNS} FROM worker_settings AS s
+SELECT {_ROWS.columns}, s.tenant_id FROM worker_settings AS s
 WHERE s.worker_id = %(worker_id)s AND s.tenant_id IN (%(tenant_id)s, '{PLATFORM}')
 """)
 
@@ -51,7 +68,7 @@ def read(
     connection: Connection, *, tenant_id: str, worker_id: str
 ) -> tuple[WorkerSettings | None, WorkerSettings | None]:
     found = connection.exec_driver_sql(_READ, {"tenant_id": tenant_id, "worker_id": worker_id})
-    by_tenant = {row[0]: _settings(row[1:]) for row in found}
+    by_tenant = {row[-1]: _ROWS.read(row) for row in found}
     return by_tenant.get(tenant_id), by_tenant.get(PLATFORM)
 
 
@@ -59,14 +76,14 @@ def read(
 _LOCK = Statement(f"""
 INSERT INTO worker_settings AS s (worker_id, tenant_id) VALUES (%(worker_id)s, %(tenant_id)s)
 ON CONFLICT (worker_id, tenant_id) DO UPDATE SET worker_id = excluded.worker_id
-RETURNING {_COLUMNS}
+RETURNING {_ROWS.columns}
 """)
 
 
 def lock(connection: Connection, *, tenant_id: str, worker_id: str) -> WorkerSettings:
     """Lock and return the settings of a worker for a tenant; creates the row if there is none."""
     parameters = {"tenant_id": tenant_id, "worker_id": worker_id}
-    return _settings(connection.exec_driver_sql(_LOCK, parameters).one())
+    return _ROWS.read(connection.exec_driver_sql(_LOCK, parameters).one())
 
 
 # The statement's time for `status_at`, not the transaction's, because the dispatcher reads changes in the order of
@@ -103,19 +120,14 @@ def write(
 ) -> None:
     """Store settings that `lock` has locked. `by` and `reason`: who pauses the worker, and why."""
     parameters = {
+        **parameters_of(WorkerSettings, settings),
+        **rate_parameters(settings.rate),
+        **pause_columns.parameters(by, reason),
         "tenant_id": tenant_id,
         "worker_id": worker_id,
-        **pause_columns.parameters(by, reason),
-        "status": settings.status,
         "config": json.dumps(dict(settings.config)),
         "secrets": json.dumps(dict(settings.secrets)),
-        "timeout_seconds": settings.timeout_seconds,
-        "max_retries": settings.max_retries,
-        "max_running": settings.max_running,
-        "rate_jobs": None if settings.rate is None else settings.rate.jobs,
-        "rate_seconds": None if settings.rate is None else settings.rate.seconds,
         "retry": retry.write(settings.retry),
-        "approval": settings.approval_json,
     }
     connection.exec_driver_sql(_WRITE, parameters)
     connection.exec_driver_sql(_DELETE_EMPTY, parameters)
@@ -193,19 +205,3 @@ def reseal(
     """Replace sealed secrets. Returns False if they were changed in between."""
     parameters = {"worker_id": worker_id, "tenant_id": tenant_id, "old": json.dumps(old), "new": json.dumps(new)}
     return connection.exec_driver_sql(_RESEAL, parameters).rowcount == 1
-
-
-def _settings(row: Any) -> WorkerSettings:
-    (status, config, secrets, timeout_seconds, max_retries, max_running, rate_jobs,
-     rate_seconds, retry_json, approval_json) = row  # fmt: skip
-    return WorkerSettings(
-        status=None if status is None else WorkerStatus(status),
-        config=json.loads(config),
-        secrets=json.loads(secrets),
-        timeout_seconds=timeout_seconds,
-        max_retries=max_retries,
-        retry=retry.read(retry_json),
-        max_running=max_running,
-        rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
-        approval_json=approval_json,
-    )

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ava.domain.worker import McpUse, WorkerStatus, WorkerTool
+from ava.domain.worker import WorkerTool
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.fleet import worker_settings
 from ava.store.fleet.workers import IS_VISIBLE
 
+_ROWS = RecordRows(WorkerTool, "w", columns={"status": worker_settings.STATUS})
 # A handler's declaration overrides the setting.
 _PAGE = Statement(f"""
-SELECT w.id, w.name, w.description, {worker_settings.STATUS}, w.mcp, w.input_schema::text
+SELECT {_ROWS.columns}
 FROM workers AS w
 {worker_settings.joined("%(tenant_id)s")}
 WHERE {IS_VISIBLE} AND {worker_settings.STATUS} <> 'deprecated' AND w.mcp IS DISTINCT FROM 'off'
@@ -50,17 +52,7 @@ def page(
 ) -> list[WorkerTool]:
     """Return the workers that a tenant may run as MCP tools, by id."""
     parameters = {"tenant_id": tenant_id, "limit": limit, "after_id": after_id or "", **tool_filter.parameters}
-    return [
-        WorkerTool(
-            id=id_,
-            name=name,
-            description=description,
-            status=WorkerStatus(status),
-            mcp=None if mcp is None else McpUse(mcp),
-            input_schema_json=schema,
-        )
-        for id_, name, description, status, mcp, schema in connection.exec_driver_sql(_PAGE, parameters)
-    ]
+    return [_ROWS.read(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
 
 
 _UNMATCHED = Statement("""

@@ -9,10 +9,10 @@ from typing import Any
 
 from ava.domain.counts import PageBounds
 from ava.domain.jobs import retry
-from ava.domain.limits.rates import Rate
-from ava.domain.worker import PULL_LIVE_SECONDS, PULL_QUEUE, McpUse, Worker, WorkerSpec, WorkerStatus
+from ava.domain.worker import PULL_LIVE_SECONDS, PULL_QUEUE, Worker, WorkerLimits, WorkerSpec, WorkerStatus
 from ava.store import pause_columns
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows, parameters_of
 from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes, worker_settings
 from ava.store.fleet.worker_settings import PLATFORM
@@ -96,33 +96,14 @@ def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
     """
     # Ordered by id, so that nodes that start together do not deadlock.
     for spec in sorted(specs, key=lambda spec: spec.id):
-        connection.exec_driver_sql(
-            _ANNOUNCE,
-            {
-                "id": spec.id,
-                "name": spec.name,
-                "description": spec.description,
-                "timeout_seconds": spec.timeout_seconds,
-                "max_retries": spec.max_retries,
-                "cancel_grace_seconds": spec.cancel_grace_seconds,
-                "queue": spec.queue,
-                "tenants": None if spec.tenants is None else list(spec.tenants),
-                "on_worker_lost": spec.on_worker_lost.value,
-                "max_running": spec.limits.max_running,
-                "max_running_per": spec.limits.max_running_per,
-                "rate_jobs": None if spec.limits.rate is None else spec.limits.rate.jobs,
-                "rate_seconds": None if spec.limits.rate is None else spec.limits.rate.seconds,
-                "rate_per": spec.limits.rate_per,
-                "input_schema": spec.input_schema_json,
-                "input_schema_version": spec.input_schema_version,
-                "retention_days": spec.retention_days,
-                "expires_in_seconds": spec.expires_in_seconds,
-                "mcp": spec.mcp,
-                "deadline_seconds": spec.deadline_seconds,
-                "max_memory_mb": spec.max_memory_mb,
-                "approval": spec.approval_json,
-            },
-        )
+        parameters = {
+            **parameters_of(WorkerSpec, spec),
+            **parameters_of(WorkerLimits, spec.limits),
+            **worker_settings.rate_parameters(spec.limits.rate),
+            "tenants": None if spec.tenants is None else list(spec.tenants),
+            "input_schema_version": spec.input_schema_version,
+        }
+        connection.exec_driver_sql(_ANNOUNCE, parameters)
 
 
 # Uses the statement's time, because the dispatcher finds changed workers by it.
@@ -145,17 +126,28 @@ def apply_limits(connection: Connection, worker_id: str) -> None:
 
 # A worker as a tenant sees it: the tenant's settings override the platform's, which override the handler's. A handler's
 # values bound the tenant's, even if it was deployed later.
-_VIEWS = f"""
-SELECT w.id, w.name, w.description, w.runtime, {worker_settings.STATUS} AS status,
-       least(w.timeout_seconds, coalesce(own.timeout_seconds, platform.timeout_seconds)),
-       least(w.max_retries, coalesce(own.max_retries, platform.max_retries)), w.queue, w.created_at, w.updated_at,
-       CASE WHEN w.queue = '{PULL_QUEUE}' THEN {is_claimed("%(tenant_id)s")}
+_ROWS = RecordRows(
+    Worker,
+    "w",
+    columns={
+        "status": f"{worker_settings.STATUS} AS status",
+        "timeout_seconds": "least(w.timeout_seconds, coalesce(own.timeout_seconds, platform.timeout_seconds))",
+        "max_retries": "least(w.max_retries, coalesce(own.max_retries, platform.max_retries))",
+        "is_live": f"""CASE WHEN w.queue = '{PULL_QUEUE}' THEN {is_claimed("%(tenant_id)s")}
             ELSE EXISTS (SELECT 1 FROM nodes AS n WHERE {nodes.IS_LIVE} AND w.id = ANY(n.workers)
-                         AND w.queue = ANY(n.queues)) END AS is_live,
-       {worker_settings.PAUSED},
-       w.timeout_seconds, w.max_retries, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per,
-       w.retention_days, w.expires_in_seconds, w.mcp, w.deadline_seconds, w.max_memory_mb,
-       {worker_settings.RETRY}, w.tenant_id
+                         AND w.queue = ANY(n.queues)) END AS is_live""",
+        "is_own": f"w.tenant_id <> '{PLATFORM}'",
+        "paused": worker_settings.PAUSED,
+        "handler_timeout_seconds": "w.timeout_seconds",
+        "handler_max_retries": "w.max_retries",
+        "retry": worker_settings.RETRY,
+        "rate": worker_settings.rate("w"),
+    },
+    readers={"paused": pause_columns.read, "retry": retry.read, "rate": worker_settings.read_rate},
+    without=("input_schema_json", "handler_approval_json", "own", "platform"),
+)
+_VIEWS = f"""
+SELECT {_ROWS.columns}, w.tenant_id
 FROM workers AS w
 {worker_settings.joined("%(tenant_id)s")}
 WHERE {IS_VISIBLE}
@@ -170,7 +162,7 @@ def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_s
     """Return one worker that the tenant may use, with its schema, or None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": worker_id, "dead_after": dead_after_seconds}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
-    return None if row is None else _worker(row, input_schema_json=row[-2], approval_json=row[-1])
+    return None if row is None else _worker(row, input_schema_json=row[-2], handler_approval_json=row[-1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,37 +292,6 @@ def changed_since(connection: Connection, since: datetime | None) -> list[str]:
     return list(connection.exec_driver_sql(_CHANGED_SINCE, {"since": since}).scalars())
 
 
-def _worker(row: Any, *, input_schema_json: str | None = None, approval_json: str | None = None) -> Worker:
-    (id_, name, description, runtime, status, timeout, retries, queue, created_at, updated_at, is_live, paused,
-     handler_timeout, handler_retries, max_running, max_running_per, rate_jobs, rate_seconds,
-     rate_per, retention_days, expires_in_seconds, mcp, deadline_seconds, max_memory_mb, retry_json,
-     owner) = row[:26]  # fmt: skip
-    return Worker(
-        id=id_,
-        name=name,
-        description=description,
-        runtime=runtime,
-        status=WorkerStatus(status),
-        timeout_seconds=timeout,
-        max_retries=retries,
-        queue=queue,
-        created_at=created_at,
-        updated_at=updated_at,
-        is_live=is_live,
-        is_own=owner != PLATFORM,
-        paused=pause_columns.read(paused),
-        handler_timeout_seconds=handler_timeout,
-        handler_max_retries=handler_retries,
-        retention_days=retention_days,
-        expires_in_seconds=expires_in_seconds,
-        mcp=None if mcp is None else McpUse(mcp),
-        deadline_seconds=deadline_seconds,
-        max_memory_mb=max_memory_mb,
-        retry=None if (set_retry := retry.read(retry_json)) is None else replace(set_retry, max=retries),
-        max_running=max_running,
-        max_running_per=max_running_per,
-        rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
-        rate_per=rate_per,
-        input_schema_json=input_schema_json,
-        handler_approval_json=approval_json,
-    )
+def _worker(row: Any, **others: Any) -> Worker:
+    found = _ROWS.read(row, **others)
+    return found if found.retry is None else replace(found, retry=replace(found.retry, max=found.max_retries))
