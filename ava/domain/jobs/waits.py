@@ -88,12 +88,12 @@ class JournalEntry:
     name: str
     state: EntryState
     value_json: str | None
-    child_id: str | None
+    child_id: str | None = field(metadata={"prefix": "job"})
     #: Seconds from the load to the end of the sleep or wait, negative if it has passed; None without a time.
     until_in_seconds: float | None
     #: Position in write order.
     n: int
-    event_id: str | None = None
+    event_id: str | None = field(default=None, metadata={"prefix": "evt"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ava.domain import ids
 from ava.domain.access.actor import Actor
 from ava.domain.declarations import NO_DECLARATIONS, NodeDeclarations
 from ava.domain.jobs.job import RunKey
@@ -185,7 +184,7 @@ SELECT tenant_id, id::text, run_no FROM jobs WHERE status = 'running' AND node_i
 def runs_of(connection: Connection, node_id: str) -> set[RunKey]:
     """Return the runs that a node owns according to the database."""
     found = connection.exec_driver_sql(_RUNS_OF, {"id": node_id})
-    return {RunKey(tenant_id, ids.encode("job", id_), run_no) for tenant_id, id_, run_no in found}
+    return {rows.run_key(row) for row in found}
 
 
 _DEREGISTER = Statement("UPDATE nodes SET stopped_at = now() WHERE id = %(id)s::uuid")

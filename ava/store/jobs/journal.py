@@ -7,7 +7,7 @@ nothing that the next run has not read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ava.domain import ids
@@ -19,6 +19,7 @@ from ava.domain.jobs.waits import ChildState, EntryState, JournalEntry, JournalK
 from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.events.events import event_uuid
 from ava.store.jobs import rows
@@ -110,13 +111,15 @@ UPDATE job_journal AS k SET state = 'done' FROM jobs AS j, {ONE_RUN} AS r
 WHERE {OWNS} AND k.tenant_id = j.tenant_id AND k.job_id = j.id AND k.kind = 'sleep' AND k.state = 'waits'
     AND k.until <= clock_timestamp()
 """)
-#: The columns that `read_entry` reads, of an entry `k` and its child `c`.
-ENTRY_COLUMNS = """k.kind, k.name, k.state, k.value::text, k.child_id::text, k.event_id::text,
-    extract(epoch FROM k.until - clock_timestamp())::float8, k.n, c.worker_id, c.status, c.error, c.end_no"""
+_UNTIL = "extract(epoch FROM k.until - clock_timestamp())::float8"
+_ENTRIES = RecordRows(JournalEntry, "k", columns={"until_in_seconds": _UNTIL})
+CHILDREN = RecordRows(ChildState, "c")
+#: The columns that `_read_entry` reads, of an entry `k` and its child `c`.
+_COLUMNS = f"{_ENTRIES.columns}, {CHILDREN.columns}"
 CHILD_OF_ENTRY = "LEFT JOIN jobs AS c ON c.tenant_id = k.tenant_id AND c.id = k.child_id"
 # Returns at least one row while the run owns its job.
 _LOAD = Statement(f"""
-SELECT {ENTRY_COLUMNS}
+SELECT {_COLUMNS}
 FROM {ONE_RUN} AS r JOIN jobs AS j ON {OWNS}
 LEFT JOIN job_journal AS k ON k.tenant_id = j.tenant_id AND k.job_id = j.id
 {CHILD_OF_ENTRY} AND k.kind = 'child'
@@ -143,51 +146,38 @@ def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: 
 
 
 def loaded(found: Sequence[Any]) -> LoadedJournal:
-    """Return the entries of rows with `ENTRY_COLUMNS`, and the states of their children."""
+    """Return the entries of rows with `_COLUMNS`, and the states of their children."""
     entries: list[JournalEntry] = []
     children: dict[str, ChildState] = {}
     for row in found:
         if row[0] is None:
             continue
-        entry, child = read_entry(row)
+        entry, child = _read_entry(row)
         entries.append(entry)
         if child is not None:
             children[child.id] = child
     return LoadedJournal(entries=entries, children=children)
 
 
-def read_entry(row: Any) -> tuple[JournalEntry, ChildState | None]:
-    """Return an entry and the state of its child; None if it has none or the child was deleted."""
-    kind, name, state, value_json, child_uuid, found_uuid, until, n, worker_id, status, error, end_no = row
-    entry = JournalEntry(
-        kind=JournalKind(kind),
-        name=name,
-        state=EntryState(state),
-        value_json=value_json,
-        child_id=None if child_uuid is None else ids.encode("job", child_uuid),
-        until_in_seconds=until,
-        n=n,
-        event_id=None if found_uuid is None else ids.encode("evt", found_uuid),
-    )
-    return entry, None if status is None else child_state(child_uuid, worker_id, status, error, end_no)
+def _read_entry(row: Any) -> tuple[JournalEntry, ChildState | None]:
+    return _ENTRIES.read(row), read_child(row[_ENTRIES.count :])
 
 
-_STATES = Statement("""
-SELECT j.id::text, j.worker_id, j.status, j.error, j.end_no
-FROM unnest(%(ids)s::uuid[]) AS c (id) JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.id = c.id
+def read_child(row: Sequence[Any]) -> ChildState | None:
+    """Return the state of the child of an entry; None if it has none or the child was deleted."""
+    return None if row[0] is None else CHILDREN.read(row)
+
+
+_STATES = Statement(f"""
+SELECT {CHILDREN.columns}
+FROM unnest(%(ids)s::uuid[]) AS g (id) JOIN jobs AS c ON c.tenant_id = %(tenant_id)s AND c.id = g.id
 """)
 
 
 def states(connection: Connection, *, tenant_id: str, job_ids: Sequence[str]) -> dict[str, ChildState]:
     given = {"tenant_id": tenant_id, "ids": [rows.job_uuid(job_id) for job_id in job_ids]}
-    found = [child_state(*row) for row in connection.exec_driver_sql(_STATES, given)]
+    found = [CHILDREN.read(row) for row in connection.exec_driver_sql(_STATES, given)]
     return {state.id: state for state in found}
-
-
-def child_state(uuid: str, worker_id: str, status: str, error: str | None, end_no: int | None = None) -> ChildState:
-    return ChildState(
-        id=ids.encode("job", uuid), worker_id=worker_id, status=Status(status), error=error, end_no=end_no
-    )
 
 
 _OUTPUTS = Statement("""
@@ -230,7 +220,7 @@ def begin(connection: Connection, *, run: RunKey, claim_id: str | None, attempt:
 
 _OF_JOB = "k.tenant_id = %(tenant_id)s AND k.job_id = %(id)s::uuid"
 _FIND = Statement(f"""
-SELECT {ENTRY_COLUMNS} FROM job_journal AS k {CHILD_OF_ENTRY}
+SELECT {_COLUMNS} FROM job_journal AS k {CHILD_OF_ENTRY}
 WHERE {_OF_JOB} AND k.kind = %(kind)s AND k.name = ANY(%(names)s::text[])
 """)
 
@@ -240,16 +230,17 @@ def find(
 ) -> dict[str, tuple[JournalEntry, ChildState | None]]:
     """Return the entries of a kind with these names, by name, each with its child."""
     given = rows.run_parameters(run) | {"kind": kind.value, "names": list(names)}
-    return {row[1]: read_entry(row) for row in connection.exec_driver_sql(_FIND, given)}
+    return {row[1]: _read_entry(row) for row in connection.exec_driver_sql(_FIND, given)}
 
 
 _CHILDREN = Statement(f"""
-SELECT {ENTRY_COLUMNS} FROM job_journal AS k {CHILD_OF_ENTRY}
+SELECT {_COLUMNS} FROM job_journal AS k {CHILD_OF_ENTRY}
 WHERE {_OF_JOB} AND k.kind = 'child' AND k.child_id = ANY(%(ids)s::uuid[])
 """)
 # Of other received events only the ids, because no two waits receive the same event.
 _WAITS = Statement(f"""
-SELECT {ENTRY_COLUMNS.replace("k.value::text", "CASE WHEN k.name = ANY(%(names)s::text[]) THEN k.value::text END")}
+SELECT {_ENTRIES.select(value_json="CASE WHEN k.name = ANY(%(names)s::text[]) THEN k.value::text END")},
+    {CHILDREN.columns}
 FROM job_journal AS k {CHILD_OF_ENTRY} AND k.kind = 'child'
 WHERE {_OF_JOB} AND (k.kind IN ('wait', 'sleep', 'event', 'approval') AND k.name = ANY(%(names)s::text[])
     OR k.kind = 'event' AND k.event_id IS NOT NULL)
@@ -267,10 +258,25 @@ def load_waits(connection: Connection, run: RunKey, names: Sequence[str]) -> Loa
     return loaded(connection.exec_driver_sql(_WAITS, rows.run_parameters(run) | {"names": list(names)}).all())
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildOutput:
+    id: str = field(metadata={"prefix": "job"})
+    worker_id: str
+    status: Status
+    error: str | None
+    #: Serialized; None without an output, or beyond the size of the response.
+    output_json: str | None
+    #: Whether it is within the size of the response.
+    fits: bool
+
+
+_FITS = "j.before < %(max_bytes)s"
+_OUTPUT_ROWS = RecordRows(
+    ChildOutput, "j", columns={"output_json": f"CASE WHEN {_FITS} THEN j.output::text END", "fits": _FITS}
+)
 # `output_bytes` is null for outputs up to `PAYLOAD_BYTES`.
 _CHILD_OUTPUTS = Statement(f"""
-SELECT j.id::text, j.worker_id, j.status, j.error,
-    CASE WHEN j.before < %(max_bytes)s THEN j.output::text END, j.before < %(max_bytes)s
+SELECT {_OUTPUT_ROWS.columns}
 FROM (
     SELECT c.n, j.*, sum(coalesce(j.output_bytes, {PAYLOAD_BYTES.value})) OVER (ORDER BY c.n) - coalesce(
         j.output_bytes, {PAYLOAD_BYTES.value}) AS before
@@ -281,34 +287,12 @@ ORDER BY j.n
 """)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChildOutput:
-    id: str
-    worker_id: str
-    status: Status
-    error: str | None
-    #: Serialized; None without an output, or beyond the size of the response.
-    output_json: str | None
-    #: Whether it is within the size of the response.
-    fits: bool
-
-
 def child_outputs(
     connection: Connection, run: RunKey, *, child_ids: Sequence[str], max_bytes: int
 ) -> list[ChildOutput]:
     """Return children of a run's job with their outputs, in the order of the ids; the first `max_bytes` of outputs."""
     given = rows.run_parameters(run) | {"ids": [rows.job_uuid(id_) for id_ in child_ids], "max_bytes": max_bytes}
-    return [
-        ChildOutput(
-            id=ids.encode("job", uuid),
-            worker_id=worker_id,
-            status=Status(status),
-            error=error,
-            output_json=output_json,
-            fits=fits,
-        )
-        for uuid, worker_id, status, error, output_json, fits in connection.exec_driver_sql(_CHILD_OUTPUTS, given)
-    ]
+    return [_OUTPUT_ROWS.read(row) for row in connection.exec_driver_sql(_CHILD_OUTPUTS, given)]
 
 
 _RECORD_SIZE = Statement("""

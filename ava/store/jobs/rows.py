@@ -132,6 +132,12 @@ def run_parameters(run: RunKey) -> dict[str, object]:
     return {"tenant_id": run.tenant_id, "id": job_uuid(run.job_id), "run_no": run.run_no}
 
 
+def run_key(row: Sequence[Any]) -> RunKey:
+    """Return the key of a run, given as tenant, UUID of the job, and run number."""
+    tenant_id, uuid, run_no = row
+    return RunKey(tenant_id, ids.encode("job", uuid), run_no)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundLines:
     lines: Sequence[LogLine]

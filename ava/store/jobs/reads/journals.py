@@ -11,9 +11,10 @@ from ava.domain.jobs.job import Job, JobKey
 from ava.domain.jobs.waits import ChildState, EntryState, JournalKind, WaitCondition
 from ava.domain.limits.table import PAYLOAD_BYTES, RESPONSE_BYTES
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
-from ava.store.jobs.journal import CHILD_OF_ENTRY, child_state
+from ava.store.jobs.journal import CHILD_OF_ENTRY, CHILDREN, read_child
 from ava.store.jobs.transitions.log_lines import SEQ_PER_RUN
 
 #: When the handler was entered after the wait `w`: the time of the next run's first line. Null until then.
@@ -54,11 +55,18 @@ class ShownEntry:
     n: int = field(metadata={"internal": True})
 
 
+_ENTRY_ROWS = RecordRows(
+    ShownEntry,
+    "k",
+    columns={
+        "value_json": "CASE WHEN k.bytes <= %(large)s THEN k.value::text END",
+        "value_bytes": "CASE WHEN k.bytes > %(large)s THEN k.bytes END",
+    },
+    without=("child",),
+)
 # Stops after the entry with which the values exceed the size of a response.
 _ENTRIES = Statement(f"""
-SELECT k.kind, k.name, k.state, k.attempt, CASE WHEN k.bytes <= %(large)s THEN k.value::text END,
-    CASE WHEN k.bytes > %(large)s THEN k.bytes END, k.until, k.written_at, k.n,
-    c.id::text, c.worker_id, c.status, c.error
+SELECT {_ENTRY_ROWS.columns}, {CHILDREN.columns}
 FROM (
     SELECT k.*, s.bytes, sum(least(s.bytes, %(large)s)) OVER (ORDER BY k.n) - least(s.bytes, %(large)s) AS before
     FROM (
@@ -80,21 +88,7 @@ def entries(
     """
     given = rows.job_parameters(job) | {"after": after, "limit": limit, "offset": offset, "large": large}
     found = connection.exec_driver_sql(_ENTRIES, given | {"max_bytes": RESPONSE_BYTES.value})
-    return [
-        ShownEntry(
-            kind=JournalKind(kind),
-            name=name,
-            state=EntryState(state),
-            attempt=attempt,
-            value_json=value_json,
-            value_bytes=value_bytes,
-            child=None if child[0] is None else child_state(*child),
-            until=until,
-            written_at=written_at,
-            n=n,
-        )
-        for kind, name, state, attempt, value_json, value_bytes, until, written_at, n, *child in found
-    ]
+    return [_ENTRY_ROWS.read(row, child=read_child(row[_ENTRY_ROWS.count :])) for row in found]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,8 +107,10 @@ class ShownWait:
     )
 
 
+_JOBS = "coalesce(w.waiting_for -> 'jobs', '[]')"
+_WAIT_ROWS = RecordRows(ShownWait, "w", columns={"job_ids": _JOBS, "ended_at": ENDED_AT}, readers={"job_ids": list})
 _WAITS = Statement(f"""
-SELECT w.run_no, w.condition, w.waiting_for -> 'jobs', w.began_at, {ENDED_AT}
+SELECT {_WAIT_ROWS.columns}
 FROM job_waits AS w
 WHERE w.tenant_id = %(tenant_id)s AND w.job_id = %(id)s::uuid AND w.run_no < %(before)s
 ORDER BY w.run_no DESC LIMIT %(limit)s OFFSET %(offset)s
@@ -124,16 +120,7 @@ ORDER BY w.run_no DESC LIMIT %(limit)s OFFSET %(offset)s
 def waits(connection: Connection, job: Job, *, before: int, limit: int, offset: int) -> list[ShownWait]:
     """Return waits of a job, the latest first."""
     given = rows.job_parameters(job.key) | {"before": before, "limit": limit, "offset": offset}
-    return [
-        ShownWait(
-            run_no=run_no,
-            condition=WaitCondition(condition),
-            job_ids=job_ids or [],
-            began_at=began_at,
-            ended_at=ended_at,
-        )
-        for run_no, condition, job_ids, began_at, ended_at in connection.exec_driver_sql(_WAITS, given)
-    ]
+    return [_WAIT_ROWS.read(row) for row in connection.exec_driver_sql(_WAITS, given)]
 
 
 def _count(table: str) -> Statement:

@@ -22,6 +22,7 @@ from ava.domain.worker import PULL_QUEUE
 from ava.store.containments.scopes import IS_OF_IDENTITY
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
@@ -167,48 +168,36 @@ class LeasedRun:
     retry: Retry | None = None
 
 
-_COLUMNS = """r.tenant_id, r.job_id::text, r.run_no, r.claim_id::text, r.log_bytes, r.ended_at IS NOT NULL,
-    r.end_digest, r.end_status, j.worker_id, j.attempt, j.max_attempts,
-    greatest(0, round(extract(epoch FROM clock_timestamp() - r.claimed_at) * 1000))::bigint,
-    j.cancel_requested_at IS NOT NULL OR clock_timestamp() >= r.timeout_at,
-    extract(epoch FROM r.timeout_at - r.claimed_at)::float8, r.journal_n, r.journal_values, r.journal_bytes"""
+_RETRY = f"""(SELECT {worker_settings.RETRY} FROM workers AS w
+    {worker_settings.joined("j.tenant_id")} WHERE {workers.of("j")})"""
+_ROWS = RecordRows(
+    LeasedRun,
+    "r",
+    columns={
+        "claim_id": "r.claim_id::text",
+        "has_ended": "r.ended_at IS NOT NULL",
+        "worker_id": "j.worker_id",
+        "attempt": "j.attempt",
+        "max_attempts": "j.max_attempts",
+        "elapsed_ms": "greatest(0, round(extract(epoch FROM clock_timestamp() - r.claimed_at) * 1000))::bigint",
+        "is_to_stop": "j.cancel_requested_at IS NOT NULL OR clock_timestamp() >= r.timeout_at",
+        "timeout_seconds": "extract(epoch FROM r.timeout_at - r.claimed_at)::float8",
+        "retry": _RETRY,
+    },
+    readers={"end_digest": bytes, "retry": retry.read},
+    without=("run",),
+)
+_KEY = "r.tenant_id, r.job_id::text, r.run_no"
 
 
 def _leased(row: Any) -> LeasedRun:
-    (tenant_id, job_id, run_no, claim_id, log_bytes, has_ended, end_digest, end_status, worker_id, attempt,
-     max_attempts, elapsed_ms, is_to_stop, timeout_seconds, journal_n, journal_values, journal_bytes,
-     *more) = row  # fmt: skip
-    return LeasedRun(
-        run=RunKey(tenant_id, ids.encode("job", job_id), run_no),
-        claim_id=claim_id,
-        log_bytes=log_bytes,
-        has_ended=has_ended,
-        end_digest=None if end_digest is None else bytes(end_digest),
-        end_status=end_status,
-        worker_id=worker_id,
-        attempt=attempt,
-        max_attempts=max_attempts,
-        elapsed_ms=elapsed_ms,
-        is_to_stop=is_to_stop,
-        timeout_seconds=timeout_seconds,
-        journal_n=journal_n,
-        journal_values=journal_values,
-        journal_bytes=journal_bytes,
-        retry=retry.read(more[0]) if more else None,
-    )
+    return _ROWS.read(row, run=rows.run_key(row[_ROWS.count :]))
 
 
 #: Condition: the API key that claimed a run `r` is valid. Revoked keys have no row.
 _KEY_IS_VALID = """(r.key_id IS NULL OR EXISTS (
     SELECT FROM api_keys AS k WHERE k.id = r.key_id AND coalesce(k.expires_at > clock_timestamp(), true)))"""
 _IS_ITS_ROW = f"r.lookup = %(lookup)s AND r.hash = %(hash)s AND {_KEY_IS_VALID}"
-
-_OWNER_OF = Statement(f"""
-SELECT r.tenant_id, r.key_id::text, r.lookup, {_KEY_IS_VALID} AS key_is_valid
-FROM unnest(%(lookups)s::text[], %(hashes)s::bytea[]) WITH ORDINALITY AS s (lookup, hash, n)
-JOIN pulled_runs AS r ON r.lookup = s.lookup AND r.hash = s.hash
-ORDER BY key_is_valid DESC, s.n LIMIT 1
-""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -221,10 +210,20 @@ class RunOwner:
     lookup: str
 
 
+_OWNER_ROWS = RecordRows(
+    RunOwner, "r", columns={"key_uuid": "r.key_id::text", "key_is_valid": f"{_KEY_IS_VALID} AS key_is_valid"}
+)
+_OWNER_OF = Statement(f"""
+SELECT {_OWNER_ROWS.columns}
+FROM unnest(%(lookups)s::text[], %(hashes)s::bytea[]) WITH ORDINALITY AS s (lookup, hash, n)
+JOIN pulled_runs AS r ON r.lookup = s.lookup AND r.hash = s.hash
+ORDER BY key_is_valid DESC, s.n LIMIT 1
+""")
+
+
 def owner_of(connection: Connection, named: Sequence[Token]) -> RunOwner | None:
     """Return the owner of the first run among these tokens, preferably one with a valid key."""
-    row = connection.exec_driver_sql(_OWNER_OF, _of_tokens(named)).first()
-    return None if row is None else RunOwner(tenant_id=row[0], key_uuid=row[1], lookup=row[2], key_is_valid=row[3])
+    return _OWNER_ROWS.first(connection.exec_driver_sql(_OWNER_OF, _of_tokens(named)))
 
 
 def _of_tokens(named: Sequence[Token]) -> dict[str, object]:
@@ -235,10 +234,8 @@ def _of_token(token: Token) -> dict[str, object]:
     return {"lookup": token.lookup, "hash": tokens.hash_of(token)}
 
 
-_RETRY = f"""(SELECT {worker_settings.RETRY} FROM workers AS w
-    {worker_settings.joined("j.tenant_id")} WHERE {workers.of("j")})"""
 _LOCK = Statement(f"""
-SELECT {_COLUMNS}, {_RETRY} FROM pulled_runs AS r JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.job_id
+SELECT {_ROWS.columns}, {_KEY} FROM pulled_runs AS r JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.job_id
 WHERE {_IS_ITS_ROW} FOR UPDATE OF r
 """)
 
@@ -257,7 +254,7 @@ UPDATE pulled_runs AS r SET {_IS_ALIVE}, log_bytes = r.log_bytes + %(bytes)s
 FROM jobs AS j
 WHERE {_IS_ITS_ROW} AND r.ended_at IS NULL AND j.tenant_id = r.tenant_id AND j.id = r.job_id AND j.run_no = r.run_no
     AND j.claim_id = r.claim_id AND j.status IS NOT DISTINCT FROM 'running'
-RETURNING {_COLUMNS}
+RETURNING {_ROWS.select(retry="NULL")}, {_KEY}
 """)
 
 
@@ -339,7 +336,7 @@ LIMIT %(limit)s
 def missed(connection: Connection, *, seconds: float, limit: int) -> dict[RunKey, datetime]:
     """Return the last heartbeats of runs that are older than `seconds` by PostgreSQL's clock."""
     found = connection.exec_driver_sql(_MISSED, {"seconds": seconds, "limit": limit})
-    return {RunKey(tenant_id, ids.encode("job", id_), run_no): at for tenant_id, id_, run_no, at in found}
+    return {rows.run_key(run): at for *run, at in found}
 
 
 _LOCK_EXPIRED = Statement("""
@@ -360,14 +357,11 @@ def lock_expired(connection: Connection, silent: Sequence[tuple[RunKey, datetime
         "heard": [heartbeat_at for _, heartbeat_at in silent],
     }
     found = connection.exec_driver_sql(_LOCK_EXPIRED, parameters)
-    return [
-        (RunKey(tenant_id, ids.encode("job", id_), run_no), claim_id, is_used)
-        for tenant_id, id_, run_no, claim_id, is_used in found
-    ]
+    return [(rows.run_key(run), claim_id, is_used) for *run, claim_id, is_used in found]
 
 
 _LOCK_OVERDUE = Statement(f"""
-SELECT {_COLUMNS}, {_RETRY} FROM pulled_runs AS r JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.job_id
+SELECT {_ROWS.columns}, {_KEY} FROM pulled_runs AS r JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.job_id
 WHERE r.ended_at IS NULL AND r.end_by <= now() ORDER BY r.end_by LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED
 """)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from ava.domain import ids
 from ava.domain.jobs import run_outcome
 from ava.domain.jobs.job import JobKey, LogLevel, LogLine, RunKey, Status
 from ava.domain.jobs.retry import DEFAULT, Retry
@@ -17,6 +16,7 @@ from ava.domain.jobs.run_outcome import Ending, LockedRun, RunOutcome
 from ava.domain.jobs.usage import NO_USAGE, RunUsage
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement, array, text_array
 from ava.store.engine.transactions import one_transaction
 from ava.store.fleet import workers
@@ -67,12 +67,21 @@ FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(claim_id
 JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no = r.run_no AND j.claim_id = r.claim_id
 WHERE j.status IS NOT DISTINCT FROM 'running' ORDER BY j.id FOR UPDATE OF j
 """)
+_ELAPSED = "round(extract(epoch FROM greatest(clock_timestamp() - j.started_at, interval '0')) * 1000)::bigint"
+_ROWS = RecordRows(
+    LockedRun,
+    "j",
+    columns={
+        "claim_id": "j.claim_id::text",
+        "queue": f"coalesce({workers.queue('j.tenant_id')}, j.queue)",
+        "fails_when_lost": "coalesce(w.on_worker_lost = 'fail', false)",
+        "elapsed_ms": _ELAPSED,
+    },
+    without=("job",),
+)
 # A separate statement: one that waits for a lock still sees other tables as they were when it began.
 _READ = Statement(f"""
-SELECT {rows.STARTED_COLUMNS}, j.claim_id::text, j.losses, j.node_losses,
-    coalesce({workers.queue("j.tenant_id")}, j.queue), coalesce(w.on_worker_lost = 'fail', false),
-    round(extract(epoch FROM greatest(clock_timestamp() - j.started_at, interval '0')) * 1000)::bigint,
-    clock_timestamp()
+SELECT {_ROWS.columns}, clock_timestamp(), {rows.STARTED_COLUMNS}
 FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS l (tenant_id, id)
 JOIN jobs AS j ON j.tenant_id = l.tenant_id AND j.id = l.id LEFT JOIN workers AS w ON {workers.of("j")}
 ORDER BY j.id
@@ -84,20 +93,9 @@ def _read(connection: Connection, locked: Locked) -> list[tuple[LockedRun, datet
     if not locked:
         return []
     parameters = {"tenants": [tenant_id for tenant_id, _ in locked], "ids": [uuid for _, uuid in locked]}
-    found = []
-    for row in connection.exec_driver_sql(_READ, parameters):
-        claim_id, losses, node_losses, queue, fails_when_lost, elapsed_ms, now = row[-7:]
-        running = LockedRun(
-            job=rows.job(row),
-            claim_id=claim_id,
-            losses=losses,
-            node_losses=node_losses,
-            queue=queue,
-            fails_when_lost=fails_when_lost,
-            elapsed_ms=elapsed_ms,
-        )
-        found.append((running, now))
-    return found
+    found = connection.exec_driver_sql(_READ, parameters)
+    now = _ROWS.count
+    return [(_ROWS.read(row, job=rows.job(row[now + 1 :])), row[now]) for row in found]
 
 
 def _end_locked(
@@ -287,6 +285,6 @@ LIMIT 1000
 def runs_of_nodes(connection: Connection, node_ids: Collection[str]) -> dict[str, list[RunKey]]:
     """Return the running jobs of these nodes, by node name."""
     found: dict[str, list[RunKey]] = {}
-    for name, tenant_id, id_, run_no in connection.exec_driver_sql(_RUNS_OF_NODES, {"node_ids": list(node_ids)}):
-        found.setdefault(name, []).append(RunKey(tenant_id, ids.encode("job", id_), run_no))
+    for name, *run in connection.exec_driver_sql(_RUNS_OF_NODES, {"node_ids": list(node_ids)}):
+        found.setdefault(name, []).append(rows.run_key(run))
     return found
