@@ -140,7 +140,7 @@ class Session:
     role: Role
     expires_at: datetime
     #: None with another method.
-    key_id: str | None = None
+    key_id: str | None = field(default=None, metadata={"prefix": "key"})
     payloads: bool = True
     #: None: it began with another credential.
     provider: ProviderSession | None = None

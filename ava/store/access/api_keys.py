@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from ava.domain import ids
@@ -130,7 +130,7 @@ def delete(connection: Connection, *, tenant_id: str, key_id: str) -> ApiKey | N
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundKey:
-    id: str
+    id: str = field(metadata={"prefix": "key"})
     tenant_id: str
     role: Role
     #: Seconds until it expires, negative if it has expired; None if it never expires.
@@ -145,13 +145,19 @@ class FoundKey:
 
 #: Min seconds between two records of a key's use.
 _USE_SECONDS = 60
+_IS_USE_DUE = f"coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true)"
+_FOUND_ROWS = RecordRows(
+    FoundKey,
+    "k",
+    columns={
+        "seconds_left": "extract(epoch FROM k.expires_at - clock_timestamp())::float8",
+        "is_use_due": _IS_USE_DUE,
+        "worker_ids": "coalesce(k.workers, '{}')",
+    },
+    readers={"role": _role, "worker_ids": frozenset},
+)
 # The only statement here that is not scoped to a tenant, because the key determines it.
-_FIND = Statement(f"""
-SELECT k.id::text, k.tenant_id, k.role, extract(epoch FROM k.expires_at - clock_timestamp())::float8,
-    coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true), k.payloads, k.workers,
-    k.is_of_platform, k.hash
-FROM api_keys AS k WHERE k.lookup = %(lookup)s
-""")
+_FIND = Statement(f"SELECT {_FOUND_ROWS.columns}, k.hash FROM api_keys AS k WHERE k.lookup = %(lookup)s")
 
 
 def find(connection: Connection, token: Token) -> FoundKey | None:
@@ -159,23 +165,12 @@ def find(connection: Connection, token: Token) -> FoundKey | None:
     row = connection.exec_driver_sql(_FIND, {"lookup": token.lookup}).first()
     if not tokens.is_hash_of(None if row is None else bytes(row[-1]), token) or row is None:
         return None
-    uuid, tenant_id, role, seconds_left, is_use_due, payloads, worker_ids, is_of_platform, _ = row
-    return FoundKey(
-        id=ids.encode("key", uuid),
-        tenant_id=tenant_id,
-        role=_role(role),
-        seconds_left=seconds_left,
-        is_use_due=is_use_due,
-        payloads=payloads,
-        worker_ids=frozenset(worker_ids or ()),
-        is_of_platform=is_of_platform,
-    )
+    return _FOUND_ROWS.read(row)
 
 
 _RECORD_USE = Statement(f"""
 UPDATE api_keys AS k SET last_used_at = now()
-WHERE k.tenant_id = %(tenant_id)s AND k.id = %(id)s::uuid
-    AND coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true)
+WHERE k.tenant_id = %(tenant_id)s AND k.id = %(id)s::uuid AND {_IS_USE_DUE}
 """)
 
 

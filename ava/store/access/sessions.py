@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from ava.domain import ids
 from ava.domain.access import tokens
 from ava.domain.access.caller import Caller, Role, SignInProof
 from ava.domain.access.sign_in import ProviderSession, Session
 from ava.domain.access.tokens import Token, TokenKind
 from ava.store.access.api_keys import key_uuid
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 
 # A session of an API key may see payloads if the key may.
-_COLUMNS = """s.id::text, s.tenant_id, s.user_id, s.role, s.expires_at, s.key_id::text,
-    s.key_id IS NULL OR EXISTS (SELECT FROM api_keys AS p
+_PAYLOADS = """s.key_id IS NULL OR EXISTS (SELECT FROM api_keys AS p
         WHERE p.tenant_id = s.tenant_id AND p.id = s.key_id AND p.payloads)"""
+_ROWS = RecordRows(
+    Session,
+    "s",
+    columns={"id": "s.id::text", "payloads": _PAYLOADS},
+    # A role that a later release added gets the lowest rights here.
+    readers={"role": lambda name: Role.parse(name) or Role.TENANT_USER},
+    without=("provider",),
+)
 _PROVIDER = "o.authenticated_at, o.acr, o.name, o.roles, o.ends_at, o.next_check_at <= now()"
 
 # No session outlives the API key that created it.
@@ -29,7 +35,7 @@ SELECT %(tenant_id)s, %(user_id)s, %(role)s, %(key_id)s::uuid, %(is_link)s, %(lo
         WHERE k.tenant_id = %(tenant_id)s AND k.id = %(key_id)s::uuid))
 WHERE %(key_id)s::uuid IS NULL OR EXISTS (SELECT 1 FROM api_keys AS e
     WHERE e.tenant_id = %(tenant_id)s AND e.id = %(key_id)s::uuid)
-RETURNING {_COLUMNS}
+RETURNING {_ROWS.columns}
 """)
 #: The sessions of a caller: all of its API key, for any user, or of its user without a key.
 _ARE_OF = """s.tenant_id = %(tenant_id)s AND s.key_id IS NOT DISTINCT FROM %(key_id)s::uuid
@@ -59,10 +65,9 @@ def create(
         "hash": tokens.hash_of(token, key),
         "seconds": seconds,
     }
-    row = connection.exec_driver_sql(_CREATE, parameters).first()
-    if row is None:
+    created = _ROWS.first(connection.exec_driver_sql(_CREATE, parameters))
+    if created is None:
         return None
-    created = _session(row)
     ending = _owner(caller) | {"new_id": created.id, "max_others": max_sessions - 1}
     connection.exec_driver_sql(_END_OLDEST, ending)
     return created
@@ -75,7 +80,7 @@ def _owner(caller: Caller) -> dict[str, object]:
 
 # Not scoped to a tenant, because the session determines it.
 _FIND = Statement(f"""
-SELECT {_COLUMNS}, {_PROVIDER}, extract(epoch FROM s.expires_at - clock_timestamp())::float8, s.hash
+SELECT {_ROWS.columns}, {_PROVIDER}, extract(epoch FROM s.expires_at - clock_timestamp())::float8, s.hash
 FROM sessions AS s LEFT JOIN oidc_sessions AS o ON o.tenant_id = s.tenant_id AND o.session_id = s.id
 WHERE s.lookup = %(lookup)s AND s.is_link = %(is_link)s
 """)
@@ -90,7 +95,7 @@ def find(connection: Connection, token: Token, *, keys: Sequence[str]) -> tuple[
     row = connection.exec_driver_sql(_FIND, parameters).first()
     if not tokens.is_hash_of(None if row is None else bytes(row[-1]), token, keys) or row is None:
         return None
-    return replace(_session(row[:7]), provider=_provider(row[7:-2])), row[-2]
+    return _ROWS.read(row, provider=_provider(row[_ROWS.count : -2])), row[-2]
 
 
 _TAKE_LINK = Statement("""
@@ -139,17 +144,3 @@ def _provider(row: Any) -> ProviderSession | None:
     known = {tenant_id: role for tenant_id, name_ in roles.items() if (role := Role.parse(name_)) is not None}
     proof = SignInProof(at=authenticated_at, acr=acr)
     return ProviderSession(proof=proof, name=name, roles=known, ends_at=ends_at, is_check_due=is_check_due)
-
-
-def _session(row: Any) -> Session:
-    id_, tenant_id, user_id, role, expires_at, key_id, payloads = row
-    return Session(
-        id=id_,
-        tenant_id=tenant_id,
-        user_id=user_id,
-        # A role that a later release added gets the lowest rights here.
-        role=Role.parse(role) or Role.TENANT_USER,
-        expires_at=expires_at,
-        key_id=None if key_id is None else ids.encode("key", key_id),
-        payloads=payloads,
-    )

@@ -24,6 +24,7 @@ from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.domain.worker import PULLED_SILENT_SECONDS
 from ava.store.containments.records import containment_uuid, scope_json
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.transitions.rules import IS_WAITING
@@ -158,11 +159,6 @@ _RUNNING = f"FROM {_SCOPE} JOIN jobs AS j ON {IS_OF_TENANT} AND j.status = 'runn
 _PULLED = "pulled_runs AS r ON r.tenant_id = j.tenant_id AND r.job_id = j.id AND r.run_no = j.run_no"
 #: Seconds after which a run is asked to stop although nobody has reported that its handler was entered.
 _STUCK_SECONDS = 5
-_RUNNING_JOBS = Statement(f"""
-SELECT j.tenant_id, j.id::text, j.run_no, j.stop_status IS NOT NULL, j.entered_run_no IS NOT DISTINCT FROM j.run_no,
-    j.started_at < clock_timestamp() - interval '{_STUCK_SECONDS} seconds', r.heartbeat_at, r.is_used IS TRUE
-{_RUNNING} LEFT JOIN {_PULLED} ORDER BY j.id
-""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,20 +182,26 @@ class RunInScope:
         return self.is_used if self.heartbeat_at is not None else self.is_entered or self.is_old
 
 
+_RUN_ROWS = RecordRows(
+    RunInScope,
+    "r",
+    columns={
+        "is_stopped": "j.stop_status IS NOT NULL",
+        "is_entered": "j.entered_run_no IS NOT DISTINCT FROM j.run_no",
+        "is_old": f"j.started_at < clock_timestamp() - interval '{_STUCK_SECONDS} seconds'",
+        "is_used": "r.is_used IS TRUE",
+    },
+    without=("run",),
+)
+_RUNNING_JOBS = Statement(f"""
+SELECT {_RUN_ROWS.columns}, j.tenant_id, j.id::text, j.run_no {_RUNNING} LEFT JOIN {_PULLED} ORDER BY j.id
+""")
+
+
 def running(connection: Connection, scope: ContainedScope) -> list[RunInScope]:
     """Return the running jobs of a scope, oldest first."""
     found = connection.exec_driver_sql(_RUNNING_JOBS, scope_parameters(scope))
-    return [
-        RunInScope(
-            run=RunKey(tenant_id, ids.encode("job", uuid), run_no),
-            is_stopped=is_stopped,
-            is_entered=is_entered,
-            is_old=is_old,
-            heartbeat_at=heartbeat_at,
-            is_used=is_used,
-        )
-        for tenant_id, uuid, run_no, is_stopped, is_entered, is_old, heartbeat_at, is_used in found
-    ]
+    return [_RUN_ROWS.read(row, run=rows.run_key(row[_RUN_ROWS.count :])) for row in found]
 
 
 _SHOW_RUNNING = Statement(f"""
@@ -228,9 +230,16 @@ def show_running(
 
 #: Startable jobs and jobs without a permit, as a containment holds them.
 _IS_HOLDABLE = "j.status = 'queued' AND (j.waits_for IS NULL OR j.waits_for = 'permit')"
+_REHEARSED_ROWS = RecordRows(
+    RehearsedWorker,
+    "j",
+    columns={
+        "held_count": "count(*) FILTER (WHERE j.status = 'queued')",
+        "running_count": "count(*) FILTER (WHERE j.status = 'running')",
+    },
+)
 _REHEARSE = Statement(f"""
-SELECT j.tenant_id, j.worker_id, count(*) FILTER (WHERE j.status = 'queued'),
-    count(*) FILTER (WHERE j.status = 'running')
+SELECT {_REHEARSED_ROWS.columns}
 FROM {_SCOPE} JOIN jobs AS j ON {IS_OF_TENANT} AND (j.status = 'running' OR {_IS_HOLDABLE}) AND {IN_SCOPE}
 GROUP BY j.tenant_id, j.worker_id ORDER BY count(*) DESC, j.tenant_id, j.worker_id
 """)
@@ -238,14 +247,11 @@ GROUP BY j.tenant_id, j.worker_id ORDER BY count(*) DESC, j.tenant_id, j.worker_
 
 def rehearse(connection: Connection, scope: ContainedScope) -> Rehearsal:
     """Count the jobs that a containment of a scope would hold, and the running ones."""
-    found = connection.exec_driver_sql(_REHEARSE, scope_parameters(scope)).all()
+    found = [_REHEARSED_ROWS.read(row) for row in connection.exec_driver_sql(_REHEARSE, scope_parameters(scope))]
     return Rehearsal(
-        held_count=sum(held for _, _, held, _ in found),
-        running_count=sum(count for _, _, _, count in found),
-        by_worker=[
-            RehearsedWorker(tenant_id=tenant_id, worker_id=worker_id, held_count=held, running_count=count)
-            for tenant_id, worker_id, held, count in found
-        ],
+        held_count=sum(each.held_count for each in found),
+        running_count=sum(each.running_count for each in found),
+        by_worker=found,
     )
 
 

@@ -7,15 +7,15 @@ heartbeats expire. They are rows of `webhook_lanes`, with the concurrency in `wi
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from ava.domain import ids
 from ava.domain.notices.notice import Channel
 from ava.domain.webhooks.webhook import EndpointHealth
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import BY_INDEX, Statement, array
 
 _HEARTBEAT = Statement("""
@@ -111,9 +111,10 @@ class HeldLease:
     timeouts: int
 
 
+_LEASE_ROWS = RecordRows(HeldLease, "l", columns={"endpoint": "l.endpoint_id::text", "concurrency": "l.width"})
 _ACQUIRE = Prepared(
     "acquire_leases",
-    """
+    f"""
 WITH next AS (
     SELECT tenant_id, endpoint_id FROM webhook_lanes
     WHERE sender_id IS NULL AND due_at <= now() AND (timeouts > 0) = %(is_silent)s
@@ -122,7 +123,7 @@ WITH next AS (
 )
 UPDATE webhook_lanes AS l SET sender_id = %(sender_id)s::uuid, due_at = NULL
 FROM next WHERE l.tenant_id = next.tenant_id AND l.endpoint_id = next.endpoint_id
-RETURNING l.endpoint_id::text, l.tenant_id, l.width, l.timeouts
+RETURNING {_LEASE_ROWS.columns}
 """,
 )
 
@@ -138,10 +139,7 @@ def acquire(connection: Connection, *, sender_id: str, health: EndpointHealth, l
         "is_any_concurrency": health is not EndpointHealth.ANSWERING,
         "limit": limit,
     }
-    return [
-        HeldLease(endpoint=row[0], tenant_id=row[1], concurrency=row[2], timeouts=row[3])
-        for row in _ACQUIRE.run(connection, parameters)
-    ]
+    return [_LEASE_ROWS.read(row) for row in _ACQUIRE.run(connection, parameters)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +155,7 @@ class DueDelivery:
     due_at: datetime
     #: Number of earlier requests, including requests before a redelivery.
     requests: int
-    event_id: str
+    event_id: str = field(metadata={"prefix": "evt"})
     #: None for a large body: `read_body` reads it when its request begins, so that no large bodies wait in memory.
     body: str | None
     #: Size of a large body in bytes; 0 if `body` is set.
@@ -198,17 +196,32 @@ def _failures_of(endpoint: str) -> str:
     ) AS f (failures)"""
 
 
-# Deliveries with more failures are first, so that they keep their retry schedule however many new ones there are.
 # PostgreSQL measures a body without reading it, even if it is compressed.
+_DELIVERY_ROWS = RecordRows(
+    DueDelivery,
+    "d",
+    columns={
+        "id": "d.id::text",
+        "endpoint": "p.id::text",
+        "tenant_id": "p.tenant_id",
+        "job": "d.job_id::text",
+        "requests": "jsonb_array_length(d.history)",
+        "body": f"CASE WHEN octet_length(e.body) < {_LARGE_BODY_BYTES} THEN e.body END",
+        "bytes_to_read": f"""CASE WHEN octet_length(e.body) >= {_LARGE_BODY_BYTES}
+            THEN octet_length(e.body) ELSE 0 END""",
+        "traceparent": "e.traceparent",
+        "url": "p.url",
+        "sealed_secrets": """ARRAY[p.secret] || CASE WHEN p.previous_secret_until > now()
+            THEN ARRAY[p.previous_secret] END""",
+        "channel": "p.channel",
+    },
+    readers={"sealed_secrets": tuple},
+)
+# Deliveries with more failures are first, so that they keep their retry schedule however many new ones there are.
 _DUE_DELIVERIES = Prepared(
     "due_deliveries",
     f"""
-SELECT d.id::text, p.id::text, p.tenant_id, d.job_id::text, d.failures, d.due_at,
-       jsonb_array_length(d.history), e.id::text,
-       CASE WHEN octet_length(e.body) < {_LARGE_BODY_BYTES} THEN e.body END,
-       CASE WHEN octet_length(e.body) >= {_LARGE_BODY_BYTES} THEN octet_length(e.body) ELSE 0 END,
-       e.traceparent, p.url, p.secret, CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END,
-       p.channel
+SELECT {_DELIVERY_ROWS.columns}
 FROM unnest(%(endpoints)s::uuid[], %(capacities)s::int[]) AS w (endpoint_id, capacity)
 JOIN webhook_lanes AS l ON l.endpoint_id = w.endpoint_id AND l.sender_id = %(sender_id)s::uuid
 JOIN webhook_endpoints AS p ON p.tenant_id = l.tenant_id AND p.id = w.endpoint_id AND p.status <> 'deleted'
@@ -244,28 +257,7 @@ def due_deliveries(
         "capacities": list(capacities.values()),
         "in_flight": list(in_flight),
     }
-    return [_due_delivery(row) for row in _DUE_DELIVERIES.run(connection, parameters, before=BY_INDEX)]
-
-
-def _due_delivery(row: Any) -> DueDelivery:
-    (id_, endpoint, tenant_id, job, failures, due_at, requests, event, body, bytes_to_read, traceparent, url, secret,
-     previous_secret, channel) = row  # fmt: skip
-    return DueDelivery(
-        id=id_,
-        endpoint=endpoint,
-        tenant_id=tenant_id,
-        job=job,
-        failures=failures,
-        due_at=due_at,
-        requests=requests,
-        event_id=ids.encode("evt", event),
-        body=body,
-        bytes_to_read=bytes_to_read,
-        traceparent=traceparent,
-        url=url,
-        sealed_secrets=(secret,) if previous_secret is None else (secret, previous_secret),
-        channel=None if channel is None else Channel(channel),
-    )
+    return [_DELIVERY_ROWS.read(row) for row in _DUE_DELIVERIES.run(connection, parameters, before=BY_INDEX)]
 
 
 _READ_BODY = Prepared(

@@ -14,6 +14,7 @@ from ava.domain.jobs.job import Job
 from ava.domain.webhooks.webhook_events import Event
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import BY_INDEX, Statement
 from ava.store.jobs import rows
 from ava.store.partitions import given_ids, is_given
@@ -59,6 +60,17 @@ class FanOutCandidate:
     age_seconds: float
 
 
+_CANDIDATE_ROWS = RecordRows(
+    FanOutCandidate,
+    "e",
+    columns={
+        "id": "e.id::text",
+        "deliveries": f"least(p.deliveries, {MAX_DELIVERIES_PER_EVENT})",
+        "has_more": f"p.deliveries > {MAX_DELIVERIES_PER_EVENT}",
+        "has_body": "e.body IS NOT NULL",
+        "age_seconds": "extract(epoch FROM now() - e.created_at)::float8",
+    },
+)
 # A loose index scan finds the tenants, so the cost does not grow with the number of events. It uses the full order of
 # `webhook_events_turns`, because the key's index also has fanned-out events. The tenants share the batch, and their
 # first events precede all second ones. The bound by the oldest event excludes earlier days' partitions. It is a day
@@ -85,7 +97,7 @@ WITH RECURSIVE oldest AS (
 ), share AS (
     SELECT greatest(1, %(events)s::int / greatest(1, count(*))) AS events FROM tenants
 )
-SELECT e.id::text, t.tenant_id, p.deliveries, e.body IS NOT NULL, extract(epoch FROM now() - e.created_at)::float8
+SELECT {_CANDIDATE_ROWS.columns}
 FROM tenants AS t CROSS JOIN share CROSS JOIN LATERAL (
     SELECT e.*, row_number() OVER (ORDER BY e.n) AS ordinal FROM (
         SELECT * FROM webhook_events WHERE fanned_out_at IS NULL AND tenant_id = t.tenant_id
@@ -110,17 +122,7 @@ LIMIT %(events)s::int
 def candidates(connection: Connection, *, after_tenant: str, max_tenants: int, limit: int) -> list[FanOutCandidate]:
     """Return the first new events of tenants behind `after_tenant`: round-robin by tenant, oldest first."""
     parameters = {"after": after_tenant, "tenants": max_tenants, "events": limit}
-    return [
-        FanOutCandidate(
-            id=id_,
-            tenant_id=tenant_id,
-            deliveries=min(count, MAX_DELIVERIES_PER_EVENT),
-            has_more=count > MAX_DELIVERIES_PER_EVENT,
-            has_body=has_body,
-            age_seconds=age_seconds,
-        )
-        for id_, tenant_id, count, has_body, age_seconds in _CANDIDATES.run(connection, parameters, before=BY_INDEX)
-    ]
+    return [_CANDIDATE_ROWS.read(row) for row in _CANDIDATES.run(connection, parameters, before=BY_INDEX)]
 
 
 @dataclass(frozen=True, kw_only=True)

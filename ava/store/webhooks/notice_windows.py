@@ -16,6 +16,7 @@ from ava.domain import ids
 from ava.domain.notices.notice import NoticeRule, Occurrence
 from ava.domain.webhooks.webhook_events import Event
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.webhooks.notices import read_rules
 
@@ -30,13 +31,14 @@ class NoticeRules:
     rules: Sequence[NoticeRule]
 
 
-_RULES = Statement("""
-SELECT e.tenant_id, e.id::text, e.rules FROM webhook_endpoints AS e
+_RULE_ROWS = RecordRows(NoticeRules, "e", columns={"notice": "e.id::text"}, readers={"rules": read_rules})
+_RULES = Statement(f"""
+SELECT {_RULE_ROWS.columns} FROM webhook_endpoints AS e
 WHERE e.tenant_id = ANY(%(tenants)s::text[]) AND e.status <> 'deleted' AND e.paused_at IS NULL
     AND e.channel IS NOT NULL AND e.events && %(events)s::text[]
 """)
-_BACKLOG_RULES = Statement("""
-SELECT e.tenant_id, e.id::text, e.rules FROM webhook_endpoints AS e
+_BACKLOG_RULES = Statement(f"""
+SELECT {_RULE_ROWS.columns} FROM webhook_endpoints AS e
 WHERE e.status <> 'deleted' AND e.paused_at IS NULL AND e.channel IS NOT NULL AND 'backlog' = ANY(e.events)
 ORDER BY e.tenant_id
 """)
@@ -44,12 +46,7 @@ ORDER BY e.tenant_id
 
 def backlog_rules(connection: Connection) -> Sequence[NoticeRules]:
     """Return the rules of all notices about a backlog, by tenant."""
-    return [_rules(row) for row in connection.exec_driver_sql(_BACKLOG_RULES)]
-
-
-def _rules(row: Any) -> NoticeRules:
-    tenant_id, uuid, rules = row
-    return NoticeRules(tenant_id=tenant_id, notice=uuid, rules=read_rules(rules))
+    return [_RULE_ROWS.read(row) for row in connection.exec_driver_sql(_BACKLOG_RULES)]
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -108,7 +105,7 @@ def note(connection: Connection, occurrences: Sequence[Occurrence]) -> None:
         "tenants": list({each.tenant_id for each in occurrences}),
         "events": list({each.event.value for each in occurrences}),
     }
-    found = [_rules(row) for row in connection.exec_driver_sql(_RULES, parameters)]
+    found = [_RULE_ROWS.read(row) for row in connection.exec_driver_sql(_RULES, parameters)]
     count_events(connection, _count(occurrences, found))
 
 
